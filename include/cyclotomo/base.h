@@ -1,0 +1,154 @@
+/**
+ * @file base.h
+ * What knows nothing of cryo-EM: memory, logging, progress, threads, random numbers, paths.
+ */
+#ifndef CYCLOTOMO_BASE_H
+#define CYCLOTOMO_BASE_H
+
+#include "cyclotomo/status.h"
+#include <stdio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- memory */
+
+/**
+ * Allocate n x size bytes, 64-byte aligned and zeroed, into *(void **)out.
+ *
+ * @param[out] out  address of a pointer of any object type; NULL-ed first. Free with cyc_free().
+ * @return CYC_OK; CYC_E_NOMEM on overflow of n x size or lack of memory (*out is NULL).
+ * @note Thread-safe. n = 0 gives a valid pointer to nothing.
+ */
+CYC_MUST_CHECK cyc_status cyc_alloc_(void *out, size_t n, size_t size, const char *what);
+#define cyc_alloc(out, n, size) cyc_alloc_((out), (size_t)(n), (size), #out)
+/** Grow or shrink an array of cyc_alloc() from n_old to n_new elements; new ones are zeroed. */
+CYC_MUST_CHECK cyc_status cyc_realloc(void *inout, size_t n_old, size_t n_new, size_t size);
+/** Free memory of this module; NULL is allowed. */
+void cyc_free(void *p);
+/** Copy of a string; free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_strdup(char **out, const char *s);
+/** printf into a new string; free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_asprintf(char **out, const char *fmt, ...) CYC_PRINTF(2, 3);
+/** Tests only: make the n-th allocation from now on this process fail (n >= 1); 0 switches off. */
+void cyc_alloc_fail_at(int64_t n);
+/** Allocations made so far by this process; for the fault-injection tests. */
+int64_t cyc_alloc_count(void);
+/** Peak resident memory of this process in bytes (getrusage). */
+int64_t cyc_peak_memory_bytes(void);
+
+/* ---------------------------------------------------------------- logging */
+
+typedef enum { CYC_LOG_ERROR, CYC_LOG_WARN, CYC_LOG_INFO, CYC_LOG_DEBUG } cyc_log_level;
+/** Where log lines go: installed by the CLI. `text` has no newline. Called under a lock. */
+typedef void (*cyc_log_sink)(void *user, cyc_log_level level, const char *text);
+/** Install a sink (NULL: discard) and the most verbose level that reaches it. Not thread-safe: call first. */
+void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level);
+void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
+#define cyc_info(...) cyc_log(CYC_LOG_INFO, __VA_ARGS__)
+#define cyc_warn(...) cyc_log(CYC_LOG_WARN, __VA_ARGS__)
+#define cyc_debug(...) cyc_log(CYC_LOG_DEBUG, __VA_ARGS__)
+/** Number of warnings logged so far; the CLI repeats the count in the final summary. */
+int64_t cyc_log_n_warnings(void);
+
+/* ---------------------------------------------------------------- progress */
+
+/** Called with the share done in [0,1] and a short text; installed by the CLI (bar on a terminal, plain lines else). */
+typedef void (*cyc_progress_sink)(void *user, const char *what, double done_frac);
+void cyc_progress_set_sink(cyc_progress_sink sink, void *user);
+void cyc_progress(const char *what, int64_t i_done, int64_t n_total);
+
+/* ---------------------------------------------------------------- cancelling */
+
+/** Ask running work to stop (from a signal handler: async-signal-safe). */
+void cyc_cancel_request(void);
+/** CYC_E_CANCELLED with a record if somebody asked to stop or the abort file exists, else CYC_OK. */
+CYC_MUST_CHECK cyc_status cyc_cancel_check(void);
+/** File whose existence means "abort" (RELION_JOB_ABORT_NOW of a job folder); NULL: none. Copied. */
+cyc_status cyc_cancel_watch_file(const char *path);
+
+/* ---------------------------------------------------------------- threads */
+
+/** Work item i on thread i_thread (0 <= i_thread < n_threads; use it to pick scratch memory only). */
+typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
+/**
+ * Run items 0..n-1 on n_threads threads, each item once, handed out in increasing order.
+ *
+ * Results must depend on the item only, never on the thread: then they are the same for any number of threads.
+ * After a failure no new item starts; the error record of the lowest failing item that ran is the caller's.
+ * @return CYC_OK or the status of that item. Also polls cyc_cancel_check() between items.
+ * @note Not reentrant from inside a task (tasks that call it run their items serially).
+ */
+CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/** Number of processors this process may use. */
+int cyc_n_processors(void);
+
+/* ---------------------------------------------------------------- random numbers */
+
+/** Counter-based generator (Philox4x32-10, Salmon et al. 2011): the draw is a pure function of key and counter. */
+typedef struct {
+	uint64_t key, stream, counter;
+	uint32_t buffer[4];
+	int n_left;
+	bool has_spare;
+	double spare;
+} cyc_rng;
+/** Stream for (seed, purpose, index): independent for every distinct triple. Plain value, no cleanup. */
+cyc_rng cyc_rng_make(uint64_t seed, uint32_t purpose, uint64_t index);
+uint32_t cyc_rng_u32(cyc_rng *r);
+/** Uniform in [0, 1). */
+double cyc_rng_uniform(cyc_rng *r);
+/** Standard normal (Box-Muller). */
+double cyc_rng_normal(cyc_rng *r);
+/** Uniform in [0,1) at one counter: cyc_rng_at(seed, purpose, i, j) needs no state, so it parallelises. */
+double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t j);
+
+/* ---------------------------------------------------------------- paths and files */
+
+/** a/b with one slash; b absolute wins; a NULL or "" gives b. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_path_join(char **out, const char *a, const char *b);
+/** Folder part with the trailing slash ("" if none). Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_path_dir(char **out, const char *path);
+bool cyc_path_exists(const char *path);
+/** mkdir -p. */
+CYC_MUST_CHECK cyc_status cyc_make_dirs(const char *path);
+/** Create the folders above a file to be written. */
+CYC_MUST_CHECK cyc_status cyc_make_parent_dirs(const char *path);
+
+/** A file that appears under its final name only when complete: open, write, then commit or abandon. */
+typedef struct {
+	FILE *f;
+	char *path, *tmp;
+} cyc_outfile;
+CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
+/** Flush, check every write, fsync, rename to the final name. On failure the temporary file is removed. */
+CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
+/** Remove the temporary file if still open; harmless after commit. Safe on a zeroed struct. */
+void cyc_outfile_abandon(cyc_outfile *o);
+/** Whole file into a NUL-terminated buffer (n excludes the NUL). Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_read_file(char **out, size_t *n, const char *path);
+/** Write n bytes via cyc_outfile. */
+CYC_MUST_CHECK cyc_status cyc_write_file(const char *path, const char *data, size_t n);
+
+/** 64-bit FNV-1a hash, chainable: start with CYC_HASH_INIT. For resume keys, not for security. */
+#define CYC_HASH_INIT UINT64_C(1469598103934665603)
+uint64_t cyc_hash(uint64_t h, const void *data, size_t n);
+uint64_t cyc_hash_string(uint64_t h, const char *s);
+
+#define CYC_PI 3.14159265358979323846
+static inline double cyc_deg_to_rad(double deg) { return deg * (CYC_PI / 180.0); }
+static inline double cyc_rad_to_deg(double rad) { return rad * (180.0 / CYC_PI); }
+static inline double cyc_square(double x) { return x * x; }
+
+/* Hot loops get AVX2 and AVX-512 versions, chosen at run time; off under sanitizers and for other machines. */
+#if defined(CYC_MULTIVERSION) && defined(__x86_64__)
+#define CYC_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CYC_SIMD
+#endif
+
+#ifdef __cplusplus
+}
+#endif
+#endif

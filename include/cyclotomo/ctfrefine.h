@@ -1,0 +1,49 @@
+/**
+ * @file ctfrefine.h
+ * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, by comparing the tilt images with
+ * projections of the half maps (docs/theory/04-ctf-refinement.md).
+ */
+#ifndef CYCLOTOMO_CTFREFINE_H
+#define CYCLOTOMO_CTFREFINE_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+	cyc_project_input input;
+	const char *ref1, *ref2, *mask; /**< NULL: from the optimisation set */
+	const char *fsc;                /**< postprocess.star; NULL: set, else computed from the half maps (optimistic, logged) */
+	const char *out_dir;
+	int32_t box_px;
+	bool do_defocus, do_scale;      /**< both true by default */
+	double defocus_range_A;         /**< search this far on both sides of the input */
+	double k_min_A;                 /**< coarsest resolution used, 30 Å */
+	double cutoff_frac;             /**< 0.02 */
+	double frequency_cutoff_A;      /**< > 0: finest resolution used */
+	double sigma_defocus_A, sigma_astigmatism_A; /**< > 0: prior widths given by the user; else learned from the data */
+	int32_t min_tilt, max_tilt;     /**< rows refined; max < 0: last */
+	bool per_tilt_noise;
+	bool partial_windows;
+	bool resume;
+	int32_t n_threads;
+	const char *backend;
+	bool no_figures;
+	bool dry_run;
+} cyc_ctfrefine_options;
+void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
+
+typedef struct {
+	int64_t n_tilts, n_moved, n_flagged;
+	double defocus_change_rms_A, scale_change_rms;
+	char *tomograms, *optimisation_set; /**< written files, relative to root; cyc_free */
+} cyc_ctfrefine_result;
+void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,104 @@
+/**
+ * @file map.h
+ * What is done to maps: Fourier shell correlation, masks, filters, post-processing, local resolution, comparison.
+ */
+#ifndef CYCLOTOMO_MAP_H
+#define CYCLOTOMO_MAP_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- FSC */
+
+/**
+ * Fourier shell correlation of two half transforms (n x n x (n/2+1), corner origin).
+ *   FSC(i) = sum Re(F1 F2*) / sqrt(sum |F1|^2 sum |F2|^2),  shell i = round(|k|), i = 0..n/2                     (T3.1)
+ * over the stored half volume with unit weights (RELION's convention: pairs in the kx = 0 and Nyquist planes count twice).
+ * Shells without power give 0. Sums are double, in fixed order. Thread-safe.
+ * @param[out] fsc  n/2 + 1 values.
+ */
+void cyc_fsc_compute(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n);
+/** Corrected FSC: fsc_masked up to shell randomise_from + 1, then (m - r)/(1 - r)                                   (T3.2) */
+void cyc_fsc_correct(double *corrected, const double *masked, const double *randomised, int32_t n_shells, int32_t randomise_from);
+/** First shell i > 0 with fsc < 0.8 (threshold); -1 if there is none. */
+int32_t cyc_fsc_randomise_from(const double *fsc_unmasked, int32_t n_shells, double threshold);
+/** Last shell before the first one below 0.143, as RELION reports it: no interpolation. 0 if shell 1 is below. */
+int32_t cyc_fsc_resolution_shell(const double *fsc, int32_t n_shells);
+
+/* ---------------------------------------------------------------- masks */
+
+typedef struct {
+	const char *root, *input, *output;
+	const char *combine_with;  /**< second map, or NULL */
+	enum { CYC_MASK_AND, CYC_MASK_OR, CYC_MASK_AND_NOT, CYC_MASK_OR_NOT } combine;
+	bool has_threshold;        /**< false: automatic, and printed */
+	double threshold;
+	double extend_px, soft_edge_px, lowpass_A; /**< lowpass <= 0: off */
+	double pixel_size_A;       /**< <= 0: header */
+	bool invert;
+	bool helix;
+	double helix_z_frac;
+	/* Without an input map: a spherical shell. */
+	bool denovo;
+	int32_t box_px;
+	double inner_radius_px, outer_radius_px;
+	double centre_px[3];
+	int32_t n_threads;
+} cyc_mask_options;
+void cyc_mask_options_default(cyc_mask_options *o);
+typedef struct {
+	double threshold;     /**< used */
+	double volume_frac;   /**< mean of the mask */
+} cyc_mask_result;
+CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
+
+/* ---------------------------------------------------------------- post-processing */
+
+typedef struct {
+	const char *root;
+	const char *half1, *half2;      /**< half2 NULL: "half1" <-> "half2" swapped in the file name */
+	const char *optimisation_set;   /**< source of the half maps if half1 is NULL; a copy naming the FSC file is written */
+	const char *mask;               /**< NULL: unmasked */
+	const char *out_root;           /**< e.g. "PostProcess/job002/postprocess" */
+	bool force_mask;
+	double pixel_size_A;            /**< <= 0: header */
+	double molecular_weight_kDa;    /**< <= 0: not given */
+	const char *mtf;                /**< STAR file or NULL */
+	double mtf_pixel_size_A;        /**< <= 0: pixel size of the map */
+	bool auto_bfactor;
+	double bfactor_low_A, bfactor_high_A; /**< fit range; high <= 0: to the last shell with signal */
+	double adhoc_bfactor_A2;
+	bool skip_fsc_weighting;
+	double lowpass_A;               /**< 0 off, < 0 at the final resolution */
+	double filter_edge_px;
+	double randomise_at_fsc;        /**< 0.8 */
+	double randomise_at_A;          /**< > 0 overrides */
+	int32_t n_random_draws;         /**< 20: the randomised FSC is the mean over these keyed draws */
+	uint64_t seed;
+	const double *randomised_fsc;   /**< given curve instead of draws (tests, comparisons); NULL: compute */
+	int32_t n_randomised_fsc;
+	bool write_half_maps;
+	bool local_resolution;
+	double locres_sampling_A, locres_mask_radius_A, locres_edge_A, locres_randomise_at_A, locres_min_A;
+	bool no_figures;
+	int32_t n_threads;
+} cyc_postprocess_options;
+void cyc_postprocess_options_default(cyc_postprocess_options *o);
+
+typedef struct {
+	double final_resolution_A, bfactor_A2, randomise_from_A;
+	int32_t n_shells;
+	double *fsc_corrected, *fsc_unmasked, *fsc_masked, *fsc_randomised; /**< n_shells each; NULL without mask */
+	char *star;              /**< written file, relative to root */
+	char *optimisation_set;  /**< written file or NULL */
+} cyc_postprocess_result;
+void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
+CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

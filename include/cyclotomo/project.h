@@ -1,0 +1,202 @@
+/**
+ * @file project.h
+ * RELION-5 projects: optimisation set, tomograms and tilt series, particles, trajectories, post-process results,
+ * job folders. The border where files' units (degrees, Å, 1-based groups) become the library's (rad, Å, 0-based).
+ *
+ * Paths inside STAR files are relative to the project root. Every object keeps the STAR document it came from, so
+ * that writing it back changes only what the program knows to have changed.
+ * Frames: docs/conventions.md. Unless said otherwise objects are immutable after reading and safe to share by threads.
+ */
+#ifndef CYCLOTOMO_PROJECT_H
+#define CYCLOTOMO_PROJECT_H
+
+#include "cyclotomo/geom.h"
+#include "cyclotomo/mrc.h"
+#include "cyclotomo/star.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ---------------------------------------------------------------- optimisation set */
+
+/** Files of one state of a project; members are NULL when not named. Owned strings (cyc_free). */
+typedef struct {
+	char *particles, *tomograms, *trajectories, *manifolds;
+	char *reference_map1, *reference_map2, *reference_mask, *reference_fsc;
+} cyc_optimisation_set;
+CYC_MUST_CHECK cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *path);
+/** List block without name, as RELION writes it; members that are NULL are left out. */
+CYC_MUST_CHECK cyc_status cyc_optimisation_set_write(const cyc_optimisation_set *s, const char *path);
+CYC_MUST_CHECK cyc_status cyc_optimisation_set_copy(cyc_optimisation_set **out, const cyc_optimisation_set *s);
+void cyc_optimisation_set_destroy(cyc_optimisation_set **s);
+
+/** Where a job's input comes from. Borrowed strings; NULL when not given. Single files override the set's. */
+typedef struct {
+	const char *root;             /**< project root, "" or NULL: current directory */
+	const char *optimisation_set; /**< relative to root */
+	const char *particles, *tomograms, *trajectories;
+} cyc_project_input;
+/** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
+CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
+
+/* ---------------------------------------------------------------- tilt series */
+
+typedef enum { CYC_DEFORMATION_NONE, CYC_DEFORMATION_LINEAR, CYC_DEFORMATION_SPLINE, CYC_DEFORMATION_FOURIER } cyc_deformation_type;
+
+/** One tilt image. Row order of the tilt table is "the" frame index everywhere. */
+typedef struct {
+	char *image;                     /**< MRC name as in the file, relative to root; NULL if none is named */
+	double pre_exposure_e_per_A2;
+	double xtilt_rad, ytilt_rad, zrot_rad;
+	double shift_x_A, shift_y_A;     /**< image axes, added */
+	bool has_angles;                 /**< the five numbers above are there */
+	bool has_matrix;                 /**< RELION-4: `matrix` holds the projection and wins */
+	double matrix[3][4];             /**< tomogram px (from corner) -> image px, rows x, y, depth */
+	bool has_nominal_tilt;
+	double nominal_tilt_rad;
+	double defocus_u_A, defocus_v_A; /**< of the tomogram centre, underfocus positive */
+	double defocus_angle_rad;        /**< of U, from image +x towards +y */
+	double phase_shift_rad;
+	double scale;                    /**< contrast; 0 = excluded tilt; never negative */
+	double bfactor_A2;
+	double *deformation;             /**< n_deformation coefficients or NULL */
+	int32_t n_deformation;
+} cyc_tilt;
+
+typedef struct {
+	char *name;
+	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one */
+	char *stack;                     /**< rlnTomoTiltSeriesName or NULL */
+	char *optics_group_name;
+	double pixel_size_A, voltage_kV, spherical_aberration_mm, amplitude_contrast_frac;
+	double hand;                     /**< +1 or -1 */
+	double defocus_slope;
+	double bfactor_per_dose_A2;      /**< rlnCtfBfactorPerElectronDose, 0: Grant-Grigorieff dose model */
+	double fractional_dose_e_per_A2; /**< dose per tilt: given, or second lowest minus lowest pre-exposure */
+	int32_t size_px[3];              /**< tomogram X, Y, Z */
+	cyc_deformation_type deformation_type;
+	int32_t deformation_grid[2];
+	int32_t n_tilts;
+	cyc_tilt *tilts;
+	int32_t image_nx, image_ny;      /**< 0 until cyc_tilt_series_open() */
+	cyc_mrc_info *image_info;        /**< n_tilts, after open */
+	char **image_path;               /**< n_tilts, after open: file (with root) */
+	int64_t *image_section;          /**< n_tilts, after open: 0-based section */
+} cyc_tilt_series;
+
+typedef struct cyc_tomogram_set {
+	char *path;
+	int32_t n_series;
+	cyc_tilt_series *series; /**< order of the file */
+	cyc_star *star;          /**< tomograms.star */
+	cyc_star **series_star;  /**< n_series documents; RELION-4: one-block copies */
+	bool is_relion4;
+} cyc_tomogram_set;
+
+/**
+ * Read tomograms.star and the per-series tables (RELION-5), or the embedded tables (RELION-4).
+ * Images are not touched. A negative scale, missing CTF or geometry columns, unequal deformation lengths are errors
+ * naming file and row; scales of 0 give one warning per file.
+ */
+CYC_MUST_CHECK cyc_status cyc_tomogram_set_read(cyc_tomogram_set **out, const char *path, const char *root);
+void cyc_tomogram_set_destroy(cyc_tomogram_set **s);
+/** Index of a tomogram by name, -1 if there is none. */
+int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);
+/** What cyc_tomogram_set_write() takes from the structs; everything else passes through from the documents. */
+enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8 };
+/**
+ * Write out_dir/tomograms.star and the per-series files where RELION puts them: out_dir/(old path after "jobNNN/", or
+ * the whole old path). out_dir is relative to root and ends in a slash; rlnTomoTiltSeriesStarFile is updated.
+ */
+CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);
+
+/** Find all images of a series and check they are of one size; fills image_*. Errors name the first missing file. */
+CYC_MUST_CHECK cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root);
+/** Tilt image i_tilt as image_ny x image_nx floats. Needs open. Thread-safe. */
+CYC_MUST_CHECK cyc_status cyc_tilt_series_read_image(float *dst, const cyc_tilt_series *ts, int32_t i_tilt);
+/** Rows sorted by increasing pre-exposure, ties by row: order[rank] = row; n_tilts values by the caller. */
+void cyc_tilt_series_chronological(int32_t *order, const cyc_tilt_series *ts);
+
+/* ---------------------------------------------------------------- particles */
+
+typedef struct {
+	char *name;
+	double voltage_kV, spherical_aberration_mm, amplitude_contrast_frac, pixel_size_A; /**< NaN if the column is absent */
+	double *even_zernike, *odd_zernike; /**< RELION's coefficients (rad, basis in 1/Å), or NULL */
+	int32_t n_even, n_odd;
+} cyc_optics_group;
+
+typedef struct {
+	const char *name;      /**< rlnTomoParticleName; borrowed from the set */
+	int64_t row;           /**< row of the particles block */
+	int32_t i_series;      /**< index in the tomogram set */
+	int32_t i_optics;      /**< 0-based optics group */
+	int32_t half;          /**< 0 or 1; -1 if the file has no rlnRandomSubset */
+	cyc_vec3 position_A;   /**< static position, tomogram axes, relative to the tomogram centre size/2; origin offset included */
+	cyc_mat3 R_tomo_part;  /**< rlnTomoSubtomogram*, identity if absent */
+	cyc_mat3 R_tomo_ref;   /**< R_tomo_part R_part_ref: reference -> tomogram axes */
+	const float *motion_A; /**< n_tilts x 3, tomogram axes, added to position in that tilt (row order); NULL: none */
+	const uint8_t *visible_frames; /**< n_tilts flags of rlnTomoVisibleFrames, NULL: none */
+} cyc_particle;
+
+typedef struct cyc_particle_set {
+	char *path;
+	int64_t n;               /**< particles whose tomogram is known, tomogram order, then file order */
+	cyc_particle *particles;
+	int64_t *series_first;   /**< n_series + 1 offsets: particles of series i are series_first[i] .. series_first[i+1]-1 */
+	int32_t n_series;
+	int32_t n_optics;
+	cyc_optics_group *optics;
+	bool has_halves;
+	bool are_2d_stacks;
+	int64_t n_unknown_tomogram; /**< rows dropped (warned) because their tomogram is not in the set */
+	cyc_star *star;
+	float *motion_data;      /**< owner of all motion_A */
+	uint8_t *visible_data;
+	char *name_data;
+} cyc_particle_set;
+
+/**
+ * Read particles.star against a tomogram set (and trajectories, may be NULL). RELION-5 centred coordinates, or RELION-4
+ * pixels (WarpTools' binned pixels of 2D stacks are recognised and reported).
+ * @return CYC_E_DATA: tomogram unknown to all rows, optics not consistent with the tomograms to 1e-3, rlnRandomSubset not
+ *         1/2, trajectory missing or of another length, duplicate particle name; each names file and row.
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
+                                                const cyc_tomogram_set *tomograms, const char *root);
+void cyc_particle_set_destroy(cyc_particle_set **s);
+/** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
+
+/* ---------------------------------------------------------------- FSC of a post-process job */
+
+typedef struct {
+	int32_t n_shells;      /**< box/2 + 1 */
+	int32_t box;           /**< 2 (n_shells - 1) */
+	double pixel_size_A;   /**< from the resolution column; 0 if it cannot be told */
+	double *corrected;     /**< rlnFourierShellCorrelationCorrected (unmasked where a file has only that) */
+	double final_resolution_A;
+} cyc_fsc_file;
+/** Read the blocks general and fsc of a postprocess.star. NaN rows are errors. */
+CYC_MUST_CHECK cyc_status cyc_fsc_file_read(cyc_fsc_file **out, const char *path);
+void cyc_fsc_file_destroy(cyc_fsc_file **f);
+
+/* ---------------------------------------------------------------- job folders */
+
+/** One name-value pair of job.star's joboptions_values. */
+typedef struct { const char *variable, *value; } cyc_job_option;
+/**
+ * Start a job in dir (created): removes old exit flags, writes job.star (variables sorted) and appends to note.txt.
+ * @param[in] type_label  e.g. "relion.ctfrefinetomo"
+ * @note note.txt carries the date as RELION's does; results of jobs never do.
+ */
+CYC_MUST_CHECK cyc_status cyc_job_begin(const char *dir, const char *type_label, const cyc_job_option *options, int32_t n_options,
+                                        const char *command_line);
+/** Write the exit flag of a status: RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. */
+CYC_MUST_CHECK cyc_status cyc_job_end(const char *dir, cyc_status result);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,54 @@
+/**
+ * @file reconstruct.h
+ * Reconstruct particle: half maps and merged map straight from the tilt images (docs/theory/02-reconstruct.md).
+ */
+#ifndef CYCLOTOMO_RECONSTRUCT_H
+#define CYCLOTOMO_RECONSTRUCT_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+	cyc_project_input input;
+	const char *out_dir;     /**< folder, created; relative to the root */
+	int32_t box_px;          /**< edge of the windows and full maps, binned px, even */
+	int32_t crop_px;         /**< edge of the cropped maps; <= 0 or = box: no crop */
+	double binning;          /**< >= 1 */
+	double snr;              /**< > 0: Wiener constant; else the heuristic weight floor */
+	const char *symmetry;
+	int32_t helical_n_asu;   /**< 1: no helix */
+	double helical_rise_A, helical_twist_rad;
+	double taper_px;
+	double cutoff_frac;      /**< dose weights at or below this are not used */
+	bool whiten, no_ctf, no_circle_crop, partial_windows;
+	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */
+	bool no_backup;          /**< do not write these sums */
+	bool no_maps;            /**< stop after the sums */
+	bool write_sums;         /**< also data_*.mrc and weight_*.mrc */
+	bool absolute_scale;     /**< divide by binning sqrt(box): density per unbinned voxel instead of RELION's grey scale */
+	int32_t n_threads;
+	const char *backend;     /**< "cpu" or "strict" */
+	bool dry_run;            /**< check everything, print the plan, write nothing */
+} cyc_reconstruct_options;
+void cyc_reconstruct_options_default(cyc_reconstruct_options *o);
+
+typedef struct {
+	int64_t n_particles, n_images, n_images_outside; /**< images dropped because the window leaves the image */
+	char *half1, *half2, *merged, *optimisation_set; /**< written files relative to root, NULL if not written; cyc_free */
+} cyc_reconstruct_result;
+void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r);
+
+/**
+ * Run the job: files in, files out. Same bits for any n_threads.
+ * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
+ * @return any status; on failure no map of this job is half written.
+ */
+CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

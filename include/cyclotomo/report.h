@@ -1,0 +1,48 @@
+/**
+ * @file report.h
+ * Pictures for people: line plots as SVG, PNG and PDF from one drawing routine.
+ */
+#ifndef CYCLOTOMO_REPORT_H
+#define CYCLOTOMO_REPORT_H
+
+#include "cyclotomo/base.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { CYC_PLOT_LINE, CYC_PLOT_POINTS, CYC_PLOT_LINE_POINTS } cyc_plot_style;
+/** One curve; arrays are borrowed for the duration of the call. Points with a NaN coordinate are gaps. */
+typedef struct {
+	const char *label;
+	int32_t n;
+	const double *x, *y;
+	const double *y_error;   /**< error bars (one sigma) or NULL */
+	cyc_plot_style style;
+	bool is_dashed;
+	int32_t colour;          /**< index into the palette; -1: next one */
+} cyc_plot_series;
+/** One panel. Axis ranges: min >= max means automatic. */
+typedef struct {
+	const char *title, *x_label, *y_label;
+	double x_min, x_max, y_min, y_max;
+	bool x_is_inverse_A;     /**< x is 1/Å: ticks are labelled as resolutions in Å too */
+	double h_line;           /**< horizontal guide, NaN: none */
+	const char *h_line_label;
+	int32_t n_series;
+	const cyc_plot_series *series;
+} cyc_plot;
+/**
+ * Draw panels below each other into path; the suffix .svg, .png or .pdf decides. Written to a temporary name, then renamed.
+ * Same input, same bytes. @return CYC_E_USAGE for another suffix, CYC_E_IO.
+ */
+CYC_MUST_CHECK cyc_status cyc_plot_write(const char *path, const cyc_plot *panels, int32_t n_panels);
+/** As cyc_plot_write() to a new SVG string (for self-contained HTML); free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32_t n_panels);
+/** Several figures, a page each, as one PDF ("logfile.pdf"). figures[i] has n_panels[i] panels. */
+CYC_MUST_CHECK cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures, const int32_t *n_panels, int32_t n_figures);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

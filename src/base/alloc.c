@@ -1,0 +1,87 @@
+#include "cyclotomo/base.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static _Atomic int64_t g_count, g_fail_at;
+
+void cyc_alloc_fail_at(int64_t n) { g_fail_at = n > 0 ? g_count + n : 0; }
+int64_t cyc_alloc_count(void) { return g_count; }
+
+static bool must_fail(void)
+{
+	int64_t i = ++g_count, at = g_fail_at;
+	return at > 0 && i == at;
+}
+
+/* malloc's 16-byte alignment would make FFTW choose other code, and other rounding, from run to run. */
+static const size_t ALIGNMENT = 64;
+
+static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
+{
+	cyc_status st = CYC_OK;
+	void *p = NULL;
+	memcpy(out, &p, sizeof p);
+	CYC_CHECK(size == 0 || n <= (SIZE_MAX - ALIGNMENT) / size, CYC_E_NOMEM, "cannot allocate %zu x %zu bytes for %s", n, size, what);
+	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	if (bytes == 0) bytes = ALIGNMENT;
+	if (!must_fail()) p = aligned_alloc(ALIGNMENT, bytes);
+	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB were needed for %s", (double)bytes / 1e6, what);
+	memset(p, 0, bytes);
+	memcpy(out, &p, sizeof p);
+done:
+	return st;
+}
+
+cyc_status cyc_alloc_(void *out, size_t n, size_t size, const char *what) { return allocate(out, n, size, what); }
+
+cyc_status cyc_realloc(void *inout, size_t n_old, size_t n_new, size_t size)
+{
+	cyc_status st = CYC_OK;
+	void *p = NULL, *old;
+	memcpy(&old, inout, sizeof old);
+	CYC_TRY(allocate(&p, n_new, size, "a growing array"));
+	size_t keep = n_old < n_new ? n_old : n_new;
+	if (old && keep) memcpy(p, old, keep * size);
+	free(old);
+	memcpy(inout, &p, sizeof p);
+done:
+	return st;
+}
+
+void cyc_free(void *p) { free(p); }
+
+cyc_status cyc_strdup(char **out, const char *s)
+{
+	cyc_status st = CYC_OK;
+	size_t n = strlen(s) + 1;
+	CYC_TRY(cyc_alloc_(out, n, 1, "a text"));
+	memcpy(*out, s, n);
+done:
+	return st;
+}
+
+cyc_status cyc_asprintf(char **out, const char *fmt, ...)
+{
+	cyc_status st = CYC_OK;
+	va_list ap, again;
+	va_start(ap, fmt);
+	va_copy(again, ap);
+	int n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	*out = NULL;
+	CYC_CHECK(n >= 0, CYC_E_INTERNAL, "bad format '%s'", fmt);
+	CYC_TRY(cyc_alloc_(out, (size_t)n + 1, 1, "a text"));
+	vsnprintf(*out, (size_t)n + 1, fmt, again);
+done:
+	va_end(again);
+	return st;
+}
+
+int64_t cyc_peak_memory_bytes(void)
+{
+	struct rusage u;
+	return getrusage(RUSAGE_SELF, &u) == 0 ? (int64_t)u.ru_maxrss * 1024 : 0;
+}

@@ -1,0 +1,150 @@
+#include "cyclotomo/base.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+uint64_t cyc_hash(uint64_t h, const void *data, size_t n)
+{
+	const unsigned char *p = data;
+	for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
+	return h;
+}
+
+uint64_t cyc_hash_string(uint64_t h, const char *s)
+{
+	/* The terminating zero is hashed too, so "ab","c" and "a","bc" differ. */
+	return s ? cyc_hash(h, s, strlen(s) + 1) : cyc_hash(h, "\1", 1);
+}
+
+cyc_status cyc_path_join(char **out, const char *a, const char *b)
+{
+	if (!a || !a[0] || b[0] == '/') return cyc_strdup(out, b);
+	size_t n = strlen(a);
+	return cyc_asprintf(out, "%s%s%s", a, a[n - 1] == '/' ? "" : "/", b);
+}
+
+cyc_status cyc_path_dir(char **out, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	return cyc_asprintf(out, "%.*s", slash ? (int)(slash - path) + 1 : 0, path);
+}
+
+bool cyc_path_exists(const char *path) { return access(path, F_OK) == 0; }
+
+cyc_status cyc_make_dirs(const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *p = NULL;
+	if (!path[0]) return CYC_OK;
+	CYC_TRY(cyc_strdup(&p, path));
+	for (char *c = p + 1;; c++) {
+		if (*c != '/' && *c != '\0') continue;
+		char keep = *c;
+		*c = '\0';
+		CYC_CHECK(mkdir(p, 0777) == 0 || errno == EEXIST, CYC_E_IO, "cannot create folder '%s': %s", p, strerror(errno));
+		*c = keep;
+		if (keep == '\0') break;
+	}
+	struct stat s;
+	CYC_CHECK(stat(p, &s) == 0 && S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder", p);
+done:
+	cyc_free(p);
+	return st;
+}
+
+cyc_status cyc_make_parent_dirs(const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL;
+	CYC_TRY(cyc_path_dir(&dir, path));
+	CYC_TRY(cyc_make_dirs(dir));
+done:
+	cyc_free(dir);
+	return st;
+}
+
+cyc_status cyc_outfile_open(cyc_outfile *o, const char *path)
+{
+	cyc_status st = CYC_OK;
+	memset(o, 0, sizeof *o);
+	CYC_TRY(cyc_make_parent_dirs(path));
+	CYC_TRY(cyc_strdup(&o->path, path));
+	/* The process number keeps two runs into one folder from writing into each other's file. */
+	CYC_TRY(cyc_asprintf(&o->tmp, "%s.tmp%ld", path, (long)getpid()));
+	o->f = fopen(o->tmp, "wb");
+	CYC_CHECK(o->f, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
+done:
+	if (st != CYC_OK) cyc_outfile_abandon(o);
+	return st;
+}
+
+cyc_status cyc_outfile_commit(cyc_outfile *o)
+{
+	cyc_status st = CYC_OK;
+	FILE *f = o->f;
+	bool failed = ferror(f) || fflush(f) != 0 || fsync(fileno(f)) != 0;
+	int e = errno;
+	failed = fclose(f) != 0 || failed;
+	o->f = NULL;
+	if (failed) unlink(o->tmp);
+	CYC_CHECK(!failed, CYC_E_IO, "cannot write '%s': %s", o->path, strerror(e ? e : EIO));
+	if (rename(o->tmp, o->path) != 0) {
+		e = errno;
+		unlink(o->tmp);
+		CYC_RAISE(CYC_E_IO, "cannot rename '%s' to '%s': %s", o->tmp, o->path, strerror(e));
+	}
+done:
+	if (st != CYC_OK) cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed under that name");
+	cyc_free(o->path);
+	cyc_free(o->tmp);
+	memset(o, 0, sizeof *o);
+	return st;
+}
+
+void cyc_outfile_abandon(cyc_outfile *o)
+{
+	if (o->f) {
+		fclose(o->f);
+		unlink(o->tmp);
+	}
+	cyc_free(o->path);
+	cyc_free(o->tmp);
+	memset(o, 0, sizeof *o);
+}
+
+cyc_status cyc_read_file(char **out, size_t *n, const char *path)
+{
+	cyc_status st = CYC_OK;
+	FILE *f = NULL;
+	char *data = NULL;
+	struct stat s;
+	*out = NULL;
+	f = fopen(path, "rb");
+	CYC_CHECK(f, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
+	CYC_CHECK(fstat(fileno(f), &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
+	CYC_CHECK(S_ISREG(s.st_mode), CYC_E_IO, "'%s' is not a file", path);
+	CYC_TRY(cyc_alloc_(&data, (size_t)s.st_size + 1, 1, path));
+	*n = fread(data, 1, (size_t)s.st_size, f);
+	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': %zu bytes were expected, only %zu could be read", path, (size_t)s.st_size, *n);
+	*out = data;
+	data = NULL;
+done:
+	if (f) fclose(f);
+	cyc_free(data);
+	return st;
+}
+
+cyc_status cyc_write_file(const char *path, const char *data, size_t n)
+{
+	cyc_status st = CYC_OK;
+	cyc_outfile o = { 0 };
+	CYC_TRY(cyc_outfile_open(&o, path));
+	CYC_CHECK(fwrite(data, 1, n, o.f) == n, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
+	CYC_TRY(cyc_outfile_commit(&o));
+done:
+	cyc_outfile_abandon(&o);
+	return st;
+}

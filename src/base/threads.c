@@ -1,0 +1,122 @@
+#include "cyclotomo/base.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- cancelling */
+
+static atomic_bool g_cancel;
+static char *g_watch;
+
+void cyc_cancel_request(void) { atomic_store(&g_cancel, true); }
+
+cyc_status cyc_cancel_watch_file(const char *path)
+{
+	cyc_free(g_watch);
+	g_watch = NULL;
+	return path ? cyc_strdup(&g_watch, path) : CYC_OK;
+}
+
+cyc_status cyc_cancel_check(void)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(!atomic_load(&g_cancel), CYC_E_CANCELLED, "interrupted");
+	CYC_CHECK(!g_watch || access(g_watch, F_OK) != 0, CYC_E_CANCELLED, "stopped on request of %s", g_watch);
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- parallel loop */
+
+typedef struct {
+	cyc_task task;
+	void *arg;
+	int64_t n;
+	atomic_int_least64_t next;
+	atomic_bool failed;
+	pthread_mutex_t lock;
+	int64_t failed_item;
+	cyc_status status;
+	cyc_error error;
+} loop;
+
+typedef struct {
+	loop *l;
+	int i_thread;
+} worker_arg;
+
+static _Thread_local bool t_in_task;
+
+static void run_items(loop *l, int i_thread)
+{
+	t_in_task = true;
+	while (!atomic_load(&l->failed)) {
+		int64_t i = atomic_fetch_add(&l->next, 1);
+		if (i >= l->n) break;
+		cyc_status st = atomic_load(&g_cancel) ? cyc_cancel_check() : CYC_OK;
+		if (st == CYC_OK) st = l->task(l->arg, i, i_thread);
+		if (st != CYC_OK) {
+			pthread_mutex_lock(&l->lock);
+			if (!atomic_load(&l->failed) || i < l->failed_item) {
+				l->failed_item = i;
+				l->status = st;
+				l->error = *cyc_error_get();
+			}
+			atomic_store(&l->failed, true);
+			pthread_mutex_unlock(&l->lock);
+		}
+	}
+	t_in_task = false;
+}
+
+static void *worker(void *p)
+{
+	worker_arg *a = p;
+	run_items(a->l, a->i_thread);
+	return NULL;
+}
+
+cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
+{
+	cyc_status st = CYC_OK;
+	pthread_t *threads = NULL;
+	worker_arg *args = NULL;
+	int n_started = 0;
+	if (n <= 0) return CYC_OK;
+	if (t_in_task) {
+		/* Called from inside a task: the threads are busy already. */
+		for (int64_t i = 0; i < n; i++) CYC_TRY(task(arg, i, 0));
+		return CYC_OK;
+	}
+	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
+	pthread_mutex_init(&l.lock, NULL);
+	int n_extra = (int)((int64_t)n_threads < n ? n_threads : n) - 1;
+	if (n_extra > 0) {
+		CYC_TRY(cyc_alloc(&threads, n_extra, sizeof *threads));
+		CYC_TRY(cyc_alloc(&args, n_extra, sizeof *args));
+		for (; n_started < n_extra; n_started++) {
+			args[n_started] = (worker_arg){ &l, n_started + 1 };
+			if (pthread_create(&threads[n_started], NULL, worker, &args[n_started]) != 0) break;
+		}
+		if (n_started < n_extra) cyc_warn("only %d of %d threads could be started; the work goes on with these", n_started + 1, n_extra + 1);
+	}
+	run_items(&l, 0);
+	for (int i = 0; i < n_started; i++) pthread_join(threads[i], NULL);
+	if (atomic_load(&l.failed)) {
+		cyc_error_set(&l.error);
+		st = cyc_error_frame(l.status, __FILE__, __LINE__, __func__);
+	}
+done:
+	cyc_free(threads);
+	cyc_free(args);
+	return st;
+}
+
+int cyc_n_processors(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+	return n > 0 ? (int)n : 1;
+}
