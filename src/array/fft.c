@@ -1,0 +1,193 @@
+/*
+ * Transforms with FFTW. Plans are of type FFTW_ESTIMATE: FFTW_MEASURE would choose by timing, and so round differently
+ * from run to run. A 3D transform is made of 2D transforms of the z planes and 1D transforms along z, each by one thread:
+ * the threads share out the planes, so their number cannot change a result.
+ */
+#include "cyclotomo/array.h"
+
+#include <fftw3.h>
+#include <pthread.h>
+#include <string.h>
+
+static pthread_mutex_t g_planner = PTHREAD_MUTEX_INITIALIZER; /* FFTW's planner is not thread-safe */
+
+struct cyc_fft2 {
+	int32_t nx, ny;
+	fftwf_plan forward, inverse;
+};
+
+static void destroy_plan(fftwf_plan p)
+{
+	if (!p) return;
+	pthread_mutex_lock(&g_planner);
+	fftwf_destroy_plan(p);
+	pthread_mutex_unlock(&g_planner);
+}
+
+cyc_status cyc_fft2_create(cyc_fft2 **out, int32_t nx, int32_t ny)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft2 *p = NULL;
+	float *real = NULL;
+	cyc_cfloat *ft = NULL;
+	*out = NULL;
+	CYC_CHECK(nx > 0 && ny > 0, CYC_E_SHAPE, "sizes of a transform must be positive, got %d x %d", nx, ny);
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	p->nx = nx;
+	p->ny = ny;
+	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
+	CYC_TRY(cyc_alloc(&ft, (size_t)(nx / 2 + 1) * (size_t)ny, sizeof *ft));
+	pthread_mutex_lock(&g_planner);
+	p->forward = fftwf_plan_dft_r2c_2d(ny, nx, real, ft, FFTW_ESTIMATE);
+	p->inverse = fftwf_plan_dft_c2r_2d(ny, nx, ft, real, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	CYC_CHECK(p->forward && p->inverse, CYC_E_NOMEM, "FFTW could not plan a transform of %d x %d", nx, ny);
+	*out = p;
+	p = NULL;
+done:
+	cyc_free(real);
+	cyc_free(ft);
+	cyc_fft2_destroy(&p);
+	return st;
+}
+
+void cyc_fft2_destroy(cyc_fft2 **p)
+{
+	if (!*p) return;
+	destroy_plan((*p)->forward);
+	destroy_plan((*p)->inverse);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real) { fftwf_execute_dft_r2c(p->forward, real, ft); }
+void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft) { fftwf_execute_dft_c2r(p->inverse, ft, real); }
+
+/* ---------------------------------------------------------------- 3D */
+
+enum { Z_BATCH = 16 }; /* columns per 1D batch: 16 x 8 bytes = two cache lines of each z plane */
+
+struct cyc_fft3 {
+	int32_t n;
+	int n_threads;
+	cyc_fft2 *plane;
+	fftwf_plan z_forward, z_inverse; /* Z_BATCH interleaved columns, in place, in a thread's buffer */
+	cyc_cfloat *columns;             /* n_threads x n x Z_BATCH */
+	float *planes;                   /* n_threads x n x n: c2r and r2c destroy or need aligned planes */
+};
+
+cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *p = NULL;
+	*out = NULL;
+	CYC_CHECK(n > 0, CYC_E_SHAPE, "the edge of a transform must be positive, got %d", n);
+	if (n_threads < 1) n_threads = 1;
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	p->n = n;
+	p->n_threads = n_threads;
+	CYC_TRY(cyc_fft2_create(&p->plane, n, n));
+	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * Z_BATCH, sizeof *p->columns));
+	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)n * (size_t)n + 16), sizeof *p->planes));
+	pthread_mutex_lock(&g_planner);
+	p->z_forward = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL, Z_BATCH, 1, FFTW_FORWARD, FFTW_ESTIMATE);
+	p->z_inverse = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL, Z_BATCH, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	CYC_CHECK(p->z_forward && p->z_inverse, CYC_E_NOMEM, "FFTW could not plan a transform of %d^3", n);
+	*out = p;
+	p = NULL;
+done:
+	cyc_fft3_destroy(&p);
+	return st;
+}
+
+void cyc_fft3_destroy(cyc_fft3 **p)
+{
+	if (!*p) return;
+	cyc_fft2_destroy(&(*p)->plane);
+	destroy_plan((*p)->z_forward);
+	destroy_plan((*p)->z_inverse);
+	cyc_free((*p)->columns);
+	cyc_free((*p)->planes);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+typedef struct {
+	const cyc_fft3 *p;
+	cyc_cfloat *ft;
+	const float *in;
+	float *out;
+	bool is_forward;
+} pass;
+
+static float *plane_of(const cyc_fft3 *p, int i_thread)
+{
+	size_t n = (size_t)p->n, stride = (n * n + 15) / 16 * 16;
+	return p->planes + (size_t)i_thread * stride;
+}
+
+static cyc_status plane_task(void *arg, int64_t z, int i_thread)
+{
+	const pass *a = arg;
+	size_t n = (size_t)a->p->n, real_count = n * n, half_count = (n / 2 + 1) * n;
+	float *plane = plane_of(a->p, i_thread);
+	cyc_cfloat *half = a->ft + (size_t)z * half_count;
+	if (a->is_forward) {
+		memcpy(plane, a->in + (size_t)z * real_count, real_count * sizeof *plane);
+		cyc_fft2_forward(half, a->p->plane, plane);
+	} else {
+		cyc_fft2_inverse(plane, a->p->plane, half);
+		float scale = (float)(1.0 / ((double)n * (double)n * (double)n)), *out = a->out + (size_t)z * real_count;
+		for (size_t i = 0; i < real_count; i++) out[i] = plane[i] * scale;
+	}
+	return CYC_OK;
+}
+
+static cyc_status column_task(void *arg, int64_t i, int i_thread)
+{
+	const pass *a = arg;
+	size_t n = (size_t)a->p->n, half_count = (n / 2 + 1) * n, first = (size_t)i * Z_BATCH;
+	size_t m = half_count - first < Z_BATCH ? half_count - first : Z_BATCH;
+	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * n * Z_BATCH;
+	for (size_t z = 0; z < n; z++) memcpy(columns + z * Z_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
+	fftwf_execute_dft(a->is_forward ? a->p->z_forward : a->p->z_inverse, columns, columns);
+	for (size_t z = 0; z < n; z++) memcpy(a->ft + z * half_count + first, columns + z * Z_BATCH, m * sizeof *columns);
+	return CYC_OK;
+}
+
+static cyc_status run_columns(pass *a)
+{
+	size_t half_count = cyc_half_count2(a->p->n);
+	return cyc_parallel_for((int64_t)((half_count + Z_BATCH - 1) / Z_BATCH), a->p->n_threads, column_task, a);
+}
+
+cyc_status cyc_fft3_forward(cyc_cfloat *ft, const cyc_fft3 *p, const float *real)
+{
+	cyc_status st = CYC_OK;
+	pass a = { .p = p, .ft = ft, .in = real, .is_forward = true };
+	CYC_TRY(cyc_parallel_for(p->n, p->n_threads, plane_task, &a));
+	CYC_TRY(run_columns(&a));
+done:
+	return st;
+}
+
+cyc_status cyc_fft3_inverse(float *real, const cyc_fft3 *p, cyc_cfloat *ft)
+{
+	cyc_status st = CYC_OK;
+	pass a = { .p = p, .ft = ft, .out = real };
+	CYC_TRY(run_columns(&a));
+	CYC_TRY(cyc_parallel_for(p->n, p->n_threads, plane_task, &a));
+done:
+	return st;
+}
+
+int32_t cyc_fft_good_size(int32_t n)
+{
+	for (int32_t m = n + n % 2;; m += 2) {
+		int32_t r = m;
+		for (int32_t f = 2; f <= 7; f += f == 2 ? 1 : 2)
+			while (r % f == 0) r /= f;
+		if (r == 1) return m;
+	}
+}

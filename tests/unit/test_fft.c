@@ -1,0 +1,101 @@
+/* Transforms against the definition, round trip, and the same bits for any number of threads. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cyclotomo/array.h"
+
+static float *random_map(int n)
+{
+	float *v = NULL;
+	assert_int_equal(cyc_alloc(&v, n * n * n, sizeof *v), CYC_OK);
+	for (int i = 0; i < n * n * n; i++) v[i] = (float)(cyc_rng_uniform_at(5, 1, (uint64_t)n, (uint64_t)i) - 0.5);
+	return v;
+}
+
+static void forward_is_the_definition(void **state)
+{
+	(void)state;
+	enum { N = 6 };
+	float *v = random_map(N);
+	cyc_cfloat *ft = NULL;
+	cyc_fft3 *p = NULL;
+	assert_int_equal(cyc_alloc(&ft, cyc_half_count3(N), sizeof *ft), CYC_OK);
+	assert_int_equal(cyc_fft3_create(&p, N, 2), CYC_OK);
+	assert_int_equal(cyc_fft3_forward(ft, p, v), CYC_OK);
+	for (int kz = 0; kz < N; kz++)
+		for (int ky = 0; ky < N; ky++)
+			for (int kx = 0; kx <= N / 2; kx++) {
+				double complex s = 0;
+				for (int z = 0; z < N; z++)
+					for (int y = 0; y < N; y++)
+						for (int x = 0; x < N; x++)
+							s += (double)v[(z * N + y) * N + x] * cexp(-2 * CYC_PI * (double complex)I * (kx * x + ky * y + kz * z) / N);
+				assert_true(cabs(s - (double complex)ft[(kz * N + ky) * (N / 2 + 1) + kx]) < 1e-5);
+			}
+	cyc_fft3_destroy(&p);
+	cyc_free(ft);
+	cyc_free(v);
+}
+
+static void same_bits_for_any_threads(void **state)
+{
+	(void)state;
+	enum { N = 36 };
+	float *v = random_map(N), *back = NULL;
+	cyc_cfloat *first = NULL, *ft = NULL;
+	assert_int_equal(cyc_alloc(&first, cyc_half_count3(N), sizeof *ft), CYC_OK);
+	assert_int_equal(cyc_alloc(&ft, cyc_half_count3(N), sizeof *ft), CYC_OK);
+	assert_int_equal(cyc_alloc(&back, N * N * N, sizeof *back), CYC_OK);
+	for (int threads = 1; threads <= 5; threads++) {
+		cyc_fft3 *p = NULL;
+		assert_int_equal(cyc_fft3_create(&p, N, threads), CYC_OK);
+		assert_int_equal(cyc_fft3_forward(ft, p, v), CYC_OK);
+		if (threads == 1) memcpy(first, ft, cyc_half_count3(N) * sizeof *ft);
+		assert_memory_equal(first, ft, cyc_half_count3(N) * sizeof *ft);
+		assert_int_equal(cyc_fft3_inverse(back, p, ft), CYC_OK);
+		for (int i = 0; i < N * N * N; i++) assert_true(fabsf(back[i] - v[i]) < 1e-5F);
+		cyc_fft3_destroy(&p);
+	}
+	cyc_free(back);
+	cyc_free(ft);
+	cyc_free(first);
+	cyc_free(v);
+}
+
+static void good_sizes(void **state)
+{
+	(void)state;
+	assert_int_equal(cyc_fft_good_size(192), 192);
+	assert_int_equal(cyc_fft_good_size(191), 192);
+	assert_int_equal(cyc_fft_good_size(97), 98);
+	assert_int_equal(cyc_fft_good_size(103), 108);
+}
+
+static void resize_keeps_the_centre(void **state)
+{
+	(void)state;
+	cyc_volume *v = NULL, *large = NULL, *back = NULL;
+	assert_int_equal(cyc_volume_create(&v, 8, 8, 8, 1.5), CYC_OK);
+	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)i;
+	assert_int_equal(cyc_volume_resize(&large, v, 14), CYC_OK);
+	assert_true(large->data[(7 * 14 + 7) * 14 + 7] == v->data[(4 * 8 + 4) * 8 + 4]);
+	assert_int_equal(cyc_volume_resize(&back, large, 8), CYC_OK);
+	assert_memory_equal(back->data, v->data, cyc_volume_count(v) * sizeof(float));
+	cyc_volume_destroy(&back);
+	cyc_volume_destroy(&large);
+	assert_int_equal(cyc_volume_resize(&back, v, 7), CYC_E_SHAPE);
+	assert_null(back);
+	cyc_volume_destroy(&v);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition), cmocka_unit_test(same_bits_for_any_threads),
+		                                cmocka_unit_test(good_sizes), cmocka_unit_test(resize_keeps_the_centre) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
