@@ -1,0 +1,183 @@
+#include "report/canvas.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void cyc__buffer_add(cyc__buffer *b, const void *data, size_t n)
+{
+	if (b->status != CYC_OK) return;
+	if (b->capacity - b->n < n + 1) {
+		size_t capacity = 2 * (b->n + n) + 4096;
+		b->status = cyc_realloc(&b->data, b->capacity, capacity, 1);
+		if (b->status != CYC_OK) return;
+		b->capacity = capacity;
+	}
+	memcpy(b->data + b->n, data, n);
+	b->n += n;
+	b->data[b->n] = '\0';
+}
+
+void cyc__buffer_printf(cyc__buffer *b, const char *fmt, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, fmt);
+	int n = vsnprintf(text, sizeof text, fmt, args);
+	va_end(args);
+	CYC_ASSERT(n >= 0 && n < (int)sizeof text);
+	if (n > 0) cyc__buffer_add(b, text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+/* ---------------------------------------------------------------- text */
+
+/* Length of the UTF-8 character at s, 0 if it is none that may stand in a picture. */
+static int character_length(const unsigned char *s)
+{
+	if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7F;
+	int n = s[0] >= 0xF0 && s[0] <= 0xF4 ? 4 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : 0;
+	for (int i = 1; i < n; i++)
+		if ((s[i] & 0xC0) != 0x80) return 0;
+	if (n == 3) {
+		bool is_overlong = s[0] == 0xE0 && s[1] < 0xA0, is_surrogate = s[0] == 0xED && s[1] >= 0xA0;
+		bool is_noncharacter = s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE;
+		if (is_overlong || is_surrogate || is_noncharacter) return 0;
+	}
+	if (n == 4 && ((s[0] == 0xF0 && s[1] < 0x90) || (s[0] == 0xF4 && s[1] >= 0x90))) return 0;
+	return n;
+}
+
+/* Names come from files: what is not printable UTF-8 becomes '?', what XML reserves is escaped for SVG. */
+static void add_text(cyc__buffer *b, const char *text, bool for_xml)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	while (*s) {
+		int n = character_length(s);
+		if (n == 0) cyc__buffer_add(b, "?", 1);
+		else if (for_xml && *s == '<') cyc__buffer_add(b, "&lt;", 4);
+		else if (for_xml && *s == '>') cyc__buffer_add(b, "&gt;", 4);
+		else if (for_xml && *s == '&') cyc__buffer_add(b, "&amp;", 5);
+		else cyc__buffer_add(b, s, (size_t)n);
+		s += n > 0 ? n : 1;
+	}
+}
+
+double cyc__text_width(const char *text, double size)
+{
+	double n = 0;
+	for (const unsigned char *s = (const unsigned char *)text; *s; s++) n += (*s & 0xC0) != 0x80;
+	return 0.6 * size * n;
+}
+
+/* ---------------------------------------------------------------- drawing */
+
+static const char *hex(char out[8], cyc__colour c)
+{
+	snprintf(out, 8, "#%02x%02x%02x", (unsigned)(c.r * 255 + 0.5) & 255u, (unsigned)(c.g * 255 + 0.5) & 255u,
+	         (unsigned)(c.b * 255 + 0.5) & 255u);
+	return out;
+}
+
+void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height)
+{
+	c->width = width;
+	c->height = height;
+	cyc__buffer_printf(&c->svg,
+	                   "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
+	                   "font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, sans-serif\">\n",
+	                   width, height, width, height);
+}
+
+void cyc__canvas_svg_end(cyc__canvas *c) { cyc__buffer_printf(&c->svg, "</svg>\n"); }
+
+void cyc__canvas_fill_rect(cyc__canvas *c, double x, double y, double w, double h, cyc__colour colour)
+{
+	char s[8];
+	if (c->cr) {
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_rectangle(c->cr, x, y, w, h);
+		cairo_fill(c->cr);
+	} else {
+		cyc__buffer_printf(&c->svg, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x, y, w, h,
+		                   hex(s, colour));
+	}
+}
+
+void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double width, double dash, cyc__colour colour)
+{
+	char s[8];
+	if (n < 2) return;
+	if (c->cr) {
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_set_line_width(c->cr, width);
+		cairo_set_line_join(c->cr, CAIRO_LINE_JOIN_ROUND);
+		cairo_set_dash(c->cr, &dash, dash > 0 ? 1 : 0, 0);
+		cairo_move_to(c->cr, xy[0], xy[1]);
+		for (int32_t i = 1; i < n; i++) cairo_line_to(c->cr, xy[2 * i], xy[2 * i + 1]);
+		cairo_stroke(c->cr);
+		return;
+	}
+	cyc__buffer_printf(&c->svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"%.2f\" stroke-linejoin=\"round\"", hex(s, colour),
+	                   width);
+	if (dash > 0) cyc__buffer_printf(&c->svg, " stroke-dasharray=\"%.2f\"", dash);
+	cyc__buffer_printf(&c->svg, " d=\"M");
+	for (int32_t i = 0; i < n; i++) cyc__buffer_printf(&c->svg, "%s%.2f %.2f", i ? "L" : "", xy[2 * i], xy[2 * i + 1]);
+	cyc__buffer_printf(&c->svg, "\"/>\n");
+}
+
+void cyc__canvas_line(cyc__canvas *c, double x0, double y0, double x1, double y1, double width, double dash, cyc__colour colour)
+{
+	cyc__canvas_polyline(c, (double[]){ x0, y0, x1, y1 }, 2, width, dash, colour);
+}
+
+void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour colour)
+{
+	char s[8];
+	if (c->cr) {
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_new_path(c->cr);
+		cairo_arc(c->cr, x, y, r, 0, 2 * CYC_PI);
+		cairo_fill(c->cr);
+	} else {
+		cyc__buffer_printf(&c->svg, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"%s\"/>\n", x, y, r, hex(s, colour));
+	}
+}
+
+static void text_cairo(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor, bool is_bold,
+                       bool is_upright, cyc__colour colour)
+{
+	cairo_text_extents_t extents;
+	cyc__buffer clean = { 0 };
+	add_text(&clean, text, false);
+	if (clean.status == CYC_OK && clean.n > 0) {
+		cairo_save(c->cr);
+		cairo_select_font_face(c->cr, "sans", CAIRO_FONT_SLANT_NORMAL, is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+		cairo_set_font_size(c->cr, size);
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_text_extents(c->cr, clean.data, &extents);
+		cairo_translate(c->cr, x, y);
+		if (is_upright) cairo_rotate(c->cr, -CYC_PI / 2);
+		cairo_move_to(c->cr, anchor == CYC__LEFT ? 0 : anchor == CYC__CENTRE ? -extents.x_advance / 2 : -extents.x_advance, 0);
+		cairo_show_text(c->cr, clean.data);
+		cairo_restore(c->cr);
+	}
+	/* Kept where the caller looks for failures. */
+	if (clean.status != CYC_OK) c->svg.status = clean.status;
+	cyc_free(clean.data);
+}
+
+void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor, bool is_bold,
+                      bool is_upright, cyc__colour colour)
+{
+	static const char *const anchors[] = { "start", "middle", "end" };
+	char s[8];
+	if (c->cr) {
+		text_cairo(c, x, y, text, size, anchor, is_bold, is_upright, colour);
+		return;
+	}
+	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", size, anchors[anchor], hex(s, colour),
+	                   is_bold ? " font-weight=\"bold\"" : "");
+	if (is_upright) cyc__buffer_printf(&c->svg, " transform=\"translate(%.2f %.2f) rotate(-90)\">", x, y);
+	else cyc__buffer_printf(&c->svg, " x=\"%.2f\" y=\"%.2f\">", x, y);
+	add_text(&c->svg, text, true);
+	cyc__buffer_printf(&c->svg, "</text>\n");
+}

@@ -1,0 +1,273 @@
+/* Plots: what is in the SVG, same bytes for the same input, gaps, empty and constant data, refused input. */
+#include "cyclotomo/report.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { N = 41 };
+static double g_x[N], g_fsc[N], g_fsc2[N], g_error[N];
+static char g_dir[] = "/tmp/cyc_report_XXXXXX";
+
+static int setup(void **state)
+{
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		g_x[i] = 0.005 * i;
+		g_fsc[i] = 1 / (1 + exp((g_x[i] - 0.10) / 0.012));
+		g_fsc2[i] = 1 / (1 + exp((g_x[i] - 0.14) / 0.012)) + 0.02 * sin(9.0 * i);
+		g_error[i] = 0.03;
+	}
+	return mkdtemp(g_dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	char command[64];
+	snprintf(command, sizeof command, "rm -rf %s", g_dir);
+	return system(command);
+}
+
+static int count(const char *text, const char *what)
+{
+	int n = 0;
+	for (const char *p = text; (p = strstr(p, what)); p++) n++;
+	return n;
+}
+
+static cyc_plot make_plot(const cyc_plot_series *series, int32_t n)
+{
+	return (cyc_plot){ .title = "FSC", .x_label = "resolution", .y_label = "FSC", .y_min = 0, .y_max = 1, .x_is_inverse_A = true,
+		               .h_line = 0.143, .h_line_label = "0.143", .n_series = n, .series = series };
+}
+
+static void svg_has_what_was_asked(void **state)
+{
+	(void)state;
+	char *svg = NULL;
+	cyc_plot_series s[2] = { { .label = "start & <1>", .n = N, .x = g_x, .y = g_fsc, .colour = -1 },
+		                     { .label = "refined", .n = N, .x = g_x, .y = g_fsc2, .y_error = g_error, .style = CYC_PLOT_LINE_POINTS,
+		                       .is_dashed = true, .colour = -1 } };
+	cyc_plot p = make_plot(s, 2);
+	p.y_min = -0.1;
+	p.y_max = 1.1;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_true(strncmp(svg, "<svg ", 5) == 0);
+	assert_string_equal(svg + strlen(svg) - 7, "</svg>\n");
+	assert_int_equal(count(svg, "start &amp; &lt;1&gt;"), 1);
+	assert_non_null(strstr(svg, ">25 \xC3\x85<"));
+	assert_non_null(strstr(svg, ">8.33 \xC3\x85<"));
+	assert_non_null(strstr(svg, ">0.143<"));
+	assert_int_equal(count(svg, "<circle"), N + 1);
+	assert_int_equal(count(svg, "<text"), count(svg, "</text>"));
+	/* Figures stand next to each other in one page: nothing may refer to an id. */
+	assert_null(strstr(svg, " id="));
+	assert_null(strstr(svg, "url("));
+	assert_null(strstr(svg, "nan"));
+	assert_null(strstr(svg, "inf"));
+	cyc_free(svg);
+}
+
+static void curve_lies_where_it_should(void **state)
+{
+	(void)state;
+	char *svg = NULL;
+	double x[3] = { 0, 1, 2 }, y[3] = { 0, 2, 1 }, px[3], py[3];
+	cyc_plot_series s = { .n = 3, .x = x, .y = y };
+	cyc_plot p = { .h_line = NAN, .x_min = 0, .x_max = 2, .y_min = 0, .y_max = 2, .n_series = 1, .series = &s };
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	const char *path = strstr(svg, "stroke-width=\"1.80\"");
+	assert_non_null(path);
+	path = strstr(path, " d=\"M") + 5;
+	for (int i = 0; i < 3; i++) {
+		char *end;
+		px[i] = strtod(path, &end);
+		py[i] = strtod(end, &end);
+		path = end + 1;
+	}
+	/* Two decimals in the file. */
+	assert_true(fabs((px[1] - px[0]) - (px[2] - px[1])) < 0.021);
+	assert_true(fabs((py[0] - py[1]) - 230) < 0.011);
+	assert_true(fabs((py[0] - py[2]) - 115) < 0.011);
+	cyc_free(svg);
+}
+
+static void gaps_split_curves_and_clipping_keeps_inside(void **state)
+{
+	(void)state;
+	char *svg = NULL;
+	double y[N];
+	memcpy(y, g_fsc, sizeof y);
+	cyc_plot_series s = { .n = N, .x = g_x, .y = y };
+	cyc_plot p = make_plot(&s, 1);
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	int n_whole = count(svg, "stroke-width=\"1.80\"");
+	cyc_free(svg);
+	y[10] = NAN;
+	y[20] = INFINITY;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_int_equal(count(svg, "stroke-width=\"1.80\""), n_whole + 2);
+	assert_null(strstr(svg, "nan"));
+	cyc_free(svg);
+	/* An excursion out of the axes and back leaves two runs, cut at the frame. */
+	memcpy(y, g_fsc, sizeof y);
+	y[5] = 50;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_int_equal(count(svg, "stroke-width=\"1.80\""), n_whole + 1);
+	assert_null(strstr(svg, "L-"));
+	cyc_free(svg);
+}
+
+static void empty_and_constant_data_are_drawn(void **state)
+{
+	(void)state;
+	char *svg = NULL;
+	double same[3] = { 7, 7, 7 }, x[3] = { 1, 2, 3 }, none[3] = { NAN, NAN, NAN };
+	cyc_plot_series s = { .label = "a", .n = 3, .x = x, .y = same, .style = CYC_PLOT_LINE_POINTS };
+	cyc_plot p = { .h_line = NAN, .n_series = 1, .series = &s };
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_null(strstr(svg, "no data"));
+	assert_int_equal(count(svg, "<circle"), 4);
+	cyc_free(svg);
+	s.n = 1;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_int_equal(count(svg, "<circle"), 2);
+	cyc_free(svg);
+	s = (cyc_plot_series){ .n = 3, .x = x, .y = none };
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_non_null(strstr(svg, "no data"));
+	cyc_free(svg);
+	s.n = 0;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_non_null(strstr(svg, "no data"));
+	cyc_free(svg);
+	p.n_series = 0;
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	cyc_free(svg);
+	/* Extremes must give a finite picture too. */
+	double huge[3] = { -1e300, 0, 1e300 }, tiny[3] = { 1e-300, 2e-300, 3e-300 };
+	s = (cyc_plot_series){ .n = 3, .x = tiny, .y = huge };
+	p = (cyc_plot){ .h_line = NAN, .n_series = 1, .series = &s };
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_null(strstr(svg, "nan"));
+	cyc_free(svg);
+}
+
+static void bad_text_becomes_question_marks(void **state)
+{
+	(void)state;
+	char *svg = NULL, path[64];
+	cyc_plot_series s = { .label = "a\xFF\x01" "b", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot p = make_plot(&s, 1);
+	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
+	assert_non_null(strstr(svg, ">a??b<"));
+	cyc_free(svg);
+	snprintf(path, sizeof path, "%s/t.pdf", g_dir);
+	assert_int_equal(cyc_plot_write(path, &p, 1), CYC_OK);
+}
+
+static void same_input_same_bytes(void **state)
+{
+	(void)state;
+	static const char *const suffix[] = { "svg", "png", "pdf" };
+	static const char *const magic[] = { "<svg ", "\x89PNG", "%PDF-" };
+	cyc_plot_series s = { .label = "a", .n = N, .x = g_x, .y = g_fsc, .y_error = g_error };
+	cyc_plot p[2] = { make_plot(&s, 1), make_plot(&s, 1) };
+	for (int i = 0; i < 3; i++) {
+		char path[64], *data[2] = { NULL, NULL };
+		size_t n[2];
+		for (int j = 0; j < 2; j++) {
+			snprintf(path, sizeof path, "%s/%d.%s", g_dir, j, suffix[i]);
+			assert_int_equal(cyc_plot_write(path, p, 2), CYC_OK);
+			assert_int_equal(cyc_read_file(&data[j], &n[j], path), CYC_OK);
+			/* PDF dates have a resolution of seconds. */
+			if (i == 2 && j == 0) sleep(1);
+		}
+		assert_memory_equal(data[0], magic[i], strlen(magic[i]));
+		assert_int_equal(n[0], n[1]);
+		assert_memory_equal(data[0], data[1], n[0]);
+		cyc_free(data[0]);
+		cyc_free(data[1]);
+	}
+}
+
+static void pdf_has_a_page_per_figure(void **state)
+{
+	(void)state;
+	char path[64], *data = NULL;
+	size_t n;
+	cyc_plot_series s = { .label = "a", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot p[3] = { make_plot(&s, 1), make_plot(&s, 1), make_plot(&s, 1) };
+	const cyc_plot *figures[2] = { p, p + 1 };
+	snprintf(path, sizeof path, "%s/log.pdf", g_dir);
+	assert_int_equal(cyc_plot_write_pdf(path, figures, (int32_t[]){ 1, 2 }, 2), CYC_OK);
+	assert_int_equal(cyc_read_file(&data, &n, path), CYC_OK);
+	int pages = 0;
+	for (size_t i = 0; i + 12 < n; i++) pages += memcmp(data + i, "/Type /Page", 11) == 0 && data[i + 11] != 's';
+	assert_int_equal(pages, 2);
+	cyc_free(data);
+}
+
+static void bad_input_is_refused(void **state)
+{
+	(void)state;
+	char path[64];
+	cyc_plot_series s = { .label = "a", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot p = make_plot(&s, 1);
+	snprintf(path, sizeof path, "%s/bad.jpg", g_dir);
+	assert_int_equal(cyc_plot_write(path, &p, 1), CYC_E_USAGE);
+	assert_non_null(strstr(cyc_error_get()->message, "bad.jpg"));
+	assert_false(cyc_path_exists(path));
+	assert_int_equal(cyc_plot_write("noending", &p, 1), CYC_E_USAGE);
+	snprintf(path, sizeof path, "%s/bad.svg", g_dir);
+	assert_int_equal(cyc_plot_write(path, &p, 0), CYC_E_USAGE);
+	s.x = NULL;
+	assert_int_equal(cyc_plot_write(path, &p, 1), CYC_E_USAGE);
+	assert_false(cyc_path_exists(path));
+	s.x = g_x;
+	assert_int_equal(cyc_plot_write("/proc/nowhere/a.png", &p, 1), CYC_E_IO);
+	assert_int_equal(cyc_plot_write_pdf(path, NULL, NULL, 0), CYC_E_USAGE);
+}
+
+static void memory_failures_are_reported(void **state)
+{
+	(void)state;
+	static const char *const suffix[] = { "svg", "png", "pdf" };
+	cyc_plot_series s = { .label = "a", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot p = make_plot(&s, 1);
+	for (int i = 0; i < 3; i++) {
+		char path[64];
+		snprintf(path, sizeof path, "%s/memory.%s", g_dir, suffix[i]);
+		for (int64_t k = 1;; k++) {
+			cyc_alloc_fail_at(k);
+			cyc_status st = cyc_plot_write(path, &p, 1);
+			cyc_alloc_fail_at(0);
+			if (st == CYC_OK) break;
+			assert_int_equal(st, CYC_E_NOMEM);
+			assert_false(cyc_path_exists(path));
+			assert_true(k < 1000);
+		}
+		assert_true(cyc_path_exists(path));
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(svg_has_what_was_asked),
+		cmocka_unit_test(curve_lies_where_it_should),
+		cmocka_unit_test(gaps_split_curves_and_clipping_keeps_inside),
+		cmocka_unit_test(empty_and_constant_data_are_drawn),
+		cmocka_unit_test(bad_text_becomes_question_marks),
+		cmocka_unit_test(same_input_same_bytes),
+		cmocka_unit_test(pdf_has_a_page_per_figure),
+		cmocka_unit_test(bad_input_is_refused),
+		cmocka_unit_test(memory_failures_are_reported),
+	};
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
