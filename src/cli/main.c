@@ -1,2 +1,120 @@
-int main(void);
-int main(void) { return 0; }
+#include "command.h"
+
+#include "cyclotomo/version.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CYC_COMMAND(name, function, group, summary) cyc_status function(int argc, char **argv) __attribute__((weak));
+#include "commands.def"
+#undef CYC_COMMAND
+
+static const struct {
+	const char *name, *group, *summary;
+	cyc_command_fn run;
+} COMMANDS[] = {
+#define CYC_COMMAND(name, function, group, summary) { #name, group, summary, function },
+#include "commands.def"
+#undef CYC_COMMAND
+};
+enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
+
+static void print_help(FILE *f)
+{
+	fprintf(f, "cyclotomo %s: tomo refinement cycle for cryo-electron tomography, on RELION-5 projects\n\n"
+	           "usage: cyclotomo <command> [options]\n", CYCLOTOMO_VERSION);
+	const char *group = "";
+	for (int i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(group, COMMANDS[i].group) != 0) fprintf(f, "\n%s\n", COMMANDS[i].group);
+		group = COMMANDS[i].group;
+		fprintf(f, "  %-12s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+	}
+	fputs("\n'cyclotomo <command> --help' shows the options of a command with their defaults and units.\n", f);
+}
+
+static int find_command(const char *name)
+{
+	for (int i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(name, COMMANDS[i].name) == 0 && COMMANDS[i].run) return i;
+	}
+	return -1;
+}
+
+static int unknown_command(const char *name)
+{
+	const char *names[N_COMMANDS];
+	for (int i = 0; i < N_COMMANDS; i++) names[i] = COMMANDS[i].name;
+	const char *nearest = cyc_nearest(name, names, N_COMMANDS);
+	fprintf(stderr, "cyclotomo: error: there is no command '%s'\n", name);
+	if (nearest && find_command(nearest) >= 0) fprintf(stderr, "  hint: did you mean '%s'?\n", nearest);
+	else fputs("  hint: 'cyclotomo --help' lists the commands\n", stderr);
+	return cyc_status_exit_code(CYC_E_USAGE);
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+	cyc_cancel_request();
+}
+
+static void catch_signals(void)
+{
+	/* SA_RESETHAND: the second Ctrl-C ends the process at once. */
+	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+static void print_error(const char *command, cyc_status st)
+{
+	const cyc_error *e = cyc_error_get();
+	cyc_console_clear();
+	fflush(stdout);
+	fprintf(stderr, "cyclotomo %s: error: %s\n", command, e->status == st && e->message[0] ? e->message : cyc_status_text(st));
+	if (e->status != st) return;
+	if (e->hint[0]) fprintf(stderr, "  hint: %s\n", e->hint);
+	for (int i = 0; cyc_console_is_verbose() && i < e->n_frames; i++) {
+		fprintf(stderr, "  at %s:%d %s\n", e->frames[i].file, e->frames[i].line, e->frames[i].function);
+	}
+}
+
+static int run_command(int argc, char **argv)
+{
+	int i = find_command(argv[0]);
+	if (i < 0) return unknown_command(argv[0]);
+	cyc_console_begin(COMMANDS[i].name);
+	catch_signals();
+	cyc_status st = COMMANDS[i].run(argc, argv);
+	if (st != CYC_OK) print_error(COMMANDS[i].name, st);
+	/* Results that could not be written to stdout (full disk behind a redirection) are a failure too. */
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "cyclotomo %s: error: cannot write to standard output\n", COMMANDS[i].name);
+		if (st == CYC_OK) st = CYC_E_IO;
+	}
+	return cyc_status_exit_code(st);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stderr);
+		return cyc_status_exit_code(CYC_E_USAGE);
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		printf("cyclotomo %s\n", CYCLOTOMO_VERSION);
+		return 0;
+	}
+	bool is_help = strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+	if (is_help && argc < 3) {
+		print_help(stdout);
+		return 0;
+	}
+	if (is_help) {
+		static char help[] = "--help";
+		char *help_argv[] = { argv[2], help, NULL };
+		return run_command(2, help_argv);
+	}
+	return run_command(argc - 1, argv + 1);
+}

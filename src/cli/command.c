@@ -1,0 +1,223 @@
+#include "command.h"
+
+#include "run_json.h"
+
+#include "cyclotomo/project.h"
+
+#include <string.h>
+#include <sys/resource.h>
+
+#ifndef CYC_HAVE_JOB_DIR
+/* Until src/project has job folders. */
+#define cyc_job_begin(dir, label, options, n, line) ((void)(options), (void)(label), (void)(line), CYC_OK)
+#define cyc_job_end(dir, result) ((void)(result), CYC_OK)
+#endif
+
+static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
+
+/* ---------------------------------------------------------------- begin */
+
+cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	char *abort_file = NULL;
+	*run = (cyc_run){ .command = command, .target = target, .common = common, .argc = argc, .argv = argv };
+	common->n_threads = cyc_n_processors();
+	if (!common->root) common->root = "";
+	CYC_TRY(cyc_options_parse(target, &run->is_help, command->options, command->n_options, argc, argv, command->usage.name));
+	if (run->is_help) {
+		cyc_options_print_help(stdout, target, command->options, command->n_options, &command->usage);
+		goto done;
+	}
+	cyc_console_set_level(common->is_quiet, common->is_verbose);
+	if (common->pipeline_control) {
+		CYC_TRY(cyc_path_join(&abort_file, common->pipeline_control, ABORT_FLAG));
+		CYC_TRY(cyc_cancel_watch_file(abort_file));
+	}
+	run->has_begun = true;
+done:
+	cyc_free(abort_file);
+	return st;
+}
+
+/* ---------------------------------------------------------------- jobs */
+
+static cyc_status command_line(char **out, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	char *line = NULL, *longer = NULL;
+	CYC_TRY(cyc_strdup(&line, "cyclotomo"));
+	for (int i = 0; i < argc; i++) {
+		bool needs_quotes = argv[i][0] == '\0' || strpbrk(argv[i], " \t'\"\\$`*?(){}[];&|<>") != NULL;
+		CYC_TRY(cyc_asprintf(&longer, needs_quotes ? "%s '%s'" : "%s %s", line, argv[i]));
+		cyc_free(line);
+		line = longer;
+		longer = NULL;
+	}
+	*out = line;
+	line = NULL;
+done:
+	cyc_free(line);
+	cyc_free(longer);
+	return st;
+}
+
+/* job.star: what influences the result, so neither threads nor paths of this run's environment. */
+static bool is_job_option(const cyc_run *run, const cyc_option *o)
+{
+	if (o->type == CYC_OPT_HEADING) return false;
+	const char *common = (const char *)run->common, *target = run->target;
+	size_t first = (size_t)(common - target);
+	return o->offset < first || o->offset >= first + sizeof *run->common;
+}
+
+static cyc_status begin_job(cyc_run *run, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	const cyc_command *c = run->command;
+	cyc_job_option *options = NULL;
+	char **values = NULL, *line = NULL;
+	int32_t n = 0;
+	CYC_TRY(cyc_alloc(&options, c->n_options, sizeof *options));
+	CYC_TRY(cyc_alloc(&values, c->n_options, sizeof *values));
+	for (int i = 0; i < c->n_options; i++) {
+		if (!is_job_option(run, &c->options[i])) continue;
+		CYC_TRY(cyc_option_value(&values[n], run->target, &c->options[i]));
+		options[n] = (cyc_job_option){ c->options[i].name, values[n] };
+		n++;
+	}
+	CYC_TRY(command_line(&line, run->argc, run->argv));
+	CYC_TRY(cyc_job_begin(run->job_dir, type_label, options, n, line));
+done:
+	for (int32_t i = 0; values && i < c->n_options; i++) cyc_free(values[i]);
+	cyc_free(values);
+	cyc_free(options);
+	cyc_free(line);
+	return st;
+}
+
+cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
+	CYC_TRY(cyc_path_join(&run->job_dir, run->common->root, dir));
+	CYC_TRY(cyc_path_join(&run->run_json, run->job_dir, "run.json"));
+	CYC_TRY(cyc_make_dirs(run->job_dir));
+	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
+done:
+	return st;
+}
+
+static bool is_job_folder(const char *dir)
+{
+	size_t n = strlen(dir);
+	while (n > 0 && dir[n - 1] == '/') n--;
+	size_t first = n;
+	while (first > 0 && dir[first - 1] != '/') first--;
+	return n - first >= 6 && strncmp(dir + first, "job", 3) == 0 && strspn(dir + first + 3, "0123456789") == n - first - 3;
+}
+
+cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL, *full = NULL;
+	CYC_CHECK(path && path[0], CYC_E_USAGE, "the output is missing: give it with --o");
+	CYC_TRY(cyc_path_dir(&dir, path));
+	if (is_job_folder(dir)) {
+		CYC_TRY(cyc_run_job(run, dir, type_label));
+	} else {
+		CYC_TRY(cyc_path_join(&full, run->common->root, path));
+		char *name = strrchr(full, '/'), *suffix = strrchr(name ? name : full, '.');
+		if (suffix && suffix != (name ? name + 1 : full)) *suffix = '\0';
+		CYC_TRY(cyc_asprintf(&run->run_json, "%s.run.json", full));
+	}
+done:
+	cyc_free(dir);
+	cyc_free(full);
+	return st;
+}
+
+static cyc_status add_file(cyc_run_file **files, int32_t *n, const char *label, const char *path)
+{
+	cyc_status st = CYC_OK;
+	if (!path || !path[0]) return CYC_OK;
+	CYC_TRY(cyc_realloc(files, (size_t)*n, (size_t)*n + 1, sizeof **files));
+	*n += 1;
+	CYC_TRY(cyc_strdup(&(*files)[*n - 1].label, label));
+	CYC_TRY(cyc_strdup(&(*files)[*n - 1].path, path));
+done:
+	return st;
+}
+
+cyc_status cyc_run_input(cyc_run *run, const char *label, const char *path)
+{
+	return add_file(&run->inputs, &run->n_inputs, label, path);
+}
+
+cyc_status cyc_run_output(cyc_run *run, const char *label, const char *path)
+{
+	return add_file(&run->outputs, &run->n_outputs, label, path);
+}
+
+/* ---------------------------------------------------------------- end */
+
+static void run_deinit(cyc_run *run)
+{
+	for (int32_t i = 0; i < run->n_inputs; i++) {
+		cyc_free(run->inputs[i].label);
+		cyc_free(run->inputs[i].path);
+	}
+	for (int32_t i = 0; i < run->n_outputs; i++) {
+		cyc_free(run->outputs[i].label);
+		cyc_free(run->outputs[i].path);
+	}
+	cyc_free(run->inputs);
+	cyc_free(run->outputs);
+	cyc_free(run->job_dir);
+	cyc_free(run->run_json);
+	*run = (cyc_run){ 0 };
+}
+
+static void log_costs(void)
+{
+	struct rusage u;
+	double cpu = 0.0;
+	if (getrusage(RUSAGE_SELF, &u) == 0) {
+		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+	}
+	int64_t n_warnings = cyc_log_n_warnings();
+	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
+	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu, (double)cyc_peak_memory_bytes() / 1e6);
+}
+
+/* Flags and run.json, whatever became of the run; the first failure among them. */
+static cyc_status write_records(cyc_run *run, cyc_status result)
+{
+	cyc_status st = CYC_OK;
+	if (run->run_json && result == CYC_OK) CYC_TRY(cyc_run_json_write(run->run_json, run));
+done:
+	if (st != CYC_OK) result = st;
+	if (run->job_dir) {
+		cyc_status flag = cyc_job_end(run->job_dir, result);
+		if (st == CYC_OK) st = flag;
+	}
+	if (run->common && run->common->pipeline_control) {
+		cyc_status flag = cyc_job_end(run->common->pipeline_control, result);
+		if (st == CYC_OK) st = flag;
+	}
+	return st;
+}
+
+cyc_status cyc_run_end(cyc_run *run, cyc_status st)
+{
+	if (!run->is_help) {
+		/* Writing the flags must not lose the record of what went wrong. */
+		cyc_error record = *cyc_error_get();
+		cyc_status written = write_records(run, st);
+		if (st == CYC_OK) st = written;
+		else cyc_error_set(&record);
+	}
+	if (st == CYC_OK && run->has_begun) log_costs();
+	run_deinit(run);
+	return st;
+}

@@ -1,0 +1,135 @@
+/**
+ * @file command.h
+ * What all commands share. A command is a struct of options, a table of them, and a function:
+ *
+ *   typedef struct {
+ *     cyc_common_options common;
+ *     cyc_mask_options o;
+ *   } mask_args;
+ *
+ *   static const cyc_option OPTIONS[] = {
+ *     { .name = "Input and output", .type = CYC_OPT_HEADING },
+ *     { .name = "input", .alias = "--i", .type = CYC_OPT_TEXT, .offset = offsetof(mask_args, o.input), .unit = "<map>",
+ *       .help = "Map that the mask is made from." },
+ *     { .name = "extend", .alias = "--extend_inimask", .type = CYC_OPT_DOUBLE, .offset = offsetof(mask_args, o.extend_px),
+ *       .unit = "<px>", .help = "Grow the mask by this much.", .min = "0" },
+ *     CYC_COMMON_OPTIONS(mask_args, common),
+ *   };
+ *   static const cyc_command COMMAND = CYC_COMMAND_DEF("mask", "Soft solvent mask from a map", NULL, OPTIONS);
+ *
+ *   cyc_status cyc_cmd_mask(int argc, char **argv)
+ *   {
+ *     cyc_status st = CYC_OK;
+ *     mask_args a = { 0 };
+ *     cyc_run run = { 0 };
+ *     cyc_mask_options_default(&a.o);
+ *     CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
+ *     if (run.is_help) goto done;
+ *     a.o.root = a.common.root;
+ *     a.o.n_threads = a.common.n_threads;
+ *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));    (a folder: cyc_run_job; not on a dry run)
+ *     CYC_TRY(cyc_run_input(&run, "map", a.o.input));
+ *     CYC_TRY(cyc_mask_run(&result, &a.o));
+ *     CYC_TRY(cyc_run_output(&run, "mask", a.o.output));
+ *     printf("threshold %g\n", result.threshold);
+ *   done:
+ *     return cyc_run_end(&run, st);
+ *   }
+ *
+ * and a line in commands.def. stdout is for what the user asked for (results, tables), the log (cyc_info, cyc_warn) for
+ * everything else; src/cli/cmd_version.c is the smallest example.
+ */
+#ifndef CYC_CLI_COMMAND_H
+#define CYC_CLI_COMMAND_H
+
+#include "options.h"
+
+#include <stddef.h>
+
+/** Options of every command; the last rows of its table. */
+typedef struct {
+	int32_t n_threads; /**< all processors unless given */
+	bool is_quiet, is_verbose;
+	const char *root;  /**< project root; "" is the current folder */
+	const char *pipeline_control; /**< RELION's: folder, with a final slash, for exit flags and abort requests */
+	const char *theme; /**< accepted and ignored, as RELION's GUI passes it on */
+} cyc_common_options;
+
+#define CYC_COMMON_OPTIONS(T, member)                                                                                        \
+	{ .name = "Running", .type = CYC_OPT_HEADING },                                                                         \
+	{ .name = "threads", .alias = "--j", .type = CYC_OPT_INT, .offset = offsetof(T, member.n_threads), .unit = "<n>", .min = "1", \
+	  .help = "Threads to use; results do not depend on it.", .no_default = "all processors" },                             \
+	{ .name = "root", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.root), .unit = "<folder>",                          \
+	  .help = "Project folder that the paths on the command line and in STAR files start from.", .no_default = "current folder" }, \
+	{ .name = "quiet", .alias = "-q", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.is_quiet), .help = "Only warnings and errors." }, \
+	{ .name = "verbose", .alias = "-v,-vv", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.is_verbose),                  \
+	  .help = "Details, and for errors the places in the program they passed." },                                           \
+	{ .name = "pipeline-control", .alias = "--pipeline_control", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.pipeline_control), \
+	  .unit = "<folder/>", .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is obeyed." }, \
+	{ .name = "theme", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.theme), .unit = "<name>", .help = "Accepted and ignored." }
+
+/** What a command is: its usage and its table. */
+typedef struct {
+	cyc_usage usage;
+	const cyc_option *options;
+	int n_options;
+} cyc_command;
+#define CYC_COMMAND_DEF(name, summary, details, table) { { (name), (summary), (details) }, (table), (int)(sizeof(table) / sizeof *(table)) }
+
+/** A command: parse, call the library, report. argv[0] is its name. Returns the library's status. */
+typedef cyc_status (*cyc_command_fn)(int argc, char **argv);
+
+/** A file that was read or written, for run.json. */
+typedef struct { char *label, *path; } cyc_run_file;
+
+/** One run of a command, from its command line to its run.json. Start from a zeroed struct; all members are read-only. */
+typedef struct {
+	const cyc_command *command;
+	const void *target;
+	const cyc_common_options *common;
+	int argc;
+	char **argv;
+	bool is_help;         /**< --help was given and answered: leave at once with CYC_OK */
+	char *job_dir;        /**< with the root in front; NULL without a job folder */
+	char *run_json;       /**< where run.json goes; NULL: nowhere */
+	bool has_begun;       /**< the log and the timings run */
+	int32_t n_inputs, n_outputs;
+	cyc_run_file *inputs, *outputs;
+} cyc_run;
+
+/**
+ * Parse the command line into `target` (which holds the defaults and in it `common`, zeroed), answer --help, set the log
+ * level and the abort file. cyc_run_end() must follow, also after a failure.
+ */
+CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common, int argc,
+                                        char **argv);
+/**
+ * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt, and at the
+ * end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and note.txt itself. On a failure
+ * nothing but the flag is left there by this layer. Do not call it on a dry run.
+ */
+CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label);
+/**
+ * As cyc_run_job() for a command whose --o is a file or a root name: if its folder is named jobNNN it is the job folder,
+ * else only `<path without suffix>.run.json` is written beside the output.
+ */
+CYC_MUST_CHECK cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label);
+/** Note a file read or written (relative to the root; NULL is ignored) for run.json. */
+CYC_MUST_CHECK cyc_status cyc_run_input(cyc_run *run, const char *label, const char *path);
+CYC_MUST_CHECK cyc_status cyc_run_output(cyc_run *run, const char *label, const char *path);
+/**
+ * End of the run: exit flags, run.json, the line with times and memory. Returns `st` with its error record, or the
+ * status of writing these if `st` is CYC_OK.
+ */
+cyc_status cyc_run_end(cyc_run *run, cyc_status st);
+
+/** Log and progress go to stderr, with seconds since the start and the command's name in front of each line. */
+void cyc_console_begin(const char *command);
+void cyc_console_set_level(bool is_quiet, bool is_verbose);
+bool cyc_console_is_verbose(void);
+/** Wipe a progress bar before other text is written. */
+void cyc_console_clear(void);
+/** Seconds since cyc_console_begin(). */
+double cyc_console_seconds(void);
+
+#endif
