@@ -1,0 +1,166 @@
+/**
+ * @file backend.h
+ * The seam between the science and what runs the few heavy operations.
+ *
+ * Science modules hold buffers of a backend and call its operations on batches (the particles seen in one tilt image);
+ * they never know who runs them. `cpu` is the readable reference; `strict` is a fake device with its own memory, on which
+ * host code that touches device memory faults at once. An operation overwrites its outputs fully unless it says "adds to".
+ * Same inputs give the same bits on one backend, whatever its number of threads. Calls on one backend are serial.
+ *
+ * Shapes: s = box in binned px, sh = s/2 + 1. Half planes are s x sh, corner origin, row y for y < s/2, else y - s; phase
+ * origin on the particle (pixel s/2 of the window). Transforms of windows are unitary (divided by the box edge).
+ */
+#ifndef CYC_BACKEND_H
+#define CYC_BACKEND_H
+
+#include "cyclotomo/array.h"
+#include "cyclotomo/geom.h"
+
+typedef struct cyc_backend cyc_backend;
+/** Memory of a backend; its address means nothing to host code. */
+typedef struct cyc_buffer cyc_buffer;
+
+/** @param name "cpu" or "strict"; NULL: cpu. @return CYC_E_DEVICE naming what there is for another name. */
+CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
+void cyc_backend_close(cyc_backend **be);
+const char *cyc_backend_name(const cyc_backend *be);
+int cyc_backend_n_threads(const cyc_backend *be);
+
+/** Zeroed memory. */
+CYC_MUST_CHECK cyc_status cyc_buffer_create(cyc_buffer **out, cyc_backend *be, size_t n, size_t size);
+void cyc_buffer_destroy(cyc_buffer **b);
+size_t cyc_buffer_bytes(const cyc_buffer *b);
+/** Copy n bytes of host memory to the start of a buffer. */
+CYC_MUST_CHECK cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes);
+CYC_MUST_CHECK cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, size_t n_bytes);
+/**
+ * Host access to a buffer until cyc_buffer_unmap(): the memory itself where it is the host's, else a copy.
+ * No operation may use a mapped buffer.
+ */
+CYC_MUST_CHECK cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b);
+CYC_MUST_CHECK cyc_status cyc_buffer_unmap(cyc_buffer *b);
+
+/* ---------------------------------------------------------------- windows */
+
+/** How windows are cut: docs/theory/01-image-formation.md, (T1.11). */
+typedef struct {
+	int32_t box_px;       /**< S, edge of the window in the image, even */
+	int32_t box_binned;   /**< s <= S, even */
+	bool no_circle_crop;  /**< keep the corners */
+	bool is_partial;      /**< pixels outside the image are the window's mean, instead of copies of the border */
+} cyc_window_spec;
+
+/**
+ * Cut n windows around positions of an image, transform, bin, centre.
+ * @param[out] ft      n x s x sh complex
+ * @param[in]  image   ny x nx float
+ * @param[in]  at_px   n x 2 host doubles (x, y)
+ * @param[in]  spec    same for all calls on large batches: plans are kept
+ */
+CYC_MUST_CHECK cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny, const double *at_px,
+                                        int32_t n, const cyc_window_spec *spec);
+
+/* ---------------------------------------------------------------- CTF */
+
+/**
+ * CTF and its quadrature for n particles of one tilt image:
+ *   c = -envelope sin(2 pi (turns + turns_per_k2 k^2)),  q = -envelope cos(...)                                   (T1.6)
+ * so that an error d of the phase gives c cos d + q sin d. turns: gamma of the tilt / 2 pi, reduced to [-1/2, 1/2].
+ * @param[out] ctf, quadrature     n x s x sh float; quadrature NULL: not wanted
+ * @param[in]  turns, envelope     s x sh float
+ * @param[in]  turns_per_k2        n host doubles: -lambda (extra defocus) / 2, unit 1/(index^2)
+ */
+CYC_MUST_CHECK cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                                     const double *turns_per_k2, int32_t n, int32_t s);
+
+/* ---------------------------------------------------------------- insertion */
+
+/** Edge of the packed slices below: (s + 4) rows x (sh + 1) columns x {re, im, weight, 0}. */
+static inline size_t cyc_packed_count(int32_t s) { return (size_t)(s + 4) * (size_t)(s / 2 + 2) * 4; }
+/**
+ * Observations to what is inserted: d = -ctf X conj(phase) whiten, w = ctf^2 whiten; d = -X..., w = whiten if ctf is NULL. (T2.1)
+ * Particle i is further multiplied by particle_weight[i] (NULL: 1), data and weight alike.
+ * @param[out] packed   n x cyc_packed_count(s) float
+ * @param[in]  phase    s x sh complex, exp(i odd phase), or NULL;  whiten: s x sh float or NULL
+ */
+CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
+                                          const cyc_buffer *whiten, const double *particle_weight, int32_t n, int32_t s);
+/**
+ * Add slices to a 3D sum: for each voxel p = (x,y,z), x >= 0, |p| <= radius, with (u,v,h) = M p and |h| < 1:
+ *   sum(p) += (1 - |h|) bilinear(packed; u, v)                                                                     (T2.2)
+ * @param[in,out] sum     s x s x sh x {re, im, weight, 0} float; adds to
+ * @param[in]     M       n matrices: reference index -> slice index (R_img_ref times the pixel size ratio)
+ * @param[in]     radius  n radii in index units, <= s/2; 0: nothing is inserted
+ * @param[in]     use     n flags or NULL: slices with use[i] != select are left out
+ */
+CYC_MUST_CHECK cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M, const int32_t *radius,
+                                              const int8_t *use, int8_t select, int32_t n, int32_t s);
+
+/* ---------------------------------------------------------------- extraction */
+
+/** Complex values of a reference for slicing: m x m x (m/2 + 2) (one spare column). */
+static inline size_t cyc_reference_count(int32_t m) { return (size_t)m * (size_t)m * (size_t)(m / 2 + 2); }
+/**
+ * Central slices of a reference by trilinear interpolation: V(k) = F(M^T (kx, ky, 0) m/s), 0 beyond the radius.      (T4.1)
+ * @param[out] ft         n x s x sh complex
+ * @param[in]  reference  m x m x (m/2 + 2) complex, corner origin, phase origin at the map's centre
+ * @param[in]  M          n matrices R_img_ref
+ * @param[in]  select     n flags: slices with use[i] != select keep what `ft` holds
+ */
+CYC_MUST_CHECK cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m, const cyc_mat3 *M, int32_t radius,
+                                               const int8_t *use, int8_t select, int32_t n, int32_t s);
+
+/* ---------------------------------------------------------------- statistics of CTF refinement */
+
+/** Sums per Fourier coefficient of one tilt image over its particles, docs/theory/04-ctf-refinement.md (T4.3). */
+enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC, CYC_SUM_XQ, CYC_N_SUMS };
+/**
+ * With v = |V|^2, a = Re(-X conj(phase) conj(V)): sums of v c c, v c q, v q q, a c, a q over the particles, in their order.
+ * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
+ * @param[in]     phase  as in cyc_op_modulate()
+ */
+CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
+                                          const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s);
+
+/* ---------------------------------------------------------------- 3D transforms */
+
+/** ft (s x s x sh complex) = unscaled forward transform of real (s^3 float). */
+CYC_MUST_CHECK cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *real, int32_t s);
+/** real = inverse transform of ft divided by s^3; destroys ft. */
+CYC_MUST_CHECK cyc_status cyc_op_fft3_inverse(cyc_buffer *real, cyc_backend *be, cyc_buffer *ft, int32_t s);
+
+/* ---------------------------------------------------------------- for implementers */
+
+/**
+ * The operations of a backend, on addresses in its own memory. registry.c checks sizes before it calls them.
+ * `self` is what create() made.
+ */
+struct cyc_backend_ops {
+	const char *name;
+	cyc_status (*create)(void **self, int n_threads);
+	void (*destroy)(void *self);
+	cyc_status (*alloc)(void *self, void **address, size_t bytes);
+	void (*free)(void *self, void *address, size_t bytes);
+	cyc_status (*upload)(void *self, void *address, const void *host, size_t bytes);
+	cyc_status (*download)(void *self, void *host, const void *address, size_t bytes);
+	cyc_status (*map)(void *self, void **host, void *address, size_t bytes);
+	cyc_status (*unmap)(void *self, void *host, void *address, size_t bytes);
+	/* Brackets of every operation, for devices that guard their memory; may be NULL. */
+	void (*enter)(void *self, void *address, size_t bytes);
+	void (*leave)(void *self, void *address, size_t bytes);
+	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
+	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+	                       const double *particle_weight, int32_t n, int32_t s);
+	cyc_status (*slice_insert)(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,
+	                           int32_t n, int32_t s);
+	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
+	                            int8_t select, int32_t n, int32_t s);
+	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
+	                       const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
+	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
+};
+extern const struct cyc_backend_ops cyc_backend_cpu, cyc_backend_strict;
+
+#endif

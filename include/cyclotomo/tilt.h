@@ -1,0 +1,56 @@
+/**
+ * @file tilt.h
+ * From tomogram to tilt image: where a particle lies in each image, how deep, which images show it, and the noise there.
+ */
+#ifndef CYCLOTOMO_TILT_H
+#define CYCLOTOMO_TILT_H
+
+#include "cyclotomo/array.h"
+#include "cyclotomo/optics.h"
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * The projection of one tilt image:  q_px = linear x_A / a + origin_px,  a = pixel size, x_A relative to the tomogram
+ * centre size/2. q.x, q.y are pixels of the image (centre of the first pixel = 0), q.z the depth in pixels.  (T1.1)
+ */
+typedef struct {
+	cyc_mat3 linear;     /**< R_img_tomo (RELION-4 matrices may carry shear or scale) */
+	cyc_vec3 origin_px;  /**< where the tomogram centre lands */
+	double pixel_size_A;
+} cyc_projection;
+/** Projection of row i_tilt. The series must be open (the image centre is that of the image). Thread-safe. */
+CYC_MUST_CHECK cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_tilt_series *ts, int32_t i_tilt);
+/** Projected position [px], without deformation. */
+cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 position_A);
+/** 2D deformation of row i_tilt at an image position: what is added to (x, y) [px].                            (T1.3) */
+void cyc_deformation(double *dx_px, double *dy_px, const cyc_tilt_series *ts, int32_t i_tilt, double x_px, double y_px);
+/** Image position of a particle in row i_tilt: position + motion, projected, deformed.                          (T1.2) */
+void cyc_particle_position_px(double *x_px, double *y_px, const cyc_projection *p, const cyc_tilt_series *ts, int32_t i_tilt,
+                              const cyc_particle *particle);
+/** Defocus of a particle minus that of the tilt [Å]: hand slope (depth of its static position).                 (T1.9) */
+double cyc_particle_extra_defocus_A(const cyc_projection *p, const cyc_tilt_series *ts, const cyc_particle *particle);
+/** Strictly inside by margin_px on all sides: margin < x < nx - margin, the same for y. */
+bool cyc_is_visible(const cyc_tilt_series *ts, double x_px, double y_px, double margin_px);
+/** CTF of a tilt with the aberrations of an optics group (may be NULL). Borrows the group's coefficients. */
+cyc_ctf cyc_ctf_of_tilt(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group);
+
+/**
+ * Noise power of one image by overlapping blocks: box x box tiles at step box/2, all that fit, no window, mean kept;
+ * unitary transform; |F|^2 averaged over tiles and, with linear splitting between neighbouring shells, over directions.  (T1.10)
+ * @param[out] power    box/2 + 1 shells
+ * @param[in]  image    ny x nx
+ * @return CYC_E_SHAPE if no tile fits.
+ * @note Thread-safe. `n_threads` shares out the tiles; sums are in tile order whatever the number of threads.
+ */
+CYC_MUST_CHECK cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box, int n_threads);
+/** Value at a real radius, linear between shells, the last value beyond. */
+double cyc_radial_at(const double *shells, int32_t n_shells, double r);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,145 @@
+#include "cyclotomo/tilt.h"
+
+#include <math.h>
+
+cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt *t = &ts->tilts[i_tilt];
+	CYC_CHECK(ts->image_nx > 0, CYC_E_INTERNAL, "tilt series %s has not been opened", ts->name);
+	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA, "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
+	          ts->name, i_tilt + 1);
+	out->pixel_size_A = ts->pixel_size_A;
+	if (t->has_matrix) {
+		double c[3], o[3];
+		for (int i = 0; i < 3; i++) c[i] = 0.5 * ts->size_px[i];
+		for (int i = 0; i < 3; i++) {
+			o[i] = t->matrix[i][3];
+			for (int j = 0; j < 3; j++) {
+				out->linear.m[i][j] = t->matrix[i][j];
+				o[i] += t->matrix[i][j] * c[j];
+			}
+		}
+		out->origin_px = (cyc_vec3){ o[0], o[1], o[2] };
+		goto done;
+	}
+	out->linear = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
+	/* Coordinates are relative to size/2, the rotation is about floor(size/2): half a pixel apart for odd sizes. */
+	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) };
+	cyc_vec3 o = cyc_mat3_apply(out->linear, half);
+	out->origin_px = (cyc_vec3){ o.x + ts->image_nx / 2 + t->shift_x_A / ts->pixel_size_A, o.y + ts->image_ny / 2 + t->shift_y_A / ts->pixel_size_A, o.z };
+done:
+	return st;
+}
+
+cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 x_A)
+{
+	double s = 1 / p->pixel_size_A;
+	cyc_vec3 q = cyc_mat3_apply(p->linear, (cyc_vec3){ s * x_A.x, s * x_A.y, s * x_A.z });
+	return (cyc_vec3){ q.x + p->origin_px.x, q.y + p->origin_px.y, q.z + p->origin_px.z };
+}
+
+/* Bicubic Hermite patches; four numbers per node: value, slope_x, slope_y (per cell), twist. */
+static double spline_component(const double *c, int32_t gx, int32_t gy, double u, double v)
+{
+	int32_t i = (int32_t)fmin(floor(u), gx - 2), j = (int32_t)fmin(floor(v), gy - 2);
+	double tx = u - i, ty = v - j, sum = 0, h[2][2][2]; /* axis, end, value or slope */
+	const double t[2] = { tx, ty };
+	for (int a = 0; a < 2; a++) {
+		double x = t[a], x2 = x * x, x3 = x2 * x;
+		h[a][0][0] = 1 - 3 * x2 + 2 * x3;
+		h[a][1][0] = 3 * x2 - 2 * x3;
+		h[a][0][1] = x - 2 * x2 + x3;
+		h[a][1][1] = x3 - x2;
+	}
+	for (int b = 0; b < 2; b++)
+		for (int a = 0; a < 2; a++) {
+			const double *node = c + 4 * ((j + b) * gx + i + a);
+			sum += node[0] * h[0][a][0] * h[1][b][0] + node[1] * h[0][a][1] * h[1][b][0] + node[2] * h[0][a][0] * h[1][b][1] +
+			       node[3] * h[0][a][1] * h[1][b][1];
+		}
+	return sum;
+}
+
+static void deformation_spline(double d[2], const double *c, const cyc_tilt_series *ts, double x, double y)
+{
+	int32_t gx = ts->deformation_grid[0], gy = ts->deformation_grid[1];
+	double u = fmin(fmax(x * (gx - 1) / ts->image_nx, 0), gx - 1), v = fmin(fmax(y * (gy - 1) / ts->image_ny, 0), gy - 1);
+	for (int k = 0; k < 2; k++) d[k] = spline_component(c + 4 * k * gx * gy, gx, gy, u, v);
+}
+
+static void deformation_fourier(double d[2], const double *c, int32_t n, const cyc_tilt_series *ts, double x, double y)
+{
+	int32_t gx = ts->deformation_grid[0], gy = ts->deformation_grid[1], pair = 0, n_pairs = n / 4;
+	for (int32_t row = 0; row < gy; row++) {
+		int32_t ny = row < gy / 2 ? row : row - gy, first = ny > 0 ? 0 : 1;
+		for (int32_t nx = first; nx <= gx / 2 && pair < n_pairs; nx++, pair++) {
+			double w = CYC_PI * nx / ts->image_nx * x + CYC_PI * ny / ts->image_ny * y;
+			for (int k = 0; k < 2; k++) d[k] += c[2 * (k * n_pairs + pair)] * cos(w) + c[2 * (k * n_pairs + pair) + 1] * sin(w);
+		}
+	}
+}
+
+void cyc_deformation(double *dx, double *dy, const cyc_tilt_series *ts, int32_t i_tilt, double x, double y)
+{
+	const cyc_tilt *t = &ts->tilts[i_tilt];
+	double d[2] = { 0, 0 };
+	if (t->deformation) switch (ts->deformation_type) {
+		case CYC_DEFORMATION_LINEAR: {
+			double rx = x - 0.5 * ts->image_nx, ry = y - 0.5 * ts->image_ny;
+			d[0] = t->deformation[0] * rx;
+			d[1] = t->deformation[1] * rx + t->deformation[2] * ry;
+			break;
+		}
+		case CYC_DEFORMATION_SPLINE: deformation_spline(d, t->deformation, ts, x, y); break;
+		case CYC_DEFORMATION_FOURIER: deformation_fourier(d, t->deformation, t->n_deformation, ts, x, y); break;
+		case CYC_DEFORMATION_NONE: break;
+		}
+	*dx = d[0];
+	*dy = d[1];
+}
+
+void cyc_particle_position_px(double *x, double *y, const cyc_projection *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle *particle)
+{
+	cyc_vec3 r = particle->position_A;
+	if (particle->motion_A) {
+		const float *m = particle->motion_A + 3 * i_tilt;
+		r = (cyc_vec3){ r.x + (double)m[0], r.y + (double)m[1], r.z + (double)m[2] };
+	}
+	cyc_vec3 q = cyc_project(p, r);
+	double dx, dy;
+	cyc_deformation(&dx, &dy, ts, i_tilt, q.x, q.y);
+	*x = q.x + dx;
+	*y = q.y + dy;
+}
+
+double cyc_particle_extra_defocus_A(const cyc_projection *p, const cyc_tilt_series *ts, const cyc_particle *particle)
+{
+	/* The resting position, also when the particle moves: as in RELION, so that refined defoci mean the same. */
+	cyc_vec3 r = particle->position_A;
+	double depth_A = p->linear.m[2][0] * r.x + p->linear.m[2][1] * r.y + p->linear.m[2][2] * r.z;
+	return ts->hand * ts->defocus_slope * depth_A;
+}
+
+bool cyc_is_visible(const cyc_tilt_series *ts, double x, double y, double margin)
+{
+	return x > margin && x < ts->image_nx - margin && y > margin && y < ts->image_ny - margin;
+}
+
+cyc_ctf cyc_ctf_of_tilt(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group)
+{
+	const cyc_tilt *t = &ts->tilts[i_tilt];
+	return (cyc_ctf){
+		.wavelength_A = cyc_electron_wavelength_A(ts->voltage_kV),
+		.spherical_aberration_mm = ts->spherical_aberration_mm,
+		.amplitude_contrast_frac = ts->amplitude_contrast_frac,
+		.phase_shift_rad = t->phase_shift_rad,
+		.defocus_u_A = t->defocus_u_A,
+		.defocus_v_A = t->defocus_v_A,
+		.defocus_angle_rad = t->defocus_angle_rad,
+		.scale = t->scale,
+		.bfactor_A2 = t->bfactor_A2,
+		.even_zernike = group ? group->even_zernike : NULL,
+		.n_even = group ? group->n_even : 0,
+	};
+}
