@@ -26,6 +26,7 @@ static void print_help(FILE *f)
 	           "usage: cyclotomo <command> [options]\n", CYCLOTOMO_VERSION);
 	const char *group = "";
 	for (int i = 0; i < N_COMMANDS; i++) {
+		if (!COMMANDS[i].run) continue;
 		if (strcmp(group, COMMANDS[i].group) != 0) fprintf(f, "\n%s\n", COMMANDS[i].group);
 		group = COMMANDS[i].group;
 		fprintf(f, "  %-12s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
