@@ -28,6 +28,9 @@ typedef struct {
 	bool has_data;
 } layout;
 
+/* NaN, infinities and numbers whose differences overflow leave gaps. */
+static bool is_plottable(double v) { return fabs(v) < 1e300; }
+
 /* ---------------------------------------------------------------- axes */
 
 static double nice_step(double range, int n_wanted)
@@ -40,7 +43,7 @@ static double nice_step(double range, int n_wanted)
 static axis make_axis(double given_min, double given_max, double min, double max, double margin, int n_ticks)
 {
 	axis a = { given_min, given_max, 0 };
-	if (!(given_min < given_max) || !isfinite(given_min) || !isfinite(given_max)) {
+	if (!(given_min < given_max) || !is_plottable(given_min) || !is_plottable(given_max)) {
 		double centre = min + (max - min) / 2;
 		/* Less than rounding noise counts as constant: such a curve is drawn through the middle. */
 		if (!(max - min > 1e-12 * fabs(centre))) {
@@ -90,8 +93,8 @@ static void data_range(const cyc_plot *p, double x[2], double y[2], bool *has_po
 	for (int32_t s = 0; s < p->n_series; s++) {
 		const cyc_plot_series *c = &p->series[s];
 		for (int32_t i = 0; i < c->n; i++) {
-			if (!isfinite(c->x[i]) || !isfinite(c->y[i])) continue;
-			double e = c->y_error && isfinite(c->y_error[i]) ? fabs(c->y_error[i]) : 0;
+			if (!is_plottable(c->x[i]) || !is_plottable(c->y[i])) continue;
+			double e = c->y_error && is_plottable(c->y_error[i]) ? fabs(c->y_error[i]) : 0;
 			x[0] = fmin(x[0], c->x[i]);
 			x[1] = fmax(x[1], c->x[i]);
 			y[0] = fmin(y[0], c->y[i] - e);
@@ -134,12 +137,12 @@ static int32_t draw_legend(cyc__canvas *c, const cyc_plot *p, double left, doubl
 /* Fills everything but the left margin; returns the height of the panel. */
 static double lay_out(layout *l, const cyc_plot *p, double top)
 {
-	double x[2] = { INFINITY, -INFINITY }, y[2] = { INFINITY, -INFINITY };
+	double x[2] = { HUGE_VAL, -HUGE_VAL }, y[2] = { HUGE_VAL, -HUGE_VAL };
 	bool has_points = false;
 	data_range(p, x, y, &has_points);
 	l->has_data = x[0] <= x[1];
 	if (!l->has_data) x[0] = y[0] = 0, x[1] = y[1] = 1;
-	if (isfinite(p->h_line)) {
+	if (is_plottable(p->h_line)) {
 		y[0] = fmin(y[0], p->h_line);
 		y[1] = fmax(y[1], p->h_line);
 	}
@@ -205,7 +208,7 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 	double dash = v->is_dashed ? 5 : 0;
 	for (int32_t i = 1; i < v->n; i++) {
 		double s[4] = { x_of(l, v->x[i - 1]), y_of(l, v->y[i - 1]), x_of(l, v->x[i]), y_of(l, v->y[i]) };
-		bool is_drawn = isfinite(s[0]) && isfinite(s[1]) && isfinite(s[2]) && isfinite(s[3]) && clip(l, s);
+		bool is_drawn = is_plottable(s[0]) && is_plottable(s[1]) && is_plottable(s[2]) && is_plottable(s[3]) && clip(l, s);
 		/* memcmp: the run goes on only if the last point was not cut, i.e. is bit for bit the same. */
 		if (!is_drawn || (n > 0 && memcmp(&xy[2 * (n - 1)], s, 2 * sizeof *s) != 0)) {
 			cyc__canvas_polyline(c, xy, n, 1.8, dash, colour);
@@ -227,10 +230,10 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *v, bool with_discs, cyc__colour colour)
 {
 	for (int32_t i = 0; i < v->n; i++) {
-		if (!isfinite(v->x[i]) || !isfinite(v->y[i])) continue;
+		if (!is_plottable(v->x[i]) || !is_plottable(v->y[i])) continue;
 		double x = x_of(l, v->x[i]), y = y_of(l, v->y[i]);
 		if (x < l->left - 0.5 || x > l->left + l->width + 0.5) continue;
-		if (v->y_error && isfinite(v->y_error[i]) && fabs(v->y_error[i]) > 0) {
+		if (v->y_error && is_plottable(v->y_error[i]) && fabs(v->y_error[i]) > 0) {
 			double y0 = y_of(l, v->y[i] - v->y_error[i]), y1 = y_of(l, v->y[i] + v->y_error[i]);
 			draw_clipped_line(c, l, (double[]){ x, y0, x, y1 }, 1, 0, colour);
 			draw_clipped_line(c, l, (double[]){ x - 2.5, y0, x + 2.5, y0 }, 1, 0, colour);
@@ -298,7 +301,7 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	}
 	draw_legend(c, p, l->left, y + k_tick_size);
 	draw_ticks(c, l, p);
-	double guide = isfinite(p->h_line) ? y_of(l, p->h_line) : -1;
+	double guide = is_plottable(p->h_line) ? y_of(l, p->h_line) : -1;
 	bool has_guide = guide >= l->top - 0.5 && guide <= bottom + 0.5;
 	if (has_guide) cyc__canvas_line(c, l->left, guide, right, guide, 1.2, 4, k_grey);
 	CYC_TRY(draw_series(c, l, p));

@@ -9,6 +9,8 @@
 
 #include <cmocka.h>
 
+#define NO_VALUE ((double)NAN)
+
 enum { N = 41 };
 static double g_x[N], g_fsc[N], g_fsc2[N], g_error[N];
 static char g_dir[] = "/tmp/cyc_report_XXXXXX";
@@ -79,7 +81,7 @@ static void curve_lies_where_it_should(void **state)
 	char *svg = NULL;
 	double x[3] = { 0, 1, 2 }, y[3] = { 0, 2, 1 }, px[3], py[3];
 	cyc_plot_series s = { .n = 3, .x = x, .y = y };
-	cyc_plot p = { .h_line = NAN, .x_min = 0, .x_max = 2, .y_min = 0, .y_max = 2, .n_series = 1, .series = &s };
+	cyc_plot p = { .h_line = NO_VALUE, .x_min = 0, .x_max = 2, .y_min = 0, .y_max = 2, .n_series = 1, .series = &s };
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	const char *path = strstr(svg, "stroke-width=\"1.80\"");
 	assert_non_null(path);
@@ -108,8 +110,8 @@ static void gaps_split_curves_and_clipping_keeps_inside(void **state)
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	int n_whole = count(svg, "stroke-width=\"1.80\"");
 	cyc_free(svg);
-	y[10] = NAN;
-	y[20] = INFINITY;
+	y[10] = NO_VALUE;
+	y[20] = HUGE_VAL;
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	assert_int_equal(count(svg, "stroke-width=\"1.80\""), n_whole + 2);
 	assert_null(strstr(svg, "nan"));
@@ -127,9 +129,9 @@ static void empty_and_constant_data_are_drawn(void **state)
 {
 	(void)state;
 	char *svg = NULL;
-	double same[3] = { 7, 7, 7 }, x[3] = { 1, 2, 3 }, none[3] = { NAN, NAN, NAN };
+	double same[3] = { 7, 7, 7 }, x[3] = { 1, 2, 3 }, none[3] = { NO_VALUE, NO_VALUE, NO_VALUE };
 	cyc_plot_series s = { .label = "a", .n = 3, .x = x, .y = same, .style = CYC_PLOT_LINE_POINTS };
-	cyc_plot p = { .h_line = NAN, .n_series = 1, .series = &s };
+	cyc_plot p = { .h_line = NO_VALUE, .n_series = 1, .series = &s };
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	assert_null(strstr(svg, "no data"));
 	assert_int_equal(count(svg, "<circle"), 4);
@@ -152,7 +154,7 @@ static void empty_and_constant_data_are_drawn(void **state)
 	/* Extremes must give a finite picture too. */
 	double huge[3] = { -1e300, 0, 1e300 }, tiny[3] = { 1e-300, 2e-300, 3e-300 };
 	s = (cyc_plot_series){ .n = 3, .x = tiny, .y = huge };
-	p = (cyc_plot){ .h_line = NAN, .n_series = 1, .series = &s };
+	p = (cyc_plot){ .h_line = NO_VALUE, .n_series = 1, .series = &s };
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	assert_null(strstr(svg, "nan"));
 	cyc_free(svg);
