@@ -20,6 +20,7 @@ typedef struct {
 	bool is_swapped;         /**< byte order differs from this machine's */
 	bool is_stack;           /**< by the extension: nz counts images */
 	double pixel_size_A;     /**< cell_x / mx; 0 if not given */
+	double pixel_size_y_A, pixel_size_z_A; /**< along the other axes, 0 if not given; of stacks z has no meaning */
 	int64_t data_offset_bytes;
 } cyc_mrc_info;
 
