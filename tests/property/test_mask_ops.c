@@ -1,0 +1,120 @@
+/* Masks against a search over all pairs of voxels (M1, M2, M4), and the automatic threshold. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "map/map_internal.h"
+
+enum { N = 14, COUNT = N * N * N };
+
+/* Some blobs, among them voxels on the faces of the box. */
+static void blobs(uint8_t *set, uint64_t seed)
+{
+	memset(set, 0, COUNT);
+	for (uint64_t b = 0; b < 4; b++) {
+		double c[3], r = 0.6 + 2.5 * cyc_rng_uniform_at(seed, 1, b, 3);
+		for (uint64_t i = 0; i < 3; i++) c[i] = N * cyc_rng_uniform_at(seed, 1, b, i);
+		for (int i = 0; i < COUNT; i++)
+			if (cyc_square(i / (N * N) - c[2]) + cyc_square(i / N % N - c[1]) + cyc_square(i % N - c[0]) < r * r) set[i] = 1;
+	}
+}
+
+/* Least squared distance of voxel i to a voxel of the given kind; a large number if there is none. */
+static int nearest(const uint8_t *set, uint8_t kind, int i)
+{
+	int best = 1 << 20;
+	for (int j = 0; j < COUNT; j++) {
+		if (set[j] != kind) continue;
+		int dz = i / (N * N) - j / (N * N), dy = i / N % N - j / N % N, dx = i % N - j % N, d = dx * dx + dy * dy + dz * dz;
+		best = d < best ? d : best;
+	}
+	return best;
+}
+
+static void extension_is_the_definition(void **state)
+{
+	(void)state;
+	static const double extensions[] = { -3.0, -1.5, 0.0, 1.0, 2.5, 3.0 };
+	uint8_t set[COUNT], got[COUNT];
+	for (uint64_t seed = 0; seed < 2; seed++)
+		for (size_t k = 0; k < sizeof extensions / sizeof *extensions; k++) {
+			double e = extensions[k];
+			blobs(set, seed);
+			for (int threads = 1; threads <= 3; threads++) {
+				memcpy(got, set, sizeof got);
+				assert_int_equal(cyc__mask_extend(got, N, e, threads), CYC_OK);
+				for (int i = 0; i < COUNT; i++) {
+					int want = set[i];
+					if (e > 0.0 && !set[i]) want = nearest(set, 1, i) < e * e;
+					if (e < 0.0 && set[i]) want = !(nearest(set, 0, i) < e * e);
+					assert_int_equal(got[i], want);
+				}
+			}
+		}
+}
+
+static void soft_edge_is_the_definition(void **state)
+{
+	(void)state;
+	static const double widths[] = { 0.0, 1.0, 3.0, 7.3 };
+	uint8_t set[COUNT];
+	float got[COUNT];
+	for (size_t k = 0; k < sizeof widths / sizeof *widths; k++) {
+		double w = widths[k];
+		blobs(set, 7);
+		for (int threads = 1; threads <= 3; threads++) {
+			assert_int_equal(cyc__mask_soften(got, set, N, w, threads), CYC_OK);
+			for (int i = 0; i < COUNT; i++) {
+				double d = sqrt(nearest(set, 1, i)), want = set[i] ? 1.0 : d < w ? 0.5 + 0.5 * cos(CYC_PI * d / w) : 0.0;
+				assert_true(fabs((double)got[i] - want) < 1e-6);
+			}
+		}
+	}
+}
+
+static void nothing_set_stays_nothing(void **state)
+{
+	(void)state;
+	uint8_t set[COUNT] = { 0 };
+	float soft[COUNT];
+	assert_int_equal(cyc__mask_extend(set, N, 5.0, 1), CYC_OK);
+	assert_int_equal(cyc__mask_soften(soft, set, N, 50.0, 1), CYC_OK);
+	for (int i = 0; i < COUNT; i++) assert_true(!set[i] && !(soft[i] > 0.0f));
+	memset(set, 1, sizeof set);
+	assert_int_equal(cyc__mask_extend(set, N, -5.0, 1), CYC_OK);
+	for (int i = 0; i < COUNT; i++) assert_true(set[i]);
+}
+
+/* A particle of 1 in noise of 0.1: any value well between will do, and scale and offset of the map go along. */
+static void threshold_splits_particle_and_solvent(void **state)
+{
+	(void)state;
+	enum { M = 40 };
+	float *v = NULL;
+	double t, t2;
+	assert_int_equal(cyc_alloc(&v, M * M * M, sizeof *v), CYC_OK);
+	for (int i = 0; i < M * M * M; i++) {
+		cyc_rng r = cyc_rng_make(3, 3, (uint64_t)i);
+		double d2 = cyc_square(i / (M * M) - 18) + cyc_square(i / M % M - 20) + cyc_square(i % M - 22);
+		v[i] = (float)((d2 < 64 ? 1.0 : 0.0) + 0.1 * cyc_rng_normal(&r));
+	}
+	assert_int_equal(cyc__mask_auto_threshold(&t, v, M), CYC_OK);
+	assert_true(t > 0.35 && t < 0.7);
+	for (int i = 0; i < M * M * M; i++) v[i] = 50.0f * v[i] - 7.0f;
+	assert_int_equal(cyc__mask_auto_threshold(&t2, v, M), CYC_OK);
+	assert_true(fabs(t2 - (50.0 * t - 7.0)) < 0.1);
+	for (int i = 0; i < M * M * M; i++) v[i] = 2.0f;
+	assert_int_equal(cyc__mask_auto_threshold(&t, v, M), CYC_E_DATA);
+	cyc_free(v);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(extension_is_the_definition), cmocka_unit_test(soft_edge_is_the_definition),
+		                                cmocka_unit_test(nothing_set_stays_nothing), cmocka_unit_test(threshold_splits_particle_and_solvent) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
