@@ -1,0 +1,39 @@
+/** @file cpu_internal.h  What the operations of the cpu backend share: its context and their declarations. */
+#ifndef CYC_CPU_INTERNAL_H
+#define CYC_CPU_INTERNAL_H
+
+#include "backends/backend.h"
+
+typedef struct cyc_window_plan cyc_window_plan;
+
+typedef struct {
+	int n_threads;
+	cyc_window_plan *window; /**< of the last window_spec */
+	cyc_fft3 *fft3;          /**< of the last size */
+	int32_t fft3_n;
+	void *scratch;           /**< n_threads x scratch_bytes */
+	size_t scratch_bytes;
+} cyc_cpu;
+
+/** Scratch memory of at least `bytes` per thread; thread i's part starts at i x scratch_bytes. Contents undefined. */
+CYC_MUST_CHECK cyc_status cyc__cpu_scratch(cyc_cpu *cpu, size_t bytes);
+static inline void *cyc__cpu_scratch_of(const cyc_cpu *cpu, int i_thread) { return (char *)cpu->scratch + (size_t)i_thread * cpu->scratch_bytes; }
+void cyc__window_plan_destroy(cyc_window_plan **p);
+
+/* Four floats that live in one register on every x86-64 and Arm64. */
+typedef float cyc_v4 __attribute__((vector_size(16)));
+
+cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+                            const double *particle_weight, int32_t n, int32_t s);
+cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,
+                                int32_t n, int32_t s);
+cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
+                                 int8_t select, int32_t n, int32_t s);
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
+                            const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);
+cyc_status cyc_fft3_inverse_cpu(void *self, float *real, cyc_cfloat *ft, int32_t s);
+
+#endif

@@ -1,0 +1,50 @@
+#include "backends/cpu/cpu_internal.h"
+
+#include <math.h>
+
+typedef struct {
+	double *sums;
+	const cyc_cfloat *ft, *prediction;
+	const float *ctf, *quadrature;
+	const cyc_cfloat *phase;
+	int32_t radius, n, s;
+} work;
+
+CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, const cyc_cfloat *V, const float *c, const float *q, const cyc_cfloat *phase,
+                             int32_t count)
+{
+	for (int32_t x = 0; x < count; x++) {
+		cyc_cfloat v = phase ? V[x] * phase[x] : V[x];
+		float a = -(crealf(X[x]) * crealf(v) + cimagf(X[x]) * cimagf(v)), power = crealf(v) * crealf(v) + cimagf(v) * cimagf(v);
+		double cx = (double)c[x], qx = (double)q[x], px = (double)power, ax = (double)a;
+		sums[(size_t)x + CYC_SUM_CC * plane] += px * cx * cx;
+		sums[(size_t)x + CYC_SUM_CQ * plane] += px * cx * qx;
+		sums[(size_t)x + CYC_SUM_QQ * plane] += px * qx * qx;
+		sums[(size_t)x + CYC_SUM_XC * plane] += ax * cx;
+		sums[(size_t)x + CYC_SUM_XQ * plane] += ax * qx;
+	}
+}
+
+/* One task a row: the particles are added in their order whatever the number of threads. */
+static cyc_status row_task(void *arg, int64_t y, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t s = a->s, ky = y < s / 2 ? (int32_t)y : (int32_t)y - s;
+	if (ky * ky > a->radius * a->radius) return CYC_OK;
+	int32_t last = (int32_t)sqrt((double)(a->radius * a->radius - ky * ky));
+	size_t sh = (size_t)(s / 2 + 1), plane = (size_t)s * sh, row = (size_t)y * sh;
+	if (last > s / 2) last = s / 2;
+	for (int32_t i = 0; i < a->n; i++) {
+		size_t at = (size_t)i * plane + row;
+		add_row(a->sums + row, plane, a->ft + at, a->prediction + at, a->ctf + at, a->quadrature + at, a->phase ? a->phase + row : NULL, last + 1);
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
+                            const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s)
+{
+	work a = { sums, ft, prediction, ctf, quadrature, phase, radius, n, s };
+	return cyc_parallel_for(s, ((cyc_cpu *)self)->n_threads, row_task, &a);
+}

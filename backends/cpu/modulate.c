@@ -1,0 +1,43 @@
+#include "backends/cpu/cpu_internal.h"
+
+#include <string.h>
+
+typedef struct {
+	float *packed;
+	const cyc_cfloat *ft;
+	const float *ctf;
+	const cyc_cfloat *phase;
+	const float *whiten;
+	const double *particle_weight;
+	int32_t s;
+} work;
+
+static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	size_t s = (size_t)a->s, sh = s / 2 + 1, width = sh + 1;
+	const cyc_cfloat *ft = a->ft + (size_t)i * s * sh;
+	const float *ctf = a->ctf ? a->ctf + (size_t)i * s * sh : NULL;
+	float *packed = a->packed + (size_t)i * cyc_packed_count(a->s), weight = a->particle_weight ? (float)a->particle_weight[i] : 1;
+	/* Rows -s/2-1 .. s/2+2 in order, columns 0 .. s/2+1, so that bilinear look-ups need no wrapping. */
+	for (size_t row = 0; row < s + 4; row++) {
+		size_t from = (row + s - s / 2 - 1) % s * sh;
+		cyc_v4 *to = (cyc_v4 *)packed + row * width;
+		for (size_t x = 0; x < sh; x++) {
+			float c = ctf ? ctf[from + x] : 1, w = a->whiten ? weight * a->whiten[from + x] : weight;
+			cyc_cfloat d = -(w * c) * ft[from + x];
+			if (a->phase) d *= conjf(a->phase[from + x]);
+			to[x] = (cyc_v4){ crealf(d), cimagf(d), w * c * c, 0 };
+		}
+		to[sh] = (cyc_v4){ 0, 0, 0, 0 };
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+                            const double *particle_weight, int32_t n, int32_t s)
+{
+	work a = { packed, ft, ctf, phase, whiten, particle_weight, s };
+	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, modulate_task, &a);
+}

@@ -1,0 +1,95 @@
+/*
+ * Insertion by gathering: every voxel near a slice looks up what the slice says there. No two tasks write to one voxel, so
+ * the threads share out the z planes and each plane adds its slices in their order: the sum does not depend on the threads.
+ * A plane first adds up the batch by itself: large sums then take one rounding per batch instead of one per slice.
+ */
+#include "backends/cpu/cpu_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+	const cyc_cpu *cpu;
+	float *sum;
+	const float *packed;
+	const cyc_mat3 *M;
+	const int32_t *radius;
+	const int8_t *use;
+	int8_t select;
+	int32_t n, s;
+} work;
+
+static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_zero, float u, float v)
+{
+	/* The slice holds u >= 0; the other half is the conjugate of its mirror image. */
+	float mirror = u < 0 ? -1.F : 1.F;
+	u *= mirror;
+	v *= mirror;
+	int32_t u0 = (int32_t)u, v0 = (int32_t)(v + (float)row_of_zero); /* both arguments are >= 0: truncation is floor */
+	float fu = u - (float)u0, fv = v + (float)row_of_zero - (float)v0;
+	const cyc_v4 *p = slice + (size_t)v0 * width + (size_t)u0;
+	cyc_v4 low = p[0] + fu * (p[1] - p[0]), high = p[width] + fu * (p[width + 1] - p[width]);
+	cyc_v4 value = low + fv * (high - low);
+	return value * (cyc_v4){ 1, mirror, 1, 1 };
+}
+
+CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, int32_t R, int32_t kz, int32_t s)
+{
+	int32_t sh = s / 2 + 1, row_of_zero = s / 2 + 1, ry = (int32_t)sqrtf((float)(R * R - kz * kz));
+	size_t width = (size_t)sh + 1;
+	const float ux = (float)M->m[0][0], vx = (float)M->m[1][0], hx = (float)M->m[2][0];
+	bool is_touched = false;
+	for (int32_t ky = -ry; ky <= ry; ky++) {
+		int32_t first = 0, last = (int32_t)sqrtf((float)(R * R - kz * kz - ky * ky));
+		float u = (float)(M->m[0][1] * ky + M->m[0][2] * kz), v = (float)(M->m[1][1] * ky + M->m[1][2] * kz);
+		float h = (float)(M->m[2][1] * ky + M->m[2][2] * kz);
+		/* |h + hx x| < 1 */
+		if (fabsf(hx) > 1e-6F) {
+			float inv = 1 / hx, a = (-1 - h) * inv, b = (1 - h) * inv, low = fminf(a, b), high = fmaxf(a, b);
+			if (high < 0 || low > (float)last) continue;
+			if (low > 0) first = (int32_t)ceilf(low);
+			if (high < (float)last) last = (int32_t)floorf(high);
+		} else if (fabsf(h) >= 1) {
+			continue;
+		}
+		cyc_v4 *to = plane + (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh;
+		for (int32_t x = first; x <= last; x++) {
+			float fx = (float)x, weight = 1 - fabsf(h + hx * fx);
+			if (weight <= 0) continue;
+			to[x] += weight * look_up(slice, width, row_of_zero, u + ux * fx, v + vx * fx);
+			is_touched = true;
+		}
+	}
+	return is_touched;
+}
+
+static cyc_status plane_task(void *arg, int64_t z, int i_thread)
+{
+	const work *a = arg;
+	int32_t kz = z < a->s / 2 ? (int32_t)z : (int32_t)z - a->s;
+	size_t plane_count = (size_t)a->s * (size_t)(a->s / 2 + 1);
+	cyc_v4 *plane = cyc__cpu_scratch_of(a->cpu, i_thread), *sum = (cyc_v4 *)a->sum + (size_t)z * plane_count;
+	bool is_touched = false;
+	memset(plane, 0, plane_count * sizeof *plane);
+	for (int32_t i = 0; i < a->n; i++) {
+		int32_t R = a->radius[i];
+		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
+		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(a->s));
+		is_touched = add_slice(plane, slice, &a->M[i], R, kz, a->s) || is_touched;
+	}
+	if (is_touched)
+		for (size_t j = 0; j < plane_count; j++) sum[j] += plane[j];
+	return CYC_OK;
+}
+
+cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,
+                                int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	cyc_cpu *cpu = self;
+	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4)));
+	work a = { cpu, sum, packed, M, radius, use, select, n, s };
+	CYC_TRY(cyc_parallel_for(s, cpu->n_threads, plane_task, &a));
+done:
+	return st;
+}

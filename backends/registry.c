@@ -1,0 +1,271 @@
+/* Chooses a backend, owns its buffers, checks sizes, and opens guarded memory around each operation. */
+#include "backends/backend.h"
+
+#include <string.h>
+
+struct cyc_backend {
+	const struct cyc_backend_ops *ops;
+	void *self;
+	int n_threads;
+};
+
+struct cyc_buffer {
+	cyc_backend *be;
+	void *address, *host;
+	size_t bytes;
+};
+
+cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_backend *be = NULL;
+	static const struct cyc_backend_ops *const ALL[] = { &cyc_backend_cpu, &cyc_backend_strict };
+	*out = NULL;
+	if (!name || !name[0]) name = "cpu";
+	CYC_TRY(cyc_alloc(&be, 1, sizeof *be));
+	for (size_t i = 0; i < sizeof ALL / sizeof *ALL; i++)
+		if (strcmp(ALL[i]->name, name) == 0) be->ops = ALL[i];
+	CYC_CHECK(be->ops, CYC_E_DEVICE, "there is no compute backend '%s' in this program; it has cpu and strict", name);
+	be->n_threads = n_threads < 1 ? 1 : n_threads;
+	CYC_TRY(be->ops->create(&be->self, be->n_threads));
+	*out = be;
+	be = NULL;
+done:
+	cyc_backend_close(&be);
+	return st;
+}
+
+void cyc_backend_close(cyc_backend **be)
+{
+	if (!*be) return;
+	if ((*be)->self) (*be)->ops->destroy((*be)->self);
+	cyc_free(*be);
+	*be = NULL;
+}
+
+const char *cyc_backend_name(const cyc_backend *be) { return be->ops->name; }
+int cyc_backend_n_threads(const cyc_backend *be) { return be->n_threads; }
+
+cyc_status cyc_buffer_create(cyc_buffer **out, cyc_backend *be, size_t n, size_t size)
+{
+	cyc_status st = CYC_OK;
+	cyc_buffer *b = NULL;
+	*out = NULL;
+	CYC_CHECK(size > 0 && n <= SIZE_MAX / 2 / size, CYC_E_NOMEM, "cannot allocate %zu x %zu bytes", n, size);
+	CYC_TRY(cyc_alloc(&b, 1, sizeof *b));
+	b->be = be;
+	b->bytes = n > 0 ? n * size : 1;
+	CYC_TRY(be->ops->alloc(be->self, &b->address, b->bytes));
+	*out = b;
+	b = NULL;
+done:
+	cyc_buffer_destroy(&b);
+	return st;
+}
+
+void cyc_buffer_destroy(cyc_buffer **b)
+{
+	if (!*b) return;
+	cyc_buffer *p = *b;
+	if (p->host) (void)p->be->ops->unmap(p->be->self, p->host, p->address, p->bytes);
+	if (p->address) p->be->ops->free(p->be->self, p->address, p->bytes);
+	cyc_free(p);
+	*b = NULL;
+}
+
+size_t cyc_buffer_bytes(const cyc_buffer *b) { return b->bytes; }
+
+cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "upload of %zu bytes to a%s buffer of %zu", n_bytes, b->host ? " mapped" : "", b->bytes);
+	CYC_TRY(b->be->ops->upload(b->be->self, b->address, host, n_bytes));
+done:
+	return st;
+}
+
+cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, size_t n_bytes)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "download of %zu bytes from a%s buffer of %zu", n_bytes, b->host ? " mapped" : "", b->bytes);
+	CYC_TRY(b->be->ops->download(b->be->self, host, b->address, n_bytes));
+done:
+	return st;
+}
+
+cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
+	CYC_TRY(b->be->ops->map(b->be->self, &b->host, b->address, b->bytes));
+	memcpy(host_out, &b->host, sizeof b->host);
+done:
+	return st;
+}
+
+cyc_status cyc_buffer_unmap(cyc_buffer *b)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(b->host, CYC_E_INTERNAL, "a buffer is unmapped that was not mapped");
+	void *host = b->host;
+	b->host = NULL;
+	CYC_TRY(b->be->ops->unmap(b->be->self, host, b->address, b->bytes));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- operations */
+
+enum { MAX_ARGUMENTS = 6 };
+typedef struct {
+	const cyc_buffer *buffers[MAX_ARGUMENTS];
+	size_t needed[MAX_ARGUMENTS];
+	int n;
+} argument_list;
+
+static void argument(argument_list *l, const cyc_buffer *b, size_t count, size_t size)
+{
+	if (!b) return;
+	l->buffers[l->n] = b;
+	l->needed[l->n++] = count * size;
+}
+
+static void guard(cyc_backend *be, const argument_list *l, bool is_entering)
+{
+	void (*f)(void *, void *, size_t) = is_entering ? be->ops->enter : be->ops->leave;
+	for (int i = 0; f && i < l->n; i++) f(be->self, l->buffers[i]->address, l->buffers[i]->bytes);
+}
+
+static cyc_status begin(cyc_backend *be, const argument_list *l)
+{
+	cyc_status st = CYC_OK;
+	for (int i = 0; i < l->n; i++) {
+		const cyc_buffer *b = l->buffers[i];
+		CYC_CHECK(b->be == be && !b->host, CYC_E_INTERNAL, "argument %d is %s", i, b->host ? "mapped" : "of another backend");
+		CYC_CHECK(l->needed[i] <= b->bytes, CYC_E_INTERNAL, "argument %d has %zu bytes, %zu are needed", i, b->bytes, l->needed[i]);
+	}
+	guard(be, l, true);
+done:
+	return st;
+}
+
+static const void *address(const cyc_buffer *b) { return b ? b->address : NULL; }
+
+/* The body of every operation: check, open, call, close. */
+#define OPERATE(call)                                                                   \
+	do {                                                                                \
+		CYC_TRY(begin(be, &l));                                                         \
+		st = (call);                                                                    \
+		guard(be, &l, false);                                                           \
+		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);            \
+	} while (0)
+
+cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny, const double *at_px, int32_t n,
+                         const cyc_window_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	CYC_CHECK(spec->box_px > 1 && spec->box_px % 2 == 0 && spec->box_binned > 1 && spec->box_binned % 2 == 0 && spec->box_binned <= spec->box_px,
+	          CYC_E_SHAPE, "window of %d px binned to %d px: both must be even, the second not larger", spec->box_px, spec->box_binned);
+	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
+	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
+	OPERATE(be->ops->window(be->self, ft->address, address(image), nx, ny, at_px, n, spec));
+done:
+	return st;
+}
+
+cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                      const double *turns_per_k2, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	size_t plane = cyc_half_count2(s);
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
+	argument(&l, turns, plane, sizeof(float));
+	argument(&l, envelope, plane, sizeof(float));
+	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), turns_per_k2, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
+                           const cyc_buffer *whiten, const double *particle_weight, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	size_t plane = cyc_half_count2(s);
+	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
+	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, phase, plane, sizeof(cyc_cfloat));
+	argument(&l, whiten, plane, sizeof(float));
+	OPERATE(be->ops->modulate(be->self, packed->address, address(ft), address(ctf), address(phase), address(whiten), particle_weight, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use,
+                               int8_t select, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, sum, 4 * cyc_half_count3(s), sizeof(float));
+	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
+	for (int32_t i = 0; i < n; i++)
+		CYC_CHECK(radius[i] >= 0 && radius[i] <= s / 2, CYC_E_INTERNAL, "slice %d: radius %d is not within 0 and %d", i, radius[i], s / 2);
+	OPERATE(be->ops->slice_insert(be->self, sum->address, address(packed), M, radius, use, select, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m, const cyc_mat3 *M, int32_t radius,
+                                const int8_t *use, int8_t select, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, ft, (size_t)n * cyc_half_count2(s), sizeof(cyc_cfloat));
+	argument(&l, reference, cyc_reference_count(m), sizeof(cyc_cfloat));
+	OPERATE(be->ops->slice_extract(be->self, ft->address, address(reference), m, M, radius, use, select, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
+                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	size_t plane = cyc_half_count2(s);
+	argument(&l, sums, CYC_N_SUMS * plane, sizeof(double));
+	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
+	argument(&l, phase, plane, sizeof(cyc_cfloat));
+	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *real, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
+	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
+	OPERATE(be->ops->fft3_forward(be->self, ft->address, address(real), s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_fft3_inverse(cyc_buffer *real, cyc_backend *be, cyc_buffer *ft, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
+	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
+	OPERATE(be->ops->fft3_inverse(be->self, real->address, ft->address, s));
+done:
+	return st;
+}

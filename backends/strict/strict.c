@@ -1,0 +1,105 @@
+/*
+ * A fake device: the cpu's operations on memory that host code may not touch. Its pages are closed except while one of its
+ * operations runs, and mapping gives a copy: host access to device memory and forgotten unmaps show here, on any machine,
+ * before they do on a real device.
+ */
+#include "backends/cpu/cpu_internal.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+static size_t rounded(size_t bytes)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	return (bytes + page - 1) / page * page;
+}
+
+static void enter(void *self, void *address, size_t bytes)
+{
+	(void)self;
+	mprotect(address, rounded(bytes), PROT_READ | PROT_WRITE);
+}
+
+static void leave(void *self, void *address, size_t bytes)
+{
+	(void)self;
+	mprotect(address, rounded(bytes), PROT_NONE);
+}
+
+static cyc_status create(void **self, int n_threads) { return cyc_backend_cpu.create(self, n_threads); }
+static void destroy(void *self) { cyc_backend_cpu.destroy(self); }
+
+static cyc_status alloc(void *self, void **address, size_t bytes)
+{
+	cyc_status st = CYC_OK;
+	void *p = mmap(NULL, rounded(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CYC_CHECK(p != MAP_FAILED, CYC_E_DEVICE_NOMEM, "not enough device memory: %.1f MB were asked for", (double)bytes / 1e6);
+	*address = p;
+	leave(self, p, bytes);
+done:
+	return st;
+}
+
+static void free_(void *self, void *address, size_t bytes)
+{
+	(void)self;
+	munmap(address, rounded(bytes));
+}
+
+static cyc_status upload(void *self, void *address, const void *host, size_t bytes)
+{
+	enter(self, address, bytes);
+	memcpy(address, host, bytes);
+	leave(self, address, bytes);
+	return CYC_OK;
+}
+
+static cyc_status download(void *self, void *host, const void *address, size_t bytes)
+{
+	void *p;
+	memcpy(&p, &address, sizeof p);
+	enter(self, p, bytes);
+	memcpy(host, address, bytes);
+	leave(self, p, bytes);
+	return CYC_OK;
+}
+
+/* A copy, as on a device whose memory the host cannot reach. */
+static cyc_status map(void *self, void **host, void *address, size_t bytes)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_alloc_(host, bytes, 1, "a copy of device memory"));
+	CYC_TRY(download(self, *host, address, bytes));
+done:
+	return st;
+}
+
+static cyc_status unmap(void *self, void *host, void *address, size_t bytes)
+{
+	cyc_status st = upload(self, address, host, bytes);
+	cyc_free(host);
+	return st;
+}
+
+const struct cyc_backend_ops cyc_backend_strict = {
+	.name = "strict",
+	.create = create,
+	.destroy = destroy,
+	.alloc = alloc,
+	.free = free_,
+	.upload = upload,
+	.download = download,
+	.map = map,
+	.unmap = unmap,
+	.enter = enter,
+	.leave = leave,
+	.window = cyc_window_cpu,
+	.ctf = cyc_ctf_cpu,
+	.modulate = cyc_modulate_cpu,
+	.slice_insert = cyc_slice_insert_cpu,
+	.slice_extract = cyc_slice_extract_cpu,
+	.ctf_sums = cyc_ctf_sums_cpu,
+	.fft3_forward = cyc_fft3_forward_cpu,
+	.fft3_inverse = cyc_fft3_inverse_cpu,
+};

@@ -1,0 +1,220 @@
+#include "tilt/tilt_batch.h"
+
+#include <math.h>
+
+cyc_status cyc_box_create(cyc_box *out, int32_t box, double binning, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(box >= 8 && box % 2 == 0, CYC_E_USAGE, "the box must be an even number of pixels, at least 8; got %d", box);
+	CYC_CHECK(binning >= 1 && isfinite(binning), CYC_E_USAGE, "binning must be at least 1, got %g", binning);
+	double window = binning * box;
+	int32_t S = (int32_t)floor(window + 0.5);
+	if (S % 2 != 0 || fabs(window - S) > 1e-6 * window) {
+		int32_t good = box;
+		for (int32_t d = 2; d < 200; d += 2) { /* the nearest even box whose window is whole and even */
+			for (int sign = -1; sign <= 1 && good == box; sign += 2) {
+				double w = binning * (box + sign * d);
+				if (box + sign * d >= 8 && fabs(w - 2 * round(w / 2)) < 1e-6 * w) good = box + sign * d;
+			}
+			if (good != box) break;
+		}
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "a box of %d px at binning %g needs a window of %g image pixels; it must be an even whole number",
+		                box, binning, window);
+		if (good != box) cyc_error_hint("use --b %d", good);
+		else cyc_error_hint("use another binning");
+		st = CYC_E_USAGE;
+		goto done;
+	}
+	*out = (cyc_box){ .window = { .box_px = S, .box_binned = box }, .binning = binning, .pixel_size_A = binning * pixel_size_A, .margin_px = 0.5 * S };
+done:
+	return st;
+}
+
+cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_batch *b = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&b, 1, sizeof *b));
+	b->capacity = capacity;
+	CYC_TRY(cyc_alloc(&b->particles, capacity, sizeof *b->particles));
+	CYC_TRY(cyc_alloc(&b->at_px, 2 * (size_t)capacity, sizeof *b->at_px));
+	CYC_TRY(cyc_alloc(&b->turns_per_k2, capacity, sizeof *b->turns_per_k2));
+	CYC_TRY(cyc_alloc(&b->weight, capacity, sizeof *b->weight));
+	CYC_TRY(cyc_alloc(&b->R_img_ref, capacity, sizeof *b->R_img_ref));
+	CYC_TRY(cyc_alloc(&b->half, capacity, sizeof *b->half));
+	*out = b;
+	b = NULL;
+done:
+	cyc_tilt_batch_destroy(&b);
+	return st;
+}
+
+void cyc_tilt_batch_destroy(cyc_tilt_batch **b)
+{
+	if (!*b) return;
+	cyc_free((*b)->particles);
+	cyc_free((*b)->at_px);
+	cyc_free((*b)->turns_per_k2);
+	cyc_free((*b)->weight);
+	cyc_free((*b)->R_img_ref);
+	cyc_free((*b)->half);
+	cyc_free(*b);
+	*b = NULL;
+}
+
+int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle)
+{
+	size_t n = ((size_t)64 << 20) / (n_bytes_per_particle + 1);
+	return n < 4 ? 4 : n > 128 ? 128 : (int32_t)n;
+}
+
+double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_size_A, int32_t s)
+{
+	double step_invA = 1 / (s * pixel_size_A);
+	return -0.5 * cyc_electron_wavelength_A(voltage_kV) * extra_defocus_A * step_invA * step_invA;
+}
+
+/* Share of the window's circle that lies in the image, by counting rows: exact enough for a weight. */
+static double visible_share(const cyc_tilt_series *ts, double x, double y, double radius)
+{
+	enum { ROWS = 64 };
+	double inside = 0, all = 0;
+	for (int i = 0; i < ROWS; i++) {
+		double dy = radius * (2 * (i + 0.5) / ROWS - 1), half = sqrt(radius * radius - dy * dy);
+		all += 2 * half;
+		if (y + dy < 0 || y + dy > ts->image_ny - 1) continue;
+		double low = fmax(x - half, 0), high = fmin(x + half, ts->image_nx - 1);
+		if (high > low) inside += high - low;
+	}
+	return inside / all;
+}
+
+cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
+                               int32_t i_series, int32_t i_optics, const cyc_box *box)
+{
+	cyc_status st = CYC_OK;
+	cyc_projection p;
+	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
+	CYC_TRY(cyc_projection_of_tilt(&p, ts, i_tilt));
+	b->n = 0;
+	for (; *cursor < count && b->n < b->capacity; (*cursor)++) {
+		const cyc_particle *particle = &set->particles[first + *cursor];
+		double x, y, weight = 1;
+		if (particle->i_optics != i_optics) continue;
+		cyc_particle_position_px(&x, &y, &p, ts, i_tilt, particle);
+		if (!cyc_is_visible(ts, x, y, box->margin_px)) {
+			/* A partial window must at least show the middle half of the box, where the particle is. */
+			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, 0.25 * box->window.box_px)) {
+				(*n_outside)++;
+				continue;
+			}
+			weight = visible_share(ts, x, y, 0.5 * box->window.box_px);
+		}
+		int32_t i = b->n++;
+		b->particles[i] = particle;
+		b->at_px[2 * i] = x;
+		b->at_px[2 * i + 1] = y;
+		b->weight[i] = weight;
+		b->half[i] = (int8_t)(particle->half > 0);
+		b->R_img_ref[i] = cyc_mat3_mul(p.linear, particle->R_tomo_ref);
+		b->turns_per_k2[i] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(&p, ts, particle), ts->voltage_kV, box->pixel_size_A, box->window.box_binned);
+	}
+done:
+	return st;
+}
+
+void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series)
+{
+	for (int32_t g = 0; g < set->n_optics; g++) flags[g] = false;
+	for (int64_t i = set->series_first[i_series]; i < set->series_first[i_series + 1]; i++) flags[set->particles[i].i_optics] = true;
+}
+
+cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_tables *t = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&t, 1, sizeof *t));
+	t->s = s;
+	CYC_TRY(cyc_alloc(&t->turns, cyc_half_count2(s), sizeof *t->turns));
+	CYC_TRY(cyc_alloc(&t->envelope, cyc_half_count2(s), sizeof *t->envelope));
+	*out = t;
+	t = NULL;
+done:
+	cyc_tilt_tables_destroy(&t);
+	return st;
+}
+
+void cyc_tilt_tables_destroy(cyc_tilt_tables **t)
+{
+	if (!*t) return;
+	cyc_free((*t)->turns);
+	cyc_free((*t)->envelope);
+	cyc_free((*t)->odd_phase);
+	cyc_free(*t);
+	*t = NULL;
+}
+
+static cyc_status fill_odd(cyc_tilt_tables *t, const cyc_optics_group *group, double step_invA)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = t->s, sh = s / 2 + 1;
+	t->has_odd = false;
+	for (int32_t i = 0; group && i < group->n_odd; i++) t->has_odd = t->has_odd || group->odd_zernike[i] != 0;
+	if (!t->has_odd) goto done;
+	if (!t->odd_phase) CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, x * step_invA, (y < s / 2 ? y : y - s) * step_invA);
+			t->odd_phase[(size_t)y * (size_t)sh + (size_t)x] = (float)cos(phase) + (float)sin(phase) * I;
+		}
+done:
+	return st;
+}
+
+cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group, double pixel_size_A,
+                                double cutoff_frac)
+{
+	cyc_status st = CYC_OK;
+	double *radial = NULL;
+	int32_t s = t->s, sh = s / 2 + 1, n_k2 = s * s / 4 + 1;
+	double step_invA = 1 / (s * pixel_size_A);
+	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
+	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
+		                        .amplitude_contrast_frac = ctf.amplitude_contrast_frac, .phase_shift_rad = ctf.phase_shift_rad };
+	const cyc_defocus d = cyc_defocus_from_uva(ctf.defocus_u_A, ctf.defocus_v_A, ctf.defocus_angle_rad);
+	bool has_even = false;
+	for (int32_t i = 0; i < ctf.n_even; i++) has_even = has_even || ctf.even_zernike[i] != 0;
+	const cyc_ctf even_only = { .even_zernike = ctf.even_zernike, .n_even = ctf.n_even };
+	/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole number. */
+	CYC_TRY(cyc_alloc(&radial, 2 * (size_t)n_k2, sizeof *radial));
+	t->radius = 0;
+	for (int32_t i = 0; i < n_k2; i++) {
+		double k = step_invA * sqrt((double)i), w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
+		radial[2 * i] = w > cutoff_frac ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
+		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
+		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
+	}
+	/* The first shell without weight still belongs to the triangle that reaches back into the last one with it. */
+	if (t->radius < s / 2) t->radius++;
+	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;
+	for (int32_t y = 0; y < s; y++) {
+		int32_t ky = y < s / 2 ? y : y - s;
+		for (int32_t x = 0; x < sh; x++) {
+			size_t at = (size_t)y * (size_t)sh + (size_t)x;
+			int32_t k2 = x * x + ky * ky;
+			t->turns[at] = 0;
+			t->envelope[at] = 0;
+			if (k2 >= n_k2) continue;
+			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) + 2 * d.astig_y_A * x * ky);
+			if (has_even) turns += cyc_ctf_phase(&even_only, x * step_invA, ky * step_invA, 0) / (2 * CYC_PI);
+			t->turns[at] = (float)(turns - round(turns));
+			t->envelope[at] = (float)radial[2 * k2];
+		}
+	}
+	CYC_TRY(fill_odd(t, group, step_invA));
+done:
+	cyc_free(radial);
+	return st;
+}

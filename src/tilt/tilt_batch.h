@@ -1,0 +1,68 @@
+/**
+ * @file tilt_batch.h
+ * The particles of one tilt image, ready for the backend's operations: what reconstruction, CTF refinement and
+ * polishing have in common.
+ */
+#ifndef CYC_TILT_BATCH_H
+#define CYC_TILT_BATCH_H
+
+#include "backends/backend.h"
+#include "cyclotomo/tilt.h"
+
+/** Box and sampling of the windows of a job. */
+typedef struct {
+	cyc_window_spec window;
+	double binning;
+	double pixel_size_A;  /**< of the binned windows */
+	double margin_px;     /**< distance a position must keep from the image border, image px */
+} cyc_box;
+/**
+ * Box of s binned px at a binning. @return CYC_E_USAGE for an odd box, binning < 1, or a window binning * s that is not an
+ * even whole number of pixels (the message names the nearest box that is).
+ */
+CYC_MUST_CHECK cyc_status cyc_box_create(cyc_box *out, int32_t box_px, double binning, double pixel_size_A);
+
+/** Particles of one tilt image and one optics group. Arrays hold `capacity` entries. */
+typedef struct {
+	int32_t n, capacity;
+	const cyc_particle **particles;
+	double *at_px;         /**< n x 2 image positions */
+	double *turns_per_k2;  /**< n, extra defocus as phase, unit of cyc_op_ctf() */
+	double *weight;        /**< n, share of the window's circle inside the image (1 without partial windows) */
+	cyc_mat3 *R_img_ref;   /**< n */
+	int8_t *half;          /**< n, 0 or 1 (0 if the set has no halves) */
+} cyc_tilt_batch;
+CYC_MUST_CHECK cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity);
+void cyc_tilt_batch_destroy(cyc_tilt_batch **b);
+/** Batch size for which n_bytes_per_particle of work memory stay within about 64 MB. */
+int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
+
+/**
+ * Fill a batch with the next particles of one optics group that row i_tilt shows.
+ * @param[in,out] cursor  offset into the series' particles; start at 0, done when it reaches their number
+ * @param[in,out] n_outside  counts particles left out because their window leaves the image
+ */
+CYC_MUST_CHECK cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,
+                                              const cyc_particle_set *set, int32_t i_series, int32_t i_optics, const cyc_box *box);
+/** Which optics groups the particles of a series belong to: flags[n_optics], host memory of the caller. */
+void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series);
+
+/** Per-tilt tables of the CTF on the host; see cyc_op_ctf(). */
+typedef struct {
+	int32_t s, radius;        /**< insertion radius: nothing beyond it has weight */
+	float *turns, *envelope;  /**< s x (s/2+1) */
+	cyc_cfloat *odd_phase;    /**< s x (s/2+1), exp(i odd phase); NULL unless has_odd */
+	bool has_odd;
+} cyc_tilt_tables;
+CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s);
+void cyc_tilt_tables_destroy(cyc_tilt_tables **t);
+/**
+ * turns = gamma / 2 pi of the tilt reduced to [-1/2, 1/2]; envelope = scale exp(-B k^2/4) D(k), 0 where the dose weight D
+ * is at or below cutoff_frac or beyond the Nyquist circle.
+ */
+CYC_MUST_CHECK cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group,
+                                               double pixel_size_A, double cutoff_frac);
+/** Phase of one extra ångström of defocus: turns per (index^2) for box s. */
+double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_size_A, int32_t s);
+
+#endif
