@@ -31,28 +31,45 @@ int32_t cyc_fsc_resolution_shell(const double *fsc, int32_t n_shells);
 /* ---------------------------------------------------------------- masks */
 
 typedef struct {
-	const char *root, *input, *output;
-	const char *combine_with;  /**< second map, or NULL */
+	const char *root;
+	const char *input;         /**< map; NULL with denovo */
+	const char *output;        /**< .mrc */
+	const char *combine_with;  /**< second map, or NULL; needs a threshold */
 	enum { CYC_MASK_AND, CYC_MASK_OR, CYC_MASK_AND_NOT, CYC_MASK_OR_NOT } combine;
-	bool has_threshold;        /**< false: automatic, and printed */
+	bool has_threshold;        /**< false: automatic (T3.9) */
 	double threshold;
-	double extend_px, soft_edge_px, lowpass_A; /**< lowpass <= 0: off */
+	/**
+	 * Without has_x the value depends on the threshold: with a given one nothing is done (as in RELION), with the automatic
+	 * one the map is low-passed to 15 Å, the mask grown by 3 px and given a soft edge of 6 px.
+	 */
+	bool has_extend, has_soft_edge, has_lowpass;
+	double extend_px;          /**< < 0 shrinks */
+	double soft_edge_px;
+	double lowpass_A;          /**< <= 0: off */
 	double pixel_size_A;       /**< <= 0: header */
 	bool invert;
-	bool helix;
-	double helix_z_frac;
-	/* Without an input map: a spherical shell. */
-	bool denovo;
+	bool helix;                /**< keep the central part along z only, ending in the soft edge */
+	double helix_z_frac;       /**< 0.1 .. 0.9 of the box */
+	bool denovo;               /**< a spherical shell, without input */
 	int32_t box_px;
 	double inner_radius_px, outer_radius_px;
-	double centre_px[3];
+	double centre_px[3];       /**< x, y, z from voxel box/2 */
 	int32_t n_threads;
 } cyc_mask_options;
 void cyc_mask_options_default(cyc_mask_options *o);
 typedef struct {
-	double threshold;     /**< used */
+	double threshold;     /**< used; NaN with denovo */
 	double volume_frac;   /**< mean of the mask */
+	double lowpass_A, extend_px, soft_edge_px; /**< used */
+	int32_t box_px;
+	double pixel_size_A;
 } cyc_mask_result;
+/**
+ * Soft mask from a map: low-pass, threshold (>=), extend (strictly less than extend_px), raised-cosine edge, in this order
+ * as RELION does (T3.9 - T3.11); or a spherical shell. Written to a temporary name, then renamed.
+ * @return CYC_E_USAGE: options that do not go together; CYC_E_SHAPE: map not cubic, odd, or the second of another size;
+ *         CYC_E_DATA: NaN, no voxel above the threshold.
+ */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
 
 /* ---------------------------------------------------------------- post-processing */

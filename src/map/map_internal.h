@@ -90,6 +90,14 @@ typedef struct {
 /** Least-squares line through the fitted points; all zero with fewer than 3 of them or no spread. */
 cyc__line cyc__guinier_fit(const cyc__guinier *g);
 
+/* ---------------------------------------------------------------- read_map.c */
+
+/**
+ * A cubic map of even box. pixel_size_A > 0 replaces the header's. `what` names its role in errors ("half map 1").
+ * Destroy with cyc_volume_destroy().
+ */
+CYC_MUST_CHECK cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A, const char *what);
+
 /* ---------------------------------------------------------------- mask_ops.c */
 
 /** Where the squared distance to the nearest set voxel is < limit2, that distance, else a value >= limit2 (exact, integers). */
