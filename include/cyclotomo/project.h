@@ -58,7 +58,7 @@ typedef struct {
 	double defocus_u_A, defocus_v_A; /**< of the tomogram centre, underfocus positive */
 	double defocus_angle_rad;        /**< of U, from image +x towards +y */
 	double phase_shift_rad;
-	double scale;                    /**< contrast; 0 = excluded tilt; never negative */
+	double scale;                    /**< contrast; 0 = excluded tilt; never negative (unless read unchecked) */
 	double bfactor_A2;
 	double *deformation;             /**< n_deformation coefficients or NULL */
 	int32_t n_deformation;
@@ -100,6 +100,10 @@ typedef struct cyc_tomogram_set {
  * naming file and row; scales of 0 give one warning per file.
  */
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_read(cyc_tomogram_set **out, const char *path, const char *root);
+/** As cyc_tomogram_set_read(), but negative scales are left for cyc_tomogram_set_check_scales(): for plans and dry runs. */
+CYC_MUST_CHECK cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *path, const char *root);
+/** CYC_E_DATA naming file and row of the first negative scale, and how many there are. */
+CYC_MUST_CHECK cyc_status cyc_tomogram_set_check_scales(const cyc_tomogram_set *s);
 void cyc_tomogram_set_destroy(cyc_tomogram_set **s);
 /** Index of a tomogram by name, -1 if there is none. */
 int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);
@@ -107,11 +111,24 @@ int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);
 enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8 };
 /**
  * Write out_dir/tomograms.star and the per-series files where RELION puts them: out_dir/(old path after "jobNNN/", or
- * the whole old path). out_dir is relative to root and ends in a slash; rlnTomoTiltSeriesStarFile is updated.
+ * the whole old path). out_dir is relative to root; rlnTomoTiltSeriesStarFile is updated, and so are the paths in `s`.
+ *
+ * RELION-4 projection matrices stay as they are, so geometry is never lost; CYC_WRITE_GEOMETRY replaces them by angles
+ * and shifts, for which the series must be open (the image centre is part of the conversion). The scale is written
+ * with the defocus too. tomograms.star comes last.
  */
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);
 
-/** Find all images of a series and check they are of one size; fills image_*. Errors name the first missing file. */
+/**
+ * Which images of a series are not there (nothing is opened): for plans and dry runs.
+ * @param[out] is_missing  n_tilts flags by the caller, or NULL.
+ */
+CYC_MUST_CHECK cyc_status cyc_tilt_series_find_missing(bool *is_missing, int32_t *n_missing, const cyc_tilt_series *ts, const char *root);
+/**
+ * Find all images of a series and check they are of one size; fills image_*. Does nothing if the series is open.
+ * @return CYC_E_IO naming the first image that is missing, its row and how many are missing; CYC_E_SHAPE for sizes that
+ *         differ, files with several sections, or pixels that are not square. On error the series stays closed.
+ */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root);
 /** Tilt image i_tilt as image_ny x image_nx floats. Needs open. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_read_image(float *dst, const cyc_tilt_series *ts, int32_t i_tilt);
@@ -153,8 +170,7 @@ typedef struct cyc_particle_set {
 	int64_t n_unknown_tomogram; /**< rows dropped (warned) because their tomogram is not in the set */
 	cyc_star *star;
 	float *motion_data;      /**< owner of all motion_A */
-	uint8_t *visible_data;
-	char *name_data;
+	uint8_t *visible_data;   /**< owner of all visible_frames */
 } cyc_particle_set;
 
 /**

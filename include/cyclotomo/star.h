@@ -40,6 +40,7 @@ CYC_MUST_CHECK cyc_status cyc_star_print(char **out, size_t *n, const cyc_star *
 CYC_MUST_CHECK cyc_status cyc_star_set_comment(cyc_star *s, const char *text);
 /** Name given at reading, for messages; "" for a new document. */
 const char *cyc_star_name(const cyc_star *s);
+CYC_MUST_CHECK cyc_status cyc_star_set_name(cyc_star *s, const char *name);
 
 int32_t cyc_star_n_blocks(const cyc_star *s);
 /** Borrowed; NULL if out of range. */

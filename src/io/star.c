@@ -100,6 +100,17 @@ void cyc_star_destroy(cyc_star **s)
 
 const char *cyc_star_name(const cyc_star *s) { return s->name; }
 
+cyc_status cyc_star_set_name(cyc_star *s, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *copy = NULL;
+	CYC_TRY(cyc_strdup(&copy, name));
+	cyc_free(s->name);
+	s->name = copy;
+done:
+	return st;
+}
+
 cyc_status cyc_star_set_comment(cyc_star *s, const char *text)
 {
 	cyc_status st = CYC_OK;
@@ -250,12 +261,9 @@ cyc_status cyc_star_copy(cyc_star **out, const cyc_star *s)
 	cyc_status st = CYC_OK;
 	cyc_star *c = NULL;
 	cyc_star_block *b = NULL;
-	char *name = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_star_create(&c));
-	CYC_TRY(cyc_strdup(&name, s->name));
-	cyc_free(c->name);
-	c->name = name;
+	CYC_TRY(cyc_star_set_name(c, s->name));
 	CYC_TRY(cyc_star_set_comment(c, s->comment));
 	for (int32_t i = 0; i < s->n_blocks; i++) CYC_TRY(cyc_star_add_copy(&b, c, s->blocks[i]));
 	*out = c;

@@ -328,14 +328,11 @@ static cyc_status parse(cyc_star **out, char *text, size_t n, const char *name)
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
 	parser ps = { .line = 1 };
-	char *copy = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_star_create(&s));
 	s->text = text;
 	text = NULL;
-	CYC_TRY(cyc_strdup(&copy, name));
-	cyc_free(s->name);
-	s->name = copy;
+	CYC_TRY(cyc_star_set_name(s, name));
 	CYC_TRY(check_text(s, n));
 	ps.star = s;
 	ps.p = s->text;

@@ -1,0 +1,19 @@
+/* Names to numbers: tomograms, particles, optics groups. Keys are borrowed and must outlive the map. */
+#ifndef CYC_PROJECT_NAME_MAP_H
+#define CYC_PROJECT_NAME_MAP_H
+
+#include "cyclotomo/base.h"
+
+typedef struct {
+	const char **keys;
+	int64_t *values;
+	size_t n, size; /* size: a power of two, at least twice n */
+} cyc__name_map;
+
+/* Set key -> value unless the key is there; *found is the value it then has. */
+CYC_MUST_CHECK cyc_status cyc__name_map_add(int64_t *found, cyc__name_map *m, const char *key, int64_t value);
+/* Value of a key, -1 if there is none. */
+int64_t cyc__name_map_get(const cyc__name_map *m, const char *key);
+void cyc__name_map_deinit(cyc__name_map *m);
+
+#endif

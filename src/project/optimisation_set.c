@@ -1,0 +1,136 @@
+#include "cyclotomo/project.h"
+
+#include <string.h>
+
+/* Labels and the members they fill, in the order RELION writes them. */
+static const struct {
+	const char *label;
+	size_t offset;
+} MEMBERS[] = {
+	{ "rlnTomoParticlesFile", offsetof(cyc_optimisation_set, particles) },
+	{ "rlnTomoTomogramsFile", offsetof(cyc_optimisation_set, tomograms) },
+	{ "rlnTomoTrajectoriesFile", offsetof(cyc_optimisation_set, trajectories) },
+	{ "rlnTomoManifoldsFile", offsetof(cyc_optimisation_set, manifolds) },
+	{ "rlnTomoReferenceMap1File", offsetof(cyc_optimisation_set, reference_map1) },
+	{ "rlnTomoReferenceMap2File", offsetof(cyc_optimisation_set, reference_map2) },
+	{ "rlnTomoReferenceMaskFile", offsetof(cyc_optimisation_set, reference_mask) },
+	{ "rlnTomoReferenceFscFile", offsetof(cyc_optimisation_set, reference_fsc) },
+};
+enum { N_MEMBERS = sizeof MEMBERS / sizeof MEMBERS[0] };
+
+static char **member(const cyc_optimisation_set *s, int i)
+{
+	/* The struct is all char pointers; const goes with the caller's use. */
+	return (char **)((uintptr_t)s + MEMBERS[i].offset);
+}
+
+void cyc_optimisation_set_destroy(cyc_optimisation_set **s)
+{
+	if (!s || !*s) return;
+	for (int i = 0; i < N_MEMBERS; i++) cyc_free(*member(*s, i));
+	cyc_free(*s);
+	*s = NULL;
+}
+
+static cyc_status replace(char **where, const char *text)
+{
+	cyc_status st = CYC_OK;
+	char *copy = NULL;
+	CYC_TRY(cyc_strdup(&copy, text));
+	cyc_free(*where);
+	*where = copy;
+done:
+	return st;
+}
+
+cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *path)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_optimisation_set *s = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_star_read(&star, path));
+	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
+	/* A list without a name as RELION writes it, or the one-row table of its picker. */
+	const cyc_star_block *b = cyc_star_block_at(star, 0);
+	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT, "'%s' is not an optimisation set: wanted one block with one row, found %lld rows",
+	          path, b ? (long long)cyc_star_n_rows(b) : 0LL);
+	for (int i = 0; i < N_MEMBERS; i++) {
+		const char *text = cyc_star_text_of(b, 0, MEMBERS[i].label);
+		if (text && text[0]) CYC_TRY(replace(member(s, i), text));
+	}
+	if (!s->particles && !s->tomograms) {
+		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+		                     "'%s' is not an optimisation set: it has neither _rlnTomoParticlesFile nor _rlnTomoTomogramsFile", path);
+		cyc_error_hint("give particles and tomograms by themselves with --p and --t");
+		goto done;
+	}
+	*out = s;
+	s = NULL;
+done:
+	cyc_optimisation_set_destroy(&s);
+	cyc_star_destroy(&star);
+	return st;
+}
+
+cyc_status cyc_optimisation_set_write(const cyc_optimisation_set *s, const char *path)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b;
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, "", CYC_STAR_LIST));
+	for (int i = 0; i < N_MEMBERS; i++) {
+		const char *text = *member(s, i);
+		if (text) CYC_TRY(cyc_star_list_set_text(b, MEMBERS[i].label, text));
+	}
+	CYC_TRY(cyc_star_write(star, path));
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
+
+cyc_status cyc_optimisation_set_copy(cyc_optimisation_set **out, const cyc_optimisation_set *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *c = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&c, 1, sizeof *c));
+	for (int i = 0; i < N_MEMBERS; i++) {
+		if (*member(s, i)) CYC_TRY(cyc_strdup(member(c, i), *member(s, i)));
+	}
+	*out = c;
+	c = NULL;
+done:
+	cyc_optimisation_set_destroy(&c);
+	return st;
+}
+
+cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *s = NULL;
+	char *path = NULL;
+	*out = NULL;
+	if (in->optimisation_set && in->optimisation_set[0]) {
+		CYC_TRY(cyc_path_join(&path, in->root, in->optimisation_set));
+		CYC_TRY(cyc_optimisation_set_read(&s, path));
+	} else {
+		CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
+	}
+	if (in->particles && in->particles[0]) CYC_TRY(replace(&s->particles, in->particles));
+	if (in->tomograms && in->tomograms[0]) CYC_TRY(replace(&s->tomograms, in->tomograms));
+	if (in->trajectories && in->trajectories[0]) CYC_TRY(replace(&s->trajectories, in->trajectories));
+	if (!s->particles || !s->tomograms) {
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no %s file is given%s%s", s->particles ? "tomograms" : "particles",
+		                     path ? ", and none is named by " : "", path ? path : "");
+		cyc_error_hint("give an optimisation set (--i), or particles (--p) and tomograms (--t)");
+		goto done;
+	}
+	*out = s;
+	s = NULL;
+done:
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&s);
+	return st;
+}

@@ -1,0 +1,184 @@
+#include "project/particles_internal.h"
+
+#include "project/name_map.h"
+#include <math.h>
+#include <string.h>
+
+static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block *b, int64_t row, const char *label)
+{
+	int32_t column = cyc_star_column(b, label);
+	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
+}
+
+static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
+{
+	cyc_status st = CYC_OK;
+	const char *name = cyc_star_text_of(b, row, "rlnOpticsGroupName");
+	if (name) CYC_TRY(cyc_strdup(&o->name, name));
+	else CYC_TRY(cyc_asprintf(&o->name, "opticsGroup%lld", (long long)row + 1));
+	CYC_TRY(cyc_star_double_or(&o->voltage_kV, b, row, "rlnVoltage", (double)NAN));
+	CYC_TRY(cyc_star_double_or(&o->spherical_aberration_mm, b, row, "rlnSphericalAberration", (double)NAN));
+	CYC_TRY(cyc_star_double_or(&o->amplitude_contrast_frac, b, row, "rlnAmplitudeContrast", (double)NAN));
+	CYC_TRY(cyc_star_double_or(&o->pixel_size_A, b, row, "rlnTomoTiltSeriesPixelSize", (double)NAN));
+	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, "rlnEvenZernike"));
+	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, "rlnOddZernike"));
+done:
+	return st;
+}
+
+/* Number of the optics table -> its row; numbers are small. */
+static cyc_status map_group_numbers(int32_t **row_of, int64_t *n_numbers, const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	int64_t n = cyc_star_n_rows(b), highest = 0, number;
+	int32_t column = cyc_star_column(b, "rlnOpticsGroup");
+	for (int64_t i = 0; i < n; i++) {
+		number = i + 1;
+		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
+		if (number < 1 || number > 10000000) {
+			st = cyc_star_raise(CYC_E_DATA, b, i, "_rlnOpticsGroup must be 1 or more, found %lld", (long long)number);
+			goto done;
+		}
+		if (number > highest) highest = number;
+	}
+	CYC_TRY(cyc_alloc(row_of, (size_t)highest + 1, sizeof **row_of));
+	for (int64_t i = 0; i <= highest; i++) (*row_of)[i] = -1;
+	for (int64_t i = 0; i < n; i++) {
+		number = i + 1;
+		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
+		if ((*row_of)[number] >= 0) {
+			st = cyc_star_raise(CYC_E_DATA, b, i, "optics group %lld is there already, in row %d", (long long)number, (*row_of)[number] + 1);
+			goto done;
+		}
+		(*row_of)[number] = (int32_t)i;
+	}
+	*n_numbers = highest + 1;
+done:
+	return st;
+}
+
+static cyc_status read_groups(cyc__particle_reader *r, const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *s = r->set;
+	int32_t *row_of = NULL, column = cyc_star_column(r->block, "rlnOpticsGroup");
+	int64_t n = cyc_star_n_rows(b), n_numbers = 0, number = 1;
+	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'optics' has %lld rows", cyc_star_name(s->star), (long long)n);
+	CYC_TRY(cyc_alloc(&s->optics, (size_t)n, sizeof *s->optics));
+	s->n_optics = (int32_t)n;
+	for (int32_t i = 0; i < s->n_optics; i++) CYC_TRY(read_group(&s->optics[i], b, i));
+	CYC_TRY(map_group_numbers(&row_of, &n_numbers, b));
+	if (column < 0 && n > 1) CYC_TRY(cyc_star_require_column(&column, r->block, "rlnOpticsGroup"));
+	for (int64_t row = 0; row < r->n_rows; row++) {
+		if (column >= 0) CYC_TRY(cyc_star_int(&number, r->block, row, column));
+		if (number < 0 || number >= n_numbers || row_of[number] < 0) {
+			st = cyc_star_raise(CYC_E_DATA, r->block, row, "optics group %lld is not in block 'optics'", (long long)number);
+			goto done;
+		}
+		r->optics[row] = row_of[number];
+	}
+done:
+	cyc_free(row_of);
+	return st;
+}
+
+/* Also put into the document, so that what is written from it can be read by all programs. */
+static cyc_status add_group(cyc_particle_set *s, const cyc_tilt_series *ts, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	int64_t row;
+	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", ""));
+	CYC_TRY(cyc_star_set_int(b, row, column, i + 1));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroupName", ""));
+	CYC_TRY(cyc_star_set_text(b, row, column, ts->optics_group_name));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnSphericalAberration", ""));
+	CYC_TRY(cyc_star_set_double(b, row, column, ts->spherical_aberration_mm));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnVoltage", ""));
+	CYC_TRY(cyc_star_set_double(b, row, column, ts->voltage_kV));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnAmplitudeContrast", ""));
+	CYC_TRY(cyc_star_set_double(b, row, column, ts->amplitude_contrast_frac));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoTiltSeriesPixelSize", ""));
+	CYC_TRY(cyc_star_set_double(b, row, column, ts->pixel_size_A));
+	cyc_optics_group *o = &s->optics[i];
+	CYC_TRY(cyc_strdup(&o->name, ts->optics_group_name));
+	o->voltage_kV = ts->voltage_kV;
+	o->spherical_aberration_mm = ts->spherical_aberration_mm;
+	o->amplitude_contrast_frac = ts->amplitude_contrast_frac;
+	o->pixel_size_A = ts->pixel_size_A;
+done:
+	return st;
+}
+
+/* No optics table: a group for each name of the tomograms, numbered as the particles meet them. */
+static cyc_status make_groups(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *s = r->set;
+	cyc__name_map groups = { 0 };
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_add_block(&b, s->star, "optics", CYC_STAR_TABLE));
+	CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup", "1"));
+	CYC_TRY(cyc_alloc(&s->optics, (size_t)s->n_series, sizeof *s->optics));
+	for (int64_t row = 0; row < r->n_rows; row++) {
+		if (r->series[row] < 0) continue;
+		const cyc_tilt_series *ts = &r->tomograms->series[r->series[row]];
+		int64_t i = cyc__name_map_get(&groups, ts->optics_group_name);
+		if (i < 0) {
+			CYC_TRY(cyc__name_map_add(&i, &groups, ts->optics_group_name, s->n_optics));
+			s->n_optics++;
+			CYC_TRY(add_group(s, ts, (int32_t)i));
+		}
+		r->optics[row] = (int32_t)i;
+		CYC_TRY(cyc_star_set_int(r->block, row, column, i + 1));
+	}
+	cyc_info("'%s' has no optics groups: %d made from '%s'", s->path, s->n_optics, r->tomograms->path);
+done:
+	cyc__name_map_deinit(&groups);
+	return st;
+}
+
+static cyc_status check_same(const cyc__particle_reader *r, int64_t row, const char *what, double particles, double tomogram)
+{
+	/* NaN: the optics table does not say. */
+	if (isnan(particles) || fabs(particles - tomogram) <= 1e-3) return CYC_OK;
+	const cyc_tilt_series *ts = &r->tomograms->series[r->series[row]];
+	cyc_status st = cyc_star_raise(CYC_E_DATA, r->block, row, "%s of optics group '%s' is %g, but of tomogram '%s' (in '%s') %g", what,
+	                               r->set->optics[r->optics[row]].name, particles, ts->name, r->tomograms->path, tomogram);
+	cyc_error_hint("correct the optics table of the particles, or of the tomograms");
+	return st;
+}
+
+static cyc_status check_groups(const cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	int32_t last_series = -1, last_optics = -1;
+	for (int64_t row = 0; row < r->n_rows; row++) {
+		if (r->series[row] < 0 || (r->series[row] == last_series && r->optics[row] == last_optics)) continue;
+		last_series = r->series[row];
+		last_optics = r->optics[row];
+		const cyc_tilt_series *ts = &r->tomograms->series[last_series];
+		const cyc_optics_group *o = &r->set->optics[last_optics];
+		CYC_TRY(check_same(r, row, "the tilt series' pixel size (Å)", o->pixel_size_A, ts->pixel_size_A));
+		CYC_TRY(check_same(r, row, "the voltage (kV)", o->voltage_kV, ts->voltage_kV));
+		CYC_TRY(check_same(r, row, "the spherical aberration (mm)", o->spherical_aberration_mm, ts->spherical_aberration_mm));
+		CYC_TRY(check_same(r, row, "the amplitude contrast", o->amplitude_contrast_frac, ts->amplitude_contrast_frac));
+	}
+done:
+	return st;
+}
+
+cyc_status cyc__particles_read_optics(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b = cyc_star_find(r->set->star, "optics");
+	CYC_TRY(b ? read_groups(r, b) : make_groups(r));
+	CYC_TRY(check_groups(r));
+	for (int64_t i = 0; i < r->set->n; i++) r->set->particles[i].i_optics = r->optics[r->set->particles[i].row];
+done:
+	return st;
+}

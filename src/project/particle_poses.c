@@ -1,0 +1,257 @@
+#include "project/particles_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Three columns that come together: true if all are there, an error if only some are. */
+static cyc_status find_three(int32_t column[3], bool *are_there, const cyc_star_block *b, const char *const label[3])
+{
+	cyc_status st = CYC_OK;
+	int n = 0;
+	for (int a = 0; a < 3; a++) n += (column[a] = cyc_star_column(b, label[a])) >= 0;
+	*are_there = n == 3;
+	for (int a = 0; a < 3 && n > 0; a++) CYC_TRY(cyc_star_require_column(&column[a], b, label[a]));
+done:
+	return st;
+}
+
+static cyc_status read_three(double v[3], const cyc_star_block *b, int64_t row, const int32_t column[3])
+{
+	cyc_status st = CYC_OK;
+	for (int a = 0; a < 3; a++) CYC_TRY(cyc_star_double(&v[a], b, row, column[a]));
+done:
+	return st;
+}
+
+static cyc_mat3 euler_of_degrees(const double deg[3])
+{
+	return cyc_euler_to_matrix(cyc_deg_to_rad(deg[0]), cyc_deg_to_rad(deg[1]), cyc_deg_to_rad(deg[2]));
+}
+
+static cyc_status read_orientations(cyc__particle_reader *r)
+{
+	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const REFINED[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	cyc_status st = CYC_OK;
+	int32_t part[3], ref[3];
+	bool has_part, has_ref;
+	double v[3];
+	CYC_TRY(find_three(part, &has_part, r->block, SUBTOMOGRAM));
+	CYC_TRY(find_three(ref, &has_ref, r->block, REFINED));
+	for (int64_t i = 0; i < r->set->n; i++) {
+		cyc_particle *p = &r->set->particles[i];
+		p->R_tomo_part = p->R_tomo_ref = cyc_mat3_identity();
+		if (has_part) {
+			CYC_TRY(read_three(v, r->block, p->row, part));
+			p->R_tomo_part = p->R_tomo_ref = euler_of_degrees(v);
+		}
+		if (has_ref) {
+			CYC_TRY(read_three(v, r->block, p->row, ref));
+			p->R_tomo_ref = cyc_mat3_mul(p->R_tomo_part, euler_of_degrees(v));
+		}
+	}
+done:
+	return st;
+}
+
+/*
+ * Factor from rlnCoordinate* to unbinned pixels, by optics group. RELION-4 wrote unbinned pixels; 2D stacks are newer
+ * than that, so a set of stacks with these columns comes from WarpTools, which counts in the stacks' binned pixels.
+ */
+static cyc_status coordinate_factors(double **factor, const cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *s = r->set;
+	cyc_star_block *optics = cyc_star_find(s->star, "optics");
+	CYC_TRY(cyc_alloc(factor, (size_t)s->n_optics, sizeof **factor));
+	for (int32_t i = 0; i < s->n_optics; i++) {
+		(*factor)[i] = 1.0;
+		if (!s->are_2d_stacks) continue;
+		CYC_TRY(cyc_star_double_or(&(*factor)[i], optics, i, "rlnTomoSubtomogramBinning", 1.0));
+		if (!((*factor)[i] > 0.0)) {
+			st = cyc_star_raise(CYC_E_DATA, optics, i, "_rlnTomoSubtomogramBinning must be positive, found %g", (*factor)[i]);
+			goto done;
+		}
+	}
+	if (s->are_2d_stacks && (*factor)[0] != 1.0) {
+		cyc_info("'%s': 2D stacks with _rlnCoordinateX/Y/Z (WarpTools): taken as pixels binned by %g", s->path, (*factor)[0]);
+	}
+done:
+	return st;
+}
+
+static cyc_status read_positions(cyc__particle_reader *r)
+{
+	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	cyc_status st = CYC_OK;
+	const cyc_star_block *b = r->block;
+	int32_t place[3], origin[3];
+	bool is_centered, has_corner = false, has_origin;
+	double v[3], o[3], *factor = NULL;
+	/* Both kinds may be there in part; what counts is whether one is complete. */
+	is_centered = cyc_star_column(b, CENTERED[0]) >= 0 && cyc_star_column(b, CENTERED[1]) >= 0 && cyc_star_column(b, CENTERED[2]) >= 0;
+	if (is_centered) {
+		CYC_TRY(find_three(place, &is_centered, b, CENTERED));
+	} else {
+		CYC_TRY(find_three(place, &has_corner, b, CORNER));
+		if (!has_corner) CYC_TRY(cyc_star_require_column(&place[0], b, CENTERED[0]));
+		CYC_TRY(coordinate_factors(&factor, r));
+	}
+	CYC_TRY(find_three(origin, &has_origin, b, ORIGIN));
+	for (int64_t i = 0; i < r->set->n; i++) {
+		cyc_particle *p = &r->set->particles[i];
+		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
+		CYC_TRY(read_three(v, b, p->row, place));
+		for (int a = 0; a < 3 && !is_centered; a++) v[a] = (v[a] * factor[p->i_optics] - 0.5 * ts->size_px[a]) * ts->pixel_size_A;
+		p->position_A = (cyc_vec3){ v[0], v[1], v[2] };
+		if (!has_origin) continue;
+		/* The offset moves data towards the reference: minus. It lives in the subtomogram's frame. */
+		CYC_TRY(read_three(o, b, p->row, origin));
+		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ o[0], o[1], o[2] });
+		p->position_A = (cyc_vec3){ v[0] - d.x, v[1] - d.y, v[2] - d.z };
+	}
+done:
+	cyc_free(factor);
+	return st;
+}
+
+static cyc_status read_halves(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	int32_t column = cyc_star_column(r->block, "rlnRandomSubset");
+	r->set->has_halves = column >= 0;
+	for (int64_t i = 0; i < r->set->n && column >= 0; i++) {
+		int64_t half;
+		cyc_particle *p = &r->set->particles[i];
+		CYC_TRY(cyc_star_int(&half, r->block, p->row, column));
+		if (half != 1 && half != 2) {
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnRandomSubset must be 1 or 2, found %lld", (long long)half);
+			goto done;
+		}
+		p->half = (int32_t)half - 1;
+	}
+done:
+	return st;
+}
+
+/* "[1,0,1]" with one digit each, as all programs write it: n flags, or -1 if it looks different. */
+static int64_t parse_flags(uint8_t *flags, int32_t n_max, const char *text)
+{
+	int64_t n = 0;
+	if (*text++ != '[') return -1;
+	for (;;) {
+		if (*text != '0' && *text != '1') return -1;
+		if (n < n_max) flags[n] = *text == '1';
+		n++;
+		text++;
+		if (*text == ']') return text[1] ? -1 : n;
+		if (*text++ != ',') return -1;
+	}
+}
+
+static cyc_status read_visible(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *s = r->set;
+	int32_t column = cyc_star_column(r->block, "rlnTomoVisibleFrames");
+	double *v = NULL;
+	size_t total = 0;
+	if (column < 0) goto done;
+	for (int64_t i = 0; i < s->n; i++) total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts;
+	CYC_TRY(cyc_alloc(&s->visible_data, total, 1));
+	uint8_t *flags = s->visible_data;
+	for (int64_t i = 0; i < s->n; i++) {
+		cyc_particle *p = &s->particles[i];
+		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
+		int64_t n = parse_flags(flags, ts->n_tilts, cyc_star_text(r->block, p->row, column));
+		if (n < 0) {
+			int32_t n_values;
+			CYC_TRY(cyc_star_vector(&v, &n_values, r->block, p->row, column));
+			for (int32_t f = 0; f < n_values && f < ts->n_tilts; f++) flags[f] = v[f] != 0.0;
+			n = n_values;
+			cyc_free(v);
+			v = NULL;
+		}
+		if (n != ts->n_tilts) {
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnTomoVisibleFrames of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
+			                    p->name, (long long)n, ts->name, ts->n_tilts);
+			goto done;
+		}
+		p->visible_frames = flags;
+		flags += ts->n_tilts;
+	}
+done:
+	cyc_free(v);
+	return st;
+}
+
+cyc_status cyc__particles_read_poses(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(read_orientations(r));
+	CYC_TRY(read_positions(r));
+	CYC_TRY(read_halves(r));
+	CYC_TRY(read_visible(r));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- trajectories */
+
+static cyc_status read_trajectory(float *motion_A, const cyc_star_block *b, const cyc_tilt_series *ts)
+{
+	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	cyc_status st = CYC_OK;
+	int32_t column[3];
+	bool are_there;
+	double v[3];
+	CYC_TRY(find_three(column, &are_there, b, LABEL));
+	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, LABEL[0]));
+	if (cyc_star_n_rows(b) != ts->n_tilts) {
+		st = cyc_star_raise(CYC_E_DATA, b, 0, "the trajectory has %lld rows, but tilt series '%s' has %d tilts", (long long)cyc_star_n_rows(b), ts->name,
+		                    ts->n_tilts);
+		cyc_error_hint("use the trajectories that were made with these tomograms");
+		goto done;
+	}
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		CYC_TRY(read_three(v, b, f, column));
+		for (int a = 0; a < 3; a++) motion_A[3 * f + a] = (float)v[a];
+	}
+done:
+	return st;
+}
+
+cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char *path)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *s = r->set;
+	cyc_star *star = NULL;
+	size_t total = 0;
+	CYC_TRY(cyc_star_read(&star, path));
+	/* Early RELION-4 numbered its tables from 0 in the order of the particles. */
+	int32_t first = cyc_star_find(star, "general") ? 1 : 0;
+	cyc_star_block *b = cyc_star_block_at(star, first);
+	bool by_row = b && strcmp(cyc_star_block_name(b), "0") == 0;
+	for (int64_t i = 0; i < s->n; i++) total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts * 3;
+	CYC_TRY(cyc_alloc(&s->motion_data, total, sizeof *s->motion_data));
+	float *motion = s->motion_data;
+	for (int64_t i = 0; i < s->n; i++) {
+		cyc_particle *p = &s->particles[i];
+		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
+		b = by_row ? (p->row < INT32_MAX - 1 ? cyc_star_block_at(star, first + (int32_t)p->row) : NULL) : cyc_star_find(star, p->name);
+		if (!b) {
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no trajectory of particle '%s' (row %lld of '%s')", path, p->name,
+			                     (long long)p->row + 1, s->path);
+			cyc_error_hint("use the trajectories that belong to these particles, or none");
+			goto done;
+		}
+		CYC_TRY_CTX(read_trajectory(motion, b, ts), "particle '%s'", p->name);
+		p->motion_A = motion;
+		motion += 3 * (size_t)ts->n_tilts;
+	}
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
