@@ -137,6 +137,17 @@ done:
 	return st;
 }
 
+cyc_status cyc_run_record_in(cyc_run *run, const char *dir)
+{
+	cyc_status st = CYC_OK;
+	char *full = NULL;
+	CYC_TRY(cyc_path_join(&full, run->common->root, dir));
+	CYC_TRY(cyc_path_join(&run->run_json, full, "run.json"));
+done:
+	cyc_free(full);
+	return st;
+}
+
 static cyc_status add_file(cyc_run_file **files, int32_t *n, const char *label, const char *path)
 {
 	cyc_status st = CYC_OK;

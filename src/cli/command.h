@@ -114,6 +114,8 @@ CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char 
  * else only `<path without suffix>.run.json` is written beside the output.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label);
+/** Only run.json, into `dir` (relative to the root): for what is not a job itself. */
+CYC_MUST_CHECK cyc_status cyc_run_record_in(cyc_run *run, const char *dir);
 /** Note a file read or written (relative to the root; NULL is ignored) for run.json. */
 CYC_MUST_CHECK cyc_status cyc_run_input(cyc_run *run, const char *label, const char *path);
 CYC_MUST_CHECK cyc_status cyc_run_output(cyc_run *run, const char *label, const char *path);

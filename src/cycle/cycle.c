@@ -1,0 +1,366 @@
+#include "cycle_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run };
+
+/* What a cycle refines, in order; each entry is a turn of its own. */
+static const cyc__kind PLAN_TURNS[] = { CYC__CTFREFINE };
+enum { N_PLAN_TURNS = sizeof PLAN_TURNS / sizeof *PLAN_TURNS };
+
+void cyc_cycle_options_default(cyc_cycle_options *o)
+{
+	cyc_reconstruct_options r;
+	cyc_postprocess_options p;
+	cyc_ctfrefine_options c;
+	cyc_reconstruct_options_default(&r);
+	cyc_postprocess_options_default(&p);
+	cyc_ctfrefine_options_default(&c);
+	*o = (cyc_cycle_options){
+		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_k_min_A = c.k_min_A,
+		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .n_threads = cyc_n_processors(), .backend = r.backend,
+	};
+}
+
+void cyc_cycle_result_deinit(cyc_cycle_result *r)
+{
+	cyc_free(r->verdict);
+	cyc_free(r->final_map);
+	cyc_free(r->final_set);
+	cyc_free(r->summary);
+	*r = (cyc_cycle_result){ 0 };
+}
+
+/* ---------------------------------------------------------------- plan */
+
+cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, int32_t n_cycles)
+{
+	cyc_status st = CYC_OK;
+	cyc__planned *p = NULL;
+	int32_t i_turn = 0;
+	*n = 0;
+	CYC_TRY(cyc_alloc(&p, 2 + (int64_t)n_cycles * N_PLAN_TURNS * 3, sizeof *p));
+	for (int32_t i_cycle = 0; i_cycle <= n_cycles; i_cycle++) {
+		for (int k = 0; k < (i_cycle == 0 ? 1 : N_PLAN_TURNS); k++) {
+			if (i_cycle > 0) p[(*n)++] = (cyc__planned){ PLAN_TURNS[k], i_turn };
+			p[(*n)++] = (cyc__planned){ CYC__RECONSTRUCT, i_turn };
+			p[(*n)++] = (cyc__planned){ CYC__POSTPROCESS, i_turn };
+			i_turn++;
+		}
+	}
+	*out = p;
+	p = NULL;
+done:
+	cyc_free(p);
+	return st;
+}
+
+int32_t cyc__first_postprocess(const cyc__cycle *c)
+{
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		if (c->steps[i].kind == CYC__POSTPROCESS && c->steps[i].n_shells > 0) return i;
+	}
+	return -1;
+}
+
+const char *cyc__decision_text(cyc__decision d)
+{
+	static const char *const TEXTS[] = { "start", "taken on", "worse, but taken on as asked", "not taken on" };
+	return TEXTS[d];
+}
+
+/* ---------------------------------------------------------------- a step */
+
+static double now_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Everything that its result follows from: the start, the step that left its input, its own arguments. */
+static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
+{
+	uint64_t h = c->start_key;
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		const cyc__step *other = &c->steps[i];
+		if (other != s && other->output_set && strcmp(other->output_set, s->input_set) == 0) h = cyc_hash(h, &other->key, sizeof other->key);
+	}
+	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
+	for (int32_t i = 0; i < s->arguments.n; i++) {
+		h = cyc_hash_string(cyc_hash_string(h, s->arguments.items[i].name), s->arguments.items[i].value);
+	}
+	return h;
+}
+
+static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const char *dir)
+{
+	cyc_status st = CYC_OK;
+	cyc_job_option *options = NULL;
+	char *command = NULL;
+	CYC_TRY(cyc_alloc(&options, s->arguments.n, sizeof *options));
+	for (int32_t i = 0; i < s->arguments.n; i++) {
+		const cyc__pair *a = &s->arguments.items[i];
+		options[i] = (cyc_job_option){ a->name, a->value[0] ? a->value : "Yes" };
+	}
+	CYC_TRY(cyc__step_command(&command, s));
+	CYC_TRY(cyc_make_dirs(dir));
+	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n, command));
+	(void)c;
+done:
+	cyc_free(options);
+	cyc_free(command);
+	return st;
+}
+
+/* Flags and pipeline of a step that did not end well; its error stays the one reported. */
+static void note_failure(cyc__cycle *c, const char *dir, cyc_status failure)
+{
+	cyc_error record = *cyc_error_get();
+	c->status = failure == CYC_E_CANCELLED ? "Aborted" : "Failed";
+	if (cyc_job_end(dir, failure) != CYC_OK || cyc__pipeline_write(c) != CYC_OK) cyc_warn("the exit flag of %s could not be written", dir);
+	cyc_error_set(&record);
+}
+
+static cyc_status do_step(cyc__cycle *c, cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL;
+	double start = now_s();
+	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
+	c->status = "Running";
+	CYC_TRY(cyc__pipeline_write(c));
+	CYC_TRY(begin_job(c, s, dir));
+	st = cyc__kind_get(s->kind)->run(s, c);
+	if (st != CYC_OK) {
+		cyc_error_frame(st, __FILE__, __LINE__, __func__);
+		cyc_error_context("%s", s->dir);
+		note_failure(c, dir, st);
+		goto done;
+	}
+	s->seconds = now_s() - start;
+	CYC_TRY(cyc__record_time_write(s, c->o));
+	CYC_TRY(cyc_job_end(dir, CYC_OK));
+	/* Last: without this file the step counts as not done. */
+	CYC_TRY(cyc__record_step_write(s, c->o));
+	c->status = "Succeeded";
+	CYC_TRY(cyc__pipeline_write(c));
+done:
+	cyc_free(dir);
+	return st;
+}
+
+/* The next step of the run, from the state that `input_set` names: taken from an earlier run, or done. */
+static cyc_status next_step(cyc__cycle *c, cyc__kind kind, int32_t i_turn, const char *input_set)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_cancel_check());
+	CYC_TRY(cyc_realloc(&c->steps, (size_t)c->n_steps, (size_t)c->n_steps + 1, sizeof *c->steps));
+	cyc__step *s = &c->steps[c->n_steps];
+	c->n_steps++;
+	CYC_TRY(cyc__step_init(s, c->o, kind, i_turn, c->n_steps));
+	CYC_TRY(cyc_strdup(&s->input_set, input_set));
+	CYC_TRY(cyc__kind_get(kind)->arguments(&s->arguments, c, s));
+	s->key = step_key(c, s);
+	CYC_TRY(cyc__record_step_read(&s->was_kept, s, c->o));
+	if (s->was_kept) {
+		s->seconds = cyc__record_time_read(s, c->o);
+		c->status = "Succeeded";
+		cyc_info("%s is finished already", s->dir);
+	} else {
+		cyc_info("%s: %s", s->dir, cyc__kind_get(kind)->what);
+		CYC_TRY(do_step(c, s));
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- turns */
+
+static void log_refinement(const cyc__step *s)
+{
+	cyc_info("%s: %.0f of %.0f tilts moved, %.0f without evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
+	         s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
+}
+
+static void log_result(const cyc__cycle *c, const cyc__step *s)
+{
+	if (c->i_best < 0) {
+		cyc_info("%s: resolution %.2f Å, mean FSC %.4f (%.1f s)", s->dir, s->resolution_A, s->mean_fsc, s->seconds);
+		return;
+	}
+	const cyc__step *b = &c->steps[c->i_best];
+	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%+.4f): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - b->resolution_A,
+	         s->mean_fsc, s->mean_fsc - b->mean_fsc, cyc__decision_text(s->decision), s->seconds);
+}
+
+/* Reconstruction and post-processing of a state, and whether it becomes the run's. */
+static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, set));
+	const cyc__step *r = &c->steps[c->n_steps - 1];
+	if (!r->was_kept) cyc_info("%s: %.0f particles, %.0f windows, %.0f more outside of their images (%.1f s)", r->dir, r->n_particles, r->n_images,
+	                           r->n_images_outside, r->seconds);
+	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
+	cyc__step *s = &c->steps[c->n_steps - 1];
+	if (c->i_best < 0) s->decision = CYC__TURN_START;
+	else if (s->mean_fsc >= c->steps[c->i_best].mean_fsc) s->decision = CYC__TURN_TAKEN;
+	else s->decision = c->o->accept_worse ? CYC__TURN_TAKEN_WORSE : CYC__TURN_NOT_TAKEN;
+	log_result(c, s);
+	if (s->decision == CYC__TURN_NOT_TAKEN) {
+		cyc_warn("%s lowered the mean FSC from %.4f to %.4f: not taken on, the run goes on from %s (--accept-worse takes it)", s->dir,
+		         c->steps[c->i_best].mean_fsc, s->mean_fsc, c->steps[c->i_best].dir);
+	} else {
+		c->i_best = c->n_steps - 1;
+	}
+done:
+	return st;
+}
+
+static cyc_status write_summary(const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *verdict = NULL;
+	CYC_TRY(cyc__verdict(&verdict, c));
+	CYC_TRY(cyc__summary_write(c, verdict));
+done:
+	cyc_free(verdict);
+	return st;
+}
+
+static cyc_status run_turns(cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	int32_t i_turn = 0, refused_at[CYC__N_KINDS];
+	for (int k = 0; k < CYC__N_KINDS; k++) refused_at[k] = -1;
+	CYC_TRY(judge_state(c, i_turn++, ""));
+	CYC_TRY(write_summary(c));
+	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
+		for (int k = 0; k < N_PLAN_TURNS; k++, i_turn++) {
+			cyc__kind kind = PLAN_TURNS[k];
+			int32_t i_start = c->i_best;
+			/* From the same state it would end as before. */
+			if (refused_at[kind] == i_start) {
+				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was not taken on", i_cycle + 1, cyc__kind_get(kind)->folder);
+				continue;
+			}
+			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
+			const cyc__step *s = &c->steps[c->n_steps - 1];
+			if (!s->was_kept) log_refinement(s);
+			CYC_TRY(judge_state(c, i_turn, s->output_set));
+			if (c->i_best == i_start) refused_at[kind] = i_start;
+			CYC_TRY(write_summary(c));
+		}
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- the run */
+
+/* One process at a time; the lock goes with the process, however it ends. */
+static cyc_status lock_folder(int *lock, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL, *path = NULL;
+	*lock = -1;
+	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
+	CYC_TRY(cyc_make_dirs(dir));
+	CYC_TRY(cyc_path_join(&path, dir, ".cyclotomo_lock"));
+	*lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+	CYC_CHECK(*lock >= 0, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
+	if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
+		CYC_CHECK(errno != EWOULDBLOCK, CYC_E_IO, "another 'cyclotomo cycle' is at work in %s", dir);
+		cyc_warn("%s cannot be locked (%s): take care that no second run uses it", dir, strerror(errno));
+	}
+done:
+	cyc_free(dir);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status refuse_missing_images(const cyc__inputs *in)
+{
+	cyc_status st = CYC_OK;
+	const char *first = "";
+	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
+		if (in->series[i].missing[0]) first = in->series[i].missing[0];
+	}
+	if (in->n_missing == 0) return CYC_OK;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
+	                     (long long)in->n_missing, (long long)in->n_images, first);
+	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");
+	return st;
+}
+
+static cyc_status fill_result(cyc_cycle_result *result, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc__step *first = &c->steps[cyc__first_postprocess(c)], *best = &c->steps[c->i_best];
+	const char *map = cyc__pairs_get(&best->outputs, "sharpened map");
+	result->resolution_before_A = first->resolution_A;
+	result->resolution_after_A = best->resolution_A;
+	result->mean_fsc_before = first->mean_fsc;
+	result->mean_fsc_after = best->mean_fsc;
+	result->n_steps = c->n_steps;
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		const cyc__step *s = &c->steps[i];
+		result->n_steps_kept += s->was_kept;
+		if (s->kind != CYC__POSTPROCESS || s->decision == CYC__TURN_START) continue;
+		result->n_turns++;
+		result->n_turns_taken += s->decision != CYC__TURN_NOT_TAKEN;
+	}
+	CYC_TRY(cyc__verdict(&result->verdict, c));
+	if (map) CYC_TRY(cyc_strdup(&result->final_map, map));
+	CYC_TRY(cyc_path_join(&result->final_set, c->o->out_dir, "optimisation_set.star"));
+	CYC_TRY(cyc_path_join(&result->summary, c->o->out_dir, "summary.html"));
+done:
+	return st;
+}
+
+/* RUN/optimisation_set.star: the state the run ends in, under a name that does not depend on the number of jobs. */
+static cyc_status write_final_set(const cyc__cycle *c, const char *final_set)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *from = NULL, *to = NULL;
+	CYC_TRY(cyc_path_join(&from, c->o->input.root, c->steps[c->i_best].output_set));
+	CYC_TRY(cyc_path_join(&to, c->o->input.root, final_set));
+	CYC_TRY(cyc_optimisation_set_read(&set, from));
+	CYC_TRY(cyc_optimisation_set_write(set, to));
+done:
+	cyc_optimisation_set_destroy(&set);
+	cyc_free(from);
+	cyc_free(to);
+	return st;
+}
+
+cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops)
+{
+	cyc_status st = CYC_OK;
+	cyc__cycle c = { .o = options, .ops = ops ? ops : &LIBRARY, .i_best = -1, .status = "Running" };
+	int lock = -1;
+	*result = (cyc_cycle_result){ 0 };
+	CYC_TRY(cyc__inputs_read(&c.in, options));
+	CYC_TRY(refuse_missing_images(&c.in));
+	CYC_TRY(lock_folder(&lock, options));
+	CYC_TRY(cyc__record_start(&c));
+	CYC_TRY(run_turns(&c));
+	CYC_TRY(cyc__pipeline_write(&c));
+	CYC_TRY(fill_result(result, &c));
+	CYC_TRY(write_final_set(&c, result->final_set));
+done:
+	if (lock >= 0) close(lock);
+	for (int32_t i = 0; i < c.n_steps; i++) cyc__step_deinit(&c.steps[i]);
+	cyc_free(c.steps);
+	cyc__pairs_deinit(&c.inputs);
+	cyc__inputs_deinit(&c.in);
+	return st;
+}

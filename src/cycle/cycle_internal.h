@@ -1,0 +1,161 @@
+/**
+ * @file cycle_internal.h
+ * The parts of the cycle: inputs as found (inputs.c), steps (steps.c), records of what was done (record.c), the
+ * pipeline file (pipeline.c), the summary (summary.c, summary_html.c), and their order (cycle.c).
+ */
+#ifndef CYC_CYCLE_INTERNAL_H
+#define CYC_CYCLE_INTERNAL_H
+
+#include "cyclotomo/cycle.h"
+
+/* ---------------------------------------------------------------- names and values */
+
+typedef struct { char *name, *value; } cyc__pair;
+/** Ordered names and texts: options, outputs. Zeroed: empty. */
+typedef struct {
+	int32_t n;
+	cyc__pair *items;
+} cyc__pairs;
+CYC_MUST_CHECK cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...) CYC_PRINTF(3, 4);
+/** Borrowed; NULL if there is none. */
+const char *cyc__pairs_get(const cyc__pairs *p, const char *name);
+void cyc__pairs_deinit(cyc__pairs *p);
+
+/** 16 hexadecimal digits and the terminating zero. */
+typedef struct { char text[17]; } cyc__hash_text;
+cyc__hash_text cyc__hash_format(uint64_t h);
+/** Hash of the content of a file. */
+CYC_MUST_CHECK cyc_status cyc__hash_file(uint64_t *out, const char *path);
+
+/* ---------------------------------------------------------------- inputs */
+
+enum { CYC__MISSING_NAMED = 3 };
+typedef struct {
+	int64_t n_particles, n_half[2];
+	int64_t n_images, n_missing;             /**< of a series without particles neither is counted */
+	char *missing[CYC__MISSING_NAMED];       /**< the first few */
+} cyc__series_inputs;
+
+/** What the run starts from. */
+typedef struct {
+	cyc_optimisation_set *set;               /**< after overrides */
+	cyc_tomogram_set *tomograms;
+	cyc_particle_set *particles;
+	const char *mask_align, *mask_fsc;       /**< borrowed from the options or the set; NULL: none */
+	double pixel_size_A;                     /**< coarsest of all series with particles; usually they have one */
+	int32_t crop_px;                         /**< edge of the maps after cropping */
+	int32_t image_nx, image_ny;              /**< largest found, 0 if none was */
+	int32_t most_tilts;
+	int64_t n_tilts, n_images, n_missing;
+	uint64_t images_hash;                    /**< names and sizes of all images */
+	cyc__series_inputs *series;
+} cyc__inputs;
+/** Read and check everything but the images' content; missing images are counted, not an error. */
+CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__inputs_deinit(cyc__inputs *in);
+/** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
+CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
+
+/* ---------------------------------------------------------------- steps */
+
+typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__N_KINDS } cyc__kind;
+
+/* Figures of a step; NaN where they do not apply. */
+#define CYC__STEP_FIGURES(X)                                                                         \
+	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
+	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms)
+
+typedef enum { CYC__TURN_START, CYC__TURN_TAKEN, CYC__TURN_TAKEN_WORSE, CYC__TURN_NOT_TAKEN } cyc__decision;
+
+typedef struct {
+	cyc__kind kind;
+	int32_t i_turn;         /**< 0: the start */
+	int32_t job;            /**< number of the job folder */
+	char *name;             /**< "CtfRefine/job003/", relative to the run folder */
+	char *dir;              /**< relative to the root, with final slash */
+	char *input_set;        /**< optimisation set it starts from; "" for the run's own inputs */
+	char *output_set;       /**< and the one it leaves */
+	cyc__pairs arguments;   /**< what it was called with, as options of its command; without out_dir */
+	cyc__pairs outputs;     /**< what it wrote: role, path relative to the root */
+	uint64_t key;           /**< hash of all that influences its result */
+#define CYC__DECLARE(name) double name;
+	CYC__STEP_FIGURES(CYC__DECLARE)
+#undef CYC__DECLARE
+	int32_t n_shells;       /**< post-processing only */
+	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is the corrected one, without mask the unmasked one */
+	double seconds;         /**< NaN if not known */
+	bool was_kept;          /**< an earlier run had finished it */
+	cyc__decision decision; /**< of its turn; last step of a turn only */
+} cyc__step;
+
+/** A run: the steps that were done or are being done, in order. */
+typedef struct {
+	const cyc_cycle_options *o;
+	const cyc_cycle_ops *ops;
+	cyc__inputs in;
+	int32_t n_steps;
+	cyc__step *steps;
+	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
+	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
+	uint64_t start_key;     /**< hash of options and inputs */
+	const char *status;     /**< of the newest step, as the pipeline file says it */
+} cyc__cycle;
+
+/** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in cycle.c. */
+typedef struct {
+	const char *folder, *type_label, *command, *what;
+	cyc_status (*arguments)(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s);
+	cyc_status (*run)(cyc__step *s, const cyc__cycle *c);
+	/** Bytes of memory and disk a step needs, roughly. */
+	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+} cyc__kind_row;
+const cyc__kind_row *cyc__kind_get(cyc__kind kind);
+/** A step that has not run: its names. `job` counts from 1. */
+CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job);
+void cyc__step_deinit(cyc__step *s);
+/** Command line that does the same, for note.txt. */
+CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/* ---------------------------------------------------------------- plan */
+
+/** Kinds of all steps in order with their turns, if every turn is run; free with cyc_free(). */
+typedef struct { cyc__kind kind; int32_t i_turn; } cyc__planned;
+CYC_MUST_CHECK cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, int32_t n_cycles);
+
+/* ---------------------------------------------------------------- records */
+
+/** Options that influence results, as text; the order is that of the header. */
+CYC_MUST_CHECK cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o);
+/**
+ * Compare with the record of the run folder, or write it if this is the first start there.
+ * @return CYC_E_USAGE / CYC_E_DATA naming each option / input that differs; CYC_E_USAGE if the folder holds something else.
+ */
+CYC_MUST_CHECK cyc_status cyc__record_start(cyc__cycle *c);
+/** Write a finished step's cyclotomo_step.star. */
+CYC_MUST_CHECK cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o);
+/**
+ * Fill a step from its record if it is there and its outputs are as they were left.
+ * @param[out] found  false without a record: the step has to be run.
+ * @return CYC_E_DATA if the record belongs to other inputs, or outputs are gone or changed.
+ */
+CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o);
+/** run.json of a step: time, threads, memory; and the time read back, NaN if there is none. */
+CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc_cycle_options *o);
+double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o);
+
+/* ---------------------------------------------------------------- outputs of the run */
+
+/** RUN/default_pipeline.star for the steps so far; c->status is that of the newest. */
+CYC_MUST_CHECK cyc_status cyc__pipeline_write(const cyc__cycle *c);
+/** RUN/summary.json and RUN/summary.html for the steps so far. */
+CYC_MUST_CHECK cyc_status cyc__summary_write(const cyc__cycle *c, const char *verdict);
+CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdict);
+CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
+/** Sentences on what the run did to the map. */
+CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
+/** Index of the post-processing step of the start, -1 before it is done. */
+int32_t cyc__first_postprocess(const cyc__cycle *c);
+/** Text of a decision for tables: "start", "taken on", ... */
+const char *cyc__decision_text(cyc__decision d);
+
+#endif

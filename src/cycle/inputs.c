@@ -1,0 +1,207 @@
+#include "cycle_internal.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+/* ---------------------------------------------------------------- images */
+
+/* The file of a tilt image; NULL in *path if none is named. */
+static cyc_status image_file(char **path, const cyc_tilt_series *ts, const cyc_tilt *t, const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL;
+	int64_t section;
+	bool is_stack;
+	const char *image = ts->stack ? ts->stack : t->image;
+	*path = NULL;
+	if (!image) return CYC_OK;
+	CYC_TRY(cyc_mrc_split_name(&name, &section, &is_stack, image));
+	CYC_TRY(cyc_path_join(path, root, name));
+done:
+	cyc_free(name);
+	return st;
+}
+
+static cyc_status note_missing(cyc__series_inputs *s, const char *name)
+{
+	cyc_status st = CYC_OK;
+	if (s->n_missing < CYC__MISSING_NAMED) CYC_TRY(cyc_strdup(&s->missing[s->n_missing], name));
+	s->n_missing++;
+done:
+	return st;
+}
+
+static cyc_status look_for_images(cyc__inputs *in, int32_t i_series, const char *root)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &in->tomograms->series[i_series];
+	cyc__series_inputs *s = &in->series[i_series];
+	char *path = NULL;
+	bool has_size = false;
+	for (int32_t i = 0; i < ts->n_tilts; i++) {
+		struct stat file = { 0 };
+		const char *name = ts->stack ? ts->stack : ts->tilts[i].image;
+		cyc_free(path);
+		CYC_TRY_CTX(image_file(&path, ts, &ts->tilts[i], root), "tilt series %s", ts->name);
+		s->n_images++;
+		if (!path || stat(path, &file) != 0) {
+			CYC_TRY(note_missing(s, name ? name : "(not named in the tilt series)"));
+			continue;
+		}
+		int64_t n_bytes = (int64_t)file.st_size;
+		in->images_hash = cyc_hash_string(in->images_hash, name);
+		in->images_hash = cyc_hash(in->images_hash, &n_bytes, sizeof n_bytes);
+		if (!has_size) {
+			cyc_mrc_info info;
+			CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "tilt series %s", ts->name);
+			if (info.nx > in->image_nx) in->image_nx = info.nx;
+			if (info.ny > in->image_ny) in->image_ny = info.ny;
+			has_size = true;
+		}
+	}
+	in->n_images += s->n_images;
+	in->n_missing += s->n_missing;
+done:
+	cyc_free(path);
+	return st;
+}
+
+/* ---------------------------------------------------------------- masks */
+
+/* Masks are multiplied with the cropped maps much later: a wrong size is better said now. */
+static cyc_status check_mask(const cyc__inputs *in, const cyc_cycle_options *o, const char *mask, const char *option)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_mrc_info info;
+	if (!mask) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, o->input.root, mask));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "mask of %s", option);
+	if (info.nx != in->crop_px || info.ny != in->crop_px || info.nz != in->crop_px) {
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%s) has %d x %d x %d voxels, but the maps will have %d cubed",
+		                     mask, option, info.nx, info.ny, info.nz, in->crop_px);
+		cyc_error_hint("give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
+		goto done;
+	}
+	double drift = info.pixel_size_A / in->pixel_size_A - 1.0;
+	if (info.pixel_size_A > 0.0 && (drift > 1e-2 || drift < -1e-2)) {
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%s) has pixels of %.4g Å, but the maps will have %.4g Å", mask,
+		                     option, info.pixel_size_A, in->pixel_size_A);
+		cyc_error_hint("make a mask from a map of this pixel size with 'cyclotomo mask'");
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
+static const char *first_of(const char *a, const char *b, const char *c)
+{
+	if (a && a[0]) return a;
+	if (b && b[0]) return b;
+	return c && c[0] ? c : NULL;
+}
+
+/* ---------------------------------------------------------------- all */
+
+static void count_particles(cyc__inputs *in)
+{
+	for (int64_t i = 0; i < in->particles->n; i++) {
+		const cyc_particle *p = &in->particles->particles[i];
+		in->series[p->i_series].n_particles++;
+		if (p->half == 0 || p->half == 1) in->series[p->i_series].n_half[p->half]++;
+	}
+}
+
+static cyc_status check_options(const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "the run folder is missing: give it with --o");
+	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "the box is missing: give it with --b");
+	CYC_CHECK(o->box_px % 2 == 0, CYC_E_USAGE, "the box (--b) must be even, got %d px", o->box_px);
+	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE, "the cropped size (--crop) must be even and at most the box (%d px), got %d px",
+	          o->box_px, o->crop_px);
+	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d", o->n_cycles);
+	CYC_CHECK(o->n_cycles == 0 || !(o->no_defocus && o->no_scale), CYC_E_USAGE, "neither defocus nor scale is to be refined: nothing is left to do");
+done:
+	return st;
+}
+
+cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	const char *root = o->input.root ? o->input.root : "";
+	char *tomograms = NULL, *particles = NULL, *trajectories = NULL;
+	*in = (cyc__inputs){ .images_hash = CYC_HASH_INIT };
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_project_resolve(&in->set, &o->input));
+	CYC_TRY(cyc_path_join(&tomograms, root, in->set->tomograms));
+	CYC_TRY(cyc_path_join(&particles, root, in->set->particles));
+	if (in->set->trajectories) CYC_TRY(cyc_path_join(&trajectories, root, in->set->trajectories));
+	CYC_TRY(cyc_tomogram_set_read(&in->tomograms, tomograms, root));
+	CYC_TRY(cyc_particle_set_read(&in->particles, particles, trajectories, in->tomograms, root));
+	CYC_TRY(cyc_particle_set_require_halves(in->particles));
+	CYC_TRY(cyc_alloc(&in->series, in->tomograms->n_series, sizeof *in->series));
+	count_particles(in);
+	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &in->tomograms->series[i];
+		if (in->series[i].n_particles == 0) continue;
+		in->n_tilts += ts->n_tilts;
+		if (ts->n_tilts > in->most_tilts) in->most_tilts = ts->n_tilts;
+		if (ts->pixel_size_A > in->pixel_size_A) in->pixel_size_A = ts->pixel_size_A;
+		CYC_TRY(look_for_images(in, i, root));
+	}
+	in->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
+	in->mask_align = first_of(o->mask_align, o->mask_fsc, in->set->reference_mask);
+	in->mask_fsc = first_of(o->mask_fsc, o->mask_align, in->set->reference_mask);
+	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
+	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
+done:
+	cyc_free(tomograms);
+	cyc_free(particles);
+	cyc_free(trajectories);
+	return st;
+}
+
+void cyc__inputs_deinit(cyc__inputs *in)
+{
+	for (int32_t i = 0; in->series && i < in->tomograms->n_series; i++) {
+		for (int k = 0; k < CYC__MISSING_NAMED; k++) cyc_free(in->series[i].missing[k]);
+	}
+	cyc_free(in->series);
+	cyc_particle_set_destroy(&in->particles);
+	cyc_tomogram_set_destroy(&in->tomograms);
+	cyc_optimisation_set_destroy(&in->set);
+	*in = (cyc__inputs){ 0 };
+}
+
+static cyc_status add_hash(cyc__pairs *out, const char *root, const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *full = NULL;
+	uint64_t h;
+	if (!path || cyc__pairs_get(out, path)) return CYC_OK;
+	CYC_TRY(cyc_path_join(&full, root, path));
+	CYC_TRY(cyc__hash_file(&h, full));
+	CYC_TRY(cyc__pairs_add(out, path, "%s", cyc__hash_format(h).text));
+done:
+	cyc_free(full);
+	return st;
+}
+
+cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	const char *root = o->input.root;
+	CYC_TRY(add_hash(out, root, in->set->particles));
+	CYC_TRY(add_hash(out, root, in->set->tomograms));
+	CYC_TRY(add_hash(out, root, in->set->trajectories));
+	for (int32_t i = 0; !in->tomograms->is_relion4 && i < in->tomograms->n_series; i++) {
+		CYC_TRY(add_hash(out, root, in->tomograms->series[i].star_path));
+	}
+	CYC_TRY(add_hash(out, root, in->mask_align));
+	CYC_TRY(add_hash(out, root, in->mask_fsc));
+	CYC_TRY(add_hash(out, root, o->mtf));
+	CYC_TRY(cyc__pairs_add(out, "names and sizes of the tilt images", "%s", cyc__hash_format(in->images_hash).text));
+done:
+	return st;
+}

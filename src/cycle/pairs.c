@@ -1,0 +1,67 @@
+#include "cycle_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <string.h>
+
+cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...)
+{
+	cyc_status st = CYC_OK;
+	char text[2048];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	CYC_CHECK(n >= 0 && n < (int)sizeof text, CYC_E_USAGE, "the value of %s is longer than %zu characters", name, sizeof text);
+	CYC_TRY(cyc_realloc(&p->items, (size_t)p->n, (size_t)p->n + 1, sizeof *p->items));
+	p->n++;
+	CYC_TRY(cyc_strdup(&p->items[p->n - 1].name, name));
+	CYC_TRY(cyc_strdup(&p->items[p->n - 1].value, text));
+done:
+	return st;
+}
+
+const char *cyc__pairs_get(const cyc__pairs *p, const char *name)
+{
+	for (int32_t i = 0; i < p->n; i++) {
+		if (strcmp(p->items[i].name, name) == 0) return p->items[i].value;
+	}
+	return NULL;
+}
+
+void cyc__pairs_deinit(cyc__pairs *p)
+{
+	for (int32_t i = 0; i < p->n; i++) {
+		cyc_free(p->items[i].name);
+		cyc_free(p->items[i].value);
+	}
+	cyc_free(p->items);
+	*p = (cyc__pairs){ 0 };
+}
+
+cyc__hash_text cyc__hash_format(uint64_t h)
+{
+	cyc__hash_text t;
+	snprintf(t.text, sizeof t.text, "%016" PRIx64, h);
+	return t;
+}
+
+cyc_status cyc__hash_file(uint64_t *out, const char *path)
+{
+	cyc_status st = CYC_OK;
+	enum { CHUNK = 1 << 18 };
+	unsigned char *chunk = NULL;
+	FILE *f = fopen(path, "rb");
+	uint64_t h = CYC_HASH_INIT;
+	size_t n;
+	CYC_CHECK(f, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
+	CYC_TRY(cyc_alloc(&chunk, CHUNK, 1));
+	while ((n = fread(chunk, 1, CHUNK, f)) > 0) h = cyc_hash(h, chunk, n);
+	CYC_CHECK(!ferror(f), CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
+	*out = h;
+done:
+	if (f) fclose(f);
+	cyc_free(chunk);
+	return st;
+}

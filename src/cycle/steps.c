@@ -1,0 +1,305 @@
+#include "cycle_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- reconstruct */
+
+static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
+{
+	if (!s->input_set[0]) return c->o->input;
+	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
+}
+
+static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_project_input in = step_input(c, s);
+	if (in.optimisation_set) CYC_TRY(cyc__pairs_add(out, "i", "%s", in.optimisation_set));
+	if (in.particles) CYC_TRY(cyc__pairs_add(out, "p", "%s", in.particles));
+	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
+	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
+done:
+	return st;
+}
+
+static cyc_status reconstruct_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	CYC_TRY(add_input_arguments(out, c, s));
+	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
+	if (o->crop_px > 0) CYC_TRY(cyc__pairs_add(out, "crop", "%d", o->crop_px));
+	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
+	if (o->snr > 0.0) CYC_TRY(cyc__pairs_add(out, "SNR", "%.10g", o->snr));
+	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+done:
+	return st;
+}
+
+static cyc_status add_output(cyc__step *s, const char *role, const char *path)
+{
+	return path ? cyc__pairs_add(&s->outputs, role, "%s", path) : CYC_OK;
+}
+
+static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	cyc_reconstruct_options r;
+	cyc_reconstruct_result result = { 0 };
+	cyc_reconstruct_options_default(&r);
+	r.input = step_input(c, s);
+	r.out_dir = s->dir;
+	r.box_px = o->box_px;
+	r.crop_px = o->crop_px;
+	r.symmetry = o->symmetry;
+	r.snr = o->snr;
+	r.partial_windows = o->partial_windows;
+	r.resume = true;
+	r.n_threads = o->n_threads;
+	r.backend = o->backend;
+	CYC_TRY(c->ops->reconstruct(&result, &r));
+	CYC_CHECK(result.half1 && result.half2 && result.optimisation_set, CYC_E_INTERNAL, "the reconstruction did not name its half maps");
+	CYC_TRY(add_output(s, "half map 1", result.half1));
+	CYC_TRY(add_output(s, "half map 2", result.half2));
+	CYC_TRY(add_output(s, "merged map", result.merged));
+	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
+	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
+	s->n_particles = (double)result.n_particles;
+	s->n_images = (double)result.n_images;
+	s->n_images_outside = (double)result.n_images_outside;
+done:
+	cyc_reconstruct_result_deinit(&result);
+	return st;
+}
+
+/* Bytes of a half transform of a cube of edge n, `each` bytes an element. */
+static double half_bytes(int32_t n, double each) { return (n / 2 + 1.0) * n * n * each; }
+static double cube_bytes(int32_t n) { return 4.0 * n * n * n; }
+
+static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	/* Sums of both halves (complex and weight), and what turns one of them into a map. */
+	double sums = 2.0 * half_bytes(o->box_px, 12.0);
+	*memory = sums + 2.0 * cube_bytes(o->box_px);
+	*disk = sums + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
+}
+
+/* ---------------------------------------------------------------- post-process */
+
+static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
+	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
+	if (o->has_bfactor) {
+		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
+	} else {
+		CYC_TRY(cyc__pairs_add(out, "auto_bfac", "%s", ""));
+		CYC_TRY(cyc__pairs_add(out, "autob_lowres", "%.10g", o->bfactor_low_A));
+		if (o->bfactor_high_A > 0.0) CYC_TRY(cyc__pairs_add(out, "autob_highres", "%.10g", o->bfactor_high_A));
+	}
+	if (o->mtf) CYC_TRY(cyc__pairs_add(out, "mtf", "%s", o->mtf));
+done:
+	return st;
+}
+
+/* The curves, and the figure that steps are judged by. */
+static cyc_status take_fsc(cyc__step *s, const cyc_postprocess_result *r)
+{
+	cyc_status st = CYC_OK;
+	const double *fsc = r->fsc_corrected ? r->fsc_corrected : r->fsc_unmasked, *unmasked = r->fsc_unmasked ? r->fsc_unmasked : fsc;
+	double sum = 0.0;
+	CYC_CHECK(fsc && r->n_shells > 1, CYC_E_INTERNAL, "post-processing gave no FSC");
+	CYC_TRY(cyc_alloc(&s->fsc, r->n_shells, sizeof *s->fsc));
+	CYC_TRY(cyc_alloc(&s->fsc_unmasked, r->n_shells, sizeof *s->fsc_unmasked));
+	s->n_shells = r->n_shells;
+	memcpy(s->fsc, fsc, (size_t)r->n_shells * sizeof *fsc);
+	memcpy(s->fsc_unmasked, unmasked, (size_t)r->n_shells * sizeof *unmasked);
+	/* Shell 0 is the mean density: no evidence of detail. */
+	for (int32_t i = 1; i < r->n_shells; i++) sum += fsc[i];
+	s->mean_fsc = sum / (r->n_shells - 1);
+	CYC_CHECK(isfinite(s->mean_fsc), CYC_E_NUMERIC, "the FSC of the half maps is not a number");
+done:
+	return st;
+}
+
+static cyc_status add_if_there(cyc__step *s, const cyc_cycle_options *o, const char *role, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *full = NULL;
+	CYC_TRY(cyc_path_join(&path, s->dir, name));
+	CYC_TRY(cyc_path_join(&full, o->input.root, path));
+	if (cyc_path_exists(full)) CYC_TRY(add_output(s, role, path));
+done:
+	cyc_free(path);
+	cyc_free(full);
+	return st;
+}
+
+static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	cyc_postprocess_options p;
+	cyc_postprocess_result result = { 0 };
+	char *out_root = NULL;
+	cyc_postprocess_options_default(&p);
+	CYC_TRY(cyc_path_join(&out_root, s->dir, "postprocess"));
+	p.root = o->input.root;
+	p.optimisation_set = s->input_set;
+	p.mask = c->in.mask_fsc;
+	p.out_root = out_root;
+	p.auto_bfactor = !o->has_bfactor;
+	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
+	p.bfactor_low_A = o->bfactor_low_A;
+	p.bfactor_high_A = o->bfactor_high_A;
+	p.mtf = o->mtf;
+	p.no_figures = o->no_figures;
+	p.n_threads = o->n_threads;
+	CYC_TRY(c->ops->postprocess(&result, &p));
+	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL, "post-processing did not name its outputs");
+	CYC_TRY(take_fsc(s, &result));
+	CYC_TRY(add_output(s, "FSC", result.star));
+	CYC_TRY(add_if_there(s, o, "sharpened map", "postprocess.mrc"));
+	CYC_TRY(add_if_there(s, o, "sharpened map, masked", "postprocess_masked.mrc"));
+	CYC_TRY(add_if_there(s, o, "figures", "logfile.pdf"));
+	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
+	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
+	s->resolution_A = result.final_resolution_A;
+	s->bfactor_A2 = result.bfactor_A2;
+	s->randomise_from_A = result.randomise_from_A;
+done:
+	cyc_postprocess_result_deinit(&result);
+	cyc_free(out_root);
+	return st;
+}
+
+static void postprocess_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	(void)o;
+	*memory = 8.0 * cube_bytes(in->crop_px);
+	*disk = (in->mask_fsc ? 2.0 : 1.0) * cube_bytes(in->crop_px);
+}
+
+/* ---------------------------------------------------------------- CTF refinement */
+
+static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	CYC_TRY(add_input_arguments(out, c, s));
+	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
+	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
+	if (o->no_defocus) CYC_TRY(cyc__pairs_add(out, "no-defocus", "%s", ""));
+	if (o->no_scale) CYC_TRY(cyc__pairs_add(out, "no-scale", "%s", ""));
+	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.10g", o->defocus_range_A));
+	CYC_TRY(cyc__pairs_add(out, "k-min", "%.10g", o->ctf_k_min_A));
+	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+done:
+	return st;
+}
+
+static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	cyc_ctfrefine_options r;
+	cyc_ctfrefine_result result = { 0 };
+	cyc_ctfrefine_options_default(&r);
+	r.input = step_input(c, s);
+	r.mask = c->in.mask_align;
+	r.out_dir = s->dir;
+	r.box_px = o->box_px;
+	r.do_defocus = !o->no_defocus;
+	r.do_scale = !o->no_scale;
+	r.defocus_range_A = o->defocus_range_A;
+	r.k_min_A = o->ctf_k_min_A;
+	r.partial_windows = o->partial_windows;
+	r.resume = true;
+	r.no_figures = o->no_figures;
+	r.n_threads = o->n_threads;
+	r.backend = o->backend;
+	CYC_TRY(c->ops->ctfrefine(&result, &r));
+	CYC_CHECK(result.tomograms && result.optimisation_set, CYC_E_INTERNAL, "the CTF refinement did not name its outputs");
+	CYC_TRY(add_output(s, "tomograms", result.tomograms));
+	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "figures", "logfile.pdf"));
+	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
+	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
+	s->n_tilts = (double)result.n_tilts;
+	s->n_moved = (double)result.n_moved;
+	s->n_flagged = (double)result.n_flagged;
+	s->defocus_change_rms_A = result.defocus_change_rms_A;
+	s->scale_change_rms = result.scale_change_rms;
+done:
+	cyc_ctfrefine_result_deinit(&result);
+	return st;
+}
+
+static void ctfrefine_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	/* Two references, and five sums per pixel of the windows for each tilt of a series. */
+	double statistics = (double)in->most_tilts * (o->box_px / 2 + 1.0) * o->box_px * 5.0 * 4.0;
+	*memory = 2.0 * half_bytes(o->box_px, 8.0) + statistics;
+	*disk = statistics * (in->tomograms ? in->tomograms->n_series : 0);
+}
+
+/* ---------------------------------------------------------------- the table */
+
+static const cyc__kind_row KINDS[CYC__N_KINDS] = {
+	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct", "half maps and merged map", reconstruct_arguments,
+	                       reconstruct_run, reconstruct_need },
+	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess", "FSC, resolution, sharpened map", postprocess_arguments,
+	                       postprocess_run, postprocess_need },
+	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine", "defocus, astigmatism, contrast scale", ctfrefine_arguments,
+	                     ctfrefine_run, ctfrefine_need },
+};
+
+const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }
+
+cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job)
+{
+	cyc_status st = CYC_OK;
+	*s = (cyc__step){ .kind = kind, .i_turn = i_turn, .job = job, .seconds = NAN };
+#define NOT_APPLICABLE(name) s->name = NAN;
+	CYC__STEP_FIGURES(NOT_APPLICABLE)
+#undef NOT_APPLICABLE
+	CYC_TRY(cyc_asprintf(&s->name, "%s/job%03d/", KINDS[kind].folder, job));
+	CYC_TRY(cyc_path_join(&s->dir, o->out_dir, s->name));
+done:
+	return st;
+}
+
+void cyc__step_deinit(cyc__step *s)
+{
+	cyc_free(s->name);
+	cyc_free(s->dir);
+	cyc_free(s->input_set);
+	cyc_free(s->output_set);
+	cyc__pairs_deinit(&s->arguments);
+	cyc__pairs_deinit(&s->outputs);
+	cyc_free(s->fsc);
+	cyc_free(s->fsc_unmasked);
+	*s = (cyc__step){ 0 };
+}
+
+cyc_status cyc__step_command(char **out, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	char *line = NULL, *longer = NULL;
+	CYC_TRY(cyc_asprintf(&line, "cyclotomo %s", KINDS[s->kind].command));
+	for (int32_t i = 0; i < s->arguments.n; i++) {
+		const cyc__pair *a = &s->arguments.items[i];
+		CYC_TRY(cyc_asprintf(&longer, "%s --%s%s%s", line, a->name, a->value[0] ? " " : "", a->value));
+		cyc_free(line);
+		line = longer;
+		longer = NULL;
+	}
+	CYC_TRY(cyc_asprintf(out, "%s --o %s%s", line, s->dir, s->kind == CYC__POSTPROCESS ? "postprocess" : ""));
+done:
+	cyc_free(line);
+	return st;
+}

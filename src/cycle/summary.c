@@ -1,0 +1,314 @@
+#include "summary.h"
+
+#include "cyclotomo/json.h"
+#include "cyclotomo/version.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A change of the mean FSC below this is not worth the name: it moves by as much between equivalent data. */
+static const double HARDLY = 0.002;
+
+/* ---------------------------------------------------------------- verdict */
+
+static cyc_status append(char **text, const char *more)
+{
+	cyc_status st = CYC_OK;
+	char *longer = NULL;
+	CYC_TRY(cyc_asprintf(&longer, "%s%s%s", *text ? *text : "", *text ? " " : "", more));
+	cyc_free(*text);
+	*text = longer;
+done:
+	return st;
+}
+
+static void describe_change(char *out, size_t size, const cyc__step *before, const cyc__step *after)
+{
+	double gain = after->mean_fsc - before->mean_fsc;
+	const char *headline = fabs(gain) < HARDLY ? "Refinement hardly changed the map:" : gain > 0.0 ? "Refinement improved the map:" : "Refinement made the map worse, and was taken on as asked:";
+	const char *remark = "";
+	if (gain > 0.0 && after->resolution_A > before->resolution_A) {
+		remark = " The resolution figure, the one point where the FSC crosses 0.143, did not follow: the gain is at lower resolution.";
+	} else if (gain < 0.0 && after->resolution_A < before->resolution_A) {
+		remark = " The resolution figure is the one point where the FSC crosses 0.143, and misleads here: the map lost more elsewhere.";
+	} else if (fabs(gain) < HARDLY) {
+		remark = " Differences this small can be chance.";
+	}
+	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s", headline, before->mean_fsc, after->mean_fsc,
+	         before->resolution_A, after->resolution_A, remark);
+}
+
+cyc_status cyc__verdict(char **out, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL, sentence[640];
+	int32_t i_first = cyc__first_postprocess(c), n_turns = 0, n_refused = 0;
+	const cyc__step *first = &c->steps[i_first], *best = &c->steps[c->i_best];
+	for (int32_t i = i_first + 1; i < c->n_steps; i++) {
+		if (c->steps[i].kind != CYC__POSTPROCESS || c->steps[i].n_shells == 0) continue;
+		n_turns++;
+		n_refused += c->steps[i].decision == CYC__TURN_NOT_TAKEN;
+	}
+	if (n_turns == 0) {
+		snprintf(sentence, sizeof sentence, "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
+		         first->mean_fsc, first->resolution_A);
+		CYC_TRY(append(&text, sentence));
+	} else if (c->i_best == i_first) {
+		snprintf(sentence, sizeof sentence, "Refinement did not help: the result is the map of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
+		         first->mean_fsc, first->resolution_A);
+		CYC_TRY(append(&text, sentence));
+	} else {
+		describe_change(sentence, sizeof sentence, first, best);
+		CYC_TRY(append(&text, sentence));
+	}
+	for (int32_t i = i_first + 1; n_refused > 0 && i < c->n_steps; i++) {
+		const cyc__step *s = &c->steps[i];
+		if (s->kind != CYC__POSTPROCESS || s->decision != CYC__TURN_NOT_TAKEN) continue;
+		snprintf(sentence, sizeof sentence, "The turn that ends in %s gave a mean FSC of %.4f (%.2f Å), lower than before it, and was not taken on.", s->name,
+		         s->mean_fsc, s->resolution_A);
+		CYC_TRY(append(&text, sentence));
+	}
+	if (!c->in.mask_fsc) CYC_TRY(append(&text, "Without a mask the FSC includes the noise around the particle: the true resolution is better than the figure."));
+	CYC_TRY(append(&text, "The FSC compares the two half maps with each other; errors that both share do not show in it."));
+	*out = text;
+	text = NULL;
+done:
+	cyc_free(text);
+	return st;
+}
+
+/* ---------------------------------------------------------------- CTF before and after */
+
+static double tilt_angle_deg(const cyc_tilt *t, int32_t i_tilt)
+{
+	if (t->has_angles) return cyc_rad_to_deg(t->ytilt_rad);
+	if (t->has_nominal_tilt) return cyc_rad_to_deg(t->nominal_tilt_rad);
+	/* The depth axis of the image in the tomogram. */
+	if (t->has_matrix) return cyc_rad_to_deg(asin(fmax(-1.0, fmin(1.0, t->matrix[2][0]))));
+	return (double)i_tilt;
+}
+
+static cyc_status series_init(cyc__ctf_series *s, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	s->name = ts->name;
+	s->n = ts->n_tilts;
+	CYC_TRY(cyc_alloc(&s->tilt_deg, s->n, sizeof(double)));
+	for (int k = 0; k < 2; k++) {
+		CYC_TRY(cyc_alloc(&s->defocus_um[k], s->n, sizeof(double)));
+		CYC_TRY(cyc_alloc(&s->scale[k], s->n, sizeof(double)));
+	}
+	for (int32_t i = 0; i < s->n; i++) {
+		const cyc_tilt *t = &ts->tilts[i];
+		s->tilt_deg[i] = tilt_angle_deg(t, i);
+		s->defocus_um[0][i] = 1e-4 * 0.5 * (t->defocus_u_A + t->defocus_v_A);
+		s->scale[0][i] = t->scale;
+		s->defocus_um[1][i] = s->scale[1][i] = NAN;
+	}
+done:
+	return st;
+}
+
+/* Straight from the table: reading the whole set again would repeat its warnings. */
+static cyc_status read_after(cyc__ctf_series *s, const cyc_star_block *global, const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_star *star = NULL;
+	const char *file = NULL;
+	for (int64_t i = 0; i < cyc_star_n_rows(global) && !file; i++) {
+		const char *name = cyc_star_text_of(global, i, "rlnTomoName");
+		if (name && strcmp(name, s->name) == 0) file = cyc_star_text_of(global, i, "rlnTomoTiltSeriesStarFile");
+	}
+	if (!file) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, root, file));
+	CYC_TRY(cyc_star_read(&star, path));
+	const cyc_star_block *b = cyc_star_block_at(star, 0);
+	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
+		double u, v;
+		CYC_TRY(cyc_star_double_of(&u, b, i, "rlnDefocusU"));
+		CYC_TRY(cyc_star_double_of(&v, b, i, "rlnDefocusV"));
+		CYC_TRY(cyc_star_double_or(&s->scale[1][i], b, i, "rlnCtfScalefactor", 1.0));
+		s->defocus_um[1][i] = 1e-4 * 0.5 * (u + v);
+	}
+done:
+	cyc_star_destroy(&star);
+	cyc_free(path);
+	return st;
+}
+
+/* The refinement to show, and whether its turn was taken on. */
+static const cyc__step *shown_refinement(const cyc__cycle *c, bool *is_taken)
+{
+	const cyc__step *shown = NULL;
+	*is_taken = false;
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		if (c->steps[i].kind != CYC__CTFREFINE || !c->steps[i].output_set) continue;
+		bool taken = false;
+		for (int32_t k = i + 1; k < c->n_steps && c->steps[k].i_turn == c->steps[i].i_turn; k++) {
+			taken = taken || c->steps[k].decision == CYC__TURN_TAKEN || c->steps[k].decision == CYC__TURN_TAKEN_WORSE;
+		}
+		if (taken || !*is_taken) shown = &c->steps[i];
+		*is_taken = *is_taken || taken;
+	}
+	return shown;
+}
+
+cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_star *star = NULL;
+	cyc_star_block *global;
+	*out = (cyc__ctf_summary){ 0 };
+	out->step = shown_refinement(c, &out->is_taken);
+	if (!out->step) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, cyc__pairs_get(&out->step->outputs, "tomograms")));
+	CYC_TRY(cyc_star_read(&star, path));
+	CYC_TRY(cyc_star_require(&global, star, "global"));
+	CYC_TRY(cyc_alloc(&out->series, c->in.tomograms->n_series, sizeof *out->series));
+	for (int32_t i = 0; i < c->in.tomograms->n_series; i++) {
+		if (c->in.series[i].n_particles == 0) continue;
+		out->n++;
+		CYC_TRY(series_init(&out->series[out->n - 1], &c->in.tomograms->series[i]));
+		CYC_TRY(read_after(&out->series[out->n - 1], global, c->o->input.root));
+	}
+done:
+	cyc_star_destroy(&star);
+	cyc_free(path);
+	return st;
+}
+
+void cyc__ctf_summary_deinit(cyc__ctf_summary *s)
+{
+	for (int32_t i = 0; i < s->n; i++) {
+		cyc_free(s->series[i].tilt_deg);
+		for (int k = 0; k < 2; k++) {
+			cyc_free(s->series[i].defocus_um[k]);
+			cyc_free(s->series[i].scale[k]);
+		}
+	}
+	cyc_free(s->series);
+	*s = (cyc__ctf_summary){ 0 };
+}
+
+/* ---------------------------------------------------------------- summary.json */
+
+static void put_figure(cyc_json *j, const char *name, double v)
+{
+	if (isfinite(v)) cyc_json_double(j, name, v);
+}
+
+static void put_step(cyc_json *j, const cyc__step *s)
+{
+	cyc_json_begin_object(j, NULL);
+	cyc_json_text(j, "job", s->name);
+	cyc_json_text(j, "what", cyc__kind_get(s->kind)->what);
+	cyc_json_int(j, "turn", s->i_turn);
+	cyc_json_text(j, "input_set", s->input_set && s->input_set[0] ? s->input_set : NULL);
+#define PUT_FIGURE(name) put_figure(j, #name, s->name);
+	CYC__STEP_FIGURES(PUT_FIGURE)
+#undef PUT_FIGURE
+	if (s->kind == CYC__POSTPROCESS) cyc_json_text(j, "decision", cyc__decision_text(s->decision));
+	cyc_json_begin_object(j, "outputs");
+	for (int32_t i = 0; i < s->outputs.n; i++) cyc_json_text(j, s->outputs.items[i].name, s->outputs.items[i].value);
+	cyc_json_end_object(j);
+	if (s->n_shells > 0) {
+		cyc_json_doubles(j, "fsc", s->fsc, s->n_shells);
+		cyc_json_doubles(j, "fsc_unmasked", s->fsc_unmasked, s->n_shells);
+	}
+	cyc_json_end_object(j);
+}
+
+static void put_state(cyc_json *j, const char *key, const cyc__step *s)
+{
+	cyc_json_begin_object(j, key);
+	cyc_json_text(j, "job", s->name);
+	cyc_json_double(j, "resolution_A", s->resolution_A);
+	cyc_json_double(j, "mean_fsc", s->mean_fsc);
+	cyc_json_text(j, "map", cyc__pairs_get(&s->outputs, "sharpened map"));
+	cyc_json_text(j, "optimisation_set", s->output_set);
+	cyc_json_end_object(j);
+}
+
+static void put_ctf(cyc_json *j, const cyc__ctf_summary *ctf)
+{
+	if (!ctf->step) return;
+	cyc_json_begin_object(j, "ctf");
+	cyc_json_text(j, "job", ctf->step->name);
+	cyc_json_bool(j, "is_taken", ctf->is_taken);
+	cyc_json_begin_array(j, "series");
+	for (int32_t i = 0; i < ctf->n; i++) {
+		const cyc__ctf_series *s = &ctf->series[i];
+		cyc_json_begin_object(j, NULL);
+		cyc_json_text(j, "name", s->name);
+		cyc_json_doubles(j, "tilt_deg", s->tilt_deg, s->n);
+		cyc_json_doubles(j, "defocus_before_um", s->defocus_um[0], s->n);
+		cyc_json_doubles(j, "defocus_after_um", s->defocus_um[1], s->n);
+		cyc_json_doubles(j, "scale_before", s->scale[0], s->n);
+		cyc_json_doubles(j, "scale_after", s->scale[1], s->n);
+		cyc_json_end_object(j);
+	}
+	cyc_json_end_array(j);
+	cyc_json_end_object(j);
+}
+
+cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdict)
+{
+	cyc_status st = CYC_OK;
+	cyc_json j = { 0 };
+	cyc__ctf_summary ctf = { 0 };
+	CYC_TRY(cyc__ctf_summary_read(&ctf, c));
+	cyc_json_begin_object(&j, NULL);
+	cyc_json_text(&j, "program", "cyclotomo");
+	cyc_json_text(&j, "version", CYCLOTOMO_VERSION);
+	cyc_json_text(&j, "run", c->o->out_dir);
+	cyc_json_text(&j, "verdict", verdict);
+	put_state(&j, "before", &c->steps[cyc__first_postprocess(c)]);
+	put_state(&j, "after", &c->steps[c->i_best]);
+	cyc_json_int(&j, "n_particles", c->in.particles->n);
+	cyc_json_double(&j, "pixel_size_A", c->in.pixel_size_A);
+	cyc_json_int(&j, "map_size_px", c->in.crop_px);
+	cyc_json_double(&j, "shell_width_invA", 1.0 / (c->in.crop_px * c->in.pixel_size_A));
+	cyc_json_begin_array(&j, "steps");
+	for (int32_t i = 0; i < c->n_steps; i++) put_step(&j, &c->steps[i]);
+	cyc_json_end_array(&j);
+	put_ctf(&j, &ctf);
+	/* The one part that differs from run to run. */
+	cyc_json_begin_object(&j, "timing_s");
+	for (int32_t i = 0; i < c->n_steps; i++) cyc_json_double(&j, c->steps[i].name, c->steps[i].seconds);
+	cyc_json_end_object(&j);
+	cyc_json_end_object(&j);
+	CYC_TRY(cyc_json_finish(out, &j));
+done:
+	cyc_json_deinit(&j);
+	cyc__ctf_summary_deinit(&ctf);
+	return st;
+}
+
+static cyc_status write_in_run(const cyc__cycle *c, const char *name, const char *text)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL, *path = NULL;
+	CYC_TRY(cyc_path_join(&dir, c->o->input.root, c->o->out_dir));
+	CYC_TRY(cyc_path_join(&path, dir, name));
+	CYC_TRY(cyc_write_file(path, text, strlen(text)));
+done:
+	cyc_free(dir);
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc__summary_write(const cyc__cycle *c, const char *verdict)
+{
+	cyc_status st = CYC_OK;
+	char *json = NULL, *html = NULL;
+	CYC_TRY(cyc__summary_json(&json, c, verdict));
+	CYC_TRY(cyc__summary_html(&html, c, verdict));
+	CYC_TRY(write_in_run(c, "summary.json", json));
+	CYC_TRY(write_in_run(c, "summary.html", html));
+done:
+	cyc_free(json);
+	cyc_free(html);
+	return st;
+}

@@ -1,0 +1,27 @@
+/**
+ * @file summary.h
+ * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement.
+ */
+#ifndef CYC_CYCLE_SUMMARY_H
+#define CYC_CYCLE_SUMMARY_H
+
+#include "cycle_internal.h"
+
+/** Tilts of one series; arrays of n, NaN where not known. */
+typedef struct {
+	const char *name; /**< borrowed */
+	int32_t n;
+	double *tilt_deg;
+	double *defocus_um[2], *scale[2]; /**< before, after */
+} cyc__ctf_series;
+typedef struct {
+	int32_t n;                  /**< series with particles; 0 if no CTF was refined */
+	cyc__ctf_series *series;
+	const cyc__step *step;      /**< the refinement that `after` is of; borrowed */
+	bool is_taken;
+} cyc__ctf_summary;
+/** Of the newest CTF refinement that was taken on, else of the newest at all. */
+CYC_MUST_CHECK cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c);
+void cyc__ctf_summary_deinit(cyc__ctf_summary *s);
+
+#endif
