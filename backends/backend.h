@@ -113,9 +113,10 @@ CYC_MUST_CHECK cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, 
 /* ---------------------------------------------------------------- statistics of CTF refinement */
 
 /** Sums per Fourier coefficient of one tilt image over its particles, docs/theory/04-ctf-refinement.md (T4.3). */
-enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC, CYC_SUM_XQ, CYC_N_SUMS };
+enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM_XQ_RE, CYC_SUM_XQ_IM, CYC_N_SUMS };
 /**
- * With v = |V|^2, a = Re(-X conj(phase) conj(V)): sums of v c c, v c q, v q q, a c, a q over the particles, in their order.
+ * With v = |V|^2, a = -X conj(phase) conj(V): sums of v c c, v c q, v q q and of the complex a c, a q over the particles, in
+ * their order.
  * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
  * @param[in]     phase  as in cyc_op_modulate()
  */

@@ -14,14 +14,16 @@ CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, co
                              int32_t count)
 {
 	for (int32_t x = 0; x < count; x++) {
-		cyc_cfloat v = phase ? V[x] * phase[x] : V[x];
-		float a = -(crealf(X[x]) * crealf(v) + cimagf(X[x]) * cimagf(v)), power = crealf(v) * crealf(v) + cimagf(v) * cimagf(v);
-		double cx = (double)c[x], qx = (double)q[x], px = (double)power, ax = (double)a;
-		sums[(size_t)x + CYC_SUM_CC * plane] += px * cx * cx;
-		sums[(size_t)x + CYC_SUM_CQ * plane] += px * cx * qx;
-		sums[(size_t)x + CYC_SUM_QQ * plane] += px * qx * qx;
-		sums[(size_t)x + CYC_SUM_XC * plane] += ax * cx;
-		sums[(size_t)x + CYC_SUM_XQ * plane] += ax * qx;
+		cyc_cfloat v = phase ? V[x] * phase[x] : V[x], a = -X[x] * conjf(v);
+		double power = (double)(crealf(v) * crealf(v) + cimagf(v) * cimagf(v)), re = (double)crealf(a), im = (double)cimagf(a);
+		double cx = (double)c[x], qx = (double)q[x];
+		sums[(size_t)x + CYC_SUM_CC * plane] += power * cx * cx;
+		sums[(size_t)x + CYC_SUM_CQ * plane] += power * cx * qx;
+		sums[(size_t)x + CYC_SUM_QQ * plane] += power * qx * qx;
+		sums[(size_t)x + CYC_SUM_XC_RE * plane] += re * cx;
+		sums[(size_t)x + CYC_SUM_XC_IM * plane] += im * cx;
+		sums[(size_t)x + CYC_SUM_XQ_RE * plane] += re * qx;
+		sums[(size_t)x + CYC_SUM_XQ_IM * plane] += im * qx;
 	}
 }
 

@@ -21,6 +21,8 @@ cyc_mat3 cyc_mat3_mul(cyc_mat3 a, cyc_mat3 b);
 cyc_mat3 cyc_mat3_transpose(cyc_mat3 a);
 cyc_vec3 cyc_mat3_apply(cyc_mat3 a, cyc_vec3 v);
 double cyc_mat3_det(cyc_mat3 a);
+/** Inverse of a regular matrix. */
+cyc_mat3 cyc_mat3_inverse(cyc_mat3 a);
 /** Largest absolute element of a a^T - 1: 0 for a rotation. */
 double cyc_mat3_orthogonality_error(cyc_mat3 a);
 /** Right-handed active rotations about the axes. */

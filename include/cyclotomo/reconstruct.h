@@ -26,6 +26,7 @@ typedef struct {
 	bool whiten, no_ctf, no_circle_crop, partial_windows;
 	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */
 	bool no_backup;          /**< do not write these sums */
+	double backup_interval_s; /**< least time between two of them; 0: after every tilt series */
 	bool no_maps;            /**< stop after the sums */
 	bool write_sums;         /**< also data_*.mrc and weight_*.mrc */
 	bool absolute_scale;     /**< divide by binning sqrt(box): density per unbinned voxel instead of RELION's grey scale */

@@ -33,6 +33,18 @@ double cyc_mat3_det(cyc_mat3 a)
 	       a.m[0][2] * (a.m[1][0] * a.m[2][1] - a.m[1][1] * a.m[2][0]);
 }
 
+cyc_mat3 cyc_mat3_inverse(cyc_mat3 a)
+{
+	cyc_mat3 b;
+	double det = cyc_mat3_det(a);
+	for (int i = 0; i < 3; i++)
+		for (int j = 0; j < 3; j++) {
+			int r0 = (j + 1) % 3, r1 = (j + 2) % 3, c0 = (i + 1) % 3, c1 = (i + 2) % 3;
+			b.m[i][j] = (a.m[r0][c0] * a.m[r1][c1] - a.m[r0][c1] * a.m[r1][c0]) / det;
+		}
+	return b;
+}
+
 double cyc_mat3_orthogonality_error(cyc_mat3 a)
 {
 	cyc_mat3 p = cyc_mat3_mul(a, cyc_mat3_transpose(a));

@@ -1,0 +1,48 @@
+/**
+ * @file statistics.h
+ * What the tilt images say about their CTFs, collected in one pass: docs/theory/04-ctf-refinement.md, (T4.2), (T4.3).
+ */
+#ifndef CYC_CTF_STATISTICS_H
+#define CYC_CTF_STATISTICS_H
+
+#include "slice/reference.h"
+#include "tilt/tilt_batch.h"
+
+/** The Fourier coefficients that are used: k_min <= |k| <= radius of the half plane. */
+typedef struct {
+	int32_t n;
+	int32_t *x, *y;    /**< index in the half plane: column, signed row */
+	float *share;      /**< 1, or 1/2 in the column x = 0, which holds each pair twice */
+	double step_invA;  /**< frequency of index 1 */
+} cyc_ctf_support;
+CYC_MUST_CHECK cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min_index, int32_t radius, double step_invA);
+void cyc_ctf_support_destroy(cyc_ctf_support **p);
+
+/**
+ * Sums over the particles of one tilt image, whitened: with w = share / noise power of the tilt,
+ *   cc, cq, qq = w sum |V|^2 (c c, c q, q q),   xc, xq = w sum (-X conj(V)) (c, q)
+ * c = CTF with the scale of the input, q its quadrature (T1.6), V the prediction.
+ */
+typedef struct {
+	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
+	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
+	float *xc_re, *xc_im, *xq_re, *xq_im;
+} cyc_tilt_sums;
+
+typedef struct {
+	int32_t n_tilts;
+	cyc_tilt_sums *tilts;
+	int64_t n_outside;
+} cyc_series_sums;
+void cyc_series_sums_destroy(cyc_series_sums **p);
+
+/** Work memory of the pass; one at a time per backend. */
+typedef struct cyc_ctf_pass cyc_ctf_pass;
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac,
+                                              bool common_noise);
+void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
+/** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map predicts them. */
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts,
+                                              const cyc_particle_set *set, int32_t i_series, int32_t first_tilt, int32_t last_tilt, const char *root);
+
+#endif

@@ -1,0 +1,25 @@
+/** @file accumulate.h  Adding the particle images of tilt series to the half-set sums. */
+#ifndef CYC_ACCUMULATE_H
+#define CYC_ACCUMULATE_H
+
+#include "cyclotomo/reconstruct.h"
+#include "tilt/tilt_batch.h"
+
+/** Work memory of an insertion run; one at a time per backend. */
+typedef struct cyc_accumulator cyc_accumulator;
+/** @param[in] box  of the windows; its pixel size belongs to the series whose scale the map has */
+CYC_MUST_CHECK cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options);
+void cyc__accumulator_destroy(cyc_accumulator **a);
+/** Add all particles of a series; opens it, leaves its images closed. Counts images in *n_images, those left out in *n_outside. */
+CYC_MUST_CHECK cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts,
+                                                 const cyc_particle_set *set, int32_t i_series, const char *root);
+/** The sums of a half-set (0 or 1): s x s x (s/2+1) x {re, im, weight, 0}. Borrowed. */
+cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half);
+/** Free everything but the sums, when no more series come. */
+void cyc__accumulator_release_work(cyc_accumulator *a);
+/** Give the sum of a half-set away (replaced by another one after symmetrising). */
+void cyc__accumulator_set_sum(cyc_accumulator *a, int half, cyc_buffer *sum);
+/** Bytes that a run of this box takes, work memory and finishing included. */
+double cyc__accumulator_memory_bytes(int32_t box_px, int32_t window_px, int32_t image_nx, int32_t image_ny, int n_threads);
+
+#endif

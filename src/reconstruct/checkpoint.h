@@ -1,0 +1,19 @@
+/** @file checkpoint.h  The sums of an unfinished reconstruction on disk, exact to the bit. */
+#ifndef CYC_CHECKPOINT_H
+#define CYC_CHECKPOINT_H
+
+#include "backends/backend.h"
+
+typedef struct {
+	int32_t n_series_done;
+	int64_t n_images, n_outside;
+} cyc_checkpoint_counts;
+
+/** Write both sums under a temporary name, then rename. `hash` stands for the inputs and options. */
+CYC_MUST_CHECK cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash);
+/** Read them back. No file: counts are zero. Another hash: a warning, and counts are zero. Damaged file: the same. */
+CYC_MUST_CHECK cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, const char *path, uint64_t hash);
+/** Remove the file and its folder if that is empty. */
+void cyc__checkpoint_remove(const char *path);
+
+#endif

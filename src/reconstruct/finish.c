@@ -1,0 +1,221 @@
+/* From sums to maps: docs/theory/02-reconstruct.md, (T2.4) to (T2.6). */
+#include "reconstruct/reconstruct_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double GRIDDING_FLOOR = 0.01, WEIGHT_FLOOR = 0.001;
+
+static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
+
+typedef struct {
+	int32_t s;
+	const float *sum1, *sum2; /* sum2 may be NULL */
+	cyc_cfloat *ft;
+	float *real;
+	const cyc_finish_spec *spec;
+	double *radial_weight;    /* per plane, then summed: s x (s/2 + 1) x 2 */
+	const double *mean_weight;
+} work;
+
+static float weight_at(const work *a, size_t i) { return a->sum1[4 * i + 2] + (a->sum2 ? a->sum2[4 * i + 2] : 0); }
+
+/* Sum of the data, with the checkerboard that puts the centre of the map at voxel s/2. */
+static cyc_status data_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	size_t s = (size_t)a->s, sh = s / 2 + 1;
+	for (size_t y = 0; y < s; y++)
+		for (size_t x = 0; x < sh; x++) {
+			size_t i = ((size_t)z * s + y) * sh + x;
+			float sign = (x + y + (size_t)z) % 2 ? -1.F : 1.F, re = a->sum1[4 * i], im = a->sum1[4 * i + 1];
+			if (a->sum2) {
+				re += a->sum2[4 * i];
+				im += a->sum2[4 * i + 1];
+			}
+			a->ft[i] = sign * re + sign * im * I;
+		}
+	return CYC_OK;
+}
+
+/* Bilinear look-up in the slice and the triangle across it are convolutions: their transform is divided out. */
+static cyc_status gridding_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t s = a->s;
+	double dz = (double)z - s / 2;
+	/* The transforms here are forward 1, inverse 1/s^3; RELION's scale is forward and inverse s^-3/2 each. */
+	double scale = a->spec->grey_scale * pow((double)s, 1.5);
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < s; x++) {
+			double dx = x - s / 2, dy = y - s / 2, k = sinc(sqrt(dx * dx + dy * dy + dz * dz) / s);
+			k *= k;
+			a->real[((size_t)z * (size_t)s + (size_t)y) * (size_t)s + (size_t)x] *= (float)(scale / (k < GRIDDING_FLOOR ? GRIDDING_FLOOR : k));
+		}
+	return CYC_OK;
+}
+
+static cyc_status radial_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
+	double *sum = a->radial_weight + (size_t)z * (size_t)sh * 2, *count = sum + sh;
+	for (int32_t y = 0; y < s; y++) {
+		int32_t ky = y < s / 2 ? y : y - s;
+		for (int32_t x = 0; x < sh; x++) {
+			double r = sqrt((double)(x * x + ky * ky + kz * kz)), w = (double)weight_at(a, ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x);
+			int32_t i = (int32_t)r;
+			if (i >= sh) continue;
+			double f = r - i;
+			sum[i] += (1 - f) * w;
+			count[i] += 1 - f;
+			if (i + 1 >= sh) continue;
+			sum[i + 1] += f * w;
+			count[i + 1] += f;
+		}
+	}
+	return CYC_OK;
+}
+
+static cyc_status divide_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
+	for (int32_t y = 0; y < s; y++) {
+		int32_t ky = y < s / 2 ? y : y - s;
+		for (int32_t x = 0; x < sh; x++) {
+			size_t i = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x;
+			double w = (double)weight_at(a, i);
+			if (a->spec->snr > 0) {
+				a->ft[i] *= (float)(1 / (w + 1 / a->spec->snr));
+				continue;
+			}
+			double r = sqrt((double)(x * x + ky * ky + kz * kz));
+			int32_t shell = (int32_t)r;
+			if (shell + 1 > s / 2) {
+				a->ft[i] = 0;
+				continue;
+			}
+			double f = r - shell, floor_ = WEIGHT_FLOOR * ((1 - f) * a->mean_weight[shell] + f * a->mean_weight[shell + 1]);
+			if (w < floor_) w = floor_;
+			if (w > 0) a->ft[i] *= (float)(1 / w);
+		}
+	}
+	return CYC_OK;
+}
+
+static cyc_status mean_weights(double *mean, work *a, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	int32_t sh = a->s / 2 + 1;
+	CYC_TRY(cyc_alloc(&a->radial_weight, (size_t)a->s * (size_t)sh * 2, sizeof *a->radial_weight));
+	CYC_TRY(cyc_parallel_for(a->s, n_threads, radial_task, a));
+	for (int32_t i = 0; i < sh; i++) {
+		double sum = 0, count = 0;
+		for (int32_t z = 0; z < a->s; z++) {
+			sum += a->radial_weight[(size_t)z * (size_t)sh * 2 + (size_t)i];
+			count += a->radial_weight[(size_t)z * (size_t)sh * 2 + (size_t)sh + (size_t)i];
+		}
+		mean[i] = count > 0 ? sum / count : 0;
+	}
+done:
+	cyc_free(a->radial_weight);
+	a->radial_weight = NULL;
+	return st;
+}
+
+/* The weights as a full centred volume, zero frequency at voxel s/2. */
+static cyc_status weight_volume(cyc_volume **out, const work *a)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->s, sh = s / 2 + 1;
+	CYC_TRY(cyc_volume_create(out, s, s, s, 1 / a->spec->pixel_size_A));
+	for (int32_t z = 0; z < s; z++)
+		for (int32_t y = 0; y < s; y++)
+			for (int32_t x = 0; x < s; x++) {
+				int32_t kx = x - s / 2, ky = y - s / 2, kz = z - s / 2;
+				if (kx < 0) {
+					kx = -kx;
+					ky = -ky;
+					kz = -kz;
+				}
+				size_t i = ((size_t)((kz + s) % s) * (size_t)s + (size_t)((ky + s) % s)) * (size_t)sh + (size_t)kx;
+				(*out)->data[((size_t)z * (size_t)s + (size_t)y) * (size_t)s + (size_t)x] = weight_at(a, i);
+			}
+done:
+	return st;
+}
+
+cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight, cyc_backend *be, const float *sum1, const float *sum2,
+                       const cyc_finish_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = spec->box_px;
+	int n_threads = cyc_backend_n_threads(be);
+	size_t half = cyc_half_count3(s);
+	work a = { .s = s, .sum1 = sum1, .sum2 = sum2, .spec = spec };
+	cyc_buffer *ft = NULL, *real = NULL;
+	cyc_volume *v = NULL;
+	double *mean = NULL;
+	*full = NULL;
+	CYC_TRY(cyc_alloc(&mean, (size_t)s / 2 + 2, sizeof *mean));
+	CYC_TRY(mean_weights(mean, &a, n_threads));
+	a.mean_weight = mean;
+	CYC_TRY(cyc_buffer_create(&ft, be, half, sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_buffer_map(&a.ft, ft));
+	CYC_TRY(cyc_parallel_for(s, n_threads, data_task, &a));
+	CYC_TRY(cyc_buffer_unmap(ft));
+	CYC_TRY(cyc_buffer_create(&real, be, (size_t)s * (size_t)s * (size_t)s, sizeof(float)));
+	CYC_TRY(cyc_op_fft3_inverse(real, be, ft, s));
+	CYC_TRY(cyc_buffer_map(&a.real, real));
+	CYC_TRY(cyc_parallel_for(s, n_threads, gridding_task, &a));
+	if (data) {
+		CYC_TRY(cyc_volume_create(data, s, s, s, spec->pixel_size_A));
+		memcpy((*data)->data, a.real, cyc_volume_count(*data) * sizeof(float));
+	}
+	CYC_TRY(cyc_buffer_unmap(real));
+	CYC_TRY(cyc_op_fft3_forward(ft, be, real, s));
+	CYC_TRY(cyc_buffer_map(&a.ft, ft));
+	CYC_TRY(cyc_parallel_for(s, n_threads, divide_task, &a));
+	CYC_TRY(cyc_buffer_unmap(ft));
+	CYC_TRY(cyc_op_fft3_inverse(real, be, ft, s));
+	cyc_buffer_destroy(&ft);
+	CYC_TRY(cyc_volume_create(&v, s, s, s, spec->pixel_size_A));
+	CYC_TRY(cyc_buffer_download(v->data, real, cyc_volume_count(v) * sizeof(float)));
+	if (weight) CYC_TRY(weight_volume(weight, &a));
+	*full = v;
+	v = NULL;
+done:
+	cyc_free(mean);
+	cyc_buffer_destroy(&ft);
+	cyc_buffer_destroy(&real);
+	cyc_volume_destroy(&v);
+	return st;
+}
+
+void cyc__taper(cyc_volume *v, double taper_px)
+{
+	int32_t n = v->nx;
+	double R = n / 2.0, sum = 0, count = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		float mean = count > 0 ? (float)(sum / count) : 0;
+		for (int32_t z = 0; z < n; z++)
+			for (int32_t y = 0; y < n; y++)
+				for (int32_t x = 0; x < n; x++) {
+					double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2)), g = 1;
+					float *value = &v->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x];
+					if (r >= R) g = 0;
+					else if (r >= R - taper_px) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / taper_px);
+					if (pass == 0) {
+						sum += g * (double)*value;
+						count += g;
+					} else {
+						*value = (float)g * (*value - mean);
+					}
+				}
+	}
+}

@@ -1,0 +1,341 @@
+/* The job: files in, files out. What is computed is in accumulate.c, symmetrise.c and finish.c. */
+#include "reconstruct/accumulate.h"
+#include "reconstruct/checkpoint.h"
+#include "reconstruct/reconstruct_internal.h"
+
+#include <math.h>
+#include <string.h>
+#include <time.h>
+
+void cyc_reconstruct_options_default(cyc_reconstruct_options *o)
+{
+	*o = (cyc_reconstruct_options){
+		.box_px = 0,
+		.crop_px = -1,
+		.binning = 1,
+		.snr = -1,
+		.symmetry = "C1",
+		.helical_n_asu = 1,
+		.taper_px = 10,
+		.cutoff_frac = 0.01,
+		.backup_interval_s = 120,
+		.n_threads = 1,
+		.backend = "cpu",
+	};
+}
+
+void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r)
+{
+	cyc_free(r->half1);
+	cyc_free(r->half2);
+	cyc_free(r->merged);
+	cyc_free(r->optimisation_set);
+	memset(r, 0, sizeof *r);
+}
+
+/* One run of the job: what its parts share. */
+typedef struct {
+	const cyc_reconstruct_options *o;
+	const char *root;
+	char *out_dir; /* relative to root, trailing slash */
+	char *out;     /* with root */
+	cyc_optimisation_set *input;
+	cyc_tomogram_set *tomograms;
+	cyc_particle_set *particles;
+	cyc_box box;
+	int32_t crop_px;
+	cyc_backend *be;
+	cyc_accumulator *sums;
+	cyc_reconstruct_result *result;
+} job;
+
+static cyc_status check_options(const cyc_reconstruct_options *o)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
+	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
+	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	CYC_CHECK(o->taper_px > 0 && o->taper_px < o->box_px / 2.0, CYC_E_USAGE, "the taper must be positive and less than half the box, got %g px", o->taper_px);
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+done:
+	return st;
+}
+
+static cyc_status load(job *j)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_project_resolve(&j->input, &j->o->input));
+	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
+	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
+	if (j->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(j->particles));
+	else cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);
+	/* The first series with particles gives the map its pixel size. */
+	int32_t i = 0;
+	while (j->particles->series_first[i + 1] == 0) i++;
+	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
+	j->box.window.no_circle_crop = j->o->no_circle_crop;
+	j->box.window.is_partial = j->o->partial_windows;
+	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. */
+	j->box.margin_px = 0.5 * j->o->box_px;
+	j->crop_px = j->o->crop_px > 0 ? j->o->crop_px : j->o->box_px;
+done:
+	return st;
+}
+
+/* Everything that has an influence on the sums; a checkpoint of another hash is not continued. */
+static cyc_status hash_inputs(uint64_t *hash, const job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = j->o;
+	char *text = NULL;
+	uint64_t h = CYC_HASH_INIT;
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d", o->box_px, o->binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->partial_windows));
+	h = cyc_hash_string(h, text);
+	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &j->tomograms->series[i];
+		h = cyc_hash_string(h, ts->name);
+		h = cyc_hash(h, &ts->pixel_size_A, sizeof ts->pixel_size_A);
+		h = cyc_hash(h, &ts->hand, sizeof ts->hand);
+		for (int32_t f = 0; f < ts->n_tilts; f++) {
+			const cyc_tilt *t = &ts->tilts[f];
+			const double v[] = { t->pre_exposure_e_per_A2, t->xtilt_rad, t->ytilt_rad, t->zrot_rad, t->shift_x_A, t->shift_y_A, t->defocus_u_A, t->defocus_v_A,
+				                 t->defocus_angle_rad, t->phase_shift_rad, t->scale, t->bfactor_A2 };
+			h = cyc_hash_string(h, t->image);
+			h = cyc_hash(h, v, sizeof v);
+			if (t->deformation) h = cyc_hash(h, t->deformation, (size_t)t->n_deformation * sizeof(double));
+			if (t->has_matrix) h = cyc_hash(h, t->matrix, sizeof t->matrix);
+		}
+	}
+	for (int64_t i = 0; i < j->particles->n; i++) {
+		const cyc_particle *p = &j->particles->particles[i];
+		h = cyc_hash_string(h, p->name);
+		h = cyc_hash(h, &p->half, sizeof p->half);
+		h = cyc_hash(h, &p->position_A, sizeof p->position_A);
+		h = cyc_hash(h, &p->R_tomo_ref, sizeof p->R_tomo_ref);
+		if (p->motion_A) h = cyc_hash(h, p->motion_A, 3 * sizeof(float) * (size_t)j->tomograms->series[p->i_series].n_tilts);
+	}
+	*hash = h;
+done:
+	cyc_free(text);
+	return st;
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Inserts all series, keeping a checkpoint on the way. */
+static cyc_status insert_all(job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = j->o;
+	char *checkpoint = NULL;
+	uint64_t hash = 0;
+	int32_t first = 0;
+	int64_t n_done = 0;
+	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
+	CYC_TRY(hash_inputs(&hash, j));
+	if (o->resume) {
+		cyc_checkpoint_counts c = { 0 };
+		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1), checkpoint, hash));
+		first = c.n_series_done;
+		j->result->n_images = c.n_images;
+		j->result->n_images_outside = c.n_outside;
+		n_done = j->particles->series_first[first];
+		if (first > 0) cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
+	}
+	double last_backup = seconds();
+	for (int32_t i = first; i < j->tomograms->n_series; i++) {
+		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
+		if (count == 0) continue;
+		CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside, &j->tomograms->series[i], j->particles, i, j->root));
+		n_done += count;
+		cyc_progress("inserting particles", n_done, j->particles->n);
+		if (!o->no_backup && i + 1 < j->tomograms->n_series && seconds() - last_backup >= o->backup_interval_s) {
+			cyc_checkpoint_counts c = { i + 1, j->result->n_images, j->result->n_images_outside };
+			CYC_TRY(cyc__checkpoint_write(checkpoint, &c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1), hash));
+			last_backup = seconds();
+		}
+	}
+	CYC_CHECK(j->result->n_images > 0, CYC_E_DATA, "no particle has its window of %d px inside any tilt image; %lld were left out", j->box.window.box_px,
+	          (long long)j->result->n_images_outside);
+	if (j->result->n_images_outside > 0)
+		cyc_info("%lld of %lld particle images left out: their window leaves the image", (long long)j->result->n_images_outside,
+		         (long long)(j->result->n_images + j->result->n_images_outside));
+done:
+	if (st == CYC_E_DATA) cyc_error_hint("use a smaller box, or --partial-windows to keep windows that are partly inside");
+	cyc_free(checkpoint);
+	return st;
+}
+
+static cyc_status symmetrise(job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = j->o;
+	cyc_fourier_op *ops = NULL;
+	int32_t n_ops = 0;
+	cyc_buffer *out = NULL;
+	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A, o->helical_twist_rad, j->box.pixel_size_A));
+	for (int h = 0; h < 2 && n_ops > 0; h++) {
+		float *to, *from;
+		cyc_buffer *sum = cyc__accumulator_sum(j->sums, h);
+		CYC_TRY(cyc_buffer_create(&out, j->be, 4 * cyc_half_count3(o->box_px), sizeof(float)));
+		CYC_TRY(cyc_buffer_map(&to, out));
+		CYC_TRY(cyc_buffer_map(&from, sum));
+		CYC_TRY(cyc__symmetrise(to, from, o->box_px, ops, n_ops, o->n_threads));
+		CYC_TRY(cyc_buffer_unmap(sum));
+		CYC_TRY(cyc_buffer_unmap(out));
+		cyc__accumulator_set_sum(j->sums, h, out);
+		out = NULL;
+	}
+done:
+	cyc_buffer_destroy(&out);
+	cyc_free(ops);
+	return st;
+}
+
+static cyc_status write_map(char **written, const job *j, const char *prefix, const char *tag, const cyc_volume *v)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *relative = NULL;
+	CYC_TRY(cyc_asprintf(&relative, "%s%s%s.mrc", j->out_dir, prefix, tag));
+	CYC_TRY(cyc_path_join(&path, j->root, relative));
+	CYC_TRY(cyc_mrc_write(path, v, 2, "cyclotomo reconstruct"));
+	if (written) {
+		*written = relative;
+		relative = NULL;
+	}
+done:
+	cyc_free(path);
+	cyc_free(relative);
+	return st;
+}
+
+/* One of half1, half2 (sum b NULL) and merged. */
+static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *a, cyc_buffer *b)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = j->o;
+	cyc_volume *full = NULL, *cropped = NULL, *data = NULL, *weight = NULL;
+	const float *sum1 = NULL, *sum2 = NULL;
+	const cyc_finish_spec spec = { .box_px = o->box_px, .crop_px = j->crop_px, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr, .taper_px = o->taper_px,
+		                           .grey_scale = o->absolute_scale ? 1 / (o->binning * sqrt((double)o->box_px)) : 1 };
+	CYC_TRY(cyc_buffer_map(&sum1, a));
+	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
+	CYC_TRY(cyc__finish(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, sum1, sum2, &spec));
+	CYC_TRY(cyc_buffer_unmap(a));
+	if (b) CYC_TRY(cyc_buffer_unmap(b));
+	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
+	if (weight) CYC_TRY(write_map(NULL, j, "weight_", tag, weight));
+	if (j->crop_px < o->box_px) {
+		char *full_tag = NULL;
+		CYC_TRY(cyc_asprintf(&full_tag, "%s_full", tag));
+		st = write_map(NULL, j, "", full_tag, full);
+		cyc_free(full_tag);
+		CYC_TRY(st);
+		CYC_TRY(cyc_volume_resize(&cropped, full, j->crop_px));
+		cyc_volume_destroy(&full);
+		full = cropped;
+		cropped = NULL;
+	}
+	cyc__taper(full, o->taper_px);
+	CYC_TRY(write_map(written, j, "", tag, full));
+done:
+	cyc_volume_destroy(&full);
+	cyc_volume_destroy(&data);
+	cyc_volume_destroy(&weight);
+	return st;
+}
+
+static cyc_status write_optimisation_set(job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *path = NULL;
+	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
+	/* These halves are of this state; an FSC of older halves is not. */
+	cyc_free(set->reference_map1);
+	cyc_free(set->reference_map2);
+	cyc_free(set->reference_fsc);
+	set->reference_map1 = set->reference_map2 = set->reference_fsc = NULL;
+	if (j->result->half1) {
+		CYC_TRY(cyc_strdup(&set->reference_map1, j->result->half1));
+		CYC_TRY(cyc_strdup(&set->reference_map2, j->result->half2));
+	}
+	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
+	CYC_TRY(cyc_path_join(&path, j->root, j->result->optimisation_set));
+	CYC_TRY(cyc_optimisation_set_write(set, path));
+done:
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+static cyc_status make_maps(job *j)
+{
+	cyc_status st = CYC_OK;
+	char *checkpoint = NULL;
+	cyc_buffer *sum1 = cyc__accumulator_sum(j->sums, 0), *sum2 = cyc__accumulator_sum(j->sums, 1);
+	if (j->particles->has_halves) {
+		CYC_TRY(make_map(&j->result->half1, j, "half1", sum1, NULL));
+		cyc_progress("making maps", 1, 3);
+		CYC_TRY(make_map(&j->result->half2, j, "half2", sum2, NULL));
+		cyc_progress("making maps", 2, 3);
+	}
+	CYC_TRY(make_map(&j->result->merged, j, "merged", sum1, j->particles->has_halves ? sum2 : NULL));
+	cyc_progress("making maps", 3, 3);
+	CYC_TRY(write_optimisation_set(j));
+	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
+	cyc__checkpoint_remove(checkpoint);
+done:
+	cyc_free(checkpoint);
+	return st;
+}
+
+static void print_plan(const job *j, double memory_bytes)
+{
+	const cyc_reconstruct_options *o = j->o;
+	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, symmetry %s, %d threads", (long long)j->particles->n,
+	         j->tomograms->n_series, j->box.window.box_px, o->box_px, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
+	cyc_info("memory needed: about %.2f GB", memory_bytes / 1e9);
+}
+
+cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_reconstruct_result own = { 0 };
+	job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
+	memset(j.result, 0, sizeof *j.result);
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
+	CYC_TRY(load(&j));
+	j.result->n_particles = j.particles->n;
+	int32_t i = 0;
+	while (j.particles->series_first[i + 1] == 0) i++;
+	CYC_TRY(cyc_tilt_series_open(&j.tomograms->series[i], j.root));
+	print_plan(&j, cyc__accumulator_memory_bytes(o->box_px, j.box.window.box_px, j.tomograms->series[i].image_nx, j.tomograms->series[i].image_ny, o->n_threads));
+	if (o->dry_run) goto done;
+	CYC_TRY(cyc_make_dirs(j.out));
+	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
+	CYC_TRY(cyc__accumulator_create(&j.sums, j.be, &j.box, o));
+	CYC_TRY(insert_all(&j));
+	cyc__accumulator_release_work(j.sums);
+	if (o->no_maps) goto done;
+	CYC_TRY(symmetrise(&j));
+	CYC_TRY(make_maps(&j));
+done:
+	cyc__accumulator_destroy(&j.sums);
+	cyc_backend_close(&j.be);
+	cyc_particle_set_destroy(&j.particles);
+	cyc_tomogram_set_destroy(&j.tomograms);
+	cyc_optimisation_set_destroy(&j.input);
+	cyc_free(j.out_dir);
+	cyc_free(j.out);
+	cyc_reconstruct_result_deinit(&own);
+	return st;
+}

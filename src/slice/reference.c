@@ -1,0 +1,273 @@
+#include "slice/reference.h"
+
+#include "cyclotomo/map.h"
+#include "cyclotomo/tilt.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double FSC_THRESHOLD = 0.143;
+
+void cyc_reference_destroy(cyc_reference **p)
+{
+	cyc_reference *r = *p;
+	if (!r) return;
+	for (int h = 0; h < 2; h++) cyc_buffer_destroy(&r->half[h]);
+	cyc_free(r->wiener);
+	cyc_free(r);
+	*p = NULL;
+}
+
+static cyc_status read_one(cyc_volume **out, const char *name, const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, root, name));
+	CYC_TRY(cyc_mrc_read_map(out, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status check_map(const cyc_volume *v, const char *name, int32_t box_px, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	if (fabs(v->pixel_size_A / pixel_size_A - 1) > 2e-3) {
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "%s has pixels of %.4g Å, the tilt series of %.4g Å", name, v->pixel_size_A, pixel_size_A);
+		cyc_error_hint("a reference at the tilt series' own pixel size is needed: cyclotomo reconstruct --bin 1 --b %d ... makes one", box_px);
+		st = CYC_E_SHAPE;
+		goto done;
+	}
+	if (v->nx > box_px) {
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "%s has a box of %d px, larger than the box of the windows, %d px", name, v->nx, box_px);
+		cyc_error_hint("use --b %d or more, or make a smaller reference: cyclotomo reconstruct --b %d --crop %d ...", v->nx, v->nx, box_px);
+		st = CYC_E_SHAPE;
+		goto done;
+	}
+done:
+	return st;
+}
+
+static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const char *mask_name, const char *map_name, const char *root)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *mask = NULL;
+	int32_t n = half[0]->nx;
+	double far2 = 0;
+	CYC_TRY(read_one(&mask, mask_name, root));
+	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
+		                mask->nx, mask->pixel_size_A, map_name, n, half[0]->pixel_size_A);
+		cyc_error_hint("make one from this map: cyclotomo mask --i %s --o mask.mrc", map_name);
+		st = CYC_E_SHAPE;
+		goto done;
+	}
+	for (size_t i = 0; i < cyc_volume_count(mask); i++) {
+		float w = mask->data[i];
+		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
+		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
+		if (w > 0.01F) {
+			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n), z = (int32_t)(i / (size_t)n / (size_t)n);
+			far2 = fmax(far2, cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2));
+		}
+	}
+	CYC_CHECK(far2 > 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
+	*diameter_px = 2 * sqrt(far2);
+done:
+	cyc_volume_destroy(&mask);
+	return st;
+}
+
+/* Remove the mean inside a soft sphere and everything outside: no box edge, no strong zero frequency to leak. */
+static void taper(cyc_volume *v)
+{
+	int32_t n = v->nx;
+	double R = n / 2.0, edge = fmin(10, R / 4), sum = 0, count = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		float mean = count > 0 ? (float)(sum / count) : 0;
+		for (size_t i = 0; i < cyc_volume_count(v); i++) {
+			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n), z = (int32_t)(i / (size_t)n / (size_t)n);
+			double r = sqrt(cyc_square(x - R) + cyc_square(y - R) + cyc_square(z - R));
+			double g = r >= R ? 0 : r < R - edge ? 1 : 0.5 - 0.5 * cos(CYC_PI * (R - r) / edge);
+			if (pass == 0) {
+				sum += g * (double)v->data[i];
+				count += g;
+			} else {
+				v->data[i] = (float)g * (v->data[i] - mean);
+			}
+		}
+	}
+}
+
+/* FSC per shell of the s-box, cut where it first falls below the threshold. */
+static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const char *fsc_name, double cutoff_A, const char *root, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fsc_file *file = NULL;
+	cyc_fft3 *plan = NULL;
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	char *path = NULL;
+	double *fsc = NULL;
+	int32_t n = half[0]->nx, n_shells = n / 2 + 1, box = n;
+	if (fsc_name) {
+		CYC_TRY(cyc_path_join(&path, root, fsc_name));
+		CYC_TRY(cyc_fsc_file_read(&file, path));
+		n_shells = file->n_shells;
+		box = file->box;
+		if (file->pixel_size_A > 0 && fabs(file->pixel_size_A / r->pixel_size_A - 1) > 5e-3) {
+			cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", fsc_name,
+			                file->pixel_size_A, r->pixel_size_A);
+			cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc --mask ... --o ...");
+			st = CYC_E_SHAPE;
+			goto done;
+		}
+		CYC_TRY(cyc_alloc(&fsc, n_shells, sizeof *fsc));
+		memcpy(fsc, file->corrected, (size_t)n_shells * sizeof *fsc);
+	} else {
+		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because the mask is in both; give --fsc postprocess.star");
+		r->fsc_is_own = true;
+		CYC_TRY(cyc_alloc(&fsc, n_shells, sizeof *fsc));
+		CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
+		for (int h = 0; h < 2; h++) {
+			CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(n), sizeof *ft[h]));
+			CYC_TRY(cyc_fft3_forward(ft[h], plan, half[h]->data));
+		}
+		cyc_fsc_compute(fsc, ft[0], ft[1], n);
+	}
+	int32_t first_bad = 1;
+	while (first_bad < n_shells && fsc[first_bad] >= FSC_THRESHOLD) first_bad++;
+	double ratio = (double)box / r->box_px;
+	r->radius = (int32_t)((first_bad - 1) / ratio);
+	if (cutoff_A > 0) r->radius = (int32_t)fmin(r->radius, r->box_px * r->pixel_size_A / cutoff_A);
+	if (r->radius > r->box_px / 2 - 1) r->radius = r->box_px / 2 - 1;
+	CYC_CHECK(r->radius >= 3, CYC_E_DATA, "the half maps agree (FSC >= %.3f) only to %.1f Å: nothing can be refined with them", FSC_THRESHOLD,
+	          r->box_px * r->pixel_size_A / fmax(r->radius, 1));
+	for (int32_t i = 0; i <= r->radius; i++) {
+		double f = cyc_radial_at(fsc, n_shells, i * ratio);
+		r->wiener[i] = i == 0 ? 0 : fmin(fmax(f, 0), 1);
+	}
+done:
+	cyc_free(path);
+	cyc_free(fsc);
+	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
+	cyc_fft3_destroy(&plan);
+	cyc_fsc_file_destroy(&file);
+	return st;
+}
+
+typedef struct {
+	const cyc_volume *map;
+	float *grid;
+	cyc_cfloat *ft, *to;
+	int32_t m;
+	const cyc_reference *r;
+	double scale;
+} work;
+
+static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
+
+/* The map in the middle of the grid, divided by the transform of trilinear look-up. */
+static cyc_status pad_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t n = a->map->nx, m = a->m, to = (m - n) / 2;
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x < n; x++) {
+			double d[3] = { x - n / 2, y - n / 2, (double)z - n / 2 }, k = 1;
+			for (int i = 0; i < 3; i++) k *= cyc_square(sinc(d[i] / m));
+			a->grid[((size_t)(z + to) * (size_t)m + (size_t)(y + to)) * (size_t)m + (size_t)(x + to)] =
+			    (float)((double)a->map->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x] * a->scale / k);
+		}
+	return CYC_OK;
+}
+
+/* Checkerboard (phase origin at the map's centre), Wiener factor of the shell, one spare column. */
+static cyc_status weight_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const work *a = arg;
+	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m, s = a->r->box_px;
+	size_t width = (size_t)(m / 2 + 2);
+	for (int32_t y = 0; y < m; y++) {
+		int32_t ky = y < m / 2 ? y : y - m;
+		cyc_cfloat *to = a->to + ((size_t)z * (size_t)m + (size_t)y) * width;
+		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (width - 1);
+		for (int32_t x = 0; x <= m / 2; x++) {
+			double shell = sqrt((double)(x * x + ky * ky + kz * kz)) * s / m, w = 0;
+			int32_t i = (int32_t)shell;
+			/* One shell beyond the last is kept, so that look-ups at the rim do not fade. */
+			if (i <= a->r->radius) {
+				double next = i + 1 <= a->r->radius ? a->r->wiener[i + 1] : a->r->wiener[i];
+				w = a->r->wiener[i] + (shell - i) * (next - a->r->wiener[i]);
+			} else if (i <= a->r->radius + 2) {
+				w = a->r->wiener[a->r->radius];
+			}
+			to[x] = (float)((x + ky + kz) % 2 ? -w : w) * from[x];
+		}
+		to[width - 1] = 0;
+	}
+	return CYC_OK;
+}
+
+static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map)
+{
+	cyc_status st = CYC_OK;
+	int32_t m = r->n_grid;
+	int n_threads = cyc_backend_n_threads(be);
+	cyc_buffer *grid = NULL, *ft = NULL;
+	/* The map holds sqrt(s) times the density (s: box of its reconstruction, taken to be the box here); the unitary 2D
+	 * transform of a projection is 1/s times the unscaled one. */
+	work a = { .map = map, .m = m, .r = r, .scale = 1 / (r->box_px * sqrt((double)r->box_px)) };
+	CYC_TRY(cyc_buffer_create(&grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
+	CYC_TRY(cyc_buffer_map(&a.grid, grid));
+	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
+	CYC_TRY(cyc_buffer_unmap(grid));
+	CYC_TRY(cyc_buffer_create(&ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_op_fft3_forward(ft, be, grid, m));
+	cyc_buffer_destroy(&grid);
+	CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(m), sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_buffer_map(&a.ft, ft));
+	CYC_TRY(cyc_buffer_map(&a.to, r->half[h]));
+	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, &a));
+	CYC_TRY(cyc_buffer_unmap(r->half[h]));
+	CYC_TRY(cyc_buffer_unmap(ft));
+done:
+	cyc_buffer_destroy(&grid);
+	cyc_buffer_destroy(&ft);
+	return st;
+}
+
+cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc, double cutoff_A,
+                              int32_t box_px, double pixel_size_A, const char *root)
+{
+	cyc_status st = CYC_OK;
+	cyc_reference *r = NULL;
+	cyc_volume *half[2] = { NULL, NULL };
+	const char *const names[2] = { map1, map2 };
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&r, 1, sizeof *r));
+	r->box_px = box_px;
+	r->pixel_size_A = pixel_size_A;
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY_CTX(read_one(&half[h], names[h], root), "half map %d", h + 1);
+		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
+	}
+	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE, "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
+	r->map_diameter_px = half[0]->nx;
+	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
+	CYC_TRY(cyc_alloc(&r->wiener, (size_t)box_px / 2 + 1, sizeof *r->wiener));
+	CYC_TRY(shell_weights(r, half, fsc, cutoff_A, root, cyc_backend_n_threads(be)));
+	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
+	r->n_grid = cyc_fft_good_size(box_px > 2 * half[0]->nx ? box_px : 2 * half[0]->nx);
+	for (int h = 0; h < 2; h++) {
+		taper(half[h]);
+		CYC_TRY(make_half(r, be, h, half[h]));
+	}
+	*out = r;
+	r = NULL;
+done:
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+	cyc_reference_destroy(&r);
+	return st;
+}

@@ -1,0 +1,38 @@
+/**
+ * @file reference.h
+ * Half maps made ready for slicing: what predicted particle images are cut from.
+ */
+#ifndef CYC_REFERENCE_H
+#define CYC_REFERENCE_H
+
+#include "backends/backend.h"
+#include "cyclotomo/project.h"
+
+typedef struct {
+	int32_t box_px;      /**< s of the windows that are predicted */
+	int32_t n_grid;      /**< m, edge of the transforms; > s: finer than the windows need */
+	int32_t radius;      /**< last shell of the s-box that carries signal */
+	double pixel_size_A;
+	double *wiener;      /**< s/2 + 1: FSC of the halves at each shell of the s-box, 0 beyond `radius` */
+	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
+	bool fsc_is_own;     /**< the FSC was computed from the maps: optimistic */
+	cyc_buffer *half[2]; /**< cyc_reference_count(m) complex each */
+} cyc_reference;
+
+/**
+ * Read half maps, mask them, correct for trilinear look-up, transform. V(k) of cyc_op_slice_extract() is then the unitary
+ * 2D transform (box s) of the projected density, times the FSC of its shell: the best linear estimate from one half.  (T4.1)
+ *
+ * @param[in] map1, map2   half maps of cyclotomo reconstruct or RELION's particle reconstruction (grey scale sqrt(box))
+ * @param[in] mask         NULL: none
+ * @param[in] fsc          postprocess.star, or NULL: FSC of the masked halves (too good; logged)
+ * @param[in] frequency_cutoff_A  > 0: nothing finer is used
+ * @param[in] root         project root for all four names
+ * @return CYC_E_SHAPE: maps of another pixel size than the tilt series, larger than the box, halves or mask that do not fit
+ *         each other; each message says which command makes the right one.
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc,
+                                             double frequency_cutoff_A, int32_t box_px, double pixel_size_A, const char *root);
+void cyc_reference_destroy(cyc_reference **r);
+
+#endif
