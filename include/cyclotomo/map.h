@@ -28,14 +28,22 @@ int32_t cyc_fsc_randomise_from(const double *fsc_unmasked, int32_t n_shells, dou
 /** Last shell before the first one below 0.143, as RELION reports it: no interpolation. 0 if shell 1 is below. */
 int32_t cyc_fsc_resolution_shell(const double *fsc, int32_t n_shells);
 
+/**
+ * A column of the fsc block of a postprocess.star, for example "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps".
+ * @param[out] out  n values; free with cyc_free().
+ */
+CYC_MUST_CHECK cyc_status cyc_fsc_read_column(double **out, int32_t *n, const char *path, const char *label);
+
 /* ---------------------------------------------------------------- masks */
 
+/** How two maps I, M at threshold t make a mask: I > t and/or M > t, or M < t for the "not" forms. */
+typedef enum { CYC_MASK_AND, CYC_MASK_OR, CYC_MASK_AND_NOT, CYC_MASK_OR_NOT } cyc_mask_combine;
 typedef struct {
 	const char *root;
 	const char *input;         /**< map; NULL with denovo */
 	const char *output;        /**< .mrc */
 	const char *combine_with;  /**< second map, or NULL; needs a threshold */
-	enum { CYC_MASK_AND, CYC_MASK_OR, CYC_MASK_AND_NOT, CYC_MASK_OR_NOT } combine;
+	cyc_mask_combine combine;
 	bool has_threshold;        /**< false: automatic (T3.9) */
 	double threshold;
 	/**

@@ -91,7 +91,7 @@ cyc_status cyc_cmd_mask(int argc, char **argv)
 		if (!a.combine[i]) continue;
 		CYC_CHECK(!a.o.combine_with, CYC_E_USAGE, "only one of --and, --or, --and-not, --or-not can be used");
 		a.o.combine_with = a.combine[i];
-		a.o.combine = i;
+		a.o.combine = (cyc_mask_combine)i;
 	}
 	CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));
 	CYC_TRY(cyc_run_input(&run, "map", a.o.input));

@@ -31,15 +31,16 @@ done:
 
 /* ---------------------------------------------------------------- from maps */
 
-static bool combine(float a, float b, double t, int how)
+static bool combine(float a, float b, double t, cyc_mask_combine how)
 {
 	bool in_a = (double)a > t, in_b = (double)b > t, out_b = (double)b < t;
 	switch (how) {
 	case CYC_MASK_AND: return in_a && in_b;
 	case CYC_MASK_OR: return in_a || in_b;
 	case CYC_MASK_AND_NOT: return in_a && out_b;
-	default: return in_a || out_b;
+	case CYC_MASK_OR_NOT: return in_a || out_b;
 	}
+	return false;
 }
 
 static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_options *o, const cyc_mask_result *r)
@@ -54,7 +55,7 @@ static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_o
 		          o->combine_with, second->nx);
 	}
 	for (size_t i = 0; i < count; i++) {
-		set[i] = second ? combine(map->data[i], second->data[i], r->threshold, (int)o->combine) : (double)map->data[i] >= r->threshold;
+		set[i] = second ? combine(map->data[i], second->data[i], r->threshold, o->combine) : (double)map->data[i] >= r->threshold;
 		n_set += set[i];
 		highest = map->data[i] > highest ? map->data[i] : highest;
 	}
