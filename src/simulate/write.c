@@ -1,0 +1,290 @@
+/* The STAR files of a simulated project, with the errors and without. */
+#include "simulate/simulate_internal.h"
+
+#include "cyclotomo/star.h"
+
+#include <stdio.h>
+#include <string.h>
+
+cyc_status cyc__sim_series_name(char **out, int32_t i_series) { return cyc_asprintf(out, "TS_%02d", (int)i_series + 1); }
+
+cyc_status cyc__sim_image_name(char **out, int32_t i_series, int32_t i_tilt, const cyc_simulate_options *o)
+{
+	if (o->as_stack) return cyc_asprintf(out, "%06d@stacks/TS_%02d.mrcs", (int)i_tilt + 1, (int)i_series + 1);
+	return cyc_asprintf(out, "frames/TS_%02d_%03d.mrc", (int)i_series + 1, (int)i_tilt + 1);
+}
+
+/* One value of a table row under construction: the column is made by the first row. */
+static cyc_status put_double(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t c;
+	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
+	CYC_TRY(cyc_star_set_double(b, row, c, v));
+done:
+	return st;
+}
+
+static cyc_status put_int(cyc_star_block *b, int64_t row, const char *label, int64_t v)
+{
+	cyc_status st = CYC_OK;
+	int32_t c;
+	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
+	CYC_TRY(cyc_star_set_int(b, row, c, v));
+done:
+	return st;
+}
+
+static cyc_status put_text(cyc_star_block *b, int64_t row, const char *label, const char *v)
+{
+	cyc_status st = CYC_OK;
+	int32_t c;
+	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
+	CYC_TRY(cyc_star_set_text(b, row, c, v));
+done:
+	return st;
+}
+
+static cyc_status write_at(const cyc_star *star, const char *folder, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, folder, name));
+	CYC_TRY(cyc_make_parent_dirs(path));
+	CYC_TRY(cyc_star_write(star, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
+/* ---------------------------------------------------------------- tomograms */
+
+static cyc_status add_tilt(cyc_star_block *b, const cyc__sim_tilt *t, const char *image)
+{
+	cyc_status st = CYC_OK;
+	int64_t row;
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(put_text(b, row, "rlnMicrographName", image));
+	CYC_TRY(put_double(b, row, "rlnTomoNominalStageTiltAngle", cyc_rad_to_deg(t->nominal_tilt_rad)));
+	CYC_TRY(put_double(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
+	CYC_TRY(put_double(b, row, "rlnTomoXTilt", cyc_rad_to_deg(t->xtilt_rad)));
+	CYC_TRY(put_double(b, row, "rlnTomoYTilt", cyc_rad_to_deg(t->ytilt_rad)));
+	CYC_TRY(put_double(b, row, "rlnTomoZRot", cyc_rad_to_deg(t->zrot_rad)));
+	CYC_TRY(put_double(b, row, "rlnTomoXShiftAngst", t->shift_x_A));
+	CYC_TRY(put_double(b, row, "rlnTomoYShiftAngst", t->shift_y_A));
+	CYC_TRY(put_double(b, row, "rlnDefocusU", t->defocus_u_A));
+	CYC_TRY(put_double(b, row, "rlnDefocusV", t->defocus_v_A));
+	CYC_TRY(put_double(b, row, "rlnDefocusAngle", cyc_rad_to_deg(t->defocus_angle_rad)));
+	CYC_TRY(put_double(b, row, "rlnCtfScalefactor", t->scale));
+done:
+	return st;
+}
+
+/* `folder` is where the files go, `prefix` how the project root sees it: "" or "truth/". */
+static cyc_status write_series(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, int32_t i_series, const char *folder, const cyc_simulate_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b = NULL;
+	char *name = NULL, *image = NULL, file[64];
+	CYC_TRY(cyc__sim_series_name(&name, i_series));
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, name, CYC_STAR_TABLE));
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		CYC_TRY(cyc__sim_image_name(&image, i_series, f, o));
+		CYC_TRY(add_tilt(b, &tilts[i_series * s->n_tilts + f], image));
+		cyc_free(image);
+		image = NULL;
+	}
+	snprintf(file, sizeof file, "tilt_series/%s.star", name);
+	CYC_TRY(write_at(star, folder, file));
+done:
+	cyc_free(name);
+	cyc_free(image);
+	cyc_star_destroy(&star);
+	return st;
+}
+
+static cyc_status add_tomogram(cyc_star_block *b, const cyc__sim_scene *s, int32_t i_series, const char *prefix, const cyc_simulate_options *o)
+{
+	static const char *const sizes[] = { "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ" };
+	cyc_status st = CYC_OK;
+	char *name = NULL, *path = NULL;
+	int64_t row;
+	CYC_TRY(cyc__sim_series_name(&name, i_series));
+	CYC_TRY(cyc_asprintf(&path, "%stilt_series/%s.star", prefix, name));
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(put_text(b, row, "rlnTomoName", name));
+	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
+	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
+	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
+	CYC_TRY(put_double(b, row, "rlnMicrographOriginalPixelSize", s->pixel_size_A));
+	CYC_TRY(put_double(b, row, "rlnTomoHand", o->hand));
+	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
+	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
+	CYC_TRY(put_double(b, row, "rlnTomoImportFractionalDose", o->dose_e_per_A2));
+	CYC_TRY(put_text(b, row, "rlnTomoTiltSeriesStarFile", path));
+	for (int d = 0; d < 3; d++) CYC_TRY(put_int(b, row, sizes[d], s->size_px[d]));
+done:
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_tomograms(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, const char *folder, const char *prefix, const cyc_simulate_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b = NULL;
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, "global", CYC_STAR_TABLE));
+	for (int32_t i = 0; i < s->n_series; i++) {
+		CYC_TRY(write_series(s, tilts, i, folder, o));
+		CYC_TRY(add_tomogram(b, s, i, prefix, o));
+	}
+	CYC_TRY(write_at(star, folder, "tomograms.star"));
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
+
+/* ---------------------------------------------------------------- particles */
+
+static cyc_status put_euler(cyc_star_block *b, int64_t row, const char *const labels[3], cyc_mat3 m)
+{
+	cyc_status st = CYC_OK;
+	double rot, tilt, psi;
+	cyc_euler_from_matrix(&rot, &tilt, &psi, m);
+	CYC_TRY(put_double(b, row, labels[0], cyc_rad_to_deg(rot)));
+	CYC_TRY(put_double(b, row, labels[1], cyc_rad_to_deg(tilt)));
+	CYC_TRY(put_double(b, row, labels[2], cyc_rad_to_deg(psi)));
+done:
+	return st;
+}
+
+static cyc_status particle_name(char **out, const cyc__sim_particle *p)
+{
+	return cyc_asprintf(out, "TS_%02d/%d", (int)p->i_series + 1, (int)p->i_in_series + 1);
+}
+
+static cyc_status add_particle(cyc_star_block *b, const cyc__sim_particle *p, const cyc__sim_pose *pose, const cyc_simulate_options *o)
+{
+	static const char *const sub[] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const angle[] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	cyc_status st = CYC_OK;
+	char *name = NULL, *series = NULL;
+	int64_t row;
+	CYC_TRY(particle_name(&name, p));
+	CYC_TRY(cyc__sim_series_name(&series, p->i_series));
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(put_text(b, row, "rlnTomoName", series));
+	CYC_TRY(put_text(b, row, "rlnTomoParticleName", name));
+	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateXAngst", pose->position_A.x));
+	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateYAngst", pose->position_A.y));
+	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateZAngst", pose->position_A.z));
+	if (o->subtomogram_angles) CYC_TRY(put_euler(b, row, sub, pose->R_tomo_part));
+	CYC_TRY(put_euler(b, row, angle, pose->R_part_ref));
+	CYC_TRY(put_double(b, row, "rlnOriginXAngst", pose->origin_A.x));
+	CYC_TRY(put_double(b, row, "rlnOriginYAngst", pose->origin_A.y));
+	CYC_TRY(put_double(b, row, "rlnOriginZAngst", pose->origin_A.z));
+	CYC_TRY(put_int(b, row, "rlnRandomSubset", p->half + 1));
+	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
+done:
+	cyc_free(name);
+	cyc_free(series);
+	return st;
+}
+
+static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const char *folder, const cyc_simulate_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b = NULL;
+	int64_t row;
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(b, "rlnTomoSubTomosAre2DStacks", 1));
+	CYC_TRY(cyc_star_add_block(&b, star, "optics", CYC_STAR_TABLE));
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
+	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
+	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
+	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
+	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
+	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
+	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
+	for (int32_t i = 0; i < s->n_particles; i++)
+		CYC_TRY(add_particle(b, &s->particles[i], is_truth ? &s->particles[i].truth : &s->particles[i].given, o));
+	CYC_TRY(write_at(star, folder, "particles.star"));
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
+
+static cyc_status write_motion(const cyc__sim_scene *s, const char *folder)
+{
+	static const char *const labels[] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b = NULL;
+	char *name = NULL;
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", s->n_particles));
+	for (int32_t i = 0; i < s->n_particles; i++) {
+		CYC_TRY(particle_name(&name, &s->particles[i]));
+		CYC_TRY(cyc_star_add_block(&b, star, name, CYC_STAR_TABLE));
+		cyc_free(name);
+		name = NULL;
+		for (int32_t f = 0; f < s->n_tilts; f++) {
+			int64_t row;
+			CYC_TRY(cyc_star_add_row(&row, b));
+			for (int c = 0; c < 3; c++) CYC_TRY(put_double(b, row, labels[c], s->particles[i].motion_A[3 * f + c]));
+		}
+	}
+	CYC_TRY(write_at(star, folder, "motion.star"));
+done:
+	cyc_free(name);
+	cyc_star_destroy(&star);
+	return st;
+}
+
+/* ---------------------------------------------------------------- project */
+
+static cyc_status write_optimisation_set(const char *folder, const char *prefix, bool with_motion)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *star = NULL;
+	cyc_star_block *b = NULL;
+	char name[64];
+	CYC_TRY(cyc_star_create(&star));
+	CYC_TRY(cyc_star_add_block(&b, star, "", CYC_STAR_LIST));
+	snprintf(name, sizeof name, "%sparticles.star", prefix);
+	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoParticlesFile", name));
+	snprintf(name, sizeof name, "%stomograms.star", prefix);
+	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTomogramsFile", name));
+	snprintf(name, sizeof name, "%smotion.star", prefix);
+	if (with_motion) CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTrajectoriesFile", name));
+	CYC_TRY(write_at(star, folder, "optimisation_set.star"));
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
+
+cyc_status cyc__sim_write_stars(const cyc__sim_scene *s, const cyc_simulate_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *truth = NULL;
+	CYC_TRY(cyc_path_join(&truth, o->out_dir, "truth"));
+	CYC_TRY(write_tomograms(s, s->truth, truth, "truth/", o));
+	CYC_TRY(write_particles(s, true, truth, o));
+	CYC_TRY(write_motion(s, truth));
+	CYC_TRY(write_optimisation_set(truth, "truth/", true));
+	CYC_TRY(write_tomograms(s, s->given, o->out_dir, "", o));
+	CYC_TRY(write_particles(s, false, o->out_dir, o));
+	/* Last: who finds this file finds the whole project. */
+	CYC_TRY(write_optimisation_set(o->out_dir, "", false));
+done:
+	cyc_free(truth);
+	return st;
+}
