@@ -7,12 +7,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#ifndef CYC_HAVE_JOB_DIR
-/* Until src/project has job folders. */
-#define cyc_job_begin(dir, label, options, n, line) ((void)(options), (void)(label), (void)(line), CYC_OK)
-#define cyc_job_end(dir, result) ((void)(result), CYC_OK)
-#endif
-
 static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
 
 /* ---------------------------------------------------------------- begin */

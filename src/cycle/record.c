@@ -311,6 +311,9 @@ cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o
 	CYC_TRY(add_outputs(star, s, o));
 	CYC_TRY(add_figures(star, s));
 	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
+	/* A record that was cut short lacks its end. */
+	CYC_TRY(cyc_star_add_block(&b, star, "end", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_text(b, "cycIsComplete", "1"));
 	CYC_TRY(step_file(&path, s, o, STEP_RECORD));
 	CYC_TRY(cyc_star_write(star, path));
 done:
@@ -390,6 +393,9 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	CYC_TRY(step_file(&path, s, o, STEP_RECORD));
 	if (!cyc_path_exists(path)) goto done;
 	CYC_TRY(cyc_star_read(&star, path));
+	const cyc_star_block *end = cyc_star_find(star, "end");
+	const char *is_complete = end ? cyc_star_text_of(end, 0, "cycIsComplete") : NULL;
+	CYC_CHECK(is_complete && strcmp(is_complete, "1") == 0, CYC_E_FORMAT, "%s is not complete", path);
 	CYC_TRY(cyc_star_require(&b, star, "step"));
 	const char *key = cyc_star_text_of(b, 0, "cycStepKey"), *set = cyc_star_text_of(b, 0, "cycOutputSet");
 	CYC_CHECK(key && set, CYC_E_FORMAT, "%s: no cycStepKey or cycOutputSet", path);
@@ -402,8 +408,10 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	CYC_TRY(read_outputs(s, star, o));
 	CYC_TRY(read_figures(s, star));
 	CYC_TRY(read_fsc(s, star));
+	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT, "%s: the table of the FSC is missing or not expected", path);
 	*found = true;
 done:
+	if (st == CYC_E_FORMAT) cyc_error_hint("remove %s to have this step done again", s->dir);
 	cyc_star_destroy(&star);
 	cyc_free(path);
 	return st;

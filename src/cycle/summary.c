@@ -101,7 +101,7 @@ static cyc_status series_init(cyc__ctf_series *s, const cyc_tilt_series *ts)
 	for (int32_t i = 0; i < s->n; i++) {
 		const cyc_tilt *t = &ts->tilts[i];
 		s->tilt_deg[i] = tilt_angle_deg(t, i);
-		s->defocus_um[0][i] = 1e-4 * 0.5 * (t->defocus_u_A + t->defocus_v_A);
+		s->defocus_um[0][i] = 0.5 * (t->defocus_u_A + t->defocus_v_A) / 1e4;
 		s->scale[0][i] = t->scale;
 		s->defocus_um[1][i] = s->scale[1][i] = NAN;
 	}
@@ -129,7 +129,7 @@ static cyc_status read_after(cyc__ctf_series *s, const cyc_star_block *global, c
 		CYC_TRY(cyc_star_double_of(&u, b, i, "rlnDefocusU"));
 		CYC_TRY(cyc_star_double_of(&v, b, i, "rlnDefocusV"));
 		CYC_TRY(cyc_star_double_or(&s->scale[1][i], b, i, "rlnCtfScalefactor", 1.0));
-		s->defocus_um[1][i] = 1e-4 * 0.5 * (u + v);
+		s->defocus_um[1][i] = 0.5 * (u + v) / 1e4;
 	}
 done:
 	cyc_star_destroy(&star);
