@@ -101,7 +101,7 @@ typedef struct {
 	double filter_edge_px;
 	double randomise_at_fsc;        /**< 0.8 */
 	double randomise_at_A;          /**< > 0 overrides */
-	int32_t n_random_draws;         /**< 20: the randomised FSC is the mean over these keyed draws */
+	int32_t n_random_draws;         /**< 20: the randomised FSC is the mean over these keyed draws, made in fours (T3.3) */
 	uint64_t seed;
 	const double *randomised_fsc;   /**< given curve instead of draws (tests, comparisons); NULL: compute */
 	int32_t n_randomised_fsc;

@@ -101,6 +101,21 @@ static void draws_halves_and_seeds_differ(void **state)
 	free_maps(&m);
 }
 
+static void mask_maps(const maps *m, cyc_cfloat *const ft[2])
+{
+	cyc_fft3 *plan = NULL;
+	float *v = NULL;
+	assert_int_equal(cyc_fft3_create(&plan, N, 1), CYC_OK);
+	assert_int_equal(cyc_alloc(&v, N * N * N, sizeof *v), CYC_OK);
+	for (int h = 0; h < 2; h++) {
+		assert_int_equal(cyc_fft3_inverse(v, plan, ft[h]), CYC_OK);
+		for (int i = 0; i < N * N * N; i++) v[i] *= m->mask[i];
+		assert_int_equal(cyc_fft3_forward(ft[h], plan, v), CYC_OK);
+	}
+	cyc_fft3_destroy(&plan);
+	cyc_free(v);
+}
+
 /* P5: a tight hard mask correlates noise; after the correction nothing is left beyond R + 2. */
 static void correction_takes_the_mask_out(void **state)
 {
@@ -114,15 +129,7 @@ static void correction_takes_the_mask_out(void **state)
 		assert_int_equal(cyc__random_fsc(threaded, &in), CYC_OK);
 		assert_memory_equal(threaded, random, sizeof random);
 	}
-	cyc_fft3 *plan = NULL;
-	float *v = NULL;
-	assert_int_equal(cyc_fft3_create(&plan, N, 1), CYC_OK);
-	assert_int_equal(cyc_alloc(&v, N * N * N, sizeof *v), CYC_OK);
-	for (int h = 0; h < 2; h++) {
-		assert_int_equal(cyc_fft3_inverse(v, plan, m.ft[h]), CYC_OK);
-		for (int i = 0; i < N * N * N; i++) v[i] *= m.mask[i];
-		assert_int_equal(cyc_fft3_forward(m.ft[h], plan, v), CYC_OK);
-	}
+	mask_maps(&m, m.ft);
 	cyc_fsc_compute(masked, m.ft[0], m.ft[1], N);
 	cyc_fsc_correct(corrected, masked, random, HALF, R);
 	for (int i = R + 2; i < HALF; i++) {
@@ -136,14 +143,67 @@ static void correction_takes_the_mask_out(void **state)
 	assert_true(fabs(mean - 0.04) < 0.08);
 	in.n_draws = 0;
 	assert_int_equal(cyc__random_fsc(random, &in), CYC_E_USAGE);
-	cyc_fft3_destroy(&plan);
-	cyc_free(v);
+	free_maps(&m);
+}
+
+/* One draw is the plain procedure: randomise both maps, mask them, correlate. */
+static void one_draw_is_the_plain_procedure(void **state)
+{
+	(void)state;
+	maps m = noise_maps();
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	double got[HALF], want[HALF];
+	for (uint64_t seed = 0; seed < 3; seed++) {
+		cyc__random_fsc_input in = { { m.ft[0], m.ft[1] }, m.mask, N, 4, seed, 1, 1 };
+		assert_int_equal(cyc__random_fsc(got, &in), CYC_OK);
+		for (int h = 0; h < 2; h++) {
+			assert_int_equal(cyc_alloc(&ft[h], cyc_half_count3(N), sizeof(cyc_cfloat)), CYC_OK);
+			assert_int_equal(cyc__randomise_phases(ft[h], m.ft[h], N, 4, seed, 0, h, 1), CYC_OK);
+		}
+		mask_maps(&m, ft);
+		cyc_fsc_compute(want, ft[0], ft[1], N);
+		for (int i = 0; i < HALF; i++) assert_true(fabs(got[i] - want[i]) < 1e-5);
+		cyc_free(ft[0]);
+		cyc_free(ft[1]);
+	}
+	free_maps(&m);
+}
+
+/* The mean of 20 draws is what single draws of many seeds scatter around, and itself hardly depends on the seed. */
+static void mean_of_draws_is_one_number(void **state)
+{
+	(void)state;
+	enum { N_SEEDS = 40 };
+	maps m = noise_maps();
+	double spread = 0.0, single_spread = 0.0, mean20[HALF], other20[HALF], single[HALF], sum[HALF] = { 0 }, sum2[HALF] = { 0 };
+	cyc__random_fsc_input in = { { m.ft[0], m.ft[1] }, m.mask, N, 4, 1000, 20, 2 };
+	assert_int_equal(cyc__random_fsc(mean20, &in), CYC_OK);
+	in.seed = 2000;
+	assert_int_equal(cyc__random_fsc(other20, &in), CYC_OK);
+	in.n_draws = 1;
+	for (in.seed = 0; in.seed < N_SEEDS; in.seed++) {
+		assert_int_equal(cyc__random_fsc(single, &in), CYC_OK);
+		for (int i = 0; i < HALF; i++) {
+			sum[i] += single[i];
+			sum2[i] += single[i] * single[i];
+		}
+	}
+	for (int i = 4; i < HALF; i++) {
+		double mean = sum[i] / N_SEEDS, sigma = sqrt(sum2[i] / N_SEEDS - mean * mean);
+		assert_true(fabs(mean - mean20[i]) < 3.5 * sigma * sqrt(1.0 / N_SEEDS + 1.0 / 20));
+		if (i < 6) continue;
+		spread += cyc_square(mean20[i] - other20[i]) / 2.0;
+		single_spread += sigma * sigma;
+	}
+	/* 20 independent draws would scatter by 0.22 sigma. */
+	assert_true(sqrt(spread / single_spread) < 0.1);
 	free_maps(&m);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(amplitudes_and_low_shells_are_kept), cmocka_unit_test(draws_halves_and_seeds_differ),
-		                                cmocka_unit_test(correction_takes_the_mask_out) };
+		                                cmocka_unit_test(correction_takes_the_mask_out),
+		                                cmocka_unit_test(one_draw_is_the_plain_procedure), cmocka_unit_test(mean_of_draws_is_one_number) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
