@@ -53,6 +53,13 @@ static char *skip_line(char *p)
 	return p;
 }
 
+/* For messages: the line alone. */
+static char *cut_line(char *p)
+{
+	*skip_line(p) = '\0';
+	return p;
+}
+
 /*
  * Next value of a line: *token is NULL at its end (or at a comment). Afterwards *p is behind the token; *is_last says
  * that the NUL behind the token took the place of the line feed.
@@ -142,16 +149,13 @@ done:
 static cyc_status parse_loop_line(parser *ps, char *p)
 {
 	cyc_status st = CYC_OK;
-	char *rest = skip_blanks(p + 5);
-	if (*rest == '#') rest = skip_line(rest);
-	if (*rest && *rest != '\n') PARSE_ERROR(ps, "wanted nothing behind loop_, found '%.20s'", rest);
 	if (!ps->block) PARSE_ERROR(ps, "found loop_ before any data_ line");
 	/* A second table, or one after list entries, in the same data_ block: a block of the same name. */
 	if (ps->block->kind == CYC_STAR_TABLE || ps->n_labels) CYC_TRY(begin_block(ps, ps->block->name));
 	ps->block->kind = CYC_STAR_TABLE;
 	ps->n_rows = 0;
 	ps->is_header = true;
-	end_line(ps, rest);
+	end_line(ps, skip_line(p));
 done:
 	return st;
 }
@@ -287,16 +291,17 @@ static cyc_status parse_line(parser *ps)
 	cyc_status st = CYC_OK;
 	char *p = skip_blanks(ps->p);
 	bool in_rows = ps->block && ps->block->kind == CYC_STAR_TABLE && !ps->is_header;
+	bool may_be_row = ps->block && ps->block->kind == CYC_STAR_TABLE && ps->n_labels > 0;
 	bool after_blank = ps->after_blank;
 	ps->after_blank = *p == '\n' || *p == '\0';
 	if (ps->after_blank || *p == '#' || (*p == ';' && !in_rows)) {
 		end_line(ps, skip_line(p));
-	} else if (strncmp(p, "data_", 5) == 0 && (!in_rows || after_blank || is_alone(p, true))) {
+	} else if (strncmp(p, "data_", 5) == 0 && (!may_be_row || after_blank || is_alone(p, true))) {
 		CYC_TRY(parse_block_line(ps, p));
 	} else if (strncmp(p, "loop_", 5) == 0 && is_alone(p + 5, false)) {
 		CYC_TRY(parse_loop_line(ps, p));
 	} else if (!ps->block) {
-		PARSE_ERROR(ps, "wanted a line with data_, found '%.40s'", p);
+		PARSE_ERROR(ps, "wanted a line with data_, found '%.40s'", cut_line(p));
 	} else if (in_rows) {
 		CYC_TRY(parse_row(ps, p));
 	} else if (*p == '_') {
@@ -304,7 +309,7 @@ static cyc_status parse_line(parser *ps)
 	} else if (ps->is_header) {
 		CYC_TRY(parse_row(ps, p));
 	} else {
-		PARSE_ERROR(ps, "wanted '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name, p);
+		PARSE_ERROR(ps, "wanted '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name, cut_line(p));
 	}
 done:
 	return st;
