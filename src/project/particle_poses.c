@@ -96,7 +96,7 @@ static cyc_status read_positions(cyc__particle_reader *r)
 		CYC_TRY(find_three(place, &is_centered, b, CENTERED));
 	} else {
 		CYC_TRY(find_three(place, &has_corner, b, CORNER));
-		if (!has_corner) CYC_TRY(cyc_star_require_column(&place[0], b, CENTERED[0]));
+		for (int a = 0; a < 3 && !has_corner; a++) CYC_TRY(cyc_star_require_column(&place[a], b, CENTERED[a]));
 		CYC_TRY(coordinate_factors(&factor, r));
 	}
 	CYC_TRY(find_three(origin, &has_origin, b, ORIGIN));
