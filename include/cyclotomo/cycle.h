@@ -71,11 +71,11 @@ CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycl
 
 /**
  * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk need, and
- * the images that cannot be found. Writes nothing.
- * @param[out] text       lines for the user; cyc_free.
- * @param[out] n_missing  tilt images that are not there: with any, the run would fail at its start.
+ * what is in the way: images that cannot be found, contrast scales that are negative. Writes nothing.
+ * @param[out] text     lines for the user; cyc_free.
+ * @param[out] can_run  false: the run would be refused at its start, for the reasons given in the text.
  */
-CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, int64_t *n_missing, const cyc_cycle_options *options);
+CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *options);
 
 #ifdef __cplusplus
 }

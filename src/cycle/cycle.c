@@ -286,20 +286,6 @@ done:
 	return st;
 }
 
-static cyc_status refuse_missing_images(const cyc__inputs *in)
-{
-	cyc_status st = CYC_OK;
-	const char *first = "";
-	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
-		if (in->series[i].missing[0]) first = in->series[i].missing[0];
-	}
-	if (in->n_missing == 0) return CYC_OK;
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
-	                     (long long)in->n_missing, (long long)in->n_images, first);
-	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");
-	return st;
-}
-
 static cyc_status fill_result(cyc_cycle_result *result, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -349,7 +335,7 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	int lock = -1;
 	*result = (cyc_cycle_result){ 0 };
 	CYC_TRY(cyc__inputs_read(&c.in, options));
-	CYC_TRY(refuse_missing_images(&c.in));
+	CYC_TRY(cyc__inputs_require_all(&c.in));
 	CYC_TRY(lock_folder(&lock, options));
 	CYC_TRY(cyc__record_start(&c));
 	CYC_TRY(run_turns(&c));

@@ -50,9 +50,11 @@ typedef struct {
 	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
 } cyc__inputs;
-/** Read and check everything but the images' content; missing images are counted, not an error. */
+/** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
+/** CYC_E_DATA if images are missing or scales negative: what a plan can show but a run cannot start with. */
+CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in);
 /** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 

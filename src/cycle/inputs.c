@@ -137,7 +137,7 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(cyc_path_join(&tomograms, root, in->set->tomograms));
 	CYC_TRY(cyc_path_join(&particles, root, in->set->particles));
 	if (in->set->trajectories) CYC_TRY(cyc_path_join(&trajectories, root, in->set->trajectories));
-	CYC_TRY(cyc_tomogram_set_read(&in->tomograms, tomograms, root));
+	CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, tomograms, root));
 	CYC_TRY(cyc_particle_set_read(&in->particles, particles, trajectories, in->tomograms, root));
 	CYC_TRY(cyc_particle_set_require_halves(in->particles));
 	CYC_TRY(cyc_alloc(&in->series, in->tomograms->n_series, sizeof *in->series));
@@ -172,6 +172,22 @@ void cyc__inputs_deinit(cyc__inputs *in)
 	cyc_tomogram_set_destroy(&in->tomograms);
 	cyc_optimisation_set_destroy(&in->set);
 	*in = (cyc__inputs){ 0 };
+}
+
+cyc_status cyc__inputs_require_all(const cyc__inputs *in)
+{
+	cyc_status st = CYC_OK;
+	const char *first = "";
+	CYC_TRY(cyc_tomogram_set_check_scales(in->tomograms));
+	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
+		if (in->series[i].missing[0]) first = in->series[i].missing[0];
+	}
+	if (in->n_missing == 0) goto done;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
+	                     (long long)in->n_missing, (long long)in->n_images, first);
+	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");
+done:
+	return st;
 }
 
 static cyc_status add_hash(cyc__pairs *out, const char *root, const char *path)

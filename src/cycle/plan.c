@@ -82,11 +82,20 @@ static void put_series(FILE *f, const cyc__inputs *in)
 	}
 }
 
-static void put_missing(FILE *f, const cyc__inputs *in)
+/* False if the run could not start. */
+static bool put_scales(FILE *f, const cyc__inputs *in)
+{
+	if (cyc_tomogram_set_check_scales(in->tomograms) == CYC_OK) return true;
+	fprintf(f, "\nContrast scales that stop the run\n\n  %s\n    %s\n", cyc_error_get()->message, cyc_error_get()->hint);
+	cyc_error_clear();
+	return false;
+}
+
+static bool put_missing(FILE *f, const cyc__inputs *in)
 {
 	if (in->n_missing == 0) {
 		fprintf(f, "\nAll %lld tilt images are there.\n", (long long)in->n_images);
-		return;
+		return true;
 	}
 	fprintf(f, "\nImages that cannot be found: %lld of %lld\n", (long long)in->n_missing, (long long)in->n_images);
 	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
@@ -96,9 +105,10 @@ static void put_missing(FILE *f, const cyc__inputs *in)
 		for (int k = 0; k < CYC__MISSING_NAMED && s->missing[k]; k++) fprintf(f, "    %s\n", s->missing[k]);
 		if (s->n_missing > CYC__MISSING_NAMED) fprintf(f, "    and %lld more\n", (long long)(s->n_missing - CYC__MISSING_NAMED));
 	}
+	return false;
 }
 
-cyc_status cyc_cycle_plan(char **text, int64_t *n_missing, const cyc_cycle_options *options)
+cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc__inputs in = { 0 };
@@ -106,17 +116,17 @@ cyc_status cyc_cycle_plan(char **text, int64_t *n_missing, const cyc_cycle_optio
 	size_t n = 0;
 	FILE *f = NULL;
 	*text = NULL;
-	*n_missing = 0;
+	*can_run = false;
 	CYC_TRY(cyc__inputs_read(&in, options));
 	f = open_memstream(&memory, &n);
 	CYC_CHECK(f, CYC_E_NOMEM, "not enough memory for the plan");
 	put_inputs(f, &in, options);
 	CYC_TRY(put_steps(f, &in, options));
 	put_series(f, &in);
-	put_missing(f, &in);
+	bool has_scales = put_scales(f, &in), has_images = put_missing(f, &in);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*n_missing = in.n_missing;
+	*can_run = has_scales && has_images;
 done:
 	if (f) fclose(f);
 	free(memory);

@@ -1,5 +1,7 @@
 #include "cycle_internal.h"
 
+#include "reconstruct/accumulate.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -80,10 +82,11 @@ static double cube_bytes(int32_t n) { return 4.0 * n * n * n; }
 
 static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	/* Sums of both halves (complex and weight), and what turns one of them into a map. */
-	double sums = 2.0 * half_bytes(o->box_px, 12.0);
-	*memory = sums + 2.0 * cube_bytes(o->box_px);
-	*disk = sums + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
+	/* Where no image was found: of a usual camera. */
+	int32_t nx = in->image_nx > 0 ? in->image_nx : 4096, ny = in->image_ny > 0 ? in->image_ny : 4096;
+	*memory = cyc__accumulator_memory_bytes(o->box_px, o->box_px, nx, ny, o->n_threads);
+	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
+	*disk = 2.0 * half_bytes(o->box_px, 16.0) + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
 }
 
 /* ---------------------------------------------------------------- post-process */
