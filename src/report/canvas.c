@@ -3,6 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Fontconfig keeps what it has read until the process ends, and the leak checker takes it for lost. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CYC_HAS_LEAK_CHECK
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define CYC_HAS_LEAK_CHECK
+#endif
+#ifdef CYC_HAS_LEAK_CHECK
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\n"; }
+#endif
+
 void cyc__buffer_add(cyc__buffer *b, const void *data, size_t n)
 {
 	if (b->status != CYC_OK) return;
