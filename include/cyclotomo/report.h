@@ -1,11 +1,11 @@
 /**
  * @file report.h
- * Pictures for people: line plots as SVG, PNG and PDF from one drawing routine.
+ * Pictures for people: line plots as SVG, PNG and PDF from one drawing routine, slices of maps as PNG.
  */
 #ifndef CYCLOTOMO_REPORT_H
 #define CYCLOTOMO_REPORT_H
 
-#include "cyclotomo/base.h"
+#include "cyclotomo/array.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -41,6 +41,17 @@ CYC_MUST_CHECK cyc_status cyc_plot_write(const char *path, const cyc_plot *panel
 CYC_MUST_CHECK cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32_t n_panels);
 /** Several figures, a page each, as one PDF ("logfile.pdf"). figures[i] has n_panels[i] panels. */
 CYC_MUST_CHECK cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures, const int32_t *n_panels, int32_t n_figures);
+
+/**
+ * Central slices of a map side by side: xy seen along z, xz along y, yz along x; the first coordinate to the right, the
+ * second up. Grey from the 1st to the 99.8th percentile of the three; a scale bar if the map has a pixel size.
+ * @param[out] out      PNG file of *n bytes; free with cyc_free(). Same map, same bytes.
+ * @param[in]  map      cubic, without NaN.
+ * @param[in]  edge_px  edge of a slice in the picture, 32 to 2000.
+ */
+CYC_MUST_CHECK cyc_status cyc_slices_png(char **out, size_t *n, const cyc_volume *map, int32_t edge_px);
+/** As cyc_slices_png() in the form "data:image/png;base64,...", for <img src> of self-contained pages. */
+CYC_MUST_CHECK cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map, int32_t edge_px);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,7 @@
 /* Plots: what is in the SVG, same bytes for the same input, gaps, empty and constant data, refused input. */
 #include "cyclotomo/report.h"
 
+#include <cairo.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdlib.h>
@@ -258,6 +259,86 @@ static void memory_failures_are_reported(void **state)
 	}
 }
 
+/* PNG bytes out of the data URI, as a browser would decode them. */
+static size_t decode_base64(unsigned char *out, const char *text)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t n = 0;
+	uint32_t bits = 0;
+	int n_bits = 0;
+	for (; *text && *text != '='; text++) {
+		bits = bits << 6 | (uint32_t)(strchr(digits, *text) - digits);
+		n_bits += 6;
+		if (n_bits >= 8) out[n++] = (unsigned char)(bits >> (n_bits -= 8));
+	}
+	return n;
+}
+
+typedef struct { const char *data; size_t n, at; } memory_file;
+static cairo_status_t read_chunk(void *file, unsigned char *data, unsigned n)
+{
+	memory_file *f = file;
+	if (f->n - f->at < n) return CAIRO_STATUS_READ_ERROR;
+	memcpy(data, f->data + f->at, n);
+	f->at += n;
+	return CAIRO_STATUS_SUCCESS;
+}
+
+static void slices_show_the_map(void **state)
+{
+	(void)state;
+	enum { BOX = 32, EDGE = 64 };
+	cyc_volume *v = NULL;
+	char *png = NULL, *again = NULL, *uri = NULL;
+	size_t n, n_again;
+	assert_int_equal(cyc_volume_create(&v, BOX, BOX, BOX, 0), CYC_OK);
+	/* A cube of 8 voxels at high x, low y, middle z: right and bottom in xy, right and middle in xz, left and middle in yz. */
+	for (int z = 12; z < 20; z++)
+		for (int y = 2; y < 20; y++)
+			for (int x = 12; x < 30; x++) v->data[(z * BOX + y) * BOX + x] = 1;
+	assert_int_equal(cyc_slices_png(&png, &n, v, EDGE), CYC_OK);
+	assert_int_equal(cyc_slices_png(&again, &n_again, v, EDGE), CYC_OK);
+	assert_int_equal(n, n_again);
+	assert_memory_equal(png, again, n);
+	memory_file f = { png, n, 0 };
+	cairo_surface_t *s = cairo_image_surface_create_from_png_stream(read_chunk, &f);
+	assert_int_equal(cairo_image_surface_get_width(s), 3 * EDGE + 12);
+	assert_int_equal(cairo_image_surface_get_height(s), EDGE);
+	const unsigned char *pixels = cairo_image_surface_get_data(s);
+	int stride = cairo_image_surface_get_stride(s);
+	/* Picture px of voxel (a, b) of slice i: 2 px per voxel, b upwards. */
+#define GREY(i, a, b) pixels[(EDGE - 1 - 2 * (b)) * stride + 4 * ((i) * (EDGE + 6) + 2 * (a))]
+	assert_int_equal(GREY(0, 28, 4), 255);
+	assert_int_equal(GREY(0, 28, 28), 0);
+	assert_int_equal(GREY(0, 4, 4), 0);
+	assert_int_equal(GREY(1, 28, 16), 255);
+	assert_int_equal(GREY(1, 28, 24), 0);
+	assert_int_equal(GREY(2, 4, 16), 255);
+	assert_int_equal(GREY(2, 28, 16), 0);
+	cairo_surface_destroy(s);
+	assert_int_equal(cyc_slices_data_uri(&uri, v, EDGE), CYC_OK);
+	assert_memory_equal(uri, "data:image/png;base64,", 22);
+	assert_int_equal(strlen(uri + 22) % 4, 0);
+	unsigned char *decoded = malloc(n + 3);
+	assert_non_null(decoded);
+	assert_int_equal(decode_base64(decoded, uri + 22), n);
+	assert_memory_equal(decoded, png, n);
+	free(decoded);
+	cyc_free(uri);
+	cyc_free(png);
+	cyc_free(again);
+	/* Constant maps are grey pictures, and wrong ones refused. */
+	memset(v->data, 0, sizeof(float) * BOX * BOX * BOX);
+	v->pixel_size_A = 1.5;
+	assert_int_equal(cyc_slices_png(&png, &n, v, EDGE), CYC_OK);
+	cyc_free(png);
+	assert_int_equal(cyc_slices_png(&png, &n, v, 5), CYC_E_USAGE);
+	cyc_volume_destroy(&v);
+	assert_int_equal(cyc_volume_create(&v, 8, 8, 4, 1), CYC_OK);
+	assert_int_equal(cyc_slices_data_uri(&uri, v, EDGE), CYC_E_SHAPE);
+	cyc_volume_destroy(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -270,6 +351,7 @@ int main(void)
 		cmocka_unit_test(pdf_has_a_page_per_figure),
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(memory_failures_are_reported),
+		cmocka_unit_test(slices_show_the_map),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
