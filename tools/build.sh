@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Configure and build:  build.sh [FOLDER [cmake options]]   (default: build/ of the repository)
+set -euo pipefail
+source=$(cd "$(dirname "$0")/.." && pwd)
+build=${1:-$source/build}
+[ $# -eq 0 ] || shift
+"$source/tools/install-deps.sh"
+mkdir -p "$build"
+if ! { cmake -S "$source" -B "$build" -G Ninja "$@" && cmake --build "$build"; } >"$build/build.log" 2>&1; then
+	tail -n 40 "$build/build.log" >&2
+	echo "building failed; all of it: $build/build.log" >&2
+	exit 1
+fi

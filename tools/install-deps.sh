@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Install what building and testing needs, on Debian 12 or a relative of it. The one place that lists the packages.
+#   install-deps.sh [--ci]   --ci adds what only the full check needs (clang)
+set -euo pipefail
+packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev zlib1g-dev libcmocka-dev)
+[ "${1:-}" != --ci ] || packages+=(clang libclang-rt-dev python3-numpy python3-mrcfile)
+
+missing=()
+for package in "${packages[@]}"; do
+	dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+command -v apt-get >/dev/null || { echo "this is no Debian; install by hand what corresponds to: ${missing[*]}" >&2; exit 1; }
+as_root=()
+if [ "$(id -u)" != 0 ]; then
+	command -v sudo >/dev/null || { echo "run as root: apt-get install ${missing[*]}" >&2; exit 1; }
+	as_root=(sudo)
+fi
+echo "installing: ${missing[*]}" >&2
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -qq
+"${as_root[@]}" apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null
