@@ -185,6 +185,12 @@ void cyc_particle_set_destroy(cyc_particle_set **s);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 
+/**
+ * Hash of everything that tomograms and particles say about the images (not of the images themselves), continuing `h`:
+ * what a resumed job compares its unfinished results with.
+ */
+uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const cyc_particle_set *particles);
+
 /* ---------------------------------------------------------------- FSC of a post-process job */
 
 typedef struct {

@@ -92,29 +92,7 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	uint64_t h = CYC_HASH_INIT;
 	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d", o->box_px, o->binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->partial_windows));
 	h = cyc_hash_string(h, text);
-	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
-		const cyc_tilt_series *ts = &j->tomograms->series[i];
-		h = cyc_hash_string(h, ts->name);
-		h = cyc_hash(h, &ts->pixel_size_A, sizeof ts->pixel_size_A);
-		h = cyc_hash(h, &ts->hand, sizeof ts->hand);
-		for (int32_t f = 0; f < ts->n_tilts; f++) {
-			const cyc_tilt *t = &ts->tilts[f];
-			const double v[] = { t->pre_exposure_e_per_A2, t->xtilt_rad, t->ytilt_rad, t->zrot_rad, t->shift_x_A, t->shift_y_A, t->defocus_u_A, t->defocus_v_A,
-				                 t->defocus_angle_rad, t->phase_shift_rad, t->scale, t->bfactor_A2 };
-			h = cyc_hash_string(h, t->image);
-			h = cyc_hash(h, v, sizeof v);
-			if (t->deformation) h = cyc_hash(h, t->deformation, (size_t)t->n_deformation * sizeof(double));
-			if (t->has_matrix) h = cyc_hash(h, t->matrix, sizeof t->matrix);
-		}
-	}
-	for (int64_t i = 0; i < j->particles->n; i++) {
-		const cyc_particle *p = &j->particles->particles[i];
-		h = cyc_hash_string(h, p->name);
-		h = cyc_hash(h, &p->half, sizeof p->half);
-		h = cyc_hash(h, &p->position_A, sizeof p->position_A);
-		h = cyc_hash(h, &p->R_tomo_ref, sizeof p->R_tomo_ref);
-		if (p->motion_A) h = cyc_hash(h, p->motion_A, 3 * sizeof(float) * (size_t)j->tomograms->series[p->i_series].n_tilts);
-	}
+	h = cyc_project_hash(h, j->tomograms, j->particles);
 	*hash = h;
 done:
 	cyc_free(text);

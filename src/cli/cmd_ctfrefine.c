@@ -1,0 +1,124 @@
+#include "command.h"
+
+#include "cyclotomo/ctfrefine.h"
+#include "cyclotomo/optics.h"
+
+#include <math.h>
+#include <stdio.h>
+
+typedef struct {
+	cyc_common_options common;
+	cyc_ctfrefine_options o;
+	bool only_defocus, only_scale, per_tilt_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
+	double range_low_A, range_high_A;
+	bool has_low, has_high;
+} ctfrefine_args;
+
+#define O(member) offsetof(ctfrefine_args, o.member)
+#define A(member) offsetof(ctfrefine_args, member)
+
+static const cyc_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = O(input.optimisation_set), .unit = "<star>",
+	  .help = "Optimisation set: names the files below." },
+	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = O(input.particles), .unit = "<star>", .help = "Particles, in place of the set's." },
+	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = O(input.tomograms), .unit = "<star>", .help = "Tomograms, in place of the set's." },
+	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = O(input.trajectories), .unit = "<star>",
+	  .help = "Particle motion, in place of the set's." },
+	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = O(ref1), .unit = "<map>", .help = "Half map 1, as cyclotomo reconstruct writes it." },
+	{ .name = "ref2", .type = CYC_OPT_TEXT, .offset = O(ref2), .unit = "<map>", .help = "Half map 2." },
+	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = O(mask), .unit = "<mask>", .help = "Soft mask of the half maps' size." },
+	{ .name = "fsc", .type = CYC_OPT_TEXT, .offset = O(fsc), .unit = "<star>", .help = "postprocess.star of these half maps.",
+	  .no_default = "FSC of the masked halves, which is too good" },
+	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = O(out_dir), .unit = "<folder>", .help = "Folder for the refined tomograms." },
+	{ .name = "What is refined", .type = CYC_OPT_HEADING },
+	{ .name = "do-defocus", .alias = "--do_defocus", .type = CYC_OPT_FLAG, .offset = A(only_defocus), .help = "Only what is named: defocus and astigmatism." },
+	{ .name = "do-scale", .alias = "--do_scale", .type = CYC_OPT_FLAG, .offset = A(only_scale), .help = "Only what is named: contrast scale per tilt." },
+	{ .name = "skip-defocus", .type = CYC_OPT_FLAG, .offset = A(no_defocus), .help = "Leave defocus and astigmatism." },
+	{ .name = "skip-scale", .type = CYC_OPT_FLAG, .offset = A(no_scale), .help = "Leave the scale." },
+	{ .name = "min-tilt", .alias = "--min_frame", .type = CYC_OPT_INT, .offset = O(min_tilt), .unit = "<row>", .min = "0", .help = "First row of the tilt tables, from 0." },
+	{ .name = "max-tilt", .alias = "--max_frame", .type = CYC_OPT_INT, .offset = O(max_tilt), .unit = "<row>", .help = "Last row.", .no_default = "last" },
+	{ .name = "Evidence", .type = CYC_OPT_HEADING },
+	{ .name = "box", .alias = "--b", .type = CYC_OPT_INT, .offset = O(box_px), .unit = "<px>", .min = "8",
+	  .help = "Box of the windows, unbinned pixels: that of the reconstruction, or more.", .no_default = "required" },
+	{ .name = "defocus-range", .type = CYC_OPT_DOUBLE, .offset = O(defocus_range_A), .unit = "<Å>", .help = "Search this far on both sides of the input." },
+	{ .name = "d0", .type = CYC_OPT_DOUBLE, .offset = A(range_low_A), .is_set = A(has_low), .unit = "<Å>", .help = "RELION's: lower end of the search." },
+	{ .name = "d1", .type = CYC_OPT_DOUBLE, .offset = A(range_high_A), .is_set = A(has_high), .unit = "<Å>", .help = "RELION's: upper end of the search." },
+	{ .name = "kmin", .type = CYC_OPT_DOUBLE, .offset = O(k_min_A), .unit = "<Å>", .help = "Coarsest resolution used." },
+	{ .name = "resolution", .alias = "--freq_cutoff", .type = CYC_OPT_DOUBLE, .offset = O(frequency_cutoff_A), .unit = "<Å>", .help = "Finest resolution used.",
+	  .no_default = "where the FSC falls below 0.143" },
+	{ .name = "sigma-defocus", .type = CYC_OPT_DOUBLE, .offset = O(sigma_defocus_A), .unit = "<Å>", .help = "Expected error of the input defocus.",
+	  .no_default = "learned from the data" },
+	{ .name = "sigma-astigmatism", .type = CYC_OPT_DOUBLE, .offset = O(sigma_astigmatism_A), .unit = "<Å>", .help = "Expected error of the input astigmatism.",
+	  .no_default = "learned from the data" },
+	{ .name = "common-noise", .type = CYC_OPT_FLAG, .offset = O(common_noise), .help = "One noise spectrum for all tilts of a series instead of one each." },
+	{ .name = "dose-cutoff", .alias = "--cutoff_fract", .type = CYC_OPT_DOUBLE, .offset = O(cutoff_frac), .unit = "<fraction>", .min = "0",
+	  .help = "Frequencies whose dose weight is not above this are not used." },
+	{ .name = "partial-windows", .type = CYC_OPT_FLAG, .offset = O(partial_windows), .help = "Also use windows that leave the image." },
+	{ .name = "Work", .type = CYC_OPT_HEADING },
+	{ .name = "resume", .alias = "--only_do_unfinished", .type = CYC_OPT_FLAG, .offset = O(resume), .help = "Continue an interrupted run of the same input." },
+	{ .name = "no-figures", .type = CYC_OPT_FLAG, .offset = O(no_figures), .help = "Write no plots." },
+	{ .name = "backend", .type = CYC_OPT_TEXT, .offset = O(backend), .unit = "<name>", .help = "What computes: cpu, or strict (a fake device, for testing)." },
+	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = O(dry_run), .help = "Check everything, say what would be done, and stop." },
+	{ .name = "per-tilt-scale", .alias = "--per_frame_scale", .type = CYC_OPT_FLAG, .offset = A(per_tilt_scale), .help = "RELION's; accepted: scales are per tilt." },
+	{ .name = "regularise", .alias = "--do_reg_defocus", .type = CYC_OPT_FLAG, .offset = A(regularise), .help = "RELION's; accepted: priors are always learned." },
+	CYC_COMMON_OPTIONS(ctfrefine_args, common),
+};
+static const cyc_command COMMAND =
+    CYC_COMMAND_DEF("ctfrefine", "Defocus, astigmatism and contrast scale of every tilt image",
+                    "  cyclotomo ctfrefine --i PostProcess/job002/postprocess_optimisation_set.star --mask mask.mrc --b 192 --o CtfRefine/job003/\n"
+                    "compares the tilt images with projections of the half maps. Evidence decides how far a tilt may move; refinement.txt\n"
+                    "says which moved and why, uncertainty.star how certain the new values are.",
+                    OPTIONS);
+
+static cyc_status interpret(ctfrefine_args *a)
+{
+	cyc_status st = CYC_OK;
+	if (a->only_defocus || a->only_scale) {
+		a->o.do_defocus = a->only_defocus;
+		a->o.do_scale = a->only_scale;
+	}
+	if (a->no_defocus) a->o.do_defocus = false;
+	if (a->no_scale) a->o.do_scale = false;
+	CYC_CHECK(!(a->only_defocus && a->no_defocus) && !(a->only_scale && a->no_scale), CYC_E_USAGE, "the same thing is asked for and forbidden");
+	if (a->has_low || a->has_high) {
+		CYC_CHECK(a->has_low && a->has_high && fabs(a->range_low_A + a->range_high_A) < 1e-6 && a->range_high_A > 0, CYC_E_USAGE,
+		          "--d0 and --d1 must lie equally far on both sides of zero, got %g and %g; or use --defocus-range", a->range_low_A, a->range_high_A);
+		a->o.defocus_range_A = a->range_high_A;
+	}
+done:
+	return st;
+}
+
+cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
+cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	ctfrefine_args a = { 0 };
+	cyc_run run = { 0 };
+	cyc_ctfrefine_result result = { 0 };
+	cyc_ctfrefine_options_default(&a.o);
+	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
+	if (run.is_help) goto done;
+	CYC_TRY(interpret(&a));
+	a.o.input.root = a.common.root;
+	a.o.n_threads = a.common.n_threads;
+	if (!a.o.dry_run && a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.ctfrefinetomo"));
+	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));
+	CYC_TRY(cyc_run_input(&run, "particles", a.o.input.particles));
+	CYC_TRY(cyc_run_input(&run, "tomograms", a.o.input.tomograms));
+	CYC_TRY(cyc_run_input(&run, "trajectories", a.o.input.trajectories));
+	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.ref1));
+	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.ref2));
+	CYC_TRY(cyc_run_input(&run, "mask", a.o.mask));
+	CYC_TRY(cyc_run_input(&run, "FSC", a.o.fsc));
+	CYC_TRY(cyc_ctfrefine_run(&result, &a.o));
+	if (a.o.dry_run) goto done;
+	CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));
+	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
+	printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n", (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
+	       (long long)result.n_flagged, result.tomograms);
+done:
+	cyc_ctfrefine_result_deinit(&result);
+	return cyc_run_end(&run, st);
+}

@@ -1,0 +1,241 @@
+#include "ctfrefine/estimate.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { LEARNING_ROUNDS = 4, ROUNDS = 3 };
+static const double SMALLEST_SCALE_FACTOR = 0.05, LARGEST_ASTIGMATISM_STEP_A = 1000, ALPHA_SMOOTHING_SHELLS = 1.5;
+
+cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums, const cyc_ctf_model *m)
+{
+	cyc_status st = CYC_OK;
+	cyc_series_fit s = { ts->n_tilts, NULL };
+	CYC_TRY(cyc_alloc(&s.tilts, ts->n_tilts, sizeof *s.tilts));
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		cyc_tilt_fit *t = &s.tilts[f];
+		const cyc_tilt *tilt = &ts->tilts[f];
+		cyc_projection p;
+		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
+		t->has_data = sums->tilts[f].n_particles > 0;
+		t->sin_tilt = -p.linear.m[2][0];
+		t->cos_tilt = fmax(fabs(p.linear.m[2][2]), 0.2); /* 78 degrees: nobody has images beyond, and 1/cos must stay tame */
+		t->dose_e_per_A2 = tilt->pre_exposure_e_per_A2;
+		t->input = cyc_defocus_from_uva(tilt->defocus_u_A, tilt->defocus_v_A, tilt->defocus_angle_rad);
+		t->input_scale = tilt->scale;
+		if (t->has_data) CYC_TRY(cyc_alloc(&t->log_l, m->n_z, sizeof *t->log_l));
+	}
+	*out = s;
+	memset(&s, 0, sizeof s);
+done:
+	cyc_series_fit_deinit(&s);
+	return st;
+}
+
+void cyc_series_fit_deinit(cyc_series_fit *s)
+{
+	for (int32_t f = 0; s->tilts && f < s->n_tilts; f++) cyc_free(s->tilts[f].log_l);
+	cyc_free(s->tilts);
+	memset(s, 0, sizeof *s);
+}
+
+/* All tilts with data, in order: the items of the parallel loops. */
+typedef struct {
+	cyc_tilt_fit *fit;
+	const cyc_tilt_sums *sums;
+	double shift_variance_A2;
+	double *shell_cross, *shell_power; /* n_shells */
+	double scale_factor;
+} item;
+
+typedef struct {
+	item *items;
+	int64_t n;
+	cyc_ctf_model *m;
+	cyc_ctf_widths *widths;
+	const cyc_ctf_estimate_options *o;
+	cyc_ctf_scratch **scratch; /* n_threads */
+	double *shells;            /* n x 2 n_shells: memory of the items */
+} work;
+
+static cyc_status scan_task(void *arg, int64_t i, int i_thread)
+{
+	work *w = arg;
+	item *it = &w->items[i];
+	cyc_ctf_scratch *scratch = w->scratch[i_thread];
+	cyc_ctf_fit_shift(it->fit->shift_A, &it->shift_variance_A2, w->m, it->sums, it->fit->change, w->widths->shift_A, scratch);
+	if (!w->o->do_defocus) return CYC_OK;
+	cyc_ctf_load(scratch, w->m, it->sums, it->fit->shift_A);
+	cyc_ctf_scan(it->fit->log_l, w->m, scratch, it->fit->change.a);
+	return CYC_OK;
+}
+
+/* Astigmatism seen by the image alone, with the mean defocus integrated out under its posterior width.              (T4.8) */
+static void astigmatism_data(cyc_tilt_fit *t, const double g[3], double H[3][3])
+{
+	double hzz = H[0][0] + 1 / fmax(t->z_variance, 1), information[2][2], step[2], gradient[2];
+	for (int i = 0; i < 2; i++) {
+		gradient[i] = g[i + 1] - H[i + 1][0] * g[0] / hzz;
+		for (int j = 0; j < 2; j++) information[i][j] = H[i + 1][j + 1] - H[i + 1][0] * H[0][j + 1] / hzz;
+	}
+	double det = information[0][0] * information[1][1] - information[0][1] * information[1][0];
+	memset(t->a_information, 0, sizeof t->a_information);
+	t->a_data[0] = t->change.a[0];
+	t->a_data[1] = t->change.a[1];
+	if (!(det > 0) || !(information[0][0] > 0)) return;
+	step[0] = -(information[1][1] * gradient[0] - information[0][1] * gradient[1]) / det;
+	step[1] = -(information[0][0] * gradient[1] - information[1][0] * gradient[0]) / det;
+	/* A step out of the range where the phase is linear says that there is no information, not that it is far away. */
+	if (!(hypot(step[0], step[1]) < LARGEST_ASTIGMATISM_STEP_A)) return;
+	t->a_data[0] += step[0];
+	t->a_data[1] += step[1];
+	memcpy(t->a_information, information, sizeof information);
+}
+
+static cyc_status curvature_task(void *arg, int64_t i, int i_thread)
+{
+	work *w = arg;
+	item *it = &w->items[i];
+	cyc_ctf_scratch *scratch = w->scratch[i_thread];
+	double cross, power, g[3], H[3][3];
+	cyc_ctf_load(scratch, w->m, it->sums, it->fit->shift_A);
+	cyc_ctf_amplitude(&cross, &power, NULL, NULL, w->m, scratch, it->fit->change);
+	if (w->o->do_defocus && power > 0) {
+		cyc_ctf_curvature(g, H, w->m, scratch, it->fit->change, fmax(cross / power, 0.1));
+		astigmatism_data(it->fit, g, H);
+	}
+	return CYC_OK;
+}
+
+static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
+{
+	work *w = arg;
+	item *it = &w->items[i];
+	cyc_ctf_scratch *scratch = w->scratch[i_thread];
+	double cross, power, cross0, power0;
+	const cyc_ctf_change none = { 0, { 0, 0 } };
+	cyc_ctf_load(scratch, w->m, it->sums, it->fit->shift_A);
+	cyc_ctf_amplitude(&cross0, &power0, NULL, NULL, w->m, scratch, none);
+	cyc_ctf_amplitude(&cross, &power, it->shell_cross, it->shell_power, w->m, scratch, it->fit->change);
+	it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+	it->fit->gain = (power > 0 && cross > 0 ? cross * cross / power : 0) - (power0 > 0 && cross0 > 0 ? cross0 * cross0 / power0 : 0);
+	return CYC_OK;
+}
+
+/*
+ * Amplitude of the data over the prediction, shell by shell, common to all tilts: a reference blurred by wrong CTFs or poses
+ * is too weak at high frequency, and tilts of low dose, which see more of it, would seem stronger.                  (T4.13)
+ */
+static void learn_alpha(work *w)
+{
+	cyc_ctf_model *m = w->m;
+	double *cross = w->shells + (size_t)w->n * 2 * (size_t)m->n_shells, *power = cross + m->n_shells, *alpha = power + m->n_shells;
+	for (int32_t r = 0; r < m->n_shells; r++) alpha[r] = 1;
+	for (int round = 0; round < 10; round++) {
+		for (int32_t r = 0; r < m->n_shells; r++) {
+			cross[r] = power[r] = 0;
+			for (int64_t i = 0; i < w->n; i++) {
+				double S = w->items[i].scale_factor;
+				cross[r] += S * w->items[i].shell_cross[r];
+				power[r] += S * S * w->items[i].shell_power[r];
+			}
+		}
+		for (int32_t r = 0; r < m->n_shells; r++) {
+			double c = 0, p = 0;
+			for (int32_t q = 0; q < m->n_shells; q++) {
+				double kernel = exp(-0.5 * cyc_square((q - r) / ALPHA_SMOOTHING_SHELLS));
+				c += kernel * cross[q];
+				p += kernel * power[q];
+			}
+			alpha[r] = p > 0 ? fmin(fmax(c / p, 0.05), 20) : 1;
+		}
+		for (int64_t i = 0; i < w->n; i++) {
+			item *it = &w->items[i];
+			double c = 0, p = 0;
+			for (int32_t r = 0; r < m->n_shells; r++) {
+				c += alpha[r] * it->shell_cross[r];
+				p += alpha[r] * alpha[r] * it->shell_power[r];
+			}
+			if (p > 0) it->scale_factor = fmax(c / p, SMALLEST_SCALE_FACTOR);
+		}
+	}
+	for (int32_t r = 0; r < m->n_shells; r++) m->alpha[r] *= alpha[r];
+	for (int64_t i = 0; i < w->n; i++)
+		for (int32_t r = 0; r < m->n_shells; r++) { /* as they would be with the new alpha */
+			w->items[i].shell_cross[r] *= alpha[r];
+			w->items[i].shell_power[r] *= alpha[r] * alpha[r];
+		}
+}
+
+static void scale_data(work *w)
+{
+	for (int64_t i = 0; i < w->n; i++) {
+		item *it = &w->items[i];
+		double power = 0;
+		for (int32_t r = 0; r < w->m->n_shells; r++) power += it->shell_power[r];
+		it->fit->log_s_data = log(it->scale_factor);
+		it->fit->log_s_information = 2 * power * it->scale_factor * it->scale_factor;
+	}
+}
+
+static void learn_shift_width(work *w)
+{
+	double sum = 0;
+	for (int64_t i = 0; i < w->n; i++) {
+		const double *d = w->items[i].fit->shift_A;
+		sum += d[0] * d[0] + d[1] * d[1] + 2 * w->items[i].shift_variance_A2;
+	}
+	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (2 * (double)w->n + 8)), 0.2), 10);
+}
+
+static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctf_estimate_options *o = w->o;
+	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, scan_task, w));
+	if (o->learn) learn_shift_width(w);
+	if (o->do_defocus) {
+		CYC_TRY(cyc_hierarchy_defocus(w->widths, series, n_series, w->m->z_A, w->m->n_z, o->learn));
+		CYC_TRY(cyc_parallel_for(w->n, o->n_threads, curvature_task, w));
+		CYC_TRY(cyc_hierarchy_astigmatism(w->widths, series, n_series, o->learn));
+	}
+	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, amplitude_task, w));
+	if (o->learn) learn_alpha(w);
+	scale_data(w);
+	if (o->do_scale) CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
+done:
+	return st;
+}
+
+cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_ctf_model *m, const cyc_series_sums *const *sums, int32_t n_series,
+                            const cyc_ctf_estimate_options *o)
+{
+	cyc_status st = CYC_OK;
+	work w = { .m = m, .widths = widths, .o = o };
+	int n_threads = o->n_threads < 1 ? 1 : o->n_threads;
+	size_t n_shells = (size_t)m->n_shells;
+	for (int32_t s = 0; s < n_series; s++)
+		for (int32_t f = 0; f < series[s].n_tilts; f++) w.n += series[s].tilts[f].has_data;
+	CYC_TRY(cyc_alloc(&w.items, w.n, sizeof *w.items));
+	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 3 * n_shells, sizeof *w.shells));
+	CYC_TRY(cyc_alloc(&w.scratch, n_threads, sizeof *w.scratch));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_ctf_scratch_create(&w.scratch[t], m));
+	int64_t i = 0;
+	for (int32_t s = 0; s < n_series; s++)
+		for (int32_t f = 0; f < series[s].n_tilts; f++) {
+			if (!series[s].tilts[f].has_data) continue;
+			w.items[i] = (item){ .fit = &series[s].tilts[f], .sums = &sums[s]->tilts[f], .shell_cross = w.shells + (size_t)i * 2 * n_shells,
+				                 .shell_power = w.shells + ((size_t)i * 2 + 1) * n_shells };
+			i++;
+		}
+	for (int round = 0; round < (o->learn ? LEARNING_ROUNDS : ROUNDS) && w.n > 0; round++) {
+		CYC_TRY(one_round(&w, series, n_series));
+		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f", round + 1, widths->shift_A,
+		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend);
+	}
+done:
+	for (int t = 0; w.scratch && t < n_threads; t++) cyc_ctf_scratch_destroy(&w.scratch[t]);
+	cyc_free(w.scratch);
+	cyc_free(w.shells);
+	cyc_free(w.items);
+	return st;
+}

@@ -1,0 +1,27 @@
+/**
+ * @file estimate.h
+ * CTF parameters of tilt series from their sums: rounds of shift, scan, curvature and the hierarchical models.
+ */
+#ifndef CYC_CTF_ESTIMATE_H
+#define CYC_CTF_ESTIMATE_H
+
+#include "ctfrefine/hierarchy.h"
+
+/** Set up the fits of a series: geometry, input, scans. The series must be open. Free with cyc_series_fit_deinit(). */
+CYC_MUST_CHECK cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums, const cyc_ctf_model *m);
+void cyc_series_fit_deinit(cyc_series_fit *s);
+
+typedef struct {
+	bool do_defocus, do_scale;
+	bool learn;     /**< also estimate the widths and the shells' amplitudes (model->alpha) from these series */
+	int n_threads;
+} cyc_ctf_estimate_options;
+/**
+ * Fit series[i] from sums[i], i < n_series.
+ * @param[in,out] widths, model  read; updated if options->learn
+ * @note Same bits for any n_threads.
+ */
+CYC_MUST_CHECK cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_ctf_model *model, const cyc_series_sums *const *sums,
+                                           int32_t n_series, const cyc_ctf_estimate_options *options);
+
+#endif

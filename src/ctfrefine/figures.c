@@ -1,0 +1,128 @@
+#include "ctfrefine/figures.h"
+
+#include "cyclotomo/report.h"
+
+#include <math.h>
+#include <string.h>
+
+/* The angle users know a tilt by. */
+static double tilt_deg(const cyc_tilt *t)
+{
+	if (t->has_matrix) return cyc_rad_to_deg(atan2(-t->matrix[2][0], hypot(t->matrix[2][1], t->matrix[2][2])));
+	return cyc_rad_to_deg(t->has_nominal_tilt ? t->nominal_tilt_rad : t->ytilt_rad);
+}
+
+cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+{
+	cyc_status st = CYC_OK;
+	cyc_outfile o = { 0 };
+	CYC_TRY(cyc_outfile_open(&o, path));
+	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors and changes.\n"
+	             "# moved: by more than two standard errors; confirmed: the images agree with the input; weak: the image tells little, the\n"
+	             "# values follow input and neighbours; no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
+	for (int32_t i = 0; i < tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &tomograms->series[i];
+		if (!results[i]) continue;
+		fprintf(o.f, "\n%s\n%4s %7s %6s %6s %9s %7s %8s %7s %7s %7s %7s %7s %8s  %s\n", ts->name, "row", "tilt", "dose", "seen", "defocus", "+-", "change", "astig", "+-",
+		        "scale", "+-", "ratio", "gain", "status");
+		for (int32_t f = 0; f < ts->n_tilts; f++) {
+			const cyc_tilt_result *r = &results[i][f];
+			fprintf(o.f, "%4d %7.1f %6.1f %6lld %9.0f %7.0f %8.0f %7.0f %7.0f %7.3f %7.3f %7.3f %8.1f  %s\n", f + 1, tilt_deg(&ts->tilts[f]),
+			        ts->tilts[f].pre_exposure_e_per_A2, (long long)r->n_particles, 0.5 * (r->defocus_u_A + r->defocus_v_A), r->defocus_error_A,
+			        r->defocus_change_A, fabs(r->defocus_u_A - r->defocus_v_A), r->astigmatism_error_A, r->scale, r->scale_error, r->scale_ratio, r->gain,
+			        cyc_tilt_status_name(r->status));
+		}
+	}
+	CYC_TRY(cyc_outfile_commit(&o));
+done:
+	cyc_outfile_abandon(&o);
+	return st;
+}
+
+/* Curves of one series: columns of n_tilts, sorted by tilt angle. */
+enum { ANGLE, OLD_DEFOCUS, NEW_DEFOCUS, DEFOCUS_ERROR, OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR, OLD_SCALE, NEW_SCALE, SCALE_ERROR, N_CURVES };
+
+typedef struct {
+	double *values; /* N_CURVES x n */
+	char *title;
+	cyc_plot_series series[6];
+	cyc_plot panels[3];
+} page;
+
+static void fill_curves(double *v, const cyc_tilt_series *ts, const cyc_tilt_result *results)
+{
+	int32_t n = ts->n_tilts;
+	for (int32_t f = 0; f < n; f++) {
+		int32_t place = 0; /* rank of the angle, ties by row */
+		for (int32_t g = 0; g < n; g++) {
+			double a = tilt_deg(&ts->tilts[g]), b = tilt_deg(&ts->tilts[f]);
+			place += a < b || (a == b && g < f);
+		}
+		const cyc_tilt *t = &ts->tilts[f];
+		const cyc_tilt_result *r = &results[f];
+		const double column[N_CURVES] = { tilt_deg(t), 0.5e-4 * (t->defocus_u_A + t->defocus_v_A), 0.5e-4 * (r->defocus_u_A + r->defocus_v_A), 1e-4 * r->defocus_error_A,
+			                              fabs(t->defocus_u_A - t->defocus_v_A), fabs(r->defocus_u_A - r->defocus_v_A), 2 * r->astigmatism_error_A, t->scale, r->scale,
+			                              r->scale_error };
+		for (int k = 0; k < N_CURVES; k++) v[(size_t)k * (size_t)n + (size_t)place] = column[k];
+	}
+}
+
+static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt_result *results)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = ts->n_tilts;
+	static const struct {
+		const char *label;
+		int before, after, error;
+	} PANELS[3] = { { "mean defocus (µm)", OLD_DEFOCUS, NEW_DEFOCUS, DEFOCUS_ERROR },
+		            { "astigmatism U - V (Å)", OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR },
+		            { "contrast scale", OLD_SCALE, NEW_SCALE, SCALE_ERROR } };
+	CYC_TRY(cyc_alloc(&p->values, (size_t)N_CURVES * (size_t)n, sizeof *p->values));
+	CYC_TRY(cyc_asprintf(&p->title, "%s: before and after refinement", ts->name));
+	fill_curves(p->values, ts, results);
+	for (int k = 0; k < 3; k++) {
+		const double *x = p->values + (size_t)ANGLE * (size_t)n;
+		p->series[2 * k] = (cyc_plot_series){ .label = "before", .n = n, .x = x, .y = p->values + (size_t)PANELS[k].before * (size_t)n, .style = CYC_PLOT_LINE_POINTS,
+			                                  .is_dashed = true, .colour = 0 };
+		p->series[2 * k + 1] = (cyc_plot_series){ .label = "after", .n = n, .x = x, .y = p->values + (size_t)PANELS[k].after * (size_t)n,
+			                                      .y_error = p->values + (size_t)PANELS[k].error * (size_t)n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 };
+		p->panels[k] = (cyc_plot){ .title = k == 0 ? p->title : NULL, .x_label = k == 2 ? "tilt angle (degrees)" : NULL, .y_label = PANELS[k].label,
+			                       .h_line = NAN, .n_series = 2, .series = &p->series[2 * k] };
+	}
+done:
+	return st;
+}
+
+cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+{
+	cyc_status st = CYC_OK;
+	page *pages = NULL;
+	const cyc_plot **figures = NULL;
+	int32_t *n_panels = NULL, n = 0;
+	char *path = NULL;
+	CYC_TRY(cyc_alloc(&pages, tomograms->n_series, sizeof *pages));
+	CYC_TRY(cyc_alloc(&figures, tomograms->n_series, sizeof *figures));
+	CYC_TRY(cyc_alloc(&n_panels, tomograms->n_series, sizeof *n_panels));
+	for (int32_t i = 0; i < tomograms->n_series; i++) {
+		if (!results[i]) continue;
+		CYC_TRY(page_create(&pages[n], &tomograms->series[i], results[i]));
+		CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", out_dir, tomograms->series[i].name));
+		CYC_TRY(cyc_plot_write(path, pages[n].panels, 3));
+		cyc_free(path);
+		path = NULL;
+		figures[n] = pages[n].panels;
+		n_panels[n++] = 3;
+	}
+	CYC_TRY(cyc_asprintf(&path, "%slogfile.pdf", out_dir));
+	CYC_TRY(cyc_plot_write_pdf(path, figures, n_panels, n));
+done:
+	for (int32_t i = 0; pages && i < tomograms->n_series; i++) {
+		cyc_free(pages[i].values);
+		cyc_free(pages[i].title);
+	}
+	cyc_free(pages);
+	cyc_free(figures);
+	cyc_free(n_panels);
+	cyc_free(path);
+	return st;
+}

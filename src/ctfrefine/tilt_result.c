@@ -1,0 +1,198 @@
+#include "ctfrefine/tilt_result.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "no-particles", "excluded", "not-asked" };
+const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }
+
+static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus, bool do_scale)
+{
+	/* What input and neighbours alone would leave open. */
+	double input = w->z_input_A / t->cos_tilt, prior_z = 1 / (1 / (input * input) + 1 / cyc_square(w->z_trend_A));
+	double prior_s = 1 / (1 / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
+	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z, scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
+	if (defocus_is_weak && scale_is_weak) return CYC_TILT_WEAK;
+	bool has_moved = do_defocus && (t->change.z * t->change.z > 4 * t->z_variance ||
+	                                cyc_square(t->change.a[0]) / t->a_variance[0] + cyc_square(t->change.a[1]) / t->a_variance[1] > 6);
+	has_moved = has_moved || (do_scale && t->log_s * t->log_s > 4 * t->log_s_variance);
+	return has_moved ? CYC_TILT_MOVED : CYC_TILT_CONFIRMED;
+}
+
+void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
+                               double gauge, bool do_defocus, bool do_scale, int32_t first_tilt, int32_t last_tilt)
+{
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		const cyc_tilt *in = &ts->tilts[f];
+		const cyc_tilt_fit *t = &fit->tilts[f];
+		cyc_tilt_result *o = &r[f];
+		*o = (cyc_tilt_result){ .status = in->scale == 0                           ? CYC_TILT_EXCLUDED
+			                                : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
+			                                                                  : CYC_TILT_NO_DATA,
+			                    .defocus_u_A = in->defocus_u_A, .defocus_v_A = in->defocus_v_A, .defocus_angle_rad = in->defocus_angle_rad, .scale = in->scale,
+			                    .defocus_error_A = NAN, .astigmatism_error_A = NAN, .scale_error = NAN, .scale_ratio = 1,
+			                    .n_particles = sums->tilts[f].n_particles };
+		if (!t->has_data) {
+			/* The gauge is common to the data set: a tilt left out of it would be the only one on another scale. */
+			if (do_scale) o->scale = in->scale * gauge;
+			continue;
+		}
+		o->status = classify(t, w, do_defocus, do_scale);
+		o->gain = t->gain;
+		memcpy(o->shift_A, t->shift_A, sizeof o->shift_A);
+		if (do_defocus) {
+			cyc_defocus d = { t->input.mean_A + t->change.z, t->input.astig_x_A + t->change.a[0], t->input.astig_y_A + t->change.a[1] };
+			cyc_defocus_to_uva(&o->defocus_u_A, &o->defocus_v_A, &o->defocus_angle_rad, d);
+			o->defocus_change_A = t->change.z;
+			o->astigmatism_change_A = hypot(t->change.a[0], t->change.a[1]);
+			o->defocus_error_A = sqrt(t->z_variance);
+			o->astigmatism_error_A = sqrt(0.5 * (t->a_variance[0] + t->a_variance[1]));
+		}
+		if (do_scale) {
+			o->scale_ratio = exp(t->log_s) * gauge;
+			o->scale = in->scale * o->scale_ratio;
+			o->scale_error = o->scale * sqrt(t->log_s_variance);
+		}
+	}
+}
+
+void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, bool do_defocus, bool do_scale)
+{
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		cyc_tilt *t = &ts->tilts[f];
+		if (do_defocus) {
+			t->defocus_u_A = r[f].defocus_u_A;
+			t->defocus_v_A = r[f].defocus_v_A;
+			t->defocus_angle_rad = r[f].defocus_angle_rad;
+		}
+		if (do_scale) t->scale = r[f].scale;
+	}
+}
+
+/* ---------------------------------------------------------------- record of a finished series */
+
+enum { N_NUMBERS = 14 };
+
+static void to_numbers(double v[N_NUMBERS], const cyc_tilt_result *r)
+{
+	const double list[N_NUMBERS] = { (double)r->status, r->defocus_u_A, r->defocus_v_A, r->defocus_angle_rad, r->scale, r->defocus_error_A, r->astigmatism_error_A,
+		                             r->scale_error, r->defocus_change_A, r->astigmatism_change_A, r->scale_ratio, r->gain, r->shift_A[0], r->shift_A[1] };
+	memcpy(v, list, sizeof list);
+}
+
+static void from_numbers(cyc_tilt_result *r, const double v[N_NUMBERS], int64_t n_particles)
+{
+	*r = (cyc_tilt_result){ .status = (cyc_tilt_status)(int)v[0], .defocus_u_A = v[1], .defocus_v_A = v[2], .defocus_angle_rad = v[3], .scale = v[4],
+		                    .defocus_error_A = v[5], .astigmatism_error_A = v[6], .scale_error = v[7], .defocus_change_A = v[8], .astigmatism_change_A = v[9],
+		                    .scale_ratio = v[10], .gain = v[11], .shift_A = { v[12], v[13] }, .n_particles = n_particles };
+}
+
+cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash)
+{
+	cyc_status st = CYC_OK;
+	cyc_outfile o = { 0 };
+	CYC_TRY(cyc_outfile_open(&o, path));
+	fprintf(o.f, "cyclotomo-ctf %016" PRIx64 " %d\n", hash, n_tilts);
+	for (int32_t f = 0; f < n_tilts; f++) {
+		double v[N_NUMBERS];
+		to_numbers(v, &r[f]);
+		for (int k = 0; k < N_NUMBERS; k++) fprintf(o.f, "%a ", v[k]);
+		fprintf(o.f, "%" PRId64 "\n", r[f].n_particles);
+	}
+	fprintf(o.f, "end\n");
+	CYC_TRY(cyc_outfile_commit(&o));
+done:
+	cyc_outfile_abandon(&o);
+	return st;
+}
+
+cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path, uint64_t hash)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL, *at;
+	size_t n = 0;
+	uint64_t file_hash = 0;
+	int file_tilts = 0, used = 0;
+	*found = false;
+	if (!cyc_path_exists(path)) goto done;
+	CYC_TRY(cyc_read_file(&text, &n, path));
+	if (sscanf(text, "cyclotomo-ctf %" SCNx64 " %d\n%n", &file_hash, &file_tilts, &used) < 2 || file_hash != hash || file_tilts != n_tilts) goto done;
+	at = text + used;
+	for (int32_t f = 0; f < n_tilts; f++) {
+		double v[N_NUMBERS];
+		for (int k = 0; k < N_NUMBERS; k++) {
+			char *end;
+			v[k] = strtod(at, &end);
+			if (end == at) goto done;
+			at = end;
+		}
+		char *end;
+		long long particles = strtoll(at, &end, 10);
+		if (end == at || !(v[0] >= 0 && v[0] < CYC_N_TILT_STATUS)) goto done;
+		at = end;
+		from_numbers(&r[f], v, particles);
+	}
+	*found = strncmp(at, "\nend\n", 5) == 0;
+done:
+	cyc_free(text);
+	return st;
+}
+
+/* ---------------------------------------------------------------- uncertainty.star */
+
+static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	/* A value that was kept has no error of its own: nobody should read one. */
+	if (isnan(v)) CYC_TRY(cyc_star_set_text(b, row, column, "none"));
+	else CYC_TRY(cyc_star_set_double(b, row, column, v));
+done:
+	return st;
+}
+
+static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt_result *r)
+{
+	cyc_status st = CYC_OK;
+	int64_t row;
+	int32_t column;
+	CYC_TRY(cyc_star_add_row(&row, b));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnMicrographName", ""));
+	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
+	CYC_TRY(set_number(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticlesUsed", "0"));
+	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "cycTiltStatus", ""));
+	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
+	CYC_TRY(set_number(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
+	CYC_TRY(set_number(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
+	CYC_TRY(set_number(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
+	CYC_TRY(set_number(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
+	CYC_TRY(set_number(b, row, "cycScaleError", r->scale_error));
+	CYC_TRY(set_number(b, row, "cycScaleRatio", r->scale_ratio));
+	CYC_TRY(set_number(b, row, "cycLogLikelihoodGain", r->gain));
+	CYC_TRY(set_number(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
+	CYC_TRY(set_number(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
+done:
+	return st;
+}
+
+cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	CYC_TRY(cyc_star_create(&s));
+	for (int32_t i = 0; i < tomograms->n_series; i++) {
+		cyc_star_block *b;
+		if (!results[i]) continue;
+		CYC_TRY(cyc_star_add_block(&b, s, tomograms->series[i].name, CYC_STAR_TABLE));
+		for (int32_t f = 0; f < tomograms->series[i].n_tilts; f++) CYC_TRY(write_row(b, &tomograms->series[i].tilts[f], &results[i][f]));
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}

@@ -1,0 +1,46 @@
+/**
+ * @file tilt_result.h
+ * Refined values of a tilt series with their errors: in memory, as the record of a finished series (exact to the bit), and as
+ * uncertainty.star for users.
+ */
+#ifndef CYC_TILT_RESULT_H
+#define CYC_TILT_RESULT_H
+
+#include "ctfrefine/hierarchy.h"
+#include "cyclotomo/project.h"
+
+/** Why a tilt has the values it has. */
+typedef enum {
+	CYC_TILT_MOVED,     /**< changed by more than two standard errors */
+	CYC_TILT_CONFIRMED, /**< the images agree with the input */
+	CYC_TILT_WEAK,      /**< its image tells little: values follow input and neighbours */
+	CYC_TILT_NO_DATA,   /**< no particle is visible: input kept */
+	CYC_TILT_EXCLUDED,  /**< scale 0: input kept */
+	CYC_TILT_NOT_ASKED, /**< outside the rows to refine: input kept */
+	CYC_N_TILT_STATUS
+} cyc_tilt_status;
+const char *cyc_tilt_status_name(cyc_tilt_status s);
+
+typedef struct {
+	cyc_tilt_status status;
+	double defocus_u_A, defocus_v_A, defocus_angle_rad, scale;
+	double defocus_error_A, astigmatism_error_A, scale_error; /**< one standard error; NaN where the input was kept */
+	double defocus_change_A, astigmatism_change_A, scale_ratio;
+	double gain;          /**< log-likelihood gained by the new CTF */
+	double shift_A[2];    /**< misalignment seen on the way; not applied */
+	int64_t n_particles;
+} cyc_tilt_result;
+
+/** Results from a fit. `gauge` multiplies the scale factors of the whole data set. */
+void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
+                               double gauge, bool do_defocus, bool do_scale, int32_t first_tilt, int32_t last_tilt);
+/** Put the refined values into the series. */
+void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, bool do_defocus, bool do_scale);
+
+/** Record of a finished series; read: found is false without a file, with another hash, or a damaged one. */
+CYC_MUST_CHECK cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash);
+CYC_MUST_CHECK cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path, uint64_t hash);
+/** uncertainty.star: a block per series, a row per tilt. results[i] belongs to series i. */
+CYC_MUST_CHECK cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results);
+
+#endif
