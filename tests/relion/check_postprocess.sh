@@ -1,11 +1,11 @@
 # Post-processing against RELION's own results, and its rules against the curves of a real project.
-# usage: check_postprocess.sh BINARY SHARED-FOLDER [SMALL]; SMALL is the data set "small" (made here if not given)
+# usage: check_postprocess.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given)
 set -euo pipefail
 python=${PYTHON:-/usr/bin/python3}
 bin=$(realpath "$1") shared=$(realpath "$2") here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-small=${3:-}
+small=${3:-${CYCLOTOMO_SMALL:-}}
 if [ -z "$small" ]; then
 	small=$dir/small
 	bash "$shared/sim/make_dataset.sh" small "$small" > /dev/null
