@@ -1,5 +1,6 @@
 #include "cycle_internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
@@ -128,12 +129,28 @@ static void note_failure(cyc__cycle *c, const char *dir, cyc_status failure)
 	cyc_error_set(&record);
 }
 
+/* Files that a killed run was writing: "name.tmp" and its process number. Only one run is at work here: nobody's any more. */
+static void remove_leftovers(const char *dir)
+{
+	DIR *d = opendir(dir);
+	const struct dirent *e;
+	while (d && (e = readdir(d)) != NULL) {
+		const char *suffix = strrchr(e->d_name, '.');
+		char *path = NULL;
+		bool is_leftover = suffix && strncmp(suffix, ".tmp", 4) == 0 && suffix[4] && suffix[4 + strspn(suffix + 4, "0123456789")] == '\0';
+		if (is_leftover && cyc_path_join(&path, dir, e->d_name) == CYC_OK) unlink(path);
+		cyc_free(path);
+	}
+	if (d) closedir(d);
+}
+
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	char *dir = NULL;
 	double start = now_s();
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
+	remove_leftovers(dir);
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, dir));
@@ -328,15 +345,41 @@ done:
 	return st;
 }
 
+/* "./Cycle//" and "Cycle" are one folder, and so one name in all records. */
+static cyc_status tidy_name(char **out, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *tidy = NULL;
+	size_t n = 0;
+	*out = NULL;
+	if (!name) return CYC_OK;
+	CYC_TRY(cyc_strdup(&tidy, name));
+	for (const char *c = name; *c; c++) {
+		bool at_start = n == 0 || tidy[n - 1] == '/';
+		if (at_start && c[0] == '.' && c[1] == '/') c++;
+		else if (c[0] != '/' || !at_start || c == name) tidy[n++] = *c;
+	}
+	while (n > 1 && tidy[n - 1] == '/') n--;
+	if (n == 0 && name[0]) tidy[n++] = '.';
+	tidy[n] = '\0';
+	*out = tidy;
+done:
+	return st;
+}
+
 cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops)
 {
 	cyc_status st = CYC_OK;
-	cyc__cycle c = { .o = options, .ops = ops ? ops : &LIBRARY, .i_best = -1, .status = "Running" };
+	cyc_cycle_options tidy = *options;
+	cyc__cycle c = { .o = &tidy, .ops = ops ? ops : &LIBRARY, .i_best = -1, .status = "Running" };
+	char *out_dir = NULL;
 	int lock = -1;
 	*result = (cyc_cycle_result){ 0 };
-	CYC_TRY(cyc__inputs_read(&c.in, options));
+	CYC_TRY(tidy_name(&out_dir, options->out_dir));
+	tidy.out_dir = out_dir;
+	CYC_TRY(cyc__inputs_read(&c.in, &tidy));
 	CYC_TRY(cyc__inputs_require_all(&c.in));
-	CYC_TRY(lock_folder(&lock, options));
+	CYC_TRY(lock_folder(&lock, &tidy));
 	CYC_TRY(cyc__record_start(&c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
@@ -348,5 +391,6 @@ done:
 	cyc_free(c.steps);
 	cyc__pairs_deinit(&c.inputs);
 	cyc__inputs_deinit(&c.in);
+	cyc_free(out_dir);
 	return st;
 }

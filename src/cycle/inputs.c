@@ -130,15 +130,11 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	const char *root = o->input.root ? o->input.root : "";
-	char *tomograms = NULL, *particles = NULL, *trajectories = NULL;
 	*in = (cyc__inputs){ .images_hash = CYC_HASH_INIT };
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_project_resolve(&in->set, &o->input));
-	CYC_TRY(cyc_path_join(&tomograms, root, in->set->tomograms));
-	CYC_TRY(cyc_path_join(&particles, root, in->set->particles));
-	if (in->set->trajectories) CYC_TRY(cyc_path_join(&trajectories, root, in->set->trajectories));
-	CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, tomograms, root));
-	CYC_TRY(cyc_particle_set_read(&in->particles, particles, trajectories, in->tomograms, root));
+	CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, in->set->tomograms, root));
+	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, root));
 	CYC_TRY(cyc_particle_set_require_halves(in->particles));
 	CYC_TRY(cyc_alloc(&in->series, in->tomograms->n_series, sizeof *in->series));
 	count_particles(in);
@@ -156,9 +152,6 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
 	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
 done:
-	cyc_free(tomograms);
-	cyc_free(particles);
-	cyc_free(trajectories);
 	return st;
 }
 

@@ -17,7 +17,7 @@ static const char STYLE[] =
 	"td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}code{font-size:.9em;background:#f4f4f4;padding:.1em .3em}"
 	".verdict{font-size:1.1rem;border-left:.3rem solid #2a6fb0;padding:.4rem 1rem;background:#f3f7fb}"
 	".warn{border-left:.3rem solid #c77700;padding:.4rem 1rem;background:#fdf6ea}.muted{color:#666;font-size:.9rem}"
-	"svg{max-width:100%;height:auto}figure{margin:1rem 0}";
+	"svg,img{max-width:100%;height:auto}figure{margin:1rem 0}";
 
 static void put_escaped(FILE *f, const char *s)
 {
@@ -63,6 +63,40 @@ done:
 	cyc_free(labels);
 	cyc_free(x);
 	cyc_free(svg);
+	return st;
+}
+
+/* Slices through the sharpened map of a step. */
+static cyc_status put_slices(FILE *f, const cyc__cycle *c, const cyc__step *s, const char *caption)
+{
+	cyc_status st = CYC_OK;
+	enum { EDGE_PX = 300 };
+	const char *map = cyc__pairs_get(&s->outputs, "sharpened map, masked");
+	char *path = NULL, *uri = NULL;
+	cyc_volume *v = NULL;
+	if (!map) map = cyc__pairs_get(&s->outputs, "sharpened map");
+	if (!map) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, map));
+	CYC_TRY(cyc_mrc_read_map(&v, path));
+	CYC_TRY(cyc_slices_data_uri(&uri, v, EDGE_PX));
+	fprintf(f, "<figure><img alt=\"central slices of %s\" src=\"%s\"><figcaption>%s: <code>", caption, uri, caption);
+	put_escaped(f, map);
+	fputs("</code></figcaption></figure>\n", f);
+done:
+	cyc_volume_destroy(&v);
+	cyc_free(path);
+	cyc_free(uri);
+	return st;
+}
+
+static cyc_status put_maps(FILE *f, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	int32_t i_first = cyc__first_postprocess(c);
+	fputs("<h2>Maps</h2>\n<p>Central slices of the sharpened map, along z, y and x.</p>\n", f);
+	CYC_TRY(put_slices(f, c, &c->steps[i_first], c->i_best == i_first ? "result" : "before"));
+	if (c->i_best != i_first) CYC_TRY(put_slices(f, c, &c->steps[c->i_best], "after"));
+done:
 	return st;
 }
 
@@ -240,6 +274,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	put_steps(f, c);
 	CYC_TRY(put_fsc(f, c));
 	put_paths(f, c);
+	CYC_TRY(put_maps(f, c));
 	CYC_TRY(put_ctf(f, c));
 	fputs("</body></html>\n", f);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the summary page");

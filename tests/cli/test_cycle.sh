@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# The cycle on a simulated project: same bits for any number of threads, however often it was killed; clear refusals.
+set -euo pipefail
+cyclotomo=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
+
+"$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
+options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run)
+cycle() { local root=$1; shift; "$cyclotomo" cycle --root "$root" "${options[@]}" "$@" >out 2>log; }
+# Results of a run, with everything that may depend on time, host and threads left out.
+fingerprint() { (cd "$1" && find Run -name '*.star' -o -name '*.mrc' -o -name summary.html | sort | xargs sha256sum); }
+
+cp -r clean one && cp -r clean two
+cycle one --j 1 || fail "cycle with one thread"
+grep -q 'resolution .* -> .* Å' out || fail "no resolution before and after"
+grep -q 'one/Run/summary.html' out || fail "not said where to look"
+cycle two --j 2 || fail "cycle with two threads"
+fingerprint one >wanted
+fingerprint two >found
+diff wanted found || fail "the number of threads changes results"
+for file in summary.json run.json default_pipeline.star optimisation_set.star CtfRefine/job003/tomograms.star PostProcess/job005/postprocess.star; do
+	[ -s "one/Run/$file" ] || fail "no $file"
+done
+[ ! -e one/default_pipeline.star ] || fail "the user's project was touched"
+[ -z "$(find one/Run -name '*.tmp*')" ] || fail "temporary files are left"
+
+# Killed at any moment and started again, it ends with the same.
+for delay in 0.05 0.2 0.4 0.7 1.1 1.6; do
+	rm -rf killed && cp -r clean killed
+	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
+	pid=$!
+	sleep $delay
+	kill -9 $pid 2>/dev/null || true
+	wait $pid 2>/dev/null || true
+	cycle killed --j 2 || fail "going on after a kill at $delay s"
+	[ -z "$(find killed/Run/*/ -name '*.tmp*')" ] || fail "temporary files of the killed run are left"
+	fingerprint killed >found
+	diff wanted found || fail "a kill at $delay s changes results"
+done
+
+# Ctrl-C: exit code 130, flags, and it goes on.
+rm -rf killed && cp -r clean killed
+"$cyclotomo" cycle --root killed "${options[@]}" >/dev/null 2>log &
+pid=$!
+sleep 0.15
+code=0
+kill -TERM $pid 2>/dev/null || true
+wait $pid || code=$?
+[ $code = 130 ] || [ $code = 0 ] || fail "exit code $code after a request to stop"
+[ $code = 0 ] || grep -q 'error: .*interrupted' log || fail "message of a request to stop"
+cycle killed || fail "going on after a request to stop"
+
+# Refusals: nothing done, nothing changed.
+refused() {
+	local code=$1 text=$2 got=0
+	shift 2
+	cycle "$@" || got=$?
+	[ "$got" = "$code" ] || fail "ended with $got instead of $code: $*"
+	grep -q "$text" log || fail "no '$text': $*"
+}
+refused 2 'was started with other options: --cycles\|--snr (was -1, now 3)' one --snr 3
+sed -i '1i # edited' one/particles.star
+refused 3 'inputs of the run .*particles.star' one
+sed -i 1d one/particles.star
+cycle one || fail "the old input is not recognised"
+fingerprint one >found
+diff wanted found || fail "a refused or repeated run changes results"
+mv two/frames two/moved
+refused 3 'tilt images cannot be found' two
+got=0
+"$cyclotomo" cycle --root two "${options[@]/Run/Other}" --dry-run >out 2>log || got=$?
+[ $got = 3 ] || fail "a plan with missing images ends with $got"
+grep -q 'Images that cannot be found' out || fail "missing images are not listed"
+[ ! -e two/Other ] || fail "a plan writes"
+"$cyclotomo" cycle --root clean "${options[@]}" --dry-run >out 2>log || fail "plan"
+grep -q 'CtfRefine/job003/' out || fail "steps are not in the plan"
+[ ! -e clean/Run ] || fail "a plan writes"
+
+# A disk that is full: an error that says so, no half-written results, and it goes on later.
+rm -rf killed && cp -r clean killed
+code=0
+(trap '' XFSZ; ulimit -f 200; cycle killed) || code=$?
+[ $code = 1 ] || fail "exit code $code when files cannot be written"
+grep -q 'error: .*cannot write' log || fail "message of a full disk"
+[ -z "$(find killed/Run -name '*.mrc' -size -200)" ] || fail "half-written maps"
+cycle killed || fail "going on after a full disk"
+fingerprint killed >found
+diff wanted found || fail "a full disk changes results"

@@ -1,0 +1,375 @@
+/* The cycle with pretended steps: order, folders, what feeds what, what is taken on, refusals, the plan, the summary. */
+#include "cycle_fakes.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+static int setup(void **state)
+{
+	(void)state;
+	project_make();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	project_remove();
+	return 0;
+}
+
+static void assert_contains(const char *text, const char *part)
+{
+	if (!strstr(text, part)) fail_msg("'%s' is not in:\n%s", part, text);
+}
+
+static void assert_file_contains(const char *path, const char *part)
+{
+	char *text = get_file(path);
+	assert_contains(text, part);
+	cyc_free(text);
+}
+
+static void assert_refused(cyc_status st, cyc_status wanted, const char *part)
+{
+	if (st != wanted) fail_msg("%s instead of %s: %s", cyc_status_name(st), cyc_status_name(wanted), cyc_error_get()->message);
+	assert_contains(cyc_error_get()->message, part);
+}
+
+static void test_order_and_folders(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.n_cycles = 2;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rpcrpcrp");
+	static const char *const SETS[] = { "", "RUN/Reconstruct/job001/optimisation_set.star", "RUN/PostProcess/job002/optimisation_set.star",
+		"RUN/CtfRefine/job003/optimisation_set.star", "RUN/Reconstruct/job004/optimisation_set.star", "RUN/PostProcess/job005/optimisation_set.star",
+		"RUN/CtfRefine/job006/optimisation_set.star", "RUN/Reconstruct/job007/optimisation_set.star" };
+	for (int i = 0; i < 8; i++) assert_string_equal(g_fake.sets[i], SETS[i]);
+	static const char *const FILES[] = { "job.star", "note.txt", "RELION_JOB_EXIT_SUCCESS", "cyclotomo_step.star", "run.json" };
+	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+		char path[96];
+		snprintf(path, sizeof path, "RUN/CtfRefine/job006/%s", FILES[i]);
+		if (!is_there(path)) fail_msg("no %s", path);
+	}
+	assert_file_contains("RUN/CtfRefine/job003/note.txt", "cyclotomo ctfrefine --i RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains("RUN/optimisation_set.star", "RUN/CtfRefine/job006/tomograms.star");
+	assert_file_contains("RUN/optimisation_set.star", "RUN/PostProcess/job008/postprocess.star");
+	assert_string_equal(r.final_map, "RUN/PostProcess/job008/postprocess.mrc");
+	assert_true(r.mean_fsc_after > r.mean_fsc_before && r.resolution_after_A < r.resolution_before_A);
+	assert_int_equal(r.n_turns, 2);
+	assert_int_equal(r.n_turns_taken, 2);
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_pipeline(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	cyc_star *star = NULL;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(cyc_star_read(&star, in_root("RUN/default_pipeline.star")), CYC_OK);
+	assert_int_equal(cyc_star_n_blocks(star), 5);
+	assert_string_equal(cyc_star_text_of(cyc_star_find(star, "pipeline_general"), 0, "rlnPipeLineJobCounter"), "6");
+	const cyc_star_block *p = cyc_star_find(star, "pipeline_processes");
+	static const char *const ROWS[5][2] = { { "Reconstruct/job001/", "relion.reconstructparticletomo" }, { "PostProcess/job002/", "relion.postprocess" },
+		{ "CtfRefine/job003/", "relion.ctfrefinetomo" }, { "Reconstruct/job004/", "relion.reconstructparticletomo" },
+		{ "PostProcess/job005/", "relion.postprocess" } };
+	assert_int_equal(cyc_star_n_rows(p), 5);
+	for (int i = 0; i < 5; i++) {
+		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessName"), ROWS[i][0]);
+		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessAlias"), "None");
+		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessTypeLabel"), ROWS[i][1]);
+		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessStatusLabel"), "Succeeded");
+	}
+	/* Every end of an edge is a node or a process. */
+	const cyc_star_block *nodes = cyc_star_find(star, "pipeline_nodes"), *in = cyc_star_find(star, "pipeline_input_edges");
+	for (int64_t i = 0; i < cyc_star_n_rows(in); i++) {
+		bool found = false;
+		for (int64_t k = 0; k < cyc_star_n_rows(nodes); k++) {
+			found = found || strcmp(cyc_star_text(nodes, k, 0), cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode")) == 0;
+		}
+		if (!found) fail_msg("edge from '%s', which is no node", cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode"));
+	}
+	cyc_star_destroy(&star);
+	assert_false(is_there("default_pipeline.star"));
+}
+
+static void test_worse_is_not_taken_on(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.quality[1] = 0.25;
+	o.n_cycles = 3;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	/* Refining again from the same state would give the same again. */
+	assert_string_equal(g_fake.calls, "rpcrp");
+	assert_int_equal(r.n_turns, 1);
+	assert_int_equal(r.n_turns_taken, 0);
+	assert_true(r.mean_fsc_after == r.mean_fsc_before);
+	assert_contains(r.verdict, "did not help");
+	assert_contains(r.verdict, "PostProcess/job005/");
+	assert_string_equal(r.final_map, "RUN/PostProcess/job002/postprocess.mrc");
+	assert_file_contains("RUN/optimisation_set.star", " tomograms.star");
+	assert_file_contains("RUN/summary.html", "not taken on");
+	assert_file_contains("RUN/summary.json", "\"decision\": \"not taken on\"");
+	cyc_cycle_result_deinit(&r);
+	/* Asked to, a finished run takes it on and goes on from there, without doing anything twice. */
+	o.accept_worse = true;
+	o.n_cycles = 2;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "crp");
+	assert_string_equal(g_fake.sets[0], "RUN/PostProcess/job005/optimisation_set.star");
+	assert_int_equal(r.n_turns_taken, 2);
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_equal_is_taken_on(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.quality[1] = g_fake.quality[0];
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_int_equal(r.n_turns_taken, 1);
+	assert_contains(r.verdict, "hardly changed");
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_more_cycles_go_on(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	o.n_cycles = 2;
+	o.n_threads = 2;
+	o.out_dir = ".//RUN/./";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "crp");
+	assert_int_equal(r.n_steps, 8);
+	assert_int_equal(r.n_steps_kept, 5);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_changes_are_noticed(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options(), changed = o;
+	cyc_cycle_result r;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	char *before = get_file("RUN/summary.json");
+	changed.symmetry = "C6";
+	changed.box_px = 40;
+	assert_refused(run_cycle(&r, &changed), CYC_E_USAGE, "--box (was 32, now 40), --symmetry (was C1, now C6)");
+	assert_contains(cyc_error_get()->hint, "another --o");
+	changed = o;
+	changed.defocus_range_A += 1.0;
+	assert_refused(run_cycle(&r, &changed), CYC_E_USAGE, "--defocus-range");
+	static const char *const INPUTS[] = { "particles.star", "tomograms.star", "tilt_series/TS_2.star" };
+	for (int i = 0; i < 3; i++) {
+		char *text = get_file(INPUTS[i]), *longer = NULL;
+		assert_int_equal(cyc_asprintf(&longer, "# edited\n%s", text), CYC_OK);
+		put_file(INPUTS[i], longer);
+		assert_refused(run_cycle(&r, &o), CYC_E_DATA, INPUTS[i]);
+		/* Content counts, not the time of writing. */
+		put_file(INPUTS[i], text);
+		assert_int_equal(run_cycle(&r, &o), CYC_OK);
+		cyc_cycle_result_deinit(&r);
+		cyc_free(text);
+		cyc_free(longer);
+	}
+	put_file("frames/TS_1_0.mrc.keep", "");
+	assert_int_equal(rename(in_root("frames/TS_1_1.mrc"), in_root("frames/TS_1_1.away")), 0);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "1 of 6 tilt images cannot be found, the first is frames/TS_1_1.mrc");
+	char *after = get_file("RUN/summary.json");
+	assert_string_equal(before, after);
+	cyc_free(before);
+	cyc_free(after);
+	assert_string_equal(g_fake.calls, "");
+}
+
+static void test_changed_outputs_are_noticed(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	put_file("RUN/CtfRefine/job003/tomograms.star", "data_\n");
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "RUN/CtfRefine/job003/tomograms.star was changed");
+	assert_int_equal(unlink(in_root("RUN/Reconstruct/job001/half2.mrc")), 0);
+	assert_refused(run_cycle(&r, &o), CYC_E_IO, "half2.mrc");
+	assert_contains(cyc_error_get()->hint, "remove RUN/Reconstruct/job001/");
+	char command[160];
+	snprintf(command, sizeof command, "rm -r '%s'", in_root("RUN/Reconstruct/job001"));
+	assert_int_equal(system(command), 0);
+	snprintf(command, sizeof command, "rm -r '%s'", in_root("RUN/CtfRefine/job003"));
+	assert_int_equal(system(command), 0);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rc");
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_folder_of_others_is_refused(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	put_file("Mine/PostProcess/job002/postprocess.star", "data_\n");
+	o.out_dir = "Mine";
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "Mine/PostProcess");
+	put_file("default_pipeline.star", "data_\n");
+	o.out_dir = "./";
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "default_pipeline.star");
+	assert_file_contains("default_pipeline.star", "data_\n");
+	assert_string_equal(g_fake.calls, "");
+}
+
+static void test_one_process_at_a_time(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	assert_int_equal(cyc_make_dirs(in_root("RUN")), CYC_OK);
+	int lock = open(in_root("RUN/.cyclotomo_lock"), O_RDWR | O_CREAT, 0666);
+	assert_int_equal(flock(lock, LOCK_EX), 0);
+	assert_refused(run_cycle(&r, &o), CYC_E_IO, "another 'cyclotomo cycle'");
+	close(lock);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_mistakes_are_found_before_the_work(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	cyc_volume *mask = NULL;
+	assert_int_equal(cyc_volume_create(&mask, 24, 24, 24, 2.0), CYC_OK);
+	assert_int_equal(cyc_mrc_write(in_root("mask.mrc"), mask, 2, NULL), CYC_OK);
+	cyc_volume_destroy(&mask);
+	o.mask_fsc = "mask.mrc";
+	assert_refused(run_cycle(&r, &o), CYC_E_SHAPE, "24 x 24 x 24");
+	o.crop_px = 24;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	o = make_options();
+	o.out_dir = "RUN2";
+	o.mask_align = "nowhere.mrc";
+	assert_refused(run_cycle(&r, &o), CYC_E_IO, "nowhere.mrc");
+	o = make_options();
+	o.out_dir = NULL;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--o");
+	o.out_dir = "RUN2";
+	o.box_px = 0;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--b");
+	o.box_px = 31;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "even");
+	o.box_px = BOX;
+	o.crop_px = 34;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--crop");
+	o.crop_px = 0;
+	o.no_defocus = o.no_scale = true;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "nothing is left");
+	assert_false(is_there("RUN2"));
+	assert_string_equal(g_fake.calls, "");
+}
+
+static void test_plan(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	char *text = NULL;
+	bool can_run = false;
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_true(can_run);
+	static const char *const PARTS[] = { "4 (half 1: 2, half 2: 2)", "2 tilt series with particles, 6 tilts", "pixel 2 Å, box 32 px (64 Å)",
+		"Reconstruct/job001/", "PostProcess/job002/", "CtfRefine/job003/", "PostProcess/job005/", "64 x 64 px", "All 6 tilt images are there" };
+	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) assert_contains(text, PARTS[i]);
+	cyc_free(text);
+	for (int t = 0; t < N_TILTS; t++) {
+		char path[64];
+		snprintf(path, sizeof path, "frames/TS_2_%d.mrc", t);
+		assert_int_equal(unlink(in_root(path)), 0);
+	}
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_false(can_run);
+	assert_contains(text, "Images that cannot be found: 3 of 6");
+	assert_contains(text, "TS_2: 3 of 3\n    frames/TS_2_0.mrc\n");
+	cyc_free(text);
+	/* What RELION leaves behind at times: shown in the plan, refused by the run. */
+	char *table = get_file("tilt_series/TS_1.star"), *edited = NULL;
+	const char *scale = strstr(table, "0.9\n");
+	assert_non_null(scale);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s-%s", (int)(scale - table), table, scale), CYC_OK);
+	put_file("tilt_series/TS_1.star", edited);
+	cyc_free(table);
+	cyc_free(edited);
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_false(can_run);
+	assert_contains(text, "TS_1.star: line");
+	assert_contains(text, "negative");
+	assert_contains(text, "CtfRefine/job003/");
+	cyc_free(text);
+	cyc_cycle_result r;
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "negative");
+	assert_false(is_there("RUN"));
+}
+
+static void test_summary_page(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.out_dir = "A&B <run>";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	char *html = get_file("A&B <run>/summary.html"), *json = get_file("A&B <run>/summary.json");
+	int n_figures = 0;
+	for (const char *p = html; (p = strstr(p, "<svg ")); p++) n_figures++;
+	assert_int_equal(n_figures, 1 + N_SERIES);
+	assert_contains(html, "A&amp;B &lt;run&gt;");
+	assert_null(strstr(html, "<run>"));
+	assert_null(strstr(html, "http://www.example"));
+	assert_null(strstr(html, "<script"));
+	assert_null(strstr(html, "nan"));
+	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
+	assert_contains(html, "5 of 6 tilts moved");
+	assert_contains(html, "No mask was given");
+	assert_contains(html, "PostProcess/job005/postprocess.mrc");
+	assert_contains(json, "\"defocus_before_um\": [2.95, 2.95, 2.95]");
+	assert_contains(json, "\"defocus_after_um\": [2.955, 2.96, 2.965]");
+	assert_contains(json, "\"timing_s\"");
+	cyc_free(html);
+	cyc_free(json);
+	cyc_cycle_result_deinit(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_order_and_folders, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_worse_is_not_taken_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_equal_is_taken_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_more_cycles_go_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_folder_of_others_is_refused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
