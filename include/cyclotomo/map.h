@@ -107,20 +107,40 @@ typedef struct {
 	int32_t n_randomised_fsc;
 	bool write_half_maps;
 	bool local_resolution;
-	double locres_sampling_A, locres_mask_radius_A, locres_edge_A, locres_randomise_at_A, locres_min_A;
+	double locres_sampling_A;       /**< 25: distance of the spheres */
+	double locres_mask_radius_A;    /**< <= 0: half the sampling */
+	double locres_edge_A;           /**< <= 0: the sampling */
+	double locres_randomise_at_A;   /**< 25 */
+	double locres_min_A;            /**< 50: worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
 } cyc_postprocess_options;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
 
 typedef struct {
-	double final_resolution_A, bfactor_A2, randomise_from_A;
-	int32_t n_shells;
-	double *fsc_corrected, *fsc_unmasked, *fsc_masked, *fsc_randomised; /**< n_shells each; NULL without mask */
+	double final_resolution_A, bfactor_A2;
+	double randomise_from_A; /**< 0 without mask */
+	int32_t n_shells;        /**< box/2 + 1 */
+	double *fsc_corrected, *fsc_unmasked;   /**< n_shells */
+	double *fsc_masked, *fsc_randomised;    /**< n_shells; NULL without mask */
 	char *star;              /**< written file, relative to root */
 	char *optimisation_set;  /**< written file or NULL */
 } cyc_postprocess_result;
 void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
+/**
+ * FSC of two half maps (T3.1 - T3.3), resolution, sharpened average (T3.4 - T3.8), optionally local resolution (T3.13).
+ *
+ * Writes, all with out_root in front: .mrc, _masked.mrc, _fsc.xml, _fsc.dat, _fsc and _guinier as .svg and .png, .star;
+ * logfile.pdf beside them; with write_half_maps _half1.mrc, _half2.mrc (+ _masked); with an optimisation set
+ * _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if figures are wanted, a histogram.
+ * Each file appears complete or not at all, the STAR file last. Nothing is written if an input is refused.
+ *
+ * @param[out] result  to be freed with cyc_postprocess_result_deinit(); untouched on failure.
+ * @return CYC_E_USAGE: options, half2 not to be found; CYC_E_SHAPE: sizes or pixel sizes that differ, maps not cubic or odd;
+ *         CYC_E_DATA: NaN, mask outside [0, 1] or empty, unusable MTF; CYC_E_IO, CYC_E_FORMAT, CYC_E_NOMEM.
+ * @note Same bits for any n_threads. Peak memory about 6.6 arrays of box^3 floats (n_threads x 2.5 more for small boxes).
+ * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
+ */
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 
 #ifdef __cplusplus
