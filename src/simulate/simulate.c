@@ -11,10 +11,10 @@ void cyc_simulate_options_preset(cyc_simulate_options *o, cyc_simulate_preset pr
 	int32_t n_threads = o->n_threads;
 	*o = (cyc_simulate_options){
 		.n_series = 2, .n_particles = 25, .image_nx = 440, .image_ny = 400, .edge_px = 66, .box_px = 96, .pixel_size_A = 2.0, .symmetry = "O",
-		.bfactor_A2 = 60, .thickness_A = 600, .n_tilts = 41, .tilt_step_rad = cyc_deg_to_rad(3), .dose_e_per_A2 = 3, .voltage_kV = 300,
+		.bfactor_A2 = 100, .thickness_A = 600, .n_tilts = 41, .tilt_step_rad = cyc_deg_to_rad(3), .dose_e_per_A2 = 3, .voltage_kV = 300,
 		.spherical_aberration_mm = 2.7, .amplitude_contrast_frac = 0.1, .hand = -1, .defocus_min_A = 20000, .defocus_max_A = 30000,
-		.astigmatism_A = 150, .mean_free_path_A = 3000, .motion_length_A = 3000, .signal = 0.6, .ice_noise = 0.5,
-		.error_defocus_A = 500, .error_astigmatism_A = 100, .error_scale = 0.1, .error_shift_A = 0.5, .error_position_A = 0.5,
+		.astigmatism_A = 150, .mean_free_path_A = 3000, .motion_length_A = 3000, .signal = 1, .ice_noise = 0.5,
+		.error_defocus_A = 700, .error_astigmatism_A = 150, .error_scale = 0.15, .error_shift_A = 0.5, .error_position_A = 0.5,
 		.error_orientation_rad = cyc_deg_to_rad(0.5), .seed = 1,
 	};
 	if (preset == CYC_SIMULATE_TINY) {
