@@ -44,6 +44,7 @@ extern "C" {
 	X(CYC_E_DEVICE_NOMEM, 1, "not enough device memory")                               \
 	X(CYC_E_UNSUPPORTED, 3, "the request is valid but not supported")                  \
 	X(CYC_E_NUMERIC, 1, "a computation did not give a usable number")                  \
+	X(CYC_E_DIFFERENT, 1, "files that were compared are not the same")                 \
 	X(CYC_E_CANCELLED, 130, "interrupted or aborted on request")                       \
 	X(CYC_E_INTERNAL, 1, "a mistake in the program")
 
