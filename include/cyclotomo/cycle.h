@@ -31,8 +31,8 @@ typedef struct {
 	double snr;
 	bool partial_windows;
 	int32_t n_cycles;
-	bool no_defocus, no_scale;     /**< leave defocus or contrast scale as they are */
-	double defocus_range_A, ctf_k_min_A;
+	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
+	double defocus_range_A, ctf_kmin_A;
 	double adhoc_bfactor_A2;       /**< used instead of the automatic one if has_bfactor */
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;

@@ -24,7 +24,7 @@ void cyc_cycle_options_default(cyc_cycle_options *o)
 	cyc_postprocess_options_default(&p);
 	cyc_ctfrefine_options_default(&c);
 	*o = (cyc_cycle_options){
-		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_k_min_A = c.k_min_A,
+		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_kmin_A = c.k_min_A,
 		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .n_threads = cyc_n_processors(), .backend = r.backend,
 	};
 }
@@ -202,7 +202,7 @@ done:
 
 static void log_refinement(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilts moved, %.0f without evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
+	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
 	         s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
 }
 

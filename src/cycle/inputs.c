@@ -121,7 +121,7 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE, "the cropped size (--crop) must be even and at most the box (%d px), got %d px",
 	          o->box_px, o->crop_px);
 	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d", o->n_cycles);
-	CYC_CHECK(o->n_cycles == 0 || !(o->no_defocus && o->no_scale), CYC_E_USAGE, "neither defocus nor scale is to be refined: nothing is left to do");
+	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale), CYC_E_USAGE, "neither defocus nor scale is to be refined: nothing is left to do");
 done:
 	return st;
 }

@@ -68,10 +68,10 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(add_text(out, "symmetry", o->symmetry));
 	CYC_TRY(cyc__pairs_add(out, "snr", "%.17g", o->snr));
 	CYC_TRY(cyc__pairs_add(out, "partial-windows", "%d", o->partial_windows));
-	CYC_TRY(cyc__pairs_add(out, "no-defocus", "%d", o->no_defocus));
-	CYC_TRY(cyc__pairs_add(out, "no-scale", "%d", o->no_scale));
+	CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%d", o->skip_defocus));
+	CYC_TRY(cyc__pairs_add(out, "skip-scale", "%d", o->skip_scale));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.17g", o->defocus_range_A));
-	CYC_TRY(cyc__pairs_add(out, "k-min", "%.17g", o->ctf_k_min_A));
+	CYC_TRY(cyc__pairs_add(out, "kmin", "%.17g", o->ctf_kmin_A));
 	if (o->has_bfactor) CYC_TRY(cyc__pairs_add(out, "bfactor", "%.17g", o->adhoc_bfactor_A2));
 	else CYC_TRY(cyc__pairs_add(out, "bfactor", "automatic"));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));

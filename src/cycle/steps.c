@@ -196,10 +196,10 @@ static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	CYC_TRY(add_input_arguments(out, c, s));
 	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
 	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
-	if (o->no_defocus) CYC_TRY(cyc__pairs_add(out, "no-defocus", "%s", ""));
-	if (o->no_scale) CYC_TRY(cyc__pairs_add(out, "no-scale", "%s", ""));
+	if (o->skip_defocus) CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%s", ""));
+	if (o->skip_scale) CYC_TRY(cyc__pairs_add(out, "skip-scale", "%s", ""));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.10g", o->defocus_range_A));
-	CYC_TRY(cyc__pairs_add(out, "k-min", "%.10g", o->ctf_k_min_A));
+	CYC_TRY(cyc__pairs_add(out, "kmin", "%.10g", o->ctf_kmin_A));
 	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
 done:
 	return st;
@@ -216,10 +216,10 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	r.mask = c->in.mask_align;
 	r.out_dir = s->dir;
 	r.box_px = o->box_px;
-	r.do_defocus = !o->no_defocus;
-	r.do_scale = !o->no_scale;
+	r.do_defocus = !o->skip_defocus;
+	r.do_scale = !o->skip_scale;
 	r.defocus_range_A = o->defocus_range_A;
-	r.k_min_A = o->ctf_k_min_A;
+	r.k_min_A = o->ctf_kmin_A;
 	r.partial_windows = o->partial_windows;
 	r.resume = true;
 	r.no_figures = o->no_figures;
@@ -229,6 +229,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	CYC_CHECK(result.tomograms && result.optimisation_set, CYC_E_INTERNAL, "the CTF refinement did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
 	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "table of tilts", "refinement.txt"));
 	CYC_TRY(add_if_there(s, o, "figures", "logfile.pdf"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));

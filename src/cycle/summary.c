@@ -98,12 +98,14 @@ static cyc_status series_init(cyc__ctf_series *s, const cyc_tilt_series *ts)
 		CYC_TRY(cyc_alloc(&s->defocus_um[k], s->n, sizeof(double)));
 		CYC_TRY(cyc_alloc(&s->scale[k], s->n, sizeof(double)));
 	}
+	CYC_TRY(cyc_alloc(&s->defocus_error_um, s->n, sizeof(double)));
+	CYC_TRY(cyc_alloc(&s->scale_error, s->n, sizeof(double)));
 	for (int32_t i = 0; i < s->n; i++) {
 		const cyc_tilt *t = &ts->tilts[i];
 		s->tilt_deg[i] = tilt_angle_deg(t, i);
 		s->defocus_um[0][i] = 0.5 * (t->defocus_u_A + t->defocus_v_A) / 1e4;
 		s->scale[0][i] = t->scale;
-		s->defocus_um[1][i] = s->scale[1][i] = NAN;
+		s->defocus_um[1][i] = s->scale[1][i] = s->defocus_error_um[i] = s->scale_error[i] = NAN;
 	}
 done:
 	return st;
@@ -137,6 +139,22 @@ done:
 	return st;
 }
 
+/* Standard errors from uncertainty.star; a series that is not in it has none. */
+static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
+{
+	cyc_status st = CYC_OK;
+	const cyc_star_block *b = cyc_star_find(uncertainty, s->name);
+	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
+		double error_A;
+		CYC_TRY(cyc_star_double_of(&error_A, b, i, "cycDefocusErrorAngst"));
+		CYC_TRY(cyc_star_double_of(&s->scale_error[i], b, i, "cycScaleError"));
+		s->defocus_error_um[i] = error_A / 1e4;
+		s->has_errors = true;
+	}
+done:
+	return st;
+}
+
 /* The refinement to show, and whether its turn was taken on. */
 static const cyc__step *shown_refinement(const cyc__cycle *c, bool *is_taken)
 {
@@ -158,11 +176,18 @@ cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	cyc_star *star = NULL;
+	cyc_star *star = NULL, *uncertainty = NULL;
 	cyc_star_block *global;
 	*out = (cyc__ctf_summary){ 0 };
 	out->step = shown_refinement(c, &out->is_taken);
 	if (!out->step) return CYC_OK;
+	const char *errors = cyc__pairs_get(&out->step->outputs, "standard errors");
+	if (errors) {
+		CYC_TRY(cyc_path_join(&path, c->o->input.root, errors));
+		CYC_TRY(cyc_star_read(&uncertainty, path));
+		cyc_free(path);
+		path = NULL;
+	}
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, cyc__pairs_get(&out->step->outputs, "tomograms")));
 	CYC_TRY(cyc_star_read(&star, path));
 	CYC_TRY(cyc_star_require(&global, star, "global"));
@@ -172,9 +197,11 @@ cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c)
 		out->n++;
 		CYC_TRY(series_init(&out->series[out->n - 1], &c->in.tomograms->series[i]));
 		CYC_TRY(read_after(&out->series[out->n - 1], global, c->o->input.root));
+		if (uncertainty) CYC_TRY(read_errors(&out->series[out->n - 1], uncertainty));
 	}
 done:
 	cyc_star_destroy(&star);
+	cyc_star_destroy(&uncertainty);
 	cyc_free(path);
 	return st;
 }
@@ -183,6 +210,8 @@ void cyc__ctf_summary_deinit(cyc__ctf_summary *s)
 {
 	for (int32_t i = 0; i < s->n; i++) {
 		cyc_free(s->series[i].tilt_deg);
+		cyc_free(s->series[i].defocus_error_um);
+		cyc_free(s->series[i].scale_error);
 		for (int k = 0; k < 2; k++) {
 			cyc_free(s->series[i].defocus_um[k]);
 			cyc_free(s->series[i].scale[k]);
@@ -245,8 +274,10 @@ static void put_ctf(cyc_json *j, const cyc__ctf_summary *ctf)
 		cyc_json_doubles(j, "tilt_deg", s->tilt_deg, s->n);
 		cyc_json_doubles(j, "defocus_before_um", s->defocus_um[0], s->n);
 		cyc_json_doubles(j, "defocus_after_um", s->defocus_um[1], s->n);
+		if (s->has_errors) cyc_json_doubles(j, "defocus_error_um", s->defocus_error_um, s->n);
 		cyc_json_doubles(j, "scale_before", s->scale[0], s->n);
 		cyc_json_doubles(j, "scale_after", s->scale[1], s->n);
+		if (s->has_errors) cyc_json_doubles(j, "scale_error", s->scale_error, s->n);
 		cyc_json_end_object(j);
 	}
 	cyc_json_end_array(j);

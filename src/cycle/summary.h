@@ -13,6 +13,8 @@ typedef struct {
 	int32_t n;
 	double *tilt_deg;
 	double *defocus_um[2], *scale[2]; /**< before, after */
+	double *defocus_error_um, *scale_error; /**< standard errors of the refined values */
+	bool has_errors;
 } cyc__ctf_series;
 typedef struct {
 	int32_t n;                  /**< series with particles; 0 if no CTF was refined */

@@ -106,16 +106,17 @@ static int by_tilt(const void *a, const void *b)
 	return (p[0] > q[0]) - (p[0] < q[0]);
 }
 
-/* Rows sorted by tilt angle, as columns: tilt, defocus before, after, scale before, after. */
+/* Rows sorted by tilt angle, as columns: tilt, defocus before, after, its error, scale before, after, its error. */
 static cyc_status sorted_columns(double **out, const cyc__ctf_series *s)
 {
 	cyc_status st = CYC_OK;
-	enum { N = 5 };
+	enum { N = 7 };
 	double *rows = NULL, *columns = NULL;
 	CYC_TRY(cyc_alloc(&rows, (int64_t)s->n * N, sizeof *rows));
 	CYC_TRY(cyc_alloc(&columns, (int64_t)s->n * N, sizeof *columns));
 	for (int32_t i = 0; i < s->n; i++) {
-		const double row[N] = { s->tilt_deg[i], s->defocus_um[0][i], s->defocus_um[1][i], s->scale[0][i], s->scale[1][i] };
+		const double row[N] = { s->tilt_deg[i], s->defocus_um[0][i], s->defocus_um[1][i], s->defocus_error_um[i], s->scale[0][i], s->scale[1][i],
+			                  s->scale_error[i] };
 		memcpy(rows + (size_t)N * (size_t)i, row, sizeof row);
 	}
 	qsort(rows, (size_t)s->n, N * sizeof *rows, by_tilt);
@@ -140,11 +141,11 @@ static cyc_status put_series(FILE *f, const cyc__ctf_series *s, const cyc__ctf_s
 	size_t n = (size_t)s->n;
 	const cyc_plot_series defocus[] = {
 		{ .label = "as given", .n = s->n, .x = v, .y = v + n, .style = CYC_PLOT_LINE_POINTS, .colour = -1, .is_dashed = true },
-		{ .label = after, .n = s->n, .x = v, .y = v + 2 * n, .style = CYC_PLOT_LINE_POINTS, .colour = -1 },
+		{ .label = after, .n = s->n, .x = v, .y = v + 2 * n, .y_error = s->has_errors ? v + 3 * n : NULL, .style = CYC_PLOT_LINE_POINTS, .colour = -1 },
 	};
 	const cyc_plot_series scale[] = {
-		{ .label = "as given", .n = s->n, .x = v, .y = v + 3 * n, .style = CYC_PLOT_LINE_POINTS, .colour = -1, .is_dashed = true },
-		{ .label = after, .n = s->n, .x = v, .y = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = -1 },
+		{ .label = "as given", .n = s->n, .x = v, .y = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = -1, .is_dashed = true },
+		{ .label = after, .n = s->n, .x = v, .y = v + 5 * n, .y_error = s->has_errors ? v + 6 * n : NULL, .style = CYC_PLOT_LINE_POINTS, .colour = -1 },
 	};
 	const cyc_plot plots[] = {
 		{ .title = s->name, .x_label = "tilt (degrees)", .y_label = "mean defocus (µm)", .h_line = NAN, .n_series = 2, .series = defocus },
@@ -168,7 +169,8 @@ static cyc_status put_ctf(FILE *f, const cyc__cycle *c)
 	if (!ctf.step) goto done;
 	fprintf(f, "<h2>Defocus and contrast scale</h2>\n<p>Before the run, and after <code>");
 	put_escaped(f, ctf.step->dir);
-	fprintf(f, "</code>%s. %.0f of %.0f tilts moved; %.0f had too little evidence and kept their input.</p>\n",
+	fprintf(f, "</code>%s. %.0f of %.0f tilts moved by more than chance; %.0f have little evidence of their own "
+	           "and follow the others or stay. Bars are standard errors.</p>\n",
 	        ctf.is_taken ? "" : ", which was not taken on", ctf.step->n_moved, ctf.step->n_tilts, ctf.step->n_flagged);
 	for (int32_t i = 0; i < ctf.n; i++) CYC_TRY(put_series(f, &ctf.series[i], &ctf, ctf.n <= N_OPEN || i == 0));
 done:
@@ -231,6 +233,7 @@ static void put_paths(FILE *f, const cyc__cycle *c)
 		put_path(f, "half map 2", cyc__pairs_get(maps, "half map 2"));
 	}
 	put_path(f, "FSC and Guinier plots", cyc__pairs_get(&best->outputs, "figures"));
+	for (int32_t i = 0; i < c->n_steps; i++) put_path(f, "what was refined, tilt by tilt", cyc__pairs_get(&c->steps[i].outputs, "table of tilts"));
 	put_path(f, "optimisation set, for the next job", best->output_set);
 	fputs("</table>\n", f);
 }

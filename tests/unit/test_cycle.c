@@ -280,7 +280,7 @@ static void test_mistakes_are_found_before_the_work(void **state)
 	o.crop_px = 34;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--crop");
 	o.crop_px = 0;
-	o.no_defocus = o.no_scale = true;
+	o.skip_defocus = o.skip_scale = true;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "nothing is left");
 	assert_false(is_there("RUN2"));
 	assert_string_equal(g_fake.calls, "");
