@@ -11,7 +11,7 @@ cyclotomo=$source/build/cyclotomo
 
 if [ ! -e "$demo/optimisation_set.star" ]; then
 	echo "Simulating a project in $demo ..." >&2
-	"$cyclotomo" simulate --o "$demo" --quiet
+	"$cyclotomo" simulate --o "$demo" --particles 60 --size 640 --size-y 600 --quiet
 fi
 echo "Running the cycle ..." >&2
 "$cyclotomo" cycle --root "$demo" --i optimisation_set.star --b 128 --crop 96 --sym O \
