@@ -37,7 +37,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "size", .type = CYC_OPT_INT, .offset = O(image_nx), .unit = "<px>", .help = "Width of the images." },
 	{ .name = "size-y", .type = CYC_OPT_INT, .offset = O(image_ny), .unit = "<px>", .help = "Height of the images; 0: square." },
 	{ .name = "edge-px", .type = CYC_OPT_INT, .offset = O(edge_px), .unit = "<px>",
-	  .help = "Projected particles keep this distance from the image border in all tilts.", .no_default = "half of the box" },
+	  .help = "Projected particles keep this distance from the image border in all tilts; 0: half of the box." },
 	{ .name = "pixel-size", .alias = "--angpix", .type = CYC_OPT_DOUBLE, .offset = O(pixel_size_A), .unit = "<Å>", .help = "Of the images." },
 	{ .name = "tilts", .type = CYC_OPT_INT, .offset = O(n_tilts), .unit = "<n>", .help = "Tilt images, taken in the dose-symmetric order." },
 	{ .name = "tilt-step", .type = CYC_OPT_ANGLE, .offset = O(tilt_step_rad), .unit = "<degrees>", .help = "Between neighbouring tilts." },
@@ -70,8 +70,11 @@ static const cyc_option OPTIONS[] = {
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"simulate", "a small RELION-5 project with known truth",
-	"Example: cyclotomo simulate --o demo && cyclotomo cycle --root demo --i optimisation_set.star --o Cycle --sym O\n"
-	"The truth (metadata without errors, motion and map) is in the folder truth/ of the project.",
+	"  cyclotomo simulate --o demo\n"
+	"  cyclotomo cycle --root demo --i optimisation_set.star --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc \\\n"
+	"            --b 128 --crop 96 --sym O --o Cycle\n"
+	"makes the demonstration project and improves it. What the metadata should be, the motion and the map are in its\n"
+	"folder truth/.",
 	OPTIONS);
 
 /* The preset sets what the other options start from, so it is looked for before they are read. Mistakes are left to the parser. */

@@ -178,14 +178,22 @@ void cyc__sim_slice(cyc_cfloat *ft, const cyc__sim_slicer *s, cyc_mat3 R_img_ref
 
 /* ---------------------------------------------------------------- optics */
 
-double cyc__sim_ctf(double kx, double ky, double u_A, double v_A, double angle_rad, const cyc_simulate_options *o)
+cyc__sim_optics cyc__sim_optics_make(double u_A, double v_A, double angle_rad, const cyc_simulate_options *o)
 {
-	double lambda = cyc__sim_wavelength_A(o->voltage_kV), cs_A = o->spherical_aberration_mm * 1e7, k2 = kx * kx + ky * ky;
-	/* Defocus along the direction of k: mean + half difference times cos 2 (direction - angle), times k2. */
-	double along = (kx * kx - ky * ky) * cos(2 * angle_rad) + 2 * kx * ky * sin(2 * angle_rad);
-	double defocus_k2 = 0.5 * (u_A + v_A) * k2 + 0.5 * (u_A - v_A) * along;
-	double chi = CYC_PI * lambda * defocus_k2 - 0.5 * CYC_PI * cs_A * pow(lambda, 3) * k2 * k2;
-	return sin(chi + asin(o->amplitude_contrast_frac));
+	double lambda = cyc__sim_wavelength_A(o->voltage_kV), mean = 0.5 * (u_A + v_A), half = 0.5 * (u_A - v_A);
+	/* Defocus along a direction: mean + half difference times cos 2 (direction - angle). */
+	return (cyc__sim_optics){
+		.xx = CYC_PI * lambda * (mean + half * cos(2 * angle_rad)),
+		.yy = CYC_PI * lambda * (mean - half * cos(2 * angle_rad)),
+		.xy = CYC_PI * lambda * 2 * half * sin(2 * angle_rad),
+		.k4 = -0.5 * CYC_PI * o->spherical_aberration_mm * 1e7 * pow(lambda, 3),
+		.offset = asin(o->amplitude_contrast_frac),
+	};
+}
+
+double cyc__sim_ctf(const cyc__sim_optics *c, double kx, double ky)
+{
+	return sin(c->xx * kx * kx + c->yy * ky * ky + c->xy * kx * ky + c->k4 * cyc_square(kx * kx + ky * ky) + c->offset);
 }
 
 double cyc__sim_damage(double k, double exposure)
@@ -289,16 +297,11 @@ static void apply_optics(cyc_cfloat *ft, const float *damage, const cyc__sim_ren
 {
 	int32_t n = r->n_stamp;
 	double step = 1 / (n * r->scene->pixel_size_A), scale = -1.0 / ((double)n * n);
+	cyc__sim_optics c = cyc__sim_optics_make(t->defocus_u_A + defocus_offset_A, t->defocus_v_A + defocus_offset_A, t->defocus_angle_rad, r->o);
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x <= n / 2; x++) {
 			size_t i = (size_t)y * (size_t)(n / 2 + 1) + (size_t)x;
-			if (!(damage[i] > 0)) {
-				ft[i] = 0;
-				continue;
-			}
-			double ctf = cyc__sim_ctf(x * step, (y < n / 2 ? y : y - n) * step, t->defocus_u_A + defocus_offset_A, t->defocus_v_A + defocus_offset_A,
-			                          t->defocus_angle_rad, r->o);
-			ft[i] *= (float)(scale * ctf) * damage[i];
+			ft[i] *= damage[i] > 0 ? (float)(scale * cyc__sim_ctf(&c, x * step, (y < n / 2 ? y : y - n) * step)) * damage[i] : 0;
 		}
 }
 

@@ -37,11 +37,12 @@ static void ctf_has_the_values_of_the_data_model(void **state)
 	o.voltage_kV = 300;
 	o.spherical_aberration_mm = 2.7;
 	o.amplitude_contrast_frac = 0.1;
-	assert_near(cyc__sim_ctf(0, 0, 32000, 30000, az, &o), 0.1, 1e-6);
-	assert_near(cyc__sim_ctf(0.1, 0, 32000, 30000, az, &o), 0.381938, 1e-6);
-	assert_near(cyc__sim_ctf(0, 0.1, 32000, 30000, az, &o), 0.381938, 1e-6);
-	assert_near(cyc__sim_ctf(0.05, 0.05, 32000, 30000, az, &o), -0.534041, 1e-6);
-	assert_near(cyc__sim_ctf(0.05, -0.05, 32000, 30000, az, &o), 0.055103, 1e-6);
+	cyc__sim_optics c = cyc__sim_optics_make(32000, 30000, az, &o);
+	assert_near(cyc__sim_ctf(&c, 0, 0), 0.1, 1e-6);
+	assert_near(cyc__sim_ctf(&c, 0.1, 0), 0.381938, 1e-6);
+	assert_near(cyc__sim_ctf(&c, 0, 0.1), 0.381938, 1e-6);
+	assert_near(cyc__sim_ctf(&c, 0.05, 0.05), -0.534041, 1e-6);
+	assert_near(cyc__sim_ctf(&c, 0.05, -0.05), 0.055103, 1e-6);
 	assert_near(cyc__sim_damage(0, 30), 1, 0);
 	assert_near(cyc__sim_damage(0.05, 30), 0.678915, 1e-6);
 	assert_near(cyc__sim_damage(0.1, 60), 0.119805, 1e-6);
