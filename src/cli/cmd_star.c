@@ -1,0 +1,94 @@
+#include "command.h"
+
+#include "cyclotomo/star.h"
+
+#include <string.h>
+
+typedef struct {
+	cyc_common_options common;
+	const char *input, *output, *block, *print;
+} star_args;
+
+#define A(member) offsetof(star_args, member)
+
+static const cyc_option OPTIONS[] = {
+	{ .name = "FILE", .type = CYC_OPT_ARG, .offset = A(input), .help = "STAR file, of RELION or of other programs." },
+	{ .name = "STAR file", .type = CYC_OPT_HEADING },
+	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(output), .unit = "<file>", .no_default = "none",
+	  .help = "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of FILE." },
+	{ .name = "print", .type = CYC_OPT_TEXT, .offset = A(print), .unit = "<LABEL,...>", .no_default = "none",
+	  .help = "Print these columns, separated by tabs." },
+	{ .name = "block", .type = CYC_OPT_TEXT, .offset = A(block), .unit = "<name>", .help = "Of this block.", .no_default = "the last one" },
+	CYC_COMMON_OPTIONS(star_args, common),
+};
+static const cyc_command COMMAND =
+    CYC_COMMAND_DEF("star", "What is in a STAR file; copy it in RELION's layout; print columns",
+                    "Labels are given without the underscore.\n"
+                    "  cyclotomo star particles.star\n"
+                    "  cyclotomo star particles.star --print rlnTomoName,rlnOriginXAngst\n"
+                    "  cyclotomo star warp.star --o relion.star",
+                    OPTIONS);
+
+static void list_blocks(const cyc_star *s)
+{
+	for (int32_t i = 0; i < cyc_star_n_blocks(s); i++) {
+		const cyc_star_block *b = cyc_star_block_at(s, i);
+		bool is_list = cyc_star_block_kind(b) == CYC_STAR_LIST;
+		printf("data_%s: %s", cyc_star_block_name(b), is_list ? "list" : "table");
+		if (!is_list) printf(" of %lld rows", (long long)cyc_star_n_rows(b));
+		putchar('\n');
+		for (int32_t j = 0; j < cyc_star_n_columns(b); j++) {
+			printf("  %-40s %.60s\n", cyc_star_label(b, j), cyc_star_n_rows(b) > 0 ? cyc_star_text(b, 0, j) : "");
+		}
+	}
+}
+
+static cyc_status print_columns(const cyc_star *s, const char *block, const char *labels)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b = cyc_star_block_at(s, cyc_star_n_blocks(s) - 1);
+	int32_t *columns = NULL, n = 0;
+	char *list = NULL, *save = NULL;
+	if (block || !b) CYC_TRY(cyc_star_require(&b, s, block ? block : ""));
+	CYC_TRY(cyc_strdup(&list, labels));
+	CYC_TRY(cyc_alloc(&columns, strlen(labels) + 1, sizeof *columns));
+	for (char *label = strtok_r(list, ",", &save); label; label = strtok_r(NULL, ",", &save)) {
+		CYC_TRY(cyc_star_require_column(&columns[n++], b, label));
+	}
+	CYC_CHECK(n > 0, CYC_E_USAGE, "--print names no column");
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		for (int32_t k = 0; k < n; k++) printf("%s%s", k ? "\t" : "", cyc_star_text(b, i, columns[k]));
+		putchar('\n');
+	}
+done:
+	cyc_free(columns);
+	cyc_free(list);
+	return st;
+}
+
+cyc_status cyc_cmd_star(int argc, char **argv);
+cyc_status cyc_cmd_star(int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	star_args a = { 0 };
+	cyc_run run = { 0 };
+	cyc_star *s = NULL;
+	char *path = NULL;
+	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
+	if (run.is_help) goto done;
+	CYC_TRY(cyc_path_join(&path, a.common.root, a.input));
+	CYC_TRY(cyc_star_read(&s, path));
+	if (a.print) CYC_TRY(print_columns(s, a.block, a.print));
+	if (!a.print && !a.output) list_blocks(s);
+	if (a.output) {
+		cyc_free(path);
+		path = NULL;
+		CYC_TRY(cyc_path_join(&path, a.common.root, a.output));
+		CYC_TRY(cyc_star_write(s, path));
+	}
+	run.has_begun = false; /* a look at a file is nothing to time */
+done:
+	cyc_star_destroy(&s);
+	cyc_free(path);
+	return cyc_run_end(&run, st);
+}
