@@ -50,6 +50,13 @@ typedef struct {
 	bool is_partial;      /**< pixels outside the image are the window's mean, instead of copies of the border */
 } cyc_window_spec;
 
+/** Width of the soft edge of the circle crop [px]. */
+#define CYC_CIRCLE_EDGE_PX 5.0
+/** Weight of the circle crop at distance r [px] from the centre of a window of edge box_px. */
+double cyc_circle_crop_weight(int32_t box_px, double r_px);
+/** Mean square of these weights over the window: the part of white noise that the crop leaves. */
+double cyc_circle_crop_power(int32_t box_px);
+
 /**
  * Cut n windows around positions of an image, transform, bin, centre.
  * @param[out] ft      n x s x sh complex
@@ -113,10 +120,10 @@ CYC_MUST_CHECK cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, 
 /* ---------------------------------------------------------------- statistics of CTF refinement */
 
 /** Sums per Fourier coefficient of one tilt image over its particles, docs/theory/04-ctf-refinement.md (T4.3). */
-enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM_XQ_RE, CYC_SUM_XQ_IM, CYC_N_SUMS };
+enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM_XQ_RE, CYC_SUM_XQ_IM, CYC_SUM_PC, CYC_SUM_PQ, CYC_N_SUMS };
 /**
- * With v = |V|^2, a = -X conj(phase) conj(V): sums of v c c, v c q, v q q and of the complex a c, a q over the particles, in
- * their order.
+ * With v = |V|^2, a = -X conj(phase) conj(V), p = |X|^2: sums of v c c, v c q, v q q, of the complex a c, a q, and of p c c, p c q
+ * over the particles, in their order.
  * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
  * @param[in]     phase  as in cyc_op_modulate()
  */

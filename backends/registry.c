@@ -1,6 +1,7 @@
 /* Chooses a backend, owns its buffers, checks sizes, and opens guarded memory around each operation. */
 #include "backends/backend.h"
 
+#include <math.h>
 #include <string.h>
 
 struct cyc_backend {
@@ -112,6 +113,23 @@ cyc_status cyc_buffer_unmap(cyc_buffer *b)
 	CYC_TRY(b->be->ops->unmap(b->be->self, host, b->address, b->bytes));
 done:
 	return st;
+}
+
+/* ---------------------------------------------------------------- circle crop */
+
+double cyc_circle_crop_weight(int32_t box_px, double r_px)
+{
+	double R = 0.5 * box_px;
+	if (r_px >= R) return 0;
+	return r_px < R - CYC_CIRCLE_EDGE_PX ? 1 : 0.5 - 0.5 * cos(CYC_PI * (R - r_px) / CYC_CIRCLE_EDGE_PX);
+}
+
+double cyc_circle_crop_power(int32_t box_px)
+{
+	double sum = 0;
+	for (int32_t y = 0; y < box_px; y++)
+		for (int32_t x = 0; x < box_px; x++) sum += cyc_square(cyc_circle_crop_weight(box_px, hypot(x - 0.5 * box_px, y - 0.5 * box_px)));
+	return sum / ((double)box_px * box_px);
 }
 
 /* ---------------------------------------------------------------- operations */

@@ -16,6 +16,7 @@ CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, co
 	for (int32_t x = 0; x < count; x++) {
 		cyc_cfloat v = phase ? V[x] * phase[x] : V[x], a = -X[x] * conjf(v);
 		double power = (double)(crealf(v) * crealf(v) + cimagf(v) * cimagf(v)), re = (double)crealf(a), im = (double)cimagf(a);
+		double observed = (double)(crealf(X[x]) * crealf(X[x]) + cimagf(X[x]) * cimagf(X[x]));
 		double cx = (double)c[x], qx = (double)q[x];
 		sums[(size_t)x + CYC_SUM_CC * plane] += power * cx * cx;
 		sums[(size_t)x + CYC_SUM_CQ * plane] += power * cx * qx;
@@ -24,6 +25,8 @@ CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, co
 		sums[(size_t)x + CYC_SUM_XC_IM * plane] += im * cx;
 		sums[(size_t)x + CYC_SUM_XQ_RE * plane] += re * qx;
 		sums[(size_t)x + CYC_SUM_XQ_IM * plane] += im * qx;
+		sums[(size_t)x + CYC_SUM_PC * plane] += observed * cx * cx;
+		sums[(size_t)x + CYC_SUM_PQ * plane] += observed * cx * qx;
 	}
 }
 

@@ -3,8 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-static const double CIRCLE_EDGE_PX = 5;
-
 struct cyc_window_plan {
 	cyc_window_spec spec;
 	cyc_fft2 *fft;
@@ -33,9 +31,7 @@ static cyc_status plan_create(cyc_window_plan **out, const cyc_window_spec *spec
 	double R = 0.5 * spec->box_px;
 	for (size_t y = 0; y < S; y++)
 		for (size_t x = 0; x < S; x++) {
-			double r = hypot((double)x - R, (double)y - R), g = 1;
-			if (r >= R) g = 0;
-			else if (r >= R - CIRCLE_EDGE_PX) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / CIRCLE_EDGE_PX);
+			double r = hypot((double)x - R, (double)y - R), g = cyc_circle_crop_weight(spec->box_px, r);
 			bool is_corner = r > R;
 			if (is_corner) p->background_count++;
 			p->circle[y * S + x] = is_corner ? -1.F : (float)g;

@@ -175,7 +175,7 @@ static cyc_status gather(cyc_tilt_sums *t, cyc_ctf_pass *p, const cyc_ctf_suppor
 	size_t sh = (size_t)(s / 2 + 1), plane = cyc_half_count2(s), n = (size_t)support->n;
 	double *sums = NULL;
 	CYC_TRY(cyc_alloc(&t->cc, CYC_N_SUMS * n, sizeof *t->cc));
-	float **const parts[CYC_N_SUMS] = { &t->cc, &t->cq, &t->qq, &t->xc_re, &t->xc_im, &t->xq_re, &t->xq_im };
+	float **const parts[CYC_N_SUMS] = { &t->cc, &t->cq, &t->qq, &t->xc_re, &t->xc_im, &t->xq_re, &t->xq_im, &t->self_c, &t->self_q };
 	for (int k = 1; k < CYC_N_SUMS; k++) *parts[k] = t->cc + (size_t)k * n;
 	CYC_TRY(cyc_buffer_map(&sums, p->sums));
 	for (size_t i = 0; i < n; i++) {
@@ -189,12 +189,26 @@ done:
 	return st;
 }
 
-static void whiten(cyc_tilt_sums *t, const cyc_ctf_support *support, const double *power, int32_t n_shells)
+/*
+ * Weights, and the removal of self-correlation. A half map holds each of its images: V contains r c (-X), r being the share of
+ * one image at this frequency, and so every image agrees with the CTF it was reconstructed with, which hides errors. The
+ * same share makes the noise of the map out of the noise of the images, so it is known: r = noise(map) / noise(images).  (T4.14)
+ * The mask keeps the middle of the window, where the circle crop takes nothing; |X|^2 is of the whole cropped window, which
+ * holds the part crop_power of the noise.
+ */
+static void whiten(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power, int32_t n_shells, const cyc_reference *reference)
 {
-	for (int32_t i = 0; i < support->n; i++) {
-		double noise = cyc_radial_at(power, n_shells, hypot(support->x[i], support->y[i]));
+	size_t n = (size_t)support->n;
+	for (size_t i = 0; i < n; i++) {
+		double radius = hypot(support->x[i], support->y[i]), noise = cyc_radial_at(power, n_shells, radius);
+		int32_t n_half = reference->box_px / 2 + 1;
 		float w = noise > 0 ? (float)((double)support->share[i] / noise) : 0;
-		for (int k = 0; k < CYC_N_SUMS; k++) t->cc[(size_t)k * (size_t)support->n + (size_t)i] *= w;
+		float share = noise > 0 ? (float)(cyc_radial_at(reference->wiener, n_half, radius) * cyc_radial_at(reference->noise, n_half, radius) / (noise * crop_power)) : 0;
+		for (size_t k = 0; k < CYC_N_SUMS; k++) t->cc[k * n + i] *= w;
+		t->self_c[i] *= share;
+		t->self_q[i] *= share;
+		t->xc_re[i] -= t->self_c[i];
+		t->xq_re[i] -= t->self_q[i];
 	}
 }
 
@@ -216,6 +230,7 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	CYC_TRY(cyc_alloc(&sums->tilts, ts->n_tilts, sizeof *sums->tilts));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
+	double crop_power = cyc_circle_crop_power(p->box.window.box_px);
 	double *mean = p->power + (size_t)n_shells * (size_t)ts->n_tilts;
 	for (int32_t f = first_tilt; f <= last_tilt; f++) {
 		cyc_tilt_sums *t = &sums->tilts[f];
@@ -231,7 +246,7 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	}
 	for (int32_t i = 0; i < n_shells && n_read > 0; i++) mean[i] /= n_read;
 	for (int32_t f = first_tilt; f <= last_tilt; f++)
-		if (sums->tilts[f].n_particles > 0) whiten(&sums->tilts[f], support, p->common_noise ? mean : p->power + (size_t)n_shells * (size_t)f, n_shells);
+		if (sums->tilts[f].n_particles > 0) whiten(&sums->tilts[f], crop_power, support, p->common_noise ? mean : p->power + (size_t)n_shells * (size_t)f, n_shells, p->reference);
 	*out = sums;
 	sums = NULL;
 done:

@@ -27,6 +27,7 @@ typedef struct {
 	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
 	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
+	float *self_c, *self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
 } cyc_tilt_sums;
 
 typedef struct {

@@ -14,6 +14,7 @@ void cyc_reference_destroy(cyc_reference **p)
 	if (!r) return;
 	for (int h = 0; h < 2; h++) cyc_buffer_destroy(&r->half[h]);
 	cyc_free(r->wiener);
+	cyc_free(r->noise);
 	cyc_free(r);
 	*p = NULL;
 }
@@ -99,41 +100,88 @@ static void taper(cyc_volume *v)
 	}
 }
 
-/* FSC per shell of the s-box, cut where it first falls below the threshold. */
-static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const char *fsc_name, double cutoff_A, const char *root, int n_threads)
+static double map_scale(const cyc_reference *r)
+{
+	/* The map holds sqrt(s) times the density (s: box of its reconstruction, taken to be the box here); the unitary 2D
+	 * transform of a projection is 1/s times the unscaled one. */
+	return 1 / (r->box_px * sqrt((double)r->box_px));
+}
+
+/* FSC of the file per shell of the map's box, or of the maps themselves. */
+static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_reference *r, cyc_cfloat *const ft[2], int32_t n, const char *name, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_fsc_file *file = NULL;
-	cyc_fft3 *plan = NULL;
-	cyc_cfloat *ft[2] = { NULL, NULL };
 	char *path = NULL;
-	double *fsc = NULL;
-	int32_t n = half[0]->nx, n_shells = n / 2 + 1, box = n;
-	if (fsc_name) {
-		CYC_TRY(cyc_path_join(&path, root, fsc_name));
-		CYC_TRY(cyc_fsc_file_read(&file, path));
-		n_shells = file->n_shells;
-		box = file->box;
-		if (file->pixel_size_A > 0 && fabs(file->pixel_size_A / r->pixel_size_A - 1) > 5e-3) {
-			cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", fsc_name,
-			                file->pixel_size_A, r->pixel_size_A);
-			cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc --mask ... --o ...");
-			st = CYC_E_SHAPE;
-			goto done;
-		}
-		CYC_TRY(cyc_alloc(&fsc, n_shells, sizeof *fsc));
-		memcpy(fsc, file->corrected, (size_t)n_shells * sizeof *fsc);
-	} else {
+	*box = n;
+	*n_shells = n / 2 + 1;
+	if (!name) {
 		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because the mask is in both; give --fsc postprocess.star");
 		r->fsc_is_own = true;
-		CYC_TRY(cyc_alloc(&fsc, n_shells, sizeof *fsc));
-		CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
-		for (int h = 0; h < 2; h++) {
-			CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(n), sizeof *ft[h]));
-			CYC_TRY(cyc_fft3_forward(ft[h], plan, half[h]->data));
-		}
-		cyc_fsc_compute(fsc, ft[0], ft[1], n);
+		CYC_TRY(cyc_alloc(fsc, *n_shells, sizeof **fsc));
+		cyc_fsc_compute(*fsc, ft[0], ft[1], n);
+		goto done;
 	}
+	CYC_TRY(cyc_path_join(&path, root, name));
+	CYC_TRY(cyc_fsc_file_read(&file, path));
+	*n_shells = file->n_shells;
+	*box = file->box;
+	if (file->pixel_size_A > 0 && fabs(file->pixel_size_A / r->pixel_size_A - 1) > 5e-3) {
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", name,
+		                file->pixel_size_A, r->pixel_size_A);
+		cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc --mask ... --o ...");
+		st = CYC_E_SHAPE;
+		goto done;
+	}
+	CYC_TRY(cyc_alloc(fsc, *n_shells, sizeof **fsc));
+	memcpy(*fsc, file->corrected, (size_t)*n_shells * sizeof **fsc);
+done:
+	cyc_free(path);
+	cyc_fsc_file_destroy(&file);
+	return st;
+}
+
+/* Noise power of one half per shell: half the mean square of the halves' difference. */
+static cyc_status noise_power(cyc_reference *r, cyc_cfloat *const ft[2], int32_t n)
+{
+	cyc_status st = CYC_OK;
+	double *sum = NULL, *count = NULL, unit = cyc_square(map_scale(r));
+	int32_t n_shells = n / 2 + 1;
+	CYC_TRY(cyc_alloc(&sum, n_shells, sizeof *sum));
+	CYC_TRY(cyc_alloc(&count, n_shells, sizeof *count));
+	for (int32_t z = 0; z < n; z++)
+		for (int32_t y = 0; y < n; y++)
+			for (int32_t x = 0; x <= n / 2; x++) {
+				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n, shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
+				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)n_shells + (size_t)x;
+				if (shell >= n_shells) continue;
+				cyc_cfloat d = ft[0][i] - ft[1][i];
+				sum[shell] += (double)(crealf(d) * crealf(d) + cimagf(d) * cimagf(d));
+				count[shell]++;
+			}
+	for (int32_t i = 0; i < n_shells; i++) sum[i] *= 0.5 * unit / count[i];
+	for (int32_t i = 0; i <= r->box_px / 2; i++) r->noise[i] = cyc_radial_at(sum, n_shells, (double)i * n / r->box_px);
+done:
+	cyc_free(sum);
+	cyc_free(count);
+	return st;
+}
+
+/* Wiener factors and noise per shell of the s-box; the FSC is cut where it first falls below the threshold. */
+static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const char *fsc_name, double cutoff_A, const char *root, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	double *fsc = NULL;
+	int32_t n = half[0]->nx, n_shells = 0, box = 0;
+	CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(n), sizeof *ft[h]));
+		CYC_TRY(cyc_fft3_forward(ft[h], plan, half[h]->data));
+	}
+	CYC_TRY(noise_power(r, ft, n));
+	CYC_TRY(read_fsc(&fsc, &n_shells, &box, r, ft, n, fsc_name, root));
 	int32_t first_bad = 1;
 	while (first_bad < n_shells && fsc[first_bad] >= FSC_THRESHOLD) first_bad++;
 	double ratio = (double)box / r->box_px;
@@ -142,16 +190,11 @@ static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const cha
 	if (r->radius > r->box_px / 2 - 1) r->radius = r->box_px / 2 - 1;
 	CYC_CHECK(r->radius >= 3, CYC_E_DATA, "the half maps agree (FSC >= %.3f) only to %.1f Å: nothing can be refined with them", FSC_THRESHOLD,
 	          r->box_px * r->pixel_size_A / fmax(r->radius, 1));
-	for (int32_t i = 0; i <= r->radius; i++) {
-		double f = cyc_radial_at(fsc, n_shells, i * ratio);
-		r->wiener[i] = i == 0 ? 0 : fmin(fmax(f, 0), 1);
-	}
+	for (int32_t i = 1; i <= r->radius; i++) r->wiener[i] = fmin(fmax(cyc_radial_at(fsc, n_shells, i * ratio), 0), 1);
 done:
-	cyc_free(path);
 	cyc_free(fsc);
 	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
 	cyc_fft3_destroy(&plan);
-	cyc_fsc_file_destroy(&file);
 	return st;
 }
 
@@ -216,9 +259,7 @@ static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_
 	int32_t m = r->n_grid;
 	int n_threads = cyc_backend_n_threads(be);
 	cyc_buffer *grid = NULL, *ft = NULL;
-	/* The map holds sqrt(s) times the density (s: box of its reconstruction, taken to be the box here); the unitary 2D
-	 * transform of a projection is 1/s times the unscaled one. */
-	work a = { .map = map, .m = m, .r = r, .scale = 1 / (r->box_px * sqrt((double)r->box_px)) };
+	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
 	CYC_TRY(cyc_buffer_create(&grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	CYC_TRY(cyc_buffer_map(&a.grid, grid));
 	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
@@ -257,6 +298,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	r->map_diameter_px = half[0]->nx;
 	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
 	CYC_TRY(cyc_alloc(&r->wiener, (size_t)box_px / 2 + 1, sizeof *r->wiener));
+	CYC_TRY(cyc_alloc(&r->noise, (size_t)box_px / 2 + 1, sizeof *r->noise));
 	CYC_TRY(shell_weights(r, half, fsc, cutoff_A, root, cyc_backend_n_threads(be)));
 	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
 	r->n_grid = cyc_fft_good_size(box_px > 2 * half[0]->nx ? box_px : 2 * half[0]->nx);

@@ -14,6 +14,7 @@ typedef struct {
 	int32_t radius;      /**< last shell of the s-box that carries signal */
 	double pixel_size_A;
 	double *wiener;      /**< s/2 + 1: FSC of the halves at each shell of the s-box, 0 beyond `radius` */
+	double *noise;       /**< s/2 + 1: power of the noise of V(k) before the Wiener factor, from the difference of the halves */
 	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
 	bool fsc_is_own;     /**< the FSC was computed from the maps: optimistic */
 	cyc_buffer *half[2]; /**< cyc_reference_count(m) complex each */
