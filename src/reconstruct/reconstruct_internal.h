@@ -9,6 +9,7 @@
 typedef struct {
 	cyc_mat3 R;
 	double shift_z_px;
+	bool is_permutation; /**< voxels land on voxels */
 } cyc_fourier_op;
 /** Point group and helix as one list without the identity. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t helical_n_asu, double helical_rise_A,

@@ -1,8 +1,19 @@
 #include "reconstruct/reconstruct_internal.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef float v4 __attribute__((vector_size(16)));
+
+/* Axes permuted and mirrored: voxels land on voxels. All of O, and the two- and four-folds of the others. */
+static bool is_permutation(const cyc_mat3 *R)
+{
+	for (int i = 0; i < 9; i++) {
+		double v = fabs(R->m[i / 3][i % 3]);
+		if (v > 1e-12 && fabs(v - 1) > 1e-12) return false;
+	}
+	return true;
+}
 
 cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t n_asu, double rise_A, double twist_rad, double pixel_size_A)
 {
@@ -18,7 +29,8 @@ cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmet
 		int32_t h = i - n_asu / 2;
 		for (int32_t g = 0; g < group->n; g++) {
 			if (g == 0 && h == 0) continue;
-			(*out)[(*n)++] = (cyc_fourier_op){ cyc_mat3_mul(cyc_rot_z(-h * twist_rad), group->ops[g]), -h * rise_A / pixel_size_A };
+			cyc_mat3 R = cyc_mat3_mul(cyc_rot_z(-h * twist_rad), group->ops[g]);
+			(*out)[(*n)++] = (cyc_fourier_op){ R, -h * rise_A / pixel_size_A, is_permutation(&R) };
 		}
 	}
 done:
@@ -33,29 +45,61 @@ typedef struct {
 	const cyc_fourier_op *ops;
 } work;
 
+/* Index of a frequency -s/2 .. s/2 on an axis of s; s/2 stands at -s/2. */
 static inline size_t wrap(int32_t i, int32_t s) { return (size_t)(i < 0 ? i + s : i); }
 
-static v4 sample(const v4 *sum, int32_t s, double x, double y, double z)
+static inline v4 sample(const v4 *sum, int32_t s, float x, float y, float z)
 {
 	float mirror = x < 0 ? -1.F : 1.F;
-	x *= (double)mirror;
-	y *= (double)mirror;
-	z *= (double)mirror;
-	int32_t x0 = (int32_t)x, y0 = (int32_t)floor(y), z0 = (int32_t)floor(z), x1 = x0 + 1;
-	float fx = (float)(x - x0), fy = (float)(y - y0), fz = (float)(z - z0);
+	x *= mirror;
+	y *= mirror;
+	z *= mirror;
+	float yf = floorf(y), zf = floorf(z);
+	int32_t x0 = (int32_t)x, x1 = x0 < s / 2 ? x0 + 1 : x0, y0 = (int32_t)yf, z0 = (int32_t)zf;
+	float fx = x - (float)x0, fy = y - yf, fz = z - zf;
 	size_t sh = (size_t)(s / 2 + 1), slab = sh * (size_t)s;
-	if (x1 > s / 2) x1 = s / 2; /* only for fx = 0 up to rounding */
-	v4 value = { 0, 0, 0, 0 };
-	for (int32_t k = 0; k < 2; k++)
-		for (int32_t j = 0; j < 2; j++) {
-			/* At the rim y0 + 1 may be s/2, whose values stand at -s/2. */
-			int32_t yy = y0 + j, zz = z0 + k;
-			if (yy >= s / 2) yy -= s;
-			if (zz >= s / 2) zz -= s;
-			const v4 *row = sum + wrap(zz, s) * slab + wrap(yy, s) * sh;
-			value += (k ? fz : 1 - fz) * (j ? fy : 1 - fy) * (row[x0] + fx * (row[x1] - row[x0]));
-		}
-	return value * (v4){ 1, mirror, 1, 1 };
+	const v4 *z_low = sum + wrap(z0, s) * slab, *z_high = sum + wrap(z0 + 1, s) * slab;
+	size_t y_low = wrap(y0, s) * sh, y_high = wrap(y0 + 1, s) * sh;
+	const v4 *a = z_low + y_low, *b = z_low + y_high, *c = z_high + y_low, *d = z_high + y_high;
+	v4 va = a[x0] + fx * (a[x1] - a[x0]), vb = b[x0] + fx * (b[x1] - b[x0]), vc = c[x0] + fx * (c[x1] - c[x0]), vd = d[x0] + fx * (d[x1] - d[x0]);
+	v4 low = va + fy * (vb - va), high = vc + fy * (vd - vc);
+	return (low + fz * (high - low)) * (v4){ 1, mirror, 1, 1 };
+}
+
+static inline v4 voxel(const v4 *sum, int32_t s, int32_t x, int32_t y, int32_t z)
+{
+	bool is_mirrored = x < 0;
+	if (is_mirrored) {
+		x = -x;
+		y = -y;
+		z = -z;
+	}
+	v4 v = sum[(wrap(z, s) * (size_t)s + wrap(y, s)) * (size_t)(s / 2 + 1) + (size_t)x];
+	return is_mirrored ? v * (v4){ 1, -1, 1, 1 } : v;
+}
+
+/* Add one operation's share to a row of voxels x = 0 .. last. */
+CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, int32_t ky, int32_t kz, int32_t last)
+{
+	const cyc_mat3 *R = &op->R;
+	if (op->is_permutation && op->shift_z_px == 0) {
+		int32_t m[9];
+		for (int i = 0; i < 9; i++) m[i] = (int32_t)round(R->m[i / 3][i % 3]);
+		for (int32_t x = 0; x <= last; x++)
+			row[x] += voxel(a->sum, a->s, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz, m[6] * x + m[7] * ky + m[8] * kz);
+		return;
+	}
+	double phase = 2 * CYC_PI * kz * op->shift_z_px / a->s;
+	float c = (float)cos(phase), sn = (float)sin(phase), o[3], d[3];
+	for (int i = 0; i < 3; i++) {
+		o[i] = (float)(R->m[i][1] * ky + R->m[i][2] * kz);
+		d[i] = (float)R->m[i][0];
+	}
+	for (int32_t x = 0; x <= last; x++) {
+		float fx = (float)x;
+		v4 v = sample(a->sum, a->s, o[0] + d[0] * fx, o[1] + d[1] * fx, o[2] + d[2] * fx);
+		row[x] += (v4){ c * v[0] - sn * v[1], c * v[1] + sn * v[0], v[2], 0 };
+	}
 }
 
 static cyc_status plane_task(void *arg, int64_t z, int i_thread)
@@ -65,28 +109,14 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
 	float share = (float)(1.0 / (a->n_ops + 1));
 	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s;
-		size_t row = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
-		for (int32_t x = 0; x < sh; x++) {
-			v4 value = a->sum[row + (size_t)x];
-			/* Nothing is ever inserted beyond the Nyquist sphere. */
-			if (x * x + ky * ky + kz * kz > s * s / 4) {
-				a->out[row + (size_t)x] = (v4){ 0, 0, 0, 0 };
-				continue;
-			}
-			for (int32_t i = 0; i < a->n_ops; i++) {
-				const cyc_fourier_op *op = &a->ops[i];
-				cyc_vec3 q = cyc_mat3_apply(op->R, (cyc_vec3){ x, ky, kz });
-				v4 other = sample(a->sum, s, q.x, q.y, q.z);
-				if (op->shift_z_px != 0) {
-					double phase = 2 * CYC_PI * kz * op->shift_z_px / s;
-					float c = (float)cos(phase), sn = (float)sin(phase);
-					other = (v4){ c * other[0] - sn * other[1], c * other[1] + sn * other[0], other[2], 0 };
-				}
-				value += other;
-			}
-			a->out[row + (size_t)x] = share * value;
-		}
+		int32_t ky = y < s / 2 ? y : y - s, left = s * s / 4 - ky * ky - kz * kz, last = left < 0 ? -1 : (int32_t)sqrt((double)left);
+		size_t at = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
+		v4 *row = a->out + at;
+		/* Nothing is ever inserted beyond the Nyquist sphere. */
+		memset(row, 0, (size_t)sh * sizeof *row);
+		memcpy(row, a->sum + at, (size_t)(last + 1) * sizeof *row);
+		for (int32_t i = 0; i < a->n_ops; i++) add_row(row, a, &a->ops[i], ky, kz, last);
+		for (int32_t x = 0; x <= last; x++) row[x] *= share;
 	}
 	return CYC_OK;
 }
