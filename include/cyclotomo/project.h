@@ -114,7 +114,8 @@ enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_W
  * the whole old path). out_dir is relative to root; rlnTomoTiltSeriesStarFile is updated, and so are the paths in `s`.
  *
  * RELION-4 projection matrices stay as they are, so geometry is never lost; CYC_WRITE_GEOMETRY replaces them by angles
- * and shifts, for which the series must be open (the image centre is part of the conversion). The scale is written
+ * and shifts: those of `matrix` if has_matrix (the series must be open then: the image centre is part of the
+ * conversion), else the five numbers. Who changes the five numbers of such a tilt clears has_matrix. The scale is written
  * with the defocus too. tomograms.star comes last.
  */
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);

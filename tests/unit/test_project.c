@@ -187,6 +187,42 @@ static void tomograms_relion4(void **state)
 	cyc_tomogram_set_destroy(&s);
 }
 
+/* Any geometry: five numbers -> matrix by its definition -> five numbers in the file, to the digits it has. */
+static void matrices_become_angles(void **state)
+{
+	(void)state;
+	for (uint64_t i = 0; i < 50; i++) {
+		cyc_rng r = cyc_rng_make(21, 0, i);
+		cyc_tomogram_set *s = read_tomograms();
+		cyc_tilt_series *ts = &s->series[0];
+		ts->image_nx = 128;
+		ts->image_ny = 121;
+		ts->size_px[2] = 61;
+		double angle[3][3], shift[3][2];
+		for (int f = 0; f < 3; f++) {
+			cyc_tilt *t = &ts->tilts[f];
+			for (int a = 0; a < 3; a++) angle[f][a] = (cyc_rng_uniform(&r) - 0.5) * (a == 2 ? 6.0 : 2.0);
+			for (int a = 0; a < 2; a++) shift[f][a] = 100.0 * cyc_rng_normal(&r);
+			cyc_mat3 R = cyc_tilt_to_matrix(angle[f][0], angle[f][1], angle[f][2]);
+			const double c[3] = { 50, 50, 30 }, b[3] = { 64, 60, 0 };
+			for (int k = 0; k < 3; k++) {
+				for (int l = 0; l < 3; l++) t->matrix[k][l] = R.m[k][l];
+				t->matrix[k][3] = b[k] + (k < 2 ? shift[f][k] / ts->pixel_size_A : 3.0) - R.m[k][0] * c[0] - R.m[k][1] * c[1] - R.m[k][2] * c[2];
+			}
+			t->has_matrix = true;
+		}
+		ASSERT_OK(cyc_tomogram_set_write(s, "Geo/", temp_dir, CYC_WRITE_GEOMETRY));
+		cyc_tomogram_set_destroy(&s);
+		ASSERT_OK(cyc_tomogram_set_read(&s, "Geo/tomograms.star", temp_dir));
+		for (int f = 0; f < 3; f++) {
+			const cyc_tilt *t = &s->series[0].tilts[f];
+			assert_true(fabs(t->xtilt_rad - angle[f][0]) < 2e-7 && fabs(t->ytilt_rad - angle[f][1]) < 2e-7 && fabs(t->zrot_rad - angle[f][2]) < 2e-7);
+			assert_true(fabs(t->shift_x_A - shift[f][0]) < 1e-5 && fabs(t->shift_y_A - shift[f][1]) < 1e-5);
+		}
+		cyc_tomogram_set_destroy(&s);
+	}
+}
+
 static void refuse_tilts(const char *old, const char *with, cyc_status status, const char *a, const char *b, const char *c)
 {
 	char text[4096];
@@ -650,7 +686,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		PROJECT_TEST(optimisation_set), PROJECT_TEST(resolve),          PROJECT_TEST(tomograms_relion5),
 		PROJECT_TEST(tomograms_relion4), PROJECT_TEST(bad_tomograms),   PROJECT_TEST(unchecked_scales),
-		PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
+		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
 		PROJECT_TEST(bad_trajectories), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
