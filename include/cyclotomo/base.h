@@ -6,6 +6,7 @@
 #define CYCLOTOMO_BASE_H
 
 #include "cyclotomo/status.h"
+#include <math.h>
 #include <stdio.h>
 
 #ifdef __cplusplus
@@ -137,6 +138,8 @@ uint64_t cyc_hash(uint64_t h, const void *data, size_t n);
 uint64_t cyc_hash_string(uint64_t h, const char *s);
 
 #define CYC_PI 3.14159265358979323846
+/** Not a number, as a double: the one of math.h is a float, and compilers warn of the conversion. */
+#define CYC_NAN ((double)NAN)
 static inline double cyc_deg_to_rad(double deg) { return deg * (CYC_PI / 180.0); }
 static inline double cyc_rad_to_deg(double rad) { return rad * (180.0 / CYC_PI); }
 static inline double cyc_square(double x) { return x * x; }

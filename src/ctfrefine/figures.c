@@ -87,7 +87,7 @@ static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt
 		p->series[2 * k + 1] = (cyc_plot_series){ .label = "after", .n = n, .x = x, .y = p->values + (size_t)PANELS[k].after * (size_t)n,
 			                                      .y_error = p->values + (size_t)PANELS[k].error * (size_t)n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 };
 		p->panels[k] = (cyc_plot){ .title = k == 0 ? p->title : NULL, .x_label = k == 2 ? "tilt angle (degrees)" : NULL, .y_label = PANELS[k].label,
-			                       .h_line = NAN, .n_series = 2, .series = &p->series[2 * k] };
+			                       .h_line = CYC_NAN, .n_series = 2, .series = &p->series[2 * k] };
 	}
 done:
 	return st;

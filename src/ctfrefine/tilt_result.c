@@ -32,7 +32,7 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                                : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
 			                                                                  : CYC_TILT_NO_DATA,
 			                    .defocus_u_A = in->defocus_u_A, .defocus_v_A = in->defocus_v_A, .defocus_angle_rad = in->defocus_angle_rad, .scale = in->scale,
-			                    .defocus_error_A = NAN, .astigmatism_error_A = NAN, .scale_error = NAN, .scale_ratio = 1,
+			                    .defocus_error_A = CYC_NAN, .astigmatism_error_A = CYC_NAN, .scale_error = CYC_NAN, .scale_ratio = 1,
 			                    .n_particles = sums->tilts[f].n_particles };
 		if (!t->has_data) {
 			/* The gauge is common to the data set: a tilt left out of it would be the only one on another scale. */

@@ -449,12 +449,12 @@ double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o)
 	static const char KEY[] = "\"wall_s\": ";
 	char *path = NULL, *text = NULL;
 	size_t n;
-	double seconds = NAN;
+	double seconds = CYC_NAN;
 	/* Only for show: a time that cannot be read is none. */
 	if (step_file(&path, s, o, STEP_TIME) == CYC_OK && cyc_path_exists(path) && cyc_read_file(&text, &n, path) == CYC_OK) {
 		const char *at = strstr(text, KEY);
 		char *end = NULL;
-		double v = at ? strtod(at + sizeof KEY - 1, &end) : (double)NAN;
+		double v = at ? strtod(at + sizeof KEY - 1, &end) : CYC_NAN;
 		if (at && end != at + sizeof KEY - 1) seconds = v;
 	}
 	cyc_free(path);

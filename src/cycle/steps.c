@@ -267,8 +267,8 @@ const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }
 cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job)
 {
 	cyc_status st = CYC_OK;
-	*s = (cyc__step){ .kind = kind, .i_turn = i_turn, .job = job, .seconds = NAN };
-#define NOT_APPLICABLE(name) s->name = NAN;
+	*s = (cyc__step){ .kind = kind, .i_turn = i_turn, .job = job, .seconds = CYC_NAN };
+#define NOT_APPLICABLE(name) s->name = CYC_NAN;
 	CYC__STEP_FIGURES(NOT_APPLICABLE)
 #undef NOT_APPLICABLE
 	CYC_TRY(cyc_asprintf(&s->name, "%s/job%03d/", KINDS[kind].folder, job));

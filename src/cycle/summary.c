@@ -105,7 +105,7 @@ static cyc_status series_init(cyc__ctf_series *s, const cyc_tilt_series *ts)
 		s->tilt_deg[i] = tilt_angle_deg(t, i);
 		s->defocus_um[0][i] = 0.5 * (t->defocus_u_A + t->defocus_v_A) / 1e4;
 		s->scale[0][i] = t->scale;
-		s->defocus_um[1][i] = s->scale[1][i] = s->defocus_error_um[i] = s->scale_error[i] = NAN;
+		s->defocus_um[1][i] = s->scale[1][i] = s->defocus_error_um[i] = s->scale_error[i] = CYC_NAN;
 	}
 done:
 	return st;

@@ -148,8 +148,8 @@ static cyc_status put_series(FILE *f, const cyc__ctf_series *s, const cyc__ctf_s
 		{ .label = after, .n = s->n, .x = v, .y = v + 5 * n, .y_error = s->has_errors ? v + 6 * n : NULL, .style = CYC_PLOT_LINE_POINTS, .colour = -1 },
 	};
 	const cyc_plot plots[] = {
-		{ .title = s->name, .x_label = "tilt (degrees)", .y_label = "mean defocus (µm)", .h_line = NAN, .n_series = 2, .series = defocus },
-		{ .title = "", .x_label = "tilt (degrees)", .y_label = "contrast scale", .h_line = NAN, .n_series = 2, .series = scale },
+		{ .title = s->name, .x_label = "tilt (degrees)", .y_label = "mean defocus (µm)", .h_line = CYC_NAN, .n_series = 2, .series = defocus },
+		{ .title = "", .x_label = "tilt (degrees)", .y_label = "contrast scale", .h_line = CYC_NAN, .n_series = 2, .series = scale },
 	};
 	CYC_TRY(cyc_plot_svg(&svg, plots, 2));
 	fprintf(f, "<details%s><summary>", is_open ? " open" : "");
@@ -198,10 +198,10 @@ static void put_steps(FILE *f, const cyc__cycle *c)
 		fputs("<tr><td><code>", f);
 		put_escaped(f, s->name);
 		fprintf(f, "</code></td><td>%s</td>", cyc__kind_get(s->kind)->what);
-		put_number(f, "%.2f", has_fsc ? s->resolution_A : (double)NAN);
-		put_number(f, "%.4f", has_fsc ? s->mean_fsc : (double)NAN);
-		put_number(f, "%+.4f", has_fsc && before ? s->mean_fsc - before->mean_fsc : (double)NAN);
-		put_number(f, "%.0f", has_fsc ? s->bfactor_A2 : (double)NAN);
+		put_number(f, "%.2f", has_fsc ? s->resolution_A : CYC_NAN);
+		put_number(f, "%.4f", has_fsc ? s->mean_fsc : CYC_NAN);
+		put_number(f, "%+.4f", has_fsc && before ? s->mean_fsc - before->mean_fsc : CYC_NAN);
+		put_number(f, "%.0f", has_fsc ? s->bfactor_A2 : CYC_NAN);
 		fprintf(f, "<td>%s</td></tr>\n", has_fsc ? cyc__decision_text(s->decision) : "");
 		/* Each turn is compared with the state it started from. */
 		if (has_fsc && s->decision != CYC__TURN_NOT_TAKEN) before = s;

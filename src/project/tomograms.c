@@ -252,7 +252,7 @@ done:
 static double fractional_dose(const cyc_tilt_series *ts)
 {
 	if (ts->fractional_dose_e_per_A2 >= 0.0) return ts->fractional_dose_e_per_A2;
-	double low = INFINITY, second = INFINITY;
+	double low = HUGE_VAL, second = HUGE_VAL;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double d = ts->tilts[f].pre_exposure_e_per_A2;
 		if (d < low) {

@@ -12,7 +12,7 @@
 static void test_document(void **state)
 {
 	(void)state;
-	const double values[] = { 1.0, 0.1, NAN, 1e300 };
+	const double values[] = { 1.0, 0.1, CYC_NAN, 1e300 };
 	cyc_json j = { 0 };
 	char *text = NULL;
 	cyc_json_begin_object(&j, NULL);

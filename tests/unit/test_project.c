@@ -352,7 +352,7 @@ static void write_back(void **state)
 	cyc_free(after);
 	s->series[0].tilts[0].scale = -1.0;
 	assert_int_equal(cyc_tomogram_set_write(s, "Bad/", temp_dir, CYC_WRITE_SCALE), CYC_E_NUMERIC);
-	s->series[0].tilts[0].scale = NAN;
+	s->series[0].tilts[0].scale = CYC_NAN;
 	assert_int_equal(cyc_tomogram_set_write(s, "Bad/", temp_dir, CYC_WRITE_SCALE), CYC_E_NUMERIC);
 	assert_false(temp_exists("Bad/tomograms.star"));
 	cyc_tomogram_set_destroy(&s);

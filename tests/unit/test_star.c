@@ -66,8 +66,8 @@ static void other_dialects(void **state)
 	static const char *const TEXTS[] = {
 		"data_p\nloop_\n_a#1\n_b#2\n1 x\n2 y\ndata_q\n_c 3\n",
 		"data_p\r\n\r\nloop_\r\n_a #1\r\n_b #2\r\n1\tx\r\n2\ty\r\n\r\ndata_q\r\n_c 3\r\n",
-		"\xEF\xBB\xBF# Created by the starfile Python package (version 0.4.12) at 17:00:46 on 15/03/2024\n\ndata_p\n\nloop_\n_a\n_b\n1\tx\n2\ty\n\n\n\n"
-		"data_q\n\n_c\t\t\t3\n",
+		("\xEF\xBB\xBF# Created by the starfile Python package (version 0.4.12) at 17:00:46 on 15/03/2024\n\ndata_p\n\nloop_\n_a\n_b\n1\tx\n2\ty\n\n\n\n"
+		 "data_q\n\n_c\t\t\t3\n"),
 		"  data_p\n loop_ # comment\n  _a # 1\n\n# between\n  _b\n\n  1 x # first\n# comment\n  2 y\n\n\ndata_q\n;comment\n _c 3",
 		"data_p\nloop_\n_a\n_b\n1 x\n\n2 y\n\ndata_q\n_c 3 # three\n",
 	};

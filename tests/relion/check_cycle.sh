@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The cycle on the simulated set "small", and its plan for a real project without images.
+# usage: check_cycle.sh BINARY SHARED-FOLDER [SMALL]; SMALL is the data set "small" (made here if not given)
+set -euo pipefail
+bin=$(realpath "$1") shared=$(realpath "$2")
+python=${PYTHON:-/usr/bin/python3}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+small=${3:-}
+if [ -z "$small" ]; then
+	small=$dir/small
+	bash "$shared/sim/make_dataset.sh" small "$small" >/dev/null
+fi
+small=$(realpath "$small")
+fail() { echo "FAIL: $*" >&2; exit 1; }
+
+echo "== plan for a real project"
+code=0
+"$bin" cycle --dry-run --root "$shared/data/empiar-10164-tutorial" --p Select/job024/particles.star --t CtfRefine/job027/tomograms.star \
+	--b 512 --crop 256 --sym C6 --o RUN >"$dir/plan" 2>"$dir/err" || code=$?
+cat "$dir/plan"
+[ $code = 3 ] || fail "ended with $code: $(cat "$dir/err")"
+for text in '9053 (half 1: 4545, half 2: 4508)' 'CtfRefine/job003/' 'TS_54 .* 1365 ' 'Images that cannot be found: 203 of 203' 'TS_54.star.*negative'; do
+	grep -q "$text" "$dir/plan" || fail "no '$text' in the plan"
+done
+[ ! -e "$shared/data/empiar-10164-tutorial/RUN" ] || fail "the plan writes"
+
+echo "== cycle on small"
+mkdir "$dir/project"
+for file in "$small"/*; do ln -s "$file" "$dir/project/"; done
+cd "$dir/project"
+for j in 2 1; do
+	/usr/bin/time -f "%e s, %M kB with --j $j" "$bin" cycle -q --i optimisation_set.star --b 192 --crop 112 --sym O --mask-align mask_align.mrc \
+		--mask-fsc mask_fsc.mrc --j $j --o Run | tee "$dir/out"
+	find Run -name '*.star' -o -name '*.mrc' | sort | xargs sha256sum >"$dir/sums$j"
+	mv Run "Run$j"
+done
+cmp "$dir/sums1" "$dir/sums2" || fail "results depend on the number of threads"
+"$python" - Run2/summary.json <<'P'
+import json, sys
+s = json.load(open(sys.argv[1]))
+before, after = s['before'], s['after']
+print('mean FSC %.4f -> %.4f, resolution %.2f -> %.2f A' % (before['mean_fsc'], after['mean_fsc'], before['resolution_A'], after['resolution_A']))
+sys.exit(int(not after['mean_fsc'] >= before['mean_fsc'] or not all(x['decision'] in ('start', 'taken on', 'not taken on') for x in s['steps'] if 'decision' in x)))
+P
