@@ -17,6 +17,7 @@ typedef struct {
 	const int8_t *use;
 	int8_t select;
 	int32_t n, s;
+	int32_t radius_max;
 } work;
 
 static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_zero, float u, float v)
@@ -66,19 +67,25 @@ CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat
 static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 {
 	const work *a = arg;
-	int32_t kz = z < a->s / 2 ? (int32_t)z : (int32_t)z - a->s;
-	size_t plane_count = (size_t)a->s * (size_t)(a->s / 2 + 1);
+	int32_t s = a->s, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s, left = a->radius_max * a->radius_max - kz * kz;
+	size_t sh = (size_t)(s / 2 + 1), plane_count = (size_t)s * sh;
 	cyc_v4 *plane = cyc__cpu_scratch_of(a->cpu, i_thread), *sum = (cyc_v4 *)a->sum + (size_t)z * plane_count;
 	bool is_touched = false;
-	memset(plane, 0, plane_count * sizeof *plane);
+	if (left < 0) return CYC_OK;
+	/* Only what the slices can reach is cleared and added: at high dose that is a small part of the plane. */
+	int32_t ry = (int32_t)sqrtf((float)left);
+	size_t count = (size_t)a->radius_max + 1 < sh ? (size_t)a->radius_max + 1 : sh;
+	for (int32_t ky = -ry; ky <= ry; ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
 	for (int32_t i = 0; i < a->n; i++) {
 		int32_t R = a->radius[i];
 		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
-		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(a->s));
-		is_touched = add_slice(plane, slice, &a->M[i], R, kz, a->s) || is_touched;
+		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(s));
+		is_touched = add_slice(plane, slice, &a->M[i], R, kz, s) || is_touched;
 	}
-	if (is_touched)
-		for (size_t j = 0; j < plane_count; j++) sum[j] += plane[j];
+	for (int32_t ky = -ry; ky <= ry && is_touched; ky++) {
+		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh;
+		for (size_t j = row; j < row + count; j++) sum[j] += plane[j];
+	}
 	return CYC_OK;
 }
 
@@ -88,7 +95,9 @@ cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, con
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4)));
-	work a = { cpu, sum, packed, M, radius, use, select, n, s };
+	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0 };
+	for (int32_t i = 0; i < n; i++)
+		if ((!use || use[i] == select) && radius[i] > a.radius_max) a.radius_max = radius[i];
 	CYC_TRY(cyc_parallel_for(s, cpu->n_threads, plane_task, &a));
 done:
 	return st;

@@ -169,21 +169,23 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 			s->row_im[at] += (double)s->xc[i] * q + (double)s->xq[i] * c;
 		}
 	}
-	for (int32_t l = 0; l < SHIFT_STEPS; l++)
+	for (int32_t l = 0; l < SHIFT_STEPS; l++) {
+		double dy = (l - half) * step_A, cross[SHIFT_STEPS] = { 0 };
+		for (int32_t y = 0; y < s->n_row; y++) {
+			double phase = unit * (y - y_zero) * dy, c = cos(phase), q = sin(phase);
+			const double *re = s->row_re + (size_t)y * SHIFT_STEPS, *im = s->row_im + (size_t)y * SHIFT_STEPS;
+			for (int32_t j = 0; j < SHIFT_STEPS; j++) cross[j] += re[j] * c - im[j] * q;
+		}
 		for (int32_t j = 0; j < SHIFT_STEPS; j++) {
-			double dx = (j - half) * step_A, dy = (l - half) * step_A, cross = 0;
-			for (int32_t y = 0; y < s->n_row; y++) {
-				double phase = unit * (y - y_zero) * dy;
-				size_t at = (size_t)y * SHIFT_STEPS + (size_t)j;
-				cross += s->row_re[at] * cos(phase) - s->row_im[at] * sin(phase);
-			}
-			double value = (cross > 0 ? cross * cross / power : 0) - 0.5 * (dx * dx + dy * dy) / (sigma_A * sigma_A);
+			double dx = (j - half) * step_A;
+			double value = (cross[j] > 0 ? cross[j] * cross[j] / power : 0) - 0.5 * (dx * dx + dy * dy) / (sigma_A * sigma_A);
 			if (value > best) {
 				best = value;
 				d[0] = dx;
 				d[1] = dy;
 			}
 		}
+	}
 }
 
 void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, double sigma_A,

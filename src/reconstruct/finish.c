@@ -16,6 +16,7 @@ typedef struct {
 	const cyc_finish_spec *spec;
 	double *radial_weight;    /* per plane, then summed: s x (s/2 + 1) x 2 */
 	const double *mean_weight;
+	float *gridding;
 } work;
 
 static float weight_at(const work *a, size_t i) { return a->sum1[4 * i + 2] + (a->sum2 ? a->sum2[4 * i + 2] : 0); }
@@ -44,17 +45,29 @@ static cyc_status gridding_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	int32_t s = a->s;
-	double dz = (double)z - s / 2;
-	/* The transforms here are forward 1, inverse 1/s^3; RELION's scale is forward and inverse s^-3/2 each. */
-	double scale = a->spec->grey_scale * pow((double)s, 1.5);
-	for (int32_t y = 0; y < s; y++)
-		for (int32_t x = 0; x < s; x++) {
-			double dx = x - s / 2, dy = y - s / 2, k = sinc(sqrt(dx * dx + dy * dy + dz * dz) / s);
-			k *= k;
-			a->real[((size_t)z * (size_t)s + (size_t)y) * (size_t)s + (size_t)x] *= (float)(scale / (k < GRIDDING_FLOOR ? GRIDDING_FLOOR : k));
-		}
+	int32_t s = a->s, dz = (int32_t)z - s / 2;
+	for (int32_t y = 0; y < s; y++) {
+		float *row = a->real + ((size_t)z * (size_t)s + (size_t)y) * (size_t)s;
+		int32_t dy = y - s / 2;
+		for (int32_t x = 0; x < s; x++) row[x] *= a->gridding[(x - s / 2) * (x - s / 2) + dy * dy + dz * dz];
+	}
 	return CYC_OK;
+}
+
+/* The correction by squared radius, a whole number; with it goes the scale of the transforms. */
+static cyc_status gridding_table(float **out, int32_t s, double grey_scale)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = 3 * (s / 2) * (s / 2) + 1;
+	/* The transforms here are forward 1, inverse 1/s^3; RELION's scale is forward and inverse s^-3/2 each. */
+	double scale = grey_scale * pow((double)s, 1.5);
+	CYC_TRY(cyc_alloc(out, n, sizeof **out));
+	for (int32_t i = 0; i < n; i++) {
+		double k = cyc_square(sinc(sqrt((double)i) / s));
+		(*out)[i] = (float)(scale / (k < GRIDDING_FLOOR ? GRIDDING_FLOOR : k));
+	}
+done:
+	return st;
 }
 
 static cyc_status radial_task(void *arg, int64_t z, int i_thread)
@@ -171,6 +184,7 @@ cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight
 	CYC_TRY(cyc_buffer_unmap(ft));
 	CYC_TRY(cyc_buffer_create(&real, be, (size_t)s * (size_t)s * (size_t)s, sizeof(float)));
 	CYC_TRY(cyc_op_fft3_inverse(real, be, ft, s));
+	CYC_TRY(gridding_table(&a.gridding, s, spec->grey_scale));
 	CYC_TRY(cyc_buffer_map(&a.real, real));
 	CYC_TRY(cyc_parallel_for(s, n_threads, gridding_task, &a));
 	if (data) {
@@ -191,6 +205,7 @@ cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight
 	v = NULL;
 done:
 	cyc_free(mean);
+	cyc_free(a.gridding);
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&real);
 	cyc_volume_destroy(&v);
