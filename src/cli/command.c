@@ -18,9 +18,12 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 	*run = (cyc_run){ .command = command, .target = target, .common = common, .argc = argc, .argv = argv };
 	common->n_threads = cyc_n_processors();
 	if (!common->root) common->root = "";
-	CYC_TRY(cyc_options_parse(target, &run->is_help, command->options, command->n_options, argc, argv, command->usage.name));
+	cyc_help help = CYC_HELP_NONE;
+	CYC_TRY(cyc_options_parse(target, &help, command->options, command->n_options, argc, argv, command->usage.name));
+	run->is_help = help != CYC_HELP_NONE;
 	if (run->is_help) {
-		cyc_options_print_help(stdout, target, command->options, command->n_options, &command->usage);
+		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) = help == CYC_HELP_MAN ? cyc_options_print_man : cyc_options_print_help;
+		print(stdout, target, command->options, command->n_options, &command->usage);
 		goto done;
 	}
 	cyc_console_set_level(common->is_quiet, common->is_verbose);

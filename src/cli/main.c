@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CYC_COMMAND(name, function, group, summary) cyc_status function(int argc, char **argv) __attribute__((weak));
+#define CYC_COMMAND(name, function, group, summary) cyc_status function(int argc, char **argv);
 #include "commands.def"
 #undef CYC_COMMAND
 
@@ -26,7 +26,6 @@ static void print_help(FILE *f)
 	           "usage: cyclotomo <command> [options]\n", CYCLOTOMO_VERSION);
 	const char *group = "";
 	for (int i = 0; i < N_COMMANDS; i++) {
-		if (!COMMANDS[i].run) continue;
 		if (strcmp(group, COMMANDS[i].group) != 0) fprintf(f, "\n%s\n", COMMANDS[i].group);
 		group = COMMANDS[i].group;
 		fprintf(f, "  %-12s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
@@ -37,7 +36,7 @@ static void print_help(FILE *f)
 static int find_command(const char *name)
 {
 	for (int i = 0; i < N_COMMANDS; i++) {
-		if (strcmp(name, COMMANDS[i].name) == 0 && COMMANDS[i].run) return i;
+		if (strcmp(name, COMMANDS[i].name) == 0) return i;
 	}
 	return -1;
 }
@@ -48,7 +47,7 @@ static int unknown_command(const char *name)
 	for (int i = 0; i < N_COMMANDS; i++) names[i] = COMMANDS[i].name;
 	const char *nearest = cyc_nearest(name, names, N_COMMANDS);
 	fprintf(stderr, "cyclotomo: error: there is no command '%s'\n", name);
-	if (nearest && find_command(nearest) >= 0) fprintf(stderr, "  hint: did you mean '%s'?\n", nearest);
+	if (nearest) fprintf(stderr, "  hint: did you mean '%s'?\n", nearest);
 	else fputs("  hint: 'cyclotomo --help' lists the commands\n", stderr);
 	return cyc_status_exit_code(CYC_E_USAGE);
 }

@@ -300,16 +300,17 @@ done:
 	return st;
 }
 
-cyc_status cyc_options_parse(void *target, bool *help, const cyc_option *table, int n, int argc, char **argv, const char *command)
+cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *table, int n, int argc, char **argv, const char *command)
 {
 	cyc_status st = CYC_OK;
 	bool *seen = NULL, only_words = false;
 	int next_arg = 0;
-	*help = false;
+	*help = CYC_HELP_NONE;
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *help = true;
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *help = CYC_HELP_PAGE;
+		if (strcmp(argv[i], "--help-man") == 0) *help = CYC_HELP_MAN;
 	}
-	if (*help) return CYC_OK;
+	if (*help != CYC_HELP_NONE) return CYC_OK;
 	CYC_TRY(cyc_alloc(&seen, n + 1, sizeof *seen));
 	for (int i = 1; i < argc; i++) {
 		if (!only_words && strcmp(argv[i], "--") == 0) {
@@ -366,49 +367,56 @@ static void print_wrapped(FILE *f, const char *text, int *column)
 	}
 }
 
-static void print_default(FILE *f, const void *target, const cyc_option *o, int *column)
+/* "[default: 30 Å]"; NULL if there is nothing to say. Free with cyc_free(). */
+static char *default_text(const void *target, const cyc_option *o)
 {
 	char *value = NULL, *text = NULL;
-	if (o->type == CYC_OPT_ARG || o->type == CYC_OPT_FLAG || o->type == CYC_OPT_CLEAR) return;
+	if (o->type == CYC_OPT_ARG || o->type == CYC_OPT_FLAG || o->type == CYC_OPT_CLEAR) return NULL;
 	if (o->no_default) {
-		if (cyc_asprintf(&text, "[default: %s]", o->no_default) == CYC_OK) print_wrapped(f, text, column);
+		if (cyc_asprintf(&text, "[default: %s]", o->no_default) != CYC_OK) text = NULL;
 	} else if (cyc_option_value(&value, target, o) == CYC_OK && value[0]) {
 		bool is_number = o->type != CYC_OPT_TEXT && o->type != CYC_OPT_CHOICE && o->unit;
 		/* "<px>" -> " px" */
 		const char *unit = is_number ? o->unit : "";
 		int n_unit = unit[0] == '<' ? (int)strcspn(unit + 1, ">") : 0;
-		if (n_unit > 0 && unit[1] == 'n' && n_unit == 1) n_unit = 0;
-		if (cyc_asprintf(&text, "[default: %s%s%.*s]", value, n_unit ? " " : "", n_unit, n_unit ? unit + 1 : "") == CYC_OK) {
-			print_wrapped(f, text, column);
-		}
+		if (n_unit == 1 && unit[1] == 'n') n_unit = 0;
+		if (cyc_asprintf(&text, "[default: %s%s%.*s]", value, n_unit ? " " : "", n_unit, n_unit ? unit + 1 : "") != CYC_OK) text = NULL;
 	}
 	cyc_free(value);
-	cyc_free(text);
+	return text;
 }
 
-static void print_option(FILE *f, const void *target, const cyc_option *o)
+/* "--box <px>  (also --b)" */
+static void print_names(FILE *f, const cyc_option *o)
 {
-	int column = HELP_INDENT;
-	fprintf(f, "  %s%s", o->type == CYC_OPT_ARG ? "" : "--", o->name);
+	fprintf(f, "%s%s", o->type == CYC_OPT_ARG ? "" : "--", o->name);
 	if (o->unit && o->type != CYC_OPT_ARG) fprintf(f, " %s", o->unit);
 	if (o->type == CYC_OPT_CHOICE) {
 		fputs(" <", f);
 		for (const char *c = o->choices; *c; c++) fputc(*c == ',' ? '|' : *c, f);
 		fputc('>', f);
 	}
-	if (o->alias) {
-		fputs("  (also ", f);
-		for (const char *a = o->alias; *a;) {
-			size_t n = strcspn(a, ",");
-			fprintf(f, "%s%.*s", a == o->alias ? "" : ", ", (int)n, a);
-			a += n + (a[n] == ',');
-		}
-		fputc(')', f);
+	if (!o->alias) return;
+	fputs("  (also ", f);
+	for (const char *a = o->alias; *a;) {
+		size_t n = strcspn(a, ",");
+		fprintf(f, "%s%.*s", a == o->alias ? "" : ", ", (int)n, a);
+		a += n + (a[n] == ',');
 	}
+	fputc(')', f);
+}
+
+static void print_option(FILE *f, const void *target, const cyc_option *o)
+{
+	int column = HELP_INDENT;
+	char *text = default_text(target, o);
+	fputs("  ", f);
+	print_names(f, o);
 	fprintf(f, "\n%*s", HELP_INDENT, "");
 	print_wrapped(f, o->help, &column);
-	print_default(f, target, o, &column);
+	if (text) print_wrapped(f, text, &column);
 	fputc('\n', f);
+	cyc_free(text);
 }
 
 void cyc_options_print_help(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage)
@@ -423,6 +431,56 @@ void cyc_options_print_help(FILE *f, const void *target, const cyc_option *table
 		if (table[i].type == CYC_OPT_HEADING) fprintf(f, "\n%s\n", table[i].name);
 		else print_option(f, target, &table[i]);
 	}
+}
+
+/* Text between roff's requests: backslashes and dashes as such, no line that begins like a request. */
+static void print_roff(FILE *f, const char *text)
+{
+	bool at_start = true;
+	for (; *text; text++) {
+		if (at_start && (*text == '.' || *text == '\'')) fputs("\\&", f);
+		if (*text == '\\') fputs("\\e", f);
+		else if (*text == '-') fputs("\\-", f);
+		else fputc(*text, f);
+		at_start = *text == '\n';
+	}
+	fputc('\n', f);
+}
+
+void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage)
+{
+	fprintf(f, ".TH CYCLOTOMO-%s 1\n.SH NAME\ncyclotomo\\-%s \\- ", usage->name, usage->name);
+	print_roff(f, usage->summary);
+	fprintf(f, ".SH SYNOPSIS\ncyclotomo %s", usage->name);
+	for (int i = 0; i < n; i++) {
+		if (table[i].type == CYC_OPT_ARG) fprintf(f, " %s", table[i].name);
+	}
+	fputs(" [options]\n", f);
+	if (usage->details) {
+		fputs(".SH DESCRIPTION\n.nf\n", f);
+		print_roff(f, usage->details);
+		fputs(".fi\n", f);
+	}
+	for (int i = 0; i < n; i++) {
+		if (table[i].type == CYC_OPT_HEADING) {
+			fprintf(f, ".SH %s\n", table[i].name);
+			continue;
+		}
+		char *names = NULL, *text = default_text(target, &table[i]);
+		size_t size;
+		FILE *m = open_memstream(&names, &size);
+		if (m) {
+			print_names(m, &table[i]);
+			fclose(m);
+		}
+		fputs(".TP\n.B ", f);
+		print_roff(f, names ? names : table[i].name);
+		print_roff(f, table[i].help);
+		if (text) print_roff(f, text);
+		free(names);
+		cyc_free(text);
+	}
+	fputs(".SH SEE ALSO\ncyclotomo \\-\\-help\n", f);
 }
 
 void cyc_options_json(cyc_json *j, const char *key, const void *target, const cyc_option *table, int n)

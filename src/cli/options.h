@@ -43,16 +43,19 @@ typedef struct {
 	const char *details; /**< a paragraph, an example; NULL: none */
 } cyc_usage;
 
+typedef enum { CYC_HELP_NONE, CYC_HELP_PAGE, CYC_HELP_MAN } cyc_help;
 /**
  * Parse argv[1..] into `target`, which holds the defaults. Forms: --name value and --name=value; flags alone.
- * @param[out] help  set if --help or -h was there; then nothing else was looked at.
+ * @param[out] help  set if --help, -h or --help-man was there; then nothing else was looked at.
  * @return CYC_E_USAGE naming the option and the text: unknown (with the nearest known one as hint), given twice,
  *         without value, a value that is not of its type. `target` is then partly filled.
  */
-CYC_MUST_CHECK cyc_status cyc_options_parse(void *target, bool *help, const cyc_option *table, int n, int argc, char **argv,
+CYC_MUST_CHECK cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *table, int n, int argc, char **argv,
                                             const char *command);
 /** Help page with the values `target` holds as defaults. */
 void cyc_options_print_help(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage);
+/** The same as a man page (section 1, roff). */
+void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage);
 /** Value of one option as text, in the option's own unit; "" for a text that is not set. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_option_value(char **out, const void *target, const cyc_option *option);
 /** All options and their values as a JSON object `key`. */

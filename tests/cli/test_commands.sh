@@ -15,7 +15,7 @@ expect() {
 }
 
 expect 0 --help
-grep -q '^  version ' out || fail "help does not list the commands"
+grep -q '^  cycle ' out || fail "help does not list the commands"
 [ ! -s err ] || fail "help talks on stderr"
 expect 2
 grep -q usage err || fail "no usage without a command"
@@ -40,5 +40,7 @@ for command in $("$cyclotomo" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
 	grep -q -- '--threads <n>  (also --j)' out || fail "$command has no --threads"
 	grep -q "^usage: cyclotomo $command" out || fail "usage of $command"
 	expect 2 "$command" --no-such-option
+	expect 0 "$command" --help-man
+	grep -q "^\.TH CYCLOTOMO-$command 1" out || fail "man page of $command"
 	[ -z "$(ls -A | grep -vx -e out -e err)" ] || fail "$command left files behind"
 done

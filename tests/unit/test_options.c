@@ -42,7 +42,7 @@ enum { N = sizeof OPTIONS / sizeof *OPTIONS };
 static cyc_status parse(args *a, int n, ...)
 {
 	char *argv[24] = { (char *)"test", (char *)"a.mrc", (char *)"b.mrc" };
-	bool help = false;
+	cyc_help help;
 	va_list ap;
 	va_start(ap, n);
 	for (int i = 0; i < n; i++) argv[3 + i] = va_arg(ap, char *);
@@ -106,7 +106,7 @@ static void test_refusals(void **state)
 	assert_refused(parse(&a, 2, "--p", ""), "empty", "");
 	assert_refused(parse(&a, 1, "third.mrc"), "unexpected word 'third.mrc'", "");
 	char *argv[] = { (char *)"test", (char *)"only.mrc" };
-	bool help;
+	cyc_help help;
 	assert_refused(cyc_options_parse(&a, &help, OPTIONS, N, 2, argv, "test"), "SECOND is missing", "");
 }
 
@@ -114,10 +114,10 @@ static void test_words_with_dashes(void **state)
 {
 	(void)state;
 	args a = { 0 };
-	bool help = true;
+	cyc_help help = CYC_HELP_PAGE;
 	char *argv[] = { (char *)"test", (char *)"--", (char *)"--help", (char *)"--b" };
 	assert_int_equal(cyc_options_parse(&a, &help, OPTIONS, N, 4, argv, "test"), CYC_OK);
-	assert_false(help);
+	assert_int_equal(help, CYC_HELP_NONE);
 	assert_string_equal(a.first, "--help");
 	assert_string_equal(a.second, "--b");
 }
@@ -137,6 +137,25 @@ static void test_help_shows_live_defaults(void **state)
 		"[default: 90 degrees]", "<apple|pear|plum>", "[default: plum]", "[default: automatic]", "--no_circle_crop, --nc", "\nInput\n" };
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
 		if (!strstr(text, PARTS[i])) fail_msg("'%s' is not in the help:\n%s", PARTS[i], text);
+	}
+	free(text);
+}
+
+static void test_man_page(void **state)
+{
+	(void)state;
+	args a = { .box = 4242 };
+	const cyc_usage usage = { "test", "a test", ".details\n'with\\all" };
+	char *text = NULL;
+	size_t n = 0;
+	FILE *f = open_memstream(&text, &n);
+	assert_non_null(f);
+	cyc_options_print_man(f, &a, OPTIONS, N, &usage);
+	fclose(f);
+	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1\n", "\ncyclotomo\\-test \\- a test\n", "cyclotomo test FIRST SECOND [options]", ".SH Input\n",
+		".B \\-\\-box <px>  (also \\-\\-b)\nBox.\n[default: 4242 px]\n", "\n\\&.details\n\\&'with\\eall\n" };
+	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+		if (!strstr(text, PARTS[i])) fail_msg("'%s' is not in the page:\n%s", PARTS[i], text);
 	}
 	free(text);
 }
@@ -193,6 +212,7 @@ int main(void)
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_words_with_dashes),
 		cmocka_unit_test(test_help_shows_live_defaults),
+		cmocka_unit_test(test_man_page),
 		cmocka_unit_test(test_json_of_options),
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_out_of_memory),
