@@ -26,6 +26,8 @@ typedef struct {
 
 /** A name split into its parts. `section` is 0 if none was given (else 1-based). Free `path` with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, const char *name);
+/** cyc_path_join() for such names: the root goes behind "N@". Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_mrc_join_name(char **out, const char *root, const char *name);
 /** Header of a file; checks that the file is long enough for its data. Errors name file, wanted and found. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name);
 /** Whole file (or the one section of "N@x") as float32. CYC_E_DATA if a voxel is NaN or Inf, saying where. */

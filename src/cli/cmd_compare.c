@@ -101,7 +101,7 @@ static cyc_status read_map(cyc_volume **out, cyc_run *run, const char *label, co
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	CYC_TRY(cyc_run_input(run, label, name));
-	CYC_TRY(cyc_path_join(&path, run->common->root, name));
+	CYC_TRY(cyc_mrc_join_name(&path, run->common->root, name));
 	CYC_TRY(cyc_mrc_read(out, path));
 done:
 	cyc_free(path);

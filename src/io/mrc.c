@@ -67,6 +67,20 @@ done:
 	return st;
 }
 
+cyc_status cyc_mrc_join_name(char **out, const char *root, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	size_t n_digits = strspn(name, "0123456789");
+	int n_prefix = name[n_digits] == '@' ? (int)n_digits + 1 : 0;
+	*out = NULL;
+	CYC_TRY(cyc_path_join(&path, root, name + n_prefix));
+	CYC_TRY(cyc_asprintf(out, "%.*s%s", n_prefix, name, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* ---------------------------------------------------------------- header */
 
 static cyc_status open_file(int *fd, const char *path)

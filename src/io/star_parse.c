@@ -92,11 +92,20 @@ done:
 	return st;
 }
 
-/* Behind a line: past its line feed, if there is one. */
-static void end_line(parser *ps, char *p)
+/* Behind a line: past its line feed, unless that has become the NUL of the last token and p is past it already. */
+static void end_line(parser *ps, char *p, bool is_past)
 {
-	ps->p = *p == '\n' ? p + 1 : p;
+	ps->p = !is_past && *p == '\n' ? p + 1 : p;
 	ps->line++;
+}
+
+static inline cyc_status add_value(parser *ps, const char *text)
+{
+	cyc_status st = CYC_OK;
+	if (ps->n_values == ps->value_capacity) CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
+	ps->values[ps->n_values++] = text;
+done:
+	return st;
 }
 
 /* The labels and rows gathered for the current table become its own. */
@@ -140,8 +149,7 @@ static cyc_status parse_block_line(parser *ps, char *p)
 	bool had_feed = *next == '\n';
 	*end = '\0';
 	CYC_TRY(begin_block(ps, name));
-	ps->p = had_feed ? next + 1 : next;
-	ps->line++;
+	end_line(ps, had_feed ? next + 1 : next, true);
 done:
 	return st;
 }
@@ -155,7 +163,7 @@ static cyc_status parse_loop_line(parser *ps, char *p)
 	ps->block->kind = CYC_STAR_TABLE;
 	ps->n_rows = 0;
 	ps->is_header = true;
-	end_line(ps, skip_line(p));
+	end_line(ps, skip_line(p), false);
 done:
 	return st;
 }
@@ -168,7 +176,7 @@ static cyc_status add_label(parser *ps, const char *label)
 	for (size_t i = 0; i < ps->n_labels; i++) {
 		if (strcmp(ps->labels[i], label) == 0) PARSE_ERROR(ps, "label _%s is twice in block '%s'", label, ps->block->name);
 	}
-	if (ps->n_labels >= 100000) PARSE_ERROR(ps, "block '%s' has more than 100000 labels", ps->block->name);
+	if (ps->n_labels >= 10000) PARSE_ERROR(ps, "block '%s' has more than 10000 labels", ps->block->name);
 	if (ps->n_labels == ps->label_capacity) CYC_TRY(grow(&ps->labels, &ps->label_capacity, sizeof *ps->labels));
 	ps->labels[ps->n_labels++] = label;
 done:
@@ -195,15 +203,9 @@ static cyc_status parse_table_label(parser *ps, char *p)
 	bool had_number, had_feed;
 	char *label = p + 1, *rest = cut_label(label, &had_number, &had_feed), *token = NULL;
 	CYC_TRY(add_label(ps, label));
-	if (!had_feed) {
-		bool is_last = false;
-		CYC_TRY(next_token(&token, &rest, &is_last, ps));
-		if (token) PARSE_ERROR(ps, "wanted '#%zu' or nothing behind table label _%s, found '%s'", ps->n_labels, label, token);
-		end_line(ps, rest);
-	} else {
-		ps->p = rest;
-		ps->line++;
-	}
+	if (!had_feed) CYC_TRY(next_token(&token, &rest, &had_feed, ps));
+	if (token) PARSE_ERROR(ps, "wanted '#%zu' or nothing behind table label _%s, found '%s'", ps->n_labels, label, token);
+	end_line(ps, rest, had_feed);
 done:
 	return st;
 }
@@ -222,14 +224,8 @@ static cyc_status parse_list_line(parser *ps, char *p)
 			if (!is_last) rest = skip_line(rest);
 		}
 	}
-	if (ps->n_values == ps->value_capacity) CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
-	ps->values[ps->n_values++] = value ? value : "";
-	if (had_feed || is_last) {
-		ps->p = rest;
-		ps->line++;
-	} else {
-		end_line(ps, rest);
-	}
+	CYC_TRY(add_value(ps, value ? value : ""));
+	end_line(ps, rest, had_feed || is_last);
 done:
 	return st;
 }
@@ -244,16 +240,12 @@ static cyc_status parse_row(parser *ps, char *p)
 		char *token;
 		CYC_TRY(next_token(&token, &p, &is_last, ps));
 		if (!token) break;
-		if (n_found++ < n_wanted) {
-			if (ps->n_values == ps->value_capacity) CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
-			ps->values[ps->n_values++] = token;
-		}
+		if (n_found++ < n_wanted) CYC_TRY(add_value(ps, token));
 		if (is_last) break;
 	}
 	if (n_found == 1 && n_wanted == 2) {
 		/* Job options without a value: some programs leave the second column empty. */
-		if (ps->n_values == ps->value_capacity) CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
-		ps->values[ps->n_values++] = "";
+		CYC_TRY(add_value(ps, ""));
 		n_found = 2;
 	}
 	if (n_found != n_wanted) {
@@ -265,12 +257,7 @@ static cyc_status parse_row(parser *ps, char *p)
 	}
 	if (ps->n_rows == ps->row_capacity) CYC_TRY(grow(&ps->lines, &ps->row_capacity, sizeof *ps->lines));
 	ps->lines[ps->n_rows++] = ps->line;
-	if (is_last) {
-		ps->p = p;
-		ps->line++;
-	} else {
-		end_line(ps, p);
-	}
+	end_line(ps, p, is_last);
 done:
 	return st;
 }
@@ -295,7 +282,7 @@ static cyc_status parse_line(parser *ps)
 	bool after_blank = ps->after_blank;
 	ps->after_blank = *p == '\n' || *p == '\0';
 	if (ps->after_blank || *p == '#' || (*p == ';' && !in_rows)) {
-		end_line(ps, skip_line(p));
+		end_line(ps, skip_line(p), false);
 	} else if (strncmp(p, "data_", 5) == 0 && (!may_be_row || after_blank || is_alone(p, true))) {
 		CYC_TRY(parse_block_line(ps, p));
 	} else if (strncmp(p, "loop_", 5) == 0 && is_alone(p + 5, false)) {

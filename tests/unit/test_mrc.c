@@ -54,6 +54,24 @@ static void names(void **state)
 	assert_null(p);
 }
 
+static void check_join(const char *root, const char *name, const char *expected)
+{
+	char *p = NULL;
+	ASSERT_OK(cyc_mrc_join_name(&p, root, name));
+	assert_string_equal(p, expected);
+	cyc_free(p);
+}
+
+static void names_with_root(void **state)
+{
+	(void)state;
+	check_join("/data", "a.mrc", "/data/a.mrc");
+	check_join("/data/", "003@a.mrcs", "003@/data/a.mrcs");
+	check_join(NULL, "003@a.mrcs", "003@a.mrcs");
+	check_join("/data", "3@/abs/a.mrcs", "3@/abs/a.mrcs");
+	check_join("/data", "a@b.mrc", "/data/a@b.mrc");
+}
+
 /* ---------------------------------------------------------------- float16 */
 
 static void half_bit_patterns(void **state)
@@ -332,7 +350,7 @@ static void what_cannot_be_written(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names),     cmocka_unit_test(half_bit_patterns), cmocka_unit_test(half_values),    cmocka_unit_test(all_modes_both_orders),
+		cmocka_unit_test(names),     cmocka_unit_test(names_with_root), cmocka_unit_test(half_bit_patterns), cmocka_unit_test(half_values),    cmocka_unit_test(all_modes_both_orders),
 		cmocka_unit_test(bad_files), cmocka_unit_test(maps),              cmocka_unit_test(written_header), cmocka_unit_test(what_cannot_be_written),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
