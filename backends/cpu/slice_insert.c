@@ -34,13 +34,16 @@ static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_z
 	return value * (cyc_v4){ 1, mirror, 1, 1 };
 }
 
+/* Row s/2 is frequency -s/2: +s/2 has no row of its own. */
+static inline int32_t last_row(int32_t ry, int32_t s) { return ry < s / 2 ? ry : s / 2 - 1; }
+
 CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, int32_t R, int32_t kz, int32_t s)
 {
 	int32_t sh = s / 2 + 1, row_of_zero = s / 2 + 1, ry = (int32_t)sqrtf((float)(R * R - kz * kz));
 	size_t width = (size_t)sh + 1;
 	const float ux = (float)M->m[0][0], vx = (float)M->m[1][0], hx = (float)M->m[2][0];
 	bool is_touched = false;
-	for (int32_t ky = -ry; ky <= ry; ky++) {
+	for (int32_t ky = -ry; ky <= last_row(ry, s); ky++) {
 		int32_t first = 0, last = (int32_t)sqrtf((float)(R * R - kz * kz - ky * ky));
 		float u = (float)(M->m[0][1] * ky + M->m[0][2] * kz), v = (float)(M->m[1][1] * ky + M->m[1][2] * kz);
 		float h = (float)(M->m[2][1] * ky + M->m[2][2] * kz);
@@ -75,14 +78,14 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	/* Only what the slices can reach is cleared and added: at high dose that is a small part of the plane. */
 	int32_t ry = (int32_t)sqrtf((float)left);
 	size_t count = (size_t)a->radius_max + 1 < sh ? (size_t)a->radius_max + 1 : sh;
-	for (int32_t ky = -ry; ky <= ry; ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
+	for (int32_t ky = -ry; ky <= last_row(ry, s); ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
 	for (int32_t i = 0; i < a->n; i++) {
 		int32_t R = a->radius[i];
 		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
 		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(s));
 		is_touched = add_slice(plane, slice, &a->M[i], R, kz, s) || is_touched;
 	}
-	for (int32_t ky = -ry; ky <= ry && is_touched; ky++) {
+	for (int32_t ky = -ry; ky <= last_row(ry, s) && is_touched; ky++) {
 		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh;
 		for (size_t j = row; j < row + count; j++) sum[j] += plane[j];
 	}
