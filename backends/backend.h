@@ -130,6 +130,28 @@ enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM
 CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
                                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s);
 
+/* ---------------------------------------------------------------- local correlation of polishing */
+
+/** A local grid of displacements: n x n points, spacing step_px, the middle one is 0. */
+typedef struct {
+	int32_t n; /**< odd */
+	double step_px;
+} cyc_local_grid;
+/** Curvature terms per particle: sums of weight c^2 |V|^2 times 1, kx^2, kx ky, ky^2 (index units). */
+enum { CYC_CURVE_1, CYC_CURVE_XX, CYC_CURVE_XY, CYC_CURVE_YY, CYC_N_CURVE };
+/**
+ * Cross-correlation of observations with their predictions near zero displacement, exactly, by direct summation:
+ *   map(d) = sum_k weight Re[(-X conj(phase) conj(c V) - self c^2 |X|^2) exp(2 pi i k.d / s)]                        (T6.2)
+ * over the half plane within the radius, k = 0 left out.
+ * @param[out] maps    n x grid.n x grid.n float (y slow)
+ * @param[out] curves  n x CYC_N_CURVE double
+ * @param[in]  weight  s x sh float: what the coefficient counts (1/noise, share of the half plane, 0 where it is not used)
+ * @param[in]  self    s x sh float: part of each image in its own reference (T4.14), or NULL
+ */
+CYC_MUST_CHECK cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction,
+                                           const cyc_buffer *ctf, const cyc_buffer *phase, const cyc_buffer *weight, const cyc_buffer *self,
+                                           int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
+
 /* ---------------------------------------------------------------- 3D transforms */
 
 /** ft (s x s x sh complex) = unscaled forward transform of real (s^3 float). */
@@ -166,6 +188,8 @@ struct cyc_backend_ops {
 	                            int8_t select, int32_t n, int32_t s);
 	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
 	                       const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
+	                        const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
 };

@@ -134,7 +134,7 @@ double cyc_circle_crop_power(int32_t box_px)
 
 /* ---------------------------------------------------------------- operations */
 
-enum { MAX_ARGUMENTS = 6 };
+enum { MAX_ARGUMENTS = 8 };
 typedef struct {
 	const cyc_buffer *buffers[MAX_ARGUMENTS];
 	size_t needed[MAX_ARGUMENTS];
@@ -262,6 +262,27 @@ cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, n, s));
+done:
+	return st;
+}
+
+cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
+                            const cyc_buffer *phase, const cyc_buffer *weight, const cyc_buffer *self, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	size_t plane = cyc_half_count2(s);
+	CYC_CHECK(grid.n > 0 && grid.n % 2 == 1 && grid.step_px > 0 && radius >= 0 && radius < s / 2, CYC_E_INTERNAL, "grid of %d points, radius %d", grid.n, radius);
+	argument(&l, maps, (size_t)n * (size_t)grid.n * (size_t)grid.n, sizeof(float));
+	argument(&l, curves, (size_t)n * CYC_N_CURVE, sizeof(double));
+	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, phase, plane, sizeof(cyc_cfloat));
+	argument(&l, weight, plane, sizeof(float));
+	argument(&l, self, plane, sizeof(float));
+	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, address(ft), address(prediction), address(ctf), address(phase), address(weight),
+	                           address(self), radius, grid, n, s));
 done:
 	return st;
 }

@@ -127,6 +127,7 @@ const struct cyc_backend_ops cyc_backend_cpu = {
 	.slice_insert = cyc_slice_insert_cpu,
 	.slice_extract = cyc_slice_extract_cpu,
 	.ctf_sums = cyc_ctf_sums_cpu,
+	.correlate = cyc_correlate_cpu,
 	.fft3_forward = cyc_fft3_forward_cpu,
 	.fft3_inverse = cyc_fft3_inverse_cpu,
 };

@@ -33,6 +33,8 @@ cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *r
                                  int8_t select, int32_t n, int32_t s);
 cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
                             const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
+                             const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
 cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 cyc_status cyc_fft3_inverse_cpu(void *self, float *real, cyc_cfloat *ft, int32_t s);
 

@@ -1,5 +1,7 @@
 #include "ctfrefine/statistics.h"
 
+#include "tilt/tilt_image.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +64,8 @@ struct cyc_ctf_pass {
 	const cyc_reference *reference;
 	double cutoff_frac;
 	bool common_noise;
-	cyc_buffer *image, *ft, *prediction, *ctf, *quadrature, *turns, *envelope, *phase, *sums;
-	int64_t image_count;
-	float *pixels;
+	cyc_tilt_image image;
+	cyc_buffer *ft, *prediction, *ctf, *quadrature, *turns, *envelope, *phase, *sums;
 	cyc_tilt_batch *batch;
 	cyc_tilt_tables *tables;
 	double *power; /* n_shells, then the mean over tilts */
@@ -106,34 +107,14 @@ void cyc_ctf_pass_destroy(cyc_ctf_pass **pp)
 {
 	cyc_ctf_pass *p = *pp;
 	if (!p) return;
-	cyc_buffer **const buffers[] = { &p->image, &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase, &p->sums };
+	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase, &p->sums };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
-	cyc_free(p->pixels);
+	cyc_tilt_image_deinit(&p->image);
 	cyc_tilt_batch_destroy(&p->batch);
 	cyc_tilt_tables_destroy(&p->tables);
 	cyc_free(p->power);
 	cyc_free(p);
 	*pp = NULL;
-}
-
-static cyc_status load_image(cyc_ctf_pass *p, double *power, const cyc_tilt_series *ts, int32_t f)
-{
-	cyc_status st = CYC_OK;
-	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
-	if (count > p->image_count) {
-		cyc_buffer_destroy(&p->image);
-		cyc_free(p->pixels);
-		p->pixels = NULL;
-		p->image_count = 0;
-		CYC_TRY(cyc_buffer_create(&p->image, p->be, (size_t)count, sizeof(float)));
-		CYC_TRY(cyc_alloc(&p->pixels, count, sizeof *p->pixels));
-		p->image_count = count;
-	}
-	CYC_TRY(cyc_tilt_series_read_image(p->pixels, ts, f));
-	CYC_TRY(cyc_buffer_upload(p->image, p->pixels, (size_t)count * sizeof(float)));
-	CYC_TRY(cyc_noise_spectrum(power, p->pixels, ts->image_nx, ts->image_ny, p->box.window.box_px, cyc_backend_n_threads(p->be)));
-done:
-	return st;
 }
 
 /* All particles of one optics group of one tilt image. */
@@ -157,7 +138,7 @@ static cyc_status add_group(int64_t *n_particles, int64_t *n_outside, cyc_ctf_pa
 		CYC_TRY(cyc_tilt_batch_fill(p->batch, &cursor, n_outside, ts, f, set, i_series, g, &p->box));
 		if (b->n == 0) continue;
 		*n_particles += b->n;
-		CYC_TRY(cyc_op_window(p->ft, p->be, p->image, ts->image_nx, ts->image_ny, b->at_px, b->n, &p->box.window));
+		CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &p->box.window));
 		CYC_TRY(cyc_op_ctf(p->ctf, p->quadrature, p->be, p->turns, p->envelope, b->turns_per_k2, b->n, s));
 		for (int8_t h = 0; h < 2; h++)
 			CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, radius, b->half, h, b->n, s));
@@ -237,7 +218,8 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 		double *power = p->power + (size_t)n_shells * (size_t)f;
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
-		CYC_TRY(load_image(p, power, ts, f));
+		CYC_TRY(cyc_tilt_image_load(&p->image, p->be, ts, f));
+		CYC_TRY(cyc_noise_spectrum(power, p->image.pixels, ts->image_nx, ts->image_ny, p->box.window.box_px, cyc_backend_n_threads(p->be)));
 		n_read++;
 		for (int32_t i = 0; i < n_shells; i++) mean[i] += power[i];
 		for (int32_t g = 0; g < set->n_optics; g++)

@@ -1,4 +1,5 @@
 #include "reconstruct/accumulate.h"
+#include "tilt/tilt_image.h"
 
 #include <math.h>
 
@@ -7,9 +8,8 @@ struct cyc_accumulator {
 	cyc_box box;
 	const cyc_reconstruct_options *options;
 	cyc_buffer *sum[2];
-	cyc_buffer *image, *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten;
-	int64_t image_count; /* pixels `image` has room for */
-	float *pixels;
+	cyc_tilt_image image;
+	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten;
 	cyc_tilt_batch *batch;
 	cyc_tilt_tables *tables;
 	int32_t *radius;
@@ -57,11 +57,9 @@ done:
 
 void cyc__accumulator_release_work(cyc_accumulator *a)
 {
-	cyc_buffer **const buffers[] = { &a->image, &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
+	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
-	cyc_free(a->pixels);
-	a->pixels = NULL;
-	a->image_count = 0;
+	cyc_tilt_image_deinit(&a->image);
 }
 
 void cyc__accumulator_destroy(cyc_accumulator **p)
@@ -96,31 +94,12 @@ double cyc__accumulator_memory_bytes(int32_t s, int32_t S, int32_t nx, int32_t n
 	return sums + fmax(maps, image + batch) + threads + 30e6;
 }
 
-static cyc_status load_image(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t i_tilt)
-{
-	cyc_status st = CYC_OK;
-	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
-	if (count > a->image_count) {
-		cyc_buffer_destroy(&a->image);
-		cyc_free(a->pixels);
-		a->pixels = NULL;
-		a->image_count = 0;
-		CYC_TRY(cyc_buffer_create(&a->image, a->be, (size_t)count, sizeof(float)));
-		CYC_TRY(cyc_alloc(&a->pixels, count, sizeof *a->pixels));
-		a->image_count = count;
-	}
-	CYC_TRY(cyc_tilt_series_read_image(a->pixels, ts, i_tilt));
-	CYC_TRY(cyc_buffer_upload(a->image, a->pixels, (size_t)count * sizeof(float)));
-done:
-	return st;
-}
-
 /* 1/sqrt of the noise power at each coefficient. Window and binned box have the same frequency step, so the same index. */
 static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	int32_t S = a->box.window.box_px, s = a->box.window.box_binned, sh = s / 2 + 1;
-	CYC_TRY(cyc_noise_spectrum(a->power, a->pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(a->be)));
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
 			double p = cyc_radial_at(a->power, S / 2 + 1, hypot(x, y < s / 2 ? y : y - s));
@@ -137,7 +116,7 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, do
 	const cyc_reconstruct_options *o = a->options;
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->image, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
 	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
 	                        b->weight, b->n, s));
@@ -172,7 +151,7 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
-		CYC_TRY(load_image(a, ts, f));
+		CYC_TRY(cyc_tilt_image_load(&a->image, a->be, ts, f));
 		if (o->whiten) CYC_TRY(load_whitening(a, ts));
 		for (int32_t g = 0; g < set->n_optics; g++) {
 			if (!used[g]) continue;

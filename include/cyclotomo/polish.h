@@ -1,0 +1,53 @@
+/**
+ * @file polish.h
+ * Bayesian polishing: projection geometry of every tilt, 3D positions of the particles and their beam-induced motion, by
+ * comparing the tilt images with projections of the half maps (docs/theory/06-polishing.md).
+ */
+#ifndef CYCLOTOMO_POLISH_H
+#define CYCLOTOMO_POLISH_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+	cyc_project_input input;
+	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
+	const char *out_dir;
+	int32_t box_px;
+	double range_px;               /**< largest displacement in the image that is searched, 6 px */
+	bool do_motion;
+	double motion_sigma_A_per_dose; /**< s_vel: width of the velocity per e/Å2 at the series' dose per tilt */
+	double motion_correlation_A;   /**< s_div: distance over which particles move together */
+	bool squared_exponential;      /**< exp(-r^2/d^2) instead of exp(-r/d) */
+	int32_t motion_max_modes;      /**< < 0: as many as hold 99.9 % of the variance */
+	bool const_positions, const_angles, const_shifts;
+	bool shift_only;               /**< one shift per tilt, from all particles; nothing else changes */
+	double k_min_A;                /**< coarsest resolution used; <= 0: all */
+	double cutoff_frac;            /**< 0.02 */
+	double frequency_cutoff_A;     /**< > 0: finest resolution used */
+	bool partial_windows;
+	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
+	bool accept_worse;             /**< also take on a series whose held-out agreement does not improve */
+	bool resume;
+	int32_t n_threads;
+	const char *backend;
+	bool no_figures, dry_run;
+} cyc_polish_options;
+void cyc_polish_options_default(cyc_polish_options *o);
+
+typedef struct {
+	int32_t n_series, n_improved;
+	double shift_rms_A, position_rms_A, motion_rms_A;
+	double heldout_before, heldout_after; /**< agreement with shells that were not fitted, log-likelihood units */
+	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
+} cyc_polish_result;
+void cyc_polish_result_deinit(cyc_polish_result *r);
+CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
