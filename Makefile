@@ -1,5 +1,5 @@
 # A thin wrapper; the build itself is CMake's.
-.PHONY: all check demo format check-format coverage asan clean
+.PHONY: all check demo format coverage asan clean
 all:
 	@tools/build.sh
 check:
@@ -8,8 +8,6 @@ demo:
 	@./demo.sh
 format:
 	clang-format -i $$(git ls-files '*.c' '*.h')
-check-format:
-	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h')
 asan:
 	cmake --preset asan && cmake --build --preset asan && ctest --preset asan
 coverage:

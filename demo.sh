@@ -15,4 +15,4 @@ if [ ! -e "$demo/optimisation_set.star" ]; then
 fi
 echo "Running the cycle ..." >&2
 "$cyclotomo" cycle --root "$demo" --i optimisation_set.star --b 128 --crop 96 --sym O \
-	--mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Cycle/
+	--mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --cycles 2 --o Cycle/
