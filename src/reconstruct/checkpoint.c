@@ -1,6 +1,7 @@
 #include "reconstruct/checkpoint.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@ typedef struct {
 	uint64_t hash;
 	uint64_t bytes; /* of each sum */
 	cyc_checkpoint_counts counts;
+	uint64_t check; /* hash of all this */
 } header;
 
 cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash)
@@ -24,6 +26,7 @@ cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *
 	h.hash = hash;
 	h.bytes = cyc_buffer_bytes(sum1);
 	h.counts = *counts;
+	h.check = cyc_hash(CYC_HASH_INIT, &h, offsetof(header, check));
 	CYC_TRY(cyc_outfile_open(&o, path));
 	CYC_CHECK(fwrite(&h, sizeof h, 1, o.f) == 1, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
 	for (int i = 0; i < 2; i++) {
@@ -48,7 +51,8 @@ cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1,
 	FILE *f = fopen(path, "rb");
 	memset(counts, 0, sizeof *counts);
 	if (!f) return CYC_OK;
-	bool is_usable = fread(&h, sizeof h, 1, f) == 1 && memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && h.bytes == cyc_buffer_bytes(sum1);
+	bool is_usable = fread(&h, sizeof h, 1, f) == 1 && memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && h.bytes == cyc_buffer_bytes(sum1) &&
+	                 h.check == cyc_hash(CYC_HASH_INIT, &h, offsetof(header, check));
 	if (!is_usable) cyc_warn("'%s' is not a checkpoint of this box; starting from the beginning", path);
 	else if (h.hash != hash) cyc_warn("'%s' was made with other input or options; starting from the beginning", path);
 	is_usable = is_usable && h.hash == hash;
