@@ -139,13 +139,17 @@ static cyc_status insert_all(job *j)
 			last_backup = seconds();
 		}
 	}
-	CYC_CHECK(j->result->n_images > 0, CYC_E_DATA, "no particle has its window of %d px inside any tilt image; %lld were left out", j->box.window.box_px,
-	          (long long)j->result->n_images_outside);
+	if (j->result->n_images == 0) {
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "no particle has its window of %d px inside any tilt image; %lld were left out",
+		                j->box.window.box_px, (long long)j->result->n_images_outside);
+		cyc_error_hint("use a smaller box, or --partial-windows to keep windows that are partly inside");
+		st = CYC_E_DATA;
+		goto done;
+	}
 	if (j->result->n_images_outside > 0)
 		cyc_info("%lld of %lld particle images left out: their window leaves the image", (long long)j->result->n_images_outside,
 		         (long long)(j->result->n_images + j->result->n_images_outside));
 done:
-	if (st == CYC_E_DATA) cyc_error_hint("use a smaller box, or --partial-windows to keep windows that are partly inside");
 	cyc_free(checkpoint);
 	return st;
 }
