@@ -5,6 +5,7 @@
   paths     every docs/, tests/, src/, tools/ ... path that a document or a comment names is there
   params    every @param of a header is a parameter of the function below it
   layers    #include goes only to lower layers (EXCEPTIONS below have their reasons)
+  seams     FFTW, cairo, the backends' insides and the end of the process stay in their places (SEAMS)
   numbers   the sentences of docs/conventions.md and the tests of tests/unit/test_conventions.c have the same numbers
   words     no word that belongs to some machine rather than to the project
 
@@ -25,6 +26,14 @@ HEADER_LAYER = {"status": "base", "json": "base", "version": "base", "git_state"
 EXCEPTIONS = {
     ("project", "cyclotomo/compare.h"): "compare.h has the comparison of maps (map) and that of STAR files (project)",
 }
+# (what, where alone it may stand): the library never prints or ends the process, and libraries are used in one place.
+SEAMS = [
+    (r"#\s*include <fftw3", ("src/array/fft.c", "src/cli/cmd_version.c")),
+    (r"#\s*include <cairo", ("src/report/", "src/cli/cmd_version.c")),
+    (r'#\s*include "backends/(?!backend\.h)', ("backends/",)),
+    (r"\b_?[eE]xit\(|\babort\(", ("src/cli/main.c", "src/cli/console.c")),
+    (r"(?<![\w>.])printf\(|\bputs\(|fprintf\(std", ("src/cli/",)),
+]
 # Pages that code cites before they are written. Empty this as they come.
 TO_COME = {6: "docs/theory/06-polishing.md"}
 CODE = ("include", "src", "backends", "tests")
@@ -174,6 +183,18 @@ def check_layers():
         faults.append("tools/check_docs.py: the exception %s, %s is not needed any more" % key)
 
 
+def check_seams():
+    for folder in ("include", "src", "backends"):
+        for path in files(folder, ".c", ".h"):
+            # Comments may speak of what code may not do.
+            text = re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m[0]), read(path), flags=re.S)
+            for pattern, places in SEAMS:
+                if path.relative_to(root).as_posix().startswith(places):
+                    continue
+                for m in re.finditer(pattern, text):
+                    faults.append("%s: '%s' belongs in %s" % (show(path, text, m.start()), m[0].strip(), " or ".join(places)))
+
+
 def check_numbers():
     page, test = root / "docs/conventions.md", root / "tests/unit/test_conventions.c"
     if not page.exists() or not test.exists():
@@ -205,7 +226,7 @@ def check_words():
             faults.append("%s: '%s' does not belong here" % (show(path, text, m.start()), m[0]))
 
 
-for check in (check_anchors, check_paths, check_params, check_layers, check_numbers, check_words):
+for check in (check_anchors, check_paths, check_params, check_layers, check_seams, check_numbers, check_words):
     check()
 for note in notes:
     print("note: " + note)
