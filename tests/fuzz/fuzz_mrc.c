@@ -1,25 +1,11 @@
 /* Any bytes are refused with a message or read as an MRC file; what is read is finite, is written and read back the same. */
 #include "cyclotomo/mrc.h"
+#include "fuzz/fuzz_common.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                       \
-	do {                                                                                 \
-		if (!(cond)) {                                                                   \
-			fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, cyc_error_get()->message); \
-			abort();                                                                     \
-		}                                                                                \
-	} while (0)
-
-static char g_out[64];
-
-static void remove_output(void) { unlink(g_out); }
 
 static void must_be_same(const cyc_volume *a, const cyc_volume *b, int mode)
 {
@@ -35,10 +21,12 @@ static void must_be_same(const cyc_volume *a, const cyc_volume *b, int mode)
 static void write_and_read(const cyc_volume *v)
 {
 	static const int MODES[] = { 2, 12 };
+	char out[128];
+	snprintf(out, sizeof out, "%s/out.mrc", fuzz_dir());
 	for (int k = 0; k < 2; k++) {
 		cyc_volume *again = NULL;
-		MUST(cyc_mrc_write(g_out, v, MODES[k], "fuzz") == CYC_OK);
-		MUST(cyc_mrc_read(&again, g_out) == CYC_OK);
+		MUST(cyc_mrc_write(out, v, MODES[k], "fuzz") == CYC_OK);
+		MUST(cyc_mrc_read(&again, out) == CYC_OK);
 		must_be_same(v, again, MODES[k]);
 		cyc_volume_destroy(&again);
 	}
@@ -49,10 +37,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char name[64];
 	cyc_mrc_info info;
 	cyc_volume *v = NULL;
-	if (!g_out[0]) {
-		snprintf(g_out, sizeof g_out, "/dev/shm/cyclotomo_fuzz_%ld.mrc", (long)getpid());
-		atexit(remove_output);
-	}
 	int fd = memfd_create("fuzz", 0);
 	MUST(fd >= 0 && write(fd, data, size) == (ssize_t)size);
 	/* The bytes are the file; the first of them, as text, also go through the name parser. */

@@ -3,29 +3,16 @@
  * "----": read or refused, never crash; what is read is finite and can be written and read back.
  */
 #include "cyclotomo/project.h"
+#include "fuzz/fuzz_common.h"
 
 #include <math.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                       \
-	do {                                                                                 \
-		if (!(cond)) {                                                                   \
-			fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, cyc_error_get()->message); \
-			abort();                                                                     \
-		}                                                                                \
-	} while (0)
-
-static char g_dir[64];
 
 static void save(const char *name, const uint8_t *data, size_t n)
 {
 	char path[128];
-	snprintf(path, sizeof path, "%s/%s", g_dir, name);
+	snprintf(path, sizeof path, "%s/%s", fuzz_dir(), name);
 	FILE *f = fopen(path, "wb");
 	MUST(f);
 	MUST(fwrite(data, 1, n, f) == n);
@@ -55,10 +42,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cyc_tomogram_set *t = NULL, *again = NULL;
 	cyc_particle_set *p = NULL, *p2 = NULL;
 	char path[128];
-	if (!g_dir[0]) {
-		snprintf(g_dir, sizeof g_dir, "/dev/shm/cyclotomo_fuzz_%ld", (long)getpid());
-		mkdir(g_dir, 0700);
-	}
 	for (int k = 0; k < 3; k++) {
 		const uint8_t *cut = k < 2 && size ? memmem(data, size, "----\n", 5) : NULL;
 		size_t n = cut ? (size_t)(cut - data) : size;
@@ -66,20 +49,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += cut ? n + 5 : n;
 		size -= cut ? n + 5 : n;
 	}
-	if (cyc_tomogram_set_read(&t, "t.star", g_dir) == CYC_OK) {
-		if (cyc_particle_set_read(&p, "p.star", NULL, t, g_dir) == CYC_OK) {
-			if (cyc_particle_set_read(&p2, "p.star", "m.star", t, g_dir) == CYC_OK) MUST(p2->n == p->n);
+	if (cyc_tomogram_set_read(&t, "t.star", fuzz_dir()) == CYC_OK) {
+		if (cyc_particle_set_read(&p, "p.star", NULL, t, fuzz_dir()) == CYC_OK) {
+			if (cyc_particle_set_read(&p2, "p.star", "m.star", t, fuzz_dir()) == CYC_OK) MUST(p2->n == p->n);
 		}
 		check(t, p);
 		/* Names with slashes would make folders all over; two names that differ in blanks at the ends are one block name. */
 		bool is_plain = t->n_series == 1;
 		for (int32_t i = 0; i < t->n_series; i++) is_plain = is_plain && !strpbrk(t->series[i].name, "/ \t\r\v\f") && strlen(t->series[i].name) < 50;
-		if (t->is_relion4 && is_plain && cyc_tomogram_set_write(t, "Out/", g_dir, CYC_WRITE_DEFOCUS) == CYC_OK) {
-			MUST(cyc_tomogram_set_read(&again, "Out/tomograms.star", g_dir) == CYC_OK);
+		if (t->is_relion4 && is_plain && cyc_tomogram_set_write(t, "Out/", fuzz_dir(), CYC_WRITE_DEFOCUS) == CYC_OK) {
+			MUST(cyc_tomogram_set_read(&again, "Out/tomograms.star", fuzz_dir()) == CYC_OK);
 			MUST(again->n_series == t->n_series);
 		}
 	}
-	snprintf(path, sizeof path, "%s/m.star", g_dir);
+	snprintf(path, sizeof path, "%s/m.star", fuzz_dir());
 	cyc_optimisation_set *o = NULL;
 	cyc_fsc_file *f = NULL;
 	if (cyc_optimisation_set_read(&o, path) == CYC_OK) MUST(o->particles || o->tomograms);

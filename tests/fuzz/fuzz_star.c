@@ -1,18 +1,8 @@
 /* Any bytes are refused with a message or parsed; what is parsed is written, read back the same, and written the same. */
+#include "fuzz/fuzz_common.h"
 #include "io/star_internal.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(cond)                                                                       \
-	do {                                                                                 \
-		if (!(cond)) {                                                                   \
-			fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, cyc_error_get()->message); \
-			abort();                                                                     \
-		}                                                                                \
-	} while (0)
 
 static void must_be_same(const cyc_star *a, const cyc_star *b)
 {

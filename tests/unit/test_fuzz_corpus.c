@@ -15,13 +15,11 @@
 #include "fuzz/fuzz_star.c"
 #undef LLVMFuzzerTestOneInput
 #undef must_be_same
-#undef MUST
 #define LLVMFuzzerTestOneInput fuzz_mrc
 #define must_be_same mrc_must_be_same
 #include "fuzz/fuzz_mrc.c"
 #undef LLVMFuzzerTestOneInput
 #undef must_be_same
-#undef MUST
 #define LLVMFuzzerTestOneInput fuzz_project
 #include "fuzz/fuzz_project.c"
 #undef LLVMFuzzerTestOneInput
