@@ -34,11 +34,8 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                    .defocus_u_A = in->defocus_u_A, .defocus_v_A = in->defocus_v_A, .defocus_angle_rad = in->defocus_angle_rad, .scale = in->scale,
 			                    .defocus_error_A = CYC_NAN, .astigmatism_error_A = CYC_NAN, .scale_error = CYC_NAN, .scale_ratio = 1,
 			                    .n_particles = sums->tilts[f].n_particles };
-		if (!t->has_data) {
-			/* The gauge is common to the data set: a tilt left out of it would be the only one on another scale. */
-			if (do_scale) o->scale = in->scale * gauge;
-			continue;
-		}
+		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a factor, no gauge. */
+		if (!t->has_data) continue;
 		o->status = classify(t, w, do_defocus, do_scale);
 		o->gain = t->gain;
 		memcpy(o->shift_A, t->shift_A, sizeof o->shift_A);
