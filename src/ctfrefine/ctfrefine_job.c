@@ -447,8 +447,8 @@ static cyc_status write_all(job *j)
 		if (j->results[i]) cyc_tilt_results_apply(&j->tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
 	CYC_TRY(cyc_tomogram_set_write(j->tomograms, j->out_dir, j->root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
 	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->out_dir));
-	CYC_TRY(write_optimisation_set(j));
 	CYC_TRY(remove_records(j));
+	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
 done:
 	cyc_free(path);
 	return st;

@@ -78,10 +78,8 @@ done:
 	return st;
 }
 
-void cyc__checkpoint_remove(const char *path)
+void cyc__checkpoint_remove(const char *path, const char *folder)
 {
-	char *dir = NULL;
 	unlink(path);
-	if (cyc_path_dir(&dir, path) == CYC_OK) rmdir(dir); /* fails, rightly, if something else is in it */
-	cyc_free(dir);
+	rmdir(folder); /* fails, rightly, if something else is in it */
 }

@@ -260,8 +260,10 @@ done:
 static cyc_status make_maps(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *checkpoint = NULL;
+	char *checkpoint = NULL, *folder = NULL;
 	cyc_buffer *sum1 = cyc__accumulator_sum(j->sums, 0), *sum2 = cyc__accumulator_sum(j->sums, 1);
+	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
+	CYC_TRY(cyc_path_join(&folder, j->out, "temp"));
 	if (j->particles->has_halves) {
 		CYC_TRY(make_map(&j->result->half1, j, "half1", sum1, NULL));
 		cyc_progress("making maps", 1, 3);
@@ -271,10 +273,10 @@ static cyc_status make_maps(job *j)
 	CYC_TRY(make_map(&j->result->merged, j, "merged", sum1, j->particles->has_halves ? sum2 : NULL));
 	cyc_progress("making maps", 3, 3);
 	CYC_TRY(write_optimisation_set(j));
-	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
-	cyc__checkpoint_remove(checkpoint);
+	cyc__checkpoint_remove(checkpoint, folder);
 done:
 	cyc_free(checkpoint);
+	cyc_free(folder);
 	return st;
 }
 
