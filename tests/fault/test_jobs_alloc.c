@@ -1,0 +1,165 @@
+/* Reconstruction and CTF refinement without memory: each allocation that fails is reported, nothing is half-written, nothing
+ * leaks (under a leak checker), and the next run with memory gives what it always gave. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "temp_dir.h"
+
+#include "cyclotomo/ctfrefine.h"
+#include "cyclotomo/reconstruct.h"
+#include "cyclotomo/simulate.h"
+
+static char g_root[128];
+
+static int set_up(void **state)
+{
+	if (temp_dir_make(state) != 0) return -1;
+	cyc_simulate_options p;
+	cyc_simulate_options_default(&p);
+	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
+	snprintf(g_root, sizeof g_root, "%s/sim", temp_dir);
+	p.out_dir = g_root;
+	p.n_series = 2;
+	p.n_tilts = 3;
+	p.tilt_step_rad = 0.5;
+	p.n_particles = 2;
+	p.image_nx = p.image_ny = 120;
+	p.box_px = 24;
+	p.radius_A = 30;
+	p.symmetry = "C1";
+	p.motion_A = 0.5; /* trajectories too */
+	p.signal = 8;
+	return cyc_simulate_run(NULL, &p) == CYC_OK ? 0 : -1;
+}
+
+static cyc_reconstruct_options reconstruct_options(void)
+{
+	cyc_reconstruct_options o;
+	cyc_reconstruct_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "truth/optimisation_set.star";
+	o.out_dir = "R";
+	o.box_px = 24;
+	o.crop_px = 20;
+	o.taper_px = 3;
+	o.symmetry = "C3";
+	o.whiten = true;
+	o.write_sums = true;
+	o.backup_interval_s = 0;
+	o.n_threads = 2;
+	return o;
+}
+
+static cyc_status reconstruct(void)
+{
+	const cyc_reconstruct_options o = reconstruct_options();
+	cyc_reconstruct_result r;
+	cyc_status st = cyc_reconstruct_run(&r, &o);
+	cyc_reconstruct_result_deinit(&r);
+	return st;
+}
+
+static cyc_status reconstruct_on_strict(void)
+{
+	cyc_reconstruct_options o = reconstruct_options();
+	o.backend = "strict";
+	o.n_threads = 1;
+	return cyc_reconstruct_run(NULL, &o);
+}
+
+static cyc_status refine_with(bool has_figures)
+{
+	cyc_ctfrefine_options o;
+	cyc_ctfrefine_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = o.ref2 = "truth/map.mrc";
+	o.mask = "mask_align.mrc";
+	o.out_dir = "R";
+	o.box_px = 24;
+	o.k_min_A = 40;
+	o.n_threads = 2;
+	o.no_figures = !has_figures;
+	cyc_ctfrefine_result r;
+	cyc_status st = cyc_ctfrefine_run(&r, &o);
+	cyc_ctfrefine_result_deinit(&r);
+	return st;
+}
+
+static cyc_status refine(void) { return refine_with(false); }
+static cyc_status refine_and_draw(void) { return refine_with(true); }
+
+/* Outputs that must not be there after a failure, and temporary files that must never be. */
+static int count_one(const char *path, const struct stat *s, int flag, struct FTW *f)
+{
+	(void)s;
+	(void)f;
+	assert_null(strstr(path, ".tmp"));
+	return flag == FTW_F && strstr(path, "optimisation_set.star") ? 1 : 0;
+}
+
+static void every_failure_is_reported(cyc_status (*run)(void), const char *output, int n_ends, int n_samples)
+{
+	char set[200], file[200], *wanted = NULL, *got = NULL, folder[200];
+	size_t n_wanted, n_got;
+	snprintf(folder, sizeof folder, "%s/R", g_root);
+	snprintf(set, sizeof set, "%s/R/optimisation_set.star", g_root);
+	snprintf(file, sizeof file, "%s/R/%s", g_root, output);
+	ASSERT_OK(run());
+	int64_t before = cyc_alloc_count();
+	ASSERT_OK(run());
+	int64_t n = cyc_alloc_count() - before;
+	ASSERT_OK(cyc_read_file(&wanted, &n_wanted, file));
+	assert_true(n > 100);
+	/* The first and the last ones, and samples between them: most are cells of STAR files. */
+	int64_t step = n / n_samples + 1;
+	for (int64_t k = 1; k <= n; k += k < n_ends || k > n - n_ends ? 1 : k + step > n - n_ends ? n - n_ends + 1 - k : step) {
+		unlink(set);
+		cyc_error_clear();
+		cyc_alloc_fail_at(k);
+		cyc_status st = run();
+		cyc_alloc_fail_at(0);
+		if (st != CYC_E_NOMEM) fail_msg("allocation %lld of %lld failed, the run said %s: %s", (long long)k, (long long)n, cyc_status_name(st), cyc_error_get()->message);
+		assert_non_null(strstr(cyc_error_get()->message, "memory"));
+		if (nftw(folder, count_one, 16, FTW_PHYS) != 0) fail_msg("allocation %lld failed, but the optimisation set was written", (long long)k);
+	}
+	ASSERT_OK(run());
+	ASSERT_OK(cyc_read_file(&got, &n_got, file));
+	assert_int_equal(n_got, n_wanted);
+	assert_memory_equal(got, wanted, n_wanted);
+	cyc_free(wanted);
+	cyc_free(got);
+}
+
+static void reconstruction(void **state)
+{
+	(void)state;
+	every_failure_is_reported(reconstruct, "merged.mrc", 20, 50);
+}
+
+static void reconstruction_on_a_device(void **state)
+{
+	(void)state;
+	every_failure_is_reported(reconstruct_on_strict, "merged.mrc", 2, 20);
+}
+
+static void refinement(void **state)
+{
+	(void)state;
+	every_failure_is_reported(refine, "refinement.txt", 20, 40);
+	every_failure_is_reported(refine_and_draw, "refinement.txt", 1, 8);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(reconstruction),
+		cmocka_unit_test(reconstruction_on_a_device),
+		cmocka_unit_test(refinement),
+	};
+	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
+}
