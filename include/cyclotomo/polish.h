@@ -30,7 +30,7 @@ typedef struct {
 	double frequency_cutoff_A;     /**< > 0: finest resolution used */
 	bool partial_windows;
 	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
-	bool accept_worse;             /**< also take on a series whose held-out agreement does not improve */
+	bool accept_worse;             /**< also take on a series whose held-out agreement falls by more than 1 % */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;

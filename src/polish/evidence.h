@@ -1,0 +1,31 @@
+/** @file evidence.h  Reading a tilt series once: local correlation maps of all particles in all tilts (T6.2). */
+#ifndef CYC_POLISH_EVIDENCE_H
+#define CYC_POLISH_EVIDENCE_H
+
+#include "polish/alignment.h"
+#include "slice/reference.h"
+#include "tilt/tilt_batch.h"
+
+typedef struct {
+	int32_t n_particles, n_tilts;
+	cyc_local_grid grid;
+	cyc_pair *pairs;      /**< n_particles x n_tilts */
+	float *maps;          /**< memory of the maps */
+	int64_t n_visible, n_outside;
+} cyc_evidence;
+void cyc_evidence_destroy(cyc_evidence **e);
+
+/** What a pass needs; one at a time per backend. */
+typedef struct cyc_evidence_pass cyc_evidence_pass;
+typedef struct {
+	double range_px, k_min_index, cutoff_frac;
+	bool keep_self_correlation;
+} cyc_evidence_options;
+CYC_MUST_CHECK cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
+                                                   const cyc_evidence_options *options);
+void cyc_evidence_pass_destroy(cyc_evidence_pass **p);
+/** Maps of a series around the particles' present positions (motion and deformation included); opens it. */
+CYC_MUST_CHECK cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
+                                               const char *root);
+
+#endif

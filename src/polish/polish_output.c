@@ -1,0 +1,398 @@
+#include "polish/polish_output.h"
+
+#include "cyclotomo/report.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------- one series */
+
+cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_particles)
+{
+	cyc_status st = CYC_OK;
+	size_t T = (size_t)n_tilts, N = (size_t)n_particles;
+	memset(r, 0, sizeof *r);
+	r->n_tilts = n_tilts;
+	r->n_particles = n_particles;
+	CYC_TRY(cyc_alloc(&r->tilts, T, sizeof *r->tilts));
+	CYC_TRY(cyc_alloc(&r->offsets_A, N, sizeof *r->offsets_A));
+	CYC_TRY(cyc_alloc(&r->displacement_A, 3 * T * N, sizeof *r->displacement_A));
+	CYC_TRY(cyc_alloc(&r->tilt_errors, 5 * T, sizeof *r->tilt_errors));
+	CYC_TRY(cyc_alloc(&r->particle_errors, 3 * N, sizeof *r->particle_errors));
+	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
+done:
+	return st;
+}
+
+void cyc_polished_deinit(cyc_polished *r)
+{
+	cyc_free(r->tilts);
+	cyc_free(r->offsets_A);
+	cyc_free(r->displacement_A);
+	cyc_free(r->tilt_errors);
+	cyc_free(r->particle_errors);
+	memset(r, 0, sizeof *r);
+}
+
+void cyc_polished_take(cyc_polished *r, const cyc_alignment *a)
+{
+	memcpy(r->tilts, a->tilts, (size_t)r->n_tilts * sizeof *r->tilts);
+	memcpy(r->offsets_A, a->offsets_A, (size_t)r->n_particles * sizeof *r->offsets_A);
+	memcpy(r->displacement_A, a->displacement_A, 3 * (size_t)r->n_tilts * (size_t)r->n_particles * sizeof *r->displacement_A);
+}
+
+typedef struct {
+	char magic[8];
+	uint64_t hash;
+	int32_t n_tilts, n_particles, is_improved, is_taken;
+	int64_t n_images;
+	double heldout_before, heldout_after;
+} record;
+
+static const char MAGIC[8] = "cycpol1", END[8] = "end";
+
+/* The arrays of a record, in the order of the file. */
+static size_t record_parts(void *parts[5], size_t bytes[5], const cyc_polished *r)
+{
+	size_t T = (size_t)r->n_tilts, N = (size_t)r->n_particles;
+	void *const p[5] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors };
+	const size_t b[5] = { T * sizeof *r->tilts, N * sizeof *r->offsets_A, 3 * T * N * sizeof(double), 5 * T * sizeof(double), 3 * N * sizeof(double) };
+	memcpy(parts, p, sizeof p);
+	memcpy(bytes, b, sizeof b);
+	return 5;
+}
+
+cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash)
+{
+	cyc_status st = CYC_OK;
+	cyc_outfile o = { 0 };
+	record h;
+	void *parts[5];
+	size_t bytes[5];
+	memset(&h, 0, sizeof h);
+	memcpy(h.magic, MAGIC, sizeof h.magic);
+	h.hash = hash;
+	h.n_tilts = r->n_tilts;
+	h.n_particles = r->n_particles;
+	h.is_improved = r->is_improved;
+	h.is_taken = r->is_taken;
+	h.n_images = r->n_images;
+	h.heldout_before = r->heldout_before;
+	h.heldout_after = r->heldout_after;
+	CYC_TRY(cyc_outfile_open(&o, path));
+	bool is_written = fwrite(&h, sizeof h, 1, o.f) == 1;
+	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) is_written = is_written && fwrite(parts[i], 1, bytes[i], o.f) == bytes[i];
+	is_written = is_written && fwrite(END, sizeof END, 1, o.f) == 1;
+	CYC_CHECK(is_written, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
+	CYC_TRY(cyc_outfile_commit(&o));
+done:
+	cyc_outfile_abandon(&o);
+	return st;
+}
+
+cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int32_t n_tilts, int32_t n_particles, uint64_t hash)
+{
+	cyc_status st = CYC_OK;
+	record h;
+	char end[sizeof END];
+	void *parts[5];
+	size_t bytes[5];
+	FILE *f = fopen(path, "rb");
+	*found = false;
+	if (!f) return CYC_OK;
+	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
+		goto done;
+	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
+	*found = true;
+	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) *found = *found && fread(parts[i], 1, bytes[i], f) == bytes[i];
+	*found = *found && fread(end, sizeof end, 1, f) == 1 && memcmp(end, END, sizeof end) == 0;
+	r->is_improved = h.is_improved != 0;
+	r->is_taken = h.is_taken != 0;
+	r->n_images = h.n_images;
+	r->heldout_before = h.heldout_before;
+	r->heldout_after = h.heldout_after;
+	if (!*found) cyc_polished_deinit(r);
+done:
+	fclose(f);
+	return st;
+}
+
+/* ---------------------------------------------------------------- project files */
+
+/* New five numbers of a tilt, such that the tomogram's centre lands where it did plus the shift. */
+static cyc_status apply_tilt(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
+{
+	cyc_status st = CYC_OK;
+	cyc_projection p;
+	cyc_tilt *t = &ts->tilts[f];
+	CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
+	cyc_tilt_from_matrix(&t->xtilt_rad, &t->ytilt_rad, &t->zrot_rad, cyc_mat3_mul(change->Q, p.linear));
+	cyc_mat3 R = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
+	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) }, o = cyc_mat3_apply(R, half);
+	t->shift_x_A = ts->pixel_size_A * (p.origin_px.x - ts->image_nx / 2 - o.x) + change->shift_A[0];
+	t->shift_y_A = ts->pixel_size_A * (p.origin_px.y - ts->image_ny / 2 - o.y) + change->shift_A[1];
+	t->has_angles = true;
+	t->has_matrix = false;
+done:
+	return st;
+}
+
+static cyc_status write_particles(const cyc_polish_files *f, const char *path)
+{
+	cyc_status st = CYC_OK;
+	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+	cyc_star_block *b;
+	int32_t column[3], origin[3];
+	CYC_TRY(cyc_star_require(&b, f->particles->star, "particles"));
+	for (int k = 0; k < 3; k++) {
+		CYC_TRY(cyc_star_ensure_column(&column[k], b, COORDINATE[k], "0"));
+		CYC_TRY(cyc_star_ensure_column(&origin[k], b, ORIGIN[k], "0"));
+		cyc_star_remove_column(b, PIXEL[k]);
+	}
+	for (int k = 0; k < 3; k++) { /* removing may have moved them */
+		column[k] = cyc_star_column(b, COORDINATE[k]);
+		origin[k] = cyc_star_column(b, ORIGIN[k]);
+	}
+	for (int64_t i = 0; i < f->particles->n; i++) {
+		const cyc_particle *p = &f->particles->particles[i];
+		const cyc_polished *r = &f->results[p->i_series];
+		cyc_vec3 o = r->offsets_A[i - f->particles->series_first[p->i_series]];
+		const double x[3] = { p->position_A.x + o.x, p->position_A.y + o.y, p->position_A.z + o.z };
+		for (int k = 0; k < 3; k++) {
+			CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
+			CYC_TRY(cyc_star_set_double(b, p->row, origin[k], 0));
+		}
+	}
+	CYC_TRY(cyc_star_write(f->particles->star, path));
+done:
+	return st;
+}
+
+static cyc_status write_motion(const cyc_polish_files *f, const char *path)
+{
+	cyc_status st = CYC_OK;
+	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", f->particles->n));
+	for (int64_t i = 0; i < f->particles->n; i++) {
+		const cyc_particle *p = &f->particles->particles[i];
+		const cyc_polished *r = &f->results[p->i_series];
+		int64_t local = i - f->particles->series_first[p->i_series];
+		int32_t column[3];
+		CYC_TRY(cyc_star_add_block(&b, s, p->name, CYC_STAR_TABLE));
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
+		for (int32_t t = 0; t < r->n_tilts; t++) {
+			int64_t row;
+			CYC_TRY(cyc_star_add_row(&row, b));
+			for (int k = 0; k < 3; k++) {
+				/* A series that was not taken on keeps the motion it had. */
+				double v = r->is_taken ? r->displacement_A[3 * ((size_t)local * (size_t)r->n_tilts + (size_t)t) + (size_t)k]
+				           : p->motion_A ? (double)p->motion_A[3 * t + k]
+				                         : 0;
+				CYC_TRY(cyc_star_set_double(b, row, column[k], v));
+			}
+		}
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
+static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	CYC_TRY(cyc_star_set_double(b, row, column, v));
+done:
+	return st;
+}
+
+static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
+{
+	cyc_status st = CYC_OK;
+	static const char *const TILT[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg", "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	static const char *const PARTICLE[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" };
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	int64_t row;
+	int32_t column;
+	CYC_TRY(cyc_star_create(&s));
+	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
+		const cyc_polished *r = &f->results[i];
+		if (!r->is_taken) continue;
+		CYC_TRY(cyc_star_add_block(&b, s, f->tomograms->series[i].name, CYC_STAR_TABLE));
+		for (int32_t t = 0; t < r->n_tilts; t++) {
+			CYC_TRY(cyc_star_add_row(&row, b));
+			for (int k = 0; k < 5; k++) {
+				double v = r->tilt_errors[5 * t + k];
+				CYC_TRY(set_cell(b, row, TILT[k], k < 3 ? cyc_rad_to_deg(v) : v));
+			}
+		}
+	}
+	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	for (int64_t i = 0; i < f->particles->n; i++) {
+		const cyc_particle *p = &f->particles->particles[i];
+		const cyc_polished *r = &f->results[p->i_series];
+		if (!r->is_taken) continue;
+		CYC_TRY(cyc_star_add_row(&row, b));
+		CYC_TRY(cyc_star_set_text(b, row, column, p->name));
+		for (int k = 0; k < 3; k++) CYC_TRY(set_cell(b, row, PARTICLE[k], r->particle_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
+/* ---------------------------------------------------------------- figures */
+
+enum { MAX_TRACKS = 60 };
+static const double TRACK_MAGNIFICATION = 30;
+
+/* Shifts against the tilt's row, and the particles' tracks in the plane of the tomogram, magnified. */
+static cyc_status write_figures(const cyc_polish_files *f, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polished *r = &f->results[i];
+	const cyc_tilt_series *ts = &f->tomograms->series[i];
+	const cyc_particle *particles = &f->particles->particles[f->particles->series_first[i]];
+	int32_t T = r->n_tilts, n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0, *order = NULL;
+	double *v = NULL;
+	char *path = NULL, *title = NULL;
+	cyc_plot_series *tracks = NULL;
+	size_t n = (size_t)T;
+	CYC_TRY(cyc_alloc(&v, n * (5 + 2 * (size_t)n_tracks), sizeof *v));
+	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
+	CYC_TRY(cyc_alloc(&tracks, (size_t)n_tracks + 1, sizeof *tracks));
+	cyc_tilt_series_chronological(order, ts);
+	for (size_t t = 0; t < n; t++) {
+		size_t row = (size_t)order[t];
+		v[t] = ts->tilts[row].pre_exposure_e_per_A2;
+		for (size_t k = 0; k < 2; k++) {
+			v[(1 + k) * n + t] = r->tilts[row].shift_A[k];
+			v[(3 + k) * n + t] = r->tilt_errors[5 * row + 3 + k];
+		}
+		for (size_t p = 0; p < (size_t)n_tracks; p++) {
+			const double *m = r->displacement_A + 3 * (p * n + row);
+			v[(5 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.x + TRACK_MAGNIFICATION * m[0]);
+			v[(6 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.y + TRACK_MAGNIFICATION * m[1]);
+		}
+	}
+	for (int32_t p = 0; p < n_tracks; p++)
+		tracks[p] = (cyc_plot_series){ .n = T, .x = v + (5 + 2 * (size_t)p) * n, .y = v + (6 + 2 * (size_t)p) * n, .style = CYC_PLOT_LINE, .colour = 0 };
+	const cyc_plot_series shifts[2] = { { .label = "x", .n = T, .x = v, .y = v + n, .y_error = v + 3 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 0 },
+		                                { .label = "y", .n = T, .x = v, .y = v + 2 * n, .y_error = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 } };
+	CYC_TRY(cyc_asprintf(&title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks, TRACK_MAGNIFICATION));
+	const cyc_plot panels[2] = { { .title = ts->name, .x_label = "dose (e/Å²)", .y_label = "change of shift (Å)", .h_line = 0, .n_series = 2, .series = shifts },
+		                         { .title = title, .x_label = "x (nm)", .y_label = "y (nm)", .h_line = (double)NAN, .n_series = n_tracks, .series = tracks } };
+	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", f->out, ts->name));
+	CYC_TRY(cyc_plot_write(path, panels, n_tracks > 0 ? 2 : 1));
+done:
+	cyc_free(v);
+	cyc_free(order);
+	cyc_free(tracks);
+	cyc_free(path);
+	cyc_free(title);
+	return st;
+}
+
+/* ---------------------------------------------------------------- all of it */
+
+static cyc_status named(char **relative, char **path, const cyc_polish_files *f, const char *name)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_asprintf(relative, "%s%s", f->out_dir, name));
+	CYC_TRY(cyc_path_join(path, f->root, *relative));
+done:
+	return st;
+}
+
+static cyc_status write_optimisation_set(cyc_polish_result *result, const cyc_polish_files *f)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *path = NULL;
+	CYC_TRY(cyc_optimisation_set_copy(&set, f->input));
+	const struct {
+		char **to;
+		const char *now;
+	} entry[] = { { &set->tomograms, result->tomograms }, { &set->particles, result->particles }, { &set->trajectories, result->trajectories } };
+	for (size_t i = 0; i < sizeof entry / sizeof *entry; i++) {
+		if (!entry[i].now) continue;
+		cyc_free(*entry[i].to);
+		*entry[i].to = NULL;
+		CYC_TRY(cyc_strdup(entry[i].to, entry[i].now));
+	}
+	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc }; /* of the old alignment */
+	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
+		cyc_free(*drop[i]);
+		*drop[i] = NULL;
+	}
+	CYC_TRY(named(&result->optimisation_set, &path, f, "optimisation_set.star"));
+	CYC_TRY(cyc_optimisation_set_write(set, path));
+done:
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+static cyc_status remove_records(const cyc_polish_files *f)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", f->out, f->tomograms->series[i].name));
+		unlink(path);
+		cyc_free(path);
+		path = NULL;
+	}
+	CYC_TRY(cyc_asprintf(&path, "%stemp", f->out));
+	rmdir(path); /* stays if something else is in it */
+done:
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *relative = NULL;
+	for (int32_t i = 0; i < f->tomograms->n_series && f->write_figures; i++)
+		if (f->results[i].is_taken) CYC_TRY(write_figures(f, i));
+	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", f->out));
+	CYC_TRY(write_uncertainty(f, path));
+	cyc_free(path);
+	path = NULL;
+	if (f->write_particles) {
+		CYC_TRY(named(&result->particles, &path, f, "particles.star"));
+		CYC_TRY(write_particles(f, path));
+		cyc_free(path);
+		path = NULL;
+	}
+	if (f->write_motion) {
+		CYC_TRY(named(&result->trajectories, &path, f, "motion.star"));
+		CYC_TRY(write_motion(f, path));
+		cyc_free(path);
+		path = NULL;
+	}
+	for (int32_t i = 0; i < f->tomograms->n_series; i++)
+		for (int32_t t = 0; t < f->results[i].n_tilts && f->results[i].is_taken; t++) CYC_TRY(apply_tilt(&f->tomograms->series[i], t, &f->results[i].tilts[t]));
+	CYC_TRY(cyc_tomogram_set_write(f->tomograms, f->out_dir, f->root, CYC_WRITE_GEOMETRY));
+	CYC_TRY(named(&result->tomograms, &path, f, "tomograms.star"));
+	CYC_TRY(write_optimisation_set(result, f));
+	CYC_TRY(remove_records(f));
+done:
+	cyc_free(path);
+	cyc_free(relative);
+	return st;
+}

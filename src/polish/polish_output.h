@@ -1,0 +1,39 @@
+/** @file polish_output.h  Results of polishing: per series in memory and on disk, and the files users get. */
+#ifndef CYC_POLISH_OUTPUT_H
+#define CYC_POLISH_OUTPUT_H
+
+#include "cyclotomo/polish.h"
+#include "polish/alignment.h"
+
+/** Solution of one series; zeroed: a series without particles. */
+typedef struct {
+	int32_t n_tilts, n_particles;
+	bool is_improved, is_taken;
+	int64_t n_images;
+	double heldout_before, heldout_after;
+	cyc_tilt_change *tilts;   /**< n_tilts */
+	cyc_vec3 *offsets_A;      /**< n_particles */
+	double *displacement_A;   /**< n_particles x n_tilts x 3 */
+	double *tilt_errors;      /**< n_tilts x 5: angles [rad], shifts [Å] */
+	double *particle_errors;  /**< n_particles x 3 [Å] */
+} cyc_polished;
+/** Nothing changed. */
+CYC_MUST_CHECK cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_particles);
+void cyc_polished_deinit(cyc_polished *r);
+void cyc_polished_take(cyc_polished *r, const cyc_alignment *a);
+/** Record of a finished series, exact to the bit; `found` is false without a file, with another hash, or a damaged one. */
+CYC_MUST_CHECK cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash);
+CYC_MUST_CHECK cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int32_t n_tilts, int32_t n_particles, uint64_t hash);
+
+typedef struct {
+	cyc_tomogram_set *tomograms;  /**< geometry is updated */
+	cyc_particle_set *particles;  /**< its STAR document is updated */
+	const cyc_polished *results;
+	const cyc_optimisation_set *input;
+	const char *out_dir, *out, *root;
+	bool write_particles, write_motion, write_figures;
+} cyc_polish_files;
+/** tomograms.star, tilt series, particles.star, motion.star, optimisation set, uncertainty.star, figures; removes the records. */
+CYC_MUST_CHECK cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f);
+
+#endif

@@ -1,0 +1,260 @@
+/* Splines, motion modes, and gradient and curvature of an alignment against finite differences. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "polish/alignment.h"
+
+enum { T = 7, N = 5, GRID = 21 };
+static const double STEP_PX = 0.7;
+
+static double truth(double x, double y) { return cos(0.9 * x - 0.4) * cos(0.7 * y + 0.3) + 0.3 * sin(1.1 * x + 0.8 * y); }
+
+static void fill_map(float *map, double cx, double cy)
+{
+	double line[GRID];
+	for (int j = 0; j < GRID; j++)
+		for (int i = 0; i < GRID; i++) map[j * GRID + i] = (float)truth((i - GRID / 2) * STEP_PX - cx, (j - GRID / 2) * STEP_PX - cy);
+	cyc_local_map_prefilter(map, GRID, line);
+}
+
+static void spline(void **state)
+{
+	(void)state;
+	static float map[GRID * GRID];
+	const cyc_local_grid grid = { GRID, STEP_PX };
+	fill_map(map, 0.3, -0.2);
+	double g[2], unused[2], h = 1e-4;
+	for (int i = 0; i < 200; i++) {
+		double x = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 0) - 0.5), y = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 1) - 0.5);
+		double v = cyc_local_map_value(g, map, grid, x, y);
+		assert_true(fabs(v - truth(x - 0.3, y + 0.2)) < 3e-3);
+		double dx = (cyc_local_map_value(unused, map, grid, x + h, y) - cyc_local_map_value(unused, map, grid, x - h, y)) / (2 * h);
+		double dy = (cyc_local_map_value(unused, map, grid, x, y + h) - cyc_local_map_value(unused, map, grid, x, y - h)) / (2 * h);
+		assert_true(fabs(dx - g[0]) < 1e-6 && fabs(dy - g[1]) < 1e-6);
+	}
+	/* Samples are reproduced, and beyond the reach the value stays. */
+	assert_true(fabs(cyc_local_map_value(g, map, grid, 2 * STEP_PX, -STEP_PX) - truth(2 * STEP_PX - 0.3, -STEP_PX + 0.2)) < 1e-5);
+	double reach = cyc_local_map_reach(grid), edge = cyc_local_map_value(g, map, grid, reach, 0.5);
+	assert_true(cyc_local_map_value(g, map, grid, reach + 5, 0.5) == edge);
+	assert_true(g[0] == 0 && g[1] != 0);
+}
+
+static void modes_reproduce_the_covariance(void **state)
+{
+	(void)state;
+	enum { M = 60 };
+	cyc_vec3 r[M];
+	for (int i = 0; i < M; i++)
+		r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0), 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 800 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 2) };
+	for (int is_squared = 0; is_squared < 2; is_squared++) {
+		cyc_motion_model *m = NULL;
+		assert_int_equal(cyc_motion_model_create(&m, r, M, 2500, is_squared != 0, -1), CYC_OK);
+		double error = 0;
+		for (int p = 0; p < M; p++)
+			for (int q = 0; q < M; q++) {
+				double d2 = cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y) + cyc_square(r[p].z - r[q].z), k = 0;
+				for (int b = 0; b < m->n_modes; b++) k += m->modes[p * m->n_modes + b] * m->modes[q * m->n_modes + b];
+				error = fmax(error, fabs(k - (is_squared ? exp(-d2 / (2500.0 * 2500)) : exp(-sqrt(d2) / 2500))));
+			}
+		assert_true(error < 0.05); /* 0.1 % of the trace is left out: 0.06 over all particles, far less for one */
+		assert_true(m->n_modes <= M && (!is_squared || m->n_modes < M / 2));
+		cyc_motion_model_destroy(&m);
+	}
+}
+
+/* ---------------------------------------------------------------- a small alignment with random maps */
+
+typedef struct {
+	cyc_tilt_series ts;
+	cyc_tilt tilts[T];
+	cyc_projection projections[T];
+	cyc_vec3 positions[N];
+	int32_t order[T];
+	double sigma[T], weight[N];
+	cyc_pair pairs[N * T];
+	float maps[N * T][GRID * GRID];
+	cyc_motion_model *motion;
+	cyc_alignment a;
+} world;
+
+static world w;
+
+static void make_world(bool has_motion)
+{
+	memset(&w, 0, sizeof w);
+	w.ts = (cyc_tilt_series){ .name = "test", .pixel_size_A = 1.7, .n_tilts = T, .tilts = w.tilts, .image_nx = 400, .image_ny = 300, .size_px = { 400, 300, 200 } };
+	for (int f = 0; f < T; f++) {
+		w.tilts[f] = (cyc_tilt){ .xtilt_rad = 0.01, .ytilt_rad = 0.25 * (f - T / 2), .zrot_rad = 1.4, .has_angles = true, .scale = 1, .has_nominal_tilt = f != 2,
+			                     .nominal_tilt_rad = 0.25 * (f - T / 2) };
+		w.order[f] = (f * 3) % T;
+		w.sigma[f] = 0.5 + 0.1 * f;
+		assert_int_equal(cyc_projection_of_tilt(&w.projections[f], &w.ts, f), CYC_OK);
+	}
+	for (int p = 0; p < N; p++) {
+		cyc_rng r = cyc_rng_make(3, 0, (uint64_t)p);
+		w.positions[p] = (cyc_vec3){ 200 * cyc_rng_normal(&r), 200 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
+		w.weight[p] = p == 1 ? 0.5 : 1;
+	}
+	if (has_motion) assert_int_equal(cyc_motion_model_create(&w.motion, w.positions, N, 1500, false, -1), CYC_OK);
+	w.a = (cyc_alignment){ .n_tilts = T, .n_particles = N, .ts = &w.ts, .projections = w.projections, .positions_A = w.positions, .order = w.order, .step_sigma_A = w.sigma,
+		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .amplitude = 1.3, .do_angles = true, .do_shifts = true,
+		                   .do_positions = true, .widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 } };
+	assert_int_equal(cyc_alignment_init(&w.a), CYC_OK);
+	for (int p = 0; p < N; p++)
+		for (int f = 0; f < T; f++) {
+			cyc_pair *pair = &w.pairs[p * T + f];
+			if (p == 2 && f == 3) continue; /* not visible */
+			fill_map(w.maps[p * T + f], 0.5 * sin(p + 2.0 * f), 0.5 * cos(3.0 * p + f));
+			pair->map = w.maps[p * T + f];
+			pair->power = 1;
+			pair->curve[0] = 2 + 0.1 * p;
+			pair->curve[1] = 0.3;
+			pair->curve[2] = 1.5 + 0.1 * f;
+			cyc_alignment_position(pair->start_px, &w.a, p, f);
+		}
+}
+
+static void drop_world(void)
+{
+	cyc_alignment_deinit(&w.a);
+	cyc_motion_model_destroy(&w.motion);
+}
+
+static double objective(void) { return cyc_alignment_log_likelihood(&w.a) + cyc_alignment_log_prior(&w.a); }
+
+static double *numbers(int64_t n)
+{
+	double *v = NULL;
+	assert_int_equal(cyc_alloc(&v, n, sizeof *v), CYC_OK);
+	return v;
+}
+
+static void random_step(double *v, int64_t n, uint64_t seed, double size)
+{
+	cyc_rng r = cyc_rng_make(seed, 1, 0);
+	for (int64_t i = 0; i < n; i++) v[i] = size * cyc_rng_normal(&r);
+}
+
+static void gradient_in_every_block(void **state)
+{
+	(void)state;
+	for (int has_motion = 0; has_motion < 2; has_motion++) {
+		make_world(has_motion != 0);
+		int64_t n = cyc_alignment_n_parameters(&w.a);
+		double *v = numbers(n), *g = numbers(n);
+		random_step(v, n, 4, 0.3);
+		cyc_alignment_step(&w.a, v, 1);
+		cyc_alignment_gradient(g, &w.a);
+		for (int64_t i = 0; i < n; i++) {
+			const double h = 1e-4;
+			memset(v, 0, (size_t)n * sizeof *v);
+			v[i] = 1;
+			cyc_alignment_step(&w.a, v, h);
+			double up = objective();
+			cyc_alignment_step(&w.a, v, -2 * h);
+			double down = objective();
+			cyc_alignment_step(&w.a, v, h);
+			double expected = (up - down) / (2 * h);
+			if (!(fabs(expected - g[i]) < 1e-5 * (1 + fabs(expected)))) fail_msg("parameter %d of %d: gradient %.8g, differences %.8g", (int)i, (int)n, g[i], expected);
+		}
+		cyc_free(v);
+		cyc_free(g);
+		drop_world();
+	}
+}
+
+/* v (1 + A^T J A) v = |v|^2 + sum of J-weighted squared displacements, which finite differences of positions give. */
+static void curvature_is_that_of_the_displacements(void **state)
+{
+	(void)state;
+	make_world(true);
+	int64_t n = cyc_alignment_n_parameters(&w.a);
+	double *v = numbers(n), *u = numbers(n), *Cv = numbers(n), *Cu = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
+	random_step(v, n, 5, 0.3);
+	cyc_alignment_step(&w.a, v, 1);
+	random_step(v, n, 6, 1);
+	random_step(u, n, 7, 1);
+	cyc_alignment_curvature(Cv, &w.a, v, scratch);
+	cyc_alignment_curvature(Cu, &w.a, u, scratch);
+	double vCv = 0, uCv = 0, vCu = 0, expected = 0;
+	for (int64_t i = 0; i < n; i++) {
+		vCv += v[i] * Cv[i];
+		uCv += u[i] * Cv[i];
+		vCu += v[i] * Cu[i];
+		expected += v[i] * v[i];
+	}
+	static double up[N * T][2], down[N * T][2];
+	const double h = 1e-4;
+	cyc_alignment_step(&w.a, v, h);
+	for (int i = 0; i < N * T; i++) cyc_alignment_position(up[i], &w.a, i / T, i % T);
+	cyc_alignment_step(&w.a, v, -2 * h);
+	for (int i = 0; i < N * T; i++) cyc_alignment_position(down[i], &w.a, i / T, i % T);
+	for (int i = 0; i < N * T; i++) {
+		if (!w.pairs[i].map) continue;
+		double x = (up[i][0] - down[i][0]) / (2 * h), y = (up[i][1] - down[i][1]) / (2 * h), scale = 1.3 * 1.3 * w.weight[i / T];
+		expected += scale * (w.pairs[i].curve[0] * x * x + 2 * w.pairs[i].curve[1] * x * y + w.pairs[i].curve[2] * y * y);
+	}
+	assert_true(fabs(vCv - expected) < 1e-5 * expected);
+	assert_true(fabs(uCv - vCu) < 1e-9 * fabs(vCv));
+	cyc_free(v);
+	cyc_free(u);
+	cyc_free(Cv);
+	cyc_free(Cu);
+	cyc_free(scratch);
+	drop_world();
+}
+
+static void gauge_keeps_positions_and_removes_the_mean_rotation(void **state)
+{
+	(void)state;
+	make_world(true);
+	int64_t n = cyc_alignment_n_parameters(&w.a);
+	double *v = numbers(n), before[N * T][2], after[2];
+	random_step(v, n, 8, 0.5);
+	for (int f = 0; f < T; f++) v[5 * f + 1] += 3; /* all tilts turn about Y */
+	cyc_alignment_step(&w.a, v, 1);
+	for (int i = 0; i < N * T; i++) cyc_alignment_position(before[i], &w.a, i / T, i % T);
+	cyc_alignment_fix_gauge(&w.a);
+	for (int i = 0; i < N * T; i++) {
+		cyc_alignment_position(after, &w.a, i / T, i % T);
+		assert_true(fabs(after[0] - before[i][0]) < 1e-9 && fabs(after[1] - before[i][1]) < 1e-9);
+	}
+	double mean[3] = { 0, 0, 0 };
+	for (int f = 0; f < T; f++) {
+		cyc_mat3 R = w.projections[f].linear, E = cyc_mat3_mul(cyc_mat3_transpose(R), cyc_mat3_mul(w.a.tilts[f].Q, R));
+		mean[0] += E.m[2][1] - E.m[1][2];
+		mean[1] += E.m[0][2] - E.m[2][0];
+		mean[2] += E.m[1][0] - E.m[0][1];
+	}
+	for (int k = 0; k < 3; k++) assert_true(fabs(mean[k]) / (2 * T) < 3e-4); /* one tilt sees a particle less; rotations were 5e-3 */
+	cyc_free(v);
+	drop_world();
+}
+
+static void errors_shrink_with_information(void **state)
+{
+	(void)state;
+	double tilt[2][5 * T], particle[2][3 * N];
+	for (int k = 0; k < 2; k++) {
+		make_world(false);
+		for (int i = 0; i < N * T && k == 1; i++)
+			for (int c = 0; c < 3; c++) w.pairs[i].curve[c] *= 100;
+		assert_int_equal(cyc_alignment_errors(tilt[k], particle[k], &w.a), CYC_OK);
+		drop_world();
+	}
+	for (int i = 0; i < 3 * N; i++) assert_true(particle[1][i] < particle[0][i] && particle[0][i] < 3.0 && particle[1][i] > 0);
+	for (int i = 0; i < 5 * T; i++) assert_true(tilt[1][i] < tilt[0][i] && tilt[1][i] > 0 && tilt[0][i] < (i % 5 < 3 ? 0.003 : 2.0));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(spline), cmocka_unit_test(modes_reproduce_the_covariance), cmocka_unit_test(gradient_in_every_block),
+		                                cmocka_unit_test(curvature_is_that_of_the_displacements),
+		                                cmocka_unit_test(gauge_keeps_positions_and_removes_the_mean_rotation), cmocka_unit_test(errors_shrink_with_information) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
