@@ -166,6 +166,63 @@ static void amplitude_shift_and_scan_find_what_was_planted(void **state)
 	planted_destroy(&p);
 }
 
+static void support_holds_each_pair_once(void **state)
+{
+	(void)state;
+	cyc_ctf_support *p = NULL;
+	double share = 0, all = 0;
+	ASSERT_OK(cyc_ctf_support_create(&p, 32, 3.5, 14, 0.01));
+	for (int32_t i = 0; i < p->n; i++) {
+		int32_t k2 = p->x[i] * p->x[i] + p->y[i] * p->y[i];
+		assert_true(p->x[i] >= 0 && k2 >= 13 && k2 <= 14 * 14);
+		share += 2 * (double)p->share[i];
+	}
+	for (int32_t y = -16; y < 16; y++)
+		for (int32_t x = -16; x < 16; x++) all += x * x + y * y >= 13 && x * x + y * y <= 14 * 14;
+	close_to(share, all, 1e-9);
+	cyc_ctf_support_destroy(&p);
+}
+
+/* All rounds together, on sums without noise: every parameter comes out, also the sign of each. */
+static void estimate_finds_what_was_planted(void **state)
+{
+	(void)state;
+	enum { N = 5 };
+	planted p;
+	planted_create(&p, PLANTED_SHIFT);
+	float *const lists[] = { p.sums.cc, p.sums.cq, p.sums.qq, p.sums.xc_re, p.sums.xc_im, p.sums.xq_re, p.sums.xq_im };
+	for (int k = 0; k < 7; k++)
+		for (int32_t i = 0; i < p.support->n; i++) lists[k][i] *= 1e3F; /* much evidence */
+	cyc_tilt_sums tilts[N];
+	cyc_tilt_fit fits[N];
+	cyc_series_sums sums = { .n_tilts = N, .tilts = tilts };
+	const cyc_series_sums *const list[] = { &sums };
+	cyc_series_fit fit = { N, fits };
+	for (int threads = 1; threads < 3; threads++) {
+		cyc_ctf_widths w = cyc_ctf_widths_default();
+		const cyc_ctf_estimate_options o = { true, true, false, threads };
+		memset(fits, 0, sizeof fits);
+		for (int f = 0; f < N; f++) {
+			tilts[f] = p.sums;
+			fits[f] = (cyc_tilt_fit){ .has_data = true, .sin_tilt = 0.2 * f, .cos_tilt = sqrt(1 - 0.04 * f * f), .dose_e_per_A2 = 3 * f,
+				                      .input = { 21000, 50, 0 }, .input_scale = 0.8 };
+			ASSERT_OK(cyc_alloc(&fits[f].log_l, p.m->n_z, sizeof(double)));
+		}
+		ASSERT_OK(cyc_ctf_estimate(&fit, &w, p.m, list, 1, &o));
+		for (int f = 0; f < N; f++) {
+			close_to(fits[f].change.z, PLANTED.z, 5);
+			close_to(fits[f].change.a[0], PLANTED.a[0], 5);
+			close_to(fits[f].change.a[1], PLANTED.a[1], 5);
+			close_to(fits[f].shift_A[0], PLANTED_SHIFT[0], 0.05);
+			close_to(fits[f].shift_A[1], PLANTED_SHIFT[1], 0.05);
+			close_to(fits[f].log_s, log(PLANTED_S), 0.01);
+			assert_true(fits[f].gain > 0);
+			cyc_free(fits[f].log_l);
+		}
+	}
+	planted_destroy(&p);
+}
+
 /* ---------------------------------------------------------------- evidence, input and neighbours */
 
 enum { N_TILTS = 31, N_Z = 161 };
@@ -573,6 +630,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(derivatives_are_differences),
 		cmocka_unit_test(amplitude_shift_and_scan_find_what_was_planted),
+		cmocka_unit_test(support_holds_each_pair_once),
+		cmocka_unit_test(estimate_finds_what_was_planted),
 		cmocka_unit_test(overwhelming_evidence_wins),
 		cmocka_unit_test(without_evidence_the_input_stays),
 		cmocka_unit_test(neighbours_help_a_blind_tilt),

@@ -21,9 +21,9 @@
 
 /* ---------------------------------------------------------------- one particle seen from everywhere */
 
-enum { N_VIEWS = 250, WIDTH = 72, N_ATOMS = 5 };
+enum { N_VIEWS = 400, WIDTH = 72, N_ATOMS = 6 };
 static const double PIXEL_A = 2, SIGMA_PX = 2;
-static const double ATOMS[N_ATOMS][4] = { { 0, 0, 0, 1 }, { 7, 1, -2, 1.5 }, { -3, 6, 4, 0.8 }, { 2, -5, 6, 1.2 }, { -5, -4, -6, 1 } }; /* px, amplitude */
+static const double ATOMS[N_ATOMS][4] = { { 0, 0, 0, 1 }, { 7, 1, -2, 1.5 }, { -3, 6, 4, 0.8 }, { 2, -5, 6, 1.2 }, { -5, -4, -6, 1 }, { 13, -6, 4, 2 } }; /* px, amplitude */
 
 static double truth(double x, double y, double z)
 {
@@ -110,7 +110,7 @@ static void against_truth(double *slope, double *correlation, const cyc_volume *
 	int32_t box = v->nx;
 	for (int32_t i = 0; i < box * box * box; i++) {
 		double x = binning * (i % box - box / 2), y = binning * (i / box % box - box / 2), z = binning * (i / box / box - box / 2);
-		if (x * x + y * y + z * z > 16 * 16) continue;
+		if (x * x + y * y + z * z > 18 * 18) continue;
 		double t = truth(x, y, z), d = (double)v->data[i];
 		n++;
 		sx += t;
@@ -139,8 +139,14 @@ static void grey_values_are_sqrt_of_the_box(void **state)
 		assert_true(fabs(v->pixel_size_A - PIXEL_A * o.binning) < 1e-5);
 		against_truth(&slope, &correlation, v, o.binning);
 		double wanted = o.binning * sqrt((double)o.box_px);
-		if (!(fabs(slope / wanted - 1) < 0.02) || !(correlation > 0.99))
+		if (!(fabs(slope / wanted - 1) < 0.02) || !(correlation > 0.98))
 			fail_msg("box %d, binning %g: grey values %.4f, wanted %.4f; correlation %.5f", o.box_px, o.binning, slope, wanted, correlation);
+		/* Away from the centre too: what look-up between pixels damps there is undone. */
+		if (o.binning == 1) {
+			int32_t h = o.box_px / 2;
+			double far = (double)v->data[((h + 4) * o.box_px + h - 6) * o.box_px + h + 13] / wanted;
+			if (!(fabs(far - truth(13, -6, 4)) < 0.08)) fail_msg("box %d: %.4f at the outer atom, wanted %.4f", o.box_px, far, truth(13, -6, 4));
+		}
 		o.absolute_scale = true;
 		o.out_dir = "Absolute";
 		cyc_volume *a = map_of(&o, "merged.mrc");
@@ -177,7 +183,7 @@ static void symmetry_is_copies_of_the_particles(void **state)
 		const char *name;
 		int n;
 		double bound;
-	} cases[] = { { "C2", 2, 2e-5 }, { "C4", 4, 2e-5 }, { "C6", 6, 0.08 } };
+	} cases[] = { { "C2", 2, 2e-5 }, { "C4", 4, 2e-5 }, { "C6", 6, 0.18 } };
 	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
 		particles_write("copies.star", cases[k].n);
 		cyc_reconstruct_options o = views_options("one.star", "Symmetry"), copies = views_options("copies.star", "Copies");
