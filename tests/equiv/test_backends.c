@@ -361,7 +361,7 @@ static void close_all(const char *what, const float *got, const double *wanted, 
 	if (!(worst <= bound * scale)) fail_msg("%s: value %zu is %.8g, not %.8g; the largest is %.4g", what, where, (double)got[where], wanted[where], scale);
 }
 
-static const double complex i_unit = I;
+static const double complex i_unit = (double complex)I;
 
 static cyc_backend *cpu(void)
 {
@@ -613,7 +613,7 @@ static void extraction_is_trilinear(void **state)
 				double zoom = (double)in->m / s;
 				cyc_vec3 p = cyc_mat3_apply(cyc_mat3_transpose(in->M[i]), (cyc_vec3){ zoom * x, zoom * ky, 0 });
 				size_t at = (size_t)i * in->plane + (size_t)y * (size_t)sh + (size_t)x;
-				if (in->use[i] != 0) wanted[at] = in->ft[at]; /* not selected: kept */
+				if (in->use[i] != 0) wanted[at] = (double complex)in->ft[at]; /* not selected: kept */
 				else wanted[at] = x * x + ky * ky <= radius * radius ? reference_at(in, p.x, p.y, p.z) : 0;
 			}
 	close_all("slice_extract", got, (const double *)wanted, 2 * (size_t)in->n * in->plane, 3e-6);
@@ -636,7 +636,7 @@ static void sums_are_sums(void **state)
 		for (size_t k = 0; k < CYC_N_SUMS; k++) size[k] = fabs(wanted[k] = in->sums[k * in->plane + j]);
 		for (int32_t i = 0; i < in->n && k2_of(in->s, j) <= radius * radius; i++) {
 			size_t at = (size_t)i * in->plane + j;
-			double complex X = in->ft[at], V = in->prediction[at], a = -X * conj((double complex)in->phase[j]) * conj(V);
+			double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], a = -X * conj((double complex)in->phase[j]) * conj(V);
 			double c = (double)in->ctf[at], q = (double)in->quadrature[at], v = creal(V * conj(V)), p = creal(X * conj(X));
 			double add[CYC_N_SUMS];
 			add[CYC_SUM_CC] = v * c * c;

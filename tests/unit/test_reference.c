@@ -36,7 +36,7 @@ static void slices_are_transforms_of_projections(void **state)
 {
 	(void)state;
 	static const char *const backends[] = { "cpu", "strict" };
-	static const double complex i_unit = I;
+	static const double complex i_unit = (double complex)I;
 	for (int masked = 0; masked < 2; masked++)
 		for (int k = 0; k < 2; k++) {
 			cyc_backend *be = NULL;
@@ -59,7 +59,7 @@ static void slices_are_transforms_of_projections(void **state)
 				for (int32_t y = 0; y < S; y++)
 					for (int32_t x = 0; x <= S / 2; x++) {
 						int32_t ky = y < S / 2 ? y : y - S, k2 = x * x + ky * ky;
-						double complex got = host[(i * S + y) * (S / 2 + 1) + x], wanted = 0;
+						double complex got = (double complex)host[(i * S + y) * (S / 2 + 1) + x], wanted = 0;
 						if (k2 < 4) continue; /* shell 0 has no weight, which reaches into shell 1 */
 						if (k2 <= r->radius * r->radius)
 							wanted = peak * exp(-2 * cyc_square(CYC_PI * SIGMA / S) * k2) * (cexp(-2 * i_unit * CYC_PI * (x * at.x + ky * at.y) / S) -

@@ -15,7 +15,7 @@
 #include "cyclotomo/tilt.h"
 #include "tilt/tilt_batch.h"
 
-static const double complex i_unit = I;
+static const double complex i_unit = (double complex)I;
 
 static void close_to(double value, double expected, double bound)
 {
