@@ -82,6 +82,8 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * @note Not reentrant from inside a task (tasks that call it run their items serially).
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
+void cyc_lapack_use_one_thread(void);
 /** Number of processors this process may use. */
 int cyc_n_processors(void);
 

@@ -460,6 +460,7 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	cyc_ctfrefine_result own = { 0 };
 	job j = { .o = o, .root = o->input.root ? o->input.root : "", .gauge = 1, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
+	cyc_lapack_use_one_thread();
 	CYC_TRY(check_input(&j));
 	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));

@@ -367,6 +367,7 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	cyc_polish_result own = { 0 };
 	job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
+	cyc_lapack_use_one_thread();
 	CYC_TRY(check_options(&j));
 	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
