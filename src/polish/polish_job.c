@@ -313,7 +313,9 @@ static cyc_status polish_all(job *j)
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->out, j->tomograms->series[i].name));
 		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->tomograms->series[i].n_tilts, (int32_t)n_particles(j, i), j->hash));
-		if (!found) {
+		if (found) {
+			CYC_TRY(cyc_tilt_series_open(&j->tomograms->series[i], j->root)); /* its image size is part of the geometry */
+		} else {
 			CYC_TRY(polish_series(j, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 		}

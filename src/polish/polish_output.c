@@ -389,8 +389,8 @@ cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f
 		for (int32_t t = 0; t < f->results[i].n_tilts && f->results[i].is_taken; t++) CYC_TRY(apply_tilt(&f->tomograms->series[i], t, &f->results[i].tilts[t]));
 	CYC_TRY(cyc_tomogram_set_write(f->tomograms, f->out_dir, f->root, CYC_WRITE_GEOMETRY));
 	CYC_TRY(named(&result->tomograms, &path, f, "tomograms.star"));
-	CYC_TRY(write_optimisation_set(result, f));
 	CYC_TRY(remove_records(f));
+	CYC_TRY(write_optimisation_set(result, f)); /* last: its being there says that all is */
 done:
 	cyc_free(path);
 	cyc_free(relative);
