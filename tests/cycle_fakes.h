@@ -22,8 +22,8 @@ enum { N_SERIES = 2, N_TILTS = 3, N_SHELLS = 17, BOX = 32 };
 /* What the fakes do and did. */
 static struct {
 	char root[64];
-	char calls[64];          /* one letter per call: r, p, c */
-	double quality[16];      /* by number of CTF refinements behind the state */
+	char calls[64];          /* one letter per call: r, p, c, m (polish) */
+	double quality[16];      /* by number of refinements behind the state */
 	int stop_at;             /* call (from 1) that does not end well; 0: none */
 	enum { STOP_FAIL, STOP_KILL } stop_how;
 	char sets[16][128];      /* optimisation set each call got, "" for none */
@@ -197,11 +197,11 @@ done:
 	return st;
 }
 
-/* Number of CTF refinements behind a set: its job folder is 3 i. */
+/* Number of refinements behind a set: the job folder of the last is 3 i. */
 static int generation_of(const char *tomograms)
 {
-	const char *job = strstr(tomograms, "CtfRefine/job");
-	return job ? atoi(job + strlen("CtfRefine/job")) / 3 : 0;
+	const char *job = strstr(tomograms, "/job");
+	return job ? atoi(job + strlen("/job")) / 3 : 0;
 }
 
 static cyc_status fake_postprocess(cyc_postprocess_result *r, const cyc_postprocess_options *o)
@@ -256,7 +256,44 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine };
+static cyc_status fake_polish(cyc_polish_result *r, const cyc_polish_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	cyc_tomogram_set *tomograms = NULL;
+	*r = (cyc_polish_result){ .n_series = 2, .n_improved = 1, .shift_rms_A = 1.25, .position_rms_A = 0.5, .motion_rms_A = 0.25 };
+	CYC_TRY(note_call('m', o->input.optimisation_set));
+	CYC_TRY(cyc_project_resolve(&set, &o->input));
+	CYC_TRY(cyc_tomogram_set_read(&tomograms, in_root(set->tomograms), g_fake.root));
+	CYC_TRY(cyc_tomogram_set_write(tomograms, o->out_dir, g_fake.root, CYC_WRITE_GEOMETRY));
+	CYC_TRY(cyc_path_join(&r->tomograms, o->out_dir, "tomograms.star"));
+	char **const entries[] = { &set->tomograms, &set->particles, &set->trajectories };
+	size_t size;
+	char *particles = NULL, *from = NULL;
+	CYC_TRY(cyc_path_join(&from, g_fake.root, set->particles));
+	st = cyc_read_file(&particles, &size, from);
+	cyc_free(from);
+	CYC_TRY(st);
+	CYC_TRY(cyc_path_join(&r->particles, o->out_dir, "particles.star"));
+	st = cyc_write_file(in_root(r->particles), particles, size);
+	cyc_free(particles);
+	CYC_TRY(st);
+	if (o->do_motion) CYC_TRY(write_output(&r->trajectories, o->out_dir, "motion.star"));
+	const char *const now[] = { r->tomograms, r->particles, r->trajectories };
+	for (int i = 0; i < 3; i++) {
+		if (!now[i]) continue;
+		cyc_free(*entries[i]);
+		*entries[i] = NULL;
+		CYC_TRY(cyc_strdup(entries[i], now[i]));
+	}
+	CYC_TRY(write_set(&r->optimisation_set, set, o->out_dir));
+done:
+	cyc_tomogram_set_destroy(&tomograms);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

@@ -4,6 +4,7 @@
  *
  *   start:          Reconstruct/job001, PostProcess/job002
  *   each cycle:     CtfRefine/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
+ *   with polishing: Polish/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *
  * A turn is a refining step and the reconstruction and post-processing that judge it. It is taken on if it does not
  * lower the mean over all shells of the corrected FSC of the half maps under the mask; else the run goes on from the
@@ -15,6 +16,7 @@
 
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/map.h"
+#include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
 
 #ifdef __cplusplus
@@ -33,6 +35,9 @@ typedef struct {
 	int32_t n_cycles;
 	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
 	double defocus_range_A, ctf_kmin_A;
+	bool do_polish;                    /**< tilt geometry and particle positions too, before the CTFs in each cycle */
+	bool do_motion;                    /**< and beam-induced motion; with the members of cyc_polish_options below */
+	double motion_sigma_A_per_dose, motion_correlation_A, polish_range_px;
 	double adhoc_bfactor_A2;       /**< used instead of the automatic one if has_bfactor */
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
@@ -49,6 +54,7 @@ typedef struct {
 	cyc_status (*reconstruct)(cyc_reconstruct_result *result, const cyc_reconstruct_options *options);
 	cyc_status (*postprocess)(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
+	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 } cyc_cycle_ops;
 
 typedef struct {

@@ -9,23 +9,22 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run };
-
-/* What a cycle refines, in order; each entry is a turn of its own. */
-static const cyc__kind PLAN_TURNS[] = { CYC__CTFREFINE };
-enum { N_PLAN_TURNS = sizeof PLAN_TURNS / sizeof *PLAN_TURNS };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
 	cyc_reconstruct_options r;
 	cyc_postprocess_options p;
 	cyc_ctfrefine_options c;
+	cyc_polish_options m;
 	cyc_reconstruct_options_default(&r);
 	cyc_postprocess_options_default(&p);
 	cyc_ctfrefine_options_default(&c);
+	cyc_polish_options_default(&m);
 	*o = (cyc_cycle_options){
 		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_kmin_A = c.k_min_A,
-		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .n_threads = cyc_n_processors(), .backend = r.backend,
+		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .motion_sigma_A_per_dose = m.motion_sigma_A_per_dose,
+		.motion_correlation_A = m.motion_correlation_A, .polish_range_px = m.range_px, .n_threads = cyc_n_processors(), .backend = r.backend,
 	};
 }
 
@@ -36,30 +35,6 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r)
 	cyc_free(r->final_set);
 	cyc_free(r->summary);
 	*r = (cyc_cycle_result){ 0 };
-}
-
-/* ---------------------------------------------------------------- plan */
-
-cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, int32_t n_cycles)
-{
-	cyc_status st = CYC_OK;
-	cyc__planned *p = NULL;
-	int32_t i_turn = 0;
-	*n = 0;
-	CYC_TRY(cyc_alloc(&p, 2 + (int64_t)n_cycles * N_PLAN_TURNS * 3, sizeof *p));
-	for (int32_t i_cycle = 0; i_cycle <= n_cycles; i_cycle++) {
-		for (int k = 0; k < (i_cycle == 0 ? 1 : N_PLAN_TURNS); k++) {
-			if (i_cycle > 0) p[(*n)++] = (cyc__planned){ PLAN_TURNS[k], i_turn };
-			p[(*n)++] = (cyc__planned){ CYC__RECONSTRUCT, i_turn };
-			p[(*n)++] = (cyc__planned){ CYC__POSTPROCESS, i_turn };
-			i_turn++;
-		}
-	}
-	*out = p;
-	p = NULL;
-done:
-	cyc_free(p);
-	return st;
 }
 
 int32_t cyc__first_postprocess(const cyc__cycle *c)
@@ -200,12 +175,6 @@ done:
 
 /* ---------------------------------------------------------------- turns */
 
-static void log_refinement(const cyc__step *s)
-{
-	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
-	         s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
-}
-
 static void log_result(const cyc__cycle *c, const cyc__step *s)
 {
 	if (c->i_best < 0) {
@@ -256,12 +225,14 @@ static cyc_status run_turns(cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	int32_t i_turn = 0, refused_at[CYC__N_KINDS];
+	cyc__kind turns[CYC__N_KINDS];
+	int n_turns = cyc__plan_turns(turns, c->o);
 	for (int k = 0; k < CYC__N_KINDS; k++) refused_at[k] = -1;
 	CYC_TRY(judge_state(c, i_turn++, ""));
 	CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
-		for (int k = 0; k < N_PLAN_TURNS; k++, i_turn++) {
-			cyc__kind kind = PLAN_TURNS[k];
+		for (int k = 0; k < n_turns; k++, i_turn++) {
+			cyc__kind kind = turns[k];
 			int32_t i_start = c->i_best;
 			/* From the same state it would end as before. */
 			if (refused_at[kind] == i_start) {
@@ -270,7 +241,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
 			const cyc__step *s = &c->steps[c->n_steps - 1];
-			if (!s->was_kept) log_refinement(s);
+			if (!s->was_kept) cyc__kind_get(kind)->log(s);
 			CYC_TRY(judge_state(c, i_turn, s->output_set));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
 			CYC_TRY(write_summary(c));

@@ -60,12 +60,13 @@ CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs 
 
 /* ---------------------------------------------------------------- steps */
 
-typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__N_KINDS } cyc__kind;
+typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, CYC__N_KINDS } cyc__kind;
 
 /* Figures of a step; NaN where they do not apply. */
 #define CYC__STEP_FIGURES(X)                                                                         \
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
-	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms)
+	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
+	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)
 
 typedef enum { CYC__TURN_START, CYC__TURN_TAKEN, CYC__TURN_TAKEN_WORSE, CYC__TURN_NOT_TAKEN } cyc__decision;
 
@@ -103,13 +104,15 @@ typedef struct {
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
-/** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in cycle.c. */
+/** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in plan.c. */
 typedef struct {
 	const char *folder, *type_label, *command, *what;
 	cyc_status (*arguments)(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s);
 	cyc_status (*run)(cyc__step *s, const cyc__cycle *c);
 	/** Bytes of memory and disk a step needs, roughly. */
 	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+	/** A line on what it changed, for the log; NULL: the step refines nothing. */
+	void (*log)(const cyc__step *s);
 } cyc__kind_row;
 const cyc__kind_row *cyc__kind_get(cyc__kind kind);
 /** A step that has not run: its names. `job` counts from 1. */
@@ -122,7 +125,9 @@ CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
 
 /** Kinds of all steps in order with their turns, if every turn is run; free with cyc_free(). */
 typedef struct { cyc__kind kind; int32_t i_turn; } cyc__planned;
-CYC_MUST_CHECK cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, int32_t n_cycles);
+CYC_MUST_CHECK cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, const cyc_cycle_options *o);
+/** What each cycle refines, in order, each a turn of its own; returns their number. */
+int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o);
 
 /* ---------------------------------------------------------------- records */
 

@@ -19,6 +19,10 @@ static const struct {
 	{ CYC__CTFREFINE, "tomograms", "TomogramGroupMetadata.star.relion.tomo.ctfrefine" },
 	{ CYC__CTFREFINE, "figures", "LogFile.pdf.relion.tomo.ctfrefine" },
 	{ CYC__CTFREFINE, "optimisation set", "TomoOptimisationSet.star.relion.tomo.ctfrefine" },
+	{ CYC__POLISH, "tomograms", "TomogramGroupMetadata.star.relion.tomo.polish" },
+	{ CYC__POLISH, "particles", "ParticleGroupMetadata.star.relion.tomo.polish" },
+	{ CYC__POLISH, "trajectories", "TomoTrajectoryData.star.relion.polish" },
+	{ CYC__POLISH, "optimisation set", "TomoOptimisationSet.star.relion.tomo.polish" },
 };
 
 static const char *node_type(cyc__kind kind, const char *role)
@@ -86,7 +90,7 @@ static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_blo
 		CYC_TRY(add_external(nodes, in, s->name, c->in.set->trajectories, "TomoTrajectoryData.star.relion"));
 	}
 	if (s->kind == CYC__POSTPROCESS) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_fsc, "Mask3D.mrc"));
-	if (s->kind == CYC__CTFREFINE) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
+	if (s->kind == CYC__CTFREFINE || s->kind == CYC__POLISH) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
 	for (int32_t i = 0; i < s->outputs.n; i++) {
 		const char *type = node_type(s->kind, s->outputs.items[i].name), *file = in_run_folder(c, s->outputs.items[i].value);
 		if (!type) continue;

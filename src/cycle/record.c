@@ -72,6 +72,16 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "skip-scale", "%d", o->skip_scale));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.17g", o->defocus_range_A));
 	CYC_TRY(cyc__pairs_add(out, "kmin", "%.17g", o->ctf_kmin_A));
+	/* Without it there is no row, as in the runs of versions that did not know it. */
+	if (o->do_polish) {
+		CYC_TRY(cyc__pairs_add(out, "polish", "1"));
+		CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
+	}
+	if (o->do_motion) {
+		CYC_TRY(cyc__pairs_add(out, "motion", "1"));
+		CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.17g", o->motion_sigma_A_per_dose));
+		CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.17g", o->motion_correlation_A));
+	}
 	if (o->has_bfactor) CYC_TRY(cyc__pairs_add(out, "bfactor", "%.17g", o->adhoc_bfactor_A2));
 	else CYC_TRY(cyc__pairs_add(out, "bfactor", "automatic"));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
@@ -98,7 +108,7 @@ static bool list_differences(char *text, size_t size, const cyc__pairs *was, con
 				m = snprintf(text + n, size - n, "%s--%s (was %s, now %s)", separator, a->items[i].name, old[0] ? old : "not given", now[0] ? now : "not given");
 			} else {
 				m = snprintf(text + n, size - n, "%s%s%s%s", separator, with_values ? "--" : "", a->items[i].name,
-				             now ? "" : pass == 0 ? " (no longer an input)" : " (new)");
+				             now ? "" : pass == 1 ? " (new)" : with_values ? " (no longer given)" : " (no longer an input)");
 			}
 			n = m < 0 || n + (size_t)m >= size ? size - 1 : n + (size_t)m;
 		}

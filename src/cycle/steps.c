@@ -251,15 +251,100 @@ static void ctfrefine_need(double *memory, double *disk, const cyc__inputs *in, 
 	*disk = statistics * (in->tomograms ? in->tomograms->n_series : 0);
 }
 
+static void ctfrefine_log(const cyc__step *s)
+{
+	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
+	         s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
+}
+
+/* ---------------------------------------------------------------- polishing */
+
+static cyc_status polish_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	CYC_TRY(add_input_arguments(out, c, s));
+	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
+	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
+	CYC_TRY(cyc__pairs_add(out, "range", "%.10g", o->polish_range_px));
+	if (o->do_motion) {
+		CYC_TRY(cyc__pairs_add(out, "motion", "%s", ""));
+		CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.10g", o->motion_sigma_A_per_dose));
+		CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.10g", o->motion_correlation_A));
+	}
+	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+done:
+	return st;
+}
+
+static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	cyc_polish_options p;
+	cyc_polish_result result = { 0 };
+	cyc_polish_options_default(&p);
+	p.input = step_input(c, s);
+	p.mask = c->in.mask_align;
+	p.out_dir = s->dir;
+	p.box_px = o->box_px;
+	p.range_px = o->polish_range_px;
+	p.do_motion = o->do_motion;
+	p.motion_sigma_A_per_dose = o->motion_sigma_A_per_dose;
+	p.motion_correlation_A = o->motion_correlation_A;
+	p.partial_windows = o->partial_windows;
+	p.resume = true;
+	p.no_figures = o->no_figures;
+	p.n_threads = o->n_threads;
+	p.backend = o->backend;
+	CYC_TRY(c->ops->polish(&result, &p));
+	CYC_CHECK(result.tomograms && result.particles && result.optimisation_set, CYC_E_INTERNAL, "the polishing did not name its outputs");
+	CYC_TRY(add_output(s, "tomograms", result.tomograms));
+	CYC_TRY(add_output(s, "particles", result.particles));
+	CYC_TRY(add_output(s, "trajectories", result.trajectories));
+	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
+	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
+	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
+	s->n_series = (double)result.n_series;
+	s->n_improved = (double)result.n_improved;
+	s->shift_change_rms_A = result.shift_rms_A;
+	s->position_change_rms_A = result.position_rms_A;
+	s->motion_rms_A = o->do_motion ? result.motion_rms_A : CYC_NAN;
+done:
+	cyc_polish_result_deinit(&result);
+	return st;
+}
+
+static void polish_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	/* Two references, and a correlation map for each particle of a series in each tilt, at most 2.2 samples a pixel. */
+	double most_particles = 0.0, motion = 0.0, side = 2.0 * (ceil(1.1 * o->polish_range_px) + 2.0) + 1.0;
+	for (int32_t i = 0; in->tomograms && i < in->tomograms->n_series; i++) {
+		double n = (double)in->series[i].n_particles;
+		if (n > most_particles) most_particles = n;
+		motion += n * in->tomograms->series[i].n_tilts * 24.0;
+	}
+	*memory = 2.0 * half_bytes(o->box_px, 8.0) + most_particles * in->most_tilts * side * side * 4.0;
+	*disk = motion;
+}
+
+static void polish_log(const cyc__step *s)
+{
+	cyc_info("%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)", s->dir, s->n_improved, s->n_series,
+	         s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
+}
+
 /* ---------------------------------------------------------------- the table */
 
 static const cyc__kind_row KINDS[CYC__N_KINDS] = {
 	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct", "half maps and merged map", reconstruct_arguments,
-	                       reconstruct_run, reconstruct_need },
+	                       reconstruct_run, reconstruct_need, NULL },
 	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess", "FSC, resolution, sharpened map", postprocess_arguments,
-	                       postprocess_run, postprocess_need },
+	                       postprocess_run, postprocess_need, NULL },
 	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine", "defocus, astigmatism, contrast scale", ctfrefine_arguments,
-	                     ctfrefine_run, ctfrefine_need },
+	                     ctfrefine_run, ctfrefine_need, ctfrefine_log },
+	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_need,
+	                  polish_log },
 };
 
 const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }

@@ -210,6 +210,32 @@ static void put_steps(FILE *f, const cyc__cycle *c)
 	      "taken on; the resolution is the one point where the FSC falls below 0.143 and jumps by whole shells.</p>\n", f);
 }
 
+/* What each polishing changed. */
+static void put_polish(FILE *f, const cyc__cycle *c)
+{
+	bool is_first = true;
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		const cyc__step *s = &c->steps[i];
+		if (s->kind != CYC__POLISH || !s->output_set) continue;
+		if (is_first) {
+			fputs("<h2>Polishing</h2>\n<table><tr><th>Job</th><th class=\"n\">Better on held-out images</th><th class=\"n\">Shifts, RMS (Å)</th>"
+			      "<th class=\"n\">Positions, RMS (Å)</th><th class=\"n\">Motion, RMS (Å)</th></tr>\n", f);
+		}
+		is_first = false;
+		fputs("<tr><td><code>", f);
+		put_escaped(f, s->name);
+		fprintf(f, "</code></td><td class=\"n\">%.0f of %.0f tilt series</td>", s->n_improved, s->n_series);
+		put_number(f, "%.2f", s->shift_change_rms_A);
+		put_number(f, "%.2f", s->position_change_rms_A);
+		put_number(f, "%.2f", s->motion_rms_A);
+		fputs("</tr>\n", f);
+	}
+	if (!is_first) {
+		fputs("</table>\n<p class=\"muted\">Changes per axis. The figures beside each job's results (<code>*_polish.png</code>) show them tilt by tilt.</p>\n",
+		      f);
+	}
+}
+
 static void put_path(FILE *f, const char *what, const char *path)
 {
 	if (!path) return;
@@ -275,6 +301,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	fputs("</p>\n", f);
 	put_warnings(f, c);
 	put_steps(f, c);
+	put_polish(f, c);
 	CYC_TRY(put_fsc(f, c));
 	put_paths(f, c);
 	CYC_TRY(put_maps(f, c));

@@ -103,3 +103,38 @@ done
 for file in $(cd one && find Run -name '*.mrc' -o -name postprocess.star -o -path '*/CtfRefine/*.star' | grep -v 'job.star\|cyclotomo_'); do
 	cmp "one/$file" "killed/$file" || fail "the commands in the notes give another $file"
 done
+
+# Polishing takes its place before the CTFs, by the same rules.
+rm -rf one two && cp -r clean one && cp -r clean two
+polish=(--polish --motion --velocity-sigma 0.05)
+cycle one "${polish[@]}" --j 1 || fail "cycle with polishing"
+cycle two "${polish[@]}" --j 2 || fail "cycle with polishing and two threads"
+fingerprint one >wanted
+fingerprint two >found
+diff wanted found || fail "the number of threads changes results of polishing"
+for file in tomograms.star particles.star motion.star optimisation_set.star uncertainty.star RELION_JOB_EXIT_SUCCESS; do
+	[ -e "one/Run/Polish/job003/$file" ] || fail "no $file of polishing"
+done
+[ ! -e one/Run/Polish/job003/temp ] || fail "records of polishing are left"
+grep -q 'Run/PostProcess/job005\|Run/PostProcess/job002' one/Run/CtfRefine/job006/note.txt || fail "the CTF refinement does not follow"
+for delay in 0.3 0.5 0.7 0.9; do
+	rm -rf killed && cp -r clean killed
+	"$cyclotomo" cycle --root killed "${options[@]}" "${polish[@]}" --j 2 >/dev/null 2>&1 &
+	pid=$!
+	sleep $delay
+	kill -9 $pid 2>/dev/null || true
+	wait $pid 2>/dev/null || true
+	cycle killed "${polish[@]}" --j 2 || fail "going on with polishing after a kill at $delay s"
+	fingerprint killed >found
+	diff wanted found || fail "a kill at $delay s changes results of polishing"
+done
+rm -rf killed && cp -r clean killed
+for job in Reconstruct/job001 PostProcess/job002 Polish/job003; do
+	command=$(sed -n 's/^cyclotomo //p' "one/Run/$job/note.txt")
+	# shellcheck disable=SC2086
+	"$cyclotomo" $command --root killed >/dev/null 2>log || fail "the command of $job"
+done
+for file in tomograms.star particles.star motion.star; do
+	cmp "one/Run/Polish/job003/$file" "killed/Run/Polish/job003/$file" || fail "the command in the note gives another $file"
+done
+refused 2 'was started with other options: --motion (no longer given), --velocity-sigma (no longer given)' one --polish

@@ -64,6 +64,74 @@ static void test_order_and_folders(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
+static void test_polish(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.do_polish = o.do_motion = true;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	/* Alignment first, then the CTFs from the aligned state. */
+	assert_string_equal(g_fake.calls, "rpmrpcrp");
+	assert_string_equal(g_fake.sets[2], "RUN/PostProcess/job002/optimisation_set.star");
+	assert_string_equal(g_fake.sets[3], "RUN/Polish/job003/optimisation_set.star");
+	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job005/optimisation_set.star");
+	static const char *const ENTRIES[] = { "RUN/CtfRefine/job006/tomograms.star", "RUN/Polish/job003/particles.star", "RUN/Polish/job003/motion.star" };
+	for (int i = 0; i < 3; i++) assert_file_contains("RUN/optimisation_set.star", ENTRIES[i]);
+	assert_file_contains("RUN/Polish/job003/note.txt", "cyclotomo polish --i RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains("RUN/Polish/job003/note.txt", "--motion --velocity-sigma 0.2");
+	assert_file_contains("RUN/Polish/job003/job.star", "relion.framealigntomo");
+	static const char *const NODES[] = { "TomogramGroupMetadata.star.relion.tomo.polish", "ParticleGroupMetadata.star.relion.tomo.polish",
+		"TomoTrajectoryData.star.relion.polish", "TomoOptimisationSet.star.relion.tomo.polish" };
+	for (int i = 0; i < 4; i++) assert_file_contains("RUN/default_pipeline.star", NODES[i]);
+	assert_file_contains("RUN/summary.json", "\"shift_change_rms_A\": 1.25");
+	assert_file_contains("RUN/summary.html", "1 of 2 tilt series");
+	cyc_cycle_result_deinit(&r);
+	/* Nothing is done twice; other options of the polishing are other results. */
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	o.motion_sigma_A_per_dose = 0.1;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
+	o.do_motion = false;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--motion (no longer given)");
+	o.do_polish = false;
+	o.do_motion = true;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "give --polish too");
+	o.do_polish = true;
+	o.polish_range_px = BOX / 4.0;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range");
+}
+
+static void test_polish_that_is_worse(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.do_polish = true;
+	o.n_cycles = 2;
+	g_fake.quality[1] = 0.25;
+	g_fake.quality[2] = g_fake.quality[0] + 0.1;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	/* The CTFs go on from before it, and from their state polishing is worth another try. */
+	assert_string_equal(g_fake.calls, "rpmrpcrpmrpcrp");
+	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job002/optimisation_set.star");
+	assert_string_equal(g_fake.sets[8], "RUN/PostProcess/job008/optimisation_set.star");
+	assert_int_equal(r.n_turns, 4);
+	cyc_cycle_result_deinit(&r);
+	/* Alone, without the CTFs; after a failure it goes on with the step that failed. */
+	o.out_dir = "ALONE";
+	o.n_cycles = 1;
+	o.skip_defocus = o.skip_scale = true;
+	g_fake.stop_at = 3;
+	assert_refused(run_cycle(&r, &o), CYC_E_IO, "the disk is full");
+	assert_true(is_there("ALONE/Polish/job003/RELION_JOB_EXIT_FAILURE"));
+	g_fake.stop_at = 0;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "mrp");
+	cyc_cycle_result_deinit(&r);
+}
+
 static void test_pipeline(void **state)
 {
 	(void)state;
@@ -359,6 +427,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order_and_folders, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_polish, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worse_is_not_taken_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_equal_is_taken_on, setup, teardown),
