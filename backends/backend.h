@@ -47,7 +47,7 @@ typedef struct {
 	int32_t box_px;       /**< S, edge of the window in the image, even */
 	int32_t box_binned;   /**< s <= S, even */
 	bool no_circle_crop;  /**< keep the corners */
-	bool is_partial;      /**< pixels outside the image are the window's mean, instead of copies of the border */
+	bool is_partial;      /**< pixels outside the image are the mean of the window's corners (0 after the crop), instead of copies of the border */
 } cyc_window_spec;
 
 /** Width of the soft edge of the circle crop [px]. */

@@ -7,6 +7,7 @@
 #include "ctfrefine/estimate.h"
 #include "ctfrefine/figures.h"
 #include "ctfrefine/tilt_result.h"
+#include "refine/refine_input.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,12 +32,7 @@ void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r)
 
 typedef struct {
 	const cyc_ctfrefine_options *o;
-	const char *root;
-	char *out_dir, *out; /* relative to root with trailing slash; with root */
-	cyc_optimisation_set *input;
-	cyc_tomogram_set *tomograms;
-	cyc_particle_set *particles;
-	cyc_box box;
+	cyc_refine_input in;
 	cyc_backend *be;
 	cyc_reference *reference;
 	cyc_ctf_support *support;
@@ -49,89 +45,22 @@ typedef struct {
 	cyc_ctfrefine_result *result;
 } job;
 
-static const char *first_of(const char *a, const char *b) { return a && a[0] ? a : b; }
-static bool has_particles(const job *j, int32_t i) { return j->particles->series_first[i + 1] > j->particles->series_first[i]; }
+static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particles(&j->in, i) > 0; }
 
-static int32_t first_series(const job *j)
-{
-	int32_t i = 0;
-	while (!has_particles(j, i)) i++;
-	return i;
-}
-
-/* Half maps by name, or NULL; sets the hint. */
-static cyc_status check_input(job *j)
+static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
 	CYC_CHECK(o->do_defocus || o->do_scale, CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale");
 	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE, "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 	CYC_CHECK(o->min_tilt >= 0, CYC_E_USAGE, "the first tilt row must not be negative, got %d", o->min_tilt);
-	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
-	if (!first_of(o->ref1, j->input->reference_map1) || !first_of(o->ref2, j->input->reference_map2)) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
-		cyc_error_hint("cyclotomo reconstruct writes half1.mrc, half2.mrc and such a set");
-		st = CYC_E_USAGE;
-	}
+	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
+	         j->in.box.pixel_size_A, o->n_threads);
 done:
-	return st;
-}
-
-static cyc_status load(job *j)
-{
-	cyc_status st = CYC_OK;
-	const cyc_ctfrefine_options *o = j->o;
-	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
-	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	CYC_TRY(cyc_particle_set_require_halves(j->particles));
-	const cyc_tilt_series *first = &j->tomograms->series[first_series(j)];
-	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
-		const cyc_tilt_series *ts = &j->tomograms->series[i];
-		if (!has_particles(j, i)) continue;
-		CYC_CHECK(fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV, CYC_E_UNSUPPORTED,
-		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
-		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
-	}
-	CYC_TRY(cyc_box_create(&j->box, o->box_px, 1, first->pixel_size_A));
-	j->box.window.is_partial = o->partial_windows;
-done:
-	return st;
-}
-
-static cyc_status hash_file(uint64_t *h, const char *name, const char *root)
-{
-	cyc_status st = CYC_OK;
-	char *path = NULL, *data = NULL;
-	size_t n = 0;
-	if (!name) goto done;
-	CYC_TRY(cyc_path_join(&path, root, name));
-	CYC_TRY(cyc_read_file(&data, &n, path));
-	*h = cyc_hash(*h, data, n);
-done:
-	cyc_free(path);
-	cyc_free(data);
-	return st;
-}
-
-static cyc_status hash_everything(job *j, const char *map1, const char *map2, const char *mask, const char *fsc)
-{
-	cyc_status st = CYC_OK;
-	const cyc_ctfrefine_options *o = j->o;
-	const char *const files[] = { map1, map2, mask, fsc };
-	char *text = NULL;
-	uint64_t h = cyc_project_hash(CYC_HASH_INIT, j->tomograms, j->particles);
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
-	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows));
-	h = cyc_hash_string(h, text);
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) CYC_TRY(hash_file(&h, files[i], j->root));
-	j->hash = h;
-done:
-	cyc_free(text);
 	return st;
 }
 
@@ -139,20 +68,20 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	const char *map1 = first_of(o->ref1, j->input->reference_map1), *map2 = first_of(o->ref2, j->input->reference_map2);
-	const char *mask = first_of(o->mask, j->input->reference_mask), *fsc = first_of(o->fsc, j->input->reference_fsc);
-	const cyc_tilt_series *first = &j->tomograms->series[first_series(j)];
-	double pixel = j->box.pixel_size_A, length_A = o->box_px * pixel;
-	if (!mask) cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	CYC_TRY(hash_everything(j, map1, map2, mask, fsc));
+	char *text = NULL;
+	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
+	                     o->partial_windows));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
-	CYC_TRY(cyc_reference_load(&j->reference, j->be, map1, map2, mask, fsc, o->frequency_cutoff_A, o->box_px, pixel, j->root));
-	double k_min = length_A / o->k_min_A;
+	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	CYC_CHECK(k_min < j->reference->radius, CYC_E_DATA, "the reference is good to %.1f Å, coarser than the coarsest resolution used, %.1f Å",
 	          length_A / j->reference->radius, o->k_min_A);
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
-	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, cyc_electron_wavelength_A(first->voltage_kV), o->defocus_range_A));
-	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->box, j->reference, o->cutoff_frac, o->common_noise));
+	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
+	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
+	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, o->cutoff_frac, o->common_noise));
 	j->widths = cyc_ctf_widths_default();
 	if (o->sigma_defocus_A > 0) {
 		j->widths.z_input_A = o->sigma_defocus_A;
@@ -165,6 +94,7 @@ static cyc_status prepare(job *j)
 	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å", j->reference->box_px, length_A / j->reference->radius,
 	         j->support->n, o->k_min_A, o->defocus_range_A);
 done:
+	cyc_free(text);
 	return st;
 }
 
@@ -175,18 +105,18 @@ static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 
 static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 {
-	cyc_tilt_series *ts = &j->tomograms->series[i];
-	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->particles, i, j->o->min_tilt, last_tilt_of(j, ts), j->root);
+	cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt, last_tilt_of(j, ts), j->in.root);
 }
 
 static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
-	const cyc_tilt_series *ts = &j->tomograms->series[i];
+	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
 	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, j->o->do_defocus, j->o->do_scale, j->o->min_tilt, last_tilt_of(j, ts));
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->out, ts->name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
 	CYC_TRY(cyc_tilt_results_write(path, j->results[i], ts->n_tilts, j->hash));
 done:
 	cyc_free(path);
@@ -197,7 +127,7 @@ done:
 static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 {
 	cyc_status st = CYC_OK;
-	int32_t n_series = j->tomograms->n_series;
+	int32_t n_series = j->in.tomograms->n_series;
 	double memory = 0;
 	memset(chosen, 0, (size_t)n_series * sizeof *chosen);
 	*n = 0;
@@ -205,13 +135,13 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 		int32_t best = -1;
 		int64_t most = 0;
 		for (int32_t i = 0; i < n_series; i++) {
-			int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
+			int64_t count = j->in.particles->series_first[i + 1] - j->in.particles->series_first[i];
 			if (chosen[i] || count <= most) continue;
 			most = count;
 			best = i;
 		}
 		if (best < 0) break;
-		memory += 4.0 * CYC_N_SUMS * j->support->n * j->tomograms->series[best].n_tilts;
+		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts;
 		if (*n > 0 && memory > LEARNING_MEMORY_BYTES) break;
 		chosen[best] = true;
 		(*n)++;
@@ -236,7 +166,7 @@ static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 static cyc_status learn(job *j)
 {
 	cyc_status st = CYC_OK;
-	int32_t n_series = j->tomograms->n_series, n = 0, *index = NULL;
+	int32_t n_series = j->in.tomograms->n_series, n = 0, *index = NULL;
 	bool *chosen = NULL;
 	cyc_series_sums **sums = NULL;
 	cyc_series_fit *fits = NULL;
@@ -249,7 +179,7 @@ static cyc_status learn(job *j)
 		if (!chosen[i]) continue;
 		index[k] = i;
 		CYC_TRY(collect(&sums[k], j, i));
-		CYC_TRY(cyc_series_fit_init(&fits[k], &j->tomograms->series[i], sums[k], j->model));
+		CYC_TRY(cyc_series_fit_init(&fits[k], &j->in.tomograms->series[i], sums[k], j->model));
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
@@ -279,7 +209,7 @@ static cyc_status fit_series(job *j, int32_t i)
 	cyc_series_fit fit = { 0 };
 	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, false, j->o->n_threads };
 	CYC_TRY(collect(&sums, j, i));
-	CYC_TRY(cyc_series_fit_init(&fit, &j->tomograms->series[i], sums, j->model));
+	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
 	CYC_TRY(cyc_ctf_estimate(&fit, &j->widths, j->model, (const cyc_series_sums *const *)&sums, 1, &o));
 	CYC_TRY(store(j, i, &fit, sums));
 done:
@@ -333,8 +263,8 @@ static cyc_status refine_all(job *j)
 	cyc_status st = CYC_OK;
 	char *learned = NULL, *path = NULL;
 	bool has_learned = false;
-	int32_t n_series = j->tomograms->n_series;
-	CYC_TRY(cyc_asprintf(&learned, "%stemp/learned.ctf", j->out));
+	int32_t n_series = j->in.tomograms->n_series;
+	CYC_TRY(cyc_asprintf(&learned, "%stemp/learned.ctf", j->in.out));
 	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
 	if (j->o->resume) CYC_TRY(learned_read(&has_learned, j, learned));
 	if (!has_learned) {
@@ -346,9 +276,9 @@ static cyc_status refine_all(job *j)
 		if (j->results[i] || !has_particles(j, i)) continue;
 		if (has_learned) {
 			bool found = false;
-			CYC_TRY(cyc_alloc(&j->results[i], j->tomograms->series[i].n_tilts, sizeof *j->results[i]));
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->out, j->tomograms->series[i].name));
-			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->tomograms->series[i].n_tilts, path, j->hash));
+			CYC_TRY(cyc_alloc(&j->results[i], j->in.tomograms->series[i].n_tilts, sizeof *j->results[i]));
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].name));
+			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
 			cyc_free(path);
 			path = NULL;
 			if (found) continue;
@@ -370,8 +300,8 @@ static void count_results(job *j)
 {
 	double z2 = 0, s2 = 0, n = 0;
 	int64_t count[CYC_N_TILT_STATUS] = { 0 };
-	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
-		const cyc_tilt_series *ts = &j->tomograms->series[i];
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 		if (!j->results[i]) continue;
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			const cyc_tilt_result *r = &j->results[i][f];
@@ -397,7 +327,7 @@ static cyc_status write_optimisation_set(job *j)
 	cyc_status st = CYC_OK;
 	cyc_optimisation_set *set = NULL;
 	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
+	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	/* The maps belong to the old CTFs. */
 	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc, &set->tomograms };
 	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
@@ -405,8 +335,8 @@ static cyc_status write_optimisation_set(job *j)
 		*drop[i] = NULL;
 	}
 	CYC_TRY(cyc_strdup(&set->tomograms, j->result->tomograms));
-	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->root, j->result->optimisation_set));
+	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->in.out_dir));
+	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->optimisation_set));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
 done:
 	cyc_free(path);
@@ -419,13 +349,13 @@ static cyc_status remove_records(const job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	for (int32_t i = -1; i < j->tomograms->n_series; i++) {
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->out, i < 0 ? "learned" : j->tomograms->series[i].name));
+	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name));
 		unlink(path);
 		cyc_free(path);
 		path = NULL;
 	}
-	CYC_TRY(cyc_asprintf(&path, "%stemp", j->out));
+	CYC_TRY(cyc_asprintf(&path, "%stemp", j->in.out));
 	rmdir(path); /* stays if something else is in it */
 done:
 	cyc_free(path);
@@ -437,16 +367,16 @@ static cyc_status write_all(job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	count_results(j);
-	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", j->out));
-	CYC_TRY(cyc_uncertainty_write(path, j->tomograms, j->results));
+	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", j->in.out));
+	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results));
 	cyc_free(path);
-	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->out));
-	CYC_TRY(cyc_ctf_table_write(path, j->tomograms, j->results));
-	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->out, j->tomograms, j->results));
-	for (int32_t i = 0; i < j->tomograms->n_series; i++)
-		if (j->results[i]) cyc_tilt_results_apply(&j->tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
-	CYC_TRY(cyc_tomogram_set_write(j->tomograms, j->out_dir, j->root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
-	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->out_dir));
+	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
+	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results));
+	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
+	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
+	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->in.out_dir));
 	CYC_TRY(remove_records(j));
 	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
 done:
@@ -458,33 +388,24 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 {
 	cyc_status st = CYC_OK;
 	cyc_ctfrefine_result own = { 0 };
-	job j = { .o = o, .root = o->input.root ? o->input.root : "", .gauge = 1, .result = result ? result : &own };
+	job j = { .o = o, .gauge = 1, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
-	CYC_TRY(check_input(&j));
-	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
-	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
-	CYC_TRY(load(&j));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j.particles->n, j.tomograms->n_series, o->box_px, j.box.pixel_size_A,
-	         o->n_threads);
+	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
-	CYC_TRY(cyc_make_dirs(j.out));
+	CYC_TRY(cyc_make_dirs(j.in.out));
 	CYC_TRY(refine_all(&j));
 	CYC_TRY(write_all(&j));
 done:
-	for (int32_t i = 0; j.results && i < j.tomograms->n_series; i++) cyc_free(j.results[i]);
+	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
 	cyc_ctf_pass_destroy(&j.pass);
 	cyc_ctf_model_destroy(&j.model);
 	cyc_ctf_support_destroy(&j.support);
 	cyc_reference_destroy(&j.reference);
 	cyc_backend_close(&j.be);
-	cyc_particle_set_destroy(&j.particles);
-	cyc_tomogram_set_destroy(&j.tomograms);
-	cyc_optimisation_set_destroy(&j.input);
-	cyc_free(j.out_dir);
-	cyc_free(j.out);
+	cyc_refine_input_deinit(&j.in);
 	cyc_ctfrefine_result_deinit(&own);
 	return st;
 }

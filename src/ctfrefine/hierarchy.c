@@ -275,9 +275,9 @@ done:
 /* ---------------------------------------------------------------- scale */
 
 static const double S_EXPECTED_INPUT = 0.1, S_EXPECTED_TREND = 0.03;
-/* Absorption: exp(-thickness / mean free path (1/cos - 1)), between nothing and twice 300 nm over 300 nm. The input may be wrong
- * in the same way (cos(tilt) is a common guess), so both slopes are free; only the images can tell them apart. */
-static const double S_TREND_MEAN[2] = { 0, -0.3 }, S_TREND_SD[2] = { 30, 0.5 }, S_SYSTEMATIC_SD[2] = { 30, 0.5 };
+/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way (cos(tilt) is a common guess). Only the
+ * images can tell the two slopes apart: without them the trend follows the input, and the input stays. */
+static const double S_TREND_SD[2] = { 30, 5 }, S_SYSTEMATIC_SD[2] = { 30, 0.5 };
 
 typedef struct {
 	double trend[2], systematic[2];
@@ -293,7 +293,7 @@ static cyc_status start_scale(scale_coefficients *c, const cyc_series_fit *s)
 {
 	cyc_status st = CYC_OK;
 	normal_equations trend, systematic;
-	equations_begin(&trend, 2, S_TREND_MEAN, S_TREND_SD);
+	equations_begin(&trend, 2, ZERO, S_TREND_SD);
 	equations_begin(&systematic, 2, ZERO, S_SYSTEMATIC_SD);
 	for (int32_t f = 0; f < s->n_tilts; f++) {
 		const cyc_tilt_fit *t = &s->tilts[f];
@@ -320,7 +320,7 @@ static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_se
 	cyc_status st = CYC_OK;
 	normal_equations trend, systematic;
 	double by_input = 1 / cyc_square(w->s_input), by_trend = 1 / cyc_square(w->s_trend);
-	equations_begin(&trend, 2, S_TREND_MEAN, S_TREND_SD);
+	equations_begin(&trend, 2, ZERO, S_TREND_SD);
 	equations_begin(&systematic, 2, ZERO, S_SYSTEMATIC_SD);
 	for (int32_t f = 0; f < s->n_tilts; f++) {
 		cyc_tilt_fit *t = &s->tilts[f];

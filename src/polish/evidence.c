@@ -1,6 +1,6 @@
 #include "polish/evidence.h"
 
-#include "tilt/tilt_image.h"
+#include "refine/prediction_pass.h"
 
 #include <math.h>
 #include <string.h>
@@ -9,16 +9,10 @@
 static const double OVERSAMPLING = 2.2;
 
 struct cyc_evidence_pass {
-	cyc_backend *be;
-	cyc_box box;
-	const cyc_reference *reference;
+	cyc_prediction_pass *predict;
 	cyc_evidence_options o;
 	cyc_local_grid grid;
-	cyc_tilt_image image;
-	cyc_buffer *ft, *prediction, *ctf, *turns, *envelope, *phase, *weight, *self, *maps, *curves;
-	cyc_tilt_batch *batch;
-	cyc_tilt_tables *tables;
-	double *power;
+	cyc_buffer *weight, *self, *maps, *curves;
 	float *weight_host, *self_host;
 };
 
@@ -40,29 +34,17 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	size_t plane = cyc_half_count2(s);
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
-	p->be = be;
-	p->box = *box;
-	p->reference = reference;
 	p->o = *o;
 	/* Band limit of the product: the reference's radius. One spare sample on each side of the reach. */
 	p->grid.step_px = s / (2.0 * reference->radius) / OVERSAMPLING;
 	p->grid.n = 2 * ((int32_t)ceil(o->range_px / p->grid.step_px) + 2) + 1;
 	size_t map = (size_t)p->grid.n * (size_t)p->grid.n;
-	int32_t capacity = cyc_tilt_batch_capacity(plane * (2 * sizeof(cyc_cfloat) + sizeof(float)) + map * sizeof(float));
-	size_t n = (size_t)capacity;
-	CYC_TRY(cyc_buffer_create(&p->ft, be, n * plane, sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_create(&p->prediction, be, n * plane, sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_create(&p->ctf, be, n * plane, sizeof(float)));
-	CYC_TRY(cyc_buffer_create(&p->turns, be, plane, sizeof(float)));
-	CYC_TRY(cyc_buffer_create(&p->envelope, be, plane, sizeof(float)));
-	CYC_TRY(cyc_buffer_create(&p->phase, be, plane, sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, false, map * sizeof(float)));
+	size_t n = (size_t)p->predict->batch->capacity;
 	CYC_TRY(cyc_buffer_create(&p->weight, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->self, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->maps, be, n * map, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->curves, be, n * CYC_N_CURVE, sizeof(double)));
-	CYC_TRY(cyc_tilt_batch_create(&p->batch, capacity));
-	CYC_TRY(cyc_tilt_tables_create(&p->tables, s));
-	CYC_TRY(cyc_alloc(&p->power, (size_t)box->window.box_px / 2 + 1, sizeof *p->power));
 	CYC_TRY(cyc_alloc(&p->weight_host, plane, sizeof *p->weight_host));
 	CYC_TRY(cyc_alloc(&p->self_host, plane, sizeof *p->self_host));
 	*out = p;
@@ -76,12 +58,9 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 {
 	cyc_evidence_pass *p = *pp;
 	if (!p) return;
-	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->turns, &p->envelope, &p->phase, &p->weight, &p->self, &p->maps, &p->curves };
+	cyc_buffer **const buffers[] = { &p->weight, &p->self, &p->maps, &p->curves };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
-	cyc_tilt_image_deinit(&p->image);
-	cyc_tilt_batch_destroy(&p->batch);
-	cyc_tilt_tables_destroy(&p->tables);
-	cyc_free(p->power);
+	cyc_prediction_pass_destroy(&p->predict);
 	cyc_free(p->weight_host);
 	cyc_free(p->self_host);
 	cyc_free(p);
@@ -89,20 +68,19 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 }
 
 /* 1/noise and the share of each image in its own reference, per coefficient of the used band. */
-static cyc_status load_weights(cyc_evidence_pass *p, const cyc_tilt_series *ts)
+static cyc_status load_weights(cyc_evidence_pass *p)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reference *ref = p->reference;
-	int32_t s = p->box.window.box_binned, sh = s / 2 + 1;
-	double crop_power = cyc_circle_crop_power(p->box.window.box_px);
-	CYC_TRY(cyc_noise_spectrum(p->power, p->image.pixels, ts->image_nx, ts->image_ny, p->box.window.box_px, cyc_backend_n_threads(p->be)));
+	const cyc_reference *ref = p->predict->reference;
+	int32_t s = ref->box_px, sh = s / 2 + 1;
+	double crop_power = cyc_circle_crop_power(s);
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			double r = hypot(x, y < s / 2 ? y : y - s), noise = cyc_radial_at(p->power, sh, r);
+			double r = hypot(x, y < s / 2 ? y : y - s), noise = cyc_radial_at(p->predict->power, sh, r);
 			bool is_used = r > 0 && r >= p->o.k_min_index && r <= ref->radius && noise > 0;
 			p->weight_host[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / noise) : 0;
-			p->self_host[at] = is_used ? (float)(cyc_radial_at(ref->wiener, sh, r) * cyc_radial_at(ref->noise, sh, r) / (noise * crop_power)) : 0;
+			p->self_host[at] = is_used ? (float)cyc_self_share(ref, r, noise, crop_power) : 0;
 		}
 	CYC_TRY(cyc_buffer_upload(p->weight, p->weight_host, cyc_half_count2(s) * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(p->self, p->self_host, cyc_half_count2(s) * sizeof(float)));
@@ -114,13 +92,13 @@ done:
 static cyc_status keep(cyc_evidence *e, cyc_evidence_pass *p, int32_t f, const cyc_particle *first)
 {
 	cyc_status st = CYC_OK;
-	const cyc_tilt_batch *b = p->batch;
+	const cyc_tilt_batch *b = p->predict->batch;
 	const float *maps = NULL;
 	const double *curves = NULL;
 	double *line = NULL;
 	size_t n_map = (size_t)e->grid.n * (size_t)e->grid.n;
 	/* d log L'' per px^2: 2 (2 pi / s)^2 sum weight c^2 |V|^2 k k. */
-	double unit = 2 * cyc_square(2 * CYC_PI / p->box.window.box_binned);
+	double unit = 2 * cyc_square(2 * CYC_PI / p->predict->box.window.box_binned);
 	CYC_TRY(cyc_alloc(&line, e->grid.n, sizeof *line));
 	CYC_TRY(cyc_buffer_map(&maps, p->maps));
 	CYC_TRY(cyc_buffer_map(&curves, p->curves));
@@ -148,28 +126,14 @@ done:
 static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set, int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
-	int32_t s = p->box.window.box_binned, radius = p->reference->radius;
-	const cyc_tilt_batch *b = p->batch;
+	cyc_prediction_pass *q = p->predict;
 	const cyc_particle *first = &set->particles[set->series_first[i_series]];
-	size_t plane = cyc_half_count2(s);
-	const cyc_buffer *phase = NULL;
-	CYC_TRY(cyc_tilt_tables_fill(p->tables, ts, f, &set->optics[g], p->box.pixel_size_A, p->o.cutoff_frac));
-	CYC_TRY(cyc_buffer_upload(p->turns, p->tables->turns, plane * sizeof(float)));
-	CYC_TRY(cyc_buffer_upload(p->envelope, p->tables->envelope, plane * sizeof(float)));
-	if (p->tables->has_odd) {
-		CYC_TRY(cyc_buffer_upload(p->phase, p->tables->odd_phase, plane * sizeof(cyc_cfloat)));
-		phase = p->phase;
-	}
-	if (p->tables->radius < radius) radius = p->tables->radius;
+	CYC_TRY(cyc_prediction_pass_group(q, ts, f, &set->optics[g]));
 	for (int64_t cursor = 0; cursor < e->n_particles;) {
-		CYC_TRY(cyc_tilt_batch_fill(p->batch, &cursor, &e->n_outside, ts, f, set, i_series, g, &p->box));
-		if (b->n == 0) continue;
-		CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &p->box.window));
-		CYC_TRY(cyc_op_ctf(p->ctf, NULL, p->be, p->turns, p->envelope, b->turns_per_k2, b->n, s));
-		for (int8_t h = 0; h < 2; h++)
-			CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, radius, b->half, h, b->n, s));
-		CYC_TRY(cyc_op_correlate(p->maps, p->curves, p->be, p->ft, p->prediction, p->ctf, phase, p->weight, p->o.keep_self_correlation ? NULL : p->self, radius,
-		                         p->grid, b->n, s));
+		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &e->n_outside, ts, f, set, i_series, g));
+		if (q->batch->n == 0) continue;
+		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be, q->ft, q->prediction, q->ctf, q->phase, p->weight, p->o.keep_self_correlation ? NULL : p->self, q->radius,
+		                         p->grid, q->batch->n, q->box.window.box_binned));
 		CYC_TRY(keep(e, p, f, first));
 	}
 done:
@@ -183,9 +147,7 @@ cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_ti
 	bool *used = NULL;
 	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 	*out = NULL;
-	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(p->box.window.box_px <= ts->image_nx && p->box.window.box_px <= ts->image_ny, CYC_E_SHAPE,
-	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", p->box.window.box_px, ts->name, ts->image_nx, ts->image_ny);
+	CYC_TRY(cyc_prediction_pass_open(p->predict, ts, root));
 	CYC_TRY(cyc_alloc(&e, 1, sizeof *e));
 	e->n_particles = (int32_t)count;
 	e->n_tilts = ts->n_tilts;
@@ -198,8 +160,8 @@ cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_ti
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
-		CYC_TRY(cyc_tilt_image_load(&p->image, p->be, ts, f));
-		CYC_TRY(load_weights(p, ts));
+		CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
+		CYC_TRY(load_weights(p));
 		for (int32_t g = 0; g < set->n_optics; g++)
 			if (used[g]) CYC_TRY(collect_group(e, p, ts, f, set, i_series, g));
 	}

@@ -3,6 +3,7 @@
 
 #include "polish/evidence.h"
 #include "polish/polish_output.h"
+#include "refine/refine_input.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,12 +26,7 @@ void cyc_polish_result_deinit(cyc_polish_result *r)
 
 typedef struct {
 	const cyc_polish_options *o;
-	const char *root;
-	char *out_dir, *out;
-	cyc_optimisation_set *input;
-	cyc_tomogram_set *tomograms;
-	cyc_particle_set *particles;
-	cyc_box box;
+	cyc_refine_input in;
 	cyc_backend *be;
 	cyc_reference *reference;
 	cyc_evidence_pass *pass;
@@ -39,79 +35,23 @@ typedef struct {
 	cyc_polish_result *result;
 } job;
 
-static const char *first_of(const char *a, const char *b) { return a && a[0] ? a : b; }
-static int64_t n_particles(const job *j, int32_t i) { return j->particles->series_first[i + 1] - j->particles->series_first[i]; }
-
-static cyc_status check_options(job *j)
+static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
-	CYC_CHECK(o->range_px > 0 && o->range_px < o->box_px / 4.0, CYC_E_USAGE, "the range must be positive and less than a quarter of the box, got %g px", o->range_px);
+	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
+	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE, "the range must be positive and less than a quarter of the box, got %g px",
+	          o->range_px);
 	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");
 	CYC_CHECK(!(o->do_motion && o->const_positions), CYC_E_USAGE, "motion cannot be refined with constant positions");
 	CYC_CHECK(!o->do_motion || o->motion_sigma_A_per_dose > 0, CYC_E_USAGE, "the width of the velocities must be positive, got %g", o->motion_sigma_A_per_dose);
 	CYC_CHECK(!(o->const_positions && o->const_angles && o->const_shifts), CYC_E_USAGE, "nothing is left to refine");
-	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
-	if (!first_of(o->ref1, j->input->reference_map1) || !first_of(o->ref2, j->input->reference_map2)) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
-		cyc_error_hint("cyclotomo reconstruct writes half1.mrc, half2.mrc and such a set");
-		st = CYC_E_USAGE;
-	}
+	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
+	         j->in.box.pixel_size_A, o->n_threads);
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		CYC_CHECK(cyc_refine_n_particles(&j->in, i) < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles", j->in.tomograms->series[i].name);
 done:
-	return st;
-}
-
-static cyc_status load(job *j)
-{
-	cyc_status st = CYC_OK;
-	const cyc_polish_options *o = j->o;
-	int32_t first = 0;
-	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
-	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	CYC_TRY(cyc_particle_set_require_halves(j->particles));
-	while (n_particles(j, first) == 0) first++;
-	double pixel = j->tomograms->series[first].pixel_size_A;
-	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
-		const cyc_tilt_series *ts = &j->tomograms->series[i];
-		if (n_particles(j, i) == 0) continue;
-		CYC_CHECK(fabs(ts->pixel_size_A / pixel - 1) < 2e-3, CYC_E_UNSUPPORTED, "tilt series of %.4g Å and %.4g Å (%s) cannot be polished in one run", pixel,
-		          ts->pixel_size_A, ts->name);
-		CYC_CHECK(n_particles(j, i) < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has %lld particles", ts->name, (long long)n_particles(j, i));
-	}
-	CYC_TRY(cyc_box_create(&j->box, o->box_px, 1, pixel));
-	j->box.window.is_partial = o->partial_windows;
-done:
-	return st;
-}
-
-static cyc_status hash_everything(job *j, const char *const files[4])
-{
-	cyc_status st = CYC_OK;
-	const cyc_polish_options *o = j->o;
-	char *text = NULL, *path = NULL, *data = NULL;
-	uint64_t h = cyc_project_hash(CYC_HASH_INIT, j->tomograms, j->particles);
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %d %.17g %.17g %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d", o->box_px, o->range_px, o->do_motion,
-	                     o->motion_sigma_A_per_dose, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes, o->const_positions, o->const_angles,
-	                     o->const_shifts, o->shift_only, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A, o->partial_windows, o->keep_self_correlation,
-	                     o->accept_worse));
-	h = cyc_hash_string(h, text);
-	for (int i = 0; i < 4; i++) {
-		size_t n = 0;
-		if (!files[i]) continue;
-		CYC_TRY(cyc_path_join(&path, j->root, files[i]));
-		CYC_TRY(cyc_read_file(&data, &n, path));
-		h = cyc_hash(h, data, n);
-		cyc_free(path);
-		cyc_free(data);
-		path = data = NULL;
-	}
-	j->hash = h;
-done:
-	cyc_free(text);
-	cyc_free(path);
-	cyc_free(data);
 	return st;
 }
 
@@ -119,17 +59,20 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	const char *const files[4] = { first_of(o->ref1, j->input->reference_map1), first_of(o->ref2, j->input->reference_map2),
-		                           first_of(o->mask, j->input->reference_mask), first_of(o->fsc, j->input->reference_fsc) };
-	double length_A = o->box_px * j->box.pixel_size_A;
-	if (!files[2]) cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	CYC_TRY(hash_everything(j, files));
+	char *text = NULL;
+	double length_A = o->box_px * j->in.box.pixel_size_A;
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %d %.17g %.17g %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d", o->box_px, o->range_px, o->do_motion,
+	                     o->motion_sigma_A_per_dose, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes, o->const_positions, o->const_angles,
+	                     o->const_shifts, o->shift_only, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A, o->partial_windows, o->keep_self_correlation,
+	                     o->accept_worse));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
-	CYC_TRY(cyc_reference_load(&j->reference, j->be, files[0], files[1], files[2], files[3], o->frequency_cutoff_A, o->box_px, j->box.pixel_size_A, j->root));
+	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	const cyc_evidence_options e = { o->range_px, o->k_min_A > 0 ? length_A / o->k_min_A : 0, o->cutoff_frac, o->keep_self_correlation };
-	CYC_TRY(cyc_evidence_pass_create(&j->pass, j->be, &j->box, j->reference, &e));
+	CYC_TRY(cyc_evidence_pass_create(&j->pass, j->be, &j->in.box, j->reference, &e));
 	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius, o->range_px);
 done:
+	cyc_free(text);
 	return st;
 }
 
@@ -172,8 +115,8 @@ static cyc_status setting_init(setting *s, const job *j, int32_t i, const cyc_ev
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	const cyc_tilt_series *ts = &j->tomograms->series[i];
-	const cyc_particle *particles = &j->particles->particles[j->particles->series_first[i]];
+	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	const cyc_particle *particles = &j->in.particles->particles[j->in.particles->series_first[i]];
 	int32_t n = e->n_particles;
 	CYC_TRY(cyc_alloc(&s->projections, ts->n_tilts, sizeof *s->projections));
 	CYC_TRY(cyc_alloc(&s->positions, n, sizeof *s->positions));
@@ -270,12 +213,12 @@ static cyc_status polish_series(job *j, int32_t i)
 	setting s = { 0 };
 	cyc_evidence *e = NULL;
 	cyc_polished *r = &j->results[i];
-	const cyc_particle *particles = &j->particles->particles[j->particles->series_first[i]];
-	CYC_TRY(cyc_evidence_collect(&e, j->pass, &j->tomograms->series[i], j->particles, i, j->root));
+	const cyc_particle *particles = &j->in.particles->particles[j->in.particles->series_first[i]];
+	CYC_TRY(cyc_evidence_collect(&e, j->pass, &j->in.tomograms->series[i], j->in.particles, i, j->in.root));
 	CYC_TRY(cyc_polished_create(r, e->n_tilts, e->n_particles));
 	r->n_images = e->n_visible;
 	if (e->n_visible == 0) {
-		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed", j->tomograms->series[i].name);
+		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed", j->in.tomograms->series[i].name);
 		goto done;
 	}
 	CYC_TRY(setting_init(&s, j, i, e));
@@ -285,7 +228,7 @@ static cyc_status polish_series(job *j, int32_t i)
 	r->is_improved = r->heldout_after > (1 - HELDOUT_TOLERANCE) * r->heldout_before;
 	if (!r->is_improved && !j->o->accept_worse) {
 		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (%.1f before, %.1f after); it keeps its input",
-		         j->tomograms->series[i].name, r->heldout_before, r->heldout_after);
+		         j->in.tomograms->series[i].name, r->heldout_before, r->heldout_after);
 		goto done;
 	}
 	s.a.motion = s.motion;
@@ -305,16 +248,16 @@ static cyc_status polish_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	int32_t n = j->tomograms->n_series;
+	int32_t n = j->in.tomograms->n_series;
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
-		if (n_particles(j, i) == 0) continue;
+		if (cyc_refine_n_particles(&j->in, i) == 0) continue;
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->out, j->tomograms->series[i].name));
-		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->tomograms->series[i].n_tilts, (int32_t)n_particles(j, i), j->hash));
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].name));
+		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
-			CYC_TRY(cyc_tilt_series_open(&j->tomograms->series[i], j->root)); /* its image size is part of the geometry */
+			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
 			CYC_TRY(polish_series(j, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
@@ -331,7 +274,7 @@ done:
 static void summarise(job *j)
 {
 	double shift = 0, position = 0, motion = 0, n_shift = 0, n_position = 0, n_motion = 0;
-	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		const cyc_polished *r = &j->results[i];
 		if (!r->tilts) continue;
 		j->result->n_series++;
@@ -354,8 +297,8 @@ static void summarise(job *j)
 static cyc_status write_all(job *j)
 {
 	cyc_status st = CYC_OK;
-	const cyc_polish_files f = { .tomograms = j->tomograms, .particles = j->particles, .results = j->results, .input = j->input, .out_dir = j->out_dir,
-		                         .out = j->out, .root = j->root, .write_particles = !j->o->shift_only, .write_motion = j->o->do_motion,
+	const cyc_polish_files f = { .tomograms = j->in.tomograms, .particles = j->in.particles, .results = j->results, .input = j->in.set, .out_dir = j->in.out_dir,
+		                         .out = j->in.out, .root = j->in.root, .write_particles = !j->o->shift_only, .write_motion = j->o->do_motion,
 		                         .write_figures = !j->o->no_figures };
 	summarise(j);
 	CYC_TRY(cyc_polish_write(j->result, &f));
@@ -367,31 +310,22 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 {
 	cyc_status st = CYC_OK;
 	cyc_polish_result own = { 0 };
-	job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
+	job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
-	CYC_TRY(check_options(&j));
-	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
-	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
-	CYC_TRY(load(&j));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j.particles->n, j.tomograms->n_series, o->box_px, j.box.pixel_size_A,
-	         o->n_threads);
+	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
-	CYC_TRY(cyc_make_dirs(j.out));
+	CYC_TRY(cyc_make_dirs(j.in.out));
 	CYC_TRY(polish_all(&j));
 	CYC_TRY(write_all(&j));
 done:
-	for (int32_t i = 0; j.results && i < j.tomograms->n_series; i++) cyc_polished_deinit(&j.results[i]);
+	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_polished_deinit(&j.results[i]);
 	cyc_free(j.results);
 	cyc_evidence_pass_destroy(&j.pass);
 	cyc_reference_destroy(&j.reference);
 	cyc_backend_close(&j.be);
-	cyc_particle_set_destroy(&j.particles);
-	cyc_tomogram_set_destroy(&j.tomograms);
-	cyc_optimisation_set_destroy(&j.input);
-	cyc_free(j.out_dir);
-	cyc_free(j.out);
+	cyc_refine_input_deinit(&j.in);
 	cyc_polish_result_deinit(&own);
 	return st;
 }

@@ -1,0 +1,88 @@
+#include "refine/refine_input.h"
+
+#include <math.h>
+#include <string.h>
+
+static const char *first_of(const char *a, const char *b) { return a && a[0] ? a : b; }
+
+void cyc_refine_input_deinit(cyc_refine_input *in)
+{
+	cyc_particle_set_destroy(&in->particles);
+	cyc_tomogram_set_destroy(&in->tomograms);
+	cyc_optimisation_set_destroy(&in->set);
+	cyc_free(in->out_dir);
+	cyc_free(in->out);
+	memset(in, 0, sizeof *in);
+}
+
+static cyc_status resolve(cyc_refine_input *in, const cyc_refine_request *r)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(r->out_dir && r->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
+	CYC_CHECK(r->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	in->root = r->project->root ? r->project->root : "";
+	CYC_TRY(cyc_asprintf(&in->out_dir, "%s%s", r->out_dir, r->out_dir[strlen(r->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(cyc_path_join(&in->out, in->root, in->out_dir));
+	CYC_TRY(cyc_project_resolve(&in->set, r->project));
+	const char *const files[4] = { first_of(r->ref1, in->set->reference_map1), first_of(r->ref2, in->set->reference_map2),
+		                           first_of(r->mask, in->set->reference_mask), first_of(r->fsc, in->set->reference_fsc) };
+	memcpy(in->reference_files, files, sizeof files);
+	if (!files[0] || !files[1]) {
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
+		cyc_error_hint("cyclotomo reconstruct writes half1.mrc, half2.mrc and such a set");
+		st = CYC_E_USAGE;
+	}
+done:
+	return st;
+}
+
+cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request *r)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(resolve(in, r));
+	CYC_TRY(cyc_tomogram_set_read(&in->tomograms, in->set->tomograms, in->root));
+	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, in->root));
+	CYC_TRY(cyc_particle_set_require_halves(in->particles));
+	while (cyc_refine_n_particles(in, in->first_series) == 0) in->first_series++;
+	const cyc_tilt_series *first = &in->tomograms->series[in->first_series];
+	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &in->tomograms->series[i];
+		if (cyc_refine_n_particles(in, i) == 0) continue;
+		CYC_CHECK(fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV, CYC_E_UNSUPPORTED,
+		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
+		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
+	}
+	CYC_TRY(cyc_box_create(&in->box, r->box_px, 1, first->pixel_size_A));
+	in->box.window.is_partial = r->is_partial;
+done:
+	return st;
+}
+
+cyc_status cyc_refine_hash(uint64_t *hash, const cyc_refine_input *in, const char *options)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *data = NULL;
+	uint64_t h = cyc_hash_string(cyc_project_hash(CYC_HASH_INIT, in->tomograms, in->particles), options);
+	for (size_t i = 0; i < sizeof in->reference_files / sizeof *in->reference_files; i++) {
+		size_t n = 0;
+		if (!in->reference_files[i]) continue;
+		CYC_TRY(cyc_path_join(&path, in->root, in->reference_files[i]));
+		CYC_TRY(cyc_read_file(&data, &n, path));
+		h = cyc_hash(h, data, n);
+		cyc_free(path);
+		cyc_free(data);
+		path = data = NULL;
+	}
+	*hash = h;
+done:
+	cyc_free(path);
+	cyc_free(data);
+	return st;
+}
+
+cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in, cyc_backend *be, double frequency_cutoff_A)
+{
+	if (!in->reference_files[2]) cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
+	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2], in->reference_files[3], frequency_cutoff_A,
+	                          in->box.window.box_px, in->box.pixel_size_A, in->root);
+}
