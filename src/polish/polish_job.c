@@ -252,7 +252,13 @@ static cyc_status polish_all(job *j)
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
-		if (cyc_refine_n_particles(&j->in, i) == 0) continue;
+		if (cyc_refine_n_particles(&j->in, i) == 0) {
+			/* Matrices become angles and shifts in the output, which takes the size of the images. */
+			cyc_tilt_series *ts = &j->in.tomograms->series[i];
+			for (int32_t f = 0; f < ts->n_tilts; f++)
+				if (ts->tilts[f].has_matrix) CYC_TRY(cyc_tilt_series_open(ts, j->in.root));
+			continue;
+		}
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].name));
 		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
