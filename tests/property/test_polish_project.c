@@ -1,0 +1,410 @@
+/* Polishing of simulated projects with planted errors: what comes back to the truth, what must stay, and the same bits for any
+ * number of threads, any backend and after a kill. */
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "temp_dir.h"
+
+#include "cyclotomo/polish.h"
+#include "cyclotomo/reconstruct.h"
+#include "cyclotomo/simulate.h"
+#include "cyclotomo/tilt.h"
+
+enum { BOX = 48 };
+static const char *g_root;
+
+static const char *in_root(const char *name)
+{
+	static char buffer[8][600];
+	static int i;
+	i = (i + 1) % 8;
+	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
+	return buffer[i];
+}
+
+/* Noise-free images whose alignment alone is wrong, and half maps made with the true metadata. */
+static void make_project(const char *name, int32_t n_series, double motion_A)
+{
+	cyc_simulate_options p;
+	cyc_simulate_options_default(&p);
+	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
+	static char root[96];
+	snprintf(root, sizeof root, "%s", temp_path(name));
+	g_root = root;
+	p.out_dir = g_root;
+	p.noise_free = true;
+	p.symmetry = "O";
+	p.n_series = n_series;
+	p.n_particles = n_series > 1 ? 6 : 12;
+	p.image_nx = 250;
+	p.image_ny = 237;
+	p.thickness_A = 700;
+	p.edge_px = 30;
+	p.n_tilts = n_series > 1 ? 11 : 21;
+	p.tilt_step_rad = cyc_deg_to_rad(n_series > 1 ? 10 : 5);
+	p.dose_e_per_A2 = 3;
+	p.defocus_min_A = 8000;
+	p.defocus_max_A = 10000;
+	p.motion_A = motion_A;
+	p.error_defocus_A = p.error_astigmatism_A = p.error_scale = p.error_orientation_rad = 0;
+	p.error_shift_A = 1.6; /* less than half a wave of the finest resolution, with the positions: beyond, there are other maxima */
+	p.error_angle_rad = cyc_deg_to_rad(0.15);
+	p.error_position_A = 1.6;
+	p.n_threads = 2;
+	ASSERT_OK(cyc_simulate_run(NULL, &p));
+	cyc_reconstruct_options r;
+	cyc_reconstruct_options_default(&r);
+	r.input.root = g_root;
+	r.input.optimisation_set = "truth/optimisation_set.star";
+	r.out_dir = "R";
+	r.box_px = BOX;
+	r.crop_px = 32;
+	r.symmetry = "O";
+	r.n_threads = 2;
+	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
+}
+
+static cyc_polish_options options(const char *out)
+{
+	cyc_polish_options o;
+	cyc_polish_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = "R/half1.mrc";
+	o.ref2 = "R/half2.mrc";
+	o.mask = "mask_align.mrc";
+	o.out_dir = out;
+	o.box_px = BOX;
+	o.range_px = 5;
+	o.no_figures = true;
+	return o;
+}
+
+/* ---------------------------------------------------------------- comparison with the truth */
+
+typedef struct {
+	cyc_tomogram_set *tomograms;
+	cyc_particle_set *particles;
+} metadata;
+
+static metadata read_metadata(const char *tomograms, const char *particles, const char *motion)
+{
+	metadata m = { 0 };
+	ASSERT_OK(cyc_tomogram_set_read(&m.tomograms, tomograms, g_root));
+	ASSERT_OK(cyc_particle_set_read(&m.particles, particles, motion, m.tomograms, g_root));
+	for (int32_t i = 0; i < m.tomograms->n_series; i++) ASSERT_OK(cyc_tilt_series_open(&m.tomograms->series[i], g_root));
+	return m;
+}
+
+static void drop(metadata *m)
+{
+	cyc_particle_set_destroy(&m->particles);
+	cyc_tomogram_set_destroy(&m->tomograms);
+}
+
+static void project(double at[2], cyc_mat3 *view, const metadata *m, int64_t i, int32_t f)
+{
+	const cyc_particle *p = &m->particles->particles[i];
+	cyc_projection projection;
+	cyc_vec3 x = p->position_A;
+	ASSERT_OK(cyc_projection_of_tilt(&projection, &m->tomograms->series[p->i_series], f));
+	if (p->motion_A) {
+		x.x += (double)p->motion_A[3 * f];
+		x.y += (double)p->motion_A[3 * f + 1];
+		x.z += (double)p->motion_A[3 * f + 2];
+	}
+	cyc_vec3 q = cyc_project(&projection, x);
+	at[0] = q.x;
+	at[1] = q.y;
+	*view = cyc_mat3_mul(projection.linear, p->R_tomo_ref);
+}
+
+/* Solve the 3 x 3 system by Cramer's rule. */
+static double determinant(double a[3][3])
+{
+	return a[0][0] * (a[1][1] * a[2][2] - a[1][2] * a[2][1]) - a[0][1] * (a[1][0] * a[2][2] - a[1][2] * a[2][0]) + a[0][2] * (a[1][0] * a[2][1] - a[1][1] * a[2][0]);
+}
+
+/* RMS distance [px] of projected positions from the truth, less a common offset in the particle frame, which is only where the map's
+ * centre is. */
+static double distance_px(const char *tomograms, const char *particles, const char *motion, const char *true_motion)
+{
+	metadata t = read_metadata("truth/tomograms.star", "truth/particles.star", true_motion), q = read_metadata(tomograms, particles, motion);
+	double G[3][3] = { { 0 } }, b[3] = { 0 }, offset[3], e2 = 0, n = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		for (int64_t i = 0; i < t.particles->n; i++) {
+			assert_string_equal(t.particles->particles[i].name, q.particles->particles[i].name);
+			for (int32_t f = 0; f < t.tomograms->series[t.particles->particles[i].i_series].n_tilts; f++) {
+				double a[2], c[2];
+				cyc_mat3 view, other;
+				project(a, &view, &t, i, f);
+				project(c, &other, &q, i, f);
+				for (int k = 0; k < 2; k++) {
+					const double *m = view.m[k];
+					double e = c[k] - a[k];
+					for (int j = 0; j < 3; j++) {
+						if (pass) e -= m[j] * offset[j];
+						else b[j] += m[j] * e;
+						for (int l = 0; l < 3 && !pass; l++) G[j][l] += m[j] * m[l];
+					}
+					if (pass) e2 += e * e;
+				}
+				n += pass;
+			}
+		}
+		for (int j = 0; j < 3 && !pass; j++) {
+			double H[3][3];
+			memcpy(H, G, sizeof H);
+			for (int l = 0; l < 3; l++) H[l][j] = b[l];
+			offset[j] = determinant(H) / determinant(G);
+		}
+	}
+	drop(&t);
+	drop(&q);
+	return sqrt(e2 / n);
+}
+
+/* ---------------------------------------------------------------- tests */
+
+static void planted_errors_come_back(void **state)
+{
+	(void)state;
+	make_project("one", 1, 0);
+	cyc_polish_options o = options("P");
+	cyc_polish_result r;
+	o.n_threads = 2;
+	ASSERT_OK(cyc_polish_run(&r, &o));
+	assert_int_equal(r.n_series, 1);
+	assert_int_equal(r.n_improved, 1);
+	assert_string_equal(r.particles, "P/particles.star");
+	assert_null(r.trajectories);
+	assert_true(r.heldout_after > r.heldout_before);
+	cyc_polish_result_deinit(&r);
+	double before = distance_px("tomograms.star", "particles.star", NULL, NULL), after = distance_px("P/tomograms.star", "P/particles.star", NULL, NULL);
+	print_message("projected positions: %.3f -> %.4f px\n", before, after);
+	assert_true(before > 0.5);
+	if (!(after < 0.05)) fail_msg("projected positions are %.4f px from the truth after polishing, %.3f px before", after, before);
+}
+
+static void a_still_specimen_does_not_move(void **state)
+{
+	(void)state;
+	cyc_polish_options o = options("M");
+	cyc_polish_result r;
+	o.n_threads = 2;
+	o.do_motion = true;
+	o.motion_sigma_A_per_dose = 0.2;
+	ASSERT_OK(cyc_polish_run(&r, &o));
+	assert_string_equal(r.trajectories, "M/motion.star");
+	double after = distance_px("M/tomograms.star", "M/particles.star", "M/motion.star", NULL);
+	/* Motion may stand for errors of shifts and angles, which move the particles too; where they are seen is what counts. */
+	print_message("motion %.3f A rms per axis, projected positions %.4f px from the truth\n", r.motion_rms_A, after);
+	if (!(after < 0.05)) fail_msg("projected positions are %.4f px from the truth", after);
+	cyc_polish_result_deinit(&r);
+	/* With nothing wrong in the input all of it is near zero. */
+	o.input.optimisation_set = "truth/optimisation_set.star";
+	ASSERT_OK(cyc_polish_run(&r, &o));
+	print_message("from the truth: motion %.3f A, shifts %.3f A, positions %.3f A\n", r.motion_rms_A, r.shift_rms_A, r.position_rms_A);
+	assert_true(r.motion_rms_A < 0.25 && r.shift_rms_A < 0.25 && r.position_rms_A < 0.25);
+	cyc_polish_result_deinit(&r);
+}
+
+static void only_shifts(void **state)
+{
+	(void)state;
+	cyc_polish_options o = options("S");
+	cyc_polish_result r;
+	o.shift_only = true;
+	ASSERT_OK(cyc_polish_run(&r, &o));
+	assert_null(r.particles);
+	assert_null(r.trajectories);
+	cyc_polish_result_deinit(&r);
+	assert_false(cyc_path_exists(in_root("S/particles.star")));
+	assert_false(cyc_path_exists(in_root("S/motion.star")));
+	cyc_optimisation_set *set = NULL;
+	ASSERT_OK(cyc_optimisation_set_read(&set, in_root("S/optimisation_set.star")));
+	assert_string_equal(set->particles, "particles.star");
+	assert_string_equal(set->tomograms, "S/tomograms.star");
+	cyc_optimisation_set_destroy(&set);
+	metadata in = read_metadata("tomograms.star", "particles.star", NULL), out = read_metadata("S/tomograms.star", "particles.star", NULL);
+	double moved = 0;
+	for (int32_t f = 0; f < in.tomograms->series[0].n_tilts; f++) {
+		const cyc_tilt *a = &in.tomograms->series[0].tilts[f], *c = &out.tomograms->series[0].tilts[f];
+		assert_float_equal(cyc_rad_to_deg(c->xtilt_rad - a->xtilt_rad), 0, 2e-5);
+		assert_float_equal(cyc_rad_to_deg(c->ytilt_rad - a->ytilt_rad), 0, 2e-5);
+		assert_float_equal(cyc_rad_to_deg(c->zrot_rad - a->zrot_rad), 0, 2e-5);
+		moved += fabs(c->shift_x_A - a->shift_x_A) + fabs(c->shift_y_A - a->shift_y_A);
+	}
+	assert_true(moved > 5);
+	drop(&in);
+	drop(&out);
+	double before = distance_px("tomograms.star", "particles.star", NULL, NULL), after = distance_px("S/tomograms.star", "particles.star", NULL, NULL);
+	if (!(after < 0.8 * before)) fail_msg("shifts alone: %.3f -> %.3f px", before, after);
+}
+
+/* An excluded tilt and one that shows no particle say nothing about their shifts. */
+static void tilts_without_evidence_stay(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *s = NULL, *in = NULL, *out = NULL;
+	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
+	s->series[0].tilts[3].scale = 0;
+	s->series[0].tilts[7].shift_x_A = 9000;
+	ASSERT_OK(cyc_tomogram_set_write(s, "edited/", g_root, CYC_WRITE_SCALE | CYC_WRITE_GEOMETRY));
+	cyc_tomogram_set_destroy(&s);
+	cyc_polish_options o = options("B");
+	o.input.tomograms = "edited/tomograms.star";
+	o.const_angles = true;
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	ASSERT_OK(cyc_tomogram_set_read(&in, "edited/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out, "B/tomograms.star", g_root));
+	for (int32_t f = 0; f < in->series[0].n_tilts; f++) {
+		const cyc_tilt *a = &in->series[0].tilts[f], *c = &out->series[0].tilts[f];
+		assert_true(isfinite(c->shift_x_A) && isfinite(c->shift_y_A));
+		bool is_blind = f == 3 || f == 7;
+		double moved = hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A);
+		if (is_blind && !(moved < 1e-3)) fail_msg("tilt %d without evidence moved by %g Å", f, moved);
+		assert_float_equal(c->scale, a->scale, 1e-6);
+	}
+	cyc_tomogram_set_destroy(&in);
+	cyc_tomogram_set_destroy(&out);
+	/* With angles: finite, and not far. */
+	o = options("BA");
+	o.input.tomograms = "edited/tomograms.star";
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	ASSERT_OK(cyc_tomogram_set_read(&in, "edited/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out, "BA/tomograms.star", g_root));
+	for (int32_t f = 3; f <= 7; f += 4) {
+		const cyc_tilt *a = &in->series[0].tilts[f], *c = &out->series[0].tilts[f];
+		double turned = fabs(c->xtilt_rad - a->xtilt_rad) + fabs(c->ytilt_rad - a->ytilt_rad) + fabs(c->zrot_rad - a->zrot_rad);
+		if (!(cyc_rad_to_deg(turned) < 1)) fail_msg("tilt %d without evidence turned by %g degrees", f, cyc_rad_to_deg(turned));
+	}
+	cyc_tomogram_set_destroy(&in);
+	cyc_tomogram_set_destroy(&out);
+}
+
+static void assert_same_results(const char *a, const char *b, int32_t n_series)
+{
+	char name[3 + 3][40] = { "particles.star", "motion.star", "uncertainty.star" };
+	for (int32_t i = 0; i < n_series; i++) snprintf(name[3 + i], sizeof name[0], "tilt_series/TS_%02d.star", i + 1);
+	for (int32_t k = 0; k < 3 + n_series; k++) {
+		char *data[2], path[2][400];
+		size_t n[2];
+		for (int i = 0; i < 2; i++) {
+			snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name[k]);
+			ASSERT_OK(cyc_read_file(&data[i], &n[i], in_root(path[i])));
+		}
+		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
+		for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	}
+}
+
+static int g_kill_at, g_calls;
+static void kill_at_progress(void *user, const char *what, double done)
+{
+	(void)user;
+	(void)what;
+	(void)done;
+	if (++g_calls == g_kill_at) raise(SIGKILL);
+}
+
+static void same_bits_for_threads_and_after_kills(void **state)
+{
+	(void)state;
+	make_project("three", 3, 0.8);
+	cyc_polish_options o = options("T1");
+	o.do_motion = true;
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	o.out_dir = "T2";
+	o.n_threads = 2;
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	assert_same_results("T1", "T2", 3);
+	o.out_dir = "Strict";
+	o.backend = "strict";
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	assert_same_results("T1", "Strict", 3);
+	o.backend = "cpu";
+	o.out_dir = "Killed";
+	o.resume = true;
+	for (int at = 1; at <= 3; at++) {
+		int status;
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			g_kill_at = at;
+			g_calls = 0;
+			cyc_progress_set_sink(kill_at_progress, NULL);
+			_exit(cyc_polish_run(NULL, &o) == CYC_OK ? 0 : 1);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		char record[40];
+		snprintf(record, sizeof record, "Killed/temp/TS_%02d.polish", at);
+		assert_true(cyc_path_exists(in_root(record)));
+		/* A damaged record is done again. */
+		if (at == 2) ASSERT_OK(cyc_write_file(in_root(record), "cycpol1", 8));
+		if (at == 3) {
+			cyc_polish_options other = o; /* other options do not take the records */
+			other.out_dir = "Other";
+			other.motion_sigma_A_per_dose = 0.1;
+			other.resume = false;
+			ASSERT_OK(cyc_polish_run(NULL, &other));
+			other.resume = true;
+			other.out_dir = "Killed";
+			ASSERT_OK(cyc_polish_run(NULL, &other));
+			assert_same_results("Other", "Killed", 3);
+		}
+		ASSERT_OK(cyc_polish_run(NULL, &o));
+		assert_same_results("T1", "Killed", 3);
+		assert_false(cyc_path_exists(in_root("Killed/temp")));
+	}
+}
+
+static void motion_is_found_or_kept(void **state)
+{
+	(void)state;
+	double before = distance_px("tomograms.star", "particles.star", NULL, "truth/motion.star");
+	double with = distance_px("T1/tomograms.star", "T1/particles.star", "T1/motion.star", "truth/motion.star");
+	cyc_polish_options o = options("Still");
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	double without = distance_px("Still/tomograms.star", "Still/particles.star", NULL, "truth/motion.star");
+	print_message("moving specimen: %.3f px, %.4f without motion, %.4f with\n", before, without, with);
+	assert_true(before > 1);
+	if (!(with < 0.05)) fail_msg("projected positions are %.4f px from the truth with motion refined", with);
+	/* Given trajectories stay what they are when motion is not refined, and what is refined counts with them. */
+	o.out_dir = "Kept";
+	o.frequency_cutoff_A = 14; /* three particles of a half-set cannot tell the right maximum from its neighbours at high resolution */
+	o.input.trajectories = "truth/motion.star";
+	cyc_polish_result r;
+	ASSERT_OK(cyc_polish_run(&r, &o));
+	assert_null(r.trajectories);
+	cyc_polish_result_deinit(&r);
+	assert_false(cyc_path_exists(in_root("Kept/motion.star")));
+	cyc_optimisation_set *set = NULL;
+	ASSERT_OK(cyc_optimisation_set_read(&set, in_root("Kept/optimisation_set.star")));
+	assert_string_equal(set->trajectories, "truth/motion.star");
+	cyc_optimisation_set_destroy(&set);
+	double kept = distance_px("Kept/tomograms.star", "Kept/particles.star", "truth/motion.star", "truth/motion.star");
+	print_message("with the true motion given: %.4f px\n", kept);
+	if (!(kept < 0.1)) fail_msg("with the true motion given: %.4f px from the truth", kept);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(planted_errors_come_back),
+		cmocka_unit_test(a_still_specimen_does_not_move),
+		cmocka_unit_test(only_shifts),
+		cmocka_unit_test(tilts_without_evidence_stay),
+		cmocka_unit_test(same_bits_for_threads_and_after_kills),
+		cmocka_unit_test(motion_is_found_or_kept),
+	};
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
+}
