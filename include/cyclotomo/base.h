@@ -123,6 +123,7 @@ CYC_MUST_CHECK cyc_status cyc_make_parent_dirs(const char *path);
 typedef struct {
 	FILE *f;
 	char *path, *tmp;
+	bool is_nameless; /**< no name at all until the commit */
 } cyc_outfile;
 CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
 /** Flush, check every write, fsync, rename to the final name. On failure the temporary file is removed. */

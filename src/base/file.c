@@ -1,6 +1,7 @@
 #include "cyclotomo/base.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -66,6 +67,22 @@ done:
 	return st;
 }
 
+/* A file without a name, where the file system has such (else *out is NULL): killed at any moment, nothing of it stays. */
+static cyc_status open_nameless(FILE **out, const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_path_dir(&dir, path));
+	int fd = open(dir[0] ? dir : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+	if (fd < 0) goto done;
+	*out = fdopen(fd, "wb");
+	if (!*out) close(fd);
+done:
+	cyc_free(dir);
+	return st;
+}
+
 cyc_status cyc_outfile_open(cyc_outfile *o, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -74,18 +91,30 @@ cyc_status cyc_outfile_open(cyc_outfile *o, const char *path)
 	CYC_TRY(cyc_strdup(&o->path, path));
 	/* The process number keeps two runs into one folder from writing into each other's file. */
 	CYC_TRY(cyc_asprintf(&o->tmp, "%s.tmp%ld", path, (long)getpid()));
-	o->f = fopen(o->tmp, "wb");
+	CYC_TRY(open_nameless(&o->f, path));
+	o->is_nameless = o->f != NULL;
+	if (!o->f) o->f = fopen(o->tmp, "wb");
 	CYC_CHECK(o->f, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
 done:
 	if (st != CYC_OK) cyc_outfile_abandon(o);
 	return st;
 }
 
+/* Give a nameless file the temporary name; the next step, a rename, replaces what is under the final one. */
+static bool give_name(const cyc_outfile *o)
+{
+	char from[64];
+	if (!o->is_nameless) return true;
+	snprintf(from, sizeof from, "/proc/self/fd/%d", fileno(o->f));
+	unlink(o->tmp);
+	return linkat(AT_FDCWD, from, AT_FDCWD, o->tmp, AT_SYMLINK_FOLLOW) == 0;
+}
+
 cyc_status cyc_outfile_commit(cyc_outfile *o)
 {
 	cyc_status st = CYC_OK;
 	FILE *f = o->f;
-	bool failed = ferror(f) || fflush(f) != 0 || fsync(fileno(f)) != 0;
+	bool failed = ferror(f) || fflush(f) != 0 || fsync(fileno(f)) != 0 || !give_name(o);
 	int e = errno;
 	failed = fclose(f) != 0 || failed;
 	o->f = NULL;
@@ -108,7 +137,7 @@ void cyc_outfile_abandon(cyc_outfile *o)
 {
 	if (o->f) {
 		fclose(o->f);
-		unlink(o->tmp);
+		if (!o->is_nameless) unlink(o->tmp);
 	}
 	cyc_free(o->path);
 	cyc_free(o->tmp);

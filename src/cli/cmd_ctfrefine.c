@@ -10,8 +10,8 @@ typedef struct {
 	cyc_common_options common;
 	cyc_ctfrefine_options o;
 	bool only_defocus, only_scale, per_tilt_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
-	double range_low_A, range_high_A;
-	bool has_low, has_high;
+	double range_low_A, range_high_A, lambda;
+	bool has_low, has_high, has_lambda;
 } ctfrefine_args;
 
 #define O(member) offsetof(ctfrefine_args, o.member)
@@ -19,17 +19,8 @@ typedef struct {
 
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
-	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = O(input.optimisation_set), .unit = "<star>",
-	  .help = "Optimisation set: names the files below." },
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = O(input.particles), .unit = "<star>", .help = "Particles, in place of the set's." },
-	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = O(input.tomograms), .unit = "<star>", .help = "Tomograms, in place of the set's." },
-	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = O(input.trajectories), .unit = "<star>",
-	  .help = "Particle motion, in place of the set's." },
-	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = O(ref1), .unit = "<map>", .help = "Half map 1, as cyclotomo reconstruct writes it." },
-	{ .name = "ref2", .type = CYC_OPT_TEXT, .offset = O(ref2), .unit = "<map>", .help = "Half map 2." },
-	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = O(mask), .unit = "<mask>", .help = "Soft mask of the half maps' size." },
-	{ .name = "fsc", .type = CYC_OPT_TEXT, .offset = O(fsc), .unit = "<star>", .help = "postprocess.star of these half maps.",
-	  .no_default = "FSC of the masked halves, which is too good" },
+	CYC_PROJECT_INPUT_OPTIONS(ctfrefine_args, o.input),
+	CYC_REFERENCE_OPTIONS(ctfrefine_args, o),
 	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = O(out_dir), .unit = "<folder>", .help = "Folder for the refined tomograms." },
 	{ .name = "What is refined", .type = CYC_OPT_HEADING },
 	{ .name = "do-defocus", .alias = "--do_defocus", .type = CYC_OPT_FLAG, .offset = A(only_defocus), .help = "Only what is named: defocus and astigmatism." },
@@ -62,6 +53,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = O(dry_run), .help = "Check everything, say what would be done, and stop." },
 	{ .name = "per-tilt-scale", .alias = "--per_frame_scale", .type = CYC_OPT_FLAG, .offset = A(per_tilt_scale), .help = "RELION's; accepted: scales are per tilt." },
 	{ .name = "regularise", .alias = "--do_reg_defocus", .type = CYC_OPT_FLAG, .offset = A(regularise), .help = "RELION's; accepted: priors are always learned." },
+	{ .name = "lambda", .type = CYC_OPT_DOUBLE, .offset = A(lambda), .is_set = A(has_lambda), .unit = "<strength>",
+	  .help = "RELION's; accepted, not used: priors have widths in Å (--sigma-defocus, --sigma-astigmatism), learned unless given." },
 	CYC_COMMON_OPTIONS(ctfrefine_args, common),
 };
 static const cyc_command COMMAND =
@@ -81,6 +74,7 @@ static cyc_status interpret(ctfrefine_args *a)
 	if (a->no_defocus) a->o.do_defocus = false;
 	if (a->no_scale) a->o.do_scale = false;
 	CYC_CHECK(!(a->only_defocus && a->no_defocus) && !(a->only_scale && a->no_scale), CYC_E_USAGE, "the same thing is asked for and forbidden");
+	if (a->has_lambda) cyc_warn("--lambda is not used: how far a tilt may move is learned from the data; --sigma-defocus sets it in Å");
 	if (a->has_low || a->has_high) {
 		CYC_CHECK(a->has_low && a->has_high && fabs(a->range_low_A + a->range_high_A) < 1e-6 && a->range_high_A > 0, CYC_E_USAGE,
 		          "--d0 and --d1 must lie equally far on both sides of zero, got %g and %g; or use --defocus-range", a->range_low_A, a->range_high_A);
@@ -104,14 +98,8 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	if (!a.o.dry_run && a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.ctfrefinetomo"));
-	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));
-	CYC_TRY(cyc_run_input(&run, "particles", a.o.input.particles));
-	CYC_TRY(cyc_run_input(&run, "tomograms", a.o.input.tomograms));
-	CYC_TRY(cyc_run_input(&run, "trajectories", a.o.input.trajectories));
-	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.ref1));
-	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.ref2));
-	CYC_TRY(cyc_run_input(&run, "mask", a.o.mask));
-	CYC_TRY(cyc_run_input(&run, "FSC", a.o.fsc));
+	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
+	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, a.o.fsc));
 	CYC_TRY(cyc_ctfrefine_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));

@@ -13,17 +13,8 @@ typedef struct {
 
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
-	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = O(input.optimisation_set), .unit = "<star>",
-	  .help = "Optimisation set: names the files below." },
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = O(input.particles), .unit = "<star>", .help = "Particles, in place of the set's." },
-	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = O(input.tomograms), .unit = "<star>", .help = "Tomograms, in place of the set's." },
-	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = O(input.trajectories), .unit = "<star>",
-	  .help = "Particle motion, in place of the set's; kept as it is unless motion is refined." },
-	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = O(ref1), .unit = "<map>", .help = "Half map 1, as cyclotomo reconstruct writes it." },
-	{ .name = "ref2", .type = CYC_OPT_TEXT, .offset = O(ref2), .unit = "<map>", .help = "Half map 2." },
-	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = O(mask), .unit = "<mask>", .help = "Soft mask of the half maps' size." },
-	{ .name = "fsc", .type = CYC_OPT_TEXT, .offset = O(fsc), .unit = "<star>", .help = "postprocess.star of these half maps.",
-	  .no_default = "FSC of the masked halves, which is too good" },
+	CYC_PROJECT_INPUT_OPTIONS(polish_args, o.input),
+	CYC_REFERENCE_OPTIONS(polish_args, o),
 	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = O(out_dir), .unit = "<folder>", .help = "Folder for the polished project files." },
 	{ .name = "What is refined", .type = CYC_OPT_HEADING },
 	{ .name = "motion", .type = CYC_OPT_FLAG, .offset = O(do_motion), .help = "Beam-induced motion of each particle." },
@@ -79,11 +70,8 @@ cyc_status cyc_cmd_polish(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	if (!a.o.dry_run && a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.framealigntomo"));
-	const struct {
-		const char *label, *path;
-	} inputs[] = { { "optimisation set", a.o.input.optimisation_set }, { "particles", a.o.input.particles }, { "tomograms", a.o.input.tomograms },
-		           { "trajectories", a.o.input.trajectories }, { "half map 1", a.o.ref1 }, { "half map 2", a.o.ref2 }, { "mask", a.o.mask }, { "FSC", a.o.fsc } };
-	for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) CYC_TRY(cyc_run_input(&run, inputs[i].label, inputs[i].path));
+	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
+	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, a.o.fsc));
 	CYC_TRY(cyc_polish_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));

@@ -15,12 +15,7 @@ typedef struct {
 
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
-	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = O(input.optimisation_set), .unit = "<star>",
-	  .help = "Optimisation set: names the files below." },
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = O(input.particles), .unit = "<star>", .help = "Particles, in place of the set's." },
-	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = O(input.tomograms), .unit = "<star>", .help = "Tomograms, in place of the set's." },
-	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = O(input.trajectories), .unit = "<star>",
-	  .help = "Particle motion, in place of the set's." },
+	CYC_PROJECT_INPUT_OPTIONS(reconstruct_args, o.input),
 	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = O(out_dir), .unit = "<folder>", .help = "Folder for the maps." },
 	{ .name = "Map", .type = CYC_OPT_HEADING },
 	{ .name = "box", .alias = "--b", .type = CYC_OPT_INT, .offset = O(box_px), .unit = "<px>", .min = "8",
@@ -81,10 +76,7 @@ cyc_status cyc_cmd_reconstruct(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	if (!a.o.dry_run && a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.reconstructparticletomo"));
-	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));
-	CYC_TRY(cyc_run_input(&run, "particles", a.o.input.particles));
-	CYC_TRY(cyc_run_input(&run, "tomograms", a.o.input.tomograms));
-	CYC_TRY(cyc_run_input(&run, "trajectories", a.o.input.trajectories));
+	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_reconstruct_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "half map 1", result.half1));

@@ -229,3 +229,25 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 	run_deinit(run);
 	return st;
 }
+
+cyc_status cyc_run_project_inputs(cyc_run *run, const cyc_project_input *input)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_run_input(run, "optimisation set", input->optimisation_set));
+	CYC_TRY(cyc_run_input(run, "particles", input->particles));
+	CYC_TRY(cyc_run_input(run, "tomograms", input->tomograms));
+	CYC_TRY(cyc_run_input(run, "trajectories", input->trajectories));
+done:
+	return st;
+}
+
+cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2, const char *mask, const char *fsc)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_run_input(run, "half map 1", ref1));
+	CYC_TRY(cyc_run_input(run, "half map 2", ref2));
+	CYC_TRY(cyc_run_input(run, "mask", mask));
+	CYC_TRY(cyc_run_input(run, "FSC", fsc));
+done:
+	return st;
+}

@@ -44,6 +44,8 @@
 
 #include "options.h"
 
+#include "cyclotomo/project.h"
+
 #include <stddef.h>
 
 /** Options of every command; the last rows of its table. */
@@ -67,6 +69,26 @@ typedef struct {
 	{ .name = "pipeline-control", .alias = "--pipeline_control", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.pipeline_control), \
 	  .unit = "<folder/>", .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is obeyed." }, \
 	{ .name = "theme", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.theme), .unit = "<name>", .help = "Accepted and ignored." }
+
+/** Rows of a command whose struct T has a cyc_project_input `member`. */
+#define CYC_PROJECT_INPUT_OPTIONS(T, member)                                                                                 \
+	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.optimisation_set),    \
+	  .unit = "<star>", .help = "Optimisation set: names the files below." },                                               \
+	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.particles), .unit = "<star>",      \
+	  .help = "Particles, in place of the set's." },                                                                        \
+	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.tomograms), .unit = "<star>",      \
+	  .help = "Tomograms, in place of the set's." },                                                                        \
+	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.trajectories),                \
+	  .unit = "<star>", .help = "Particle motion, in place of the set's." }
+/** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
+#define CYC_REFERENCE_OPTIONS(T, member)                                                                                     \
+	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref1), .unit = "<map>",                                \
+	  .help = "Half map 1, as cyclotomo reconstruct writes it." },                                                          \
+	{ .name = "ref2", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref2), .unit = "<map>", .help = "Half map 2." },        \
+	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.mask), .unit = "<mask>",                               \
+	  .help = "Soft mask of the half maps' size." },                                                                        \
+	{ .name = "fsc", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.fsc), .unit = "<star>",                                 \
+	  .help = "postprocess.star of these half maps.", .no_default = "FSC of the masked halves, which is too good" }
 
 /** What a command is: its usage and its table. */
 typedef struct {
@@ -119,6 +141,9 @@ CYC_MUST_CHECK cyc_status cyc_run_record_in(cyc_run *run, const char *dir);
 /** Note a file read or written (relative to the root; NULL is ignored) for run.json. */
 CYC_MUST_CHECK cyc_status cyc_run_input(cyc_run *run, const char *label, const char *path);
 CYC_MUST_CHECK cyc_status cyc_run_output(cyc_run *run, const char *label, const char *path);
+/** cyc_run_input() for the files of a project input, and for half maps, mask and FSC (any may be NULL). */
+CYC_MUST_CHECK cyc_status cyc_run_project_inputs(cyc_run *run, const cyc_project_input *input);
+CYC_MUST_CHECK cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2, const char *mask, const char *fsc);
 /**
  * End of the run: exit flags, run.json, the line with times and memory. Returns `st` with its error record, or the
  * status of writing these if `st` is CYC_OK.
