@@ -284,6 +284,49 @@ static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 	return down(&sums, bytes);
 }
 
+/* What coefficients count: a half in the column kx = 0, nothing at 0 and beyond the circle's neighbourhood. */
+static void correlation_weights(float *weight, float *own, const inputs *in)
+{
+	for (size_t j = 0; j < in->plane; j++) {
+		double k2 = k2_of(in->s, j);
+		bool is_used = k2 > 0 && k2 < in->s * in->s / 4.0;
+		weight[j] = is_used ? (float)((j % ((size_t)in->s / 2 + 1) == 0 ? 0.5 : 1) / (1 + 0.1 * k2)) : 0;
+		own[j] = is_used ? (float)(0.02 + 0.001 * sqrt(k2)) : 0;
+	}
+}
+
+/* Maps and curves of one call, one after the other. */
+static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t radius, cyc_local_grid grid, bool has_phase, bool has_own)
+{
+	size_t all = (size_t)in->n * in->plane, n_map = (size_t)in->n * (size_t)grid.n * (size_t)grid.n, n_maps_bytes, n_curves_bytes;
+	float *weight = NULL, *own = NULL;
+	char *both = NULL;
+	ASSERT_OK(cyc_alloc(&weight, in->plane, sizeof *weight));
+	ASSERT_OK(cyc_alloc(&own, in->plane, sizeof *own));
+	correlation_weights(weight, own, in);
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
+	cyc_buffer *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat)), *w = up(be, weight, in->plane, sizeof(float)), *o = up(be, own, in->plane, sizeof(float));
+	cyc_buffer *maps = up(be, NULL, n_map, sizeof(float)), *curves = up(be, NULL, (size_t)in->n * CYC_N_CURVE, sizeof(double));
+	ASSERT_OK(cyc_op_correlate(maps, curves, be, ft, v, c, has_phase ? phase : NULL, w, has_own ? o : NULL, radius, grid, in->n, in->s));
+	cyc_buffer *const inputs_done[] = { ft, v, c, phase, w, o };
+	for (size_t i = 0; i < sizeof inputs_done / sizeof *inputs_done; i++) {
+		cyc_buffer *b = inputs_done[i];
+		cyc_buffer_destroy(&b);
+	}
+	void *m = down(&maps, &n_maps_bytes), *u = down(&curves, &n_curves_bytes);
+	*bytes = n_maps_bytes + n_curves_bytes;
+	ASSERT_OK(cyc_alloc(&both, *bytes, 1));
+	memcpy(both, u, n_curves_bytes); /* doubles first, for their alignment */
+	memcpy(both + n_curves_bytes, m, n_maps_bytes);
+	cyc_free(m);
+	cyc_free(u);
+	cyc_free(weight);
+	cyc_free(own);
+	return both;
+}
+static const cyc_local_grid GRID = { 7, 0.9 };
+static void *run_correlate(size_t *bytes, cyc_backend *be, const inputs *in) { return correlate(bytes, be, in, in->s / 2 - 1, GRID, true, true); }
+
 static void *run_fft3_forward(size_t *bytes, cyc_backend *be, const inputs *in)
 {
 	cyc_buffer *real = up(be, in->real, (size_t)in->s * (size_t)in->s * (size_t)in->s, sizeof(float)), *ft = up(be, NULL, cyc_half_count3(in->s), sizeof(cyc_cfloat));
@@ -304,7 +347,7 @@ static const struct {
 	const char *name;
 	runner run;
 } OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "modulate", run_modulate }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
-	               { "ctf_sums", run_sums }, { "fft3_forward", run_fft3_forward }, { "fft3_inverse", run_fft3_inverse } };
+	               { "ctf_sums", run_sums }, { "correlate", run_correlate }, { "fft3_forward", run_fft3_forward }, { "fft3_inverse", run_fft3_inverse } };
 static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
@@ -661,6 +704,61 @@ static void sums_are_sums(void **state)
 	inputs_destroy(in);
 }
 
+/* The correlation at (dx, dy) and the curvature sums of particle i, from the formula of the header. */
+static double correlation_at(double curve[CYC_N_CURVE], double *size, const inputs *in, int32_t i, int32_t radius, double dx, double dy, bool has_phase, bool has_own,
+                             const float *weight, const float *own)
+{
+	double sum = 0;
+	int32_t s = in->s, sh = s / 2 + 1;
+	memset(curve, 0, CYC_N_CURVE * sizeof *curve);
+	*size = 0;
+	for (size_t j = 0; j < in->plane; j++) {
+		if (k2_of(s, j) > radius * radius) continue;
+		int32_t kx = (int32_t)j % sh, y = (int32_t)j / sh, ky = y < s / 2 ? y : y - s;
+		size_t at = (size_t)i * in->plane + j;
+		double complex X = in->ft[at], V = in->prediction[at], phase = has_phase ? (double complex)in->phase[j] : 1;
+		double c = (double)in->ctf[at], w = (double)weight[j], self = has_own ? (double)own[j] : 0, power = w * c * c * creal(V * conj(V));
+		double complex a = -X * conj(phase) * conj(c * V) - self * c * c * creal(X * conj(X));
+		sum += w * creal(a * cexp(2 * i_unit * CYC_PI * (kx * dx + ky * dy) / s));
+		*size += w * cabs(a);
+		curve[CYC_CURVE_1] += power;
+		curve[CYC_CURVE_XX] += power * kx * kx;
+		curve[CYC_CURVE_XY] += power * kx * ky;
+		curve[CYC_CURVE_YY] += power * ky * ky;
+	}
+	return sum;
+}
+
+static void correlation_is_a_sum(void **state)
+{
+	(void)state;
+	inputs *in = inputs_create(16, 3);
+	cyc_backend *be = cpu();
+	float weight[16 * 9], own[16 * 9];
+	assert_int_equal(in->plane, sizeof weight / sizeof *weight);
+	correlation_weights(weight, own, in);
+	for (int variant = 0; variant < 8; variant++) {
+		bool has_phase = variant & 1, has_own = variant & 2;
+		int32_t radius = variant & 4 ? 4 : 7;
+		cyc_local_grid grid = variant & 4 ? (cyc_local_grid){ 19, 0.35 } : GRID; /* more points than a vector holds, or fewer */
+		size_t bytes;
+		double *curves = correlate(&bytes, be, in, radius, grid, has_phase, has_own);
+		const float *map = (const float *)(curves + in->n * CYC_N_CURVE);
+		for (int32_t k = 0; k < in->n * grid.n * grid.n; k++) {
+			int32_t i = k / (grid.n * grid.n), x = k % grid.n - grid.n / 2, y = k / grid.n % grid.n - grid.n / 2;
+			double curve[CYC_N_CURVE], size, wanted = correlation_at(curve, &size, in, i, radius, x * grid.step_px, y * grid.step_px, has_phase, has_own, weight, own);
+			if (!(fabs((double)map[k] - wanted) <= 1e-6 * size)) fail_msg("variant %d, particle %d at (%d, %d): %.9g, not %.9g", variant, i, x, y, (double)map[k], wanted);
+			for (int c = 0; c < CYC_N_CURVE; c++) {
+				double got = curves[i * CYC_N_CURVE + c], scale = curve[CYC_CURVE_1] * radius * radius;
+				if (!(fabs(got - curve[c]) <= 1e-6 * scale)) fail_msg("variant %d, curvature %d: %.9g, not %.9g", variant, c, got, curve[c]);
+			}
+		}
+		cyc_free(curves);
+	}
+	cyc_backend_close(&be);
+	inputs_destroy(in);
+}
+
 static void transforms_follow_their_definition(void **state)
 {
 	(void)state;
@@ -812,6 +910,7 @@ int main(void)
 		cmocka_unit_test(insertion_adds_to_the_sum),
 		cmocka_unit_test(extraction_is_trilinear),
 		cmocka_unit_test(sums_are_sums),
+		cmocka_unit_test(correlation_is_a_sum),
 		cmocka_unit_test(transforms_follow_their_definition),
 		cmocka_unit_test(misuse_is_reported),
 		cmocka_unit_test(device_memory_is_closed_to_the_host),

@@ -1,4 +1,4 @@
-/* Reconstruction and CTF refinement without memory: each allocation that fails is reported, nothing is half-written, nothing
+/* Reconstruction, CTF refinement and polishing without memory: each allocation that fails is reported, nothing is half-written, nothing
  * leaks (under a leak checker), and the next run with memory gives what it always gave. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include "temp_dir.h"
 
 #include "cyclotomo/ctfrefine.h"
+#include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
 
@@ -93,6 +94,30 @@ static cyc_status refine_with(bool has_figures)
 static cyc_status refine(void) { return refine_with(false); }
 static cyc_status refine_and_draw(void) { return refine_with(true); }
 
+static cyc_status polish_with(bool has_figures)
+{
+	cyc_polish_options o;
+	cyc_polish_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = o.ref2 = "truth/map.mrc";
+	o.mask = "mask_align.mrc";
+	o.out_dir = "R";
+	o.box_px = 24;
+	o.range_px = 3;
+	o.do_motion = true;
+	o.accept_worse = true; /* so that there is something to draw */
+	o.n_threads = 2;
+	o.no_figures = !has_figures;
+	cyc_polish_result r;
+	cyc_status st = cyc_polish_run(&r, &o);
+	cyc_polish_result_deinit(&r);
+	return st;
+}
+
+static cyc_status polish(void) { return polish_with(false); }
+static cyc_status polish_and_draw(void) { return polish_with(true); }
+
 /* Outputs that must not be there after a failure, and temporary files that must never be. */
 static int count_one(const char *path, const struct stat *s, int flag, struct FTW *f)
 {
@@ -154,12 +179,20 @@ static void refinement(void **state)
 	every_failure_is_reported(refine_and_draw, "refinement.txt", 1, 8);
 }
 
+static void polishing(void **state)
+{
+	(void)state;
+	every_failure_is_reported(polish, "particles.star", 20, 60);
+	every_failure_is_reported(polish_and_draw, "motion.star", 1, 8);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reconstruction),
 		cmocka_unit_test(reconstruction_on_a_device),
 		cmocka_unit_test(refinement),
+		cmocka_unit_test(polishing),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }
