@@ -22,7 +22,7 @@ fails() {
 }
 nothing_half_written() {
 	if find . -name '*.tmp*' | grep .; then echo "temporary files are left"; exit 1; fi
-	if find no full -name '*.mrc' -o -name 'tomograms.star' -o -name 'optimisation_set.star' -o -name 'uncertainty.star' -o -name 'postprocess.star' 2> /dev/null | grep .; then
+	if find no full -name '*.mrc' -o -name 'tomograms.star' -o -name 'particles.star' -o -name 'motion.star' -o -name 'optimisation_set.star' -o -name 'uncertainty.star' -o -name 'postprocess.star' 2> /dev/null | grep .; then
 		echo "an output is there"
 		exit 1
 	fi
@@ -45,10 +45,13 @@ reconstruct=("$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --s
 "$bin" ctfrefine --help > /dev/null
 refine_with=(--ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --kmin 60 --no-figures)
 refine=("$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../no)
+polish_with=(--ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --range 3 --no-figures)
+polish=("$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../no)
 postprocess=("$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o no/postprocess)
 mask=("$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o no/mask.mrc)
 # So they work; what follows breaks one thing at a time.
 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o C > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o M > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 
 # with_broken FILE COMMAND...: runs a line of shell on a copy, then puts the file back.
 broken() { cp "$1" keep; eval "$2"; }
@@ -58,23 +61,28 @@ mended() { mv keep "$1"; }
 say=("p/nothere.star")
 fails 1 "$bin" reconstruct -q --root p --i nothere.star --b 32 --o ../no
 fails 1 "$bin" ctfrefine -q --root p --i nothere.star "${refine_with[@]}" --o ../no
+fails 1 "$bin" polish -q --root p --i nothere.star "${polish_with[@]}" --o ../no
 broken p/particles.star 'rm p/particles.star'
 say=("p/particles.star")
 fails 1 "${reconstruct[@]}"
 fails 1 "${refine[@]}"
+fails 1 "${polish[@]}"
 mended p/particles.star
 broken p/tilt_series/TS_02.star 'rm p/tilt_series/TS_02.star'
 say=("p/tilt_series/TS_02.star")
 fails 1 "${reconstruct[@]}"
 fails 1 "${refine[@]}"
+fails 1 "${polish[@]}"
 mended p/tilt_series/TS_02.star
 broken p/frames/TS_02_003.mrc 'rm p/frames/TS_02_003.mrc'
 say=("TS_02" "frames/TS_02_003.mrc")
 fails 1 "${reconstruct[@]}"
 fails 1 "${refine[@]}"
+fails 1 "${polish[@]}"
 mended p/frames/TS_02_003.mrc
 say=("R/none.mrc")
 fails 1 "$bin" ctfrefine -q --root p --i optimisation_set.star --ref1 R/none.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --o ../no
+fails 1 "$bin" polish -q --root p --i optimisation_set.star --ref1 R/none.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --o ../no
 say=("none_half1.mrc")
 fails 1 "$bin" postprocess -q --i none_half1.mrc --o no/postprocess
 fails 1 "$bin" mask -q --i none_half1.mrc --o no/mask.mrc
@@ -84,10 +92,12 @@ broken p/frames/TS_03_002.mrc 'head -c 30000 keep > p/frames/TS_03_002.mrc'
 say=("TS_03_002.mrc" "30000")
 fails 3 "${reconstruct[@]}"
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/frames/TS_03_002.mrc
 broken p/R/half1.mrc 'head -c 5000 keep > p/R/half1.mrc'
 say=("R/half1.mrc" "5000")
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 fails 3 "${postprocess[@]}"
 mended p/R/half1.mrc
 broken p/R/merged.mrc 'head -c 500 keep > p/R/merged.mrc'
@@ -100,17 +110,20 @@ broken p/particles.star "awk '/TS_02\/2/ { \$NF = \"\" } { print }' keep > p/par
 say=("particles.star" "line")
 fails 3 "${reconstruct[@]}"
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/particles.star
 broken p/particles.star "sed 's/\bTS_0\([123]\) /XX_0\1 /' keep > p/particles.star"
 say=("particles.star" "XX_01")
 fails 3 "${reconstruct[@]}"
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/particles.star
 
 ## masks and halves
 "$bin" mask -q --denovo --box_size 30 --outer_radius 8 --angpix 4 --o p/small.mrc > /dev/null
 say=("small.mrc" "30" "32" "cyclotomo mask")
 fails 3 "$bin" ctfrefine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask small.mrc --b 32 --o ../no
+fails 3 "$bin" polish -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask small.mrc --b 32 --o ../no
 fails 3 "$bin" postprocess -q --i p/R/half1.mrc --mask p/small.mrc --o no/postprocess
 say=("small.mrc" "one box")
 fails 3 "$bin" mask -q --i p/R/merged.mrc --and p/small.mrc --ini_threshold 0.01 --o no/mask.mrc
@@ -118,6 +131,7 @@ broken p/particles.star 'for r in $(seq 12); do set_value p/particles.star rlnRa
 say=("particles.star" "half-set 1 has no particles")
 fails 3 "${reconstruct[@]}"
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/particles.star
 
 ## scales: negative is an error, zero excludes with one warning a file
@@ -125,12 +139,15 @@ broken p/tilt_series/TS_01.star 'set_value p/tilt_series/TS_01.star rlnCtfScalef
 say=("TS_01.star" "-0.5")
 fails 3 "${reconstruct[@]}"
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/tilt_series/TS_01.star
 broken p/tilt_series/TS_01.star 'set_value p/tilt_series/TS_01.star rlnCtfScalefactor 2 0; set_value p/tilt_series/TS_01.star rlnCtfScalefactor 4 0'
 "$bin" reconstruct --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o Rzero > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 [ "$(grep -c 'contrast scale of 0' err.txt)" = 1 ] || { echo "not one warning for scales of zero"; cat err.txt; exit 1; }
 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o Czero > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 [ "$(grep -c excluded p/Czero/uncertainty.star)" = 2 ]
+"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o Mzero > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+[ "$(grep -c 'contrast scale of 0' err.txt)" = 1 ] || { echo "not one warning for scales of zero"; cat err.txt; exit 1; }
 mended p/tilt_series/TS_01.star
 
 ## a tilt that shows no particle: used as it is, flagged
@@ -139,6 +156,8 @@ broken p/tilt_series/TS_01.star 'set_value p/tilt_series/TS_01.star rlnTomoXShif
 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o Cblind > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 grep -q "no-particles" p/Cblind/uncertainty.star
 grep -q "no-particles" p/Cblind/refinement.txt
+"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o Mblind > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+! grep -qi "nan\|inf" p/Mblind/tilt_series/TS_01.star
 mended p/tilt_series/TS_01.star
 
 ## NaN in a map, in an image
@@ -146,6 +165,7 @@ nan() { printf '\000\000\300\177' | dd of="$1" bs=1 seek="$2" conv=notrunc 2> /d
 broken p/R/half1.mrc 'nan p/R/half1.mrc 20000'
 say=("R/half1.mrc" "NaN")
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 fails 3 "${postprocess[@]}"
 mended p/R/half1.mrc
 broken p/R/merged.mrc 'nan p/R/merged.mrc 20000'
@@ -157,7 +177,22 @@ say=("TS_02_004.mrc" "NaN" "TS_02")
 fails 3 "${reconstruct[@]}"
 ! grep -q "smaller box" err.txt
 fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
 mended p/frames/TS_02_004.mrc
+
+## options that do not go together, and boxes that do not fit
+say=("motion" "shifts")
+fails 2 "${polish[@]}" --motion --shift-only
+say=("nothing is left")
+fails 2 "${polish[@]}" --const-positions --const-angles --const-shifts
+say=("range" "quarter")
+fails 2 "${polish[@]/%3/8}"
+say=("velocities")
+fails 2 "${polish[@]}" --motion --velocity-sigma 0
+say=("TS_01" "window of 400")
+fails 3 "$bin" polish -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 400 --o ../no
+say=("half maps are needed")
+fails 2 "$bin" polish -q --root p --i optimisation_set.star --b 32 --o ../no
 
 ## full disk: a small file system, or else a limit on the size of files
 mkdir full
@@ -170,6 +205,7 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=64k none full 2> /dev/null; then
 fi
 fails 1 limited 40 "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o ../full
 fails 1 limited 1 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../full
+fails 1 limited 1 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../full
 fails 1 limited 40 "$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o full/postprocess
 fails 1 limited 40 "$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o full/mask.mrc
 
@@ -196,6 +232,10 @@ for after in 0.02 0.05 0.1 0.15 0.3; do
 	killed $after "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC
 	"$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC --resume > /dev/null 2>&1
 	same p/C p/KC uncertainty.star refinement.txt
+	rm -rf p/KM
+	killed $after "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM
+	"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM --resume > /dev/null 2>&1
+	same p/M p/KM uncertainty.star particles.star motion.star tilt_series/TS_01.star tilt_series/TS_03.star
 done
 "$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o P/postprocess > /dev/null 2>&1
 for after in 0.01 0.04; do

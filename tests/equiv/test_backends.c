@@ -716,7 +716,7 @@ static double correlation_at(double curve[CYC_N_CURVE], double *size, const inpu
 		if (k2_of(s, j) > radius * radius) continue;
 		int32_t kx = (int32_t)j % sh, y = (int32_t)j / sh, ky = y < s / 2 ? y : y - s;
 		size_t at = (size_t)i * in->plane + j;
-		double complex X = in->ft[at], V = in->prediction[at], phase = has_phase ? (double complex)in->phase[j] : 1;
+		double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], phase = has_phase ? (double complex)in->phase[j] : 1;
 		double c = (double)in->ctf[at], w = (double)weight[j], self = has_own ? (double)own[j] : 0, power = w * c * c * creal(V * conj(V));
 		double complex a = -X * conj(phase) * conj(c * V) - self * c * c * creal(X * conj(X));
 		sum += w * creal(a * cexp(2 * i_unit * CYC_PI * (kx * dx + ky * dy) / s));
