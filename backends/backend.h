@@ -142,7 +142,7 @@ enum { CYC_CURVE_1, CYC_CURVE_XX, CYC_CURVE_XY, CYC_CURVE_YY, CYC_N_CURVE };
 /**
  * Cross-correlation of observations with their predictions near zero displacement, exactly, by direct summation:
  *   map(d) = sum_k weight Re[(-X conj(phase) conj(c V) - self c^2 |X|^2) exp(2 pi i k.d / s)]                        (T6.2)
- * over the half plane within the radius, k = 0 left out.
+ * over the half plane within the radius. The caller's weight is 0 at k = 0, whose grey level tells nothing.
  * @param[out] maps    n x grid.n x grid.n float (y slow)
  * @param[out] curves  n x CYC_N_CURVE double
  * @param[in]  weight  s x sh float: what the coefficient counts (1/noise, share of the half plane, 0 where it is not used)
