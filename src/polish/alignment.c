@@ -350,8 +350,8 @@ void cyc_alignment_step(cyc_alignment *a, const double *step, double factor)
 
 /* ---------------------------------------------------------------- optimiser */
 
-enum { MAX_ROUNDS = 12, MAX_CG = 60, WIDTH_ROUNDS = 3 };
-static const double CG_TOLERANCE = 1e-2, SETTLED_PX = 0.01;
+enum { MAX_ROUNDS = 12, FEW_ROUNDS = 4, MAX_CG = 60, WIDTH_ROUNDS = 3 };
+static const double CG_TOLERANCE = 1e-2, SETTLED_PX = 0.02;
 
 typedef struct {
 	int64_t n;
@@ -558,7 +558,7 @@ cyc_status cyc_alignment_solve(cyc_alignment *a, bool learn)
 	for (int round = 0; round < (learn ? WIDTH_ROUNDS : 1); round++) {
 		CYC_TRY(cyc_cancel_check());
 		learn_amplitude(a);
-		int n = optimise(a, &w, round + 1 < WIDTH_ROUNDS && learn ? 4 : MAX_ROUNDS);
+		int n = optimise(a, &w, learn && round + 1 == WIDTH_ROUNDS ? MAX_ROUNDS : FEW_ROUNDS);
 		if (learn) CYC_TRY(learn_widths(a));
 		cyc_debug("%s: %d rounds, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A", a->ts->name, n + 1, a->amplitude,
 		          cyc_alignment_log_likelihood(a), cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad), cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A);
