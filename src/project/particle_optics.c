@@ -10,6 +10,25 @@ static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block 
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
+/* A magnification matrix or a beam tilt means that the images are not what is assumed here: better said than passed over. */
+static cyc_status warn_of_what_is_not_used(const char *group, const cyc_star_block *b, int64_t row)
+{
+	cyc_status st = CYC_OK;
+	static const struct {
+		const char *label;
+		double neutral;
+	} COLUMNS[] = { { "rlnMagMat00", 1 }, { "rlnMagMat01", 0 }, { "rlnMagMat10", 0 }, { "rlnMagMat11", 1 }, { "rlnBeamTiltX", 0 }, { "rlnBeamTiltY", 0 } };
+	for (size_t i = 0; i < sizeof COLUMNS / sizeof *COLUMNS; i++) {
+		double v;
+		CYC_TRY(cyc_star_double_or(&v, b, row, COLUMNS[i].label, COLUMNS[i].neutral));
+		if (fabs(v - COLUMNS[i].neutral) < 1e-6) continue;
+		cyc_warn("optics group %s has _%s %g, which is not used: results are as if it were %g", group, COLUMNS[i].label, v,
+		         COLUMNS[i].neutral);
+	}
+done:
+	return st;
+}
+
 static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
 {
 	cyc_status st = CYC_OK;
@@ -22,6 +41,7 @@ static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64
 	CYC_TRY(cyc_star_double_or(&o->pixel_size_A, b, row, "rlnTomoTiltSeriesPixelSize", (double)NAN));
 	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, "rlnEvenZernike"));
 	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, "rlnOddZernike"));
+	CYC_TRY(warn_of_what_is_not_used(o->name, b, row));
 done:
 	return st;
 }

@@ -517,6 +517,23 @@ static void coordinates_from_the_corner(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+static void optics_that_are_not_used_are_said(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL;
+	static const char BODY[] = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnTomoTiltSeriesPixelSize\n_rlnMagMat00\n_rlnMagMat01\n_rlnBeamTiltX\n"
+	                           "1 og1 2 1.000000 0.000000 0.3\n\ndata_particles\nloop_\n_rlnTomoName\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"
+	                           "_rlnCenteredCoordinateZAngst\n_rlnOpticsGroup\nTS_01 15 10 5 1\n";
+	temp_write("optics.star", BODY);
+	begin_log();
+	ASSERT_OK(cyc_particle_set_read(&s, "optics.star", NULL, t, temp_dir));
+	assert_int_equal(count_in_log("og1 has _rlnBeamTiltX 0.3"), 1);
+	assert_int_equal(count_in_log("rlnMagMat"), 0);
+	cyc_particle_set_destroy(&s);
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void unknown_tomograms(void **state)
 {
 	(void)state;
@@ -688,7 +705,7 @@ int main(void)
 		PROJECT_TEST(tomograms_relion4), PROJECT_TEST(bad_tomograms),   PROJECT_TEST(unchecked_scales),
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
-		PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
+		PROJECT_TEST(optics_that_are_not_used_are_said), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
 		PROJECT_TEST(bad_trajectories), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
