@@ -152,23 +152,41 @@ void cyc_tilt_tables_destroy(cyc_tilt_tables **t)
 	cyc_free((*t)->turns);
 	cyc_free((*t)->envelope);
 	cyc_free((*t)->odd_phase);
+	cyc_free((*t)->even_turns);
 	cyc_free(*t);
 	*t = NULL;
 }
 
-static cyc_status fill_odd(cyc_tilt_tables *t, const cyc_optics_group *group, double step_invA)
+static bool has_terms(const double *c, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++)
+		if (c[i] != 0) return true;
+	return false;
+}
+
+/* Zernike sums over the half plane are dear: once per optics group, not per tilt. */
+static cyc_status load_group(cyc_tilt_tables *t, const cyc_optics_group *group, double step_invA)
 {
 	cyc_status st = CYC_OK;
 	int32_t s = t->s, sh = s / 2 + 1;
-	t->has_odd = false;
-	for (int32_t i = 0; group && i < group->n_odd; i++) t->has_odd = t->has_odd || group->odd_zernike[i] != 0;
-	if (!t->has_odd) goto done;
-	if (!t->odd_phase) CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
-	for (int32_t y = 0; y < s; y++)
+	if (group == t->group && step_invA == t->group_step_invA) goto done;
+	t->group = NULL;
+	t->has_even = group && has_terms(group->even_zernike, group->n_even);
+	t->has_odd = group && has_terms(group->odd_zernike, group->n_odd);
+	if (t->has_even && !t->even_turns) CYC_TRY(cyc_alloc(&t->even_turns, cyc_half_count2(s), sizeof *t->even_turns));
+	if (t->has_odd && !t->odd_phase) CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
+	const cyc_ctf even_only = { .even_zernike = group ? group->even_zernike : NULL, .n_even = group ? group->n_even : 0 };
+	for (int32_t y = 0; y < s && (t->has_even || t->has_odd); y++)
 		for (int32_t x = 0; x < sh; x++) {
-			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, x * step_invA, (y < s / 2 ? y : y - s) * step_invA);
-			t->odd_phase[(size_t)y * (size_t)sh + (size_t)x] = (float)cos(phase) + (float)sin(phase) * I;
+			size_t at = (size_t)y * (size_t)sh + (size_t)x;
+			double kx = x * step_invA, ky = (y < s / 2 ? y : y - s) * step_invA;
+			if (t->has_even) t->even_turns[at] = (float)(cyc_ctf_phase(&even_only, kx, ky, 0) / (2 * CYC_PI));
+			if (!t->has_odd) continue;
+			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, kx, ky);
+			t->odd_phase[at] = (float)cos(phase) + (float)sin(phase) * I;
 		}
+	t->group = group;
+	t->group_step_invA = step_invA;
 done:
 	return st;
 }
@@ -184,9 +202,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
 		                        .amplitude_contrast_frac = ctf.amplitude_contrast_frac, .phase_shift_rad = ctf.phase_shift_rad };
 	const cyc_defocus d = cyc_defocus_from_uva(ctf.defocus_u_A, ctf.defocus_v_A, ctf.defocus_angle_rad);
-	bool has_even = false;
-	for (int32_t i = 0; i < ctf.n_even; i++) has_even = has_even || ctf.even_zernike[i] != 0;
-	const cyc_ctf even_only = { .even_zernike = ctf.even_zernike, .n_even = ctf.n_even };
+	CYC_TRY(load_group(t, group, step_invA));
 	/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole number. */
 	CYC_TRY(cyc_alloc(&radial, 2 * (size_t)n_k2, sizeof *radial));
 	t->radius = 0;
@@ -208,12 +224,11 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 			t->envelope[at] = 0;
 			if (k2 >= n_k2) continue;
 			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) + 2 * d.astig_y_A * x * ky);
-			if (has_even) turns += cyc_ctf_phase(&even_only, x * step_invA, ky * step_invA, 0) / (2 * CYC_PI);
+			if (t->has_even) turns += (double)t->even_turns[at];
 			t->turns[at] = (float)(turns - round(turns));
 			t->envelope[at] = (float)radial[2 * k2];
 		}
 	}
-	CYC_TRY(fill_odd(t, group, step_invA));
 done:
 	cyc_free(radial);
 	return st;

@@ -53,10 +53,16 @@ typedef struct {
 	float *turns, *envelope;  /**< s x (s/2+1) */
 	cyc_cfloat *odd_phase;    /**< s x (s/2+1), exp(i odd phase); NULL unless has_odd */
 	bool has_odd;
+	/* Aberrations are those of an optics group, not of a tilt: kept from call to call. */
+	const cyc_optics_group *group; /**< whose tables these are; NULL: none yet */
+	double group_step_invA;
+	bool has_even;
+	float *even_turns;        /**< s x (s/2+1), even Zernike phase / 2 pi; NULL unless has_even */
 } cyc_tilt_tables;
 CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s);
 void cyc_tilt_tables_destroy(cyc_tilt_tables **t);
 /**
+ * @param[in] group  borrowed for the life of `t`: its aberrations are computed once and must not change. NULL: none.
  * turns = gamma / 2 pi of the tilt reduced to [-1/2, 1/2]; envelope = scale exp(-B k^2/4) D(k), 0 where the dose weight D
  * is at or below cutoff_frac or beyond the Nyquist circle.
  */
