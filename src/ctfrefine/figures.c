@@ -12,6 +12,14 @@ static double tilt_deg(const cyc_tilt *t)
 	return cyc_rad_to_deg(t->has_nominal_tilt ? t->nominal_tilt_rad : t->ytilt_rad);
 }
 
+/* A standard error, or a dash where the input was kept and there is none. */
+static const char *error_text(char text[16], double error, int decimals)
+{
+	if (isnan(error)) return "-";
+	snprintf(text, 16, "%.*f", decimals, error);
+	return text;
+}
+
 cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
 {
 	cyc_status st = CYC_OK;
@@ -27,9 +35,11 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 		        "scale", "+-", "ratio", "gain", "status");
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			const cyc_tilt_result *r = &results[i][f];
-			fprintf(o.f, "%4d %7.1f %6.1f %6lld %9.0f %7.0f %8.0f %7.0f %7.0f %7.3f %7.3f %7.3f %8.1f  %s\n", f + 1, tilt_deg(&ts->tilts[f]),
-			        ts->tilts[f].pre_exposure_e_per_A2, (long long)r->n_particles, 0.5 * (r->defocus_u_A + r->defocus_v_A), r->defocus_error_A,
-			        r->defocus_change_A, fabs(r->defocus_u_A - r->defocus_v_A), r->astigmatism_error_A, r->scale, r->scale_error, r->scale_ratio, r->gain,
+			char text[3][16];
+			fprintf(o.f, "%4d %7.1f %6.1f %6lld %9.0f %7s %8.0f %7.0f %7s %7.3f %7s %7.3f %8.1f  %s\n", f + 1, tilt_deg(&ts->tilts[f]),
+			        ts->tilts[f].pre_exposure_e_per_A2, (long long)r->n_particles, 0.5 * (r->defocus_u_A + r->defocus_v_A), error_text(text[0], r->defocus_error_A, 0),
+			        r->defocus_change_A, fabs(r->defocus_u_A - r->defocus_v_A), error_text(text[1], r->astigmatism_error_A, 0), r->scale,
+			        error_text(text[2], r->scale_error, 3), r->scale_ratio, r->gain,
 			        cyc_tilt_status_name(r->status));
 		}
 	}
