@@ -366,7 +366,7 @@ done:
 cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *relative = NULL;
+	char *path = NULL;
 	for (int32_t i = 0; i < f->tomograms->n_series && f->write_figures; i++)
 		if (f->results[i].is_taken) CYC_TRY(write_figures(f, i));
 	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", f->out));
@@ -393,6 +393,5 @@ cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f
 	CYC_TRY(write_optimisation_set(result, f)); /* last: its being there says that all is */
 done:
 	cyc_free(path);
-	cyc_free(relative);
 	return st;
 }

@@ -22,8 +22,8 @@ CYC_MUST_CHECK cyc_status cyc__symmetrise(float *out, const float *sum, int32_t 
 
 /** How maps are made from sums. */
 typedef struct {
-	int32_t box_px, crop_px; /**< crop = box: none */
-	double pixel_size_A, snr, taper_px, grey_scale;
+	int32_t box_px;
+	double pixel_size_A, snr, grey_scale;
 } cyc_finish_spec;
 /**
  * Map of one or two sums (their total): gridding correction, division by the weights, inverse transform.           (T2.4)

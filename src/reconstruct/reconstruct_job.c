@@ -204,7 +204,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *
 	const cyc_reconstruct_options *o = j->o;
 	cyc_volume *full = NULL, *cropped = NULL, *data = NULL, *weight = NULL;
 	const float *sum1 = NULL, *sum2 = NULL;
-	const cyc_finish_spec spec = { .box_px = o->box_px, .crop_px = j->crop_px, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr, .taper_px = o->taper_px,
+	const cyc_finish_spec spec = { .box_px = o->box_px, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr,
 		                           .grey_scale = o->absolute_scale ? 1 / (o->binning * sqrt((double)o->box_px)) : 1 };
 	CYC_TRY(cyc_buffer_map(&sum1, a));
 	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));

@@ -705,7 +705,7 @@ static double reconstructed_peak(int32_t s, int32_t binning)
 	int32_t S = s * binning, N = S + 8;
 	const double sigma = 1.5 * binning, at = N / 2.0, at_px[2] = { at, at };
 	const cyc_window_spec spec = { .box_px = S, .box_binned = s, .no_circle_crop = true };
-	const cyc_finish_spec finish = { .box_px = s, .crop_px = s, .pixel_size_A = binning, .snr = -1, .taper_px = 2, .grey_scale = 1 };
+	const cyc_finish_spec finish = { .box_px = s, .pixel_size_A = binning, .snr = -1, .grey_scale = 1 };
 	const int32_t radius = s / 2;
 	cyc_backend *be = open_backend();
 	float *pixels = image_of_gaussian(N, at, at, sigma, -sigma * sqrt(2 * CYC_PI)); /* the projection, dark */
