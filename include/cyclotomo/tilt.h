@@ -28,6 +28,29 @@ CYC_MUST_CHECK cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_
 cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 position_A);
 /** 2D deformation of row i_tilt at an image position: what is added to (x, y) [px].                            (T1.3) */
 void cyc_deformation(double *dx_px, double *dy_px, const cyc_tilt_series *ts, int32_t i_tilt, double x_px, double y_px);
+/** The form of a 2D deformation u(x, y), linear in its coefficients: docs/theory/01-image-formation.md, (T1.3). */
+typedef struct {
+	cyc_deformation_type type;
+	int32_t grid[2];               /**< nodes (spline) or frequencies (Fourier) in x and y */
+	int32_t image_nx, image_ny;
+	int32_t n;                     /**< coefficients; a Fourier table may end early */
+} cyc_deformation_model;
+/** Number of coefficients of a type and grid; 0 for none. */
+int32_t cyc_deformation_n_coefficients(cyc_deformation_type type, const int32_t grid[2]);
+/** The form that the coefficients of an open series have. */
+cyc_deformation_model cyc_deformation_model_of(const cyc_tilt_series *ts);
+/**
+ * Displacement u [px] and its derivatives J[i][j] = d u_i / d x_j at an image position. Beyond the image a spline keeps its value
+ * at the border, so its derivative is 0 there.
+ * @param[in] coefficients  model->n in the order of RELION's rlnTomoDeformationCoefficients; NULL: zero
+ * @param[out] J            NULL: not wanted
+ * @note Thread-safe.
+ */
+void cyc_deformation_value(double u[2], double J[2][2], const cyc_deformation_model *model, const double *coefficients, double x_px, double y_px);
+/** Derivatives of u in the coefficients at an image position: model->n x 2. They do not depend on the coefficients. */
+void cyc_deformation_columns(double *columns, const cyc_deformation_model *model, double x_px, double y_px);
+/** Spatial frequency [rad/px] of each coefficient of a Fourier deformation, model->n. */
+void cyc_deformation_frequencies(double *rad_per_px, const cyc_deformation_model *model);
 /** Image position of a particle in row i_tilt: position + motion, projected, deformed.                          (T1.2) */
 void cyc_particle_position_px(double *x_px, double *y_px, const cyc_projection *p, const cyc_tilt_series *ts, int32_t i_tilt,
                               const cyc_particle *particle);

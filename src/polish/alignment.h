@@ -1,9 +1,13 @@
 /**
  * @file alignment.h
- * The alignment of one tilt series as an optimisation problem: projections, positions and motion that make observed and
- * predicted images agree best, given priors: docs/theory/06-polishing.md, (T6.3) to (T6.8).
+ * The alignment of one tilt series as an optimisation problem: projections, positions, motion and deformation that make
+ * observed and predicted images agree best, given priors: docs/theory/06-polishing.md, (T6.3) to (T6.9).
  *
- * Units: Å and rad. Tilts in row order; motion steps in chronological order.
+ * Units: Å and rad; deformations and everything in images px. Tilts in row order; motion steps in chronological order.
+ *
+ * Parameters are standardised by their prior widths, in this order: per tilt 3 angles and 2 shifts, per particle 3 offsets,
+ * motion modes (step, axis, mode), deformation coefficients (once, or per tilt). Blocks that are not refined have zero
+ * derivatives and so stay zero.
  */
 #ifndef CYC_ALIGNMENT_H
 #define CYC_ALIGNMENT_H
@@ -34,60 +38,122 @@ typedef struct {
 	double angle_input_rad, angle_trend_rad, shift_A, position_A;
 } cyc_alignment_widths;
 
+/** Derivatives of the image position of one pair, and its curvature. */
 typedef struct {
-	int32_t n_tilts, n_particles;
+	double angle[2][3];  /**< px per standardised angle */
+	double shift[2][2];  /**< px per standardised shift */
+	double axes[2][3];   /**< px per Å in the specimen */
+	double H[3];         /**< xx, xy, yy of the expected curvature per px^2 at the present strength; 0: not seen */
+	double at_px[2];     /**< before the deformation */
+} cyc_linear_pair;
+
+typedef struct {
+	int32_t n_tilts, n_particles, n_threads;
 	const cyc_tilt_series *ts;
 	const cyc_projection *projections; /**< n_tilts, of the input */
 	const cyc_vec3 *positions_A;       /**< n_particles, of the input */
 	const float *const *old_motion_A;  /**< n_particles, NULL entries: none; used when motion is not refined */
 	const int32_t *order;              /**< n_tilts rows, chronological */
-	const double *step_sigma_A;        /**< n_tilts - 1: prior width of the displacement of step t */
+	const double *step_sigma_A;        /**< n_tilts - 1: prior width of the displacement of step t, times `speed` */
 	const cyc_motion_model *motion;    /**< NULL: not refined */
 	cyc_local_grid grid;
 	const cyc_pair *pairs;             /**< n_particles x n_tilts */
 	const bool *left_out;              /**< n_particles: not fitted (held-out half); NULL: none */
 	double *particle_weight;           /**< n_particles, 0..1: outliers count less */
 	double amplitude;                  /**< S: strength of the images over the prediction */
+	double speed;                      /**< factor on step_sigma_A; learned unless has_fixed_speed */
+	bool has_fixed_speed;
 	bool do_angles, do_shifts, do_positions;
 	cyc_alignment_widths widths;
+	cyc_deformation_model deformation_model; /**< of `deformation` */
+	const double *deformation_width;   /**< deformation_model.n: prior widths, if do_deformation */
+	bool do_deformation, is_deformation_per_tilt;
 	/* The solution. */
 	cyc_tilt_change *tilts;            /**< n_tilts */
 	cyc_vec3 *offsets_A;               /**< n_particles: new minus old position */
 	double *modes;                     /**< (n_tilts - 1) x 3 x n_modes, standard normal under the prior */
+	double *deformation;               /**< n_tilts x deformation_model.n; rows are equal if the deformation is common */
 	double *angles;                    /**< n_tilts x 3: changes of X tilt, Y tilt, in-plane rotation [rad] */
 	double *base_angles;               /**< n_tilts x 3: of the input */
 	double *angle_centre;              /**< n_tilts x 3: changes the prior expects */
 	double angle_width_rad;            /**< its width about them */
 	double *displacement_A;            /**< n_particles x n_tilts x 3: motion, derived from modes */
+	/* Work. */
+	cyc_linear_pair *linear;           /**< n_particles x n_tilts, of cyc_alignment_linearise() */
 } cyc_alignment;
 
-/** Solution set to "nothing changes"; the caller has filled the given members. Free with cyc_alignment_deinit(). */
+enum { CYC_PER_TILT = 5 };
+
+/**
+ * Solution set to "nothing changes"; the caller has filled the given members. Free with cyc_alignment_deinit(). A deformation
+ * that is refined starts from the series' own where that has the same form (their mean, if it becomes common), else from none.
+ */
 CYC_MUST_CHECK cyc_status cyc_alignment_init(cyc_alignment *a);
 void cyc_alignment_deinit(cyc_alignment *a);
 /** Predicted image position of a particle under the current solution [px]. */
 void cyc_alignment_position(double at_px[2], const cyc_alignment *a, int32_t particle, int32_t tilt);
+static inline const cyc_pair *cyc_pair_of(const cyc_alignment *a, int32_t p, int32_t f) { return &a->pairs[(size_t)p * (size_t)a->n_tilts + (size_t)f]; }
+static inline bool cyc_pair_is_seen(const cyc_alignment *a, int32_t p, int32_t f) { return cyc_pair_of(a, p, f)->map && !(a->left_out && a->left_out[p]); }
+static inline cyc_linear_pair *cyc_linear_of(const cyc_alignment *a, int32_t p, int32_t f) { return &a->linear[(size_t)p * (size_t)a->n_tilts + (size_t)f]; }
+
 /** Log-likelihood (cross terms only) and log prior of the current solution. */
-double cyc_alignment_log_likelihood(const cyc_alignment *a);
+CYC_MUST_CHECK cyc_status cyc_alignment_log_likelihood(double *value, const cyc_alignment *a);
 double cyc_alignment_log_prior(const cyc_alignment *a);
-/** Number of parameters, and the gradient of (log L + log prior) in the standardised ones (tests, optimiser). */
+
+/** First parameter of each block, and their number. */
+typedef struct {
+	size_t particles, motion, deformation, n;
+	size_t n_modes;       /**< per step and axis */
+	size_t n_deformation; /**< coefficients that are refined, per tilt or in all */
+} cyc_alignment_blocks;
+cyc_alignment_blocks cyc_alignment_blocks_of(const cyc_alignment *a);
 int64_t cyc_alignment_n_parameters(const cyc_alignment *a);
-void cyc_alignment_gradient(double *gradient, const cyc_alignment *a);
-/** out = (1 + A^T J A) v: the Gauss-Newton curvature of -(log L + log prior). */
-void cyc_alignment_curvature(double *out, const cyc_alignment *a, const double *v, double *scratch);
-/** Doubles of scratch the above needs. */
+/** Doubles of scratch that the following need. */
 int64_t cyc_alignment_scratch(const cyc_alignment *a);
+/** Derivatives and curvatures of all pairs at the current solution: what gradient, curvature and errors go by. */
+CYC_MUST_CHECK cyc_status cyc_alignment_linearise(cyc_alignment *a);
+/** Gradient of (log L + log prior) in the standardised parameters; linearised before. */
+CYC_MUST_CHECK cyc_status cyc_alignment_gradient(double *gradient, const cyc_alignment *a, double *scratch);
+/** Slope of log L in each particle's place at each tilt (n_particles x n_tilts x 3) [1/Å]; linearised before. */
+CYC_MUST_CHECK cyc_status cyc_alignment_slopes(double *slopes_invA, const cyc_alignment *a, double *scratch);
+/** out = (1 + A^T J A) v: the Gauss-Newton curvature of -(log L + log prior); linearised before. */
+CYC_MUST_CHECK cyc_status cyc_alignment_curvature(double *out, const cyc_alignment *a, const double *v, double *scratch);
 /** Move the solution by a step in the standardised parameters. */
-void cyc_alignment_step(cyc_alignment *a, const double *step, double factor);
-/** Optimise: search, Gauss-Newton rounds, prior widths. Logs at debug level. */
-CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, bool learn_widths);
-/** Standard errors with motion held: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x 5), per particle 3 axes [Å] (n x 3). */
-CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, const cyc_alignment *a);
+CYC_MUST_CHECK cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double factor);
+
+/** Two normal priors on each angle are one: its centre and width, from the present widths and solution. */
+void cyc_alignment_centre_angles(cyc_alignment *a);
+/** Squared distances of the angles from the input and from the series' geometry, of tilt f and angle k. */
+void cyc_alignment_angle_distance(double *from_input, double *from_trend, const cyc_alignment *a, int32_t f, int k);
+/** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present speed. */
+CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a, const double *modes);
+/** Its transpose: forces on displacements to mode coefficients; overwrites `force` with velocities' share. */
+CYC_MUST_CHECK cyc_status cyc_alignment_mode_forces(double *modes, const cyc_alignment *a, double *force);
+
+/** How far an optimisation goes. */
+typedef struct {
+	bool learn;          /**< prior widths, speed of the motion */
+	bool search_shifts;  /**< start with one shift per tilt (T6.6) */
+} cyc_alignment_effort;
+/** Optimise from the current solution. Logs at debug level. */
+CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort);
+/** One shift per tilt from the sum of all particles' maps: the robust start.                                       (T6.6) */
+CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
+/**
+ * The factor on step_sigma_A under which the images are most likely, whatever the motion itself is.               (T6.11)
+ * @param[in] precision  of the modes, cyc_schur_mode_precision() at the present linearisation
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, const cyc_alignment *a, const double *precision, double *scratch);
+
+/**
+ * Standard errors: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x 5), per particle 3 axes [Å] (n x 3), with motion and
+ * deformation held; per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
 /**
  * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they were on average,
  * and so do the orientations that were found with them.                                                            (T6.9)
  */
 void cyc_alignment_fix_gauge(cyc_alignment *a);
-/** One shift per tilt from the sum of all particles' maps: the robust start.                                       (T6.6) */
-void cyc_alignment_search_shifts(cyc_alignment *a);
 
 #endif

@@ -137,11 +137,11 @@ static cyc_status setting_init(setting *s, const job *j, int32_t i, const cyc_ev
 	}
 	cyc_tilt_series_chronological(s->order, ts);
 	motion_steps(s->step_sigma, ts, s->order, o->motion_sigma_A_per_dose);
-	if (o->do_motion)
-		CYC_TRY(cyc_motion_model_create(&s->motion, s->positions, n, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes));
+	const cyc_motion_options motion = { o->motion_correlation_A, o->squared_exponential, !o->const_shifts, o->motion_max_modes };
+	if (o->do_motion) CYC_TRY(cyc_motion_model_create(&s->motion, s->positions, n, &motion));
 	s->a = (cyc_alignment){ .n_tilts = ts->n_tilts, .n_particles = n, .ts = ts, .projections = s->projections, .positions_A = s->positions,
 		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .grid = e->grid, .pairs = e->pairs,
-		                    .particle_weight = s->weight, .amplitude = 1, .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
+		                    .particle_weight = s->weight, .amplitude = 1, .speed = 1, .n_threads = o->n_threads, .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
 		                    .do_positions = !o->const_positions && !o->shift_only,
 		                    .widths = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 } };
 done:
@@ -162,9 +162,12 @@ static cyc_status agreement(double *value, setting *s, const cyc_tilt_change *ti
 		memcpy(a->tilts, tilts, (size_t)a->n_tilts * sizeof *tilts);
 		memcpy(a->angles, angles, 3 * (size_t)a->n_tilts * sizeof *angles);
 	}
-	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, false));
+	const cyc_alignment_effort effort = { false, false };
+	double agreement;
+	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, &effort));
 	a->amplitude = 1; /* the same for both that are compared */
-	*value += cyc_alignment_log_likelihood(a);
+	CYC_TRY(cyc_alignment_log_likelihood(&agreement, a));
+	*value += agreement;
 done:
 	a->do_angles = do_angles;
 	a->do_shifts = do_shifts;
@@ -190,7 +193,7 @@ static cyc_status cross_validate(double *before, double *after, setting *s, cons
 		}
 		a->amplitude = 1;
 		CYC_TRY(cyc_alignment_init(a));
-		CYC_TRY(cyc_alignment_solve(a, false));
+		CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .search_shifts = true }));
 		memcpy(tilts, a->tilts, (size_t)a->n_tilts * sizeof *tilts);
 		memcpy(angles, a->angles, 3 * (size_t)a->n_tilts * sizeof *angles);
 		cyc_alignment_deinit(a);
@@ -233,8 +236,8 @@ static cyc_status polish_series(job *j, int32_t i)
 	}
 	s.a.motion = s.motion;
 	CYC_TRY(cyc_alignment_init(&s.a));
-	CYC_TRY(cyc_alignment_solve(&s.a, true));
-	CYC_TRY(cyc_alignment_errors(r->tilt_errors, r->particle_errors, &s.a));
+	CYC_TRY(cyc_alignment_solve(&s.a, &(cyc_alignment_effort){ .learn = true, .search_shifts = true }));
+	CYC_TRY(cyc_alignment_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s.a));
 	if (s.a.do_angles && s.a.do_positions) cyc_alignment_fix_gauge(&s.a);
 	cyc_polished_take(r, &s.a);
 	r->is_taken = true;

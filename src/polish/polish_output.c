@@ -21,6 +21,7 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->displacement_A, 3 * T * N, sizeof *r->displacement_A));
 	CYC_TRY(cyc_alloc(&r->tilt_errors, 5 * T, sizeof *r->tilt_errors));
 	CYC_TRY(cyc_alloc(&r->particle_errors, 3 * N, sizeof *r->particle_errors));
+	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
 done:
 	return st;
@@ -33,6 +34,7 @@ void cyc_polished_deinit(cyc_polished *r)
 	cyc_free(r->displacement_A);
 	cyc_free(r->tilt_errors);
 	cyc_free(r->particle_errors);
+	cyc_free(r->motion_errors);
 	memset(r, 0, sizeof *r);
 }
 
@@ -51,17 +53,19 @@ typedef struct {
 	double heldout_before, heldout_after;
 } record;
 
-static const char MAGIC[8] = "cycpol1", END[8] = "end";
+static const char MAGIC[8] = "cycpol2", END[8] = "end";
 
+enum { N_PARTS = 6 };
 /* The arrays of a record, in the order of the file. */
-static size_t record_parts(void *parts[5], size_t bytes[5], const cyc_polished *r)
+static size_t record_parts(void *parts[N_PARTS], size_t bytes[N_PARTS], const cyc_polished *r)
 {
 	size_t T = (size_t)r->n_tilts, N = (size_t)r->n_particles;
-	void *const p[5] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors };
-	const size_t b[5] = { T * sizeof *r->tilts, N * sizeof *r->offsets_A, 3 * T * N * sizeof(double), 5 * T * sizeof(double), 3 * N * sizeof(double) };
+	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors };
+	const size_t b[N_PARTS] = { T * sizeof *r->tilts,   N * sizeof *r->offsets_A, 3 * T * N * sizeof(double),
+		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double) };
 	memcpy(parts, p, sizeof p);
 	memcpy(bytes, b, sizeof b);
-	return 5;
+	return N_PARTS;
 }
 
 cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash)
@@ -69,8 +73,8 @@ cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t 
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
 	record h;
-	void *parts[5];
-	size_t bytes[5];
+	void *parts[N_PARTS];
+	size_t bytes[N_PARTS];
 	memset(&h, 0, sizeof h);
 	memcpy(h.magic, MAGIC, sizeof h.magic);
 	h.hash = hash;
@@ -97,8 +101,8 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	cyc_status st = CYC_OK;
 	record h;
 	char end[sizeof END];
-	void *parts[5];
-	size_t bytes[5];
+	void *parts[N_PARTS];
+	size_t bytes[N_PARTS];
 	FILE *f = fopen(path, "rb");
 	*found = false;
 	if (!f) return CYC_OK;

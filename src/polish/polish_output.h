@@ -16,6 +16,7 @@ typedef struct {
 	double *displacement_A;   /**< n_particles x n_tilts x 3 */
 	double *tilt_errors;      /**< n_tilts x 5: angles [rad], shifts [Å] */
 	double *particle_errors;  /**< n_particles x 3 [Å] */
+	double *motion_errors;    /**< n_tilts [Å] */
 } cyc_polished;
 /** Nothing changed. */
 CYC_MUST_CHECK cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_particles);

@@ -212,6 +212,7 @@ static cyc_status read_deformation(cyc_tilt *t, const cyc_star_block *b, int64_t
 	int32_t n = t->n_deformation, wanted = n;
 	if (ts->deformation_type == CYC_DEFORMATION_LINEAR) wanted = 3;
 	if (ts->deformation_type == CYC_DEFORMATION_SPLINE) wanted = 8 * ts->deformation_grid[0] * ts->deformation_grid[1];
+	if (ts->deformation_type == CYC_DEFORMATION_FOURIER) wanted = n - n % 4;
 	if (n > 0 && row > 0 && ts->tilts[0].n_deformation > 0) wanted = ts->tilts[0].n_deformation;
 	if (n != wanted && n > 0) {
 		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s: wanted %d coefficients, found %d", cyc_star_label(b, column), wanted, n);

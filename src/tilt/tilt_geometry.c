@@ -39,66 +39,6 @@ cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 x_A)
 	return (cyc_vec3){ q.x + p->origin_px.x, q.y + p->origin_px.y, q.z + p->origin_px.z };
 }
 
-/* Bicubic Hermite patches; four numbers per node: value, slope_x, slope_y (per cell), twist. */
-static double spline_component(const double *c, int32_t gx, int32_t gy, double u, double v)
-{
-	int32_t i = (int32_t)fmin(floor(u), gx - 2), j = (int32_t)fmin(floor(v), gy - 2);
-	double tx = u - i, ty = v - j, sum = 0, h[2][2][2]; /* axis, end, value or slope */
-	const double t[2] = { tx, ty };
-	for (int a = 0; a < 2; a++) {
-		double x = t[a], x2 = x * x, x3 = x2 * x;
-		h[a][0][0] = 1 - 3 * x2 + 2 * x3;
-		h[a][1][0] = 3 * x2 - 2 * x3;
-		h[a][0][1] = x - 2 * x2 + x3;
-		h[a][1][1] = x3 - x2;
-	}
-	for (int b = 0; b < 2; b++)
-		for (int a = 0; a < 2; a++) {
-			const double *node = c + 4 * ((j + b) * gx + i + a);
-			sum += node[0] * h[0][a][0] * h[1][b][0] + node[1] * h[0][a][1] * h[1][b][0] + node[2] * h[0][a][0] * h[1][b][1] +
-			       node[3] * h[0][a][1] * h[1][b][1];
-		}
-	return sum;
-}
-
-static void deformation_spline(double d[2], const double *c, const cyc_tilt_series *ts, double x, double y)
-{
-	int32_t gx = ts->deformation_grid[0], gy = ts->deformation_grid[1];
-	double u = fmin(fmax(x * (gx - 1) / ts->image_nx, 0), gx - 1), v = fmin(fmax(y * (gy - 1) / ts->image_ny, 0), gy - 1);
-	for (int k = 0; k < 2; k++) d[k] = spline_component(c + 4 * k * gx * gy, gx, gy, u, v);
-}
-
-static void deformation_fourier(double d[2], const double *c, int32_t n, const cyc_tilt_series *ts, double x, double y)
-{
-	int32_t gx = ts->deformation_grid[0], gy = ts->deformation_grid[1], pair = 0, n_pairs = n / 4;
-	for (int32_t row = 0; row < gy; row++) {
-		int32_t ny = row < gy / 2 ? row : row - gy, first = ny > 0 ? 0 : 1;
-		for (int32_t nx = first; nx <= gx / 2 && pair < n_pairs; nx++, pair++) {
-			double w = CYC_PI * nx / ts->image_nx * x + CYC_PI * ny / ts->image_ny * y;
-			for (int k = 0; k < 2; k++) d[k] += c[2 * (k * n_pairs + pair)] * cos(w) + c[2 * (k * n_pairs + pair) + 1] * sin(w);
-		}
-	}
-}
-
-void cyc_deformation(double *dx, double *dy, const cyc_tilt_series *ts, int32_t i_tilt, double x, double y)
-{
-	const cyc_tilt *t = &ts->tilts[i_tilt];
-	double d[2] = { 0, 0 };
-	if (t->deformation) switch (ts->deformation_type) {
-		case CYC_DEFORMATION_LINEAR: {
-			double rx = x - 0.5 * ts->image_nx, ry = y - 0.5 * ts->image_ny;
-			d[0] = t->deformation[0] * rx;
-			d[1] = t->deformation[1] * rx + t->deformation[2] * ry;
-			break;
-		}
-		case CYC_DEFORMATION_SPLINE: deformation_spline(d, t->deformation, ts, x, y); break;
-		case CYC_DEFORMATION_FOURIER: deformation_fourier(d, t->deformation, t->n_deformation, ts, x, y); break;
-		case CYC_DEFORMATION_NONE: break;
-		}
-	*dx = d[0];
-	*dy = d[1];
-}
-
 void cyc_particle_position_px(double *x, double *y, const cyc_projection *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle *particle)
 {
 	cyc_vec3 r = particle->position_A;

@@ -1,0 +1,252 @@
+/* The optimiser: Gauss-Newton steps by conjugate gradients, prior widths and strengths from the data. */
+#include "polish/alignment.h"
+#include "polish/schur.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { MAX_ROUNDS = 12, FEW_ROUNDS = 4, MAX_CG = 60, WIDTH_ROUNDS = 3 };
+static const double CG_TOLERANCE = 1e-2, SETTLED_PX = 0.02;
+
+typedef struct {
+	int64_t n;
+	double *g, *d, *r, *z, *p, *Ap, *scratch;
+	cyc_schur *schur;
+	int64_t n_cg; /* iterations so far, for the log */
+} workspace;
+
+static cyc_status workspace_create(workspace *w, const cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	w->n = cyc_alignment_n_parameters(a);
+	double **const all[] = { &w->g, &w->d, &w->r, &w->z, &w->p, &w->Ap };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) CYC_TRY(cyc_alloc(all[i], w->n, sizeof(double)));
+	CYC_TRY(cyc_alloc(&w->scratch, cyc_alignment_scratch(a), sizeof *w->scratch));
+	CYC_TRY(cyc_schur_create(&w->schur, a));
+done:
+	return st;
+}
+
+static void workspace_deinit(workspace *w)
+{
+	double *const all[] = { w->g, w->d, w->r, w->z, w->p, w->Ap, w->scratch };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(all[i]);
+	cyc_schur_destroy(&w->schur);
+}
+
+static double inner(const double *a, const double *b, int64_t n)
+{
+	double s = 0;
+	for (int64_t i = 0; i < n; i++) s += a[i] * b[i];
+	return s;
+}
+
+/* Gauss-Newton step: (1 + A^T J A) d = g by preconditioned conjugate gradients. */
+static cyc_status newton_step(workspace *w, const cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_schur_factor(w->schur, a));
+	memset(w->d, 0, (size_t)w->n * sizeof *w->d);
+	memcpy(w->r, w->g, (size_t)w->n * sizeof *w->r);
+	CYC_TRY(cyc_schur_solve(w->z, w->schur, a, w->r));
+	memcpy(w->p, w->z, (size_t)w->n * sizeof *w->p);
+	double rz = inner(w->r, w->z, w->n), first = rz;
+	for (int iteration = 0; iteration < MAX_CG && rz > cyc_square(CG_TOLERANCE) * first; iteration++) {
+		CYC_TRY(cyc_alignment_curvature(w->Ap, a, w->p, w->scratch));
+		double alpha = rz / inner(w->p, w->Ap, w->n);
+		for (int64_t i = 0; i < w->n; i++) {
+			w->d[i] += alpha * w->p[i];
+			w->r[i] -= alpha * w->Ap[i];
+		}
+		CYC_TRY(cyc_schur_solve(w->z, w->schur, a, w->r));
+		double next = inner(w->r, w->z, w->n), beta = next / rz;
+		rz = next;
+		for (int64_t i = 0; i < w->n; i++) w->p[i] = w->z[i] + beta * w->p[i];
+		w->n_cg++;
+	}
+done:
+	return st;
+}
+
+/* Largest change of an image position by a step along `d`, by shifts and offsets alone: enough to see whether the rounds have
+ * settled. */
+static double step_length_px(const cyc_alignment *a, const double *d, double factor)
+{
+	double longest = 0, s = factor / a->ts->pixel_size_A;
+	size_t particles = cyc_alignment_blocks_of(a).particles;
+	for (int32_t f = 0; f < a->n_tilts; f++)
+		for (int k = 3; k < 5; k++) longest = fmax(longest, fabs(s * a->widths.shift_A * d[CYC_PER_TILT * f + k]));
+	for (int32_t i = 0; i < 3 * a->n_particles; i++) longest = fmax(longest, fabs(s * a->widths.position_A * d[particles + (size_t)i]));
+	return longest;
+}
+
+static cyc_status posterior(double *value, const cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_alignment_log_likelihood(value, a));
+	*value += cyc_alignment_log_prior(a);
+done:
+	return st;
+}
+
+static cyc_status optimise(int *n_rounds, cyc_alignment *a, workspace *w, int max_rounds)
+{
+	cyc_status st = CYC_OK;
+	double value;
+	CYC_TRY(posterior(&value, a));
+	for (*n_rounds = 0; *n_rounds < max_rounds; (*n_rounds)++) {
+		CYC_TRY(cyc_alignment_linearise(a));
+		CYC_TRY(cyc_alignment_gradient(w->g, a, w->scratch));
+		CYC_TRY(newton_step(w, a));
+		double factor = 1, done_so_far = 0, next = value;
+		for (int half = 0; half < 6; half++, factor *= 0.5) { /* backtracking */
+			CYC_TRY(cyc_alignment_step(a, w->d, factor - done_so_far));
+			done_so_far = factor;
+			CYC_TRY(posterior(&next, a));
+			if (next > value) break;
+		}
+		if (!(next > value)) {
+			CYC_TRY(cyc_alignment_step(a, w->d, -done_so_far));
+			break;
+		}
+		double length = step_length_px(a, w->d, done_so_far);
+		value = next;
+		if (length < SETTLED_PX) break;
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- what is learned */
+
+static double spread(double sum_of_squares, double count, double expected) { return sqrt((sum_of_squares + 10 * expected * expected) / (count + 10)); }
+
+/*
+ * Prior widths from the solution and its errors, and with them the centres of the angles.                            (T6.7)
+ * An input that was refined on these images agrees with them for that reason, not because it is right: widths below the
+ * least would nail down its errors. Positions are seen by all tilts and need no more than a wide prior.
+ */
+static const double LEAST_ANGLE_RAD = 0.1 * CYC_PI / 180, LEAST_SHIFT_A = 2;
+
+static cyc_status learn_widths(cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	double input = 0, trend = 0, shifts = 0, *errors = NULL;
+	size_t n_tilt = CYC_PER_TILT * (size_t)a->n_tilts, n_particle = 3 * (size_t)a->n_particles;
+	CYC_TRY(cyc_alloc(&errors, n_tilt + n_particle + (size_t)a->n_tilts, sizeof *errors));
+	CYC_TRY(cyc_alignment_errors(errors, errors + n_tilt, errors + n_tilt + n_particle, a));
+	for (int k = 0; k < 3; k++)
+		for (int32_t f = 0; f < a->n_tilts; f++) {
+			double from_input, from_trend, variance = cyc_square(errors[CYC_PER_TILT * f + k]);
+			cyc_alignment_angle_distance(&from_input, &from_trend, a, f, k);
+			input += cyc_square(from_input) + variance;
+			trend += cyc_square(from_trend) + variance;
+		}
+	for (int32_t f = 0; f < a->n_tilts; f++)
+		for (int k = 0; k < 2; k++) shifts += cyc_square(a->tilts[f].shift_A[k]) + cyc_square(errors[CYC_PER_TILT * f + 3 + k]);
+	if (a->do_angles) {
+		a->widths.angle_input_rad = fmax(spread(input, 3.0 * a->n_tilts, cyc_deg_to_rad(0.1)), LEAST_ANGLE_RAD);
+		a->widths.angle_trend_rad = spread(trend, 3.0 * a->n_tilts, cyc_deg_to_rad(0.1));
+		cyc_alignment_centre_angles(a);
+	}
+	if (a->do_shifts) a->widths.shift_A = fmax(spread(shifts, 2.0 * a->n_tilts, 1.0), LEAST_SHIFT_A);
+done:
+	cyc_free(errors);
+	return st;
+}
+
+static cyc_status learn_speed(cyc_alignment *a, workspace *w)
+{
+	cyc_status st = CYC_OK;
+	double speed, *modes = a->modes;
+	CYC_TRY(cyc_alignment_linearise(a));
+	CYC_TRY(cyc_schur_factor(w->schur, a));
+	CYC_TRY(cyc_alignment_learn_speed(&speed, a, cyc_schur_mode_precision(w->schur), w->scratch));
+	/* The motion found so far is kept where the new prior allows it. */
+	double keep = fmin(a->speed / speed, 1);
+	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
+	for (size_t i = 0; i < b.deformation - b.motion; i++) modes[i] *= keep;
+	a->speed = speed;
+	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, modes));
+done:
+	return st;
+}
+
+/* Strength of the images over the prediction, and particles that do not look like the reference.                   (T6.8) */
+static void learn_amplitude(cyc_alignment *a)
+{
+	double cross = 0, power = 0, g[2];
+	for (int32_t p = 0; p < a->n_particles; p++) {
+		double c = 0, q = 0;
+		if (a->left_out && a->left_out[p]) continue;
+		for (int32_t f = 0; f < a->n_tilts; f++) {
+			const cyc_pair *pair = cyc_pair_of(a, p, f);
+			double at[2];
+			if (!cyc_pair_is_seen(a, p, f)) continue;
+			cyc_alignment_position(at, a, p, f);
+			c += cyc_local_map_value(g, pair->map, a->grid, at[0] - pair->start_px[0], at[1] - pair->start_px[1]);
+			q += pair->power;
+		}
+		/* A particle that agrees five times less than its peers (a->amplitude) is a neighbour, an aggregate or empty ice. */
+		double strength = q > 0 ? c / q : 0, least = 0.2 * a->amplitude;
+		a->particle_weight[p] = strength >= least ? 1 : strength > 0 ? strength / least : 0;
+		cross += a->particle_weight[p] * c;
+		power += a->particle_weight[p] * q;
+	}
+	if (power > 0 && cross > 0) a->amplitude = cross / power;
+}
+
+/* ---------------------------------------------------------------- the start */
+
+static cyc_status search_task(void *arg, int64_t f, int i_thread)
+{
+	(void)i_thread;
+	cyc_alignment *a = arg;
+	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, at[2], found[2] = { 0, 0 };
+	double stiffness = 1 / cyc_square(a->widths.shift_A / a->ts->pixel_size_A);
+	int32_t half = (int32_t)(reach / step);
+	for (int32_t y = -half; y <= half; y++)
+		for (int32_t x = -half; x <= half; x++) {
+			double dx = x * step, dy = y * step, sum = -0.5 * stiffness * (dx * dx + dy * dy);
+			for (int32_t p = 0; p < a->n_particles; p++) {
+				const cyc_pair *pair = cyc_pair_of(a, p, (int32_t)f);
+				if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
+				cyc_alignment_position(at, a, p, (int32_t)f);
+				sum += 2 * a->amplitude * a->particle_weight[p] *
+				       cyc_local_map_value(g, pair->map, a->grid, at[0] - pair->start_px[0] + dx, at[1] - pair->start_px[1] + dy);
+			}
+			if (sum > best) {
+				best = sum;
+				found[0] = dx;
+				found[1] = dy;
+			}
+		}
+	for (int k = 0; k < 2; k++) a->tilts[f].shift_A[k] += found[k] * a->ts->pixel_size_A;
+	return CYC_OK;
+}
+
+cyc_status cyc_alignment_search_shifts(cyc_alignment *a) { return cyc_parallel_for(a->n_tilts, a->n_threads, search_task, a); }
+
+cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort)
+{
+	cyc_status st = CYC_OK;
+	workspace w = { 0 };
+	CYC_TRY(workspace_create(&w, a));
+	if (a->do_shifts && effort->search_shifts) CYC_TRY(cyc_alignment_search_shifts(a));
+	for (int round = 0; round < (effort->learn ? WIDTH_ROUNDS : 1); round++) {
+		int n;
+		double likelihood;
+		CYC_TRY(cyc_cancel_check());
+		learn_amplitude(a);
+		CYC_TRY(optimise(&n, a, &w, effort->learn && round + 1 == WIDTH_ROUNDS ? MAX_ROUNDS : FEW_ROUNDS));
+		if (effort->learn) CYC_TRY(learn_widths(a));
+		if (effort->learn && a->motion && !a->has_fixed_speed && round + 1 < WIDTH_ROUNDS) CYC_TRY(learn_speed(a, &w));
+		CYC_TRY(cyc_alignment_log_likelihood(&likelihood, a));
+		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
+		          n + 1, (long long)w.n_cg, a->amplitude, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
+		          cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A, a->speed);
+	}
+done:
+	workspace_deinit(&w);
+	return st;
+}
