@@ -48,6 +48,7 @@ typedef struct {
 	int32_t box_binned;   /**< s <= S, even */
 	bool no_circle_crop;  /**< keep the corners */
 	bool is_partial;      /**< pixels outside the image are the mean of the window's corners (0 after the crop), instead of copies of the border */
+	int32_t radius;       /**< > 0: coefficients with |kx| or |ky| beyond it are not wanted, and are 0 */
 } cyc_window_spec;
 
 /** Width of the soft edge of the circle crop [px]. */

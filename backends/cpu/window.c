@@ -5,16 +5,18 @@
 
 struct cyc_window_plan {
 	cyc_window_spec spec;
-	cyc_fft2 *fft;
-	float *circle;         /* S x S: weight inside; -1 marks the corners whose mean is the background */
-	double background_count;
+	cyc_fft2_band *fft;
+	int32_t radius;        /* largest wanted |kx|, |ky| */
+	float *circle;         /* S x S: weight inside, 0 in the corners */
+	float *corner;         /* S x S: 1 in the corners, whose mean is the background, 0 inside */
 };
 
 void cyc__window_plan_destroy(cyc_window_plan **p)
 {
 	if (!*p) return;
-	cyc_fft2_destroy(&(*p)->fft);
+	cyc_fft2_band_destroy(&(*p)->fft);
 	cyc_free((*p)->circle);
+	cyc_free((*p)->corner);
 	cyc_free(*p);
 	*p = NULL;
 }
@@ -26,15 +28,17 @@ static cyc_status plan_create(cyc_window_plan **out, const cyc_window_spec *spec
 	size_t S = (size_t)spec->box_px;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->spec = *spec;
-	CYC_TRY(cyc_fft2_create(&p->fft, spec->box_px, spec->box_px));
+	p->radius = spec->radius > 0 && spec->radius < spec->box_binned / 2 ? spec->radius : spec->box_binned / 2;
+	CYC_TRY(cyc_fft2_band_create(&p->fft, spec->box_px, spec->box_px, p->radius + 1));
 	CYC_TRY(cyc_alloc(&p->circle, S * S, sizeof *p->circle));
+	CYC_TRY(cyc_alloc(&p->corner, S * S, sizeof *p->corner));
 	double R = 0.5 * spec->box_px;
 	for (size_t y = 0; y < S; y++)
 		for (size_t x = 0; x < S; x++) {
 			double r = hypot((double)x - R, (double)y - R), g = cyc_circle_crop_weight(spec->box_px, r);
 			bool is_corner = r > R;
-			if (is_corner) p->background_count++;
-			p->circle[y * S + x] = is_corner ? -1.F : (float)g;
+			p->circle[y * S + x] = is_corner ? 0 : (float)g;
+			p->corner[y * S + x] = is_corner ? 1 : 0;
 		}
 	*out = p;
 	p = NULL;
@@ -77,33 +81,61 @@ static void fill_outside(float *w, const work *a, int32_t x0, int32_t y0, float 
 			if (x0 + x < 0 || y0 + y < 0 || x0 + x >= a->nx || y0 + y >= a->ny) w[(size_t)y * (size_t)S + (size_t)x] = m;
 }
 
+enum { LANES = 16 };
+
+/* Weighted sum of a row in a fixed order of lanes, whatever the vector unit. */
+CYC_SIMD static double row_sum(double *weight_sum, const float *row, const float *weight, int32_t n)
+{
+	float sum[LANES] = { 0 }, count[LANES] = { 0 };
+	double total = 0, all = 0;
+	int32_t x = 0;
+	for (; x + LANES <= n; x += LANES)
+		for (int32_t i = 0; i < LANES; i++) {
+			sum[i] += row[x + i] * weight[x + i];
+			count[i] += weight[x + i];
+		}
+	for (int32_t i = 0; i < LANES; i++) {
+		total += (double)sum[i];
+		all += (double)count[i];
+	}
+	for (; x < n; x++) {
+		total += (double)(row[x] * weight[x]);
+		all += (double)weight[x];
+	}
+	*weight_sum += all;
+	return total;
+}
+
+/* Mean of the corners; of a partial window, of those pixels that are in the image. */
 static float background(const float *w, const work *a, int32_t x0, int32_t y0)
 {
 	const cyc_window_plan *p = a->plan;
-	int32_t S = p->spec.box_px;
-	bool is_partial = p->spec.is_partial && (x0 < 0 || y0 < 0 || x0 + S > a->nx || y0 + S > a->ny);
+	int32_t S = p->spec.box_px, first_x = 0, last_x = S, first_y = 0, last_y = S;
 	double sum = 0, count = 0;
-	for (int32_t y = 0; y < S; y++) {
-		bool row_is_in = !is_partial || (y0 + y >= 0 && y0 + y < a->ny);
-		const float *row = w + (size_t)y * (size_t)S, *circle = p->circle + (size_t)y * (size_t)S;
-		double row_sum = 0;
-		if (!row_is_in) continue;
-		for (int32_t x = 0; x < S; x++) {
-			if (circle[x] >= 0 || (is_partial && (x0 + x < 0 || x0 + x >= a->nx))) continue;
-			row_sum += (double)row[x];
-			count++;
-		}
-		sum += row_sum;
+	if (p->spec.is_partial) {
+		first_x = x0 < 0 ? -x0 : 0;
+		first_y = y0 < 0 ? -y0 : 0;
+		last_x = x0 + S > a->nx ? a->nx - x0 : S;
+		last_y = y0 + S > a->ny ? a->ny - y0 : S;
+	}
+	for (int32_t y = first_y; y < last_y; y++) {
+		size_t at = (size_t)y * (size_t)S + (size_t)first_x;
+		sum += row_sum(&count, w + at, p->corner + at, last_x - first_x);
 	}
 	return count > 0 ? (float)(sum / count) : 0;
 }
 
-static void crop_circle(float *w, const cyc_window_plan *p, float m)
+CYC_SIMD static void crop_circle(float *w, const float *circle, size_t n, float m)
 {
-	size_t n = (size_t)p->spec.box_px * (size_t)p->spec.box_px;
-	for (size_t i = 0; i < n; i++) {
-		float g = p->circle[i];
-		w[i] = g > 0 ? g * (w[i] - m) : 0;
+	for (size_t i = 0; i < n; i++) w[i] = circle[i] * (w[i] - m);
+}
+
+CYC_SIMD static void turn(cyc_cfloat *to, const cyc_cfloat *from, const cyc_cfloat *ramp_x, cyc_cfloat ramp_y, size_t n)
+{
+	float c = crealf(ramp_y), d = cimagf(ramp_y);
+	for (size_t x = 0; x < n; x++) {
+		float a = crealf(ramp_x[x]), b = cimagf(ramp_x[x]), u = a * c - b * d, v = a * d + b * c, re = crealf(from[x]), im = cimagf(from[x]);
+		to[x] = (re * u - im * v) + (re * v + im * u) * I;
 	}
 }
 
@@ -120,13 +152,14 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	if (!spec->no_circle_crop || spec->is_partial) {
 		float m = background(w, a, x0, y0);
 		if (spec->is_partial) fill_outside(w, a, x0, y0, m);
-		if (!spec->no_circle_crop) crop_circle(w, a->plan, m);
+		if (!spec->no_circle_crop) crop_circle(w, a->plan->circle, S * S, m);
 	}
-	cyc_fft2_forward(big, a->plan->fft, w);
+	cyc_fft2_band_forward(big, a->plan->fft, w);
 	/* exp(2 pi i k.t / s) centres the particle, (-1)^(kx+ky) moves the phase origin to pixel S/2, 1/S makes it unitary, and
 	 * 1/binning keeps the grey level of binned pixels. */
 	double tx = (qx - x0) / binning - 0.5 * (double)s, ty = (qy - y0) / binning - 0.5 * (double)s;
-	for (size_t x = 0; x < sh; x++) {
+	size_t radius = (size_t)a->plan->radius;
+	for (size_t x = 0; x <= radius; x++) {
 		double phase = 2 * CYC_PI * tx * (double)x / (double)s, sign = x % 2 ? -1 : 1;
 		ramp_x[x] = (float)(sign * cos(phase)) + (float)(sign * sin(phase)) * I;
 	}
@@ -136,7 +169,9 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 		cyc_cfloat ramp_y = (float)(sign * cos(phase)) + (float)(sign * sin(phase)) * I;
 		const cyc_cfloat *from = big + (y < s / 2 ? y : y + S - s) * Sh;
 		cyc_cfloat *to = out + y * sh;
-		for (size_t x = 0; x < sh; x++) to[x] = from[x] * (ramp_x[x] * ramp_y);
+		size_t count = fabs(ky) <= (double)radius ? radius + 1 : 0;
+		turn(to, from, ramp_x, ramp_y, count);
+		memset(to + count, 0, (sh - count) * sizeof *to);
 	}
 	return CYC_OK;
 }
@@ -148,7 +183,7 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 	size_t S = (size_t)spec->box_px, Sh = S / 2 + 1;
 	const cyc_window_spec *have = cpu->window ? &cpu->window->spec : NULL;
 	if (!have || have->box_px != spec->box_px || have->box_binned != spec->box_binned || have->no_circle_crop != spec->no_circle_crop ||
-	    have->is_partial != spec->is_partial) {
+	    have->is_partial != spec->is_partial || have->radius != spec->radius) {
 		cyc__window_plan_destroy(&cpu->window);
 		CYC_TRY(plan_create(&cpu->window, spec));
 	}

@@ -63,6 +63,51 @@ void cyc_fft2_destroy(cyc_fft2 **p)
 void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real) { fftwf_execute_dft_r2c(p->forward, real, ft); }
 void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft) { fftwf_execute_dft_c2r(p->inverse, ft, real); }
 
+struct cyc_fft2_band {
+	fftwf_plan rows, columns;
+};
+
+cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int32_t n_columns)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft2_band *p = NULL;
+	float *real = NULL;
+	cyc_cfloat *ft = NULL;
+	int32_t half = nx / 2 + 1;
+	*out = NULL;
+	CYC_CHECK(nx > 0 && ny > 0 && n_columns > 0 && n_columns <= half, CYC_E_SHAPE, "%d columns of a transform of %d x %d", n_columns, nx, ny);
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
+	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
+	pthread_mutex_lock(&g_planner);
+	p->rows = fftwf_plan_many_dft_r2c(1, &nx, ny, real, NULL, 1, nx, ft, NULL, 1, half, FFTW_ESTIMATE);
+	p->columns = fftwf_plan_many_dft(1, &ny, n_columns, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_FORWARD, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	CYC_CHECK(p->rows && p->columns, CYC_E_NOMEM, "FFTW could not plan a transform of %d x %d", nx, ny);
+	*out = p;
+	p = NULL;
+done:
+	cyc_free(real);
+	cyc_free(ft);
+	cyc_fft2_band_destroy(&p);
+	return st;
+}
+
+void cyc_fft2_band_destroy(cyc_fft2_band **p)
+{
+	if (!*p) return;
+	destroy_plan((*p)->rows);
+	destroy_plan((*p)->columns);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real)
+{
+	fftwf_execute_dft_r2c(p->rows, real, ft);
+	fftwf_execute_dft(p->columns, ft, ft);
+}
+
 /* ---------------------------------------------------------------- 3D */
 
 enum { Z_BATCH = 16 }; /* columns per 1D batch: 16 x 8 bytes = two cache lines of each z plane */

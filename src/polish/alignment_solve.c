@@ -198,31 +198,38 @@ static void learn_amplitude(cyc_alignment *a)
 
 /* ---------------------------------------------------------------- the start */
 
+/*
+ * Maps are linear in their coefficients, so those of a tilt's particles add up to one. They must have a common zero: the start of
+ * an optimisation, where windows were cut at the positions that are predicted.
+ */
 static cyc_status search_task(void *arg, int64_t f, int i_thread)
 {
+	cyc_status st = CYC_OK;
 	(void)i_thread;
 	cyc_alignment *a = arg;
-	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, at[2], found[2] = { 0, 0 };
+	size_t n = (size_t)a->grid.n * (size_t)a->grid.n;
+	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, found[2] = { 0, 0 };
 	double stiffness = 1 / cyc_square(a->widths.shift_A / a->ts->pixel_size_A);
 	int32_t half = (int32_t)(reach / step);
+	float *sum = NULL;
+	CYC_TRY(cyc_alloc(&sum, n, sizeof *sum));
+	for (int32_t p = 0; p < a->n_particles; p++) {
+		float scale = (float)(2 * a->amplitude * a->particle_weight[p]);
+		if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
+		for (size_t i = 0; i < n; i++) sum[i] += scale * cyc_pair_of(a, p, (int32_t)f)->map[i];
+	}
 	for (int32_t y = -half; y <= half; y++)
 		for (int32_t x = -half; x <= half; x++) {
-			double dx = x * step, dy = y * step, sum = -0.5 * stiffness * (dx * dx + dy * dy);
-			for (int32_t p = 0; p < a->n_particles; p++) {
-				const cyc_pair *pair = cyc_pair_of(a, p, (int32_t)f);
-				if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
-				cyc_alignment_position(at, a, p, (int32_t)f);
-				sum += 2 * a->amplitude * a->particle_weight[p] *
-				       cyc_local_map_value(g, pair->map, a->grid, at[0] - pair->start_px[0] + dx, at[1] - pair->start_px[1] + dy);
-			}
-			if (sum > best) {
-				best = sum;
-				found[0] = dx;
-				found[1] = dy;
-			}
+			double dx = x * step, dy = y * step, value = cyc_local_map_value(g, sum, a->grid, dx, dy) - 0.5 * stiffness * (dx * dx + dy * dy);
+			if (value <= best) continue;
+			best = value;
+			found[0] = dx;
+			found[1] = dy;
 		}
 	for (int k = 0; k < 2; k++) a->tilts[f].shift_A[k] += found[k] * a->ts->pixel_size_A;
-	return CYC_OK;
+done:
+	cyc_free(sum);
+	return st;
 }
 
 cyc_status cyc_alignment_search_shifts(cyc_alignment *a) { return cyc_parallel_for(a->n_tilts, a->n_threads, search_task, a); }

@@ -14,6 +14,7 @@ struct cyc_evidence_pass {
 	cyc_local_grid grid;
 	cyc_buffer *weight, *self, *maps, *curves;
 	float *weight_host, *self_host;
+	double crop_power;
 };
 
 void cyc_evidence_destroy(cyc_evidence **e)
@@ -45,6 +46,7 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	CYC_TRY(cyc_buffer_create(&p->self, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->maps, be, n * map, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->curves, be, n * CYC_N_CURVE, sizeof(double)));
+	p->crop_power = cyc_circle_crop_power(s);
 	CYC_TRY(cyc_alloc(&p->weight_host, plane, sizeof *p->weight_host));
 	CYC_TRY(cyc_alloc(&p->self_host, plane, sizeof *p->self_host));
 	*out = p;
@@ -67,20 +69,19 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 	*pp = NULL;
 }
 
-/* 1/noise and the share of each image in its own reference, per coefficient of the used band. */
+/* 1/noise and the share of each image in its own reference, per coefficient of the used band; the rest stays 0. */
 static cyc_status load_weights(cyc_evidence_pass *p)
 {
 	cyc_status st = CYC_OK;
 	const cyc_reference *ref = p->predict->reference;
-	int32_t s = ref->box_px, sh = s / 2 + 1;
-	double crop_power = cyc_circle_crop_power(s);
-	for (int32_t y = 0; y < s; y++)
-		for (int32_t x = 0; x < sh; x++) {
-			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			double r = hypot(x, y < s / 2 ? y : y - s), noise = cyc_radial_at(p->predict->power, sh, r);
-			bool is_used = r > 0 && r >= p->o.k_min_index && r <= ref->radius && noise > 0;
+	int32_t s = ref->box_px, sh = s / 2 + 1, R = ref->radius;
+	for (int32_t ky = -R; ky <= R; ky++)
+		for (int32_t x = 0; x <= R; x++) {
+			size_t at = (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh + (size_t)x;
+			double r = sqrt((double)(x * x + ky * ky)), noise = cyc_radial_at(p->predict->power, sh, r);
+			bool is_used = r > 0 && r >= p->o.k_min_index && r <= R && noise > 0;
 			p->weight_host[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / noise) : 0;
-			p->self_host[at] = is_used ? (float)cyc_self_share(ref, r, noise, crop_power) : 0;
+			p->self_host[at] = is_used ? (float)cyc_self_share(ref, r, noise, p->crop_power) : 0;
 		}
 	CYC_TRY(cyc_buffer_upload(p->weight, p->weight_host, cyc_half_count2(s) * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(p->self, p->self_host, cyc_half_count2(s) * sizeof(float)));
@@ -88,38 +89,53 @@ done:
 	return st;
 }
 
+typedef struct {
+	cyc_evidence *e;
+	const cyc_tilt_batch *b;
+	const cyc_particle *first;
+	const float *maps;
+	const double *curves;
+	int32_t f;
+	double unit;
+} keeping;
+
+static cyc_status keep_task(void *arg, int64_t i, int i_thread)
+{
+	cyc_status st = CYC_OK;
+	(void)i_thread;
+	const keeping *k = arg;
+	cyc_evidence *e = k->e;
+	double *line = NULL;
+	size_t n_map = (size_t)e->grid.n * (size_t)e->grid.n, at = (size_t)(k->b->particles[i] - k->first) * (size_t)e->n_tilts + (size_t)k->f;
+	cyc_pair *pair = &e->pairs[at];
+	const double *c = k->curves + i * CYC_N_CURVE;
+	CYC_TRY(cyc_alloc(&line, e->grid.n, sizeof *line));
+	pair->map = e->maps + at * n_map;
+	memcpy(pair->map, k->maps + (size_t)i * n_map, n_map * sizeof *pair->map);
+	cyc_local_map_prefilter(pair->map, e->grid.n, line);
+	memcpy(pair->start_px, k->b->at_px + 2 * i, sizeof pair->start_px);
+	pair->power = c[CYC_CURVE_1];
+	pair->curve[0] = k->unit * c[CYC_CURVE_XX];
+	pair->curve[1] = k->unit * c[CYC_CURVE_XY];
+	pair->curve[2] = k->unit * c[CYC_CURVE_YY];
+done:
+	cyc_free(line);
+	return st;
+}
+
 /* The maps of one batch into the evidence, as splines. */
 static cyc_status keep(cyc_evidence *e, cyc_evidence_pass *p, int32_t f, const cyc_particle *first)
 {
 	cyc_status st = CYC_OK;
-	const cyc_tilt_batch *b = p->predict->batch;
-	const float *maps = NULL;
-	const double *curves = NULL;
-	double *line = NULL;
-	size_t n_map = (size_t)e->grid.n * (size_t)e->grid.n;
 	/* d log L'' per px^2: 2 (2 pi / s)^2 sum weight c^2 |V|^2 k k. */
-	double unit = 2 * cyc_square(2 * CYC_PI / p->predict->box.window.box_binned);
-	CYC_TRY(cyc_alloc(&line, e->grid.n, sizeof *line));
-	CYC_TRY(cyc_buffer_map(&maps, p->maps));
-	CYC_TRY(cyc_buffer_map(&curves, p->curves));
-	for (int32_t i = 0; i < b->n; i++) {
-		size_t at = (size_t)(b->particles[i] - first) * (size_t)e->n_tilts + (size_t)f;
-		cyc_pair *pair = &e->pairs[at];
-		const double *c = curves + (size_t)i * CYC_N_CURVE;
-		pair->map = e->maps + at * n_map;
-		memcpy(pair->map, maps + (size_t)i * n_map, n_map * sizeof *maps);
-		cyc_local_map_prefilter(pair->map, e->grid.n, line);
-		memcpy(pair->start_px, b->at_px + 2 * (size_t)i, sizeof pair->start_px);
-		pair->power = c[CYC_CURVE_1];
-		pair->curve[0] = unit * c[CYC_CURVE_XX];
-		pair->curve[1] = unit * c[CYC_CURVE_XY];
-		pair->curve[2] = unit * c[CYC_CURVE_YY];
-		e->n_visible++;
-	}
+	keeping k = { .e = e, .b = p->predict->batch, .first = first, .f = f, .unit = 2 * cyc_square(2 * CYC_PI / p->predict->box.window.box_binned) };
+	CYC_TRY(cyc_buffer_map(&k.maps, p->maps));
+	CYC_TRY(cyc_buffer_map(&k.curves, p->curves));
+	CYC_TRY(cyc_parallel_for(k.b->n, cyc_backend_n_threads(p->predict->be), keep_task, &k));
+	e->n_visible += k.b->n;
 	CYC_TRY(cyc_buffer_unmap(p->maps));
 	CYC_TRY(cyc_buffer_unmap(p->curves));
 done:
-	cyc_free(line);
 	return st;
 }
 

@@ -308,7 +308,7 @@ static cyc_status write_all(job *j)
 	cyc_status st = CYC_OK;
 	const cyc_polish_files f = { .tomograms = j->in.tomograms, .particles = j->in.particles, .results = j->results, .input = j->in.set, .out_dir = j->in.out_dir,
 		                         .out = j->in.out, .root = j->in.root, .write_particles = !j->o->shift_only, .write_motion = j->o->do_motion,
-		                         .write_figures = !j->o->no_figures };
+		                         .write_figures = !j->o->no_figures, .n_threads = j->o->n_threads };
 	summarise(j);
 	CYC_TRY(cyc_polish_write(j->result, &f));
 done:

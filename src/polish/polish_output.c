@@ -367,12 +367,19 @@ done:
 	return st;
 }
 
+static cyc_status figures_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const cyc_polish_files *f = arg;
+	return f->results[i].is_taken ? write_figures(f, (int32_t)i) : CYC_OK;
+}
+
 cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	for (int32_t i = 0; i < f->tomograms->n_series && f->write_figures; i++)
-		if (f->results[i].is_taken) CYC_TRY(write_figures(f, i));
+	cyc_polish_files copy = *f;
+	if (f->write_figures) CYC_TRY(cyc_parallel_for(f->tomograms->n_series, f->n_threads, figures_task, &copy));
 	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", f->out));
 	CYC_TRY(write_uncertainty(f, path));
 	cyc_free(path);

@@ -33,6 +33,7 @@ typedef struct {
 	const cyc_optimisation_set *input;
 	const char *out_dir, *out, *root;
 	bool write_particles, write_motion, write_figures;
+	int n_threads;
 } cyc_polish_files;
 /** tomograms.star, tilt series, particles.star, motion.star, optimisation set, uncertainty.star, figures; removes the records. */
 CYC_MUST_CHECK cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f);

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { PARTICLES_PER_TASK = 32 };
+enum { PARTICLES_PER_TASK = 32, ROWS_PER_TASK = 40 };
 /* Steps without dose have no motion: a small width instead of none keeps the chains' equations finite. */
 static const double LEAST_SIGMA = 1e-3;
 
@@ -65,7 +65,9 @@ typedef struct {
 	const cyc_alignment *a;
 	const double *g;
 	double *x;
-	int32_t first;
+	int32_t first;  /* particle of the present chunk */
+	int n_rows;     /* of its rows */
+	bool are_tilts_known;
 } work;
 
 /* Columns of a pair: 5 of its tilt, 3 of its particle, px per standardised parameter. */
@@ -195,6 +197,17 @@ done:
 	return st;
 }
 
+/* S -= rows^T rows for a few rows of S, up to the diagonal. */
+static cyc_status eliminate_task(void *arg, int64_t item, int i_thread)
+{
+	(void)i_thread;
+	const work *w = arg;
+	size_t n = w->s->n_tilt, first = (size_t)item * ROWS_PER_TASK, count = n - first < ROWS_PER_TASK ? n - first : ROWS_PER_TASK;
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)count, (int)(first + count), w->n_rows, -1, w->s->rows + first, (int)n, w->s->rows, (int)n, 1,
+	            w->s->S + first * n, (int)n);
+	return CYC_OK;
+}
+
 cyc_status cyc_schur_factor(cyc_schur *s, const cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
@@ -204,7 +217,8 @@ cyc_status cyc_schur_factor(cyc_schur *s, const cyc_alignment *a)
 	for (w.first = 0; w.first < a->n_particles; w.first += PARTICLES_PER_TASK) {
 		int32_t count = a->n_particles - w.first < PARTICLES_PER_TASK ? a->n_particles - w.first : PARTICLES_PER_TASK;
 		CYC_TRY(cyc_parallel_for(count, a->n_threads, particle_rows_task, &w));
-		cblas_dsyrk(CblasRowMajor, CblasLower, CblasTrans, n, 3 * count, -1, s->rows, n, 1, s->S, n);
+		w.n_rows = 3 * count;
+		CYC_TRY(cyc_parallel_for((n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, a->n_threads, eliminate_task, &w));
 	}
 	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC, "the curvature of an alignment is not positive definite");
 	CYC_TRY(deformation_diagonal(s, a));
@@ -218,14 +232,14 @@ done:
 
 /* ---------------------------------------------------------------- solution */
 
-/* u = P^-1 g of each particle, and what that takes off the tilts' right-hand side; then, with the tilts known, the particles. */
+/* P^-1 (g minus the tilts' share, once they are known). */
 static cyc_status particle_solve_task(void *arg, int64_t p, int i_thread)
 {
 	(void)i_thread;
 	const work *w = arg;
 	const cyc_alignment *a = w->a;
 	double *x = w->x + w->s->b.particles + 3 * (size_t)p, back[3] = { 0, 0, 0 };
-	for (int32_t f = 0; f < a->n_tilts && w->first; f++) { /* second pass: minus the tilts' share */
+	for (int32_t f = 0; f < a->n_tilts && w->are_tilts_known; f++) {
 		const cyc_linear_pair *j = cyc_linear_of(a, (int32_t)p, f);
 		const double *tilt = w->x + CYC_PER_TILT * f;
 		double c[CYC_PER_TILT + 3][2], l[2] = { 0, 0 };
@@ -296,13 +310,13 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 cyc_status cyc_schur_solve(double *x, cyc_schur *s, const cyc_alignment *a, const double *g)
 {
 	cyc_status st = CYC_OK;
-	work w = { s, a, g, x, 0 };
+	work w = { .s = s, .a = a, .g = g, .x = x };
 	int n = (int)s->n_tilt;
 	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, particle_solve_task, &w));
 	CYC_TRY(cyc_parallel_for(a->n_tilts, a->n_threads, tilt_side_task, &w));
 	cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, n, s->S, n, x, 1);
 	cblas_dtrsv(CblasRowMajor, CblasLower, CblasTrans, CblasNonUnit, n, s->S, n, x, 1);
-	w.first = 1;
+	w.are_tilts_known = true;
 	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, particle_solve_task, &w));
 	if (a->motion) CYC_TRY(cyc_parallel_for(3 * (int64_t)s->b.n_modes, a->n_threads, chain_task, &w));
 	for (size_t i = s->b.deformation; i < s->b.n; i++) x[i] = g[i] / s->deformation[i - s->b.deformation];

@@ -116,7 +116,10 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, do
 	const cyc_reconstruct_options *o = a->options;
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
+	cyc_window_spec window = a->box.window;
+	/* Insertion reads a sample beyond its radius. */
+	window.radius = o->no_ctf ? 0 : a->tables->radius + 2;
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
 	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
 	                        b->weight, b->n, s));

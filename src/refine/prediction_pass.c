@@ -81,6 +81,7 @@ cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, const cyc_tilt_seri
 		p->phase = p->phase_memory;
 	}
 	p->radius = p->tables->radius < p->reference->radius ? p->tables->radius : p->reference->radius;
+	p->box.window.radius = p->radius;
 done:
 	return st;
 }

@@ -79,25 +79,55 @@ done:
 	return st;
 }
 
-/* Remove the mean inside a soft sphere and everything outside: no box edge, no strong zero frequency to leak. */
-static void taper(cyc_volume *v)
+typedef struct {
+	cyc_volume *v;
+	double *sums; /* per plane: weighted sum and sum of weights */
+	float mean;
+	bool is_second;
+} tapering;
+
+static cyc_status taper_task(void *arg, int64_t z, int i_thread)
 {
-	int32_t n = v->nx;
+	(void)i_thread;
+	const tapering *t = arg;
+	int32_t n = t->v->nx;
 	double R = n / 2.0, edge = fmin(10, R / 4), sum = 0, count = 0;
-	for (int pass = 0; pass < 2; pass++) {
-		float mean = count > 0 ? (float)(sum / count) : 0;
-		for (size_t i = 0; i < cyc_volume_count(v); i++) {
-			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n), z = (int32_t)(i / (size_t)n / (size_t)n);
-			double r = sqrt(cyc_square(x - R) + cyc_square(y - R) + cyc_square(z - R));
+	for (int32_t y = 0; y < n; y++) {
+		float *row = t->v->data + ((size_t)z * (size_t)n + (size_t)y) * (size_t)n;
+		for (int32_t x = 0; x < n; x++) {
+			double r = sqrt(cyc_square(x - R) + cyc_square(y - R) + cyc_square((double)z - R));
 			double g = r >= R ? 0 : r < R - edge ? 1 : 0.5 - 0.5 * cos(CYC_PI * (R - r) / edge);
-			if (pass == 0) {
-				sum += g * (double)v->data[i];
-				count += g;
+			if (t->is_second) {
+				row[x] = (float)g * (row[x] - t->mean);
 			} else {
-				v->data[i] = (float)g * (v->data[i] - mean);
+				sum += g * (double)row[x];
+				count += g;
 			}
 		}
 	}
+	t->sums[2 * z] = sum;
+	t->sums[2 * z + 1] = count;
+	return CYC_OK;
+}
+
+/* Remove the mean inside a soft sphere and everything outside: no box edge, no strong zero frequency to leak. */
+static cyc_status taper(cyc_volume *v, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	tapering t = { .v = v };
+	double sum = 0, count = 0;
+	CYC_TRY(cyc_alloc(&t.sums, 2 * (size_t)v->nx, sizeof *t.sums));
+	CYC_TRY(cyc_parallel_for(v->nx, n_threads, taper_task, &t));
+	for (int32_t z = 0; z < v->nx; z++) {
+		sum += t.sums[2 * z];
+		count += t.sums[2 * z + 1];
+	}
+	t.mean = count > 0 ? (float)(sum / count) : 0;
+	t.is_second = true;
+	CYC_TRY(cyc_parallel_for(v->nx, n_threads, taper_task, &t));
+done:
+	cyc_free(t.sums);
+	return st;
 }
 
 static double map_scale(const cyc_reference *r)
@@ -201,6 +231,7 @@ done:
 typedef struct {
 	const cyc_volume *map;
 	float *grid;
+	double *lookup; /* map->nx: transform of trilinear look-up along one axis */
 	cyc_cfloat *ft, *to;
 	int32_t m;
 	const cyc_reference *r;
@@ -215,13 +246,12 @@ static cyc_status pad_task(void *arg, int64_t z, int i_thread)
 	(void)i_thread;
 	const work *a = arg;
 	int32_t n = a->map->nx, m = a->m, to = (m - n) / 2;
-	for (int32_t y = 0; y < n; y++)
-		for (int32_t x = 0; x < n; x++) {
-			double d[3] = { x - n / 2, y - n / 2, (double)z - n / 2 }, k = 1;
-			for (int i = 0; i < 3; i++) k *= cyc_square(sinc(d[i] / m));
-			a->grid[((size_t)(z + to) * (size_t)m + (size_t)(y + to)) * (size_t)m + (size_t)(x + to)] =
-			    (float)((double)a->map->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x] * a->scale / k);
-		}
+	for (int32_t y = 0; y < n; y++) {
+		const float *from = a->map->data + ((size_t)z * (size_t)n + (size_t)y) * (size_t)n;
+		float *grid = a->grid + ((size_t)(z + to) * (size_t)m + (size_t)(y + to)) * (size_t)m + to;
+		double scale = a->scale / (a->lookup[z] * a->lookup[y]);
+		for (int32_t x = 0; x < n; x++) grid[x] = (float)((double)from[x] * scale / a->lookup[x]);
+	}
 	return CYC_OK;
 }
 
@@ -260,6 +290,8 @@ static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_
 	int n_threads = cyc_backend_n_threads(be);
 	cyc_buffer *grid = NULL, *ft = NULL;
 	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
+	CYC_TRY(cyc_alloc(&a.lookup, map->nx, sizeof *a.lookup));
+	for (int32_t i = 0; i < map->nx; i++) a.lookup[i] = cyc_square(sinc((double)(i - map->nx / 2) / m));
 	CYC_TRY(cyc_buffer_create(&grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	CYC_TRY(cyc_buffer_map(&a.grid, grid));
 	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
@@ -274,6 +306,7 @@ static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_
 	CYC_TRY(cyc_buffer_unmap(r->half[h]));
 	CYC_TRY(cyc_buffer_unmap(ft));
 done:
+	cyc_free(a.lookup);
 	cyc_buffer_destroy(&grid);
 	cyc_buffer_destroy(&ft);
 	return st;
@@ -303,7 +336,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
 	r->n_grid = cyc_fft_good_size(box_px > 2 * half[0]->nx ? box_px : 2 * half[0]->nx);
 	for (int h = 0; h < 2; h++) {
-		taper(half[h]);
+		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
 		CYC_TRY(make_half(r, be, h, half[h]));
 	}
 	*out = r;
