@@ -26,7 +26,7 @@ typedef struct {
 	double sigma_defocus_A, sigma_astigmatism_A; /**< > 0: prior widths given by the user; else learned from the data */
 	int32_t min_tilt, max_tilt;     /**< rows refined; max < 0: last */
 	bool common_noise;              /**< one noise spectrum for all tilts of a series instead of one each */
-	bool partial_windows;
+	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;

@@ -31,7 +31,7 @@ typedef struct {
 	int32_t box_px, crop_px;       /**< as in cyc_reconstruct_options; the box is also that of the CTF refinement */
 	const char *symmetry;
 	double snr;
-	bool partial_windows;
+	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	int32_t n_cycles;
 	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
 	double defocus_range_A, ctf_kmin_A;

@@ -19,16 +19,25 @@ typedef struct {
 	int32_t box_px;
 	double range_px;               /**< largest displacement in the image that is searched, 6 px */
 	bool do_motion;
-	double motion_sigma_A_per_dose; /**< s_vel: width of the velocity per e/Å2 at the series' dose per tilt */
+	double motion_sigma_A_per_dose; /**< s_vel: expected width of the velocity per e/Å2 at the series' dose per tilt */
+	bool fixed_speed;              /**< take it as it is, instead of learning a factor from the images */
 	double motion_correlation_A;   /**< s_div: distance over which particles move together */
 	bool squared_exponential;      /**< exp(-r^2/d^2) instead of exp(-r/d) */
 	int32_t motion_max_modes;      /**< < 0: as many as hold 99.9 % of the variance */
 	bool const_positions, const_angles, const_shifts;
-	bool shift_only;               /**< one shift per tilt, from all particles; nothing else changes */
+	bool shift_only;               /**< one shift per tilt, from the whole image; nothing else changes */
+	bool shift_by_particles;       /**< with shift_only: from the particles' windows, within range_px */
+	cyc_deformation_type deformation; /**< 2D deformation that is refined too; NONE: existing ones stay */
+	int32_t deformation_grid[2];   /**< 3 x 3 */
+	double deformation_regulariser; /**< lambda of RELION's penalty; <= 0: images are expected to move by a pixel or so */
+	bool deformation_per_tilt;     /**< one for each tilt, not one for the series */
+	int32_t max_passes;            /**< times that windows are cut, if particles have moved far; 3 */
+	int32_t first_tilt, last_tilt; /**< chronological range of tilts that are looked at; 0, -1 (to the end) */
+	bool compat_relion5;           /**< evidence, priors and weights of RELION 5.0.1, for comparison */
 	double k_min_A;                /**< coarsest resolution used; <= 0: all */
 	double cutoff_frac;            /**< 0.02 */
 	double frequency_cutoff_A;     /**< > 0: finest resolution used */
-	bool partial_windows;
+	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
 	bool accept_worse;             /**< also take on a series whose held-out agreement falls by more than 1 % */
 	bool resume;

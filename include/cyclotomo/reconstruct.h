@@ -23,7 +23,8 @@ typedef struct {
 	double helical_rise_A, helical_twist_rad;
 	double taper_px;
 	double cutoff_frac;      /**< dose weights at or below this are not used */
-	bool whiten, no_ctf, no_circle_crop, partial_windows;
+	bool whiten, no_ctf, no_circle_crop;
+	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */
 	bool no_backup;          /**< do not write these sums */
 	double backup_interval_s; /**< least time between two of them; 0: after every tilt series */

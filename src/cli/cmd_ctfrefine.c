@@ -45,7 +45,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "common-noise", .type = CYC_OPT_FLAG, .offset = O(common_noise), .help = "One noise spectrum for all tilts of a series instead of one each." },
 	{ .name = "dose-cutoff", .alias = "--cutoff_fract", .type = CYC_OPT_DOUBLE, .offset = O(cutoff_frac), .unit = "<fraction>", .min = "0",
 	  .help = "Frequencies whose dose weight is not above this are not used." },
-	{ .name = "partial-windows", .type = CYC_OPT_FLAG, .offset = O(partial_windows), .help = "Also use windows that leave the image." },
+	{ .name = "whole-windows", .type = CYC_OPT_FLAG, .offset = O(whole_windows), .help = "Leave out windows that are partly outside their image." },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	{ .name = "resume", .alias = "--only_do_unfinished", .type = CYC_OPT_FLAG, .offset = O(resume), .help = "Continue an interrupted run of the same input." },
 	{ .name = "no-figures", .type = CYC_OPT_FLAG, .offset = O(no_figures), .help = "Write no plots." },

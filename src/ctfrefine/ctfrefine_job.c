@@ -51,7 +51,7 @@ static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
+	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows };
 	CYC_CHECK(o->do_defocus || o->do_scale, CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale");
 	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE, "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
@@ -72,7 +72,7 @@ static cyc_status prepare(job *j)
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
 	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows));
+	                     o->whole_windows));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));

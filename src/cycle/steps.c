@@ -34,7 +34,7 @@ static cyc_status reconstruct_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	if (o->crop_px > 0) CYC_TRY(cyc__pairs_add(out, "crop", "%d", o->crop_px));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
 	if (o->snr > 0.0) CYC_TRY(cyc__pairs_add(out, "SNR", "%.10g", o->snr));
-	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+	if (o->whole_windows) CYC_TRY(cyc__pairs_add(out, "whole-windows", "%s", ""));
 done:
 	return st;
 }
@@ -57,7 +57,7 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 	r.crop_px = o->crop_px;
 	r.symmetry = o->symmetry;
 	r.snr = o->snr;
-	r.partial_windows = o->partial_windows;
+	r.whole_windows = o->whole_windows;
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
@@ -200,7 +200,7 @@ static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (o->skip_scale) CYC_TRY(cyc__pairs_add(out, "skip-scale", "%s", ""));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.10g", o->defocus_range_A));
 	CYC_TRY(cyc__pairs_add(out, "kmin", "%.10g", o->ctf_kmin_A));
-	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+	if (o->whole_windows) CYC_TRY(cyc__pairs_add(out, "whole-windows", "%s", ""));
 done:
 	return st;
 }
@@ -220,7 +220,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	r.do_scale = !o->skip_scale;
 	r.defocus_range_A = o->defocus_range_A;
 	r.k_min_A = o->ctf_kmin_A;
-	r.partial_windows = o->partial_windows;
+	r.whole_windows = o->whole_windows;
 	r.resume = true;
 	r.no_figures = o->no_figures;
 	r.n_threads = o->n_threads;
@@ -272,7 +272,7 @@ static cyc_status polish_arguments(cyc__pairs *out, const cyc__cycle *c, const c
 		CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.10g", o->motion_sigma_A_per_dose));
 		CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.10g", o->motion_correlation_A));
 	}
-	if (o->partial_windows) CYC_TRY(cyc__pairs_add(out, "partial-windows", "%s", ""));
+	if (o->whole_windows) CYC_TRY(cyc__pairs_add(out, "whole-windows", "%s", ""));
 done:
 	return st;
 }
@@ -292,7 +292,7 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
 	p.do_motion = o->do_motion;
 	p.motion_sigma_A_per_dose = o->motion_sigma_A_per_dose;
 	p.motion_correlation_A = o->motion_correlation_A;
-	p.partial_windows = o->partial_windows;
+	p.whole_windows = o->whole_windows;
 	p.resume = true;
 	p.no_figures = o->no_figures;
 	p.n_threads = o->n_threads;

@@ -272,8 +272,8 @@ static void put_warnings(FILE *f, const cyc__cycle *c)
 			fprintf(f, "<p class=\"warn\"><code>%s</code> lowered the FSC and was not taken on.</p>\n", s->name);
 		}
 		if (s->n_images_outside > 0.0) {
-			fprintf(f, "<p class=\"warn\"><code>%s</code>: %.0f windows of particles lie partly outside of their tilt image and were left out; "
-			           "<code>--partial-windows</code> uses what is there.</p>\n", s->name, s->n_images_outside);
+			fprintf(f, "<p class=\"warn\"><code>%s</code>: %.0f windows of particles %s and were left out.</p>\n", s->name, s->n_images_outside,
+			        c->o->whole_windows ? "lie partly outside of their tilt image (<code>--whole-windows</code>)" : "lie so far outside of their tilt image that the particle is cut");
 		}
 	}
 	if (!c->in.mask_fsc) {

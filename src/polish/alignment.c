@@ -95,7 +95,6 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 	a->offsets_A = NULL;
 	a->linear = NULL;
 	a->modes = a->angles = a->base_angles = a->angle_centre = a->displacement_A = a->deformation = NULL;
-	if (!a->do_deformation) a->deformation_model = cyc_deformation_model_of(a->ts);
 	CYC_TRY(cyc_alloc(&a->tilts, T, sizeof *a->tilts));
 	CYC_TRY(cyc_alloc(&a->offsets_A, N, sizeof *a->offsets_A));
 	CYC_TRY(cyc_alloc(&a->angles, 3 * T, sizeof *a->angles));

@@ -60,12 +60,13 @@ typedef struct {
 	const cyc_pair *pairs;             /**< n_particles x n_tilts */
 	const bool *left_out;              /**< n_particles: not fitted (held-out half); NULL: none */
 	double *particle_weight;           /**< n_particles, 0..1: outliers count less */
-	double amplitude;                  /**< S: strength of the images over the prediction */
+	double amplitude;                  /**< S: strength of the images over the prediction; learned unless is_unweighted */
+	bool is_unweighted;                /**< particles count alike, and the strength is as given */
 	double speed;                      /**< factor on step_sigma_A; learned unless has_fixed_speed */
 	bool has_fixed_speed;
 	bool do_angles, do_shifts, do_positions;
 	cyc_alignment_widths widths;
-	cyc_deformation_model deformation_model; /**< of `deformation` */
+	cyc_deformation_model deformation_model; /**< of `deformation`: the series' own, or that which is refined */
 	const double *deformation_width;   /**< deformation_model.n: prior widths, if do_deformation */
 	bool do_deformation, is_deformation_per_tilt;
 	/* The solution. */
@@ -134,6 +135,7 @@ CYC_MUST_CHECK cyc_status cyc_alignment_mode_forces(double *modes, const cyc_ali
 typedef struct {
 	bool learn;          /**< prior widths, speed of the motion */
 	bool search_shifts;  /**< start with one shift per tilt (T6.6) */
+	bool is_brief;       /**< a few rounds, for a comparison */
 } cyc_alignment_effort;
 /** Optimise from the current solution. Logs at debug level. */
 CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort);

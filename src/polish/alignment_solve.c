@@ -176,6 +176,7 @@ done:
 static void learn_amplitude(cyc_alignment *a)
 {
 	double cross = 0, power = 0, g[2];
+	if (a->is_unweighted) return;
 	for (int32_t p = 0; p < a->n_particles; p++) {
 		double c = 0, q = 0;
 		if (a->left_out && a->left_out[p]) continue;
@@ -241,13 +242,14 @@ cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *eff
 	CYC_TRY(workspace_create(&w, a));
 	if (a->do_shifts && effort->search_shifts) CYC_TRY(cyc_alignment_search_shifts(a));
 	for (int round = 0; round < (effort->learn ? WIDTH_ROUNDS : 1); round++) {
+		bool is_last = !effort->learn || round + 1 == WIDTH_ROUNDS;
 		int n;
 		double likelihood;
 		CYC_TRY(cyc_cancel_check());
 		learn_amplitude(a);
-		CYC_TRY(optimise(&n, a, &w, effort->learn && round + 1 == WIDTH_ROUNDS ? MAX_ROUNDS : FEW_ROUNDS));
+		CYC_TRY(optimise(&n, a, &w, is_last && !effort->is_brief ? MAX_ROUNDS : FEW_ROUNDS));
 		if (effort->learn) CYC_TRY(learn_widths(a));
-		if (effort->learn && a->motion && !a->has_fixed_speed && round + 1 < WIDTH_ROUNDS) CYC_TRY(learn_speed(a, &w));
+		if (effort->learn && a->motion && !a->has_fixed_speed && !is_last) CYC_TRY(learn_speed(a, &w));
 		CYC_TRY(cyc_alignment_log_likelihood(&likelihood, a));
 		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
 		          n + 1, (long long)w.n_cg, a->amplitude, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),

@@ -15,6 +15,7 @@ struct cyc_evidence_pass {
 	cyc_buffer *weight, *self, *maps, *curves;
 	float *weight_host, *self_host;
 	double crop_power;
+	double *series_power; /* box/2 + 1: mean noise of all images of the series, if that is what counts */
 };
 
 void cyc_evidence_destroy(cyc_evidence **e)
@@ -47,6 +48,7 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	CYC_TRY(cyc_buffer_create(&p->maps, be, n * map, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->curves, be, n * CYC_N_CURVE, sizeof(double)));
 	p->crop_power = cyc_circle_crop_power(s);
+	CYC_TRY(cyc_alloc(&p->series_power, (size_t)s / 2 + 1, sizeof *p->series_power));
 	CYC_TRY(cyc_alloc(&p->weight_host, plane, sizeof *p->weight_host));
 	CYC_TRY(cyc_alloc(&p->self_host, plane, sizeof *p->self_host));
 	*out = p;
@@ -65,9 +67,12 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 	cyc_prediction_pass_destroy(&p->predict);
 	cyc_free(p->weight_host);
 	cyc_free(p->self_host);
+	cyc_free(p->series_power);
 	cyc_free(p);
 	*pp = NULL;
 }
+
+cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p) { return p->predict; }
 
 /* 1/noise and the share of each image in its own reference, per coefficient of the used band; the rest stays 0. */
 static cyc_status load_weights(cyc_evidence_pass *p)
@@ -78,9 +83,10 @@ static cyc_status load_weights(cyc_evidence_pass *p)
 	for (int32_t ky = -R; ky <= R; ky++)
 		for (int32_t x = 0; x <= R; x++) {
 			size_t at = (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh + (size_t)x;
-			double r = sqrt((double)(x * x + ky * ky)), noise = cyc_radial_at(p->predict->power, sh, r);
-			bool is_used = r > 0 && r >= p->o.k_min_index && r <= R && noise > 0;
-			p->weight_host[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / noise) : 0;
+			double r = sqrt((double)(x * x + ky * ky)), noise = cyc_radial_at(p->o.has_relion5_weights ? p->series_power : p->predict->power, sh, r);
+			double wiener = p->o.has_relion5_weights ? cyc_radial_at(ref->wiener, sh, r) : 1;
+			bool is_used = r > 0 && r >= p->o.k_min_index && r <= R && noise > 0 && wiener > 0 && !(p->o.has_relion5_weights && x >= sh / 2);
+			p->weight_host[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / (noise * wiener)) : 0;
 			p->self_host[at] = is_used ? (float)cyc_self_share(ref, r, noise, p->crop_power) : 0;
 		}
 	CYC_TRY(cyc_buffer_upload(p->weight, p->weight_host, cyc_half_count2(s) * sizeof(float)));
@@ -156,14 +162,44 @@ done:
 	return st;
 }
 
+static cyc_status average_noise(cyc_evidence_pass *p, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = p->predict->box.window.box_px / 2 + 1;
+	memset(p->series_power, 0, (size_t)n * sizeof *p->series_power);
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		CYC_TRY(cyc_cancel_check());
+		CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
+		for (int32_t i = 0; i < n; i++) p->series_power[i] += p->predict->power[i] / ts->n_tilts;
+	}
+done:
+	return st;
+}
+
+/* Which rows are looked at. */
+static cyc_status choose_tilts(bool **out, const cyc_evidence_pass *p, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	int32_t *order = NULL, last = p->o.last_tilt < 0 ? ts->n_tilts - 1 : p->o.last_tilt;
+	CYC_TRY(cyc_alloc(&order, ts->n_tilts, sizeof *order));
+	CYC_TRY(cyc_alloc(out, ts->n_tilts, sizeof **out));
+	cyc_tilt_series_chronological(order, ts);
+	for (int32_t t = p->o.first_tilt; t <= last && t < ts->n_tilts; t++) (*out)[order[t]] = ts->tilts[order[t]].scale != 0;
+done:
+	cyc_free(order);
+	return st;
+}
+
 cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_evidence *e = NULL;
-	bool *used = NULL;
+	bool *used = NULL, *is_chosen = NULL;
 	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 	*out = NULL;
 	CYC_TRY(cyc_prediction_pass_open(p->predict, ts, root));
+	CYC_TRY(choose_tilts(&is_chosen, p, ts));
+	if (p->o.has_relion5_weights) CYC_TRY(average_noise(p, ts));
 	CYC_TRY(cyc_alloc(&e, 1, sizeof *e));
 	e->n_particles = (int32_t)count;
 	e->n_tilts = ts->n_tilts;
@@ -175,7 +211,7 @@ cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_ti
 	cyc_optics_used(used, set, i_series);
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
-		if (ts->tilts[f].scale == 0) continue;
+		if (!is_chosen[f]) continue;
 		CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
 		CYC_TRY(load_weights(p));
 		for (int32_t g = 0; g < set->n_optics; g++)
@@ -186,6 +222,7 @@ cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_ti
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	cyc_free(used);
+	cyc_free(is_chosen);
 	cyc_evidence_destroy(&e);
 	return st;
 }

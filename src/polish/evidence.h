@@ -3,7 +3,7 @@
 #define CYC_POLISH_EVIDENCE_H
 
 #include "polish/alignment.h"
-#include "slice/reference.h"
+#include "refine/prediction_pass.h"
 #include "tilt/tilt_batch.h"
 
 typedef struct {
@@ -20,10 +20,14 @@ typedef struct cyc_evidence_pass cyc_evidence_pass;
 typedef struct {
 	double range_px, k_min_index, cutoff_frac;
 	bool keep_self_correlation;
+	int32_t first_tilt, last_tilt;  /**< chronological; others are not looked at. last < 0: to the end */
+	bool has_relion5_weights;       /**< those of RELION 5.0.1: half of the band along x, one noise spectrum per series, no Wiener factor */
 } cyc_evidence_options;
 CYC_MUST_CHECK cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
                                                    const cyc_evidence_options *options);
 void cyc_evidence_pass_destroy(cyc_evidence_pass **p);
+/** The pass that reads and predicts images, for other use between series. Borrowed. */
+cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p);
 /** Maps of a series around the particles' present positions (motion and deformation included); opens it. */
 CYC_MUST_CHECK cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
                                                const char *root);

@@ -35,14 +35,26 @@ void cyc_polished_deinit(cyc_polished *r)
 	cyc_free(r->tilt_errors);
 	cyc_free(r->particle_errors);
 	cyc_free(r->motion_errors);
+	cyc_free(r->deformation);
 	memset(r, 0, sizeof *r);
 }
 
-void cyc_polished_take(cyc_polished *r, const cyc_alignment *a)
+cyc_status cyc_polished_take(cyc_polished *r, const cyc_alignment *a)
 {
+	cyc_status st = CYC_OK;
 	memcpy(r->tilts, a->tilts, (size_t)r->n_tilts * sizeof *r->tilts);
 	memcpy(r->offsets_A, a->offsets_A, (size_t)r->n_particles * sizeof *r->offsets_A);
 	memcpy(r->displacement_A, a->displacement_A, 3 * (size_t)r->n_tilts * (size_t)r->n_particles * sizeof *r->displacement_A);
+	r->motion_speed = a->motion ? a->speed : 0;
+	if (!a->do_deformation) goto done;
+	size_t n = (size_t)a->deformation_model.n;
+	r->deformation_type = a->deformation_model.type;
+	memcpy(r->deformation_grid, a->deformation_model.grid, sizeof r->deformation_grid);
+	CYC_TRY(cyc_alloc(&r->deformation, n * (size_t)r->n_tilts, sizeof *r->deformation));
+	r->n_deformation = a->deformation_model.n;
+	memcpy(r->deformation, a->deformation, n * (size_t)r->n_tilts * sizeof *r->deformation);
+done:
+	return st;
 }
 
 typedef struct {
@@ -50,19 +62,21 @@ typedef struct {
 	uint64_t hash;
 	int32_t n_tilts, n_particles, is_improved, is_taken;
 	int64_t n_images;
-	double heldout_before, heldout_after;
+	double heldout_before, heldout_after, motion_speed;
+	int32_t deformation_type, deformation_grid[2], n_deformation;
 } record;
 
-static const char MAGIC[8] = "cycpol2", END[8] = "end";
+static const char MAGIC[8] = "cycpol3", END[8] = "end";
 
-enum { N_PARTS = 6 };
+enum { N_PARTS = 7 };
 /* The arrays of a record, in the order of the file. */
 static size_t record_parts(void *parts[N_PARTS], size_t bytes[N_PARTS], const cyc_polished *r)
 {
 	size_t T = (size_t)r->n_tilts, N = (size_t)r->n_particles;
-	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors };
+	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors, r->deformation };
 	const size_t b[N_PARTS] = { T * sizeof *r->tilts,   N * sizeof *r->offsets_A, 3 * T * N * sizeof(double),
-		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double) };
+		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double),
+		                        T * (size_t)r->n_deformation * sizeof(double) };
 	memcpy(parts, p, sizeof p);
 	memcpy(bytes, b, sizeof b);
 	return N_PARTS;
@@ -85,9 +99,13 @@ cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t 
 	h.n_images = r->n_images;
 	h.heldout_before = r->heldout_before;
 	h.heldout_after = r->heldout_after;
+	h.motion_speed = r->motion_speed;
+	h.deformation_type = (int32_t)r->deformation_type;
+	memcpy(h.deformation_grid, r->deformation_grid, sizeof h.deformation_grid);
+	h.n_deformation = r->n_deformation;
 	CYC_TRY(cyc_outfile_open(&o, path));
 	bool is_written = fwrite(&h, sizeof h, 1, o.f) == 1;
-	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) is_written = is_written && fwrite(parts[i], 1, bytes[i], o.f) == bytes[i];
+	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) is_written = is_written && (bytes[i] == 0 || fwrite(parts[i], 1, bytes[i], o.f) == bytes[i]);
 	is_written = is_written && fwrite(END, sizeof END, 1, o.f) == 1;
 	CYC_CHECK(is_written, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
 	CYC_TRY(cyc_outfile_commit(&o));
@@ -108,15 +126,22 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	if (!f) return CYC_OK;
 	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
 		goto done;
+	/* The hash is that of this very input and these options, which bound the size of a deformation. */
+	if (h.n_deformation < 0 || h.n_deformation > 1 << 20) goto done;
 	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
+	r->deformation_type = (cyc_deformation_type)h.deformation_type;
+	memcpy(r->deformation_grid, h.deformation_grid, sizeof r->deformation_grid);
+	r->n_deformation = h.n_deformation;
+	if (h.n_deformation > 0) CYC_TRY(cyc_alloc(&r->deformation, (size_t)h.n_deformation * (size_t)n_tilts, sizeof *r->deformation));
 	*found = true;
-	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) *found = *found && fread(parts[i], 1, bytes[i], f) == bytes[i];
+	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) *found = *found && (bytes[i] == 0 || fread(parts[i], 1, bytes[i], f) == bytes[i]);
 	*found = *found && fread(end, sizeof end, 1, f) == 1 && memcmp(end, END, sizeof end) == 0;
 	r->is_improved = h.is_improved != 0;
 	r->is_taken = h.is_taken != 0;
 	r->n_images = h.n_images;
 	r->heldout_before = h.heldout_before;
 	r->heldout_after = h.heldout_after;
+	r->motion_speed = h.motion_speed;
 	if (!*found) cyc_polished_deinit(r);
 done:
 	fclose(f);
@@ -125,8 +150,7 @@ done:
 
 /* ---------------------------------------------------------------- project files */
 
-/* New five numbers of a tilt, such that the tomogram's centre lands where it did plus the shift. */
-static cyc_status apply_tilt(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
+cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
 {
 	cyc_status st = CYC_OK;
 	cyc_projection p;
@@ -139,6 +163,28 @@ static cyc_status apply_tilt(cyc_tilt_series *ts, int32_t f, const cyc_tilt_chan
 	t->shift_y_A = ts->pixel_size_A * (p.origin_px.y - ts->image_ny / 2 - o.y) + change->shift_A[1];
 	t->has_angles = true;
 	t->has_matrix = false;
+done:
+	return st;
+}
+
+static cyc_status apply_to_series(cyc_tilt_series *ts, const cyc_polished *r)
+{
+	cyc_status st = CYC_OK;
+	size_t n = (size_t)r->n_deformation;
+	for (int32_t f = 0; f < r->n_tilts; f++) {
+		cyc_tilt *t = &ts->tilts[f];
+		CYC_TRY(cyc_tilt_change_apply(ts, f, &r->tilts[f]));
+		if (n == 0) continue;
+		cyc_free(t->deformation);
+		t->deformation = NULL;
+		t->n_deformation = 0;
+		CYC_TRY(cyc_alloc(&t->deformation, n, sizeof *t->deformation));
+		memcpy(t->deformation, r->deformation + (size_t)f * n, n * sizeof *t->deformation);
+		t->n_deformation = r->n_deformation;
+	}
+	if (n == 0) goto done;
+	ts->deformation_type = r->deformation_type;
+	memcpy(ts->deformation_grid, r->deformation_grid, sizeof ts->deformation_grid);
 done:
 	return st;
 }
@@ -240,6 +286,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 				double v = r->tilt_errors[5 * t + k];
 				CYC_TRY(set_cell(b, row, TILT[k], k < 3 ? cyc_rad_to_deg(v) : v));
 			}
+			if (r->motion_speed > 0) CYC_TRY(set_cell(b, row, "cycMotionErrorAngst", r->motion_errors[t]));
 		}
 	}
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
@@ -396,9 +443,13 @@ cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f
 		cyc_free(path);
 		path = NULL;
 	}
-	for (int32_t i = 0; i < f->tomograms->n_series; i++)
-		for (int32_t t = 0; t < f->results[i].n_tilts && f->results[i].is_taken; t++) CYC_TRY(apply_tilt(&f->tomograms->series[i], t, &f->results[i].tilts[t]));
-	CYC_TRY(cyc_tomogram_set_write(f->tomograms, f->out_dir, f->root, CYC_WRITE_GEOMETRY));
+	unsigned what = CYC_WRITE_GEOMETRY;
+	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
+		if (!f->results[i].is_taken) continue;
+		CYC_TRY(apply_to_series(&f->tomograms->series[i], &f->results[i]));
+		if (f->results[i].n_deformation > 0) what |= CYC_WRITE_DEFORMATION;
+	}
+	CYC_TRY(cyc_tomogram_set_write(f->tomograms, f->out_dir, f->root, what));
 	CYC_TRY(named(&result->tomograms, &path, f, "tomograms.star"));
 	CYC_TRY(remove_records(f));
 	CYC_TRY(write_optimisation_set(result, f)); /* last: its being there says that all is */

@@ -17,11 +17,19 @@ typedef struct {
 	double *tilt_errors;      /**< n_tilts x 5: angles [rad], shifts [Å] */
 	double *particle_errors;  /**< n_particles x 3 [Å] */
 	double *motion_errors;    /**< n_tilts [Å] */
+	double motion_speed;      /**< found over expected; 0: motion was not refined */
+	/* A refined deformation. */
+	cyc_deformation_type deformation_type;
+	int32_t deformation_grid[2], n_deformation;
+	double *deformation;      /**< n_tilts x n_deformation; NULL if n_deformation is 0: the series' own stays */
 } cyc_polished;
 /** Nothing changed. */
 CYC_MUST_CHECK cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_particles);
 void cyc_polished_deinit(cyc_polished *r);
-void cyc_polished_take(cyc_polished *r, const cyc_alignment *a);
+/** Tilts, positions, motion and refined deformation of a solution. */
+CYC_MUST_CHECK cyc_status cyc_polished_take(cyc_polished *r, const cyc_alignment *a);
+/** New five numbers of row f, such that the tomogram's centre lands where it did, plus the shift. */
+CYC_MUST_CHECK cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change);
 /** Record of a finished series, exact to the bit; `found` is false without a file, with another hash, or a damaged one. */
 CYC_MUST_CHECK cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash);
 CYC_MUST_CHECK cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int32_t n_tilts, int32_t n_particles, uint64_t hash);

@@ -75,7 +75,7 @@ static cyc_status load(job *j)
 	while (j->particles->series_first[i + 1] == 0) i++;
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
 	j->box.window.no_circle_crop = j->o->no_circle_crop;
-	j->box.window.is_partial = j->o->partial_windows;
+	j->box.window.is_partial = !j->o->whole_windows;
 	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. */
 	j->box.margin_px = 0.5 * j->o->box_px;
 	j->crop_px = j->o->crop_px > 0 ? j->o->crop_px : j->o->box_px;
@@ -90,7 +90,7 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d", o->box_px, o->binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->partial_windows));
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d", o->box_px, o->binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->whole_windows));
 	h = cyc_hash_string(h, text);
 	h = cyc_project_hash(h, j->tomograms, j->particles);
 	*hash = h;
@@ -142,7 +142,7 @@ static cyc_status insert_all(job *j)
 	if (j->result->n_images == 0) {
 		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "no particle has its window of %d px inside any tilt image; %lld were left out",
 		                j->box.window.box_px, (long long)j->result->n_images_outside);
-		cyc_error_hint("use a smaller box, or --partial-windows to keep windows that are partly inside");
+		cyc_error_hint(o->whole_windows ? "use a smaller box, or leave --whole-windows out to keep windows that are partly inside" : "use a smaller box, or see whether the particles belong to these tilt series");
 		st = CYC_E_DATA;
 		goto done;
 	}

@@ -7,7 +7,10 @@
 
 #include <cmocka.h>
 
+#include "temp_dir.h"
+
 #include "polish/alignment.h"
+#include "polish/schur.h"
 
 enum { T = 7, N = 5, GRID = 21 };
 static const double STEP_PX = 0.7;
@@ -53,7 +56,8 @@ static void modes_reproduce_the_covariance(void **state)
 		r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0), 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 800 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 2) };
 	for (int is_squared = 0; is_squared < 2; is_squared++) {
 		cyc_motion_model *m = NULL;
-		assert_int_equal(cyc_motion_model_create(&m, r, M, 2500, is_squared != 0, -1), CYC_OK);
+		const cyc_motion_options o = { .correlation_A = 2500, .is_squared = is_squared != 0, .max_modes = -1 };
+		ASSERT_OK(cyc_motion_model_create(&m, r, M, &o));
 		double error = 0;
 		for (int p = 0; p < M; p++)
 			for (int q = 0; q < M; q++) {
@@ -64,6 +68,41 @@ static void modes_reproduce_the_covariance(void **state)
 		assert_true(error < 0.05); /* 0.1 % of the trace is left out: 0.06 over all particles, far less for one */
 		assert_true(m->n_modes <= M && (!is_squared || m->n_modes < M / 2));
 		cyc_motion_model_destroy(&m);
+	}
+}
+
+/* Relative motion: no mode moves all particles, and the covariance is that of motion minus its mean. Beyond 1,500 particles the
+ * modes come from another decomposition; they are orthogonal all the same. */
+static void relative_modes_have_no_mean(void **state)
+{
+	(void)state;
+	static const int COUNT[2] = { 40, 1600 };
+	for (int k = 0; k < 2; k++) {
+		int n = COUNT[k];
+		cyc_vec3 *r = NULL;
+		cyc_motion_model *m = NULL;
+		ASSERT_OK(cyc_alloc(&r, n, sizeof *r));
+		for (int i = 0; i < n; i++) r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0), 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 0 };
+		const cyc_motion_options o = { .correlation_A = 4000, .is_squared = true, .is_relative = true, .max_modes = -1 };
+		ASSERT_OK(cyc_motion_model_create(&m, r, n, &o));
+		assert_true(m->n_modes > 3);
+		double trace = 0, expected = 0;
+		for (int b = 0; b < m->n_modes; b++) {
+			double mean = 0, cross = 0, own = 0;
+			for (int p = 0; p < n; p++) {
+				double v = m->modes[p * m->n_modes + b];
+				mean += v / n;
+				own += v * v;
+				cross += b > 0 ? v * m->modes[p * m->n_modes + b - 1] : 0;
+			}
+			trace += own;
+			assert_true(fabs(mean) < 1e-9 && fabs(cross) < 1e-8 * n);
+		}
+		for (int p = 0; p < n; p++)
+			for (int q = 0; q < n; q++) expected += ((p == q) - 1.0 / n) * exp(-(cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y)) / (4000.0 * 4000));
+		assert_true(fabs(trace - expected) < 0.01 * expected); /* 0.1 % of the whole trace is left out, twice */
+		cyc_motion_model_destroy(&m);
+		cyc_free(r);
 	}
 }
 
@@ -84,7 +123,21 @@ typedef struct {
 
 static world w;
 
-static void make_world(bool has_motion)
+/* What is refined besides geometry and positions. */
+typedef struct {
+	bool has_motion;
+	cyc_deformation_type deformation;
+	bool is_per_tilt;
+} variant;
+static const variant VARIANTS[] = { { false, CYC_DEFORMATION_NONE, false },  { true, CYC_DEFORMATION_NONE, false },  { false, CYC_DEFORMATION_LINEAR, true },
+	                                { true, CYC_DEFORMATION_SPLINE, false }, { false, CYC_DEFORMATION_SPLINE, true }, { false, CYC_DEFORMATION_FOURIER, false },
+	                                { true, CYC_DEFORMATION_FOURIER, true } };
+enum { N_VARIANTS = sizeof VARIANTS / sizeof *VARIANTS, MAX_COEFFICIENTS = 72 };
+static const variant STATIC = { 0 }, MOVING = { .has_motion = true };
+
+static double deformation_width[MAX_COEFFICIENTS];
+
+static void make_world(variant v)
 {
 	memset(&w, 0, sizeof w);
 	w.ts = (cyc_tilt_series){ .name = "test", .pixel_size_A = 1.7, .n_tilts = T, .tilts = w.tilts, .image_nx = 400, .image_ny = 300, .size_px = { 400, 300, 200 } };
@@ -100,10 +153,18 @@ static void make_world(bool has_motion)
 		w.positions[p] = (cyc_vec3){ 200 * cyc_rng_normal(&r), 200 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
 		w.weight[p] = p == 1 ? 0.5 : 1;
 	}
-	if (has_motion) assert_int_equal(cyc_motion_model_create(&w.motion, w.positions, N, 1500, false, -1), CYC_OK);
+	const cyc_motion_options o = { .correlation_A = 1500, .is_relative = v.is_per_tilt, .max_modes = -1 };
+	if (v.has_motion) ASSERT_OK(cyc_motion_model_create(&w.motion, w.positions, N, &o));
 	w.a = (cyc_alignment){ .n_tilts = T, .n_particles = N, .ts = &w.ts, .projections = w.projections, .positions_A = w.positions, .order = w.order, .step_sigma_A = w.sigma,
 		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .amplitude = 1.3, .do_angles = true, .do_shifts = true,
-		                   .do_positions = true, .widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 } };
+		                   .do_positions = true, .widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 },
+		                   .n_threads = 2, .speed = 0.8 };
+	w.a.do_deformation = v.deformation != CYC_DEFORMATION_NONE;
+	w.a.is_deformation_per_tilt = v.is_per_tilt;
+	w.a.deformation_model = (cyc_deformation_model){ .type = v.deformation, .grid = { 3, 3 }, .image_nx = 400, .image_ny = 300 };
+	w.a.deformation_model.n = cyc_deformation_n_coefficients(v.deformation, w.a.deformation_model.grid);
+	for (int i = 0; i < MAX_COEFFICIENTS; i++) deformation_width[i] = v.deformation == CYC_DEFORMATION_LINEAR ? 0.004 : 0.5 + 0.01 * i;
+	w.a.deformation_width = deformation_width;
 	assert_int_equal(cyc_alignment_init(&w.a), CYC_OK);
 	for (int p = 0; p < N; p++)
 		for (int f = 0; f < T; f++) {
@@ -125,7 +186,12 @@ static void drop_world(void)
 	cyc_motion_model_destroy(&w.motion);
 }
 
-static double objective(void) { return cyc_alignment_log_likelihood(&w.a) + cyc_alignment_log_prior(&w.a); }
+static double objective(void)
+{
+	double value;
+	ASSERT_OK(cyc_alignment_log_likelihood(&value, &w.a));
+	return value + cyc_alignment_log_prior(&w.a);
+}
 
 static double *numbers(int64_t n)
 {
@@ -143,27 +209,30 @@ static void random_step(double *v, int64_t n, uint64_t seed, double size)
 static void gradient_in_every_block(void **state)
 {
 	(void)state;
-	for (int has_motion = 0; has_motion < 2; has_motion++) {
-		make_world(has_motion != 0);
+	for (int k = 0; k < N_VARIANTS; k++) {
+		make_world(VARIANTS[k]);
 		int64_t n = cyc_alignment_n_parameters(&w.a);
-		double *v = numbers(n), *g = numbers(n);
+		double *v = numbers(n), *g = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
 		random_step(v, n, 4, 0.3);
-		cyc_alignment_step(&w.a, v, 1);
-		cyc_alignment_gradient(g, &w.a);
+		ASSERT_OK(cyc_alignment_step(&w.a, v, 1));
+		ASSERT_OK(cyc_alignment_linearise(&w.a));
+		ASSERT_OK(cyc_alignment_gradient(g, &w.a, scratch));
 		for (int64_t i = 0; i < n; i++) {
 			const double h = 1e-4;
 			memset(v, 0, (size_t)n * sizeof *v);
 			v[i] = 1;
-			cyc_alignment_step(&w.a, v, h);
+			ASSERT_OK(cyc_alignment_step(&w.a, v, h));
 			double up = objective();
-			cyc_alignment_step(&w.a, v, -2 * h);
+			ASSERT_OK(cyc_alignment_step(&w.a, v, -2 * h));
 			double down = objective();
-			cyc_alignment_step(&w.a, v, h);
+			ASSERT_OK(cyc_alignment_step(&w.a, v, h));
 			double expected = (up - down) / (2 * h);
-			if (!(fabs(expected - g[i]) < 1e-5 * (1 + fabs(expected)))) fail_msg("parameter %d of %d: gradient %.8g, differences %.8g", (int)i, (int)n, g[i], expected);
+			if (!(fabs(expected - g[i]) < 1e-5 * (1 + fabs(expected))))
+				fail_msg("variant %d, parameter %d of %d: gradient %.8g, differences %.8g", k, (int)i, (int)n, g[i], expected);
 		}
 		cyc_free(v);
 		cyc_free(g);
+		cyc_free(scratch);
 		drop_world();
 	}
 }
@@ -172,52 +241,85 @@ static void gradient_in_every_block(void **state)
 static void curvature_is_that_of_the_displacements(void **state)
 {
 	(void)state;
-	make_world(true);
-	int64_t n = cyc_alignment_n_parameters(&w.a);
-	double *v = numbers(n), *u = numbers(n), *Cv = numbers(n), *Cu = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
-	random_step(v, n, 5, 0.3);
-	cyc_alignment_step(&w.a, v, 1);
-	random_step(v, n, 6, 1);
-	random_step(u, n, 7, 1);
-	cyc_alignment_curvature(Cv, &w.a, v, scratch);
-	cyc_alignment_curvature(Cu, &w.a, u, scratch);
-	double vCv = 0, uCv = 0, vCu = 0, expected = 0;
-	for (int64_t i = 0; i < n; i++) {
-		vCv += v[i] * Cv[i];
-		uCv += u[i] * Cv[i];
-		vCu += v[i] * Cu[i];
-		expected += v[i] * v[i];
-	}
 	static double up[N * T][2], down[N * T][2];
 	const double h = 1e-4;
-	cyc_alignment_step(&w.a, v, h);
-	for (int i = 0; i < N * T; i++) cyc_alignment_position(up[i], &w.a, i / T, i % T);
-	cyc_alignment_step(&w.a, v, -2 * h);
-	for (int i = 0; i < N * T; i++) cyc_alignment_position(down[i], &w.a, i / T, i % T);
-	for (int i = 0; i < N * T; i++) {
-		if (!w.pairs[i].map) continue;
-		double x = (up[i][0] - down[i][0]) / (2 * h), y = (up[i][1] - down[i][1]) / (2 * h), scale = 1.3 * 1.3 * w.weight[i / T];
-		expected += scale * (w.pairs[i].curve[0] * x * x + 2 * w.pairs[i].curve[1] * x * y + w.pairs[i].curve[2] * y * y);
+	for (int k = 0; k < N_VARIANTS; k++) {
+		make_world(VARIANTS[k]);
+		int64_t n = cyc_alignment_n_parameters(&w.a);
+		double *v = numbers(n), *u = numbers(n), *Cv = numbers(n), *Cu = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
+		random_step(v, n, 5, 0.3);
+		ASSERT_OK(cyc_alignment_step(&w.a, v, 1));
+		ASSERT_OK(cyc_alignment_linearise(&w.a));
+		random_step(v, n, 6, 1);
+		random_step(u, n, 7, 1);
+		ASSERT_OK(cyc_alignment_curvature(Cv, &w.a, v, scratch));
+		ASSERT_OK(cyc_alignment_curvature(Cu, &w.a, u, scratch));
+		double vCv = 0, uCv = 0, vCu = 0, expected = 0;
+		for (int64_t i = 0; i < n; i++) {
+			vCv += v[i] * Cv[i];
+			uCv += u[i] * Cv[i];
+			vCu += v[i] * Cu[i];
+			expected += v[i] * v[i];
+		}
+		ASSERT_OK(cyc_alignment_step(&w.a, v, h));
+		for (int i = 0; i < N * T; i++) cyc_alignment_position(up[i], &w.a, i / T, i % T);
+		ASSERT_OK(cyc_alignment_step(&w.a, v, -2 * h));
+		for (int i = 0; i < N * T; i++) cyc_alignment_position(down[i], &w.a, i / T, i % T);
+		for (int i = 0; i < N * T; i++) {
+			if (!w.pairs[i].map) continue;
+			double x = (up[i][0] - down[i][0]) / (2 * h), y = (up[i][1] - down[i][1]) / (2 * h), scale = 1.3 * 1.3 * w.weight[i / T];
+			expected += scale * (w.pairs[i].curve[0] * x * x + 2 * w.pairs[i].curve[1] * x * y + w.pairs[i].curve[2] * y * y);
+		}
+		assert_true(fabs(vCv - expected) < 1e-5 * expected);
+		assert_true(fabs(uCv - vCu) < 1e-9 * fabs(vCv));
+		double *const all[] = { v, u, Cv, Cu, scratch };
+		for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(all[i]);
+		drop_world();
 	}
-	assert_true(fabs(vCv - expected) < 1e-5 * expected);
-	assert_true(fabs(uCv - vCu) < 1e-9 * fabs(vCv));
-	cyc_free(v);
-	cyc_free(u);
-	cyc_free(Cv);
-	cyc_free(Cu);
-	cyc_free(scratch);
-	drop_world();
+}
+
+/* Without motion and deformation the preconditioner is the inverse of the curvature; a mode of the motion by itself as well. */
+static void elimination_inverts_the_curvature(void **state)
+{
+	(void)state;
+	for (int has_motion = 0; has_motion < 2; has_motion++) {
+		make_world(has_motion ? MOVING : STATIC);
+		if (has_motion) w.a.do_angles = w.a.do_shifts = w.a.do_positions = false;
+		w.motion = w.a.motion ? w.motion : NULL;
+		if (has_motion) { /* particles that move alike are one mode, whose axes a view along z keeps apart */
+			w.motion->n_modes = 1;
+			for (int p = 0; p < N; p++) w.motion->modes[p] = 1;
+			for (int f = 0; f < T; f++) w.projections[f].linear = cyc_mat3_identity();
+			for (int i = 0; i < N * T; i++) w.pairs[i].curve[1] = 0;
+		}
+		ASSERT_OK(cyc_alignment_linearise(&w.a));
+		int64_t n = cyc_alignment_n_parameters(&w.a);
+		double *v = numbers(n), *Cv = numbers(n), *x = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
+		cyc_schur *s = NULL;
+		random_step(v, n, 9, 1);
+		ASSERT_OK(cyc_alignment_curvature(Cv, &w.a, v, scratch));
+		ASSERT_OK(cyc_schur_create(&s, &w.a));
+		ASSERT_OK(cyc_schur_factor(s, &w.a));
+		ASSERT_OK(cyc_schur_solve(x, s, &w.a, Cv));
+		for (int64_t i = 0; i < n; i++) assert_true(fabs(x[i] - v[i]) < 1e-9);
+		cyc_schur_destroy(&s);
+		cyc_free(v);
+		cyc_free(Cv);
+		cyc_free(x);
+		cyc_free(scratch);
+		drop_world();
+	}
 }
 
 static void gauge_keeps_positions_and_removes_the_mean_rotation(void **state)
 {
 	(void)state;
-	make_world(true);
+	make_world(MOVING);
 	int64_t n = cyc_alignment_n_parameters(&w.a);
 	double *v = numbers(n), before[N * T][2], after[2];
 	random_step(v, n, 8, 0.5);
 	for (int f = 0; f < T; f++) v[5 * f + 1] += 3; /* all tilts turn about Y */
-	cyc_alignment_step(&w.a, v, 1);
+	ASSERT_OK(cyc_alignment_step(&w.a, v, 1));
 	for (int i = 0; i < N * T; i++) cyc_alignment_position(before[i], &w.a, i / T, i % T);
 	cyc_alignment_fix_gauge(&w.a);
 	for (int i = 0; i < N * T; i++) {
@@ -239,12 +341,12 @@ static void gauge_keeps_positions_and_removes_the_mean_rotation(void **state)
 static void errors_shrink_with_information(void **state)
 {
 	(void)state;
-	double tilt[2][5 * T], particle[2][3 * N];
+	double tilt[2][5 * T], particle[2][3 * N], motion[T];
 	for (int k = 0; k < 2; k++) {
-		make_world(false);
+		make_world(STATIC);
 		for (int i = 0; i < N * T && k == 1; i++)
 			for (int c = 0; c < 3; c++) w.pairs[i].curve[c] *= 100;
-		assert_int_equal(cyc_alignment_errors(tilt[k], particle[k], &w.a), CYC_OK);
+		ASSERT_OK(cyc_alignment_errors(tilt[k], particle[k], motion, &w.a));
 		drop_world();
 	}
 	for (int i = 0; i < 3 * N; i++) assert_true(particle[1][i] < particle[0][i] && particle[0][i] < 3.0 && particle[1][i] > 0);
@@ -253,7 +355,8 @@ static void errors_shrink_with_information(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(spline), cmocka_unit_test(modes_reproduce_the_covariance), cmocka_unit_test(gradient_in_every_block),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(spline), cmocka_unit_test(modes_reproduce_the_covariance),
+		                                cmocka_unit_test(relative_modes_have_no_mean), cmocka_unit_test(elimination_inverts_the_curvature), cmocka_unit_test(gradient_in_every_block),
 		                                cmocka_unit_test(curvature_is_that_of_the_displacements),
 		                                cmocka_unit_test(gauge_keeps_positions_and_removes_the_mean_rotation), cmocka_unit_test(errors_shrink_with_information) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

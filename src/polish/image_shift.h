@@ -1,0 +1,27 @@
+/**
+ * @file image_shift.h
+ * One shift per tilt from the whole image: all particles' predictions in their places, correlated with the image. Finds shifts of
+ * any size, so it is for series whose alignment is poor.                                                            (T6.14)
+ */
+#ifndef CYC_IMAGE_SHIFT_H
+#define CYC_IMAGE_SHIFT_H
+
+#include "refine/prediction_pass.h"
+
+typedef struct {
+	double shift_px[2];     /**< to be added to the tilt's projection; 0 if is_found is false */
+	bool is_found;          /**< the peak stands out */
+	double peak;            /**< height of the peak over the standard deviation of the correlation */
+	double heldout_before;  /**< correlation (log L units) of each half-set's prediction at no shift ... */
+	double heldout_after;   /**< ... and at the shift that the other half-set's prediction finds */
+	int64_t n_images, n_outside;
+} cyc_image_shift;
+
+/** Peaks below this are taken for noise: of 10^7 positions one reaches 5.4 by chance. */
+#define CYC_IMAGE_SHIFT_LEAST_PEAK 7.0
+
+/** Shift of row i_tilt of an open series. */
+CYC_MUST_CHECK cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *pass, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
+                                               int32_t i_series);
+
+#endif

@@ -1,0 +1,416 @@
+#include "polish/polish_series.h"
+
+#include "polish/image_shift.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Agreement of images that were not fitted may fall by this much before an alignment is turned down: see decide(). */
+static const double HELDOUT_TOLERANCE = 0.01;
+/* Windows are cut anew where a particle has moved by more than this share of the range that was looked at. */
+static const double FAR_SHARE = 0.6;
+
+/* ---------------------------------------------------------------- setting */
+
+/* Everything an alignment points to. */
+typedef struct {
+	const cyc_polish_shared *shared;
+	int32_t i_series;
+	cyc_tilt_series *ts;
+	cyc_particle *particles;
+	cyc_projection *projections;
+	cyc_vec3 *positions;
+	const float **old_motion;
+	int32_t *order;
+	double *step_sigma, *weight, *deformation_width;
+	bool *left_out;
+	cyc_deformation_model own, refined; /* deformation of the input, and what is refined if it does better */
+	cyc_motion_model *motion;
+	cyc_evidence *evidence;
+	cyc_alignment a;
+} setting;
+
+static void setting_deinit(setting *s)
+{
+	cyc_alignment_deinit(&s->a);
+	cyc_motion_model_destroy(&s->motion);
+	cyc_evidence_destroy(&s->evidence);
+	cyc_free(s->projections);
+	cyc_free(s->positions);
+	cyc_free(s->old_motion);
+	cyc_free(s->order);
+	cyc_free(s->step_sigma);
+	cyc_free(s->weight);
+	cyc_free(s->deformation_width);
+	cyc_free(s->left_out);
+}
+
+/* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the dose between tilts; in
+ * RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of what it is said to be. */
+static void motion_steps(double *sigma, const setting *s)
+{
+	const cyc_polish_options *o = s->shared->o;
+	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
+	for (int32_t t = 0; t + 1 < s->ts->n_tilts; t++) {
+		double dose = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2 - s->ts->tilts[s->order[t]].pre_exposure_e_per_A2;
+		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2) : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
+	}
+}
+
+static cyc_status motion_model(setting *s)
+{
+	const cyc_polish_options *o = s->shared->o;
+	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
+	const cyc_motion_options options = { .correlation_A = o->motion_correlation_A * (o->compat_relion5 ? per_tilt : 1), .is_squared = o->squared_exponential,
+		                                 .is_relative = !o->const_shifts && !o->compat_relion5, .max_modes = o->motion_max_modes };
+	return cyc_motion_model_create(&s->motion, s->positions, s->evidence->n_particles, &options);
+}
+
+/* Prior widths of the coefficients: those of the regulariser lambda sum c^2 (times |frequency|^2 for Fourier terms), or without
+ * one what moves images by about a pixel.                                                                          (T6.13) */
+static cyc_status deformation_widths(setting *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	cyc_deformation_model *m = &s->refined;
+	double *frequency = NULL, half = 0.5 * fmax(m->image_nx, m->image_ny);
+	*m = (cyc_deformation_model){ .type = o->deformation, .grid = { o->deformation_grid[0], o->deformation_grid[1] }, .image_nx = s->ts->image_nx,
+		                          .image_ny = s->ts->image_ny };
+	m->n = cyc_deformation_n_coefficients(m->type, m->grid);
+	CYC_TRY(cyc_alloc(&s->deformation_width, m->n + 1, sizeof *s->deformation_width));
+	CYC_TRY(cyc_alloc(&frequency, m->n + 1, sizeof *frequency));
+	if (m->type == CYC_DEFORMATION_FOURIER) cyc_deformation_frequencies(frequency, m);
+	for (int32_t i = 0; i < m->n; i++) {
+		double lambda = o->deformation_regulariser, width = m->type == CYC_DEFORMATION_LINEAR ? 1 / half : 1;
+		if (m->type == CYC_DEFORMATION_FOURIER) {
+			width = CYC_PI / (half * 2 * frequency[i]); /* 1 px at the lowest frequency */
+			lambda *= cyc_square(frequency[i]);
+		}
+		s->deformation_width[i] = lambda > 0 ? 1 / sqrt(2 * lambda) : width;
+	}
+done:
+	cyc_free(frequency);
+	return st;
+}
+
+static cyc_status read_geometry(setting *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) {
+		CYC_TRY(cyc_projection_of_tilt(&s->projections[f], s->ts, f));
+		CYC_CHECK(o->const_angles || o->shift_only || cyc_mat3_orthogonality_error(s->projections[f].linear) < 2e-3, CYC_E_UNSUPPORTED,
+		          "tilt series %s, row %d: its projection matrix is not a rotation, so refined angles could not be written; use --shift-only", s->ts->name, f + 1);
+	}
+	for (int32_t p = 0; p < s->evidence->n_particles; p++) {
+		s->positions[p] = s->particles[p].position_A;
+		s->old_motion[p] = s->particles[p].motion_A;
+		s->weight[p] = 1;
+	}
+	cyc_tilt_series_chronological(s->order, s->ts);
+done:
+	return st;
+}
+
+static cyc_status setting_init(setting *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	const cyc_evidence *e = s->evidence;
+	int32_t n = e->n_particles, T = s->ts->n_tilts;
+	CYC_TRY(cyc_alloc(&s->projections, T, sizeof *s->projections));
+	CYC_TRY(cyc_alloc(&s->positions, n, sizeof *s->positions));
+	CYC_TRY(cyc_alloc(&s->old_motion, n, sizeof *s->old_motion));
+	CYC_TRY(cyc_alloc(&s->order, T, sizeof *s->order));
+	CYC_TRY(cyc_alloc(&s->step_sigma, T, sizeof *s->step_sigma));
+	CYC_TRY(cyc_alloc(&s->weight, n, sizeof *s->weight));
+	CYC_TRY(cyc_alloc(&s->left_out, n, sizeof *s->left_out));
+	CYC_TRY(read_geometry(s));
+	motion_steps(s->step_sigma, s);
+	if (o->do_motion) CYC_TRY(motion_model(s));
+	s->own = cyc_deformation_model_of(s->ts);
+	CYC_TRY(deformation_widths(s));
+	/* RELION has no priors on geometry and positions. */
+	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 };
+	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
+	s->a = (cyc_alignment){ .n_tilts = T, .n_particles = n, .n_threads = o->n_threads, .ts = s->ts, .projections = s->projections, .positions_A = s->positions,
+		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .grid = e->grid, .pairs = e->pairs,
+		                    .particle_weight = s->weight, .amplitude = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
+		                    .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
+		                    .do_positions = !o->const_positions && !o->shift_only, .widths = o->compat_relion5 ? wide : usual, .deformation_model = s->own,
+		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt };
+done:
+	return st;
+}
+
+static void forget(setting *s)
+{
+	s->a.amplitude = 1;
+	s->a.speed = 1;
+	for (int32_t p = 0; p < s->a.n_particles; p++) s->weight[p] = 1;
+}
+
+/* ---------------------------------------------------------------- cross-validation */
+
+/* What the tilts of a solution are, without its particles. */
+typedef struct {
+	cyc_tilt_change *tilts;
+	double *angles, *deformation;
+	cyc_deformation_model model;
+} tilt_state;
+
+static void tilt_state_deinit(tilt_state *t)
+{
+	cyc_free(t->tilts);
+	cyc_free(t->angles);
+	cyc_free(t->deformation);
+	memset(t, 0, sizeof *t);
+}
+
+static cyc_status tilt_state_take(tilt_state *t, const cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	size_t T = (size_t)a->n_tilts, n = T * (size_t)a->deformation_model.n;
+	CYC_TRY(cyc_alloc(&t->tilts, T, sizeof *t->tilts));
+	CYC_TRY(cyc_alloc(&t->angles, 3 * T, sizeof *t->angles));
+	CYC_TRY(cyc_alloc(&t->deformation, n + 1, sizeof *t->deformation));
+	memcpy(t->tilts, a->tilts, T * sizeof *t->tilts);
+	memcpy(t->angles, a->angles, 3 * T * sizeof *t->angles);
+	memcpy(t->deformation, a->deformation, n * sizeof *t->deformation);
+	t->model = a->deformation_model;
+done:
+	return st;
+}
+
+/* Add the agreement of the particles that are not left out, each at its best position under given tilts (NULL: the input's). */
+static cyc_status agreement(double *value, setting *s, const tilt_state *t)
+{
+	cyc_status st = CYC_OK;
+	cyc_alignment *a = &s->a;
+	bool do_angles = a->do_angles, do_shifts = a->do_shifts, do_deformation = a->do_deformation;
+	double found;
+	a->do_angles = a->do_shifts = a->do_deformation = false;
+	a->deformation_model = t ? t->model : s->own;
+	forget(s);
+	CYC_TRY(cyc_alignment_init(a));
+	if (t) {
+		memcpy(a->tilts, t->tilts, (size_t)a->n_tilts * sizeof *a->tilts);
+		memcpy(a->angles, t->angles, 3 * (size_t)a->n_tilts * sizeof *a->angles);
+		memcpy(a->deformation, t->deformation, (size_t)a->n_tilts * (size_t)t->model.n * sizeof *a->deformation);
+	}
+	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .is_brief = true }));
+	a->amplitude = 1; /* the same for all that are compared */
+	CYC_TRY(cyc_alignment_log_likelihood(&found, a));
+	*value += found;
+done:
+	a->do_angles = do_angles;
+	a->do_shifts = do_shifts;
+	a->do_deformation = do_deformation;
+	cyc_alignment_deinit(a);
+	return st;
+}
+
+/* Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.           (T6.10) */
+static cyc_status cross_validate(double *after, double *before, setting *s, bool do_deformation)
+{
+	cyc_status st = CYC_OK;
+	cyc_alignment *a = &s->a;
+	tilt_state t = { 0 };
+	*after = 0;
+	if (before) *before = 0;
+	a->left_out = s->left_out;
+	for (int32_t h = 0; h < 2; h++) {
+		for (int32_t p = 0; p < a->n_particles; p++) s->left_out[p] = s->particles[p].half != h;
+		forget(s);
+		a->do_deformation = do_deformation;
+		a->deformation_model = do_deformation ? s->refined : s->own;
+		CYC_TRY(cyc_alignment_init(a));
+		CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .search_shifts = !s->shared->o->compat_relion5, .is_brief = true }));
+		CYC_TRY(tilt_state_take(&t, a));
+		cyc_alignment_deinit(a);
+		for (int32_t p = 0; p < a->n_particles; p++) s->left_out[p] = !s->left_out[p];
+		CYC_TRY(agreement(after, s, &t));
+		if (before) CYC_TRY(agreement(before, s, NULL));
+		tilt_state_deinit(&t);
+	}
+done:
+	a->left_out = NULL;
+	a->do_deformation = false;
+	a->deformation_model = s->own;
+	forget(s);
+	tilt_state_deinit(&t);
+	return st;
+}
+
+/*
+ * Is the alignment taken on, and the deformation? An input that was refined on these very images has seen the held-out half, and
+ * the comparison favours it: only a clear loss speaks against the new alignment. A new deformation has no such excuse.
+ */
+static cyc_status decide(cyc_polished *r, setting *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	CYC_TRY(cross_validate(&r->heldout_after, &r->heldout_before, s, false));
+	if (o->deformation != CYC_DEFORMATION_NONE) {
+		double deformed;
+		CYC_TRY(cross_validate(&deformed, NULL, s, true));
+		s->a.do_deformation = deformed > r->heldout_after || o->accept_worse || o->compat_relion5;
+		cyc_info("tilt series %s: agreement of images that were not fitted %.1f, with deformation %.1f: %s", s->ts->name, r->heldout_after, deformed,
+		         s->a.do_deformation ? "taken on" : "left out");
+		if (s->a.do_deformation) {
+			r->heldout_after = deformed;
+			s->a.deformation_model = s->refined;
+		}
+	}
+	r->is_improved = r->heldout_after > (1 - HELDOUT_TOLERANCE) * r->heldout_before;
+	r->is_taken = r->is_improved || o->accept_worse || o->compat_relion5;
+	if (!r->is_taken)
+		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (%.1f before, %.1f after); it keeps its input", s->ts->name, r->heldout_before,
+		         r->heldout_after);
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- solution */
+
+/* Share of the visible pairs whose image position has left the inner part of the window that was looked at. */
+static double share_far_away(const setting *s)
+{
+	double far = 0, seen = 0, limit = FAR_SHARE * s->shared->o->range_px;
+	for (int32_t p = 0; p < s->a.n_particles; p++)
+		for (int32_t f = 0; f < s->a.n_tilts; f++) {
+			const cyc_pair *pair = cyc_pair_of(&s->a, p, f);
+			double at[2];
+			if (!pair->map) continue;
+			cyc_alignment_position(at, &s->a, p, f);
+			seen++;
+			far += hypot(at[0] - pair->start_px[0], at[1] - pair->start_px[1]) > limit;
+		}
+	return seen > 0 ? far / seen : 0;
+}
+
+/*
+ * Cut windows and predict anew at the present solution: the project's data are set to it while the images are read, and put
+ * back. The alignment goes on from where it is, with its priors about the input.
+ */
+static cyc_status collect_again(setting *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_alignment *a = &s->a;
+	cyc_tilt_series *ts = s->ts, input = *ts;
+	size_t T = (size_t)a->n_tilts, N = (size_t)a->n_particles;
+	cyc_tilt *tilts = NULL;
+	float *motion = NULL;
+	cyc_evidence *e = NULL;
+	CYC_TRY(cyc_alloc(&tilts, T, sizeof *tilts));
+	CYC_TRY(cyc_alloc(&motion, 3 * T * N, sizeof *motion));
+	memcpy(tilts, input.tilts, T * sizeof *tilts);
+	ts->tilts = tilts;
+	for (size_t f = 0; f < T; f++) {
+		CYC_TRY(cyc_tilt_change_apply(ts, (int32_t)f, &a->tilts[f]));
+		tilts[f].deformation = a->deformation_model.n > 0 ? a->deformation + f * (size_t)a->deformation_model.n : NULL;
+		tilts[f].n_deformation = a->deformation_model.n;
+	}
+	ts->deformation_type = a->deformation_model.type;
+	memcpy(ts->deformation_grid, a->deformation_model.grid, sizeof ts->deformation_grid);
+	for (size_t i = 0; i < 3 * T * N; i++) motion[i] = (float)a->displacement_A[i];
+	for (size_t p = 0; p < N; p++) {
+		cyc_vec3 r = s->positions[p], o = a->offsets_A[p];
+		s->particles[p].position_A = (cyc_vec3){ r.x + o.x, r.y + o.y, r.z + o.z };
+		s->particles[p].motion_A = motion + 3 * T * p;
+	}
+	CYC_TRY(cyc_evidence_collect(&e, s->shared->pass, ts, s->shared->in->particles, s->i_series, s->shared->in->root));
+	cyc_evidence_destroy(&s->evidence);
+	s->evidence = e;
+	a->pairs = e->pairs;
+	a->grid = e->grid;
+done:
+	ts->tilts = input.tilts;
+	ts->deformation_type = input.deformation_type;
+	memcpy(ts->deformation_grid, input.deformation_grid, sizeof ts->deformation_grid);
+	for (size_t p = 0; p < N; p++) {
+		s->particles[p].position_A = s->positions[p];
+		s->particles[p].motion_A = s->old_motion[p];
+	}
+	cyc_free(tilts);
+	cyc_free(motion);
+	return st;
+}
+
+static cyc_status solve(cyc_polished *r, setting *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	s->a.motion = s->motion;
+	CYC_TRY(cyc_alignment_init(&s->a));
+	for (int32_t pass = 0;; pass++) {
+		CYC_TRY(cyc_alignment_solve(&s->a, &(cyc_alignment_effort){ .learn = !o->compat_relion5, .search_shifts = pass == 0 && !o->compat_relion5 }));
+		double far = share_far_away(s);
+		if (pass + 1 >= o->max_passes || far < 0.01 || o->compat_relion5) break;
+		cyc_info("tilt series %s: %.0f %% of the images moved by more than %.1f px; windows are cut anew", s->ts->name, 100 * far, FAR_SHARE * o->range_px);
+		CYC_TRY(collect_again(s));
+	}
+	CYC_TRY(cyc_alignment_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s->a));
+	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
+	CYC_TRY(cyc_polished_take(r, &s->a));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- whole images */
+
+static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *shared, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_series *ts = &shared->in->tomograms->series[i];
+	cyc_prediction_pass *pass = cyc_evidence_predictions(shared->pass);
+	int32_t n_faint = 0;
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		cyc_image_shift found;
+		CYC_TRY(cyc_cancel_check());
+		if (ts->tilts[f].scale == 0) continue;
+		CYC_TRY(cyc_image_shift_find(&found, pass, ts, f, shared->in->particles, i));
+		r->n_images += found.n_images;
+		r->heldout_before += found.heldout_before;
+		r->heldout_after += found.is_found ? found.heldout_after : found.heldout_before;
+		for (int k = 0; k < 2; k++) r->tilts[f].shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
+		if (found.n_images > 0 && !found.is_found) n_faint++;
+		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1, found.shift_px[0], found.shift_px[1], found.peak,
+		          found.heldout_before, found.heldout_after);
+	}
+	if (n_faint > 0) cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f sigma); their shifts stay", ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
+	r->is_improved = r->heldout_after > r->heldout_before;
+	r->is_taken = r->n_images > 0 && (r->is_improved || shared->o->accept_worse);
+	if (r->n_images > 0 && !r->is_taken)
+		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts (%.1f before, %.1f after); it keeps its input", ts->name, r->heldout_before, r->heldout_after);
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
+	return st;
+}
+
+cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine_input *in = shared->in;
+	setting s = { .shared = shared, .i_series = i, .ts = &in->tomograms->series[i], .particles = &in->particles->particles[in->particles->series_first[i]] };
+	bool is_by_image = shared->o->shift_only && !shared->o->shift_by_particles;
+	if (is_by_image) {
+		CYC_TRY(cyc_prediction_pass_open(cyc_evidence_predictions(shared->pass), s.ts, in->root));
+		CYC_TRY(cyc_polished_create(r, s.ts->n_tilts, (int32_t)cyc_refine_n_particles(in, i)));
+		CYC_TRY(shifts_of_images(r, shared, i));
+	} else {
+		CYC_TRY(cyc_evidence_collect(&s.evidence, shared->pass, s.ts, in->particles, i, in->root));
+		CYC_TRY(cyc_polished_create(r, s.ts->n_tilts, s.evidence->n_particles));
+		r->n_images = s.evidence->n_visible;
+	}
+	if (r->n_images == 0) {
+		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed", s.ts->name);
+	} else if (!is_by_image) {
+		CYC_TRY(setting_init(&s));
+		CYC_TRY(decide(r, &s));
+		if (r->is_taken) CYC_TRY(solve(r, &s));
+	}
+done:
+	setting_deinit(&s);
+	return st;
+}

@@ -1,0 +1,22 @@
+/** @file polish_series.h  Polishing one tilt series: evidence, cross-validation, solution. */
+#ifndef CYC_POLISH_SERIES_H
+#define CYC_POLISH_SERIES_H
+
+#include "polish/evidence.h"
+#include "polish/polish_output.h"
+#include "refine/refine_input.h"
+
+/** What all series of a job share. Borrowed. */
+typedef struct {
+	const cyc_polish_options *o;
+	cyc_refine_input *in;
+	cyc_evidence_pass *pass;
+} cyc_polish_shared;
+
+/**
+ * Polish series i_series, which has particles. `r` is zeroed and becomes its result: with is_taken = false where nothing is
+ * changed, which is said in a warning. Project data of the series are changed on the way and are as before at the end.
+ */
+CYC_MUST_CHECK cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, int32_t i_series);
+
+#endif
