@@ -73,7 +73,7 @@ static cyc_status deformation_widths(setting *s)
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = s->shared->o;
 	cyc_deformation_model *m = &s->refined;
-	double *frequency = NULL, half = 0.5 * fmax(m->image_nx, m->image_ny);
+	double *frequency = NULL, half = 0.5 * fmax(s->ts->image_nx, s->ts->image_ny);
 	*m = (cyc_deformation_model){ .type = o->deformation, .grid = { o->deformation_grid[0], o->deformation_grid[1] }, .image_nx = s->ts->image_nx,
 		                          .image_ny = s->ts->image_ny };
 	m->n = cyc_deformation_n_coefficients(m->type, m->grid);
