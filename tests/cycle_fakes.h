@@ -113,6 +113,7 @@ static cyc_cycle_options make_options(void)
 	o.input.tomograms = "tomograms.star";
 	o.out_dir = "RUN/";
 	o.box_px = BOX;
+	o.skip_polish = o.skip_motion = true; /* shorter; tests of polishing take it back */
 	o.n_threads = 1;
 	return o;
 }

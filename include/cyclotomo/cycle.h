@@ -35,8 +35,8 @@ typedef struct {
 	int32_t n_cycles;
 	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
 	double defocus_range_A, ctf_kmin_A;
-	bool do_polish;                    /**< tilt geometry and particle positions too, before the CTFs in each cycle */
-	bool do_motion;                    /**< and beam-induced motion; with the members of cyc_polish_options below */
+	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
+	bool skip_motion;                  /**< leave beam-induced motion */
 	double motion_sigma_A_per_dose, motion_correlation_A, polish_range_px;
 	double adhoc_bfactor_A2;       /**< used instead of the automatic one if has_bfactor */
 	bool has_bfactor;

@@ -58,9 +58,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Search defocus this far on both sides of the input." },
 	{ .name = "kmin", .type = CYC_OPT_DOUBLE, AT(ctf_kmin_A), .unit = "<Å>", .min = "0",
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
-	{ .name = "polish", .type = CYC_OPT_FLAG, AT(do_polish),
-	  .help = "Refine tilt geometry and particle positions too, before the CTFs in each cycle." },
-	{ .name = "motion", .type = CYC_OPT_FLAG, AT(do_motion), .help = "With --polish: beam-induced motion of each particle as well." },
+	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
+	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
 	{ .name = "velocity-sigma", .alias = "--s_vel", .type = CYC_OPT_DOUBLE, AT(motion_sigma_A_per_dose), .unit = "<Å/(e/Å2)>",
 	  .help = "Expected speed of the particles." },
 	{ .name = "motion-distance", .alias = "--s_div", .type = CYC_OPT_DOUBLE, AT(motion_correlation_A), .unit = "<Å>",
@@ -73,8 +72,9 @@ static const cyc_option OPTIONS[] = {
 };
 
 static const char DETAILS[] =
-	"Reconstructs, post-processes, refines the CTFs, reconstructs and post-processes again, each step in a job folder of\n"
-	"the run folder and fed by the step before. A refinement that lowers the FSC is reported and not taken on.\n\n"
+	"Reconstructs and post-processes; then, in each cycle, polishes (tilt geometry, positions, motion) and refines the CTFs,\n"
+	"each followed by a reconstruction and its FSC. Every step has a job folder in the run folder and is fed by the one before.\n"
+	"A refinement that lowers the FSC is reported and not taken on.\n\n"
 	"  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
 	"      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";
 static const cyc_command COMMAND = CYC_COMMAND_DEF("cycle", "all steps of the refinement cycle in turn", DETAILS, OPTIONS);

@@ -121,12 +121,11 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE, "the cropped size (--crop) must be even and at most the box (%d px), got %d px",
 	          o->box_px, o->crop_px);
 	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d", o->n_cycles);
-	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale) || o->do_polish, CYC_E_USAGE,
-	          "neither defocus nor scale is to be refined: nothing is left to do");
-	CYC_CHECK(!o->do_motion || o->do_polish, CYC_E_USAGE, "--motion is a part of polishing: give --polish too");
-	CYC_CHECK(!o->do_polish || (o->polish_range_px > 0 && o->polish_range_px < o->box_px / 4.0), CYC_E_USAGE,
+	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish), CYC_E_USAGE,
+	          "neither alignment nor defocus nor scale is to be refined: nothing is left to do");
+	CYC_CHECK(o->skip_polish || (o->polish_range_px > 0 && o->polish_range_px < o->box_px / 4.0), CYC_E_USAGE,
 	          "the range of the polishing (--polish-range) must be positive and less than a quarter of the box, got %g px", o->polish_range_px);
-	CYC_CHECK(!o->do_motion || (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0), CYC_E_USAGE,
+	CYC_CHECK(o->skip_polish || o->skip_motion || (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0), CYC_E_USAGE,
 	          "--velocity-sigma and --motion-distance must be positive, got %g and %g", o->motion_sigma_A_per_dose, o->motion_correlation_A);
 done:
 	return st;

@@ -5,7 +5,7 @@
 
 /* ---------------------------------------------------------------- order of steps */
 
-static bool wants_polish(const cyc_cycle_options *o) { return o->do_polish; }
+static bool wants_polish(const cyc_cycle_options *o) { return !o->skip_polish; }
 static bool wants_ctfrefine(const cyc_cycle_options *o) { return !(o->skip_defocus && o->skip_scale); }
 
 /* What a cycle refines, in order. Alignment first: where it is wrong, the reference that the CTFs are judged by is blurred. */

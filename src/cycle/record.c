@@ -72,16 +72,11 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "skip-scale", "%d", o->skip_scale));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.17g", o->defocus_range_A));
 	CYC_TRY(cyc__pairs_add(out, "kmin", "%.17g", o->ctf_kmin_A));
-	/* Without it there is no row, as in the runs of versions that did not know it. */
-	if (o->do_polish) {
-		CYC_TRY(cyc__pairs_add(out, "polish", "1"));
-		CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
-	}
-	if (o->do_motion) {
-		CYC_TRY(cyc__pairs_add(out, "motion", "1"));
-		CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.17g", o->motion_sigma_A_per_dose));
-		CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.17g", o->motion_correlation_A));
-	}
+	CYC_TRY(cyc__pairs_add(out, "skip-polish", "%d", o->skip_polish));
+	CYC_TRY(cyc__pairs_add(out, "skip-motion", "%d", o->skip_motion));
+	CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
+	CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.17g", o->motion_sigma_A_per_dose));
+	CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.17g", o->motion_correlation_A));
 	if (o->has_bfactor) CYC_TRY(cyc__pairs_add(out, "bfactor", "%.17g", o->adhoc_bfactor_A2));
 	else CYC_TRY(cyc__pairs_add(out, "bfactor", "automatic"));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));

@@ -267,7 +267,7 @@ static cyc_status polish_arguments(cyc__pairs *out, const cyc__cycle *c, const c
 	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
 	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
 	CYC_TRY(cyc__pairs_add(out, "range", "%.10g", o->polish_range_px));
-	if (o->do_motion) {
+	if (!o->skip_motion) {
 		CYC_TRY(cyc__pairs_add(out, "motion", "%s", ""));
 		CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.10g", o->motion_sigma_A_per_dose));
 		CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.10g", o->motion_correlation_A));
@@ -289,7 +289,7 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
 	p.out_dir = s->dir;
 	p.box_px = o->box_px;
 	p.range_px = o->polish_range_px;
-	p.do_motion = o->do_motion;
+	p.do_motion = !o->skip_motion;
 	p.motion_sigma_A_per_dose = o->motion_sigma_A_per_dose;
 	p.motion_correlation_A = o->motion_correlation_A;
 	p.whole_windows = o->whole_windows;
@@ -309,7 +309,7 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
 	s->n_improved = (double)result.n_improved;
 	s->shift_change_rms_A = result.shift_rms_A;
 	s->position_change_rms_A = result.position_rms_A;
-	s->motion_rms_A = o->do_motion ? result.motion_rms_A : CYC_NAN;
+	s->motion_rms_A = !o->skip_motion ? result.motion_rms_A : CYC_NAN;
 done:
 	cyc_polish_result_deinit(&result);
 	return st;

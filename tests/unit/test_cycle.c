@@ -69,7 +69,7 @@ static void test_polish(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	o.do_polish = o.do_motion = true;
+	o.skip_polish = o.skip_motion = false;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	/* Alignment first, then the CTFs from the aligned state. */
 	assert_string_equal(g_fake.calls, "rpmrpcrp");
@@ -93,12 +93,9 @@ static void test_polish(void **state)
 	cyc_cycle_result_deinit(&r);
 	o.motion_sigma_A_per_dose = 0.1;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
-	o.do_motion = false;
-	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--motion (no longer given)");
-	o.do_polish = false;
-	o.do_motion = true;
-	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "give --polish too");
-	o.do_polish = true;
+	o.motion_sigma_A_per_dose = 0.2;
+	o.skip_motion = true;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--skip-motion (was 0");
 	o.polish_range_px = BOX / 4.0;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range");
 }
@@ -108,7 +105,7 @@ static void test_polish_that_is_worse(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	o.do_polish = true;
+	o.skip_polish = false;
 	o.n_cycles = 2;
 	g_fake.quality[1] = 0.25;
 	g_fake.quality[2] = g_fake.quality[0] + 0.1;
