@@ -5,7 +5,7 @@
 
 typedef struct {
 	const float *image;
-	int32_t nx, box, n_across;
+	int32_t nx, ny, box, n_across, n_down;
 	cyc_fft2_band *fft;
 	float *tiles;     /* n_threads x box x box */
 	cyc_cfloat *fts;  /* n_threads x box x (box/2 + 1) */
@@ -20,15 +20,33 @@ CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
 	}
 }
 
+/*
+ * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 121 tiles tell each shell to a per cent or two; those of
+ * a large image would only take time.
+ */
+enum { MOST_TILES = 11 };
+
+static int32_t n_tiles_along(int32_t n, int32_t box)
+{
+	int32_t all = (n - box) / (box / 2) + 1;
+	return all < MOST_TILES ? all : MOST_TILES;
+}
+
+static size_t tile_start(int32_t i, int32_t n_tiles, int32_t n, int32_t box)
+{
+	if (n_tiles < MOST_TILES) return (size_t)i * (size_t)(box / 2);
+	return (size_t)((int64_t)i * (n - box) / (n_tiles - 1));
+}
+
 /* One row of tiles. */
 static cyc_status tile_row_task(void *arg, int64_t row, int i_thread)
 {
 	const tiling *t = arg;
-	size_t box = (size_t)t->box, half = box / 2 + 1, y0 = (size_t)row * (box / 2);
+	size_t box = (size_t)t->box, half = box / 2 + 1, y0 = tile_start((int32_t)row, t->n_down, t->ny, t->box);
 	float *tile = t->tiles + (size_t)i_thread * box * box;
 	cyc_cfloat *ft = t->fts + (size_t)i_thread * box * half;
 	for (int32_t i = 0; i < t->n_across; i++) {
-		size_t x0 = (size_t)i * (box / 2);
+		size_t x0 = tile_start(i, t->n_across, t->nx, t->box);
 		for (size_t y = 0; y < box; y++) memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
 		cyc_fft2_band_forward(ft, t->fft, tile);
 		add_power(t->power + (size_t)row * box * half, ft, box * half);
@@ -67,19 +85,19 @@ done:
 cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	tiling t = { .image = image, .nx = nx, .box = box };
+	tiling t = { .image = image, .nx = nx, .ny = ny, .box = box };
 	size_t n = (size_t)box, half = n / 2 + 1;
 	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
 	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE, "a box of %d px does not fit into the tilt image of %d x %d px", box, nx, ny);
-	t.n_across = (nx - box) / (box / 2) + 1;
-	int32_t n_down = (ny - box) / (box / 2) + 1;
+	t.n_across = n_tiles_along(nx, box);
+	t.n_down = n_tiles_along(ny, box);
 	if (n_threads < 1) n_threads = 1;
 	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half));
 	CYC_TRY(cyc_alloc(&t.tiles, (size_t)n_threads * n * n, sizeof *t.tiles));
 	CYC_TRY(cyc_alloc(&t.fts, (size_t)n_threads * n * half, sizeof *t.fts));
-	CYC_TRY(cyc_alloc(&t.power, (size_t)n_down * n * half, sizeof *t.power));
-	CYC_TRY(cyc_parallel_for(n_down, n_threads, tile_row_task, &t));
-	CYC_TRY(radial_mean(power, t.power, n_down, t.n_across * n_down, box));
+	CYC_TRY(cyc_alloc(&t.power, (size_t)t.n_down * n * half, sizeof *t.power));
+	CYC_TRY(cyc_parallel_for(t.n_down, n_threads, tile_row_task, &t));
+	CYC_TRY(radial_mean(power, t.power, t.n_down, t.n_across * t.n_down, box));
 done:
 	cyc_fft2_band_destroy(&t.fft);
 	cyc_free(t.tiles);
