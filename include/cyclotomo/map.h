@@ -63,6 +63,7 @@ typedef struct {
 	double inner_radius_px, outer_radius_px;
 	double centre_px[3];       /**< x, y, z from voxel box/2 */
 	int32_t n_threads;
+	bool dry_run;              /**< check options and headers, say what would be made, write nothing */
 } cyc_mask_options;
 void cyc_mask_options_default(cyc_mask_options *o);
 typedef struct {
@@ -114,6 +115,7 @@ typedef struct {
 	double locres_min_A;            /**< 50: worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
+	bool dry_run;                   /**< check options, headers and MTF, say what would be done, write nothing */
 } cyc_postprocess_options;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
 
@@ -123,7 +125,7 @@ typedef struct {
 	int32_t n_shells;        /**< box/2 + 1 */
 	double *fsc_corrected, *fsc_unmasked;   /**< n_shells */
 	double *fsc_masked, *fsc_randomised;    /**< n_shells; NULL without mask */
-	char *star;              /**< written file, relative to root */
+	char *star;              /**< written file, relative to root; NULL after a dry run, which fills nothing */
 	char *optimisation_set;  /**< written file or NULL */
 } cyc_postprocess_result;
 void cyc_postprocess_result_deinit(cyc_postprocess_result *r);

@@ -418,6 +418,23 @@ static void fill_result(cyc_postprocess_result *r, cyc__postprocess *p)
 	p->fsc_corrected = p->fsc_unmasked = p->fsc_masked = p->fsc_randomised = NULL;
 }
 
+/* What can be said without reading the maps. */
+static cyc_status plan(cyc__postprocess *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_mrc_info info;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, p->o->root, p->half[0]));
+	CYC_TRY(cyc_mrc_read_info(&info, path));
+	p->pixel_size_A = p->o->pixel_size_A > 0.0 ? p->o->pixel_size_A : info.pixel_size_A;
+	if (p->o->mtf) CYC_TRY(read_mtf(p));
+	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0], p->half[1], info.nx, p->pixel_size_A,
+	         p->o->mask ? "mask " : "no mask", p->o->mask ? p->o->mask : "", p->o->out_root);
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options)
 {
 	cyc_status st = CYC_OK;
@@ -426,6 +443,11 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	CYC_TRY(check_options(options));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
+	if (options->dry_run) {
+		CYC_TRY(plan(&p));
+		*result = r;
+		goto done;
+	}
 	CYC_TRY(read_and_correlate(&p));
 	if (options->mtf) CYC_TRY(read_mtf(&p));
 	CYC_TRY(cyc_cancel_check());
