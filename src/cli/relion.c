@@ -324,7 +324,7 @@ static void print_call(const cyc_relion_call *c, const char *line)
 {
 	printf("%s%s:", c->program->name, c->is_mpi ? "_mpi" : "");
 	print_given(c, " understood", 1U << CYC_RELION_SAME | 1U << CYC_RELION_READ | 1U << CYC_RELION_OWN);
-	print_given(c, "; done anyway:", 1U << CYC_RELION_ALWAYS);
+	print_given(c, "; nothing to do for:", 1U << CYC_RELION_ALWAYS);
 	print_given(c, "; without effect, see the warnings:", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
 	printf("\nrunning: cyclotomo %s\n", line);
 }

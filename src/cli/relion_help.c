@@ -14,7 +14,7 @@ static void print_fate(FILE *f, const cyc_relion_option *o, const char *mark)
 	case CYC_RELION_READ:
 		if (o->to) fprintf(f, "%s--%s%s", mark, o->to, mark);
 		break;
-	case CYC_RELION_ALWAYS: fputs("done anyway", f); break;
+	case CYC_RELION_ALWAYS: fputs("nothing to do", f); break;
 	case CYC_RELION_UNUSED: fputs("not used, with a warning", f); break;
 	case CYC_RELION_INERT: fputs("no effect, as in RELION; a warning says so", f); break;
 	case CYC_RELION_UNSUPPORTED: fputs("refused: not supported yet", f); break;
