@@ -134,7 +134,8 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
  *
  * Writes, all with out_root in front: .mrc, _masked.mrc, _fsc.xml, _fsc.dat, _fsc and _guinier as .svg and .png, .star;
  * logfile.pdf beside them; with write_half_maps _half1.mrc, _half2.mrc (+ _masked); with an optimisation set
- * _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if figures are wanted, a histogram.
+ * _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if figures are wanted, a histogram
+ * (also as histogram.pdf beside them, RELION's name).
  * Each file appears complete or not at all, the STAR file last. Nothing is written if an input is refused.
  *
  * @param[out] result  to be freed with cyc_postprocess_result_deinit(); untouched on failure.

@@ -284,15 +284,16 @@ static int rank_of_process(void)
 
 static int ranks_on_this_machine(void)
 {
-	static const char *const NAMES[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS_PER_NODE", NULL };
+	static const char *const NAMES[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", NULL };
 	int n = env_number(NAMES, 1);
 	return n > 1 ? n : 1;
 }
 
 cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
 {
+	cyc_status st = CYC_OK;
 	int n_processors = cyc_n_processors();
-	if (n < 1) n = 1;
+	CYC_CHECK(n >= 1 && n <= INT32_MAX, CYC_E_USAGE, "there must be at least one thread, got %lld", (long long)n);
 	if (c->is_mpi) {
 		int64_t all = n * ranks_on_this_machine();
 		if (n_processors < n)
@@ -300,7 +301,9 @@ cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
 			         (long long)n, n_processors, n_processors == 1 ? "" : "s");
 		if (all > n) n = all < n_processors ? all : n > n_processors ? n : n_processors;
 	}
-	return cyc_relion_emit_number(c, "threads", (double)n);
+	CYC_TRY(cyc_relion_emit_number(c, "threads", (double)n));
+done:
+	return st;
 }
 
 /* ---------------------------------------------------------------- run */
@@ -327,6 +330,13 @@ static void print_call(const cyc_relion_call *c, const char *line)
 	print_given(c, "; nothing to do for:", 1U << CYC_RELION_ALWAYS);
 	print_given(c, "; without effect, see the warnings:", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
 	printf("\nrunning: cyclotomo %s\n", line);
+}
+
+/* A run must not end for want of a place for its flag. */
+static cyc_status prepare_pipeline(const cyc_relion_call *c)
+{
+	const char *folder = cyc_relion_text(c, "--pipeline_control");
+	return folder[0] && !cyc_relion_is_given(c, "--dry-run") ? cyc_make_dirs(folder) : CYC_OK;
 }
 
 /* The pipeline waits for a flag, also if the call was not even understood. */
@@ -374,6 +384,7 @@ cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, c
 	line = NULL;
 	CYC_TRY(cyc_asprintf(&line, "%s%s %s", p->name, is_mpi ? "_mpi" : "", typed));
 	cyc_run_called_as(line);
+	CYC_TRY(prepare_pipeline(&call));
 	CYC_TRY(p->run(call.n_words, call.words));
 done:
 	cyc_run_called_as(NULL);

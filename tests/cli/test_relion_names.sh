@@ -70,7 +70,7 @@ while read -r line; do
 	if grep -v 'warning: ' err; then fail "${words[0]} talks on stderr"; fi
 	[ "${words[0]}" != relion_tomo_refine_ctf ] || grep -q 'warning: --lambda is not used' err || fail "nothing said of --lambda"
 done <commands
-for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc PP_init/postprocess{.star,.mrc,_masked.mrc,_fsc.xml,_fsc.dat} PP_init/logfile.pdf \
+for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc PP_init/postprocess{.star,.mrc,_masked.mrc,_fsc.xml,_fsc.dat} {PP_init,J_pol}/logfile.pdf \
 	J_pol/{tomograms,particles,motion,optimisation_set}.star J_pol/tilt_series/TS_01.star J_pol/note.txt J_pol/RELION_JOB_EXIT_SUCCESS \
 	J_ctf/{tomograms,optimisation_set}.star J_ctf/logfile.pdf Reconstruct/job007/{half1.mrc,half2.mrc,merged.mrc,optimisation_set.star} mask_relion.mrc; do
 	[ -e "$file" ] || fail "no $file"
@@ -89,15 +89,30 @@ grep -q '_rlnBfactorUsedForSharpening  *0.0' PP_plain/postprocess.star || fail "
 expect 0 relion_postprocess --i R_init/half1.mrc --o PP_adhoc/relion --adhoc_bfac -50 --low_pass 20 --filter_edge_width 4 --skip_fsc_weighting --half_maps --verb 0
 grep -q '_rlnBfactorUsedForSharpening  *-50.0' PP_adhoc/relion.star && [ -e PP_adhoc/relion_half2.mrc ] || fail "--adhoc_bfac"
 expect 0 relion_postprocess --i R_init/half1.mrc --o PP_loc/relion --adhoc_bfac -50 --locres --locres_sampling 40 --locres_minres 100
-[ -e PP_loc/relion_locres.mrc ] && [ -e PP_loc/relion_locres_filtered.mrc ] || fail "--locres"
+[ -e PP_loc/relion_locres.mrc ] && [ -e PP_loc/relion_locres_filtered.mrc ] && [ -e PP_loc/histogram.pdf ] || fail "--locres"
+printf 'data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.25 0.8\n0.5 0.5\n' >mtf.star
+expect 0 relion_postprocess --i R_init/half2.mrc --mask mask_fsc.mrc --o PP_mtf/postprocess --mtf mtf.star --mtf_angpix 3 --auto_bfac --autob_lowres 20 --autob_highres 0 \
+	--randomize_at_fsc 0.9 --random_seed 5 --molweight 500 --force_mask --interpolate --extend_inimask 3
+grep -q '^_rlnLogAmplitudesMTFCorrected' PP_mtf/postprocess.star && grep -q '^_rlnUnfilteredMapHalf2  *R_init/half1.mrc' PP_mtf/postprocess.star || fail "--mtf"
+grep -q 'warning: --extend_inimask has no effect' err || fail "nothing said of an option without effect"
+expect 3 relion_postprocess --i R_init/half1.mrc --o PP_amp/postprocess --ampl_corr
+[ ! -e PP_amp ] || fail "a refused call makes a folder"
 expect 0 relion_mask_create --i R_init/merged.mrc --and_not R_init/half1.mrc --o x.mrc --invert
 grep -q 'threshold 0.01$' out || fail "threshold of RELION"
+expect 0 relion_mask_create --i R_init/half1.mrc --and R_init/half2.mrc --or R_init/merged.mrc --ini_threshold 0.05 --angpix 3 --o y.mrc
+grep -q 'warning: --or is not used' err || fail "nothing said of the second of two second maps"
+expect 2 relion_mask_create --i R_init/merged.mrc --o z.mrc --j 0
+[ ! -e z.mrc ] || fail "no threads"
 
 # A pipeline: flags of a refused call, and of one that is asked to stop.
 mkdir -p Polish/job009
 expect 3 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --deformation --pipeline_control Polish/job009/
 grep -q '^relion_tomo_align: error: --deformation is not supported yet' err || fail "form of the refusal"
 [ "$(ls Polish/job009)" = RELION_JOB_EXIT_FAILURE ] || fail "flags of a refused call"
+rm -r Polish
+expect 2 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --motoin --pipeline_control Polish/job009/
+[ ! -e Polish ] || fail "a call that is not understood makes folders"
+mkdir -p Polish/job009
 expect 2 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --motoin --pipeline_control Polish/job009/
 grep -q 'did you mean --motion' err || fail "no did-you-mean"
 rm Polish/job009/*

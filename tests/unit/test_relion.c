@@ -270,6 +270,7 @@ static void refusals(void **state)
 	expect_failure("relion_tomo_align --i s.star --o J/", CYC_E_USAGE, "--b <px> is missing");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --b 96", CYC_E_USAGE, "--b is given twice, as 64 and as 96");
 	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_defocus --d0 10 --d1 -10", CYC_E_USAGE, "--d0 must be below --d1");
+	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --j 0", CYC_E_USAGE, "at least one thread");
 	char *line = NULL;
 	assert_int_equal(translate(&line, "relion_tomo_align --i s.star --b 64 --o J/ --b 64"), CYC_OK);
 	cyc_free(line);
@@ -382,6 +383,43 @@ static void bad_jobs(void **state)
 	}
 }
 
+/* Each allocation in turn fails: a clear status, and nothing is lost (the sanitizers see to that). */
+static void out_of_memory(void **state)
+{
+	(void)state;
+	const char *const LINES[] = { "relion_tomo_align --i s.star --b 64 --o J/ --motion --j 3", "relion_tomo_align --i s.star --motoin" };
+	for (size_t i = 0; i < sizeof LINES / sizeof *LINES; i++) {
+		cyc_status wanted = i == 0 ? CYC_OK : CYC_E_USAGE, st = CYC_E_NOMEM;
+		for (int64_t n = 1; st == CYC_E_NOMEM; n++) {
+			char words[128], *argv[16], *next = NULL;
+			int argc = 0;
+			cyc_relion_call call = { 0 };
+			snprintf(words, sizeof words, "%s", LINES[i]);
+			for (char *w = strtok_r(words, " ", &next); w; w = strtok_r(NULL, " ", &next)) argv[argc++] = w;
+			cyc_alloc_fail_at(n);
+			st = cyc_relion_translate(&call, program(argv[0]), false, argc, argv);
+			cyc_alloc_fail_at(0);
+			cyc_relion_call_deinit(&call);
+			assert_true(st == wanted || st == CYC_E_NOMEM);
+			assert_true(n < 1000);
+		}
+	}
+	const char *job = JOB("relion.framealigntomo", "0", "box_size 64\nin_halfmaps a/half1.mrc\nother_args \"--it 3\"\nin_optimisation s.star\n" QUEUE);
+	cyc_star *star = NULL;
+	cyc_status st = CYC_E_NOMEM;
+	assert_int_equal(cyc_star_parse(&star, job, strlen(job), "job.star"), CYC_OK);
+	for (int64_t n = 1; st == CYC_E_NOMEM; n++) {
+		cyc_relion_job j = { 0 };
+		cyc_alloc_fail_at(n);
+		st = cyc_relion_job_map(&j, star, "A/job001/");
+		cyc_alloc_fail_at(0);
+		cyc_relion_job_deinit(&j);
+		assert_true(st == CYC_OK || st == CYC_E_NOMEM);
+		assert_true(n < 1000);
+	}
+	cyc_star_destroy(&star);
+}
+
 static void shell_lines(void **state)
 {
 	(void)state;
@@ -400,6 +438,7 @@ int main(void)
 		cmocka_unit_test(all_options_are_known), cmocka_unit_test(no_other_options),   cmocka_unit_test(tables_are_complete), cmocka_unit_test(names),
 		cmocka_unit_test(lines_of_relion),       cmocka_unit_test(defaults_of_relion), cmocka_unit_test(warnings),            cmocka_unit_test(refusals),
 		cmocka_unit_test(pipeline_and_ranks),    cmocka_unit_test(jobs),               cmocka_unit_test(bad_jobs),            cmocka_unit_test(shell_lines),
+		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
