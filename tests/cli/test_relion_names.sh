@@ -67,7 +67,7 @@ while read -r line; do
 	expect 0 "${words[@]}"
 	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "first line of ${words[0]}: $(head -n 1 out)"
 	sed -n 2p out | grep -q '^running: cyclotomo ' || fail "second line of ${words[0]}"
-	if grep -v 'warning: ' err; then fail "${words[0]} talks on stderr"; fi
+	if grep '^\[' err | grep -v 'warning: '; then fail "${words[0]} talks on stderr"; fi
 	[ "${words[0]}" != relion_tomo_refine_ctf ] || grep -q 'warning: --lambda is not used' err || fail "nothing said of --lambda"
 done <commands
 for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc PP_init/postprocess{.star,.mrc,_masked.mrc,_fsc.xml,_fsc.dat} {PP_init,J_pol}/logfile.pdf \
