@@ -107,6 +107,7 @@ typedef struct {
 	const double *randomised_fsc;   /**< given curve instead of draws (tests, comparisons); NULL: compute */
 	int32_t n_randomised_fsc;
 	bool write_half_maps;
+	bool amplitude_correlation;     /**< even the amplitudes out over directions first; curves of amplitudes and phases too (T3.14) */
 	bool local_resolution;
 	double locres_sampling_A;       /**< 25: distance of the spheres */
 	double locres_mask_radius_A;    /**< <= 0: half the sampling */

@@ -44,6 +44,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Take the phase-randomised FSC from this postprocess.star, to compare programs.", .no_default = "computed" },
 	{ .name = "molecular-weight", .alias = "--molweight", .type = CYC_OPT_DOUBLE, .offset = O(molecular_weight_kDa), .unit = "<kDa>",
 	  .help = "Weight of the particle, for a solvent-corrected FSC column.", .no_default = "not given" },
+	{ .name = "amplitude-correlation", .alias = "--ampl_corr", .type = CYC_OPT_FLAG, .offset = O(amplitude_correlation),
+	  .help = "Even out the half maps' amplitudes over directions, from --bfactor-low on, and add curves of amplitude correlation and phase residual." },
 	{ .name = "interpolate", .type = CYC_OPT_FLAG, .offset = offsetof(postprocess_args, interpolate),
 	  .help = "Print the resolution interpolated between shells too." },
 	{ .name = "Sharpening", .type = CYC_OPT_HEADING },

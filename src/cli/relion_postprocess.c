@@ -46,7 +46,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .to = "filter-edge" },
 	{ .name = "FSC", .type = CYC_OPT_HEADING },
 	{ .name = "--ampl_corr", .type = CYC_OPT_FLAG, .help = "Flatten amplitudes over directions; curves of amplitude correlation and phase residual.",
-	  .becomes = CYC_RELION_UNSUPPORTED },
+	  .becomes = CYC_RELION_SAME, .to = "amplitude-correlation" },
 	{ .name = "--randomize_at_fsc", .type = CYC_OPT_DOUBLE, .unit = "<FSC>", .help = "Randomise phases from where the unmasked FSC falls below.", .value = "0.8",
 	  .becomes = CYC_RELION_SAME, .to = "randomise-at-fsc" },
 	{ .name = "--randomize_at_A", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Randomise phases from here.", .value = "-1", .becomes = CYC_RELION_SAME,

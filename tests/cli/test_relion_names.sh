@@ -42,6 +42,21 @@ for name in names/*[!i]; do
 	[ -s passed ] || fail "$name passes nothing on"
 	"$cyclotomo" "$command" --help >help
 	while read -r option; do grep -q -- "--$option\b" help || fail "$name passes --$option on, which cyclotomo $command does not have"; done <passed
+	# Where RELION's default is not passed on, cyclotomo's is the same (or a text that stands for "off").
+	awk -v relion=out '
+		{ line = $0 }
+		/^  --/ { option = substr($1, 3) }
+		match(line, /\[default: -?[0-9.]+( [^ ]*)?\]/) { value[option] = substr(line, RSTART + 10) + 0 }
+		END {
+			while ((getline line < relion) > 0) {
+				if (line ~ /^  --/) wanted = ""
+				if (match(line, /RELION.s default: -?[0-9.]+\]/)) wanted = substr(line, RSTART + 18, RLENGTH - 19)
+				if (line !~ /^        -> --/ || wanted == "" || line ~ /unless given/) continue
+				split(substr(line, 14), to, /[^a-z0-9-]/)
+				if (to[1] in value && to[1] != "threads" && to[1] != "defocus-range" && value[to[1]] + 0 != wanted + 0 && !(value[to[1]] + 0 <= 0 && wanted + 0 <= 0)) print to[1], value[to[1]], wanted
+			}
+		}' help >different
+	[ ! -s different ] || fail "$name: other defaults than RELION's: $(cat different)"
 	expect 0 "${name}_mpi" --version
 	grep -q "^cyclotomo .* as $name" out || fail "version under RELION's name"
 	expect 2 "$name"
@@ -95,8 +110,12 @@ expect 0 relion_postprocess --i R_init/half2.mrc --mask mask_fsc.mrc --o PP_mtf/
 	--randomize_at_fsc 0.9 --random_seed 5 --molweight 500 --force_mask --interpolate --extend_inimask 3
 grep -q '^_rlnLogAmplitudesMTFCorrected' PP_mtf/postprocess.star && grep -q '^_rlnUnfilteredMapHalf2  *R_init/half1.mrc' PP_mtf/postprocess.star || fail "--mtf"
 grep -q 'warning: --extend_inimask has no effect' err || fail "nothing said of an option without effect"
-expect 3 relion_postprocess --i R_init/half1.mrc --o PP_amp/postprocess --ampl_corr
-[ ! -e PP_amp ] || fail "a refused call makes a folder"
+expect 0 relion_postprocess --i R_init/half1.mrc --mask mask_fsc.mrc --o PP_amp/postprocess --ampl_corr --autob_lowres 20
+for label in rlnAmplitudeCorrelation{Unm,M}askedMaps rlnDifferentialPhaseResidual{Unm,M}askedMaps; do
+	grep -q "^_$label " PP_amp/postprocess.star || fail "--ampl_corr: no $label"
+done
+expect 3 relion_postprocess --i R_init/half1.mrc --o PP_auto/postprocess --auto_mask
+[ ! -e PP_auto ] || fail "a refused call makes a folder"
 expect 0 relion_mask_create --i R_init/merged.mrc --and_not R_init/half1.mrc --o x.mrc --invert
 grep -q 'threshold 0.01$' out || fail "threshold of RELION"
 expect 0 relion_mask_create --i R_init/half1.mrc --and R_init/half2.mrc --or R_init/merged.mrc --ini_threshold 0.05 --angpix 3 --o y.mrc
