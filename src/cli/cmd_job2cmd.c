@@ -1,5 +1,6 @@
 #include "relion.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 cyc_status cyc_cmd_job2cmd(int argc, char **argv);
@@ -55,6 +56,20 @@ static size_t start_of_job(const char *folder)
 	return i;
 }
 
+/* From inside the project a short path says nothing of where the project begins: the whole one does. */
+static cyc_status make_absolute(char **folder)
+{
+	cyc_status st = CYC_OK;
+	char *real = realpath((*folder)[0] ? *folder : ".", NULL);
+	if (!real) return CYC_OK; /* opening it says what is wrong */
+	cyc_free(*folder);
+	*folder = NULL;
+	CYC_TRY(cyc_asprintf(folder, "%s/", real));
+done:
+	free(real);
+	return st;
+}
+
 static cyc_status find_place(job_place *p, const job2cmd_args *a)
 {
 	cyc_status st = CYC_OK;
@@ -64,6 +79,9 @@ static cyc_status find_place(job_place *p, const job2cmd_args *a)
 	CYC_TRY(cyc_asprintf(&given, "%s%s", a->job_star, is_star ? "" : a->job_star[n - 1] == '/' ? "job.star" : "/job.star"));
 	CYC_TRY(cyc_path_join(&p->path, a->common.root, given));
 	CYC_TRY(cyc_path_dir(&folder, given));
+	const char *slash = strchr(folder, '/');
+	bool is_short = !a->common.root[0] && (!slash || !strchr(slash + 1, '/'));
+	if (is_short) CYC_TRY(make_absolute(&folder));
 	size_t start = a->common.root[0] ? 0 : start_of_job(folder);
 	CYC_TRY(cyc_strdup(&p->folder, a->out_dir ? a->out_dir : folder[0] ? folder + start : "./"));
 	folder[start] = '\0';

@@ -108,6 +108,7 @@ void cyc_relion_call_deinit(cyc_relion_call *c)
 {
 	cyc_words_free(&c->words, &c->n_words);
 	cyc_free(c->given);
+	cyc_free(c->spelling);
 	*c = (cyc_relion_call){ 0 };
 }
 
@@ -185,6 +186,7 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 	cyc_status st = CYC_OK;
 	const cyc_relion_program *p = c->program;
 	CYC_TRY(cyc_alloc(&c->given, p->n_options, sizeof *c->given));
+	CYC_TRY(cyc_alloc(&c->spelling, p->n_options, sizeof *c->spelling));
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i], *value = "";
 		int row = cyc_relion_find_option(p, word);
@@ -197,6 +199,7 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 		}
 		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE, "%s is given twice, as %s and as %s", word, c->given[row], value);
 		c->given[row] = value;
+		c->spelling[row] = word;
 	}
 	for (int i = 0; i < p->n_options; i++)
 		CYC_CHECK(!p->options[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE, "%s %s is missing", p->options[i].name, p->options[i].unit);
@@ -220,8 +223,7 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 {
 	cyc_status st = CYC_OK;
 	const cyc_relion_option *o = &c->program->options[row];
-	const char *text = c->given[row];
-	int n_name = (int)strcspn(o->name, ",");
+	const char *text = c->given[row], *typed = c->spelling[row];
 	switch (o->becomes) {
 	case CYC_RELION_SAME:
 	case CYC_RELION_OWN:
@@ -230,14 +232,14 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 		CYC_TRY(cyc_relion_emit(c, o->to ? o->to : o->name + 2, o->type == CYC_OPT_FLAG ? NULL : text));
 		break;
 	case CYC_RELION_UNUSED:
-		if (text && !is_default(o, text)) cyc_warn("%.*s is not used: %s", n_name, o->name, o->note);
+		if (text && !is_default(o, text)) cyc_warn("%s is not used: %s", typed, o->note);
 		break;
 	case CYC_RELION_INERT:
-		if (text) cyc_warn("%.*s has no effect: RELION reads it and does nothing with it%s%s", n_name, o->name, o->note ? "; " : "", o->note ? o->note : "");
+		if (text) cyc_warn("%s has no effect: RELION reads it and does nothing with it%s%s", typed, o->note ? "; " : "", o->note ? o->note : "");
 		break;
 	case CYC_RELION_UNSUPPORTED:
 		if (!text || is_default(o, text)) break;
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%.*s is not supported yet", n_name, o->name);
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet", typed);
 		cyc_error_hint("%s", o->note ? o->note : "leave it out, or run RELION's own program for this step: the files are the same");
 		break;
 	case CYC_RELION_READ:
@@ -318,7 +320,7 @@ static void print_given(const cyc_relion_call *c, const char *heading, unsigned 
 		cyc_relion_becomes b = o->becomes;
 		bool is_idle = (b == CYC_RELION_UNUSED || b == CYC_RELION_UNSUPPORTED) && is_default(o, c->given[i]);
 		if (!(kinds >> (is_idle ? CYC_RELION_SAME : b) & 1U)) continue;
-		printf("%s %.*s", is_first ? heading : "", (int)strcspn(o->name, ","), o->name);
+		printf("%s %s", is_first ? heading : "", c->spelling[i]);
 		is_first = false;
 	}
 }

@@ -96,6 +96,7 @@ typedef struct {
 	const cyc_relion_program *program;
 	bool is_mpi;
 	const char **given;     /**< per row of the table: the value as typed ("" for a flag); NULL: not given */
+	const char **spelling;  /**< per row: the option as typed; NULL: not given */
 	int n_words;
 	char **words;           /**< the command line of cyclotomo, from the command's name on; NULL at the end */
 } cyc_relion_call;

@@ -95,7 +95,7 @@ grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json h
 [ -e Reconstruct/job007/RELION_JOB_EXIT_SUCCESS ] && [ ! -e Reconstruct/job007/RELION_JOB_EXIT_FAILURE ] || fail "flags of a run that ended well"
 [ ! -e Reconstruct/job007/job.star ] || fail "the pipeline's job.star is written"
 # The same as under cyclotomo's own name.
-"$cyclotomo" mask -q --input Reconstruct/job007/merged.mrc --lowpass 20 --threshold 0.1 --extend 3 --soft-edge 5 --output mask_own.mrc >/dev/null
+"$cyclotomo" mask -q --input Reconstruct/job007/merged.mrc --lowpass 20 --threshold 0.1 --extend 3 --soft-edge 5 --output mask_own.mrc >/dev/null 2>&1
 cmp mask_own.mrc mask_relion.mrc || fail "masks differ"
 
 # RELION's defaults: no sharpening unless asked for, and a threshold that is a number.
@@ -201,6 +201,10 @@ grep -q '^cyclotomo ctfrefine --optimisation-set J_pol/optimisation_set.star .*-
 [ "$(ls CtfRefine/job011)" = job.star ] || fail "a dry run leaves something"
 (cd / && "$cyclotomo" job2cmd "$work/CtfRefine/job011" --as relion -q) >out || fail "job2cmd from elsewhere"
 grep -q "^relion_tomo_refine_ctf .*--o CtfRefine/job011/ .*--kmin 40 .*--root $work/" out || fail "job2cmd from elsewhere: $(cat out)"
+for place in CtfRefine:job011 CtfRefine/job011:job.star; do
+	(cd "${place%:*}" && "$cyclotomo" job2cmd "${place#*:}" --dry-run -q) >out || fail "job2cmd from within the project"
+	grep -q "^cyclotomo ctfrefine .*--output CtfRefine/job011/ .*--root $(pwd -P)/" out || fail "job2cmd from within the project: $(cat out)"
+done
 expect 0 "$cyclotomo" job2cmd CtfRefine/job011/ -q
 read -ra words <out
 expect 0 "$cyclotomo" "${words[@]:1}" -q

@@ -255,7 +255,7 @@ static void refusals(void **state)
 		expect_failure(line, CYC_E_UNSUPPORTED, name);
 		expect_failure(line, CYC_E_UNSUPPORTED, "not supported yet");
 	}
-	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale", CYC_E_UNSUPPORTED, "--per_tomogram_scale");
+	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale", CYC_E_UNSUPPORTED, "--per_tomo_scale is not");
 	expect_failure("relion_postprocess --i h.mrc --auto_mask", CYC_E_UNSUPPORTED, "relion_mask_create");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --motion --shift_only", CYC_E_USAGE, "exclude each other");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --motoin", CYC_E_USAGE, "did you mean --motion?");
