@@ -15,9 +15,29 @@ small=$(realpath "$small")
 fail() { echo "FAIL: $*" >&2; exit 1; }
 gold=$shared/golden/small
 
-echo "== RELION's calls"
 "$bin" relion-names -q "$dir/names" >/dev/null
 PATH=$dir/names:$PATH
+
+echo "== options in the descriptions of RELION's programs"
+# known PROGRAM FILE FROM TO: the options between two headings are in the program's table.
+known() {
+	local n=0 option
+	"$1" --help >"$dir/help"
+	for option in $(awk -v from="$3" -v to="$4" 'index($0, to) == 1 { on = 0 } index($0, from) == 1 { on = 1 } on' "$shared/spec/$2" | grep -o -- '--[A-Za-z][A-Za-z0-9_]*' | sort -u); do
+		grep -Eq -- "(^  |, )$option\b" "$dir/help" || fail "$1 does not know $option"
+		n=$((n + 1))
+	done
+	echo "$1: $n options of '$3'"
+	[ $n -gt 10 ] || fail "no options there"
+}
+known relion_tomo_reconstruct_particle reconstruct-extract-postprocess.md '### 2.1' '### 2.2'
+known relion_postprocess reconstruct-extract-postprocess.md '### 4.1' '### 4.2'
+known relion_mask_create reconstruct-extract-postprocess.md '### 5.1' '### 5.2'
+for program in relion_tomo_refine_ctf relion_tomo_align; do known $program ctf-refine-and-polish.md '## A2.' '## A3.'; done
+known relion_tomo_refine_ctf ctf-refine-and-polish.md '## B1.' '## B2.'
+known relion_tomo_align ctf-refine-and-polish.md '## C1.' '## C2.'
+
+echo "== RELION's calls"
 mkdir "$dir/small"
 cd "$dir/small"
 for file in "$small"/*; do ln -s "$file" .; done
