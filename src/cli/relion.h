@@ -85,7 +85,7 @@ typedef struct {
 	{ .name = "--diag", .type = CYC_OPT_FLAG, .help = "Diagnostic images.", .becomes = CYC_RELION_UNUSED,                      \
 	  .note = "RELION's diagnostic images are not written; figures and uncertainty.star are" }
 
-/** A number of threads; the program's function reads it with cyc_relion_threads(). */
+/** A number of threads; the program's function emits what it comes to with cyc_relion_emit_threads(). */
 #define CYC_RELION_THREADS_OPTION(default_value)                                                                             \
 	{ .name = "--j", .type = CYC_OPT_INT, .unit = "<n>", .help = "Threads.", .value = (default_value), .becomes = CYC_RELION_READ, .to = "threads" }
 

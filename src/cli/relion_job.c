@@ -4,8 +4,9 @@
 
 /* What every job.star has: queues, and the ranks that mpirun would start, which are not needed here. */
 static const cyc_job_variable COMMON[] = {
-	{ .variable = "do_queue" },  { .variable = "queuename" }, { .variable = "qsub*" },         { .variable = "min_dedicated" },
-	{ .variable = "nr_mpi" },    { .variable = "qsub_extra*" }, { .variable = "other_args" },
+	{ .variable = "do_queue", .becomes = CYC_JOB_NOTHING },      { .variable = "queuename", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "qsub*", .becomes = CYC_JOB_NOTHING },         { .variable = "min_dedicated", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "nr_mpi", .becomes = CYC_JOB_NOTHING },        { .variable = "other_args", .becomes = CYC_JOB_READ },
 };
 enum { N_COMMON = sizeof COMMON / sizeof *COMMON };
 
