@@ -4,8 +4,6 @@
 
 cyc_status cyc_cmd_polish(int argc, char **argv);
 
-static const char DEFORMATION[] = "leave it out: the images are taken as not deformed, beyond what the project says already";
-
 static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
 	CYC_RELION_PROJECT_OPTIONS,
@@ -16,9 +14,9 @@ static const cyc_relion_option OPTIONS[] = {
 	  .to = "range", .passes_default = true },
 	{ .name = "--it", .type = CYC_OPT_INT, .unit = "<n>", .help = "Most iterations.", .value = "10000", .becomes = CYC_RELION_UNUSED,
 	  .note = "rounds end when nothing moves any more" },
-	{ .name = "--shift_only", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from entire images.", .becomes = CYC_RELION_READ, .to = "shift-only",
-	  .note = "only with --shift_only_by_particles; from entire images not supported yet" },
-	{ .name = "--shift_only_by_particles", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from the particles.", .becomes = CYC_RELION_READ, .to = "shift-only" },
+	{ .name = "--shift_only", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from entire images.", .becomes = CYC_RELION_SAME, .to = "shift-only" },
+	{ .name = "--shift_only_by_particles", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from the particles.", .becomes = CYC_RELION_SAME,
+	  .to = "shift-only-by-particles", .note = "also without --shift_only" },
 	{ .name = "--const_p", .type = CYC_OPT_FLAG, .help = "Keep positions.", .becomes = CYC_RELION_SAME, .to = "const-positions" },
 	{ .name = "--const_a", .type = CYC_OPT_FLAG, .help = "Keep tilt angles.", .becomes = CYC_RELION_SAME, .to = "const-angles" },
 	{ .name = "--const_s", .type = CYC_OPT_FLAG, .help = "Keep tilt shifts.", .becomes = CYC_RELION_SAME, .to = "const-shifts" },
@@ -27,7 +25,7 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Motion", .type = CYC_OPT_HEADING },
 	{ .name = "--motion", .type = CYC_OPT_FLAG, .help = "Beam-induced motion.", .becomes = CYC_RELION_SAME, .to = "motion" },
 	{ .name = "--s_vel", .type = CYC_OPT_DOUBLE, .unit = "<Å/(e/Å2)>", .help = "Expected speed.", .value = "0.5", .becomes = CYC_RELION_SAME,
-	  .to = "velocity-sigma", .passes_default = true },
+	  .to = "velocity-sigma", .passes_default = true, .note = "the images may tell another" },
 	{ .name = "--s_div", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Distance over which particles move together.", .value = "5000",
 	  .becomes = CYC_RELION_SAME, .to = "motion-distance", .passes_default = true },
 	{ .name = "--abs_params", .type = CYC_OPT_FLAG, .help = "Do not scale these by the dose.", .becomes = CYC_RELION_UNSUPPORTED },
@@ -35,22 +33,24 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "--max_ed", .type = CYC_OPT_INT, .unit = "<n>", .help = "Most modes of motion; negative: all.", .value = "-1", .becomes = CYC_RELION_SAME,
 	  .to = "max-modes" },
 	{ .name = "Deformation", .type = CYC_OPT_HEADING },
-	{ .name = "--deformation", .type = CYC_OPT_FLAG, .help = "Deformation of the images.", .becomes = CYC_RELION_UNSUPPORTED, .note = DEFORMATION },
-	{ .name = "--def_model", .type = CYC_OPT_TEXT, .unit = "<linear|spline|Fourier>", .help = "Its model.", .value = "spline",
-	  .becomes = CYC_RELION_UNSUPPORTED, .note = DEFORMATION },
-	{ .name = "--def_w", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, x.", .value = "3", .becomes = CYC_RELION_UNSUPPORTED, .note = DEFORMATION },
-	{ .name = "--def_h", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, y.", .value = "3", .becomes = CYC_RELION_UNSUPPORTED, .note = DEFORMATION },
-	{ .name = "--def_reg", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Its prior.", .value = "0", .becomes = CYC_RELION_UNSUPPORTED,
-	  .note = DEFORMATION },
-	{ .name = "--per_frame_deformation", .type = CYC_OPT_FLAG, .help = "One for each tilt.", .becomes = CYC_RELION_UNSUPPORTED, .note = DEFORMATION },
+	{ .name = "--deformation", .type = CYC_OPT_FLAG, .help = "Deformation of the images.", .becomes = CYC_RELION_SAME, .to = "deformation" },
+	{ .name = "--def_model", .type = CYC_OPT_TEXT, .unit = "<linear|spline|Fourier>", .help = "Its model.", .value = "spline", .becomes = CYC_RELION_SAME,
+	  .to = "deformation-model" },
+	{ .name = "--def_w", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, x.", .value = "3", .becomes = CYC_RELION_SAME, .to = "deformation-grid-x" },
+	{ .name = "--def_h", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, y.", .value = "3", .becomes = CYC_RELION_SAME, .to = "deformation-grid-y" },
+	{ .name = "--def_reg", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Its prior.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "deformation-regulariser", .note = "at 0 images are expected to move by a pixel or so" },
+	{ .name = "--per_frame_deformation", .type = CYC_OPT_FLAG, .help = "One for each tilt.", .becomes = CYC_RELION_SAME, .to = "deformation-per-tilt" },
 	{ .name = "Evidence", .type = CYC_OPT_HEADING },
 	{ .name = "--pad", .type = CYC_OPT_DOUBLE, .unit = "<factor>", .help = "Padding of the correlation.", .value = "1", .becomes = CYC_RELION_UNUSED,
 	  .note = "correlations are sampled as finely as their band limit needs" },
 	{ .name = "--no_whiten", .type = CYC_OPT_FLAG, .help = "Do not flatten the noise.", .becomes = CYC_RELION_UNSUPPORTED },
 	{ .name = "--hp", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "High-pass.", .value = "-1", .becomes = CYC_RELION_UNSUPPORTED },
 	{ .name = "--srp", .type = CYC_OPT_DOUBLE, .unit = "<power>", .help = "Ramp on the weights.", .value = "0", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "First tilt, in the order of exposure.", .value = "0", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--max_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "Last tilt.", .value = "-1", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "First tilt, in the order of exposure.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "first-tilt" },
+	{ .name = "--max_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "Last tilt; not above 0: all.", .value = "-1", .becomes = CYC_RELION_READ,
+	  .to = "last-tilt" },
 	{ .name = "--aniso", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
 	{ .name = "--per_tilt_aniso", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
 	{ .name = "--whiten_abs", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
@@ -63,14 +63,9 @@ static const cyc_relion_option OPTIONS[] = {
 static cyc_status translate(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
-	bool by_particles = cyc_relion_is_given(c, "--shift_only_by_particles"), is_shift_only = cyc_relion_is_given(c, "--shift_only");
-	CYC_CHECK(!((is_shift_only || by_particles) && cyc_relion_is_given(c, "--motion")), CYC_E_USAGE, "--motion and --shift_only exclude each other");
-	if (is_shift_only && !by_particles) {
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "--shift_only, from entire images, is not supported yet");
-		cyc_error_hint("add --shift_only_by_particles: shifts up to --r pixels are found from the particles");
-		goto done;
-	}
-	if (by_particles) CYC_TRY(cyc_relion_emit(c, "shift-only", NULL));
+	bool is_shift_only = cyc_relion_is_given(c, "--shift_only") || cyc_relion_is_given(c, "--shift_only_by_particles");
+	CYC_CHECK(!(is_shift_only && cyc_relion_is_given(c, "--motion")), CYC_E_USAGE, "--motion and --shift_only exclude each other");
+	if (cyc_relion_number(c, "--max_frame") > 0.0) CYC_TRY(cyc_relion_emit(c, "last-tilt", cyc_relion_text(c, "--max_frame")));
 	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
 	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
 done:

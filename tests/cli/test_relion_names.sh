@@ -98,6 +98,15 @@ grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json h
 "$cyclotomo" mask -q --input Reconstruct/job007/merged.mrc --lowpass 20 --threshold 0.1 --extend 3 --soft-edge 5 --output mask_own.mrc >/dev/null 2>&1
 cmp mask_own.mrc mask_relion.mrc || fail "masks differ"
 
+# Other ways to align.
+align=(relion_tomo_align --i J_ctf/optimisation_set.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc --b $((box + 16)) --r 4 --j 2)
+expect 0 "${align[@]}" --o J_shift/ --shift_only --shift_only_by_particles
+[ -e J_shift/tomograms.star ] && [ ! -e J_shift/particles.star ] || fail "--shift_only_by_particles"
+expect 0 "${align[@]}" --o J_def/ --deformation --def_model linear --const_p --min_frame 0 --max_frame -1
+[ -e J_def/particles.star ] || fail "--deformation"
+expect 2 "${align[@]}" --o J_no/ --deformation --def_model cubic
+[ ! -e J_no/tomograms.star ] || fail "a model that is none"
+
 # RELION's defaults: no sharpening unless asked for, and a threshold that is a number.
 expect 0 relion_postprocess --i R_init/half1.mrc --o PP_plain/postprocess
 grep -q '_rlnBfactorUsedForSharpening  *0.0' PP_plain/postprocess.star || fail "sharpened without --auto_bfac"
@@ -125,8 +134,8 @@ expect 2 relion_mask_create --i R_init/merged.mrc --o z.mrc --j 0
 
 # A pipeline: flags of a refused call, and of one that is asked to stop.
 mkdir -p Polish/job009
-expect 3 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --deformation --pipeline_control Polish/job009/
-grep -q '^relion_tomo_align: error: --deformation is not supported yet' err || fail "form of the refusal"
+expect 3 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --srp 2 --pipeline_control Polish/job009/
+grep -q '^relion_tomo_align: error: --srp is not supported yet' err || fail "form of the refusal"
 [ "$(ls Polish/job009)" = RELION_JOB_EXIT_FAILURE ] || fail "flags of a refused call"
 rm -r Polish
 expect 2 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --motoin --pipeline_control Polish/job009/

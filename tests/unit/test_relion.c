@@ -186,8 +186,13 @@ static void lines_of_relion(void **state)
 	       "polish --optimisation-set s.star --output J/ --box 64 --range 20 --motion --velocity-sigma 0.5 --motion-distance 5000 --exclude-negative-scales "
 	       "--threads 3");
 	expect("relion_tomo_align --i s.star --b 64 --o J/ --r 5 --shift_only --shift_only_by_particles --j 3",
-	       "polish --optimisation-set s.star --output J/ --box 64 --range 5 --velocity-sigma 0.5 --motion-distance 5000 --shift-only --exclude-negative-scales "
-	       "--threads 3");
+	       "polish --optimisation-set s.star --output J/ --box 64 --range 5 --shift-only --shift-only-by-particles --velocity-sigma 0.5 --motion-distance 5000 "
+	       "--exclude-negative-scales --threads 3");
+	expect("relion_tomo_align --i s.star --b 64 --o J/ --deformation --def_model Fourier --def_w 4 --def_h 2 --def_reg 0.1 --per_frame_deformation --min_frame 2 "
+	       "--max_frame 30 --j 1",
+	       "polish --optimisation-set s.star --output J/ --box 64 --range 20 --velocity-sigma 0.5 --motion-distance 5000 --deformation --deformation-model Fourier "
+	       "--deformation-grid-x 4 --deformation-grid-y 2 --deformation-regulariser 0.1 --deformation-per-tilt --first-tilt 2 --last-tilt 30 "
+	       "--exclude-negative-scales --threads 1");
 	expect("relion_postprocess --i h1.mrc --i2 h2.mrc --o PP/p --auto_bfac --autob_lowres 15 --angpix -1",
 	       "postprocess --half1 h1.mrc --half2 h2.mrc --output PP/p --pixel-size -1 --bfactor-low 15 --auto-bfactor --threads 1");
 	expect("relion_postprocess --i h1.mrc --adhoc_bfac -80 --skip_fsc_weighting --low_pass 5 --verb 0 --random_seed 7",
@@ -246,8 +251,7 @@ static void warnings(void **state)
 static void refusals(void **state)
 {
 	(void)state;
-	const char *const NOT_YET[] = { "--deformation", "--range_reg 1", "--abs_params", "--no_whiten", "--hp 2", "--srp 1", "--min_frame 3", "--max_frame 20", "--def_model linear",
-		                            "--per_frame_deformation", "--def_reg 2", "--shift_only" };
+	const char *const NOT_YET[] = { "--range_reg 1", "--abs_params", "--no_whiten", "--hp 2", "--srp 1" };
 	for (size_t i = 0; i < sizeof NOT_YET / sizeof *NOT_YET; i++) {
 		char line[256], name[64];
 		snprintf(line, sizeof line, "relion_tomo_align --i s.star --b 64 --o J/ %s", NOT_YET[i]);
