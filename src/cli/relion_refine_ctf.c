@@ -62,7 +62,7 @@ static cyc_status translate(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
 	bool do_defocus = cyc_relion_is_given(c, "--do_defocus"), do_scale = cyc_relion_is_given(c, "--do_scale");
-	if (!do_defocus && !do_scale) {
+	if (!do_defocus && !do_scale && !cyc_relion_is_given(c, "--do_even_aberrations") && !cyc_relion_is_given(c, "--do_odd_aberrations")) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "nothing to refine is named");
 		cyc_error_hint("give --do_defocus, --do_scale --per_frame_scale, or both");
 		goto done;
