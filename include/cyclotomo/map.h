@@ -63,6 +63,7 @@ typedef struct {
 	double inner_radius_px, outer_radius_px;
 	double centre_px[3];       /**< x, y, z from voxel box/2 */
 	int32_t n_threads;
+	bool dry_run;              /**< check options and headers, say what would be made, write nothing */
 } cyc_mask_options;
 void cyc_mask_options_default(cyc_mask_options *o);
 typedef struct {
@@ -106,6 +107,7 @@ typedef struct {
 	const double *randomised_fsc;   /**< given curve instead of draws (tests, comparisons); NULL: compute */
 	int32_t n_randomised_fsc;
 	bool write_half_maps;
+	bool amplitude_correlation;     /**< even the amplitudes out over directions first; curves of amplitudes and phases too (T3.14) */
 	bool local_resolution;
 	double locres_sampling_A;       /**< 25: distance of the spheres */
 	double locres_mask_radius_A;    /**< <= 0: half the sampling */
@@ -114,6 +116,7 @@ typedef struct {
 	double locres_min_A;            /**< 50: worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
+	bool dry_run;                   /**< check options, headers and MTF, say what would be done, write nothing */
 } cyc_postprocess_options;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
 
@@ -123,7 +126,7 @@ typedef struct {
 	int32_t n_shells;        /**< box/2 + 1 */
 	double *fsc_corrected, *fsc_unmasked;   /**< n_shells */
 	double *fsc_masked, *fsc_randomised;    /**< n_shells; NULL without mask */
-	char *star;              /**< written file, relative to root */
+	char *star;              /**< written file, relative to root; NULL after a dry run, which fills nothing */
 	char *optimisation_set;  /**< written file or NULL */
 } cyc_postprocess_result;
 void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
@@ -132,7 +135,8 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
  *
  * Writes, all with out_root in front: .mrc, _masked.mrc, _fsc.xml, _fsc.dat, _fsc and _guinier as .svg and .png, .star;
  * logfile.pdf beside them; with write_half_maps _half1.mrc, _half2.mrc (+ _masked); with an optimisation set
- * _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if figures are wanted, a histogram.
+ * _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if figures are wanted, a histogram
+ * (also as histogram.pdf beside them, RELION's name).
  * Each file appears complete or not at all, the STAR file last. Nothing is written if an input is refused.
  *
  * @param[out] result  to be freed with cyc_postprocess_result_deinit(); untouched on failure.

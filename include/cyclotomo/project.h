@@ -36,6 +36,7 @@ typedef struct {
 	const char *root;             /**< project root, "" or NULL: current directory */
 	const char *optimisation_set; /**< relative to root */
 	const char *particles, *tomograms, *trajectories;
+	bool exclude_negative_scales; /**< tilts with a negative contrast scale count as excluded (warned); else they are refused */
 } cyc_project_input;
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
@@ -104,6 +105,11 @@ CYC_MUST_CHECK cyc_status cyc_tomogram_set_read(cyc_tomogram_set **out, const ch
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *path, const char *root);
 /** CYC_E_DATA naming file and row of the first negative scale, and how many there are. */
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_check_scales(const cyc_tomogram_set *s);
+/**
+ * The tomograms of a job's input `set` (cyc_project_resolve() of `in`): as cyc_tomogram_set_read(), or with
+ * exclude_negative_scales with such scales set to 0, and one warning that names the first tilt and the number of them.
+ */
+CYC_MUST_CHECK cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisation_set *set, const cyc_project_input *in);
 void cyc_tomogram_set_destroy(cyc_tomogram_set **s);
 /** Index of a tomogram by name, -1 if there is none. */
 int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);

@@ -59,6 +59,7 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Centre, from the centre of the box." },
 	{ .name = "centre-y", .alias = "--center_y", .type = CYC_OPT_DOUBLE, .offset = O(centre_px[1]), .unit = "<px>", .help = "As above, y." },
 	{ .name = "centre-z", .alias = "--center_z", .type = CYC_OPT_DOUBLE, .offset = O(centre_px[2]), .unit = "<px>", .help = "As above, z." },
+	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = O(dry_run), .help = "Check everything, say what would be done, and stop." },
 	CYC_COMMON_OPTIONS(mask_args, common),
 };
 static const cyc_command COMMAND =
@@ -93,10 +94,11 @@ cyc_status cyc_cmd_mask(int argc, char **argv)
 		a.o.combine_with = a.combine[i];
 		a.o.combine = (cyc_mask_combine)i;
 	}
-	CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));
+	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));
 	CYC_TRY(cyc_run_input(&run, "map", a.o.input));
 	CYC_TRY(cyc_run_input(&run, "second map", a.o.combine_with));
 	CYC_TRY(cyc_mask_run(&result, &a.o));
+	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "mask", a.o.output));
 	report(&a, &result);
 done:

@@ -44,6 +44,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Take the phase-randomised FSC from this postprocess.star, to compare programs.", .no_default = "computed" },
 	{ .name = "molecular-weight", .alias = "--molweight", .type = CYC_OPT_DOUBLE, .offset = O(molecular_weight_kDa), .unit = "<kDa>",
 	  .help = "Weight of the particle, for a solvent-corrected FSC column.", .no_default = "not given" },
+	{ .name = "amplitude-correlation", .alias = "--ampl_corr", .type = CYC_OPT_FLAG, .offset = O(amplitude_correlation),
+	  .help = "Even out the half maps' amplitudes over directions, from --bfactor-low on, and add curves of amplitude correlation and phase residual." },
 	{ .name = "interpolate", .type = CYC_OPT_FLAG, .offset = offsetof(postprocess_args, interpolate),
 	  .help = "Print the resolution interpolated between shells too." },
 	{ .name = "Sharpening", .type = CYC_OPT_HEADING },
@@ -76,6 +78,7 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Randomise phases from here." },
 	{ .name = "locres-min-resolution", .alias = "--locres_minres", .type = CYC_OPT_DOUBLE, .offset = O(locres_min_A), .unit = "<Å>",
 	  .help = "Worst resolution that is written." },
+	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = O(dry_run), .help = "Check everything, say what would be done, and stop." },
 	{ .name = "verb", .type = CYC_OPT_INT, .offset = offsetof(postprocess_args, verbosity), .unit = "<n>", .help = "Accepted and ignored." },
 	CYC_COMMON_OPTIONS(postprocess_args, common),
 };
@@ -126,7 +129,7 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 		CYC_TRY(cyc_fsc_read_column(&randomised, &a.o.n_randomised_fsc, path, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps"));
 		a.o.randomised_fsc = randomised;
 	}
-	CYC_TRY(cyc_run_job_file(&run, a.o.out_root, "relion.postprocess"));
+	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.out_root, "relion.postprocess"));
 	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.half1));
 	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.half2));
 	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.optimisation_set));
@@ -134,6 +137,7 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	CYC_TRY(cyc_run_input(&run, "MTF", a.o.mtf));
 	CYC_TRY(cyc_run_input(&run, "phase-randomised FSC", a.randomised_fsc));
 	CYC_TRY(cyc_postprocess_run(&result, &a.o));
+	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "post-process STAR", result.star));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
 	report(&a, &result);

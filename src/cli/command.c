@@ -8,6 +8,10 @@
 #include <sys/resource.h>
 
 static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
+/* The command line as it was typed under another program's name, NULL otherwise. */
+static const char *g_called_as;
+
+void cyc_run_called_as(const char *line) { g_called_as = line; }
 
 /* ---------------------------------------------------------------- begin */
 
@@ -15,7 +19,7 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 {
 	cyc_status st = CYC_OK;
 	char *abort_file = NULL;
-	*run = (cyc_run){ .command = command, .target = target, .common = common, .argc = argc, .argv = argv };
+	*run = (cyc_run){ .command = command, .target = target, .common = common, .argc = argc, .argv = argv, .called_as = g_called_as };
 	common->n_threads = cyc_n_processors();
 	if (!common->root) common->root = "";
 	cyc_help help = CYC_HELP_NONE;
@@ -39,23 +43,42 @@ done:
 
 /* ---------------------------------------------------------------- jobs */
 
-static cyc_status command_line(char **out, int argc, char **argv)
+cyc_status cyc_shell_line(char **out, int n_words, char *const *words)
 {
 	cyc_status st = CYC_OK;
-	char *line = NULL, *longer = NULL;
-	CYC_TRY(cyc_strdup(&line, "cyclotomo"));
-	for (int i = 0; i < argc; i++) {
-		bool needs_quotes = argv[i][0] == '\0' || strpbrk(argv[i], " \t'\"\\$`*?(){}[];&|<>") != NULL;
-		CYC_TRY(cyc_asprintf(&longer, needs_quotes ? "%s '%s'" : "%s %s", line, argv[i]));
-		cyc_free(line);
-		line = longer;
-		longer = NULL;
+	char *line = NULL;
+	size_t room = 1;
+	for (int i = 0; i < n_words; i++) room += 4 * strlen(words[i]) + 3;
+	CYC_TRY(cyc_alloc(&line, room, 1));
+	char *to = line;
+	for (int i = 0; i < n_words; i++) {
+		bool needs_quotes = words[i][0] == '\0' || strpbrk(words[i], " \t\n'\"\\$`*?(){}[];&|<>#~!") != NULL;
+		if (i > 0) *to++ = ' ';
+		if (needs_quotes) *to++ = '\'';
+		for (const char *c = words[i]; *c; c++) {
+			/* A quote inside quotes: close, quote, open again. */
+			if (*c == '\'') to += sprintf(to, "'\\''");
+			else *to++ = *c;
+		}
+		if (needs_quotes) *to++ = '\'';
 	}
+	*to = '\0';
 	*out = line;
 	line = NULL;
 done:
 	cyc_free(line);
-	cyc_free(longer);
+	return st;
+}
+
+/* What the command is in note.txt: with the front door's name in front, if it was called by one. */
+static cyc_status command_line(char **out, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	char *words = NULL;
+	CYC_TRY(cyc_shell_line(&words, argc, argv));
+	CYC_TRY(cyc_asprintf(out, "%s%scyclotomo %s", g_called_as ? g_called_as : "", g_called_as ? "\n" : "", words));
+done:
+	cyc_free(words);
 	return st;
 }
 

@@ -79,7 +79,9 @@ typedef struct {
 	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.tomograms), .unit = "<star>",      \
 	  .help = "Tomograms, in place of the set's." },                                                                        \
 	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.trajectories),                \
-	  .unit = "<star>", .help = "Particle motion, in place of the set's." }
+	  .unit = "<star>", .help = "Particle motion, in place of the set's." },                                                 \
+	{ .name = "exclude-negative-scales", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.exclude_negative_scales),            \
+	  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of refusing them." }
 /** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
 #define CYC_REFERENCE_OPTIONS(T, member)                                                                                     \
 	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref1), .unit = "<map>",                                \
@@ -111,6 +113,7 @@ typedef struct {
 	const cyc_common_options *common;
 	int argc;
 	char **argv;
+	const char *called_as; /**< the command line in the words of another program (cyc_run_called_as), or NULL */
 	bool is_help;         /**< --help was given and answered: leave at once with CYC_OK */
 	char *job_dir;        /**< with the root in front; NULL without a job folder */
 	char *run_json;       /**< where run.json goes; NULL: nowhere */
@@ -150,8 +153,15 @@ CYC_MUST_CHECK cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref
  */
 cyc_status cyc_run_end(cyc_run *run, cyc_status st);
 
+/** The next runs are done under another program's name, by this command line of it, for note.txt and run.json; NULL: no more. Borrowed. */
+void cyc_run_called_as(const char *line);
+/** A command line for a shell, words quoted where needed; cyc_free. */
+CYC_MUST_CHECK cyc_status cyc_shell_line(char **out, int n_words, char *const *words);
+
 /** Log and progress go to stderr, with seconds since the start and the command's name in front of each line. */
 void cyc_console_begin(const char *command);
+/** Lines of the log that are no warnings go to `f` from now on (stdout under RELION's names; else stderr). */
+void cyc_console_talk_on(FILE *f);
 void cyc_console_set_level(bool is_quiet, bool is_verbose);
 bool cyc_console_is_verbose(void);
 /** Wipe a progress bar before other text is written. */

@@ -7,6 +7,7 @@
 
 static struct {
 	const char *command;
+	FILE *talk; /* of what is no warning; NULL: stderr */
 	struct timespec start;
 	bool is_terminal, is_verbose, has_bar;
 	/* Progress of one stage. */
@@ -21,6 +22,9 @@ static double seconds_since(const struct timespec *start)
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
 }
+
+static FILE *talk(void) { return g_console.talk ? g_console.talk : stderr; }
+void cyc_console_talk_on(FILE *f) { g_console.talk = f; }
 
 double cyc_console_seconds(void) { return seconds_since(&g_console.start); }
 bool cyc_console_is_verbose(void) { return g_console.is_verbose; }
@@ -38,7 +42,7 @@ static void on_log(void *user, cyc_log_level level, const char *text)
 	const char *prefix = level == CYC_LOG_WARN ? "warning: " : level == CYC_LOG_ERROR ? "error: " : "";
 	/* Results on stdout come before the log lines that follow them, also when both go to one file. */
 	fflush(stdout);
-	fprintf(stderr, "[%7.1fs %s] %s%s\n", cyc_console_seconds(), g_console.command, prefix, text);
+	fprintf(level <= CYC_LOG_WARN ? stderr : talk(), "[%7.1fs %s] %s%s\n", cyc_console_seconds(), g_console.command, prefix, text);
 }
 
 static void show_bar(const char *what, double done_frac, double elapsed)
@@ -81,7 +85,7 @@ static void on_progress(void *user, const char *what, double done_frac)
 	}
 	int tenth = (int)(10.0 * done_frac);
 	if (tenth > g_console.last_tenth && tenth < 10 && now - g_console.stage_start > LONG_STAGE_S) {
-		fprintf(stderr, "[%7.1fs %s] %s %d%%\n", now, g_console.command, what, 10 * tenth);
+		fprintf(talk(), "[%7.1fs %s] %s %d%%\n", now, g_console.command, what, 10 * tenth);
 	}
 	g_console.last_tenth = tenth;
 }

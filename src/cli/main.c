@@ -1,4 +1,4 @@
-#include "command.h"
+#include "relion.h"
 
 #include "cyclotomo/version.h"
 
@@ -67,12 +67,13 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 }
 
-static void print_error(const char *command, cyc_status st)
+/* `program` is what was called: "cyclotomo mask", or a name of RELION's. */
+static void print_error(const char *program, cyc_status st)
 {
 	const cyc_error *e = cyc_error_get();
 	cyc_console_clear();
 	fflush(stdout);
-	fprintf(stderr, "cyclotomo %s: error: %s\n", command, e->status == st && e->message[0] ? e->message : cyc_status_text(st));
+	fprintf(stderr, "%s: error: %s\n", program, e->status == st && e->message[0] ? e->message : cyc_status_text(st));
 	if (e->status != st) return;
 	if (e->hint[0]) fprintf(stderr, "  hint: %s\n", e->hint);
 	for (int i = 0; cyc_console_is_verbose() && i < e->n_frames; i++) {
@@ -80,24 +81,48 @@ static void print_error(const char *command, cyc_status st)
 	}
 }
 
-static int run_command(int argc, char **argv)
+static int finish(const char *program, cyc_status st)
 {
-	int i = find_command(argv[0]);
-	if (i < 0) return unknown_command(argv[0]);
-	cyc_console_begin(COMMANDS[i].name);
-	catch_signals();
-	cyc_status st = COMMANDS[i].run(argc, argv);
-	if (st != CYC_OK) print_error(COMMANDS[i].name, st);
+	if (st != CYC_OK) print_error(program, st);
 	/* Results that could not be written to stdout (full disk behind a redirection) are a failure too. */
 	if (fflush(stdout) != 0 || ferror(stdout)) {
-		fprintf(stderr, "cyclotomo %s: error: cannot write to standard output\n", COMMANDS[i].name);
+		fprintf(stderr, "%s: error: cannot write to standard output\n", program);
 		if (st == CYC_OK) st = CYC_E_IO;
 	}
 	return cyc_status_exit_code(st);
 }
 
+/* Under a name of RELION's, whose options it has then. */
+static int run_as_relion(const cyc_relion_program *p, bool is_mpi, int argc, char **argv)
+{
+	if (argc < 2) {
+		cyc_relion_print_help(stderr, p);
+		return cyc_status_exit_code(CYC_E_USAGE);
+	}
+	cyc_console_begin(p->command);
+	catch_signals();
+	return finish(p->name, cyc_relion_main(p, is_mpi, argc, argv));
+}
+
+static int run_command(int argc, char **argv)
+{
+	bool is_mpi = false;
+	char program[64];
+	int i = find_command(argv[0]);
+	const cyc_relion_program *relion = i < 0 ? cyc_relion_find(&is_mpi, argv[0]) : NULL;
+	if (relion) return run_as_relion(relion, is_mpi, argc, argv);
+	if (i < 0) return unknown_command(argv[0]);
+	snprintf(program, sizeof program, "cyclotomo %s", COMMANDS[i].name);
+	cyc_console_begin(COMMANDS[i].name);
+	catch_signals();
+	return finish(program, COMMANDS[i].run(argc, argv));
+}
+
 int main(int argc, char **argv)
 {
+	bool is_mpi = false;
+	const cyc_relion_program *relion = argc > 0 ? cyc_relion_find(&is_mpi, argv[0]) : NULL;
+	if (relion) return run_as_relion(relion, is_mpi, argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
 		return cyc_status_exit_code(CYC_E_USAGE);

@@ -67,6 +67,7 @@ cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 	cyc_json_text(&j, NULL, "cyclotomo");
 	for (int i = 0; i < run->argc; i++) cyc_json_text(&j, NULL, run->argv[i]);
 	cyc_json_end_array(&j);
+	if (run->called_as) cyc_json_text(&j, "called_as", run->called_as);
 	cyc_options_json(&j, "options", run->target, run->command->options, run->command->n_options);
 	if (uname(&host) == 0) {
 		cyc_json_text(&j, "host", host.nodename);

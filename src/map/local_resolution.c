@@ -351,7 +351,7 @@ static cyc_status write_histogram(const cyc__postprocess *p, const float *sorted
 	enum { N_BINS = 50 };
 	cyc_status st = CYC_OK;
 	double x[N_BINS], y[N_BINS] = { 0 }, low = (double)sorted[0], high = (double)sorted[n - 1];
-	char *path = NULL;
+	char *path = NULL, *name = NULL, *dir = NULL;
 	double width = high > low ? (high - low) / N_BINS : 1.0;
 	for (int i = 0; i < N_BINS; i++) x[i] = low + (i + 0.5) * width;
 	for (size_t i = 0; i < n; i++) {
@@ -363,16 +363,21 @@ static cyc_status write_histogram(const cyc__postprocess *p, const float *sorted
 		              .series = &series };
 	static const char *const SUFFIX[] = { ".svg", ".png" };
 	for (int i = 0; i < 2; i++) {
-		char *name = NULL;
 		CYC_TRY(cyc_asprintf(&name, "%s_locres_histogram%s", p->o->out_root, SUFFIX[i]));
-		st = cyc_path_join(&path, p->o->root, name);
+		CYC_TRY(cyc_path_join(&path, p->o->root, name));
 		cyc_free(name);
-		CYC_TRY(st);
+		name = NULL;
 		CYC_TRY(cyc_plot_write(path, &plot, 1));
 		cyc_free(path);
 		path = NULL;
 	}
+	CYC_TRY(cyc_path_dir(&dir, p->o->out_root));
+	CYC_TRY(cyc_asprintf(&name, "%shistogram.pdf", dir));
+	CYC_TRY(cyc_path_join(&path, p->o->root, name));
+	CYC_TRY(cyc_plot_write(path, &plot, 1));
 done:
+	cyc_free(dir);
+	cyc_free(name);
 	cyc_free(path);
 	return st;
 }

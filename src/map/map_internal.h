@@ -90,6 +90,17 @@ typedef struct {
 /** Least-squares line through the fitted points; all zero with fewer than 3 of them or no spread. */
 cyc__line cyc__guinier_fit(const cyc__guinier *g);
 
+/* ---------------------------------------------------------------- amplitudes.c */
+
+/**
+ * From shell `from_shell` (1 to n/2) to Nyquist: divide each coefficient by the root of the mean relative power in its
+ * direction. Serial sums in fixed order; same bits for any n_threads.                                           (T3.14)
+ */
+CYC_MUST_CHECK cyc_status cyc__flatten_directions(cyc_cfloat *ft, int32_t n, int32_t from_shell, int n_threads);
+/** Pearson correlation of the amplitudes, and amplitude-weighted phase residual [degrees], per shell; n/2+1 each. (T3.15, T3.16) */
+CYC_MUST_CHECK cyc_status cyc__amplitude_curves(double *correlation, double *residual_deg, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n,
+                                                int n_threads);
+
 /* ---------------------------------------------------------------- read_map.c */
 
 /**

@@ -157,6 +157,28 @@ static void set_automatic(cyc_mask_result *r, const cyc_mask_options *o)
 	r->soft_edge_px = is_automatic && !o->has_soft_edge ? 6.0 : o->soft_edge_px;
 }
 
+/* What can be said without reading the maps. */
+static cyc_status plan(const cyc_mask_options *o)
+{
+	cyc_status st = CYC_OK;
+	const char *name[2] = { o->input, o->combine_with };
+	cyc_mrc_info info[2] = { 0 };
+	char *path = NULL;
+	for (int i = 0; i < 2; i++) {
+		if (!name[i]) continue;
+		CYC_TRY(cyc_path_join(&path, o->root, name[i]));
+		CYC_TRY_CTX(cyc_mrc_read_info(&info[i], path), "%s", i == 0 ? "map" : "second map");
+		cyc_free(path);
+		path = NULL;
+	}
+	CYC_CHECK(!name[1] || info[1].nx == info[0].nx, CYC_E_SHAPE, "the maps must have one box: '%s' has %d voxels, '%s' has %d", name[0], info[0].nx,
+	          name[1], info[1].nx);
+	cyc_info("a mask of %d px would be written to %s", o->denovo ? o->box_px : info[0].nx, o->output);
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options)
 {
 	cyc_status st = CYC_OK;
@@ -166,6 +188,11 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	double sum = 0.0;
 	CYC_TRY(check_options(options));
 	set_automatic(&r, options);
+	if (options->dry_run) {
+		CYC_TRY(plan(options));
+		*result = r;
+		goto done;
+	}
 	CYC_TRY(cyc_path_join(&path, options->root, options->output));
 	if (options->denovo) CYC_TRY(mask_of_shell(&mask, &r, options));
 	else CYC_TRY(mask_from_map(&mask, &r, options));

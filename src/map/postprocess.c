@@ -45,6 +45,10 @@ static void postprocess_deinit(cyc__postprocess *p)
 	cyc_free(p->fsc_masked);
 	cyc_free(p->fsc_randomised);
 	cyc_free(p->fsc_corrected);
+	for (int i = 0; i < 2; i++) {
+		cyc_free(p->amplitude_correlation[i]);
+		cyc_free(p->phase_residual_deg[i]);
+	}
 	cyc__mtf_destroy(&p->mtf);
 	cyc_free(p->filter);
 	cyc__guinier_destroy(&p->guinier_original);
@@ -231,6 +235,36 @@ done:
 
 /* ---------------------------------------------------------------- curves */
 
+/* The half map in v and its transform with the same power in all directions. */
+static cyc_status flatten(cyc__postprocess *p, cyc_volume *v, cyc_cfloat *ft)
+{
+	cyc_status st = CYC_OK;
+	const cyc_postprocess_options *o = p->o;
+	cyc_cfloat *copy = NULL;
+	size_t n_half = cyc_half_count3(p->n);
+	int32_t from = (int32_t)floor(p->n_shells * p->pixel_size_A / o->bfactor_low_A);
+	CYC_CHECK(from >= 1 && from <= p->n / 2, CYC_E_USAGE, "amplitudes cannot be evened out from %g Å on (--bfactor-low): that is shell %d of %d",
+	          o->bfactor_low_A, from, p->n / 2);
+	CYC_TRY(cyc__flatten_directions(ft, p->n, from, o->n_threads));
+	CYC_TRY(cyc_alloc(&copy, n_half, sizeof *copy));
+	memcpy(copy, ft, n_half * sizeof *copy);
+	CYC_TRY(cyc_fft3_inverse(v->data, p->plan, copy));
+done:
+	cyc_free(copy);
+	return st;
+}
+
+static cyc_status amplitude_curves(cyc__postprocess *p, int which, const cyc_cfloat *ft1, const cyc_cfloat *ft2)
+{
+	cyc_status st = CYC_OK;
+	if (!p->o->amplitude_correlation) return CYC_OK;
+	CYC_TRY(cyc_alloc(&p->amplitude_correlation[which], p->n_shells, sizeof(double)));
+	CYC_TRY(cyc_alloc(&p->phase_residual_deg[which], p->n_shells, sizeof(double)));
+	CYC_TRY(cyc__amplitude_curves(p->amplitude_correlation[which], p->phase_residual_deg[which], ft1, ft2, p->n, p->o->n_threads));
+done:
+	return st;
+}
+
 /* Maps come and go one by one: at most six n^3 arrays are there at a time. */
 static cyc_status read_and_correlate(cyc__postprocess *p)
 {
@@ -250,6 +284,7 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE, "the half maps have boxes of %d and %d", p->n, v->nx);
 		CYC_TRY(cyc_alloc(&p->ft[h], cyc_half_count3(p->n), sizeof(cyc_cfloat)));
 		CYC_TRY(cyc_fft3_forward(p->ft[h], p->plan, v->data));
+		if (p->o->amplitude_correlation) CYC_TRY(flatten(p, v, p->ft[h]));
 		if (p->mask) {
 			size_t count = cyc_volume_count(v);
 			for (size_t i = 0; i < count; i++) v->data[i] *= p->mask->data[i];
@@ -260,9 +295,11 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 	}
 	CYC_TRY(cyc_alloc(&p->fsc_unmasked, p->n_shells, sizeof(double)));
 	CYC_TRY(cyc__fsc_compute_threads(p->fsc_unmasked, p->ft[0], p->ft[1], p->n, p->o->n_threads));
+	CYC_TRY(amplitude_curves(p, 0, p->ft[0], p->ft[1]));
 	if (p->mask) {
 		CYC_TRY(cyc_alloc(&p->fsc_masked, p->n_shells, sizeof(double)));
 		CYC_TRY(cyc__fsc_compute_threads(p->fsc_masked, masked[0], masked[1], p->n, p->o->n_threads));
+		CYC_TRY(amplitude_curves(p, 1, masked[0], masked[1]));
 	}
 done:
 	cyc_volume_destroy(&v);
@@ -418,6 +455,23 @@ static void fill_result(cyc_postprocess_result *r, cyc__postprocess *p)
 	p->fsc_corrected = p->fsc_unmasked = p->fsc_masked = p->fsc_randomised = NULL;
 }
 
+/* What can be said without reading the maps. */
+static cyc_status plan(cyc__postprocess *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_mrc_info info;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, p->o->root, p->half[0]));
+	CYC_TRY(cyc_mrc_read_info(&info, path));
+	p->pixel_size_A = p->o->pixel_size_A > 0.0 ? p->o->pixel_size_A : info.pixel_size_A;
+	if (p->o->mtf) CYC_TRY(read_mtf(p));
+	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0], p->half[1], info.nx, p->pixel_size_A,
+	         p->o->mask ? "mask " : "no mask", p->o->mask ? p->o->mask : "", p->o->out_root);
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options)
 {
 	cyc_status st = CYC_OK;
@@ -426,6 +480,11 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	CYC_TRY(check_options(options));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
+	if (options->dry_run) {
+		CYC_TRY(plan(&p));
+		*result = r;
+		goto done;
+	}
 	CYC_TRY(read_and_correlate(&p));
 	if (options->mtf) CYC_TRY(read_mtf(&p));
 	CYC_TRY(cyc_cancel_check());

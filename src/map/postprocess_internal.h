@@ -14,6 +14,7 @@ typedef struct {
 	cyc_fft3 *plan;
 	cyc_cfloat *ft[2];           /**< unmasked half maps, unscaled transforms */
 	double *fsc_unmasked, *fsc_masked, *fsc_randomised, *fsc_corrected; /**< masked, randomised: NULL without mask */
+	double *amplitude_correlation[2], *phase_residual_deg[2]; /**< unmasked, masked; NULL unless asked for */
 	int32_t randomise_from;      /**< shell; 0 without mask */
 	int32_t resolution_shell;
 	double mask_fraction;        /**< of voxels above 0.5 */

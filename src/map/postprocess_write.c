@@ -159,6 +159,12 @@ static cyc_status add_fsc(cyc_star *s, const cyc__postprocess *p)
 		CYC_TRY(add_column(b, "rlnFourierShellCorrelationMaskedMaps", p->fsc_masked, n));
 		CYC_TRY(add_column(b, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps", p->fsc_randomised, n));
 	}
+	static const char *const AMPLITUDE[2] = { "rlnAmplitudeCorrelationUnmaskedMaps", "rlnAmplitudeCorrelationMaskedMaps" };
+	static const char *const RESIDUAL[2] = { "rlnDifferentialPhaseResidualUnmaskedMaps", "rlnDifferentialPhaseResidualMaskedMaps" };
+	for (int i = 0; i < 2; i++)
+		if (p->amplitude_correlation[i]) CYC_TRY(add_column(b, AMPLITUDE[i], p->amplitude_correlation[i], n));
+	for (int i = 0; i < 2; i++)
+		if (p->phase_residual_deg[i]) CYC_TRY(add_column(b, RESIDUAL[i], p->phase_residual_deg[i], n));
 done:
 	cyc_free(v);
 	return st;

@@ -310,21 +310,28 @@ done:
 enum { MAX_TRACKS = 60 };
 static const double TRACK_MAGNIFICATION = 30;
 
+/* One series' figure, with the arrays that its panels point to. */
+typedef struct {
+	double *values;
+	char *title;
+	cyc_plot_series *tracks, shifts[2];
+	cyc_plot panels[2];
+	int32_t n_panels;
+} figure;
+
 /* Shifts against the tilt's row, and the particles' tracks in the plane of the tomogram, magnified. */
-static cyc_status write_figures(const cyc_polish_files *f, int32_t i)
+static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polished *r = &f->results[i];
 	const cyc_tilt_series *ts = &f->tomograms->series[i];
 	const cyc_particle *particles = &f->particles->particles[f->particles->series_first[i]];
 	int32_t T = r->n_tilts, n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0, *order = NULL;
-	double *v = NULL;
-	char *path = NULL, *title = NULL;
-	cyc_plot_series *tracks = NULL;
 	size_t n = (size_t)T;
-	CYC_TRY(cyc_alloc(&v, n * (5 + 2 * (size_t)n_tracks), sizeof *v));
+	CYC_TRY(cyc_alloc(&g->values, n * (5 + 2 * (size_t)n_tracks), sizeof *g->values));
 	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
-	CYC_TRY(cyc_alloc(&tracks, (size_t)n_tracks + 1, sizeof *tracks));
+	CYC_TRY(cyc_alloc(&g->tracks, (size_t)n_tracks + 1, sizeof *g->tracks));
+	double *v = g->values;
 	cyc_tilt_series_chronological(order, ts);
 	for (size_t t = 0; t < n; t++) {
 		size_t row = (size_t)order[t];
@@ -340,20 +347,68 @@ static cyc_status write_figures(const cyc_polish_files *f, int32_t i)
 		}
 	}
 	for (int32_t p = 0; p < n_tracks; p++)
-		tracks[p] = (cyc_plot_series){ .n = T, .x = v + (5 + 2 * (size_t)p) * n, .y = v + (6 + 2 * (size_t)p) * n, .style = CYC_PLOT_LINE, .colour = 0 };
-	const cyc_plot_series shifts[2] = { { .label = "x", .n = T, .x = v, .y = v + n, .y_error = v + 3 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 0 },
-		                                { .label = "y", .n = T, .x = v, .y = v + 2 * n, .y_error = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 } };
-	CYC_TRY(cyc_asprintf(&title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks, TRACK_MAGNIFICATION));
-	const cyc_plot panels[2] = { { .title = ts->name, .x_label = "dose (e/Å²)", .y_label = "change of shift (Å)", .h_line = 0, .n_series = 2, .series = shifts },
-		                         { .title = title, .x_label = "x (nm)", .y_label = "y (nm)", .h_line = (double)NAN, .n_series = n_tracks, .series = tracks } };
-	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", f->out, ts->name));
-	CYC_TRY(cyc_plot_write(path, panels, n_tracks > 0 ? 2 : 1));
+		g->tracks[p] = (cyc_plot_series){ .n = T, .x = v + (5 + 2 * (size_t)p) * n, .y = v + (6 + 2 * (size_t)p) * n, .style = CYC_PLOT_LINE, .colour = 0 };
+	g->shifts[0] = (cyc_plot_series){ .label = "x", .n = T, .x = v, .y = v + n, .y_error = v + 3 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 0 };
+	g->shifts[1] = (cyc_plot_series){ .label = "y", .n = T, .x = v, .y = v + 2 * n, .y_error = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 };
+	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks, TRACK_MAGNIFICATION));
+	g->panels[0] = (cyc_plot){ .title = ts->name, .x_label = "dose (e/Å²)", .y_label = "change of shift (Å)", .h_line = 0, .n_series = 2, .series = g->shifts };
+	g->panels[1] = (cyc_plot){ .title = g->title, .x_label = "x (nm)", .y_label = "y (nm)", .h_line = (double)NAN, .n_series = n_tracks, .series = g->tracks };
+	g->n_panels = n_tracks > 0 ? 2 : 1;
 done:
-	cyc_free(v);
 	cyc_free(order);
-	cyc_free(tracks);
+	return st;
+}
+
+typedef struct {
+	const cyc_polish_files *f;
+	figure *figures; /* per series; without panels where nothing was taken on */
+} figures_work;
+
+static cyc_status figure_task(void *arg, int64_t i, int i_thread)
+{
+	cyc_status st = CYC_OK;
+	figures_work *w = arg;
+	char *path = NULL;
+	(void)i_thread;
+	if (!w->f->results[i].is_taken) return CYC_OK;
+	CYC_TRY(figure_create(&w->figures[i], w->f, (int32_t)i));
+	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].name));
+	CYC_TRY(cyc_plot_write(path, w->figures[i].panels, w->figures[i].n_panels));
+done:
 	cyc_free(path);
-	cyc_free(title);
+	return st;
+}
+
+/* A picture per series that was polished, and all of them in logfile.pdf. */
+static cyc_status write_figures(const cyc_polish_files *f)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_series = f->tomograms->n_series, n = 0, *n_panels = NULL;
+	figures_work w = { .f = f };
+	const cyc_plot **pages = NULL;
+	char *path = NULL;
+	CYC_TRY(cyc_alloc(&w.figures, n_series, sizeof *w.figures));
+	CYC_TRY(cyc_alloc(&pages, n_series, sizeof *pages));
+	CYC_TRY(cyc_alloc(&n_panels, n_series, sizeof *n_panels));
+	CYC_TRY(cyc_parallel_for(n_series, f->n_threads, figure_task, &w));
+	for (int32_t i = 0; i < n_series; i++) {
+		if (w.figures[i].n_panels == 0) continue;
+		pages[n] = w.figures[i].panels;
+		n_panels[n++] = w.figures[i].n_panels;
+	}
+	if (n == 0) goto done;
+	CYC_TRY(cyc_asprintf(&path, "%slogfile.pdf", f->out));
+	CYC_TRY(cyc_plot_write_pdf(path, pages, n_panels, n));
+done:
+	for (int32_t i = 0; w.figures && i < n_series; i++) {
+		cyc_free(w.figures[i].values);
+		cyc_free(w.figures[i].title);
+		cyc_free(w.figures[i].tracks);
+	}
+	cyc_free(w.figures);
+	cyc_free(pages);
+	cyc_free(n_panels);
+	cyc_free(path);
 	return st;
 }
 
@@ -414,19 +469,11 @@ done:
 	return st;
 }
 
-static cyc_status figures_task(void *arg, int64_t i, int i_thread)
-{
-	(void)i_thread;
-	const cyc_polish_files *f = arg;
-	return f->results[i].is_taken ? write_figures(f, (int32_t)i) : CYC_OK;
-}
-
 cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	cyc_polish_files copy = *f;
-	if (f->write_figures) CYC_TRY(cyc_parallel_for(f->tomograms->n_series, f->n_threads, figures_task, &copy));
+	if (f->write_figures) CYC_TRY(write_figures(f));
 	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", f->out));
 	CYC_TRY(write_uncertainty(f, path));
 	cyc_free(path);

@@ -384,6 +384,37 @@ done:
 	return st;
 }
 
+/* RELION writes such scales where it finds no signal: as good as an excluded tilt. */
+static void exclude_negative_scales(cyc_tomogram_set *s)
+{
+	const cyc_tilt_series *first = NULL;
+	int32_t first_tilt = 0, n = 0;
+	for (int32_t i = 0; i < s->n_series; i++) {
+		for (int32_t f = 0; f < s->series[i].n_tilts; f++) {
+			if (s->series[i].tilts[f].scale >= 0.0) continue;
+			if (n++ == 0) {
+				first = &s->series[i];
+				first_tilt = f;
+			}
+			s->series[i].tilts[f].scale = 0.0;
+		}
+	}
+	if (n > 0)
+		cyc_warn("%d tilt%s with a negative contrast scale count%s as excluded, the first in row %d of '%s'; set the scale to 1 to have a tilt back", n,
+		         n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->star_path);
+}
+
+cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisation_set *set, const cyc_project_input *in)
+{
+	cyc_status st = CYC_OK;
+	const char *root = in->root ? in->root : "";
+	if (!in->exclude_negative_scales) return cyc_tomogram_set_read(out, set->tomograms, root);
+	CYC_TRY(cyc_tomogram_set_read_unchecked(out, set->tomograms, root));
+	exclude_negative_scales(*out);
+done:
+	return st;
+}
+
 cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *path, const char *root)
 {
 	cyc_status st = CYC_OK;

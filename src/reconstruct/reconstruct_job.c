@@ -66,7 +66,7 @@ static cyc_status load(job *j)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_project_resolve(&j->input, &j->o->input));
-	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
+	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &j->o->input));
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
 	if (j->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(j->particles));
 	else cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);

@@ -40,7 +40,7 @@ cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request 
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(resolve(in, r));
-	CYC_TRY(cyc_tomogram_set_read(&in->tomograms, in->set->tomograms, in->root));
+	CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, r->project));
 	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, in->root));
 	CYC_TRY(cyc_particle_set_require_halves(in->particles));
 	while (cyc_refine_n_particles(in, in->first_series) == 0) in->first_series++;

@@ -35,7 +35,7 @@ if "$cyclotomo" version >/dev/full 2>err; then fail "full disk behind stdout is 
 grep -q 'cannot write to standard output' err || fail "message of a full disk"
 
 # Every command documents itself, and refuses what it does not know.
-for command in $("$cyclotomo" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+for command in $("$cyclotomo" --help | sed -n 's/^  \([a-z][a-z0-9-]*\) .*/\1/p'); do
 	expect 0 "$command" --help
 	grep -q -- '--threads <n>  (also --j)' out || fail "$command has no --threads"
 	grep -q "^usage: cyclotomo $command" out || fail "usage of $command"

@@ -287,6 +287,17 @@ static void unchecked_scales(void **state)
 	ASSERT_OK(cyc_tomogram_set_read_unchecked(&s, "tomograms.star", temp_dir));
 	ASSERT_FAILS(cyc_tomogram_set_check_scales(s), CYC_E_DATA, "TS_01.star", "line 17", "1 tilt in all");
 	cyc_tomogram_set_destroy(&s);
+	/* Refused, unless the user wants such tilts excluded: that is all that happens to them. */
+	const cyc_optimisation_set set = { .tomograms = (char *)"tomograms.star" };
+	cyc_project_input in = { .root = temp_dir };
+	ASSERT_FAILS(cyc_project_read_tomograms(&s, &set, &in), CYC_E_DATA, "TS_01.star", "line 17", "negative");
+	in.exclude_negative_scales = true;
+	int64_t n_warnings = cyc_log_n_warnings();
+	ASSERT_OK(cyc_project_read_tomograms(&s, &set, &in));
+	assert_int_equal(cyc_log_n_warnings(), n_warnings + 2); /* one of them of the scale that is 0 in the file */
+	assert_true(fabs(s->series[0].tilts[1].scale) <= 0.0);
+	assert_true(fabs(s->series[0].tilts[0].scale - 0.9) < 1e-12 && fabs(s->series[0].tilts[2].scale) <= 0.0);
+	cyc_tomogram_set_destroy(&s);
 	temp_write("Import/job001/tilt_series/TS_01.star", TS_01);
 }
 

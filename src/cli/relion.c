@@ -1,0 +1,398 @@
+#include "relion.h"
+
+#include "cyclotomo/version.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---------------------------------------------------------------- programs */
+
+#define CYC_RELION_PROGRAM(object) extern const cyc_relion_program object;
+#include "relion_programs.def"
+#undef CYC_RELION_PROGRAM
+
+static const cyc_relion_program *const PROGRAMS[] = {
+#define CYC_RELION_PROGRAM(object) &object,
+#include "relion_programs.def"
+#undef CYC_RELION_PROGRAM
+};
+enum { N_PROGRAMS = sizeof PROGRAMS / sizeof *PROGRAMS };
+
+int cyc_relion_n_programs(void) { return N_PROGRAMS; }
+
+const cyc_relion_program *cyc_relion_program_at(int i) { return i >= 0 && i < N_PROGRAMS ? PROGRAMS[i] : NULL; }
+
+const cyc_relion_program *cyc_relion_find(bool *is_mpi, const char *argv0)
+{
+	static const char MPI[] = "_mpi";
+	const char *slash = argv0 ? strrchr(argv0, '/') : NULL, *name = slash ? slash + 1 : argv0;
+	for (int i = 0; name && i < N_PROGRAMS; i++) {
+		size_t n = strlen(PROGRAMS[i]->name);
+		if (strncmp(name, PROGRAMS[i]->name, n) != 0 || (name[n] != '\0' && strcmp(name + n, MPI) != 0)) continue;
+		if (is_mpi) *is_mpi = name[n] != '\0';
+		return PROGRAMS[i];
+	}
+	return NULL;
+}
+
+const cyc_relion_program *cyc_relion_find_job(const char *type_label)
+{
+	for (int i = 0; i < N_PROGRAMS; i++) {
+		size_t n = PROGRAMS[i]->job_type ? strlen(PROGRAMS[i]->job_type) : 0;
+		if (n > 0 && strncmp(type_label, PROGRAMS[i]->job_type, n) == 0 && (type_label[n] == '\0' || type_label[n] == '.')) return PROGRAMS[i];
+	}
+	return NULL;
+}
+
+/* Is the word one of the spellings "--a,--b"? */
+static bool is_spelling(const char *names, const char *word)
+{
+	for (size_t n; *names; names += n + (names[n] == ',')) {
+		n = strcspn(names, ",");
+		if (strlen(word) == n && strncmp(names, word, n) == 0) return true;
+	}
+	return false;
+}
+
+int cyc_relion_find_option(const cyc_relion_program *p, const char *word)
+{
+	for (int i = 0; i < p->n_options; i++) {
+		if (p->options[i].type != CYC_OPT_HEADING && is_spelling(p->options[i].name, word)) return i;
+	}
+	return -1;
+}
+
+/* ---------------------------------------------------------------- the words of cyclotomo's command line */
+
+cyc_status cyc_words_add(char ***words, int *n_words, const char *word)
+{
+	cyc_status st = CYC_OK;
+	/* One more than needed, so that the list ends with NULL. */
+	CYC_TRY(cyc_realloc(words, (size_t)*n_words + (*words ? 1 : 0), (size_t)*n_words + 2, sizeof **words));
+	CYC_TRY(cyc_strdup(&(*words)[*n_words], word));
+	*n_words += 1;
+done:
+	return st;
+}
+
+void cyc_words_free(char ***words, int *n_words)
+{
+	for (int i = 0; *words && i < *n_words; i++) cyc_free((*words)[i]);
+	cyc_free(*words);
+	*words = NULL;
+	*n_words = 0;
+}
+
+cyc_status cyc_relion_emit(cyc_relion_call *c, const char *to, const char *value)
+{
+	cyc_status st = CYC_OK;
+	char *word = NULL;
+	CYC_TRY(cyc_asprintf(&word, "--%s", to));
+	CYC_TRY(cyc_words_add(&c->words, &c->n_words, word));
+	if (value) CYC_TRY(cyc_words_add(&c->words, &c->n_words, value));
+done:
+	cyc_free(word);
+	return st;
+}
+
+cyc_status cyc_relion_emit_number(cyc_relion_call *c, const char *to, double value)
+{
+	char text[32];
+	snprintf(text, sizeof text, "%.10g", value);
+	return cyc_relion_emit(c, to, text);
+}
+
+void cyc_relion_call_deinit(cyc_relion_call *c)
+{
+	cyc_words_free(&c->words, &c->n_words);
+	cyc_free(c->given);
+	cyc_free(c->spelling);
+	*c = (cyc_relion_call){ 0 };
+}
+
+/* ---------------------------------------------------------------- reading RELION's words */
+
+static const cyc_relion_option *option_of(const cyc_relion_call *c, int *row, const char *name)
+{
+	*row = cyc_relion_find_option(c->program, name);
+	CYC_ASSERT(*row >= 0);
+	return &c->program->options[*row];
+}
+
+bool cyc_relion_is_given(const cyc_relion_call *c, const char *name)
+{
+	int row;
+	(void)option_of(c, &row, name);
+	return c->given[row] != NULL;
+}
+
+const char *cyc_relion_text(const cyc_relion_call *c, const char *name)
+{
+	int row;
+	const cyc_relion_option *o = option_of(c, &row, name);
+	return c->given[row] ? c->given[row] : o->value ? o->value : "";
+}
+
+double cyc_relion_number(const cyc_relion_call *c, const char *name) { return strtod(cyc_relion_text(c, name), NULL); }
+
+static cyc_status raise_unknown(const cyc_relion_program *p, const char *word)
+{
+	cyc_status st = CYC_OK;
+	const char **names = NULL;
+	char *all = NULL, *next = NULL;
+	size_t room = 1;
+	int n = 0;
+	for (int i = 0; i < p->n_options; i++) room += strlen(p->options[i].name) + 1;
+	CYC_TRY(cyc_alloc(&all, room, 1));
+	CYC_TRY(cyc_alloc(&names, room, sizeof *names));
+	for (int i = 0; i < p->n_options; i++) {
+		if (p->options[i].type == CYC_OPT_HEADING) continue;
+		strcat(strcat(all, p->options[i].name), ",");
+	}
+	for (char *name = strtok_r(all, ",", &next); name; name = strtok_r(NULL, ",", &next)) names[n++] = name;
+	const char *nearest = cyc_nearest(word, names, n);
+	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, word[0] == '-' ? "unknown option '%s'" : "unexpected word '%s'", word);
+	if (nearest) cyc_error_hint("did you mean %s? See '%s --help'", nearest, p->name);
+	else cyc_error_hint("see '%s --help'", p->name);
+done:
+	cyc_free(names);
+	cyc_free(all);
+	return st;
+}
+
+/* Numbers are checked here, so that the message has the name that was typed. */
+static cyc_status check_value(const cyc_relion_option *o, const char *name, const char *text)
+{
+	cyc_status st = CYC_OK;
+	char *end = NULL;
+	errno = 0;
+	if (o->type == CYC_OPT_INT) {
+		long long v = strtoll(text, &end, 10);
+		CYC_CHECK(end != text && *end == '\0' && errno == 0 && v >= INT32_MIN && v <= INT32_MAX, CYC_E_USAGE, "%s wants a whole number%s%s, got '%s'",
+		          name, o->unit ? " " : "", o->unit ? o->unit : "", text);
+	} else if (o->type == CYC_OPT_DOUBLE) {
+		double v = strtod(text, &end);
+		CYC_CHECK(end != text && *end == '\0' && errno == 0 && isfinite(v), CYC_E_USAGE, "%s wants a number%s%s, got '%s'", name, o->unit ? " " : "",
+		          o->unit ? o->unit : "", text);
+	}
+done:
+	return st;
+}
+
+static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	const cyc_relion_program *p = c->program;
+	CYC_TRY(cyc_alloc(&c->given, p->n_options, sizeof *c->given));
+	CYC_TRY(cyc_alloc(&c->spelling, p->n_options, sizeof *c->spelling));
+	for (int i = 1; i < argc; i++) {
+		const char *word = argv[i], *value = "";
+		int row = cyc_relion_find_option(p, word);
+		if (row < 0) CYC_TRY(raise_unknown(p, word));
+		if (p->options[row].type != CYC_OPT_FLAG) {
+			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
+			CYC_CHECK(is_there, CYC_E_USAGE, "%s wants a value %s", word, p->options[row].unit ? p->options[row].unit : "");
+			value = argv[++i];
+			CYC_TRY(check_value(&p->options[row], word, value));
+		}
+		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE, "%s is given twice, as %s and as %s", word, c->given[row], value);
+		c->given[row] = value;
+		c->spelling[row] = word;
+	}
+	for (int i = 0; i < p->n_options; i++)
+		CYC_CHECK(!p->options[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE, "%s %s is missing", p->options[i].name, p->options[i].unit);
+done:
+	if (st == CYC_E_USAGE) cyc_error_hint("see '%s --help'", p->name);
+	return st;
+}
+
+/* ---------------------------------------------------------------- translation */
+
+/* What a script writes out though RELION has it by itself asks for nothing. */
+static bool is_default(const cyc_relion_option *o, const char *text)
+{
+	if (o->type == CYC_OPT_FLAG) return false;
+	if (!text[0]) return true;
+	if (!o->value) return false;
+	return o->type == CYC_OPT_TEXT ? strcmp(text, o->value) == 0 : fabs(strtod(text, NULL) - strtod(o->value, NULL)) <= 0.0;
+}
+
+static cyc_status translate_option(cyc_relion_call *c, int row)
+{
+	cyc_status st = CYC_OK;
+	const cyc_relion_option *o = &c->program->options[row];
+	const char *text = c->given[row], *typed = c->spelling[row];
+	switch (o->becomes) {
+	case CYC_RELION_SAME:
+	case CYC_RELION_OWN:
+		if (!text && o->passes_default) text = o->value;
+		if (!text || (o->type != CYC_OPT_FLAG && !text[0])) break;
+		CYC_TRY(cyc_relion_emit(c, o->to ? o->to : o->name + 2, o->type == CYC_OPT_FLAG ? NULL : text));
+		break;
+	case CYC_RELION_UNUSED:
+		if (text && !is_default(o, text)) cyc_warn("%s is not used: %s", typed, o->note);
+		break;
+	case CYC_RELION_INERT:
+		if (text) cyc_warn("%s has no effect: RELION reads it and does nothing with it%s%s", typed, o->note ? "; " : "", o->note ? o->note : "");
+		break;
+	case CYC_RELION_UNSUPPORTED:
+		if (!text || is_default(o, text)) break;
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet", typed);
+		cyc_error_hint("%s", o->note ? o->note : "leave it out, or run RELION's own program for this step: the files are the same");
+		break;
+	case CYC_RELION_READ:
+	case CYC_RELION_ALWAYS: break;
+	}
+done:
+	return st;
+}
+
+cyc_status cyc_relion_translate(cyc_relion_call *c, const cyc_relion_program *p, bool is_mpi, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	*c = (cyc_relion_call){ .program = p, .is_mpi = is_mpi };
+	CYC_TRY(read_words(c, argc, argv));
+	CYC_TRY(cyc_words_add(&c->words, &c->n_words, p->command));
+	for (int i = 0; i < p->n_options; i++) {
+		if (p->options[i].type != CYC_OPT_HEADING) CYC_TRY(translate_option(c, i));
+	}
+	if (p->translate) CYC_TRY(p->translate(c));
+	/* A dry run writes nothing, so no flags either. */
+	if (cyc_relion_is_given(c, "--pipeline_control") && !cyc_relion_is_given(c, "--dry-run"))
+		CYC_TRY(cyc_relion_emit(c, "pipeline-control", cyc_relion_text(c, "--pipeline_control")));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- ranks */
+
+static int env_number(const char *const *names, int fallback)
+{
+	for (; *names; names++) {
+		const char *text = getenv(*names);
+		if (text && text[0] >= '0' && text[0] <= '9') return atoi(text);
+	}
+	return fallback;
+}
+
+/* Launchers number the processes they start; Open MPI, MPICH and its descendants, PMIx, Slurm. */
+static int rank_of_process(void)
+{
+	static const char *const NAMES[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID", NULL };
+	return env_number(NAMES, 0);
+}
+
+static int ranks_on_this_machine(void)
+{
+	static const char *const NAMES[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", NULL };
+	int n = env_number(NAMES, 1);
+	return n > 1 ? n : 1;
+}
+
+cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
+{
+	cyc_status st = CYC_OK;
+	int n_processors = cyc_n_processors();
+	CYC_CHECK(n >= 1 && n <= INT32_MAX, CYC_E_USAGE, "there must be at least one thread, got %lld", (long long)n);
+	if (c->is_mpi) {
+		int64_t all = n * ranks_on_this_machine();
+		if (n_processors < n)
+			cyc_warn("%lld threads are asked for, but the launcher binds this process to %d processor%s: start it with --bind-to none (mpirun)",
+			         (long long)n, n_processors, n_processors == 1 ? "" : "s");
+		if (all > n) n = all < n_processors ? all : n > n_processors ? n : n_processors;
+	}
+	CYC_TRY(cyc_relion_emit_number(c, "threads", (double)n));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- run */
+
+/* Names of the given options of some kinds, each with a blank in front. */
+static void print_given(const cyc_relion_call *c, const char *heading, unsigned kinds)
+{
+	bool is_first = true;
+	for (int i = 0; i < c->program->n_options; i++) {
+		const cyc_relion_option *o = &c->program->options[i];
+		if (o->type == CYC_OPT_HEADING || !c->given[i]) continue;
+		cyc_relion_becomes b = o->becomes;
+		bool is_idle = (b == CYC_RELION_UNUSED || b == CYC_RELION_UNSUPPORTED) && is_default(o, c->given[i]);
+		if (!(kinds >> (is_idle ? CYC_RELION_SAME : b) & 1U)) continue;
+		printf("%s %s", is_first ? heading : "", c->spelling[i]);
+		is_first = false;
+	}
+}
+
+static void print_call(const cyc_relion_call *c, const char *line)
+{
+	printf("%s%s:", c->program->name, c->is_mpi ? "_mpi" : "");
+	print_given(c, " understood", 1U << CYC_RELION_SAME | 1U << CYC_RELION_READ | 1U << CYC_RELION_OWN);
+	print_given(c, "; nothing to do for:", 1U << CYC_RELION_ALWAYS);
+	print_given(c, "; without effect, see the warnings:", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
+	printf("\nrunning: cyclotomo %s\n", line);
+}
+
+/* A run must not end for want of a place for its flag. */
+static cyc_status prepare_pipeline(const cyc_relion_call *c)
+{
+	const char *folder = cyc_relion_text(c, "--pipeline_control");
+	return folder[0] && !cyc_relion_is_given(c, "--dry-run") ? cyc_make_dirs(folder) : CYC_OK;
+}
+
+/* The pipeline waits for a flag, also if the call was not even understood. */
+static void flag_failure(int argc, char **argv, cyc_status st)
+{
+	cyc_error record = *cyc_error_get();
+	bool is_dry_run = false;
+	const char *folder = NULL;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--dry-run") == 0) is_dry_run = true;
+		if (strcmp(argv[i], "--pipeline_control") == 0 && i + 1 < argc) folder = argv[i + 1];
+	}
+	if (folder && !is_dry_run && cyc_path_exists(folder) && cyc_job_end(folder, st) != CYC_OK) cyc_warn("no exit flag could be written into '%s'", folder);
+	cyc_error_set(&record);
+}
+
+cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	cyc_relion_call call = { 0 };
+	char *line = NULL, *typed = NULL;
+	if (is_mpi && rank_of_process() > 0) return CYC_OK;
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--version") == 0) {
+			printf("cyclotomo %s as %s\n", CYCLOTOMO_VERSION, p->name);
+			return CYC_OK;
+		}
+		if (strcmp(argv[i], "--help-markdown") == 0) {
+			cyc_relion_print_markdown(stdout, p);
+			return CYC_OK;
+		}
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			cyc_relion_print_help(stdout, p);
+			return CYC_OK;
+		}
+	}
+	/* RELION's GUI shows what goes to stderr in red, and stdout as it comes. */
+	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
+	cyc_console_talk_on(stdout);
+	CYC_TRY(cyc_relion_translate(&call, p, is_mpi, argc, argv));
+	CYC_TRY(cyc_shell_line(&typed, argc - 1, argv + 1));
+	CYC_TRY(cyc_shell_line(&line, call.n_words, call.words));
+	print_call(&call, line);
+	cyc_free(line);
+	line = NULL;
+	CYC_TRY(cyc_asprintf(&line, "%s%s %s", p->name, is_mpi ? "_mpi" : "", typed));
+	cyc_run_called_as(line);
+	CYC_TRY(prepare_pipeline(&call));
+	CYC_TRY(p->run(call.n_words, call.words));
+done:
+	cyc_run_called_as(NULL);
+	if (st != CYC_OK) flag_failure(argc, argv, st);
+	cyc_relion_call_deinit(&call);
+	cyc_free(line);
+	cyc_free(typed);
+	return st;
+}

@@ -1,0 +1,112 @@
+#include "relion.h"
+
+#include <string.h>
+
+cyc_status cyc_cmd_polish(int argc, char **argv);
+
+static const cyc_relion_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_RELION_PROJECT_OPTIONS,
+	CYC_RELION_REFERENCE_OPTIONS,
+	{ .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to = "box", .is_required = true },
+	{ .name = "What is refined", .type = CYC_OPT_HEADING },
+	{ .name = "--r", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Largest error of a position in an image.", .value = "20", .becomes = CYC_RELION_SAME,
+	  .to = "range", .passes_default = true },
+	{ .name = "--it", .type = CYC_OPT_INT, .unit = "<n>", .help = "Most iterations.", .value = "10000", .becomes = CYC_RELION_UNUSED,
+	  .note = "rounds end when nothing moves any more" },
+	{ .name = "--shift_only", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from entire images.", .becomes = CYC_RELION_SAME, .to = "shift-only" },
+	{ .name = "--shift_only_by_particles", .type = CYC_OPT_FLAG, .help = "One shift per tilt, from the particles.", .becomes = CYC_RELION_SAME,
+	  .to = "shift-only-by-particles", .note = "also without --shift_only" },
+	{ .name = "--const_p", .type = CYC_OPT_FLAG, .help = "Keep positions.", .becomes = CYC_RELION_SAME, .to = "const-positions" },
+	{ .name = "--const_a", .type = CYC_OPT_FLAG, .help = "Keep tilt angles.", .becomes = CYC_RELION_SAME, .to = "const-angles" },
+	{ .name = "--const_s", .type = CYC_OPT_FLAG, .help = "Keep tilt shifts.", .becomes = CYC_RELION_SAME, .to = "const-shifts" },
+	{ .name = "--range_reg", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Penalty outside the search range.", .value = "0",
+	  .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "Motion", .type = CYC_OPT_HEADING },
+	{ .name = "--motion", .type = CYC_OPT_FLAG, .help = "Beam-induced motion.", .becomes = CYC_RELION_SAME, .to = "motion" },
+	{ .name = "--s_vel", .type = CYC_OPT_DOUBLE, .unit = "<Å/(e/Å2)>", .help = "Expected speed.", .value = "0.5", .becomes = CYC_RELION_SAME,
+	  .to = "velocity-sigma", .passes_default = true, .note = "the images may tell another" },
+	{ .name = "--s_div", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Distance over which particles move together.", .value = "5000",
+	  .becomes = CYC_RELION_SAME, .to = "motion-distance", .passes_default = true },
+	{ .name = "--abs_params", .type = CYC_OPT_FLAG, .help = "Do not scale these by the dose.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--sq_exp_ker", .type = CYC_OPT_FLAG, .help = "Gaussian instead of exponential decay.", .becomes = CYC_RELION_SAME, .to = "gaussian-decay" },
+	{ .name = "--max_ed", .type = CYC_OPT_INT, .unit = "<n>", .help = "Most modes of motion; negative: all.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "max-modes" },
+	{ .name = "Deformation", .type = CYC_OPT_HEADING },
+	{ .name = "--deformation", .type = CYC_OPT_FLAG, .help = "Deformation of the images.", .becomes = CYC_RELION_SAME, .to = "deformation" },
+	{ .name = "--def_model", .type = CYC_OPT_TEXT, .unit = "<linear|spline|Fourier>", .help = "Its model.", .value = "spline", .becomes = CYC_RELION_SAME,
+	  .to = "deformation-model" },
+	{ .name = "--def_w", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, x.", .value = "3", .becomes = CYC_RELION_SAME, .to = "deformation-grid-x" },
+	{ .name = "--def_h", .type = CYC_OPT_INT, .unit = "<n>", .help = "Its grid, y.", .value = "3", .becomes = CYC_RELION_SAME, .to = "deformation-grid-y" },
+	{ .name = "--def_reg", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Its prior.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "deformation-regulariser", .note = "at 0 images are expected to move by a pixel or so" },
+	{ .name = "--per_frame_deformation", .type = CYC_OPT_FLAG, .help = "One for each tilt.", .becomes = CYC_RELION_SAME, .to = "deformation-per-tilt" },
+	{ .name = "Evidence", .type = CYC_OPT_HEADING },
+	{ .name = "--pad", .type = CYC_OPT_DOUBLE, .unit = "<factor>", .help = "Padding of the correlation.", .value = "1", .becomes = CYC_RELION_UNUSED,
+	  .note = "correlations are sampled as finely as their band limit needs" },
+	{ .name = "--no_whiten", .type = CYC_OPT_FLAG, .help = "Do not flatten the noise.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--hp", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "High-pass.", .value = "-1", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--srp", .type = CYC_OPT_DOUBLE, .unit = "<power>", .help = "Ramp on the weights.", .value = "0", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "First tilt, in the order of exposure.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "first-tilt" },
+	{ .name = "--max_frame", .type = CYC_OPT_INT, .unit = "<n>", .help = "Last tilt; not above 0: all.", .value = "-1", .becomes = CYC_RELION_READ,
+	  .to = "last-tilt" },
+	{ .name = "--aniso", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
+	{ .name = "--per_tilt_aniso", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
+	{ .name = "--whiten_abs", .type = CYC_OPT_FLAG, .help = "Nothing.", .becomes = CYC_RELION_INERT },
+	{ .name = "Work", .type = CYC_OPT_HEADING },
+	{ .name = "--only_do_unfinished", .type = CYC_OPT_FLAG, .help = "Continue an interrupted run.", .becomes = CYC_RELION_SAME, .to = "resume" },
+	CYC_RELION_THREADS_OPTION("6"),
+	CYC_RELION_COMMON_OPTIONS,
+};
+
+static cyc_status translate(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	bool is_shift_only = cyc_relion_is_given(c, "--shift_only") || cyc_relion_is_given(c, "--shift_only_by_particles");
+	CYC_CHECK(!(is_shift_only && cyc_relion_is_given(c, "--motion")), CYC_E_USAGE, "--motion and --shift_only exclude each other");
+	if (cyc_relion_number(c, "--max_frame") > 0.0) CYC_TRY(cyc_relion_emit(c, "last-tilt", cyc_relion_text(c, "--max_frame")));
+	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
+	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
+done:
+	return st;
+}
+
+static const cyc_job_variable VARIABLES[] = {
+	CYC_JOB_PROJECT_VARIABLES,
+	CYC_JOB_REFERENCE_VARIABLES,
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
+	{ .variable = "max_error", .becomes = CYC_JOB_VALUE, .option = "--r" },
+	{ .variable = "do_shift_align", .becomes = CYC_JOB_FLAG, .option = "--shift_only" },
+	{ .variable = "shift_align_type", .becomes = CYC_JOB_READ },
+	{ .variable = "do_motion", .becomes = CYC_JOB_FLAG, .option = "--motion" },
+	{ .variable = "sigma_vel", .becomes = CYC_JOB_VALUE, .option = "--s_vel", .needs = "do_motion" },
+	{ .variable = "sigma_div", .becomes = CYC_JOB_VALUE, .option = "--s_div", .needs = "do_motion" },
+	{ .variable = "do_sq_exp_ker", .becomes = CYC_JOB_FLAG, .option = "--sq_exp_ker", .needs = "do_motion" },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j" },
+};
+
+static cyc_status map_job(cyc_relion_job *j)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_job_emit_project(j));
+	CYC_TRY(cyc_job_emit_reference(j));
+	CYC_TRY(cyc_job_emit(j, "--o", j->folder));
+	if (cyc_job_is_yes(j, "do_shift_align") && strcmp(cyc_job_text(j, "shift_align_type"), "Only particles") == 0)
+		CYC_TRY(cyc_job_emit(j, "--shift_only_by_particles", NULL));
+	if (j->is_continued) CYC_TRY(cyc_job_emit(j, "--only_do_unfinished", NULL));
+done:
+	return st;
+}
+
+extern const cyc_relion_program cyc_relion_align;
+const cyc_relion_program cyc_relion_align = {
+	.name = "relion_tomo_align",
+	.summary = "Tilt geometry, particle positions and beam-induced motion",
+	.command = "polish",
+	.run = cyc_cmd_polish,
+	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.translate = translate,
+	.job_type = "relion.framealigntomo",
+	.map_job = map_job,
+};

@@ -1,0 +1,128 @@
+#include "relion.h"
+
+#include <string.h>
+
+cyc_status cyc_cmd_postprocess(int argc, char **argv);
+
+static const char AUTO_MASK[] = "make the mask with relion_mask_create and give it with --mask: RELION's program refuses this too";
+static const char MASK_FILE[] = "masks come from relion_mask_create";
+
+static const cyc_relion_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	{ .name = "--i", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "One unfiltered half map.", .becomes = CYC_RELION_SAME, .to = "half1" },
+	{ .name = "--i2", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "The other; else found by its name.", .becomes = CYC_RELION_SAME, .to = "half2" },
+	{ .name = "--ios", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Optimisation set with the half maps.", .becomes = CYC_RELION_SAME,
+	  .to = "optimisation-set" },
+	{ .name = "--o", .type = CYC_OPT_TEXT, .unit = "<root name>", .help = "Start of all output names.", .value = "postprocess", .becomes = CYC_RELION_SAME,
+	  .to = "output", .passes_default = true },
+	{ .name = "--angpix", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Pixel size, in place of the header's.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "pixel-size" },
+	{ .name = "--half_maps", .type = CYC_OPT_FLAG, .help = "Write sharpened half maps.", .becomes = CYC_RELION_SAME, .to = "half-maps" },
+	{ .name = "--mtf_angpix", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Pixel size of the images as recorded.", .value = "-1",
+	  .becomes = CYC_RELION_SAME, .to = "mtf-pixel-size" },
+	{ .name = "--molweight", .type = CYC_OPT_DOUBLE, .unit = "<kDa>", .help = "Weight of the particle.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "molecular-weight" },
+	{ .name = "Mask", .type = CYC_OPT_HEADING },
+	{ .name = "--mask", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "Solvent mask.", .becomes = CYC_RELION_SAME, .to = "mask" },
+	{ .name = "--force_mask", .type = CYC_OPT_FLAG, .help = "Use the masked FSC even if it is worse.", .becomes = CYC_RELION_SAME, .to = "force-mask" },
+	{ .name = "--auto_mask", .type = CYC_OPT_FLAG, .help = "Formerly: make a mask.", .becomes = CYC_RELION_UNSUPPORTED, .note = AUTO_MASK },
+	{ .name = "--inimask_threshold", .type = CYC_OPT_DOUBLE, .help = "Formerly: of the automatic mask.", .value = "0.02", .becomes = CYC_RELION_INERT,
+	  .note = MASK_FILE },
+	{ .name = "--extend_inimask", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Formerly: of the automatic mask.", .value = "3",
+	  .becomes = CYC_RELION_INERT, .note = MASK_FILE },
+	{ .name = "--width_mask_edge", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Formerly: of the automatic mask.", .value = "6",
+	  .becomes = CYC_RELION_INERT, .note = MASK_FILE },
+	{ .name = "Sharpening", .type = CYC_OPT_HEADING },
+	{ .name = "--mtf", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Detector response to divide by.", .becomes = CYC_RELION_SAME, .to = "mtf" },
+	{ .name = "--auto_bfac", .type = CYC_OPT_FLAG, .help = "Fit the B-factor.", .becomes = CYC_RELION_READ, .to = "auto-bfactor" },
+	{ .name = "--autob_lowres", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Fit from here.", .value = "10", .becomes = CYC_RELION_SAME, .to = "bfactor-low" },
+	{ .name = "--autob_highres", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Fit to here.", .value = "0", .becomes = CYC_RELION_SAME, .to = "bfactor-high" },
+	{ .name = "--adhoc_bfac", .type = CYC_OPT_DOUBLE, .unit = "<Å²>", .help = "Use this B-factor.", .value = "0", .becomes = CYC_RELION_READ,
+	  .to = "adhoc-bfactor", .note = "0, no sharpening, unless it or --auto_bfac is given" },
+	{ .name = "--skip_fsc_weighting", .type = CYC_OPT_FLAG, .help = "Do not weight shells by their FSC.", .becomes = CYC_RELION_SAME, .to = "skip-fsc-weighting" },
+	{ .name = "--low_pass", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Low-pass the result; negative: at the final resolution.", .value = "0",
+	  .becomes = CYC_RELION_SAME, .to = "lowpass" },
+	{ .name = "--filter_edge_width", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Edge of the low-pass.", .value = "2", .becomes = CYC_RELION_SAME,
+	  .to = "filter-edge" },
+	{ .name = "FSC", .type = CYC_OPT_HEADING },
+	{ .name = "--ampl_corr", .type = CYC_OPT_FLAG, .help = "Flatten amplitudes over directions; curves of amplitude correlation and phase residual.",
+	  .becomes = CYC_RELION_SAME, .to = "amplitude-correlation" },
+	{ .name = "--randomize_at_fsc", .type = CYC_OPT_DOUBLE, .unit = "<FSC>", .help = "Randomise phases from where the unmasked FSC falls below.", .value = "0.8",
+	  .becomes = CYC_RELION_SAME, .to = "randomise-at-fsc" },
+	{ .name = "--randomize_at_A", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Randomise phases from here.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "randomise-at" },
+	{ .name = "--interpolate", .type = CYC_OPT_FLAG, .help = "Print the interpolated resolution too.", .becomes = CYC_RELION_SAME, .to = "interpolate" },
+	{ .name = "--random_seed", .type = CYC_OPT_INT, .unit = "<n>", .help = "Seed of the random phases; negative: from the clock.", .value = "0",
+	  .becomes = CYC_RELION_READ, .to = "seed", .note = "never from the clock: the same input gives the same result" },
+	{ .name = "--verb", .type = CYC_OPT_INT, .unit = "<n>", .help = "0: print nothing.", .value = "1", .becomes = CYC_RELION_READ, .to = "quiet", .note = "at 0" },
+	{ .name = "Local resolution", .type = CYC_OPT_HEADING },
+	{ .name = "--locres", .type = CYC_OPT_FLAG, .help = "Local resolution.", .becomes = CYC_RELION_SAME, .to = "locres",
+	  .note = "in addition to the files of post-processing, which RELION leaves out then" },
+	{ .name = "--locres_sampling", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Distance of the spheres.", .value = "25", .becomes = CYC_RELION_SAME,
+	  .to = "locres-sampling" },
+	{ .name = "--locres_maskrad", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Their radius; -1: half the sampling.", .value = "-1",
+	  .becomes = CYC_RELION_SAME, .to = "locres-mask-radius" },
+	{ .name = "--locres_edgwidth", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Their edge; -1: the sampling.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "locres-edge" },
+	{ .name = "--locres_randomize_at", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Randomise phases from here.", .value = "25",
+	  .becomes = CYC_RELION_SAME, .to = "locres-randomise-at" },
+	{ .name = "--locres_minres", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Worst resolution written.", .value = "50", .becomes = CYC_RELION_SAME,
+	  .to = "locres-min-resolution" },
+	CYC_RELION_COMMON_OPTIONS,
+	{ .name = "--j", .type = CYC_OPT_INT, .unit = "<n>", .help = "Threads; one unless given, as RELION's program uses.", .value = "1", .becomes = CYC_RELION_READ,
+	  .to = "threads" },
+};
+
+static cyc_status translate(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	bool is_auto = cyc_relion_is_given(c, "--auto_bfac"), has_adhoc = fabs(cyc_relion_number(c, "--adhoc_bfac")) > 0.0;
+	double seed = cyc_relion_number(c, "--random_seed");
+	CYC_CHECK(!(is_auto && has_adhoc), CYC_E_USAGE, "--auto_bfac and --adhoc_bfac exclude each other");
+	if (is_auto) CYC_TRY(cyc_relion_emit(c, "auto-bfactor", NULL));
+	else CYC_TRY(cyc_relion_emit(c, "adhoc-bfactor", cyc_relion_text(c, "--adhoc_bfac")));
+	if (seed < 0.0) cyc_warn("--random_seed %g asks for a seed from the clock; 0 is used, so that the result can be had again", seed);
+	else if (cyc_relion_is_given(c, "--random_seed")) CYC_TRY(cyc_relion_emit_number(c, "seed", seed));
+	if (cyc_relion_number(c, "--verb") < 1.0) CYC_TRY(cyc_relion_emit(c, "quiet", NULL));
+	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
+done:
+	return st;
+}
+
+static const cyc_job_variable VARIABLES[] = {
+	{ .variable = "fn_in", .becomes = CYC_JOB_VALUE, .option = "--i" },
+	{ .variable = "fn_mask", .becomes = CYC_JOB_VALUE, .option = "--mask" },
+	{ .variable = "angpix", .becomes = CYC_JOB_VALUE, .option = "--angpix" },
+	{ .variable = "do_auto_bfac", .becomes = CYC_JOB_FLAG, .option = "--auto_bfac" },
+	{ .variable = "autob_lowres", .becomes = CYC_JOB_VALUE, .option = "--autob_lowres", .needs = "do_auto_bfac" },
+	{ .variable = "do_adhoc_bfac", .becomes = CYC_JOB_READ },
+	{ .variable = "adhoc_bfac", .becomes = CYC_JOB_VALUE, .option = "--adhoc_bfac", .needs = "do_adhoc_bfac" },
+	{ .variable = "do_skip_fsc_weighting", .becomes = CYC_JOB_FLAG, .option = "--skip_fsc_weighting" },
+	{ .variable = "low_pass", .becomes = CYC_JOB_VALUE, .option = "--low_pass", .needs = "do_skip_fsc_weighting" },
+	{ .variable = "fn_mtf", .becomes = CYC_JOB_VALUE, .option = "--mtf" },
+	{ .variable = "mtf_angpix", .becomes = CYC_JOB_READ },
+};
+
+static cyc_status map_job(cyc_relion_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *output = NULL;
+	if (cyc_job_text(j, "fn_mtf")[0] && cyc_job_text(j, "mtf_angpix")[0]) CYC_TRY(cyc_job_emit(j, "--mtf_angpix", cyc_job_text(j, "mtf_angpix")));
+	CYC_TRY(cyc_asprintf(&output, "%spostprocess", j->folder));
+	CYC_TRY(cyc_job_emit(j, "--o", output));
+done:
+	cyc_free(output);
+	return st;
+}
+
+extern const cyc_relion_program cyc_relion_postprocess;
+const cyc_relion_program cyc_relion_postprocess = {
+	.name = "relion_postprocess",
+	.summary = "FSC, resolution, sharpened map, local resolution",
+	.command = "postprocess",
+	.run = cyc_cmd_postprocess,
+	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.translate = translate,
+	.job_type = "relion.postprocess",
+	.map_job = map_job,
+};

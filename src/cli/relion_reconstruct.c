@@ -1,0 +1,107 @@
+#include "relion.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+cyc_status cyc_cmd_reconstruct(int argc, char **argv);
+
+static const char THREADS[] = "as many threads as RELION would have at work at once: j, or j_in x j_out; they all work on one sum";
+
+static const cyc_relion_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_RELION_PROJECT_OPTIONS,
+	{ .name = "Map", .type = CYC_OPT_HEADING },
+	{ .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box, binned pixels.", .becomes = CYC_RELION_SAME, .to = "box", .is_required = true },
+	{ .name = "--crop", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box of the final maps.", .value = "-1", .becomes = CYC_RELION_SAME, .to = "crop" },
+	{ .name = "--bin", .type = CYC_OPT_DOUBLE, .unit = "<factor>", .help = "Binning.", .value = "1", .becomes = CYC_RELION_SAME, .to = "bin" },
+	{ .name = "--SNR", .type = CYC_OPT_DOUBLE, .unit = "<ratio>", .help = "Wiener constant; not above 0: heuristic.", .value = "-1",
+	  .becomes = CYC_RELION_SAME, .to = "snr" },
+	{ .name = "--sym", .type = CYC_OPT_TEXT, .unit = "<group>", .help = "Point group.", .value = "C1", .becomes = CYC_RELION_SAME, .to = "symmetry" },
+	{ .name = "--nr_helical_asu", .type = CYC_OPT_INT, .unit = "<n>", .help = "Helical units.", .value = "1", .becomes = CYC_RELION_SAME,
+	  .to = "helical-units" },
+	{ .name = "--helical_rise", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Rise per unit.", .value = "0", .becomes = CYC_RELION_SAME, .to = "helical-rise" },
+	{ .name = "--helical_twist", .type = CYC_OPT_DOUBLE, .unit = "<degrees>", .help = "Twist per unit.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "helical-twist" },
+	{ .name = "--taper", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Soft edge of the maps' sphere.", .value = "10", .becomes = CYC_RELION_SAME,
+	  .to = "taper" },
+	{ .name = "Images", .type = CYC_OPT_HEADING },
+	{ .name = "--whiten", .type = CYC_OPT_FLAG, .help = "Flatten the noise spectra.", .becomes = CYC_RELION_SAME, .to = "whiten" },
+	{ .name = "--no_ctf", .type = CYC_OPT_FLAG, .help = "Neither CTF nor dose weights.", .becomes = CYC_RELION_SAME, .to = "no-ctf",
+	  .note = "also by the name with _mpi, where RELION forgets it" },
+	{ .name = "--no_circle_crop", .type = CYC_OPT_FLAG, .help = "Keep the windows' corners.", .becomes = CYC_RELION_SAME, .to = "no-circle-crop" },
+	{ .name = "--cutoff_fract", .type = CYC_OPT_DOUBLE, .unit = "<fraction>", .help = "Least dose weight used.", .value = "0.01", .becomes = CYC_RELION_SAME,
+	  .to = "dose-cutoff" },
+	{ .name = "Work", .type = CYC_OPT_HEADING },
+	{ .name = "--mem", .type = CYC_OPT_DOUBLE, .unit = "<GB>", .help = "Memory for sums: fewer of them.", .value = "-1", .becomes = CYC_RELION_ALWAYS,
+	  .note = "there is one sum per half-set, however many threads" },
+	CYC_RELION_THREADS_OPTION("6"),
+	{ .name = "--j_in", .type = CYC_OPT_INT, .unit = "<n>", .help = "Threads inside an insertion.", .value = "3", .becomes = CYC_RELION_READ, .to = "threads",
+	  .note = THREADS },
+	{ .name = "--j_out", .type = CYC_OPT_INT, .unit = "<n>", .help = "Particles inserted at once.", .value = "2", .becomes = CYC_RELION_READ, .to = "threads",
+	  .note = THREADS },
+	{ .name = "--only_do_unfinished", .type = CYC_OPT_FLAG, .help = "Continue from the sums of an interrupted run.", .becomes = CYC_RELION_SAME, .to = "resume" },
+	{ .name = "--no_backup", .type = CYC_OPT_FLAG, .help = "Keep no sums to continue from.", .becomes = CYC_RELION_SAME, .to = "no-backup" },
+	{ .name = "--no_recon", .type = CYC_OPT_FLAG, .help = "Insert only.", .becomes = CYC_RELION_SAME, .to = "no-maps" },
+	CYC_RELION_COMMON_OPTIONS,
+};
+
+static cyc_status translate(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	bool has_j = cyc_relion_is_given(c, "--j"), has_inner = cyc_relion_is_given(c, "--j_in") || cyc_relion_is_given(c, "--j_out");
+	int64_t n = (int64_t)cyc_relion_number(c, "--j"), inner = (int64_t)cyc_relion_number(c, "--j_in") * (int64_t)cyc_relion_number(c, "--j_out");
+	/* What is asked for counts, RELION's own numbers only where nothing is. */
+	if (has_inner && (inner > n || !has_j)) n = inner;
+	/* data_*.mrc and weight_*.mrc are among RELION's outputs. */
+	if (!cyc_relion_is_given(c, "--no_recon")) CYC_TRY(cyc_relion_emit(c, "write-sums", NULL));
+	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
+	CYC_TRY(cyc_relion_emit_threads(c, n));
+done:
+	return st;
+}
+
+static const cyc_job_variable VARIABLES[] = {
+	CYC_JOB_PROJECT_VARIABLES,
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
+	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop" },
+	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin" },
+	{ .variable = "snr", .becomes = CYC_JOB_READ },
+	{ .variable = "sym_name", .becomes = CYC_JOB_VALUE, .option = "--sym" },
+	{ .variable = "do_helix", .becomes = CYC_JOB_READ },
+	{ .variable = "helical_*", .becomes = CYC_JOB_READ },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_READ },
+};
+
+static cyc_status map_job(cyc_relion_job *j)
+{
+	cyc_status st = CYC_OK;
+	const char *threads = cyc_job_text(j, "nr_threads"), *snr = cyc_job_text(j, "snr");
+	if (cyc_job_is_yes(j, "do_helix")) {
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "a reconstruction of a helix (do_helix is Yes) has no command line here");
+		cyc_error_hint("write it by hand, with --nr_helical_asu, --helical_rise and --helical_twist");
+		goto done;
+	}
+	CYC_TRY(cyc_job_emit_project(j));
+	CYC_TRY(cyc_job_emit(j, "--o", j->folder));
+	if (strtod(snr, NULL) > 0.0) CYC_TRY(cyc_job_emit(j, "--SNR", snr));
+	if (j->is_continued) CYC_TRY(cyc_job_emit(j, "--only_do_unfinished", NULL));
+	if (threads[0]) {
+		CYC_TRY(cyc_job_emit(j, "--j", threads));
+		CYC_TRY(cyc_job_emit(j, "--j_out", threads));
+		CYC_TRY(cyc_job_emit(j, "--j_in", "1"));
+	}
+done:
+	return st;
+}
+
+extern const cyc_relion_program cyc_relion_reconstruct_particle;
+const cyc_relion_program cyc_relion_reconstruct_particle = {
+	.name = "relion_tomo_reconstruct_particle",
+	.summary = "Half maps and merged map from the tilt images",
+	.command = "reconstruct",
+	.run = cyc_cmd_reconstruct,
+	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.translate = translate,
+	.job_type = "relion.reconstructparticletomo",
+	.map_job = map_job,
+};

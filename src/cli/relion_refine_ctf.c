@@ -1,0 +1,128 @@
+#include "relion.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
+
+static const char SCALE_MODEL[] = "scales are fitted per tilt: give --per_frame_scale instead";
+
+static const cyc_relion_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_RELION_PROJECT_OPTIONS,
+	CYC_RELION_REFERENCE_OPTIONS,
+	{ .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to = "box", .is_required = true },
+	{ .name = "Defocus", .type = CYC_OPT_HEADING },
+	{ .name = "--do_defocus", .type = CYC_OPT_FLAG, .help = "Refine defocus and astigmatism.", .becomes = CYC_RELION_READ, .to = "do-defocus" },
+	{ .name = "--do_reg_defocus", .type = CYC_OPT_FLAG, .help = "Regularise them.", .becomes = CYC_RELION_ALWAYS,
+	  .note = "how far a tilt may move is learned from the data" },
+	{ .name = "--lambda", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Strength of the regularisation.", .value = "0.001",
+	  .becomes = CYC_RELION_UNUSED, .note = "how far a tilt may move is learned from the data; cyclotomo ctfrefine --sigma-defocus sets it in Å" },
+	{ .name = "--d0", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Lower end of the search.", .value = "-3000", .becomes = CYC_RELION_READ,
+	  .to = "defocus-range", .note = "the search is as wide on both sides" },
+	{ .name = "--d1", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Upper end of the search.", .value = "3000", .becomes = CYC_RELION_READ,
+	  .to = "defocus-range", .note = "the search is as wide on both sides" },
+	{ .name = "--ds", .type = CYC_OPT_INT, .unit = "<n>", .help = "Steps of the search.", .value = "100", .becomes = CYC_RELION_UNUSED,
+	  .note = "the steps follow from the resolution" },
+	{ .name = "--kmin", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Coarsest resolution used.", .value = "30", .becomes = CYC_RELION_SAME, .to = "kmin" },
+	{ .name = "--reset_to_common", .type = CYC_OPT_FLAG, .help = "Start all tilts from the first one's CTF.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "Scale", .type = CYC_OPT_HEADING },
+	{ .name = "--do_scale", .type = CYC_OPT_FLAG, .help = "Refine the contrast scale.", .becomes = CYC_RELION_READ, .to = "do-scale" },
+	{ .name = "--per_frame_scale", .type = CYC_OPT_FLAG, .help = "One per tilt.", .becomes = CYC_RELION_READ,
+	  .note = "always per tilt; without it RELION fits a model of the ice to all series, and a warning says that this one does not" },
+	{ .name = "--per_tomogram_scale,--per_tomo_scale", .type = CYC_OPT_FLAG, .help = "A model of the ice per series (the second spelling is the GUI's).",
+	  .becomes = CYC_RELION_UNSUPPORTED, .note = SCALE_MODEL },
+	{ .name = "Aberrations", .type = CYC_OPT_HEADING },
+	{ .name = "--do_even_aberrations", .type = CYC_OPT_FLAG, .help = "Refine even aberrations.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--ne", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "4", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .help = "Refine odd aberrations.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--no", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "3", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "Work", .type = CYC_OPT_HEADING },
+	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<row>", .help = "First row of the tilt tables, from 0.", .value = "0", .becomes = CYC_RELION_SAME,
+	  .to = "min-tilt" },
+	{ .name = "--max_frame", .type = CYC_OPT_INT, .unit = "<row>", .help = "Last row; not above 0: all.", .value = "-1", .becomes = CYC_RELION_READ,
+	  .to = "max-tilt" },
+	{ .name = "--only_do_unfinished", .type = CYC_OPT_FLAG, .help = "Continue an interrupted run.", .becomes = CYC_RELION_SAME, .to = "resume" },
+	CYC_RELION_THREADS_OPTION("6"),
+	CYC_RELION_COMMON_OPTIONS,
+};
+
+static cyc_status emit_range(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	double low = cyc_relion_number(c, "--d0"), high = cyc_relion_number(c, "--d1"), widest = fmax(fabs(low), fabs(high));
+	CYC_CHECK(low < high, CYC_E_USAGE, "--d0 must be below --d1, got %g and %g Å", low, high);
+	if (fabs(low + high) > 1e-6) cyc_warn("--d0 %g --d1 %g: the search is as wide on both sides, so it goes from %g to %g Å", low, high, -widest, widest);
+	CYC_TRY(cyc_relion_emit_number(c, "defocus-range", widest));
+done:
+	return st;
+}
+
+static cyc_status translate(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	bool do_defocus = cyc_relion_is_given(c, "--do_defocus"), do_scale = cyc_relion_is_given(c, "--do_scale");
+	if (!do_defocus && !do_scale && !cyc_relion_is_given(c, "--do_even_aberrations") && !cyc_relion_is_given(c, "--do_odd_aberrations")) {
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "nothing to refine is named");
+		cyc_error_hint("give --do_defocus, --do_scale --per_frame_scale, or both");
+		goto done;
+	}
+	if (do_defocus) CYC_TRY(cyc_relion_emit(c, "do-defocus", NULL));
+	if (do_scale) CYC_TRY(cyc_relion_emit(c, "do-scale", NULL));
+	if (do_scale && !cyc_relion_is_given(c, "--per_frame_scale"))
+		cyc_warn("--do_scale without --per_frame_scale: RELION would fit a model of the ice to all tilt series; here each tilt has its own scale");
+	if (cyc_relion_is_given(c, "--d0") || cyc_relion_is_given(c, "--d1")) CYC_TRY(emit_range(c));
+	if (cyc_relion_number(c, "--max_frame") > 0.0) CYC_TRY(cyc_relion_emit(c, "max-tilt", cyc_relion_text(c, "--max_frame")));
+	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
+	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
+done:
+	return st;
+}
+
+static const cyc_job_variable VARIABLES[] = {
+	CYC_JOB_PROJECT_VARIABLES,
+	CYC_JOB_REFERENCE_VARIABLES,
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
+	{ .variable = "do_defocus", .becomes = CYC_JOB_FLAG, .option = "--do_defocus" },
+	{ .variable = "focus_range", .becomes = CYC_JOB_READ },
+	{ .variable = "do_reg_def", .becomes = CYC_JOB_FLAG, .option = "--do_reg_defocus", .needs = "do_defocus" },
+	{ .variable = "lambda", .becomes = CYC_JOB_READ },
+	{ .variable = "do_scale", .becomes = CYC_JOB_FLAG, .option = "--do_scale" },
+	{ .variable = "do_frame_scale", .becomes = CYC_JOB_FLAG, .option = "--per_frame_scale", .needs = "do_scale" },
+	{ .variable = "do_tomo_scale", .becomes = CYC_JOB_FLAG, .option = "--per_tomo_scale", .needs = "do_scale" },
+	{ .variable = "do_even_aberrations", .becomes = CYC_JOB_FLAG, .option = "--do_even_aberrations" },
+	{ .variable = "do_odd_aberrations", .becomes = CYC_JOB_FLAG, .option = "--do_odd_aberrations" },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j" },
+};
+
+static cyc_status map_job(cyc_relion_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *low = NULL;
+	const char *range = cyc_job_text(j, "focus_range"), *lambda = cyc_job_text(j, "lambda");
+	CYC_TRY(cyc_job_emit_project(j));
+	CYC_TRY(cyc_job_emit_reference(j));
+	CYC_TRY(cyc_job_emit(j, "--o", j->folder));
+	if (cyc_job_is_yes(j, "do_defocus") && range[0]) {
+		CYC_TRY(cyc_asprintf(&low, "-%s", range));
+		CYC_TRY(cyc_job_emit(j, "--d0", low));
+		CYC_TRY(cyc_job_emit(j, "--d1", range));
+		if (cyc_job_is_yes(j, "do_reg_def") && lambda[0]) CYC_TRY(cyc_job_emit(j, "--lambda", lambda));
+	}
+	if (j->is_continued) CYC_TRY(cyc_job_emit(j, "--only_do_unfinished", NULL));
+done:
+	cyc_free(low);
+	return st;
+}
+
+extern const cyc_relion_program cyc_relion_refine_ctf;
+const cyc_relion_program cyc_relion_refine_ctf = {
+	.name = "relion_tomo_refine_ctf",
+	.summary = "Defocus, astigmatism and contrast scale of every tilt image",
+	.command = "ctfrefine",
+	.run = cyc_cmd_ctfrefine,
+	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.translate = translate,
+	.job_type = "relion.ctfrefinetomo",
+	.map_job = map_job,
+};

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# RELION's own calls, unchanged and in their order, write the files that RELION has written; job.star of a real project become commands.
+# usage: check_relion_names.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given)
+set -euo pipefail
+python=${PYTHON:-/usr/bin/python3}
+bin=$(realpath "$1") shared=$(realpath "$2") here=$(cd "$(dirname "$0")" && pwd)
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+small=${3:-${CYCLOTOMO_SMALL:-}}
+if [ -z "$small" ]; then
+	small=$dir/made
+	bash "$shared/sim/make_dataset.sh" small "$small" >/dev/null
+fi
+small=$(realpath "$small")
+fail() { echo "FAIL: $*" >&2; exit 1; }
+gold=$shared/golden/small
+
+"$bin" relion-names -q "$dir/names" >/dev/null
+PATH=$dir/names:$PATH
+
+echo "== options in the descriptions of RELION's programs"
+# known PROGRAM FILE FROM TO: the options between two headings are in the program's table.
+known() {
+	local n=0 option
+	"$1" --help >"$dir/help"
+	for option in $(awk -v from="$3" -v to="$4" 'index($0, to) == 1 { on = 0 } index($0, from) == 1 { on = 1 } on' "$shared/spec/$2" | grep -o -- '--[A-Za-z][A-Za-z0-9_]*' | sort -u); do
+		grep -Eq -- "(^  |, )$option\b" "$dir/help" || fail "$1 does not know $option"
+		n=$((n + 1))
+	done
+	echo "$1: $n options of '$3'"
+	[ $n -gt 10 ] || fail "no options there"
+}
+known relion_tomo_reconstruct_particle reconstruct-extract-postprocess.md '### 2.1' '### 2.2'
+known relion_postprocess reconstruct-extract-postprocess.md '### 4.1' '### 4.2'
+known relion_mask_create reconstruct-extract-postprocess.md '### 5.1' '### 5.2'
+for program in relion_tomo_refine_ctf relion_tomo_align; do known $program ctf-refine-and-polish.md '## A2.' '## A3.'; done
+known relion_tomo_refine_ctf ctf-refine-and-polish.md '## B1.' '## B2.'
+known relion_tomo_align ctf-refine-and-polish.md '## C1.' '## C2.'
+
+echo "== RELION's calls"
+mkdir "$dir/small"
+cd "$dir/small"
+for file in "$small"/*; do ln -s "$file" .; done
+n=0
+while read -r line; do
+	read -ra words <<<"$line"
+	[ -e "$dir/names/${words[0]}" ] || continue
+	/usr/bin/time -f "%e s  $(cut -c 1-60 <<<"$line") ..." "${words[@]}" >out 2>err || { cat out err; fail "$line"; }
+	tail -n 1 err
+	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "nothing is said of what was understood: $line"
+	n=$((n + 1))
+done <"$gold/commands.txt"
+[ $n = 15 ] || fail "$n calls instead of 15"
+# What lies there of other calls: the extraction, the 3D refinement, and a reconstruction with the truth.
+"$python" "$here/compare_files.py" "$gold" . $(cd "$gold" && ls -d R_* PP_* J_* mask_relion.mrc | grep -v PP_truth)
+"$python" "$here/compare_files.py" "$gold" "$gold" J_pol1 >/dev/null
+if "$python" "$here/compare_files.py" "$gold" "$dir" J_pol1 >/dev/null; then fail "the comparison finds nothing"; fi
+
+echo "== job.star of a real project"
+# Its images, maps and trajectories are not there: stand-ins of the maps' size, and RELION's alias of the selection.
+mkdir "$dir/project"
+cd "$dir/project"
+for file in "$shared"/data/empiar-10164-tutorial/*; do
+	if [ -d "$file" ]; then
+		mkdir "$(basename "$file")"
+		for job in "$file"/*; do
+			mkdir "$(basename "$file")/$(basename "$job")"
+			ln -s "$job"/* "$(basename "$file")/$(basename "$job")/"
+		done
+	else
+		ln -s "$file" .
+	fi
+done
+ln -s job024 Select/remove-dups2
+n=0
+for job in */*/job.star; do
+	type=$(sed -n 's/^_rlnJobTypeLabel  *//p' "$job" | tr -d ' ')
+	case $type in relion.reconstructparticletomo | relion.ctfrefinetomo | relion.framealigntomo | relion.postprocess) ;; *) continue ;; esac
+	n=$((n + 1))
+	code=0
+	"$bin" job2cmd "$job" --dry-run >out 2>err || code=$?
+	[ $code = 1 ] || fail "$job ended with $code: $(cat err)"
+	grep -q '^cyclotomo [a-z]* --.*--dry-run' out || fail "$job gives no command"
+	# Nothing is wrong but that files of images are missing.
+	grep -Eq "error: .*('[^']*\.mrc'|motion\.star')" err && grep -Eq 'No such file|not there' err || fail "$job: $(cat err)"
+	grep -q -- '--help' err && fail "$job: $(cat err)"
+	echo "$job: $(grep -o 'error: .*' err | cut -c 1-110)"
+done
+[ $n = 10 ] || fail "$n jobs instead of 10"
+# With the maps there, post-processing passes, and refinement comes to its images.
+"$bin" mask -q --denovo --box-size 192 --outer-radius 60 --soft-edge 10 --pixel-size 1.35 --o map.mrc >/dev/null
+for name in Reconstruct/job025/half1 Reconstruct/job025/half2 mask_fsc mask_align; do cp map.mrc $name.mrc; done
+"$bin" job2cmd PostProcess/job026/job.star --dry-run >/dev/null 2>err || fail "post-processing: $(cat err)"
+"$bin" job2cmd CtfRefine/job027/job.star --dry-run >/dev/null 2>err || grep -q 'images of this tilt series are missing' err || fail "refinement: $(cat err)"
