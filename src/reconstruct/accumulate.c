@@ -94,17 +94,13 @@ double cyc__accumulator_memory_bytes(int32_t s, int32_t S, int32_t nx, int32_t n
 	return sums + fmax(maps, image + batch) + threads + 30e6;
 }
 
-/* 1/sqrt of the noise power at each coefficient. Window and binned box have the same frequency step, so the same index. */
+/* Window and binned box have the same frequency step, so the same index of the spectrum. */
 static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
-	int32_t S = a->box.window.box_px, s = a->box.window.box_binned, sh = s / 2 + 1;
+	int32_t S = a->box.window.box_px, s = a->box.window.box_binned;
 	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(a->be)));
-	for (int32_t y = 0; y < s; y++)
-		for (int32_t x = 0; x < sh; x++) {
-			double p = cyc_radial_at(a->power, S / 2 + 1, hypot(x, y < s / 2 ? y : y - s));
-			a->whiten_host[(size_t)y * (size_t)sh + (size_t)x] = p > 0 ? (float)(1 / sqrt(p)) : 0;
-		}
+	cyc_whitening_plane(a->whiten_host, s, a->power, S / 2 + 1);
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, cyc_half_count2(s) * sizeof(float)));
 done:
 	return st;

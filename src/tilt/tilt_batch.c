@@ -196,7 +196,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	double *radial = NULL;
-	int32_t s = t->s, sh = s / 2 + 1, n_k2 = s * s / 4 + 1;
+	int32_t s = t->s, sh = s / 2 + 1, n_k2 = t->is_full_plane ? s * s / 2 + 1 : s * s / 4 + 1;
 	double step_invA = 1 / (s * pixel_size_A);
 	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
 	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
@@ -214,6 +214,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	}
 	/* The first shell without weight still belongs to the triangle that reaches back into the last one with it. */
 	if (t->radius < s / 2) t->radius++;
+	if (t->radius > s / 2) t->radius = s / 2;
 	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;
