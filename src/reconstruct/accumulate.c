@@ -2,6 +2,17 @@
 #include "tilt/tilt_image.h"
 
 #include <math.h>
+#include <string.h>
+
+/* What insertion from the images of an extraction needs besides. */
+typedef struct {
+	cyc_buffer *padded;  /* capacity x s x s, one below the other */
+	float *images;       /* of a few particles, as they were read */
+	size_t images_count;
+	size_t *first;       /* where each of these begins, in images */
+	cyc_stack_view *views; /* n_tilts of each */
+	int32_t *slot, *section; /* of the batch: which of the particles, which of its images */
+} stack_work;
 
 struct cyc_accumulator {
 	cyc_backend *be;
@@ -16,6 +27,7 @@ struct cyc_accumulator {
 	cyc_mat3 *M;
 	double *power;
 	float *whiten_host;
+	stack_work stacks;
 };
 
 static size_t bytes_per_particle(int32_t s)
@@ -60,6 +72,14 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
+	stack_work *w = &a->stacks;
+	cyc_buffer_destroy(&w->padded);
+	cyc_free(w->images);
+	cyc_free(w->first);
+	cyc_free(w->views);
+	cyc_free(w->slot);
+	cyc_free(w->section);
+	memset(w, 0, sizeof *w);
 }
 
 void cyc__accumulator_destroy(cyc_accumulator **p)
@@ -106,17 +126,12 @@ done:
 	return st;
 }
 
-static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, double pixel_ratio)
+/* Insert the packed slices of the batch, each into the sum of its half-set. */
+static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reconstruct_options *o = a->options;
 	const cyc_tilt_batch *b = a->batch;
-	int32_t s = a->box.window.box_binned;
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
-	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
-	                        b->weight, b->n, s));
-	int32_t radius = o->no_ctf ? s / 2 : a->tables->radius, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
+	int32_t s = a->box.window.box_binned, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
 	for (int32_t i = 0; i < b->n; i++) {
 		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's shears. */
 		a->M[i] = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
@@ -128,6 +143,20 @@ done:
 	return st;
 }
 
+static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, double pixel_ratio)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = a->options;
+	const cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
+	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
+	                        b->weight, b->n, s));
+	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
+done:
+	return st;
+}
 cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts, const cyc_particle_set *set,
                                   int32_t i_series, const char *root)
 {
@@ -166,5 +195,176 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	cyc_free(used);
+	return st;
+}
+
+/* ---------------------------------------------------------------- from stacks */
+
+/* Images of as many particles at a time as this has room for. */
+static const double STACK_BYTES = 256e6;
+
+typedef struct {
+	cyc_accumulator *a;
+	const cyc_stacks *stacks;
+	int64_t first;
+	float *padded;
+	int32_t n_tilts;
+} stack_pass;
+
+static cyc_status read_task(void *arg, int64_t k, int i_thread)
+{
+	(void)i_thread;
+	cyc_status st = CYC_OK;
+	const stack_pass *p = arg;
+	int64_t i = p->first + k;
+	const cyc_particle *particle = &p->stacks->particles->particles[i];
+	CYC_TRY(cyc_stacks_read(p->a->stacks.images + p->a->stacks.first[k], p->stacks, i));
+	CYC_TRY(cyc_stacks_views(p->a->stacks.views + k * p->n_tilts, p->stacks, i));
+done:
+	if (st != CYC_OK) cyc_error_context("particle '%s'", particle->name);
+	return st;
+}
+
+/* The nearest whole number; what is left is in [-1/2, 1/2), so that rounding a position again finds the same pixel. */
+static double whole(double x) { return floor(x + 0.5); }
+
+/* Copy an image into the middle of a padded one, moved by whole pixels so that the particle is within half a pixel of the centre. */
+static cyc_status pad_task(void *arg, int64_t k, int i_thread)
+{
+	(void)i_thread;
+	const stack_pass *p = arg;
+	const stack_work *w = &p->a->stacks;
+	int32_t N = p->stacks->box_px, s = p->a->box.window.box_binned;
+	const cyc_stack_view *v = &w->views[w->slot[k] * p->n_tilts + w->section[k]];
+	const float *from = w->images + w->first[w->slot[k]] + (size_t)w->section[k] * (size_t)N * (size_t)N;
+	float *to = p->padded + (size_t)k * (size_t)s * (size_t)s;
+	int32_t x0 = (s - N) / 2 - (int32_t)whole(v->shift_x_px), y0 = (s - N) / 2 - (int32_t)whole(v->shift_y_px);
+	memset(to, 0, (size_t)s * (size_t)s * sizeof *to);
+	int32_t x_first = x0 < 0 ? -x0 : 0, x_end = x0 + N > s ? s - x0 : N;
+	for (int32_t y = y0 < 0 ? -y0 : 0; y < N && y + y0 < s && x_end > x_first; y++)
+		memcpy(to + (size_t)(y + y0) * (size_t)s + (size_t)(x0 + x_first), from + (size_t)y * (size_t)N + (size_t)x_first, (size_t)(x_end - x_first) * sizeof *to);
+	return CYC_OK;
+}
+
+/* The next images of tilt f and optics group g, of particles p->first and on. */
+static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cyc_tilt_series *ts, int32_t f, int32_t g)
+{
+	cyc_accumulator *a = p->a;
+	cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	b->n = 0;
+	for (; *cursor < n && b->n < b->capacity; (*cursor)++) {
+		const cyc_particle *particle = &p->stacks->particles->particles[p->first + *cursor];
+		if (particle->i_optics != g || !particle->visible_frames[f]) continue;
+		int32_t i = b->n++, section = 0;
+		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
+		const cyc_stack_view *v = &a->stacks.views[*cursor * p->n_tilts + section];
+		a->stacks.slot[i] = (int32_t)*cursor;
+		a->stacks.section[i] = section;
+		b->at_px[2 * i] = s / 2 + v->shift_x_px - whole(v->shift_x_px);
+		b->at_px[2 * i + 1] = (double)i * s + s / 2 + v->shift_y_px - whole(v->shift_y_px);
+		b->half[i] = (int8_t)(particle->half > 0);
+		/* The pose of the map in the image; the linear part of the projection is in R_img_part. */
+		b->R_img_ref[i] = cyc_mat3_mul(v->R_img_part, cyc_mat3_mul(cyc_mat3_inverse(particle->R_tomo_part), particle->R_tomo_ref));
+		b->turns_per_k2[i] = cyc_turns_per_k2(v->extra_defocus_A, ts->voltage_kV, a->box.pixel_size_A, s);
+	}
+}
+
+static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
+{
+	cyc_status st = CYC_OK;
+	cyc_accumulator *a = p->a;
+	cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	CYC_TRY(cyc_buffer_map(&p->padded, a->stacks.padded));
+	CYC_TRY(cyc_parallel_for(b->n, cyc_backend_n_threads(a->be), pad_task, p));
+	CYC_TRY(cyc_buffer_unmap(a->stacks.padded));
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->stacks.padded, s, s * b->capacity, b->at_px, b->n, &a->box.window));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, is_premultiplied, b->n, s));
+	CYC_TRY(insert_packed(a, a->tables->radius, 1));
+done:
+	return st;
+}
+
+/* Particles p->first and n - 1 more, whose images have been read. */
+static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	cyc_accumulator *a = p->a;
+	const cyc_particle_set *set = p->stacks->particles;
+	size_t plane = cyc_half_count2(a->box.window.box_binned);
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		if (ts->tilts[f].scale == 0) continue;
+		CYC_TRY(cyc_cancel_check());
+		for (int32_t g = 0; g < set->n_optics; g++) {
+			bool is_used = false;
+			for (int64_t k = 0; k < n && !is_used; k++) is_used = set->particles[p->first + k].i_optics == g;
+			if (!is_used) continue;
+			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A, a->options->cutoff_frac));
+			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
+			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
+			for (int64_t cursor = 0; cursor < n;) {
+				fill_from_stacks(p, &cursor, n, ts, f, g);
+				*n_images += a->batch->n;
+				if (a->batch->n > 0) CYC_TRY(insert_from_stacks(p, p->stacks->is_premultiplied[g]));
+			}
+		}
+	}
+done:
+	return st;
+}
+
+static cyc_status create_stack_work(cyc_accumulator *a, const cyc_stacks *stacks, int64_t n_particles, int32_t n_tilts, size_t n_floats)
+{
+	cyc_status st = CYC_OK;
+	stack_work *w = &a->stacks;
+	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity;
+	(void)stacks;
+	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
+	cyc_free(w->images);
+	cyc_free(w->first);
+	cyc_free(w->views);
+	w->images = NULL;
+	w->first = NULL;
+	w->views = NULL;
+	CYC_TRY(cyc_alloc_(&w->images, n_floats, sizeof *w->images, "images of particles"));
+	CYC_TRY(cyc_alloc(&w->first, n_particles, sizeof *w->first));
+	CYC_TRY(cyc_alloc(&w->views, (size_t)n_particles * (size_t)n_tilts, sizeof *w->views));
+	if (w->padded) goto done;
+	CYC_TRY(cyc_buffer_create(&w->padded, a->be, capacity * s * s, sizeof(float)));
+	CYC_TRY(cyc_alloc(&w->slot, capacity, sizeof *w->slot));
+	CYC_TRY(cyc_alloc(&w->section, capacity, sizeof *w->section));
+done:
+	return st;
+}
+
+cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = stacks->particles;
+	const cyc_tilt_series *ts = &stacks->tomograms->series[i_series];
+	stack_pass p = { .a = a, .stacks = stacks, .n_tilts = ts->n_tilts, .first = set->series_first[i_series] };
+	size_t pixels = (size_t)stacks->box_px * (size_t)stacks->box_px;
+	for (int64_t end = set->series_first[i_series + 1]; p.first < end;) {
+		size_t count = 0;
+		int64_t n = 0;
+		for (; p.first + n < end; n++) {
+			size_t more = (size_t)stacks->n_views[p.first + n] * pixels;
+			if (n > 0 && 4.0 * (double)(count + more) > STACK_BYTES) break;
+			count += more;
+		}
+		CYC_TRY(create_stack_work(a, stacks, n, ts->n_tilts, count));
+		count = 0;
+		for (int64_t k = 0; k < n; k++) {
+			a->stacks.first[k] = count;
+			count += (size_t)stacks->n_views[p.first + k] * pixels;
+		}
+		CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(a->be), read_task, &p));
+		CYC_TRY(insert_particles(&p, n, n_images, ts));
+		p.first += n;
+	}
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	return st;
 }

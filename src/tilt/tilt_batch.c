@@ -103,7 +103,12 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 		double x, y, weight = 1;
 		if (particle->i_optics != i_optics) continue;
 		cyc_particle_position_px(&x, &y, &p, ts, i_tilt, particle);
-		if (!cyc_is_visible(ts, x, y, box->margin_px)) {
+		if (box->listed_frames && particle->visible_frames) {
+			if (!particle->visible_frames[i_tilt]) {
+				(*n_outside)++;
+				continue;
+			}
+		} else if (!cyc_is_visible(ts, x, y, box->margin_px)) {
 			/* A partial window must at least show the middle half of the box, where the particle is. */
 			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, 0.25 * box->window.box_px)) {
 				(*n_outside)++;

@@ -14,6 +14,7 @@ typedef struct {
 	cyc_window_spec window;
 	double binning;
 	double pixel_size_A;  /**< of the binned windows */
+	bool listed_frames;   /**< what shows a particle is told by rlnTomoVisibleFrames, where there is such a column, not by the margin */
 	double margin_px;     /**< distance a position must keep from the image border, image px */
 } cyc_box;
 /**
