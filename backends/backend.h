@@ -112,11 +112,12 @@ static inline size_t cyc_packed_count(int32_t s) { return (size_t)(s + 4) * (siz
 CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
                                           const cyc_buffer *whiten, const double *particle_weight, int32_t n, int32_t s);
 /**
- * As cyc_op_modulate() for images that an extraction made, bright particles and aberrations taken off: w = ctf^2, and d = X if
- * they were multiplied by the CTF then, else ctf X; both 0 where the CTF is.                                       (T7.6)
+ * As cyc_op_modulate() for images that an extraction made, bright particles and aberrations taken off: d = X if they were
+ * multiplied by the CTF then, else ctf X;  w = share ctf^2 + rest;  both 0 where share and rest are.                (T7.6)
+ * @param[in] share, rest  s x sh float: how much of the CTF's oscillation is left in cropped images, and what stands for the other part
  */
-CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, bool is_premultiplied, int32_t n,
-                                      int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *share,
+                                      const cyc_buffer *rest, bool is_premultiplied, int32_t n, int32_t s);
 /**
  * Add slices to a 3D sum: for each voxel p = (x,y,z), x >= 0, |p| <= radius, with (u,v,h) = M p and |h| < 1:
  *   sum(p) += (1 - |h|) bilinear(packed; u, v)                                                                     (T2.2)
@@ -207,7 +208,8 @@ struct cyc_backend_ops {
 	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
 	cyc_status (*particle_image)(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
 	                             const cyc_particle_image_spec *spec, int32_t n);
-	cyc_status (*pack)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, bool is_premultiplied, int32_t n, int32_t s);
+	cyc_status (*pack)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
+	                   int32_t n, int32_t s);
 	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
 	                       const double *particle_weight, int32_t n, int32_t s);
 	cyc_status (*slice_insert)(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,

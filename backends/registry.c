@@ -242,7 +242,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, bool is_premultiplied, int32_t n, int32_t s)
+cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *share, const cyc_buffer *rest,
+                       bool is_premultiplied, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -250,7 +251,9 @@ cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft
 	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
 	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), is_premultiplied, n, s));
+	argument(&l, share, plane, sizeof(float));
+	argument(&l, rest, plane, sizeof(float));
+	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest), is_premultiplied, n, s));
 done:
 	return st;
 }

@@ -30,7 +30,8 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
 cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
                                   const cyc_particle_image_spec *spec, int32_t n);
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, bool is_premultiplied, int32_t n, int32_t s);
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
+                        int32_t n, int32_t s);
 cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
                             const double *particle_weight, int32_t n, int32_t s);
 cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,

@@ -47,7 +47,7 @@ cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, con
 typedef struct {
 	float *packed;
 	const cyc_cfloat *ft;
-	const float *ctf;
+	const float *ctf, *share, *rest;
 	bool is_premultiplied;
 	int32_t s;
 } pack_work;
@@ -64,17 +64,19 @@ static cyc_status pack_task(void *arg, int64_t i, int i_thread)
 		size_t from = (row + s - s / 2 - 1) % s * sh;
 		cyc_v4 *to = (cyc_v4 *)packed + row * width;
 		for (size_t x = 0; x < sh; x++) {
-			float c = ctf[from + x], factor = a->is_premultiplied ? (c == 0 ? 0.F : 1.F) : c;
-			cyc_cfloat d = factor * ft[from + x];
-			to[x] = (cyc_v4){ crealf(d), cimagf(d), c * c, 0 };
+			float c = ctf[from + x], share = a->share[from + x], rest = a->rest[from + x];
+			/* Where nothing is known of the CTF, beyond the dose cutoff, what the image has is not used. */
+			cyc_cfloat d = share == 0 && rest == 0 ? 0 : a->is_premultiplied ? ft[from + x] : c * ft[from + x];
+			to[x] = (cyc_v4){ crealf(d), cimagf(d), share * c * c + rest, 0 };
 		}
 		to[sh] = (cyc_v4){ 0, 0, 0, 0 };
 	}
 	return CYC_OK;
 }
 
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, bool is_premultiplied, int32_t n, int32_t s)
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
+                        int32_t n, int32_t s)
 {
-	pack_work a = { packed, ft, ctf, is_premultiplied, s };
+	pack_work a = { packed, ft, ctf, share, rest, is_premultiplied, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, pack_task, &a);
 }

@@ -25,6 +25,7 @@ typedef struct {
 	double cutoff_frac;      /**< dose weights at or below this are not used */
 	bool from_stacks;        /**< insert the images that an extraction wrote (rlnImageName) instead of windows of the tilt images: box_px <= 0 is
 	                              twice theirs (they are padded with zeros), crop_px <= 0 is theirs; binning must be 1 or theirs */
+	bool crop_images;        /**< crop windows to the circle of crop_px after they were multiplied by the CTF, and insert what is left */
 	bool listed_frames;      /**< use the images that rlnTomoVisibleFrames lists, instead of those whose window lies in the image */
 	bool whiten, no_ctf, no_circle_crop, partial_windows;
 	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */

@@ -35,7 +35,8 @@ typedef struct {
 	double binning;          /**< rlnTomoSubtomogramBinning, 1 if not given */
 	double pixel_size_A;     /**< of images or volumes */
 	bool *is_premultiplied;  /**< by optics group: rlnCtfDataAreCtfPremultiplied */
-	int32_t *n_views;        /**< by particle of the set: images of its stack; 0 for volumes */
+	int32_t *n_views;        /**< by particle of the set: images that show it; 0 for volumes */
+	bool *has_all_tilts;     /**< by particle: the stack has a section for every tilt, seen or not, as WarpTools writes it */
 	cyc_vec3 *origins_A;     /**< by particle: offset that is left, subtomogram axes */
 	char **data_files;       /**< by particle, with the root */
 	char **weight_files;     /**< by particle, with the root; NULL for stacks */
@@ -44,13 +45,13 @@ typedef struct {
 
 /**
  * Find the files of all particles and check that they are there and of one size, that stacks have as many sections as
- * rlnTomoVisibleFrames has ones, and that the optics groups agree in binning and pixel size. Reads no images; tilt images need not be there.
+ * rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in binning and pixel size. Reads no images; tilt images need not be there.
  * @return CYC_E_FORMAT if a column is missing; CYC_E_IO, CYC_E_DATA, CYC_E_SHAPE naming the particle, file, wanted and found.
  * @note Needs cyc_stacks_close() before the sets are destroyed.
  */
 CYC_MUST_CHECK cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, const cyc_tomogram_set *tomograms, const char *root);
 void cyc_stacks_close(cyc_stacks **s);
-/** The n_views[i] views of particle i, in the order of its stack. Thread-safe. */
+/** The n_views[i] views of particle i, in the order of the tilts. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_stacks_views(cyc_stack_view *views, const cyc_stacks *s, int64_t i);
 /** Images of particle i: n_views[i] x N x N float. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i);

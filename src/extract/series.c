@@ -235,8 +235,8 @@ static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_til
 	if (!o->stacks) cyc__volume_row_limits(w->row_limits, s, pixel_size_A, ts, f, o->no_ctf ? 0 : o->cutoff_frac);
 	for (int32_t g = 0; g < j->particles->n_optics; g++) {
 		if (!used[g]) continue;
-		/* A negative cutoff: beyond the last used frequency too, since what is cut off sharply here would ring in the crop. */
-		CYC_TRY(cyc_tilt_tables_fill(w->tables, ts, f, &j->particles->optics[g], pixel_size_A, -1));
+		/* Beyond the last frequency that is used too, since what is cut off sharply here would ring in the crop. */
+		CYC_TRY(cyc_tilt_tables_fill(w->tables, ts, f, &j->particles->optics[g], pixel_size_A, o->cutoff_frac));
 		CYC_TRY(cyc_buffer_upload(w->turns, w->tables->turns, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(w->envelope, w->tables->envelope, plane * sizeof(float)));
 		if (w->tables->has_odd) CYC_TRY(cyc_buffer_upload(w->phase, w->tables->odd_phase, plane * sizeof(cyc_cfloat)));

@@ -4,15 +4,18 @@
 #include <math.h>
 #include <string.h>
 
-/* What insertion from the images of an extraction needs besides. */
+/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an extraction. */
 typedef struct {
-	cyc_buffer *padded;  /* capacity x s x s, one below the other */
-	float *images;       /* of a few particles, as they were read */
-	size_t images_count;
-	size_t *first;       /* where each of these begins, in images */
+	cyc_buffer *images;  /* capacity x s x s, one below the other */
+	cyc_buffer *share, *rest; /* of the weights, s x sh */
+	float *plane;        /* 2 x s x sh, of the host */
+	double *centres;     /* capacity x 2: of the images */
+	/* Of an extraction. */
+	float *read;         /* images of a few particles, as they were read */
+	size_t *first;       /* where each of these begins */
 	cyc_stack_view *views; /* n_tilts of each */
 	int32_t *slot, *section; /* of the batch: which of the particles, which of its images */
-} stack_work;
+} crop_work;
 
 struct cyc_accumulator {
 	cyc_backend *be;
@@ -27,7 +30,7 @@ struct cyc_accumulator {
 	cyc_mat3 *M;
 	double *power;
 	float *whiten_host;
-	stack_work stacks;
+	crop_work crop;
 };
 
 static size_t bytes_per_particle(int32_t s)
@@ -56,6 +59,7 @@ cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const
 	CYC_TRY(cyc_buffer_create(&a->whiten, be, plane, sizeof(float)));
 	CYC_TRY(cyc_tilt_batch_create(&a->batch, capacity));
 	CYC_TRY(cyc_tilt_tables_create(&a->tables, s));
+	a->tables->is_full_plane = options->crop_images; /* what is cut off sharply would ring in the crop */
 	CYC_TRY(cyc_alloc(&a->radius, capacity, sizeof *a->radius));
 	CYC_TRY(cyc_alloc(&a->M, capacity, sizeof *a->M));
 	CYC_TRY(cyc_alloc(&a->power, (size_t)box->window.box_px / 2 + 1, sizeof *a->power));
@@ -72,9 +76,13 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
-	stack_work *w = &a->stacks;
-	cyc_buffer_destroy(&w->padded);
-	cyc_free(w->images);
+	crop_work *w = &a->crop;
+	cyc_buffer_destroy(&w->images);
+	cyc_buffer_destroy(&w->share);
+	cyc_buffer_destroy(&w->rest);
+	cyc_free(w->plane);
+	cyc_free(w->centres);
+	cyc_free(w->read);
 	cyc_free(w->first);
 	cyc_free(w->views);
 	cyc_free(w->slot);
@@ -143,6 +151,95 @@ done:
 	return st;
 }
 
+/* Radius of the particle for the purpose of its weights, of the radius of the cropped images. */
+static const double PARTICLE_SHARE = 0.75;
+/* Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
+static double coverage(double r, double R, double distance)
+{
+	if (distance <= R - r) return 1;
+	if (distance >= R + r) return 0;
+	double a = (distance * distance + r * r - R * R) / (2 * distance), b = distance - a;
+	double area = r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
+	return area / (CYC_PI * r * r);
+}
+
+/* Tables of the weights of images cropped to a circle of crop_px.                                                    (T7.7) */
+static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, int32_t crop_px, bool is_premultiplied)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned, sh = s / 2 + 1;
+	size_t plane = cyc_half_count2(s);
+	const cyc_tilt *tilt = &ts->tilts[f];
+	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = PARTICLE_SHARE * crop;
+	float *share = a->crop.plane, *rest = share + plane;
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			size_t at = (size_t)y * (size_t)sh + (size_t)x;
+			int32_t ky = y < s / 2 ? y : y - s;
+			double k = step_invA * hypot(x, ky), e = (double)a->tables->envelope[at];
+			bool is_used = 4 * (x * x + ky * ky) <= s * s && cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
+			double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
+			double left = coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
+			share[at] = is_used ? (float)left : 0;
+			rest[at] = is_used && is_premultiplied ? (float)(0.5 * (1 - left) * e * e) : 0;
+		}
+	CYC_TRY(cyc_buffer_upload(a->crop.share, share, plane * sizeof(float)));
+	CYC_TRY(cyc_buffer_upload(a->crop.rest, rest, plane * sizeof(float)));
+done:
+	return st;
+}
+
+static cyc_status create_crop_work(cyc_accumulator *a)
+{
+	cyc_status st = CYC_OK;
+	crop_work *w = &a->crop;
+	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity, plane = cyc_half_count2(a->box.window.box_binned);
+	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
+	if (w->images) goto done;
+	CYC_TRY(cyc_alloc(&w->plane, 2 * plane, sizeof *w->plane));
+	CYC_TRY(cyc_alloc(&w->centres, 2 * capacity, sizeof *w->centres));
+	CYC_TRY(cyc_alloc(&w->slot, capacity, sizeof *w->slot));
+	CYC_TRY(cyc_alloc(&w->section, capacity, sizeof *w->section));
+	CYC_TRY(cyc_buffer_create(&w->share, a->be, plane, sizeof(float)));
+	CYC_TRY(cyc_buffer_create(&w->rest, a->be, plane, sizeof(float)));
+	CYC_TRY(cyc_buffer_create(&w->images, a->be, capacity * s * s, sizeof(float)));
+	for (size_t i = 0; i < capacity; i++) {
+		w->centres[2 * i] = 0.5 * (double)s;
+		w->centres[2 * i + 1] = (double)(i * s) + 0.5 * (double)s;
+	}
+done:
+	return st;
+}
+
+/* Insert the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`. */
+static cyc_status insert_images(cyc_accumulator *a, const double *centres, bool is_premultiplied, double pixel_ratio)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned, n = a->batch->n;
+	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
+	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
+	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
+done:
+	return st;
+}
+
+/* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the particle. */
+static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1 };
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, NULL, &spec, b->n));
+	CYC_TRY(insert_images(a, a->crop.centres, true, a->options->binning * ts->pixel_size_A / a->box.pixel_size_A));
+done:
+	return st;
+}
+
 static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
@@ -173,6 +270,7 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
+	if (o->crop_images) CYC_TRY(create_crop_work(a));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
@@ -183,12 +281,13 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], box.pixel_size_A, o->cutoff_frac));
 			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, cyc_half_count2(s) * sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, cyc_half_count2(s) * sizeof(float)));
+			if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
 			if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 			int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 			for (int64_t cursor = 0; cursor < count;) {
 				CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
 				*n_images += a->batch->n;
-				if (a->batch->n > 0) CYC_TRY(insert_batch(a, ts, pixel_ratio));
+				if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts) : insert_batch(a, ts, pixel_ratio));
 			}
 		}
 	}
@@ -218,8 +317,8 @@ static cyc_status read_task(void *arg, int64_t k, int i_thread)
 	const stack_pass *p = arg;
 	int64_t i = p->first + k;
 	const cyc_particle *particle = &p->stacks->particles->particles[i];
-	CYC_TRY(cyc_stacks_read(p->a->stacks.images + p->a->stacks.first[k], p->stacks, i));
-	CYC_TRY(cyc_stacks_views(p->a->stacks.views + k * p->n_tilts, p->stacks, i));
+	CYC_TRY(cyc_stacks_read(p->a->crop.read + p->a->crop.first[k], p->stacks, i));
+	CYC_TRY(cyc_stacks_views(p->a->crop.views + k * p->n_tilts, p->stacks, i));
 done:
 	if (st != CYC_OK) cyc_error_context("particle '%s'", particle->name);
 	return st;
@@ -233,10 +332,10 @@ static cyc_status pad_task(void *arg, int64_t k, int i_thread)
 {
 	(void)i_thread;
 	const stack_pass *p = arg;
-	const stack_work *w = &p->a->stacks;
+	const crop_work *w = &p->a->crop;
 	int32_t N = p->stacks->box_px, s = p->a->box.window.box_binned;
 	const cyc_stack_view *v = &w->views[w->slot[k] * p->n_tilts + w->section[k]];
-	const float *from = w->images + w->first[w->slot[k]] + (size_t)w->section[k] * (size_t)N * (size_t)N;
+	const float *from = w->read + w->first[w->slot[k]] + (size_t)w->section[k] * (size_t)N * (size_t)N;
 	float *to = p->padded + (size_t)k * (size_t)s * (size_t)s;
 	int32_t x0 = (s - N) / 2 - (int32_t)whole(v->shift_x_px), y0 = (s - N) / 2 - (int32_t)whole(v->shift_y_px);
 	memset(to, 0, (size_t)s * (size_t)s * sizeof *to);
@@ -258,9 +357,9 @@ static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cy
 		if (particle->i_optics != g || !particle->visible_frames[f]) continue;
 		int32_t i = b->n++, section = 0;
 		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
-		const cyc_stack_view *v = &a->stacks.views[*cursor * p->n_tilts + section];
-		a->stacks.slot[i] = (int32_t)*cursor;
-		a->stacks.section[i] = section;
+		const cyc_stack_view *v = &a->crop.views[*cursor * p->n_tilts + section];
+		a->crop.slot[i] = (int32_t)*cursor;
+		a->crop.section[i] = section;
 		b->at_px[2 * i] = s / 2 + v->shift_x_px - whole(v->shift_x_px);
 		b->at_px[2 * i + 1] = (double)i * s + s / 2 + v->shift_y_px - whole(v->shift_y_px);
 		b->half[i] = (int8_t)(particle->half > 0);
@@ -274,15 +373,11 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 {
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = p->a;
-	cyc_tilt_batch *b = a->batch;
-	int32_t s = a->box.window.box_binned;
-	CYC_TRY(cyc_buffer_map(&p->padded, a->stacks.padded));
-	CYC_TRY(cyc_parallel_for(b->n, cyc_backend_n_threads(a->be), pad_task, p));
-	CYC_TRY(cyc_buffer_unmap(a->stacks.padded));
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->stacks.padded, s, s * b->capacity, b->at_px, b->n, &a->box.window));
-	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, is_premultiplied, b->n, s));
-	CYC_TRY(insert_packed(a, a->tables->radius, 1));
+	CYC_TRY(cyc_buffer_map(&p->padded, a->crop.images));
+	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
+	CYC_TRY(cyc_buffer_unmap(a->crop.images));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n, a->box.window.box_binned));
+	CYC_TRY(insert_images(a, a->batch->at_px, is_premultiplied, 1));
 done:
 	return st;
 }
@@ -304,6 +399,7 @@ static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, 
 			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A, a->options->cutoff_frac));
 			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
+			CYC_TRY(load_weights(a, ts, f, p->stacks->box_px, p->stacks->is_premultiplied[g]));
 			for (int64_t cursor = 0; cursor < n;) {
 				fill_from_stacks(p, &cursor, n, ts, f, g);
 				*n_images += a->batch->n;
@@ -315,26 +411,20 @@ done:
 	return st;
 }
 
-static cyc_status create_stack_work(cyc_accumulator *a, const cyc_stacks *stacks, int64_t n_particles, int32_t n_tilts, size_t n_floats)
+/* Room for the images and views of some particles. */
+static cyc_status make_room(cyc_accumulator *a, int64_t n_particles, int32_t n_tilts, size_t n_floats)
 {
 	cyc_status st = CYC_OK;
-	stack_work *w = &a->stacks;
-	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity;
-	(void)stacks;
-	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
-	cyc_free(w->images);
+	crop_work *w = &a->crop;
+	cyc_free(w->read);
 	cyc_free(w->first);
 	cyc_free(w->views);
-	w->images = NULL;
+	w->read = NULL;
 	w->first = NULL;
 	w->views = NULL;
-	CYC_TRY(cyc_alloc_(&w->images, n_floats, sizeof *w->images, "images of particles"));
+	CYC_TRY(cyc_alloc_(&w->read, n_floats, sizeof *w->read, "images of particles"));
 	CYC_TRY(cyc_alloc(&w->first, n_particles, sizeof *w->first));
 	CYC_TRY(cyc_alloc(&w->views, (size_t)n_particles * (size_t)n_tilts, sizeof *w->views));
-	if (w->padded) goto done;
-	CYC_TRY(cyc_buffer_create(&w->padded, a->be, capacity * s * s, sizeof(float)));
-	CYC_TRY(cyc_alloc(&w->slot, capacity, sizeof *w->slot));
-	CYC_TRY(cyc_alloc(&w->section, capacity, sizeof *w->section));
 done:
 	return st;
 }
@@ -346,6 +436,7 @@ cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const c
 	const cyc_tilt_series *ts = &stacks->tomograms->series[i_series];
 	stack_pass p = { .a = a, .stacks = stacks, .n_tilts = ts->n_tilts, .first = set->series_first[i_series] };
 	size_t pixels = (size_t)stacks->box_px * (size_t)stacks->box_px;
+	CYC_TRY(create_crop_work(a));
 	for (int64_t end = set->series_first[i_series + 1]; p.first < end;) {
 		size_t count = 0;
 		int64_t n = 0;
@@ -354,10 +445,10 @@ cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const c
 			if (n > 0 && 4.0 * (double)(count + more) > STACK_BYTES) break;
 			count += more;
 		}
-		CYC_TRY(create_stack_work(a, stacks, n, ts->n_tilts, count));
+		CYC_TRY(make_room(a, n, ts->n_tilts, count));
 		count = 0;
 		for (int64_t k = 0; k < n; k++) {
-			a->stacks.first[k] = count;
+			a->crop.first[k] = count;
 			count += (size_t)stacks->n_views[p.first + k] * pixels;
 		}
 		CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(a->be), read_task, &p));

@@ -55,8 +55,10 @@ static cyc_status check_options(const cyc_reconstruct_options *o)
 	cyc_status st = CYC_OK;
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(o->box_px > 0 || o->from_stacks, CYC_E_USAGE, "a box size is needed (--b)");
-	CYC_CHECK(!o->from_stacks || !(o->no_ctf || o->whiten || o->partial_windows || o->no_circle_crop || o->listed_frames), CYC_E_USAGE,
-	          "--no-ctf, --whiten, --partial-windows, --no-circle-crop and --listed-frames are for windows of tilt images; those of --from-stacks are cut already");
+	CYC_CHECK(!o->from_stacks || !(o->no_ctf || o->whiten || o->partial_windows || o->no_circle_crop || o->listed_frames || o->crop_images), CYC_E_USAGE,
+	          "--no-ctf, --whiten, --partial-windows, --no-circle-crop, --crop-images and --listed-frames are for windows of tilt images; those of --from-stacks are cut already");
+	CYC_CHECK(!o->crop_images || (o->crop_px >= 12 && !(o->no_ctf || o->whiten || o->partial_windows)), CYC_E_USAGE,
+	          "--crop-images needs a --crop of at least 12 px, and does not go with --no-ctf, --whiten and --partial-windows");
 	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
 	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
 	CYC_CHECK(o->taper_px > 0 && (o->box_px <= 0 || o->taper_px < o->box_px / 2.0), CYC_E_USAGE, "the taper must be positive and less than half the box, got %g px", o->taper_px);
@@ -110,6 +112,10 @@ static cyc_status load(job *j)
 	}
 	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. */
 	j->box.margin_px = 0.5 * j->o->box_px;
+	if (j->o->crop_images) { /* as an extraction does it: the crop must be inside, and the window is cut after the CTF instead of before */
+		j->box.margin_px = 0.5 * j->o->binning * j->o->crop_px;
+		j->box.window.no_circle_crop = true;
+	}
 	j->crop_px = j->o->crop_px > 0 ? j->o->crop_px : j->o->box_px;
 done:
 	return st;
@@ -122,8 +128,8 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
-	                     o->partial_windows, o->from_stacks, o->listed_frames));
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
+	                     o->partial_windows, o->from_stacks, o->listed_frames, o->crop_images ? o->crop_px : 0));
 	h = cyc_hash_string(h, text);
 	for (int64_t i = 0; i < j->particles->n && j->stacks; i++) h = cyc_hash_string(h, j->stacks->data_files[i]);
 	h = cyc_project_hash(h, j->tomograms, j->particles);

@@ -19,6 +19,7 @@ void cyc_stacks_close(cyc_stacks **p)
 	free_names(s->weight_files, s->particles->n);
 	cyc_free(s->is_premultiplied);
 	cyc_free(s->n_views);
+	cyc_free(s->has_all_tilts);
 	cyc_free(s->origins_A);
 	cyc_free(s->data_info);
 	cyc_free(s);
@@ -91,8 +92,10 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 	int32_t N = s->box_px, nz = N;
 	CYC_TRY(find_file(&s->data_files[i], info, b, p->row, data_column, root));
 	if (s->are_2d) {
-		for (int32_t f = 0; f < s->tomograms->series[p->i_series].n_tilts; f++) s->n_views[i] += p->visible_frames[f] != 0;
-		nz = s->n_views[i];
+		int32_t n_tilts = s->tomograms->series[p->i_series].n_tilts;
+		for (int32_t f = 0; f < n_tilts; f++) s->n_views[i] += p->visible_frames[f] != 0;
+		s->has_all_tilts[i] = info->nz == n_tilts;
+		nz = s->has_all_tilts[i] ? n_tilts : s->n_views[i];
 	}
 	CYC_CHECK(info->nx == N && info->ny == N && info->nz == nz, CYC_E_SHAPE, "'%s' has %d x %d x %d voxels; wanted are %d x %d (rlnImageSize) x %d (%s)",
 	          s->data_files[i], info->nx, info->ny, info->nz, N, N, nz, s->are_2d ? "ones in rlnTomoVisibleFrames" : "rlnImageSize");
@@ -116,6 +119,7 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, 
 	s->tomograms = tomograms;
 	s->are_2d = particles->are_2d_stacks;
 	CYC_TRY(cyc_alloc(&s->n_views, particles->n, sizeof *s->n_views));
+	CYC_TRY(cyc_alloc(&s->has_all_tilts, particles->n, sizeof *s->has_all_tilts));
 	CYC_TRY(cyc_alloc(&s->origins_A, particles->n, sizeof *s->origins_A));
 	CYC_TRY(cyc_alloc(&s->data_files, particles->n, sizeof *s->data_files));
 	CYC_TRY(cyc_alloc(&s->weight_files, particles->n, sizeof *s->weight_files));
@@ -168,8 +172,12 @@ cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i)
 	bool is_stack;
 	CYC_CHECK(s->are_2d, CYC_E_INTERNAL, "the particles are volumes");
 	CYC_TRY(cyc_mrc_split_name(&path, &section, &is_stack, s->data_files[i]));
-	for (int32_t k = 0; k < s->n_views[i]; k++)
-		CYC_TRY(cyc_mrc_read_section(images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px, &s->data_info[i], path, k));
+	const cyc_particle *p = &s->particles->particles[i];
+	for (int32_t k = 0, f = 0; k < s->n_views[i]; f++) {
+		if (!p->visible_frames[f]) continue;
+		CYC_TRY(cyc_mrc_read_section(images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px, &s->data_info[i], path, s->has_all_tilts[i] ? f : k));
+		k++;
+	}
 done:
 	cyc_free(path);
 	return st;

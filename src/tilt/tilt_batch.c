@@ -213,7 +213,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	t->radius = 0;
 	for (int32_t i = 0; i < n_k2; i++) {
 		double k = step_invA * sqrt((double)i), w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-		radial[2 * i] = w > cutoff_frac ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
+		radial[2 * i] = w > cutoff_frac || t->is_full_plane ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
 		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
 		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
 	}

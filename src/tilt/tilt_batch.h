@@ -54,7 +54,7 @@ typedef struct {
 	float *turns, *envelope;  /**< s x (s/2+1) */
 	cyc_cfloat *odd_phase;    /**< s x (s/2+1), exp(i odd phase); NULL unless has_odd */
 	bool has_odd;
-	bool is_full_plane;       /**< set it before filling: also beyond the Nyquist circle */
+	bool is_full_plane;       /**< set it before filling: the envelope has values beyond the cutoff and the Nyquist circle too */
 	/* Aberrations are those of an optics group, not of a tilt: kept from call to call. */
 	const cyc_optics_group *group; /**< whose tables these are; NULL: none yet */
 	double group_step_invA;
