@@ -28,7 +28,8 @@ static cyc_status plan_create(cyc_image_plan **out, const cyc_particle_image_spe
 	p->spec = *spec;
 	CYC_TRY(cyc_fft2_create(&p->fft, spec->box_binned, spec->box_binned));
 	CYC_TRY(cyc_alloc(&p->circle, c * c, sizeof *p->circle));
-	p->outside_count = (double)(s * s - c * c);
+	/* Two pixels on the circle itself, (c/2, 0) and (0, c/2) from its centre, lie beyond its square. */
+	p->outside_count = (double)(s * s - c * c) - (c < s ? 2 : 0);
 	double R = 0.5 * (double)c;
 	for (size_t y = 0; y < c; y++)
 		for (size_t x = 0; x < c; x++) {
@@ -68,7 +69,7 @@ CYC_SIMD static void weigh_row(float *restrict out, const float *restrict ft, co
 static double sum_inside(const float *w, const cyc_image_plan *p)
 {
 	size_t s = (size_t)p->spec.box_binned, c = (size_t)p->spec.circle_px, first = (s - c) / 2;
-	double sum = 0;
+	double sum = c < s ? (double)w[(first + c) * s + s / 2] + (double)w[s / 2 * s + first + c] : 0;
 	for (size_t y = 0; y < c; y++) {
 		const float *row = w + (y + first) * s + first, *circle = p->circle + y * c;
 		double row_sum = 0;
