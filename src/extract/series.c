@@ -5,8 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-/* Particles of one pass: their images or sums stay in memory until they are written. */
-static const double PASS_BYTES = 512e6;
+/* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few of them would mean many passes. */
+static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
+static double pass_bytes(const cyc_extract_job *j) { return j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES; }
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -26,9 +27,14 @@ struct cyc_extract_work {
 	size_t data_count;
 	/* 3D only. */
 	cyc_fft2 *fft2;
-	cyc_fft3 *fft3;
-	cyc_cfloat *ft2, *ft3; /* n_threads x s x sh; c x c x (c/2+1) */
+	cyc_fft3 **fft3;       /* n_threads: particles are shared out, not the planes of one */
+	int n_threads;
+	cyc_cfloat *ft2, *ft3; /* n_threads x s x sh; n_threads x c x c x (c/2+1) */
 };
+
+/* Transforms of threads begin where vector instructions like it. */
+static size_t aligned(size_t n_complex) { return (n_complex + 7) / 8 * 8; }
+
 
 static size_t bytes_per_image(const cyc_extract_job *j)
 {
@@ -67,9 +73,11 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_alloc(&w->row_limits, s, sizeof *w->row_limits));
 	if (!j->o->stacks) {
 		CYC_TRY(cyc_fft2_create(&w->fft2, s, s));
-		CYC_TRY(cyc_fft3_create(&w->fft3, c, j->o->n_threads));
-		CYC_TRY(cyc_alloc(&w->ft2, (size_t)j->o->n_threads * (plane + 8), sizeof *w->ft2));
-		CYC_TRY(cyc_alloc(&w->ft3, cyc_half_count3(c), sizeof *w->ft3));
+		w->n_threads = j->o->n_threads;
+		CYC_TRY(cyc_alloc(&w->fft3, w->n_threads, sizeof *w->fft3));
+		for (int i = 0; i < w->n_threads; i++) CYC_TRY(cyc_fft3_create(&w->fft3[i], c, 1));
+		CYC_TRY(cyc_alloc(&w->ft2, (size_t)w->n_threads * aligned(plane), sizeof *w->ft2));
+		CYC_TRY(cyc_alloc(&w->ft3, (size_t)w->n_threads * aligned(cyc_half_count3(c)), sizeof *w->ft3));
 	}
 	*out = w;
 	w = NULL;
@@ -88,7 +96,8 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 	cyc_tilt_tables_destroy(&w->tables);
 	cyc_tilt_batch_destroy(&w->batch);
 	cyc_fft2_destroy(&w->fft2);
-	cyc_fft3_destroy(&w->fft3);
+	for (int i = 0; i < w->n_threads && w->fft3; i++) cyc_fft3_destroy(&w->fft3[i]);
+	cyc_free(w->fft3);
 	cyc_free(w->slot);
 	cyc_free(w->power);
 	cyc_free(w->whiten_host);
@@ -113,11 +122,11 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 			all += bytes;
 			most = fmax(most, bytes);
 		}
-		pass = fmax(pass, fmax(most, fmin(all, PASS_BYTES)));
+		pass = fmax(pass, fmax(most, fmin(all, pass_bytes(j))));
 		image = fmax(image, 8.0 * ts->image_nx * (double)ts->image_ny);
 	}
 	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
-	double threads = j->o->n_threads * fmax(8.5 * S * S, 8.5 * s * s), volume = j->o->stacks ? 0 : 20 * c * c * c;
+	double threads = j->o->n_threads * fmax(8.5 * S * S, 8.5 * s * s), volume = j->o->stacks ? 0 : j->o->n_threads * 12 * c * c * c;
 	return image + pass + batch + threads + volume + 30e6;
 }
 
@@ -174,7 +183,7 @@ static cyc_status volume_task(void *arg, int64_t k, int i_thread)
 	cyc_extract_work *w = a->w;
 	int32_t s = a->j->o->box_px;
 	size_t plane = cyc_half_count2(s), n = (size_t)s, sh = n / 2 + 1;
-	cyc_cfloat *ft = w->ft2 + (size_t)i_thread * ((plane + 7) / 8 * 8);
+	cyc_cfloat *ft = w->ft2 + (size_t)i_thread * aligned(plane);
 	cyc_fft2_forward(ft, w->fft2, a->images + (size_t)k * n * n);
 	for (size_t y = 0; y < n; y++)
 		for (size_t x = 0; x < sh; x++) ft[y * sh + x] *= (float)((x + y) % 2 ? -1.0 / s : 1.0 / s);
@@ -273,6 +282,13 @@ done:
 	return st;
 }
 
+static cyc_status write_volume_task(void *arg, int64_t k, int i_thread)
+{
+	const write_pass *a = arg;
+	const cyc_extract_work *w = a->w;
+	return cyc__volume_write(a->j, w->particles[k], w->data + w->offset[k], w->fft3[i_thread], w->ft3 + (size_t)i_thread * aligned(cyc_half_count3(a->j->crop_px)));
+}
+
 static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_series)
 {
 	cyc_status st = CYC_OK;
@@ -300,8 +316,7 @@ static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_ser
 		if (is_seen) CYC_TRY(do_tilt(j, w, ts, f, used));
 	}
 	write_pass a = { j, w };
-	if (j->o->stacks) CYC_TRY(cyc_parallel_for(w->n, j->o->n_threads, write_stack_task, &a));
-	for (int64_t k = 0; k < w->n && !j->o->stacks; k++) CYC_TRY(cyc__volume_write(j, w->particles[k], w->data + w->offset[k], w->fft3, w->ft3));
+	CYC_TRY(cyc_parallel_for(w->n, j->o->n_threads, j->o->stacks ? write_stack_task : write_volume_task, &a));
 done:
 	cyc_free(used);
 	return st;
@@ -326,7 +341,7 @@ cyc_status cyc__extract_series(cyc_extract_job *j, cyc_extract_work *w, int32_t 
 		for (w->n = 0; i < end; i++) {
 			if (!j->selection.is_kept[i] || j->is_done[i]) continue;
 			bytes += 4.0 * (double)floats_of_particle(j, i);
-			if (w->n > 0 && bytes > PASS_BYTES) break;
+			if (w->n > 0 && bytes > pass_bytes(j)) break;
 			w->particles[w->n++] = i;
 		}
 		if (w->n > 0) CYC_TRY_CTX(do_pass(j, w, i_series), "tilt series %s", j->tomograms->series[i_series].name);

@@ -16,25 +16,24 @@ void cyc__volume_row_limits(int32_t *limits, int32_t s, double pixel_size_A, con
 	}
 }
 
+/* {re, im, weight, multiplicity}, in one register on every x86-64 and Arm64. */
+typedef float four __attribute__((vector_size(16)));
+
 typedef struct {
-	float *sums;
+	four *sums;
 	int32_t c;
 } target;
 
-static void add(const target *t, int32_t x, int32_t y, int32_t z, cyc_cfloat d, float w, float m)
+static inline void add(const target *t, int32_t x, int32_t y, int32_t z, four v)
 {
 	int32_t c = t->c;
-	float *v = t->sums + 4 * ((((size_t)(z < 0 ? z + c : z) * (size_t)c) + (size_t)(y < 0 ? y + c : y)) * (size_t)(c / 2 + 1) + (size_t)x);
-	v[0] += m * crealf(d);
-	v[1] += m * cimagf(d);
-	v[2] += m * w;
-	v[3] += m;
+	t->sums[((size_t)(z < 0 ? z + c : z) * (size_t)c + (size_t)(y < 0 ? y + c : y)) * (size_t)(c / 2 + 1) + (size_t)x] += v;
 }
 
 /* The Nyquist frequency is its own mirror image. */
-static int32_t mirror(int32_t i, int32_t c) { return i == -c / 2 ? i : -i; }
+static inline int32_t mirror(int32_t i, int32_t c) { return i == -c / 2 ? i : -i; }
 
-static void spread(const target *t, double x, double y, double z, cyc_cfloat d, float w, float kappa)
+static inline void spread(const target *t, double x, double y, double z, cyc_cfloat d, float w, float kappa)
 {
 	if (x < 0) {
 		x = -x;
@@ -46,20 +45,21 @@ static void spread(const target *t, double x, double y, double z, cyc_cfloat d, 
 	double fx = floor(x), fy = floor(y), fz = floor(z);
 	int32_t x0 = (int32_t)fx, y0 = (int32_t)fy, z0 = (int32_t)fz;
 	const double u[3] = { x - fx, y - fy, z - fz };
+	const four value = { crealf(d), cimagf(d), w, 1 }, conjugate = { crealf(d), -cimagf(d), w, 1 };
 	for (int k = 0; k < 8; k++) {
 		int dx = k & 1, dy = k >> 1 & 1, dz = k >> 2;
 		int32_t gx = x0 + dx, gy = y0 + dy, gz = z0 + dz;
 		if (gx > half || gy < -half || gy >= half || gz < -half || gz >= half) continue;
 		float m = kappa * (float)((dx ? u[0] : 1 - u[0]) * (dy ? u[1] : 1 - u[1]) * (dz ? u[2] : 1 - u[2]));
-		add(t, gx, gy, gz, d, w, m);
+		add(t, gx, gy, gz, m * value);
 		/* The plane x = 0 holds both halves, so what falls on it has its mirror image there too. */
-		if (gx == 0) add(t, 0, mirror(gy, t->c), mirror(gz, t->c), conjf(d), w, m);
+		if (gx == 0) add(t, 0, mirror(gy, t->c), mirror(gz, t->c), m * conjugate);
 	}
 }
 
 void cyc__volume_insert(float *sums, int32_t c, const cyc_cfloat *ft, const float *ctf, const float *whiten, int32_t s, const int32_t *limits, const cyc_mat3 *R)
 {
-	const target t = { sums, c };
+	const target t = { (four *)sums, c };
 	int32_t sh = s / 2 + 1;
 	double ratio = (double)c / s, u[3], v[3], u2 = 0, v2 = 0;
 	for (int i = 0; i < 3; i++) {
