@@ -104,6 +104,7 @@ static cyc_status make_label(cyc_extract_job *j)
 	                     o->max_dose_e_per_A2, o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion, o->no_circle_crop, o->circle_precrop, o->whiten,
 	                     o->cone_weight, o->cone_angle_rad, o->cone_sigma_px, o->cutoff_frac));
 	uint64_t h = cyc_project_hash(cyc_hash_string(CYC_HASH_INIT, text), j->tomograms, j->particles);
+	for (int64_t i = 0; i < j->particles->n; i++) h = cyc_hash(h, &j->particles->particles[i].R_tomo_part, sizeof(cyc_mat3));
 	snprintf(j->label, sizeof j->label, "cyclotomo extract %016llx", (unsigned long long)h);
 done:
 	cyc_free(text);

@@ -131,7 +131,13 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
 	                     o->partial_windows, o->from_stacks, o->listed_frames, o->crop_images ? o->crop_px : 0));
 	h = cyc_hash_string(h, text);
-	for (int64_t i = 0; i < j->particles->n && j->stacks; i++) h = cyc_hash_string(h, j->stacks->data_files[i]);
+	for (int64_t i = 0; i < j->particles->n && (j->stacks || o->listed_frames); i++) {
+		const cyc_particle *p = &j->particles->particles[i];
+		h = cyc_hash(h, p->visible_frames, (size_t)j->tomograms->series[p->i_series].n_tilts);
+		if (!j->stacks) continue;
+		h = cyc_hash_string(h, j->stacks->data_files[i]);
+		h = cyc_hash(h, &j->stacks->origins_A[i], sizeof j->stacks->origins_A[i]);
+	}
 	h = cyc_project_hash(h, j->tomograms, j->particles);
 	*hash = h;
 done:
@@ -355,7 +361,8 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	j.result->n_particles = j.particles->n;
 	const cyc_tilt_series *ts = NULL;
 	CYC_TRY(first_images(&ts, &j));
-	print_plan(&j, cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
+	/* Images of an extraction are read for some 256 MB of particles at a time. */
+	print_plan(&j, (j.stacks ? 280e6 : o->crop_images ? 20e6 : 0) + cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));
 	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
