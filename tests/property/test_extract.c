@@ -452,6 +452,44 @@ static void volumes_carry_their_weights(void **state)
 	drop(&e);
 }
 
+/* In the map's own axes: the cone along its z axis is empty, what is across is as it was, and the poses say so. */
+static void orientations_and_cones_are_of_the_map(void **state)
+{
+	(void)state;
+	extracted e[2];
+	static float data[32 * 32 * 32], weight[2][32 * 32 * 17];
+	for (int k = 0; k < 2; k++) {
+		cyc_extract_options o = options(k ? "A1" : "A0");
+		char name[32];
+		o.stacks = false;
+		o.apply_orientations = true;
+		o.cone_weight = k;
+		run(&o, NULL);
+		snprintf(name, sizeof name, "%s/particles.star", o.out_dir);
+		e[k] = read_extracted(name);
+		ASSERT_OK(cyc_stacks_read_volume(data, weight[k], NULL, e[k].stacks, 0));
+	}
+	for (int32_t z = -8; z < 8; z++)
+		for (int32_t y = -8; y < 8; y++)
+			for (int32_t x = 0; x < 8; x++) {
+				size_t i = (size_t)(((z + 32) % 32 * 32 + (y + 32) % 32) * 17 + x);
+				double t = hypot(x, y) / (abs(z) * sin(cyc_deg_to_rad(5)) + 2), wanted = (1 - exp(-0.5 * t * t)) * (double)weight[0][i];
+				assert_true(fabs((double)weight[1][i] - wanted) <= 1e-5 * (double)weight[0][i]);
+			}
+	cyc_particle_set *before = NULL;
+	ASSERT_OK(cyc_particle_set_read(&before, "truth/particles.star", NULL, e[0].tomograms, g_root));
+	for (int64_t i = 0; i < before->n; i++) {
+		const cyc_particle *a = &before->particles[i], *b = &e[0].particles->particles[i];
+		for (int k = 0; k < 9; k++) {
+			assert_true(fabs(a->R_tomo_ref.m[k / 3][k % 3] - b->R_tomo_ref.m[k / 3][k % 3]) < 1e-6);
+			assert_true(fabs(a->R_tomo_ref.m[k / 3][k % 3] - b->R_tomo_part.m[k / 3][k % 3]) < 1e-6);
+		}
+	}
+	cyc_particle_set_destroy(&before);
+	drop(&e[0]);
+	drop(&e[1]);
+}
+
 static void reconstruct(const char *out, const char *set, bool from_stacks, bool crop_images, const char *tomograms)
 {
 	cyc_reconstruct_options r;
@@ -597,6 +635,7 @@ int main(void)
 		cmocka_unit_test(threads_backends_and_kills_change_nothing),
 		cmocka_unit_test(a_killed_run_goes_on),
 		cmocka_unit_test(volumes_carry_their_weights),
+		cmocka_unit_test(orientations_and_cones_are_of_the_map),
 		cmocka_unit_test(maps_of_stacks_are_those_of_tilt_images),
 		cmocka_unit_test(options_that_cannot_be),
 	};
