@@ -47,7 +47,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "partial-windows", .type = CYC_OPT_FLAG, .offset = O(partial_windows),
 	  .help = "Use windows that leave the image for what they show, weighted by it; else such images are left out." },
 	{ .name = "crop-images", .type = CYC_OPT_FLAG, .offset = O(crop_images),
-	  .help = "Crop images after they were multiplied by the CTF, as an extraction does, instead of windows before." },
+	  .help = "Crop images after they were multiplied by the CTF, as an extraction does, instead of windows before: better where the box is small for the defocus." },
 	{ .name = "listed-frames", .type = CYC_OPT_FLAG, .offset = O(listed_frames),
 	  .help = "Use the images that rlnTomoVisibleFrames of extracted particles lists; pixels outside of them repeat their border." },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
