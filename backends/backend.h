@@ -81,6 +81,25 @@ CYC_MUST_CHECK cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const c
 CYC_MUST_CHECK cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
                                      const double *turns_per_k2, int32_t n, int32_t s);
 
+/* ---------------------------------------------------------------- particle images */
+
+/** How images of particles are made of the transforms of their windows: docs/theory/07-extract.md, (T7.2). */
+typedef struct {
+	int32_t box_binned;  /**< s */
+	int32_t circle_px;   /**< c <= s, diameter of the circle crop, even */
+	int32_t edge_px;     /**< edge of the images: c or s, the middle of the box */
+	bool no_circle_crop; /**< neither circle nor mean are taken off */
+	double factor;       /**< of the grey values; negative: contrast inverted */
+} cyc_particle_image_spec;
+/**
+ * Images of particles from the transforms of their windows: inverse transform, circle crop, cut.
+ *   y = FT^-1[factor ctf X conj(phase) whiten],   image = g (y - mean of y outside the circle)                      (T7.2)
+ * @param[out] images  n x edge x edge float
+ * @param[in]  ctf     n x s x sh float, or NULL: 1;  phase, whiten: as in cyc_op_modulate()
+ */
+CYC_MUST_CHECK cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
+                                                const cyc_buffer *whiten, const cyc_particle_image_spec *spec, int32_t n);
+
 /* ---------------------------------------------------------------- insertion */
 
 /** Edge of the packed slices below: (s + 4) rows x (sh + 1) columns x {re, im, weight, 0}. */
@@ -93,6 +112,13 @@ static inline size_t cyc_packed_count(int32_t s) { return (size_t)(s + 4) * (siz
  */
 CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
                                           const cyc_buffer *whiten, const double *particle_weight, int32_t n, int32_t s);
+/**
+ * As cyc_op_modulate() for images that an extraction made, bright particles and aberrations taken off: d = X if they were
+ * multiplied by the CTF then, else ctf X;  w = share ctf^2 + rest;  both 0 where share and rest are.                (T7.6)
+ * @param[in] share, rest  s x sh float: how much of the CTF's oscillation is left in cropped images, and what stands for the other part
+ */
+CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *share,
+                                      const cyc_buffer *rest, bool is_premultiplied, int32_t n, int32_t s);
 /**
  * Add slices to a 3D sum: for each voxel p = (x,y,z), x >= 0, |p| <= radius, with (u,v,h) = M p and |h| < 1:
  *   sum(p) += (1 - |h|) bilinear(packed; u, v)                                                                     (T2.2)
@@ -181,6 +207,10 @@ struct cyc_backend_ops {
 	void (*leave)(void *self, void *address, size_t bytes);
 	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
 	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+	cyc_status (*particle_image)(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+	                             const cyc_particle_image_spec *spec, int32_t n);
+	cyc_status (*pack)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
+	                   int32_t n, int32_t s);
 	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
 	                       const double *particle_weight, int32_t n, int32_t s);
 	cyc_status (*slice_insert)(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,

@@ -223,6 +223,41 @@ done:
 	return st;
 }
 
+cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
+                                 const cyc_buffer *whiten, const cyc_particle_image_spec *spec, int32_t n)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	int32_t s = spec->box_binned, c = spec->circle_px, edge = spec->edge_px;
+	size_t plane = cyc_half_count2(s);
+	CYC_CHECK(s > 1 && c > 1 && s % 2 == 0 && c % 2 == 0 && c <= s && (edge == c || edge == s), CYC_E_SHAPE,
+	          "images of %d px with a circle of %d px from a box of %d px", edge, c, s);
+	argument(&l, images, (size_t)n * (size_t)edge * (size_t)edge, sizeof(float));
+	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, phase, plane, sizeof(cyc_cfloat));
+	argument(&l, whiten, plane, sizeof(float));
+	OPERATE(be->ops->particle_image(be->self, images->address, address(ft), address(ctf), address(phase), address(whiten), spec, n));
+done:
+	return st;
+}
+
+cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *share, const cyc_buffer *rest,
+                       bool is_premultiplied, int32_t n, int32_t s)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	size_t plane = cyc_half_count2(s);
+	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
+	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
+	argument(&l, ctf, (size_t)n * plane, sizeof(float));
+	argument(&l, share, plane, sizeof(float));
+	argument(&l, rest, plane, sizeof(float));
+	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest), is_premultiplied, n, s));
+done:
+	return st;
+}
+
 cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use,
                                int8_t select, int32_t n, int32_t s)
 {

@@ -19,6 +19,7 @@ static void destroy(void *self)
 	cyc_cpu *cpu = self;
 	if (!cpu) return;
 	cyc__window_plan_destroy(&cpu->window);
+	cyc__image_plan_destroy(&cpu->image);
 	cyc_fft3_destroy(&cpu->fft3);
 	cyc_free(cpu->scratch);
 	cyc_free(cpu);
@@ -123,6 +124,8 @@ const struct cyc_backend_ops cyc_backend_cpu = {
 	.unmap = unmap,
 	.window = cyc_window_cpu,
 	.ctf = cyc_ctf_cpu,
+	.particle_image = cyc_particle_image_cpu,
+	.pack = cyc_pack_cpu,
 	.modulate = cyc_modulate_cpu,
 	.slice_insert = cyc_slice_insert_cpu,
 	.slice_extract = cyc_slice_extract_cpu,

@@ -41,3 +41,42 @@ cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, con
 	work a = { packed, ft, ctf, phase, whiten, particle_weight, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, modulate_task, &a);
 }
+
+/* ---------------------------------------------------------------- images of an extraction */
+
+typedef struct {
+	float *packed;
+	const cyc_cfloat *ft;
+	const float *ctf, *share, *rest;
+	bool is_premultiplied;
+	int32_t s;
+} pack_work;
+
+static cyc_status pack_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const pack_work *a = arg;
+	size_t s = (size_t)a->s, sh = s / 2 + 1, width = sh + 1;
+	const cyc_cfloat *ft = a->ft + (size_t)i * s * sh;
+	const float *ctf = a->ctf + (size_t)i * s * sh;
+	float *packed = a->packed + (size_t)i * cyc_packed_count(a->s);
+	for (size_t row = 0; row < s + 4; row++) {
+		size_t from = (row + s - s / 2 - 1) % s * sh;
+		cyc_v4 *to = (cyc_v4 *)packed + row * width;
+		for (size_t x = 0; x < sh; x++) {
+			float c = ctf[from + x], share = a->share[from + x], rest = a->rest[from + x];
+			/* Where nothing is known of the CTF, beyond the dose cutoff, what the image has is not used. */
+			cyc_cfloat d = share == 0 && rest == 0 ? 0 : a->is_premultiplied ? ft[from + x] : c * ft[from + x];
+			to[x] = (cyc_v4){ crealf(d), cimagf(d), share * c * c + rest, 0 };
+		}
+		to[sh] = (cyc_v4){ 0, 0, 0, 0 };
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
+                        int32_t n, int32_t s)
+{
+	pack_work a = { packed, ft, ctf, share, rest, is_premultiplied, s };
+	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, pack_task, &a);
+}

@@ -119,6 +119,9 @@ CYC_MUST_CHECK cyc_status cyc_make_dirs(const char *path);
 /** Create the folders above a file to be written. */
 CYC_MUST_CHECK cyc_status cyc_make_parent_dirs(const char *path);
 
+/** Free bytes of the file system that a path lies on, or will once its folders are made; what this user may write. */
+CYC_MUST_CHECK cyc_status cyc_disk_free(double *bytes, const char *path);
+
 /** A file that appears under its final name only when complete: open, write, then commit or abandon. */
 typedef struct {
 	FILE *f;

@@ -192,6 +192,25 @@ void cyc_particle_set_destroy(cyc_particle_set **s);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 
+/** rlnOrigin*Angst of every particle [Å, subtomogram axes], 0 where the file has none; position_A has them subtracted. n values by the caller. */
+CYC_MUST_CHECK cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s);
+/** Numbers of a column of the particles block, in the order of the set; n values by the caller. CYC_E_FORMAT if it is not there. */
+CYC_MUST_CHECK cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label);
+/**
+ * Which particles stay if no two of a tomogram may be nearer than a distance. Of two that are, the one with the higher score
+ * stays (of equal ones the first of the file), unless a better one still has removed it already: particles are taken in the
+ * order of their scores, and each removes all it is too near to. So the result does not depend on the order of the file.
+ * @param[out] keep       s->n flags by the caller
+ * @param[in]  score      s->n numbers, NaN is an error; NULL: the first of the file are the best
+ * @return CYC_E_USAGE if the distance is not positive; CYC_E_DATA for a NaN, naming the row.
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_particle_set *s, double min_separation_A,
+                                                    const double *score);
+/** Write the document of a set with the particles of keep[i] only (NULL: all of the set), rows in the order of the file. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, const bool *keep, const char *path);
+/** Write the trajectories of the particles of keep[i] (NULL: all) as motion.star; they must have been read with the set. */
+CYC_MUST_CHECK cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms, const bool *keep, const char *path);
+
 /**
  * Hash of everything that tomograms and particles say about the images (not of the images themselves), continuing `h`:
  * what a resumed job compares its unfinished results with.

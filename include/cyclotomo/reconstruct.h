@@ -23,6 +23,10 @@ typedef struct {
 	double helical_rise_A, helical_twist_rad;
 	double taper_px;
 	double cutoff_frac;      /**< dose weights at or below this are not used */
+	bool from_stacks;        /**< insert the images that an extraction wrote (rlnImageName) instead of windows of the tilt images: box_px <= 0 is
+	                              twice theirs (they are padded with zeros), crop_px <= 0 is theirs; binning must be 1 or theirs */
+	bool crop_images;        /**< crop windows to the circle of crop_px after they were multiplied by the CTF, and insert what is left */
+	bool listed_frames;      /**< use the images that rlnTomoVisibleFrames lists, instead of those whose window lies in the image */
 	bool whiten, no_ctf, no_circle_crop;
 	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */
@@ -38,7 +42,7 @@ typedef struct {
 void cyc_reconstruct_options_default(cyc_reconstruct_options *o);
 
 typedef struct {
-	int64_t n_particles, n_images, n_images_outside; /**< images dropped because the window leaves the image */
+	int64_t n_particles, n_images, n_images_outside; /**< images dropped because the window leaves the image, or because they are not listed */
 	char *half1, *half2, *merged, *optimisation_set; /**< written files relative to root, NULL if not written; cyc_free */
 } cyc_reconstruct_result;
 void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r);

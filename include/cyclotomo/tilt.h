@@ -24,6 +24,8 @@ typedef struct {
 } cyc_projection;
 /** Projection of row i_tilt. The series must be open (the image centre is that of the image). Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_tilt_series *ts, int32_t i_tilt);
+/** Its linear part alone, R_img_tomo, which needs no images: the series may be closed. */
+CYC_MUST_CHECK cyc_status cyc_projection_linear(cyc_mat3 *out, const cyc_tilt_series *ts, int32_t i_tilt);
 /** Projected position [px], without deformation. */
 cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 position_A);
 /** 2D deformation of row i_tilt at an image position: what is added to (x, y) [px].                            (T1.3) */
@@ -72,6 +74,8 @@ cyc_ctf cyc_ctf_of_tilt(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_opt
 CYC_MUST_CHECK cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box, int n_threads);
 /** Value at a real radius, linear between shells, the last value beyond. */
 double cyc_radial_at(const double *shells, int32_t n_shells, double r);
+/** 1/sqrt(power) at every coefficient of the half plane s x (s/2 + 1), 0 where the power is 0: what whitens a transform of this frequency step. */
+void cyc_whitening_plane(float *plane, int32_t s, const double *power, int32_t n_shells);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 uint64_t cyc_hash(uint64_t h, const void *data, size_t n)
@@ -64,6 +65,24 @@ cyc_status cyc_make_parent_dirs(const char *path)
 	CYC_TRY(cyc_make_dirs(dir));
 done:
 	cyc_free(dir);
+	return st;
+}
+
+cyc_status cyc_disk_free(double *bytes, const char *path)
+{
+	cyc_status st = CYC_OK;
+	struct statvfs v;
+	char *p = NULL;
+	CYC_TRY(cyc_strdup(&p, path[0] ? path : "."));
+	for (size_t n = strlen(p); statvfs(p, &v) != 0;) {
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot tell how much room there is for '%s': %s", path, strerror(errno));
+		while (n > 0 && p[n - 1] == '/') p[--n] = '\0';
+		while (n > 0 && p[n - 1] != '/') p[--n] = '\0';
+		if (n == 0) strcpy(p, "."); /* never longer than what was there */
+	}
+	*bytes = (double)v.f_bavail * (double)v.f_frsize;
+done:
+	cyc_free(p);
 	return st;
 }
 

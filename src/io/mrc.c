@@ -284,3 +284,22 @@ cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name)
 done:
 	return st;
 }
+
+bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, int32_t mode, const char *label)
+{
+	uint8_t header[CYC__MRC_HEADER];
+	char text[81] = "", wanted[81];
+	const int32_t size[4] = { nx, ny, nz, mode };
+	struct stat s;
+	snprintf(wanted, sizeof wanted, "%s", label);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) return false;
+	int64_t bytes = CYC__MRC_HEADER + (int64_t)nx * ny * nz * (int64_t)cyc__mrc_mode_bytes(mode);
+	bool is_whole = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size == bytes && pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header;
+	close(fd);
+	if (!is_whole) return false;
+	memcpy(text, header + CYC__MRC_LABEL, 80);
+	for (int i = 0; i < 4; i++)
+		if (word_i(header, i, false) != size[i]) return false;
+	return strcmp(text, wanted) == 0;
+}

@@ -4,7 +4,7 @@
 
 #include "cyclotomo/mrc.h"
 
-enum { CYC__MRC_HEADER = 1024 };
+enum { CYC__MRC_HEADER = 1024, CYC__MRC_LABEL = 224 };
 
 /* Bytes per voxel of a mode this program reads, 0 for all others. */
 size_t cyc__mrc_mode_bytes(int32_t mode);

@@ -57,7 +57,7 @@ static void make_header(uint8_t header[CYC__MRC_HEADER], const cyc_volume *v, in
 	set_i(header, 55, 1);
 	char text[81];
 	snprintf(text, sizeof text, "%s", label ? label : "cyclotomo " CYCLOTOMO_VERSION);
-	memcpy(header + 224, text, strlen(text));
+	memcpy(header + CYC__MRC_LABEL, text, strlen(text));
 }
 
 static cyc_status put_data(FILE *f, const cyc_volume *v, int32_t mode)

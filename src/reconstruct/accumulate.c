@@ -2,6 +2,20 @@
 #include "tilt/tilt_image.h"
 
 #include <math.h>
+#include <string.h>
+
+/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an extraction. */
+typedef struct {
+	cyc_buffer *images;  /* capacity x s x s, one below the other */
+	cyc_buffer *share, *rest; /* of the weights, s x sh */
+	float *plane;        /* 2 x s x sh, of the host */
+	double *centres;     /* capacity x 2: of the images */
+	/* Of an extraction. */
+	float *read;         /* images of a few particles, as they were read */
+	size_t *first;       /* where each of these begins */
+	cyc_stack_view *views; /* n_tilts of each */
+	int32_t *slot, *section; /* of the batch: which of the particles, which of its images */
+} crop_work;
 
 struct cyc_accumulator {
 	cyc_backend *be;
@@ -16,6 +30,7 @@ struct cyc_accumulator {
 	cyc_mat3 *M;
 	double *power;
 	float *whiten_host;
+	crop_work crop;
 };
 
 static size_t bytes_per_particle(int32_t s)
@@ -44,6 +59,7 @@ cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const
 	CYC_TRY(cyc_buffer_create(&a->whiten, be, plane, sizeof(float)));
 	CYC_TRY(cyc_tilt_batch_create(&a->batch, capacity));
 	CYC_TRY(cyc_tilt_tables_create(&a->tables, s));
+	a->tables->is_full_plane = options->crop_images; /* what is cut off sharply would ring in the crop */
 	CYC_TRY(cyc_alloc(&a->radius, capacity, sizeof *a->radius));
 	CYC_TRY(cyc_alloc(&a->M, capacity, sizeof *a->M));
 	CYC_TRY(cyc_alloc(&a->power, (size_t)box->window.box_px / 2 + 1, sizeof *a->power));
@@ -60,6 +76,18 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
+	crop_work *w = &a->crop;
+	cyc_buffer_destroy(&w->images);
+	cyc_buffer_destroy(&w->share);
+	cyc_buffer_destroy(&w->rest);
+	cyc_free(w->plane);
+	cyc_free(w->centres);
+	cyc_free(w->read);
+	cyc_free(w->first);
+	cyc_free(w->views);
+	cyc_free(w->slot);
+	cyc_free(w->section);
+	memset(w, 0, sizeof *w);
 }
 
 void cyc__accumulator_destroy(cyc_accumulator **p)
@@ -94,18 +122,120 @@ double cyc__accumulator_memory_bytes(int32_t s, int32_t S, int32_t nx, int32_t n
 	return sums + fmax(maps, image + batch) + threads + 30e6;
 }
 
-/* 1/sqrt of the noise power at each coefficient. Window and binned box have the same frequency step, so the same index. */
+/* Window and binned box have the same frequency step, so the same index of the spectrum. */
 static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
-	int32_t S = a->box.window.box_px, s = a->box.window.box_binned, sh = s / 2 + 1;
+	int32_t S = a->box.window.box_px, s = a->box.window.box_binned;
 	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(a->be)));
+	cyc_whitening_plane(a->whiten_host, s, a->power, S / 2 + 1);
+	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, cyc_half_count2(s) * sizeof(float)));
+done:
+	return st;
+}
+
+/* Insert the packed slices of the batch, each into the sum of its half-set. */
+static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel_ratio)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
+	for (int32_t i = 0; i < b->n; i++) {
+		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's shears. */
+		a->M[i] = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
+		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
+		a->radius[i] = radius_in_map;
+	}
+	for (int8_t h = 0; h < 2; h++) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, h, b->n, s));
+done:
+	return st;
+}
+
+/* Radius of the particle for the purpose of its weights, of the radius of the cropped images. */
+static const double PARTICLE_SHARE = 0.75;
+/* Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
+static double coverage(double r, double R, double distance)
+{
+	if (distance <= R - r) return 1;
+	if (distance >= R + r) return 0;
+	double a = (distance * distance + r * r - R * R) / (2 * distance), b = distance - a;
+	double area = r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
+	return area / (CYC_PI * r * r);
+}
+
+/* Tables of the weights of images cropped to a circle of crop_px.                                                    (T7.7) */
+static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, int32_t crop_px, bool is_premultiplied)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned, sh = s / 2 + 1;
+	size_t plane = cyc_half_count2(s);
+	const cyc_tilt *tilt = &ts->tilts[f];
+	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = PARTICLE_SHARE * crop;
+	float *share = a->crop.plane, *rest = share + plane;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
-			double p = cyc_radial_at(a->power, S / 2 + 1, hypot(x, y < s / 2 ? y : y - s));
-			a->whiten_host[(size_t)y * (size_t)sh + (size_t)x] = p > 0 ? (float)(1 / sqrt(p)) : 0;
+			size_t at = (size_t)y * (size_t)sh + (size_t)x;
+			int32_t ky = y < s / 2 ? y : y - s;
+			double k = step_invA * hypot(x, ky), e = (double)a->tables->envelope[at];
+			bool is_used = 4 * (x * x + ky * ky) <= s * s && cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
+			double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
+			double left = coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
+			share[at] = is_used ? (float)left : 0;
+			rest[at] = is_used && is_premultiplied ? (float)(0.5 * (1 - left) * e * e) : 0;
 		}
-	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, cyc_half_count2(s) * sizeof(float)));
+	CYC_TRY(cyc_buffer_upload(a->crop.share, share, plane * sizeof(float)));
+	CYC_TRY(cyc_buffer_upload(a->crop.rest, rest, plane * sizeof(float)));
+done:
+	return st;
+}
+
+static cyc_status create_crop_work(cyc_accumulator *a)
+{
+	cyc_status st = CYC_OK;
+	crop_work *w = &a->crop;
+	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity, plane = cyc_half_count2(a->box.window.box_binned);
+	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
+	if (w->images) goto done;
+	CYC_TRY(cyc_alloc(&w->plane, 2 * plane, sizeof *w->plane));
+	CYC_TRY(cyc_alloc(&w->centres, 2 * capacity, sizeof *w->centres));
+	CYC_TRY(cyc_alloc(&w->slot, capacity, sizeof *w->slot));
+	CYC_TRY(cyc_alloc(&w->section, capacity, sizeof *w->section));
+	CYC_TRY(cyc_buffer_create(&w->share, a->be, plane, sizeof(float)));
+	CYC_TRY(cyc_buffer_create(&w->rest, a->be, plane, sizeof(float)));
+	CYC_TRY(cyc_buffer_create(&w->images, a->be, capacity * s * s, sizeof(float)));
+	for (size_t i = 0; i < capacity; i++) {
+		w->centres[2 * i] = 0.5 * (double)s;
+		w->centres[2 * i + 1] = (double)(i * s) + 0.5 * (double)s;
+	}
+done:
+	return st;
+}
+
+/* Insert the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`. */
+static cyc_status insert_images(cyc_accumulator *a, const double *centres, bool is_premultiplied, double pixel_ratio)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned, n = a->batch->n;
+	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
+	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
+	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
+done:
+	return st;
+}
+
+/* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the particle. */
+static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1 };
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, NULL, &spec, b->n));
+	CYC_TRY(insert_images(a, a->crop.centres, true, a->options->binning * ts->pixel_size_A / a->box.pixel_size_A));
 done:
 	return st;
 }
@@ -123,18 +253,10 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, do
 	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
 	                        b->weight, b->n, s));
-	int32_t radius = o->no_ctf ? s / 2 : a->tables->radius, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
-	for (int32_t i = 0; i < b->n; i++) {
-		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's shears. */
-		a->M[i] = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
-		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
-		a->radius[i] = radius_in_map;
-	}
-	for (int8_t h = 0; h < 2; h++) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, h, b->n, s));
+	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
-
 cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts, const cyc_particle_set *set,
                                   int32_t i_series, const char *root)
 {
@@ -151,6 +273,7 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
+	if (o->crop_images) CYC_TRY(create_crop_work(a));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
@@ -161,17 +284,181 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], box.pixel_size_A, o->cutoff_frac));
 			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, cyc_half_count2(s) * sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, cyc_half_count2(s) * sizeof(float)));
+			if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
 			if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 			int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 			for (int64_t cursor = 0; cursor < count;) {
 				CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
 				*n_images += a->batch->n;
-				if (a->batch->n > 0) CYC_TRY(insert_batch(a, ts, pixel_ratio));
+				if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts) : insert_batch(a, ts, pixel_ratio));
 			}
 		}
 	}
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	cyc_free(used);
+	return st;
+}
+
+/* ---------------------------------------------------------------- from stacks */
+
+/* Images of as many particles at a time as this has room for. */
+static const double STACK_BYTES = 256e6;
+
+typedef struct {
+	cyc_accumulator *a;
+	const cyc_stacks *stacks;
+	int64_t first;
+	float *padded;
+	int32_t n_tilts;
+} stack_pass;
+
+static cyc_status read_task(void *arg, int64_t k, int i_thread)
+{
+	(void)i_thread;
+	cyc_status st = CYC_OK;
+	const stack_pass *p = arg;
+	int64_t i = p->first + k;
+	const cyc_particle *particle = &p->stacks->particles->particles[i];
+	CYC_TRY(cyc_stacks_read(p->a->crop.read + p->a->crop.first[k], p->stacks, i));
+	CYC_TRY(cyc_stacks_views(p->a->crop.views + k * p->n_tilts, p->stacks, i));
+done:
+	if (st != CYC_OK) cyc_error_context("particle '%s'", particle->name);
+	return st;
+}
+
+/* The nearest whole number; what is left is in [-1/2, 1/2), so that rounding a position again finds the same pixel. */
+static double whole(double x) { return floor(x + 0.5); }
+
+/* Copy an image into the middle of a padded one, moved by whole pixels so that the particle is within half a pixel of the centre. */
+static cyc_status pad_task(void *arg, int64_t k, int i_thread)
+{
+	(void)i_thread;
+	const stack_pass *p = arg;
+	const crop_work *w = &p->a->crop;
+	int32_t N = p->stacks->box_px, s = p->a->box.window.box_binned;
+	const cyc_stack_view *v = &w->views[w->slot[k] * p->n_tilts + w->section[k]];
+	const float *from = w->read + w->first[w->slot[k]] + (size_t)w->section[k] * (size_t)N * (size_t)N;
+	float *to = p->padded + (size_t)k * (size_t)s * (size_t)s;
+	int32_t x0 = (s - N) / 2 - (int32_t)whole(v->shift_x_px), y0 = (s - N) / 2 - (int32_t)whole(v->shift_y_px);
+	memset(to, 0, (size_t)s * (size_t)s * sizeof *to);
+	int32_t x_first = x0 < 0 ? -x0 : 0, x_end = x0 + N > s ? s - x0 : N;
+	for (int32_t y = y0 < 0 ? -y0 : 0; y < N && y + y0 < s && x_end > x_first; y++)
+		memcpy(to + (size_t)(y + y0) * (size_t)s + (size_t)(x0 + x_first), from + (size_t)y * (size_t)N + (size_t)x_first, (size_t)(x_end - x_first) * sizeof *to);
+	return CYC_OK;
+}
+
+/* The next images of tilt f and optics group g, of particles p->first and on. */
+static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cyc_tilt_series *ts, int32_t f, int32_t g)
+{
+	cyc_accumulator *a = p->a;
+	cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned;
+	b->n = 0;
+	for (; *cursor < n && b->n < b->capacity; (*cursor)++) {
+		const cyc_particle *particle = &p->stacks->particles->particles[p->first + *cursor];
+		if (particle->i_optics != g || !particle->visible_frames[f]) continue;
+		int32_t i = b->n++, section = 0;
+		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
+		const cyc_stack_view *v = &a->crop.views[*cursor * p->n_tilts + section];
+		a->crop.slot[i] = (int32_t)*cursor;
+		a->crop.section[i] = section;
+		b->at_px[2 * i] = s / 2 + v->shift_x_px - whole(v->shift_x_px);
+		b->at_px[2 * i + 1] = (double)i * s + s / 2 + v->shift_y_px - whole(v->shift_y_px);
+		b->half[i] = (int8_t)(particle->half > 0);
+		/* The pose of the map in the image; the linear part of the projection is in R_img_part. */
+		b->R_img_ref[i] = cyc_mat3_mul(v->R_img_part, cyc_mat3_mul(cyc_mat3_inverse(particle->R_tomo_part), particle->R_tomo_ref));
+		b->turns_per_k2[i] = cyc_turns_per_k2(v->extra_defocus_A, ts->voltage_kV, a->box.pixel_size_A, s);
+	}
+}
+
+static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
+{
+	cyc_status st = CYC_OK;
+	cyc_accumulator *a = p->a;
+	CYC_TRY(cyc_buffer_map(&p->padded, a->crop.images));
+	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
+	CYC_TRY(cyc_buffer_unmap(a->crop.images));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n, a->box.window.box_binned));
+	CYC_TRY(insert_images(a, a->batch->at_px, is_premultiplied, 1));
+done:
+	return st;
+}
+
+/* Particles p->first and n - 1 more, whose images have been read. */
+static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	cyc_accumulator *a = p->a;
+	const cyc_particle_set *set = p->stacks->particles;
+	size_t plane = cyc_half_count2(a->box.window.box_binned);
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		if (ts->tilts[f].scale == 0) continue;
+		CYC_TRY(cyc_cancel_check());
+		for (int32_t g = 0; g < set->n_optics; g++) {
+			bool is_used = false;
+			for (int64_t k = 0; k < n && !is_used; k++) is_used = set->particles[p->first + k].i_optics == g;
+			if (!is_used) continue;
+			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A, a->options->cutoff_frac));
+			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
+			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
+			CYC_TRY(load_weights(a, ts, f, p->stacks->box_px, p->stacks->is_premultiplied[g]));
+			for (int64_t cursor = 0; cursor < n;) {
+				fill_from_stacks(p, &cursor, n, ts, f, g);
+				*n_images += a->batch->n;
+				if (a->batch->n > 0) CYC_TRY(insert_from_stacks(p, p->stacks->is_premultiplied[g]));
+			}
+		}
+	}
+done:
+	return st;
+}
+
+/* Room for the images and views of some particles. */
+static cyc_status make_room(cyc_accumulator *a, int64_t n_particles, int32_t n_tilts, size_t n_floats)
+{
+	cyc_status st = CYC_OK;
+	crop_work *w = &a->crop;
+	cyc_free(w->read);
+	cyc_free(w->first);
+	cyc_free(w->views);
+	w->read = NULL;
+	w->first = NULL;
+	w->views = NULL;
+	CYC_TRY(cyc_alloc_(&w->read, n_floats, sizeof *w->read, "images of particles"));
+	CYC_TRY(cyc_alloc(&w->first, n_particles, sizeof *w->first));
+	CYC_TRY(cyc_alloc(&w->views, (size_t)n_particles * (size_t)n_tilts, sizeof *w->views));
+done:
+	return st;
+}
+
+cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = stacks->particles;
+	const cyc_tilt_series *ts = &stacks->tomograms->series[i_series];
+	stack_pass p = { .a = a, .stacks = stacks, .n_tilts = ts->n_tilts, .first = set->series_first[i_series] };
+	size_t pixels = (size_t)stacks->box_px * (size_t)stacks->box_px;
+	CYC_TRY(create_crop_work(a));
+	for (int64_t end = set->series_first[i_series + 1]; p.first < end;) {
+		size_t count = 0;
+		int64_t n = 0;
+		for (; p.first + n < end; n++) {
+			size_t more = (size_t)stacks->n_views[p.first + n] * pixels;
+			if (n > 0 && 4.0 * (double)(count + more) > STACK_BYTES) break;
+			count += more;
+		}
+		CYC_TRY(make_room(a, n, ts->n_tilts, count));
+		count = 0;
+		for (int64_t k = 0; k < n; k++) {
+			a->crop.first[k] = count;
+			count += (size_t)stacks->n_views[p.first + k] * pixels;
+		}
+		CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(a->be), read_task, &p));
+		CYC_TRY(insert_particles(&p, n, n_images, ts));
+		p.first += n;
+	}
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	return st;
 }

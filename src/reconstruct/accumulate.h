@@ -3,6 +3,7 @@
 #define CYC_ACCUMULATE_H
 
 #include "cyclotomo/reconstruct.h"
+#include "cyclotomo/stacks.h"
 #include "tilt/tilt_batch.h"
 
 /** Work memory of an insertion run; one at a time per backend. */
@@ -13,6 +14,8 @@ void cyc__accumulator_destroy(cyc_accumulator **a);
 /** Add all particles of a series; opens it, leaves its images closed. Counts images in *n_images, those left out in *n_outside. */
 CYC_MUST_CHECK cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts,
                                                  const cyc_particle_set *set, int32_t i_series, const char *root);
+/** Add all particles of a series from the images of an extraction, padded with zeros to the box. */
+CYC_MUST_CHECK cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series);
 /** The sums of a half-set (0 or 1): s x s x (s/2+1) x {re, im, weight, 0}. Borrowed. */
 cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half);
 /** Free everything but the sums, when no more series come. */

@@ -42,6 +42,7 @@ typedef struct {
 	cyc_optimisation_set *input;
 	cyc_tomogram_set *tomograms;
 	cyc_particle_set *particles;
+	cyc_stacks *stacks; /* NULL: from the tilt images */
 	cyc_box box;
 	int32_t crop_px;
 	cyc_backend *be;
@@ -53,11 +54,33 @@ static cyc_status check_options(const cyc_reconstruct_options *o)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
-	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
+	CYC_CHECK(o->box_px > 0 || o->from_stacks, CYC_E_USAGE, "a box size is needed (--b)");
+	CYC_CHECK(!o->from_stacks || !(o->no_ctf || o->whiten || o->no_circle_crop || o->listed_frames || o->crop_images), CYC_E_USAGE,
+	          "--no-ctf, --whiten, --no-circle-crop, --crop-images and --listed-frames are for windows of tilt images; those of --from-stacks are cut already");
+	CYC_CHECK(!o->crop_images || (o->crop_px >= 12 && !(o->no_ctf || o->whiten)), CYC_E_USAGE,
+	          "--crop-images needs a --crop of at least 12 px, and does not go with --no-ctf and --whiten");
+	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
 	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
-	CYC_CHECK(o->taper_px > 0 && o->taper_px < o->box_px / 2.0, CYC_E_USAGE, "the taper must be positive and less than half the box, got %g px", o->taper_px);
+	CYC_CHECK(o->taper_px > 0 && (o->box_px <= 0 || o->taper_px < o->box_px / 2.0), CYC_E_USAGE, "the taper must be positive and less than half the box, got %g px", o->taper_px);
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+done:
+	return st;
+}
+
+/* Images of an extraction give box and pixel size; padding them makes the interpolation between their coefficients finer. */
+static cyc_status load_stacks(job *j)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->tomograms, j->root));
+	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N, crop = j->o->crop_px > 0 ? j->o->crop_px : N;
+	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED, "'%s' has 3D volumes; only 2D stacks can be reconstructed from", j->input->particles);
+	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE, "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
+	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d", s, crop);
+	CYC_CHECK(j->o->binning == 1 || fabs(j->o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning, CYC_E_USAGE,
+	          "a binning of %g was given, but the extracted images have %g", j->o->binning, j->stacks->binning);
+	CYC_CHECK(j->o->taper_px < s / 2.0, CYC_E_USAGE, "the taper must be less than half the box, got %g px", j->o->taper_px);
+	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true }, .binning = j->stacks->binning, .pixel_size_A = j->stacks->pixel_size_A };
+	j->crop_px = crop;
 done:
 	return st;
 }
@@ -70,14 +93,30 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
 	if (j->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(j->particles));
 	else cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);
+	if (j->o->from_stacks) {
+		CYC_TRY(load_stacks(j));
+		goto done;
+	}
 	/* The first series with particles gives the map its pixel size. */
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
 	j->box.window.no_circle_crop = j->o->no_circle_crop;
-	j->box.window.is_partial = !j->o->whole_windows;
+	/* Images of an extraction are cut with their border repeated, and weighted alike. */
+	j->box.window.is_partial = !(j->o->whole_windows || j->o->crop_images || j->o->listed_frames);
+	j->box.listed_frames = j->o->listed_frames;
+	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames", j->input->particles);
+		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose window lies in the image");
+		st = CYC_E_DATA;
+		goto done;
+	}
 	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. */
 	j->box.margin_px = 0.5 * j->o->box_px;
+	if (j->o->crop_images) { /* as an extraction does it: the crop must be inside, and the window is cut after the CTF instead of before */
+		j->box.margin_px = 0.5 * j->o->binning * j->o->crop_px;
+		j->box.window.no_circle_crop = true;
+	}
 	j->crop_px = j->o->crop_px > 0 ? j->o->crop_px : j->o->box_px;
 done:
 	return st;
@@ -90,8 +129,16 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d", o->box_px, o->binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->whole_windows));
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
+	                     o->whole_windows, o->from_stacks, o->listed_frames, o->crop_images ? o->crop_px : 0));
 	h = cyc_hash_string(h, text);
+	for (int64_t i = 0; i < j->particles->n && (j->stacks || o->listed_frames); i++) {
+		const cyc_particle *p = &j->particles->particles[i];
+		h = cyc_hash(h, p->visible_frames, (size_t)j->tomograms->series[p->i_series].n_tilts);
+		if (!j->stacks) continue;
+		h = cyc_hash_string(h, j->stacks->data_files[i]);
+		h = cyc_hash(h, &j->stacks->origins_A[i], sizeof j->stacks->origins_A[i]);
+	}
 	h = cyc_project_hash(h, j->tomograms, j->particles);
 	*hash = h;
 done:
@@ -130,7 +177,8 @@ static cyc_status insert_all(job *j)
 	for (int32_t i = first; i < j->tomograms->n_series; i++) {
 		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
 		if (count == 0) continue;
-		CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside, &j->tomograms->series[i], j->particles, i, j->root));
+		if (j->stacks) CYC_TRY(cyc__accumulate_stacks(j->sums, &j->result->n_images, j->stacks, i));
+		else CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside, &j->tomograms->series[i], j->particles, i, j->root));
 		n_done += count;
 		cyc_progress("inserting particles", n_done, j->particles->n);
 		if (!o->no_backup && i + 1 < j->tomograms->n_series && seconds() - last_backup >= o->backup_interval_s) {
@@ -147,8 +195,8 @@ static cyc_status insert_all(job *j)
 		goto done;
 	}
 	if (j->result->n_images_outside > 0)
-		cyc_info("%lld of %lld particle images left out: their window leaves the image", (long long)j->result->n_images_outside,
-		         (long long)(j->result->n_images + j->result->n_images_outside));
+		cyc_info("%lld of %lld particle images left out: %s", (long long)j->result->n_images_outside,
+		         (long long)(j->result->n_images + j->result->n_images_outside), j->o->listed_frames ? "they are not listed" : "their window leaves the image");
 done:
 	cyc_free(checkpoint);
 	return st;
@@ -165,10 +213,10 @@ static cyc_status symmetrise(job *j)
 	for (int h = 0; h < 2 && n_ops > 0; h++) {
 		float *to, *from;
 		cyc_buffer *sum = cyc__accumulator_sum(j->sums, h);
-		CYC_TRY(cyc_buffer_create(&out, j->be, 4 * cyc_half_count3(o->box_px), sizeof(float)));
+		CYC_TRY(cyc_buffer_create(&out, j->be, 4 * cyc_half_count3(j->box.window.box_binned), sizeof(float)));
 		CYC_TRY(cyc_buffer_map(&to, out));
 		CYC_TRY(cyc_buffer_map(&from, sum));
-		CYC_TRY(cyc__symmetrise(to, from, o->box_px, ops, n_ops, o->n_threads));
+		CYC_TRY(cyc__symmetrise(to, from, j->box.window.box_binned, ops, n_ops, o->n_threads));
 		CYC_TRY(cyc_buffer_unmap(sum));
 		CYC_TRY(cyc_buffer_unmap(out));
 		cyc__accumulator_set_sum(j->sums, h, out);
@@ -204,8 +252,9 @@ static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *
 	const cyc_reconstruct_options *o = j->o;
 	cyc_volume *full = NULL, *cropped = NULL, *data = NULL, *weight = NULL;
 	const float *sum1 = NULL, *sum2 = NULL;
-	const cyc_finish_spec spec = { .box_px = o->box_px, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr,
-		                           .grey_scale = o->absolute_scale ? 1 / (o->binning * sqrt((double)o->box_px)) : 1 };
+	int32_t s = j->box.window.box_binned;
+	const cyc_finish_spec spec = { .box_px = s, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr,
+		                           .grey_scale = (o->absolute_scale ? 1 / (j->box.binning * sqrt((double)s)) : 1) * (j->stacks ? j->box.binning : 1) };
 	CYC_TRY(cyc_buffer_map(&sum1, a));
 	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
 	CYC_TRY(cyc__finish(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, sum1, sum2, &spec));
@@ -213,7 +262,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *
 	if (b) CYC_TRY(cyc_buffer_unmap(b));
 	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
 	if (weight) CYC_TRY(write_map(NULL, j, "weight_", tag, weight));
-	if (j->crop_px < o->box_px) {
+	if (j->crop_px < s) {
 		char *full_tag = NULL;
 		CYC_TRY(cyc_asprintf(&full_tag, "%s_full", tag));
 		st = write_map(NULL, j, "", full_tag, full);
@@ -284,8 +333,20 @@ static void print_plan(const job *j, double memory_bytes)
 {
 	const cyc_reconstruct_options *o = j->o;
 	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, symmetry %s, %d threads", (long long)j->particles->n,
-	         j->tomograms->n_series, j->box.window.box_px, o->box_px, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
+	         j->tomograms->n_series, j->box.window.box_px, j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
 	cyc_info("memory needed: about %.2f GB", memory_bytes / 1e9);
+}
+
+/* The first series with particles, opened if its images are used. */
+static cyc_status first_images(const cyc_tilt_series **out, job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t i = 0;
+	while (j->particles->series_first[i + 1] == 0) i++;
+	if (!j->stacks) CYC_TRY(cyc_tilt_series_open(&j->tomograms->series[i], j->root));
+	*out = &j->tomograms->series[i];
+done:
+	return st;
 }
 
 cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *o)
@@ -299,10 +360,10 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
 	CYC_TRY(load(&j));
 	j.result->n_particles = j.particles->n;
-	int32_t i = 0;
-	while (j.particles->series_first[i + 1] == 0) i++;
-	CYC_TRY(cyc_tilt_series_open(&j.tomograms->series[i], j.root));
-	print_plan(&j, cyc__accumulator_memory_bytes(o->box_px, j.box.window.box_px, j.tomograms->series[i].image_nx, j.tomograms->series[i].image_ny, o->n_threads));
+	const cyc_tilt_series *ts = NULL;
+	CYC_TRY(first_images(&ts, &j));
+	/* Images of an extraction are read for some 256 MB of particles at a time. */
+	print_plan(&j, (j.stacks ? 280e6 : o->crop_images ? 20e6 : 0) + cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));
 	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
@@ -315,6 +376,7 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 done:
 	cyc__accumulator_destroy(&j.sums);
 	cyc_backend_close(&j.be);
+	cyc_stacks_close(&j.stacks);
 	cyc_particle_set_destroy(&j.particles);
 	cyc_tomogram_set_destroy(&j.tomograms);
 	cyc_optimisation_set_destroy(&j.input);

@@ -113,3 +113,13 @@ double cyc_radial_at(const double *shells, int32_t n_shells, double r)
 	double f = r - i;
 	return (1 - f) * shells[i] + f * shells[i + 1];
 }
+
+void cyc_whitening_plane(float *plane, int32_t s, const double *power, int32_t n_shells)
+{
+	int32_t sh = s / 2 + 1;
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			double p = cyc_radial_at(power, n_shells, hypot(x, y < s / 2 ? y : y - s));
+			plane[(size_t)y * (size_t)sh + (size_t)x] = p > 0 ? (float)(1 / sqrt(p)) : 0;
+		}
+}

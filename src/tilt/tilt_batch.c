@@ -103,7 +103,12 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 		double x, y, weight = 1;
 		if (particle->i_optics != i_optics) continue;
 		cyc_particle_position_px(&x, &y, &p, ts, i_tilt, particle);
-		if (!cyc_is_visible(ts, x, y, box->margin_px)) {
+		if (box->listed_frames && particle->visible_frames) {
+			if (!particle->visible_frames[i_tilt]) {
+				(*n_outside)++;
+				continue;
+			}
+		} else if (!cyc_is_visible(ts, x, y, box->margin_px)) {
 			/* A partial window must at least show the middle half of the box, where the particle is. */
 			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, 0.25 * box->window.box_px)) {
 				(*n_outside)++;
@@ -196,7 +201,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	double *radial = NULL;
-	int32_t s = t->s, sh = s / 2 + 1, n_k2 = s * s / 4 + 1;
+	int32_t s = t->s, sh = s / 2 + 1, n_k2 = t->is_full_plane ? s * s / 2 + 1 : s * s / 4 + 1;
 	double step_invA = 1 / (s * pixel_size_A);
 	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
 	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
@@ -208,12 +213,13 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	t->radius = 0;
 	for (int32_t i = 0; i < n_k2; i++) {
 		double k = step_invA * sqrt((double)i), w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-		radial[2 * i] = w > cutoff_frac ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
+		radial[2 * i] = w > cutoff_frac || t->is_full_plane ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
 		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
 		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
 	}
 	/* The first shell without weight still belongs to the triangle that reaches back into the last one with it. */
 	if (t->radius < s / 2) t->radius++;
+	if (t->radius > s / 2) t->radius = s / 2;
 	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;

@@ -14,6 +14,7 @@ typedef struct {
 	cyc_window_spec window;
 	double binning;
 	double pixel_size_A;  /**< of the binned windows */
+	bool listed_frames;   /**< what shows a particle is told by rlnTomoVisibleFrames, where there is such a column, not by the margin */
 	double margin_px;     /**< distance a position must keep from the image border, image px */
 } cyc_box;
 /**
@@ -53,6 +54,7 @@ typedef struct {
 	float *turns, *envelope;  /**< s x (s/2+1) */
 	cyc_cfloat *odd_phase;    /**< s x (s/2+1), exp(i odd phase); NULL unless has_odd */
 	bool has_odd;
+	bool is_full_plane;       /**< set it before filling: the envelope has values beyond the cutoff and the Nyquist circle too */
 	/* Aberrations are those of an optics group, not of a tilt: kept from call to call. */
 	const cyc_optics_group *group; /**< whose tables these are; NULL: none yet */
 	double group_step_invA;

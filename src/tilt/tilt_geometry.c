@@ -2,28 +2,35 @@
 
 #include <math.h>
 
+cyc_status cyc_projection_linear(cyc_mat3 *out, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt *t = &ts->tilts[i_tilt];
+	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA, "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
+	          ts->name, i_tilt + 1);
+	*out = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
+	for (int i = 0; i < 9 && t->has_matrix; i++) out->m[i / 3][i % 3] = t->matrix[i / 3][i % 3];
+done:
+	return st;
+}
+
 cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt *t = &ts->tilts[i_tilt];
 	CYC_CHECK(ts->image_nx > 0, CYC_E_INTERNAL, "tilt series %s has not been opened", ts->name);
-	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA, "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
-	          ts->name, i_tilt + 1);
+	CYC_TRY(cyc_projection_linear(&out->linear, ts, i_tilt));
 	out->pixel_size_A = ts->pixel_size_A;
 	if (t->has_matrix) {
 		double c[3], o[3];
 		for (int i = 0; i < 3; i++) c[i] = 0.5 * ts->size_px[i];
 		for (int i = 0; i < 3; i++) {
 			o[i] = t->matrix[i][3];
-			for (int j = 0; j < 3; j++) {
-				out->linear.m[i][j] = t->matrix[i][j];
-				o[i] += t->matrix[i][j] * c[j];
-			}
+			for (int j = 0; j < 3; j++) o[i] += t->matrix[i][j] * c[j];
 		}
 		out->origin_px = (cyc_vec3){ o[0], o[1], o[2] };
 		goto done;
 	}
-	out->linear = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
 	/* Coordinates are relative to size/2, the rotation is about floor(size/2): half a pixel apart for odd sizes. */
 	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) };
 	cyc_vec3 o = cyc_mat3_apply(out->linear, half);

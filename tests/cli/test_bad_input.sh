@@ -47,11 +47,16 @@ refine_with=(--ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 
 refine=("$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../no)
 polish_with=(--ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --range 3 --no-figures)
 polish=("$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../no)
+extract_with=(--stack2d --float16 --b 32 --crop 24)
+extract=("$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o ../no)
+from_stacks=("$bin" reconstruct -q --root p --i X/optimisation_set.star --from-stacks --sym O --taper 3 --o ../no)
 postprocess=("$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o no/postprocess)
 mask=("$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o no/mask.mrc)
 # So they work; what follows breaks one thing at a time.
 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o C > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o M > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+"$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o X > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+"$bin" reconstruct -q --root p --i X/optimisation_set.star --from-stacks --sym O --taper 3 --o RX > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 
 # with_broken FILE COMMAND...: runs a line of shell on a copy, then puts the file back.
 broken() { cp "$1" keep; eval "$2"; }
@@ -65,18 +70,21 @@ fails 1 "$bin" polish -q --root p --i nothere.star "${polish_with[@]}" --o ../no
 broken p/particles.star 'rm p/particles.star'
 say=("p/particles.star")
 fails 1 "${reconstruct[@]}"
+fails 1 "${extract[@]}"
 fails 1 "${refine[@]}"
 fails 1 "${polish[@]}"
 mended p/particles.star
 broken p/tilt_series/TS_02.star 'rm p/tilt_series/TS_02.star'
 say=("p/tilt_series/TS_02.star")
 fails 1 "${reconstruct[@]}"
+fails 1 "${extract[@]}"
 fails 1 "${refine[@]}"
 fails 1 "${polish[@]}"
 mended p/tilt_series/TS_02.star
 broken p/frames/TS_02_003.mrc 'rm p/frames/TS_02_003.mrc'
 say=("TS_02" "frames/TS_02_003.mrc")
 fails 1 "${reconstruct[@]}"
+fails 1 "${extract[@]}"
 fails 1 "${refine[@]}"
 fails 1 "${polish[@]}"
 mended p/frames/TS_02_003.mrc
@@ -91,6 +99,7 @@ fails 1 "$bin" mask -q --i none_half1.mrc --o no/mask.mrc
 broken p/frames/TS_03_002.mrc 'head -c 30000 keep > p/frames/TS_03_002.mrc'
 say=("TS_03_002.mrc" "30000")
 fails 3 "${reconstruct[@]}"
+fails 3 "${extract[@]}"
 fails 3 "${refine[@]}"
 fails 3 "${polish[@]}"
 mended p/frames/TS_03_002.mrc
@@ -109,12 +118,14 @@ mended p/R/merged.mrc
 broken p/particles.star "awk '/TS_02\/2/ { \$NF = \"\" } { print }' keep > p/particles.star"
 say=("particles.star" "line")
 fails 3 "${reconstruct[@]}"
+fails 3 "${extract[@]}"
 fails 3 "${refine[@]}"
 fails 3 "${polish[@]}"
 mended p/particles.star
 broken p/particles.star "sed 's/\bTS_0\([123]\) /XX_0\1 /' keep > p/particles.star"
 say=("particles.star" "XX_01")
 fails 3 "${reconstruct[@]}"
+fails 3 "${extract[@]}"
 fails 3 "${refine[@]}"
 fails 3 "${polish[@]}"
 mended p/particles.star
@@ -160,6 +171,45 @@ grep -q "no-particles" p/Cblind/refinement.txt
 ! grep -qi "nan\|inf" p/Mblind/tilt_series/TS_01.star
 mended p/tilt_series/TS_01.star
 
+## extracted particles that do not fit
+broken p/X/Subtomograms/TS_02/1_stack2d.mrcs 'rm p/X/Subtomograms/TS_02/1_stack2d.mrcs'
+say=("TS_02/1" "1_stack2d.mrcs")
+fails 1 "${from_stacks[@]}"
+mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
+broken p/X/Subtomograms/TS_02/1_stack2d.mrcs 'head -c 3000 keep > p/X/Subtomograms/TS_02/1_stack2d.mrcs'
+say=("TS_02/1" "1_stack2d.mrcs" "cut short")
+fails 3 "${from_stacks[@]}"
+mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
+say=("rlnImageName" "cyclotomo extract")
+fails 3 "$bin" reconstruct -q --root p --i optimisation_set.star --from-stacks --o ../no
+say=("--whiten")
+fails 2 "${from_stacks[@]}" --whiten
+say=("not smaller than the extracted images of 24 px, got 20")
+fails 2 "${from_stacks[@]}" --b 20
+say=("binning of 2")
+fails 2 "${from_stacks[@]}" --bin 2
+say=("rlnTomoVisibleFrames" "extracted")
+fails 3 "${reconstruct[@]}" --listed-frames
+say=("--crop-images")
+fails 2 "${reconstruct[@]}" --crop-images
+say=("unknown option '--max-dos'")
+fails 2 "${extract[@]}" --max-dos 3
+say=("none of the 12 particles" "seen in 6 tilt images")
+fails 3 "${extract[@]}" --min_frames 6
+say=("particle 'TS_01/../../1' cannot be the name of a file")
+broken p/particles.star "sed 's#TS_01/1 #TS_01/../../1 #' keep > p/particles.star"
+fails 3 "${extract[@]}"
+mended p/particles.star
+
+## duplicates
+"$bin" separate -q --root p --i optimisation_set.star --min-separation 100000 --o Sep > out.txt
+grep -q "^3 of 12 particles stay" out.txt
+[ "$("$bin" star p/Sep/particles.star --print rlnTomoParticleName | paste -sd ' ')" = "TS_01/1 TS_02/1 TS_03/1" ]
+say=("min-separation")
+fails 2 "$bin" separate -q --root p --i optimisation_set.star --o ../no
+say=("_rlnNothing")
+fails 3 "$bin" separate -q --root p --i optimisation_set.star --min-separation 10 --score rlnNothing --o ../no
+
 ## NaN in a map, in an image
 nan() { printf '\000\000\300\177' | dd of="$1" bs=1 seek="$2" conv=notrunc 2> /dev/null; }
 broken p/R/half1.mrc 'nan p/R/half1.mrc 20000'
@@ -174,6 +224,7 @@ fails 3 "${mask[@]}"
 mended p/R/merged.mrc
 broken p/frames/TS_02_004.mrc 'nan p/frames/TS_02_004.mrc 4000'
 say=("TS_02_004.mrc" "NaN" "TS_02")
+fails 3 "${extract[@]}"
 fails 3 "${reconstruct[@]}"
 ! grep -q "smaller box" err.txt
 fails 3 "${refine[@]}"
@@ -206,6 +257,8 @@ fi
 fails 1 limited 40 "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o ../full
 fails 1 limited 1 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../full
 fails 1 limited 1 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../full
+fails 1 limited 5 "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o ../full
+fails 1 limited 1 "$bin" separate -q --root p --i optimisation_set.star --min-separation 1 --o ../full
 fails 1 limited 40 "$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o full/postprocess
 fails 1 limited 40 "$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o full/mask.mrc
 
@@ -232,6 +285,10 @@ for after in 0.02 0.05 0.1 0.15 0.3; do
 	killed $after "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC
 	"$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC --resume > /dev/null 2>&1
 	same p/C p/KC uncertainty.star refinement.txt
+	rm -rf p/KX
+	killed $after "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o KX
+	"$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o KX --resume > /dev/null
+	same p/X p/KX Subtomograms/TS_01/1_stack2d.mrcs Subtomograms/TS_03/4_stack2d.mrcs
 	rm -rf p/KM
 	killed $after "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM
 	"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM --resume > /dev/null 2>&1

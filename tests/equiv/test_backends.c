@@ -248,6 +248,38 @@ static void *modulate(size_t *bytes, cyc_backend *be, const inputs *in, bool has
 }
 static void *run_modulate(size_t *bytes, cyc_backend *be, const inputs *in) { return modulate(bytes, be, in, true, true, true, true); }
 
+static void *particle_image(size_t *bytes, cyc_backend *be, const inputs *in, const cyc_particle_image_spec *spec, bool has_ctf, bool has_phase, bool has_whiten)
+{
+	size_t all = (size_t)in->n * in->plane;
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)), *images = up(be, NULL, (size_t)(in->n * spec->edge_px * spec->edge_px), sizeof(float));
+	ASSERT_OK(cyc_op_particle_image(images, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL, has_whiten ? whiten : NULL, spec, in->n));
+	cyc_buffer_destroy(&ft);
+	cyc_buffer_destroy(&ctf);
+	cyc_buffer_destroy(&phase);
+	cyc_buffer_destroy(&whiten);
+	return down(&images, bytes);
+}
+static void *run_particle_image(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = { .box_binned = in->s, .circle_px = in->s - 2, .edge_px = in->s - 2, .factor = -0.5 };
+	return particle_image(bytes, be, in, &spec, true, true, true);
+}
+
+static void *pack(size_t *bytes, cyc_backend *be, const inputs *in, bool is_premultiplied)
+{
+	size_t all = (size_t)in->n * in->plane;
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)), *share = up(be, in->envelope, in->plane, sizeof(float));
+	cyc_buffer *rest = up(be, in->envelope, in->plane, sizeof(float)), *packed = up(be, NULL, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	ASSERT_OK(cyc_op_pack(packed, be, ft, ctf, share, rest, is_premultiplied, in->n, in->s));
+	cyc_buffer_destroy(&ft);
+	cyc_buffer_destroy(&ctf);
+	cyc_buffer_destroy(&share);
+	cyc_buffer_destroy(&rest);
+	return down(&packed, bytes);
+}
+static void *run_pack(size_t *bytes, cyc_backend *be, const inputs *in) { return pack(bytes, be, in, true); }
+
 static void *insert(size_t *bytes, cyc_backend *be, const inputs *in, bool has_use, int8_t select)
 {
 	size_t count = (size_t)in->n * cyc_packed_count(in->s), n_packed;
@@ -346,7 +378,7 @@ static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 static const struct {
 	const char *name;
 	runner run;
-} OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "modulate", run_modulate }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
+} OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "modulate", run_modulate }, { "particle_image", run_particle_image }, { "pack", run_pack }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
 	               { "ctf_sums", run_sums }, { "correlate", run_correlate }, { "fft3_forward", run_fft3_forward }, { "fft3_inverse", run_fft3_inverse } };
 static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
@@ -532,6 +564,89 @@ static void modulate_packs_data_and_weights(void **state)
 					to[2] = w * c * c;
 				}
 		close_all("modulate", got, wanted, count, 1e-6);
+		cyc_free(wanted);
+		cyc_free(got);
+		cyc_backend_close(&be);
+		inputs_destroy(in);
+	}
+}
+
+/* Real-space value at a pixel from the half plane: y = sum_k Y(k) exp(2 pi i k.x / s) / s, the Nyquist row at -s/2, real part. */
+static double image_value(const inputs *in, int32_t i, const cyc_particle_image_spec *spec, bool has_phase, bool has_whiten, int32_t px, int32_t py)
+{
+	int32_t s = in->s, sh = s / 2 + 1;
+	double sum = 0;
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			size_t j = (size_t)y * (size_t)sh + (size_t)x, at = (size_t)i * in->plane + j;
+			double complex v = (double complex)in->ft[at] * (double)in->ctf[at] * spec->factor * (has_phase ? conj((double complex)in->phase[j]) : 1);
+			if (has_whiten) v *= (double)in->whiten[j];
+			double angle = 2 * CYC_PI * (x * (px - s / 2) + y * (double)(py - s / 2)) / s;
+			sum += (x == 0 || x == s / 2 ? 1 : 2) * creal(v * cexp(i_unit * angle)) / s;
+		}
+	return sum;
+}
+
+static void particle_images_are_inverse_transforms(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 12; k++) {
+		inputs *in = inputs_create(16, 2);
+		bool has_phase = k & 1, has_whiten = k & 2, no_crop = k >= 8;
+		const cyc_particle_image_spec spec = { .box_binned = 16, .circle_px = 12, .edge_px = k & 4 ? 16 : 12, .factor = -0.7, .no_circle_crop = no_crop };
+		cyc_backend *be = cpu();
+		size_t bytes, edge = (size_t)spec.edge_px, count = (size_t)in->n * edge * edge;
+		float *got = particle_image(&bytes, be, in, &spec, true, has_phase, has_whiten);
+		double *wanted = NULL, pixels[16][16];
+		ASSERT_OK(cyc_alloc(&wanted, count, sizeof *wanted));
+		for (int32_t i = 0; i < in->n; i++) {
+			double mean = 0, n = 0;
+			for (int32_t y = 0; y < 16; y++)
+				for (int32_t x = 0; x < 16; x++) {
+					pixels[y][x] = image_value(in, i, &spec, has_phase, has_whiten, x, y);
+					if (hypot(x - 8, y - 8) > 6) {
+						mean += pixels[y][x];
+						n++;
+					}
+				}
+			for (int32_t y = 0; y < spec.edge_px; y++)
+				for (int32_t x = 0; x < spec.edge_px; x++) {
+					int32_t bx = x + (16 - spec.edge_px) / 2, by = y + (16 - spec.edge_px) / 2;
+					double r = hypot(bx - 8, by - 8), g = r < 1 ? 1 : r < 6 ? 0.5 - 0.5 * cos(CYC_PI * (6 - r) / 5) : 0;
+					wanted[(size_t)i * edge * edge + (size_t)y * edge + (size_t)x] = no_crop ? pixels[by][bx] : g * (pixels[by][bx] - mean / n);
+				}
+		}
+		close_all("particle_image", got, wanted, count, 3e-6);
+		cyc_free(wanted);
+		cyc_free(got);
+		cyc_backend_close(&be);
+		inputs_destroy(in);
+	}
+}
+
+static void packing_weighs_cropped_images(void **state)
+{
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		inputs *in = inputs_create(16, 3);
+		cyc_backend *be = cpu();
+		size_t bytes, width = (size_t)in->s / 2 + 2, count = (size_t)in->n * cyc_packed_count(in->s);
+		float *got = pack(&bytes, be, in, k);
+		double *wanted = NULL;
+		ASSERT_OK(cyc_alloc(&wanted, count, sizeof *wanted));
+		for (int32_t i = 0; i < in->n; i++)
+			for (int32_t row = 0; row < in->s + 4; row++)
+				for (size_t x = 0; x + 1 < width; x++) {
+					int32_t ky = row - in->s / 2 - 1, y = ((ky % in->s) + in->s) % in->s;
+					size_t j = (size_t)y * (width - 1) + x, at = (size_t)i * in->plane + j;
+					double c = (double)in->ctf[at], e = (double)in->envelope[j];
+					double complex d = e == 0 ? 0 : (double complex)in->ft[at] * (k ? 1 : c);
+					double *to = wanted + (size_t)i * cyc_packed_count(in->s) + ((size_t)row * width + x) * 4;
+					to[0] = creal(d);
+					to[1] = cimag(d);
+					to[2] = e * c * c + e;
+				}
+		close_all("pack", got, wanted, count, 1e-6);
 		cyc_free(wanted);
 		cyc_free(got);
 		cyc_backend_close(&be);
@@ -823,6 +938,8 @@ static void misuse_is_reported(void **state)
 		ASSERT_STATUS(cyc_op_window(ft, be, foreign, 8, 8, at, 1, &spec), CYC_E_INTERNAL, "of another backend");
 		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 1, &odd), CYC_E_SHAPE, "even");
 		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 1, &wide), CYC_E_SHAPE, "not larger");
+		const cyc_particle_image_spec crop = { .box_binned = 8, .circle_px = 6, .edge_px = 7 };
+		ASSERT_STATUS(cyc_op_particle_image(image, be, ft, NULL, NULL, NULL, &crop, 1), CYC_E_SHAPE, "images of 7 px with a circle of 6 px from a box of 8 px");
 		ASSERT_STATUS(cyc_op_slice_insert(image, be, ft, &M, &large, NULL, 0, 1, 8), CYC_E_INTERNAL, "radius 5");
 		ASSERT_STATUS(cyc_buffer_unmap(image), CYC_E_INTERNAL, "not mapped");
 		ASSERT_OK(cyc_buffer_map(&host, image));
@@ -906,6 +1023,8 @@ int main(void)
 		cmocka_unit_test(window_is_a_cut_and_a_transform),
 		cmocka_unit_test(ctf_is_a_sine),
 		cmocka_unit_test(modulate_packs_data_and_weights),
+		cmocka_unit_test(particle_images_are_inverse_transforms),
+		cmocka_unit_test(packing_weighs_cropped_images),
 		cmocka_unit_test(insertion_is_a_sum_over_voxels),
 		cmocka_unit_test(insertion_adds_to_the_sum),
 		cmocka_unit_test(extraction_is_trilinear),

@@ -10,6 +10,7 @@
 #include "temp_dir.h"
 
 #include "cyclotomo/ctfrefine.h"
+#include "cyclotomo/extract.h"
 #include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
@@ -118,6 +119,36 @@ static cyc_status polish_with(bool has_figures)
 static cyc_status polish(void) { return polish_with(false); }
 static cyc_status polish_and_draw(void) { return polish_with(true); }
 
+static cyc_status extract_as(bool stacks)
+{
+	cyc_extract_options o;
+	cyc_extract_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "truth/optimisation_set.star";
+	o.out_dir = "R";
+	o.box_px = 24;
+	o.crop_px = 20;
+	o.stacks = stacks;
+	o.cone_weight = !stacks;
+	o.n_threads = 2;
+	cyc_extract_result r;
+	cyc_status st = cyc_extract_run(&r, &o);
+	cyc_extract_result_deinit(&r);
+	return st;
+}
+
+static cyc_status extract_stacks(void) { return extract_as(true); }
+static cyc_status extract_volumes(void) { return extract_as(false); }
+
+static cyc_status reconstruct_stacks(void)
+{
+	cyc_reconstruct_options o = reconstruct_options();
+	o.input.optimisation_set = "S/optimisation_set.star";
+	o.from_stacks = true;
+	o.whiten = false;
+	return cyc_reconstruct_run(NULL, &o);
+}
+
 /* Outputs that must not be there after a failure, and temporary files that must never be. */
 static int count_one(const char *path, const struct stat *s, int flag, struct FTW *f)
 {
@@ -186,6 +217,28 @@ static void polishing(void **state)
 	every_failure_is_reported(polish_and_draw, "motion.star", 1, 8);
 }
 
+static void extraction(void **state)
+{
+	(void)state;
+	every_failure_is_reported(extract_stacks, "Subtomograms/TS_02/1_stack2d.mrcs", 20, 60);
+	every_failure_is_reported(extract_volumes, "Subtomograms/TS_02/1_weights.mrc", 5, 20);
+}
+
+static void reconstruction_from_stacks(void **state)
+{
+	(void)state;
+	char from[200], to[200];
+	ASSERT_OK(extract_stacks());
+	snprintf(from, sizeof from, "%s/R/Subtomograms", g_root);
+	snprintf(to, sizeof to, "%s/S", g_root);
+	/* Where it is made stays the name of the stacks; the set moves away, since that of the maps takes its place. */
+	ASSERT_OK(cyc_make_dirs(to));
+	snprintf(from, sizeof from, "%s/R/optimisation_set.star", g_root);
+	snprintf(to, sizeof to, "%s/S/optimisation_set.star", g_root);
+	assert_int_equal(rename(from, to), 0);
+	every_failure_is_reported(reconstruct_stacks, "merged.mrc", 20, 50);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -193,6 +246,8 @@ int main(void)
 		cmocka_unit_test(reconstruction_on_a_device),
 		cmocka_unit_test(refinement),
 		cmocka_unit_test(polishing),
+		cmocka_unit_test(extraction),
+		cmocka_unit_test(reconstruction_from_stacks),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }

@@ -307,6 +307,13 @@ static void paths(void **state)
 	temp_write("x/file", "here");
 	ASSERT_FAILS(cyc_make_dirs(temp_path("x/file")), CYC_E_IO, "x/file' is there but is not a folder");
 	ASSERT_FAILS(cyc_make_dirs(temp_path("x/file/deeper")), CYC_E_IO, "x/file");
+	double here = 0, there = 0;
+	ASSERT_OK(cyc_disk_free(&here, temp_dir));
+	ASSERT_OK(cyc_disk_free(&there, temp_path("not/yet//there/")));
+	assert_true(here > 0 && there > 0);
+	ASSERT_OK(cyc_disk_free(&there, "not/yet"));
+	ASSERT_OK(cyc_disk_free(&there, ""));
+	ASSERT_FAILS(cyc_disk_free(&there, temp_path("x/file/deeper")), CYC_E_IO, "x/file/deeper");
 	uint64_t ab = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "ab"), "c"), bc = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "a"), "bc");
 	assert_true(ab != bc && cyc_hash_string(CYC_HASH_INIT, NULL) != cyc_hash_string(CYC_HASH_INIT, ""));
 }

@@ -347,11 +347,31 @@ static void what_cannot_be_written(void **state)
 	cyc_volume_destroy(&v);
 }
 
+static void files_of_a_run_are_known_by_their_label(void **state)
+{
+	(void)state;
+	cyc_volume *v = NULL;
+	ASSERT_OK(cyc_volume_create(&v, 4, 3, 2, 1.0));
+	ASSERT_OK(cyc_mrc_write(temp_path("label.mrcs"), v, 12, "made by run 7"));
+	const char *path = temp_path("label.mrcs");
+	assert_true(cyc_mrc_is_written(path, 4, 3, 2, 12, "made by run 7"));
+	assert_false(cyc_mrc_is_written(path, 4, 3, 2, 12, "made by run 8"));
+	assert_false(cyc_mrc_is_written(path, 4, 3, 2, 12, "made by run 70"));
+	assert_false(cyc_mrc_is_written(path, 4, 3, 1, 12, "made by run 7"));
+	assert_false(cyc_mrc_is_written(path, 2, 6, 2, 12, "made by run 7"));
+	assert_false(cyc_mrc_is_written(path, 4, 3, 2, 2, "made by run 7"));
+	assert_int_equal(truncate(path, 1024 + 47), 0);
+	assert_false(cyc_mrc_is_written(path, 4, 3, 2, 12, "made by run 7"));
+	assert_false(cyc_mrc_is_written(temp_path("nothing.mrcs"), 4, 3, 2, 12, "made by run 7"));
+	cyc_volume_destroy(&v);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(names),     cmocka_unit_test(names_with_root), cmocka_unit_test(half_bit_patterns), cmocka_unit_test(half_values),    cmocka_unit_test(all_modes_both_orders),
 		cmocka_unit_test(bad_files), cmocka_unit_test(maps),              cmocka_unit_test(written_header), cmocka_unit_test(what_cannot_be_written),
+		cmocka_unit_test(files_of_a_run_are_known_by_their_label),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -645,6 +645,72 @@ static void bad_trajectories(void **state)
 
 /* ---------------------------------------------------------------- FSC files, job folders */
 
+#define AT(name, x, score) "TS_01 " name " " x " 0 0 " score "\n"
+
+/* A chain at distances of 8 Å: who stays depends on the scores, not on the order of the rows. */
+static void separation(void **state)
+{
+	(void)state;
+	static const char *const HEAD = "data_particles\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"
+	                                "_rlnCenteredCoordinateZAngst\n_myScore\n";
+	static const char *const ORDERS[2] = { AT("a", "0", "1") AT("b", "8", "2") AT("c", "16", "3") AT("d", "24", "2.5") AT("e", "-90", "0"),
+		                                   AT("d", "24", "2.5") AT("e", "-90", "0") AT("c", "16", "3") AT("a", "0", "1") AT("b", "8", "2") };
+	cyc_tomogram_set *t = read_tomograms();
+	for (int k = 0; k < 3; k++) {
+		char text[1024];
+		cyc_particle_set *s = NULL;
+		bool keep[5];
+		double score[5];
+		int64_t n_removed;
+		snprintf(text, sizeof text, "%s%s", HEAD, ORDERS[k % 2]);
+		temp_write("chain.star", text);
+		ASSERT_OK(cyc_particle_set_read(&s, "chain.star", NULL, t, temp_dir));
+		ASSERT_OK(cyc_particle_column(score, s, "myScore"));
+		ASSERT_OK(cyc_particle_set_separate(keep, &n_removed, s, 10, k < 2 ? score : NULL));
+		/* With scores c stays, and takes b and d with it, so a stays; without them a and c, in the order of the file. */
+		assert_int_equal(n_removed, 2);
+		for (int i = 0; i < 5; i++) assert_int_equal(keep[i], strchr("ace", s->particles[i].name[0]) != NULL);
+		ASSERT_OK(cyc_particle_set_separate(keep, &n_removed, s, 8, score)); /* exactly at the distance is far enough */
+		assert_int_equal(n_removed, 0);
+		ASSERT_OK(cyc_particle_set_separate(keep, &n_removed, s, 200, score));
+		assert_int_equal(n_removed, 4);
+		ASSERT_OK(cyc_particle_set_write(s, keep, temp_path("left.star")));
+		cyc_particle_set_destroy(&s);
+		ASSERT_OK(cyc_particle_set_read(&s, "left.star", NULL, t, temp_dir));
+		assert_int_equal(s->n, 1);
+		assert_string_equal(s->particles[0].name, "c");
+		ASSERT_FAILS(cyc_particle_set_separate(keep, &n_removed, s, 0, NULL), CYC_E_USAGE, "positive, got 0");
+		score[0] = CYC_NAN;
+		ASSERT_FAILS(cyc_particle_set_separate(keep, &n_removed, s, 1, score), CYC_E_DATA, "left.star", "row 1", "'c'");
+		ASSERT_FAILS(cyc_particle_column(score, s, "other"), CYC_E_FORMAT, "_other");
+		cyc_particle_set_destroy(&s);
+	}
+	cyc_tomogram_set_destroy(&t);
+}
+
+static void trajectories_of_a_part(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL, *part = NULL;
+	ASSERT_OK(cyc_particle_set_read(&s, "particles.star", "motion.star", t, temp_dir));
+	bool keep[5] = { false, true, false, true, true };
+	ASSERT_OK(cyc_particle_set_write(s, keep, temp_path("part.star")));
+	ASSERT_OK(cyc_trajectories_write(s, t, keep, temp_path("part_motion.star")));
+	ASSERT_OK(cyc_particle_set_read(&part, "part.star", "part_motion.star", t, temp_dir));
+	assert_int_equal(part->n, 3);
+	for (int k = 0, i = 0; k < 5; k++) {
+		if (!keep[k]) continue;
+		const cyc_particle *a = &s->particles[k], *b = &part->particles[i++];
+		assert_string_equal(a->name, b->name);
+		assert_memory_equal(a->motion_A, b->motion_A, 3 * sizeof(float) * (size_t)t->series[a->i_series].n_tilts);
+	}
+	cyc_particle_set_destroy(&part);
+	ASSERT_FAILS(cyc_particle_set_read(&part, "particles.star", "part_motion.star", t, temp_dir), CYC_E_DATA, "part_motion.star", "no trajectory");
+	cyc_particle_set_destroy(&s);
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void fsc_files(void **state)
 {
 	(void)state;
@@ -717,7 +783,7 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_that_are_not_used_are_said), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -1,0 +1,101 @@
+#include "command.h"
+
+#include <stdio.h>
+
+typedef struct {
+	cyc_common_options common;
+	cyc_project_input input;
+	const char *output, *score;
+	double min_separation_A;
+} separate_args;
+
+#define A(member) offsetof(separate_args, member)
+
+static const cyc_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_PROJECT_INPUT_OPTIONS(separate_args, input),
+	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(output), .unit = "<folder>", .help = "Folder for the particles that stay." },
+	{ .name = "Which particles", .type = CYC_OPT_HEADING },
+	{ .name = "min-separation", .type = CYC_OPT_DOUBLE, .offset = A(min_separation_A), .unit = "<Å>", .min = "0",
+	  .help = "No two particles of a tomogram stay that are nearer than this.", .no_default = "required" },
+	{ .name = "score", .type = CYC_OPT_TEXT, .offset = A(score), .unit = "<LABEL>",
+	  .help = "Of two that are too near the one with the higher number in this column stays, for example rlnMaxValueProbDistribution.",
+	  .no_default = "the first of the file stays" },
+	CYC_COMMON_OPTIONS(separate_args, common),
+};
+static const cyc_command COMMAND =
+    CYC_COMMAND_DEF("separate", "Particles without duplicates: no two nearer than a distance",
+                    "  cyclotomo separate --i Refine3D/job034/run_optimisation_set.star --min-separation 30 --o Select/job035/\n"
+                    "writes the particles.star that is left, and an optimisation set with it. Offsets (rlnOrigin...) count.",
+                    OPTIONS);
+
+static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisation_set *set, const cyc_particle_set *particles, const bool *keep)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL, *path = NULL;
+	CYC_TRY(cyc_path_join(&name, a->output, "particles.star"));
+	CYC_TRY(cyc_path_join(&path, a->common.root, name));
+	CYC_TRY(cyc_particle_set_write(particles, keep, path));
+	CYC_TRY(cyc_run_output(run, "particles", name));
+	cyc_free(set->particles);
+	set->particles = name;
+	name = NULL;
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&name, a->output, "optimisation_set.star"));
+	CYC_TRY(cyc_path_join(&path, a->common.root, name));
+	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_run_output(run, "optimisation set", name));
+done:
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status separate(cyc_run *run, const separate_args *a)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *particles = NULL;
+	bool *keep = NULL;
+	double *score = NULL;
+	int64_t n_removed;
+	CYC_TRY(cyc_project_resolve(&set, &a->input));
+	CYC_TRY(cyc_tomogram_set_read_unchecked(&tomograms, set->tomograms, a->common.root));
+	CYC_TRY(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, a->common.root));
+	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
+	if (a->score) {
+		CYC_TRY(cyc_alloc(&score, particles->n, sizeof *score));
+		CYC_TRY(cyc_particle_column(score, particles, a->score));
+	}
+	CYC_TRY(cyc_particle_set_separate(keep, &n_removed, particles, a->min_separation_A, score));
+	CYC_TRY(write_files(run, a, set, particles, keep));
+	printf("%lld of %lld particles stay, %lld are nearer than %g Å to a better one\n", (long long)(particles->n - n_removed), (long long)particles->n,
+	       (long long)n_removed, a->min_separation_A);
+done:
+	cyc_free(keep);
+	cyc_free(score);
+	cyc_particle_set_destroy(&particles);
+	cyc_tomogram_set_destroy(&tomograms);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+cyc_status cyc_cmd_separate(int argc, char **argv);
+cyc_status cyc_cmd_separate(int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	separate_args a = { 0 };
+	cyc_run run = { 0 };
+	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
+	if (run.is_help) goto done;
+	a.input.root = a.common.root;
+	CYC_CHECK(a.output && a.output[0], CYC_E_USAGE, "an output folder is needed (--o)");
+	CYC_CHECK(a.min_separation_A > 0, CYC_E_USAGE, "a distance is needed (--min-separation)");
+	CYC_TRY(cyc_run_job(&run, a.output, "relion.select.removeduplicates"));
+	CYC_TRY(cyc_run_project_inputs(&run, &a.input));
+	CYC_TRY(separate(&run, &a));
+done:
+	return cyc_run_end(&run, st);
+}

@@ -1,0 +1,196 @@
+/* The job: files in, files out, one tilt series after the other. */
+#include "extract/extract_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+void cyc_extract_options_default(cyc_extract_options *o)
+{
+	*o = (cyc_extract_options){ .crop_px = -1, .binning = 1, .max_dose_e_per_A2 = -1, .min_frames = 1, .cone_angle_rad = 10 * CYC_PI / 180, .cone_sigma_px = 2,
+		                        .cutoff_frac = 0.01, .n_threads = 1, .backend = "cpu" };
+}
+
+void cyc_extract_result_deinit(cyc_extract_result *r)
+{
+	cyc_free(r->particles);
+	cyc_free(r->trajectories);
+	cyc_free(r->optimisation_set);
+	memset(r, 0, sizeof *r);
+}
+
+static cyc_status check_options(const cyc_extract_options *o)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
+	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
+	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	/* The soft edge of the circle takes 5 px of the radius. */
+	CYC_CHECK(o->crop_px <= 0 || o->crop_px >= 12, CYC_E_USAGE, "a cropped box must have at least 12 px, got %d", o->crop_px);
+	CYC_CHECK(o->min_frames >= 1, CYC_E_USAGE, "the least number of frames must be 1 or more, got %d: a particle without images cannot be used", o->min_frames);
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(!(o->apply_orientations && o->keep_offsets), CYC_E_USAGE, "offsets cannot be kept when orientations are applied: they are in the old axes");
+	CYC_CHECK(!(o->apply_orientations && o->stacks), CYC_E_USAGE, "orientations can be applied to volumes only: images of a stack are not turned");
+	CYC_CHECK(!(o->cone_weight && o->stacks), CYC_E_USAGE, "a cone can be weighted down in volumes only, not in stacks");
+	CYC_CHECK(!o->cone_weight || (o->cone_angle_rad > 0 && o->cone_angle_rad < CYC_PI && o->cone_sigma_px > 0), CYC_E_USAGE,
+	          "the cone needs an angle between 0 and 180 degrees and a positive width");
+done:
+	return st;
+}
+
+/* Coordinates as they stand, without the offsets that reading has taken off. */
+static cyc_status put_offsets_back(cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	cyc_vec3 *origin = NULL;
+	CYC_TRY(cyc_alloc(&origin, set->n, sizeof *origin));
+	CYC_TRY(cyc_particle_origins(origin, set));
+	for (int64_t i = 0; i < set->n; i++) {
+		cyc_particle *p = &set->particles[i];
+		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, origin[i]);
+		p->position_A = (cyc_vec3){ p->position_A.x + d.x, p->position_A.y + d.y, p->position_A.z + d.z };
+	}
+done:
+	cyc_free(origin);
+	return st;
+}
+
+/* Particle names become names of files: they must stay below the output folder. */
+static cyc_status check_names(const cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	for (int64_t i = 0; i < set->n; i++) {
+		const char *name = set->particles[i].name;
+		bool goes_up = strncmp(name, "../", 3) == 0 || strstr(name, "/../");
+		size_t n = strlen(name);
+		CYC_CHECK(!goes_up && name[n - 1] != '/' && n < 200, CYC_E_DATA, "'%s': row %lld: particle '%.200s' cannot be the name of a file", set->path,
+		          (long long)set->particles[i].row + 1, name);
+	}
+done:
+	return st;
+}
+
+static cyc_status load(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_extract_options *o = j->o;
+	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
+	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
+	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
+	CYC_TRY(check_names(j->particles));
+	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));
+	int32_t i = 0;
+	while (j->particles->series_first[i + 1] == 0) i++;
+	CYC_TRY(cyc_box_create(&j->box, o->box_px, o->binning, j->tomograms->series[i].pixel_size_A));
+	j->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
+	j->box.window.no_circle_crop = !o->circle_precrop;
+	/* What is cropped away may lie outside of the image. */
+	j->box.margin_px = 0.5 * o->binning * j->crop_px;
+	CYC_TRY(cyc__extract_select(j));
+	j->result->n_particles = j->selection.n_kept;
+	j->result->n_rejected = j->particles->n - j->selection.n_kept;
+	j->result->n_images = j->selection.n_images;
+done:
+	return st;
+}
+
+/* Everything that acts on the files of particles; those of another label are not kept. */
+static cyc_status make_label(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_extract_options *o = j->o;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %d %d %.17g %d %d %d %d %d %d %d %d %.17g %.17g %.17g", o->box_px, j->crop_px, o->binning, o->stacks, o->float16,
+	                     o->max_dose_e_per_A2, o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion, o->no_circle_crop, o->circle_precrop, o->whiten,
+	                     o->cone_weight, o->cone_angle_rad, o->cone_sigma_px, o->cutoff_frac));
+	uint64_t h = cyc_project_hash(cyc_hash_string(CYC_HASH_INIT, text), j->tomograms, j->particles);
+	for (int64_t i = 0; i < j->particles->n; i++) h = cyc_hash(h, &j->particles->particles[i].R_tomo_part, sizeof(cyc_mat3));
+	snprintf(j->label, sizeof j->label, "cyclotomo extract %016llx", (unsigned long long)h);
+done:
+	cyc_free(text);
+	return st;
+}
+
+static cyc_status check_disk(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	double needed = 0, available;
+	for (int64_t i = 0; i < j->particles->n; i++) {
+		if (!j->selection.is_kept[i]) continue;
+		double bytes = cyc__extract_file_bytes(j, i);
+		j->result->disk_bytes += bytes;
+		if (!j->is_done[i]) needed += bytes;
+	}
+	CYC_TRY(cyc_disk_free(&available, j->out));
+	cyc_info("disk space: %.3g GB for %lld particles, of which %.3g GB are still to be written; %.3g GB are free", j->result->disk_bytes / 1e9,
+	         (long long)j->selection.n_kept, needed / 1e9, available / 1e9);
+	if (needed > available) {
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "No space for the files of particles in '%s': %.3g MB are needed, %.3g MB are free", j->out,
+		                     needed / 1e6, available / 1e6);
+		cyc_error_hint("make room, write elsewhere (--o), or less: --float16, a smaller --crop, a higher --bin");
+		goto done;
+	}
+done:
+	return st;
+}
+
+static void print_plan(const cyc_extract_job *j)
+{
+	const cyc_extract_options *o = j->o;
+	cyc_info("%lld of %lld particles in %d tilt series, %lld images; windows of %d px, box %d px, %s of %d px of %.4g Å, %s, %d threads", (long long)j->selection.n_kept,
+	         (long long)j->particles->n, j->tomograms->n_series, (long long)j->selection.n_images, j->box.window.box_px, o->box_px,
+	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A, o->float16 ? "float16" : "float32", o->n_threads);
+	cyc_info("memory needed: about %.2f GB", cyc__extract_memory_bytes(j) / 1e9);
+	if (j->result->n_rejected > 0)
+		cyc_warn("%lld particles are left out: fewer than %d tilt images show them", (long long)j->result->n_rejected, o->min_frames);
+	if (j->result->n_kept > 0) cyc_info("the files of %lld particles are there already", (long long)j->result->n_kept);
+}
+
+static cyc_status extract_all(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_extract_work *work = NULL;
+	CYC_TRY(cyc_make_dirs(j->out));
+	if (j->result->n_kept == j->selection.n_kept) goto done;
+	CYC_TRY(cyc_backend_open(&j->be, j->o->backend, j->o->n_threads));
+	CYC_TRY(cyc__extract_work_create(&work, j));
+	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
+		CYC_TRY(cyc_cancel_check());
+		CYC_TRY(cyc__extract_series(j, work, i));
+		cyc_progress("extracting particles", j->particles->series_first[i + 1], j->particles->n);
+	}
+done:
+	cyc__extract_work_destroy(&work);
+	return st;
+}
+
+cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_extract_result own = { 0 };
+	cyc_extract_job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
+	memset(j.result, 0, sizeof *j.result);
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
+	CYC_TRY(load(&j));
+	CYC_TRY(make_label(&j));
+	CYC_TRY(cyc_alloc(&j.is_done, j.particles->n, sizeof *j.is_done));
+	if (o->resume) CYC_TRY(cyc__extract_find_done(&j));
+	print_plan(&j);
+	CYC_TRY(check_disk(&j));
+	if (o->dry_run) goto done;
+	CYC_TRY(extract_all(&j));
+	CYC_TRY(cyc__extract_write_stars(&j));
+done:
+	cyc_backend_close(&j.be);
+	cyc__extract_selection_deinit(&j.selection);
+	cyc_free(j.is_done);
+	cyc_particle_set_destroy(&j.particles);
+	cyc_tomogram_set_destroy(&j.tomograms);
+	cyc_optimisation_set_destroy(&j.input);
+	cyc_free(j.out_dir);
+	cyc_free(j.out);
+	cyc_extract_result_deinit(&own);
+	return st;
+}

@@ -1,0 +1,248 @@
+/* Names of files, what of them is there already, and the STAR files that come last. */
+#include "extract/extract_internal.h"
+
+#include <string.h>
+
+cyc_status cyc__extract_file(char **name, const cyc_extract_job *j, int64_t i, const char *suffix)
+{
+	const cyc_particle *p = &j->particles->particles[i];
+	const char *tomogram = j->tomograms->series[p->i_series].name;
+	bool has_folder = strchr(j->particles->particles[0].name, '/') != NULL;
+	return cyc_asprintf(name, "%sSubtomograms/%s%s%s%s", j->out_dir, has_folder ? "" : tomogram, has_folder ? "" : "/", p->name, suffix);
+}
+
+double cyc__extract_file_bytes(const cyc_extract_job *j, int64_t i)
+{
+	double c = j->crop_px, voxel = j->o->float16 ? 2 : 4;
+	if (j->o->stacks) return 1024 + c * c * j->selection.n_visible[i] * voxel;
+	return 2 * 1024 + (c * c * c + (c / 2 + 1) * c * 2 * c) * voxel;
+}
+
+static cyc_status is_written(bool *is_there, const cyc_extract_job *j, int64_t i, const char *suffix, int32_t nx, int32_t nz)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL, *path = NULL;
+	CYC_TRY(cyc__extract_file(&name, j, i, suffix));
+	CYC_TRY(cyc_path_join(&path, j->root, name));
+	*is_there = cyc_mrc_is_written(path, nx, j->crop_px, nz, j->o->float16 ? 12 : 2, j->label);
+done:
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc__extract_find_done(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t c = j->crop_px;
+	for (int64_t i = 0; i < j->particles->n; i++) {
+		bool data = false, weights = false;
+		if (!j->selection.is_kept[i]) continue;
+		if (j->o->stacks) {
+			CYC_TRY(is_written(&data, j, i, CYC__SUFFIX_STACK, c, j->selection.n_visible[i]));
+			weights = data;
+		} else {
+			CYC_TRY(is_written(&data, j, i, CYC__SUFFIX_DATA, c, c));
+			if (data) CYC_TRY(is_written(&weights, j, i, CYC__SUFFIX_WEIGHTS, c / 2 + 1, 2 * c));
+		}
+		j->is_done[i] = data && weights;
+		j->result->n_kept += j->is_done[i];
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- particles.star */
+
+static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, const char *text)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, ""));
+	CYC_TRY(cyc_star_set_text(b, row, column, text));
+done:
+	return st;
+}
+
+static cyc_status set_optics(cyc_star_block *b, const cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	static const char *const LABEL[5] = { "rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality", "rlnTomoSubtomogramBinning", "rlnImagePixelSize",
+		                                  "rlnImageSize" };
+	int32_t column[5];
+	const cyc_extract_options *o = j->o;
+	for (int k = 0; k < 5; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
+	for (int64_t g = 0; g < cyc_star_n_rows(b); g++) {
+		double pixel_size_A;
+		/* The tomograms and the optics table agree in this, or the particles could not have been read. */
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnTomoTiltSeriesPixelSize", j->box.pixel_size_A / o->binning));
+		/* Volumes carry their weights with them; stacks of --no-ctf do not have any. */
+		CYC_TRY(cyc_star_set_int(b, g, column[0], !(o->stacks && o->no_ctf)));
+		CYC_TRY(cyc_star_set_int(b, g, column[1], o->stacks ? 2 : 3));
+		CYC_TRY(cyc_star_set_double(b, g, column[2], o->binning));
+		CYC_TRY(cyc_star_set_double(b, g, column[3], o->binning * pixel_size_A));
+		CYC_TRY(cyc_star_set_int(b, g, column[4], j->crop_px));
+	}
+done:
+	return st;
+}
+
+static cyc_status set_three(cyc_star_block *b, int64_t row, const char *const label[3], double x, double y, double z)
+{
+	cyc_status st = CYC_OK;
+	const double v[3] = { x, y, z };
+	for (int k = 0; k < 3; k++) {
+		int32_t column;
+		CYC_TRY(cyc_star_ensure_column(&column, b, label[k], "0"));
+		CYC_TRY(cyc_star_set_double(b, row, column, v[k]));
+	}
+done:
+	return st;
+}
+
+/* Coordinates where the particle was cut out, and what is left of offset and orientation. */
+static cyc_status set_pose(cyc_star_block *b, const cyc_particle *p, const cyc_extract_options *o)
+{
+	cyc_status st = CYC_OK;
+	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	CYC_TRY(set_three(b, p->row, COORDINATE, p->position_A.x, p->position_A.y, p->position_A.z));
+	if (!o->keep_offsets) CYC_TRY(set_three(b, p->row, ORIGIN, 0, 0, 0));
+	if (o->apply_orientations) {
+		double rot, tilt, psi;
+		cyc_euler_from_matrix(&rot, &tilt, &psi, p->R_tomo_ref);
+		CYC_TRY(set_three(b, p->row, SUBTOMOGRAM, cyc_rad_to_deg(rot), cyc_rad_to_deg(tilt), cyc_rad_to_deg(psi)));
+		CYC_TRY(set_three(b, p->row, ANGLE, 0, 0, 0));
+	}
+done:
+	return st;
+}
+
+static cyc_status set_files(cyc_star_block *b, const cyc_extract_job *j, int64_t i, char *flags)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle *p = &j->particles->particles[i];
+	char *name = NULL;
+	CYC_TRY(cyc__extract_file(&name, j, i, j->o->stacks ? CYC__SUFFIX_STACK : CYC__SUFFIX_DATA));
+	CYC_TRY(set_cell(b, p->row, "rlnImageName", name));
+	if (j->o->stacks) {
+		const uint8_t *visible = cyc__visible(&j->selection, i);
+		char *at = flags;
+		for (int32_t f = 0; f < j->tomograms->series[p->i_series].n_tilts; f++) {
+			*at++ = f ? ',' : '[';
+			*at++ = visible[f] ? '1' : '0';
+		}
+		strcpy(at, "]");
+		CYC_TRY(set_cell(b, p->row, "rlnTomoVisibleFrames", flags));
+	} else {
+		cyc_free(name);
+		name = NULL;
+		CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_WEIGHTS));
+		CYC_TRY(set_cell(b, p->row, "rlnCtfImage", name));
+	}
+done:
+	cyc_free(name);
+	return st;
+}
+
+/* A document with the blocks of the input, `general` first. */
+static cyc_status with_general(cyc_star **out, const cyc_star *from, bool are_2d_stacks)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	cyc_star_block *general, *b;
+	CYC_TRY(cyc_star_create(&s));
+	b = cyc_star_find(from, "general");
+	if (b) CYC_TRY(cyc_star_add_copy(&general, s, b));
+	else CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(general, "rlnTomoSubTomosAre2DStacks", are_2d_stacks));
+	for (int32_t i = 0; i < cyc_star_n_blocks(from); i++) {
+		const cyc_star_block *block = cyc_star_block_at(from, i);
+		if (block == b || strcmp(cyc_star_block_name(block), "optics") != 0) continue;
+		CYC_TRY(cyc_star_add_copy(&general, s, block));
+	}
+	for (int32_t i = 0; i < cyc_star_n_blocks(from); i++) {
+		const cyc_star_block *block = cyc_star_block_at(from, i);
+		if (block == b || strcmp(cyc_star_block_name(block), "optics") == 0) continue;
+		CYC_TRY(cyc_star_add_copy(&general, s, block));
+	}
+	*out = s;
+	s = NULL;
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
+static cyc_status write_particles(cyc_extract_job *j, const char *path)
+{
+	cyc_status st = CYC_OK;
+	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+	cyc_particle_set *set = j->particles;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	char *flags = NULL;
+	int32_t n_tilts = 0;
+	for (int32_t i = 0; i < j->tomograms->n_series; i++)
+		if (j->tomograms->series[i].n_tilts > n_tilts) n_tilts = j->tomograms->series[i].n_tilts;
+	CYC_TRY(cyc_alloc(&flags, 2 * (size_t)n_tilts + 4, 1));
+	CYC_TRY(cyc_star_require(&b, set->star, "optics"));
+	CYC_TRY(set_optics(b, j));
+	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
+	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, PIXEL[k]);
+	cyc_star_remove_column(b, j->o->stacks ? "rlnCtfImage" : "rlnTomoVisibleFrames");
+	for (int64_t i = 0; i < set->n; i++) {
+		if (!j->selection.is_kept[i]) continue;
+		CYC_TRY(set_pose(b, &set->particles[i], j->o));
+		CYC_TRY(set_files(b, j, i, flags));
+	}
+	CYC_TRY(with_general(&s, set->star, j->o->stacks));
+	cyc_star *old = set->star;
+	set->star = s;
+	st = cyc_particle_set_write(set, j->selection.is_kept, path);
+	set->star = old;
+	CYC_TRY(st);
+done:
+	cyc_free(flags);
+	cyc_star_destroy(&s);
+	return st;
+}
+
+static cyc_status named(char **relative, char **path, const cyc_extract_job *j, const char *name)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_asprintf(relative, "%s%s", j->out_dir, name));
+	cyc_free(*path);
+	*path = NULL;
+	CYC_TRY(cyc_path_join(path, j->root, *relative));
+done:
+	return st;
+}
+
+cyc_status cyc__extract_write_stars(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *path = NULL;
+	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
+	CYC_TRY(named(&j->result->particles, &path, j, "particles.star"));
+	CYC_TRY(write_particles(j, path));
+	cyc_free(set->particles);
+	set->particles = NULL;
+	CYC_TRY(cyc_strdup(&set->particles, j->result->particles));
+	if (set->trajectories && set->trajectories[0] && j->selection.n_kept < j->particles->n) {
+		CYC_TRY(named(&j->result->trajectories, &path, j, "motion.star"));
+		CYC_TRY(cyc_trajectories_write(j->particles, j->tomograms, j->selection.is_kept, path));
+		cyc_free(set->trajectories);
+		set->trajectories = NULL;
+		CYC_TRY(cyc_strdup(&set->trajectories, j->result->trajectories));
+	}
+	/* Half maps, mask and FSC stay: where the particles are has not changed. Last: its being there says that all is. */
+	CYC_TRY(named(&j->result->optimisation_set, &path, j, "optimisation_set.star"));
+	CYC_TRY(cyc_optimisation_set_write(set, path));
+done:
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
