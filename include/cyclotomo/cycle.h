@@ -32,6 +32,7 @@ typedef struct {
 	const char *symmetry;
 	double snr;
 	bool whole_windows;           /**< leave out windows that are partly outside their image */
+	bool skip_crop;                /**< insert windows as they are, instead of cropping images to crop_px after the CTF */
 	int32_t n_cycles;
 	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
 	double defocus_range_A, ctf_kmin_A;

@@ -41,6 +41,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Signal-to-noise ratio for a Wiener filter in the reconstruction." },
 	{ .name = "whole-windows", .type = CYC_OPT_FLAG, AT(whole_windows),
 	  .help = "Leave out windows that are partly outside their image, instead of using what is there." },
+	{ .name = "skip-crop", .type = CYC_OPT_FLAG, AT(skip_crop),
+	  .help = "Insert windows as they are, instead of cropping each image to --crop after it was multiplied by the CTF." },
 	{ .name = "bfactor", .alias = "--adhoc_bfac", .type = CYC_OPT_DOUBLE, AT(adhoc_bfactor_A2), .is_set = offsetof(cycle_args, o.has_bfactor),
 	  .unit = "<Å²>", .help = "B-factor for sharpening; negative sharpens.", .no_default = "automatic" },
 	{ .name = "bfactor-low", .alias = "--autob_lowres", .type = CYC_OPT_DOUBLE, AT(bfactor_low_A), .unit = "<Å>",

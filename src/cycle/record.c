@@ -68,6 +68,7 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(add_text(out, "symmetry", o->symmetry));
 	CYC_TRY(cyc__pairs_add(out, "snr", "%.17g", o->snr));
 	CYC_TRY(cyc__pairs_add(out, "whole-windows", "%d", o->whole_windows));
+	CYC_TRY(cyc__pairs_add(out, "skip-crop", "%d", o->skip_crop));
 	CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%d", o->skip_defocus));
 	CYC_TRY(cyc__pairs_add(out, "skip-scale", "%d", o->skip_scale));
 	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.17g", o->defocus_range_A));

@@ -25,6 +25,9 @@ done:
 	return st;
 }
 
+/* Of windows that are much larger than the map only what the CTF brings back into the map is wanted. */
+static bool crops_images(const cyc_cycle_options *o) { return !o->skip_crop && !o->whole_windows && o->crop_px >= 12 && o->crop_px < o->box_px; }
+
 static cyc_status reconstruct_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -35,6 +38,7 @@ static cyc_status reconstruct_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
 	if (o->snr > 0.0) CYC_TRY(cyc__pairs_add(out, "SNR", "%.10g", o->snr));
 	if (o->whole_windows) CYC_TRY(cyc__pairs_add(out, "whole-windows", "%s", ""));
+	if (crops_images(o)) CYC_TRY(cyc__pairs_add(out, "crop-images", "%s", ""));
 done:
 	return st;
 }
@@ -58,6 +62,7 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 	r.symmetry = o->symmetry;
 	r.snr = o->snr;
 	r.whole_windows = o->whole_windows;
+	r.crop_images = crops_images(o);
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
