@@ -126,9 +126,11 @@ enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM
  * over the particles, in their order.
  * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
  * @param[in]     phase  as in cyc_op_modulate()
+ * @param[in]     use    n flags or NULL: particles with use[i] != select are left out
  */
 CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                                          const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s);
+                                          const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select,
+                                          int32_t n, int32_t s);
 
 /* ---------------------------------------------------------------- local correlation of polishing */
 
@@ -187,7 +189,7 @@ struct cyc_backend_ops {
 	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
 	                            int8_t select, int32_t n, int32_t s);
 	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-	                       const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+	                       const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
 	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
 	                        const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);

@@ -250,7 +250,7 @@ done:
 }
 
 cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s)
+                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -261,7 +261,8 @@ cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, n, s));
+	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, use, select, n,
+	                          s));
 done:
 	return st;
 }

@@ -32,7 +32,7 @@ cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, con
 cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
                                  int8_t select, int32_t n, int32_t s);
 cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-                            const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+                            const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
 cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
                              const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
 cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);

@@ -1,7 +1,7 @@
 /**
  * @file ctfrefine.h
- * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, by comparing the tilt images with
- * projections of the half maps (docs/theory/04-ctf-refinement.md).
+ * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, and aberrations of optics groups, by comparing the
+ * tilt images with projections of the half maps (docs/theory/04-ctf-refinement.md).
  */
 #ifndef CYCLOTOMO_CTFREFINE_H
 #define CYCLOTOMO_CTFREFINE_H
@@ -19,6 +19,8 @@ typedef struct {
 	const char *out_dir;
 	int32_t box_px;
 	bool do_defocus, do_scale;      /**< both true by default */
+	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
+	int32_t even_order, odd_order;  /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
 	double defocus_range_A;         /**< search this far on both sides of the input */
 	double k_min_A;                 /**< coarsest resolution used, 30 Å */
 	double cutoff_frac;             /**< 0.02 */
@@ -38,7 +40,9 @@ void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;
 	double defocus_change_rms_A, scale_change_rms;
-	char *tomograms, *optimisation_set; /**< written files, relative to root; cyc_free */
+	int32_t n_aberrations;              /**< even or odd aberrations of a group that were found and written */
+	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations were asked for, tomograms: unless defocus or scale were */
+	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);

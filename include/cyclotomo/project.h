@@ -183,6 +183,13 @@ typedef struct cyc_particle_set {
 CYC_MUST_CHECK cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
                                                 const cyc_tomogram_set *tomograms, const char *root);
 void cyc_particle_set_destroy(cyc_particle_set **s);
+/**
+ * Give an optics group new aberrations, in the structs and in the document: what is written next has them. Beam tilt columns become
+ * 0 with the odd ones, which hold it since reading.
+ * @param[in] even, odd  n_even, n_odd coefficients in RELION's order; NULL: as they are
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even, int32_t n_even, const double *odd,
+                                                           int32_t n_odd);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 

@@ -9,7 +9,7 @@
 typedef struct {
 	cyc_common_options common;
 	cyc_ctfrefine_options o;
-	bool only_defocus, only_scale, per_tilt_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
+	bool only_defocus, only_scale, only_even, only_odd, per_tilt_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
 	double range_low_A, range_high_A, lambda;
 	bool has_low, has_high, has_lambda;
 } ctfrefine_args;
@@ -27,6 +27,14 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "do-scale", .alias = "--do_scale", .type = CYC_OPT_FLAG, .offset = A(only_scale), .help = "Only what is named: contrast scale per tilt." },
 	{ .name = "skip-defocus", .type = CYC_OPT_FLAG, .offset = A(no_defocus), .help = "Leave defocus and astigmatism." },
 	{ .name = "skip-scale", .type = CYC_OPT_FLAG, .offset = A(no_scale), .help = "Leave the scale." },
+	{ .name = "even-aberrations", .type = CYC_OPT_FLAG, .offset = O(do_even_aberrations),
+	  .help = "Also the even aberrations of the optics groups: tetrafoil, error of the spherical aberration, ..." },
+	{ .name = "odd-aberrations", .type = CYC_OPT_FLAG, .offset = O(do_odd_aberrations), .help = "Also the odd ones: coma (beam tilt), trefoil." },
+	{ .name = "even-order", .alias = "--ne", .type = CYC_OPT_INT, .offset = O(even_order), .unit = "<n>", .help = "Highest order of the even ones: 4, 6 or 8." },
+	{ .name = "odd-order", .alias = "--no", .type = CYC_OPT_INT, .offset = O(odd_order), .unit = "<n>", .help = "Highest order of the odd ones: 3, 5 or 7." },
+	{ .name = "do-even-aberrations", .alias = "--do_even_aberrations", .type = CYC_OPT_FLAG, .offset = A(only_even),
+	  .help = "Only what is named: even aberrations." },
+	{ .name = "do-odd-aberrations", .alias = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .offset = A(only_odd), .help = "Only what is named: odd aberrations." },
 	{ .name = "min-tilt", .alias = "--min_frame", .type = CYC_OPT_INT, .offset = O(min_tilt), .unit = "<row>", .min = "0", .help = "First row of the tilt tables, from 0." },
 	{ .name = "max-tilt", .alias = "--max_frame", .type = CYC_OPT_INT, .offset = O(max_tilt), .unit = "<row>", .help = "Last row.", .no_default = "last" },
 	{ .name = "Evidence", .type = CYC_OPT_HEADING },
@@ -67,9 +75,11 @@ static const cyc_command COMMAND =
 static cyc_status interpret(ctfrefine_args *a)
 {
 	cyc_status st = CYC_OK;
-	if (a->only_defocus || a->only_scale) {
+	if (a->only_defocus || a->only_scale || a->only_even || a->only_odd) {
 		a->o.do_defocus = a->only_defocus;
 		a->o.do_scale = a->only_scale;
+		a->o.do_even_aberrations = a->o.do_even_aberrations || a->only_even;
+		a->o.do_odd_aberrations = a->o.do_odd_aberrations || a->only_odd;
 	}
 	if (a->no_defocus) a->o.do_defocus = false;
 	if (a->no_scale) a->o.do_scale = false;
@@ -102,9 +112,11 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, a.o.fsc));
 	CYC_TRY(cyc_ctfrefine_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
-	CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));
+	if (result.tomograms) CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));
+	if (result.particles) CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
-	printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n", (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
+	if (result.particles) printf("%d aberrations found and written: %s\n", result.n_aberrations, result.particles);
+	if (result.tomograms) printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n", (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
 	       (long long)result.n_flagged, result.tomograms);
 done:
 	cyc_ctfrefine_result_deinit(&result);

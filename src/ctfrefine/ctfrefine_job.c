@@ -4,7 +4,7 @@
  */
 #include "cyclotomo/ctfrefine.h"
 
-#include "ctfrefine/estimate.h"
+#include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
@@ -20,12 +20,13 @@ enum { MAX_LEARNING_SERIES = 8 };
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o)
 {
 	*o = (cyc_ctfrefine_options){ .do_defocus = true, .do_scale = true, .defocus_range_A = 3000, .k_min_A = 30, .cutoff_frac = 0.02, .max_tilt = -1,
-		                          .n_threads = 1, .backend = "cpu" };
+		                          .even_order = 4, .odd_order = 3, .n_threads = 1, .backend = "cpu" };
 }
 
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r)
 {
 	cyc_free(r->tomograms);
+	cyc_free(r->particles);
 	cyc_free(r->optimisation_set);
 	memset(r, 0, sizeof *r);
 }
@@ -42,17 +43,28 @@ typedef struct {
 	double gauge;
 	uint64_t hash;
 	cyc_tilt_result **results; /* n_series, NULL where there are no particles */
+	cyc_aberrations *aberrations; /* NULL: not asked for */
+	cyc_aberration_tally tally;
+	cyc_aberration_evidence *evidence; /* n_optics: of the present series */
+	bool *was_learned;                 /* n_optics: before the present series */
 	cyc_ctfrefine_result *result;
 } job;
 
 static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particles(&j->in, i) > 0; }
+
+static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
+static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale; }
 
 static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
-	CYC_CHECK(o->do_defocus || o->do_scale, CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale");
+	CYC_CHECK(o->do_defocus || o->do_scale || wants_aberrations(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor aberrations");
+	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
+	          "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
+	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1), CYC_E_USAGE,
+	          "the highest order of odd aberrations must be 3, 5 or 7, got %d", o->odd_order);
 	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE, "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
@@ -64,15 +76,29 @@ done:
 	return st;
 }
 
+static cyc_status prepare_aberrations(job *j, double wavelength_A)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctfrefine_options *o = j->o;
+	int32_t n_groups = j->in.particles->n_optics;
+	CYC_TRY(cyc_aberrations_create(&j->aberrations, j->model, wavelength_A, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
+	                               o->do_defocus, n_groups));
+	CYC_TRY(cyc_aberration_tally_create(&j->tally, n_groups));
+	CYC_TRY(cyc_alloc(&j->evidence, n_groups, sizeof *j->evidence));
+	CYC_TRY(cyc_alloc(&j->was_learned, n_groups, sizeof *j->was_learned));
+done:
+	return st;
+}
+
 static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows));
+	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -81,7 +107,8 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
 	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
-	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, o->cutoff_frac, o->common_noise));
+	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, o->cutoff_frac, o->common_noise, wants_aberrations(o)));
+	if (wants_aberrations(o)) CYC_TRY(prepare_aberrations(j, wavelength_A));
 	j->widths = cyc_ctf_widths_default();
 	if (o->sigma_defocus_A > 0) {
 		j->widths.z_input_A = o->sigma_defocus_A;
@@ -109,6 +136,21 @@ static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt, last_tilt_of(j, ts), j->in.root);
 }
 
+/* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed run. */
+static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	memset(j->evidence, 0, (size_t)j->aberrations->n_groups * sizeof *j->evidence);
+	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale, j->o->n_threads));
+	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
+done:
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
@@ -116,6 +158,7 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
 	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, j->o->do_defocus, j->o->do_scale, j->o->min_tilt, last_tilt_of(j, ts));
+	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
 	CYC_TRY(cyc_tilt_results_write(path, j->results[i], ts->n_tilts, j->hash));
 done:
@@ -141,7 +184,7 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 			best = i;
 		}
 		if (best < 0) break;
-		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts;
+		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts * (j->aberrations ? 3 : 1);
 		if (*n > 0 && memory > LEARNING_MEMORY_BYTES) break;
 		chosen[best] = true;
 		(*n)++;
@@ -161,6 +204,13 @@ static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 		}
 	j->gauge = j->o->do_scale && count > 0 ? exp(-sum / count) : 1;
 	if (j->o->do_scale) cyc_info("images are %.3f times as strong as predicted, on average; this common factor is left out of the scales", 1 / j->gauge);
+}
+
+/* Those of the groups that these series have and that are not known yet; was_learned remembers which were. */
+static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n, const cyc_ctf_estimate_options *o)
+{
+	for (int32_t g = 0; g < j->aberrations->n_groups; g++) j->was_learned[g] = j->aberrations->groups[g].is_learned;
+	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
 static cyc_status learn(job *j)
@@ -183,8 +233,9 @@ static cyc_status learn(job *j)
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, true, j->o->n_threads };
+	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, true, j->o->n_threads, 0 };
 	CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
 	if (j->o->do_defocus)
@@ -207,10 +258,12 @@ static cyc_status fit_series(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	cyc_series_sums *sums = NULL;
 	cyc_series_fit fit = { 0 };
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, false, j->o->n_threads };
+	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, false, j->o->n_threads, 0 };
 	CYC_TRY(collect(&sums, j, i));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
+	if (j->aberrations) CYC_TRY(cyc_aberrations_apply(&sums, 1, j->aberrations, j->o->n_threads));
 	CYC_TRY(cyc_ctf_estimate(&fit, &j->widths, j->model, (const cyc_series_sums *const *)&sums, 1, &o));
+	if (j->aberrations) CYC_TRY(learn_aberrations(j, &fit, &sums, 1, &o));
 	CYC_TRY(store(j, i, &fit, sums));
 done:
 	cyc_series_sums_destroy(&sums);
@@ -228,6 +281,12 @@ static cyc_status learned_write(const job *j, const char *path)
 	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
 	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
+	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
+		const cyc_group_aberration *group = &j->aberrations->groups[g];
+		fprintf(o.f, "%d %d %d\n", group->is_learned, group->is_rejected[CYC_EVEN], group->is_rejected[CYC_ODD]);
+		for (int p = 0; p < CYC_N_PARITIES; p++)
+			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) fprintf(o.f, "%a\n", group->theta[p][k]);
+	}
 	fprintf(o.f, "end\n");
 	CYC_TRY(cyc_outfile_commit(&o));
 done:
@@ -252,9 +311,30 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	at = text + used;
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) *numbers[i] = strtod(at, &at);
 	for (int32_t r = 0; r < n_shells; r++) j->model->alpha[r] = strtod(at, &at);
+	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
+		cyc_group_aberration *group = &j->aberrations->groups[g];
+		group->is_learned = strtol(at, &at, 10) != 0;
+		for (int p = 0; p < CYC_N_PARITIES; p++) group->is_rejected[p] = strtol(at, &at, 10) != 0;
+		for (int p = 0; p < CYC_N_PARITIES; p++)
+			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) group->theta[p][k] = strtod(at, &at);
+	}
+	if (j->aberrations) cyc_aberrations_update(j->aberrations);
 	*found = true;
 done:
 	cyc_free(text);
+	return st;
+}
+
+static cyc_status reload_evidence(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	memset(j->evidence, 0, (size_t)j->aberrations->n_groups * sizeof *j->evidence);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_aberration_record_read(found, j->aberrations, j->evidence, j->was_learned, path, j->hash));
+	if (*found) cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
+done:
+	cyc_free(path);
 	return st;
 }
 
@@ -281,6 +361,7 @@ static cyc_status refine_all(job *j)
 			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
 			cyc_free(path);
 			path = NULL;
+			if (found && j->aberrations) CYC_TRY(reload_evidence(&found, j, i));
 			if (found) continue;
 			cyc_free(j->results[i]);
 			j->results[i] = NULL;
@@ -322,6 +403,14 @@ static void count_results(job *j)
 	         (long long)count[CYC_TILT_EXCLUDED]);
 }
 
+static cyc_status replace_name(char **name, const char *by)
+{
+	if (!by) return CYC_OK;
+	cyc_free(*name);
+	*name = NULL;
+	return cyc_strdup(name, by);
+}
+
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -329,12 +418,13 @@ static cyc_status write_optimisation_set(job *j)
 	char *path = NULL;
 	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	/* The maps belong to the old CTFs. */
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc, &set->tomograms };
+	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
 	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
 		cyc_free(*drop[i]);
 		*drop[i] = NULL;
 	}
-	CYC_TRY(cyc_strdup(&set->tomograms, j->result->tomograms));
+	CYC_TRY(replace_name(&set->tomograms, j->result->tomograms));
+	CYC_TRY(replace_name(&set->particles, j->result->particles));
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->in.out_dir));
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->optimisation_set));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
@@ -350,10 +440,13 @@ static cyc_status remove_records(const job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name));
-		unlink(path);
-		cyc_free(path);
-		path = NULL;
+		static const char *const KINDS[] = { "ctf", "aberrations" };
+		for (int k = 0; k < 2; k++) {
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name, KINDS[k]));
+			unlink(path);
+			cyc_free(path);
+			path = NULL;
+		}
 	}
 	CYC_TRY(cyc_asprintf(&path, "%stemp", j->in.out));
 	rmdir(path); /* stays if something else is in it */
@@ -362,7 +455,7 @@ done:
 	return st;
 }
 
-static cyc_status write_all(job *j)
+static cyc_status write_tilts(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -377,10 +470,53 @@ static cyc_status write_all(job *j)
 		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
 	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
 	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->in.out_dir));
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_aberrations(job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	int32_t n_groups = j->aberrations->n_groups;
+	cyc_aberration_result (*results)[CYC_N_PARITIES] = NULL;
+	CYC_TRY(cyc_alloc(&results, n_groups, sizeof *results));
+	CYC_TRY(cyc_aberration_results(results, j->aberrations, &j->tally));
+	for (int32_t g = 0; g < n_groups; g++)
+		for (int p = 0; p < CYC_N_PARITIES; p++) {
+			const cyc_aberration_result *r = &results[g][p];
+			if (!r->is_asked) continue;
+			j->result->n_aberrations += r->is_written;
+			if (r->is_written)
+				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in the other half-set %.1f with %d terms",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, 1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
+			else
+				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on; nothing is changed", j->in.particles->optics[g].name,
+				         p == CYC_EVEN ? "even" : "odd");
+		}
+	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
+	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));
+	CYC_TRY(cyc_aberration_results_write(path, j->in.particles, j->aberrations, results));
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_asprintf(&j->result->particles, "%sparticles.star", j->in.out_dir));
+	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->particles));
+	CYC_TRY(cyc_star_write(j->in.particles->star, path));
+done:
+	cyc_free(results);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_all(job *j)
+{
+	cyc_status st = CYC_OK;
+	if (j->aberrations) CYC_TRY(write_aberrations(j));
+	if (wants_tilts(j->o)) CYC_TRY(write_tilts(j));
 	CYC_TRY(remove_records(j));
 	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
 done:
-	cyc_free(path);
 	return st;
 }
 
@@ -401,6 +537,10 @@ done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
 	cyc_ctf_pass_destroy(&j.pass);
+	cyc_aberrations_destroy(&j.aberrations);
+	cyc_aberration_tally_deinit(&j.tally);
+	cyc_free(j.evidence);
+	cyc_free(j.was_learned);
 	cyc_ctf_model_destroy(&j.model);
 	cyc_ctf_support_destroy(&j.support);
 	cyc_reference_destroy(&j.reference);

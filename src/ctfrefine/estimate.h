@@ -15,6 +15,7 @@ typedef struct {
 	bool do_defocus, do_scale;
 	bool learn;     /**< also estimate the widths and the shells' amplitudes (model->alpha) from these series */
 	int n_threads;
+	int n_rounds;   /**< 0: as many as are usual */
 } cyc_ctf_estimate_options;
 /**
  * Fit series[i] from sums[i], i < n_series.

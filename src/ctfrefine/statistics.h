@@ -23,11 +23,15 @@ void cyc_ctf_support_destroy(cyc_ctf_support **p);
  *   cc, cq, qq = w sum |V|^2 (c c, c q, q q),   xc, xq = w sum (-X conj(V)) (c, q)
  * c = CTF with the scale of the input, q its quadrature (T1.6), V the prediction.
  */
-typedef struct {
+typedef struct cyc_tilt_sums {
 	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
 	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
 	float *self_c, *self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
+	/* Where aberrations are fitted: the same sums by optics group and half-set, which add up to those above. */
+	int32_t n_parts;
+	struct cyc_tilt_sums *parts;
+	int32_t i_optics, half; /**< of a part */
 } cyc_tilt_sums;
 
 typedef struct {
@@ -37,10 +41,10 @@ typedef struct {
 } cyc_series_sums;
 void cyc_series_sums_destroy(cyc_series_sums **p);
 
-/** Work memory of the pass; one at a time per backend. */
+/** Work memory of the pass; one at a time per backend. has_parts: keep the sums by optics group and half-set too. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac,
-                                              bool common_noise);
+                                              bool common_noise, bool has_parts);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
 /** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map predicts them. */
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts,

@@ -275,7 +275,7 @@ static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
 	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *sums = up(be, in->sums, CYC_N_SUMS * in->plane, sizeof(double));
-	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->n, in->s));
+	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->use, 0, in->n, in->s));
 	cyc_buffer *const done[] = { ft, v, c, q, phase };
 	for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
 		cyc_buffer *b = done[i];
@@ -682,6 +682,7 @@ static void sums_are_sums(void **state)
 			double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], a = -X * conj((double complex)in->phase[j]) * conj(V);
 			double c = (double)in->ctf[at], q = (double)in->quadrature[at], v = creal(V * conj(V)), p = creal(X * conj(X));
 			double add[CYC_N_SUMS];
+			if (in->use[i] != 0) continue;
 			add[CYC_SUM_CC] = v * c * c;
 			add[CYC_SUM_CQ] = v * c * q;
 			add[CYC_SUM_QQ] = v * q * q;

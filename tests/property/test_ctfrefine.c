@@ -200,7 +200,7 @@ static void estimate_finds_what_was_planted(void **state)
 	cyc_series_fit fit = { N, fits };
 	for (int threads = 1; threads < 3; threads++) {
 		cyc_ctf_widths w = cyc_ctf_widths_default();
-		const cyc_ctf_estimate_options o = { true, true, false, threads };
+		const cyc_ctf_estimate_options o = { true, true, false, threads, 0 };
 		memset(fits, 0, sizeof fits);
 		for (int f = 0; f < N; f++) {
 			tilts[f] = p.sums;
