@@ -79,6 +79,9 @@ CYC_MUST_CHECK cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const c
  */
 CYC_MUST_CHECK cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
                                      const double *turns_per_k2, int32_t n, int32_t s);
+/** The same with |k|^2 [index^2] from a table of s x sh float, where magnification makes it another one than the image's (T1.14). */
+CYC_MUST_CHECK cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                                               const cyc_buffer *k2, const double *turns_per_k2, int32_t n, int32_t s);
 
 /* ---------------------------------------------------------------- insertion */
 
@@ -181,7 +184,8 @@ struct cyc_backend_ops {
 	void (*enter)(void *self, void *address, size_t bytes);
 	void (*leave)(void *self, void *address, size_t bytes);
 	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
-	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
+	                  int32_t n, int32_t s);
 	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
 	                       const double *particle_weight, int32_t n, int32_t s);
 	cyc_status (*slice_insert)(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,

@@ -195,6 +195,12 @@ done:
 cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
                       const double *turns_per_k2, int32_t n, int32_t s)
 {
+	return cyc_op_ctf_magnified(ctf, quadrature, be, turns, envelope, NULL, turns_per_k2, n, s);
+}
+
+cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                                const cyc_buffer *k2, const double *turns_per_k2, int32_t n, int32_t s)
+{
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	size_t plane = cyc_half_count2(s);
@@ -202,7 +208,8 @@ cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, 
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, turns, plane, sizeof(float));
 	argument(&l, envelope, plane, sizeof(float));
-	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), turns_per_k2, n, s));
+	argument(&l, k2, plane, sizeof(float));
+	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), address(k2), turns_per_k2, n, s));
 done:
 	return st;
 }

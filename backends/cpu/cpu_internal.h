@@ -24,7 +24,8 @@ void cyc__window_plan_destroy(cyc_window_plan **p);
 typedef float cyc_v4 __attribute__((vector_size(16)));
 
 cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
+                       int32_t n, int32_t s);
 cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
                             const double *particle_weight, int32_t n, int32_t s);
 cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,

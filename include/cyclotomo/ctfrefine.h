@@ -20,6 +20,7 @@ typedef struct {
 	int32_t box_px;
 	bool do_defocus, do_scale;      /**< both true by default */
 	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
+	bool do_magnification;          /**< anisotropic magnification of the optics groups, false by default */
 	int32_t even_order, odd_order;  /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
 	double defocus_range_A;         /**< search this far on both sides of the input */
 	double k_min_A;                 /**< coarsest resolution used, 30 Å */
@@ -41,7 +42,8 @@ typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;
 	double defocus_change_rms_A, scale_change_rms;
 	int32_t n_aberrations;              /**< even or odd aberrations of a group that were found and written */
-	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations were asked for, tomograms: unless defocus or scale were */
+	int32_t n_magnifications;           /**< groups whose magnification was found and written */
+	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations or magnification were asked for, tomograms: unless defocus or scale were */
 	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);

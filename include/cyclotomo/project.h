@@ -143,6 +143,9 @@ typedef struct {
 	double voltage_kV, spherical_aberration_mm, amplitude_contrast_frac, pixel_size_A; /**< NaN if the column is absent */
 	double *even_zernike, *odd_zernike; /**< RELION's coefficients (rad, basis in 1/Å), or NULL */
 	int32_t n_even, n_odd;
+	/** rlnMagMat: the coefficient k of an image is that of the object at magnification k; the identity unless has_magnification.  (T1.14) */
+	double magnification[2][2];
+	bool has_magnification;
 } cyc_optics_group;
 
 typedef struct {
@@ -190,6 +193,8 @@ void cyc_particle_set_destroy(cyc_particle_set **s);
  */
 CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even, int32_t n_even, const double *odd,
                                                            int32_t n_odd);
+/** The same for the magnification matrix. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2]);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 

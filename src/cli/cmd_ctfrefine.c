@@ -32,6 +32,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "odd-aberrations", .type = CYC_OPT_FLAG, .offset = O(do_odd_aberrations), .help = "Also the odd ones: coma (beam tilt), trefoil." },
 	{ .name = "even-order", .alias = "--ne", .type = CYC_OPT_INT, .offset = O(even_order), .unit = "<n>", .help = "Highest order of the even ones: 4, 6 or 8." },
 	{ .name = "odd-order", .alias = "--no", .type = CYC_OPT_INT, .offset = O(odd_order), .unit = "<n>", .help = "Highest order of the odd ones: 3, 5 or 7." },
+	{ .name = "magnification", .type = CYC_OPT_FLAG, .offset = O(do_magnification), .help = "Also anisotropic magnification of the optics groups." },
 	{ .name = "do-even-aberrations", .alias = "--do_even_aberrations", .type = CYC_OPT_FLAG, .offset = A(only_even),
 	  .help = "Only what is named: even aberrations." },
 	{ .name = "do-odd-aberrations", .alias = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .offset = A(only_odd), .help = "Only what is named: odd aberrations." },
@@ -115,8 +116,9 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	if (result.tomograms) CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));
 	if (result.particles) CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
-	if (result.particles) printf("%d aberrations found and written: %s\n", result.n_aberrations, result.particles);
-	if (result.tomograms) printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n", (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
+	if (result.particles) printf("%d aberrations, %d magnifications found: %s\n", result.n_aberrations, result.n_magnifications, result.particles);
+	if (result.tomograms)
+		printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n", (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
 	       (long long)result.n_flagged, result.tomograms);
 done:
 	cyc_ctfrefine_result_deinit(&result);

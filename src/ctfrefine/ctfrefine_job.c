@@ -47,12 +47,14 @@ typedef struct {
 	cyc_aberration_tally tally;
 	cyc_aberration_evidence *evidence; /* n_optics: of the present series */
 	bool *was_learned;                 /* n_optics: before the present series */
+	cyc_stretch_model *stretch;        /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
 	cyc_ctfrefine_result *result;
 } job;
 
 static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particles(&j->in, i) > 0; }
 
 static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
+static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
 static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale; }
 
 static cyc_status read_input(job *j)
@@ -60,7 +62,8 @@ static cyc_status read_input(job *j)
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
-	CYC_CHECK(o->do_defocus || o->do_scale || wants_aberrations(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor aberrations");
+	CYC_CHECK(o->do_defocus || o->do_scale || wants_optics(o), CYC_E_USAGE,
+	          "nothing is to be refined: neither defocus nor scale nor aberrations nor magnification");
 	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
 	          "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
 	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1), CYC_E_USAGE,
@@ -96,9 +99,9 @@ static cyc_status prepare(job *j)
 	const cyc_ctfrefine_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0));
+	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -107,7 +110,9 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
 	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
-	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, o->cutoff_frac, o->common_noise, wants_aberrations(o)));
+	const cyc_ctf_pass_options pass = { o->cutoff_frac, o->common_noise, wants_aberrations(o), o->do_magnification, k_min };
+	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, &pass));
+	if (o->do_magnification) CYC_TRY(cyc_alloc(&j->stretch, 2 * (size_t)j->in.particles->n_optics, sizeof *j->stretch));
 	if (wants_aberrations(o)) CYC_TRY(prepare_aberrations(j, wavelength_A));
 	j->widths = cyc_ctf_widths_default();
 	if (o->sigma_defocus_A > 0) {
@@ -151,6 +156,30 @@ done:
 	return st;
 }
 
+static void add_stretch(job *j, const cyc_stretch_model *from)
+{
+	for (int32_t i = 0; i < 2 * j->in.particles->n_optics; i++) {
+		cyc_stretch_model *to = &j->stretch[i];
+		to->n_particles += from[i].n_particles;
+		for (int a = 0; a < CYC_N_STRETCH; a++) {
+			to->g[a] += from[i].g[a];
+			for (int b = 0; b < CYC_N_STRETCH; b++) to->H[a][b] += from[i].H[a][b];
+		}
+	}
+}
+
+static cyc_status store_stretch(job *j, int32_t i, const cyc_stretch_model *models)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	add_stretch(j, models);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_magnification_record_write(path, models, j->in.particles->n_optics, j->hash));
+done:
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
@@ -159,6 +188,7 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
 	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, j->o->do_defocus, j->o->do_scale, j->o->min_tilt, last_tilt_of(j, ts));
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
+	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
 	CYC_TRY(cyc_tilt_results_write(path, j->results[i], ts->n_tilts, j->hash));
 done:
@@ -338,6 +368,21 @@ done:
 	return st;
 }
 
+static cyc_status reload_stretch(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_stretch_model *models = NULL;
+	CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_magnification_record_read(found, models, j->in.particles->n_optics, path, j->hash));
+	if (*found) add_stretch(j, models);
+done:
+	cyc_free(models);
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status refine_all(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -361,6 +406,7 @@ static cyc_status refine_all(job *j)
 			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
 			cyc_free(path);
 			path = NULL;
+			if (found && j->stretch) CYC_TRY(reload_stretch(&found, j, i));
 			if (found && j->aberrations) CYC_TRY(reload_evidence(&found, j, i));
 			if (found) continue;
 			cyc_free(j->results[i]);
@@ -440,8 +486,8 @@ static cyc_status remove_records(const job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
-		static const char *const KINDS[] = { "ctf", "aberrations" };
-		for (int k = 0; k < 2; k++) {
+		static const char *const KINDS[] = { "ctf", "aberrations", "magnification" };
+		for (int k = 0; k < 3; k++) {
 			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name, KINDS[k]));
 			unlink(path);
 			cyc_free(path);
@@ -498,13 +544,43 @@ static cyc_status write_aberrations(job *j)
 	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
 	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));
 	CYC_TRY(cyc_aberration_results_write(path, j->in.particles, j->aberrations, results));
+done:
+	cyc_free(results);
 	cyc_free(path);
-	path = NULL;
+	return st;
+}
+
+static cyc_status write_magnification(job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_groups = j->in.particles->n_optics;
+	cyc_magnification_result *results = NULL;
+	CYC_TRY(cyc_alloc(&results, n_groups, sizeof *results));
+	CYC_TRY(cyc_magnification_results(results, j->stretch, n_groups));
+	for (int32_t g = 0; g < n_groups; g++) {
+		const cyc_magnification_result *r = &results[g];
+		j->result->n_magnifications += r->is_written;
+		if (r->is_written)
+			cyc_info("optics group %s, magnification: along x against y %+.4f +- %.4f, askew %+.4f +- %.4f; log-likelihood gained in the other half-set %.1f",
+			         j->in.particles->optics[g].name, 2 * r->stretch[1], 2 * r->error[1], 2 * r->stretch[2], 2 * r->error[2], r->gain);
+		else cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; nothing is changed", j->in.particles->optics[g].name);
+	}
+	CYC_TRY(cyc_magnification_apply(j->in.particles, results));
+done:
+	cyc_free(results);
+	return st;
+}
+
+static cyc_status write_particles(job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	if (j->aberrations) CYC_TRY(write_aberrations(j));
+	if (j->stretch) CYC_TRY(write_magnification(j));
 	CYC_TRY(cyc_asprintf(&j->result->particles, "%sparticles.star", j->in.out_dir));
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->particles));
 	CYC_TRY(cyc_star_write(j->in.particles->star, path));
 done:
-	cyc_free(results);
 	cyc_free(path);
 	return st;
 }
@@ -512,7 +588,7 @@ done:
 static cyc_status write_all(job *j)
 {
 	cyc_status st = CYC_OK;
-	if (j->aberrations) CYC_TRY(write_aberrations(j));
+	if (wants_optics(j->o)) CYC_TRY(write_particles(j));
 	if (wants_tilts(j->o)) CYC_TRY(write_tilts(j));
 	CYC_TRY(remove_records(j));
 	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
@@ -541,6 +617,7 @@ done:
 	cyc_aberration_tally_deinit(&j.tally);
 	cyc_free(j.evidence);
 	cyc_free(j.was_learned);
+	cyc_free(j.stretch);
 	cyc_ctf_model_destroy(&j.model);
 	cyc_ctf_support_destroy(&j.support);
 	cyc_reference_destroy(&j.reference);

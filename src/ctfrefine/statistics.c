@@ -59,28 +59,32 @@ void cyc_series_sums_destroy(cyc_series_sums **p)
 		cyc_free(t->parts);
 	}
 	cyc_free((*p)->tilts);
+	cyc_free((*p)->stretch);
 	cyc_free(*p);
 	*p = NULL;
 }
 
 struct cyc_ctf_pass {
 	cyc_prediction_pass *predict;
+	cyc_magnification_pass *magnification; /* NULL: not asked for */
 	bool common_noise, has_parts;
 	cyc_buffer *sums[2]; /* of both half-sets, or one for all */
 	double *power; /* n_tilts x n_shells, then the mean over tilts */
 };
 
-cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac, bool common_noise,
-                               bool has_parts)
+cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
+                               const cyc_ctf_pass_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_ctf_pass *p = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
-	p->common_noise = common_noise;
-	p->has_parts = has_parts;
-	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, cutoff_frac, true, 0));
-	for (int h = 0; h < (has_parts ? 2 : 1); h++)
+	p->common_noise = o->common_noise;
+	p->has_parts = o->has_parts;
+	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, true,
+	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned) : 0));
+	if (o->has_magnification) CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));
+	for (int h = 0; h < (o->has_parts ? 2 : 1); h++)
 		CYC_TRY(cyc_buffer_create(&p->sums[h], be, CYC_N_SUMS * cyc_half_count2(box->window.box_binned), sizeof(double)));
 	*out = p;
 	p = NULL;
@@ -92,6 +96,7 @@ done:
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p)
 {
 	if (!*p) return;
+	cyc_magnification_pass_destroy(&(*p)->magnification);
 	cyc_prediction_pass_destroy(&(*p)->predict);
 	for (int h = 0; h < 2; h++) cyc_buffer_destroy(&(*p)->sums[h]);
 	cyc_free((*p)->power);
@@ -100,13 +105,14 @@ void cyc_ctf_pass_destroy(cyc_ctf_pass **p)
 }
 
 /* All particles of one optics group of one tilt image; n_particles[2] by half-set if these are kept apart. */
-static cyc_status add_group(int64_t n_particles[2], int64_t *n_outside, cyc_ctf_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set,
+static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, int64_t *n_outside, cyc_ctf_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set,
                             int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *q = p->predict;
 	int64_t cursor = 0, count = set->series_first[i_series + 1] - set->series_first[i_series];
 	CYC_TRY(cyc_prediction_pass_group(q, ts, f, &set->optics[g]));
+	if (p->magnification) cyc_magnification_begin(p->magnification);
 	while (cursor < count) {
 		CYC_TRY(cyc_prediction_pass_next(q, &cursor, n_outside, ts, f, set, i_series, g));
 		if (q->batch->n == 0) continue;
@@ -114,7 +120,9 @@ static cyc_status add_group(int64_t n_particles[2], int64_t *n_outside, cyc_ctf_
 		for (int8_t h = 0; h < (p->has_parts ? 2 : 1); h++)
 			CYC_TRY(cyc_op_ctf_sums(p->sums[h], q->be, q->ft, q->prediction, q->ctf, q->quadrature, q->phase, q->radius, p->has_parts ? q->batch->half : NULL, h,
 			                        q->batch->n, q->box.window.box_binned));
+		if (p->magnification) CYC_TRY(cyc_magnification_add(p->magnification));
 	}
+	if (p->magnification) CYC_TRY(cyc_magnification_end(stretch + 2 * g, p->magnification));
 done:
 	return st;
 }
@@ -197,7 +205,7 @@ static void whiten_tilt(cyc_tilt_sums *t, double crop_power, const cyc_ctf_suppo
 }
 
 /* The particles of one tilt image, whose pixels are loaded. */
-static cyc_status collect_tilt(cyc_tilt_sums *t, int64_t *n_outside, cyc_ctf_pass *p, const cyc_ctf_support *support, const cyc_tilt_series *ts, int32_t f,
+static cyc_status collect_tilt(cyc_tilt_sums *t, cyc_series_sums *series, cyc_ctf_pass *p, const cyc_ctf_support *support, const cyc_tilt_series *ts, int32_t f,
                                const cyc_particle_set *set, int32_t i_series, const bool *used)
 {
 	cyc_status st = CYC_OK;
@@ -207,7 +215,7 @@ static cyc_status collect_tilt(cyc_tilt_sums *t, int64_t *n_outside, cyc_ctf_pas
 	for (int32_t g = 0; g < set->n_optics; g++) {
 		int64_t n_particles[2] = { 0, 0 };
 		if (!used[g]) continue;
-		CYC_TRY(add_group(n_particles, n_outside, p, ts, f, set, i_series, g));
+		CYC_TRY(add_group(n_particles, series->stretch, &series->n_outside, p, ts, f, set, i_series, g));
 		if (p->has_parts) CYC_TRY(gather_parts(t, p, n_particles, g, support));
 		else t->n_particles += n_particles[0];
 	}
@@ -231,6 +239,7 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	sums->n_tilts = ts->n_tilts;
 	CYC_TRY(cyc_alloc(&sums->tilts, ts->n_tilts, sizeof *sums->tilts));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
+	if (p->magnification) CYC_TRY(cyc_alloc(&sums->stretch, 2 * (size_t)set->n_optics, sizeof *sums->stretch));
 	cyc_optics_used(used, set, i_series);
 	double crop_power = cyc_circle_crop_power(window);
 	double *mean = p->power + (size_t)n_shells * (size_t)ts->n_tilts;
@@ -243,7 +252,7 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 		memcpy(power, p->predict->power, (size_t)n_shells * sizeof *power);
 		n_read++;
 		for (int32_t i = 0; i < n_shells; i++) mean[i] += power[i];
-		CYC_TRY(collect_tilt(t, &sums->n_outside, p, support, ts, f, set, i_series, used));
+		CYC_TRY(collect_tilt(t, sums, p, support, ts, f, set, i_series, used));
 	}
 	for (int32_t i = 0; i < n_shells && n_read > 0; i++) mean[i] /= n_read;
 	for (int32_t f = first_tilt; f <= last_tilt; f++)

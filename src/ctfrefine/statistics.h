@@ -5,8 +5,7 @@
 #ifndef CYC_CTF_STATISTICS_H
 #define CYC_CTF_STATISTICS_H
 
-#include "slice/reference.h"
-#include "tilt/tilt_batch.h"
+#include "ctfrefine/magnification.h"
 
 /** The Fourier coefficients that are used: k_min <= |k| <= radius of the half plane. */
 typedef struct {
@@ -38,13 +37,21 @@ typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_sums *tilts;
 	int64_t n_outside;
+	cyc_stretch_model *stretch; /**< n_optics x 2, by group and half-set; NULL unless magnification is fitted */
 } cyc_series_sums;
 void cyc_series_sums_destroy(cyc_series_sums **p);
 
-/** Work memory of the pass; one at a time per backend. has_parts: keep the sums by optics group and half-set too. */
+typedef struct {
+	double cutoff_frac;
+	bool common_noise;      /**< one spectrum for all tilts of a series */
+	bool has_parts;         /**< keep the sums by optics group and half-set too */
+	bool has_magnification; /**< also collect what tells it */
+	double k_min_index;     /**< of that */
+} cyc_ctf_pass_options;
+/** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;
-CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac,
-                                              bool common_noise, bool has_parts);
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
+                                              const cyc_ctf_pass_options *options);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
 /** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map predicts them. */
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts,

@@ -11,21 +11,25 @@ static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block 
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
-/* A magnification matrix means that the images are not what is assumed here: better said than passed over. */
-static cyc_status warn_of_what_is_not_used(const char *group, const cyc_star_block *b, int64_t row)
+static const char *const MAGNIFICATION_LABELS[2][2] = { { "rlnMagMat00", "rlnMagMat01" }, { "rlnMagMat10", "rlnMagMat11" } };
+/* More than this is no distortion but a mistake. */
+static const double LARGEST_DISTORTION = 0.2;
+
+static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
 {
 	cyc_status st = CYC_OK;
-	static const struct {
-		const char *label;
-		double neutral;
-	} COLUMNS[] = { { "rlnMagMat00", 1 }, { "rlnMagMat01", 0 }, { "rlnMagMat10", 0 }, { "rlnMagMat11", 1 } };
-	for (size_t i = 0; i < sizeof COLUMNS / sizeof *COLUMNS; i++) {
-		double v;
-		CYC_TRY(cyc_star_double_or(&v, b, row, COLUMNS[i].label, COLUMNS[i].neutral));
-		if (fabs(v - COLUMNS[i].neutral) < 1e-6) continue;
-		cyc_warn("optics group %s has _%s %g, which is not used: results are as if it were %g", group, COLUMNS[i].label, v,
-		         COLUMNS[i].neutral);
-	}
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) {
+			double neutral = i == j ? 1 : 0, *v = &o->magnification[i][j];
+			CYC_TRY(cyc_star_double_or(v, b, row, MAGNIFICATION_LABELS[i][j], neutral));
+			if (!(fabs(*v - neutral) <= LARGEST_DISTORTION)) {
+				st = cyc_star_raise(CYC_E_DATA, b, row, "_%s of optics group '%s' must be within %g of %g, found %g", MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION,
+				                    neutral, *v);
+				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong belongs into the pixel size");
+				goto done;
+			}
+			o->has_magnification = o->has_magnification || fabs(*v - neutral) > 1e-9;
+		}
 done:
 	return st;
 }
@@ -71,7 +75,7 @@ static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64
 	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, "rlnEvenZernike"));
 	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, "rlnOddZernike"));
 	CYC_TRY(read_beam_tilt(o, b, row));
-	CYC_TRY(warn_of_what_is_not_used(o->name, b, row));
+	CYC_TRY(read_magnification(o, b, row));
 done:
 	return st;
 }
@@ -281,6 +285,24 @@ cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optic
 		int32_t column = cyc_star_column(b, TILTS[k]);
 		for (int32_t i = 0; i < s->n_optics && column >= 0; i++) CYC_TRY(cyc_star_set_double(b, i, column, 0)); /* all are in the vectors now */
 	}
+done:
+	return st;
+}
+
+cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2])
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) {
+			double neutral = i == j ? 1 : 0;
+			s->optics[i_optics].magnification[i][j] = magnification[i][j];
+			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) || fabs(magnification[i][j] - neutral) > 1e-9;
+			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j], i == j ? "1.000000" : "0.000000"));
+			CYC_TRY(cyc_star_set_double(b, i_optics, column, magnification[i][j]));
+		}
 done:
 	return st;
 }
