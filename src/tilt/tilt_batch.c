@@ -98,10 +98,12 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, i_tilt));
 	/* A slice holds F(R^T k); magnified images want F(R^T M k).                                                      (T1.14) */
-	const double (*M)[2] = (const double(*)[2])set->optics[i_optics].magnification;
+	const cyc_optics_group *group = set->optics ? &set->optics[i_optics] : NULL;
 	cyc_mat3 linear = p.linear;
-	if (set->optics[i_optics].has_magnification)
+	if (group && group->has_magnification) {
+		const double (*M)[2] = (const double(*)[2])group->magnification;
 		linear = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } }, p.linear);
+	}
 	b->n = 0;
 	for (; *cursor < count && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &set->particles[first + *cursor];
