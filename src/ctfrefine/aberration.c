@@ -152,6 +152,37 @@ done:
 
 /* ---------------------------------------------------------------- evidence */
 
+cyc_status cyc_aberration_evidence_create(cyc_aberration_evidence **out, const cyc_aberrations *a, bool has_pictures)
+{
+	cyc_status st = CYC_OK;
+	cyc_aberration_evidence *e = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&e, a->n_groups, sizeof *e));
+	for (int32_t g = 0; g < a->n_groups && has_pictures; g++) CYC_TRY(cyc_alloc(&e[g].picture, 4 * (size_t)a->model->support->n, sizeof(double)));
+	*out = e;
+	e = NULL;
+done:
+	cyc_aberration_evidence_destroy(&e, a->n_groups);
+	return st;
+}
+
+void cyc_aberration_evidence_destroy(cyc_aberration_evidence **e, int32_t n_groups)
+{
+	if (!*e) return;
+	for (int32_t g = 0; g < n_groups; g++) cyc_free((*e)[g].picture);
+	cyc_free(*e);
+	*e = NULL;
+}
+
+void cyc_aberration_evidence_clear(cyc_aberration_evidence *e, const cyc_aberrations *a)
+{
+	for (int32_t g = 0; g < a->n_groups; g++) {
+		double *picture = e[g].picture;
+		if (picture) memset(picture, 0, 4 * (size_t)a->model->support->n * sizeof *picture);
+		e[g] = (cyc_aberration_evidence){ .picture = picture };
+	}
+}
+
 /* One part of one tilt, and what it says. */
 typedef struct {
 	const cyc_tilt_fit *fit;

@@ -35,12 +35,6 @@ typedef struct {
 	float *turn;                                  /**< 4 x support n: cos, sin of the even phase, cos, sin of the odd phase */
 } cyc_group_aberration;
 
-/** What the fit of a series says about a group, tilts marginalised: models about `theta` for each half-set.          (T4.18) */
-typedef struct {
-	int64_t n_particles[2];
-	cyc_quadratic half[2][CYC_N_PARITIES];
-} cyc_aberration_evidence;
-
 typedef struct {
 	const cyc_ctf_model *model;
 	bool is_asked[CYC_N_PARITIES];
@@ -51,6 +45,17 @@ typedef struct {
 	double defocus_unit;       /**< rad at k_max per Å of defocus */
 	double shift_unit;         /**< rad at k_max per Å of shift */
 } cyc_aberrations;
+
+/** What the fit of a series says about a group, tilts marginalised: models about `theta` for each half-set.          (T4.18) */
+typedef struct {
+	int64_t n_particles[2];
+	cyc_quadratic half[2][CYC_N_PARITIES];
+	double *picture; /**< 4 x support n: slope and curvature of the even, then of the odd phase; NULL: not wanted */
+} cyc_aberration_evidence;
+CYC_MUST_CHECK cyc_status cyc_aberration_evidence_create(cyc_aberration_evidence **out, const cyc_aberrations *a, bool has_pictures);
+void cyc_aberration_evidence_destroy(cyc_aberration_evidence **e, int32_t n_groups);
+/** All zero. */
+void cyc_aberration_evidence_clear(cyc_aberration_evidence *e, const cyc_aberrations *a);
 
 /**
  * @param[in] n_even, n_odd  highest orders, 4 .. 8 and 3 .. 7; 0: not asked for
@@ -100,12 +105,8 @@ CYC_MUST_CHECK cyc_status cyc_aberration_test(cyc_aberration_check *out, const c
 CYC_MUST_CHECK cyc_status cyc_aberrations_learn(cyc_aberrations *a, cyc_series_fit *series, cyc_ctf_widths *widths, cyc_ctf_model *model,
                                                 cyc_series_sums *const *sums, int32_t n_series, const cyc_ctf_estimate_options *options);
 
-/**
- * All tilts of a group added up, each turned to its CTF, shift and amplitude: seven lists of the support, in the order of
- * cc, cq, qq, xc (re, im), xq (re, im). What a person looks at, and where the fit starts.
- */
-enum { CYC_N_POOLED = 7 };
-void cyc_aberrations_pool(double *pool, const cyc_aberrations *a, int32_t group, const cyc_series_fit *series, const cyc_series_sums *const *sums, int32_t n_series,
-                          bool do_scale);
+/** Slopes and curvatures of the log-likelihood at each coefficient, all tilts added up, where evidence has pictures: what a person looks at. */
+CYC_MUST_CHECK cyc_status cyc_aberrations_draw(cyc_aberration_evidence *evidence, const cyc_aberrations *a, const cyc_series_fit *series,
+                                               const cyc_series_sums *const *sums, int32_t n_series, bool do_scale, int n_threads);
 
 #endif

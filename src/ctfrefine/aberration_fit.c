@@ -13,14 +13,16 @@ static const double CLIMB_START = 0.4, STILL_RAD = 0.01, LARGEST_STEP_RAD = 1.5;
  * Sums of a group over all tilts of all series, each turned to its tilt's CTF, shift and amplitude, so that one phase of the
  * group explains them all: seven lists of the support.
  */
-enum { P_CC, P_CQ, P_QQ, P_CR, P_CI, P_QR, P_QI };
+enum { P_CC, P_CQ, P_QQ, P_CR, P_CI, P_QR, P_QI, N_POOLED };
 
-static void pool_part(double *pool, const cyc_ctf_model *m, const cyc_tilt_sums *p, const cyc_tilt_fit *t, double S)
+enum { CHUNK = 512 }; /* coefficients of a task */
+
+static void pool_part(double *pool, size_t first, size_t last, const cyc_ctf_model *m, const cyc_tilt_sums *p, const cyc_tilt_fit *t, double S)
 {
 	const cyc_ctf_support *s = m->support;
 	size_t n = (size_t)s->n;
 	double unit = 2 * CYC_PI * s->step_invA;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = first; i < last; i++) {
 		double delta = t->change.z * (double)m->g[0][i] + t->change.a[0] * (double)m->g[1][i] + t->change.a[1] * (double)m->g[2][i];
 		double ramp = unit * (s->x[i] * t->shift_A[0] + s->y[i] * t->shift_A[1]), c = cos(delta), q = sin(delta), A = S * m->alpha[m->shell[i]];
 		double xr = A * cos(ramp), xi = A * sin(ramp), cc = (double)p->cc[i], cq = (double)p->cq[i], qq = (double)p->qq[i];
@@ -36,17 +38,38 @@ static void pool_part(double *pool, const cyc_ctf_model *m, const cyc_tilt_sums 
 	}
 }
 
-static double scale_of(const cyc_tilt_fit *t, bool do_scale) { return exp(do_scale ? t->log_s : t->log_s_data); }
+typedef struct {
+	double *pool;
+	const cyc_aberrations *a;
+	int32_t group, n_series;
+	const cyc_series_fit *series;
+	const cyc_series_sums *const *sums;
+	bool do_scale;
+} pool_work;
 
-void cyc_aberrations_pool(double *pool, const cyc_aberrations *a, int32_t group, const cyc_series_fit *series, const cyc_series_sums *const *sums, int32_t n_series,
-                          bool do_scale)
+/* Coefficients are shared out; each adds up the tilts in their order. */
+static cyc_status pool_task(void *arg, int64_t chunk, int i_thread)
 {
-	memset(pool, 0, CYC_N_POOLED * (size_t)a->model->support->n * sizeof *pool);
-	for (int32_t s = 0; s < n_series; s++)
-		for (int32_t f = 0; f < sums[s]->n_tilts; f++)
-			for (int32_t k = 0; k < sums[s]->tilts[f].n_parts; k++)
-				if (sums[s]->tilts[f].parts[k].i_optics == group)
-					pool_part(pool, a->model, &sums[s]->tilts[f].parts[k], &series[s].tilts[f], scale_of(&series[s].tilts[f], do_scale));
+	(void)i_thread;
+	const pool_work *w = arg;
+	size_t n = (size_t)w->a->model->support->n, first = (size_t)chunk * CHUNK, last = first + CHUNK < n ? first + CHUNK : n;
+	for (int32_t s = 0; s < w->n_series; s++)
+		for (int32_t f = 0; f < w->sums[s]->n_tilts; f++) {
+			const cyc_tilt_fit *t = &w->series[s].tilts[f];
+			for (int32_t k = 0; k < w->sums[s]->tilts[f].n_parts; k++)
+				if (w->sums[s]->tilts[f].parts[k].i_optics == w->group)
+					pool_part(w->pool, first, last, w->a->model, &w->sums[s]->tilts[f].parts[k], t, exp(w->do_scale ? t->log_s : t->log_s_data));
+		}
+	return CYC_OK;
+}
+
+static cyc_status pool_group(double *pool, const cyc_aberrations *a, int32_t group, const cyc_series_fit *series, const cyc_series_sums *const *sums,
+                             int32_t n_series, bool do_scale, int n_threads)
+{
+	size_t n = (size_t)a->model->support->n;
+	pool_work w = { pool, a, group, n_series, series, sums, do_scale };
+	memset(pool, 0, N_POOLED * n * sizeof *pool);
+	return cyc_parallel_for((int64_t)((n + CHUNK - 1) / CHUNK), n_threads, pool_task, &w);
 }
 
 /* Slopes and curvatures of the pooled log-likelihood at coefficient i, for phases e and o, and its value. */
@@ -164,7 +187,7 @@ done:
 
 static cyc_status collect_here(learning *l)
 {
-	memset(l->evidence, 0, (size_t)l->a->n_groups * sizeof *l->evidence);
+	cyc_aberration_evidence_clear(l->evidence, l->a);
 	return cyc_aberrations_collect(l->evidence, l->a, l->series, (const cyc_series_sums *const *)l->sums, l->n_series, l->widths, l->o->do_scale, l->o->n_threads);
 }
 
@@ -173,11 +196,11 @@ static cyc_status start(learning *l)
 	cyc_status st = CYC_OK;
 	double *pool = NULL;
 	cyc_aberrations *a = l->a;
-	CYC_TRY(cyc_alloc(&pool, CYC_N_POOLED * (size_t)a->model->support->n, sizeof *pool));
+	CYC_TRY(cyc_alloc(&pool, N_POOLED * (size_t)a->model->support->n, sizeof *pool));
 	for (int32_t g = 0; g < a->n_groups; g++) {
 		double theta[CYC_N_PARITIES][CYC_MAX_TERMS];
 		if (!l->is_here[g]) continue;
-		cyc_aberrations_pool(pool, a, g, l->series, (const cyc_series_sums *const *)l->sums, l->n_series, l->o->do_scale);
+		CYC_TRY(pool_group(pool, a, g, l->series, (const cyc_series_sums *const *)l->sums, l->n_series, l->o->do_scale, l->o->n_threads));
 		CYC_TRY(climb(theta, a, pool));
 		for (int p = 0; p < CYC_N_PARITIES; p++)
 			for (int32_t j = 0; j < a->basis[p].n; j++) a->groups[g].theta[p][j] = cyc_aberration_is_carried(a, p, j) ? theta[p][j] : 0;
@@ -244,7 +267,7 @@ cyc_status cyc_aberrations_learn(cyc_aberrations *a, cyc_series_fit *series, cyc
 	cyc_status st = CYC_OK;
 	learning l = { .a = a, .series = series, .widths = widths, .model = model, .sums = sums, .n_series = n_series, .o = o };
 	bool any = false;
-	CYC_TRY(cyc_alloc(&l.evidence, a->n_groups, sizeof *l.evidence));
+	CYC_TRY(cyc_aberration_evidence_create(&l.evidence, a, false));
 	CYC_TRY(cyc_alloc(&l.is_here, a->n_groups, sizeof *l.is_here));
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < sums[s]->n_tilts; f++)
@@ -272,7 +295,30 @@ cyc_status cyc_aberrations_learn(cyc_aberrations *a, cyc_series_fit *series, cyc
 	}
 	for (int32_t g = 0; g < a->n_groups; g++) a->groups[g].is_learned = a->groups[g].is_learned || l.is_here[g];
 done:
-	cyc_free(l.evidence);
+	cyc_aberration_evidence_destroy(&l.evidence, a->n_groups);
 	cyc_free(l.is_here);
+	return st;
+}
+
+cyc_status cyc_aberrations_draw(cyc_aberration_evidence *evidence, const cyc_aberrations *a, const cyc_series_fit *series, const cyc_series_sums *const *sums,
+                                int32_t n_series, bool do_scale, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	double *pool = NULL;
+	size_t n = (size_t)a->model->support->n;
+	CYC_TRY(cyc_alloc(&pool, N_POOLED * n, sizeof *pool));
+	for (int32_t g = 0; g < a->n_groups; g++) {
+		if (!evidence[g].picture || evidence[g].n_particles[0] + evidence[g].n_particles[1] == 0) continue;
+		CYC_TRY(pool_group(pool, a, g, series, sums, n_series, do_scale, n_threads));
+		for (size_t i = 0; i < n; i++) {
+			pooled_terms t = pooled_at(pool, n, i, cyc_aberration_phase(a, g, CYC_EVEN, (int32_t)i), cyc_aberration_phase(a, g, CYC_ODD, (int32_t)i));
+			for (size_t p = 0; p < CYC_N_PARITIES; p++) {
+				evidence[g].picture[2 * p * n + i] += t.slope[p];
+				evidence[g].picture[(2 * p + 1) * n + i] += t.bend[p];
+			}
+		}
+	}
+done:
+	cyc_free(pool);
 	return st;
 }

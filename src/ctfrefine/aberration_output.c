@@ -1,5 +1,7 @@
 #include "ctfrefine/aberration_output.h"
 
+#include "cyclotomo/report.h"
+
 #include <inttypes.h>
 #include <lapacke.h>
 #include <math.h>
@@ -10,18 +12,18 @@ static const char *const PARITY_NAMES[CYC_N_PARITIES] = { "even", "odd" };
 
 /* ---------------------------------------------------------------- evidence of the data set */
 
-cyc_status cyc_aberration_tally_create(cyc_aberration_tally *t, int32_t n_groups)
+cyc_status cyc_aberration_tally_create(cyc_aberration_tally *t, const cyc_aberrations *a, bool has_pictures)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_alloc(&t->total, n_groups, sizeof *t->total));
-	CYC_TRY(cyc_alloc(&t->has_more, n_groups, sizeof *t->has_more));
+	CYC_TRY(cyc_aberration_evidence_create(&t->total, a, has_pictures));
+	CYC_TRY(cyc_alloc(&t->has_more, a->n_groups, sizeof *t->has_more));
 done:
 	return st;
 }
 
-void cyc_aberration_tally_deinit(cyc_aberration_tally *t)
+void cyc_aberration_tally_deinit(cyc_aberration_tally *t, int32_t n_groups)
 {
-	cyc_free(t->total);
+	cyc_aberration_evidence_destroy(&t->total, n_groups);
 	cyc_free(t->has_more);
 	memset(t, 0, sizeof *t);
 }
@@ -32,6 +34,7 @@ void cyc_aberration_tally_add(cyc_aberration_tally *t, const cyc_aberrations *a,
 		cyc_aberration_evidence *to = &t->total[g];
 		if (series[g].n_particles[0] + series[g].n_particles[1] == 0) continue;
 		t->has_more[g] = t->has_more[g] || was_learned[g];
+		for (size_t i = 0; to->picture && series[g].picture && i < 4 * (size_t)a->model->support->n; i++) to->picture[i] += series[g].picture[i];
 		for (int h = 0; h < 2; h++) {
 			to->n_particles[h] += series[g].n_particles[h];
 			for (int p = 0; p < CYC_N_PARITIES; p++)
@@ -57,6 +60,7 @@ static bool visit_group(cyc_group_aberration *group, cyc_aberration_evidence *e,
 				for (int32_t k = 0; k < a->basis[p].n; k++) is_good = is_good && visit(to, &e->half[h][p].H[j][k]);
 			}
 	}
+	for (size_t i = 0; e->picture && i < 4 * (size_t)a->model->support->n; i++) is_good = is_good && visit(to, &e->picture[i]);
 	return is_good;
 }
 
@@ -344,5 +348,107 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
+	return st;
+}
+
+/* ---------------------------------------------------------------- pictures */
+
+/* Phases are averaged over this many coefficients each way: single ones are mostly noise. */
+enum { SMOOTH = 2 };
+/* A phase known to this is drawn half. */
+static const double HALF_SEEN_RAD = 0.5;
+
+/* Both lists of the support as full planes of edge 2 r + 1 with zero in the middle; sign: of the other half plane. */
+static void to_plane(double *plane, int32_t r, const cyc_ctf_support *s, const double *list, double sign)
+{
+	int32_t edge = 2 * r + 1;
+	for (int32_t i = 0; i < s->n; i++) {
+		plane[(size_t)(r + s->y[i]) * (size_t)edge + (size_t)(r + s->x[i])] = list[i];
+		plane[(size_t)(r - s->y[i]) * (size_t)edge + (size_t)(r - s->x[i])] = sign * list[i];
+	}
+}
+
+static double smoothed(const double *plane, int32_t edge, int32_t x, int32_t y)
+{
+	double sum = 0;
+	for (int32_t j = y - SMOOTH; j <= y + SMOOTH; j++)
+		for (int32_t i = x - SMOOTH; i <= x + SMOOTH; i++)
+			if (i >= 0 && i < edge && j >= 0 && j < edge) sum += plane[(size_t)j * (size_t)edge + (size_t)i];
+	return sum;
+}
+
+/* The fit, and the fit plus what is left between it and the images, of one parity. */
+static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double *limit, int32_t r, const cyc_aberrations *a, int32_t g, int parity,
+                              const double *picture)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctf_support *s = a->model->support;
+	int32_t edge = 2 * r + 1;
+	size_t n = (size_t)s->n, area = (size_t)edge * (size_t)edge;
+	double *planes = NULL, *list = NULL, sign = parity == CYC_ODD ? -1 : 1;
+	CYC_TRY(cyc_alloc(&planes, 3 * area, sizeof *planes));
+	CYC_TRY(cyc_alloc(&list, n, sizeof *list));
+	for (size_t i = 0; i < n; i++) list[i] = cyc_aberration_phase(a, g, parity, (int32_t)i);
+	to_plane(planes, r, s, picture + 2 * (size_t)parity * n, sign);
+	to_plane(planes + area, r, s, picture + (2 * (size_t)parity + 1) * n, 1);
+	to_plane(planes + 2 * area, r, s, list, sign);
+	*limit = 0.1;
+	for (size_t i = 0; i < n; i++) *limit = fmax(*limit, fabs(list[i]));
+	*limit = fmin(*limit, CYC_PI);
+	for (int32_t y = 0; y < edge; y++)
+		for (int32_t x = 0; x < edge; x++) {
+			size_t at = (size_t)y * (size_t)edge + (size_t)x;
+			double bend = smoothed(planes + area, edge, x, y), fit = planes[2 * area + at];
+			bool is_used = planes[area + at] > 0;
+			fitted[at] = (float)fit;
+			seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
+			/* Standard error 1/sqrt(bend): log-likelihoods, each pair of coefficients counted once but summed twice. */
+			opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
+		}
+done:
+	cyc_free(planes);
+	cyc_free(list);
+	return st;
+}
+
+static cyc_status write_picture(const char *path, const char *title, const cyc_aberrations *a, int32_t g, const double *picture)
+{
+	static const char *const TITLES[CYC_N_PARITIES][2] = { { "even phase, images", "even phase, fit" }, { "odd phase, images", "odd phase, fit" } };
+	cyc_status st = CYC_OK;
+	cyc_value_panel panels[2 * CYC_N_PARITIES];
+	float *memory = NULL;
+	int32_t r = a->model->n_shells - 1, edge = 2 * r + 1, n_panels = 0;
+	size_t area = (size_t)edge * (size_t)edge;
+	CYC_TRY(cyc_alloc(&memory, 3 * CYC_N_PARITIES * area, sizeof *memory));
+	for (int p = 0; p < CYC_N_PARITIES; p++) {
+		float *seen = memory + 3 * (size_t)p * area, *fitted = seen + area, *opacity = fitted + area;
+		double limit;
+		if (!a->is_asked[p]) continue;
+		CYC_TRY(draw_parity(seen, fitted, opacity, &limit, r, a, g, p, picture));
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][0], edge, seen, opacity, limit, "rad" };
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][1], edge, fitted, NULL, limit, "rad" };
+	}
+	CYC_TRY(cyc_values_write(path, title, panels, n_panels));
+done:
+	cyc_free(memory);
+	return st;
+}
+
+cyc_status cyc_aberration_pictures_write(const char *out_dir, const cyc_particle_set *set, const cyc_aberrations *a, const cyc_aberration_tally *tally)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *title = NULL;
+	for (int32_t g = 0; g < a->n_groups; g++) {
+		if (!tally->total[g].picture || tally->total[g].n_particles[0] + tally->total[g].n_particles[1] == 0) continue;
+		CYC_TRY(cyc_asprintf(&path, "%saberrations_group%d.png", out_dir, g + 1));
+		CYC_TRY(cyc_asprintf(&title, "%s: aberrations to %.2f Å", set->optics[g].name, 1 / a->basis[a->is_asked[CYC_EVEN] ? CYC_EVEN : CYC_ODD].k_max_invA));
+		CYC_TRY(write_picture(path, title, a, g, tally->total[g].picture));
+		cyc_free(path);
+		cyc_free(title);
+		path = title = NULL;
+	}
+done:
+	cyc_free(path);
+	cyc_free(title);
 	return st;
 }

@@ -14,8 +14,8 @@ typedef struct {
 	cyc_aberration_evidence *total;  /**< n_groups */
 	bool *has_more;                  /**< n_groups: also from series that did not take part in learning */
 } cyc_aberration_tally;
-CYC_MUST_CHECK cyc_status cyc_aberration_tally_create(cyc_aberration_tally *t, int32_t n_groups);
-void cyc_aberration_tally_deinit(cyc_aberration_tally *t);
+CYC_MUST_CHECK cyc_status cyc_aberration_tally_create(cyc_aberration_tally *t, const cyc_aberrations *a, bool has_pictures);
+void cyc_aberration_tally_deinit(cyc_aberration_tally *t, int32_t n_groups);
 /** Add one series; was_learned[n_groups]: the group had been learned before it. */
 void cyc_aberration_tally_add(cyc_aberration_tally *t, const cyc_aberrations *a, const cyc_aberration_evidence *series, const bool *was_learned);
 
@@ -43,4 +43,7 @@ CYC_MUST_CHECK cyc_status cyc_aberration_results_apply(cyc_particle_set *set, cy
 /** aberrations.star: a row per coefficient. */
 CYC_MUST_CHECK cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set *set, const cyc_aberrations *a,
                                                        cyc_aberration_result (*results)[CYC_N_PARITIES]);
+/** out_dir/aberrations_group<g>.png: the phases that the images have, and the fit. */
+CYC_MUST_CHECK cyc_status cyc_aberration_pictures_write(const char *out_dir, const cyc_particle_set *set, const cyc_aberrations *a,
+                                                        const cyc_aberration_tally *tally);
 #endif

@@ -86,8 +86,8 @@ static cyc_status prepare_aberrations(job *j, double wavelength_A)
 	int32_t n_groups = j->in.particles->n_optics;
 	CYC_TRY(cyc_aberrations_create(&j->aberrations, j->model, wavelength_A, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
 	                               o->do_defocus, n_groups));
-	CYC_TRY(cyc_aberration_tally_create(&j->tally, n_groups));
-	CYC_TRY(cyc_alloc(&j->evidence, n_groups, sizeof *j->evidence));
+	CYC_TRY(cyc_aberration_tally_create(&j->tally, j->aberrations, !o->no_figures));
+	CYC_TRY(cyc_aberration_evidence_create(&j->evidence, j->aberrations, !o->no_figures));
 	CYC_TRY(cyc_alloc(&j->was_learned, n_groups, sizeof *j->was_learned));
 done:
 	return st;
@@ -99,9 +99,9 @@ static cyc_status prepare(job *j)
 	const cyc_ctfrefine_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification));
+	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -146,8 +146,9 @@ static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, c
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	memset(j->evidence, 0, (size_t)j->aberrations->n_groups * sizeof *j->evidence);
+	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
 	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale, j->o->n_threads));
+	CYC_TRY(cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
 	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
 	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
@@ -359,7 +360,7 @@ static cyc_status reload_evidence(bool *found, job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	memset(j->evidence, 0, (size_t)j->aberrations->n_groups * sizeof *j->evidence);
+	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
 	CYC_TRY(cyc_aberration_record_read(found, j->aberrations, j->evidence, j->was_learned, path, j->hash));
 	if (*found) cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
@@ -544,6 +545,7 @@ static cyc_status write_aberrations(job *j)
 	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
 	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));
 	CYC_TRY(cyc_aberration_results_write(path, j->in.particles, j->aberrations, results));
+	if (!j->o->no_figures) CYC_TRY(cyc_aberration_pictures_write(j->in.out, j->in.particles, j->aberrations, &j->tally));
 done:
 	cyc_free(results);
 	cyc_free(path);
@@ -613,9 +615,11 @@ done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
 	cyc_ctf_pass_destroy(&j.pass);
+	if (j.aberrations) {
+		cyc_aberration_tally_deinit(&j.tally, j.aberrations->n_groups);
+		cyc_aberration_evidence_destroy(&j.evidence, j.aberrations->n_groups);
+	}
 	cyc_aberrations_destroy(&j.aberrations);
-	cyc_aberration_tally_deinit(&j.tally);
-	cyc_free(j.evidence);
 	cyc_free(j.was_learned);
 	cyc_free(j.stretch);
 	cyc_ctf_model_destroy(&j.model);
