@@ -12,6 +12,14 @@
 extern "C" {
 #endif
 
+/** Where the contrast scales of tilts come from. */
+typedef enum {
+	CYC_SCALE_TILT,     /**< each tilt's images, within a trend of its series: input and neighbours */
+	CYC_SCALE_ICE,      /**< the same, the trend being that of ice of some thickness and slope, which is written too; tilts without particles follow it */
+	CYC_SCALE_TOMOGRAM, /**< the law of the ice (Beer-Lambert) itself, thickness, slope and luminance for each tomogram */
+	CYC_SCALE_GLOBAL    /**< the same, one luminance per dose for the data set */
+} cyc_scale_model;
+
 typedef struct {
 	cyc_project_input input;
 	const char *ref1, *ref2, *mask; /**< NULL: from the optimisation set */
@@ -20,6 +28,8 @@ typedef struct {
 	int32_t box_px;
 	bool do_defocus, do_scale;      /**< both true by default */
 	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
+	cyc_scale_model scale_model;    /**< CYC_SCALE_TILT by default */
+	bool do_bfactor;                /**< a B-factor of each tilt, relative to the best one; false by default */
 	bool do_magnification;          /**< anisotropic magnification of the optics groups, false by default */
 	int32_t even_order, odd_order;  /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
 	double defocus_range_A;         /**< search this far on both sides of the input */

@@ -108,7 +108,7 @@ void cyc_tomogram_set_destroy(cyc_tomogram_set **s);
 /** Index of a tomogram by name, -1 if there is none. */
 int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);
 /** What cyc_tomogram_set_write() takes from the structs; everything else passes through from the documents. */
-enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8 };
+enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8, CYC_WRITE_BFACTOR = 16 };
 /**
  * Write out_dir/tomograms.star and the per-series files where RELION puts them: out_dir/(old path after "jobNNN/", or
  * the whole old path). out_dir is relative to root; rlnTomoTiltSeriesStarFile is updated, and so are the paths in `s`.

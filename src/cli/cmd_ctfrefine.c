@@ -9,13 +9,15 @@
 typedef struct {
 	cyc_common_options common;
 	cyc_ctfrefine_options o;
-	bool only_defocus, only_scale, only_even, only_odd, per_tilt_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
+	bool only_defocus, only_scale, only_even, only_odd, per_tilt_scale, per_tomogram_scale, regularise, no_defocus, no_scale; /* RELION's switches, and ours */
 	double range_low_A, range_high_A, lambda;
 	bool has_low, has_high, has_lambda;
 } ctfrefine_args;
 
 #define O(member) offsetof(ctfrefine_args, o.member)
 #define A(member) offsetof(ctfrefine_args, member)
+
+static const char SCALE_MODELS[] = "tilt,ice,tomogram,global";
 
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
@@ -27,6 +29,10 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "do-scale", .alias = "--do_scale", .type = CYC_OPT_FLAG, .offset = A(only_scale), .help = "Only what is named: contrast scale per tilt." },
 	{ .name = "skip-defocus", .type = CYC_OPT_FLAG, .offset = A(no_defocus), .help = "Leave defocus and astigmatism." },
 	{ .name = "skip-scale", .type = CYC_OPT_FLAG, .offset = A(no_scale), .help = "Leave the scale." },
+	{ .name = "scale-model", .type = CYC_OPT_CHOICE, .offset = O(scale_model), .unit = "<law>", .choices = SCALE_MODELS,
+	  .help = "Scales of tilts: each for itself (tilt), drawn to what ice of some thickness and slope would give (ice), or by that law alone with a luminance per "
+	          "tomogram (tomogram) or for the data set (global)." },
+	{ .name = "per-tilt-bfactor", .type = CYC_OPT_FLAG, .offset = O(do_bfactor), .help = "Also a B-factor of each tilt, relative to the best one." },
 	{ .name = "even-aberrations", .type = CYC_OPT_FLAG, .offset = O(do_even_aberrations),
 	  .help = "Also the even aberrations of the optics groups: tetrafoil, error of the spherical aberration, ..." },
 	{ .name = "odd-aberrations", .type = CYC_OPT_FLAG, .offset = O(do_odd_aberrations), .help = "Also the odd ones: coma (beam tilt), trefoil." },
@@ -61,6 +67,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "backend", .type = CYC_OPT_TEXT, .offset = O(backend), .unit = "<name>", .help = "What computes: cpu, or strict (a fake device, for testing)." },
 	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = O(dry_run), .help = "Check everything, say what would be done, and stop." },
 	{ .name = "per-tilt-scale", .alias = "--per_frame_scale", .type = CYC_OPT_FLAG, .offset = A(per_tilt_scale), .help = "RELION's; accepted: scales are per tilt." },
+	{ .name = "per-tomogram-scale", .alias = "--per_tomogram_scale,--per_tomo_scale", .type = CYC_OPT_FLAG, .offset = A(per_tomogram_scale),
+	  .help = "RELION's: as --scale-model tomogram." },
 	{ .name = "regularise", .alias = "--do_reg_defocus", .type = CYC_OPT_FLAG, .offset = A(regularise), .help = "RELION's; accepted: priors are always learned." },
 	{ .name = "lambda", .type = CYC_OPT_DOUBLE, .offset = A(lambda), .is_set = A(has_lambda), .unit = "<strength>",
 	  .help = "RELION's; accepted, not used: priors have widths in Å (--sigma-defocus, --sigma-astigmatism), learned unless given." },
@@ -85,6 +93,10 @@ static cyc_status interpret(ctfrefine_args *a)
 	if (a->no_defocus) a->o.do_defocus = false;
 	if (a->no_scale) a->o.do_scale = false;
 	CYC_CHECK(!(a->only_defocus && a->no_defocus) && !(a->only_scale && a->no_scale), CYC_E_USAGE, "the same thing is asked for and forbidden");
+	if (a->per_tomogram_scale) {
+		CYC_CHECK(!a->per_tilt_scale, CYC_E_USAGE, "scales are per tilt or per tomogram, not both");
+		a->o.scale_model = CYC_SCALE_TOMOGRAM;
+	}
 	if (a->has_lambda) cyc_warn("--lambda is not used: how far a tilt may move is learned from the data; --sigma-defocus sets it in Å");
 	if (a->has_low || a->has_high) {
 		CYC_CHECK(a->has_low && a->has_high && fabs(a->range_low_A + a->range_high_A) < 1e-6 && a->range_high_A > 0, CYC_E_USAGE,

@@ -55,15 +55,15 @@ static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particl
 
 static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
 static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
-static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale; }
+static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale || o->do_bfactor; }
 
 static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, o->partial_windows };
-	CYC_CHECK(o->do_defocus || o->do_scale || wants_optics(o), CYC_E_USAGE,
-	          "nothing is to be refined: neither defocus nor scale nor aberrations nor magnification");
+	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor magnification");
+	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE, "a law for the scales is asked for, but scales are not refined");
 	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
 	          "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
 	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1), CYC_E_USAGE,
@@ -99,9 +99,10 @@ static cyc_status prepare(job *j)
 	const cyc_ctfrefine_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures));
+	                     o->partial_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, o->scale_model == CYC_SCALE_ICE,
+	                     o->do_bfactor));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -128,6 +129,12 @@ static cyc_status prepare(job *j)
 done:
 	cyc_free(text);
 	return st;
+}
+
+static cyc_ctf_estimate_options estimate_options(const job *j, bool learn)
+{
+	return (cyc_ctf_estimate_options){ .do_defocus = j->o->do_defocus, .do_scale = j->o->do_scale, .learn = learn, .n_threads = j->o->n_threads,
+		                               .do_bfactor = j->o->do_bfactor, .has_ice_prior = j->o->scale_model == CYC_SCALE_ICE };
 }
 
 static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
@@ -185,9 +192,10 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
-	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, j->o->do_defocus, j->o->do_scale, j->o->min_tilt, last_tilt_of(j, ts));
+	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt, last_tilt_of(j, ts));
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
@@ -264,7 +272,7 @@ static cyc_status learn(job *j)
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, true, j->o->n_threads, 0 };
+	const cyc_ctf_estimate_options o = estimate_options(j, true);
 	CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
 	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
 	set_gauge(j, fits, n);
@@ -289,7 +297,7 @@ static cyc_status fit_series(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	cyc_series_sums *sums = NULL;
 	cyc_series_fit fit = { 0 };
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, false, j->o->n_threads, 0 };
+	const cyc_ctf_estimate_options o = estimate_options(j, false);
 	CYC_TRY(collect(&sums, j, i));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
 	if (j->aberrations) CYC_TRY(cyc_aberrations_apply(&sums, 1, j->aberrations, j->o->n_threads));
@@ -309,8 +317,8 @@ static cyc_status learned_write(const job *j, const char *path)
 	cyc_outfile o = { 0 };
 	const cyc_ctf_widths *w = &j->widths;
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, j->gauge);
+	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];
@@ -333,7 +341,7 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	unsigned long long hash = 0;
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
-	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &j->gauge };
+	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &j->gauge };
 	*found = false;
 	if (!cyc_path_exists(path)) goto done;
 	CYC_TRY(cyc_read_file(&text, &n, path));
@@ -502,20 +510,112 @@ done:
 	return st;
 }
 
+/* Thickness of the ice from the scales that all images have; scales by its law where that is asked for.               (T4.24) */
+static cyc_status fit_ice(job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = j->in.tomograms->n_series;
+	cyc_ice_series *ice = NULL;
+	double log_input = 0, log_law = 0, gauge = j->gauge, count = 0;
+	CYC_TRY(cyc_alloc(&ice, n, sizeof *ice));
+	for (int32_t i = 0; i < n; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+		CYC_TRY(cyc_ice_series_init(&ice[i], ts));
+		if (j->o->scale_model == CYC_SCALE_GLOBAL) {
+			CYC_CHECK(ts->fractional_dose_e_per_A2 > 0, CYC_E_DATA, "tilt series %s: the dose per tilt is not known, and one luminance for all needs it", ts->name);
+			ice[i].dose = ts->fractional_dose_e_per_A2;
+		}
+		for (int32_t f = 0; j->results[i] && f < ts->n_tilts; f++) {
+			ice[i].tilts[f].scale = j->results[i][f].scale_measured;
+			ice[i].tilts[f].precision = j->results[i][f].scale_precision;
+		}
+	}
+	CYC_TRY(cyc_ice_fit(ice, n, j->o->scale_model == CYC_SCALE_GLOBAL));
+	/* The gauge as for scales per tilt: their mean logarithm over the data set stays what it was. */
+	for (int32_t i = 0; i < n; i++)
+		for (int32_t f = 0; j->results[i] && ice[i].is_fitted && f < ice[i].n_tilts; f++) {
+			if (!(ice[i].tilts[f].precision > 0)) continue;
+			log_input += log(j->in.tomograms->series[i].tilts[f].scale);
+			log_law += log(cyc_ice_scale(NULL, &ice[i], f));
+			count++;
+		}
+	if (j->o->scale_model != CYC_SCALE_ICE && count > 0) gauge = exp((log_input - log_law) / count);
+	for (int32_t i = 0; i < n; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+		if (!j->results[i]) continue;
+		if (!ice[i].is_fitted) {
+			cyc_warn("tilt series %s: too few tilts have particles to tell the thickness of the ice; its scales are those of single tilts", ts->name);
+			continue;
+		}
+		cyc_tilt_results_take_ice(j->results[i], ts, &ice[i], gauge, j->o->scale_model == CYC_SCALE_ICE);
+		cyc_info("tilt series %s: ice of %.3f +- %.3f mean free paths, its normal %.1f +- %.1f degrees off the mean view", ts->name, ice[i].thickness,
+		         sqrt(ice[i].covariance[1][1]), cyc_rad_to_deg(ice[i].angle_rad), cyc_rad_to_deg(sqrt(ice[i].covariance[2][2])));
+	}
+	CYC_TRY(cyc_ice_put(j->in.tomograms, ice, gauge));
+done:
+	for (int32_t i = 0; ice && i < n; i++) cyc_ice_series_deinit(&ice[i]);
+	cyc_free(ice);
+	return st;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/*
+ * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays what it was, among the
+ * better known half: the others' values are mostly noise.
+ */
+static cyc_status gauge_bfactors(job *j)
+{
+	cyc_status st = CYC_OK;
+	double lowest_in = 1e300, lowest = 1e300, *errors = NULL;
+	size_t n = 0, most = 0;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) most += (size_t)j->in.tomograms->series[i].n_tilts;
+	CYC_TRY(cyc_alloc(&errors, most, sizeof *errors));
+	for (int pass = 0; pass < 3; pass++) {
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+			for (int32_t f = 0; j->results[i] && f < j->in.tomograms->series[i].n_tilts; f++) {
+				cyc_tilt_result *r = &j->results[i][f];
+				if (isnan(r->bfactor_error_A2)) continue;
+				if (pass == 0) errors[n++] = r->bfactor_error_A2;
+				if (pass == 1 && r->bfactor_error_A2 <= errors[n / 2]) {
+					lowest_in = fmin(lowest_in, j->in.tomograms->series[i].tilts[f].bfactor_A2);
+					lowest = fmin(lowest, r->bfactor_A2);
+				}
+				if (pass == 2) {
+					r->bfactor_A2 += lowest_in - lowest;
+					r->bfactor_change_A2 += lowest_in - lowest;
+				}
+			}
+		if (n == 0) break;
+		if (pass == 0) qsort(errors, n, sizeof *errors, compare_doubles);
+	}
+done:
+	cyc_free(errors);
+	return st;
+}
+
 static cyc_status write_tilts(job *j)
 {
 	cyc_status st = CYC_OK;
+	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
+	if (j->o->scale_model != CYC_SCALE_TILT) CYC_TRY(fit_ice(j));
+	if (j->o->do_bfactor) CYC_TRY(gauge_bfactors(j));
 	count_results(j);
 	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", j->in.out));
-	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results));
+	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results, j->o->do_bfactor));
 	cyc_free(path);
 	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
 	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results));
 	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
-	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
+		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], &what);
+	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) |
+	                                                                                 (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U)));
 	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->in.out_dir));
 done:
 	cyc_free(path);

@@ -84,7 +84,7 @@ static void planted_create(planted *p, const double *even, const double *odd)
 	ASSERT_OK(cyc_ctf_model_create(&p->m, p->support, LAMBDA, 1500));
 	ASSERT_OK(cyc_aberrations_create(&p->a, p->m, LAMBDA, 4, 3, true, 1));
 	p->sums = (cyc_series_sums){ .n_tilts = N_TILTS, .tilts = p->tilts };
-	p->fit = (cyc_series_fit){ N_TILTS, p->fits };
+	p->fit = (cyc_series_fit){ .n_tilts = N_TILTS, .tilts = p->fits };
 	for (int f = 0; f < N_TILTS; f++) {
 		cyc_tilt_sums *t = &p->tilts[f];
 		double sin_tilt = 0.18 * (f - N_TILTS / 2);
@@ -131,7 +131,7 @@ static void planted_phases_are_found(void **state)
 		for (int threads = 1; threads < 3; threads++) {
 			planted p;
 			cyc_ctf_widths w = cyc_ctf_widths_default();
-			const cyc_ctf_estimate_options o = { true, true, false, threads, 0 };
+			const cyc_ctf_estimate_options o = { .do_defocus = true, .do_scale = true, .n_threads = threads };
 			cyc_series_sums *sums[1];
 			planted_create(&p, EVEN[size], ODD[size]);
 			sums[0] = &p.sums;
@@ -157,7 +157,7 @@ static void nothing_is_found_where_nothing_is(void **state)
 	static const double none[9] = { 0 };
 	planted p;
 	cyc_ctf_widths w = cyc_ctf_widths_default();
-	const cyc_ctf_estimate_options o = { true, true, false, 2, 0 };
+	const cyc_ctf_estimate_options o = { .do_defocus = true, .do_scale = true, .n_threads = 2 };
 	cyc_series_sums *sums[1];
 	planted_create(&p, none, none);
 	sums[0] = &p.sums;
