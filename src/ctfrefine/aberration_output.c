@@ -1,5 +1,6 @@
 #include "ctfrefine/aberration_output.h"
 
+#include "ctfrefine/tilt_result.h"
 #include "cyclotomo/report.h"
 
 #include <inttypes.h>
@@ -274,16 +275,6 @@ done:
 	return st;
 }
 
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
 static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_t g, int parity, const cyc_aberration_result *r, int32_t j)
 {
 	cyc_status st = CYC_OK;
@@ -305,11 +296,11 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
 	}
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycAberrationParity", ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[parity]));
-	CYC_TRY(set_number(b, row, "cycPhaseAtLimit", r->theta[j]));
-	CYC_TRY(set_number(b, row, "cycPhaseAtLimitError", r->theta_error[j]));
-	CYC_TRY(set_number(b, row, "cycZernikeChange", r->zernike[j]));
-	CYC_TRY(set_number(b, row, "cycZernikeError", r->zernike_error[j]));
-	CYC_TRY(set_number(b, row, "cycZernike", j < n_all ? all[j] : 0));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimit", r->theta[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimitError", r->theta_error[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeChange", r->zernike[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeError", r->zernike_error[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernike", j < n_all ? all[j] : 0));
 done:
 	return st;
 }
@@ -334,10 +325,10 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 			CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[p]));
 			CYC_TRY(cyc_star_ensure_column(&column, b, "cycIsWritten", "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, r->is_written));
-			CYC_TRY(set_number(b, row, "cycLimitAngst", a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
-			CYC_TRY(set_number(b, row, "cycPhaseRms", r->rms_rad));
-			CYC_TRY(set_number(b, row, "cycGainInOtherHalf", r->check.gain));
-			CYC_TRY(set_number(b, row, "cycChiSquare", r->check.chi2));
+			CYC_TRY(cyc_uncertainty_put(b, row, "cycLimitAngst", a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
+			CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseRms", r->rms_rad));
+			CYC_TRY(cyc_uncertainty_put(b, row, "cycGainInOtherHalf", r->check.gain));
+			CYC_TRY(cyc_uncertainty_put(b, row, "cycChiSquare", r->check.chi2));
 			CYC_TRY(cyc_star_ensure_column(&column, b, "cycTermsTested", "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, r->check.n_free));
 		}

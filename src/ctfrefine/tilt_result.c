@@ -163,7 +163,7 @@ done:
 
 /* ---------------------------------------------------------------- uncertainty.star */
 
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
+cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v)
 {
 	cyc_status st = CYC_OK;
 	int32_t column;
@@ -183,24 +183,24 @@ static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt
 	CYC_TRY(cyc_star_add_row(&row, b));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnMicrographName", ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
-	CYC_TRY(set_number(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_uncertainty_put(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticlesUsed", "0"));
 	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycTiltStatus", ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
-	CYC_TRY(set_number(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
-	CYC_TRY(set_number(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
-	CYC_TRY(set_number(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
-	CYC_TRY(set_number(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
-	CYC_TRY(set_number(b, row, "cycScaleError", r->scale_error));
-	CYC_TRY(set_number(b, row, "cycScaleRatio", r->scale_ratio));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleError", r->scale_error));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleRatio", r->scale_ratio));
 	if (has_bfactors) {
-		CYC_TRY(set_number(b, row, "cycBfactorError", r->bfactor_error_A2));
-		CYC_TRY(set_number(b, row, "cycBfactorChange", r->bfactor_change_A2));
+		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorError", r->bfactor_error_A2));
+		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorChange", r->bfactor_change_A2));
 	}
-	CYC_TRY(set_number(b, row, "cycLogLikelihoodGain", r->gain));
-	CYC_TRY(set_number(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
-	CYC_TRY(set_number(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodGain", r->gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
 done:
 	return st;
 }
