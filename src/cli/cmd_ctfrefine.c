@@ -75,7 +75,7 @@ static const cyc_option OPTIONS[] = {
 	CYC_COMMON_OPTIONS(ctfrefine_args, common),
 };
 static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("ctfrefine", "Defocus, astigmatism and contrast scale of every tilt image",
+    CYC_COMMAND_DEF("ctfrefine", "Defocus, astigmatism and contrast scale of every tilt image; aberrations of optics groups",
                     "  cyclotomo ctfrefine --i PostProcess/job002/postprocess_optimisation_set.star --mask mask.mrc --b 192 --o CtfRefine/job003/\n"
                     "compares the tilt images with projections of the half maps. Evidence decides how far a tilt may move; refinement.txt\n"
                     "says which moved and why, uncertainty.star how certain the new values are.",

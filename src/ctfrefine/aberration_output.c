@@ -228,6 +228,11 @@ static cyc_status result_of(cyc_aberration_result *r, cyc_aberrations *a, int32_
 		}
 	}
 	memcpy(group->theta[parity], r->theta, sizeof r->theta);
+	if (group->is_rejected[parity]) {
+		/* What would have been found, for the report: one step from nothing. */
+		for (int32_t j = 0; j < b->n; j++) r->theta[j] = step[j];
+		for (int h = 0; h < 2; h++) move_model(&half[h], step, b->n);
+	}
 	CYC_TRY(cyc_aberration_test(&r->check, a, parity, r->theta, &half[0], &half[1]));
 	for (int32_t j = 0; j < b->n; j++) r->theta_error[j] = sqrt(covariance[j][j]);
 	r->is_written = !group->is_rejected[parity];

@@ -29,9 +29,9 @@ CYC_MUST_CHECK cyc_status cyc_aberration_record_read(bool *found, cyc_aberration
 typedef struct {
 	bool is_asked, is_written;
 	int32_t n;                         /**< terms */
-	double theta[CYC_MAX_TERMS];       /**< found [rad at k_max]: increments */
+	double theta[CYC_MAX_TERMS];       /**< found [rad at k_max]: increments; also where they are not written */
 	double theta_error[CYC_MAX_TERMS];
-	double zernike[CYC_MAX_TERMS];     /**< the same as Zernike coefficients; 0 if not written */
+	double zernike[CYC_MAX_TERMS];     /**< the same as Zernike coefficients */
 	double zernike_error[CYC_MAX_TERMS];
 	double rms_rad;                    /**< of the phase over the coefficients used, without what the low terms can do */
 	cyc_aberration_check check;

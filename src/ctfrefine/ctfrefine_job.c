@@ -610,7 +610,7 @@ static cyc_status write_tilts(job *j)
 	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results, j->o->do_bfactor));
 	cyc_free(path);
 	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
-	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results));
+	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results, j->o->scale_model != CYC_SCALE_TILT));
 	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], &what);
@@ -639,8 +639,8 @@ static cyc_status write_aberrations(job *j)
 				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in the other half-set %.1f with %d terms",
 				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, 1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
 			else
-				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on; nothing is changed", j->in.particles->optics[g].name,
-				         p == CYC_EVEN ? "even" : "odd");
+				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad rms, gain %.1f); nothing is changed",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, r->check.gain);
 		}
 	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
 	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));

@@ -49,6 +49,10 @@ for state in truth ctf4; do
 	errors A_$state/particles.star none
 	bar "$state, odd phases to 4 A (rad rms):" "$odd" '<' 0.1
 	bar "$state, even phases to 4 A (rad rms):" "$even" '<' 0.1
+	# Also what was found and not written, to the highest frequency used.
+	read -r even odd < <(awk '/^data_/ { here = $1 == "data_checks" } here && $2 == "even" { e = $5 } here && $2 == "odd" { o = $5 } END { print e, o }' A_$state/aberrations.star)
+	bar "$state, odd phases before the check (rad rms):" "$odd" '<' 0.1
+	bar "$state, even phases before the check (rad rms):" "$even" '<' 0.1
 	for k in C A; do
 		p=$1
 		[ $k = C ] || p=A_$state/particles.star
