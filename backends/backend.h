@@ -80,6 +80,9 @@ CYC_MUST_CHECK cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const c
  */
 CYC_MUST_CHECK cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
                                      const double *turns_per_k2, int32_t n, int32_t s);
+/** The same with |k|^2 [index^2] from a table of s x sh float, where magnification makes it another one than the image's (T1.14). */
+CYC_MUST_CHECK cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                                               const cyc_buffer *k2, const double *turns_per_k2, int32_t n, int32_t s);
 
 /* ---------------------------------------------------------------- particle images */
 
@@ -153,9 +156,11 @@ enum { CYC_SUM_CC, CYC_SUM_CQ, CYC_SUM_QQ, CYC_SUM_XC_RE, CYC_SUM_XC_IM, CYC_SUM
  * over the particles, in their order.
  * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
  * @param[in]     phase  as in cyc_op_modulate()
+ * @param[in]     use    n flags or NULL: particles with use[i] != select are left out
  */
 CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                                          const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s);
+                                          const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select,
+                                          int32_t n, int32_t s);
 
 /* ---------------------------------------------------------------- local correlation of polishing */
 
@@ -206,7 +211,8 @@ struct cyc_backend_ops {
 	void (*enter)(void *self, void *address, size_t bytes);
 	void (*leave)(void *self, void *address, size_t bytes);
 	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
-	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s);
+	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
+	                  int32_t n, int32_t s);
 	cyc_status (*particle_image)(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
 	                             const cyc_particle_image_spec *spec, int32_t n);
 	cyc_status (*pack)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
@@ -218,7 +224,7 @@ struct cyc_backend_ops {
 	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
 	                            int8_t select, int32_t n, int32_t s);
 	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-	                       const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s);
+	                       const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
 	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
 	                        const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);

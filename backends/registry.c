@@ -195,6 +195,12 @@ done:
 cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
                       const double *turns_per_k2, int32_t n, int32_t s)
 {
+	return cyc_op_ctf_magnified(ctf, quadrature, be, turns, envelope, NULL, turns_per_k2, n, s);
+}
+
+cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
+                                const cyc_buffer *k2, const double *turns_per_k2, int32_t n, int32_t s)
+{
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	size_t plane = cyc_half_count2(s);
@@ -202,7 +208,8 @@ cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, 
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, turns, plane, sizeof(float));
 	argument(&l, envelope, plane, sizeof(float));
-	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), turns_per_k2, n, s));
+	argument(&l, k2, plane, sizeof(float));
+	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), address(k2), turns_per_k2, n, s));
 done:
 	return st;
 }
@@ -285,7 +292,7 @@ done:
 }
 
 cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, int32_t n, int32_t s)
+                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -296,7 +303,8 @@ cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, n, s));
+	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, use, select, n,
+	                          s));
 done:
 	return st;
 }

@@ -4,7 +4,7 @@
 
 typedef struct {
 	float *ctf, *quadrature;
-	const float *turns, *envelope;
+	const float *turns, *envelope, *k2;
 	const double *turns_per_k2;
 	int32_t s;
 } work;
@@ -43,6 +43,16 @@ CYC_SIMD static void ctf_row(float *ctf, float *quadrature, const float *turns, 
 	}
 }
 
+CYC_SIMD static void ctf_row_of(float *ctf, float *quadrature, const float *turns, const float *envelope, float per_k2, const float *k2, int32_t sh)
+{
+	for (int32_t x = 0; x < sh; x++) {
+		float sn, cs;
+		sincos_turns(&sn, &cs, turns[x] + per_k2 * k2[x]);
+		ctf[x] = -envelope[x] * sn;
+		if (quadrature) quadrature[x] = -envelope[x] * cs;
+	}
+}
+
 static cyc_status ctf_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
@@ -52,14 +62,16 @@ static cyc_status ctf_task(void *arg, int64_t i, int i_thread)
 	for (int32_t y = 0; y < s; y++) {
 		size_t row = (size_t)y * (size_t)sh;
 		int32_t ky = y < s / 2 ? y : y - s;
-		ctf_row(a->ctf + (size_t)i * plane + row, a->quadrature ? a->quadrature + (size_t)i * plane + row : NULL, a->turns + row, a->envelope + row,
-		        (float)a->turns_per_k2[i], (float)(ky * ky), sh);
+		float *ctf = a->ctf + (size_t)i * plane + row, *quadrature = a->quadrature ? a->quadrature + (size_t)i * plane + row : NULL;
+		if (a->k2) ctf_row_of(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i], a->k2 + row, sh);
+		else ctf_row(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i], (float)(ky * ky), sh);
 	}
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
+                       int32_t n, int32_t s)
 {
-	work a = { ctf, quadrature, turns, envelope, turns_per_k2, s };
+	work a = { ctf, quadrature, turns, envelope, k2, turns_per_k2, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);
 }

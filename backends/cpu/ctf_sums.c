@@ -7,6 +7,8 @@ typedef struct {
 	const cyc_cfloat *ft, *prediction;
 	const float *ctf, *quadrature;
 	const cyc_cfloat *phase;
+	const int8_t *use;
+	int8_t select;
 	int32_t radius, n, s;
 } work;
 
@@ -42,14 +44,15 @@ static cyc_status row_task(void *arg, int64_t y, int i_thread)
 	if (last > s / 2) last = s / 2;
 	for (int32_t i = 0; i < a->n; i++) {
 		size_t at = (size_t)i * plane + row;
+		if (a->use && a->use[i] != a->select) continue;
 		add_row(a->sums + row, plane, a->ft + at, a->prediction + at, a->ctf + at, a->quadrature + at, a->phase ? a->phase + row : NULL, last + 1);
 	}
 	return CYC_OK;
 }
 
 cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-                            const cyc_cfloat *phase, int32_t radius, int32_t n, int32_t s)
+                            const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
-	work a = { sums, ft, prediction, ctf, quadrature, phase, radius, n, s };
+	work a = { sums, ft, prediction, ctf, quadrature, phase, use, select, radius, n, s };
 	return cyc_parallel_for(s, ((cyc_cpu *)self)->n_threads, row_task, &a);
 }

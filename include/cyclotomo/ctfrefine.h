@@ -1,7 +1,7 @@
 /**
  * @file ctfrefine.h
- * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, by comparing the tilt images with
- * projections of the half maps (docs/theory/04-ctf-refinement.md).
+ * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, and aberrations of optics groups, by comparing the
+ * tilt images with projections of the half maps (docs/theory/04-ctf-refinement.md).
  */
 #ifndef CYCLOTOMO_CTFREFINE_H
 #define CYCLOTOMO_CTFREFINE_H
@@ -12,6 +12,14 @@
 extern "C" {
 #endif
 
+/** Where the contrast scales of tilts come from. */
+typedef enum {
+	CYC_SCALE_TILT,     /**< each tilt's images, within a trend of its series: input and neighbours */
+	CYC_SCALE_ICE,      /**< the same, the trend being that of ice of some thickness and slope, which is written too; tilts without particles follow it */
+	CYC_SCALE_TOMOGRAM, /**< the law of the ice (Beer-Lambert) itself, thickness, slope and luminance for each tomogram */
+	CYC_SCALE_GLOBAL    /**< the same, one luminance per dose for the data set */
+} cyc_scale_model;
+
 typedef struct {
 	cyc_project_input input;
 	const char *ref1, *ref2, *mask; /**< NULL: from the optimisation set */
@@ -19,6 +27,11 @@ typedef struct {
 	const char *out_dir;
 	int32_t box_px;
 	bool do_defocus, do_scale;      /**< both true by default */
+	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
+	cyc_scale_model scale_model;    /**< CYC_SCALE_TILT by default */
+	bool do_bfactor;                /**< a B-factor of each tilt, relative to the best one; false by default */
+	bool do_magnification;          /**< anisotropic magnification of the optics groups, false by default */
+	int32_t even_order, odd_order;  /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
 	double defocus_range_A;         /**< search this far on both sides of the input */
 	double k_min_A;                 /**< coarsest resolution used, 30 Å */
 	double cutoff_frac;             /**< 0.02 */
@@ -38,7 +51,10 @@ void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;
 	double defocus_change_rms_A, scale_change_rms;
-	char *tomograms, *optimisation_set; /**< written files, relative to root; cyc_free */
+	int32_t n_aberrations;              /**< even or odd aberrations of a group that were found and written */
+	int32_t n_magnifications;           /**< groups whose magnification was found and written */
+	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations or magnification were asked for, tomograms: unless defocus or scale were */
+	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);

@@ -63,6 +63,21 @@ double cyc_zernike(int32_t n, int32_t m, double kx_invA, double ky_invA);
 /** Phase of the odd aberrations [rad]: predictions are multiplied by exp(+i phase), observations corrected by exp(-i phase). */
 double cyc_odd_phase(const double *odd_zernike, int32_t n_odd, double kx_invA, double ky_invA);
 
+/** Number of terms up to order n_max: even n_max (n_max/2 + 1)^2, odd n_max ((n_max + 1)/2)((n_max + 1)/2 + 1). */
+int32_t cyc_zernike_count(int32_t n_max);
+/**
+ * The powers that Zernike's polynomials are made of: |k|^n cos(m t) for m >= 0, |k|^n sin(|m| t) for m < 0; (n, m) as in
+ * Zernike's lists.                                                                                          (T1.12)
+ */
+double cyc_power_term(int32_t n, int32_t m, double kx_invA, double ky_invA);
+/** Coefficients of Zernike's polynomials for those of the powers, both in the order of the even (or odd) list. */
+void cyc_zernike_from_powers(double *zernike, const double *powers, int32_t n_terms, bool is_odd);
+/**
+ * What beam tilt adds to the odd coefficients: phase -S |k|^2 (k.t), S = 2e4 pi Cs lambda^2, t in mrad.            (T1.13)
+ * @param[in,out] odd_zernike  6 coefficients (orders 1 and 3)
+ */
+void cyc_add_beam_tilt(double odd_zernike[6], double tilt_x_mrad, double tilt_y_mrad, double voltage_kV, double spherical_aberration_mm);
+
 #ifdef __cplusplus
 }
 #endif

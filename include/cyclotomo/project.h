@@ -114,7 +114,7 @@ void cyc_tomogram_set_destroy(cyc_tomogram_set **s);
 /** Index of a tomogram by name, -1 if there is none. */
 int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name);
 /** What cyc_tomogram_set_write() takes from the structs; everything else passes through from the documents. */
-enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8 };
+enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_WRITE_DEFORMATION = 8, CYC_WRITE_BFACTOR = 16 };
 /**
  * Write out_dir/tomograms.star and the per-series files where RELION puts them: out_dir/(old path after "jobNNN/", or
  * the whole old path). out_dir is relative to root; rlnTomoTiltSeriesStarFile is updated, and so are the paths in `s`.
@@ -149,6 +149,9 @@ typedef struct {
 	double voltage_kV, spherical_aberration_mm, amplitude_contrast_frac, pixel_size_A; /**< NaN if the column is absent */
 	double *even_zernike, *odd_zernike; /**< RELION's coefficients (rad, basis in 1/Å), or NULL */
 	int32_t n_even, n_odd;
+	/** rlnMagMat: the coefficient k of an image is that of the object at magnification k; the identity unless has_magnification.  (T1.14) */
+	double magnification[2][2];
+	bool has_magnification;
 } cyc_optics_group;
 
 typedef struct {
@@ -189,6 +192,15 @@ typedef struct cyc_particle_set {
 CYC_MUST_CHECK cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
                                                 const cyc_tomogram_set *tomograms, const char *root);
 void cyc_particle_set_destroy(cyc_particle_set **s);
+/**
+ * Give an optics group new aberrations, in the structs and in the document: what is written next has them. Beam tilt columns become
+ * 0 with the odd ones, which hold it since reading.
+ * @param[in] even, odd  n_even, n_odd coefficients in RELION's order; NULL: as they are
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even, int32_t n_even, const double *odd,
+                                                           int32_t n_odd);
+/** The same for the magnification matrix. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2]);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 

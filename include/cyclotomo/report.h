@@ -42,6 +42,21 @@ CYC_MUST_CHECK cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32
 /** Several figures, a page each, as one PDF ("logfile.pdf"). figures[i] has n_panels[i] panels. */
 CYC_MUST_CHECK cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures, const int32_t *n_panels, int32_t n_figures);
 
+/** One square of a picture of values. Arrays are borrowed for the duration of the call. */
+typedef struct {
+	const char *title;
+	int32_t n;            /**< edge; row 0 is drawn at the bottom */
+	const float *value;   /**< n x n: from blue (-limit) over white (0) to red (limit) */
+	const float *opacity; /**< n x n, 0 .. 1: how much is shown of it; NULL: all */
+	double limit;         /**< > 0; values beyond are drawn as the limit */
+	const char *unit;     /**< at the ends of the colour bar */
+} cyc_value_panel;
+/**
+ * Draw panels two in a row into a PNG file. Written to a temporary name, then renamed. Same input, same bytes.
+ * @return CYC_E_USAGE for no or more than 40 panels, CYC_E_IO.
+ */
+CYC_MUST_CHECK cyc_status cyc_values_write(const char *path, const char *title, const cyc_value_panel *panels, int32_t n_panels);
+
 /**
  * Central slices of a map side by side: xy seen along z, xz along y, yz along x; the first coordinate to the right, the
  * second up. Grey from the 1st to the 99.8th percentile of the three; a scale bar if the map has a pixel size.

@@ -43,6 +43,8 @@ typedef struct {
 	int32_t hand;            /**< +1 or -1 */
 	double defocus_min_A, defocus_max_A; /**< mean underfocus of a series, uniform between the two */
 	double astigmatism_A;    /**< mean |U - V| / 2 */
+	double aberration_rad;   /**< coma, trefoil, tetrafoil and more spherical aberration: phase at Nyquist; the given metadata does not know */
+	double magnification_frac; /**< anisotropic magnification 1 + this along x, 1 - this along y, half of it askew; neither */
 	double mean_free_path_A; /**< of inelastic scattering: contrast exp(-t/(L cos)) */
 	double motion_A;         /**< beam-induced motion per tilt and axis, rms; 0: none */
 	double motion_length_A;  /**< distance over which it is alike */

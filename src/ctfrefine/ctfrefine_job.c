@@ -4,7 +4,7 @@
  */
 #include "cyclotomo/ctfrefine.h"
 
-#include "ctfrefine/estimate.h"
+#include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
@@ -20,12 +20,13 @@ enum { MAX_LEARNING_SERIES = 8 };
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o)
 {
 	*o = (cyc_ctfrefine_options){ .do_defocus = true, .do_scale = true, .defocus_range_A = 3000, .k_min_A = 30, .cutoff_frac = 0.02, .max_tilt = -1,
-		                          .n_threads = 1, .backend = "cpu" };
+		                          .even_order = 4, .odd_order = 3, .n_threads = 1, .backend = "cpu" };
 }
 
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r)
 {
 	cyc_free(r->tomograms);
+	cyc_free(r->particles);
 	cyc_free(r->optimisation_set);
 	memset(r, 0, sizeof *r);
 }
@@ -42,17 +43,31 @@ typedef struct {
 	double gauge;
 	uint64_t hash;
 	cyc_tilt_result **results; /* n_series, NULL where there are no particles */
+	cyc_aberrations *aberrations; /* NULL: not asked for */
+	cyc_aberration_tally tally;
+	cyc_aberration_evidence *evidence; /* n_optics: of the present series */
+	bool *was_learned;                 /* n_optics: before the present series */
+	cyc_stretch_model *stretch;        /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
 	cyc_ctfrefine_result *result;
 } job;
 
 static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particles(&j->in, i) > 0; }
+
+static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
+static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
+static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale || o->do_bfactor; }
 
 static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows };
-	CYC_CHECK(o->do_defocus || o->do_scale, CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale");
+	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor magnification");
+	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE, "a law for the scales is asked for, but scales are not refined");
+	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
+	          "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
+	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1), CYC_E_USAGE,
+	          "the highest order of odd aberrations must be 3, 5 or 7, got %d", o->odd_order);
 	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE, "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
@@ -64,15 +79,30 @@ done:
 	return st;
 }
 
+static cyc_status prepare_aberrations(job *j, double wavelength_A)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctfrefine_options *o = j->o;
+	int32_t n_groups = j->in.particles->n_optics;
+	CYC_TRY(cyc_aberrations_create(&j->aberrations, j->model, wavelength_A, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
+	                               o->do_defocus, n_groups));
+	CYC_TRY(cyc_aberration_tally_create(&j->tally, j->aberrations, !o->no_figures));
+	CYC_TRY(cyc_aberration_evidence_create(&j->evidence, j->aberrations, !o->no_figures));
+	CYC_TRY(cyc_alloc(&j->was_learned, n_groups, sizeof *j->was_learned));
+done:
+	return st;
+}
+
 static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
 	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->whole_windows));
+	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, o->scale_model == CYC_SCALE_ICE,
+	                     o->do_bfactor));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -81,7 +111,10 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
 	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
-	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, o->cutoff_frac, o->common_noise));
+	const cyc_ctf_pass_options pass = { o->cutoff_frac, o->common_noise, wants_aberrations(o), o->do_magnification, k_min };
+	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, &pass));
+	if (o->do_magnification) CYC_TRY(cyc_alloc(&j->stretch, 2 * (size_t)j->in.particles->n_optics, sizeof *j->stretch));
+	if (wants_aberrations(o)) CYC_TRY(prepare_aberrations(j, wavelength_A));
 	j->widths = cyc_ctf_widths_default();
 	if (o->sigma_defocus_A > 0) {
 		j->widths.z_input_A = o->sigma_defocus_A;
@@ -98,6 +131,12 @@ done:
 	return st;
 }
 
+static cyc_ctf_estimate_options estimate_options(const job *j, bool learn)
+{
+	return (cyc_ctf_estimate_options){ .do_defocus = j->o->do_defocus, .do_scale = j->o->do_scale, .learn = learn, .n_threads = j->o->n_threads,
+		                               .do_bfactor = j->o->do_bfactor, .has_ice_prior = j->o->scale_model == CYC_SCALE_ICE };
+}
+
 static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 {
 	return j->o->max_tilt >= 0 && j->o->max_tilt < ts->n_tilts ? j->o->max_tilt : ts->n_tilts - 1;
@@ -109,13 +148,56 @@ static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt, last_tilt_of(j, ts), j->in.root);
 }
 
+/* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed run. */
+static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
+	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale, j->o->n_threads));
+	CYC_TRY(cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
+	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
+done:
+	cyc_free(path);
+	return st;
+}
+
+static void add_stretch(job *j, const cyc_stretch_model *from)
+{
+	for (int32_t i = 0; i < 2 * j->in.particles->n_optics; i++) {
+		cyc_stretch_model *to = &j->stretch[i];
+		to->n_particles += from[i].n_particles;
+		for (int a = 0; a < CYC_N_STRETCH; a++) {
+			to->g[a] += from[i].g[a];
+			for (int b = 0; b < CYC_N_STRETCH; b++) to->H[a][b] += from[i].H[a][b];
+		}
+	}
+}
+
+static cyc_status store_stretch(job *j, int32_t i, const cyc_stretch_model *models)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	add_stretch(j, models);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_magnification_record_write(path, models, j->in.particles->n_optics, j->hash));
+done:
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
-	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, j->o->do_defocus, j->o->do_scale, j->o->min_tilt, last_tilt_of(j, ts));
+	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt, last_tilt_of(j, ts));
+	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
+	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
 	CYC_TRY(cyc_tilt_results_write(path, j->results[i], ts->n_tilts, j->hash));
 done:
@@ -141,7 +223,7 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 			best = i;
 		}
 		if (best < 0) break;
-		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts;
+		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts * (j->aberrations ? 3 : 1);
 		if (*n > 0 && memory > LEARNING_MEMORY_BYTES) break;
 		chosen[best] = true;
 		(*n)++;
@@ -161,6 +243,13 @@ static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 		}
 	j->gauge = j->o->do_scale && count > 0 ? exp(-sum / count) : 1;
 	if (j->o->do_scale) cyc_info("images are %.3f times as strong as predicted, on average; this common factor is left out of the scales", 1 / j->gauge);
+}
+
+/* Those of the groups that these series have and that are not known yet; was_learned remembers which were. */
+static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n, const cyc_ctf_estimate_options *o)
+{
+	for (int32_t g = 0; g < j->aberrations->n_groups; g++) j->was_learned[g] = j->aberrations->groups[g].is_learned;
+	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
 static cyc_status learn(job *j)
@@ -183,8 +272,9 @@ static cyc_status learn(job *j)
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, true, j->o->n_threads };
+	const cyc_ctf_estimate_options o = estimate_options(j, true);
 	CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
 	if (j->o->do_defocus)
@@ -207,10 +297,12 @@ static cyc_status fit_series(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	cyc_series_sums *sums = NULL;
 	cyc_series_fit fit = { 0 };
-	const cyc_ctf_estimate_options o = { j->o->do_defocus, j->o->do_scale, false, j->o->n_threads };
+	const cyc_ctf_estimate_options o = estimate_options(j, false);
 	CYC_TRY(collect(&sums, j, i));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
+	if (j->aberrations) CYC_TRY(cyc_aberrations_apply(&sums, 1, j->aberrations, j->o->n_threads));
 	CYC_TRY(cyc_ctf_estimate(&fit, &j->widths, j->model, (const cyc_series_sums *const *)&sums, 1, &o));
+	if (j->aberrations) CYC_TRY(learn_aberrations(j, &fit, &sums, 1, &o));
 	CYC_TRY(store(j, i, &fit, sums));
 done:
 	cyc_series_sums_destroy(&sums);
@@ -225,9 +317,15 @@ static cyc_status learned_write(const job *j, const char *path)
 	cyc_outfile o = { 0 };
 	const cyc_ctf_widths *w = &j->widths;
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, j->gauge);
+	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
+	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
+		const cyc_group_aberration *group = &j->aberrations->groups[g];
+		fprintf(o.f, "%d %d %d\n", group->is_learned, group->is_rejected[CYC_EVEN], group->is_rejected[CYC_ODD]);
+		for (int p = 0; p < CYC_N_PARITIES; p++)
+			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) fprintf(o.f, "%a\n", group->theta[p][k]);
+	}
 	fprintf(o.f, "end\n");
 	CYC_TRY(cyc_outfile_commit(&o));
 done:
@@ -243,7 +341,7 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	unsigned long long hash = 0;
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
-	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &j->gauge };
+	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &j->gauge };
 	*found = false;
 	if (!cyc_path_exists(path)) goto done;
 	CYC_TRY(cyc_read_file(&text, &n, path));
@@ -252,9 +350,45 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	at = text + used;
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) *numbers[i] = strtod(at, &at);
 	for (int32_t r = 0; r < n_shells; r++) j->model->alpha[r] = strtod(at, &at);
+	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
+		cyc_group_aberration *group = &j->aberrations->groups[g];
+		group->is_learned = strtol(at, &at, 10) != 0;
+		for (int p = 0; p < CYC_N_PARITIES; p++) group->is_rejected[p] = strtol(at, &at, 10) != 0;
+		for (int p = 0; p < CYC_N_PARITIES; p++)
+			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) group->theta[p][k] = strtod(at, &at);
+	}
+	if (j->aberrations) cyc_aberrations_update(j->aberrations);
 	*found = true;
 done:
 	cyc_free(text);
+	return st;
+}
+
+static cyc_status reload_evidence(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_aberration_record_read(found, j->aberrations, j->evidence, j->was_learned, path, j->hash));
+	if (*found) cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status reload_stretch(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_stretch_model *models = NULL;
+	CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_magnification_record_read(found, models, j->in.particles->n_optics, path, j->hash));
+	if (*found) add_stretch(j, models);
+done:
+	cyc_free(models);
+	cyc_free(path);
 	return st;
 }
 
@@ -281,6 +415,8 @@ static cyc_status refine_all(job *j)
 			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
 			cyc_free(path);
 			path = NULL;
+			if (found && j->stretch) CYC_TRY(reload_stretch(&found, j, i));
+			if (found && j->aberrations) CYC_TRY(reload_evidence(&found, j, i));
 			if (found) continue;
 			cyc_free(j->results[i]);
 			j->results[i] = NULL;
@@ -322,6 +458,14 @@ static void count_results(job *j)
 	         (long long)count[CYC_TILT_EXCLUDED]);
 }
 
+static cyc_status replace_name(char **name, const char *by)
+{
+	if (!by) return CYC_OK;
+	cyc_free(*name);
+	*name = NULL;
+	return cyc_strdup(name, by);
+}
+
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -329,12 +473,13 @@ static cyc_status write_optimisation_set(job *j)
 	char *path = NULL;
 	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	/* The maps belong to the old CTFs. */
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc, &set->tomograms };
+	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
 	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
 		cyc_free(*drop[i]);
 		*drop[i] = NULL;
 	}
-	CYC_TRY(cyc_strdup(&set->tomograms, j->result->tomograms));
+	CYC_TRY(replace_name(&set->tomograms, j->result->tomograms));
+	CYC_TRY(replace_name(&set->particles, j->result->particles));
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->in.out_dir));
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->optimisation_set));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
@@ -350,10 +495,13 @@ static cyc_status remove_records(const job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name));
-		unlink(path);
-		cyc_free(path);
-		path = NULL;
+		static const char *const KINDS[] = { "ctf", "aberrations", "magnification" };
+		for (int k = 0; k < 3; k++) {
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name, KINDS[k]));
+			unlink(path);
+			cyc_free(path);
+			path = NULL;
+		}
 	}
 	CYC_TRY(cyc_asprintf(&path, "%stemp", j->in.out));
 	rmdir(path); /* stays if something else is in it */
@@ -362,25 +510,191 @@ done:
 	return st;
 }
 
-static cyc_status write_all(job *j)
+/* Thickness of the ice from the scales that all images have; scales by its law where that is asked for.               (T4.24) */
+static cyc_status fit_ice(job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = j->in.tomograms->n_series;
+	cyc_ice_series *ice = NULL;
+	double log_input = 0, log_law = 0, gauge = j->gauge, count = 0;
+	CYC_TRY(cyc_alloc(&ice, n, sizeof *ice));
+	for (int32_t i = 0; i < n; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+		CYC_TRY(cyc_ice_series_init(&ice[i], ts));
+		if (j->o->scale_model == CYC_SCALE_GLOBAL) {
+			CYC_CHECK(ts->fractional_dose_e_per_A2 > 0, CYC_E_DATA, "tilt series %s: the dose per tilt is not known, and one luminance for all needs it", ts->name);
+			ice[i].dose = ts->fractional_dose_e_per_A2;
+		}
+		for (int32_t f = 0; j->results[i] && f < ts->n_tilts; f++) {
+			ice[i].tilts[f].scale = j->results[i][f].scale_measured;
+			ice[i].tilts[f].precision = j->results[i][f].scale_precision;
+		}
+	}
+	CYC_TRY(cyc_ice_fit(ice, n, j->o->scale_model == CYC_SCALE_GLOBAL));
+	/* The gauge as for scales per tilt: their mean logarithm over the data set stays what it was. */
+	for (int32_t i = 0; i < n; i++)
+		for (int32_t f = 0; j->results[i] && ice[i].is_fitted && f < ice[i].n_tilts; f++) {
+			if (!(ice[i].tilts[f].precision > 0)) continue;
+			log_input += log(j->in.tomograms->series[i].tilts[f].scale);
+			log_law += log(cyc_ice_scale(NULL, &ice[i], f));
+			count++;
+		}
+	if (j->o->scale_model != CYC_SCALE_ICE && count > 0) gauge = exp((log_input - log_law) / count);
+	for (int32_t i = 0; i < n; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+		if (!j->results[i]) continue;
+		if (!ice[i].is_fitted) {
+			cyc_warn("tilt series %s: too few tilts have particles to tell the thickness of the ice; its scales are those of single tilts", ts->name);
+			continue;
+		}
+		cyc_tilt_results_take_ice(j->results[i], ts, &ice[i], gauge, j->o->scale_model == CYC_SCALE_ICE);
+		cyc_info("tilt series %s: ice of %.3f +- %.3f mean free paths, its normal %.1f +- %.1f degrees off the mean view", ts->name, ice[i].thickness,
+		         sqrt(ice[i].covariance[1][1]), cyc_rad_to_deg(ice[i].angle_rad), cyc_rad_to_deg(sqrt(ice[i].covariance[2][2])));
+	}
+	CYC_TRY(cyc_ice_put(j->in.tomograms, ice, gauge));
+done:
+	for (int32_t i = 0; ice && i < n; i++) cyc_ice_series_deinit(&ice[i]);
+	cyc_free(ice);
+	return st;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/*
+ * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays what it was, among the
+ * better known half: the others' values are mostly noise.
+ */
+static cyc_status gauge_bfactors(job *j)
+{
+	cyc_status st = CYC_OK;
+	double lowest_in = 1e300, lowest = 1e300, *errors = NULL;
+	size_t n = 0, most = 0;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) most += (size_t)j->in.tomograms->series[i].n_tilts;
+	CYC_TRY(cyc_alloc(&errors, most, sizeof *errors));
+	for (int pass = 0; pass < 3; pass++) {
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+			for (int32_t f = 0; j->results[i] && f < j->in.tomograms->series[i].n_tilts; f++) {
+				cyc_tilt_result *r = &j->results[i][f];
+				if (isnan(r->bfactor_error_A2)) continue;
+				if (pass == 0) errors[n++] = r->bfactor_error_A2;
+				if (pass == 1 && r->bfactor_error_A2 <= errors[n / 2]) {
+					lowest_in = fmin(lowest_in, j->in.tomograms->series[i].tilts[f].bfactor_A2);
+					lowest = fmin(lowest, r->bfactor_A2);
+				}
+				if (pass == 2) {
+					r->bfactor_A2 += lowest_in - lowest;
+					r->bfactor_change_A2 += lowest_in - lowest;
+				}
+			}
+		if (n == 0) break;
+		if (pass == 0) qsort(errors, n, sizeof *errors, compare_doubles);
+	}
+done:
+	cyc_free(errors);
+	return st;
+}
+
+static cyc_status write_tilts(job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctf_estimate_options what = estimate_options(j, false);
+	char *path = NULL;
+	if (j->o->scale_model != CYC_SCALE_TILT) CYC_TRY(fit_ice(j));
+	if (j->o->do_bfactor) CYC_TRY(gauge_bfactors(j));
+	count_results(j);
+	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", j->in.out));
+	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results, j->o->do_bfactor));
+	cyc_free(path);
+	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
+	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results, j->o->scale_model != CYC_SCALE_TILT));
+	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], &what);
+	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) |
+	                                                                                 (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U)));
+	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->in.out_dir));
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_aberrations(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	count_results(j);
-	CYC_TRY(cyc_asprintf(&path, "%suncertainty.star", j->in.out));
-	CYC_TRY(cyc_uncertainty_write(path, j->in.tomograms, j->results));
+	int32_t n_groups = j->aberrations->n_groups;
+	cyc_aberration_result (*results)[CYC_N_PARITIES] = NULL;
+	CYC_TRY(cyc_alloc(&results, n_groups, sizeof *results));
+	CYC_TRY(cyc_aberration_results(results, j->aberrations, &j->tally));
+	for (int32_t g = 0; g < n_groups; g++)
+		for (int p = 0; p < CYC_N_PARITIES; p++) {
+			const cyc_aberration_result *r = &results[g][p];
+			if (!r->is_asked) continue;
+			j->result->n_aberrations += r->is_written;
+			if (r->is_written)
+				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in the other half-set %.1f with %d terms",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, 1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
+			else
+				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad rms, gain %.1f); nothing is changed",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, r->check.gain);
+		}
+	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
+	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));
+	CYC_TRY(cyc_aberration_results_write(path, j->in.particles, j->aberrations, results));
+	if (!j->o->no_figures) CYC_TRY(cyc_aberration_pictures_write(j->in.out, j->in.particles, j->aberrations, &j->tally));
+done:
+	cyc_free(results);
 	cyc_free(path);
-	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
-	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results));
-	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		if (j->results[i]) cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], j->o->do_defocus, j->o->do_scale);
-	CYC_TRY(cyc_tomogram_set_write(j->in.tomograms, j->in.out_dir, j->in.root, (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U)));
-	CYC_TRY(cyc_asprintf(&j->result->tomograms, "%stomograms.star", j->in.out_dir));
+	return st;
+}
+
+static cyc_status write_magnification(job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_groups = j->in.particles->n_optics;
+	cyc_magnification_result *results = NULL;
+	CYC_TRY(cyc_alloc(&results, n_groups, sizeof *results));
+	CYC_TRY(cyc_magnification_results(results, j->stretch, n_groups));
+	for (int32_t g = 0; g < n_groups; g++) {
+		const cyc_magnification_result *r = &results[g];
+		j->result->n_magnifications += r->is_written;
+		if (r->is_written)
+			cyc_info("optics group %s, magnification: along x against y %+.4f +- %.4f, askew %+.4f +- %.4f; log-likelihood gained in the other half-set %.1f",
+			         j->in.particles->optics[g].name, 2 * r->stretch[1], 2 * r->error[1], 2 * r->stretch[2], 2 * r->error[2], r->gain);
+		else cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; nothing is changed", j->in.particles->optics[g].name);
+	}
+	CYC_TRY(cyc_magnification_apply(j->in.particles, results));
+done:
+	cyc_free(results);
+	return st;
+}
+
+static cyc_status write_particles(job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	if (j->aberrations) CYC_TRY(write_aberrations(j));
+	if (j->stretch) CYC_TRY(write_magnification(j));
+	CYC_TRY(cyc_asprintf(&j->result->particles, "%sparticles.star", j->in.out_dir));
+	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->particles));
+	CYC_TRY(cyc_star_write(j->in.particles->star, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_all(job *j)
+{
+	cyc_status st = CYC_OK;
+	if (wants_optics(j->o)) CYC_TRY(write_particles(j));
+	if (wants_tilts(j->o)) CYC_TRY(write_tilts(j));
 	CYC_TRY(remove_records(j));
 	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
 done:
-	cyc_free(path);
 	return st;
 }
 
@@ -401,6 +715,13 @@ done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
 	cyc_ctf_pass_destroy(&j.pass);
+	if (j.aberrations) {
+		cyc_aberration_tally_deinit(&j.tally, j.aberrations->n_groups);
+		cyc_aberration_evidence_destroy(&j.evidence, j.aberrations->n_groups);
+	}
+	cyc_aberrations_destroy(&j.aberrations);
+	cyc_free(j.was_learned);
+	cyc_free(j.stretch);
 	cyc_ctf_model_destroy(&j.model);
 	cyc_ctf_support_destroy(&j.support);
 	cyc_reference_destroy(&j.reference);

@@ -9,8 +9,9 @@ static const double SMALLEST_SCALE_FACTOR = 0.05, LARGEST_ASTIGMATISM_STEP_A = 1
 cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums, const cyc_ctf_model *m)
 {
 	cyc_status st = CYC_OK;
-	cyc_series_fit s = { ts->n_tilts, NULL };
+	cyc_series_fit s = { .n_tilts = ts->n_tilts };
 	CYC_TRY(cyc_alloc(&s.tilts, ts->n_tilts, sizeof *s.tilts));
+	CYC_TRY(cyc_ice_series_init(&s.ice, ts));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_tilt_fit *t = &s.tilts[f];
 		const cyc_tilt *tilt = &ts->tilts[f];
@@ -35,6 +36,7 @@ void cyc_series_fit_deinit(cyc_series_fit *s)
 {
 	for (int32_t f = 0; s->tilts && f < s->n_tilts; f++) cyc_free(s->tilts[f].log_l);
 	cyc_free(s->tilts);
+	cyc_ice_series_deinit(&s->ice);
 	memset(s, 0, sizeof *s);
 }
 
@@ -177,6 +179,81 @@ static void scale_data(work *w)
 	}
 }
 
+/*
+ * B-factor of one tilt from its shells: amplitude S exp(-B k^2/4) against the prediction, S free; two or three Gauss-Newton steps.
+ * Afterwards S is that at the B-factor the hierarchy has settled on.                                               (T4.26)
+ */
+typedef struct { double cross, power, g, h; } falloff_terms; /* g, h: slope and curvature of log L in B with S at its best */
+
+static falloff_terms falloff_at(const work *w, const item *it, double B)
+{
+	double step = w->m->support->step_invA, cross = 0, power = 0, cross_k = 0, power_k = 0, power_kk = 0;
+	for (int32_t r = 0; r < w->m->n_shells; r++) {
+		double k2 = 0.25 * cyc_square(r * step), e = exp(-B * k2);
+		cross += e * it->shell_cross[r];
+		power += e * e * it->shell_power[r];
+		cross_k += k2 * e * it->shell_cross[r];
+		power_k += k2 * e * e * it->shell_power[r];
+		power_kk += k2 * k2 * e * e * it->shell_power[r];
+	}
+	double S = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+	return (falloff_terms){ cross, power, -2 * S * cross_k + 2 * S * S * power_k, 2 * S * S * (power_kk - (power > 0 ? power_k * power_k / power : 0)) };
+}
+
+static void bfactor_data(work *w)
+{
+	static const double LARGEST_A2 = 300;
+	for (int64_t i = 0; i < w->n; i++) {
+		item *it = &w->items[i];
+		double B = 0;
+		falloff_terms t = { 0, 0, 0, 0 };
+		for (int step = 0; step < 4; step++) {
+			t = falloff_at(w, it, B);
+			if (!(t.h > 0)) break;
+			B = fmin(fmax(B + t.g / t.h, -LARGEST_A2), LARGEST_A2);
+		}
+		/* A value at the end of the range says that the shells tell nothing. */
+		it->fit->b_data = B;
+		it->fit->b_information = t.h > 0 && fabs(B) < LARGEST_A2 ? t.h : 0;
+	}
+}
+
+static void scale_at_bfactor(work *w)
+{
+	for (int64_t i = 0; i < w->n; i++) {
+		item *it = &w->items[i];
+		falloff_terms t = falloff_at(w, it, it->fit->b);
+		it->scale_factor = t.power > 0 ? fmax(t.cross / t.power, SMALLEST_SCALE_FACTOR) : 1;
+		it->fit->log_s_data = log(it->scale_factor);
+		it->fit->log_s_information = 2 * t.power * it->scale_factor * it->scale_factor;
+	}
+}
+
+void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_ctf_widths *w)
+{
+	for (int32_t f = 0; f < fit->n_tilts; f++) {
+		const cyc_tilt_fit *t = &fit->tilts[f];
+		ice->tilts[f].scale = t->has_data ? t->input_scale * exp(t->log_s_data) : 0;
+		ice->tilts[f].precision = 0;
+		/* Images scatter about any smooth law: certain ones must not count as if they did not. */
+		if (t->has_data && t->log_s_information > 0)
+			ice->tilts[f].precision = 1 / ((1 / t->log_s_information + cyc_square(w->s_trend)) * cyc_square(ice->tilts[f].scale));
+	}
+}
+
+/* The paths of the series' ice as it lies, where enough tilts tell. */
+static cyc_status ice_prior(work *w, cyc_series_fit *series, int32_t n_series)
+{
+	cyc_status st = CYC_OK;
+	for (int32_t i = 0; i < n_series; i++) {
+		cyc_ice_measure(&series[i].ice, &series[i], w->widths);
+		CYC_TRY(cyc_ice_fit(&series[i].ice, 1, false));
+		for (int32_t f = 0; f < series[i].n_tilts && series[i].ice.is_fitted; f++) series[i].tilts[f].ice_path = cyc_ice_path(&series[i].ice, f);
+	}
+done:
+	return st;
+}
+
 static void learn_shift_width(work *w)
 {
 	double sum = 0;
@@ -201,6 +278,12 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, amplitude_task, w));
 	if (o->learn) learn_alpha(w);
 	scale_data(w);
+	if (o->do_bfactor) {
+		bfactor_data(w);
+		CYC_TRY(cyc_hierarchy_bfactor(w->widths, series, n_series, o->learn));
+		scale_at_bfactor(w);
+	}
+	if (o->has_ice_prior) CYC_TRY(ice_prior(w, series, n_series));
 	if (o->do_scale) CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
 done:
 	return st;
@@ -227,7 +310,8 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 				                 .shell_power = w.shells + ((size_t)i * 2 + 1) * n_shells };
 			i++;
 		}
-	for (int round = 0; round < (o->learn ? LEARNING_ROUNDS : ROUNDS) && w.n > 0; round++) {
+	int n_rounds = o->n_rounds > 0 ? o->n_rounds : o->learn ? LEARNING_ROUNDS : ROUNDS;
+	for (int round = 0; round < n_rounds && w.n > 0; round++) {
 		CYC_TRY(one_round(&w, series, n_series));
 		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f", round + 1, widths->shift_A,
 		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend);

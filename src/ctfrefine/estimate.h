@@ -7,6 +7,9 @@
 
 #include "ctfrefine/hierarchy.h"
 
+/** Measured scales of a series, for cyc_ice_fit(): those of the images alone, with their scatter about the trend. */
+void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_ctf_widths *w);
+
 /** Set up the fits of a series: geometry, input, scans. The series must be open. Free with cyc_series_fit_deinit(). */
 CYC_MUST_CHECK cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums, const cyc_ctf_model *m);
 void cyc_series_fit_deinit(cyc_series_fit *s);
@@ -15,6 +18,9 @@ typedef struct {
 	bool do_defocus, do_scale;
 	bool learn;     /**< also estimate the widths and the shells' amplitudes (model->alpha) from these series */
 	int n_threads;
+	int n_rounds;   /**< 0: as many as are usual */
+	bool do_bfactor;          /**< also a B-factor of each tilt */
+	bool has_ice_prior;       /**< the trend of the scales goes with the path through ice that may lie askew */
 } cyc_ctf_estimate_options;
 /**
  * Fit series[i] from sums[i], i < n_series.

@@ -20,7 +20,7 @@ static const char *error_text(char text[16], double error, int decimals)
 	return text;
 }
 
-cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results, bool blind_follow_ice)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
@@ -28,6 +28,7 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors and changes.\n"
 	             "# moved: by more than two standard errors; confirmed: the images agree with the input; weak: the image tells little, the\n"
 	             "# values follow input and neighbours; no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
+	if (blind_follow_ice) fprintf(o.f, "# Scales of tilts without particles are those of the ice's thickness and slope.\n");
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &tomograms->series[i];
 		if (!results[i]) continue;

@@ -11,7 +11,8 @@ static const double PSEUDO_COUNT = 8;   /* weight, in tilts, of the expected wid
 
 cyc_ctf_widths cyc_ctf_widths_default(void)
 {
-	return (cyc_ctf_widths){ .shift_A = 4, .z_input_A = 200, .z_trend_A = 300, .a_input_A = 60, .a_trend_A = 40, .s_input = 0.1, .s_trend = 0.1 };
+	return (cyc_ctf_widths){ .shift_A = 4, .z_input_A = 200, .z_trend_A = 300, .a_input_A = 60, .a_trend_A = 40, .s_input = 0.1, .s_trend = 0.1,
+		                      .b_A2 = 10 };
 }
 
 /* Least squares with a prior: normal equations of a few terms, coefficient i being prior_mean[i] +- prior_sd[i]. */
@@ -286,7 +287,7 @@ typedef struct {
 static void scale_terms(double x[2], const cyc_tilt_fit *t)
 {
 	x[0] = 1;
-	x[1] = 1 / t->cos_tilt - 1;
+	x[1] = (t->ice_path > 0 ? t->ice_path : 1 / t->cos_tilt) - 1;
 }
 
 static cyc_status start_scale(scale_coefficients *c, const cyc_series_fit *s)
@@ -374,5 +375,55 @@ cyc_status cyc_hierarchy_scale(cyc_ctf_widths *w, cyc_series_fit *series, int32_
 	}
 done:
 	cyc_free(c);
+	return st;
+}
+
+/* ---------------------------------------------------------------- B-factor */
+
+static const double B_EXPECTED_A2 = 10, B_TREND_SD[3] = { 50, 50, 50 };
+
+static void bfactor_terms(double x[3], const cyc_tilt_fit *t, double dose_max)
+{
+	x[0] = 1;
+	x[1] = dose_max > 0 ? 2 * t->dose_e_per_A2 / dose_max - 1 : 0;
+	x[2] = 1 / t->cos_tilt - 1;
+}
+
+cyc_status cyc_hierarchy_bfactor(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn)
+{
+	cyc_status st = CYC_OK;
+	double (*trend)[3] = NULL;
+	CYC_TRY(cyc_alloc(&trend, n_series, sizeof *trend));
+	for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
+		double squares = 0, count = 0, moved = 0, by_trend = 1 / cyc_square(w->b_A2);
+		for (int32_t i = 0; i < n_series; i++) {
+			normal_equations e;
+			double before[3], dose_max = largest_dose(&series[i]), x[3];
+			memcpy(before, trend[i], sizeof before);
+			equations_begin(&e, 3, ZERO, B_TREND_SD);
+			for (int32_t f = 0; f < series[i].n_tilts; f++) {
+				cyc_tilt_fit *t = &series[i].tilts[f];
+				if (!t->has_data) continue;
+				bfactor_terms(x, t, dose_max);
+				t->b_variance = 1 / (t->b_information + by_trend);
+				t->b = t->b_variance * (t->b_information * t->b_data + by_trend * dot(x, trend[i], 3));
+				equations_add(&e, x, t->b, by_trend);
+			}
+			CYC_TRY(equations_solve(trend[i], &e));
+			for (int k = 0; k < 3; k++) moved = fmax(moved, fabs(trend[i][k] - before[k]));
+			for (int32_t f = 0; f < series[i].n_tilts; f++) {
+				const cyc_tilt_fit *t = &series[i].tilts[f];
+				if (!t->has_data) continue;
+				bfactor_terms(x, t, dose_max);
+				squares += cyc_square(t->b - dot(x, trend[i], 3)) + t->b_variance;
+				count++;
+			}
+		}
+		double old = w->b_A2;
+		if (learn) w->b_A2 = updated_width(squares, count, B_EXPECTED_A2);
+		if (moved < 0.01 && fabs(w->b_A2 - old) < CONVERGED * old) break;
+	}
+done:
+	cyc_free(trend);
 	return st;
 }

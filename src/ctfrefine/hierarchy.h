@@ -13,6 +13,7 @@
 #define CYC_CTF_HIERARCHY_H
 
 #include "cyclotomo/optics.h"
+#include "ctfrefine/ice.h"
 #include "ctfrefine/model.h"
 
 /** One tilt image in the fit. */
@@ -30,11 +31,15 @@ typedef struct {
 	double log_s_data, log_s_information;  /**< the same of the log of the scale factor */
 	double gain;           /**< log-likelihood at the new CTF minus that at the input's, each with its best scale */
 	double log_s, log_s_variance;          /**< posterior, of (new scale / input scale) */
+	double ice_path;       /**< path through the ice over its thickness; 0: 1/cos(tilt), for ice that lies flat */
+	double b_data, b_information;          /**< change of the B-factor [Å2] by the image alone, and its precision */
+	double b, b_variance;  /**< posterior */
 } cyc_tilt_fit;
 
 typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_fit *tilts;
+	cyc_ice_series ice; /**< views of the series; its fit is the prior of the scales if that is asked for */
 } cyc_series_fit;
 
 /** Widths of the two models of each quantity; in the file of hyperparameters. */
@@ -43,6 +48,7 @@ typedef struct {
 	double z_input_A, z_trend_A;       /**< input errors are z_input / cos(tilt), Student with 4 degrees of freedom */
 	double a_input_A, a_trend_A;       /**< each component */
 	double s_input, s_trend;           /**< of the log scale */
+	double b_A2;                       /**< of B-factors about their trend */
 	bool z_input_is_given, a_input_is_given; /**< by the user: not estimated */
 } cyc_ctf_widths;
 cyc_ctf_widths cyc_ctf_widths_default(void);
@@ -54,7 +60,9 @@ cyc_ctf_widths cyc_ctf_widths_default(void);
 CYC_MUST_CHECK cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, const double *z_A, int32_t n_z, bool learn);
 /** The same for the astigmatism vector; the trend of a series is a constant. */
 CYC_MUST_CHECK cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn);
-/** The same for the log scale; trend c0 + c1 (1/cos tilt - 1): Beer-Lambert of a slab. */
+/** The same for the change of the B-factor about a trend in dose and 1/cos tilt.                                      (T4.26) */
+CYC_MUST_CHECK cyc_status cyc_hierarchy_bfactor(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn);
+/** The same for the log scale; trend c0 + c1 (path - 1): Beer-Lambert of a slab. */
 CYC_MUST_CHECK cyc_status cyc_hierarchy_scale(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn);
 
 #endif

@@ -5,8 +5,7 @@
 #ifndef CYC_CTF_STATISTICS_H
 #define CYC_CTF_STATISTICS_H
 
-#include "slice/reference.h"
-#include "tilt/tilt_batch.h"
+#include "ctfrefine/magnification.h"
 
 /** The Fourier coefficients that are used: k_min <= |k| <= radius of the half plane. */
 typedef struct {
@@ -23,24 +22,36 @@ void cyc_ctf_support_destroy(cyc_ctf_support **p);
  *   cc, cq, qq = w sum |V|^2 (c c, c q, q q),   xc, xq = w sum (-X conj(V)) (c, q)
  * c = CTF with the scale of the input, q its quadrature (T1.6), V the prediction.
  */
-typedef struct {
+typedef struct cyc_tilt_sums {
 	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
 	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
 	float *self_c, *self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
+	/* Where aberrations are fitted: the same sums by optics group and half-set, which add up to those above. */
+	int32_t n_parts;
+	struct cyc_tilt_sums *parts;
+	int32_t i_optics, half; /**< of a part */
 } cyc_tilt_sums;
 
 typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_sums *tilts;
 	int64_t n_outside;
+	cyc_stretch_model *stretch; /**< n_optics x 2, by group and half-set; NULL unless magnification is fitted */
 } cyc_series_sums;
 void cyc_series_sums_destroy(cyc_series_sums **p);
 
+typedef struct {
+	double cutoff_frac;
+	bool common_noise;      /**< one spectrum for all tilts of a series */
+	bool has_parts;         /**< keep the sums by optics group and half-set too */
+	bool has_magnification; /**< also collect what tells it */
+	double k_min_index;     /**< of that */
+} cyc_ctf_pass_options;
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;
-CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac,
-                                              bool common_noise);
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
+                                              const cyc_ctf_pass_options *options);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
 /** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map predicts them. */
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts,

@@ -22,8 +22,11 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 }
 
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
-                               double gauge, bool do_defocus, bool do_scale, int32_t first_tilt, int32_t last_tilt)
+                               double gauge, const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
 {
+	bool do_defocus = what->do_defocus, do_scale = what->do_scale;
+	cyc_ice_series measured = fit->ice; /* shares the tilts */
+	cyc_ice_measure(&measured, fit, w);
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *in = &ts->tilts[f];
 		const cyc_tilt_fit *t = &fit->tilts[f];
@@ -32,7 +35,7 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                                : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
 			                                                                  : CYC_TILT_NO_DATA,
 			                    .defocus_u_A = in->defocus_u_A, .defocus_v_A = in->defocus_v_A, .defocus_angle_rad = in->defocus_angle_rad, .scale = in->scale,
-			                    .defocus_error_A = CYC_NAN, .astigmatism_error_A = CYC_NAN, .scale_error = CYC_NAN, .scale_ratio = 1,
+			                    .bfactor_A2 = in->bfactor_A2, .bfactor_error_A2 = CYC_NAN, .defocus_error_A = CYC_NAN, .astigmatism_error_A = CYC_NAN, .scale_error = CYC_NAN, .scale_ratio = 1,
 			                    .n_particles = sums->tilts[f].n_particles };
 		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a factor, no gauge. */
 		if (!t->has_data) continue;
@@ -52,30 +55,50 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			o->scale = in->scale * o->scale_ratio;
 			o->scale_error = o->scale * sqrt(t->log_s_variance);
 		}
+		if (what->do_bfactor) {
+			o->bfactor_change_A2 = t->b;
+			o->bfactor_A2 = in->bfactor_A2 + t->b;
+			o->bfactor_error_A2 = sqrt(t->b_variance);
+		}
+		o->scale_measured = measured.tilts[f].scale;
+		o->scale_precision = measured.tilts[f].precision;
 	}
 }
 
-void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, bool do_defocus, bool do_scale)
+void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_ice_series *ice, double gauge, bool only_without_particles)
+{
+	for (int32_t f = 0; f < ts->n_tilts && ice->is_fitted; f++) {
+		double log_error, scale = gauge * cyc_ice_scale(&log_error, ice, f);
+		if (r[f].status == CYC_TILT_EXCLUDED || r[f].status == CYC_TILT_NOT_ASKED || (only_without_particles && r[f].status != CYC_TILT_NO_DATA)) continue;
+		r[f].scale = scale;
+		r[f].scale_error = scale * log_error;
+		r[f].scale_ratio = scale / ts->tilts[f].scale;
+	}
+}
+
+void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, const cyc_ctf_estimate_options *what)
 {
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_tilt *t = &ts->tilts[f];
-		if (do_defocus) {
+		if (what->do_defocus) {
 			t->defocus_u_A = r[f].defocus_u_A;
 			t->defocus_v_A = r[f].defocus_v_A;
 			t->defocus_angle_rad = r[f].defocus_angle_rad;
 		}
-		if (do_scale) t->scale = r[f].scale;
+		if (what->do_scale) t->scale = r[f].scale;
+		if (what->do_bfactor) t->bfactor_A2 = r[f].bfactor_A2;
 	}
 }
 
 /* ---------------------------------------------------------------- record of a finished series */
 
-enum { N_NUMBERS = 14 };
+enum { N_NUMBERS = 19 };
 
 static void to_numbers(double v[N_NUMBERS], const cyc_tilt_result *r)
 {
 	const double list[N_NUMBERS] = { (double)r->status, r->defocus_u_A, r->defocus_v_A, r->defocus_angle_rad, r->scale, r->defocus_error_A, r->astigmatism_error_A,
-		                             r->scale_error, r->defocus_change_A, r->astigmatism_change_A, r->scale_ratio, r->gain, r->shift_A[0], r->shift_A[1] };
+		                             r->scale_error, r->defocus_change_A, r->astigmatism_change_A, r->scale_ratio, r->gain, r->shift_A[0], r->shift_A[1],
+		                             r->bfactor_A2, r->bfactor_change_A2, r->bfactor_error_A2, r->scale_measured, r->scale_precision };
 	memcpy(v, list, sizeof list);
 }
 
@@ -83,7 +106,8 @@ static void from_numbers(cyc_tilt_result *r, const double v[N_NUMBERS], int64_t 
 {
 	*r = (cyc_tilt_result){ .status = (cyc_tilt_status)(int)v[0], .defocus_u_A = v[1], .defocus_v_A = v[2], .defocus_angle_rad = v[3], .scale = v[4],
 		                    .defocus_error_A = v[5], .astigmatism_error_A = v[6], .scale_error = v[7], .defocus_change_A = v[8], .astigmatism_change_A = v[9],
-		                    .scale_ratio = v[10], .gain = v[11], .shift_A = { v[12], v[13] }, .n_particles = n_particles };
+		                    .scale_ratio = v[10], .gain = v[11], .shift_A = { v[12], v[13] }, .bfactor_A2 = v[14], .bfactor_change_A2 = v[15],
+		                    .bfactor_error_A2 = v[16], .scale_measured = v[17], .scale_precision = v[18], .n_particles = n_particles };
 }
 
 cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash)
@@ -139,7 +163,7 @@ done:
 
 /* ---------------------------------------------------------------- uncertainty.star */
 
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
+cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v)
 {
 	cyc_status st = CYC_OK;
 	int32_t column;
@@ -151,7 +175,7 @@ done:
 	return st;
 }
 
-static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt_result *r)
+static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt_result *r, bool has_bfactors)
 {
 	cyc_status st = CYC_OK;
 	int64_t row;
@@ -159,25 +183,29 @@ static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt
 	CYC_TRY(cyc_star_add_row(&row, b));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnMicrographName", ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
-	CYC_TRY(set_number(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_uncertainty_put(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticlesUsed", "0"));
 	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycTiltStatus", ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
-	CYC_TRY(set_number(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
-	CYC_TRY(set_number(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
-	CYC_TRY(set_number(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
-	CYC_TRY(set_number(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
-	CYC_TRY(set_number(b, row, "cycScaleError", r->scale_error));
-	CYC_TRY(set_number(b, row, "cycScaleRatio", r->scale_ratio));
-	CYC_TRY(set_number(b, row, "cycLogLikelihoodGain", r->gain));
-	CYC_TRY(set_number(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
-	CYC_TRY(set_number(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleError", r->scale_error));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleRatio", r->scale_ratio));
+	if (has_bfactors) {
+		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorError", r->bfactor_error_A2));
+		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorChange", r->bfactor_change_A2));
+	}
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodGain", r->gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
 done:
 	return st;
 }
 
-cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results, bool has_bfactors)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
@@ -186,7 +214,7 @@ cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomog
 		cyc_star_block *b;
 		if (!results[i]) continue;
 		CYC_TRY(cyc_star_add_block(&b, s, tomograms->series[i].name, CYC_STAR_TABLE));
-		for (int32_t f = 0; f < tomograms->series[i].n_tilts; f++) CYC_TRY(write_row(b, &tomograms->series[i].tilts[f], &results[i][f]));
+		for (int32_t f = 0; f < tomograms->series[i].n_tilts; f++) CYC_TRY(write_row(b, &tomograms->series[i].tilts[f], &results[i][f], has_bfactors));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:

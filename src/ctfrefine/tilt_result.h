@@ -6,7 +6,7 @@
 #ifndef CYC_TILT_RESULT_H
 #define CYC_TILT_RESULT_H
 
-#include "ctfrefine/hierarchy.h"
+#include "ctfrefine/estimate.h"
 #include "cyclotomo/project.h"
 
 /** Why a tilt has the values it has. */
@@ -26,6 +26,8 @@ typedef struct {
 	double defocus_u_A, defocus_v_A, defocus_angle_rad, scale;
 	double defocus_error_A, astigmatism_error_A, scale_error; /**< one standard error; NaN where the input was kept */
 	double defocus_change_A, astigmatism_change_A, scale_ratio;
+	double bfactor_A2, bfactor_change_A2, bfactor_error_A2; /**< error NaN where it was not refined */
+	double scale_measured, scale_precision; /**< by the image alone (with its scatter), for cyc_ice_fit(); 0: nothing measured */
 	double gain;          /**< log-likelihood gained by the new CTF */
 	double shift_A[2];    /**< misalignment seen on the way; not applied */
 	int64_t n_particles;
@@ -33,14 +35,21 @@ typedef struct {
 
 /** Results from a fit. `gauge` multiplies the scale factors of the whole data set. */
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
-                               double gauge, bool do_defocus, bool do_scale, int32_t first_tilt, int32_t last_tilt);
+                               double gauge, const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt);
+/**
+ * Scales by the ice's thickness: of all tilts, or only of those without particles.                              (T4.24)
+ * @param[in] gauge  multiplies the law's scales
+ */
+void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_ice_series *ice, double gauge, bool only_without_particles);
 /** Put the refined values into the series. */
-void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, bool do_defocus, bool do_scale);
+void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, const cyc_ctf_estimate_options *what);
 
 /** Record of a finished series; read: found is false without a file, with another hash, or a damaged one. */
 CYC_MUST_CHECK cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash);
 CYC_MUST_CHECK cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path, uint64_t hash);
+/** One number of a table of results; NaN is written as "none". */
+CYC_MUST_CHECK cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v);
 /** uncertainty.star: a block per series, a row per tilt. results[i] belongs to series i. */
-CYC_MUST_CHECK cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results);
+CYC_MUST_CHECK cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results, bool has_bfactors);
 
 #endif

@@ -12,7 +12,7 @@ static double pass_bytes(const cyc_extract_job *j) { return j->o->stacks ? STACK
 struct cyc_extract_work {
 	cyc_backend *be;
 	cyc_tilt_image image;
-	cyc_buffer *ft, *ctf, *images, *turns, *envelope, *phase, *whiten;
+	cyc_buffer *ft, *ctf, *images, *turns, *envelope, *k2, *phase, *whiten;
 	cyc_tilt_tables *tables;
 	cyc_tilt_batch *batch;
 	int32_t *slot;        /* of the batch's particles: which of the pass */
@@ -61,6 +61,7 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_buffer_create(&w->ctf, j->be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->images, j->be, n * edge * edge, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->turns, j->be, plane, sizeof(float)));
+	CYC_TRY(cyc_buffer_create(&w->k2, j->be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->envelope, j->be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->phase, j->be, plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&w->whiten, j->be, plane, sizeof(float)));
@@ -90,7 +91,7 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 {
 	cyc_extract_work *w = *p;
 	if (!w) return;
-	cyc_buffer **const buffers[] = { &w->ft, &w->ctf, &w->images, &w->turns, &w->envelope, &w->phase, &w->whiten };
+	cyc_buffer **const buffers[] = { &w->ft, &w->ctf, &w->images, &w->turns, &w->envelope, &w->k2, &w->phase, &w->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&w->image);
 	cyc_tilt_tables_destroy(&w->tables);
@@ -215,7 +216,7 @@ static cyc_status do_batch(const cyc_extract_job *j, cyc_extract_work *w, const 
 	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = c, .edge_px = o->stacks ? c : s, .no_circle_crop = o->no_circle_crop,
 		                                   .factor = (o->no_inversion ? 1 : -1) / (o->stacks ? o->binning : 1) };
 	CYC_TRY(cyc_op_window(w->ft, w->be, w->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &j->box.window));
-	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(w->ctf, NULL, w->be, w->turns, w->envelope, b->turns_per_k2, b->n, s));
+	if (!o->no_ctf) CYC_TRY(cyc_op_ctf_magnified(w->ctf, NULL, w->be, w->turns, w->envelope, w->tables->has_k2 ? w->k2 : NULL, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_particle_image(w->images, w->be, w->ft, o->no_ctf ? NULL : w->ctf, w->tables->has_odd ? w->phase : NULL, o->whiten ? w->whiten : NULL,
 	                              &spec, b->n));
 	CYC_TRY(o->stacks ? keep_images(j, w, i_tilt) : insert_images(j, w));
@@ -247,6 +248,7 @@ static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_til
 		/* Beyond the last frequency that is used too, since what is cut off sharply here would ring in the crop. */
 		CYC_TRY(cyc_tilt_tables_fill(w->tables, ts, f, &j->particles->optics[g], pixel_size_A, o->cutoff_frac));
 		CYC_TRY(cyc_buffer_upload(w->turns, w->tables->turns, plane * sizeof(float)));
+		if (w->tables->has_k2) CYC_TRY(cyc_buffer_upload(w->k2, w->tables->k2, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(w->envelope, w->tables->envelope, plane * sizeof(float)));
 		if (w->tables->has_odd) CYC_TRY(cyc_buffer_upload(w->phase, w->tables->odd_phase, plane * sizeof(cyc_cfloat)));
 		for (int64_t cursor = 0; cursor < w->n;) {

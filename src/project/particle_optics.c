@@ -1,5 +1,6 @@
 #include "project/particles_internal.h"
 
+#include "cyclotomo/optics.h"
 #include "project/name_map.h"
 #include <math.h>
 #include <string.h>
@@ -10,22 +11,54 @@ static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block 
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
-/* A magnification matrix or a beam tilt means that the images are not what is assumed here: better said than passed over. */
-static cyc_status warn_of_what_is_not_used(const char *group, const cyc_star_block *b, int64_t row)
+static const char *const MAGNIFICATION_LABELS[2][2] = { { "rlnMagMat00", "rlnMagMat01" }, { "rlnMagMat10", "rlnMagMat11" } };
+/* More than this is no distortion but a mistake. */
+static const double LARGEST_DISTORTION = 0.2;
+
+static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
 {
 	cyc_status st = CYC_OK;
-	static const struct {
-		const char *label;
-		double neutral;
-	} COLUMNS[] = { { "rlnMagMat00", 1 }, { "rlnMagMat01", 0 }, { "rlnMagMat10", 0 }, { "rlnMagMat11", 1 }, { "rlnBeamTiltX", 0 }, { "rlnBeamTiltY", 0 } };
-	for (size_t i = 0; i < sizeof COLUMNS / sizeof *COLUMNS; i++) {
-		double v;
-		CYC_TRY(cyc_star_double_or(&v, b, row, COLUMNS[i].label, COLUMNS[i].neutral));
-		if (fabs(v - COLUMNS[i].neutral) < 1e-6) continue;
-		cyc_warn("optics group %s has _%s %g, which is not used: results are as if it were %g", group, COLUMNS[i].label, v,
-		         COLUMNS[i].neutral);
-	}
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) {
+			double neutral = i == j ? 1 : 0, *v = &o->magnification[i][j];
+			CYC_TRY(cyc_star_double_or(v, b, row, MAGNIFICATION_LABELS[i][j], neutral));
+			if (!(fabs(*v - neutral) <= LARGEST_DISTORTION)) {
+				st = cyc_star_raise(CYC_E_DATA, b, row, "_%s of optics group '%s' must be within %g of %g, found %g", MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION,
+				                    neutral, *v);
+				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong belongs into the pixel size");
+				goto done;
+			}
+			o->has_magnification = o->has_magnification || fabs(*v - neutral) > 1e-9;
+		}
 done:
+	return st;
+}
+
+/* Beam tilt is a coma: as odd coefficients it is used like all others. */
+static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
+{
+	cyc_status st = CYC_OK;
+	double x, y, odd[6] = { 0 }, *all = NULL;
+	CYC_TRY(cyc_star_double_or(&x, b, row, "rlnBeamTiltX", 0));
+	CYC_TRY(cyc_star_double_or(&y, b, row, "rlnBeamTiltY", 0));
+	if (x == 0 && y == 0) goto done;
+	if (!(o->voltage_kV > 0) || !isfinite(o->spherical_aberration_mm)) {
+		st = cyc_star_raise(CYC_E_DATA, b, row, "optics group '%s' has a beam tilt of %g, %g mrad, but no _rlnVoltage and _rlnSphericalAberration to turn it into a phase",
+		                    o->name, x, y);
+		cyc_error_hint("add both columns to the optics table, or remove _rlnBeamTiltX and _rlnBeamTiltY");
+		goto done;
+	}
+	int32_t n = o->n_odd < 6 ? 6 : o->n_odd;
+	cyc_add_beam_tilt(odd, x, y, o->voltage_kV, o->spherical_aberration_mm);
+	CYC_TRY(cyc_alloc(&all, n, sizeof *all));
+	for (int32_t i = 0; i < n; i++) all[i] = (i < o->n_odd ? o->odd_zernike[i] : 0) + (i < 6 ? odd[i] : 0);
+	cyc_free(o->odd_zernike);
+	o->odd_zernike = all;
+	o->n_odd = n;
+	all = NULL;
+	cyc_info("optics group %s: beam tilt %g, %g mrad is used as a coma (RELION's tomo programs leave it out)", o->name, x, y);
+done:
+	cyc_free(all);
 	return st;
 }
 
@@ -41,7 +74,8 @@ static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64
 	CYC_TRY(cyc_star_double_or(&o->pixel_size_A, b, row, "rlnTomoTiltSeriesPixelSize", (double)NAN));
 	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, "rlnEvenZernike"));
 	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, "rlnOddZernike"));
-	CYC_TRY(warn_of_what_is_not_used(o->name, b, row));
+	CYC_TRY(read_beam_tilt(o, b, row));
+	CYC_TRY(read_magnification(o, b, row));
 done:
 	return st;
 }
@@ -199,6 +233,76 @@ cyc_status cyc__particles_read_optics(cyc__particle_reader *r)
 	CYC_TRY(b ? read_groups(r, b) : make_groups(r));
 	CYC_TRY(check_groups(r));
 	for (int64_t i = 0; i < r->set->n; i++) r->set->particles[i].i_optics = r->optics[r->set->particles[i].row];
+done:
+	return st;
+}
+
+/* One vector column for all groups: a group that has none gets zeros. */
+static cyc_status put_vectors(cyc_particle_set *s, cyc_star_block *b, const char *label, bool is_odd)
+{
+	cyc_status st = CYC_OK;
+	int32_t column, n = 0;
+	double *zeros = NULL;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "[]"));
+	for (int32_t i = 0; i < s->n_optics; i++) n = s->optics[i].n_odd > n && is_odd ? s->optics[i].n_odd : s->optics[i].n_even > n && !is_odd ? s->optics[i].n_even : n;
+	CYC_TRY(cyc_alloc(&zeros, n, sizeof *zeros));
+	for (int32_t i = 0; i < s->n_optics; i++) {
+		const cyc_optics_group *o = &s->optics[i];
+		const double *v = is_odd ? o->odd_zernike : o->even_zernike;
+		int32_t n_own = is_odd ? o->n_odd : o->n_even;
+		CYC_TRY(cyc_star_set_vector(b, i, column, n_own > 0 ? v : zeros, n_own > 0 ? n_own : n));
+	}
+done:
+	cyc_free(zeros);
+	return st;
+}
+
+static cyc_status copy_vector(double **to, int32_t *n_to, const double *from, int32_t n)
+{
+	cyc_status st = CYC_OK;
+	double *v = NULL;
+	CYC_TRY(cyc_alloc(&v, n, sizeof *v));
+	memcpy(v, from, (size_t)n * sizeof *v);
+	cyc_free(*to);
+	*to = v;
+	*n_to = n;
+done:
+	return st;
+}
+
+cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even, int32_t n_even, const double *odd, int32_t n_odd)
+{
+	cyc_status st = CYC_OK;
+	static const char *const TILTS[] = { "rlnBeamTiltX", "rlnBeamTiltY" };
+	cyc_optics_group *o = &s->optics[i_optics];
+	cyc_star_block *b;
+	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
+	if (even) CYC_TRY(copy_vector(&o->even_zernike, &o->n_even, even, n_even));
+	if (odd) CYC_TRY(copy_vector(&o->odd_zernike, &o->n_odd, odd, n_odd));
+	if (even) CYC_TRY(put_vectors(s, b, "rlnEvenZernike", false));
+	if (odd) CYC_TRY(put_vectors(s, b, "rlnOddZernike", true));
+	for (int k = 0; k < 2 && odd; k++) {
+		int32_t column = cyc_star_column(b, TILTS[k]);
+		for (int32_t i = 0; i < s->n_optics && column >= 0; i++) CYC_TRY(cyc_star_set_double(b, i, column, 0)); /* all are in the vectors now */
+	}
+done:
+	return st;
+}
+
+cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2])
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) {
+			double neutral = i == j ? 1 : 0;
+			s->optics[i_optics].magnification[i][j] = magnification[i][j];
+			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) || fabs(magnification[i][j] - neutral) > 1e-9;
+			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j], i == j ? "1.000000" : "0.000000"));
+			CYC_TRY(cyc_star_set_double(b, i_optics, column, magnification[i][j]));
+		}
 done:
 	return st;
 }

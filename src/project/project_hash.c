@@ -26,6 +26,7 @@ uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const c
 	for (int32_t g = 0; g < particles->n_optics; g++) {
 		const cyc_optics_group *o = &particles->optics[g];
 		if (o->even_zernike) h = cyc_hash(h, o->even_zernike, (size_t)o->n_even * sizeof(double));
+		if (o->has_magnification) h = cyc_hash(h, o->magnification, sizeof o->magnification);
 		if (o->odd_zernike) h = cyc_hash(h, o->odd_zernike, (size_t)o->n_odd * sizeof(double));
 	}
 	for (int64_t i = 0; i < particles->n; i++) {

@@ -133,6 +133,7 @@ static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, 
 	char *path = NULL;
 	CYC_TRY(cyc_star_require(&b, s->series_star[i], ts->name));
 	if (what & (CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE)) CYC_TRY(set_ctf(b, ts, what));
+	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++) CYC_TRY(set_number(b, f, "rlnCtfBfactor", "0.000000", ts->tilts[f].bfactor_A2));
 	if (what & CYC_WRITE_GEOMETRY) CYC_TRY(set_geometry(b, ts));
 	if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_deformation(b, ts));
 	CYC_TRY(cyc_path_join(new_path, out_dir, behind_job(ts->star_path)));

@@ -23,7 +23,7 @@ struct cyc_accumulator {
 	const cyc_reconstruct_options *options;
 	cyc_buffer *sum[2];
 	cyc_tilt_image image;
-	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten;
+	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten, *k2;
 	cyc_tilt_batch *batch;
 	cyc_tilt_tables *tables;
 	int32_t *radius;
@@ -73,7 +73,7 @@ done:
 
 void cyc__accumulator_release_work(cyc_accumulator *a)
 {
-	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten };
+	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten, &a->k2 };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
 	crop_work *w = &a->crop;
@@ -233,7 +233,7 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts)
 	int32_t s = a->box.window.box_binned;
 	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1 };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
-	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, NULL, &spec, b->n));
 	CYC_TRY(insert_images(a, a->crop.centres, true, a->options->binning * ts->pixel_size_A / a->box.pixel_size_A));
 done:
@@ -250,7 +250,7 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, do
 	/* Insertion reads a sample beyond its radius. */
 	window.radius = o->no_ctf ? 0 : a->tables->radius + 2;
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
-	if (!o->no_ctf) CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, b->turns_per_k2, b->n, s));
+	if (!o->no_ctf) CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
 	                        b->weight, b->n, s));
 	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
@@ -286,6 +286,10 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, cyc_half_count2(s) * sizeof(float)));
 			if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
 			if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, cyc_half_count2(s) * sizeof(cyc_cfloat)));
+			if (a->tables->has_k2) {
+				if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, cyc_half_count2(s), sizeof(float)));
+				CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, cyc_half_count2(s) * sizeof(float)));
+			}
 			int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 			for (int64_t cursor = 0; cursor < count;) {
 				CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));

@@ -73,6 +73,9 @@ static cyc_status load_stacks(job *j)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->tomograms, j->root));
 	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N, crop = j->o->crop_px > 0 ? j->o->crop_px : N;
+	for (int32_t g = 0; g < j->particles->n_optics; g++)
+		CYC_CHECK(!j->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, which is not used with extracted images; reconstruct from the tilt images",
+		          j->particles->optics[g].name);
 	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED, "'%s' has 3D volumes; only 2D stacks can be reconstructed from", j->input->particles);
 	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE, "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
 	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d", s, crop);

@@ -38,7 +38,7 @@ void cyc_prediction_pass_destroy(cyc_prediction_pass **pp)
 {
 	cyc_prediction_pass *p = *pp;
 	if (!p) return;
-	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase_memory };
+	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase_memory, &p->k2_memory };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&p->image);
 	cyc_tilt_batch_destroy(&p->batch);
@@ -80,6 +80,12 @@ cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, const cyc_tilt_seri
 		CYC_TRY(cyc_buffer_upload(p->phase_memory, p->tables->odd_phase, plane * sizeof(cyc_cfloat)));
 		p->phase = p->phase_memory;
 	}
+	p->k2 = NULL;
+	if (p->tables->has_k2) {
+		if (!p->k2_memory) CYC_TRY(cyc_buffer_create(&p->k2_memory, p->be, plane, sizeof(float)));
+		CYC_TRY(cyc_buffer_upload(p->k2_memory, p->tables->k2, plane * sizeof(float)));
+		p->k2 = p->k2_memory;
+	}
 	p->radius = p->tables->radius < p->reference->radius ? p->tables->radius : p->reference->radius;
 	p->box.window.radius = p->radius;
 done:
@@ -95,7 +101,7 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 	CYC_TRY(cyc_tilt_batch_fill(p->batch, cursor, n_outside, ts, i_tilt, set, i_series, i_optics, &p->box));
 	if (b->n == 0) goto done;
 	CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &p->box.window));
-	CYC_TRY(cyc_op_ctf(p->ctf, p->quadrature, p->be, p->turns, p->envelope, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2, b->n, s));
 	for (int8_t h = 0; h < 2; h++)
 		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, p->radius, b->half, h, b->n, s));
 done:

@@ -24,8 +24,9 @@ typedef struct {
 	cyc_buffer *prediction;   /**< V from each particle's own half map (T4.1) */
 	cyc_buffer *ctf;
 	cyc_buffer *quadrature;   /**< NULL unless asked for */
-	cyc_buffer *turns, *envelope, *phase_memory;
+	cyc_buffer *turns, *envelope, *phase_memory, *k2_memory;
 	const cyc_buffer *phase;  /**< exp(i odd phase) of the present optics group, or NULL */
+	const cyc_buffer *k2;     /**< |k|^2 of its magnified images, or NULL */
 } cyc_prediction_pass;
 
 /**

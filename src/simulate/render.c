@@ -188,12 +188,35 @@ cyc__sim_optics cyc__sim_optics_make(double u_A, double v_A, double angle_rad, c
 		.xy = CYC_PI * lambda * 2 * half * sin(2 * angle_rad),
 		.k4 = -0.5 * CYC_PI * o->spherical_aberration_mm * 1e7 * pow(lambda, 3),
 		.offset = asin(o->amplitude_contrast_frac),
+		.even = o->aberration_rad,
+		.pixel_size_A = o->pixel_size_A,
 	};
 }
 
 double cyc__sim_ctf(const cyc__sim_optics *c, double kx, double ky)
 {
-	return sin(c->xx * kx * kx + c->yy * ky * ky + c->xy * kx * ky + c->k4 * cyc_square(kx * kx + ky * ky) + c->offset);
+	double even = c->even != 0 ? c->even * cyc__sim_even_phase(kx, ky, c->pixel_size_A) : 0;
+	return sin(c->xx * kx * kx + c->yy * ky * ky + c->xy * kx * ky + c->k4 * cyc_square(kx * kx + ky * ky) + c->offset - even);
+}
+
+double cyc__sim_even_phase(double kx, double ky, double px)
+{
+	double x = 2 * px * kx, y = 2 * px * ky;
+	return x * x * x * x - 6 * x * x * y * y + y * y * y * y + 0.5 * cyc_square(x * x + y * y);
+}
+
+double cyc__sim_odd_phase(double kx, double ky, double px)
+{
+	double x = 2 * px * kx, y = 2 * px * ky;
+	return (x * x + y * y) * (0.8 * x - 0.3 * y) + 0.5 * (x * x * x - 3 * x * y * y);
+}
+
+void cyc__sim_magnification(double M[2][2], const cyc_simulate_options *o)
+{
+	double a = o->magnification_frac;
+	M[0][0] = 1 + a;
+	M[1][1] = 1 - a;
+	M[0][1] = M[1][0] = 0.5 * a;
 }
 
 double cyc__sim_damage(double k, double exposure)
@@ -298,10 +321,16 @@ static void apply_optics(cyc_cfloat *ft, const float *damage, const cyc__sim_ren
 	int32_t n = r->n_stamp;
 	double step = 1 / (n * r->scene->pixel_size_A), scale = -1.0 / ((double)n * n);
 	cyc__sim_optics c = cyc__sim_optics_make(t->defocus_u_A + defocus_offset_A, t->defocus_v_A + defocus_offset_A, t->defocus_angle_rad, r->o);
+	double M[2][2];
+	cyc__sim_magnification(M, r->o);
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x <= n / 2; x++) {
 			size_t i = (size_t)y * (size_t)(n / 2 + 1) + (size_t)x;
-			ft[i] *= damage[i] > 0 ? (float)(scale * cyc__sim_ctf(&c, x * step, (y < n / 2 ? y : y - n) * step)) * damage[i] : 0;
+			double u = x * step, v = (y < n / 2 ? y : y - n) * step, kx = M[0][0] * u + M[0][1] * v, ky = M[1][0] * u + M[1][1] * v;
+			ft[i] *= damage[i] > 0 ? (float)(scale * cyc__sim_ctf(&c, kx, ky)) * damage[i] : 0;
+			if (r->o->aberration_rad == 0) continue;
+			double odd = r->o->aberration_rad * cyc__sim_odd_phase(kx, ky, r->o->pixel_size_A);
+			ft[i] *= (float)cos(odd) + (float)sin(odd) * I;
 		}
 }
 
@@ -330,6 +359,10 @@ static void add_particle(float *image, const cyc__sim_renderer *r, scratch *w, c
 	cyc_mat3 R_img_tomo = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
 	cyc_mat3 R_img_ref = cyc_mat3_mul(R_img_tomo, cyc_mat3_mul(p->truth.R_tomo_part, p->truth.R_part_ref));
 	int32_t x0 = (int32_t)lround(q.x), y0 = (int32_t)lround(q.y);
+	/* The transform of the magnified image at k is that of the particle at M k. */
+	double M[2][2];
+	cyc__sim_magnification(M, r->o);
+	R_img_ref = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } }, R_img_ref);
 	cyc__sim_slice(w->slice, r->slicer, R_img_ref, q.x - x0, q.y - y0);
 	cyc_fft2_inverse(w->small, r->small_plan, w->slice);
 	memset(w->stamp, 0, (size_t)ns * (size_t)ns * sizeof *w->stamp);

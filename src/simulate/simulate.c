@@ -95,6 +95,8 @@ static cyc_status check_physics(const cyc_simulate_options *o)
 		          "the %s must %s, not %g", numbers[i].what, numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
 	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE, "the amplitude contrast must lie in [0, 1), not %g",
 	          o->amplitude_contrast_frac);
+	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE, "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
+	CYC_CHECK(fabs(o->magnification_frac) <= 0.1, CYC_E_USAGE, "an anisotropic magnification of -0.1 to 0.1 can be planted, not %g", o->magnification_frac);
 	CYC_CHECK(o->defocus_min_A > 0 && o->defocus_min_A <= o->defocus_max_A && o->defocus_max_A <= 2e5, CYC_E_USAGE,
 	          "the defocus must lie between 0 and 200000 Å, minimum before maximum, not %g to %g", o->defocus_min_A, o->defocus_max_A);
 done:

@@ -78,8 +78,13 @@ cyc_status cyc__sim_slicer_create(cyc__sim_slicer **out, const cyc_volume *map, 
 void cyc__sim_slicer_destroy(cyc__sim_slicer **s);
 /* ft (n x (n/2+1), corner origin, phase origin at pixel n/2 + shift): slice of the map seen along R_img_ref. */
 void cyc__sim_slice(cyc_cfloat *ft, const cyc__sim_slicer *s, cyc_mat3 R_img_ref, double shift_x_px, double shift_y_px);
-/* CTF without the contrast scale, positive at k = 0 for underfocus: sin(xx kx^2 + yy ky^2 + xy kx ky + k4 |k|^4 + offset). */
-typedef struct { double xx, yy, xy, k4, offset; } cyc__sim_optics;
+/* CTF without the contrast scale, positive at k = 0 for underfocus: sin(xx kx^2 + yy ky^2 + xy kx ky + k4 |k|^4 + offset - even). */
+typedef struct { double xx, yy, xy, k4, offset, even, pixel_size_A; } cyc__sim_optics; /* even: aberrations, rad at Nyquist */
+/* Planted phases of the aberrations at k, for a phase of 1 rad at Nyquist. */
+double cyc__sim_even_phase(double kx_invA, double ky_invA, double pixel_size_A);
+double cyc__sim_odd_phase(double kx_invA, double ky_invA, double pixel_size_A);
+/* Planted magnification: image frequency -> object frequency. */
+void cyc__sim_magnification(double M[2][2], const cyc_simulate_options *o);
 cyc__sim_optics cyc__sim_optics_make(double u_A, double v_A, double angle_rad, const cyc_simulate_options *o);
 double cyc__sim_ctf(const cyc__sim_optics *c, double kx_invA, double ky_invA);
 /* Amplitude left of spatial frequency k after an exposure. */

@@ -3,6 +3,7 @@
 
 #include "cyclotomo/star.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -195,6 +196,29 @@ done:
 	return st;
 }
 
+/* What was planted, as RELION's columns. k^2 kx = (Z31 + 2 Z11)/3, k^4 = (Z40 + 3 Z20 + 2 Z00)/6; k in 1/Å. */
+static cyc_status put_aberrations(cyc_star_block *b, int64_t row, const cyc_simulate_options *o)
+{
+	static const char *const labels[2][2] = { { "rlnMagMat00", "rlnMagMat01" }, { "rlnMagMat10", "rlnMagMat11" } };
+	cyc_status st = CYC_OK;
+	int32_t column;
+	double M[2][2], k3 = o->aberration_rad * pow(2 * o->pixel_size_A, 3), k4 = k3 * 2 * o->pixel_size_A;
+	const double even[9] = { k4 * 0.5 / 3, 0, k4 * 0.5 / 2, 0, 0, 0, k4 * 0.5 / 6, 0, k4 };
+	const double odd[6] = { -k3 * 0.3 * 2 / 3, k3 * 0.8 * 2 / 3, 0, -k3 * 0.3 / 3, k3 * 0.8 / 3, k3 * 0.5 };
+	if (o->aberration_rad != 0) {
+		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnEvenZernike", "[]"));
+		CYC_TRY(cyc_star_set_vector(b, row, column, even, 9));
+		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOddZernike", "[]"));
+		CYC_TRY(cyc_star_set_vector(b, row, column, odd, 6));
+	}
+	if (o->magnification_frac == 0) goto done;
+	cyc__sim_magnification(M, o);
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) CYC_TRY(put_double(b, row, labels[i][j], M[i][j]));
+done:
+	return st;
+}
+
 static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const char *folder, const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -212,6 +236,7 @@ static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const 
 	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
 	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
 	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
+	if (is_truth) CYC_TRY(put_aberrations(b, row, o));
 	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < s->n_particles; i++)
 		CYC_TRY(add_particle(b, &s->particles[i], is_truth ? &s->particles[i].truth : &s->particles[i].given, o));

@@ -97,6 +97,13 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 	cyc_projection p;
 	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, i_tilt));
+	/* A slice holds F(R^T k); magnified images want F(R^T M k).                                                      (T1.14) */
+	const cyc_optics_group *group = set->optics ? &set->optics[i_optics] : NULL;
+	cyc_mat3 linear = p.linear;
+	if (group && group->has_magnification) {
+		const double (*M)[2] = (const double(*)[2])group->magnification;
+		linear = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } }, p.linear);
+	}
 	b->n = 0;
 	for (; *cursor < count && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &set->particles[first + *cursor];
@@ -122,7 +129,7 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 		b->at_px[2 * i + 1] = y;
 		b->weight[i] = weight;
 		b->half[i] = (int8_t)(particle->half > 0);
-		b->R_img_ref[i] = cyc_mat3_mul(p.linear, particle->R_tomo_ref);
+		b->R_img_ref[i] = cyc_mat3_mul(linear, particle->R_tomo_ref);
 		b->turns_per_k2[i] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(&p, ts, particle), ts->voltage_kV, box->pixel_size_A, box->window.box_binned);
 	}
 done:
@@ -158,6 +165,7 @@ void cyc_tilt_tables_destroy(cyc_tilt_tables **t)
 	cyc_free((*t)->envelope);
 	cyc_free((*t)->odd_phase);
 	cyc_free((*t)->even_turns);
+	cyc_free((*t)->k2);
 	cyc_free(*t);
 	*t = NULL;
 }
@@ -169,6 +177,15 @@ static bool has_terms(const double *c, int32_t n)
 	return false;
 }
 
+/* Frequency [index units] of the object at an image's coefficient. */
+static void object_frequency(double k[2], const cyc_optics_group *group, int32_t x, int32_t y)
+{
+	k[0] = x;
+	k[1] = y;
+	if (!group || !group->has_magnification) return;
+	for (int i = 0; i < 2; i++) k[i] = group->magnification[i][0] * x + group->magnification[i][1] * y;
+}
+
 /* Zernike sums over the half plane are dear: once per optics group, not per tilt. */
 static cyc_status load_group(cyc_tilt_tables *t, const cyc_optics_group *group, double step_invA)
 {
@@ -178,22 +195,50 @@ static cyc_status load_group(cyc_tilt_tables *t, const cyc_optics_group *group, 
 	t->group = NULL;
 	t->has_even = group && has_terms(group->even_zernike, group->n_even);
 	t->has_odd = group && has_terms(group->odd_zernike, group->n_odd);
+	t->has_k2 = group && group->has_magnification;
 	if (t->has_even && !t->even_turns) CYC_TRY(cyc_alloc(&t->even_turns, cyc_half_count2(s), sizeof *t->even_turns));
 	if (t->has_odd && !t->odd_phase) CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
+	if (t->has_k2 && !t->k2) CYC_TRY(cyc_alloc(&t->k2, cyc_half_count2(s), sizeof *t->k2));
 	const cyc_ctf even_only = { .even_zernike = group ? group->even_zernike : NULL, .n_even = group ? group->n_even : 0 };
-	for (int32_t y = 0; y < s && (t->has_even || t->has_odd); y++)
+	for (int32_t y = 0; y < s && (t->has_even || t->has_odd || t->has_k2); y++)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			double kx = x * step_invA, ky = (y < s / 2 ? y : y - s) * step_invA;
-			if (t->has_even) t->even_turns[at] = (float)(cyc_ctf_phase(&even_only, kx, ky, 0) / (2 * CYC_PI));
+			double k[2];
+			object_frequency(k, group, x, y < s / 2 ? y : y - s);
+			if (t->has_k2) t->k2[at] = (float)(k[0] * k[0] + k[1] * k[1]);
+			if (t->has_even) t->even_turns[at] = (float)(cyc_ctf_phase(&even_only, k[0] * step_invA, k[1] * step_invA, 0) / (2 * CYC_PI));
 			if (!t->has_odd) continue;
-			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, kx, ky);
+			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, k[0] * step_invA, k[1] * step_invA);
 			t->odd_phase[at] = (float)cos(phase) + (float)sin(phase) * I;
 		}
 	t->group = group;
 	t->group_step_invA = step_invA;
 done:
 	return st;
+}
+
+/* Tables where |k|^2 is no whole number: every coefficient by itself. */
+static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf, cyc_defocus d, const cyc_tilt_series *ts, int32_t i_tilt,
+                           const cyc_optics_group *group, double step_invA, double cutoff_frac)
+{
+	int32_t s = t->s, sh = s / 2 + 1;
+	double per_A = -0.5 * ctf->wavelength_A * step_invA * step_invA;
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			size_t at = (size_t)y * (size_t)sh + (size_t)x;
+			int32_t ky = y < s / 2 ? y : y - s;
+			double k[2];
+			t->turns[at] = 0;
+			t->envelope[at] = 0;
+			if (x * x + ky * ky > s * s / 4) continue;
+			object_frequency(k, group, x, ky);
+			double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2), w = cyc_dose_weight(r, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
+			double turns = cyc_ctf_phase(round_ctf, r, 0, 0) / (2 * CYC_PI) +
+			               per_A * (d.mean_A * k2 + d.astig_x_A * (k[0] * k[0] - k[1] * k[1]) + 2 * d.astig_y_A * k[0] * k[1]);
+			if (t->has_even) turns += (double)t->even_turns[at];
+			t->turns[at] = (float)(turns - round(turns));
+			t->envelope[at] = w > cutoff_frac ? (float)(ctf->scale * w * exp(-0.25 * ctf->bfactor_A2 * r * r)) : 0;
+		}
 }
 
 cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group, double pixel_size_A,
@@ -220,6 +265,10 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	/* The first shell without weight still belongs to the triangle that reaches back into the last one with it. */
 	if (t->radius < s / 2) t->radius++;
 	if (t->radius > s / 2) t->radius = s / 2;
+	if (t->has_k2) {
+		fill_magnified(t, &round_ctf, &ctf, d, ts, i_tilt, group, step_invA, cutoff_frac);
+		goto done;
+	}
 	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;

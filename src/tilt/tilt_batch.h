@@ -30,7 +30,7 @@ typedef struct {
 	double *at_px;         /**< n x 2 image positions */
 	double *turns_per_k2;  /**< n, extra defocus as phase, unit of cyc_op_ctf() */
 	double *weight;        /**< n, share of the window's circle inside the image (1 without partial windows) */
-	cyc_mat3 *R_img_ref;   /**< n */
+	cyc_mat3 *R_img_ref;   /**< n; with the group's magnification in it: what slices are taken along, not where particles are */
 	int8_t *half;          /**< n, 0 or 1 (0 if the set has no halves) */
 } cyc_tilt_batch;
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity);
@@ -60,13 +60,15 @@ typedef struct {
 	double group_step_invA;
 	bool has_even;
 	float *even_turns;        /**< s x (s/2+1), even Zernike phase / 2 pi; NULL unless has_even */
+	bool has_k2;
+	float *k2;                /**< s x (s/2+1), |k|^2 of the object [index^2], for cyc_op_ctf_magnified(); NULL unless has_k2 */
 } cyc_tilt_tables;
 CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s);
 void cyc_tilt_tables_destroy(cyc_tilt_tables **t);
 /**
  * @param[in] group  borrowed for the life of `t`: its aberrations are computed once and must not change. NULL: none.
  * turns = gamma / 2 pi of the tilt reduced to [-1/2, 1/2]; envelope = scale exp(-B k^2/4) D(k), 0 where the dose weight D
- * is at or below cutoff_frac or beyond the Nyquist circle.
+ * is at or below cutoff_frac or beyond the Nyquist circle. All at the frequency that the group's magnification gives.   (T1.14)
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group,
                                                double pixel_size_A, double cutoff_frac);

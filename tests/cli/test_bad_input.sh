@@ -62,6 +62,18 @@ mask=("$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o no/mask.mrc)
 broken() { cp "$1" keep; eval "$2"; }
 mended() { mv keep "$1"; }
 
+## options that do not fit
+say=("must be 4, 6 or 8, got 5")
+fails 2 "${refine[@]}" --even-aberrations --ne 5
+say=("must be 3, 5 or 7, got 1")
+fails 2 "${refine[@]}" --do_odd_aberrations --no 1
+say=("not both")
+fails 2 "${refine[@]}" --per_frame_scale --per_tomogram_scale
+say=("law for the scales")
+fails 2 "${refine[@]}" --do_defocus --scale-model global
+say=("planted")
+fails 2 "$bin" simulate -q --preset tiny --aberrations 50 --o no
+
 ## missing files
 say=("p/nothere.star")
 fails 1 "$bin" reconstruct -q --root p --i nothere.star --b 32 --o ../no

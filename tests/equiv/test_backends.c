@@ -307,13 +307,37 @@ static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
 	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *sums = up(be, in->sums, CYC_N_SUMS * in->plane, sizeof(double));
-	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->n, in->s));
+	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->use, 0, in->n, in->s));
 	cyc_buffer *const done[] = { ft, v, c, q, phase };
 	for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
 		cyc_buffer *b = done[i];
 		cyc_buffer_destroy(&b);
 	}
 	return down(&sums, bytes);
+}
+
+/* Every |k|^2 a little larger than the image's. */
+static void *run_ctf_magnified(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	size_t all = (size_t)in->n * in->plane, n_q;
+	float *table = NULL, *both = NULL;
+	ASSERT_OK(cyc_alloc(&table, in->plane, sizeof *table));
+	for (size_t j = 0; j < in->plane; j++) table[j] = (float)(1.03 * k2_of(in->s, j));
+	cyc_buffer *turns = up(be, in->turns, in->plane, sizeof(float)), *envelope = up(be, in->envelope, in->plane, sizeof(float)), *k2 = up(be, table, in->plane, sizeof(float));
+	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float));
+	ASSERT_OK(cyc_op_ctf_magnified(c, q, be, turns, envelope, k2, in->turns_per_k2, in->n, in->s));
+	cyc_buffer_destroy(&turns);
+	cyc_buffer_destroy(&envelope);
+	cyc_buffer_destroy(&k2);
+	void *hc = down(&c, bytes), *hq = down(&q, &n_q);
+	ASSERT_OK(cyc_alloc(&both, 2 * all, sizeof *both));
+	memcpy(both, hc, *bytes);
+	memcpy(both + all, hq, n_q);
+	cyc_free(hc);
+	cyc_free(hq);
+	cyc_free(table);
+	*bytes += n_q;
+	return both;
 }
 
 /* What coefficients count: a half in the column kx = 0, nothing at 0 and beyond the circle's neighbourhood. */
@@ -378,7 +402,7 @@ static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 static const struct {
 	const char *name;
 	runner run;
-} OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "modulate", run_modulate }, { "particle_image", run_particle_image }, { "pack", run_pack }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
+} OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "ctf_magnified", run_ctf_magnified }, { "modulate", run_modulate }, { "particle_image", run_particle_image }, { "pack", run_pack }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
 	               { "ctf_sums", run_sums }, { "correlate", run_correlate }, { "fft3_forward", run_fft3_forward }, { "fft3_inverse", run_fft3_inverse } };
 static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
@@ -535,6 +559,16 @@ static void ctf_is_a_sine(void **state)
 				fail_msg("CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at], (double)got[all + at]);
 		}
 	for (size_t i = 0; i < all; i++) assert_true(fabsf(got[i] - got[2 * all + i]) <= 1e-7F); /* with and without quadrature */
+	cyc_free(got);
+	got = run_ctf_magnified(&bytes, be, in);
+	for (int32_t i = 0; i < in->n; i++)
+		for (size_t j = 0; j < in->plane; j++) {
+			size_t at = (size_t)i * in->plane + j;
+			double phase = 2 * CYC_PI * ((double)in->turns[j] + (double)(float)in->turns_per_k2[i] * (double)(float)(1.03 * k2_of(in->s, j))), e = (double)in->envelope[j];
+			double bound = 2e-6 + 4e-7 * fabs(phase);
+			if (!(fabs((double)got[at] + e * sin(phase)) < bound) || !(fabs((double)got[all + at] + e * cos(phase)) < bound))
+				fail_msg("magnified CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at], (double)got[all + at]);
+		}
 	cyc_free(got);
 	cyc_backend_close(&be);
 	inputs_destroy(in);
@@ -797,6 +831,7 @@ static void sums_are_sums(void **state)
 			double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], a = -X * conj((double complex)in->phase[j]) * conj(V);
 			double c = (double)in->ctf[at], q = (double)in->quadrature[at], v = creal(V * conj(V)), p = creal(X * conj(X));
 			double add[CYC_N_SUMS];
+			if (in->use[i] != 0) continue;
 			add[CYC_SUM_CC] = v * c * c;
 			add[CYC_SUM_CQ] = v * c * q;
 			add[CYC_SUM_QQ] = v * q * q;

@@ -73,7 +73,7 @@ static cyc_status reconstruct_on_strict(void)
 	return cyc_reconstruct_run(NULL, &o);
 }
 
-static cyc_status refine_with(bool has_figures)
+static cyc_status refine_with(bool has_figures, bool everything)
 {
 	cyc_ctfrefine_options o;
 	cyc_ctfrefine_options_default(&o);
@@ -86,14 +86,19 @@ static cyc_status refine_with(bool has_figures)
 	o.k_min_A = 40;
 	o.n_threads = 2;
 	o.no_figures = !has_figures;
+	if (everything) {
+		o.do_even_aberrations = o.do_odd_aberrations = o.do_magnification = o.do_bfactor = true;
+		o.scale_model = CYC_SCALE_ICE;
+	}
 	cyc_ctfrefine_result r;
 	cyc_status st = cyc_ctfrefine_run(&r, &o);
 	cyc_ctfrefine_result_deinit(&r);
 	return st;
 }
 
-static cyc_status refine(void) { return refine_with(false); }
-static cyc_status refine_and_draw(void) { return refine_with(true); }
+static cyc_status refine(void) { return refine_with(false, false); }
+static cyc_status refine_and_draw(void) { return refine_with(true, false); }
+static cyc_status refine_everything(void) { return refine_with(true, true); }
 
 static cyc_status polish_with(bool has_figures)
 {
@@ -208,6 +213,7 @@ static void refinement(void **state)
 	(void)state;
 	every_failure_is_reported(refine, "refinement.txt", 20, 40);
 	every_failure_is_reported(refine_and_draw, "refinement.txt", 1, 8);
+	every_failure_is_reported(refine_everything, "aberrations.star", 1, 40);
 }
 
 static void polishing(void **state)

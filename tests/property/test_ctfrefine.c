@@ -197,10 +197,10 @@ static void estimate_finds_what_was_planted(void **state)
 	cyc_tilt_fit fits[N];
 	cyc_series_sums sums = { .n_tilts = N, .tilts = tilts };
 	const cyc_series_sums *const list[] = { &sums };
-	cyc_series_fit fit = { N, fits };
+	cyc_series_fit fit = { .n_tilts = N, .tilts = fits };
 	for (int threads = 1; threads < 3; threads++) {
 		cyc_ctf_widths w = cyc_ctf_widths_default();
-		const cyc_ctf_estimate_options o = { true, true, false, threads };
+		const cyc_ctf_estimate_options o = { .do_defocus = true, .do_scale = true, .n_threads = threads };
 		memset(fits, 0, sizeof fits);
 		for (int f = 0; f < N; f++) {
 			tilts[f] = p.sums;
@@ -232,7 +232,7 @@ static double g_grid[N_Z];
 static void fit_create(cyc_series_fit *s, double scatter)
 {
 	cyc_rng rng = cyc_rng_make(2, 3, 4);
-	s->n_tilts = N_TILTS;
+	*s = (cyc_series_fit){ .n_tilts = N_TILTS };
 	ASSERT_OK(cyc_alloc(&s->tilts, N_TILTS, sizeof *s->tilts));
 	for (int32_t j = 0; j < N_Z; j++) g_grid[j] = 25 * (j - N_Z / 2);
 	for (int32_t f = 0; f < N_TILTS; f++) {

@@ -815,6 +815,50 @@ static void sentence_38_paths(void **state)
 	destroy_project(&p);
 }
 
+static void sentence_39_magnification(void **state)
+{
+	(void)state;
+	enum { s = 16, kx = 3, ky = -5 };
+	project p = read_project(POSED, NULL);
+	cyc_tilt_series *ts = &p.tomograms->series[0];
+	cyc_optics_group *group = &p.particles->optics[0];
+	cyc_box box;
+	cyc_tilt_batch *b[2] = { NULL, NULL };
+	cyc_tilt_tables *t = NULL;
+	int64_t outside = 0;
+	const double M[2][2] = { { 1.02, 0.01 }, { -0.005, 0.97 } }, even[9] = { 0, 0, 0, 0, 2, 0, 0, 0, 7 };
+	ASSERT_OK(cyc_box_create(&box, s, 1, ts->pixel_size_A));
+	for (int k = 0; k < 2; k++) {
+		int64_t cursor = 0;
+		if (k == 1) ASSERT_OK(cyc_particle_set_put_magnification(p.particles, 0, M));
+		ASSERT_OK(cyc_tilt_batch_create(&b[k], 1));
+		ASSERT_OK(cyc_tilt_batch_fill(b[k], &cursor, &outside, ts, 0, p.particles, 0, 0, &box));
+		assert_int_equal(b[k]->n, 1);
+	}
+	close_to(b[1]->at_px[0], b[0]->at_px[0], 0);
+	close_to(b[1]->at_px[1], b[0]->at_px[1], 0);
+	/* The slice at k of the one is the slice at M k of the other. */
+	double Mx = M[0][0] * kx + M[0][1] * ky, My = M[1][0] * kx + M[1][1] * ky;
+	cyc_vec3 stretched = cyc_mat3_apply(cyc_mat3_transpose(b[1]->R_img_ref[0]), (cyc_vec3){ kx, ky, 0 });
+	cyc_vec3 plain = cyc_mat3_apply(cyc_mat3_transpose(b[0]->R_img_ref[0]), (cyc_vec3){ Mx, My, 0 });
+	vector_close_to(stretched, plain.x, plain.y, plain.z, 1e-12);
+	/* So are phase, envelope and |k|^2 of the CTF. */
+	ASSERT_OK(cyc_particle_set_put_aberrations(p.particles, 0, even, 9, NULL, 0));
+	ASSERT_OK(cyc_tilt_tables_create(&t, s));
+	ASSERT_OK(cyc_tilt_tables_fill(t, ts, 0, group, ts->pixel_size_A, 0.01));
+	assert_true(t->has_k2);
+	double step = 1 / (s * ts->pixel_size_A), r = hypot(Mx, My) * step;
+	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, 0, group);
+	double turns = cyc_ctf_phase(&ctf, Mx * step, My * step, 0) / (2 * CYC_PI);
+	size_t at = index_of(kx, ky, s);
+	close_to((double)t->turns[at], turns - round(turns), 1e-5);
+	close_to((double)t->k2[at], Mx * Mx + My * My, 1e-4);
+	close_to((double)t->envelope[at], ctf.scale * cyc_dose_weight(r, ts->tilts[0].pre_exposure_e_per_A2, 0), 1e-6);
+	cyc_tilt_tables_destroy(&t);
+	for (int k = 0; k < 2; k++) cyc_tilt_batch_destroy(&b[k]);
+	destroy_project(&p);
+}
+
 static int set_up(void **state)
 {
 	(void)state;
@@ -835,7 +879,7 @@ int main(void)
 		SENTENCE(sentence_25_hand), SENTENCE(sentence_26_origin), SENTENCE(sentence_27_motion), SENTENCE(sentence_28_aberrations),
 		SENTENCE(sentence_29_dose), SENTENCE(sentence_30_scale), SENTENCE(sentence_31_frame_order), SENTENCE(sentence_32_halves),
 		SENTENCE(sentence_33_point_groups), SENTENCE(sentence_34_grey_scale), SENTENCE(sentence_35_mrc), SENTENCE(sentence_36_written_defocus),
-		SENTENCE(sentence_37_unchanged_text), SENTENCE(sentence_38_paths),
+		SENTENCE(sentence_37_unchanged_text), SENTENCE(sentence_38_paths), SENTENCE(sentence_39_magnification),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -97,9 +97,54 @@ static void zernike(void **state)
 	close_to(cyc_odd_phase(tilt, 2, 0.1, 0.3), 0.2, 1e-12);
 }
 
+/* A sum of powers and the Zernike polynomials that were made of it are the same function. */
+static void powers_become_zernike(void **state)
+{
+	(void)state;
+	enum { MAX = 25 };
+	cyc_rng rng = cyc_rng_make(3, 1, 4);
+	assert_int_equal(cyc_zernike_count(4), 9);
+	assert_int_equal(cyc_zernike_count(8), 25);
+	assert_int_equal(cyc_zernike_count(1), 2);
+	assert_int_equal(cyc_zernike_count(3), 6);
+	assert_int_equal(cyc_zernike_count(5), 12);
+	for (int is_odd = 0; is_odd < 2; is_odd++) {
+		double powers[MAX], coefficients[MAX];
+		int32_t n_terms = cyc_zernike_count(is_odd ? 7 : 8);
+		for (int32_t i = 0; i < n_terms; i++) powers[i] = 10 * cyc_rng_normal(&rng);
+		cyc_zernike_from_powers(coefficients, powers, n_terms, is_odd);
+		for (int trial = 0; trial < 5; trial++) {
+			double kx = 0.3 * cyc_rng_normal(&rng), ky = 0.3 * cyc_rng_normal(&rng), wanted = 0, found = 0;
+			for (int32_t i = 0; i < n_terms; i++) {
+				int32_t n, m;
+				if (is_odd) cyc_zernike_odd_index(&n, &m, i);
+				else cyc_zernike_even_index(&n, &m, i);
+				wanted += powers[i] * cyc_power_term(n, m, kx, ky);
+				found += coefficients[i] * cyc_zernike(n, m, kx, ky);
+			}
+			close_to(found, wanted, 1e-9 * (1 + fabs(wanted)));
+		}
+	}
+}
+
+static void beam_tilt_is_coma(void **state)
+{
+	(void)state;
+	double odd[6] = { 0, 5, 0, 0, 0, 0 };
+	cyc_add_beam_tilt(odd, 1, 0, 300, 2.7);
+	odd[1] -= 5;
+	close_to(cyc_odd_phase(odd, 6, 0.2, 0), -0.526041, 1e-5);
+	close_to(odd[1], 2 * odd[4], 1e-9);
+	double other[6] = { 0 };
+	cyc_add_beam_tilt(other, 0.4, -0.7, 300, 2.7);
+	double kx = 0.11, ky = -0.07;
+	close_to(cyc_odd_phase(other, 6, kx, ky), -65.755164 * (kx * kx + ky * ky) * (0.4 * kx - 0.7 * ky), 1e-6);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(wavelength), cmocka_unit_test(ctf_table), cmocka_unit_test(defocus_vector_round_trip),
-		                                cmocka_unit_test(dose_table), cmocka_unit_test(zernike) };
+		                                cmocka_unit_test(dose_table), cmocka_unit_test(zernike), cmocka_unit_test(powers_become_zernike),
+		                                cmocka_unit_test(beam_tilt_is_coma) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

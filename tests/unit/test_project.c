@@ -528,20 +528,49 @@ static void coordinates_from_the_corner(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
-static void optics_that_are_not_used_are_said(void **state)
+/* Beam tilt becomes a coma, magnification is kept; both go back into the file when new ones are put. */
+static void optics_with_beam_tilt_and_magnification(void **state)
 {
 	(void)state;
 	cyc_tomogram_set *t = read_tomograms();
 	cyc_particle_set *s = NULL;
 	static const char BODY[] = "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnTomoTiltSeriesPixelSize\n_rlnMagMat00\n_rlnMagMat01\n_rlnBeamTiltX\n"
-	                           "1 og1 2 1.000000 0.000000 0.3\n\ndata_particles\nloop_\n_rlnTomoName\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"
+	                           "_rlnVoltage\n_rlnSphericalAberration\n_rlnEvenZernike\n"
+	                           "1 og1 2 1.010000 0.002000 0.3 300 2.7 [0,0,0,0,0,0,0,0,0,0,7]\n\ndata_particles\nloop_\n_rlnTomoName\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"
 	                           "_rlnCenteredCoordinateZAngst\n_rlnOpticsGroup\nTS_01 15 10 5 1\n";
 	temp_write("optics.star", BODY);
 	begin_log();
 	ASSERT_OK(cyc_particle_set_read(&s, "optics.star", NULL, t, temp_dir));
-	assert_int_equal(count_in_log("og1 has _rlnBeamTiltX 0.3"), 1);
-	assert_int_equal(count_in_log("rlnMagMat"), 0);
+	assert_int_equal(count_in_log("used as a coma"), 1);
+	const cyc_optics_group *o = &s->optics[0];
+	assert_int_equal(o->n_odd, 6);
+	double coma = -65.755164 * 0.3 / 3; /* 2e4 pi Cs lambda^2, mrad */
+	assert_true(fabs(o->odd_zernike[4] - coma) < 1e-5 && fabs(o->odd_zernike[1] - 2 * coma) < 1e-5 && o->odd_zernike[3] == 0);
+	assert_true(o->has_magnification && o->magnification[0][0] == 1.01 && o->magnification[0][1] == 0.002 && o->magnification[1][1] == 1);
+	/* What is put is read again, the tilt only once. */
+	const double odd[6] = { 1, 2, 3, 4, 5, 6 }, M[2][2] = { { 1, 0.004 }, { 0.004, 0.98 } };
+	char path[512];
+	ASSERT_OK(cyc_particle_set_put_aberrations(s, 0, NULL, 0, odd, 6));
+	ASSERT_OK(cyc_particle_set_put_magnification(s, 0, M));
+	snprintf(path, sizeof path, "%s/optics2.star", temp_dir);
+	ASSERT_OK(cyc_star_write(s->star, path));
 	cyc_particle_set_destroy(&s);
+	ASSERT_OK(cyc_particle_set_read(&s, "optics2.star", NULL, t, temp_dir));
+	o = &s->optics[0];
+	assert_true(o->n_even == 11 && o->even_zernike[10] == 7 && o->n_odd == 6);
+	for (int i = 0; i < 6; i++) assert_true(o->odd_zernike[i] == odd[i]);
+	assert_true(o->has_magnification && o->magnification[0][0] == 1 && o->magnification[1][0] == 0.004 && o->magnification[1][1] == 0.98);
+	cyc_particle_set_destroy(&s);
+	/* Not a distortion but a mistake; a tilt that cannot be a phase. */
+	char text[2048];
+	replace(text, sizeof text, BODY, "1.010000 0.002000", "2.000000 0.000000");
+	temp_write("optics.star", text);
+	assert_int_equal(cyc_particle_set_read(&s, "optics.star", NULL, t, temp_dir), CYC_E_DATA);
+	assert_non_null(strstr(cyc_error_get()->message, "_rlnMagMat00"));
+	replace(text, sizeof text, BODY, "_rlnVoltage", "_cycVoltage");
+	temp_write("optics.star", text);
+	assert_int_equal(cyc_particle_set_read(&s, "optics.star", NULL, t, temp_dir), CYC_E_DATA);
+	assert_non_null(strstr(cyc_error_get()->message, "beam tilt"));
 	cyc_tomogram_set_destroy(&t);
 }
 
@@ -782,7 +811,7 @@ int main(void)
 		PROJECT_TEST(tomograms_relion4), PROJECT_TEST(bad_tomograms),   PROJECT_TEST(unchecked_scales),
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
-		PROJECT_TEST(optics_that_are_not_used_are_said), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
+		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
 		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);

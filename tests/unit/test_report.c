@@ -339,6 +339,40 @@ static void slices_show_the_map(void **state)
 	cyc_volume_destroy(&v);
 }
 
+static void values_are_drawn(void **state)
+{
+	(void)state;
+	enum { EDGE_PX = 21 };
+	float value[EDGE_PX * EDGE_PX], opacity[EDGE_PX * EDGE_PX];
+	char path[2][64], *png[2] = { NULL, NULL };
+	size_t n[2];
+	for (int i = 0; i < EDGE_PX * EDGE_PX; i++) {
+		value[i] = (float)(0.1 * (i % EDGE_PX - EDGE_PX / 2));
+		opacity[i] = (float)(i / EDGE_PX) / EDGE_PX;
+	}
+	value[3] = NAN; /* drawn as nothing, not a reason to fail */
+	const cyc_value_panel panels[3] = { { "images", EDGE_PX, value, opacity, 1, "rad" }, { "fit", EDGE_PX, value, NULL, 0.5, NULL }, { NULL, 1, value, NULL, 2, "x" } };
+	for (int k = 0; k < 2; k++) {
+		snprintf(path[k], sizeof path[k], "%s/values%d.png", g_dir, k);
+		assert_int_equal(cyc_values_write(path[k], "phases", panels, 3), CYC_OK);
+		assert_int_equal(cyc_read_file(&png[k], &n[k], path[k]), CYC_OK);
+	}
+	assert_true(n[0] == n[1] && memcmp(png[0], png[1], n[0]) == 0);
+	cairo_surface_t *image = cairo_image_surface_create_from_png(path[0]);
+	assert_int_equal(cairo_surface_status(image), CAIRO_STATUS_SUCCESS);
+	/* Red to the right, blue to the left, in the second panel (opaque): its middle row. */
+	const unsigned char *row = cairo_image_surface_get_data(image) + (size_t)cairo_image_surface_get_stride(image) * (2 * (34 + 24 + 130));
+	const unsigned char *left = row + 4 * (2 * (40 + 260 + 40 + 20)), *right = row + 4 * (2 * (40 + 260 + 40 + 240));
+	assert_true(left[0] > left[2] + 60 && right[2] > right[0] + 60);
+	cairo_surface_destroy(image);
+	for (int k = 0; k < 2; k++) cyc_free(png[k]);
+	assert_int_equal(cyc_values_write(path[0], NULL, panels, 0), CYC_E_USAGE);
+	const cyc_value_panel wrong = { NULL, EDGE_PX, value, NULL, 0, NULL };
+	assert_int_equal(cyc_values_write(path[0], NULL, &wrong, 1), CYC_E_USAGE);
+	snprintf(path[1], sizeof path[1], "%s/values0.png/no.png", g_dir);
+	assert_int_equal(cyc_values_write(path[1], NULL, panels, 1), CYC_E_IO);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,6 +386,7 @@ int main(void)
 		cmocka_unit_test(bad_input_is_refused),
 		cmocka_unit_test(memory_failures_are_reported),
 		cmocka_unit_test(slices_show_the_map),
+		cmocka_unit_test(values_are_drawn),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
