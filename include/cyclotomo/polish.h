@@ -43,6 +43,7 @@ typedef struct {
 	bool resume;
 	int32_t n_threads;
 	const char *backend;
+	struct cyc_image_cache *images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
 	bool no_figures, dry_run;
 } cyc_polish_options;
 void cyc_polish_options_default(cyc_polish_options *o);

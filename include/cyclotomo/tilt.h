@@ -72,6 +72,16 @@ cyc_ctf cyc_ctf_of_tilt(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_opt
  * @note Thread-safe. `n_threads` shares out the tiles; sums are in tile order whatever the number of threads.
  */
 CYC_MUST_CHECK cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box, int n_threads);
+/**
+ * Tilt images and their noise spectra, kept in memory for jobs that read the same ones again. It keeps what it gets until it is
+ * full, and forgets nothing: a data set larger than it is read again in part. Not thread-safe; results do not depend on it.
+ */
+typedef struct cyc_image_cache cyc_image_cache;
+CYC_MUST_CHECK cyc_status cyc_image_cache_create(cyc_image_cache **out, double most_bytes);
+void cyc_image_cache_destroy(cyc_image_cache **c);
+/** Images that were taken from the cache, and that were read. */
+void cyc_image_cache_counts(int64_t *n_kept, int64_t *n_read, const cyc_image_cache *c);
+
 /** Value at a real radius, linear between shells, the last value beyond. */
 double cyc_radial_at(const double *shells, int32_t n_shells, double r);
 /** 1/sqrt(power) at every coefficient of the half plane s x (s/2 + 1), 0 where the power is 0: what whitens a transform of this frequency step. */

@@ -5,8 +5,6 @@
 
 cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
 
-static const char SCALE_MODEL[] = "scales are fitted per tilt: give --per_frame_scale instead";
-
 static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
 	CYC_RELION_PROJECT_OPTIONS,
@@ -29,14 +27,14 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Scale", .type = CYC_OPT_HEADING },
 	{ .name = "--do_scale", .type = CYC_OPT_FLAG, .help = "Refine the contrast scale.", .becomes = CYC_RELION_READ, .to = "do-scale" },
 	{ .name = "--per_frame_scale", .type = CYC_OPT_FLAG, .help = "One per tilt.", .becomes = CYC_RELION_READ,
-	  .note = "always per tilt; without it RELION fits a model of the ice to all series, and a warning says that this one does not" },
+	  .note = "without it scales follow the law of the ice, with one luminance for all series" },
 	{ .name = "--per_tomogram_scale,--per_tomo_scale", .type = CYC_OPT_FLAG, .help = "A model of the ice per series (the second spelling is the GUI's).",
-	  .becomes = CYC_RELION_UNSUPPORTED, .note = SCALE_MODEL },
+	  .becomes = CYC_RELION_READ, .to = "scale-model", .note = "scales by the law of the ice of each series" },
 	{ .name = "Aberrations", .type = CYC_OPT_HEADING },
-	{ .name = "--do_even_aberrations", .type = CYC_OPT_FLAG, .help = "Refine even aberrations.", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--ne", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "4", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .help = "Refine odd aberrations.", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--no", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "3", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--do_even_aberrations", .type = CYC_OPT_FLAG, .help = "Refine even aberrations.", .becomes = CYC_RELION_SAME, .to = "do-even-aberrations" },
+	{ .name = "--ne", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "4", .becomes = CYC_RELION_SAME, .to = "even-order" },
+	{ .name = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .help = "Refine odd aberrations.", .becomes = CYC_RELION_SAME, .to = "do-odd-aberrations" },
+	{ .name = "--no", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "3", .becomes = CYC_RELION_SAME, .to = "odd-order" },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<row>", .help = "First row of the tilt tables, from 0.", .value = "0", .becomes = CYC_RELION_SAME,
 	  .to = "min-tilt" },
@@ -69,8 +67,9 @@ static cyc_status translate(cyc_relion_call *c)
 	}
 	if (do_defocus) CYC_TRY(cyc_relion_emit(c, "do-defocus", NULL));
 	if (do_scale) CYC_TRY(cyc_relion_emit(c, "do-scale", NULL));
-	if (do_scale && !cyc_relion_is_given(c, "--per_frame_scale"))
-		cyc_warn("--do_scale without --per_frame_scale: RELION would fit a model of the ice to all tilt series; here each tilt has its own scale");
+	bool is_per_tomogram = cyc_relion_is_given(c, "--per_tomogram_scale"), is_per_tilt = cyc_relion_is_given(c, "--per_frame_scale");
+	CYC_CHECK(!(is_per_tomogram && is_per_tilt), CYC_E_USAGE, "--per_frame_scale and --per_tomogram_scale exclude each other");
+	if (do_scale && !is_per_tilt) CYC_TRY(cyc_relion_emit(c, "scale-model", is_per_tomogram ? "tomogram" : "global"));
 	if (cyc_relion_is_given(c, "--d0") || cyc_relion_is_given(c, "--d1")) CYC_TRY(emit_range(c));
 	if (cyc_relion_number(c, "--max_frame") > 0.0) CYC_TRY(cyc_relion_emit(c, "max-tilt", cyc_relion_text(c, "--max_frame")));
 	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));

@@ -47,6 +47,7 @@ typedef struct {
 	bool has_parts;         /**< keep the sums by optics group and half-set too */
 	bool has_magnification; /**< also collect what tells it */
 	double k_min_index;     /**< of that */
+	struct cyc_image_cache *images; /**< images kept from another reading, or NULL. Borrowed */
 } cyc_ctf_pass_options;
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;

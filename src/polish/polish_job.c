@@ -75,6 +75,7 @@ static cyc_status prepare(job *j)
 		                             .keep_self_correlation = o->keep_self_correlation || o->compat_relion5, .first_tilt = o->first_tilt, .last_tilt = o->last_tilt,
 		                             .has_relion5_weights = o->compat_relion5 };
 	CYC_TRY(cyc_evidence_pass_create(&j->pass, j->be, &j->in.box, j->reference, &e));
+	cyc_evidence_predictions(j->pass)->image.cache = o->images;
 	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius, o->range_px);
 done:
 	cyc_free(text);

@@ -1,5 +1,95 @@
 #include "tilt/tilt_image.h"
 
+#include <string.h>
+
+/* ---------------------------------------------------------------- images kept */
+
+typedef struct {
+	char *path;
+	int64_t section, count;
+	float *pixels;
+	int32_t box;    /* of the spectrum; 0: none yet */
+	double *power;
+} entry;
+
+struct cyc_image_cache {
+	double most_bytes, bytes;
+	int64_t n_kept, n_read;
+	size_t n, capacity;
+	entry *entries; /* in the order in which they came, which is that of another reading */
+	size_t next;    /* where the next one is looked for first */
+};
+
+cyc_status cyc_image_cache_create(cyc_image_cache **out, double most_bytes)
+{
+	cyc_status st = CYC_OK;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(out, 1, sizeof **out));
+	(*out)->most_bytes = most_bytes;
+done:
+	return st;
+}
+
+void cyc_image_cache_destroy(cyc_image_cache **c)
+{
+	if (!*c) return;
+	for (size_t i = 0; i < (*c)->n; i++) {
+		cyc_free((*c)->entries[i].path);
+		cyc_free((*c)->entries[i].pixels);
+		cyc_free((*c)->entries[i].power);
+	}
+	cyc_free((*c)->entries);
+	cyc_free(*c);
+	*c = NULL;
+}
+
+void cyc_image_cache_counts(int64_t *n_kept, int64_t *n_read, const cyc_image_cache *c)
+{
+	*n_kept = c->n_kept;
+	*n_read = c->n_read;
+}
+
+static entry *find(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	for (size_t k = 0; c && k < c->n; k++) {
+		size_t i = (c->next + k) % c->n;
+		entry *e = &c->entries[i];
+		if (e->section != ts->image_section[i_tilt] || strcmp(e->path, ts->image_path[i_tilt]) != 0) continue;
+		c->next = i + 1;
+		return e;
+	}
+	return NULL;
+}
+
+static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels, int64_t count)
+{
+	cyc_status st = CYC_OK;
+	double bytes = (double)count * sizeof *pixels;
+	entry e = { .section = ts->image_section[i_tilt], .count = count };
+	c->n_read++;
+	if (c->bytes + bytes > c->most_bytes) goto done;
+	if (c->n == c->capacity) {
+		size_t more = c->capacity ? 2 * c->capacity : 64;
+		entry *grown = NULL;
+		CYC_TRY(cyc_alloc(&grown, more, sizeof *grown));
+		if (c->n > 0) memcpy(grown, c->entries, c->n * sizeof *grown);
+		cyc_free(c->entries);
+		c->entries = grown;
+		c->capacity = more;
+	}
+	CYC_TRY(cyc_strdup(&e.path, ts->image_path[i_tilt]));
+	CYC_TRY(cyc_alloc(&e.pixels, count, sizeof *e.pixels));
+	memcpy(e.pixels, pixels, (size_t)count * sizeof *pixels);
+	c->entries[c->n++] = e;
+	c->bytes += bytes;
+	e = (entry){ 0 };
+done:
+	cyc_free(e.path);
+	return st;
+}
+
+/* ---------------------------------------------------------------- one image */
+
 cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
@@ -10,7 +100,14 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 		CYC_TRY(cyc_alloc(&t->pixels, count, sizeof *t->pixels));
 		t->count = count;
 	}
-	CYC_TRY(cyc_tilt_series_read_image(t->pixels, ts, i_tilt));
+	const entry *e = find(t->cache, ts, i_tilt);
+	if (e && e->count == count) {
+		memcpy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels);
+		t->cache->n_kept++;
+	} else {
+		CYC_TRY(cyc_tilt_series_read_image(t->pixels, ts, i_tilt));
+		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t->pixels, count));
+	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
 done:
 	return st;
@@ -22,4 +119,25 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t)
 	cyc_free(t->pixels);
 	t->pixels = NULL;
 	t->count = 0;
+}
+
+cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt, int32_t box, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	size_t n = (size_t)box / 2 + 1;
+	entry *e = find(t->cache, ts, i_tilt);
+	if (e && e->box == box) {
+		memcpy(power, e->power, n * sizeof *power);
+		goto done;
+	}
+	CYC_TRY(cyc_noise_spectrum(power, t->pixels, ts->image_nx, ts->image_ny, box, n_threads));
+	if (!e) goto done;
+	cyc_free(e->power);
+	e->power = NULL;
+	e->box = 0;
+	CYC_TRY(cyc_alloc(&e->power, n, sizeof *e->power));
+	memcpy(e->power, power, n * sizeof *power);
+	e->box = box;
+done:
+	return st;
 }

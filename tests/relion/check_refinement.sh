@@ -90,6 +90,16 @@ bar "position error, all tilts alike (A):" "$(figure pos2d_rms_flat_A "${now[@]}
 "$bin" reconstruct -q --p P2/particles.star --t P2/tomograms.star --mot P2/motion.star --b 192 --crop 112 --sym O --o RP2/ --j 2 > /dev/null
 bar "mean FSC to truth:" "$(mean_fsc RP2/merged.mrc)" '>=' 0.8680
 
+echo "== alignment and CTFs in turn, from the raw start"
+timed refine-tilts 12 600 "$bin" refine-tilts -q --p particles.star --t tomograms.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc \
+	--fsc PP_init/postprocess.star --b 192 --o PT/ --j 2
+now=(--t PT/CtfRefine/job002/tomograms.star --p PT/Polish/job001/particles.star --mot PT/Polish/job001/motion.star)
+bar "defocus error (A):" "$(figure defocus_rms_A "${now[@]}")" '<=' 180
+bar "astigmatism error (A):" "$(figure astig_rms_A "${now[@]}")" '<=' 65
+bar "position error (A):" "$(figure pos2d_rms_A "${now[@]}")" '<=' 0.40
+"$bin" reconstruct -q --i PT/optimisation_set.star --b 192 --crop 112 --sym O --o RPT/ --j 2 > /dev/null
+bar "mean FSC to truth:" "$(mean_fsc RPT/merged.mrc)" '>=' 0.8745
+
 echo "== shifts from whole images"
 "$bin" polish -q --p particles.star --t tomograms.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc --fsc PP_init/postprocess.star --b 192 \
 	--shift-only --o PS/ --j 2 > /dev/null

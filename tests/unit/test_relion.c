@@ -182,6 +182,11 @@ static void lines_of_relion(void **state)
 	       "ctfrefine --particles p.star --tomograms t.star --output J/ --ref1 1.mrc --ref2 2.mrc --mask m.mrc --fsc f.star --box 192 --do-defocus --do-scale "
 	       "--defocus-range 2500 --max-tilt 30 --exclude-negative-scales --threads 2");
 	assert_string_equal(g_log, "");
+	expect("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale --do_even_aberrations --ne 6 --do_odd_aberrations --j 2",
+	       "ctfrefine --optimisation-set s.star --output J/ --box 64 --do-even-aberrations --even-order 6 --do-odd-aberrations --do-scale --scale-model tomogram "
+	       "--exclude-negative-scales --threads 2");
+	expect("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --j 2",
+	       "ctfrefine --optimisation-set s.star --output J/ --box 64 --do-scale --scale-model global --exclude-negative-scales --threads 2");
 	expect("relion_tomo_align --i s.star --b 64 --o J/ --motion --j 3",
 	       "polish --optimisation-set s.star --output J/ --box 64 --range 20 --motion --velocity-sigma 0.5 --motion-distance 5000 --exclude-negative-scales "
 	       "--threads 3");
@@ -225,7 +230,7 @@ static void warnings(void **state)
 	const char *refine = "relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_defocus --lambda 0.1 --ds 200 --d0 -1000 --d1 2000 --diag --do_scale";
 	assert_int_equal(translate(&line, refine), CYC_OK);
 	assert_non_null(strstr(line, "--defocus-range 2000 "));
-	const char *const TEXTS[] = { "--lambda is not used: ", "--ds is not used: ", "--diag is not used: ", "from -2000 to 2000", "without --per_frame_scale" };
+	const char *const TEXTS[] = { "--lambda is not used: ", "--ds is not used: ", "--diag is not used: ", "from -2000 to 2000" };
 	for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
 		if (!strstr(g_log, TEXTS[i])) fail_msg("no '%s' in %s", TEXTS[i], g_log);
 	cyc_free(line);
@@ -259,7 +264,7 @@ static void refusals(void **state)
 		expect_failure(line, CYC_E_UNSUPPORTED, name);
 		expect_failure(line, CYC_E_UNSUPPORTED, "not supported yet");
 	}
-	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale", CYC_E_UNSUPPORTED, "--per_tomo_scale is not");
+	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale --per_frame_scale", CYC_E_USAGE, "exclude each other");
 	expect_failure("relion_postprocess --i h.mrc --auto_mask", CYC_E_UNSUPPORTED, "relion_mask_create");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --motion --shift_only", CYC_E_USAGE, "exclude each other");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --motoin", CYC_E_USAGE, "did you mean --motion?");

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Alignment and CTFs in turn: what separate jobs do, whatever is kept in memory; killed and resumed it ends with the same; refusals.
+set -euo pipefail
+cyclotomo=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
+
+"$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o p --quiet >/dev/null
+"$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 64 --sym O --o R/ >/dev/null
+"$cyclotomo" postprocess -q --root p --i R/half1.mrc --i2 R/half2.mrc --mask mask_fsc.mrc --o PP/postprocess >/dev/null
+with=(--root p --ref1 R/half1.mrc --ref2 R/half2.mrc --fsc PP/postprocess.star --mask mask_align.mrc --b 64)
+results() { (cd "$1" && find . -name '*.star' ! -name job.star ! -name optimisation_set.star ! -path '*tomograms.star' | sort | xargs sha256sum); }
+
+"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o A --j 1 >out 2>log || fail "refine-tilts"
+grep -q '42 tilt images read, 126 times taken from memory' log || fail "images are read more than once"
+for text in 'A/Polish/job003/particles.star' 'A/CtfRefine/job004/tomograms.star' 'A/Polish/job003/motion.star'; do
+	grep -q "$text" p/A/optimisation_set.star || fail "the set does not name $text"
+done
+! grep -q 'ReferenceMap1' p/A/optimisation_set.star || fail "the set names half maps of the old tilts"
+[ -e p/A/RELION_JOB_EXIT_SUCCESS ] || fail "no exit flag"
+results p/A >wanted
+
+# Threads and memory change nothing.
+"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o B --j 2 --cache 0 >out 2>log || fail "without memory for images"
+grep -q ' 0 times taken from memory' log || fail "images are kept all the same"
+results p/B >found
+diff wanted found || fail "threads or memory for images change results"
+
+# The same as the two jobs one after the other.
+"$cyclotomo" polish "${with[@]}" --i optimisation_set.star --motion --o C >/dev/null 2>log || fail "polish"
+for file in particles.star motion.star; do cmp p/A/Polish/job001/$file p/C/$file || fail "polish gives another $file"; done
+"$cyclotomo" ctfrefine "${with[@]}" --i C/optimisation_set.star --o D >/dev/null 2>log || fail "ctfrefine"
+cmp p/A/CtfRefine/job002/refinement.txt p/D/refinement.txt || fail "ctfrefine gives another table"
+
+# Killed at any moment and resumed.
+for delay in 0.1 0.3 0.5 0.8 1.2; do
+	rm -rf p/K
+	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 >/dev/null 2>&1 &
+	pid=$!
+	sleep $delay
+	kill -9 $pid 2>/dev/null || true
+	wait $pid 2>/dev/null || true
+	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 --resume >out 2>log || fail "resuming after a kill at $delay s"
+	results p/K >found
+	diff wanted found || fail "a kill at $delay s changes results"
+	[ -z "$(find p/K -name '*.tmp*')" ] || fail "temporary files are left"
+done
+"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 >out 2>log || fail "other options"
+grep -q 'everything is done again' log || fail "other options take the old results"
+
+# Refusals.
+refused() { # CODE TEXT arguments...
+	local code=$1 text=$2 got=0
+	shift 2
+	"$cyclotomo" refine-tilts "$@" >out 2>log || got=$?
+	[ $got = "$code" ] || fail "exit code $got instead of $code for $*"
+	grep -q "$text" log || fail "no '$text' for $*"
+	[ ! -e p/N/optimisation_set.star ] || fail "a set was written for $*"
+}
+refused 2 'two half maps are needed' --root p --i optimisation_set.star --b 64 --o N
+refused 2 'a box size is needed' --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --o N
+refused 2 'rounds' "${with[@]}" --i optimisation_set.star --o N --rounds 0
+refused 1 'absent.mrc' --root p --i optimisation_set.star --ref1 absent.mrc --ref2 R/half2.mrc --b 64 --o N
+"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --o Dry --dry-run >out 2>log || fail "dry run"
+[ ! -e p/Dry ] || fail "a dry run writes"
+echo ok
