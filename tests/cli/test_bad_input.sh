@@ -58,6 +58,12 @@ mask=("$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o no/mask.mrc)
 "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o X > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 "$bin" reconstruct -q --root p --i X/optimisation_set.star --from-stacks --sym O --taper 3 --o RX > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 
+"$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --do_even_aberrations --ne 6 --do_odd_aberrations --no 3 --magnification --o CA > out.txt 2> err.txt ||
+	{ cat err.txt; exit 1; }
+grep -q 'CA/particles.star' out.txt && [ -f p/CA/particles.star ] && [ -f p/CA/aberrations.star ] && [ ! -f p/CA/tomograms.star ] || { echo "aberrations alone: wrong files"; ls p/CA; exit 1; }
+"$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --do_scale --per_tomo_scale --per-tilt-bfactor --o CS > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+grep -q rlnTomoRelativeIceThickness p/CS/tomograms.star && grep -rq rlnCtfBfactor p/CS/tilt_series || { echo "ice and B-factors are not in the files"; exit 1; }
+
 # with_broken FILE COMMAND...: runs a line of shell on a copy, then puts the file back.
 broken() { cp "$1" keep; eval "$2"; }
 mended() { mv keep "$1"; }
