@@ -64,7 +64,7 @@ bool cyc_is_visible(const cyc_tilt_series *ts, double x_px, double y_px, double 
 cyc_ctf cyc_ctf_of_tilt(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group);
 
 /**
- * Noise power of one image by overlapping blocks: box x box tiles at step box/2 (at most 11 along an axis, then evenly spread), no window, mean kept;
+ * Noise power of one image by overlapping blocks: box x box tiles at step box/2 (at most 5 along an axis, then evenly spread), no window, mean kept;
  * unitary transform; |F|^2 averaged over tiles and, with linear splitting between neighbouring shells, over directions.  (T1.10)
  * @param[out] power    box/2 + 1 shells
  * @param[in]  image    ny x nx

@@ -8,7 +8,7 @@
 /* Agreement of images that were not fitted may fall by this much before an alignment is turned down: see decide(). */
 static const double HELDOUT_TOLERANCE = 0.01;
 /* Windows are cut anew where a particle has moved by more than this share of the range that was looked at. */
-static const double FAR_SHARE = 0.6;
+static const double FAR_SHARE = 0.9;
 
 /* ---------------------------------------------------------------- setting */
 

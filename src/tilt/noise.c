@@ -21,10 +21,10 @@ CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
 }
 
 /*
- * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 121 tiles tell each shell to a per cent or two; those of
- * a large image would only take time.
+ * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles tell each shell but the first few to two or three per cent; more
+ * would only take time.
  */
-enum { MOST_TILES = 11 };
+enum { MOST_TILES = 5 };
 
 static int32_t n_tiles_along(int32_t n, int32_t box)
 {

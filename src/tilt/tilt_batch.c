@@ -258,7 +258,8 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	t->radius = 0;
 	for (int32_t i = 0; i < n_k2; i++) {
 		double k = step_invA * sqrt((double)i), w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-		radial[2 * i] = w > cutoff_frac || t->is_full_plane ? ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k) : 0;
+		if (!(w > cutoff_frac) && !t->is_full_plane) break; /* and none of what is finer: weights fall, and the table is zero */
+		radial[2 * i] = ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k);
 		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
 		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
 	}
@@ -277,7 +278,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 			int32_t k2 = x * x + ky * ky;
 			t->turns[at] = 0;
 			t->envelope[at] = 0;
-			if (k2 >= n_k2) continue;
+			if (k2 >= n_k2 || radial[2 * k2] == 0) continue;
 			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) + 2 * d.astig_y_A * x * ky);
 			if (t->has_even) turns += (double)t->even_turns[at];
 			t->turns[at] = (float)(turns - round(turns));
