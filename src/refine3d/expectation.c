@@ -1,0 +1,299 @@
+/* All particles against the references: tilt series by tilt series, particles shared out to threads. */
+#include "refine3d/refine3d_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *set = j->in.particles;
+	if (j->images[i]) return CYC_OK;
+	/* Images stay where they were cut first, whatever poses the set has now. */
+	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) set->particles[p].position_A = j->refined[p].cut_position_A;
+	CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+done:
+	return st;
+}
+
+void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
+{
+	if (!j->keeps_images) cyc_series_images_destroy(&j->images[i]);
+}
+
+static cyc_pose_reference reference_of(const cyc_refine3d_job *j, const cyc_cfloat *grid, int32_t half, int32_t i_series)
+{
+	const cyc_reference *r = j->reference;
+	return (cyc_pose_reference){ .grid = grid, .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
+		                         .own_share = j->o->keep_self_correlation || j->is_one_map ? NULL : j->own_share, .diameter_px = r->map_diameter_px,
+		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i_series + half] };
+}
+
+static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
+static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
+
+/* ---------------------------------------------------------------- amplitudes */
+
+typedef struct {
+	const cyc_refine3d_job *j;
+	const cyc_cfloat *grid[2];
+	int32_t i_series;
+	cyc_pose_work **work;
+	double *sums; /* per particle: 3 x n_shells */
+} amplitude_work;
+
+static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
+{
+	const amplitude_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t n_shells = j->crop_px / 2 + 1, p = series_first(j, a->i_series) + i;
+	int32_t half = j->in.particles->particles[p].half;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	const cyc_pose_reference r = reference_of(j, a->grid[half], half, a->i_series);
+	double *to = a->sums + 3 * n_shells * i;
+	cyc_pose_amplitudes(to, to + n_shells, to + 2 * n_shells, a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	return CYC_OK;
+}
+
+/* Median of n values, which are sorted. */
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, int64_t n)
+{
+	if (n == 0) return 0;
+	qsort(v, (size_t)n, sizeof *v, by_value);
+	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+static cyc_status map_grids(const cyc_cfloat *grid[2], cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&grid[h], j->reference->half[h]));
+done:
+	return st;
+}
+
+static cyc_status unmap_grids(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
+done:
+	return st;
+}
+
+/* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T7.6) */
+static void fit_scales(cyc_refine3d_job *j, const double *sums)
+{
+	int32_t n_series = j->in.tomograms->n_series;
+	for (int32_t h = 0; h < 2; h++) {
+		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
+		for (int32_t i = 0; i < n_series; i++)
+			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
+		if (!j->o->absolute_grey_scale && all[1] + all[2] > 0 && all[0] > 0) j->state.amplitude[h] = all[0] / (all[1] + all[2]);
+		for (int32_t i = 0; i < n_series; i++) {
+			const double *s = sums + (2 * i + h) * 3;
+			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / j->state.amplitude[h] : 1;
+			j->series_scale[2 * i + h] = j->o->no_scale ? 1 : fmin(fmax(scale, 0.2), 5);
+			if (s[2] <= 0) continue;
+			mean += j->series_scale[2 * i + h] * s[2];
+			count += s[2];
+		}
+		for (int32_t i = 0; i < n_series && !j->o->no_scale && mean > 0; i++) j->series_scale[2 * i + h] *= count / mean;
+	}
+}
+
+cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	amplitude_work a = { .j = j };
+	int n_threads = j->o->n_threads;
+	int64_t n_shells = j->crop_px / 2 + 1;
+	double *series_sums = NULL;
+	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)j->in.tomograms->n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	CYC_TRY(map_grids(a.grid, j));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n = series_count(j, i);
+		if (n == 0) continue;
+		CYC_TRY(cyc_refine3d_load_series(j, i));
+		CYC_TRY(cyc_alloc(&a.sums, 3 * (size_t)n_shells * (size_t)n, sizeof *a.sums));
+		a.i_series = i;
+		CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
+		for (int32_t p = 0; p < n; p++)
+			for (int k = 0; k < 3; k++)
+				for (int64_t r = 0; r < n_shells; r++)
+					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += a.sums[(3 * p + k) * n_shells + r];
+		cyc_free(a.sums);
+		a.sums = NULL;
+		cyc_refine3d_release_series(j, i);
+	}
+	CYC_TRY(unmap_grids(j));
+	fit_scales(j, series_sums);
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	cyc_free(a.sums);
+	cyc_free(series_sums);
+	return st;
+}
+
+/* ---------------------------------------------------------------- poses */
+
+typedef struct {
+	cyc_refine3d_job *j;
+	const cyc_search_spec *spec;
+	const cyc_cfloat *grid[2];
+	int32_t i_series;
+	cyc_search_work **work;
+	cyc_found_pose *found; /* n particles of the set */
+} pose_work;
+
+static cyc_status pose_task(void *arg, int64_t i, int i_thread)
+{
+	cyc_status st = CYC_OK;
+	const pose_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_particle *particle = &j->in.particles->particles[p];
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
+	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &j->refined[p].pose, particle->R_tomo_part, j->refined[p].cut_offset_A));
+done:
+	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
+	return st;
+}
+
+static double norm(cyc_vec3 v) { return sqrt(cyc_vec3_norm2(v)); }
+
+/* Changes, errors and averages of the iteration; takes the new poses. */
+static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	int64_t n = j->in.particles->n, n_seen = 0;
+	double *rotation = NULL, *offset = NULL, moved2 = 0;
+	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
+	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
+	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
+	s->log_likelihood[0] = s->log_likelihood[1] = 0;
+	double whole2 = 0;
+	for (int64_t p = 0; p < n; p++) {
+		cyc_refined *r = &j->refined[p];
+		const cyc_found_pose *f = &found[p];
+		if (f->p_max <= 0) continue;
+		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
+		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
+		r->pose = f->pose;
+		r->log_likelihood = f->log_likelihood;
+		r->p_max = f->p_max;
+		r->n_significant = f->n_significant;
+		memcpy(r->error, f->error, sizeof r->error);
+		rotation[n_seen] = norm((cyc_vec3){ f->error[0], f->error[1], f->error[2] });
+		offset[n_seen++] = norm((cyc_vec3){ f->error[3], f->error[4], f->error[5] });
+		whole2 += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
+		s->average_p_max += f->p_max;
+		s->average_significant += (double)f->n_significant;
+		s->heldout_gain += f->heldout_gain;
+		s->log_likelihood[j->in.particles->particles[p].half] += f->log_likelihood;
+	}
+	double count = n_seen > 0 ? (double)n_seen : 1;
+	s->change_rotation_rad /= count;
+	s->change_offset_A = sqrt(moved2 / (2 * count));
+	s->average_p_max /= count;
+	s->average_significant /= count;
+	/* RELION's floor: the width never falls below sqrt(2) Å. */
+	s->sigma_offset_A = sqrt(fmax(whole2 / (3 * count), 2));
+	s->rotation_error_rad = is_polished ? median(rotation, n_seen) : 0;
+	s->offset_error_A = is_polished ? median(offset, n_seen) : 0;
+done:
+	cyc_free(rotation);
+	cyc_free(offset);
+	return st;
+}
+
+void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
+{
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_particle *to = &j->in.particles->particles[p];
+		const cyc_refined *r = &j->refined[p];
+		to->R_tomo_ref = r->pose.R_tomo_ref;
+		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
+	}
+}
+
+static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	pose_work a = { .j = j, .spec = spec, .found = found };
+	int n_threads = j->o->n_threads;
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec));
+	CYC_TRY(map_grids(a.grid, j));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n = series_count(j, i);
+		if (n == 0) continue;
+		CYC_TRY(cyc_refine3d_load_series(j, i));
+		a.i_series = i;
+		CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
+		cyc_refine3d_release_series(j, i);
+		cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+	}
+	CYC_TRY(unmap_grids(j));
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	return st;
+}
+
+/* Shell that an angular step resolves at the particle's edge, as RELION counts it. */
+static int32_t coarse_radius(const cyc_refine3d_job *j, int32_t order, double looseness)
+{
+	double resolution_A = looseness * cyc_healpix_step_rad(order) / 2 * j->particle_diameter_A / 1.2;
+	return (int32_t)ceil(j->crop_px * j->box.pixel_size_A / resolution_A);
+}
+
+cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	cyc_refine3d_state *s = &j->state;
+	cyc_rotation_grid *grid = NULL;
+	cyc_offset_grid *offsets = NULL;
+	cyc_found_pose *found = NULL;
+	bool is_local = s->order >= o->auto_local_order, is_sampled = o->no_polish || (!o->no_search && s->iteration == 1);
+	double step = cyc_healpix_step_rad(s->order), looseness = o->no_polish ? 1 : 2;
+	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .do_crosscheck = !o->no_polish && s->iteration == 1,
+		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
+		                     .sigma_rotation_rad = s->sigma_angle_rad, .sigma_offset_A = s->sigma_offset_A, .adaptive_fraction = o->adaptive_frac };
+	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
+	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	if (is_sampled) {
+		CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
+		spec.offsets = offsets;
+		spec.perturbation_rad = o->no_polish ? s->perturbation * step : 0;
+		spec.offset_perturbation_A = o->no_polish ? s->perturbation * s->offset_step_A : 0;
+		spec.is_near = is_local && o->relion_grid;
+		if (!is_local) CYC_TRY(cyc_rotation_grid_global(&grid, s->order, o->oversampling, j->symmetry));
+		else if (!spec.is_near) CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad));
+		if (grid) grid->perturbation_rad = spec.perturbation_rad;
+		spec.rotations = grid;
+		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,
+		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
+	}
+	CYC_TRY(search_all(found, j, &spec));
+	CYC_TRY(take_poses(j, found, spec.do_polish));
+	cyc_refine3d_apply_poses(j);
+done:
+	cyc_free(found);
+	cyc_rotation_grid_destroy(&grid);
+	cyc_offset_grid_destroy(&offsets);
+	return st;
+}
