@@ -35,7 +35,7 @@ typedef struct {
 	bool no_scale;                 /**< no contrast per tilt series */
 	double join_A;                 /**< low_resol_join_halves; <= 0: nowhere */
 	double tau2_fudge;
-	double cutoff_frac;            /**< dose weights at or below this are not used, 0.02 */
+	double cutoff_frac;            /**< dose weights at or below this are not used, 0.1: below it is 1 % of the weight */
 	int32_t max_iterations;
 	double cache_bytes;            /**< particle images are kept in memory up to this much; < 0: half of the machine's */
 	uint64_t seed;

@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
+static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
+
 cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -152,6 +155,7 @@ typedef struct {
 	const cyc_cfloat *grid[2];
 	int32_t i_series;
 	cyc_search_work **work;
+	int64_t check_every;
 	cyc_found_pose *found; /* n particles of the set */
 } pose_work;
 
@@ -165,13 +169,82 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	const cyc_series_images *s = j->images[a->i_series];
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
 	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
-	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &j->refined[p].pose, particle->R_tomo_part, j->refined[p].cut_offset_A));
+	const cyc_refined *refined = &j->refined[p];
+	cyc_vec3 c = refined->cut_offset_A;
+	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
+	const cyc_pose_start start = { .old = refined->pose, .prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
+		                                                            a->spec->do_polish ? (cyc_vec3){ 0, 0, 0 } : (cyc_vec3){ -c.x, -c.y, -c.z } },
+		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
+		                           .do_crosscheck = a->spec->do_polish && j->state.iteration == 1 && p % a->check_every == 0 };
+	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
 done:
 	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
 	return st;
 }
 
-static double norm(cyc_vec3 v) { return sqrt(cyc_vec3_norm2(v)); }
+static double norm(const double v[3]) { return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]); }
+
+/*
+ * Width of normal deviations x from the start, of which each is known to `error` under the old width: the width that makes
+ * the deviations most likely, by expectation maximisation. Not narrower than `least`.                              (T7.13)
+ */
+static double learn_width(const double *x, const double *error, int64_t n, double old, double least)
+{
+	double width = old;
+	if (n == 0) return old;
+	for (int round = 0; round < PRIOR_ROUNDS; round++) {
+		double sum = 0;
+		for (int64_t i = 0; i < n; i++) {
+			double all = 1 / cyc_square(error[i]), images = fmax(all - 1 / cyc_square(old), 0), now = images + 1 / cyc_square(width), mean = all * x[i] / now;
+			sum += mean * mean + 1 / now;
+		}
+		width = fmax(sqrt(sum / (double)n), least);
+	}
+	return width;
+}
+
+/* Rotation vector and offset of a pose from the start of the run. */
+static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r)
+{
+	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(r->R_start), r->pose.R_tomo_ref);
+	const double v[CYC_POSE_PARAMETERS] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]),
+		                                    r->pose.offset_A.x, r->pose.offset_A.y, r->pose.offset_A.z };
+	memcpy(change, v, sizeof v);
+}
+
+static cyc_status learn_priors(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	int64_t n = j->in.particles->n;
+	double *x = NULL, *error = NULL;
+	CYC_TRY(cyc_alloc(&x, 3 * (size_t)n, sizeof *x));
+	CYC_TRY(cyc_alloc(&error, 3 * (size_t)n, sizeof *error));
+	for (int32_t h = 0; h < 2; h++)
+		for (int kind = 0; kind < 2; kind++) {
+			int64_t m = 0;
+			for (int64_t p = 0; p < n; p++) {
+				const cyc_refined *r = &j->refined[p];
+				double change[CYC_POSE_PARAMETERS];
+				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0)) continue;
+				from_start(change, r);
+				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
+					x[m] = change[k];
+					error[m] = r->error[k];
+				}
+			}
+			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
+			/* A start that was refined on these images agrees with them for that reason: never narrower than twice the errors.
+			 * Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
+			double typical = 0, old = *width;
+			for (int64_t i = 0; i < m; i++) typical += 1 / error[i];
+			if (m > 0) *width = learn_width(x, error, m, old, fmax(2 * (double)m / typical, kind ? LEAST_SIGMA_OFFSET_A : 0));
+		}
+done:
+	cyc_free(x);
+	cyc_free(error);
+	return st;
+}
 
 /* Changes, errors and averages of the iteration; takes the new poses. */
 static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished)
@@ -179,15 +252,15 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
 	int64_t n = j->in.particles->n, n_seen = 0;
-	double *rotation = NULL, *offset = NULL, moved2 = 0;
+	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
 	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
 	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
 	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
 	s->log_likelihood[0] = s->log_likelihood[1] = 0;
-	double whole2 = 0;
 	for (int64_t p = 0; p < n; p++) {
 		cyc_refined *r = &j->refined[p];
 		const cyc_found_pose *f = &found[p];
+		int32_t h = j->in.particles->particles[p].half;
 		if (f->p_max <= 0) continue;
 		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
 		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
@@ -196,23 +269,24 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 		r->p_max = f->p_max;
 		r->n_significant = f->n_significant;
 		memcpy(r->error, f->error, sizeof r->error);
-		rotation[n_seen] = norm((cyc_vec3){ f->error[0], f->error[1], f->error[2] });
-		offset[n_seen++] = norm((cyc_vec3){ f->error[3], f->error[4], f->error[5] });
-		whole2 += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
+		rotation[n_seen] = norm(f->error);
+		offset[n_seen++] = norm(f->error + 3);
+		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
+		n_half[h]++;
 		s->average_p_max += f->p_max;
 		s->average_significant += (double)f->n_significant;
 		s->heldout_gain += f->heldout_gain;
-		s->log_likelihood[j->in.particles->particles[p].half] += f->log_likelihood;
+		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
 	s->change_rotation_rad /= count;
 	s->change_offset_A = sqrt(moved2 / (2 * count));
 	s->average_p_max /= count;
 	s->average_significant /= count;
-	/* RELION's floor: the width never falls below sqrt(2) Å. */
-	s->sigma_offset_A = sqrt(fmax(whole2 / (3 * count), 2));
-	s->rotation_error_rad = is_polished ? median(rotation, n_seen) : 0;
-	s->offset_error_A = is_polished ? median(offset, n_seen) : 0;
+	s->rotation_error_rad = median(rotation, n_seen);
+	s->offset_error_A = median(offset, n_seen);
+	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
+	if (is_polished) CYC_TRY(learn_priors(j));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
@@ -232,7 +306,7 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec)
 {
 	cyc_status st = CYC_OK;
-	pose_work a = { .j = j, .spec = spec, .found = found };
+	pose_work a = { .j = j, .spec = spec, .found = found, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
 	int n_threads = j->o->n_threads;
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec));
@@ -269,10 +343,11 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_offset_grid *offsets = NULL;
 	cyc_found_pose *found = NULL;
 	bool is_local = s->order >= o->auto_local_order, is_sampled = o->no_polish || (!o->no_search && s->iteration == 1);
-	double step = cyc_healpix_step_rad(s->order), looseness = o->no_polish ? 1 : 2;
-	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .do_crosscheck = !o->no_polish && s->iteration == 1,
+	double step = cyc_healpix_step_rad(s->order), looseness = o->no_polish ? 1 : 3.4; /* followed samples need only lie on the slope of the right maximum */
+	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, 
 		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
-		                     .sigma_rotation_rad = s->sigma_angle_rad, .sigma_offset_A = s->sigma_offset_A, .adaptive_fraction = o->adaptive_frac };
+		                     .sigma_rotation_rad = { s->sigma_angle_rad[0], s->sigma_angle_rad[1] },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
 	if (is_sampled) {
@@ -282,7 +357,7 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		spec.offset_perturbation_A = o->no_polish ? s->perturbation * s->offset_step_A : 0;
 		spec.is_near = is_local && o->relion_grid;
 		if (!is_local) CYC_TRY(cyc_rotation_grid_global(&grid, s->order, o->oversampling, j->symmetry));
-		else if (!spec.is_near) CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad));
+		else if (!spec.is_near) CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad[0]));
 		if (grid) grid->perturbation_rad = spec.perturbation_rad;
 		spec.rotations = grid;
 		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,

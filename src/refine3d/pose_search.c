@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STARTS = 4, MAX_STEPS = 12, COARSE_STEPS = 4 };
+enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STARTS = 4, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
 static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
+static const double HOPELESS = 12;   /* log-posterior at the coarse resolution that a maximum may lie below the best */
 
 typedef struct {
 	double weight; /* log */
@@ -90,17 +91,17 @@ typedef struct {
 	const cyc_pose_data *data;
 	const cyc_pose_reference *reference;
 	const cyc_search_spec *spec;
-	const cyc_pose *old;
-	cyc_mat3 R_tomo_part, R_part_old;
-	cyc_vec3 cut_offset_A;
+	const cyc_pose_start *start;
+	cyc_mat3 R_part_old;
+	double sigma_rotation_rad, sigma_offset_A;
 	const cyc_rotation_grid *grid;
 } search;
 
-static cyc_vec3 add(cyc_vec3 a, cyc_vec3 b) { return (cyc_vec3){ a.x + b.x, a.y + b.y, a.z + b.z }; }
+static cyc_vec3 minus(cyc_vec3 a, cyc_vec3 b) { return (cyc_vec3){ a.x - b.x, a.y - b.y, a.z - b.z }; }
 
 static double log_prior_offset(const search *s, cyc_vec3 offset_A)
 {
-	return -0.5 * cyc_vec3_norm2(add(offset_A, s->cut_offset_A)) / cyc_square(s->spec->sigma_offset_A);
+	return -0.5 * cyc_vec3_norm2(minus(offset_A, s->start->prior.offset_A)) / cyc_square(s->sigma_offset_A);
 }
 
 /* ---------------------------------------------------------------- sampling */
@@ -116,13 +117,12 @@ static int by_weight(const void *a, const void *b)
 static cyc_vec3 to_tomogram(const search *s, cyc_vec3 lattice_A)
 {
 	double p = s->spec->offset_perturbation_A;
-	cyc_vec3 t = cyc_mat3_apply(s->R_tomo_part, (cyc_vec3){ lattice_A.x + p, lattice_A.y + p, lattice_A.z + p }), o = s->old->offset_A;
-	return (cyc_vec3){ o.x - t.x, o.y - t.y, o.z - t.z };
+	return minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, (cyc_vec3){ lattice_A.x + p, lattice_A.y + p, lattice_A.z + p }));
 }
 
 static cyc_mat3 rotation(const search *s, int32_t o, int32_t child)
 {
-	return cyc_mat3_mul(s->R_tomo_part, cyc_rotation_grid_at(s->grid, o, child, s->R_part_old));
+	return cyc_mat3_mul(s->start->R_tomo_part, cyc_rotation_grid_at(s->grid, o, child, s->R_part_old));
 }
 
 /* Scores of all coarse samples; those worth anything as a sorted list. */
@@ -134,8 +134,7 @@ static int64_t coarse_pass(search *s, int32_t radius)
 	double best = -HUGE_VAL;
 	for (int32_t t = 0; t < w->n_t; t++) {
 		const cyc_vec3 *lattice = &s->spec->offsets->offset_A[t];
-		cyc_vec3 x = cyc_mat3_apply(s->R_tomo_part, *lattice), o = s->old->offset_A;
-		w->log_prior_t[t] = log_prior_offset(s, (cyc_vec3){ o.x - x.x, o.y - x.y, o.z - x.z });
+		w->log_prior_t[t] = log_prior_offset(s, minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, *lattice)));
 		w->offsets[t] = to_tomogram(s, *lattice);
 	}
 	for (int32_t first = 0; first < g->n; first += CHUNK) {
@@ -224,17 +223,16 @@ typedef struct {
 /* Log posterior with its derivatives. */
 static void evaluate(peak *p, const search *s, const cyc_pose *pose, int32_t radius)
 {
-	double turn2, sigma2 = cyc_square(s->spec->sigma_rotation_rad), offset2 = cyc_square(s->spec->sigma_offset_A);
-	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(s->old->R_tomo_ref), pose->R_tomo_ref);
-	cyc_vec3 whole = add(pose->offset_A, s->cut_offset_A);
-	/* Small turns: the antisymmetric part is the rotation vector. */
-	const double turn[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) }, offset[3] = { whole.x, whole.y, whole.z };
-	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, s->old, radius);
+	double sigma2 = cyc_square(s->sigma_rotation_rad), offset2 = cyc_square(s->sigma_offset_A);
+	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(s->start->prior.R_tomo_ref), pose->R_tomo_ref);
+	cyc_vec3 moved = minus(pose->offset_A, s->start->prior.offset_A);
+	/* Of small turns the antisymmetric part is the rotation vector. */
+	const double turn[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) }, offset[3] = { moved.x, moved.y, moved.z };
+	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, &s->start->old, radius);
 	p->pose = *pose;
-	p->log_likelihood = p->at.value;
-	turn2 = turn[0] * turn[0] + turn[1] * turn[1] + turn[2] * turn[2];
-	p->log_posterior = p->at.value - 0.5 * turn2 / sigma2 - 0.5 * cyc_vec3_norm2(whole) / offset2;
+	p->log_likelihood = p->log_posterior = p->at.value;
 	for (int k = 0; k < 3; k++) {
+		p->log_posterior -= 0.5 * (turn[k] * turn[k] / sigma2 + offset[k] * offset[k] / offset2);
 		p->at.gradient[k] -= turn[k] / sigma2;
 		p->at.curvature[k][k] += 1 / sigma2;
 		p->at.gradient[3 + k] -= offset[k] / offset2;
@@ -295,7 +293,7 @@ static int32_t choose_starts(cyc_pose starts[MAX_STARTS], const search *s, int64
 	int32_t n = 0;
 	double step = s->grid ? 1.2 * cyc_healpix_step_rad(s->grid->order) : 0;
 	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
-	if (!s->grid || s->grid->is_relative) starts[n++] = *s->old;
+	if (!s->grid || s->grid->is_relative) starts[n++] = s->start->old;
 	for (int64_t i = 0; i < n_samples && n < MAX_STARTS; i++) {
 		const sample *q = &s->w->samples[i];
 		cyc_mat3 R = rotation(s, q->o, -1);
@@ -312,6 +310,37 @@ static bool is_same_peak(const peak *a, const peak *b, const double error[CYC_PO
 	return cyc_rotation_distance_rad(a->pose.R_tomo_ref, b->pose.R_tomo_ref, &none, NULL) < 3 * (error[0] + error[1] + error[2]);
 }
 
+/* Follow the starts at the coarse resolution and keep the different maxima that have a chance; best first. */
+static int32_t follow_coarsely(cyc_pose starts[MAX_STARTS], const search *s, int32_t n)
+{
+	peak peaks[MAX_STARTS];
+	int32_t n_kept = 0;
+	double error[CYC_POSE_PARAMETERS];
+	for (int32_t i = 0; i < n; i++) {
+		peak now;
+		int32_t at = n_kept;
+		bool is_new = true;
+		follow(&now, s, &starts[i], s->spec->coarse_radius, COARSE_STEPS);
+		(void)errors_of(error, &now.at);
+		for (int32_t k = 0; k < n_kept && is_new; k++)
+			if (is_same_peak(&now, &peaks[k], error)) {
+				is_new = false;
+				if (now.log_posterior > peaks[k].log_posterior) peaks[k] = now;
+			}
+		if (!is_new) continue;
+		while (at > 0 && now.log_posterior > peaks[at - 1].log_posterior) {
+			peaks[at] = peaks[at - 1];
+			at--;
+		}
+		peaks[at] = now;
+		n_kept++;
+	}
+	int32_t n_out = 0;
+	for (int32_t k = 0; k < n_kept; k++)
+		if (peaks[k].log_posterior > peaks[0].log_posterior - HOPELESS) starts[n_out++] = peaks[k].pose;
+	return n_out;
+}
+
 /* The highest maximum that the starts lead to; its share of the posterior among the different ones.                   (T7.10) */
 static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 {
@@ -319,13 +348,9 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 	cyc_pose starts[MAX_STARTS];
 	double error[MAX_STARTS][CYC_POSE_PARAMETERS], log_mass[MAX_STARTS], sum = 0;
 	int32_t n = choose_starts(starts, s, n_samples), best = 0;
+	if (s->grid && s->spec->coarse_radius < s->spec->radius) n = follow_coarsely(starts, s, n);
 	for (int32_t i = 0; i < n; i++) {
-		cyc_pose start = starts[i];
-		if (s->spec->coarse_radius < s->spec->radius) {
-			follow(&peaks[i], s, &start, s->spec->coarse_radius, COARSE_STEPS);
-			start = peaks[i].pose;
-		}
-		follow(&peaks[i], s, &start, s->spec->radius, MAX_STEPS);
+		follow(&peaks[i], s, &starts[i], s->spec->radius, MAX_STEPS);
 		log_mass[i] = peaks[i].log_posterior + errors_of(error[i], &peaks[i].at);
 		if (peaks[i].log_posterior > peaks[best].log_posterior) best = i;
 	}
@@ -356,7 +381,7 @@ static cyc_status crosscheck(double *gain, search *s, const cyc_pose *start)
 	for (int32_t parity = 0; parity < 2; parity++) {
 		peak fitted, judged, before;
 		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 == parity;
-		follow(&fitted, s, start, s->spec->radius, MAX_STEPS);
+		follow(&fitted, s, start, s->spec->radius, CHECK_STEPS);
 		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 != parity;
 		evaluate(&judged, s, &fitted.pose, s->spec->radius);
 		evaluate(&before, s, start, s->spec->radius);
@@ -368,17 +393,19 @@ done:
 }
 
 cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_search_spec *spec,
-                           const cyc_pose *old, cyc_mat3 R_tomo_part, cyc_vec3 cut_offset_A)
+                           const cyc_pose_start *start)
 {
 	cyc_status st = CYC_OK;
 	cyc_rotation_grid *own = NULL;
 	int64_t n = 0;
-	search s = { w, data, reference, spec, old, R_tomo_part, cyc_mat3_mul(cyc_mat3_transpose(R_tomo_part), old->R_tomo_ref), cut_offset_A, spec->rotations };
+	const cyc_pose *old = &start->old;
+	search s = { w, data, reference, spec, start, cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part), old->R_tomo_ref), spec->sigma_rotation_rad[start->half],
+		         spec->sigma_offset_A[start->half], spec->rotations };
 	memset(out, 0, sizeof *out);
 	out->pose = *old;
 	if (data->n_images == 0) goto done;
 	if (spec->is_near) {
-		CYC_TRY(cyc_rotation_grid_near(&own, spec->order, spec->oversampling, spec->sigma_rotation_rad, s.R_part_old));
+		CYC_TRY(cyc_rotation_grid_near(&own, spec->order, spec->oversampling, s.sigma_rotation_rad, s.R_part_old));
 		own->perturbation_rad = spec->perturbation_rad;
 		CYC_TRY(reserve(w, own->n));
 		s.grid = own;
@@ -396,9 +423,9 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 	}
 	if (spec->do_polish) {
 		polish(out, &s, n);
-		if (spec->do_crosscheck) {
-			cyc_pose start = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
-			CYC_TRY(crosscheck(&out->heldout_gain, &s, &start));
+		if (start->do_crosscheck) {
+			cyc_pose from = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
+			CYC_TRY(crosscheck(&out->heldout_gain, &s, &from));
 		}
 	}
 done:

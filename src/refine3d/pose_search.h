@@ -13,10 +13,9 @@ typedef struct {
 	int32_t order, oversampling;
 	double perturbation_rad, offset_perturbation_A;
 	bool do_polish;             /**< follow to the maximum instead of sampling children */
-	bool do_crosscheck;         /**< see cyc_found_pose.heldout_gain */
 	int32_t coarse_radius, radius;
-	double sigma_rotation_rad;  /**< prior about the old pose */
-	double sigma_offset_A;      /**< prior of the whole offset from the particle's coordinates */
+	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */
+	double sigma_offset_A[2];
 	double adaptive_fraction;   /**< share of the posterior that is called significant, 0.999 */
 } cyc_search_spec;
 
@@ -36,13 +35,16 @@ CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cy
 void cyc_search_work_destroy(cyc_search_work **w);
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 
-/**
- * @param[in] old          pose that the reference was made with
- * @param[in] R_tomo_part  axes of the offset lattice
- * @param[in] cut_offset_A where the images were cut, from the particle's coordinates (tomogram axes)
- */
+/** One particle: what is known of its pose before its images are looked at. */
+typedef struct {
+	cyc_pose old;           /**< pose that the reference was made with; samples are taken around it */
+	cyc_pose prior;         /**< centre of the prior */
+	cyc_mat3 R_tomo_part;   /**< axes of the offset lattice */
+	int32_t half;
+	bool do_crosscheck;     /**< see cyc_found_pose.heldout_gain */
+} cyc_pose_start;
 CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference,
-                                          const cyc_search_spec *spec, const cyc_pose *old, cyc_mat3 R_tomo_part, cyc_vec3 cut_offset_A);
+                                          const cyc_search_spec *spec, const cyc_pose_start *start);
 cyc_pose_work *cyc_search_work_model(cyc_search_work *w);
 
 #endif

@@ -10,6 +10,7 @@
 /** A particle between iterations. */
 typedef struct {
 	cyc_pose pose;            /**< offset from where its images are cut */
+	cyc_mat3 R_start;         /**< orientation at the start of the run */
 	cyc_vec3 cut_offset_A;    /**< where that is, from the particle's coordinates; tomogram axes */
 	cyc_vec3 cut_position_A;
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
@@ -20,7 +21,8 @@ typedef struct {
 typedef struct {
 	int32_t iteration;
 	int32_t order;            /**< HEALPix order of the coarse grid */
-	double offset_range_A, offset_step_A, sigma_angle_rad, sigma_offset_A;
+	double offset_range_A, offset_step_A;
+	double sigma_angle_rad[2], sigma_offset_A[2]; /**< priors of the poses, per axis and half-set */
 	double perturbation;      /**< present one, share of a step */
 	double resolution_A;      /**< FSC 0.5 (SSNR 1), as RELION says it */
 	double resolution_143_A, best_resolution_A;

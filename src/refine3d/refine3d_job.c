@@ -25,7 +25,7 @@ void cyc_refine3d_options_default(cyc_refine3d_options *o)
 		.adaptive_frac = 0.999,
 		.join_A = 40,
 		.tau2_fudge = 1,
-		.cutoff_frac = 0.02,
+		.cutoff_frac = 0.1,
 		.max_iterations = 12,
 		.cache_bytes = -1,
 		.n_threads = 1,
@@ -203,7 +203,7 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 		double o[3];
 		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
-		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .cut_offset_A = d, .cut_position_A = p->position_A };
+		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A };
 	}
 done:
 	return st;
@@ -249,9 +249,9 @@ done:
 static void start_state(cyc_refine3d_job *j)
 {
 	const cyc_refine3d_options *o = j->o;
-	double a = j->box.pixel_size_A, fine = cyc_healpix_step_rad(o->healpix_order + o->oversampling);
+	double a = j->box.pixel_size_A, sigma = o->sigma_angle_rad > 0 ? o->sigma_angle_rad : 2 * cyc_healpix_step_rad(o->healpix_order + o->oversampling);
 	j->state = (cyc_refine3d_state){ .order = o->healpix_order, .offset_range_A = o->offset_range_px * a, .offset_step_A = o->offset_step_px * a,
-		                             .sigma_angle_rad = o->sigma_angle_rad > 0 ? o->sigma_angle_rad : 2 * fine, .sigma_offset_A = o->sigma_offset_A,
+		                             .sigma_angle_rad = { sigma, sigma }, .sigma_offset_A = { o->sigma_offset_A, o->sigma_offset_A },
 		                             .amplitude = { 1, 1 } };
 }
 
@@ -354,7 +354,7 @@ static bool refine_sampling(cyc_refine3d_job *j, double accuracy_rad, double acc
 		s->offset_range_A = range;
 	}
 	s->order++;
-	s->sigma_angle_rad = 2 * cyc_healpix_step_rad(s->order + o->oversampling);
+	s->sigma_angle_rad[0] = s->sigma_angle_rad[1] = 2 * cyc_healpix_step_rad(s->order + o->oversampling);
 	s->n_without_gain = s->n_without_change = 0;
 	return false;
 }
@@ -376,11 +376,13 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, is_last || j->o->no_polish));
 	note_resolution(j);
 	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
-	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f; posterior %.2f",
+	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
 	         s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc, cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A,
-	         cyc_rad_to_deg(s->rotation_error_rad), s->offset_error_A, s->average_p_max);
+	         cyc_rad_to_deg(s->rotation_error_rad), s->offset_error_A, cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
+	         sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
+	int64_t n = j->in.particles->n, every = 1 + (n - 1) / 60, n_checked = (n + every - 1) / every;
 	if (s->heldout_gain != 0)
-		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used for it, per particle", s->heldout_gain / (double)j->in.particles->n);
+		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used for it, per particle", s->heldout_gain / (double)n_checked);
 done:
 	return st;
 }
