@@ -121,7 +121,7 @@ struct cyc_tilt_source {
 	cyc_tilt_tables *tables, *crop_tables; /* of the windows' box, and of the coefficients' */
 	cyc_buffer *ft, *ctf, *crop_ctf, *turns, *envelope;
 	cyc_fft2 *fft, *crop_fft;
-	double *power, *crop_turns;
+	double *power, *crop_turns, *share;
 	float *inverse_noise;                  /* half plane of the window's box */
 	float *mask;                           /* s x s */
 	cyc_cfloat *ft_work;                   /* per thread: half plane of the window's box */
@@ -143,6 +143,7 @@ void cyc_tilt_source_destroy(cyc_tilt_source **p)
 	cyc_fft2_destroy(&s->crop_fft);
 	cyc_free(s->power);
 	cyc_free(s->crop_turns);
+	cyc_free(s->share);
 	cyc_free(s->inverse_noise);
 	cyc_free(s->mask);
 	cyc_free(s->ft_work);
@@ -192,6 +193,7 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const 
 	CYC_TRY(cyc_fft2_create(&s->crop_fft, n, n));
 	CYC_TRY(cyc_alloc(&s->power, (size_t)spec->box.window.box_px / 2 + 1, sizeof *s->power));
 	CYC_TRY(cyc_alloc(&s->crop_turns, capacity, sizeof *s->crop_turns));
+	CYC_TRY(cyc_alloc(&s->share, capacity, sizeof *s->share));
 	CYC_TRY(cyc_alloc(&s->inverse_noise, plane, sizeof *s->inverse_noise));
 	CYC_TRY(cyc_alloc(&s->ft_work, n_threads * plane, sizeof *s->ft_work));
 	CYC_TRY(cyc_alloc(&s->real_work, n_threads * (size_t)b * (size_t)b, sizeof *s->real_work));
@@ -215,6 +217,7 @@ typedef struct {
 	int32_t n;
 	const double *sigma2;  /* of the optics group, or NULL */
 	double *noise_ctf2;    /* per particle: s/2 + 1 sums of CTF^2 */
+	const double *share;   /* per particle: of its circle in the image */
 } cut;
 
 /* Windows to the wanted contrast, in real space, particle in the middle: -CTF X exp(-i odd phase) / noise. */
@@ -276,10 +279,10 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 			 * transforms divided by n^2; these are divided by n. */
 			noise = 2 * c->sigma2[list->shell[j]] * n * (double)n;
 			factor = noise > 0 ? C / noise : 0;
-			weight[j] = (float)(factor * C);
+			weight[j] = (float)(factor * C * c->share[i]);
 		} else {
 			noise = cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * sqrt((double)(kx * kx + ky * ky)));
-			weight[j] = noise > 0 ? (float)(C / noise) : 0;
+			weight[j] = noise > 0 ? (float)(C / noise * c->share[i]) : 0;
 		}
 		data[j] = (float)((kx + ky) % 2 ? -factor : factor) * ft[at];
 		ctf2[list->shell[j]] += C;
@@ -337,7 +340,11 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be, s->turns, s->envelope, batch->turns_per_k2, batch->n, b));
 		CYC_TRY(cyc_buffer_upload(s->turns, s->crop_tables->turns, crop_plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(s->envelope, s->crop_tables->envelope, crop_plane * sizeof(float)));
-		for (int32_t i = 0; i < batch->n; i++) s->crop_turns[i] = batch->turns_per_k2[i] * cyc_square((double)b / n);
+		for (int32_t i = 0; i < batch->n; i++) {
+			s->crop_turns[i] = batch->turns_per_k2[i] * cyc_square((double)b / n);
+			s->share[i] = cyc_visible_share(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1], s->spec.particle_radius_px * box.binning);
+		}
+		c.share = s->share;
 		CYC_TRY(cyc_op_ctf(s->crop_ctf, NULL, s->be, s->turns, s->envelope, s->crop_turns, batch->n, n));
 		CYC_TRY(add_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
 		CYC_TRY(add_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.weight));
@@ -355,7 +362,10 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 			cyc_projection projection;
 			CYC_TRY(cyc_projection_of_tilt(&projection, ts, f));
 			out->images[p][out->n_images[p]++] = (cyc_particle_image){ .i_tilt = f, .n = n_coefficients, .R_img_tomo = projection.linear,
-				                                                       .px_per_A = 1 / box.pixel_size_A, .data = c.data + (size_t)i * (size_t)n_coefficients,
+				                                                       
+				                                                       .px_per_A = 1 / box.pixel_size_A,
+				                                                       .is_in_map = cyc_is_visible(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1], s->spec.map_margin_px),
+				                                                       .data = c.data + (size_t)i * (size_t)n_coefficients,
 				                                                       .weight = c.weight + (size_t)i * (size_t)n_coefficients };
 		}
 		out->n_total += batch->n;

@@ -38,6 +38,7 @@ typedef struct {
 	int32_t i_tilt, n;       /**< n: coefficients that this image has, a beginning of the list */
 	cyc_mat3 R_img_tomo;
 	double px_per_A;         /**< displacement [px of the box] per Å along an image axis */
+	bool is_in_map;          /**< maps are made of this image, so its own noise is in the reference */
 	const cyc_cfloat *data;  /**< n: D = -CTF X exp(-i odd phase) / noise, masked to the particle */
 	const float *weight;     /**< n: W = CTF^2 / noise */
 } cyc_particle_image;
@@ -62,6 +63,7 @@ typedef struct {
 	int32_t crop_px;           /**< s: box of the coefficients */
 	double particle_radius_px; /**< everything outside is masked */
 	double cutoff_frac;
+	double map_margin_px;      /**< images whose particle is further inside are in the maps */
 	/** Not the likelihood of (T7.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files; NULL: per tilt. (T7.4) */
 	const double *group_sigma2;
 } cyc_tilt_source_spec;

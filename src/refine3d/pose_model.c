@@ -375,7 +375,7 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 		axes a = axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r);
 		load_shifted(w, image, pose->offset_A, n);
 		sum_image(&sum, w, image, r, a, n);
-		if (origin && r->own_share) {
+		if (origin && r->own_share && image->is_in_map) {
 			double d[2];
 			displacement(d, image, (cyc_vec3){ pose->offset_A.x - origin->offset_A.x, pose->offset_A.y - origin->offset_A.y, pose->offset_A.z - origin->offset_A.z });
 			own_noise(&sum, w, image, r, a, turn, d, n);
@@ -413,7 +413,7 @@ void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_wor
 			int32_t shell = w->list->shell[j];
 			double re = (double)crealf(w->slices[j]), im = (double)cimagf(w->slices[j]);
 			cross[shell] += (double)w->y[j] * re + (double)w->y[w->n_padded + j] * im;
-			if (r->own_share) own[shell] += (double)(image->weight[j] * r->own_share[shell]);
+			if (r->own_share && image->is_in_map) own[shell] += (double)(image->weight[j] * r->own_share[shell]);
 			power[shell] += (double)image->weight[j] * (re * re + im * im);
 		}
 	}

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -100,6 +101,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		goto done;
 	}
 	CYC_TRY(cyc_box_create(&j->box, o->box_px, o->binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
+	j->box.margin_px = 0.5 * o->box_px; /* as in the reconstruction */
 	j->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
@@ -263,12 +265,14 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
 	CYC_TRY(plan_memory(j));
 	if (o->relion_model) CYC_TRY(read_group_noise(j));
-	/* A pose needs the particle, not all that the CTF has spread: its box must be inside the image, its window need not. */
+	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the image, its window
+	 * need not. */
+	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
-	window.margin_px = fmin(window.margin_px, 0.5 * j->crop_px * j->box.binning);
-	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A,
-		                                  .cutoff_frac = o->cutoff_frac, .group_sigma2 = j->group_sigma2 };
+	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
+	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
+		                                  .map_margin_px = j->box.margin_px, .group_sigma2 = j->group_sigma2 };
 	CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
 	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
 		                                 .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
