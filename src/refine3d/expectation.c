@@ -8,6 +8,15 @@
 enum { MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
+static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
+{
+	int32_t n_optics = j->in.particles->n_optics, n_shells = j->crop_px / 2 + 1;
+	j->state.n_images += s->n_total;
+	j->state.n_outside += s->n_outside;
+	for (int32_t g = 0; g < n_optics; g++) j->noise_count[g] += s->noise_count[g];
+	for (int32_t i = 0; i < n_optics * n_shells; i++) j->noise_sum[i] += s->noise_sum[i];
+}
+
 cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -16,6 +25,8 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 	/* Images stay where they were cut first, whatever poses the set has now. */
 	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) set->particles[p].position_A = j->refined[p].cut_position_A;
 	CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+	if (!j->is_counted[i]) count_images(j, j->images[i]);
+	j->is_counted[i] = true;
 done:
 	return st;
 }

@@ -176,9 +176,32 @@ double cyc_lowpass_weight(double r, int32_t box_px, double pixel_size_A, double 
 	return from_edge <= -1 ? 1 : from_edge >= 1 ? 0 : 0.5 - 0.5 * sin(0.5 * CYC_PI * from_edge);
 }
 
+cyc_status cyc_volume_filter(cyc_volume *v, const double *weight, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	cyc_cfloat *ft = NULL;
+	double *table = NULL;
+	int32_t n = v->nx;
+	CYC_TRY(cyc_alloc(&table, cyc__n_radial(n), sizeof *table));
+	for (size_t r2 = 0; r2 < cyc__n_radial(n); r2++) {
+		int32_t shell = cyc__shell((int64_t)r2);
+		table[r2] = shell <= n / 2 ? weight[shell] : 0;
+	}
+	CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
+	CYC_TRY(cyc_alloc(&ft, cyc_half_count3(n), sizeof *ft));
+	CYC_TRY(cyc_fft3_forward(ft, plan, v->data));
+	CYC_TRY(cyc__filter_apply(ft, n, table, 1, n_threads));
+	CYC_TRY(cyc_fft3_inverse(v->data, plan, ft));
+done:
+	cyc_free(ft);
+	cyc_free(table);
+	cyc_fft3_destroy(&plan);
+	return st;
+}
+
 typedef struct {
 	cyc_cfloat *ft[2];
-	const double *weight;
 	int32_t n, join_shell;
 } join_work;
 
@@ -189,25 +212,20 @@ static cyc_status join_task(void *arg, int64_t z, int i_thread)
 	int64_t n = w->n, nh = n / 2 + 1, fz = cyc__frequency(z, w->n);
 	for (int64_t y = 0; y < n; y++) {
 		int64_t fy = cyc__frequency(y, w->n);
-		for (int64_t x = 0; x < nh; x++) {
+		for (int64_t x = 0; x < nh && cyc__shell(fz * fz + fy * fy + x * x) <= w->join_shell; x++) {
 			size_t i = (size_t)((z * n + y) * nh + x);
-			int32_t shell = cyc__shell(fz * fz + fy * fy + x * x);
-			if (shell <= w->join_shell) {
-				cyc_cfloat mean = 0.5F * (w->ft[0][i] + w->ft[1][i]);
-				w->ft[0][i] = w->ft[1][i] = mean;
-			}
-			for (int h = 0; h < 2 && w->weight; h++) w->ft[h][i] *= shell < nh ? (float)w->weight[shell] : 0;
+			w->ft[0][i] = w->ft[1][i] = 0.5F * (w->ft[0][i] + w->ft[1][i]);
 		}
 	}
 	return CYC_OK;
 }
 
-/* Average the halves up to a shell, multiply by a weight per shell. */
-static cyc_status filter(cyc_volume *half[2], int32_t join_shell, const double *weight, int n_threads)
+/* Average the halves up to a shell. */
+static cyc_status join(cyc_volume *half[2], int32_t join_shell, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_fft3 *plan = NULL;
-	join_work w = { .weight = weight, .n = half[0]->nx, .join_shell = join_shell };
+	join_work w = { .n = half[0]->nx, .join_shell = join_shell };
 	CYC_TRY(cyc_fft3_create(&plan, w.n, n_threads));
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(cyc_alloc(&w.ft[h], cyc_half_count3(w.n), sizeof *w.ft[h]));
@@ -236,12 +254,12 @@ cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
 		if (lowpass_A > 0) weight[i] *= cyc_lowpass_weight(i, n, a, lowpass_A);
 	}
 	for (int h = 0; h < 2; h++) CYC_TRY(cyc_volume_copy(&half[h], maps->half[h]));
-	if (spec->join_A > 0) CYC_TRY(filter(half, (int32_t)(n * a / spec->join_A + 0.5), NULL, n_threads));
+	if (spec->join_A > 0) CYC_TRY(join(half, (int32_t)(n * a / spec->join_A + 0.5), n_threads));
 	for (int h = 0; h < 2; h++)
 		for (size_t i = 0; i < cyc_volume_count(half[h]); i++) half[h]->data[i] *= spec->mask->data[i];
-	if (filtered) {
-		for (int h = 0; h < 2; h++) CYC_TRY(cyc_volume_copy(&filtered[h], half[h]));
-		CYC_TRY(filter(filtered, 0, weight, n_threads));
+	for (int h = 0; h < 2 && filtered; h++) {
+		CYC_TRY(cyc_volume_copy(&filtered[h], half[h]));
+		CYC_TRY(cyc_volume_filter(filtered[h], weight, n_threads));
 	}
 	const cyc_reference_spec r = { .fsc = weight, .n_fsc = n_shells, .fsc_box = n, .box_px = n, .pixel_size_A = a, .grey_scale = grey_scale,
 		                           .map_diameter_px = spec->mask_diameter_px };

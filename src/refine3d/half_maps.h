@@ -42,6 +42,8 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volum
                                                   const cyc_half_maps_spec *spec);
 /** Low-pass weight of shell r, one shell beyond the last on each side of resolution_A.                              (T7.7) */
 double cyc_lowpass_weight(double r, int32_t box_px, double pixel_size_A, double resolution_A);
+/** Multiply a map's transform by a weight per shell (n/2 + 1; 0 beyond). */
+CYC_MUST_CHECK cyc_status cyc_volume_filter(cyc_volume *v, const double *weight, int n_threads);
 /** Map with pixels of another size and another edge: Fourier coefficients kept or cut, then real-space padding or cutting. */
 CYC_MUST_CHECK cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pixel_size_A, int32_t box_px, int n_threads);
 

@@ -33,6 +33,8 @@ typedef struct {
 	double average_p_max, average_significant, heldout_gain;
 	double log_likelihood[2];
 	double amplitude[2];      /**< grey scale: data over prediction, per half-set */
+	int64_t n_images, n_outside;
+	int32_t radius;           /**< last shell of the references */
 	bool has_converged;
 } cyc_refine3d_state;
 
@@ -51,18 +53,20 @@ typedef struct {
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
 	bool keeps_images;
 	double *group_sigma2;       /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
-	double *noise;              /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, as found in the images */
+	bool *is_counted;           /**< n_series: its images are in the counts and the noise */
+	double *noise_sum;          /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
+	int64_t *noise_count;       /**< n_optics */
 	cyc_volume *mask;
 	cyc_half_maps_spec maps_spec;
 	cyc_half_maps *maps;
 	cyc_volume *filtered[2];
 	cyc_reference *reference;
 	float *own_share;           /**< crop/2 + 1 */
+	double *map_noise;          /**< crop/2 + 1: noise of the references (T7.5) */
 	double *series_scale;       /**< 2 x n_series */
 	cyc_refined *refined;       /**< n particles, order of the set */
 	cyc_refine3d_state state;
 	uint64_t hash;
-	int64_t n_images, n_outside;
 	cyc_refine3d_result *result;
 } cyc_refine3d_job;
 
@@ -76,6 +80,10 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);
 
+/** A file of the job from `prefix` and `name`, relative to the root and with it. Free both with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name);
+/** half1_model.star, half2_model.star, sampling.star, optimiser.star behind `prefix`; or model.star of both together. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix, bool is_final);
 /** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */
@@ -85,5 +93,6 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j);
 /** The last checkpoint of this hash; state.iteration stays 0 if there is none. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
+void cyc_refine3d_checkpoint_remove(const cyc_refine3d_job *j);
 
 #endif

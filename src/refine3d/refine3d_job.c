@@ -280,7 +280,11 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));
 	CYC_TRY(start_particles(j));
+	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
+	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
+	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
 	CYC_TRY(cyc_alloc(&j->own_share, j->crop_px / 2 + 1, sizeof *j->own_share));
+	CYC_TRY(cyc_alloc(&j->map_noise, j->crop_px / 2 + 1, sizeof *j->map_noise));
 	start_state(j);
 	CYC_TRY(hash_all(j));
 done:
@@ -300,7 +304,11 @@ static cyc_status make_reference(cyc_refine3d_job *j)
 	bool is_first = j->state.iteration == 1;
 	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, is_first ? j->o->lowpass_A : 0,
 	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
-	for (int32_t i = 0; i <= j->crop_px / 2; i++) j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
+	j->state.radius = j->reference->radius;
+	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
+		j->map_noise[i] = j->reference->noise[i];
+		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
+	}
 done:
 	return st;
 }
@@ -391,16 +399,6 @@ done:
 	return st;
 }
 
-static void count_images(cyc_refine3d_job *j)
-{
-	j->n_images = j->n_outside = 0;
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		if (j->images[i]) {
-			j->n_images += j->images[i]->n_total;
-			j->n_outside += j->images[i]->n_outside;
-		}
-}
-
 static cyc_status run(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -411,12 +409,17 @@ static cyc_status run(cyc_refine3d_job *j)
 		CYC_TRY(cyc_refine3d_write_iteration(j));
 		CYC_TRY(cyc_refine3d_checkpoint_write(j));
 	}
-	count_images(j);
 	if (!j->state.has_converged) cyc_info("stopped after %d iterations", j->state.iteration);
+	if (!j->maps->merged) { /* a run that went on is now told to stop earlier */
+		cyc_refine3d_apply_poses(j);
+		cyc_half_maps_destroy(&j->maps);
+		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
+	}
 	CYC_TRY(cyc_refine3d_write_final(j));
+	cyc_refine3d_checkpoint_remove(j);
 	cyc_refine3d_result *r = j->result;
 	r->n_particles = j->in.particles->n;
-	r->n_images = j->n_images;
+	r->n_images = j->state.n_images;
 	r->n_iterations = j->state.iteration;
 	r->has_converged = j->state.has_converged;
 	r->resolution_A = j->state.resolution_143_A;
@@ -439,10 +442,13 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_volume_destroy(&j->mask);
 	cyc_symmetry_destroy(&j->symmetry);
 	cyc_free(j->own_share);
+	cyc_free(j->map_noise);
 	cyc_free(j->series_scale);
 	cyc_free(j->refined);
 	cyc_free(j->group_sigma2);
-	cyc_free(j->noise);
+	cyc_free(j->is_counted);
+	cyc_free(j->noise_sum);
+	cyc_free(j->noise_count);
 	cyc_backend_close(&j->be);
 	cyc_refine_input_deinit(&j->in);
 	cyc_free(j->ref2_name);

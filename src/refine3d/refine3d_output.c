@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-static cyc_status named(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
+cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_asprintf(relative, "%s%s%s", j->in.out_dir, prefix, name));
@@ -107,7 +107,7 @@ static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const
 	char *relative = NULL, *path = NULL;
 	cyc_volume *copy = NULL;
 	float scale = (float)(1 / (j->box.binning * sqrt((double)j->box.window.box_binned)));
-	CYC_TRY(named(&relative, &path, j, prefix, name));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, name));
 	CYC_TRY(cyc_volume_copy(&copy, v));
 	for (size_t i = 0; i < cyc_volume_count(copy); i++) copy->data[i] *= scale;
 	CYC_TRY(cyc_mrc_write(path, copy, 2, "cyclotomo refine"));
@@ -125,7 +125,7 @@ static cyc_status write_set(char **written, const cyc_refine3d_job *j, const cha
 	cyc_status st = CYC_OK;
 	cyc_optimisation_set *set = NULL;
 	char *relative = NULL, *path = NULL;
-	CYC_TRY(named(&relative, &path, j, name, ""));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, name, ""));
 	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	cyc_free(set->particles);
 	set->particles = NULL;
@@ -155,13 +155,45 @@ done:
 cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	char prefix[32], *relative = NULL, *path = NULL;
+	char prefix[32], *relative = NULL, *path = NULL, *set = NULL;
 	snprintf(prefix, sizeof prefix, "run_it%03d_", j->state.iteration);
-	CYC_TRY(named(&relative, &path, j, prefix, "data.star"));
+	for (int h = 0; h < 2; h++) {
+		char name[48];
+		snprintf(name, sizeof name, "half%d_class001_unfil.mrc", h + 1);
+		CYC_TRY(write_map(j, prefix, name, j->maps->half[h]));
+		snprintf(name, sizeof name, "half%d_class001.mrc", h + 1);
+		CYC_TRY(write_map(j, prefix, name, j->filtered[h]));
+	}
+	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
 	CYC_TRY(write_particles(j, path));
+	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", prefix));
+	CYC_TRY(write_set(NULL, j, set, relative, NULL, NULL));
 done:
+	cyc_free(set);
 	cyc_free(relative);
 	cyc_free(path);
+	return st;
+}
+
+/* Both halves together, weighted as their sum deserves: sqrt(2 FSC / (1 + FSC)). */
+static cyc_status write_joined(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *map = NULL;
+	double *weight = NULL;
+	int32_t n = j->crop_px / 2 + 1;
+	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
+	for (int32_t i = 0; i < n; i++) {
+		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1), joined = fmin(sqrt(2 * f / (1 + f)), 0.999), ratio = j->o->tau2_fudge * joined / (1 - joined);
+		weight[i] = ratio / (1 + ratio);
+	}
+	CYC_TRY(cyc_volume_copy(&map, j->maps->merged));
+	CYC_TRY(cyc_volume_filter(map, weight, j->o->n_threads));
+	CYC_TRY(write_map(j, "run_", "class001.mrc", map));
+done:
+	cyc_free(weight);
+	cyc_volume_destroy(&map);
 	return st;
 }
 
@@ -170,31 +202,22 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	cyc_refine3d_result *r = j->result;
 	char *path = NULL, *relative = NULL;
-	CYC_TRY(named(&r->particles, &path, j, "run_", "data.star"));
-	CYC_TRY(write_particles(j, path));
-	cyc_free(path);
-	path = NULL;
-	CYC_TRY(named(&relative, &path, j, "run_", "uncertainty.star"));
-	CYC_TRY(write_uncertainty(j, path));
 	CYC_TRY(write_map(j, "run_", "half1_class001_unfil.mrc", j->maps->half[0]));
 	CYC_TRY(write_map(j, "run_", "half2_class001_unfil.mrc", j->maps->half[1]));
+	CYC_TRY(write_joined(j));
+	CYC_TRY(cyc_refine3d_write_models(j, "run_", true));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "uncertainty.star"));
+	CYC_TRY(write_uncertainty(j, path));
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));
+	CYC_TRY(write_particles(j, path));
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
+	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
 	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
 done:
 	cyc_free(path);
 	cyc_free(relative);
 	return st;
-}
-
-cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j)
-{
-	(void)j;
-	return CYC_OK;
-}
-
-cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j)
-{
-	(void)j;
-	return CYC_OK;
 }
