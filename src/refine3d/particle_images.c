@@ -359,7 +359,9 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 		CYC_TRY(cyc_buffer_unmap(s->ft));
 		for (int32_t i = 0; i < batch->n; i++) {
 			int64_t p = batch->particles[i] - &set->particles[first];
+			const uint8_t *visible = batch->particles[i]->visible_frames;
 			cyc_projection projection;
+			if (s->spec.only_visible_frames && visible && !visible[f]) continue;
 			CYC_TRY(cyc_projection_of_tilt(&projection, ts, f));
 			out->images[p][out->n_images[p]++] = (cyc_particle_image){ .i_tilt = f, .n = n_coefficients, .R_img_tomo = projection.linear,
 				                                                       

@@ -64,6 +64,7 @@ typedef struct {
 	double particle_radius_px; /**< everything outside is masked */
 	double cutoff_frac;
 	double map_margin_px;      /**< images whose particle is further inside are in the maps */
+	bool only_visible_frames;  /**< tilts that rlnTomoVisibleFrames says the particle's stack has */
 	/** Not the likelihood of (T7.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files; NULL: per tilt. (T7.4) */
 	const double *group_sigma2;
 } cyc_tilt_source_spec;

@@ -159,6 +159,8 @@ static cyc_status read_references(cyc_refine3d_job *j)
 	cyc_volume *half[2] = { NULL, NULL };
 	for (int h = 0; h < 2; h++) CYC_TRY(read_map(&half[h], j, j->in.reference_files[h], j->is_one_map ? "reference" : h ? "half map 2" : "half map 1"));
 	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
+	/* Maps whose grey scale is trusted are filtered already. */
+	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;
 done:
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
 	return st;
@@ -272,7 +274,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	window.window.is_partial = true;
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
-		                                  .map_margin_px = j->box.margin_px, .group_sigma2 = j->group_sigma2 };
+		                                  .map_margin_px = j->box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
 	CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
 	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
 		                                 .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
