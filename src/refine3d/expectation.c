@@ -109,7 +109,8 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
 		for (int32_t i = 0; i < n_series; i++)
 			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
-		if (!j->o->absolute_grey_scale && all[1] + all[2] > 0 && all[0] > 0) j->state.amplitude[h] = all[0] / (all[1] + all[2]);
+		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference, it is that weak. */
+		if (!j->o->absolute_grey_scale && all[2] > 0) j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
 		for (int32_t i = 0; i < n_series; i++) {
 			const double *s = sums + (2 * i + h) * 3;
 			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / j->state.amplitude[h] : 1;
@@ -249,7 +250,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j)
 			 * Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
 			double typical = 0, old = *width;
 			for (int64_t i = 0; i < m; i++) typical += 1 / error[i];
-			if (m > 0) *width = learn_width(x, error, m, old, fmax(2 * (double)m / typical, kind ? LEAST_SIGMA_OFFSET_A : 0));
+			if (m > 0) *width = learn_width(x, error, m, old, fmax(fmin(2 * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
 		}
 done:
 	cyc_free(x);

@@ -674,7 +674,7 @@ static void noise_stays_noise(void **state)
 	o.symmetry = "C1";
 	o.no_fsc_correction = true;
 	o.max_iterations = 2;
-	o.no_search = true;
+
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	cyc_star *s = NULL;
 	cyc_star_block *b;
