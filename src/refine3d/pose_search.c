@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STARTS = 4, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
+enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STARTS = 3, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
 static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
+static const double ENOUGH = 5e-3;   /* expected gain of a step that is not worth it: a tenth of a standard error */
+static const double COARSE_SHARE = 0.85; /* of the weight that images used for sampling hold, if samples are only starts */
 static const double HOPELESS = 12;   /* log-posterior at the coarse resolution that a maximum may lie below the best */
 
 typedef struct {
@@ -22,7 +24,7 @@ struct cyc_search_work {
 	cyc_vec3 *offsets;   /* n_t lattice offsets in tomogram axes, then SHIFT_CHUNK children */
 	double *log_prior_t; /* n_t */
 	sample *samples;     /* n_o x n_t: those that are not negligible */
-	uint8_t *use;        /* images of one parity */
+	uint8_t *use;        /* flags of some images */
 	int32_t n_use;
 };
 
@@ -123,6 +125,56 @@ static cyc_vec3 to_tomogram(const search *s, cyc_vec3 lattice_A)
 static cyc_mat3 rotation(const search *s, int32_t o, int32_t child)
 {
 	return cyc_mat3_mul(s->start->R_tomo_part, cyc_rotation_grid_at(s->grid, o, child, s->R_part_old));
+}
+
+typedef struct {
+	double weight;
+	int32_t i;
+} ranked;
+
+static int by_rank(const void *a, const void *b)
+{
+	const ranked *x = a, *y = b;
+	return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : (x->i > y->i) - (x->i < y->i);
+}
+
+static cyc_status reserve_use(cyc_search_work *w, int32_t n)
+{
+	cyc_status st = CYC_OK;
+	if (n <= w->n_use) return CYC_OK;
+	cyc_free(w->use);
+	w->use = NULL;
+	w->n_use = 0;
+	CYC_TRY(cyc_alloc(&w->use, n, sizeof *w->use));
+	w->n_use = n;
+done:
+	return st;
+}
+
+/* Flags of the images with most weight, enough for a share of all weight. */
+static cyc_status choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t radius, double share)
+{
+	cyc_status st = CYC_OK;
+	ranked *r = NULL;
+	double all = 0, sum = 0;
+	int32_t within = cyc_coefficients_within(data->list, radius);
+	CYC_TRY(reserve_use(w, data->n_images));
+	CYC_TRY(cyc_alloc(&r, data->n_images, sizeof *r));
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		r[f].i = f;
+		for (int32_t j = 0; j < image->n && j < within; j++) r[f].weight += (double)image->weight[j];
+		all += r[f].weight;
+		w->use[f] = 0;
+	}
+	qsort(r, (size_t)data->n_images, sizeof *r, by_rank);
+	for (int32_t f = 0; f < data->n_images && sum < share * all; f++) {
+		sum += r[f].weight;
+		w->use[r[f].i] = 1;
+	}
+done:
+	cyc_free(r);
+	return st;
 }
 
 /* Scores of all coarse samples; those worth anything as a sorted list. */
@@ -261,7 +313,7 @@ static void follow(peak *best, const search *s, const cyc_pose *start, int32_t r
 		double step[CYC_POSE_PARAMETERS], gain = 0;
 		if (!solve(step, &best->at, damping)) break;
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) gain += 0.5 * step[k] * best->at.gradient[k];
-		if (gain < 1e-3) break;
+		if (gain < ENOUGH) break;
 		cyc_pose pose = cyc_pose_step(&best->pose, step);
 		evaluate(&next, s, &pose, radius);
 		if (next.log_posterior > best->log_posterior) {
@@ -370,12 +422,7 @@ static cyc_status crosscheck(double *gain, search *s, const cyc_pose *start)
 	cyc_pose_data some = *s->data;
 	const cyc_pose_data *all = s->data;
 	*gain = 0;
-	if (w->n_use < all->n_images) {
-		cyc_free(w->use);
-		w->use = NULL;
-		CYC_TRY(cyc_alloc(&w->use, all->n_images, sizeof *w->use));
-		w->n_use = all->n_images;
-	}
+	CYC_TRY(reserve_use(w, all->n_images));
 	some.use = w->use;
 	s->data = &some;
 	for (int32_t parity = 0; parity < 2; parity++) {
@@ -412,7 +459,14 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 	}
 	if (s.grid) {
 		bool is_last = !spec->do_polish && spec->oversampling == 0;
+		cyc_pose_data some = *data;
+		if (spec->do_polish) {
+			CYC_TRY(choose_images(w, data, spec->coarse_radius, COARSE_SHARE));
+			some.use = w->use;
+			s.data = &some;
+		}
 		n = coarse_pass(&s, is_last ? spec->radius : spec->coarse_radius);
+		s.data = data;
 		out->n_significant = count_significant(w->samples, n, spec->adaptive_fraction);
 		if (!spec->do_polish) {
 			peak p;
