@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <unistd.h>
 
 static const char MAGIC[8] = "cycref1", END[8] = "end";
 
@@ -44,7 +43,10 @@ static size_t parts_of(void *parts[MAX_PARTS], size_t bytes[MAX_PARTS], const cy
 	return k;
 }
 
-static cyc_status checkpoint_path(char **path, const cyc_refine3d_job *j) { return cyc_path_join(path, j->in.out, "temp/iteration.checkpoint"); }
+cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j)
+{
+	return cyc_path_join(path, j->in.out, "temp/iteration.checkpoint");
+}
 
 cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j)
 {
@@ -62,7 +64,7 @@ cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j)
 	h.crop_px = j->crop_px;
 	h.has_merged = j->maps->merged != NULL;
 	h.state = j->state;
-	CYC_TRY(checkpoint_path(&path, j));
+	CYC_TRY(cyc_refine3d_checkpoint_path(&path, j));
 	CYC_TRY(cyc_outfile_open(&o, path));
 	bool is_written = fwrite(&h, sizeof h, 1, o.f) == 1;
 	for (size_t i = 0, n = parts_of(parts, bytes, j); i < n; i++) is_written = is_written && fwrite(parts[i], 1, bytes[i], o.f) == bytes[i];
@@ -104,7 +106,7 @@ cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j)
 	char *path = NULL;
 	FILE *f = NULL;
 	bool is_usable = false;
-	CYC_TRY(checkpoint_path(&path, j));
+	CYC_TRY(cyc_refine3d_checkpoint_path(&path, j));
 	f = fopen(path, "rb");
 	if (!f) goto done;
 	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.n_particles != j->in.particles->n ||
@@ -127,13 +129,4 @@ done:
 	if (f) fclose(f);
 	cyc_free(path);
 	return st;
-}
-
-void cyc_refine3d_checkpoint_remove(const cyc_refine3d_job *j)
-{
-	char *path = NULL, *folder = NULL;
-	if (checkpoint_path(&path, j) == CYC_OK) unlink(path);
-	if (cyc_path_join(&folder, j->in.out, "temp") == CYC_OK) rmdir(folder); /* fails, rightly, if something else is in it */
-	cyc_free(path);
-	cyc_free(folder);
 }

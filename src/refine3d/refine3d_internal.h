@@ -93,6 +93,7 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j);
 /** The last checkpoint of this hash; state.iteration stays 0 if there is none. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
-void cyc_refine3d_checkpoint_remove(const cyc_refine3d_job *j);
+/** Its file. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j);
 
 #endif

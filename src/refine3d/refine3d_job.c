@@ -404,7 +404,10 @@ done:
 static cyc_status run(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
+	char *checkpoint = NULL, *folder = NULL;
 	CYC_TRY(cyc_make_dirs(j->in.out));
+	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
+	CYC_TRY(cyc_path_dir(&folder, checkpoint));
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
 		CYC_TRY(iterate(j));
@@ -418,7 +421,8 @@ static cyc_status run(cyc_refine3d_job *j)
 		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
 	}
 	CYC_TRY(cyc_refine3d_write_final(j));
-	cyc_refine3d_checkpoint_remove(j);
+	unlink(checkpoint);
+	rmdir(folder); /* fails, rightly, if something else is in it */
 	cyc_refine3d_result *r = j->result;
 	r->n_particles = j->in.particles->n;
 	r->n_images = j->state.n_images;
@@ -429,6 +433,8 @@ static cyc_status run(cyc_refine3d_job *j)
 	r->offset_error_A = j->state.offset_error_A;
 	r->average_p_max = j->state.average_p_max;
 done:
+	cyc_free(checkpoint);
+	cyc_free(folder);
 	return st;
 }
 
