@@ -6,6 +6,7 @@
 #include <string.h>
 
 enum { MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
+static const double ANY_ROTATION_RAD = 1e6;        /* width of a prior that says nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
 static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
@@ -224,7 +225,8 @@ static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r)
 	memcpy(change, v, sizeof v);
 }
 
-static cyc_status learn_priors(cyc_refine3d_job *j)
+/* kind 0: rotations, 1: offsets; from `first` on. */
+static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
@@ -233,7 +235,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&x, 3 * (size_t)n, sizeof *x));
 	CYC_TRY(cyc_alloc(&error, 3 * (size_t)n, sizeof *error));
 	for (int32_t h = 0; h < 2; h++)
-		for (int kind = 0; kind < 2; kind++) {
+		for (int kind = first; kind < 2; kind++) {
 			int64_t m = 0;
 			for (int64_t p = 0; p < n; p++) {
 				const cyc_refined *r = &j->refined[p];
@@ -259,7 +261,7 @@ done:
 }
 
 /* Changes, errors and averages of the iteration; takes the new poses. */
-static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished)
+static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished, bool is_global)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
@@ -298,7 +300,9 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 	s->rotation_error_rad = median(rotation, n_seen);
 	s->offset_error_A = median(offset, n_seen);
 	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
-	if (is_polished) CYC_TRY(learn_priors(j));
+	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
+	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;
+	if (is_polished) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
@@ -354,11 +358,15 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_rotation_grid *grid = NULL;
 	cyc_offset_grid *offsets = NULL;
 	cyc_found_pose *found = NULL;
-	bool is_local = s->order >= o->auto_local_order, is_sampled = o->no_polish || (!o->no_search && s->iteration == 1);
-	double step = cyc_healpix_step_rad(s->order), looseness = o->no_polish ? 1 : 3.4; /* followed samples need only lie on the slope of the right maximum */
+	bool is_local = s->order >= o->auto_local_order;
+	double step = cyc_healpix_step_rad(s->order);
+	/* Global searches go on while the maps still turn particles by more than they can be followed. */
+	bool is_sampled = o->no_polish || (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
+	bool is_global = is_sampled && !is_local;
+	double looseness = o->no_polish ? 1 : 3.4; /* followed samples need only lie on the slope of the right maximum */
 	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, 
 		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
-		                     .sigma_rotation_rad = { s->sigma_angle_rad[0], s->sigma_angle_rad[1] },
+		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0], is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
 		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
@@ -376,7 +384,7 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
 	}
 	CYC_TRY(search_all(found, j, &spec));
-	CYC_TRY(take_poses(j, found, spec.do_polish));
+	CYC_TRY(take_poses(j, found, spec.do_polish, is_global));
 	cyc_refine3d_apply_poses(j);
 done:
 	cyc_free(found);

@@ -144,7 +144,7 @@ static cyc_cfloat blobs(double x, double y, double z)
 		re += a * cos(phase);
 		im += a * sin(phase);
 	}
-	return (cyc_cfloat)CMPLXF((float)re, (float)im);
+	return (float)re + (float)im * I;
 }
 
 typedef struct {
