@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
+enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6;        /* width of a prior that says nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
@@ -188,7 +188,7 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	const cyc_pose_start start = { .old = refined->pose, .prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
 		                                                            a->spec->do_polish ? (cyc_vec3){ 0, 0, 0 } : (cyc_vec3){ -c.x, -c.y, -c.z } },
 		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
-		                           .do_crosscheck = a->spec->do_polish && j->state.iteration == 1 && p % a->check_every == 0 };
+		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
 done:
 	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
@@ -363,8 +363,9 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	/* Global searches go on while the maps still turn particles by more than they can be followed. */
 	bool is_sampled = o->no_polish || (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
 	bool is_global = is_sampled && !is_local;
-	double looseness = o->no_polish ? 1 : 3.4; /* followed samples need only lie on the slope of the right maximum */
-	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, 
+	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told from others. */
+	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7;
+	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
 		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
 		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0], is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
 		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STARTS = 3, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
+enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
 static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
 static const double ENOUGH = 5e-3;   /* expected gain of a step that is not worth it: a tenth of a standard error */
 static const double COARSE_SHARE = 0.85; /* of the weight that images used for sampling hold, if samples are only starts */
@@ -340,13 +340,13 @@ static double errors_of(double error[CYC_POSE_PARAMETERS], const cyc_pose_deriva
 }
 
 /* Where to start: the old pose, and the best samples that are more than a step apart. */
-static int32_t choose_starts(cyc_pose starts[MAX_STARTS], const search *s, int64_t n_samples)
+static int32_t choose_starts(cyc_pose starts[CYC_MAX_STARTS], const search *s, int64_t n_samples)
 {
 	int32_t n = 0;
 	double step = s->grid ? 1.2 * cyc_healpix_step_rad(s->grid->order) : 0;
 	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
 	if (!s->grid || s->grid->is_relative) starts[n++] = s->start->old;
-	for (int64_t i = 0; i < n_samples && n < MAX_STARTS; i++) {
+	for (int64_t i = 0; i < n_samples && n < s->spec->n_starts; i++) {
 		const sample *q = &s->w->samples[i];
 		cyc_mat3 R = rotation(s, q->o, -1);
 		bool is_apart = true;
@@ -363,9 +363,9 @@ static bool is_same_peak(const peak *a, const peak *b, const double error[CYC_PO
 }
 
 /* Follow the starts at the coarse resolution and keep the different maxima that have a chance; best first. */
-static int32_t follow_coarsely(cyc_pose starts[MAX_STARTS], const search *s, int32_t n)
+static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s, int32_t n)
 {
-	peak peaks[MAX_STARTS];
+	peak peaks[CYC_MAX_STARTS];
 	int32_t n_kept = 0;
 	double error[CYC_POSE_PARAMETERS];
 	for (int32_t i = 0; i < n; i++) {
@@ -396,9 +396,9 @@ static int32_t follow_coarsely(cyc_pose starts[MAX_STARTS], const search *s, int
 /* The highest maximum that the starts lead to; its share of the posterior among the different ones.                   (T7.10) */
 static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 {
-	peak peaks[MAX_STARTS];
-	cyc_pose starts[MAX_STARTS];
-	double error[MAX_STARTS][CYC_POSE_PARAMETERS], log_mass[MAX_STARTS], sum = 0;
+	peak peaks[CYC_MAX_STARTS];
+	cyc_pose starts[CYC_MAX_STARTS];
+	double error[CYC_MAX_STARTS][CYC_POSE_PARAMETERS], log_mass[CYC_MAX_STARTS], sum = 0;
 	int32_t n = choose_starts(starts, s, n_samples), best = 0;
 	if (s->grid && s->spec->coarse_radius < s->spec->radius) n = follow_coarsely(starts, s, n);
 	for (int32_t i = 0; i < n; i++) {

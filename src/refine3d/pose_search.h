@@ -5,6 +5,7 @@
 #include "refine3d/pose_model.h"
 #include "refine3d/sampling.h"
 
+enum { CYC_MAX_STARTS = 8 };
 /** How poses are looked for; the same for all particles of an iteration. */
 typedef struct {
 	const cyc_rotation_grid *rotations; /**< NULL: nothing is sampled, unless is_near */
@@ -13,6 +14,7 @@ typedef struct {
 	int32_t order, oversampling;
 	double perturbation_rad, offset_perturbation_A;
 	bool do_polish;             /**< follow to the maximum instead of sampling children */
+	int32_t n_starts;           /**< most poses that are followed, <= CYC_MAX_STARTS */
 	int32_t coarse_radius, radius;
 	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */
 	double sigma_offset_A[2];
