@@ -15,6 +15,8 @@ void cyc_coefficients_destroy(cyc_coefficients **p)
 	if (!c) return;
 	cyc_free(c->kx);
 	cyc_free(c->ky);
+	cyc_free(c->fx);
+	cyc_free(c->fy);
 	cyc_free(c->shell);
 	cyc_free(c->band_end);
 	cyc_free(c);
@@ -33,6 +35,8 @@ cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_t box)
 	size_t most = cyc_half_count2(box);
 	CYC_TRY(cyc_alloc(&c->kx, most, sizeof *c->kx));
 	CYC_TRY(cyc_alloc(&c->ky, most, sizeof *c->ky));
+	CYC_TRY(cyc_alloc(&c->fx, most, sizeof *c->fx));
+	CYC_TRY(cyc_alloc(&c->fy, most, sizeof *c->fy));
 	CYC_TRY(cyc_alloc(&c->shell, most, sizeof *c->shell));
 	CYC_TRY(cyc_alloc(&c->band_end, c->n_bands, sizeof *c->band_end));
 	for (int32_t b = 0; b < c->n_bands; b++) {
@@ -42,6 +46,8 @@ cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_t box)
 				if ((kx == 0 && ky <= 0) || shell > last || shell == 0 || (shell - 1) / CYC_COEFFICIENT_BAND != b) continue;
 				c->kx[c->n] = (int16_t)kx;
 				c->ky[c->n] = (int16_t)ky;
+				c->fx[c->n] = (float)kx;
+				c->fy[c->n] = (float)ky;
 				c->shell[c->n++] = shell;
 			}
 		c->band_end[b] = c->n;

@@ -20,6 +20,7 @@
 typedef struct {
 	int32_t box_px, n;
 	int16_t *kx, *ky;   /**< n */
+	float *fx, *fy;     /**< the same as floats, zeros behind */
 	int32_t *shell;     /**< n: round(|k|) */
 	int32_t n_bands;
 	int32_t *band_end;  /**< n_bands: number of coefficients of shells up to its last */

@@ -122,7 +122,7 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		float part = 0;
 		for (int32_t j = first; j < end; j++) {
-			float kx = (float)list->kx[j], ky = (float)list->ky[j];
+			float kx = list->fx[j], ky = list->fy[j];
 			cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
 			v4 low = q.a + q.fy * (q.b - q.a), high = q.c + q.fy * (q.d - q.c), v = low + q.fz * (high - low);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
@@ -139,7 +139,7 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 CYC_SIMD static void slice_and_slopes(float *v, size_t stride, const cyc_coefficients *list, const cyc_pose_reference *r, axes a, int32_t n)
 {
 	for (int32_t j = 0; j < n; j++) {
-		float kx = (float)list->kx[j], ky = (float)list->ky[j];
+		float kx = list->fx[j], ky = list->fy[j];
 		cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
 		v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low, high = q.c + q.fy * dy_high;
 		v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);
@@ -299,17 +299,17 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_particle_imag
 		lane_sums part;
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		memset(&part, 0, sizeof part);
-		for (int32_t j = first; j < end; j += LANES) {
-			float weight[LANES] = { 0 }, kx[LANES] = { 0 }, ky[LANES] = { 0 }, y_re[LANES] = { 0 }, y_im[LANES] = { 0 };
-			int32_t here = end - j < LANES ? end - j : LANES;
-			for (int32_t l = 0; l < here; l++) {
-				weight[l] = image->weight[j + l];
-				kx[l] = (float)list->kx[j + l];
-				ky[l] = (float)list->ky[j + l];
-				y_re[l] = w->y[j + l];
-				y_im[l] = w->y[w->n_padded + j + l];
+		for (int32_t j = first; j + LANES <= end; j += LANES)
+			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, image->weight + j, list->fx + j, list->fy + j, a, (float)r->amplitude, per_px);
+		if (end % LANES) { /* the end of the list; blocks are whole numbers of lanes */
+			float weight[LANES] = { 0 }, y[2 * LANES] = { 0 };
+			int32_t from = end / LANES * LANES;
+			for (int32_t j = from; j < end; j++) {
+				weight[j - from] = image->weight[j];
+				y[j - from] = w->y[j];
+				y[LANES + j - from] = w->y[w->n_padded + j];
 			}
-			add_block(&part, w->v + j, stride, y_re, y_im, weight, kx, ky, a, (float)r->amplitude, per_px);
+			add_block(&part, w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from, a, (float)r->amplitude, per_px);
 		}
 		add_lanes(sum, &part);
 	}
@@ -331,7 +331,7 @@ CYC_SIMD static void own_noise(image_sums *sum, const cyc_pose_work *w, const cy
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		float value = 0, by[N_IMAGE] = { 0 };
 		for (int32_t j = first; j < end; j++) {
-			float kx = (float)list->kx[j], ky = (float)list->ky[j];
+			float kx = list->fx[j], ky = list->fy[j];
 			float q0 = a.x[0] * kx + a.y[0] * ky, q1 = a.x[1] * kx + a.y[1] * ky, q2 = a.x[2] * kx + a.y[2] * ky;
 			float m0 = w1 * q2 - w2 * q1, m1 = w2 * q0 - w0 * q2, m2 = w0 * q1 - w1 * q0, phase = per_px * (kx * d0 + ky * d1);
 			float E = 0.5F * (spread * (m0 * m0 + m1 * m1 + m2 * m2) + phase * phase), e = 1 / (1 + E + 0.5F * E * E);
