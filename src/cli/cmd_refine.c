@@ -8,13 +8,14 @@ typedef struct {
 	cyc_common_options common;
 	cyc_refine3d_options o;
 	double cache_GB;
-	bool accepted[8];
-	int32_t ignored_number[4];
-	const char *ignored_text;
+	bool accepted;
+	int32_t ignored_number;
 } refine_args;
 
 #define O(member) offsetof(refine_args, o.member)
-#define ACCEPTED(i) offsetof(refine_args, accepted[i])
+/* RELION's switches of what is always on here, or has no meaning. */
+#define ACCEPTED(hyphened, relion, text) \
+	{ .name = hyphened, .alias = relion, .type = CYC_OPT_FLAG, .offset = offsetof(refine_args, accepted), .help = text }
 
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
@@ -71,6 +72,22 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "relion-grid", .type = CYC_OPT_FLAG, .offset = O(relion_grid), .help = "Local searches on the grid that is fixed to the reference." },
 	{ .name = "absolute-scale", .type = CYC_OPT_FLAG, .offset = O(absolute_grey_scale), .help = "Trust the grey scale of the references." },
 	{ .name = "perturbation-value", .type = CYC_OPT_DOUBLE, .offset = O(perturbation_given), .unit = "<steps>", .help = "This perturbation.", .no_default = "random" },
+	{ .name = "Accepted, as RELION's GUI gives them", .type = CYC_OPT_HEADING },
+	ACCEPTED("auto-refine", "--auto_refine", "It always is."),
+	ACCEPTED("split-random-halves", "--split_random_halves", "They always are; rlnRandomSubset says how."),
+	ACCEPTED("firstiter-cc", "--firstiter_cc", "Not needed: the grey scale is fitted."),
+	ACCEPTED("trust-ref-size", "--trust_ref_size", "Maps of other sizes are always made to fit."),
+	ACCEPTED("flatten-solvent", "--flatten_solvent", "Always."),
+	ACCEPTED("zero-mask", "--zero_mask", "Always."),
+	ACCEPTED("solvent-correct-fsc", "--solvent_correct_fsc", "Always, but with --no-fsc-correction."),
+	ACCEPTED("ctf", "--ctf", "Always."),
+	ACCEPTED("norm", "--norm", "No meaning for tilt series."),
+	ACCEPTED("scale", "--scale", "Always, but with --no-scale."),
+	ACCEPTED("dont-combine-weights-via-disc", "--dont_combine_weights_via_disc", "No meaning here."),
+	ACCEPTED("no-parallel-disc-io", "--no_parallel_disc_io", "No meaning here."),
+	ACCEPTED("preread-images", "--preread_images", "No meaning here: see --cache."),
+	{ .name = "pad", .type = CYC_OPT_INT, .offset = offsetof(refine_args, ignored_number), .unit = "<factor>", .help = "References are always padded twice.", .no_default = "2" },
+	{ .name = "pool", .type = CYC_OPT_INT, .offset = offsetof(refine_args, ignored_number), .unit = "<n>", .help = "No meaning here.", .no_default = "none" },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	{ .name = "resume", .alias = "--continue", .type = CYC_OPT_FLAG, .offset = O(resume), .help = "Continue an interrupted run of the same input." },
 	{ .name = "cache", .type = CYC_OPT_DOUBLE, .offset = offsetof(refine_args, cache_GB), .unit = "<GB>",

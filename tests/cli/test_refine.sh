@@ -24,7 +24,8 @@ grep -q 'A/run_data.star' out.txt
 [ ! -e p/A/temp ]
 # RELION's names.
 "$bin" refine "${common[@]}" --ios optimisation_set.star --ref R/half1.mrc --solvent_mask mask_align.mrc --particle_diameter 60 --ini_high 12 --healpix_order 4 \
-	--auto_local_healpix_order 4 --offset_range 1 --offset_step 1 --low_resol_join_halves 40 --auto_iter_max 1 --o B > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+	--auto_local_healpix_order 4 --offset_range 1 --offset_step 1 --low_resol_join_halves 40 --auto_iter_max 1 --auto_refine --split_random_halves --trust_ref_size \
+	--flatten_solvent --zero_mask --solvent_correct_fsc --ctf --norm --scale --oversampling 1 --pad 2 --pool 8 --dont_combine_weights_via_disc --o B > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 # A map of another size and pixel size is made to fit: the true one is larger.
 "$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc --ini_high 25 --no-search --iterations 1 --o C > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 # The result is the input of the next steps.

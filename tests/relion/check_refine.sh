@@ -45,6 +45,13 @@ bar "position error (A):" "$(figure pos2d_rms_A "${now[@]}")" '<=' 0.40
 "$bin" reconstruct -q --i Refine/run_optimisation_set.star --b 192 --crop 112 --sym O --o Map/ --j 2 > /dev/null
 bar "mean FSC to truth:" "$(mean_fsc Map/merged.mrc)" '>=' 0.888
 
+echo "== from no orientations at all, against a map at 20 A"
+awk '/^data_/ { n = 0; split("", at) } /^_rln/ { at[$1] = ++n } NF == n && !/^_/ && ("_rlnAngleRot" in at) { $at["_rlnAngleRot"] = 10; $at["_rlnAngleTilt"] = 40; $at["_rlnAnglePsi"] = 77 } { print }' \
+	J_pol3/particles.star > lost.star
+"$bin" refine -q --p lost.star --t J_ctf4/tomograms.star --mot J_pol3/motion.star --ref truth/map.mrc --ini_high 20 --mask mask_align.mrc --b 192 --crop 112 --sym O \
+	--particle_diameter 140 --healpix_order 2 --offset_range 3 --offset_step 2 --iterations 4 --o Global/ --j 2 > /dev/null
+bar "view error (degrees):" "$(figure view_rms_deg --t J_ctf4/tomograms.star --p Global/run_data.star --mot J_pol3/motion.star)" '<=' 0.3
+
 echo "== one iteration as RELION's"
 settings[1]=REF/mask_align96.mrc
 "$bin" refine -q --p EX_ctf4/particles_asu.star --t J_ctf4/tomograms.star --mot J_pol3/motion.star --ref REF/ref_half1.mrc "${settings[@]}" --crop 96 --ini_high 5 --no-polish \
