@@ -295,8 +295,8 @@ done:
 
 /* ---------------------------------------------------------------- an iteration */
 
-/* What the density of an image voxel is in the maps that are made here. */
-static double grey_scale(const cyc_refine3d_job *j) { return j->box.binning * sqrt((double)j->box.window.box_binned); }
+/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
+static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box.window.box_binned); }
 
 static cyc_status make_reference(cyc_refine3d_job *j)
 {
