@@ -40,8 +40,10 @@ void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 static cyc_pose_reference reference_of(const cyc_refine3d_job *j, const cyc_cfloat *grid, int32_t half, int32_t i_series)
 {
 	const cyc_reference *r = j->reference;
+	/* One map for both halves has nothing to tell its noise from; it may come from elsewhere altogether. */
+	bool has_own = !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
 	return (cyc_pose_reference){ .grid = grid, .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
-		                         .own_share = j->o->keep_self_correlation || j->is_one_map ? NULL : j->own_share, .diameter_px = r->map_diameter_px,
+		                         .own_share = has_own ? j->own_share : NULL, .diameter_px = r->map_diameter_px,
 		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i_series + half] };
 }
 

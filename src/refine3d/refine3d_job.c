@@ -50,7 +50,7 @@ static cyc_status check_options(const cyc_refine3d_options *o)
 	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
 	          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
 	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE, "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
-	CYC_CHECK(o->oversampling >= 0 && o->oversampling <= 2, CYC_E_USAGE, "the oversampling must be 0, 1 or 2, got %d", o->oversampling);
+	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE, "the oversampling must be 0 or 1, got %d", o->oversampling);
 	CYC_CHECK(o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
 	          "the offset step must be positive and the range at most 12 steps, got %g and %g px", o->offset_step_px, o->offset_range_px);
 	CYC_CHECK(o->sigma_offset_A > 0, CYC_E_USAGE, "the width of the offsets must be positive, got %g Å", o->sigma_offset_A);
