@@ -109,6 +109,11 @@ CYC_MUST_CHECK cyc_status cyc__amplitude_curves(double *correlation, double *res
  */
 CYC_MUST_CHECK cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A, const char *what);
 
+/* ---------------------------------------------------------------- postprocess.c */
+
+/** The other half's name: "half1" <-> "half2" in the file name, the last of them if there are several; CYC_E_USAGE if none. */
+CYC_MUST_CHECK cyc_status cyc__other_half(char **out, const char *name);
+
 /* ---------------------------------------------------------------- mask_ops.c */
 
 /** Where the squared distance to the nearest set voxel is < limit2, that distance, else a value >= limit2 (exact, integers). */

@@ -100,8 +100,7 @@ done:
 	return st;
 }
 
-/* The other half's name: "half1" <-> "half2" in the file name, the last of them if there are several. */
-static cyc_status other_half(char **out, const char *name)
+cyc_status cyc__other_half(char **out, const char *name)
 {
 	cyc_status st = CYC_OK;
 	const char *slash = strrchr(name, '/'), *found = NULL;
@@ -136,7 +135,7 @@ static cyc_status find_halves(cyc__postprocess *p)
 	}
 	CYC_TRY(cyc_strdup(&p->half[0], half1));
 	if (half2) CYC_TRY(cyc_strdup(&p->half[1], half2));
-	else CYC_TRY(other_half(&p->half[1], half1));
+	else CYC_TRY(cyc__other_half(&p->half[1], half1));
 	CYC_CHECK(strcmp(p->half[0], p->half[1]) != 0, CYC_E_USAGE, "both half maps are '%s': a map correlates perfectly with itself", p->half[0]);
 done:
 	cyc_free(path);

@@ -132,24 +132,40 @@ done:
 
 static double map_scale(const cyc_reference *r)
 {
-	/* The map holds sqrt(s) times the density (s: box of its reconstruction, taken to be the box here); the unitary 2D
-	 * transform of a projection is 1/s times the unscaled one. */
-	return 1 / (r->box_px * sqrt((double)r->box_px));
+	/* The unitary 2D transform of a projection is 1/s times the unscaled one. */
+	return 1 / (r->box_px * r->grey_scale);
+}
+
+static cyc_status transform(cyc_cfloat *ft[2], cyc_volume *const half[2], int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	CYC_TRY(cyc_fft3_create(&plan, half[0]->nx, n_threads));
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(half[0]->nx), sizeof *ft[h]));
+		CYC_TRY(cyc_fft3_forward(ft[h], plan, half[h]->data));
+	}
+done:
+	cyc_fft3_destroy(&plan);
+	return st;
 }
 
 /* FSC of the file per shell of the map's box, or of the maps themselves. */
-static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_reference *r, cyc_cfloat *const ft[2], int32_t n, const char *name, const char *root)
+static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_reference *r, cyc_volume *const half[2], const char *name, const char *root,
+                           int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_fsc_file *file = NULL;
 	char *path = NULL;
-	*box = n;
-	*n_shells = n / 2 + 1;
+	cyc_cfloat *ft[2] = { NULL, NULL };
 	if (!name) {
 		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because the mask is in both; give --fsc postprocess.star");
 		r->fsc_is_own = true;
+		*box = half[0]->nx;
+		*n_shells = *box / 2 + 1;
 		CYC_TRY(cyc_alloc(fsc, *n_shells, sizeof **fsc));
-		cyc_fsc_compute(*fsc, ft[0], ft[1], n);
+		CYC_TRY(transform(ft, half, n_threads));
+		cyc_fsc_compute(*fsc, ft[0], ft[1], *box);
 		goto done;
 	}
 	CYC_TRY(cyc_path_join(&path, root, name));
@@ -166,17 +182,20 @@ static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_re
 	CYC_TRY(cyc_alloc(fsc, *n_shells, sizeof **fsc));
 	memcpy(*fsc, file->corrected, (size_t)*n_shells * sizeof **fsc);
 done:
+	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
 	cyc_free(path);
 	cyc_fsc_file_destroy(&file);
 	return st;
 }
 
 /* Noise power of one half per shell: half the mean square of the halves' difference. */
-static cyc_status noise_power(cyc_reference *r, cyc_cfloat *const ft[2], int32_t n)
+static cyc_status noise_power(cyc_reference *r, cyc_volume *const half[2], int n_threads)
 {
 	cyc_status st = CYC_OK;
+	cyc_cfloat *ft[2] = { NULL, NULL };
 	double *sum = NULL, *count = NULL, unit = cyc_square(map_scale(r));
-	int32_t n_shells = n / 2 + 1;
+	int32_t n = half[0]->nx, n_shells = n / 2 + 1;
+	CYC_TRY(transform(ft, half, n_threads));
 	CYC_TRY(cyc_alloc(&sum, n_shells, sizeof *sum));
 	CYC_TRY(cyc_alloc(&count, n_shells, sizeof *count));
 	for (int32_t z = 0; z < n; z++)
@@ -192,26 +211,16 @@ static cyc_status noise_power(cyc_reference *r, cyc_cfloat *const ft[2], int32_t
 	for (int32_t i = 0; i < n_shells; i++) sum[i] *= 0.5 * unit / count[i];
 	for (int32_t i = 0; i <= r->box_px / 2; i++) r->noise[i] = cyc_radial_at(sum, n_shells, (double)i * n / r->box_px);
 done:
+	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
 	cyc_free(sum);
 	cyc_free(count);
 	return st;
 }
 
-/* Wiener factors and noise per shell of the s-box; the FSC is cut where it first falls below the threshold. */
-static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const char *fsc_name, double cutoff_A, const char *root, int n_threads)
+/* Wiener factors per shell of the s-box; the FSC is cut where it first falls below the threshold. */
+static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_shells, int32_t box, double cutoff_A)
 {
 	cyc_status st = CYC_OK;
-	cyc_fft3 *plan = NULL;
-	cyc_cfloat *ft[2] = { NULL, NULL };
-	double *fsc = NULL;
-	int32_t n = half[0]->nx, n_shells = 0, box = 0;
-	CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
-	for (int h = 0; h < 2; h++) {
-		CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(n), sizeof *ft[h]));
-		CYC_TRY(cyc_fft3_forward(ft[h], plan, half[h]->data));
-	}
-	CYC_TRY(noise_power(r, ft, n));
-	CYC_TRY(read_fsc(&fsc, &n_shells, &box, r, ft, n, fsc_name, root));
 	int32_t first_bad = 1;
 	while (first_bad < n_shells && fsc[first_bad] >= FSC_THRESHOLD) first_bad++;
 	double ratio = (double)box / r->box_px;
@@ -222,9 +231,6 @@ static cyc_status shell_weights(cyc_reference *r, cyc_volume *half[2], const cha
 	          r->box_px * r->pixel_size_A / fmax(r->radius, 1));
 	for (int32_t i = 1; i <= r->radius; i++) r->wiener[i] = fmin(fmax(cyc_radial_at(fsc, n_shells, i * ratio), 0), 1);
 done:
-	cyc_free(fsc);
-	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
-	cyc_fft3_destroy(&plan);
 	return st;
 }
 
@@ -312,6 +318,38 @@ done:
 	return st;
 }
 
+static cyc_status create(cyc_reference **out, int32_t box_px, double pixel_size_A, double grey_scale, double map_diameter_px)
+{
+	cyc_status st = CYC_OK;
+	cyc_reference *r = NULL;
+	CYC_TRY(cyc_alloc(&r, 1, sizeof *r));
+	r->box_px = box_px;
+	r->pixel_size_A = pixel_size_A;
+	r->grey_scale = grey_scale;
+	r->map_diameter_px = map_diameter_px;
+	CYC_TRY(cyc_alloc(&r->wiener, (size_t)box_px / 2 + 1, sizeof *r->wiener));
+	CYC_TRY(cyc_alloc(&r->noise, (size_t)box_px / 2 + 1, sizeof *r->noise));
+	*out = r;
+	r = NULL;
+done:
+	cyc_reference_destroy(&r);
+	return st;
+}
+
+/* The grids of both halves; tapers the maps. */
+static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2])
+{
+	cyc_status st = CYC_OK;
+	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
+	r->n_grid = cyc_fft_good_size(r->box_px > 2 * half[0]->nx ? r->box_px : 2 * half[0]->nx);
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
+		CYC_TRY(make_half(r, be, h, half[h]));
+	}
+done:
+	return st;
+}
+
 cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc, double cutoff_A,
                               int32_t box_px, double pixel_size_A, const char *root)
 {
@@ -319,10 +357,12 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	cyc_reference *r = NULL;
 	cyc_volume *half[2] = { NULL, NULL };
 	const char *const names[2] = { map1, map2 };
+	double *curve = NULL;
+	int32_t n_shells = 0, fsc_box = 0;
+	int n_threads = cyc_backend_n_threads(be);
 	*out = NULL;
-	CYC_TRY(cyc_alloc(&r, 1, sizeof *r));
-	r->box_px = box_px;
-	r->pixel_size_A = pixel_size_A;
+	/* The maps hold sqrt(s) times the density; s, the box of their reconstruction, is taken to be the box here. */
+	CYC_TRY(create(&r, box_px, pixel_size_A, sqrt((double)box_px), 0));
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY_CTX(read_one(&half[h], names[h], root), "half map %d", h + 1);
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
@@ -330,19 +370,33 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE, "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
 	r->map_diameter_px = half[0]->nx;
 	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
-	CYC_TRY(cyc_alloc(&r->wiener, (size_t)box_px / 2 + 1, sizeof *r->wiener));
-	CYC_TRY(cyc_alloc(&r->noise, (size_t)box_px / 2 + 1, sizeof *r->noise));
-	CYC_TRY(shell_weights(r, half, fsc, cutoff_A, root, cyc_backend_n_threads(be)));
-	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
-	r->n_grid = cyc_fft_good_size(box_px > 2 * half[0]->nx ? box_px : 2 * half[0]->nx);
-	for (int h = 0; h < 2; h++) {
-		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
-		CYC_TRY(make_half(r, be, h, half[h]));
-	}
+	CYC_TRY(noise_power(r, half, n_threads));
+	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, fsc, root, n_threads));
+	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
+	CYC_TRY(make_halves(r, be, half));
 	*out = r;
 	r = NULL;
 done:
+	cyc_free(curve);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+	cyc_reference_destroy(&r);
+	return st;
+}
+
+cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_reference *r = NULL;
+	*out = NULL;
+	CYC_CHECK(half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px, CYC_E_SHAPE, "half maps of %d and %d px do not fit a box of %d px", half[0]->nx,
+	          half[1]->nx, spec->box_px);
+	CYC_TRY(create(&r, spec->box_px, spec->pixel_size_A, spec->grey_scale, spec->map_diameter_px));
+	CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
+	CYC_TRY(shell_weights(r, spec->fsc, spec->n_fsc, spec->fsc_box, spec->frequency_cutoff_A));
+	CYC_TRY(make_halves(r, be, half));
+	*out = r;
+	r = NULL;
+done:
 	cyc_reference_destroy(&r);
 	return st;
 }

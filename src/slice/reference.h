@@ -13,6 +13,7 @@ typedef struct {
 	int32_t n_grid;      /**< m, edge of the transforms; > s: finer than the windows need */
 	int32_t radius;      /**< last shell of the s-box that carries signal */
 	double pixel_size_A;
+	double grey_scale;   /**< what the maps hold per density of an image pixel: sqrt(box) of a particle reconstruction */
 	double *wiener;      /**< s/2 + 1: FSC of the halves at each shell of the s-box, 0 beyond `radius` */
 	double *noise;       /**< s/2 + 1: power of the noise of V(k) before the Wiener factor, from the difference of the halves */
 	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
@@ -34,6 +35,19 @@ typedef struct {
  */
 CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc,
                                              double frequency_cutoff_A, int32_t box_px, double pixel_size_A, const char *root);
+/** How maps in memory become a reference. */
+typedef struct {
+	const double *fsc;        /**< n_fsc shells of a box of fsc_box map pixels */
+	int32_t n_fsc, fsc_box;
+	double frequency_cutoff_A; /**< > 0: nothing finer is used */
+	int32_t box_px;           /**< of the windows, at least the maps' */
+	double pixel_size_A, grey_scale, map_diameter_px;
+} cyc_reference_spec;
+/**
+ * As cyc_reference_load() from half maps in memory that are masked already, with a given FSC and grey scale.
+ * @param[in,out] half  cubic, of one size; overwritten (tapered)
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec);
 void cyc_reference_destroy(cyc_reference **r);
 
 #endif

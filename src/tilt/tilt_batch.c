@@ -75,8 +75,8 @@ double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_
 	return -0.5 * cyc_electron_wavelength_A(voltage_kV) * extra_defocus_A * step_invA * step_invA;
 }
 
-/* Share of the window's circle that lies in the image, by counting rows: exact enough for a weight. */
-static double visible_share(const cyc_tilt_series *ts, double x, double y, double radius)
+/* By counting rows. */
+double cyc_visible_share(const cyc_tilt_series *ts, double x, double y, double radius)
 {
 	enum { ROWS = 64 };
 	double inside = 0, all = 0;
@@ -121,7 +121,7 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 				(*n_outside)++;
 				continue;
 			}
-			weight = visible_share(ts, x, y, 0.5 * box->window.box_px);
+			weight = cyc_visible_share(ts, x, y, 0.5 * box->window.box_px);
 		}
 		int32_t i = b->n++;
 		b->particles[i] = particle;

@@ -45,6 +45,8 @@ int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,
                                               const cyc_particle_set *set, int32_t i_series, int32_t i_optics, const cyc_box *box);
+/** Share of a circle around an image position that lies in the image; as exact as a weight needs. */
+double cyc_visible_share(const cyc_tilt_series *ts, double x_px, double y_px, double radius_px);
 /** Which optics groups the particles of a series belong to: flags[n_optics], host memory of the caller. */
 void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series);
 

@@ -1,4 +1,4 @@
-/* Reconstruction, CTF refinement and polishing without memory: each allocation that fails is reported, nothing is half-written, nothing
+/* Reconstruction, CTF refinement, polishing and refinement of poses without memory: each allocation that fails is reported, nothing is half-written, nothing
  * leaks (under a leak checker), and the next run with memory gives what it always gave. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +13,7 @@
 #include "cyclotomo/extract.h"
 #include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
+#include "cyclotomo/refine3d.h"
 #include "cyclotomo/simulate.h"
 
 static char g_root[128];
@@ -154,21 +155,44 @@ static cyc_status reconstruct_stacks(void)
 	return cyc_reconstruct_run(NULL, &o);
 }
 
+static cyc_status refine_poses(void)
+{
+	cyc_refine3d_options o;
+	cyc_refine3d_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = "truth/map.mrc";
+	o.mask = "mask_align.mrc";
+	o.lowpass_A = 20;
+	o.out_dir = "R";
+	o.box_px = 32;
+	o.crop_px = 24;
+	o.healpix_order = o.auto_local_order = 3;
+	o.offset_range_px = 0;
+	o.max_iterations = 1;
+	o.n_threads = 2;
+	cyc_refine3d_result r;
+	cyc_status st = cyc_refine3d_run(&r, &o);
+	cyc_refine3d_result_deinit(&r);
+	return st;
+}
+
 /* Outputs that must not be there after a failure, and temporary files that must never be. */
 static int count_one(const char *path, const struct stat *s, int flag, struct FTW *f)
 {
 	(void)s;
 	(void)f;
 	assert_null(strstr(path, ".tmp"));
-	return flag == FTW_F && strstr(path, "optimisation_set.star") ? 1 : 0;
+	return flag == FTW_F && strstr(path, "optimisation_set.star") && !strstr(path, "run_it") ? 1 : 0;
 }
 
 static void every_failure_is_reported(cyc_status (*run)(void), const char *output, int n_ends, int n_samples)
 {
-	char set[200], file[200], *wanted = NULL, *got = NULL, folder[200];
+	char set[200], run_set[200], file[200], *wanted = NULL, *got = NULL, folder[200];
 	size_t n_wanted, n_got;
 	snprintf(folder, sizeof folder, "%s/R", g_root);
 	snprintf(set, sizeof set, "%s/R/optimisation_set.star", g_root);
+	snprintf(run_set, sizeof run_set, "%s/R/run_optimisation_set.star", g_root);
 	snprintf(file, sizeof file, "%s/R/%s", g_root, output);
 	ASSERT_OK(run());
 	int64_t before = cyc_alloc_count();
@@ -180,6 +204,7 @@ static void every_failure_is_reported(cyc_status (*run)(void), const char *outpu
 	int64_t step = n / n_samples + 1;
 	for (int64_t k = 1; k <= n; k += k < n_ends || k > n - n_ends ? 1 : k + step > n - n_ends ? n - n_ends + 1 - k : step) {
 		unlink(set);
+		unlink(run_set);
 		cyc_error_clear();
 		cyc_alloc_fail_at(k);
 		cyc_status st = run();
@@ -245,6 +270,12 @@ static void reconstruction_from_stacks(void **state)
 	every_failure_is_reported(reconstruct_stacks, "merged.mrc", 20, 50);
 }
 
+static void refinement_of_poses(void **state)
+{
+	(void)state;
+	every_failure_is_reported(refine_poses, "run_data.star", 20, 60);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +285,7 @@ int main(void)
 		cmocka_unit_test(polishing),
 		cmocka_unit_test(extraction),
 		cmocka_unit_test(reconstruction_from_stacks),
+		cmocka_unit_test(refinement_of_poses),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }

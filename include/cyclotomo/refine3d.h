@@ -1,0 +1,74 @@
+/**
+ * @file refine3d.h
+ * 3D refinement: orientation and position of every particle from its tilt images, two half-sets apart
+ * (docs/theory/08-refinement.md).
+ */
+#ifndef CYCLOTOMO_REFINE3D_H
+#define CYCLOTOMO_REFINE3D_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct {
+	cyc_project_input input;
+	const char *ref1, *ref2;       /**< ref2 NULL: "half1" <-> "half2" in ref1's name, or the same map for both; ref1 NULL: optimisation set */
+	const char *mask;              /**< NULL: of the optimisation set, else a sphere of the particle's diameter */
+	const char *out_dir;
+	int32_t box_px, crop_px;       /**< of the windows; of maps and coefficients (<= 0: box_px); binned px */
+	double binning;
+	const char *symmetry;
+	double particle_diameter_A;    /**< <= 0: what fits into the cropped box */
+	double lowpass_A;              /**< ini_high; <= 0: none, which only half maps allow */
+	bool no_fsc_correction;        /**< FSC of the maps as they are, not under the mask */
+	int32_t healpix_order;         /**< of the coarse grid; local searches from auto_local_order on */
+	int32_t auto_local_order, oversampling;
+	double sigma_angle_rad;        /**< <= 0: twice the fine step */
+	double offset_range_px, offset_step_px, sigma_offset_A;
+	double perturbation;           /**< of the grids, share of a step; only without polishing */
+	double adaptive_frac;
+	bool no_search;                /**< only follow the old poses to the maximum */
+	bool no_polish;                /**< only sample: the best child is the pose */
+	bool keep_self_correlation;    /**< compare each image with the half map as it is, the image itself in it */
+	bool no_scale;                 /**< no contrast per tilt series */
+	double join_A;                 /**< low_resol_join_halves; <= 0: nowhere */
+	double tau2_fudge;
+	double cutoff_frac;            /**< dose weights at or below this are not used, 0.1: below it is 1 % of the weight */
+	int32_t max_iterations;
+	double cache_bytes;            /**< particle images are kept in memory up to this much; < 0: half of the machine's */
+	uint64_t seed;
+	bool resume;
+	int32_t n_threads;
+	const char *backend;
+	bool dry_run;
+	/* For comparisons with RELION: its grid, its likelihood. */
+	const char *relion_model;      /**< model.star whose noise spectra are used as RELION uses them; NULL: spectra per tilt (T8.4) */
+	bool relion_grid;              /**< rotations of the grid that is fixed to the reference */
+	bool absolute_grey_scale;      /**< references are densities per image voxel; their scale is not fitted */
+	double perturbation_given;     /**< NaN: drawn */
+} cyc_refine3d_options;
+void cyc_refine3d_options_default(cyc_refine3d_options *o);
+
+typedef struct {
+	int64_t n_particles, n_images;
+	int32_t n_iterations;
+	bool has_converged;
+	double resolution_A;           /**< FSC 0.143 of the last half maps */
+	double rotation_error_rad, offset_error_A; /**< median standard errors; 0 without polishing */
+	double average_p_max;
+	char *particles, *half1, *half2, *map, *optimisation_set; /**< written files relative to root */
+} cyc_refine3d_result;
+void cyc_refine3d_result_deinit(cyc_refine3d_result *r);
+/**
+ * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps, and what is decided
+ * by it, and nothing else.
+ * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,397 @@
+/* All particles against the references: tilt series by tilt series, particles shared out to threads. */
+#include "refine3d/refine3d_internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
+static const double ANY_ROTATION_RAD = 1e6;        /* width of a prior that says nothing */
+static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
+
+static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
+{
+	int32_t n_optics = j->in.particles->n_optics, n_shells = j->crop_px / 2 + 1;
+	j->state.n_images += s->n_total;
+	j->state.n_outside += s->n_outside;
+	for (int32_t g = 0; g < n_optics; g++) j->noise_count[g] += s->noise_count[g];
+	for (int32_t i = 0; i < n_optics * n_shells; i++) j->noise_sum[i] += s->noise_sum[i];
+}
+
+cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *set = j->in.particles;
+	if (j->images[i]) return CYC_OK;
+	/* Images stay where they were cut first, whatever poses the set has now. */
+	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) set->particles[p].position_A = j->refined[p].cut_position_A;
+	CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+	if (!j->is_counted[i]) count_images(j, j->images[i]);
+	j->is_counted[i] = true;
+done:
+	return st;
+}
+
+void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
+{
+	if (!j->keeps_images) cyc_series_images_destroy(&j->images[i]);
+}
+
+static cyc_pose_reference reference_of(const cyc_refine3d_job *j, const cyc_cfloat *grid, int32_t half, int32_t i_series)
+{
+	const cyc_reference *r = j->reference;
+	/* One map for both halves has nothing to tell its noise from; it may come from elsewhere altogether. */
+	bool has_own = !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
+	return (cyc_pose_reference){ .grid = grid, .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
+		                         .own_share = has_own ? j->own_share : NULL, .diameter_px = r->map_diameter_px,
+		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i_series + half] };
+}
+
+static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
+static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
+
+/* ---------------------------------------------------------------- amplitudes */
+
+typedef struct {
+	const cyc_refine3d_job *j;
+	const cyc_cfloat *grid[2];
+	int32_t i_series;
+	cyc_pose_work **work;
+	double *sums; /* per particle: 3 x n_shells */
+} amplitude_work;
+
+static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
+{
+	const amplitude_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t n_shells = j->crop_px / 2 + 1, p = series_first(j, a->i_series) + i;
+	int32_t half = j->in.particles->particles[p].half;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	const cyc_pose_reference r = reference_of(j, a->grid[half], half, a->i_series);
+	double *to = a->sums + 3 * n_shells * i;
+	cyc_pose_amplitudes(to, to + n_shells, to + 2 * n_shells, a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	return CYC_OK;
+}
+
+/* Median of n values, which are sorted. */
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, int64_t n)
+{
+	if (n == 0) return 0;
+	qsort(v, (size_t)n, sizeof *v, by_value);
+	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
+}
+
+static cyc_status map_grids(const cyc_cfloat *grid[2], cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&grid[h], j->reference->half[h]));
+done:
+	return st;
+}
+
+static cyc_status unmap_grids(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
+done:
+	return st;
+}
+
+/* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T8.6) */
+static void fit_scales(cyc_refine3d_job *j, const double *sums)
+{
+	int32_t n_series = j->in.tomograms->n_series;
+	for (int32_t h = 0; h < 2; h++) {
+		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
+		for (int32_t i = 0; i < n_series; i++)
+			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
+		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference, it is that weak. */
+		if (!j->o->absolute_grey_scale && all[2] > 0) j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
+		for (int32_t i = 0; i < n_series; i++) {
+			const double *s = sums + (2 * i + h) * 3;
+			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / j->state.amplitude[h] : 1;
+			j->series_scale[2 * i + h] = j->o->no_scale ? 1 : fmin(fmax(scale, 0.2), 5);
+			if (s[2] <= 0) continue;
+			mean += j->series_scale[2 * i + h] * s[2];
+			count += s[2];
+		}
+		for (int32_t i = 0; i < n_series && !j->o->no_scale && mean > 0; i++) j->series_scale[2 * i + h] *= count / mean;
+	}
+}
+
+cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	amplitude_work a = { .j = j };
+	int n_threads = j->o->n_threads;
+	int64_t n_shells = j->crop_px / 2 + 1;
+	double *series_sums = NULL;
+	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)j->in.tomograms->n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	CYC_TRY(map_grids(a.grid, j));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n = series_count(j, i);
+		if (n == 0) continue;
+		CYC_TRY(cyc_refine3d_load_series(j, i));
+		CYC_TRY(cyc_alloc(&a.sums, 3 * (size_t)n_shells * (size_t)n, sizeof *a.sums));
+		a.i_series = i;
+		CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
+		for (int32_t p = 0; p < n; p++)
+			for (int k = 0; k < 3; k++)
+				for (int64_t r = 0; r < n_shells; r++)
+					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += a.sums[(3 * p + k) * n_shells + r];
+		cyc_free(a.sums);
+		a.sums = NULL;
+		cyc_refine3d_release_series(j, i);
+	}
+	CYC_TRY(unmap_grids(j));
+	fit_scales(j, series_sums);
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	cyc_free(a.sums);
+	cyc_free(series_sums);
+	return st;
+}
+
+/* ---------------------------------------------------------------- poses */
+
+typedef struct {
+	cyc_refine3d_job *j;
+	const cyc_search_spec *spec;
+	const cyc_cfloat *grid[2];
+	int32_t i_series;
+	cyc_search_work **work;
+	int64_t check_every;
+	cyc_found_pose *found; /* n particles of the set */
+} pose_work;
+
+static cyc_status pose_task(void *arg, int64_t i, int i_thread)
+{
+	cyc_status st = CYC_OK;
+	const pose_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_particle *particle = &j->in.particles->particles[p];
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
+	const cyc_refined *refined = &j->refined[p];
+	cyc_vec3 c = refined->cut_offset_A;
+	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
+	const cyc_pose_start start = { .old = refined->pose, .prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
+		                                                            a->spec->do_polish ? (cyc_vec3){ 0, 0, 0 } : (cyc_vec3){ -c.x, -c.y, -c.z } },
+		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
+		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
+	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
+done:
+	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
+	return st;
+}
+
+static double norm(const double v[3]) { return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]); }
+
+/*
+ * Width of normal deviations x from the start, of which each is known to `error` under the old width: the width that makes
+ * the deviations most likely, by expectation maximisation. Not narrower than `least`.                              (T8.13)
+ */
+static double learn_width(const double *x, const double *error, int64_t n, double old, double least)
+{
+	double width = old;
+	if (n == 0) return old;
+	for (int round = 0; round < PRIOR_ROUNDS; round++) {
+		double sum = 0;
+		for (int64_t i = 0; i < n; i++) {
+			double all = 1 / cyc_square(error[i]), images = fmax(all - 1 / cyc_square(old), 0), now = images + 1 / cyc_square(width), mean = all * x[i] / now;
+			sum += mean * mean + 1 / now;
+		}
+		width = fmax(sqrt(sum / (double)n), least);
+	}
+	return width;
+}
+
+/* Rotation vector and offset of a pose from the start of the run. */
+static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r)
+{
+	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(r->R_start), r->pose.R_tomo_ref);
+	const double v[CYC_POSE_PARAMETERS] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]),
+		                                    r->pose.offset_A.x, r->pose.offset_A.y, r->pose.offset_A.z };
+	memcpy(change, v, sizeof v);
+}
+
+/* kind 0: rotations, 1: offsets; from `first` on. */
+static cyc_status learn_priors(cyc_refine3d_job *j, int first)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	int64_t n = j->in.particles->n;
+	double *x = NULL, *error = NULL;
+	CYC_TRY(cyc_alloc(&x, 3 * (size_t)n, sizeof *x));
+	CYC_TRY(cyc_alloc(&error, 3 * (size_t)n, sizeof *error));
+	for (int32_t h = 0; h < 2; h++)
+		for (int kind = first; kind < 2; kind++) {
+			int64_t m = 0;
+			for (int64_t p = 0; p < n; p++) {
+				const cyc_refined *r = &j->refined[p];
+				double change[CYC_POSE_PARAMETERS];
+				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0)) continue;
+				from_start(change, r);
+				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
+					x[m] = change[k];
+					error[m] = r->error[k];
+				}
+			}
+			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
+			/* A start that was refined on these images agrees with them for that reason: never narrower than twice the errors.
+			 * Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
+			double typical = 0, old = *width;
+			for (int64_t i = 0; i < m; i++) typical += 1 / error[i];
+			if (m > 0) *width = learn_width(x, error, m, old, fmax(fmin(2 * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
+		}
+done:
+	cyc_free(x);
+	cyc_free(error);
+	return st;
+}
+
+/* Changes, errors and averages of the iteration; takes the new poses. */
+static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished, bool is_global)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	int64_t n = j->in.particles->n, n_seen = 0;
+	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
+	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
+	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
+	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
+	s->log_likelihood[0] = s->log_likelihood[1] = 0;
+	for (int64_t p = 0; p < n; p++) {
+		cyc_refined *r = &j->refined[p];
+		const cyc_found_pose *f = &found[p];
+		int32_t h = j->in.particles->particles[p].half;
+		if (f->p_max <= 0) continue;
+		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
+		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
+		r->pose = f->pose;
+		r->log_likelihood = f->log_likelihood;
+		r->p_max = f->p_max;
+		r->n_significant = f->n_significant;
+		memcpy(r->error, f->error, sizeof r->error);
+		rotation[n_seen] = norm(f->error);
+		offset[n_seen++] = norm(f->error + 3);
+		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
+		n_half[h]++;
+		s->average_p_max += f->p_max;
+		s->average_significant += (double)f->n_significant;
+		s->heldout_gain += f->heldout_gain;
+		s->log_likelihood[h] += f->log_likelihood;
+	}
+	double count = n_seen > 0 ? (double)n_seen : 1;
+	s->change_rotation_rad /= count;
+	s->change_offset_A = sqrt(moved2 / (2 * count));
+	s->average_p_max /= count;
+	s->average_significant /= count;
+	s->rotation_error_rad = median(rotation, n_seen);
+	s->offset_error_A = median(offset, n_seen);
+	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
+	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
+	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;
+	if (is_polished) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
+done:
+	cyc_free(rotation);
+	cyc_free(offset);
+	return st;
+}
+
+void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
+{
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_particle *to = &j->in.particles->particles[p];
+		const cyc_refined *r = &j->refined[p];
+		to->R_tomo_ref = r->pose.R_tomo_ref;
+		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
+	}
+}
+
+static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	pose_work a = { .j = j, .spec = spec, .found = found, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
+	int n_threads = j->o->n_threads;
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec));
+	CYC_TRY(map_grids(a.grid, j));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n = series_count(j, i);
+		if (n == 0) continue;
+		CYC_TRY(cyc_refine3d_load_series(j, i));
+		a.i_series = i;
+		CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
+		cyc_refine3d_release_series(j, i);
+		cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+	}
+	CYC_TRY(unmap_grids(j));
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	return st;
+}
+
+/* Shell that an angular step resolves at the particle's edge, as RELION counts it. */
+static int32_t coarse_radius(const cyc_refine3d_job *j, int32_t order, double looseness)
+{
+	double resolution_A = looseness * cyc_healpix_step_rad(order) / 2 * j->particle_diameter_A / 1.2;
+	return (int32_t)ceil(j->crop_px * j->box.pixel_size_A / resolution_A);
+}
+
+cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	cyc_refine3d_state *s = &j->state;
+	cyc_rotation_grid *grid = NULL;
+	cyc_offset_grid *offsets = NULL;
+	cyc_found_pose *found = NULL;
+	bool is_local = s->order >= o->auto_local_order;
+	double step = cyc_healpix_step_rad(s->order);
+	/* Global searches go on while the maps still turn particles by more than they can be followed. */
+	bool is_sampled = o->no_polish || (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
+	bool is_global = is_sampled && !is_local;
+	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told from others. */
+	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7;
+	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
+		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
+		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0], is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac };
+	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
+	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	if (is_sampled) {
+		CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
+		spec.offsets = offsets;
+		spec.perturbation_rad = o->no_polish ? s->perturbation * step : 0;
+		spec.offset_perturbation_A = o->no_polish ? s->perturbation * s->offset_step_A : 0;
+		spec.is_near = is_local && o->relion_grid;
+		if (!is_local) CYC_TRY(cyc_rotation_grid_global(&grid, s->order, o->oversampling, j->symmetry));
+		else if (!spec.is_near) CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad[0]));
+		if (grid) grid->perturbation_rad = spec.perturbation_rad;
+		spec.rotations = grid;
+		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,
+		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
+	}
+	CYC_TRY(search_all(found, j, &spec));
+	CYC_TRY(take_poses(j, found, spec.do_polish, is_global));
+	cyc_refine3d_apply_poses(j);
+done:
+	cyc_free(found);
+	cyc_rotation_grid_destroy(&grid);
+	cyc_offset_grid_destroy(&offsets);
+	return st;
+}

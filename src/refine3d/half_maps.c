@@ -1,0 +1,317 @@
+#include "refine3d/half_maps.h"
+
+#include "map/map_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+static const int32_t LEAST_SHELL = 5; /* a reference always has these */
+static const double RANDOMISE_AT_FSC = 0.8;
+enum { N_DRAWS = 8 };
+
+void cyc_half_maps_destroy(cyc_half_maps **p)
+{
+	cyc_half_maps *m = *p;
+	if (!m) return;
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&m->half[h]);
+	cyc_volume_destroy(&m->merged);
+	cyc_free(m->fsc);
+	cyc_free(m->fsc_unmasked);
+	cyc_free(m);
+	*p = NULL;
+}
+
+static cyc_status transform(cyc_cfloat **ft, const cyc_volume *v, const cyc_volume *mask, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	cyc_volume *masked = NULL;
+	CYC_TRY(cyc_fft3_create(&plan, v->nx, n_threads));
+	CYC_TRY(cyc_alloc(ft, cyc_half_count3(v->nx), sizeof **ft));
+	if (mask) {
+		CYC_TRY(cyc_volume_copy(&masked, v));
+		for (size_t i = 0; i < cyc_volume_count(v); i++) masked->data[i] *= mask->data[i];
+	}
+	CYC_TRY(cyc_fft3_forward(*ft, plan, masked ? masked->data : v->data));
+done:
+	cyc_volume_destroy(&masked);
+	cyc_fft3_destroy(&plan);
+	return st;
+}
+
+/* FSC of the maps as they are, and under the mask with what the mask alone makes taken off (T3.1 - T3.3). */
+static cyc_status compare(cyc_half_maps *m, const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = spec->crop_px, n_shells = n / 2 + 1;
+	int n_threads = cyc_backend_n_threads(spec->be);
+	cyc_cfloat *ft[2] = { NULL, NULL }, *masked[2] = { NULL, NULL };
+	double *fsc_masked = NULL, *randomised = NULL;
+	CYC_TRY(cyc_alloc(&m->fsc, n_shells, sizeof *m->fsc));
+	CYC_TRY(cyc_alloc(&m->fsc_unmasked, n_shells, sizeof *m->fsc_unmasked));
+	for (int h = 0; h < 2; h++) CYC_TRY(transform(&ft[h], m->half[h], NULL, n_threads));
+	CYC_TRY(cyc__fsc_compute_threads(m->fsc_unmasked, ft[0], ft[1], n, n_threads));
+	memcpy(m->fsc, m->fsc_unmasked, (size_t)n_shells * sizeof *m->fsc);
+	int32_t from = cyc_fsc_randomise_from(m->fsc_unmasked, n_shells, RANDOMISE_AT_FSC);
+	if (!spec->correct_fsc || from < 1) goto done;
+	CYC_TRY(cyc_alloc(&fsc_masked, n_shells, sizeof *fsc_masked));
+	CYC_TRY(cyc_alloc(&randomised, n_shells, sizeof *randomised));
+	for (int h = 0; h < 2; h++) CYC_TRY(transform(&masked[h], m->half[h], spec->mask, n_threads));
+	CYC_TRY(cyc__fsc_compute_threads(fsc_masked, masked[0], masked[1], n, n_threads));
+	const cyc__random_fsc_input in = { .ft = { ft[0], ft[1] }, .mask = spec->mask->data, .n = n, .randomise_from = from, .seed = spec->seed, .n_draws = N_DRAWS,
+		                               .n_threads = n_threads };
+	CYC_TRY(cyc__random_fsc(randomised, &in));
+	cyc_fsc_correct(m->fsc, fsc_masked, randomised, n_shells, from);
+done:
+	for (int h = 0; h < 2; h++) {
+		cyc_free(ft[h]);
+		cyc_free(masked[h]);
+	}
+	cyc_free(fsc_masked);
+	cyc_free(randomised);
+	return st;
+}
+
+cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *half[2], bool is_one_map, const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_half_maps *m = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
+	for (int h = 0; h < 2; h++) {
+		m->half[h] = half[h];
+		half[h] = NULL;
+	}
+	CYC_TRY(compare(m, spec));
+	for (int32_t i = 0; i <= spec->crop_px / 2 && is_one_map; i++) m->fsc[i] = m->fsc_unmasked[i] = 1;
+	*out = m;
+	m = NULL;
+done:
+	cyc_half_maps_destroy(&m);
+	return st;
+}
+
+/* ---------------------------------------------------------------- reconstruction */
+
+static cyc_status symmetrise(cyc_accumulator *sums, const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_fourier_op *ops = NULL;
+	int32_t n_ops = 0, s = spec->box->window.box_binned;
+	cyc_buffer *out = NULL;
+	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
+	for (int h = 0; h < 2 && n_ops > 0; h++) {
+		float *to, *from;
+		cyc_buffer *sum = cyc__accumulator_sum(sums, h);
+		CYC_TRY(cyc_buffer_create(&out, spec->be, 4 * cyc_half_count3(s), sizeof(float)));
+		CYC_TRY(cyc_buffer_map(&to, out));
+		CYC_TRY(cyc_buffer_map(&from, sum));
+		CYC_TRY(cyc__symmetrise(to, from, s, ops, n_ops, cyc_backend_n_threads(spec->be)));
+		CYC_TRY(cyc_buffer_unmap(sum));
+		CYC_TRY(cyc_buffer_unmap(out));
+		cyc__accumulator_set_sum(sums, h, out);
+		out = NULL;
+	}
+done:
+	cyc_buffer_destroy(&out);
+	cyc_free(ops);
+	return st;
+}
+
+static cyc_status finish(cyc_volume **out, cyc_buffer *a, cyc_buffer *b, const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *full = NULL;
+	const float *sum1 = NULL, *sum2 = NULL;
+	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned, .pixel_size_A = spec->box->pixel_size_A, .snr = -1, .grey_scale = 1 };
+	CYC_TRY(cyc_buffer_map(&sum1, a));
+	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
+	CYC_TRY(cyc__finish(&full, NULL, NULL, spec->be, sum1, sum2, &f));
+	CYC_TRY(cyc_buffer_unmap(a));
+	if (b) CYC_TRY(cyc_buffer_unmap(b));
+	CYC_TRY(cyc_volume_resize(out, full, spec->crop_px));
+	cyc__taper(*out, spec->taper_px);
+done:
+	cyc_volume_destroy(&full);
+	return st;
+}
+
+cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
+                                     const cyc_half_maps_spec *spec, bool with_merged)
+{
+	cyc_status st = CYC_OK;
+	cyc_half_maps *m = NULL;
+	cyc_accumulator *sums = NULL;
+	int64_t n_images = 0, n_outside = 0;
+	cyc_reconstruct_options o;
+	cyc_box box = *spec->box;
+	*out = NULL;
+	cyc_reconstruct_options_default(&o);
+	o.box_px = box.window.box_binned;
+	o.binning = box.binning;
+	o.cutoff_frac = spec->cutoff_frac;
+	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
+	CYC_TRY(cyc__accumulator_create(&sums, spec->be, &box, &o));
+	for (int32_t i = 0; i < tomograms->n_series; i++)
+		if (set->series_first[i + 1] > set->series_first[i]) CYC_TRY(cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
+	cyc__accumulator_release_work(sums);
+	CYC_TRY(symmetrise(sums, spec));
+	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], cyc__accumulator_sum(sums, h), NULL, spec));
+	if (with_merged) CYC_TRY(finish(&m->merged, cyc__accumulator_sum(sums, 0), cyc__accumulator_sum(sums, 1), spec));
+	cyc__accumulator_destroy(&sums);
+	CYC_TRY(compare(m, spec));
+	*out = m;
+	m = NULL;
+done:
+	cyc__accumulator_destroy(&sums);
+	cyc_half_maps_destroy(&m);
+	return st;
+}
+
+/* ---------------------------------------------------------------- references */
+
+double cyc_lowpass_weight(double r, int32_t box_px, double pixel_size_A, double resolution_A)
+{
+	double from_edge = r - box_px * pixel_size_A / resolution_A;
+	return from_edge <= -1 ? 1 : from_edge >= 1 ? 0 : 0.5 - 0.5 * sin(0.5 * CYC_PI * from_edge);
+}
+
+cyc_status cyc_volume_filter(cyc_volume *v, const double *weight, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	cyc_cfloat *ft = NULL;
+	double *table = NULL;
+	int32_t n = v->nx;
+	CYC_TRY(cyc_alloc(&table, cyc__n_radial(n), sizeof *table));
+	for (size_t r2 = 0; r2 < cyc__n_radial(n); r2++) {
+		int32_t shell = cyc__shell((int64_t)r2);
+		table[r2] = shell <= n / 2 ? weight[shell] : 0;
+	}
+	CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
+	CYC_TRY(cyc_alloc(&ft, cyc_half_count3(n), sizeof *ft));
+	CYC_TRY(cyc_fft3_forward(ft, plan, v->data));
+	CYC_TRY(cyc__filter_apply(ft, n, table, 1, n_threads));
+	CYC_TRY(cyc_fft3_inverse(v->data, plan, ft));
+done:
+	cyc_free(ft);
+	cyc_free(table);
+	cyc_fft3_destroy(&plan);
+	return st;
+}
+
+typedef struct {
+	cyc_cfloat *ft[2];
+	int32_t n, join_shell;
+} join_work;
+
+static cyc_status join_task(void *arg, int64_t z, int i_thread)
+{
+	const join_work *w = arg;
+	(void)i_thread;
+	int64_t n = w->n, nh = n / 2 + 1, fz = cyc__frequency(z, w->n);
+	for (int64_t y = 0; y < n; y++) {
+		int64_t fy = cyc__frequency(y, w->n);
+		for (int64_t x = 0; x < nh && cyc__shell(fz * fz + fy * fy + x * x) <= w->join_shell; x++) {
+			size_t i = (size_t)((z * n + y) * nh + x);
+			w->ft[0][i] = w->ft[1][i] = 0.5F * (w->ft[0][i] + w->ft[1][i]);
+		}
+	}
+	return CYC_OK;
+}
+
+/* Average the halves up to a shell. */
+static cyc_status join(cyc_volume *half[2], int32_t join_shell, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *plan = NULL;
+	join_work w = { .n = half[0]->nx, .join_shell = join_shell };
+	CYC_TRY(cyc_fft3_create(&plan, w.n, n_threads));
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_alloc(&w.ft[h], cyc_half_count3(w.n), sizeof *w.ft[h]));
+		CYC_TRY(cyc_fft3_forward(w.ft[h], plan, half[h]->data));
+	}
+	CYC_TRY(cyc_parallel_for(w.n, n_threads, join_task, &w));
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_fft3_inverse(half[h]->data, plan, w.ft[h]));
+done:
+	for (int h = 0; h < 2; h++) cyc_free(w.ft[h]);
+	cyc_fft3_destroy(&plan);
+	return st;
+}
+
+cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2], const cyc_half_maps *maps, double lowpass_A, double grey_scale,
+                                   const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = spec->crop_px, n_shells = n / 2 + 1;
+	double a = spec->box->pixel_size_A, *weight = NULL;
+	int n_threads = cyc_backend_n_threads(spec->be);
+	cyc_volume *half[2] = { NULL, NULL };
+	CYC_TRY(cyc_alloc(&weight, n_shells, sizeof *weight));
+	for (int32_t i = 0; i < n_shells; i++) {
+		double f = fmin(fmax(maps->fsc[i], 0), 0.999), ratio = spec->tau2_fudge * f / (1 - f);
+		weight[i] = i <= LEAST_SHELL ? fmax(ratio / (1 + ratio), 0.15) : ratio / (1 + ratio);
+		if (lowpass_A > 0) weight[i] *= cyc_lowpass_weight(i, n, a, lowpass_A);
+	}
+	for (int h = 0; h < 2; h++) CYC_TRY(cyc_volume_copy(&half[h], maps->half[h]));
+	if (spec->join_A > 0) CYC_TRY(join(half, (int32_t)(n * a / spec->join_A + 0.5), n_threads));
+	for (int h = 0; h < 2; h++)
+		for (size_t i = 0; i < cyc_volume_count(half[h]); i++) half[h]->data[i] *= spec->mask->data[i];
+	for (int h = 0; h < 2 && filtered; h++) {
+		CYC_TRY(cyc_volume_copy(&filtered[h], half[h]));
+		CYC_TRY(cyc_volume_filter(filtered[h], weight, n_threads));
+	}
+	const cyc_reference_spec r = { .fsc = weight, .n_fsc = n_shells, .fsc_box = n, .box_px = n, .pixel_size_A = a, .grey_scale = grey_scale,
+		                           .map_diameter_px = spec->mask_diameter_px };
+	CYC_TRY(cyc_reference_from_maps(out, spec->be, half, &r));
+done:
+	cyc_free(weight);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+	return st;
+}
+
+/* ---------------------------------------------------------------- resampling */
+
+/* Coefficients that both boxes have; the Nyquist planes are left out. */
+static void copy_coefficients(cyc_cfloat *to, int32_t n_to, const cyc_cfloat *from, int32_t n_from)
+{
+	int32_t last = (n_to < n_from ? n_to : n_from) / 2 - 1;
+	double ratio = (double)n_to / n_from;
+	float scale = (float)(ratio * ratio * ratio);
+	for (int32_t z = -last; z <= last; z++)
+		for (int32_t y = -last; y <= last; y++)
+			for (int32_t x = 0; x <= last; x++) {
+				size_t i = ((size_t)(z < 0 ? z + n_to : z) * (size_t)n_to + (size_t)(y < 0 ? y + n_to : y)) * (size_t)(n_to / 2 + 1) + (size_t)x;
+				size_t j = ((size_t)(z < 0 ? z + n_from : z) * (size_t)n_from + (size_t)(y < 0 ? y + n_from : y)) * (size_t)(n_from / 2 + 1) + (size_t)x;
+				/* Voxel n/2 stays the centre: (-1)^(x+y+z) is the same in both. */
+				to[i] = scale * from[j];
+			}
+}
+
+cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pixel_size_A, int32_t box_px, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3 *forward = NULL, *inverse = NULL;
+	cyc_cfloat *from = NULL, *to = NULL;
+	cyc_volume *fine = NULL;
+	int32_t n = v->nx, m = 2 * (int32_t)floor(0.5 * n * v->pixel_size_A / pixel_size_A + 0.5);
+	*out = NULL;
+	if (fabs(v->pixel_size_A / pixel_size_A - 1) < 1e-3) return cyc_volume_resize(out, v, box_px);
+	CYC_CHECK(m >= 8, CYC_E_SHAPE, "a map of %d px of %.4g Å cannot have pixels of %.4g Å", n, v->pixel_size_A, pixel_size_A);
+	CYC_TRY(cyc_fft3_create(&forward, n, n_threads));
+	CYC_TRY(cyc_fft3_create(&inverse, m, n_threads));
+	CYC_TRY(cyc_alloc(&from, cyc_half_count3(n), sizeof *from));
+	CYC_TRY(cyc_alloc(&to, cyc_half_count3(m), sizeof *to));
+	CYC_TRY(cyc_volume_create(&fine, m, m, m, n * v->pixel_size_A / m));
+	CYC_TRY(cyc_fft3_forward(from, forward, v->data));
+	copy_coefficients(to, m, from, n);
+	CYC_TRY(cyc_fft3_inverse(fine->data, inverse, to));
+	CYC_TRY(cyc_volume_resize(out, fine, box_px));
+done:
+	cyc_free(from);
+	cyc_free(to);
+	cyc_fft3_destroy(&forward);
+	cyc_fft3_destroy(&inverse);
+	cyc_volume_destroy(&fine);
+	return st;
+}

@@ -1,0 +1,429 @@
+#include "refine3d/pose_model.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <string.h>
+
+typedef float v4 __attribute__((vector_size(16)));
+
+/* Terms of the curvature are summed in LANES columns, so that vector instructions add in a fixed order. */
+enum { LANES = 16, BLOCK = 256 };
+
+struct cyc_pose_work {
+	const cyc_coefficients *list;
+	int32_t max_slices, max_shifts, n_padded;
+	cyc_cfloat *slices;  /* max_slices x n */
+	cyc_cfloat *shifted; /* max_shifts x n */
+	float *products;     /* max_slices x max_shifts */
+	cyc_cfloat *ramp_x, *ramp_y;
+	float *v;            /* 8 arrays of n_padded: value, three slopes, re and im each */
+	float *y;            /* 2 arrays of n_padded: shifted data */
+};
+
+void cyc_pose_work_destroy(cyc_pose_work **p)
+{
+	cyc_pose_work *w = *p;
+	if (!w) return;
+	cyc_free(w->slices);
+	cyc_free(w->shifted);
+	cyc_free(w->products);
+	cyc_free(w->ramp_x);
+	cyc_free(w->ramp_y);
+	cyc_free(w->v);
+	cyc_free(w->y);
+	cyc_free(w);
+	*p = NULL;
+}
+
+cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts)
+{
+	cyc_status st = CYC_OK;
+	cyc_pose_work *w = NULL;
+	size_t n = (size_t)list->n;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
+	w->list = list;
+	w->max_slices = max_slices;
+	w->max_shifts = max_shifts;
+	w->n_padded = (list->n + LANES - 1) / LANES * LANES;
+	CYC_TRY(cyc_alloc(&w->slices, (size_t)max_slices * n, sizeof *w->slices));
+	CYC_TRY(cyc_alloc(&w->shifted, (size_t)max_shifts * n, sizeof *w->shifted));
+	CYC_TRY(cyc_alloc(&w->products, (size_t)max_slices * (size_t)max_shifts, sizeof *w->products));
+	CYC_TRY(cyc_alloc(&w->ramp_x, list->box_px, sizeof *w->ramp_x));
+	CYC_TRY(cyc_alloc(&w->ramp_y, list->box_px, sizeof *w->ramp_y));
+	CYC_TRY(cyc_alloc(&w->v, 8 * (size_t)w->n_padded, sizeof *w->v));
+	CYC_TRY(cyc_alloc(&w->y, 2 * (size_t)w->n_padded, sizeof *w->y));
+	*out = w;
+	w = NULL;
+done:
+	cyc_pose_work_destroy(&w);
+	return st;
+}
+
+/* ---------------------------------------------------------------- slices */
+
+/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
+static inline v4 pair(const cyc_cfloat *p)
+{
+	const float *f = (const float *)p;
+	return (v4){ f[0], f[1], f[2], f[3] };
+}
+
+/* The cell around a point: its corner, its fractions, and -1 if the conjugate half is looked up. */
+typedef struct {
+	v4 a, b, c, d; /* (y0, z0), (y1, z0), (y0, z1), (y1, z1); neighbours in x each */
+	float fx, fy, fz, mirror;
+} cell;
+
+static inline cell look_up(const cyc_cfloat *F, int32_t m, float x, float y, float z)
+{
+	cell q;
+	q.mirror = x < 0 ? -1.F : 1.F;
+	x *= q.mirror;
+	y *= q.mirror;
+	z *= q.mirror;
+	float yf = floorf(y), zf = floorf(z);
+	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
+	q.fx = x - (float)x0;
+	q.fy = y - yf;
+	q.fz = z - zf;
+	if (y0 < 0) y0 += m;
+	if (y1 < 0) y1 += m;
+	if (z0 < 0) z0 += m;
+	if (z1 < 0) z1 += m;
+	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
+	const cyc_cfloat *p = F + (size_t)x0;
+	q.a = pair(p + (size_t)z0 * slab + (size_t)y0 * width);
+	q.b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
+	q.c = pair(p + (size_t)z1 * slab + (size_t)y0 * width);
+	q.d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
+	return q;
+}
+
+/* Reference index of (1, 0) and (0, 1) of an image. */
+typedef struct { float x[3], y[3]; } axes;
+
+static axes axes_of(cyc_mat3 R_img_ref, const cyc_pose_reference *r)
+{
+	axes a;
+	double zoom = (double)r->m / r->box_px;
+	for (int k = 0; k < 3; k++) {
+		a.x[k] = (float)(zoom * R_img_ref.m[0][k]);
+		a.y[k] = (float)(zoom * R_img_ref.m[1][k]);
+	}
+	return a;
+}
+
+/* Central slice at the first n coefficients; returns sum W |V|^2. */
+CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, const cyc_pose_reference *r, axes a, const float *weight, int32_t n)
+{
+	double sum = 0;
+	for (int32_t first = 0; first < n; first += BLOCK) {
+		int32_t end = first + BLOCK < n ? first + BLOCK : n;
+		float part = 0;
+		for (int32_t j = first; j < end; j++) {
+			float kx = list->fx[j], ky = list->fy[j];
+			cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
+			v4 low = q.a + q.fy * (q.b - q.a), high = q.c + q.fy * (q.d - q.c), v = low + q.fz * (high - low);
+			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
+			((float *)out)[2 * j] = re;
+			((float *)out)[2 * j + 1] = im;
+			part += weight[j] * (re * re + im * im);
+		}
+		sum += (double)part;
+	}
+	return sum;
+}
+
+/* Value and slopes along the reference's axes (per index) as eight arrays. */
+CYC_SIMD static void slice_and_slopes(float *v, size_t stride, const cyc_coefficients *list, const cyc_pose_reference *r, axes a, int32_t n)
+{
+	for (int32_t j = 0; j < n; j++) {
+		float kx = list->fx[j], ky = list->fy[j];
+		cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
+		v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low, high = q.c + q.fy * dy_high;
+		v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);
+		/* V(-k) = V(k)*: slopes of the mirrored half change sign, and so does the imaginary part once more. */
+		float m = q.mirror;
+		v[(size_t)j] = value[0] + q.fx * (value[2] - value[0]);
+		v[stride + (size_t)j] = m * (value[1] + q.fx * (value[3] - value[1]));
+		v[2 * stride + (size_t)j] = m * (value[2] - value[0]);
+		v[3 * stride + (size_t)j] = value[3] - value[1];
+		v[4 * stride + (size_t)j] = m * (dy[0] + q.fx * (dy[2] - dy[0]));
+		v[5 * stride + (size_t)j] = dy[1] + q.fx * (dy[3] - dy[1]);
+		v[6 * stride + (size_t)j] = m * (dz[0] + q.fx * (dz[2] - dz[0]));
+		v[7 * stride + (size_t)j] = dz[1] + q.fx * (dz[3] - dz[1]);
+	}
+}
+
+/* ---------------------------------------------------------------- shifts */
+
+static void displacement(double d[2], const cyc_particle_image *image, cyc_vec3 offset_A)
+{
+	cyc_vec3 x = cyc_mat3_apply(image->R_img_tomo, offset_A);
+	d[0] = image->px_per_A * x.x;
+	d[1] = image->px_per_A * x.y;
+}
+
+/* exp(2 pi i k d / s) for the frequencies of both axes; row s + ky for negative ky. */
+static void ramps(cyc_pose_work *w, const double d[2])
+{
+	int32_t s = w->list->box_px;
+	for (int32_t k = 0; k < s; k++) {
+		double fx = 2 * CYC_PI * k * d[0] / s, fy = 2 * CYC_PI * (k < s / 2 ? k : k - s) * d[1] / s;
+		w->ramp_x[k] = (float)cos(fx) + (float)sin(fx) * I;
+		w->ramp_y[k] = (float)cos(fy) + (float)sin(fy) * I;
+	}
+}
+
+CYC_SIMD static void shift(cyc_cfloat *out, const cyc_pose_work *w, const cyc_cfloat *data, int32_t n)
+{
+	const int16_t *kx = w->list->kx, *ky = w->list->ky;
+	int32_t s = w->list->box_px;
+	for (int32_t j = 0; j < n; j++) out[j] = data[j] * (w->ramp_x[kx[j]] * w->ramp_y[ky[j] < 0 ? ky[j] + s : ky[j]]);
+}
+
+static int32_t count_within(const cyc_particle_image *image, int32_t within) { return image->n < within ? image->n : within; }
+
+void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_mat3 *rotations, int32_t n_o,
+                     const cyc_vec3 *offsets_A, int32_t n_t, int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	float s2 = (float)(r->amplitude * r->amplitude);
+	CYC_ASSERT(n_o <= w->max_slices && n_t <= w->max_shifts);
+	memset(scores, 0, (size_t)n_o * (size_t)n_t * sizeof *scores);
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		for (int32_t t = 0; t < n_t; t++) {
+			double d[2];
+			displacement(d, image, offsets_A[t]);
+			ramps(w, d);
+			shift(w->shifted + (size_t)t * (size_t)n, w, image->data, n);
+		}
+		for (int32_t o = 0; o < n_o; o++) {
+			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), image->weight, n);
+			for (int32_t t = 0; t < n_t; t++) scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
+		}
+		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_o, n_t, 2 * n, (float)(2 * r->amplitude), (const float *)w->slices, 2 * n,
+		            (const float *)w->shifted, 2 * n, 1.F, scores, n_t);
+	}
+}
+
+/* ---------------------------------------------------------------- derivatives */
+
+enum { N_IMAGE = 5, N_PRODUCTS = N_IMAGE * (N_IMAGE + 1) / 2 }; /* three angles, two displacements */
+
+/* Sums of one image, lane by lane. */
+typedef struct {
+	float cross[LANES], power[LANES];               /* Re[Y V*], W |V|^2 */
+	float by[N_IMAGE][LANES];                       /* Re[(Y - s W V) dV*] */
+	float products[N_PRODUCTS][LANES];              /* W Re[dV dV*] */
+	float own, own_by[N_IMAGE], own_products[N_PRODUCTS];
+} lane_sums;
+
+/* One block of coefficients; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V. Signs come later. */
+CYC_SIMD static void add_block(lane_sums *sum, const float *v, size_t stride, const float *y_re, const float *y_im, const float *weight, const float *kx,
+                               const float *ky, axes a, float s, float per_px)
+{
+	float re[N_IMAGE][LANES], im[N_IMAGE][LANES], res_re[LANES], res_im[LANES];
+	for (int l = 0; l < LANES; l++) {
+		float q0 = a.x[0] * kx[l] + a.y[0] * ky[l], q1 = a.x[1] * kx[l] + a.y[1] * ky[l], q2 = a.x[2] * kx[l] + a.y[2] * ky[l];
+		const float *g = v + l;
+		float v_re = g[0], v_im = g[stride];
+		re[0][l] = q2 * g[4 * stride] - q1 * g[6 * stride];
+		im[0][l] = q2 * g[5 * stride] - q1 * g[7 * stride];
+		re[1][l] = q0 * g[6 * stride] - q2 * g[2 * stride];
+		im[1][l] = q0 * g[7 * stride] - q2 * g[3 * stride];
+		re[2][l] = q1 * g[2 * stride] - q0 * g[4 * stride];
+		im[2][l] = q1 * g[3 * stride] - q0 * g[5 * stride];
+		re[3][l] = per_px * kx[l] * v_im;
+		im[3][l] = -per_px * kx[l] * v_re;
+		re[4][l] = per_px * ky[l] * v_im;
+		im[4][l] = -per_px * ky[l] * v_re;
+		sum->cross[l] += y_re[l] * v_re + y_im[l] * v_im;
+		sum->power[l] += weight[l] * (v_re * v_re + v_im * v_im);
+		res_re[l] = y_re[l] - s * weight[l] * v_re;
+		res_im[l] = y_im[l] - s * weight[l] * v_im;
+	}
+	for (int i = 0, p = 0; i < N_IMAGE; i++) {
+		for (int l = 0; l < LANES; l++) sum->by[i][l] += res_re[l] * re[i][l] + res_im[l] * im[i][l];
+		for (int j = 0; j <= i; j++, p++)
+			for (int l = 0; l < LANES; l++) sum->products[p][l] += weight[l] * (re[i][l] * re[j][l] + im[i][l] * im[j][l]);
+	}
+}
+
+static double total(const float *lanes)
+{
+	double sum = 0;
+	for (int l = 0; l < LANES; l++) sum += (double)lanes[l];
+	return sum;
+}
+
+/* Sums of one image in double. */
+typedef struct {
+	double cross, power, by[N_IMAGE], products[N_PRODUCTS];
+} image_sums;
+
+static void add_lanes(image_sums *to, const lane_sums *from)
+{
+	to->cross += total(from->cross);
+	to->power += total(from->power);
+	for (int i = 0; i < N_IMAGE; i++) to->by[i] += total(from->by[i]);
+	for (int i = 0; i < N_PRODUCTS; i++) to->products[i] += total(from->products[i]);
+}
+
+/* The data of an image shifted, split into re and im, zero beyond n up to the next full block. */
+static void load_shifted(cyc_pose_work *w, const cyc_particle_image *image, cyc_vec3 offset_A, int32_t n)
+{
+	double d[2];
+	displacement(d, image, offset_A);
+	ramps(w, d);
+	shift(w->shifted, w, image->data, n);
+	float *re = w->y, *im = w->y + w->n_padded;
+	for (int32_t j = 0; j < n; j++) {
+		re[j] = crealf(w->shifted[j]);
+		im[j] = cimagf(w->shifted[j]);
+	}
+}
+
+static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, axes a, int32_t n)
+{
+	const cyc_coefficients *list = w->list;
+	size_t stride = (size_t)w->n_padded;
+	float per_px = (float)(2 * CYC_PI / list->box_px);
+	memset(sum, 0, sizeof *sum);
+	slice_and_slopes(w->v, stride, list, r, a, n);
+	for (int32_t first = 0; first < n; first += BLOCK) {
+		lane_sums part;
+		int32_t end = first + BLOCK < n ? first + BLOCK : n;
+		memset(&part, 0, sizeof part);
+		for (int32_t j = first; j + LANES <= end; j += LANES)
+			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, image->weight + j, list->fx + j, list->fy + j, a, (float)r->amplitude, per_px);
+		if (end % LANES) { /* the end of the list; blocks are whole numbers of lanes */
+			float weight[LANES] = { 0 }, y[2 * LANES] = { 0 };
+			int32_t from = end / LANES * LANES;
+			for (int32_t j = from; j < end; j++) {
+				weight[j - from] = image->weight[j];
+				y[j - from] = w->y[j];
+				y[LANES + j - from] = w->y[w->n_padded + j];
+			}
+			add_block(&part, w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from, a, (float)r->amplitude, per_px);
+		}
+		add_lanes(sum, &part);
+	}
+}
+
+/*
+ * The image's own noise in its reference, as a function of how far the pose is from the one it went in with: coefficient
+ * k moves by w x q out of its old place (and by a phase k.d), and correlates with what it left there by
+ * exp(-E), E = (pi D |w x q| / m)^2 / 8 + (2 pi k.d / s)^2 / 2. For the exponential 1 / (1 + E + E^2/2) stands: the same to
+ * third order, and without a library call.                                                                         (T8.5)
+ */
+CYC_SIMD static void own_noise(image_sums *sum, const cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, axes a,
+                               const double turn[3], const double d[2], int32_t n)
+{
+	const cyc_coefficients *list = w->list;
+	float spread = (float)(cyc_square(CYC_PI * r->diameter_px / r->m) / 4), per_px = (float)(2 * CYC_PI / list->box_px);
+	float amplitude = (float)r->amplitude, w0 = (float)turn[0], w1 = (float)turn[1], w2 = (float)turn[2], d0 = (float)d[0], d1 = (float)d[1];
+	for (int32_t first = 0; first < n; first += BLOCK) {
+		int32_t end = first + BLOCK < n ? first + BLOCK : n;
+		float value = 0, by[N_IMAGE] = { 0 };
+		for (int32_t j = first; j < end; j++) {
+			float kx = list->fx[j], ky = list->fy[j];
+			float q0 = a.x[0] * kx + a.y[0] * ky, q1 = a.x[1] * kx + a.y[1] * ky, q2 = a.x[2] * kx + a.y[2] * ky;
+			float m0 = w1 * q2 - w2 * q1, m1 = w2 * q0 - w0 * q2, m2 = w0 * q1 - w1 * q0, phase = per_px * (kx * d0 + ky * d1);
+			float E = 0.5F * (spread * (m0 * m0 + m1 * m1 + m2 * m2) + phase * phase), e = 1 / (1 + E + 0.5F * E * E);
+			float share = amplitude * image->weight[j] * r->own_share[list->shell[j]], slope = share * (1 + E) * e * e;
+			value += share * e;
+			/* dE/dw = spread (q x (w x q)), dE/dd = phase per_px k */
+			by[0] += slope * spread * (q1 * m2 - q2 * m1);
+			by[1] += slope * spread * (q2 * m0 - q0 * m2);
+			by[2] += slope * spread * (q0 * m1 - q1 * m0);
+			by[3] += slope * phase * per_px * kx;
+			by[4] += slope * phase * per_px * ky;
+		}
+		sum->cross -= (double)value;
+		for (int i = 0; i < N_IMAGE; i++) sum->by[i] += (double)by[i];
+	}
+}
+
+/* Rotation vector w of R_old exp([w]) = R_new. */
+static void turn_between(double w[3], cyc_mat3 R_new, cyc_mat3 R_old)
+{
+	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(R_old), R_new);
+	double axis[3] = { d.m[2][1] - d.m[1][2], d.m[0][2] - d.m[2][0], d.m[1][0] - d.m[0][1] };
+	double sine = 0.5 * sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2]), cosine = 0.5 * (d.m[0][0] + d.m[1][1] + d.m[2][2] - 1);
+	double factor = sine > 1e-12 ? 0.5 * atan2(sine, cosine) / sine : 0.5;
+	for (int k = 0; k < 3; k++) w[k] = factor * axis[k];
+}
+
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                       const cyc_pose *origin, int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	double s = r->amplitude, turn[3] = { 0, 0, 0 };
+	memset(out, 0, sizeof *out);
+	if (origin) turn_between(turn, pose->R_tomo_ref, origin->R_tomo_ref);
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		image_sums sum;
+		double J[N_IMAGE][CYC_POSE_PARAMETERS] = { { 0 } };
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		axes a = axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r);
+		load_shifted(w, image, pose->offset_A, n);
+		sum_image(&sum, w, image, r, a, n);
+		if (origin && r->own_share && image->is_in_map) {
+			double d[2];
+			displacement(d, image, (cyc_vec3){ pose->offset_A.x - origin->offset_A.x, pose->offset_A.y - origin->offset_A.y, pose->offset_A.z - origin->offset_A.z });
+			own_noise(&sum, w, image, r, a, turn, d, n);
+		}
+		/* Image parameters to those of the particle. */
+		for (int k = 0; k < 3; k++) {
+			J[k][k] = 1;
+			for (int i = 0; i < 2; i++) J[3 + i][3 + k] = image->px_per_A * image->R_img_tomo.m[i][k];
+		}
+		out->value += 2 * s * sum.cross - s * s * sum.power;
+		for (int i = 0, p = 0; i < N_IMAGE; i++) {
+			for (int k = 0; k < CYC_POSE_PARAMETERS; k++) out->gradient[k] += 2 * s * sum.by[i] * J[i][k];
+			for (int j = 0; j <= i; j++, p++)
+				for (int k = 0; k < CYC_POSE_PARAMETERS; k++)
+					for (int l = 0; l < CYC_POSE_PARAMETERS; l++) {
+						double c = 2 * s * s * sum.products[p] * J[i][k] * J[j][l];
+						out->curvature[k][l] += c;
+						if (i != j) out->curvature[l][k] += c;
+					}
+		}
+	}
+}
+
+void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                         int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		load_shifted(w, image, pose->offset_A, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
+		for (int32_t j = 0; j < n; j++) {
+			int32_t shell = w->list->shell[j];
+			double re = (double)crealf(w->slices[j]), im = (double)cimagf(w->slices[j]);
+			cross[shell] += (double)w->y[j] * re + (double)w->y[w->n_padded + j] * im;
+			if (r->own_share && image->is_in_map) own[shell] += (double)(image->weight[j] * r->own_share[shell]);
+			power[shell] += (double)image->weight[j] * (re * re + im * im);
+		}
+	}
+}
+
+cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS])
+{
+	cyc_pose p = *pose;
+	double angle = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
+	if (angle > 0) p.R_tomo_ref = cyc_mat3_mul(pose->R_tomo_ref, cyc_rot_axis((cyc_vec3){ step[0], step[1], step[2] }, angle));
+	p.offset_A = (cyc_vec3){ pose->offset_A.x + step[3], pose->offset_A.y + step[4], pose->offset_A.z + step[5] };
+	return p;
+}

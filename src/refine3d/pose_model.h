@@ -1,0 +1,73 @@
+/**
+ * @file pose_model.h
+ * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its images, for
+ * many poses at a coarse level, and with gradient and curvature at one.
+ *
+ * A pose is R_tomo_ref and an offset in Å (tomogram axes) from where the images were cut.
+ */
+#ifndef CYC_POSE_MODEL_H
+#define CYC_POSE_MODEL_H
+
+#include "refine3d/particle_images.h"
+
+typedef struct {
+	cyc_mat3 R_tomo_ref;
+	cyc_vec3 offset_A;
+} cyc_pose;
+
+/** The reference of one half-set, on the host while poses are looked for. */
+typedef struct {
+	const cyc_cfloat *grid;   /**< m x m x (m/2 + 2): cyc_reference.half */
+	int32_t m, box_px, radius;
+	const float *own_share;   /**< box/2 + 1: Wiener factor times noise of the reference, per shell (T8.5); NULL: not taken off */
+	double diameter_px;       /**< of the mask: how far an image's own noise reaches into neighbouring slices */
+	double amplitude;         /**< s: data = s times prediction */
+} cyc_pose_reference;
+
+/** The images of one particle. */
+typedef struct {
+	const cyc_coefficients *list;
+	const cyc_particle_image *images;
+	int32_t n_images;
+	uint8_t *use;             /**< n_images flags or NULL: images with 0 are left out */
+} cyc_pose_data;
+
+/** Work memory of one thread. */
+typedef struct cyc_pose_work cyc_pose_work;
+/** @param[in] max_slices, max_shifts  of one call of cyc_pose_scores() */
+CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts);
+void cyc_pose_work_destroy(cyc_pose_work **w);
+
+/**
+ * Log-likelihoods of all pairs of n_o rotations and n_t offsets, from shells up to `radius`, relative to no particle:
+ *   L(o,t) = sum_f sum_k 2 s Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - s^2 W_f |V_f(o)|^2                               (T8.2)
+ * as one matrix product per image.
+ * @param[out] scores  n_o x n_t float
+ */
+void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_mat3 *rotations, int32_t n_o,
+                     const cyc_vec3 *offsets_A, int32_t n_t, int32_t radius);
+
+enum { CYC_POSE_PARAMETERS = 6 };
+/** Value, gradient and curvature at a pose; parameters: rotation about the reference's axes (rad), offset (Å, tomogram axes). */
+typedef struct {
+	double value;
+	double gradient[CYC_POSE_PARAMETERS];
+	double curvature[CYC_POSE_PARAMETERS][CYC_POSE_PARAMETERS]; /**< expected, positive */
+} cyc_pose_derivatives;
+/**
+ * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
+ * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*].                                          (T8.3)
+ * @param[in] origin  the pose that the images had when the reference was made, for (T8.5); NULL: nothing is taken off
+ */
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                       const cyc_pose *origin, int32_t radius);
+/**
+ * Sums per shell over images and coefficients at a pose, added to: Re[D V*], what of it is each image with itself (per unit
+ * of the amplitude), and W |V|^2. The amplitude that fits best is cross / (power + own).                            (T8.6)
+ */
+void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                         int32_t radius);
+/** R exp([w]) and offset + t. */
+cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS]);
+
+#endif

@@ -1,0 +1,488 @@
+#include "refine3d/pose_search.h"
+
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
+static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
+static const double ENOUGH = 5e-3;   /* expected gain of a step that is not worth it: a tenth of a standard error */
+static const double COARSE_SHARE = 0.85; /* of the weight that images used for sampling hold, if samples are only starts */
+static const double HOPELESS = 12;   /* log-posterior at the coarse resolution that a maximum may lie below the best */
+
+typedef struct {
+	double weight; /* log */
+	int32_t o, t;
+} sample;
+
+struct cyc_search_work {
+	cyc_pose_work *model;
+	int32_t n_o, n_t;
+	float *scores;       /* n_o x n_t */
+	cyc_mat3 *rotations; /* CHUNK */
+	cyc_vec3 *offsets;   /* n_t lattice offsets in tomogram axes, then SHIFT_CHUNK children */
+	double *log_prior_t; /* n_t */
+	sample *samples;     /* n_o x n_t: those that are not negligible */
+	uint8_t *use;        /* flags of some images */
+	int32_t n_use;
+};
+
+void cyc_search_work_destroy(cyc_search_work **p)
+{
+	cyc_search_work *w = *p;
+	if (!w) return;
+	cyc_pose_work_destroy(&w->model);
+	cyc_free(w->scores);
+	cyc_free(w->rotations);
+	cyc_free(w->offsets);
+	cyc_free(w->log_prior_t);
+	cyc_free(w->samples);
+	cyc_free(w->use);
+	cyc_free(w);
+	*p = NULL;
+}
+
+static bool does_sample(const cyc_search_spec *spec) { return spec->rotations || spec->is_near; }
+
+cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_search_work *w = NULL;
+	bool samples = does_sample(spec);
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
+	w->n_t = samples ? spec->offsets->n : 1;
+	w->n_o = samples && spec->rotations ? spec->rotations->n : 1;
+	CYC_TRY(cyc_pose_work_create(&w->model, list, samples ? CHUNK : 1, samples ? SHIFT_CHUNK : 1));
+	CYC_TRY(cyc_alloc(&w->scores, (size_t)w->n_o * (size_t)w->n_t, sizeof *w->scores));
+	CYC_TRY(cyc_alloc(&w->samples, (size_t)w->n_o * (size_t)w->n_t, sizeof *w->samples));
+	CYC_TRY(cyc_alloc(&w->rotations, CHUNK, sizeof *w->rotations));
+	CYC_TRY(cyc_alloc(&w->offsets, (size_t)w->n_t + SHIFT_CHUNK, sizeof *w->offsets));
+	CYC_TRY(cyc_alloc(&w->log_prior_t, w->n_t, sizeof *w->log_prior_t));
+	*out = w;
+	w = NULL;
+done:
+	cyc_search_work_destroy(&w);
+	return st;
+}
+
+cyc_pose_work *cyc_search_work_model(cyc_search_work *w) { return w->model; }
+
+/* Grids made for one particle may be larger than the last one's. */
+static cyc_status reserve(cyc_search_work *w, int32_t n_o)
+{
+	cyc_status st = CYC_OK;
+	size_t n = (size_t)n_o * (size_t)w->n_t;
+	if (n_o <= w->n_o) return CYC_OK;
+	cyc_free(w->scores);
+	cyc_free(w->samples);
+	w->scores = NULL;
+	w->samples = NULL;
+	CYC_TRY(cyc_alloc(&w->scores, n, sizeof *w->scores));
+	CYC_TRY(cyc_alloc(&w->samples, n, sizeof *w->samples));
+	w->n_o = n_o;
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- priors */
+
+typedef struct {
+	cyc_search_work *w;
+	const cyc_pose_data *data;
+	const cyc_pose_reference *reference;
+	const cyc_search_spec *spec;
+	const cyc_pose_start *start;
+	cyc_mat3 R_part_old;
+	double sigma_rotation_rad, sigma_offset_A;
+	const cyc_rotation_grid *grid;
+} search;
+
+static cyc_vec3 minus(cyc_vec3 a, cyc_vec3 b) { return (cyc_vec3){ a.x - b.x, a.y - b.y, a.z - b.z }; }
+
+static double log_prior_offset(const search *s, cyc_vec3 offset_A)
+{
+	return -0.5 * cyc_vec3_norm2(minus(offset_A, s->start->prior.offset_A)) / cyc_square(s->sigma_offset_A);
+}
+
+/* ---------------------------------------------------------------- sampling */
+
+static int by_weight(const void *a, const void *b)
+{
+	const sample *x = a, *y = b;
+	if (x->weight != y->weight) return x->weight < y->weight ? 1 : -1;
+	return x->o != y->o ? (x->o > y->o) - (x->o < y->o) : (x->t > y->t) - (x->t < y->t);
+}
+
+/* A lattice offset counts against the position: rlnOrigin is subtracted. */
+static cyc_vec3 to_tomogram(const search *s, cyc_vec3 lattice_A)
+{
+	double p = s->spec->offset_perturbation_A;
+	return minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, (cyc_vec3){ lattice_A.x + p, lattice_A.y + p, lattice_A.z + p }));
+}
+
+static cyc_mat3 rotation(const search *s, int32_t o, int32_t child)
+{
+	return cyc_mat3_mul(s->start->R_tomo_part, cyc_rotation_grid_at(s->grid, o, child, s->R_part_old));
+}
+
+typedef struct {
+	double weight;
+	int32_t i;
+} ranked;
+
+static int by_rank(const void *a, const void *b)
+{
+	const ranked *x = a, *y = b;
+	return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : (x->i > y->i) - (x->i < y->i);
+}
+
+static cyc_status reserve_use(cyc_search_work *w, int32_t n)
+{
+	cyc_status st = CYC_OK;
+	if (n <= w->n_use) return CYC_OK;
+	cyc_free(w->use);
+	w->use = NULL;
+	w->n_use = 0;
+	CYC_TRY(cyc_alloc(&w->use, n, sizeof *w->use));
+	w->n_use = n;
+done:
+	return st;
+}
+
+/* Flags of the images with most weight, enough for a share of all weight. */
+static cyc_status choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t radius, double share)
+{
+	cyc_status st = CYC_OK;
+	ranked *r = NULL;
+	double all = 0, sum = 0;
+	int32_t within = cyc_coefficients_within(data->list, radius);
+	CYC_TRY(reserve_use(w, data->n_images));
+	CYC_TRY(cyc_alloc(&r, data->n_images, sizeof *r));
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		r[f].i = f;
+		for (int32_t j = 0; j < image->n && j < within; j++) r[f].weight += (double)image->weight[j];
+		all += r[f].weight;
+		w->use[f] = 0;
+	}
+	qsort(r, (size_t)data->n_images, sizeof *r, by_rank);
+	for (int32_t f = 0; f < data->n_images && sum < share * all; f++) {
+		sum += r[f].weight;
+		w->use[r[f].i] = 1;
+	}
+done:
+	cyc_free(r);
+	return st;
+}
+
+/* Scores of all coarse samples; those worth anything as a sorted list. */
+static int64_t coarse_pass(search *s, int32_t radius)
+{
+	cyc_search_work *w = s->w;
+	const cyc_rotation_grid *g = s->grid;
+	int64_t n = 0;
+	double best = -HUGE_VAL;
+	for (int32_t t = 0; t < w->n_t; t++) {
+		const cyc_vec3 *lattice = &s->spec->offsets->offset_A[t];
+		w->log_prior_t[t] = log_prior_offset(s, minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, *lattice)));
+		w->offsets[t] = to_tomogram(s, *lattice);
+	}
+	for (int32_t first = 0; first < g->n; first += CHUNK) {
+		int32_t here = g->n - first < CHUNK ? g->n - first : CHUNK;
+		for (int32_t o = 0; o < here; o++) w->rotations[o] = rotation(s, first + o, -1);
+		for (int32_t t = 0; t < w->n_t; t += SHIFT_CHUNK) {
+			int32_t n_t = w->n_t - t < SHIFT_CHUNK ? w->n_t - t : SHIFT_CHUNK;
+			/* Rows of the whole table are n_t apart only if all offsets go in one call; else they are put together here. */
+			float *to = w->scores + (size_t)first * (size_t)w->n_t + (size_t)here * (size_t)t;
+			cyc_pose_scores(to, w->model, s->data, s->reference, w->rotations, here, w->offsets + t, n_t, radius);
+			for (int32_t o = 0; o < here; o++)
+				for (int32_t i = 0; i < n_t; i++) {
+					double weight = (double)to[(size_t)o * (size_t)n_t + (size_t)i] + g->log_prior[first + o] + w->log_prior_t[t + i];
+					if (weight > best) best = weight;
+					if (weight < best - NEGLIGIBLE) continue;
+					w->samples[n++] = (sample){ weight, first + o, t + i };
+				}
+		}
+	}
+	qsort(w->samples, (size_t)n, sizeof *w->samples, by_weight);
+	while (n > 0 && w->samples[n - 1].weight < best - NEGLIGIBLE) n--;
+	return n;
+}
+
+/* The fewest samples that hold the adaptive fraction of the posterior. */
+static int64_t count_significant(const sample *samples, int64_t n, double fraction)
+{
+	double sum = 0, part = 0;
+	for (int64_t i = 0; i < n; i++) sum += exp(samples[i].weight - samples[0].weight);
+	for (int64_t i = 0; i < n; i++) {
+		part += exp(samples[i].weight - samples[0].weight);
+		if (part > fraction * sum) return i + 1;
+	}
+	return n;
+}
+
+/* Children of the significant samples, each at the full resolution; keeps the best.                                 (T8.9) */
+static void fine_pass(cyc_found_pose *out, search *s, int64_t n_significant)
+{
+	cyc_search_work *w = s->w;
+	int32_t n_children = cyc_rotation_grid_n_children(s->grid), n_shift_children = s->spec->oversampling > 0 ? 8 : 1;
+	float scores[64 * SHIFT_CHUNK];
+	double best = -HUGE_VAL, sum = 0;
+	for (int64_t i = 0; i < n_significant; i++) {
+		int32_t o = w->samples[i].o, n_t = 0;
+		double prior[SHIFT_CHUNK];
+		bool is_done = false;
+		for (int64_t j = 0; j < i && !is_done; j++) is_done = w->samples[j].o == o;
+		if (is_done) continue;
+		for (int32_t c = 0; c < n_children; c++) w->rotations[c] = rotation(s, o, s->spec->oversampling > 0 ? c : -1);
+		for (int64_t j = i; j < n_significant; j++) {
+			if (w->samples[j].o == o)
+				for (int32_t c = 0; c < n_shift_children; c++) {
+					int32_t t = w->samples[j].t;
+					cyc_vec3 lattice = n_shift_children > 1 ? cyc_offset_grid_child(s->spec->offsets, t, c) : s->spec->offsets->offset_A[t];
+					prior[n_t] = w->log_prior_t[t];
+					w->offsets[w->n_t + n_t++] = to_tomogram(s, lattice);
+				}
+			if (n_t == 0 || (n_t + 8 <= SHIFT_CHUNK && j + 1 < n_significant)) continue;
+			cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t, n_t, s->spec->radius);
+			for (int32_t c = 0; c < n_children; c++)
+				for (int32_t t = 0; t < n_t; t++) {
+					double likelihood = (double)scores[c * n_t + t], weight = likelihood + s->grid->log_prior[o] + prior[t];
+					if (weight > best) {
+						sum *= exp(best - weight);
+						best = weight;
+						out->pose = (cyc_pose){ w->rotations[c], w->offsets[w->n_t + t] };
+						out->log_likelihood = likelihood;
+					}
+					sum += exp(weight - best);
+				}
+			n_t = 0;
+		}
+	}
+	out->p_max = sum > 0 ? 1 / sum : 0;
+}
+
+/* ---------------------------------------------------------------- following to the maximum */
+
+typedef struct {
+	cyc_pose pose;
+	double log_posterior, log_likelihood;
+	cyc_pose_derivatives at;
+} peak;
+
+/* Log posterior with its derivatives. */
+static void evaluate(peak *p, const search *s, const cyc_pose *pose, int32_t radius)
+{
+	double sigma2 = cyc_square(s->sigma_rotation_rad), offset2 = cyc_square(s->sigma_offset_A);
+	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(s->start->prior.R_tomo_ref), pose->R_tomo_ref);
+	cyc_vec3 moved = minus(pose->offset_A, s->start->prior.offset_A);
+	/* Of small turns the antisymmetric part is the rotation vector. */
+	const double turn[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) }, offset[3] = { moved.x, moved.y, moved.z };
+	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, &s->start->old, radius);
+	p->pose = *pose;
+	p->log_likelihood = p->log_posterior = p->at.value;
+	for (int k = 0; k < 3; k++) {
+		p->log_posterior -= 0.5 * (turn[k] * turn[k] / sigma2 + offset[k] * offset[k] / offset2);
+		p->at.gradient[k] -= turn[k] / sigma2;
+		p->at.curvature[k][k] += 1 / sigma2;
+		p->at.gradient[3 + k] -= offset[k] / offset2;
+		p->at.curvature[3 + k][3 + k] += 1 / offset2;
+	}
+}
+
+/* Solve (C + damping diag C) x = g; false if C cannot be inverted. */
+static bool solve(double x[CYC_POSE_PARAMETERS], const cyc_pose_derivatives *at, double damping)
+{
+	double A[CYC_POSE_PARAMETERS * CYC_POSE_PARAMETERS];
+	for (int i = 0; i < CYC_POSE_PARAMETERS; i++) {
+		x[i] = at->gradient[i];
+		for (int j = 0; j < CYC_POSE_PARAMETERS; j++) A[i * CYC_POSE_PARAMETERS + j] = at->curvature[i][j] * (i == j ? 1 + damping : 1);
+	}
+	return LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', CYC_POSE_PARAMETERS, 1, A, CYC_POSE_PARAMETERS, x, 1) == 0;
+}
+
+/* Levenberg-Marquardt from a pose: a step is taken if the posterior rises, and is the last if it gains next to nothing.  (T8.3) */
+static void follow(peak *best, const search *s, const cyc_pose *start, int32_t radius, int max_steps)
+{
+	double damping = 1e-3;
+	evaluate(best, s, start, radius);
+	for (int i = 0; i < max_steps && damping < 1e6; i++) {
+		peak next;
+		double step[CYC_POSE_PARAMETERS], gain = 0;
+		if (!solve(step, &best->at, damping)) break;
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) gain += 0.5 * step[k] * best->at.gradient[k];
+		if (gain < ENOUGH) break;
+		cyc_pose pose = cyc_pose_step(&best->pose, step);
+		evaluate(&next, s, &pose, radius);
+		if (next.log_posterior > best->log_posterior) {
+			*best = next;
+			damping = fmax(damping * 0.1, 1e-4);
+		} else {
+			damping *= 10;
+		}
+	}
+}
+
+/* Inverse curvature: standard errors, and half the log of its determinant. */
+static double errors_of(double error[CYC_POSE_PARAMETERS], const cyc_pose_derivatives *at)
+{
+	enum { N = CYC_POSE_PARAMETERS };
+	double A[N * N], log_root = 0;
+	for (int i = 0; i < N * N; i++) A[i] = at->curvature[i / N][i % N];
+	for (int k = 0; k < N; k++) error[k] = 0;
+	if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', N, A, N) != 0) return 0;
+	for (int k = 0; k < N; k++) log_root -= log(A[k * N + k]);
+	if (LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', N, A, N) != 0) return 0;
+	for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);
+	return log_root;
+}
+
+/* Where to start: the old pose, and the best samples that are more than a step apart. */
+static int32_t choose_starts(cyc_pose starts[CYC_MAX_STARTS], const search *s, int64_t n_samples)
+{
+	int32_t n = 0;
+	double step = s->grid ? 1.2 * cyc_healpix_step_rad(s->grid->order) : 0;
+	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
+	if (!s->grid || s->grid->is_relative) starts[n++] = s->start->old;
+	for (int64_t i = 0; i < n_samples && n < s->spec->n_starts; i++) {
+		const sample *q = &s->w->samples[i];
+		cyc_mat3 R = rotation(s, q->o, -1);
+		bool is_apart = true;
+		for (int32_t j = 0; j < n && is_apart; j++) is_apart = cyc_rotation_distance_rad(R, starts[j].R_tomo_ref, &none, NULL) > (j == 0 && s->grid->is_relative ? 0.5 * step : step);
+		if (is_apart) starts[n++] = (cyc_pose){ R, s->w->offsets[q->t] };
+	}
+	return n;
+}
+
+static bool is_same_peak(const peak *a, const peak *b, const double error[CYC_POSE_PARAMETERS])
+{
+	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
+	return cyc_rotation_distance_rad(a->pose.R_tomo_ref, b->pose.R_tomo_ref, &none, NULL) < 3 * (error[0] + error[1] + error[2]);
+}
+
+/* Follow the starts at the coarse resolution and keep the different maxima that have a chance; best first. */
+static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s, int32_t n)
+{
+	peak peaks[CYC_MAX_STARTS];
+	int32_t n_kept = 0;
+	double error[CYC_POSE_PARAMETERS];
+	for (int32_t i = 0; i < n; i++) {
+		peak now;
+		int32_t at = n_kept;
+		bool is_new = true;
+		follow(&now, s, &starts[i], s->spec->coarse_radius, COARSE_STEPS);
+		(void)errors_of(error, &now.at);
+		for (int32_t k = 0; k < n_kept && is_new; k++)
+			if (is_same_peak(&now, &peaks[k], error)) {
+				is_new = false;
+				if (now.log_posterior > peaks[k].log_posterior) peaks[k] = now;
+			}
+		if (!is_new) continue;
+		while (at > 0 && now.log_posterior > peaks[at - 1].log_posterior) {
+			peaks[at] = peaks[at - 1];
+			at--;
+		}
+		peaks[at] = now;
+		n_kept++;
+	}
+	int32_t n_out = 0;
+	for (int32_t k = 0; k < n_kept; k++)
+		if (peaks[k].log_posterior > peaks[0].log_posterior - HOPELESS) starts[n_out++] = peaks[k].pose;
+	return n_out;
+}
+
+/* The highest maximum that the starts lead to; its share of the posterior among the different ones.                   (T8.10) */
+static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
+{
+	peak peaks[CYC_MAX_STARTS];
+	cyc_pose starts[CYC_MAX_STARTS];
+	double error[CYC_MAX_STARTS][CYC_POSE_PARAMETERS], log_mass[CYC_MAX_STARTS], sum = 0;
+	int32_t n = choose_starts(starts, s, n_samples), best = 0;
+	if (s->grid && s->spec->coarse_radius < s->spec->radius) n = follow_coarsely(starts, s, n);
+	for (int32_t i = 0; i < n; i++) {
+		follow(&peaks[i], s, &starts[i], s->spec->radius, MAX_STEPS);
+		log_mass[i] = peaks[i].log_posterior + errors_of(error[i], &peaks[i].at);
+		if (peaks[i].log_posterior > peaks[best].log_posterior) best = i;
+	}
+	for (int32_t i = 0; i < n; i++)
+		if (i == best || !is_same_peak(&peaks[i], &peaks[best], error[best])) sum += exp(fmax(log_mass[i] - log_mass[best], -700));
+	out->pose = peaks[best].pose;
+	out->log_likelihood = peaks[best].log_likelihood;
+	out->p_max = 1 / sum;
+	memcpy(out->error, error[best], sizeof out->error);
+}
+
+/* Even images choose, odd ones judge, and the other way round: is a followed pose better than the one it started from?  (T8.11) */
+static cyc_status crosscheck(double *gain, search *s, const cyc_pose *start)
+{
+	cyc_status st = CYC_OK;
+	cyc_search_work *w = s->w;
+	cyc_pose_data some = *s->data;
+	const cyc_pose_data *all = s->data;
+	*gain = 0;
+	CYC_TRY(reserve_use(w, all->n_images));
+	some.use = w->use;
+	s->data = &some;
+	for (int32_t parity = 0; parity < 2; parity++) {
+		peak fitted, judged, before;
+		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 == parity;
+		follow(&fitted, s, start, s->spec->radius, CHECK_STEPS);
+		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 != parity;
+		evaluate(&judged, s, &fitted.pose, s->spec->radius);
+		evaluate(&before, s, start, s->spec->radius);
+		*gain += judged.log_likelihood - before.log_likelihood;
+	}
+done:
+	s->data = all;
+	return st;
+}
+
+cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_search_spec *spec,
+                           const cyc_pose_start *start)
+{
+	cyc_status st = CYC_OK;
+	cyc_rotation_grid *own = NULL;
+	int64_t n = 0;
+	const cyc_pose *old = &start->old;
+	search s = { w, data, reference, spec, start, cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part), old->R_tomo_ref), spec->sigma_rotation_rad[start->half],
+		         spec->sigma_offset_A[start->half], spec->rotations };
+	memset(out, 0, sizeof *out);
+	out->pose = *old;
+	if (data->n_images == 0) goto done;
+	if (spec->is_near) {
+		CYC_TRY(cyc_rotation_grid_near(&own, spec->order, spec->oversampling, s.sigma_rotation_rad, s.R_part_old));
+		own->perturbation_rad = spec->perturbation_rad;
+		CYC_TRY(reserve(w, own->n));
+		s.grid = own;
+	}
+	if (s.grid) {
+		bool is_last = !spec->do_polish && spec->oversampling == 0;
+		cyc_pose_data some = *data;
+		if (spec->do_polish) {
+			CYC_TRY(choose_images(w, data, spec->coarse_radius, COARSE_SHARE));
+			some.use = w->use;
+			s.data = &some;
+		}
+		n = coarse_pass(&s, is_last ? spec->radius : spec->coarse_radius);
+		s.data = data;
+		out->n_significant = count_significant(w->samples, n, spec->adaptive_fraction);
+		if (!spec->do_polish) {
+			peak p;
+			fine_pass(out, &s, out->n_significant);
+			evaluate(&p, &s, &out->pose, spec->radius);
+			(void)errors_of(out->error, &p.at);
+		}
+	}
+	if (spec->do_polish) {
+		polish(out, &s, n);
+		if (start->do_crosscheck) {
+			cyc_pose from = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
+			CYC_TRY(crosscheck(&out->heldout_gain, &s, &from));
+		}
+	}
+done:
+	cyc_rotation_grid_destroy(&own);
+	return st;
+}

@@ -1,0 +1,99 @@
+/** @file refine3d_internal.h  One run of the refinement: what its parts share. */
+#ifndef CYC_REFINE3D_INTERNAL_H
+#define CYC_REFINE3D_INTERNAL_H
+
+#include "cyclotomo/refine3d.h"
+#include "refine/refine_input.h"
+#include "refine3d/half_maps.h"
+#include "refine3d/pose_search.h"
+
+/** A particle between iterations. */
+typedef struct {
+	cyc_pose pose;            /**< offset from where its images are cut */
+	cyc_mat3 R_start;         /**< orientation at the start of the run */
+	cyc_vec3 cut_offset_A;    /**< where that is, from the particle's coordinates; tomogram axes */
+	cyc_vec3 cut_position_A;
+	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
+	int64_t n_significant;
+} cyc_refined;
+
+/** What decides about the next iteration. */
+typedef struct {
+	int32_t iteration;
+	int32_t order;            /**< HEALPix order of the coarse grid */
+	double offset_range_A, offset_step_A;
+	double sigma_angle_rad[2], sigma_offset_A[2]; /**< priors of the poses, per axis and half-set */
+	double perturbation;      /**< present one, share of a step */
+	double resolution_A;      /**< FSC 0.5 (SSNR 1), as RELION says it */
+	double resolution_143_A, best_resolution_A;
+	double mean_fsc;          /**< over all shells */
+	int32_t n_without_gain, n_without_change;
+	double change_rotation_rad, change_offset_A; /**< means over particles of the last iteration */
+	double rotation_error_rad, offset_error_A;   /**< medians */
+	double average_p_max, average_significant, heldout_gain;
+	double log_likelihood[2];
+	double amplitude[2];      /**< grey scale: data over prediction, per half-set */
+	int64_t n_images, n_outside;
+	int32_t radius;           /**< last shell of the references */
+	bool has_converged;
+} cyc_refine3d_state;
+
+typedef struct {
+	const cyc_refine3d_options *o;
+	cyc_refine_input in;
+	char *ref2_name;          /**< owned, if it was made from ref1 */
+	bool is_one_map;
+	cyc_box box;
+	int32_t crop_px;
+	double particle_diameter_A;
+	cyc_symmetry *symmetry;
+	cyc_backend *be;
+	cyc_coefficients *list;
+	cyc_tilt_source *source;
+	cyc_series_images **images; /**< n_series; NULL: not in memory */
+	bool keeps_images;
+	double *group_sigma2;       /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
+	bool *is_counted;           /**< n_series: its images are in the counts and the noise */
+	double *noise_sum;          /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
+	int64_t *noise_count;       /**< n_optics */
+	cyc_volume *mask;
+	cyc_half_maps_spec maps_spec;
+	cyc_half_maps *maps;
+	cyc_volume *filtered[2];
+	cyc_reference *reference;
+	float *own_share;           /**< crop/2 + 1 */
+	double *map_noise;          /**< crop/2 + 1: noise of the references (T8.5) */
+	double *series_scale;       /**< 2 x n_series */
+	cyc_refined *refined;       /**< n particles, order of the set */
+	cyc_refine3d_state state;
+	uint64_t hash;
+	cyc_refine3d_result *result;
+} cyc_refine3d_job;
+
+/** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
+/** Grey scale of the references and contrast of the series, from the images at the present poses. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
+/** Put the refined poses into the particle set, from which maps are made. */
+void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
+/** Make images of a series present. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
+void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);
+
+/** A file of the job from `prefix` and `name`, relative to the root and with it. Free both with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name);
+/** half1_model.star, half2_model.star, sampling.star, optimiser.star behind `prefix`; or model.star of both together. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix, bool is_final);
+/** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
+/** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
+
+/** State, poses and maps after an iteration, exact to the bit. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j);
+/** The last checkpoint of this hash; state.iteration stays 0 if there is none. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
+/** Its file. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j);
+
+#endif

@@ -1,0 +1,483 @@
+/* The job: files in, files out, iteration after iteration. */
+#include "refine3d/refine3d_internal.h"
+
+#include "map/map_internal.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
+
+void cyc_refine3d_options_default(cyc_refine3d_options *o)
+{
+	*o = (cyc_refine3d_options){
+		.crop_px = -1,
+		.binning = 1,
+		.symmetry = "C1",
+		.healpix_order = 4,
+		.auto_local_order = 4,
+		.oversampling = 1,
+		.offset_range_px = 5,
+		.offset_step_px = 2,
+		.sigma_offset_A = 10,
+		.perturbation = 0.5,
+		.adaptive_frac = 0.999,
+		.join_A = 40,
+		.tau2_fudge = 1,
+		.cutoff_frac = 0.1,
+		.max_iterations = 12,
+		.cache_bytes = -1,
+		.n_threads = 1,
+		.backend = "cpu",
+		.perturbation_given = CYC_NAN,
+	};
+}
+
+void cyc_refine3d_result_deinit(cyc_refine3d_result *r)
+{
+	char **const all[] = { &r->particles, &r->half1, &r->half2, &r->map, &r->optimisation_set };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(*all[i]);
+	memset(r, 0, sizeof *r);
+}
+
+/* ---------------------------------------------------------------- input */
+
+static cyc_status check_options(const cyc_refine3d_options *o)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
+	          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE, "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
+	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE, "the oversampling must be 0 or 1, got %d", o->oversampling);
+	CYC_CHECK(o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
+	          "the offset step must be positive and the range at most 12 steps, got %g and %g px", o->offset_step_px, o->offset_range_px);
+	CYC_CHECK(o->sigma_offset_A > 0, CYC_E_USAGE, "the width of the offsets must be positive, got %g Å", o->sigma_offset_A);
+	CYC_CHECK(o->adaptive_frac > 0 && o->adaptive_frac < 1, CYC_E_USAGE, "the adaptive fraction must be between 0 and 1, got %g", o->adaptive_frac);
+	CYC_CHECK(o->tau2_fudge > 0, CYC_E_USAGE, "tau2_fudge must be positive, got %g", o->tau2_fudge);
+	CYC_CHECK(o->max_iterations >= 1 && o->max_iterations <= 999, CYC_E_USAGE, "the number of iterations must be 1 to 999, got %d", o->max_iterations);
+	CYC_CHECK(!(o->no_search && o->no_polish), CYC_E_USAGE, "without search and polish nothing is left to refine");
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+done:
+	return st;
+}
+
+/* The second half map's name, from the first's; the same map for both if that is no half map. */
+static cyc_status find_second(cyc_refine3d_job *j, cyc_refine_request *r)
+{
+	cyc_status st = CYC_OK;
+	if (!r->ref1 || r->ref2) return CYC_OK;
+	const char *slash = strrchr(r->ref1, '/'), *base = slash ? slash + 1 : r->ref1;
+	if (strstr(base, "half1") || strstr(base, "half2")) {
+		CYC_TRY(cyc__other_half(&j->ref2_name, r->ref1));
+		/* Each half-set gets the map of its own number. */
+		if (strstr(base, "half2") && !strstr(base, "half1")) {
+			r->ref2 = r->ref1;
+			r->ref1 = j->ref2_name;
+		} else {
+			r->ref2 = j->ref2_name;
+		}
+		goto done;
+	}
+	r->ref2 = r->ref1;
+	j->is_one_map = true;
+done:
+	return st;
+}
+
+static cyc_status read_input(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .box_px = o->box_px };
+	CYC_TRY(find_second(j, &request));
+	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	for (int32_t g = 0; g < j->in.particles->n_optics; g++)
+		CYC_CHECK(!j->in.particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
+		          j->in.particles->optics[g].name);
+	if (j->is_one_map && o->lowpass_A <= 0) {
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
+		                o->ref1);
+		cyc_error_hint("give --ini_high (60 Å without good poses, well short of the resolution sought in any case), or half maps");
+		st = CYC_E_USAGE;
+		goto done;
+	}
+	CYC_TRY(cyc_box_create(&j->box, o->box_px, o->binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
+	j->box.margin_px = 0.5 * o->box_px; /* as in the reconstruction */
+	j->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
+	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
+	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
+	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
+	          j->particle_diameter_A, j->crop_px, j->crop_px * j->box.pixel_size_A);
+	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
+done:
+	return st;
+}
+
+static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const char *name, const char *what)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *v = NULL;
+	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
+	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
+	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
+		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px, j->box.pixel_size_A);
+done:
+	cyc_volume_destroy(&v);
+	return st;
+}
+
+/* The given mask, or a sphere of the particle's diameter with a soft edge of 5 px. */
+static cyc_status make_mask(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = j->crop_px;
+	const char *name = j->in.reference_files[2];
+	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
+	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
+	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
+	bool is_resampled = false;
+	for (size_t i = 0; i < cyc_volume_count(j->mask); i++) {
+		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2, z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
+		double r = sqrt(cyc_square(x) + cyc_square(y) + cyc_square(z));
+		float *w = &j->mask->data[i];
+		if (!name) *w = r <= R ? 1 : r >= R + 5 ? 0 : (float)(0.5 + 0.5 * cos(CYC_PI * (r - R) / 5));
+		/* Resampling rings a little; more than that is no mask. */
+		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", name ? name : "", (double)*w);
+		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
+		*w = fminf(fmaxf(*w, 0), 1);
+		if (*w > 0.01F) far2 = fmax(far2, r * r);
+	}
+	CYC_CHECK(far2 > 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
+	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
+	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
+done:
+	return st;
+}
+
+static cyc_status read_references(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *half[2] = { NULL, NULL };
+	for (int h = 0; h < 2; h++) CYC_TRY(read_map(&half[h], j, j->in.reference_files[h], j->is_one_map ? "reference" : h ? "half map 2" : "half map 1"));
+	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
+	/* Maps whose grey scale is trusted are filtered already. */
+	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;
+done:
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+	return st;
+}
+
+/* sigma^2 of the optics groups in a model.star, shell by shell. */
+static cyc_status read_group_noise(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	char *path = NULL, *name = NULL;
+	int32_t n_shells = j->crop_px / 2 + 1;
+	CYC_TRY(cyc_path_join(&path, j->in.root, j->o->relion_model));
+	CYC_TRY(cyc_star_read(&s, path));
+	CYC_TRY(cyc_alloc(&j->group_sigma2, (size_t)j->in.particles->n_optics * (size_t)n_shells, sizeof *j->group_sigma2));
+	for (int32_t g = 0; g < j->in.particles->n_optics; g++) {
+		cyc_star_block *b;
+		CYC_TRY(cyc_asprintf(&name, "model_optics_group_%d", g + 1));
+		CYC_TRY(cyc_star_require(&b, s, name));
+		CYC_CHECK(cyc_star_n_rows(b) == n_shells, CYC_E_SHAPE, "'%s' has %lld shells, a box of %d px has %d", path, (long long)cyc_star_n_rows(b), j->crop_px, n_shells);
+		for (int32_t i = 0; i < n_shells; i++) CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, "rlnSigma2Noise"));
+		cyc_free(name);
+		name = NULL;
+	}
+done:
+	cyc_free(path);
+	cyc_free(name);
+	cyc_star_destroy(&s);
+	return st;
+}
+
+/* ---------------------------------------------------------------- start */
+
+static cyc_status start_particles(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	cyc_star_block *b;
+	int64_t n = j->in.particles->n;
+	CYC_TRY(cyc_star_require(&b, j->in.particles->star, "particles"));
+	CYC_TRY(cyc_alloc(&j->refined, n, sizeof *j->refined));
+	for (int64_t i = 0; i < n; i++) {
+		const cyc_particle *p = &j->in.particles->particles[i];
+		double o[3];
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
+		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
+		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A };
+	}
+done:
+	return st;
+}
+
+static cyc_status hash_all(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", o->box_px,
+	                     j->crop_px, o->binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A, o->no_fsc_correction, o->healpix_order,
+	                     o->auto_local_order, o->oversampling, o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A, o->perturbation,
+	                     o->adaptive_frac, o->no_search, o->no_polish, o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
+	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid, o->absolute_grey_scale, o->perturbation_given,
+	                     o->relion_model ? o->relion_model : ""));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+done:
+	cyc_free(text);
+	return st;
+}
+
+static double physical_memory_bytes(void) { return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE); }
+
+/* Particle images in memory: at most all coefficients of all tilts. */
+static cyc_status plan_memory(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * physical_memory_bytes();
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
+	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
+	j->keeps_images = bytes <= limit;
+	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
+	         j->in.tomograms->n_series, j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, j->o->n_threads);
+	cyc_info("particle images: up to %.2f GB, %s", bytes / 1e9, j->keeps_images ? "kept in memory" : "cut again in every iteration, one tilt series at a time");
+	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
+	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
+	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
+done:
+	return st;
+}
+
+static void start_state(cyc_refine3d_job *j)
+{
+	const cyc_refine3d_options *o = j->o;
+	double a = j->box.pixel_size_A, sigma = o->sigma_angle_rad > 0 ? o->sigma_angle_rad : 2 * cyc_healpix_step_rad(o->healpix_order + o->oversampling);
+	j->state = (cyc_refine3d_state){ .order = o->healpix_order, .offset_range_A = o->offset_range_px * a, .offset_step_A = o->offset_step_px * a,
+		                             .sigma_angle_rad = { sigma, sigma }, .sigma_offset_A = { o->sigma_offset_A, o->sigma_offset_A },
+		                             .amplitude = { 1, 1 } };
+}
+
+static cyc_status prepare(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
+	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
+	CYC_TRY(plan_memory(j));
+	if (o->relion_model) CYC_TRY(read_group_noise(j));
+	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the image, its window
+	 * need not. */
+	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
+	cyc_box window = j->box;
+	window.window.is_partial = true;
+	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
+	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
+		                                  .map_margin_px = j->box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
+	CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
+	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
+		                                 .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
+	CYC_TRY(make_mask(j));
+	j->maps_spec.mask = j->mask;
+	CYC_TRY(read_references(j));
+	CYC_TRY(start_particles(j));
+	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
+	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
+	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
+	CYC_TRY(cyc_alloc(&j->own_share, j->crop_px / 2 + 1, sizeof *j->own_share));
+	CYC_TRY(cyc_alloc(&j->map_noise, j->crop_px / 2 + 1, sizeof *j->map_noise));
+	start_state(j);
+	CYC_TRY(hash_all(j));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- an iteration */
+
+/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
+static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box.window.box_binned); }
+
+static cyc_status make_reference(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_reference_destroy(&j->reference);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
+	bool is_first = j->state.iteration == 1;
+	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, is_first ? j->o->lowpass_A : 0,
+	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
+	j->state.radius = j->reference->radius;
+	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
+		j->map_noise[i] = j->reference->noise[i];
+		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
+	}
+done:
+	return st;
+}
+
+/* New perturbation of the grids: a step of half to all of the share, wrapped around. */
+static void perturb(cyc_refine3d_job *j)
+{
+	cyc_refine3d_state *s = &j->state;
+	double f = j->o->perturbation;
+	enum { RNG_PERTURB = 0x50455254 };
+	if (!isnan(j->o->perturbation_given)) {
+		s->perturbation = j->o->perturbation_given;
+		return;
+	}
+	if (f <= 0) return;
+	s->perturbation += f * (0.5 + 0.5 * cyc_rng_uniform_at(j->o->seed, RNG_PERTURB, (uint64_t)s->iteration, 0));
+	if (s->perturbation > f) s->perturbation -= 2 * f;
+}
+
+static void note_resolution(cyc_refine3d_job *j)
+{
+	cyc_refine3d_state *s = &j->state;
+	int32_t n = j->crop_px / 2 + 1, half = 1;
+	double length_A = j->crop_px * j->box.pixel_size_A, old = s->resolution_A > 0 ? 1 / s->resolution_A : 0;
+	while (half < n && j->maps->fsc[half] >= 0.5) half++;
+	s->resolution_A = length_A / fmax(half - 1, 1);
+	s->resolution_143_A = length_A / fmax(cyc_fsc_resolution_shell(j->maps->fsc, n), 1);
+	s->mean_fsc = 0;
+	for (int32_t i = 1; i < n; i++) s->mean_fsc += j->maps->fsc[i] / (n - 1);
+	s->n_without_gain = 1 / s->resolution_A <= old + 1e-4 ? s->n_without_gain + 1 : 0;
+	if (s->best_resolution_A <= 0 || s->resolution_A < s->best_resolution_A) s->best_resolution_A = s->resolution_A;
+}
+
+/* Followed poses are final when they no longer move by what they are uncertain by. */
+static bool is_settled(const cyc_refine3d_state *s)
+{
+	return s->change_rotation_rad < 0.5 * s->rotation_error_rad && s->change_offset_A < 0.5 * s->offset_error_A;
+}
+
+/* Sampled poses: a finer grid when neither maps nor poses gain, until the step is finer than the images can tell.      (T8.12) */
+static bool refine_sampling(cyc_refine3d_job *j, double accuracy_rad, double accuracy_A)
+{
+	cyc_refine3d_state *s = &j->state;
+	const cyc_refine3d_options *o = j->o;
+	double fine = cyc_healpix_step_rad(s->order + o->oversampling), parts = o->oversampling > 0 ? 2 : 1;
+	bool is_steady = s->change_rotation_rad < 0.4 * fine && s->change_offset_A < 0.4 * s->offset_step_A / parts;
+	s->n_without_change = is_steady || s->n_without_gain > 1 ? s->n_without_change + 1 : 0;
+	if (s->n_without_gain < 1 || s->n_without_change < 1) return false;
+	if (fine < 0.75 * accuracy_rad || s->order + o->oversampling >= 9) return true;
+	double step = fmax(parts * fmin(1.5, 0.75 * accuracy_A), 0.5 * s->offset_step_A), range = fmax(fmin(5 * s->change_offset_A, 1.3 * s->offset_range_A), 1.5 * step);
+	if (range > 4 * step) range *= 0.5;
+	if (range > 4 * step) step = range / 4;
+	if (step <= s->offset_step_A) {
+		s->offset_step_A = step;
+		s->offset_range_A = range;
+	}
+	s->order++;
+	s->sigma_angle_rad[0] = s->sigma_angle_rad[1] = 2 * cyc_healpix_step_rad(s->order + o->oversampling);
+	s->n_without_gain = s->n_without_change = 0;
+	return false;
+}
+
+static cyc_status iterate(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	s->iteration++;
+	perturb(j);
+	CYC_TRY(make_reference(j));
+	CYC_TRY(cyc_refine3d_amplitudes(j));
+	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
+	         s->amplitude[1]);
+	CYC_TRY(cyc_refine3d_expectation(j));
+	if (!j->o->no_polish && is_settled(s)) s->has_converged = true;
+	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
+	cyc_half_maps_destroy(&j->maps);
+	CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, is_last || j->o->no_polish));
+	note_resolution(j);
+	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
+	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
+	         s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc, cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A,
+	         cyc_rad_to_deg(s->rotation_error_rad), s->offset_error_A, cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
+	         sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
+	int64_t n = j->in.particles->n, every = 1 + (n - 1) / 60, n_checked = (n + every - 1) / every;
+	if (s->heldout_gain != 0)
+		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used for it, per particle", s->heldout_gain / (double)n_checked);
+done:
+	return st;
+}
+
+static cyc_status run(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *checkpoint = NULL, *folder = NULL;
+	CYC_TRY(cyc_make_dirs(j->in.out));
+	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
+	CYC_TRY(cyc_path_dir(&folder, checkpoint));
+	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
+	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
+		CYC_TRY(iterate(j));
+		CYC_TRY(cyc_refine3d_write_iteration(j));
+		CYC_TRY(cyc_refine3d_checkpoint_write(j));
+	}
+	if (!j->state.has_converged) cyc_info("stopped after %d iterations", j->state.iteration);
+	if (!j->maps->merged) { /* a run that went on is now told to stop earlier */
+		cyc_refine3d_apply_poses(j);
+		cyc_half_maps_destroy(&j->maps);
+		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
+	}
+	CYC_TRY(cyc_refine3d_write_final(j));
+	unlink(checkpoint);
+	rmdir(folder); /* fails, rightly, if something else is in it */
+	cyc_refine3d_result *r = j->result;
+	r->n_particles = j->in.particles->n;
+	r->n_images = j->state.n_images;
+	r->n_iterations = j->state.iteration;
+	r->has_converged = j->state.has_converged;
+	r->resolution_A = j->state.resolution_143_A;
+	r->rotation_error_rad = j->state.rotation_error_rad;
+	r->offset_error_A = j->state.offset_error_A;
+	r->average_p_max = j->state.average_p_max;
+done:
+	cyc_free(checkpoint);
+	cyc_free(folder);
+	return st;
+}
+
+static void deinit(cyc_refine3d_job *j)
+{
+	for (int32_t i = 0; j->images && i < j->in.tomograms->n_series; i++) cyc_series_images_destroy(&j->images[i]);
+	cyc_free(j->images);
+	cyc_tilt_source_destroy(&j->source);
+	cyc_coefficients_destroy(&j->list);
+	cyc_half_maps_destroy(&j->maps);
+	cyc_reference_destroy(&j->reference);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
+	cyc_volume_destroy(&j->mask);
+	cyc_symmetry_destroy(&j->symmetry);
+	cyc_free(j->own_share);
+	cyc_free(j->map_noise);
+	cyc_free(j->series_scale);
+	cyc_free(j->refined);
+	cyc_free(j->group_sigma2);
+	cyc_free(j->is_counted);
+	cyc_free(j->noise_sum);
+	cyc_free(j->noise_count);
+	cyc_backend_close(&j->be);
+	cyc_refine_input_deinit(&j->in);
+	cyc_free(j->ref2_name);
+}
+
+cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_result own = { 0 };
+	cyc_refine3d_job j = { .o = o, .result = result ? result : &own };
+	memset(j.result, 0, sizeof *j.result);
+	cyc_lapack_use_one_thread();
+	CYC_TRY(check_options(o));
+	CYC_TRY(read_input(&j));
+	CYC_TRY(prepare(&j));
+	if (!o->dry_run) CYC_TRY(run(&j));
+done:
+	deinit(&j);
+	cyc_refine3d_result_deinit(&own);
+	return st;
+}

@@ -1,0 +1,223 @@
+/* What a refinement writes, under RELION's names. */
+#include "refine3d/refine3d_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_asprintf(relative, "%s%s%s", j->in.out_dir, prefix, name));
+	CYC_TRY(cyc_path_join(path, j->in.root, *relative));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- particles */
+
+static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	CYC_TRY(cyc_star_set_double(b, row, column, v));
+done:
+	return st;
+}
+
+static cyc_status set_count(cyc_star_block *b, int64_t row, const char *label, int64_t v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	CYC_TRY(cyc_star_set_int(b, row, column, v));
+done:
+	return st;
+}
+
+static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
+{
+	cyc_status st = CYC_OK;
+	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_refined *r = &j->refined[i];
+	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
+	double angle[3];
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->pose.R_tomo_ref));
+	/* position = coordinate - R_tomo_part origin */
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
+	const double origin[3] = { -o.x, -o.y, -o.z };
+	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ANGLE[k], cyc_rad_to_deg(angle[k])));
+	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
+	CYC_TRY(set_count(b, p->row, "rlnGroupNumber", p->i_series + 1));
+	CYC_TRY(set_count(b, p->row, "rlnClassNumber", 1));
+	CYC_TRY(set_number(b, p->row, "rlnNormCorrection", 1));
+	CYC_TRY(set_number(b, p->row, "rlnLogLikeliContribution", r->log_likelihood));
+	CYC_TRY(set_number(b, p->row, "rlnMaxValueProbDistribution", r->p_max));
+	CYC_TRY(set_count(b, p->row, "rlnNrOfSignificantSamples", r->n_significant));
+done:
+	return st;
+}
+
+static cyc_status write_particles(const cyc_refine3d_job *j, const char *path)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	CYC_TRY(cyc_star_copy(&s, j->in.particles->star));
+	CYC_TRY(cyc_star_require(&b, s, "particles"));
+	for (int64_t i = 0; i < j->in.particles->n; i++) CYC_TRY(update_particle(b, j, i));
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
+/* Standard errors, in a file of their own: RELION would drop the columns. */
+static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
+{
+	cyc_status st = CYC_OK;
+	static const char *const LABEL[CYC_POSE_PARAMETERS] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg",
+		                                                    "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" };
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	for (int64_t i = 0; i < j->in.particles->n; i++) {
+		int64_t row;
+		CYC_TRY(cyc_star_add_row(&row, b));
+		CYC_TRY(cyc_star_set_text(b, row, column, j->in.particles->particles[i].name));
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(j->refined[i].error[k]) : j->refined[i].error[k]));
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
+/* ---------------------------------------------------------------- maps */
+
+/* On the scale of a density per image voxel, as RELION's refinement has it. */
+static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const char *name, const cyc_volume *v)
+{
+	cyc_status st = CYC_OK;
+	char *relative = NULL, *path = NULL;
+	cyc_volume *copy = NULL;
+	float scale = (float)(1 / (j->box.binning * sqrt((double)j->box.window.box_binned)));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, name));
+	CYC_TRY(cyc_volume_copy(&copy, v));
+	for (size_t i = 0; i < cyc_volume_count(copy); i++) copy->data[i] *= scale;
+	CYC_TRY(cyc_mrc_write(path, copy, 2, "cyclotomo refine"));
+done:
+	cyc_free(relative);
+	cyc_free(path);
+	cyc_volume_destroy(&copy);
+	return st;
+}
+
+/* ---------------------------------------------------------------- an iteration */
+
+static cyc_status write_set(char **written, const cyc_refine3d_job *j, const char *name, const char *particles, const char *half1, const char *half2)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *relative = NULL, *path = NULL;
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, name, ""));
+	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
+	cyc_free(set->particles);
+	set->particles = NULL;
+	CYC_TRY(cyc_strdup(&set->particles, particles));
+	/* Half maps and FSC of older poses are not those of these. */
+	char **const old[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
+	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
+		cyc_free(*old[i]);
+		*old[i] = NULL;
+	}
+	if (half1) {
+		CYC_TRY(cyc_strdup(&set->reference_map1, half1));
+		CYC_TRY(cyc_strdup(&set->reference_map2, half2));
+	}
+	CYC_TRY(cyc_optimisation_set_write(set, path));
+	if (written) {
+		*written = relative;
+		relative = NULL;
+	}
+done:
+	cyc_free(relative);
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	char prefix[32], *relative = NULL, *path = NULL, *set = NULL;
+	snprintf(prefix, sizeof prefix, "run_it%03d_", j->state.iteration);
+	for (int h = 0; h < 2; h++) {
+		char name[48];
+		snprintf(name, sizeof name, "half%d_class001_unfil.mrc", h + 1);
+		CYC_TRY(write_map(j, prefix, name, j->maps->half[h]));
+		snprintf(name, sizeof name, "half%d_class001.mrc", h + 1);
+		CYC_TRY(write_map(j, prefix, name, j->filtered[h]));
+	}
+	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
+	CYC_TRY(write_particles(j, path));
+	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", prefix));
+	CYC_TRY(write_set(NULL, j, set, relative, NULL, NULL));
+done:
+	cyc_free(set);
+	cyc_free(relative);
+	cyc_free(path);
+	return st;
+}
+
+/* Both halves together, weighted as their sum deserves: sqrt(2 FSC / (1 + FSC)). */
+static cyc_status write_joined(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *map = NULL;
+	double *weight = NULL;
+	int32_t n = j->crop_px / 2 + 1;
+	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
+	for (int32_t i = 0; i < n; i++) {
+		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1), joined = fmin(sqrt(2 * f / (1 + f)), 0.999), ratio = j->o->tau2_fudge * joined / (1 - joined);
+		weight[i] = ratio / (1 + ratio);
+	}
+	CYC_TRY(cyc_volume_copy(&map, j->maps->merged));
+	CYC_TRY(cyc_volume_filter(map, weight, j->o->n_threads));
+	CYC_TRY(write_map(j, "run_", "class001.mrc", map));
+done:
+	cyc_free(weight);
+	cyc_volume_destroy(&map);
+	return st;
+}
+
+cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_result *r = j->result;
+	char *path = NULL, *relative = NULL;
+	CYC_TRY(write_map(j, "run_", "half1_class001_unfil.mrc", j->maps->half[0]));
+	CYC_TRY(write_map(j, "run_", "half2_class001_unfil.mrc", j->maps->half[1]));
+	CYC_TRY(write_joined(j));
+	CYC_TRY(cyc_refine3d_write_models(j, "run_", true));
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "uncertainty.star"));
+	CYC_TRY(write_uncertainty(j, path));
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));
+	CYC_TRY(write_particles(j, path));
+	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
+	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
+	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
+	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
+done:
+	cyc_free(path);
+	cyc_free(relative);
+	return st;
+}

@@ -1,0 +1,45 @@
+# cyclotomo refine as a user runs it: right use under its own and RELION's names, what follows from its output, bad input.
+set -euo pipefail
+bin=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+fails() { # CODE TEXT COMMAND...
+	local want=$1 text=$2 code=0
+	shift 2
+	"$@" > out.txt 2> err.txt || code=$?
+	[ "$code" = "$want" ] || { echo "exit $code, wanted $want: $*"; cat err.txt; exit 1; }
+	grep -q -- "$text" err.txt || { echo "message lacks '$text': $*"; cat err.txt; exit 1; }
+	if find . -name '*.tmp*' | grep .; then echo "temporary files are left"; exit 1; fi
+	[ ! -e p/no/run_data.star ] || { echo "an output is there"; exit 1; }
+}
+"$bin" simulate -q --preset tiny --sym O --series 2 --tilts 5 --tilt-step 20 --particles 4 --signal 6 --float32 --o p > /dev/null
+"$bin" reconstruct -q --root p --i optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --o R > /dev/null
+common=(-q --root p --b 40 --crop 32 --sym O --j 2)
+
+# The set of a reconstruction names the half maps.
+"$bin" refine "${common[@]}" --i R/optimisation_set.star --mask mask_align.mrc --no-search --iterations 2 --o A > out.txt 2> err.txt || { cat err.txt; exit 1; }
+grep -q 'A/run_data.star' out.txt
+[ -e p/A/RELION_JOB_EXIT_SUCCESS ] && [ -e p/A/run.json ] && [ -e p/A/run_class001.mrc ] && [ -e p/A/run_it001_optimiser.star ]
+[ ! -e p/A/temp ]
+# RELION's names.
+"$bin" refine "${common[@]}" --ios optimisation_set.star --ref R/half1.mrc --solvent_mask mask_align.mrc --particle_diameter 60 --ini_high 12 --healpix_order 4 \
+	--auto_local_healpix_order 4 --offset_range 1 --offset_step 1 --low_resol_join_halves 40 --auto_iter_max 1 --auto_refine --split_random_halves --trust_ref_size \
+	--flatten_solvent --zero_mask --solvent_correct_fsc --ctf --norm --scale --oversampling 1 --pad 2 --pool 8 --dont_combine_weights_via_disc --o B > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+# A map of another size and pixel size is made to fit: the true one is larger.
+"$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc --ini_high 25 --no-search --iterations 1 --o C > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+# The result is the input of the next steps.
+"$bin" reconstruct -q --root p --i A/run_optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --o R2 > /dev/null
+"$bin" refine "${common[@]}" --i R2/optimisation_set.star --mask mask_align.mrc --no-search --iterations 1 --dry-run --o no > /dev/null
+[ ! -e p/no ]
+
+no=(--o no)
+fails 2 'two half maps are needed' "$bin" refine "${common[@]}" --i optimisation_set.star "${no[@]}"
+fails 2 'one map for both half-sets' "$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc "${no[@]}"
+fails 1 'R/half3.mrc' "$bin" refine "${common[@]}" --i optimisation_set.star --ref R/half3.mrc --ini_high 20 "${no[@]}"
+fails 3 'masks go from 0 to 1' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask R/half1.mrc "${no[@]}"
+fails 2 'does not fit' "$bin" refine "${common[@]}" --i R/optimisation_set.star --particle-diameter 1000 "${no[@]}"
+fails 2 'order of the angular grid' "$bin" refine "${common[@]}" --i R/optimisation_set.star --healpix-order 12 "${no[@]}"
+fails 1 'nothere.star' "$bin" refine "${common[@]}" --i nothere.star --ref R/half1.mrc "${no[@]}"
+rm "p/frames/$(ls p/frames | head -n 1)"
+fails 1 "p/frames/" "$bin" refine "${common[@]}" --i R/optimisation_set.star --no-search "${no[@]}"

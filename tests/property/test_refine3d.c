@@ -1,0 +1,747 @@
+/* 3D refinement: its grids, its likelihood and derivatives against the formulas; and simulated projects with planted errors: what
+ * comes back, what the half-sets know of each other, and the same bits for any number of threads, any backend and after a kill. */
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "temp_dir.h"
+
+#include "cyclotomo/reconstruct.h"
+#include "cyclotomo/refine3d.h"
+#include "cyclotomo/simulate.h"
+#include "refine3d/half_maps.h"
+#include "refine3d/pose_model.h"
+#include "refine3d/sampling.h"
+
+/* ---------------------------------------------------------------- grids */
+
+static cyc_vec3 view(double rot, double tilt) { return (cyc_vec3){ sin(tilt) * cos(rot), sin(tilt) * sin(rot), cos(tilt) }; }
+static double dot(cyc_vec3 a, cyc_vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
+
+/* Equal areas: the second moments of all centres are those of the sphere; children lie around their parent. */
+static void healpix_centres(void **state)
+{
+	(void)state;
+	for (int32_t order = 0; order <= 4; order++) {
+		int64_t n = 12 * ((int64_t)1 << 2 * order);
+		double sum[3] = { 0 }, square[3] = { 0 };
+		for (int64_t i = 0; i < n; i++) {
+			double rot, tilt, r, t, nearest = 0;
+			cyc_healpix_direction(&rot, &tilt, order, i);
+			assert_true(rot > -CYC_PI - 1e-9 && rot <= CYC_PI + 1e-9 && tilt >= 0 && tilt <= CYC_PI);
+			cyc_vec3 v = view(rot, tilt);
+			const double x[3] = { v.x, v.y, v.z };
+			for (int k = 0; k < 3; k++) {
+				sum[k] += x[k] / (double)n;
+				square[k] += x[k] * x[k] / (double)n;
+			}
+			cyc_vec3 mean = { 0, 0, 0 };
+			for (int64_t c = 0; c < 4; c++) {
+				cyc_healpix_direction(&r, &t, order + 1, 4 * i + c);
+				cyc_vec3 w = view(r, t);
+				nearest = fmax(nearest, acos(fmin(dot(v, w), 1)));
+				mean = (cyc_vec3){ mean.x + w.x / 4, mean.y + w.y / 4, mean.z + w.z / 4 };
+			}
+			assert_true(nearest < cyc_healpix_step_rad(order));
+			/* At the corners of the base pixels four children are no square, but still around it. */
+			assert_true(acos(fmin(dot(v, mean) / sqrt(dot(mean, mean)), 1)) < 0.15 * cyc_healpix_step_rad(order));
+		}
+		for (int k = 0; k < 3; k++) {
+			assert_float_equal(sum[k], 0, 1e-9);
+			if (order > 0) assert_float_equal(square[k], 1.0 / 3, (0.6 / (double)n));
+		}
+	}
+}
+
+/* The global grid has each rotation once up to symmetry: about all of them over the order of the group. */
+static void global_grids_hold_one_of_each_mate(void **state)
+{
+	(void)state;
+	static const char *const GROUP[] = { "C1", "C4", "D3", "T", "O", "I2" };
+	for (size_t g = 0; g < sizeof GROUP / sizeof *GROUP; g++) {
+		cyc_symmetry *s = NULL;
+		cyc_rotation_grid *grid = NULL;
+		ASSERT_OK(cyc_symmetry_create(&s, GROUP[g]));
+		ASSERT_OK(cyc_rotation_grid_global(&grid, 3, 1, s));
+		double all = 768.0 * grid->n_psi, share = grid->n * s->n / all;
+		print_message("%s: %d of %.0f rotations\n", GROUP[g], grid->n, all);
+		assert_true(share > 0.8 && share < 1.15);
+		/* Any rotation has a mate near one of the grid. */
+		for (int k = 0; k < 20; k++) {
+			cyc_mat3 R = cyc_euler_to_matrix(0.7 * k, 0.15 * k, 1.3 * k);
+			double least = 10;
+			for (int32_t i = 0; i < grid->n; i++) least = fmin(least, cyc_rotation_distance_rad(cyc_rotation_grid_at(grid, i, -1, cyc_mat3_identity()), R, s, NULL));
+			if (!(least < cyc_healpix_step_rad(3))) fail_msg("%s: the nearest rotation is %g degrees away", GROUP[g], cyc_rad_to_deg(least));
+		}
+		cyc_rotation_grid_destroy(&grid);
+		cyc_symmetry_destroy(&s);
+	}
+}
+
+/* Local grids: about 177 turns at any order, the old pose among them, none further than three sigma each way. */
+static void local_grids_are_around_the_old_pose(void **state)
+{
+	(void)state;
+	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
+	cyc_mat3 old = cyc_euler_to_matrix(0.3, 2.9, -1);
+	for (int32_t order = 3; order <= 6; order++) {
+		double sigma = 2 * cyc_healpix_step_rad(order + 1), sum = 0, least = 10, most = 0, furthest_child = 0;
+		cyc_rotation_grid *g = NULL;
+		ASSERT_OK(cyc_rotation_grid_local(&g, order, 1, sigma));
+		assert_true(g->n > 80 && g->n < 260);
+		for (int32_t i = 0; i < g->n; i++) {
+			cyc_mat3 R = cyc_rotation_grid_at(g, i, -1, old);
+			double d = cyc_rotation_distance_rad(R, old, &none, NULL);
+			least = fmin(least, d);
+			most = fmax(most, d);
+			sum += exp(g->log_prior[i]);
+			assert_true(cyc_mat3_orthogonality_error(R) < 1e-9);
+			for (int32_t c = 0; c < cyc_rotation_grid_n_children(g); c++)
+				furthest_child = fmax(furthest_child, cyc_rotation_distance_rad(cyc_rotation_grid_at(g, i, c, old), R, &none, NULL));
+		}
+		assert_float_equal(sum, 1, 1e-9);
+		assert_true(least < 0.8 * cyc_healpix_step_rad(order) && most < 1.5 * 3 * sigma && furthest_child < cyc_healpix_step_rad(order));
+		cyc_rotation_grid_destroy(&g);
+	}
+}
+
+static void offset_lattice(void **state)
+{
+	(void)state;
+	static const struct { double ratio; int32_t n; } EXPECTED[] = { { 1.5, 19 }, { 2, 33 }, { 2.5, 81 }, { 3, 123 }, { 4, 257 } };
+	for (size_t i = 0; i < sizeof EXPECTED / sizeof *EXPECTED; i++) {
+		cyc_offset_grid *g = NULL;
+		ASSERT_OK(cyc_offset_grid_create(&g, 3.4 * EXPECTED[i].ratio, 3.4));
+		assert_int_equal(g->n, EXPECTED[i].n);
+		cyc_vec3 mean = { 0, 0, 0 };
+		for (int32_t c = 0; c < 8; c++) {
+			cyc_vec3 t = cyc_offset_grid_child(g, 3, c);
+			mean = (cyc_vec3){ mean.x + t.x / 8, mean.y + t.y / 8, mean.z + t.z / 8 };
+		}
+		assert_float_equal(mean.x, g->offset_A[3].x, 1e-12);
+		assert_float_equal(mean.z, g->offset_A[3].z, 1e-12);
+		cyc_offset_grid_destroy(&g);
+	}
+}
+
+/* ---------------------------------------------------------------- the likelihood */
+
+enum { S = 32, M = 64, N_BLOBS = 5, N_IMAGES = 4 };
+
+/* Transform of a few Gaussian blobs at an index of the grid, phase origin in their middle. */
+static cyc_cfloat blobs(double x, double y, double z)
+{
+	static const double AT[N_BLOBS][4] = { { 3, 1, -2, 1 }, { -4, 2, 1, 0.7 }, { 0, -5, 3, 1.2 }, { 2, 4, 4, 0.9 }, { -2, -3, -4, 1.1 } };
+	double re = 0, im = 0;
+	for (int b = 0; b < N_BLOBS; b++) {
+		double phase = -2 * CYC_PI * (x * AT[b][0] + y * AT[b][1] + z * AT[b][2]) / M, a = AT[b][3] * exp(-(x * x + y * y + z * z) * 6.0 / (M * M));
+		re += a * cos(phase);
+		im += a * sin(phase);
+	}
+	return (float)re + (float)im * I;
+}
+
+typedef struct {
+	cyc_coefficients *list;
+	cyc_cfloat *grid, *data;
+	float *weight, own[S / 2 + 1];
+	cyc_particle_image images[N_IMAGES];
+	cyc_pose_data particle;
+	cyc_pose_reference reference;
+	cyc_pose_work *work;
+} model;
+
+static cyc_pose true_pose(void) { return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } }; }
+
+/* Images of the blobs at a true pose, without noise. */
+static void make_model(model *m)
+{
+	cyc_pose pose = true_pose();
+	memset(m, 0, sizeof *m);
+	ASSERT_OK(cyc_coefficients_create(&m->list, S));
+	ASSERT_OK(cyc_alloc(&m->grid, cyc_reference_count(M), sizeof *m->grid));
+	for (int z = 0; z < M; z++)
+		for (int y = 0; y < M; y++)
+			for (int x = 0; x < M / 2 + 2; x++) m->grid[((size_t)z * M + (size_t)y) * (M / 2 + 2) + (size_t)x] = blobs(x, y < M / 2 ? y : y - M, z < M / 2 ? z : z - M);
+	size_t n = (size_t)m->list->n;
+	ASSERT_OK(cyc_alloc(&m->data, N_IMAGES * n, sizeof *m->data));
+	ASSERT_OK(cyc_alloc(&m->weight, N_IMAGES * n, sizeof *m->weight));
+	for (int f = 0; f < N_IMAGES; f++) {
+		cyc_particle_image *image = &m->images[f];
+		*image = (cyc_particle_image){ .i_tilt = f, .n = m->list->n, .R_img_tomo = cyc_tilt_to_matrix(0.02, 0.5 * f - 0.8, 0.3), .px_per_A = 0.5, .is_in_map = true,
+			                           .data = m->data + (size_t)f * n, .weight = m->weight + (size_t)f * n };
+		cyc_mat3 R = cyc_mat3_mul(image->R_img_tomo, pose.R_tomo_ref);
+		cyc_vec3 d = cyc_mat3_apply(image->R_img_tomo, pose.offset_A);
+		for (size_t j = 0; j < n; j++) {
+			double kx = m->list->kx[j], ky = m->list->ky[j], q[3], phase = -2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
+			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
+			float w = (float)(30 * cyc_square(sin(0.3 * hypot(kx, ky) + f)));
+			m->weight[(size_t)f * n + j] = w;
+			m->data[(size_t)f * n + j] = w * blobs(q[0], q[1], q[2]) * ((float)cos(phase) + (float)sin(phase) * I);
+		}
+	}
+	for (int i = 0; i <= S / 2; i++) m->own[i] = 0.01F;
+	m->particle = (cyc_pose_data){ m->list, m->images, N_IMAGES, NULL };
+	m->reference = (cyc_pose_reference){ .grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .diameter_px = 20, .amplitude = 0.9 };
+	ASSERT_OK(cyc_pose_work_create(&m->work, m->list, 8, 8));
+}
+
+static void drop_model(model *m)
+{
+	cyc_pose_work_destroy(&m->work);
+	cyc_coefficients_destroy(&m->list);
+	cyc_free(m->grid);
+	cyc_free(m->data);
+	cyc_free(m->weight);
+}
+
+/* (T8.1) summed coefficient by coefficient, with the blobs themselves. */
+static double formula(const model *m, const cyc_pose *pose, int32_t radius)
+{
+	double sum = 0, s = m->reference.amplitude;
+	int32_t n = cyc_coefficients_within(m->list, radius);
+	for (int f = 0; f < N_IMAGES; f++) {
+		cyc_mat3 R = cyc_mat3_mul(m->images[f].R_img_tomo, pose->R_tomo_ref);
+		cyc_vec3 d = cyc_mat3_apply(m->images[f].R_img_tomo, pose->offset_A);
+		for (int32_t j = 0; j < n; j++) {
+			double kx = m->list->kx[j], ky = m->list->ky[j], q[3], phase = 2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
+			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
+			cyc_cfloat V = blobs(q[0], q[1], q[2]), D = m->images[f].data[j];
+			double v_re = (double)crealf(V), v_im = (double)cimagf(V), re = (double)crealf(D), im = (double)cimagf(D), c = cos(phase), sn = sin(phase);
+			sum += 2 * s * ((re * c - im * sn) * v_re + (re * sn + im * c) * v_im) - s * s * (double)m->images[f].weight[j] * (v_re * v_re + v_im * v_im);
+		}
+	}
+	return sum;
+}
+
+static const double INTERPOLATION = 0.02; /* of trilinear look-up, padding 2 */
+
+static void scores_are_the_formula(void **state)
+{
+	(void)state;
+	model m;
+	make_model(&m);
+	cyc_mat3 R[3];
+	cyc_vec3 t[2] = { { 1.1, -0.7, 0.4 }, { -1, 0.5, 2 } };
+	float scores[6];
+	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
+	for (int i = 0; i < 3; i++) R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
+	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, R, 3, t, 2, 12);
+	for (int o = 0; o < 3; o++)
+		for (int i = 0; i < 2; i++) {
+			cyc_pose pose = { R[o], t[i] };
+			cyc_pose_derivatives d;
+			cyc_pose_evaluate(&d, m.work, &m.particle, &m.reference, &pose, NULL, 12);
+			double expected = formula(&m, &pose, 12);
+			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best)) fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
+			assert_true(fabs(d.value - (double)scores[2 * o + i]) < 1e-4 * best);
+		}
+	assert_true(scores[0] > scores[1] && scores[0] > scores[2] && scores[0] > scores[4]);
+	drop_model(&m);
+}
+
+static void derivatives_are_those_of_the_value(void **state)
+{
+	(void)state;
+	model m;
+	make_model(&m);
+	cyc_pose origin = true_pose();
+	for (int with_own = 0; with_own < 2; with_own++) {
+		const double away[CYC_POSE_PARAMETERS] = { 0.03, -0.02, 0.04, 0.3, -0.2, 0.25 };
+		cyc_pose pose = cyc_pose_step(&origin, away);
+		cyc_pose_derivatives at, plus, minus;
+		cyc_pose_evaluate(&at, m.work, &m.particle, &m.reference, &pose, with_own ? &origin : NULL, S);
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
+			double step[CYC_POSE_PARAMETERS] = { 0 }, h = k < 3 ? 4e-3 : 0.02;
+			step[k] = h;
+			cyc_pose p = cyc_pose_step(&pose, step);
+			cyc_pose_evaluate(&plus, m.work, &m.particle, &m.reference, &p, with_own ? &origin : NULL, S);
+			step[k] = -h;
+			p = cyc_pose_step(&pose, step);
+			cyc_pose_evaluate(&minus, m.work, &m.particle, &m.reference, &p, with_own ? &origin : NULL, S);
+			double slope = (plus.value - minus.value) / (2 * h), curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
+			/* The slope jumps where the interpolation changes cells: few per cent over the step. */
+			if (!(fabs(slope - at.gradient[k]) < 0.03 * sqrt(at.curvature[k][k] * fabs(at.value)))) fail_msg("parameter %d: slope %g, derivative %g", k, slope, at.gradient[k]);
+			if (!with_own && !(curvature > 0.4 * at.curvature[k][k] && curvature < 2 * at.curvature[k][k]))
+				fail_msg("parameter %d: curvature %g, expected one %g", k, curvature, at.curvature[k][k]);
+			for (int l = 0; l < CYC_POSE_PARAMETERS; l++) assert_float_equal(at.curvature[k][l], at.curvature[l][k], (1e-9 * at.curvature[k][k]));
+		}
+	}
+	/* At the pose that the noise went in with, what is taken off has no slope. */
+	cyc_pose_derivatives with, without;
+	cyc_pose_evaluate(&with, m.work, &m.particle, &m.reference, &origin, &origin, S);
+	cyc_pose_evaluate(&without, m.work, &m.particle, &m.reference, &origin, NULL, S);
+	assert_true(with.value < without.value);
+	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) assert_float_equal(with.gradient[k], without.gradient[k], (1e-6 * sqrt(with.curvature[k][k] * with.value)));
+	drop_model(&m);
+}
+
+/* ---------------------------------------------------------------- maps */
+
+static void resampling_keeps_the_map(void **state)
+{
+	(void)state;
+	cyc_volume *v = NULL, *coarse = NULL, *back = NULL;
+	ASSERT_OK(cyc_volume_create(&v, 48, 48, 48, 2));
+	for (int32_t z = 0; z < 48; z++)
+		for (int32_t y = 0; y < 48; y++)
+			for (int32_t x = 0; x < 48; x++)
+				v->data[(z * 48 + y) * 48 + x] = (float)exp(-0.5 * (cyc_square(x - 27) + cyc_square(y - 22) + cyc_square(z - 24)) / cyc_square(4.0));
+	ASSERT_OK(cyc_volume_resample(&coarse, v, 3, 32, 1));
+	assert_float_equal(coarse->pixel_size_A, 3, 1e-9);
+	/* (27 - 24) voxels of 2 Å are 2 of 3 Å. */
+	assert_float_equal(coarse->data[(16 * 32 + 16) * 32 + 18], exp(-0.5 * cyc_square((22 - 24) / 4.0)), 1e-3);
+	ASSERT_OK(cyc_volume_resample(&back, coarse, 2, 48, 2));
+	for (size_t i = 0; i < cyc_volume_count(v); i++) assert_float_equal(back->data[i], v->data[i], 2e-3);
+	cyc_volume_destroy(&v);
+	cyc_volume_destroy(&coarse);
+	cyc_volume_destroy(&back);
+}
+
+/* ---------------------------------------------------------------- projects */
+
+enum { BOX = 48, CROP = 40 };
+static const char *g_root;
+
+static const char *in_root(const char *name)
+{
+	static char buffer[8][600];
+	static int i;
+	i = (i + 1) % 8;
+	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
+	return buffer[i];
+}
+
+static void make_project(const char *name, int32_t n_series, int32_t n_particles, double signal)
+{
+	static char root[96];
+	cyc_simulate_options p;
+	cyc_simulate_options_default(&p);
+	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
+	snprintf(root, sizeof root, "%s", temp_path(name));
+	g_root = root;
+	p.out_dir = g_root;
+	p.symmetry = "O";
+	p.n_series = n_series;
+	p.n_particles = n_particles;
+	p.image_nx = 250;
+	p.image_ny = 237;
+	p.thickness_A = 700;
+	p.edge_px = 30;
+	p.n_tilts = 11;
+	p.tilt_step_rad = cyc_deg_to_rad(8);
+	p.dose_e_per_A2 = 3;
+	p.defocus_min_A = 8000;
+	p.defocus_max_A = 10000;
+	p.signal *= signal;
+	p.subtomogram_angles = true;
+	p.error_defocus_A = p.error_astigmatism_A = p.error_scale = p.error_shift_A = p.error_angle_rad = 0;
+	p.error_position_A = 1.5;
+	p.error_orientation_rad = cyc_deg_to_rad(4);
+	p.n_threads = 2;
+	ASSERT_OK(cyc_simulate_run(NULL, &p));
+	if (signal == 0) return;
+	cyc_reconstruct_options r;
+	cyc_reconstruct_options_default(&r);
+	r.input.root = g_root;
+	r.input.optimisation_set = "optimisation_set.star";
+	r.out_dir = "R";
+	r.box_px = BOX;
+	r.crop_px = CROP;
+	r.symmetry = "O";
+	r.n_threads = 2;
+	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
+}
+
+static cyc_refine3d_options options(const char *out)
+{
+	cyc_refine3d_options o;
+	cyc_refine3d_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = "R/half1.mrc";
+	o.out_dir = out;
+	o.box_px = BOX;
+	o.crop_px = CROP;
+	o.symmetry = "O";
+	o.healpix_order = 3;
+	o.auto_local_order = 3;
+	o.offset_range_px = 1;
+	o.offset_step_px = 1;
+	o.max_iterations = 2;
+	o.n_threads = 2;
+	return o;
+}
+
+/* RMS angle [degrees] and distance [Å] from the truth, of all particles or of one half-set. */
+static void errors(double *angle, double *distance, const char *particles)
+{
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *truth = NULL, *found = NULL;
+	cyc_symmetry *symmetry = NULL;
+	ASSERT_OK(cyc_symmetry_create(&symmetry, "O"));
+	ASSERT_OK(cyc_tomogram_set_read(&tomograms, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_particle_set_read(&truth, "truth/particles.star", NULL, tomograms, g_root));
+	ASSERT_OK(cyc_particle_set_read(&found, particles, NULL, tomograms, g_root));
+	*angle = *distance = 0;
+	for (int64_t i = 0; i < truth->n; i++) {
+		const cyc_particle *a = &truth->particles[i], *b = &found->particles[i];
+		assert_string_equal(a->name, b->name);
+		*angle += cyc_square(cyc_rad_to_deg(cyc_rotation_distance_rad(a->R_tomo_ref, b->R_tomo_ref, symmetry, NULL))) / (double)truth->n;
+		*distance += (cyc_square(a->position_A.x - b->position_A.x) + cyc_square(a->position_A.y - b->position_A.y) + cyc_square(a->position_A.z - b->position_A.z)) / (double)truth->n;
+	}
+	*angle = sqrt(*angle);
+	*distance = sqrt(*distance);
+	cyc_particle_set_destroy(&truth);
+	cyc_particle_set_destroy(&found);
+	cyc_tomogram_set_destroy(&tomograms);
+	cyc_symmetry_destroy(&symmetry);
+}
+
+static void poses_come_back(void **state)
+{
+	(void)state;
+	double before[2], after[2];
+	cyc_refine3d_result r;
+	make_project("project", 2, 10, 4);
+	errors(&before[0], &before[1], "particles.star");
+	cyc_refine3d_options o = options("P");
+	ASSERT_OK(cyc_refine3d_run(&r, &o));
+	assert_string_equal(r.particles, "P/run_data.star");
+	errors(&after[0], &after[1], r.particles);
+	print_message("orientations %.2f -> %.2f degrees, positions %.2f -> %.2f A; known to %.2f and %.2f; FSC to %.1f A, %d iterations\n", before[0], after[0], before[1],
+	              after[1], cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A, r.resolution_A, r.n_iterations);
+	if (!(after[0] < 0.5 * before[0])) fail_msg("orientations: %.2f -> %.2f degrees", before[0], after[0]);
+	if (!(after[1] < 0.7 * before[1])) fail_msg("positions: %.2f -> %.2f Å", before[1], after[1]);
+	/* Standard errors are what the errors are, within the scatter of twenty particles and what neighbours do to each other. */
+	assert_true(cyc_rad_to_deg(r.rotation_error_rad) > 0.3 * after[0] && cyc_rad_to_deg(r.rotation_error_rad) < 2 * after[0]);
+	cyc_refine3d_result_deinit(&r);
+	static const char *const FILES[] = { "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc", "run_model.star", "run_optimiser.star",
+		                                 "run_sampling.star", "run_uncertainty.star", "run_optimisation_set.star", "run_it001_half2_class001.mrc",
+		                                 "run_it001_half1_class001_unfil.mrc", "run_it001_half1_model.star", "run_it001_data.star" };
+	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+		char name[80];
+		snprintf(name, sizeof name, "P/%s", FILES[i]);
+		if (!cyc_path_exists(in_root(name))) fail_msg("%s was not written", name);
+	}
+	assert_false(cyc_path_exists(in_root("P/temp")));
+}
+
+/* A symmetry mate is as good an input as any; and so is a reference a thousand times too strong. */
+static void mates_and_grey_scales_do_not_matter(void **state)
+{
+	(void)state;
+	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_symmetry *symmetry = NULL;
+	double plain[2], mates[2], strong[2];
+	errors(&plain[0], &plain[1], "P/run_data.star");
+	ASSERT_OK(cyc_symmetry_create(&symmetry, "O"));
+	ASSERT_OK(cyc_star_read(&s, in_root("particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		double a[3];
+		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_double_of(&a[k], b, i, ANGLE[k]));
+		cyc_mat3 R = cyc_mat3_mul(cyc_euler_to_matrix(cyc_deg_to_rad(a[0]), cyc_deg_to_rad(a[1]), cyc_deg_to_rad(a[2])), symmetry->ops[(7 * i + 5) % 24]);
+		cyc_euler_from_matrix(&a[0], &a[1], &a[2], R);
+		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), cyc_rad_to_deg(a[k])));
+	}
+	ASSERT_OK(cyc_star_write(s, in_root("mates.star")));
+	cyc_star_destroy(&s);
+	cyc_symmetry_destroy(&symmetry);
+	cyc_refine3d_options o = options("Mates");
+	o.input.particles = "mates.star";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	errors(&mates[0], &mates[1], "Mates/run_data.star");
+	for (int h = 1; h <= 2; h++) {
+		cyc_volume *v = NULL;
+		char name[32];
+		snprintf(name, sizeof name, "R/half%d.mrc", h);
+		ASSERT_OK(cyc_mrc_read_map(&v, in_root(name)));
+		for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] *= 1000;
+		snprintf(name, sizeof name, "strong_half%d.mrc", h);
+		ASSERT_OK(cyc_mrc_write(in_root(name), v, 2, NULL));
+		cyc_volume_destroy(&v);
+	}
+	o = options("Strong");
+	o.ref1 = "strong_half1.mrc";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	errors(&strong[0], &strong[1], "Strong/run_data.star");
+	print_message("%.3f degrees, %.3f from mates, %.3f from strong maps\n", plain[0], mates[0], strong[0]);
+	assert_float_equal(mates[0], plain[0], (0.1 * plain[0]));
+	assert_float_equal(strong[0], plain[0], (0.1 * plain[0]));
+	assert_float_equal(mates[1], plain[1], (0.1 * plain[1]));
+}
+
+static void assert_same_file(const char *a, const char *b)
+{
+	char *data[2];
+	size_t n[2];
+	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root(a)));
+	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root(b)));
+	if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", a, b);
+	for (int i = 0; i < 2; i++) cyc_free(data[i]);
+}
+
+static void assert_same_results(const char *a, const char *b)
+{
+	static const char *const FILES[] = { "run_data.star", "run_uncertainty.star", "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc" };
+	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+		char x[80], y[80];
+		snprintf(x, sizeof x, "%s/%s", a, FILES[i]);
+		snprintf(y, sizeof y, "%s/%s", b, FILES[i]);
+		assert_same_file(x, y);
+	}
+}
+
+static int g_kill_at, g_calls;
+static void kill_at_progress(void *user, const char *what, double done)
+{
+	(void)user;
+	(void)what;
+	(void)done;
+	if (++g_calls == g_kill_at) raise(SIGKILL);
+}
+
+static void same_bits_for_threads_caches_and_after_kills(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = options("T1");
+	o.n_threads = 1;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	o.out_dir = "T3";
+	o.n_threads = 3;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("T1", "T3");
+	o.out_dir = "NoCache";
+	o.cache_bytes = 0;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("T1", "NoCache");
+	o.cache_bytes = -1;
+	o.out_dir = "Strict";
+	o.backend = "strict";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("T1", "Strict");
+	o.backend = "cpu";
+	o.out_dir = "Killed";
+	o.resume = true;
+	/* Progress is told once per tilt series and iteration: killed in the first iteration, and in the second after the first was kept. */
+	for (int at = 1; at <= 3; at += 2) {
+		int status;
+		pid_t child = fork();
+		assert_true(child >= 0);
+		if (child == 0) {
+			g_kill_at = at;
+			g_calls = 0;
+			cyc_progress_set_sink(kill_at_progress, NULL);
+			_exit(cyc_refine3d_run(NULL, &o) == CYC_OK ? 0 : 1);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		assert_int_equal(cyc_path_exists(in_root("Killed/temp/iteration.checkpoint")), at == 3);
+	}
+	/* Other options do not take the checkpoint, nor is a damaged one used. */
+	cyc_refine3d_options other = o;
+	other.tau2_fudge = 2;
+	other.max_iterations = 1;
+	char *kept;
+	size_t n;
+	ASSERT_OK(cyc_read_file(&kept, &n, in_root("Killed/temp/iteration.checkpoint")));
+	ASSERT_OK(cyc_refine3d_run(NULL, &other));
+	for (int damaged = 0; damaged < 2; damaged++) {
+		ASSERT_OK(cyc_make_dirs(in_root("Killed/temp")));
+		ASSERT_OK(cyc_write_file(in_root("Killed/temp/iteration.checkpoint"), kept, damaged ? n / 2 : n));
+		ASSERT_OK(cyc_refine3d_run(NULL, &o));
+		assert_same_results("T1", "Killed");
+	}
+	cyc_free(kept);
+}
+
+static void sampling_alone_gets_there_too(void **state)
+{
+	(void)state;
+	double before[2], after[2];
+	errors(&before[0], &before[1], "particles.star");
+	cyc_refine3d_options o = options("Sampled");
+	o.no_polish = true;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	errors(&after[0], &after[1], "Sampled/run_data.star");
+	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1], after[1]);
+	assert_true(after[0] < 0.85 * before[0]);
+	/* From nothing: poses are forgotten, a low-passed true map is the reference, the search is global. */
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_read(&s, in_root("particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++)
+		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), 10.0 * (double)(i % 7) + 20 * k));
+	ASSERT_OK(cyc_star_write(s, in_root("lost.star")));
+	cyc_star_destroy(&s);
+	errors(&before[0], &before[1], "lost.star");
+	o = options("Global");
+	o.input.particles = "lost.star";
+	o.ref1 = "truth/map.mrc";
+	o.lowpass_A = 25;
+	o.auto_local_order = 4;
+	o.max_iterations = 2;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	errors(&after[0], &after[1], "Global/run_data.star");
+	print_message("global: %.2f -> %.2f degrees\n", before[0], after[0]);
+	assert_true(after[0] < 0.3 * before[0]);
+}
+
+/* ---------------------------------------------------------------- half-sets */
+
+/* Particles of the first series are half-set 1, those of the second half-set 2. */
+static void split_by_series(const char *out)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_read(&s, in_root("particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++)
+		ASSERT_OK(cyc_star_set_int(b, i, cyc_star_column(b, "rlnRandomSubset"), strcmp(cyc_star_text_of(b, i, "rlnTomoName"), "TS_01") == 0 ? 1 : 2));
+	ASSERT_OK(cyc_star_write(s, in_root(out)));
+	cyc_star_destroy(&s);
+}
+
+/* All images of half-set 2 are changed: poses and map of half-set 1 keep their bits. */
+static void halves_know_nothing_of_each_other(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *tomograms = NULL;
+	split_by_series("split.star");
+	cyc_refine3d_options o = options("H1");
+	o.input.particles = "split.star";
+	o.join_A = 0;
+	o.max_iterations = 1; /* from the second iteration on they share the FSC of their maps */
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	ASSERT_OK(cyc_tomogram_set_read(&tomograms, "tomograms.star", g_root));
+	cyc_tilt_series *ts = &tomograms->series[1];
+	ASSERT_OK(cyc_tilt_series_open(ts, g_root));
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		cyc_volume *v = NULL;
+		ASSERT_OK(cyc_mrc_read(&v, ts->image_path[f]));
+		for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = 3 * v->data[cyc_volume_count(v) - 1 - i] + (float)(i % 13);
+		ASSERT_OK(cyc_mrc_write(ts->image_path[f], v, 2, NULL));
+		cyc_volume_destroy(&v);
+	}
+	cyc_tomogram_set_destroy(&tomograms);
+	o.out_dir = "H2";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_file("H1/run_half1_class001_unfil.mrc", "H2/run_half1_class001_unfil.mrc");
+	char *data[2];
+	size_t n[2];
+	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root("H1/run_half2_class001_unfil.mrc")));
+	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root("H2/run_half2_class001_unfil.mrc")));
+	assert_true(memcmp(data[0], data[1], n[0]) != 0);
+	for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	cyc_star *s[2] = { NULL, NULL };
+	cyc_star_block *b[2];
+	int64_t n_same = 0, n_other = 0;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(cyc_star_read(&s[i], in_root(i ? "H2/run_data.star" : "H1/run_data.star")));
+		ASSERT_OK(cyc_star_require(&b[i], s[i], "particles"));
+	}
+	for (int64_t r = 0; r < cyc_star_n_rows(b[0]); r++) {
+		bool is_first = strcmp(cyc_star_text_of(b[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
+		for (int32_t c = 0; c < cyc_star_n_columns(b[0]); c++) is_same = is_same && strcmp(cyc_star_text(b[0], r, c), cyc_star_text(b[1], r, c)) == 0;
+		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
+		n_same += is_first;
+		n_other += !is_first && !is_same;
+	}
+	assert_true(n_same > 0 && n_other > 0);
+	for (int i = 0; i < 2; i++) cyc_star_destroy(&s[i]);
+}
+
+/* Noise aligned to a reference looks like the reference, up to its initial low-pass; beyond, the halves have nothing in common. */
+static void noise_stays_noise(void **state)
+{
+	(void)state;
+	static const double LOWPASS_A = 30;
+	make_project("noise", 1, 24, 0);
+	cyc_refine3d_options o = options("N");
+	o.ref1 = "truth/map.mrc";
+	o.lowpass_A = LOWPASS_A;
+	o.symmetry = "C1";
+	o.no_fsc_correction = true;
+	o.max_iterations = 2;
+
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	double sum = 0, count = 0, most = 0;
+	ASSERT_OK(cyc_star_read(&s, in_root("N/run_model.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "model_class_1"));
+	for (int64_t i = 1; i < cyc_star_n_rows(b) - 1; i++) {
+		double resolution, fsc;
+		ASSERT_OK(cyc_star_double_of(&resolution, b, i, "rlnAngstromResolution"));
+		ASSERT_OK(cyc_star_double_of(&fsc, b, i, "rlnGoldStandardFsc"));
+		if (resolution > 0.85 * LOWPASS_A) continue; /* the filter has an edge */
+		sum += fsc;
+		count++;
+		most = fmax(most, fabs(fsc));
+	}
+	print_message("noise: FSC beyond the low-pass %.3f on average, at most %.3f\n", sum / count, most);
+	assert_true(count > 5);
+	assert_true(fabs(sum / count) < 0.05 && most < 0.25);
+	cyc_star_destroy(&s);
+}
+
+/* ---------------------------------------------------------------- bad input */
+
+static void bad_input(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = options("Bad");
+	o.ref1 = "truth/map.mrc";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "one map for both half-sets");
+	o = options("Bad");
+	o.crop_px = 50;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "cropped box");
+	o = options("Bad");
+	o.particle_diameter_A = 1e4;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "does not fit");
+	o = options("Bad");
+	o.no_polish = o.no_search = true;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing is left");
+	o = options("Bad");
+	o.ref1 = "missing_half1.mrc";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_IO, "missing_half1.mrc");
+	o = options("Bad");
+	o.symmetry = "Q3";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "Q3");
+	o = options("Bad");
+	o.mask = "truth/map.mrc";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "masks go from 0 to 1");
+	assert_false(cyc_path_exists(in_root("Bad")));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(healpix_centres),
+		cmocka_unit_test(global_grids_hold_one_of_each_mate),
+		cmocka_unit_test(local_grids_are_around_the_old_pose),
+		cmocka_unit_test(offset_lattice),
+		cmocka_unit_test(scores_are_the_formula),
+		cmocka_unit_test(derivatives_are_those_of_the_value),
+		cmocka_unit_test(resampling_keeps_the_map),
+		cmocka_unit_test(poses_come_back),
+		cmocka_unit_test(mates_and_grey_scales_do_not_matter),
+		cmocka_unit_test(same_bits_for_threads_caches_and_after_kills),
+		cmocka_unit_test(sampling_alone_gets_there_too),
+		cmocka_unit_test(bad_input),
+		cmocka_unit_test(halves_know_nothing_of_each_other),
+		cmocka_unit_test(noise_stays_noise),
+	};
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
+}
