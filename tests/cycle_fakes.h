@@ -113,7 +113,7 @@ static cyc_cycle_options make_options(void)
 	o.input.tomograms = "tomograms.star";
 	o.out_dir = "RUN/";
 	o.box_px = BOX;
-	o.skip_polish = o.skip_motion = true; /* shorter; tests of polishing take it back */
+	o.skip_polish = o.skip_motion = o.skip_refine = true; /* shorter; tests of these take it back */
 	o.n_threads = 1;
 	return o;
 }
@@ -294,7 +294,31 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish };
+static cyc_status fake_refine3d(cyc_refine3d_result *r, const cyc_refine3d_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set *set = NULL;
+	char *particles = NULL, *from = NULL;
+	size_t size;
+	*r = (cyc_refine3d_result){ .n_particles = 10, .n_iterations = 2, .rotation_error_rad = cyc_deg_to_rad(0.25), .offset_error_A = 0.5 };
+	CYC_TRY(note_call('o', o->input.optimisation_set));
+	CYC_TRY(cyc_project_resolve(&set, &o->input));
+	CYC_TRY(cyc_path_join(&from, g_fake.root, set->particles));
+	CYC_TRY(cyc_read_file(&particles, &size, from));
+	CYC_TRY(cyc_path_join(&r->particles, o->out_dir, "run_data.star"));
+	CYC_TRY(cyc_write_file(in_root(r->particles), particles, size));
+	cyc_free(set->particles);
+	set->particles = NULL;
+	CYC_TRY(cyc_strdup(&set->particles, r->particles));
+	CYC_TRY(write_set(&r->optimisation_set, set, o->out_dir));
+done:
+	cyc_free(particles);
+	cyc_free(from);
+	cyc_optimisation_set_destroy(&set);
+	return st;
+}
+
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

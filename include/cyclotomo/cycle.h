@@ -18,6 +18,7 @@
 #include "cyclotomo/map.h"
 #include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
+#include "cyclotomo/refine3d.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -38,6 +39,9 @@ typedef struct {
 	double defocus_range_A, ctf_kmin_A;
 	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
 	bool skip_motion;                  /**< leave beam-induced motion */
+	bool skip_refine;                  /**< leave the particles' orientations, which come last in each cycle */
+	double particle_diameter_A;        /**< <= 0: what fits into the map; images are masked outside of it when orientations are refined */
+	int32_t refine_order;              /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9 degrees, halved) */
 	double motion_sigma_A_per_dose, motion_correlation_A, polish_range_px;
 	double adhoc_bfactor_A2;       /**< used instead of the automatic one if has_bfactor */
 	bool has_bfactor;
@@ -56,6 +60,7 @@ typedef struct {
 	cyc_status (*postprocess)(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
+	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
 
 typedef struct {

@@ -62,6 +62,10 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
+	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
+	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
+	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
+	{ .name = "refine-order", .type = CYC_OPT_INT, AT(refine_order), .unit = "<n>", .help = "Coarse angular steps of that: 4 is 3.7 degrees, 5 1.9, 6 0.9; halved once." },
 	{ .name = "velocity-sigma", .alias = "--s_vel", .type = CYC_OPT_DOUBLE, AT(motion_sigma_A_per_dose), .unit = "<Å/(e/Å2)>",
 	  .help = "Expected speed of the particles." },
 	{ .name = "motion-distance", .alias = "--s_div", .type = CYC_OPT_DOUBLE, AT(motion_correlation_A), .unit = "<Å>",
@@ -74,8 +78,8 @@ static const cyc_option OPTIONS[] = {
 };
 
 static const char DETAILS[] =
-	"Reconstructs and post-processes; then, in each cycle, polishes (tilt geometry, positions, motion) and refines the CTFs,\n"
-	"each followed by a reconstruction and its FSC. Every step has a job folder in the run folder and is fed by the one before.\n"
+	"Reconstructs and post-processes; then, in each cycle, polishes (tilt geometry, positions, motion), refines the CTFs and\n"
+	"the orientations, each followed by a reconstruction and its FSC. Every step has a job folder in the run folder and is fed by the one before.\n"
 	"A refinement that lowers the FSC is reported and not taken on.\n\n"
 	"  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
 	"      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run, cyc_refine3d_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
@@ -24,7 +24,7 @@ void cyc_cycle_options_default(cyc_cycle_options *o)
 	*o = (cyc_cycle_options){
 		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_kmin_A = c.k_min_A,
 		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .motion_sigma_A_per_dose = m.motion_sigma_A_per_dose,
-		.motion_correlation_A = m.motion_correlation_A, .polish_range_px = m.range_px, .n_threads = cyc_n_processors(), .backend = r.backend,
+		.motion_correlation_A = m.motion_correlation_A, .polish_range_px = m.range_px, .refine_order = 5, .n_threads = cyc_n_processors(), .backend = r.backend,
 	};
 }
 

@@ -60,13 +60,14 @@ CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs 
 
 /* ---------------------------------------------------------------- steps */
 
-typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, CYC__N_KINDS } cyc__kind;
+typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, CYC__REFINE3D, CYC__N_KINDS } cyc__kind;
 
 /* Figures of a step; NaN where they do not apply. */
 #define CYC__STEP_FIGURES(X)                                                                         \
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
-	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)
+	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
+	X(n_iterations) X(rotation_error_deg) X(offset_error_A)
 
 typedef enum { CYC__TURN_START, CYC__TURN_TAKEN, CYC__TURN_TAKEN_WORSE, CYC__TURN_NOT_TAKEN } cyc__decision;
 

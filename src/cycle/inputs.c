@@ -121,8 +121,9 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE, "the cropped size (--crop) must be even and at most the box (%d px), got %d px",
 	          o->box_px, o->crop_px);
 	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d", o->n_cycles);
-	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish), CYC_E_USAGE,
-	          "neither alignment nor defocus nor scale is to be refined: nothing is left to do");
+	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish && o->skip_refine), CYC_E_USAGE,
+	          "neither alignment nor defocus nor scale nor orientations are to be refined: nothing is left to do");
+	CYC_CHECK(o->refine_order >= 4 && o->refine_order <= 8, CYC_E_USAGE, "the order of the angular steps (--refine-order) must be 4 to 8, got %d", o->refine_order);
 	CYC_CHECK(o->skip_polish || (o->polish_range_px > 0 && o->polish_range_px < o->box_px / 4.0), CYC_E_USAGE,
 	          "the range of the polishing (--polish-range) must be positive and less than a quarter of the box, got %g px", o->polish_range_px);
 	CYC_CHECK(o->skip_polish || o->skip_motion || (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0), CYC_E_USAGE,

@@ -23,6 +23,10 @@ static const struct {
 	{ CYC__POLISH, "particles", "ParticleGroupMetadata.star.relion.tomo.polish" },
 	{ CYC__POLISH, "trajectories", "TomoTrajectoryData.star.relion.polish" },
 	{ CYC__POLISH, "optimisation set", "TomoOptimisationSet.star.relion.tomo.polish" },
+	{ CYC__REFINE3D, "particles", "ParticleGroupMetadata.star.relion.refine3d" },
+	{ CYC__REFINE3D, "half map 1", "DensityMap.mrc.relion.halfmap.refine3d" },
+	{ CYC__REFINE3D, "map", "DensityMap.mrc.relion.refine3d" },
+	{ CYC__REFINE3D, "optimisation set", "TomoOptimisationSet.star.relion.tomo.refine3d" },
 };
 
 static const char *node_type(cyc__kind kind, const char *role)
@@ -90,7 +94,7 @@ static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_blo
 		CYC_TRY(add_external(nodes, in, s->name, c->in.set->trajectories, "TomoTrajectoryData.star.relion"));
 	}
 	if (s->kind == CYC__POSTPROCESS) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_fsc, "Mask3D.mrc"));
-	if (s->kind == CYC__CTFREFINE || s->kind == CYC__POLISH) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
+	if (s->kind == CYC__CTFREFINE || s->kind == CYC__POLISH || s->kind == CYC__REFINE3D) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
 	for (int32_t i = 0; i < s->outputs.n; i++) {
 		const char *type = node_type(s->kind, s->outputs.items[i].name), *file = in_run_folder(c, s->outputs.items[i].value);
 		if (!type) continue;

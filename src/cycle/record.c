@@ -75,6 +75,9 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "kmin", "%.17g", o->ctf_kmin_A));
 	CYC_TRY(cyc__pairs_add(out, "skip-polish", "%d", o->skip_polish));
 	CYC_TRY(cyc__pairs_add(out, "skip-motion", "%d", o->skip_motion));
+	CYC_TRY(cyc__pairs_add(out, "skip-refine", "%d", o->skip_refine));
+	CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.17g", o->particle_diameter_A));
+	CYC_TRY(cyc__pairs_add(out, "refine-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
 	CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.17g", o->motion_sigma_A_per_dose));
 	CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.17g", o->motion_correlation_A));

@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+/* Positions have been polished: what is left is small. */
+static const double REFINE_OFFSET_RANGE_PX = 3;
+
 /* ---------------------------------------------------------------- reconstruct */
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
@@ -339,6 +342,75 @@ static void polish_log(const cyc__step *s)
 	         s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
 }
 
+/* ---------------------------------------------------------------- orientations */
+
+static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	CYC_TRY(add_input_arguments(out, c, s));
+	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
+	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
+	if (o->crop_px > 0) CYC_TRY(cyc__pairs_add(out, "crop", "%d", o->crop_px));
+	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
+	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
+	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
+	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
+done:
+	return st;
+}
+
+static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_cycle_options *o = c->o;
+	cyc_refine3d_options r;
+	cyc_refine3d_result result = { 0 };
+	cyc_refine3d_options_default(&r);
+	r.input = step_input(c, s);
+	r.mask = c->in.mask_align;
+	r.out_dir = s->dir;
+	r.box_px = o->box_px;
+	r.crop_px = o->crop_px;
+	r.symmetry = o->symmetry;
+	r.particle_diameter_A = o->particle_diameter_A;
+	r.healpix_order = o->refine_order;
+	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.resume = true;
+	r.n_threads = o->n_threads;
+	r.backend = o->backend;
+	CYC_TRY(c->ops->refine3d(&result, &r));
+	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL, "the refinement of the orientations did not name its outputs");
+	CYC_TRY(add_output(s, "particles", result.particles));
+	CYC_TRY(add_output(s, "half map 1", result.half1));
+	CYC_TRY(add_output(s, "half map 2", result.half2));
+	CYC_TRY(add_output(s, "map", result.map));
+	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
+	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
+	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
+	s->n_iterations = (double)result.n_iterations;
+	s->rotation_error_deg = cyc_rad_to_deg(result.rotation_error_rad);
+	s->offset_error_A = result.offset_error_A;
+done:
+	cyc_refine3d_result_deinit(&result);
+	return st;
+}
+
+static void refine3d_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	/* Two references and two sums; images of the particles, within the resolution, as far as half of the machine's memory goes. */
+	double images = (double)in->n_images, n = in->crop_px;
+	*memory = 4.0 * half_bytes(2 * in->crop_px, 8.0) + images * CYC_PI / 8.0 * n * n * 12.0;
+	*disk = 8.0 * n * n * n * 4.0 * 4.0;
+	(void)o;
+}
+
+static void refine3d_log(const cyc__step *s)
+{
+	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)", s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations,
+	         s->seconds);
+}
+
 /* ---------------------------------------------------------------- the table */
 
 static const cyc__kind_row KINDS[CYC__N_KINDS] = {
@@ -350,6 +422,7 @@ static const cyc__kind_row KINDS[CYC__N_KINDS] = {
 	                     ctfrefine_run, ctfrefine_need, ctfrefine_log },
 	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_need,
 	                  polish_log },
+	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_need, refine3d_log },
 };
 
 const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }

@@ -236,6 +236,29 @@ static void put_polish(FILE *f, const cyc__cycle *c)
 	}
 }
 
+/* How well each refinement of the orientations knows them. */
+static void put_refine3d(FILE *f, const cyc__cycle *c)
+{
+	bool is_first = true;
+	for (int32_t i = 0; i < c->n_steps; i++) {
+		const cyc__step *s = &c->steps[i];
+		if (s->kind != CYC__REFINE3D || !s->output_set) continue;
+		if (is_first) {
+			fputs("<h2>Orientations</h2>\n<table><tr><th>Job</th><th class=\"n\">Iterations</th><th class=\"n\">Error of orientations (degrees)</th>"
+			      "<th class=\"n\">Error of positions (Å)</th></tr>\n", f);
+		}
+		is_first = false;
+		fputs("<tr><td><code>", f);
+		put_escaped(f, s->name);
+		fputs("</code></td>", f);
+		put_number(f, "%.0f", s->n_iterations);
+		put_number(f, "%.2f", s->rotation_error_deg);
+		put_number(f, "%.2f", s->offset_error_A);
+		fputs("</tr>\n", f);
+	}
+	if (!is_first) fputs("</table>\n<p class=\"muted\">Medians of the standard errors about each axis (<code>run_uncertainty.star</code>).</p>\n", f);
+}
+
 static void put_path(FILE *f, const char *what, const char *path)
 {
 	if (!path) return;
@@ -302,6 +325,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	put_warnings(f, c);
 	put_steps(f, c);
 	put_polish(f, c);
+	put_refine3d(f, c);
 	CYC_TRY(put_fsc(f, c));
 	put_paths(f, c);
 	CYC_TRY(put_maps(f, c));

@@ -8,7 +8,7 @@ cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 
 "$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
-options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish)
+options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish --skip-refine)
 cycle() { local root=$1; shift; "$cyclotomo" cycle --root "$root" "${options[@]}" "$@" >out 2>log; }
 # Results of a run, with everything that may depend on time, host and threads left out.
 fingerprint() { (cd "$1" && find Run -name '*.star' -o -name '*.mrc' -o -name summary.html | sort | xargs sha256sum); }
@@ -106,7 +106,7 @@ done
 
 # Polishing takes its place before the CTFs, by the same rules.
 rm -rf one two && cp -r clean one && cp -r clean two
-unset 'options[-1]'
+options=("${options[@]:0:${#options[@]}-2}" --skip-refine)
 polish=(--velocity-sigma 0.05)
 cycle one "${polish[@]}" --j 1 || fail "cycle with polishing"
 cycle two "${polish[@]}" --j 2 || fail "cycle with polishing and two threads"

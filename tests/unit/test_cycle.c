@@ -100,6 +100,26 @@ static void test_polish(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range");
 }
 
+static void test_orientations(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.skip_refine = false;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rpcrporp"); /* orientations come last in a cycle, from the state behind the CTFs */
+	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job005/optimisation_set.star");
+	assert_string_equal(g_fake.sets[6], "RUN/Refine3D/job006/optimisation_set.star");
+	assert_file_contains("RUN/optimisation_set.star", "RUN/Refine3D/job006/run_data.star");
+	assert_file_contains("RUN/Refine3D/job006/note.txt", "--healpix-order 5 --offset-range 3");
+	assert_file_contains("RUN/Refine3D/job006/job.star", "relion.refine3d.tomo");
+	assert_file_contains("RUN/default_pipeline.star", "ParticleGroupMetadata.star.relion.refine3d");
+	assert_file_contains("RUN/summary.html", "Error of orientations");
+	cyc_cycle_result_deinit(&r);
+	o.refine_order = 3;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--refine-order");
+}
+
 static void test_polish_that_is_worse(void **state)
 {
 	(void)state;
@@ -425,6 +445,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order_and_folders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_orientations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worse_is_not_taken_on, setup, teardown),
