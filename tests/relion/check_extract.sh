@@ -78,7 +78,7 @@ echo "      (windows cropped before the CTF, same images: least FSC to 4 A $(fsc
 # Whole windows as stacks are the windows of a reconstruction.
 "$bin" extract -q --i J_ctf4/optimisation_set.star --b 192 --stack2d --float16 --circle-precrop --no-circle-crop --o EXW/ --j 2
 "$bin" reconstruct -q --i EXW/optimisation_set.star --from-stacks --b 192 --crop 96 --sym O --o RW/ --j 2
-"$bin" reconstruct -q --i J_ctf4/optimisation_set.star --b 192 --crop 96 --sym O --o RT/ --j 2
+"$bin" reconstruct -q --i J_ctf4/optimisation_set.star --whole-windows --b 192 --crop 96 --sym O --o RT/ --j 2
 bar "stacks of whole windows, least masked FSC to 4 A with the tilt images':" "$(fsc RW/merged.mrc RT/merged.mrc mask96.mrc 4)" '>=' 0.99
 
 echo "== real stacks by WarpTools"
