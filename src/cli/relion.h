@@ -43,6 +43,7 @@ typedef struct {
 	const char *note;      /**< the reason, for help and warnings: a clause without capital and full stop */
 	bool is_required;
 	bool passes_default;   /**< SAME: pass RELION's default on when the option is not given, as the command's own is another */
+	bool may_be_bare;      /**< RELION takes it without a value too */
 } cyc_relion_option;
 
 /** Options of all programs; the last rows of their tables. */

@@ -164,7 +164,7 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 	j->program = cyc_relion_find_job(label);
 	if (!j->program) {
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s: a job of the type '%s' has no command line here", cyc_star_name(star), label);
-		cyc_error_hint("known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, relion.postprocess and relion.maskcreate");
+		cyc_error_hint("known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
 	}
 done:
 	return st;
