@@ -279,20 +279,6 @@ done:
 	return st;
 }
 
-static cyc_status emit_project(cyc_relion_job *j)
-{
-	static const char *const SINGLE[][2] = { { "in_particles", "--i" }, { "in_tomograms", "--tomograms" }, { "in_trajectories", "--trajectories" } };
-	cyc_status st = CYC_OK;
-	bool has_switch = cyc_job_text(j, "use_direct_entries")[0] != '\0', is_direct = cyc_job_is_yes(j, "use_direct_entries");
-	if (!(has_switch && is_direct) && cyc_job_text(j, "in_optimisation")[0]) CYC_TRY(cyc_job_emit(j, "--ios", cyc_job_text(j, "in_optimisation")));
-	for (size_t i = 0; i < sizeof SINGLE / sizeof *SINGLE && (!has_switch || is_direct); i++) {
-		const char *file = cyc_job_text(j, SINGLE[i][0]);
-		if (file[0]) CYC_TRY(cyc_job_emit(j, SINGLE[i][1], file));
-	}
-done:
-	return st;
-}
-
 static cyc_status emit_sampling(cyc_relion_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -334,7 +320,7 @@ static cyc_status map_job(cyc_relion_job *j)
 		cyc_error_hint("particles of tilt series come with an optimisation set");
 		goto done;
 	}
-	CYC_TRY(emit_project(j));
+	CYC_TRY(cyc_job_emit_project_as(j, (const char *const[4]){ "--ios", "--i", "--tomograms", "--trajectories" }));
 	CYC_TRY(cyc_asprintf(&root, "%srun", j->folder));
 	CYC_TRY(cyc_job_emit(j, "--o", root));
 	for (size_t i = 0; i < sizeof ALWAYS / sizeof *ALWAYS; i++) CYC_TRY(cyc_job_emit(j, ALWAYS[i], NULL));
