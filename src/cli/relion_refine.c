@@ -268,7 +268,7 @@ static cyc_status emit_order(cyc_relion_job *j, const char *variable, const char
 	const char *text = cyc_job_text(j, variable);
 	if (!text[0]) return CYC_OK;
 	for (int i = 0; i < (int)(sizeof MENU / sizeof *MENU); i++) {
-		char order[8];
+		char order[16];
 		size_t n = strlen(MENU[i]);
 		if (strncmp(text, MENU[i], n) != 0 || (text[n] != ' ' && text[n] != '\0')) continue;
 		snprintf(order, sizeof order, "%d", i);

@@ -415,7 +415,7 @@ static void directions_lie_where_they_should(void **state)
 		cairo_surface_destroy(image);
 	}
 	/* None at all, and none that can be told. */
-	double nothing = NAN;
+	double nothing = NO_VALUE;
 	for (int k = 0; k < 2; k++) {
 		cairo_surface_t *image = draw_directions(&nothing, &nothing, k);
 		assert_true(shade_at(image, 0.512, -0.012) > EMPTY);
