@@ -11,8 +11,8 @@ cyclotomo=$source/build/cyclotomo
 
 if [ ! -e "$demo/optimisation_set.star" ]; then
 	echo "Simulating a project in $demo ..." >&2
-	"$cyclotomo" simulate --o "$demo" --particles 60 --size 640 --size-y 600 --quiet
+	"$cyclotomo" simulate --o "$demo" --particles 60 --size 640 --size-y 600 --error-orientation 1.2 --quiet
 fi
 echo "Running the cycle ..." >&2
 "$cyclotomo" cycle --root "$demo" --i optimisation_set.star --b 128 --crop 96 --sym O \
-	--mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --cycles 2 --o Cycle/
+	--mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Cycle/

@@ -326,8 +326,11 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
 	int n_threads = j->o->n_threads;
+	int32_t max_images = 0;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
 	CYC_TRY(map_grids(a.grid, j));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int32_t n = series_count(j, i);

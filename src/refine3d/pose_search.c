@@ -16,6 +16,11 @@ typedef struct {
 	int32_t o, t;
 } sample;
 
+typedef struct {
+	double weight;
+	int32_t i;
+} ranked;
+
 struct cyc_search_work {
 	cyc_pose_work *model;
 	int32_t n_o, n_t;
@@ -25,7 +30,7 @@ struct cyc_search_work {
 	double *log_prior_t; /* n_t */
 	sample *samples;     /* n_o x n_t: those that are not negligible */
 	uint8_t *use;        /* flags of some images */
-	int32_t n_use;
+	ranked *ranking;     /* images by weight */
 };
 
 void cyc_search_work_destroy(cyc_search_work **p)
@@ -39,13 +44,14 @@ void cyc_search_work_destroy(cyc_search_work **p)
 	cyc_free(w->log_prior_t);
 	cyc_free(w->samples);
 	cyc_free(w->use);
+	cyc_free(w->ranking);
 	cyc_free(w);
 	*p = NULL;
 }
 
 static bool does_sample(const cyc_search_spec *spec) { return spec->rotations || spec->is_near; }
 
-cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec)
+cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
 {
 	cyc_status st = CYC_OK;
 	cyc_search_work *w = NULL;
@@ -60,6 +66,8 @@ cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients 
 	CYC_TRY(cyc_alloc(&w->rotations, CHUNK, sizeof *w->rotations));
 	CYC_TRY(cyc_alloc(&w->offsets, (size_t)w->n_t + SHIFT_CHUNK, sizeof *w->offsets));
 	CYC_TRY(cyc_alloc(&w->log_prior_t, w->n_t, sizeof *w->log_prior_t));
+	CYC_TRY(cyc_alloc(&w->use, max_images, sizeof *w->use));
+	CYC_TRY(cyc_alloc(&w->ranking, max_images, sizeof *w->ranking));
 	*out = w;
 	w = NULL;
 done:
@@ -127,42 +135,21 @@ static cyc_mat3 rotation(const search *s, int32_t o, int32_t child)
 	return cyc_mat3_mul(s->start->R_tomo_part, cyc_rotation_grid_at(s->grid, o, child, s->R_part_old));
 }
 
-typedef struct {
-	double weight;
-	int32_t i;
-} ranked;
-
 static int by_rank(const void *a, const void *b)
 {
 	const ranked *x = a, *y = b;
 	return x->weight != y->weight ? (x->weight < y->weight ? 1 : -1) : (x->i > y->i) - (x->i < y->i);
 }
 
-static cyc_status reserve_use(cyc_search_work *w, int32_t n)
-{
-	cyc_status st = CYC_OK;
-	if (n <= w->n_use) return CYC_OK;
-	cyc_free(w->use);
-	w->use = NULL;
-	w->n_use = 0;
-	CYC_TRY(cyc_alloc(&w->use, n, sizeof *w->use));
-	w->n_use = n;
-done:
-	return st;
-}
-
 /* Flags of the images with most weight, enough for a share of all weight. */
-static cyc_status choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t radius, double share)
+static void choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t radius, double share)
 {
-	cyc_status st = CYC_OK;
-	ranked *r = NULL;
+	ranked *r = w->ranking;
 	double all = 0, sum = 0;
 	int32_t within = cyc_coefficients_within(data->list, radius);
-	CYC_TRY(reserve_use(w, data->n_images));
-	CYC_TRY(cyc_alloc(&r, data->n_images, sizeof *r));
 	for (int32_t f = 0; f < data->n_images; f++) {
 		const cyc_particle_image *image = &data->images[f];
-		r[f].i = f;
+		r[f] = (ranked){ 0, f };
 		for (int32_t j = 0; j < image->n && j < within; j++) r[f].weight += (double)image->weight[j];
 		all += r[f].weight;
 		w->use[f] = 0;
@@ -172,9 +159,6 @@ static cyc_status choose_images(cyc_search_work *w, const cyc_pose_data *data, i
 		sum += r[f].weight;
 		w->use[r[f].i] = 1;
 	}
-done:
-	cyc_free(r);
-	return st;
 }
 
 /* Scores of all coarse samples; those worth anything as a sorted list. */
@@ -415,14 +399,12 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 }
 
 /* Even images choose, odd ones judge, and the other way round: is a followed pose better than the one it started from?  (T8.11) */
-static cyc_status crosscheck(double *gain, search *s, const cyc_pose *start)
+static void crosscheck(double *gain, search *s, const cyc_pose *start)
 {
-	cyc_status st = CYC_OK;
 	cyc_search_work *w = s->w;
 	cyc_pose_data some = *s->data;
 	const cyc_pose_data *all = s->data;
 	*gain = 0;
-	CYC_TRY(reserve_use(w, all->n_images));
 	some.use = w->use;
 	s->data = &some;
 	for (int32_t parity = 0; parity < 2; parity++) {
@@ -434,9 +416,7 @@ static cyc_status crosscheck(double *gain, search *s, const cyc_pose *start)
 		evaluate(&before, s, start, s->spec->radius);
 		*gain += judged.log_likelihood - before.log_likelihood;
 	}
-done:
 	s->data = all;
-	return st;
 }
 
 cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_search_spec *spec,
@@ -461,7 +441,7 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		bool is_last = !spec->do_polish && spec->oversampling == 0;
 		cyc_pose_data some = *data;
 		if (spec->do_polish) {
-			CYC_TRY(choose_images(w, data, spec->coarse_radius, COARSE_SHARE));
+			choose_images(w, data, spec->coarse_radius, COARSE_SHARE);
 			some.use = w->use;
 			s.data = &some;
 		}
@@ -479,7 +459,7 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		polish(out, &s, n);
 		if (start->do_crosscheck) {
 			cyc_pose from = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
-			CYC_TRY(crosscheck(&out->heldout_gain, &s, &from));
+			crosscheck(&out->heldout_gain, &s, &from);
 		}
 	}
 done:

@@ -33,7 +33,8 @@ typedef struct {
 
 /** Work memory of one thread. */
 typedef struct cyc_search_work cyc_search_work;
-CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec);
+/** @param[in] max_images  of any particle */
+CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
 void cyc_search_work_destroy(cyc_search_work **w);
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 

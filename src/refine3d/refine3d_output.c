@@ -44,6 +44,7 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
+	int32_t column;
 	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->pose.R_tomo_ref));
 	/* position = coordinate - R_tomo_part origin */
 	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
@@ -52,7 +53,7 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
 	CYC_TRY(set_count(b, p->row, "rlnGroupNumber", p->i_series + 1));
 	CYC_TRY(set_count(b, p->row, "rlnClassNumber", 1));
-	CYC_TRY(set_number(b, p->row, "rlnNormCorrection", 1));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnNormCorrection", "1.000000"));
 	CYC_TRY(set_number(b, p->row, "rlnLogLikeliContribution", r->log_likelihood));
 	CYC_TRY(set_number(b, p->row, "rlnMaxValueProbDistribution", r->p_max));
 	CYC_TRY(set_count(b, p->row, "rlnNrOfSignificantSamples", r->n_significant));

@@ -139,3 +139,26 @@ for file in tomograms.star particles.star motion.star; do
 	cmp "one/Run/Polish/job003/$file" "killed/Run/Polish/job003/$file" || fail "the command in the note gives another $file"
 done
 refused 2 'was started with other options: --velocity-sigma (was 0.05' one
+
+# So do the orientations, last in a cycle; killed in the middle of everything, the whole cycle ends with the same.
+rm -rf one two && cp -r clean one && cp -r clean two
+options=("${options[@]:0:${#options[@]}-1}")
+cycle one --j 1 || fail "the whole cycle"
+cycle two --j 2 || fail "the whole cycle with two threads"
+fingerprint one >wanted
+fingerprint two >found
+diff wanted found || fail "the number of threads changes results of the whole cycle"
+for file in run_data.star run_optimisation_set.star run_uncertainty.star RELION_JOB_EXIT_SUCCESS; do
+	[ -e "one/Run/Refine3D/job009/$file" ] || fail "no $file of the refinement of the orientations"
+done
+for delay in 1.7; do
+	rm -rf killed && cp -r clean killed
+	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
+	pid=$!
+	sleep $delay
+	kill -9 $pid 2>/dev/null || true
+	wait $pid 2>/dev/null || true
+	cycle killed --j 2 || fail "going on with the whole cycle after a kill at $delay s"
+	fingerprint killed >found
+	diff wanted found || fail "a kill at $delay s changes results of the whole cycle"
+done

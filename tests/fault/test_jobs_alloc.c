@@ -273,7 +273,7 @@ static void reconstruction_from_stacks(void **state)
 static void refinement_of_poses(void **state)
 {
 	(void)state;
-	every_failure_is_reported(refine_poses, "run_data.star", 20, 60);
+	every_failure_is_reported(refine_poses, "run_data.star", 6, 30);
 }
 
 int main(void)
