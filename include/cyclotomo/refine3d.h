@@ -18,7 +18,7 @@ typedef struct {
 	const char *mask;              /**< NULL: of the optimisation set, else a sphere of the particle's diameter */
 	const char *out_dir;
 	int32_t box_px, crop_px;       /**< of the windows; of maps and coefficients (<= 0: box_px); binned px */
-	double binning;
+	double binning;                /**< box_px <= 0: all three as the optics table of extracted particles says, windows twice as wide */
 	const char *symmetry;
 	double particle_diameter_A;    /**< <= 0: what fits into the cropped box */
 	double lowpass_A;              /**< ini_high; <= 0: none, which only half maps allow */

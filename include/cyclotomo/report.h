@@ -1,6 +1,6 @@
 /**
  * @file report.h
- * Pictures for people: line plots as SVG, PNG and PDF from one drawing routine, slices of maps as PNG.
+ * Pictures for people: line plots as SVG, PNG and PDF from one drawing routine, slices of maps and spreads of directions as PNG.
  */
 #ifndef CYCLOTOMO_REPORT_H
 #define CYCLOTOMO_REPORT_H
@@ -65,6 +65,16 @@ CYC_MUST_CHECK cyc_status cyc_values_write(const char *path, const char *title, 
  * @param[in]  edge_px  edge of a slice in the picture, 32 to 2000.
  */
 CYC_MUST_CHECK cyc_status cyc_slices_png(char **out, size_t *n, const cyc_volume *map, int32_t edge_px);
+/** A PNG file in memory as "data:image/png;base64,...", for <img src> of self-contained pages; free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_png_data_uri(char **out, const char *png, size_t n);
+/**
+ * How directions are spread over the sphere: density relative to an even spread, on Mollweide's map, which keeps areas; tilt 0 at
+ * the top, rot 0 in the middle, growing to the right. Cells of 4 to 15 degrees, larger for few directions.
+ * @param[out] out        PNG file of *n bytes; free with cyc_free(). Same directions, same bytes.
+ * @param[in]  rot_rad, tilt_rad  n_directions polar angles (RELION's rot and tilt), any range; those that are not finite do not
+ *                        count. May be NULL for none.
+ */
+CYC_MUST_CHECK cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, const double *tilt_rad, int64_t n_directions);
 /** As cyc_slices_png() in the form "data:image/png;base64,...", for <img src> of self-contained pages. */
 CYC_MUST_CHECK cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map, int32_t edge_px);
 

@@ -26,7 +26,7 @@ static const cyc_option OPTIONS[] = {
 };
 static const cyc_command COMMAND =
     CYC_COMMAND_DEF("job2cmd", "The command line of a RELION job.star",
-                    "Jobs of the types CtfRefine, Polish, Reconstruct particle, PostProcess and MaskCreate become the command that does the same:\n"
+                    "Jobs of the types CtfRefine, Polish, Extract, Refine3D, Reconstruct particle, PostProcess and MaskCreate become the command that does the same:\n"
                     "  cyclotomo job2cmd CtfRefine/job027/job.star\n"
                     "Paths in a job.star start at the project's folder: start there, or the part of the path before Type/jobNNN/ is taken\n"
                     "for it. The queue and the number of MPI processes have no influence.",
@@ -111,7 +111,7 @@ done:
 /* A job that has been run already: its results would be written over. */
 static void warn_of_results(const job_place *p)
 {
-	static const char *const RESULTS[] = { "half1.mrc", "tomograms.star", "postprocess.star", "mask.mrc" };
+	static const char *const RESULTS[] = { "half1.mrc", "tomograms.star", "particles.star", "run_data.star", "postprocess.star", "mask.mrc" };
 	char *folder = NULL, *path = NULL;
 	if (cyc_path_join(&folder, p->root, p->folder) != CYC_OK) return;
 	for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS; i++) {

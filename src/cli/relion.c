@@ -193,8 +193,8 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 		if (row < 0) CYC_TRY(raise_unknown(p, word));
 		if (p->options[row].type != CYC_OPT_FLAG) {
 			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
-			CYC_CHECK(is_there, CYC_E_USAGE, "%s wants a value %s", word, p->options[row].unit ? p->options[row].unit : "");
-			value = argv[++i];
+			CYC_CHECK(is_there || p->options[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word, p->options[row].unit ? p->options[row].unit : "");
+			if (is_there) value = argv[++i];
 			CYC_TRY(check_value(&p->options[row], word, value));
 		}
 		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE, "%s is given twice, as %s and as %s", word, c->given[row], value);
@@ -214,7 +214,7 @@ done:
 static bool is_default(const cyc_relion_option *o, const char *text)
 {
 	if (o->type == CYC_OPT_FLAG) return false;
-	if (!text[0]) return true;
+	if (!text[0]) return !o->may_be_bare;
 	if (!o->value) return false;
 	return o->type == CYC_OPT_TEXT ? strcmp(text, o->value) == 0 : fabs(strtod(text, NULL) - strtod(o->value, NULL)) <= 0.0;
 }

@@ -43,6 +43,7 @@ typedef struct {
 	const char *note;      /**< the reason, for help and warnings: a clause without capital and full stop */
 	bool is_required;
 	bool passes_default;   /**< SAME: pass RELION's default on when the option is not given, as the command's own is another */
+	bool may_be_bare;      /**< RELION takes it without a value too */
 } cyc_relion_option;
 
 /** Options of all programs; the last rows of their tables. */
@@ -200,6 +201,8 @@ bool cyc_job_is_yes(const cyc_relion_job *job, const char *variable);
 CYC_MUST_CHECK cyc_status cyc_job_emit(cyc_relion_job *job, const char *option, const char *value);
 /** --i, or --p --t --mot, as the GUI's "use direct entries" says. */
 CYC_MUST_CHECK cyc_status cyc_job_emit_project(cyc_relion_job *job);
+/** The same, where a program names set, particles, tomograms and trajectories otherwise. */
+CYC_MUST_CHECK cyc_status cyc_job_emit_project_as(cyc_relion_job *job, const char *const options[4]);
 /** --ref1, --ref2, --mask and --fsc of CTF refinement and polishing. */
 CYC_MUST_CHECK cyc_status cyc_job_emit_reference(cyc_relion_job *job);
 #define CYC_JOB_PROJECT_VARIABLES                                                                                            \

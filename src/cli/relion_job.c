@@ -43,20 +43,22 @@ done:
 
 /* ---------------------------------------------------------------- what several types have */
 
-cyc_status cyc_job_emit_project(cyc_relion_job *j)
+cyc_status cyc_job_emit_project_as(cyc_relion_job *j, const char *const options[4])
 {
-	static const char *const SINGLE[][2] = { { "in_particles", "--p" }, { "in_tomograms", "--t" }, { "in_trajectories", "--mot" } };
+	static const char *const SINGLE[] = { "in_particles", "in_tomograms", "in_trajectories" };
 	cyc_status st = CYC_OK;
 	/* Files that the GUI keeps in the fields that its switch has turned off are not used. Older jobs have no switch: both count. */
 	bool has_switch = cyc_job_text(j, "use_direct_entries")[0] != '\0', is_direct = cyc_job_is_yes(j, "use_direct_entries");
-	if (!(has_switch && is_direct) && cyc_job_text(j, "in_optimisation")[0]) CYC_TRY(cyc_job_emit(j, "--i", cyc_job_text(j, "in_optimisation")));
+	if (!(has_switch && is_direct) && cyc_job_text(j, "in_optimisation")[0]) CYC_TRY(cyc_job_emit(j, options[0], cyc_job_text(j, "in_optimisation")));
 	for (size_t i = 0; i < sizeof SINGLE / sizeof *SINGLE && (!has_switch || is_direct); i++) {
-		const char *file = cyc_job_text(j, SINGLE[i][0]);
-		if (file[0]) CYC_TRY(cyc_job_emit(j, SINGLE[i][1], file));
+		const char *file = cyc_job_text(j, SINGLE[i]);
+		if (file[0]) CYC_TRY(cyc_job_emit(j, options[i + 1], file));
 	}
 done:
 	return st;
 }
+
+cyc_status cyc_job_emit_project(cyc_relion_job *j) { return cyc_job_emit_project_as(j, (const char *const[4]){ "--i", "--p", "--t", "--mot" }); }
 
 cyc_status cyc_job_emit_reference(cyc_relion_job *j)
 {
@@ -164,7 +166,7 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 	j->program = cyc_relion_find_job(label);
 	if (!j->program) {
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s: a job of the type '%s' has no command line here", cyc_star_name(star), label);
-		cyc_error_hint("known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, relion.postprocess and relion.maskcreate");
+		cyc_error_hint("known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
 	}
 done:
 	return st;

@@ -182,8 +182,9 @@ static void log_result(const cyc__cycle *c, const cyc__step *s)
 		return;
 	}
 	const cyc__step *b = &c->steps[c->i_best];
-	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%+.4f): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - b->resolution_A,
-	         s->mean_fsc, s->mean_fsc - b->mean_fsc, cyc__decision_text(s->decision), s->seconds);
+	int digits = cyc__digits_apart(b->mean_fsc, s->mean_fsc);
+	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%+.*f): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - b->resolution_A,
+	         s->mean_fsc, digits < 17 ? digits : 4, s->mean_fsc - b->mean_fsc, cyc__decision_text(s->decision), s->seconds);
 }
 
 /* Reconstruction and post-processing of a state, and whether it becomes the run's. */
@@ -201,8 +202,9 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	else s->decision = c->o->accept_worse ? CYC__TURN_TAKEN_WORSE : CYC__TURN_NOT_TAKEN;
 	log_result(c, s);
 	if (s->decision == CYC__TURN_NOT_TAKEN) {
-		cyc_warn("%s lowered the mean FSC from %.4f to %.4f: not taken on, the run goes on from %s (--accept-worse takes it)", s->dir,
-		         c->steps[c->i_best].mean_fsc, s->mean_fsc, c->steps[c->i_best].dir);
+		int digits = cyc__digits_apart(c->steps[c->i_best].mean_fsc, s->mean_fsc);
+		cyc_warn("%s lowered the mean FSC from %.*f to %.*f: not taken on, the run goes on from %s (--accept-worse takes it)", s->dir, digits,
+		         c->steps[c->i_best].mean_fsc, digits, s->mean_fsc, c->steps[c->i_best].dir);
 	} else {
 		c->i_best = c->n_steps - 1;
 	}

@@ -1,7 +1,7 @@
 /**
  * @file cycle_internal.h
  * The parts of the cycle: inputs as found (inputs.c), steps (steps.c), records of what was done (record.c), the
- * pipeline file (pipeline.c), the summary (summary.c, summary_html.c), and their order (cycle.c).
+ * pipeline file (pipeline.c), the summary (summary.c, summary_html.c, summary_figures.c), and their order (cycle.c).
  */
 #ifndef CYC_CYCLE_INTERNAL_H
 #define CYC_CYCLE_INTERNAL_H
@@ -161,6 +161,8 @@ CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, con
 CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
 /** Sentences on what the run did to the map. */
 CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
+/** Decimals, 4 or as many more as it takes, with which two values of a mean FSC look different; 17 if they are equal. */
+int cyc__digits_apart(double a, double b);
 /** Index of the post-processing step of the start, -1 before it is done. */
 int32_t cyc__first_postprocess(const cyc__cycle *c);
 /** Text of a decision for tables: "start", "taken on", ... */

@@ -11,6 +11,18 @@ static const double HARDLY = 0.002;
 
 /* ---------------------------------------------------------------- verdict */
 
+int cyc__digits_apart(double a, double b)
+{
+	enum { LEAST = 4, MOST = 17 };
+	for (int digits = LEAST; digits < MOST; digits++) {
+		char text[2][40];
+		snprintf(text[0], sizeof text[0], "%.*f", digits, a);
+		snprintf(text[1], sizeof text[1], "%.*f", digits, b);
+		if (strcmp(text[0], text[1]) != 0) return digits;
+	}
+	return MOST;
+}
+
 static cyc_status append(char **text, const char *more)
 {
 	cyc_status st = CYC_OK;

@@ -1,11 +1,13 @@
 /**
  * @file summary.h
- * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement.
+ * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement, and pictures.
  */
 #ifndef CYC_CYCLE_SUMMARY_H
 #define CYC_CYCLE_SUMMARY_H
 
 #include "cycle_internal.h"
+
+#include <stdio.h>
 
 /** Tilts of one series; arrays of n, NaN where not known. */
 typedef struct {
@@ -25,5 +27,12 @@ typedef struct {
 /** Of the newest CTF refinement that was taken on, else of the newest at all. */
 CYC_MUST_CHECK cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c);
 void cyc__ctf_summary_deinit(cyc__ctf_summary *s);
+
+/** Text as HTML. */
+void cyc__put_escaped(FILE *f, const char *s);
+/** Angular distribution of the particles of the final state. */
+CYC_MUST_CHECK cyc_status cyc__put_directions(FILE *f, const cyc__cycle *c);
+/** The figures of a polishing, of n_most series at most; nothing if there are none. */
+CYC_MUST_CHECK cyc_status cyc__put_polish_figures(FILE *f, const cyc__cycle *c, int n_most);
 
 #endif

@@ -19,7 +19,7 @@ static const char STYLE[] =
 	".warn{border-left:.3rem solid #c77700;padding:.4rem 1rem;background:#fdf6ea}.muted{color:#666;font-size:.9rem}"
 	"svg,img{max-width:100%;height:auto}figure{margin:1rem 0}";
 
-static void put_escaped(FILE *f, const char *s)
+void cyc__put_escaped(FILE *f, const char *s)
 {
 	for (; *s; s++) {
 		if (*s == '&') fputs("&amp;", f);
@@ -80,7 +80,7 @@ static cyc_status put_slices(FILE *f, const cyc__cycle *c, const cyc__step *s, c
 	CYC_TRY(cyc_mrc_read_map(&v, path));
 	CYC_TRY(cyc_slices_data_uri(&uri, v, EDGE_PX));
 	fprintf(f, "<figure><img alt=\"central slices of %s\" src=\"%s\"><figcaption>%s: <code>", caption, uri, caption);
-	put_escaped(f, map);
+	cyc__put_escaped(f, map);
 	fputs("</code></figcaption></figure>\n", f);
 done:
 	cyc_volume_destroy(&v);
@@ -153,7 +153,7 @@ static cyc_status put_series(FILE *f, const cyc__ctf_series *s, const cyc__ctf_s
 	};
 	CYC_TRY(cyc_plot_svg(&svg, plots, 2));
 	fprintf(f, "<details%s><summary>", is_open ? " open" : "");
-	put_escaped(f, s->name);
+	cyc__put_escaped(f, s->name);
 	fprintf(f, "</summary><figure>%s</figure></details>\n", svg);
 done:
 	cyc_free(v);
@@ -168,7 +168,7 @@ static cyc_status put_ctf(FILE *f, const cyc__cycle *c)
 	CYC_TRY(cyc__ctf_summary_read(&ctf, c));
 	if (!ctf.step) goto done;
 	fprintf(f, "<h2>Defocus and contrast scale</h2>\n<p>Before the run, and after <code>");
-	put_escaped(f, ctf.step->dir);
+	cyc__put_escaped(f, ctf.step->dir);
 	fprintf(f, "</code>%s. %.0f of %.0f tilts moved by more than chance; %.0f have little evidence of their own "
 	           "and follow the others or stay. Bars are standard errors.</p>\n",
 	        ctf.is_taken ? "" : ", which was not taken on", ctf.step->n_moved, ctf.step->n_tilts, ctf.step->n_flagged);
@@ -196,11 +196,12 @@ static void put_steps(FILE *f, const cyc__cycle *c)
 		const cyc__step *s = &c->steps[i];
 		bool has_fsc = s->n_shells > 0;
 		fputs("<tr><td><code>", f);
-		put_escaped(f, s->name);
+		cyc__put_escaped(f, s->name);
 		fprintf(f, "</code></td><td>%s</td>", cyc__kind_get(s->kind)->what);
 		put_number(f, "%.2f", has_fsc ? s->resolution_A : CYC_NAN);
 		put_number(f, "%.4f", has_fsc ? s->mean_fsc : CYC_NAN);
-		put_number(f, "%+.4f", has_fsc && before ? s->mean_fsc - before->mean_fsc : CYC_NAN);
+		double change = has_fsc && before ? s->mean_fsc - before->mean_fsc : CYC_NAN;
+		put_number(f, change != 0.0 && fabs(change) < 5e-5 ? "%+.0e" : "%+.4f", change);
 		put_number(f, "%.0f", has_fsc ? s->bfactor_A2 : CYC_NAN);
 		fprintf(f, "<td>%s</td></tr>\n", has_fsc ? cyc__decision_text(s->decision) : "");
 		/* Each turn is compared with the state it started from. */
@@ -223,7 +224,7 @@ static void put_polish(FILE *f, const cyc__cycle *c)
 		}
 		is_first = false;
 		fputs("<tr><td><code>", f);
-		put_escaped(f, s->name);
+		cyc__put_escaped(f, s->name);
 		fprintf(f, "</code></td><td class=\"n\">%.0f of %.0f tilt series</td>", s->n_improved, s->n_series);
 		put_number(f, "%.2f", s->shift_change_rms_A);
 		put_number(f, "%.2f", s->position_change_rms_A);
@@ -231,7 +232,7 @@ static void put_polish(FILE *f, const cyc__cycle *c)
 		fputs("</tr>\n", f);
 	}
 	if (!is_first) {
-		fputs("</table>\n<p class=\"muted\">Changes per axis. The figures beside each job's results (<code>*_polish.png</code>) show them tilt by tilt.</p>\n",
+		fputs("</table>\n<p class=\"muted\">Changes per axis. Figures show them tilt by tilt; each job has its own (<code>*_polish.png</code>).</p>\n",
 		      f);
 	}
 }
@@ -249,7 +250,7 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		}
 		is_first = false;
 		fputs("<tr><td><code>", f);
-		put_escaped(f, s->name);
+		cyc__put_escaped(f, s->name);
 		fputs("</code></td>", f);
 		put_number(f, "%.0f", s->n_iterations);
 		put_number(f, "%.2f", s->rotation_error_deg);
@@ -263,7 +264,7 @@ static void put_path(FILE *f, const char *what, const char *path)
 {
 	if (!path) return;
 	fprintf(f, "<tr><td>%s</td><td><code>", what);
-	put_escaped(f, path);
+	cyc__put_escaped(f, path);
 	fputs("</code></td></tr>\n", f);
 }
 
@@ -313,22 +314,24 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	FILE *f = open_memstream(&memory, &n);
 	CYC_CHECK(f, CYC_E_NOMEM, "not enough memory for the summary page");
 	fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>", f);
-	put_escaped(f, c->o->out_dir);
+	cyc__put_escaped(f, c->o->out_dir);
 	fprintf(f, "</title><style>%s</style></head><body>\n<h1>Cycle ", STYLE);
-	put_escaped(f, c->o->out_dir);
+	cyc__put_escaped(f, c->o->out_dir);
 	fprintf(f, "</h1>\n<p class=\"muted\">%lld particles, %d tilt series, %.4g Å pixels, maps of %d px, symmetry ", (long long)c->in.particles->n,
 	        c->in.tomograms->n_series, c->in.pixel_size_A, c->in.crop_px);
-	put_escaped(f, c->o->symmetry);
+	cyc__put_escaped(f, c->o->symmetry);
 	fprintf(f, ". cyclotomo %s.</p>\n<p class=\"verdict\">", CYCLOTOMO_VERSION);
-	put_escaped(f, verdict);
+	cyc__put_escaped(f, verdict);
 	fputs("</p>\n", f);
 	put_warnings(f, c);
 	put_steps(f, c);
 	put_polish(f, c);
+	CYC_TRY(cyc__put_polish_figures(f, c, N_OPEN));
 	put_refine3d(f, c);
 	CYC_TRY(put_fsc(f, c));
 	put_paths(f, c);
 	CYC_TRY(put_maps(f, c));
+	CYC_TRY(cyc__put_directions(f, c));
 	CYC_TRY(put_ctf(f, c));
 	fputs("</body></html>\n", f);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the summary page");

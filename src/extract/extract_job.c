@@ -75,7 +75,7 @@ static cyc_status load(cyc_extract_job *j)
 	cyc_status st = CYC_OK;
 	const cyc_extract_options *o = j->o;
 	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
-	CYC_TRY(cyc_tomogram_set_read(&j->tomograms, j->input->tomograms, j->root));
+	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &o->input));
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
 	CYC_TRY(check_names(j->particles));
 	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));

@@ -17,6 +17,18 @@ typedef struct {
 	int64_t n_significant;
 } cyc_refined;
 
+/** Windows, maps (binned px) and binning. */
+typedef struct {
+	int32_t box_px, crop_px;
+	double binning;
+} cyc_refine3d_boxes;
+/**
+ * Boxes of particles that an extraction wrote: maps of their images' size, windows twice as wide where an image is at least
+ * four times as wide, else as wide as half of it. Says so in the log.
+ * @return CYC_E_USAGE if the optics table has no size; CYC_E_UNSUPPORTED for groups of several sizes.
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refine_input *in);
+
 /** What decides about the next iteration. */
 typedef struct {
 	int32_t iteration;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+enum { ANY_BOX_PX = 16 }; /* what is read needs one; the windows of this job are its own */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -47,8 +48,12 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r)
 static cyc_status check_options(const cyc_refine3d_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
-	          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	if (o->box_px > 0) {
+		CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
+		          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	} else {
+		CYC_CHECK(o->crop_px <= 0 && fabs(o->binning - 1) <= 0, CYC_E_USAGE, "--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
+	}
 	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE, "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
 	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE, "the oversampling must be 0 or 1, got %d", o->oversampling);
 	CYC_CHECK(o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
@@ -90,7 +95,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .box_px = o->box_px };
+	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .box_px = ANY_BOX_PX };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	for (int32_t g = 0; g < j->in.particles->n_optics; g++)
@@ -103,9 +108,11 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		st = CYC_E_USAGE;
 		goto done;
 	}
-	CYC_TRY(cyc_box_create(&j->box, o->box_px, o->binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
-	j->box.margin_px = 0.5 * o->box_px; /* as in the reconstruction */
-	j->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
+	cyc_refine3d_boxes boxes = { .box_px = o->box_px, .crop_px = o->crop_px > 0 ? o->crop_px : o->box_px, .binning = o->binning };
+	if (o->box_px <= 0) CYC_TRY(cyc_refine3d_boxes_of_stacks(&boxes, &j->in));
+	CYC_TRY(cyc_box_create(&j->box, boxes.box_px, boxes.binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
+	j->box.margin_px = 0.5 * boxes.box_px; /* as in the reconstruction */
+	j->crop_px = boxes.crop_px;
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
 	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
@@ -221,8 +228,8 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", o->box_px,
-	                     j->crop_px, o->binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A, o->no_fsc_correction, o->healpix_order,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", j->box.window.box_binned,
+	                     j->crop_px, j->box.binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A, o->no_fsc_correction, o->healpix_order,
 	                     o->auto_local_order, o->oversampling, o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A, o->perturbation,
 	                     o->adaptive_frac, o->no_search, o->no_polish, o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
 	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid, o->absolute_grey_scale, o->perturbation_given,

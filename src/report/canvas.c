@@ -1,3 +1,4 @@
+#include "cyclotomo/report.h"
 #include "report/canvas.h"
 
 #include <stdio.h>
@@ -193,4 +194,47 @@ void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, doub
 	else cyc__buffer_printf(&c->svg, " x=\"%.2f\" y=\"%.2f\">", x, y);
 	add_text(&c->svg, text, true);
 	cyc__buffer_printf(&c->svg, "</text>\n");
+}
+
+/* ---------------------------------------------------------------- PNG */
+
+static cairo_status_t write_chunk(void *buffer, const unsigned char *data, unsigned n)
+{
+	cyc__buffer *b = buffer;
+	cyc__buffer_add(b, data, n);
+	return b->status == CYC_OK ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
+}
+
+cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(c->svg.status);
+	cairo_status_t s = cairo_status(c->cr);
+	if (s == CAIRO_STATUS_SUCCESS) s = cairo_surface_write_to_png_stream(cairo_get_target(c->cr), write_chunk, out);
+	CYC_TRY(out->status);
+	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL, "the drawing library failed: %s",
+	          cairo_status_to_string(s));
+done:
+	return st;
+}
+
+cyc_status cyc_png_data_uri(char **out, const char *png, size_t n)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char head[] = "data:image/png;base64,";
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&text, sizeof head + 4 * ((n + 2) / 3), 1));
+	memcpy(text, head, sizeof head);
+	char *t = text + sizeof head - 1;
+	for (size_t i = 0; i < n; i += 3) {
+		uint32_t v = 0;
+		for (size_t j = 0; j < 3; j++) v = v << 8 | (i + j < n ? (unsigned char)png[i + j] : 0);
+		for (size_t j = 0; j < 4; j++) *t++ = i + j <= n ? digits[v >> (18 - 6 * j) & 63] : '=';
+	}
+	*t = '\0';
+	*out = text;
+done:
+	return st;
 }

@@ -35,6 +35,8 @@ void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour 
 /* Text with its baseline at y; upright = read from below (axis labels). `text` is any bytes: bad UTF-8 becomes '?'. */
 void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor, bool is_bold,
                       bool is_upright, cyc__colour colour);
+/* The picture of a canvas on a cairo image surface, appended as PNG; failures of all calls before show here. */
+CYC_MUST_CHECK cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c);
 /* Room for a text. Estimated from the number of characters: the layout must not depend on the fonts installed. */
 double cyc__text_width(const char *text, double size);
 

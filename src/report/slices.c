@@ -76,13 +76,6 @@ static void draw_scale_bar(cyc__canvas *c, const cyc_volume *map, double edge)
 	cyc__canvas_text(c, 8, edge - 15, label, 11, CYC__LEFT, false, false, white);
 }
 
-static cairo_status_t write_chunk(void *buffer, const unsigned char *data, unsigned n)
-{
-	cyc__buffer *b = buffer;
-	cyc__buffer_add(b, data, n);
-	return b->status == CYC_OK ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
-}
-
 static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int stride, const cyc_volume *map, int32_t edge)
 {
 	cyc_status st = CYC_OK;
@@ -93,12 +86,7 @@ static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int st
 	for (int s = 0; s < N_SLICES; s++)
 		draw_slice(c.cr, pixels + (size_t)s * (size_t)stride * (size_t)map->nx, map->nx, stride, s * (edge + GAP), edge);
 	draw_scale_bar(&c, map, edge);
-	CYC_TRY(c.svg.status);
-	cairo_status_t s = cairo_status(c.cr);
-	if (s == CAIRO_STATUS_SUCCESS) s = cairo_surface_write_to_png_stream(surface, write_chunk, out);
-	CYC_TRY(out->status);
-	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL, "the drawing library failed: %s",
-	          cairo_status_to_string(s));
+	CYC_TRY(cyc__canvas_png(out, &c));
 done:
 	cairo_destroy(c.cr);
 	cairo_surface_destroy(surface);
@@ -140,26 +128,13 @@ done:
 
 cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map, int32_t edge_px)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	static const char head[] = "data:image/png;base64,";
 	cyc_status st = CYC_OK;
-	char *png = NULL, *text = NULL;
+	char *png = NULL;
 	size_t n = 0;
 	*out = NULL;
 	CYC_TRY(cyc_slices_png(&png, &n, map, edge_px));
-	CYC_TRY(cyc_alloc(&text, sizeof head + 4 * ((n + 2) / 3), 1));
-	memcpy(text, head, sizeof head);
-	char *t = text + sizeof head - 1;
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = 0;
-		for (size_t j = 0; j < 3; j++) v = v << 8 | (i + j < n ? (unsigned char)png[i + j] : 0);
-		for (size_t j = 0; j < 4; j++) *t++ = i + j <= n ? digits[v >> (18 - 6 * j) & 63] : '=';
-	}
-	*t = '\0';
-	*out = text;
-	text = NULL;
+	CYC_TRY(cyc_png_data_uri(out, png, n));
 done:
 	cyc_free(png);
-	cyc_free(text);
 	return st;
 }

@@ -69,13 +69,6 @@ static void draw_bar(cyc__canvas *c, const cyc_value_panel *p, double left, doub
 	}
 }
 
-static cairo_status_t write_chunk(void *buffer, const unsigned char *data, unsigned n)
-{
-	cyc__buffer *b = buffer;
-	cyc__buffer_add(b, data, n);
-	return b->status == CYC_OK ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
-}
-
 cyc_status cyc_values_write(const char *path, const char *title, const cyc_value_panel *panels, int32_t n_panels)
 {
 	cyc_status st = CYC_OK;
@@ -98,11 +91,7 @@ cyc_status cyc_values_write(const char *path, const char *title, const cyc_value
 		CYC_TRY(draw_square(&c, &panels[i], left, top));
 		draw_bar(&c, &panels[i], left, top + EDGE + 8);
 	}
-	CYC_TRY(c.svg.status);
-	cairo_status_t s = cairo_status(c.cr);
-	if (s == CAIRO_STATUS_SUCCESS) s = cairo_surface_write_to_png_stream(surface, write_chunk, &out);
-	CYC_TRY(out.status);
-	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL, "the drawing library failed: %s", cairo_status_to_string(s));
+	CYC_TRY(cyc__canvas_png(&out, &c));
 	CYC_TRY(cyc_write_file(path, out.data, out.n));
 done:
 	if (c.cr) cairo_destroy(c.cr);

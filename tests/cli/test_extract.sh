@@ -31,6 +31,21 @@ grep -q "rlnTomoParticlesFile *Extract/job001/particles.star" Extract/job001/opt
 "${call[@]}" --only_do_unfinished > out.txt 2> err.txt
 grep -q "files of 8 particles are there already" err.txt || fail "nothing is kept: $(cat err.txt)"
 
+## a refinement takes its boxes from what was extracted, and says so
+refine=("$bin" refine --ref x_half1.mrc --dry-run --o Refine/)
+! "${refine[@]}" --i Extract/job001/optimisation_set.star > out.txt 2> err.txt
+grep -q "windows of 48 px are cut from the tilt images, for maps of the stacks' 24 px at binning 1 " err.txt || fail "boxes: $(cat err.txt)"
+refused() { # MESSAGE COMMAND...
+	local code=0
+	"${@:2}" > out.txt 2> err.txt || code=$?
+	[ "$code" -ge 2 ] && grep -q -- "$1" err.txt || fail "'$1' is not in: $(cat err.txt)"
+}
+refused 'a box size is needed (--b): the optics table of .particles.star. tells none' "${refine[@]}" --i optimisation_set.star
+refused '--crop and --bin come with a box' "${refine[@]}" --i Extract/job001/optimisation_set.star --crop 16
+awk '/^data_/ { optics = /^data_optics/ } optics && $1 ~ /^_rln/ { at[$1] = ++n }
+	optics && n > 0 && NF == n && !/^_/ { print; $at["_rlnOpticsGroup"] = 2; $at["_rlnImageSize"] = 32 } { print }' Extract/job001/particles.star > two.star
+refused 'cannot be refined in one run' "${refine[@]}" --i Extract/job001/optimisation_set.star --p two.star
+
 ## volumes, from particles that are stacks
 "$bin" extract -q --i Extract/job001/optimisation_set.star --b 32 --crop 24 --o Extract/job003/ > /dev/null
 [ "$(stat -c %s Extract/job003/Subtomograms/TS_02/3_data.mrc)" = $((1024 + 24 * 24 * 24 * 4)) ] || fail "size of a volume"

@@ -71,6 +71,8 @@ relion_postprocess --i R_init/half1.mrc --i2 R_init/half2.mrc --mask mask_fsc.mr
 relion_tomo_align --p particles.star --t tomograms.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc --fsc PP_init/postprocess.star --b 48 --o J_pol/ --r 5 --motion --s_vel 0.2 --s_div 5000 --j 2
 relion_tomo_refine_ctf --p J_pol/particles.star --t J_pol/tomograms.star --mot J_pol/motion.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc --fsc PP_init/postprocess.star --b 48 --o J_ctf/ --do_defocus --do_reg_defocus --lambda 0.1 --d0 -3000 --d1 3000 --do_scale --per_frame_scale --j 2
 relion_tomo_reconstruct_particle_mpi --i J_ctf/optimisation_set.star --b 48 --crop 32 --sym O --o Reconstruct/job007/ --j 1 --theme classic --pipeline_control Reconstruct/job007/
+relion_tomo_subtomo --i J_ctf/optimisation_set.star --b 48 --crop 32 --stack2d --float16 --o EX/ --j 2
+relion_refine_mpi --o REF/run --auto_refine --split_random_halves --ios EX/optimisation_set.star --ref R_init/half1.mrc --trust_ref_size --ini_high 20 --pool 3 --pad 2 --ctf --flatten_solvent --zero_mask --solvent_mask mask_align.mrc --solvent_correct_fsc --oversampling 1 --healpix_order 5 --auto_local_healpix_order 4 --offset_range 3 --offset_step 2 --sym O --low_resol_join_halves 40 --norm --scale --gpu --j 2 --auto_iter_max 1
 relion_mask_create --i Reconstruct/job007/merged.mrc --o mask_relion.mrc --lowpass 20 --ini_threshold 0.1 --extend_inimask 3 --width_soft_edge 5 --j 2
 C
 box=$(od -An -t d4 -N 4 mask_fsc.mrc | tr -d ' ')
@@ -83,13 +85,17 @@ while read -r line; do
 	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "first line of ${words[0]}: $(head -n 1 out)"
 	sed -n 2p out | grep -q '^running: cyclotomo ' || fail "second line of ${words[0]}"
 	if grep '^\[' err | grep -v 'warning: '; then fail "${words[0]} talks on stderr"; fi
+	[ "${words[0]}" != relion_refine_mpi ] || cp out out_refine
 	[ "${words[0]}" != relion_tomo_refine_ctf ] || grep -q 'warning: --lambda is not used' err || fail "nothing said of --lambda"
 done <commands
 for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc PP_init/postprocess{.star,.mrc,_masked.mrc,_fsc.xml,_fsc.dat} {PP_init,J_pol}/logfile.pdf \
 	J_pol/{tomograms,particles,motion,optimisation_set}.star J_pol/tilt_series/TS_01.star J_pol/note.txt J_pol/RELION_JOB_EXIT_SUCCESS \
+	EX/{particles,optimisation_set}.star EX/Subtomograms/TS_01/1_stack2d.mrcs REF/run_{data,optimisation_set,model}.star REF/run_{class001,half1_class001_unfil}.mrc \
 	J_ctf/{tomograms,optimisation_set}.star J_ctf/logfile.pdf Reconstruct/job007/{half1.mrc,half2.mrc,merged.mrc,optimisation_set.star} mask_relion.mrc; do
 	[ -e "$file" ] || fail "no $file"
 done
+grep -q "stacks of the particles are not read: .* maps of the stacks' $box px at binning 1" out_refine || fail "not said what is refined"
+[ "$(od -An -t d4 -N 4 REF/run_class001.mrc | tr -d ' ')" = "$box" ] || fail "size of the refined map"
 grep -q '^relion_tomo_align --p particles.star' J_pol/note.txt || fail "note.txt has not the line that was typed"
 grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json has not the line that was typed"
 [ -e Reconstruct/job007/RELION_JOB_EXIT_SUCCESS ] && [ ! -e Reconstruct/job007/RELION_JOB_EXIT_FAILURE ] || fail "flags of a run that ended well"
@@ -171,6 +177,10 @@ expect 3 "$cyclotomo" reconstruct --particles J_pol/particles.star --tomograms N
 grep -q 'negative: -0.05' err || fail "negative scale"
 expect 0 relion_tomo_reconstruct_particle --p J_pol/particles.star --t N/tomograms.star --b 48 --o N/R/
 grep -q "warning: 1 tilt with a negative contrast scale counts as excluded, the first in row 1 of 'N/TS_01.star'" err || fail "nothing said of a negative scale"
+expect 3 "$cyclotomo" extract --particles J_pol/particles.star --tomograms N/tomograms.star --box 48 --output N/E/ --dry-run
+grep -q 'negative: -0.05' err || fail "negative scale"
+expect 0 relion_tomo_subtomo --p J_pol/particles.star --t N/tomograms.star --b 48 --stack2d --o N/E/
+grep -q "warning: 1 tilt with a negative contrast scale counts as excluded" err || fail "nothing said of a negative scale"
 
 # job.star.
 mkdir -p CtfRefine/job011

@@ -31,6 +31,8 @@ known() {
 	[ $n -gt 10 ] || fail "no options there"
 }
 known relion_tomo_reconstruct_particle reconstruct-extract-postprocess.md '### 2.1' '### 2.2'
+known relion_tomo_subtomo reconstruct-extract-postprocess.md '### 3.1' '### 3.2'
+known relion_refine refine3d.md '### 1.8' '---'
 known relion_postprocess reconstruct-extract-postprocess.md '### 4.1' '### 4.2'
 known relion_mask_create reconstruct-extract-postprocess.md '### 5.1' '### 5.2'
 for program in relion_tomo_refine_ctf relion_tomo_align; do known $program ctf-refine-and-polish.md '## A2.' '## A3.'; done
@@ -41,18 +43,28 @@ echo "== RELION's calls"
 mkdir "$dir/small"
 cd "$dir/small"
 for file in "$small"/*; do ln -s "$file" .; done
+# Of the extraction whose stacks were refined RELION's poses are there; of the refinement, the references.
+mkdir EX_ctf4 REF
+ln -s "$gold"/EX_ctf4/*_asu.star EX_ctf4/
+ln -s "$gold"/REF/ref_half?.mrc "$gold"/REF/mask_align96.mrc REF/
 n=0
 while read -r line; do
 	read -ra words <<<"$line"
+	# One iteration is enough to see what is written; no ranks are needed for it.
+	[ "${words[0]}" != mpirun ] || words=("${words[@]:3}" --auto_iter_max 1)
 	[ -e "$dir/names/${words[0]}" ] || continue
 	/usr/bin/time -f "%e s  $(cut -c 1-60 <<<"$line") ..." "${words[@]}" >out 2>err || { cat out err; fail "$line"; }
 	tail -n 1 err
 	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "nothing is said of what was understood: $line"
 	n=$((n + 1))
 done <"$gold/commands.txt"
-[ $n = 15 ] || fail "$n calls instead of 15"
-# What lies there of other calls: the extraction, the 3D refinement, and a reconstruction with the truth.
-"$python" "$here/compare_files.py" "$gold" . $(cd "$gold" && ls -d R_* PP_* J_* mask_relion.mrc | grep -v PP_truth)
+[ $n = 18 ] || fail "$n calls instead of 18"
+# What lies there of other calls: a reconstruction with the truth; of the refinement, the start that RELION writes out as iteration 0.
+"$python" "$here/compare_files.py" "$gold" . $(cd "$gold" && ls -d R_* PP_* J_* EX_ctf4 EX3_ctf4 mask_relion.mrc | grep -v PP_truth)
+"$python" "$here/compare_files.py" "$gold" . REF/run_it001_data.star REF/run_it001_half1_class001.mrc REF/run_it001_half2_class001.mrc
+grep -q '^running: cyclotomo refine --optimisation-set EX_ctf4/optimisation_set_asu.star .*--lowpass 5 --join 40 .*--healpix-order 5 --local-from 4 .*--offset-range 3 --offset-step 2 ' out ||
+	fail "settings of the refinement"
+grep -q 'stacks of the particles are not read: windows of 192 px .* maps of the stacks. 96 px at binning 1' out || fail "not said what is cut out"
 "$python" "$here/compare_files.py" "$gold" "$gold" J_pol1 >/dev/null
 if "$python" "$here/compare_files.py" "$gold" "$dir" J_pol1 >/dev/null; then fail "the comparison finds nothing"; fi
 
@@ -75,7 +87,7 @@ ln -s job024 Select/remove-dups2
 n=0
 for job in */*/job.star; do
 	type=$(sed -n 's/^_rlnJobTypeLabel  *//p' "$job" | tr -d ' ')
-	case $type in relion.reconstructparticletomo | relion.ctfrefinetomo | relion.framealigntomo | relion.postprocess) ;; *) continue ;; esac
+	case $type in relion.reconstructparticletomo | relion.ctfrefinetomo | relion.framealigntomo | relion.postprocess | relion.pseudosubtomo | relion.refine3d.tomo) ;; *) continue ;; esac
 	n=$((n + 1))
 	code=0
 	"$bin" job2cmd "$job" --dry-run >out 2>err || code=$?
@@ -86,9 +98,16 @@ for job in */*/job.star; do
 	grep -q -- '--help' err && fail "$job: $(cat err)"
 	echo "$job: $(grep -o 'error: .*' err | cut -c 1-110)"
 done
-[ $n = 10 ] || fail "$n jobs instead of 10"
+[ $n = 12 ] || fail "$n jobs instead of 12"
 # With the maps there, post-processing passes, and refinement comes to its images.
 "$bin" mask -q --denovo --box-size 192 --outer-radius 60 --soft-edge 10 --pixel-size 1.35 --o map.mrc >/dev/null
 for name in Reconstruct/job025/half1 Reconstruct/job025/half2 mask_fsc mask_align; do cp map.mrc $name.mrc; done
 "$bin" job2cmd PostProcess/job026/job.star --dry-run >/dev/null 2>err || fail "post-processing: $(cat err)"
+"$bin" job2cmd Extract/job031 --dry-run >out 2>err || grep -q 'motion.star' err || fail "extraction: $(cat err)"
+"$bin" job2cmd Refine3D/job034 --as relion >out
+grep -q -- '--sigma_tilt 10 .*--scratch_dir ' out || fail "refinement as RELION's: $(cat out)"
+# RELION has noted its own command line of that job: the same options, with the same values.
+sort_options() { sed 's/ --/\n--/g' | sed "s/ *''//; s/ *\$//; /^--scratch_dir/d; /^--pipeline_control/d; /^--gpu/d" | sort; }
+sed -n '2s/^# *//p' Refine3D/job034/run_optimiser.star | sort_options >wanted
+sed 's/^relion_refine //' out | sort_options | diff wanted - || fail "the command line of Refine3D/job034 is not RELION's"
 "$bin" job2cmd CtfRefine/job027/job.star --dry-run >/dev/null 2>err || grep -q 'images of this tilt series are missing' err || fail "refinement: $(cat err)"

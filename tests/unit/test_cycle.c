@@ -1,6 +1,8 @@
 /* The cycle with pretended steps: order, folders, what feeds what, what is taken on, refusals, the plan, the summary. */
 #include "cycle_fakes.h"
 
+#include "cycle/cycle_internal.h"
+
 #include <fcntl.h>
 #include <sys/file.h>
 
@@ -87,9 +89,11 @@ static void test_polish(void **state)
 	assert_file_contains("RUN/summary.json", "\"shift_change_rms_A\": 1.25");
 	assert_file_contains("RUN/summary.html", "1 of 2 tilt series");
 	cyc_cycle_result_deinit(&r);
-	/* Nothing is done twice; other options of the polishing are other results. */
+	/* Nothing is done twice; other options of the polishing are other results. Figures of the polishing are on the page. */
+	put_file("RUN/Polish/job003/TS_2_polish.png", "Man");
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
+	assert_file_contains("RUN/summary.html", "src=\"data:image/png;base64,TWFu\"><figcaption><code>RUN/Polish/job003/TS_2_polish.png</code>");
 	cyc_cycle_result_deinit(&r);
 	o.motion_sigma_A_per_dose = 0.1;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
@@ -412,6 +416,16 @@ static void test_plan(void **state)
 	assert_false(is_there("RUN"));
 }
 
+/* Two values whose order decides must look different where they are told. */
+static void test_digits(void **state)
+{
+	(void)state;
+	assert_int_equal(cyc__digits_apart(0.7954, 0.7960), 4);
+	assert_int_equal(cyc__digits_apart(0.79541, 0.79544), 5);
+	assert_int_equal(cyc__digits_apart(0.79545, 0.79545 - 2e-9), 9);
+	assert_int_equal(cyc__digits_apart(0.5, 0.5), 17);
+}
+
 static void test_summary_page(void **state)
 {
 	(void)state;
@@ -427,8 +441,10 @@ static void test_summary_page(void **state)
 	assert_null(strstr(html, "<run>"));
 	assert_null(strstr(html, "http://www.example"));
 	assert_null(strstr(html, "<script"));
-	assert_null(strstr(html, "nan"));
+	assert_null(strstr(html, ">nan<")); /* the letters may stand in a picture */
 	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
+	assert_contains(html, "each of the 4 particles");
+	assert_contains(html, "alt=\"directions of the particles\" src=\"data:image/png;base64,iVBOR");
 	assert_contains(html, "5 of 6 tilts moved");
 	assert_contains(html, "No mask was given");
 	assert_contains(html, "PostProcess/job005/postprocess.mrc");
@@ -457,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
+		cmocka_unit_test(test_digits),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

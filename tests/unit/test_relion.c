@@ -14,6 +14,8 @@
 #define PROJECT "--i --p --t --mot --o "
 #define REFERENCE "--ref1 --ref2 --mask --fsc --freq_cutoff --fsc_thresh_width --use_SNR_weight --cutoff_fract --per_frame_noise --diag "
 #define COMMON "--pipeline_control --theme"
+/* What every call of a refinement has. */
+#define REFINE "--auto_refine --split_random_halves --ctf"
 static const struct {
 	const char *program, *options;
 } RELION[] = {
@@ -28,6 +30,21 @@ static const struct {
 	  PROJECT REFERENCE "--b --only_do_unfinished --j --r --it --shift_only --shift_only_by_particles --const_p --const_a --const_s --range_reg --motion "
 	                    "--s_vel --s_div --abs_params --sq_exp_ker --max_ed --deformation --def_w --def_h --def_model --def_reg --per_frame_deformation "
 	                    "--pad --no_whiten --hp --srp --min_frame --max_frame --aniso --per_tilt_aniso --whiten_abs " COMMON },
+	{ "relion_tomo_subtomo",
+	  PROJECT "--b --crop --bin --stack2d --float16 --max_dose --min_frames --dont_apply_offsets --apply_orientations --no_ctf --no_ic --no_circle_crop "
+	          "--circle_precrop --grid_precorr --cone_weight --cone_angle --cone_sig0 --whiten --taper --no_center --env --SNR --multi --ctf --div --nrm --no_comb "
+	          "--sum --no_writing --cutoff_fract --j --diag --only_do_unfinished --real_subtomo " COMMON },
+	{ "relion_refine",
+	  "--ios --i --tomograms --trajectories --ref --o --continue --trust_ref_size --ref_angpix --auto_refine --split_random_halves --K --iter --grad --blush --helix "
+	  "--relax_sym --sym --ini_high --low_resol_join_halves --tau2_fudge --auto_iter_max --force_converge --firstiter_cc --random_seed --ctf "
+	  "--ctf_intact_first_peak --only_flip_phases --ctf_phase_flipped --pad_ctf --particle_diameter --flatten_solvent --zero_mask --solvent_mask --solvent_mask2 "
+	  "--lowpass_mask --solvent_correct_fsc --maskedge --norm --scale --pad --sigma --fix_sigma_noise --sigma2_fudge --nr_parts_sigma2noise --strict_highres_exp "
+	  "--strict_lowres_exp --subtomo_multi_thr --normalised_subtomo --skip_subtomo_multi --ctf3d_not_squared --NN --r_min_nn --dont_skip_gridding "
+	  "--gridding_iter --healpix_order --auto_local_healpix_order --oversampling --offset_range --offset_step --offset_range_x --offset_range_y "
+	  "--offset_range_z --offset --fix_sigma_offset --min_sigma2_offset --sigma_ang --sigma_rot --sigma_tilt --sigma_psi --limit_tilt --perturb "
+	  "--adaptive_fraction --maxsig --incr_size --coarse_size --minimum_angular_sampling --maximum_angular_sampling --auto_ignore_angles --auto_resol_angles "
+	  "--skip_align --j --pool --gpu --cpu --preread_images --scratch_dir --keep_free_scratch --reuse_scratch --keep_scratch --no_parallel_disc_io "
+	  "--dont_combine_weights_via_disc --dont_check_norm --verb " COMMON },
 	{ "relion_postprocess",
 	  "--i --i2 --ios --o --angpix --half_maps --mtf_angpix --molweight --mask --force_mask --auto_mask --inimask_threshold --extend_inimask "
 	  "--width_mask_edge --mtf --auto_bfac --autob_lowres --autob_highres --adhoc_bfac --skip_fsc_weighting --low_pass --ampl_corr --randomize_at_fsc "
@@ -50,7 +67,7 @@ static void all_options_are_known(void **state)
 {
 	(void)state;
 	for (int i = 0; i < N_RELION; i++) {
-		char words[2048], *next = NULL;
+		char words[4096], *next = NULL;
 		const cyc_relion_program *p = program(RELION[i].program);
 		assert_true((size_t)snprintf(words, sizeof words, "%s", RELION[i].options) < sizeof words);
 		for (char *w = strtok_r(words, " ", &next); w; w = strtok_r(NULL, " ", &next)) {
@@ -72,7 +89,7 @@ static void no_other_options(void **state)
 				char word[64];
 				size_t n = strcspn(name, ",");
 				snprintf(word, sizeof word, " %.*s ", (int)n, name);
-				char all[2048];
+				char all[4096];
 				snprintf(all, sizeof all, " %s ", RELION[i].options);
 				if (!strstr(all, word)) fail_msg("%s has no option%s", p->name, word);
 				name += n + (name[n] == ',');
@@ -198,6 +215,24 @@ static void lines_of_relion(void **state)
 	       "polish --optimisation-set s.star --output J/ --box 64 --range 20 --velocity-sigma 0.5 --motion-distance 5000 --deformation --deformation-model Fourier "
 	       "--deformation-grid-x 4 --deformation-grid-y 2 --deformation-regulariser 0.1 --deformation-per-tilt --first-tilt 2 --last-tilt 30 "
 	       "--exclude-negative-scales --threads 1");
+	expect("relion_tomo_subtomo --i s.star --b 192 --crop 96 --stack2d --float16 --max_dose 50 --min_frames 1 --o EX/ --j 2",
+	       "extract --optimisation-set s.star --output EX/ --stacks --float16 --box 192 --crop 96 --max-dose 50 --min-frames 1 --exclude-negative-scales --threads 2");
+	expect("relion_tomo_subtomo --p p.star --t t.star --b 64 --o EX/ --bin 2 --no_ctf --no_ic --cone_weight --cone_angle 20 --only_do_unfinished --j 1",
+	       "extract --particles p.star --tomograms t.star --output EX/ --box 64 --bin 2 --no-ctf --no-inversion --cone-weight --cone-angle 20 --resume "
+	       "--exclude-negative-scales --threads 1");
+	assert_string_equal(g_log, "");
+	/* As the GUI writes it. */
+	expect("relion_refine --o R/job034/run " REFINE " --ios s.star --ref h/half1.mrc --trust_ref_size --ini_high 4 --dont_combine_weights_via_disc "
+	       "--scratch_dir /ssd --pool 30 --pad 2 --particle_diameter 230 --flatten_solvent --zero_mask --solvent_mask m.mrc --solvent_correct_fsc --oversampling 1 "
+	       "--healpix_order 5 --auto_local_healpix_order 4 --offset_range 5 --offset_step 2 --sym C6 --low_resol_join_halves 40 --norm --scale --j 6",
+	       "refine --optimisation-set s.star --ref h/half1.mrc --symmetry C6 --lowpass 4 --join 40 --particle-diameter 230 --mask m.mrc --healpix-order 5 "
+	       "--local-from 4 --oversampling 1 --offset-range 5 --offset-step 2 --output R/job034/ --exclude-negative-scales --threads 6");
+	assert_string_equal(g_log, "");
+	expect("relion_refine --o run " REFINE " --i p.star --tomograms t.star --trajectories m.star --ref a.mrc --firstiter_cc --auto_iter_max 3 --random_seed 7 --verb 0 "
+	       "--continue R/run_it003_optimiser.star",
+	       "refine --particles p.star --tomograms t.star --trajectories m.star --ref a.mrc --join -1 --iterations 3 --healpix-order 2 --local-from 4 --offset-range 6 "
+	       "--offset-step 2 --output ./ --resume --no-fsc-correction --no-scale --seed 7 --quiet --exclude-negative-scales --threads 1");
+	assert_string_equal(g_log, "");
 	expect("relion_postprocess --i h1.mrc --i2 h2.mrc --o PP/p --auto_bfac --autob_lowres 15 --angpix -1",
 	       "postprocess --half1 h1.mrc --half2 h2.mrc --output PP/p --pixel-size -1 --bfactor-low 15 --auto-bfactor --threads 1");
 	expect("relion_postprocess --i h1.mrc --adhoc_bfac -80 --skip_fsc_weighting --low_pass 5 --verb 0 --random_seed 7",
@@ -238,6 +273,23 @@ static void warnings(void **state)
 	assert_non_null(strstr(g_log, "--aniso has no effect: RELION"));
 	assert_non_null(strstr(g_log, "--pad is not used"));
 	cyc_free(line);
+	/* --gpu with its value, without one at the end, and before another option. */
+	const char *const GPU[] = { "--gpu 0:1", "--gpu", "--gpu --norm" };
+	for (size_t i = 0; i < sizeof GPU / sizeof *GPU; i++) {
+		char text[256];
+		snprintf(text, sizeof text, "relion_refine --o R/run " REFINE " --ios s.star --ref a.mrc --scale --solvent_correct_fsc %s", GPU[i]);
+		assert_int_equal(translate(&line, text), CYC_OK);
+		assert_non_null(strstr(g_log, "--gpu is not used: "));
+		cyc_free(line);
+	}
+	/* Local searches from the start take no single width, as RELION's do not. */
+	assert_int_equal(translate(&line, "relion_refine --o R/it " REFINE " --ios s.star --ref a.mrc --sigma_tilt 10 --healpix_order 4 --perturb 0.5 --pad 1"), CYC_OK);
+	const char *const REFINE_TEXTS[] = { "--sigma_tilt is not used: ", "--pad is not used: ", "begin with 'run_', in the folder R/" };
+	for (size_t i = 0; i < sizeof REFINE_TEXTS / sizeof *REFINE_TEXTS; i++)
+		if (!strstr(g_log, REFINE_TEXTS[i])) fail_msg("no '%s' in %s", REFINE_TEXTS[i], g_log);
+	assert_null(strstr(g_log, "--perturb"));
+	assert_null(strstr(line, "sigma"));
+	cyc_free(line);
 	/* What RELION has by itself asks for nothing. */
 	assert_int_equal(translate(&line, "relion_tomo_align --i s.star --b 64 --o J/ --pad 1.0 --hp -1 --def_w 3 --def_model spline --it 10000 --range_reg 0"), CYC_OK);
 	assert_string_equal(g_log, "");
@@ -264,6 +316,21 @@ static void refusals(void **state)
 		expect_failure(line, CYC_E_UNSUPPORTED, name);
 		expect_failure(line, CYC_E_UNSUPPORTED, "not supported yet");
 	}
+	/* Other jobs of relion_refine, and half of a call. */
+	expect_failure("relion_refine --o C/run --ios s.star --ref a.mrc --ctf --K 3 --iter 25", CYC_E_UNSUPPORTED, "--K");
+	expect_failure("relion_refine --o C/run --ios s.star --ref a.mrc --ctf --K 1", CYC_E_UNSUPPORTED, "without --auto_refine");
+	expect_failure("relion_refine --o C/run --ios s.star --ref a.mrc --auto_refine --split_random_halves", CYC_E_UNSUPPORTED, "without --ctf");
+	expect_failure("relion_refine --o C/run " REFINE " --ref a.mrc", CYC_E_USAGE, "no particles");
+	expect_failure("relion_refine --o C/run " REFINE " --ref a.mrc --continue C/run_it004_optimiser.star", CYC_E_USAGE, "options of the first call");
+	expect_failure("relion_refine --o C/run " REFINE " --ios s.star", CYC_E_USAGE, "--ref <map> is missing");
+	expect_failure("relion_refine --o C/run " REFINE " --ios s.star --ref a.mrc --sigma_tilt 10", CYC_E_UNSUPPORTED, "--sigma_tilt");
+	expect_failure("relion_refine --o C/run " REFINE " --ios s.star --ref a.mrc --healpix_order 4 --sigma_rot 3 --sigma_tilt 3 --sigma_psi 3", CYC_E_UNSUPPORTED,
+	               "--sigma_ang");
+	expect_failure("relion_refine --o C/run " REFINE " --ios s.star --ref a.mrc --blush", CYC_E_UNSUPPORTED, "--blush");
+	expect_failure("relion_refine --o C/run " REFINE " --ios s.star --ref a.mrc --pool", CYC_E_USAGE, "--pool wants a value");
+	expect_failure("relion_tomo_subtomo --i s.star --b 64 --o E/ --min_frames 0", CYC_E_UNSUPPORTED, "--min_frames 0");
+	expect_failure("relion_tomo_subtomo --i s.star --b 64 --o E/ --min_frames -1", CYC_E_USAGE, "must not be negative");
+	expect_failure("relion_tomo_subtomo --i s.star --b 64 --o E/ --real_subtomo --stack2d", CYC_E_UNSUPPORTED, "--real_subtomo");
 	expect_failure("relion_tomo_refine_ctf --i s.star --b 64 --o J/ --do_scale --per_tomo_scale --per_frame_scale", CYC_E_USAGE, "exclude each other");
 	expect_failure("relion_postprocess --i h.mrc --auto_mask", CYC_E_UNSUPPORTED, "relion_mask_create");
 	expect_failure("relion_tomo_align --i s.star --b 64 --o J/ --motion --shift_only", CYC_E_USAGE, "exclude each other");
@@ -355,6 +422,24 @@ static void jobs(void **state)
 	expect_job(JOB("relion.framealigntomo", "0", "box_size 64\nmax_error 5\ndo_shift_align Yes\nshift_align_type \"Only particles\"\ndo_motion No\nsigma_vel 0.2\n"
 	                                             "sigma_div 5000\ndo_sq_exp_ker Yes\nin_halfmaps \"my half2/half2.mrc\"\nin_optimisation s.star\n" QUEUE),
 	           "relion_tomo_align --i s.star --ref1 'my half2/half1.mrc' --ref2 'my half2/half2.mrc' --o A/job001/ --shift_only_by_particles --b 64 --r 5 --shift_only --j 4");
+	expect_job(JOB("relion.pseudosubtomo", "1", "binning 1\nbox_size 512\ncrop_size 192\ndo_float16 Yes\ndo_stack2d Yes\nmax_dose 50\nmin_frames 2\nin_optimisation "
+	                                            "s.star\nuse_direct_entries No\n" QUEUE),
+	           "relion_tomo_subtomo --i s.star --o A/job001/ --only_do_unfinished --b 512 --crop 192 --bin 1 --max_dose 50 --min_frames 2 --stack2d --float16 --j 4");
+	expect_job(JOB("relion.refine3d.tomo", "0", "auto_faster No\nauto_local_sampling \"1.8 degrees\"\nctf_intact_first_peak No\ndo_combine_thru_disc No\n"
+	                                            "do_ctf_correction Yes\ndo_helix No\ndo_pad1 No\ndo_parallel_discio Yes\ndo_preread_images No\ndo_solvent_fsc Yes\n"
+	                                            "do_zero_mask Yes\nfn_mask m.mrc\nfn_ref R/half1.mrc\ngpu_ids \"\"\nhelical_rise_min 0\nin_optimisation s.star\n"
+	                                            "ini_high 4\nnr_pool 30\noffset_range 5\noffset_step 1\nparticle_diameter 230\nrange_tilt 15\n"
+	                                            "ref_correct_greyscale Yes\nsampling \"0.9 degrees\"\nscratch_dir /ssd\nsigma_tilt 10\nsym_name C6\n"
+	                                            "trust_ref_size Yes\nuse_gpu Yes\n" QUEUE),
+	           "relion_refine --ios s.star --o A/job001/run --auto_refine --split_random_halves --flatten_solvent --norm --scale --low_resol_join_halves 40 --pad 2 "
+	           "--ini_high 4 --solvent_correct_fsc --oversampling 1 --healpix_order 5 --auto_local_healpix_order 4 --offset_step 2 --sigma_tilt 10 "
+	           "--dont_combine_weights_via_disc --scratch_dir /ssd --gpu '' --ref R/half1.mrc --solvent_mask m.mrc --trust_ref_size --sym C6 --ctf "
+	           "--particle_diameter 230 --zero_mask --offset_range 5 --pool 30 --j 4");
+	expect_job(JOB("relion.refine3d.tomo", "0", "in_particles p.star\nin_tomograms t.star\nuse_direct_entries Yes\nfn_ref a.mrc\nsampling \"7.5 degrees\"\n"
+	                                            "do_ctf_correction Yes\nini_high 60\nfn_mask \"\"\ndo_solvent_fsc Yes\n"),
+	           "relion_refine --i p.star --tomograms t.star --o A/job001/run --auto_refine --split_random_halves --flatten_solvent --norm --scale "
+	           "--low_resol_join_halves 40 --pad 2 --firstiter_cc --ini_high 60 --oversampling 1 --healpix_order 2 --dont_combine_weights_via_disc --ref a.mrc --ctf");
+	assert_string_equal(g_log, "");
 	expect_job(JOB("relion.postprocess.tomo", "0", "fn_in h1.mrc\nfn_mask m.mrc\nangpix -1\ndo_auto_bfac Yes\nautob_lowres 12\ndo_adhoc_bfac No\nadhoc_bfac -1000\n"
 	                                               "do_skip_fsc_weighting Yes\nlow_pass 5\nfn_mtf mtf.star\nmtf_angpix 0.8\n"),
 	           "relion_postprocess --mtf_angpix 0.8 --o A/job001/postprocess --i h1.mrc --mask m.mrc --angpix -1 --auto_bfac --autob_lowres 12 --skip_fsc_weighting "
@@ -377,6 +462,8 @@ static void bad_jobs(void **state)
 		const char *message;
 	} BAD[] = {
 		{ JOB("relion.class3d", "0", "a b\n"), CYC_E_UNSUPPORTED, "relion.class3d" },
+		{ JOB("relion.refine3d", "0", "fn_img p.star\nfn_ref a.mrc\n"), CYC_E_UNSUPPORTED, "single particles" },
+		{ JOB("relion.refine3d.tomo", "0", "in_optimisation s.star\nsampling \"2 degrees\"\n"), CYC_E_DATA, "sampling: '2 degrees'" },
 		{ JOB("relion.maskcreate", "0", "input a.mrc\nthreshold 3\n"), CYC_E_DATA, "none of the 2 variables" },
 		{ JOB("relion.reconstructparticletomo", "0", "box_size 64\ndo_helix Yes\n"), CYC_E_UNSUPPORTED, "helix" },
 		{ JOB("relion.framealigntomo", "0", "box_size 64\nin_halfmaps a.mrc\n"), CYC_E_DATA, "'a.mrc'" },

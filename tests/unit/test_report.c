@@ -373,6 +373,95 @@ static void values_are_drawn(void **state)
 	assert_int_equal(cyc_values_write(path[1], NULL, panels, 1), CYC_E_IO);
 }
 
+/* Picture px of a direction's place on the map, in the middle of the image's rows and columns as they are drawn. */
+static int shade_at(cairo_surface_t *image, double x, double y)
+{
+	int u = (int)(2 * (46 + 280 * (1 + x))), v = (int)(2 * (26 + 140 * (1 - y)));
+	return cairo_image_surface_get_data(image)[(size_t)v * (size_t)cairo_image_surface_get_stride(image) + 4 * (size_t)u + 2]; /* red */
+}
+
+static cairo_surface_t *draw_directions(const double *rot, const double *tilt, int64_t n)
+{
+	char *png = NULL, *again = NULL;
+	size_t size = 0, size_again = 0;
+	assert_int_equal(cyc_directions_png(&png, &size, rot, tilt, n), CYC_OK);
+	assert_int_equal(cyc_directions_png(&again, &size_again, rot, tilt, n), CYC_OK);
+	assert_true(size == size_again && memcmp(png, again, size) == 0);
+	memory_file f = { png, size, 0 };
+	cairo_surface_t *image = cairo_image_surface_create_from_png_stream(read_chunk, &f);
+	assert_int_equal(cairo_surface_status(image), CAIRO_STATUS_SUCCESS);
+	cyc_free(png);
+	cyc_free(again);
+	return image;
+}
+
+static void directions_lie_where_they_should(void **state)
+{
+	(void)state;
+	enum { MANY = 100000, EMPTY = 220 };
+	/* Half way to the right on the equator; the pole; and, by Mollweide's equation, latitude 45 degrees at the middle. */
+	const struct { double rot, tilt, x, y; } AT[] = { { 0.5, 0.5, 0.5, 0 }, { -0.5, 0.5, -0.5, 0 }, { 0.3, 0, 0, 0.985 }, { 0.05, 0.25, 0.05, 0.5919 }, { -0.05, 0.75, -0.05, -0.5919 } };
+	enum { N_AT = sizeof AT / sizeof *AT };
+	for (int k = 0; k < N_AT; k++) {
+		/* 0.02: not on a line of the grid. Whole turns, and the other way round the pole, change nothing. */
+		double rot[3] = { CYC_PI * AT[k].rot + 0.02, CYC_PI * (AT[k].rot + 2) + 0.02, CYC_PI * (AT[k].rot + 1) + 0.02 };
+		double tilt[3] = { CYC_PI * AT[k].tilt + 0.02, CYC_PI * AT[k].tilt + 0.02, -CYC_PI * AT[k].tilt - 0.02 };
+		cairo_surface_t *image = draw_directions(rot, tilt, 3);
+		for (int i = 0; i < N_AT; i++) {
+			int shade = shade_at(image, AT[i].x + 0.012, AT[i].y - 0.012);
+			if (i == k ? shade > 20 : shade < 220) fail_msg("direction %d: shade %d at place %d", k, shade, i);
+		}
+		assert_int_equal(shade_at(image, 0.9, 0.9), 255); /* outside */
+		cairo_surface_destroy(image);
+	}
+	/* None at all, and none that can be told. */
+	double nothing = NO_VALUE;
+	for (int k = 0; k < 2; k++) {
+		cairo_surface_t *image = draw_directions(&nothing, &nothing, k);
+		assert_true(shade_at(image, 0.512, -0.012) > EMPTY);
+		cairo_surface_destroy(image);
+	}
+	/* Many, evenly spread: near the highest density everywhere. Spread over one half: that half only. */
+	double *rot = malloc(MANY * sizeof *rot), *tilt = malloc(MANY * sizeof *tilt);
+	assert_true(rot && tilt);
+	for (int half = 0; half < 2; half++) {
+		for (int i = 0; i < MANY; i++) {
+			rot[i] = (half ? CYC_PI : 2 * CYC_PI) * fmod(0.6180339887498949 * i, 1); /* a spiral of equal areas */
+			tilt[i] = acos(1 - 2 * (i + 0.5) / MANY);
+		}
+		cairo_surface_t *image = draw_directions(rot, tilt, MANY);
+		int n_dark = 0, n_all = 0;
+		for (double x = -0.88; x < 0.9; x += 0.07)
+			for (double y = -0.43; y < 0.5; y += 0.07) {
+				if (fabs(y) < 0.12 || fabs(x) < 0.05) continue; /* names and lines of the grid */
+				int shade = shade_at(image, x, y);
+				if (half && x < 0) assert_true(shade > 170); /* a line at most */
+				if (half && x < 0) continue;
+				n_dark += shade < 90;
+				n_all++;
+			}
+		assert_true(n_dark > 0.8 * n_all && n_all > 50); /* the rest are lines */
+		cairo_surface_destroy(image);
+	}
+	free(rot);
+	free(tilt);
+	char *png;
+	size_t size;
+	assert_int_equal(cyc_directions_png(&png, &size, NULL, NULL, 3), CYC_E_USAGE);
+	assert_int_equal(cyc_directions_png(&png, &size, NULL, NULL, -1), CYC_E_USAGE);
+	cyc_status st = CYC_E_NOMEM;
+	for (int64_t k = 1; st == CYC_E_NOMEM; k++) {
+		double one = 1;
+		cyc_alloc_fail_at(k);
+		st = cyc_directions_png(&png, &size, &one, &one, 1);
+		cyc_alloc_fail_at(0);
+		assert_true(st == CYC_OK || (st == CYC_E_NOMEM && !png));
+		assert_true(k < 1000);
+	}
+	assert_int_equal(st, CYC_OK);
+	cyc_free(png);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -387,6 +476,7 @@ int main(void)
 		cmocka_unit_test(memory_failures_are_reported),
 		cmocka_unit_test(slices_show_the_map),
 		cmocka_unit_test(values_are_drawn),
+		cmocka_unit_test(directions_lie_where_they_should),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

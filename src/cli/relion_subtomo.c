@@ -1,0 +1,112 @@
+#include "relion.h"
+
+#include <string.h>
+
+cyc_status cyc_cmd_extract(int argc, char **argv);
+
+static const cyc_relion_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_RELION_PROJECT_OPTIONS,
+	{ .name = "--stack2d", .type = CYC_OPT_FLAG, .help = "2D stacks of tilt images instead of 3D volumes.", .becomes = CYC_RELION_SAME, .to = "stacks" },
+	{ .name = "--float16", .type = CYC_OPT_FLAG, .help = "Two bytes per voxel.", .becomes = CYC_RELION_SAME, .to = "float16" },
+	{ .name = "Images", .type = CYC_OPT_HEADING },
+	{ .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box of the windows, binned pixels.", .becomes = CYC_RELION_SAME, .to = "box",
+	  .is_required = true },
+	{ .name = "--crop", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box of what is written.", .value = "-1", .becomes = CYC_RELION_SAME, .to = "crop" },
+	{ .name = "--bin", .type = CYC_OPT_DOUBLE, .unit = "<factor>", .help = "Binning.", .value = "1", .becomes = CYC_RELION_SAME, .to = "bin" },
+	{ .name = "--max_dose", .type = CYC_OPT_DOUBLE, .unit = "<e/Å2>", .help = "Most dose before an image.", .value = "-1", .becomes = CYC_RELION_SAME,
+	  .to = "max-dose" },
+	{ .name = "--min_frames", .type = CYC_OPT_INT, .unit = "<n>", .help = "Least number of images of a particle.", .value = "1", .becomes = CYC_RELION_READ,
+	  .to = "min-frames", .note = "0, which keeps particles without an image, is refused" },
+	{ .name = "--no_ctf", .type = CYC_OPT_FLAG, .help = "Neither CTF nor dose weights.", .becomes = CYC_RELION_SAME, .to = "no-ctf" },
+	{ .name = "--no_ic", .type = CYC_OPT_FLAG, .help = "Do not invert contrast.", .becomes = CYC_RELION_SAME, .to = "no-inversion" },
+	{ .name = "--no_circle_crop", .type = CYC_OPT_FLAG, .help = "Keep the corners of what is written.", .becomes = CYC_RELION_SAME, .to = "no-circle-crop" },
+	{ .name = "--circle_precrop", .type = CYC_OPT_FLAG, .help = "Cut the windows to circles, too.", .becomes = CYC_RELION_SAME, .to = "circle-precrop" },
+	{ .name = "--whiten", .type = CYC_OPT_FLAG, .help = "Flatten the noise spectra.", .becomes = CYC_RELION_SAME, .to = "whiten" },
+	{ .name = "--grid_precorr", .type = CYC_OPT_FLAG, .help = "Gridding correction of the images.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--real_subtomo", .type = CYC_OPT_FLAG, .help = "Cut from reconstructed tomograms.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "Poses", .type = CYC_OPT_HEADING },
+	{ .name = "--dont_apply_offsets", .type = CYC_OPT_FLAG, .help = "Keep offsets.", .becomes = CYC_RELION_SAME, .to = "keep-offsets" },
+	{ .name = "--apply_orientations", .type = CYC_OPT_FLAG, .help = "Volumes in the orientation of the map.", .becomes = CYC_RELION_SAME,
+	  .to = "apply-orientations" },
+	{ .name = "Volumes", .type = CYC_OPT_HEADING },
+	{ .name = "--cutoff_fract", .type = CYC_OPT_DOUBLE, .unit = "<fraction>", .help = "Least dose weight used.", .value = "0.01", .becomes = CYC_RELION_SAME,
+	  .to = "dose-cutoff" },
+	{ .name = "--cone_weight", .type = CYC_OPT_FLAG, .help = "Weight down a double cone along z.", .becomes = CYC_RELION_SAME, .to = "cone-weight" },
+	{ .name = "--cone_angle", .type = CYC_OPT_DOUBLE, .unit = "<degrees>", .help = "Its opening angle.", .value = "10", .becomes = CYC_RELION_SAME,
+	  .to = "cone-angle" },
+	{ .name = "--cone_sig0", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Its width at the origin.", .value = "2", .becomes = CYC_RELION_SAME,
+	  .to = "cone-sigma" },
+	{ .name = "--multi", .type = CYC_OPT_FLAG, .help = "Multiplicity volumes, too.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--ctf", .type = CYC_OPT_FLAG, .help = "CTF² volumes, too.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--div", .type = CYC_OPT_FLAG, .help = "Divided volumes, too.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--nrm", .type = CYC_OPT_FLAG, .help = "Volumes divided by their multiplicity, too.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--no_comb", .type = CYC_OPT_FLAG, .help = "No weight volumes.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--sum", .type = CYC_OPT_FLAG, .help = "Sum of all volumes, too.", .becomes = CYC_RELION_UNSUPPORTED,
+	  .note = "relion_tomo_reconstruct_particle makes a better map" },
+	{ .name = "--no_writing", .type = CYC_OPT_FLAG, .help = "Only the sum.", .becomes = CYC_RELION_UNSUPPORTED,
+	  .note = "relion_tomo_reconstruct_particle makes a better map" },
+	{ .name = "--SNR", .type = CYC_OPT_DOUBLE, .unit = "<ratio>", .help = "Wiener constant of sum and divided volumes.", .value = "-1",
+	  .becomes = CYC_RELION_UNUSED, .note = "neither is written" },
+	{ .name = "--taper", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Soft edge of divided volumes.", .value = "5", .becomes = CYC_RELION_UNUSED,
+	  .note = "they are not written" },
+	{ .name = "--no_center", .type = CYC_OPT_FLAG, .help = "Keep the mean of divided volumes.", .becomes = CYC_RELION_UNUSED, .note = "they are not written" },
+	{ .name = "--env", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Nothing.", .value = "-1", .becomes = CYC_RELION_INERT },
+	{ .name = "Work", .type = CYC_OPT_HEADING },
+	{ .name = "--diag", .type = CYC_OPT_FLAG, .help = "Diagnostic images.", .becomes = CYC_RELION_UNUSED, .note = "RELION's diagnostic images are not written" },
+	{ .name = "--only_do_unfinished", .type = CYC_OPT_FLAG, .help = "Continue an interrupted run.", .becomes = CYC_RELION_SAME, .to = "resume" },
+	CYC_RELION_THREADS_OPTION("6"),
+	CYC_RELION_COMMON_OPTIONS,
+};
+
+static cyc_status translate(cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	double n = cyc_relion_number(c, "--min_frames");
+	CYC_CHECK(n >= 0.0, CYC_E_USAGE, "--min_frames must not be negative, got %g", n);
+	if (n < 1.0) {
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "--min_frames 0 is not supported: particles that no image shows have no stack");
+		cyc_error_hint("leave it out, or give 1");
+		goto done;
+	}
+	if (cyc_relion_is_given(c, "--min_frames")) CYC_TRY(cyc_relion_emit(c, "min-frames", cyc_relion_text(c, "--min_frames")));
+	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
+	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
+done:
+	return st;
+}
+
+static const cyc_job_variable VARIABLES[] = {
+	CYC_JOB_PROJECT_VARIABLES,
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
+	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop" },
+	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin" },
+	{ .variable = "max_dose", .becomes = CYC_JOB_VALUE, .option = "--max_dose" },
+	{ .variable = "min_frames", .becomes = CYC_JOB_VALUE, .option = "--min_frames" },
+	{ .variable = "do_stack2d", .becomes = CYC_JOB_FLAG, .option = "--stack2d" },
+	{ .variable = "do_float16", .becomes = CYC_JOB_FLAG, .option = "--float16" },
+	{ .variable = "do_real_subtomo", .becomes = CYC_JOB_FLAG, .option = "--real_subtomo" },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j" },
+};
+
+static cyc_status map_job(cyc_relion_job *j)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_job_emit_project(j));
+	CYC_TRY(cyc_job_emit(j, "--o", j->folder));
+	if (j->is_continued) CYC_TRY(cyc_job_emit(j, "--only_do_unfinished", NULL));
+done:
+	return st;
+}
+
+extern const cyc_relion_program cyc_relion_subtomo;
+const cyc_relion_program cyc_relion_subtomo = {
+	.name = "relion_tomo_subtomo",
+	.summary = "Particles cut out of the tilt images, as 2D stacks or 3D volumes",
+	.command = "extract",
+	.run = cyc_cmd_extract,
+	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.translate = translate,
+	.job_type = "relion.pseudosubtomo",
+	.map_job = map_job,
+};
