@@ -17,8 +17,9 @@ typedef struct {
 	const char *ref1, *ref2;       /**< ref2 NULL: "half1" <-> "half2" in ref1's name, or the same map for both; ref1 NULL: optimisation set */
 	const char *mask;              /**< NULL: of the optimisation set, else a sphere of the particle's diameter */
 	const char *out_dir;
-	int32_t box_px, crop_px;       /**< of the windows; of maps and coefficients (<= 0: box_px); binned px */
-	double binning;
+	bool from_stacks;              /**< images are those of an extraction that the particles name, by this program, RELION or WarpTools */
+	int32_t box_px, crop_px;       /**< of the windows; of maps and coefficients (<= 0: box_px); binned px. Of stacks: <= 0: twice their box; their box */
+	double binning;                /**< of stacks: 1, or that of their optics groups */
 	const char *symmetry;
 	double particle_diameter_A;    /**< <= 0: what fits into the cropped box */
 	double lowpass_A;              /**< ini_high; <= 0: none, which only half maps allow */
