@@ -79,12 +79,13 @@ done:
 
 /* ---------------------------------------------------------------- a pass: some particles of a series */
 
-/* One series while it is loaded. Sums are by tilt, optics group, half-set and shell. */
+/* One series while it is loaded. Sums are by tilt, optics group of its particles, half-set and shell. */
 typedef struct {
 	cyc_stack_source *s;
 	cyc_series_images *out;
 	const cyc_tilt_series *ts;
-	int32_t i_series, n_shells;
+	int32_t i_series, n_shells, n_used;
+	int32_t *used;          /* n_optics: which of the series' groups it is, -1: none */
 	int64_t first, n;       /* particles of the pass */
 	float *read;            /* their images */
 	size_t *at;             /* n: where each particle's begin */
@@ -106,7 +107,7 @@ typedef struct {
 
 static size_t sum_index(const load *l, int32_t f, int32_t g, int32_t half)
 {
-	return (((size_t)f * (size_t)l->s->spec.stacks->particles->n_optics + (size_t)g) * 2 + (size_t)half) * (size_t)l->n_shells;
+	return (((size_t)f * (size_t)l->n_used + (size_t)l->used[g]) * 2 + (size_t)half) * (size_t)l->n_shells;
 }
 
 static int32_t half_of(const cyc_particle *p) { return p->half > 0; }
@@ -328,11 +329,8 @@ static cyc_status load_pass(load *l)
 	for (int32_t f = 0; f < l->ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (l->ts->tilts[f].scale == 0) continue;
-		for (int32_t g = 0; g < stacks->particles->n_optics; g++) {
-			bool is_used = false;
-			for (int64_t k = 0; k < l->n && !is_used; k++) is_used = stacks->particles->particles[l->first + k].i_optics == g;
-			if (is_used) CYC_TRY(load_group(l, f, g));
-		}
+		for (int32_t g = 0; g < stacks->particles->n_optics; g++)
+			if (l->used[g] >= 0) CYC_TRY(load_group(l, f, g));
 	}
 	l->first += l->n;
 done:
@@ -370,7 +368,7 @@ static void estimate_noise(load *l)
 	double per_component = 0.5 / cyc_square(N) / cyc_square(stacks->binning);
 	for (int32_t f = 0; f < l->ts->n_tilts; f++)
 		for (int32_t g = 0; g < n_optics; g++)
-			for (int32_t half = 0; half < 2; half++) {
+			for (int32_t half = 0; half < 2 && l->used[g] >= 0; half++) {
 				size_t at = sum_index(l, f, g, half);
 				double n = (double)l->n_images[at];
 				if (n == 0) continue;
@@ -418,9 +416,14 @@ cyc_status cyc_stack_source_load(cyc_series_images **out, cyc_stack_source *s, i
 	int32_t n = (int32_t)(end - l.first);
 	double **const sums[] = { &l.power, &l.expected, &l.count, &l.ctf2, &l.noise };
 	*out = NULL;
+	CYC_TRY(cyc_alloc(&l.used, set->n_optics, sizeof *l.used));
+	for (int32_t g = 0; g < set->n_optics; g++) l.used[g] = -1;
+	for (int64_t p = l.first; p < end; p++)
+		if (l.used[set->particles[p].i_optics] < 0) l.used[set->particles[p].i_optics] = l.n_used++;
+	size_t n_sums = (size_t)ts->n_tilts * (size_t)l.n_used * 2 * (size_t)l.n_shells;
 	for (size_t k = 0; k < sizeof sums / sizeof *sums; k++)
-		CYC_TRY(cyc_alloc(sums[k], (size_t)ts->n_tilts * (size_t)set->n_optics * 2 * (size_t)l.n_shells, sizeof **sums[k]));
-	CYC_TRY(cyc_alloc(&l.n_images, (size_t)ts->n_tilts * (size_t)set->n_optics * 2 * (size_t)l.n_shells, sizeof *l.n_images));
+		CYC_TRY(cyc_alloc(sums[k], n_sums, sizeof **sums[k]));
+	CYC_TRY(cyc_alloc(&l.n_images, n_sums, sizeof *l.n_images));
 	CYC_TRY(cyc_series_images_create(&l.out, n, ts->n_tilts, set->n_optics, stacks->box_px));
 	while (l.first < end) CYC_TRY(load_pass(&l));
 	estimate_noise(&l);
@@ -431,6 +434,7 @@ done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	for (size_t k = 0; k < sizeof sums / sizeof *sums; k++) cyc_free(*sums[k]);
 	cyc_free(l.n_images);
+	cyc_free(l.used);
 	cyc_series_images_destroy(&l.out);
 	return st;
 }

@@ -599,6 +599,43 @@ static void sampling_alone_gets_there_too(void **state)
 	assert_true(after[0] < 0.3 * before[0]);
 }
 
+static const char *result_of(const char *folder, const char *file)
+{
+	static char name[4][80];
+	static int i;
+	i = (i + 1) % 4;
+	snprintf(name[i], sizeof name[i], "%.30s/%.45s", folder, file);
+	return name[i];
+}
+
+/* Map and particles of half-set 1 have the same bits in both results, those of half-set 2 have not. */
+static void assert_only_half_2_changed(const char *a, const char *b)
+{
+	assert_same_file(result_of(a, "run_half1_class001_unfil.mrc"), result_of(b, "run_half1_class001_unfil.mrc"));
+	char *data[2];
+	size_t n[2];
+	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root(result_of(a, "run_half2_class001_unfil.mrc"))));
+	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root(result_of(b, "run_half2_class001_unfil.mrc"))));
+	assert_true(memcmp(data[0], data[1], n[0]) != 0);
+	for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	cyc_star *s[2] = { NULL, NULL };
+	cyc_star_block *block[2];
+	int64_t n_same = 0, n_other = 0;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(cyc_star_read(&s[i], in_root(result_of(i ? b : a, "run_data.star"))));
+		ASSERT_OK(cyc_star_require(&block[i], s[i], "particles"));
+	}
+	for (int64_t r = 0; r < cyc_star_n_rows(block[0]); r++) {
+		bool is_first = strcmp(cyc_star_text_of(block[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
+		for (int32_t c = 0; c < cyc_star_n_columns(block[0]); c++) is_same = is_same && strcmp(cyc_star_text(block[0], r, c), cyc_star_text(block[1], r, c)) == 0;
+		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
+		n_same += is_first;
+		n_other += !is_first && !is_same;
+	}
+	assert_true(n_same > 0 && n_other > 0);
+	for (int i = 0; i < 2; i++) cyc_star_destroy(&s[i]);
+}
+
 /* ---------------------------------------------------------------- stacks */
 
 static void extract(const char *particles, const char *out, bool keep_offsets, bool no_ctf)
@@ -708,7 +745,36 @@ static void stacks_same_bits_for_threads_caches_and_after_stops(void **state)
 	assert_same_results("S", "SKilled");
 }
 
-/* Another file under the name of the first particle's stack, or none. */
+/* All stacks of half-set 2 are changed: poses and map of half-set 1 keep their bits, noise spectra and all. */
+static void halves_of_stacks_know_nothing_of_each_other(void **state)
+{
+	(void)state;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_refine3d_options o = stack_options("EX/optimisation_set.star", "SH1");
+	o.join_A = 0;
+	o.max_iterations = 1;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	ASSERT_OK(cyc_star_read(&s, in_root("EX/particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		const char *path = in_root(cyc_star_text_of(b, i, "rlnImageName"));
+		char *data;
+		size_t n;
+		if (strcmp(cyc_star_text_of(b, i, "rlnRandomSubset"), "2") != 0) continue;
+		ASSERT_OK(cyc_read_file(&data, &n, path));
+		float *pixels = (float *)(data + 1024);
+		for (size_t x = 0; x < (n - 1024) / sizeof *pixels; x++) pixels[x] = 3 * pixels[x] + (float)(x % 13);
+		ASSERT_OK(cyc_write_file(path, data, n));
+		cyc_free(data);
+	}
+	cyc_star_destroy(&s);
+	o.out_dir = "SH2";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_only_half_2_changed("SH1", "SH2");
+}
+
+/* The file of the first particle. */
 static const char *first_stack(void)
 {
 	static char path[600];
@@ -793,29 +859,7 @@ static void halves_know_nothing_of_each_other(void **state)
 	cyc_tomogram_set_destroy(&tomograms);
 	o.out_dir = "H2";
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
-	assert_same_file("H1/run_half1_class001_unfil.mrc", "H2/run_half1_class001_unfil.mrc");
-	char *data[2];
-	size_t n[2];
-	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root("H1/run_half2_class001_unfil.mrc")));
-	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root("H2/run_half2_class001_unfil.mrc")));
-	assert_true(memcmp(data[0], data[1], n[0]) != 0);
-	for (int i = 0; i < 2; i++) cyc_free(data[i]);
-	cyc_star *s[2] = { NULL, NULL };
-	cyc_star_block *b[2];
-	int64_t n_same = 0, n_other = 0;
-	for (int i = 0; i < 2; i++) {
-		ASSERT_OK(cyc_star_read(&s[i], in_root(i ? "H2/run_data.star" : "H1/run_data.star")));
-		ASSERT_OK(cyc_star_require(&b[i], s[i], "particles"));
-	}
-	for (int64_t r = 0; r < cyc_star_n_rows(b[0]); r++) {
-		bool is_first = strcmp(cyc_star_text_of(b[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
-		for (int32_t c = 0; c < cyc_star_n_columns(b[0]); c++) is_same = is_same && strcmp(cyc_star_text(b[0], r, c), cyc_star_text(b[1], r, c)) == 0;
-		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
-		n_same += is_first;
-		n_other += !is_first && !is_same;
-	}
-	assert_true(n_same > 0 && n_other > 0);
-	for (int i = 0; i < 2; i++) cyc_star_destroy(&s[i]);
+	assert_only_half_2_changed("H1", "H2");
 }
 
 /* Noise aligned to a reference looks like the reference, up to its initial low-pass; beyond, the halves have nothing in common. */
@@ -898,6 +942,7 @@ int main(void)
 		cmocka_unit_test(bad_input),
 		cmocka_unit_test(stacks_give_the_poses_of_tilt_images),
 		cmocka_unit_test(stacks_same_bits_for_threads_caches_and_after_stops),
+		cmocka_unit_test(halves_of_stacks_know_nothing_of_each_other),
 		cmocka_unit_test(bad_stacks),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
 		cmocka_unit_test(noise_stays_noise),
