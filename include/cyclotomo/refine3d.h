@@ -17,6 +17,7 @@ typedef struct {
 	const char *ref1, *ref2;       /**< ref2 NULL: "half1" <-> "half2" in ref1's name, or the same map for both; ref1 NULL: optimisation set */
 	const char *mask;              /**< NULL: of the optimisation set, else a sphere of the particle's diameter */
 	const char *out_dir;
+	bool from_stacks;              /**< images are those of an extraction that the particles name, by this program, RELION or WarpTools */
 	int32_t box_px, crop_px;       /**< of the windows; of maps and coefficients (<= 0: box_px); binned px */
 	double binning;                /**< box_px <= 0: all three as the optics table of extracted particles says, windows twice as wide */
 	const char *symmetry;

@@ -26,7 +26,7 @@ typedef struct {
 	double shift_x_px, shift_y_px; /**< from pixel N/2 to the particle: 0 unless the file has offsets (rlnOrigin*) left, px of the images */
 } cyc_stack_view;
 
-/** Extracted particles. All members are read-only; borrows the sets it was opened with. */
+/** Extracted particles. All members are read-only but for origins_A, which a refinement moves; borrows the sets it was opened with. */
 typedef struct {
 	const cyc_particle_set *particles;
 	const cyc_tomogram_set *tomograms;

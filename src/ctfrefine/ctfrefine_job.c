@@ -61,7 +61,7 @@ static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows };
+	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows, false };
 	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor magnification");
 	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE, "a law for the scales is asked for, but scales are not refined");
 	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,

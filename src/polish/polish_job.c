@@ -36,7 +36,7 @@ static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows && !o->compat_relion5 };
+	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows && !o->compat_relion5, false };
 	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE, "the range must be positive and less than a quarter of the box, got %g px",
 	          o->range_px);
 	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");

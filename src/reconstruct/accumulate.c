@@ -153,8 +153,7 @@ done:
 
 /* Radius of the particle for the purpose of its weights, of the radius of the cropped images. */
 static const double PARTICLE_SHARE = 0.75;
-/* Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
-static double coverage(double r, double R, double distance)
+double cyc__disc_coverage(double r, double R, double distance)
 {
 	if (distance <= R - r) return 1;
 	if (distance >= R + r) return 0;
@@ -180,7 +179,7 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 			double k = step_invA * hypot(x, ky), e = (double)a->tables->envelope[at];
 			bool is_used = 4 * (x * x + ky * ky) <= s * s && cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
 			double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
-			double left = coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
+			double left = cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
 			share[at] = is_used ? (float)left : 0;
 			rest[at] = is_used && is_premultiplied ? (float)(0.5 * (1 - left) * e * e) : 0;
 		}

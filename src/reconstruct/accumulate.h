@@ -16,6 +16,8 @@ CYC_MUST_CHECK cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_
                                                  const cyc_particle_set *set, int32_t i_series, const char *root);
 /** Add all particles of a series from the images of an extraction, padded with zeros to the box. */
 CYC_MUST_CHECK cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series);
+/** Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
+double cyc__disc_coverage(double r, double R, double distance);
 /** The sums of a half-set (0 or 1): s x s x (s/2+1) x {re, im, weight, 0}. Borrowed. */
 cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half);
 /** Free everything but the sums, when no more series come. */

@@ -19,7 +19,7 @@ static cyc_status resolve(cyc_refine_input *in, const cyc_refine_request *r)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(r->out_dir && r->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(r->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	CYC_CHECK(r->box_px > 0 || r->has_own_box, CYC_E_USAGE, "a box size is needed (--b)");
 	in->root = r->project->root ? r->project->root : "";
 	CYC_TRY(cyc_asprintf(&in->out_dir, "%s%s", r->out_dir, r->out_dir[strlen(r->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&in->out, in->root, in->out_dir));
@@ -52,6 +52,7 @@ cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request 
 		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
 		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
 	}
+	if (r->has_own_box) goto done;
 	CYC_TRY(cyc_box_create(&in->box, r->box_px, 1, first->pixel_size_A));
 	in->box.window.is_partial = r->is_partial;
 done:

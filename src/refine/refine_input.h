@@ -15,6 +15,7 @@ typedef struct {
 	const char *out_dir;
 	int32_t box_px;
 	bool is_partial;
+	bool has_own_box;       /**< the caller makes its box itself: box_px and cyc_refine_input.box are not used */
 } cyc_refine_request;
 
 typedef struct {

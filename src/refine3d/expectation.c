@@ -24,8 +24,12 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 	cyc_particle_set *set = j->in.particles;
 	if (j->images[i]) return CYC_OK;
 	/* Images stay where they were cut first, whatever poses the set has now. */
-	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) set->particles[p].position_A = j->refined[p].cut_position_A;
-	CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) {
+		set->particles[p].position_A = j->refined[p].cut_position_A;
+		cyc_refine3d_set_stack_offset(j, p, j->refined[p].cut_offset_A);
+	}
+	if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
+	else CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
 	if (!j->is_counted[i]) count_images(j, j->images[i]);
 	j->is_counted[i] = true;
 done:
@@ -311,6 +315,13 @@ done:
 	return st;
 }
 
+void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A)
+{
+	if (!j->stacks) return;
+	cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(j->in.particles->particles[p].R_tomo_part), offset_A);
+	j->stacks->origins_A[p] = (cyc_vec3){ -o.x, -o.y, -o.z }; /* position = coordinate - R_tomo_part origin */
+}
+
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 {
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
@@ -318,6 +329,7 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
 		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
+		cyc_refine3d_set_stack_offset(j, p, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
 	}
 }
 

@@ -123,7 +123,8 @@ static cyc_status finish(cyc_volume **out, cyc_buffer *a, cyc_buffer *b, const c
 	cyc_status st = CYC_OK;
 	cyc_volume *full = NULL;
 	const float *sum1 = NULL, *sum2 = NULL;
-	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned, .pixel_size_A = spec->box->pixel_size_A, .snr = -1, .grey_scale = 1 };
+	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned, .pixel_size_A = spec->box->pixel_size_A, .snr = -1,
+		                      .grey_scale = spec->stacks ? spec->box->binning : 1 }; /* stacks have grey values divided by the binning */
 	CYC_TRY(cyc_buffer_map(&sum1, a));
 	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
 	CYC_TRY(cyc__finish(&full, NULL, NULL, spec->be, sum1, sum2, &f));
@@ -153,7 +154,10 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
 	CYC_TRY(cyc__accumulator_create(&sums, spec->be, &box, &o));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
-		if (set->series_first[i + 1] > set->series_first[i]) CYC_TRY(cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
+		if (set->series_first[i + 1] > set->series_first[i]) {
+			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));
+			else CYC_TRY(cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
+		}
 	cyc__accumulator_release_work(sums);
 	CYC_TRY(symmetrise(sums, spec));
 	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], cyc__accumulator_sum(sums, h), NULL, spec));

@@ -11,6 +11,7 @@
 typedef struct {
 	cyc_backend *be;
 	const cyc_box *box;         /**< of the windows */
+	const cyc_stacks *stacks;   /**< images of an extraction, which maps are made from; NULL: from the tilt images */
 	int32_t crop_px;
 	const char *symmetry;
 	double cutoff_frac, taper_px;

@@ -84,7 +84,7 @@ void cyc_series_images_destroy(cyc_series_images **p)
 	*p = NULL;
 }
 
-static cyc_status series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts, int32_t n_optics, int32_t crop)
+cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts, int32_t n_optics, int32_t crop)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_images *s = NULL;
@@ -102,8 +102,7 @@ done:
 	return st;
 }
 
-/* Memory that lives as long as the images. */
-static cyc_status add_block(void *out, cyc_series_images *s, size_t n, size_t size)
+cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size)
 {
 	cyc_status st = CYC_OK;
 	void **blocks = s->memory;
@@ -160,6 +159,12 @@ void cyc_tilt_source_destroy(cyc_tilt_source **p)
 	*p = NULL;
 }
 
+double cyc_image_mask(double r_px, double radius_px)
+{
+	double edge = (r_px - radius_px) / MASK_EDGE_PX;
+	return edge <= 0 ? 1 : edge >= 1 ? 0 : 0.5 + 0.5 * cos(CYC_PI * edge);
+}
+
 static cyc_status make_mask(cyc_tilt_source *s)
 {
 	cyc_status st = CYC_OK;
@@ -167,10 +172,7 @@ static cyc_status make_mask(cyc_tilt_source *s)
 	double R = s->spec.particle_radius_px;
 	CYC_TRY(cyc_alloc(&s->mask, (size_t)n * (size_t)n, sizeof *s->mask));
 	for (int32_t y = 0; y < n; y++)
-		for (int32_t x = 0; x < n; x++) {
-			double r = hypot(x - n / 2, y - n / 2);
-			s->mask[(size_t)y * (size_t)n + (size_t)x] = r <= R ? 1 : r >= R + MASK_EDGE_PX ? 0 : (float)(0.5 + 0.5 * cos(CYC_PI * (r - R) / MASK_EDGE_PX));
-		}
+		for (int32_t x = 0; x < n; x++) s->mask[(size_t)y * (size_t)n + (size_t)x] = (float)cyc_image_mask(hypot(x - n / 2, y - n / 2), R);
 done:
 	return st;
 }
@@ -352,8 +354,8 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 		}
 		c.share = s->share;
 		CYC_TRY(cyc_op_ctf(s->crop_ctf, NULL, s->be, s->turns, s->envelope, s->crop_turns, batch->n, n));
-		CYC_TRY(add_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
-		CYC_TRY(add_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.weight));
+		CYC_TRY(cyc_series_images_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
+		CYC_TRY(cyc_series_images_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.weight));
 		CYC_TRY(cyc_alloc(&ctf2, (size_t)batch->n * (size_t)(n / 2 + 1), sizeof *ctf2));
 		c.noise_ctf2 = ctf2;
 		CYC_TRY(cyc_buffer_map(&c.ft, s->ft));
@@ -398,7 +400,7 @@ cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
-	CYC_TRY(series_images_create(&images, (int32_t)(set->series_first[i_series + 1] - set->series_first[i_series]), ts->n_tilts, set->n_optics, s->spec.crop_px));
+	CYC_TRY(cyc_series_images_create(&images, (int32_t)(set->series_first[i_series + 1] - set->series_first[i_series]), ts->n_tilts, set->n_optics, s->spec.crop_px));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;

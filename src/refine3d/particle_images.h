@@ -3,8 +3,8 @@
  * What 3D refinement knows of its particles' images: coefficients, CTF weights, projections.
  *
  * This is the seam to where images come from. A source fills a cyc_series_images per tilt series; the rest of the
- * refinement sees nothing else. There is one source so far, which cuts the images from the tilt series
- * (cyc_tilt_source_create()).
+ * refinement sees nothing else. There are two: one cuts the images from the tilt series (cyc_tilt_source_create()), the
+ * other reads those of an extraction (stack_images.h).
  */
 #ifndef CYC_PARTICLE_IMAGES_H
 #define CYC_PARTICLE_IMAGES_H
@@ -57,6 +57,12 @@ typedef struct {
 	size_t bytes;
 } cyc_series_images;
 void cyc_series_images_destroy(cyc_series_images **s);
+/** Without images yet; n_tilts: the most that a particle can have. @param[in] box_px  s */
+CYC_MUST_CHECK cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts, int32_t n_optics, int32_t box_px);
+/** Zeroed memory that lives as long as the images: writes the address of n elements of `size` bytes to *(void **)out. */
+CYC_MUST_CHECK cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size);
+/** Mask of an image at a distance from its particle: 1 within the radius, 0 from 5 px beyond it on. */
+double cyc_image_mask(double r_px, double radius_px);
 
 /** How particle images are cut from tilt series. */
 typedef struct {

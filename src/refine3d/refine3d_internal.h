@@ -6,6 +6,7 @@
 #include "refine/refine_input.h"
 #include "refine3d/half_maps.h"
 #include "refine3d/pose_search.h"
+#include "refine3d/stack_images.h"
 
 /** A particle between iterations. */
 typedef struct {
@@ -61,7 +62,9 @@ typedef struct {
 	cyc_symmetry *symmetry;
 	cyc_backend *be;
 	cyc_coefficients *list;
-	cyc_tilt_source *source;
+	cyc_tilt_source *source;     /**< NULL with --from-stacks */
+	cyc_stacks *stacks;          /**< NULL: from the tilt images */
+	cyc_stack_source *stack_source;
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
 	bool keeps_images;
 	double *group_sigma2;       /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
@@ -86,6 +89,8 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
+/** Where particle p's images, if they are of stacks, have it: `offset_A` from its coordinates, tomogram axes. */
+void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
 /** Put the refined poses into the particle set, from which maps are made. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 /** Make images of a series present. */

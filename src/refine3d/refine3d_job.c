@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
-enum { ANY_BOX_PX = 16 }; /* what is read needs one; the windows of this job are its own */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -48,12 +47,12 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r)
 static cyc_status check_options(const cyc_refine3d_options *o)
 {
 	cyc_status st = CYC_OK;
-	if (o->box_px > 0) {
+	if (o->box_px > 0 && !o->from_stacks) {
 		CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
 		          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
-	} else {
-		CYC_CHECK(o->crop_px <= 0 && fabs(o->binning - 1) <= 0, CYC_E_USAGE, "--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
 	}
+	CYC_CHECK(o->from_stacks || o->box_px > 0 || (o->crop_px <= 0 && fabs(o->binning - 1) <= 0), CYC_E_USAGE,
+	          "--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
 	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE, "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
 	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE, "the oversampling must be 0 or 1, got %d", o->oversampling);
 	CYC_CHECK(o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
@@ -91,11 +90,35 @@ done:
 	return st;
 }
 
+/* Images of an extraction give box, pixel size and binning. For the maps they are padded, as in the reconstruction. */
+static cyc_status open_stacks(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	CYC_TRY(cyc_stacks_open(&j->stacks, j->in.particles, j->in.tomograms, j->in.root));
+	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
+	if (!j->stacks->are_2d) {
+		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "'%s' has 3D volumes; poses can only be refined from 2D stacks", j->in.set->particles);
+		cyc_error_hint("extract with --stack2d, or leave --from-stacks out to refine from the tilt images");
+		st = CYC_E_UNSUPPORTED;
+		goto done;
+	}
+	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px", j->in.set->particles, N);
+	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE, "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
+	CYC_CHECK(o->crop_px <= 0 || o->crop_px == N, CYC_E_USAGE, "poses are refined in the box of the extracted images, %d px, got a cropped box of %d px", N, o->crop_px);
+	CYC_CHECK(o->binning == 1 || fabs(o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning, CYC_E_USAGE,
+	          "a binning of %g was given, but the extracted images have %g", o->binning, j->stacks->binning);
+	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true }, .binning = j->stacks->binning, .pixel_size_A = j->stacks->pixel_size_A };
+	j->crop_px = N;
+done:
+	return st;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .box_px = ANY_BOX_PX };
+	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .has_own_box = true };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	for (int32_t g = 0; g < j->in.particles->n_optics; g++)
@@ -108,11 +131,15 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		st = CYC_E_USAGE;
 		goto done;
 	}
-	cyc_refine3d_boxes boxes = { .box_px = o->box_px, .crop_px = o->crop_px > 0 ? o->crop_px : o->box_px, .binning = o->binning };
-	if (o->box_px <= 0) CYC_TRY(cyc_refine3d_boxes_of_stacks(&boxes, &j->in));
-	CYC_TRY(cyc_box_create(&j->box, boxes.box_px, boxes.binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
-	j->box.margin_px = 0.5 * boxes.box_px; /* as in the reconstruction */
-	j->crop_px = boxes.crop_px;
+	if (o->from_stacks) {
+		CYC_TRY(open_stacks(j));
+	} else {
+		cyc_refine3d_boxes boxes = { .box_px = o->box_px, .crop_px = o->crop_px > 0 ? o->crop_px : o->box_px, .binning = o->binning };
+		if (o->box_px <= 0) CYC_TRY(cyc_refine3d_boxes_of_stacks(&boxes, &j->in));
+		CYC_TRY(cyc_box_create(&j->box, boxes.box_px, boxes.binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
+		j->box.margin_px = 0.5 * boxes.box_px; /* as in the reconstruction */
+		j->crop_px = boxes.crop_px;
+	}
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
 	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
@@ -235,6 +262,12 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid, o->absolute_grey_scale, o->perturbation_given,
 	                     o->relion_model ? o->relion_model : ""));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	for (int64_t i = 0; j->stacks && i < j->in.particles->n; i++) {
+		const cyc_particle *p = &j->in.particles->particles[i];
+		j->hash = cyc_hash_string(j->hash, j->stacks->data_files[i]);
+		j->hash = cyc_hash(j->hash, p->visible_frames, (size_t)j->in.tomograms->series[p->i_series].n_tilts);
+		j->hash = cyc_hash(j->hash, &j->refined[i].cut_offset_A, sizeof j->refined[i].cut_offset_A);
+	}
 done:
 	cyc_free(text);
 	return st;
@@ -250,9 +283,9 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
 	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
 	j->keeps_images = bytes <= limit;
-	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
-	         j->in.tomograms->n_series, j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, j->o->n_threads);
-	cyc_info("particle images: up to %.2f GB, %s", bytes / 1e9, j->keeps_images ? "kept in memory" : "cut again in every iteration, one tilt series at a time");
+	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
+	         j->in.tomograms->n_series, j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, j->o->n_threads);
+	cyc_info("particle images: up to %.2f GB, %s", bytes / 1e9, j->keeps_images ? "kept in memory" : j->stacks ? "read again in every iteration, one tilt series at a time" : "cut again in every iteration, one tilt series at a time");
 	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
 	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
 	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
@@ -285,8 +318,10 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
 		                                  .map_margin_px = j->box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
-	CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
-	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
+	const cyc_stack_source_spec stack_source = { .stacks = j->stacks, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac, .group_sigma2 = j->group_sigma2 };
+	if (j->stacks) CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
+	else CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
+	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .stacks = j->stacks, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
 		                                 .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
 	CYC_TRY(make_mask(j));
 	j->maps_spec.mask = j->mask;
@@ -453,6 +488,7 @@ static void deinit(cyc_refine3d_job *j)
 	for (int32_t i = 0; j->images && i < j->in.tomograms->n_series; i++) cyc_series_images_destroy(&j->images[i]);
 	cyc_free(j->images);
 	cyc_tilt_source_destroy(&j->source);
+	cyc_stack_source_destroy(&j->stack_source);
 	cyc_coefficients_destroy(&j->list);
 	cyc_half_maps_destroy(&j->maps);
 	cyc_reference_destroy(&j->reference);
@@ -468,6 +504,7 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_free(j->noise_sum);
 	cyc_free(j->noise_count);
 	cyc_backend_close(&j->be);
+	cyc_stacks_close(&j->stacks);
 	cyc_refine_input_deinit(&j->in);
 	cyc_free(j->ref2_name);
 }

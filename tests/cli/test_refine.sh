@@ -33,7 +33,17 @@ grep -q 'A/run_data.star' out.txt
 "$bin" refine "${common[@]}" --i R2/optimisation_set.star --mask mask_align.mrc --no-search --iterations 1 --dry-run --o no > /dev/null
 [ ! -e p/no ]
 
+# From the stacks of an extraction, which needs no tilt images: box, crop and binning are theirs.
+"$bin" extract -q --root p --i optimisation_set.star --b 40 --crop 32 --stack2d --o EX > /dev/null
+"$bin" extract -q --root p --i optimisation_set.star --b 40 --crop 32 --o EX3 > /dev/null
+stacks=(-q --root p --sym O --j 2 --from-stacks --ref R/half1.mrc --no-search --iterations 1)
+"$bin" refine "${stacks[@]}" --i EX/optimisation_set.star --o E > /dev/null
+"$bin" reconstruct -q --root p --i E/run_optimisation_set.star --from-stacks --sym O --taper 3 --o R3 > /dev/null
+
 no=(--o no)
+fails 3 '3D volumes' "$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star "${no[@]}"
+fails 3 'rlnImageName' "$bin" refine "${stacks[@]}" --i optimisation_set.star "${no[@]}"
+fails 2 'a binning of 2 was given' "$bin" refine "${stacks[@]}" --i EX/optimisation_set.star --bin 2 "${no[@]}"
 fails 2 'two half maps are needed' "$bin" refine "${common[@]}" --i optimisation_set.star "${no[@]}"
 fails 2 'one map for both half-sets' "$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc "${no[@]}"
 fails 1 'R/half3.mrc' "$bin" refine "${common[@]}" --i optimisation_set.star --ref R/half3.mrc --ini_high 20 "${no[@]}"
@@ -43,3 +53,6 @@ fails 2 'order of the angular grid' "$bin" refine "${common[@]}" --i R/optimisat
 fails 1 'nothere.star' "$bin" refine "${common[@]}" --i nothere.star --ref R/half1.mrc "${no[@]}"
 rm "p/frames/$(ls p/frames | head -n 1)"
 fails 1 "p/frames/" "$bin" refine "${common[@]}" --i R/optimisation_set.star --no-search "${no[@]}"
+fails 2 'not smaller than the extracted images' "$bin" refine "${stacks[@]}" --i EX/optimisation_set.star --b 30 "${no[@]}"
+rm "$(find p/EX -name '*.mrcs' | head -n 1)"
+fails 1 'EX/' "$bin" refine "${stacks[@]}" --i EX/optimisation_set.star "${no[@]}"

@@ -155,7 +155,7 @@ static cyc_status reconstruct_stacks(void)
 	return cyc_reconstruct_run(NULL, &o);
 }
 
-static cyc_status refine_poses(void)
+static cyc_status refine_poses_from(bool from_stacks)
 {
 	cyc_refine3d_options o;
 	cyc_refine3d_options_default(&o);
@@ -165,8 +165,13 @@ static cyc_status refine_poses(void)
 	o.mask = "mask_align.mrc";
 	o.lowpass_A = 20;
 	o.out_dir = "R";
-	o.box_px = 32;
-	o.crop_px = 24;
+	if (from_stacks) {
+		o.input.optimisation_set = "S/optimisation_set.star";
+		o.from_stacks = true;
+	} else {
+		o.box_px = 32;
+		o.crop_px = 24;
+	}
 	o.healpix_order = o.auto_local_order = 3;
 	o.offset_range_px = 0;
 	o.max_iterations = 1;
@@ -176,6 +181,9 @@ static cyc_status refine_poses(void)
 	cyc_refine3d_result_deinit(&r);
 	return st;
 }
+
+static cyc_status refine_poses(void) { return refine_poses_from(false); }
+static cyc_status refine_poses_of_stacks(void) { return refine_poses_from(true); }
 
 /* Outputs that must not be there after a failure, and temporary files that must never be. */
 static int count_one(const char *path, const struct stat *s, int flag, struct FTW *f)
@@ -274,6 +282,7 @@ static void refinement_of_poses(void **state)
 {
 	(void)state;
 	every_failure_is_reported(refine_poses, "run_data.star", 6, 30);
+	every_failure_is_reported(refine_poses_of_stacks, "run_data.star", 6, 30); /* those of reconstruction_from_stacks() */
 }
 
 int main(void)

@@ -12,6 +12,7 @@
 
 #include "temp_dir.h"
 
+#include "cyclotomo/extract.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
 #include "cyclotomo/simulate.h"
@@ -598,6 +599,227 @@ static void sampling_alone_gets_there_too(void **state)
 	assert_true(after[0] < 0.3 * before[0]);
 }
 
+static const char *result_of(const char *folder, const char *file)
+{
+	static char name[4][80];
+	static int i;
+	i = (i + 1) % 4;
+	snprintf(name[i], sizeof name[i], "%.30s/%.45s", folder, file);
+	return name[i];
+}
+
+/* Map and particles of half-set 1 have the same bits in both results, those of half-set 2 have not. */
+static void assert_only_half_2_changed(const char *a, const char *b)
+{
+	assert_same_file(result_of(a, "run_half1_class001_unfil.mrc"), result_of(b, "run_half1_class001_unfil.mrc"));
+	char *data[2];
+	size_t n[2];
+	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root(result_of(a, "run_half2_class001_unfil.mrc"))));
+	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root(result_of(b, "run_half2_class001_unfil.mrc"))));
+	assert_true(memcmp(data[0], data[1], n[0]) != 0);
+	for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	cyc_star *s[2] = { NULL, NULL };
+	cyc_star_block *block[2];
+	int64_t n_same = 0, n_other = 0;
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(cyc_star_read(&s[i], in_root(result_of(i ? b : a, "run_data.star"))));
+		ASSERT_OK(cyc_star_require(&block[i], s[i], "particles"));
+	}
+	for (int64_t r = 0; r < cyc_star_n_rows(block[0]); r++) {
+		bool is_first = strcmp(cyc_star_text_of(block[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
+		for (int32_t c = 0; c < cyc_star_n_columns(block[0]); c++) is_same = is_same && strcmp(cyc_star_text(block[0], r, c), cyc_star_text(block[1], r, c)) == 0;
+		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
+		n_same += is_first;
+		n_other += !is_first && !is_same;
+	}
+	assert_true(n_same > 0 && n_other > 0);
+	for (int i = 0; i < 2; i++) cyc_star_destroy(&s[i]);
+}
+
+/* ---------------------------------------------------------------- stacks */
+
+static void extract(const char *particles, const char *out, bool keep_offsets, bool no_ctf)
+{
+	cyc_extract_options o;
+	cyc_extract_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.input.particles = particles;
+	o.out_dir = out;
+	o.box_px = BOX;
+	o.crop_px = CROP;
+	o.stacks = true;
+	o.keep_offsets = keep_offsets;
+	o.no_ctf = no_ctf;
+	o.n_threads = 2;
+	ASSERT_OK(cyc_extract_run(NULL, &o));
+}
+
+static cyc_refine3d_options stack_options(const char *set, const char *out)
+{
+	cyc_refine3d_options o = options(out);
+	o.input.optimisation_set = set;
+	o.from_stacks = true;
+	o.box_px = 0;
+	o.crop_px = -1;
+	return o;
+}
+
+/* RMS angle [degrees] and distance [Å] between two refinements of the same particles. */
+static void apart(double *angle, double *distance, const char *a, const char *b)
+{
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *set[2] = { NULL, NULL };
+	cyc_symmetry *symmetry = NULL;
+	ASSERT_OK(cyc_symmetry_create(&symmetry, "O"));
+	ASSERT_OK(cyc_tomogram_set_read(&tomograms, "tomograms.star", g_root));
+	ASSERT_OK(cyc_particle_set_read(&set[0], a, NULL, tomograms, g_root));
+	ASSERT_OK(cyc_particle_set_read(&set[1], b, NULL, tomograms, g_root));
+	assert_int_equal(set[0]->n, set[1]->n);
+	*angle = *distance = 0;
+	for (int64_t i = 0; i < set[0]->n; i++) {
+		const cyc_particle *x = &set[0]->particles[i], *y = &set[1]->particles[i];
+		assert_string_equal(x->name, y->name);
+		*angle += cyc_square(cyc_rad_to_deg(cyc_rotation_distance_rad(x->R_tomo_ref, y->R_tomo_ref, symmetry, NULL))) / (double)set[0]->n;
+		*distance += (cyc_square(x->position_A.x - y->position_A.x) + cyc_square(x->position_A.y - y->position_A.y) + cyc_square(x->position_A.z - y->position_A.z)) / (double)set[0]->n;
+	}
+	*angle = sqrt(*angle);
+	*distance = sqrt(*distance);
+	for (int k = 0; k < 2; k++) cyc_particle_set_destroy(&set[k]);
+	cyc_tomogram_set_destroy(&tomograms);
+	cyc_symmetry_destroy(&symmetry);
+}
+
+/* The same images, cut before instead of on the way: with offsets 0, with offsets left, and without the CTF. */
+static void stacks_give_the_poses_of_tilt_images(void **state)
+{
+	(void)state;
+	static const struct { const char *particles, *set, *out; bool keep_offsets, no_ctf; } CASES[] = {
+		{ "particles.star", "EX/optimisation_set.star", "S", false, false },
+		{ "P/run_data.star", "EXO/optimisation_set.star", "SO", true, false },
+		{ "particles.star", "EXN/optimisation_set.star", "SN", false, true },
+	};
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		cyc_refine3d_result r;
+		char folder[16];
+		double angle, distance, error[2];
+		snprintf(folder, sizeof folder, "%.*s", (int)(strchr(CASES[i].set, '/') - CASES[i].set), CASES[i].set);
+		extract(CASES[i].particles, folder, CASES[i].keep_offsets, CASES[i].no_ctf);
+		cyc_refine3d_options o = stack_options(CASES[i].set, CASES[i].out);
+		ASSERT_OK(cyc_refine3d_run(&r, &o));
+		apart(&angle, &distance, "P/run_data.star", r.particles);
+		errors(&error[0], &error[1], r.particles);
+		print_message("%s: %.2f degrees and %.2f A from those of tilt images; known to %.2f and %.2f; wrong by %.2f and %.2f\n", folder, angle, distance,
+		              cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A, error[0], error[1]);
+		if (!(angle < cyc_rad_to_deg(r.rotation_error_rad) && distance < r.offset_error_A)) fail_msg("%s: %.2f degrees and %.2f A apart", folder, angle, distance);
+		cyc_refine3d_result_deinit(&r);
+	}
+}
+
+static void stacks_same_bits_for_threads_caches_and_after_stops(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = stack_options("EX/optimisation_set.star", "S3");
+	o.n_threads = 3;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("S", "S3");
+	o.out_dir = "SNoCache";
+	o.cache_bytes = 0;
+	o.backend = "strict";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("S", "SNoCache");
+	o.out_dir = "SKilled";
+	o.resume = true;
+	int status;
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		g_kill_at = 3;
+		g_calls = 0;
+		cyc_progress_set_sink(kill_at_progress, NULL);
+		_exit(cyc_refine3d_run(NULL, &o) == CYC_OK ? 0 : 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFSIGNALED(status) && cyc_path_exists(in_root("SKilled/temp/iteration.checkpoint")));
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("S", "SKilled");
+}
+
+/* All stacks of half-set 2 are changed: poses and map of half-set 1 keep their bits, noise spectra and all. */
+static void halves_of_stacks_know_nothing_of_each_other(void **state)
+{
+	(void)state;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_refine3d_options o = stack_options("EX/optimisation_set.star", "SH1");
+	o.join_A = 0;
+	o.max_iterations = 1;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	ASSERT_OK(cyc_star_read(&s, in_root("EX/particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		const char *path = in_root(cyc_star_text_of(b, i, "rlnImageName"));
+		char *data;
+		size_t n;
+		if (strcmp(cyc_star_text_of(b, i, "rlnRandomSubset"), "2") != 0) continue;
+		ASSERT_OK(cyc_read_file(&data, &n, path));
+		float *pixels = (float *)(data + 1024);
+		for (size_t x = 0; x < (n - 1024) / sizeof *pixels; x++) pixels[x] = 3 * pixels[x] + (float)(x % 13);
+		ASSERT_OK(cyc_write_file(path, data, n));
+		cyc_free(data);
+	}
+	cyc_star_destroy(&s);
+	o.out_dir = "SH2";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_only_half_2_changed("SH1", "SH2");
+}
+
+/* The file of the first particle. */
+static const char *first_stack(void)
+{
+	static char path[600];
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_read(&s, in_root("EX/particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	snprintf(path, sizeof path, "%s", in_root(cyc_star_text_of(b, 0, "rlnImageName")));
+	cyc_star_destroy(&s);
+	return path;
+}
+
+static void bad_stacks(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = stack_options("optimisation_set.star", "BadS");
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_FORMAT, "rlnImageName");
+	o = stack_options("EX/optimisation_set.star", "BadS");
+	o.crop_px = CROP - 2;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "box of the extracted images");
+	o = stack_options("EX/optimisation_set.star", "BadS");
+	o.box_px = CROP - 2;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "not smaller than the extracted images");
+	o = stack_options("EX/optimisation_set.star", "BadS");
+	o.binning = 2;
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "a binning of 2 was given");
+	o = stack_options("EX/optimisation_set.star", "BadS");
+	char *kept;
+	size_t n;
+	const char *path = first_stack();
+	ASSERT_OK(cyc_read_file(&kept, &n, path));
+	float *pixels = (float *)(kept + 1024), old = pixels[50];
+	pixels[50] = NAN;
+	ASSERT_OK(cyc_write_file(path, kept, n));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "NaN");
+	pixels[50] = old;
+	memset(pixels, 0, CROP * CROP * sizeof *pixels);
+	ASSERT_OK(cyc_write_file(path, kept, n));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "zero everywhere");
+	assert_int_equal(remove(path), 0);
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_IO, "EX/");
+	assert_false(cyc_path_exists(in_root("BadS/run_data.star")));
+	cyc_free(kept);
+}
+
 /* ---------------------------------------------------------------- half-sets */
 
 /* Particles of the first series are half-set 1, those of the second half-set 2. */
@@ -637,29 +859,7 @@ static void halves_know_nothing_of_each_other(void **state)
 	cyc_tomogram_set_destroy(&tomograms);
 	o.out_dir = "H2";
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
-	assert_same_file("H1/run_half1_class001_unfil.mrc", "H2/run_half1_class001_unfil.mrc");
-	char *data[2];
-	size_t n[2];
-	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root("H1/run_half2_class001_unfil.mrc")));
-	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root("H2/run_half2_class001_unfil.mrc")));
-	assert_true(memcmp(data[0], data[1], n[0]) != 0);
-	for (int i = 0; i < 2; i++) cyc_free(data[i]);
-	cyc_star *s[2] = { NULL, NULL };
-	cyc_star_block *b[2];
-	int64_t n_same = 0, n_other = 0;
-	for (int i = 0; i < 2; i++) {
-		ASSERT_OK(cyc_star_read(&s[i], in_root(i ? "H2/run_data.star" : "H1/run_data.star")));
-		ASSERT_OK(cyc_star_require(&b[i], s[i], "particles"));
-	}
-	for (int64_t r = 0; r < cyc_star_n_rows(b[0]); r++) {
-		bool is_first = strcmp(cyc_star_text_of(b[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
-		for (int32_t c = 0; c < cyc_star_n_columns(b[0]); c++) is_same = is_same && strcmp(cyc_star_text(b[0], r, c), cyc_star_text(b[1], r, c)) == 0;
-		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
-		n_same += is_first;
-		n_other += !is_first && !is_same;
-	}
-	assert_true(n_same > 0 && n_other > 0);
-	for (int i = 0; i < 2; i++) cyc_star_destroy(&s[i]);
+	assert_only_half_2_changed("H1", "H2");
 }
 
 /* Noise aligned to a reference looks like the reference, up to its initial low-pass; beyond, the halves have nothing in common. */
@@ -740,6 +940,10 @@ int main(void)
 		cmocka_unit_test(same_bits_for_threads_caches_and_after_kills),
 		cmocka_unit_test(sampling_alone_gets_there_too),
 		cmocka_unit_test(bad_input),
+		cmocka_unit_test(stacks_give_the_poses_of_tilt_images),
+		cmocka_unit_test(stacks_same_bits_for_threads_caches_and_after_stops),
+		cmocka_unit_test(halves_of_stacks_know_nothing_of_each_other),
+		cmocka_unit_test(bad_stacks),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
 		cmocka_unit_test(noise_stays_noise),
 	};

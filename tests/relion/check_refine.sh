@@ -1,4 +1,5 @@
-# 3D refinement on the simulated set "small", against the truth and one iteration of RELION; and on pure noise.
+# 3D refinement on the simulated set "small", against the truth and one iteration of RELION, from tilt images and
+# from stacks; and on pure noise.
 # usage: check_refine.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given);
 # $CYCLOTOMO_NOISE is the data set "noise" (that part is left out if not given)
 set -euo pipefail
@@ -44,6 +45,16 @@ bar "view error (degrees):" "$(figure view_rms_deg "${now[@]}")" '<=' 0.25
 bar "position error (A):" "$(figure pos2d_rms_A "${now[@]}")" '<=' 0.40
 "$bin" reconstruct -q --i Refine/run_optimisation_set.star --b 192 --crop 112 --sym O --o Map/ --j 2 > /dev/null
 bar "mean FSC to truth:" "$(mean_fsc Map/merged.mrc)" '>=' 0.888
+
+echo "== from 2D stacks of ctf4"
+"$bin" extract -q --i J_ctf4/optimisation_set.star --b 192 --crop 96 --stack2d --float16 --o Extract/ --j 2 > /dev/null
+"$bin" refine -q --ios Extract/optimisation_set.star --from-stacks --ref R_ctf4/half1.mrc "${settings[@]}" --ini_high 5 --o Stacks/ > /dev/null
+# Particles near the border have few images in their stacks: the root mean square is theirs.
+now=(--t J_ctf4/tomograms.star --p Stacks/run_data.star --mot J_pol3/motion.star)
+bar "view error (degrees):" "$(figure view_rms_deg "${now[@]}")" '<=' 0.30
+bar "position error (A):" "$(figure pos2d_rms_A "${now[@]}")" '<=' 0.40
+"$bin" reconstruct -q --ios Stacks/run_optimisation_set.star --b 192 --crop 112 --sym O --o StackMap/ --j 2 > /dev/null
+bar "mean FSC to truth:" "$(mean_fsc StackMap/merged.mrc)" '>=' 0.888
 
 echo "== from no orientations at all, against a map at 20 A"
 awk '/^data_/ { n = 0; split("", at) } /^_rln/ { at[$1] = ++n } NF == n && !/^_/ && ("_rlnAngleRot" in at) { $at["_rlnAngleRot"] = 10; $at["_rlnAngleTilt"] = 40; $at["_rlnAnglePsi"] = 77 } { print }' \
