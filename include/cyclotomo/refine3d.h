@@ -38,6 +38,7 @@ typedef struct {
 	double tau2_fudge;
 	double cutoff_frac;            /**< dose weights at or below this are not used, 0.1: below it is 1 % of the weight */
 	int32_t max_iterations;
+	double min_separation_A;       /**< > 0: of particles nearer than this at the end only the one that agrees best stays in run_data.star */
 	double cache_bytes;            /**< particle images are kept in memory up to this much; < 0: half of the machine's */
 	uint64_t seed;
 	bool resume;
@@ -54,6 +55,7 @@ void cyc_refine3d_options_default(cyc_refine3d_options *o);
 
 typedef struct {
 	int64_t n_particles, n_images;
+	int64_t n_removed;             /**< as duplicates */
 	int32_t n_iterations;
 	bool has_converged;
 	double resolution_A;           /**< FSC 0.143 of the last half maps */

@@ -58,6 +58,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Share of the posterior that is looked at in the second pass." },
 	{ .name = "perturbation", .alias = "--perturb", .type = CYC_OPT_DOUBLE, .offset = O(perturbation), .unit = "<steps>", .min = "0",
 	  .help = "Random shift of the grids; only with --no-polish." },
+	{ .name = "min-separation", .type = CYC_OPT_DOUBLE, .offset = O(min_separation_A), .unit = "<Å>", .min = "0",
+	  .help = "Of particles that end nearer to each other than this only the one that agrees best with the map is kept.", .no_default = "all are kept" },
 	{ .name = "no-search", .type = CYC_OPT_FLAG, .offset = O(no_search), .help = "Sample nothing: follow the old poses to the next maximum." },
 	{ .name = "no-polish", .type = CYC_OPT_FLAG, .offset = O(no_polish), .help = "Only sample, on finer and finer grids." },
 	{ .name = "Refinement", .type = CYC_OPT_HEADING },

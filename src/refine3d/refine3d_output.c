@@ -75,6 +75,27 @@ done:
 	return st;
 }
 
+/* Take duplicates out of the finished file: where particles have come together they are one, and would be in the map twice. */
+static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, const char *path)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *set = NULL;
+	bool *keep = NULL;
+	double *score = NULL;
+	CYC_TRY(cyc_particle_set_read(&set, relative, NULL, j->in.tomograms, j->in.root));
+	CYC_TRY(cyc_alloc(&keep, set->n, sizeof *keep));
+	CYC_TRY(cyc_alloc(&score, set->n, sizeof *score));
+	CYC_TRY(cyc_particle_column(score, set, "rlnLogLikeliContribution"));
+	CYC_TRY(cyc_particle_set_separate(keep, &j->result->n_removed, set, j->o->min_separation_A, score));
+	CYC_TRY(cyc_particle_set_write(set, keep, path));
+	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out", (long long)j->result->n_removed, (long long)set->n, j->o->min_separation_A);
+done:
+	cyc_particle_set_destroy(&set);
+	cyc_free(keep);
+	cyc_free(score);
+	return st;
+}
+
 /* Standard errors, in a file of their own: RELION would drop the columns. */
 static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
@@ -213,6 +234,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	path = NULL;
 	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));
 	CYC_TRY(write_particles(j, path));
+	if (j->o->min_separation_A > 0) CYC_TRY(remove_duplicates(j, r->particles, path));
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));

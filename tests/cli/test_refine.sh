@@ -33,6 +33,11 @@ grep -q 'A/run_data.star' out.txt
 "$bin" refine "${common[@]}" --i R2/optimisation_set.star --mask mask_align.mrc --no-search --iterations 1 --dry-run --o no > /dev/null
 [ ! -e p/no ]
 
+# A particle that is there twice is there once in the end.
+awk '{ print } $2 == "TS_01/1" { sub("TS_01/1", "TS_01/99"); print }' p/particles.star > p/double.star
+"$bin" refine "${common[@]}" --p double.star --t tomograms.star --ref R/half1.mrc --mask mask_align.mrc --no-search --iterations 1 --min-separation 20 --o D > /dev/null
+[ "$(grep -c 'TS_0./' p/double.star)" = 9 ] && [ "$(grep -c 'TS_0./' p/D/run_data.star)" = 8 ] || { echo "duplicates stay"; exit 1; }
+
 # From the stacks of an extraction, which needs no tilt images: box, crop and binning are theirs.
 "$bin" extract -q --root p --i optimisation_set.star --b 40 --crop 32 --stack2d --o EX > /dev/null
 "$bin" extract -q --root p --i optimisation_set.star --b 40 --crop 32 --o EX3 > /dev/null

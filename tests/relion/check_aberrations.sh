@@ -1,24 +1,13 @@
 # Aberrations of the simulated set "aberr" (coma, trefoil, tetrafoil), and none where "small" has none, against what was planted.
 # usage: check_aberrations.sh BINARY SHARED-FOLDER [SMALL]; the sets are SMALL or $CYCLOTOMO_SMALL, and $CYCLOTOMO_ABERR (made here if not given)
-set -euo pipefail
-python=${PYTHON:-/usr/bin/python3}
-here=$(cd "$(dirname "$0")" && pwd) bin=$(realpath "$1") shared=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-${CYCLOTOMO_SMALL:-}} aberr=${CYCLOTOMO_ABERR:-}
-[ -n "$small" ] || { small=$dir/small; bash "$shared/sim/make_dataset.sh" small "$small" > /dev/null; }
+. "$(dirname "$0")/common.sh"
+aberr=${CYCLOTOMO_ABERR:-}
 [ -n "$aberr" ] || { aberr=$dir/aberr; bash "$shared/sim/make_dataset.sh" aberr "$aberr" > /dev/null; }
-small=$(realpath "$small") aberr=$(realpath "$aberr")
+aberr=$(realpath "$aberr")
 mkdir "$dir/s" "$dir/a"
-ln -s "$small"/* "$shared"/golden/small/* "$dir/s"
+ln -s "$small"/* "$gold"/* "$dir/s"
 ln -s "$aberr"/* "$dir/a"
-failures=0
 
-# bar NAME VALUE (<=|>=) BOUND
-bar() {
-	if "$python" -c "import sys; sys.exit(0 if $2 $3 $4 else 1)"; then echo "ok    $1 $2 ($3 $4)"; else echo "FAIL  $1 $2 (wanted $3 $4)"; failures=$((failures + 1)); fi
-}
-mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" truth/map.mrc mask_fsc.mrc | sed -n 's/.*mean FSC //p'; }
 # reconstruction PARTICLES TOMOGRAMS MOTION OUT: maps and their FSC file
 reconstruction() {
 	"$bin" reconstruct -q --p "$1" --t "$2" --mot "$3" --b 192 --crop 112 --sym O --o "$4/" --j 2 > /dev/null
@@ -76,4 +65,4 @@ errors C2/particles.star aberr
 bar "tilts kept, odd phases (rad rms):" "$odd" '<' 0.15
 bar "tilts kept, even phases (rad rms):" "$even" '<' 0.15
 
-[ $failures -eq 0 ] || { echo "$failures bars are missed"; exit 1; }
+end_of_bars

@@ -1,19 +1,7 @@
 #!/usr/bin/env bash
 # The cycle on the simulated set "small", and its plan for a real project without images.
 # usage: check_cycle.sh BINARY SHARED-FOLDER [SMALL]; SMALL is the data set "small" (made here if not given)
-set -euo pipefail
-bin=$(realpath "$1") shared=$(realpath "$2")
-python=${PYTHON:-/usr/bin/python3}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-}
-if [ -z "$small" ]; then
-	small=$dir/small
-	bash "$shared/sim/make_dataset.sh" small "$small" >/dev/null
-fi
-small=$(realpath "$small")
-fail() { echo "FAIL: $*" >&2; exit 1; }
-
+. "$(dirname "$0")/common.sh"
 echo "== plan for a real project"
 code=0
 "$bin" cycle --dry-run --root "$shared/data/empiar-10164-tutorial" --p Select/job024/particles.star --t CtfRefine/job027/tomograms.star \
@@ -49,6 +37,5 @@ before, after = s['before'], s['after']
 print('mean FSC %.4f -> %.4f, resolution %.2f -> %.2f A' % (before['mean_fsc'], after['mean_fsc'], before['resolution_A'], after['resolution_A']))
 sys.exit(int(not after['mean_fsc'] >= before['mean_fsc'] or not all(x['decision'] in ('start', 'taken on', 'not taken on') for x in s['steps'] if 'decision' in x)))
 P
-fsc=$("$python" "$shared/sim/fsc.py" "$(ls -d Run/Reconstruct/*/merged.mrc | tail -n 1)" truth/map.mrc mask_fsc.mrc | sed -n 's/.*mean FSC //p')
-echo "mean FSC to the truth $fsc"
-"$python" -c "import sys; sys.exit(not $fsc >= 0.890)" || fail "the mean FSC to the truth is $fsc, wanted 0.890 or more"
+bar "mean FSC to truth:" "$(mean_fsc "$(ls -d Run/Reconstruct/*/merged.mrc | tail -n 1)")" '>=' 0.890
+end_of_bars

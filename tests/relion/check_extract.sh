@@ -2,26 +2,11 @@
 # Extraction on the simulated set "small" against RELION's files, maps from extracted stacks against maps from tilt images, and from stacks by
 # WarpTools, as they are and with refined poses, against the map beside them.
 # usage: check_extract.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given)
-set -euo pipefail
-python=${PYTHON:-/usr/bin/python3}
-bin=$(realpath "$1") shared=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-${CYCLOTOMO_SMALL:-}}
-if [ -z "$small" ]; then
-	small=$dir/small
-	bash "$shared/sim/make_dataset.sh" small "$small" > /dev/null
-fi
-small=$(realpath "$small") gold=$shared/golden/small
+. "$(dirname "$0")/common.sh"
 mkdir "$dir/project"
 cd "$dir/project"
 ln -s "$small"/* "$gold"/J_* .
-failures=0
 
-# bar NAME VALUE (<=|>=) BOUND
-bar() {
-	if "$python" -c "import sys; sys.exit(0 if $2 $3 $4 else 1)"; then echo "ok    $1 $2 ($3 $4)"; else echo "FAIL  $1 $2 (wanted $3 $4)"; failures=$((failures + 1)); fi
-}
 same() { # NAME FILE FILE
 	if "$bin" compare -q --tolerance 2e-5 "$2" "$3" > out.txt 2> err.txt; then echo "ok    $1"; else cat out.txt err.txt; echo "FAIL  $1"; failures=$((failures + 1)); fi
 }
@@ -45,7 +30,6 @@ worst() {
 fsc() { # A B MASK RESOLUTION [options]: lowest FSC to the resolution
 	{ "$bin" compare -q "$1" "$2" --mask "$3" --resolution "$4" "${@:5}" 2> /dev/null || true; } | sed -n 's/.*lowest FSC //p'
 }
-mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" truth96.mrc mask96.mrc | sed -n 's/.*mean FSC //p'; }
 
 echo "== extraction: 2D stacks"
 TIMEFORMAT='%R s wall, %U s user'
@@ -105,4 +89,4 @@ set[1]=Refine/run_data.star
 bar "the same with refined poses:" "$(fsc RR/merged.mrc "$real/warptools_test_box-32_angpix-12_reconstruct.mrc" sphere.mrc 75 --z-mirror)" '>=' 0.85
 halves() { fsc "$1/half1.mrc" "$1/half2.mrc" sphere.mrc 75; }
 bar "gain in the least masked FSC of the half maps to 75 A:" "$("$python" -c "print('%.4f' % ($(halves RR) - $(halves RH)))")" '>=' 0
-[ "$failures" = 0 ] || { echo "$failures bars are missed"; exit 1; }
+end_of_bars

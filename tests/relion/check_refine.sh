@@ -2,28 +2,11 @@
 # from stacks; and on pure noise.
 # usage: check_refine.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given);
 # $CYCLOTOMO_NOISE is the data set "noise" (that part is left out if not given)
-set -euo pipefail
-python=${PYTHON:-/usr/bin/python3}
-bin=$(realpath "$1") shared=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-${CYCLOTOMO_SMALL:-}}
-if [ -z "$small" ]; then
-	small=$dir/small
-	bash "$shared/sim/make_dataset.sh" small "$small" > /dev/null
-fi
-small=$(realpath "$small") gold=$shared/golden/small
+. "$(dirname "$0")/common.sh"
 mkdir "$dir/project"
 cd "$dir/project"
 ln -s "$small"/* "$gold"/* .
-failures=0
 
-# bar NAME VALUE (<=|>=) BOUND
-bar() {
-	if "$python" -c "import sys; sys.exit(0 if $2 $3 $4 else 1)"; then echo "ok    $1 $2 ($3 $4)"; else echo "FAIL  $1 $2 (wanted $3 $4)"; failures=$((failures + 1)); fi
-}
-figure() { "$python" "$shared/sim/evaluate.py" truth "${@:2}" --sym O --json | "$python" -c "import sys, json; print('%.4f' % json.load(sys.stdin)['$1'])"; }
-mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" truth/map.mrc mask_fsc.mrc | sed -n 's/.*mean FSC //p'; }
 cat > set.star <<-S
 	data_
 
@@ -105,4 +88,4 @@ for line in open('N/run_model.star'):
     if inside and len(w) == 7 and w[0].isdigit() and float(w[2]) < 17: t.append(float(w[4]))
 print('%.4f' % abs(sum(t) / len(t)))")" '<=' 0.03
 fi
-[ $failures = 0 ] || { echo "$failures bars missed"; exit 1; }
+end_of_bars

@@ -1,27 +1,10 @@
 # Reconstruction, CTF refinement and polishing on the simulated set "small", against RELION's results and the truth.
 # usage: check_refinement.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given)
-set -euo pipefail
-python=${PYTHON:-/usr/bin/python3}
-bin=$(realpath "$1") shared=$(realpath "$2")
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-${CYCLOTOMO_SMALL:-}}
-if [ -z "$small" ]; then
-	small=$dir/small
-	bash "$shared/sim/make_dataset.sh" small "$small" > /dev/null
-fi
-small=$(realpath "$small") gold=$shared/golden/small
+. "$(dirname "$0")/common.sh"
 mkdir "$dir/project"
 cd "$dir/project"
 ln -s "$small"/* "$gold"/* .
-failures=0
 
-# bar NAME VALUE (<=|>=) BOUND
-bar() {
-	if "$python" -c "import sys; sys.exit(0 if $2 $3 $4 else 1)"; then echo "ok    $1 $2 ($3 $4)"; else echo "FAIL  $1 $2 (wanted $3 $4)"; failures=$((failures + 1)); fi
-}
-figure() { "$python" "$shared/sim/evaluate.py" truth "${@:2}" --sym O --json | "$python" -c "import sys, json; print('%.4f' % json.load(sys.stdin)['$1'])"; }
-mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" truth/map.mrc mask_fsc.mrc | sed -n 's/.*mean FSC //p'; }
 timed() { # NAME SECONDS MB command...
 	local name=$1 seconds=$2 mb=$3
 	shift 3
@@ -122,4 +105,4 @@ rms=$(awk 'NF == 3 && $1 ~ /^-?[0-9]/ { sum += $1 ^ 2 + $2 ^ 2 + $3 ^ 2; n++ } E
 bar "trajectories (A RMS):" "$rms" '<=' 0.15
 bar "mean FSC to truth with motion over that without:" "$(mean_fsc R_motion/merged.mrc) - $(mean_fsc R_still/merged.mrc)" '>=' -0.002
 
-[ $failures -eq 0 ] || { echo "$failures bars are missed"; exit 1; }
+end_of_bars

@@ -1,20 +1,7 @@
 #!/usr/bin/env bash
 # RELION's own calls, unchanged and in their order, write the files that RELION has written; job.star of a real project become commands.
 # usage: check_relion_names.sh BINARY SHARED-FOLDER [SMALL]; SMALL, or $CYCLOTOMO_SMALL, is the data set "small" (made here if not given)
-set -euo pipefail
-python=${PYTHON:-/usr/bin/python3}
-bin=$(realpath "$1") shared=$(realpath "$2") here=$(cd "$(dirname "$0")" && pwd)
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-small=${3:-${CYCLOTOMO_SMALL:-}}
-if [ -z "$small" ]; then
-	small=$dir/made
-	bash "$shared/sim/make_dataset.sh" small "$small" >/dev/null
-fi
-small=$(realpath "$small")
-fail() { echo "FAIL: $*" >&2; exit 1; }
-gold=$shared/golden/small
-
+. "$(dirname "$0")/common.sh"
 "$bin" relion-names -q "$dir/names" >/dev/null
 PATH=$dir/names:$PATH
 
