@@ -23,5 +23,5 @@ bar() {
 end_of_bars() { [ $failures -eq 0 ] || fail "$failures bars are missed"; }
 # figure NAME arguments of evaluate.py: how far metadata are from the truth, in a folder with truth/.
 figure() { "$python" "$shared/sim/evaluate.py" truth "${@:2}" --sym O --json | "$python" -c "import sys, json; print('%.4f' % json.load(sys.stdin)['$1'])"; }
-# mean_fsc MAP: with the true map, under the tight mask.
-mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" truth/map.mrc mask_fsc.mrc | sed -n 's/.*mean FSC //p'; }
+# mean_fsc MAP [TRUTH MASK]: with the true map, under the tight mask, unless others are named.
+mean_fsc() { "$python" "$shared/sim/fsc.py" "$1" "${2:-truth/map.mrc}" "${3:-mask_fsc.mrc}" | sed -n 's/.*mean FSC //p'; }
