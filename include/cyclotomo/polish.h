@@ -51,7 +51,7 @@ void cyc_polish_options_default(cyc_polish_options *o);
 typedef struct {
 	int32_t n_series, n_improved;
 	double shift_rms_A, position_rms_A, motion_rms_A;
-	double heldout_before, heldout_after; /**< agreement with shells that were not fitted, log-likelihood units */
+	double heldout_before, heldout_after; /**< agreement of images that were not fitted, log-likelihood units */
 	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);
