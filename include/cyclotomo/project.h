@@ -218,6 +218,13 @@ CYC_MUST_CHECK cyc_status cyc_particle_column(double *values, const cyc_particle
  */
 CYC_MUST_CHECK cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_particle_set *s, double min_separation_A,
                                                     const double *score);
+/**
+ * Deal the particles of each half-set to n_groups groups whose sizes differ by at most one: in the order of a hash of their
+ * names, so that neighbours fall apart and the groups do not depend on the order of the file. For maps of all groups but
+ * one (a particle is scored against images that are not its own) and for jackknife errors.
+ * @param[out] group  s->n numbers from 0 to n_groups - 1, by the caller
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_groups(int32_t *group, const cyc_particle_set *s, int32_t n_groups);
 /** Write the document of a set with the particles of keep[i] only (NULL: all of the set), rows in the order of the file. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, const bool *keep, const char *path);
 /** Write the trajectories of the particles of keep[i] (NULL: all) as motion.star; they must have been read with the set. */

@@ -717,6 +717,41 @@ static void separation(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+/* Equal sizes in each half-set, and the same groups for any order of the rows. */
+static void groups(void **state)
+{
+	(void)state;
+	enum { N = 23, N_GROUPS = 4 };
+	cyc_tomogram_set *t = read_tomograms();
+	int32_t of_number[2][N];
+	for (int order = 0; order < 2; order++) {
+		char text[4096];
+		cyc_particle_set *s = NULL;
+		int32_t group[N];
+		int count[2][N_GROUPS] = { { 0 } };
+		int n = snprintf(text, sizeof text, "%s", PARTICLES_HEAD);
+		for (int i = 0; i < N; i++) {
+			int k = order ? N - 1 - i : i;
+			n += snprintf(text + n, sizeof text - (size_t)n, "TS_01 p%d 1 0 0 0 %d\n", k, k < 9 ? 1 : 2);
+		}
+		temp_write("many.star", text);
+		ASSERT_OK(cyc_particle_set_read(&s, "many.star", NULL, t, temp_dir));
+		ASSERT_OK(cyc_particle_groups(group, s, N_GROUPS));
+		for (int i = 0; i < N; i++) {
+			count[s->particles[i].half][group[i]]++;
+			of_number[order][strtol(s->particles[i].name + 1, NULL, 10)] = group[i];
+		}
+		for (int g = 0; g < N_GROUPS; g++) {
+			assert_in_range(count[0][g], 2, 3);
+			assert_in_range(count[1][g], 3, 4);
+		}
+		ASSERT_FAILS(cyc_particle_groups(group, s, 0), CYC_E_INTERNAL, "0 groups");
+		cyc_particle_set_destroy(&s);
+	}
+	assert_memory_equal(of_number[0], of_number[1], sizeof of_number[0]);
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void trajectories_of_a_part(void **state)
 {
 	(void)state;
@@ -812,7 +847,7 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }
