@@ -273,13 +273,11 @@ done:
 	return st;
 }
 
-static double physical_memory_bytes(void) { return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE); }
-
 /* Particle images in memory: at most all coefficients of all tilts. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * physical_memory_bytes();
+	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * cyc_memory_available_bytes();
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
 	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
 	j->keeps_images = bytes <= limit;
