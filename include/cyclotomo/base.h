@@ -124,6 +124,16 @@ double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t 
 CYC_MUST_CHECK cyc_status cyc_path_join(char **out, const char *a, const char *b);
 /** Folder part with the trailing slash ("" if none). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_path_dir(char **out, const char *path);
+/**
+ * The name of a file for something that a user named (a tomogram, a particle): the name itself where it is plain (one component, not
+ * hidden, no control characters, at most 160 bytes), else what can be kept of it with a hash of the whole. It never leaves the
+ * folder that it is put into, and different names do not meet. Free with cyc_free().
+ */
+CYC_MUST_CHECK cyc_status cyc_file_name(char **out, const char *name);
+/** The same for names with folders in them ("TS_01/7"), which stay if every component is plain. */
+CYC_MUST_CHECK cyc_status cyc_file_path_name(char **out, const char *name);
+/** Whether a relative path has plain components only: none empty, hidden, "." or "..". */
+bool cyc_is_plain_path(const char *path);
 bool cyc_path_exists(const char *path);
 /** mkdir -p. */
 CYC_MUST_CHECK cyc_status cyc_make_dirs(const char *path);

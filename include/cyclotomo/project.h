@@ -67,6 +67,7 @@ typedef struct {
 
 typedef struct {
 	char *name;
+	char *file_name;                 /**< the name as that of a file, unique in the set: cyc_file_name() */
 	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one */
 	char *stack;                     /**< rlnTomoTiltSeriesName or NULL */
 	char *optics_group_name;

@@ -157,7 +157,7 @@ static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, c
 	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale, j->o->n_threads));
 	CYC_TRY(cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
 	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
 done:
 	cyc_free(path);
@@ -181,7 +181,7 @@ static cyc_status store_stretch(job *j, int32_t i, const cyc_stretch_model *mode
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	add_stretch(j, models);
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_magnification_record_write(path, models, j->in.particles->n_optics, j->hash));
 done:
 	cyc_free(path);
@@ -198,7 +198,7 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt, last_tilt_of(j, ts));
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));
 	CYC_TRY(cyc_tilt_results_write(path, j->results[i], ts->n_tilts, j->hash));
 done:
 	cyc_free(path);
@@ -369,7 +369,7 @@ static cyc_status reload_evidence(bool *found, job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_aberration_record_read(found, j->aberrations, j->evidence, j->was_learned, path, j->hash));
 	if (*found) cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
 done:
@@ -383,7 +383,7 @@ static cyc_status reload_stretch(bool *found, job *j, int32_t i)
 	char *path = NULL;
 	cyc_stretch_model *models = NULL;
 	CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_magnification_record_read(found, models, j->in.particles->n_optics, path, j->hash));
 	if (*found) add_stretch(j, models);
 done:
@@ -398,7 +398,7 @@ static cyc_status refine_all(job *j)
 	char *learned = NULL, *path = NULL;
 	bool has_learned = false;
 	int32_t n_series = j->in.tomograms->n_series;
-	CYC_TRY(cyc_asprintf(&learned, "%stemp/learned.ctf", j->in.out));
+	CYC_TRY(cyc_asprintf(&learned, "%stemp/.learned.ctf", j->in.out));
 	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
 	if (j->o->resume) CYC_TRY(learned_read(&has_learned, j, learned));
 	if (!has_learned) {
@@ -411,7 +411,7 @@ static cyc_status refine_all(job *j)
 		if (has_learned) {
 			bool found = false;
 			CYC_TRY(cyc_alloc(&j->results[i], j->in.tomograms->series[i].n_tilts, sizeof *j->results[i]));
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].name));
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].file_name));
 			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
 			cyc_free(path);
 			path = NULL;
@@ -497,7 +497,7 @@ static cyc_status remove_records(const job *j)
 	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
 		static const char *const KINDS[] = { "ctf", "aberrations", "magnification" };
 		for (int k = 0; k < 3; k++) {
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? "learned" : j->in.tomograms->series[i].name, KINDS[k]));
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? ".learned" : j->in.tomograms->series[i].file_name, KINDS[k]));
 			unlink(path);
 			cyc_free(path);
 			path = NULL;

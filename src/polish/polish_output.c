@@ -372,7 +372,7 @@ static cyc_status figure_task(void *arg, int64_t i, int i_thread)
 	(void)i_thread;
 	if (!w->f->results[i].is_taken) return CYC_OK;
 	CYC_TRY(figure_create(&w->figures[i], w->f, (int32_t)i));
-	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].file_name));
 	CYC_TRY(cyc_plot_write(path, w->figures[i].panels, w->figures[i].n_panels));
 done:
 	cyc_free(path);
@@ -457,7 +457,7 @@ static cyc_status remove_records(const cyc_polish_files *f)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", f->out, f->tomograms->series[i].name));
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", f->out, f->tomograms->series[i].file_name));
 		unlink(path);
 		cyc_free(path);
 		path = NULL;
