@@ -148,10 +148,19 @@ CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, const cyc_alignment *a, const double *precision, double *scratch);
 
 /**
- * Standard errors: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x 5), per particle 3 axes [Å] (n x 3), with motion and
- * deformation held; per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
+ * Posterior standard errors of the parameters themselves: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x 5), per particle
+ * 3 axes [Å] (n x 3), with motion and deformation held. They hold the gauge.
  */
-CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
+CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, cyc_alignment *a);
+/**
+ * Errors without what no image tells: a common offset and a common rotation of specimen and tilts.                 (T6.15)
+ * Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image, about the tilt axis, and about the
+ * beam, less the mean turn of the tilts in the specimen; and the shift [Å] less the best offset of the specimen. Per particle
+ * (n x 3 [Å]) its place along the specimen's axes less the best offset and rotation of all; with fewer than four particles
+ * they hold the gauge. Motion and deformation are held. A tilt without images has the widths of its prior; what is
+ * not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
 /**
  * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they were on average,
  * and so do the orientations that were found with them.                                                            (T6.9)

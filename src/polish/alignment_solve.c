@@ -133,8 +133,8 @@ static cyc_status learn_widths(cyc_alignment *a)
 	cyc_status st = CYC_OK;
 	double input = 0, trend = 0, shifts = 0, *errors = NULL;
 	size_t n_tilt = CYC_PER_TILT * (size_t)a->n_tilts, n_particle = 3 * (size_t)a->n_particles;
-	CYC_TRY(cyc_alloc(&errors, n_tilt + n_particle + (size_t)a->n_tilts, sizeof *errors));
-	CYC_TRY(cyc_alignment_errors(errors, errors + n_tilt, errors + n_tilt + n_particle, a));
+	CYC_TRY(cyc_alloc(&errors, n_tilt + n_particle, sizeof *errors));
+	CYC_TRY(cyc_alignment_errors(errors, errors + n_tilt, a));
 	for (int k = 0; k < 3; k++)
 		for (int32_t f = 0; f < a->n_tilts; f++) {
 			double from_input, from_trend, variance = cyc_square(errors[CYC_PER_TILT * f + k]);
