@@ -43,6 +43,13 @@ done:
 	return st;
 }
 
+/* Prior width of one of the tilts' parameters. */
+static double tilt_width(const cyc_alignment *a, size_t i)
+{
+	size_t f = i / CYC_PER_TILT, k = i % CYC_PER_TILT;
+	return k < 3 ? a->angle_width_rad[3 * f + k] : a->shift_width_A[f];
+}
+
 cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
@@ -51,7 +58,7 @@ cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, cy
 	CYC_TRY(cyc_schur_create(&s, a));
 	CYC_TRY(cyc_schur_factor(s, a));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, s, a));
-	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) tilt_errors[i] = sqrt(tilt_errors[i]) * (i % CYC_PER_TILT < 3 ? a->angle_width_rad : a->widths.shift_A);
+	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) tilt_errors[i] = sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i);
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = sqrt(particle_errors[i]) * a->widths.position_A;
 done:
 	cyc_schur_destroy(&s);
@@ -209,7 +216,7 @@ static double tilt_covariance(const free_errors *e, size_t i, size_t j)
 {
 	double w[2];
 	const size_t at[2] = { i, j };
-	for (int k = 0; k < 2; k++) w[k] = at[k] % CYC_PER_TILT < 3 ? e->a->angle_width_rad : e->a->widths.shift_A;
+	for (int k = 0; k < 2; k++) w[k] = tilt_width(e->a, at[k]);
 	return w[0] * w[1] * e->tilt_covariance[i * e->n_tilt + j];
 }
 
@@ -371,7 +378,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	e.tilt_covariance = cyc_schur_tilt_covariance(e.s);
 	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) { /* of tilts that show nothing: those of the prior */
 		bool is_angle = i % CYC_PER_TILT < 3;
-		tilt_errors[i] = (is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * (is_angle ? a->angle_width_rad : a->widths.shift_A) : 0;
+		tilt_errors[i] = (is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : 0;
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));

@@ -114,7 +114,7 @@ typedef struct {
 	cyc_projection projections[T];
 	cyc_vec3 positions[N];
 	int32_t order[T];
-	double sigma[T], weight[N];
+	double sigma[T], weight[N], strength[T];
 	cyc_pair pairs[N * T];
 	float maps[N * T][GRID * GRID];
 	cyc_motion_model *motion;
@@ -146,6 +146,7 @@ static void make_world(variant v)
 			                     .nominal_tilt_rad = 0.25 * (f - T / 2) };
 		w.order[f] = (f * 3) % T;
 		w.sigma[f] = 0.5 + 0.1 * f;
+		w.strength[f] = 1;
 		assert_int_equal(cyc_projection_of_tilt(&w.projections[f], &w.ts, f), CYC_OK);
 	}
 	for (int p = 0; p < N; p++) {
@@ -156,7 +157,7 @@ static void make_world(variant v)
 	const cyc_motion_options o = { .correlation_A = 1500, .is_relative = v.is_per_tilt, .max_modes = -1 };
 	if (v.has_motion) ASSERT_OK(cyc_motion_model_create(&w.motion, w.positions, N, &o));
 	w.a = (cyc_alignment){ .n_tilts = T, .n_particles = N, .ts = &w.ts, .projections = w.projections, .positions_A = w.positions, .order = w.order, .step_sigma_A = w.sigma,
-		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .amplitude = 1.3, .do_angles = true, .do_shifts = true,
+		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .tilt_strength = w.strength, .stage_sign = 1, .amplitude = 1.3, .do_angles = true, .do_shifts = true,
 		                   .do_positions = true, .widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 },
 		                   .n_threads = 2, .speed = 0.8 };
 	w.a.do_deformation = v.deformation != CYC_DEFORMATION_NONE;
@@ -381,7 +382,7 @@ static double *dense_covariance(int64_t n)
 		for (int64_t j = 0; j < n; j++) {
 			double width[2];
 			const int64_t at[2] = { i, j };
-			for (int k = 0; k < 2; k++) width[k] = at[k] >= 5 * T ? w.a.widths.position_A : at[k] % 5 < 3 ? w.a.angle_width_rad : w.a.widths.shift_A;
+			for (int k = 0; k < 2; k++) width[k] = at[k] >= 5 * T ? w.a.widths.position_A : at[k] % 5 < 3 ? w.a.angle_width_rad[3 * (at[k] / 5) + at[k] % 5] : w.a.shift_width_A[at[k] / 5];
 			C[i * n + j] *= width[0] * width[1];
 		}
 	cyc_free(M);
@@ -432,6 +433,7 @@ static void free_errors_are_those_without_the_gauge(void **state)
 	double sum = 0, raw_sum = 0;
 	make_world(STATIC);
 	w.a.widths.shift_A = w.a.widths.position_A = 20; /* the gauge is hardly known */
+	ASSERT_OK(cyc_alignment_set_priors(&w.a));
 	int64_t n = cyc_alignment_n_parameters(&w.a);
 	double *C = dense_covariance(n), *L = numbers(3 * (N + T) * n);
 	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
