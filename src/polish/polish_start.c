@@ -202,7 +202,10 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	CYC_TRY(cyc_asprintf(&folder, "%.*s/job.star", (int)(slash - path), path));
 	CYC_TRY(cyc_path_join(&file, root, folder));
 	if (!cyc_path_exists(file)) goto done;
-	CYC_TRY(cyc_star_read(&star, file));
+	if (cyc_star_read(&star, file) != CYC_OK) { /* not this program's to judge */
+		cyc_error_clear();
+		goto done;
+	}
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	int32_t column = b ? cyc_star_column(b, "rlnJobTypeLabel") : -1;
 	*is_result = column >= 0 && strncmp(cyc_star_text(b, 0, column), "relion.framealign", strlen("relion.framealign")) == 0;

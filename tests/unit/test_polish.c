@@ -10,6 +10,7 @@
 #include "temp_dir.h"
 
 #include "polish/alignment.h"
+#include "polish/outcome.h"
 #include "polish/schur.h"
 
 enum { T = 7, N = 5, GRID = 21 };
@@ -480,12 +481,79 @@ static void free_errors_are_those_without_the_gauge(void **state)
 	drop_world();
 }
 
+/* Y tilts against stage angles: the sign, and whether there is a relation at all; two tilts of nine are anywhere. */
+static void stage_relation(void **state)
+{
+	(void)state;
+	enum { M = 9 };
+	cyc_tilt tilts[M];
+	double angles[3 * M] = { 0 };
+	cyc_tilt_series ts = { .name = "test", .n_tilts = M, .tilts = tilts };
+	cyc_stage_relation r;
+	for (int k = 0; k < 4; k++) { /* rises, falls, no relation, no stage angles */
+		memset(tilts, 0, sizeof tilts);
+		for (int f = 0; f < M; f++) {
+			tilts[f].has_nominal_tilt = k < 3;
+			tilts[f].nominal_tilt_rad = 0.1 * (f - M / 2);
+			angles[3 * f + 1] = 0.02 + (k == 2 ? 0.4 * sin(2.5 * f * f + 1) : (k == 1 ? -1 : 1) * tilts[f].nominal_tilt_rad) + 0.002 * cos(5 * f);
+			if (f == 2 || f == 7) angles[3 * f + 1] += 0.3;
+		}
+		ASSERT_OK(cyc_stage_relation_find(&r, &ts, angles));
+		assert_int_equal(r.is_known, k < 3);
+		assert_int_equal(r.sign, k == 1 ? -1 : k == 2 ? 0 : 1);
+		if (k < 2) assert_true(fabs(r.slope - (k == 1 ? -1 : 1)) < 0.05 && r.scatter_rad < 0.01 && r.slope_error < 0.02);
+	}
+}
+
+/* The error is that of the sum, and three outcomes come from it: with a true gain of 0 in every twentieth case at most a difference is seen. */
+static void outcomes_have_their_error(void **state)
+{
+	(void)state;
+	enum { PARTS = 30, TRIALS = 2000 };
+	int n[3] = { 0 };
+	double d[PARTS], error, mean_error = 0, square = 0;
+	for (int t = 0; t < TRIALS; t++) {
+		double sum = 0;
+		cyc_rng r = cyc_rng_make(11, 0, (uint64_t)t);
+		for (int i = 0; i < PARTS; i++) sum += d[i] = 3 * cyc_rng_normal(&r);
+		n[cyc_polish_judge(&error, d, PARTS, 0)]++;
+		mean_error += error * error / TRIALS;
+		square += sum * sum / TRIALS;
+	}
+	assert_true(fabs(mean_error / square - 1) < 0.1);
+	int wrong = n[CYC_POLISH_BETTER] + n[CYC_POLISH_WORSE];
+	if (!(wrong > 0.035 * TRIALS && wrong < 0.065 * TRIALS)) fail_msg("%d of %d trials without a difference show one", wrong, TRIALS);
+	for (int i = 0; i < PARTS; i++) d[i] = 1 + 0.1 * cos(i);
+	assert_int_equal(cyc_polish_judge(&error, d, PARTS, 0), CYC_POLISH_BETTER);
+	for (int i = 0; i < PARTS; i++) d[i] = -d[i];
+	assert_int_equal(cyc_polish_judge(&error, d, PARTS, 0), CYC_POLISH_WORSE);
+	assert_int_equal(cyc_polish_judge(&error, d, PARTS, PARTS), CYC_POLISH_NO_DIFFERENCE);
+	assert_int_equal(cyc_polish_judge(&error, d, 1, 0), CYC_POLISH_NO_DIFFERENCE);
+}
+
+/* A tilt that shows nothing gets no strength, whatever the others' spread; it then says nothing about the particles. */
+static void a_tilt_without_signal_has_no_strength(void **state)
+{
+	(void)state;
+	make_world(STATIC);
+	for (int i = 0; i < N * T; i++) w.pairs[i].power = 400; /* strengths are known to some percent */
+	for (int i = 0; i < N * T; i++)
+		for (int j = 0; j < GRID * GRID; j++) w.maps[i][j] = i % T == 4 ? 0 : w.maps[i][j] * 500;
+	w.a.is_unweighted = false;
+	ASSERT_OK(cyc_alignment_learn_strengths(&w.a));
+	for (int f = 0; f < T; f++)
+		if (!(f == 4 ? w.strength[f] < 0.05 : fabs(w.strength[f] - 1) < 0.4)) fail_msg("tilt %d has strength %.3f", f, w.strength[f]);
+	drop_world();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(spline), cmocka_unit_test(modes_reproduce_the_covariance),
 		                                cmocka_unit_test(relative_modes_have_no_mean), cmocka_unit_test(elimination_inverts_the_curvature), cmocka_unit_test(gradient_in_every_block),
 		                                cmocka_unit_test(curvature_is_that_of_the_displacements),
 		                                cmocka_unit_test(gauge_keeps_positions_and_removes_the_mean_rotation), cmocka_unit_test(errors_shrink_with_information),
-		                                cmocka_unit_test(free_errors_are_those_without_the_gauge) };
+		                                cmocka_unit_test(free_errors_are_those_without_the_gauge),
+		                                cmocka_unit_test(stage_relation), cmocka_unit_test(outcomes_have_their_error),
+		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
