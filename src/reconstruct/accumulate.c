@@ -146,6 +146,7 @@ static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel
 		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
 		a->radius[i] = radius_in_map;
 	}
+	CYC_TRY(cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
 	for (int8_t h = 0; h < 2; h++) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, h, b->n, s));
 done:
 	return st;
@@ -360,8 +361,9 @@ static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cy
 	b->n = 0;
 	for (; *cursor < n && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &p->stacks->particles->particles[p->first + *cursor];
-		if (particle->i_optics != g || !particle->visible_frames[f]) continue;
+		if (particle->i_optics != g || !particle->visible_frames[f] || particle->probability == 0) continue;
 		int32_t i = b->n++, section = 0;
+		b->probability[i] = particle->probability;
 		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
 		const cyc_stack_view *v = &a->crop.views[*cursor * p->n_tilts + section];
 		a->crop.slot[i] = (int32_t)*cursor;
