@@ -151,7 +151,7 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 		for (int32_t p = 0; p < n; p++)
 			for (int k = 0; k < 3; k++)
 				for (int64_t r = 0; r < n_shells; r++)
-					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += a.sums[(3 * p + k) * n_shells + r];
+					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += j->refined[series_first(j, i) + p].probability * a.sums[(3 * p + k) * n_shells + r];
 		cyc_free(a.sums);
 		a.sums = NULL;
 		cyc_refine3d_release_series(j, i);
@@ -176,6 +176,8 @@ typedef struct {
 	cyc_search_work **work;
 	int64_t check_every;
 	cyc_found_pose *found; /* n particles of the set */
+	const bool *which;     /* n flags: particles that are looked for; NULL: all */
+	cyc_pose_agreement *shells; /* of each thread */
 } pose_work;
 
 static cyc_status pose_task(void *arg, int64_t i, int i_thread)
@@ -186,6 +188,7 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	int64_t p = series_first(j, a->i_series) + i;
 	const cyc_particle *particle = &j->in.particles->particles[p];
 	const cyc_series_images *s = j->images[a->i_series];
+	if (a->which && !a->which[p]) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
 	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
 	const cyc_refined *refined = &j->refined[p];
@@ -196,6 +199,8 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
 		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
+	if (cyc_refine3d_judges(j))
+		cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1), cyc_search_work_model(a->work[i_thread]), &data, &r);
 done:
 	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
 	return st;
@@ -246,7 +251,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 			for (int64_t p = 0; p < n; p++) {
 				const cyc_refined *r = &j->refined[p];
 				double change[CYC_POSE_PARAMETERS];
-				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0)) continue;
+				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) || r->probability < CYC_IMPROBABLE) continue;
 				from_start(change, r);
 				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
 					x[m] = change[k];
@@ -266,6 +271,17 @@ done:
 	return st;
 }
 
+static void take_pose(cyc_refined *r, const cyc_found_pose *f)
+{
+	r->pose = f->pose;
+	r->log_likelihood = f->log_likelihood;
+	r->p_max = f->p_max;
+	r->n_significant = f->n_significant;
+	memcpy(r->error, f->error, sizeof r->error);
+	memcpy(r->agreement, f->agreement, sizeof r->agreement);
+	r->amplitude = f->amplitude;
+}
+
 /* Changes, errors and averages of the iteration; takes the new poses. */
 static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished, bool is_global)
 {
@@ -273,6 +289,11 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 	cyc_refine3d_state *s = &j->state;
 	int64_t n = j->in.particles->n, n_seen = 0;
 	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
+	for (int64_t p = 0; p < n; p++) {
+		memcpy(j->refined[p].agreement, found[p].agreement, sizeof found[p].agreement);
+		j->refined[p].amplitude = found[p].amplitude;
+	}
+	CYC_TRY(cyc_refine3d_judge(j));
 	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
 	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
 	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
@@ -282,13 +303,14 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 		const cyc_found_pose *f = &found[p];
 		int32_t h = j->in.particles->particles[p].half;
 		if (f->p_max <= 0) continue;
+		/* What is not the particle tells nothing of how far particles move and how well they are known. */
+		if (r->probability < CYC_IMPROBABLE) {
+			take_pose(r, f);
+			continue;
+		}
 		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
 		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
-		r->pose = f->pose;
-		r->log_likelihood = f->log_likelihood;
-		r->p_max = f->p_max;
-		r->n_significant = f->n_significant;
-		memcpy(r->error, f->error, sizeof r->error);
+		take_pose(r, f);
 		rotation[n_seen] = norm(f->error);
 		offset[n_seen++] = norm(f->error + 3);
 		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
@@ -328,21 +350,24 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 		cyc_particle *to = &j->in.particles->particles[p];
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
+		to->probability = j->o->keep_all ? 1 : r->probability;
 		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
 		cyc_refine3d_set_stack_offset(j, p, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
 	}
 }
 
-static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec)
+/* @param[in] which  NULL: all particles */
+static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec, const bool *which)
 {
 	cyc_status st = CYC_OK;
-	pose_work a = { .j = j, .spec = spec, .found = found, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
+	pose_work a = { .j = j, .spec = spec, .found = found, .which = which, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
 	int n_threads = j->o->n_threads;
 	int32_t max_images = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
+	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	CYC_TRY(map_grids(a.grid, j));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int32_t n = series_count(j, i);
@@ -357,6 +382,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
 	cyc_free(a.work);
+	cyc_free(a.shells);
 	return st;
 }
 
@@ -401,8 +427,49 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,
 		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
 	}
-	CYC_TRY(search_all(found, j, &spec));
+	if (is_sampled) s->n_poses = fmax(s->n_poses, (grid ? grid->n : 1) * (double)offsets->n);
+	CYC_TRY(search_all(found, j, &spec, NULL));
 	CYC_TRY(take_poses(j, found, spec.do_polish, is_global));
+	cyc_refine3d_apply_poses(j);
+done:
+	cyc_free(found);
+	cyc_rotation_grid_destroy(&grid);
+	cyc_offset_grid_destroy(&offsets);
+	return st;
+}
+
+/* Order of the global grid: with symmetry its rotations are few; without, twice the step and a coarser image cost as little. */
+static int32_t again_order(const cyc_refine3d_job *j) { return j->symmetry->n >= 4 ? 3 : 2; }
+
+cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	cyc_rotation_grid *grid = NULL;
+	cyc_offset_grid *offsets = NULL;
+	cyc_found_pose *found = NULL;
+	int32_t order = again_order(j);
+	cyc_search_spec spec = { .order = order, .do_polish = true, .n_starts = MAX_STARTS_GLOBAL, .coarse_radius = coarse_radius(j, order, 1.7),
+		                     .radius = j->reference->radius, .sigma_rotation_rad = { ANY_ROTATION_RAD, ANY_ROTATION_RAD },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = j->o->adaptive_frac };
+	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
+	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
+	CYC_TRY(cyc_rotation_grid_global(&grid, order, 0, j->symmetry));
+	spec.offsets = offsets;
+	spec.rotations = grid;
+	CYC_TRY(search_all(found, j, &spec, which));
+	s->n_poses = fmax(s->n_poses, grid->n * (double)offsets->n);
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_refined *r = &j->refined[p];
+		if (!which[p]) continue;
+		r->was_searched = true;
+		s->n_searched++;
+		if (found[p].p_max <= 0 || found[p].log_likelihood <= r->log_likelihood) continue;
+		take_pose(r, &found[p]);
+		r->was_found_again = true; /* if it is the particle there */
+		r->R_start = r->pose.R_tomo_ref;
+	}
 	cyc_refine3d_apply_poses(j);
 done:
 	cyc_free(found);

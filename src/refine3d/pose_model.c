@@ -419,6 +419,30 @@ void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_wor
 	}
 }
 
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                    int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	float s = (float)r->amplitude;
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		load_shifted(w, image, pose->offset_A, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
+		for (int32_t j = 0; j < n; j++) {
+			cyc_pose_agreement *to = &shells[w->list->shell[j]];
+			float W = image->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j], y_im = w->y[w->n_padded + j];
+			float left_re = y_re - s * W * re, left_im = y_im - s * W * im;
+			to->cross += (double)(y_re * re + y_im * im);
+			if (r->own_share && image->is_in_map) to->own += (double)(W * r->own_share[w->list->shell[j]]);
+			to->power += (double)(W * (re * re + im * im));
+			to->residual += (double)(left_re * left_re + left_im * left_im);
+			to->noise += (double)W;
+		}
+	}
+}
+
 cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS])
 {
 	cyc_pose p = *pose;

@@ -67,6 +67,20 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
  */
 void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
                          int32_t radius);
+/** Sums over a particle's images and the coefficients of a shell, at a pose. */
+typedef struct {
+	double cross;    /**< Re[D V*] exp(..) */
+	double own;      /**< what of it is each image with itself, in a map that it is in (T8.5); 0 without own_share */
+	double power;    /**< W |V|^2: s power is what cross is expected to be */
+	double residual; /**< |D - s W V|^2 */
+	double noise;    /**< W: what noise alone makes of the residual, but for the share of it that the mask leaves */
+} cyc_pose_agreement;
+/**
+ * How the images of a particle agree with the reference, shell by shell.                                           (T8.20)
+ * @param[out] shells  box/2 + 1, zeroed by the caller; adds to
+ */
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                    int32_t radius);
 /** R exp([w]) and offset + t. */
 cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS]);
 

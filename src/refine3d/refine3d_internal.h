@@ -5,8 +5,11 @@
 #include "cyclotomo/refine3d.h"
 #include "refine/refine_input.h"
 #include "refine3d/half_maps.h"
+#include "refine3d/membership.h"
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
+
+#define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 
 /** A particle between iterations. */
 typedef struct {
@@ -16,6 +19,15 @@ typedef struct {
 	cyc_vec3 cut_position_A;
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
 	int64_t n_significant;
+	/* Is it the particle: judge.c. */
+	cyc_pose_agreement agreement[CYC_N_BANDS]; /**< at the pose */
+	double amplitude;         /**< of the reference then */
+	double probability;       /**< that it is the particle, at its pose */
+	double expected;          /**< log-likelihood of a particle here */
+	bool is_far_below;        /**< the agreement is, at high resolution */
+	double found_amplitude[CYC_N_BANDS], residual[CYC_N_BANDS]; /**< over what is typical */
+	bool was_searched;        /**< among all rotations, because it agreed too little */
+	bool was_found_again;     /**< and is the particle there */
 } cyc_refined;
 
 /** Windows, maps (binned px) and binning. */
@@ -49,6 +61,10 @@ typedef struct {
 	int64_t n_images, n_outside;
 	int32_t radius;           /**< last shell of the references */
 	bool has_converged;
+	cyc_membership membership[2]; /**< per half-set */
+	double n_poses;           /**< that a pose was chosen from */
+	int64_t n_improbable, n_searched, n_found_again;
+	bool has_searched;
 } cyc_refine3d_state;
 
 typedef struct {
@@ -93,6 +109,17 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
 /** Put the refined poses into the particle set, from which maps are made. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
+/** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2 + 1, work memory */
+void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
+                                 const cyc_pose_data *data, const cyc_pose_reference *r);
+/** Are particles told from what is not one? */
+bool cyc_refine3d_judges(const cyc_refine3d_job *j);
+/** Probabilities of all particles from their agreement, each half-set by itself, into refined and the particle set.       (T8.20 - T8.24) */
+CYC_MUST_CHECK cyc_status cyc_refine3d_judge(cyc_refine3d_job *j);
+/** Particles that agree far less than expected and have not been looked for among all rotations; returns their number. */
+int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j);
+/** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged anew then. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which);
 /** Make images of a series present. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);
