@@ -41,16 +41,6 @@ void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 	if (!j->keeps_images) cyc_series_images_destroy(&j->images[i]);
 }
 
-static cyc_pose_reference reference_of(const cyc_refine3d_job *j, const cyc_cfloat *grid, int32_t half, int32_t i_series)
-{
-	const cyc_reference *r = j->reference;
-	/* One map for both halves has nothing to tell its noise from; it may come from elsewhere altogether. */
-	bool has_own = !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
-	return (cyc_pose_reference){ .grid = grid, .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
-		                         .own_share = has_own ? j->own_share : NULL, .diameter_px = r->map_diameter_px,
-		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i_series + half] };
-}
-
 static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
 
@@ -58,23 +48,21 @@ static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in
 
 typedef struct {
 	const cyc_refine3d_job *j;
-	const cyc_cfloat *grid[2];
 	int32_t i_series;
 	cyc_pose_work **work;
-	double *sums; /* per particle: 3 x n_shells */
+	double (*sums)[3]; /* per particle of the set: data with prediction, own noise, prediction with itself */
 } amplitude_work;
 
 static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 {
 	const amplitude_work *a = arg;
 	const cyc_refine3d_job *j = a->j;
-	int64_t n_shells = j->crop_px / 2 + 1, p = series_first(j, a->i_series) + i;
-	int32_t half = j->in.particles->particles[p].half;
+	int64_t p = series_first(j, a->i_series) + i;
 	const cyc_series_images *s = j->images[a->i_series];
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	const cyc_pose_reference r = reference_of(j, a->grid[half], half, a->i_series);
-	double *to = a->sums + 3 * n_shells * i;
-	cyc_pose_amplitudes(to, to + n_shells, to + 2 * n_shells, a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
+	cyc_pose_amplitudes(a->sums[p], a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
 	return CYC_OK;
 }
 
@@ -90,22 +78,6 @@ static double median(double *v, int64_t n)
 	if (n == 0) return 0;
 	qsort(v, (size_t)n, sizeof *v, by_value);
 	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
-static cyc_status map_grids(const cyc_cfloat *grid[2], cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&grid[h], j->reference->half[h]));
-done:
-	return st;
-}
-
-static cyc_status unmap_grids(cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
-done:
-	return st;
 }
 
 /* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T8.6) */
@@ -130,34 +102,44 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 	}
 }
 
+/* What the images say for their particles at the poses that the references are made of: of no pose that was looked for in them. */
+static void note_evidence(cyc_refine3d_job *j, double (*sums)[3])
+{
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const cyc_particle *particle = &j->in.particles->particles[p];
+		double s = j->state.amplitude[particle->half] * j->series_scale[2 * particle->i_series + particle->half];
+		j->evidence[p] = 2 * s * sums[p][0] - s * s * sums[p][2];
+	}
+}
+
 cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	amplitude_work a = { .j = j };
 	int n_threads = j->o->n_threads;
-	int64_t n_shells = j->crop_px / 2 + 1;
+	int32_t n_series = j->in.tomograms->n_series;
 	double *series_sums = NULL;
-	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)j->in.tomograms->n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&a.sums, j->in.particles->n, sizeof *a.sums));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	CYC_TRY(map_grids(a.grid, j));
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n = series_count(j, i);
-		if (n == 0) continue;
-		CYC_TRY(cyc_refine3d_load_series(j, i));
-		CYC_TRY(cyc_alloc(&a.sums, 3 * (size_t)n_shells * (size_t)n, sizeof *a.sums));
-		a.i_series = i;
-		CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
-		for (int32_t p = 0; p < n; p++)
-			for (int k = 0; k < 3; k++)
-				for (int64_t r = 0; r < n_shells; r++)
-					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += j->refined[series_first(j, i) + p].probability * a.sums[(3 * p + k) * n_shells + r];
-		cyc_free(a.sums);
-		a.sums = NULL;
-		cyc_refine3d_release_series(j, i);
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (a.i_series = 0; a.i_series < n_series; a.i_series++) {
+			int32_t n = series_count(j, a.i_series);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
+			CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
+			cyc_refine3d_release_series(j, a.i_series);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
 	}
-	CYC_TRY(unmap_grids(j));
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const cyc_particle *particle = &j->in.particles->particles[p];
+		for (int k = 0; k < 3; k++) series_sums[(2 * particle->i_series + particle->half) * 3 + k] += j->refined[p].probability * a.sums[p][k];
+	}
 	fit_scales(j, series_sums);
+	note_evidence(j, a.sums);
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);
@@ -171,7 +153,6 @@ done:
 typedef struct {
 	cyc_refine3d_job *j;
 	const cyc_search_spec *spec;
-	const cyc_cfloat *grid[2];
 	int32_t i_series;
 	cyc_search_work **work;
 	int64_t check_every;
@@ -190,7 +171,8 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	const cyc_series_images *s = j->images[a->i_series];
 	if (a->which && !a->which[p]) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
 	const cyc_refined *refined = &j->refined[p];
 	cyc_vec3 c = refined->cut_offset_A;
 	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
@@ -368,17 +350,19 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
-	CYC_TRY(map_grids(a.grid, j));
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n = series_count(j, i);
-		if (n == 0) continue;
-		CYC_TRY(cyc_refine3d_load_series(j, i));
-		a.i_series = i;
-		CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
-		cyc_refine3d_release_series(j, i);
-		cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+			int32_t n = series_count(j, i);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, i));
+			a.i_series = i;
+			CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
+			cyc_refine3d_release_series(j, i);
+			if (block == 0) cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
 	}
-	CYC_TRY(unmap_grids(j));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
 	cyc_free(a.work);

@@ -4,6 +4,7 @@
 
 #include "cyclotomo/refine3d.h"
 #include "refine/refine_input.h"
+#include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
 #include "refine3d/membership.h"
 #include "refine3d/pose_search.h"
@@ -91,15 +92,40 @@ typedef struct {
 	cyc_half_maps_spec maps_spec;
 	cyc_half_maps *maps;
 	cyc_volume *filtered[2];
-	cyc_reference *reference;
+	cyc_reference *reference;   /**< of the half maps; without grids where groups have references of their own */
 	float *own_share;           /**< crop/2 + 1 */
-	double *map_noise;          /**< crop/2 + 1: noise of the references (T8.5) */
+	double *map_noise;          /**< crop/2 + 1: noise of the half maps */
+	double lowpass_A;           /**< of the present references; 0: none */
+	int32_t n_groups, *group;   /**< 1: not dealt to groups; n particles */
+	cyc_group_maps *groups;     /**< sums at the present poses */
+	bool uses_groups[2], has_told_groups; /**< by half-set, in this iteration */
+	int32_t n_at_once, block;   /**< references that are kept in memory together; those that are open */
+	cyc_reference *group_references[CYC_MOST_GROUPS];
+	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1][2]; /**< of the open references, by group and half-set; last: the half maps */
+	double *evidence;           /**< n particles: log-likelihood at the poses that the references are made of */
 	double *series_scale;       /**< 2 x n_series */
 	cyc_refined *refined;       /**< n particles, order of the set */
 	cyc_refine3d_state state;
 	uint64_t hash;
 	cyc_refine3d_result *result;
 } cyc_refine3d_job;
+
+/** Deal particles to groups, if they are to be. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j);
+/** Sums of the groups at the present poses, for given or resumed half maps; not if the given maps are of other images. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j);
+/** Half maps, their FSC and sums of the groups at the present poses. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged);
+/** Wiener factors and resolution of the next references, filtered maps; the references themselves are made when they are opened. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j);
+void cyc_refine3d_drop_references(cyc_refine3d_job *j);
+/** References are open block by block: passes over all particles go over all blocks, and in each leave out what is not in it. */
+int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j);
+CYC_MUST_CHECK cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block);
+CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
+bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
+/** What particle p, in an open block, is compared with. */
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p);
 
 /** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);

@@ -329,6 +329,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));
 	CYC_TRY(start_particles(j));
+	CYC_TRY(cyc_refine3d_deal_groups(j));
+	CYC_TRY(cyc_alloc(&j->evidence, j->in.particles->n, sizeof *j->evidence));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
 	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
@@ -341,26 +343,6 @@ done:
 }
 
 /* ---------------------------------------------------------------- an iteration */
-
-/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
-static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box.window.box_binned); }
-
-static cyc_status make_reference(cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	cyc_reference_destroy(&j->reference);
-	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
-	bool is_first = j->state.iteration == 1;
-	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, is_first ? j->o->lowpass_A : 0,
-	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
-	j->state.radius = j->reference->radius;
-	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
-		j->map_noise[i] = j->reference->noise[i];
-		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
-	}
-done:
-	return st;
-}
 
 /* New perturbation of the grids: a step of half to all of the share, wrapped around. */
 static void perturb(cyc_refine3d_job *j)
@@ -456,7 +438,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	cyc_refine3d_state *s = &j->state;
 	s->iteration++;
 	perturb(j);
-	CYC_TRY(make_reference(j));
+	CYC_TRY(cyc_refine3d_make_reference(j));
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
 	         s->amplitude[1]);
@@ -467,8 +449,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		s->has_converged = !is_any_found;
 	}
 	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
-	cyc_half_maps_destroy(&j->maps);
-	CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, is_last || j->o->no_polish));
+	cyc_refine3d_drop_references(j);
+	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
 	note_resolution(j);
 	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
 	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
@@ -490,6 +472,7 @@ static cyc_status run(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
 	CYC_TRY(cyc_path_dir(&folder, checkpoint));
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
+	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations) CYC_TRY(cyc_refine3d_start_groups(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
 		CYC_TRY(iterate(j));
 		CYC_TRY(cyc_refine3d_write_iteration(j));
@@ -531,6 +514,10 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_coefficients_destroy(&j->list);
 	cyc_half_maps_destroy(&j->maps);
 	cyc_reference_destroy(&j->reference);
+	cyc_refine3d_drop_references(j);
+	cyc_group_maps_destroy(&j->groups);
+	cyc_free(j->group);
+	cyc_free(j->evidence);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	cyc_volume_destroy(&j->mask);
 	cyc_symmetry_destroy(&j->symmetry);
