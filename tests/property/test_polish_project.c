@@ -340,6 +340,49 @@ static void one_bad_particle_is_alone(void **state)
 	if (!(after < 0.03)) fail_msg("a bad particle moves the others to %.4f px from the truth", after);
 }
 
+/* A particle of probability 0 has no say, and stays where it is; with one of 1/4 each for all, the images have a quarter of the say. */
+static void improbable_particles_have_no_say(void **state)
+{
+	(void)state;
+	double start[2], end[2][2];
+	cyc_star *star = NULL;
+	cyc_star_block *b;
+	metadata m = read_metadata("tomograms.star", "bad.star", NULL);
+	double *probability = NULL;
+	cyc_mat3 view;
+	ASSERT_OK(cyc_alloc(&probability, m.particles->n, sizeof *probability));
+	for (int64_t i = 0; i < m.particles->n; i++) probability[i] = i != 2;
+	ASSERT_OK(cyc_particle_set_put_probabilities(m.particles, probability));
+	ASSERT_OK(cyc_particle_set_write(m.particles, NULL, in_root("none.star")));
+	project(start, &view, &m, 2, 3);
+	drop(&m);
+	cyc_free(probability);
+	/* The same without it, by hand. */
+	ASSERT_OK(cyc_star_read(&star, in_root("none.star")));
+	ASSERT_OK(cyc_star_require(&b, star, "particles"));
+	bool keep[64];
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) keep[i] = i != 2;
+	cyc_star_keep_rows(b, keep);
+	ASSERT_OK(cyc_star_write(star, in_root("less.star")));
+	cyc_star_destroy(&star);
+	for (int k = 0; k < 2; k++) {
+		cyc_polish_options o = options(k ? "Less" : "None");
+		o.input.particles = k ? "less.star" : "none.star";
+		ASSERT_OK(cyc_polish_run(NULL, &o));
+		m = read_metadata(k ? "Less/tomograms.star" : "None/tomograms.star", k ? "Less/particles.star" : "None/particles.star", NULL);
+		project(end[k], &view, &m, k ? 2 : 3, 3); /* the one behind it, in both */
+		if (k == 0) {
+			double at[2];
+			project(at, &view, &m, 2, 3);
+			/* It goes with the tilts, which are corrected by pixels, and not to where its neighbours would draw it. */
+			assert_true(hypot(at[0] - start[0], at[1] - start[1]) < 4);
+		}
+		drop(&m);
+	}
+	if (!(hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]) < 1e-4))
+		fail_msg("a particle of probability 0 moves another by %.5f px", hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]));
+}
+
 /* A deformation that the metadata have and the images do not is refined away; whatever its form, and if it is one for all tilts or
  * one for each. Where there is none to find, and the images are left as they are, it is not taken on. */
 static void deformations_come_back(void **state)
@@ -714,6 +757,7 @@ int main(void)
 		cmocka_unit_test(gross_shifts_are_found),
 		cmocka_unit_test(windows_follow_particles),
 		cmocka_unit_test(one_bad_particle_is_alone),
+		cmocka_unit_test(improbable_particles_have_no_say),
 		cmocka_unit_test(deformations_come_back),
 		cmocka_unit_test(tilts_without_evidence_stay),
 		cmocka_unit_test(stage_angles_are_not_trusted_blindly),
