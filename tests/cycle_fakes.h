@@ -27,6 +27,7 @@ static struct {
 	int stop_at;             /* call (from 1) that does not end well; 0: none */
 	enum { STOP_FAIL, STOP_KILL } stop_how;
 	char sets[16][128];      /* optimisation set each call got, "" for none */
+	const char *uncertainty; /* what the CTF refinement writes as uncertainty.star; NULL: nothing */
 } g_fake;
 
 static const char *in_root(const char *path)
@@ -250,6 +251,12 @@ static cyc_status fake_ctfrefine(cyc_ctfrefine_result *r, const cyc_ctfrefine_op
 	CYC_TRY(cyc_path_join(&r->tomograms, o->out_dir, "tomograms.star"));
 	cyc_free(set->tomograms);
 	CYC_TRY(cyc_strdup(&set->tomograms, r->tomograms));
+	if (g_fake.uncertainty) {
+		char *path = NULL;
+		CYC_TRY(cyc_path_join(&path, o->out_dir, "uncertainty.star"));
+		put_file(path, g_fake.uncertainty);
+		cyc_free(path);
+	}
 	CYC_TRY(write_set(&r->optimisation_set, set, o->out_dir));
 done:
 	cyc_tomogram_set_destroy(&tomograms);

@@ -151,6 +151,15 @@ done:
 	return st;
 }
 
+/* A number of uncertainty.star: NaN where it says "none", as of an excluded tilt or of what was not refined, and where the column is missing. */
+static cyc_status error_of(double *out, const cyc_star_block *b, int64_t row, const char *label)
+{
+	const char *text = cyc_star_text_of(b, row, label);
+	*out = CYC_NAN;
+	if (!text || strcmp(text, "none") == 0) return CYC_OK;
+	return cyc_star_double_of(out, b, row, label);
+}
+
 /* Standard errors from uncertainty.star; a series that is not in it has none. */
 static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
 {
@@ -158,10 +167,10 @@ static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
 	const cyc_star_block *b = cyc_star_find(uncertainty, s->name);
 	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
 		double error_A;
-		CYC_TRY(cyc_star_double_of(&error_A, b, i, "cycDefocusErrorAngst"));
-		CYC_TRY(cyc_star_double_of(&s->scale_error[i], b, i, "cycScaleError"));
+		CYC_TRY(error_of(&error_A, b, i, "cycDefocusErrorAngst"));
+		CYC_TRY(error_of(&s->scale_error[i], b, i, "cycScaleError"));
 		s->defocus_error_um[i] = error_A / 1e4;
-		s->has_errors = true;
+		s->has_errors = s->has_errors || isfinite(error_A) || isfinite(s->scale_error[i]);
 	}
 done:
 	return st;

@@ -456,6 +456,36 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says "none". */
+static void test_no_standard_error(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
+	                     "moved 120 0.02\nexcluded none none\nno-particles 250 none\n\n"
+	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
+	assert_contains(json, "\"defocus_error_um\": [0.012, null, 0.025]");
+	assert_contains(json, "\"scale_error\": [0.02, null, null]");
+	/* The second series has no error at all: no list of them. */
+	const char *second = strstr(json, "\"name\": \"TS_2\"");
+	assert_non_null(second);
+	assert_null(strstr(second, "defocus_error_um"));
+	/* The bare letters may stand in a picture. */
+	static const char *const NOT_NUMBERS[] = { ">nan", "\"nan", ",nan", " nan" };
+	for (int i = 0; i < 4; i++) assert_null(strstr(html, NOT_NUMBERS[i]));
+	assert_true(is_there("RUN/optimisation_set.star"));
+	cyc_free(html);
+	cyc_free(json);
+	cyc_cycle_result_deinit(&r);
+	/* Damage is still an error, and says where. */
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycDefocusErrorAngst #1\nmany\n\n";
+	o.out_dir = "RUN2";
+	assert_refused(run_cycle(&r, &o), CYC_E_FORMAT, "_cycDefocusErrorAngst");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -475,6 +505,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
 		cmocka_unit_test(test_digits),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_standard_error, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
