@@ -50,6 +50,11 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
 #define cyc_info(...) cyc_log(CYC_LOG_INFO, __VA_ARGS__)
 #define cyc_warn(...) cyc_log(CYC_LOG_WARN, __VA_ARGS__)
 #define cyc_debug(...) cyc_log(CYC_LOG_DEBUG, __VA_ARGS__)
+/**
+ * Also give each warning to a listener, whatever the sink's level: for a job that puts the warnings of its steps on a page. One at a
+ * time; NULL: none. Called under the lock, so a listener must not log.
+ */
+void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
 /** Number of warnings logged so far; the CLI repeats the count in the final summary. */
 int64_t cyc_log_n_warnings(void);
 
