@@ -172,8 +172,6 @@ typedef struct {
 	size_t B, T;
 } motion_work;
 
-static double step_sigma(const cyc_alignment *a, size_t t) { return a->speed * a->step_sigma_A[t]; }
-
 static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 {
 	cyc_status st = CYC_OK;
@@ -190,7 +188,7 @@ static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 		for (size_t k = 0; k < 3; k++) out[3 * (size_t)a->order[0] + k] = 0;
 		for (size_t t = 0; t + 1 < w->T; t++)
 			for (size_t k = 0; k < 3; k++) {
-				at[k] += step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
+				at[k] += cyc_step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
 				out[3 * (size_t)a->order[t + 1] + k] = at[k];
 			}
 	}
@@ -216,7 +214,7 @@ static cyc_status velocity_force_task(void *arg, int64_t p, int i_thread)
 	for (size_t t = w->T - 1; t-- > 0;)
 		for (size_t k = 0; k < 3; k++) {
 			sum[k] += force[3 * (size_t)w->a->order[t + 1] + k];
-			v[3 * t + k] = sum[k] * step_sigma(w->a, t);
+			v[3 * t + k] = sum[k] * cyc_step_sigma(w->a, t);
 		}
 	memcpy(force, v, 3 * w->T * sizeof *v);
 done:

@@ -122,17 +122,23 @@ done:
 static cyc_status learn_speed(cyc_alignment *a, workspace *w)
 {
 	cyc_status st = CYC_OK;
-	double speed, *modes = a->modes;
+	double speed, *factors = NULL, *modes = a->modes;
+	CYC_TRY(cyc_alloc(&factors, a->n_tilts, sizeof *factors));
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_factor(w->schur, a));
-	CYC_TRY(cyc_alignment_learn_speed(&speed, a, cyc_schur_mode_precision(w->schur), w->scratch));
+	CYC_TRY(cyc_alignment_learn_speed(&speed, factors, a, cyc_schur_mode_precision(w->schur), w->scratch));
 	/* The motion found so far is kept where the new prior allows it. */
-	double keep = fmin(a->speed / speed, 1);
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
-	for (size_t i = 0; i < b.deformation - b.motion; i++) modes[i] *= keep;
+	for (size_t i = 0; i < b.deformation - b.motion; i++) {
+		size_t step = i / (3 * b.n_modes);
+		double ratio = a->speed * (a->step_factor ? a->step_factor[step] : 1) / (speed * factors[step]);
+		modes[i] *= fmin(ratio, 1);
+	}
 	a->speed = speed;
+	for (int32_t t = 0; t + 1 < a->n_tilts && a->step_factor; t++) a->step_factor[t] = factors[t];
 	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, modes));
 done:
+	cyc_free(factors);
 	return st;
 }
 
