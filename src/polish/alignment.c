@@ -120,7 +120,7 @@ void cyc_alignment_position(double at[2], const cyc_alignment *a, int32_t p, int
 	at[1] += u[1];
 }
 
-static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f]; }
+static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f] * a->sharpness[f]; }
 
 static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 {
@@ -148,7 +148,7 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	}
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) j->shift[i][k] = by_shift * D[i][k];
-	for (int k = 0; k < 3; k++) j->H[k] = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
+	for (int k = 0; k < 3; k++) j->H[k] = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
 }
 
 static cyc_status linearise_task(void *arg, int64_t p, int i_thread)
@@ -253,7 +253,7 @@ static double pair_value(double gradient[2], const cyc_alignment *a, int32_t p, 
 	for (int k = 0; k < 2; k++) {
 		gradient[k] *= scale;
 		/* Outside the map a spring of the expected stiffness leads back. */
-		double excess = fabs(d[k]) - reach, stiffness = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
+		double excess = fabs(d[k]) - reach, stiffness = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
 		if (excess <= 0) continue;
 		penalty -= 0.5 * stiffness * excess * excess;
 		gradient[k] -= stiffness * excess * (d[k] > 0 ? 1 : -1);

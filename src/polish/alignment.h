@@ -62,6 +62,9 @@ typedef struct {
 	const bool *left_out;              /**< n_particles: not fitted (held-out half); NULL: none */
 	double *particle_weight;           /**< n_particles, 0..1: outliers count less */
 	double amplitude;                  /**< S: strength of the images over the prediction; learned unless is_unweighted */
+	double agreement;                  /**< strength by the height of the maps: what particles and tilts are compared with */
+	double *sharpness;                 /**< n_tilts: curvature of the maps over what reference, amplitude and tilt_strength let expect */
+	double dispersion;                 /**< squared slopes of the maps at the solution over those of noise alone: log L is taken down by it */
 	double *tilt_strength;             /**< n_tilts: factor on S, learned likewise: 0 for a tilt that does not show its particles */
 	bool is_unweighted;                /**< particles count alike, and the strength is as given */
 	double speed;                      /**< factor on step_sigma_A; learned unless has_fixed_speed */
@@ -161,8 +164,11 @@ double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_widths(cyc_alignment *a);
 /** The tilts' parameters as their prior sees them: n_tilts x 5. */
 void cyc_alignment_standardised_tilts(double *x, const cyc_alignment *a);
-/** Strength of the images over the prediction, of particles and of tilts that do not look like the rest.          (T6.8) */
-CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a);
+/**
+ * Strength of the images over the prediction, of particles and of tilts that do not look like the rest.          (T6.8)
+ * @param[in] is_settled  the maps are at their maxima, so that their curvature counts
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled);
 /** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present speed. */
 CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a, const double *modes);
 /** Its transpose: forces on displacements to mode coefficients; overwrites `force` with velocities' share. */

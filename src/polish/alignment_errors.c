@@ -157,12 +157,25 @@ done:
 	return st;
 }
 
+/* Share of the images in what is known of a particle's place, the rest being the prior's: 1 but for particles that hardly count. */
+static double known_share(const cyc_alignment *a, int32_t p)
+{
+	double sum = 0, prior = 3 / cyc_square(a->widths.position_A);
+	for (int32_t f = 0; f < a->n_tilts; f++) {
+		const cyc_linear_pair *j = cyc_linear_of(a, p, f);
+		if (!cyc_pair_is_seen(a, p, f)) continue;
+		for (int k = 0; k < 3; k++) sum += j->axes[0][k] * (j->H[0] * j->axes[0][k] + 2 * j->H[1] * j->axes[1][k]) + j->H[2] * j->axes[1][k] * j->axes[1][k];
+	}
+	return sum / (sum + prior);
+}
+
 /* B and C K of the positions, before the factors are used up; m = 0: nothing to take out. */
 static cyc_status position_parts(double **B, double **K, double **CK, size_t *m, const free_errors *e)
 {
 	cyc_status st = CYC_OK;
 	const cyc_alignment *a = e->a;
 	size_t n = 3 * (size_t)a->n_particles;
+	double *weight = NULL;
 	*m = 0;
 	if (!a->do_positions || a->n_particles < FEWEST_PARTICLES) goto done;
 	*m = (a->do_shifts ? 3U : 0U) + (a->do_angles ? 3U : 0U);
@@ -171,9 +184,12 @@ static cyc_status position_parts(double **B, double **K, double **CK, size_t *m,
 	CYC_TRY(cyc_alloc(K, n * *m, sizeof **K));
 	CYC_TRY(cyc_alloc(CK, n * *m, sizeof **CK));
 	position_gauge(*B, *m, a->do_shifts, a->do_angles, a);
-	CYC_TRY(gauge_fit(*K, *B, NULL, n, *m));
+	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
+	for (size_t i = 0; i < n; i++) weight[i] = known_share(a, (int32_t)(i / 3));
+	CYC_TRY(gauge_fit(*K, *B, weight, n, *m));
 	CYC_TRY(position_products(*CK, *K, *m, e));
 done:
+	cyc_free(weight);
 	return st;
 }
 

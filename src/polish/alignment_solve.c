@@ -159,7 +159,7 @@ static cyc_status search_task(void *arg, int64_t f, int i_thread)
 	float *sum = NULL;
 	CYC_TRY(cyc_alloc(&sum, n, sizeof *sum));
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		float scale = (float)(2 * a->amplitude * a->tilt_strength[f] * a->particle_weight[p]);
+		float scale = (float)(2 * a->amplitude * a->tilt_strength[f] * a->sharpness[f] * a->particle_weight[p]);
 		if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
 		for (size_t i = 0; i < n; i++) sum[i] += scale * cyc_pair_of(a, p, (int32_t)f)->map[i];
 	}
@@ -197,13 +197,13 @@ cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *eff
 		int n;
 		double likelihood;
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_alignment_learn_strengths(a));
+		CYC_TRY(cyc_alignment_learn_strengths(a, round > 0));
 		CYC_TRY(optimise(&n, a, &w, is_last && !effort->is_brief ? MAX_ROUNDS : FEW_ROUNDS));
 		if (effort->learn) CYC_TRY(cyc_alignment_learn_widths(a));
 		if (effort->learn && a->motion && !a->has_fixed_speed && !is_last) CYC_TRY(learn_speed(a, &w));
 		CYC_TRY(cyc_alignment_log_likelihood(&likelihood, a));
-		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
-		          n + 1, (long long)w.n_cg, a->amplitude, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
+		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, sharpness %.3f to %.3f, dispersion %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
+		          n + 1, (long long)w.n_cg, a->agreement, a->sharpness[a->order[0]], a->sharpness[a->order[a->n_tilts - 1]], a->dispersion, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
 		          cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A, a->speed);
 	}
 done:

@@ -21,7 +21,7 @@ typedef struct {
 	cyc_vec3 *positions;
 	const float **old_motion;
 	int32_t *order;
-	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *deformation_width;
+	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
 	bool *left_out, *is_moved;
 	double *input_angles, *input_shifts, *start_shifts;
 	bool has_original;                         /* priors are about the input before any image was looked at */
@@ -46,6 +46,7 @@ static void setting_deinit(setting *s)
 	cyc_free(s->step_factor);
 	cyc_free(s->weight);
 	cyc_free(s->strength);
+	cyc_free(s->sharpness);
 	cyc_free(s->deformation_width);
 	cyc_free(s->left_out);
 	cyc_free(s->is_moved);
@@ -118,7 +119,7 @@ static cyc_status read_geometry(setting *s)
 		s->old_motion[p] = s->particles[p].motion_A;
 		s->weight[p] = 1;
 	}
-	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = s->step_factor[f] = 1;
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = s->sharpness[f] = s->step_factor[f] = 1;
 	cyc_tilt_series_chronological(s->order, s->ts);
 done:
 	return st;
@@ -214,6 +215,7 @@ static cyc_status setting_init(setting *s)
 	CYC_TRY(cyc_alloc(&s->step_factor, T, sizeof *s->step_factor));
 	CYC_TRY(cyc_alloc(&s->weight, n, sizeof *s->weight));
 	CYC_TRY(cyc_alloc(&s->strength, T, sizeof *s->strength));
+	CYC_TRY(cyc_alloc(&s->sharpness, T, sizeof *s->sharpness));
 	CYC_TRY(cyc_alloc(&s->left_out, n, sizeof *s->left_out));
 	CYC_TRY(cyc_alloc(&s->is_moved, T, sizeof *s->is_moved));
 	CYC_TRY(cyc_alloc(&s->input_angles, 3 * T, sizeof *s->input_angles));
@@ -229,7 +231,7 @@ static cyc_status setting_init(setting *s)
 	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
 	s->a = (cyc_alignment){ .n_tilts = T, .n_particles = n, .n_threads = o->n_threads, .ts = s->ts, .projections = s->projections, .positions_A = s->positions,
 		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .step_dose = s->step_dose, .step_factor = s->step_factor, .grid = e->grid, .pairs = e->pairs,
-		                    .particle_weight = s->weight, .tilt_strength = s->strength, .amplitude = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
+		                    .particle_weight = s->weight, .tilt_strength = s->strength, .sharpness = s->sharpness, .amplitude = 1, .agreement = 1, .dispersion = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
 		                    .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
 		                    .do_positions = !o->const_positions && !o->shift_only, .widths = o->compat_relion5 ? wide : usual, .deformation_model = s->own,
 		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt, .stage_sign = 1,
@@ -241,11 +243,11 @@ done:
 
 static void forget(setting *s)
 {
-	s->a.amplitude = 1;
+	s->a.amplitude = s->a.agreement = s->a.dispersion = 1;
 	s->a.speed = 1;
 	for (int32_t t = 0; t + 1 < s->a.n_tilts; t++) s->step_factor[t] = 1;
 	for (int32_t p = 0; p < s->a.n_particles; p++) s->weight[p] = 1;
-	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = 1;
+	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = s->sharpness[f] = 1;
 }
 
 /* ---------------------------------------------------------------- cross-validation */
