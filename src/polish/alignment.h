@@ -188,7 +188,7 @@ CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
  * Speed of the motion, whatever the motion itself is: root mean square over what speeds and decays are likely in view of the
  * images, for each step.                                                                                          (T6.11)
  * @param[out] factors  n_tilts - 1, of the steps, with a mean square of 1
- * @param[in] precision  of the modes, cyc_schur_mode_precision() at the present linearisation
+ * @param[in] precision  of the modes, cyc_alignment_free_precision()
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_alignment *a, const double *precision, double *scratch);
 
@@ -206,6 +206,11 @@ CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *part
  * not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
+/**
+ * Precision of the modes' amplitudes with the tilts' shifts and angles free, each tilt by itself (n_tilts x 3 x n_modes).
+ * @param[in] held  the same with tilts held, cyc_schur_mode_precision() at the present linearisation
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *a, const double *held);
 /**
  * Motion by itself, modes and axes one by one: its error at each tilt (n_tilts, row order [Å], root mean square over particles and axes;
  * from the place at the lowest dose), and the variance that it adds to each particle's mean place over the tilts (n x 3 [Å2]).

@@ -347,7 +347,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
-	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL;
+	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL, *precision = NULL;
 	size_t m;
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_create(&e.s, a));
@@ -355,7 +355,11 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	CYC_TRY(find_seen(&e));
 	memset(motion_errors, 0, (size_t)a->n_tilts * sizeof *motion_errors);
 	CYC_TRY(cyc_alloc(&moved, 3 * (size_t)a->n_particles, sizeof *moved));
-	if (a->motion) CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, a, cyc_schur_mode_precision(e.s)));
+	if (a->motion) {
+		CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
+		CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(e.s)));
+		CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, a, precision));
+	}
 	CYC_TRY(position_parts(&B, &K, &CK, &m, &e));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, e.s, a));
 	e.tilt_covariance = cyc_schur_tilt_covariance(e.s);
@@ -373,6 +377,7 @@ done:
 	cyc_free(K);
 	cyc_free(CK);
 	cyc_free(moved);
+	cyc_free(precision);
 	cyc_free(e.is_seen);
 	cyc_schur_destroy(&e.s);
 	return st;

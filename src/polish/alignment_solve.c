@@ -122,11 +122,13 @@ done:
 static cyc_status learn_speed(cyc_alignment *a, workspace *w)
 {
 	cyc_status st = CYC_OK;
-	double speed, *factors = NULL, *modes = a->modes;
+	double speed, *factors = NULL, *precision = NULL, *modes = a->modes;
 	CYC_TRY(cyc_alloc(&factors, a->n_tilts, sizeof *factors));
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_factor(w->schur, a));
-	CYC_TRY(cyc_alignment_learn_speed(&speed, factors, a, cyc_schur_mode_precision(w->schur), w->scratch));
+	CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
+	CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(w->schur)));
+	CYC_TRY(cyc_alignment_learn_speed(&speed, factors, a, precision, w->scratch));
 	/* The motion found so far is kept where the new prior allows it. */
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
 	for (size_t i = 0; i < b.deformation - b.motion; i++) {
@@ -139,6 +141,7 @@ static cyc_status learn_speed(cyc_alignment *a, workspace *w)
 	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, modes));
 done:
 	cyc_free(factors);
+	cyc_free(precision);
 	return st;
 }
 
