@@ -202,7 +202,7 @@ CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *part
  * Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image, about the tilt axis, and about the
  * beam, less the mean turn of the tilts in the specimen; and the shift [Å] less the best offset of the specimen. Per particle
  * (n x 3 [Å]) its place along the specimen's axes, mean over the tilts, less the best offset and rotation of all; with fewer than
- * four particles they hold the gauge. Deformation is held, and motion but for the mean place. A tilt without images has the widths of its prior; what is
+ * four particles they hold the gauge. Deformation is held; motion counts in the mean place, and in turns, which it may be. A tilt without images has the widths of its prior; what is
  * not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
@@ -213,10 +213,11 @@ CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double 
 CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *a, const double *held);
 /**
  * Motion by itself, modes and axes one by one: its error at each tilt (n_tilts, row order [Å], root mean square over particles and axes;
- * from the place at the lowest dose), and the variance that it adds to each particle's mean place over the tilts (n x 3 [Å2]).
+ * from the place at the lowest dose), the variance that it adds to each particle's mean place over the tilts (n x 3 [Å2]), and to each
+ * tilt's turn about the mean of all (n_tilts x 3 [rad2]; axes of cyc_alignment_free_errors()).
  * @param[in] precision  as in cyc_alignment_learn_speed()
  */
-CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, const cyc_alignment *a, const double *precision);
+CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, double *turns, const cyc_alignment *a, const double *precision);
 /**
  * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they were on average,
  * and so do the orientations that were found with them.                                                            (T6.9)

@@ -347,7 +347,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
-	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL, *precision = NULL;
+	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL, *turned = NULL, *precision = NULL;
 	size_t m;
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_create(&e.s, a));
@@ -355,10 +355,11 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	CYC_TRY(find_seen(&e));
 	memset(motion_errors, 0, (size_t)a->n_tilts * sizeof *motion_errors);
 	CYC_TRY(cyc_alloc(&moved, 3 * (size_t)a->n_particles, sizeof *moved));
+	CYC_TRY(cyc_alloc(&turned, 3 * (size_t)a->n_tilts, sizeof *turned));
 	if (a->motion) {
 		CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
 		CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(e.s)));
-		CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, a, precision));
+		CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, turned, a, precision));
 	}
 	CYC_TRY(position_parts(&B, &K, &CK, &m, &e));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, e.s, a));
@@ -369,6 +370,10 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));
+	for (int32_t i = 0; i < 3 * a->n_tilts && a->do_angles; i++) {
+		double *error = &tilt_errors[CYC_PER_TILT * (i / 3) + i % 3];
+		*error = sqrt(cyc_square(*error) + turned[i]);
+	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : 0;
@@ -377,6 +382,7 @@ done:
 	cyc_free(K);
 	cyc_free(CK);
 	cyc_free(moved);
+	cyc_free(turned);
 	cyc_free(precision);
 	cyc_free(e.is_seen);
 	cyc_schur_destroy(&e.s);

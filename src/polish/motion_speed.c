@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum { N_SPEEDS = 17, N_DECAYS = 4, N_FAST = 9, N_CANDIDATES = N_SPEEDS + N_DECAYS * N_FAST, MAX_MODES = 24 };
-/* The user's speed is a guess within a factor of e^2 or so: where the images do not tell, it stays. */
-static const double LOG_WIDTH = 2;
+/* The user's speed is a guess within a factor of e or so: where the images do not tell, it stays. */
+static const double LOG_WIDTH = 1;
 /*
  * Without a decay from twice the given speed down to 1/128 of it, by factors of sqrt 2; with one the speed is that of the beginning, from
  * eight times to 1/32 by factors of 2. Motion slows down: most of it is over within the first tens of e/Å2 (Brilot et al. 2012, J Struct
