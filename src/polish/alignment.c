@@ -120,7 +120,7 @@ void cyc_alignment_position(double at[2], const cyc_alignment *a, int32_t p, int
 	at[1] += u[1];
 }
 
-static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f]; }
+static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f] * a->sharpness[f]; }
 
 static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 {
@@ -148,7 +148,7 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	}
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) j->shift[i][k] = by_shift * D[i][k];
-	for (int k = 0; k < 3; k++) j->H[k] = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
+	for (int k = 0; k < 3; k++) j->H[k] = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
 }
 
 static cyc_status linearise_task(void *arg, int64_t p, int i_thread)
@@ -172,8 +172,6 @@ typedef struct {
 	size_t B, T;
 } motion_work;
 
-static double step_sigma(const cyc_alignment *a, size_t t) { return a->speed * a->step_sigma_A[t]; }
-
 static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 {
 	cyc_status st = CYC_OK;
@@ -190,7 +188,7 @@ static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 		for (size_t k = 0; k < 3; k++) out[3 * (size_t)a->order[0] + k] = 0;
 		for (size_t t = 0; t + 1 < w->T; t++)
 			for (size_t k = 0; k < 3; k++) {
-				at[k] += step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
+				at[k] += cyc_step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
 				out[3 * (size_t)a->order[t + 1] + k] = at[k];
 			}
 	}
@@ -216,7 +214,7 @@ static cyc_status velocity_force_task(void *arg, int64_t p, int i_thread)
 	for (size_t t = w->T - 1; t-- > 0;)
 		for (size_t k = 0; k < 3; k++) {
 			sum[k] += force[3 * (size_t)w->a->order[t + 1] + k];
-			v[3 * t + k] = sum[k] * step_sigma(w->a, t);
+			v[3 * t + k] = sum[k] * cyc_step_sigma(w->a, t);
 		}
 	memcpy(force, v, 3 * w->T * sizeof *v);
 done:
@@ -255,7 +253,7 @@ static double pair_value(double gradient[2], const cyc_alignment *a, int32_t p, 
 	for (int k = 0; k < 2; k++) {
 		gradient[k] *= scale;
 		/* Outside the map a spring of the expected stiffness leads back. */
-		double excess = fabs(d[k]) - reach, stiffness = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
+		double excess = fabs(d[k]) - reach, stiffness = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
 		if (excess <= 0) continue;
 		penalty -= 0.5 * stiffness * excess * excess;
 		gradient[k] -= stiffness * excess * (d[k] > 0 ? 1 : -1);

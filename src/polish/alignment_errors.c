@@ -9,40 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Precision of a position that is zero by definition: that at the lowest dose, and after steps without dose. */
-static const double NEVER_MOVED = 1e30;
-
-/* Standard error of the motion at each tilt, from the modes taken one by one: root mean square over particles and axes. */
-static cyc_status motion_errors_of(double *errors, const cyc_alignment *a, const double *precision)
-{
-	cyc_status st = CYC_OK;
-	size_t T = (size_t)a->n_tilts, B = (size_t)a->motion->n_modes;
-	double *up = NULL, *down = NULL, *norms = NULL;
-	CYC_TRY(cyc_alloc(&up, T, sizeof *up));
-	CYC_TRY(cyc_alloc(&down, T, sizeof *down));
-	CYC_TRY(cyc_alloc(&norms, B + 1, sizeof *norms));
-	for (size_t i = 0; i < (size_t)a->n_particles * B; i++) norms[i % B] += cyc_square(a->motion->modes[i]);
-	for (size_t i = 0; i < 3 * B; i++) {
-		/* Variance of the amplitude y_t of a walk from 0 seen with precision D_t: predictions from both sides, combined. */
-		for (size_t t = 0; t < T; t++) { /* information from the past, the present included */
-			double s2 = t > 0 ? cyc_square(a->speed * a->step_sigma_A[t - 1]) : 0;
-			up[t] = t == 0 ? NEVER_MOVED : fmin(1 / (1 / up[t - 1] + s2), NEVER_MOVED) + precision[3 * t * B + i];
-		}
-		for (size_t t = T; t-- > 0;) { /* from the future */
-			double s2 = t + 1 < T ? cyc_square(a->speed * a->step_sigma_A[t]) : 0;
-			double next = t + 1 < T ? down[t + 1] + precision[3 * (t + 1) * B + i] : 0;
-			down[t] = next > 0 ? 1 / (1 / next + s2) : 0;
-		}
-		for (size_t t = 1; t < T; t++) errors[a->order[t]] += norms[i % B] / (up[t] + down[t]) / (3.0 * a->n_particles);
-	}
-	for (size_t t = 0; t < T; t++) errors[t] = sqrt(errors[t]);
-done:
-	cyc_free(up);
-	cyc_free(down);
-	cyc_free(norms);
-	return st;
-}
-
 /* Prior width of one of the tilts' parameters. */
 static double tilt_width(const cyc_alignment *a, size_t i)
 {
@@ -191,12 +157,25 @@ done:
 	return st;
 }
 
+/* Share of the images in what is known of a particle's place, the rest being the prior's: 1 but for particles that hardly count. */
+static double known_share(const cyc_alignment *a, int32_t p)
+{
+	double sum = 0, prior = 3 / cyc_square(a->widths.position_A);
+	for (int32_t f = 0; f < a->n_tilts; f++) {
+		const cyc_linear_pair *j = cyc_linear_of(a, p, f);
+		if (!cyc_pair_is_seen(a, p, f)) continue;
+		for (int k = 0; k < 3; k++) sum += j->axes[0][k] * (j->H[0] * j->axes[0][k] + 2 * j->H[1] * j->axes[1][k]) + j->H[2] * j->axes[1][k] * j->axes[1][k];
+	}
+	return sum / (sum + prior);
+}
+
 /* B and C K of the positions, before the factors are used up; m = 0: nothing to take out. */
 static cyc_status position_parts(double **B, double **K, double **CK, size_t *m, const free_errors *e)
 {
 	cyc_status st = CYC_OK;
 	const cyc_alignment *a = e->a;
 	size_t n = 3 * (size_t)a->n_particles;
+	double *weight = NULL;
 	*m = 0;
 	if (!a->do_positions || a->n_particles < FEWEST_PARTICLES) goto done;
 	*m = (a->do_shifts ? 3U : 0U) + (a->do_angles ? 3U : 0U);
@@ -205,9 +184,12 @@ static cyc_status position_parts(double **B, double **K, double **CK, size_t *m,
 	CYC_TRY(cyc_alloc(K, n * *m, sizeof **K));
 	CYC_TRY(cyc_alloc(CK, n * *m, sizeof **CK));
 	position_gauge(*B, *m, a->do_shifts, a->do_angles, a);
-	CYC_TRY(gauge_fit(*K, *B, NULL, n, *m));
+	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
+	for (size_t i = 0; i < n; i++) weight[i] = known_share(a, (int32_t)(i / 3));
+	CYC_TRY(gauge_fit(*K, *B, weight, n, *m));
 	CYC_TRY(position_products(*CK, *K, *m, e));
 done:
+	cyc_free(weight);
 	return st;
 }
 
@@ -365,14 +347,20 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
-	double *B = NULL, *K = NULL, *CK = NULL;
+	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL, *turned = NULL, *precision = NULL;
 	size_t m;
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_create(&e.s, a));
 	CYC_TRY(cyc_schur_factor(e.s, a));
 	CYC_TRY(find_seen(&e));
 	memset(motion_errors, 0, (size_t)a->n_tilts * sizeof *motion_errors);
-	if (a->motion) CYC_TRY(motion_errors_of(motion_errors, a, cyc_schur_mode_precision(e.s)));
+	CYC_TRY(cyc_alloc(&moved, 3 * (size_t)a->n_particles, sizeof *moved));
+	CYC_TRY(cyc_alloc(&turned, 3 * (size_t)a->n_tilts, sizeof *turned));
+	if (a->motion) {
+		CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
+		CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(e.s)));
+		CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, turned, a, precision));
+	}
 	CYC_TRY(position_parts(&B, &K, &CK, &m, &e));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, e.s, a));
 	e.tilt_covariance = cyc_schur_tilt_covariance(e.s);
@@ -382,13 +370,20 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));
+	for (int32_t i = 0; i < 3 * a->n_tilts && a->do_angles; i++) {
+		double *error = &tilt_errors[CYC_PER_TILT * (i / 3) + i % 3];
+		*error = sqrt(cyc_square(*error) + turned[i]);
+	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
-	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = a->do_positions ? sqrt(particle_errors[i]) : 0;
+	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : 0;
 done:
 	cyc_free(B);
 	cyc_free(K);
 	cyc_free(CK);
+	cyc_free(moved);
+	cyc_free(turned);
+	cyc_free(precision);
 	cyc_free(e.is_seen);
 	cyc_schur_destroy(&e.s);
 	return st;

@@ -114,8 +114,15 @@ static cyc_status polish_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
+	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
+	cyc_polish_shared shared = { .o = j->o, .in = &j->in, .pass = j->pass, .is_dependent = j->is_dependent };
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
+	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
+	CYC_TRY(cyc_polish_original_positions(original, j->in.particles));
+	shared.original_A = original;
+	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1], j->in.root));
+	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
 		if (cyc_refine_n_particles(&j->in, i) == 0) {
@@ -131,7 +138,6 @@ static cyc_status polish_all(job *j)
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
-			const cyc_polish_shared shared = { j->o, &j->in, j->pass, j->is_dependent };
 			CYC_TRY(cyc_polish_series(&j->results[i], &shared, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 		}
@@ -141,6 +147,7 @@ static cyc_status polish_all(job *j)
 	}
 done:
 	cyc_free(path);
+	cyc_free(original);
 	return st;
 }
 

@@ -202,6 +202,7 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_star_block *b;
 	int32_t column[3], origin[3];
+	CYC_TRY(cyc_polish_keep_original_positions(f->particles));
 	CYC_TRY(cyc_star_require(&b, f->particles->star, "particles"));
 	for (int k = 0; k < 3; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column[k], b, COORDINATE[k], "0"));

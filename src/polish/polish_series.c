@@ -21,7 +21,7 @@ typedef struct {
 	cyc_vec3 *positions;
 	const float **old_motion;
 	int32_t *order;
-	double *step_sigma, *weight, *strength, *deformation_width;
+	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
 	bool *left_out, *is_moved;
 	double *input_angles, *input_shifts, *start_shifts;
 	bool has_original;                         /* priors are about the input before any image was looked at */
@@ -42,8 +42,11 @@ static void setting_deinit(setting *s)
 	cyc_free(s->old_motion);
 	cyc_free(s->order);
 	cyc_free(s->step_sigma);
+	cyc_free(s->step_dose);
+	cyc_free(s->step_factor);
 	cyc_free(s->weight);
 	cyc_free(s->strength);
+	cyc_free(s->sharpness);
 	cyc_free(s->deformation_width);
 	cyc_free(s->left_out);
 	cyc_free(s->is_moved);
@@ -54,12 +57,14 @@ static void setting_deinit(setting *s)
 
 /* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the dose between tilts; in
  * RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of what it is said to be. */
-static void motion_steps(double *sigma, const setting *s)
+static void motion_steps(double *sigma, double *middle, const setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
 	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
+	double first = s->ts->tilts[s->order[0]].pre_exposure_e_per_A2;
 	for (int32_t t = 0; t + 1 < s->ts->n_tilts; t++) {
-		double dose = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2 - s->ts->tilts[s->order[t]].pre_exposure_e_per_A2;
+		double from = s->ts->tilts[s->order[t]].pre_exposure_e_per_A2, to = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2, dose = to - from;
+		middle[t] = 0.5 * (from + to) - first;
 		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2) : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
 	}
 }
@@ -114,7 +119,7 @@ static cyc_status read_geometry(setting *s)
 		s->old_motion[p] = s->particles[p].motion_A;
 		s->weight[p] = 1;
 	}
-	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = 1;
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = s->sharpness[f] = s->step_factor[f] = 1;
 	cyc_tilt_series_chronological(s->order, s->ts);
 done:
 	return st;
@@ -206,15 +211,18 @@ static cyc_status setting_init(setting *s)
 	CYC_TRY(cyc_alloc(&s->old_motion, n, sizeof *s->old_motion));
 	CYC_TRY(cyc_alloc(&s->order, T, sizeof *s->order));
 	CYC_TRY(cyc_alloc(&s->step_sigma, T, sizeof *s->step_sigma));
+	CYC_TRY(cyc_alloc(&s->step_dose, T, sizeof *s->step_dose));
+	CYC_TRY(cyc_alloc(&s->step_factor, T, sizeof *s->step_factor));
 	CYC_TRY(cyc_alloc(&s->weight, n, sizeof *s->weight));
 	CYC_TRY(cyc_alloc(&s->strength, T, sizeof *s->strength));
+	CYC_TRY(cyc_alloc(&s->sharpness, T, sizeof *s->sharpness));
 	CYC_TRY(cyc_alloc(&s->left_out, n, sizeof *s->left_out));
 	CYC_TRY(cyc_alloc(&s->is_moved, T, sizeof *s->is_moved));
 	CYC_TRY(cyc_alloc(&s->input_angles, 3 * T, sizeof *s->input_angles));
 	CYC_TRY(cyc_alloc(&s->input_shifts, 2 * T, sizeof *s->input_shifts));
 	CYC_TRY(cyc_alloc(&s->start_shifts, 2 * T, sizeof *s->start_shifts));
 	CYC_TRY(read_geometry(s));
-	motion_steps(s->step_sigma, s);
+	motion_steps(s->step_sigma, s->step_dose, s);
 	if (o->do_motion) CYC_TRY(motion_model(s));
 	s->own = cyc_deformation_model_of(s->ts);
 	CYC_TRY(deformation_widths(s));
@@ -222,8 +230,8 @@ static cyc_status setting_init(setting *s)
 	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 };
 	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
 	s->a = (cyc_alignment){ .n_tilts = T, .n_particles = n, .n_threads = o->n_threads, .ts = s->ts, .projections = s->projections, .positions_A = s->positions,
-		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .grid = e->grid, .pairs = e->pairs,
-		                    .particle_weight = s->weight, .tilt_strength = s->strength, .amplitude = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
+		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .step_dose = s->step_dose, .step_factor = s->step_factor, .grid = e->grid, .pairs = e->pairs,
+		                    .particle_weight = s->weight, .tilt_strength = s->strength, .sharpness = s->sharpness, .amplitude = 1, .agreement = 1, .dispersion = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
 		                    .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
 		                    .do_positions = !o->const_positions && !o->shift_only, .widths = o->compat_relion5 ? wide : usual, .deformation_model = s->own,
 		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt, .stage_sign = 1,
@@ -235,10 +243,11 @@ done:
 
 static void forget(setting *s)
 {
-	s->a.amplitude = 1;
+	s->a.amplitude = s->a.agreement = s->a.dispersion = 1;
 	s->a.speed = 1;
+	for (int32_t t = 0; t + 1 < s->a.n_tilts; t++) s->step_factor[t] = 1;
 	for (int32_t p = 0; p < s->a.n_particles; p++) s->weight[p] = 1;
-	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = 1;
+	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = s->sharpness[f] = 1;
 }
 
 /* ---------------------------------------------------------------- cross-validation */
@@ -522,6 +531,34 @@ done:
 	return st;
 }
 
+/*
+ * The centre of a half map is the mean of the places of its particles, each in the particle's own frame: those were off by what they have
+ * moved since the first input, and all of them follow. Where symmetry does not hold the centre it is so far wrong.     (T6.18)
+ */
+static void add_frame_errors(double *errors, const setting *s)
+{
+	const cyc_alignment *a = &s->a;
+	const cyc_vec3 *original = s->shared->original_A + s->shared->in->particles->series_first[s->i_series];
+	double square[3] = { 0 }, n = 0;
+	for (int32_t p = 0; p < a->n_particles; p++) {
+		cyc_vec3 r = a->positions_A[p], o = a->offsets_A[p], was = original[p];
+		cyc_vec3 moved = cyc_mat3_apply(cyc_mat3_transpose(s->particles[p].R_tomo_ref), (cyc_vec3){ r.x + o.x - was.x, r.y + o.y - was.y, r.z + o.z - was.z });
+		square[0] += a->particle_weight[p] * moved.x * moved.x;
+		square[1] += a->particle_weight[p] * moved.y * moved.y;
+		square[2] += a->particle_weight[p] * moved.z * moved.z;
+		n += a->particle_weight[p];
+	}
+	for (int32_t p = 0; p < a->n_particles && n > 0 && a->do_positions; p++) {
+		const cyc_mat3 *A = &s->particles[p].R_tomo_ref;
+		for (int k = 0; k < 3; k++) {
+			double sum = cyc_square(errors[3 * p + k]);
+			for (int i = 0; i < 3; i++)
+				if (!s->shared->is_axis_held[i]) sum += cyc_square(A->m[k][i]) * square[i] / n / (double)s->shared->n_half[s->particles[p].half > 0];
+			errors[3 * p + k] = sqrt(sum);
+		}
+	}
+}
+
 static cyc_status solve(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -536,6 +573,7 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		CYC_TRY(collect_again(s));
 	}
 	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s->a));
+	add_frame_errors(r->particle_errors, s);
 	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
 	CYC_TRY(cyc_polished_take(r, &s->a));
 	r->has_errors = true;

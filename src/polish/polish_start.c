@@ -215,3 +215,83 @@ done:
 	cyc_star_destroy(&star);
 	return st;
 }
+
+/* ---------------------------------------------------------------- the particles' own frame */
+
+/* sum f ds/dx of one with the other, against the sizes of both: 0 but for rounding where symmetry holds the centre. */
+static const double HELD = 1e-4;
+
+cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2, const char *root)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *v[2] = { NULL };
+	char *path = NULL;
+	const char *const names[2] = { half1, half2 };
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_path_join(&path, root, names[h]));
+		CYC_TRY(cyc_mrc_read(&v[h], path));
+		cyc_free(path);
+		path = NULL;
+	}
+	int32_t n = v[0]->nx;
+	size_t step[3] = { 1, (size_t)n, (size_t)n * (size_t)n };
+	double slope[3] = { 0 }, squares[2] = { 0 }, slopes2[3] = { 0 };
+	is_held[0] = is_held[1] = is_held[2] = false;
+	if (v[1]->nx != n || v[0]->ny != n || v[1]->ny != n || v[0]->nz != n || v[1]->nz != n) goto done; /* told where the reference is made */
+	for (int32_t z = 1; z + 1 < n; z++)
+		for (int32_t y = 1; y + 1 < n; y++)
+			for (int32_t x = 1; x + 1 < n; x++) {
+				size_t i = (size_t)x + step[1] * (size_t)y + step[2] * (size_t)z;
+				const float *a = v[0]->data + i, *b = v[1]->data + i;
+				squares[0] += (double)*a * (double)*a;
+				squares[1] += (double)*b * (double)*b;
+				for (int k = 0; k < 3; k++) {
+					double da = (double)(*(a + step[k]) - *(a - step[k])), db = (double)(*(b + step[k]) - *(b - step[k]));
+					slope[k] += (double)*a * db - (double)*b * da;
+					slopes2[k] += da * da + db * db;
+				}
+			}
+	for (int k = 0; k < 3; k++) is_held[k] = fabs(slope[k]) <= HELD * sqrt((squares[0] + squares[1]) * slopes2[k]);
+done:
+	cyc_free(path);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&v[h]);
+	return st;
+}
+
+static const char *const ORIGINAL_PLACE[3] = { "cycInputCoordinateXAngst", "cycInputCoordinateYAngst", "cycInputCoordinateZAngst" };
+
+cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	double *values = NULL;
+	for (int64_t i = 0; i < set->n; i++) positions_A[i] = set->particles[i].position_A;
+	const cyc_star_block *b = cyc_star_find(set->star, "particles");
+	for (int k = 0; k < 3; k++)
+		if (!b || cyc_star_column(b, ORIGINAL_PLACE[k]) < 0) goto done;
+	CYC_TRY(cyc_alloc(&values, set->n, sizeof *values));
+	for (int k = 0; k < 3; k++) {
+		CYC_TRY(cyc_particle_column(values, set, ORIGINAL_PLACE[k]));
+		for (int64_t i = 0; i < set->n; i++) *(k == 0 ? &positions_A[i].x : k == 1 ? &positions_A[i].y : &positions_A[i].z) = values[i];
+	}
+done:
+	cyc_free(values);
+	return st;
+}
+
+cyc_status cyc_polish_keep_original_positions(cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column[3];
+	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
+	for (int k = 0; k < 3; k++)
+		if (cyc_star_column(b, ORIGINAL_PLACE[k]) >= 0) goto done;
+	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, ORIGINAL_PLACE[k], "0"));
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_particle *p = &set->particles[i];
+		const double x[3] = { p->position_A.x, p->position_A.y, p->position_A.z };
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
+	}
+done:
+	return st;
+}

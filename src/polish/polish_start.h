@@ -29,4 +29,17 @@ CYC_MUST_CHECK cyc_status cyc_polish_keep_original_input(cyc_tomogram_set *tomog
 /** Whether tomograms.star is the result of a job that aligns frames, by the job.star beside it. @param[in] path  relative to root */
 CYC_MUST_CHECK cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *root);
 
+/**
+ * Whether symmetry holds the centres of the half maps, axis by axis: then the maps' correlation has its maximum at no shift exactly. Seen
+ * where symmetry mates fall on grid points (all but odd rotations); an axis that is not seen to be held counts as free.  (T6.18)
+ */
+CYC_MUST_CHECK cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2, const char *root);
+/**
+ * Where the particles were before any image was looked at: columns cycInputCoordinate*Angst, or the present places. n_particles by the caller,
+ * those of the set.
+ */
+CYC_MUST_CHECK cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set);
+/** Write such columns with the present places into the document of a set that has none. */
+CYC_MUST_CHECK cyc_status cyc_polish_keep_original_positions(cyc_particle_set *set);
+
 #endif

@@ -115,7 +115,7 @@ typedef struct {
 	cyc_projection projections[T];
 	cyc_vec3 positions[N];
 	int32_t order[T];
-	double sigma[T], weight[N], strength[T];
+	double sigma[T], weight[N], strength[T], sharpness[T];
 	cyc_pair pairs[N * T];
 	float maps[N * T][GRID * GRID];
 	cyc_motion_model *motion;
@@ -147,7 +147,7 @@ static void make_world(variant v)
 			                     .nominal_tilt_rad = 0.25 * (f - T / 2) };
 		w.order[f] = (f * 3) % T;
 		w.sigma[f] = 0.5 + 0.1 * f;
-		w.strength[f] = 1;
+		w.strength[f] = w.sharpness[f] = 1;
 		assert_int_equal(cyc_projection_of_tilt(&w.projections[f], &w.ts, f), CYC_OK);
 	}
 	for (int p = 0; p < N; p++) {
@@ -158,7 +158,7 @@ static void make_world(variant v)
 	const cyc_motion_options o = { .correlation_A = 1500, .is_relative = v.is_per_tilt, .max_modes = -1 };
 	if (v.has_motion) ASSERT_OK(cyc_motion_model_create(&w.motion, w.positions, N, &o));
 	w.a = (cyc_alignment){ .n_tilts = T, .n_particles = N, .ts = &w.ts, .projections = w.projections, .positions_A = w.positions, .order = w.order, .step_sigma_A = w.sigma,
-		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .tilt_strength = w.strength, .stage_sign = 1, .amplitude = 1.3, .do_angles = true, .do_shifts = true,
+		                   .motion = w.motion, .grid = { GRID, STEP_PX }, .pairs = w.pairs, .particle_weight = w.weight, .tilt_strength = w.strength, .sharpness = w.sharpness, .stage_sign = 1, .amplitude = 1.3, .agreement = 1.3, .dispersion = 1, .do_angles = true, .do_shifts = true,
 		                   .do_positions = true, .widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 },
 		                   .n_threads = 2, .speed = 0.8 };
 	w.a.do_deformation = v.deformation != CYC_DEFORMATION_NONE;
@@ -450,7 +450,19 @@ static void free_errors_are_those_without_the_gauge(void **state)
 		}
 		assert_true(raw_particle[i] > 3 * particle[i]);
 	}
+	for (int p = 0; p < N; p++) { /* the share of the images in what is known, axes taken together */
+		double told = 0;
+		for (int f = 0; f < T; f++) {
+			const double *c = w.pairs[p * T + f].curve;
+			double g[2][3], scale = 1.3 * 1.3 * w.weight[p] / cyc_square(w.ts.pixel_size_A);
+			for (int k = 0; k < 3; k++)
+				for (int i = 0; i < 2; i++) g[i][k] = w.projections[f].linear.m[i][k];
+			for (int k = 0; k < 3 && w.pairs[p * T + f].map; k++) told += scale * (c[0] * g[0][k] * g[0][k] + 2 * c[1] * g[0][k] * g[1][k] + c[2] * g[1][k] * g[1][k]);
+		}
+		for (int k = 0; k < 3; k++) one[3 * p + k] = told / (told + 3 / cyc_square(w.a.widths.position_A));
+	}
 	variances_without(found, L, B, one, 3 * N, 6, C, n);
+	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
 	assert_errors("position", particle, found, 3 * N, 1e-6);
 	memset(L, 0, (size_t)(3 * (N + T) * n) * sizeof *L);
 	for (int i = 0; i < 3 * T; i++) {
@@ -540,7 +552,7 @@ static void a_tilt_without_signal_has_no_strength(void **state)
 	for (int i = 0; i < N * T; i++)
 		for (int j = 0; j < GRID * GRID; j++) w.maps[i][j] = i % T == 4 ? 0 : w.maps[i][j] * 500;
 	w.a.is_unweighted = false;
-	ASSERT_OK(cyc_alignment_learn_strengths(&w.a));
+	ASSERT_OK(cyc_alignment_learn_strengths(&w.a, false));
 	for (int f = 0; f < T; f++)
 		if (!(f == 4 ? w.strength[f] < 0.05 : fabs(w.strength[f] - 1) < 0.4)) fail_msg("tilt %d has strength %.3f", f, w.strength[f]);
 	drop_world();
