@@ -89,7 +89,7 @@ static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 		for (int b = 0; b < CYC_N_BANDS; b++) agreement[n].band[b] = agreement_of(r, b, typical[b], &r->residual[b]);
 		index[n++] = p;
 	}
-	cyc_membership_fit(probability, m, agreement, n, j->state.n_poses);
+	CYC_TRY(cyc_membership_fit(probability, m, agreement, n, j->state.n_poses));
 	if (!m->is_told_apart && n > 0) cyc_warn("half-set %d: too few particles agree with the map to tell them from what is not one; all are kept", half + 1);
 	for (int64_t i = 0; i < n; i++) {
 		cyc_refined *r = &j->refined[index[i]];

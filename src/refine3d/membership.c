@@ -14,6 +14,7 @@ static const double WRONG_MEAN = 0.15, WRONG_SPREAD = 0.15;  /* at high resoluti
 static const double LEAST_SHARE = 0.1, LEAST_PARTICLES = 4;  /* of a half-set: fewer make no map, and nothing is told apart */
 static const double ENOUGH = 1e-7;
 static const double FAR_BELOW = 3;                           /* standard deviations: by chance one in 700 */
+static const double LEAST_SCATTER = 0.05;                    /* of particles, beyond noise */
 
 /* Symmetric 2 x 2. */
 typedef struct { double ll, lh, hh; } matrix;
@@ -154,18 +155,45 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+static double quantile_of(double *v, int64_t n, double q)
+{
+	qsort(v, (size_t)n, sizeof *v, by_value);
+	return n > 0 ? v[(int64_t)(q * (double)(n - 1))] : 1;
+}
+
 /* A quantile of the amplitudes of a band; `work` holds n. */
 static double quantile(double *work, const cyc_agreement *agreement, int64_t n, int b, double q)
 {
 	int64_t m = 0;
 	for (int64_t i = 0; i < n; i++)
 		if (has_band(&agreement[i], b)) work[m++] = agreement[i].band[b].amplitude;
-	qsort(work, (size_t)m, sizeof *work, by_value);
-	return m > 0 ? work[(int64_t)(q * (double)(m - 1))] : 1;
+	return quantile_of(work, m, q);
 }
 
-void cyc_membership_fit(double *probability, cyc_membership *m, const cyc_agreement *agreement, int64_t n, double n_poses)
+/* Mean and covariance follow those that do not belong; medians do not. */
+static cyc_status note_typical(cyc_membership *m, const double *probability, const cyc_agreement *agreement, int64_t n)
 {
+	cyc_status st = CYC_OK;
+	double *work = NULL;
+	int64_t k = 0, used = 0;
+	CYC_TRY(cyc_alloc(&work, 2 * (size_t)n + 1, sizeof *work));
+	for (int64_t i = 0; i < n; i++) {
+		if (probability[i] < 0.5 || !has_band(&agreement[i], HIGH)) continue;
+		work[k++] = agreement[i].band[HIGH].amplitude;
+		work[n + used++] = agreement[i].band[HIGH].variance;
+	}
+	double noise = quantile_of(work + n, used, 0.5);
+	m->typical = quantile_of(work, k, 0.5);
+	for (int64_t i = 0; i < k; i++) work[i] = fabs(work[i] - m->typical);
+	m->scatter = fmax(cyc_square(1.4826 * quantile_of(work, k, 0.5)) - noise, cyc_square(LEAST_SCATTER));
+done:
+	cyc_free(work);
+	return st;
+}
+
+cyc_status cyc_membership_fit(double *probability, cyc_membership *m, const cyc_agreement *agreement, int64_t n, double n_poses)
+{
+	cyc_status st = CYC_OK;
 	/* Poses turn the slices at high resolution, and hardly those at low. */
 	const double prior_z[N_BANDS] = { 1, sqrt(2 * log(fmax(n_poses, 2))) };
 	/* Particles of many strengths, or those that agree best alike and others less: whichever explains more. */
@@ -182,18 +210,21 @@ void cyc_membership_fit(double *probability, cyc_membership *m, const cyc_agreem
 			                   .other_mean = { prior_z[LOW], prior_z[HIGH] }, .other_spread = { 1, 1 }, .is_told_apart = true };
 		log_likelihood[from] = maximise(probability, m, share_other, agreement, n, prior_z);
 	}
+	CYC_TRY(note_typical(m, probability, agreement, n));
 	for (int64_t i = 0; i < n; i++) found += probability[i];
 	if (found < fmin(fmax(LEAST_SHARE * (double)n, LEAST_PARTICLES), 0.5 * (double)n)) {
 		m->is_told_apart = false;
 		for (int64_t i = 0; i < n; i++) probability[i] = 1;
 	}
+done:
+	return st;
 }
 
 bool cyc_membership_is_far_below(const cyc_membership *m, const cyc_agreement *a)
 {
-	double x = a->band[HIGH].amplitude, v = a->band[HIGH].variance, missing = m->mean[HIGH] - x;
+	double x = a->band[HIGH].amplitude, v = a->band[HIGH].variance, missing = m->typical - x;
 	if (!has_band(a, HIGH)) return false;
-	return missing > FAR_BELOW * sqrt(m->spread[HIGH][HIGH] + v) || (x < 0.5 * m->mean[HIGH] && missing > FAR_BELOW * sqrt(v));
+	return missing > FAR_BELOW * sqrt(m->scatter + v) || (x < 0.5 * m->typical && missing > FAR_BELOW * sqrt(v));
 }
 
 double cyc_membership_error(double p, double error, double width)

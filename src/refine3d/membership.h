@@ -7,6 +7,7 @@
 #define CYC_REFINE3D_MEMBERSHIP_H
 
 #include "cyclotomo/base.h"
+#include "cyclotomo/status.h"
 
 enum { CYC_BAND_LOW, CYC_BAND_HIGH, CYC_N_BANDS };
 
@@ -26,6 +27,7 @@ typedef struct {
 	double spread[CYC_N_BANDS][CYC_N_BANDS];     /**< its covariance beyond noise */
 	double other_mean[CYC_N_BANDS];              /**< of what is not the particle, in units of the noise */
 	double other_spread[CYC_N_BANDS];
+	double typical, scatter;                     /**< median amplitude of particles at high resolution, and their variance beyond noise by the median deviation */
 	bool is_told_apart;                          /**< false: too little agrees; all probabilities are 1 */
 } cyc_membership;
 
@@ -35,7 +37,8 @@ typedef struct {
  * @param[in]  agreement    n; those that no band says anything of get the share
  * @param[in]  n_poses      that each pose was chosen from: noise agrees with the best of them by sqrt(2 ln n_poses) or so
  */
-void cyc_membership_fit(double *probability, cyc_membership *model, const cyc_agreement *agreement, int64_t n, double n_poses);
+CYC_MUST_CHECK cyc_status cyc_membership_fit(double *probability, cyc_membership *model, const cyc_agreement *agreement, int64_t n,
+                                             double n_poses);
 /**
  * Does the agreement at high resolution lie far below that of particles? Three standard deviations of them; or nearer to nothing than
  * to a typical one, and by more than noise can do.                                                                  (T8.24)

@@ -7,6 +7,8 @@
 
 #include <cmocka.h>
 
+#include "temp_dir.h"
+
 #include "refine3d/membership.h"
 
 enum { MOST = 4000 };
@@ -45,7 +47,7 @@ static void draw(set *s, int64_t n, double share_nothing, double share_blobs, do
 	}
 }
 
-static void fit(set *s) { cyc_membership_fit(s->probability, &s->model, s->agreement, s->n, N_POSES); }
+static void fit(set *s) { ASSERT_OK(cyc_membership_fit(s->probability, &s->model, s->agreement, s->n, N_POSES)); }
 
 /* Share of a kind (or of all others, -1) with a probability below one half. */
 static double share_improbable(const set *s, int kind)
@@ -152,7 +154,7 @@ static void a_reference_of_something_else_judges_nobody(void **state)
 	assert_false(g_set.model.is_told_apart);
 	for (int64_t i = 0; i < g_set.n; i++) assert_true(g_set.probability[i] == 1);
 	fit(&g_set);
-	cyc_membership_fit(g_set.probability, &g_set.model, g_set.agreement, 0, N_POSES); /* nobody to judge */
+	ASSERT_OK(cyc_membership_fit(g_set.probability, &g_set.model, g_set.agreement, 0, N_POSES)); /* nobody to judge */
 }
 
 static void errors_hold_what_is_not_the_particle(void **state)
