@@ -1,5 +1,5 @@
-/* Junk and particles in wrong poses among good ones, in a simulated project: which of them 3D refinement says are particles, which it
- * finds again, and what that does to the map. */
+/* Junk and particles in wrong poses among good ones, in a simulated project: which of them 3D refinement says
+ * are particles, which it finds again, and what that does to the map. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +15,15 @@
 #include "cyclotomo/simulate.h"
 #include "refine3d/sampling.h"
 
-enum { BOX = 48, CROP = 40, PER_SERIES = 16, N_SERIES = 2, N_JUNK = 6, N_WRONG = 4, N = PER_SERIES * N_SERIES };
+enum {
+	BOX = 48,
+	CROP = 40,
+	PER_SERIES = 16,
+	N_SERIES = 2,
+	N_JUNK = 6,
+	N_WRONG = 4,
+	N = PER_SERIES * N_SERIES
+};
 static const char *g_root;
 static const double FAR_A = 110; /* from any particle: nothing is there */
 static const double WRONG_DEG = 30;
@@ -31,7 +39,10 @@ static const char *in_root(const char *name)
 
 static cyc_symmetry *g_symmetry;
 
-static double angle_deg(cyc_mat3 a, cyc_mat3 b) { return cyc_rad_to_deg(cyc_rotation_distance_rad(a, b, g_symmetry, NULL)); }
+static double angle_deg(cyc_mat3 a, cyc_mat3 b)
+{
+	return cyc_rad_to_deg(cyc_rotation_distance_rad(a, b, g_symmetry, NULL));
+}
 
 static void reconstruct(const char *particles, const char *out)
 {
@@ -72,12 +83,14 @@ static void spoil(const char *name)
 			cyc_vec3 x = { 0, 0, 0 };
 			const cyc_tilt_series *ts = &t->series[p->i_series];
 			for (int tries = 0; tries < 10000 && nearest < FAR_A; tries++) {
-				x = (cyc_vec3){ (cyc_rng_uniform(&rng) - 0.5) * 0.75 * ts->size_px[0] * ts->pixel_size_A, (cyc_rng_uniform(&rng) - 0.5) * 0.75 * ts->size_px[1] * ts->pixel_size_A,
+				x = (cyc_vec3){ (cyc_rng_uniform(&rng) - 0.5) * 0.75 * ts->size_px[0] * ts->pixel_size_A,
+					            (cyc_rng_uniform(&rng) - 0.5) * 0.75 * ts->size_px[1] * ts->pixel_size_A,
 					            (cyc_rng_uniform(&rng) - 0.5) * 600 };
 				nearest = 1e9;
 				for (int64_t k = s->series_first[p->i_series]; k < s->series_first[p->i_series + 1]; k++) {
 					cyc_vec3 y = s->particles[k].position_A;
-					nearest = fmin(nearest, sqrt(cyc_square(x.x - y.x) + cyc_square(x.y - y.y) + cyc_square(x.z - y.z)));
+					nearest = fmin(
+						nearest, sqrt(cyc_square(x.x - y.x) + cyc_square(x.y - y.y) + cyc_square(x.z - y.z)));
 				}
 			}
 			assert_true(nearest >= FAR_A);
@@ -87,7 +100,10 @@ static void spoil(const char *name)
 		} else {
 			double rot, tilt, psi;
 			cyc_mat3 R;
-			do R = cyc_euler_to_matrix(2 * CYC_PI * cyc_rng_uniform(&rng), acos(1 - 2 * cyc_rng_uniform(&rng)), 2 * CYC_PI * cyc_rng_uniform(&rng));
+			do
+				R = cyc_euler_to_matrix(2 * CYC_PI * cyc_rng_uniform(&rng),
+				                        acos(1 - 2 * cyc_rng_uniform(&rng)),
+				                        2 * CYC_PI * cyc_rng_uniform(&rng));
 			while (angle_deg(cyc_mat3_mul(p->R_tomo_part, R), p->R_tomo_ref) < WRONG_DEG);
 			cyc_euler_from_matrix(&rot, &tilt, &psi, R);
 			set_column(b, p->row, "rlnAngleRot", cyc_rad_to_deg(rot));
@@ -182,13 +198,16 @@ static void junk_is_told_and_wrong_poses_are_put_right(void **state)
 	ASSERT_OK(cyc_star_read(&star, in_root("J/run_uncertainty.star")));
 	ASSERT_OK(cyc_star_require(&b, star, "particles"));
 	for (int64_t i = 0; i < N; i++) {
-		double wrong = angle_deg(truth->particles[i].R_tomo_ref, found->particles[i].R_tomo_ref), p = found->particles[i].probability, reported, low, high;
+		double wrong = angle_deg(truth->particles[i].R_tomo_ref, found->particles[i].R_tomo_ref),
+			   p = found->particles[i].probability, reported, low, high;
 		ASSERT_OK(cyc_star_double_of(&low, b, i, "cycAgreementLow"));
 		ASSERT_OK(cyc_star_double_of(&high, b, i, "cycAgreementHigh"));
 		ASSERT_OK(cyc_star_double_of(&error[i], b, i, "cycRotationXErrorDeg"));
 		ASSERT_OK(cyc_star_double_of(&reported, b, i, "cycParticleProbability"));
 		assert_float_equal(reported, p, 1e-5);
-		print_message("%s: kind %d, probability %.3f, agreement %.2f and %.2f, %.1f degrees off, known to %.2f\n", found->particles[i].name, kind_of(i), p, low, high, wrong, error[i]);
+		print_message(
+			"%s: kind %d, probability %.3f, agreement %.2f and %.2f, %.1f degrees off, known to %.2f\n",
+			found->particles[i].name, kind_of(i), p, low, high, wrong, error[i]);
 		if (kind_of(i) == 0) n_good += p >= 0.5;
 		if (kind_of(i) == 1) {
 			n_junk += p < 0.5;
@@ -208,7 +227,8 @@ static void junk_is_told_and_wrong_poses_are_put_right(void **state)
 	ASSERT_OK(cyc_star_require(&b, star, "found_again"));
 	n = cyc_star_n_rows(b);
 	assert_int_equal(n, r.n_found_again);
-	assert_true(n >= N_WRONG / 2 && r.n_searched >= N_JUNK + n); /* local searches may have put one right before */
+	assert_true(n >= N_WRONG / 2 &&
+	            r.n_searched >= N_JUNK + n); /* local searches may have put one right before */
 	cyc_star_destroy(&star);
 	cyc_particle_set_destroy(&truth);
 	cyc_particle_set_destroy(&found);
