@@ -40,6 +40,7 @@ typedef struct {
 	double defocus_range_A, ctf_kmin_A;
 	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
 	bool skip_motion;                  /**< leave beam-induced motion */
+	bool keep_all;                     /**< particles count alike, even if they are probably none */
 	bool skip_refine;                  /**< leave the particles' orientations, which come last in each cycle */
 	double particle_diameter_A;        /**< <= 0: what fits into the map; images are masked outside of it when orientations are refined */
 	int32_t refine_order;              /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9 degrees, halved) */

@@ -62,6 +62,8 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
+	{ .name = "keep-all", .type = CYC_OPT_FLAG, AT(keep_all),
+	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
 	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
