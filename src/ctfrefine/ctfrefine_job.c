@@ -6,6 +6,7 @@
 
 #include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
+#include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
 
@@ -252,6 +253,27 @@ static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sum
 	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
+/* Fits, and what they tell of the self-correlation that is left, in turn: the one hides the other in part. */
+static cyc_status learn_tilts(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n)
+{
+	static const int ROUNDS[] = { 2, 1, 1 };
+	enum { N_STAGES = sizeof ROUNDS / sizeof *ROUNDS };
+	cyc_status st = CYC_OK;
+	cyc_ctf_estimate_options o = estimate_options(j, true);
+	for (int stage = 0; stage < N_STAGES; stage++) {
+		cyc_self_excess left;
+		o.n_rounds = ROUNDS[stage];
+		CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+		if (stage == N_STAGES - 1 || !j->o->do_defocus) continue;
+		CYC_TRY(cyc_self_excess_measure(&left, fits, j->model, (const cyc_series_sums *const *)sums, n, j->o->n_threads));
+		for (int32_t k = 0; k < n; k++) cyc_self_excess_take(sums[k], j->support->n, left.value);
+		j->widths.self_excess += left.value;
+		cyc_debug("self-correlation left: %+.3f +- %.3f of it", left.value, left.error);
+	}
+done:
+	return st;
+}
+
 static cyc_status learn(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -273,7 +295,7 @@ static cyc_status learn(job *j)
 		cyc_progress("reading tilt series", k, n);
 	}
 	const cyc_ctf_estimate_options o = estimate_options(j, true);
-	CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+	CYC_TRY(learn_tilts(j, fits, sums, n));
 	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
@@ -300,6 +322,7 @@ static cyc_status fit_series(job *j, int32_t i)
 	const cyc_ctf_estimate_options o = estimate_options(j, false);
 	CYC_TRY(collect(&sums, j, i));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
+	cyc_self_excess_take(sums, j->support->n, j->widths.self_excess);
 	if (j->aberrations) CYC_TRY(cyc_aberrations_apply(&sums, 1, j->aberrations, j->o->n_threads));
 	CYC_TRY(cyc_ctf_estimate(&fit, &j->widths, j->model, (const cyc_series_sums *const *)&sums, 1, &o));
 	if (j->aberrations) CYC_TRY(learn_aberrations(j, &fit, &sums, 1, &o));
@@ -317,8 +340,9 @@ static cyc_status learned_write(const job *j, const char *path)
 	cyc_outfile o = { 0 };
 	const cyc_ctf_widths *w = &j->widths;
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, j->gauge);
+	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, w->self_excess,
+	        j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];
@@ -342,7 +366,7 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
 	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &w->bad_frac,
-		                        &j->gauge };
+		                        &w->self_excess, &j->gauge };
 	*found = false;
 	if (!cyc_path_exists(path)) goto done;
 	CYC_TRY(cyc_read_file(&text, &n, path));

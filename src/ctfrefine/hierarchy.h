@@ -68,6 +68,7 @@ typedef struct {
 	double s_input, s_trend;           /**< of the log scale */
 	double b_A2;                       /**< of B-factors about their trend */
 	double bad_frac;                   /**< share of bad tilts */
+	double self_excess;                /**< of the self-correlation: what is to be taken off beyond (T4.14) */
 	bool z_input_is_given, a_input_is_given; /**< by the user: not estimated */
 } cyc_ctf_widths;
 cyc_ctf_widths cyc_ctf_widths_default(void);
