@@ -34,6 +34,29 @@ done:
 	return st;
 }
 
+cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series, bool is_refined)
+{
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	enum { N_LABELS = sizeof LABELS / sizeof *LABELS };
+	cyc_status st = CYC_OK;
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		cyc_tilt_fit *t = &s->tilts[f];
+		double v[N_LABELS] = { 0 };
+		bool has_all = true, found;
+		for (int k = 0; k < N_LABELS; k++) {
+			CYC_TRY(cyc_tilt_input_get(&found, &v[k], tomograms, i_series, f, LABELS[k]));
+			has_all = has_all && found;
+		}
+		t->input_is_refined = !has_all && is_refined;
+		if (!has_all) continue;
+		cyc_defocus d = cyc_defocus_from_uva(v[0], v[1], cyc_deg_to_rad(v[2]));
+		t->given = (cyc_defocus){ d.mean_A - t->input.mean_A, d.astig_x_A - t->input.astig_x_A, d.astig_y_A - t->input.astig_y_A };
+		t->given_log_scale = v[3] > 0 && t->input_scale > 0 ? log(v[3] / t->input_scale) : 0;
+	}
+done:
+	return st;
+}
+
 void cyc_series_fit_deinit(cyc_series_fit *s)
 {
 	for (int32_t f = 0; s->tilts && f < s->n_tilts; f++) cyc_free(s->tilts[f].log_l);
