@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_TERMS = 5, MAX_ITERATIONS = 200 };
+enum { MAX_TERMS = 6, MAX_ITERATIONS = 200 };
 static const double CONVERGED = 1e-4;   /* relative change of the widths */
 static const double STUDENT = 4;        /* degrees of freedom of both models' errors: outliers happen */
 static const double PSEUDO_COUNT = 8;   /* weight, in tilts, of the expected widths below: keeps them from collapsing */
@@ -446,8 +446,8 @@ done:
 static const double S_EXPECTED_INPUT = 0.1, S_EXPECTED_TREND = 0.03;
 /* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, and it may be the cosine of the tilt, which is a
  * common guess. Only the images can tell the slopes apart: without them the trend follows the input, and the input stays. */
-enum { S_TREND = 2, S_SYSTEMATIC = 3, S_TERMS = S_TREND + S_SYSTEMATIC };
-static const double S_PRIOR_SD[S_TERMS] = { 30, 5, 30, 0.5, 1 };
+enum { S_TREND = 2, S_SYSTEMATIC = 3, S_TERMS = S_TREND + S_SYSTEMATIC + 1 }; /* the last: error of the level of the series' shells */
+static const double S_PRIOR_SD[S_TERMS - 1] = { 30, 5, 30, 0.5, 1 }, S_LEVEL_KNOWN = 1e-6;
 
 /* What the series says about the log scales of its tilts: coefficients of trend and systematic error, with their covariance. */
 typedef struct {
@@ -457,20 +457,22 @@ typedef struct {
 
 /* How the log scale of a tilt depends on the coefficients: value = constant + follows . coefficients, of variance 1/precision. */
 typedef struct {
-	double trend[S_TERMS], systematic[S_TERMS]; /* what the coefficients are multiplied with */
-	double by_trend, by_input, given, data, precision, constant, follows[S_TERMS];
+	double trend[S_TERMS], systematic[S_TERMS], level[S_TERMS]; /* what the coefficients are multiplied with */
+	double information, by_trend, by_input, given, data, precision, constant, follows[S_TERMS];
 } scale_view;
 
 static scale_view view_scale(const cyc_tilt_fit *t, const cyc_ctf_widths *w, double trend_weight, double input_weight, double information)
 {
 	double path = (t->ice_path > 0 ? t->ice_path : 1 / t->cos_tilt) - 1;
-	scale_view v = { .trend = { 1, path }, .systematic = { 0, 0, 1, path, log(t->cos_tilt) }, .by_trend = trend_weight / cyc_square(w->s_trend),
+	scale_view v = { .trend = { 1, path }, .systematic = { 0, 0, 1, path, log(t->cos_tilt) }, .level = { 0, 0, 0, 0, 0, t->s_per_level },
+		             .information = information, .by_trend = trend_weight / cyc_square(w->s_trend),
 		             .by_input = t->input_is_refined ? 0 : input_weight / cyc_square(w->s_input) };
 	v.given = log(t->input_scale) + t->given_log_scale;
 	v.data = log(t->input_scale) + t->log_s_data;
 	v.precision = information + v.by_trend + v.by_input;
 	v.constant = (information * v.data + v.by_input * v.given) / v.precision;
-	for (int k = 0; k < S_TERMS; k++) v.follows[k] = (v.by_trend * v.trend[k] - v.by_input * v.systematic[k]) / v.precision;
+	for (int k = 0; k < S_TERMS; k++) 
+		v.follows[k] = (v.by_trend * v.trend[k] - v.by_input * v.systematic[k] - information * v.level[k]) / v.precision;
 	return v;
 }
 
@@ -479,15 +481,20 @@ static cyc_status solve_scale(scale_coefficients *c, const cyc_series_fit *s, co
 {
 	cyc_status st = CYC_OK;
 	normal_equations e;
-	equations_begin(&e, S_TERMS, ZERO, S_PRIOR_SD);
+	double sd[S_TERMS];
+	memcpy(sd, S_PRIOR_SD, sizeof S_PRIOR_SD);
+	sd[S_TERMS - 1] = fmax(s->level_error, S_LEVEL_KNOWN);
+	equations_begin(&e, S_TERMS, ZERO, sd);
 	for (int32_t f = 0; f < s->n_tilts; f++) {
 		const cyc_tilt_fit *t = &s->tilts[f];
 		if (!t->has_data) continue;
 		scale_view v = view_scale(t, w, t->s_weight[0], t->s_weight[1], t->log_s_information);
 		for (int i = 0; i < S_TERMS; i++) {
-			e.b[i] += (1 - t->p_bad) * (v.follows[i] * v.precision * v.constant + v.by_input * v.systematic[i] * v.given);
+			e.b[i] += (1 - t->p_bad) * (v.follows[i] * v.precision * v.constant + v.by_input * v.systematic[i] * v.given +
+			                            v.information * v.level[i] * v.data);
 			for (int j = 0; j < S_TERMS; j++) {
-				double own = v.by_trend * v.trend[i] * v.trend[j] + v.by_input * v.systematic[i] * v.systematic[j];
+				double own = v.by_trend * v.trend[i] * v.trend[j] + v.by_input * v.systematic[i] * v.systematic[j] +
+				             v.information * v.level[i] * v.level[j];
 				e.A[i][j] += (1 - t->p_bad) * (own - v.precision * v.follows[i] * v.follows[j]);
 			}
 		}
