@@ -128,6 +128,23 @@ enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_W
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);
 
 /**
+ * What a tilt had before images refined it. Jobs that refine keep it in columns of their own, and all jobs pass unknown columns
+ * on, so that a later cycle does not take the result of an earlier one for independent knowledge. Defocus and scale:
+ */
+#define CYC_INPUT_DEFOCUS_U "cycInputDefocusU"
+#define CYC_INPUT_DEFOCUS_V "cycInputDefocusV"
+#define CYC_INPUT_DEFOCUS_ANGLE "cycInputDefocusAngle"
+#define CYC_INPUT_SCALE "cycInputCtfScalefactor"
+/** In their place where defocus and scale were refined before by a program that does not keep them: 1. */
+#define CYC_INPUT_IS_REFINED "cycInputIsRefined"
+/** The value of such a column; found is false where the series has none. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s, int32_t i_series, int32_t i_tilt, const char *label);
+/** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is absent. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label, const char *of, const char *otherwise);
+/** Whether the file lies in the folder of a job of this type, e.g. "relion.ctfrefinetomo", by its job.star. */
+CYC_MUST_CHECK cyc_status cyc_job_made_it(bool *yes, const char *path, const char *root, const char *type_label);
+
+/**
  * Which images of a series are not there (nothing is opened): for plans and dry runs.
  * @param[out] is_missing  n_tilts flags by the caller, or NULL.
  */

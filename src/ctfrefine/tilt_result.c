@@ -15,8 +15,9 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
 	if (t->is_shifted) return CYC_TILT_SHIFTED;
 	/* What input and neighbours alone would leave open. */
-	double input = w->z_input_A / t->cos_tilt, prior_z = 1 / (1 / (input * input) + 1 / cyc_square(w->z_trend_A));
-	double prior_s = 1 / (1 / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
+	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
+	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
+	double prior_s = 1 / (has_input / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
 	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z, scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
 	if (defocus_is_weak && scale_is_weak) return CYC_TILT_WEAK;
 	bool has_moved = do_defocus && (t->change.z * t->change.z > 4 * t->z_variance ||
