@@ -99,7 +99,7 @@ static void project_make(void)
 	         "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n1 one 300 2.7 0.1 2.0\n\n"
 	         "\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup #3\n_rlnCenteredCoordinateXAngst #4\n"
 	         "_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
-	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 5 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 5 0 0 2\n\n");
+	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
 }
 
 static void project_remove(void)

@@ -381,6 +381,31 @@ done:
 	return st;
 }
 
+/* The run's own copy of the particles, without the duplicates; written anew at each start, always the same. */
+static cyc_status mend_duplicates(cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char text[900], *path = NULL;
+	c->start = c->o->input;
+	cyc__inputs_describe_duplicates(text, sizeof text, &c->in, c->o);
+	if (text[0]) cyc_warn("%s", text);
+	if (c->in.duplicates.n_left_out == 0 || c->o->duplicates != CYC_DUPLICATES_REMOVE) goto done;
+	CYC_TRY(cyc_path_join(&c->own_particles, c->o->out_dir, "particles.star"));
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, c->own_particles));
+	CYC_TRY(cyc_particle_set_write(c->in.particles, c->in.keep, path));
+	c->start.particles = c->own_particles;
+	if (!c->in.set->trajectories) goto done;
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&c->own_trajectories, c->o->out_dir, "motion.star"));
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, c->own_trajectories));
+	CYC_TRY(cyc_trajectories_write(c->in.particles, c->in.tomograms, c->in.keep, path));
+	c->start.trajectories = c->own_trajectories;
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops)
 {
 	cyc_status st = CYC_OK;
@@ -392,9 +417,10 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	CYC_TRY(tidy_name(&out_dir, options->out_dir));
 	tidy.out_dir = out_dir;
 	CYC_TRY(cyc__inputs_read(&c.in, &tidy));
-	CYC_TRY(cyc__inputs_require_all(&c.in));
+	CYC_TRY(cyc__inputs_require_all(&c.in, &tidy));
 	CYC_TRY(lock_folder(&lock, &tidy));
 	CYC_TRY(cyc__record_start(&c));
+	CYC_TRY(mend_duplicates(&c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
 	CYC_TRY(fill_result(result, &c));
@@ -405,6 +431,8 @@ done:
 	cyc_free(c.steps);
 	cyc__pairs_deinit(&c.inputs);
 	cyc__inputs_deinit(&c.in);
+	cyc_free(c.own_particles);
+	cyc_free(c.own_trajectories);
 	cyc_free(out_dir);
 	return st;
 }

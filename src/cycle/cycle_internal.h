@@ -49,12 +49,20 @@ typedef struct {
 	int64_t n_tilts, n_images, n_missing;
 	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
+	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
+	const char *diameter_from;               /**< where it comes from, for the user */
+	cyc_duplicates duplicates;
+	bool *keep;                              /**< particles that are left where one of each pair is left out */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
-/** CYC_E_DATA if images are missing or scales negative: what a plan can show but a run cannot start with. */
-CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in);
+/** CYC_E_DATA if images are missing, scales negative, or duplicates to be refused: what a plan can show but a run cannot start with. */
+CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
+/** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
+/** Particles that the run works with. */
+int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
 /** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 
@@ -104,6 +112,8 @@ typedef struct {
 	const cyc_cycle_options *o;
 	const cyc_cycle_ops *ops;
 	cyc__inputs in;
+	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
+	char *own_particles, *own_trajectories;
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */

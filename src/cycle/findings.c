@@ -152,6 +152,14 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 	findings f = { 0 };
 	char sentence[400];
 	CYC_TRY(findings_read(&f, c));
+	int64_t n_left_out = c->in.particles->n - cyc__inputs_n_particles(&c->in, c->o);
+	if (n_left_out > 0) {
+		snprintf(sentence, sizeof sentence, "%lld particle%s listed twice, in both half-sets, and left out.", (long long)n_left_out, n_left_out == 1 ? " was" : "s were");
+		CYC_TRY(cyc__append_sentence(text, sentence));
+	} else if (c->in.duplicates.n_across > 0) {
+		snprintf(sentence, sizeof sentence, "%lld pairs of particles are in both half-sets, so the FSC claims too much.", (long long)c->in.duplicates.n_across);
+		CYC_TRY(cyc__append_sentence(text, sentence));
+	}
 	if (f.n_bad_tilts > 0) {
 		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad.", f.n_bad_tilts, f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));

@@ -12,7 +12,7 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
-	if (!s->input_set[0]) return c->o->input;
+	if (!s->input_set[0]) return c->start;
 	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
 }
 
@@ -354,6 +354,14 @@ static void polish_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- orientations */
 
+/* Particles that have come together are one; not where some were given that near in one half-set, as overlapping segments are. */
+static double least_separation_A(const cyc__cycle *c)
+{
+	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;
+	/* Three decimals, as in the command line of the note. */
+	return may_remove ? round(1e3 * c->in.duplicates.distance_A) / 1e3 : 0.0;
+}
+
 static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -366,6 +374,7 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
+	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
 }
@@ -386,6 +395,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	r.particle_diameter_A = o->particle_diameter_A;
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
