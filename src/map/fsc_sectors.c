@@ -5,10 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * N_SECTORS is a power of two, for halving. More of them make the error itself better known (to 1/sqrt(2 (n - 1)) of itself), but
- * they must stay wider than the width over which the mask correlates coefficients, about n / (diameter of the mask) voxels.
- */
+/* A power of two, for halving. With more of them the error is better known (to 1/sqrt(2 (n - 1)) of itself), but neighbours share more. */
 enum { N_SECTORS = 16, N_LEVELS = 4, CELLS = 96, N_SAMPLES = 6000 };
 
 typedef struct {
@@ -108,6 +105,7 @@ cyc_status cyc__sectors_init(cyc__sectors *s, const char *symmetry)
 	tree t = { 0 };
 	*s = (cyc__sectors){ .n_sectors = N_SECTORS };
 	CYC_TRY(cyc_symmetry_create(&group, symmetry && symmetry[0] ? symmetry : "C1"));
+	s->n_equal = group->n;
 	CYC_TRY(grow(&t, group));
 	CYC_TRY(cyc_alloc(&s->of_direction, (size_t)3 * CELLS * CELLS, sizeof *s->of_direction));
 	for (int k = 0; k < 3; k++) {
@@ -213,10 +211,14 @@ void cyc__sector_fsc(double *fsc, const cyc__sector_sums *s, int32_t without)
 	}
 }
 
-double cyc__jackknife_error(const double *left_out, int32_t n)
+double cyc__sector_error(const double *left_out, const cyc__sectors *s, double shell, double diameter_px, int32_t n)
 {
-	double mean = 0.0, sum = 0.0;
-	for (int32_t i = 0; i < n; i++) mean += left_out[i] / n;
-	for (int32_t i = 0; i < n; i++) sum += cyc_square(left_out[i] - mean);
-	return sqrt(sum * (n - 1) / n);
+	const double MOST_LOST = 0.5;
+	double mean = 0.0, sum = 0.0, K = s->n_sectors;
+	for (int32_t i = 0; i < s->n_sectors; i++) mean += left_out[i] / K;
+	for (int32_t i = 0; i < s->n_sectors; i++) sum += cyc_square(left_out[i] - mean);
+	/* What neighbouring sectors have in common is missing in the scatter: mean reach of the correlation over the width of a sector. */
+	double width = sqrt(2.0 * CYC_PI * shell * shell / (s->n_equal * K)), reach = 0.4 * n / diameter_px;
+	double lost = width > 0.0 ? fmin(reach / width, MOST_LOST) : MOST_LOST;
+	return sqrt(sum * (K - 1.0) / K) / (1.0 - lost);
 }

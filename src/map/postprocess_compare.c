@@ -31,6 +31,9 @@ done:
 	return st;
 }
 
+/* Of the sphere that is as large as the mask; maps without mask end at the edge of the box. */
+static double diameter_px(const cyc__postprocess *p) { return p->mask ? p->n * cbrt(6.0 * p->mask_fraction / CYC_PI) : p->n; }
+
 /* Mean corrected FSC with one sector left out (-1: none). */
 static double mean_without(double *work, const cyc__postprocess *p, const cyc__sector_sums *s, int32_t without)
 {
@@ -58,7 +61,9 @@ cyc_status cyc__compare_states(cyc__postprocess *p)
 	CYC_TRY(cyc_alloc(&left_out, K, sizeof *left_out));
 	for (int32_t g = 0; g < K; g++) left_out[g] = mean_without(work, p, &p->judged, g) - mean_without(work, p, &other, g);
 	p->difference = mean_without(work, p, &p->judged, -1) - mean_without(work, p, &other, -1);
-	p->difference_error = cyc__jackknife_error(left_out, K);
+	/* A curve that falls at once from 1 to 0 falls at this shell. */
+	double falls_at = cyc__mean_fsc(p->fsc_judged, p->n_shells) * (p->n_shells - 1);
+	p->difference_error = cyc__sector_error(left_out, &p->sectors, falls_at, diameter_px(p), p->n);
 done:
 	cyc_free(ft[0]);
 	cyc_free(ft[1]);
@@ -85,7 +90,7 @@ static cyc_status edge_mean(double *mean, double *error, const cyc__postprocess 
 		for (int32_t i = first; i < p->n_shells; i++) left_out[g] += fsc[i] / p->n_edge_shells;
 	}
 	*mean = left_out[K];
-	*error = cyc__jackknife_error(left_out, K);
+	*error = cyc__sector_error(left_out, &p->sectors, first, p->n, p->n);
 done:
 	cyc__sector_sums_deinit(&s);
 	cyc_free(fsc);
