@@ -78,6 +78,7 @@ static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
 		const cyc__step *other = &c->steps[i];
 		if (other != s && other->output_set && strcmp(other->output_set, s->input_set) == 0) h = cyc_hash(h, &other->key, sizeof other->key);
 	}
+	if (c->before_set && strcmp(c->before_set, s->input_set) == 0) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
 	for (int32_t i = 0; i < s->arguments.n; i++) {
 		h = cyc_hash_string(cyc_hash_string(h, s->arguments.items[i].name), s->arguments.items[i].value);
@@ -251,6 +252,20 @@ done:
 	return st;
 }
 
+/* A turn that changed weights is compared with maps of the state before it in the same weights. */
+static cyc_status prepare_comparison(cyc__cycle *c, int32_t i_turn)
+{
+	cyc_status st = CYC_OK;
+	cyc_free(c->compare_to);
+	c->compare_to = NULL;
+	CYC_TRY(cyc__reweight(c, &c->steps[c->n_steps - 1]));
+	if (!c->before_set) goto done;
+	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, c->before_set));
+	CYC_TRY(cyc_strdup(&c->compare_to, c->steps[c->n_steps - 1].output_set));
+done:
+	return st;
+}
+
 static cyc_status write_summary(const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -281,9 +296,11 @@ static cyc_status run_turns(cyc__cycle *c)
 				continue;
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
-			const cyc__step *s = &c->steps[c->n_steps - 1];
-			if (!s->was_kept) cyc__kind_get(kind)->log(s);
-			CYC_TRY(judge_state(c, i_turn, s->output_set));
+			int32_t i_step = c->n_steps - 1;
+			if (!c->steps[i_step].was_kept) cyc__kind_get(kind)->log(&c->steps[i_step]);
+			CYC_TRY(prepare_comparison(c, i_turn));
+			/* Steps move when there are more of them. */
+			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
 			CYC_TRY(write_summary(c));
 		}
@@ -433,6 +450,8 @@ done:
 	cyc__inputs_deinit(&c.in);
 	cyc_free(c.own_particles);
 	cyc_free(c.own_trajectories);
+	cyc_free(c.before_set);
+	cyc_free(c.compare_to);
 	cyc_free(out_dir);
 	return st;
 }

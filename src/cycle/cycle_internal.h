@@ -114,6 +114,9 @@ typedef struct {
 	cyc__inputs in;
 	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
 	char *own_particles, *own_trajectories;
+	char *before_set;        /**< the state before the turn with the turn's particles and weights; NULL: they did not change */
+	uint64_t before_key;     /**< hash of its files */
+	char *compare_to;        /**< optimisation set with the half maps that the next post-processing is compared with; NULL: those of i_best */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
@@ -138,6 +141,12 @@ CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/**
+ * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
+ * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
+ */
+CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
 
 /* ---------------------------------------------------------------- plan */
 

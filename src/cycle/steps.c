@@ -99,6 +99,13 @@ static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- post-process */
 
+/* Optimisation set whose half maps these are compared with; NULL at the start. */
+static const char *compared_with(const cyc__cycle *c)
+{
+	if (c->i_best < 0) return NULL;
+	return c->compare_to ? c->compare_to : c->steps[c->i_best].output_set;
+}
+
 static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -106,7 +113,7 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
-	if (c->i_best >= 0) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", c->steps[c->i_best].output_set));
+	if (compared_with(c)) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", compared_with(c)));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -170,7 +177,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
 	p.symmetry = o->symmetry;
-	p.compare_to = c->i_best >= 0 ? c->steps[c->i_best].output_set : NULL;
+	p.compare_to = compared_with(c);
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;

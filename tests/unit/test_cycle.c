@@ -640,6 +640,47 @@ static void test_duplicates(void **state)
 	cyc_free(edited);
 }
 
+/* Other weights, or a particle less: the maps are compared with those of the state before in the new weights. */
+static void test_weights_that_change(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	char *table = get_file("particles.star"), *edited = NULL;
+	int n = (int)(strstr(table, "_rlnRandomSubset #7\n") - table);
+	o.skip_refine = false;
+	o.skip_defocus = o.skip_scale = true;
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	assert_string_equal(g_fake.calls, "rporrp");
+	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/cyclotomo_before.star");
+	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/optimisation_set.star");
+	assert_file_contains("RUN/PostProcess/job006/note.txt", "--compare-to RUN/Reconstruct/job004/optimisation_set.star");
+	/* Positions of before; names and weights of after. */
+	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
+	assert_null(strstr(before, "TS_1/2"));
+	assert_null(strstr(before, "41"));
+	assert_contains(before, "0.250000");
+	cyc_free(before);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	/* A weight that changes by next to nothing is not worth it. */
+	cyc_free(edited);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.999\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_1 TS_1/2 1 40 0 0 2 1\nTS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	o.out_dir = "RUN2";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rporp");
+	cyc_cycle_result_deinit(&r);
+	cyc_free(table);
+	cyc_free(edited);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -664,6 +705,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_warnings_are_on_the_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bad_tilts_and_particles, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_duplicates, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_weights_that_change, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
