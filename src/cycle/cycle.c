@@ -217,7 +217,7 @@ static void log_result(const cyc__cycle *c, const cyc__step *s)
 	         s->mean_fsc, cyc__difference_format(s).text, cyc__decision_text(s->decision), s->seconds);
 }
 
-/* Of equal states one in 44 seems worse by this much. Then a turn is lost that might as well have been kept; where it is really worse,
+/* Of equal states one in 31 seems worse by this much (Student, 15 degrees of freedom). Then a turn is lost that might as well have been kept; where it is really worse,
  * the next turns would start from worse maps. Without significance the refinement's own held-out evidence stands. */
 static const double WORSE_SIGMAS = 2.0;
 
