@@ -101,7 +101,7 @@ done:
 cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[2])
 {
 	/* By chance once in 1,700 maps: Student, with as many degrees of freedom as sectors but one. */
-	const double SIGMAS = 4.0, FALL_SIGMAS = 3.0;
+	const double SIGMAS = 4.0, FALL_SIGMAS = 5.0;
 	cyc_status st = CYC_OK;
 	p->n_edge_shells = p->n / 16 > 6 ? p->n / 16 : 6;
 	if (p->n_edge_shells > p->n_shells - 1) p->n_edge_shells = p->n_shells - 1;
