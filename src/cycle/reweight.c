@@ -1,4 +1,5 @@
-/* The state before a turn with the particles and weights that the turn left: what its maps can fairly be compared with. */
+/* The state before a turn with the particles and weights that the turn left: what its maps can fairly be
+ * compared with. */
 #include "cycle_internal.h"
 
 #include <math.h>
@@ -6,7 +7,8 @@
 #include <string.h>
 
 static const char LABEL[] = "cycParticleProbability";
-/* Weights that change by less than this, of all particles, change a mean FSC by less than F (1 - F) times it: below its error. */
+/* Weights that change by less than this, of all particles, change a mean FSC by less than F (1 - F) times it:
+ * below its error. */
 static const double LEAST_CHANGE = 0.002;
 
 typedef struct {
@@ -14,9 +16,13 @@ typedef struct {
 	double weight;
 } weighted;
 
-static int by_name(const void *a, const void *b) { return strcmp(((const weighted *)a)->name, ((const weighted *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(((const weighted *)a)->name, ((const weighted *)b)->name);
+}
 
-static cyc_status read_set(cyc_optimisation_set **set, cyc_star **star, cyc_star_block **b, const cyc__cycle *c, const char *name)
+static cyc_status read_set(cyc_optimisation_set **set, cyc_star **star, cyc_star_block **b,
+                           const cyc__cycle *c, const char *name)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL, *particles = NULL;
@@ -49,7 +55,8 @@ done:
 	return st;
 }
 
-/* Give the rows of the old table the new weights, and drop those that the turn dropped; *change is the sum of what changes. */
+/* Give the rows of the old table the new weights, and drop those that the turn dropped; *change is the sum of
+ * what changes. */
 static cyc_status take_weights(double *change, cyc_star_block *old, const weighted *now, int64_t n_now)
 {
 	cyc_status st = CYC_OK;
@@ -75,7 +82,8 @@ done:
 	return st;
 }
 
-static cyc_status write_state(cyc__cycle *c, const cyc__step *s, cyc_optimisation_set *set, const cyc_star *particles)
+static cyc_status write_state(cyc__cycle *c, const cyc__step *s, cyc_optimisation_set *set,
+                              const cyc_star *particles)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -111,13 +119,16 @@ cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s)
 	c->before_set = NULL;
 	CYC_TRY(read_set(&set[0], &star[0], &b[0], c, c->steps[c->i_best].output_set));
 	CYC_TRY(read_set(&set[1], &star[1], &b[1], c, s->output_set));
-	if (strcmp(set[0]->particles, set[1]->particles) == 0 || cyc_star_column(b[0], "rlnTomoParticleName") < 0) goto done;
+	if (strcmp(set[0]->particles, set[1]->particles) == 0 || cyc_star_column(b[0], "rlnTomoParticleName") < 0)
+		goto done;
 	double n_before = (double)cyc_star_n_rows(b[0]);
 	CYC_TRY(read_weights(&now, &n_now, b[1]));
 	CYC_TRY(take_weights(&change, b[0], now, n_now));
 	if (change < LEAST_CHANGE * n_before) goto done;
 	CYC_TRY(write_state(c, s, set[0], star[0]));
-	cyc_info("%s: weights of particles changed by %.1f of %.0f; to compare, maps of the state before it are made with the new ones", s->dir, change, n_before);
+	cyc_info("%s: weights of particles changed by %.1f of %.0f; to compare, maps of the state before it are "
+	         "made with the new ones",
+	         s->dir, change, n_before);
 done:
 	for (int i = 0; i < 2; i++) {
 		cyc_optimisation_set_destroy(&set[i]);

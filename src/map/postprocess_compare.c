@@ -1,4 +1,5 @@
-/* Whether another state of the same particles is better or worse, and whether the half maps are independent at all. */
+/* Whether another state of the same particles is better or worse, and whether the half maps are independent
+ * at all. */
 #include "postprocess_internal.h"
 
 #include <string.h>
@@ -14,10 +15,12 @@ static cyc_status read_other(cyc_cfloat *ft[2], const cyc__postprocess *p)
 	CYC_TRY(cyc_path_join(&path, p->o->root, p->o->compare_to));
 	CYC_TRY(cyc_optimisation_set_read(&set, path));
 	const char *const maps[2] = { set->reference_map1, set->reference_map2 };
-	CYC_CHECK(maps[0] && maps[1], CYC_E_DATA, "'%s' names no half maps (rlnTomoReferenceMap1File) to compare with", path);
+	CYC_CHECK(maps[0] && maps[1], CYC_E_DATA,
+	          "'%s' names no half maps (rlnTomoReferenceMap1File) to compare with", path);
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(cyc__read_map(&v, p->o->root, maps[h], p->o->pixel_size_A, "half map to compare with"));
-		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE, "the half map '%s' to compare with has a box of %d, these of %d", maps[h], v->nx, p->n);
+		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE,
+		          "the half map '%s' to compare with has a box of %d, these of %d", maps[h], v->nx, p->n);
 		size_t count = cyc_volume_count(v);
 		for (size_t i = 0; p->mask && i < count; i++) v->data[i] *= p->mask->data[i];
 		CYC_TRY(cyc_alloc(&ft[h], cyc_half_count3(p->n), sizeof *ft[h]));
@@ -32,10 +35,14 @@ done:
 }
 
 /* Of the sphere that is as large as the mask; maps without mask end at the edge of the box. */
-static double diameter_px(const cyc__postprocess *p) { return p->mask ? p->n * cbrt(6.0 * p->mask_fraction / CYC_PI) : p->n; }
+static double diameter_px(const cyc__postprocess *p)
+{
+	return p->mask ? p->n * cbrt(6.0 * p->mask_fraction / CYC_PI) : p->n;
+}
 
 /* Mean corrected FSC with one sector left out (-1: none). */
-static double mean_without(double *work, const cyc__postprocess *p, const cyc__sector_sums *s, int32_t without)
+static double mean_without(double *work, const cyc__postprocess *p, const cyc__sector_sums *s,
+                           int32_t without)
 {
 	double *corrected = work + p->n_shells;
 	cyc__sector_fsc(work, s, without);
@@ -45,8 +52,9 @@ static double mean_without(double *work, const cyc__postprocess *p, const cyc__s
 }
 
 /*
- * The correction for the mask is that of this state for both: what random phases give belongs to the mask and to the noise, which
- * both share, and a second curve, from another shell on, would add its own scatter to a small difference.
+ * The correction for the mask is that of this state for both: what random phases give belongs to the mask and
+ * to the noise, which both share, and a second curve, from another shell on, would add its own scatter to a
+ * small difference.
  */
 cyc_status cyc__compare_states(cyc__postprocess *p)
 {
@@ -59,7 +67,8 @@ cyc_status cyc__compare_states(cyc__postprocess *p)
 	CYC_TRY(cyc__sector_sums_init(&other, &p->sectors, ft[0], ft[1], p->n, p->o->n_threads));
 	CYC_TRY(cyc_alloc(&work, 2 * (size_t)p->n_shells, sizeof *work));
 	CYC_TRY(cyc_alloc(&left_out, K, sizeof *left_out));
-	for (int32_t g = 0; g < K; g++) left_out[g] = mean_without(work, p, &p->judged, g) - mean_without(work, p, &other, g);
+	for (int32_t g = 0; g < K; g++)
+		left_out[g] = mean_without(work, p, &p->judged, g) - mean_without(work, p, &other, g);
 	p->difference = mean_without(work, p, &p->judged, -1) - mean_without(work, p, &other, -1);
 	/* A curve that falls at once from 1 to 0 falls at this shell. */
 	double falls_at = cyc__mean_fsc(p->fsc_judged, p->n_shells) * (p->n_shells - 1);
@@ -76,7 +85,8 @@ done:
 /* ---------------------------------------------------------------- independence */
 
 /* Mean FSC of the last shells, with its standard error. */
-static cyc_status edge_mean(double *mean, double *error, const cyc__postprocess *p, const cyc_cfloat *ft1, const cyc_cfloat *ft2)
+static cyc_status edge_mean(double *mean, double *error, const cyc__postprocess *p, const cyc_cfloat *ft1,
+                            const cyc_cfloat *ft2)
 {
 	cyc_status st = CYC_OK;
 	cyc__sector_sums s = { 0 };
@@ -112,8 +122,10 @@ cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[
 		/* A signal may reach Nyquist, but it falls; what half maps share does not. */
 		double before = 0.0;
 		int32_t end = p->n_shells - p->n_edge_shells;
-		for (int32_t i = end - p->n_edge_shells; i < end; i++) before += i > 0 ? p->fsc_unmasked[i] / p->n_edge_shells : 0.0;
-		p->are_halves_suspect = p->are_halves_suspect && before - p->edge_fsc < FALL_SIGMAS * p->edge_fsc_error;
+		for (int32_t i = end - p->n_edge_shells; i < end; i++)
+			before += i > 0 ? p->fsc_unmasked[i] / p->n_edge_shells : 0.0;
+		p->are_halves_suspect =
+			p->are_halves_suspect && before - p->edge_fsc < FALL_SIGMAS * p->edge_fsc_error;
 	} else {
 		size_t count = cyc_half_count3(p->n);
 		/* A mask and its complement make the whole map, and so do their transforms. */
@@ -121,12 +133,15 @@ cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[
 			for (size_t i = 0; i < count; i++) masked[h][i] = p->ft[h][i] - masked[h][i];
 		}
 		CYC_TRY(edge_mean(&p->edge_fsc_outside, &p->edge_fsc_outside_error, p, masked[0], masked[1]));
-		p->are_halves_suspect = p->are_halves_suspect && p->edge_fsc_outside > SIGMAS * p->edge_fsc_outside_error;
+		p->are_halves_suspect =
+			p->are_halves_suspect && p->edge_fsc_outside > SIGMAS * p->edge_fsc_outside_error;
 	}
 	if (p->are_halves_suspect) {
-		cyc_warn("the half maps are not independent: beyond the signal, in the last %d shells, they correlate by %.3f, with a standard error of %.3f; FSC and "
-		         "resolution claim too much. Look for particles that are in both half-sets (cyclotomo separate), or maps that share images", p->n_edge_shells,
-		         p->edge_fsc, p->edge_fsc_error);
+		cyc_warn("the half maps are not independent: beyond the signal, in the last %d shells, they "
+		         "correlate by %.3f, with a standard error of %.3f; FSC and "
+		         "resolution claim too much. Look for particles that are in both half-sets (cyclotomo "
+		         "separate), or maps that share images",
+		         p->n_edge_shells, p->edge_fsc, p->edge_fsc_error);
 	}
 done:
 	return st;

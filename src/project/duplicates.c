@@ -20,7 +20,8 @@ static int by_place(const void *a, const void *b)
 static int by_distance(const void *a, const void *b)
 {
 	const cyc_particle_pair *p = a, *q = b;
-	if (p->distance_A < q->distance_A || p->distance_A > q->distance_A) return p->distance_A < q->distance_A ? -1 : 1;
+	if (p->distance_A < q->distance_A || p->distance_A > q->distance_A)
+		return p->distance_A < q->distance_A ? -1 : 1;
 	if (p->i[0] != q->i[0]) return p->i[0] < q->i[0] ? -1 : 1;
 	return p->i[1] < q->i[1] ? -1 : p->i[1] > q->i[1];
 }
@@ -38,14 +39,17 @@ done:
 	return st;
 }
 
-/* Pairs of one tomogram: in the order of x only those that follow within the distance have to be looked at. */
-static cyc_status pairs_of_series(cyc_particle_pair **pairs, int64_t *n, int64_t *capacity, const cyc_particle_set *s, int32_t i_series, double distance_A)
+/* Pairs of one tomogram: in the order of x only those that follow within the distance have to be looked at.
+ */
+static cyc_status pairs_of_series(cyc_particle_pair **pairs, int64_t *n, int64_t *capacity,
+                                  const cyc_particle_set *s, int32_t i_series, double distance_A)
 {
 	cyc_status st = CYC_OK;
 	ordered *order = NULL;
 	int64_t first = s->series_first[i_series], count = s->series_first[i_series + 1] - first;
 	CYC_TRY(cyc_alloc(&order, count, sizeof *order));
-	for (int64_t k = 0; k < count; k++) order[k] = (ordered){ s->particles[first + k].position_A.x, first + k };
+	for (int64_t k = 0; k < count; k++)
+		order[k] = (ordered){ s->particles[first + k].position_A.x, first + k };
 	qsort(order, (size_t)count, sizeof *order, by_place);
 	for (int64_t k = 0; k < count; k++) {
 		cyc_vec3 p = s->particles[order[k].i].position_A;
@@ -61,15 +65,18 @@ done:
 	return st;
 }
 
-cyc_status cyc_particle_pairs(cyc_particle_pair **out, int64_t *n, const cyc_particle_set *s, double distance_A)
+cyc_status cyc_particle_pairs(cyc_particle_pair **out, int64_t *n, const cyc_particle_set *s,
+                              double distance_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_pair *pairs = NULL;
 	int64_t capacity = 0;
 	*out = NULL;
 	*n = 0;
-	CYC_CHECK(distance_A > 0.0 && isfinite(distance_A), CYC_E_USAGE, "the distance of pairs must be positive, got %g Å", distance_A);
-	for (int32_t i = 0; i < s->n_series; i++) CYC_TRY(pairs_of_series(&pairs, n, &capacity, s, i, distance_A));
+	CYC_CHECK(distance_A > 0.0 && isfinite(distance_A), CYC_E_USAGE,
+	          "the distance of pairs must be positive, got %g Å", distance_A);
+	for (int32_t i = 0; i < s->n_series; i++)
+		CYC_TRY(pairs_of_series(&pairs, n, &capacity, s, i, distance_A));
 	if (*n > 0) qsort(pairs, (size_t)*n, sizeof *pairs, by_distance);
 	*out = pairs;
 	pairs = NULL;
@@ -78,7 +85,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_particle_set_find_duplicates(cyc_duplicates *out, bool *keep, const cyc_particle_set *s, double distance_A)
+cyc_status cyc_particle_set_find_duplicates(cyc_duplicates *out, bool *keep, const cyc_particle_set *s,
+                                            double distance_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_pair *pairs = NULL;
@@ -109,13 +117,16 @@ done:
 
 void cyc_duplicates_describe(char *text, size_t size, const cyc_duplicates *d, const cyc_particle_set *s)
 {
-	int n = snprintf(text, size, "%lld pair%s of particles in different half-sets %s nearer than %.1f Å (", (long long)d->n_across, d->n_across == 1 ? "" : "s",
-	                 d->n_across == 1 ? "is" : "are", d->distance_A);
+	int n = snprintf(text, size, "%lld pair%s of particles in different half-sets %s nearer than %.1f Å (",
+	                 (long long)d->n_across, d->n_across == 1 ? "" : "s", d->n_across == 1 ? "is" : "are",
+	                 d->distance_A);
 	for (int64_t k = 0; k < d->n_across && k < CYC_DUPLICATES_NAMED && n > 0 && (size_t)n < size; k++) {
 		const cyc_particle *a = &s->particles[d->named[k].i[0]], *b = &s->particles[d->named[k].i[1]];
-		n += snprintf(text + n, size - (size_t)n, "%srows %lld and %lld: %.1f Å", k ? ", " : "", (long long)a->row + 1, (long long)b->row + 1, d->named[k].distance_A);
+		n += snprintf(text + n, size - (size_t)n, "%srows %lld and %lld: %.1f Å", k ? ", " : "",
+		              (long long)a->row + 1, (long long)b->row + 1, d->named[k].distance_A);
 	}
-	if (n > 0 && (size_t)n < size) snprintf(text + n, size - (size_t)n, "%s)", d->n_across > CYC_DUPLICATES_NAMED ? ", ..." : "");
+	if (n > 0 && (size_t)n < size)
+		snprintf(text + n, size - (size_t)n, "%s)", d->n_across > CYC_DUPLICATES_NAMED ? ", ..." : "");
 }
 
 cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_set *s, double distance_A)
@@ -127,8 +138,9 @@ cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_set *s, double di
 	CYC_TRY(cyc_particle_set_find_duplicates(&d, NULL, s, distance_A));
 	if (d.n_across == 0) return CYC_OK;
 	cyc_duplicates_describe(text, sizeof text, &d, s);
-	cyc_warn("'%s': %s: the half maps share their noise, and the FSC claims too much; leave one of each out with 'cyclotomo separate --min-separation %.0f'", s->path, text,
-	         distance_A);
+	cyc_warn("'%s': %s: the half maps share their noise, and the FSC claims too much; leave one of each out "
+	         "with 'cyclotomo separate --min-separation %.0f'",
+	         s->path, text, distance_A);
 done:
 	return st;
 }

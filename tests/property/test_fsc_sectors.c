@@ -1,4 +1,5 @@
-/* Sectors of Fourier space: equal parts that symmetry respects, and standard errors that are as large as the scatter. */
+/* Sectors of Fourier space: equal parts that symmetry respects, and standard errors that are as large as the
+ * scatter. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,9 +15,13 @@
 
 enum { N = 48, N_SHELLS = N / 2 + 1, MOST_SECTORS = 32 };
 
-static size_t at(int x, int y, int z) { return ((size_t)((z + N) % N) * N + (size_t)((y + N) % N)) * (N / 2 + 1) + (size_t)x; }
+static size_t at(int x, int y, int z)
+{
+	return ((size_t)((z + N) % N) * N + (size_t)((y + N) % N)) * (N / 2 + 1) + (size_t)x;
+}
 
-/* White noise as a half transform of a real map under a soft ball, which correlates neighbours as a mask does. */
+/* White noise as a half transform of a real map under a soft ball, which correlates neighbours as a mask
+ * does. */
 static cyc_cfloat *noise(uint64_t draw, uint64_t which)
 {
 	cyc_volume *v = NULL;
@@ -29,7 +34,8 @@ static cyc_cfloat *noise(uint64_t draw, uint64_t which)
 	for (int z = 0; z < N; z++)
 		for (int y = 0; y < N; y++)
 			for (int x = 0; x < N; x++) {
-				double d = sqrt(cyc_square(x - N / 2) + cyc_square(y - N / 2) + cyc_square(z - N / 2)), m = fmin(fmax((21.0 - d) / 4.0, 0.0), 1.0);
+				double d = sqrt(cyc_square(x - N / 2) + cyc_square(y - N / 2) + cyc_square(z - N / 2)),
+					   m = fmin(fmax((21.0 - d) / 4.0, 0.0), 1.0);
 				v->data[(z * N + y) * N + x] = (float)(m * cyc_rng_normal(&r));
 			}
 	assert_int_equal(cyc_fft3_forward(ft, plan, v->data), CYC_OK);
@@ -38,7 +44,8 @@ static cyc_cfloat *noise(uint64_t draw, uint64_t which)
 	return ft;
 }
 
-/* Average over the rotations of a group whose operations permute the axes. The maps' centre is no matter here. */
+/* Average over the rotations of a group whose operations permute the axes. The maps' centre is no matter
+ * here. */
 static void symmetrise(cyc_cfloat *ft, const cyc_symmetry *group)
 {
 	cyc_cfloat *out = NULL;
@@ -79,15 +86,19 @@ static void equal_parts(void **state)
 					count[sector]++;
 					n++;
 					cyc_vec3 p = cyc_mat3_apply(group->ops[group->n - 1], (cyc_vec3){ x, y, z });
-					n_together += cyc__sector_of(&s, (int)lround(p.x), (int)lround(p.y), (int)lround(p.z)) == sector;
+					n_together +=
+						cyc__sector_of(&s, (int)lround(p.x), (int)lround(p.y), (int)lround(p.z)) == sector;
 					n_tried++;
 				}
 		for (int i = 0; i < s.n_sectors; i++) {
 			double share = (double)count[i] * s.n_sectors / n;
-			if (fabs(share - 1.0) > 0.25) fail_msg("%s: sector %d has %.2f times its share", GROUPS[k], i, share);
+			if (fabs(share - 1.0) > 0.25)
+				fail_msg("%s: sector %d has %.2f times its share", GROUPS[k], i, share);
 		}
 		/* Rounding takes a few across a border. */
-		if (n_together < 0.85 * n_tried) fail_msg("%s: only %d of %d are with those that they are equal to", GROUPS[k], n_together, n_tried);
+		if (n_together < 0.85 * n_tried)
+			fail_msg("%s: only %d of %d are with those that they are equal to", GROUPS[k], n_together,
+			         n_tried);
 		cyc__sectors_deinit(&s);
 		cyc_symmetry_destroy(&group);
 	}
@@ -128,13 +139,17 @@ static double mean_fsc(const cyc__sector_sums *s, int without)
 	return cyc__mean_fsc(fsc, N_SHELLS);
 }
 
-typedef struct { double difference, error; } outcome;
+typedef struct {
+	double difference, error;
+} outcome;
 
-/* Half maps of one signal in a state A, and in a state B in which a share of the noise is another: as after a small refinement. */
+/* Half maps of one signal in a state A, and in a state B in which a share of the noise is another: as after a
+ * small refinement. */
 static outcome one_draw(const cyc__sectors *sectors, const cyc_symmetry *group, int draw, double share)
 {
 	cyc__sector_sums s[2];
-	cyc_cfloat *signal = noise(0, 1), *own[2] = { noise((uint64_t)draw, 2), noise((uint64_t)draw, 3) }, *fresh[2] = { noise((uint64_t)draw, 4), noise((uint64_t)draw, 5) };
+	cyc_cfloat *signal = noise(0, 1), *own[2] = { noise((uint64_t)draw, 2), noise((uint64_t)draw, 3) },
+			   *fresh[2] = { noise((uint64_t)draw, 4), noise((uint64_t)draw, 5) };
 	double left_out[MOST_SECTORS];
 	for (int b = 0; b < 2; b++) {
 		for (int h = 0; h < 2; h++) {
@@ -142,9 +157,12 @@ static outcome one_draw(const cyc__sectors *sectors, const cyc_symmetry *group, 
 				for (int y = -N / 2 + 1; y < N / 2; y++)
 					for (int x = 0; x < N / 2; x++) {
 						size_t i = at(x, y, z);
-						float fall = (float)(30.0 * exp(-(x * x + y * y + z * z) / 60.0)), keep = (float)sqrt(1.0 - share * share);
+						float fall = (float)(30.0 * exp(-(x * x + y * y + z * z) / 60.0)),
+							  keep = (float)sqrt(1.0 - share * share);
 						if (b == 0) own[h][i] = 0.5f * own[h][i] + fall * signal[i];
-						else own[h][i] = keep * (own[h][i] - fall * signal[i]) + (float)share * 0.5f * fresh[h][i] + fall * signal[i];
+						else
+							own[h][i] = keep * (own[h][i] - fall * signal[i]) +
+							            (float)share * 0.5f * fresh[h][i] + fall * signal[i];
 					}
 		}
 		cyc_cfloat *f[2] = { NULL, NULL };
@@ -158,7 +176,8 @@ static outcome one_draw(const cyc__sectors *sectors, const cyc_symmetry *group, 
 		cyc_free(f[1]);
 	}
 	for (int g = 0; g < sectors->n_sectors; g++) left_out[g] = mean_fsc(&s[1], g) - mean_fsc(&s[0], g);
-	outcome o = { mean_fsc(&s[1], -1) - mean_fsc(&s[0], -1), cyc__sector_error(left_out, sectors, 16.0, 38.0, N) };
+	outcome o = { mean_fsc(&s[1], -1) - mean_fsc(&s[0], -1),
+		          cyc__sector_error(left_out, sectors, 16.0, 38.0, N) };
 	for (int k = 0; k < 2; k++) {
 		cyc__sector_sums_deinit(&s[k]);
 		cyc_free(own[k]);
@@ -187,9 +206,11 @@ static void errors_are_as_large_as_the_scatter(void **state)
 			mean_error += o.error / N_DRAWS;
 			n_far += fabs(o.difference) > 2.0 * o.error;
 		}
-		print_message("%s: RMS of difference / error %.2f, error %.5f, beyond two %d of %d\n", GROUPS[k], sqrt(z2), mean_error, n_far, N_DRAWS);
+		print_message("%s: RMS of difference / error %.2f, error %.5f, beyond two %d of %d\n", GROUPS[k],
+		              sqrt(z2), mean_error, n_far, N_DRAWS);
 		/* Student with 15 degrees of freedom has 1.07; 30 draws tell it to 0.14. */
-		if (!(sqrt(z2) > 0.7 && sqrt(z2) < 1.45)) fail_msg("%s: differences are %.2f times their errors", GROUPS[k], sqrt(z2));
+		if (!(sqrt(z2) > 0.7 && sqrt(z2) < 1.45))
+			fail_msg("%s: differences are %.2f times their errors", GROUPS[k], sqrt(z2));
 		cyc__sectors_deinit(&sectors);
 		cyc_symmetry_destroy(&group);
 	}
