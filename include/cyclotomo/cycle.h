@@ -25,6 +25,9 @@
 extern "C" {
 #endif
 
+/** Particles that are in both half-sets: leave one of each out of the run's own copy; refuse to start; keep them, with a warning. */
+typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
+
 typedef struct {
 	cyc_project_input input;
 	const char *mask_align;        /**< applied to the half maps before they are references; NULL: mask_fsc, else the set's mask */
@@ -49,6 +52,7 @@ typedef struct {
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
 	const char *mtf;
+	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
 	bool accept_worse;             /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;

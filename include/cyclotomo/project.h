@@ -248,6 +248,35 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_remov
  * @param[out] group  s->n numbers from 0 to n_groups - 1, by the caller
  */
 CYC_MUST_CHECK cyc_status cyc_particle_groups(int32_t *group, const cyc_particle_set *s, int32_t n_groups);
+/** Two particles of one tomogram, by index in the set. */
+typedef struct {
+	int64_t i[2];
+	double distance_A;
+} cyc_particle_pair;
+/** All pairs of particles of one tomogram that are nearer than a distance, the nearest first. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_particle_pairs(cyc_particle_pair **out, int64_t *n, const cyc_particle_set *s, double distance_A);
+/**
+ * The distance below which two particles of a diameter are one that is listed twice: a quarter of it. Two spheres that near would
+ * share 63 % of their volume, which no two particles do; in lattices and filaments too neighbours are further apart.
+ */
+static inline double cyc_duplicate_distance_A(double diameter_A) { return 0.25 * diameter_A; }
+enum { CYC_DUPLICATES_NAMED = 3 };
+typedef struct {
+	double distance_A;
+	int64_t n_across, n_within; /**< pairs in different half-sets, and in one */
+	int64_t n_left_out;         /**< particles that have to go so that no pair is left in different half-sets */
+	cyc_particle_pair named[CYC_DUPLICATES_NAMED]; /**< the nearest of n_across */
+} cyc_duplicates;
+/**
+ * Look for particles that are listed twice. In different half-sets they give both maps the same noise: the FSC then shows that noise,
+ * at all frequencies. In one half-set they count twice, which is a lesser evil, and usual where segments of filaments overlap.
+ * @param[out] keep  s->n flags by the caller, or NULL: false for the later (in the file) of each pair in different half-sets.
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_find_duplicates(cyc_duplicates *out, bool *keep, const cyc_particle_set *s, double distance_A);
+/** "18 pairs of particles in different half-sets are nearer than 31.5 Å (rows 3 and 81: 0.4 Å, ...)". */
+void cyc_duplicates_describe(char *text, size_t size, const cyc_duplicates *d, const cyc_particle_set *s);
+/** For jobs that make half maps of particles as they are: a warning, with the remedy, if some are in both half-sets. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_set *s, double distance_A);
 /** Write the document of a set with the particles of keep[i] only (NULL: all of the set), rows in the order of the file. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, const bool *keep, const char *path);
 /** Write the trajectories of the particles of keep[i] (NULL: all) as motion.star; they must have been read with the set. */

@@ -49,12 +49,20 @@ typedef struct {
 	int64_t n_tilts, n_images, n_missing;
 	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
+	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
+	const char *diameter_from;               /**< where it comes from, for the user */
+	cyc_duplicates duplicates;
+	bool *keep;                              /**< particles that are left where one of each pair is left out */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
-/** CYC_E_DATA if images are missing or scales negative: what a plan can show but a run cannot start with. */
-CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in);
+/** CYC_E_DATA if images are missing, scales negative, or duplicates to be refused: what a plan can show but a run cannot start with. */
+CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
+/** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
+/** Particles that the run works with. */
+int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
 /** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 
@@ -105,6 +113,11 @@ typedef struct {
 	const cyc_cycle_options *o;
 	const cyc_cycle_ops *ops;
 	cyc__inputs in;
+	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
+	char *own_particles, *own_trajectories;
+	char *before_set;        /**< the state before the turn with the turn's particles and weights; NULL: they did not change */
+	uint64_t before_key;     /**< hash of its files */
+	char *compare_to;        /**< optimisation set with the half maps that the next post-processing is compared with; NULL: those of i_best */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
@@ -129,6 +142,12 @@ CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/**
+ * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
+ * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
+ */
+CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
 
 /* ---------------------------------------------------------------- plan */
 

@@ -87,6 +87,8 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
+	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
+	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
 done:
 	return st;

@@ -12,7 +12,7 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
-	if (!s->input_set[0]) return c->o->input;
+	if (!s->input_set[0]) return c->start;
 	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
 }
 
@@ -99,6 +99,13 @@ static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- post-process */
 
+/* Optimisation set whose half maps these are compared with; NULL at the start. */
+static const char *compared_with(const cyc__cycle *c)
+{
+	if (c->i_best < 0) return NULL;
+	return c->compare_to ? c->compare_to : c->steps[c->i_best].output_set;
+}
+
 static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -106,7 +113,7 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
-	if (c->i_best >= 0) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", c->steps[c->i_best].output_set));
+	if (compared_with(c)) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", compared_with(c)));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -170,7 +177,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
 	p.symmetry = o->symmetry;
-	p.compare_to = c->i_best >= 0 ? c->steps[c->i_best].output_set : NULL;
+	p.compare_to = compared_with(c);
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
@@ -354,6 +361,14 @@ static void polish_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- orientations */
 
+/* Particles that have come together are one; not where some were given that near in one half-set, as overlapping segments are. */
+static double least_separation_A(const cyc__cycle *c)
+{
+	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;
+	/* Three decimals, as in the command line of the note. */
+	return may_remove ? round(1e3 * c->in.duplicates.distance_A) / 1e3 : 0.0;
+}
+
 static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -367,6 +382,7 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
 	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
+	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
 }
@@ -388,6 +404,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
 	r.keep_all = o->keep_all;
+	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;

@@ -332,7 +332,9 @@ cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdic
 	cyc_json_text(&j, "verdict", verdict);
 	put_state(&j, "before", &c->steps[cyc__first_postprocess(c)]);
 	put_state(&j, "after", &c->steps[c->i_best]);
-	cyc_json_int(&j, "n_particles", c->in.particles->n);
+	cyc_json_int(&j, "n_particles", cyc__inputs_n_particles(&c->in, c->o));
+	cyc_json_int(&j, "n_duplicates", c->in.duplicates.n_across);
+	cyc_json_int(&j, "n_duplicates_left_out", c->in.particles->n - cyc__inputs_n_particles(&c->in, c->o));
 	cyc_json_double(&j, "pixel_size_A", c->in.pixel_size_A);
 	cyc_json_int(&j, "map_size_px", c->in.crop_px);
 	cyc_json_double(&j, "shell_width_invA", 1.0 / (c->in.crop_px * c->in.pixel_size_A));

@@ -142,6 +142,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	}
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
+	CYC_TRY(cyc_particle_set_warn_duplicates(j->in.particles, cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
 	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
 	          j->particle_diameter_A, j->crop_px, j->crop_px * j->box.pixel_size_A);
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
