@@ -37,6 +37,7 @@ typedef struct {
 	const char *optimisation_set; /**< relative to root */
 	const char *particles, *tomograms, *trajectories;
 	bool exclude_negative_scales; /**< tilts with a negative contrast scale count as excluded (warned); else they are refused */
+	bool keep_outliers;           /**< use outlier pixels and constant areas of the images as they are, instead of noise in their place */
 } cyc_project_input;
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
@@ -85,6 +86,8 @@ typedef struct {
 	cyc_mrc_info *image_info;        /**< n_tilts, after open */
 	char **image_path;               /**< n_tilts, after open: file (with root) */
 	int64_t *image_section;          /**< n_tilts, after open: 0-based section */
+	bool keep_outliers;              /**< pixels that are no data are not replaced when an image is read */
+	int64_t *n_outliers, *n_constant; /**< n_tilts, after open: such pixels; -1 until the image has been read */
 } cyc_tilt_series;
 
 typedef struct cyc_tomogram_set {

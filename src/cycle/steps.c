@@ -13,7 +13,7 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
 	if (!s->input_set[0]) return c->start;
-	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
+	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers };
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -24,6 +24,7 @@ static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (in.particles) CYC_TRY(cyc__pairs_add(out, "p", "%s", in.particles));
 	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
 	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
+	if (in.keep_outliers) CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%s", ""));
 done:
 	return st;
 }

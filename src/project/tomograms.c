@@ -23,6 +23,8 @@ static void deinit_series(cyc_tilt_series *ts)
 	cyc_free(ts->image_info);
 	cyc_free(ts->image_path);
 	cyc_free(ts->image_section);
+	cyc_free(ts->n_outliers);
+	cyc_free(ts->n_constant);
 }
 
 void cyc_tomogram_set_destroy(cyc_tomogram_set **s)
@@ -410,9 +412,13 @@ cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisa
 {
 	cyc_status st = CYC_OK;
 	const char *root = in->root ? in->root : "";
-	if (!in->exclude_negative_scales) return cyc_tomogram_set_read(out, set->tomograms, root);
-	CYC_TRY(cyc_tomogram_set_read_unchecked(out, set->tomograms, root));
-	exclude_negative_scales(*out);
+	if (in->exclude_negative_scales) {
+		CYC_TRY(cyc_tomogram_set_read_unchecked(out, set->tomograms, root));
+		exclude_negative_scales(*out);
+	} else {
+		CYC_TRY(cyc_tomogram_set_read(out, set->tomograms, root));
+	}
+	for (int32_t i = 0; i < (*out)->n_series; i++) (*out)->series[i].keep_outliers = in->keep_outliers;
 done:
 	return st;
 }
