@@ -63,6 +63,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
+	{ .name = "skip-check", .type = CYC_OPT_FLAG, AT(skip_check), .help = "Do not look for mistakes in the metadata when the first maps are there." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
 	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
 	{ .name = "refine-order", .type = CYC_OPT_INT, AT(refine_order), .unit = "<n>", .help = "Coarse angular steps of that: 4 is 3.7 degrees, 5 1.9, 6 0.9; halved once." },
