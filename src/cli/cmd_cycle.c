@@ -65,6 +65,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "keep-all", .type = CYC_OPT_FLAG, AT(keep_all),
 	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
+	{ .name = "skip-check", .type = CYC_OPT_FLAG, AT(skip_check), .help = "Do not look for mistakes in the metadata when the first maps are there." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
 	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
 	{ .name = "refine-order", .type = CYC_OPT_INT, AT(refine_order), .unit = "<n>", .help = "Coarse angular steps of that: 4 is 3.7 degrees, 5 1.9, 6 0.9; halved once." },

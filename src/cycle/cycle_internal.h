@@ -123,6 +123,7 @@ typedef struct {
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of options and inputs */
+	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
@@ -148,6 +149,11 @@ CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
  * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
  */
 CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
+/**
+ * Compare the metadata of the state the run is in with its images, unless an earlier state could tell already; findings become warnings.
+ * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
+ */
+CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
 
 /* ---------------------------------------------------------------- plan */
 
