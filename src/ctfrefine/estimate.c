@@ -216,8 +216,7 @@ static void take_scale(const work *w, item *it, double cross, double power)
 	t->s_data = power > 0 ? cross / power : 0;
 	t->s_information = 2 * power;
 	t->log_s_data = log(S) + (power > 0 && !is_first ? (cross / power - S) / S : 0);
-	/* Where particles are partly outside the windows, their amplitude is not that of the image. */
-	t->log_s_information = t->is_shifted ? 0 : 2 * power * S * S;
+	t->log_s_information = 2 * power * S * S;
 }
 
 static void scale_data(work *w)
