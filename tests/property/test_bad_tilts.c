@@ -309,6 +309,104 @@ static void self_correlation_left_is_measured(void **state)
 	specimen_destroy(&s);
 }
 
+/* ---------------------------------------------------------------- from end to end */
+
+static const char *g_root;
+enum { ROW_SHIFTED = 3, ROW_OUT_OF_FOCUS = 5 };
+static const double FAR_A = 8000, AWAY_A = 22;
+
+static void make_project(void)
+{
+	cyc_simulate_options p;
+	cyc_reconstruct_options r;
+	cyc_tomogram_set *s = NULL;
+	cyc_simulate_options_default(&p);
+	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
+	g_root = temp_path("bad");
+	p.out_dir = g_root;
+	p.n_series = 2;
+	p.n_particles = 12;
+	p.symmetry = "O";
+	p.image_nx = 250;
+	p.image_ny = 237;
+	p.thickness_A = 700;
+	p.edge_px = 26;
+	p.n_tilts = 21;
+	p.tilt_step_rad = cyc_deg_to_rad(5);
+	p.dose_e_per_A2 = 5;
+	p.defocus_min_A = 12000;
+	p.defocus_max_A = 15000;
+	p.signal = 4;
+	p.error_defocus_A = 300;
+	p.n_threads = 2;
+	ASSERT_OK(cyc_simulate_run(NULL, &p));
+	cyc_reconstruct_options_default(&r);
+	r.input.root = g_root;
+	r.input.optimisation_set = "optimisation_set.star";
+	r.out_dir = "R";
+	r.box_px = 48;
+	r.crop_px = 32;
+	r.taper_px = 3;
+	r.symmetry = "O";
+	r.n_threads = 2;
+	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
+	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
+	s->series[0].tilts[ROW_SHIFTED].shift_x_A -= AWAY_A;
+	s->series[1].tilts[ROW_OUT_OF_FOCUS].defocus_u_A += FAR_A;
+	s->series[1].tilts[ROW_OUT_OF_FOCUS].defocus_v_A += FAR_A;
+	ASSERT_OK(cyc_tomogram_set_write(s, "edited/", g_root, CYC_WRITE_DEFOCUS | CYC_WRITE_GEOMETRY));
+	cyc_tomogram_set_destroy(&s);
+}
+
+static void refine(const char *tomograms, const char *out)
+{
+	cyc_ctfrefine_options o;
+	cyc_ctfrefine_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.input.tomograms = tomograms;
+	o.out_dir = out;
+	o.box_px = 48;
+	o.no_figures = true;
+	o.ref1 = "R/half1.mrc";
+	o.ref2 = "R/half2.mrc";
+	o.mask = "mask_align.mrc";
+	o.n_threads = 2;
+	ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
+}
+
+static void wrong_rows_are_mended_and_inputs_kept(void **state)
+{
+	(void)state;
+	make_project();
+	refine("edited/tomograms.star", "C1");
+	refine("C1/tomograms.star", "C2");
+	cyc_tomogram_set *truth = NULL, *in = NULL, *out[2] = { NULL, NULL };
+	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&in, "edited/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out[0], "C1/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out[1], "C2/tomograms.star", g_root));
+	const cyc_tilt *moved = &out[0]->series[0].tilts[ROW_SHIFTED], *focused = &out[0]->series[1].tilts[ROW_OUT_OF_FOCUS];
+	close_to(moved->shift_x_A, in->series[0].tilts[ROW_SHIFTED].shift_x_A + AWAY_A, 4);
+	close_to(focused->defocus_u_A, truth->series[1].tilts[ROW_OUT_OF_FOCUS].defocus_u_A, 600);
+	for (int32_t i = 0; i < 2; i++)
+		for (int32_t f = 0; f < in->series[i].n_tilts; f++) {
+			const cyc_tilt *first = &out[0]->series[i].tilts[f], *second = &out[1]->series[i].tilts[f];
+			bool found;
+			double v;
+			assert_true(first->scale > 0);
+			for (int k = 0; k < 2; k++) { /* of both cycles: what was there before the first */
+				ASSERT_OK(cyc_tilt_input_get(&found, &v, out[k], i, f, CYC_INPUT_DEFOCUS_U));
+				assert_true(found);
+				close_to(v, in->series[i].tilts[f].defocus_u_A, 0.01);
+			}
+			if (f < 12) close_to(second->defocus_u_A, first->defocus_u_A, 250);
+		}
+	cyc_tomogram_set_destroy(&truth);
+	cyc_tomogram_set_destroy(&in);
+	for (int k = 0; k < 2; k++) cyc_tomogram_set_destroy(&out[k]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -319,6 +417,7 @@ int main(void)
 		cmocka_unit_test(a_second_fit_finds_what_the_first_did),
 		cmocka_unit_test(errors_of_trends_are_in_the_errors_of_tilts),
 		cmocka_unit_test(self_correlation_left_is_measured),
+		cmocka_unit_test(wrong_rows_are_mended_and_inputs_kept),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }
