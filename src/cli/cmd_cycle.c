@@ -57,7 +57,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "skip-defocus", .type = CYC_OPT_FLAG, AT(skip_defocus), .help = "Leave defocus and astigmatism as they are." },
 	{ .name = "skip-scale", .type = CYC_OPT_FLAG, AT(skip_scale), .help = "Leave the contrast scale as it is." },
 	{ .name = "defocus-range", .type = CYC_OPT_DOUBLE, AT(defocus_range_A), .unit = "<Å>", .min = "0",
-	  .help = "Search defocus this far on both sides of the input." },
+	  .help = "Search defocus this far on both sides of the input; to 40000 Å where nothing is found." },
 	{ .name = "kmin", .type = CYC_OPT_DOUBLE, AT(ctf_kmin_A), .unit = "<Å>", .min = "0",
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },

@@ -39,11 +39,12 @@ static double log_uniform(double cross, double power, double from, double to, do
 	return cross * mean + 0.5 * log(CYC_PI / power) - log(range) + log_normal_between((from - mean) * root, (to - mean) * root);
 }
 
-/* The same with S normal. */
+/* The same with S normal, and not negative: particles of the other contrast are no particles. */
 static double log_normal_prior(double cross, double power, double mean, double sd)
 {
-	double slope = 2 * (cross - mean * power);
-	return 2 * mean * cross - mean * mean * power + 0.5 * slope * slope * sd * sd / (1 + 2 * power * sd * sd) - 0.5 * log1p(2 * power * sd * sd);
+	double slope = 2 * (cross - mean * power), narrower = 1 / (1 + 2 * power * sd * sd), posterior = mean + slope * sd * sd * narrower;
+	double log_l = 2 * mean * cross - mean * mean * power + 0.5 * slope * slope * sd * sd * narrower + 0.5 * log(narrower);
+	return log_l + log_normal_below(posterior / (sd * sqrt(narrower))) - log_normal_below(mean / sd);
 }
 
 static double log_sum(double a, double b)

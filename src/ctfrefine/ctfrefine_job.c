@@ -486,7 +486,7 @@ done:
 
 /* ---------------------------------------------------------------- output */
 
-static void warn_of_tilt(const cyc_tilt_series *ts, int32_t f, const cyc_tilt_result *r)
+static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, const cyc_tilt_result *r)
 {
 	const char *image = ts->tilts[f].image ? ts->tilts[f].image : "";
 	const char *done = r->scale == 0 ? "; its scale is 0 from now on" : "";
@@ -496,8 +496,8 @@ static void warn_of_tilt(const cyc_tilt_series *ts, int32_t f, const cyc_tilt_re
 		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should add %.0f to the log-likelihood and add %.0f; "
 		         "no shift or defocus explains it%s", ts->name, f + 1, image, r->p_bad, (long long)r->n_particles, r->expected_gain, r->found_gain, done);
 	if (r->status == CYC_TILT_SHIFTED)
-		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should be; the tilt's shift is corrected by that",
-		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1]);
+		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should be; the tilt's shift is corrected by that%s",
+		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1], fabs(r->defocus_change_A) > j->o->defocus_range_A ? ", and its defocus was far off" : "");
 	if (r->status == CYC_TILT_AT_LIMIT)
 		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; it is kept, with an error of %.0f Å", ts->name, f + 1, image, r->defocus_error_A);
 }
@@ -512,7 +512,7 @@ static void count_results(job *j)
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			const cyc_tilt_result *r = &j->results[i][f];
 			count[r->status]++;
-			warn_of_tilt(ts, f, r);
+			warn_of_tilt(j, ts, f, r);
 			if (r->status > CYC_TILT_WEAK) continue;
 			z2 += cyc_square(r->defocus_change_A);
 			s2 += cyc_square(log(r->scale_ratio));

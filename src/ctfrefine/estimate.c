@@ -216,8 +216,7 @@ static void take_scale(const work *w, item *it, double cross, double power)
 	t->s_data = power > 0 ? cross / power : 0;
 	t->s_information = 2 * power;
 	t->log_s_data = log(S) + (power > 0 && !is_first ? (cross / power - S) / S : 0);
-	/* Where particles are partly outside the windows, their amplitude is not that of the image. */
-	t->log_s_information = t->is_shifted ? 0 : 2 * power * S * S;
+	t->log_s_information = 2 * power * S * S;
 }
 
 static void scale_data(work *w)
@@ -427,14 +426,17 @@ static cyc_status judge_task(void *arg, int64_t i, int i_thread)
 	return w->o->do_defocus ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread]) : CYC_OK;
 }
 
-/* Where most tilts of a series show nothing, the reason is not the single tilt: no such verdict. */
+/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the single tilt: no such verdict. */
 static void spare_majorities(cyc_series_fit *series, int32_t n_series)
 {
+	static const double SOMETHING = 5; /* log-likelihood: enough for a verdict */
 	for (int32_t i = 0; i < n_series; i++) {
 		double bad = 0, count = 0;
 		for (int32_t f = 0; f < series[i].n_tilts; f++) {
-			bad += series[i].tilts[f].has_data ? series[i].tilts[f].p_bad : 0;
-			count += series[i].tilts[f].has_data;
+			const cyc_tilt_fit *t = &series[i].tilts[f];
+			if (!t->has_data) continue;
+			bad += t->p_bad;
+			count += t->p_bad > 0.5 || t->expected_gain > SOMETHING;
 		}
 		series[i].is_spared = bad > 0.5 * count;
 		for (int32_t f = 0; f < series[i].n_tilts && series[i].is_spared; f++) series[i].tilts[f].p_bad = 0;

@@ -23,7 +23,8 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 {
 	if (t->p_bad > 0.5) return CYC_TILT_BAD;
 	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
-	if (t->is_shifted || is_beyond_prior(t, w, n_tilts)) return CYC_TILT_SHIFTED;
+	bool is_elsewhere = t->is_found && hypot(t->shift_A[0], t->shift_A[1]) > 2 * w->shift_A;
+	if (is_elsewhere || is_beyond_prior(t, w, n_tilts)) return CYC_TILT_SHIFTED;
 	/* What input and neighbours alone would leave open. */
 	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
 	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
