@@ -216,10 +216,13 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	CYC_TRY(cyc_asprintf(&folder, "%.*s/job.star", (int)(slash - path), path));
 	CYC_TRY(cyc_path_join(&file, root, folder));
 	if (!cyc_path_exists(file)) goto done;
-	if (cyc_star_read(&star, file) != CYC_OK) { /* not this program's to judge */
+	st = cyc_star_read(&star, file);
+	if (st == CYC_E_FORMAT) { /* not this program's to judge */
 		cyc_error_clear();
+		st = CYC_OK;
 		goto done;
 	}
+	CYC_TRY(st);
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	int32_t column = b ? cyc_star_column(b, "rlnJobTypeLabel") : -1;
 	*is_result = column >= 0 &&
