@@ -57,11 +57,11 @@ static cyc_status motion_chain_task(void *arg, int64_t item, int i_thread)
 	const motion_error_work *w = arg;
 	const cyc_alignment *a = w->a;
 	size_t T = w->T, k = (size_t)item / w->B, b = (size_t)item % w->B, *seen = NULL, n;
-	double *work = NULL, held = 0, mean_prior = 0,
+	double *work = NULL, held = 0, mean_all = 0,
 		   offset = a->do_positions ? cyc_square(a->widths.position_A) / w->norms[b] : 0;
 	CYC_TRY(cyc_alloc(&seen, T, sizeof *seen));
-	CYC_TRY(cyc_alloc(&work, T * T + 3 * T, sizeof *work));
-	double *M = work, *root = M + T * T, *sum = root + T, *u = sum + T;
+	CYC_TRY(cyc_alloc(&work, T * T + 4 * T, sizeof *work));
+	double *M = work, *root = M + T * T, *sum = root + T, *u = sum + T, *mean = u + T;
 	for (size_t t = 0; t < T; t++) {
 		double D = w->precision[(3 * t + k) * w->B + b];
 		root[t] = D > 0 ? sqrt(D) : 0;
@@ -69,30 +69,19 @@ static cyc_status motion_chain_task(void *arg, int64_t item, int i_thread)
 		sum[t] = t > 0 ? sum[t - 1] + cyc_square(cyc_step_sigma(a, t - 1)) : 0;
 	}
 	CYC_TRY(factor_chain(M, seen, &n, root, sum, offset, T));
-	for (size_t t = 0; t < T; t++) {
-		for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * walk_covariance(sum, seen[i], t);
-		w->walk[(size_t)item * T + t] = fmax(sum[t] - reduction(u, M, n), 0);
+	for (size_t t = 0; t < T; t++) { /* covariance of each step with the mean over the tilts */
+		for (size_t r = 0; r < T; r++) mean[t] += walk_covariance(sum, r, t) / (double)T;
+		mean_all += mean[t] / (double)T;
 	}
 	for (size_t t = 0; t < T; t++) {
-		double prior = sum[t];
+		size_t at = (size_t)item * T + t;
 		for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * walk_covariance(sum, seen[i], t);
-		for (size_t r = 0; r < T; r++) {
-			prior -= 2 * walk_covariance(sum, r, t) / (double)T;
-			for (size_t c = 0; c < T; c++) prior += walk_covariance(sum, r, c) / cyc_square((double)T);
-			for (size_t i = 0; i < n; i++)
-				u[i] -= root[seen[i]] * walk_covariance(sum, seen[i], r) / (double)T;
-		}
-		w->about[(size_t)item * T + t] = fmax(prior - reduction(u, M, n), 0);
+		w->walk[at] = fmax(sum[t] - reduction(u, M, n), 0);
+		for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * (walk_covariance(sum, seen[i], t) - mean[seen[i]]);
+		w->about[at] = fmax(sum[t] - 2 * mean[t] + mean_all - reduction(u, M, n), 0);
 	}
-	for (size_t r = 0; r < T; r++)
-		for (size_t c = 0; c < T; c++)
-			mean_prior += (offset + walk_covariance(sum, r, c)) / cyc_square((double)T);
-	for (size_t i = 0; i < n; i++) {
-		u[i] = 0;
-		for (size_t t = 0; t < T; t++)
-			u[i] += root[seen[i]] * (offset + walk_covariance(sum, seen[i], t)) / (double)T;
-	}
-	w->extra[item] = fmax(mean_prior - reduction(u, M, n) - offset / (1 + offset * held), 0);
+	for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * (offset + mean[seen[i]]);
+	w->extra[item] = fmax(offset + mean_all - reduction(u, M, n) - offset / (1 + offset * held), 0);
 done:
 	cyc_free(seen);
 	cyc_free(work);

@@ -546,6 +546,68 @@ static void precision_of_modes_with_free_tilts(void **state)
 	drop_world();
 }
 
+/* Posterior of one chain in information form: offset and steps, seen as sums. C is T x T, offset first. */
+static void chain_posterior(double C[T][T], double offset_variance, const double *precision)
+{
+	double M[T][2 * T] = { { 0 } };
+	for (int i = 0; i < T; i++) {
+		M[i][i] = 1 / (i == 0 ? offset_variance : cyc_square(cyc_step_sigma(&w.a, (size_t)i - 1)));
+		M[i][T + i] = 1;
+		for (int j = 0; j < T; j++)
+			for (int t = i > j ? i : j; t < T; t++) M[i][j] += precision[t];
+	}
+	for (int r = 0; r < T; r++) {
+		double pivot = M[r][r];
+		for (int c = 0; c < 2 * T; c++) M[r][c] /= pivot;
+		for (int q = 0; q < T; q++) {
+			double factor = M[q][r];
+			for (int c = 0; c < 2 * T && q != r; c++) M[q][c] -= factor * M[r][c];
+		}
+	}
+	for (int i = 0; i < T; i++)
+		for (int j = 0; j < T; j++) C[i][j] = M[i][T + j];
+}
+
+static double quadratic(double C[T][T], const double v[T])
+{
+	double sum = 0;
+	for (int i = 0; i < T; i++)
+		for (int j = 0; j < T; j++) sum += v[i] * C[i][j] * v[j];
+	return sum;
+}
+
+/* Errors of the motion and what it leaves of places, against the posterior of offset and steps by inversion. */
+static void motion_errors_are_those_of_the_posterior(void **state)
+{
+	(void)state;
+	make_world(MOVING);
+	int B = w.motion->n_modes;
+	double *precision = numbers(3 * T * B), motion[T], extra[3 * N], turns[3 * T], walk[T] = { 0 }, places[3 * N] = { 0 };
+	for (int i = 0; i < 3 * T * B; i++) precision[i] = i % 11 == 0 ? 0 : 0.3 + 0.2 * cos(i);
+	ASSERT_OK(cyc_alignment_motion_errors(motion, extra, turns, &w.a, precision));
+	for (int c = 0; c < 3 * B; c++) {
+		double D[T], C[T][T], v[T], norm = 0, all = 0, offset;
+		for (int p = 0; p < N; p++) norm += cyc_square(w.motion->modes[p * B + c % B]);
+		for (int t = 0; t < T; t++) all += D[t] = precision[3 * t * B + c];
+		offset = cyc_square(w.a.widths.position_A) / norm;
+		chain_posterior(C, offset, D);
+		for (int t = 0; t < T; t++) {
+			for (int i = 0; i < T; i++) v[i] = i > 0 && i <= t;
+			walk[w.order[t]] += norm * quadratic(C, v) / (3.0 * N);
+		}
+		for (int i = 0; i < T; i++) v[i] = (double)(T - i) / T; /* offset and mean of the sums */
+		double more = quadratic(C, v) - offset / (1 + offset * all);
+		for (int p = 0; p < N; p++) places[3 * p + c / B] += cyc_square(w.motion->modes[p * B + c % B]) * fmax(more, 0);
+	}
+	for (int t = 0; t < T; t++)
+		if (!(fabs(motion[t] - sqrt(walk[t])) < 1e-6)) fail_msg("motion at tilt %d: error %g, by inversion %g", t, motion[t], sqrt(walk[t]));
+	for (int i = 0; i < 3 * N; i++)
+		if (!(fabs(extra[i] - places[i]) < 1e-6)) fail_msg("place %d: variance %g more, by inversion %g", i, extra[i], places[i]);
+	for (int i = 0; i < 3 * T; i++) assert_true(turns[i] > 0 && turns[i] < 1e-3);
+	cyc_free(precision);
+	drop_world();
+}
+
 /* Y tilts against stage angles: the sign, and whether there is a relation at all; two tilts of nine are anywhere. */
 static void stage_relation(void **state)
 {
@@ -618,7 +680,8 @@ int main(void)
 		                                cmocka_unit_test(curvature_is_that_of_the_displacements),
 		                                cmocka_unit_test(gauge_keeps_positions_and_removes_the_mean_rotation), cmocka_unit_test(errors_shrink_with_information),
 		                                cmocka_unit_test(free_errors_are_those_without_the_gauge),
-		                                cmocka_unit_test(stage_relation), cmocka_unit_test(precision_of_modes_with_free_tilts), cmocka_unit_test(outcomes_have_their_error),
+		                                cmocka_unit_test(stage_relation), cmocka_unit_test(precision_of_modes_with_free_tilts),
+		                                cmocka_unit_test(motion_errors_are_those_of_the_posterior), cmocka_unit_test(outcomes_have_their_error),
 		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
