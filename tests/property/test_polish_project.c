@@ -17,6 +17,7 @@
 #include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
+#include "polish/polish_start.h"
 #include "refine/refine_input.h"
 
 enum { BOX = 48 };
@@ -559,6 +560,33 @@ static void the_first_input_is_kept(void **state)
 	for (int i = 0; i < 3; i++) cyc_tomogram_set_destroy(&s[i]);
 }
 
+/* Frame alignment is known by its job.star; other jobs, other files and none at all are not. */
+static void results_of_frame_alignment_are_recognised(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *job;
+		bool is_result;
+	} CASES[] = { { "data_job\n\n_rlnJobTypeLabel relion.framealigntomo\n_rlnJobIsContinue 0\n", true },
+		          { "data_job\n\n_rlnJobTypeLabel relion.ctfrefinetomo\n_rlnJobIsContinue 0\n", false },
+		          { "data_job\n\nloop_\n_a #1\n_b #2\n1\n", false },
+		          { NULL, false } };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		char folder[40], file[60];
+		bool is_result = !CASES[i].is_result;
+		snprintf(folder, sizeof folder, "Job%d", (int)i);
+		ASSERT_OK(cyc_make_dirs(in_root(folder)));
+		snprintf(file, sizeof file, "%s/job.star", folder);
+		if (CASES[i].job) ASSERT_OK(cyc_write_file(in_root(file), CASES[i].job, strlen(CASES[i].job)));
+		snprintf(file, sizeof file, "%s/tomograms.star", folder);
+		ASSERT_OK(cyc_polish_is_result(&is_result, file, g_root));
+		if (is_result != CASES[i].is_result) fail_msg("case %d is%s taken for frame alignment", (int)i, is_result ? "" : " not");
+	}
+	bool is_result = true;
+	ASSERT_OK(cyc_polish_is_result(&is_result, "tomograms.star", g_root));
+	assert_false(is_result);
+}
+
 /* What a window shows in part it tells in part: its power and curvature are the share of those of the whole window. */
 static void partial_windows_count_for_their_share(void **state)
 {
@@ -777,6 +805,7 @@ int main(void)
 		cmocka_unit_test(stage_angles_are_not_trusted_blindly),
 		cmocka_unit_test(lost_tilts_are_found),
 		cmocka_unit_test(the_first_input_is_kept),
+		cmocka_unit_test(results_of_frame_alignment_are_recognised),
 		cmocka_unit_test(partial_windows_count_for_their_share),
 		cmocka_unit_test(same_bits_for_threads_and_after_kills),
 		cmocka_unit_test(motion_is_found_or_kept),
