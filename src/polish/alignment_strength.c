@@ -1,4 +1,5 @@
-/* Strength of the images over the prediction; particles and tilts that do not look like the rest count for less.   (T6.8) */
+/* Strength of the images over the prediction; particles and tilts that do not look like the rest count for
+ * less.   (T6.8) */
 #include "polish/alignment.h"
 
 #include <math.h>
@@ -14,7 +15,8 @@ static void pair_agreement(double *c, double *q, const cyc_alignment *a, int32_t
 	*q = pair->power;
 }
 
-/* What a map shows at the present solution: minus the trace of its second derivatives, and its squared slope. */
+/* What a map shows at the present solution: minus the trace of its second derivatives, and its squared slope.
+ */
 static void pair_shape(double *curvature, double *slope2, const cyc_alignment *a, int32_t p, int32_t f)
 {
 	const cyc_pair *pair = cyc_pair_of(a, p, f);
@@ -40,19 +42,28 @@ enum { FEWEST_TILTS = 5, N_SPREADS = 13 };
 /* Spread of the strengths of good tilts: 0.02 to 1.3, by factors of sqrt 2. */
 static double spread_of(int i) { return 0.02 * pow(2, 0.5 * i); }
 
-static double normal_density(double x, double variance) { return exp(-0.5 * x * x / variance) / sqrt(2 * CYC_PI * variance); }
+static double normal_density(double x, double variance)
+{
+	return exp(-0.5 * x * x / variance) / sqrt(2 * CYC_PI * variance);
+}
 static double normal_share(double x) { return 0.5 * erfc(-x / sqrt(2)); }
 
-/* Densities of a tilt's observed strength: of a good tilt, 1 but for a spread; of a bad one, anything from 0 to 1. */
-static double good_density(double ratio, double noise, double spread) { return normal_density(ratio - 1, spread * spread + noise); }
+/* Densities of a tilt's observed strength: of a good tilt, 1 but for a spread; of a bad one, anything from 0
+ * to 1. */
+static double good_density(double ratio, double noise, double spread)
+{
+	return normal_density(ratio - 1, spread * spread + noise);
+}
 static double bad_density(double ratio, double noise)
 {
 	double sigma = sqrt(noise);
-	return fmax(normal_share(ratio / sigma) - normal_share((ratio - 1) / sigma), normal_density(ratio < 0 ? ratio : 0, noise) * 1e-6);
+	return fmax(normal_share(ratio / sigma) - normal_share((ratio - 1) / sigma),
+	            normal_density(ratio < 0 ? ratio : 0, noise) * 1e-6);
 }
 
 typedef struct {
-	double *ratio, *noise; /* of each tilt: observed strength over that of the series, and its variance; noise 0: not seen */
+	double *ratio, *noise; /* of each tilt: observed strength over that of the series, and its variance; noise
+	                          0: not seen */
 	int32_t n_tilts, n_seen;
 } tilt_strengths;
 
@@ -64,7 +75,8 @@ static double learn_spread(const tilt_strengths *t)
 		double sum = 0, spread = spread_of(i);
 		for (int32_t f = 0; f < t->n_tilts; f++) {
 			if (!(t->noise[f] > 0)) continue;
-			double good = (1 - SHARE_BAD) * good_density(t->ratio[f], t->noise[f], spread), bad = SHARE_BAD * bad_density(t->ratio[f], t->noise[f]);
+			double good = (1 - SHARE_BAD) * good_density(t->ratio[f], t->noise[f], spread),
+				   bad = SHARE_BAD * bad_density(t->ratio[f], t->noise[f]);
 			sum += log(good + bad + 1e-300);
 		}
 		if (sum <= best) continue;
@@ -83,7 +95,8 @@ static void tilt_posteriors(double *strength, const tilt_strengths *t)
 		strength[f] = 1;
 		if (!(v > 0)) continue;
 		double good = (1 - SHARE_BAD) * good_density(r, v, spread), bad = SHARE_BAD * bad_density(r, v);
-		double p_bad = bad / (good + bad + 1e-300), if_good = (r / v + 1 / (spread * spread)) / (1 / v + 1 / (spread * spread));
+		double p_bad = bad / (good + bad + 1e-300),
+			   if_good = (r / v + 1 / (spread * spread)) / (1 / v + 1 / (spread * spread));
 		strength[f] = fmax((1 - p_bad) * if_good + p_bad * fmin(fmax(r, 0), 1), 0);
 	}
 }
@@ -137,16 +150,18 @@ static tilt_shape shape_of_tilt(const cyc_alignment *a, int32_t f)
 }
 
 /*
- * What tells positions is the curvature of the maps at their maxima. It differs from what the reference and the agreement let expect: a
- * reference that is blurred by what is now put right is too weak where it is fine, more so at low dose. The ratio is a straight line in the
- * dose, fitted to all tilts. And slopes scatter more than noise makes them if images show more than noise and the particle.
+ * What tells positions is the curvature of the maps at their maxima. It differs from what the reference and
+ * the agreement let expect: a reference that is blurred by what is now put right is too weak where it is
+ * fine, more so at low dose. The ratio is a straight line in the dose, fitted to all tilts. And slopes
+ * scatter more than noise makes them if images show more than noise and the particle.
  */
 static void learn_shape(cyc_alignment *a)
 {
 	double n = 0, slope2 = 0, expected = 0, w = 0, wx = 0, wy = 0, wxx = 0, wxy = 0;
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		tilt_shape t = shape_of_tilt(a, f);
-		double r = a->tilt_strength[f], x = a->ts->tilts[f].pre_exposure_e_per_A2, weight = r * r * t.expected;
+		double r = a->tilt_strength[f], x = a->ts->tilts[f].pre_exposure_e_per_A2,
+			   weight = r * r * t.expected;
 		n += t.n;
 		slope2 += r * r * t.slope2;
 		expected += weight;
@@ -158,11 +173,14 @@ static void learn_shape(cyc_alignment *a)
 		wxx += weight * x * x;
 		wxy += weight * x * y;
 	}
-	double n_fitted = 3.0 * a->n_particles + CYC_PER_TILT * (double)a->n_tilts, mean = w > 0 ? wy / w : 0, spread = w * wxx - wx * wx;
+	double n_fitted = 3.0 * a->n_particles + CYC_PER_TILT * (double)a->n_tilts, mean = w > 0 ? wy / w : 0,
+		   spread = w * wxx - wx * wx;
 	if (!(mean > 1 / MOST_RATIO && mean < MOST_RATIO && n > 2 * n_fitted)) return;
 	double slope = spread > 1e-9 * w * wxx ? (w * wxy - wx * wy) / spread : 0;
 	for (int32_t f = 0; f < a->n_tilts; f++)
-		a->sharpness[f] = fmin(fmax(mean + slope * (a->ts->tilts[f].pre_exposure_e_per_A2 - wx / w), mean / MOST_RATIO), mean * MOST_RATIO);
+		a->sharpness[f] =
+			fmin(fmax(mean + slope * (a->ts->tilts[f].pre_exposure_e_per_A2 - wx / w), mean / MOST_RATIO),
+		         mean * MOST_RATIO);
 	a->dispersion = fmax(slope2 / expected / (1 - n_fitted / n), 1);
 	a->amplitude = a->agreement / a->dispersion;
 }

@@ -1,6 +1,7 @@
 /*
- * What the images tell of the modes of motion when shifts and angles are free: a tilt makes up for what all particles do alike, so the
- * precision of a mode is what is left of it after the tilt's parameters are eliminated.                              (T6.11)
+ * What the images tell of the modes of motion when shifts and angles are free: a tilt makes up for what all
+ * particles do alike, so the precision of a mode is what is left of it after the tilt's parameters are
+ * eliminated.                              (T6.11)
  */
 #include "polish/alignment.h"
 
@@ -11,10 +12,13 @@ typedef struct {
 	const cyc_alignment *a;
 	const double *held; /* T x 3 x B, chronological: with tilts held */
 	double *out;
-	size_t B, n_modes;  /* modes beyond n_modes are left as they are */
+	size_t B, n_modes; /* modes beyond n_modes are left as they are */
 } precision_work;
 
-static double form(const double u[2], const double v[2], const double H[3]) { return u[0] * (H[0] * v[0] + H[1] * v[1]) + u[1] * (H[1] * v[0] + H[2] * v[1]); }
+static double form(const double u[2], const double v[2], const double H[3])
+{
+	return u[0] * (H[0] * v[0] + H[1] * v[1]) + u[1] * (H[1] * v[0] + H[2] * v[1]);
+}
 
 /* Derivatives of a pair's place in the image by its tilt's standardised parameters. */
 static void tilt_columns(double c[CYC_PER_TILT][2], const cyc_linear_pair *j)
@@ -37,7 +41,8 @@ static void factor(double S[CYC_PER_TILT][CYC_PER_TILT])
 }
 
 /* Curvature of the tilt's parameters, and between them and the modes' amplitudes: V is 5 x (3 n_modes). */
-static void add_pair(double S[CYC_PER_TILT][CYC_PER_TILT], double *V, const precision_work *w, int32_t p, int32_t f)
+static void add_pair(double S[CYC_PER_TILT][CYC_PER_TILT], double *V, const precision_work *w, int32_t p,
+                     int32_t f)
 {
 	const cyc_linear_pair *j = cyc_linear_of(w->a, p, f);
 	const double *modes = w->a->motion->modes + (size_t)p * w->B;
@@ -87,7 +92,9 @@ cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *
 {
 	enum { MOST_MODES = 64 }; /* the rest holds little of the motion */
 	size_t B = (size_t)a->motion->n_modes;
-	precision_work w = { .a = a, .held = held, .out = precision, .B = B, .n_modes = B < MOST_MODES ? B : MOST_MODES };
+	precision_work w = {
+		.a = a, .held = held, .out = precision, .B = B, .n_modes = B < MOST_MODES ? B : MOST_MODES
+	};
 	memcpy(precision, held, 3 * B * (size_t)a->n_tilts * sizeof *precision);
 	return B > 0 ? cyc_parallel_for(a->n_tilts, a->n_threads, precision_task, &w) : CYC_OK;
 }

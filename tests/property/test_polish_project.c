@@ -17,6 +17,7 @@
 #include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
+#include "polish/polish_start.h"
 #include "refine/refine_input.h"
 
 enum { BOX = 48 };
@@ -31,8 +32,8 @@ static const char *in_root(const char *name)
 	return buffer[i];
 }
 
-/* Noise-free images whose alignment alone is wrong, and half maps made with the true metadata. */
-static void make_project(const char *name, int32_t n_series, double motion_A)
+/* Images whose alignment alone is wrong, and half maps made with the true metadata. */
+static void simulate(const char *name, int32_t n_series, int32_t n_particles, double motion_A, bool noise_free)
 {
 	cyc_simulate_options p;
 	cyc_simulate_options_default(&p);
@@ -41,10 +42,10 @@ static void make_project(const char *name, int32_t n_series, double motion_A)
 	snprintf(root, sizeof root, "%s", temp_path(name));
 	g_root = root;
 	p.out_dir = g_root;
-	p.noise_free = true;
+	p.noise_free = noise_free;
 	p.symmetry = "O";
 	p.n_series = n_series;
-	p.n_particles = n_series > 1 ? 6 : 12;
+	p.n_particles = n_particles;
 	p.image_nx = 250;
 	p.image_ny = 237;
 	p.thickness_A = 700;
@@ -72,6 +73,9 @@ static void make_project(const char *name, int32_t n_series, double motion_A)
 	r.n_threads = 2;
 	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
 }
+
+static void make_project(const char *name, int32_t n_series, double motion_A) { simulate(name, n_series, n_series > 1 ? 6 : 12, motion_A, true); }
+static void make_noisy_project(const char *name) { simulate(name, 3, 24, 0, false); }
 
 static cyc_polish_options options(const char *out)
 {
@@ -599,6 +603,33 @@ static void the_first_input_is_kept(void **state)
 	for (int i = 0; i < 3; i++) cyc_tomogram_set_destroy(&s[i]);
 }
 
+/* Frame alignment is known by its job.star; other jobs, other files and none at all are not. */
+static void results_of_frame_alignment_are_recognised(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *job;
+		bool is_result;
+	} CASES[] = { { "data_job\n\n_rlnJobTypeLabel relion.framealigntomo\n_rlnJobIsContinue 0\n", true },
+		          { "data_job\n\n_rlnJobTypeLabel relion.ctfrefinetomo\n_rlnJobIsContinue 0\n", false },
+		          { "data_job\n\nloop_\n_a #1\n_b #2\n1\n", false },
+		          { NULL, false } };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		char folder[40], file[60];
+		bool is_result = !CASES[i].is_result;
+		snprintf(folder, sizeof folder, "Job%d", (int)i);
+		ASSERT_OK(cyc_make_dirs(in_root(folder)));
+		snprintf(file, sizeof file, "%s/job.star", folder);
+		if (CASES[i].job) ASSERT_OK(cyc_write_file(in_root(file), CASES[i].job, strlen(CASES[i].job)));
+		snprintf(file, sizeof file, "%s/tomograms.star", folder);
+		ASSERT_OK(cyc_polish_is_result(&is_result, file, g_root));
+		if (is_result != CASES[i].is_result) fail_msg("case %d is%s taken for frame alignment", (int)i, is_result ? "" : " not");
+	}
+	bool is_result = true;
+	ASSERT_OK(cyc_polish_is_result(&is_result, "tomograms.star", g_root));
+	assert_false(is_result);
+}
+
 /* What a window shows in part it tells in part: its power and curvature are the share of those of the whole window. */
 static void partial_windows_count_for_their_share(void **state)
 {
@@ -656,6 +687,61 @@ static void assert_same_results(const char *a, const char *b, int32_t n_series)
 		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
 		for (int i = 0; i < 2; i++) cyc_free(data[i]);
 	}
+}
+
+/* Sum of squares of (shift - truth) / error of a series, less the offset of the specimen that makes it least; 2 n_tilts - 3 are expected. */
+static double shift_chi2(const cyc_tilt_series *truth, const cyc_tilt_series *found, const cyc_star_block *errors)
+{
+	static const char *const LABEL[2] = { "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	double G[3][3] = { { 0 } }, b[3] = { 0 }, chi2 = 0;
+	for (int32_t f = 0; f < truth->n_tilts; f++) {
+		cyc_projection P;
+		ASSERT_OK(cyc_projection_of_tilt(&P, truth, f));
+		for (int k = 0; k < 2; k++) {
+			double sigma, e = k == 0 ? found->tilts[f].shift_x_A - truth->tilts[f].shift_x_A : found->tilts[f].shift_y_A - truth->tilts[f].shift_y_A;
+			ASSERT_OK(cyc_star_double_of(&sigma, errors, f, LABEL[k]));
+			assert_true(sigma > 0 && isfinite(sigma));
+			chi2 += cyc_square(e / sigma);
+			for (int i = 0; i < 3; i++) {
+				b[i] += P.linear.m[k][i] * e / cyc_square(sigma);
+				for (int j = 0; j < 3; j++) G[i][j] += P.linear.m[k][i] * P.linear.m[k][j] / cyc_square(sigma);
+			}
+		}
+	}
+	for (int i = 0; i < 3; i++) {
+		double H[3][3];
+		memcpy(H, G, sizeof H);
+		for (int l = 0; l < 3; l++) H[l][i] = b[l];
+		chi2 -= b[i] * determinant(H) / determinant(G);
+	}
+	return chi2;
+}
+
+/* An error bar is a promise: of noisy images, errors of shifts are as large as is said, neither much larger nor much smaller. */
+static void errors_are_as_large_as_is_said(void **state)
+{
+	(void)state;
+	make_noisy_project("noisy");
+	cyc_polish_options o = options("N");
+	o.n_threads = 2;
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	cyc_tomogram_set *truth = NULL, *out = NULL;
+	cyc_star *errors = NULL;
+	double chi2 = 0, expected = 0;
+	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out, "N/tomograms.star", g_root));
+	ASSERT_OK(cyc_star_read(&errors, in_root("N/uncertainty.star")));
+	for (int32_t i = 0; i < truth->n_series; i++) {
+		ASSERT_OK(cyc_tilt_series_open(&truth->series[i], g_root));
+		chi2 += shift_chi2(&truth->series[i], &out->series[i], cyc_star_find(errors, truth->series[i].name));
+		expected += 2 * truth->series[i].n_tilts - 3;
+	}
+	print_message("shifts: RMS of error over standard error %.3f\n", sqrt(chi2 / expected));
+	/* With 130 numbers the ratio scatters by 6 %; errors of orientations and of the reference are in the data as well. */
+	if (!(chi2 > 0.6 * expected && chi2 < 1.7 * expected)) fail_msg("shifts: RMS of error over standard error is %.3f", sqrt(chi2 / expected));
+	cyc_star_destroy(&errors);
+	cyc_tomogram_set_destroy(&truth);
+	cyc_tomogram_set_destroy(&out);
 }
 
 static int g_kill_at, g_calls;
@@ -763,9 +849,11 @@ int main(void)
 		cmocka_unit_test(stage_angles_are_not_trusted_blindly),
 		cmocka_unit_test(lost_tilts_are_found),
 		cmocka_unit_test(the_first_input_is_kept),
+		cmocka_unit_test(results_of_frame_alignment_are_recognised),
 		cmocka_unit_test(partial_windows_count_for_their_share),
 		cmocka_unit_test(same_bits_for_threads_and_after_kills),
 		cmocka_unit_test(motion_is_found_or_kept),
+		cmocka_unit_test(errors_are_as_large_as_is_said),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

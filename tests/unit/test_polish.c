@@ -493,6 +493,121 @@ static void free_errors_are_those_without_the_gauge(void **state)
 	drop_world();
 }
 
+/* What a mode's amplitude at one tilt is known to when the tilt's five parameters are not: from the inverse of the 6 x 6 curvature. */
+static void precision_of_modes_with_free_tilts(void **state)
+{
+	(void)state;
+	make_world(MOVING);
+	int n_modes = w.motion->n_modes;
+	double *held = numbers(3 * T * n_modes), *found = numbers(3 * T * n_modes);
+	ASSERT_OK(cyc_alignment_linearise(&w.a));
+	double largest = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		if (pass == 1) ASSERT_OK(cyc_alignment_free_precision(found, &w.a, held));
+		for (int t = 0; t < T; t++)
+			for (int k = 0; k < 3; k++)
+				for (int b = 0; b < n_modes; b++) {
+					double M[6][12] = { { 0 } };
+					int f = w.order[t], at = (3 * t + k) * n_modes + b;
+					for (int p = 0; p < N; p++) {
+						const cyc_linear_pair *j = cyc_linear_of(&w.a, p, f);
+						double c[6][2], m = w.motion->modes[p * n_modes + b];
+						for (int i = 0; i < 2; i++) {
+							for (int l = 0; l < 3; l++) c[l][i] = j->angle[i][l];
+							for (int l = 0; l < 2; l++) c[3 + l][i] = j->shift[i][l];
+							c[5][i] = m * j->axes[i][k];
+						}
+						for (int r = 0; r < 6; r++)
+							for (int l = 0; l < 6; l++)
+								M[r][l] += c[r][0] * (j->H[0] * c[l][0] + j->H[1] * c[l][1]) + c[r][1] * (j->H[1] * c[l][0] + j->H[2] * c[l][1]);
+					}
+					held[at] = M[5][5];
+					if (pass == 0) continue;
+					for (int r = 0; r < 6; r++) {
+						M[r][r] += r < 5 ? 1 : 1e-9; /* priors of the tilt; none of the mode */
+						M[r][6 + r] = 1;
+					}
+					for (int r = 0; r < 6; r++) {
+						double pivot = M[r][r];
+						for (int l = 0; l < 12; l++) M[r][l] /= pivot;
+						for (int q = 0; q < 6; q++) {
+							double factor = M[q][r];
+							for (int l = 0; l < 12 && q != r; l++) M[q][l] -= factor * M[r][l];
+						}
+					}
+					if (!(fabs(1 / M[5][11] - found[at]) < 1e-6 * (1 + held[at])))
+						fail_msg("tilt %d, axis %d, mode %d: precision %g, by inversion %g", t, k, b, found[at], 1 / M[5][11]);
+					largest = fmax(largest, held[at] > 0 ? 1 - found[at] / held[at] : 0);
+				}
+	}
+	assert_true(largest > 0.9); /* the first mode moves all alike: a shift makes up for it */
+	cyc_free(held);
+	cyc_free(found);
+	drop_world();
+}
+
+/* Posterior of one chain in information form: offset and steps, seen as sums. C is T x T, offset first. */
+static void chain_posterior(double C[T][T], double offset_variance, const double *precision)
+{
+	double M[T][2 * T] = { { 0 } };
+	for (int i = 0; i < T; i++) {
+		M[i][i] = 1 / (i == 0 ? offset_variance : cyc_square(cyc_step_sigma(&w.a, (size_t)i - 1)));
+		M[i][T + i] = 1;
+		for (int j = 0; j < T; j++)
+			for (int t = i > j ? i : j; t < T; t++) M[i][j] += precision[t];
+	}
+	for (int r = 0; r < T; r++) {
+		double pivot = M[r][r];
+		for (int c = 0; c < 2 * T; c++) M[r][c] /= pivot;
+		for (int q = 0; q < T; q++) {
+			double factor = M[q][r];
+			for (int c = 0; c < 2 * T && q != r; c++) M[q][c] -= factor * M[r][c];
+		}
+	}
+	for (int i = 0; i < T; i++)
+		for (int j = 0; j < T; j++) C[i][j] = M[i][T + j];
+}
+
+static double quadratic(double C[T][T], const double v[T])
+{
+	double sum = 0;
+	for (int i = 0; i < T; i++)
+		for (int j = 0; j < T; j++) sum += v[i] * C[i][j] * v[j];
+	return sum;
+}
+
+/* Errors of the motion and what it leaves of places, against the posterior of offset and steps by inversion. */
+static void motion_errors_are_those_of_the_posterior(void **state)
+{
+	(void)state;
+	make_world(MOVING);
+	int B = w.motion->n_modes;
+	double *precision = numbers(3 * T * B), motion[T], extra[3 * N], turns[3 * T], walk[T] = { 0 }, places[3 * N] = { 0 };
+	for (int i = 0; i < 3 * T * B; i++) precision[i] = i % 11 == 0 ? 0 : 0.3 + 0.2 * cos(i);
+	ASSERT_OK(cyc_alignment_motion_errors(motion, extra, turns, &w.a, precision));
+	for (int c = 0; c < 3 * B; c++) {
+		double D[T], C[T][T], v[T], norm = 0, all = 0, offset;
+		for (int p = 0; p < N; p++) norm += cyc_square(w.motion->modes[p * B + c % B]);
+		for (int t = 0; t < T; t++) all += D[t] = precision[3 * t * B + c];
+		offset = cyc_square(w.a.widths.position_A) / norm;
+		chain_posterior(C, offset, D);
+		for (int t = 0; t < T; t++) {
+			for (int i = 0; i < T; i++) v[i] = i > 0 && i <= t;
+			walk[w.order[t]] += norm * quadratic(C, v) / (3.0 * N);
+		}
+		for (int i = 0; i < T; i++) v[i] = (double)(T - i) / T; /* offset and mean of the sums */
+		double more = quadratic(C, v) - offset / (1 + offset * all);
+		for (int p = 0; p < N; p++) places[3 * p + c / B] += cyc_square(w.motion->modes[p * B + c % B]) * fmax(more, 0);
+	}
+	for (int t = 0; t < T; t++)
+		if (!(fabs(motion[t] - sqrt(walk[t])) < 1e-6)) fail_msg("motion at tilt %d: error %g, by inversion %g", t, motion[t], sqrt(walk[t]));
+	for (int i = 0; i < 3 * N; i++)
+		if (!(fabs(extra[i] - places[i]) < 1e-6)) fail_msg("place %d: variance %g more, by inversion %g", i, extra[i], places[i]);
+	for (int i = 0; i < 3 * T; i++) assert_true(turns[i] > 0 && turns[i] < 1e-3);
+	cyc_free(precision);
+	drop_world();
+}
+
 /* Y tilts against stage angles: the sign, and whether there is a relation at all; two tilts of nine are anywhere. */
 static void stage_relation(void **state)
 {
@@ -565,7 +680,8 @@ int main(void)
 		                                cmocka_unit_test(curvature_is_that_of_the_displacements),
 		                                cmocka_unit_test(gauge_keeps_positions_and_removes_the_mean_rotation), cmocka_unit_test(errors_shrink_with_information),
 		                                cmocka_unit_test(free_errors_are_those_without_the_gauge),
-		                                cmocka_unit_test(stage_relation), cmocka_unit_test(outcomes_have_their_error),
+		                                cmocka_unit_test(stage_relation), cmocka_unit_test(precision_of_modes_with_free_tilts),
+		                                cmocka_unit_test(motion_errors_are_those_of_the_posterior), cmocka_unit_test(outcomes_have_their_error),
 		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
