@@ -37,6 +37,7 @@ typedef struct {
 	const char *optimisation_set; /**< relative to root */
 	const char *particles, *tomograms, *trajectories;
 	bool exclude_negative_scales; /**< tilts with a negative contrast scale count as excluded (warned); else they are refused */
+	bool keep_outliers;           /**< use outlier pixels and constant areas of the images as they are, instead of noise in their place */
 } cyc_project_input;
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
@@ -67,6 +68,7 @@ typedef struct {
 
 typedef struct {
 	char *name;
+	char *file_name;                 /**< the name as that of a file, unique in the set: cyc_file_name() */
 	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one */
 	char *stack;                     /**< rlnTomoTiltSeriesName or NULL */
 	char *optics_group_name;
@@ -84,6 +86,8 @@ typedef struct {
 	cyc_mrc_info *image_info;        /**< n_tilts, after open */
 	char **image_path;               /**< n_tilts, after open: file (with root) */
 	int64_t *image_section;          /**< n_tilts, after open: 0-based section */
+	bool keep_outliers;              /**< pixels that are no data are not replaced when an image is read */
+	int64_t *n_outliers, *n_constant; /**< n_tilts, after open: such pixels; -1 until the image has been read */
 } cyc_tilt_series;
 
 typedef struct cyc_tomogram_set {
@@ -127,6 +131,23 @@ enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_W
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);
 
 /**
+ * What a tilt had before images refined it. Jobs that refine keep it in columns of their own, and all jobs pass unknown columns
+ * on, so that a later cycle does not take the result of an earlier one for independent knowledge. Defocus and scale:
+ */
+#define CYC_INPUT_DEFOCUS_U "cycInputDefocusU"
+#define CYC_INPUT_DEFOCUS_V "cycInputDefocusV"
+#define CYC_INPUT_DEFOCUS_ANGLE "cycInputDefocusAngle"
+#define CYC_INPUT_SCALE "cycInputCtfScalefactor"
+/** In their place where defocus and scale were refined before by a program that does not keep them: 1. */
+#define CYC_INPUT_IS_REFINED "cycInputIsRefined"
+/** The value of such a column; found is false where the series has none. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s, int32_t i_series, int32_t i_tilt, const char *label);
+/** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is absent. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label, const char *of, const char *otherwise);
+/** Whether the file lies in the folder of a job of this type, e.g. "relion.ctfrefinetomo", by its job.star. */
+CYC_MUST_CHECK cyc_status cyc_job_made_it(bool *yes, const char *path, const char *root, const char *type_label);
+
+/**
  * Which images of a series are not there (nothing is opened): for plans and dry runs.
  * @param[out] is_missing  n_tilts flags by the caller, or NULL.
  */
@@ -165,6 +186,8 @@ typedef struct {
 	cyc_mat3 R_tomo_ref;   /**< R_tomo_part R_part_ref: reference -> tomogram axes */
 	const float *motion_A; /**< n_tilts x 3, tomogram axes, added to position in that tilt (row order); NULL: none */
 	const uint8_t *visible_frames; /**< n_tilts flags of rlnTomoVisibleFrames, NULL: none */
+	/** That this is the particle, cycParticleProbability, 0 to 1 (1 if the file has none): what its images count.    (T1.15) */
+	double probability;
 } cyc_particle;
 
 typedef struct cyc_particle_set {
@@ -187,7 +210,8 @@ typedef struct cyc_particle_set {
  * Read particles.star against a tomogram set (and trajectories, may be NULL). RELION-5 centred coordinates, or RELION-4
  * pixels (WarpTools' binned pixels of 2D stacks are recognised and reported).
  * @return CYC_E_DATA: tomogram unknown to all rows, optics not consistent with the tomograms to 1e-3, rlnRandomSubset not
- *         1/2, trajectory missing or of another length, duplicate particle name; each names file and row.
+ *         1/2, cycParticleProbability outside 0 to 1, trajectory missing or of another length, duplicate particle name; each
+ *         names file and row.
  */
 CYC_MUST_CHECK cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
                                                 const cyc_tomogram_set *tomograms, const char *root);
@@ -201,6 +225,8 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, 
                                                            int32_t n_odd);
 /** The same for the magnification matrix. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2]);
+/** Set the probability of every particle (s->n values from 0 to 1), in the structs and in the document. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double *probability);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 

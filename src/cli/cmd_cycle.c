@@ -62,7 +62,10 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
+	{ .name = "keep-all", .type = CYC_OPT_FLAG, AT(keep_all),
+	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
+	{ .name = "skip-check", .type = CYC_OPT_FLAG, AT(skip_check), .help = "Do not look for mistakes in the metadata when the first maps are there." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
 	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
 	{ .name = "refine-order", .type = CYC_OPT_INT, AT(refine_order), .unit = "<n>", .help = "Coarse angular steps of that: 4 is 3.7 degrees, 5 1.9, 6 0.9; halved once." },
@@ -141,6 +144,7 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 		CYC_TRY(dry_run(&a.o));
 		goto done;
 	}
+	cyc_run_minds_closed_pipe();
 	CYC_TRY(cyc_cycle_run(&result, &a.o, NULL));
 	CYC_TRY(cyc_run_record_in(&run, a.o.out_dir));
 	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));

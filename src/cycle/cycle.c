@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run, cyc_refine3d_run };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run, cyc_refine3d_run, cyc_check_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
@@ -285,6 +285,7 @@ static cyc_status run_turns(cyc__cycle *c)
 	int n_turns = cyc__plan_turns(turns, c->o);
 	for (int k = 0; k < CYC__N_KINDS; k++) refused_at[k] = -1;
 	CYC_TRY(judge_state(c, i_turn++, ""));
+	CYC_TRY(cyc__check_metadata(c));
 	CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
 		for (int k = 0; k < n_turns; k++, i_turn++) {
@@ -301,6 +302,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			CYC_TRY(prepare_comparison(c, i_turn));
 			/* Steps move when there are more of them. */
 			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
+			if (c->i_best != i_start) CYC_TRY(cyc__check_metadata(c));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
 			CYC_TRY(write_summary(c));
 		}

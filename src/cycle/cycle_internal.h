@@ -76,7 +76,8 @@ typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, 
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
 	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) X(edge_fsc) \
-	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked)
+	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked) \
+	X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
 
 /** What a turn did by the half maps, and what follows from it. */
 typedef enum { CYC__TURN_START, CYC__TURN_BETTER, CYC__TURN_SAME, CYC__TURN_WORSE_ACCEPTED, CYC__TURN_WORSE } cyc__decision;
@@ -122,6 +123,7 @@ typedef struct {
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of options and inputs */
+	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
@@ -147,6 +149,11 @@ CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
  * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
  */
 CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
+/**
+ * Compare the metadata of the state the run is in with its images, unless an earlier state could tell already; findings become warnings.
+ * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
+ */
+CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
 
 /* ---------------------------------------------------------------- plan */
 

@@ -13,7 +13,7 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
 	if (!s->input_set[0]) return c->start;
-	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
+	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers };
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -24,6 +24,7 @@ static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (in.particles) CYC_TRY(cyc__pairs_add(out, "p", "%s", in.particles));
 	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
 	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
+	if (in.keep_outliers) CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%s", ""));
 done:
 	return st;
 }
@@ -381,6 +382,7 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
+	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
 	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
@@ -402,6 +404,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	r.particle_diameter_A = o->particle_diameter_A;
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.keep_all = o->keep_all;
 	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	r.n_threads = o->n_threads;
@@ -413,11 +416,16 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "map", result.map));
 	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "improbable particles", "run_improbable.star"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
 	s->n_iterations = (double)result.n_iterations;
 	s->rotation_error_deg = cyc_rad_to_deg(result.rotation_error_rad);
 	s->offset_error_A = result.offset_error_A;
+	s->n_judged = (double)result.n_particles;
+	s->n_improbable = (double)result.n_improbable;
+	s->n_searched = (double)result.n_searched;
+	s->n_found_again = (double)result.n_found_again;
 done:
 	cyc_refine3d_result_deinit(&result);
 	return st;
@@ -436,6 +444,8 @@ static void refine3d_log(const cyc__step *s)
 {
 	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)", s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations,
 	         s->seconds);
+	if (s->n_improbable > 0) cyc_info("%s: %.0f of %.0f particles are probably not the particle: run_improbable.star", s->dir, s->n_improbable, s->n_judged);
+	if (s->n_found_again > 0) cyc_info("%s: %.0f particles were in a wrong pose and found again", s->dir, s->n_found_again);
 }
 
 /* ---------------------------------------------------------------- the table */

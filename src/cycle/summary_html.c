@@ -243,7 +243,7 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		if (s->kind != CYC__REFINE3D || !s->output_set) continue;
 		if (is_first) {
 			fputs("<h2>Orientations</h2>\n<table><tr><th>Job</th><th class=\"n\">Iterations</th><th class=\"n\">Error of orientations (degrees)</th>"
-			      "<th class=\"n\">Error of positions (Å)</th></tr>\n", f);
+			      "<th class=\"n\">Error of positions (Å)</th><th class=\"n\">Probably not the particle</th><th class=\"n\">Found at another pose</th></tr>\n", f);
 		}
 		is_first = false;
 		fputs("<tr><td><code>", f);
@@ -252,9 +252,13 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		put_number(f, "%.0f", s->n_iterations);
 		put_number(f, "%.2f", s->rotation_error_deg);
 		put_number(f, "%.2f", s->offset_error_A);
+		put_number(f, "%.0f", s->n_improbable);
+		put_number(f, "%.0f", s->n_found_again);
 		fputs("</tr>\n", f);
 	}
-	if (!is_first) fputs("</table>\n<p class=\"muted\">Medians of the standard errors about each axis (<code>run_uncertainty.star</code>).</p>\n", f);
+	if (!is_first)
+		fputs("</table>\n<p class=\"muted\">Medians of the standard errors about each axis (<code>run_uncertainty.star</code>). What is probably not the particle counts little or nothing "
+		      "from there on (<code>run_improbable.star</code>, <code>--keep-all</code>).</p>\n", f);
 }
 
 static void put_path(FILE *f, const char *what, const char *path)
