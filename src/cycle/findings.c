@@ -166,7 +166,8 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_bad_tilts > 0) {
-		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad, shifted or at the end of the search.", f.n_bad_tilts, f.n_tilts);
+		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad, shifted or at the end of the search.",
+		         f.n_bad_tilts, f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_doubtful > 0) {
