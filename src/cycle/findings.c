@@ -166,7 +166,8 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_bad_tilts > 0) {
-		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad.", f.n_bad_tilts, f.n_tilts);
+		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad, shifted or at the end of the search.",
+		         f.n_bad_tilts, f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_doubtful > 0) {
@@ -221,7 +222,7 @@ done:
 
 static void put_bad_tilts(FILE *f, const findings *found)
 {
-	fprintf(f, "<p>%d of %d tilts were found bad by <code>", found->n_bad_tilts, found->n_tilts);
+	fprintf(f, "<p>%d of %d tilts were found bad, shifted or at the end of the search by <code>", found->n_bad_tilts, found->n_tilts);
 	cyc__put_escaped(f, found->tilts_of->dir);
 	fputs("</code>:</p>\n<table><tr><th>Tilt series</th><th class=\"n\">Row</th><th>Status</th></tr>\n", f);
 	for (int32_t i = 0; i < found->n_bad_tilts && i < N_LISTED; i++) {

@@ -85,33 +85,70 @@ done:
 	return st;
 }
 
+typedef struct {
+	int64_t earlier, later; /* index of the particle that comes first in the file, and of the other */
+	int64_t row;            /* of the later one */
+} ordered_pair;
+
+static int by_row(const void *a, const void *b)
+{
+	const ordered_pair *p = a, *q = b;
+	return p->row < q->row ? -1 : p->row > q->row;
+}
+
+/*
+ * In the order of the file: a particle goes if one before it that stays is too near. In the order of the later ones' rows, each
+ * earlier one is decided when its pair comes.
+ */
+static cyc_status leave_out(bool *keep, const cyc_particle_set *s, const cyc_particle_pair *pairs, int64_t n)
+{
+	cyc_status st = CYC_OK;
+	ordered_pair *order = NULL;
+	int64_t n_across = 0;
+	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
+	for (int64_t k = 0; k < n; k++) {
+		int64_t a = pairs[k].i[0], b = pairs[k].i[1];
+		bool a_is_first = s->particles[a].row < s->particles[b].row;
+		if (s->particles[a].half == s->particles[b].half) continue;
+		order[n_across++] = (ordered_pair){ a_is_first ? a : b, a_is_first ? b : a,
+			                                s->particles[a_is_first ? b : a].row };
+	}
+	qsort(order, (size_t)n_across, sizeof *order, by_row);
+	for (int64_t k = 0; k < n_across; k++) {
+		if (keep[order[k].earlier]) keep[order[k].later] = false;
+	}
+done:
+	cyc_free(order);
+	return st;
+}
+
 cyc_status cyc_particle_set_find_duplicates(cyc_duplicates *out, bool *keep, const cyc_particle_set *s,
                                             double distance_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_pair *pairs = NULL;
-	bool *is_left_out = NULL;
+	bool *stays = NULL;
 	int64_t n;
 	*out = (cyc_duplicates){ .distance_A = distance_A };
 	CYC_TRY(cyc_particle_pairs(&pairs, &n, s, distance_A));
-	CYC_TRY(cyc_alloc(&is_left_out, s->n, sizeof *is_left_out));
+	CYC_TRY(cyc_alloc(&stays, s->n, sizeof *stays));
+	for (int64_t i = 0; i < s->n; i++) stays[i] = true;
+	CYC_TRY(leave_out(stays, s, pairs, n));
 	for (int64_t k = 0; k < n; k++) {
-		int64_t a = pairs[k].i[0], b = pairs[k].i[1];
-		if (s->particles[a].half == s->particles[b].half) {
+		if (s->particles[pairs[k].i[0]].half == s->particles[pairs[k].i[1]].half) {
 			out->n_within++;
 			continue;
 		}
 		if (out->n_across < CYC_DUPLICATES_NAMED) out->named[out->n_across] = pairs[k];
 		out->n_across++;
-		/* The nearest pairs come first; the later of two goes, unless one is gone already. */
-		if (is_left_out[a] || is_left_out[b]) continue;
-		is_left_out[s->particles[a].row < s->particles[b].row ? b : a] = true;
-		out->n_left_out++;
 	}
-	for (int64_t i = 0; keep && i < s->n; i++) keep[i] = !is_left_out[i];
+	for (int64_t i = 0; i < s->n; i++) {
+		out->n_left_out += !stays[i];
+		if (keep) keep[i] = stays[i];
+	}
 done:
 	cyc_free(pairs);
-	cyc_free(is_left_out);
+	cyc_free(stays);
 	return st;
 }
 
