@@ -18,7 +18,11 @@ typedef struct {
 	int8_t select;
 	int32_t n, s;
 	int32_t radius_max;
+	bool is_direct; /* few slices: a plane between would be cleared and added for a few lines in it */
 } work;
+
+/* Up to so many slices per call are added to the sum one by one. */
+enum { DIRECT = 12 };
 
 static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_zero, float u, float v)
 {
@@ -78,14 +82,15 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	/* Only what the slices can reach is cleared and added: at high dose that is a small part of the plane. */
 	int32_t ry = (int32_t)sqrtf((float)left);
 	size_t count = (size_t)a->radius_max + 1 < sh ? (size_t)a->radius_max + 1 : sh;
-	for (int32_t ky = -ry; ky <= last_row(ry, s); ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
+	if (a->is_direct) plane = sum;
+	for (int32_t ky = -ry; ky <= last_row(ry, s) && !a->is_direct; ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
 	for (int32_t i = 0; i < a->n; i++) {
 		int32_t R = a->radius[i];
 		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
 		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(s));
 		is_touched = add_slice(plane, slice, &a->M[i], R, kz, s) || is_touched;
 	}
-	for (int32_t ky = -ry; ky <= last_row(ry, s) && is_touched; ky++) {
+	for (int32_t ky = -ry; ky <= last_row(ry, s) && is_touched && !a->is_direct; ky++) {
 		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh;
 		for (size_t j = row; j < row + count; j++) sum[j] += plane[j];
 	}
@@ -98,9 +103,14 @@ cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, con
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4)));
-	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0 };
-	for (int32_t i = 0; i < n; i++)
-		if ((!use || use[i] == select) && radius[i] > a.radius_max) a.radius_max = radius[i];
+	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0, false };
+	int32_t n_selected = 0;
+	for (int32_t i = 0; i < n; i++) {
+		if (use && use[i] != select) continue;
+		n_selected++;
+		if (radius[i] > a.radius_max) a.radius_max = radius[i];
+	}
+	a.is_direct = n_selected <= DIRECT;
 	CYC_TRY(cyc_parallel_for(s, cpu->n_threads, plane_task, &a));
 done:
 	return st;

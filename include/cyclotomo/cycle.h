@@ -6,9 +6,10 @@
  *   each cycle:     CtfRefine/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *   with polishing: Polish/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *
- * A turn is a refining step and the reconstruction and post-processing that judge it. It is taken on if it does not
- * lower the mean over all shells of the corrected FSC of the half maps under the mask; else the run goes on from the
- * state before it. A run that was killed continues where it was: what a finished step needs to say is in its folder's
+ * A turn is a refining step and the reconstruction and post-processing that judge it: by the mean over all shells of the
+ * FSC of the half maps, corrected for the mask, and how much that differs from the state before (T3.17). A difference
+ * of two standard errors or more is "better" or "worse", a smaller one "no difference". Worse turns are rejected: the
+ * run continues from the state before them. A run that was killed continues where it was: what a finished step needs to say is in its folder's
  * cyclotomo_step.star, written last, and what the run was started with in the run folder's cyclotomo_cycle.star.
  */
 #ifndef CYCLOTOMO_CYCLE_H
@@ -47,7 +48,7 @@ typedef struct {
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
 	const char *mtf;
-	bool accept_worse;             /**< take on turns that lower the FSC too */
+	bool accept_worse;             /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;
 	const char *backend;
@@ -67,14 +68,15 @@ typedef struct {
 	double resolution_before_A, resolution_after_A;
 	double mean_fsc_before, mean_fsc_after;
 	int32_t n_steps, n_steps_kept;           /**< all of the run; those that an earlier run had finished */
-	int32_t n_turns, n_turns_taken;
+	int32_t n_turns, n_turns_taken;          /**< accepted: better, no difference, or worse and accepted as asked */
+	int32_t n_better, n_same;                /**< of these the better ones, and those that made no difference */
 	char *verdict;                           /**< sentences for the user */
 	char *final_map, *final_set, *summary;   /**< relative to the root */
 } cyc_cycle_result;
 void cyc_cycle_result_deinit(cyc_cycle_result *r);
 
 /**
- * Run the cycle, or go on with it.
+ * Run the cycle, or continue it.
  * @param[in] ops  NULL: the library's own steps.
  * @return CYC_E_USAGE if the run folder was started with other options, CYC_E_DATA if inputs or finished steps have
  *         changed since (both name what changed), CYC_E_IO if another process is at work there; the statuses of the steps.

@@ -68,6 +68,7 @@ typedef struct {
 
 typedef struct {
 	char *name;
+	char *file_name;                 /**< the name as that of a file, unique in the set: cyc_file_name() */
 	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one */
 	char *stack;                     /**< rlnTomoTiltSeriesName or NULL */
 	char *optics_group_name;
@@ -168,6 +169,8 @@ typedef struct {
 	cyc_mat3 R_tomo_ref;   /**< R_tomo_part R_part_ref: reference -> tomogram axes */
 	const float *motion_A; /**< n_tilts x 3, tomogram axes, added to position in that tilt (row order); NULL: none */
 	const uint8_t *visible_frames; /**< n_tilts flags of rlnTomoVisibleFrames, NULL: none */
+	/** That this is the particle, cycParticleProbability, 0 to 1 (1 if the file has none): what its images count.    (T1.15) */
+	double probability;
 } cyc_particle;
 
 typedef struct cyc_particle_set {
@@ -190,7 +193,8 @@ typedef struct cyc_particle_set {
  * Read particles.star against a tomogram set (and trajectories, may be NULL). RELION-5 centred coordinates, or RELION-4
  * pixels (WarpTools' binned pixels of 2D stacks are recognised and reported).
  * @return CYC_E_DATA: tomogram unknown to all rows, optics not consistent with the tomograms to 1e-3, rlnRandomSubset not
- *         1/2, trajectory missing or of another length, duplicate particle name; each names file and row.
+ *         1/2, cycParticleProbability outside 0 to 1, trajectory missing or of another length, duplicate particle name; each
+ *         names file and row.
  */
 CYC_MUST_CHECK cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
                                                 const cyc_tomogram_set *tomograms, const char *root);
@@ -204,6 +208,8 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, 
                                                            int32_t n_odd);
 /** The same for the magnification matrix. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2]);
+/** Set the probability of every particle (s->n values from 0 to 1), in the structs and in the document. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double *probability);
 /** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 

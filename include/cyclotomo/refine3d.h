@@ -33,6 +33,7 @@ typedef struct {
 	bool no_search;                /**< only follow the old poses to the maximum */
 	bool no_polish;                /**< only sample: the best child is the pose */
 	bool keep_self_correlation;    /**< compare each image with the half map as it is, the image itself in it */
+	bool keep_all;                 /**< all particles count 1, whatever their images say */
 	bool no_scale;                 /**< no contrast per tilt series */
 	double join_A;                 /**< low_resol_join_halves; <= 0: nowhere */
 	double tau2_fudge;
@@ -56,6 +57,8 @@ void cyc_refine3d_options_default(cyc_refine3d_options *o);
 typedef struct {
 	int64_t n_particles, n_images;
 	int64_t n_removed;             /**< as duplicates */
+	int64_t n_improbable;          /**< particles whose probability of being the particle is below 1/2 */
+	int64_t n_searched, n_found_again; /**< looked for among all rotations because they agreed too little, and found there */
 	int32_t n_iterations;
 	bool has_converged;
 	double resolution_A;           /**< FSC 0.143 of the last half maps */

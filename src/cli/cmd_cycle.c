@@ -137,6 +137,7 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 		CYC_TRY(dry_run(&a.o));
 		goto done;
 	}
+	cyc_run_minds_closed_pipe();
 	CYC_TRY(cyc_cycle_run(&result, &a.o, NULL));
 	CYC_TRY(cyc_run_record_in(&run, a.o.out_dir));
 	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));

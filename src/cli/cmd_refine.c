@@ -66,6 +66,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "join", .alias = "--low_resol_join_halves", .type = CYC_OPT_DOUBLE, .offset = O(join_A), .unit = "<Å>",
 	  .help = "Coarser than this the references of both half-sets are the same; 0: nowhere." },
 	{ .name = "tau2-fudge", .alias = "--tau2_fudge", .type = CYC_OPT_DOUBLE, .offset = O(tau2_fudge), .unit = "<factor>", .help = "Trust in the data against the prior." },
+	{ .name = "keep-all", .type = CYC_OPT_FLAG, .offset = O(keep_all),
+	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "no-scale", .type = CYC_OPT_FLAG, .offset = O(no_scale), .help = "The same contrast for all tilt series." },
 	{ .name = "keep-self-correlation", .type = CYC_OPT_FLAG, .offset = O(keep_self_correlation),
 	  .help = "Compare each image with the half map as it is, the image itself in it." },
@@ -130,6 +132,8 @@ cyc_status cyc_cmd_refine(int argc, char **argv)
 	CYC_TRY(cyc_run_output(&run, "half map 2", result.half2));
 	CYC_TRY(cyc_run_output(&run, "map", result.map));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
+	if (result.n_improbable > 0)
+		printf("%lld of %lld particles are probably not the particle: see run_improbable.star\n", (long long)result.n_improbable, (long long)result.n_particles);
 	printf("%lld particles, %d iterations, FSC 0.143 at %.2f Å: %s\n", (long long)result.n_particles, result.n_iterations, result.resolution_A, result.particles);
 done:
 	cyc_refine3d_result_deinit(&result);

@@ -1,5 +1,7 @@
 #include "ctfrefine/estimate.h"
 
+#include "ctfrefine/bad_tilts.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -46,7 +48,7 @@ typedef struct {
 	const cyc_tilt_sums *sums;
 	double shift_variance_A2;
 	double *shell_cross, *shell_power; /* n_shells */
-	double scale_factor;
+	double scale_factor, weight; /* of what it says about all: none if it is bad */
 } item;
 
 typedef struct {
@@ -63,11 +65,21 @@ static cyc_status scan_task(void *arg, int64_t i, int i_thread)
 {
 	work *w = arg;
 	item *it = &w->items[i];
+	cyc_tilt_fit *t = it->fit;
+	const cyc_ctf_model *m = w->m;
 	cyc_ctf_scratch *scratch = w->scratch[i_thread];
-	cyc_ctf_fit_shift(it->fit->shift_A, &it->shift_variance_A2, w->m, it->sums, it->fit->change, w->widths->shift_A, scratch);
+	if (t->is_found) cyc_ctf_refine_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, scratch);
+	else cyc_ctf_fit_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, w->widths->shift_A, scratch);
 	if (!w->o->do_defocus) return CYC_OK;
-	cyc_ctf_load(scratch, w->m, it->sums, it->fit->shift_A);
-	cyc_ctf_scan(it->fit->log_l, w->m, scratch, it->fit->change.a);
+	cyc_ctf_load(scratch, m, it->sums, t->shift_A);
+	const cyc_amplitude_prior prior = cyc_amplitude_prior_of(t, w->widths);
+	int32_t n_tiles = t->n_tiles > 0 ? t->n_tiles : 1;
+	double *cross = scratch->scan, *power = cross + m->n_z;
+	for (int32_t tile = 0; tile < n_tiles; tile++) {
+		cyc_ctf_change centre = { (tile - n_tiles / 2) * m->n_z * m->z_step_A, { t->change.a[0], t->change.a[1] } };
+		cyc_ctf_scan(cross, power, m, scratch, centre);
+		for (int32_t j = 0; j < m->n_z; j++) t->log_l[(size_t)tile * (size_t)m->n_z + (size_t)j] = cyc_amplitude_log_l(cross[j], power[j], &prior);
+	}
 	return CYC_OK;
 }
 
@@ -119,6 +131,7 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	cyc_ctf_amplitude(&cross0, &power0, NULL, NULL, w->m, scratch, none);
 	cyc_ctf_amplitude(&cross, &power, it->shell_cross, it->shell_power, w->m, scratch, it->fit->change);
 	it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+	it->weight = 1 - it->fit->p_bad;
 	it->fit->gain = (power > 0 && cross > 0 ? cross * cross / power : 0) - (power0 > 0 && cross0 > 0 ? cross0 * cross0 / power0 : 0);
 	return CYC_OK;
 }
@@ -137,8 +150,8 @@ static void learn_alpha(work *w)
 			cross[r] = power[r] = 0;
 			for (int64_t i = 0; i < w->n; i++) {
 				double S = w->items[i].scale_factor;
-				cross[r] += S * w->items[i].shell_cross[r];
-				power[r] += S * S * w->items[i].shell_power[r];
+				cross[r] += w->items[i].weight * S * w->items[i].shell_cross[r];
+				power[r] += w->items[i].weight * S * S * w->items[i].shell_power[r];
 			}
 		}
 		for (int32_t r = 0; r < m->n_shells; r++) {
@@ -168,14 +181,32 @@ static void learn_alpha(work *w)
 		}
 }
 
+/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt that shows nothing says so; in the first
+ * about its own. */
+static void take_scale(const work *w, item *it, double cross, double power)
+{
+	cyc_tilt_fit *t = it->fit;
+	double S = it->scale_factor;
+	bool is_first = !(t->log_s_expected_variance > 0);
+	/* Not below its own maximum: from there a step in the logarithm could lead anywhere. */
+	if (!is_first && w->o->do_scale) S = fmax(exp(t->log_s), cross / fmax(power, 1e-300));
+	t->s_data = power > 0 ? cross / power : 0;
+	t->s_information = 2 * power;
+	t->log_s_data = log(S) + (power > 0 && !is_first ? (cross / power - S) / S : 0);
+	/* Where particles are partly outside the windows, their amplitude is not that of the image. */
+	t->log_s_information = t->is_shifted ? 0 : 2 * power * S * S;
+}
+
 static void scale_data(work *w)
 {
 	for (int64_t i = 0; i < w->n; i++) {
 		item *it = &w->items[i];
-		double power = 0;
-		for (int32_t r = 0; r < w->m->n_shells; r++) power += it->shell_power[r];
-		it->fit->log_s_data = log(it->scale_factor);
-		it->fit->log_s_information = 2 * power * it->scale_factor * it->scale_factor;
+		double cross = 0, power = 0;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			cross += it->shell_cross[r];
+			power += it->shell_power[r];
+		}
+		take_scale(w, it, cross, power);
 	}
 }
 
@@ -224,8 +255,7 @@ static void scale_at_bfactor(work *w)
 		item *it = &w->items[i];
 		falloff_terms t = falloff_at(w, it, it->fit->b);
 		it->scale_factor = t.power > 0 ? fmax(t.cross / t.power, SMALLEST_SCALE_FACTOR) : 1;
-		it->fit->log_s_data = log(it->scale_factor);
-		it->fit->log_s_information = 2 * t.power * it->scale_factor * it->scale_factor;
+		take_scale(w, it, t.cross, t.power);
 	}
 }
 
@@ -233,11 +263,11 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 {
 	for (int32_t f = 0; f < fit->n_tilts; f++) {
 		const cyc_tilt_fit *t = &fit->tilts[f];
-		ice->tilts[f].scale = t->has_data ? t->input_scale * exp(t->log_s_data) : 0;
+		ice->tilts[f].scale = t->has_data ? t->input_scale * t->s_data : 0;
 		ice->tilts[f].precision = 0;
 		/* Images scatter about any smooth law: certain ones must not count as if they did not. */
-		if (t->has_data && t->log_s_information > 0)
-			ice->tilts[f].precision = 1 / ((1 / t->log_s_information + cyc_square(w->s_trend)) * cyc_square(ice->tilts[f].scale));
+		if (t->has_data && t->s_information > 0 && t->p_bad < 0.5)
+			ice->tilts[f].precision = 1 / ((1 / t->s_information + cyc_square(w->s_trend * exp(t->log_s))) * cyc_square(t->input_scale));
 	}
 }
 
@@ -256,12 +286,57 @@ done:
 
 static void learn_shift_width(work *w)
 {
-	double sum = 0;
+	double sum = 0, count = 0;
 	for (int64_t i = 0; i < w->n; i++) {
-		const double *d = w->items[i].fit->shift_A;
-		sum += d[0] * d[0] + d[1] * d[1] + 2 * w->items[i].shift_variance_A2;
+		const cyc_tilt_fit *t = w->items[i].fit;
+		double weight = t->is_found ? 0 : 1 - t->p_bad;
+		sum += weight * (cyc_square(t->shift_A[0]) + cyc_square(t->shift_A[1]) + 2 * w->items[i].shift_variance_A2);
+		count += 2 * weight;
 	}
-	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (2 * (double)w->n + 8)), 0.2), 10);
+	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (count + 8)), 0.2), 10);
+}
+
+/* ---------------------------------------------------------------- verdict on each tilt */
+
+static cyc_status judge_task(void *arg, int64_t i, int i_thread)
+{
+	work *w = arg;
+	item *it = &w->items[i];
+	if (it->sums->is_blank) {
+		it->fit->p_bad = 1;
+		it->fit->p_good = 0;
+		return CYC_OK;
+	}
+	const cyc_tilt_view view = { it->shell_cross, it->shell_power, w->o->do_bfactor ? it->fit->b : 0, 0.25 / w->m->support->step_invA };
+	cyc_tilt_judge(it->fit, w->m, &view, w->widths);
+	return w->o->do_defocus ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread]) : CYC_OK;
+}
+
+/* Where most tilts of a series show nothing, the reason is not the single tilt: no such verdict. */
+static void spare_majorities(cyc_series_fit *series, int32_t n_series)
+{
+	for (int32_t i = 0; i < n_series; i++) {
+		double bad = 0, count = 0;
+		for (int32_t f = 0; f < series[i].n_tilts; f++) {
+			bad += series[i].tilts[f].has_data ? series[i].tilts[f].p_bad : 0;
+			count += series[i].tilts[f].has_data;
+		}
+		series[i].is_spared = bad > 0.5 * count;
+		for (int32_t f = 0; f < series[i].n_tilts && series[i].is_spared; f++) series[i].tilts[f].p_bad = 0;
+	}
+}
+
+static cyc_status judge(work *w, cyc_series_fit *series, int32_t n_series)
+{
+	static const double EXPECTED_FRAC = 0.02, PSEUDO_COUNT = 50; /* one tilt in fifty, as good as fifty tilts */
+	cyc_status st = CYC_OK;
+	double damaged = 0;
+	CYC_TRY(cyc_parallel_for(w->n, w->o->n_threads, judge_task, w));
+	spare_majorities(series, n_series);
+	for (int64_t i = 0; i < w->n; i++) damaged += 1 - w->items[i].fit->p_good;
+	if (w->o->learn) w->widths->bad_frac = fmin((damaged + EXPECTED_FRAC * PSEUDO_COUNT) / ((double)w->n + PSEUDO_COUNT), 0.5);
+done:
+	return st;
 }
 
 static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
@@ -284,7 +359,8 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 		scale_at_bfactor(w);
 	}
 	if (o->has_ice_prior) CYC_TRY(ice_prior(w, series, n_series));
-	if (o->do_scale) CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
+	CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
+	CYC_TRY(judge(w, series, n_series));
 done:
 	return st;
 }
@@ -313,8 +389,8 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	int n_rounds = o->n_rounds > 0 ? o->n_rounds : o->learn ? LEARNING_ROUNDS : ROUNDS;
 	for (int round = 0; round < n_rounds && w.n > 0; round++) {
 		CYC_TRY(one_round(&w, series, n_series));
-		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f", round + 1, widths->shift_A,
-		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend);
+		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f, bad %.3f", round + 1, widths->shift_A,
+		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend, widths->bad_frac);
 	}
 done:
 	for (int t = 0; w.scratch && t < n_threads; t++) cyc_ctf_scratch_destroy(&w.scratch[t]);

@@ -117,7 +117,7 @@ cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *to
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		if (!results[i]) continue;
 		CYC_TRY(page_create(&pages[n], &tomograms->series[i], results[i]));
-		CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", out_dir, tomograms->series[i].name));
+		CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", out_dir, tomograms->series[i].file_name));
 		CYC_TRY(cyc_plot_write(path, pages[n].panels, 3));
 		cyc_free(path);
 		path = NULL;

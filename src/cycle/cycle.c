@@ -47,8 +47,18 @@ int32_t cyc__first_postprocess(const cyc__cycle *c)
 
 const char *cyc__decision_text(cyc__decision d)
 {
-	static const char *const TEXTS[] = { "start", "taken on", "worse, but taken on as asked", "not taken on" };
+	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted", "worse, but accepted as asked", "worse: rejected" };
 	return TEXTS[d];
+}
+
+cyc__difference_text cyc__difference_format(const cyc__step *s)
+{
+	cyc__difference_text t;
+	int decimals = 4;
+	/* Two digits of the error. */
+	while (decimals < 9 && s->difference_error > 0.0 && s->difference_error * pow(10.0, decimals) < 9.5) decimals++;
+	snprintf(t.text, sizeof t.text, "%+.*f ± %.*f", decimals, s->difference, decimals, s->difference_error);
+	return t;
 }
 
 /* ---------------------------------------------------------------- a step */
@@ -119,6 +129,25 @@ static void remove_leftovers(const char *dir)
 	if (d) closedir(d);
 }
 
+/* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no result. */
+static void hear_warning(void *user, cyc_log_level level, const char *text)
+{
+	cyc__step *s = user;
+	char *copy = NULL;
+	(void)level;
+	if (cyc_strdup(&copy, text) != CYC_OK) return;
+	/* One line and one kind of quotes: what a STAR file can hold whatever comes. */
+	for (char *at = copy; *at; at++) *at = *at == '"' ? '\'' : (unsigned char)*at < ' ' ? ' ' : *at;
+	for (int32_t i = 0; i < s->n_warnings; i++) {
+		if (strcmp(s->warnings[i], copy) == 0) {
+			cyc_free(copy);
+			return;
+		}
+	}
+	if (cyc_realloc(&s->warnings, (size_t)s->n_warnings, (size_t)s->n_warnings + 1, sizeof *s->warnings) == CYC_OK) s->warnings[s->n_warnings++] = copy;
+	else cyc_free(copy);
+}
+
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -129,7 +158,9 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, dir));
+	cyc_log_set_warning_listener(hear_warning, s);
 	st = cyc__kind_get(s->kind)->run(s, c);
+	cyc_log_set_warning_listener(NULL, NULL);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
 		cyc_error_context("%s", s->dir);
@@ -181,10 +212,21 @@ static void log_result(const cyc__cycle *c, const cyc__step *s)
 		cyc_info("%s: resolution %.2f Å, mean FSC %.4f (%.1f s)", s->dir, s->resolution_A, s->mean_fsc, s->seconds);
 		return;
 	}
-	const cyc__step *b = &c->steps[c->i_best];
-	int digits = cyc__digits_apart(b->mean_fsc, s->mean_fsc);
-	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%+.*f): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - b->resolution_A,
-	         s->mean_fsc, digits < 17 ? digits : 4, s->mean_fsc - b->mean_fsc, cyc__decision_text(s->decision), s->seconds);
+	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%s): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - c->steps[c->i_best].resolution_A,
+	         s->mean_fsc, cyc__difference_format(s).text, cyc__decision_text(s->decision), s->seconds);
+}
+
+/* Of equal states one in 44 seems worse by this much. Then a turn is lost that might as well have been kept; where it is really worse,
+ * the next turns would start from worse maps. Without significance the refinement's own held-out evidence stands. */
+static const double WORSE_SIGMAS = 2.0;
+
+static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
+{
+	if (c->i_best < 0) return CYC__TURN_START;
+	double threshold = WORSE_SIGMAS * s->difference_error;
+	if (s->difference > threshold) return CYC__TURN_BETTER;
+	if (!(s->difference < -threshold)) return CYC__TURN_SAME;
+	return c->o->accept_worse ? CYC__TURN_WORSE_ACCEPTED : CYC__TURN_WORSE;
 }
 
 /* Reconstruction and post-processing of a state, and whether it becomes the run's. */
@@ -197,14 +239,11 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	                           r->n_images_outside, r->seconds);
 	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
 	cyc__step *s = &c->steps[c->n_steps - 1];
-	if (c->i_best < 0) s->decision = CYC__TURN_START;
-	else if (s->mean_fsc >= c->steps[c->i_best].mean_fsc) s->decision = CYC__TURN_TAKEN;
-	else s->decision = c->o->accept_worse ? CYC__TURN_TAKEN_WORSE : CYC__TURN_NOT_TAKEN;
+	s->decision = decide(c, s);
 	log_result(c, s);
-	if (s->decision == CYC__TURN_NOT_TAKEN) {
-		int digits = cyc__digits_apart(c->steps[c->i_best].mean_fsc, s->mean_fsc);
-		cyc_warn("%s lowered the mean FSC from %.*f to %.*f: not taken on, the run goes on from %s (--accept-worse takes it)", s->dir, digits,
-		         c->steps[c->i_best].mean_fsc, digits, s->mean_fsc, c->steps[c->i_best].dir);
+	if (cyc__is_rejected(s->decision)) {
+		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The turn is rejected, the run continues from before it (--accept-worse accepts it)", s->dir,
+		         cyc__difference_format(s).text, c->steps[c->i_best].dir);
 	} else {
 		c->i_best = c->n_steps - 1;
 	}
@@ -238,7 +277,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			int32_t i_start = c->i_best;
 			/* From the same state it would end as before. */
 			if (refused_at[kind] == i_start) {
-				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was not taken on", i_cycle + 1, cyc__kind_get(kind)->folder);
+				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was rejected", i_cycle + 1, cyc__kind_get(kind)->folder);
 				continue;
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
@@ -291,7 +330,9 @@ static cyc_status fill_result(cyc_cycle_result *result, const cyc__cycle *c)
 		result->n_steps_kept += s->was_kept;
 		if (s->kind != CYC__POSTPROCESS || s->decision == CYC__TURN_START) continue;
 		result->n_turns++;
-		result->n_turns_taken += s->decision != CYC__TURN_NOT_TAKEN;
+		result->n_turns_taken += !cyc__is_rejected(s->decision);
+		result->n_better += s->decision == CYC__TURN_BETTER;
+		result->n_same += s->decision == CYC__TURN_SAME;
 	}
 	CYC_TRY(cyc__verdict(&result->verdict, c));
 	if (map) CYC_TRY(cyc_strdup(&result->final_map, map));

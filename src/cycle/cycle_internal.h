@@ -67,9 +67,14 @@ typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, 
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
-	X(n_iterations) X(rotation_error_deg) X(offset_error_A)
+	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) X(edge_fsc) \
+	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked)
 
-typedef enum { CYC__TURN_START, CYC__TURN_TAKEN, CYC__TURN_TAKEN_WORSE, CYC__TURN_NOT_TAKEN } cyc__decision;
+/** What a turn did by the half maps, and what follows from it. */
+typedef enum { CYC__TURN_START, CYC__TURN_BETTER, CYC__TURN_SAME, CYC__TURN_WORSE_ACCEPTED, CYC__TURN_WORSE } cyc__decision;
+static inline bool cyc__is_rejected(cyc__decision d) { return d == CYC__TURN_WORSE; }
+/** Accepted, of a turn that is decided; not of the start. */
+static inline bool cyc__is_accepted(cyc__decision d) { return d > CYC__TURN_START && d < CYC__TURN_WORSE; }
 
 typedef struct {
 	cyc__kind kind;
@@ -86,7 +91,9 @@ typedef struct {
 	CYC__STEP_FIGURES(CYC__DECLARE)
 #undef CYC__DECLARE
 	int32_t n_shells;       /**< post-processing only */
-	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is the corrected one, without mask the unmasked one */
+	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is corrected for the mask wherever there is one, else the unmasked one */
+	int32_t n_warnings;
+	char **warnings;        /**< what it warned about, each text once */
 	double seconds;         /**< NaN if not known */
 	bool was_kept;          /**< an earlier run had finished it */
 	cyc__decision decision; /**< of its turn; last step of a turn only */
@@ -161,11 +168,14 @@ CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, con
 CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
 /** Sentences on what the run did to the map. */
 CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
-/** Decimals, 4 or as many more as it takes, with which two values of a mean FSC look different; 17 if they are equal. */
-int cyc__digits_apart(double a, double b);
+/** By its post-processing the half maps of a state have more in common than signal, or are the same. */
+bool cyc__are_halves_suspect(const cyc__step *s);
 /** Index of the post-processing step of the start, -1 before it is done. */
 int32_t cyc__first_postprocess(const cyc__cycle *c);
-/** Text of a decision for tables: "start", "taken on", ... */
+/** Text of a decision for tables: "start", "better: accepted", ... */
 const char *cyc__decision_text(cyc__decision d);
+/** Difference of a turn as text: "+0.0123 ± 0.0034", with as many decimals as its error needs. */
+typedef struct { char text[64]; } cyc__difference_text;
+cyc__difference_text cyc__difference_format(const cyc__step *s);
 
 #endif

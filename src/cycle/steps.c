@@ -106,6 +106,8 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	const cyc_cycle_options *o = c->o;
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
+	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
+	if (c->i_best >= 0) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", c->steps[c->i_best].output_set));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -122,17 +124,22 @@ done:
 static cyc_status take_fsc(cyc__step *s, const cyc_postprocess_result *r)
 {
 	cyc_status st = CYC_OK;
-	const double *fsc = r->fsc_corrected ? r->fsc_corrected : r->fsc_unmasked, *unmasked = r->fsc_unmasked ? r->fsc_unmasked : fsc;
-	double sum = 0.0;
-	CYC_CHECK(fsc && r->n_shells > 1, CYC_E_INTERNAL, "post-processing gave no FSC");
+	const double *fsc = r->fsc_judged, *unmasked = r->fsc_unmasked;
+	CYC_CHECK(fsc && unmasked && r->n_shells > 1, CYC_E_INTERNAL, "post-processing gave no FSC");
 	CYC_TRY(cyc_alloc(&s->fsc, r->n_shells, sizeof *s->fsc));
 	CYC_TRY(cyc_alloc(&s->fsc_unmasked, r->n_shells, sizeof *s->fsc_unmasked));
 	s->n_shells = r->n_shells;
 	memcpy(s->fsc, fsc, (size_t)r->n_shells * sizeof *fsc);
 	memcpy(s->fsc_unmasked, unmasked, (size_t)r->n_shells * sizeof *unmasked);
-	/* Shell 0 is the mean density: no evidence of detail. */
-	for (int32_t i = 1; i < r->n_shells; i++) sum += fsc[i];
-	s->mean_fsc = sum / (r->n_shells - 1);
+	s->mean_fsc = r->mean_fsc;
+	s->difference = r->difference;
+	s->difference_error = r->difference_error;
+	s->edge_fsc = r->edge_fsc;
+	s->edge_fsc_error = r->edge_fsc_error;
+	s->edge_fsc_outside = r->edge_fsc_outside;
+	s->edge_fsc_outside_error = r->edge_fsc_outside_error;
+	s->are_halves_suspect = r->are_halves_suspect;
+	s->used_unmasked = r->used_unmasked;
 	CYC_CHECK(isfinite(s->mean_fsc), CYC_E_NUMERIC, "the FSC of the half maps is not a number");
 done:
 	return st;
@@ -163,6 +170,8 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	p.root = o->input.root;
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
+	p.symmetry = o->symmetry;
+	p.compare_to = c->i_best >= 0 ? c->steps[c->i_best].output_set : NULL;
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
@@ -174,6 +183,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	CYC_TRY(c->ops->postprocess(&result, &p));
 	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL, "post-processing did not name its outputs");
 	CYC_TRY(take_fsc(s, &result));
+	CYC_CHECK(!p.compare_to || (isfinite(s->difference) && isfinite(s->difference_error)), CYC_E_NUMERIC, "the difference to '%s' is not a number", p.compare_to);
 	CYC_TRY(add_output(s, "FSC", result.star));
 	CYC_TRY(add_if_there(s, o, "sharpened map", "postprocess.mrc"));
 	CYC_TRY(add_if_there(s, o, "sharpened map, masked", "postprocess_masked.mrc"));
@@ -451,6 +461,8 @@ void cyc__step_deinit(cyc__step *s)
 	cyc__pairs_deinit(&s->outputs);
 	cyc_free(s->fsc);
 	cyc_free(s->fsc_unmasked);
+	for (int32_t i = 0; i < s->n_warnings; i++) cyc_free(s->warnings[i]);
+	cyc_free(s->warnings);
 	*s = (cyc__step){ 0 };
 }
 

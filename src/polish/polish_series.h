@@ -11,6 +11,7 @@ typedef struct {
 	const cyc_polish_options *o;
 	cyc_refine_input *in;
 	cyc_evidence_pass *pass;
+	bool is_dependent; /**< the input is the result of a job that aligned frames by these images */
 } cyc_polish_shared;
 
 /**

@@ -59,6 +59,7 @@ void cyc_schur_destroy(cyc_schur **s)
 }
 
 const double *cyc_schur_mode_precision(const cyc_schur *s) { return s->precision; }
+const double *cyc_schur_tilt_covariance(const cyc_schur *s) { return s->S; }
 
 typedef struct {
 	cyc_schur *s;
@@ -363,7 +364,10 @@ cyc_status cyc_schur_variances(double *tilts, double *particles, cyc_schur *s, c
 		CYC_TRY(cyc_parallel_for(count, a->n_threads, particle_variance_task, &w));
 	}
 	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC, "the curvature of an alignment cannot be inverted");
-	for (size_t i = 0; i < s->n_tilt; i++) tilts[i] = s->S[i * s->n_tilt + i];
+	for (size_t i = 0; i < s->n_tilt; i++) {
+		tilts[i] = s->S[i * s->n_tilt + i];
+		for (size_t j = 0; j < i; j++) s->S[j * s->n_tilt + i] = s->S[i * s->n_tilt + j];
+	}
 done:
 	return st;
 }

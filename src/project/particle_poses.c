@@ -136,6 +136,24 @@ done:
 	return st;
 }
 
+static cyc_status read_probabilities(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	int32_t column = cyc_star_column(r->block, "cycParticleProbability");
+	for (int64_t i = 0; i < r->set->n; i++) {
+		cyc_particle *p = &r->set->particles[i];
+		p->probability = 1;
+		if (column < 0) continue;
+		CYC_TRY(cyc_star_double(&p->probability, r->block, p->row, column));
+		if (!(p->probability >= 0 && p->probability <= 1)) {
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_cycParticleProbability must be from 0 to 1, found %g", p->probability);
+			goto done;
+		}
+	}
+done:
+	return st;
+}
+
 /* "[1,0,1]" with one digit each, as all programs write it: n flags, or -1 if it looks different. */
 static int64_t parse_flags(uint8_t *flags, int32_t n_max, const char *text)
 {
@@ -193,6 +211,7 @@ cyc_status cyc__particles_read_poses(cyc__particle_reader *r)
 	CYC_TRY(read_orientations(r));
 	CYC_TRY(read_positions(r));
 	CYC_TRY(read_halves(r));
+	CYC_TRY(read_probabilities(r));
 	CYC_TRY(read_visible(r));
 done:
 	return st;

@@ -37,6 +37,22 @@ done:
 	return st;
 }
 
+cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double *probability)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticleProbability", "1.000000"));
+	for (int64_t i = 0; i < s->n; i++) {
+		CYC_CHECK(probability[i] >= 0 && probability[i] <= 1, CYC_E_INTERNAL, "particle '%s' has the probability %g", s->particles[i].name, probability[i]);
+		s->particles[i].probability = probability[i];
+		CYC_TRY(cyc_star_set_double(b, s->particles[i].row, column, probability[i]));
+	}
+done:
+	return st;
+}
+
 /* ---------------------------------------------------------------- separation */
 
 typedef struct {

@@ -37,6 +37,7 @@ uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const c
 		h = cyc_hash(h, &p->i_optics, sizeof p->i_optics);
 		h = cyc_hash(h, &p->position_A, sizeof p->position_A);
 		h = cyc_hash(h, &p->R_tomo_ref, sizeof p->R_tomo_ref);
+		h = cyc_hash(h, &p->probability, sizeof p->probability);
 		if (p->motion_A) h = cyc_hash(h, p->motion_A, 3 * sizeof(float) * (size_t)tomograms->series[p->i_series].n_tilts);
 	}
 	return h;

@@ -24,7 +24,9 @@ struct cyc_accumulator {
 	cyc_backend *be;
 	cyc_box box;
 	const cyc_reconstruct_options *options;
-	cyc_buffer *sum[2];
+	cyc_buffer **sum;
+	int32_t n_sums;
+	const int8_t *slot; /* sum of each particle of the set, or NULL: by half-set */
 	cyc_tilt_image image;
 	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten, *k2;
 	cyc_tilt_batch *batch;
@@ -47,6 +49,12 @@ static size_t bytes_per_particle(int32_t s)
 
 cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options)
 {
+	return cyc__accumulator_create_slots(out, be, box, options, 2, NULL);
+}
+
+cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options,
+                                         int32_t n_sums, const int8_t *slot)
+{
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = NULL;
 	int32_t s = box->window.box_binned, capacity = cyc_tilt_batch_capacity(bytes_per_particle(s));
@@ -57,7 +65,11 @@ cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const
 	a->box = *box;
 	a->options = options;
 	a->image_weight = 1;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
+	a->slot = slot;
+	CYC_ASSERT(n_sums >= 1 && n_sums <= INT8_MAX);
+	CYC_TRY(cyc_alloc(&a->sum, n_sums, sizeof *a->sum));
+	a->n_sums = n_sums;
+	for (int32_t h = 0; h < n_sums; h++) CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->ctf, be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->packed, be, n * cyc_packed_count(s), sizeof(float)));
@@ -105,7 +117,8 @@ void cyc__accumulator_destroy(cyc_accumulator **p)
 	cyc_accumulator *a = *p;
 	if (!a) return;
 	cyc__accumulator_release_work(a);
-	for (int h = 0; h < 2; h++) cyc_buffer_destroy(&a->sum[h]);
+	for (int32_t h = 0; h < a->n_sums; h++) cyc_buffer_destroy(&a->sum[h]);
+	cyc_free(a->sum);
 	cyc_tilt_batch_destroy(&a->batch);
 	cyc_tilt_tables_destroy(&a->tables);
 	cyc_free(a->radius);
@@ -168,6 +181,26 @@ void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *o)
 	box->listed_frames = o->listed_frames;
 }
 
+/* Slots in place of half-sets; particles without one are taken out of the batch. */
+static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
+{
+	cyc_tilt_batch *b = a->batch;
+	int32_t n = 0;
+	for (int32_t i = 0; i < b->n && a->slot; i++) {
+		int8_t slot = a->slot[b->particles[i] - set->particles];
+		if (slot < 0) continue;
+		b->particles[n] = b->particles[i];
+		b->at_px[2 * n] = b->at_px[2 * i];
+		b->at_px[2 * n + 1] = b->at_px[2 * i + 1];
+		b->weight[n] = b->weight[i];
+		b->probability[n] = b->probability[i];
+		b->R_img_ref[n] = b->R_img_ref[i];
+		b->turns_per_k2[n] = b->turns_per_k2[i];
+		b->half[n++] = slot;
+	}
+	if (a->slot) b->n = n;
+}
+
 /* Insert the packed slices of the batch, each into the sum of its half-set. */
 static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel_ratio)
 {
@@ -180,7 +213,12 @@ static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel
 		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
 		a->radius[i] = radius_in_map;
 	}
-	for (int8_t h = 0; h < 2; h++) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, h, b->n, s));
+	CYC_TRY(cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
+	for (int32_t h = 0; h < a->n_sums; h++) {
+		bool is_used = false;
+		for (int32_t i = 0; i < b->n && !is_used; i++) is_used = b->half[i] == h;
+		if (is_used) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, (int8_t)h, b->n, s));
+	}
 done:
 	return st;
 }
@@ -337,6 +375,7 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 		}
 		for (int64_t cursor = 0; cursor < count;) {
 			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
+			take_slots(a, set);
 			*n_images += a->batch->n;
 			if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts, f, pixel_ratio) : insert_batch(a, ts, f, pixel_ratio));
 		}
@@ -444,15 +483,17 @@ static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cy
 	b->n = 0;
 	for (; *cursor < n && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &p->stacks->particles->particles[p->first + *cursor];
-		if (particle->i_optics != g || !particle->visible_frames[f]) continue;
+		int8_t slot = a->slot ? a->slot[p->first + *cursor] : (int8_t)(particle->half > 0);
+		if (particle->i_optics != g || !particle->visible_frames[f] || slot < 0 || particle->probability == 0) continue;
 		int32_t i = b->n++, section = 0;
+		b->probability[i] = particle->probability;
 		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
 		const cyc_stack_view *v = &a->crop.views[*cursor * p->n_tilts + section];
 		a->crop.slot[i] = (int32_t)*cursor;
 		a->crop.section[i] = section;
 		b->at_px[2 * i] = s / 2 + v->shift_x_px - whole(v->shift_x_px);
 		b->at_px[2 * i + 1] = (double)i * s + s / 2 + v->shift_y_px - whole(v->shift_y_px);
-		b->half[i] = (int8_t)(particle->half > 0);
+		b->half[i] = slot;
 		/* The pose of the map in the image; the linear part of the projection is in R_img_part. */
 		b->R_img_ref[i] = cyc_mat3_mul(v->R_img_part, cyc_mat3_mul(cyc_mat3_inverse(particle->R_tomo_part), particle->R_tomo_ref));
 		b->turns_per_k2[i] = cyc_turns_per_k2(v->extra_defocus_A, ts->voltage_kV, a->box.pixel_size_A, s);

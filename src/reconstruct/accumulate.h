@@ -10,6 +10,12 @@
 typedef struct cyc_accumulator cyc_accumulator;
 /** @param[in] box  of the windows; its pixel size belongs to the series whose scale the map has */
 CYC_MUST_CHECK cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options);
+/**
+ * As cyc__accumulator_create() with any number of sums, at most 127.
+ * @param[in] slot  sum of each particle of the set, -1: none (it is left out); borrowed. NULL: its half-set
+ */
+CYC_MUST_CHECK cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options,
+                                                        int32_t n_sums, const int8_t *slot);
 void cyc__accumulator_destroy(cyc_accumulator **a);
 /** Which windows are used, and how they are cut, of a box that cyc_box_create() made: set this before the accumulator is created. */
 void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *options);
@@ -26,7 +32,7 @@ CYC_MUST_CHECK cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_
 CYC_MUST_CHECK cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series);
 /** Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
 double cyc__disc_coverage(double r, double R, double distance);
-/** The sums of a half-set (0 or 1): s x s x (s/2+1) x {re, im, weight, 0}. Borrowed. */
+/** The sums of a half-set (0 or 1), or of a slot: s x s x (s/2+1) x {re, im, weight, 0}. Borrowed. */
 cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half);
 /** Free everything but the sums, when no more series come. */
 void cyc__accumulator_release_work(cyc_accumulator *a);

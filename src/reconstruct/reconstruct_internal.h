@@ -19,6 +19,9 @@ CYC_MUST_CHECK cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, con
  * @param[out] out   s x s x sh x {re, im, weight, 0}; @param[in] sum the same
  */
 CYC_MUST_CHECK cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops, int n_threads);
+/** As cyc__symmetrise() inside the sphere |p| <= radius; undefined outside of it. */
+CYC_MUST_CHECK cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius, const cyc_fourier_op *ops, int32_t n_ops,
+                                                 int n_threads);
 
 /** How maps are made from sums. */
 typedef struct {

@@ -43,6 +43,7 @@ typedef struct {
 	const v4 *sum;
 	int32_t s, n_ops;
 	const cyc_fourier_op *ops;
+	int32_t radius2; /* of the sphere that is wanted */
 } work;
 
 /* Index of a frequency -s/2 .. s/2 on an axis of s; s/2 stands at -s/2. */
@@ -109,7 +110,7 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
 	float share = (float)(1.0 / (a->n_ops + 1));
 	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s, left = s * s / 4 - ky * ky - kz * kz, last = left < 0 ? -1 : (int32_t)sqrt((double)left);
+		int32_t ky = y < s / 2 ? y : y - s, left = a->radius2 - ky * ky - kz * kz, last = left < 0 ? -1 : (int32_t)sqrt((double)left);
 		size_t at = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
 		v4 *row = a->out + at;
 		/* Nothing is ever inserted beyond the Nyquist sphere. */
@@ -123,6 +124,12 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 
 cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
 {
-	work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops };
+	work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, s * s / 4 };
+	return cyc_parallel_for(s, n_threads, plane_task, &a);
+}
+
+cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
+{
+	work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, radius * radius };
 	return cyc_parallel_for(s, n_threads, plane_task, &a);
 }

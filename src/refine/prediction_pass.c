@@ -104,6 +104,8 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2, b->n, s));
 	for (int8_t h = 0; h < 2; h++)
 		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, p->radius, b->half, h, b->n, s));
+	CYC_TRY(cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_scale_items(p->prediction, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 done:
 	return st;
 }

@@ -44,7 +44,8 @@ CYC_MUST_CHECK cyc_status cyc_prediction_pass_image(cyc_prediction_pass *p, cons
 /** CTF tables of that image for an optics group. */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group);
 /**
- * The next batch of a group: X, V, CTF (and quadrature) of batch->n particles; n = 0 when there are no more.
+ * The next batch of a group: X, V, CTF (and quadrature) of batch->n particles; n = 0 when there are no more. X and V are
+ * multiplied by the root of the particle's probability, so that all that is quadratic in them counts by it (T1.15).
  * @param[in,out] cursor, n_outside  as in cyc_tilt_batch_fill()
  */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,

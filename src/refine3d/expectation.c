@@ -41,16 +41,6 @@ void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 	if (!j->keeps_images) cyc_series_images_destroy(&j->images[i]);
 }
 
-static cyc_pose_reference reference_of(const cyc_refine3d_job *j, const cyc_cfloat *grid, int32_t half, int32_t i_series)
-{
-	const cyc_reference *r = j->reference;
-	/* One map for both halves has nothing to tell its noise from; it may come from elsewhere altogether. */
-	bool has_own = !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
-	return (cyc_pose_reference){ .grid = grid, .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
-		                         .own_share = has_own ? j->own_share : NULL, .diameter_px = r->map_diameter_px,
-		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i_series + half] };
-}
-
 static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
 
@@ -58,23 +48,21 @@ static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in
 
 typedef struct {
 	const cyc_refine3d_job *j;
-	const cyc_cfloat *grid[2];
 	int32_t i_series;
 	cyc_pose_work **work;
-	double *sums; /* per particle: 3 x n_shells */
+	double (*sums)[3]; /* per particle of the set: data with prediction, own noise, prediction with itself */
 } amplitude_work;
 
 static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 {
 	const amplitude_work *a = arg;
 	const cyc_refine3d_job *j = a->j;
-	int64_t n_shells = j->crop_px / 2 + 1, p = series_first(j, a->i_series) + i;
-	int32_t half = j->in.particles->particles[p].half;
+	int64_t p = series_first(j, a->i_series) + i;
 	const cyc_series_images *s = j->images[a->i_series];
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	const cyc_pose_reference r = reference_of(j, a->grid[half], half, a->i_series);
-	double *to = a->sums + 3 * n_shells * i;
-	cyc_pose_amplitudes(to, to + n_shells, to + 2 * n_shells, a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
+	cyc_pose_amplitudes(a->sums[p], a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
 	return CYC_OK;
 }
 
@@ -90,22 +78,6 @@ static double median(double *v, int64_t n)
 	if (n == 0) return 0;
 	qsort(v, (size_t)n, sizeof *v, by_value);
 	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
-static cyc_status map_grids(const cyc_cfloat *grid[2], cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&grid[h], j->reference->half[h]));
-done:
-	return st;
-}
-
-static cyc_status unmap_grids(cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
-done:
-	return st;
 }
 
 /* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T8.6) */
@@ -130,34 +102,44 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 	}
 }
 
+/* What the images say for their particles at the poses that the references are made of: of no pose that was looked for in them. */
+static void note_evidence(cyc_refine3d_job *j, double (*sums)[3])
+{
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const cyc_particle *particle = &j->in.particles->particles[p];
+		double s = j->state.amplitude[particle->half] * j->series_scale[2 * particle->i_series + particle->half];
+		j->evidence[p] = 2 * s * sums[p][0] - s * s * sums[p][2];
+	}
+}
+
 cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	amplitude_work a = { .j = j };
 	int n_threads = j->o->n_threads;
-	int64_t n_shells = j->crop_px / 2 + 1;
+	int32_t n_series = j->in.tomograms->n_series;
 	double *series_sums = NULL;
-	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)j->in.tomograms->n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
+	CYC_TRY(cyc_alloc(&a.sums, j->in.particles->n, sizeof *a.sums));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	CYC_TRY(map_grids(a.grid, j));
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n = series_count(j, i);
-		if (n == 0) continue;
-		CYC_TRY(cyc_refine3d_load_series(j, i));
-		CYC_TRY(cyc_alloc(&a.sums, 3 * (size_t)n_shells * (size_t)n, sizeof *a.sums));
-		a.i_series = i;
-		CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
-		for (int32_t p = 0; p < n; p++)
-			for (int k = 0; k < 3; k++)
-				for (int64_t r = 0; r < n_shells; r++)
-					series_sums[(2 * i + j->in.particles->particles[series_first(j, i) + p].half) * 3 + k] += a.sums[(3 * p + k) * n_shells + r];
-		cyc_free(a.sums);
-		a.sums = NULL;
-		cyc_refine3d_release_series(j, i);
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (a.i_series = 0; a.i_series < n_series; a.i_series++) {
+			int32_t n = series_count(j, a.i_series);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
+			CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
+			cyc_refine3d_release_series(j, a.i_series);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
 	}
-	CYC_TRY(unmap_grids(j));
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const cyc_particle *particle = &j->in.particles->particles[p];
+		for (int k = 0; k < 3; k++) series_sums[(2 * particle->i_series + particle->half) * 3 + k] += j->refined[p].probability * a.sums[p][k];
+	}
 	fit_scales(j, series_sums);
+	note_evidence(j, a.sums);
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);
@@ -171,11 +153,12 @@ done:
 typedef struct {
 	cyc_refine3d_job *j;
 	const cyc_search_spec *spec;
-	const cyc_cfloat *grid[2];
 	int32_t i_series;
 	cyc_search_work **work;
 	int64_t check_every;
 	cyc_found_pose *found; /* n particles of the set */
+	const bool *which;     /* n flags: particles that are looked for; NULL: all */
+	cyc_pose_agreement *shells; /* of each thread */
 } pose_work;
 
 static cyc_status pose_task(void *arg, int64_t i, int i_thread)
@@ -186,8 +169,10 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	int64_t p = series_first(j, a->i_series) + i;
 	const cyc_particle *particle = &j->in.particles->particles[p];
 	const cyc_series_images *s = j->images[a->i_series];
+	if (a->which && !a->which[p]) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	const cyc_pose_reference r = reference_of(j, a->grid[particle->half], particle->half, a->i_series);
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
 	const cyc_refined *refined = &j->refined[p];
 	cyc_vec3 c = refined->cut_offset_A;
 	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
@@ -196,6 +181,8 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
 		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
+	if (cyc_refine3d_judges(j))
+		cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1), cyc_search_work_model(a->work[i_thread]), &data, &r);
 done:
 	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
 	return st;
@@ -246,7 +233,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 			for (int64_t p = 0; p < n; p++) {
 				const cyc_refined *r = &j->refined[p];
 				double change[CYC_POSE_PARAMETERS];
-				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0)) continue;
+				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) || r->probability < CYC_IMPROBABLE) continue;
 				from_start(change, r);
 				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
 					x[m] = change[k];
@@ -266,6 +253,17 @@ done:
 	return st;
 }
 
+static void take_pose(cyc_refined *r, const cyc_found_pose *f)
+{
+	r->pose = f->pose;
+	r->log_likelihood = f->log_likelihood;
+	r->p_max = f->p_max;
+	r->n_significant = f->n_significant;
+	memcpy(r->error, f->error, sizeof r->error);
+	memcpy(r->agreement, f->agreement, sizeof r->agreement);
+	r->amplitude = f->amplitude;
+}
+
 /* Changes, errors and averages of the iteration; takes the new poses. */
 static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished, bool is_global)
 {
@@ -273,6 +271,11 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 	cyc_refine3d_state *s = &j->state;
 	int64_t n = j->in.particles->n, n_seen = 0;
 	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
+	for (int64_t p = 0; p < n; p++) {
+		memcpy(j->refined[p].agreement, found[p].agreement, sizeof found[p].agreement);
+		j->refined[p].amplitude = found[p].amplitude;
+	}
+	CYC_TRY(cyc_refine3d_judge(j));
 	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
 	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
 	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
@@ -282,13 +285,14 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 		const cyc_found_pose *f = &found[p];
 		int32_t h = j->in.particles->particles[p].half;
 		if (f->p_max <= 0) continue;
+		/* What is not the particle tells nothing of how far particles move and how well they are known. */
+		if (r->probability < CYC_IMPROBABLE) {
+			take_pose(r, f);
+			continue;
+		}
 		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
 		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
-		r->pose = f->pose;
-		r->log_likelihood = f->log_likelihood;
-		r->p_max = f->p_max;
-		r->n_significant = f->n_significant;
-		memcpy(r->error, f->error, sizeof r->error);
+		take_pose(r, f);
 		rotation[n_seen] = norm(f->error);
 		offset[n_seen++] = norm(f->error + 3);
 		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
@@ -328,35 +332,41 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 		cyc_particle *to = &j->in.particles->particles[p];
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
+		to->probability = j->o->keep_all ? 1 : r->probability;
 		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
 		cyc_refine3d_set_stack_offset(j, p, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
 	}
 }
 
-static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec)
+/* @param[in] which  NULL: all particles */
+static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec, const bool *which)
 {
 	cyc_status st = CYC_OK;
-	pose_work a = { .j = j, .spec = spec, .found = found, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
+	pose_work a = { .j = j, .spec = spec, .found = found, .which = which, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
 	int n_threads = j->o->n_threads;
 	int32_t max_images = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
-	CYC_TRY(map_grids(a.grid, j));
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n = series_count(j, i);
-		if (n == 0) continue;
-		CYC_TRY(cyc_refine3d_load_series(j, i));
-		a.i_series = i;
-		CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
-		cyc_refine3d_release_series(j, i);
-		cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+			int32_t n = series_count(j, i);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, i));
+			a.i_series = i;
+			CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
+			cyc_refine3d_release_series(j, i);
+			if (block == 0) cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
 	}
-	CYC_TRY(unmap_grids(j));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
 	cyc_free(a.work);
+	cyc_free(a.shells);
 	return st;
 }
 
@@ -401,8 +411,49 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,
 		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
 	}
-	CYC_TRY(search_all(found, j, &spec));
+	if (is_sampled) s->n_poses = fmax(s->n_poses, (grid ? grid->n : 1) * (double)offsets->n);
+	CYC_TRY(search_all(found, j, &spec, NULL));
 	CYC_TRY(take_poses(j, found, spec.do_polish, is_global));
+	cyc_refine3d_apply_poses(j);
+done:
+	cyc_free(found);
+	cyc_rotation_grid_destroy(&grid);
+	cyc_offset_grid_destroy(&offsets);
+	return st;
+}
+
+/* Order of the global grid: with symmetry its rotations are few; without, twice the step and a coarser image cost as little. */
+static int32_t again_order(const cyc_refine3d_job *j) { return j->symmetry->n >= 4 ? 3 : 2; }
+
+cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	cyc_rotation_grid *grid = NULL;
+	cyc_offset_grid *offsets = NULL;
+	cyc_found_pose *found = NULL;
+	int32_t order = again_order(j);
+	cyc_search_spec spec = { .order = order, .do_polish = true, .n_starts = MAX_STARTS_GLOBAL, .coarse_radius = coarse_radius(j, order, 1.7),
+		                     .radius = j->reference->radius, .sigma_rotation_rad = { ANY_ROTATION_RAD, ANY_ROTATION_RAD },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = j->o->adaptive_frac };
+	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
+	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
+	CYC_TRY(cyc_rotation_grid_global(&grid, order, 0, j->symmetry));
+	spec.offsets = offsets;
+	spec.rotations = grid;
+	CYC_TRY(search_all(found, j, &spec, which));
+	s->n_poses = fmax(s->n_poses, grid->n * (double)offsets->n);
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_refined *r = &j->refined[p];
+		if (!which[p]) continue;
+		r->was_searched = true;
+		s->n_searched++;
+		if (found[p].p_max <= 0 || found[p].log_likelihood <= r->log_likelihood) continue;
+		take_pose(r, &found[p]);
+		r->was_found_again = true; /* if it is the particle there */
+		r->R_start = r->pose.R_tomo_ref;
+	}
 	cyc_refine3d_apply_poses(j);
 done:
 	cyc_free(found);

@@ -1,6 +1,7 @@
 #include "refine3d/half_maps.h"
 
 #include "map/map_internal.h"
+#include "refine3d/group_maps.h"
 
 #include <math.h>
 #include <string.h>
@@ -172,7 +173,50 @@ done:
 	return st;
 }
 
+cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, cyc_group_maps *groups, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                            const char *root, const cyc_half_maps_spec *spec, const cyc_half_maps *curves, bool with_merged)
+{
+	cyc_status st = CYC_OK;
+	cyc_half_maps *m = NULL;
+	cyc_group_total total = { { NULL, NULL } };
+	*out = NULL;
+	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
+	CYC_TRY(cyc_group_maps_insert(&total, groups, tomograms, set, root));
+	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], total.sum[h], NULL, spec));
+	if (with_merged) CYC_TRY(finish(&m->merged, total.sum[0], total.sum[1], spec));
+	cyc_group_total_deinit(&total);
+	if (!curves) {
+		CYC_TRY(compare(m, spec));
+	} else {
+		size_t n_shells = (size_t)spec->crop_px / 2 + 1;
+		CYC_TRY(cyc_alloc(&m->fsc, n_shells, sizeof *m->fsc));
+		CYC_TRY(cyc_alloc(&m->fsc_unmasked, n_shells, sizeof *m->fsc_unmasked));
+		memcpy(m->fsc, curves->fsc, n_shells * sizeof *m->fsc);
+		memcpy(m->fsc_unmasked, curves->fsc_unmasked, n_shells * sizeof *m->fsc_unmasked);
+	}
+	*out = m;
+	m = NULL;
+done:
+	cyc_group_total_deinit(&total);
+	cyc_half_maps_destroy(&m);
+	return st;
+}
+
 /* ---------------------------------------------------------------- references */
+
+cyc_status cyc_half_maps_wiener(double **weight, const double *fsc, double lowpass_A, double share, const cyc_half_maps_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = spec->crop_px;
+	CYC_TRY(cyc_alloc(weight, n / 2 + 1, sizeof **weight));
+	for (int32_t i = 0; i <= n / 2; i++) {
+		double f = fmin(fmax(fsc[i], 0), 0.999), ratio = spec->tau2_fudge * share * f / (1 - f), *w = &(*weight)[i];
+		*w = i <= LEAST_SHELL ? fmax(ratio / (1 + ratio), 0.15) : ratio / (1 + ratio);
+		if (lowpass_A > 0) *w *= cyc_lowpass_weight(i, n, spec->box->pixel_size_A, lowpass_A);
+	}
+done:
+	return st;
+}
 
 double cyc_lowpass_weight(double r, int32_t box_px, double pixel_size_A, double resolution_A)
 {
@@ -251,12 +295,7 @@ cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
 	double a = spec->box->pixel_size_A, *weight = NULL;
 	int n_threads = cyc_backend_n_threads(spec->be);
 	cyc_volume *half[2] = { NULL, NULL };
-	CYC_TRY(cyc_alloc(&weight, n_shells, sizeof *weight));
-	for (int32_t i = 0; i < n_shells; i++) {
-		double f = fmin(fmax(maps->fsc[i], 0), 0.999), ratio = spec->tau2_fudge * f / (1 - f);
-		weight[i] = i <= LEAST_SHELL ? fmax(ratio / (1 + ratio), 0.15) : ratio / (1 + ratio);
-		if (lowpass_A > 0) weight[i] *= cyc_lowpass_weight(i, n, a, lowpass_A);
-	}
+	CYC_TRY(cyc_half_maps_wiener(&weight, maps->fsc, lowpass_A, 1, spec));
 	for (int h = 0; h < 2; h++) CYC_TRY(cyc_volume_copy(&half[h], maps->half[h]));
 	if (spec->join_A > 0) CYC_TRY(join(half, (int32_t)(n * a / spec->join_A + 0.5), n_threads));
 	for (int h = 0; h < 2; h++)
@@ -266,7 +305,7 @@ cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
 		CYC_TRY(cyc_volume_filter(filtered[h], weight, n_threads));
 	}
 	const cyc_reference_spec r = { .fsc = weight, .n_fsc = n_shells, .fsc_box = n, .box_px = n, .pixel_size_A = a, .grey_scale = grey_scale,
-		                           .map_diameter_px = spec->mask_diameter_px };
+		                           .map_diameter_px = spec->mask_diameter_px, .no_grids = spec->no_grids };
 	CYC_TRY(cyc_reference_from_maps(out, spec->be, half, &r));
 done:
 	cyc_free(weight);

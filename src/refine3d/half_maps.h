@@ -21,6 +21,7 @@ typedef struct {
 	double join_A;              /**< coarser than this the two references are the same; 0: nowhere */
 	double tau2_fudge;
 	uint64_t seed;
+	bool no_grids;              /**< references are not sliced: cyc_reference_spec.no_grids */
 } cyc_half_maps_spec;
 
 /** Two half maps of edge crop_px with the grey scale binning sqrt(box), unmasked and unfiltered, and their FSC. */
@@ -34,6 +35,19 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *ha
 /** Reconstruct from the poses that `set` has now. @param[in] with_merged  also the map of all particles */
 CYC_MUST_CHECK cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
                                                     const cyc_half_maps_spec *spec, bool with_merged);
+struct cyc_group_maps;
+/**
+ * As cyc_half_maps_reconstruct(), keeping the sums of groups.
+ * @param[in] curves  maps whose FSC are taken; NULL: they are computed
+ */
+CYC_MUST_CHECK cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, struct cyc_group_maps *groups, cyc_tomogram_set *tomograms,
+                                                           const cyc_particle_set *set, const char *root, const cyc_half_maps_spec *spec,
+                                                           const cyc_half_maps *curves, bool with_merged);
+/**
+ * Wiener factors T SNR / (1 + T SNR), SNR = share FSC / (1 - FSC), of a map of a share of a half-set's images, times the
+ * low-pass. Allocates crop_px/2 + 1.
+ */
+CYC_MUST_CHECK cyc_status cyc_half_maps_wiener(double **weight, const double *fsc, double lowpass_A, double share, const cyc_half_maps_spec *spec);
 /**
  * References for slicing: joined at low resolution, masked, Wiener-filtered with the FSC.
  * @param[in]  lowpass_A  > 0: initial low-pass, edge of two shells

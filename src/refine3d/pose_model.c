@@ -220,7 +220,6 @@ typedef struct {
 	float cross[LANES], power[LANES];               /* Re[Y V*], W |V|^2 */
 	float by[N_IMAGE][LANES];                       /* Re[(Y - s W V) dV*] */
 	float products[N_PRODUCTS][LANES];              /* W Re[dV dV*] */
-	float own, own_by[N_IMAGE], own_products[N_PRODUCTS];
 } lane_sums;
 
 /* One block of coefficients; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V. Signs come later. */
@@ -315,57 +314,12 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_particle_imag
 	}
 }
 
-/*
- * The image's own noise in its reference, as a function of how far the pose is from the one it went in with: coefficient
- * k moves by w x q out of its old place (and by a phase k.d), and correlates with what it left there by
- * exp(-E), E = (pi D |w x q| / m)^2 / 8 + (2 pi k.d / s)^2 / 2. For the exponential 1 / (1 + E + E^2/2) stands: the same to
- * third order, and without a library call.                                                                         (T8.5)
- */
-CYC_SIMD static void own_noise(image_sums *sum, const cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, axes a,
-                               const double turn[3], const double d[2], int32_t n)
-{
-	const cyc_coefficients *list = w->list;
-	float spread = (float)(cyc_square(CYC_PI * r->diameter_px / r->m) / 4), per_px = (float)(2 * CYC_PI / list->box_px);
-	float amplitude = (float)r->amplitude, w0 = (float)turn[0], w1 = (float)turn[1], w2 = (float)turn[2], d0 = (float)d[0], d1 = (float)d[1];
-	for (int32_t first = 0; first < n; first += BLOCK) {
-		int32_t end = first + BLOCK < n ? first + BLOCK : n;
-		float value = 0, by[N_IMAGE] = { 0 };
-		for (int32_t j = first; j < end; j++) {
-			float kx = list->fx[j], ky = list->fy[j];
-			float q0 = a.x[0] * kx + a.y[0] * ky, q1 = a.x[1] * kx + a.y[1] * ky, q2 = a.x[2] * kx + a.y[2] * ky;
-			float m0 = w1 * q2 - w2 * q1, m1 = w2 * q0 - w0 * q2, m2 = w0 * q1 - w1 * q0, phase = per_px * (kx * d0 + ky * d1);
-			float E = 0.5F * (spread * (m0 * m0 + m1 * m1 + m2 * m2) + phase * phase), e = 1 / (1 + E + 0.5F * E * E);
-			float share = amplitude * image->weight[j] * r->own_share[list->shell[j]], slope = share * (1 + E) * e * e;
-			value += share * e;
-			/* dE/dw = spread (q x (w x q)), dE/dd = phase per_px k */
-			by[0] += slope * spread * (q1 * m2 - q2 * m1);
-			by[1] += slope * spread * (q2 * m0 - q0 * m2);
-			by[2] += slope * spread * (q0 * m1 - q1 * m0);
-			by[3] += slope * phase * per_px * kx;
-			by[4] += slope * phase * per_px * ky;
-		}
-		sum->cross -= (double)value;
-		for (int i = 0; i < N_IMAGE; i++) sum->by[i] += (double)by[i];
-	}
-}
-
-/* Rotation vector w of R_old exp([w]) = R_new. */
-static void turn_between(double w[3], cyc_mat3 R_new, cyc_mat3 R_old)
-{
-	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(R_old), R_new);
-	double axis[3] = { d.m[2][1] - d.m[1][2], d.m[0][2] - d.m[2][0], d.m[1][0] - d.m[0][1] };
-	double sine = 0.5 * sqrt(axis[0] * axis[0] + axis[1] * axis[1] + axis[2] * axis[2]), cosine = 0.5 * (d.m[0][0] + d.m[1][1] + d.m[2][2] - 1);
-	double factor = sine > 1e-12 ? 0.5 * atan2(sine, cosine) / sine : 0.5;
-	for (int k = 0; k < 3; k++) w[k] = factor * axis[k];
-}
-
 void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
-                       const cyc_pose *origin, int32_t radius)
+                       int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
-	double s = r->amplitude, turn[3] = { 0, 0, 0 };
+	double s = r->amplitude;
 	memset(out, 0, sizeof *out);
-	if (origin) turn_between(turn, pose->R_tomo_ref, origin->R_tomo_ref);
 	for (int32_t f = 0; f < data->n_images; f++) {
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
@@ -375,11 +329,6 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 		axes a = axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r);
 		load_shifted(w, image, pose->offset_A, n);
 		sum_image(&sum, w, image, r, a, n);
-		if (origin && r->own_share && image->is_in_map) {
-			double d[2];
-			displacement(d, image, (cyc_vec3){ pose->offset_A.x - origin->offset_A.x, pose->offset_A.y - origin->offset_A.y, pose->offset_A.z - origin->offset_A.z });
-			own_noise(&sum, w, image, r, a, turn, d, n);
-		}
 		/* Image parameters to those of the particle. */
 		for (int k = 0; k < 3; k++) {
 			J[k][k] = 1;
@@ -399,10 +348,29 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 	}
 }
 
-void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
-                         int32_t radius)
+void cyc_pose_amplitudes(double sums[3], cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		double cross = 0, own = 0;
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		load_shifted(w, image, pose->offset_A, n);
+		sums[2] += slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
+		for (int32_t j = 0; j < n; j++)
+			cross += (double)w->y[j] * (double)crealf(w->slices[j]) + (double)w->y[w->n_padded + j] * (double)cimagf(w->slices[j]);
+		for (int32_t j = 0; j < n && r->own_share && image->is_in_map; j++) own += (double)(image->weight[j] * r->own_share[w->list->shell[j]]);
+		sums[0] += cross;
+		sums[1] += own;
+	}
+}
+
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                    int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	float s = (float)r->amplitude;
 	for (int32_t f = 0; f < data->n_images; f++) {
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
@@ -410,11 +378,14 @@ void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_wor
 		load_shifted(w, image, pose->offset_A, n);
 		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
 		for (int32_t j = 0; j < n; j++) {
-			int32_t shell = w->list->shell[j];
-			double re = (double)crealf(w->slices[j]), im = (double)cimagf(w->slices[j]);
-			cross[shell] += (double)w->y[j] * re + (double)w->y[w->n_padded + j] * im;
-			if (r->own_share && image->is_in_map) own[shell] += (double)(image->weight[j] * r->own_share[shell]);
-			power[shell] += (double)image->weight[j] * (re * re + im * im);
+			cyc_pose_agreement *to = &shells[w->list->shell[j]];
+			float W = image->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j], y_im = w->y[w->n_padded + j];
+			float left_re = y_re - s * W * re, left_im = y_im - s * W * im;
+			to->cross += (double)(y_re * re + y_im * im);
+			if (r->own_share && image->is_in_map) to->own += (double)(W * r->own_share[w->list->shell[j]]);
+			to->power += (double)(W * (re * re + im * im));
+			to->residual += (double)(left_re * left_re + left_im * left_im);
+			to->noise += (double)W;
 		}
 	}
 }

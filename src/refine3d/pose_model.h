@@ -19,8 +19,7 @@ typedef struct {
 typedef struct {
 	const cyc_cfloat *grid;   /**< m x m x (m/2 + 2): cyc_reference.half */
 	int32_t m, box_px, radius;
-	const float *own_share;   /**< box/2 + 1: Wiener factor times noise of the reference, per shell (T8.5); NULL: not taken off */
-	double diameter_px;       /**< of the mask: how far an image's own noise reaches into neighbouring slices */
+	const float *own_share;   /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is made of these images; or NULL */
 	double amplitude;         /**< s: data = s times prediction */
 } cyc_pose_reference;
 
@@ -57,16 +56,28 @@ typedef struct {
 /**
  * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
  * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*].                                          (T8.3)
- * @param[in] origin  the pose that the images had when the reference was made, for (T8.5); NULL: nothing is taken off
  */
 void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                       const cyc_pose *origin, int32_t radius);
+                       int32_t radius);
 /**
- * Sums per shell over images and coefficients at a pose, added to: Re[D V*], what of it is each image with itself (per unit
- * of the amplitude), and W |V|^2. The amplitude that fits best is cross / (power + own).                            (T8.6)
+ * Sums over images and coefficients at a pose, added to: Re[D V*], what of it is each image with itself (per unit of the
+ * amplitude), and W |V|^2. The amplitude that fits best is sums[0] / (sums[1] + sums[2]).                           (T8.6)
  */
-void cyc_pose_amplitudes(double *cross, double *own, double *power, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                         int32_t radius);
+void cyc_pose_amplitudes(double sums[3], cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
+/** Sums over a particle's images and the coefficients of a shell, at a pose. */
+typedef struct {
+	double cross;    /**< Re[D V*] exp(..) */
+	double own;      /**< what of it is each image with itself, in a map that it is in (T8.5); 0 without own_share */
+	double power;    /**< W |V|^2: s power is what cross is expected to be */
+	double residual; /**< |D - s W V|^2 */
+	double noise;    /**< W: what noise alone makes of the residual, but for the share of it that the mask leaves */
+} cyc_pose_agreement;
+/**
+ * How the images of a particle agree with the reference, shell by shell.                                           (T8.20)
+ * @param[out] shells  box/2 + 1, zeroed by the caller; adds to
+ */
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                    int32_t radius);
 /** R exp([w]) and offset + t. */
 cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS]);
 

@@ -264,7 +264,7 @@ static void evaluate(peak *p, const search *s, const cyc_pose *pose, int32_t rad
 	cyc_vec3 moved = minus(pose->offset_A, s->start->prior.offset_A);
 	/* Of small turns the antisymmetric part is the rotation vector. */
 	const double turn[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) }, offset[3] = { moved.x, moved.y, moved.z };
-	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, &s->start->old, radius);
+	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, radius);
 	p->pose = *pose;
 	p->log_likelihood = p->log_posterior = p->at.value;
 	for (int k = 0; k < 3; k++) {

@@ -2,6 +2,7 @@
 #ifndef CYC_POSE_SEARCH_H
 #define CYC_POSE_SEARCH_H
 
+#include "refine3d/membership.h"
 #include "refine3d/pose_model.h"
 #include "refine3d/sampling.h"
 
@@ -29,6 +30,9 @@ typedef struct {
 	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset [Å]; 0 if not followed */
 	/** Log-likelihood of the odd images at the pose that the even ones have, and the other way round, less that at the sampled pose. */
 	double heldout_gain;
+	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked for the pose. */
+	cyc_pose_agreement agreement[CYC_N_BANDS];
+	double amplitude;           /**< of that reference */
 } cyc_found_pose;
 
 /** Work memory of one thread. */

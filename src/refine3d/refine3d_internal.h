@@ -4,9 +4,13 @@
 
 #include "cyclotomo/refine3d.h"
 #include "refine/refine_input.h"
+#include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
+#include "refine3d/membership.h"
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
+
+#define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 
 /** A particle between iterations. */
 typedef struct {
@@ -16,6 +20,15 @@ typedef struct {
 	cyc_vec3 cut_position_A;
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
 	int64_t n_significant;
+	/* Is it the particle: judge.c. */
+	cyc_pose_agreement agreement[CYC_N_BANDS]; /**< at the pose */
+	double amplitude;         /**< of the reference then */
+	double probability;       /**< that it is the particle, at its pose */
+	double expected;          /**< log-likelihood of a particle here */
+	bool is_far_below;        /**< the agreement is, at high resolution */
+	double found_amplitude[CYC_N_BANDS], residual[CYC_N_BANDS]; /**< over what is typical */
+	bool was_searched;        /**< among all rotations, because it agreed too little */
+	bool was_found_again;     /**< and is the particle there */
 } cyc_refined;
 
 /** Windows, maps (binned px) and binning. */
@@ -49,6 +62,10 @@ typedef struct {
 	int64_t n_images, n_outside;
 	int32_t radius;           /**< last shell of the references */
 	bool has_converged;
+	cyc_membership membership[2]; /**< per half-set */
+	double n_poses;           /**< that a pose was chosen from */
+	int64_t n_improbable, n_searched, n_found_again;
+	bool has_searched;
 } cyc_refine3d_state;
 
 typedef struct {
@@ -75,15 +92,40 @@ typedef struct {
 	cyc_half_maps_spec maps_spec;
 	cyc_half_maps *maps;
 	cyc_volume *filtered[2];
-	cyc_reference *reference;
+	cyc_reference *reference;   /**< of the half maps; without grids where groups have references of their own */
 	float *own_share;           /**< crop/2 + 1 */
-	double *map_noise;          /**< crop/2 + 1: noise of the references (T8.5) */
+	double *map_noise;          /**< crop/2 + 1: noise of the half maps */
+	double lowpass_A;           /**< of the present references; 0: none */
+	int32_t n_groups, *group;   /**< 1: not dealt to groups; n particles */
+	cyc_group_maps *groups;     /**< sums at the present poses */
+	bool uses_groups[2], has_told_groups; /**< by half-set, in this iteration */
+	int32_t n_at_once, block;   /**< references that are kept in memory together; those that are open */
+	cyc_reference *group_references[CYC_MOST_GROUPS];
+	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1][2]; /**< of the open references, by group and half-set; last: the half maps */
+	double *evidence;           /**< n particles: log-likelihood at the poses that the references are made of */
 	double *series_scale;       /**< 2 x n_series */
 	cyc_refined *refined;       /**< n particles, order of the set */
 	cyc_refine3d_state state;
 	uint64_t hash;
 	cyc_refine3d_result *result;
 } cyc_refine3d_job;
+
+/** Deal particles to groups, if they are to be. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j);
+/** Sums of the groups at the present poses, for given or resumed half maps; not if the given maps are of other images. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j);
+/** Half maps, their FSC and sums of the groups at the present poses. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged);
+/** Wiener factors and resolution of the next references, filtered maps; the references themselves are made when they are opened. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j);
+void cyc_refine3d_drop_references(cyc_refine3d_job *j);
+/** References are open block by block: passes over all particles go over all blocks, and in each leave out what is not in it. */
+int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j);
+CYC_MUST_CHECK cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block);
+CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
+bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
+/** What particle p, in an open block, is compared with. */
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p);
 
 /** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
@@ -93,6 +135,17 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
 /** Put the refined poses into the particle set, from which maps are made. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
+/** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2 + 1, work memory */
+void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
+                                 const cyc_pose_data *data, const cyc_pose_reference *r);
+/** Are particles told from what is not one? */
+bool cyc_refine3d_judges(const cyc_refine3d_job *j);
+/** Probabilities of all particles from their agreement, each half-set by itself, into refined and the particle set.       (T8.20 - T8.24) */
+CYC_MUST_CHECK cyc_status cyc_refine3d_judge(cyc_refine3d_job *j);
+/** Particles that agree far less than expected and have not been looked for among all rotations; returns their number. */
+int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j);
+/** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged anew then. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which);
 /** Make images of a series present. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);

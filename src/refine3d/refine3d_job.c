@@ -244,7 +244,8 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 		double o[3];
 		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
-		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A };
+		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A, .probability = p->probability };
+		if (j->o->keep_all) j->refined[i].probability = j->in.particles->particles[i].probability = 1;
 	}
 done:
 	return st;
@@ -255,10 +256,10 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", j->box.window.box_binned,
+	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", j->box.window.box_binned,
 	                     j->crop_px, j->box.binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A, o->no_fsc_correction, o->healpix_order,
 	                     o->auto_local_order, o->oversampling, o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A, o->perturbation,
-	                     o->adaptive_frac, o->no_search, o->no_polish, o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
+	                     o->adaptive_frac, o->no_search, o->no_polish, o->keep_all, o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
 	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid, o->absolute_grey_scale, o->perturbation_given,
 	                     o->relion_model ? o->relion_model : ""));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
@@ -273,13 +274,11 @@ done:
 	return st;
 }
 
-static double physical_memory_bytes(void) { return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE); }
-
 /* Particle images in memory: at most all coefficients of all tilts. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * physical_memory_bytes();
+	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * cyc_memory_available_bytes();
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
 	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
 	j->keeps_images = bytes <= limit;
@@ -315,6 +314,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
+	window.with_improbable = true; /* all are judged anew */
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
 		                                  .map_margin_px = j->box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
@@ -327,6 +327,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));
 	CYC_TRY(start_particles(j));
+	CYC_TRY(cyc_refine3d_deal_groups(j));
+	CYC_TRY(cyc_alloc(&j->evidence, j->in.particles->n, sizeof *j->evidence));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
 	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
@@ -339,26 +341,6 @@ done:
 }
 
 /* ---------------------------------------------------------------- an iteration */
-
-/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
-static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box.window.box_binned); }
-
-static cyc_status make_reference(cyc_refine3d_job *j)
-{
-	cyc_status st = CYC_OK;
-	cyc_reference_destroy(&j->reference);
-	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
-	bool is_first = j->state.iteration == 1;
-	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, is_first ? j->o->lowpass_A : 0,
-	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
-	j->state.radius = j->reference->radius;
-	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
-		j->map_noise[i] = j->reference->noise[i];
-		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
-	}
-done:
-	return st;
-}
 
 /* New perturbation of the grids: a step of half to all of the share, wrapped around. */
 static void perturb(cyc_refine3d_job *j)
@@ -387,6 +369,36 @@ static void note_resolution(cyc_refine3d_job *j)
 	for (int32_t i = 1; i < n; i++) s->mean_fsc += j->maps->fsc[i] / (n - 1);
 	s->n_without_gain = 1 / s->resolution_A <= old + 1e-4 ? s->n_without_gain + 1 : 0;
 	if (s->best_resolution_A <= 0 || s->resolution_A < s->best_resolution_A) s->best_resolution_A = s->resolution_A;
+}
+
+/*
+ * Particles that agree far less than expected may be the particle at another pose: once poses have settled they are looked for among all
+ * rotations. Those that are found go into the maps, and poses follow once more.                                      (T8.24)
+ */
+static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	bool *which = NULL;
+	int64_t n_found = 0;
+	*is_any_found = false;
+	CYC_TRY(cyc_alloc(&which, j->in.particles->n, sizeof *which));
+	s->has_searched = true;
+	int64_t n = cyc_refine3d_doubtful(which, j);
+	if (n == 0 || j->o->no_search) goto done;
+	CYC_TRY(cyc_refine3d_search_again(j, which));
+	CYC_TRY(cyc_refine3d_judge(j));
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_refined *r = &j->refined[p];
+		r->was_found_again = r->was_found_again && r->probability >= CYC_IMPROBABLE;
+		n_found += which[p] && r->was_found_again;
+	}
+	s->n_found_again += n_found;
+	*is_any_found = n_found > 0;
+	cyc_info("iteration %d: %lld particles that agree far less than expected were looked for among all rotations: %lld found", s->iteration, (long long)n, (long long)n_found);
+done:
+	cyc_free(which);
+	return st;
 }
 
 /* Followed poses are final when they no longer move by what they are uncertain by. */
@@ -424,15 +436,19 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	cyc_refine3d_state *s = &j->state;
 	s->iteration++;
 	perturb(j);
-	CYC_TRY(make_reference(j));
+	CYC_TRY(cyc_refine3d_make_reference(j));
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
 	         s->amplitude[1]);
 	CYC_TRY(cyc_refine3d_expectation(j));
-	if (!j->o->no_polish && is_settled(s)) s->has_converged = true;
+	if (!j->o->no_polish && is_settled(s)) {
+		bool is_any_found = false;
+		if (!s->has_searched) CYC_TRY(find_again(&is_any_found, j));
+		s->has_converged = !is_any_found;
+	}
 	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
-	cyc_half_maps_destroy(&j->maps);
-	CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, is_last || j->o->no_polish));
+	cyc_refine3d_drop_references(j);
+	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
 	note_resolution(j);
 	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
 	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
@@ -454,6 +470,7 @@ static cyc_status run(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
 	CYC_TRY(cyc_path_dir(&folder, checkpoint));
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
+	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations) CYC_TRY(cyc_refine3d_start_groups(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
 		CYC_TRY(iterate(j));
 		CYC_TRY(cyc_refine3d_write_iteration(j));
@@ -471,6 +488,9 @@ static cyc_status run(cyc_refine3d_job *j)
 	cyc_refine3d_result *r = j->result;
 	r->n_particles = j->in.particles->n;
 	r->n_images = j->state.n_images;
+	r->n_improbable = j->state.n_improbable;
+	r->n_searched = j->state.n_searched;
+	r->n_found_again = j->state.n_found_again;
 	r->n_iterations = j->state.iteration;
 	r->has_converged = j->state.has_converged;
 	r->resolution_A = j->state.resolution_143_A;
@@ -492,6 +512,10 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_coefficients_destroy(&j->list);
 	cyc_half_maps_destroy(&j->maps);
 	cyc_reference_destroy(&j->reference);
+	cyc_refine3d_drop_references(j);
+	cyc_group_maps_destroy(&j->groups);
+	cyc_free(j->group);
+	cyc_free(j->evidence);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	cyc_volume_destroy(&j->mask);
 	cyc_symmetry_destroy(&j->symmetry);

@@ -57,6 +57,10 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	CYC_TRY(set_number(b, p->row, "rlnLogLikeliContribution", r->log_likelihood));
 	CYC_TRY(set_number(b, p->row, "rlnMaxValueProbDistribution", r->p_max));
 	CYC_TRY(set_count(b, p->row, "rlnNrOfSignificantSamples", r->n_significant));
+	if (cyc_refine3d_judges(j)) {
+		CYC_TRY(set_number(b, p->row, "cycParticleProbability", p->probability));
+		CYC_TRY(set_number(b, p->row, "cycLogLikelihoodExpected", r->expected));
+	}
 done:
 	return st;
 }
@@ -96,7 +100,69 @@ done:
 	return st;
 }
 
-/* Standard errors, in a file of their own: RELION would drop the columns. */
+/* Probability that it is the particle, and what that goes by. */
+static cyc_status put_judgement(cyc_star_block *b, int64_t row, const cyc_refined *r)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(set_number(b, row, "cycParticleProbability", r->probability));
+	CYC_TRY(set_number(b, row, "rlnLogLikeliContribution", r->log_likelihood));
+	CYC_TRY(set_number(b, row, "cycLogLikelihoodExpected", r->expected));
+	CYC_TRY(set_number(b, row, "cycAgreementLow", r->found_amplitude[CYC_BAND_LOW]));
+	CYC_TRY(set_number(b, row, "cycAgreementHigh", r->found_amplitude[CYC_BAND_HIGH]));
+	CYC_TRY(set_number(b, row, "cycResidualPowerLow", r->residual[CYC_BAND_LOW]));
+	CYC_TRY(set_number(b, row, "cycResidualPowerHigh", r->residual[CYC_BAND_HIGH]));
+done:
+	return st;
+}
+
+/* Particles that are probably none, and those that were found at another pose. */
+static cyc_status write_improbable(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	cyc_star_block *b[2], *general;
+	char *relative = NULL, *path = NULL;
+	static const char *const BLOCK[2] = { "improbable", "found_again" };
+	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "improbable.star"));
+	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(general, "rlnParticleNumber", j->in.particles->n));
+	CYC_TRY(cyc_star_list_set_int(general, "cycImprobableNumber", j->state.n_improbable));
+	CYC_TRY(cyc_star_list_set_int(general, "cycSearchedNumber", j->state.n_searched));
+	CYC_TRY(cyc_star_list_set_int(general, "cycFoundAgainNumber", j->state.n_found_again));
+	for (int k = 0; k < 2; k++) {
+		int32_t column;
+		CYC_TRY(cyc_star_add_block(&b[k], s, BLOCK[k], CYC_STAR_TABLE));
+		CYC_TRY(cyc_star_ensure_column(&column, b[k], "rlnTomoParticleName", ""));
+		for (int64_t i = 0; i < j->in.particles->n; i++) {
+			const cyc_refined *r = &j->refined[i];
+			int64_t row;
+			if (k == 0 ? r->probability >= CYC_IMPROBABLE : !r->was_found_again) continue;
+			CYC_TRY(cyc_star_add_row(&row, b[k]));
+			CYC_TRY(cyc_star_set_text(b[k], row, column, j->in.particles->particles[i].name));
+			CYC_TRY(put_judgement(b[k], row, r));
+		}
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	cyc_free(relative);
+	cyc_free(path);
+	return st;
+}
+
+/* What an error would be if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a position [Å]. */
+static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
+{
+	static const double ANY_ROTATION = 1.27; /* RMS of a component of the rotation vector, of random rotations */
+	if (k < 3) return ANY_ROTATION / cbrt((double)j->symmetry->n);
+	return fmax(j->state.sigma_offset_A[j->in.particles->particles[i].half > 0], j->state.offset_range_A);
+}
+
+/*
+ * Standard errors, in a file of their own: RELION would drop the columns. Of what may not be the particle they say how far off it may be: a pose
+ * that was fitted to nothing is not well known for its images agreeing well with themselves.                         (T8.25)
+ */
 static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -112,7 +178,12 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, j->in.particles->particles[i].name));
-		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(j->refined[i].error[k]) : j->refined[i].error[k]));
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
+			const cyc_refined *r = &j->refined[i];
+			double error = cyc_refine3d_judges(j) ? cyc_membership_error(r->probability, r->error[k], unknown(j, i, k)) : r->error[k];
+			CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(error) : error));
+		}
+		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:
@@ -230,6 +301,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_write_models(j, "run_", true));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "uncertainty.star"));
 	CYC_TRY(write_uncertainty(j, path));
+	if (cyc_refine3d_judges(j)) CYC_TRY(write_improbable(j));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));

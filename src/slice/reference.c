@@ -391,9 +391,9 @@ cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_vol
 	CYC_CHECK(half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px, CYC_E_SHAPE, "half maps of %d and %d px do not fit a box of %d px", half[0]->nx,
 	          half[1]->nx, spec->box_px);
 	CYC_TRY(create(&r, spec->box_px, spec->pixel_size_A, spec->grey_scale, spec->map_diameter_px));
-	CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
+	if (!spec->no_noise) CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
 	CYC_TRY(shell_weights(r, spec->fsc, spec->n_fsc, spec->fsc_box, spec->frequency_cutoff_A));
-	CYC_TRY(make_halves(r, be, half));
+	if (!spec->no_grids) CYC_TRY(make_halves(r, be, half));
 	*out = r;
 	r = NULL;
 done:

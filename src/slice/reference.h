@@ -42,6 +42,8 @@ typedef struct {
 	double frequency_cutoff_A; /**< > 0: nothing finer is used */
 	int32_t box_px;           /**< of the windows, at least the maps' */
 	double pixel_size_A, grey_scale, map_diameter_px;
+	bool no_noise;            /**< `noise` is not wanted: zeros */
+	bool no_grids;            /**< only `radius`, `wiener` and `noise` are wanted: no transforms */
 } cyc_reference_spec;
 /**
  * As cyc_reference_load() from half maps in memory that are masked already, with a given FSC and grey scale.

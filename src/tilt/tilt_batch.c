@@ -41,6 +41,7 @@ cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity)
 	CYC_TRY(cyc_alloc(&b->at_px, 2 * (size_t)capacity, sizeof *b->at_px));
 	CYC_TRY(cyc_alloc(&b->turns_per_k2, capacity, sizeof *b->turns_per_k2));
 	CYC_TRY(cyc_alloc(&b->weight, capacity, sizeof *b->weight));
+	CYC_TRY(cyc_alloc(&b->probability, capacity, sizeof *b->probability));
 	CYC_TRY(cyc_alloc(&b->R_img_ref, capacity, sizeof *b->R_img_ref));
 	CYC_TRY(cyc_alloc(&b->half, capacity, sizeof *b->half));
 	*out = b;
@@ -57,6 +58,7 @@ void cyc_tilt_batch_destroy(cyc_tilt_batch **b)
 	cyc_free((*b)->at_px);
 	cyc_free((*b)->turns_per_k2);
 	cyc_free((*b)->weight);
+	cyc_free((*b)->probability);
 	cyc_free((*b)->R_img_ref);
 	cyc_free((*b)->half);
 	cyc_free(*b);
@@ -108,7 +110,7 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 	for (; *cursor < count && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &set->particles[first + *cursor];
 		double x, y, weight = 1;
-		if (particle->i_optics != i_optics) continue;
+		if (particle->i_optics != i_optics || (particle->probability == 0 && !box->with_improbable)) continue;
 		cyc_particle_position_px(&x, &y, &p, ts, i_tilt, particle);
 		if (box->listed_frames && particle->visible_frames) {
 			if (!particle->visible_frames[i_tilt]) {
@@ -129,10 +131,41 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 		b->at_px[2 * i] = x;
 		b->at_px[2 * i + 1] = y;
 		b->weight[i] = weight;
+		b->probability[i] = particle->probability;
 		b->half[i] = (int8_t)(particle->half > 0);
 		b->R_img_ref[i] = cyc_mat3_mul(linear, particle->R_tomo_ref);
 		b->turns_per_k2[i] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(&p, ts, particle), ts->voltage_kV, box->pixel_size_A, box->window.box_binned);
 	}
+done:
+	return st;
+}
+
+typedef struct {
+	float *items;
+	const double *factor;
+	size_t n_floats;
+	bool is_root;
+} scaling;
+
+static cyc_status scale_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const scaling *w = arg;
+	float *item = w->items + (size_t)i * w->n_floats, factor = (float)(w->is_root ? sqrt(w->factor[i]) : w->factor[i]);
+	for (size_t k = 0; k < w->n_floats && factor != 1; k++) item[k] *= factor;
+	return CYC_OK;
+}
+
+cyc_status cyc_scale_items(cyc_buffer *items, cyc_backend *be, const double *factor, bool is_root, int32_t n, size_t size)
+{
+	cyc_status st = CYC_OK;
+	scaling w = { .factor = factor, .n_floats = size / sizeof(float), .is_root = is_root };
+	bool is_plain = true;
+	for (int32_t i = 0; i < n && is_plain; i++) is_plain = factor[i] == 1;
+	if (is_plain) goto done;
+	CYC_TRY(cyc_buffer_map(&w.items, items));
+	CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(be), scale_task, &w));
+	CYC_TRY(cyc_buffer_unmap(items));
 done:
 	return st;
 }

@@ -17,6 +17,7 @@ typedef struct {
 	bool listed_frames;   /**< what shows a particle is told by rlnTomoVisibleFrames, where there is such a column, not by the margin */
 	double margin_px;     /**< distance a position must keep from the image border, image px */
 	double partial_margin_px; /**< the same of partial windows; 0: a quarter of the window, so that its middle half is inside */
+	bool with_improbable; /**< particles of probability 0 as well */
 } cyc_box;
 /**
  * Box of s binned px at a binning. @return CYC_E_USAGE for an odd box, binning < 1, or a window binning * s that is not an
@@ -31,6 +32,7 @@ typedef struct {
 	double *at_px;         /**< n x 2 image positions */
 	double *turns_per_k2;  /**< n, extra defocus as phase, unit of cyc_op_ctf() */
 	double *weight;        /**< n, share of the window's circle inside the image (1 without partial windows) */
+	double *probability;   /**< n, of the particles: what else they count */
 	cyc_mat3 *R_img_ref;   /**< n; with the group's magnification in it: what slices are taken along, not where particles are */
 	int8_t *half;          /**< n, 0 or 1 (0 if the set has no halves) */
 } cyc_tilt_batch;
@@ -46,6 +48,11 @@ int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,
                                               const cyc_particle_set *set, int32_t i_series, int32_t i_optics, const cyc_box *box);
+/**
+ * Multiply item i of n, each `size` bytes of float, by factor[i] (by its square root if is_root); factors of 1 cost nothing. Statistics that are
+ * quadratic in observations and predictions count particles by their probability when both are multiplied by the root.   (T1.15)
+ */
+CYC_MUST_CHECK cyc_status cyc_scale_items(cyc_buffer *items, cyc_backend *be, const double *factor, bool is_root, int32_t n, size_t size);
 /** Share of a circle around an image position that lies in the image; as exact as a weight needs. */
 double cyc_visible_share(const cyc_tilt_series *ts, double x_px, double y_px, double radius_px);
 /** Which optics groups the particles of a series belong to: flags[n_optics], host memory of the caller. */

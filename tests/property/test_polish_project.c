@@ -16,6 +16,8 @@
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
+#include "polish/evidence.h"
+#include "refine/refine_input.h"
 
 enum { BOX = 48 };
 static const char *g_root;
@@ -338,6 +340,49 @@ static void one_bad_particle_is_alone(void **state)
 	if (!(after < 0.03)) fail_msg("a bad particle moves the others to %.4f px from the truth", after);
 }
 
+/* A particle of probability 0 has no say, and stays where it is; with one of 1/4 each for all, the images have a quarter of the say. */
+static void improbable_particles_have_no_say(void **state)
+{
+	(void)state;
+	double start[2], end[2][2];
+	cyc_star *star = NULL;
+	cyc_star_block *b;
+	metadata m = read_metadata("tomograms.star", "bad.star", NULL);
+	double *probability = NULL;
+	cyc_mat3 view;
+	ASSERT_OK(cyc_alloc(&probability, m.particles->n, sizeof *probability));
+	for (int64_t i = 0; i < m.particles->n; i++) probability[i] = i != 2;
+	ASSERT_OK(cyc_particle_set_put_probabilities(m.particles, probability));
+	ASSERT_OK(cyc_particle_set_write(m.particles, NULL, in_root("none.star")));
+	project(start, &view, &m, 2, 3);
+	drop(&m);
+	cyc_free(probability);
+	/* The same without it, by hand. */
+	ASSERT_OK(cyc_star_read(&star, in_root("none.star")));
+	ASSERT_OK(cyc_star_require(&b, star, "particles"));
+	bool keep[64];
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) keep[i] = i != 2;
+	cyc_star_keep_rows(b, keep);
+	ASSERT_OK(cyc_star_write(star, in_root("less.star")));
+	cyc_star_destroy(&star);
+	for (int k = 0; k < 2; k++) {
+		cyc_polish_options o = options(k ? "Less" : "None");
+		o.input.particles = k ? "less.star" : "none.star";
+		ASSERT_OK(cyc_polish_run(NULL, &o));
+		m = read_metadata(k ? "Less/tomograms.star" : "None/tomograms.star", k ? "Less/particles.star" : "None/particles.star", NULL);
+		project(end[k], &view, &m, k ? 2 : 3, 3); /* the one behind it, in both */
+		if (k == 0) {
+			double at[2];
+			project(at, &view, &m, 2, 3);
+			/* It goes with the tilts, which are corrected by pixels, and not to where its neighbours would draw it. */
+			assert_true(hypot(at[0] - start[0], at[1] - start[1]) < 4);
+		}
+		drop(&m);
+	}
+	if (!(hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]) < 1e-4))
+		fail_msg("a particle of probability 0 moves another by %.5f px", hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]));
+}
+
 /* A deformation that the metadata have and the images do not is refined away; whatever its form, and if it is one for all tilts or
  * one for each. Where there is none to find, and the images are left as they are, it is not taken on. */
 static void deformations_come_back(void **state)
@@ -416,6 +461,185 @@ static void tilts_without_evidence_stay(void **state)
 	}
 	cyc_tomogram_set_destroy(&in);
 	cyc_tomogram_set_destroy(&out);
+}
+
+/* Change a column of TS_01's table by a function of its row, and write the project to a folder. */
+static void edit_column(const char *folder, const char *label, double (*change)(double old, int row))
+{
+	cyc_tomogram_set *s = NULL;
+	cyc_star_block *b;
+	int32_t column;
+	char name[200];
+	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
+	ASSERT_OK(cyc_star_require(&b, s->series_star[0], s->series[0].name));
+	ASSERT_OK(cyc_star_ensure_column(&column, b, label, "0"));
+	for (int f = 0; f < s->series[0].n_tilts; f++) {
+		double x;
+		ASSERT_OK(cyc_star_double(&x, b, f, column));
+		ASSERT_OK(cyc_star_set_double(b, f, column, change(x, f)));
+	}
+	snprintf(name, sizeof name, "%s/", folder);
+	ASSERT_OK(cyc_tomogram_set_write(s, name, g_root, 0));
+	cyc_tomogram_set_destroy(&s);
+}
+
+static double reversed(double old, int row)
+{
+	(void)row;
+	return -old;
+}
+
+static double scrambled(double old, int row)
+{
+	(void)old;
+	return 50 * sin(7.3 * row * row + row);
+}
+
+/* Stage angles of the other sign are used as they are meant; ones that mean nothing are not used. */
+static void stage_angles_are_not_trusted_blindly(void **state)
+{
+	(void)state;
+	edit_column("stage1", "rlnTomoNominalStageTiltAngle", reversed);
+	edit_column("stage2", "rlnTomoNominalStageTiltAngle", scrambled);
+	for (int k = 1; k <= 2; k++) {
+		cyc_polish_result r;
+		cyc_polish_options o = options(k == 1 ? "Stage1" : "Stage2");
+		o.input.tomograms = k == 1 ? "stage1/tomograms.star" : "stage2/tomograms.star";
+		ASSERT_OK(cyc_polish_run(&r, &o));
+		assert_int_equal(r.n_improved, 1);
+		cyc_polish_result_deinit(&r);
+	}
+	metadata right = read_metadata("P/tomograms.star", "P/particles.star", NULL), other = read_metadata("Stage1/tomograms.star", "Stage1/particles.star", NULL);
+	for (int32_t f = 0; f < right.tomograms->series[0].n_tilts; f++) {
+		const cyc_tilt *a = &right.tomograms->series[0].tilts[f], *c = &other.tomograms->series[0].tilts[f];
+		assert_true(a->ytilt_rad == c->ytilt_rad && a->shift_x_A == c->shift_x_A);
+	}
+	drop(&right);
+	drop(&other);
+	double after = distance_px("Stage2/tomograms.star", "Stage2/particles.star", NULL, NULL);
+	print_message("with stage angles that mean nothing: %.4f px\n", after);
+	if (!(after < 0.03)) fail_msg("with stage angles that mean nothing positions are %.4f px from the truth", after);
+}
+
+/* A tilt off by many times the range is found in its image; one whose image is empty keeps its place, and neither harms the others. */
+static void lost_tilts_are_found(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *s = NULL, *truth = NULL, *out = NULL;
+	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
+	cyc_tilt_series *ts = &s->series[0];
+	double pixel_A = ts->pixel_size_A;
+	ASSERT_OK(cyc_tilt_series_open(ts, g_root));
+	cyc_volume *empty = NULL;
+	ASSERT_OK(cyc_volume_create(&empty, ts->image_nx, ts->image_ny, 1, pixel_A));
+	ASSERT_OK(cyc_mrc_write(in_root("empty.mrc"), empty, 2, NULL));
+	cyc_volume_destroy(&empty);
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_require(&b, s->series_star[0], ts->name));
+	ASSERT_OK(cyc_star_set_text(b, 12, cyc_star_column(b, "rlnMicrographName"), "empty.mrc"));
+	ts->tilts[5].shift_x_A += 22 * pixel_A;
+	ts->tilts[5].shift_y_A -= 17 * pixel_A;
+	ASSERT_OK(cyc_tomogram_set_write(s, "lost/", g_root, CYC_WRITE_GEOMETRY));
+	cyc_polish_options o = options("Lost");
+	o.input.tomograms = "lost/tomograms.star";
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out, "Lost/tomograms.star", g_root));
+	double worst = 0;
+	for (int32_t f = 0; f < truth->series[0].n_tilts; f++) {
+		const cyc_tilt *a = &truth->series[0].tilts[f], *c = &out->series[0].tilts[f];
+		double off_px = hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A) / pixel_A;
+		assert_true(isfinite(off_px));
+		if (f != 12) worst = fmax(worst, off_px);
+	}
+	print_message("with a tilt off by 28 px and an empty one: at most %.3f px off\n", worst);
+	if (!(worst < 0.2)) fail_msg("with a lost tilt and an empty one, shifts are up to %.3f px off", worst); /* a common offset is free */
+	/* The empty tilt is where its input was, but for what turns and offsets of all do to it. */
+	double stayed = hypot(out->series[0].tilts[12].shift_x_A - ts->tilts[12].shift_x_A, out->series[0].tilts[12].shift_y_A - ts->tilts[12].shift_y_A);
+	if (!(stayed < 0.1)) fail_msg("an empty tilt moved by %.3f Å", stayed);
+	cyc_tomogram_set_destroy(&s);
+	cyc_tomogram_set_destroy(&truth);
+	cyc_tomogram_set_destroy(&out);
+}
+
+/* The second polishing knows what the first one's input was, and its priors are about that. */
+static void the_first_input_is_kept(void **state)
+{
+	(void)state;
+	static const char *const KEPT[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg", "cycInputXShiftAngst", "cycInputYShiftAngst" };
+	static const char *const OWN[5] = { "rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst" };
+	cyc_polish_options o = options("Second");
+	o.input.tomograms = "P/tomograms.star";
+	o.input.particles = "P/particles.star";
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	cyc_tomogram_set *s[3] = { NULL };
+	const char *const name[3] = { "tomograms.star", "P/tomograms.star", "Second/tomograms.star" };
+	for (int i = 0; i < 3; i++) ASSERT_OK(cyc_tomogram_set_read(&s[i], name[i], g_root));
+	for (int f = 0; f < s[0]->series[0].n_tilts; f++)
+		for (int k = 0; k < 5; k++) {
+			double input, kept[2];
+			ASSERT_OK(cyc_star_double_of(&input, cyc_star_find(s[0]->series_star[0], s[0]->series[0].name), f, OWN[k]));
+			for (int i = 0; i < 2; i++) ASSERT_OK(cyc_star_double_of(&kept[i], cyc_star_find(s[1 + i]->series_star[0], s[0]->series[0].name), f, KEPT[k]));
+			assert_float_equal(kept[0], input, 1e-5);
+			assert_true(kept[1] == kept[0]);
+		}
+	/* Of a tilt without images only the prior is left: it returns to the first input. */
+	s[1]->series[0].tilts[4].scale = 0;
+	ASSERT_OK(cyc_tomogram_set_write(s[1], "blind/", g_root, CYC_WRITE_SCALE));
+	o.out_dir = "Blind";
+	o.input.tomograms = "blind/tomograms.star";
+	o.const_angles = true;
+	cyc_tomogram_set_destroy(&s[2]);
+	o.accept_worse = true; /* images without noise take every difference for a clear one */
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	ASSERT_OK(cyc_tomogram_set_read(&s[2], "Blind/tomograms.star", g_root));
+	const cyc_tilt *a = &s[0]->series[0].tilts[4], *c = &s[2]->series[0].tilts[4];
+	if (!(hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A) < 1e-3))
+		fail_msg("a tilt without images is at %.3f, %.3f Å, not at its first input %.3f, %.3f Å", c->shift_x_A, c->shift_y_A, a->shift_x_A, a->shift_y_A);
+	for (int i = 0; i < 3; i++) cyc_tomogram_set_destroy(&s[i]);
+}
+
+/* What a window shows in part it tells in part: its power and curvature are the share of those of the whole window. */
+static void partial_windows_count_for_their_share(void **state)
+{
+	(void)state;
+	cyc_project_input project = { .root = g_root, .optimisation_set = "truth/optimisation_set.star" };
+	enum { WIDE = 80 }; /* wider than the rim that has no particles */
+	const cyc_refine_request request = { &project, "R/half1.mrc", "R/half2.mrc", "mask_align.mrc", NULL, "Partial", WIDE, true, false };
+	cyc_refine_input in = { 0 };
+	cyc_backend *be = NULL;
+	cyc_reference *reference = NULL;
+	cyc_evidence_pass *pass = NULL;
+	cyc_evidence *e[2] = { NULL };
+	ASSERT_OK(cyc_refine_input_read(&in, &request));
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+	ASSERT_OK(cyc_refine_reference(&reference, &in, be, 0));
+	const cyc_evidence_options o = { .range_px = 2, .cutoff_frac = 0.02, .last_tilt = -1 };
+	ASSERT_OK(cyc_evidence_pass_create(&pass, be, &in.box, reference, &o));
+	cyc_tilt_series *ts = &in.tomograms->series[0];
+	for (int is_cut = 0; is_cut < 2; is_cut++) {
+		for (int32_t f = 0; f < ts->n_tilts && is_cut; f++) ts->tilts[f].shift_x_A += 15 * ts->pixel_size_A;
+		ASSERT_OK(cyc_evidence_collect(&e[is_cut], pass, ts, in.particles, 0, g_root));
+	}
+	int n = 0;
+	for (int32_t i = 0; i < e[0]->n_particles * e[0]->n_tilts; i++) {
+		const cyc_pair *whole = &e[0]->pairs[i], *cut = &e[1]->pairs[i];
+		if (!whole->map || !cut->map) continue;
+		double share[2];
+		for (int k = 0; k < 2; k++) share[k] = cyc_visible_share(ts, e[k]->pairs[i].start_px[0], e[k]->pairs[i].start_px[1], 0.5 * WIDE);
+		double expected = share[1] / share[0];
+		if (fabs(expected - 1) < 0.02) continue;
+		n++;
+		if (!(fabs(cut->power / whole->power - expected) < 2e-3 && fabs(cut->curve[0] / whole->curve[0] - expected) < 2e-3))
+			fail_msg("a window of which %.3f times as much is seen has %.3f times the power and %.3f times the curvature", expected, cut->power / whole->power,
+			         cut->curve[0] / whole->curve[0]);
+	}
+	assert_true(n > 3);
+	for (int k = 0; k < 2; k++) cyc_evidence_destroy(&e[k]);
+	cyc_evidence_pass_destroy(&pass);
+	cyc_reference_destroy(&reference);
+	cyc_backend_close(&be);
+	cyc_refine_input_deinit(&in);
 }
 
 static void assert_same_results(const char *a, const char *b, int32_t n_series)
@@ -533,8 +757,13 @@ int main(void)
 		cmocka_unit_test(gross_shifts_are_found),
 		cmocka_unit_test(windows_follow_particles),
 		cmocka_unit_test(one_bad_particle_is_alone),
+		cmocka_unit_test(improbable_particles_have_no_say),
 		cmocka_unit_test(deformations_come_back),
 		cmocka_unit_test(tilts_without_evidence_stay),
+		cmocka_unit_test(stage_angles_are_not_trusted_blindly),
+		cmocka_unit_test(lost_tilts_are_found),
+		cmocka_unit_test(the_first_input_is_kept),
+		cmocka_unit_test(partial_windows_count_for_their_share),
 		cmocka_unit_test(same_bits_for_threads_and_after_kills),
 		cmocka_unit_test(motion_is_found_or_kept),
 	};

@@ -523,6 +523,54 @@ static void strange_checkpoints_are_not_used(void **state)
 	}
 }
 
+/* Two particles, the second turned by 40 degrees, with their probabilities. */
+static cyc_volume *map_of_probable(const char *first, const char *second, bool crop)
+{
+	char text[800];
+	snprintf(text, sizeof text,
+	         "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_rlnTomoTiltSeriesPixelSize\n1 V 300 2.0\n\n"
+	         "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"
+	         "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n_cycParticleProbability\n"
+	         "V V/1 1 0 0 0 0 0 0 %s\nV V/2 1 0 0 0 40 0 0 %s\n",
+	         first, second);
+	temp_write("probable.star", text);
+	cyc_reconstruct_options o = views_options("probable.star", "Probable");
+	o.no_ctf = !crop;
+	o.crop_images = crop;
+	if (crop) o.crop_px = 32;
+	return map_of(&o, "merged.mrc");
+}
+
+static double largest_difference(const cyc_volume *a, const cyc_volume *b)
+{
+	double d = 0;
+	for (size_t i = 0; i < cyc_volume_count(a); i++) d = fmax(d, fabs((double)a->data[i] - (double)b->data[i]));
+	return d;
+}
+
+/* Data and weights count by the probability: of 0 nothing, a common one cancels, less of one is more of the other.             (T1.15) */
+static void particles_count_by_their_probability(void **state)
+{
+	(void)state;
+	for (int crop = 0; crop < 2; crop++) {
+		cyc_reconstruct_options o = views_options("one.star", "Alone");
+		o.no_ctf = !crop;
+		o.crop_images = crop;
+		if (crop) o.crop_px = 32;
+		cyc_volume *alone = map_of(&o, "merged.mrc"), *none = map_of_probable("1", "0", crop), *both = map_of_probable("1", "1", crop);
+		cyc_volume *less = map_of_probable("1", "0.25", crop), *same = map_of_probable("0.25", "0.0625", crop);
+		assert_memory_equal(alone->data, none->data, cyc_volume_count(alone) * sizeof *alone->data);
+		double whole = largest_difference(alone, both), part = largest_difference(alone, less);
+		print_message("the second particle changes the map by %.4f, at a probability of 0.25 by %.4f\n", whole, part);
+		/* Seen from everywhere by both, the map is the weighed mean: (x + p y) / (1 + p). */
+		if (!crop) assert_true(fabs(part / whole - 0.25 / 1.25 / 0.5) < 0.02);
+		assert_true(part > 0.01 * whole);
+		assert_true(largest_difference(less, same) < 0.01 * whole);
+		cyc_volume *const all[] = { alone, none, both, less, same };
+		for (size_t i = 0; i < 5; i++) cyc_volume_destroy(&(cyc_volume *){ all[i] });
+	}
+}
+
 static int set_up(void **state)
 {
 	if (temp_dir_make(state) != 0) return -1;
@@ -538,6 +586,7 @@ int main(void)
 		cmocka_unit_test(grey_values_are_sqrt_of_the_box),
 		cmocka_unit_test(symmetry_is_copies_of_the_particles),
 		cmocka_unit_test(helix_operators_turn_to_the_right),
+		cmocka_unit_test(particles_count_by_their_probability),
 		cmocka_unit_test(threads_and_backends_write_the_same_files),
 		cmocka_unit_test(halves_are_kept_apart),
 		cmocka_unit_test(partial_windows_use_more_images),

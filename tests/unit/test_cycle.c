@@ -188,7 +188,7 @@ static void test_pipeline(void **state)
 	assert_false(is_there("default_pipeline.star"));
 }
 
-static void test_worse_is_not_taken_on(void **state)
+static void test_worse_is_rejected(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
@@ -205,10 +205,10 @@ static void test_worse_is_not_taken_on(void **state)
 	assert_contains(r.verdict, "PostProcess/job005/");
 	assert_string_equal(r.final_map, "RUN/PostProcess/job002/postprocess.mrc");
 	assert_file_contains("RUN/optimisation_set.star", " tomograms.star");
-	assert_file_contains("RUN/summary.html", "not taken on");
-	assert_file_contains("RUN/summary.json", "\"decision\": \"not taken on\"");
+	assert_file_contains("RUN/summary.html", "worse: rejected");
+	assert_file_contains("RUN/summary.json", "\"decision\": \"worse: rejected\"");
 	cyc_cycle_result_deinit(&r);
-	/* Asked to, a finished run takes it on and goes on from there, without doing anything twice. */
+	/* Asked to, a finished run accepts it and continues from there, without doing anything twice. */
 	o.accept_worse = true;
 	o.n_cycles = 2;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -218,7 +218,7 @@ static void test_worse_is_not_taken_on(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-static void test_equal_is_taken_on(void **state)
+static void test_no_difference_is_accepted(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
@@ -226,7 +226,8 @@ static void test_equal_is_taken_on(void **state)
 	g_fake.quality[1] = g_fake.quality[0];
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_int_equal(r.n_turns_taken, 1);
-	assert_contains(r.verdict, "hardly changed");
+	assert_contains(r.verdict, "no difference that the half maps can show");
+	assert_int_equal(r.n_same, 1);
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -416,16 +417,6 @@ static void test_plan(void **state)
 	assert_false(is_there("RUN"));
 }
 
-/* Two values whose order decides must look different where they are told. */
-static void test_digits(void **state)
-{
-	(void)state;
-	assert_int_equal(cyc__digits_apart(0.7954, 0.7960), 4);
-	assert_int_equal(cyc__digits_apart(0.79541, 0.79544), 5);
-	assert_int_equal(cyc__digits_apart(0.79545, 0.79545 - 2e-9), 9);
-	assert_int_equal(cyc__digits_apart(0.5, 0.5), 17);
-}
-
 static void test_summary_page(void **state)
 {
 	(void)state;
@@ -456,6 +447,36 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says "none". */
+static void test_no_standard_error(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
+	                     "moved 120 0.02\nexcluded none none\nno-particles 250 none\n\n"
+	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
+	assert_contains(json, "\"defocus_error_um\": [0.012, null, 0.025]");
+	assert_contains(json, "\"scale_error\": [0.02, null, null]");
+	/* The second series has no error at all: no list of them. */
+	const char *second = strstr(json, "\"name\": \"TS_2\"");
+	assert_non_null(second);
+	assert_null(strstr(second, "defocus_error_um"));
+	/* The bare letters may stand in a picture. */
+	static const char *const NOT_NUMBERS[] = { ">nan", "\"nan", ",nan", " nan" };
+	for (int i = 0; i < 4; i++) assert_null(strstr(html, NOT_NUMBERS[i]));
+	assert_true(is_there("RUN/optimisation_set.star"));
+	cyc_free(html);
+	cyc_free(json);
+	cyc_cycle_result_deinit(&r);
+	/* Damage is still an error, and says where. */
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycDefocusErrorAngst #1\nmany\n\n";
+	o.out_dir = "RUN2";
+	assert_refused(run_cycle(&r, &o), CYC_E_FORMAT, "_cycDefocusErrorAngst");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,8 +485,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orientations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_worse_is_not_taken_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_equal_is_taken_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_worse_is_rejected, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_difference_is_accepted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_more_cycles_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
@@ -473,8 +494,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
-		cmocka_unit_test(test_digits),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_standard_error, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

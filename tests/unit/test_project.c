@@ -646,6 +646,35 @@ static void half_sets(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+/* What a particle counts: 1 where nothing is said, in the document and in what a resumed job compares; never outside 0 to 1. */
+static void probabilities(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL, *again = NULL;
+	double put[5] = { 1, 0, 0.25, 0.5, 1 };
+	ASSERT_OK(cyc_particle_set_read(&s, "particles.star", NULL, t, temp_dir));
+	for (int64_t i = 0; i < s->n; i++) assert_true(s->particles[i].probability == 1);
+	uint64_t hash = cyc_project_hash(CYC_HASH_INIT, t, s);
+	ASSERT_OK(cyc_particle_set_put_probabilities(s, put));
+	assert_true(cyc_project_hash(CYC_HASH_INIT, t, s) != hash);
+	ASSERT_OK(cyc_particle_set_write(s, NULL, temp_path("probable.star")));
+	ASSERT_OK(cyc_particle_set_read(&again, "probable.star", NULL, t, temp_dir));
+	for (int64_t i = 0; i < s->n; i++) assert_true(again->particles[i].probability == put[i]);
+	cyc_particle_set_destroy(&again);
+	put[3] = 1.5;
+	ASSERT_FAILS(cyc_particle_set_put_probabilities(s, put), CYC_E_INTERNAL, "1.5");
+	cyc_particle_set_destroy(&s);
+	static const char *const BAD[] = { "1.01", "-0.1" };
+	for (int k = 0; k < 2; k++) {
+		char text[500];
+		snprintf(text, sizeof text, "%s_cycParticleProbability\nTS_01 a 1 0 0 0 1 1\nTS_01 b 1 0 0 0 1 %s\n", PARTICLES_HEAD, BAD[k]);
+		temp_write("bad.star", text);
+		ASSERT_FAILS(cyc_particle_set_read(&s, "bad.star", NULL, t, temp_dir), CYC_E_DATA, "bad.star", "row 2", "_cycParticleProbability", BAD[k]);
+	}
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void bad_trajectories(void **state)
 {
 	(void)state;
@@ -715,6 +744,33 @@ static void separation(void **state)
 		cyc_particle_set_destroy(&s);
 	}
 	cyc_tomogram_set_destroy(&t);
+}
+
+/* Tables joined from several jobs have one name behind their job folders; a path may lead out of the output folder. */
+static void tables_stay_apart_and_inside(void **state)
+{
+	(void)state;
+	static const char *const PATHS[2][2] = { { "Align/job001/ts.star", "Align/job002/ts.star" }, { "../up/TS_01.star", "Align/job002/TS_02.star" } };
+	for (int k = 0; k < 2; k++) {
+		char text[2048], from[64];
+		snprintf(text, sizeof text, TOMOGRAMS_HEAD "_rlnTomoTiltSeriesStarFile\nTS_01 300 2.7 0.1 2.0 -1 100 100 60 og1 a %s\n"
+		         "TS_02 300 2.7 0.1 2.0 1 200 100 60 og2 b %s\n", PATHS[k][0], PATHS[k][1]);
+		temp_write("deep/tomograms.star", text);
+		snprintf(from, sizeof from, "deep/%s", PATHS[k][0]);
+		ASSERT_OK(cyc_make_dirs(temp_path("deep")));
+		temp_write(from, TS_01);
+		snprintf(from, sizeof from, "deep/%s", PATHS[k][1]);
+		temp_write(from, TS_02);
+		cyc_tomogram_set *t = NULL;
+		ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", temp_path("deep")));
+		ASSERT_OK(cyc_tomogram_set_write(t, "Out/job009/", temp_path("deep"), CYC_WRITE_DEFOCUS));
+		assert_string_equal(t->series[0].star_path, "Out/job009/tilt_series/TS_01.star");
+		cyc_tomogram_set_destroy(&t);
+		ASSERT_OK(cyc_tomogram_set_read(&t, "Out/job009/tomograms.star", temp_path("deep")));
+		assert_int_equal(t->series[0].n_tilts, 3);
+		assert_int_equal(t->series[1].n_tilts, 2);
+		cyc_tomogram_set_destroy(&t);
+	}
 }
 
 /* Equal sizes in each half-set, and the same groups for any order of the rows. */
@@ -847,7 +903,8 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities),
+		PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

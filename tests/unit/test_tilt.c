@@ -507,7 +507,7 @@ static void row_project_init(row_project *r)
 	r->tilt = (cyc_tilt){ .has_angles = true, .scale = 1 };
 	r->ts = series_of(&r->tilt, 2, 100, 100, 60, 128, 120);
 	for (int i = 0; i < N_ROW; i++)
-		r->particles[i] = (cyc_particle){ .i_optics = i % 2, .half = i / 2 % 2, .position_A = { 2 * (4.0 * i - 64), 6, 20.0 * i }, .R_tomo_ref = cyc_rot_y(0.1 * i) };
+		r->particles[i] = (cyc_particle){ .i_optics = i % 2, .half = i / 2 % 2, .position_A = { 2 * (4.0 * i - 64), 6, 20.0 * i }, .R_tomo_ref = cyc_rot_y(0.1 * i), .probability = 1 };
 	r->particles[3].half = -1;
 	r->first[1] = N_ROW;
 	r->set = (cyc_particle_set){ .n = N_ROW, .particles = r->particles, .series_first = r->first, .n_series = 1, .n_optics = 3 };

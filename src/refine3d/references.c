@@ -1,0 +1,229 @@
+/* What particles are compared with: the half maps, or for each group of particles the map of all others of its half-set. */
+#include "refine3d/refine3d_internal.h"
+
+#include "map/map_internal.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Given half maps are of these images if at least half of the variance of their noise is. */
+static const double LEAST_SHARED_NOISE = 0.5;
+
+/* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
+static bool wants_groups(const cyc_refine3d_options *o)
+{
+	return !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
+}
+
+cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int64_t n[2] = { 0, 0 };
+	j->n_groups = 1;
+	CYC_TRY(cyc_alloc(&j->group, j->in.particles->n, sizeof *j->group));
+	if (!wants_groups(j->o)) goto done;
+	for (int64_t p = 0; p < j->in.particles->n; p++) n[j->in.particles->particles[p].half > 0]++;
+	int32_t n_groups = cyc_group_count(n[0] < n[1] ? n[0] : n[1]);
+	if (n_groups < 2) {
+		cyc_warn("half-sets of %lld and %lld particles are too small to be dealt to groups: each particle is compared with a map that it is in",
+		         (long long)n[0], (long long)n[1]);
+		goto done;
+	}
+	j->n_groups = n_groups;
+	CYC_TRY(cyc_particle_groups(j->group, j->in.particles, n_groups));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- sums of the groups */
+
+/* A resolution that may grow by half before the sums have to be made again. */
+static int32_t wanted_radius(const cyc_refine3d_job *j)
+{
+	int32_t most = j->crop_px / 2 - 1, radius = j->reference ? j->reference->radius : 0;
+	bool is_vague = j->is_one_map && j->state.iteration <= 1;
+	return radius == 0 || is_vague || 1.5 * radius + 4 > most ? most : (int32_t)(1.5 * radius + 4);
+}
+
+static cyc_status create_groups(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	double one = 0, memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	cyc_group_maps_destroy(&j->groups);
+	CYC_TRY(cyc_group_maps_create(&j->groups, &j->maps_spec, j->n_groups, j->group, wanted_radius(j)));
+	double sums = cyc_group_maps_bytes(&one, j->groups);
+	/* All references at once if they take no more than an eighth of the memory; else as many as do, each made twice. */
+	j->n_at_once = (int32_t)fmin(fmax(floor(memory / 8 / one), 1), j->n_groups);
+	if (!j->has_told_groups)
+		cyc_info("half-sets in %d groups, each compared with the map of the others: %.2f GB for their sums, %.2f GB for references", j->n_groups, sums / 1e9,
+		         j->n_at_once * one / 1e9);
+	j->has_told_groups = true;
+done:
+	return st;
+}
+
+cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
+{
+	cyc_status st = CYC_OK;
+	cyc_half_maps *maps = NULL;
+	if (j->n_groups < 2) {
+		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, with_merged));
+	} else {
+		CYC_TRY(create_groups(j));
+		CYC_TRY(cyc_half_maps_reconstruct_groups(&maps, j->groups, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, NULL, with_merged));
+		j->uses_groups[0] = j->uses_groups[1] = true;
+	}
+	cyc_half_maps_destroy(&j->maps);
+	j->maps = maps;
+done:
+	return st;
+}
+
+/*
+ * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: they correlate by
+ * f + rho (1 - f).                                                                                                  (T8.16)
+ */
+static cyc_status shared_noise(double *rho, const cyc_volume *a, const cyc_volume *b, const double *f, int32_t first, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = a->nx;
+	const cyc_volume *const v[2] = { a, b };
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	cyc_fft3 *plan = NULL;
+	double *curve = NULL, shared = 0, all = 0;
+	CYC_TRY(cyc_alloc(&curve, n / 2 + 1, sizeof *curve));
+	CYC_TRY(cyc_fft3_create(&plan, n, n_threads));
+	for (int k = 0; k < 2; k++) {
+		CYC_TRY(cyc_alloc(&ft[k], cyc_half_count3(n), sizeof **ft));
+		CYC_TRY(cyc_fft3_forward(ft[k], plan, v[k]->data));
+	}
+	CYC_TRY(cyc__fsc_compute_threads(curve, ft[0], ft[1], n, n_threads));
+	for (int32_t r = first; r < n / 2; r++) {
+		double signal = fmin(fmax(f[r], 0), 1);
+		shared += curve[r] - signal;
+		all += 1 - signal;
+	}
+	*rho = all > 0 ? shared / all : 1;
+done:
+	for (int k = 0; k < 2; k++) cyc_free(ft[k]);
+	cyc_free(curve);
+	cyc_fft3_destroy(&plan);
+	return st;
+}
+
+cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_half_maps *own = NULL;
+	int32_t first = 1;
+	if (j->n_groups < 2 || (j->is_one_map && j->state.iteration == 0)) goto done;
+	cyc_refine3d_apply_poses(j);
+	CYC_TRY(create_groups(j));
+	CYC_TRY(cyc_half_maps_reconstruct_groups(&own, j->groups, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, j->maps, false));
+	j->uses_groups[0] = j->uses_groups[1] = true;
+	if (j->state.iteration > 0) goto done; /* resumed: maps and FSC are those of the checkpoint */
+	if (j->maps_spec.join_A > 0) first = (int32_t)(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A) + 1;
+	for (int h = 0; h < 2; h++) {
+		double rho = 1;
+		CYC_TRY(shared_noise(&rho, own->half[h], j->maps->half[h], j->maps->fsc_unmasked, first, j->o->n_threads));
+		j->uses_groups[h] = rho >= LEAST_SHARED_NOISE;
+		if (!j->uses_groups[h])
+			cyc_info("half map %d is not made of these images (its noise correlates with theirs to %.2f): it is used as it is in the first iteration", h + 1, rho);
+	}
+done:
+	cyc_half_maps_destroy(&own);
+	return st;
+}
+
+/* ---------------------------------------------------------------- references */
+
+static bool uses_any(const cyc_refine3d_job *j) { return j->uses_groups[0] || j->uses_groups[1]; }
+static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box.window.box_binned); }
+
+void cyc_refine3d_drop_references(cyc_refine3d_job *j)
+{
+	for (int32_t g = 0; g < CYC_MOST_GROUPS; g++) cyc_reference_destroy(&j->group_references[g]);
+}
+
+cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	bool is_first = j->state.iteration == 1;
+	cyc_reference_destroy(&j->reference);
+	cyc_refine3d_drop_references(j);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
+	j->lowpass_A = is_first ? j->o->lowpass_A : 0;
+	j->maps_spec.no_grids = j->uses_groups[0] && j->uses_groups[1];
+	/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
+	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, j->lowpass_A, is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
+	if (uses_any(j) && j->reference->radius > cyc_group_maps_radius(j->groups)) j->reference->radius = cyc_group_maps_radius(j->groups);
+	j->state.radius = j->reference->radius;
+	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
+		j->map_noise[i] = j->reference->noise[i];
+		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
+	}
+done:
+	return st;
+}
+
+int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j) { return uses_any(j) ? (j->n_groups + j->n_at_once - 1) / j->n_at_once : 1; }
+
+/* Groups of an open block; the half maps themselves belong to the first one. */
+static void block_range(int32_t *first, int32_t *end, const cyc_refine3d_job *j, int32_t block)
+{
+	*first = block * j->n_at_once;
+	*end = uses_any(j) ? (int32_t)fmin(*first + j->n_at_once, j->n_groups) : 0;
+}
+
+static bool has_plain_grids(const cyc_refine3d_job *j) { return !(j->uses_groups[0] && j->uses_groups[1]); }
+
+cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
+{
+	cyc_status st = CYC_OK;
+	int32_t first, end;
+	block_range(&first, &end, j, block);
+	for (int32_t g = first; g < end; g++) {
+		if (!j->group_references[g])
+			CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc, j->lowpass_A, grey_scale(j)));
+		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&j->grid[g][h], j->group_references[g]->half[h]));
+	}
+	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_map(&j->grid[CYC_MOST_GROUPS][h], j->reference->half[h]));
+	j->block = block;
+done:
+	return st;
+}
+
+cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t first, end;
+	block_range(&first, &end, j, j->block);
+	for (int32_t g = first; g < end; g++) {
+		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->group_references[g]->half[h]));
+		if (cyc_refine3d_n_blocks(j) > 1) cyc_reference_destroy(&j->group_references[g]);
+	}
+	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
+done:
+	return st;
+}
+
+bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
+{
+	int32_t first, end;
+	if (!j->uses_groups[j->in.particles->particles[p].half]) return j->block == 0;
+	block_range(&first, &end, j, j->block);
+	return j->group[p] >= first && j->group[p] < end;
+}
+
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p)
+{
+	int32_t half = j->in.particles->particles[p].half, i = j->in.particles->particles[p].i_series;
+	bool in_groups = j->uses_groups[half];
+	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
+	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has nothing to tell its
+	 * noise from, and may come from elsewhere altogether. */
+	bool has_own = !in_groups && !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
+	return (cyc_pose_reference){ .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half], .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
+		                         .own_share = has_own ? j->own_share : NULL, .amplitude = j->state.amplitude[half] * j->series_scale[2 * i + half] };
+}
