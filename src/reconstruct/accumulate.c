@@ -1,6 +1,6 @@
 #include "reconstruct/accumulate.h"
 
-#include "reconstruct/frame_share.h"
+#include "tilt/frame_share.h"
 #include "reconstruct/noise_weights.h"
 #include "tilt/tilt_image.h"
 
@@ -37,7 +37,7 @@ struct cyc_accumulator {
 	float *whiten_host;
 	crop_work crop;
 	cyc__noise_weights noise; /* gain NULL: all images count alike */
-	cyc__frame_share frame;
+	cyc_frame_share frame;
 	int32_t frame_tilt;       /* whose frame that is; -1: none yet */
 	double image_weight;      /* u of the present image (T2.9) */
 };
@@ -97,7 +97,7 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
 	cyc__noise_weights_deinit(&a->noise);
-	cyc__frame_share_deinit(&a->frame);
+	cyc_frame_share_deinit(&a->frame);
 	crop_work *w = &a->crop;
 	cyc_buffer_destroy(&w->images);
 	cyc_buffer_destroy(&w->share);
@@ -288,10 +288,10 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 	int32_t s = a->box.window.box_binned;
 	float *packed;
 	if (!a->box.window.is_partial || a->options->no_ctf) goto done;
-	if (a->frame_tilt != f) CYC_TRY(cyc__frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
+	if (a->frame_tilt != f) CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
 	a->frame_tilt = f;
 	CYC_TRY(cyc_buffer_map(&packed, a->packed));
-	CYC_TRY(cyc__frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
 	CYC_TRY(cyc_buffer_unmap(a->packed));
 done:
 	return st;
