@@ -84,6 +84,7 @@ cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_bo
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, true,
 	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned) : 0));
 	p->predict->image.cache = o->images;
+	p->predict->weighs_partial = true;
 	if (o->has_magnification) CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));
 	for (int h = 0; h < (o->has_parts ? 2 : 1); h++)
 		CYC_TRY(cyc_buffer_create(&p->sums[h], be, CYC_N_SUMS * cyc_half_count2(box->window.box_binned), sizeof(double)));

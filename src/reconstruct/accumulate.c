@@ -1,6 +1,6 @@
 #include "reconstruct/accumulate.h"
 
-#include "reconstruct/frame_share.h"
+#include "tilt/frame_share.h"
 #include "reconstruct/noise_weights.h"
 #include "tilt/tilt_image.h"
 
@@ -37,7 +37,7 @@ struct cyc_accumulator {
 	float *whiten_host;
 	crop_work crop;
 	cyc__noise_weights noise; /* gain NULL: all images count alike */
-	cyc__frame_share frame;
+	cyc_frame_share frame;
 	int32_t frame_tilt;       /* whose frame that is; -1: none yet */
 	double image_weight;      /* u of the present image (T2.9) */
 };
@@ -64,12 +64,12 @@ cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be,
 	a->be = be;
 	a->box = *box;
 	a->options = options;
+	a->image_weight = 1;
 	a->slot = slot;
 	CYC_ASSERT(n_sums >= 1 && n_sums <= INT8_MAX);
 	CYC_TRY(cyc_alloc(&a->sum, n_sums, sizeof *a->sum));
 	a->n_sums = n_sums;
 	for (int32_t h = 0; h < n_sums; h++) CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
-	a->image_weight = 1;
 	CYC_TRY(cyc_buffer_create(&a->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->ctf, be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->packed, be, n * cyc_packed_count(s), sizeof(float)));
@@ -97,7 +97,7 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
 	cyc__noise_weights_deinit(&a->noise);
-	cyc__frame_share_deinit(&a->frame);
+	cyc_frame_share_deinit(&a->frame);
 	crop_work *w = &a->crop;
 	cyc_buffer_destroy(&w->images);
 	cyc_buffer_destroy(&w->share);
@@ -157,26 +157,6 @@ done:
 	return st;
 }
 
-/* Slots in place of half-sets; particles without one are taken out of the batch. */
-static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
-{
-	cyc_tilt_batch *b = a->batch;
-	int32_t n = 0;
-	for (int32_t i = 0; i < b->n && a->slot; i++) {
-		int8_t slot = a->slot[b->particles[i] - set->particles];
-		if (slot < 0) continue;
-		b->particles[n] = b->particles[i];
-		b->at_px[2 * n] = b->at_px[2 * i];
-		b->at_px[2 * n + 1] = b->at_px[2 * i + 1];
-		b->weight[n] = b->weight[i];
-		b->probability[n] = b->probability[i];
-		b->R_img_ref[n] = b->R_img_ref[i];
-		b->turns_per_k2[n] = b->turns_per_k2[i];
-		b->half[n++] = slot;
-	}
-	if (a->slot) b->n = n;
-}
-
 cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
 {
 	return cyc__noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
@@ -199,6 +179,26 @@ void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *o)
 	box->window.is_partial = !(o->whole_windows || o->listed_frames);
 	box->partial_margin_px = o->no_ctf ? 0 : CYC_LEAST_INSIDE * particle_radius_px(o, s) * box->binning;
 	box->listed_frames = o->listed_frames;
+}
+
+/* Slots in place of half-sets; particles without one are taken out of the batch. */
+static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
+{
+	cyc_tilt_batch *b = a->batch;
+	int32_t n = 0;
+	for (int32_t i = 0; i < b->n && a->slot; i++) {
+		int8_t slot = a->slot[b->particles[i] - set->particles];
+		if (slot < 0) continue;
+		b->particles[n] = b->particles[i];
+		b->at_px[2 * n] = b->at_px[2 * i];
+		b->at_px[2 * n + 1] = b->at_px[2 * i + 1];
+		b->weight[n] = b->weight[i];
+		b->probability[n] = b->probability[i];
+		b->R_img_ref[n] = b->R_img_ref[i];
+		b->turns_per_k2[n] = b->turns_per_k2[i];
+		b->half[n++] = slot;
+	}
+	if (a->slot) b->n = n;
 }
 
 /* Insert the packed slices of the batch, each into the sum of its half-set. */
@@ -288,10 +288,10 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 	int32_t s = a->box.window.box_binned;
 	float *packed;
 	if (!a->box.window.is_partial || a->options->no_ctf) goto done;
-	if (a->frame_tilt != f) CYC_TRY(cyc__frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
+	if (a->frame_tilt != f) CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
 	a->frame_tilt = f;
 	CYC_TRY(cyc_buffer_map(&packed, a->packed));
-	CYC_TRY(cyc__frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
 	CYC_TRY(cyc_buffer_unmap(a->packed));
 done:
 	return st;

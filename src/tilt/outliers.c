@@ -76,7 +76,7 @@ done:
 
 /*
  * Runs of equal values along rows and columns, longer than chance makes them once in ten images: a value that a share q of
- * the pixels have repeats L times with q^(L-1).                                                                      (T1.16)
+ * the pixels have repeats L times with q^(L-1).                                                                      (T1.17)
  */
 static cyc_status remove_constant(int64_t *n_constant, mending *m)
 {
@@ -266,7 +266,7 @@ static void add_to_histogram(double histogram[2][N_BINS], double *n, mending *m,
 /*
  * Distance at which less than FALSE_ALARMS of n_pixels are expected. The logarithm of a log-concave survival function (normal,
  * Poisson, gamma of shape above 1) lies below each of its secants beyond the second point: the line is an upper bound. Where
- * values are counts the survival function has steps: the second point is at the far end of one.                      (T1.15)
+ * values are counts the survival function has steps: the second point is at the far end of one.                      (T1.16)
  */
 static double limit_of_tail(const double histogram[N_BINS], double n, double n_pixels, const double quantiles[2])
 {

@@ -17,7 +17,7 @@ typedef struct {
 /**
  * Judge the pixels of an image and, unless told otherwise, replace those that are no data by noise of the local mean and
  * variance. Limits come from the image's own distribution: less than one false alarm in ten images for any distribution with
- * tails that fall at least exponentially.                                                                    (T1.15), (T1.16)
+ * tails that fall at least exponentially.                                                                    (T1.16), (T1.17)
  * @param[in,out] pixels  ny x nx
  * @param[in] key         of the noise: another one for each image
  * @param[in] keep        count only

@@ -6,7 +6,7 @@
 #include "cyclotomo/project.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
-#include "reconstruct/frame_share.h"
+#include "tilt/frame_share.h"
 #include "reconstruct/noise_weights.h"
 
 #include <math.h>
@@ -108,7 +108,7 @@ static void disc_beside_a_line(void **state)
 				all++;
 				inside += x < 200 * d;
 			}
-		assert_true(fabs(cyc__disc_beside_line(d) - (double)inside / all) < 0.004);
+		assert_true(fabs(cyc_disc_beside_line(d) - (double)inside / all) < 0.004);
 	}
 }
 
@@ -158,16 +158,17 @@ static void weights_are_what_the_frame_leaves(void **state)
 {
 	(void)state;
 	static float packed[(BOX + 4) * (BOX / 2 + 2) * 4], ctf[BOX * HALF];
+	static cyc_cfloat observed[BOX * HALF], predicted[BOX * HALF];
 	cyc_tilt tilt = { .defocus_u_A = 15000, .defocus_v_A = 15000, .scale = 1 };
 	cyc_tilt_series ts = { .pixel_size_A = PIXEL_A, .voltage_kV = 300, .spherical_aberration_mm = 2.7, .n_tilts = 1, .tilts = &tilt, .image_nx = 1000, .image_ny = 1000 };
 	const cyc_ctf optics = { .wavelength_A = cyc_electron_wavelength_A(300), .spherical_aberration_mm = 2.7, .scale = 1, .defocus_u_A = 15000, .defocus_v_A = 15000 };
-	cyc__frame_share table = { 0 };
+	cyc_frame_share table = { 0 };
 	cyc_tilt_batch *batch = NULL;
 	for (int y = 0; y < BOX; y++)
 		for (int x = 0; x < HALF; x++)
 			ctf[y * HALF + x] = (float)cyc_ctf_value(&optics, x / (BOX * PIXEL_A), (y < BOX / 2 ? y : y - BOX) / (BOX * PIXEL_A), 0);
 	ok(cyc_tilt_batch_create(&batch, 1));
-	ok(cyc__frame_share_fill(&table, &ts, 0, BOX, PIXEL_A, RADIUS_PX));
+	ok(cyc_frame_share_fill(&table, &ts, 0, BOX, PIXEL_A, RADIUS_PX));
 	for (int distance = 5; distance <= 45; distance += 10) {
 		double wanted[2], sum[2] = { 0 }, count[2] = { 0 };
 		left_behind_frame(wanted, ctf, distance);
@@ -175,7 +176,7 @@ static void weights_are_what_the_frame_leaves(void **state)
 		batch->at_px[0] = 1000 - 0.5 - distance;
 		batch->at_px[1] = 500;
 		for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) packed[i] = 1;
-		ok(cyc__frame_share_apply(packed, &table, &ts, batch, 1, 1));
+		ok(cyc_frame_share_apply(packed, &table, &ts, batch, 1, 1));
 		for (int row = 0; row < BOX + 4; row++)
 			for (int x = 0; x < HALF; x++) {
 				int ky = row - BOX / 2 - 1;
@@ -185,10 +186,18 @@ static void weights_are_what_the_frame_leaves(void **state)
 				sum[abs(ky) > x] += (double)packed[((size_t)row * (HALF + 1) + (size_t)x) * 4 + 2];
 				count[abs(ky) > x] += 1;
 			}
+		/* Predictions have the root of these weights, and products stay. */
+		for (int i = 0; i < BOX * HALF; i++) observed[i] = predicted[i] = 2;
+		ok(cyc_frame_share_balance(observed, predicted, &table, &ts, batch, 1, 1));
+		for (int x = 0; x < HALF; x++) {
+			double share = (double)packed[((size_t)(BOX / 2 + 1) * (HALF + 1) + (size_t)x) * 4 + 2]; /* of ky = 0 */
+			assert_true(fabs((double)(crealf(predicted[x]) * crealf(predicted[x])) - 4 * fmax(share, 0.05)) < 1e-4);
+			assert_true(fabs((double)(crealf(observed[x]) * crealf(predicted[x])) - 4) < 1e-4);
+		}
 		print_message("edge at %d px: along x %.3f left, weight %.3f; along y %.3f, %.3f\n", distance, wanted[0], sum[0] / count[0], wanted[1], sum[1] / count[1]);
 		for (int d = 0; d < 2; d++) assert_true(fabs(sum[d] / count[d] - wanted[d]) < 0.04);
 	}
-	cyc__frame_share_deinit(&table);
+	cyc_frame_share_deinit(&table);
 	cyc_tilt_batch_destroy(&batch);
 }
 
