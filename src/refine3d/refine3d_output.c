@@ -13,7 +13,29 @@ done:
 	return st;
 }
 
+const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot", "cycPriorAngleTilt", "cycPriorAnglePsi", "cycPriorOriginXAngst", "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
+
 /* ---------------------------------------------------------------- particles */
+
+/* A refinement of the refined must not take what it finds for a second opinion: what was known before the images goes with the particles. */
+static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_refined *r = &j->refined[i];
+	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
+	double angle[3];
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->R_start));
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x, r->cut_offset_A.y + r->offset_start_A.y, r->cut_offset_A.z + r->offset_start_A.z });
+	const double v[6] = { cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z };
+	for (int k = 0; k < 6; k++) {
+		int32_t column;
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_PRIOR_LABELS[k], "0"));
+		CYC_TRY(cyc_star_set_double(b, p->row, column, v[k]));
+	}
+done:
+	return st;
+}
 
 static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
 {
@@ -61,6 +83,7 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 		CYC_TRY(set_number(b, p->row, "cycParticleProbability", p->probability));
 		CYC_TRY(set_number(b, p->row, "cycLogLikelihoodExpected", r->expected));
 	}
+	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
 	return st;
 }
