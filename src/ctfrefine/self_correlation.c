@@ -4,9 +4,9 @@
 
 #include <math.h>
 
-/* Of the excess, before anything is seen: the half maps differ by more than their images' noise, never by much less. */
+/* Of the excess, before anything is seen. */
 static const double PRIOR_SD = 0.5;
-/* Scatter of what the prediction leaves in the direction of the self-correlation, over the signal: shells that are full of signal say little. */
+/* Scatter of what the prediction leaves in the direction of the self-correlation, over the signal. */
 static const double MISFIT_FRAC = 0.3;
 
 typedef struct {
@@ -21,13 +21,15 @@ static cyc_status terms_task(void *arg, int64_t i, int i_thread)
 {
 	work *w = arg;
 	(void)i_thread;
-	cyc_ctf_self_terms(w->terms + (size_t)i * (size_t)w->m->n_shells, w->m, w->sums[i], w->fits[i]->change, w->fits[i]->shift_A);
+	const cyc_tilt_fit *t = w->fits[i];
+	cyc_ctf_self_terms(w->terms + (size_t)i * (size_t)w->m->n_shells, w->m, w->sums[i], t->change, t->shift_A);
 	return CYC_OK;
 }
 
 /*
- * Each shell gives an excess, with the amplitude of each tilt in it eliminated. What the prediction does not explain of a strong
- * signal looks like self-correlation too, in proportion to the ratio of signal to self-correlation: fine shells, where that is small, decide.
+ * Each shell gives an excess, with the amplitude of each tilt in it eliminated. What the prediction does not explain of
+ * a strong signal looks like self-correlation too, in proportion to the ratio of signal to self-correlation: fine
+ * shells, where that is small, decide.
  */
 static cyc_self_excess regress(const work *w)
 {
@@ -52,8 +54,8 @@ static cyc_self_excess regress(const work *w)
 	return (cyc_self_excess){ sum / weights, 1 / sqrt(weights) };
 }
 
-cyc_status cyc_self_excess_measure(cyc_self_excess *out, const cyc_series_fit *series, const cyc_ctf_model *m, const cyc_series_sums *const *sums,
-                                   int32_t n_series, int n_threads)
+cyc_status cyc_self_excess_measure(cyc_self_excess *out, const cyc_series_fit *series, const cyc_ctf_model *m,
+                                   const cyc_series_sums *const *sums, int32_t n_series, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	work w = { .m = m };
@@ -88,7 +90,8 @@ static void take(cyc_tilt_sums *t, int32_t n, float excess)
 void cyc_self_excess_take(cyc_series_sums *sums, int32_t n_coefficients, double excess)
 {
 	for (int32_t f = 0; f < sums->n_tilts; f++) {
-		take(&sums->tilts[f], n_coefficients, (float)excess);
-		for (int32_t i = 0; i < sums->tilts[f].n_parts; i++) take(&sums->tilts[f].parts[i], n_coefficients, (float)excess);
+		cyc_tilt_sums *t = &sums->tilts[f];
+		take(t, n_coefficients, (float)excess);
+		for (int32_t i = 0; i < t->n_parts; i++) take(&t->parts[i], n_coefficients, (float)excess);
 	}
 }

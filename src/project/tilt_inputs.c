@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s, int32_t i_series, int32_t i_tilt, const char *label)
+cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s, int32_t i_series,
+                              int32_t i_tilt, const char *label)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -16,7 +17,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label, const char *of, const char *otherwise)
+cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label, const char *of,
+                               const char *otherwise)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
