@@ -159,6 +159,13 @@ static cyc_status find_priors(setting *s)
 	CYC_TRY(cyc_alignment_geometry_scatter(&scatter, a));
 	a->widths.angle_trend_rad = fmax(a->widths.angle_trend_rad, scatter);
 	CYC_TRY(cyc_polish_original_input(&s->has_original, s->input_angles, s->input_shifts, s->shared->in->tomograms, s->i_series));
+	for (int32_t f = 0; f < s->ts->n_tilts && s->has_original; f++) {
+		bool is_seen = false; /* a tilt without images stays where it is */
+		for (int32_t p = 0; p < a->n_particles && !is_seen; p++) is_seen = cyc_pair_is_seen(a, p, f);
+		if (is_seen) continue;
+		memset(s->input_angles + 3 * f, 0, 3 * sizeof *s->input_angles);
+		memset(s->input_shifts + 2 * f, 0, 2 * sizeof *s->input_shifts);
+	}
 	if (s->has_original) {
 		a->input_angles = s->input_angles;
 		a->input_shifts_A = s->input_shifts;
