@@ -364,7 +364,8 @@ static double sum_of(const double *v, int32_t n)
 
 /*
  * Parameters of the tilts that images tell, in all: what an input that was fitted to both half-sets owes to the held-out one. With n of
- * them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose n/2.                     (T6.10)
+ * them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose n/2. Poses and motion have seen the images too,
+ * under the input's tilts: as much again is allowed for them.                                                     (T6.10)
  */
 static cyc_status gain_of_seen_input(double *gain, setting *s)
 {
@@ -382,7 +383,7 @@ static cyc_status gain_of_seen_input(double *gain, setting *s)
 		int32_t f = i / CYC_PER_TILT, k = i % CYC_PER_TILT;
 		n += 1 - cyc_square(errors[i] / (k < 3 ? a->angle_width_rad[3 * f + k] : a->shift_width_A[f]));
 	}
-	*gain = 2 * (n / 4 + n / 2);
+	*gain = 2 * 2 * (n / 4 + n / 2);
 done:
 	cyc_free(errors);
 	cyc_alignment_deinit(a);
