@@ -77,7 +77,8 @@ static cyc_status motion_chain_task(void *arg, int64_t item, int i_thread)
 		size_t at = (size_t)item * T + t;
 		for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * walk_covariance(sum, seen[i], t);
 		w->walk[at] = fmax(sum[t] - reduction(u, M, n), 0);
-		for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * (walk_covariance(sum, seen[i], t) - mean[seen[i]]);
+		for (size_t i = 0; i < n; i++)
+			u[i] = root[seen[i]] * (walk_covariance(sum, seen[i], t) - mean[seen[i]]);
 		w->about[at] = fmax(sum[t] - 2 * mean[t] + mean_all - reduction(u, M, n), 0);
 	}
 	for (size_t i = 0; i < n; i++) u[i] = root[seen[i]] * (offset + mean[seen[i]]);

@@ -15,11 +15,14 @@ enum { N_SPEEDS = 17, N_DECAYS = 4, N_FAST = 9, N_CANDIDATES = N_SPEEDS + N_DECA
 /* The user's speed is a guess within a factor of e or so: where the images do not tell, it stays. */
 static const double LOG_WIDTH = 1;
 /*
- * Without a decay from twice the given speed down to 1/128 of it, by factors of sqrt 2; with one the speed is that of the beginning, from
- * eight times to 1/32 by factors of 2. Motion slows down: most of it is over within the first tens of e/Å2 (Brilot et al. 2012, J Struct
- * Biol 177:630).
+ * Without a decay from twice the given speed down to 1/128 of it, by factors of sqrt 2; with one the speed is
+ * that of the beginning, from eight times to 1/32 by factors of 2. Motion slows down: most of it is over
+ * within the first tens of e/Å2 (Brilot et al. 2012, J Struct Biol 177:630).
  */
-static double speed_of(int i) { return i < N_SPEEDS ? pow(2, 1 - 0.5 * i) : pow(2, 3 - (i - N_SPEEDS) % N_FAST); }
+static double speed_of(int i)
+{
+	return i < N_SPEEDS ? pow(2, 1 - 0.5 * i) : pow(2, 3 - (i - N_SPEEDS) % N_FAST);
+}
 /* Share of the first speed that is left after many decays. */
 static const double LEAST_SHARE = 0.2;
 static double decay_of(int i) { return i < N_SPEEDS ? 0 : 5 * pow(2, (i - N_SPEEDS) / N_FAST); }
@@ -74,9 +77,12 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 	for (int i = 0; i < (w->a->step_dose ? N_CANDIDATES : N_SPEEDS); i++) {
 		double value = 0;
 		variance[0] = 0;
-		for (size_t t = 1; t < T; t++) variance[t] = variance[t - 1] + cyc_square(width_of(w->a, t - 1, i) * w->a->step_sigma_A[t - 1]);
+		for (size_t t = 1; t < T; t++)
+			variance[t] = variance[t - 1] + cyc_square(width_of(w->a, t - 1, i) * w->a->step_sigma_A[t - 1]);
 		for (size_t r = 0; r < n; r++)
-			for (size_t c = 0; c <= r; c++) A[r * n + c] = (r == c ? 1 : 0) + root[r] * root[c] * (fmin(variance[tilt[r]], variance[tilt[c]]) + offset);
+			for (size_t c = 0; c <= r; c++)
+				A[r * n + c] = (r == c ? 1 : 0) +
+				               root[r] * root[c] * (fmin(variance[tilt[r]], variance[tilt[c]]) + offset);
 		CYC_CHECK(n == 0 || LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (int)n, A, (int)n) == 0, CYC_E_NUMERIC, "the covariance of a mode of motion is not positive definite");
 		memcpy(x, z, n * sizeof *x);
 		cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, A, n > 0 ? (int)n : 1, x, 1);
@@ -104,8 +110,9 @@ static void project_offsets(const speed_work *w)
 }
 
 /*
- * Few images say how fast a specimen moved in its first exposures: the widest motion that they allow is not the likeliest, and errors must
- * know of it. So variances of steps are the mean over all candidates, each by its evidence; those with a decay share one vote with those without.
+ * Few images say how fast a specimen moved in its first exposures: the widest motion that they allow is not
+ * the likeliest, and errors must know of it. So variances of steps are the mean over all candidates, each by
+ * its evidence; those with a decay share one vote with those without.
  */
 static void average(double *speed, double *factors, const speed_work *w)
 {
@@ -113,7 +120,8 @@ static void average(double *speed, double *factors, const speed_work *w)
 	int n = a->step_dose ? N_CANDIDATES : N_SPEEDS;
 	double value[N_CANDIDATES], best = -HUGE_VAL, all = 0, square = 0;
 	for (int i = 0; i < n; i++) {
-		value[i] = -0.5 * cyc_square(log(speed_of(i)) / LOG_WIDTH) - (i < N_SPEEDS ? log(N_SPEEDS) : log(N_DECAYS * N_FAST));
+		value[i] = -0.5 * cyc_square(log(speed_of(i)) / LOG_WIDTH) -
+		           (i < N_SPEEDS ? log(N_SPEEDS) : log(N_DECAYS * N_FAST));
 		for (size_t c = 0; c < 3 * w->n_modes; c++) value[i] += w->evidence[c * N_CANDIDATES + (size_t)i];
 		best = fmax(best, value[i]);
 	}
@@ -128,7 +136,8 @@ static void average(double *speed, double *factors, const speed_work *w)
 	for (size_t t = 0; t + 1 < w->T; t++) factors[t] /= *speed;
 }
 
-cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_alignment *a, const double *precision, double *scratch)
+cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_alignment *a,
+                                     const double *precision, double *scratch)
 {
 	cyc_status st = CYC_OK;
 	speed_work w = { .a = a, .precision = precision, .T = (size_t)a->n_tilts, .B = (size_t)a->motion->n_modes };

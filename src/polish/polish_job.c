@@ -70,7 +70,8 @@ static cyc_status hash_priors(uint64_t *hash, const job *j)
 		bool is_found = false;
 		size_t T = (size_t)ts->n_tilts;
 		CYC_TRY(cyc_alloc(&x, 6 * T, sizeof *x));
-		for (size_t f = 0; f < T; f++) x[5 * T + f] = ts->tilts[f].has_nominal_tilt ? ts->tilts[f].nominal_tilt_rad : HUGE_VAL;
+		for (size_t f = 0; f < T; f++)
+			x[5 * T + f] = ts->tilts[f].has_nominal_tilt ? ts->tilts[f].nominal_tilt_rad : HUGE_VAL;
 		bool has_matrix = false;
 		for (size_t f = 0; f < T; f++) has_matrix = has_matrix || ts->tilts[f].has_matrix;
 		if (!has_matrix) CYC_TRY(cyc_polish_original_input(&is_found, x, x + 3 * T, j->in.tomograms, i));
@@ -121,7 +122,8 @@ static cyc_status polish_all(job *j)
 	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
 	CYC_TRY(cyc_polish_original_positions(original, j->in.particles));
 	shared.original_A = original;
-	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1], j->in.root));
+	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1],
+	                             j->in.root));
 	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
@@ -173,8 +175,11 @@ static void summarise(job *j)
 	j->result->position_rms_A = n_position > 0 ? sqrt(position / n_position) : 0;
 	j->result->motion_rms_A = n_motion > 0 ? sqrt(motion / n_motion) : 0;
 	j->result->heldout_error = sqrt(error);
-	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f +- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis", j->result->n_series,
-	         j->result->n_improved, j->result->n_worse, j->result->heldout_after - j->result->heldout_before, j->result->heldout_error, j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
+	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f "
+	         "+- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis",
+	         j->result->n_series, j->result->n_improved, j->result->n_worse,
+	         j->result->heldout_after - j->result->heldout_before, j->result->heldout_error,
+	         j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
 }
 
 static cyc_status write_all(job *j)

@@ -130,7 +130,8 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
 		goto done;
 	/* The hash is that of this very input and these options, which bound the size of a deformation. */
-	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE) goto done;
+	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE)
+		goto done;
 	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
 	r->deformation_type = (cyc_deformation_type)h.deformation_type;
 	memcpy(r->deformation_grid, h.deformation_grid, sizeof r->deformation_grid);

@@ -293,7 +293,8 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 	double least = fmax(LEAST_SIGMA * widest, 1e-12);
 	/* Thomas' algorithm. */
 	for (size_t t = 0; t < n; t++) {
-		double s = fmax(cyc_step_sigma(a, t), least), next = t + 1 < n ? fmax(cyc_step_sigma(a, t + 1), least) : 0;
+		double s = fmax(cyc_step_sigma(a, t), least),
+			   next = t + 1 < n ? fmax(cyc_step_sigma(a, t + 1), least) : 0;
 		double diagonal = 1 / (s * s) + (next > 0 ? 1 / (next * next) : 0) + w->s->precision[(3 * (t + 1) + k) * B + b];
 		double side = g[3 * t * B] / s - (next > 0 ? g[3 * (t + 1) * B] / next : 0);
 		if (t > 0) {
@@ -304,7 +305,8 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 		y[t] = side / diagonal;
 	}
 	for (size_t t = n - 1; t-- > 0;) y[t] -= up[t] * y[t + 1];
-	for (size_t t = 0; t < n; t++) x[3 * t * B] = (y[t] - (t > 0 ? y[t - 1] : 0)) / fmax(cyc_step_sigma(a, t), least);
+	for (size_t t = 0; t < n; t++)
+		x[3 * t * B] = (y[t] - (t > 0 ? y[t - 1] : 0)) / fmax(cyc_step_sigma(a, t), least);
 	return CYC_OK;
 }
 
