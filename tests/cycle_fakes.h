@@ -318,7 +318,7 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d };
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

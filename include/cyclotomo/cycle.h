@@ -62,6 +62,8 @@ typedef struct {
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
+	/** A first look at the particles before CTF refinement; NULL: none. */
+	cyc_status (*judge)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
 
 typedef struct {
