@@ -70,6 +70,8 @@ typedef struct {
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 	cyc_status (*check)(cyc_check_result *result, const cyc_check_options *options); /**< NULL: the metadata is not checked */
+	/** A first look at the particles before CTF refinement; NULL: none. */
+	cyc_status (*judge)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
 
 typedef struct {

@@ -215,11 +215,14 @@ static void postprocess_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- CTF refinement */
 
+static bool judges_particles(const cyc__cycle *c) { return c->ops->judge && !c->o->skip_refine && !c->o->keep_all; }
+
 static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	CYC_TRY(add_input_arguments(out, c, s));
+	if (judges_particles(c)) CYC_TRY(cyc__pairs_add(out, "p", "%sparticles.star", s->dir));
 	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
 	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
 	if (o->skip_defocus) CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%s", ""));
@@ -231,14 +234,57 @@ done:
 	return st;
 }
 
+static void refine3d_options(cyc_refine3d_options *r, const cyc__step *s, const cyc__cycle *c)
+{
+	const cyc_cycle_options *o = c->o;
+	cyc_refine3d_options_default(r);
+	r->input = step_input(c, s);
+	r->mask = c->in.mask_align;
+	r->out_dir = s->dir;
+	r->box_px = o->box_px;
+	r->crop_px = o->crop_px;
+	r->symmetry = o->symmetry;
+	r->particle_diameter_A = o->particle_diameter_A;
+	r->keep_all = o->keep_all;
+	r->n_threads = o->n_threads;
+	r->backend = o->backend;
+}
+
+/*
+ * Junk has been in the maps so far. On beads it makes the half maps agree, and a CTF refinement that turns from the beads to the
+ * particle seems to lose; so the particles are looked at where they are before it.                                   (T8.20)
+ */
+static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_options r;
+	refine3d_options(&r, s, c);
+	r.only_judge = true;
+	CYC_TRY(c->ops->judge(judged, &r));
+	if (judged->n_improbable > 0)
+		cyc_info("%s: %lld of %lld particles are probably not the particle, or not at this pose (run_improbable.star)", s->dir,
+		         (long long)judged->n_improbable, (long long)judged->n_particles);
+done:
+	return st;
+}
+
 static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_ctfrefine_options r;
 	cyc_ctfrefine_result result = { 0 };
+	cyc_refine3d_result judged = { 0 };
 	cyc_ctfrefine_options_default(&r);
 	r.input = step_input(c, s);
+	if (judges_particles(c)) {
+		CYC_TRY(judge_particles(&judged, s, c));
+		r.input.particles = judged.particles;
+		CYC_TRY(add_output(s, "particles", judged.particles));
+		CYC_TRY(add_if_there(s, o, "improbable particles", "run_improbable.star"));
+		s->n_judged = (double)judged.n_particles;
+		s->n_improbable = (double)judged.n_improbable;
+	}
 	r.mask = c->in.mask_align;
 	r.out_dir = s->dir;
 	r.box_px = o->box_px;
@@ -266,6 +312,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	s->scale_change_rms = result.scale_change_rms;
 done:
 	cyc_ctfrefine_result_deinit(&result);
+	cyc_refine3d_result_deinit(&judged);
 	return st;
 }
 
@@ -394,21 +441,11 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	const cyc_cycle_options *o = c->o;
 	cyc_refine3d_options r;
 	cyc_refine3d_result result = { 0 };
-	cyc_refine3d_options_default(&r);
-	r.input = step_input(c, s);
-	r.mask = c->in.mask_align;
-	r.out_dir = s->dir;
-	r.box_px = o->box_px;
-	r.crop_px = o->crop_px;
-	r.symmetry = o->symmetry;
-	r.particle_diameter_A = o->particle_diameter_A;
+	refine3d_options(&r, s, c);
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
-	r.keep_all = o->keep_all;
 	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
-	r.n_threads = o->n_threads;
-	r.backend = o->backend;
 	CYC_TRY(c->ops->refine3d(&result, &r));
 	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL, "the refinement of the orientations did not name its outputs");
 	CYC_TRY(add_output(s, "particles", result.particles));

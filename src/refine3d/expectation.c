@@ -482,3 +482,61 @@ done:
 	cyc_offset_grid_destroy(&offsets);
 	return st;
 }
+
+/* ---------------------------------------------------------------- judging alone */
+
+typedef struct {
+	cyc_refine3d_job *j;
+	int32_t i_series;
+	cyc_pose_work **work;
+	cyc_pose_agreement *shells; /* of each thread */
+} look;
+
+static cyc_status look_task(void *arg, int64_t i, int i_thread)
+{
+	const look *a = arg;
+	cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
+	cyc_refined *out = &j->refined[p];
+	cyc_found_pose here = { .pose = out->pose };
+	cyc_refine3d_note_agreement(&here, j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+	                            a->work[i_thread], &data, &r);
+	memcpy(out->agreement, here.agreement, sizeof out->agreement);
+	out->amplitude = here.amplitude;
+	out->log_likelihood = 0;
+	for (int b = 0; b < CYC_N_BANDS; b++) {
+		const cyc_pose_agreement *at = &out->agreement[b];
+		out->log_likelihood += 2 * r.amplitude * (at->cross - r.amplitude * at->own) - cyc_square(r.amplitude) * at->power;
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	look a = { .j = j };
+	int n_threads = j->o->n_threads;
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (a.i_series = 0; a.i_series < j->in.tomograms->n_series; a.i_series++) {
+			int32_t n = series_count(j, a.i_series);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
+			CYC_TRY(cyc_parallel_for(n, n_threads, look_task, &a));
+			cyc_refine3d_release_series(j, a.i_series);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
+	}
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	cyc_free(a.shells);
+	return st;
+}

@@ -13,7 +13,8 @@ static const double LEAST_SHARED_NOISE = 0.25;
 /* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
 static bool wants_groups(const cyc_refine3d_options *o)
 {
-	return !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
+	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow it, but may be judged by what is left. */
+	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
 }
 
 cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)

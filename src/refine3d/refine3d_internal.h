@@ -165,6 +165,10 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 /** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2 + 1, work memory */
 void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
                                  const cyc_pose_data *data, const cyc_pose_reference *r);
+/** The same for all particles where they are, nothing looked for. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_look(cyc_refine3d_job *j);
+/** particles.star with the probabilities, and the list of what is improbable: all that is written of a run that only judges. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j);
 /** Are particles told from what is not one? */
 bool cyc_refine3d_judges(const cyc_refine3d_job *j);
 /** Probabilities of all particles from their agreement, each half-set by itself, into refined and the particle set.       (T8.20 - T8.24) */

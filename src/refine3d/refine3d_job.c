@@ -541,6 +541,26 @@ done:
 	return st;
 }
 
+/* Poses stay: how well do the images of each particle agree with the half map where they are?                     (T8.20) */
+static cyc_status judge_only(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_result *r = j->result;
+	CYC_CHECK(cyc_refine3d_judges(j), CYC_E_USAGE, "particles are not judged with RELION's noise");
+	CYC_TRY(cyc_make_dirs(j->in.out));
+	j->state.iteration = 1;
+	CYC_TRY(cyc_refine3d_make_reference(j));
+	CYC_TRY(cyc_refine3d_amplitudes(j));
+	CYC_TRY(cyc_refine3d_look(j));
+	CYC_TRY(cyc_refine3d_judge(j));
+	CYC_TRY(cyc_refine3d_write_judged(j));
+	r->n_particles = j->in.particles->n;
+	r->n_images = j->state.n_images;
+	r->n_improbable = j->state.n_improbable;
+done:
+	return st;
+}
+
 static cyc_status run(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -625,7 +645,7 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	CYC_TRY(check_options(o));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
-	if (!o->dry_run) CYC_TRY(run(&j));
+	if (!o->dry_run) CYC_TRY(o->only_judge ? judge_only(&j) : run(&j));
 done:
 	deinit(&j);
 	cyc_refine3d_result_deinit(&own);

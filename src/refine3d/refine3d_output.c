@@ -174,6 +174,24 @@ done:
 	return st;
 }
 
+cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *set = j->in.particles;
+	double *probability = NULL;
+	char *path = NULL;
+	CYC_TRY(write_improbable(j));
+	CYC_TRY(cyc_alloc(&probability, set->n, sizeof *probability));
+	for (int64_t i = 0; i < set->n; i++) probability[i] = set->particles[i].probability;
+	CYC_TRY(cyc_particle_set_put_probabilities(set, probability));
+	CYC_TRY(cyc_refine3d_name(&j->result->particles, &path, j, "", "particles.star"));
+	CYC_TRY(cyc_particle_set_write(set, NULL, path));
+done:
+	cyc_free(probability);
+	cyc_free(path);
+	return st;
+}
+
 /* What an error would be if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a position [Å]. */
 static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 {

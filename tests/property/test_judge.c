@@ -236,6 +236,37 @@ static void junk_is_told_and_wrong_poses_are_put_right(void **state)
 	cyc_refine3d_result_deinit(&r);
 }
 
+/* Without a search for poses: those who are told apart where they are, and nothing else changes. */
+static void a_look_leaves_poses(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = NULL;
+	cyc_particle_set *before = NULL, *after = NULL;
+	int n_junk = 0;
+	cyc_refine3d_result r;
+	cyc_refine3d_options o = options("L");
+	o.only_judge = true;
+	ASSERT_OK(cyc_refine3d_run(&r, &o));
+	assert_string_equal(r.particles, "L/particles.star");
+	ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", g_root));
+	ASSERT_OK(cyc_particle_set_read(&before, "spoilt.star", NULL, t, g_root));
+	ASSERT_OK(cyc_particle_set_read(&after, r.particles, NULL, t, g_root));
+	for (int64_t i = 0; i < N; i++) {
+		const cyc_particle *a = &before->particles[i], *b = &after->particles[i];
+		print_message("%s: kind %d, probability %.3f\n", b->name, kind_of(i), b->probability);
+		assert_memory_equal(&a->position_A, &b->position_A, sizeof a->position_A);
+		assert_memory_equal(&a->R_tomo_ref, &b->R_tomo_ref, sizeof a->R_tomo_ref);
+		if (kind_of(i) == 0) assert_true(b->probability >= 0.5);
+		n_junk += kind_of(i) == 1 && b->probability < 0.5;
+	}
+	assert_true(n_junk >= N_JUNK - 1);
+	assert_false(cyc_path_exists(in_root("L/run_class001.mrc")));
+	cyc_particle_set_destroy(&before);
+	cyc_particle_set_destroy(&after);
+	cyc_tomogram_set_destroy(&t);
+	cyc_refine3d_result_deinit(&r);
+}
+
 /* What is written is what the next job goes by: without the junk, or with all. */
 static void all_can_be_kept(void **state)
 {
@@ -283,6 +314,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(junk_is_told_and_wrong_poses_are_put_right),
+		cmocka_unit_test(a_look_leaves_poses),
 		cmocka_unit_test(all_can_be_kept),
 		cmocka_unit_test(same_bits_for_any_number_of_threads),
 	};
