@@ -79,7 +79,7 @@ static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
 		const cyc__step *other = &c->steps[i];
 		if (other != s && other->output_set && strcmp(other->output_set, s->input_set) == 0) h = cyc_hash(h, &other->key, sizeof other->key);
 	}
-	if (c->before_set && strcmp(c->before_set, s->input_set) == 0) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
+	if (c->before_set && s->kind == CYC__POSTPROCESS) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
 	for (int32_t i = 0; i < s->arguments.n; i++) {
 		h = cyc_hash_string(cyc_hash_string(h, s->arguments.items[i].name), s->arguments.items[i].value);
@@ -91,19 +91,22 @@ static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const char 
 {
 	cyc_status st = CYC_OK;
 	cyc_job_option *options = NULL;
-	char *command = NULL;
+	char *command = NULL, *before = NULL, *both = NULL;
 	CYC_TRY(cyc_alloc(&options, s->arguments.n, sizeof *options));
 	for (int32_t i = 0; i < s->arguments.n; i++) {
 		const cyc__pair *a = &s->arguments.items[i];
 		options[i] = (cyc_job_option){ a->name, a->value[0] ? a->value : "Yes" };
 	}
 	CYC_TRY(cyc__step_command(&command, s));
+	CYC_TRY(cyc__before_command(&before, c, s));
+	if (before) CYC_TRY(cyc_asprintf(&both, "%s\n%s", before, command));
 	CYC_TRY(cyc_make_dirs(dir));
-	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n, command));
-	(void)c;
+	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n, both ? both : command));
 done:
 	cyc_free(options);
 	cyc_free(command);
+	cyc_free(before);
+	cyc_free(both);
 	return st;
 }
 
@@ -253,20 +256,6 @@ done:
 	return st;
 }
 
-/* A turn that changed weights is compared with maps of the state before it in the same weights. */
-static cyc_status prepare_comparison(cyc__cycle *c, int32_t i_turn)
-{
-	cyc_status st = CYC_OK;
-	cyc_free(c->compare_to);
-	c->compare_to = NULL;
-	CYC_TRY(cyc__reweight(c, &c->steps[c->n_steps - 1]));
-	if (!c->before_set) goto done;
-	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, c->before_set));
-	CYC_TRY(cyc_strdup(&c->compare_to, c->steps[c->n_steps - 1].output_set));
-done:
-	return st;
-}
-
 static cyc_status write_summary(const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -300,8 +289,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
 			int32_t i_step = c->n_steps - 1;
 			if (!c->steps[i_step].was_kept) cyc__kind_get(kind)->log(&c->steps[i_step]);
-			CYC_TRY(prepare_comparison(c, i_turn));
-			/* Steps move when there are more of them. */
+			CYC_TRY(cyc__reweight(c, &c->steps[i_step]));
 			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
 			if (c->i_best != i_start) CYC_TRY(cyc__check_metadata(c));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
@@ -454,7 +442,6 @@ done:
 	cyc_free(c.own_particles);
 	cyc_free(c.own_trajectories);
 	cyc_free(c.before_set);
-	cyc_free(c.compare_to);
 	cyc_free(out_dir);
 	return st;
 }

@@ -115,9 +115,9 @@ typedef struct {
 	cyc__inputs in;
 	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
 	char *own_particles, *own_trajectories;
-	char *before_set;        /**< the state before the turn with the turn's particles and weights; NULL: they did not change */
+	char *before_set;        /**< the state before the turn with the turn's particles and weights, whose maps the post-processing makes to
+	                              compare with; NULL: they did not change */
 	uint64_t before_key;     /**< hash of its files */
-	char *compare_to;        /**< optimisation set with the half maps that the next post-processing is compared with; NULL: those of i_best */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
@@ -154,6 +154,9 @@ CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
  * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
  */
 CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
+
+/** Command line for the maps that a post-processing makes itself, of c->before_set; NULL: none. */
+CYC_MUST_CHECK cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s);
 
 /* ---------------------------------------------------------------- plan */
 

@@ -52,15 +52,13 @@ static cyc_status add_output(cyc__step *s, const char *role, const char *path)
 	return path ? cyc__pairs_add(&s->outputs, role, "%s", path) : CYC_OK;
 }
 
-static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
+static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input, const char *out_dir)
 {
-	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_reconstruct_options r;
-	cyc_reconstruct_result result = { 0 };
 	cyc_reconstruct_options_default(&r);
-	r.input = step_input(c, s);
-	r.out_dir = s->dir;
+	r.input = input;
+	r.out_dir = out_dir;
 	r.box_px = o->box_px;
 	r.crop_px = o->crop_px;
 	r.symmetry = o->symmetry;
@@ -70,6 +68,14 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
+	return r;
+}
+
+static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options r = reconstruct_options(c, step_input(c, s), s->dir);
+	cyc_reconstruct_result result = { 0 };
 	CYC_TRY(c->ops->reconstruct(&result, &r));
 	CYC_CHECK(result.half1 && result.half2 && result.optimisation_set, CYC_E_INTERNAL, "the reconstruction did not name its half maps");
 	CYC_TRY(add_output(s, "half map 1", result.half1));
@@ -100,21 +106,57 @@ static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- post-process */
 
+/* Folder for the maps of the state before in the new weights, and its optimisation set. */
+static const char BEFORE_DIR[] = "before/", BEFORE_SET[] = "before/optimisation_set.star";
+
 /* Optimisation set whose half maps these are compared with; NULL at the start. */
-static const char *compared_with(const cyc__cycle *c)
+static cyc_status compared_with(char **out, const cyc__cycle *c, const cyc__step *s)
 {
-	if (c->i_best < 0) return NULL;
-	return c->compare_to ? c->compare_to : c->steps[c->i_best].output_set;
+	*out = NULL;
+	if (c->i_best < 0) return CYC_OK;
+	return c->before_set ? cyc_path_join(out, s->dir, BEFORE_SET) : cyc_strdup(out, c->steps[c->i_best].output_set);
+}
+
+cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	cyc__step before = { .kind = CYC__RECONSTRUCT };
+	*out = NULL;
+	if (s->kind != CYC__POSTPROCESS || !c->before_set) return CYC_OK;
+	CYC_TRY(cyc_strdup(&before.input_set, c->before_set));
+	CYC_TRY(cyc_path_join(&before.dir, s->dir, BEFORE_DIR));
+	CYC_TRY(reconstruct_arguments(&before.arguments, c, &before));
+	CYC_TRY(cyc__step_command(out, &before));
+done:
+	cyc__step_deinit(&before);
+	return st;
+}
+
+static cyc_status reconstruct_before(const cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL;
+	cyc_reconstruct_result result = { 0 };
+	CYC_TRY(cyc_path_join(&dir, s->dir, BEFORE_DIR));
+	const cyc_project_input input = { .root = c->o->input.root, .optimisation_set = c->before_set };
+	const cyc_reconstruct_options r = reconstruct_options(c, input, dir);
+	CYC_TRY(c->ops->reconstruct(&result, &r));
+done:
+	cyc_reconstruct_result_deinit(&result);
+	cyc_free(dir);
+	return st;
 }
 
 static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
+	char *other = NULL;
+	CYC_TRY(compared_with(&other, c, s));
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
-	if (compared_with(c)) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", compared_with(c)));
+	if (other) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", other));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -124,6 +166,7 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	}
 	if (o->mtf) CYC_TRY(cyc__pairs_add(out, "mtf", "%s", o->mtf));
 done:
+	cyc_free(other);
 	return st;
 }
 
@@ -171,14 +214,16 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	const cyc_cycle_options *o = c->o;
 	cyc_postprocess_options p;
 	cyc_postprocess_result result = { 0 };
-	char *out_root = NULL;
+	char *out_root = NULL, *other = NULL;
 	cyc_postprocess_options_default(&p);
+	CYC_TRY(compared_with(&other, c, s));
+	if (c->before_set) CYC_TRY(reconstruct_before(s, c));
 	CYC_TRY(cyc_path_join(&out_root, s->dir, "postprocess"));
 	p.root = o->input.root;
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
 	p.symmetry = o->symmetry;
-	p.compare_to = compared_with(c);
+	p.compare_to = other;
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
@@ -202,6 +247,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	s->randomise_from_A = result.randomise_from_A;
 done:
 	cyc_postprocess_result_deinit(&result);
+	cyc_free(other);
 	cyc_free(out_root);
 	return st;
 }

@@ -655,9 +655,11 @@ static void test_weights_that_change(void **state)
 	g_fake.refined_particles = edited;
 	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
 	assert_string_equal(g_fake.calls, "rporrp");
-	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/cyclotomo_before.star");
-	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/optimisation_set.star");
-	assert_file_contains("RUN/PostProcess/job006/note.txt", "--compare-to RUN/Reconstruct/job004/optimisation_set.star");
+	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/optimisation_set.star");
+	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/cyclotomo_before.star");
+	assert_file_contains("RUN/PostProcess/job005/note.txt", "--compare-to RUN/PostProcess/job005/before/optimisation_set.star");
+	assert_file_contains("RUN/PostProcess/job005/note.txt",
+	                     "cyclotomo reconstruct --i RUN/Refine3D/job003/cyclotomo_before.star --b 32 --sym C1 --o RUN/PostProcess/job005/before/\n");
 	/* Positions of before; names and weights of after. */
 	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
 	assert_null(strstr(before, "TS_1/2"));
