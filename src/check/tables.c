@@ -12,10 +12,11 @@ static const double MOST_SCALE_RATIO = 3;
 /* Pixel sizes that count as one. */
 static const double SAME_PIXEL_SIZE = 2e-3;
 
-/* Slope of the stage's angle against the projection's, with the error that the scatter about the line gives. */
+/* Slope of the stage's angle against the projection's, with the error that the scatter about the line gives.
+ */
 static cyc_measured stage_slope(const cyc_tilt_series *ts)
 {
-	double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0, low = INFINITY, high = -INFINITY;
+	double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0, low = HUGE_VAL, high = -HUGE_VAL;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (!t->has_nominal_tilt || !t->has_angles || t->has_matrix) continue;
@@ -48,7 +49,10 @@ static cyc_status check_stage(cyc_check *c, int32_t i)
 	f->expected = 1;
 	f->sigma = fabs(e->stage.value - 1) / e->stage.error;
 	f->can_fix = true;
-	CYC_FINDING_SAY(f->found, "stage angles have the sign opposite to the projections': slope %.3f +- %.3f against rlnTomoYTilt", e->stage.value, e->stage.error);
+	CYC_FINDING_SAY(
+		f->found,
+		"stage angles have the sign opposite to the projections': slope %.3f +- %.3f against rlnTomoYTilt",
+		e->stage.value, e->stage.error);
 	CYC_FINDING_SAY(f->wanted, "a slope of 1");
 	CYC_FINDING_SAY(f->action, "change the sign of rlnTomoNominalStageTiltAngle");
 done:
@@ -60,7 +64,7 @@ static cyc_status check_dose(cyc_check *c, int32_t i)
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &c->tomograms->series[i];
 	cyc_finding *f;
-	double low = INFINITY, high = -INFINITY;
+	double low = HUGE_VAL, high = -HUGE_VAL;
 	for (int32_t k = 0; k < ts->n_tilts; k++) {
 		low = fmin(low, ts->tilts[k].pre_exposure_e_per_A2);
 		high = fmax(high, ts->tilts[k].pre_exposure_e_per_A2);
@@ -70,7 +74,8 @@ static cyc_status check_dose(cyc_check *c, int32_t i)
 	CYC_TRY(cyc_finding_put(f, ts->star_path, "rlnMicrographPreExposure"));
 	CYC_FINDING_SAY(f->found, "all tilts have the same dose, %g e/Å2", low);
 	CYC_FINDING_SAY(f->wanted, "the dose before each exposure");
-	CYC_FINDING_SAY(f->action, "give the doses; without them tilts are neither weighted by damage nor in their order");
+	CYC_FINDING_SAY(f->action,
+	                "give the doses; without them tilts are neither weighted by damage nor in their order");
 done:
 	return st;
 }
@@ -100,9 +105,12 @@ static cyc_status check_scales(cyc_check *c, int32_t i)
 		CYC_TRY(cyc_finding_add(&finding, c, CYC_FINDING_WARNING, "scale", i));
 		CYC_TRY(cyc_finding_put(finding, ts->star_path, "rlnCtfScalefactor"));
 		finding->row = f + 1;
-		CYC_FINDING_SAY(finding->found, "a contrast scale of %.3g where the series' median is %.3g", ts->tilts[f].scale, median);
-		CYC_FINDING_SAY(finding->wanted, "between %.3g and %.3g", median / MOST_SCALE_RATIO, median * MOST_SCALE_RATIO);
-		CYC_FINDING_SAY(finding->action, "look at the image, and at the order of the doses; a scale of 0 excludes the tilt");
+		CYC_FINDING_SAY(finding->found, "a contrast scale of %.3g where the series' median is %.3g",
+		                ts->tilts[f].scale, median);
+		CYC_FINDING_SAY(finding->wanted, "between %.3g and %.3g", median / MOST_SCALE_RATIO,
+		                median * MOST_SCALE_RATIO);
+		CYC_FINDING_SAY(finding->action,
+		                "look at the image, and at the order of the doses; a scale of 0 excludes the tilt");
 	}
 done:
 	cyc_free(scales);
@@ -117,7 +125,8 @@ static cyc_status check_pixel_size(cyc_check *c, int32_t i, int32_t first)
 	if (fabs(ts->pixel_size_A / other->pixel_size_A - 1) < SAME_PIXEL_SIZE) goto done;
 	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "mixed-pixel-sizes", i));
 	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoTiltSeriesPixelSize"));
-	CYC_FINDING_SAY(f->found, "pixels of %.4g Å, tilt series %s has %.4g", ts->pixel_size_A, other->name, other->pixel_size_A);
+	CYC_FINDING_SAY(f->found, "pixels of %.4g Å, tilt series %s has %.4g", ts->pixel_size_A, other->name,
+	                other->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "one pixel size, to %g %%", 100 * SAME_PIXEL_SIZE);
 	CYC_FINDING_SAY(f->action, "refine series of different pixel sizes in runs of their own");
 done:

@@ -1,4 +1,5 @@
-/* Mistakes planted in the metadata of a simulated project, each of which must be found, named and mended; and none where there is none. */
+/* Mistakes planted in the metadata of a simulated project, each of which must be found, named and mended; and
+ * none where there is none. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,16 +21,23 @@ enum { BOX = 96 };
 /* ---------------------------------------------------------------- sums with planted values */
 
 enum { N_PARTICLES = 30, N_TILTS = 21, N_RINGS = 30 };
-typedef struct { double h, dose_slope, size, sign, noise; } truth;
+typedef struct {
+	double h, dose_slope, size, sign, noise;
+} truth;
 
-/* Ring sums of images that obey the model: defocus off by z_f + (h - 1) H, damage of other doses, another size; with noise of unit power. */
+/* Ring sums of images that obey the model: defocus off by z_f + (h - 1) H, damage of other doses, another
+ * size; with noise of unit power. */
 static cyc_ring_sums *make_sums(const double *dose, const truth *t, uint64_t seed)
 {
 	cyc_ring_sums *s = NULL;
 	cyc_rng rng = cyc_rng_make(seed, 1, 2);
 	const size_t n = (size_t)N_PARTICLES * N_TILTS;
 	ASSERT_OK(cyc_alloc(&s, 1, sizeof *s));
-	*s = (cyc_ring_sums){ .n_particles = N_PARTICLES, .n_tilts = N_TILTS, .n_rings = N_RINGS, .n_images = (int64_t)n, .has_stretch = true };
+	*s = (cyc_ring_sums){ .n_particles = N_PARTICLES,
+		                  .n_tilts = N_TILTS,
+		                  .n_rings = N_RINGS,
+		                  .n_images = (int64_t)n,
+		                  .has_stretch = true };
 	ASSERT_OK(cyc_alloc(&s->k_invA, N_RINGS, sizeof(double)));
 	ASSERT_OK(cyc_alloc(&s->is_seen, n, sizeof(bool)));
 	ASSERT_OK(cyc_alloc(&s->height_A, n, sizeof(double)));
@@ -48,12 +56,18 @@ static cyc_ring_sums *make_sums(const double *dose, const truth *t, uint64_t see
 			for (int r = 0; r < N_RINGS; r++, ring += CYC_RING_N) {
 				double k = s->k_invA[r], k2 = k * k, unit = CYC_PI * 0.0197;
 				double gamma = -unit * (20000 + s->height_A[i]) * k2 - 0.1, c = -sin(gamma), q = -cos(gamma);
-				double delta = -unit * (wrong + (t->h - 1) * s->height_A[i]) * k2, c_true = c * cos(delta) + q * sin(delta);
+				double delta = -unit * (wrong + (t->h - 1) * s->height_A[i]) * k2,
+					   c_true = c * cos(delta) + q * sin(delta);
 				double v2 = 40 * exp(-20 * k2), overlap = -0.3 * v2, g2 = 4 * v2;
-				double damage = t->sign * 0.9 * cyc_dose_weight(k, t->dose_slope * dose[f] + (t->dose_slope < 0 ? 120 : 0), 0);
-				/* x = damage c_true V((1 + m) k) = damage c_true (V + m G), noise of variance 1/2 in each part of (T9.1). */
-				double xv = damage * c_true * (v2 + t->size * overlap), xg = damage * c_true * (overlap + t->size * g2);
-				double n1 = t->noise * sqrt(0.5 * v2) * cyc_rng_normal(&rng), n2 = t->noise * sqrt(0.5 * g2) * cyc_rng_normal(&rng);
+				double damage =
+					t->sign * 0.9 *
+					cyc_dose_weight(k, t->dose_slope * dose[f] + (t->dose_slope < 0 ? 120 : 0), 0);
+				/* x = damage c_true V((1 + m) k) = damage c_true (V + m G), noise of variance 1/2 in each
+				 * part of (T9.1). */
+				double xv = damage * c_true * (v2 + t->size * overlap),
+					   xg = damage * c_true * (overlap + t->size * g2);
+				double n1 = t->noise * sqrt(0.5 * v2) * cyc_rng_normal(&rng),
+					   n2 = t->noise * sqrt(0.5 * g2) * cyc_rng_normal(&rng);
 				ring[CYC_RING_XC] = (float)((xv + n1) * c);
 				ring[CYC_RING_XQ] = (float)((xv + n1) * q);
 				ring[CYC_RING_GC] = (float)((xg + n2) * c);
@@ -102,11 +116,13 @@ static void measurements_are_right_and_so_are_their_errors(void **state)
 			assert_true(e.hand.error < 0.1 && e.dose.error < 0.1 && e.stretch.error < 0.004);
 			assert_true((e.contrast.value > 0) == (t->sign > 0));
 			assert_true((e.hand_gain > 50) == (t->h < 0) && (e.hand_gain < -50) == (t->h > 0));
-			assert_true((e.dose_gain > 50) == (t->dose_slope < 0) && (e.dose_gain < -50) == (t->dose_slope > 0));
+			assert_true((e.dose_gain > 50) == (t->dose_slope < 0) &&
+			            (e.dose_gain < -50) == (t->dose_slope > 0));
 		}
 		/* Mean square of (value - truth) / error over 24 draws: 1 +- 0.3. */
 		for (int i = 0; i < 3; i++)
-			if (!(z2[i] / N_DRAWS > 0.3 && z2[i] / N_DRAWS < 2.2)) fail_msg("case %d, quantity %d: mean square %.2f", (int)k, i, z2[i] / N_DRAWS);
+			if (!(z2[i] / N_DRAWS > 0.3 && z2[i] / N_DRAWS < 2.2))
+				fail_msg("case %d, quantity %d: mean square %.2f", (int)k, i, z2[i] / N_DRAWS);
 	}
 }
 
@@ -130,7 +146,8 @@ static void noise_says_nothing(void **state)
 
 typedef enum { NONE, HAND_ONE, DOSE, NO_DOSE, STAGE, INVERTED, SIZE } mistake;
 
-static void edit_column(const char *name, const char *block, int64_t only_row, const char *label, double factor, double term)
+static void edit_column(const char *name, const char *block, int64_t only_row, const char *label,
+                        double factor, double term)
 {
 	cyc_star *star = NULL;
 	cyc_star_block *b;
@@ -158,7 +175,8 @@ static void plant_size(double size)
 	ASSERT_OK(cyc_star_require(&optics, star, "optics"));
 	ASSERT_OK(cyc_star_require(&particles, star, "particles"));
 	ASSERT_OK(cyc_star_add_row(&row, optics));
-	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++) ASSERT_OK(cyc_star_set_text(optics, row, k, cyc_star_text(optics, 0, k)));
+	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++)
+		ASSERT_OK(cyc_star_set_text(optics, row, k, cyc_star_text(optics, 0, k)));
 	ASSERT_OK(cyc_star_set_text(optics, row, cyc_star_column(optics, "rlnOpticsGroup"), "2"));
 	for (int64_t r = 0; r < cyc_star_n_rows(particles); r++)
 		if (strcmp(cyc_star_text_of(particles, r, "rlnTomoName"), "TS_02") == 0)
@@ -187,7 +205,8 @@ static void plant(mistake m)
 }
 
 enum { N_FILES = 4 };
-static const char *const FILES[N_FILES] = { "p/tomograms.star", "p/particles.star", "p/tilt_series/TS_01.star", "p/tilt_series/TS_02.star" };
+static const char *const FILES[N_FILES] = { "p/tomograms.star", "p/particles.star",
+	                                        "p/tilt_series/TS_01.star", "p/tilt_series/TS_02.star" };
 static char *g_right[N_FILES];
 
 /* The project as it was simulated, with a mistake. */
@@ -254,9 +273,11 @@ static void check(cyc_check_result *r, const char *set, const char *fix)
 }
 
 /* All findings are of one kind and about these series, with much evidence. */
-static void expect(const cyc_check_result *r, const char *kind, const char *column, int32_t first, int32_t n, double least_sigma)
+static void expect(const cyc_check_result *r, const char *kind, const char *column, int32_t first, int32_t n,
+                   double least_sigma)
 {
-	if (r->n_findings != n) fail_msg("%d findings instead of %d of the kind %s", r->n_findings, n, kind ? kind : "none");
+	if (r->n_findings != n)
+		fail_msg("%d findings instead of %d of the kind %s", r->n_findings, n, kind ? kind : "none");
 	for (int32_t i = 0; i < n; i++) {
 		const cyc_finding *f = &r->findings[i];
 		assert_string_equal(f->kind, kind);
@@ -294,7 +315,9 @@ static void each_mistake_is_found_and_mended(void **state)
 		reconstruct("optimisation_set.star", maps);
 		check(&r, set, fixed);
 		/* Of two series of different size either may be named. */
-		expect(&r, cases[k].kind, cases[k].column, cases[k].first < 0 && r.n_findings > 0 ? r.findings[0].i_series : cases[k].first, cases[k].n, cases[k].least_sigma);
+		expect(&r, cases[k].kind, cases[k].column,
+		       cases[k].first < 0 && r.n_findings > 0 ? r.findings[0].i_series : cases[k].first, cases[k].n,
+		       cases[k].least_sigma);
 		if (cases[k].m == NONE || cases[k].m == NO_DOSE) {
 			assert_null(r.fixed_set);
 		} else {
