@@ -18,25 +18,22 @@ typedef struct {
 	double value, error;
 } cyc_measured;
 
-/** What is known about a tilt series. */
+/** What is known about a tilt series. Gains are log L(-1) - log L(1), of slopes that should be 1. */
 typedef struct {
 	const char *name; /**< borrowed from the result */
 	int32_t n_particles;
 	int64_t n_images;      /**< particle images that were compared */
-	cyc_measured contrast; /**< regression of images on predictions: 1 as the map, -1 inverted against it */
-	cyc_measured hand; /**< slope of defocus against height, in units of what the metadata says: 1 right, -1
-	                      wrong hand */
-	double hand_gain;  /**< log L(-1) - log L(1) */
-	cyc_measured
-		dose; /**< slope of the dose that images show against that of the table: 1 right, -1 reversed */
-	double dose_gain;      /**< log L(-1) - log L(1) */
-	cyc_measured stage;    /**< slope of the stage angle against rlnTomoYTilt: 1 or -1 */
-	cyc_measured stretch;  /**< size of the particle images over that of the projections, minus 1 */
-	cyc_measured log_grey; /**< log of the contrast scale over the mean of all series */
-	double noise;          /**< noise power over the mean of all series (geometric) */
-	/* Where no doses are given: the order of the tilts that fits best. */
-	const char *order; /**< "away from zero tilt", "from negative to positive tilt", ...; NULL: doses are
-	                      given, or none fits. Static */
+	cyc_measured contrast; /**< images over predictions: negative if inverted against the map */
+	cyc_measured hand;     /**< defocus against height as the table has it: 1 right, -1 wrong hand */
+	double hand_gain;
+	cyc_measured dose; /**< dose that images show against the table's: 1 right, -1 reversed */
+	double dose_gain;
+	cyc_measured stage;    /**< stage angle against rlnTomoYTilt: 1 or -1 */
+	cyc_measured stretch;  /**< size of the particles over that of the projections, minus 1 */
+	cyc_measured log_grey; /**< log of the grey scale, from the noise, over the median of all series */
+	double noise;          /**< noise power over the geometric mean of all series */
+	const char *order; /**< where no doses are given, the order of the tilts that fits best: "away from zero
+	                      tilt", ...; NULL: none. Static */
 	cyc_measured order_dose; /**< dose per tilt in that order, e/Å2 */
 } cyc_series_evidence;
 

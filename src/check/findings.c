@@ -15,8 +15,15 @@ static const double ALARM_SIGMA = 5, ALARM_GAIN = 12.5;
 /* Sizes of series whose pixel sizes are right scatter by this (seven simulated sets): positions and poses
  * leave it, whatever the number of images. */
 static const double SIZE_FLOOR = 1e-3;
-/* Ice does not make images differ by more than this in contrast. */
+/*
+ * Where the noise of series differs by more the maps are mostly those of one of them, and what images find of
+ * themselves in these is not known well enough: their sizes are not compared.
+ */
+static const double MOST_NOISE_RATIO = 2;
+/* Ice and exposure do not make images differ by more than this in their grey values. */
 static const double MOST_GREY_RATIO = 3;
+/* Of the logarithm of a noise level: tilts and tiles of a series agree better than that. */
+static const double GREY_ERROR = 0.01;
 
 static cyc_measured nothing(void) { return (cyc_measured){ CYC_NAN, CYC_NAN }; }
 
@@ -194,9 +201,11 @@ static cyc_measured against_others(const cyc_check_result *r, int32_t i)
 {
 	double W = 0, sum = 0;
 	const cyc_measured *own = &r->series[i].stretch;
+	double noise = r->series[i].noise;
 	for (int32_t k = 0; k < r->n_series; k++) {
 		const cyc_measured *m = &r->series[k].stretch;
 		if (k == i || !isfinite(m->error)) continue;
+		if (!(fabs(log(r->series[k].noise / noise)) < log(MOST_NOISE_RATIO))) continue;
 		double w = 1 / (cyc_square(m->error) + cyc_square(SIZE_FLOOR));
 		W += w;
 		sum += w * m->value;
@@ -245,10 +254,11 @@ static cyc_status judge_size(cyc_check *c)
 		                ts->pixel_size_A,
 		                left == 2 ? ", or the other way round in the other series: two cannot tell which"
 		                          : "");
-		CYC_FINDING_SAY(f->action,
-		                "give the series an optics group of its own with rlnMagMat00 and rlnMagMat11 of %.4f "
-		                "(rlnMagMat01, 10: 0), or import it with its own pixel size",
-		                1 + most.value);
+		CYC_FINDING_SAY(
+			f->action,
+			"give the series an optics group of its own and multiply its rlnMagMat00 and rlnMagMat11 (1 if "
+			"there are none) by %.4f, or import it with its own pixel size",
+			1 + most.value);
 		r->series[worst].stretch = nothing();
 	}
 	for (int32_t i = 0; i < r->n_series; i++) r->series[i].stretch = kept[i];
@@ -263,41 +273,39 @@ static int compare_doubles(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Contrast of each series relative to the median of all, and whether that is possible. */
+/* Grey values of series against the median of all, from the noise of their images, which is there whatever
+ * the map. */
 static cyc_status judge_grey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
 	cyc_check_result *r = c->result;
-	double *values = NULL, noise = 0;
+	double *values = NULL, sum = 0;
 	size_t n = 0;
 	CYC_TRY(cyc_alloc(&values, r->n_series, sizeof *values));
 	for (int32_t i = 0; i < r->n_series; i++) {
-		const cyc_measured *m = &r->series[i].contrast;
-		if (!isfinite(m->error) || distance(*m, 0) < ALARM_SIGMA) continue;
-		values[n++] = log(fabs(m->value));
-		noise += log(r->series[i].noise);
+		if (!(r->series[i].noise > 0)) continue;
+		values[n++] = 0.5 * log(r->series[i].noise);
+		sum += log(r->series[i].noise);
 	}
 	if (n == 0) goto done;
 	qsort(values, n, sizeof *values, compare_doubles);
-	double median = 0.5 * (values[n / 2] + values[(n - 1) / 2]);
+	/* Of two the stronger one is against the other. */
+	double middle = n == 2 ? values[0] : 0.5 * (values[n / 2] + values[(n - 1) / 2]);
 	for (int32_t i = 0; i < r->n_series; i++) {
 		cyc_series_evidence *e = &r->series[i];
 		cyc_finding *f;
-		if (isfinite(e->noise)) e->noise /= exp(noise / (double)n);
-		if (!isfinite(e->contrast.error) || distance(e->contrast, 0) < ALARM_SIGMA) continue;
-		e->log_grey = (cyc_measured){ log(fabs(e->contrast.value)) - median,
-			                          e->contrast.error / fabs(e->contrast.value) };
+		if (!(e->noise > 0)) continue;
+		e->log_grey = (cyc_measured){ 0.5 * log(e->noise) - middle, GREY_ERROR };
+		e->noise /= exp(sum / (double)n);
 		if (n < 2 || fabs(e->log_grey.value) - log(MOST_GREY_RATIO) < ALARM_SIGMA * e->log_grey.error)
 			continue;
 		CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_WARNING, "grey-values", i));
-		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnCtfScalefactor"));
+		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnMicrographName"));
 		f->measured = e->log_grey;
 		f->expected = 0;
 		f->sigma = distance(e->log_grey, 0);
-		CYC_FINDING_SAY(
-			f->found,
-			"its images are %.3g times as strong as those of other series (noise power %.3g times theirs)",
-			exp(e->log_grey.value), e->noise);
+		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",
+		                exp(e->log_grey.value));
 		CYC_FINDING_SAY(f->wanted, "grey values of one scale, or weights by noise");
 		CYC_FINDING_SAY(f->action, "normalise the images of all series alike, or weigh them by their noise");
 	}
