@@ -50,7 +50,8 @@ static cyc_status read_project(cyc_check *c)
 	c->root = o->input.root ? o->input.root : "";
 	CYC_TRY(cyc_project_resolve(&c->set, &o->input));
 	CYC_TRY(cyc_project_read_tomograms(&c->tomograms, c->set, &o->input));
-	CYC_TRY(cyc_particle_set_read(&c->particles, c->set->particles, c->set->trajectories, c->tomograms, c->root));
+	CYC_TRY(
+		cyc_particle_set_read(&c->particles, c->set->particles, c->set->trajectories, c->tomograms, c->root));
 	c->ref1 = first_of(o->ref1, c->set->reference_map1);
 	c->ref2 = first_of(o->ref2, c->set->reference_map2);
 	c->mask = first_of(o->mask, c->set->reference_mask);
@@ -62,9 +63,19 @@ static cyc_status read_project(cyc_check *c)
 	for (int32_t i = 0; i < r->n_series; i++) {
 		const cyc_measured nothing = { CYC_NAN, CYC_NAN };
 		CYC_TRY(cyc_strdup(&r->names[i], c->tomograms->series[i].name));
-		r->series[i] = (cyc_series_evidence){ .name = r->names[i], .contrast = nothing, .hand = nothing, .hand_gain = CYC_NAN, .dose = nothing, .dose_gain = CYC_NAN,
-			                                  .stage = nothing, .stretch = nothing, .log_grey = nothing, .noise = CYC_NAN, .order_dose = nothing };
-		r->series[i].n_particles = (int32_t)(c->particles->series_first[i + 1] - c->particles->series_first[i]);
+		r->series[i] = (cyc_series_evidence){ .name = r->names[i],
+			                                  .contrast = nothing,
+			                                  .hand = nothing,
+			                                  .hand_gain = CYC_NAN,
+			                                  .dose = nothing,
+			                                  .dose_gain = CYC_NAN,
+			                                  .stage = nothing,
+			                                  .stretch = nothing,
+			                                  .log_grey = nothing,
+			                                  .noise = CYC_NAN,
+			                                  .order_dose = nothing };
+		r->series[i].n_particles =
+			(int32_t)(c->particles->series_first[i + 1] - c->particles->series_first[i]);
 	}
 done:
 	return st;
@@ -73,8 +84,8 @@ done:
 /* ---------------------------------------------------------------- images */
 
 /*
- * A part of each series' particles if all would be more images than are wanted: every n-th in an order that has nothing to do with where
- * they lie, so that their heights spread as those of all do.
+ * A part of each series' particles if all would be more images than are wanted: every n-th in an order that
+ * has nothing to do with where they lie, so that their heights spread as those of all do.
  */
 static cyc_status choose_particles(cyc_particle_set *part, const cyc_check *c)
 {
@@ -87,8 +98,11 @@ static cyc_status choose_particles(cyc_particle_set *part, const cyc_check *c)
 	CYC_TRY(cyc_alloc(&part->particles, all->n, sizeof *part->particles));
 	CYC_TRY(cyc_alloc(&part->series_first, (size_t)all->n_series + 1, sizeof *part->series_first));
 	for (int32_t i = 0; i < all->n_series; i++) {
-		int64_t first = all->series_first[i], count = all->series_first[i + 1] - first, images = count * c->tomograms->series[i].n_tilts, done = 0;
-		int64_t wanted = c->o->max_images > 0 && images > c->o->max_images ? c->o->max_images / c->tomograms->series[i].n_tilts + 1 : count;
+		int64_t first = all->series_first[i], count = all->series_first[i + 1] - first,
+				images = count * c->tomograms->series[i].n_tilts, done = 0;
+		int64_t wanted = c->o->max_images > 0 && images > c->o->max_images
+		                     ? c->o->max_images / c->tomograms->series[i].n_tilts + 1
+		                     : count;
 		for (int64_t k = 0; k < count; k++) {
 			/* Bresenham's line from (0, 0) to (count, wanted). */
 			if ((k + 1) * wanted / count == done) continue;
@@ -135,11 +149,13 @@ static cyc_status compare_series(cyc_check *c, cyc_ring_pass *pass, const cyc_pa
 		if (t->has_nominal_tilt) angle[f] = t->nominal_tilt_rad;
 	}
 	CYC_TRY(cyc_ring_pass_series(&sums, pass, ts, part, i, c->root));
-	const cyc_series_optics optics = { cyc_electron_wavelength_A(ts->voltage_kV), ts->bfactor_per_dose_A2, dose, angle };
+	const cyc_series_optics optics = { cyc_electron_wavelength_A(ts->voltage_kV), ts->bfactor_per_dose_A2,
+		                               dose, angle };
 	CYC_TRY(cyc_series_fit_images(&c->result->series[i], sums, &optics));
 	const cyc_series_evidence *e = &c->result->series[i];
-	cyc_info("%s: %lld images; hand %.2f +- %.2f, dose %.2f +- %.2f, contrast %.2f, size %+.2f +- %.2f %%", ts->name, (long long)e->n_images, e->hand.value,
-	         e->hand.error, e->dose.value, e->dose.error, e->contrast.value, 100 * e->stretch.value, 100 * e->stretch.error);
+	cyc_info("%s: %lld images; hand %.2f +- %.2f, dose %.2f +- %.2f, contrast %.2f, size %+.2f +- %.2f %%",
+	         ts->name, (long long)e->n_images, e->hand.value, e->hand.error, e->dose.value, e->dose.error,
+	         e->contrast.value, 100 * e->stretch.value, 100 * e->stretch.error);
 done:
 	cyc_ring_sums_destroy(&sums);
 	cyc_free(dose);
@@ -156,15 +172,19 @@ static cyc_status compare_images(cyc_check *c)
 	cyc_particle_set part = { 0 };
 	cyc_box box;
 	int32_t first = 0, box_px = c->o->box_px;
-	CYC_CHECK(c->ref1 && c->ref2, CYC_E_USAGE, "images are compared with half maps: --ref1 and --ref2, or an optimisation set that names them");
+	CYC_CHECK(
+		c->ref1 && c->ref2, CYC_E_USAGE,
+		"images are compared with half maps: --ref1 and --ref2, or an optimisation set that names them");
 	CYC_TRY(cyc_particle_set_require_halves(c->particles));
 	while (c->result->series[first].n_particles == 0) first++;
 	if (box_px <= 0) CYC_TRY(default_box(&box_px, c));
 	CYC_TRY(cyc_box_create(&box, box_px, 1, c->tomograms->series[first].pixel_size_A));
 	box.window.is_partial = true;
 	CYC_TRY(cyc_backend_open(&be, c->o->backend, c->o->n_threads));
-	CYC_TRY(cyc_reference_load(&reference, be, c->ref1, c->ref2, c->mask, c->fsc, 0, box_px, box.pixel_size_A, c->root));
-	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A, !c->o->skip_stretch && c->result->n_series > 1));
+	CYC_TRY(cyc_reference_load(&reference, be, c->ref1, c->ref2, c->mask, c->fsc, 0, box_px, box.pixel_size_A,
+	                           c->root));
+	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A,
+	                             !c->o->skip_stretch && c->result->n_series > 1));
 	CYC_TRY(choose_particles(&part, c));
 	for (int32_t i = 0; i < c->result->n_series; i++) {
 		CYC_TRY(cyc_cancel_check());

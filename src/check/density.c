@@ -1,6 +1,7 @@
 /*
- * Is the particle denser than the ice around it? Where a map has detail there is matter, whatever the sign of the map: the local power of
- * its fine shells outlines the particle without a mask. Coarse shells must be higher there; where they are lower, the images are inverted.
+ * Is the particle denser than the ice around it? Where a map has detail there is matter, whatever the sign of
+ * the map: the local power of its fine shells outlines the particle without a mask. Coarse shells must be
+ * higher there; where they are lower, the images are inverted.
  */
 #include "check/check_internal.h"
 
@@ -29,7 +30,8 @@ static void keep_band(cyc_cfloat *ft, const mapping *m, double finest_A, double 
 			for (int32_t x = 0; x <= m->n / 2; x++) {
 				int32_t ky = y < m->n / 2 ? y : y - m->n, kz = z < m->n / 2 ? z : z - m->n;
 				double r = sqrt((double)x * x + (double)ky * ky + (double)kz * kz);
-				if (r < low || r > high || r == 0) ft[((size_t)z * (size_t)m->n + (size_t)y) * sh + (size_t)x] = 0;
+				if (r < low || r > high || r == 0)
+					ft[((size_t)z * (size_t)m->n + (size_t)y) * sh + (size_t)x] = 0;
 			}
 }
 
@@ -44,7 +46,9 @@ done:
 }
 
 /* n, sums of a, b, aa, bb, ab */
-typedef struct { double n, a, b, aa, bb, ab; } moments;
+typedef struct {
+	double n, a, b, aa, bb, ab;
+} moments;
 
 static double correlation(const moments *m)
 {
@@ -64,16 +68,22 @@ static cyc_status correlate(cyc_measured *out, const float *a, const float *b, c
 	for (int32_t z = 0; z < m->n; z++)
 		for (int32_t y = 0; y < m->n; y++)
 			for (int32_t x = 0; x < m->n; x++) {
-				if (cyc_square(x - m->n / 2) + cyc_square(y - m->n / 2) + cyc_square(z - m->n / 2) > radius * radius) continue;
+				if (cyc_square(x - m->n / 2) + cyc_square(y - m->n / 2) + cyc_square(z - m->n / 2) >
+				    radius * radius)
+					continue;
 				size_t at = ((size_t)z * (size_t)m->n + (size_t)y) * (size_t)m->n + (size_t)x;
-				moments *k = &blocks[((size_t)(z / edge) * (size_t)per_axis + (size_t)(y / edge)) * (size_t)per_axis + (size_t)(x / edge)];
+				moments *k =
+					&blocks[((size_t)(z / edge) * (size_t)per_axis + (size_t)(y / edge)) * (size_t)per_axis +
+				            (size_t)(x / edge)];
 				double u = (double)a[at], v = (double)b[at];
 				*k = (moments){ k->n + 1, k->a + u, k->b + v, k->aa + u * u, k->bb + v * v, k->ab + u * v };
 			}
 	for (size_t i = 0; i < n_blocks; i++)
-		all = (moments){ all.n + blocks[i].n, all.a + blocks[i].a, all.b + blocks[i].b, all.aa + blocks[i].aa, all.bb + blocks[i].bb, all.ab + blocks[i].ab };
+		all = (moments){ all.n + blocks[i].n,   all.a + blocks[i].a,   all.b + blocks[i].b,
+			             all.aa + blocks[i].aa, all.bb + blocks[i].bb, all.ab + blocks[i].ab };
 	for (size_t i = 0; i < n_blocks; i++) {
-		const moments *k = &blocks[i], rest = { all.n - k->n, all.a - k->a, all.b - k->b, all.aa - k->aa, all.bb - k->bb, all.ab - k->ab };
+		const moments *k = &blocks[i], rest = { all.n - k->n,   all.a - k->a,   all.b - k->b,
+			                                    all.aa - k->aa, all.bb - k->bb, all.ab - k->ab };
 		if (k->n == 0 || rest.n == 0) continue;
 		double r = correlation(&rest);
 		n_used++;
@@ -99,7 +109,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *map2, const char *root, int n_threads)
+cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *map2, const char *root,
+                             int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *half[2] = { NULL, NULL };
@@ -109,11 +120,13 @@ cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *ma
 	*out = (cyc_measured){ CYC_NAN, CYC_NAN };
 	CYC_TRY(read_map(&half[0], map1, root));
 	CYC_TRY(read_map(&half[1], map2, root));
-	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE, "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
+	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
+	          "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
 	m.n = half[0]->nx;
 	m.pixel_size_A = half[0]->pixel_size_A;
 	size_t n = cyc_volume_count(half[0]);
-	if (!(m.pixel_size_A > 0) || 2 * m.pixel_size_A > 0.6 * BORDER_A || m.n * m.pixel_size_A < 2 * BORDER_A) goto done;
+	if (!(m.pixel_size_A > 0) || 2 * m.pixel_size_A > 0.6 * BORDER_A || m.n * m.pixel_size_A < 2 * BORDER_A)
+		goto done;
 	CYC_TRY(cyc_fft3_create(&plan, m.n, n_threads));
 	m.plan = plan;
 	CYC_TRY(cyc_alloc(&m.work, cyc_half_count3(m.n), sizeof *m.work));

@@ -5,7 +5,8 @@
 #include <string.h>
 
 /* In a column of a series' tilt table: value -> factor value + term. */
-static cyc_status change_column(cyc_check *c, int32_t i, const char *label, const char *fill, double factor, double term)
+static cyc_status change_column(cyc_check *c, int32_t i, const char *label, const char *fill, double factor,
+                                double term)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -24,7 +25,7 @@ done:
 static cyc_status reverse_doses(cyc_check *c, int32_t i)
 {
 	const cyc_tilt_series *ts = &c->tomograms->series[i];
-	double low = INFINITY, high = -INFINITY;
+	double low = HUGE_VAL, high = -HUGE_VAL;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		low = fmin(low, ts->tilts[f].pre_exposure_e_per_A2);
 		high = fmax(high, ts->tilts[f].pre_exposure_e_per_A2);
@@ -73,16 +74,19 @@ static cyc_status own_group(int32_t *group, cyc_star *particles, const char *ser
 	*group = (int32_t)first - 1;
 	if (others == 0) goto done;
 	CYC_TRY(cyc_star_add_row(&new_row, optics));
-	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++) CYC_TRY(cyc_star_set_text(optics, new_row, k, cyc_star_text(optics, first - 1, k)));
+	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++)
+		CYC_TRY(cyc_star_set_text(optics, new_row, k, cyc_star_text(optics, first - 1, k)));
 	CYC_TRY(cyc_star_set_int(optics, new_row, number, new_row + 1));
 	for (int64_t r = 0; r < cyc_star_n_rows(rows); r++)
-		if (strcmp(cyc_star_text(rows, r, name), series) == 0) CYC_TRY(cyc_star_set_int(rows, r, of_row, new_row + 1));
+		if (strcmp(cyc_star_text(rows, r, name), series) == 0)
+			CYC_TRY(cyc_star_set_int(rows, r, of_row, new_row + 1));
 	*group = (int32_t)new_row;
 done:
 	return st;
 }
 
-/* What stretches the particles' images only: where they lie in the image is what geometry says, found in the images as they are. (T1.14) */
+/* What stretches the particles' images only: where they lie in the image is what geometry says, found in the
+ * images as they are. (T1.14) */
 static cyc_status stretch(cyc_check *c, int32_t i, double size)
 {
 	cyc_status st = CYC_OK;
@@ -105,12 +109,14 @@ done:
 static cyc_status refuse_existing(const cyc_check *c, const char *dir)
 {
 	cyc_status st = CYC_OK;
-	static const char *const NAMES[] = { "tomograms.star", "optimisation_set.star", "particles.star", "tilt_series" };
+	static const char *const NAMES[] = { "tomograms.star", "optimisation_set.star", "particles.star",
+		                                 "tilt_series" };
 	char *path = NULL, *full = NULL;
 	for (size_t k = 0; k < sizeof NAMES / sizeof *NAMES; k++) {
 		CYC_TRY(cyc_path_join(&path, dir, NAMES[k]));
 		CYC_TRY(cyc_path_join(&full, c->root, path));
-		CYC_CHECK(!cyc_path_exists(full), CYC_E_USAGE, "%s is there already: a corrected project goes into a folder of its own (--fix)", path);
+		CYC_CHECK(!cyc_path_exists(full), CYC_E_USAGE,
+		          "%s is there already: a corrected project goes into a folder of its own (--fix)", path);
 		cyc_free(path);
 		cyc_free(full);
 		path = full = NULL;
@@ -126,13 +132,15 @@ static cyc_status change(cyc_check *c, const cyc_finding *f, bool *has_particles
 	int32_t i = f->i_series;
 	if (strcmp(f->kind, "hand") == 0) return turn_hand(c, i);
 	if (strcmp(f->kind, "dose") == 0) return reverse_doses(c, i);
-	if (strcmp(f->kind, "stage-sign") == 0) return change_column(c, i, "rlnTomoNominalStageTiltAngle", "0", -1, 0);
+	if (strcmp(f->kind, "stage-sign") == 0)
+		return change_column(c, i, "rlnTomoNominalStageTiltAngle", "0", -1, 0);
 	if (strcmp(f->kind, "contrast") == 0) return change_column(c, i, "rlnPhaseShift", "0", 1, 180);
 	*has_particles = true;
 	return stretch(c, i, 1 + f->measured.value);
 }
 
-/* The set last: its being there says that all is. Maps belong to the old metadata and are not named any more. */
+/* The set last: its being there says that all is. Maps belong to the old metadata and are not named any more.
+ */
 static cyc_status write_project(cyc_check *c, const char *dir, bool has_particles)
 {
 	cyc_status st = CYC_OK;

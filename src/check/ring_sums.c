@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Frequencies are stretched by this on both sides for the derivative: half a sample of the reference at the edge of a box of 100. */
+/* Frequencies are stretched by this on both sides for the derivative: half a sample of the reference at the
+ * edge of a box of 100. */
 static const double STRETCH = 0.005;
 /* What a projection's position may be wrong by. */
 static const double SHIFT_SD_A = 3;
@@ -34,7 +35,8 @@ void cyc_ring_sums_destroy(cyc_ring_sums **s)
 	*s = NULL;
 }
 
-cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double k_min_A, bool has_stretch)
+cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_box *box,
+                                const cyc_reference *reference, double k_min_A, bool has_stretch)
 {
 	cyc_status st = CYC_OK;
 	cyc_ring_pass *p = NULL;
@@ -45,7 +47,8 @@ cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_
 	p->has_stretch = has_stretch;
 	p->k_min_index = s * box->pixel_size_A / k_min_A;
 	p->crop_power = cyc_circle_crop_power(box->window.box_px);
-	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, 0, true, has_stretch ? 2 * plane * sizeof(cyc_cfloat) : 0));
+	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, 0, true,
+	                                   has_stretch ? 2 * plane * sizeof(cyc_cfloat) : 0));
 	size_t n = (size_t)p->predict->batch->capacity;
 	if (has_stretch) {
 		CYC_TRY(cyc_buffer_create(&p->plus, be, n * plane, sizeof(cyc_cfloat)));
@@ -97,7 +100,9 @@ static void load_weights(cyc_ring_pass *p, double dose, double bfactor_per_dose_
 			bool is_used = ring >= 0 && r <= q->radius && noise > 0 && x < s / 2 && y != s / 2;
 			p->weight[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / noise) : 0;
 			/* The half map was made with the doses of the table; the sums here are without. */
-			p->self[at] = is_used ? (float)(cyc_self_share(q->reference, r, noise, p->crop_power) * cyc_dose_weight(r * step_invA, dose, bfactor_per_dose_A2)) : 0;
+			p->self[at] = is_used ? (float)(cyc_self_share(q->reference, r, noise, p->crop_power) *
+			                                cyc_dose_weight(r * step_invA, dose, bfactor_per_dose_A2))
+			                      : 0;
 			p->ring[at] = (int16_t)ring;
 		}
 }
@@ -133,8 +138,10 @@ static cyc_status image_task(void *arg, int64_t i, int i_thread)
 		cyc_cfloat x = -a->X[from + k], v = a->V[from + k];
 		x *= p->turn[k];
 		if (a->phase) x *= conjf(a->phase[k]);
-		float c = a->ctf[from + k], q = a->quadrature[from + k], xr = crealf(x), xi = cimagf(x), vr = crealf(v), vi = cimagf(v);
-		float own = w * p->self[k] * c * (xr * xr + xi * xi), xv = w * (xr * vr + xi * vi), vv = shown * w * (vr * vr + vi * vi);
+		float c = a->ctf[from + k], q = a->quadrature[from + k], xr = crealf(x), xi = cimagf(x),
+			  vr = crealf(v), vi = cimagf(v);
+		float own = w * p->self[k] * c * (xr * xr + xi * xi), xv = w * (xr * vr + xi * vi),
+			  vv = shown * w * (vr * vr + vi * vi);
 		float *r = sums + (size_t)p->ring[k] * CYC_RING_N;
 		r[CYC_RING_XC] += xv * c - own * c;
 		r[CYC_RING_XQ] += xv * q - own * q;
@@ -143,7 +150,8 @@ static cyc_status image_task(void *arg, int64_t i, int i_thread)
 		r[CYC_RING_QQ] += vv * q * q;
 		if (!a->plus) continue;
 		cyc_cfloat g = (float)(0.5 / STRETCH) * (a->plus[from + k] - a->minus[from + k]);
-		float gr = crealf(g), gi = cimagf(g), xg = w * (xr * gr + xi * gi), vg = shown * w * (vr * gr + vi * gi), gg = shown * w * (gr * gr + gi * gi);
+		float gr = crealf(g), gi = cimagf(g), xg = w * (xr * gr + xi * gi),
+			  vg = shown * w * (vr * gr + vi * gi), gg = shown * w * (gr * gr + gi * gi);
 		r[CYC_RING_GC] += xg * c;
 		r[CYC_RING_GQ] += xg * q;
 		r[CYC_RING_VGCC] += vg * c * c;
@@ -167,15 +175,16 @@ static cyc_status extract_stretched(cyc_buffer *to, cyc_ring_pass *p, double by)
 	A.m[0][0] = A.m[1][1] = 1 + by;
 	for (int32_t i = 0; i < q->batch->n; i++) p->M[i] = cyc_mat3_mul(A, q->batch->R_img_ref[i]);
 	for (int8_t h = 0; h < 2; h++)
-		CYC_TRY(cyc_op_slice_extract(to, q->be, q->reference->half[h], q->reference->n_grid, p->M, q->radius, q->batch->half, h, q->batch->n,
-		                             q->box.window.box_binned));
+		CYC_TRY(cyc_op_slice_extract(to, q->be, q->reference->half[h], q->reference->n_grid, p->M, q->radius,
+		                             q->batch->half, h, q->batch->n, q->box.window.box_binned));
 done:
 	return st;
 }
 
 /* ---------------------------------------------------------------- shift of a tilt */
 
-/* Row y of the sums that tell how far the image of a tilt lies from where it is predicted: particles in their order. */
+/* Row y of the sums that tell how far the image of a tilt lies from where it is predicted: particles in their
+ * order. */
 static cyc_status cross_task(void *arg, int64_t y, int i_thread)
 {
 	(void)i_thread;
@@ -218,15 +227,17 @@ static double cross_at(const cyc_ring_pass *p, double dx, double dy)
 }
 
 /*
- * Positions of unpolished projections are wrong by some Å, which hides what fine rings have to say: each tilt is moved to where its particles
- * together agree best with their predictions, under a prior about where the metadata has it.                        (T9.10)
+ * Positions of unpolished projections are wrong by some Å, which hides what fine rings have to say: each tilt
+ * is moved to where its particles together agree best with their predictions, under a prior about where the
+ * metadata has it.                        (T9.10)
  */
 static void find_shift(double d[2], const cyc_ring_pass *p, double pixel_size_A)
 {
 	enum { REACH = 9 };
 	const cyc_prediction_pass *q = p->predict;
 	int32_t s = q->box.window.box_binned;
-	double step = 0.2 * s / q->radius, best = -INFINITY, power = 0, sign = cross_at(p, 0, 0) < 0 ? -1 : 1, sd = SHIFT_SD_A / pixel_size_A;
+	double step = 0.2 * s / q->radius, best = -HUGE_VAL, power = 0, sign = cross_at(p, 0, 0) < 0 ? -1 : 1,
+		   sd = SHIFT_SD_A / pixel_size_A;
 	int at[2] = { 0, 0 };
 	for (int32_t y = 0; y < s; y++) power += p->power[y];
 	d[0] = d[1] = 0;
@@ -236,7 +247,8 @@ static void find_shift(double d[2], const cyc_ring_pass *p, double pixel_size_A)
 	int n = (int)fmin(REACH, ceil(3 * sd / step));
 	for (int y = -n; y <= n; y++)
 		for (int x = -n; x <= n; x++) {
-			double log_l = 2 * amplitude * sign * cross_at(p, x * step, y * step) - 0.5 * (x * x + y * y) * cyc_square(step / sd);
+			double log_l = 2 * amplitude * sign * cross_at(p, x * step, y * step) -
+			               0.5 * (x * x + y * y) * cyc_square(step / sd);
 			map[y + n][x + n] = log_l;
 			if (log_l <= best) continue;
 			best = log_l;
@@ -246,7 +258,8 @@ static void find_shift(double d[2], const cyc_ring_pass *p, double pixel_size_A)
 	for (int k = 0; k < 2; k++) {
 		d[k] = at[k] * step;
 		if (abs(at[k]) == n) continue;
-		double low = map[at[1] - (k == 1) + n][at[0] - (k == 0) + n], high = map[at[1] + (k == 1) + n][at[0] + (k == 0) + n], bend = low - 2 * best + high;
+		double low = map[at[1] - (k == 1) + n][at[0] - (k == 0) + n],
+			   high = map[at[1] + (k == 1) + n][at[0] + (k == 0) + n], bend = low - 2 * best + high;
 		if (bend < 0) d[k] += step * fmin(fmax(0.5 * (low - high) / bend, -0.5), 0.5);
 	}
 }
@@ -322,8 +335,10 @@ done:
 	return st;
 }
 
-/* The particles of one optics group: once for the shift, once for the rings; cut only once if a batch holds them all. */
-static cyc_status add_group(image_work *a, cyc_ring_pass *p, const cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, int32_t g)
+/* The particles of one optics group: once for the shift, once for the rings; cut only once if a batch holds
+ * them all. */
+static cyc_status add_group(image_work *a, cyc_ring_pass *p, const cyc_tilt_series *ts,
+                            const cyc_particle_set *set, int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *q = p->predict;
@@ -353,19 +368,27 @@ done:
 	return st;
 }
 
-static cyc_status add_tilt(cyc_ring_sums *sums, cyc_ring_pass *p, cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set, int32_t i_series, const bool *used)
+static cyc_status add_tilt(cyc_ring_sums *sums, cyc_ring_pass *p, cyc_tilt_series *ts, int32_t f,
+                           const cyc_particle_set *set, int32_t i_series, const bool *used)
 {
 	cyc_status st = CYC_OK;
 	cyc_projection projection;
 	int32_t sh = p->predict->box.window.box_binned / 2 + 1;
 	double *dose = &ts->tilts[f].pre_exposure_e_per_A2;
-	image_work a = { .p = p, .out = sums, .first = &set->particles[set->series_first[i_series]], .projection = &projection, .ts = ts, .i_tilt = f, .dose = *dose };
+	image_work a = { .p = p,
+		             .out = sums,
+		             .first = &set->particles[set->series_first[i_series]],
+		             .projection = &projection,
+		             .ts = ts,
+		             .i_tilt = f,
+		             .dose = *dose };
 	/* Tables of the CTF without the damage: it is one of the things asked for. */
 	*dose = 0;
 	CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
 	CYC_TRY(cyc_projection_of_tilt(&projection, ts, f));
 	for (int32_t r = 0; r < sums->n_rings; r++)
-		sums->noise[(size_t)f * (size_t)sums->n_rings + (size_t)r] = cyc_radial_at(p->predict->power, sh, r + first_ring(p));
+		sums->noise[(size_t)f * (size_t)sums->n_rings + (size_t)r] =
+			cyc_radial_at(p->predict->power, sh, r + first_ring(p));
 	for (int32_t g = 0; g < set->n_optics; g++)
 		if (used[g]) CYC_TRY(add_group(&a, p, ts, set, i_series, g));
 done:
@@ -373,7 +396,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_ring_pass_series(cyc_ring_sums **out, cyc_ring_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root)
+cyc_status cyc_ring_pass_series(cyc_ring_sums **out, cyc_ring_pass *p, cyc_tilt_series *ts,
+                                const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_ring_sums *sums = NULL;
@@ -385,8 +409,10 @@ cyc_status cyc_ring_pass_series(cyc_ring_sums **out, cyc_ring_pass *p, cyc_tilt_
 	sums->n_tilts = ts->n_tilts;
 	sums->n_rings = p->predict->reference->radius - first_ring(p) + 1;
 	sums->has_stretch = p->has_stretch;
-	CYC_CHECK(sums->n_rings >= 2, CYC_E_DATA, "the reference is good to %.1f Å only, which is too coarse to compare images with",
-	          p->predict->reference->box_px * p->predict->reference->pixel_size_A / p->predict->reference->radius);
+	CYC_CHECK(sums->n_rings >= 2, CYC_E_DATA,
+	          "the reference is good to %.1f Å only, which is too coarse to compare images with",
+	          p->predict->reference->box_px * p->predict->reference->pixel_size_A /
+	              p->predict->reference->radius);
 	size_t n = (size_t)sums->n_particles * (size_t)ts->n_tilts, n_rings = (size_t)sums->n_rings;
 	CYC_TRY(cyc_alloc(&sums->k_invA, n_rings, sizeof *sums->k_invA));
 	CYC_TRY(cyc_alloc(&sums->is_seen, n, sizeof *sums->is_seen));
@@ -396,7 +422,8 @@ cyc_status cyc_ring_pass_series(cyc_ring_sums **out, cyc_ring_pass *p, cyc_tilt_
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	for (int32_t r = 0; r < sums->n_rings; r++)
-		sums->k_invA[r] = (r + first_ring(p)) / (p->predict->box.window.box_binned * p->predict->box.pixel_size_A);
+		sums->k_invA[r] =
+			(r + first_ring(p)) / (p->predict->box.window.box_binned * p->predict->box.pixel_size_A);
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale != 0) CYC_TRY(add_tilt(sums, p, ts, f, set, i_series, used));

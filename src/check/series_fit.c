@@ -3,7 +3,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Width of the prior on what a tilt's defocus may be wrong by: free for what is asked here, but not beyond all reason. */
+/* Width of the prior on what a tilt's defocus may be wrong by: free for what is asked here, but not beyond
+ * all reason. */
 static const double DEFOCUS_SD_A = 1000;
 static const double DEFOCUS_RANGE_A = 2000;
 /* Slopes of defocus against height that are tried: beyond both alternatives, 1 and -1. */
@@ -16,13 +17,13 @@ typedef struct {
 	const cyc_ring_sums *sums;
 	const cyc_series_optics *o;
 	int32_t n_tilts, n_rings;
-	double sign;      /* -1: images are inverted against the map */
-	double slope;     /* of defocus against height */
-	double *z_A;      /* n_tilts: change of the defocus */
-	double *s;        /* n_tilts: amplitude */
-	double *damage;   /* n_tilts x n_rings: amplitude that the dose leaves */
-	double *alpha;    /* n_rings */
-	double *phase_per_A; /* n_rings: of an error of the defocus */
+	double sign;           /* -1: images are inverted against the map */
+	double slope;          /* of defocus against height */
+	double *z_A;           /* n_tilts: change of the defocus */
+	double *s;             /* n_tilts: amplitude */
+	double *damage;        /* n_tilts x n_rings: amplitude that the dose leaves */
+	double *alpha;         /* n_rings */
+	double *phase_per_A;   /* n_rings: of an error of the defocus */
 	double *cross, *power; /* n_tilts x n_rings: sums over particles at the present phases, without damage */
 } fit;
 
@@ -36,7 +37,9 @@ static cyc_status fit_init(fit *a, const cyc_ring_sums *sums, const cyc_series_o
 {
 	cyc_status st = CYC_OK;
 	size_t n_rings = (size_t)sums->n_rings, n = (size_t)sums->n_tilts * n_rings;
-	*a = (fit){ .sums = sums, .o = o, .n_tilts = sums->n_tilts, .n_rings = sums->n_rings, .sign = 1, .slope = 1 };
+	*a = (fit){
+		.sums = sums, .o = o, .n_tilts = sums->n_tilts, .n_rings = sums->n_rings, .sign = 1, .slope = 1
+	};
 	CYC_TRY(cyc_alloc(&a->z_A, sums->n_tilts, sizeof *a->z_A));
 	CYC_TRY(cyc_alloc(&a->s, sums->n_tilts, sizeof *a->s));
 	CYC_TRY(cyc_alloc(&a->damage, n, sizeof *a->damage));
@@ -50,25 +53,36 @@ static cyc_status fit_init(fit *a, const cyc_ring_sums *sums, const cyc_series_o
 	}
 	for (int32_t f = 0; f < a->n_tilts; f++)
 		for (int32_t r = 0; r < a->n_rings; r++)
-			a->damage[(size_t)f * n_rings + (size_t)r] = cyc_dose_weight(sums->k_invA[r], o->dose[f], o->bfactor_per_dose_A2);
+			a->damage[(size_t)f * n_rings + (size_t)r] =
+				cyc_dose_weight(sums->k_invA[r], o->dose[f], o->bfactor_per_dose_A2);
 done:
 	return st;
 }
 
-static size_t image_index(const fit *a, int32_t p, int32_t f) { return (size_t)p * (size_t)a->n_tilts + (size_t)f; }
+static size_t image_index(const fit *a, int32_t p, int32_t f)
+{
+	return (size_t)p * (size_t)a->n_tilts + (size_t)f;
+}
 
 /* Change of the defocus of an image at the present fit. */
-static double change_of(const fit *a, int32_t p, int32_t f) { return a->z_A[f] + (a->slope - 1) * a->sums->height_A[image_index(a, p, f)]; }
+static double change_of(const fit *a, int32_t p, int32_t f)
+{
+	return a->z_A[f] + (a->slope - 1) * a->sums->height_A[image_index(a, p, f)];
+}
 
-/* Cross and power term of one image if its defocus is changed by u, and what a change of u does: log L = 2 S A - S^2 B.    (T9.2) */
-typedef struct { double a, b, da, db, curvature; } image_terms;
+/* Cross and power term of one image if its defocus is changed by u, and what a change of u does: log L = 2 S
+ * A - S^2 B.    (T9.2) */
+typedef struct {
+	double a, b, da, db, curvature;
+} image_terms;
 static image_terms terms_of(const fit *a, int32_t p, int32_t f, double u_A)
 {
 	image_terms t = { 0 };
 	const float *r = cyc_ring_sums_of(a->sums, p, f);
 	const double *damage = a->damage + (size_t)f * (size_t)a->n_rings;
 	for (int32_t i = 0; i < a->n_rings; i++, r += CYC_RING_N) {
-		double e = a->alpha[i] * damage[i], slope = a->phase_per_A[i], delta = slope * u_A, c = cos(delta), s = sin(delta);
+		double e = a->alpha[i] * damage[i], slope = a->phase_per_A[i], delta = slope * u_A, c = cos(delta),
+			   s = sin(delta);
 		double xc = a->sign * (double)r[CYC_RING_XC], xq = a->sign * (double)r[CYC_RING_XQ];
 		double cc = (double)r[CYC_RING_CC], cq = (double)r[CYC_RING_CQ], qq = (double)r[CYC_RING_QQ];
 		double across = cc * s * s - 2 * cq * s * c + qq * c * c; /* (q cos - c sin)^2 */
@@ -87,7 +101,8 @@ static void add_up_tilts(fit *a)
 	memset(a->cross, 0, (size_t)a->n_tilts * (size_t)a->n_rings * sizeof *a->cross);
 	memset(a->power, 0, (size_t)a->n_tilts * (size_t)a->n_rings * sizeof *a->power);
 	for (int32_t f = 0; f < a->n_tilts; f++) {
-		double *cross = a->cross + (size_t)f * (size_t)a->n_rings, *power = a->power + (size_t)f * (size_t)a->n_rings;
+		double *cross = a->cross + (size_t)f * (size_t)a->n_rings,
+			   *power = a->power + (size_t)f * (size_t)a->n_rings;
 		for (int32_t p = 0; p < a->sums->n_particles; p++) {
 			if (!a->sums->is_seen[image_index(a, p, f)]) continue;
 			const float *r = cyc_ring_sums_of(a->sums, p, f);
@@ -95,14 +110,16 @@ static void add_up_tilts(fit *a)
 			for (int32_t i = 0; i < a->n_rings; i++, r += CYC_RING_N) {
 				double c = cos(a->phase_per_A[i] * u), s = sin(a->phase_per_A[i] * u);
 				cross[i] += a->sign * ((double)r[CYC_RING_XC] * c + (double)r[CYC_RING_XQ] * s);
-				power[i] += (double)r[CYC_RING_CC] * c * c + 2 * (double)r[CYC_RING_CQ] * c * s + (double)r[CYC_RING_QQ] * s * s;
+				power[i] += (double)r[CYC_RING_CC] * c * c + 2 * (double)r[CYC_RING_CQ] * c * s +
+				            (double)r[CYC_RING_QQ] * s * s;
 			}
 		}
 	}
 }
 
 /* Amplitudes of tilts under shell amplitudes, and the log-likelihood. */
-static double fit_scales(double *s, const double *cross, const double *power, const double *damage, const double *alpha, int32_t n_tilts, int32_t n_rings)
+static double fit_scales(double *s, const double *cross, const double *power, const double *damage,
+                         const double *alpha, int32_t n_tilts, int32_t n_rings)
 {
 	double log_l = 0;
 	for (int32_t f = 0; f < n_tilts; f++) {
@@ -119,8 +136,10 @@ static double fit_scales(double *s, const double *cross, const double *power, co
 	return log_l;
 }
 
-/* Shell amplitudes under those of tilts: regression of images on predictions, never negative, with `reach` neighbours of half weight. (T4.13) */
-static void fit_alpha(double *alpha, const double *s, const double *cross, const double *power, const double *damage, int32_t n_tilts, int32_t n_rings, int32_t reach)
+/* Shell amplitudes under those of tilts: regression of images on predictions, never negative, with `reach`
+ * neighbours of half weight. (T4.13) */
+static void fit_alpha(double *alpha, const double *s, const double *cross, const double *power,
+                      const double *damage, int32_t n_tilts, int32_t n_rings, int32_t reach)
 {
 	double before_a = 0, before_b = 0;
 	for (int32_t i = 0; i < n_rings; i++) {
@@ -152,7 +171,7 @@ static void fit_amplitudes(fit *a)
 
 /* ---------------------------------------------------------------- contrast */
 
-/* Images on predictions, all tilts and shells with the amplitude that the metadata has.                               (T9.3) */
+/* Images on predictions, all tilts and shells with the amplitude that the metadata has. (T9.3) */
 static cyc_measured fit_contrast(fit *a)
 {
 	double cross = 0, power = 0;
@@ -172,8 +191,8 @@ static cyc_measured fit_contrast(fit *a)
 typedef struct {
 	int32_t n_u, n_z, n_h;
 	double u_min_A, step_A, z_min_A;
-	float *a, *b; /* n_particles x n_u: cross and power terms of one tilt */
-	double *log_l; /* n_h */
+	float *a, *b;     /* n_particles x n_u: cross and power terms of one tilt */
+	double *log_l;    /* n_h */
 	double *best_z_A; /* n_h x n_tilts */
 } hand_scan;
 
@@ -193,7 +212,7 @@ static void tabulate_tilt(hand_scan *g, const fit *a, int32_t f)
 static void scan_tilt(hand_scan *g, const fit *a, int32_t f)
 {
 	for (int32_t k = 0; k < g->n_h; k++) {
-		double h = -HAND_RANGE + k * HAND_STEP, best = -INFINITY;
+		double h = -HAND_RANGE + k * HAND_STEP, best = -HUGE_VAL;
 		for (int32_t j = 0; j < g->n_z; j++) {
 			double z = g->z_min_A + j * g->step_A, cross = 0, power = 0;
 			for (int32_t p = 0; p < a->sums->n_particles; p++) {
@@ -202,11 +221,13 @@ static void scan_tilt(hand_scan *g, const fit *a, int32_t f)
 				double at = (z + (h - 1) * a->sums->height_A[image] - g->u_min_A) / g->step_A;
 				int32_t i = (int32_t)fmin(fmax(at, 0), g->n_u - 2);
 				double t = at - i;
-				const float *ra = g->a + (size_t)p * (size_t)g->n_u + i, *rb = g->b + (size_t)p * (size_t)g->n_u + i;
+				const float *ra = g->a + (size_t)p * (size_t)g->n_u + i,
+							*rb = g->b + (size_t)p * (size_t)g->n_u + i;
 				cross += (1 - t) * (double)ra[0] + t * (double)ra[1];
 				power += (1 - t) * (double)rb[0] + t * (double)rb[1];
 			}
-			double log_l = (cross > 0 && power > 0 ? cross * cross / power : 0) - 0.5 * cyc_square(z / DEFOCUS_SD_A);
+			double log_l =
+				(cross > 0 && power > 0 ? cross * cross / power : 0) - 0.5 * cyc_square(z / DEFOCUS_SD_A);
 			if (log_l > best) {
 				best = log_l;
 				g->best_z_A[(size_t)k * (size_t)a->n_tilts + (size_t)f] = z;
@@ -254,8 +275,9 @@ done:
 }
 
 /*
- * A Gauss-Newton step in the slope and all tilts' defoci from where the fit is. The error of the slope counts how much particles differ:
- * the sum of squares of what each of them says (all its tilts together) against the curvature, and no less than the likelihood's own. (T9.4)
+ * A Gauss-Newton step in the slope and all tilts' defoci from where the fit is. The error of the slope counts
+ * how much particles differ: the sum of squares of what each of them says (all its tilts together) against
+ * the curvature, and no less than the likelihood's own. (T9.4)
  */
 static cyc_status hand_step(double *step, double *error, double *z_steps, const fit *a)
 {
@@ -316,7 +338,8 @@ static cyc_status fit_hand(cyc_measured *hand, double *gain, fit *a)
 	double *z_steps = NULL, step = 0, error = CYC_NAN;
 	CYC_TRY(cyc_alloc(&z_steps, a->n_tilts, sizeof *z_steps));
 	CYC_TRY(scan_hand(&g, a));
-	int32_t best = 0, as_given = (int32_t)lround((HAND_RANGE + 1) / HAND_STEP), other = (int32_t)lround((HAND_RANGE - 1) / HAND_STEP);
+	int32_t best = 0, as_given = (int32_t)lround((HAND_RANGE + 1) / HAND_STEP),
+			other = (int32_t)lround((HAND_RANGE - 1) / HAND_STEP);
 	for (int32_t k = 1; k < g.n_h; k++)
 		if (g.log_l[k] > g.log_l[best]) best = k;
 	*gain = g.log_l[other] - g.log_l[as_given];
@@ -352,7 +375,8 @@ static void set_damage(dose_work *w, double b)
 {
 	for (int32_t f = 0; f < w->d->n_tilts; f++)
 		for (int32_t i = 0; i < w->d->n_rings; i++)
-			w->damage[(size_t)f * (size_t)w->d->n_rings + (size_t)i] = cyc_dose_weight(w->d->k_invA[i], b * w->x[f], w->d->bfactor_per_dose_A2);
+			w->damage[(size_t)f * (size_t)w->d->n_rings + (size_t)i] =
+				cyc_dose_weight(w->d->k_invA[i], b * w->x[f], w->d->bfactor_per_dose_A2);
 }
 
 /* Log-likelihood of doses b x, amplitudes of shells and tilts at their best. */
@@ -367,10 +391,14 @@ static double dose_log_l(dose_work *w, double b)
 	return fit_scales(w->s, w->d->cross, w->d->power, w->damage, w->alpha, w->d->n_tilts, w->d->n_rings);
 }
 
-static double ring_amplitude(const dose_work *w, int32_t f, int32_t i) { return w->s[f] * w->alpha[i] * w->damage[(size_t)f * (size_t)w->d->n_rings + (size_t)i]; }
+static double ring_amplitude(const dose_work *w, int32_t f, int32_t i)
+{
+	return w->s[f] * w->alpha[i] * w->damage[(size_t)f * (size_t)w->d->n_rings + (size_t)i];
+}
 
 /* Weighted mean of y, over the rings of a tilt or over the tilts of a ring, off y. */
-static void take_off_means(double *y, const double *weight, int32_t n_outer, int32_t n_inner, int32_t outer_step, int32_t inner_step)
+static void take_off_means(double *y, const double *weight, int32_t n_outer, int32_t n_inner,
+                           int32_t outer_step, int32_t inner_step)
 {
 	for (int32_t o = 0; o < n_outer; o++) {
 		double sum = 0, total = 0;
@@ -383,7 +411,8 @@ static void take_off_means(double *y, const double *weight, int32_t n_outer, int
 	}
 }
 
-/* Scatter of the doses that single tilts show about b x_f, beyond what noise explains, by moments; and its part of the error.     (T9.7) */
+/* Scatter of the doses that single tilts show about b x_f, beyond what noise explains, by moments; and its
+ * part of the error.     (T9.7) */
 static double dose_scatter(const dose_work *w, double b)
 {
 	double n = 0, W = 0, X = 0, Y = 0, XX = 0, XY = 0, YY = 0;
@@ -415,8 +444,9 @@ static double dose_scatter(const dose_work *w, double b)
 }
 
 /*
- * Error of the slope b with all amplitudes of tilts and shells free: what is left of d log damage / d b when its means over each tilt's rings
- * and each ring's tilts are taken off is all that tells b. Tilts that are blurred more or less than the line says add to it.      (T9.7)
+ * Error of the slope b with all amplitudes of tilts and shells free: what is left of d log damage / d b when
+ * its means over each tilt's rings and each ring's tilts are taken off is all that tells b. Tilts that are
+ * blurred more or less than the line says add to it.      (T9.7)
  */
 static cyc_status dose_error(double *error, dose_work *w, double b)
 {
@@ -457,7 +487,8 @@ done:
 /* The middle of a parabola through log L at `at` and `step` on both sides. */
 static double parabola(dose_work *w, double at, double step)
 {
-	double low = dose_log_l(w, at - step), here = dose_log_l(w, at), high = dose_log_l(w, at + step), bend = low - 2 * here + high;
+	double low = dose_log_l(w, at - step), here = dose_log_l(w, at), high = dose_log_l(w, at + step),
+		   bend = low - 2 * here + high;
 	return bend < 0 ? at + step * fmin(fmax(0.5 * (low - high) / bend, -1), 1) : at;
 }
 
@@ -469,13 +500,14 @@ cyc_status cyc_dose_fit(cyc_measured *slope, double log_l[3], const cyc_dose_dat
 	size_t n_rings = (size_t)data->n_rings;
 	double best = 0;
 	CYC_TRY(cyc_alloc(&w.rate, n_rings, sizeof *w.rate));
-	for (int32_t i = 0; i < data->n_rings; i++) w.rate[i] = -log(cyc_dose_weight(data->k_invA[i], 1, data->bfactor_per_dose_A2));
+	for (int32_t i = 0; i < data->n_rings; i++)
+		w.rate[i] = -log(cyc_dose_weight(data->k_invA[i], 1, data->bfactor_per_dose_A2));
 	CYC_TRY(cyc_alloc(&w.damage, (size_t)data->n_tilts * n_rings, sizeof *w.damage));
 	CYC_TRY(cyc_alloc(&w.alpha, n_rings, sizeof *w.alpha));
 	CYC_TRY(cyc_alloc(&w.s, data->n_tilts, sizeof *w.s));
 	log_l[1] = dose_log_l(&w, 1);
 	log_l[2] = dose_log_l(&w, -1);
-	log_l[0] = -INFINITY;
+	log_l[0] = -HUGE_VAL;
 	for (double b = FROM; b <= TO + STEP / 2; b += STEP) {
 		double here = dose_log_l(&w, b);
 		if (here > log_l[0]) {
@@ -506,16 +538,19 @@ static void steps_before(double *x, const double *key, int32_t n)
 {
 	for (int32_t f = 0; f < n; f++) {
 		x[f] = 0;
-		for (int32_t g = 0; g < n; g++) x[f] += STEP_DOSE * (key[g] < key[f] ? 1 : g != f && key[g] == key[f] ? 0.5 : 0);
+		for (int32_t g = 0; g < n; g++)
+			x[f] += STEP_DOSE * (key[g] < key[f] ? 1 : g != f && key[g] == key[f] ? 0.5 : 0);
 	}
 }
 
-/* Where no doses are given: the usual orders, the best of which counts if it is much likelier than no damage at all.            (T9.6) */
+/* Where no doses are given: the usual orders, the best of which counts if it is much likelier than no damage
+ * at all.            (T9.6) */
 static cyc_status find_order(cyc_series_evidence *e, const cyc_dose_data *data, const double *angle_rad)
 {
 	cyc_status st = CYC_OK;
-	static const char *const NAMES[] = { "away from zero tilt", "from negative to positive tilt", "from positive to negative tilt", "in the order of the table" };
-	double *key = NULL, *x = NULL, none[3], best = -INFINITY;
+	static const char *const NAMES[] = { "away from zero tilt", "from negative to positive tilt",
+		                                 "from positive to negative tilt", "in the order of the table" };
+	double *key = NULL, *x = NULL, none[3], best = -HUGE_VAL;
 	int32_t n = data->n_tilts;
 	CYC_TRY(cyc_alloc(&key, n, sizeof *key));
 	CYC_TRY(cyc_alloc(&x, n, sizeof *x));
@@ -543,21 +578,28 @@ done:
 
 /* ---------------------------------------------------------------- size */
 
-static double amplitude_of(const fit *a, int32_t f, int32_t i) { return a->s[f] * a->alpha[i] * a->damage[(size_t)f * (size_t)a->n_rings + (size_t)i]; }
+static double amplitude_of(const fit *a, int32_t f, int32_t i)
+{
+	return a->s[f] * a->alpha[i] * a->damage[(size_t)f * (size_t)a->n_rings + (size_t)i];
+}
 
-typedef struct { double xg, vg, vv, gg, xv; } stretch_terms;
+typedef struct {
+	double xg, vg, vv, gg, xv;
+} stretch_terms;
 static stretch_terms stretch_of(const fit *a, const float *r, int32_t i, double u_A)
 {
 	double c = cos(a->phase_per_A[i] * u_A), s = sin(a->phase_per_A[i] * u_A);
 	double cc = c * c, cs = 2 * c * s, ss = s * s;
-	return (stretch_terms){ .xg = a->sign * ((double)r[CYC_RING_GC] * c + (double)r[CYC_RING_GQ] * s),
-		                    .xv = a->sign * ((double)r[CYC_RING_XC] * c + (double)r[CYC_RING_XQ] * s),
-		                    .vv = (double)r[CYC_RING_CC] * cc + (double)r[CYC_RING_CQ] * cs + (double)r[CYC_RING_QQ] * ss,
-		                    .vg = (double)r[CYC_RING_VGCC] * cc + (double)r[CYC_RING_VGCQ] * cs + (double)r[CYC_RING_VGQQ] * ss,
-		                    .gg = (double)r[CYC_RING_GGCC] * cc + (double)r[CYC_RING_GGCQ] * cs + (double)r[CYC_RING_GGQQ] * ss };
+	return (stretch_terms){
+		.xg = a->sign * ((double)r[CYC_RING_GC] * c + (double)r[CYC_RING_GQ] * s),
+		.xv = a->sign * ((double)r[CYC_RING_XC] * c + (double)r[CYC_RING_XQ] * s),
+		.vv = (double)r[CYC_RING_CC] * cc + (double)r[CYC_RING_CQ] * cs + (double)r[CYC_RING_QQ] * ss,
+		.vg = (double)r[CYC_RING_VGCC] * cc + (double)r[CYC_RING_VGCQ] * cs + (double)r[CYC_RING_VGQQ] * ss,
+		.gg = (double)r[CYC_RING_GGCC] * cc + (double)r[CYC_RING_GGCQ] * cs + (double)r[CYC_RING_GGQQ] * ss
+	};
 }
 
-/* How much of the prediction each ring of its derivative has.                                                          (T9.8) */
+/* How much of the prediction each ring of its derivative has. (T9.8) */
 static void ring_overlaps(double *beta, double *below, const fit *a)
 {
 	for (int32_t p = 0; p < a->sums->n_particles; p++)
@@ -592,7 +634,8 @@ static void particle_size(double *score, double *curvature, const fit *a, const 
 	}
 }
 
-/* The amplitude of each ring is free, so that only what the prediction itself does not have counts of its derivative.        (T9.8) */
+/* The amplitude of each ring is free, so that only what the prediction itself does not have counts of its
+ * derivative.        (T9.8) */
 static cyc_status fit_stretch(cyc_measured *stretch, const fit *a)
 {
 	cyc_status st = CYC_OK;
@@ -634,11 +677,12 @@ static double mean_noise(const cyc_ring_sums *s)
 	return n > 0 ? exp(sum / n) : CYC_NAN;
 }
 
-cyc_status cyc_series_fit_images(cyc_series_evidence *e, const cyc_ring_sums *sums, const cyc_series_optics *optics)
+cyc_status cyc_series_fit_images(cyc_series_evidence *e, const cyc_ring_sums *sums,
+                                 const cyc_series_optics *optics)
 {
 	cyc_status st = CYC_OK;
 	fit a = { 0 };
-	double log_l[3], low = INFINITY, high = -INFINITY;
+	double log_l[3], low = HUGE_VAL, high = -HUGE_VAL;
 	CYC_TRY(fit_init(&a, sums, optics));
 	e->n_images = sums->n_images;
 	e->noise = mean_noise(sums);
@@ -652,7 +696,8 @@ cyc_status cyc_series_fit_images(cyc_series_evidence *e, const cyc_ring_sums *su
 		low = fmin(low, optics->dose[f]);
 		high = fmax(high, optics->dose[f]);
 	}
-	const cyc_dose_data data = { a.n_tilts, a.n_rings, sums->k_invA, a.cross, a.power, optics->bfactor_per_dose_A2 };
+	const cyc_dose_data data = { a.n_tilts, a.n_rings, sums->k_invA,
+		                         a.cross,   a.power,   optics->bfactor_per_dose_A2 };
 	if (high > low) {
 		CYC_TRY(cyc_dose_fit(&e->dose, log_l, &data, optics->dose));
 		e->dose_gain = log_l[2] - log_l[1];

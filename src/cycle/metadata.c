@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Particle images per series at first; if that does not tell the alternatives apart by ten errors, so many. */
+/* Particle images per series at first; if that does not tell the alternatives apart by ten errors, so many.
+ */
 static const int64_t FEW_IMAGES = 500, MANY_IMAGES = 4000;
 static const double CLEAR_ERROR = 0.2;
 
@@ -14,7 +15,9 @@ static bool is_clear(const cyc_check_result *r)
 {
 	for (int32_t i = 0; i < r->n_series; i++) {
 		const cyc_series_evidence *e = &r->series[i];
-		if (e->n_images > 0 && (!(e->hand.error <= CLEAR_ERROR) || (!(e->dose.error <= CLEAR_ERROR) && !e->order))) return false;
+		if (e->n_images > 0 &&
+		    (!(e->hand.error <= CLEAR_ERROR) || (!(e->dose.error <= CLEAR_ERROR) && !e->order)))
+			return false;
 	}
 	return true;
 }
@@ -24,7 +27,9 @@ static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__s
 	cyc_status st = CYC_OK;
 	cyc_check_options o;
 	cyc_check_options_default(&o);
-	o.input = (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->output_set, .exclude_negative_scales = c->o->input.exclude_negative_scales };
+	o.input = (cyc_project_input){ .root = c->o->input.root,
+		                           .optimisation_set = s->output_set,
+		                           .exclude_negative_scales = c->o->input.exclude_negative_scales };
 	o.mask = c->in.mask_align;
 	o.is_deep = true;
 	o.box_px = c->o->box_px;
@@ -78,7 +83,9 @@ static cyc_status tell(bool *clear, const char *path)
 		n_told++;
 		if (end) *end = '\n';
 	}
-	if (n_told > 0) cyc_warn("this is what the images show: 'cyclotomo check --deep --fix' writes a corrected project to start again from");
+	if (n_told > 0)
+		cyc_warn("this is what the images show: 'cyclotomo check --deep --fix' writes a corrected project to "
+		         "start again from");
 done:
 	cyc_free(text);
 	return st;

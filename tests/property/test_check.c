@@ -1,4 +1,5 @@
-/* Mistakes planted in the metadata of a simulated project, each of which must be found, named and mended; and none where there is none. */
+/* Mistakes planted in the metadata of a simulated project, each of which must be found, named and mended; and
+ * none where there is none. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,16 +21,23 @@ enum { BOX = 96 };
 /* ---------------------------------------------------------------- sums with planted values */
 
 enum { N_PARTICLES = 30, N_TILTS = 21, N_RINGS = 30 };
-typedef struct { double h, dose_slope, size, sign, noise; } truth;
+typedef struct {
+	double h, dose_slope, size, sign, noise;
+} truth;
 
-/* Ring sums of images that obey the model: defocus off by z_f + (h - 1) H, damage of other doses, another size; with noise of unit power. */
+/* Ring sums of images that obey the model: defocus off by z_f + (h - 1) H, damage of other doses, another
+ * size; with noise of unit power. */
 static cyc_ring_sums *make_sums(const double *dose, const truth *t, uint64_t seed)
 {
 	cyc_ring_sums *s = NULL;
 	cyc_rng rng = cyc_rng_make(seed, 1, 2);
 	const size_t n = (size_t)N_PARTICLES * N_TILTS;
 	ASSERT_OK(cyc_alloc(&s, 1, sizeof *s));
-	*s = (cyc_ring_sums){ .n_particles = N_PARTICLES, .n_tilts = N_TILTS, .n_rings = N_RINGS, .n_images = (int64_t)n, .has_stretch = true };
+	*s = (cyc_ring_sums){ .n_particles = N_PARTICLES,
+		                  .n_tilts = N_TILTS,
+		                  .n_rings = N_RINGS,
+		                  .n_images = (int64_t)n,
+		                  .has_stretch = true };
 	ASSERT_OK(cyc_alloc(&s->k_invA, N_RINGS, sizeof(double)));
 	ASSERT_OK(cyc_alloc(&s->is_seen, n, sizeof(bool)));
 	ASSERT_OK(cyc_alloc(&s->height_A, n, sizeof(double)));
@@ -48,12 +56,18 @@ static cyc_ring_sums *make_sums(const double *dose, const truth *t, uint64_t see
 			for (int r = 0; r < N_RINGS; r++, ring += CYC_RING_N) {
 				double k = s->k_invA[r], k2 = k * k, unit = CYC_PI * 0.0197;
 				double gamma = -unit * (20000 + s->height_A[i]) * k2 - 0.1, c = -sin(gamma), q = -cos(gamma);
-				double delta = -unit * (wrong + (t->h - 1) * s->height_A[i]) * k2, c_true = c * cos(delta) + q * sin(delta);
+				double delta = -unit * (wrong + (t->h - 1) * s->height_A[i]) * k2,
+					   c_true = c * cos(delta) + q * sin(delta);
 				double v2 = 40 * exp(-20 * k2), overlap = -0.3 * v2, g2 = 4 * v2;
-				double damage = t->sign * 0.9 * cyc_dose_weight(k, t->dose_slope * dose[f] + (t->dose_slope < 0 ? 120 : 0), 0);
-				/* x = damage c_true V((1 + m) k) = damage c_true (V + m G), noise of variance 1/2 in each part of (T9.1). */
-				double xv = damage * c_true * (v2 + t->size * overlap), xg = damage * c_true * (overlap + t->size * g2);
-				double n1 = t->noise * sqrt(0.5 * v2) * cyc_rng_normal(&rng), n2 = t->noise * sqrt(0.5 * g2) * cyc_rng_normal(&rng);
+				double damage =
+					t->sign * 0.9 *
+					cyc_dose_weight(k, t->dose_slope * dose[f] + (t->dose_slope < 0 ? 120 : 0), 0);
+				/* x = damage c_true V((1 + m) k) = damage c_true (V + m G), noise of variance 1/2 in each
+				 * part of (T9.1). */
+				double xv = damage * c_true * (v2 + t->size * overlap),
+					   xg = damage * c_true * (overlap + t->size * g2);
+				double n1 = t->noise * sqrt(0.5 * v2) * cyc_rng_normal(&rng),
+					   n2 = t->noise * sqrt(0.5 * g2) * cyc_rng_normal(&rng);
 				ring[CYC_RING_XC] = (float)((xv + n1) * c);
 				ring[CYC_RING_XQ] = (float)((xv + n1) * q);
 				ring[CYC_RING_GC] = (float)((xg + n2) * c);
@@ -89,7 +103,7 @@ static cyc_series_evidence fit_sums(const truth *t, uint64_t seed)
 static void measurements_are_right_and_so_are_their_errors(void **state)
 {
 	(void)state;
-	enum { N_DRAWS = 24 };
+	enum { N_DRAWS = 16 };
 	static const truth cases[] = { { 1, 1, 0, 1, 1 }, { -1, 1, 0.015, 1, 1 }, { 1, -1, -0.01, -1, 1 } };
 	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
 		const truth *t = &cases[k];
@@ -102,11 +116,13 @@ static void measurements_are_right_and_so_are_their_errors(void **state)
 			assert_true(e.hand.error < 0.1 && e.dose.error < 0.1 && e.stretch.error < 0.004);
 			assert_true((e.contrast.value > 0) == (t->sign > 0));
 			assert_true((e.hand_gain > 50) == (t->h < 0) && (e.hand_gain < -50) == (t->h > 0));
-			assert_true((e.dose_gain > 50) == (t->dose_slope < 0) && (e.dose_gain < -50) == (t->dose_slope > 0));
+			assert_true((e.dose_gain > 50) == (t->dose_slope < 0) &&
+			            (e.dose_gain < -50) == (t->dose_slope > 0));
 		}
-		/* Mean square of (value - truth) / error over 24 draws: 1 +- 0.3. */
+		/* Mean square of (value - truth) / error over 16 draws: 1 +- 0.35. */
 		for (int i = 0; i < 3; i++)
-			if (!(z2[i] / N_DRAWS > 0.3 && z2[i] / N_DRAWS < 2.2)) fail_msg("case %d, quantity %d: mean square %.2f", (int)k, i, z2[i] / N_DRAWS);
+			if (!(z2[i] / N_DRAWS > 0.3 && z2[i] / N_DRAWS < 2.2))
+				fail_msg("case %d, quantity %d: mean square %.2f", (int)k, i, z2[i] / N_DRAWS);
 	}
 }
 
@@ -128,9 +144,10 @@ static void noise_says_nothing(void **state)
 
 /* ---------------------------------------------------------------- a project */
 
-typedef enum { NONE, HAND_ONE, DOSE, NO_DOSE, STAGE, INVERTED, SIZE } mistake;
+typedef enum { NONE, HAND_ONE, DOSE, NO_DOSE, STAGE, INVERTED, SIZE, GREY } mistake;
 
-static void edit_column(const char *name, const char *block, int64_t only_row, const char *label, double factor, double term)
+static void edit_column(const char *name, const char *block, int64_t only_row, const char *label,
+                        double factor, double term)
 {
 	cyc_star *star = NULL;
 	cyc_star_block *b;
@@ -158,7 +175,8 @@ static void plant_size(double size)
 	ASSERT_OK(cyc_star_require(&optics, star, "optics"));
 	ASSERT_OK(cyc_star_require(&particles, star, "particles"));
 	ASSERT_OK(cyc_star_add_row(&row, optics));
-	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++) ASSERT_OK(cyc_star_set_text(optics, row, k, cyc_star_text(optics, 0, k)));
+	for (int32_t k = 0; k < cyc_star_n_columns(optics); k++)
+		ASSERT_OK(cyc_star_set_text(optics, row, k, cyc_star_text(optics, 0, k)));
 	ASSERT_OK(cyc_star_set_text(optics, row, cyc_star_column(optics, "rlnOpticsGroup"), "2"));
 	for (int64_t r = 0; r < cyc_star_n_rows(particles); r++)
 		if (strcmp(cyc_star_text_of(particles, r, "rlnTomoName"), "TS_02") == 0)
@@ -169,6 +187,19 @@ static void plant_size(double size)
 	for (int k = 0; k < 4; k++) {
 		edit_column("p/particles.star", "optics", 0, LABELS[k], 0, k % 3 == 0);
 		edit_column("p/particles.star", "optics", 1, LABELS[k], 0, k % 3 == 0 ? size : 0);
+	}
+}
+
+static void scale_images(float by)
+{
+	for (int f = 1; f <= N_TILTS; f++) {
+		cyc_volume *v = NULL;
+		char name[40];
+		snprintf(name, sizeof name, "p/frames/TS_02_%03d.mrc", f);
+		ASSERT_OK(cyc_mrc_read(&v, temp_path(name)));
+		for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] *= by;
+		ASSERT_OK(cyc_mrc_write(temp_path(name), v, 2, NULL));
+		cyc_volume_destroy(&v);
 	}
 }
 
@@ -184,10 +215,12 @@ static void plant(mistake m)
 		if (m == INVERTED) edit_column(TABLES[i], NAMES[i], -1, "rlnPhaseShift", 1, 180);
 	}
 	if (m == SIZE) plant_size(1.025);
+	if (m == GREY) scale_images(5);
 }
 
 enum { N_FILES = 4 };
-static const char *const FILES[N_FILES] = { "p/tomograms.star", "p/particles.star", "p/tilt_series/TS_01.star", "p/tilt_series/TS_02.star" };
+static const char *const FILES[N_FILES] = { "p/tomograms.star", "p/particles.star",
+	                                        "p/tilt_series/TS_01.star", "p/tilt_series/TS_02.star" };
 static char *g_right[N_FILES];
 
 /* The project as it was simulated, with a mistake. */
@@ -254,9 +287,11 @@ static void check(cyc_check_result *r, const char *set, const char *fix)
 }
 
 /* All findings are of one kind and about these series, with much evidence. */
-static void expect(const cyc_check_result *r, const char *kind, const char *column, int32_t first, int32_t n, double least_sigma)
+static void expect(const cyc_check_result *r, const char *kind, const char *column, int32_t first, int32_t n,
+                   double least_sigma)
 {
-	if (r->n_findings != n) fail_msg("%d findings instead of %d of the kind %s", r->n_findings, n, kind ? kind : "none");
+	if (r->n_findings != n)
+		fail_msg("%d findings instead of %d of the kind %s", r->n_findings, n, kind ? kind : "none");
 	for (int32_t i = 0; i < n; i++) {
 		const cyc_finding *f = &r->findings[i];
 		assert_string_equal(f->kind, kind);
@@ -264,6 +299,42 @@ static void expect(const cyc_check_result *r, const char *kind, const char *colu
 		assert_int_equal(f->i_series, first + i);
 		if (!(f->sigma >= least_sigma)) fail_msg("%s: %.1f standard errors", kind, f->sigma);
 	}
+}
+
+static void same_numbers(const char *a, const char *b, const char *block, const char *label)
+{
+	cyc_star *star[2] = { NULL, NULL };
+	cyc_star_block *rows[2];
+	ASSERT_OK(cyc_star_read(&star[0], temp_path(a)));
+	ASSERT_OK(cyc_star_read(&star[1], temp_path(b)));
+	for (int i = 0; i < 2; i++) ASSERT_OK(cyc_star_require(&rows[i], star[i], block));
+	assert_int_equal(cyc_star_n_rows(rows[0]), cyc_star_n_rows(rows[1]));
+	for (int64_t r = 0; r < cyc_star_n_rows(rows[0]); r++) {
+		double v[2];
+		for (int i = 0; i < 2; i++) ASSERT_OK(cyc_star_double_of(&v[i], rows[i], r, label));
+		if (!(fabs(v[0] - v[1]) < 1e-4)) fail_msg("%s row %d: %g and %g", label, (int)r, v[0], v[1]);
+	}
+	for (int i = 0; i < 2; i++) cyc_star_destroy(&star[i]);
+}
+
+/* Columns that were made wrong are those of the simulation again, and those that were right still are. */
+static void are_right(const char *fixed, mistake m)
+{
+	static const char *const LABELS[] = { "rlnMicrographPreExposure", "rlnTomoNominalStageTiltAngle",
+		                                  "rlnTomoYTilt" };
+	char path[2][64];
+	if (m == INVERTED || m == SIZE) return;
+	for (int i = 0; i < 2; i++) {
+		const char *name = i == 0 ? "TS_01" : "TS_02";
+		snprintf(path[0], sizeof path[0], "p/%s/tilt_series/%s.star", fixed, name);
+		snprintf(path[1], sizeof path[1], "right/%s.star", name);
+		temp_write(path[1], g_right[2 + i]);
+		for (size_t l = 0; l < sizeof LABELS / sizeof *LABELS; l++)
+			same_numbers(path[0], path[1], name, LABELS[l]);
+	}
+	snprintf(path[0], sizeof path[0], "p/%s/tomograms.star", fixed);
+	temp_write("right/tomograms.star", g_right[0]);
+	same_numbers(path[0], "right/tomograms.star", "global", "rlnTomoHand");
 }
 
 static void each_mistake_is_found_and_mended(void **state)
@@ -282,6 +353,7 @@ static void each_mistake_is_found_and_mended(void **state)
 		{ STAGE, "stage-sign", "rlnTomoNominalStageTiltAngle", 0, 2, 100 },
 		{ INVERTED, "contrast", "rlnPhaseShift", 0, 2, 10 },
 		{ SIZE, "pixel-size", "rlnTomoTiltSeriesPixelSize", -1, 1, 8 },
+		{ GREY, "grey-values", "rlnMicrographName", 1, 1, 50 },
 	};
 	simulate();
 	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
@@ -294,12 +366,18 @@ static void each_mistake_is_found_and_mended(void **state)
 		reconstruct("optimisation_set.star", maps);
 		check(&r, set, fixed);
 		/* Of two series of different size either may be named. */
-		expect(&r, cases[k].kind, cases[k].column, cases[k].first < 0 && r.n_findings > 0 ? r.findings[0].i_series : cases[k].first, cases[k].n, cases[k].least_sigma);
-		if (cases[k].m == NONE || cases[k].m == NO_DOSE) {
+		expect(&r, cases[k].kind, cases[k].column,
+		       cases[k].first < 0 && r.n_findings > 0 ? r.findings[0].i_series : cases[k].first, cases[k].n,
+		       cases[k].least_sigma);
+		if (cases[k].m == NONE || cases[k].m == NO_DOSE || cases[k].m == GREY) {
 			assert_null(r.fixed_set);
 		} else {
 			assert_non_null(r.fixed_set);
 			assert_int_equal(r.n_fixed, cases[k].n);
+			are_right(fixed, cases[k].m);
+		}
+		/* What no table of the simulation can be compared with shows in new maps. */
+		if (cases[k].m == INVERTED || cases[k].m == SIZE) {
 			snprintf(set, sizeof set, "G%d/optimisation_set.star", (int)k);
 			snprintf(maps, sizeof maps, "G%d", (int)k);
 			reconstruct(r.fixed_set, maps);

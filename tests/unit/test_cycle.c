@@ -124,6 +124,87 @@ static void test_orientations(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--refine-order");
 }
 
+static int g_n_checks;
+static bool g_is_clear;
+static char g_warnings[2000];
+
+static void note_warning(void *user, cyc_log_level level, const char *text)
+{
+	(void)user;
+	if (level == CYC_LOG_WARN) snprintf(g_warnings + strlen(g_warnings), sizeof g_warnings - strlen(g_warnings), "%s\n", text);
+}
+
+/* One series, whose hand is wrong; the images tell only if they are many. */
+static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
+{
+	cyc_status st = CYC_OK;
+	*r = (cyc_check_result){ .n_series = 1 };
+	g_n_checks++;
+	assert_true(o->is_deep && !o->fix_dir && o->max_images > 0);
+	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
+	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
+	CYC_TRY(cyc_alloc(&r->findings, 1, sizeof *r->findings));
+	r->n_findings = 1;
+	r->findings[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
+	CYC_TRY(cyc_strdup(&r->findings[0].series, "TS_1"));
+	CYC_TRY(cyc_strdup(&r->findings[0].found, "defocus falls"));
+	CYC_TRY(cyc_strdup(&r->findings[0].action, "set rlnTomoHand to -1"));
+done:
+	return st;
+}
+
+static cyc_status fake_check_that_fails(cyc_check_result *r, const cyc_check_options *o)
+{
+	(void)o;
+	*r = (cyc_check_result){ 0 };
+	g_n_checks++;
+	return cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "too coarse");
+}
+
+static void run_with(const cyc_cycle_options *o, const cyc_cycle_ops *ops)
+{
+	cyc_cycle_result r;
+	memset(g_fake.calls, 0, sizeof g_fake.calls);
+	assert_int_equal(cyc_cycle_run(&r, o, ops), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+}
+
+/* Mistakes in the metadata are told when the first maps are there, again if the run is resumed, and never stop it. */
+static void test_metadata_is_checked(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_ops ops = FAKES;
+	ops.check = fake_check;
+	g_n_checks = 0;
+	g_is_clear = true;
+	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+	for (int run = 0; run < 2; run++) {
+		g_warnings[0] = '\0';
+		run_with(&o, &ops);
+		assert_int_equal(g_n_checks, 1);
+		assert_non_null(strstr(g_warnings, "tilt series TS_1: defocus falls (20 standard errors); set rlnTomoHand to -1"));
+		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
+	}
+	/* Not asked for. */
+	o.out_dir = "RUN2";
+	o.skip_check = true;
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 1);
+	/* What the first maps cannot tell is asked with more images, and again after a turn. */
+	o.out_dir = "RUN3";
+	o.skip_check = g_is_clear = false;
+	g_n_checks = 0;
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 4);
+	o.out_dir = "RUN4";
+	g_n_checks = 0;
+	ops.check = fake_check_that_fails;
+	run_with(&o, &ops);
+	assert_true(g_n_checks >= 1);
+	cyc_log_set_sink(NULL, NULL, CYC_LOG_ERROR);
+}
+
 static void test_polish_that_is_worse(void **state)
 {
 	(void)state;
@@ -689,6 +770,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_order_and_folders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orientations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_metadata_is_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worse_is_rejected, setup, teardown),
