@@ -500,7 +500,7 @@ static cyc_status look_task(void *arg, int64_t i, int i_thread)
 	const cyc_series_images *s = j->images[a->i_series];
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
 	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
-	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
 	cyc_refined *out = &j->refined[p];
 	cyc_found_pose here = { .pose = out->pose };
 	cyc_refine3d_note_agreement(&here, j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
