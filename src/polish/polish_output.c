@@ -273,6 +273,16 @@ done:
 	return st;
 }
 
+static const char UNCERTAINTY_COMMENT[] =
+    "Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a common\n"
+    "rotation of specimen and tilts leave all images as they are, and are taken out.\n"
+    "cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about the beam,\n"
+    "less the mean turn of the tilts in the specimen.\n"
+    "cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
+    "cycMotionErrorAngst: motion since the lowest dose, root mean square over particles and axes.\n"
+    "cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset and\n"
+    "rotation of the series' particles that fit best; with fewer than four particles these are held.\n";
+
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -283,6 +293,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 	int64_t row;
 	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_set_comment(s, UNCERTAINTY_COMMENT));
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
 		const cyc_polished *r = &f->results[i];
 		if (!r->has_errors) continue;
