@@ -213,9 +213,8 @@ cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label
 	cyc_status st = CYC_OK;
 	int32_t column;
 	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	/* A value that was kept has no error of its own: nobody should read one. */
-	if (isnan(v)) CYC_TRY(cyc_star_set_text(b, row, column, "none"));
-	else CYC_TRY(cyc_star_set_double(b, row, column, v));
+	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and 0 would be a promise. */
+	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
 done:
 	return st;
 }

@@ -165,13 +165,18 @@ done:
 	return st;
 }
 
-/* A number of uncertainty.star: NaN where it says "none", as of an excluded tilt or of what was not refined, and where the column is missing. */
+/*
+ * A standard error of uncertainty.star: NaN where it is not known, as of an excluded tilt or of what was not refined (-1; "none" in older
+ * files), and where the column is missing.
+ */
 static cyc_status error_of(double *out, const cyc_star_block *b, int64_t row, const char *label)
 {
 	const char *text = cyc_star_text_of(b, row, label);
 	*out = CYC_NAN;
 	if (!text || strcmp(text, "none") == 0) return CYC_OK;
-	return cyc_star_double_of(out, b, row, label);
+	cyc_status st = cyc_star_double_of(out, b, row, label);
+	if (st == CYC_OK && *out < 0) *out = CYC_NAN;
+	return st;
 }
 
 /* Standard errors from uncertainty.star; a series that is not in it has none. */

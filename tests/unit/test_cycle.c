@@ -528,14 +528,14 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-/* An excluded tilt, one without particles and what was not refined have no standard error; the table says "none". */
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says -1, or "none" in older files. */
 static void test_no_standard_error(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
 	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
-	                     "moved 120 0.02\nexcluded none none\nno-particles 250 none\n\n"
+	                     "moved 120 0.02\nexcluded -1 -1\nno-particles 250 none\n\n"
 	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
 	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
 	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
