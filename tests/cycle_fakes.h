@@ -27,6 +27,11 @@ static struct {
 	int stop_at;             /* call (from 1) that does not end well; 0: none */
 	enum { STOP_FAIL, STOP_KILL } stop_how;
 	char sets[16][128];      /* optimisation set each call got, "" for none */
+	double error;            /* standard error of differences */
+	bool are_halves_suspect;
+	const char *warning;     /* of each post-processing; NULL: none */
+	const char *refined_particles; /* what the refinement of orientations leaves; NULL: what it got */
+	const char *uncertainty; /* what the CTF refinement writes as uncertainty.star; NULL: nothing */
 } g_fake;
 
 static const char *in_root(const char *path)
@@ -69,6 +74,7 @@ static void project_make(void)
 	/* In memory where that is possible: each file is forced to the disk, which takes its time. */
 	strcpy(g_fake.root, access("/dev/shm", W_OK) == 0 ? "/dev/shm/cyc_cycle_XXXXXX" : "/tmp/cyc_cycle_XXXXXX");
 	assert_non_null(mkdtemp(g_fake.root));
+	g_fake.error = 1e-4;
 	for (int i = 0; i < 16; i++) g_fake.quality[i] = 0.3 + 0.02 * i;
 	put_file("tomograms.star",
 	         "\ndata_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesStarFile #2\n_rlnVoltage #3\n_rlnSphericalAberration #4\n"
@@ -94,7 +100,7 @@ static void project_make(void)
 	         "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n1 one 300 2.7 0.1 2.0\n\n"
 	         "\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup #3\n_rlnCenteredCoordinateXAngst #4\n"
 	         "_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
-	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 5 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 5 0 0 2\n\n");
+	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
 }
 
 static void project_remove(void)
@@ -217,10 +223,24 @@ static cyc_status fake_postprocess(cyc_postprocess_result *r, const cyc_postproc
 	double quality = g_fake.quality[generation_of(set->tomograms)];
 	CYC_TRY(cyc_alloc(&r->fsc_corrected, N_SHELLS, sizeof(double)));
 	CYC_TRY(cyc_alloc(&r->fsc_unmasked, N_SHELLS, sizeof(double)));
+	CYC_TRY(cyc_alloc(&r->fsc_judged, N_SHELLS, sizeof(double)));
 	for (int i = 0; i < N_SHELLS; i++) {
-		r->fsc_corrected[i] = 1.0 / (1.0 + exp(0.6 * (i - 20.0 * quality)));
+		r->fsc_judged[i] = r->fsc_corrected[i] = 1.0 / (1.0 + exp(0.6 * (i - 20.0 * quality)));
 		r->fsc_unmasked[i] = 0.9 * r->fsc_corrected[i];
+		if (i > 0) r->mean_fsc += r->fsc_judged[i] / (N_SHELLS - 1);
 	}
+	r->edge_fsc = 0.01;
+	r->edge_fsc_error = 0.02;
+	r->are_halves_suspect = g_fake.are_halves_suspect;
+	r->difference = r->difference_error = CYC_NAN;
+	if (o->compare_to) {
+		cyc_optimisation_set *other = NULL;
+		CYC_TRY(cyc_optimisation_set_read(&other, in_root(o->compare_to)));
+		r->difference = quality - g_fake.quality[generation_of(other->tomograms)];
+		r->difference_error = g_fake.error;
+		cyc_optimisation_set_destroy(&other);
+	}
+	if (g_fake.warning) cyc_warn("%s", g_fake.warning);
 	r->final_resolution_A = 4.0 / quality;
 	r->randomise_from_A = 10.0;
 	CYC_TRY(write_output(&r->star, dir, "postprocess.star"));
@@ -250,6 +270,12 @@ static cyc_status fake_ctfrefine(cyc_ctfrefine_result *r, const cyc_ctfrefine_op
 	CYC_TRY(cyc_path_join(&r->tomograms, o->out_dir, "tomograms.star"));
 	cyc_free(set->tomograms);
 	CYC_TRY(cyc_strdup(&set->tomograms, r->tomograms));
+	if (g_fake.uncertainty) {
+		char *path = NULL;
+		CYC_TRY(cyc_path_join(&path, o->out_dir, "uncertainty.star"));
+		put_file(path, g_fake.uncertainty);
+		cyc_free(path);
+	}
 	CYC_TRY(write_set(&r->optimisation_set, set, o->out_dir));
 done:
 	cyc_tomogram_set_destroy(&tomograms);
@@ -306,7 +332,8 @@ static cyc_status fake_refine3d(cyc_refine3d_result *r, const cyc_refine3d_optio
 	CYC_TRY(cyc_path_join(&from, g_fake.root, set->particles));
 	CYC_TRY(cyc_read_file(&particles, &size, from));
 	CYC_TRY(cyc_path_join(&r->particles, o->out_dir, "run_data.star"));
-	CYC_TRY(cyc_write_file(in_root(r->particles), particles, size));
+	if (g_fake.refined_particles) put_file(r->particles, g_fake.refined_particles);
+	else CYC_TRY(cyc_write_file(in_root(r->particles), particles, size));
 	cyc_free(set->particles);
 	set->particles = NULL;
 	CYC_TRY(cyc_strdup(&set->particles, r->particles));
@@ -318,7 +345,7 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL };
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL, NULL };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

@@ -2,7 +2,7 @@
 # Install what building and testing needs, on Debian 12 or a relative of it. The one place that lists the packages.
 #   install-deps.sh [--ci]   --ci adds what only the full check needs (clang)
 set -euo pipefail
-packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev zlib1g-dev libcmocka-dev python3)
+packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev libxxhash-dev zlib1g-dev libcmocka-dev python3)
 [ "${1:-}" != --ci ] || packages+=(clang libclang-rt-dev python3-numpy python3-mrcfile time)
 
 missing=()

@@ -50,6 +50,11 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
 #define cyc_info(...) cyc_log(CYC_LOG_INFO, __VA_ARGS__)
 #define cyc_warn(...) cyc_log(CYC_LOG_WARN, __VA_ARGS__)
 #define cyc_debug(...) cyc_log(CYC_LOG_DEBUG, __VA_ARGS__)
+/**
+ * Also give each warning to a listener, whatever the sink's level: for a job that puts the warnings of its steps on a page. One at a
+ * time; NULL: none. Called under the lock, so a listener must not log.
+ */
+void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
 /** Number of warnings logged so far; the CLI repeats the count in the final summary. */
 int64_t cyc_log_n_warnings(void);
 
@@ -62,8 +67,11 @@ void cyc_progress(const char *what, int64_t i_done, int64_t n_total);
 
 /* ---------------------------------------------------------------- cancelling */
 
-/** Ask running work to stop (from a signal handler: async-signal-safe). */
-void cyc_cancel_request(void);
+/**
+ * Ask running work to stop (from a signal handler: async-signal-safe).
+ * @param[in] reason  what the error will say, a literal; NULL takes the request back
+ */
+void cyc_cancel_request(const char *reason);
 /** CYC_E_CANCELLED with a record if somebody asked to stop or the abort file exists, else CYC_OK. */
 CYC_MUST_CHECK cyc_status cyc_cancel_check(void);
 /** File whose existence means "abort" (RELION_JOB_ABORT_NOW of a job folder); NULL: none. Copied. */
@@ -78,14 +86,22 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  *
  * Results must depend on the item only, never on the thread: then they are the same for any number of threads.
  * After a failure no new item starts; the error record of the lowest failing item that ran is the caller's.
- * @return CYC_OK or the status of that item. Also polls cyc_cancel_check() between items.
+ * @return CYC_OK or the status of that item. Between items it looks whether somebody asked to stop, and about once a second for the abort file.
  * @note Not reentrant from inside a task (tasks that call it run their items serially).
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
 /** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
 void cyc_lapack_use_one_thread(void);
-/** Number of processors this process may use. */
+/**
+ * Number of processors this process may use: those of its affinity mask (taskset, Slurm, mpirun), and no more than the CPU quota
+ * of its control group (containers, systemd), version 1 or 2.
+ */
 int cyc_n_processors(void);
+/**
+ * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its control groups
+ * (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew at each call.
+ */
+double cyc_memory_available_bytes(void);
 
 /* ---------------------------------------------------------------- random numbers */
 
@@ -113,6 +129,16 @@ double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t 
 CYC_MUST_CHECK cyc_status cyc_path_join(char **out, const char *a, const char *b);
 /** Folder part with the trailing slash ("" if none). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_path_dir(char **out, const char *path);
+/**
+ * The name of a file for something that a user named (a tomogram, a particle): the name itself where it is plain (one component, not
+ * hidden, no control characters, at most 160 bytes), else what can be kept of it with a hash of the whole. It never leaves the
+ * folder that it is put into, and different names do not meet. Free with cyc_free().
+ */
+CYC_MUST_CHECK cyc_status cyc_file_name(char **out, const char *name);
+/** The same for names with folders in them ("TS_01/7"), which stay if every component is plain. */
+CYC_MUST_CHECK cyc_status cyc_file_path_name(char **out, const char *name);
+/** Whether a relative path has plain components only: none empty, hidden, "." or "..". */
+bool cyc_is_plain_path(const char *path);
 bool cyc_path_exists(const char *path);
 /** mkdir -p. */
 CYC_MUST_CHECK cyc_status cyc_make_dirs(const char *path);
@@ -133,12 +159,17 @@ CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /** Remove the temporary file if still open; harmless after commit. Safe on a zeroed struct. */
 void cyc_outfile_abandon(cyc_outfile *o);
+/** Open a file for reading; CYC_E_IO for what is no regular file (a pipe without a writer would wait for ever). The caller closes *fd. */
+CYC_MUST_CHECK cyc_status cyc_open_regular(int *fd, const char *path);
 /** Whole file into a NUL-terminated buffer (n excludes the NUL). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_read_file(char **out, size_t *n, const char *path);
 /** Write n bytes via cyc_outfile. */
 CYC_MUST_CHECK cyc_status cyc_write_file(const char *path, const char *data, size_t n);
 
-/** 64-bit FNV-1a hash, chainable: start with CYC_HASH_INIT. For resume keys, not for security. */
+/**
+ * 64-bit hash (XXH3 of libxxhash, the hash so far as its seed), chainable: start with CYC_HASH_INIT. Data cut into other
+ * pieces hash differently. For keys and damage, not for security.
+ */
 #define CYC_HASH_INIT UINT64_C(1469598103934665603)
 uint64_t cyc_hash(uint64_t h, const void *data, size_t n);
 uint64_t cyc_hash_string(uint64_t h, const char *s);

@@ -51,6 +51,7 @@ void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 
 typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;
+	int64_t n_bad;       /**< tilts that show no particles where they should; their scale is 0 now */
 	double defocus_change_rms_A, scale_change_rms;
 	int32_t n_aberrations;              /**< even or odd aberrations of a group that were found and written */
 	int32_t n_magnifications;           /**< groups whose magnification was found and written */

@@ -6,14 +6,16 @@
  *   each cycle:     CtfRefine/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *   with polishing: Polish/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *
- * A turn is a refining step and the reconstruction and post-processing that judge it. It is taken on if it does not
- * lower the mean over all shells of the corrected FSC of the half maps under the mask; else the run goes on from the
- * state before it. A run that was killed continues where it was: what a finished step needs to say is in its folder's
+ * A turn is a refining step and the reconstruction and post-processing that judge it: by the mean over all shells of the
+ * FSC of the half maps, corrected for the mask, and how much that differs from the state before (T3.17). A difference
+ * of two standard errors or more is "better" or "worse", a smaller one "no difference". Worse turns are rejected: the
+ * run continues from the state before them. A run that was killed continues where it was: what a finished step needs to say is in its folder's
  * cyclotomo_step.star, written last, and what the run was started with in the run folder's cyclotomo_cycle.star.
  */
 #ifndef CYCLOTOMO_CYCLE_H
 #define CYCLOTOMO_CYCLE_H
 
+#include "cyclotomo/check.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/polish.h"
@@ -23,6 +25,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/** Particles that are in both half-sets: leave one of each out of the run's own copy; refuse to start; keep them, with a warning. */
+typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
 
 typedef struct {
 	cyc_project_input input;
@@ -40,6 +45,7 @@ typedef struct {
 	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
 	bool skip_motion;                  /**< leave beam-induced motion */
 	bool keep_all;                     /**< particles count alike, even if they are probably none */
+	bool skip_check;                   /**< do not compare the metadata with the images after the first maps */
 	bool skip_refine;                  /**< leave the particles' orientations, which come last in each cycle */
 	double particle_diameter_A;        /**< <= 0: what fits into the map; images are masked outside of it when orientations are refined */
 	int32_t refine_order;              /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9 degrees, halved) */
@@ -48,7 +54,8 @@ typedef struct {
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
 	const char *mtf;
-	bool accept_worse;             /**< take on turns that lower the FSC too */
+	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
+	bool accept_worse;             /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;
 	const char *backend;
@@ -62,6 +69,7 @@ typedef struct {
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
+	cyc_status (*check)(cyc_check_result *result, const cyc_check_options *options); /**< NULL: the metadata is not checked */
 	/** A first look at the particles before CTF refinement; NULL: none. */
 	cyc_status (*judge)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
@@ -70,14 +78,15 @@ typedef struct {
 	double resolution_before_A, resolution_after_A;
 	double mean_fsc_before, mean_fsc_after;
 	int32_t n_steps, n_steps_kept;           /**< all of the run; those that an earlier run had finished */
-	int32_t n_turns, n_turns_taken;
+	int32_t n_turns, n_turns_taken;          /**< accepted: better, no difference, or worse and accepted as asked */
+	int32_t n_better, n_same;                /**< of these the better ones, and those that made no difference */
 	char *verdict;                           /**< sentences for the user */
 	char *final_map, *final_set, *summary;   /**< relative to the root */
 } cyc_cycle_result;
 void cyc_cycle_result_deinit(cyc_cycle_result *r);
 
 /**
- * Run the cycle, or go on with it.
+ * Run the cycle, or continue it.
  * @param[in] ops  NULL: the library's own steps.
  * @return CYC_E_USAGE if the run folder was started with other options, CYC_E_DATA if inputs or finished steps have
  *         changed since (both name what changed), CYC_E_IO if another process is at work there; the statuses of the steps.

@@ -90,6 +90,8 @@ typedef struct {
 	const char *mask;               /**< NULL: unmasked */
 	const char *out_root;           /**< e.g. "PostProcess/job002/postprocess" */
 	bool force_mask;
+	const char *compare_to;         /**< optimisation set of another state of the same particles: its half maps are compared with these (T3.17); NULL: none */
+	const char *symmetry;           /**< NULL: C1. Not applied: coefficients that it makes equal are counted once in standard errors */
 	double pixel_size_A;            /**< <= 0: header */
 	double molecular_weight_kDa;    /**< <= 0: not given */
 	const char *mtf;                /**< STAR file or NULL */
@@ -126,6 +128,15 @@ typedef struct {
 	int32_t n_shells;        /**< box/2 + 1 */
 	double *fsc_corrected, *fsc_unmasked;   /**< n_shells */
 	double *fsc_masked, *fsc_randomised;    /**< n_shells; NULL without mask */
+	double *fsc_judged;      /**< n_shells: corrected for the mask wherever there is one, also where fsc_corrected fell back to the unmasked curve */
+	double mean_fsc;         /**< mean of fsc_judged over shells 1 to n_shells - 1 */
+	bool used_unmasked;      /**< resolution and sharpening are of the unmasked curve, though there is a mask */
+	/** Against the state of compare_to (T3.17); NaN without. */
+	double difference, difference_error;
+	/** Mean unmasked FSC of the outermost shells, and outside of the mask (NaN without), with standard errors; 0 unless half maps share more than signal (T3.18). */
+	double edge_fsc, edge_fsc_error, edge_fsc_outside, edge_fsc_outside_error;
+	int32_t n_edge_shells;
+	bool are_halves_suspect; /**< by these figures the half maps are not independent */
 	char *star;              /**< written file, relative to root; NULL after a dry run, which fills nothing */
 	char *optimisation_set;  /**< written file or NULL */
 } cyc_postprocess_result;

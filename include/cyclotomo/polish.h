@@ -39,7 +39,7 @@ typedef struct {
 	double frequency_cutoff_A;     /**< > 0: finest resolution used */
 	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
-	bool accept_worse;             /**< also take on a series whose held-out agreement falls by more than 1 % */
+	bool accept_worse;             /**< accept a series also if images that were not fitted agree clearly less */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;
@@ -49,9 +49,10 @@ typedef struct {
 void cyc_polish_options_default(cyc_polish_options *o);
 
 typedef struct {
-	int32_t n_series, n_improved;
+	int32_t n_series, n_improved, n_worse; /**< clearly better, clearly worse (they keep their input) by images that were not fitted; the rest: no difference */
 	double shift_rms_A, position_rms_A, motion_rms_A;
 	double heldout_before, heldout_after; /**< agreement of images that were not fitted, log-likelihood units */
+	double heldout_error;                 /**< standard error of their difference */
 	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);

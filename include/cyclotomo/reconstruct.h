@@ -28,6 +28,7 @@ typedef struct {
 	bool crop_images;        /**< crop windows to the circle of crop_px after they were multiplied by the CTF, and insert what is left */
 	bool listed_frames;      /**< use the images that rlnTomoVisibleFrames lists, instead of those whose window lies in the image */
 	bool whiten, no_ctf, no_circle_crop;
+	bool no_noise_weights;        /**< all images count alike, however noisy they are. Not with whiten or no_ctf, which have no such weights */
 	bool whole_windows;           /**< leave out windows that are partly outside their image */
 	bool resume;             /**< continue from the per-series sums of an interrupted run with the same input and options */
 	bool no_backup;          /**< do not write these sums */

@@ -7,12 +7,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 uint64_t cyc_hash(uint64_t h, const void *data, size_t n)
 {
-	const unsigned char *p = data;
-	for (size_t i = 0; i < n; i++) h = (h ^ p[i]) * UINT64_C(1099511628211);
-	return h;
+	return XXH3_64bits_withSeed(data, n, h);
 }
 
 uint64_t cyc_hash_string(uint64_t h, const char *s)
@@ -163,6 +162,24 @@ void cyc_outfile_abandon(cyc_outfile *o)
 	memset(o, 0, sizeof *o);
 }
 
+cyc_status cyc_open_regular(int *fd, const char *path)
+{
+	cyc_status st = CYC_OK;
+	struct stat s;
+	/* Opening a pipe that nobody writes to would wait for ever. */
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	CYC_CHECK(*fd >= 0, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
+	CYC_CHECK(fstat(*fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
+	CYC_CHECK(S_ISREG(s.st_mode), CYC_E_IO, "'%s' is not a file, but %s", path,
+	          S_ISDIR(s.st_mode) ? "a folder" : S_ISFIFO(s.st_mode) ? "a pipe" : "a device");
+done:
+	if (st != CYC_OK && *fd >= 0) {
+		close(*fd);
+		*fd = -1;
+	}
+	return st;
+}
+
 cyc_status cyc_read_file(char **out, size_t *n, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -170,10 +187,11 @@ cyc_status cyc_read_file(char **out, size_t *n, const char *path)
 	char *data = NULL;
 	struct stat s;
 	*out = NULL;
-	f = fopen(path, "rb");
-	CYC_CHECK(f, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
-	CYC_CHECK(fstat(fileno(f), &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-	CYC_CHECK(S_ISREG(s.st_mode), CYC_E_IO, "'%s' is not a file", path);
+	int fd = -1;
+	CYC_TRY(cyc_open_regular(&fd, path));
+	f = fdopen(fd, "rb");
+	if (!f) close(fd);
+	CYC_CHECK(f && fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_TRY(cyc_alloc_(&data, (size_t)s.st_size + 1, 1, path));
 	*n = fread(data, 1, (size_t)s.st_size, f);
 	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': %zu bytes were expected, only %zu could be read", path, (size_t)s.st_size, *n);

@@ -9,6 +9,8 @@ static cyc_log_sink g_sink;
 static void *g_user;
 static cyc_log_level g_level = CYC_LOG_INFO;
 static _Atomic int64_t g_n_warnings;
+static cyc_log_sink g_listener;
+static void *g_listener_user;
 static cyc_progress_sink g_progress;
 static void *g_progress_user;
 
@@ -22,14 +24,24 @@ void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
 	if (level == CYC_LOG_WARN) g_n_warnings++;
-	if (!g_sink || level > g_level) return;
+	bool is_logged = g_sink && level <= g_level, is_heard = g_listener && level == CYC_LOG_WARN;
+	if (!is_logged && !is_heard) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
-	g_sink(g_user, level, text);
+	if (is_logged) g_sink(g_user, level, text);
+	if (is_heard) g_listener(g_listener_user, level, text);
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)
+{
+	pthread_mutex_lock(&g_lock);
+	g_listener = listener;
+	g_listener_user = user;
 	pthread_mutex_unlock(&g_lock);
 }
 

@@ -3,15 +3,16 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---------------------------------------------------------------- cancelling */
 
-static atomic_bool g_cancel;
+static _Atomic(const char *) g_cancel; /* why, NULL: nobody asked */
 static char *g_watch;
+static atomic_int_least64_t g_watched_at_ms;
 
-void cyc_cancel_request(void) { atomic_store(&g_cancel, true); }
+void cyc_cancel_request(const char *reason) { atomic_store(&g_cancel, reason); }
 
 cyc_status cyc_cancel_watch_file(const char *path)
 {
@@ -23,10 +24,23 @@ cyc_status cyc_cancel_watch_file(const char *path)
 cyc_status cyc_cancel_check(void)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(!atomic_load(&g_cancel), CYC_E_CANCELLED, "interrupted");
+	const char *reason = atomic_load(&g_cancel);
+	CYC_CHECK(!reason, CYC_E_CANCELLED, "%s", reason);
 	CYC_CHECK(!g_watch || access(g_watch, F_OK) != 0, CYC_E_CANCELLED, "stopped on request of %s", g_watch);
 done:
 	return st;
+}
+
+/* For loops of many short items: a signal is seen at once, the file is looked for about once a second. */
+static cyc_status poll_cancel(void)
+{
+	struct timespec t;
+	if (atomic_load(&g_cancel)) return cyc_cancel_check();
+	if (!g_watch) return CYC_OK;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+	int_least64_t now_ms = (int_least64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, last_ms = atomic_load(&g_watched_at_ms);
+	bool is_due = now_ms - last_ms >= 1000 && atomic_compare_exchange_strong(&g_watched_at_ms, &last_ms, now_ms);
+	return is_due ? cyc_cancel_check() : CYC_OK;
 }
 
 /* ---------------------------------------------------------------- parallel loop */
@@ -56,7 +70,7 @@ static void run_items(loop *l, int i_thread)
 	while (!atomic_load(&l->failed)) {
 		int64_t i = atomic_fetch_add(&l->next, 1);
 		if (i >= l->n) break;
-		cyc_status st = atomic_load(&g_cancel) ? cyc_cancel_check() : CYC_OK;
+		cyc_status st = poll_cancel();
 		if (st == CYC_OK) st = l->task(l->arg, i, i_thread);
 		if (st != CYC_OK) {
 			pthread_mutex_lock(&l->lock);
@@ -88,7 +102,10 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 	if (n <= 0) return CYC_OK;
 	if (t_in_task) {
 		/* Called from inside a task: the threads are busy already. */
-		for (int64_t i = 0; i < n; i++) CYC_TRY(task(arg, i, 0));
+		for (int64_t i = 0; i < n; i++) {
+			CYC_TRY(poll_cancel());
+			CYC_TRY(task(arg, i, 0));
+		}
 		return CYC_OK;
 	}
 	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
@@ -113,10 +130,4 @@ done:
 	cyc_free(threads);
 	cyc_free(args);
 	return st;
-}
-
-int cyc_n_processors(void)
-{
-	long n = sysconf(_SC_NPROCESSORS_ONLN);
-	return n > 0 ? (int)n : 1;
 }

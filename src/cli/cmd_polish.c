@@ -120,7 +120,7 @@ cyc_status cyc_cmd_polish(int argc, char **argv)
 	CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "trajectories", result.trajectories));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
-	printf("%d of %d tilt series improved: %s\n", result.n_improved, result.n_series, result.tomograms);
+	printf("%d of %d tilt series better, %d worse: %s\n", result.n_improved, result.n_series, result.n_worse, result.tomograms);
 done:
 	cyc_polish_result_deinit(&result);
 	return cyc_run_end(&run, st);

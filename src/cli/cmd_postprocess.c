@@ -46,6 +46,10 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Weight of the particle, for a solvent-corrected FSC column.", .no_default = "not given" },
 	{ .name = "amplitude-correlation", .alias = "--ampl_corr", .type = CYC_OPT_FLAG, .offset = O(amplitude_correlation),
 	  .help = "Even out the half maps' amplitudes over directions, from --bfactor-low on, and add curves of amplitude correlation and phase residual." },
+	{ .name = "compare-to", .type = CYC_OPT_TEXT, .offset = O(compare_to), .unit = "<star>", .no_default = "none",
+	  .help = "Optimisation set of another state of the same particles: the difference of the mean FSC to that of its half maps, with its standard error." },
+	{ .name = "symmetry", .alias = "--sym", .type = CYC_OPT_TEXT, .offset = O(symmetry), .unit = "<group>", .no_default = "C1",
+	  .help = "Point group that the maps have, for standard errors: coefficients that it makes equal count once." },
 	{ .name = "interpolate", .type = CYC_OPT_FLAG, .offset = offsetof(postprocess_args, interpolate),
 	  .help = "Print the resolution interpolated between shells too." },
 	{ .name = "Sharpening", .type = CYC_OPT_HEADING },
@@ -104,7 +108,11 @@ static void report(const postprocess_args *a, const cyc_postprocess_result *r)
 	if (a->interpolate) printf("interpolated resolution %.3f Å\n", interpolated_resolution_A(r));
 	if (r->fsc_masked) printf("phases randomised from %.2f Å\n", r->randomise_from_A);
 	printf("B-factor %.2f Å²%s\n", r->bfactor_A2, a->o.auto_bfactor ? "" : " (given)");
-	printf("curves in %s\n", r->star);
+	printf("mean FSC %.4f\n", r->mean_fsc);
+	if (a->o.compare_to) printf("mean FSC changed by %+.4f, standard error %.4f\n", r->difference, r->difference_error);
+	printf("FSC of the last %d shells %+.4f, standard error %.4f", r->n_edge_shells, r->edge_fsc, r->edge_fsc_error);
+	if (r->fsc_masked) printf("; outside of the mask %+.4f, %.4f", r->edge_fsc_outside, r->edge_fsc_outside_error);
+	printf("\ncurves in %s\n", r->star);
 	if (r->optimisation_set) printf("optimisation set %s\n", r->optimisation_set);
 }
 

@@ -39,6 +39,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "helical-twist", .alias = "--helical_twist", .type = CYC_OPT_ANGLE, .offset = O(helical_twist_rad), .unit = "<degree>",
 	  .help = "Twist per unit, positive for a right-handed helix." },
 	{ .name = "Images", .type = CYC_OPT_HEADING },
+	{ .name = "no-noise-weights", .type = CYC_OPT_FLAG, .offset = O(no_noise_weights),
+	  .help = "Count all images alike, instead of by their contrast scale over their noise." },
 	{ .name = "whiten", .type = CYC_OPT_FLAG, .offset = O(whiten), .help = "Flatten the noise spectrum of each tilt image." },
 	{ .name = "no-ctf", .alias = "--no_ctf", .type = CYC_OPT_FLAG, .offset = O(no_ctf), .help = "Neither CTF nor dose weighting." },
 	{ .name = "no-circle-crop", .alias = "--no_circle_crop", .type = CYC_OPT_FLAG, .offset = O(no_circle_crop), .help = "Keep the corners of the windows." },

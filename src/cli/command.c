@@ -4,6 +4,7 @@
 
 #include "cyclotomo/project.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 
@@ -116,6 +117,15 @@ done:
 	return st;
 }
 
+/* `cyclotomo cycle | head`: a job ends as if interrupted, with its flags. Other commands end without a word, as filters do. */
+static void on_broken_pipe(int number)
+{
+	(void)number;
+	cyc_cancel_request("interrupted: nobody reads the output any more (SIGPIPE)");
+}
+
+void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
+
 cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
 {
 	cyc_status st = CYC_OK;
@@ -123,6 +133,7 @@ cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
 	CYC_TRY(cyc_path_join(&run->job_dir, run->common->root, dir));
 	CYC_TRY(cyc_path_join(&run->run_json, run->job_dir, "run.json"));
 	CYC_TRY(cyc_make_dirs(run->job_dir));
+	cyc_run_minds_closed_pipe();
 	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
 done:
 	return st;
@@ -239,9 +250,19 @@ done:
 	return st;
 }
 
+/* Before the flags are written: they and the exit code say the same. */
+static cyc_status check_output(const cyc_run *run)
+{
+	cyc_status st = CYC_OK;
+	if (run->job_dir) CYC_CHECK(fflush(stdout) == 0 && !ferror(stdout), CYC_E_IO, "cannot write to standard output");
+done:
+	return st;
+}
+
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
 	if (!run->is_help) {
+		if (st == CYC_OK) st = check_output(run);
 		/* Writing the flags must not lose the record of what went wrong. */
 		cyc_error record = *cyc_error_get();
 		cyc_status written = write_records(run, st);

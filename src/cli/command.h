@@ -81,7 +81,9 @@ typedef struct {
 	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.trajectories),                \
 	  .unit = "<star>", .help = "Particle motion, in place of the set's." },                                                 \
 	{ .name = "exclude-negative-scales", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.exclude_negative_scales),            \
-	  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of refusing them." }
+	  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of refusing them." },                             \
+	{ .name = "keep-outliers", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.keep_outliers),                                \
+	  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not noise in their place." }
 /** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
 #define CYC_REFERENCE_OPTIONS(T, member)                                                                                     \
 	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref1), .unit = "<map>",                                \
@@ -139,6 +141,8 @@ CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char 
  * else only `<path without suffix>.run.json` is written beside the output.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label);
+/** From here on a closed pipe behind stdout or stderr ends the job as an interruption does. Part of cyc_run_job(). */
+void cyc_run_minds_closed_pipe(void);
 /** Only run.json, into `dir` (relative to the root): for what is not a job itself. */
 CYC_MUST_CHECK cyc_status cyc_run_record_in(cyc_run *run, const char *dir);
 /** Note a file read or written (relative to the root; NULL is ignored) for run.json. */

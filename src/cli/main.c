@@ -54,8 +54,8 @@ static int unknown_command(const char *name)
 
 static void on_signal(int number)
 {
-	(void)number;
-	cyc_cancel_request();
+	cyc_cancel_request(number == SIGINT ? "interrupted" : number == SIGHUP ? "interrupted: the terminal or the connection was closed (SIGHUP)"
+	                                                                        : "interrupted (SIGTERM)");
 }
 
 static void catch_signals(void)
@@ -63,8 +63,15 @@ static void catch_signals(void)
 	/* SA_RESETHAND: the second Ctrl-C ends the process at once. */
 	struct sigaction action = { .sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND };
 	sigemptyset(&action.sa_mask);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	static const int NUMBERS[] = { SIGINT, SIGTERM, SIGHUP };
+	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+		struct sigaction old;
+		/* Ignored on purpose, by nohup or a shell that put the program into the background. */
+		bool is_ignored = sigaction(NUMBERS[i], NULL, &old) == 0 && old.sa_handler == SIG_IGN;
+		if (!is_ignored) sigaction(NUMBERS[i], &action, NULL);
+	}
+	/* A write beyond `ulimit -f` fails then, with an error that names the file. */
+	signal(SIGXFSZ, SIG_IGN);
 }
 
 /* `program` is what was called: "cyclotomo mask", or a name of RELION's. */

@@ -1,5 +1,7 @@
 #include "ctfrefine/estimate.h"
 
+#include "ctfrefine/bad_tilts.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -32,6 +34,29 @@ done:
 	return st;
 }
 
+cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series, bool is_refined)
+{
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	enum { N_LABELS = sizeof LABELS / sizeof *LABELS };
+	cyc_status st = CYC_OK;
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		cyc_tilt_fit *t = &s->tilts[f];
+		double v[N_LABELS] = { 0 };
+		bool has_all = true, found;
+		for (int k = 0; k < N_LABELS; k++) {
+			CYC_TRY(cyc_tilt_input_get(&found, &v[k], tomograms, i_series, f, LABELS[k]));
+			has_all = has_all && found;
+		}
+		t->input_is_refined = !has_all && is_refined;
+		if (!has_all) continue;
+		cyc_defocus d = cyc_defocus_from_uva(v[0], v[1], cyc_deg_to_rad(v[2]));
+		t->given = (cyc_defocus){ d.mean_A - t->input.mean_A, d.astig_x_A - t->input.astig_x_A, d.astig_y_A - t->input.astig_y_A };
+		t->given_log_scale = v[3] > 0 && t->input_scale > 0 ? log(v[3] / t->input_scale) : 0;
+	}
+done:
+	return st;
+}
+
 void cyc_series_fit_deinit(cyc_series_fit *s)
 {
 	for (int32_t f = 0; s->tilts && f < s->n_tilts; f++) cyc_free(s->tilts[f].log_l);
@@ -46,7 +71,7 @@ typedef struct {
 	const cyc_tilt_sums *sums;
 	double shift_variance_A2;
 	double *shell_cross, *shell_power; /* n_shells */
-	double scale_factor;
+	double scale_factor, weight; /* of what it says about all: none if it is bad */
 } item;
 
 typedef struct {
@@ -63,11 +88,21 @@ static cyc_status scan_task(void *arg, int64_t i, int i_thread)
 {
 	work *w = arg;
 	item *it = &w->items[i];
+	cyc_tilt_fit *t = it->fit;
+	const cyc_ctf_model *m = w->m;
 	cyc_ctf_scratch *scratch = w->scratch[i_thread];
-	cyc_ctf_fit_shift(it->fit->shift_A, &it->shift_variance_A2, w->m, it->sums, it->fit->change, w->widths->shift_A, scratch);
+	if (t->is_found) cyc_ctf_refine_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, scratch);
+	else cyc_ctf_fit_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, w->widths->shift_A, scratch);
 	if (!w->o->do_defocus) return CYC_OK;
-	cyc_ctf_load(scratch, w->m, it->sums, it->fit->shift_A);
-	cyc_ctf_scan(it->fit->log_l, w->m, scratch, it->fit->change.a);
+	cyc_ctf_load(scratch, m, it->sums, t->shift_A);
+	const cyc_amplitude_prior prior = cyc_amplitude_prior_of(t, w->widths);
+	int32_t n_tiles = t->n_tiles > 0 ? t->n_tiles : 1;
+	double *cross = scratch->scan, *power = cross + m->n_z;
+	for (int32_t tile = 0; tile < n_tiles; tile++) {
+		cyc_ctf_change centre = { (tile - n_tiles / 2) * m->n_z * m->z_step_A, { t->change.a[0], t->change.a[1] } };
+		cyc_ctf_scan(cross, power, m, scratch, centre);
+		for (int32_t j = 0; j < m->n_z; j++) t->log_l[(size_t)tile * (size_t)m->n_z + (size_t)j] = cyc_amplitude_log_l(cross[j], power[j], &prior);
+	}
 	return CYC_OK;
 }
 
@@ -119,6 +154,7 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	cyc_ctf_amplitude(&cross0, &power0, NULL, NULL, w->m, scratch, none);
 	cyc_ctf_amplitude(&cross, &power, it->shell_cross, it->shell_power, w->m, scratch, it->fit->change);
 	it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+	it->weight = 1 - it->fit->p_bad;
 	it->fit->gain = (power > 0 && cross > 0 ? cross * cross / power : 0) - (power0 > 0 && cross0 > 0 ? cross0 * cross0 / power0 : 0);
 	return CYC_OK;
 }
@@ -137,8 +173,8 @@ static void learn_alpha(work *w)
 			cross[r] = power[r] = 0;
 			for (int64_t i = 0; i < w->n; i++) {
 				double S = w->items[i].scale_factor;
-				cross[r] += S * w->items[i].shell_cross[r];
-				power[r] += S * S * w->items[i].shell_power[r];
+				cross[r] += w->items[i].weight * S * w->items[i].shell_cross[r];
+				power[r] += w->items[i].weight * S * S * w->items[i].shell_power[r];
 			}
 		}
 		for (int32_t r = 0; r < m->n_shells; r++) {
@@ -168,14 +204,31 @@ static void learn_alpha(work *w)
 		}
 }
 
+/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt that shows nothing says so; in the first
+ * about its own. */
+static void take_scale(const work *w, item *it, double cross, double power)
+{
+	cyc_tilt_fit *t = it->fit;
+	double S = it->scale_factor;
+	bool is_first = !(t->log_s_expected_variance > 0);
+	/* Not below its own maximum: from there a step in the logarithm could lead anywhere. */
+	if (!is_first && w->o->do_scale) S = fmax(exp(t->log_s), cross / fmax(power, 1e-300));
+	t->s_data = power > 0 ? cross / power : 0;
+	t->s_information = 2 * power;
+	t->log_s_data = log(S) + (power > 0 && !is_first ? (cross / power - S) / S : 0);
+	t->log_s_information = 2 * power * S * S;
+}
+
 static void scale_data(work *w)
 {
 	for (int64_t i = 0; i < w->n; i++) {
 		item *it = &w->items[i];
-		double power = 0;
-		for (int32_t r = 0; r < w->m->n_shells; r++) power += it->shell_power[r];
-		it->fit->log_s_data = log(it->scale_factor);
-		it->fit->log_s_information = 2 * power * it->scale_factor * it->scale_factor;
+		double cross = 0, power = 0;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			cross += it->shell_cross[r];
+			power += it->shell_power[r];
+		}
+		take_scale(w, it, cross, power);
 	}
 }
 
@@ -183,6 +236,8 @@ static void scale_data(work *w)
  * B-factor of one tilt from its shells: amplitude S exp(-B k^2/4) against the prediction, S free; two or three Gauss-Newton steps.
  * Afterwards S is that at the B-factor the hierarchy has settled on.                                               (T4.26)
  */
+static bool is_of(const cyc_series_fit *s, const cyc_tilt_fit *t) { return t >= s->tilts && t < s->tilts + s->n_tilts; }
+
 typedef struct { double cross, power, g, h; } falloff_terms; /* g, h: slope and curvature of log L in B with S at its best */
 
 static falloff_terms falloff_at(const work *w, const item *it, double B)
@@ -198,6 +253,96 @@ static falloff_terms falloff_at(const work *w, const item *it, double B)
 	}
 	double S = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
 	return (falloff_terms){ cross, power, -2 * S * cross_k + 2 * S * S * power_k, 2 * S * S * (power_kk - (power > 0 ? power_k * power_k / power : 0)) };
+}
+
+/*
+ * Amplitudes of the shells of one series against those of all: poses and positions are better in one series than in another. Tilts of
+ * low dose see more of the fine shells than others, and their scales would be wrong by it. What is common to all its shells belongs to the
+ * scales: shells weigh in that as they do in the tilts of high dose, where blur hardly counts.                      (T4.33)
+ */
+static void normalise(double *weights, int32_t n)
+{
+	double sum = 0;
+	for (int32_t r = 0; r < n; r++) sum += weights[r];
+	for (int32_t r = 0; r < n && sum > 0; r++) weights[r] /= sum;
+}
+
+static double median_dose(const cyc_series_fit *s)
+{
+	/* The dose that half of the tilts with data have not reached; no need to sort for so few. */
+	int32_t n = 0;
+	double best = 0;
+	for (int32_t f = 0; f < s->n_tilts; f++) n += s->tilts[f].has_data;
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		int32_t below = 0;
+		for (int32_t g = 0; g < s->n_tilts; g++) below += s->tilts[g].has_data && s->tilts[g].dose_e_per_A2 < s->tilts[f].dose_e_per_A2;
+		if (s->tilts[f].has_data && below <= n / 2) best = fmax(best, s->tilts[f].dose_e_per_A2);
+	}
+	return best;
+}
+
+/* Terms of the series' shells: data, prediction squared, and the weights by the tilts of high dose. */
+static void add_shells(double *cross, double *power, double *anchor, const work *w, const cyc_series_fit *s)
+{
+	double middle = median_dose(s);
+	for (int64_t i = 0; i < w->n; i++) {
+		const item *it = &w->items[i];
+		if (!is_of(s, it->fit)) continue;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			double S = it->scale_factor, p = it->weight * S * S * it->shell_power[r];
+			cross[r] += it->weight * S * it->shell_cross[r];
+			power[r] += p;
+			if (it->fit->dose_e_per_A2 >= middle) anchor[r] += p;
+		}
+	}
+	normalise(anchor, w->m->n_shells);
+}
+
+static void take_amplitudes(work *w, cyc_series_fit *s, const double *alpha, const double *anchor)
+{
+	double own = 0;
+	for (int32_t r = 0; r < w->m->n_shells; r++) own += anchor[r] * anchor[r];
+	for (int64_t i = 0; i < w->n; i++) {
+		item *it = &w->items[i];
+		double cross = 0, power = 0, overlap = 0;
+		if (!is_of(s, it->fit)) continue;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			it->shell_cross[r] *= alpha[r];
+			it->shell_power[r] *= alpha[r] * alpha[r];
+			cross += it->shell_cross[r];
+			power += it->shell_power[r];
+			overlap += anchor[r] * it->shell_power[r];
+		}
+		it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+		it->fit->s_per_level = power > 0 && own > 0 ? 1 - fmin(overlap / power / own, 1) : 0;
+	}
+}
+
+static void amplitudes_of_series(work *w, cyc_series_fit *s)
+{
+	static const double SMOOTHING_SHELLS = 4, PRIOR_SD = 0.2; /* amplitudes of series differ by that much, perhaps */
+	int32_t n = w->m->n_shells;
+	double *cross = w->shells + (size_t)w->n * 2 * (size_t)n, *power = cross + n, *alpha = power + n, *anchor = alpha + n;
+	for (int round = 0; round < 5; round++) {
+		double level = 0, variance = 0;
+		memset(cross, 0, 4 * (size_t)n * sizeof *cross);
+		add_shells(cross, power, anchor, w, s);
+		for (int32_t r = 0; r < n; r++) {
+			double c = 0, p = 0;
+			for (int32_t q = 0; q < n; q++) {
+				double kernel = exp(-0.5 * cyc_square((q - r) / SMOOTHING_SHELLS));
+				c += kernel * cross[q];
+				p += kernel * power[q];
+			}
+			double prior = round == 0 ? 0.5 / cyc_square(PRIOR_SD) : 0; /* later rounds only settle the level */
+			alpha[r] = p + prior > 0 ? fmin(fmax((c + prior) / (p + prior), 0.3), 3) : 1;
+			level += anchor[r] * log(alpha[r]);
+			variance += power[r] > 0 ? anchor[r] * anchor[r] / (2 * power[r]) : 0;
+		}
+		for (int32_t r = 0; r < n; r++) alpha[r] *= exp(-level);
+		take_amplitudes(w, s, alpha, anchor);
+		s->level_error = sqrt(variance);
+	}
 }
 
 static void bfactor_data(work *w)
@@ -224,8 +369,7 @@ static void scale_at_bfactor(work *w)
 		item *it = &w->items[i];
 		falloff_terms t = falloff_at(w, it, it->fit->b);
 		it->scale_factor = t.power > 0 ? fmax(t.cross / t.power, SMALLEST_SCALE_FACTOR) : 1;
-		it->fit->log_s_data = log(it->scale_factor);
-		it->fit->log_s_information = 2 * t.power * it->scale_factor * it->scale_factor;
+		take_scale(w, it, t.cross, t.power);
 	}
 }
 
@@ -233,11 +377,11 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 {
 	for (int32_t f = 0; f < fit->n_tilts; f++) {
 		const cyc_tilt_fit *t = &fit->tilts[f];
-		ice->tilts[f].scale = t->has_data ? t->input_scale * exp(t->log_s_data) : 0;
+		ice->tilts[f].scale = t->has_data ? t->input_scale * t->s_data : 0;
 		ice->tilts[f].precision = 0;
 		/* Images scatter about any smooth law: certain ones must not count as if they did not. */
-		if (t->has_data && t->log_s_information > 0)
-			ice->tilts[f].precision = 1 / ((1 / t->log_s_information + cyc_square(w->s_trend)) * cyc_square(ice->tilts[f].scale));
+		if (t->has_data && t->s_information > 0 && t->p_bad < 0.5)
+			ice->tilts[f].precision = 1 / ((1 / t->s_information + cyc_square(w->s_trend * exp(t->log_s))) * cyc_square(t->input_scale));
 	}
 }
 
@@ -256,12 +400,60 @@ done:
 
 static void learn_shift_width(work *w)
 {
-	double sum = 0;
+	double sum = 0, count = 0;
 	for (int64_t i = 0; i < w->n; i++) {
-		const double *d = w->items[i].fit->shift_A;
-		sum += d[0] * d[0] + d[1] * d[1] + 2 * w->items[i].shift_variance_A2;
+		const cyc_tilt_fit *t = w->items[i].fit;
+		double weight = t->is_found ? 0 : 1 - t->p_bad;
+		sum += weight * (cyc_square(t->shift_A[0]) + cyc_square(t->shift_A[1]) + 2 * w->items[i].shift_variance_A2);
+		count += 2 * weight;
 	}
-	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (2 * (double)w->n + 8)), 0.2), 10);
+	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (count + 8)), 0.2), 10);
+}
+
+/* ---------------------------------------------------------------- verdict on each tilt */
+
+static cyc_status judge_task(void *arg, int64_t i, int i_thread)
+{
+	work *w = arg;
+	item *it = &w->items[i];
+	if (it->sums->is_blank) {
+		it->fit->p_bad = 1;
+		it->fit->p_good = 0;
+		return CYC_OK;
+	}
+	const cyc_tilt_view view = { it->shell_cross, it->shell_power, w->o->do_bfactor ? it->fit->b : 0, 0.25 / w->m->support->step_invA };
+	cyc_tilt_judge(it->fit, w->m, &view, w->widths);
+	return w->o->do_defocus ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread]) : CYC_OK;
+}
+
+/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the single tilt: no such verdict. */
+static void spare_majorities(cyc_series_fit *series, int32_t n_series)
+{
+	static const double SOMETHING = 5; /* log-likelihood: enough for a verdict */
+	for (int32_t i = 0; i < n_series; i++) {
+		double bad = 0, count = 0;
+		for (int32_t f = 0; f < series[i].n_tilts; f++) {
+			const cyc_tilt_fit *t = &series[i].tilts[f];
+			if (!t->has_data) continue;
+			bad += t->p_bad;
+			count += t->p_bad > 0.5 || t->expected_gain > SOMETHING;
+		}
+		series[i].is_spared = bad > 0.5 * count;
+		for (int32_t f = 0; f < series[i].n_tilts && series[i].is_spared; f++) series[i].tilts[f].p_bad = 0;
+	}
+}
+
+static cyc_status judge(work *w, cyc_series_fit *series, int32_t n_series)
+{
+	static const double EXPECTED_FRAC = 0.02, PSEUDO_COUNT = 50; /* one tilt in fifty, as good as fifty tilts */
+	cyc_status st = CYC_OK;
+	double damaged = 0;
+	CYC_TRY(cyc_parallel_for(w->n, w->o->n_threads, judge_task, w));
+	spare_majorities(series, n_series);
+	for (int64_t i = 0; i < w->n; i++) damaged += 1 - w->items[i].fit->p_good;
+	if (w->o->learn) w->widths->bad_frac = fmin((damaged + EXPECTED_FRAC * PSEUDO_COUNT) / ((double)w->n + PSEUDO_COUNT), 0.5);
+done:
+	return st;
 }
 
 static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
@@ -277,6 +469,7 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 	}
 	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, amplitude_task, w));
 	if (o->learn) learn_alpha(w);
+	for (int32_t i = 0; i < n_series && !o->do_bfactor; i++) amplitudes_of_series(w, &series[i]);
 	scale_data(w);
 	if (o->do_bfactor) {
 		bfactor_data(w);
@@ -284,7 +477,8 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 		scale_at_bfactor(w);
 	}
 	if (o->has_ice_prior) CYC_TRY(ice_prior(w, series, n_series));
-	if (o->do_scale) CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
+	CYC_TRY(cyc_hierarchy_scale(w->widths, series, n_series, o->learn));
+	CYC_TRY(judge(w, series, n_series));
 done:
 	return st;
 }
@@ -299,7 +493,7 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < series[s].n_tilts; f++) w.n += series[s].tilts[f].has_data;
 	CYC_TRY(cyc_alloc(&w.items, w.n, sizeof *w.items));
-	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 3 * n_shells, sizeof *w.shells));
+	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 4 * n_shells, sizeof *w.shells));
 	CYC_TRY(cyc_alloc(&w.scratch, n_threads, sizeof *w.scratch));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_ctf_scratch_create(&w.scratch[t], m));
 	int64_t i = 0;
@@ -313,8 +507,8 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	int n_rounds = o->n_rounds > 0 ? o->n_rounds : o->learn ? LEARNING_ROUNDS : ROUNDS;
 	for (int round = 0; round < n_rounds && w.n > 0; round++) {
 		CYC_TRY(one_round(&w, series, n_series));
-		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f", round + 1, widths->shift_A,
-		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend);
+		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f, bad %.3f", round + 1, widths->shift_A,
+		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend, widths->bad_frac);
 	}
 done:
 	for (int t = 0; w.scratch && t < n_threads; t++) cyc_ctf_scratch_destroy(&w.scratch[t]);

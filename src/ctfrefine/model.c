@@ -92,6 +92,7 @@ cyc_status cyc_ctf_scratch_create(cyc_ctf_scratch **out, const cyc_ctf_model *m)
 	s->cq = s->cc + n;
 	s->qq = s->cq + n;
 	CYC_TRY(cyc_alloc(&s->bins, 5 * (size_t)m->n_bins, sizeof *s->bins));
+	CYC_TRY(cyc_alloc(&s->scan, 2 * (size_t)m->n_z, sizeof *s->scan));
 	for (size_t i = 0; i < n; i++)
 		if (2 * abs(m->support->y[i]) + 2 > s->n_row) s->n_row = 2 * abs(m->support->y[i]) + 2;
 	CYC_TRY(cyc_alloc(&s->row_re, (size_t)s->n_row * SHIFT_STEPS, sizeof *s->row_re));
@@ -108,6 +109,7 @@ void cyc_ctf_scratch_destroy(cyc_ctf_scratch **p)
 	if (!*p) return;
 	cyc_free((*p)->xc);
 	cyc_free((*p)->bins);
+	cyc_free((*p)->scan);
 	cyc_free((*p)->row_re);
 	cyc_free((*p)->row_im);
 	cyc_free(*p);
@@ -142,15 +144,15 @@ static shift_terms shift_derivatives(const cyc_ctf_model *m, const cyc_ctf_scrat
 	return r;
 }
 
-/* Coarse search: the sum over x for each trial dx once per row, then the rows for each dy. Returns the best grid point. */
-static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s, double power, double sigma_A, double step_A)
+/* The sum over x for each trial dx once per row, into row_re, row_im (n_row x n each). */
+static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *row_re, double *row_im, int32_t n, double step_A)
 {
 	const cyc_ctf_support *p = m->support;
-	double unit = 2 * CYC_PI * p->step_invA, best = -1e300;
-	int32_t half = SHIFT_STEPS / 2, y_zero = s->n_row / 2;
-	memset(s->row_re, 0, (size_t)s->n_row * SHIFT_STEPS * sizeof *s->row_re);
-	memset(s->row_im, 0, (size_t)s->n_row * SHIFT_STEPS * sizeof *s->row_im);
-	for (int32_t j = 0; j < SHIFT_STEPS; j++) {
+	double unit = 2 * CYC_PI * p->step_invA;
+	int32_t half = n / 2, y_zero = s->n_row / 2;
+	memset(row_re, 0, (size_t)s->n_row * (size_t)n * sizeof *row_re);
+	memset(row_im, 0, (size_t)s->n_row * (size_t)n * sizeof *row_im);
+	for (int32_t j = 0; j < n; j++) {
 		double turn = unit * (j - half) * step_A, cs = cos(turn), sn = sin(turn), c = 1, q = 0;
 		int32_t last_x = 0;
 		for (int32_t i = 0; i < p->n; i++) {
@@ -164,18 +166,35 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 				q = sin(turn * p->x[i]);
 			}
 			last_x = p->x[i];
-			size_t at = (size_t)(p->y[i] + y_zero) * SHIFT_STEPS + (size_t)j;
-			s->row_re[at] += (double)s->xc[i] * c - (double)s->xq[i] * q;
-			s->row_im[at] += (double)s->xc[i] * q + (double)s->xq[i] * c;
+			size_t at = (size_t)(p->y[i] + y_zero) * (size_t)n + (size_t)j;
+			row_re[at] += (double)s->xc[i] * c - (double)s->xq[i] * q;
+			row_im[at] += (double)s->xc[i] * q + (double)s->xq[i] * c;
 		}
 	}
+}
+
+/* Cross terms at one dy from the rows. */
+static void sum_columns(double *cross, const cyc_ctf_model *m, const cyc_ctf_scratch *s, const double *row_re, const double *row_im, int32_t n, double dy)
+{
+	double unit = 2 * CYC_PI * m->support->step_invA;
+	int32_t y_zero = s->n_row / 2;
+	memset(cross, 0, (size_t)n * sizeof *cross);
+	for (int32_t y = 0; y < s->n_row; y++) {
+		double phase = unit * (y - y_zero) * dy, c = cos(phase), q = sin(phase);
+		const double *re = row_re + (size_t)y * (size_t)n, *im = row_im + (size_t)y * (size_t)n;
+		for (int32_t j = 0; j < n; j++) cross[j] += re[j] * c - im[j] * q;
+	}
+}
+
+/* Coarse search. Returns the best grid point. */
+static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s, double power, double sigma_A, double step_A)
+{
+	double best = -1e300;
+	int32_t half = SHIFT_STEPS / 2;
+	sum_rows(m, s, s->row_re, s->row_im, SHIFT_STEPS, step_A);
 	for (int32_t l = 0; l < SHIFT_STEPS; l++) {
-		double dy = (l - half) * step_A, cross[SHIFT_STEPS] = { 0 };
-		for (int32_t y = 0; y < s->n_row; y++) {
-			double phase = unit * (y - y_zero) * dy, c = cos(phase), q = sin(phase);
-			const double *re = s->row_re + (size_t)y * SHIFT_STEPS, *im = s->row_im + (size_t)y * SHIFT_STEPS;
-			for (int32_t j = 0; j < SHIFT_STEPS; j++) cross[j] += re[j] * c - im[j] * q;
-		}
+		double dy = (l - half) * step_A, cross[SHIFT_STEPS];
+		sum_columns(cross, m, s, s->row_re, s->row_im, SHIFT_STEPS, dy);
 		for (int32_t j = 0; j < SHIFT_STEPS; j++) {
 			double dx = (j - half) * step_A;
 			double value = (cross[j] > 0 ? cross[j] * cross[j] / power : 0) - 0.5 * (dx * dx + dy * dy) / (sigma_A * sigma_A);
@@ -188,24 +207,24 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 	}
 }
 
-void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, double sigma_A,
-                       cyc_ctf_scratch *s)
+/* The complex cross term at a change, in xc (real part) and xq (imaginary part). Returns the power term. */
+static double load_cross(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at)
 {
-	double power = 0, prior = 1 / (sigma_A * sigma_A);
-	/* The complex cross term at this change, in xc (real part) and xq (imaginary part). */
+	double power = 0;
 	for (int32_t i = 0; i < m->support->n; i++) {
 		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta), alpha = m->alpha[m->shell[i]];
 		s->xc[i] = (float)(alpha * ((double)t->xc_re[i] * c + (double)t->xq_re[i] * q));
 		s->xq[i] = (float)(alpha * ((double)t->xc_im[i] * c + (double)t->xq_im[i] * q));
 		power += alpha * alpha * ((double)t->cc[i] * c * c + 2 * (double)t->cq[i] * c * q + (double)t->qq[i] * q * q);
 	}
-	d[0] = d[1] = 0;
-	*variance_A2 = sigma_A * sigma_A;
-	if (!(power > 0)) return;
-	/* The peak is about as wide as the finest detail: a quarter of that finds it; the grid reaches three prior widths. */
-	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1)), step_A = fmin(0.25 * finest_A, 3 * sigma_A / (SHIFT_STEPS / 2));
-	search_shift(d, m, s, power, sigma_A, fmax(step_A, 0.1));
-	for (int iteration = 0; iteration < 5; iteration++) { /* Newton on the peak */
+	return power;
+}
+
+/* Newton on the peak. */
+static void climb(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_ctf_scratch *s, double power, double prior)
+{
+	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1));
+	for (int iteration = 0; iteration < 5; iteration++) {
 		shift_terms b = shift_derivatives(m, s, d);
 		if (b.value <= 0) break;
 		double S = b.value / power, gx = 2 * S * b.dx - prior * d[0], gy = 2 * S * b.dy - prior * d[1];
@@ -218,6 +237,41 @@ void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m,
 		*variance_A2 = -0.5 * (hxx + hyy) / det;
 		if (length < 1e-3) break;
 	}
+}
+
+void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, double sigma_A,
+                       cyc_ctf_scratch *s)
+{
+	double power = load_cross(s, m, t, at);
+	d[0] = d[1] = 0;
+	*variance_A2 = sigma_A * sigma_A;
+	if (!(power > 0)) return;
+	/* The peak is about as wide as the finest detail: a quarter of that finds it; the grid reaches three prior widths. */
+	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1)), step_A = fmin(0.25 * finest_A, 3 * sigma_A / (SHIFT_STEPS / 2));
+	search_shift(d, m, s, power, sigma_A, fmax(step_A, 0.1));
+	climb(d, variance_A2, m, s, power, 1 / (sigma_A * sigma_A));
+}
+
+void cyc_ctf_refine_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, cyc_ctf_scratch *s)
+{
+	double power = load_cross(s, m, t, at);
+	if (power > 0) climb(d, variance_A2, m, s, power, 0);
+}
+
+cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, int32_t n_half, double step_A,
+                             cyc_ctf_scratch *s)
+{
+	cyc_status st = CYC_OK;
+	double *rows = NULL;
+	int32_t n = 2 * n_half + 1;
+	size_t size = (size_t)s->n_row * (size_t)n;
+	CYC_TRY(cyc_alloc(&rows, 2 * size, sizeof *rows));
+	*power = load_cross(s, m, t, at);
+	sum_rows(m, s, rows, rows + size, n, step_A);
+	for (int32_t l = 0; l < n; l++) sum_columns(cross + (size_t)l * (size_t)n, m, s, rows, rows + size, n, (l - n_half) * step_A);
+done:
+	cyc_free(rows);
+	return st;
 }
 
 /* ---------------------------------------------------------------- phase */
@@ -237,14 +291,14 @@ void cyc_ctf_load(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sum
 	}
 }
 
-void cyc_ctf_scan(double *log_l, const cyc_ctf_model *m, cyc_ctf_scratch *s, const double a[2])
+void cyc_ctf_scan(double *cross_of_z, double *power_of_z, const cyc_ctf_model *m, cyc_ctf_scratch *s, cyc_ctf_change centre)
 {
 	size_t nb = (size_t)m->n_bins;
 	double *xc = s->bins, *xq = xc + nb, *cc = xq + nb, *cq = cc + nb, *qq = cq + nb;
 	memset(s->bins, 0, 5 * nb * sizeof *s->bins);
-	/* Turn the sums by the astigmatic part of delta; the rest depends on k^2 alone and is summed over rings first. */
+	/* Turn the sums by the centre's and the astigmatic part of delta; the rest depends on k^2 alone and is summed over rings first. */
 	for (int32_t i = 0; i < m->support->n; i++) {
-		double turn = a[0] * (double)m->g[1][i] + a[1] * (double)m->g[2][i], c = cos(turn), q = sin(turn);
+		double turn = delta_at(m, i, centre), c = cos(turn), q = sin(turn);
 		double vxc = (double)s->xc[i], vxq = (double)s->xq[i], vcc = (double)s->cc[i], vcq = (double)s->cq[i], vqq = (double)s->qq[i];
 		int32_t b = m->bin[i];
 		xc[b] += vxc * c + vxq * q;
@@ -261,7 +315,8 @@ void cyc_ctf_scan(double *log_l, const cyc_ctf_model *m, cyc_ctf_scratch *s, con
 			cross += xc[b] * c + xq[b] * q;
 			power += cc[b] * c * c + 2 * cq[b] * c * q + qq[b] * q * q;
 		}
-		log_l[j] = cross > 0 && power > 0 ? cross * cross / power : 0;
+		cross_of_z[j] = cross;
+		power_of_z[j] = power;
 	}
 }
 
@@ -281,6 +336,28 @@ void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double
 		if (!shell_cross) continue;
 		shell_cross[m->shell[i]] += x;
 		shell_power[m->shell[i]] += p;
+	}
+}
+
+void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, const double d[2])
+{
+	const cyc_ctf_support *p = m->support;
+	double unit = 2 * CYC_PI * p->step_invA;
+	memset(shells, 0, (size_t)m->n_shells * sizeof *shells);
+	for (int32_t i = 0; i < p->n; i++) {
+		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta), phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), co = cos(phase), si = sin(phase);
+		double cc = (double)t->cc[i], cq = (double)t->cq[i], qq = (double)t->qq[i], alpha = m->alpha[m->shell[i]], variance = 0.5 * (cc + qq);
+		if (!(variance > 0)) continue;
+		double y[2] = { (double)t->xc_re[i] * co - (double)t->xc_im[i] * si, (double)t->xq_re[i] * co - (double)t->xq_im[i] * si };
+		double v[2] = { alpha * (cc * c + cq * q), alpha * (cq * c + qq * q) }, s[2] = { (double)t->self_c[i] * co, (double)t->self_q[i] * co };
+		cyc_self_terms *r = &shells[m->shell[i]];
+		for (int k = 0; k < 2; k++) {
+			r->pp += v[k] * v[k] / variance;
+			r->ps += v[k] * s[k] / variance;
+			r->ss += s[k] * s[k] / variance;
+			r->py += v[k] * y[k] / variance;
+			r->sy += s[k] * y[k] / variance;
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ void cyc_ctf_model_destroy(cyc_ctf_model **m);
 typedef struct {
 	float *xc, *xq, *cc, *cq, *qq; /**< n each: shifted, with alpha */
 	double *bins;                  /**< 5 x n_bins */
+	double *scan;                  /**< 2 x n_z: cross and power terms of a scan */
 	double *row_re, *row_im;
 	int32_t n_row;
 } cyc_ctf_scratch;
@@ -48,13 +49,32 @@ typedef struct { double z, a[2]; } cyc_ctf_change;
  */
 void cyc_ctf_fit_shift(double d_A[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, double sigma_A,
                        cyc_ctf_scratch *scratch);
+/** The maximum next to d_A, without a prior: of a shift that is far away. d_A stays where there is none. */
+void cyc_ctf_refine_shift(double d_A[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, cyc_ctf_scratch *scratch);
 /** Fill the scratch with the tilt's sums: shift undone, alpha applied. */
 void cyc_ctf_load(cyc_ctf_scratch *scratch, const cyc_ctf_model *m, const cyc_tilt_sums *t, const double d_A[2]);
-/** log L maximised over S >= 0, on the grid of z with a fixed astigmatism change, of the loaded tilt.               (T4.6) */
-void cyc_ctf_scan(double *log_l, const cyc_ctf_model *m, cyc_ctf_scratch *scratch, const double a[2]);
+/**
+ * Cross and power terms of the loaded tilt (log L = 2 S cross - S^2 power) on the grid of z about centre.z, with a fixed
+ * astigmatism change.                                                                                              (T4.6)
+ * @param[out] cross, power  n_z each
+ */
+void cyc_ctf_scan(double *cross, double *power, const cyc_ctf_model *m, cyc_ctf_scratch *scratch, cyc_ctf_change centre);
+/**
+ * Cross terms of a tilt at shifts of whole steps, -n_half .. n_half of them in x (fast) and y.                   (T4.30)
+ * @param[out] cross  (2 n_half + 1)^2
+ * @param[out] power  the same at all shifts
+ */
+CYC_MUST_CHECK cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at,
+                                            int32_t n_half, double step_A, cyc_ctf_scratch *scratch);
 /** Cross and power terms of the loaded tilt: S = cross/power. Optionally per shell (n_shells each, overwritten). */
 void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double *shell_power, const cyc_ctf_model *m, const cyc_ctf_scratch *scratch,
                        cyc_ctf_change at);
+/**
+ * Sums over each shell's coefficients for the regression of a tilt's terms y = (xc, xq) on the prediction p and on what was
+ * taken off as self-correlation, s, each over the variance of the noise.                                          (T4.31)
+ */
+typedef struct { double pp, ps, ss, py, sy; } cyc_self_terms;
+void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, const double d_A[2]);
 /** Gradient and Gauss-Newton curvature of -log L in (z, a1, a2) of the loaded tilt at scale factor S.              (T4.7) */
 void cyc_ctf_curvature(double gradient[3], double curvature[3][3], const cyc_ctf_model *m, const cyc_ctf_scratch *scratch, cyc_ctf_change at, double S);
 

@@ -84,6 +84,7 @@ cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_bo
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, true,
 	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned) : 0));
 	p->predict->image.cache = o->images;
+	p->predict->weighs_partial = true;
 	if (o->has_magnification) CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));
 	for (int h = 0; h < (o->has_parts ? 2 : 1); h++)
 		CYC_TRY(cyc_buffer_create(&p->sums[h], be, CYC_N_SUMS * cyc_half_count2(box->window.box_binned), sizeof(double)));
@@ -199,6 +200,13 @@ static void whiten(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *s
 	}
 }
 
+static bool is_blank(const double *power, int32_t n_shells)
+{
+	for (int32_t i = 1; i < n_shells; i++)
+		if (power[i] > 0) return false;
+	return true;
+}
+
 static void whiten_tilt(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power, int32_t n_shells, const cyc_reference *reference)
 {
 	if (t->n_particles > 0) whiten(t, crop_power, support, power, n_shells, reference);
@@ -256,8 +264,10 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 		CYC_TRY(collect_tilt(t, sums, p, support, ts, f, set, i_series, used));
 	}
 	for (int32_t i = 0; i < n_shells && n_read > 0; i++) mean[i] /= n_read;
-	for (int32_t f = first_tilt; f <= last_tilt; f++)
+	for (int32_t f = first_tilt; f <= last_tilt; f++) {
+		sums->tilts[f].is_blank = sums->tilts[f].n_particles > 0 && is_blank(p->power + (size_t)n_shells * (size_t)f, n_shells);
 		whiten_tilt(&sums->tilts[f], crop_power, support, p->common_noise ? mean : p->power + (size_t)n_shells * (size_t)f, n_shells, p->predict->reference);
+	}
 	*out = sums;
 	sums = NULL;
 done:

@@ -24,6 +24,7 @@ void cyc_ctf_support_destroy(cyc_ctf_support **p);
  */
 typedef struct cyc_tilt_sums {
 	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
+	bool is_blank;        /**< all windows are constant: an image without anything, not even noise */
 	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
 	float *self_c, *self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */

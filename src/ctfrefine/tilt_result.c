@@ -5,20 +5,46 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "no-particles", "excluded", "not-asked" };
+static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "shifted", "bad", "at-limit", "no-particles", "excluded",
+	                                                           "not-asked" };
 const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }
 
-static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus, bool do_scale)
+/*
+ * Whether a shift found on the way is no scatter about the aligned place: one that the learned width gives to less than one
+ * tilt in a hundred such series. Aligning a tilt with a grossly wrong defocus leaves such shifts, also at its true defocus.
+ */
+static bool is_beyond_prior(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts)
 {
+	double r2 = t->shift_A[0] * t->shift_A[0] + t->shift_A[1] * t->shift_A[1];
+	return r2 > 2 * log(100.0 * n_tilts) * w->shift_A * w->shift_A;
+}
+
+static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts, bool do_defocus, bool do_scale)
+{
+	if (t->p_bad > 0.5) return CYC_TILT_BAD;
+	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
+	bool is_elsewhere = t->is_found && hypot(t->shift_A[0], t->shift_A[1]) > 2 * w->shift_A;
+	if (is_elsewhere || is_beyond_prior(t, w, n_tilts)) return CYC_TILT_SHIFTED;
 	/* What input and neighbours alone would leave open. */
-	double input = w->z_input_A / t->cos_tilt, prior_z = 1 / (1 / (input * input) + 1 / cyc_square(w->z_trend_A));
-	double prior_s = 1 / (1 / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
+	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
+	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
+	double prior_s = 1 / (has_input / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
 	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z, scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
 	if (defocus_is_weak && scale_is_weak) return CYC_TILT_WEAK;
 	bool has_moved = do_defocus && (t->change.z * t->change.z > 4 * t->z_variance ||
 	                                cyc_square(t->change.a[0]) / t->a_variance[0] + cyc_square(t->change.a[1]) / t->a_variance[1] > 6);
 	has_moved = has_moved || (do_scale && t->log_s * t->log_s > 4 * t->log_s_variance);
 	return has_moved ? CYC_TILT_MOVED : CYC_TILT_CONFIRMED;
+}
+
+/* The search found no maximum: its end is not a value. What is known is that it may be anywhere. */
+static void keep_defocus(cyc_tilt_result *o, const cyc_tilt *in, const cyc_tilt_fit *t)
+{
+	o->defocus_error_A = fabs(t->change.z);
+	o->defocus_u_A = in->defocus_u_A;
+	o->defocus_v_A = in->defocus_v_A;
+	o->defocus_angle_rad = in->defocus_angle_rad;
+	o->defocus_change_A = o->astigmatism_change_A = 0;
 }
 
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
@@ -39,7 +65,18 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                    .n_particles = sums->tilts[f].n_particles };
 		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a factor, no gauge. */
 		if (!t->has_data) continue;
-		o->status = classify(t, w, do_defocus, do_scale);
+		o->status = classify(t, w, ts->n_tilts, do_defocus, do_scale);
+		o->p_bad = t->p_bad;
+		o->is_blank = sums->tilts[f].is_blank;
+		o->expected_gain = t->expected_gain;
+		o->found_gain = t->found_gain;
+		if (o->status == CYC_TILT_BAD) {
+			if (do_scale) {
+				o->scale = 0;
+				o->scale_ratio = 0;
+			}
+			continue;
+		}
 		o->gain = t->gain;
 		memcpy(o->shift_A, t->shift_A, sizeof o->shift_A);
 		if (do_defocus) {
@@ -49,6 +86,7 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			o->astigmatism_change_A = hypot(t->change.a[0], t->change.a[1]);
 			o->defocus_error_A = sqrt(t->z_variance);
 			o->astigmatism_error_A = sqrt(0.5 * (t->a_variance[0] + t->a_variance[1]));
+			if (o->status == CYC_TILT_AT_LIMIT) keep_defocus(o, in, t);
 		}
 		if (do_scale) {
 			o->scale_ratio = exp(t->log_s) * gauge;
@@ -69,7 +107,7 @@ void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 {
 	for (int32_t f = 0; f < ts->n_tilts && ice->is_fitted; f++) {
 		double log_error, scale = gauge * cyc_ice_scale(&log_error, ice, f);
-		if (r[f].status == CYC_TILT_EXCLUDED || r[f].status == CYC_TILT_NOT_ASKED || (only_without_particles && r[f].status != CYC_TILT_NO_DATA)) continue;
+		if (r[f].status == CYC_TILT_EXCLUDED || r[f].status == CYC_TILT_BAD || r[f].status == CYC_TILT_NOT_ASKED || (only_without_particles && r[f].status != CYC_TILT_NO_DATA)) continue;
 		r[f].scale = scale;
 		r[f].scale_error = scale * log_error;
 		r[f].scale_ratio = scale / ts->tilts[f].scale;
@@ -87,18 +125,24 @@ void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, const
 		}
 		if (what->do_scale) t->scale = r[f].scale;
 		if (what->do_bfactor) t->bfactor_A2 = r[f].bfactor_A2;
+		if (r[f].status != CYC_TILT_SHIFTED) continue;
+		t->shift_x_A += r[f].shift_A[0];
+		t->shift_y_A += r[f].shift_A[1];
+		t->matrix[0][3] += r[f].shift_A[0] / ts->pixel_size_A;
+		t->matrix[1][3] += r[f].shift_A[1] / ts->pixel_size_A;
 	}
 }
 
 /* ---------------------------------------------------------------- record of a finished series */
 
-enum { N_NUMBERS = 19 };
+enum { N_NUMBERS = 23 };
 
 static void to_numbers(double v[N_NUMBERS], const cyc_tilt_result *r)
 {
 	const double list[N_NUMBERS] = { (double)r->status, r->defocus_u_A, r->defocus_v_A, r->defocus_angle_rad, r->scale, r->defocus_error_A, r->astigmatism_error_A,
 		                             r->scale_error, r->defocus_change_A, r->astigmatism_change_A, r->scale_ratio, r->gain, r->shift_A[0], r->shift_A[1],
-		                             r->bfactor_A2, r->bfactor_change_A2, r->bfactor_error_A2, r->scale_measured, r->scale_precision };
+		                             r->bfactor_A2, r->bfactor_change_A2, r->bfactor_error_A2, r->scale_measured, r->scale_precision,
+		                             r->p_bad, r->expected_gain, r->found_gain, r->is_blank };
 	memcpy(v, list, sizeof list);
 }
 
@@ -107,7 +151,8 @@ static void from_numbers(cyc_tilt_result *r, const double v[N_NUMBERS], int64_t 
 	*r = (cyc_tilt_result){ .status = (cyc_tilt_status)(int)v[0], .defocus_u_A = v[1], .defocus_v_A = v[2], .defocus_angle_rad = v[3], .scale = v[4],
 		                    .defocus_error_A = v[5], .astigmatism_error_A = v[6], .scale_error = v[7], .defocus_change_A = v[8], .astigmatism_change_A = v[9],
 		                    .scale_ratio = v[10], .gain = v[11], .shift_A = { v[12], v[13] }, .bfactor_A2 = v[14], .bfactor_change_A2 = v[15],
-		                    .bfactor_error_A2 = v[16], .scale_measured = v[17], .scale_precision = v[18], .n_particles = n_particles };
+		                    .bfactor_error_A2 = v[16], .scale_measured = v[17], .scale_precision = v[18], .p_bad = v[19], .expected_gain = v[20],
+		                    .found_gain = v[21], .is_blank = v[22] != 0, .n_particles = n_particles };
 }
 
 cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash)
@@ -199,6 +244,9 @@ static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt
 		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorChange", r->bfactor_change_A2));
 	}
 	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodGain", r->gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycBadProbability", r->p_bad));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodExpected", r->expected_gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodFound", r->found_gain));
 	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
 	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
 done:

@@ -14,6 +14,9 @@ typedef enum {
 	CYC_TILT_MOVED,     /**< changed by more than two standard errors */
 	CYC_TILT_CONFIRMED, /**< the images agree with the input */
 	CYC_TILT_WEAK,      /**< its image tells little: values follow input and neighbours */
+	CYC_TILT_SHIFTED,   /**< its particles are all in another place: its shift is corrected, the rest refined there */
+	CYC_TILT_BAD,       /**< its image shows no particles where it should: scale 0, the rest kept */
+	CYC_TILT_AT_LIMIT,  /**< the likeliest defocus is at the end of the search: defocus kept, and its error is the search's range */
 	CYC_TILT_NO_DATA,   /**< no particle is visible: input kept */
 	CYC_TILT_EXCLUDED,  /**< scale 0: input kept */
 	CYC_TILT_NOT_ASKED, /**< outside the rows to refine: input kept */
@@ -29,7 +32,10 @@ typedef struct {
 	double bfactor_A2, bfactor_change_A2, bfactor_error_A2; /**< error NaN where it was not refined */
 	double scale_measured, scale_precision; /**< by the image alone (with its scatter), for cyc_ice_fit(); 0: nothing measured */
 	double gain;          /**< log-likelihood gained by the new CTF */
-	double shift_A[2];    /**< misalignment seen on the way; not applied */
+	double shift_A[2];    /**< misalignment seen on the way; applied where the status is `shifted` */
+	double p_bad;         /**< probability that the image shows no particles where it should */
+	bool is_blank;        /**< the image is constant where its particles are */
+	double expected_gain, found_gain; /**< log-likelihood the particles should add, and what they add */
 	int64_t n_particles;
 } cyc_tilt_result;
 

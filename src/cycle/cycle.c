@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run, cyc_refine3d_run, cyc_refine3d_run };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run,
+	                                   cyc_refine3d_run, cyc_check_run, cyc_refine3d_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
@@ -47,8 +48,18 @@ int32_t cyc__first_postprocess(const cyc__cycle *c)
 
 const char *cyc__decision_text(cyc__decision d)
 {
-	static const char *const TEXTS[] = { "start", "taken on", "worse, but taken on as asked", "not taken on" };
+	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted", "worse, but accepted as asked", "worse: rejected" };
 	return TEXTS[d];
+}
+
+cyc__difference_text cyc__difference_format(const cyc__step *s)
+{
+	cyc__difference_text t;
+	int decimals = 4;
+	/* Two digits of the error. */
+	while (decimals < 9 && s->difference_error > 0.0 && s->difference_error * pow(10.0, decimals) < 9.5) decimals++;
+	snprintf(t.text, sizeof t.text, "%+.*f ± %.*f", decimals, s->difference, decimals, s->difference_error);
+	return t;
 }
 
 /* ---------------------------------------------------------------- a step */
@@ -68,6 +79,7 @@ static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
 		const cyc__step *other = &c->steps[i];
 		if (other != s && other->output_set && strcmp(other->output_set, s->input_set) == 0) h = cyc_hash(h, &other->key, sizeof other->key);
 	}
+	if (c->before_set && strcmp(c->before_set, s->input_set) == 0) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
 	for (int32_t i = 0; i < s->arguments.n; i++) {
 		h = cyc_hash_string(cyc_hash_string(h, s->arguments.items[i].name), s->arguments.items[i].value);
@@ -119,6 +131,25 @@ static void remove_leftovers(const char *dir)
 	if (d) closedir(d);
 }
 
+/* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no result. */
+static void hear_warning(void *user, cyc_log_level level, const char *text)
+{
+	cyc__step *s = user;
+	char *copy = NULL;
+	(void)level;
+	if (cyc_strdup(&copy, text) != CYC_OK) return;
+	/* One line and one kind of quotes: what a STAR file can hold whatever comes. */
+	for (char *at = copy; *at; at++) *at = *at == '"' ? '\'' : (unsigned char)*at < ' ' ? ' ' : *at;
+	for (int32_t i = 0; i < s->n_warnings; i++) {
+		if (strcmp(s->warnings[i], copy) == 0) {
+			cyc_free(copy);
+			return;
+		}
+	}
+	if (cyc_realloc(&s->warnings, (size_t)s->n_warnings, (size_t)s->n_warnings + 1, sizeof *s->warnings) == CYC_OK) s->warnings[s->n_warnings++] = copy;
+	else cyc_free(copy);
+}
+
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -129,7 +160,9 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, dir));
+	cyc_log_set_warning_listener(hear_warning, s);
 	st = cyc__kind_get(s->kind)->run(s, c);
+	cyc_log_set_warning_listener(NULL, NULL);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
 		cyc_error_context("%s", s->dir);
@@ -181,10 +214,21 @@ static void log_result(const cyc__cycle *c, const cyc__step *s)
 		cyc_info("%s: resolution %.2f Å, mean FSC %.4f (%.1f s)", s->dir, s->resolution_A, s->mean_fsc, s->seconds);
 		return;
 	}
-	const cyc__step *b = &c->steps[c->i_best];
-	int digits = cyc__digits_apart(b->mean_fsc, s->mean_fsc);
-	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%+.*f): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - b->resolution_A,
-	         s->mean_fsc, digits < 17 ? digits : 4, s->mean_fsc - b->mean_fsc, cyc__decision_text(s->decision), s->seconds);
+	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%s): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - c->steps[c->i_best].resolution_A,
+	         s->mean_fsc, cyc__difference_format(s).text, cyc__decision_text(s->decision), s->seconds);
+}
+
+/* Of equal states one in 31 seems worse by this much (Student, 15 degrees of freedom). Then a turn is lost that might as well have been kept; where it is really worse,
+ * the next turns would start from worse maps. Without significance the refinement's own held-out evidence stands. */
+static const double WORSE_SIGMAS = 2.0;
+
+static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
+{
+	if (c->i_best < 0) return CYC__TURN_START;
+	double threshold = WORSE_SIGMAS * s->difference_error;
+	if (s->difference > threshold) return CYC__TURN_BETTER;
+	if (!(s->difference < -threshold)) return CYC__TURN_SAME;
+	return c->o->accept_worse ? CYC__TURN_WORSE_ACCEPTED : CYC__TURN_WORSE;
 }
 
 /* Reconstruction and post-processing of a state, and whether it becomes the run's. */
@@ -197,17 +241,28 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	                           r->n_images_outside, r->seconds);
 	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
 	cyc__step *s = &c->steps[c->n_steps - 1];
-	if (c->i_best < 0) s->decision = CYC__TURN_START;
-	else if (s->mean_fsc >= c->steps[c->i_best].mean_fsc) s->decision = CYC__TURN_TAKEN;
-	else s->decision = c->o->accept_worse ? CYC__TURN_TAKEN_WORSE : CYC__TURN_NOT_TAKEN;
+	s->decision = decide(c, s);
 	log_result(c, s);
-	if (s->decision == CYC__TURN_NOT_TAKEN) {
-		int digits = cyc__digits_apart(c->steps[c->i_best].mean_fsc, s->mean_fsc);
-		cyc_warn("%s lowered the mean FSC from %.*f to %.*f: not taken on, the run goes on from %s (--accept-worse takes it)", s->dir, digits,
-		         c->steps[c->i_best].mean_fsc, digits, s->mean_fsc, c->steps[c->i_best].dir);
+	if (cyc__is_rejected(s->decision)) {
+		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The turn is rejected, the run continues from before it (--accept-worse accepts it)", s->dir,
+		         cyc__difference_format(s).text, c->steps[c->i_best].dir);
 	} else {
 		c->i_best = c->n_steps - 1;
 	}
+done:
+	return st;
+}
+
+/* A turn that changed weights is compared with maps of the state before it in the same weights. */
+static cyc_status prepare_comparison(cyc__cycle *c, int32_t i_turn)
+{
+	cyc_status st = CYC_OK;
+	cyc_free(c->compare_to);
+	c->compare_to = NULL;
+	CYC_TRY(cyc__reweight(c, &c->steps[c->n_steps - 1]));
+	if (!c->before_set) goto done;
+	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, c->before_set));
+	CYC_TRY(cyc_strdup(&c->compare_to, c->steps[c->n_steps - 1].output_set));
 done:
 	return st;
 }
@@ -231,6 +286,7 @@ static cyc_status run_turns(cyc__cycle *c)
 	int n_turns = cyc__plan_turns(turns, c->o);
 	for (int k = 0; k < CYC__N_KINDS; k++) refused_at[k] = -1;
 	CYC_TRY(judge_state(c, i_turn++, ""));
+	CYC_TRY(cyc__check_metadata(c));
 	CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
 		for (int k = 0; k < n_turns; k++, i_turn++) {
@@ -238,13 +294,16 @@ static cyc_status run_turns(cyc__cycle *c)
 			int32_t i_start = c->i_best;
 			/* From the same state it would end as before. */
 			if (refused_at[kind] == i_start) {
-				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was not taken on", i_cycle + 1, cyc__kind_get(kind)->folder);
+				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was rejected", i_cycle + 1, cyc__kind_get(kind)->folder);
 				continue;
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
-			const cyc__step *s = &c->steps[c->n_steps - 1];
-			if (!s->was_kept) cyc__kind_get(kind)->log(s);
-			CYC_TRY(judge_state(c, i_turn, s->output_set));
+			int32_t i_step = c->n_steps - 1;
+			if (!c->steps[i_step].was_kept) cyc__kind_get(kind)->log(&c->steps[i_step]);
+			CYC_TRY(prepare_comparison(c, i_turn));
+			/* Steps move when there are more of them. */
+			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
+			if (c->i_best != i_start) CYC_TRY(cyc__check_metadata(c));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
 			CYC_TRY(write_summary(c));
 		}
@@ -291,7 +350,9 @@ static cyc_status fill_result(cyc_cycle_result *result, const cyc__cycle *c)
 		result->n_steps_kept += s->was_kept;
 		if (s->kind != CYC__POSTPROCESS || s->decision == CYC__TURN_START) continue;
 		result->n_turns++;
-		result->n_turns_taken += s->decision != CYC__TURN_NOT_TAKEN;
+		result->n_turns_taken += !cyc__is_rejected(s->decision);
+		result->n_better += s->decision == CYC__TURN_BETTER;
+		result->n_same += s->decision == CYC__TURN_SAME;
 	}
 	CYC_TRY(cyc__verdict(&result->verdict, c));
 	if (map) CYC_TRY(cyc_strdup(&result->final_map, map));
@@ -340,6 +401,31 @@ done:
 	return st;
 }
 
+/* The run's own copy of the particles, without the duplicates; written anew at each start, always the same. */
+static cyc_status mend_duplicates(cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char text[900], *path = NULL;
+	c->start = c->o->input;
+	cyc__inputs_describe_duplicates(text, sizeof text, &c->in, c->o);
+	if (text[0]) cyc_warn("%s", text);
+	if (c->in.duplicates.n_left_out == 0 || c->o->duplicates != CYC_DUPLICATES_REMOVE) goto done;
+	CYC_TRY(cyc_path_join(&c->own_particles, c->o->out_dir, "particles.star"));
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, c->own_particles));
+	CYC_TRY(cyc_particle_set_write(c->in.particles, c->in.keep, path));
+	c->start.particles = c->own_particles;
+	if (!c->in.set->trajectories) goto done;
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&c->own_trajectories, c->o->out_dir, "motion.star"));
+	CYC_TRY(cyc_path_join(&path, c->o->input.root, c->own_trajectories));
+	CYC_TRY(cyc_trajectories_write(c->in.particles, c->in.tomograms, c->in.keep, path));
+	c->start.trajectories = c->own_trajectories;
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops)
 {
 	cyc_status st = CYC_OK;
@@ -351,9 +437,10 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	CYC_TRY(tidy_name(&out_dir, options->out_dir));
 	tidy.out_dir = out_dir;
 	CYC_TRY(cyc__inputs_read(&c.in, &tidy));
-	CYC_TRY(cyc__inputs_require_all(&c.in));
+	CYC_TRY(cyc__inputs_require_all(&c.in, &tidy));
 	CYC_TRY(lock_folder(&lock, &tidy));
 	CYC_TRY(cyc__record_start(&c));
+	CYC_TRY(mend_duplicates(&c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
 	CYC_TRY(fill_result(result, &c));
@@ -364,6 +451,10 @@ done:
 	cyc_free(c.steps);
 	cyc__pairs_deinit(&c.inputs);
 	cyc__inputs_deinit(&c.in);
+	cyc_free(c.own_particles);
+	cyc_free(c.own_trajectories);
+	cyc_free(c.before_set);
+	cyc_free(c.compare_to);
 	cyc_free(out_dir);
 	return st;
 }

@@ -49,12 +49,20 @@ typedef struct {
 	int64_t n_tilts, n_images, n_missing;
 	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
+	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
+	const char *diameter_from;               /**< where it comes from, for the user */
+	cyc_duplicates duplicates;
+	bool *keep;                              /**< particles that are left where one of each pair is left out */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
-/** CYC_E_DATA if images are missing or scales negative: what a plan can show but a run cannot start with. */
-CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in);
+/** CYC_E_DATA if images are missing, scales negative, or duplicates to be refused: what a plan can show but a run cannot start with. */
+CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
+/** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
+/** Particles that the run works with. */
+int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
 /** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 
@@ -67,9 +75,15 @@ typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, 
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
-	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
+	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) X(edge_fsc) \
+	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked) \
+	X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
 
-typedef enum { CYC__TURN_START, CYC__TURN_TAKEN, CYC__TURN_TAKEN_WORSE, CYC__TURN_NOT_TAKEN } cyc__decision;
+/** What a turn did by the half maps, and what follows from it. */
+typedef enum { CYC__TURN_START, CYC__TURN_BETTER, CYC__TURN_SAME, CYC__TURN_WORSE_ACCEPTED, CYC__TURN_WORSE } cyc__decision;
+static inline bool cyc__is_rejected(cyc__decision d) { return d == CYC__TURN_WORSE; }
+/** Accepted, of a turn that is decided; not of the start. */
+static inline bool cyc__is_accepted(cyc__decision d) { return d > CYC__TURN_START && d < CYC__TURN_WORSE; }
 
 typedef struct {
 	cyc__kind kind;
@@ -86,7 +100,9 @@ typedef struct {
 	CYC__STEP_FIGURES(CYC__DECLARE)
 #undef CYC__DECLARE
 	int32_t n_shells;       /**< post-processing only */
-	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is the corrected one, without mask the unmasked one */
+	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is corrected for the mask wherever there is one, else the unmasked one */
+	int32_t n_warnings;
+	char **warnings;        /**< what it warned about, each text once */
 	double seconds;         /**< NaN if not known */
 	bool was_kept;          /**< an earlier run had finished it */
 	cyc__decision decision; /**< of its turn; last step of a turn only */
@@ -97,11 +113,17 @@ typedef struct {
 	const cyc_cycle_options *o;
 	const cyc_cycle_ops *ops;
 	cyc__inputs in;
+	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
+	char *own_particles, *own_trajectories;
+	char *before_set;        /**< the state before the turn with the turn's particles and weights; NULL: they did not change */
+	uint64_t before_key;     /**< hash of its files */
+	char *compare_to;        /**< optimisation set with the half maps that the next post-processing is compared with; NULL: those of i_best */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of options and inputs */
+	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
@@ -121,6 +143,17 @@ CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/**
+ * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
+ * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
+ */
+CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
+/**
+ * Compare the metadata of the state the run is in with its images, unless an earlier state could tell already; findings become warnings.
+ * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
+ */
+CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
 
 /* ---------------------------------------------------------------- plan */
 
@@ -161,11 +194,14 @@ CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, con
 CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
 /** Sentences on what the run did to the map. */
 CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
-/** Decimals, 4 or as many more as it takes, with which two values of a mean FSC look different; 17 if they are equal. */
-int cyc__digits_apart(double a, double b);
+/** By its post-processing the half maps of a state have more in common than signal, or are the same. */
+bool cyc__are_halves_suspect(const cyc__step *s);
 /** Index of the post-processing step of the start, -1 before it is done. */
 int32_t cyc__first_postprocess(const cyc__cycle *c);
-/** Text of a decision for tables: "start", "taken on", ... */
+/** Text of a decision for tables: "start", "better: accepted", ... */
 const char *cyc__decision_text(cyc__decision d);
+/** Difference of a turn as text: "+0.0123 ± 0.0034", with as many decimals as its error needs. */
+typedef struct { char text[64]; } cyc__difference_text;
+cyc__difference_text cyc__difference_format(const cyc__step *s);
 
 #endif

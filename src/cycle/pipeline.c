@@ -87,6 +87,8 @@ static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_blo
 {
 	cyc_status st = CYC_OK;
 	if (s->input_set && s->input_set[0]) {
+		/* Most are outputs of a step before; not the state that only a comparison is made of. */
+		CYC_TRY(add_node(nodes, in_run_folder(c, s->input_set), "TomoOptimisationSet.star.relion.tomo"));
 		CYC_TRY(add_row(in, 2, (const char *[]){ in_run_folder(c, s->input_set), s->name }));
 	} else {
 		CYC_TRY(add_external(nodes, in, s->name, c->in.set->particles, "ParticleGroupMetadata.star.relion"));

@@ -87,6 +87,8 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
+	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
+	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
 done:
 	return st;
@@ -307,6 +309,39 @@ done:
 	return st;
 }
 
+static cyc_status add_warnings(cyc_star *star, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	int64_t row;
+	if (s->n_warnings == 0) return CYC_OK;
+	CYC_TRY(cyc_star_add_block(&b, star, "warnings", CYC_STAR_TABLE));
+	CYC_TRY(cyc_star_ensure_column(&column, b, "cycWarning", ""));
+	for (int32_t i = 0; i < s->n_warnings; i++) {
+		CYC_TRY(cyc_star_add_row(&row, b));
+		CYC_TRY(cyc_star_set_text(b, row, column, s->warnings[i]));
+	}
+done:
+	return st;
+}
+
+static cyc_status read_warnings(cyc__step *s, const cyc_star *star)
+{
+	cyc_status st = CYC_OK;
+	const cyc_star_block *b = cyc_star_find(star, "warnings");
+	int32_t column;
+	if (!b) return CYC_OK;
+	CYC_TRY(cyc_star_require_column(&column, b, "cycWarning"));
+	CYC_TRY(cyc_alloc(&s->warnings, cyc_star_n_rows(b), sizeof *s->warnings));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		CYC_TRY(cyc_strdup(&s->warnings[i], cyc_star_text(b, i, column)));
+		s->n_warnings++;
+	}
+done:
+	return st;
+}
+
 cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -321,6 +356,7 @@ cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o
 	CYC_TRY(add_outputs(star, s, o));
 	CYC_TRY(add_figures(star, s));
 	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
+	CYC_TRY(add_warnings(star, s));
 	/* A record that was cut short lacks its end. */
 	CYC_TRY(cyc_star_add_block(&b, star, "end", CYC_STAR_LIST));
 	CYC_TRY(cyc_star_list_set_text(b, "cycIsComplete", "1"));
@@ -418,6 +454,7 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	CYC_TRY(read_outputs(s, star, o));
 	CYC_TRY(read_figures(s, star));
 	CYC_TRY(read_fsc(s, star));
+	CYC_TRY(read_warnings(s, star));
 	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT, "%s: the table of the FSC is missing or not expected", path);
 	*found = true;
 done:

@@ -12,8 +12,8 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
-	if (!s->input_set[0]) return c->o->input;
-	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set };
+	if (!s->input_set[0]) return c->start;
+	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers };
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -24,6 +24,7 @@ static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (in.particles) CYC_TRY(cyc__pairs_add(out, "p", "%s", in.particles));
 	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
 	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
+	if (in.keep_outliers) CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%s", ""));
 done:
 	return st;
 }
@@ -99,12 +100,21 @@ static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- post-process */
 
+/* Optimisation set whose half maps these are compared with; NULL at the start. */
+static const char *compared_with(const cyc__cycle *c)
+{
+	if (c->i_best < 0) return NULL;
+	return c->compare_to ? c->compare_to : c->steps[c->i_best].output_set;
+}
+
 static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
+	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
+	if (compared_with(c)) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", compared_with(c)));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -121,17 +131,22 @@ done:
 static cyc_status take_fsc(cyc__step *s, const cyc_postprocess_result *r)
 {
 	cyc_status st = CYC_OK;
-	const double *fsc = r->fsc_corrected ? r->fsc_corrected : r->fsc_unmasked, *unmasked = r->fsc_unmasked ? r->fsc_unmasked : fsc;
-	double sum = 0.0;
-	CYC_CHECK(fsc && r->n_shells > 1, CYC_E_INTERNAL, "post-processing gave no FSC");
+	const double *fsc = r->fsc_judged, *unmasked = r->fsc_unmasked;
+	CYC_CHECK(fsc && unmasked && r->n_shells > 1, CYC_E_INTERNAL, "post-processing gave no FSC");
 	CYC_TRY(cyc_alloc(&s->fsc, r->n_shells, sizeof *s->fsc));
 	CYC_TRY(cyc_alloc(&s->fsc_unmasked, r->n_shells, sizeof *s->fsc_unmasked));
 	s->n_shells = r->n_shells;
 	memcpy(s->fsc, fsc, (size_t)r->n_shells * sizeof *fsc);
 	memcpy(s->fsc_unmasked, unmasked, (size_t)r->n_shells * sizeof *unmasked);
-	/* Shell 0 is the mean density: no evidence of detail. */
-	for (int32_t i = 1; i < r->n_shells; i++) sum += fsc[i];
-	s->mean_fsc = sum / (r->n_shells - 1);
+	s->mean_fsc = r->mean_fsc;
+	s->difference = r->difference;
+	s->difference_error = r->difference_error;
+	s->edge_fsc = r->edge_fsc;
+	s->edge_fsc_error = r->edge_fsc_error;
+	s->edge_fsc_outside = r->edge_fsc_outside;
+	s->edge_fsc_outside_error = r->edge_fsc_outside_error;
+	s->are_halves_suspect = r->are_halves_suspect;
+	s->used_unmasked = r->used_unmasked;
 	CYC_CHECK(isfinite(s->mean_fsc), CYC_E_NUMERIC, "the FSC of the half maps is not a number");
 done:
 	return st;
@@ -162,6 +177,8 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	p.root = o->input.root;
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
+	p.symmetry = o->symmetry;
+	p.compare_to = compared_with(c);
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
@@ -173,6 +190,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	CYC_TRY(c->ops->postprocess(&result, &p));
 	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL, "post-processing did not name its outputs");
 	CYC_TRY(take_fsc(s, &result));
+	CYC_CHECK(!p.compare_to || (isfinite(s->difference) && isfinite(s->difference_error)), CYC_E_NUMERIC, "the difference to '%s' is not a number", p.compare_to);
 	CYC_TRY(add_output(s, "FSC", result.star));
 	CYC_TRY(add_if_there(s, o, "sharpened map", "postprocess.mrc"));
 	CYC_TRY(add_if_there(s, o, "sharpened map, masked", "postprocess_masked.mrc"));
@@ -391,6 +409,14 @@ static void polish_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- orientations */
 
+/* Particles that have come together are one; not where some were given that near in one half-set, as overlapping segments are. */
+static double least_separation_A(const cyc__cycle *c)
+{
+	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;
+	/* Three decimals, as in the command line of the note. */
+	return may_remove ? round(1e3 * c->in.duplicates.distance_A) / 1e3 : 0.0;
+}
+
 static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -404,6 +430,7 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
 	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
+	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
 }
@@ -417,6 +444,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	refine3d_options(&r, s, c);
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	CYC_TRY(c->ops->refine3d(&result, &r));
 	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL, "the refinement of the orientations did not name its outputs");
@@ -496,6 +524,8 @@ void cyc__step_deinit(cyc__step *s)
 	cyc__pairs_deinit(&s->outputs);
 	cyc_free(s->fsc);
 	cyc_free(s->fsc_unmasked);
+	for (int32_t i = 0; i < s->n_warnings; i++) cyc_free(s->warnings[i]);
+	cyc_free(s->warnings);
 	*s = (cyc__step){ 0 };
 }
 

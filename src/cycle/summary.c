@@ -6,24 +6,9 @@
 #include <math.h>
 #include <string.h>
 
-/* A change of the mean FSC below this is not worth the name: it moves by as much between equivalent data. */
-static const double HARDLY = 0.002;
-
 /* ---------------------------------------------------------------- verdict */
 
-int cyc__digits_apart(double a, double b)
-{
-	enum { LEAST = 4, MOST = 17 };
-	for (int digits = LEAST; digits < MOST; digits++) {
-		char text[2][40];
-		snprintf(text[0], sizeof text[0], "%.*f", digits, a);
-		snprintf(text[1], sizeof text[1], "%.*f", digits, b);
-		if (strcmp(text[0], text[1]) != 0) return digits;
-	}
-	return MOST;
-}
-
-static cyc_status append(char **text, const char *more)
+cyc_status cyc__append_sentence(char **text, const char *more)
 {
 	cyc_status st = CYC_OK;
 	char *longer = NULL;
@@ -34,54 +19,83 @@ done:
 	return st;
 }
 
-static void describe_change(char *out, size_t size, const cyc__step *before, const cyc__step *after)
+typedef struct { int32_t n, n_better, n_same, n_worse_accepted, n_rejected; } turn_counts;
+
+static turn_counts count_turns(const cyc__cycle *c)
+{
+	turn_counts t = { 0 };
+	for (int32_t i = cyc__first_postprocess(c) + 1; i < c->n_steps; i++) {
+		const cyc__step *s = &c->steps[i];
+		if (s->kind != CYC__POSTPROCESS || s->n_shells == 0) continue;
+		t.n++;
+		t.n_better += s->decision == CYC__TURN_BETTER;
+		t.n_same += s->decision == CYC__TURN_SAME;
+		t.n_worse_accepted += s->decision == CYC__TURN_WORSE_ACCEPTED;
+		t.n_rejected += cyc__is_rejected(s->decision);
+	}
+	return t;
+}
+
+static void describe_change(char *out, size_t size, const cyc__step *before, const cyc__step *after, const turn_counts *t)
 {
 	double gain = after->mean_fsc - before->mean_fsc;
-	const char *headline = fabs(gain) < HARDLY ? "Refinement hardly changed the map:" : gain > 0.0 ? "Refinement improved the map:" : "Refinement made the map worse, and was taken on as asked:";
-	const char *remark = "";
-	if (gain > 0.0 && after->resolution_A > before->resolution_A) {
+	const char *headline = "Refinement made no difference that the half maps can show:", *remark = "";
+	if (t->n_worse_accepted > 0 && gain < 0.0) headline = "Refinement made the map worse, and was accepted as asked:";
+	else if (t->n_better > 0) headline = "Refinement improved the map:";
+	if (t->n_better > 0 && gain > 0.0 && after->resolution_A > before->resolution_A) {
 		remark = " The resolution figure, the one point where the FSC crosses 0.143, did not follow: the gain is at lower resolution.";
 	} else if (gain < 0.0 && after->resolution_A < before->resolution_A) {
 		remark = " The resolution figure is the one point where the FSC crosses 0.143, and misleads here: the map lost more elsewhere.";
-	} else if (fabs(gain) < HARDLY) {
-		remark = " Differences this small can be chance.";
 	}
 	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s", headline, before->mean_fsc, after->mean_fsc,
 	         before->resolution_A, after->resolution_A, remark);
+}
+
+/* The sentence on what all came to. */
+static cyc_status add_outcome(char **text, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char sentence[640];
+	const cyc__step *first = &c->steps[cyc__first_postprocess(c)], *best = &c->steps[c->i_best];
+	turn_counts t = count_turns(c);
+	if (cyc__are_halves_suspect(best)) {
+		snprintf(sentence, sizeof sentence, "The half maps are not independent (their last shells correlate by %.3f ± %.3f): FSC, resolution and all that was decided by "
+		         "them cannot be trusted. The mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.", best->edge_fsc, best->edge_fsc_error,
+		         first->mean_fsc, best->mean_fsc, first->resolution_A, best->resolution_A);
+	} else if (t.n == 0) {
+		snprintf(sentence, sizeof sentence, "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
+		         first->mean_fsc, first->resolution_A);
+	} else if (best == first) {
+		snprintf(sentence, sizeof sentence, "Refinement did not help: %s worse, and the result is the map of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
+		         t.n == 1 ? "what was tried is" : "all that was tried is", first->mean_fsc, first->resolution_A);
+	} else {
+		describe_change(sentence, sizeof sentence, first, best, &t);
+	}
+	CYC_TRY(cyc__append_sentence(text, sentence));
+done:
+	return st;
 }
 
 cyc_status cyc__verdict(char **out, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, sentence[640];
-	int32_t i_first = cyc__first_postprocess(c), n_turns = 0, n_refused = 0;
-	const cyc__step *first = &c->steps[i_first], *best = &c->steps[c->i_best];
-	for (int32_t i = i_first + 1; i < c->n_steps; i++) {
-		if (c->steps[i].kind != CYC__POSTPROCESS || c->steps[i].n_shells == 0) continue;
-		n_turns++;
-		n_refused += c->steps[i].decision == CYC__TURN_NOT_TAKEN;
+	turn_counts t = count_turns(c);
+	CYC_TRY(add_outcome(&text, c));
+	if (t.n_same > 0 && t.n > 1) {
+		snprintf(sentence, sizeof sentence, "%d of %d refinements made no significant difference and %s accepted.", t.n_same, t.n, t.n_same == 1 ? "was" : "were");
+		CYC_TRY(cyc__append_sentence(&text, sentence));
 	}
-	if (n_turns == 0) {
-		snprintf(sentence, sizeof sentence, "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
-		         first->mean_fsc, first->resolution_A);
-		CYC_TRY(append(&text, sentence));
-	} else if (c->i_best == i_first) {
-		snprintf(sentence, sizeof sentence, "Refinement did not help: the result is the map of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
-		         first->mean_fsc, first->resolution_A);
-		CYC_TRY(append(&text, sentence));
-	} else {
-		describe_change(sentence, sizeof sentence, first, best);
-		CYC_TRY(append(&text, sentence));
-	}
-	for (int32_t i = i_first + 1; n_refused > 0 && i < c->n_steps; i++) {
+	for (int32_t i = 0; t.n_rejected > 0 && i < c->n_steps; i++) {
 		const cyc__step *s = &c->steps[i];
-		if (s->kind != CYC__POSTPROCESS || s->decision != CYC__TURN_NOT_TAKEN) continue;
-		snprintf(sentence, sizeof sentence, "The turn that ends in %s gave a mean FSC of %.4f (%.2f Å), lower than before it, and was not taken on.", s->name,
-		         s->mean_fsc, s->resolution_A);
-		CYC_TRY(append(&text, sentence));
+		if (s->kind != CYC__POSTPROCESS || !cyc__is_rejected(s->decision)) continue;
+		snprintf(sentence, sizeof sentence, "The turn that ends in %s was worse (mean FSC %s, %.2f Å) and was rejected.", s->name, cyc__difference_format(s).text,
+		         s->resolution_A);
+		CYC_TRY(cyc__append_sentence(&text, sentence));
 	}
-	if (!c->in.mask_fsc) CYC_TRY(append(&text, "Without a mask the FSC includes the noise around the particle: the true resolution is better than the figure."));
-	CYC_TRY(append(&text, "The FSC compares the two half maps with each other; errors that both share do not show in it."));
+	CYC_TRY(cyc__add_findings_to_verdict(&text, c));
+	if (!c->in.mask_fsc) CYC_TRY(cyc__append_sentence(&text, "Without a mask the FSC includes the noise around the particle: the true resolution is better than the figure."));
+	CYC_TRY(cyc__append_sentence(&text, "The FSC compares the two half maps with each other; errors that both share do not show in it."));
 	*out = text;
 	text = NULL;
 done:
@@ -151,6 +165,15 @@ done:
 	return st;
 }
 
+/* A number of uncertainty.star: NaN where it says "none", as of an excluded tilt or of what was not refined, and where the column is missing. */
+static cyc_status error_of(double *out, const cyc_star_block *b, int64_t row, const char *label)
+{
+	const char *text = cyc_star_text_of(b, row, label);
+	*out = CYC_NAN;
+	if (!text || strcmp(text, "none") == 0) return CYC_OK;
+	return cyc_star_double_of(out, b, row, label);
+}
+
 /* Standard errors from uncertainty.star; a series that is not in it has none. */
 static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
 {
@@ -158,17 +181,17 @@ static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
 	const cyc_star_block *b = cyc_star_find(uncertainty, s->name);
 	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
 		double error_A;
-		CYC_TRY(cyc_star_double_of(&error_A, b, i, "cycDefocusErrorAngst"));
-		CYC_TRY(cyc_star_double_of(&s->scale_error[i], b, i, "cycScaleError"));
+		CYC_TRY(error_of(&error_A, b, i, "cycDefocusErrorAngst"));
+		CYC_TRY(error_of(&s->scale_error[i], b, i, "cycScaleError"));
 		s->defocus_error_um[i] = error_A / 1e4;
-		s->has_errors = true;
+		s->has_errors = s->has_errors || isfinite(error_A) || isfinite(s->scale_error[i]);
 	}
 done:
 	return st;
 }
 
-/* The refinement to show, and whether its turn was taken on. */
-static const cyc__step *shown_refinement(const cyc__cycle *c, bool *is_taken)
+/* The refinement to show, and whether its turn was accepted. */
+const cyc__step *cyc__shown_ctf_refinement(const cyc__cycle *c, bool *is_taken)
 {
 	const cyc__step *shown = NULL;
 	*is_taken = false;
@@ -176,7 +199,7 @@ static const cyc__step *shown_refinement(const cyc__cycle *c, bool *is_taken)
 		if (c->steps[i].kind != CYC__CTFREFINE || !c->steps[i].output_set) continue;
 		bool taken = false;
 		for (int32_t k = i + 1; k < c->n_steps && c->steps[k].i_turn == c->steps[i].i_turn; k++) {
-			taken = taken || c->steps[k].decision == CYC__TURN_TAKEN || c->steps[k].decision == CYC__TURN_TAKEN_WORSE;
+			taken = taken || cyc__is_accepted(c->steps[k].decision);
 		}
 		if (taken || !*is_taken) shown = &c->steps[i];
 		*is_taken = *is_taken || taken;
@@ -191,7 +214,7 @@ cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c)
 	cyc_star *star = NULL, *uncertainty = NULL;
 	cyc_star_block *global;
 	*out = (cyc__ctf_summary){ 0 };
-	out->step = shown_refinement(c, &out->is_taken);
+	out->step = cyc__shown_ctf_refinement(c, &out->is_taken);
 	if (!out->step) return CYC_OK;
 	const char *errors = cyc__pairs_get(&out->step->outputs, "standard errors");
 	if (errors) {
@@ -309,7 +332,9 @@ cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdic
 	cyc_json_text(&j, "verdict", verdict);
 	put_state(&j, "before", &c->steps[cyc__first_postprocess(c)]);
 	put_state(&j, "after", &c->steps[c->i_best]);
-	cyc_json_int(&j, "n_particles", c->in.particles->n);
+	cyc_json_int(&j, "n_particles", cyc__inputs_n_particles(&c->in, c->o));
+	cyc_json_int(&j, "n_duplicates", c->in.duplicates.n_across);
+	cyc_json_int(&j, "n_duplicates_left_out", c->in.particles->n - cyc__inputs_n_particles(&c->in, c->o));
 	cyc_json_double(&j, "pixel_size_A", c->in.pixel_size_A);
 	cyc_json_int(&j, "map_size_px", c->in.crop_px);
 	cyc_json_double(&j, "shell_width_invA", 1.0 / (c->in.crop_px * c->in.pixel_size_A));
@@ -317,6 +342,7 @@ cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdic
 	for (int32_t i = 0; i < c->n_steps; i++) put_step(&j, &c->steps[i]);
 	cyc_json_end_array(&j);
 	put_ctf(&j, &ctf);
+	CYC_TRY(cyc__put_findings_json(&j, c));
 	/* The one part that differs from run to run. */
 	cyc_json_begin_object(&j, "timing_s");
 	for (int32_t i = 0; i < c->n_steps; i++) cyc_json_double(&j, c->steps[i].name, c->steps[i].seconds);

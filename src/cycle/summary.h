@@ -7,6 +7,8 @@
 
 #include "cycle_internal.h"
 
+#include "cyclotomo/json.h"
+
 #include <stdio.h>
 
 /** Tilts of one series; arrays of n, NaN where not known. */
@@ -24,9 +26,21 @@ typedef struct {
 	const cyc__step *step;      /**< the refinement that `after` is of; borrowed */
 	bool is_taken;
 } cyc__ctf_summary;
-/** Of the newest CTF refinement that was taken on, else of the newest at all. */
+/** Of the newest CTF refinement that was accepted, else of the newest at all. */
 CYC_MUST_CHECK cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c);
 void cyc__ctf_summary_deinit(cyc__ctf_summary *s);
+/** The refinement it is of; NULL without any. */
+const cyc__step *cyc__shown_ctf_refinement(const cyc__cycle *c, bool *is_taken);
+
+/** Append a sentence to a text, which may be NULL. */
+CYC_MUST_CHECK cyc_status cyc__append_sentence(char **text, const char *more);
+
+/* ---------------------------------------------------------------- findings.c: what was warned about, found bad or doubtful */
+
+/** Sentences with the numbers of tilts found bad, of doubtful particles, of warnings; nothing where there are none. */
+CYC_MUST_CHECK cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c);
+CYC_MUST_CHECK cyc_status cyc__put_findings_json(cyc_json *j, const cyc__cycle *c);
+CYC_MUST_CHECK cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c);
 
 /** Text as HTML. */
 void cyc__put_escaped(FILE *f, const char *s);

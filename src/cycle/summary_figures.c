@@ -68,7 +68,7 @@ done:
 
 /* ---------------------------------------------------------------- what polishing drew */
 
-/* The newest polishing whose turn was taken on, else the newest at all; NULL without any. */
+/* The newest polishing whose turn was accepted, else the newest at all; NULL without any. */
 static const cyc__step *shown_polish(const cyc__cycle *c)
 {
 	const cyc__step *taken = NULL, *newest = NULL;
@@ -77,7 +77,7 @@ static const cyc__step *shown_polish(const cyc__cycle *c)
 		if (s->kind != CYC__POLISH || !s->output_set) continue;
 		newest = s;
 		for (int32_t k = i + 1; k < c->n_steps && c->steps[k].i_turn == s->i_turn; k++) {
-			if (c->steps[k].decision == CYC__TURN_TAKEN || c->steps[k].decision == CYC__TURN_TAKEN_WORSE) taken = s;
+			if (cyc__is_accepted(c->steps[k].decision)) taken = s;
 		}
 	}
 	return taken ? taken : newest;
@@ -112,7 +112,7 @@ cyc_status cyc__put_polish_figures(FILE *f, const cyc__cycle *c, int n_most)
 		const char *series = c->in.tomograms->series[i].name;
 		CYC_TRY(cyc_asprintf(&name, "%s%s_polish.png", s->dir, series));
 		CYC_TRY(cyc_path_join(&path, c->o->input.root, name));
-		/* Series of which nothing was taken on have none, nor has a run without figures. */
+		/* Series of which nothing was accepted have none, nor has a run without figures. */
 		if (cyc_path_exists(path) && n++ < n_most) CYC_TRY(put_polish_figure(f, s, series, path, n == 1));
 		else n_more += cyc_path_exists(path);
 		cyc_free(name);

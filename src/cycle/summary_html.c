@@ -48,9 +48,9 @@ static cyc_status put_fsc(FILE *f, const cyc__cycle *c)
 		const cyc__step *s = &c->steps[i];
 		if (s->n_shells != n_shells) continue;
 		snprintf(labels[n], sizeof labels[n], "%.*s, %.2f Å%s", (int)strlen(s->name) - 1, s->name, s->resolution_A,
-		         s->decision == CYC__TURN_NOT_TAKEN ? " (not taken on)" : "");
+		         cyc__is_rejected(s->decision) ? " (rejected)" : "");
 		series[n] = (cyc_plot_series){ .label = labels[n], .n = n_shells, .x = x, .y = s->fsc, .style = CYC_PLOT_LINE,
-			                           .is_dashed = s->decision == CYC__TURN_NOT_TAKEN, .colour = -1 };
+			                           .is_dashed = cyc__is_rejected(s->decision), .colour = -1 };
 		n++;
 	}
 	cyc_plot plot = { .title = c->in.mask_fsc ? "FSC of the half maps, corrected for the mask" : "FSC of the half maps, without mask",
@@ -136,7 +136,7 @@ static cyc_status put_series(FILE *f, const cyc__ctf_series *s, const cyc__ctf_s
 	cyc_status st = CYC_OK;
 	double *v = NULL;
 	char *svg = NULL;
-	const char *after = ctf->is_taken ? "refined" : "refined, not taken on";
+	const char *after = ctf->is_taken ? "refined" : "refined, rejected";
 	CYC_TRY(sorted_columns(&v, s));
 	size_t n = (size_t)s->n;
 	const cyc_plot_series defocus[] = {
@@ -171,7 +171,7 @@ static cyc_status put_ctf(FILE *f, const cyc__cycle *c)
 	cyc__put_escaped(f, ctf.step->dir);
 	fprintf(f, "</code>%s. %.0f of %.0f tilts moved by more than chance; %.0f have little evidence of their own "
 	           "and follow the others or stay. Bars are standard errors.</p>\n",
-	        ctf.is_taken ? "" : ", which was not taken on", ctf.step->n_moved, ctf.step->n_tilts, ctf.step->n_flagged);
+	        ctf.is_taken ? "" : ", which was rejected", ctf.step->n_moved, ctf.step->n_tilts, ctf.step->n_flagged);
 	for (int32_t i = 0; i < ctf.n; i++) CYC_TRY(put_series(f, &ctf.series[i], &ctf, ctf.n <= N_OPEN || i == 0));
 done:
 	cyc__ctf_summary_deinit(&ctf);
@@ -189,7 +189,6 @@ static void put_number(FILE *f, const char *format, double v)
 
 static void put_steps(FILE *f, const cyc__cycle *c)
 {
-	const cyc__step *before = NULL;
 	fputs("<h2>Steps</h2>\n<table><tr><th>Job</th><th>What</th><th class=\"n\">Resolution (Å)</th><th class=\"n\">Mean FSC</th>"
 	      "<th class=\"n\">Change</th><th class=\"n\">B-factor (Å²)</th><th>Decision</th></tr>\n", f);
 	for (int32_t i = 0; i < c->n_steps; i++) {
@@ -200,15 +199,13 @@ static void put_steps(FILE *f, const cyc__cycle *c)
 		fprintf(f, "</code></td><td>%s</td>", cyc__kind_get(s->kind)->what);
 		put_number(f, "%.2f", has_fsc ? s->resolution_A : CYC_NAN);
 		put_number(f, "%.4f", has_fsc ? s->mean_fsc : CYC_NAN);
-		double change = has_fsc && before ? s->mean_fsc - before->mean_fsc : CYC_NAN;
-		put_number(f, change != 0.0 && fabs(change) < 5e-5 ? "%+.0e" : "%+.4f", change);
+		fprintf(f, "<td class=\"n\">%s</td>", has_fsc && isfinite(s->difference) ? cyc__difference_format(s).text : "");
 		put_number(f, "%.0f", has_fsc ? s->bfactor_A2 : CYC_NAN);
 		fprintf(f, "<td>%s</td></tr>\n", has_fsc ? cyc__decision_text(s->decision) : "");
-		/* Each turn is compared with the state it started from. */
-		if (has_fsc && s->decision != CYC__TURN_NOT_TAKEN) before = s;
 	}
-	fputs("</table>\n<p class=\"muted\">Mean FSC: mean over all shells of the corrected FSC of the half maps. It decides whether a turn is "
-	      "taken on; the resolution is the one point where the FSC falls below 0.143 and jumps by whole shells.</p>\n", f);
+	fputs("</table>\n<p class=\"muted\">Mean FSC: mean over all shells, to Nyquist, of the FSC of the half maps, corrected for the mask. Its change against the "
+	      "state that the turn started from, under the same correction, decides: better or worse is what differs by two standard errors or more, and worse is "
+	      "rejected. The resolution is the one point where the FSC falls below 0.143 and jumps by whole shells.</p>\n", f);
 }
 
 /* What each polishing changed. */
@@ -296,13 +293,20 @@ static void put_warnings(FILE *f, const cyc__cycle *c)
 {
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		const cyc__step *s = &c->steps[i];
-		if (s->decision == CYC__TURN_NOT_TAKEN && s->n_shells > 0) {
-			fprintf(f, "<p class=\"warn\"><code>%s</code> lowered the FSC and was not taken on.</p>\n", s->name);
+		if (cyc__is_rejected(s->decision) && s->n_shells > 0) {
+			fprintf(f, "<p class=\"warn\"><code>%s</code> is worse (mean FSC %s): rejected.</p>\n", s->name, cyc__difference_format(s).text);
 		}
 		if (s->n_images_outside > 0.0) {
 			fprintf(f, "<p class=\"warn\"><code>%s</code>: %.0f windows of particles %s and were left out.</p>\n", s->name, s->n_images_outside,
 			        c->o->whole_windows ? "lie partly outside of their tilt image (<code>--whole-windows</code>)" : "lie so far outside of their tilt image that the particle is cut");
 		}
+	}
+	char duplicates[900];
+	cyc__inputs_describe_duplicates(duplicates, sizeof duplicates, &c->in, c->o);
+	if (duplicates[0]) {
+		fputs("<p class=\"warn\">", f);
+		cyc__put_escaped(f, duplicates);
+		fputs(".</p>\n", f);
 	}
 	if (!c->in.mask_fsc) {
 		fputs("<p class=\"warn\">No mask was given: the resolution is pessimistic, and references carry the noise of the solvent. "
@@ -321,7 +325,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	cyc__put_escaped(f, c->o->out_dir);
 	fprintf(f, "</title><style>%s</style></head><body>\n<h1>Cycle ", STYLE);
 	cyc__put_escaped(f, c->o->out_dir);
-	fprintf(f, "</h1>\n<p class=\"muted\">%lld particles, %d tilt series, %.4g Å pixels, maps of %d px, symmetry ", (long long)c->in.particles->n,
+	fprintf(f, "</h1>\n<p class=\"muted\">%lld particles, %d tilt series, %.4g Å pixels, maps of %d px, symmetry ", (long long)cyc__inputs_n_particles(&c->in, c->o),
 	        c->in.tomograms->n_series, c->in.pixel_size_A, c->in.crop_px);
 	cyc__put_escaped(f, c->o->symmetry);
 	fprintf(f, ". cyclotomo %s.</p>\n<p class=\"verdict\">", CYCLOTOMO_VERSION);
@@ -329,6 +333,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	fputs("</p>\n", f);
 	put_warnings(f, c);
 	put_steps(f, c);
+	CYC_TRY(cyc__put_findings_html(f, c));
 	put_polish(f, c);
 	CYC_TRY(cyc__put_polish_figures(f, c, N_OPEN));
 	put_refine3d(f, c);

@@ -55,21 +55,6 @@ done:
 	return st;
 }
 
-/* Particle names become names of files: they must stay below the output folder. */
-static cyc_status check_names(const cyc_particle_set *set)
-{
-	cyc_status st = CYC_OK;
-	for (int64_t i = 0; i < set->n; i++) {
-		const char *name = set->particles[i].name;
-		bool goes_up = strncmp(name, "../", 3) == 0 || strstr(name, "/../");
-		size_t n = strlen(name);
-		CYC_CHECK(!goes_up && name[n - 1] != '/' && n < 200, CYC_E_DATA, "'%s': row %lld: particle '%.200s' cannot be the name of a file", set->path,
-		          (long long)set->particles[i].row + 1, name);
-	}
-done:
-	return st;
-}
-
 static cyc_status load(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -77,7 +62,6 @@ static cyc_status load(cyc_extract_job *j)
 	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
 	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &o->input));
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	CYC_TRY(check_names(j->particles));
 	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;

@@ -5,10 +5,16 @@
 
 cyc_status cyc__extract_file(char **name, const cyc_extract_job *j, int64_t i, const char *suffix)
 {
+	cyc_status st = CYC_OK;
 	const cyc_particle *p = &j->particles->particles[i];
-	const char *tomogram = j->tomograms->series[p->i_series].name;
+	const char *tomogram = j->tomograms->series[p->i_series].file_name;
 	bool has_folder = strchr(j->particles->particles[0].name, '/') != NULL;
-	return cyc_asprintf(name, "%sSubtomograms/%s%s%s%s", j->out_dir, has_folder ? "" : tomogram, has_folder ? "" : "/", p->name, suffix);
+	char *file = NULL;
+	CYC_TRY(cyc_file_path_name(&file, p->name));
+	CYC_TRY(cyc_asprintf(name, "%sSubtomograms/%s%s%s%s", j->out_dir, has_folder ? "" : tomogram, has_folder ? "" : "/", file, suffix));
+done:
+	cyc_free(file);
+	return st;
 }
 
 double cyc__extract_file_bytes(const cyc_extract_job *j, int64_t i)

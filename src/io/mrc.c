@@ -83,15 +83,6 @@ done:
 
 /* ---------------------------------------------------------------- header */
 
-static cyc_status open_file(int *fd, const char *path)
-{
-	cyc_status st = CYC_OK;
-	*fd = open(path, O_RDONLY | O_CLOEXEC);
-	CYC_CHECK(*fd >= 0, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
-done:
-	return st;
-}
-
 /* Exactly n bytes from an offset, or an error that says how many there were. */
 static cyc_status read_at(void *dst, int fd, size_t n, int64_t offset, const char *path)
 {
@@ -175,8 +166,8 @@ static cyc_status read_header(cyc_mrc_info *out, const char *path, bool is_stack
 	int fd = -1;
 	uint8_t header[CYC__MRC_HEADER];
 	struct stat s;
-	CYC_TRY(open_file(&fd, path));
-	CYC_CHECK(fstat(fd, &s) == 0 && S_ISREG(s.st_mode), CYC_E_IO, "'%s' is not a file", path);
+	CYC_TRY(cyc_open_regular(&fd, path));
+	CYC_CHECK(fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_CHECK(s.st_size >= CYC__MRC_HEADER, CYC_E_FORMAT, "'%s' is cut short: an MRC header has %d bytes, the file has %lld", path,
 	          (int)CYC__MRC_HEADER, (long long)s.st_size);
 	CYC_TRY(read_at(header, fd, sizeof header, 0, path));
@@ -213,7 +204,7 @@ static cyc_status read_sections(float *dst, const cyc_mrc_info *info, const char
 	size_t image = (size_t)info->nx * (size_t)info->ny, n = image * (size_t)nz;
 	bool is_direct = info->mode == 2 && !info->is_swapped;
 	CYC_CHECK(bytes > 0, CYC_E_INTERNAL, "mode %d", info->mode);
-	CYC_TRY(open_file(&fd, path));
+	CYC_TRY(cyc_open_regular(&fd, path));
 	size_t step = is_direct ? (size_t)1 << 22 : sizeof piece / bytes;
 	for (size_t i = 0; i < n; i += step) {
 		size_t k = n - i < step ? n - i : step;
@@ -292,7 +283,7 @@ bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, in
 	const int32_t size[4] = { nx, ny, nz, mode };
 	struct stat s;
 	snprintf(wanted, sizeof wanted, "%s", label);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) return false;
 	int64_t bytes = CYC__MRC_HEADER + (int64_t)nx * ny * nz * (int64_t)cyc__mrc_mode_bytes(mode);
 	bool is_whole = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size == bytes && pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header;

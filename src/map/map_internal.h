@@ -31,6 +31,9 @@ static inline double cyc__shell_resolution_A(int32_t i, int32_t n, double pixel_
 /** As cyc_fsc_compute() on n_threads threads; same bits. */
 CYC_MUST_CHECK cyc_status cyc__fsc_compute_threads(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int n_threads);
 
+/** Mean over all shells but the first. */
+double cyc__mean_fsc(const double *fsc, int32_t n_shells);
+
 /* ---------------------------------------------------------------- random_phases.c */
 
 typedef struct {

@@ -27,6 +27,7 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r)
 	cyc_free(r->fsc_unmasked);
 	cyc_free(r->fsc_masked);
 	cyc_free(r->fsc_randomised);
+	cyc_free(r->fsc_judged);
 	cyc_free(r->star);
 	cyc_free(r->optimisation_set);
 	memset(r, 0, sizeof *r);
@@ -45,6 +46,9 @@ static void postprocess_deinit(cyc__postprocess *p)
 	cyc_free(p->fsc_masked);
 	cyc_free(p->fsc_randomised);
 	cyc_free(p->fsc_corrected);
+	cyc_free(p->fsc_judged);
+	cyc__sectors_deinit(&p->sectors);
+	cyc__sector_sums_deinit(&p->judged);
 	for (int i = 0; i < 2; i++) {
 		cyc_free(p->amplitude_correlation[i]);
 		cyc_free(p->phase_residual_deg[i]);
@@ -90,6 +94,7 @@ static cyc_status check_options(const cyc_postprocess_options *o)
 	CYC_CHECK(o->randomised_fsc || o->n_random_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d", o->n_random_draws);
 	CYC_CHECK(!o->auto_bfactor || o->bfactor_low_A > o->bfactor_high_A, CYC_E_USAGE,
 	          "the fit of the B-factor must run from a low to a high resolution, got %g to %g Å", o->bfactor_low_A, o->bfactor_high_A);
+	CYC_CHECK(!o->compare_to || !o->amplitude_correlation, CYC_E_USAGE, "--compare-to does not go with --amplitude-correlation");
 	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g", o->filter_edge_px);
 	if (o->local_resolution) {
 		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE, "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
@@ -295,11 +300,16 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 	CYC_TRY(cyc_alloc(&p->fsc_unmasked, p->n_shells, sizeof(double)));
 	CYC_TRY(cyc__fsc_compute_threads(p->fsc_unmasked, p->ft[0], p->ft[1], p->n, p->o->n_threads));
 	CYC_TRY(amplitude_curves(p, 0, p->ft[0], p->ft[1]));
+	CYC_TRY(cyc__sectors_init(&p->sectors, p->o->symmetry));
+	if (p->o->compare_to) {
+		CYC_TRY(cyc__sector_sums_init(&p->judged, &p->sectors, p->mask ? masked[0] : p->ft[0], p->mask ? masked[1] : p->ft[1], p->n, p->o->n_threads));
+	}
 	if (p->mask) {
 		CYC_TRY(cyc_alloc(&p->fsc_masked, p->n_shells, sizeof(double)));
 		CYC_TRY(cyc__fsc_compute_threads(p->fsc_masked, masked[0], masked[1], p->n, p->o->n_threads));
 		CYC_TRY(amplitude_curves(p, 1, masked[0], masked[1]));
 	}
+	CYC_TRY(cyc__test_independence(p, masked));
 done:
 	cyc_volume_destroy(&v);
 	cyc_free(masked[0]);
@@ -348,6 +358,7 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc(&p->fsc_corrected, p->n_shells, sizeof(double)));
+	CYC_TRY(cyc_alloc(&p->fsc_judged, p->n_shells, sizeof(double)));
 	double *curves[3] = { p->fsc_unmasked, p->fsc_masked, p->fsc_randomised };
 	int32_t unmasked_shell = cyc_fsc_resolution_shell(p->fsc_unmasked, p->n_shells);
 	/* The mean of the maps may be of any sign, or exactly zero: shell 0 says nothing. */
@@ -355,10 +366,12 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 		if (curves[i] && curves[i][0] <= 0.0) curves[i][0] = 1.0;
 	if (!p->mask) {
 		memcpy(p->fsc_corrected, p->fsc_unmasked, (size_t)p->n_shells * sizeof(double));
+		memcpy(p->fsc_judged, p->fsc_unmasked, (size_t)p->n_shells * sizeof(double));
 		p->resolution_shell = unmasked_shell;
 		return CYC_OK;
 	}
 	cyc_fsc_correct(p->fsc_corrected, p->fsc_masked, p->fsc_randomised, p->n_shells, p->randomise_from);
+	memcpy(p->fsc_judged, p->fsc_corrected, (size_t)p->n_shells * sizeof(double));
 	p->resolution_shell = cyc_fsc_resolution_shell(p->fsc_corrected, p->n_shells);
 	if (unmasked_shell > p->resolution_shell && !p->o->force_mask) {
 		cyc_warn("without the mask the resolution is better (%.2f Å, with it %.2f Å): the unmasked FSC is used; check the mask, or insist with "
@@ -366,6 +379,7 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 		         cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A));
 		memcpy(p->fsc_corrected, p->fsc_unmasked, (size_t)p->n_shells * sizeof(double));
 		p->resolution_shell = unmasked_shell;
+		p->used_unmasked = true;
 	}
 	if (p->fsc_randomised[p->resolution_shell] > 0.1)
 		cyc_warn("the phase-randomised FSC is still %.2f at the final resolution: the mask is too tight or its edge too hard; "
@@ -441,8 +455,28 @@ double cyc__molecular_weight_fraction(double weight_kDa, int32_t n, double pixel
 
 /* ---------------------------------------------------------------- driver */
 
+double cyc__mean_fsc(const double *fsc, int32_t n_shells)
+{
+	double sum = 0.0;
+	/* Shell 0 is the mean density: no evidence of detail. */
+	for (int32_t i = 1; i < n_shells; i++) sum += fsc[i];
+	return sum / (n_shells - 1);
+}
+
 static void fill_result(cyc_postprocess_result *r, cyc__postprocess *p)
 {
+	r->mean_fsc = cyc__mean_fsc(p->fsc_judged, p->n_shells);
+	r->used_unmasked = p->used_unmasked;
+	r->difference = p->difference;
+	r->difference_error = p->difference_error;
+	r->edge_fsc = p->edge_fsc;
+	r->edge_fsc_error = p->edge_fsc_error;
+	r->edge_fsc_outside = p->edge_fsc_outside;
+	r->edge_fsc_outside_error = p->edge_fsc_outside_error;
+	r->n_edge_shells = p->n_edge_shells;
+	r->are_halves_suspect = p->are_halves_suspect;
+	r->fsc_judged = p->fsc_judged;
+	p->fsc_judged = NULL;
 	r->final_resolution_A = cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A);
 	r->bfactor_A2 = p->bfactor_A2;
 	r->randomise_from_A = p->mask ? cyc__shell_resolution_A(p->randomise_from, p->n, p->pixel_size_A) : 0.0;
@@ -474,7 +508,7 @@ done:
 cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options)
 {
 	cyc_status st = CYC_OK;
-	cyc__postprocess p = { .o = options };
+	cyc__postprocess p = { .o = options, .difference = CYC_NAN, .difference_error = CYC_NAN };
 	cyc_postprocess_result r = { 0 };
 	CYC_TRY(check_options(options));
 	CYC_TRY(find_halves(&p));
@@ -492,6 +526,7 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 		CYC_TRY(randomised_curve(&p));
 	}
 	CYC_TRY(corrected_curve(&p));
+	if (options->compare_to) CYC_TRY(cyc__compare_states(&p));
 	CYC_TRY(make_filter(&p));
 	CYC_TRY(cyc_cancel_check());
 	if (options->local_resolution) CYC_TRY(cyc__local_resolution_run(&p));

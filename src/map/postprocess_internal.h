@@ -2,6 +2,7 @@
 #ifndef CYC_POSTPROCESS_INTERNAL_H
 #define CYC_POSTPROCESS_INTERNAL_H
 
+#include "fsc_sectors.h"
 #include "map_internal.h"
 
 typedef struct {
@@ -14,6 +15,14 @@ typedef struct {
 	cyc_fft3 *plan;
 	cyc_cfloat *ft[2];           /**< unmasked half maps, unscaled transforms */
 	double *fsc_unmasked, *fsc_masked, *fsc_randomised, *fsc_corrected; /**< masked, randomised: NULL without mask */
+	double *fsc_judged;          /**< corrected for the mask even where fsc_corrected is the unmasked curve */
+	bool used_unmasked;
+	cyc__sectors sectors;
+	cyc__sector_sums judged;     /**< of the masked maps, or the maps without mask; only to compare with another state */
+	double difference, difference_error; /**< NaN without compare_to */
+	double edge_fsc, edge_fsc_error, edge_fsc_outside, edge_fsc_outside_error;
+	int32_t n_edge_shells;
+	bool are_halves_suspect;
 	double *amplitude_correlation[2], *phase_residual_deg[2]; /**< unmasked, masked; NULL unless asked for */
 	int32_t randomise_from;      /**< shell; 0 without mask */
 	int32_t resolution_shell;
@@ -30,6 +39,10 @@ double cyc__fsc_of_particle(double fsc_unmasked, double fraction);
 /** 0.476 over the part of the box that a protein of this weight fills. */
 double cyc__molecular_weight_fraction(double weight_kDa, int32_t n, double pixel_size_A);
 
+/** Test that the half maps have nothing in common where there is no signal: the edge_* figures.                 (T3.18) */
+CYC_MUST_CHECK cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[2]);
+/** Mean FSC of this state less that of o->compare_to, with its standard error.                                  (T3.17) */
+CYC_MUST_CHECK cyc_status cyc__compare_states(cyc__postprocess *p);
 /** All files of a finished post-processing; the STAR file last, so that its presence means the rest is there. */
 CYC_MUST_CHECK cyc_status cyc__postprocess_write(char **star, char **optimisation_set, const cyc__postprocess *p);
 /** Local resolution and locally filtered map, with their files.                                                 (T3.13) */

@@ -85,6 +85,26 @@ done:
 	return st;
 }
 
+/* What the map is judged by, which RELION has no labels for. */
+static cyc_status add_judgement(cyc_star_block *b, const cyc__postprocess *p)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_star_list_set_double(b, "cycMeanFsc", cyc__mean_fsc(p->fsc_judged, p->n_shells)));
+	CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFsc", p->edge_fsc));
+	CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscError", p->edge_fsc_error));
+	if (p->mask) {
+		CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscOutside", p->edge_fsc_outside));
+		CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscOutsideError", p->edge_fsc_outside_error));
+	}
+	if (p->o->compare_to) {
+		CYC_TRY(cyc_star_list_set_text(b, "cycComparedTo", p->o->compare_to));
+		CYC_TRY(cyc_star_list_set_double(b, "cycMeanFscDifference", p->difference));
+		CYC_TRY(cyc_star_list_set_double(b, "cycMeanFscDifferenceError", p->difference_error));
+	}
+done:
+	return st;
+}
+
 static cyc_status add_general(cyc_star *s, const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
@@ -100,6 +120,7 @@ static cyc_status add_general(cyc_star *s, const cyc__postprocess *p)
 		CYC_TRY(cyc_star_list_set_double(b, "rlnMolecularWeight", weight_kDa));
 		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionMolecularWeight", cyc__molecular_weight_fraction(weight_kDa, p->n, p->pixel_size_A)));
 	}
+	CYC_TRY(add_judgement(b, p));
 	if (p->mask) {
 		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionSolventMask", 0.476 / p->mask_fraction));
 		CYC_TRY(cyc_star_list_set_text(b, "rlnMaskName", p->o->mask));

@@ -21,53 +21,6 @@ int64_t cyc_alignment_n_parameters(const cyc_alignment *a) { return (int64_t)cyc
 /* Per pair a force (2) and a displacement (3); per tilt a sum of each deformation coefficient. */
 int64_t cyc_alignment_scratch(const cyc_alignment *a) { return (5 * (int64_t)a->n_particles + (int64_t)cyc_alignment_blocks_of(a).n_deformation) * a->n_tilts; }
 
-/* ---------------------------------------------------------------- the angles' prior */
-
-/* What the stage says of an angle, to which the series' own constant is added; false if it says nothing. */
-static bool expected_angle(double *angle, const cyc_alignment *a, int32_t f, int k)
-{
-	*angle = k == 1 ? a->ts->tilts[f].nominal_tilt_rad : 0;
-	return k != 1 || a->ts->tilts[f].has_nominal_tilt;
-}
-
-/* Mean over the tilts of angle minus expectation; in-plane angles are compared with the first, as they may wrap. */
-static double angle_constant(const cyc_alignment *a, int k)
-{
-	double sum = 0, n = 0, first = a->base_angles[k];
-	for (int32_t f = 0; f < a->n_tilts; f++) {
-		double expected;
-		if (!expected_angle(&expected, a, f, k)) continue;
-		double v = a->base_angles[3 * f + k] + a->angles[3 * f + k] - expected;
-		sum += k == 2 ? remainder(v - first, 2 * CYC_PI) : v;
-		n++;
-	}
-	return n > 0 ? sum / n + (k == 2 ? first : 0) : 0;
-}
-
-/* Distance of an angle from the series' geometry. */
-static double from_geometry(const cyc_alignment *a, int32_t f, int k, double constant, double change)
-{
-	double expected;
-	if (!expected_angle(&expected, a, f, k)) return 0;
-	return remainder(a->base_angles[3 * f + k] + change - expected - constant, 2 * CYC_PI);
-}
-
-void cyc_alignment_angle_distance(double *from_input, double *from_trend, const cyc_alignment *a, int32_t f, int k)
-{
-	*from_input = a->angles[3 * f + k];
-	*from_trend = from_geometry(a, f, k, angle_constant(a, k), a->angles[3 * f + k]);
-}
-
-void cyc_alignment_centre_angles(cyc_alignment *a)
-{
-	double by_input = 1 / cyc_square(a->widths.angle_input_rad), by_trend = 1 / cyc_square(a->widths.angle_trend_rad);
-	a->angle_width_rad = 1 / sqrt(by_input + by_trend);
-	for (int k = 0; k < 3; k++) {
-		double constant = angle_constant(a, k);
-		for (int32_t f = 0; f < a->n_tilts; f++) a->angle_centre[3 * f + k] = -by_trend * from_geometry(a, f, k, constant, 0) / (by_input + by_trend);
-	}
-}
-
 /* ---------------------------------------------------------------- life */
 
 /* The series' own deformation as the start of one that is refined, or to be kept. */
@@ -94,12 +47,14 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 	a->tilts = NULL;
 	a->offsets_A = NULL;
 	a->linear = NULL;
-	a->modes = a->angles = a->base_angles = a->angle_centre = a->displacement_A = a->deformation = NULL;
+	a->modes = a->angles = a->base_angles = a->angle_centre = a->angle_width_rad = a->shift_width_A = a->displacement_A = a->deformation = NULL;
 	CYC_TRY(cyc_alloc(&a->tilts, T, sizeof *a->tilts));
 	CYC_TRY(cyc_alloc(&a->offsets_A, N, sizeof *a->offsets_A));
 	CYC_TRY(cyc_alloc(&a->angles, 3 * T, sizeof *a->angles));
 	CYC_TRY(cyc_alloc(&a->base_angles, 3 * T, sizeof *a->base_angles));
 	CYC_TRY(cyc_alloc(&a->angle_centre, 3 * T, sizeof *a->angle_centre));
+	CYC_TRY(cyc_alloc(&a->angle_width_rad, 3 * T, sizeof *a->angle_width_rad));
+	CYC_TRY(cyc_alloc(&a->shift_width_A, T, sizeof *a->shift_width_A));
 	CYC_TRY(cyc_alloc(&a->displacement_A, 3 * N * T, sizeof *a->displacement_A));
 	CYC_TRY(cyc_alloc(&a->modes, cyc_alignment_blocks_of(a).n_modes * 3 * (T - 1) + 1, sizeof *a->modes));
 	CYC_TRY(cyc_alloc(&a->deformation, T * (size_t)a->deformation_model.n + 1, sizeof *a->deformation));
@@ -108,9 +63,10 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 		double *b = a->base_angles + 3 * f;
 		a->tilts[f].Q = cyc_mat3_identity();
 		cyc_tilt_from_matrix(&b[0], &b[1], &b[2], a->projections[f].linear);
+		for (size_t k = 0; k < 2 && a->start_shifts_A; k++) a->tilts[f].shift_A[k] = a->start_shifts_A[2 * f + k];
 	}
 	start_deformation(a);
-	cyc_alignment_centre_angles(a);
+	CYC_TRY(cyc_alignment_set_priors(a));
 	for (size_t p = 0; p < N && !a->motion; p++)
 		for (size_t j = 0; a->old_motion_A && a->old_motion_A[p] && j < 3 * T; j++) a->displacement_A[3 * T * p + j] = (double)a->old_motion_A[p][j];
 done:
@@ -120,7 +76,7 @@ done:
 
 void cyc_alignment_deinit(cyc_alignment *a)
 {
-	double **const all[] = { &a->modes, &a->angles, &a->base_angles, &a->angle_centre, &a->displacement_A, &a->deformation };
+	double **const all[] = { &a->modes, &a->angles, &a->base_angles, &a->angle_centre, &a->angle_width_rad, &a->shift_width_A, &a->displacement_A, &a->deformation };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		cyc_free(*all[i]);
 		*all[i] = NULL;
@@ -164,6 +120,8 @@ void cyc_alignment_position(double at[2], const cyc_alignment *a, int32_t p, int
 	at[1] += u[1];
 }
 
+static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f] * a->sharpness[f]; }
+
 static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 {
 	cyc_linear_pair *j = cyc_linear_of(a, p, f);
@@ -176,11 +134,12 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	cyc_deformation_value(u, D, &a->deformation_model, deformation_of(a, f), j->at_px[0], j->at_px[1]);
 	D[0][0] += 1;
 	D[1][1] += 1;
-	double by_angle = a->do_angles ? s * a->angle_width_rad : 0, by_shift = a->do_shifts ? s * a->widths.shift_A : 0;
+	double by_shift = a->do_shifts ? s * a->shift_width_A[f] : 0;
 	/* R = Rz Ry Rx turns about these axes of the image: Rz Ry ex, Rz ey, ez; d(R x) = axis x (R x). */
 	double y = a->base_angles[3 * f + 1] + a->angles[3 * f + 1], z = a->base_angles[3 * f + 2] + a->angles[3 * f + 2];
 	const double axis[3][3] = { { cos(z) * cos(y), sin(z) * cos(y), -sin(y) }, { -sin(z), cos(z), 0 }, { 0, 0, 1 } };
 	for (int k = 0; k < 3; k++) {
+		double by_angle = a->do_angles ? s * a->angle_width_rad[3 * f + k] : 0;
 		const double turn[2] = { axis[k][1] * x.z - axis[k][2] * x.y, axis[k][2] * x.x - axis[k][0] * x.z };
 		for (int i = 0; i < 2; i++) {
 			j->angle[i][k] = by_angle * (D[i][0] * turn[0] + D[i][1] * turn[1]);
@@ -189,7 +148,7 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	}
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) j->shift[i][k] = by_shift * D[i][k];
-	for (int k = 0; k < 3; k++) j->H[k] = cyc_square(a->amplitude) * a->particle_weight[p] * pair->curve[k];
+	for (int k = 0; k < 3; k++) j->H[k] = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
 }
 
 static cyc_status linearise_task(void *arg, int64_t p, int i_thread)
@@ -213,8 +172,6 @@ typedef struct {
 	size_t B, T;
 } motion_work;
 
-static double step_sigma(const cyc_alignment *a, size_t t) { return a->speed * a->step_sigma_A[t]; }
-
 static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 {
 	cyc_status st = CYC_OK;
@@ -231,7 +188,7 @@ static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 		for (size_t k = 0; k < 3; k++) out[3 * (size_t)a->order[0] + k] = 0;
 		for (size_t t = 0; t + 1 < w->T; t++)
 			for (size_t k = 0; k < 3; k++) {
-				at[k] += step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
+				at[k] += cyc_step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
 				out[3 * (size_t)a->order[t + 1] + k] = at[k];
 			}
 	}
@@ -257,7 +214,7 @@ static cyc_status velocity_force_task(void *arg, int64_t p, int i_thread)
 	for (size_t t = w->T - 1; t-- > 0;)
 		for (size_t k = 0; k < 3; k++) {
 			sum[k] += force[3 * (size_t)w->a->order[t + 1] + k];
-			v[3 * t + k] = sum[k] * step_sigma(w->a, t);
+			v[3 * t + k] = sum[k] * cyc_step_sigma(w->a, t);
 		}
 	memcpy(force, v, 3 * w->T * sizeof *v);
 done:
@@ -290,13 +247,13 @@ done:
 static double pair_value(double gradient[2], const cyc_alignment *a, int32_t p, int32_t f, const double at[2])
 {
 	const cyc_pair *pair = cyc_pair_of(a, p, f);
-	double reach = cyc_local_map_reach(a->grid), scale = 2 * a->amplitude * a->particle_weight[p], penalty = 0;
+	double reach = cyc_local_map_reach(a->grid), scale = 2 * strength(a, f) * a->particle_weight[p], penalty = 0;
 	const double d[2] = { at[0] - pair->start_px[0], at[1] - pair->start_px[1] };
 	double value = scale * cyc_local_map_value(gradient, pair->map, a->grid, d[0], d[1]);
 	for (int k = 0; k < 2; k++) {
 		gradient[k] *= scale;
 		/* Outside the map a spring of the expected stiffness leads back. */
-		double excess = fabs(d[k]) - reach, stiffness = cyc_square(a->amplitude) * a->particle_weight[p] * pair->curve[2 * k];
+		double excess = fabs(d[k]) - reach, stiffness = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
 		if (excess <= 0) continue;
 		penalty -= 0.5 * stiffness * excess * excess;
 		gradient[k] -= stiffness * excess * (d[k] > 0 ? 1 : -1);
@@ -323,16 +280,22 @@ static cyc_status value_task(void *arg, int64_t p, int i_thread)
 	return CYC_OK;
 }
 
+cyc_status cyc_alignment_log_likelihoods(double *values, const cyc_alignment *a)
+{
+	value_work w = { a, values };
+	return cyc_parallel_for(a->n_particles, a->n_threads, value_task, &w);
+}
+
 cyc_status cyc_alignment_log_likelihood(double *value, const cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
-	value_work w = { a, NULL };
-	CYC_TRY(cyc_alloc(&w.sums, a->n_particles, sizeof *w.sums));
-	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, value_task, &w));
+	double *values = NULL;
+	CYC_TRY(cyc_alloc(&values, a->n_particles, sizeof *values));
+	CYC_TRY(cyc_alignment_log_likelihoods(values, a));
 	*value = 0;
-	for (int32_t p = 0; p < a->n_particles; p++) *value += w.sums[p];
+	for (int32_t p = 0; p < a->n_particles; p++) *value += values[p];
 done:
-	cyc_free(w.sums);
+	cyc_free(values);
 	return st;
 }
 
@@ -341,10 +304,7 @@ static void standardised(double *x, const cyc_alignment *a)
 {
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
 	double *o = x + b.particles;
-	for (int32_t f = 0; f < a->n_tilts; f++) {
-		for (int k = 0; k < 3; k++) x[CYC_PER_TILT * f + k] = a->do_angles ? (a->angles[3 * f + k] - a->angle_centre[3 * f + k]) / a->angle_width_rad : 0;
-		for (int k = 0; k < 2; k++) x[CYC_PER_TILT * f + 3 + k] = a->tilts[f].shift_A[k] / a->widths.shift_A;
-	}
+	cyc_alignment_standardised_tilts(x, a);
 	for (int32_t p = 0; p < a->n_particles; p++, o += 3) {
 		o[0] = a->offsets_A[p].x / a->widths.position_A;
 		o[1] = a->offsets_A[p].y / a->widths.position_A;
@@ -359,8 +319,8 @@ double cyc_alignment_log_prior(const cyc_alignment *a)
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
 	double sum = 0;
 	for (int32_t f = 0; f < a->n_tilts; f++) {
-		for (int k = 0; k < 3 && a->do_angles; k++) sum += cyc_square((a->angles[3 * f + k] - a->angle_centre[3 * f + k]) / a->angle_width_rad);
-		for (int k = 0; k < 2; k++) sum += cyc_square(a->tilts[f].shift_A[k] / a->widths.shift_A);
+		for (int k = 0; k < 3 && a->do_angles; k++) sum += cyc_square((a->angles[3 * f + k] - a->angle_centre[3 * f + k]) / a->angle_width_rad[3 * f + k]);
+		for (int k = 0; k < 2; k++) sum += cyc_square((a->tilts[f].shift_A[k] - (a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0)) / a->shift_width_A[f]);
 	}
 	for (int32_t p = 0; p < a->n_particles; p++)
 		sum += (cyc_square(a->offsets_A[p].x) + cyc_square(a->offsets_A[p].y) + cyc_square(a->offsets_A[p].z)) / cyc_square(a->widths.position_A);
@@ -515,11 +475,11 @@ cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double facto
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		double *angle = a->angles + 3 * f, *base = a->base_angles + 3 * f;
 		if (a->do_angles) {
-			for (int k = 0; k < 3; k++) angle[k] += factor * a->angle_width_rad * step[CYC_PER_TILT * f + k];
+			for (int k = 0; k < 3; k++) angle[k] += factor * a->angle_width_rad[3 * f + k] * step[CYC_PER_TILT * f + k];
 			cyc_mat3 R = cyc_tilt_to_matrix(base[0] + angle[0], base[1] + angle[1], base[2] + angle[2]), R0 = cyc_tilt_to_matrix(base[0], base[1], base[2]);
 			a->tilts[f].Q = cyc_mat3_mul(R, cyc_mat3_transpose(R0));
 		}
-		for (int k = 0; k < 2; k++) a->tilts[f].shift_A[k] += factor * a->widths.shift_A * step[CYC_PER_TILT * f + 3 + k];
+		for (int k = 0; k < 2; k++) a->tilts[f].shift_A[k] += factor * a->shift_width_A[f] * step[CYC_PER_TILT * f + 3 + k];
 	}
 	for (int32_t p = 0; p < a->n_particles; p++) {
 		a->offsets_A[p].x += s * o[3 * p];

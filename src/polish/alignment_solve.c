@@ -75,7 +75,7 @@ static double step_length_px(const cyc_alignment *a, const double *d, double fac
 	double longest = 0, s = factor / a->ts->pixel_size_A;
 	size_t particles = cyc_alignment_blocks_of(a).particles;
 	for (int32_t f = 0; f < a->n_tilts; f++)
-		for (int k = 3; k < 5; k++) longest = fmax(longest, fabs(s * a->widths.shift_A * d[CYC_PER_TILT * f + k]));
+		for (int k = 3; k < 5; k++) longest = fmax(longest, fabs(s * a->shift_width_A[f] * d[CYC_PER_TILT * f + k]));
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) longest = fmax(longest, fabs(s * a->widths.position_A * d[particles + (size_t)i]));
 	return longest;
 }
@@ -119,82 +119,30 @@ done:
 
 /* ---------------------------------------------------------------- what is learned */
 
-static double spread(double sum_of_squares, double count, double expected) { return sqrt((sum_of_squares + 10 * expected * expected) / (count + 10)); }
-
-/*
- * Prior widths from the solution and its errors, and with them the centres of the angles.                            (T6.7)
- * An input that was refined on these images agrees with them for that reason, not because it is right: widths below the
- * least would nail down its errors. Positions are seen by all tilts and need no more than a wide prior.
- */
-static const double LEAST_ANGLE_RAD = 0.1 * CYC_PI / 180, LEAST_SHIFT_A = 2;
-
-static cyc_status learn_widths(cyc_alignment *a)
-{
-	cyc_status st = CYC_OK;
-	double input = 0, trend = 0, shifts = 0, *errors = NULL;
-	size_t n_tilt = CYC_PER_TILT * (size_t)a->n_tilts, n_particle = 3 * (size_t)a->n_particles;
-	CYC_TRY(cyc_alloc(&errors, n_tilt + n_particle + (size_t)a->n_tilts, sizeof *errors));
-	CYC_TRY(cyc_alignment_errors(errors, errors + n_tilt, errors + n_tilt + n_particle, a));
-	for (int k = 0; k < 3; k++)
-		for (int32_t f = 0; f < a->n_tilts; f++) {
-			double from_input, from_trend, variance = cyc_square(errors[CYC_PER_TILT * f + k]);
-			cyc_alignment_angle_distance(&from_input, &from_trend, a, f, k);
-			input += cyc_square(from_input) + variance;
-			trend += cyc_square(from_trend) + variance;
-		}
-	for (int32_t f = 0; f < a->n_tilts; f++)
-		for (int k = 0; k < 2; k++) shifts += cyc_square(a->tilts[f].shift_A[k]) + cyc_square(errors[CYC_PER_TILT * f + 3 + k]);
-	if (a->do_angles) {
-		a->widths.angle_input_rad = fmax(spread(input, 3.0 * a->n_tilts, cyc_deg_to_rad(0.1)), LEAST_ANGLE_RAD);
-		a->widths.angle_trend_rad = spread(trend, 3.0 * a->n_tilts, cyc_deg_to_rad(0.1));
-		cyc_alignment_centre_angles(a);
-	}
-	if (a->do_shifts) a->widths.shift_A = fmax(spread(shifts, 2.0 * a->n_tilts, 1.0), LEAST_SHIFT_A);
-done:
-	cyc_free(errors);
-	return st;
-}
-
 static cyc_status learn_speed(cyc_alignment *a, workspace *w)
 {
 	cyc_status st = CYC_OK;
-	double speed, *modes = a->modes;
+	double speed, *factors = NULL, *precision = NULL, *modes = a->modes;
+	CYC_TRY(cyc_alloc(&factors, a->n_tilts, sizeof *factors));
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_factor(w->schur, a));
-	CYC_TRY(cyc_alignment_learn_speed(&speed, a, cyc_schur_mode_precision(w->schur), w->scratch));
+	CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
+	CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(w->schur)));
+	CYC_TRY(cyc_alignment_learn_speed(&speed, factors, a, precision, w->scratch));
 	/* The motion found so far is kept where the new prior allows it. */
-	double keep = fmin(a->speed / speed, 1);
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
-	for (size_t i = 0; i < b.deformation - b.motion; i++) modes[i] *= keep;
+	for (size_t i = 0; i < b.deformation - b.motion; i++) {
+		size_t step = i / (3 * b.n_modes);
+		double ratio = a->speed * (a->step_factor ? a->step_factor[step] : 1) / (speed * factors[step]);
+		modes[i] *= fmin(ratio, 1);
+	}
 	a->speed = speed;
+	for (int32_t t = 0; t + 1 < a->n_tilts && a->step_factor; t++) a->step_factor[t] = factors[t];
 	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, modes));
 done:
+	cyc_free(factors);
+	cyc_free(precision);
 	return st;
-}
-
-/* Strength of the images over the prediction, and particles that do not look like the reference.                   (T6.8) */
-static void learn_amplitude(cyc_alignment *a)
-{
-	double cross = 0, power = 0, g[2];
-	if (a->is_unweighted) return;
-	for (int32_t p = 0; p < a->n_particles; p++) {
-		double c = 0, q = 0;
-		if (a->left_out && a->left_out[p]) continue;
-		for (int32_t f = 0; f < a->n_tilts; f++) {
-			const cyc_pair *pair = cyc_pair_of(a, p, f);
-			double at[2];
-			if (!cyc_pair_is_seen(a, p, f)) continue;
-			cyc_alignment_position(at, a, p, f);
-			c += cyc_local_map_value(g, pair->map, a->grid, at[0] - pair->start_px[0], at[1] - pair->start_px[1]);
-			q += pair->power;
-		}
-		/* A particle that agrees five times less than its peers (a->amplitude) is a neighbour, an aggregate or empty ice. */
-		double strength = q > 0 ? c / q : 0, least = 0.2 * a->amplitude;
-		a->particle_weight[p] = strength >= least ? 1 : strength > 0 ? strength / least : 0;
-		cross += a->particle_weight[p] * c;
-		power += a->particle_weight[p] * q;
-	}
-	if (power > 0 && cross > 0) a->amplitude = cross / power;
 }
 
 /* ---------------------------------------------------------------- the start */
@@ -209,19 +157,18 @@ static cyc_status search_task(void *arg, int64_t f, int i_thread)
 	(void)i_thread;
 	cyc_alignment *a = arg;
 	size_t n = (size_t)a->grid.n * (size_t)a->grid.n;
-	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, found[2] = { 0, 0 };
-	double stiffness = 1 / cyc_square(a->widths.shift_A / a->ts->pixel_size_A);
+	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, px_A = a->ts->pixel_size_A, found[2] = { 0, 0 };
 	int32_t half = (int32_t)(reach / step);
 	float *sum = NULL;
 	CYC_TRY(cyc_alloc(&sum, n, sizeof *sum));
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		float scale = (float)(2 * a->amplitude * a->particle_weight[p]);
+		float scale = (float)(2 * a->amplitude * a->tilt_strength[f] * a->sharpness[f] * a->particle_weight[p]);
 		if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
 		for (size_t i = 0; i < n; i++) sum[i] += scale * cyc_pair_of(a, p, (int32_t)f)->map[i];
 	}
 	for (int32_t y = -half; y <= half; y++)
 		for (int32_t x = -half; x <= half; x++) {
-			double dx = x * step, dy = y * step, value = cyc_local_map_value(g, sum, a->grid, dx, dy) - 0.5 * stiffness * (dx * dx + dy * dy);
+			double dx = x * step, dy = y * step, value = cyc_local_map_value(g, sum, a->grid, dx, dy) - cyc_alignment_shift_cost(a, (int32_t)f, dx * px_A, dy * px_A);
 			if (value <= best) continue;
 			best = value;
 			found[0] = dx;
@@ -233,7 +180,14 @@ done:
 	return st;
 }
 
-cyc_status cyc_alignment_search_shifts(cyc_alignment *a) { return cyc_parallel_for(a->n_tilts, a->n_threads, search_task, a); }
+cyc_status cyc_alignment_search_shifts(cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_parallel_for(a->n_tilts, a->n_threads, search_task, a));
+	CYC_TRY(cyc_alignment_set_priors(a));
+done:
+	return st;
+}
 
 cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort)
 {
@@ -246,13 +200,13 @@ cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *eff
 		int n;
 		double likelihood;
 		CYC_TRY(cyc_cancel_check());
-		learn_amplitude(a);
+		CYC_TRY(cyc_alignment_learn_strengths(a, round > 0));
 		CYC_TRY(optimise(&n, a, &w, is_last && !effort->is_brief ? MAX_ROUNDS : FEW_ROUNDS));
-		if (effort->learn) CYC_TRY(learn_widths(a));
+		if (effort->learn) CYC_TRY(cyc_alignment_learn_widths(a));
 		if (effort->learn && a->motion && !a->has_fixed_speed && !is_last) CYC_TRY(learn_speed(a, &w));
 		CYC_TRY(cyc_alignment_log_likelihood(&likelihood, a));
-		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
-		          n + 1, (long long)w.n_cg, a->amplitude, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
+		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, sharpness %.3f to %.3f, dispersion %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
+		          n + 1, (long long)w.n_cg, a->agreement, a->sharpness[a->order[0]], a->sharpness[a->order[a->n_tilts - 1]], a->dispersion, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
 		          cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A, a->speed);
 	}
 done:

@@ -120,10 +120,12 @@ static cyc_status keep_task(void *arg, int64_t i, int i_thread)
 	memcpy(pair->map, k->maps + (size_t)i * n_map, n_map * sizeof *pair->map);
 	cyc_local_map_prefilter(pair->map, e->grid.n, line);
 	memcpy(pair->start_px, k->b->at_px + 2 * i, sizeof pair->start_px);
-	pair->power = c[CYC_CURVE_1];
-	pair->curve[0] = k->unit * c[CYC_CURVE_XX];
-	pair->curve[1] = k->unit * c[CYC_CURVE_XY];
-	pair->curve[2] = k->unit * c[CYC_CURVE_YY];
+	/* What a window shows outside of its image is nothing: its share of the particle is missing in X already, and so must be in |V|^2. */
+	double share = k->b->weight[i];
+	pair->power = share * c[CYC_CURVE_1];
+	pair->curve[0] = share * k->unit * c[CYC_CURVE_XX];
+	pair->curve[1] = share * k->unit * c[CYC_CURVE_XY];
+	pair->curve[2] = share * k->unit * c[CYC_CURVE_YY];
 done:
 	cyc_free(line);
 	return st;
@@ -190,11 +192,49 @@ done:
 	return st;
 }
 
+/* Rows that are to be looked at, into the evidence. */
+static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const bool *rows)
+{
+	cyc_status st = CYC_OK;
+	bool *used = NULL;
+	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
+	cyc_optics_used(used, set, i_series);
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		CYC_TRY(cyc_cancel_check());
+		if (!rows[f]) continue;
+		CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
+		CYC_TRY(load_weights(p));
+		for (int32_t g = 0; g < set->n_optics; g++)
+			if (used[g]) CYC_TRY(collect_group(e, p, ts, f, set, i_series, g));
+	}
+done:
+	cyc_free(used);
+	return st;
+}
+
+cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root,
+                                const bool *rows)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_prediction_pass_open(p->predict, ts, root));
+	for (int32_t i = 0; i < e->n_particles; i++)
+		for (int32_t f = 0; f < e->n_tilts; f++) {
+			cyc_pair *pair = &e->pairs[(size_t)i * (size_t)e->n_tilts + (size_t)f];
+			if (!rows[f]) continue;
+			e->n_visible -= pair->map != NULL;
+			memset(pair, 0, sizeof *pair);
+		}
+	CYC_TRY(collect_rows(e, p, ts, set, i_series, rows));
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
+	return st;
+}
+
 cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_evidence *e = NULL;
-	bool *used = NULL, *is_chosen = NULL;
+	bool *is_chosen = NULL;
 	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 	*out = NULL;
 	CYC_TRY(cyc_prediction_pass_open(p->predict, ts, root));
@@ -207,21 +247,11 @@ cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_ti
 	size_t n_pairs = (size_t)count * (size_t)ts->n_tilts;
 	CYC_TRY(cyc_alloc(&e->pairs, n_pairs, sizeof *e->pairs));
 	CYC_TRY(cyc_alloc(&e->maps, n_pairs * (size_t)p->grid.n * (size_t)p->grid.n, sizeof *e->maps));
-	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
-	cyc_optics_used(used, set, i_series);
-	for (int32_t f = 0; f < ts->n_tilts; f++) {
-		CYC_TRY(cyc_cancel_check());
-		if (!is_chosen[f]) continue;
-		CYC_TRY(cyc_prediction_pass_image(p->predict, ts, f));
-		CYC_TRY(load_weights(p));
-		for (int32_t g = 0; g < set->n_optics; g++)
-			if (used[g]) CYC_TRY(collect_group(e, p, ts, f, set, i_series, g));
-	}
+	CYC_TRY(collect_rows(e, p, ts, set, i_series, is_chosen));
 	*out = e;
 	e = NULL;
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
-	cyc_free(used);
 	cyc_free(is_chosen);
 	cyc_evidence_destroy(&e);
 	return st;

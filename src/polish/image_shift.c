@@ -109,10 +109,11 @@ done:
 
 /*
  * log L of a shift (but for a constant): sum_k X conj(V) / N exp(2 pi i k.d / n), unitary transforms, over the whole plane. Frequencies are physical: both
- * axes of an image that is not square, and the shells of the noise, are compared in cycles per pixel.
+ * axes of an image that is not square, and the shells of the noise, are compared in cycles per pixel. Returns sum_k |V|^2 / N.
  */
-static void correlate(search *w, const cyc_prediction_pass *p, int h)
+static double correlate(search *w, const cyc_prediction_pass *p, int h)
 {
+	double power = 0;
 	int32_t half = w->nx / 2 + 1, n_shells = w->s / 2 + 1;
 	double unit = 1.0 / ((double)w->nx * w->ny);
 	cyc_fft2_forward(w->work, w->image_plan, w->canvas[h]);
@@ -121,9 +122,11 @@ static void correlate(search *w, const cyc_prediction_pass *p, int h)
 			size_t i = (size_t)y * (size_t)half + (size_t)x;
 			double fy = (double)(y <= w->ny / 2 ? y : y - w->ny) / w->ny, r = w->s * hypot((double)x / w->nx, fy), noise = cyc_radial_at(p->power, n_shells, r);
 			bool is_used = i > 0 && r <= p->radius && noise > 0;
+			if (is_used) power += (x == 0 || 2 * x == w->nx ? 1 : 2) * unit * (double)(crealf(w->work[i]) * crealf(w->work[i]) + cimagf(w->work[i]) * cimagf(w->work[i])) / noise;
 			w->work[i] = is_used ? w->observed[i] * conjf(w->work[i]) * (float)(unit / noise) : 0;
 		}
 	cyc_fft2_inverse(w->map[h], w->image_plan, w->work);
+	return power;
 }
 
 static size_t highest(const float *a, const float *b, size_t n)
@@ -134,6 +137,17 @@ static size_t highest(const float *a, const float *b, size_t n)
 	return best;
 }
 
+static double highest_near(const search *w, int32_t reach)
+{
+	double best = -HUGE_VAL;
+	for (int32_t y = -reach; y <= reach; y++)
+		for (int32_t x = -reach; x <= reach; x++) {
+			size_t i = (size_t)((y + w->ny) % w->ny) * (size_t)w->nx + (size_t)((x + w->nx) % w->nx);
+			best = fmax(best, (double)w->map[0][i] + (double)w->map[1][i]);
+		}
+	return best;
+}
+
 /* Top of the parabola through three values, from the middle one. */
 static double parabola(double before, double at, double after)
 {
@@ -141,7 +155,7 @@ static double parabola(double before, double at, double after)
 	return curve < 0 ? -0.5 * (after - before) / curve : 0;
 }
 
-static void find_peak(cyc_image_shift *out, const search *w)
+static void find_peak(cyc_image_shift *out, const search *w, double near_px)
 {
 	size_t n = (size_t)w->nx * (size_t)w->ny, best = highest(w->map[0], w->map[1], n);
 	double mean = 0, square = 0;
@@ -152,6 +166,8 @@ static void find_peak(cyc_image_shift *out, const search *w)
 	}
 	double sigma = sqrt(fmax(square - mean * mean, 0)), top = (double)w->map[0][best] + (double)w->map[1][best];
 	out->peak = sigma > 0 ? (top - mean) / sigma : 0;
+	out->top = top;
+	out->near = highest_near(w, (int32_t)near_px);
 	for (int h = 0; h < 2; h++) {
 		out->heldout_before += (double)w->map[h][0];
 		out->heldout_after += (double)w->map[h][highest(w->map[1 - h], NULL, n)];
@@ -171,7 +187,8 @@ static void find_peak(cyc_image_shift *out, const search *w)
 	}
 }
 
-cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set, int32_t i_series)
+cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set, int32_t i_series,
+                                double near_px)
 {
 	cyc_status st = CYC_OK;
 	search w = { 0 };
@@ -185,8 +202,8 @@ cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, co
 	for (size_t i = 0; i < n; i++) mean += (double)p->image.pixels[i] / (double)n;
 	for (size_t i = 0; i < n; i++) w.map[0][i] = p->image.pixels[i] - (float)mean;
 	cyc_fft2_forward(w.observed, w.image_plan, w.map[0]);
-	for (int h = 0; h < 2; h++) correlate(&w, p, h);
-	find_peak(out, &w);
+	for (int h = 0; h < 2; h++) out->power += correlate(&w, p, h);
+	find_peak(out, &w, near_px);
 done:
 	search_deinit(&w);
 	return st;

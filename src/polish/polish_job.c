@@ -2,6 +2,7 @@
 #include "cyclotomo/polish.h"
 
 #include "polish/polish_series.h"
+#include "polish/polish_start.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,6 +29,7 @@ typedef struct {
 	cyc_reference *reference;
 	cyc_evidence_pass *pass;
 	uint64_t hash;
+	bool is_dependent;
 	cyc_polished *results; /* n_series */
 	cyc_polish_result *result;
 } job;
@@ -57,6 +59,30 @@ done:
 	return st;
 }
 
+/* What priors go by and other jobs do not. */
+static cyc_status hash_priors(uint64_t *hash, const job *j)
+{
+	cyc_status st = CYC_OK;
+	double *x = NULL;
+	*hash = cyc_hash(*hash, &j->is_dependent, sizeof j->is_dependent);
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+		bool is_found = false;
+		size_t T = (size_t)ts->n_tilts;
+		CYC_TRY(cyc_alloc(&x, 6 * T, sizeof *x));
+		for (size_t f = 0; f < T; f++) x[5 * T + f] = ts->tilts[f].has_nominal_tilt ? ts->tilts[f].nominal_tilt_rad : HUGE_VAL;
+		bool has_matrix = false;
+		for (size_t f = 0; f < T; f++) has_matrix = has_matrix || ts->tilts[f].has_matrix;
+		if (!has_matrix) CYC_TRY(cyc_polish_original_input(&is_found, x, x + 3 * T, j->in.tomograms, i));
+		*hash = cyc_hash(*hash, x, 6 * T * sizeof *x);
+		cyc_free(x);
+		x = NULL;
+	}
+done:
+	cyc_free(x);
+	return st;
+}
+
 static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -68,7 +94,9 @@ static cyc_status prepare(job *j)
 	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
 	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
 	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
+	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(hash_priors(&j->hash, j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	const cyc_evidence_options e = { .range_px = o->range_px, .k_min_index = o->k_min_A > 0 ? length_A / o->k_min_A : 0, .cutoff_frac = o->cutoff_frac,
@@ -86,8 +114,15 @@ static cyc_status polish_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
+	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
+	cyc_polish_shared shared = { .o = j->o, .in = &j->in, .pass = j->pass, .is_dependent = j->is_dependent };
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
+	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
+	CYC_TRY(cyc_polish_original_positions(original, j->in.particles));
+	shared.original_A = original;
+	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1], j->in.root));
+	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
 		if (cyc_refine_n_particles(&j->in, i) == 0) {
@@ -98,12 +133,11 @@ static cyc_status polish_all(job *j)
 			continue;
 		}
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].name));
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name));
 		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
-			const cyc_polish_shared shared = { j->o, &j->in, j->pass };
 			CYC_TRY(cyc_polish_series(&j->results[i], &shared, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 		}
@@ -113,17 +147,20 @@ static cyc_status polish_all(job *j)
 	}
 done:
 	cyc_free(path);
+	cyc_free(original);
 	return st;
 }
 
 static void summarise(job *j)
 {
-	double shift = 0, position = 0, motion = 0, n_shift = 0, n_position = 0, n_motion = 0;
+	double shift = 0, position = 0, motion = 0, n_shift = 0, n_position = 0, n_motion = 0, error = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		const cyc_polished *r = &j->results[i];
 		if (!r->tilts) continue;
 		j->result->n_series++;
-		j->result->n_improved += r->is_improved;
+		j->result->n_improved += r->outcome == CYC_POLISH_BETTER;
+		j->result->n_worse += r->outcome == CYC_POLISH_WORSE;
+		error += cyc_square(r->heldout_error);
 		j->result->heldout_before += r->heldout_before;
 		j->result->heldout_after += r->heldout_after;
 		if (!r->is_taken) continue;
@@ -135,8 +172,9 @@ static void summarise(job *j)
 	j->result->shift_rms_A = n_shift > 0 ? sqrt(shift / n_shift) : 0;
 	j->result->position_rms_A = n_position > 0 ? sqrt(position / n_position) : 0;
 	j->result->motion_rms_A = n_motion > 0 ? sqrt(motion / n_motion) : 0;
-	cyc_info("%d of %d tilt series improved; held-out agreement %.1f -> %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis", j->result->n_improved,
-	         j->result->n_series, j->result->heldout_before, j->result->heldout_after, j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
+	j->result->heldout_error = sqrt(error);
+	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f +- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis", j->result->n_series,
+	         j->result->n_improved, j->result->n_worse, j->result->heldout_after - j->result->heldout_before, j->result->heldout_error, j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
 }
 
 static cyc_status write_all(job *j)

@@ -1,6 +1,7 @@
 #include "polish/polish_output.h"
 
 #include "cyclotomo/report.h"
+#include "polish/polish_start.h"
 
 #include <errno.h>
 #include <math.h>
@@ -60,13 +61,13 @@ done:
 typedef struct {
 	char magic[8];
 	uint64_t hash;
-	int32_t n_tilts, n_particles, is_improved, is_taken;
+	int32_t n_tilts, n_particles, outcome, is_taken, has_errors, unused;
 	int64_t n_images;
-	double heldout_before, heldout_after, motion_speed;
+	double heldout_before, heldout_after, heldout_error, motion_speed;
 	int32_t deformation_type, deformation_grid[2], n_deformation;
 } record;
 
-static const char MAGIC[8] = "cycpol3", END[8] = "end";
+static const char MAGIC[8] = "cycpol4", END[8] = "end";
 
 enum { N_PARTS = 7 };
 /* The arrays of a record, in the order of the file. */
@@ -94,11 +95,13 @@ cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t 
 	h.hash = hash;
 	h.n_tilts = r->n_tilts;
 	h.n_particles = r->n_particles;
-	h.is_improved = r->is_improved;
+	h.outcome = (int32_t)r->outcome;
 	h.is_taken = r->is_taken;
+	h.has_errors = r->has_errors;
 	h.n_images = r->n_images;
 	h.heldout_before = r->heldout_before;
 	h.heldout_after = r->heldout_after;
+	h.heldout_error = r->heldout_error;
 	h.motion_speed = r->motion_speed;
 	h.deformation_type = (int32_t)r->deformation_type;
 	memcpy(h.deformation_grid, r->deformation_grid, sizeof h.deformation_grid);
@@ -127,7 +130,7 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
 		goto done;
 	/* The hash is that of this very input and these options, which bound the size of a deformation. */
-	if (h.n_deformation < 0 || h.n_deformation > 1 << 20) goto done;
+	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE) goto done;
 	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
 	r->deformation_type = (cyc_deformation_type)h.deformation_type;
 	memcpy(r->deformation_grid, h.deformation_grid, sizeof r->deformation_grid);
@@ -136,11 +139,13 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	*found = true;
 	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) *found = *found && (bytes[i] == 0 || fread(parts[i], 1, bytes[i], f) == bytes[i]);
 	*found = *found && fread(end, sizeof end, 1, f) == 1 && memcmp(end, END, sizeof end) == 0;
-	r->is_improved = h.is_improved != 0;
+	r->outcome = (cyc_polish_outcome)h.outcome;
 	r->is_taken = h.is_taken != 0;
+	r->has_errors = h.has_errors != 0;
 	r->n_images = h.n_images;
 	r->heldout_before = h.heldout_before;
 	r->heldout_after = h.heldout_after;
+	r->heldout_error = h.heldout_error;
 	r->motion_speed = h.motion_speed;
 	if (!*found) cyc_polished_deinit(r);
 done:
@@ -197,6 +202,7 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_star_block *b;
 	int32_t column[3], origin[3];
+	CYC_TRY(cyc_polish_keep_original_positions(f->particles));
 	CYC_TRY(cyc_star_require(&b, f->particles->star, "particles"));
 	for (int k = 0; k < 3; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column[k], b, COORDINATE[k], "0"));
@@ -278,7 +284,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 	CYC_TRY(cyc_star_create(&s));
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
 		const cyc_polished *r = &f->results[i];
-		if (!r->is_taken) continue;
+		if (!r->has_errors) continue;
 		CYC_TRY(cyc_star_add_block(&b, s, f->tomograms->series[i].name, CYC_STAR_TABLE));
 		for (int32_t t = 0; t < r->n_tilts; t++) {
 			CYC_TRY(cyc_star_add_row(&row, b));
@@ -294,7 +300,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
 		const cyc_polished *r = &f->results[p->i_series];
-		if (!r->is_taken) continue;
+		if (!r->has_errors) continue;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, p->name));
 		for (int k = 0; k < 3; k++) CYC_TRY(set_cell(b, row, PARTICLE[k], r->particle_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
@@ -372,7 +378,7 @@ static cyc_status figure_task(void *arg, int64_t i, int i_thread)
 	(void)i_thread;
 	if (!w->f->results[i].is_taken) return CYC_OK;
 	CYC_TRY(figure_create(&w->figures[i], w->f, (int32_t)i));
-	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].name));
+	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].file_name));
 	CYC_TRY(cyc_plot_write(path, w->figures[i].panels, w->figures[i].n_panels));
 done:
 	cyc_free(path);
@@ -457,7 +463,7 @@ static cyc_status remove_records(const cyc_polish_files *f)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", f->out, f->tomograms->series[i].name));
+		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", f->out, f->tomograms->series[i].file_name));
 		unlink(path);
 		cyc_free(path);
 		path = NULL;
@@ -490,6 +496,7 @@ cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f
 		cyc_free(path);
 		path = NULL;
 	}
+	CYC_TRY(cyc_polish_keep_original_input(f->tomograms));
 	unsigned what = CYC_WRITE_GEOMETRY;
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
 		if (!f->results[i].is_taken) continue;

@@ -4,13 +4,15 @@
 
 #include "cyclotomo/polish.h"
 #include "polish/alignment.h"
+#include "polish/outcome.h"
 
 /** Solution of one series; zeroed: a series without particles. */
 typedef struct {
 	int32_t n_tilts, n_particles;
-	bool is_improved, is_taken;
+	cyc_polish_outcome outcome;
+	bool is_taken, has_errors;
 	int64_t n_images;
-	double heldout_before, heldout_after;
+	double heldout_before, heldout_after, heldout_error;
 	cyc_tilt_change *tilts;   /**< n_tilts */
 	cyc_vec3 *offsets_A;      /**< n_particles */
 	double *displacement_A;   /**< n_particles x n_tilts x 3 */

@@ -1,12 +1,11 @@
 #include "polish/polish_series.h"
 
 #include "polish/image_shift.h"
+#include "polish/polish_start.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Agreement of images that were not fitted may fall by this much before an alignment is turned down: see decide(). */
-static const double HELDOUT_TOLERANCE = 0.01;
 /* Windows are cut anew where a particle has moved by more than this share of the range that was looked at. */
 static const double FAR_SHARE = 0.9;
 
@@ -22,8 +21,11 @@ typedef struct {
 	cyc_vec3 *positions;
 	const float **old_motion;
 	int32_t *order;
-	double *step_sigma, *weight, *deformation_width;
-	bool *left_out;
+	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
+	bool *left_out, *is_moved;
+	double *input_angles, *input_shifts, *start_shifts;
+	bool has_original;                         /* priors are about the input before any image was looked at */
+	double heldout_strength;                   /* S of the comparisons, 0: not known yet */
 	cyc_deformation_model own, refined; /* deformation of the input, and what is refined if it does better */
 	cyc_motion_model *motion;
 	cyc_evidence *evidence;
@@ -40,19 +42,29 @@ static void setting_deinit(setting *s)
 	cyc_free(s->old_motion);
 	cyc_free(s->order);
 	cyc_free(s->step_sigma);
+	cyc_free(s->step_dose);
+	cyc_free(s->step_factor);
 	cyc_free(s->weight);
+	cyc_free(s->strength);
+	cyc_free(s->sharpness);
 	cyc_free(s->deformation_width);
 	cyc_free(s->left_out);
+	cyc_free(s->is_moved);
+	cyc_free(s->input_angles);
+	cyc_free(s->input_shifts);
+	cyc_free(s->start_shifts);
 }
 
 /* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the dose between tilts; in
  * RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of what it is said to be. */
-static void motion_steps(double *sigma, const setting *s)
+static void motion_steps(double *sigma, double *middle, const setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
 	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
+	double first = s->ts->tilts[s->order[0]].pre_exposure_e_per_A2;
 	for (int32_t t = 0; t + 1 < s->ts->n_tilts; t++) {
-		double dose = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2 - s->ts->tilts[s->order[t]].pre_exposure_e_per_A2;
+		double from = s->ts->tilts[s->order[t]].pre_exposure_e_per_A2, to = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2, dose = to - from;
+		middle[t] = 0.5 * (from + to) - first;
 		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2) : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
 	}
 }
@@ -107,8 +119,84 @@ static cyc_status read_geometry(setting *s)
 		s->old_motion[p] = s->particles[p].motion_A;
 		s->weight[p] = 1;
 	}
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = s->sharpness[f] = s->step_factor[f] = 1;
 	cyc_tilt_series_chronological(s->order, s->ts);
 done:
+	return st;
+}
+
+/* Sign of the stage's angles, from the Y tilts themselves.                                                            (T6.4) */
+static cyc_status find_stage(setting *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_stage_relation r;
+	CYC_TRY(cyc_stage_relation_find(&r, s->ts, s->a.base_angles));
+	s->a.stage_sign = r.sign;
+	if (!r.is_known || r.sign == 1) goto done;
+	if (r.sign < 0)
+		cyc_warn("tilt series %s: Y tilts fall where the stage's angles rise (slope %.3f +- %.3f): rlnTomoNominalStageTiltAngle has the other sign; it is used with the sign "
+		         "that fits",
+		         s->ts->name, r.slope, r.slope_error);
+	else
+		cyc_warn("tilt series %s: Y tilts do not follow the stage's angles (slope %.2f +- %.2f, %.1f degrees of scatter of %.1f without it): see rlnTomoNominalStageTiltAngle; "
+		         "nothing is expected of Y tilts but to be near the input",
+		         s->ts->name, r.slope, r.slope_error, cyc_rad_to_deg(r.scatter_rad), cyc_rad_to_deg(r.without_rad));
+done:
+	return st;
+}
+
+/* Input that came from these very images says little of its own: priors about it are this wide, if what it was before is not known. */
+static const double DEPENDENT_ANGLE_DEG = 1, DEPENDENT_SHIFT_A = 10;
+
+static cyc_status find_priors(setting *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_alignment *a = &s->a;
+	double scatter;
+	CYC_TRY(cyc_alignment_init(a));
+	CYC_TRY(find_stage(s));
+	/* The series' geometry is expected to hold as well as its input has it, or better: the rest is learned. */
+	CYC_TRY(cyc_alignment_geometry_scatter(&scatter, a));
+	a->widths.angle_trend_rad = fmax(a->widths.angle_trend_rad, scatter);
+	CYC_TRY(cyc_polish_original_input(&s->has_original, s->input_angles, s->input_shifts, s->shared->in->tomograms, s->i_series));
+	if (s->has_original) {
+		a->input_angles = s->input_angles;
+		a->input_shifts_A = s->input_shifts;
+	} else if (s->shared->is_dependent) {
+		a->has_dependent_input = true;
+		a->widths.angle_input_rad = cyc_deg_to_rad(DEPENDENT_ANGLE_DEG);
+		a->widths.shift_A = DEPENDENT_SHIFT_A;
+	}
+done:
+	cyc_alignment_deinit(a);
+	return st;
+}
+
+/* Tilts whose particles are far from where they are expected start from where they are, with windows cut there.       (T6.16) */
+static cyc_status find_lost_tilts(setting *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_series *ts = s->ts;
+	cyc_refine_input *in = s->shared->in;
+	cyc_tilt *tilts = NULL, *input = ts->tilts;
+	bool is_any = false;
+	if (s->shared->o->compat_relion5 || s->shared->o->const_shifts) goto done;
+	CYC_TRY(cyc_alignment_init(&s->a));
+	CYC_TRY(cyc_polish_find_lost_tilts(s->start_shifts, s->is_moved, &s->a, cyc_evidence_predictions(s->shared->pass), in->particles, s->i_series));
+	cyc_alignment_deinit(&s->a);
+	CYC_TRY(cyc_alloc(&tilts, ts->n_tilts, sizeof *tilts));
+	memcpy(tilts, input, (size_t)ts->n_tilts * sizeof *tilts);
+	ts->tilts = tilts;
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		if (!s->is_moved[f]) continue;
+		is_any = true;
+		CYC_TRY(cyc_tilt_change_apply(ts, f, &(cyc_tilt_change){ cyc_mat3_identity(), { s->start_shifts[2 * f], s->start_shifts[2 * f + 1] } }));
+	}
+	if (is_any) CYC_TRY(cyc_evidence_refresh(s->evidence, s->shared->pass, ts, in->particles, s->i_series, in->root, s->is_moved));
+done:
+	ts->tilts = input;
+	cyc_free(tilts);
+	cyc_alignment_deinit(&s->a);
 	return st;
 }
 
@@ -123,10 +211,18 @@ static cyc_status setting_init(setting *s)
 	CYC_TRY(cyc_alloc(&s->old_motion, n, sizeof *s->old_motion));
 	CYC_TRY(cyc_alloc(&s->order, T, sizeof *s->order));
 	CYC_TRY(cyc_alloc(&s->step_sigma, T, sizeof *s->step_sigma));
+	CYC_TRY(cyc_alloc(&s->step_dose, T, sizeof *s->step_dose));
+	CYC_TRY(cyc_alloc(&s->step_factor, T, sizeof *s->step_factor));
 	CYC_TRY(cyc_alloc(&s->weight, n, sizeof *s->weight));
+	CYC_TRY(cyc_alloc(&s->strength, T, sizeof *s->strength));
+	CYC_TRY(cyc_alloc(&s->sharpness, T, sizeof *s->sharpness));
 	CYC_TRY(cyc_alloc(&s->left_out, n, sizeof *s->left_out));
+	CYC_TRY(cyc_alloc(&s->is_moved, T, sizeof *s->is_moved));
+	CYC_TRY(cyc_alloc(&s->input_angles, 3 * T, sizeof *s->input_angles));
+	CYC_TRY(cyc_alloc(&s->input_shifts, 2 * T, sizeof *s->input_shifts));
+	CYC_TRY(cyc_alloc(&s->start_shifts, 2 * T, sizeof *s->start_shifts));
 	CYC_TRY(read_geometry(s));
-	motion_steps(s->step_sigma, s);
+	motion_steps(s->step_sigma, s->step_dose, s);
 	if (o->do_motion) CYC_TRY(motion_model(s));
 	s->own = cyc_deformation_model_of(s->ts);
 	CYC_TRY(deformation_widths(s));
@@ -134,20 +230,24 @@ static cyc_status setting_init(setting *s)
 	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 };
 	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
 	s->a = (cyc_alignment){ .n_tilts = T, .n_particles = n, .n_threads = o->n_threads, .ts = s->ts, .projections = s->projections, .positions_A = s->positions,
-		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .grid = e->grid, .pairs = e->pairs,
-		                    .particle_weight = s->weight, .amplitude = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
+		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .step_dose = s->step_dose, .step_factor = s->step_factor, .grid = e->grid, .pairs = e->pairs,
+		                    .particle_weight = s->weight, .tilt_strength = s->strength, .sharpness = s->sharpness, .amplitude = 1, .agreement = 1, .dispersion = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
 		                    .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
 		                    .do_positions = !o->const_positions && !o->shift_only, .widths = o->compat_relion5 ? wide : usual, .deformation_model = s->own,
-		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt };
+		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt, .stage_sign = 1,
+		                    .start_shifts_A = s->start_shifts };
+	if (!o->compat_relion5) CYC_TRY(find_priors(s));
 done:
 	return st;
 }
 
 static void forget(setting *s)
 {
-	s->a.amplitude = 1;
+	s->a.amplitude = s->a.agreement = s->a.dispersion = 1;
 	s->a.speed = 1;
+	for (int32_t t = 0; t + 1 < s->a.n_tilts; t++) s->step_factor[t] = 1;
 	for (int32_t p = 0; p < s->a.n_particles; p++) s->weight[p] = 1;
+	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = s->sharpness[f] = 1;
 }
 
 /* ---------------------------------------------------------------- cross-validation */
@@ -182,16 +282,17 @@ done:
 	return st;
 }
 
-/* Add the agreement of the particles that are not left out, each at its best position under given tilts (NULL: the input's). */
-static cyc_status agreement(double *value, setting *s, const tilt_state *t)
+/* Agreement of the particles that are not left out, each at its best position under given tilts (NULL: the input's). */
+static cyc_status agreement(double *values, setting *s, const tilt_state *t)
 {
 	cyc_status st = CYC_OK;
 	cyc_alignment *a = &s->a;
 	bool do_angles = a->do_angles, do_shifts = a->do_shifts, do_deformation = a->do_deformation;
-	double found;
+	double *found = NULL;
 	a->do_angles = a->do_shifts = a->do_deformation = false;
 	a->deformation_model = t ? t->model : s->own;
 	forget(s);
+	CYC_TRY(cyc_alloc(&found, a->n_particles, sizeof *found));
 	CYC_TRY(cyc_alignment_init(a));
 	if (t) {
 		memcpy(a->tilts, t->tilts, (size_t)a->n_tilts * sizeof *a->tilts);
@@ -199,25 +300,29 @@ static cyc_status agreement(double *value, setting *s, const tilt_state *t)
 		memcpy(a->deformation, t->deformation, (size_t)a->n_tilts * (size_t)t->model.n * sizeof *a->deformation);
 	}
 	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .is_brief = true }));
-	a->amplitude = 1; /* the same for all that are compared */
-	CYC_TRY(cyc_alignment_log_likelihood(&found, a));
-	*value += found;
+	/* The same strengths for all that are compared. */
+	forget(s);
+	a->amplitude = s->heldout_strength;
+	CYC_TRY(cyc_alignment_log_likelihoods(found, a));
+	for (int32_t p = 0; p < a->n_particles; p++) values[p] += found[p];
 done:
 	a->do_angles = do_angles;
 	a->do_shifts = do_shifts;
 	a->do_deformation = do_deformation;
+	cyc_free(found);
 	cyc_alignment_deinit(a);
 	return st;
 }
 
-/* Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.           (T6.10) */
+/*
+ * Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.            (T6.10)
+ * Values of each particle are added to; `before` may be NULL.
+ */
 static cyc_status cross_validate(double *after, double *before, setting *s, bool do_deformation)
 {
 	cyc_status st = CYC_OK;
 	cyc_alignment *a = &s->a;
 	tilt_state t = { 0 };
-	*after = 0;
-	if (before) *before = 0;
 	a->left_out = s->left_out;
 	for (int32_t h = 0; h < 2; h++) {
 		for (int32_t p = 0; p < a->n_particles; p++) s->left_out[p] = s->particles[p].half != h;
@@ -227,6 +332,7 @@ static cyc_status cross_validate(double *after, double *before, setting *s, bool
 		CYC_TRY(cyc_alignment_init(a));
 		CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .search_shifts = !s->shared->o->compat_relion5, .is_brief = true }));
 		CYC_TRY(tilt_state_take(&t, a));
+		if (!(s->heldout_strength > 0)) s->heldout_strength = a->amplitude;
 		cyc_alignment_deinit(a);
 		for (int32_t p = 0; p < a->n_particles; p++) s->left_out[p] = !s->left_out[p];
 		CYC_TRY(agreement(after, s, &t));
@@ -242,32 +348,120 @@ done:
 	return st;
 }
 
+static double sum_of(const double *v, int32_t n)
+{
+	double sum = 0;
+	for (int32_t i = 0; i < n; i++) sum += v[i];
+	return sum;
+}
+
 /*
- * Is the alignment taken on, and the deformation? An input that was refined on these very images has seen the held-out half, and
- * the comparison favours it: only a clear loss speaks against the new alignment. A new deformation has no such excuse.
+ * Parameters of the tilts that images tell, in all: what an input that was fitted to both half-sets owes to the held-out one. With n of
+ * them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose n/2.                     (T6.10)
  */
+static cyc_status gain_of_seen_input(double *gain, setting *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_alignment *a = &s->a;
+	double *errors = NULL, n = 0;
+	*gain = 0;
+	if (!s->has_original && !a->has_dependent_input) goto done;
+	CYC_TRY(cyc_alloc(&errors, CYC_PER_TILT * (size_t)a->n_tilts + 3 * (size_t)a->n_particles, sizeof *errors));
+	forget(s);
+	a->amplitude = s->heldout_strength;
+	CYC_TRY(cyc_alignment_init(a));
+	CYC_TRY(cyc_alignment_errors(errors, errors + CYC_PER_TILT * a->n_tilts, a));
+	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) {
+		int32_t f = i / CYC_PER_TILT, k = i % CYC_PER_TILT;
+		n += 1 - cyc_square(errors[i] / (k < 3 ? a->angle_width_rad[3 * f + k] : a->shift_width_A[f]));
+	}
+	*gain = 2 * (n / 4 + n / 2);
+done:
+	cyc_free(errors);
+	cyc_alignment_deinit(a);
+	forget(s);
+	return st;
+}
+
+/* Compare what each particle says before and after, and say how the alignment did. */
+static cyc_status compare(cyc_polished *r, setting *s, double *after, const double *before)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = s->a.n_particles;
+	double allowance, *difference = NULL;
+	CYC_TRY(cyc_alloc(&difference, n, sizeof *difference));
+	for (int32_t p = 0; p < n; p++) difference[p] = after[p] - before[p];
+	r->heldout_before = sum_of(before, n);
+	r->heldout_after = sum_of(after, n);
+	CYC_TRY(gain_of_seen_input(&allowance, s));
+	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n, allowance);
+	cyc_info("tilt series %s: images that were not fitted: %s (log-likelihood %+.1f +- %.1f%s)", s->ts->name, cyc_polish_outcome_name(r->outcome),
+	         r->heldout_after - r->heldout_before, r->heldout_error, allowance > 0 ? ", the input has seen them" : "");
+done:
+	cyc_free(difference);
+	return st;
+}
+
+/* Tilts as they are expected without the series' geometry, if with it the images that were not fitted agree less. */
+static cyc_status try_without_geometry(cyc_polished *r, setting *s, double *after, const double *before)
+{
+	cyc_status st = CYC_OK;
+	if (r->outcome != CYC_POLISH_WORSE || !s->a.do_angles || s->shared->o->compat_relion5) goto done;
+	cyc_info("tilt series %s: once more, with priors about the input only", s->ts->name);
+	s->a.has_no_geometry = true;
+	memset(after, 0, (size_t)s->a.n_particles * sizeof *after);
+	CYC_TRY(cross_validate(after, NULL, s, false));
+	CYC_TRY(compare(r, s, after, before));
+	if (r->outcome == CYC_POLISH_WORSE) s->a.has_no_geometry = false;
+done:
+	return st;
+}
+
+/* A new deformation must be clearly better: it can only have been found in these images. */
+static cyc_status try_deformation(cyc_polished *r, setting *s, const double *before, const double *without)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = s->shared->o;
+	int32_t n = s->a.n_particles;
+	double *deformed = NULL, *difference = NULL, error;
+	if (o->deformation == CYC_DEFORMATION_NONE) goto done;
+	CYC_TRY(cyc_alloc(&deformed, n, sizeof *deformed));
+	CYC_TRY(cyc_alloc(&difference, n, sizeof *difference));
+	CYC_TRY(cross_validate(deformed, NULL, s, true));
+	for (int32_t p = 0; p < n; p++) difference[p] = deformed[p] - without[p];
+	cyc_polish_outcome outcome = cyc_polish_judge(&error, difference, n, 0);
+	s->a.do_deformation = outcome == CYC_POLISH_BETTER || o->accept_worse || o->compat_relion5;
+	cyc_info("tilt series %s: deformation, of images that were not fitted: %s (log-likelihood %+.1f +- %.1f), %s", s->ts->name, cyc_polish_outcome_name(outcome),
+	         sum_of(difference, n), error, s->a.do_deformation ? "accepted" : "left out");
+	if (!s->a.do_deformation) goto done;
+	s->a.deformation_model = s->refined;
+	CYC_TRY(compare(r, s, deformed, before));
+done:
+	cyc_free(deformed);
+	cyc_free(difference);
+	return st;
+}
+
+/* Is the alignment accepted, and the deformation? Not if it is clearly worse; no difference is no reason to refuse it: tilts fitted to all
+ * particles are better than those of the test, which were fitted to half of them. */
 static cyc_status decide(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = s->shared->o;
-	CYC_TRY(cross_validate(&r->heldout_after, &r->heldout_before, s, false));
-	if (o->deformation != CYC_DEFORMATION_NONE) {
-		double deformed;
-		CYC_TRY(cross_validate(&deformed, NULL, s, true));
-		s->a.do_deformation = deformed > r->heldout_after || o->accept_worse || o->compat_relion5;
-		cyc_info("tilt series %s: agreement of images that were not fitted %.1f, with deformation %.1f: %s", s->ts->name, r->heldout_after, deformed,
-		         s->a.do_deformation ? "taken on" : "left out");
-		if (s->a.do_deformation) {
-			r->heldout_after = deformed;
-			s->a.deformation_model = s->refined;
-		}
-	}
-	r->is_improved = r->heldout_after > (1 - HELDOUT_TOLERANCE) * r->heldout_before;
-	r->is_taken = r->is_improved || o->accept_worse || o->compat_relion5;
+	double *after = NULL, *before = NULL;
+	CYC_TRY(cyc_alloc(&after, s->a.n_particles, sizeof *after));
+	CYC_TRY(cyc_alloc(&before, s->a.n_particles, sizeof *before));
+	CYC_TRY(cross_validate(after, before, s, false));
+	CYC_TRY(compare(r, s, after, before));
+	CYC_TRY(try_without_geometry(r, s, after, before));
+	CYC_TRY(try_deformation(r, s, before, after));
+	r->is_taken = r->outcome != CYC_POLISH_WORSE || o->accept_worse || o->compat_relion5;
 	if (!r->is_taken)
-		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (%.1f before, %.1f after); it keeps its input", s->ts->name, r->heldout_before,
-		         r->heldout_after);
+		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (log-likelihood %.1f +- %.1f); it keeps its input", s->ts->name,
+		         r->heldout_after - r->heldout_before, r->heldout_error);
 done:
+	cyc_free(after);
+	cyc_free(before);
 	return st;
 }
 
@@ -337,6 +531,34 @@ done:
 	return st;
 }
 
+/*
+ * The centre of a half map is the mean of the places of its particles, each in the particle's own frame: those were off by what they have
+ * moved since the first input, and all of them follow. Where symmetry does not hold the centre it is so far wrong.     (T6.18)
+ */
+static void add_frame_errors(double *errors, const setting *s)
+{
+	const cyc_alignment *a = &s->a;
+	const cyc_vec3 *original = s->shared->original_A + s->shared->in->particles->series_first[s->i_series];
+	double square[3] = { 0 }, n = 0;
+	for (int32_t p = 0; p < a->n_particles; p++) {
+		cyc_vec3 r = a->positions_A[p], o = a->offsets_A[p], was = original[p];
+		cyc_vec3 moved = cyc_mat3_apply(cyc_mat3_transpose(s->particles[p].R_tomo_ref), (cyc_vec3){ r.x + o.x - was.x, r.y + o.y - was.y, r.z + o.z - was.z });
+		square[0] += a->particle_weight[p] * moved.x * moved.x;
+		square[1] += a->particle_weight[p] * moved.y * moved.y;
+		square[2] += a->particle_weight[p] * moved.z * moved.z;
+		n += a->particle_weight[p];
+	}
+	for (int32_t p = 0; p < a->n_particles && n > 0 && a->do_positions; p++) {
+		const cyc_mat3 *A = &s->particles[p].R_tomo_ref;
+		for (int k = 0; k < 3; k++) {
+			double sum = cyc_square(errors[3 * p + k]);
+			for (int i = 0; i < 3; i++)
+				if (!s->shared->is_axis_held[i]) sum += cyc_square(A->m[k][i]) * square[i] / n / (double)s->shared->n_half[s->particles[p].half > 0];
+			errors[3 * p + k] = sqrt(sum);
+		}
+	}
+}
+
 static cyc_status solve(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -350,11 +572,26 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		cyc_info("tilt series %s: %.0f %% of the images moved by more than %.1f px; windows are cut anew", s->ts->name, 100 * far, FAR_SHARE * o->range_px);
 		CYC_TRY(collect_again(s));
 	}
-	CYC_TRY(cyc_alignment_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s->a));
+	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s->a));
+	add_frame_errors(r->particle_errors, s);
 	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
 	CYC_TRY(cyc_polished_take(r, &s->a));
+	r->has_errors = true;
 done:
 	return st;
+}
+
+/* Of an alignment that is not accepted, the tilts that were found elsewhere: they have evidence of their own. */
+static void take_lost_tilts(cyc_polished *r, const setting *s)
+{
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) {
+		if (!s->is_moved[f]) continue;
+		r->is_taken = true;
+		for (int k = 0; k < 2; k++) r->tilts[f].shift_A[k] = s->start_shifts[2 * f + k];
+	}
+	size_t T = (size_t)r->n_tilts;
+	for (size_t p = 0; p < (size_t)r->n_particles && r->is_taken; p++)
+		for (size_t i = 0; i < 3 * T && s->old_motion[p]; i++) r->displacement_A[3 * T * p + i] = (double)s->old_motion[p][i];
 }
 
 /* ---------------------------------------------------------------- whole images */
@@ -364,26 +601,31 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 	cyc_status st = CYC_OK;
 	cyc_tilt_series *ts = &shared->in->tomograms->series[i];
 	cyc_prediction_pass *pass = cyc_evidence_predictions(shared->pass);
-	int32_t n_faint = 0;
+	int32_t n_faint = 0, n_seen = 0;
+	double *difference = NULL;
+	CYC_TRY(cyc_alloc(&difference, ts->n_tilts, sizeof *difference));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_image_shift found;
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
-		CYC_TRY(cyc_image_shift_find(&found, pass, ts, f, shared->in->particles, i));
+		CYC_TRY(cyc_image_shift_find(&found, pass, ts, f, shared->in->particles, i, 0));
 		r->n_images += found.n_images;
 		r->heldout_before += found.heldout_before;
 		r->heldout_after += found.is_found ? found.heldout_after : found.heldout_before;
+		if (found.n_images > 0) difference[n_seen++] = found.is_found ? found.heldout_after - found.heldout_before : 0;
 		for (int k = 0; k < 2; k++) r->tilts[f].shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
 		if (found.n_images > 0 && !found.is_found) n_faint++;
 		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1, found.shift_px[0], found.shift_px[1], found.peak,
 		          found.heldout_before, found.heldout_after);
 	}
 	if (n_faint > 0) cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f sigma); their shifts stay", ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
-	r->is_improved = r->heldout_after > r->heldout_before;
-	r->is_taken = r->n_images > 0 && (r->is_improved || shared->o->accept_worse);
+	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n_seen, 0);
+	r->is_taken = r->n_images > 0 && (r->outcome == CYC_POLISH_BETTER || shared->o->accept_worse);
 	if (r->n_images > 0 && !r->is_taken)
-		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts (%.1f before, %.1f after); it keeps its input", ts->name, r->heldout_before, r->heldout_after);
+		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (log-likelihood %+.1f +- %.1f); it keeps its input", ts->name,
+		         cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before, r->heldout_error);
 done:
+	cyc_free(difference);
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	return st;
 }
@@ -407,8 +649,10 @@ cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, i
 		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed", s.ts->name);
 	} else if (!is_by_image) {
 		CYC_TRY(setting_init(&s));
+		CYC_TRY(find_lost_tilts(&s));
 		CYC_TRY(decide(r, &s));
 		if (r->is_taken) CYC_TRY(solve(r, &s));
+		else take_lost_tilts(r, &s);
 	}
 done:
 	setting_deinit(&s);

@@ -16,12 +16,15 @@ static void deinit_series(cyc_tilt_series *ts)
 	for (int32_t f = 0; f < ts->n_tilts && ts->image_path; f++) cyc_free(ts->image_path[f]);
 	cyc_free(ts->tilts);
 	cyc_free(ts->name);
+	cyc_free(ts->file_name);
 	cyc_free(ts->star_path);
 	cyc_free(ts->stack);
 	cyc_free(ts->optics_group_name);
 	cyc_free(ts->image_info);
 	cyc_free(ts->image_path);
 	cyc_free(ts->image_section);
+	cyc_free(ts->n_outliers);
+	cyc_free(ts->n_constant);
 }
 
 void cyc_tomogram_set_destroy(cyc_tomogram_set **s)
@@ -123,6 +126,7 @@ static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, 
 		ts->size_px[a] = (int32_t)v;
 	}
 	CYC_TRY(copy_text_of(&ts->stack, g, row, "rlnTomoTiltSeriesName"));
+	CYC_TRY(cyc_file_name(&ts->file_name, ts->name));
 	CYC_TRY(copy_text_of(&ts->optics_group_name, g, row, "rlnOpticsGroupName"));
 	if (!ts->optics_group_name) CYC_TRY(cyc_strdup(&ts->optics_group_name, ts->name));
 	CYC_TRY(cyc_star_double_or(&ts->defocus_slope, g, row, "rlnTomoDefocusSlope", 1.0));
@@ -324,7 +328,7 @@ static cyc_status read_series_relion4(cyc_tomogram_set *s, int32_t i)
 	}
 	CYC_TRY(st);
 	CYC_TRY(cyc_path_dir(&dir, s->path));
-	CYC_TRY(cyc_asprintf(&ts->star_path, "%stilt_series/%s.star", dir, ts->name));
+	CYC_TRY(cyc_asprintf(&ts->star_path, "%stilt_series/%s.star", dir, ts->file_name));
 	CYC_TRY(read_tilt_table(ts, b, s->path));
 	CYC_TRY(cyc_star_create(&s->series_star[i]));
 	CYC_TRY(cyc_star_add_copy(&copy, s->series_star[i], b));
@@ -408,9 +412,13 @@ cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisa
 {
 	cyc_status st = CYC_OK;
 	const char *root = in->root ? in->root : "";
-	if (!in->exclude_negative_scales) return cyc_tomogram_set_read(out, set->tomograms, root);
-	CYC_TRY(cyc_tomogram_set_read_unchecked(out, set->tomograms, root));
-	exclude_negative_scales(*out);
+	if (in->exclude_negative_scales) {
+		CYC_TRY(cyc_tomogram_set_read_unchecked(out, set->tomograms, root));
+		exclude_negative_scales(*out);
+	} else {
+		CYC_TRY(cyc_tomogram_set_read(out, set->tomograms, root));
+	}
+	for (int32_t i = 0; i < (*out)->n_series; i++) (*out)->series[i].keep_outliers = in->keep_outliers;
 done:
 	return st;
 }

@@ -1,5 +1,7 @@
 #include "cyclotomo/project.h"
 
+#include "project/name_map.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -125,7 +127,32 @@ done:
 	return st;
 }
 
-static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, const char *out_dir, const char *root, unsigned what)
+/*
+ * Names of the tables below the output folder, as RELION makes them: the old path behind its job folder. Where that would leave the folder,
+ * or two series would share a file (joined from several jobs, or in one file from the start), it is tilt_series/NAME.star for all.
+ */
+static cyc_status table_names(char ***names, const cyc_tomogram_set *s)
+{
+	cyc_status st = CYC_OK;
+	cyc__name_map seen = { 0 };
+	int64_t first;
+	bool are_usable = true;
+	CYC_TRY(cyc_alloc(names, s->n_series, sizeof **names));
+	for (int32_t i = 0; i < s->n_series; i++) {
+		const char *name = behind_job(s->series[i].star_path);
+		CYC_TRY(cyc__name_map_add(&first, &seen, name, i));
+		are_usable = are_usable && first == i && cyc_is_plain_path(name);
+	}
+	for (int32_t i = 0; i < s->n_series; i++) {
+		if (are_usable) CYC_TRY(cyc_strdup(&(*names)[i], behind_job(s->series[i].star_path)));
+		else CYC_TRY(cyc_asprintf(&(*names)[i], "tilt_series/%s.star", s->series[i].file_name));
+	}
+done:
+	cyc__name_map_deinit(&seen);
+	return st;
+}
+
+static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, const char *name, const char *out_dir, const char *root, unsigned what)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_series *ts = &s->series[i];
@@ -136,7 +163,7 @@ static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, 
 	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++) CYC_TRY(set_number(b, f, "rlnCtfBfactor", "0.000000", ts->tilts[f].bfactor_A2));
 	if (what & CYC_WRITE_GEOMETRY) CYC_TRY(set_geometry(b, ts));
 	if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_deformation(b, ts));
-	CYC_TRY(cyc_path_join(new_path, out_dir, behind_job(ts->star_path)));
+	CYC_TRY(cyc_path_join(new_path, out_dir, name));
 	CYC_TRY(cyc_path_join(&path, root, *new_path));
 	CYC_TRY(cyc_star_write(s->series_star[i], path));
 done:
@@ -147,13 +174,14 @@ done:
 cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *file = NULL;
+	char *path = NULL, *file = NULL, **names = NULL;
 	cyc_star_block *global;
 	int32_t column;
+	CYC_TRY(table_names(&names, s));
 	CYC_TRY(cyc_star_require(&global, s->star, "global"));
 	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoTiltSeriesStarFile", ""));
 	for (int32_t i = 0; i < s->n_series; i++) {
-		CYC_TRY_CTX(write_series(&path, s, i, out_dir, root, what), "writing tilt series '%s'", s->series[i].name);
+		CYC_TRY_CTX(write_series(&path, s, i, names[i], out_dir, root, what), "writing tilt series '%s'", s->series[i].name);
 		CYC_TRY(cyc_star_set_text(global, i, column, path));
 		if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_global_deformation(global, i, &s->series[i]));
 		/* RELION-4 kept the table in this document; now it has a file of its own. */
@@ -171,6 +199,8 @@ cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, cons
 	s->path = path;
 	path = NULL;
 done:
+	for (int32_t i = 0; names && i < s->n_series; i++) cyc_free(names[i]);
+	cyc_free(names);
 	cyc_free(path);
 	cyc_free(file);
 	return st;

@@ -1,4 +1,7 @@
 #include "reconstruct/accumulate.h"
+
+#include "tilt/frame_share.h"
+#include "reconstruct/noise_weights.h"
 #include "tilt/tilt_image.h"
 
 #include <math.h>
@@ -33,6 +36,10 @@ struct cyc_accumulator {
 	double *power;
 	float *whiten_host;
 	crop_work crop;
+	cyc__noise_weights noise; /* gain NULL: all images count alike */
+	cyc_frame_share frame;
+	int32_t frame_tilt;       /* whose frame that is; -1: none yet */
+	double image_weight;      /* u of the present image (T2.9) */
 };
 
 static size_t bytes_per_particle(int32_t s)
@@ -57,6 +64,7 @@ cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be,
 	a->be = be;
 	a->box = *box;
 	a->options = options;
+	a->image_weight = 1;
 	a->slot = slot;
 	CYC_ASSERT(n_sums >= 1 && n_sums <= INT8_MAX);
 	CYC_TRY(cyc_alloc(&a->sum, n_sums, sizeof *a->sum));
@@ -88,6 +96,8 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten, &a->k2 };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
+	cyc__noise_weights_deinit(&a->noise);
+	cyc_frame_share_deinit(&a->frame);
 	crop_work *w = &a->crop;
 	cyc_buffer_destroy(&w->images);
 	cyc_buffer_destroy(&w->share);
@@ -147,6 +157,30 @@ done:
 	return st;
 }
 
+cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
+{
+	return cyc__noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
+}
+
+/* Radius of the particles, binned px: three quarters of the circle that they are cropped to, or what is in the middle half. */
+static double particle_radius_px(const cyc_reconstruct_options *o, int32_t s)
+{
+	return o->crop_px > CYC_CIRCLE_EDGE_PX && o->crop_px < s ? CYC_PARTICLE_SHARE * 0.5 * (o->crop_px - CYC_CIRCLE_EDGE_PX) : 0.25 * s;
+}
+
+void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *o)
+{
+	int32_t s = box->window.box_binned;
+	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. With cropped images, as an extraction
+	 * does it, the crop must be inside, and the window is cut after the CTF instead of before. */
+	box->margin_px = o->crop_images ? 0.5 * box->binning * o->crop_px : 0.5 * s;
+	box->window.no_circle_crop = o->no_circle_crop || o->crop_images;
+	/* Images of an extraction are cut with their border repeated, and weighted alike. */
+	box->window.is_partial = !(o->whole_windows || o->listed_frames);
+	box->partial_margin_px = o->no_ctf ? 0 : CYC_LEAST_INSIDE * particle_radius_px(o, s) * box->binning;
+	box->listed_frames = o->listed_frames;
+}
+
 /* Slots in place of half-sets; particles without one are taken out of the batch. */
 static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
 {
@@ -159,6 +193,7 @@ static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
 		b->at_px[2 * n] = b->at_px[2 * i];
 		b->at_px[2 * n + 1] = b->at_px[2 * i + 1];
 		b->weight[n] = b->weight[i];
+		b->probability[n] = b->probability[i];
 		b->R_img_ref[n] = b->R_img_ref[i];
 		b->turns_per_k2[n] = b->turns_per_k2[i];
 		b->half[n++] = slot;
@@ -188,8 +223,6 @@ done:
 	return st;
 }
 
-/* Radius of the particle for the purpose of its weights, of the radius of the cropped images. */
-static const double PARTICLE_SHARE = 0.75;
 double cyc__disc_coverage(double r, double R, double distance)
 {
 	if (distance <= R - r) return 1;
@@ -207,7 +240,7 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	size_t plane = cyc_half_count2(s);
 	const cyc_tilt *tilt = &ts->tilts[f];
 	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
-	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = PARTICLE_SHARE * crop;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = CYC_PARTICLE_SHARE * crop;
 	float *share = a->crop.plane, *rest = share + plane;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
@@ -217,8 +250,8 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 			bool is_used = 4 * (x * x + ky * ky) <= s * s && cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
 			double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
 			double left = cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
-			share[at] = is_used ? (float)left : 0;
-			rest[at] = is_used && is_premultiplied ? (float)(0.5 * (1 - left) * e * e) : 0;
+			share[at] = is_used ? (float)(a->image_weight * left) : 0;
+			rest[at] = is_used && is_premultiplied ? (float)(a->image_weight * 0.5 * (1 - left) * e * e) : 0;
 		}
 	CYC_TRY(cyc_buffer_upload(a->crop.share, share, plane * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(a->crop.rest, rest, plane * sizeof(float)));
@@ -248,21 +281,36 @@ done:
 	return st;
 }
 
-/* Insert the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`. */
-static cyc_status insert_images(cyc_accumulator *a, const double *centres, bool is_premultiplied, double pixel_ratio)
+/* The weights of packed slices near the border of the image, for what the frame shows of them. */
+static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned;
+	float *packed;
+	if (!a->box.window.is_partial || a->options->no_ctf) goto done;
+	if (a->frame_tilt != f) CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
+	a->frame_tilt = f;
+	CYC_TRY(cyc_buffer_map(&packed, a->packed));
+	CYC_TRY(cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_buffer_unmap(a->packed));
+done:
+	return st;
+}
+
+/* Pack the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`. */
+static cyc_status pack_images(cyc_accumulator *a, const double *centres, bool is_premultiplied)
 {
 	cyc_status st = CYC_OK;
 	int32_t s = a->box.window.box_binned, n = a->batch->n;
 	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
 	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
-	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
 
 /* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the particle. */
-static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts)
+static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_batch *b = a->batch;
@@ -270,70 +318,107 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts)
 	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1 };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
 	CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, NULL, &spec, b->n));
-	CYC_TRY(insert_images(a, a->crop.centres, true, a->options->binning * ts->pixel_size_A / a->box.pixel_size_A));
+	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, a->noise.gain ? a->whiten : NULL,
+	                              &spec, b->n));
+	CYC_TRY(pack_images(a, a->crop.centres, true));
+	CYC_TRY(weigh_partial(a, ts, f));
+	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
 
-static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, double pixel_ratio)
+static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
 	const cyc_reconstruct_options *o = a->options;
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
 	cyc_window_spec window = a->box.window;
+	/* What a window does not show is missing from its data, and so it is from the weights only; without a CTF data are weighted, too. */
+	for (int32_t i = 0; i < b->n && !o->no_ctf; i++) b->weight[i] = a->image_weight;
 	/* Insertion reads a sample beyond its radius. */
 	window.radius = o->no_ctf ? 0 : a->tables->radius + 2;
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
 	if (!o->no_ctf) CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
 	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
 	                        b->weight, b->n, s));
+	CYC_TRY(weigh_partial(a, ts, f));
 	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
+
+/* The particles of one tilt image, whose pixels are loaded. */
+static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, const cyc_tilt_series *ts, int32_t f,
+                                  const cyc_particle_set *set, int32_t i_series, const bool *used)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options *o = a->options;
+	size_t plane = cyc_half_count2(a->box.window.box_binned);
+	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
+	cyc_box box = a->box; /* of this series: windows have its own pixel size */
+	box.pixel_size_A = a->box.binning * ts->pixel_size_A;
+	/* Index p of the map is frequency p / (s output pixel), and so index p own/output of this series' windows. */
+	double pixel_ratio = box.pixel_size_A / a->box.pixel_size_A;
+	a->frame_tilt = -1;
+	if (o->whiten) CYC_TRY(load_whitening(a, ts));
+	for (int32_t g = 0; g < set->n_optics; g++) {
+		if (!used[g]) continue;
+		CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], box.pixel_size_A, o->cutoff_frac));
+		CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
+		CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
+		if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
+		if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, plane * sizeof(cyc_cfloat)));
+		if (a->tables->has_k2) {
+			if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, plane, sizeof(float)));
+			CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, plane * sizeof(float)));
+		}
+		for (int64_t cursor = 0; cursor < count;) {
+			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
+			take_slots(a, set);
+			*n_images += a->batch->n;
+			if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts, f, pixel_ratio) : insert_batch(a, ts, f, pixel_ratio));
+		}
+	}
+done:
+	return st;
+}
+
+/* The weight of the image just loaded and, in its place in the table, the scale it is used with. */
+static cyc_status weigh_image(cyc_accumulator *a, cyc_tilt_series *ts, int32_t f, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	size_t plane = cyc_half_count2(a->box.window.box_binned);
+	a->image_weight = 1;
+	if (!a->noise.gain) goto done;
+	a->image_weight = cyc__noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
+	for (size_t i = 0; i < plane; i++) a->whiten_host[i] = (float)a->image_weight;
+	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, plane * sizeof(float)));
+done:
+	return st;
+}
+
 cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts, const cyc_particle_set *set,
                                   int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reconstruct_options *o = a->options;
-	int32_t s = a->box.window.box_binned, S = a->box.window.box_px;
-	cyc_box box = a->box; /* of this series: windows have its own pixel size */
+	int32_t S = a->box.window.box_px;
 	bool *used = NULL;
-	box.pixel_size_A = a->box.binning * ts->pixel_size_A;
-	/* Index p of the map is frequency p / (s output pixel), and so index p own/output of this series' windows. */
-	double pixel_ratio = box.pixel_size_A / a->box.pixel_size_A;
 	CYC_TRY(cyc_tilt_series_open(ts, root));
 	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE, "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
-	if (o->crop_images) CYC_TRY(create_crop_work(a));
+	if (a->options->crop_images) CYC_TRY(create_crop_work(a));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		double scale = ts->tilts[f].scale;
 		CYC_TRY(cyc_cancel_check());
-		if (ts->tilts[f].scale == 0) continue;
+		if (scale == 0) continue;
 		CYC_TRY(cyc_tilt_image_load(&a->image, a->be, ts, f));
-		if (o->whiten) CYC_TRY(load_whitening(a, ts));
-		for (int32_t g = 0; g < set->n_optics; g++) {
-			if (!used[g]) continue;
-			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], box.pixel_size_A, o->cutoff_frac));
-			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, cyc_half_count2(s) * sizeof(float)));
-			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, cyc_half_count2(s) * sizeof(float)));
-			if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
-			if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, cyc_half_count2(s) * sizeof(cyc_cfloat)));
-			if (a->tables->has_k2) {
-				if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, cyc_half_count2(s), sizeof(float)));
-				CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, cyc_half_count2(s) * sizeof(float)));
-			}
-			int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
-			for (int64_t cursor = 0; cursor < count;) {
-				CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
-				take_slots(a, set);
-				*n_images += a->batch->n;
-				if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts) : insert_batch(a, ts, pixel_ratio));
-			}
-		}
+		CYC_TRY(weigh_image(a, ts, f, i_series));
+		if (a->image_weight > 0) st = accumulate_tilt(a, n_images, n_outside, ts, f, set, i_series, used);
+		ts->tilts[f].scale = scale;
+		CYC_TRY(st);
 	}
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
@@ -423,7 +508,8 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
 	CYC_TRY(cyc_buffer_unmap(a->crop.images));
 	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n, a->box.window.box_binned));
-	CYC_TRY(insert_images(a, a->batch->at_px, is_premultiplied, 1));
+	CYC_TRY(pack_images(a, a->batch->at_px, is_premultiplied));
+	CYC_TRY(insert_packed(a, a->tables->radius, 1));
 done:
 	return st;
 }

@@ -17,6 +17,14 @@ CYC_MUST_CHECK cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_bac
 CYC_MUST_CHECK cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options,
                                                         int32_t n_sums, const int8_t *slot);
 void cyc__accumulator_destroy(cyc_accumulator **a);
+/** Which windows are used, and how they are cut, of a box that cyc_box_create() made: set this before the accumulator is created. */
+void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *options);
+/**
+ * Weigh images by their noise from now on; reads up to three of each series. Without it all images count alike. Not with
+ * whitening, without CTFs, or from stacks.                                                                    (T2.8), (T2.9)
+ */
+CYC_MUST_CHECK cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                                       const char *root);
 /** Add all particles of a series; opens it, leaves its images closed. Counts images in *n_images, those left out in *n_outside. */
 CYC_MUST_CHECK cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts,
                                                  const cyc_particle_set *set, int32_t i_series, const char *root);

@@ -104,26 +104,19 @@ static cyc_status load(job *j)
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
-	j->box.window.no_circle_crop = j->o->no_circle_crop;
-	/* Images of an extraction are cut with their border repeated, and weighted alike. */
-	j->box.window.is_partial = !(j->o->whole_windows || j->o->crop_images || j->o->listed_frames);
-	j->box.listed_frames = j->o->listed_frames;
+	cyc__accumulator_box(&j->box, j->o);
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
 		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames", j->input->particles);
 		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose window lies in the image");
 		st = CYC_E_DATA;
 		goto done;
 	}
-	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. */
-	j->box.margin_px = 0.5 * j->o->box_px;
-	if (j->o->crop_images) { /* as an extraction does it: the crop must be inside, and the window is cut after the CTF instead of before */
-		j->box.margin_px = 0.5 * j->o->binning * j->o->crop_px;
-		j->box.window.no_circle_crop = true;
-	}
 	j->crop_px = j->o->crop_px > 0 ? j->o->crop_px : j->o->box_px;
 done:
 	return st;
 }
+
+static bool weighs_by_noise(const job *j) { return !(j->stacks || j->o->no_noise_weights || j->o->whiten || j->o->no_ctf); }
 
 /* Everything that has an influence on the sums; a checkpoint of another hash is not continued. */
 static cyc_status hash_inputs(uint64_t *hash, const job *j)
@@ -132,8 +125,8 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
-	                     o->whole_windows, o->from_stacks, o->listed_frames, o->crop_images ? o->crop_px : 0));
+	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
+	                     o->whole_windows, o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
 	h = cyc_hash_string(h, text);
 	for (int64_t i = 0; i < j->particles->n && (j->stacks || o->listed_frames); i++) {
 		const cyc_particle *p = &j->particles->particles[i];
@@ -176,6 +169,7 @@ static cyc_status insert_all(job *j)
 		n_done = j->particles->series_first[first];
 		if (first > 0) cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
 	}
+	if (weighs_by_noise(j)) CYC_TRY(cyc__accumulator_learn_noise(j->sums, j->tomograms, j->particles, j->root));
 	double last_backup = seconds();
 	for (int32_t i = first; i < j->tomograms->n_series; i++) {
 		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
@@ -365,6 +359,8 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	j.result->n_particles = j.particles->n;
 	const cyc_tilt_series *ts = NULL;
 	CYC_TRY(first_images(&ts, &j));
+	/* Half the map's edge stands for the particle, which has to fit with room around it. */
+	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles, cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
 	/* Images of an extraction are read for some 256 MB of particles at a time. */
 	print_plan(&j, (j.stacks ? 280e6 : o->crop_images ? 20e6 : 0) + cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
 	if (o->dry_run) goto done;

@@ -41,6 +41,7 @@ void cyc_prediction_pass_destroy(cyc_prediction_pass **pp)
 	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase_memory, &p->k2_memory };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&p->image);
+	cyc_frame_share_deinit(&p->frame);
 	cyc_tilt_batch_destroy(&p->batch);
 	cyc_tilt_tables_destroy(&p->tables);
 	cyc_free(p->power);
@@ -62,6 +63,7 @@ done:
 cyc_status cyc_prediction_pass_image(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
+	p->frame_tilt = -1;
 	CYC_TRY(cyc_tilt_image_load(&p->image, p->be, ts, i_tilt));
 	CYC_TRY(cyc_tilt_image_noise(p->power, &p->image, ts, i_tilt, p->box.window.box_px, cyc_backend_n_threads(p->be)));
 done:
@@ -92,6 +94,27 @@ done:
 	return st;
 }
 
+/* Windows that leave their image: predictions of what the frame shows. */
+static cyc_status weigh_partial(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	cyc_cfloat *observed = NULL, *predicted = NULL;
+	bool is_partial = false;
+	for (int32_t i = 0; i < p->batch->n; i++) is_partial = is_partial || p->batch->weight[i] < 1;
+	if (!is_partial) goto done;
+	if (p->frame_tilt != i_tilt)
+		CYC_TRY(cyc_frame_share_fill(&p->frame, ts, i_tilt, p->box.window.box_binned, p->box.pixel_size_A,
+		                             fmin(0.5 * p->reference->map_diameter_px, 0.25 * p->box.window.box_binned)));
+	p->frame_tilt = i_tilt;
+	CYC_TRY(cyc_buffer_map(&observed, p->ft));
+	CYC_TRY(cyc_buffer_map(&predicted, p->prediction));
+	CYC_TRY(cyc_frame_share_balance(observed, predicted, &p->frame, ts, p->batch, p->box.binning, cyc_backend_n_threads(p->be)));
+	CYC_TRY(cyc_buffer_unmap(p->ft));
+	CYC_TRY(cyc_buffer_unmap(p->prediction));
+done:
+	return st;
+}
+
 cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,
                                     const cyc_particle_set *set, int32_t i_series, int32_t i_optics)
 {
@@ -104,6 +127,7 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2, b->n, s));
 	for (int8_t h = 0; h < 2; h++)
 		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, p->radius, b->half, h, b->n, s));
+	if (p->weighs_partial) CYC_TRY(weigh_partial(p, ts, i_tilt));
 	CYC_TRY(cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_scale_items(p->prediction, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 done:

@@ -6,6 +6,7 @@
 #define CYC_PREDICTION_PASS_H
 
 #include "slice/reference.h"
+#include "tilt/frame_share.h"
 #include "tilt/tilt_batch.h"
 #include "tilt/tilt_image.h"
 
@@ -26,6 +27,9 @@ typedef struct {
 	cyc_buffer *quadrature;   /**< NULL unless asked for */
 	cyc_buffer *turns, *envelope, *phase_memory, *k2_memory;
 	const cyc_buffer *phase;  /**< exp(i odd phase) of the present optics group, or NULL */
+	bool weighs_partial;      /**< set it before use: predictions of windows that leave their image are of what the frame shows (T2.7) */
+	cyc_frame_share frame;    /**< of partial windows */
+	int32_t frame_tilt;       /**< whose frame that is; -1: none yet */
 	const cyc_buffer *k2;     /**< |k|^2 of its magnified images, or NULL */
 } cyc_prediction_pass;
 

@@ -142,6 +142,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	}
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
+	CYC_TRY(cyc_particle_set_warn_duplicates(j->in.particles, cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
 	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
 	          j->particle_diameter_A, j->crop_px, j->crop_px * j->box.pixel_size_A);
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
@@ -274,13 +275,11 @@ done:
 	return st;
 }
 
-static double physical_memory_bytes(void) { return (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE); }
-
 /* Particle images in memory: at most all coefficients of all tilts. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * physical_memory_bytes();
+	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * cyc_memory_available_bytes();
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
 	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
 	j->keeps_images = bytes <= limit;

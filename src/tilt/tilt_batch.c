@@ -118,8 +118,9 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 				continue;
 			}
 		} else if (!cyc_is_visible(ts, x, y, box->margin_px)) {
-			/* A partial window must at least show the middle half of the box, where the particle is. */
-			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, 0.25 * box->window.box_px)) {
+			/* A partial window must at least show the middle half of the box, where the particle is, or what the caller says. */
+			double least = box->partial_margin_px > 0 ? box->partial_margin_px : 0.25 * box->window.box_px;
+			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, least)) {
 				(*n_outside)++;
 				continue;
 			}

@@ -1,5 +1,7 @@
 #include "tilt/tilt_image.h"
 
+#include "tilt/outliers.h"
+
 #include <string.h>
 
 /* ---------------------------------------------------------------- images kept */
@@ -8,6 +10,7 @@ typedef struct {
 	char *path;
 	int64_t section, count;
 	float *pixels;
+	double variance;
 	int32_t box;    /* of the spectrum; 0: none yet */
 	double *power;
 } entry;
@@ -61,11 +64,11 @@ static entry *find(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt
 	return NULL;
 }
 
-static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels, int64_t count)
+static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels, double variance, int64_t count)
 {
 	cyc_status st = CYC_OK;
 	double bytes = (double)count * sizeof *pixels;
-	entry e = { .section = ts->image_section[i_tilt], .count = count };
+	entry e = { .section = ts->image_section[i_tilt], .count = count, .variance = variance };
 	c->n_read++;
 	if (c->bytes + bytes > c->most_bytes) goto done;
 	if (c->n == c->capacity) {
@@ -90,6 +93,47 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
+/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected better than this. */
+static const double MANY_OUTLIERS = 0.005;
+
+/* Once every image of the series that is used has been read. */
+static void tell_series(const cyc_tilt_series *ts)
+{
+	int64_t outliers = 0, constant = 0;
+	int32_t n = 0;
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		if (ts->n_outliers[f] < 0 && ts->tilts[f].scale != 0) return;
+		if (ts->n_outliers[f] < 0) continue;
+		n++;
+		outliers += ts->n_outliers[f];
+		constant += ts->n_constant[f];
+	}
+	if (outliers + constant == 0) return;
+	cyc_info("tilt series %s: %lld outlier pixels and %lld of constant areas in %d images (%.3g %%)%s", ts->name, (long long)outliers, (long long)constant, n,
+	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny), ts->keep_outliers ? " were kept" : " were replaced by noise");
+}
+
+static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	cyc_image_state state;
+	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, ts->name), &i_tilt, sizeof i_tilt);
+	CYC_TRY(cyc_image_mend(&state, t->pixels, ts->image_nx, ts->image_ny, key, ts->keep_outliers));
+	t->variance = state.variance;
+	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */
+	ts->n_outliers[i_tilt] = state.n_outliers;
+	ts->n_constant[i_tilt] = state.n_constant;
+	if (!(state.variance > 0))
+		cyc_warn("tilt series %s, row %d: the image is constant; it has no data and no weight", ts->name, i_tilt + 1);
+	else if ((double)state.n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)
+		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) lie outside of what the noise of the image explains%s; was it corrected for gain and defects?",
+		         ts->name, i_tilt + 1, (long long)state.n_outliers, 100.0 * (double)state.n_outliers / ((double)ts->image_nx * ts->image_ny),
+		         ts->keep_outliers ? "" : " and were replaced by noise");
+	tell_series(ts);
+done:
+	return st;
+}
+
 cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
@@ -103,10 +147,12 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 	const entry *e = find(t->cache, ts, i_tilt);
 	if (e && e->count == count) {
 		memcpy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels);
+		t->variance = e->variance;
 		t->cache->n_kept++;
 	} else {
 		CYC_TRY(cyc_tilt_series_read_image(t->pixels, ts, i_tilt));
-		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t->pixels, count));
+		CYC_TRY(mend(t, ts, i_tilt));
+		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t->pixels, t->variance, count));
 	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
 done:

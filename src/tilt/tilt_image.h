@@ -12,9 +12,13 @@ typedef struct {
 	cyc_buffer *device;
 	float *pixels;
 	int64_t count;
+	double variance;               /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
 } cyc_tilt_image;
-/** Read row i_tilt of an open series. */
+/**
+ * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says otherwise; how many is
+ * told once per image and series, in the log and in n_outliers and n_constant of the series.                     (T1.16), (T1.17)
+ */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts, int32_t i_tilt);
 void cyc_tilt_image_deinit(cyc_tilt_image *t);
 /** Noise spectrum of the image just loaded, box/2 + 1 shells; remembered with the image.                           (T1.10) */

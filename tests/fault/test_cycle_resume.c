@@ -157,7 +157,7 @@ static void test_cancelled(void **state)
 	assert_true(child >= 0);
 	if (child == 0) {
 		cyc_cycle_result result;
-		cyc_cancel_request();
+		cyc_cancel_request("interrupted");
 		_exit(run_cycle(&result, &o) == CYC_E_CANCELLED ? 0 : 1);
 	}
 	int status;

@@ -152,9 +152,12 @@ static void amplitude_shift_and_scan_find_what_was_planted(void **state)
 
 	int32_t best = 0;
 	ASSERT_OK(cyc_alloc(&log_l, p.m->n_z, sizeof *log_l));
-	cyc_ctf_scan(log_l, p.m, p.scratch, PLANTED.a);
-	for (int32_t j = 0; j < p.m->n_z; j++)
+	cyc_ctf_scan(p.scratch->scan, p.scratch->scan + p.m->n_z, p.m, p.scratch, (cyc_ctf_change){ 0, { PLANTED.a[0], PLANTED.a[1] } });
+	for (int32_t j = 0; j < p.m->n_z; j++) {
+		const double c = p.scratch->scan[j], q = p.scratch->scan[p.m->n_z + j];
+		log_l[j] = c > 0 ? c * c / q : 0;
 		if (log_l[j] > log_l[best]) best = j;
+	}
 	for (int32_t j = 0; j < p.m->n_z; j++) {
 		cyc_ctf_amplitude(&cross, &power, NULL, NULL, p.m, p.scratch, (cyc_ctf_change){ p.m->z_A[j], { PLANTED.a[0], PLANTED.a[1] } });
 		close_to(log_l[j], cross > 0 ? cross * cross / power : 0, 0.02 * log_l[best]);

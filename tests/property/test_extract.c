@@ -503,6 +503,9 @@ static void reconstruct(const char *out, const char *set, bool from_stacks, bool
 	r.symmetry = "O";
 	r.from_stacks = from_stacks;
 	r.crop_images = crop_images;
+	/* Stacks have whole images only, and no noise to weigh by. */
+	r.whole_windows = crop_images;
+	r.no_noise_weights = true;
 	r.n_threads = 2;
 	cyc_reconstruct_result result;
 	ASSERT_OK(cyc_reconstruct_run(&result, &r));
@@ -577,7 +580,7 @@ static void maps_of_stacks_are_those_of_tilt_images(void **state)
 	r.input.optimisation_set = "truth/optimisation_set.star";
 	r.out_dir = "RBT";
 	r.from_stacks = false;
-	r.crop_images = true;
+	r.crop_images = r.whole_windows = r.no_noise_weights = true;
 	r.binning = 2;
 	r.box_px = 32;
 	r.crop_px = 16;

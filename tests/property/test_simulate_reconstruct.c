@@ -107,6 +107,7 @@ static void reconstruct(double *fsc, double *scale, const char *dir, const char 
 	r.crop_px = 32;
 	r.symmetry = symmetry;
 	r.absolute_scale = true;
+	r.no_noise_weights = true; /* there is no noise */
 	r.n_threads = 2;
 	cyc_status st = cyc_reconstruct_run(NULL, &r);
 	if (st != CYC_OK) fail_msg("%s", cyc_error_get()->message);

@@ -220,13 +220,13 @@ static void cancelling(void **state)
 	ASSERT_FAILS(cyc_cancel_check(), CYC_E_CANCELLED, "RELION_JOB_ABORT_NOW");
 	ASSERT_OK(cyc_cancel_watch_file(NULL));
 	ASSERT_OK(cyc_cancel_check());
-	/* A request cannot be taken back: in a process of its own. */
+	/* In a process of its own, so that no other test is interrupted. */
 	int status;
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (child == 0) {
 		static loop_record r = { .n_threads = 2, .fail_from = N_ITEMS };
-		cyc_cancel_request();
+		cyc_cancel_request("interrupted");
 		bool is_right = cyc_cancel_check() == CYC_E_CANCELLED && cyc_parallel_for(N_ITEMS, 2, item, &r) == CYC_E_CANCELLED && r.n_done == 0;
 		_exit(is_right ? 0 : 1);
 	}
@@ -318,6 +318,35 @@ static void paths(void **state)
 	assert_true(ab != bc && cyc_hash_string(CYC_HASH_INIT, NULL) != cyc_hash_string(CYC_HASH_INIT, ""));
 }
 
+static void names_of_files(void **state)
+{
+	(void)state;
+	static const char *const ODD[] = { "", ".", "..", "../x", "a/b", "/a", "a/", ".hidden", "tab\there", "back\\slash", "a_b" };
+	enum { N = sizeof ODD / sizeof *ODD };
+	char *name[N], *again = NULL, long_name[400];
+	PATH(cyc_file_name(&p_, "TS_01"), "TS_01");
+	PATH(cyc_file_name(&p_, "Position 3 (b), Å"), "Position 3 (b), Å");
+	PATH(cyc_file_path_name(&p_, "TS_01/7"), "TS_01/7");
+	for (int i = 0; i < N; i++) {
+		ASSERT_OK(cyc_file_name(&name[i], ODD[i]));
+		assert_true(name[i][0] && name[i][0] != '.' && !strchr(name[i], '/') && strlen(name[i]) < 200);
+		for (int k = 0; k < i; k++) assert_string_not_equal(name[i], name[k]);
+	}
+	for (int i = 0; i < N; i++) cyc_free(name[i]);
+	memset(long_name, 'x', sizeof long_name);
+	long_name[sizeof long_name - 1] = '\0';
+	ASSERT_OK(cyc_file_name(&again, long_name));
+	assert_true(strlen(again) < 200);
+	cyc_free(again);
+	static const char *const NOT_PLAIN[] = { "TS_01//1", "TS_01/./1", "TS_01/../1", "/1", "1/", "" };
+	for (size_t i = 0; i < sizeof NOT_PLAIN / sizeof *NOT_PLAIN; i++) {
+		assert_false(cyc_is_plain_path(NOT_PLAIN[i]));
+		ASSERT_OK(cyc_file_path_name(&again, NOT_PLAIN[i]));
+		assert_true(cyc_is_plain_path(again) && !strchr(again, '/'));
+		cyc_free(again);
+	}
+}
+
 static int count_files(const char *path, const struct stat *s, int flag, struct FTW *f)
 {
 	(void)s;
@@ -395,6 +424,7 @@ int main(void)
 		cmocka_unit_test(cancelling),
 		cmocka_unit_test(random_numbers_are_philox),
 		cmocka_unit_test(paths),
+		cmocka_unit_test(names_of_files),
 		cmocka_unit_test(files_appear_when_complete),
 		cmocka_unit_test(files_are_read_whole),
 	};

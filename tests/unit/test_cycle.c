@@ -188,7 +188,7 @@ static void test_pipeline(void **state)
 	assert_false(is_there("default_pipeline.star"));
 }
 
-static void test_worse_is_not_taken_on(void **state)
+static void test_worse_is_rejected(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
@@ -205,10 +205,10 @@ static void test_worse_is_not_taken_on(void **state)
 	assert_contains(r.verdict, "PostProcess/job005/");
 	assert_string_equal(r.final_map, "RUN/PostProcess/job002/postprocess.mrc");
 	assert_file_contains("RUN/optimisation_set.star", " tomograms.star");
-	assert_file_contains("RUN/summary.html", "not taken on");
-	assert_file_contains("RUN/summary.json", "\"decision\": \"not taken on\"");
+	assert_file_contains("RUN/summary.html", "worse: rejected");
+	assert_file_contains("RUN/summary.json", "\"decision\": \"worse: rejected\"");
 	cyc_cycle_result_deinit(&r);
-	/* Asked to, a finished run takes it on and goes on from there, without doing anything twice. */
+	/* Asked to, a finished run accepts it and continues from there, without doing anything twice. */
 	o.accept_worse = true;
 	o.n_cycles = 2;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -218,7 +218,7 @@ static void test_worse_is_not_taken_on(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-static void test_equal_is_taken_on(void **state)
+static void test_no_difference_is_accepted(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
@@ -226,7 +226,8 @@ static void test_equal_is_taken_on(void **state)
 	g_fake.quality[1] = g_fake.quality[0];
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_int_equal(r.n_turns_taken, 1);
-	assert_contains(r.verdict, "hardly changed");
+	assert_contains(r.verdict, "no difference that the half maps can show");
+	assert_int_equal(r.n_same, 1);
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -416,16 +417,6 @@ static void test_plan(void **state)
 	assert_false(is_there("RUN"));
 }
 
-/* Two values whose order decides must look different where they are told. */
-static void test_digits(void **state)
-{
-	(void)state;
-	assert_int_equal(cyc__digits_apart(0.7954, 0.7960), 4);
-	assert_int_equal(cyc__digits_apart(0.79541, 0.79544), 5);
-	assert_int_equal(cyc__digits_apart(0.79545, 0.79545 - 2e-9), 9);
-	assert_int_equal(cyc__digits_apart(0.5, 0.5), 17);
-}
-
 static void test_summary_page(void **state)
 {
 	(void)state;
@@ -456,6 +447,240 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says "none". */
+static void test_no_standard_error(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
+	                     "moved 120 0.02\nexcluded none none\nno-particles 250 none\n\n"
+	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
+	assert_contains(json, "\"defocus_error_um\": [0.012, null, 0.025]");
+	assert_contains(json, "\"scale_error\": [0.02, null, null]");
+	/* The second series has no error at all: no list of them. */
+	const char *second = strstr(json, "\"name\": \"TS_2\"");
+	assert_non_null(second);
+	assert_null(strstr(second, "defocus_error_um"));
+	/* The bare letters may stand in a picture. */
+	static const char *const NOT_NUMBERS[] = { ">nan", "\"nan", ",nan", " nan" };
+	for (int i = 0; i < 4; i++) assert_null(strstr(html, NOT_NUMBERS[i]));
+	assert_true(is_there("RUN/optimisation_set.star"));
+	cyc_free(html);
+	cyc_free(json);
+	cyc_cycle_result_deinit(&r);
+	/* Damage is still an error, and says where. */
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycDefocusErrorAngst #1\nmany\n\n";
+	o.out_dir = "RUN2";
+	assert_refused(run_cycle(&r, &o), CYC_E_FORMAT, "_cycDefocusErrorAngst");
+}
+
+/* Better and worse are what differs by two standard errors; less is no difference and is accepted. */
+static void test_significance(void **state)
+{
+	(void)state;
+	static const struct { double difference, error; int decision; } CASES[] = {
+		{ 0.0201, 0.01, CYC__TURN_BETTER }, { 0.0199, 0.01, CYC__TURN_SAME }, { -0.0199, 0.01, CYC__TURN_SAME }, { -0.0201, 0.01, CYC__TURN_WORSE },
+		{ 0.0, 0.0, CYC__TURN_SAME }, { -1e-5, 1e-6, CYC__TURN_WORSE },
+	};
+	static const char *const WORDS[] = { [CYC__TURN_BETTER] = "better: accepted", [CYC__TURN_SAME] = "no difference: accepted", [CYC__TURN_WORSE] = "worse: rejected" };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		cyc_cycle_options o = make_options();
+		cyc_cycle_result r;
+		char dir[16], path[64], text[96];
+		snprintf(dir, sizeof dir, "RUN%zu", i);
+		o.out_dir = dir;
+		g_fake.quality[1] = g_fake.quality[0] + CASES[i].difference;
+		g_fake.error = CASES[i].error;
+		assert_int_equal(run_cycle(&r, &o), CYC_OK);
+		assert_int_equal(r.n_turns, 1);
+		assert_int_equal(r.n_better, CASES[i].decision == CYC__TURN_BETTER);
+		assert_int_equal(r.n_same, CASES[i].decision == CYC__TURN_SAME);
+		assert_int_equal(r.n_turns_taken, CASES[i].decision != CYC__TURN_WORSE);
+		cyc_cycle_result_deinit(&r);
+		snprintf(path, sizeof path, "%s/summary.html", dir);
+		snprintf(text, sizeof text, "<td>%s</td>", WORDS[CASES[i].decision]);
+		assert_file_contains(path, text);
+		snprintf(path, sizeof path, "%s/summary.json", dir);
+		snprintf(text, sizeof text, "\"decision\": \"%s\"", WORDS[CASES[i].decision]);
+		assert_file_contains(path, text);
+		assert_file_contains(path, "\"difference_error\": ");
+		/* Read back, it is the same decision. */
+		assert_int_equal(run_cycle(&r, &o), CYC_OK);
+		assert_string_equal(g_fake.calls, "");
+		assert_int_equal(r.n_same, CASES[i].decision == CYC__TURN_SAME);
+		cyc_cycle_result_deinit(&r);
+	}
+	assert_file_contains("RUN0/summary.html", "+0.0201 ± 0.0100");
+	assert_file_contains("RUN5/summary.html", "-0.0000100 ± 0.0000010");
+}
+
+static void test_halves_that_share(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.are_halves_suspect = true;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "not independent");
+	assert_null(strstr(r.verdict, "improved"));
+	cyc_cycle_result_deinit(&r);
+	/* A perfect correlation is no success, whatever the last shells say. */
+	g_fake.are_halves_suspect = false;
+	o.out_dir = "SAME";
+	for (int i = 0; i < 16; i++) g_fake.quality[i] = 2.0 + 0.1 * i;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_null(strstr(r.verdict, "improved"));
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_warnings_are_on_the_page(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.warning = "the \"mask\" isn't <soft>\nat all";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "The steps gave 1 warning;");
+	cyc_cycle_result_deinit(&r);
+	char *first = get_file("RUN/summary.html");
+	assert_contains(first, "<td><code>PostProcess/job002/</code></td><td>the 'mask' isn't &lt;soft&gt; at all</td>");
+	/* Both post-processings gave it; it is told once. */
+	assert_null(strstr(first, "<td><code>PostProcess/job005/</code></td><td>the"));
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	char *again = get_file("RUN/summary.html");
+	assert_string_equal(first, again);
+	assert_file_contains("RUN/summary.json", "\"text\": \"the 'mask' isn't <soft> at all\"");
+	cyc_free(first);
+	cyc_free(again);
+}
+
+static void test_bad_tilts_and_particles(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
+	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved 99\n\n";
+	char *table = get_file("particles.star"), *edited = NULL;
+	char *at = strstr(table, "_rlnRandomSubset #7\n");
+	assert_non_null(at);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_1 a 1 0 0 0 1 0.99\nTS_1 b 1 40 0 0 2 0.49\nTS_2 c 1 0 0 0 1 0\n"
+	                              "TS_2 d 1 40 0 0 2 0.5\n\n", (int)(at - table), table), CYC_OK);
+	put_file("particles.star", edited);
+	cyc_free(table);
+	cyc_free(edited);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "2 of 6 tilts were found bad, shifted or at the end of the search.");
+	assert_contains(r.verdict, "2 of 4 particles are probably none");
+	cyc_cycle_result_deinit(&r);
+	assert_file_contains("RUN/summary.html", "<tr><td>TS_1</td><td class=\"n\">2</td><td>bad</td></tr>");
+	assert_file_contains("RUN/summary.html", "<tr><td>TS_2</td><td class=\"n\">1</td><td>at-limit</td></tr>");
+	assert_file_contains("RUN/summary.json", "\"n_bad_tilts\": 2");
+	assert_file_contains("RUN/summary.json", "\"n_doubtful_particles\": 2");
+}
+
+/* Three particles at one place: one of each pair in different half-sets is left out, before any step. */
+static void test_duplicates(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
+	bool can_run;
+	size_t n = strlen(table);
+	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table), CYC_OK);
+	put_file("particles.star", edited);
+	o.duplicates = CYC_DUPLICATES_REFUSE;
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, rows 5 and 6: 3.6 Å)");
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_false(can_run);
+	assert_contains(text, "2 pairs of particles in different half-sets");
+	cyc_free(text);
+	o.duplicates = CYC_DUPLICATES_REMOVE;
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_true(can_run);
+	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than 8.0 Å and is kept");
+	cyc_free(text);
+	assert_false(is_there("RUN"));
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "1 particle was listed twice");
+	cyc_cycle_result_deinit(&r);
+	assert_file_contains("RUN/Reconstruct/job001/note.txt", "--p RUN/particles.star");
+	assert_file_contains("RUN/optimisation_set.star", "RUN/particles.star");
+	text = get_file("RUN/particles.star");
+	assert_null(strstr(text, "twice"));
+	assert_contains(text, "same");
+	cyc_free(text);
+	text = get_file("particles.star");
+	assert_string_equal(text, edited);
+	cyc_free(text);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	o.duplicates = CYC_DUPLICATES_KEEP;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--duplicates (was remove, now keep)");
+	o.out_dir = "KEPT";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "2 pairs of particles are in both half-sets");
+	assert_false(is_there("KEPT/particles.star"));
+	cyc_cycle_result_deinit(&r);
+	/* With only one half-set left nothing can be judged. */
+	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n", (int)(strstr(table, "TS_1 TS_1/1") - table), table), CYC_OK);
+	put_file("particles.star", text);
+	o.out_dir = "EMPTY";
+	o.duplicates = CYC_DUPLICATES_REMOVE;
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "no particle would be left in a half-set");
+	cyc_free(text);
+	cyc_free(table);
+	cyc_free(edited);
+}
+
+/* Other weights, or a particle less: the maps are compared with those of the state before in the new weights. */
+static void test_weights_that_change(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	char *table = get_file("particles.star"), *edited = NULL;
+	int n = (int)(strstr(table, "_rlnRandomSubset #7\n") - table);
+	o.skip_refine = false;
+	o.skip_defocus = o.skip_scale = true;
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	assert_string_equal(g_fake.calls, "rporrp");
+	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/cyclotomo_before.star");
+	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/optimisation_set.star");
+	assert_file_contains("RUN/PostProcess/job006/note.txt", "--compare-to RUN/Reconstruct/job004/optimisation_set.star");
+	/* Positions of before; names and weights of after. */
+	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
+	assert_null(strstr(before, "TS_1/2"));
+	assert_null(strstr(before, "41"));
+	assert_contains(before, "0.250000");
+	cyc_free(before);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	/* A weight that changes by next to nothing is not worth it. */
+	cyc_free(edited);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.999\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_1 TS_1/2 1 40 0 0 2 1\nTS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	o.out_dir = "RUN2";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rporp");
+	cyc_cycle_result_deinit(&r);
+	cyc_free(table);
+	cyc_free(edited);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,8 +689,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_orientations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_worse_is_not_taken_on, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_equal_is_taken_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_worse_is_rejected, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_difference_is_accepted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_more_cycles_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
@@ -473,8 +698,14 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
-		cmocka_unit_test(test_digits),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_standard_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_significance, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_halves_that_share, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_warnings_are_on_the_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_tilts_and_particles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_duplicates, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_weights_that_change, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -746,6 +746,33 @@ static void separation(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+/* Tables joined from several jobs have one name behind their job folders; a path may lead out of the output folder. */
+static void tables_stay_apart_and_inside(void **state)
+{
+	(void)state;
+	static const char *const PATHS[2][2] = { { "Align/job001/ts.star", "Align/job002/ts.star" }, { "../up/TS_01.star", "Align/job002/TS_02.star" } };
+	for (int k = 0; k < 2; k++) {
+		char text[2048], from[64];
+		snprintf(text, sizeof text, TOMOGRAMS_HEAD "_rlnTomoTiltSeriesStarFile\nTS_01 300 2.7 0.1 2.0 -1 100 100 60 og1 a %s\n"
+		         "TS_02 300 2.7 0.1 2.0 1 200 100 60 og2 b %s\n", PATHS[k][0], PATHS[k][1]);
+		temp_write("deep/tomograms.star", text);
+		snprintf(from, sizeof from, "deep/%s", PATHS[k][0]);
+		ASSERT_OK(cyc_make_dirs(temp_path("deep")));
+		temp_write(from, TS_01);
+		snprintf(from, sizeof from, "deep/%s", PATHS[k][1]);
+		temp_write(from, TS_02);
+		cyc_tomogram_set *t = NULL;
+		ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", temp_path("deep")));
+		ASSERT_OK(cyc_tomogram_set_write(t, "Out/job009/", temp_path("deep"), CYC_WRITE_DEFOCUS));
+		assert_string_equal(t->series[0].star_path, "Out/job009/tilt_series/TS_01.star");
+		cyc_tomogram_set_destroy(&t);
+		ASSERT_OK(cyc_tomogram_set_read(&t, "Out/job009/tomograms.star", temp_path("deep")));
+		assert_int_equal(t->series[0].n_tilts, 3);
+		assert_int_equal(t->series[1].n_tilts, 2);
+		cyc_tomogram_set_destroy(&t);
+	}
+}
+
 /* Equal sizes in each half-set, and the same groups for any order of the rows. */
 static void groups(void **state)
 {
@@ -778,6 +805,59 @@ static void groups(void **state)
 		cyc_particle_set_destroy(&s);
 	}
 	assert_memory_equal(of_number[0], of_number[1], sizeof of_number[0]);
+	cyc_tomogram_set_destroy(&t);
+}
+
+/* Against all pairs, one by one; none left over half-sets afterwards, and nobody left out without need. */
+static void duplicates(void **state)
+{
+	(void)state;
+	enum { N = 60 };
+	const double DISTANCE_A = 12;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL;
+	cyc_particle_pair *pairs = NULL;
+	cyc_duplicates d;
+	char text[8192];
+	bool keep[N];
+	int64_t n_pairs, n_expected = 0, n_across = 0, n_left_out = 0;
+	int n = snprintf(text, sizeof text, "%s", PARTICLES_HEAD);
+	for (int i = 0; i < N; i++) {
+		n += snprintf(text + n, sizeof text - (size_t)n, "TS_0%d p%d 1 %.2f %.2f %.2f %d\n", 1 + i % 2, i,
+		              60 * cyc_rng_uniform_at(5, 1, 0, (uint64_t)i), 60 * cyc_rng_uniform_at(5, 1, 1, (uint64_t)i),
+		              30 * cyc_rng_uniform_at(5, 1, 2, (uint64_t)i), 1 + i / 2 % 2);
+	}
+	temp_write("crowd.star", text);
+	ASSERT_OK(cyc_particle_set_read(&s, "crowd.star", NULL, t, temp_dir));
+	ASSERT_OK(cyc_particle_pairs(&pairs, &n_pairs, s, DISTANCE_A));
+	ASSERT_OK(cyc_particle_set_find_duplicates(&d, keep, s, DISTANCE_A));
+	for (int i = 0; i < N; i++) {
+		bool could_stay = true;
+		for (int k = 0; k < N; k++) {
+			const cyc_particle *p = &s->particles[i], *q = &s->particles[k];
+			double r2 = cyc_square(p->position_A.x - q->position_A.x) + cyc_square(p->position_A.y - q->position_A.y) +
+			            cyc_square(p->position_A.z - q->position_A.z);
+			bool is_near = i != k && p->i_series == q->i_series && r2 < DISTANCE_A * DISTANCE_A, is_across = p->half != q->half;
+			n_expected += is_near && k > i;
+			n_across += is_near && is_across && k > i;
+			assert_false(is_near && is_across && keep[i] && keep[k]);
+			could_stay = could_stay && !(is_near && is_across && keep[k]);
+		}
+		assert_true(keep[i] || !could_stay);
+		n_left_out += !keep[i];
+	}
+	assert_true(n_across > 5 && n_across < n_expected);
+	assert_int_equal(n_pairs, n_expected);
+	assert_int_equal(d.n_across, n_across);
+	assert_int_equal(d.n_within, n_expected - n_across);
+	assert_int_equal(d.n_left_out, n_left_out);
+	for (int64_t k = 1; k < n_pairs; k++) assert_true(pairs[k].distance_A >= pairs[k - 1].distance_A);
+	cyc_duplicates_describe(text, sizeof text, &d, s);
+	assert_non_null(strstr(text, "pairs of particles in different half-sets are nearer than 12.0 Å (rows "));
+	assert_non_null(strstr(text, ", ...)"));
+	cyc_free(pairs);
+	ASSERT_FAILS(cyc_particle_pairs(&pairs, &n_pairs, s, CYC_NAN), CYC_E_USAGE, "positive");
+	cyc_particle_set_destroy(&s);
 	cyc_tomogram_set_destroy(&t);
 }
 
@@ -876,7 +956,8 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(probabilities), PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities), PROJECT_TEST(duplicates),
+		PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

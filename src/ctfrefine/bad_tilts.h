@@ -1,0 +1,41 @@
+/**
+ * @file bad_tilts.h
+ * Whether a tilt image shows its particles: the likelihood of its amplitude, from zero on, against what input and neighbours
+ * let expect; and what else may be the matter with one that does not: docs/theory/04-ctf-refinement.md, 4.9.
+ */
+#ifndef CYC_CTF_BAD_TILTS_H
+#define CYC_CTF_BAD_TILTS_H
+
+#include "ctfrefine/hierarchy.h"
+
+/** The amplitude S of a tilt, relative to its prediction, before its image is looked at. */
+typedef struct {
+	double mean, sd;
+	double bad_frac; /**< share of tilts that are damaged in whatever way */
+	bool is_known;   /**< false: nothing is known yet, any S >= 0 will do */
+} cyc_amplitude_prior;
+/** Of a tilt: what the others and its input say of its scale. */
+cyc_amplitude_prior cyc_amplitude_prior_of(const cyc_tilt_fit *t, const cyc_ctf_widths *w);
+/** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0.                     (T4.29) */
+double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior *p);
+
+/** What a tilt's image shows, at its present CTF. */
+typedef struct {
+	const double *shell_cross, *shell_power; /**< n_shells */
+	double bfactor_A2;                       /**< of its fall-off, where that is refined */
+	double largest_shift_A;
+} cyc_tilt_view;
+/**
+ * Set p_bad, p_good, expected_gain and found_gain of a tilt.                                                      (T4.29)
+ * @param[in] w  widths, of which the share of damaged tilts is used
+ */
+void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view *view, const cyc_ctf_widths *w);
+/**
+ * What may be wrong with a tilt that shows less than expected: its particles are all in another place, or its defocus is far
+ * off. If that is nearly certain: change and shift_A are there, for the next round to start from, and is_shifted is set in the
+ * first case; the scan spans all defoci from now on. Looks once.                                                  (T4.30)
+ */
+CYC_MUST_CHECK cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums, const cyc_tilt_view *view,
+                                                const cyc_ctf_widths *w, cyc_ctf_scratch *scratch);
+
+#endif

@@ -1,0 +1,167 @@
+/* Outlier pixels: false alarms of several kinds of noise, hot pixels found and replaced, constant bands, images without data. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cyclotomo/base.h"
+#include "tilt/outliers.h"
+
+enum { NX = 420, NY = 350 };
+static float image[NX * NY], before[NX * NY];
+
+typedef enum { NORMAL, RAMP, POISSON, EXPONENTIAL } kind;
+
+static double poisson(cyc_rng *r, double mean)
+{
+	double limit = exp(-mean), product = 1;
+	int k = 0;
+	do {
+		k++;
+		product *= cyc_rng_uniform(r);
+	} while (product > limit);
+	return k - 1;
+}
+
+static void fill(kind k, double mean, uint64_t seed)
+{
+	cyc_rng r = cyc_rng_make(seed, 1, (uint64_t)k);
+	for (int i = 0; i < NX * NY; i++) {
+		double local = exp(0.8 * ((double)(i % NX) / NX - 0.5));
+		image[i] = (float)(k == NORMAL ? cyc_rng_normal(&r) : k == RAMP ? mean * local + sqrt(mean * local) * cyc_rng_normal(&r) :
+		                   k == POISSON ? poisson(&r, mean) : -log(1 - cyc_rng_uniform(&r)));
+	}
+	memcpy(before, image, sizeof image);
+}
+
+static void mend(cyc_image_state *s, bool keep) { assert_int_equal(cyc_image_mend(s, image, NX, NY, 77, keep), CYC_OK); }
+
+/* Fewer than one in ten images: of 6 images in each of 8 kinds of noise, 5 expected at most, more than 12 with a chance of 0.002. */
+static void few_false_alarms(void **state)
+{
+	(void)state;
+	static const struct { kind k; double mean; } cases[] = { { NORMAL, 0 }, { RAMP, 100 }, { POISSON, 0.05 }, { POISSON, 0.3 }, { POISSON, 1 }, { POISSON, 3 },
+		                                                     { POISSON, 20 }, { EXPONENTIAL, 1 } };
+	int64_t n = 0;
+	for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+		for (uint64_t seed = 0; seed < 6; seed++) {
+			cyc_image_state s;
+			fill(cases[c].k, cases[c].mean, seed);
+			mend(&s, false);
+			n += s.n_outliers;
+		}
+	assert_true(n <= 12);
+}
+
+/* All hot and dead pixels are found, also twenty times as many as usual; what stands in their place is noise like the rest. */
+static void hot_pixels(void **state)
+{
+	(void)state;
+	static const int counts[] = { 75, 1500 };
+	for (int c = 0; c < 2; c++) {
+		cyc_image_state s;
+		fill(RAMP, 100, 3);
+		cyc_rng r = cyc_rng_make(9, 2, 0);
+		int n = 0;
+		while (n < counts[c]) {
+			int i = (int)(cyc_rng_uniform(&r) * NX * NY);
+			if (image[i] != before[i]) continue;
+			image[i] = n % 5 == 0 ? 0 : 200 + 2000 * (float)cyc_rng_uniform(&r);
+			n++;
+		}
+		mend(&s, false);
+		assert_true(s.n_outliers >= n && s.n_outliers <= n + 2);
+		double sum = 0, square = 0;
+		int changed = 0;
+		for (int i = 0; i < NX * NY; i++) {
+			if (image[i] == before[i]) continue;
+			double local = 100 * exp(0.8 * ((double)(i % NX) / NX - 0.5)), z = ((double)image[i] - local) / sqrt(local);
+			sum += z;
+			square += z * z;
+			changed++;
+		}
+		/* Mean 0 and variance 1 within four standard errors and the error of the local estimates. */
+		assert_true(fabs(sum / changed) < 4 / sqrt(changed) + 0.1);
+		assert_true(fabs(square / changed - 1) < 4 * sqrt(2.0 / changed) + 0.15);
+		if (!(fabs(s.variance / 100 - 1) < 0.1)) fail_msg("variance %g, not 100", s.variance);
+	}
+}
+
+/* The same noise at each run, other noise for another image. */
+static void noise_is_keyed(void **state)
+{
+	(void)state;
+	cyc_image_state s;
+	float first[2];
+	for (int pass = 0; pass < 3; pass++) {
+		fill(NORMAL, 0, 5);
+		image[1000] = 500;
+		assert_int_equal(cyc_image_mend(&s, image, NX, NY, pass < 2 ? 1 : 2, false), CYC_OK);
+		assert_true(fabs((double)image[1000]) < 6);
+		if (pass == 1) assert_true(image[1000] == first[0]);
+		if (pass == 2) assert_true(image[1000] != first[0]);
+		first[0] = image[1000];
+	}
+}
+
+static void kept(void **state)
+{
+	(void)state;
+	cyc_image_state s;
+	fill(NORMAL, 0, 5);
+	image[1000] = 500;
+	memcpy(before, image, sizeof image);
+	mend(&s, true);
+	assert_int_equal(s.n_outliers, 1);
+	assert_memory_equal(image, before, sizeof image);
+}
+
+/* Rows of zeros at the border and a dead column are found, of real values and of counts. */
+static void constant_bands(void **state)
+{
+	(void)state;
+	for (int c = 0; c < 2; c++) {
+		cyc_image_state s;
+		fill(c == 0 ? RAMP : POISSON, c == 0 ? 100 : 4, 6);
+		memset(image, 0, 40 * NX * sizeof *image);
+		for (int y = 0; y < NY; y++) image[y * NX + 300] = 7;
+		mend(&s, false);
+		assert_true(s.n_constant >= 40 * NX + NY - 40 && s.n_constant <= 40 * NX + NY);
+		assert_true(s.n_outliers <= 1);
+		double square = 0;
+		for (int i = 0; i < 40 * NX; i++) {
+			double local = c == 0 ? 100 * exp(0.8 * ((double)(i % NX) / NX - 0.5)) : 4;
+			square += cyc_square((double)image[i] - local) / local;
+		}
+		assert_true(fabs(square / (40 * NX) - 1) < 0.15);
+	}
+}
+
+static void no_data(void **state)
+{
+	(void)state;
+	cyc_image_state s;
+	for (int i = 0; i < NX * NY; i++) image[i] = 3;
+	mend(&s, false);
+	assert_true(s.variance == 0 && image[5] == 3 && s.n_constant == NX * NY);
+	for (int i = 0; i < NX * NY; i++) image[i] = NAN;
+	mend(&s, false);
+	assert_true(s.variance == 0 && image[5] == 0);
+	fill(NORMAL, 0, 8);
+	image[4] = NAN;
+	image[5] = INFINITY;
+	mend(&s, false);
+	assert_int_equal(s.n_outliers, 2);
+	assert_true(fabs((double)image[4]) < 6 && fabs((double)image[5]) < 6);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms), cmocka_unit_test(hot_pixels), cmocka_unit_test(noise_is_keyed), cmocka_unit_test(kept),
+		                                cmocka_unit_test(constant_bands), cmocka_unit_test(no_data) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
