@@ -38,6 +38,7 @@ typedef struct {
 	const char *particles, *tomograms, *trajectories;
 	bool exclude_negative_scales; /**< tilts with a negative contrast scale count as excluded (warned); else they are refused */
 	bool keep_outliers;           /**< use outlier pixels and constant areas of the images as they are, instead of noise in their place */
+	bool erase_beads;             /**< replace gold beads by noise */
 } cyc_project_input;
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
@@ -87,7 +88,8 @@ typedef struct {
 	char **image_path;               /**< n_tilts, after open: file (with root) */
 	int64_t *image_section;          /**< n_tilts, after open: 0-based section */
 	bool keep_outliers;              /**< pixels that are no data are not replaced when an image is read */
-	int64_t *n_outliers, *n_constant; /**< n_tilts, after open: such pixels; -1 until the image has been read */
+	bool erase_beads;                /**< gold beads are replaced when an image is read */
+	int64_t *n_outliers, *n_constant, *n_beads; /**< n_tilts, after open: such pixels, and beads; -1 until the image has been read */
 } cyc_tilt_series;
 
 typedef struct cyc_tomogram_set {

@@ -83,7 +83,9 @@ typedef struct {
 	{ .name = "exclude-negative-scales", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.exclude_negative_scales),            \
 	  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of refusing them." },                             \
 	{ .name = "keep-outliers", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.keep_outliers),                                \
-	  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not noise in their place." }
+	  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not noise in their place." },     \
+	{ .name = "erase-beads", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.erase_beads),                                    \
+	  .help = "Replace gold beads by noise: of use where particles were picked on beads; particles beside beads lose by it." }
 /** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
 #define CYC_REFERENCE_OPTIONS(T, member)                                                                                     \
 	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref1), .unit = "<map>",                                \

@@ -13,7 +13,10 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
 	if (!s->input_set[0]) return c->start;
-	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers };
+	cyc_project_input in = c->o->input; /* with whatever else it says of how to read the project */
+	in.optimisation_set = s->input_set;
+	in.particles = in.tomograms = in.trajectories = NULL;
+	return in;
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -25,6 +28,7 @@ static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
 	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
 	if (in.keep_outliers) CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%s", ""));
+	if (in.erase_beads) CYC_TRY(cyc__pairs_add(out, "erase-beads", "%s", ""));
 done:
 	return st;
 }

@@ -22,6 +22,7 @@ uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const c
 		h = cyc_hash_string(h, ts->stack);
 		h = cyc_hash(h, v, sizeof v);
 		h = cyc_hash_string(h, ts->keep_outliers ? "outliers kept" : "outliers replaced");
+		if (ts->erase_beads) h = cyc_hash_string(h, "beads replaced");
 		for (int32_t f = 0; f < ts->n_tilts; f++) h = hash_tilt(h, &ts->tilts[f]);
 	}
 	for (int32_t g = 0; g < particles->n_optics; g++) {

@@ -81,7 +81,8 @@ static void close_images(cyc_tilt_series *ts)
 	cyc_free(ts->image_section);
 	cyc_free(ts->n_outliers);
 	cyc_free(ts->n_constant);
-	ts->n_outliers = ts->n_constant = NULL;
+	cyc_free(ts->n_beads);
+	ts->n_outliers = ts->n_constant = ts->n_beads = NULL;
 	ts->image_path = NULL;
 	ts->image_info = NULL;
 	ts->image_section = NULL;
@@ -127,7 +128,8 @@ cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root)
 	CYC_TRY(cyc_alloc(&ts->image_section, (size_t)ts->n_tilts, sizeof *ts->image_section));
 	CYC_TRY(cyc_alloc(&ts->n_outliers, (size_t)ts->n_tilts, sizeof *ts->n_outliers));
 	CYC_TRY(cyc_alloc(&ts->n_constant, (size_t)ts->n_tilts, sizeof *ts->n_constant));
-	for (int32_t f = 0; f < ts->n_tilts; f++) ts->n_outliers[f] = ts->n_constant[f] = -1;
+	CYC_TRY(cyc_alloc(&ts->n_beads, (size_t)ts->n_tilts, sizeof *ts->n_beads));
+	for (int32_t f = 0; f < ts->n_tilts; f++) ts->n_outliers[f] = ts->n_constant[f] = ts->n_beads[f] = -1;
 	for (int32_t f = 0; f < ts->n_tilts; f++) CYC_TRY(open_image(ts, f, root));
 	ts->image_nx = ts->image_info[0].nx;
 	ts->image_ny = ts->image_info[0].ny;

@@ -25,6 +25,7 @@ static void deinit_series(cyc_tilt_series *ts)
 	cyc_free(ts->image_section);
 	cyc_free(ts->n_outliers);
 	cyc_free(ts->n_constant);
+	cyc_free(ts->n_beads);
 }
 
 void cyc_tomogram_set_destroy(cyc_tomogram_set **s)
@@ -418,7 +419,10 @@ cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisa
 	} else {
 		CYC_TRY(cyc_tomogram_set_read(out, set->tomograms, root));
 	}
-	for (int32_t i = 0; i < (*out)->n_series; i++) (*out)->series[i].keep_outliers = in->keep_outliers;
+	for (int32_t i = 0; i < (*out)->n_series; i++) {
+		(*out)->series[i].keep_outliers = in->keep_outliers;
+		(*out)->series[i].erase_beads = in->erase_beads;
+	}
 done:
 	return st;
 }

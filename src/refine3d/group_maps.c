@@ -294,16 +294,14 @@ static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t
 	int64_t n_images = 0, n_outside = 0;
 	cyc_reconstruct_options o;
 	cyc_box box = *spec->box;
-	cyc_reconstruct_options_default(&o);
-	o.box_px = box.window.box_binned;
-	o.binning = box.binning;
-	o.cutoff_frac = spec->cutoff_frac;
+	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, box.pixel_size_A));
 	for (int64_t i = 0; i < set->n; i++) {
 		int32_t in_pass = g->group[i] - first;
 		slot[i] = in_pass >= 0 && in_pass < n ? (int8_t)((set->particles[i].half > 0) * n + in_pass) : -1;
 	}
 	CYC_TRY(cyc__accumulator_create_slots(&sums, spec->be, &box, &o, 2 * n, slot));
+	if (o.crop_images) CYC_TRY(cyc__accumulator_learn_noise(sums, tomograms, set, root));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (set->series_first[i + 1] > set->series_first[i]) {
 			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));

@@ -138,6 +138,18 @@ done:
 	return st;
 }
 
+void cyc_half_maps_options(cyc_reconstruct_options *o, cyc_box *box, const cyc_half_maps_spec *spec)
+{
+	cyc_reconstruct_options_default(o);
+	*box = *spec->box;
+	o->box_px = box->window.box_binned;
+	o->binning = box->binning;
+	o->cutoff_frac = spec->cutoff_frac;
+	o->crop_px = spec->crop_px;
+	o->crop_images = !spec->stacks && !spec->whole_windows && spec->crop_px >= 12 && spec->crop_px < o->box_px;
+	if (o->crop_images) cyc__accumulator_box(box, o);
+}
+
 cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
                                      const cyc_half_maps_spec *spec, bool with_merged)
 {
@@ -148,12 +160,10 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 	cyc_reconstruct_options o;
 	cyc_box box = *spec->box;
 	*out = NULL;
-	cyc_reconstruct_options_default(&o);
-	o.box_px = box.window.box_binned;
-	o.binning = box.binning;
-	o.cutoff_frac = spec->cutoff_frac;
+	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
 	CYC_TRY(cyc__accumulator_create(&sums, spec->be, &box, &o));
+	if (o.crop_images) CYC_TRY(cyc__accumulator_learn_noise(sums, tomograms, set, root));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (set->series_first[i + 1] > set->series_first[i]) {
 			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));

@@ -22,6 +22,7 @@ typedef struct {
 	double tau2_fudge;
 	uint64_t seed;
 	bool no_grids;              /**< references are not sliced: cyc_reference_spec.no_grids */
+	bool whole_windows;       /**< windows as they are, and only those that lie in their image, instead of images cropped after the CTF */
 } cyc_half_maps_spec;
 
 /** Two half maps of edge crop_px with the grey scale binning sqrt(box), unmasked and unfiltered, and their FSC. */
@@ -32,6 +33,8 @@ typedef struct {
 void cyc_half_maps_destroy(cyc_half_maps **m);
 /** Maps given by files: takes both volumes. Computes the FSC; a copy of one map has no FSC of its own and gets 1. */
 CYC_MUST_CHECK cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *half[2], bool is_one_map, const cyc_half_maps_spec *spec);
+/** How the images of these maps are cut: as `reconstruct --crop-images` does it where the maps are smaller than the windows. */
+void cyc_half_maps_options(cyc_reconstruct_options *o, cyc_box *box, const cyc_half_maps_spec *spec);
 /** Reconstruct from the poses that `set` has now. @param[in] with_merged  also the map of all particles */
 CYC_MUST_CHECK cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
                                                     const cyc_half_maps_spec *spec, bool with_merged);

@@ -334,6 +334,11 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
 	CYC_TRY(plan_memory(j));
 	if (o->relion_model) CYC_TRY(read_group_noise(j));
+	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .stacks = j->stacks, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
+		                                 .whole_windows = o->relion_model != NULL, .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
+	cyc_reconstruct_options of_maps;
+	cyc_box map_box;
+	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
 	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the image, its window
 	 * need not. */
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
@@ -342,12 +347,10 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	window.with_improbable = true; /* all are judged anew */
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
-		                                  .map_margin_px = j->box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
+		                                  .map_margin_px = map_box.window.is_partial ? map_box.partial_margin_px : map_box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
 	const cyc_stack_source_spec stack_source = { .stacks = j->stacks, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac, .group_sigma2 = j->group_sigma2 };
 	if (j->stacks) CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
 	else CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
-	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .stacks = j->stacks, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
-		                                 .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
 	CYC_TRY(make_mask(j));
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));

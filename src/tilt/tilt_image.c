@@ -1,5 +1,6 @@
 #include "tilt/tilt_image.h"
 
+#include "tilt/beads.h"
 #include "tilt/outliers.h"
 
 #include <string.h>
@@ -99,7 +100,7 @@ static const double MANY_OUTLIERS = 0.005;
 /* Once every image of the series that is used has been read. */
 static void tell_series(const cyc_tilt_series *ts)
 {
-	int64_t outliers = 0, constant = 0;
+	int64_t outliers = 0, constant = 0, beads = 0;
 	int32_t n = 0;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		if (ts->n_outliers[f] < 0 && ts->tilts[f].scale != 0) return;
@@ -107,7 +108,9 @@ static void tell_series(const cyc_tilt_series *ts)
 		n++;
 		outliers += ts->n_outliers[f];
 		constant += ts->n_constant[f];
+		beads += ts->n_beads[f];
 	}
+	if (beads > 0) cyc_info("tilt series %s: %lld beads in %d images were replaced by noise", ts->name, (long long)beads, n);
 	if (outliers + constant == 0) return;
 	cyc_info("tilt series %s: %lld outlier pixels and %lld of constant areas in %d images (%.3g %%)%s", ts->name, (long long)outliers, (long long)constant, n,
 	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny), ts->keep_outliers ? " were kept" : " were replaced by noise");
@@ -117,12 +120,17 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 {
 	cyc_status st = CYC_OK;
 	cyc_image_state state;
+	int32_t n_beads = 0;
+	int64_t bead_pixels = 0;
 	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, ts->name), &i_tilt, sizeof i_tilt);
 	CYC_TRY(cyc_image_mend(&state, t->pixels, ts->image_nx, ts->image_ny, key, ts->keep_outliers));
 	t->variance = state.variance;
+	if (ts->erase_beads)
+		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny, ts->pixel_size_A, state.variance, key));
 	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */
 	ts->n_outliers[i_tilt] = state.n_outliers;
 	ts->n_constant[i_tilt] = state.n_constant;
+	ts->n_beads[i_tilt] = n_beads;
 	if (!(state.variance > 0))
 		cyc_warn("tilt series %s, row %d: the image is constant; it has no data and no weight", ts->name, i_tilt + 1);
 	else if ((double)state.n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)

@@ -1,4 +1,4 @@
-/* Outlier pixels: false alarms of several kinds of noise, hot pixels found and replaced, constant bands, images without data. */
+/* Outlier pixels: false alarms of several kinds of noise, hot pixels found and replaced, constant bands, images without data, beads. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "cyclotomo/base.h"
+#include "tilt/beads.h"
 #include "tilt/outliers.h"
 
 enum { NX = 420, NY = 350 };
@@ -159,9 +160,54 @@ static void no_data(void **state)
 	assert_true(fabs((double)image[4]) < 6 && fabs((double)image[5]) < 6);
 }
 
+static void add_disc(double x, double y, double radius_px, double share)
+{
+	for (int i = 0; i < NX * NY; i++)
+		if (hypot(i % NX - x, i / NX - y) < radius_px) image[i] *= (float)share;
+}
+
+/* Beads of 10 and 5 nm are found and replaced; a particle, a bar, and images with a mean of zero are left alone. */
+static void beads(void **state)
+{
+	(void)state;
+	int32_t n;
+	int64_t n_pixels;
+	const double px = 2;
+	fill(RAMP, 100, 4);
+	add_disc(100, 200, 25, 0.2);
+	add_disc(300, 80, 12.5, 0.2);
+	add_disc(200, 120, 60, 0.85);
+	memcpy(before, image, sizeof image);
+	assert_int_equal(cyc_image_erase_beads(&n, &n_pixels, image, NX, NY, px, 100, 1), CYC_OK);
+	assert_int_equal(n, 2);
+	double sum[2] = { 0 }, count[2] = { 0 };
+	for (int i = 0; i < NX * NY; i++) {
+		double from_bead = fmin(hypot(i % NX - 100, i / NX - 200) - 25, hypot(i % NX - 300, i / NX - 80) - 12.5);
+		if (from_bead > 12) assert_true(image[i] == before[i]);
+		if (hypot(i % NX - 100, i / NX - 200) > 20) continue;
+		sum[0] += (double)image[i];
+		sum[1] += (double)before[i];
+		count[0]++;
+	}
+	double local = 100 * exp(0.8 * (100.0 / NX - 0.5));
+	assert_true(fabs(sum[0] / count[0] / local - 1) < 0.05 && sum[1] / count[0] < 0.25 * local);
+	/* A bar is larger than any bead. */
+	fill(RAMP, 100, 4);
+	for (int i = 0; i < NX * NY; i++)
+		if (i / NX < 60) image[i] *= 0.1F;
+	assert_int_equal(cyc_image_erase_beads(&n, &n_pixels, image, NX, NY, px, 100, 1), CYC_OK);
+	assert_true(n == 0 && n_pixels == 0);
+	/* Nobody knows what half of zero is. */
+	fill(NORMAL, 0, 4);
+	for (int i = 0; i < NX * NY; i++)
+		if (hypot(i % NX - 100, i / NX - 200) < 25) image[i] -= 3;
+	assert_int_equal(cyc_image_erase_beads(&n, &n_pixels, image, NX, NY, px, 1, 1), CYC_OK);
+	assert_true(n == 0 && n_pixels == 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms), cmocka_unit_test(hot_pixels), cmocka_unit_test(noise_is_keyed), cmocka_unit_test(kept),
-		                                cmocka_unit_test(constant_bands), cmocka_unit_test(no_data) };
+		                                cmocka_unit_test(constant_bands), cmocka_unit_test(no_data), cmocka_unit_test(beads) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
