@@ -30,6 +30,7 @@ static struct {
 	double error;            /* standard error of differences */
 	bool are_halves_suspect;
 	const char *warning;     /* of each post-processing; NULL: none */
+	const char *refined_particles; /* what the refinement of orientations leaves; NULL: what it got */
 	const char *uncertainty; /* what the CTF refinement writes as uncertainty.star; NULL: nothing */
 } g_fake;
 
@@ -99,7 +100,7 @@ static void project_make(void)
 	         "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n1 one 300 2.7 0.1 2.0\n\n"
 	         "\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup #3\n_rlnCenteredCoordinateXAngst #4\n"
 	         "_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
-	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 5 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 5 0 0 2\n\n");
+	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
 }
 
 static void project_remove(void)
@@ -331,7 +332,8 @@ static cyc_status fake_refine3d(cyc_refine3d_result *r, const cyc_refine3d_optio
 	CYC_TRY(cyc_path_join(&from, g_fake.root, set->particles));
 	CYC_TRY(cyc_read_file(&particles, &size, from));
 	CYC_TRY(cyc_path_join(&r->particles, o->out_dir, "run_data.star"));
-	CYC_TRY(cyc_write_file(in_root(r->particles), particles, size));
+	if (g_fake.refined_particles) put_file(r->particles, g_fake.refined_particles);
+	else CYC_TRY(cyc_write_file(in_root(r->particles), particles, size));
 	cyc_free(set->particles);
 	set->particles = NULL;
 	CYC_TRY(cyc_strdup(&set->particles, r->particles));
@@ -343,7 +345,7 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d };
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

@@ -15,6 +15,7 @@
 #ifndef CYCLOTOMO_CYCLE_H
 #define CYCLOTOMO_CYCLE_H
 
+#include "cyclotomo/check.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/polish.h"
@@ -24,6 +25,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/** Particles that are in both half-sets: leave one of each out of the run's own copy; refuse to start; keep them, with a warning. */
+typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
 
 typedef struct {
 	cyc_project_input input;
@@ -40,6 +44,8 @@ typedef struct {
 	double defocus_range_A, ctf_kmin_A;
 	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
 	bool skip_motion;                  /**< leave beam-induced motion */
+	bool keep_all;                     /**< particles count alike, even if they are probably none */
+	bool skip_check;                   /**< do not compare the metadata with the images after the first maps */
 	bool skip_refine;                  /**< leave the particles' orientations, which come last in each cycle */
 	double particle_diameter_A;        /**< <= 0: what fits into the map; images are masked outside of it when orientations are refined */
 	int32_t refine_order;              /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9 degrees, halved) */
@@ -48,6 +54,7 @@ typedef struct {
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
 	const char *mtf;
+	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
 	bool accept_worse;             /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;
@@ -62,6 +69,9 @@ typedef struct {
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
+	cyc_status (*check)(cyc_check_result *result, const cyc_check_options *options); /**< NULL: the metadata is not checked */
+	/** A first look at the particles before CTF refinement; NULL: none. */
+	cyc_status (*judge)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
 
 typedef struct {

@@ -133,6 +133,23 @@ enum { CYC_WRITE_DEFOCUS = 1, CYC_WRITE_SCALE = 2, CYC_WRITE_GEOMETRY = 4, CYC_W
 CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, const char *root, unsigned what);
 
 /**
+ * What a tilt had before images refined it. Jobs that refine keep it in columns of their own, and all jobs pass unknown columns
+ * on, so that a later cycle does not take the result of an earlier one for independent knowledge. Defocus and scale:
+ */
+#define CYC_INPUT_DEFOCUS_U "cycInputDefocusU"
+#define CYC_INPUT_DEFOCUS_V "cycInputDefocusV"
+#define CYC_INPUT_DEFOCUS_ANGLE "cycInputDefocusAngle"
+#define CYC_INPUT_SCALE "cycInputCtfScalefactor"
+/** In their place where defocus and scale were refined before by a program that does not keep them: 1. */
+#define CYC_INPUT_IS_REFINED "cycInputIsRefined"
+/** The value of such a column; found is false where the series has none. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s, int32_t i_series, int32_t i_tilt, const char *label);
+/** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is absent. */
+CYC_MUST_CHECK cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label, const char *of, const char *otherwise);
+/** Whether the file lies in the folder of a job of this type, e.g. "relion.ctfrefinetomo", by its job.star. */
+CYC_MUST_CHECK cyc_status cyc_job_made_it(bool *yes, const char *path, const char *root, const char *type_label);
+
+/**
  * Which images of a series are not there (nothing is opened): for plans and dry runs.
  * @param[out] is_missing  n_tilts flags by the caller, or NULL.
  */
@@ -236,6 +253,35 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_remov
  * @param[out] group  s->n numbers from 0 to n_groups - 1, by the caller
  */
 CYC_MUST_CHECK cyc_status cyc_particle_groups(int32_t *group, const cyc_particle_set *s, int32_t n_groups);
+/** Two particles of one tomogram, by index in the set. */
+typedef struct {
+	int64_t i[2];
+	double distance_A;
+} cyc_particle_pair;
+/** All pairs of particles of one tomogram that are nearer than a distance, the nearest first. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_particle_pairs(cyc_particle_pair **out, int64_t *n, const cyc_particle_set *s, double distance_A);
+/**
+ * The distance below which two particles of a diameter are one that is listed twice: a quarter of it. Two spheres that near would
+ * share 63 % of their volume, which no two particles do; in lattices and filaments too neighbours are further apart.
+ */
+static inline double cyc_duplicate_distance_A(double diameter_A) { return 0.25 * diameter_A; }
+enum { CYC_DUPLICATES_NAMED = 3 };
+typedef struct {
+	double distance_A;
+	int64_t n_across, n_within; /**< pairs in different half-sets, and in one */
+	int64_t n_left_out;         /**< particles that have to go so that no pair is left in different half-sets */
+	cyc_particle_pair named[CYC_DUPLICATES_NAMED]; /**< the nearest of n_across */
+} cyc_duplicates;
+/**
+ * Look for particles that are listed twice. In different half-sets they give both maps the same noise: the FSC then shows that noise,
+ * at all frequencies. In one half-set they count twice, which is a lesser evil, and usual where segments of filaments overlap.
+ * @param[out] keep  s->n flags by the caller, or NULL: false for the later (in the file) of each pair in different half-sets.
+ */
+CYC_MUST_CHECK cyc_status cyc_particle_set_find_duplicates(cyc_duplicates *out, bool *keep, const cyc_particle_set *s, double distance_A);
+/** "18 pairs of particles in different half-sets are nearer than 31.5 Å (rows 3 and 81: 0.4 Å, ...)". */
+void cyc_duplicates_describe(char *text, size_t size, const cyc_duplicates *d, const cyc_particle_set *s);
+/** For jobs that make half maps of particles as they are: a warning, with the remedy, if some are in both half-sets. */
+CYC_MUST_CHECK cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_set *s, double distance_A);
 /** Write the document of a set with the particles of keep[i] only (NULL: all of the set), rows in the order of the file. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, const bool *keep, const char *path);
 /** Write the trajectories of the particles of keep[i] (NULL: all) as motion.star; they must have been read with the set. */

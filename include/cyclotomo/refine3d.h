@@ -33,6 +33,7 @@ typedef struct {
 	bool no_search;                /**< only follow the old poses to the maximum */
 	bool no_polish;                /**< only sample: the best child is the pose */
 	bool keep_self_correlation;    /**< compare each image with the half map as it is, the image itself in it */
+	bool only_judge;               /**< no poses, no maps: particles are judged where they are, and particles.star written */
 	bool keep_all;                 /**< all particles count 1, whatever their images say */
 	bool no_scale;                 /**< no contrast per tilt series */
 	double join_A;                 /**< low_resol_join_halves; <= 0: nowhere */

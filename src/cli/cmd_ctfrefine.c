@@ -47,7 +47,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "Evidence", .type = CYC_OPT_HEADING },
 	{ .name = "box", .alias = "--b", .type = CYC_OPT_INT, .offset = O(box_px), .unit = "<px>", .min = "8",
 	  .help = "Box of the windows, unbinned pixels: that of the reconstruction, or more.", .no_default = "required" },
-	{ .name = "defocus-range", .type = CYC_OPT_DOUBLE, .offset = O(defocus_range_A), .unit = "<Å>", .help = "Search this far on both sides of the input." },
+	{ .name = "defocus-range", .type = CYC_OPT_DOUBLE, .offset = O(defocus_range_A), .unit = "<Å>", .help = "Search this far on both sides of the input; to 40000 Å where nothing is found." },
 	{ .name = "d0", .type = CYC_OPT_DOUBLE, .offset = A(range_low_A), .is_set = A(has_low), .unit = "<Å>", .help = "RELION's: lower end of the search." },
 	{ .name = "d1", .type = CYC_OPT_DOUBLE, .offset = A(range_high_A), .is_set = A(has_high), .unit = "<Å>", .help = "RELION's: upper end of the search." },
 	{ .name = "kmin", .type = CYC_OPT_DOUBLE, .offset = O(k_min_A), .unit = "<Å>", .help = "Coarsest resolution used." },

@@ -26,7 +26,7 @@ static const cyc_option OPTIONS[] = {
 
 	{ .name = "Output", .type = CYC_OPT_HEADING },
 	{ .name = "output", .alias = "--o,--out", .type = CYC_OPT_TEXT, AT(out_dir), .unit = "<folder>",
-	  .help = "Folder of the run: job folders, default_pipeline.star, summary.html. Started again with the same options it goes on where it was." },
+	  .help = "Folder of the run: job folders, default_pipeline.star, summary.html. Started again with the same options it continues where it was." },
 	{ .name = "dry-run", .alias = "--dry_run", .type = CYC_OPT_FLAG, .offset = offsetof(cycle_args, is_dry_run),
 	  .help = "Read the project, print the plan, sizes, memory and disk need, and which images cannot be found; write nothing. "
 	          "Ends with exit code 3 if the run could not start." },
@@ -53,16 +53,19 @@ static const cyc_option OPTIONS[] = {
 
 	{ .name = "Refinement", .type = CYC_OPT_HEADING },
 	{ .name = "cycles", .type = CYC_OPT_INT, AT(n_cycles), .unit = "<n>", .min = "0",
-	  .help = "Times that the CTFs (and before them the alignment) are refined, each followed by a reconstruction and its FSC. A finished run goes on with a larger number." },
+	  .help = "Times that the CTFs (and before them the alignment) are refined, each followed by a reconstruction and its FSC. A finished run continues with a larger number." },
 	{ .name = "skip-defocus", .type = CYC_OPT_FLAG, AT(skip_defocus), .help = "Leave defocus and astigmatism as they are." },
 	{ .name = "skip-scale", .type = CYC_OPT_FLAG, AT(skip_scale), .help = "Leave the contrast scale as it is." },
 	{ .name = "defocus-range", .type = CYC_OPT_DOUBLE, AT(defocus_range_A), .unit = "<Å>", .min = "0",
-	  .help = "Search defocus this far on both sides of the input." },
+	  .help = "Search defocus this far on both sides of the input; to 40000 Å where nothing is found." },
 	{ .name = "kmin", .type = CYC_OPT_DOUBLE, AT(ctf_kmin_A), .unit = "<Å>", .min = "0",
 	  .help = "Coarsest resolution used in the refinement of the CTFs." },
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
+	{ .name = "keep-all", .type = CYC_OPT_FLAG, AT(keep_all),
+	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
+	{ .name = "skip-check", .type = CYC_OPT_FLAG, AT(skip_check), .help = "Do not look for mistakes in the metadata when the first maps are there." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",
 	  .help = "Images are masked outside of it when orientations are refined.", .no_default = "what fits into the map" },
 	{ .name = "refine-order", .type = CYC_OPT_INT, AT(refine_order), .unit = "<n>", .help = "Coarse angular steps of that: 4 is 3.7 degrees, 5 1.9, 6 0.9; halved once." },
@@ -71,8 +74,11 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "motion-distance", .alias = "--s_div", .type = CYC_OPT_DOUBLE, AT(motion_correlation_A), .unit = "<Å>",
 	  .help = "Distance over which particles move together." },
 	{ .name = "polish-range", .type = CYC_OPT_DOUBLE, AT(polish_range_px), .unit = "<px>", .help = "Largest displacement in an image that polishing sees." },
+	{ .name = "duplicates", .type = CYC_OPT_CHOICE, AT(duplicates), .unit = "<what>", .choices = "remove,refuse,keep",
+	  .help = "Particles that are in both half-sets, nearer to each other than a quarter of their diameter: leave one of each pair out of the run, "
+	          "refuse to start, or keep them." },
 	{ .name = "accept-worse", .alias = "--keep-all", .type = CYC_OPT_FLAG, AT(accept_worse),
-	  .help = "Take on turns that lower the FSC too; without it they are reported and the run goes on from before them." },
+	  .help = "Accept turns that are worse too; without it they are reported and the run continues from before them." },
 	{ .name = "backend", .type = CYC_OPT_TEXT, AT(backend), .unit = "<name>", .help = "What computes: cpu, or strict (slow, finds mistakes)." },
 	CYC_COMMON_OPTIONS(cycle_args, common),
 };
@@ -80,7 +86,7 @@ static const cyc_option OPTIONS[] = {
 static const char DETAILS[] =
 	"Reconstructs and post-processes; then, in each cycle, polishes (tilt geometry, positions, motion), refines the CTFs and\n"
 	"the orientations, each followed by a reconstruction and its FSC. Every step has a job folder in the run folder and is fed by the one before.\n"
-	"A refinement that lowers the FSC is reported and not taken on.\n\n"
+	"A refinement that makes the FSC significantly worse is reported and rejected.\n\n"
 	"  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
 	"      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";
 static const cyc_command COMMAND = CYC_COMMAND_DEF("cycle", "all steps of the refinement cycle in turn", DETAILS, OPTIONS);
@@ -116,7 +122,8 @@ static void print_result(const cyc_cycle_result *r, const char *root)
 	printf("  resolution   %.2f -> %.2f Å\n  mean FSC     %.4f -> %.4f\n  steps        %d", r->resolution_before_A, r->resolution_after_A,
 	       r->mean_fsc_before, r->mean_fsc_after, r->n_steps);
 	if (r->n_steps_kept > 0) printf(" (%d finished earlier)", r->n_steps_kept);
-	printf("; %d of %d refinements taken on\n\nWhere to look\n\n", r->n_turns_taken, r->n_turns);
+	printf("; of %d refinements %d better, %d no difference, %d worse (%d accepted)\n\nWhere to look\n\n", r->n_turns, r->n_better, r->n_same,
+	       r->n_turns - r->n_better - r->n_same, r->n_turns_taken);
 	print_path(root, r->summary, "summary");
 	print_path(root, r->final_map, "final map");
 	print_path(root, r->final_set, "next job's --i");

@@ -66,6 +66,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "join", .alias = "--low_resol_join_halves", .type = CYC_OPT_DOUBLE, .offset = O(join_A), .unit = "<Å>",
 	  .help = "Coarser than this the references of both half-sets are the same; 0: nowhere." },
 	{ .name = "tau2-fudge", .alias = "--tau2_fudge", .type = CYC_OPT_DOUBLE, .offset = O(tau2_fudge), .unit = "<factor>", .help = "Trust in the data against the prior." },
+	{ .name = "only-judge", .type = CYC_OPT_FLAG, .offset = O(only_judge),
+	  .help = "No new poses: which particles agree with the map where they are; writes particles.star with their probabilities." },
 	{ .name = "keep-all", .type = CYC_OPT_FLAG, .offset = O(keep_all),
 	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
 	{ .name = "no-scale", .type = CYC_OPT_FLAG, .offset = O(no_scale), .help = "The same contrast for all tilt series." },

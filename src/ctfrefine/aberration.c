@@ -266,12 +266,14 @@ static cyc_status evidence_task(void *arg, int64_t i, int i_thread)
 	const cyc_aberrations *a = w->a;
 	const evidence_item *it = &w->items[i];
 	const cyc_tilt_fit *t = it->fit;
+	if (t->p_bad > 0.5) goto done; /* a bad tilt says nothing of aberrations */
 	double S = exp(w->do_scale ? t->log_s : t->log_s_data);
 	collect_part(it->models, a, it->part, t, S);
 	for (int p = 0; p < CYC_N_PARITIES; p++) fill_upper(&it->models[p], a->basis[p].n);
 	if (a->is_asked[CYC_EVEN] && a->tilts_have_defocus) {
-		double z = (1 / cyc_square(w->widths->z_input_A / t->cos_tilt) + 1 / cyc_square(w->widths->z_trend_A)) / cyc_square(a->defocus_unit);
-		double v = (1 / cyc_square(w->widths->a_input_A) + 1 / cyc_square(w->widths->a_trend_A)) / cyc_square(a->defocus_unit);
+		double has_input = t->input_is_refined ? 0 : 1;
+		double z = (has_input / cyc_square(w->widths->z_input_A / t->cos_tilt) + 1 / cyc_square(w->widths->z_trend_A)) / cyc_square(a->defocus_unit);
+		double v = (has_input / cyc_square(w->widths->a_input_A) + 1 / cyc_square(w->widths->a_trend_A)) / cyc_square(a->defocus_unit);
 		const double precision[3] = { v, z, v };
 		CYC_TRY(marginalise(&it->models[CYC_EVEN], a->basis[CYC_EVEN].n, 1, 3, precision));
 	}

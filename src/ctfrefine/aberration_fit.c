@@ -56,6 +56,7 @@ static cyc_status pool_task(void *arg, int64_t chunk, int i_thread)
 	for (int32_t s = 0; s < w->n_series; s++)
 		for (int32_t f = 0; f < w->sums[s]->n_tilts; f++) {
 			const cyc_tilt_fit *t = &w->series[s].tilts[f];
+			if (t->p_bad > 0.5) continue;
 			for (int32_t k = 0; k < w->sums[s]->tilts[f].n_parts; k++)
 				if (w->sums[s]->tilts[f].parts[k].i_optics == w->group)
 					pool_part(w->pool, first, last, w->a->model, &w->sums[s]->tilts[f].parts[k], t, exp(w->do_scale ? t->log_s : t->log_s_data));

@@ -3,12 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-static const double LARGEST_AMPLITUDE = 1.5;    /* of damaged tilts, over what is expected */
-static const double BAD_BELOW = 0.5;            /* amplitude left, over what is expected: such a tilt has a quarter of its weight */
-static const double BLUR_FROM_A2 = 100, BLUR_TO_A2 = 3e4; /* from hardly seen to nothing left finer than the coarsest resolution used */
+static const double LARGEST_AMPLITUDE = 1.5; /* of damaged tilts, over what is expected */
+/* Amplitude left, over what is expected: such a tilt has a quarter of its weight. */
+static const double BAD_BELOW = 0.5;
+/* From hardly seen to nothing left finer than the coarsest resolution used. */
+static const double BLUR_FROM_A2 = 100, BLUR_TO_A2 = 3e4;
 enum { N_BLURS = 24 };
 static const double FARTHEST_DEFOCUS_A = 4e4;
-static const double SURE = 0.95;                /* probability from which a shift is accepted */
+static const double SURE = 0.95; /* probability from which another place is accepted */
 
 /* log of the normal distribution's integral from -infinity to x. */
 static double log_normal_below(double x)
@@ -36,14 +38,17 @@ static double log_uniform(double cross, double power, double from, double to, do
 	if (!(to > from)) return -1e300;
 	if (!(power * range * range > 1e-12)) return log((to - from) / range);
 	double root = sqrt(2 * power), mean = cross / power;
-	return cross * mean + 0.5 * log(CYC_PI / power) - log(range) + log_normal_between((from - mean) * root, (to - mean) * root);
+	double part = log_normal_between((from - mean) * root, (to - mean) * root);
+	return cross * mean + 0.5 * log(CYC_PI / power) - log(range) + part;
 }
 
-/* The same with S normal. */
+/* The same with S normal, and not negative: particles of the other contrast are no particles. */
 static double log_normal_prior(double cross, double power, double mean, double sd)
 {
-	double slope = 2 * (cross - mean * power);
-	return 2 * mean * cross - mean * mean * power + 0.5 * slope * slope * sd * sd / (1 + 2 * power * sd * sd) - 0.5 * log1p(2 * power * sd * sd);
+	double slope = 2 * (cross - mean * power), narrower = 1 / (1 + 2 * power * sd * sd);
+	double posterior = mean + slope * sd * sd * narrower;
+	double log_l = 2 * mean * cross - mean * mean * power + 0.5 * (slope * slope * sd * sd * narrower + log(narrower));
+	return log_l + log_normal_below(posterior / (sd * sqrt(narrower))) - log_normal_below(mean / sd);
 }
 
 static double log_sum(double a, double b)
@@ -55,14 +60,16 @@ static double log_sum(double a, double b)
 cyc_amplitude_prior cyc_amplitude_prior_of(const cyc_tilt_fit *t, const cyc_ctf_widths *w)
 {
 	double mean = exp(t->log_s_expected);
-	return (cyc_amplitude_prior){ mean, mean * sqrt(t->log_s_expected_variance), w->bad_frac, t->log_s_expected_variance > 0 };
+	double variance = t->log_s_expected_variance;
+	return (cyc_amplitude_prior){ mean, mean * sqrt(variance), w->bad_frac, variance > 0 };
 }
 
 double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior *p)
 {
 	if (!p->is_known) return cross > 0 && power > 0 ? cross * cross / power : 0;
 	double range = LARGEST_AMPLITUDE * p->mean;
-	return log_sum(log(1 - p->bad_frac) + log_normal_prior(cross, power, p->mean, p->sd), log(p->bad_frac) + log_uniform(cross, power, 0, range, range));
+	double good = log(1 - p->bad_frac) + log_normal_prior(cross, power, p->mean, p->sd);
+	return log_sum(good, log(p->bad_frac) + log_uniform(cross, power, 0, range, range));
 }
 
 /* ---------------------------------------------------------------- verdict */
@@ -75,7 +82,8 @@ static blurred_terms blurred(const cyc_ctf_model *m, const cyc_tilt_view *view, 
 	blurred_terms r = { 0, 0, 0 };
 	double all = 0;
 	for (int32_t i = 0; i < m->n_shells; i++) {
-		double k2 = 0.25 * cyc_square(i * m->support->step_invA), sharp = exp(-view->bfactor_A2 * k2), e = exp(-blur_A2 * k2);
+		double k2 = 0.25 * cyc_square(i * m->support->step_invA);
+		double sharp = exp(-view->bfactor_A2 * k2), e = exp(-blur_A2 * k2);
 		r.cross += e * sharp * view->shell_cross[i];
 		r.power += cyc_square(e * sharp) * view->shell_power[i];
 		r.left += e * cyc_square(sharp) * view->shell_power[i];
@@ -86,17 +94,19 @@ static blurred_terms blurred(const cyc_ctf_model *m, const cyc_tilt_view *view, 
 }
 
 /*
- * Damaged tilts: any amplitude from nothing to half more than expected is as likely as any other, with any blur, half of them with
- * none. Bad are those that keep less than BAD_BELOW of what is expected.
+ * Damaged tilts: any amplitude from nothing to half more than expected is as likely as any other, with any blur, half
+ * of them with none. Bad are those that keep less than BAD_BELOW of what is expected.
  */
 typedef struct { double good, partial, bad; } log_evidence;
 
-static log_evidence evidence_of(const cyc_ctf_model *m, const cyc_tilt_view *view, const cyc_amplitude_prior *p)
+static log_evidence evidence_of(const cyc_ctf_model *m, const cyc_tilt_view *view,
+                                const cyc_amplitude_prior *p)
 {
 	log_evidence r = { 0, -1e300, -1e300 };
 	double range = LARGEST_AMPLITUDE * p->mean;
 	for (int i = 0; i <= N_BLURS; i++) {
-		double blur = i == 0 ? 0 : BLUR_FROM_A2 * pow(BLUR_TO_A2 / BLUR_FROM_A2, (i - 1) / (double)(N_BLURS - 1));
+		double along = (i - 1) / (double)(N_BLURS - 1);
+		double blur = i == 0 ? 0 : BLUR_FROM_A2 * pow(BLUR_TO_A2 / BLUR_FROM_A2, along);
 		double weight = log(p->bad_frac) + log(i == 0 ? 0.5 : 0.5 / N_BLURS);
 		blurred_terms b = blurred(m, view, blur);
 		double limit = fmin(BAD_BELOW * p->mean / b.left, range);
@@ -107,14 +117,16 @@ static log_evidence evidence_of(const cyc_ctf_model *m, const cyc_tilt_view *vie
 	return r;
 }
 
-void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view *view, const cyc_ctf_widths *w)
+void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view *view,
+                    const cyc_ctf_widths *w)
 {
 	cyc_amplitude_prior p = cyc_amplitude_prior_of(t, w);
 	if (!p.is_known) return;
 	log_evidence e = evidence_of(m, view, &p);
 	blurred_terms b = blurred(m, view, 0);
-	/* A place far from where input and neighbours have it costs what it costs; nothing is nothing anywhere. */
-	double good = e.good + t->z_log_prior, partial = e.partial + t->z_log_prior, all = log_sum(log_sum(good, partial), e.bad);
+	/* A defocus far from input and neighbours costs its prior; no particles are no particles anywhere. */
+	double good = e.good + t->z_log_prior, partial = e.partial + t->z_log_prior;
+	double all = log_sum(log_sum(good, partial), e.bad);
 	t->p_bad = exp(e.bad - all);
 	t->p_good = exp(good - all);
 	t->expected_gain = p.mean * p.mean * b.power;
@@ -127,12 +139,13 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
 
 /* ---------------------------------------------------------------- another place, another defocus */
 
-/* A place where the particles may be instead, and the log-likelihood of it and of all like it, each as likely as any other. */
+/* A place where the particles may be instead; the log-likelihood of it, and of all such places, equally likely. */
 typedef struct { double log_l, all, z, d[2]; } candidate;
 
 /* All shifts within the range, at the defocus of the input or of the trend. */
-static cyc_status elsewhere(candidate *out, const cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums, double largest_A,
-                            const cyc_amplitude_prior *p, cyc_ctf_scratch *scratch)
+static cyc_status elsewhere(candidate *out, const cyc_tilt_fit *t, const cyc_ctf_model *m,
+                            const cyc_tilt_sums *sums, double largest_A, const cyc_amplitude_prior *p,
+                            cyc_ctf_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	double *cross = NULL, power;
@@ -143,11 +156,13 @@ static cyc_status elsewhere(candidate *out, const cyc_tilt_fit *t, const cyc_ctf
 	CYC_TRY(cyc_alloc(&cross, (size_t)n * (size_t)n, sizeof *cross));
 	for (int k = 0; k < 2; k++) {
 		double z = k == 0 ? t->given.mean_A : t->z_expected;
-		CYC_TRY(cyc_ctf_shift_map(cross, &power, m, sums, (cyc_ctf_change){ z, { t->given.astig_x_A, t->given.astig_y_A } }, n_half, step_A, scratch));
+		const cyc_ctf_change at = { z, { t->given.astig_x_A, t->given.astig_y_A } };
+		CYC_TRY(cyc_ctf_shift_map(cross, &power, m, sums, at, n_half, step_A, scratch));
 		for (int32_t i = 0; i < n * n; i++) {
 			double log_l = cyc_amplitude_log_l(cross[i], power, p);
 			out->all = log_sum(out->all, log_l - log(2.0 * n * n));
-			if (log_l > out->log_l) *out = (candidate){ log_l, out->all, z, { (i % n - n_half) * step_A, (i / n - n_half) * step_A } };
+			if (log_l <= out->log_l) continue;
+			*out = (candidate){ log_l, out->all, z, { (i % n - n_half) * step_A, (i / n - n_half) * step_A } };
 		}
 	}
 done:
@@ -156,22 +171,25 @@ done:
 }
 
 /* All defoci within the widest range, each with its best shift nearby. */
-static candidate out_of_focus(const cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums, double sigma_A, const cyc_amplitude_prior *p,
-                              cyc_ctf_scratch *scratch)
+static candidate out_of_focus(const cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums,
+                              double sigma_A, const cyc_amplitude_prior *p, cyc_ctf_scratch *scratch)
 {
-	static const double WIDEST_SHIFT_A = 5; /* unpolished tilts are off by about that; aligned ones with a wrong CTF may be */
-	/* Two radians of phase at the highest frequency from one to the next: the coarser half of the data sees each of them. */
+	/* Unpolished tilts are off by about that; those that were aligned with a wrong CTF may be. */
+	static const double WIDEST_SHIFT_A = 5;
+	/* Two radians of phase at the highest frequency from one to the next: coarser data see each of them. */
 	double step_A = 8 * m->z_step_A, wide = fmax(sigma_A, WIDEST_SHIFT_A);
 	int32_t half = (int32_t)ceil(FARTHEST_DEFOCUS_A / step_A);
 	candidate r = { .log_l = -1e300, .all = -1e300 };
 	for (int32_t i = -half; i <= half; i++) {
 		double d[2], variance, cross, power;
-		const cyc_ctf_change at = { t->given.mean_A + i * step_A, { t->given.astig_x_A, t->given.astig_y_A } };
+		double z = t->given.mean_A + i * step_A;
+		const cyc_ctf_change at = { z, { t->given.astig_x_A, t->given.astig_y_A } };
 		cyc_ctf_fit_shift(d, &variance, m, sums, at, wide, scratch);
 		cyc_ctf_load(scratch, m, sums, d);
 		cyc_ctf_amplitude(&cross, &power, NULL, NULL, m, scratch, at);
 		/* The part of the shift's prior that the maximum stands for. */
-		double log_l = cyc_amplitude_log_l(cross, power, p) - 0.5 * (d[0] * d[0] + d[1] * d[1]) / (wide * wide) + log(fmin(variance / (wide * wide), 1));
+		double prior = -0.5 * (d[0] * d[0] + d[1] * d[1]) / (wide * wide) + log(fmin(variance / (wide * wide), 1));
+		double log_l = cyc_amplitude_log_l(cross, power, p) + prior;
 		r.all = log_sum(r.all, log_l - log(2.0 * half + 1));
 		if (log_l > r.log_l) r = (candidate){ log_l, r.all, at.z, { d[0], d[1] } };
 	}
@@ -193,8 +211,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums, const cyc_tilt_view *view, const cyc_ctf_widths *w,
-                                 cyc_ctf_scratch *scratch)
+cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums,
+                                 const cyc_tilt_view *view, const cyc_ctf_widths *w, cyc_ctf_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	const cyc_amplitude_prior p = cyc_amplitude_prior_of(t, w);

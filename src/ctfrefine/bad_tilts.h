@@ -1,7 +1,7 @@
 /**
  * @file bad_tilts.h
- * Whether a tilt image shows its particles: the likelihood of its amplitude, from zero on, against what input and neighbours
- * let expect; and what else may be the matter with one that does not: docs/theory/04-ctf-refinement.md, 4.9.
+ * Whether a tilt image shows its particles: the likelihood of its amplitude, from zero up, against what input and
+ * neighbours predict; and where the particles may be if it does not: docs/theory/04-ctf-refinement.md, 4.9.
  */
 #ifndef CYC_CTF_BAD_TILTS_H
 #define CYC_CTF_BAD_TILTS_H
@@ -16,7 +16,7 @@ typedef struct {
 } cyc_amplitude_prior;
 /** Of a tilt: what the others and its input say of its scale. */
 cyc_amplitude_prior cyc_amplitude_prior_of(const cyc_tilt_fit *t, const cyc_ctf_widths *w);
-/** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0.                     (T4.29) */
+/** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0.        (T4.29) */
 double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior *p);
 
 /** What a tilt's image shows, at its present CTF. */
@@ -26,16 +26,18 @@ typedef struct {
 	double largest_shift_A;
 } cyc_tilt_view;
 /**
- * Set p_bad, p_good, expected_gain and found_gain of a tilt.                                                      (T4.29)
+ * Set p_bad, p_good, expected_gain and found_gain of a tilt.                                        (T4.29)
  * @param[in] w  widths, of which the share of damaged tilts is used
  */
-void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view *view, const cyc_ctf_widths *w);
+void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view *view,
+                    const cyc_ctf_widths *w);
 /**
- * What may be wrong with a tilt that shows less than expected: its particles are all in another place, or its defocus is far
- * off. If that is nearly certain: change and shift_A are there, for the next round to start from, and is_shifted is set in the
- * first case; the scan spans all defoci from now on. Looks once.                                                  (T4.30)
+ * What may be wrong with a tilt that shows less than expected: its particles are all in another place, or its
+ * defocus is far off. If that is nearly certain: change and shift_A are there, for the next round to start from, and
+ * is_shifted is set in the first case; the scan spans all defoci from now on. Looks once.              (T4.30)
  */
-CYC_MUST_CHECK cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums, const cyc_tilt_view *view,
+CYC_MUST_CHECK cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m,
+                                                const cyc_tilt_sums *sums, const cyc_tilt_view *view,
                                                 const cyc_ctf_widths *w, cyc_ctf_scratch *scratch);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
+#include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
 
@@ -42,6 +43,7 @@ typedef struct {
 	cyc_ctf_widths widths;
 	double gauge;
 	uint64_t hash;
+	bool is_refined; /* the tables are those of a refinement of CTFs */
 	cyc_tilt_result **results; /* n_series, NULL where there are no particles */
 	cyc_aberrations *aberrations; /* NULL: not asked for */
 	cyc_aberration_tally tally;
@@ -79,6 +81,31 @@ done:
 	return st;
 }
 
+/* Values that these images have refined before are not independent of them; what they were before may be in the tables. */
+static cyc_status recall_inputs(job *j)
+{
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	cyc_status st = CYC_OK;
+	bool has_all = true, found;
+	double v = 0;
+	CYC_TRY(cyc_job_made_it(&j->is_refined, j->in.tomograms->path, j->in.root, "relion.ctfrefinetomo"));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, 0, CYC_INPUT_IS_REFINED));
+		j->is_refined = j->is_refined || found;
+		for (int32_t f = 0; f < j->in.tomograms->series[i].n_tilts; f++)
+			for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++) {
+				CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, f, LABELS[k]));
+				if (found) j->hash = cyc_hash(j->hash, &v, sizeof v);
+				has_all = has_all && found;
+			}
+	}
+	j->hash = cyc_hash(j->hash, &j->is_refined, sizeof j->is_refined);
+	if (has_all) cyc_info("the tables hold the CTFs from before they were refined: those count as input (columns %s, ...)", LABELS[0]);
+	else if (j->is_refined) cyc_info("the CTFs are those of a refinement against images: they do not count as independent input");
+done:
+	return st;
+}
+
 static cyc_status prepare_aberrations(job *j, double wavelength_A)
 {
 	cyc_status st = CYC_OK;
@@ -104,6 +131,7 @@ static cyc_status prepare(job *j)
 	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, o->scale_model == CYC_SCALE_ICE,
 	                     o->do_bfactor));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(recall_inputs(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	CYC_CHECK(k_min < j->reference->radius, CYC_E_DATA, "the reference is good to %.1f Å, coarser than the coarsest resolution used, %.1f Å",
@@ -252,6 +280,27 @@ static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sum
 	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
+/* Fits, and what they tell of the self-correlation that is left, in turn: the one hides the other in part. */
+static cyc_status learn_tilts(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n)
+{
+	static const int ROUNDS[] = { 2, 1, 1 };
+	enum { N_STAGES = sizeof ROUNDS / sizeof *ROUNDS };
+	cyc_status st = CYC_OK;
+	cyc_ctf_estimate_options o = estimate_options(j, true);
+	for (int stage = 0; stage < N_STAGES; stage++) {
+		cyc_self_excess left;
+		o.n_rounds = ROUNDS[stage];
+		CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+		if (stage == N_STAGES - 1 || !j->o->do_defocus) continue;
+		CYC_TRY(cyc_self_excess_measure(&left, fits, j->model, (const cyc_series_sums *const *)sums, n, j->o->n_threads));
+		for (int32_t k = 0; k < n; k++) cyc_self_excess_take(sums[k], j->support->n, left.value);
+		j->widths.self_excess += left.value;
+		cyc_debug("self-correlation left: %+.3f +- %.3f of it", left.value, left.error);
+	}
+done:
+	return st;
+}
+
 static cyc_status learn(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -269,11 +318,12 @@ static cyc_status learn(job *j)
 		index[k] = i;
 		CYC_TRY(collect(&sums[k], j, i));
 		CYC_TRY(cyc_series_fit_init(&fits[k], &j->in.tomograms->series[i], sums[k], j->model));
+		CYC_TRY(cyc_series_fit_recall(&fits[k], j->in.tomograms, i, j->is_refined));
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
 	const cyc_ctf_estimate_options o = estimate_options(j, true);
-	CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
+	CYC_TRY(learn_tilts(j, fits, sums, n));
 	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
@@ -300,6 +350,8 @@ static cyc_status fit_series(job *j, int32_t i)
 	const cyc_ctf_estimate_options o = estimate_options(j, false);
 	CYC_TRY(collect(&sums, j, i));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
+	CYC_TRY(cyc_series_fit_recall(&fit, j->in.tomograms, i, j->is_refined));
+	cyc_self_excess_take(sums, j->support->n, j->widths.self_excess);
 	if (j->aberrations) CYC_TRY(cyc_aberrations_apply(&sums, 1, j->aberrations, j->o->n_threads));
 	CYC_TRY(cyc_ctf_estimate(&fit, &j->widths, j->model, (const cyc_series_sums *const *)&sums, 1, &o));
 	if (j->aberrations) CYC_TRY(learn_aberrations(j, &fit, &sums, 1, &o));
@@ -317,8 +369,9 @@ static cyc_status learned_write(const job *j, const char *path)
 	cyc_outfile o = { 0 };
 	const cyc_ctf_widths *w = &j->widths;
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, j->gauge);
+	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, w->self_excess,
+	        j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];
@@ -342,7 +395,7 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
 	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &w->bad_frac,
-		                        &j->gauge };
+		                        &w->self_excess, &j->gauge };
 	*found = false;
 	if (!cyc_path_exists(path)) goto done;
 	CYC_TRY(cyc_read_file(&text, &n, path));
@@ -433,7 +486,7 @@ done:
 
 /* ---------------------------------------------------------------- output */
 
-static void warn_of_tilt(const cyc_tilt_series *ts, int32_t f, const cyc_tilt_result *r)
+static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, const cyc_tilt_result *r)
 {
 	const char *image = ts->tilts[f].image ? ts->tilts[f].image : "";
 	const char *done = r->scale == 0 ? "; its scale is 0 from now on" : "";
@@ -443,8 +496,8 @@ static void warn_of_tilt(const cyc_tilt_series *ts, int32_t f, const cyc_tilt_re
 		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should add %.0f to the log-likelihood and add %.0f; "
 		         "no shift or defocus explains it%s", ts->name, f + 1, image, r->p_bad, (long long)r->n_particles, r->expected_gain, r->found_gain, done);
 	if (r->status == CYC_TILT_SHIFTED)
-		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should be; the tilt's shift is corrected by that",
-		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1]);
+		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should be; the tilt's shift is corrected by that%s",
+		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1], fabs(r->defocus_change_A) > j->o->defocus_range_A ? ", and its defocus was far off" : "");
 	if (r->status == CYC_TILT_AT_LIMIT)
 		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; it is kept, with an error of %.0f Å", ts->name, f + 1, image, r->defocus_error_A);
 }
@@ -459,7 +512,7 @@ static void count_results(job *j)
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			const cyc_tilt_result *r = &j->results[i][f];
 			count[r->status]++;
-			warn_of_tilt(ts, f, r);
+			warn_of_tilt(j, ts, f, r);
 			if (r->status > CYC_TILT_WEAK) continue;
 			z2 += cyc_square(r->defocus_change_A);
 			s2 += cyc_square(log(r->scale_ratio));
@@ -617,6 +670,26 @@ done:
 	return st;
 }
 
+/* For later cycles: unless they are those of an earlier one. */
+static cyc_status keep_inputs(job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	bool is_kept;
+	double v;
+	CYC_TRY(cyc_tilt_input_get(&is_kept, &v, j->in.tomograms, i, 0, CYC_INPUT_DEFOCUS_U));
+	if (is_kept) goto done;
+	if (j->is_refined) {
+		CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_IS_REFINED, "", "1"));
+		goto done;
+	}
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_U, "rlnDefocusU", "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_V, "rlnDefocusV", "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_ANGLE, "rlnDefocusAngle", "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_SCALE, "rlnCtfScalefactor", "1.000000"));
+done:
+	return st;
+}
+
 static cyc_status write_tilts(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -634,6 +707,7 @@ static cyc_status write_tilts(job *j)
 	unsigned written = (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) | (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U);
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		if (!j->results[i]) continue;
+		CYC_TRY(keep_inputs(j, i));
 		cyc_tilt_results_apply(&j->in.tomograms->series[i], j->results[i], &what);
 		for (int32_t f = 0; f < j->in.tomograms->series[i].n_tilts; f++)
 			if (j->results[i][f].status == CYC_TILT_SHIFTED) written |= CYC_WRITE_GEOMETRY;

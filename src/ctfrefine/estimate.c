@@ -34,6 +34,29 @@ done:
 	return st;
 }
 
+cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series, bool is_refined)
+{
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	enum { N_LABELS = sizeof LABELS / sizeof *LABELS };
+	cyc_status st = CYC_OK;
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		cyc_tilt_fit *t = &s->tilts[f];
+		double v[N_LABELS] = { 0 };
+		bool has_all = true, found;
+		for (int k = 0; k < N_LABELS; k++) {
+			CYC_TRY(cyc_tilt_input_get(&found, &v[k], tomograms, i_series, f, LABELS[k]));
+			has_all = has_all && found;
+		}
+		t->input_is_refined = !has_all && is_refined;
+		if (!has_all) continue;
+		cyc_defocus d = cyc_defocus_from_uva(v[0], v[1], cyc_deg_to_rad(v[2]));
+		t->given = (cyc_defocus){ d.mean_A - t->input.mean_A, d.astig_x_A - t->input.astig_x_A, d.astig_y_A - t->input.astig_y_A };
+		t->given_log_scale = v[3] > 0 && t->input_scale > 0 ? log(v[3] / t->input_scale) : 0;
+	}
+done:
+	return st;
+}
+
 void cyc_series_fit_deinit(cyc_series_fit *s)
 {
 	for (int32_t f = 0; s->tilts && f < s->n_tilts; f++) cyc_free(s->tilts[f].log_l);
@@ -193,8 +216,7 @@ static void take_scale(const work *w, item *it, double cross, double power)
 	t->s_data = power > 0 ? cross / power : 0;
 	t->s_information = 2 * power;
 	t->log_s_data = log(S) + (power > 0 && !is_first ? (cross / power - S) / S : 0);
-	/* Where particles are partly outside the windows, their amplitude is not that of the image. */
-	t->log_s_information = t->is_shifted ? 0 : 2 * power * S * S;
+	t->log_s_information = 2 * power * S * S;
 }
 
 static void scale_data(work *w)
@@ -214,6 +236,8 @@ static void scale_data(work *w)
  * B-factor of one tilt from its shells: amplitude S exp(-B k^2/4) against the prediction, S free; two or three Gauss-Newton steps.
  * Afterwards S is that at the B-factor the hierarchy has settled on.                                               (T4.26)
  */
+static bool is_of(const cyc_series_fit *s, const cyc_tilt_fit *t) { return t >= s->tilts && t < s->tilts + s->n_tilts; }
+
 typedef struct { double cross, power, g, h; } falloff_terms; /* g, h: slope and curvature of log L in B with S at its best */
 
 static falloff_terms falloff_at(const work *w, const item *it, double B)
@@ -229,6 +253,96 @@ static falloff_terms falloff_at(const work *w, const item *it, double B)
 	}
 	double S = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
 	return (falloff_terms){ cross, power, -2 * S * cross_k + 2 * S * S * power_k, 2 * S * S * (power_kk - (power > 0 ? power_k * power_k / power : 0)) };
+}
+
+/*
+ * Amplitudes of the shells of one series against those of all: poses and positions are better in one series than in another. Tilts of
+ * low dose see more of the fine shells than others, and their scales would be wrong by it. What is common to all its shells belongs to the
+ * scales: shells weigh in that as they do in the tilts of high dose, where blur hardly counts.                      (T4.33)
+ */
+static void normalise(double *weights, int32_t n)
+{
+	double sum = 0;
+	for (int32_t r = 0; r < n; r++) sum += weights[r];
+	for (int32_t r = 0; r < n && sum > 0; r++) weights[r] /= sum;
+}
+
+static double median_dose(const cyc_series_fit *s)
+{
+	/* The dose that half of the tilts with data have not reached; no need to sort for so few. */
+	int32_t n = 0;
+	double best = 0;
+	for (int32_t f = 0; f < s->n_tilts; f++) n += s->tilts[f].has_data;
+	for (int32_t f = 0; f < s->n_tilts; f++) {
+		int32_t below = 0;
+		for (int32_t g = 0; g < s->n_tilts; g++) below += s->tilts[g].has_data && s->tilts[g].dose_e_per_A2 < s->tilts[f].dose_e_per_A2;
+		if (s->tilts[f].has_data && below <= n / 2) best = fmax(best, s->tilts[f].dose_e_per_A2);
+	}
+	return best;
+}
+
+/* Terms of the series' shells: data, prediction squared, and the weights by the tilts of high dose. */
+static void add_shells(double *cross, double *power, double *anchor, const work *w, const cyc_series_fit *s)
+{
+	double middle = median_dose(s);
+	for (int64_t i = 0; i < w->n; i++) {
+		const item *it = &w->items[i];
+		if (!is_of(s, it->fit)) continue;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			double S = it->scale_factor, p = it->weight * S * S * it->shell_power[r];
+			cross[r] += it->weight * S * it->shell_cross[r];
+			power[r] += p;
+			if (it->fit->dose_e_per_A2 >= middle) anchor[r] += p;
+		}
+	}
+	normalise(anchor, w->m->n_shells);
+}
+
+static void take_amplitudes(work *w, cyc_series_fit *s, const double *alpha, const double *anchor)
+{
+	double own = 0;
+	for (int32_t r = 0; r < w->m->n_shells; r++) own += anchor[r] * anchor[r];
+	for (int64_t i = 0; i < w->n; i++) {
+		item *it = &w->items[i];
+		double cross = 0, power = 0, overlap = 0;
+		if (!is_of(s, it->fit)) continue;
+		for (int32_t r = 0; r < w->m->n_shells; r++) {
+			it->shell_cross[r] *= alpha[r];
+			it->shell_power[r] *= alpha[r] * alpha[r];
+			cross += it->shell_cross[r];
+			power += it->shell_power[r];
+			overlap += anchor[r] * it->shell_power[r];
+		}
+		it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
+		it->fit->s_per_level = power > 0 && own > 0 ? 1 - fmin(overlap / power / own, 1) : 0;
+	}
+}
+
+static void amplitudes_of_series(work *w, cyc_series_fit *s)
+{
+	static const double SMOOTHING_SHELLS = 4, PRIOR_SD = 0.2; /* amplitudes of series differ by that much, perhaps */
+	int32_t n = w->m->n_shells;
+	double *cross = w->shells + (size_t)w->n * 2 * (size_t)n, *power = cross + n, *alpha = power + n, *anchor = alpha + n;
+	for (int round = 0; round < 5; round++) {
+		double level = 0, variance = 0;
+		memset(cross, 0, 4 * (size_t)n * sizeof *cross);
+		add_shells(cross, power, anchor, w, s);
+		for (int32_t r = 0; r < n; r++) {
+			double c = 0, p = 0;
+			for (int32_t q = 0; q < n; q++) {
+				double kernel = exp(-0.5 * cyc_square((q - r) / SMOOTHING_SHELLS));
+				c += kernel * cross[q];
+				p += kernel * power[q];
+			}
+			double prior = round == 0 ? 0.5 / cyc_square(PRIOR_SD) : 0; /* later rounds only settle the level */
+			alpha[r] = p + prior > 0 ? fmin(fmax((c + prior) / (p + prior), 0.3), 3) : 1;
+			level += anchor[r] * log(alpha[r]);
+			variance += power[r] > 0 ? anchor[r] * anchor[r] / (2 * power[r]) : 0;
+		}
+		for (int32_t r = 0; r < n; r++) alpha[r] *= exp(-level);
+		take_amplitudes(w, s, alpha, anchor);
+		s->level_error = sqrt(variance);
+	}
 }
 
 static void bfactor_data(work *w)
@@ -312,14 +426,17 @@ static cyc_status judge_task(void *arg, int64_t i, int i_thread)
 	return w->o->do_defocus ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread]) : CYC_OK;
 }
 
-/* Where most tilts of a series show nothing, the reason is not the single tilt: no such verdict. */
+/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the single tilt: no such verdict. */
 static void spare_majorities(cyc_series_fit *series, int32_t n_series)
 {
+	static const double SOMETHING = 5; /* log-likelihood: enough for a verdict */
 	for (int32_t i = 0; i < n_series; i++) {
 		double bad = 0, count = 0;
 		for (int32_t f = 0; f < series[i].n_tilts; f++) {
-			bad += series[i].tilts[f].has_data ? series[i].tilts[f].p_bad : 0;
-			count += series[i].tilts[f].has_data;
+			const cyc_tilt_fit *t = &series[i].tilts[f];
+			if (!t->has_data) continue;
+			bad += t->p_bad;
+			count += t->p_bad > 0.5 || t->expected_gain > SOMETHING;
 		}
 		series[i].is_spared = bad > 0.5 * count;
 		for (int32_t f = 0; f < series[i].n_tilts && series[i].is_spared; f++) series[i].tilts[f].p_bad = 0;
@@ -352,6 +469,7 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 	}
 	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, amplitude_task, w));
 	if (o->learn) learn_alpha(w);
+	for (int32_t i = 0; i < n_series && !o->do_bfactor; i++) amplitudes_of_series(w, &series[i]);
 	scale_data(w);
 	if (o->do_bfactor) {
 		bfactor_data(w);
@@ -375,7 +493,7 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < series[s].n_tilts; f++) w.n += series[s].tilts[f].has_data;
 	CYC_TRY(cyc_alloc(&w.items, w.n, sizeof *w.items));
-	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 3 * n_shells, sizeof *w.shells));
+	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 4 * n_shells, sizeof *w.shells));
 	CYC_TRY(cyc_alloc(&w.scratch, n_threads, sizeof *w.scratch));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_ctf_scratch_create(&w.scratch[t], m));
 	int64_t i = 0;

@@ -27,7 +27,9 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 	CYC_TRY(cyc_outfile_open(&o, path));
 	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors and changes.\n"
 	             "# moved: by more than two standard errors; confirmed: the images agree with the input; weak: the image tells little, the\n"
-	             "# values follow input and neighbours; no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
+	             "# values follow input and neighbours; shifted: all particles were in another place, and the tilt's shift is corrected;\n"
+	             "# bad: the image shows no particles where it should, scale 0; at-limit: defocus beyond the search, kept;\n"
+	             "# no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
 	if (blind_follow_ice) fprintf(o.f, "# Scales of tilts without particles are those of the ice's thickness and slope.\n");
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &tomograms->series[i];

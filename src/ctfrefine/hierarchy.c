@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_TERMS = 5, MAX_ITERATIONS = 200 };
+enum { MAX_TERMS = 6, MAX_ITERATIONS = 200 };
 static const double CONVERGED = 1e-4;   /* relative change of the widths */
 static const double STUDENT = 4;        /* degrees of freedom of both models' errors: outliers happen */
 static const double PSEUDO_COUNT = 8;   /* weight, in tilts, of the expected widths below: keeps them from collapsing */
@@ -378,7 +378,7 @@ done:
 
 /* ---------------------------------------------------------------- astigmatism */
 
-static const double A_EXPECTED_A = 50;
+static const double A_EXPECTED_INPUT_A = 50, A_EXPECTED_TREND_A = 30;
 
 cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn)
 {
@@ -432,8 +432,8 @@ cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, 
 			}
 		}
 		cyc_ctf_widths old = *w;
-		if (learn && !w->a_input_is_given) w->a_input_A = updated_width(squares.input, squares.n_input, A_EXPECTED_A);
-		if (learn) w->a_trend_A = updated_width(squares.trend, squares.n_trend, A_EXPECTED_A);
+		if (learn && !w->a_input_is_given) w->a_input_A = updated_width(squares.input, squares.n_input, A_EXPECTED_INPUT_A);
+		if (learn) w->a_trend_A = updated_width(squares.trend, squares.n_trend, A_EXPECTED_TREND_A);
 		if (moved < 0.05 && has_converged(w->a_input_A, w->a_trend_A, old.a_input_A, old.a_trend_A)) break;
 	}
 done:
@@ -444,36 +444,35 @@ done:
 /* ---------------------------------------------------------------- scale */
 
 static const double S_EXPECTED_INPUT = 0.1, S_EXPECTED_TREND = 0.03;
-/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way (cos(tilt) is a common guess). Only the
- * images can tell the two slopes apart: without them the trend follows the input, and the input stays. */
-static const double S_TREND_SD[2] = { 30, 5 }, S_SYSTEMATIC_SD[2] = { 30, 0.5 };
+/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, and it may be the cosine of the tilt, which is a
+ * common guess. Only the images can tell the slopes apart: without them the trend follows the input, and the input stays. */
+enum { S_TREND = 2, S_SYSTEMATIC = 3, S_TERMS = S_TREND + S_SYSTEMATIC + 1 }; /* the last: error of the level of the series' shells */
+static const double S_PRIOR_SD[S_TERMS - 1] = { 30, 5, 30, 0.5, 1 }, S_LEVEL_KNOWN = 1e-6;
 
 /* What the series says about the log scales of its tilts: coefficients of trend and systematic error, with their covariance. */
 typedef struct {
-	double value[4]; /* trend, then systematic error */
+	double value[S_TERMS]; /* trend, then systematic error */
 	covariance known;
 } scale_coefficients;
 
-static void scale_terms(double x[2], const cyc_tilt_fit *t)
-{
-	x[0] = 1;
-	x[1] = (t->ice_path > 0 ? t->ice_path : 1 / t->cos_tilt) - 1;
-}
-
 /* How the log scale of a tilt depends on the coefficients: value = constant + follows . coefficients, of variance 1/precision. */
 typedef struct {
-	double x[2], by_trend, by_input, given, data, precision, constant, follows[4];
+	double trend[S_TERMS], systematic[S_TERMS], level[S_TERMS]; /* what the coefficients are multiplied with */
+	double information, by_trend, by_input, given, data, precision, constant, follows[S_TERMS];
 } scale_view;
 
 static scale_view view_scale(const cyc_tilt_fit *t, const cyc_ctf_widths *w, double trend_weight, double input_weight, double information)
 {
-	scale_view v = { .by_trend = trend_weight / cyc_square(w->s_trend), .by_input = t->input_is_refined ? 0 : input_weight / cyc_square(w->s_input) };
-	scale_terms(v.x, t);
+	double path = (t->ice_path > 0 ? t->ice_path : 1 / t->cos_tilt) - 1;
+	scale_view v = { .trend = { 1, path }, .systematic = { 0, 0, 1, path, log(t->cos_tilt) }, .level = { 0, 0, 0, 0, 0, t->s_per_level },
+		             .information = information, .by_trend = trend_weight / cyc_square(w->s_trend),
+		             .by_input = t->input_is_refined ? 0 : input_weight / cyc_square(w->s_input) };
 	v.given = log(t->input_scale) + t->given_log_scale;
 	v.data = log(t->input_scale) + t->log_s_data;
 	v.precision = information + v.by_trend + v.by_input;
 	v.constant = (information * v.data + v.by_input * v.given) / v.precision;
-	for (int k = 0; k < 4; k++) v.follows[k] = (k < 2 ? v.by_trend : -v.by_input) * v.x[k % 2] / v.precision;
+	for (int k = 0; k < S_TERMS; k++) 
+		v.follows[k] = (v.by_trend * v.trend[k] - v.by_input * v.systematic[k] - information * v.level[k]) / v.precision;
 	return v;
 }
 
@@ -482,17 +481,20 @@ static cyc_status solve_scale(scale_coefficients *c, const cyc_series_fit *s, co
 {
 	cyc_status st = CYC_OK;
 	normal_equations e;
-	const double sd[4] = { S_TREND_SD[0], S_TREND_SD[1], S_SYSTEMATIC_SD[0], S_SYSTEMATIC_SD[1] };
-	equations_begin(&e, 4, ZERO, sd);
+	double sd[S_TERMS];
+	memcpy(sd, S_PRIOR_SD, sizeof S_PRIOR_SD);
+	sd[S_TERMS - 1] = fmax(s->level_error, S_LEVEL_KNOWN);
+	equations_begin(&e, S_TERMS, ZERO, sd);
 	for (int32_t f = 0; f < s->n_tilts; f++) {
 		const cyc_tilt_fit *t = &s->tilts[f];
 		if (!t->has_data) continue;
 		scale_view v = view_scale(t, w, t->s_weight[0], t->s_weight[1], t->log_s_information);
-		for (int i = 0; i < 4; i++) {
-			e.b[i] += (1 - t->p_bad) * v.follows[i] * v.precision * v.constant;
-			if (i >= 2) e.b[i] += (1 - t->p_bad) * v.by_input * v.x[i - 2] * v.given;
-			for (int j = 0; j < 4; j++) {
-				double own = i / 2 == j / 2 ? (i < 2 ? v.by_trend : v.by_input) * v.x[i % 2] * v.x[j % 2] : 0;
+		for (int i = 0; i < S_TERMS; i++) {
+			e.b[i] += (1 - t->p_bad) * (v.follows[i] * v.precision * v.constant + v.by_input * v.systematic[i] * v.given +
+			                            v.information * v.level[i] * v.data);
+			for (int j = 0; j < S_TERMS; j++) {
+				double own = v.by_trend * v.trend[i] * v.trend[j] + v.by_input * v.systematic[i] * v.systematic[j] +
+				             v.information * v.level[i] * v.level[j];
 				e.A[i][j] += (1 - t->p_bad) * (own - v.precision * v.follows[i] * v.follows[j]);
 			}
 		}
@@ -506,13 +508,10 @@ done:
 /* Expected square of the distance from trend or input: of the tilt's own variance and that of the coefficients. */
 static double scale_square(const scale_view *v, const scale_coefficients *c, bool of_input)
 {
-	double direction[4], distance = v->constant + dot(v->follows, c->value, 4) - (of_input ? v->given : 0);
-	memcpy(direction, v->follows, sizeof direction);
-	for (int k = 0; k < 2; k++) {
-		direction[of_input ? 2 + k : k] += of_input ? v->x[k] : -v->x[k];
-		distance += of_input ? v->x[k] * c->value[2 + k] : -v->x[k] * c->value[k];
-	}
-	return distance * distance + 1 / v->precision + variance_along(&c->known, direction, 4);
+	double direction[S_TERMS], distance = v->constant - (of_input ? v->given : 0);
+	for (int k = 0; k < S_TERMS; k++) direction[k] = v->follows[k] + (of_input ? v->systematic[k] : -v->trend[k]);
+	distance += dot(direction, c->value, S_TERMS);
+	return distance * distance + 1 / v->precision + variance_along(&c->known, direction, S_TERMS);
 }
 
 static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_series_fit *s, const cyc_ctf_widths *w)
@@ -524,8 +523,8 @@ static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_se
 		if (!t->has_data) continue;
 		double log_input = log(t->input_scale), good = 1 - t->p_bad;
 		scale_view v = view_scale(t, w, t->s_weight[0], t->s_weight[1], t->log_s_information);
-		t->log_s = v.constant + dot(v.follows, c->value, 4) - log_input;
-		t->log_s_variance = 1 / v.precision + variance_along(&c->known, v.follows, 4);
+		t->log_s = v.constant + dot(v.follows, c->value, S_TERMS) - log_input;
+		t->log_s_variance = 1 / v.precision + variance_along(&c->known, v.follows, S_TERMS);
 		double off_trend = scale_square(&v, c, false), off_input = scale_square(&v, c, true);
 		squares->trend += good * t->s_weight[0] * off_trend;
 		squares->n_trend += good;
@@ -537,8 +536,8 @@ static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_se
 		}
 		/* What the others say about this tilt. */
 		scale_view others = view_scale(t, w, 1, 1, 0);
-		t->log_s_expected = others.constant + dot(others.follows, c->value, 4) - log_input;
-		t->log_s_expected_variance = 1 / others.precision + variance_along(&c->known, others.follows, 4);
+		t->log_s_expected = others.constant + dot(others.follows, c->value, S_TERMS) - log_input;
+		t->log_s_expected_variance = 1 / others.precision + variance_along(&c->known, others.follows, S_TERMS);
 	}
 done:
 	return st;
@@ -557,7 +556,7 @@ cyc_status cyc_hierarchy_scale(cyc_ctf_widths *w, cyc_series_fit *series, int32_
 		for (int32_t i = 0; i < n_series; i++) {
 			scale_coefficients before = c[i];
 			CYC_TRY(step_scale(&squares, &c[i], &series[i], w));
-			for (int k = 0; k < 4; k++) moved = fmax(moved, fabs(c[i].value[k] - before.value[k]));
+			for (int k = 0; k < S_TERMS; k++) moved = fmax(moved, fabs(c[i].value[k] - before.value[k]));
 		}
 		cyc_ctf_widths old = *w;
 		if (learn) {

@@ -40,6 +40,7 @@ typedef struct {
 	double s_data, s_information;          /**< the same of the scale factor; the estimate may be negative */
 	double log_s_data, log_s_information;  /**< that as a normal likelihood of its logarithm */
 	double gain;           /**< log-likelihood at the new CTF minus that at the input's, each with its best scale */
+	double s_per_level;                    /**< how much of an error of the level of the series' shells is in that */
 	double log_s, log_s_variance;          /**< posterior, of (new scale / input scale) */
 	double log_s_expected, log_s_expected_variance; /**< the same by input and trend alone */
 	double s_weight[2];                    /**< Student weights of (T4.10), (T4.9) */
@@ -57,6 +58,7 @@ typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_fit *tilts;
 	cyc_ice_series ice; /**< views of the series; its fit is the prior of the scales if that is asked for */
+	double level_error; /**< of the shells' amplitudes of the series, as a logarithm (T4.33) */
 	bool is_spared;     /**< most tilts show nothing: none of them is called bad */
 } cyc_series_fit;
 
@@ -68,6 +70,7 @@ typedef struct {
 	double s_input, s_trend;           /**< of the log scale */
 	double b_A2;                       /**< of B-factors about their trend */
 	double bad_frac;                   /**< share of bad tilts */
+	double self_excess;                /**< of the self-correlation: what is to be taken off beyond (T4.14) */
 	bool z_input_is_given, a_input_is_given; /**< by the user: not estimated */
 } cyc_ctf_widths;
 cyc_ctf_widths cyc_ctf_widths_default(void);

@@ -339,6 +339,28 @@ void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double
 	}
 }
 
+void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, const double d[2])
+{
+	const cyc_ctf_support *p = m->support;
+	double unit = 2 * CYC_PI * p->step_invA;
+	memset(shells, 0, (size_t)m->n_shells * sizeof *shells);
+	for (int32_t i = 0; i < p->n; i++) {
+		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta), phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), co = cos(phase), si = sin(phase);
+		double cc = (double)t->cc[i], cq = (double)t->cq[i], qq = (double)t->qq[i], alpha = m->alpha[m->shell[i]], variance = 0.5 * (cc + qq);
+		if (!(variance > 0)) continue;
+		double y[2] = { (double)t->xc_re[i] * co - (double)t->xc_im[i] * si, (double)t->xq_re[i] * co - (double)t->xq_im[i] * si };
+		double v[2] = { alpha * (cc * c + cq * q), alpha * (cq * c + qq * q) }, s[2] = { (double)t->self_c[i] * co, (double)t->self_q[i] * co };
+		cyc_self_terms *r = &shells[m->shell[i]];
+		for (int k = 0; k < 2; k++) {
+			r->pp += v[k] * v[k] / variance;
+			r->ps += v[k] * s[k] / variance;
+			r->ss += s[k] * s[k] / variance;
+			r->py += v[k] * y[k] / variance;
+			r->sy += s[k] * y[k] / variance;
+		}
+	}
+}
+
 void cyc_ctf_curvature(double gradient[3], double curvature[3][3], const cyc_ctf_model *m, const cyc_ctf_scratch *s, cyc_ctf_change at, double S)
 {
 	memset(gradient, 0, 3 * sizeof *gradient);

@@ -69,6 +69,12 @@ CYC_MUST_CHECK cyc_status cyc_ctf_shift_map(double *cross, double *power, const 
 /** Cross and power terms of the loaded tilt: S = cross/power. Optionally per shell (n_shells each, overwritten). */
 void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double *shell_power, const cyc_ctf_model *m, const cyc_ctf_scratch *scratch,
                        cyc_ctf_change at);
+/**
+ * Sums over each shell's coefficients for the regression of a tilt's terms y = (xc, xq) on the prediction p and on what was
+ * taken off as self-correlation, s, each over the variance of the noise.                                          (T4.31)
+ */
+typedef struct { double pp, ps, ss, py, sy; } cyc_self_terms;
+void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, const double d_A[2]);
 /** Gradient and Gauss-Newton curvature of -log L in (z, a1, a2) of the loaded tilt at scale factor S.              (T4.7) */
 void cyc_ctf_curvature(double gradient[3], double curvature[3][3], const cyc_ctf_model *m, const cyc_ctf_scratch *scratch, cyc_ctf_change at, double S);
 

@@ -9,14 +9,26 @@ static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed
 	                                                           "not-asked" };
 const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }
 
-static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus, bool do_scale)
+/*
+ * Whether a shift found on the way is no scatter about the aligned place: one that the learned width gives to less than one
+ * tilt in a hundred such series. Aligning a tilt with a grossly wrong defocus leaves such shifts, also at its true defocus.
+ */
+static bool is_beyond_prior(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts)
+{
+	double r2 = t->shift_A[0] * t->shift_A[0] + t->shift_A[1] * t->shift_A[1];
+	return r2 > 2 * log(100.0 * n_tilts) * w->shift_A * w->shift_A;
+}
+
+static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts, bool do_defocus, bool do_scale)
 {
 	if (t->p_bad > 0.5) return CYC_TILT_BAD;
 	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
-	if (t->is_shifted) return CYC_TILT_SHIFTED;
+	bool is_elsewhere = t->is_found && hypot(t->shift_A[0], t->shift_A[1]) > 2 * w->shift_A;
+	if (is_elsewhere || is_beyond_prior(t, w, n_tilts)) return CYC_TILT_SHIFTED;
 	/* What input and neighbours alone would leave open. */
-	double input = w->z_input_A / t->cos_tilt, prior_z = 1 / (1 / (input * input) + 1 / cyc_square(w->z_trend_A));
-	double prior_s = 1 / (1 / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
+	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
+	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
+	double prior_s = 1 / (has_input / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
 	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z, scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
 	if (defocus_is_weak && scale_is_weak) return CYC_TILT_WEAK;
 	bool has_moved = do_defocus && (t->change.z * t->change.z > 4 * t->z_variance ||
@@ -53,7 +65,7 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                    .n_particles = sums->tilts[f].n_particles };
 		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a factor, no gauge. */
 		if (!t->has_data) continue;
-		o->status = classify(t, w, do_defocus, do_scale);
+		o->status = classify(t, w, ts->n_tilts, do_defocus, do_scale);
 		o->p_bad = t->p_bad;
 		o->is_blank = sums->tilts[f].is_blank;
 		o->expected_gain = t->expected_gain;
@@ -201,9 +213,8 @@ cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label
 	cyc_status st = CYC_OK;
 	int32_t column;
 	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	/* A value that was kept has no error of its own: nobody should read one. */
-	if (isnan(v)) CYC_TRY(cyc_star_set_text(b, row, column, "none"));
-	else CYC_TRY(cyc_star_set_double(b, row, column, v));
+	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and 0 would be a promise. */
+	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
 done:
 	return st;
 }

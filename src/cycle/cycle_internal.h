@@ -49,12 +49,20 @@ typedef struct {
 	int64_t n_tilts, n_images, n_missing;
 	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
+	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
+	const char *diameter_from;               /**< where it comes from, for the user */
+	cyc_duplicates duplicates;
+	bool *keep;                              /**< particles that are left where one of each pair is left out */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
-/** CYC_E_DATA if images are missing or scales negative: what a plan can show but a run cannot start with. */
-CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in);
+/** CYC_E_DATA if images are missing, scales negative, or duplicates to be refused: what a plan can show but a run cannot start with. */
+CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
+/** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
+/** Particles that the run works with. */
+int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
 /** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 
@@ -68,7 +76,8 @@ typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, 
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
 	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) X(edge_fsc) \
-	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked)
+	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked) \
+	X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
 
 /** What a turn did by the half maps, and what follows from it. */
 typedef enum { CYC__TURN_START, CYC__TURN_BETTER, CYC__TURN_SAME, CYC__TURN_WORSE_ACCEPTED, CYC__TURN_WORSE } cyc__decision;
@@ -104,11 +113,17 @@ typedef struct {
 	const cyc_cycle_options *o;
 	const cyc_cycle_ops *ops;
 	cyc__inputs in;
+	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
+	char *own_particles, *own_trajectories;
+	char *before_set;        /**< the state before the turn with the turn's particles and weights, whose maps the post-processing makes to
+	                              compare with; NULL: they did not change */
+	uint64_t before_key;     /**< hash of its files */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of options and inputs */
+	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
@@ -128,6 +143,20 @@ CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/**
+ * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
+ * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
+ */
+CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
+/**
+ * Compare the metadata of the state the run is in with its images, unless an earlier state could tell already; findings become warnings.
+ * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
+ */
+CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
+
+/** Command line for the maps that a post-processing makes itself, of c->before_set; NULL: none. */
+CYC_MUST_CHECK cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s);
 
 /* ---------------------------------------------------------------- plan */
 

@@ -59,7 +59,8 @@ static cyc_status add_tilts(findings *f, const cyc_star_block *b)
 		if (!status) return CYC_OK;
 		f->n_tilts++;
 		if (!is_bad(status)) continue;
-		CYC_TRY(cyc_realloc(&f->bad_tilts, (size_t)f->n_bad_tilts, (size_t)f->n_bad_tilts + 1, sizeof *f->bad_tilts));
+		CYC_TRY(cyc_realloc(&f->bad_tilts, (size_t)f->n_bad_tilts, (size_t)f->n_bad_tilts + 1,
+		                    sizeof *f->bad_tilts));
 		bad_tilt *t = &f->bad_tilts[f->n_bad_tilts++];
 		*t = (bad_tilt){ .row = i + 1 };
 		CYC_TRY(cyc_strdup(&t->series, cyc_star_block_name(b)));
@@ -138,7 +139,8 @@ static cyc_status findings_read(findings *f, const cyc__cycle *c)
 	CYC_TRY(read_tilts(f, c));
 	CYC_TRY(read_particles(f, c));
 	for (int32_t i = 0; i < c->n_steps; i++) {
-		for (int32_t k = 0; k < c->steps[i].n_warnings; k++) f->n_warnings += !was_given(c, i, c->steps[i].warnings[k]);
+		for (int32_t k = 0; k < c->steps[i].n_warnings; k++)
+			f->n_warnings += !was_given(c, i, c->steps[i].warnings[k]);
 	}
 done:
 	return st;
@@ -152,16 +154,31 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 	findings f = { 0 };
 	char sentence[400];
 	CYC_TRY(findings_read(&f, c));
+	int64_t n_left_out = c->in.particles->n - cyc__inputs_n_particles(&c->in, c->o);
+	if (n_left_out > 0) {
+		snprintf(sentence, sizeof sentence, "%lld particle%s listed twice, in both half-sets, and left out.",
+		         (long long)n_left_out, n_left_out == 1 ? " was" : "s were");
+		CYC_TRY(cyc__append_sentence(text, sentence));
+	} else if (c->in.duplicates.n_across > 0) {
+		snprintf(sentence, sizeof sentence,
+		         "%lld pairs of particles are in both half-sets, so the FSC claims too much.",
+		         (long long)c->in.duplicates.n_across);
+		CYC_TRY(cyc__append_sentence(text, sentence));
+	}
 	if (f.n_bad_tilts > 0) {
-		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad.", f.n_bad_tilts, f.n_tilts);
+		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad, shifted or at the end of the search.",
+		         f.n_bad_tilts, f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_doubtful > 0) {
-		snprintf(sentence, sizeof sentence, "%lld of %lld particles are probably none, or not where they are said to be.", (long long)f.n_doubtful, (long long)f.n_particles);
+		snprintf(sentence, sizeof sentence,
+		         "%lld of %lld particles are probably none, or not where they are said to be.",
+		         (long long)f.n_doubtful, (long long)f.n_particles);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_warnings > 0) {
-		snprintf(sentence, sizeof sentence, "The steps gave %d warning%s; summary.html lists them.", f.n_warnings, f.n_warnings == 1 ? "" : "s");
+		snprintf(sentence, sizeof sentence, "The steps gave %d warning%s; summary.html lists them.",
+		         f.n_warnings, f.n_warnings == 1 ? "" : "s");
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 done:
@@ -205,7 +222,7 @@ done:
 
 static void put_bad_tilts(FILE *f, const findings *found)
 {
-	fprintf(f, "<p>%d of %d tilts were found bad by <code>", found->n_bad_tilts, found->n_tilts);
+	fprintf(f, "<p>%d of %d tilts were found bad, shifted or at the end of the search by <code>", found->n_bad_tilts, found->n_tilts);
 	cyc__put_escaped(f, found->tilts_of->dir);
 	fputs("</code>:</p>\n<table><tr><th>Tilt series</th><th class=\"n\">Row</th><th>Status</th></tr>\n", f);
 	for (int32_t i = 0; i < found->n_bad_tilts && i < N_LISTED; i++) {
@@ -217,7 +234,8 @@ static void put_bad_tilts(FILE *f, const findings *found)
 		fputs("</td></tr>\n", f);
 	}
 	fputs("</table>\n", f);
-	if (found->n_bad_tilts > N_LISTED) fprintf(f, "<p class=\"muted\">%d more are in its table.</p>\n", found->n_bad_tilts - N_LISTED);
+	if (found->n_bad_tilts > N_LISTED)
+		fprintf(f, "<p class=\"muted\">%d more are in its table.</p>\n", found->n_bad_tilts - N_LISTED);
 }
 
 cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c)
@@ -225,11 +243,15 @@ cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c)
 	cyc_status st = CYC_OK;
 	findings found = { 0 };
 	CYC_TRY(findings_read(&found, c));
-	if (found.n_bad_tilts > 0 || found.n_doubtful > 0) fputs("<h2>Bad tilts and doubtful particles</h2>\n", f);
+	if (found.n_bad_tilts > 0 || found.n_doubtful > 0)
+		fputs("<h2>Bad tilts and doubtful particles</h2>\n", f);
 	if (found.n_bad_tilts > 0) put_bad_tilts(f, &found);
 	if (found.n_doubtful > 0) {
-		fprintf(f, "<p>%lld of %lld particles are more likely none, or not where they are said to be, than right "
-		           "(<code>cycParticleProbability</code> below 0.5 in <code>", (long long)found.n_doubtful, (long long)found.n_particles);
+		fprintf(
+			f,
+			"<p>%lld of %lld particles are more likely none, or not where they are said to be, than right "
+			"(<code>cycParticleProbability</code> below 0.5 in <code>",
+			(long long)found.n_doubtful, (long long)found.n_particles);
 		cyc__put_escaped(f, found.particles);
 		fputs("</code>).</p>\n", f);
 	}

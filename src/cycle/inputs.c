@@ -1,5 +1,6 @@
 #include "cycle_internal.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -132,6 +133,101 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- duplicates */
+
+/* Diameter of the sphere that is as large as a mask above 1/2. */
+static cyc_status mask_diameter_A(double *out, const char *mask, double pixel_size_A, const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_volume *v = NULL;
+	double n_inside = 0.0;
+	CYC_TRY(cyc_path_join(&path, root, mask));
+	CYC_TRY(cyc_mrc_read_map(&v, path));
+	size_t count = cyc_volume_count(v);
+	for (size_t i = 0; i < count; i++) n_inside += v->data[i] > 0.5f;
+	*out = pixel_size_A * cbrt(6.0 * n_inside / CYC_PI);
+done:
+	cyc_volume_destroy(&v);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status look_for_duplicates(cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	const char *mask = in->mask_fsc ? in->mask_fsc : in->mask_align;
+	in->diameter_A = 0.5 * in->crop_px * in->pixel_size_A;
+	in->diameter_from = "half of the map's edge";
+	if (mask) {
+		double of_mask_A;
+		CYC_TRY(mask_diameter_A(&of_mask_A, mask, in->pixel_size_A, o->input.root));
+		if (of_mask_A > 0.0) {
+			in->diameter_A = of_mask_A;
+			in->diameter_from = "the volume of the mask";
+		}
+	}
+	/* What is given is the longest extent of the particle; what counts here is how near another one can be. */
+	if (o->particle_diameter_A > 0.0 && (!mask || o->particle_diameter_A < in->diameter_A)) {
+		in->diameter_A = o->particle_diameter_A;
+		in->diameter_from = "--particle-diameter";
+	}
+	CYC_TRY(cyc_alloc(&in->keep, in->particles->n, sizeof *in->keep));
+	CYC_TRY(cyc_particle_set_find_duplicates(&in->duplicates, in->keep, in->particles, cyc_duplicate_distance_A(in->diameter_A)));
+done:
+	return st;
+}
+
+int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	return in->particles->n - (o->duplicates == CYC_DUPLICATES_REMOVE ? in->duplicates.n_left_out : 0);
+}
+
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	const cyc_duplicates *d = &in->duplicates;
+	char pairs[400];
+	int n = 0;
+	text[0] = '\0';
+	if (d->n_across > 0) {
+		cyc_duplicates_describe(pairs, sizeof pairs, d, in->particles);
+		n = snprintf(text, size, "%s, a quarter of the diameter of %.0f Å (%s): ", pairs, in->diameter_A, in->diameter_from);
+		if (n < 0 || (size_t)n >= size) return;
+		if (o->duplicates == CYC_DUPLICATES_REMOVE) {
+			n += snprintf(text + n, size - (size_t)n, "they are taken for particles listed twice, and %lld %s left out of the run", (long long)d->n_left_out,
+			              d->n_left_out == 1 ? "is" : "are");
+		} else if (o->duplicates == CYC_DUPLICATES_KEEP) {
+			n += snprintf(text + n, size - (size_t)n, "the half maps share their noise, and the FSC claims too much");
+		} else {
+			n += snprintf(text + n, size - (size_t)n, "the FSC would claim too much");
+		}
+	}
+	if (d->n_within > 0 && (size_t)n < size) {
+		snprintf(text + n, size - (size_t)n, "%s%lld pair%s of one half-set %s nearer than %.1f Å and %s kept: the same images may count twice", n ? "; " : "",
+		         (long long)d->n_within, d->n_within == 1 ? "" : "s", d->n_within == 1 ? "is" : "are", d->distance_A, d->n_within == 1 ? "is" : "are");
+	}
+}
+
+/* A half-set must not be left empty. */
+static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	int64_t n[2] = { 0, 0 };
+	char text[900];
+	if (in->duplicates.n_across == 0 || o->duplicates == CYC_DUPLICATES_KEEP) return CYC_OK;
+	for (int64_t i = 0; i < in->particles->n; i++) n[in->particles->particles[i].half] += in->keep[i];
+	if (o->duplicates == CYC_DUPLICATES_REMOVE && n[0] > 0 && n[1] > 0) return CYC_OK;
+	cyc__inputs_describe_duplicates(text, sizeof text, in, o);
+	if (o->duplicates == CYC_DUPLICATES_REFUSE) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s", text);
+		cyc_error_hint("without --duplicates refuse one of each pair is left out; if they are different particles, give their true --particle-diameter");
+	} else {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s, and no particle would be left in a half-set", text);
+		cyc_error_hint("assign the particles to half-sets anew, each once");
+	}
+	return st;
+}
+
 cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -157,6 +253,7 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	in->mask_fsc = first_of(o->mask_fsc, o->mask_align, in->set->reference_mask);
 	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
 	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
+	CYC_TRY(look_for_duplicates(in, o));
 done:
 	return st;
 }
@@ -167,17 +264,19 @@ void cyc__inputs_deinit(cyc__inputs *in)
 		for (int k = 0; k < CYC__MISSING_NAMED; k++) cyc_free(in->series[i].missing[k]);
 	}
 	cyc_free(in->series);
+	cyc_free(in->keep);
 	cyc_particle_set_destroy(&in->particles);
 	cyc_tomogram_set_destroy(&in->tomograms);
 	cyc_optimisation_set_destroy(&in->set);
 	*in = (cyc__inputs){ 0 };
 }
 
-cyc_status cyc__inputs_require_all(const cyc__inputs *in)
+cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	const char *first = "";
 	CYC_TRY(cyc_tomogram_set_check_scales(in->tomograms));
+	CYC_TRY(check_what_is_left(in, o));
 	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
 		if (in->series[i].missing[0]) first = in->series[i].missing[0];
 	}

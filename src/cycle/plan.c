@@ -127,6 +127,14 @@ static void put_series(FILE *f, const cyc__inputs *in)
 	}
 }
 
+/* Particles in both half-sets, and what the run does about them. */
+static void put_duplicates(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	char text[900];
+	cyc__inputs_describe_duplicates(text, sizeof text, in, o);
+	if (text[0]) fprintf(f, "\nParticles listed twice\n\n  %s\n", text);
+}
+
 /* False if the run could not start. */
 static bool put_scales(FILE *f, const cyc__inputs *in)
 {
@@ -168,10 +176,12 @@ cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *o
 	put_inputs(f, &in, options);
 	CYC_TRY(put_steps(f, &in, options));
 	put_series(f, &in);
+	put_duplicates(f, &in, options);
 	bool has_scales = put_scales(f, &in), has_images = put_missing(f, &in);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*can_run = has_scales && has_images;
+	*can_run = has_scales && has_images && cyc__inputs_require_all(&in, options) == CYC_OK;
+	cyc_error_clear();
 done:
 	if (f) fclose(f);
 	free(memory);

@@ -76,6 +76,7 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "skip-polish", "%d", o->skip_polish));
 	CYC_TRY(cyc__pairs_add(out, "skip-motion", "%d", o->skip_motion));
 	CYC_TRY(cyc__pairs_add(out, "skip-refine", "%d", o->skip_refine));
+	CYC_TRY(cyc__pairs_add(out, "keep-all", "%d", o->keep_all));
 	CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.17g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "refine-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
@@ -86,6 +87,8 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
+	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
+	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
 done:
 	return st;

@@ -12,7 +12,7 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
-	if (!s->input_set[0]) return c->o->input;
+	if (!s->input_set[0]) return c->start;
 	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers,
 		                        .erase_beads = c->o->input.erase_beads };
 }
@@ -54,15 +54,13 @@ static cyc_status add_output(cyc__step *s, const char *role, const char *path)
 	return path ? cyc__pairs_add(&s->outputs, role, "%s", path) : CYC_OK;
 }
 
-static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
+static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input, const char *out_dir)
 {
-	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_reconstruct_options r;
-	cyc_reconstruct_result result = { 0 };
 	cyc_reconstruct_options_default(&r);
-	r.input = step_input(c, s);
-	r.out_dir = s->dir;
+	r.input = input;
+	r.out_dir = out_dir;
 	r.box_px = o->box_px;
 	r.crop_px = o->crop_px;
 	r.symmetry = o->symmetry;
@@ -72,6 +70,14 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
+	return r;
+}
+
+static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_reconstruct_options r = reconstruct_options(c, step_input(c, s), s->dir);
+	cyc_reconstruct_result result = { 0 };
 	CYC_TRY(c->ops->reconstruct(&result, &r));
 	CYC_CHECK(result.half1 && result.half2 && result.optimisation_set, CYC_E_INTERNAL, "the reconstruction did not name its half maps");
 	CYC_TRY(add_output(s, "half map 1", result.half1));
@@ -102,14 +108,57 @@ static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- post-process */
 
+/* Folder for the maps of the state before in the new weights, and its optimisation set. */
+static const char BEFORE_DIR[] = "before/", BEFORE_SET[] = "before/optimisation_set.star";
+
+/* Optimisation set whose half maps these are compared with; NULL at the start. */
+static cyc_status compared_with(char **out, const cyc__cycle *c, const cyc__step *s)
+{
+	*out = NULL;
+	if (c->i_best < 0) return CYC_OK;
+	return c->before_set ? cyc_path_join(out, s->dir, BEFORE_SET) : cyc_strdup(out, c->steps[c->i_best].output_set);
+}
+
+cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	cyc__step before = { .kind = CYC__RECONSTRUCT };
+	*out = NULL;
+	if (s->kind != CYC__POSTPROCESS || !c->before_set) return CYC_OK;
+	CYC_TRY(cyc_strdup(&before.input_set, c->before_set));
+	CYC_TRY(cyc_path_join(&before.dir, s->dir, BEFORE_DIR));
+	CYC_TRY(reconstruct_arguments(&before.arguments, c, &before));
+	CYC_TRY(cyc__step_command(out, &before));
+done:
+	cyc__step_deinit(&before);
+	return st;
+}
+
+static cyc_status reconstruct_before(const cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *dir = NULL;
+	cyc_reconstruct_result result = { 0 };
+	CYC_TRY(cyc_path_join(&dir, s->dir, BEFORE_DIR));
+	const cyc_project_input input = { .root = c->o->input.root, .optimisation_set = c->before_set };
+	const cyc_reconstruct_options r = reconstruct_options(c, input, dir);
+	CYC_TRY(c->ops->reconstruct(&result, &r));
+done:
+	cyc_reconstruct_result_deinit(&result);
+	cyc_free(dir);
+	return st;
+}
+
 static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
+	char *other = NULL;
+	CYC_TRY(compared_with(&other, c, s));
 	CYC_TRY(cyc__pairs_add(out, "optimisation-set", "%s", s->input_set));
 	if (c->in.mask_fsc) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
-	if (c->i_best >= 0) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", c->steps[c->i_best].output_set));
+	if (other) CYC_TRY(cyc__pairs_add(out, "compare-to", "%s", other));
 	if (o->has_bfactor) {
 		CYC_TRY(cyc__pairs_add(out, "adhoc_bfac", "%.10g", o->adhoc_bfactor_A2));
 	} else {
@@ -119,6 +168,7 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	}
 	if (o->mtf) CYC_TRY(cyc__pairs_add(out, "mtf", "%s", o->mtf));
 done:
+	cyc_free(other);
 	return st;
 }
 
@@ -166,14 +216,16 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	const cyc_cycle_options *o = c->o;
 	cyc_postprocess_options p;
 	cyc_postprocess_result result = { 0 };
-	char *out_root = NULL;
+	char *out_root = NULL, *other = NULL;
 	cyc_postprocess_options_default(&p);
+	CYC_TRY(compared_with(&other, c, s));
+	if (c->before_set) CYC_TRY(reconstruct_before(s, c));
 	CYC_TRY(cyc_path_join(&out_root, s->dir, "postprocess"));
 	p.root = o->input.root;
 	p.optimisation_set = s->input_set;
 	p.mask = c->in.mask_fsc;
 	p.symmetry = o->symmetry;
-	p.compare_to = c->i_best >= 0 ? c->steps[c->i_best].output_set : NULL;
+	p.compare_to = other;
 	p.out_root = out_root;
 	p.auto_bfactor = !o->has_bfactor;
 	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
@@ -197,6 +249,7 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	s->randomise_from_A = result.randomise_from_A;
 done:
 	cyc_postprocess_result_deinit(&result);
+	cyc_free(other);
 	cyc_free(out_root);
 	return st;
 }
@@ -210,11 +263,14 @@ static void postprocess_need(double *memory, double *disk, const cyc__inputs *in
 
 /* ---------------------------------------------------------------- CTF refinement */
 
+static bool judges_particles(const cyc__cycle *c) { return c->ops->judge && !c->o->skip_refine && !c->o->keep_all; }
+
 static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	CYC_TRY(add_input_arguments(out, c, s));
+	if (judges_particles(c)) CYC_TRY(cyc__pairs_add(out, "p", "%sparticles.star", s->dir));
 	if (c->in.mask_align) CYC_TRY(cyc__pairs_add(out, "mask", "%s", c->in.mask_align));
 	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
 	if (o->skip_defocus) CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%s", ""));
@@ -226,14 +282,57 @@ done:
 	return st;
 }
 
+static void refine3d_options(cyc_refine3d_options *r, const cyc__step *s, const cyc__cycle *c)
+{
+	const cyc_cycle_options *o = c->o;
+	cyc_refine3d_options_default(r);
+	r->input = step_input(c, s);
+	r->mask = c->in.mask_align;
+	r->out_dir = s->dir;
+	r->box_px = o->box_px;
+	r->crop_px = o->crop_px;
+	r->symmetry = o->symmetry;
+	r->particle_diameter_A = o->particle_diameter_A;
+	r->keep_all = o->keep_all;
+	r->n_threads = o->n_threads;
+	r->backend = o->backend;
+}
+
+/*
+ * Junk has been in the maps so far. On beads it makes the half maps agree, and a CTF refinement that turns from the beads to the
+ * particle seems to lose; so the particles are looked at where they are before it.                                   (T8.20)
+ */
+static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *s, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_options r;
+	refine3d_options(&r, s, c);
+	r.only_judge = true;
+	CYC_TRY(c->ops->judge(judged, &r));
+	if (judged->n_improbable > 0)
+		cyc_info("%s: %lld of %lld particles are probably not the particle, or not at this pose (run_improbable.star)", s->dir,
+		         (long long)judged->n_improbable, (long long)judged->n_particles);
+done:
+	return st;
+}
+
 static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_ctfrefine_options r;
 	cyc_ctfrefine_result result = { 0 };
+	cyc_refine3d_result judged = { 0 };
 	cyc_ctfrefine_options_default(&r);
 	r.input = step_input(c, s);
+	if (judges_particles(c)) {
+		CYC_TRY(judge_particles(&judged, s, c));
+		r.input.particles = judged.particles;
+		CYC_TRY(add_output(s, "particles", judged.particles));
+		CYC_TRY(add_if_there(s, o, "improbable particles", "run_improbable.star"));
+		s->n_judged = (double)judged.n_particles;
+		s->n_improbable = (double)judged.n_improbable;
+	}
 	r.mask = c->in.mask_align;
 	r.out_dir = s->dir;
 	r.box_px = o->box_px;
@@ -261,6 +360,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	s->scale_change_rms = result.scale_change_rms;
 done:
 	cyc_ctfrefine_result_deinit(&result);
+	cyc_refine3d_result_deinit(&judged);
 	return st;
 }
 
@@ -357,6 +457,14 @@ static void polish_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- orientations */
 
+/* Particles that have come together are one; not where some were given that near in one half-set, as overlapping segments are. */
+static double least_separation_A(const cyc__cycle *c)
+{
+	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;
+	/* Three decimals, as in the command line of the note. */
+	return may_remove ? round(1e3 * c->in.duplicates.distance_A) / 1e3 : 0.0;
+}
+
 static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -369,6 +477,8 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
+	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
+	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
 }
@@ -379,19 +489,11 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	const cyc_cycle_options *o = c->o;
 	cyc_refine3d_options r;
 	cyc_refine3d_result result = { 0 };
-	cyc_refine3d_options_default(&r);
-	r.input = step_input(c, s);
-	r.mask = c->in.mask_align;
-	r.out_dir = s->dir;
-	r.box_px = o->box_px;
-	r.crop_px = o->crop_px;
-	r.symmetry = o->symmetry;
-	r.particle_diameter_A = o->particle_diameter_A;
+	refine3d_options(&r, s, c);
 	r.healpix_order = o->refine_order;
 	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
-	r.n_threads = o->n_threads;
-	r.backend = o->backend;
 	CYC_TRY(c->ops->refine3d(&result, &r));
 	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL, "the refinement of the orientations did not name its outputs");
 	CYC_TRY(add_output(s, "particles", result.particles));
@@ -399,11 +501,16 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "map", result.map));
 	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "improbable particles", "run_improbable.star"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
 	s->n_iterations = (double)result.n_iterations;
 	s->rotation_error_deg = cyc_rad_to_deg(result.rotation_error_rad);
 	s->offset_error_A = result.offset_error_A;
+	s->n_judged = (double)result.n_particles;
+	s->n_improbable = (double)result.n_improbable;
+	s->n_searched = (double)result.n_searched;
+	s->n_found_again = (double)result.n_found_again;
 done:
 	cyc_refine3d_result_deinit(&result);
 	return st;
@@ -422,6 +529,8 @@ static void refine3d_log(const cyc__step *s)
 {
 	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)", s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations,
 	         s->seconds);
+	if (s->n_improbable > 0) cyc_info("%s: %.0f of %.0f particles are probably not the particle: run_improbable.star", s->dir, s->n_improbable, s->n_judged);
+	if (s->n_found_again > 0) cyc_info("%s: %.0f particles were in a wrong pose and found again", s->dir, s->n_found_again);
 }
 
 /* ---------------------------------------------------------------- the table */

@@ -165,13 +165,18 @@ done:
 	return st;
 }
 
-/* A number of uncertainty.star: NaN where it says "none", as of an excluded tilt or of what was not refined, and where the column is missing. */
+/*
+ * A standard error of uncertainty.star: NaN where it is not known, as of an excluded tilt or of what was not refined (-1; "none" in older
+ * files), and where the column is missing.
+ */
 static cyc_status error_of(double *out, const cyc_star_block *b, int64_t row, const char *label)
 {
 	const char *text = cyc_star_text_of(b, row, label);
 	*out = CYC_NAN;
 	if (!text || strcmp(text, "none") == 0) return CYC_OK;
-	return cyc_star_double_of(out, b, row, label);
+	cyc_status st = cyc_star_double_of(out, b, row, label);
+	if (st == CYC_OK && *out < 0) *out = CYC_NAN;
+	return st;
 }
 
 /* Standard errors from uncertainty.star; a series that is not in it has none. */
@@ -332,7 +337,9 @@ cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdic
 	cyc_json_text(&j, "verdict", verdict);
 	put_state(&j, "before", &c->steps[cyc__first_postprocess(c)]);
 	put_state(&j, "after", &c->steps[c->i_best]);
-	cyc_json_int(&j, "n_particles", c->in.particles->n);
+	cyc_json_int(&j, "n_particles", cyc__inputs_n_particles(&c->in, c->o));
+	cyc_json_int(&j, "n_duplicates", c->in.duplicates.n_across);
+	cyc_json_int(&j, "n_duplicates_left_out", c->in.particles->n - cyc__inputs_n_particles(&c->in, c->o));
 	cyc_json_double(&j, "pixel_size_A", c->in.pixel_size_A);
 	cyc_json_int(&j, "map_size_px", c->in.crop_px);
 	cyc_json_double(&j, "shell_width_invA", 1.0 / (c->in.crop_px * c->in.pixel_size_A));

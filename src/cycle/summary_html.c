@@ -243,7 +243,7 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		if (s->kind != CYC__REFINE3D || !s->output_set) continue;
 		if (is_first) {
 			fputs("<h2>Orientations</h2>\n<table><tr><th>Job</th><th class=\"n\">Iterations</th><th class=\"n\">Error of orientations (degrees)</th>"
-			      "<th class=\"n\">Error of positions (Å)</th></tr>\n", f);
+			      "<th class=\"n\">Error of positions (Å)</th><th class=\"n\">Probably not the particle</th><th class=\"n\">Found at another pose</th></tr>\n", f);
 		}
 		is_first = false;
 		fputs("<tr><td><code>", f);
@@ -252,9 +252,13 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		put_number(f, "%.0f", s->n_iterations);
 		put_number(f, "%.2f", s->rotation_error_deg);
 		put_number(f, "%.2f", s->offset_error_A);
+		put_number(f, "%.0f", s->n_improbable);
+		put_number(f, "%.0f", s->n_found_again);
 		fputs("</tr>\n", f);
 	}
-	if (!is_first) fputs("</table>\n<p class=\"muted\">Medians of the standard errors about each axis (<code>run_uncertainty.star</code>).</p>\n", f);
+	if (!is_first)
+		fputs("</table>\n<p class=\"muted\">Medians of the standard errors about each axis (<code>run_uncertainty.star</code>). What is probably not the particle counts little or nothing "
+		      "from there on (<code>run_improbable.star</code>, <code>--keep-all</code>).</p>\n", f);
 }
 
 static void put_path(FILE *f, const char *what, const char *path)
@@ -297,6 +301,13 @@ static void put_warnings(FILE *f, const cyc__cycle *c)
 			        c->o->whole_windows ? "lie partly outside of their tilt image (<code>--whole-windows</code>)" : "lie so far outside of their tilt image that the particle is cut");
 		}
 	}
+	char duplicates[900];
+	cyc__inputs_describe_duplicates(duplicates, sizeof duplicates, &c->in, c->o);
+	if (duplicates[0]) {
+		fputs("<p class=\"warn\">", f);
+		cyc__put_escaped(f, duplicates);
+		fputs(".</p>\n", f);
+	}
 	if (!c->in.mask_fsc) {
 		fputs("<p class=\"warn\">No mask was given: the resolution is pessimistic, and references carry the noise of the solvent. "
 		      "<code>cyclotomo mask</code> makes one.</p>\n", f);
@@ -314,7 +325,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	cyc__put_escaped(f, c->o->out_dir);
 	fprintf(f, "</title><style>%s</style></head><body>\n<h1>Cycle ", STYLE);
 	cyc__put_escaped(f, c->o->out_dir);
-	fprintf(f, "</h1>\n<p class=\"muted\">%lld particles, %d tilt series, %.4g Å pixels, maps of %d px, symmetry ", (long long)c->in.particles->n,
+	fprintf(f, "</h1>\n<p class=\"muted\">%lld particles, %d tilt series, %.4g Å pixels, maps of %d px, symmetry ", (long long)cyc__inputs_n_particles(&c->in, c->o),
 	        c->in.tomograms->n_series, c->in.pixel_size_A, c->in.crop_px);
 	cyc__put_escaped(f, c->o->symmetry);
 	fprintf(f, ". cyclotomo %s.</p>\n<p class=\"verdict\">", CYCLOTOMO_VERSION);

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/*
- * N_SECTORS is a power of two, for halving. More of them make the error itself better known (to 1/sqrt(2 (n - 1)) of itself), but
- * they must stay wider than the width over which the mask correlates coefficients, about n / (diameter of the mask) voxels.
- */
+/* A power of two, for halving. With more of them the error is better known (to 1/sqrt(2 (n - 1)) of itself),
+ * but neighbours share more. */
 enum { N_SECTORS = 16, N_LEVELS = 4, CELLS = 96, N_SAMPLES = 6000 };
 
 typedef struct {
@@ -16,7 +14,8 @@ typedef struct {
 	int32_t sector;
 } direction;
 
-/* The one of all directions equal by symmetry that is nearest to a direction of no meaning, away from all axes of point groups. */
+/* The one of all directions equal by symmetry that is nearest to a direction of no meaning, away from all
+ * axes of point groups. */
 static void make_canonical(double x[3], const cyc_symmetry *group)
 {
 	static const double POLE[3] = { 0.8103, 0.4871, 0.3258 };
@@ -40,9 +39,21 @@ typedef struct {
 	double at[N_SECTORS - 1]; /* node k has the children 2 k + 1 and 2 k + 2 */
 } tree;
 
-static int by_x(const void *a, const void *b) { const double p = ((const direction *)a)->x[0], q = ((const direction *)b)->x[0]; return (p > q) - (p < q); }
-static int by_y(const void *a, const void *b) { const double p = ((const direction *)a)->x[1], q = ((const direction *)b)->x[1]; return (p > q) - (p < q); }
-static int by_z(const void *a, const void *b) { const double p = ((const direction *)a)->x[2], q = ((const direction *)b)->x[2]; return (p > q) - (p < q); }
+static int by_x(const void *a, const void *b)
+{
+	const double p = ((const direction *)a)->x[0], q = ((const direction *)b)->x[0];
+	return (p > q) - (p < q);
+}
+static int by_y(const void *a, const void *b)
+{
+	const double p = ((const direction *)a)->x[1], q = ((const direction *)b)->x[1];
+	return (p > q) - (p < q);
+}
+static int by_z(const void *a, const void *b)
+{
+	const double p = ((const direction *)a)->x[2], q = ((const direction *)b)->x[2];
+	return (p > q) - (p < q);
+}
 
 static void halve(tree *t, int node, direction *d, int n)
 {
@@ -79,7 +90,8 @@ static cyc_status grow(tree *t, const cyc_symmetry *group)
 	CYC_TRY(cyc_alloc(&d, N_SAMPLES, sizeof *d));
 	/* An even spread: Fibonacci's spiral. */
 	for (int i = 0; i < N_SAMPLES; i++) {
-		double z = 1.0 - (2.0 * i + 1.0) / N_SAMPLES, r = sqrt(1.0 - z * z), phi = i * CYC_PI * (3.0 - sqrt(5.0));
+		double z = 1.0 - (2.0 * i + 1.0) / N_SAMPLES, r = sqrt(1.0 - z * z),
+			   phi = i * CYC_PI * (3.0 - sqrt(5.0));
 		d[i] = (direction){ .x = { r * cos(phi), r * sin(phi), z } };
 		make_canonical(d[i].x, group);
 	}
@@ -108,6 +120,7 @@ cyc_status cyc__sectors_init(cyc__sectors *s, const char *symmetry)
 	tree t = { 0 };
 	*s = (cyc__sectors){ .n_sectors = N_SECTORS };
 	CYC_TRY(cyc_symmetry_create(&group, symmetry && symmetry[0] ? symmetry : "C1"));
+	s->n_equal = group->n;
 	CYC_TRY(grow(&t, group));
 	CYC_TRY(cyc_alloc(&s->of_direction, (size_t)3 * CELLS * CELLS, sizeof *s->of_direction));
 	for (int k = 0; k < 3; k++) {
@@ -133,7 +146,10 @@ void cyc__sectors_deinit(cyc__sectors *s)
 	*s = (cyc__sectors){ 0 };
 }
 
-int32_t cyc__sector_of(const cyc__sectors *s, int32_t x, int32_t y, int32_t z) { return s->of_direction[cell_of((const double[3]){ x, y, z })]; }
+int32_t cyc__sector_of(const cyc__sectors *s, int32_t x, int32_t y, int32_t z)
+{
+	return s->of_direction[cell_of((const double[3]){ x, y, z })];
+}
 
 /* ---------------------------------------------------------------- sums */
 
@@ -148,7 +164,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 {
 	const work *w = arg;
 	(void)i_thread;
-	int32_t n = w->n, n_half = n / 2 + 1, n_shells = cyc__n_shells(n), fz = (int32_t)z <= n / 2 ? (int32_t)z : (int32_t)z - n;
+	int32_t n = w->n, n_half = n / 2 + 1, n_shells = cyc__n_shells(n),
+			fz = (int32_t)z <= n / 2 ? (int32_t)z : (int32_t)z - n;
 	double *sums = w->sums + (size_t)z * (size_t)w->sectors->n_sectors * (size_t)n_shells * 3;
 	for (int32_t y = 0; y < n; y++) {
 		int32_t fy = y <= n / 2 ? y : y - n;
@@ -161,7 +178,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 			if (shell >= n_shells) break;
 			int32_t sector = shell == 0 ? 0 : cyc__sector_of(w->sectors, x, fy, fz);
 			double *to = sums + ((size_t)sector * (size_t)n_shells + (size_t)shell) * 3;
-			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x], bi = (double)b[2 * x + 1];
+			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x],
+				   bi = (double)b[2 * x + 1];
 			to[0] += ar * br + ai * bi;
 			to[1] += ar * ar + ai * ai;
 			to[2] += br * br + bi * bi;
@@ -170,7 +188,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc__sector_sums_init(cyc__sector_sums *s, const cyc__sectors *sectors, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int n_threads)
+cyc_status cyc__sector_sums_init(cyc__sector_sums *s, const cyc__sectors *sectors, const cyc_cfloat *ft1,
+                                 const cyc_cfloat *ft2, int32_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	work w = { .sectors = sectors, .ft1 = ft1, .ft2 = ft2, .n = n };
@@ -197,7 +216,10 @@ void cyc__sector_sums_deinit(cyc__sector_sums *s)
 
 /* ---------------------------------------------------------------- what follows from them */
 
-static double correlation(const double t[3]) { return t[1] > 0.0 && t[2] > 0.0 ? t[0] / (sqrt(t[1]) * sqrt(t[2])) : 0.0; }
+static double correlation(const double t[3])
+{
+	return t[1] > 0.0 && t[2] > 0.0 ? t[0] / (sqrt(t[1]) * sqrt(t[2])) : 0.0;
+}
 
 void cyc__sector_fsc(double *fsc, const cyc__sector_sums *s, int32_t without)
 {
@@ -207,16 +229,23 @@ void cyc__sector_fsc(double *fsc, const cyc__sector_sums *s, int32_t without)
 	for (size_t i = 0; i < (size_t)s->n_shells; i++) {
 		const double *all = s->sums + (size_t)s->n_sectors * m + 3 * i;
 		double left[3] = { all[0], all[1], all[2] };
-		for (int k = 0; k < 3 && without >= 0; k++) left[k] -= s->sums[(size_t)without * m + 3 * i + (size_t)k];
+		for (int k = 0; k < 3 && without >= 0; k++)
+			left[k] -= s->sums[(size_t)without * m + 3 * i + (size_t)k];
 		bool is_left = left[1] > LEAST_LEFT * all[1] && left[2] > LEAST_LEFT * all[2];
 		fsc[i] = correlation(is_left ? left : all);
 	}
 }
 
-double cyc__jackknife_error(const double *left_out, int32_t n)
+double cyc__sector_error(const double *left_out, const cyc__sectors *s, double shell, double diameter_px,
+                         int32_t n)
 {
-	double mean = 0.0, sum = 0.0;
-	for (int32_t i = 0; i < n; i++) mean += left_out[i] / n;
-	for (int32_t i = 0; i < n; i++) sum += cyc_square(left_out[i] - mean);
-	return sqrt(sum * (n - 1) / n);
+	const double MOST_LOST = 0.5;
+	double mean = 0.0, sum = 0.0, K = s->n_sectors;
+	for (int32_t i = 0; i < s->n_sectors; i++) mean += left_out[i] / K;
+	for (int32_t i = 0; i < s->n_sectors; i++) sum += cyc_square(left_out[i] - mean);
+	/* What neighbouring sectors have in common is missing in the scatter: mean reach of the correlation over
+	 * the width of a sector. */
+	double width = sqrt(2.0 * CYC_PI * shell * shell / (s->n_equal * K)), reach = 0.4 * n / diameter_px;
+	double lost = width > 0.0 ? fmin(reach / width, MOST_LOST) : MOST_LOST;
+	return sqrt(sum * (K - 1.0) / K) / (1.0 - lost);
 }

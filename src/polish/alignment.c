@@ -47,7 +47,8 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 	a->tilts = NULL;
 	a->offsets_A = NULL;
 	a->linear = NULL;
-	a->modes = a->angles = a->base_angles = a->angle_centre = a->angle_width_rad = a->shift_width_A = a->displacement_A = a->deformation = NULL;
+	a->modes = a->angles = a->base_angles = a->angle_centre = a->angle_width_rad = a->shift_width_A =
+		a->displacement_A = a->deformation = NULL;
 	CYC_TRY(cyc_alloc(&a->tilts, T, sizeof *a->tilts));
 	CYC_TRY(cyc_alloc(&a->offsets_A, N, sizeof *a->offsets_A));
 	CYC_TRY(cyc_alloc(&a->angles, 3 * T, sizeof *a->angles));
@@ -63,7 +64,8 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 		double *b = a->base_angles + 3 * f;
 		a->tilts[f].Q = cyc_mat3_identity();
 		cyc_tilt_from_matrix(&b[0], &b[1], &b[2], a->projections[f].linear);
-		for (size_t k = 0; k < 2 && a->start_shifts_A; k++) a->tilts[f].shift_A[k] = a->start_shifts_A[2 * f + k];
+		for (size_t k = 0; k < 2 && a->start_shifts_A; k++)
+			a->tilts[f].shift_A[k] = a->start_shifts_A[2 * f + k];
 	}
 	start_deformation(a);
 	CYC_TRY(cyc_alignment_set_priors(a));
@@ -76,7 +78,8 @@ done:
 
 void cyc_alignment_deinit(cyc_alignment *a)
 {
-	double **const all[] = { &a->modes, &a->angles, &a->base_angles, &a->angle_centre, &a->angle_width_rad, &a->shift_width_A, &a->displacement_A, &a->deformation };
+	double **const all[] = { &a->modes,           &a->angles,        &a->base_angles,    &a->angle_centre,
+		                     &a->angle_width_rad, &a->shift_width_A, &a->displacement_A, &a->deformation };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		cyc_free(*all[i]);
 		*all[i] = NULL;
@@ -120,7 +123,10 @@ void cyc_alignment_position(double at[2], const cyc_alignment *a, int32_t p, int
 	at[1] += u[1];
 }
 
-static double strength(const cyc_alignment *a, int32_t f) { return a->amplitude * a->tilt_strength[f]; }
+static double strength(const cyc_alignment *a, int32_t f)
+{
+	return a->amplitude * a->tilt_strength[f] * a->sharpness[f];
+}
 
 static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 {
@@ -148,7 +154,8 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	}
 	for (int i = 0; i < 2; i++)
 		for (int k = 0; k < 2; k++) j->shift[i][k] = by_shift * D[i][k];
-	for (int k = 0; k < 3; k++) j->H[k] = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
+	for (int k = 0; k < 3; k++)
+		j->H[k] = a->dispersion * cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[k];
 }
 
 static cyc_status linearise_task(void *arg, int64_t p, int i_thread)
@@ -172,8 +179,6 @@ typedef struct {
 	size_t B, T;
 } motion_work;
 
-static double step_sigma(const cyc_alignment *a, size_t t) { return a->speed * a->step_sigma_A[t]; }
-
 static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 {
 	cyc_status st = CYC_OK;
@@ -190,7 +195,7 @@ static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 		for (size_t k = 0; k < 3; k++) out[3 * (size_t)a->order[0] + k] = 0;
 		for (size_t t = 0; t + 1 < w->T; t++)
 			for (size_t k = 0; k < 3; k++) {
-				at[k] += step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
+				at[k] += cyc_step_sigma(a, t) * v[(size_t)i * steps + 3 * t + k];
 				out[3 * (size_t)a->order[t + 1] + k] = at[k];
 			}
 	}
@@ -216,7 +221,7 @@ static cyc_status velocity_force_task(void *arg, int64_t p, int i_thread)
 	for (size_t t = w->T - 1; t-- > 0;)
 		for (size_t k = 0; k < 3; k++) {
 			sum[k] += force[3 * (size_t)w->a->order[t + 1] + k];
-			v[3 * t + k] = sum[k] * step_sigma(w->a, t);
+			v[3 * t + k] = sum[k] * cyc_step_sigma(w->a, t);
 		}
 	memcpy(force, v, 3 * w->T * sizeof *v);
 done:
@@ -249,13 +254,15 @@ done:
 static double pair_value(double gradient[2], const cyc_alignment *a, int32_t p, int32_t f, const double at[2])
 {
 	const cyc_pair *pair = cyc_pair_of(a, p, f);
-	double reach = cyc_local_map_reach(a->grid), scale = 2 * strength(a, f) * a->particle_weight[p], penalty = 0;
+	double reach = cyc_local_map_reach(a->grid), scale = 2 * strength(a, f) * a->particle_weight[p],
+		   penalty = 0;
 	const double d[2] = { at[0] - pair->start_px[0], at[1] - pair->start_px[1] };
 	double value = scale * cyc_local_map_value(gradient, pair->map, a->grid, d[0], d[1]);
 	for (int k = 0; k < 2; k++) {
 		gradient[k] *= scale;
 		/* Outside the map a spring of the expected stiffness leads back. */
-		double excess = fabs(d[k]) - reach, stiffness = cyc_square(strength(a, f)) * a->particle_weight[p] * pair->curve[2 * k];
+		double excess = fabs(d[k]) - reach, stiffness = a->dispersion * cyc_square(strength(a, f)) *
+		                                                a->particle_weight[p] * pair->curve[2 * k];
 		if (excess <= 0) continue;
 		penalty -= 0.5 * stiffness * excess * excess;
 		gradient[k] -= stiffness * excess * (d[k] > 0 ? 1 : -1);
@@ -321,8 +328,13 @@ double cyc_alignment_log_prior(const cyc_alignment *a)
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
 	double sum = 0;
 	for (int32_t f = 0; f < a->n_tilts; f++) {
-		for (int k = 0; k < 3 && a->do_angles; k++) sum += cyc_square((a->angles[3 * f + k] - a->angle_centre[3 * f + k]) / a->angle_width_rad[3 * f + k]);
-		for (int k = 0; k < 2; k++) sum += cyc_square((a->tilts[f].shift_A[k] - (a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0)) / a->shift_width_A[f]);
+		for (int k = 0; k < 3 && a->do_angles; k++)
+			sum += cyc_square((a->angles[3 * f + k] - a->angle_centre[3 * f + k]) /
+			                  a->angle_width_rad[3 * f + k]);
+		for (int k = 0; k < 2; k++)
+			sum +=
+				cyc_square((a->tilts[f].shift_A[k] - (a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0)) /
+			               a->shift_width_A[f]);
 	}
 	for (int32_t p = 0; p < a->n_particles; p++)
 		sum += (cyc_square(a->offsets_A[p].x) + cyc_square(a->offsets_A[p].y) + cyc_square(a->offsets_A[p].z)) / cyc_square(a->widths.position_A);
@@ -477,11 +489,13 @@ cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double facto
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		double *angle = a->angles + 3 * f, *base = a->base_angles + 3 * f;
 		if (a->do_angles) {
-			for (int k = 0; k < 3; k++) angle[k] += factor * a->angle_width_rad[3 * f + k] * step[CYC_PER_TILT * f + k];
+			for (int k = 0; k < 3; k++)
+				angle[k] += factor * a->angle_width_rad[3 * f + k] * step[CYC_PER_TILT * f + k];
 			cyc_mat3 R = cyc_tilt_to_matrix(base[0] + angle[0], base[1] + angle[1], base[2] + angle[2]), R0 = cyc_tilt_to_matrix(base[0], base[1], base[2]);
 			a->tilts[f].Q = cyc_mat3_mul(R, cyc_mat3_transpose(R0));
 		}
-		for (int k = 0; k < 2; k++) a->tilts[f].shift_A[k] += factor * a->shift_width_A[f] * step[CYC_PER_TILT * f + 3 + k];
+		for (int k = 0; k < 2; k++)
+			a->tilts[f].shift_A[k] += factor * a->shift_width_A[f] * step[CYC_PER_TILT * f + 3 + k];
 	}
 	for (int32_t p = 0; p < a->n_particles; p++) {
 		a->offsets_A[p].x += s * o[3 * p];

@@ -54,25 +54,36 @@ typedef struct {
 	const cyc_vec3 *positions_A;       /**< n_particles, of the input */
 	const float *const *old_motion_A;  /**< n_particles, NULL entries: none; used when motion is not refined */
 	const int32_t *order;              /**< n_tilts rows, chronological */
-	const double *step_sigma_A;        /**< n_tilts - 1: prior width of the displacement of step t, times `speed` */
+	const double *step_sigma_A; /**< n_tilts - 1: prior width of the displacement of step t, times speed and
+	                               step_factor */
+	const double *step_dose; /**< n_tilts - 1: dose [e/Å2] from the first tilt to the middle of step t; NULL:
+	                            speeds do not slow down */
 	const cyc_motion_model *motion;    /**< NULL: not refined */
 	cyc_local_grid grid;
 	const cyc_pair *pairs;             /**< n_particles x n_tilts */
 	const bool *left_out;              /**< n_particles: not fitted (held-out half); NULL: none */
 	double *particle_weight;           /**< n_particles, 0..1: outliers count less */
 	double amplitude;                  /**< S: strength of the images over the prediction; learned unless is_unweighted */
-	double *tilt_strength;             /**< n_tilts: factor on S, learned likewise: 0 for a tilt that does not show its particles */
+	double agreement;  /**< strength by the height of the maps: what particles and tilts are compared with */
+	double *sharpness; /**< n_tilts: curvature of the maps over what reference, amplitude and tilt_strength
+	                      let expect */
+	double dispersion; /**< squared slopes of the maps at the solution over those of noise alone: log L is
+	                      taken down by it */
+	double *tilt_strength; /**< n_tilts: factor on S, learned likewise: 0 for a tilt that does not show its
+	                          particles */
 	bool is_unweighted;                /**< particles count alike, and the strength is as given */
 	double speed;                      /**< factor on step_sigma_A; learned unless has_fixed_speed */
+	double *step_factor; /**< n_tilts - 1: how speeds differ from step to step, learned likewise; NULL: they
+	                        do not */
 	bool has_fixed_speed;
 	bool do_angles, do_shifts, do_positions;
 	cyc_alignment_widths widths;
-	int stage_sign;                    /**< Y tilt = stage_sign x stage angle + constant; 0: the stage says nothing of it */
+	int stage_sign; /**< Y tilt = stage_sign x stage angle + constant; 0: the stage says nothing of it */
 	bool has_no_geometry;              /**< no prior about the series' geometry, about the input only */
 	/* Centres of the prior about the input, relative to the present metadata; NULL: 0. */
 	const double *input_angles;        /**< n_tilts x 3 [rad] */
 	const double *input_shifts_A;      /**< n_tilts x 2 */
-	bool has_dependent_input;          /**< the input came from these images: its widths are as given, not learned */
+	bool has_dependent_input; /**< the input came from these images: its widths are as given, not learned */
 	const double *start_shifts_A;      /**< n_tilts x 2: where the shifts start; NULL: 0 */
 	cyc_deformation_model deformation_model; /**< of `deformation`: the series' own, or that which is refined */
 	const double *deformation_width;   /**< deformation_model.n: prior widths, if do_deformation */
@@ -93,6 +104,12 @@ typedef struct {
 } cyc_alignment;
 
 enum { CYC_PER_TILT = 5 };
+
+/** Prior width of the displacement of step t at the present speed [Å]. */
+static inline double cyc_step_sigma(const cyc_alignment *a, size_t t)
+{
+	return a->speed * (a->step_factor ? a->step_factor[t] : 1) * a->step_sigma_A[t];
+}
 
 /**
  * Solution set to "nothing changes"; the caller has filled the given members. Free with cyc_alignment_deinit(). A deformation
@@ -141,23 +158,30 @@ typedef struct {
 	double scatter_rad;     /**< about the relation with that sign (of 0: with the better one) */
 	double without_rad;     /**< of the Y tilts themselves */
 } cyc_stage_relation;
-/** By a robust regression (median of all slopes). @param[in] angles  n_tilts x 3 [rad], X tilt, Y tilt, in-plane       (T6.4) */
-CYC_MUST_CHECK cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_series *ts, const double *angles);
+/** By a robust regression (median of all slopes). @param[in] angles  n_tilts x 3 [rad], X tilt, Y tilt,
+ * in-plane       (T6.4) */
+CYC_MUST_CHECK cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_series *ts,
+                                                  const double *angles);
 /** Robust scatter of the input's angles about the series' geometry, root mean square of the three. */
 CYC_MUST_CHECK cyc_status cyc_alignment_geometry_scatter(double *scatter_rad, const cyc_alignment *a);
 /**
- * Centres and widths of the tilts' priors from the present widths and solution: two normal priors on each angle are one. A tilt
- * that lies far outside is an outlier, whose prior is as wide as its distance.
+ * Centres and widths of the tilts' priors from the present widths and solution: two normal priors on each
+ * angle are one. A tilt that lies far outside is an outlier, whose prior is as wide as its distance.
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_set_priors(cyc_alignment *a);
-/** Minus the log prior of tilt f's shift after a change of it [Å]; of an outlier it grows with the logarithm of its distance. */
+/** Minus the log prior of tilt f's shift after a change of it [Å]; of an outlier it grows with the logarithm
+ * of its distance. */
 double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x_A, double more_y_A);
-/** Prior widths from the solution and its errors, and with them the priors.                                       (T6.7) */
+/** Prior widths from the solution and its errors, and with them the priors. (T6.7) */
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_widths(cyc_alignment *a);
 /** The tilts' parameters as their prior sees them: n_tilts x 5. */
 void cyc_alignment_standardised_tilts(double *x, const cyc_alignment *a);
-/** Strength of the images over the prediction, of particles and of tilts that do not look like the rest.          (T6.8) */
-CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a);
+/**
+ * Strength of the images over the prediction, of particles and of tilts that do not look like the rest.
+ * (T6.8)
+ * @param[in] is_settled  the maps are at their maxima, so that their curvature counts
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled);
 /** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present speed. */
 CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a, const double *modes);
 /** Its transpose: forces on displacements to mode coefficients; overwrites `force` with velocities' share. */
@@ -174,25 +198,48 @@ CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignm
 /** One shift per tilt from the sum of all particles' maps: the robust start.                                       (T6.6) */
 CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
 /**
- * The factor on step_sigma_A under which the images are most likely, whatever the motion itself is.               (T6.11)
- * @param[in] precision  of the modes, cyc_schur_mode_precision() at the present linearisation
+ * Speed of the motion, whatever the motion itself is: root mean square over what speeds and decays are likely
+ * in view of the images, for each step. (T6.11)
+ * @param[out] factors  n_tilts - 1, of the steps, with a mean square of 1
+ * @param[in] precision  of the modes, cyc_alignment_free_precision()
  */
-CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, const cyc_alignment *a, const double *precision, double *scratch);
+CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_alignment *a,
+                                                    const double *precision, double *scratch);
 
 /**
- * Posterior standard errors of the parameters themselves: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x 5), per particle
- * 3 axes [Å] (n x 3), with motion and deformation held. They hold the gauge.
+ * Posterior standard errors of the parameters themselves: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x
+ * 5), per particle 3 axes [Å] (n x 3), with motion and deformation held. They hold the gauge.
  */
-CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, cyc_alignment *a);
+CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors,
+                                               cyc_alignment *a);
 /**
- * Errors without what no image tells: a common offset and a common rotation of specimen and tilts.                 (T6.15)
- * Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image, about the tilt axis, and about the
- * beam, less the mean turn of the tilts in the specimen; and the shift [Å] less the best offset of the specimen. Per particle
- * (n x 3 [Å]) its place along the specimen's axes less the best offset and rotation of all; with fewer than four particles
- * they hold the gauge. Motion and deformation are held. A tilt without images has the widths of its prior; what is
- * not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over particles; 0 without motion).
+ * Errors without what no image tells: a common offset and a common rotation of specimen and tilts. (T6.15)
+ * Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image, about the tilt
+ * axis, and about the beam, less the mean turn of the tilts in the specimen; and the shift [Å] less the best
+ * offset of the specimen. Per particle (n x 3 [Å]) its place along the specimen's axes, mean over the tilts,
+ * less the best offset and rotation of all; with fewer than four particles they hold the gauge. Deformation
+ * is held; motion counts in the mean place, and in turns, which it may be. A tilt without images has the
+ * widths of its prior; what is not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over
+ * particles; 0 without motion).
  */
-CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a);
+CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors,
+                                                    double *motion_errors, cyc_alignment *a);
+/**
+ * Precision of the modes' amplitudes with the tilts' shifts and angles free, each tilt by itself (n_tilts x 3
+ * x n_modes).
+ * @param[in] held  the same with tilts held, cyc_schur_mode_precision() at the present linearisation
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *a,
+                                                       const double *held);
+/**
+ * Motion by itself, modes and axes one by one: its error at each tilt (n_tilts, row order [Å], root mean
+ * square over particles and axes; from the place at the lowest dose), the variance that it adds to each
+ * particle's mean place over the tilts (n x 3 [Å2]), and to each tilt's turn about the mean of all (n_tilts x
+ * 3 [rad2]; axes of cyc_alignment_free_errors()).
+ * @param[in] precision  as in cyc_alignment_learn_speed()
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, double *turns,
+                                                      const cyc_alignment *a, const double *precision);
 /**
  * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they were on average,
  * and so do the orientations that were found with them.                                                            (T6.9)

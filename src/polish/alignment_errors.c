@@ -1,6 +1,7 @@
 /*
- * Standard errors of an alignment. A common offset and a common rotation of the specimen, made up for by shifts and angles, leave
- * every image as it is: they are known from the priors alone, and what is written for users leaves them out.       (T6.15)
+ * Standard errors of an alignment. A common offset and a common rotation of the specimen, made up for by
+ * shifts and angles, leave every image as it is: they are known from the priors alone, and what is written
+ * for users leaves them out.       (T6.15)
  */
 #include "polish/alignment.h"
 #include "polish/schur.h"
@@ -8,40 +9,6 @@
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
-
-/* Precision of a position that is zero by definition: that at the lowest dose, and after steps without dose. */
-static const double NEVER_MOVED = 1e30;
-
-/* Standard error of the motion at each tilt, from the modes taken one by one: root mean square over particles and axes. */
-static cyc_status motion_errors_of(double *errors, const cyc_alignment *a, const double *precision)
-{
-	cyc_status st = CYC_OK;
-	size_t T = (size_t)a->n_tilts, B = (size_t)a->motion->n_modes;
-	double *up = NULL, *down = NULL, *norms = NULL;
-	CYC_TRY(cyc_alloc(&up, T, sizeof *up));
-	CYC_TRY(cyc_alloc(&down, T, sizeof *down));
-	CYC_TRY(cyc_alloc(&norms, B + 1, sizeof *norms));
-	for (size_t i = 0; i < (size_t)a->n_particles * B; i++) norms[i % B] += cyc_square(a->motion->modes[i]);
-	for (size_t i = 0; i < 3 * B; i++) {
-		/* Variance of the amplitude y_t of a walk from 0 seen with precision D_t: predictions from both sides, combined. */
-		for (size_t t = 0; t < T; t++) { /* information from the past, the present included */
-			double s2 = t > 0 ? cyc_square(a->speed * a->step_sigma_A[t - 1]) : 0;
-			up[t] = t == 0 ? NEVER_MOVED : fmin(1 / (1 / up[t - 1] + s2), NEVER_MOVED) + precision[3 * t * B + i];
-		}
-		for (size_t t = T; t-- > 0;) { /* from the future */
-			double s2 = t + 1 < T ? cyc_square(a->speed * a->step_sigma_A[t]) : 0;
-			double next = t + 1 < T ? down[t + 1] + precision[3 * (t + 1) * B + i] : 0;
-			down[t] = next > 0 ? 1 / (1 / next + s2) : 0;
-		}
-		for (size_t t = 1; t < T; t++) errors[a->order[t]] += norms[i % B] / (up[t] + down[t]) / (3.0 * a->n_particles);
-	}
-	for (size_t t = 0; t < T; t++) errors[t] = sqrt(errors[t]);
-done:
-	cyc_free(up);
-	cyc_free(down);
-	cyc_free(norms);
-	return st;
-}
 
 /* Prior width of one of the tilts' parameters. */
 static double tilt_width(const cyc_alignment *a, size_t i)
@@ -58,8 +25,10 @@ cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors, cy
 	CYC_TRY(cyc_schur_create(&s, a));
 	CYC_TRY(cyc_schur_factor(s, a));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, s, a));
-	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) tilt_errors[i] = sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i);
-	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = sqrt(particle_errors[i]) * a->widths.position_A;
+	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++)
+		tilt_errors[i] = sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i);
+	for (int32_t i = 0; i < 3 * a->n_particles; i++)
+		particle_errors[i] = sqrt(particle_errors[i]) * a->widths.position_A;
 done:
 	cyc_schur_destroy(&s);
 	return st;
@@ -68,13 +37,16 @@ done:
 /* ---------------------------------------------------------------- without the gauge */
 
 /*
- * A group of numbers e (all positions, all shifts, all rotations of tilts) loses its weighted least squares fit by the gauge, B g:
- *     e' = e - B K e,   K = (B^T W B)^-1 B^T W,   var e'_i = C_ii - 2 (B K C)_ii + (B K C K^T B^T)_ii
+ * A group of numbers e (all positions, all shifts, all rotations of tilts) loses its weighted least squares
+ * fit by the gauge, B g: e' = e - B K e,   K = (B^T W B)^-1 B^T W,   var e'_i = C_ii - 2 (B K C)_ii + (B K C
+ * K^T B^T)_ii
  */
 enum { MOST_GAUGES = 6 };
-/* Series of fewer particles would lose half of what there is to know of their positions to the gauge, or more. */
+/* Series of fewer particles would lose half of what there is to know of their positions to the gauge, or
+ * more. */
 static const int32_t FEWEST_PARTICLES = 4;
-/* Directions of the gauge that the places of particles or tilts do not tell: of particles on one line the turn about it. */
+/* Directions of the gauge that the places of particles or tilts do not tell: of particles on one line the
+ * turn about it. */
 static const double NO_DIRECTION = 1e-9;
 
 /* Pseudoinverse of a symmetric positive n x n matrix, in place. */
@@ -83,12 +55,14 @@ static cyc_status pseudo_inverse(double *M, int n)
 	cyc_status st = CYC_OK;
 	double V[MOST_GAUGES * MOST_GAUGES], values[MOST_GAUGES];
 	memcpy(V, M, (size_t)(n * n) * sizeof *V);
-	CYC_CHECK(LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', n, V, n, values) == 0, CYC_E_NUMERIC, "the gauge of an alignment has no eigenvectors");
+	CYC_CHECK(LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', n, V, n, values) == 0, CYC_E_NUMERIC,
+	          "the gauge of an alignment has no eigenvectors");
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < n; j++) {
 			M[i * n + j] = 0;
 			for (int k = 0; k < n; k++)
-				if (values[k] > NO_DIRECTION * values[n - 1]) M[i * n + j] += V[i * n + k] * V[j * n + k] / values[k];
+				if (values[k] > NO_DIRECTION * values[n - 1])
+					M[i * n + j] += V[i * n + k] * V[j * n + k] / values[k];
 		}
 done:
 	return st;
@@ -101,19 +75,23 @@ static cyc_status gauge_fit(double *K, const double *B, const double *weight, si
 	double M[MOST_GAUGES * MOST_GAUGES] = { 0 };
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < m; k++)
-			for (size_t l = 0; l < m; l++) M[k * m + l] += (weight ? weight[i] : 1) * B[i * m + k] * B[i * m + l];
+			for (size_t l = 0; l < m; l++)
+				M[k * m + l] += (weight ? weight[i] : 1) * B[i * m + k] * B[i * m + l];
 	CYC_TRY(pseudo_inverse(M, (int)m));
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < m; k++) {
 			K[i * m + k] = 0;
-			for (size_t l = 0; l < m; l++) K[i * m + k] += (weight ? weight[i] : 1) * M[k * m + l] * B[i * m + l];
+			for (size_t l = 0; l < m; l++)
+				K[i * m + k] += (weight ? weight[i] : 1) * M[k * m + l] * B[i * m + l];
 		}
 done:
 	return st;
 }
 
-/* From variances C_ii to those without the gauge, in place; CK (n x m) is C K. Rounding must not make them negative. */
-static void take_gauge_out(double *variance, const double *B, const double *K, const double *CK, size_t n, size_t m)
+/* From variances C_ii to those without the gauge, in place; CK (n x m) is C K. Rounding must not make them
+ * negative. */
+static void take_gauge_out(double *variance, const double *B, const double *K, const double *CK, size_t n,
+                           size_t m)
 {
 	double G[MOST_GAUGES * MOST_GAUGES] = { 0 };
 	for (size_t i = 0; i < n; i++)
@@ -134,7 +112,7 @@ typedef struct {
 	cyc_schur *s;
 	const double *tilt_covariance; /* of the standardised tilts, 5 T x 5 T */
 	size_t n_tilt;
-	bool *is_seen;                 /* tilts that show a particle */
+	bool *is_seen; /* tilts that show a particle */
 	size_t n_seen;
 } free_errors;
 
@@ -143,7 +121,8 @@ static cyc_status find_seen(free_errors *e)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc(&e->is_seen, e->a->n_tilts, sizeof *e->is_seen));
 	for (int32_t f = 0; f < e->a->n_tilts; f++) {
-		for (int32_t p = 0; p < e->a->n_particles && !e->is_seen[f]; p++) e->is_seen[f] = cyc_pair_is_seen(e->a, p, f);
+		for (int32_t p = 0; p < e->a->n_particles && !e->is_seen[f]; p++)
+			e->is_seen[f] = cyc_pair_is_seen(e->a, p, f);
 		e->n_seen += e->is_seen[f];
 	}
 done:
@@ -161,7 +140,8 @@ static void position_gauge(double *B, size_t m, bool has_offset, bool has_turn, 
 	}
 	/* Turns as what they move at 1,000 Å, so that all directions are of one size. */
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		double x = 1e-3 * (a->positions_A[p].x - mean.x), y = 1e-3 * (a->positions_A[p].y - mean.y), z = 1e-3 * (a->positions_A[p].z - mean.z);
+		double x = 1e-3 * (a->positions_A[p].x - mean.x), y = 1e-3 * (a->positions_A[p].y - mean.y),
+			   z = 1e-3 * (a->positions_A[p].z - mean.z);
 		const double turn[3][3] = { { 0, z, -y }, { -z, 0, x }, { y, -x, 0 } };
 		for (size_t k = 0; k < 3; k++) {
 			double *row = B + (3 * (size_t)p + k) * m;
@@ -183,12 +163,28 @@ static cyc_status position_products(double *CK, const double *K, size_t m, const
 	for (size_t k = 0; k < m; k++) {
 		for (size_t i = 0; i < 3 * (size_t)a->n_particles; i++) g[b.particles + i] = K[i * m + k];
 		CYC_TRY(cyc_schur_solve(x, e->s, a, g));
-		for (size_t i = 0; i < 3 * (size_t)a->n_particles; i++) CK[i * m + k] = cyc_square(a->widths.position_A) * x[b.particles + i];
+		for (size_t i = 0; i < 3 * (size_t)a->n_particles; i++)
+			CK[i * m + k] = cyc_square(a->widths.position_A) * x[b.particles + i];
 	}
 done:
 	cyc_free(g);
 	cyc_free(x);
 	return st;
+}
+
+/* Share of the images in what is known of a particle's place, the rest being the prior's: 1 but for particles
+ * that hardly count. */
+static double known_share(const cyc_alignment *a, int32_t p)
+{
+	double sum = 0, prior = 3 / cyc_square(a->widths.position_A);
+	for (int32_t f = 0; f < a->n_tilts; f++) {
+		const cyc_linear_pair *j = cyc_linear_of(a, p, f);
+		if (!cyc_pair_is_seen(a, p, f)) continue;
+		for (int k = 0; k < 3; k++)
+			sum += j->axes[0][k] * (j->H[0] * j->axes[0][k] + 2 * j->H[1] * j->axes[1][k]) +
+			       j->H[2] * j->axes[1][k] * j->axes[1][k];
+	}
+	return sum / (sum + prior);
 }
 
 /* B and C K of the positions, before the factors are used up; m = 0: nothing to take out. */
@@ -197,6 +193,7 @@ static cyc_status position_parts(double **B, double **K, double **CK, size_t *m,
 	cyc_status st = CYC_OK;
 	const cyc_alignment *a = e->a;
 	size_t n = 3 * (size_t)a->n_particles;
+	double *weight = NULL;
 	*m = 0;
 	if (!a->do_positions || a->n_particles < FEWEST_PARTICLES) goto done;
 	*m = (a->do_shifts ? 3U : 0U) + (a->do_angles ? 3U : 0U);
@@ -205,13 +202,17 @@ static cyc_status position_parts(double **B, double **K, double **CK, size_t *m,
 	CYC_TRY(cyc_alloc(K, n * *m, sizeof **K));
 	CYC_TRY(cyc_alloc(CK, n * *m, sizeof **CK));
 	position_gauge(*B, *m, a->do_shifts, a->do_angles, a);
-	CYC_TRY(gauge_fit(*K, *B, NULL, n, *m));
+	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
+	for (size_t i = 0; i < n; i++) weight[i] = known_share(a, (int32_t)(i / 3));
+	CYC_TRY(gauge_fit(*K, *B, weight, n, *m));
 	CYC_TRY(position_products(*CK, *K, *m, e));
 done:
+	cyc_free(weight);
 	return st;
 }
 
-/* Covariance of the tilts times the columns K (n numbers of seen tilts, made of tilt parameters by rows of `parts`). */
+/* Covariance of the tilts times the columns K (n numbers of seen tilts, made of tilt parameters by rows of
+ * `parts`). */
 static double tilt_covariance(const free_errors *e, size_t i, size_t j)
 {
 	double w[2];
@@ -227,7 +228,8 @@ static void shift_rows(double rows[3][CYC_PER_TILT])
 	rows[0][3] = rows[1][4] = 1;
 }
 
-/* Turns about three axes at right angles: across the tilt axis in the image, the tilt axis, the beam. From R = Rz Ry Rx. */
+/* Turns about three axes at right angles: across the tilt axis in the image, the tilt axis, the beam. From R
+ * = Rz Ry Rx. */
 static void turn_rows(double rows[3][CYC_PER_TILT], double ytilt_rad)
 {
 	memset(rows, 0, 3 * sizeof *rows);
@@ -284,7 +286,8 @@ static double group_covariance(const tilt_group *g, const free_errors *e, size_t
 	double sum = 0;
 	for (size_t k = 0; k < CYC_PER_TILT; k++)
 		for (size_t l = 0; l < CYC_PER_TILT; l++)
-			if (u[k] != 0 && v[l] != 0) sum += u[k] * v[l] * tilt_covariance(e, CYC_PER_TILT * f + k, CYC_PER_TILT * h + l);
+			if (u[k] != 0 && v[l] != 0)
+				sum += u[k] * v[l] * tilt_covariance(e, CYC_PER_TILT * f + k, CYC_PER_TILT * h + l);
 	return sum;
 }
 
@@ -316,8 +319,8 @@ static double shift_precision(const cyc_alignment *a, int32_t f, size_t k)
 	return sum;
 }
 
-/* Errors of the shifts less the offset of the specimen that fits them best; weighted by what the images tell of each, which is
- * nearly one over the square of the error that is left. */
+/* Errors of the shifts less the offset of the specimen that fits them best; weighted by what the images tell
+ * of each, which is nearly one over the square of the error that is left. */
 static cyc_status shift_errors(double *tilt_errors, const free_errors *e)
 {
 	cyc_status st = CYC_OK;
@@ -331,9 +334,11 @@ static cyc_status shift_errors(double *tilt_errors, const free_errors *e)
 		for (size_t k = 0; k < 2; k++)
 			for (size_t l = 0; l < 3; l++) g.B[(2 * i + k) * 3 + l] = R.m[k][l];
 	}
-	for (size_t i = 0; i < 2 * e->n_seen; i++) g.weight[i] = shift_precision(a, (int32_t)g.tilt[i / 2], i % 2);
+	for (size_t i = 0; i < 2 * e->n_seen; i++)
+		g.weight[i] = shift_precision(a, (int32_t)g.tilt[i / 2], i % 2);
 	CYC_TRY(group_variances(&g, e, true, is_free));
-	for (size_t i = 0; i < 2 * e->n_seen; i++) tilt_errors[CYC_PER_TILT * g.tilt[i / 2] + 3 + i % 2] = sqrt(g.variance[i]);
+	for (size_t i = 0; i < 2 * e->n_seen; i++)
+		tilt_errors[CYC_PER_TILT * g.tilt[i / 2] + 3 + i % 2] = sqrt(g.variance[i]);
 done:
 	tilt_group_deinit(&g);
 	return st;
@@ -347,48 +352,69 @@ static cyc_status turn_errors(double *tilt_errors, const free_errors *e)
 	bool is_free = a->do_positions && e->n_seen >= 3;
 	tilt_group g = { 0 };
 	CYC_TRY(tilt_group_init(&g, e, 3));
-	for (int32_t f = 0; f < a->n_tilts; f++) turn_rows(g.rows[f], a->base_angles[3 * f + 1] + a->angles[3 * f + 1]);
+	for (int32_t f = 0; f < a->n_tilts; f++)
+		turn_rows(g.rows[f], a->base_angles[3 * f + 1] + a->angles[3 * f + 1]);
 	for (size_t i = 0; i < e->n_seen; i++) {
 		const double *b = a->base_angles + 3 * g.tilt[i], *d = a->angles + 3 * g.tilt[i];
-		cyc_mat3 R = cyc_tilt_to_matrix(b[0] + d[0], b[1] + d[1], 0); /* the specimen's axes in those of the tilt */
+		cyc_mat3 R =
+			cyc_tilt_to_matrix(b[0] + d[0], b[1] + d[1], 0); /* the specimen's axes in those of the tilt */
 		for (size_t k = 0; k < 3; k++)
 			for (size_t l = 0; l < 3; l++) g.B[(3 * i + k) * 3 + l] = R.m[k][l];
 	}
 	CYC_TRY(group_variances(&g, e, false, is_free));
-	for (size_t i = 0; i < 3 * e->n_seen; i++) tilt_errors[CYC_PER_TILT * g.tilt[i / 3] + i % 3] = sqrt(g.variance[i]);
+	for (size_t i = 0; i < 3 * e->n_seen; i++)
+		tilt_errors[CYC_PER_TILT * g.tilt[i / 3] + i % 3] = sqrt(g.variance[i]);
 done:
 	tilt_group_deinit(&g);
 	return st;
 }
 
-cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors, cyc_alignment *a)
+cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors,
+                                     cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
-	double *B = NULL, *K = NULL, *CK = NULL;
+	double *B = NULL, *K = NULL, *CK = NULL, *moved = NULL, *turned = NULL, *precision = NULL;
 	size_t m;
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_create(&e.s, a));
 	CYC_TRY(cyc_schur_factor(e.s, a));
 	CYC_TRY(find_seen(&e));
 	memset(motion_errors, 0, (size_t)a->n_tilts * sizeof *motion_errors);
-	if (a->motion) CYC_TRY(motion_errors_of(motion_errors, a, cyc_schur_mode_precision(e.s)));
+	CYC_TRY(cyc_alloc(&moved, 3 * (size_t)a->n_particles, sizeof *moved));
+	CYC_TRY(cyc_alloc(&turned, 3 * (size_t)a->n_tilts, sizeof *turned));
+	if (a->motion) {
+		CYC_TRY(cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1,
+		                  sizeof *precision));
+		CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(e.s)));
+		CYC_TRY(cyc_alignment_motion_errors(motion_errors, moved, turned, a, precision));
+	}
 	CYC_TRY(position_parts(&B, &K, &CK, &m, &e));
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, e.s, a));
 	e.tilt_covariance = cyc_schur_tilt_covariance(e.s);
-	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts; i++) { /* of tilts that show nothing: those of the prior */
+	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts;
+	     i++) { /* of tilts that show nothing: those of the prior */
 		bool is_angle = i % CYC_PER_TILT < 3;
-		tilt_errors[i] = (is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : 0;
+		tilt_errors[i] =
+			(is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : 0;
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));
+	for (int32_t i = 0; i < 3 * a->n_tilts && a->do_angles; i++) {
+		double *error = &tilt_errors[CYC_PER_TILT * (i / 3) + i % 3];
+		*error = sqrt(cyc_square(*error) + turned[i]);
+	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
-	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] = a->do_positions ? sqrt(particle_errors[i]) : 0;
+	for (int32_t i = 0; i < 3 * a->n_particles; i++)
+		particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : 0;
 done:
 	cyc_free(B);
 	cyc_free(K);
 	cyc_free(CK);
+	cyc_free(moved);
+	cyc_free(turned);
+	cyc_free(precision);
 	cyc_free(e.is_seen);
 	cyc_schur_destroy(&e.s);
 	return st;

@@ -1,5 +1,6 @@
 /*
- * What is expected of angles and shifts before the images are looked at, and how far tilts stray from it.      (T6.4), (T6.7)
+ * What is expected of angles and shifts before the images are looked at, and how far tilts stray from it.
+ * (T6.4), (T6.7)
  */
 #include "polish/alignment.h"
 
@@ -7,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Beyond so many widths a tilt is taken for an outlier, which neither widens the prior of the others nor is bound by it: of
- * normal numbers one in eighty is. */
+/* Beyond so many widths a tilt is taken for an outlier, which neither widens the prior of the others nor is
+ * bound by it: of normal numbers one in eighty is. */
 static const double OUTLIER = 2.5;
 /* Share of the squares of normal numbers that is left when those beyond OUTLIER are cut to it. */
 static const double CUT_SHARE = 0.9775;
@@ -54,7 +55,8 @@ cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_serie
 	for (size_t i = 0; i < n; i++) spread += cyc_square(stage[i] - mean / (double)n);
 	for (size_t i = 0; i < n; i++)
 		for (size_t j = 0; j < i; j++)
-			if (fabs(stage[i] - stage[j]) > 1e-4) work[n_slopes++] = (tilt[i] - tilt[j]) / (stage[i] - stage[j]);
+			if (fabs(stage[i] - stage[j]) > 1e-4)
+				work[n_slopes++] = (tilt[i] - tilt[j]) / (stage[i] - stage[j]);
 	if (n < 3 || n_slopes == 0) goto done; /* nothing to be told apart: a constant is all */
 	out->is_known = true;
 	out->slope = median(work, n_slopes); /* Theil 1950, Sen 1968 (J Am Stat Assoc 63:1379) */
@@ -81,7 +83,8 @@ static bool expected_angle(double *angle, const cyc_alignment *a, int32_t f, int
 	return k != 1 || (a->stage_sign != 0 && a->ts->tilts[f].has_nominal_tilt);
 }
 
-/* Median over the tilts of angle minus expectation; in-plane angles are compared with the first, as they may wrap. */
+/* Median over the tilts of angle minus expectation; in-plane angles are compared with the first, as they may
+ * wrap. */
 static double angle_constant(double *work, const cyc_alignment *a, int k)
 {
 	double first = a->base_angles[k];
@@ -96,7 +99,8 @@ static double angle_constant(double *work, const cyc_alignment *a, int k)
 }
 
 /* Distance of an angle from the series' geometry; false if that says nothing of it. */
-static bool from_geometry(double *distance, const cyc_alignment *a, int32_t f, int k, double constant, double change)
+static bool from_geometry(double *distance, const cyc_alignment *a, int32_t f, int k, double constant,
+                          double change)
 {
 	double expected;
 	*distance = 0;
@@ -128,11 +132,20 @@ done:
 
 /* ---------------------------------------------------------------- centres and widths */
 
-static double input_angle(const cyc_alignment *a, int32_t f, int k) { return a->input_angles ? a->input_angles[3 * f + k] : 0; }
-static double input_shift(const cyc_alignment *a, int32_t f, int k) { return a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0; }
+static double input_angle(const cyc_alignment *a, int32_t f, int k)
+{
+	return a->input_angles ? a->input_angles[3 * f + k] : 0;
+}
+static double input_shift(const cyc_alignment *a, int32_t f, int k)
+{
+	return a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0;
+}
 
 /* Width of the prior where a number lies: beyond OUTLIER widths it grows with the distance. */
-static double width_at(double width, double distance) { return width * fmax(1, fabs(distance) / (OUTLIER * width)); }
+static double width_at(double width, double distance)
+{
+	return width * fmax(1, fabs(distance) / (OUTLIER * width));
+}
 
 cyc_status cyc_alignment_set_priors(cyc_alignment *a)
 {
@@ -144,14 +157,17 @@ cyc_status cyc_alignment_set_priors(cyc_alignment *a)
 		for (int32_t f = 0; f < a->n_tilts; f++) {
 			double now = a->angles[3 * f + k], input = input_angle(a, f, k), to_trend, from_trend;
 			double by_input = 1 / cyc_square(width_at(a->widths.angle_input_rad, now - input)), by_trend = 0;
-			if (from_geometry(&from_trend, a, f, k, constant, now)) by_trend = 1 / cyc_square(width_at(a->widths.angle_trend_rad, from_trend));
+			if (from_geometry(&from_trend, a, f, k, constant, now))
+				by_trend = 1 / cyc_square(width_at(a->widths.angle_trend_rad, from_trend));
 			(void)from_geometry(&to_trend, a, f, k, constant, 0);
 			a->angle_width_rad[3 * f + k] = 1 / sqrt(by_input + by_trend);
 			a->angle_centre[3 * f + k] = (by_input * input - by_trend * to_trend) / (by_input + by_trend);
 		}
 	}
 	for (int32_t f = 0; f < a->n_tilts; f++) {
-		double d = hypot(a->tilts[f].shift_A[0] - input_shift(a, f, 0), a->tilts[f].shift_A[1] - input_shift(a, f, 1)) / sqrt(2);
+		double d = hypot(a->tilts[f].shift_A[0] - input_shift(a, f, 0),
+		                 a->tilts[f].shift_A[1] - input_shift(a, f, 1)) /
+		           sqrt(2);
 		a->shift_width_A[f] = width_at(a->widths.shift_A, d);
 	}
 done:
@@ -161,7 +177,9 @@ done:
 
 double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x_A, double more_y_A)
 {
-	double d = hypot(a->tilts[f].shift_A[0] + more_x_A - input_shift(a, f, 0), a->tilts[f].shift_A[1] + more_y_A - input_shift(a, f, 1)) / a->widths.shift_A;
+	double d = hypot(a->tilts[f].shift_A[0] + more_x_A - input_shift(a, f, 0),
+	                 a->tilts[f].shift_A[1] + more_y_A - input_shift(a, f, 1)) /
+	           a->widths.shift_A;
 	/* With the width that grows beyond OUTLIER, for both components: its force is that of a logarithm. */
 	double edge = OUTLIER * sqrt(2);
 	return d <= edge ? 0.5 * d * d : 0.5 * edge * edge + edge * edge * log(d / edge);
@@ -170,8 +188,8 @@ double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x
 /* ---------------------------------------------------------------- widths from the data */
 
 /*
- * Spread of numbers known to a variance of their own, those beyond OUTLIER cut to it (Huber 1981, Robust Statistics, proposal 2),
- * with ten pseudo-counts of the spread that is expected.
+ * Spread of numbers known to a variance of their own, those beyond OUTLIER cut to it (Huber 1981, Robust
+ * Statistics, proposal 2), with ten pseudo-counts of the spread that is expected.
  */
 static double robust_spread(const double *squares, size_t n, double expected)
 {
@@ -188,8 +206,9 @@ static double robust_spread(const double *squares, size_t n, double expected)
 }
 
 /*
- * An input that was refined on these images agrees with them for that reason, not because it is right: widths below the
- * least would nail down its errors. Positions are seen by all tilts and need no more than a wide prior.
+ * An input that was refined on these images agrees with them for that reason, not because it is right: widths
+ * below the least would nail down its errors. Positions are seen by all tilts and need no more than a wide
+ * prior.
  */
 static const double LEAST_ANGLE_RAD = 0.1 * CYC_PI / 180, LEAST_SHIFT_A = 2;
 
@@ -204,11 +223,13 @@ static cyc_status learn_angle_widths(cyc_alignment *a, const double *errors, dou
 		for (int32_t f = 0; f < a->n_tilts; f++) {
 			double variance = cyc_square(errors[CYC_PER_TILT * f + k]), now = a->angles[3 * f + k];
 			squares[n_input++] = cyc_square(now - input_angle(a, f, k)) + variance;
-			if (from_geometry(&distance, a, f, k, constant, now)) trend[n_trend++] = distance * distance + variance;
+			if (from_geometry(&distance, a, f, k, constant, now))
+				trend[n_trend++] = distance * distance + variance;
 		}
 	}
 	const double expected = cyc_deg_to_rad(0.1);
-	if (!a->has_dependent_input) a->widths.angle_input_rad = fmax(robust_spread(squares, n_input, expected), LEAST_ANGLE_RAD);
+	if (!a->has_dependent_input)
+		a->widths.angle_input_rad = fmax(robust_spread(squares, n_input, expected), LEAST_ANGLE_RAD);
 	a->widths.angle_trend_rad = robust_spread(trend, n_trend, expected);
 done:
 	cyc_free(work);
@@ -226,7 +247,8 @@ cyc_status cyc_alignment_learn_widths(cyc_alignment *a)
 	if (a->do_angles) CYC_TRY(learn_angle_widths(a, errors, squares));
 	if (a->do_shifts && !a->has_dependent_input) {
 		for (int32_t i = 0; i < 2 * a->n_tilts; i++)
-			squares[i] = cyc_square(a->tilts[i / 2].shift_A[i % 2] - input_shift(a, i / 2, i % 2)) + cyc_square(errors[CYC_PER_TILT * (i / 2) + 3 + i % 2]);
+			squares[i] = cyc_square(a->tilts[i / 2].shift_A[i % 2] - input_shift(a, i / 2, i % 2)) +
+			             cyc_square(errors[CYC_PER_TILT * (i / 2) + 3 + i % 2]);
 		a->widths.shift_A = fmax(robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0), LEAST_SHIFT_A);
 	}
 	CYC_TRY(cyc_alignment_set_priors(a));
@@ -242,7 +264,11 @@ void cyc_alignment_standardised_tilts(double *x, const cyc_alignment *a)
 {
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		for (int k = 0; k < 3; k++)
-			x[CYC_PER_TILT * f + k] = a->do_angles ? (a->angles[3 * f + k] - a->angle_centre[3 * f + k]) / a->angle_width_rad[3 * f + k] : 0;
-		for (int k = 0; k < 2; k++) x[CYC_PER_TILT * f + 3 + k] = (a->tilts[f].shift_A[k] - input_shift(a, f, k)) / a->shift_width_A[f];
+			x[CYC_PER_TILT * f + k] = a->do_angles ? (a->angles[3 * f + k] - a->angle_centre[3 * f + k]) /
+			                                             a->angle_width_rad[3 * f + k]
+			                                       : 0;
+		for (int k = 0; k < 2; k++)
+			x[CYC_PER_TILT * f + 3 + k] =
+				(a->tilts[f].shift_A[k] - input_shift(a, f, k)) / a->shift_width_A[f];
 	}
 }

@@ -75,7 +75,8 @@ static double step_length_px(const cyc_alignment *a, const double *d, double fac
 	double longest = 0, s = factor / a->ts->pixel_size_A;
 	size_t particles = cyc_alignment_blocks_of(a).particles;
 	for (int32_t f = 0; f < a->n_tilts; f++)
-		for (int k = 3; k < 5; k++) longest = fmax(longest, fabs(s * a->shift_width_A[f] * d[CYC_PER_TILT * f + k]));
+		for (int k = 3; k < 5; k++)
+			longest = fmax(longest, fabs(s * a->shift_width_A[f] * d[CYC_PER_TILT * f + k]));
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) longest = fmax(longest, fabs(s * a->widths.position_A * d[particles + (size_t)i]));
 	return longest;
 }
@@ -122,17 +123,27 @@ done:
 static cyc_status learn_speed(cyc_alignment *a, workspace *w)
 {
 	cyc_status st = CYC_OK;
-	double speed, *modes = a->modes;
+	double speed, *factors = NULL, *precision = NULL, *modes = a->modes;
+	CYC_TRY(cyc_alloc(&factors, a->n_tilts, sizeof *factors));
 	CYC_TRY(cyc_alignment_linearise(a));
 	CYC_TRY(cyc_schur_factor(w->schur, a));
-	CYC_TRY(cyc_alignment_learn_speed(&speed, a, cyc_schur_mode_precision(w->schur), w->scratch));
+	CYC_TRY(
+		cyc_alloc(&precision, 3 * (size_t)a->n_tilts * (size_t)a->motion->n_modes + 1, sizeof *precision));
+	CYC_TRY(cyc_alignment_free_precision(precision, a, cyc_schur_mode_precision(w->schur)));
+	CYC_TRY(cyc_alignment_learn_speed(&speed, factors, a, precision, w->scratch));
 	/* The motion found so far is kept where the new prior allows it. */
-	double keep = fmin(a->speed / speed, 1);
 	cyc_alignment_blocks b = cyc_alignment_blocks_of(a);
-	for (size_t i = 0; i < b.deformation - b.motion; i++) modes[i] *= keep;
+	for (size_t i = 0; i < b.deformation - b.motion; i++) {
+		size_t step = i / (3 * b.n_modes);
+		double ratio = a->speed * (a->step_factor ? a->step_factor[step] : 1) / (speed * factors[step]);
+		modes[i] *= fmin(ratio, 1);
+	}
 	a->speed = speed;
+	for (int32_t t = 0; t + 1 < a->n_tilts && a->step_factor; t++) a->step_factor[t] = factors[t];
 	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, modes));
 done:
+	cyc_free(factors);
+	cyc_free(precision);
 	return st;
 }
 
@@ -148,18 +159,22 @@ static cyc_status search_task(void *arg, int64_t f, int i_thread)
 	(void)i_thread;
 	cyc_alignment *a = arg;
 	size_t n = (size_t)a->grid.n * (size_t)a->grid.n;
-	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300, px_A = a->ts->pixel_size_A, found[2] = { 0, 0 };
+	double reach = cyc_local_map_reach(a->grid), step = 0.5 * a->grid.step_px, g[2], best = -1e300,
+		   px_A = a->ts->pixel_size_A, found[2] = { 0, 0 };
 	int32_t half = (int32_t)(reach / step);
 	float *sum = NULL;
 	CYC_TRY(cyc_alloc(&sum, n, sizeof *sum));
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		float scale = (float)(2 * a->amplitude * a->tilt_strength[f] * a->particle_weight[p]);
+		float scale =
+			(float)(2 * a->amplitude * a->tilt_strength[f] * a->sharpness[f] * a->particle_weight[p]);
 		if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
 		for (size_t i = 0; i < n; i++) sum[i] += scale * cyc_pair_of(a, p, (int32_t)f)->map[i];
 	}
 	for (int32_t y = -half; y <= half; y++)
 		for (int32_t x = -half; x <= half; x++) {
-			double dx = x * step, dy = y * step, value = cyc_local_map_value(g, sum, a->grid, dx, dy) - cyc_alignment_shift_cost(a, (int32_t)f, dx * px_A, dy * px_A);
+			double dx = x * step, dy = y * step,
+				   value = cyc_local_map_value(g, sum, a->grid, dx, dy) -
+			               cyc_alignment_shift_cost(a, (int32_t)f, dx * px_A, dy * px_A);
 			if (value <= best) continue;
 			best = value;
 			found[0] = dx;
@@ -191,14 +206,18 @@ cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *eff
 		int n;
 		double likelihood;
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_alignment_learn_strengths(a));
+		CYC_TRY(cyc_alignment_learn_strengths(a, round > 0));
 		CYC_TRY(optimise(&n, a, &w, is_last && !effort->is_brief ? MAX_ROUNDS : FEW_ROUNDS));
 		if (effort->learn) CYC_TRY(cyc_alignment_learn_widths(a));
 		if (effort->learn && a->motion && !a->has_fixed_speed && !is_last) CYC_TRY(learn_speed(a, &w));
 		CYC_TRY(cyc_alignment_log_likelihood(&likelihood, a));
-		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f", a->ts->name,
-		          n + 1, (long long)w.n_cg, a->amplitude, likelihood, cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
-		          cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A, a->speed);
+		cyc_debug("%s: %d rounds, %lld iterations, amplitude %.3f, sharpness %.3f to %.3f, dispersion %.3f, "
+		          "log likelihood %.1f, prior %.1f; widths %.3f / %.3f deg, %.2f A, %.2f A, speed %.3f",
+		          a->ts->name, n + 1, (long long)w.n_cg, a->agreement, a->sharpness[a->order[0]],
+		          a->sharpness[a->order[a->n_tilts - 1]], a->dispersion, likelihood,
+		          cyc_alignment_log_prior(a), cyc_rad_to_deg(a->widths.angle_input_rad),
+		          cyc_rad_to_deg(a->widths.angle_trend_rad), a->widths.shift_A, a->widths.position_A,
+		          a->speed);
 	}
 done:
 	workspace_deinit(&w);

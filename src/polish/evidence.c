@@ -120,7 +120,8 @@ static cyc_status keep_task(void *arg, int64_t i, int i_thread)
 	memcpy(pair->map, k->maps + (size_t)i * n_map, n_map * sizeof *pair->map);
 	cyc_local_map_prefilter(pair->map, e->grid.n, line);
 	memcpy(pair->start_px, k->b->at_px + 2 * i, sizeof pair->start_px);
-	/* What a window shows outside of its image is nothing: its share of the particle is missing in X already, and so must be in |V|^2. */
+	/* What a window shows outside of its image is nothing: its share of the particle is missing in X already,
+	 * and so must be in |V|^2. */
 	double share = k->b->weight[i];
 	pair->power = share * c[CYC_CURVE_1];
 	pair->curve[0] = share * k->unit * c[CYC_CURVE_XX];
@@ -193,7 +194,8 @@ done:
 }
 
 /* Rows that are to be looked at, into the evidence. */
-static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const bool *rows)
+static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts,
+                               const cyc_particle_set *set, int32_t i_series, const bool *rows)
 {
 	cyc_status st = CYC_OK;
 	bool *used = NULL;
@@ -212,7 +214,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root,
+cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts,
+                                const cyc_particle_set *set, int32_t i_series, const char *root,
                                 const bool *rows)
 {
 	cyc_status st = CYC_OK;

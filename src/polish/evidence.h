@@ -32,7 +32,8 @@ cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p);
 CYC_MUST_CHECK cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
                                                const char *root);
 /** The same for some rows (n_tilts flags) of evidence that is there, at the particles' present positions. */
-CYC_MUST_CHECK cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
+CYC_MUST_CHECK cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts,
+                                               const cyc_particle_set *set, int32_t i_series,
                                                const char *root, const bool *rows);
 
 #endif

@@ -108,8 +108,9 @@ done:
 }
 
 /*
- * log L of a shift (but for a constant): sum_k X conj(V) / N exp(2 pi i k.d / n), unitary transforms, over the whole plane. Frequencies are physical: both
- * axes of an image that is not square, and the shells of the noise, are compared in cycles per pixel. Returns sum_k |V|^2 / N.
+ * log L of a shift (but for a constant): sum_k X conj(V) / N exp(2 pi i k.d / n), unitary transforms, over
+ * the whole plane. Frequencies are physical: both axes of an image that is not square, and the shells of the
+ * noise, are compared in cycles per pixel. Returns sum_k |V|^2 / N.
  */
 static double correlate(search *w, const cyc_prediction_pass *p, int h)
 {
@@ -122,7 +123,11 @@ static double correlate(search *w, const cyc_prediction_pass *p, int h)
 			size_t i = (size_t)y * (size_t)half + (size_t)x;
 			double fy = (double)(y <= w->ny / 2 ? y : y - w->ny) / w->ny, r = w->s * hypot((double)x / w->nx, fy), noise = cyc_radial_at(p->power, n_shells, r);
 			bool is_used = i > 0 && r <= p->radius && noise > 0;
-			if (is_used) power += (x == 0 || 2 * x == w->nx ? 1 : 2) * unit * (double)(crealf(w->work[i]) * crealf(w->work[i]) + cimagf(w->work[i]) * cimagf(w->work[i])) / noise;
+			if (is_used)
+				power += (x == 0 || 2 * x == w->nx ? 1 : 2) * unit *
+				         (double)(crealf(w->work[i]) * crealf(w->work[i]) +
+				                  cimagf(w->work[i]) * cimagf(w->work[i])) /
+				         noise;
 			w->work[i] = is_used ? w->observed[i] * conjf(w->work[i]) * (float)(unit / noise) : 0;
 		}
 	cyc_fft2_inverse(w->map[h], w->image_plan, w->work);
@@ -187,8 +192,8 @@ static void find_peak(cyc_image_shift *out, const search *w, double near_px)
 	}
 }
 
-cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set, int32_t i_series,
-                                double near_px)
+cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts,
+                                int32_t i_tilt, const cyc_particle_set *set, int32_t i_series, double near_px)
 {
 	cyc_status st = CYC_OK;
 	search w = { 0 };

@@ -70,7 +70,8 @@ static cyc_status hash_priors(uint64_t *hash, const job *j)
 		bool is_found = false;
 		size_t T = (size_t)ts->n_tilts;
 		CYC_TRY(cyc_alloc(&x, 6 * T, sizeof *x));
-		for (size_t f = 0; f < T; f++) x[5 * T + f] = ts->tilts[f].has_nominal_tilt ? ts->tilts[f].nominal_tilt_rad : HUGE_VAL;
+		for (size_t f = 0; f < T; f++)
+			x[5 * T + f] = ts->tilts[f].has_nominal_tilt ? ts->tilts[f].nominal_tilt_rad : HUGE_VAL;
 		bool has_matrix = false;
 		for (size_t f = 0; f < T; f++) has_matrix = has_matrix || ts->tilts[f].has_matrix;
 		if (!has_matrix) CYC_TRY(cyc_polish_original_input(&is_found, x, x + 3 * T, j->in.tomograms, i));
@@ -114,8 +115,16 @@ static cyc_status polish_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
+	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
+	cyc_polish_shared shared = { .o = j->o, .in = &j->in, .pass = j->pass, .is_dependent = j->is_dependent };
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
+	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
+	CYC_TRY(cyc_polish_original_positions(original, j->in.particles));
+	shared.original_A = original;
+	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1],
+	                             j->in.root));
+	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
 		bool found = false;
 		if (cyc_refine_n_particles(&j->in, i) == 0) {
@@ -131,7 +140,6 @@ static cyc_status polish_all(job *j)
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
-			const cyc_polish_shared shared = { j->o, &j->in, j->pass, j->is_dependent };
 			CYC_TRY(cyc_polish_series(&j->results[i], &shared, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 		}
@@ -141,6 +149,7 @@ static cyc_status polish_all(job *j)
 	}
 done:
 	cyc_free(path);
+	cyc_free(original);
 	return st;
 }
 
@@ -166,8 +175,11 @@ static void summarise(job *j)
 	j->result->position_rms_A = n_position > 0 ? sqrt(position / n_position) : 0;
 	j->result->motion_rms_A = n_motion > 0 ? sqrt(motion / n_motion) : 0;
 	j->result->heldout_error = sqrt(error);
-	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f +- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis", j->result->n_series,
-	         j->result->n_improved, j->result->n_worse, j->result->heldout_after - j->result->heldout_before, j->result->heldout_error, j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
+	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f "
+	         "+- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis",
+	         j->result->n_series, j->result->n_improved, j->result->n_worse,
+	         j->result->heldout_after - j->result->heldout_before, j->result->heldout_error,
+	         j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);
 }
 
 static cyc_status write_all(job *j)

@@ -130,7 +130,8 @@ cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int
 	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
 		goto done;
 	/* The hash is that of this very input and these options, which bound the size of a deformation. */
-	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE) goto done;
+	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE)
+		goto done;
 	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
 	r->deformation_type = (cyc_deformation_type)h.deformation_type;
 	memcpy(r->deformation_grid, h.deformation_grid, sizeof r->deformation_grid);
@@ -202,6 +203,7 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_star_block *b;
 	int32_t column[3], origin[3];
+	CYC_TRY(cyc_polish_keep_original_positions(f->particles));
 	CYC_TRY(cyc_star_require(&b, f->particles->star, "particles"));
 	for (int k = 0; k < 3; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column[k], b, COORDINATE[k], "0"));
@@ -271,6 +273,16 @@ done:
 	return st;
 }
 
+static const char UNCERTAINTY_COMMENT[] =
+    "Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a common\n"
+    "rotation of specimen and tilts leave all images as they are, and are taken out.\n"
+    "cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about the beam,\n"
+    "less the mean turn of the tilts in the specimen.\n"
+    "cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
+    "cycMotionErrorAngst: motion since the lowest dose, root mean square over particles and axes.\n"
+    "cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset and\n"
+    "rotation of the series' particles that fit best; with fewer than four particles these are held.\n";
+
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -281,6 +293,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 	int64_t row;
 	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_set_comment(s, UNCERTAINTY_COMMENT));
 	for (int32_t i = 0; i < f->tomograms->n_series; i++) {
 		const cyc_polished *r = &f->results[i];
 		if (!r->has_errors) continue;

@@ -21,7 +21,7 @@ typedef struct {
 	cyc_vec3 *positions;
 	const float **old_motion;
 	int32_t *order;
-	double *step_sigma, *weight, *strength, *deformation_width;
+	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
 	bool *left_out, *is_moved;
 	double *input_angles, *input_shifts, *start_shifts;
 	bool has_original;                         /* priors are about the input before any image was looked at */
@@ -42,8 +42,11 @@ static void setting_deinit(setting *s)
 	cyc_free(s->old_motion);
 	cyc_free(s->order);
 	cyc_free(s->step_sigma);
+	cyc_free(s->step_dose);
+	cyc_free(s->step_factor);
 	cyc_free(s->weight);
 	cyc_free(s->strength);
+	cyc_free(s->sharpness);
 	cyc_free(s->deformation_width);
 	cyc_free(s->left_out);
 	cyc_free(s->is_moved);
@@ -54,12 +57,15 @@ static void setting_deinit(setting *s)
 
 /* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the dose between tilts; in
  * RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of what it is said to be. */
-static void motion_steps(double *sigma, const setting *s)
+static void motion_steps(double *sigma, double *middle, const setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
 	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
+	double first = s->ts->tilts[s->order[0]].pre_exposure_e_per_A2;
 	for (int32_t t = 0; t + 1 < s->ts->n_tilts; t++) {
-		double dose = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2 - s->ts->tilts[s->order[t]].pre_exposure_e_per_A2;
+		double from = s->ts->tilts[s->order[t]].pre_exposure_e_per_A2,
+			   to = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2, dose = to - from;
+		middle[t] = 0.5 * (from + to) - first;
 		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2) : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
 	}
 }
@@ -114,13 +120,13 @@ static cyc_status read_geometry(setting *s)
 		s->old_motion[p] = s->particles[p].motion_A;
 		s->weight[p] = 1;
 	}
-	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = 1;
+	for (int32_t f = 0; f < s->ts->n_tilts; f++) s->strength[f] = s->sharpness[f] = s->step_factor[f] = 1;
 	cyc_tilt_series_chronological(s->order, s->ts);
 done:
 	return st;
 }
 
-/* Sign of the stage's angles, from the Y tilts themselves.                                                            (T6.4) */
+/* Sign of the stage's angles, from the Y tilts themselves. (T6.4) */
 static cyc_status find_stage(setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -129,18 +135,22 @@ static cyc_status find_stage(setting *s)
 	s->a.stage_sign = r.sign;
 	if (!r.is_known || r.sign == 1) goto done;
 	if (r.sign < 0)
-		cyc_warn("tilt series %s: Y tilts fall where the stage's angles rise (slope %.3f +- %.3f): rlnTomoNominalStageTiltAngle has the other sign; it is used with the sign "
+		cyc_warn("tilt series %s: Y tilts fall where the stage's angles rise (slope %.3f +- %.3f): "
+		         "rlnTomoNominalStageTiltAngle has the other sign; it is used with the sign "
 		         "that fits",
 		         s->ts->name, r.slope, r.slope_error);
 	else
-		cyc_warn("tilt series %s: Y tilts do not follow the stage's angles (slope %.2f +- %.2f, %.1f degrees of scatter of %.1f without it): see rlnTomoNominalStageTiltAngle; "
+		cyc_warn("tilt series %s: Y tilts do not follow the stage's angles (slope %.2f +- %.2f, %.1f degrees "
+		         "of scatter of %.1f without it): see rlnTomoNominalStageTiltAngle; "
 		         "nothing is expected of Y tilts but to be near the input",
-		         s->ts->name, r.slope, r.slope_error, cyc_rad_to_deg(r.scatter_rad), cyc_rad_to_deg(r.without_rad));
+		         s->ts->name, r.slope, r.slope_error, cyc_rad_to_deg(r.scatter_rad),
+		         cyc_rad_to_deg(r.without_rad));
 done:
 	return st;
 }
 
-/* Input that came from these very images says little of its own: priors about it are this wide, if what it was before is not known. */
+/* Input that came from these very images says little of its own: priors about it are this wide, if what it
+ * was before is not known. */
 static const double DEPENDENT_ANGLE_DEG = 1, DEPENDENT_SHIFT_A = 10;
 
 static cyc_status find_priors(setting *s)
@@ -150,10 +160,19 @@ static cyc_status find_priors(setting *s)
 	double scatter;
 	CYC_TRY(cyc_alignment_init(a));
 	CYC_TRY(find_stage(s));
-	/* The series' geometry is expected to hold as well as its input has it, or better: the rest is learned. */
+	/* The series' geometry is expected to hold as well as its input has it, or better: the rest is learned.
+	 */
 	CYC_TRY(cyc_alignment_geometry_scatter(&scatter, a));
 	a->widths.angle_trend_rad = fmax(a->widths.angle_trend_rad, scatter);
-	CYC_TRY(cyc_polish_original_input(&s->has_original, s->input_angles, s->input_shifts, s->shared->in->tomograms, s->i_series));
+	CYC_TRY(cyc_polish_original_input(&s->has_original, s->input_angles, s->input_shifts,
+	                                  s->shared->in->tomograms, s->i_series));
+	for (int32_t f = 0; f < s->ts->n_tilts && s->has_original; f++) {
+		bool is_seen = false; /* a tilt without images stays where it is */
+		for (int32_t p = 0; p < a->n_particles && !is_seen; p++) is_seen = cyc_pair_is_seen(a, p, f);
+		if (is_seen) continue;
+		memset(s->input_angles + 3 * f, 0, 3 * sizeof *s->input_angles);
+		memset(s->input_shifts + 2 * f, 0, 2 * sizeof *s->input_shifts);
+	}
 	if (s->has_original) {
 		a->input_angles = s->input_angles;
 		a->input_shifts_A = s->input_shifts;
@@ -167,7 +186,8 @@ done:
 	return st;
 }
 
-/* Tilts whose particles are far from where they are expected start from where they are, with windows cut there.       (T6.16) */
+/* Tilts whose particles are far from where they are expected start from where they are, with windows cut
+ * there.       (T6.16) */
 static cyc_status find_lost_tilts(setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -177,7 +197,9 @@ static cyc_status find_lost_tilts(setting *s)
 	bool is_any = false;
 	if (s->shared->o->compat_relion5 || s->shared->o->const_shifts) goto done;
 	CYC_TRY(cyc_alignment_init(&s->a));
-	CYC_TRY(cyc_polish_find_lost_tilts(s->start_shifts, s->is_moved, &s->a, cyc_evidence_predictions(s->shared->pass), in->particles, s->i_series));
+	CYC_TRY(cyc_polish_find_lost_tilts(s->start_shifts, s->is_moved, &s->a,
+	                                   cyc_evidence_predictions(s->shared->pass), in->particles,
+	                                   s->i_series));
 	cyc_alignment_deinit(&s->a);
 	CYC_TRY(cyc_alloc(&tilts, ts->n_tilts, sizeof *tilts));
 	memcpy(tilts, input, (size_t)ts->n_tilts * sizeof *tilts);
@@ -185,9 +207,14 @@ static cyc_status find_lost_tilts(setting *s)
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		if (!s->is_moved[f]) continue;
 		is_any = true;
-		CYC_TRY(cyc_tilt_change_apply(ts, f, &(cyc_tilt_change){ cyc_mat3_identity(), { s->start_shifts[2 * f], s->start_shifts[2 * f + 1] } }));
+		CYC_TRY(cyc_tilt_change_apply(
+			ts, f,
+			&(cyc_tilt_change){ cyc_mat3_identity(),
+		                        { s->start_shifts[2 * f], s->start_shifts[2 * f + 1] } }));
 	}
-	if (is_any) CYC_TRY(cyc_evidence_refresh(s->evidence, s->shared->pass, ts, in->particles, s->i_series, in->root, s->is_moved));
+	if (is_any)
+		CYC_TRY(cyc_evidence_refresh(s->evidence, s->shared->pass, ts, in->particles, s->i_series, in->root,
+		                             s->is_moved));
 done:
 	ts->tilts = input;
 	cyc_free(tilts);
@@ -206,27 +233,54 @@ static cyc_status setting_init(setting *s)
 	CYC_TRY(cyc_alloc(&s->old_motion, n, sizeof *s->old_motion));
 	CYC_TRY(cyc_alloc(&s->order, T, sizeof *s->order));
 	CYC_TRY(cyc_alloc(&s->step_sigma, T, sizeof *s->step_sigma));
+	CYC_TRY(cyc_alloc(&s->step_dose, T, sizeof *s->step_dose));
+	CYC_TRY(cyc_alloc(&s->step_factor, T, sizeof *s->step_factor));
 	CYC_TRY(cyc_alloc(&s->weight, n, sizeof *s->weight));
 	CYC_TRY(cyc_alloc(&s->strength, T, sizeof *s->strength));
+	CYC_TRY(cyc_alloc(&s->sharpness, T, sizeof *s->sharpness));
 	CYC_TRY(cyc_alloc(&s->left_out, n, sizeof *s->left_out));
 	CYC_TRY(cyc_alloc(&s->is_moved, T, sizeof *s->is_moved));
 	CYC_TRY(cyc_alloc(&s->input_angles, 3 * T, sizeof *s->input_angles));
 	CYC_TRY(cyc_alloc(&s->input_shifts, 2 * T, sizeof *s->input_shifts));
 	CYC_TRY(cyc_alloc(&s->start_shifts, 2 * T, sizeof *s->start_shifts));
 	CYC_TRY(read_geometry(s));
-	motion_steps(s->step_sigma, s);
+	motion_steps(s->step_sigma, s->step_dose, s);
 	if (o->do_motion) CYC_TRY(motion_model(s));
 	s->own = cyc_deformation_model_of(s->ts);
 	CYC_TRY(deformation_widths(s));
 	/* RELION has no priors on geometry and positions. */
 	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 };
 	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
-	s->a = (cyc_alignment){ .n_tilts = T, .n_particles = n, .n_threads = o->n_threads, .ts = s->ts, .projections = s->projections, .positions_A = s->positions,
-		                    .old_motion_A = s->old_motion, .order = s->order, .step_sigma_A = s->step_sigma, .grid = e->grid, .pairs = e->pairs,
-		                    .particle_weight = s->weight, .tilt_strength = s->strength, .amplitude = 1, .is_unweighted = o->compat_relion5, .speed = 1, .has_fixed_speed = o->fixed_speed || o->compat_relion5,
-		                    .do_angles = !o->const_angles && !o->shift_only, .do_shifts = !o->const_shifts,
-		                    .do_positions = !o->const_positions && !o->shift_only, .widths = o->compat_relion5 ? wide : usual, .deformation_model = s->own,
-		                    .deformation_width = s->deformation_width, .is_deformation_per_tilt = o->deformation_per_tilt, .stage_sign = 1,
+	s->a = (cyc_alignment){ .n_tilts = T,
+		                    .n_particles = n,
+		                    .n_threads = o->n_threads,
+		                    .ts = s->ts,
+		                    .projections = s->projections,
+		                    .positions_A = s->positions,
+		                    .old_motion_A = s->old_motion,
+		                    .order = s->order,
+		                    .step_sigma_A = s->step_sigma,
+		                    .step_dose = s->step_dose,
+		                    .step_factor = s->step_factor,
+		                    .grid = e->grid,
+		                    .pairs = e->pairs,
+		                    .particle_weight = s->weight,
+		                    .tilt_strength = s->strength,
+		                    .sharpness = s->sharpness,
+		                    .amplitude = 1,
+		                    .agreement = 1,
+		                    .dispersion = 1,
+		                    .is_unweighted = o->compat_relion5,
+		                    .speed = 1,
+		                    .has_fixed_speed = o->fixed_speed || o->compat_relion5,
+		                    .do_angles = !o->const_angles && !o->shift_only,
+		                    .do_shifts = !o->const_shifts,
+		                    .do_positions = !o->const_positions && !o->shift_only,
+		                    .widths = o->compat_relion5 ? wide : usual,
+		                    .deformation_model = s->own,
+		                    .deformation_width = s->deformation_width,
+		                    .is_deformation_per_tilt = o->deformation_per_tilt,
+		                    .stage_sign = 1,
 		                    .start_shifts_A = s->start_shifts };
 	if (!o->compat_relion5) CYC_TRY(find_priors(s));
 done:
@@ -235,10 +289,11 @@ done:
 
 static void forget(setting *s)
 {
-	s->a.amplitude = 1;
+	s->a.amplitude = s->a.agreement = s->a.dispersion = 1;
 	s->a.speed = 1;
+	for (int32_t t = 0; t + 1 < s->a.n_tilts; t++) s->step_factor[t] = 1;
 	for (int32_t p = 0; p < s->a.n_particles; p++) s->weight[p] = 1;
-	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = 1;
+	for (int32_t f = 0; f < s->a.n_tilts; f++) s->strength[f] = s->sharpness[f] = 1;
 }
 
 /* ---------------------------------------------------------------- cross-validation */
@@ -273,7 +328,8 @@ done:
 	return st;
 }
 
-/* Agreement of the particles that are not left out, each at its best position under given tilts (NULL: the input's). */
+/* Agreement of the particles that are not left out, each at its best position under given tilts (NULL: the
+ * input's). */
 static cyc_status agreement(double *values, setting *s, const tilt_state *t)
 {
 	cyc_status st = CYC_OK;
@@ -306,8 +362,8 @@ done:
 }
 
 /*
- * Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.            (T6.10)
- * Values of each particle are added to; `before` may be NULL.
+ * Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.
+ * (T6.10) Values of each particle are added to; `before` may be NULL.
  */
 static cyc_status cross_validate(double *after, double *before, setting *s, bool do_deformation)
 {
@@ -347,8 +403,10 @@ static double sum_of(const double *v, int32_t n)
 }
 
 /*
- * Parameters of the tilts that images tell, in all: what an input that was fitted to both half-sets owes to the held-out one. With n of
- * them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose n/2.                     (T6.10)
+ * Parameters of the tilts that images tell, in all: what an input that was fitted to both half-sets owes to
+ * the held-out one. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the
+ * other half lose n/2. Poses and motion have seen the images too, under the input's tilts: as much again is
+ * allowed for them.                                                     (T6.10)
  */
 static cyc_status gain_of_seen_input(double *gain, setting *s)
 {
@@ -357,7 +415,8 @@ static cyc_status gain_of_seen_input(double *gain, setting *s)
 	double *errors = NULL, n = 0;
 	*gain = 0;
 	if (!s->has_original && !a->has_dependent_input) goto done;
-	CYC_TRY(cyc_alloc(&errors, CYC_PER_TILT * (size_t)a->n_tilts + 3 * (size_t)a->n_particles, sizeof *errors));
+	CYC_TRY(
+		cyc_alloc(&errors, CYC_PER_TILT * (size_t)a->n_tilts + 3 * (size_t)a->n_particles, sizeof *errors));
 	forget(s);
 	a->amplitude = s->heldout_strength;
 	CYC_TRY(cyc_alignment_init(a));
@@ -366,7 +425,7 @@ static cyc_status gain_of_seen_input(double *gain, setting *s)
 		int32_t f = i / CYC_PER_TILT, k = i % CYC_PER_TILT;
 		n += 1 - cyc_square(errors[i] / (k < 3 ? a->angle_width_rad[3 * f + k] : a->shift_width_A[f]));
 	}
-	*gain = 2 * (n / 4 + n / 2);
+	*gain = 2 * 2 * (n / 4 + n / 2);
 done:
 	cyc_free(errors);
 	cyc_alignment_deinit(a);
@@ -386,14 +445,16 @@ static cyc_status compare(cyc_polished *r, setting *s, double *after, const doub
 	r->heldout_after = sum_of(after, n);
 	CYC_TRY(gain_of_seen_input(&allowance, s));
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n, allowance);
-	cyc_info("tilt series %s: images that were not fitted: %s (log-likelihood %+.1f +- %.1f%s)", s->ts->name, cyc_polish_outcome_name(r->outcome),
-	         r->heldout_after - r->heldout_before, r->heldout_error, allowance > 0 ? ", the input has seen them" : "");
+	cyc_info("tilt series %s: images that were not fitted: %s (log-likelihood %+.1f +- %.1f%s)", s->ts->name,
+	         cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before, r->heldout_error,
+	         allowance > 0 ? ", the input has seen them" : "");
 done:
 	cyc_free(difference);
 	return st;
 }
 
-/* Tilts as they are expected without the series' geometry, if with it the images that were not fitted agree less. */
+/* Tilts as they are expected without the series' geometry, if with it the images that were not fitted agree
+ * less. */
 static cyc_status try_without_geometry(cyc_polished *r, setting *s, double *after, const double *before)
 {
 	cyc_status st = CYC_OK;
@@ -422,8 +483,10 @@ static cyc_status try_deformation(cyc_polished *r, setting *s, const double *bef
 	for (int32_t p = 0; p < n; p++) difference[p] = deformed[p] - without[p];
 	cyc_polish_outcome outcome = cyc_polish_judge(&error, difference, n, 0);
 	s->a.do_deformation = outcome == CYC_POLISH_BETTER || o->accept_worse || o->compat_relion5;
-	cyc_info("tilt series %s: deformation, of images that were not fitted: %s (log-likelihood %+.1f +- %.1f), %s", s->ts->name, cyc_polish_outcome_name(outcome),
-	         sum_of(difference, n), error, s->a.do_deformation ? "accepted" : "left out");
+	cyc_info(
+		"tilt series %s: deformation, of images that were not fitted: %s (log-likelihood %+.1f +- %.1f), %s",
+		s->ts->name, cyc_polish_outcome_name(outcome), sum_of(difference, n), error,
+		s->a.do_deformation ? "accepted" : "left out");
 	if (!s->a.do_deformation) goto done;
 	s->a.deformation_model = s->refined;
 	CYC_TRY(compare(r, s, deformed, before));
@@ -433,8 +496,9 @@ done:
 	return st;
 }
 
-/* Is the alignment accepted, and the deformation? Not if it is clearly worse; no difference is no reason to refuse it: tilts fitted to all
- * particles are better than those of the test, which were fitted to half of them. */
+/* Is the alignment accepted, and the deformation? Not if it is clearly worse; no difference is no reason to
+ * refuse it: tilts fitted to all particles are better than those of the test, which were fitted to half of
+ * them. */
 static cyc_status decide(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -448,8 +512,9 @@ static cyc_status decide(cyc_polished *r, setting *s)
 	CYC_TRY(try_deformation(r, s, before, after));
 	r->is_taken = r->outcome != CYC_POLISH_WORSE || o->accept_worse || o->compat_relion5;
 	if (!r->is_taken)
-		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (log-likelihood %.1f +- %.1f); it keeps its input", s->ts->name,
-		         r->heldout_after - r->heldout_before, r->heldout_error);
+		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (log-likelihood "
+		         "%.1f +- %.1f); it keeps its input",
+		         s->ts->name, r->heldout_after - r->heldout_before, r->heldout_error);
 done:
 	cyc_free(after);
 	cyc_free(before);
@@ -522,6 +587,39 @@ done:
 	return st;
 }
 
+/*
+ * The centre of a half map is the mean of the places of its particles, each in the particle's own frame:
+ * those were off by what they have moved since the first input, and all of them follow. Where symmetry does
+ * not hold the centre it is so far wrong.     (T6.18)
+ */
+static void add_frame_errors(double *errors, const setting *s)
+{
+	const cyc_alignment *a = &s->a;
+	const cyc_vec3 *original = s->shared->original_A + s->shared->in->particles->series_first[s->i_series];
+	double square[3] = { 0 }, n = 0;
+	for (int32_t p = 0; p < a->n_particles; p++) {
+		cyc_vec3 r = a->positions_A[p], o = a->offsets_A[p], was = original[p];
+		cyc_vec3 moved =
+			cyc_mat3_apply(cyc_mat3_transpose(s->particles[p].R_tomo_ref),
+		                   (cyc_vec3){ r.x + o.x - was.x, r.y + o.y - was.y, r.z + o.z - was.z });
+		square[0] += a->particle_weight[p] * moved.x * moved.x;
+		square[1] += a->particle_weight[p] * moved.y * moved.y;
+		square[2] += a->particle_weight[p] * moved.z * moved.z;
+		n += a->particle_weight[p];
+	}
+	for (int32_t p = 0; p < a->n_particles && n > 0 && a->do_positions; p++) {
+		const cyc_mat3 *A = &s->particles[p].R_tomo_ref;
+		for (int k = 0; k < 3; k++) {
+			double sum = cyc_square(errors[3 * p + k]);
+			for (int i = 0; i < 3; i++)
+				if (!s->shared->is_axis_held[i])
+					sum += cyc_square(A->m[k][i]) * square[i] / n /
+					       (double)s->shared->n_half[s->particles[p].half > 0];
+			errors[3 * p + k] = sqrt(sum);
+		}
+	}
+}
+
 static cyc_status solve(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -536,6 +634,7 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		CYC_TRY(collect_again(s));
 	}
 	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors, &s->a));
+	add_frame_errors(r->particle_errors, s);
 	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
 	CYC_TRY(cyc_polished_take(r, &s->a));
 	r->has_errors = true;
@@ -543,7 +642,8 @@ done:
 	return st;
 }
 
-/* Of an alignment that is not accepted, the tilts that were found elsewhere: they have evidence of their own. */
+/* Of an alignment that is not accepted, the tilts that were found elsewhere: they have evidence of their own.
+ */
 static void take_lost_tilts(cyc_polished *r, const setting *s)
 {
 	for (int32_t f = 0; f < s->ts->n_tilts; f++) {
@@ -553,7 +653,8 @@ static void take_lost_tilts(cyc_polished *r, const setting *s)
 	}
 	size_t T = (size_t)r->n_tilts;
 	for (size_t p = 0; p < (size_t)r->n_particles && r->is_taken; p++)
-		for (size_t i = 0; i < 3 * T && s->old_motion[p]; i++) r->displacement_A[3 * T * p + i] = (double)s->old_motion[p][i];
+		for (size_t i = 0; i < 3 * T && s->old_motion[p]; i++)
+			r->displacement_A[3 * T * p + i] = (double)s->old_motion[p][i];
 }
 
 /* ---------------------------------------------------------------- whole images */
@@ -574,7 +675,8 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 		r->n_images += found.n_images;
 		r->heldout_before += found.heldout_before;
 		r->heldout_after += found.is_found ? found.heldout_after : found.heldout_before;
-		if (found.n_images > 0) difference[n_seen++] = found.is_found ? found.heldout_after - found.heldout_before : 0;
+		if (found.n_images > 0)
+			difference[n_seen++] = found.is_found ? found.heldout_after - found.heldout_before : 0;
 		for (int k = 0; k < 2; k++) r->tilts[f].shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
 		if (found.n_images > 0 && !found.is_found) n_faint++;
 		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1, found.shift_px[0], found.shift_px[1], found.peak,
@@ -584,8 +686,10 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n_seen, 0);
 	r->is_taken = r->n_images > 0 && (r->outcome == CYC_POLISH_BETTER || shared->o->accept_worse);
 	if (r->n_images > 0 && !r->is_taken)
-		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (log-likelihood %+.1f +- %.1f); it keeps its input", ts->name,
-		         cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before, r->heldout_error);
+		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (log-likelihood "
+		         "%+.1f +- %.1f); it keeps its input",
+		         ts->name, cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before,
+		         r->heldout_error);
 done:
 	cyc_free(difference);
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);

@@ -11,6 +11,9 @@ typedef struct {
 	const cyc_polish_options *o;
 	cyc_refine_input *in;
 	cyc_evidence_pass *pass;
+	const cyc_vec3 *original_A; /**< of all particles: cyc_polish_original_positions() */
+	bool is_axis_held[3];       /**< of the particle: cyc_polish_held_axes() */
+	int64_t n_half[2];          /**< particles of each half map */
 	bool is_dependent; /**< the input is the result of a job that aligned frames by these images */
 } cyc_polish_shared;
 

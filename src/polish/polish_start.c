@@ -38,7 +38,8 @@ static cyc_status nearby_task(void *arg, int64_t f, int i_thread)
 		w->power[f] += cyc_pair_of(a, p, (int32_t)f)->power;
 	}
 	for (int32_t y = -half; y <= half; y++)
-		for (int32_t x = -half; x <= half; x++) best = fmax(best, cyc_local_map_value(g, sum, a->grid, x * step, y * step));
+		for (int32_t x = -half; x <= half; x++)
+			best = fmax(best, cyc_local_map_value(g, sum, a->grid, x * step, y * step));
 	w->agreement[f] = best;
 done:
 	cyc_free(sum);
@@ -75,29 +76,36 @@ done:
 	return st;
 }
 
-static cyc_status look_for_tilt(double shift_A[2], bool *is_moved, const cyc_alignment *a, int32_t f, double strength, cyc_prediction_pass *pass, const cyc_particle_set *set,
+static cyc_status look_for_tilt(double shift_A[2], bool *is_moved, const cyc_alignment *a, int32_t f,
+                                double strength, cyc_prediction_pass *pass, const cyc_particle_set *set,
                                 int32_t i_series)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = a->ts;
 	cyc_image_shift found;
 	CYC_TRY(cyc_image_shift_find(&found, pass, ts, f, set, i_series, cyc_local_map_reach(a->grid)));
-	double n_places = log((double)ts->image_nx * ts->image_ny), none = 0.5 * strength * strength * found.power;
-	double gain = strength * found.top - none - n_places, over_near = strength * (found.top - found.near) - n_places;
+	double n_places = log((double)ts->image_nx * ts->image_ny),
+		   none = 0.5 * strength * strength * found.power;
+	double gain = strength * found.top - none - n_places,
+		   over_near = strength * (found.top - found.near) - n_places;
 	*is_moved = found.n_images > 0 && found.is_found && fmin(gain, over_near) > log(LEAST_ODDS);
 	for (int k = 0; k < 2 && *is_moved; k++) shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
 	if (*is_moved)
-		cyc_warn("tilt series %s, row %d: its particles are %.1f Å from where its shift puts them (log-likelihood +%.0f over all places nearby, less %.0f for the number "
+		cyc_warn("tilt series %s, row %d: its particles are %.1f Å from where its shift puts them "
+		         "(log-likelihood +%.0f over all places nearby, less %.0f for the number "
 		         "of places): it starts from there",
 		         ts->name, f + 1, hypot(shift_A[0], shift_A[1]), over_near + n_places, n_places);
 	else
-		cyc_warn("tilt series %s, row %d: its particles are not seen, neither where they are expected nor elsewhere in the image; its shift and angles are those of the prior",
+		cyc_warn("tilt series %s, row %d: its particles are not seen, neither where they are expected nor "
+		         "elsewhere in the image; its shift and angles are those of the prior",
 		         ts->name, f + 1);
 done:
 	return st;
 }
 
-cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a, cyc_prediction_pass *pass, const cyc_particle_set *set, int32_t i_series)
+cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a,
+                                      cyc_prediction_pass *pass, const cyc_particle_set *set,
+                                      int32_t i_series)
 {
 	cyc_status st = CYC_OK;
 	size_t T = (size_t)a->n_tilts;
@@ -109,7 +117,8 @@ cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cy
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		shifts_A[2 * f] = shifts_A[2 * f + 1] = 0;
 		is_moved[f] = false;
-		/* log L = 2 S C - S^2 P against no particles: it must be that those are likelier, and that the place could be found at all. */
+		/* log L = 2 S C - S^2 P against no particles: it must be that those are likelier, and that the place
+		 * could be found at all. */
 		double power = strength * strength * w.power[f];
 		if (!(strength > 0) || power < least || 2 * strength * w.agreement[f] > power) continue;
 		CYC_TRY(cyc_cancel_check());
@@ -122,7 +131,8 @@ done:
 
 /* ---------------------------------------------------------------- original input */
 
-static const char *const ORIGINAL[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg", "cycInputXShiftAngst", "cycInputYShiftAngst" };
+static const char *const ORIGINAL[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg",
+	                                     "cycInputXShiftAngst", "cycInputYShiftAngst" };
 
 static cyc_status present_numbers(double x[5], cyc_tilt_series *ts, int32_t f)
 {
@@ -132,18 +142,21 @@ static cyc_status present_numbers(double x[5], cyc_tilt_series *ts, int32_t f)
 	if (t.has_matrix) {
 		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 		cyc_tilt_from_matrix(&t.xtilt_rad, &t.ytilt_rad, &t.zrot_rad, p.linear);
-		cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) };
+		cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2),
+			              0.5 * (ts->size_px[2] % 2) };
 		cyc_vec3 o = cyc_mat3_apply(cyc_tilt_to_matrix(t.xtilt_rad, t.ytilt_rad, t.zrot_rad), half);
 		t.shift_x_A = ts->pixel_size_A * (p.origin_px.x - ts->image_nx / 2 - o.x);
 		t.shift_y_A = ts->pixel_size_A * (p.origin_px.y - ts->image_ny / 2 - o.y);
 	}
-	const double now[5] = { cyc_rad_to_deg(t.xtilt_rad), cyc_rad_to_deg(t.ytilt_rad), cyc_rad_to_deg(t.zrot_rad), t.shift_x_A, t.shift_y_A };
+	const double now[5] = { cyc_rad_to_deg(t.xtilt_rad), cyc_rad_to_deg(t.ytilt_rad),
+		                    cyc_rad_to_deg(t.zrot_rad), t.shift_x_A, t.shift_y_A };
 	memcpy(x, now, sizeof now);
 done:
 	return st;
 }
 
-cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double *shifts_A, const cyc_tomogram_set *tomograms, int32_t i)
+cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double *shifts_A,
+                                     const cyc_tomogram_set *tomograms, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_series *ts = &tomograms->series[i];
@@ -159,7 +172,8 @@ cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double 
 		CYC_TRY(present_numbers(now, ts, f));
 		for (int k = 0; k < 5; k++) {
 			CYC_TRY(cyc_star_double(&original, b, f, column[k]));
-			CYC_CHECK(isfinite(original), CYC_E_DATA, "tilt series %s, row %d: _%s is not a number", ts->name, f + 1, ORIGINAL[k]);
+			CYC_CHECK(isfinite(original), CYC_E_DATA, "tilt series %s, row %d: _%s is not a number", ts->name,
+			          f + 1, ORIGINAL[k]);
 			if (k < 3) angles_rad[3 * f + k] = remainder(cyc_deg_to_rad(original - now[k]), 2 * CYC_PI);
 			else shifts_A[2 * f + k - 3] = original - now[k];
 		}
@@ -202,16 +216,106 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	CYC_TRY(cyc_asprintf(&folder, "%.*s/job.star", (int)(slash - path), path));
 	CYC_TRY(cyc_path_join(&file, root, folder));
 	if (!cyc_path_exists(file)) goto done;
-	if (cyc_star_read(&star, file) != CYC_OK) { /* not this program's to judge */
+	st = cyc_star_read(&star, file);
+	if (st == CYC_E_FORMAT) { /* not this program's to judge */
 		cyc_error_clear();
+		st = CYC_OK;
 		goto done;
 	}
+	CYC_TRY(st);
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	int32_t column = b ? cyc_star_column(b, "rlnJobTypeLabel") : -1;
-	*is_result = column >= 0 && strncmp(cyc_star_text(b, 0, column), "relion.framealign", strlen("relion.framealign")) == 0;
+	*is_result = column >= 0 &&
+	             strncmp(cyc_star_text(b, 0, column), "relion.framealign", strlen("relion.framealign")) == 0;
 done:
 	cyc_free(folder);
 	cyc_free(file);
 	cyc_star_destroy(&star);
+	return st;
+}
+
+/* ---------------------------------------------------------------- the particles' own frame */
+
+/* sum f ds/dx of one with the other, against the sizes of both: 0 but for rounding where symmetry holds the
+ * centre. */
+static const double HELD = 1e-4;
+
+cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2, const char *root)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *v[2] = { NULL };
+	char *path = NULL;
+	const char *const names[2] = { half1, half2 };
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_path_join(&path, root, names[h]));
+		CYC_TRY(cyc_mrc_read(&v[h], path));
+		cyc_free(path);
+		path = NULL;
+	}
+	int32_t n = v[0]->nx;
+	size_t step[3] = { 1, (size_t)n, (size_t)n * (size_t)n };
+	double slope[3] = { 0 }, squares[2] = { 0 }, slopes2[3] = { 0 };
+	is_held[0] = is_held[1] = is_held[2] = false;
+	if (v[1]->nx != n || v[0]->ny != n || v[1]->ny != n || v[0]->nz != n || v[1]->nz != n)
+		goto done; /* told where the reference is made */
+	for (int32_t z = 1; z + 1 < n; z++)
+		for (int32_t y = 1; y + 1 < n; y++)
+			for (int32_t x = 1; x + 1 < n; x++) {
+				size_t i = (size_t)x + step[1] * (size_t)y + step[2] * (size_t)z;
+				const float *a = v[0]->data + i, *b = v[1]->data + i;
+				squares[0] += (double)*a * (double)*a;
+				squares[1] += (double)*b * (double)*b;
+				for (int k = 0; k < 3; k++) {
+					double da = (double)(*(a + step[k]) - *(a - step[k])),
+						   db = (double)(*(b + step[k]) - *(b - step[k]));
+					slope[k] += (double)*a * db - (double)*b * da;
+					slopes2[k] += da * da + db * db;
+				}
+			}
+	for (int k = 0; k < 3; k++)
+		is_held[k] = fabs(slope[k]) <= HELD * sqrt((squares[0] + squares[1]) * slopes2[k]);
+done:
+	cyc_free(path);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&v[h]);
+	return st;
+}
+
+static const char *const ORIGINAL_PLACE[3] = { "cycInputCoordinateXAngst", "cycInputCoordinateYAngst",
+	                                           "cycInputCoordinateZAngst" };
+
+cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	double *values = NULL;
+	for (int64_t i = 0; i < set->n; i++) positions_A[i] = set->particles[i].position_A;
+	const cyc_star_block *b = cyc_star_find(set->star, "particles");
+	for (int k = 0; k < 3; k++)
+		if (!b || cyc_star_column(b, ORIGINAL_PLACE[k]) < 0) goto done;
+	CYC_TRY(cyc_alloc(&values, set->n, sizeof *values));
+	for (int k = 0; k < 3; k++) {
+		CYC_TRY(cyc_particle_column(values, set, ORIGINAL_PLACE[k]));
+		for (int64_t i = 0; i < set->n; i++)
+			*(k == 0 ? &positions_A[i].x : k == 1 ? &positions_A[i].y : &positions_A[i].z) = values[i];
+	}
+done:
+	cyc_free(values);
+	return st;
+}
+
+cyc_status cyc_polish_keep_original_positions(cyc_particle_set *set)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column[3];
+	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
+	for (int k = 0; k < 3; k++)
+		if (cyc_star_column(b, ORIGINAL_PLACE[k]) >= 0) goto done;
+	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, ORIGINAL_PLACE[k], "0"));
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_particle *p = &set->particles[i];
+		const double x[3] = { p->position_A.x, p->position_A.y, p->position_A.z };
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
+	}
+done:
 	return st;
 }

@@ -6,27 +6,47 @@
 #include "refine/prediction_pass.h"
 
 /**
- * Tilts that do not show their particles anywhere near where they are expected, and where in the whole image they are instead.
- * A place counts as found if the log-likelihood of seeing the particles there, less the logarithm of the number of places, is more
- * than that of 100 to 1 above that of no particles at all and of any place near the input.                              (T6.16)
+ * Tilts that do not show their particles anywhere near where they are expected, and where in the whole image
+ * they are instead. A place counts as found if the log-likelihood of seeing the particles there, less the
+ * logarithm of the number of places, is more than that of 100 to 1 above that of no particles at all and of
+ * any place near the input.                              (T6.16)
  * @param[out] shifts_A  n_tilts x 2: to be added to the shifts; 0 where nothing is found
  * @param[out] is_moved  n_tilts
  * @param[in]  a         initialised, its maps about the input
  * Each tilt that is moved, or looked for in vain, is told in a warning.
  */
-CYC_MUST_CHECK cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a, cyc_prediction_pass *pass,
-                                                     const cyc_particle_set *set, int32_t i_series);
+CYC_MUST_CHECK cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a,
+                                                     cyc_prediction_pass *pass, const cyc_particle_set *set,
+                                                     int32_t i_series);
 
 /**
- * What the series' angles and shifts were before any image was looked at: columns cycInput* of its table, which a job of
- * polishing leaves there, relative to the present ones.                                                                (T6.17)
+ * What the series' angles and shifts were before any image was looked at: columns cycInput* of its table,
+ * which a job of polishing leaves there, relative to the present ones. (T6.17)
  * @param[out] angles_rad, shifts_A  n_tilts x 3, n_tilts x 2: original minus present
  * @param[out] is_found  false if the table has no such columns
  */
-CYC_MUST_CHECK cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double *shifts_A, const cyc_tomogram_set *tomograms, int32_t i_series);
-/** Write such columns with the present angles and shifts into the documents of all series that have none. Series with matrices are open. */
+CYC_MUST_CHECK cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double *shifts_A,
+                                                    const cyc_tomogram_set *tomograms, int32_t i_series);
+/** Write such columns with the present angles and shifts into the documents of all series that have none.
+ * Series with matrices are open. */
 CYC_MUST_CHECK cyc_status cyc_polish_keep_original_input(cyc_tomogram_set *tomograms);
-/** Whether tomograms.star is the result of a job that aligns frames, by the job.star beside it. @param[in] path  relative to root */
+/** Whether tomograms.star is the result of a job that aligns frames, by the job.star beside it. @param[in]
+ * path  relative to root */
 CYC_MUST_CHECK cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *root);
+
+/**
+ * Whether symmetry holds the centres of the half maps, axis by axis: then the maps' correlation has its
+ * maximum at no shift exactly. Seen where symmetry mates fall on grid points (all but odd rotations); an axis
+ * that is not seen to be held counts as free.  (T6.18)
+ */
+CYC_MUST_CHECK cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2,
+                                               const char *root);
+/**
+ * Where the particles were before any image was looked at: columns cycInputCoordinate*Angst, or the present
+ * places. n_particles by the caller, those of the set.
+ */
+CYC_MUST_CHECK cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set);
+/** Write such columns with the present places into the document of a set that has none. */
+CYC_MUST_CHECK cyc_status cyc_polish_keep_original_positions(cyc_particle_set *set);
 
 #endif

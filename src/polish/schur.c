@@ -289,11 +289,12 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 	double *up = w->s->chain + 2 * T * (size_t)item, *y = up + T, widest = 0;
 	const double *g = w->g + w->s->b.motion + k * B + b;
 	double *x = w->x + w->s->b.motion + k * B + b;
-	for (size_t t = 0; t < n; t++) widest = fmax(widest, a->speed * a->step_sigma_A[t]);
+	for (size_t t = 0; t < n; t++) widest = fmax(widest, cyc_step_sigma(a, t));
 	double least = fmax(LEAST_SIGMA * widest, 1e-12);
 	/* Thomas' algorithm. */
 	for (size_t t = 0; t < n; t++) {
-		double s = fmax(a->speed * a->step_sigma_A[t], least), next = t + 1 < n ? fmax(a->speed * a->step_sigma_A[t + 1], least) : 0;
+		double s = fmax(cyc_step_sigma(a, t), least),
+			   next = t + 1 < n ? fmax(cyc_step_sigma(a, t + 1), least) : 0;
 		double diagonal = 1 / (s * s) + (next > 0 ? 1 / (next * next) : 0) + w->s->precision[(3 * (t + 1) + k) * B + b];
 		double side = g[3 * t * B] / s - (next > 0 ? g[3 * (t + 1) * B] / next : 0);
 		if (t > 0) {
@@ -304,7 +305,8 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 		y[t] = side / diagonal;
 	}
 	for (size_t t = n - 1; t-- > 0;) y[t] -= up[t] * y[t + 1];
-	for (size_t t = 0; t < n; t++) x[3 * t * B] = (y[t] - (t > 0 ? y[t - 1] : 0)) / fmax(a->speed * a->step_sigma_A[t], least);
+	for (size_t t = 0; t < n; t++)
+		x[3 * t * B] = (y[t] - (t > 0 ? y[t - 1] : 0)) / fmax(cyc_step_sigma(a, t), least);
 	return CYC_OK;
 }
 

@@ -359,6 +359,8 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	j.result->n_particles = j.particles->n;
 	const cyc_tilt_series *ts = NULL;
 	CYC_TRY(first_images(&ts, &j));
+	/* Half the map's edge stands for the particle, which has to fit with room around it. */
+	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles, cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
 	/* Images of an extraction are read for some 256 MB of particles at a time. */
 	print_plan(&j, (j.stacks ? 280e6 : o->crop_images ? 20e6 : 0) + cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
 	if (o->dry_run) goto done;

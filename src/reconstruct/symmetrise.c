@@ -44,6 +44,7 @@ typedef struct {
 	int32_t s, n_ops;
 	const cyc_fourier_op *ops;
 	int32_t radius2; /* of the sphere that is wanted */
+	bool clears;     /* what is outside of it */
 } work;
 
 /* Index of a frequency -s/2 .. s/2 on an axis of s; s/2 stands at -s/2. */
@@ -114,7 +115,7 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 		size_t at = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
 		v4 *row = a->out + at;
 		/* Nothing is ever inserted beyond the Nyquist sphere. */
-		memset(row, 0, (size_t)sh * sizeof *row);
+		if (a->clears) memset(row, 0, (size_t)sh * sizeof *row);
 		memcpy(row, a->sum + at, (size_t)(last + 1) * sizeof *row);
 		for (int32_t i = 0; i < a->n_ops; i++) add_row(row, a, &a->ops[i], ky, kz, last);
 		for (int32_t x = 0; x <= last; x++) row[x] *= share;
@@ -122,14 +123,119 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
+/* ---------------------------------------------------------------- groups of permutations */
+
+enum { MOST_PERMUTATIONS = 24, MOST_STEPS = 6 }; /* all rotations of the cube */
+
+static bool is_same(const cyc_mat3 *a, const cyc_mat3 *b)
+{
+	for (int i = 0; i < 9; i++)
+		if (fabs(a->m[i / 3][i % 3] - b->m[i / 3][i % 3]) > 0.5) return false;
+	return true;
+}
+
+static bool has(const cyc_mat3 *set, int32_t n, const cyc_mat3 *R)
+{
+	for (int32_t i = 0; i < n; i++)
+		if (is_same(&set[i], R)) return true;
+	return false;
+}
+
+/* The subgroup that a subgroup and one more element make. */
+static int32_t close_group(cyc_mat3 *out, const cyc_mat3 *H, int32_t n, const cyc_mat3 *g)
+{
+	for (int32_t i = 0; i < n; i++) out[i] = H[i];
+	out[n++] = *g;
+	for (int32_t i = 0; i < n; i++)
+		for (int32_t j = 0; j < n && n < MOST_PERMUTATIONS; j++) {
+			cyc_mat3 R = cyc_mat3_mul(out[i], out[j]);
+			if (!has(out, n, &R)) out[n++] = R;
+		}
+	return n;
+}
+
+/* One average of a chain: over the cosets of the subgroup that was averaged over before. */
+typedef struct {
+	int32_t n_ops;
+	cyc_fourier_op ops[MOST_PERMUTATIONS];
+} step;
+
+/*
+ * A chain of subgroups from {1} to the group, each as small as can be: averaging over the cosets H r of each in the next,
+ * D'(p) = mean over r of D(r p), needs 5 operations in 4 steps in place of the 23 of O. Permutations only: those do not
+ * interpolate. 0 steps: not such a group.
+ */
+static int32_t find_chain(step *steps, const cyc_fourier_op *ops, int32_t n_ops)
+{
+	cyc_mat3 H[MOST_PERMUTATIONS + 1] = { cyc_mat3_identity() }, next[MOST_PERMUTATIONS + 1], best[MOST_PERMUTATIONS + 1];
+	int32_t n = 1, n_steps = 0;
+	if (n_ops + 1 > MOST_PERMUTATIONS) return 0;
+	for (int32_t i = 0; i < n_ops; i++)
+		if (!ops[i].is_permutation || ops[i].shift_z_px != 0) return 0;
+	while (n < n_ops + 1 && n_steps < MOST_STEPS) {
+		int32_t n_best = MOST_PERMUTATIONS + 1;
+		for (int32_t i = 0; i < n_ops; i++) {
+			if (has(H, n, &ops[i].R)) continue;
+			int32_t m = close_group(next, H, n, &ops[i].R);
+			if (m < n_best) {
+				n_best = m;
+				memcpy(best, next, (size_t)m * sizeof *best);
+			}
+		}
+		/* Representatives r of H r, the first element of each that is in none before. */
+		cyc_mat3 seen[MOST_PERMUTATIONS + 1];
+		int32_t n_seen = n;
+		step *to = &steps[n_steps++];
+		memcpy(seen, H, (size_t)n * sizeof *seen);
+		to->n_ops = 0;
+		for (int32_t i = 0; i < n_best; i++) {
+			if (has(seen, n_seen, &best[i])) continue;
+			to->ops[to->n_ops++] = (cyc_fourier_op){ best[i], 0, true };
+			for (int32_t k = 0; k < n && n_seen < MOST_PERMUTATIONS; k++) seen[n_seen++] = cyc_mat3_mul(H[k], best[i]);
+		}
+		memcpy(H, best, (size_t)n_best * sizeof *H);
+		n = n_best;
+	}
+	return n == n_ops + 1 ? n_steps : 0;
+}
+
+/* The last of an even number of steps goes to `out`: the steps between alternate with a buffer. */
+static cyc_status along_chain(const work *all, const step *steps, int32_t n_steps, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	v4 *between = NULL;
+	if (n_steps > 1) CYC_TRY(cyc_alloc(&between, cyc_half_count3(all->s), sizeof *between));
+	const v4 *from = all->sum;
+	for (int32_t i = 0; i < n_steps; i++) {
+		work a = *all;
+		a.sum = from;
+		a.out = (n_steps - 1 - i) % 2 == 0 ? all->out : between;
+		a.ops = steps[i].ops;
+		a.n_ops = steps[i].n_ops;
+		CYC_TRY(cyc_parallel_for(all->s, n_threads, plane_task, &a));
+		from = a.out;
+	}
+done:
+	cyc_free(between);
+	return st;
+}
+
+static cyc_status symmetrise(const work *a, int n_threads)
+{
+	step steps[MOST_STEPS];
+	int32_t n_steps = find_chain(steps, a->ops, a->n_ops);
+	if (n_steps > 0) return along_chain(a, steps, n_steps, n_threads);
+	return cyc_parallel_for(a->s, n_threads, plane_task, (void *)a);
+}
+
 cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
 {
-	work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, s * s / 4 };
-	return cyc_parallel_for(s, n_threads, plane_task, &a);
+	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, s * s / 4, true };
+	return symmetrise(&a, n_threads);
 }
 
 cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
 {
-	work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, radius * radius };
-	return cyc_parallel_for(s, n_threads, plane_task, &a);
+	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, radius * radius, false };
+	return symmetrise(&a, n_threads);
 }

@@ -50,7 +50,7 @@ typedef struct {
 	const cyc_refine3d_job *j;
 	int32_t i_series;
 	cyc_pose_work **work;
-	double (*sums)[3]; /* per particle of the set: data with prediction, own noise, prediction with itself */
+	double *own; /* per particle of the set */
 } amplitude_work;
 
 static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
@@ -61,8 +61,10 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	const cyc_series_images *s = j->images[a->i_series];
 	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
-	cyc_pose_amplitudes(a->sums[p], a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, false);
+	int64_t n_shells = j->crop_px / 2 + 1;
+	memset(j->shells + p * n_shells, 0, (size_t)n_shells * sizeof *j->shells);
+	cyc_pose_amplitudes(j->shells + p * n_shells, &a->own[p], a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
 	return CYC_OK;
 }
 
@@ -102,25 +104,16 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 	}
 }
 
-/* What the images say for their particles at the poses that the references are made of: of no pose that was looked for in them. */
-static void note_evidence(cyc_refine3d_job *j, double (*sums)[3])
-{
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
-		const cyc_particle *particle = &j->in.particles->particles[p];
-		double s = j->state.amplitude[particle->half] * j->series_scale[2 * particle->i_series + particle->half];
-		j->evidence[p] = 2 * s * sums[p][0] - s * s * sums[p][2];
-	}
-}
-
 cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	amplitude_work a = { .j = j };
 	int n_threads = j->o->n_threads;
 	int32_t n_series = j->in.tomograms->n_series;
+	int64_t n_shells = j->crop_px / 2 + 1;
 	double *series_sums = NULL;
 	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
-	CYC_TRY(cyc_alloc(&a.sums, j->in.particles->n, sizeof *a.sums));
+	CYC_TRY(cyc_alloc(&a.own, j->in.particles->n, sizeof *a.own));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
 	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
@@ -136,14 +129,18 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	}
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
 		const cyc_particle *particle = &j->in.particles->particles[p];
-		for (int k = 0; k < 3; k++) series_sums[(2 * particle->i_series + particle->half) * 3 + k] += j->refined[p].probability * a.sums[p][k];
+		double *to = series_sums + (2 * particle->i_series + particle->half) * 3, weight = j->refined[p].probability;
+		to[1] += weight * a.own[p];
+		for (int64_t r = 0; r < n_shells; r++) {
+			to[0] += weight * (double)j->shells[p * n_shells + r][0];
+			to[2] += weight * (double)j->shells[p * n_shells + r][1];
+		}
 	}
 	fit_scales(j, series_sums);
-	note_evidence(j, a.sums);
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);
-	cyc_free(a.sums);
+	cyc_free(a.own);
 	cyc_free(series_sums);
 	return st;
 }
@@ -172,13 +169,14 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	if (a->which && !a->which[p]) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
 	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
-	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p);
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
 	const cyc_refined *refined = &j->refined[p];
 	cyc_vec3 c = refined->cut_offset_A;
 	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
 	const cyc_pose_start start = { .old = refined->pose, .prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
-		                                                            a->spec->do_polish ? (cyc_vec3){ 0, 0, 0 } : (cyc_vec3){ -c.x, -c.y, -c.z } },
-		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half,
+		                                                            a->spec->do_polish ? refined->offset_start_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
+		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half, .n_terms = j->in.tomograms->series[a->i_series].n_tilts,
+		                           .terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL,
 		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
 	if (cyc_refine3d_judges(j))
@@ -214,7 +212,7 @@ static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r)
 {
 	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(r->R_start), r->pose.R_tomo_ref);
 	const double v[CYC_POSE_PARAMETERS] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]),
-		                                    r->pose.offset_A.x, r->pose.offset_A.y, r->pose.offset_A.z };
+		                                    r->pose.offset_A.x - r->offset_start_A.x, r->pose.offset_A.y - r->offset_start_A.y, r->pose.offset_A.z - r->offset_start_A.z };
 	memcpy(change, v, sizeof v);
 }
 
@@ -265,10 +263,11 @@ static void take_pose(cyc_refined *r, const cyc_found_pose *f)
 }
 
 /* Changes, errors and averages of the iteration; takes the new poses. */
-static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, bool is_polished, bool is_global)
+static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, const cyc_search_spec *spec, bool is_global)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
+	bool is_polished = spec->do_polish;
 	int64_t n = j->in.particles->n, n_seen = 0;
 	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
 	for (int64_t p = 0; p < n; p++) {
@@ -293,8 +292,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
 		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
 		take_pose(r, f);
-		rotation[n_seen] = norm(f->error);
-		offset[n_seen++] = norm(f->error + 3);
+		n_seen++;
 		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
 		n_half[h]++;
 		s->average_p_max += f->p_max;
@@ -303,6 +301,13 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
+	if (is_polished) CYC_TRY(cyc_refine3d_scatter_errors(j, spec->sigma_rotation_rad, spec->sigma_offset_A));
+	n_seen = 0;
+	for (int64_t p = 0; p < n; p++) {
+		if (found[p].p_max <= 0 || j->refined[p].probability < CYC_IMPROBABLE) continue;
+		rotation[n_seen] = norm(j->refined[p].error);
+		offset[n_seen++] = norm(j->refined[p].error + 3);
+	}
 	s->change_rotation_rad /= count;
 	s->change_offset_A = sqrt(moved2 / (2 * count));
 	s->average_p_max /= count;
@@ -312,7 +317,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, b
 	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
 	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
 	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;
-	if (is_polished) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
+	if (is_polished && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
@@ -324,6 +329,20 @@ void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offs
 	if (!j->stacks) return;
 	cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(j->in.particles->particles[p].R_tomo_part), offset_A);
 	j->stacks->origins_A[p] = (cyc_vec3){ -o.x, -o.y, -o.z }; /* position = coordinate - R_tomo_part origin */
+}
+
+void cyc_refine3d_join_frames(cyc_refine3d_job *j)
+{
+	cyc_vec3 turn = j->frame.turn_rad, shift = j->frame.shift_A;
+	double angle = sqrt(cyc_vec3_norm2(turn));
+	if (angle == 0 && cyc_vec3_norm2(shift) == 0) return;
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_pose *pose = &j->refined[p].pose;
+		double share = j->in.particles->particles[p].half ? 0.5 : -0.5;
+		cyc_vec3 d = cyc_mat3_apply(pose->R_tomo_ref, shift);
+		pose->offset_A = (cyc_vec3){ pose->offset_A.x + share * d.x, pose->offset_A.y + share * d.y, pose->offset_A.z + share * d.z };
+		if (angle > 0) pose->R_tomo_ref = cyc_mat3_mul(pose->R_tomo_ref, cyc_rot_axis(turn, share * angle));
+	}
 }
 
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
@@ -413,7 +432,8 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	}
 	if (is_sampled) s->n_poses = fmax(s->n_poses, (grid ? grid->n : 1) * (double)offsets->n);
 	CYC_TRY(search_all(found, j, &spec, NULL));
-	CYC_TRY(take_poses(j, found, spec.do_polish, is_global));
+	CYC_TRY(take_poses(j, found, &spec, is_global));
+	cyc_refine3d_join_frames(j);
 	cyc_refine3d_apply_poses(j);
 done:
 	cyc_free(found);
@@ -451,6 +471,7 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 		s->n_searched++;
 		if (found[p].p_max <= 0 || found[p].log_likelihood <= r->log_likelihood) continue;
 		take_pose(r, &found[p]);
+		cyc_refine3d_widen_errors(j, p);
 		r->was_found_again = true; /* if it is the particle there */
 		r->R_start = r->pose.R_tomo_ref;
 	}
@@ -459,5 +480,63 @@ done:
 	cyc_free(found);
 	cyc_rotation_grid_destroy(&grid);
 	cyc_offset_grid_destroy(&offsets);
+	return st;
+}
+
+/* ---------------------------------------------------------------- judging alone */
+
+typedef struct {
+	cyc_refine3d_job *j;
+	int32_t i_series;
+	cyc_pose_work **work;
+	cyc_pose_agreement *shells; /* of each thread */
+} look;
+
+static cyc_status look_task(void *arg, int64_t i, int i_thread)
+{
+	const look *a = arg;
+	cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
+	cyc_refined *out = &j->refined[p];
+	cyc_found_pose here = { .pose = out->pose };
+	cyc_refine3d_note_agreement(&here, j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+	                            a->work[i_thread], &data, &r);
+	memcpy(out->agreement, here.agreement, sizeof out->agreement);
+	out->amplitude = here.amplitude;
+	out->log_likelihood = 0;
+	for (int b = 0; b < CYC_N_BANDS; b++) {
+		const cyc_pose_agreement *at = &out->agreement[b];
+		out->log_likelihood += 2 * r.amplitude * (at->cross - r.amplitude * at->own) - cyc_square(r.amplitude) * at->power;
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	look a = { .j = j };
+	int n_threads = j->o->n_threads;
+	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
+	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (a.i_series = 0; a.i_series < j->in.tomograms->n_series; a.i_series++) {
+			int32_t n = series_count(j, a.i_series);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
+			CYC_TRY(cyc_parallel_for(n, n_threads, look_task, &a));
+			cyc_refine3d_release_series(j, a.i_series);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
+	}
+done:
+	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
+	cyc_free(a.work);
+	cyc_free(a.shells);
 	return st;
 }

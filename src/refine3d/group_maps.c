@@ -21,6 +21,11 @@ struct cyc_group_maps {
 	cyc_volume *mask;             /* crop_px */
 	float *gridding;              /* by squared radius */
 	cyc_fft3 *plan;
+	/* Work memory that is used again: the system has to clear what it gives anew. */
+	cyc_cfloat *ft;
+	float *real;
+	cyc_volume *half[2];
+	cyc_reference_scratch scratch;
 };
 
 int32_t cyc_group_count(int64_t n) { return n < 2 ? 0 : n < CYC_MOST_GROUPS ? (int32_t)n : CYC_MOST_GROUPS; }
@@ -36,6 +41,10 @@ void cyc_group_maps_destroy(cyc_group_maps **p)
 	cyc_volume_destroy(&g->mask);
 	cyc_free(g->gridding);
 	cyc_fft3_destroy(&g->plan);
+	cyc_free(g->ft);
+	cyc_free(g->real);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&g->half[h]);
+	cyc_reference_scratch_deinit(&g->scratch);
 	cyc_free(g);
 	*p = NULL;
 }
@@ -50,20 +59,25 @@ int32_t cyc_group_maps_n_groups(const cyc_group_maps *g) { return g->n_groups; }
 int32_t cyc_group_maps_radius(const cyc_group_maps *g) { return g->crop_px / 2 - 1; }
 
 /* The smallest box that has the wanted shells, an even size, and a map of an even number of its larger pixels. */
-static void choose_edge(cyc_group_maps *g, int32_t radius)
+static void choose_edge(int32_t *best, int32_t *best_crop, const cyc_group_maps *g, int32_t radius)
 {
 	int32_t n = g->spec->crop_px, s = g->s;
-	g->edge = s;
-	g->crop_px = n;
+	*best = s;
+	*best_crop = n;
 	for (int32_t crop = 2 * (radius + 1 + MARGIN); crop < n; crop += 2) {
 		int64_t edge = (int64_t)crop * s / n;
 		if (edge * n != (int64_t)crop * s || edge % 2 != 0 || edge != cyc_fft_good_size((int32_t)edge)) continue;
-		g->edge = (int32_t)edge;
-		g->crop_px = crop;
+		*best = (int32_t)edge;
+		*best_crop = crop;
 		break;
 	}
-	int32_t most = g->edge / 2 - 1;
-	g->radius = (int32_t)fmin(ceil((radius + MARGIN) * (double)s / n), most);
+}
+
+bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius)
+{
+	int32_t edge, crop;
+	choose_edge(&edge, &crop, g, radius);
+	return edge == g->edge;
 }
 
 static size_t row_index(const cyc_group_maps *g, int32_t z, int32_t y) { return (size_t)(z + g->radius) * (size_t)(2 * g->radius + 1) + (size_t)(y + g->radius); }
@@ -98,7 +112,9 @@ cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec 
 	g->n_groups = n_groups;
 	g->group = group;
 	g->s = spec->box->window.box_binned;
-	choose_edge(g, radius);
+	choose_edge(&g->edge, &g->crop_px, g, radius);
+	/* All shells that such references can have. */
+	g->radius = (int32_t)fmin(ceil((g->crop_px / 2 - 1 + MARGIN) * (double)g->s / spec->crop_px), g->edge / 2 - 1);
 	g->n_rows = (size_t)(2 * g->radius + 1) * (size_t)(2 * g->radius + 1);
 	CYC_TRY(cyc_alloc(&g->row_first, g->n_rows + 1, sizeof *g->row_first));
 	for (int32_t z = -g->radius; z <= g->radius; z++)
@@ -160,20 +176,24 @@ static cyc_status add_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const copying *c = arg;
-	size_t s = (size_t)c->g->s, n = 4 * s * (s / 2 + 1);
-	float *to = c->whole + (size_t)z * n;
-	const float *from = c->cube + (size_t)z * n;
-	for (size_t j = 0; j < n; j++) to[j] += from[j];
+	int32_t s = c->g->s, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
+	/* Nothing is inserted beyond the Nyquist sphere. */
+	for (int32_t ky = -s / 2; ky < s / 2; ky++) {
+		int32_t left = s * s / 4 - kz * kz - ky * ky;
+		if (left < 0) continue;
+		size_t first = 4 * ((size_t)z * (size_t)s + (size_t)(ky < 0 ? ky + s : ky)) * (size_t)(s / 2 + 1), n = 4 * ((size_t)sqrt((double)left) + 1);
+		for (size_t k = first; k < first + n; k++) c->whole[k] += c->cube[k];
+	}
 	return CYC_OK;
 }
 
 /* The finished sum of one group of one half-set: into its half-set's, symmetrised into its own rows. */
-static cyc_status take_sum(cyc_group_total *total, cyc_group_maps *g, cyc_buffer *sum, int32_t half, int32_t i_group, const cyc_fourier_op *ops, int32_t n_ops)
+static cyc_status take_sum(cyc_group_total *total, cyc_group_maps *g, cyc_buffer *sum, float *mates, int32_t half, int32_t i_group, const cyc_fourier_op *ops,
+                           int32_t n_ops)
 {
 	cyc_status st = CYC_OK;
 	int n_threads = cyc_backend_n_threads(g->spec->be);
-	cyc_buffer *mates = NULL;
-	float *cube, *out;
+	float *cube;
 	copying c = { .g = g, .to = g->sum + 3 * g->count * (size_t)(half * g->n_groups + i_group), .total = g->total + 3 * g->count * (size_t)half };
 	CYC_TRY(cyc_buffer_map(&cube, sum));
 	CYC_TRY(cyc_buffer_map(&c.whole, total->sum[half]));
@@ -181,16 +201,12 @@ static cyc_status take_sum(cyc_group_total *total, cyc_group_maps *g, cyc_buffer
 	CYC_TRY(cyc_parallel_for(g->s, n_threads, add_task, &c));
 	CYC_TRY(cyc_buffer_unmap(total->sum[half]));
 	if (n_ops > 0) {
-		CYC_TRY(cyc_buffer_create(&mates, g->spec->be, 4 * cyc_half_count3(g->s), sizeof(float)));
-		CYC_TRY(cyc_buffer_map(&out, mates));
-		CYC_TRY(cyc__symmetrise_within(out, cube, g->s, g->radius, ops, n_ops, n_threads));
-		c.cube = out;
+		CYC_TRY(cyc__symmetrise_within(mates, cube, g->s, g->radius, ops, n_ops, n_threads));
+		c.cube = mates;
 	}
 	CYC_TRY(cyc_parallel_for(2 * g->radius + 1, n_threads, rows_task, &c));
-	if (mates) CYC_TRY(cyc_buffer_unmap(mates));
 	CYC_TRY(cyc_buffer_unmap(sum));
 done:
-	cyc_buffer_destroy(&mates);
 	return st;
 }
 
@@ -273,6 +289,7 @@ static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t
 	const cyc_half_maps_spec *spec = g->spec;
 	cyc_accumulator *sums = NULL;
 	cyc_fourier_op *ops = NULL;
+	float *mates = NULL;
 	int32_t n_ops = 0;
 	int64_t n_images = 0, n_outside = 0;
 	cyc_reconstruct_options o;
@@ -291,13 +308,15 @@ static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t
 			else CYC_TRY(cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
 		}
 	cyc__accumulator_release_work(sums);
+	if (n_ops > 0) CYC_TRY(cyc_alloc(&mates, 4 * cyc_half_count3(g->s), sizeof *mates));
 	for (int32_t k = 0; k < 2 * n; k++) {
-		CYC_TRY(take_sum(total, g, cyc__accumulator_sum(sums, k), k / n, first + k % n, ops, n_ops));
+		CYC_TRY(take_sum(total, g, cyc__accumulator_sum(sums, k), mates, k / n, first + k % n, ops, n_ops));
 		cyc__accumulator_set_sum(sums, k, NULL);
 	}
 	if (first + n == g->n_groups) CYC_TRY(symmetrise_total(total, g, ops, n_ops));
 done:
 	cyc__accumulator_destroy(&sums);
+	cyc_free(mates);
 	cyc_free(ops);
 	return st;
 }
@@ -402,24 +421,18 @@ static cyc_status map_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-static cyc_status make_map(cyc_volume **out, const cyc_group_maps *g, int32_t half, int32_t i_group)
+static cyc_status make_map(cyc_volume *out, cyc_group_maps *g, int32_t half, int32_t i_group)
 {
 	cyc_status st = CYC_OK;
 	const cyc_half_maps_spec *spec = g->spec;
 	int n_threads = cyc_backend_n_threads(spec->be);
-	double a = spec->box->pixel_size_A * spec->crop_px / g->crop_px, sum = 0, count = 0;
-	float *real = NULL;
-	double *sums = NULL;
-	making m = { .g = g, .half = half, .i_group = i_group, .taper_px = spec->taper_px * g->crop_px / spec->crop_px,
-		         .join_radius = spec->join_A > 0 ? (int32_t)(g->edge * a / spec->join_A + 0.5) : -1 };
-	CYC_TRY(cyc_alloc(&m.ft, cyc_half_count3(g->edge), sizeof *m.ft));
-	CYC_TRY(cyc_alloc(&real, (size_t)g->edge * (size_t)g->edge * (size_t)g->edge, sizeof *real));
+	double sum = 0, count = 0, *sums = NULL;
+	making m = { .g = g, .half = half, .i_group = i_group, .taper_px = spec->taper_px * g->crop_px / spec->crop_px, .ft = g->ft, .real = g->real, .out = out,
+		         .join_radius = spec->join_A > 0 ? (int32_t)(g->edge * out->pixel_size_A / spec->join_A + 0.5) : -1 };
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)g->crop_px, sizeof *sums));
-	CYC_TRY(cyc_volume_create(out, g->crop_px, g->crop_px, g->crop_px, a));
+	memset(g->ft, 0, cyc_half_count3(g->edge) * sizeof *g->ft);
 	CYC_TRY(cyc_parallel_for(2 * g->radius + 1, n_threads, divide_task, &m));
-	CYC_TRY(cyc_fft3_inverse(real, g->plan, m.ft));
-	m.real = real;
-	m.out = *out;
+	CYC_TRY(cyc_fft3_inverse(g->real, g->plan, g->ft));
 	m.sums = sums;
 	CYC_TRY(cyc_parallel_for(g->crop_px, n_threads, map_task, &m));
 	for (int32_t z = 0; z < g->crop_px; z++) {
@@ -430,27 +443,37 @@ static cyc_status make_map(cyc_volume **out, const cyc_group_maps *g, int32_t ha
 	m.sums = NULL;
 	CYC_TRY(cyc_parallel_for(g->crop_px, n_threads, map_task, &m));
 done:
-	cyc_free(m.ft);
-	cyc_free(real);
 	cyc_free(sums);
 	return st;
 }
 
-cyc_status cyc_group_maps_reference(cyc_reference **out, const cyc_group_maps *g, int32_t i, const double *fsc, double lowpass_A, double grey_scale)
+static cyc_status reserve(cyc_group_maps *g)
+{
+	cyc_status st = CYC_OK;
+	size_t e = (size_t)g->edge;
+	if (!g->ft) CYC_TRY(cyc_alloc(&g->ft, cyc_half_count3(g->edge), sizeof *g->ft));
+	if (!g->real) CYC_TRY(cyc_alloc(&g->real, e * e * e, sizeof *g->real));
+	for (int h = 0; h < 2; h++)
+		if (!g->half[h])
+			CYC_TRY(cyc_volume_create(&g->half[h], g->crop_px, g->crop_px, g->crop_px, g->spec->box->pixel_size_A * g->spec->crop_px / g->crop_px));
+done:
+	return st;
+}
+
+cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i, const double *fsc, double lowpass_A, double grey_scale)
 {
 	cyc_status st = CYC_OK;
 	const cyc_half_maps_spec *spec = g->spec;
-	cyc_volume *half[2] = { NULL, NULL };
-	double *weight = NULL, a = spec->box->pixel_size_A * spec->crop_px / g->crop_px;
-	*out = NULL;
+	double *weight = NULL;
+	CYC_TRY(reserve(g));
 	CYC_TRY(cyc_half_maps_wiener(&weight, fsc, lowpass_A, (g->n_groups - 1.0) / g->n_groups, spec));
-	for (int h = 0; h < 2; h++) CYC_TRY(make_map(&half[h], g, h, i));
-	const cyc_reference_spec r = { .fsc = weight, .n_fsc = g->crop_px / 2 + 1, .fsc_box = g->crop_px, .box_px = g->crop_px, .pixel_size_A = a,
-		                           .grey_scale = grey_scale * cyc_square((double)g->edge / g->s), .no_noise = true,
+	for (int h = 0; h < 2; h++) CYC_TRY(make_map(g->half[h], g, h, i));
+	const cyc_reference_spec r = { .fsc = weight, .n_fsc = g->crop_px / 2 + 1, .fsc_box = g->crop_px, .box_px = g->crop_px, .pixel_size_A = g->half[0]->pixel_size_A,
+		                           .grey_scale = grey_scale * cyc_square((double)g->edge / g->s), .no_noise = true, .scratch = &g->scratch,
 		                           .map_diameter_px = spec->mask_diameter_px * g->crop_px / spec->crop_px };
-	CYC_TRY(cyc_reference_from_maps(out, spec->be, half, &r));
+	if (*out) CYC_TRY(cyc_reference_update(*out, spec->be, g->half, &r));
+	else CYC_TRY(cyc_reference_from_maps(out, spec->be, g->half, &r));
 done:
 	cyc_free(weight);
-	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
 	return st;
 }

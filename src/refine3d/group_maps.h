@@ -17,7 +17,7 @@ typedef struct cyc_group_maps cyc_group_maps;
  */
 int32_t cyc_group_count(int64_t n);
 /** Largest number of groups. */
-enum { CYC_MOST_GROUPS = 8 };
+enum { CYC_MOST_GROUPS = 6 };
 
 /**
  * @param[in] n_groups  K, 2 to CYC_MOST_GROUPS
@@ -27,6 +27,8 @@ enum { CYC_MOST_GROUPS = 8 };
  */
 CYC_MUST_CHECK cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec *spec, int32_t n_groups, const int32_t *group, int32_t radius);
 void cyc_group_maps_destroy(cyc_group_maps **g);
+/** Whether sums for references of another last shell would be the same. */
+bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius);
 /** Bytes of the sums, and of one reference of both half-sets. */
 double cyc_group_maps_bytes(double *reference, const cyc_group_maps *g);
 int32_t cyc_group_maps_n_groups(const cyc_group_maps *g);
@@ -48,8 +50,9 @@ void cyc_group_total_deinit(cyc_group_total *t);
  * References of group i: half[h] is of all other groups of half-set h, joined with the other half-set coarser than join_A,
  * with the Wiener factor of (K - 1)/K of a half-set's images.
  * @param[in] fsc  of the half maps, crop_px/2 + 1 shells
+ * @param[in,out] out  a reference that was made from the same g before is written over; else *out must be NULL
  */
-CYC_MUST_CHECK cyc_status cyc_group_maps_reference(cyc_reference **out, const cyc_group_maps *g, int32_t i, const double *fsc, double lowpass_A,
+CYC_MUST_CHECK cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i, const double *fsc, double lowpass_A,
                                                    double grey_scale);
 
 #endif

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Beads and other blobs agree with any particle at low resolution. Where the reference does not reach far beyond this, the bands part an
- * octave below its limit. */
+/* Beads and other blobs agree with any particle at low resolution. Where the reference does not reach far
+ * beyond this, the bands part an octave below its limit. */
 static const double LOW_BAND_A = 20;
 static const double LEAST_WEIGHT = 1e-4; /* less is nothing, and costs no time */
 
@@ -17,8 +17,8 @@ static int32_t band_end(const cyc_refine3d_job *j, int32_t radius)
 	return shell < radius / 2 ? shell : radius / 2;
 }
 
-void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
-                                 const cyc_pose_data *data, const cyc_pose_reference *r)
+void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells,
+                                 cyc_pose_work *work, const cyc_pose_data *data, const cyc_pose_reference *r)
 {
 	int32_t n_shells = j->crop_px / 2 + 1, end = band_end(j, r->radius);
 	memset(shells, 0, (size_t)n_shells * sizeof *shells);
@@ -41,7 +41,8 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Residual power over what the noise weights say, of a typical particle: masks and scales of a data set drop out. */
+/* Residual power over what the noise weights say, of a typical particle: masks and scales of a data set drop
+ * out. */
 static cyc_status typical_residuals(double typical[CYC_N_BANDS], const cyc_refine3d_job *j, int32_t half)
 {
 	cyc_status st = CYC_OK;
@@ -61,14 +62,15 @@ done:
 	return st;
 }
 
-/* Amplitude of a band with the variance that the noise around the particle gives it.                                 (T8.20) */
+/* Amplitude of a band with the variance that the noise around the particle gives it. (T8.20) */
 static cyc_band_agreement agreement_of(const cyc_refined *r, int b, double typical_residual, double *residual)
 {
 	const cyc_pose_agreement *a = &r->agreement[b];
 	double s = r->amplitude;
 	*residual = a->noise > 0 ? a->residual / a->noise / typical_residual : 0;
 	if (!(s > 0) || !(a->power > 0) || !(*residual > 0)) return (cyc_band_agreement){ 0, 0 };
-	return (cyc_band_agreement){ (a->cross - s * a->own) / (s * a->power), *residual / (2 * s * s * a->power) };
+	return (cyc_band_agreement){ (a->cross - s * a->own) / (s * a->power),
+		                         *residual / (2 * s * s * a->power) };
 }
 
 static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
@@ -86,14 +88,20 @@ static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 	for (int64_t p = 0; p < set->n; p++) {
 		cyc_refined *r = &j->refined[p];
 		if (set->particles[p].half != half) continue;
-		for (int b = 0; b < CYC_N_BANDS; b++) agreement[n].band[b] = agreement_of(r, b, typical[b], &r->residual[b]);
+		for (int b = 0; b < CYC_N_BANDS; b++)
+			agreement[n].band[b] = agreement_of(r, b, typical[b], &r->residual[b]);
 		index[n++] = p;
 	}
-	cyc_membership_fit(probability, m, agreement, n, j->state.n_poses);
-	if (!m->is_told_apart && n > 0) cyc_warn("half-set %d: too few particles agree with the map to tell them from what is not one; all are kept", half + 1);
+	CYC_TRY(cyc_membership_fit(probability, m, agreement, n, j->state.n_poses));
+	if (!m->is_told_apart && n > 0)
+		cyc_warn("half-set %d: too few particles agree with the map to tell them from what is not one; all "
+		         "are kept",
+		         half + 1);
 	for (int64_t i = 0; i < n; i++) {
 		cyc_refined *r = &j->refined[index[i]];
-		r->probability = probability[i] < LEAST_WEIGHT ? 0 : probability[i] > 1 - LEAST_WEIGHT ? 1 : probability[i];
+		r->probability = probability[i] < LEAST_WEIGHT       ? 0
+		                 : probability[i] > 1 - LEAST_WEIGHT ? 1
+		                                                     : probability[i];
 		r->is_far_below = m->is_told_apart && cyc_membership_is_far_below(m, &agreement[i]);
 		r->expected = 0;
 		for (int b = 0; b < CYC_N_BANDS; b++) {
@@ -125,8 +133,9 @@ cyc_status cyc_refine3d_judge(cyc_refine3d_job *j)
 	}
 	j->state.n_improbable = n;
 	if (n > 0)
-		cyc_info("iteration %d: %lld of %lld particles are probably not the particle, or not at this pose (sum of probabilities %.1f)", j->state.iteration,
-		         (long long)n, (long long)j->in.particles->n, share);
+		cyc_info("iteration %d: %lld of %lld particles are probably not the particle, or not at this pose "
+		         "(sum of probabilities %.1f)",
+		         j->state.iteration, (long long)n, (long long)j->in.particles->n, share);
 done:
 	return st;
 }
@@ -136,7 +145,8 @@ int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j)
 	int64_t n = 0;
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
 		const cyc_refined *r = &j->refined[p];
-		is_doubtful[p] = cyc_refine3d_judges(j) && !r->was_searched && (r->probability < CYC_IMPROBABLE || r->is_far_below);
+		is_doubtful[p] = cyc_refine3d_judges(j) && !r->was_searched &&
+		                 (r->probability < CYC_IMPROBABLE || r->is_far_below);
 		n += is_doubtful[p];
 	}
 	return n;

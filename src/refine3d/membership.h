@@ -1,18 +1,20 @@
 /**
  * @file membership.h
- * Is it the particle? How well images agree with the reference, in two bands of resolution, for all particles of a half-set:
- * a mixture of those that are the particle at their pose and those that are not.                          (T8.20 - T8.24)
+ * Is it the particle? How well images agree with the reference, in two bands of resolution, for all particles
+ * of a half-set: a mixture of those that are the particle at their pose and those that are not. (T8.20 -
+ * T8.24)
  */
 #ifndef CYC_REFINE3D_MEMBERSHIP_H
 #define CYC_REFINE3D_MEMBERSHIP_H
 
 #include "cyclotomo/base.h"
+#include "cyclotomo/status.h"
 
 enum { CYC_BAND_LOW, CYC_BAND_HIGH, CYC_N_BANDS };
 
 /** What the images of a particle say in a band, at its pose. */
 typedef struct {
-	double amplitude; /**< x: data over prediction; what a typical particle has is near 1                             (T8.20) */
+	double amplitude; /**< x: data over prediction; what a typical particle has is near 1 (T8.20) */
 	double variance;  /**< v: that noise gives it; 0: the band says nothing */
 } cyc_band_agreement;
 typedef struct {
@@ -21,28 +23,33 @@ typedef struct {
 
 /** What is learned of a half-set. */
 typedef struct {
-	double share;                                /**< of particles among what is in the set */
-	double mean[CYC_N_BANDS];                    /**< amplitude of particles */
-	double spread[CYC_N_BANDS][CYC_N_BANDS];     /**< its covariance beyond noise */
-	double other_mean[CYC_N_BANDS];              /**< of what is not the particle, in units of the noise */
+	double share;                            /**< of particles among what is in the set */
+	double mean[CYC_N_BANDS];                /**< amplitude of particles */
+	double spread[CYC_N_BANDS][CYC_N_BANDS]; /**< its covariance beyond noise */
+	double other_mean[CYC_N_BANDS];          /**< of what is not the particle, in units of the noise */
 	double other_spread[CYC_N_BANDS];
-	bool is_told_apart;                          /**< false: too little agrees; all probabilities are 1 */
+	double typical, scatter; /**< median amplitude of particles at high resolution, and their variance beyond
+	                            noise by the median deviation */
+	bool is_told_apart;      /**< false: too little agrees; all probabilities are 1 */
 } cyc_membership;
 
 /**
  * Probability that each of n is a particle, by expectation maximisation from a fixed start.
  * @param[out] probability  n values by the caller
  * @param[in]  agreement    n; those that no band says anything of get the share
- * @param[in]  n_poses      that each pose was chosen from: noise agrees with the best of them by sqrt(2 ln n_poses) or so
+ * @param[in]  n_poses      that each pose was chosen from: noise agrees with the best of them by sqrt(2 ln
+ * n_poses) or so
  */
-void cyc_membership_fit(double *probability, cyc_membership *model, const cyc_agreement *agreement, int64_t n, double n_poses);
+CYC_MUST_CHECK cyc_status cyc_membership_fit(double *probability, cyc_membership *model,
+                                             const cyc_agreement *agreement, int64_t n, double n_poses);
 /**
- * Does the agreement at high resolution lie far below that of particles? Three standard deviations of them; or nearer to nothing than
- * to a typical one, and by more than noise can do.                                                                  (T8.24)
+ * Does the agreement at high resolution lie far below that of particles? Three standard deviations of them;
+ * or nearer to nothing than to a typical one, and by more than noise can do. (T8.24)
  */
 bool cyc_membership_is_far_below(const cyc_membership *m, const cyc_agreement *a);
 /**
- * Half-width that holds 0.683 of a quantity known to `error` if this is a particle, and to `width` if it is not.    (T8.25)
+ * Half-width that holds 0.683 of a quantity known to `error` if this is a particle, and to `width` if it is
+ * not.    (T8.25)
  */
 double cyc_membership_error(double probability, double error, double width);
 

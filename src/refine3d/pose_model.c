@@ -18,6 +18,7 @@ struct cyc_pose_work {
 	cyc_cfloat *ramp_x, *ramp_y;
 	float *v;            /* 8 arrays of n_padded: value, three slopes, re and im each */
 	float *y;            /* 2 arrays of n_padded: shifted data */
+	float *weight, *share; /* n_padded: W and what multiplies the data, where predictions are uncertain */
 };
 
 void cyc_pose_work_destroy(cyc_pose_work **p)
@@ -31,6 +32,8 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 	cyc_free(w->ramp_y);
 	cyc_free(w->v);
 	cyc_free(w->y);
+	cyc_free(w->weight);
+	cyc_free(w->share);
 	cyc_free(w);
 	*p = NULL;
 }
@@ -53,11 +56,27 @@ cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *lis
 	CYC_TRY(cyc_alloc(&w->ramp_y, list->box_px, sizeof *w->ramp_y));
 	CYC_TRY(cyc_alloc(&w->v, 8 * (size_t)w->n_padded, sizeof *w->v));
 	CYC_TRY(cyc_alloc(&w->y, 2 * (size_t)w->n_padded, sizeof *w->y));
+	CYC_TRY(cyc_alloc(&w->weight, w->n_padded, sizeof *w->weight));
+	CYC_TRY(cyc_alloc(&w->share, w->n_padded, sizeof *w->share));
 	*out = w;
 	w = NULL;
 done:
 	cyc_pose_work_destroy(&w);
 	return st;
+}
+
+/*
+ * The first n weights of an image for this reference: the noise of an image is its own and that of its prediction,
+ * 1/W + s^2 spread in units of the prediction.                                                                     (T8.19)
+ */
+static void weigh(cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, int32_t n)
+{
+	const int32_t *shell = w->list->shell;
+	float s2 = (float)(r->amplitude * r->amplitude);
+	for (int32_t j = 0; j < n; j++) {
+		w->share[j] = r->spread ? 1 / (1 + s2 * image->weight[j] * r->spread[shell[j]]) : 1;
+		w->weight[j] = w->share[j] * image->weight[j];
+	}
 }
 
 /* ---------------------------------------------------------------- slices */
@@ -196,14 +215,16 @@ void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
+		weigh(w, image, r, n);
 		for (int32_t t = 0; t < n_t; t++) {
 			double d[2];
 			displacement(d, image, offsets_A[t]);
 			ramps(w, d);
 			shift(w->shifted + (size_t)t * (size_t)n, w, image->data, n);
+			for (int32_t k = 0; k < n && r->spread; k++) w->shifted[(size_t)t * (size_t)n + (size_t)k] *= w->share[k];
 		}
 		for (int32_t o = 0; o < n_o; o++) {
-			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), image->weight, n);
+			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), w->weight, n);
 			for (int32_t t = 0; t < n_t; t++) scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
 		}
 		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_o, n_t, 2 * n, (float)(2 * r->amplitude), (const float *)w->slices, 2 * n,
@@ -274,20 +295,21 @@ static void add_lanes(image_sums *to, const lane_sums *from)
 }
 
 /* The data of an image shifted, split into re and im, zero beyond n up to the next full block. */
-static void load_shifted(cyc_pose_work *w, const cyc_particle_image *image, cyc_vec3 offset_A, int32_t n)
+static void load_shifted(cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, cyc_vec3 offset_A, int32_t n)
 {
 	double d[2];
+	weigh(w, image, r, n);
 	displacement(d, image, offset_A);
 	ramps(w, d);
 	shift(w->shifted, w, image->data, n);
 	float *re = w->y, *im = w->y + w->n_padded;
 	for (int32_t j = 0; j < n; j++) {
-		re[j] = crealf(w->shifted[j]);
-		im[j] = cimagf(w->shifted[j]);
+		re[j] = w->share[j] * crealf(w->shifted[j]);
+		im[j] = w->share[j] * cimagf(w->shifted[j]);
 	}
 }
 
-static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, axes a, int32_t n)
+static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_reference *r, axes a, int32_t n)
 {
 	const cyc_coefficients *list = w->list;
 	size_t stride = (size_t)w->n_padded;
@@ -299,12 +321,12 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_particle_imag
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		memset(&part, 0, sizeof part);
 		for (int32_t j = first; j + LANES <= end; j += LANES)
-			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, image->weight + j, list->fx + j, list->fy + j, a, (float)r->amplitude, per_px);
+			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, w->weight + j, list->fx + j, list->fy + j, a, (float)r->amplitude, per_px);
 		if (end % LANES) { /* the end of the list; blocks are whole numbers of lanes */
 			float weight[LANES] = { 0 }, y[2 * LANES] = { 0 };
 			int32_t from = end / LANES * LANES;
 			for (int32_t j = from; j < end; j++) {
-				weight[j - from] = image->weight[j];
+				weight[j - from] = w->weight[j];
 				y[j - from] = w->y[j];
 				y[LANES + j - from] = w->y[w->n_padded + j];
 			}
@@ -327,8 +349,8 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 		double J[N_IMAGE][CYC_POSE_PARAMETERS] = { { 0 } };
 		if (n == 0 || (data->use && !data->use[f])) continue;
 		axes a = axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r);
-		load_shifted(w, image, pose->offset_A, n);
-		sum_image(&sum, w, image, r, a, n);
+		load_shifted(w, image, r, pose->offset_A, n);
+		sum_image(&sum, w, r, a, n);
 		/* Image parameters to those of the particle. */
 		for (int k = 0; k < 3; k++) {
 			J[k][k] = 1;
@@ -348,21 +370,44 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 	}
 }
 
-void cyc_pose_amplitudes(double sums[3], cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
+int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius), n_out = 0;
+	double s = r->amplitude;
+	for (int32_t f = 0; f < data->n_images; f++) {
+		const cyc_particle_image *image = &data->images[f];
+		int32_t n = count_within(image, within);
+		image_sums sum;
+		if (n == 0 || (data->use && !data->use[f])) continue;
+		load_shifted(w, image, r, pose->offset_A, n);
+		sum_image(&sum, w, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), n);
+		cyc_image_terms *t = &out[n_out++];
+		t->i_tilt = image->i_tilt;
+		t->is_used = true;
+		for (int i = 0; i < N_IMAGE; i++) t->gradient[i] = (float)(2 * s * sum.by[i]);
+		for (int i = 0; i < N_PRODUCTS; i++) t->curvature[i] = (float)(2 * s * s * sum.products[i]);
+		for (int i = 0; i < 2; i++)
+			for (int k = 0; k < 3; k++) t->axes[i][k] = (float)(image->px_per_A * image->R_img_tomo.m[i][k]);
+	}
+	return n_out;
+}
+
+void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                         int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	for (int32_t f = 0; f < data->n_images; f++) {
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
-		double cross = 0, own = 0;
 		if (n == 0 || (data->use && !data->use[f])) continue;
-		load_shifted(w, image, pose->offset_A, n);
-		sums[2] += slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
-		for (int32_t j = 0; j < n; j++)
-			cross += (double)w->y[j] * (double)crealf(w->slices[j]) + (double)w->y[w->n_padded + j] * (double)cimagf(w->slices[j]);
-		for (int32_t j = 0; j < n && r->own_share && image->is_in_map; j++) own += (double)(image->weight[j] * r->own_share[w->list->shell[j]]);
-		sums[0] += cross;
-		sums[1] += own;
+		load_shifted(w, image, r, pose->offset_A, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), w->weight, n);
+		for (int32_t j = 0; j < n; j++) {
+			float re = crealf(w->slices[j]), im = cimagf(w->slices[j]), *to = by_shell[w->list->shell[j]];
+			to[0] += w->y[j] * re + w->y[w->n_padded + j] * im;
+			to[1] += w->weight[j] * (re * re + im * im);
+		}
+		for (int32_t j = 0; j < n && r->own_share && image->is_in_map; j++) *own += (double)(image->weight[j] * r->own_share[w->list->shell[j]]);
 	}
 }
 
@@ -375,11 +420,11 @@ void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
-		load_shifted(w, image, pose->offset_A, n);
-		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), image->weight, n);
+		load_shifted(w, image, r, pose->offset_A, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), w->weight, n);
 		for (int32_t j = 0; j < n; j++) {
 			cyc_pose_agreement *to = &shells[w->list->shell[j]];
-			float W = image->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j], y_im = w->y[w->n_padded + j];
+			float W = w->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j], y_im = w->y[w->n_padded + j];
 			float left_re = y_re - s * W * re, left_im = y_im - s * W * im;
 			to->cross += (double)(y_re * re + y_im * im);
 			if (r->own_share && image->is_in_map) to->own += (double)(W * r->own_share[w->list->shell[j]]);

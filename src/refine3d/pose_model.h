@@ -20,6 +20,7 @@ typedef struct {
 	const cyc_cfloat *grid;   /**< m x m x (m/2 + 2): cyc_reference.half */
 	int32_t m, box_px, radius;
 	const float *own_share;   /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is made of these images; or NULL */
+	const float *spread;      /**< box/2 + 1: variance of the prediction V per shell, for which images count less (T8.19); NULL: 0 */
 	double amplitude;         /**< s: data = s times prediction */
 } cyc_pose_reference;
 
@@ -59,11 +60,23 @@ typedef struct {
  */
 void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
                        int32_t radius);
+/** One image's part of gradient and curvature, by three angles about the reference's axes and two displacements [px]. */
+typedef struct {
+	float gradient[5], curvature[15]; /**< curvature: rows of the lower triangle */
+	float axes[2][3];                 /**< displacement per Å along the tomogram's axes */
+	int32_t i_tilt;
+	bool is_used;                     /**< false: the end of the list */
+} cyc_image_terms;
+/** Terms of all images at a pose, as in cyc_pose_evaluate(); returns how many there are. */
+int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                             int32_t radius);
 /**
- * Sums over images and coefficients at a pose, added to: Re[D V*], what of it is each image with itself (per unit of the
- * amplitude), and W |V|^2. The amplitude that fits best is sums[0] / (sums[1] + sums[2]).                           (T8.6)
+ * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the former is each image
+ * with itself (per unit of the amplitude). The amplitude that fits best is cross / (own + power).                   (T8.6)
+ * @param[in,out] by_shell  list box/2 + 1 x {cross, power}
  */
-void cyc_pose_amplitudes(double sums[3], cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
+void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                         int32_t radius);
 /** Sums over a particle's images and the coefficients of a shell, at a pose. */
 typedef struct {
 	double cross;    /**< Re[D V*] exp(..) */

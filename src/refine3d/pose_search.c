@@ -457,6 +457,11 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 	}
 	if (spec->do_polish) {
 		polish(out, &s, n);
+		if (start->terms) {
+			CYC_ASSERT(data->n_images <= start->n_terms);
+			int32_t n_terms = cyc_pose_image_terms(start->terms, w->model, data, reference, &out->pose, spec->radius);
+			if (n_terms < start->n_terms) start->terms[n_terms].is_used = false;
+		}
 		if (start->do_crosscheck) {
 			cyc_pose from = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
 			crosscheck(&out->heldout_gain, &s, &from);

@@ -48,6 +48,8 @@ typedef struct {
 	cyc_pose prior;         /**< centre of the prior */
 	cyc_mat3 R_tomo_part;   /**< axes of the offset lattice */
 	int32_t half;
+	cyc_image_terms *terms; /**< filled at the pose that was followed to: one for each image at most, ended by is_used = false; or NULL */
+	int32_t n_terms;        /**< room */
 	bool do_crosscheck;     /**< see cyc_found_pose.heldout_gain */
 } cyc_pose_start;
 CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference,

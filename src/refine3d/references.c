@@ -7,13 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Given half maps are of these images if at least half of the variance of their noise is. */
-static const double LEAST_SHARED_NOISE = 0.5;
+/* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these are among them. */
+static const double LEAST_SHARED_NOISE = 0.25;
 
 /* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
 static bool wants_groups(const cyc_refine3d_options *o)
 {
-	return !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
+	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow it, but may be judged by what is left. */
+	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
 }
 
 cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
@@ -50,6 +51,8 @@ static cyc_status create_groups(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	double one = 0, memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	if (j->groups && cyc_group_maps_fits(j->groups, wanted_radius(j))) goto done;
+	cyc_refine3d_drop_references(j);
 	cyc_group_maps_destroy(&j->groups);
 	CYC_TRY(cyc_group_maps_create(&j->groups, &j->maps_spec, j->n_groups, j->group, wanted_radius(j)));
 	double sums = cyc_group_maps_bytes(&one, j->groups);
@@ -76,6 +79,7 @@ cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
 	}
 	cyc_half_maps_destroy(&j->maps);
 	j->maps = maps;
+	j->given_scale[0] = j->given_scale[1] = 1;
 done:
 	return st;
 }
@@ -83,8 +87,9 @@ done:
 /*
  * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: they correlate by
  * f + rho (1 - f).                                                                                                  (T8.16)
+ * @param[out] scale  grey scale of a over that of b
  */
-static cyc_status shared_noise(double *rho, const cyc_volume *a, const cyc_volume *b, const double *f, int32_t first, int n_threads)
+static cyc_status shared_noise(double *rho, double *scale, const cyc_volume *a, const cyc_volume *b, const double *f, int32_t first, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = a->nx;
@@ -105,6 +110,12 @@ static cyc_status shared_noise(double *rho, const cyc_volume *a, const cyc_volum
 		all += 1 - signal;
 	}
 	*rho = all > 0 ? shared / all : 1;
+	double ab = 0, bb = 0;
+	for (size_t i = 0; i < cyc_volume_count(a); i++) {
+		ab += (double)a->data[i] * (double)b->data[i];
+		bb += (double)b->data[i] * (double)b->data[i];
+	}
+	*scale = bb > 0 && ab > 0 ? ab / bb : 1;
 done:
 	for (int k = 0; k < 2; k++) cyc_free(ft[k]);
 	cyc_free(curve);
@@ -126,7 +137,7 @@ cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
 	if (j->maps_spec.join_A > 0) first = (int32_t)(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A) + 1;
 	for (int h = 0; h < 2; h++) {
 		double rho = 1;
-		CYC_TRY(shared_noise(&rho, own->half[h], j->maps->half[h], j->maps->fsc_unmasked, first, j->o->n_threads));
+		CYC_TRY(shared_noise(&rho, &j->given_scale[h], own->half[h], j->maps->half[h], j->maps->fsc_unmasked, first, j->o->n_threads));
 		j->uses_groups[h] = rho >= LEAST_SHARED_NOISE;
 		if (!j->uses_groups[h])
 			cyc_info("half map %d is not made of these images (its noise correlates with theirs to %.2f): it is used as it is in the first iteration", h + 1, rho);
@@ -146,12 +157,27 @@ void cyc_refine3d_drop_references(cyc_refine3d_job *j)
 	for (int32_t g = 0; g < CYC_MOST_GROUPS; g++) cyc_reference_destroy(&j->group_references[g]);
 }
 
+/* Where the halves are joined they are of one frame in any case, if not exactly. */
+static cyc_status find_frame(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	double *weight = NULL;
+	memset(&j->frame, 0, sizeof j->frame);
+	if (j->n_groups < 2 || j->o->join_A <= 0 || j->is_one_map) goto done;
+	CYC_TRY(cyc_half_maps_wiener(&weight, j->maps->fsc, j->lowpass_A, 1, &j->maps_spec));
+	for (int32_t i = j->reference->radius + 1; i <= j->crop_px / 2; i++) weight[i] = 0;
+	CYC_TRY(cyc_frame_between(&j->frame, j->maps, weight, j->symmetry, &j->maps_spec));
+done:
+	cyc_free(weight);
+	return st;
+}
+
 cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	bool is_first = j->state.iteration == 1;
 	cyc_reference_destroy(&j->reference);
-	cyc_refine3d_drop_references(j);
+	for (int32_t g = 0; g < CYC_MOST_GROUPS; g++) j->is_made[g] = false;
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	j->lowpass_A = is_first ? j->o->lowpass_A : 0;
 	j->maps_spec.no_grids = j->uses_groups[0] && j->uses_groups[1];
@@ -159,9 +185,15 @@ cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, j->lowpass_A, is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
 	if (uses_any(j) && j->reference->radius > cyc_group_maps_radius(j->groups)) j->reference->radius = cyc_group_maps_radius(j->groups);
 	j->state.radius = j->reference->radius;
+	CYC_TRY(find_frame(j));
 	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
 		j->map_noise[i] = j->reference->noise[i];
 		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
+		/* Of the best linear estimate the variance is F n, here with the noise of (K - 1)/K of the images. */
+		double ratio = fmax(j->maps->fsc[i], 0) / fmax(1 - j->maps->fsc[i], 1e-3) * (j->n_groups - 1) / j->n_groups;
+		for (int h = 0; h < 2 && j->n_groups > 1; h++)
+			j->spread[h * (j->crop_px / 2 + 1) + i] =
+				(float)(ratio / (1 + ratio) * j->reference->noise[i] * cyc_square(j->given_scale[h]) * j->n_groups / (j->n_groups - 1));
 	}
 done:
 	return st;
@@ -184,8 +216,8 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 	int32_t first, end;
 	block_range(&first, &end, j, block);
 	for (int32_t g = first; g < end; g++) {
-		if (!j->group_references[g])
-			CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc, j->lowpass_A, grey_scale(j)));
+		if (!j->is_made[g]) CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc, j->lowpass_A, grey_scale(j)));
+		j->is_made[g] = true;
 		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&j->grid[g][h], j->group_references[g]->half[h]));
 	}
 	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_map(&j->grid[CYC_MOST_GROUPS][h], j->reference->half[h]));
@@ -201,7 +233,9 @@ cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j)
 	block_range(&first, &end, j, j->block);
 	for (int32_t g = first; g < end; g++) {
 		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->group_references[g]->half[h]));
-		if (cyc_refine3d_n_blocks(j) > 1) cyc_reference_destroy(&j->group_references[g]);
+		if (cyc_refine3d_n_blocks(j) == 1) continue;
+		cyc_reference_destroy(&j->group_references[g]);
+		j->is_made[g] = false;
 	}
 	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
 done:
@@ -216,7 +250,7 @@ bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
 	return j->group[p] >= first && j->group[p] < end;
 }
 
-cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p)
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses)
 {
 	int32_t half = j->in.particles->particles[p].half, i = j->in.particles->particles[p].i_series;
 	bool in_groups = j->uses_groups[half];
@@ -224,6 +258,7 @@ cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t 
 	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has nothing to tell its
 	 * noise from, and may come from elsewhere altogether. */
 	bool has_own = !in_groups && !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
-	return (cyc_pose_reference){ .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half], .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
+	/* How well the map is known belongs to the likelihood of the poses; evidence and grey scale are of the map as it is. */
+	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1) : NULL, .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half], .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
 		                         .own_share = has_own ? j->own_share : NULL, .amplitude = j->state.amplitude[half] * j->series_scale[2 * i + half] };
 }

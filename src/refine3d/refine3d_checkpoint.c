@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-static const char MAGIC[8] = "cycref1", END[8] = "end";
+static const char MAGIC[8] = "cycref2", END[8] = "end";
 
 typedef struct {
 	char magic[8];
@@ -14,7 +14,7 @@ typedef struct {
 	cyc_refine3d_state state;
 } header;
 
-enum { MAX_PARTS = 12 };
+enum { MAX_PARTS = 16 };
 
 /* The arrays of a checkpoint, in the order of the file. */
 static size_t parts_of(void *parts[MAX_PARTS], size_t bytes[MAX_PARTS], const cyc_refine3d_job *j)
@@ -24,6 +24,8 @@ static size_t parts_of(void *parts[MAX_PARTS], size_t bytes[MAX_PARTS], const cy
 	size_t n_optics = (size_t)j->in.particles->n_optics, n_series = (size_t)j->in.tomograms->n_series;
 	const struct { void *at; size_t bytes; } all[] = {
 		{ j->refined, (size_t)j->in.particles->n * sizeof *j->refined },
+		{ j->best, (size_t)j->in.particles->n * sizeof *j->best },
+		{ j->best_shells, (size_t)j->in.particles->n * n_shells * sizeof *j->best_shells },
 		{ j->series_scale, 2 * n_series * sizeof *j->series_scale },
 		{ j->is_counted, n_series * sizeof *j->is_counted },
 		{ j->noise_sum, n_optics * n_shells * sizeof *j->noise_sum },

@@ -4,6 +4,7 @@
 
 #include "cyclotomo/refine3d.h"
 #include "refine/refine_input.h"
+#include "refine3d/frames.h"
 #include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
 #include "refine3d/membership.h"
@@ -15,7 +16,8 @@
 /** A particle between iterations. */
 typedef struct {
 	cyc_pose pose;            /**< offset from where its images are cut */
-	cyc_mat3 R_start;         /**< orientation at the start of the run */
+	cyc_mat3 R_start;         /**< orientation that the prior is about: at the start of the run, or before the images were first refined */
+	cyc_vec3 offset_start_A;  /**< position that it is about, from where images are cut */
 	cyc_vec3 cut_offset_A;    /**< where that is, from the particle's coordinates; tomogram axes */
 	cyc_vec3 cut_position_A;
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
@@ -56,17 +58,24 @@ typedef struct {
 	int32_t n_without_gain, n_without_change;
 	double change_rotation_rad, change_offset_A; /**< means over particles of the last iteration */
 	double rotation_error_rad, offset_error_A;   /**< medians */
+	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over what the curvature promises (T8.17) */
 	double average_p_max, average_significant, heldout_gain;
 	double log_likelihood[2];
 	double amplitude[2];      /**< grey scale: data over prediction, per half-set */
 	int64_t n_images, n_outside;
+	int32_t best_radius;      /**< last shell of the references of the best poses */
+	int32_t best_iteration;   /**< whose poses have the best evidence; 0: the start, -1: none compared */
+	double evidence_gain, evidence_gain_error; /**< of the poses compared last over the best before */
 	int32_t radius;           /**< last shell of the references */
-	bool has_converged;
+	bool has_converged, is_settled; /**< is_settled: because poses moved by less than they are uncertain by */
 	cyc_membership membership[2]; /**< per half-set */
 	double n_poses;           /**< that a pose was chosen from */
 	int64_t n_improbable, n_searched, n_found_again;
 	bool has_searched;
 } cyc_refine3d_state;
+
+/** Columns of the pose that a particle had before its images were first refined: three angles [degrees], three origins [Å]. */
+extern const char *const CYC_PRIOR_LABELS[6];
 
 typedef struct {
 	const cyc_refine3d_options *o;
@@ -94,15 +103,25 @@ typedef struct {
 	cyc_volume *filtered[2];
 	cyc_reference *reference;   /**< of the half maps; without grids where groups have references of their own */
 	float *own_share;           /**< crop/2 + 1 */
+	float *spread;              /**< 2 x (crop/2 + 1), by half-set: variance of predictions from references of groups (T8.19) */
+	double given_scale[2];      /**< grey scale of the groups' maps over that of half maps that were given; else 1 */
 	double *map_noise;          /**< crop/2 + 1: noise of the half maps */
 	double lowpass_A;           /**< of the present references; 0: none */
 	int32_t n_groups, *group;   /**< 1: not dealt to groups; n particles */
 	cyc_group_maps *groups;     /**< sums at the present poses */
 	bool uses_groups[2], has_told_groups; /**< by half-set, in this iteration */
 	int32_t n_at_once, block;   /**< references that are kept in memory together; those that are open */
-	cyc_reference *group_references[CYC_MOST_GROUPS];
+	cyc_reference *group_references[CYC_MOST_GROUPS]; /**< memory stays from iteration to iteration */
+	bool is_made[CYC_MOST_GROUPS]; /**< holds the present maps */
 	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1][2]; /**< of the open references, by group and half-set; last: the half maps */
-	double *evidence;           /**< n particles: log-likelihood at the poses that the references are made of */
+	cyc_image_terms *terms;     /**< of all images at the poses; series_terms: where a series begins, n_tilts a particle */
+	int64_t *series_terms;
+	float (*shells)[2];         /**< n particles x (crop/2 + 1): data with prediction, prediction with itself, at the poses that the references are made of */
+	cyc_refined *best;          /**< n particles at state.best_iteration, */
+	float (*best_shells)[2];    /**< and theirs */
+	cyc_frame frame;            /**< of the second half map against the first, of the present references */
+	bool start_is_refined;      /**< the poses as given were refined from images already */
+	bool has_no_prior;          /**< they were, and what they were before is not known */
 	double *series_scale;       /**< 2 x n_series */
 	cyc_refined *refined;       /**< n particles, order of the set */
 	cyc_refine3d_state state;
@@ -125,19 +144,31 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t b
 CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
 bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
 /** What particle p, in an open block, is compared with. */
-cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p);
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses);
 
 /** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
+CYC_MUST_CHECK cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j);
+cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
+/** Standard errors from the scatter of the images' slopes; the priors are those that the poses were found with.          (T8.17) */
+CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const double sigma_rotation_rad[2], const double sigma_offset_A[2]);
+/** The factors learned then, for the errors of a pose found later. */
+void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 /** Where particle p's images, if they are of stacks, have it: `offset_A` from its coordinates, tomogram axes. */
 void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
+/** Both half-sets to the middle of their frames: what `frame` says that found poses have from the references. */
+void cyc_refine3d_join_frames(cyc_refine3d_job *j);
 /** Put the refined poses into the particle set, from which maps are made. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 /** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2 + 1, work memory */
 void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
                                  const cyc_pose_data *data, const cyc_pose_reference *r);
+/** The same for all particles where they are, nothing looked for. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_look(cyc_refine3d_job *j);
+/** particles.star with the probabilities, and the list of what is improbable: all that is written of a run that only judges. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j);
 /** Are particles told from what is not one? */
 bool cyc_refine3d_judges(const cyc_refine3d_job *j);
 /** Probabilities of all particles from their agreement, each half-set by itself, into refined and the particle set.       (T8.20 - T8.24) */
@@ -146,6 +177,15 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_judge(cyc_refine3d_job *j);
 int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j);
 /** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged anew then. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which);
+CYC_MUST_CHECK cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j);
+/**
+ * Compare the evidence of the poses of an iteration, which the present references are made of, with the best before, and
+ * keep them if it is better.                                                                                        (T8.18)
+ * @param[out] is_better  false: it is not
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration);
+/** The best poses become those of the particles. @return whether they differ from the present ones */
+bool cyc_refine3d_restore_best(cyc_refine3d_job *j);
 /** Make images of a series present. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);

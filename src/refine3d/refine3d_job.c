@@ -142,6 +142,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	}
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
+	CYC_TRY(cyc_particle_set_warn_duplicates(j->in.particles, cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
 	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
 	          j->particle_diameter_A, j->crop_px, j->crop_px * j->box.pixel_size_A);
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
@@ -231,22 +232,46 @@ done:
 
 /* ---------------------------------------------------------------- start */
 
+/* Of a particle: its prior from the columns that an earlier run wrote; false if they are not there. */
+static cyc_status read_prior(bool *has, cyc_refined *r, const cyc_particle *p, cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	double v[6];
+	*has = true;
+	for (int k = 0; k < 6 && *has; k++) *has = cyc_star_column(b, CYC_PRIOR_LABELS[k]) >= 0;
+	if (!*has) goto done;
+	for (int k = 0; k < 6; k++) CYC_TRY(cyc_star_double_of(&v[k], b, p->row, CYC_PRIOR_LABELS[k]));
+	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(cyc_deg_to_rad(v[0]), cyc_deg_to_rad(v[1]), cyc_deg_to_rad(v[2])));
+	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -v[3], -v[4], -v[5] });
+	r->offset_start_A = (cyc_vec3){ d.x - r->cut_offset_A.x, d.y - r->cut_offset_A.y, d.z - r->cut_offset_A.z };
+done:
+	return st;
+}
+
 static cyc_status start_particles(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_star_block *b;
 	int64_t n = j->in.particles->n;
+	bool has_prior = true;
 	CYC_TRY(cyc_star_require(&b, j->in.particles->star, "particles"));
 	CYC_TRY(cyc_alloc(&j->refined, n, sizeof *j->refined));
 	for (int64_t i = 0; i < n; i++) {
 		const cyc_particle *p = &j->in.particles->particles[i];
-		double o[3];
+		double o[3], likelihood;
 		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
 		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A, .probability = p->probability };
 		if (j->o->keep_all) j->refined[i].probability = j->in.particles->particles[i].probability = 1;
+		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, "rlnLogLikeliContribution", 0));
+		if (likelihood == 0) continue;
+		j->start_is_refined = true;
+		CYC_TRY(read_prior(&has_prior, &j->refined[i], p, b));
 	}
+	j->has_no_prior = j->start_is_refined && !has_prior;
+	if (j->has_no_prior) cyc_info("these poses were refined from images already: they are no prior for another refinement from images");
+	else if (j->start_is_refined) cyc_info("these poses were refined from images already: the prior is about what they were before");
 done:
 	return st;
 }
@@ -331,13 +356,16 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(read_references(j));
 	CYC_TRY(start_particles(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
-	CYC_TRY(cyc_alloc(&j->evidence, j->in.particles->n, sizeof *j->evidence));
+	if (!o->no_polish) CYC_TRY(cyc_refine3d_alloc_terms(j));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
 	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
+	CYC_TRY(cyc_alloc(&j->spread, 2 * ((size_t)j->crop_px / 2 + 1), sizeof *j->spread));
+	j->given_scale[0] = j->given_scale[1] = 1;
 	CYC_TRY(cyc_alloc(&j->own_share, j->crop_px / 2 + 1, sizeof *j->own_share));
 	CYC_TRY(cyc_alloc(&j->map_noise, j->crop_px / 2 + 1, sizeof *j->map_noise));
 	start_state(j);
+	CYC_TRY(cyc_refine3d_start_progress(j));
 	CYC_TRY(hash_all(j));
 done:
 	return st;
@@ -443,14 +471,27 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
 	         s->amplitude[1]);
-	CYC_TRY(cyc_refine3d_expectation(j));
-	if (!j->o->no_polish && is_settled(s)) {
-		bool is_any_found = false;
-		if (!s->has_searched) CYC_TRY(find_again(&is_any_found, j));
-		s->has_converged = !is_any_found;
+	/* The references are made of the poses of the iteration before: were these a gain? */
+	bool is_better;
+	CYC_TRY(cyc_refine3d_note_progress(&is_better, j, s->iteration - 1));
+	bool is_any_found = false;
+	if (!is_better) {
+		cyc_refine3d_restore_best(j);
+		if (!j->o->no_polish && !s->has_searched) CYC_TRY(find_again(&is_any_found, j));
+		if (!is_any_found) {
+			s->iteration--;
+			s->has_converged = true;
+			cyc_info("nothing is gained any more: the poses of %s are the best", s->best_iteration == 0 ? "the start" : "the iteration before");
+			goto done;
+		}
+	} else {
+		CYC_TRY(cyc_refine3d_expectation(j));
+		if (!j->o->no_polish && is_settled(s)) {
+			if (!s->has_searched) CYC_TRY(find_again(&is_any_found, j));
+			s->has_converged = s->is_settled = !is_any_found;
+		}
 	}
 	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
-	cyc_refine3d_drop_references(j);
 	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
 	note_resolution(j);
 	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
@@ -458,9 +499,67 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	         s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc, cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A,
 	         cyc_rad_to_deg(s->rotation_error_rad), s->offset_error_A, cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
 	         sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
+	if (cyc_vec3_norm2(j->frame.turn_rad) > 0 || cyc_vec3_norm2(j->frame.shift_A) > 0)
+		cyc_info("iteration %d: the half maps differed by a turn of %.3f degrees and a shift of %.3f Å, which are taken off", s->iteration,
+		         cyc_rad_to_deg(sqrt(cyc_vec3_norm2(j->frame.turn_rad))), sqrt(cyc_vec3_norm2(j->frame.shift_A)));
+	const double (*f)[4] = (const double(*)[4])s->error_factor;
+	if (!j->o->no_polish)
+		cyc_info("iteration %d: standard errors are %.2f times what noise alone would make them in rotation, %.2f, %.2f and %.2f along x, y and z", s->iteration,
+		         0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]), 0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
 	int64_t n = j->in.particles->n, every = 1 + (n - 1) / 60, n_checked = (n + every - 1) / every;
 	if (s->heldout_gain != 0)
 		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used for it, per particle", s->heldout_gain / (double)n_checked);
+done:
+	return st;
+}
+
+/*
+ * The best poses and the maps of all images at them. Settled poses are within half of their errors of those before, whose
+ * evidence is known; others have to be compared first.
+ */
+static cyc_status finish(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	bool is_other = false;
+	if (!s->has_converged && j->n_groups > 1 && j->uses_groups[0] && j->uses_groups[1]) {
+		s->iteration++; /* references as for the next iteration */
+		CYC_TRY(cyc_refine3d_make_reference(j));
+		CYC_TRY(cyc_refine3d_amplitudes(j));
+		s->iteration--;
+		CYC_TRY(cyc_refine3d_note_progress(&is_other, j, s->iteration));
+		is_other = cyc_refine3d_restore_best(j);
+	} else if (s->has_converged && !s->is_settled) {
+		is_other = cyc_refine3d_restore_best(j);
+	}
+	if (s->best_iteration == 0 && is_other)
+		cyc_info("the poses as they were given agree best with images that had no part in the maps: they are left as they were");
+	if (is_other || !j->maps->merged) {
+		cyc_refine3d_apply_poses(j);
+		cyc_half_maps_destroy(&j->maps);
+		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
+		note_resolution(j);
+	}
+done:
+	return st;
+}
+
+/* Poses stay: how well do the images of each particle agree with the half map where they are?                     (T8.20) */
+static cyc_status judge_only(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_result *r = j->result;
+	CYC_CHECK(cyc_refine3d_judges(j), CYC_E_USAGE, "particles are not judged with RELION's noise");
+	CYC_TRY(cyc_make_dirs(j->in.out));
+	j->state.iteration = 1;
+	CYC_TRY(cyc_refine3d_make_reference(j));
+	CYC_TRY(cyc_refine3d_amplitudes(j));
+	CYC_TRY(cyc_refine3d_look(j));
+	CYC_TRY(cyc_refine3d_judge(j));
+	CYC_TRY(cyc_refine3d_write_judged(j));
+	r->n_particles = j->in.particles->n;
+	r->n_images = j->state.n_images;
+	r->n_improbable = j->state.n_improbable;
 done:
 	return st;
 }
@@ -475,16 +574,14 @@ static cyc_status run(cyc_refine3d_job *j)
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
 	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations) CYC_TRY(cyc_refine3d_start_groups(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
+		int32_t before = j->state.iteration;
 		CYC_TRY(iterate(j));
+		if (j->state.iteration == before) break; /* no new poses */
 		CYC_TRY(cyc_refine3d_write_iteration(j));
 		CYC_TRY(cyc_refine3d_checkpoint_write(j));
 	}
 	if (!j->state.has_converged) cyc_info("stopped after %d iterations", j->state.iteration);
-	if (!j->maps->merged) { /* a run that went on is now told to stop earlier */
-		cyc_refine3d_apply_poses(j);
-		cyc_half_maps_destroy(&j->maps);
-		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
-	}
+	CYC_TRY(finish(j));
 	CYC_TRY(cyc_refine3d_write_final(j));
 	unlink(checkpoint);
 	rmdir(folder); /* fails, rightly, if something else is in it */
@@ -518,11 +615,16 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_refine3d_drop_references(j);
 	cyc_group_maps_destroy(&j->groups);
 	cyc_free(j->group);
-	cyc_free(j->evidence);
+	cyc_free(j->shells);
+	cyc_free(j->best_shells);
+	cyc_free(j->best);
+	cyc_free(j->terms);
+	cyc_free(j->series_terms);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	cyc_volume_destroy(&j->mask);
 	cyc_symmetry_destroy(&j->symmetry);
 	cyc_free(j->own_share);
+	cyc_free(j->spread);
 	cyc_free(j->map_noise);
 	cyc_free(j->series_scale);
 	cyc_free(j->refined);
@@ -546,7 +648,7 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	CYC_TRY(check_options(o));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
-	if (!o->dry_run) CYC_TRY(run(&j));
+	if (!o->dry_run) CYC_TRY(o->only_judge ? judge_only(&j) : run(&j));
 done:
 	deinit(&j);
 	cyc_refine3d_result_deinit(&own);

@@ -13,7 +13,29 @@ done:
 	return st;
 }
 
+const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot", "cycPriorAngleTilt", "cycPriorAnglePsi", "cycPriorOriginXAngst", "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
+
 /* ---------------------------------------------------------------- particles */
+
+/* A refinement of the refined must not take what it finds for a second opinion: what was known before the images goes with the particles. */
+static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_refined *r = &j->refined[i];
+	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
+	double angle[3];
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->R_start));
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x, r->cut_offset_A.y + r->offset_start_A.y, r->cut_offset_A.z + r->offset_start_A.z });
+	const double v[6] = { cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z };
+	for (int k = 0; k < 6; k++) {
+		int32_t column;
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_PRIOR_LABELS[k], "0"));
+		CYC_TRY(cyc_star_set_double(b, p->row, column, v[k]));
+	}
+done:
+	return st;
+}
 
 static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
 {
@@ -61,6 +83,7 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 		CYC_TRY(set_number(b, p->row, "cycParticleProbability", p->probability));
 		CYC_TRY(set_number(b, p->row, "cycLogLikelihoodExpected", r->expected));
 	}
+	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
 	return st;
 }
@@ -147,6 +170,24 @@ static cyc_status write_improbable(const cyc_refine3d_job *j)
 done:
 	cyc_star_destroy(&s);
 	cyc_free(relative);
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_particle_set *set = j->in.particles;
+	double *probability = NULL;
+	char *path = NULL;
+	CYC_TRY(write_improbable(j));
+	CYC_TRY(cyc_alloc(&probability, set->n, sizeof *probability));
+	for (int64_t i = 0; i < set->n; i++) probability[i] = set->particles[i].probability;
+	CYC_TRY(cyc_particle_set_put_probabilities(set, probability));
+	CYC_TRY(cyc_refine3d_name(&j->result->particles, &path, j, "", "particles.star"));
+	CYC_TRY(cyc_particle_set_write(set, NULL, path));
+done:
+	cyc_free(probability);
 	cyc_free(path);
 	return st;
 }

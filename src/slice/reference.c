@@ -289,32 +289,35 @@ static cyc_status weight_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map)
+void cyc_reference_scratch_deinit(cyc_reference_scratch *s)
+{
+	cyc_buffer_destroy(&s->grid);
+	cyc_buffer_destroy(&s->ft);
+}
+
+/* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it is. */
+static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map, cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	int32_t m = r->n_grid;
 	int n_threads = cyc_backend_n_threads(be);
-	cyc_buffer *grid = NULL, *ft = NULL;
 	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
 	CYC_TRY(cyc_alloc(&a.lookup, map->nx, sizeof *a.lookup));
 	for (int32_t i = 0; i < map->nx; i++) a.lookup[i] = cyc_square(sinc((double)(i - map->nx / 2) / m));
-	CYC_TRY(cyc_buffer_create(&grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
-	CYC_TRY(cyc_buffer_map(&a.grid, grid));
+	if (!scratch->grid) CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
+	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_buffer_map(&a.grid, scratch->grid));
 	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
-	CYC_TRY(cyc_buffer_unmap(grid));
-	CYC_TRY(cyc_buffer_create(&ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_op_fft3_forward(ft, be, grid, m));
-	cyc_buffer_destroy(&grid);
-	CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(m), sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_map(&a.ft, ft));
+	CYC_TRY(cyc_buffer_unmap(scratch->grid));
+	CYC_TRY(cyc_op_fft3_forward(scratch->ft, be, scratch->grid, m));
+	if (!r->half[h]) CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(m), sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_buffer_map(&a.ft, scratch->ft));
 	CYC_TRY(cyc_buffer_map(&a.to, r->half[h]));
 	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, &a));
 	CYC_TRY(cyc_buffer_unmap(r->half[h]));
-	CYC_TRY(cyc_buffer_unmap(ft));
+	CYC_TRY(cyc_buffer_unmap(scratch->ft));
 done:
 	cyc_free(a.lookup);
-	cyc_buffer_destroy(&grid);
-	cyc_buffer_destroy(&ft);
 	return st;
 }
 
@@ -337,16 +340,18 @@ done:
 }
 
 /* The grids of both halves; tapers the maps. */
-static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2])
+static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
+	cyc_reference_scratch own = { NULL, NULL };
 	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
 	r->n_grid = cyc_fft_good_size(r->box_px > 2 * half[0]->nx ? r->box_px : 2 * half[0]->nx);
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
-		CYC_TRY(make_half(r, be, h, half[h]));
+		CYC_TRY(make_half(r, be, h, half[h], scratch ? scratch : &own));
 	}
 done:
+	cyc_reference_scratch_deinit(&own);
 	return st;
 }
 
@@ -373,13 +378,25 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	CYC_TRY(noise_power(r, half, n_threads));
 	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
-	CYC_TRY(make_halves(r, be, half));
+	CYC_TRY(make_halves(r, be, half, NULL));
 	*out = r;
 	r = NULL;
 done:
 	cyc_free(curve);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
 	cyc_reference_destroy(&r);
+	return st;
+}
+
+cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	CYC_ASSERT(r->box_px == spec->box_px && half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px);
+	memset(r->wiener, 0, ((size_t)r->box_px / 2 + 1) * sizeof *r->wiener);
+	if (!spec->no_noise) CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
+	CYC_TRY(shell_weights(r, spec->fsc, spec->n_fsc, spec->fsc_box, spec->frequency_cutoff_A));
+	if (!spec->no_grids) CYC_TRY(make_halves(r, be, half, spec->scratch));
+done:
 	return st;
 }
 
@@ -391,9 +408,7 @@ cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_vol
 	CYC_CHECK(half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px, CYC_E_SHAPE, "half maps of %d and %d px do not fit a box of %d px", half[0]->nx,
 	          half[1]->nx, spec->box_px);
 	CYC_TRY(create(&r, spec->box_px, spec->pixel_size_A, spec->grey_scale, spec->map_diameter_px));
-	if (!spec->no_noise) CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
-	CYC_TRY(shell_weights(r, spec->fsc, spec->n_fsc, spec->fsc_box, spec->frequency_cutoff_A));
-	if (!spec->no_grids) CYC_TRY(make_halves(r, be, half));
+	CYC_TRY(cyc_reference_update(r, be, half, spec));
 	*out = r;
 	r = NULL;
 done:

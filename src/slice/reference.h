@@ -35,6 +35,11 @@ typedef struct {
  */
 CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc,
                                              double frequency_cutoff_A, int32_t box_px, double pixel_size_A, const char *root);
+/** Work memory of several references of one size; starts zeroed. */
+typedef struct {
+	cyc_buffer *grid, *ft;
+} cyc_reference_scratch;
+void cyc_reference_scratch_deinit(cyc_reference_scratch *s);
 /** How maps in memory become a reference. */
 typedef struct {
 	const double *fsc;        /**< n_fsc shells of a box of fsc_box map pixels */
@@ -42,6 +47,7 @@ typedef struct {
 	double frequency_cutoff_A; /**< > 0: nothing finer is used */
 	int32_t box_px;           /**< of the windows, at least the maps' */
 	double pixel_size_A, grey_scale, map_diameter_px;
+	cyc_reference_scratch *scratch; /**< work memory that is used again, or NULL */
 	bool no_noise;            /**< `noise` is not wanted: zeros */
 	bool no_grids;            /**< only `radius`, `wiener` and `noise` are wanted: no transforms */
 } cyc_reference_spec;
@@ -50,6 +56,8 @@ typedef struct {
  * @param[in,out] half  cubic, of one size; overwritten (tapered)
  */
 CYC_MUST_CHECK cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec);
+/** Other maps of the same size and scale into the memory of a reference. */
+CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec);
 void cyc_reference_destroy(cyc_reference **r);
 
 #endif

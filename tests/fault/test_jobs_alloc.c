@@ -9,6 +9,7 @@
 
 #include "temp_dir.h"
 
+#include "cyclotomo/check.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/extract.h"
 #include "cyclotomo/polish.h"
@@ -124,6 +125,30 @@ static cyc_status polish_with(bool has_figures)
 
 static cyc_status polish(void) { return polish_with(false); }
 static cyc_status polish_and_draw(void) { return polish_with(true); }
+
+static cyc_status check_and_fix(void)
+{
+	cyc_check_options o;
+	cyc_check_options_default(&o);
+	o.input.root = g_root;
+	o.input.optimisation_set = "optimisation_set.star";
+	o.ref1 = o.ref2 = "truth/map.mrc";
+	o.mask = "mask_align.mrc";
+	o.is_deep = true;
+	o.box_px = 24;
+	o.k_min_A = 40;
+	o.fix_dir = "R";
+	o.n_threads = 2;
+	/* It writes over nothing. */
+	char folder[200];
+	snprintf(folder, sizeof folder, "%s/R", g_root);
+	nftw(folder, temp_dir_remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	mkdir(folder, 0777);
+	cyc_check_result r;
+	cyc_status st = cyc_check_run(&r, &o);
+	cyc_check_result_deinit(&r);
+	return st;
+}
 
 static cyc_status extract_as(bool stacks)
 {
@@ -256,6 +281,32 @@ static void polishing(void **state)
 	every_failure_is_reported(polish_and_draw, "motion.star", 1, 8);
 }
 
+/* Phase shifts of a plate that was not there: something to correct. */
+static void set_phase_shifts(double degrees)
+{
+	for (int i = 1; i <= 2; i++) {
+		cyc_star *star = NULL;
+		char path[200], name[8];
+		int32_t column;
+		snprintf(path, sizeof path, "%s/tilt_series/TS_%02d.star", g_root, i);
+		snprintf(name, sizeof name, "TS_%02d", i);
+		ASSERT_OK(cyc_star_read(&star, path));
+		cyc_star_block *b = cyc_star_find(star, name);
+		ASSERT_OK(cyc_star_ensure_column(&column, b, "rlnPhaseShift", "0"));
+		for (int64_t row = 0; row < cyc_star_n_rows(b); row++) ASSERT_OK(cyc_star_set_double(b, row, column, degrees));
+		ASSERT_OK(cyc_star_write(star, path));
+		cyc_star_destroy(&star);
+	}
+}
+
+static void checking(void **state)
+{
+	(void)state;
+	set_phase_shifts(180);
+	every_failure_is_reported(check_and_fix, "tilt_series/TS_02.star", 20, 60);
+	set_phase_shifts(0);
+}
+
 static void extraction(void **state)
 {
 	(void)state;
@@ -292,6 +343,7 @@ int main(void)
 		cmocka_unit_test(reconstruction_on_a_device),
 		cmocka_unit_test(refinement),
 		cmocka_unit_test(polishing),
+		cmocka_unit_test(checking),
 		cmocka_unit_test(extraction),
 		cmocka_unit_test(reconstruction_from_stacks),
 		cmocka_unit_test(refinement_of_poses),

@@ -17,6 +17,7 @@
 #include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
+#include "polish/polish_start.h"
 #include "refine/refine_input.h"
 
 enum { BOX = 48 };
@@ -31,8 +32,9 @@ static const char *in_root(const char *name)
 	return buffer[i];
 }
 
-/* Noise-free images whose alignment alone is wrong, and half maps made with the true metadata. */
-static void make_project(const char *name, int32_t n_series, double motion_A)
+/* Images whose alignment alone is wrong, and half maps made with the true metadata. */
+static void simulate(const char *name, int32_t n_series, int32_t n_particles, double motion_A,
+                     bool noise_free)
 {
 	cyc_simulate_options p;
 	cyc_simulate_options_default(&p);
@@ -41,10 +43,10 @@ static void make_project(const char *name, int32_t n_series, double motion_A)
 	snprintf(root, sizeof root, "%s", temp_path(name));
 	g_root = root;
 	p.out_dir = g_root;
-	p.noise_free = true;
+	p.noise_free = noise_free;
 	p.symmetry = "O";
 	p.n_series = n_series;
-	p.n_particles = n_series > 1 ? 6 : 12;
+	p.n_particles = n_particles;
 	p.image_nx = 250;
 	p.image_ny = 237;
 	p.thickness_A = 700;
@@ -72,6 +74,12 @@ static void make_project(const char *name, int32_t n_series, double motion_A)
 	r.n_threads = 2;
 	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
 }
+
+static void make_project(const char *name, int32_t n_series, double motion_A)
+{
+	simulate(name, n_series, n_series > 1 ? 6 : 12, motion_A, true);
+}
+static void make_noisy_project(const char *name) { simulate(name, 3, 24, 0, false); }
 
 static cyc_polish_options options(const char *out)
 {
@@ -509,7 +517,8 @@ static void stage_angles_are_not_trusted_blindly(void **state)
 		assert_int_equal(r.n_improved, 1);
 		cyc_polish_result_deinit(&r);
 	}
-	metadata right = read_metadata("P/tomograms.star", "P/particles.star", NULL), other = read_metadata("Stage1/tomograms.star", "Stage1/particles.star", NULL);
+	metadata right = read_metadata("P/tomograms.star", "P/particles.star", NULL),
+			 other = read_metadata("Stage1/tomograms.star", "Stage1/particles.star", NULL);
 	for (int32_t f = 0; f < right.tomograms->series[0].n_tilts; f++) {
 		const cyc_tilt *a = &right.tomograms->series[0].tilts[f], *c = &other.tomograms->series[0].tilts[f];
 		assert_true(a->ytilt_rad == c->ytilt_rad && a->shift_x_A == c->shift_x_A);
@@ -518,10 +527,12 @@ static void stage_angles_are_not_trusted_blindly(void **state)
 	drop(&other);
 	double after = distance_px("Stage2/tomograms.star", "Stage2/particles.star", NULL, NULL);
 	print_message("with stage angles that mean nothing: %.4f px\n", after);
-	if (!(after < 0.03)) fail_msg("with stage angles that mean nothing positions are %.4f px from the truth", after);
+	if (!(after < 0.03))
+		fail_msg("with stage angles that mean nothing positions are %.4f px from the truth", after);
 }
 
-/* A tilt off by many times the range is found in its image; one whose image is empty keeps its place, and neither harms the others. */
+/* A tilt off by many times the range is found in its image; one whose image is empty keeps its place, and
+ * neither harms the others. */
 static void lost_tilts_are_found(void **state)
 {
 	(void)state;
@@ -553,9 +564,12 @@ static void lost_tilts_are_found(void **state)
 		if (f != 12) worst = fmax(worst, off_px);
 	}
 	print_message("with a tilt off by 28 px and an empty one: at most %.3f px off\n", worst);
-	if (!(worst < 0.2)) fail_msg("with a lost tilt and an empty one, shifts are up to %.3f px off", worst); /* a common offset is free */
+	if (!(worst < 0.2))
+		fail_msg("with a lost tilt and an empty one, shifts are up to %.3f px off",
+		         worst); /* a common offset is free */
 	/* The empty tilt is where its input was, but for what turns and offsets of all do to it. */
-	double stayed = hypot(out->series[0].tilts[12].shift_x_A - ts->tilts[12].shift_x_A, out->series[0].tilts[12].shift_y_A - ts->tilts[12].shift_y_A);
+	double stayed = hypot(out->series[0].tilts[12].shift_x_A - ts->tilts[12].shift_x_A,
+	                      out->series[0].tilts[12].shift_y_A - ts->tilts[12].shift_y_A);
 	if (!(stayed < 0.1)) fail_msg("an empty tilt moved by %.3f Å", stayed);
 	cyc_tomogram_set_destroy(&s);
 	cyc_tomogram_set_destroy(&truth);
@@ -566,8 +580,10 @@ static void lost_tilts_are_found(void **state)
 static void the_first_input_is_kept(void **state)
 {
 	(void)state;
-	static const char *const KEPT[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg", "cycInputXShiftAngst", "cycInputYShiftAngst" };
-	static const char *const OWN[5] = { "rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst" };
+	static const char *const KEPT[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg",
+		                                 "cycInputXShiftAngst", "cycInputYShiftAngst" };
+	static const char *const OWN[5] = { "rlnTomoXTilt", "rlnTomoYTilt", "rlnTomoZRot", "rlnTomoXShiftAngst",
+		                                "rlnTomoYShiftAngst" };
 	cyc_polish_options o = options("Second");
 	o.input.tomograms = "P/tomograms.star";
 	o.input.particles = "P/particles.star";
@@ -578,12 +594,19 @@ static void the_first_input_is_kept(void **state)
 	for (int f = 0; f < s[0]->series[0].n_tilts; f++)
 		for (int k = 0; k < 5; k++) {
 			double input, kept[2];
-			ASSERT_OK(cyc_star_double_of(&input, cyc_star_find(s[0]->series_star[0], s[0]->series[0].name), f, OWN[k]));
-			for (int i = 0; i < 2; i++) ASSERT_OK(cyc_star_double_of(&kept[i], cyc_star_find(s[1 + i]->series_star[0], s[0]->series[0].name), f, KEPT[k]));
+			ASSERT_OK(cyc_star_double_of(&input, cyc_star_find(s[0]->series_star[0], s[0]->series[0].name), f,
+			                             OWN[k]));
+			for (int i = 0; i < 2; i++)
+				ASSERT_OK(cyc_star_double_of(
+					&kept[i], cyc_star_find(s[1 + i]->series_star[0], s[0]->series[0].name), f, KEPT[k]));
 			assert_float_equal(kept[0], input, 1e-5);
 			assert_true(kept[1] == kept[0]);
 		}
-	/* Of a tilt without images only the prior is left: it returns to the first input. */
+	/* A tilt whose image is empty has only its prior, which is about the first input; one that is excluded
+	 * stays where it is. */
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_require(&b, s[1]->series_star[0], s[1]->series[0].name));
+	ASSERT_OK(cyc_star_set_text(b, 6, cyc_star_column(b, "rlnMicrographName"), "empty.mrc"));
 	s[1]->series[0].tilts[4].scale = 0;
 	ASSERT_OK(cyc_tomogram_set_write(s[1], "blind/", g_root, CYC_WRITE_SCALE));
 	o.out_dir = "Blind";
@@ -593,19 +616,57 @@ static void the_first_input_is_kept(void **state)
 	o.accept_worse = true; /* images without noise take every difference for a clear one */
 	ASSERT_OK(cyc_polish_run(NULL, &o));
 	ASSERT_OK(cyc_tomogram_set_read(&s[2], "Blind/tomograms.star", g_root));
-	const cyc_tilt *a = &s[0]->series[0].tilts[4], *c = &s[2]->series[0].tilts[4];
-	if (!(hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A) < 1e-3))
-		fail_msg("a tilt without images is at %.3f, %.3f Å, not at its first input %.3f, %.3f Å", c->shift_x_A, c->shift_y_A, a->shift_x_A, a->shift_y_A);
+	for (int f = 4; f <= 6; f += 2) {
+		const cyc_tilt *first = &s[0]->series[0].tilts[f], *given = &s[1]->series[0].tilts[f],
+					   *c = &s[2]->series[0].tilts[f];
+		const cyc_tilt *a = f == 4 ? given : first;
+		if (!(hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A) < 1e-3))
+			fail_msg("tilt %d without images is at %.3f, %.3f Å; its first input was %.3f, %.3f, the last "
+			         "%.3f, %.3f",
+			         f, c->shift_x_A, c->shift_y_A, first->shift_x_A, first->shift_y_A, given->shift_x_A,
+			         given->shift_y_A);
+	}
 	for (int i = 0; i < 3; i++) cyc_tomogram_set_destroy(&s[i]);
 }
 
-/* What a window shows in part it tells in part: its power and curvature are the share of those of the whole window. */
+/* Frame alignment is known by its job.star; other jobs, other files and none at all are not. */
+static void results_of_frame_alignment_are_recognised(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *job;
+		bool is_result;
+	} CASES[] = { { "data_job\n\n_rlnJobTypeLabel relion.framealigntomo\n_rlnJobIsContinue 0\n", true },
+		          { "data_job\n\n_rlnJobTypeLabel relion.ctfrefinetomo\n_rlnJobIsContinue 0\n", false },
+		          { "data_job\n\nloop_\n_a #1\n_b #2\n1\n", false },
+		          { NULL, false } };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		char folder[40], file[60];
+		bool is_result = !CASES[i].is_result;
+		snprintf(folder, sizeof folder, "Job%d", (int)i);
+		ASSERT_OK(cyc_make_dirs(in_root(folder)));
+		snprintf(file, sizeof file, "%s/job.star", folder);
+		if (CASES[i].job) ASSERT_OK(cyc_write_file(in_root(file), CASES[i].job, strlen(CASES[i].job)));
+		snprintf(file, sizeof file, "%s/tomograms.star", folder);
+		ASSERT_OK(cyc_polish_is_result(&is_result, file, g_root));
+		if (is_result != CASES[i].is_result)
+			fail_msg("case %d is%s taken for frame alignment", (int)i, is_result ? "" : " not");
+	}
+	bool is_result = true;
+	ASSERT_OK(cyc_polish_is_result(&is_result, "tomograms.star", g_root));
+	assert_false(is_result);
+}
+
+/* What a window shows in part it tells in part: its power and curvature are the share of those of the whole
+ * window. */
 static void partial_windows_count_for_their_share(void **state)
 {
 	(void)state;
 	cyc_project_input project = { .root = g_root, .optimisation_set = "truth/optimisation_set.star" };
 	enum { WIDE = 80 }; /* wider than the rim that has no particles */
-	const cyc_refine_request request = { &project, "R/half1.mrc", "R/half2.mrc", "mask_align.mrc", NULL, "Partial", WIDE, true, false };
+	const cyc_refine_request request = { &project, "R/half1.mrc", "R/half2.mrc", "mask_align.mrc",
+		                                 NULL,     "Partial",     WIDE,          true,
+		                                 false };
 	cyc_refine_input in = { 0 };
 	cyc_backend *be = NULL;
 	cyc_reference *reference = NULL;
@@ -626,13 +687,17 @@ static void partial_windows_count_for_their_share(void **state)
 		const cyc_pair *whole = &e[0]->pairs[i], *cut = &e[1]->pairs[i];
 		if (!whole->map || !cut->map) continue;
 		double share[2];
-		for (int k = 0; k < 2; k++) share[k] = cyc_visible_share(ts, e[k]->pairs[i].start_px[0], e[k]->pairs[i].start_px[1], 0.5 * WIDE);
+		for (int k = 0; k < 2; k++)
+			share[k] =
+				cyc_visible_share(ts, e[k]->pairs[i].start_px[0], e[k]->pairs[i].start_px[1], 0.5 * WIDE);
 		double expected = share[1] / share[0];
 		if (fabs(expected - 1) < 0.02) continue;
 		n++;
-		if (!(fabs(cut->power / whole->power - expected) < 2e-3 && fabs(cut->curve[0] / whole->curve[0] - expected) < 2e-3))
-			fail_msg("a window of which %.3f times as much is seen has %.3f times the power and %.3f times the curvature", expected, cut->power / whole->power,
-			         cut->curve[0] / whole->curve[0]);
+		if (!(fabs(cut->power / whole->power - expected) < 2e-3 &&
+		      fabs(cut->curve[0] / whole->curve[0] - expected) < 2e-3))
+			fail_msg("a window of which %.3f times as much is seen has %.3f times the power and %.3f times "
+			         "the curvature",
+			         expected, cut->power / whole->power, cut->curve[0] / whole->curve[0]);
 	}
 	assert_true(n > 3);
 	for (int k = 0; k < 2; k++) cyc_evidence_destroy(&e[k]);
@@ -656,6 +721,68 @@ static void assert_same_results(const char *a, const char *b, int32_t n_series)
 		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
 		for (int i = 0; i < 2; i++) cyc_free(data[i]);
 	}
+}
+
+/* Sum of squares of (shift - truth) / error of a series, less the offset of the specimen that makes it least;
+ * 2 n_tilts - 3 are expected. */
+static double shift_chi2(const cyc_tilt_series *truth, const cyc_tilt_series *found,
+                         const cyc_star_block *errors)
+{
+	static const char *const LABEL[2] = { "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	double G[3][3] = { { 0 } }, b[3] = { 0 }, chi2 = 0;
+	for (int32_t f = 0; f < truth->n_tilts; f++) {
+		cyc_projection P;
+		ASSERT_OK(cyc_projection_of_tilt(&P, truth, f));
+		for (int k = 0; k < 2; k++) {
+			double sigma, e = k == 0 ? found->tilts[f].shift_x_A - truth->tilts[f].shift_x_A
+			                         : found->tilts[f].shift_y_A - truth->tilts[f].shift_y_A;
+			ASSERT_OK(cyc_star_double_of(&sigma, errors, f, LABEL[k]));
+			assert_true(sigma > 0 && isfinite(sigma));
+			chi2 += cyc_square(e / sigma);
+			for (int i = 0; i < 3; i++) {
+				b[i] += P.linear.m[k][i] * e / cyc_square(sigma);
+				for (int j = 0; j < 3; j++)
+					G[i][j] += P.linear.m[k][i] * P.linear.m[k][j] / cyc_square(sigma);
+			}
+		}
+	}
+	for (int i = 0; i < 3; i++) {
+		double H[3][3];
+		memcpy(H, G, sizeof H);
+		for (int l = 0; l < 3; l++) H[l][i] = b[l];
+		chi2 -= b[i] * determinant(H) / determinant(G);
+	}
+	return chi2;
+}
+
+/* An error bar is a promise: of noisy images, errors of shifts are as large as is said, neither much larger
+ * nor much smaller. */
+static void errors_are_as_large_as_is_said(void **state)
+{
+	(void)state;
+	make_noisy_project("noisy");
+	cyc_polish_options o = options("N");
+	o.n_threads = 2;
+	ASSERT_OK(cyc_polish_run(NULL, &o));
+	cyc_tomogram_set *truth = NULL, *out = NULL;
+	cyc_star *errors = NULL;
+	double chi2 = 0, expected = 0;
+	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_tomogram_set_read(&out, "N/tomograms.star", g_root));
+	ASSERT_OK(cyc_star_read(&errors, in_root("N/uncertainty.star")));
+	for (int32_t i = 0; i < truth->n_series; i++) {
+		ASSERT_OK(cyc_tilt_series_open(&truth->series[i], g_root));
+		chi2 += shift_chi2(&truth->series[i], &out->series[i], cyc_star_find(errors, truth->series[i].name));
+		expected += 2 * truth->series[i].n_tilts - 3;
+	}
+	print_message("shifts: RMS of error over standard error %.3f\n", sqrt(chi2 / expected));
+	/* With 130 numbers the ratio scatters by 6 %; errors of orientations and of the reference are in the data
+	 * as well. */
+	if (!(chi2 > 0.6 * expected && chi2 < 1.7 * expected))
+		fail_msg("shifts: RMS of error over standard error is %.3f", sqrt(chi2 / expected));
+	cyc_star_destroy(&errors);
+	cyc_tomogram_set_destroy(&truth);
+	cyc_tomogram_set_destroy(&out);
 }
 
 static int g_kill_at, g_calls;
@@ -763,9 +890,11 @@ int main(void)
 		cmocka_unit_test(stage_angles_are_not_trusted_blindly),
 		cmocka_unit_test(lost_tilts_are_found),
 		cmocka_unit_test(the_first_input_is_kept),
+		cmocka_unit_test(results_of_frame_alignment_are_recognised),
 		cmocka_unit_test(partial_windows_count_for_their_share),
 		cmocka_unit_test(same_bits_for_threads_and_after_kills),
 		cmocka_unit_test(motion_is_found_or_kept),
+		cmocka_unit_test(errors_are_as_large_as_is_said),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -194,6 +194,149 @@ static void corrected_fsc_is_that_of_the_masked_region(void **state)
 	cyc_volume_destroy(&b);
 }
 
+static void write_set(const char *name, const char *half1, const char *half2)
+{
+	char text[300];
+	snprintf(text, sizeof text,
+	         "\ndata_\n\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n_rlnTomoReferenceMap1File %s\n"
+	         "_rlnTomoReferenceMap2File %s\n\n", half1, half2);
+	assert_int_equal(cyc_write_file(in_dir(name), text, strlen(text)), CYC_OK);
+}
+
+static void scale(cyc_volume *v, float by)
+{
+	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] *= by;
+}
+
+/* Less of the same noise is better, more is worse, the same is no difference; with a mask and without. */
+static void states_are_compared(void **state)
+{
+	(void)state;
+	enum { N = 40 };
+	const double PIXEL_A = 2.0;
+	cyc_volume *signal = coloured_noise(N, PIXEL_A, 1, falling);
+	cyc_volume *n[2] = { coloured_noise(N, PIXEL_A, 2, flat), coloured_noise(N, PIXEL_A, 3, flat) };
+	cyc_postprocess_result r = { 0 };
+	write_ball("mask.mrc", N, PIXEL_A, 12.0, 4.0);
+	write_sum("noisy_half1.mrc", signal, n[0]);
+	write_sum("noisy_half2.mrc", signal, n[1]);
+	for (int h = 0; h < 2; h++) scale(n[h], 0.9f);
+	write_sum("half1.mrc", signal, n[0]);
+	write_sum("half2.mrc", signal, n[1]);
+	write_set("noisy.star", "noisy_half1.mrc", "noisy_half2.mrc");
+	write_set("better.star", "half1.mrc", "half2.mrc");
+	for (int is_masked = 0; is_masked < 2; is_masked++) {
+		cyc_postprocess_options o = options("compare/run");
+		o.mask = is_masked ? "mask.mrc" : NULL;
+		o.compare_to = "noisy.star";
+		o.n_threads = 1 + is_masked;
+		assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+		/* Paired: the error is far below the scatter of a mean over so few shells. */
+		assert_true(r.difference_error > 0.0 && r.difference > 4.0 * r.difference_error);
+		cyc_postprocess_result_deinit(&r);
+		o.half1 = "noisy_half1.mrc";
+		o.compare_to = "better.star";
+		assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+		assert_true(r.difference < -4.0 * r.difference_error);
+		cyc_postprocess_result_deinit(&r);
+		o.compare_to = "noisy.star";
+		assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+		assert_true(fabs(r.difference) < 1e-9 && r.difference_error < 1e-9);
+		double sum = 0.0;
+		for (int i = 1; i < r.n_shells; i++) sum += r.fsc_judged[i];
+		assert_true(fabs(r.mean_fsc - sum / (r.n_shells - 1)) < 1e-12);
+		cyc_postprocess_result_deinit(&r);
+	}
+	char *star = NULL;
+	size_t size;
+	assert_int_equal(cyc_read_file(&star, &size, in_dir("compare/run.star")), CYC_OK);
+	static const char *const LABELS[] = { "_cycMeanFsc ", "_cycComparedTo ", "_cycMeanFscDifference ", "_cycMeanFscDifferenceError ",
+		                                  "_cycEdgeFsc ", "_cycEdgeFscOutside " };
+	for (size_t i = 0; i < sizeof LABELS / sizeof *LABELS; i++) assert_non_null(strstr(star, LABELS[i]));
+	cyc_free(star);
+	write_set("none.star", "nowhere1.mrc", "nowhere2.mrc");
+	cyc_postprocess_options o = options("compare/none");
+	o.compare_to = "none.star";
+	assert_int_equal(cyc_postprocess_run(&r, &o), CYC_E_IO);
+	cyc_volume_destroy(&signal);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&n[h]);
+}
+
+/* A mask where the particle is not: the printed curve is the unmasked one, the judged one is not. */
+static void judged_curve_is_always_masked(void **state)
+{
+	(void)state;
+	enum { N = 48 };
+	cyc_volume *signal = coloured_noise(N, 2.0, 1, falling), *mask = NULL;
+	cyc_volume *n[2] = { coloured_noise(N, 2.0, 2, flat), coloured_noise(N, 2.0, 3, flat) };
+	cyc_postprocess_result r = { 0 };
+	double corrected[N / 2 + 1];
+	write_ball("mask.mrc", N, 2.0, 8.0, 3.0);
+	assert_int_equal(cyc_mrc_read(&mask, in_dir("mask.mrc")), CYC_OK);
+	for (size_t i = 0; i < cyc_volume_count(signal); i++) signal->data[i] *= 1.0f - 0.9f * mask->data[i];
+	write_sum("half1.mrc", signal, n[0]);
+	write_sum("half2.mrc", signal, n[1]);
+	cyc_postprocess_options o = options("missed/run");
+	o.mask = "mask.mrc";
+	assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+	assert_true(r.used_unmasked);
+	assert_memory_equal(r.fsc_corrected, r.fsc_unmasked, (size_t)r.n_shells * sizeof(double));
+	int32_t from = (int32_t)lround(N * 2.0 / r.randomise_from_A);
+	cyc_fsc_correct(corrected, r.fsc_masked, r.fsc_randomised, r.n_shells, from);
+	for (int i = 0; i < r.n_shells; i++) assert_true(fabs(r.fsc_judged[i] - corrected[i]) < 1e-12);
+	cyc_postprocess_result_deinit(&r);
+	cyc_volume_destroy(&signal);
+	cyc_volume_destroy(&mask);
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&n[h]);
+}
+
+static double short_of_nyquist(double k2) { return 3.0 * exp(-160.0 * k2); }
+static double to_nyquist(double k2) { return 3.0 * exp(-4.0 * k2); }
+
+/* Noise that both half maps have is seen beyond the signal; a signal that reaches Nyquist is no such noise. */
+static void shared_noise_is_found(void **state)
+{
+	(void)state;
+	enum { N = 48, OWN = 0, SHARED, FINE };
+	static const char *const NAMES[] = { "own noise", "shared noise", "fine signal" };
+	cyc_volume *signal = coloured_noise(N, 2.0, 1, short_of_nyquist), *far = coloured_noise(N, 2.0, 4, to_nyquist), *mask = NULL;
+	cyc_postprocess_result r = { 0 };
+	write_ball("mask.mrc", N, 2.0, 16.0, 4.0);
+	assert_int_equal(cyc_mrc_read(&mask, in_dir("mask.mrc")), CYC_OK);
+	for (size_t i = 0; i < cyc_volume_count(signal); i++) {
+		signal->data[i] *= mask->data[i];
+		far->data[i] *= mask->data[i] > 0.99f ? 1.0f : 0.0f;
+	}
+	for (int draw = 0; draw < 4; draw++) {
+		cyc_volume *n[2], *shared = coloured_noise(N, 2.0, (uint32_t)(30 + draw), flat);
+		for (int h = 0; h < 2; h++) n[h] = coloured_noise(N, 2.0, (uint32_t)(10 + 2 * draw + h), flat);
+		for (int kind = OWN; kind <= FINE; kind++) {
+			cyc_postprocess_options o = options("shared/run");
+			o.mask = "mask.mrc";
+			for (int h = 0; h < 2; h++) {
+				/* A tenth of the noise is common to both. */
+				for (size_t i = 0; kind == SHARED && i < cyc_volume_count(shared); i++) n[h]->data[i] += 0.33f * shared->data[i];
+				for (size_t i = 0; kind == FINE && i < cyc_volume_count(shared); i++) n[h]->data[i] += far->data[i] - 0.33f * shared->data[i];
+				write_sum(h ? "half2.mrc" : "half1.mrc", signal, n[h]);
+			}
+			assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+			print_message("%s: last %d shells %.3f +- %.3f, outside of the mask %.3f +- %.3f\n", NAMES[kind], r.n_edge_shells, r.edge_fsc,
+			              r.edge_fsc_error, r.edge_fsc_outside, r.edge_fsc_outside_error);
+			assert_int_equal(r.are_halves_suspect, kind == SHARED);
+			cyc_postprocess_result_deinit(&r);
+			o.mask = NULL;
+			assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
+			assert_int_equal(r.are_halves_suspect, kind == SHARED);
+			cyc_postprocess_result_deinit(&r);
+		}
+		cyc_volume_destroy(&shared);
+		for (int h = 0; h < 2; h++) cyc_volume_destroy(&n[h]);
+	}
+	cyc_volume_destroy(&signal);
+	cyc_volume_destroy(&far);
+	cyc_volume_destroy(&mask);
+}
+
 /* Mean amplitude per shell of a map. */
 static void shell_amplitudes(double *out, const cyc_volume *v)
 {
@@ -385,6 +528,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(unmasked_fsc_is_the_snr), cmocka_unit_test(corrected_fsc_is_that_of_the_masked_region),
 		                                cmocka_unit_test(sharpening_finds_the_bfactor), cmocka_unit_test(local_resolution_of_two_sides),
-		                                cmocka_unit_test(same_files_for_any_threads) };
+		                                cmocka_unit_test(same_files_for_any_threads), cmocka_unit_test(states_are_compared),
+		                                cmocka_unit_test(judged_curve_is_always_masked), cmocka_unit_test(shared_noise_is_found) };
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

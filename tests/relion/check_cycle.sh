@@ -35,7 +35,7 @@ import json, sys
 s = json.load(open(sys.argv[1]))
 before, after = s['before'], s['after']
 print('mean FSC %.4f -> %.4f, resolution %.2f -> %.2f A' % (before['mean_fsc'], after['mean_fsc'], before['resolution_A'], after['resolution_A']))
-sys.exit(int(not after['mean_fsc'] >= before['mean_fsc'] or not all(x['decision'] in ('start', 'taken on', 'not taken on') for x in s['steps'] if 'decision' in x)))
+sys.exit(int(not after['mean_fsc'] >= before['mean_fsc'] or not all(x['decision'] in ('start', 'better: accepted', 'no difference: accepted', 'worse: rejected') for x in s['steps'] if 'decision' in x)))
 P
 bar "mean FSC to truth:" "$(mean_fsc "$(ls -d Run/Reconstruct/*/merged.mrc | tail -n 1)")" '>=' 0.890
 end_of_bars

@@ -124,6 +124,87 @@ static void test_orientations(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--refine-order");
 }
 
+static int g_n_checks;
+static bool g_is_clear;
+static char g_warnings[2000];
+
+static void note_warning(void *user, cyc_log_level level, const char *text)
+{
+	(void)user;
+	if (level == CYC_LOG_WARN) snprintf(g_warnings + strlen(g_warnings), sizeof g_warnings - strlen(g_warnings), "%s\n", text);
+}
+
+/* One series, whose hand is wrong; the images tell only if they are many. */
+static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
+{
+	cyc_status st = CYC_OK;
+	*r = (cyc_check_result){ .n_series = 1 };
+	g_n_checks++;
+	assert_true(o->is_deep && !o->fix_dir && o->max_images > 0);
+	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
+	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
+	CYC_TRY(cyc_alloc(&r->findings, 1, sizeof *r->findings));
+	r->n_findings = 1;
+	r->findings[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
+	CYC_TRY(cyc_strdup(&r->findings[0].series, "TS_1"));
+	CYC_TRY(cyc_strdup(&r->findings[0].found, "defocus falls"));
+	CYC_TRY(cyc_strdup(&r->findings[0].action, "set rlnTomoHand to -1"));
+done:
+	return st;
+}
+
+static cyc_status fake_check_that_fails(cyc_check_result *r, const cyc_check_options *o)
+{
+	(void)o;
+	*r = (cyc_check_result){ 0 };
+	g_n_checks++;
+	return cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "too coarse");
+}
+
+static void run_with(const cyc_cycle_options *o, const cyc_cycle_ops *ops)
+{
+	cyc_cycle_result r;
+	memset(g_fake.calls, 0, sizeof g_fake.calls);
+	assert_int_equal(cyc_cycle_run(&r, o, ops), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+}
+
+/* Mistakes in the metadata are told when the first maps are there, again if the run is resumed, and never stop it. */
+static void test_metadata_is_checked(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_ops ops = FAKES;
+	ops.check = fake_check;
+	g_n_checks = 0;
+	g_is_clear = true;
+	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+	for (int run = 0; run < 2; run++) {
+		g_warnings[0] = '\0';
+		run_with(&o, &ops);
+		assert_int_equal(g_n_checks, 1);
+		assert_non_null(strstr(g_warnings, "tilt series TS_1: defocus falls (20 standard errors); set rlnTomoHand to -1"));
+		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
+	}
+	/* Not asked for. */
+	o.out_dir = "RUN2";
+	o.skip_check = true;
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 1);
+	/* What the first maps cannot tell is asked with more images, and again after a turn. */
+	o.out_dir = "RUN3";
+	o.skip_check = g_is_clear = false;
+	g_n_checks = 0;
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 4);
+	o.out_dir = "RUN4";
+	g_n_checks = 0;
+	ops.check = fake_check_that_fails;
+	run_with(&o, &ops);
+	assert_true(g_n_checks >= 1);
+	cyc_log_set_sink(NULL, NULL, CYC_LOG_ERROR);
+}
+
 static void test_polish_that_is_worse(void **state)
 {
 	(void)state;
@@ -447,14 +528,14 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-/* An excluded tilt, one without particles and what was not refined have no standard error; the table says "none". */
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says -1, or "none" in older files. */
 static void test_no_standard_error(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
 	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
-	                     "moved 120 0.02\nexcluded none none\nno-particles 250 none\n\n"
+	                     "moved 120 0.02\nexcluded -1 -1\nno-particles 250 none\n\n"
 	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
 	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
 	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
@@ -477,12 +558,219 @@ static void test_no_standard_error(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_FORMAT, "_cycDefocusErrorAngst");
 }
 
+/* Better and worse are what differs by two standard errors; less is no difference and is accepted. */
+static void test_significance(void **state)
+{
+	(void)state;
+	static const struct { double difference, error; int decision; } CASES[] = {
+		{ 0.0201, 0.01, CYC__TURN_BETTER }, { 0.0199, 0.01, CYC__TURN_SAME }, { -0.0199, 0.01, CYC__TURN_SAME }, { -0.0201, 0.01, CYC__TURN_WORSE },
+		{ 0.0, 0.0, CYC__TURN_SAME }, { -1e-5, 1e-6, CYC__TURN_WORSE },
+	};
+	static const char *const WORDS[] = { [CYC__TURN_BETTER] = "better: accepted", [CYC__TURN_SAME] = "no difference: accepted", [CYC__TURN_WORSE] = "worse: rejected" };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		cyc_cycle_options o = make_options();
+		cyc_cycle_result r;
+		char dir[16], path[64], text[96];
+		snprintf(dir, sizeof dir, "RUN%zu", i);
+		o.out_dir = dir;
+		g_fake.quality[1] = g_fake.quality[0] + CASES[i].difference;
+		g_fake.error = CASES[i].error;
+		assert_int_equal(run_cycle(&r, &o), CYC_OK);
+		assert_int_equal(r.n_turns, 1);
+		assert_int_equal(r.n_better, CASES[i].decision == CYC__TURN_BETTER);
+		assert_int_equal(r.n_same, CASES[i].decision == CYC__TURN_SAME);
+		assert_int_equal(r.n_turns_taken, CASES[i].decision != CYC__TURN_WORSE);
+		cyc_cycle_result_deinit(&r);
+		snprintf(path, sizeof path, "%s/summary.html", dir);
+		snprintf(text, sizeof text, "<td>%s</td>", WORDS[CASES[i].decision]);
+		assert_file_contains(path, text);
+		snprintf(path, sizeof path, "%s/summary.json", dir);
+		snprintf(text, sizeof text, "\"decision\": \"%s\"", WORDS[CASES[i].decision]);
+		assert_file_contains(path, text);
+		assert_file_contains(path, "\"difference_error\": ");
+		/* Read back, it is the same decision. */
+		assert_int_equal(run_cycle(&r, &o), CYC_OK);
+		assert_string_equal(g_fake.calls, "");
+		assert_int_equal(r.n_same, CASES[i].decision == CYC__TURN_SAME);
+		cyc_cycle_result_deinit(&r);
+	}
+	assert_file_contains("RUN0/summary.html", "+0.0201 ± 0.0100");
+	assert_file_contains("RUN5/summary.html", "-0.0000100 ± 0.0000010");
+}
+
+static void test_halves_that_share(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.are_halves_suspect = true;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "not independent");
+	assert_null(strstr(r.verdict, "improved"));
+	cyc_cycle_result_deinit(&r);
+	/* A perfect correlation is no success, whatever the last shells say. */
+	g_fake.are_halves_suspect = false;
+	o.out_dir = "SAME";
+	for (int i = 0; i < 16; i++) g_fake.quality[i] = 2.0 + 0.1 * i;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_null(strstr(r.verdict, "improved"));
+	cyc_cycle_result_deinit(&r);
+}
+
+static void test_warnings_are_on_the_page(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.warning = "the \"mask\" isn't <soft>\nat all";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "The steps gave 1 warning;");
+	cyc_cycle_result_deinit(&r);
+	char *first = get_file("RUN/summary.html");
+	assert_contains(first, "<td><code>PostProcess/job002/</code></td><td>the 'mask' isn't &lt;soft&gt; at all</td>");
+	/* Both post-processings gave it; it is told once. */
+	assert_null(strstr(first, "<td><code>PostProcess/job005/</code></td><td>the"));
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	char *again = get_file("RUN/summary.html");
+	assert_string_equal(first, again);
+	assert_file_contains("RUN/summary.json", "\"text\": \"the 'mask' isn't <soft> at all\"");
+	cyc_free(first);
+	cyc_free(again);
+}
+
+static void test_bad_tilts_and_particles(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
+	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved 99\n\n";
+	char *table = get_file("particles.star"), *edited = NULL;
+	char *at = strstr(table, "_rlnRandomSubset #7\n");
+	assert_non_null(at);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_1 a 1 0 0 0 1 0.99\nTS_1 b 1 40 0 0 2 0.49\nTS_2 c 1 0 0 0 1 0\n"
+	                              "TS_2 d 1 40 0 0 2 0.5\n\n", (int)(at - table), table), CYC_OK);
+	put_file("particles.star", edited);
+	cyc_free(table);
+	cyc_free(edited);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "2 of 6 tilts were found bad, shifted or at the end of the search.");
+	assert_contains(r.verdict, "2 of 4 particles are probably none");
+	cyc_cycle_result_deinit(&r);
+	assert_file_contains("RUN/summary.html", "<tr><td>TS_1</td><td class=\"n\">2</td><td>bad</td></tr>");
+	assert_file_contains("RUN/summary.html", "<tr><td>TS_2</td><td class=\"n\">1</td><td>at-limit</td></tr>");
+	assert_file_contains("RUN/summary.json", "\"n_bad_tilts\": 2");
+	assert_file_contains("RUN/summary.json", "\"n_doubtful_particles\": 2");
+}
+
+/* Three particles at one place: one of each pair in different half-sets is left out, before any step. */
+static void test_duplicates(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
+	bool can_run;
+	size_t n = strlen(table);
+	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table), CYC_OK);
+	put_file("particles.star", edited);
+	o.duplicates = CYC_DUPLICATES_REFUSE;
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, rows 5 and 6: 3.6 Å)");
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_false(can_run);
+	assert_contains(text, "2 pairs of particles in different half-sets");
+	cyc_free(text);
+	o.duplicates = CYC_DUPLICATES_REMOVE;
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_true(can_run);
+	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than 8.0 Å and is kept");
+	cyc_free(text);
+	assert_false(is_there("RUN"));
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "1 particle was listed twice");
+	cyc_cycle_result_deinit(&r);
+	assert_file_contains("RUN/Reconstruct/job001/note.txt", "--p RUN/particles.star");
+	assert_file_contains("RUN/optimisation_set.star", "RUN/particles.star");
+	text = get_file("RUN/particles.star");
+	assert_null(strstr(text, "twice"));
+	assert_contains(text, "same");
+	cyc_free(text);
+	text = get_file("particles.star");
+	assert_string_equal(text, edited);
+	cyc_free(text);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	o.duplicates = CYC_DUPLICATES_KEEP;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--duplicates (was remove, now keep)");
+	o.out_dir = "KEPT";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_contains(r.verdict, "2 pairs of particles are in both half-sets");
+	assert_false(is_there("KEPT/particles.star"));
+	cyc_cycle_result_deinit(&r);
+	/* With only one half-set left nothing can be judged. */
+	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n", (int)(strstr(table, "TS_1 TS_1/1") - table), table), CYC_OK);
+	put_file("particles.star", text);
+	o.out_dir = "EMPTY";
+	o.duplicates = CYC_DUPLICATES_REMOVE;
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "no particle would be left in a half-set");
+	cyc_free(text);
+	cyc_free(table);
+	cyc_free(edited);
+}
+
+/* Other weights, or a particle less: the maps are compared with those of the state before in the new weights. */
+static void test_weights_that_change(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	char *table = get_file("particles.star"), *edited = NULL;
+	int n = (int)(strstr(table, "_rlnRandomSubset #7\n") - table);
+	o.skip_refine = false;
+	o.skip_defocus = o.skip_scale = true;
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
+	assert_string_equal(g_fake.calls, "rporrp");
+	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/optimisation_set.star");
+	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/cyclotomo_before.star");
+	assert_file_contains("RUN/PostProcess/job005/note.txt", "--compare-to RUN/PostProcess/job005/before/optimisation_set.star");
+	assert_file_contains("RUN/PostProcess/job005/note.txt",
+	                     "cyclotomo reconstruct --i RUN/Refine3D/job003/cyclotomo_before.star --b 32 --sym C1 --o RUN/PostProcess/job005/before/\n");
+	/* Positions of before; names and weights of after. */
+	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
+	assert_null(strstr(before, "TS_1/2"));
+	assert_null(strstr(before, "41"));
+	assert_contains(before, "0.250000");
+	cyc_free(before);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	/* A weight that changes by next to nothing is not worth it. */
+	cyc_free(edited);
+	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.999\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_1 TS_1/2 1 40 0 0 2 1\nTS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	g_fake.refined_particles = edited;
+	o.out_dir = "RUN2";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "rporp");
+	cyc_cycle_result_deinit(&r);
+	cyc_free(table);
+	cyc_free(edited);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_order_and_folders, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_orientations, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_metadata_is_checked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_polish_that_is_worse, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pipeline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_worse_is_rejected, setup, teardown),
@@ -496,6 +784,12 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_no_standard_error, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_significance, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_halves_that_share, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_warnings_are_on_the_page, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_bad_tilts_and_particles, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_duplicates, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_weights_that_change, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -808,6 +808,59 @@ static void groups(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+/* Against all pairs, one by one; none left over half-sets afterwards, and nobody left out without need. */
+static void duplicates(void **state)
+{
+	(void)state;
+	enum { N = 60 };
+	const double DISTANCE_A = 12;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL;
+	cyc_particle_pair *pairs = NULL;
+	cyc_duplicates d;
+	char text[8192];
+	bool keep[N];
+	int64_t n_pairs, n_expected = 0, n_across = 0, n_left_out = 0;
+	int n = snprintf(text, sizeof text, "%s", PARTICLES_HEAD);
+	for (int i = 0; i < N; i++) {
+		n += snprintf(text + n, sizeof text - (size_t)n, "TS_0%d p%d 1 %.2f %.2f %.2f %d\n", 1 + i % 2, i,
+		              60 * cyc_rng_uniform_at(5, 1, 0, (uint64_t)i), 60 * cyc_rng_uniform_at(5, 1, 1, (uint64_t)i),
+		              30 * cyc_rng_uniform_at(5, 1, 2, (uint64_t)i), 1 + i / 2 % 2);
+	}
+	temp_write("crowd.star", text);
+	ASSERT_OK(cyc_particle_set_read(&s, "crowd.star", NULL, t, temp_dir));
+	ASSERT_OK(cyc_particle_pairs(&pairs, &n_pairs, s, DISTANCE_A));
+	ASSERT_OK(cyc_particle_set_find_duplicates(&d, keep, s, DISTANCE_A));
+	for (int i = 0; i < N; i++) {
+		bool could_stay = true;
+		for (int k = 0; k < N; k++) {
+			const cyc_particle *p = &s->particles[i], *q = &s->particles[k];
+			double r2 = cyc_square(p->position_A.x - q->position_A.x) + cyc_square(p->position_A.y - q->position_A.y) +
+			            cyc_square(p->position_A.z - q->position_A.z);
+			bool is_near = i != k && p->i_series == q->i_series && r2 < DISTANCE_A * DISTANCE_A, is_across = p->half != q->half;
+			n_expected += is_near && k > i;
+			n_across += is_near && is_across && k > i;
+			assert_false(is_near && is_across && keep[i] && keep[k]);
+			could_stay = could_stay && !(is_near && is_across && keep[k]);
+		}
+		assert_true(keep[i] || !could_stay);
+		n_left_out += !keep[i];
+	}
+	assert_true(n_across > 5 && n_across < n_expected);
+	assert_int_equal(n_pairs, n_expected);
+	assert_int_equal(d.n_across, n_across);
+	assert_int_equal(d.n_within, n_expected - n_across);
+	assert_int_equal(d.n_left_out, n_left_out);
+	for (int64_t k = 1; k < n_pairs; k++) assert_true(pairs[k].distance_A >= pairs[k - 1].distance_A);
+	cyc_duplicates_describe(text, sizeof text, &d, s);
+	assert_non_null(strstr(text, "pairs of particles in different half-sets are nearer than 12.0 Å (rows "));
+	assert_non_null(strstr(text, ", ...)"));
+	cyc_free(pairs);
+	ASSERT_FAILS(cyc_particle_pairs(&pairs, &n_pairs, s, CYC_NAN), CYC_E_USAGE, "positive");
+	cyc_particle_set_destroy(&s);
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void trajectories_of_a_part(void **state)
 {
 	(void)state;
@@ -903,7 +956,7 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities), PROJECT_TEST(duplicates),
 		PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);

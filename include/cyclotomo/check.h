@@ -1,0 +1,102 @@
+/**
+ * @file check.h
+ * Is the metadata of a project right? What tables show by themselves, and what the images prove against half
+ * maps (docs/theory/09-evidence.md): hand, order of the doses, sign of the stage angles, contrast, pixel
+ * sizes, grey values.
+ */
+#ifndef CYCLOTOMO_CHECK_H
+#define CYCLOTOMO_CHECK_H
+
+#include "cyclotomo/project.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A number and its standard error; both NaN if it could not be measured. */
+typedef struct {
+	double value, error;
+} cyc_measured;
+
+/** What is known about a tilt series. Gains are log L(-1) - log L(1), of slopes that should be 1. */
+typedef struct {
+	const char *name; /**< borrowed from the result */
+	int32_t n_particles;
+	int64_t n_images;      /**< particle images that were compared */
+	cyc_measured contrast; /**< images over predictions: negative if inverted against the map */
+	cyc_measured hand;     /**< defocus against height as the table has it: 1 right, -1 wrong hand */
+	double hand_gain;
+	cyc_measured dose; /**< dose that images show against the table's: 1 right, -1 reversed */
+	double dose_gain;
+	cyc_measured stage;    /**< stage angle against rlnTomoYTilt: 1 or -1 */
+	cyc_measured stretch;  /**< size of the particles over that of the projections, minus 1 */
+	cyc_measured log_grey; /**< log of the grey scale, from the noise, over the median of all series */
+	double noise;          /**< noise power over the geometric mean of all series */
+	const char *order; /**< where no doses are given, the order of the tilts that fits best: "away from zero
+	                      tilt", ...; NULL: none. Static */
+	cyc_measured order_dose; /**< dose per tilt in that order, e/Å2 */
+} cyc_series_evidence;
+
+typedef enum { CYC_FINDING_NOTE, CYC_FINDING_WARNING, CYC_FINDING_ERROR } cyc_finding_level;
+/** Something that is not as it should be. Texts are owned. */
+typedef struct {
+	cyc_finding_level level;
+	const char *kind; /**< "hand", "dose", "stage-sign", "contrast", "pixel-size", "grey-values" ... Static */
+	int32_t i_series; /**< -1: of the project */
+	char *series;     /**< its name, or NULL */
+	char *file;       /**< relative to the root; NULL: of none */
+	int64_t row;      /**< 1-based row of the table, 0: the whole column */
+	char *column;     /**< label, NULL: none */
+	cyc_measured measured; /**< NaN: nothing was measured */
+	double expected;
+	double sigma; /**< distance of the two in standard errors, NaN: none */
+	double gain;  /**< log-likelihood of the alternative over that of what is given, NaN: none */
+	char *found, *wanted, *action; /**< sentences for people */
+	bool can_fix;                  /**< cyc_check_options.fix_dir mends it */
+} cyc_finding;
+
+typedef struct {
+	cyc_project_input input;
+	bool is_deep;                         /**< compare with images; needs half maps */
+	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
+	int32_t box_px;                       /**< of the windows; 0: that of the half maps */
+	double k_min_A;                       /**< coarsest resolution used, 30 Å */
+	int64_t max_images;  /**< particle images per series, about; a part of the particles is taken; 0: all */
+	bool skip_stretch;   /**< leave out sizes, which take half of the time */
+	const char *fix_dir; /**< folder for a corrected project, or NULL */
+	int n_threads;
+	const char *backend;
+} cyc_check_options;
+void cyc_check_options_default(cyc_check_options *o);
+
+typedef struct {
+	int32_t n_series;
+	cyc_series_evidence *series; /**< n_series, those without particles with n_particles = 0 */
+	cyc_measured density; /**< of the particle over its surroundings, in units of its standard error's ... see
+	                         (T9.9); NaN: not measured */
+	int32_t n_findings;
+	cyc_finding *findings; /**< most severe first */
+	char *fixed_set; /**< optimisation set of the corrected project, relative to the root; NULL: none was
+	                    written */
+	int32_t n_fixed;
+	char **names; /**< owner of the series' names */
+} cyc_check_result;
+void cyc_check_result_deinit(cyc_check_result *r);
+int32_t cyc_check_count(const cyc_check_result *r, cyc_finding_level level);
+
+/**
+ * Check a project. Nothing of it is changed: with fix_dir a corrected one is written beside it, if there is
+ * something to correct.
+ * @return CYC_OK also with findings; CYC_E_USAGE if half maps are missing that images are to be compared
+ * with, or fix_dir is where a file of the project lies; what reading the project and its images raises.
+ */
+CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options);
+/** One line for a finding: where, what was found, what to do. Free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_finding_text(char **out, const cyc_finding *f);
+/** The whole result as JSON; free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_check_json(char **out, const cyc_check_result *r);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+/** @file check_internal.h  Parts of the check: findings (findings.c), what tables show (tables.c), maps
+ * (density.c), corrections (fix.c). */
+#ifndef CYC_CHECK_INTERNAL_H
+#define CYC_CHECK_INTERNAL_H
+
+#include "check/series_fit.h"
+#include "refine/refine_input.h"
+
+/** What a check has read. */
+typedef struct {
+	const cyc_check_options *o;
+	const char *root;
+	cyc_optimisation_set *set;
+	cyc_tomogram_set *tomograms;
+	cyc_particle_set *particles;
+	const char *ref1, *ref2, *mask, *fsc; /**< borrowed; NULL: none */
+	cyc_check_result *result;
+} cyc_check;
+
+/** A new finding at the end of the result's list, zeroed but for level, kind, series and numbers that are
+ * NaN. Borrowed. */
+CYC_MUST_CHECK cyc_status cyc_finding_add(cyc_finding **out, cyc_check *c, cyc_finding_level level,
+                                          const char *kind, int32_t i_series);
+/** File and column of a finding; NULL: none. */
+CYC_MUST_CHECK cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column);
+/** printf into a text of a finding. */
+#define CYC_FINDING_SAY(text, ...) CYC_TRY(cyc_asprintf(&(text), __VA_ARGS__))
+
+/** What the tables themselves show: stage angles, doses, scales. */
+CYC_MUST_CHECK cyc_status cyc_check_tables(cyc_check *c);
+/** Correlation of density with detail in the half maps: positive where matter is dense, as it should be
+ * (T9.9). NaN if the maps are too coarse or small. */
+CYC_MUST_CHECK cyc_status cyc_check_density(cyc_measured *density, const char *map1, const char *map2,
+                                            const char *root, int n_threads);
+/** Findings of what the images said; all findings in their order. */
+CYC_MUST_CHECK cyc_status cyc_check_judge(cyc_check *c);
+/** CYC_E_USAGE if files of a project are in the folder for the corrected one already. */
+CYC_MUST_CHECK cyc_status cyc_check_fix_folder(const cyc_check *c);
+/** The corrected project, if a finding can be mended. Changes the documents of the project in memory. */
+CYC_MUST_CHECK cyc_status cyc_check_fix(cyc_check *c);
+
+#endif

@@ -1,0 +1,434 @@
+/* What measurements mean: findings, as records and as text. */
+#include "check/check_internal.h"
+
+#include "cyclotomo/json.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * A finding takes both: that many standard errors between what is found and what the metadata says, and the
+ * alternative more likely by as much (half the square, in units of log L). By chance once in two million.
+ */
+static const double ALARM_SIGMA = 5, ALARM_GAIN = 12.5;
+/* Sizes of series whose pixel sizes are right scatter by this (seven simulated sets): positions and poses
+ * leave it, whatever the number of images. */
+static const double SIZE_FLOOR = 1e-3;
+/*
+ * Where the noise of series differs by more the maps are mostly those of one of them, and what images find of
+ * themselves in these is not known well enough: their sizes are not compared.
+ */
+static const double MOST_NOISE_RATIO = 2;
+/* Ice and exposure do not make images differ by more than this in their grey values. */
+static const double MOST_GREY_RATIO = 3;
+/* Of the logarithm of a noise level: tilts and tiles of a series agree better than that. */
+static const double GREY_ERROR = 0.01;
+
+static cyc_measured nothing(void) { return (cyc_measured){ CYC_NAN, CYC_NAN }; }
+
+cyc_status cyc_finding_add(cyc_finding **out, cyc_check *c, cyc_finding_level level, const char *kind,
+                           int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	cyc_check_result *r = c->result;
+	CYC_TRY(cyc_realloc(&r->findings, (size_t)r->n_findings, (size_t)r->n_findings + 1, sizeof *r->findings));
+	cyc_finding *f = &r->findings[r->n_findings++];
+	*f = (cyc_finding){ .level = level,
+		                .kind = kind,
+		                .i_series = i_series,
+		                .measured = nothing(),
+		                .expected = CYC_NAN,
+		                .sigma = CYC_NAN,
+		                .gain = CYC_NAN };
+	if (i_series >= 0) CYC_TRY(cyc_strdup(&f->series, r->series[i_series].name));
+	*out = f;
+done:
+	return st;
+}
+
+cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column)
+{
+	cyc_status st = CYC_OK;
+	if (file) CYC_TRY(cyc_strdup(&f->file, file));
+	if (column) CYC_TRY(cyc_strdup(&f->column, column));
+done:
+	return st;
+}
+
+static double distance(cyc_measured m, double expected) { return fabs(m.value - expected) / m.error; }
+
+/* Evidence that a slope is -1 and not 1: what lies beyond -1 counts no more. */
+static double sign_distance(cyc_measured m) { return fmin(fmax(1 - m.value, 0), 2) / m.error; }
+
+/* ---------------------------------------------------------------- what the images prove */
+
+/* Every series says so: then the whole geometry may be a mirror image as well. */
+static bool is_hand_wrong(const cyc_series_evidence *e)
+{
+	return isfinite(e->hand.error) && e->hand.value < 0 && sign_distance(e->hand) >= ALARM_SIGMA &&
+	       e->hand_gain >= ALARM_GAIN;
+}
+
+static cyc_status judge_hand(cyc_check *c, int32_t i, bool all)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	const cyc_series_evidence *e = &c->result->series[i];
+	if (!is_hand_wrong(e)) goto done;
+	int hand = c->tomograms->series[i].hand > 0 ? 1 : -1;
+	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "hand", i));
+	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoHand"));
+	f->measured = e->hand;
+	f->expected = 1;
+	f->sigma = sign_distance(e->hand);
+	f->gain = e->hand_gain;
+	f->can_fix = true;
+	CYC_FINDING_SAY(f->found,
+	                "defocus falls where it should rise with height: h = %.2f +- %.2f, where the right hand "
+	                "has 1 and the wrong one -1",
+	                e->hand.value, e->hand.error);
+	CYC_FINDING_SAY(f->wanted, "rlnTomoHand %d instead of %d", -hand, hand);
+	CYC_FINDING_SAY(f->action, "set rlnTomoHand to %d%s", -hand,
+	                all ? " (all series say so: tilt angles of the wrong sign throughout would look the "
+	                      "same, with a map that is its mirror image)"
+	                    : "");
+done:
+	return st;
+}
+
+static cyc_status judge_dose(cyc_check *c, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	const cyc_series_evidence *e = &c->result->series[i];
+	if (!(isfinite(e->dose.error) && e->dose.value < 0 && sign_distance(e->dose) >= ALARM_SIGMA &&
+	      e->dose_gain >= ALARM_GAIN))
+		goto done;
+	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "dose", i));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnMicrographPreExposure"));
+	f->measured = e->dose;
+	f->expected = 1;
+	f->sigma = sign_distance(e->dose);
+	f->gain = e->dose_gain;
+	f->can_fix = true;
+	CYC_FINDING_SAY(f->found,
+	                "tilts that should be damaged most show most detail: the dose that images show has a "
+	                "slope of %.2f +- %.2f against the dose of the table",
+	                e->dose.value, e->dose.error);
+	CYC_FINDING_SAY(f->wanted, "doses in reversed order");
+	CYC_FINDING_SAY(f->action, "replace each rlnMicrographPreExposure d by (lowest + highest - d)");
+done:
+	return st;
+}
+
+/* Doses that are not given: which order the images show. */
+static cyc_status judge_order(cyc_check *c, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_series_evidence *e = &c->result->series[i];
+	if (!e->order) goto done;
+	for (int32_t k = 0; k < c->result->n_findings; k++) {
+		cyc_finding *f = &c->result->findings[k];
+		if (f->i_series != i || strcmp(f->kind, "no-dose") != 0) continue;
+		f->level = CYC_FINDING_ERROR;
+		f->measured = e->order_dose;
+		f->expected = 0;
+		f->sigma = distance(e->order_dose, 0);
+		cyc_free(f->action);
+		f->action = NULL;
+		CYC_FINDING_SAY(
+			f->action,
+			"the images show tilts taken %s, with %.2f +- %.2f e/Å2 for each: give them doses in this order",
+			e->order, e->order_dose.value, e->order_dose.error);
+	}
+done:
+	return st;
+}
+
+static cyc_status add_contrast(cyc_check *c, int32_t i, cyc_measured m, const char *found)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "contrast", i));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnPhaseShift"));
+	f->measured = m;
+	f->expected = fabs(m.value);
+	f->sigma = distance(m, 0);
+	f->can_fix = true;
+	CYC_TRY(cyc_strdup(&f->found, found));
+	CYC_FINDING_SAY(f->wanted, "particles dark in the images, or a phase shift of 180 degrees");
+	CYC_FINDING_SAY(f->action, "invert the images; in the table adding 180 to rlnPhaseShift does the same");
+done:
+	return st;
+}
+
+/*
+ * The map shows which sign most images have, each series which sign it has against the map. No column says
+ * "inverted", but a phase shift of 180 degrees turns the CTF's sign, in every program.
+ */
+static cyc_status judge_contrast(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_measured *d = &c->result->density;
+	char *text = NULL;
+	bool is_inverted = isfinite(d->error) && d->value + ALARM_SIGMA * d->error < 0;
+	for (int32_t i = 0; i < c->result->n_series; i++) {
+		const cyc_series_evidence *e = &c->result->series[i];
+		if (!(isfinite(e->contrast.error)) || distance(e->contrast, 0) < ALARM_SIGMA) continue;
+		if (is_inverted == (e->contrast.value < 0)) continue;
+		if (is_inverted)
+			CYC_TRY(cyc_asprintf(&text,
+			                     "contrast is inverted: the map is less dense where it has detail "
+			                     "(correlation %.2f +- %.2f), and these images agree with it",
+			                     d->value, d->error));
+		else
+			CYC_TRY(cyc_asprintf(&text,
+			                     "contrast is inverted against the map of all series: images are %.2f +- "
+			                     "%.2f times their predictions",
+			                     e->contrast.value, e->contrast.error));
+		CYC_TRY(add_contrast(c, i, is_inverted ? *d : e->contrast, text));
+		cyc_free(text);
+		text = NULL;
+	}
+done:
+	cyc_free(text);
+	return st;
+}
+
+/* Of a series against the mean of the others, with their errors and the floor. */
+static cyc_measured against_others(const cyc_check_result *r, int32_t i)
+{
+	double W = 0, sum = 0;
+	const cyc_measured *own = &r->series[i].stretch;
+	double noise = r->series[i].noise;
+	for (int32_t k = 0; k < r->n_series; k++) {
+		const cyc_measured *m = &r->series[k].stretch;
+		if (k == i || !isfinite(m->error)) continue;
+		if (!(fabs(log(r->series[k].noise / noise)) < log(MOST_NOISE_RATIO))) continue;
+		double w = 1 / (cyc_square(m->error) + cyc_square(SIZE_FLOOR));
+		W += w;
+		sum += w * m->value;
+	}
+	if (!(W > 0) || !isfinite(own->error)) return nothing();
+	return (cyc_measured){ own->value - sum / W,
+		                   sqrt(cyc_square(own->error) + cyc_square(SIZE_FLOOR) + 1 / W) };
+}
+
+/* The series that stands out most is the one that is wrong; the others are then looked at without it. */
+static cyc_status judge_size(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_check_result *r = c->result;
+	cyc_measured *kept = NULL;
+	int32_t n_measured = 0;
+	CYC_TRY(cyc_alloc(&kept, r->n_series, sizeof *kept));
+	for (int32_t i = 0; i < r->n_series; i++) {
+		kept[i] = r->series[i].stretch;
+		n_measured += isfinite(kept[i].error);
+	}
+	for (int32_t left = n_measured; left > 1; left--) {
+		cyc_finding *f;
+		int32_t worst = -1;
+		cyc_measured most = nothing();
+		for (int32_t i = 0; i < r->n_series; i++) {
+			cyc_measured m = against_others(r, i);
+			bool is_farther = worst >= 0 && distance(m, 0) > distance(most, 0),
+				 is_weaker = worst >= 0 && distance(m, 0) == distance(most, 0) &&
+			                 r->series[i].n_images < r->series[worst].n_images;
+			if (!isfinite(m.error) || (worst >= 0 && !is_farther && !is_weaker)) continue;
+			worst = i;
+			most = m;
+		}
+		if (worst < 0 || distance(most, 0) < ALARM_SIGMA) break;
+		const cyc_tilt_series *ts = &c->tomograms->series[worst];
+		CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "pixel-size", worst));
+		CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoTiltSeriesPixelSize"));
+		f->measured = most;
+		f->expected = 0;
+		f->sigma = distance(most, 0);
+		f->can_fix = true;
+		CYC_FINDING_SAY(f->found, "particles are %.2f +- %.2f %% %s than in the other series",
+		                100 * fabs(most.value), 100 * most.error, most.value > 0 ? "larger" : "smaller");
+		CYC_FINDING_SAY(f->wanted, "pixels of %.4g Å instead of %.4g%s", ts->pixel_size_A / (1 + most.value),
+		                ts->pixel_size_A,
+		                left == 2 ? ", or the other way round in the other series: two cannot tell which"
+		                          : "");
+		CYC_FINDING_SAY(
+			f->action,
+			"give the series an optics group of its own and multiply its rlnMagMat00 and rlnMagMat11 (1 if "
+			"there are none) by %.4f, or import it with its own pixel size",
+			1 + most.value);
+		r->series[worst].stretch = nothing();
+	}
+	for (int32_t i = 0; i < r->n_series; i++) r->series[i].stretch = kept[i];
+done:
+	cyc_free(kept);
+	return st;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+/* Grey values of series against the median of all, from the noise of their images, which is there whatever
+ * the map. */
+static cyc_status judge_grey(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_check_result *r = c->result;
+	double *values = NULL, sum = 0;
+	size_t n = 0;
+	CYC_TRY(cyc_alloc(&values, r->n_series, sizeof *values));
+	for (int32_t i = 0; i < r->n_series; i++) {
+		if (!(r->series[i].noise > 0)) continue;
+		values[n++] = 0.5 * log(r->series[i].noise);
+		sum += log(r->series[i].noise);
+	}
+	if (n == 0) goto done;
+	qsort(values, n, sizeof *values, compare_doubles);
+	/* Of two the stronger one is against the other. */
+	double middle = n == 2 ? values[0] : 0.5 * (values[n / 2] + values[(n - 1) / 2]);
+	for (int32_t i = 0; i < r->n_series; i++) {
+		cyc_series_evidence *e = &r->series[i];
+		cyc_finding *f;
+		if (!(e->noise > 0)) continue;
+		e->log_grey = (cyc_measured){ 0.5 * log(e->noise) - middle, GREY_ERROR };
+		e->noise /= exp(sum / (double)n);
+		if (n < 2 || fabs(e->log_grey.value) - log(MOST_GREY_RATIO) < ALARM_SIGMA * e->log_grey.error)
+			continue;
+		CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_WARNING, "grey-values", i));
+		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnMicrographName"));
+		f->measured = e->log_grey;
+		f->expected = 0;
+		f->sigma = distance(e->log_grey, 0);
+		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",
+		                exp(e->log_grey.value));
+		CYC_FINDING_SAY(f->wanted, "grey values of one scale, or weights by noise");
+		CYC_FINDING_SAY(f->action, "normalise the images of all series alike, or weigh them by their noise");
+	}
+done:
+	cyc_free(values);
+	return st;
+}
+
+static int compare_findings(const void *a, const void *b)
+{
+	const cyc_finding *x = a, *y = b;
+	if (x->level != y->level) return x->level > y->level ? -1 : 1;
+	if (x->i_series != y->i_series) return x->i_series < y->i_series ? -1 : 1;
+	return strcmp(x->kind, y->kind) != 0 ? strcmp(x->kind, y->kind) : (x->row > y->row) - (x->row < y->row);
+}
+
+cyc_status cyc_check_judge(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_wrong = 0, n_measured = 0;
+	for (int32_t i = 0; i < c->result->n_series; i++) {
+		n_wrong += is_hand_wrong(&c->result->series[i]);
+		n_measured += isfinite(c->result->series[i].hand.error);
+	}
+	for (int32_t i = 0; i < c->result->n_series; i++) {
+		CYC_TRY(judge_hand(c, i, n_wrong == n_measured));
+		CYC_TRY(judge_dose(c, i));
+		CYC_TRY(judge_order(c, i));
+	}
+	CYC_TRY(judge_contrast(c));
+	CYC_TRY(judge_size(c));
+	CYC_TRY(judge_grey(c));
+	if (c->result->n_findings > 1)
+		qsort(c->result->findings, (size_t)c->result->n_findings, sizeof *c->result->findings,
+		      compare_findings);
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- as text */
+
+cyc_status cyc_finding_text(char **out, const cyc_finding *f)
+{
+	cyc_status st = CYC_OK;
+	char *where = NULL, *sigma = NULL, *place = NULL;
+	if (f->series) CYC_TRY(cyc_asprintf(&where, "tilt series %s: ", f->series));
+	if (isfinite(f->sigma)) CYC_TRY(cyc_asprintf(&sigma, " (%.0f standard errors)", f->sigma));
+	if (f->file && f->row > 0) CYC_TRY(cyc_asprintf(&place, " (%s, row %lld)", f->file, (long long)f->row));
+	else if (f->file) CYC_TRY(cyc_asprintf(&place, " (%s)", f->file));
+	CYC_TRY(cyc_asprintf(out, "%s%s%s; %s%s", where ? where : "", f->found, sigma ? sigma : "", f->action,
+	                     place ? place : ""));
+done:
+	cyc_free(where);
+	cyc_free(sigma);
+	cyc_free(place);
+	return st;
+}
+
+static void put_measured(cyc_json *j, const char *key, cyc_measured m)
+{
+	cyc_json_begin_object(j, key);
+	cyc_json_double(j, "value", m.value);
+	cyc_json_double(j, "error", m.error);
+	cyc_json_end_object(j);
+}
+
+static void put_series(cyc_json *j, const cyc_series_evidence *e)
+{
+	cyc_json_begin_object(j, NULL);
+	cyc_json_text(j, "name", e->name);
+	cyc_json_int(j, "particles", e->n_particles);
+	cyc_json_int(j, "images", e->n_images);
+	put_measured(j, "contrast", e->contrast);
+	put_measured(j, "hand", e->hand);
+	cyc_json_double(j, "hand_gain", e->hand_gain);
+	put_measured(j, "dose", e->dose);
+	cyc_json_double(j, "dose_gain", e->dose_gain);
+	put_measured(j, "stage", e->stage);
+	put_measured(j, "size", e->stretch);
+	put_measured(j, "log_grey", e->log_grey);
+	cyc_json_double(j, "noise", e->noise);
+	cyc_json_text(j, "order", e->order);
+	put_measured(j, "order_dose", e->order_dose);
+	cyc_json_end_object(j);
+}
+
+static void put_finding(cyc_json *j, const cyc_finding *f)
+{
+	static const char *const LEVELS[] = { "note", "warning", "error" };
+	cyc_json_begin_object(j, NULL);
+	cyc_json_text(j, "level", LEVELS[f->level]);
+	cyc_json_text(j, "kind", f->kind);
+	cyc_json_text(j, "series", f->series);
+	cyc_json_text(j, "file", f->file);
+	cyc_json_int(j, "row", f->row);
+	cyc_json_text(j, "column", f->column);
+	put_measured(j, "measured", f->measured);
+	cyc_json_double(j, "expected", f->expected);
+	cyc_json_double(j, "sigma", f->sigma);
+	cyc_json_double(j, "gain", f->gain);
+	cyc_json_text(j, "found", f->found);
+	cyc_json_text(j, "wanted", f->wanted);
+	cyc_json_text(j, "action", f->action);
+	cyc_json_bool(j, "can_fix", f->can_fix);
+	cyc_json_end_object(j);
+}
+
+cyc_status cyc_check_json(char **out, const cyc_check_result *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_json j = { 0 };
+	cyc_json_begin_object(&j, NULL);
+	put_measured(&j, "density", r->density);
+	cyc_json_begin_array(&j, "series");
+	for (int32_t i = 0; i < r->n_series; i++) put_series(&j, &r->series[i]);
+	cyc_json_end_array(&j);
+	cyc_json_begin_array(&j, "findings");
+	for (int32_t i = 0; i < r->n_findings; i++) put_finding(&j, &r->findings[i]);
+	cyc_json_end_array(&j);
+	cyc_json_text(&j, "fixed_set", r->fixed_set);
+	cyc_json_end_object(&j);
+	CYC_TRY(cyc_json_finish(out, &j));
+done:
+	cyc_json_deinit(&j);
+	return st;
+}

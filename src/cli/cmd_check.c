@@ -1,0 +1,154 @@
+#include "command.h"
+
+#include "cyclotomo/check.h"
+
+#include <stdio.h>
+
+typedef struct {
+	cyc_common_options common;
+	cyc_check_options o;
+	bool as_json;
+} check_args;
+
+#define O(member) offsetof(check_args, o.member)
+
+static const cyc_option OPTIONS[] = {
+	{ .name = "Input and output", .type = CYC_OPT_HEADING },
+	CYC_PROJECT_INPUT_OPTIONS(check_args, o.input),
+	{ .name = "json",
+	  .type = CYC_OPT_FLAG,
+	  .offset = offsetof(check_args, as_json),
+	  .help = "Print everything as JSON." },
+	{ .name = "fix",
+	  .type = CYC_OPT_TEXT,
+	  .offset = O(fix_dir),
+	  .unit = "<folder>",
+	  .help = "Write a corrected project there, if something can be corrected; the old one stays as it is.",
+	  .no_default = "nothing is written" },
+	{ .name = "Comparison with the images", .type = CYC_OPT_HEADING },
+	{ .name = "deep",
+	  .type = CYC_OPT_FLAG,
+	  .offset = O(is_deep),
+	  .help = "Compare the images with projections of the half maps." },
+	CYC_REFERENCE_OPTIONS(check_args, o),
+	{ .name = "box",
+	  .alias = "--b",
+	  .type = CYC_OPT_INT,
+	  .offset = O(box_px),
+	  .unit = "<px>",
+	  .min = "8",
+	  .help = "Box of the windows, unbinned pixels.",
+	  .no_default = "half more than the maps'" },
+	{ .name = "kmin",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = O(k_min_A),
+	  .unit = "<Å>",
+	  .help = "Coarsest resolution used." },
+	{ .name = "max-images",
+	  .type = CYC_OPT_INT64,
+	  .offset = O(max_images),
+	  .unit = "<n>",
+	  .min = "0",
+	  .help = "Look at a part of the particles, about so many images a series.",
+	  .no_default = "all" },
+	{ .name = "skip-size",
+	  .type = CYC_OPT_FLAG,
+	  .offset = O(skip_stretch),
+	  .help = "Do not compare pixel sizes, which takes half of the time." },
+	{ .name = "backend",
+	  .type = CYC_OPT_TEXT,
+	  .offset = O(backend),
+	  .unit = "<name>",
+	  .help = "What computes: cpu, or strict (a fake device, for testing)." },
+	CYC_COMMON_OPTIONS(check_args, common),
+};
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("check", "Mistakes in the metadata, from its tables and from the images",
+                    "  cyclotomo check --i PostProcess/job002/postprocess_optimisation_set.star --mask "
+                    "mask.mrc --deep --fix Fixed/\n"
+                    "compares all images with projections of the half maps and tells what in the tables "
+                    "cannot be right, with its standard error.\n"
+                    "Ends with 3 if there are findings that spoil a refinement.",
+                    OPTIONS);
+
+static void print_number(cyc_measured m, int digits, double unit)
+{
+	if (isfinite(m.error)) printf(" %8.*f +- %-6.*f", digits, unit * m.value, digits, unit * m.error);
+	else printf(" %8s    %-6s", "-", "");
+}
+
+static void print_series(const cyc_check_result *r)
+{
+	printf("%-16s %7s %18s %18s %18s %18s %9s\n", "tilt series", "images", "hand", "dose", "stage", "size, %",
+	       "contrast");
+	for (int32_t i = 0; i < r->n_series; i++) {
+		const cyc_series_evidence *e = &r->series[i];
+		printf("%-16s %7lld", e->name, (long long)e->n_images);
+		print_number(e->hand, 2, 1);
+		print_number(e->dose, 2, 1);
+		print_number(e->stage, 3, 1);
+		print_number(e->stretch, 2, 100);
+		if (isfinite(e->contrast.error)) printf(" %9.2f\n", e->contrast.value);
+		else printf(" %9s\n", "-");
+	}
+	if (isfinite(r->density.error))
+		printf("density and detail of the map: correlation %.2f +- %.2f\n", r->density.value,
+		       r->density.error);
+}
+
+static cyc_status print_findings(const cyc_check_result *r)
+{
+	cyc_status st = CYC_OK;
+	static const char *const LEVELS[] = { "note", "warning", "error" };
+	char *text = NULL;
+	for (int32_t i = 0; i < r->n_findings; i++) {
+		CYC_TRY(cyc_finding_text(&text, &r->findings[i]));
+		printf("%s: %s\n", LEVELS[r->findings[i].level], text);
+		cyc_free(text);
+		text = NULL;
+	}
+	if (r->n_findings == 0) printf("nothing is wrong that can be seen\n");
+done:
+	cyc_free(text);
+	return st;
+}
+
+static cyc_status print_result(const check_args *a, const cyc_check_result *r)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	if (a->as_json) {
+		CYC_TRY(cyc_check_json(&text, r));
+		fputs(text, stdout);
+		goto done;
+	}
+	if (a->o.is_deep) print_series(r);
+	CYC_TRY(print_findings(r));
+	if (r->fixed_set) printf("%d of them corrected in %s: reconstruct from it\n", r->n_fixed, r->fixed_set);
+	else if (a->o.fix_dir) printf("nothing to correct: %s is not written\n", a->o.fix_dir);
+done:
+	cyc_free(text);
+	return st;
+}
+
+cyc_status cyc_cmd_check(int argc, char **argv);
+cyc_status cyc_cmd_check(int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	check_args a = { 0 };
+	cyc_run run = { 0 };
+	cyc_check_result result = { 0 };
+	cyc_check_options_default(&a.o);
+	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
+	if (run.is_help) goto done;
+	a.o.input.root = a.common.root;
+	a.o.n_threads = a.common.n_threads;
+	CYC_TRY(cyc_check_run(&result, &a.o));
+	CYC_TRY(print_result(&a, &result));
+	int32_t n = cyc_check_count(&result, CYC_FINDING_ERROR);
+	CYC_CHECK(n == 0, CYC_E_DATA, "%d finding%s that spoil%s a refinement", n, n == 1 ? "" : "s",
+	          n == 1 ? "s" : "");
+done:
+	cyc_check_result_deinit(&result);
+	return cyc_run_end(&run, st);
+}

@@ -1,0 +1,122 @@
+/* Mistakes in the metadata that the first maps show already: told at the start, since no step mends them. */
+#include "cycle_internal.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Particle images per series at first; if that does not tell the alternatives apart by ten errors, so many.
+ */
+static const int64_t FEW_IMAGES = 500, MANY_IMAGES = 4000;
+static const double CLEAR_ERROR = 0.2;
+
+/* Slopes that are 1 or -1 are told apart. */
+static bool is_clear(const cyc_check_result *r)
+{
+	for (int32_t i = 0; i < r->n_series; i++) {
+		const cyc_series_evidence *e = &r->series[i];
+		if (e->n_images > 0 &&
+		    (!(e->hand.error <= CLEAR_ERROR) || (!(e->dose.error <= CLEAR_ERROR) && !e->order)))
+			return false;
+	}
+	return true;
+}
+
+static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_check_options o;
+	cyc_check_options_default(&o);
+	o.input = (cyc_project_input){ .root = c->o->input.root,
+		                           .optimisation_set = s->output_set,
+		                           .exclude_negative_scales = c->o->input.exclude_negative_scales };
+	o.mask = c->in.mask_align;
+	o.is_deep = true;
+	o.box_px = c->o->box_px;
+	o.n_threads = c->o->n_threads;
+	o.backend = c->o->backend;
+	o.max_images = FEW_IMAGES;
+	CYC_TRY(c->ops->check(r, &o));
+	if (is_clear(r)) goto done;
+	cyc_check_result_deinit(r);
+	o.max_images = MANY_IMAGES;
+	CYC_TRY(c->ops->check(r, &o));
+done:
+	return st;
+}
+
+/* The record: findings, one a line; the first line says whether the images could tell. */
+static cyc_status write_record(const char *path, const cyc_check_result *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_outfile f = { 0 };
+	char *text = NULL;
+	CYC_TRY(cyc_outfile_open(&f, path));
+	fprintf(f.f, "%s\n", is_clear(r) ? "clear" : "not clear");
+	for (int32_t i = 0; i < r->n_findings; i++) {
+		if (r->findings[i].level == CYC_FINDING_NOTE) continue;
+		CYC_TRY(cyc_finding_text(&text, &r->findings[i]));
+		fprintf(f.f, "%s\n", text);
+		cyc_free(text);
+		text = NULL;
+	}
+	CYC_TRY(cyc_outfile_commit(&f));
+done:
+	cyc_outfile_abandon(&f);
+	cyc_free(text);
+	return st;
+}
+
+static cyc_status tell(bool *clear, const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	size_t n;
+	int n_told = 0;
+	CYC_TRY(cyc_read_file(&text, &n, path));
+	*clear = strncmp(text, "clear\n", 6) == 0;
+	for (char *line = strchr(text, '\n'), *end; line && line[1]; line = end) {
+		line++;
+		end = strchr(line, '\n');
+		if (end) *end = '\0';
+		cyc_warn("%s", line);
+		n_told++;
+		if (end) *end = '\n';
+	}
+	if (n_told > 0)
+		cyc_warn("this is what the images show: 'cyclotomo check --deep --fix' writes a corrected project to "
+		         "start again from");
+done:
+	cyc_free(text);
+	return st;
+}
+
+cyc_status cyc__check_metadata(cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc__step *s = &c->steps[c->i_best];
+	cyc_check_result r = { 0 };
+	char *dir = NULL, *path = NULL;
+	if (!c->ops->check || c->o->skip_check || c->metadata_is_clear) goto done;
+	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
+	CYC_TRY(cyc_path_join(&path, dir, "metadata.txt"));
+	if (!s->was_kept || !cyc_path_exists(path)) {
+		unlink(path);
+		st = compare(&r, c, s);
+		/* What cannot be compared (a reference too coarse, say) is no reason to stop a run that can go on. */
+		if (st == CYC_E_DATA || st == CYC_E_NUMERIC || st == CYC_E_SHAPE) {
+			cyc_info("the metadata could not be compared with the images: %s", cyc_error_get()->message);
+			cyc_error_clear();
+			st = CYC_OK;
+			goto done;
+		}
+		CYC_TRY(st);
+		CYC_TRY(write_record(path, &r));
+	}
+	CYC_TRY(tell(&c->metadata_is_clear, path));
+done:
+	cyc_check_result_deinit(&r);
+	cyc_free(dir);
+	cyc_free(path);
+	return st;
+}

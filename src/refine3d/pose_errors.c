@@ -1,0 +1,193 @@
+/* Standard errors of poses: what the slopes of their images scatter by, not what the noise of the tilt images promises.   (T8.17) */
+#include "refine3d/refine3d_internal.h"
+
+#include <lapacke.h>
+#include <math.h>
+#include <string.h>
+
+enum { N = CYC_POSE_PARAMETERS, N_KINDS = 4 }; /* kinds of errors: of the rotation, of the offset along x, y, z */
+
+/* One image's slope and curvature by the pose. */
+typedef struct {
+	double g[N], C[N][N];
+} by_pose;
+
+static cyc_image_terms *terms_of(const cyc_refine3d_job *j, int64_t p)
+{
+	const cyc_particle *particle = &j->in.particles->particles[p];
+	int64_t in_series = p - j->in.particles->series_first[particle->i_series];
+	return j->terms + j->series_terms[particle->i_series] + in_series * j->in.tomograms->series[particle->i_series].n_tilts;
+}
+
+cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p) { return terms_of(j, p); }
+
+cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int64_t count = 0;
+	CYC_TRY(cyc_alloc(&j->series_terms, j->in.tomograms->n_series, sizeof *j->series_terms));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		j->series_terms[i] = count;
+		count += cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
+	}
+	CYC_TRY(cyc_alloc_(&j->terms, (size_t)count, sizeof *j->terms, "slopes of images"));
+done:
+	return st;
+}
+
+/* Displacement [px] of a tilt image that all particles of a half-set have in common: normal equations of one tilt. */
+typedef struct {
+	double M[3], v[2], d[2], count;
+} common;
+
+static double curvature(const cyc_image_terms *t, int i, int k) { return (double)t->curvature[i >= k ? i * (i + 1) / 2 + k : k * (k + 1) / 2 + i]; }
+
+/* What polishing left in the tilts is an error of theirs; as a whole it is a gauge of the particles. */
+static void fit_common(common *tilts, const cyc_refine3d_job *j, int32_t i_series, int32_t half)
+{
+	const cyc_tilt_series *ts = &j->in.tomograms->series[i_series];
+	memset(tilts, 0, (size_t)ts->n_tilts * sizeof *tilts);
+	for (int64_t p = j->in.particles->series_first[i_series]; p < j->in.particles->series_first[i_series + 1]; p++) {
+		const cyc_image_terms *t = terms_of(j, p);
+		if (j->in.particles->particles[p].half != half || j->refined[p].probability < CYC_IMPROBABLE) continue;
+		for (int32_t f = 0; f < ts->n_tilts && t[f].is_used; f++) {
+			common *c = &tilts[t[f].i_tilt];
+			c->M[0] += curvature(&t[f], 3, 3);
+			c->M[1] += curvature(&t[f], 3, 4);
+			c->M[2] += curvature(&t[f], 4, 4);
+			for (int i = 0; i < 2; i++) c->v[i] += (double)t[f].gradient[3 + i];
+			c->count++;
+		}
+	}
+	for (int32_t f = 0; f < ts->n_tilts; f++) {
+		common *c = &tilts[f];
+		double det = c->M[0] * c->M[2] - c->M[1] * c->M[1];
+		if (c->count < 2 || !(det > 0)) continue;
+		c->d[0] = (c->M[2] * c->v[0] - c->M[1] * c->v[1]) / det;
+		c->d[1] = (c->M[0] * c->v[1] - c->M[1] * c->v[0]) / det;
+	}
+}
+
+/* Image parameters (three angles, two displacements) to those of the pose; the common displacement taken off the slope. */
+static void to_pose(by_pose *out, const cyc_image_terms *t, const common *c)
+{
+	double J[5][N] = { { 0 } }, g[5];
+	memset(out, 0, sizeof *out);
+	for (int k = 0; k < 3; k++) {
+		J[k][k] = 1;
+		for (int i = 0; i < 2; i++) J[3 + i][3 + k] = (double)t->axes[i][k];
+	}
+	for (int i = 0; i < 5; i++) g[i] = (double)t->gradient[i] - curvature(t, i, 3) * c->d[0] - curvature(t, i, 4) * c->d[1];
+	for (int i = 0; i < 5; i++)
+		for (int k = 0; k < N; k++) {
+			out->g[k] += g[i] * J[i][k];
+			for (int m = 0; m < 5; m++)
+				for (int l = 0; l < N; l++) out->C[k][l] += curvature(t, i, m) * J[i][k] * J[m][l];
+		}
+}
+
+static void multiply(double out[N][N], double a[N][N], double b[N][N])
+{
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < N; k++) {
+			out[i][k] = 0;
+			for (int m = 0; m < N; m++) out[i][k] += a[i][m] * b[m][k];
+		}
+}
+
+static bool invert(double A[N][N])
+{
+	double a[N * N];
+	for (int i = 0; i < N * N; i++) a[i] = A[i / N][i % N];
+	if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0 || LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0) return false;
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < N; k++) A[i][k] = i <= k ? a[i * N + k] : a[k * N + i];
+	return true;
+}
+
+/*
+ * Variances of a pose by the scatter of its images' slopes, over those that the curvature promises: with A the inverse
+ * curvature, diag(A sum g g^T A) over diag(A (C - sum C_f A C_f) A), the mean of the former if the promise is kept.
+ */
+static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n_tilts, const common *tilts, double rotation_prior, double offset_prior)
+{
+	double A[N][N] = { { 0 } }, scatter[N][N] = { { 0 } }, expected[N][N] = { { 0 } }, work[N][N], other[N][N];
+	int32_t n = 0;
+	by_pose q;
+	for (int32_t f = 0; f < n_tilts && t[f].is_used; f++, n++) {
+		to_pose(&q, &t[f], &tilts[t[f].i_tilt]);
+		for (int i = 0; i < N; i++)
+			for (int k = 0; k < N; k++) {
+				A[i][k] += q.C[i][k];
+				scatter[i][k] += q.g[i] * q.g[k];
+			}
+	}
+	memcpy(expected, A, sizeof A);
+	for (int k = 0; k < N; k++) A[k][k] += k < 3 ? rotation_prior : offset_prior;
+	if (n < 2 || !invert(A)) return false;
+	for (int32_t f = 0; f < n; f++) {
+		to_pose(&q, &t[f], &tilts[t[f].i_tilt]);
+		multiply(work, q.C, A);
+		multiply(other, work, q.C);
+		for (int i = 0; i < N; i++)
+			for (int k = 0; k < N; k++) expected[i][k] -= other[i][k];
+	}
+	multiply(work, A, scatter);
+	multiply(other, work, A);
+	memcpy(scatter, other, sizeof other);
+	multiply(work, A, expected);
+	multiply(other, work, A);
+	for (int k = 0; k < N; k++) {
+		if (!(other[k][k] > 0)) return false;
+		ratio[k] = scatter[k][k] / other[k][k];
+	}
+	return true;
+}
+
+/* What is no particle scatters by what it is. */
+static bool counts(const cyc_refine3d_job *j, int64_t p, int32_t half)
+{
+	return j->in.particles->particles[p].half == half && j->refined[p].error[0] > 0 && j->refined[p].probability >= CYC_IMPROBABLE;
+}
+
+void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p)
+{
+	const double *factor = j->state.error_factor[j->in.particles->particles[p].half > 0];
+	for (int k = 0; k < N; k++) j->refined[p].error[k] *= factor[k < 3 ? 0 : k - 2];
+}
+
+cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const double sigma_rotation_rad[2], const double sigma_offset_A[2])
+{
+	cyc_status st = CYC_OK;
+	common *tilts = NULL;
+	int32_t most = 0;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) most = j->in.tomograms->series[i].n_tilts > most ? j->in.tomograms->series[i].n_tilts : most;
+	CYC_TRY(cyc_alloc(&tilts, most, sizeof *tilts));
+	for (int32_t h = 0; h < 2; h++) {
+		/* One particle's worth of the promise being kept, for the case that there are next to none. */
+		double sum[N_KINDS] = { 3, 1, 1, 1 }, count[N_KINDS] = { 3, 1, 1, 1 }, *factor = j->state.error_factor[h];
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+			int64_t first = j->in.particles->series_first[i], end = j->in.particles->series_first[i + 1];
+			double n = 0;
+			fit_common(tilts, j, i, h);
+			for (int64_t p = first; p < end; p++) n += counts(j, p, h);
+			if (n < 2) continue;
+			for (int64_t p = first; p < end; p++) {
+				double ratio[N];
+				if (!counts(j, p, h)) continue;
+				if (!variance_ratios(ratio, terms_of(j, p), j->in.tomograms->series[i].n_tilts, tilts, 1 / cyc_square(sigma_rotation_rad[h]), 1 / cyc_square(sigma_offset_A[h]))) continue;
+				for (int k = 0; k < N; k++) {
+					/* What all have in common was fitted to them. */
+					sum[k < 3 ? 0 : k - 2] += k < 3 ? ratio[k] : ratio[k] * n / (n - 1);
+					count[k < 3 ? 0 : k - 2]++;
+				}
+			}
+		}
+		for (int k = 0; k < N_KINDS; k++) factor[k] = sqrt(sum[k] / count[k]);
+		for (int64_t p = 0; p < j->in.particles->n; p++)
+			if (j->in.particles->particles[p].half == h) cyc_refine3d_widen_errors(j, p);
+	}
+done:
+	cyc_free(tilts);
+	return st;
+}

@@ -1,0 +1,111 @@
+/* Which poses are the best so far, by images that had no part in what they are compared with; and when nothing is gained any more. */
+#include "refine3d/refine3d_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Parameters of a followed pose: the images fit it by half of them better than they fit the true one, and are foretold that much worse. */
+static const double FITTED = CYC_POSE_PARAMETERS;
+
+/* Whether the log-likelihoods of all particles are of images that their references know nothing of. */
+static bool is_held_out(const cyc_refine3d_job *j) { return j->uses_groups[0] && j->uses_groups[1]; }
+
+cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	size_t n = (size_t)j->in.particles->n, n_shells = (size_t)j->crop_px / 2 + 1;
+	CYC_TRY(cyc_alloc(&j->shells, n * n_shells, sizeof *j->shells));
+	CYC_TRY(cyc_alloc(&j->best_shells, n * n_shells, sizeof *j->best_shells));
+	CYC_TRY(cyc_alloc(&j->best, n, sizeof *j->best));
+	j->state.best_iteration = -1;
+done:
+	return st;
+}
+
+/*
+ * Log-likelihood of each particle over none, from shells up to a radius. The weight of each shell is the one that fits
+ * best, per half-set: what is compared are maps, not the Wiener factors that they happened to be filtered with.
+ */
+static cyc_status evidence_of(double *out, const cyc_refine3d_job *j, float (*shells)[2], int32_t radius)
+{
+	cyc_status st = CYC_OK;
+	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1;
+	double (*sums)[2] = NULL;
+	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)n_shells, sizeof *sums));
+	for (int64_t p = 0; p < n; p++)
+		for (int64_t r = 0; r <= radius; r++)
+			for (int k = 0; k < 2; k++) sums[j->in.particles->particles[p].half * n_shells + r][k] += j->refined[p].probability * (double)shells[p * n_shells + r][k];
+	for (int64_t p = 0; p < n; p++) {
+		out[p] = 0;
+		for (int64_t r = 0; r <= radius; r++) {
+			const double *s = sums[j->in.particles->particles[p].half * n_shells + r], a = s[1] > 0 ? fmax(s[0] / s[1], 0) : 0;
+			out[p] += 2 * a * (double)shells[p * n_shells + r][0] - a * a * (double)shells[p * n_shells + r][1];
+		}
+	}
+done:
+	cyc_free(sums);
+	return st;
+}
+
+static double n_fitted(const cyc_refine3d_job *j, int32_t iteration) { return iteration > 0 || j->start_is_refined ? FITTED : 0; }
+
+cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine3d_state *s = &j->state;
+	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
+	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
+	double sum = 0, sum2 = 0, *now = NULL, *best = NULL, fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
+	*is_better = true;
+	s->evidence_gain = s->evidence_gain_error = 0;
+	if (!is_held_out(j)) goto done;
+	CYC_TRY(cyc_alloc(&now, n, sizeof *now));
+	CYC_TRY(cyc_alloc(&best, n, sizeof *best));
+	if (s->best_iteration >= 0) {
+		CYC_TRY(evidence_of(now, j, j->shells, radius));
+		CYC_TRY(evidence_of(best, j, j->best_shells, radius));
+		for (int64_t p = 0; p < n; p++) {
+			/* Who is probably no particle tells little of who is better placed. */
+			double d = j->refined[p].probability * (now[p] - best[p] - fitted);
+			if (now[p] == 0 && best[p] == 0) continue; /* no image shows it */
+			n_seen++;
+			sum += d;
+			sum2 += d * d;
+		}
+		s->evidence_gain = sum;
+		s->evidence_gain_error = n_seen > 1 ? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1)) : 0;
+		*is_better = sum > 0;
+		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- %.1f, compared with %s", iteration, sum,
+		         s->evidence_gain_error, s->best_iteration == 0 ? "the start" : "the best before");
+	}
+	if (!*is_better) goto done;
+	s->best_iteration = iteration;
+	s->best_radius = s->radius;
+	memcpy(j->best, j->refined, (size_t)n * sizeof *j->best);
+	memcpy(j->best_shells, j->shells, (size_t)(n * n_shells) * sizeof *j->best_shells);
+done:
+	cyc_free(now);
+	cyc_free(best);
+	return st;
+}
+
+bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
+{
+	const cyc_refine3d_state *s = &j->state;
+	if (s->best_iteration < 0) return false;
+	bool differs = false;
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		cyc_refined *r = &j->refined[p], last = *r;
+		differs = differs || memcmp(&r->pose, &j->best[p].pose, sizeof r->pose) != 0;
+		if (s->best_iteration > 0) {
+			*r = j->best[p];
+			r->was_searched = last.was_searched;
+			if (!j->o->keep_all) j->in.particles->particles[p].probability = r->probability;
+			continue;
+		}
+		/* The start came without errors, posteriors and probabilities: those of the last poses, which differ by less than these can tell. */
+		r->pose = j->best[p].pose;
+	}
+	cyc_refine3d_apply_poses(j);
+	return differs;
+}
