@@ -345,7 +345,7 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL };
+static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL, NULL };
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {

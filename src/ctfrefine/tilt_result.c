@@ -47,6 +47,20 @@ static void keep_defocus(cyc_tilt_result *o, const cyc_tilt *in, const cyc_tilt_
 	o->defocus_change_A = o->astigmatism_change_A = 0;
 }
 
+/* What is kept is as good as inputs are; of the scale it is known how far from nothing it may be. */
+static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus, bool do_scale)
+{
+	if (do_defocus) {
+		o->defocus_error_A = w->z_input_A / t->cos_tilt;
+		o->astigmatism_error_A = w->a_input_A;
+	}
+	if (!do_scale) return;
+	double expected = exp(2 * t->log_s_expected) * t->log_s_expected_variance;
+	o->scale_error = o->scale / sqrt(t->s_information + 1 / expected);
+	o->scale = 0;
+	o->scale_ratio = 0;
+}
+
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
                                double gauge, const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
 {
@@ -71,10 +85,7 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 		o->expected_gain = t->expected_gain;
 		o->found_gain = t->found_gain;
 		if (o->status == CYC_TILT_BAD) {
-			if (do_scale) {
-				o->scale = 0;
-				o->scale_ratio = 0;
-			}
+			condemn(o, t, w, do_defocus, do_scale);
 			continue;
 		}
 		o->gain = t->gain;

@@ -9,8 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run, cyc_refine3d_run, cyc_check_run,
-	                                   cyc_refine3d_run };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run,
+	                                   cyc_refine3d_run, cyc_check_run, cyc_refine3d_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {

@@ -13,8 +13,10 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
 	if (!s->input_set[0]) return c->start;
-	return (cyc_project_input){ .root = c->o->input.root, .optimisation_set = s->input_set, .keep_outliers = c->o->input.keep_outliers,
-		                        .erase_beads = c->o->input.erase_beads };
+	cyc_project_input in = c->o->input; /* with whatever else it says of how to read the project */
+	in.optimisation_set = s->input_set;
+	in.particles = in.tomograms = in.trajectories = NULL;
+	return in;
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)

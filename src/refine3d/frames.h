@@ -11,7 +11,7 @@ typedef struct {
 } cyc_frame;
 /**
  * By least squares, to first order in both: with B the derivatives of the mean of the maps,
- *   (sum_k B_i* B_j / n) p = sum_k B_i* (V_1 - V_2) / n,   n the power of V_1 - V_2 in its shell                    (T8.20)
+ *   (sum_k B_i* B_j / n) p = sum_k B_i* (V_1 - V_2) / n,   n the power of V_1 - V_2 in its shell                    (T8.26)
  * The noise of the sum and that of the difference of two maps have nothing to do with each other, so noise pulls nowhere.
  * @param[in] weight  Wiener factors of the maps, crop_px/2 + 1
  */
