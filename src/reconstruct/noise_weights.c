@@ -5,8 +5,9 @@
 
 enum { N_IMAGES = 3 };
 /*
- * Signal over noise of a particle's image does not differ more than this between the first tilts of two series: sixteen times the dose, or
- * several hundred nanometres more of ice. What differs more has grey values of another unit.
+ * Signal over noise of a particle's image does not differ more than this between the first tilts of two
+ * series: sixteen times the dose, or several hundred nanometres more of ice. What differs more has grey
+ * values of another unit.
  */
 static const double MOST_RATIO = 4;
 /* Scales that nobody has fitted are 1 or the cosine of the tilt. */
@@ -75,13 +76,15 @@ static double find_level(const double *ratio, const cyc_particle_set *set, int32
 	return level;
 }
 
-static void find_gains(cyc__noise_weights *w, const double *ratio, const cyc_tomogram_set *tomograms, const cyc_particle_set *set)
+static void find_gains(cyc__noise_weights *w, const double *ratio, const cyc_tomogram_set *tomograms,
+                       const cyc_particle_set *set)
 {
 	bool are_unfitted = true;
 	double level = find_level(ratio, set, w->n_series);
 	for (int32_t i = 0; i < w->n_series; i++) {
 		w->gain[i] = 1;
-		if (set->series_first[i + 1] > set->series_first[i]) are_unfitted = are_unfitted && is_unfitted(&tomograms->series[i]);
+		if (set->series_first[i + 1] > set->series_first[i])
+			are_unfitted = are_unfitted && is_unfitted(&tomograms->series[i]);
 	}
 	w->level = isnan(level) ? 0 : exp(level);
 	for (int32_t i = 0; i < w->n_series && w->level > 0; i++) {
@@ -89,14 +92,16 @@ static void find_gains(cyc__noise_weights *w, const double *ratio, const cyc_tom
 		bool is_far = fabs(ratio[i] - level) > log(MOST_RATIO);
 		if (is_far || are_unfitted) w->gain[i] = exp(ratio[i] - level);
 		if (is_far)
-			cyc_warn("tilt series %s: noise over contrast scale is %.3g times that of most particles, which no ice or dose explains; its grey "
+			cyc_warn("tilt series %s: noise over contrast scale is %.3g times that of most particles, which "
+			         "no ice or dose explains; its grey "
 			         "values are taken to have another unit, and its contrast scales multiplied by that",
 			         tomograms->series[i].name, w->gain[i]);
 	}
 }
 
-cyc_status cyc__noise_weights_learn(cyc__noise_weights *out, cyc_tilt_image *image, cyc_backend *be, cyc_tomogram_set *tomograms,
-                                    const cyc_particle_set *set, const char *root)
+cyc_status cyc__noise_weights_learn(cyc__noise_weights *out, cyc_tilt_image *image, cyc_backend *be,
+                                    cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                    const char *root)
 {
 	cyc_status st = CYC_OK;
 	double *ratio = NULL;
@@ -117,12 +122,14 @@ done:
 	return st;
 }
 
-double cyc__noise_weight(double *scale, const cyc__noise_weights *w, int32_t i_series, const cyc_tilt *tilt, double variance)
+double cyc__noise_weight(double *scale, const cyc__noise_weights *w, int32_t i_series, const cyc_tilt *tilt,
+                         double variance)
 {
 	*scale = tilt->scale * w->gain[i_series];
 	if (!(variance > 0) || !(w->level > 0)) return 0;
 	double noise = sqrt(variance), most = MOST_RATIO * noise / w->level;
-	/* An image that seems better than any can be has grey values of another unit, too, and must not swamp the map. */
+	/* An image that seems better than any can be has grey values of another unit, too, and must not swamp the
+	 * map. */
 	if (*scale > most) *scale = noise / w->level;
 	return cyc_square(w->level / noise);
 }

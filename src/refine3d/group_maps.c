@@ -301,7 +301,6 @@ static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t
 		slot[i] = in_pass >= 0 && in_pass < n ? (int8_t)((set->particles[i].half > 0) * n + in_pass) : -1;
 	}
 	CYC_TRY(cyc__accumulator_create_slots(&sums, spec->be, &box, &o, 2 * n, slot));
-	if (o.crop_images) CYC_TRY(cyc__accumulator_learn_noise(sums, tomograms, set, root));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (set->series_first[i + 1] > set->series_first[i]) {
 			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));

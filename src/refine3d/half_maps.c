@@ -163,7 +163,6 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
 	CYC_TRY(cyc__accumulator_create(&sums, spec->be, &box, &o));
-	if (o.crop_images) CYC_TRY(cyc__accumulator_learn_noise(sums, tomograms, set, root));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (set->series_first[i + 1] > set->series_first[i]) {
 			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));

@@ -13,7 +13,8 @@ enum {
 	SPACING = 5,          /* ... at every fifth block, and linear between */
 };
 static const double BLOCK_A = 16;
-/* Biological matter of the thickness of ice scatters a few per cent of the electrons away, gold of 5 nm and more most of them. */
+/* Biological matter of the thickness of ice scatters a few per cent of the electrons away, gold of 5 nm and
+ * more most of them. */
 static const double SEED_SHARE = 0.5, PART_SHARE = 0.75;
 static const double SEED_SIGMA = 8;
 static const double LARGEST_A2 = 53000; /* a disc of 26 nm: what is larger is a bar, carbon, or dirt */
@@ -21,12 +22,16 @@ static const double NEGATIVE_SHARE = 0.01;
 
 typedef struct {
 	const float *pixels;
-	int32_t nx, ny, q, across, down; /* blocks of q x q px; what is left over at the right and below belongs to the last ones */
+	int32_t nx, ny, q, across,
+		down; /* blocks of q x q px; what is left over at the right and below belongs to the last ones */
 	float *mean, *wide, *background; /* down x across: of a block, of 3 x 3 of them, of what is around */
 	uint8_t *mark;                   /* 1: part of a bead; 2: of something larger */
 } blocks;
 
-static int32_t block_end(int32_t i, int32_t n_blocks, int32_t q, int32_t n) { return i + 1 < n_blocks ? (i + 1) * q : n; }
+static int32_t block_end(int32_t i, int32_t n_blocks, int32_t q, int32_t n)
+{
+	return i + 1 < n_blocks ? (i + 1) * q : n;
+}
 
 CYC_SIMD static void add_line(float *sum, const float *row, int32_t n, int32_t *n_negative)
 {
@@ -47,13 +52,15 @@ static cyc_status measure(int64_t *n_negative, blocks *b)
 	for (int32_t j = 0; j < b->down; j++) {
 		int32_t y0 = j * b->q, y1 = block_end(j, b->down, b->q, b->ny), negative = 0;
 		memset(sum, 0, (size_t)b->nx * sizeof *sum);
-		for (int32_t y = y0; y < y1; y++) add_line(sum, b->pixels + (size_t)y * (size_t)b->nx, b->nx, &negative);
+		for (int32_t y = y0; y < y1; y++)
+			add_line(sum, b->pixels + (size_t)y * (size_t)b->nx, b->nx, &negative);
 		*n_negative += negative;
 		for (int32_t i = 0; i < b->across; i++) {
 			int32_t x0 = i * b->q, x1 = block_end(i, b->across, b->q, b->nx);
 			double total = 0;
 			for (int32_t x = x0; x < x1; x++) total += (double)sum[x];
-			b->mean[(size_t)j * (size_t)b->across + (size_t)i] = (float)(total / ((double)(x1 - x0) * (y1 - y0)));
+			b->mean[(size_t)j * (size_t)b->across + (size_t)i] =
+				(float)(total / ((double)(x1 - x0) * (y1 - y0)));
 		}
 	}
 	for (int32_t j = 0; j < b->down; j++)
@@ -81,7 +88,8 @@ static float median_around(const blocks *b, float *values, int32_t i, int32_t j)
 {
 	size_t n = 0;
 	for (int32_t y = j - REACH < 0 ? 0 : j - REACH; y <= j + REACH && y < b->down; y++)
-		for (int32_t x = i - REACH < 0 ? 0 : i - REACH; x <= i + REACH && x < b->across; x++) values[n++] = b->mean[(size_t)y * (size_t)b->across + (size_t)x];
+		for (int32_t x = i - REACH < 0 ? 0 : i - REACH; x <= i + REACH && x < b->across; x++)
+			values[n++] = b->mean[(size_t)y * (size_t)b->across + (size_t)x];
 	qsort(values, n, sizeof *values, compare_floats);
 	return values[n / 2];
 }
@@ -95,14 +103,16 @@ static cyc_status find_background(blocks *b)
 	CYC_TRY(cyc_alloc(&node, (size_t)nodes_x * (size_t)nodes_y, sizeof *node));
 	for (int32_t j = 0; j < nodes_y; j++)
 		for (int32_t i = 0; i < nodes_x; i++) {
-			int32_t x = i * SPACING < b->across ? i * SPACING : b->across - 1, y = j * SPACING < b->down ? j * SPACING : b->down - 1;
+			int32_t x = i * SPACING < b->across ? i * SPACING : b->across - 1,
+					y = j * SPACING < b->down ? j * SPACING : b->down - 1;
 			node[(size_t)j * (size_t)nodes_x + (size_t)i] = median_around(b, values, x, y);
 		}
 	for (int32_t j = 0; j < b->down; j++)
 		for (int32_t i = 0; i < b->across; i++) {
 			const float *at = node + (size_t)(j / SPACING) * (size_t)nodes_x + (size_t)(i / SPACING);
 			float fx = (float)(i % SPACING) / SPACING, fy = (float)(j % SPACING) / SPACING;
-			float above = at[0] + fx * (at[1] - at[0]), below = at[nodes_x] + fx * (at[nodes_x + 1] - at[nodes_x]);
+			float above = at[0] + fx * (at[1] - at[0]),
+				  below = at[nodes_x] + fx * (at[nodes_x + 1] - at[nodes_x]);
 			b->background[(size_t)j * (size_t)b->across + (size_t)i] = above + fy * (below - above);
 		}
 done:
@@ -126,7 +136,8 @@ done:
 	return st;
 }
 
-/* Marks the spot that a seed belongs to; takes the marks back if it is too large for a bead. Returns its blocks. */
+/* Marks the spot that a seed belongs to; takes the marks back if it is too large for a bead. Returns its
+ * blocks. */
 static int32_t mark_spot(blocks *b, int32_t *stack, int32_t seed, double most)
 {
 	int32_t n = 0, n_done = 0;
@@ -156,7 +167,8 @@ static void fill(int64_t *n_pixels, float *pixels, const blocks *b, double varia
 	for (int32_t i = 0; i < n; i++) {
 		if (b->mark[i] != 1) continue;
 		int32_t x0 = i % b->across * b->q, y0 = i / b->across * b->q;
-		int32_t x1 = block_end(i % b->across, b->across, b->q, b->nx), y1 = block_end(i / b->across, b->down, b->q, b->ny);
+		int32_t x1 = block_end(i % b->across, b->across, b->q, b->nx),
+				y1 = block_end(i / b->across, b->down, b->q, b->ny);
 		/* Counts: the variance goes with the mean. */
 		float mean = b->background[i], sigma = (float)sqrt(variance * (double)mean / typical);
 		for (int32_t y = y0; y < y1; y++)
@@ -169,8 +181,8 @@ static void fill(int64_t *n_pixels, float *pixels, const blocks *b, double varia
 	}
 }
 
-cyc_status cyc_image_erase_beads(int32_t *n_beads, int64_t *n_pixels, float *pixels, int32_t nx, int32_t ny, double pixel_size_A,
-                                 double variance, uint64_t key)
+cyc_status cyc_image_erase_beads(int32_t *n_beads, int64_t *n_pixels, float *pixels, int32_t nx, int32_t ny,
+                                 double pixel_size_A, double variance, uint64_t key)
 {
 	cyc_status st = CYC_OK;
 	int32_t *stack = NULL, q = (int32_t)fmax(1, floor(BLOCK_A / pixel_size_A + 0.5));
@@ -192,7 +204,9 @@ cyc_status cyc_image_erase_beads(int32_t *n_beads, int64_t *n_pixels, float *pix
 	CYC_TRY(spread(&sigma, &b));
 	for (size_t i = 0; i < n; i++) {
 		double background = (double)b.background[i], wide = (double)b.wide[i];
-		if (b.mark[i] || !(background > 0) || wide > SEED_SHARE * background || wide > background - SEED_SIGMA * sigma) continue;
+		if (b.mark[i] || !(background > 0) || wide > SEED_SHARE * background ||
+		    wide > background - SEED_SIGMA * sigma)
+			continue;
 		if (mark_spot(&b, stack, (int32_t)i, LARGEST_A2 / cyc_square(q * pixel_size_A)) > 0) (*n_beads)++;
 	}
 	if (*n_beads > 0) fill(n_pixels, pixels, &b, variance, key);

@@ -12,14 +12,16 @@ double cyc_disc_beside_line(double d)
 	return 1 - (acos(d) - d * sqrt(1 - d * d)) / CYC_PI;
 }
 
-cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, int32_t i_tilt, int32_t s, double pixel_size_A,
-                                 double radius_px)
+cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, int32_t i_tilt, int32_t s,
+                                double pixel_size_A, double radius_px)
 {
 	cyc_status st = CYC_OK;
 	int32_t sh = s / 2 + 1;
 	const cyc_tilt *tilt = &ts->tilts[i_tilt];
-	double step_invA = 1 / (s * pixel_size_A), unit = step_invA / (pixel_size_A * radius_px), lambda = cyc_electron_wavelength_A(ts->voltage_kV);
-	double by_defocus = lambda * 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), by_Cs = 1e7 * ts->spherical_aberration_mm * pow(lambda, 3);
+	double step_invA = 1 / (s * pixel_size_A), unit = step_invA / (pixel_size_A * radius_px),
+		   lambda = cyc_electron_wavelength_A(ts->voltage_kV);
+	double by_defocus = lambda * 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A),
+		   by_Cs = 1e7 * ts->spherical_aberration_mm * pow(lambda, 3);
 	if (!t->moved) CYC_TRY(cyc_alloc(&t->moved, cyc_half_count2(s), sizeof *t->moved));
 	if (!t->disc) {
 		CYC_TRY(cyc_alloc(&t->disc, N_DISC + 2, sizeof *t->disc));
@@ -31,7 +33,8 @@ cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, i
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
 			int32_t ky = y < s / 2 ? y : y - s;
-			double k2 = (double)(x * x + ky * ky), moved = unit * fabs(by_defocus - by_Cs * step_invA * step_invA * k2);
+			double k2 = (double)(x * x + ky * ky),
+				   moved = unit * fabs(by_defocus - by_Cs * step_invA * step_invA * k2);
 			t->moved[(size_t)y * (size_t)sh + (size_t)x] = (float)moved;
 			if (4 * k2 <= s * (double)s) t->farthest = fmax(t->farthest, moved * sqrt(k2));
 		}
@@ -64,10 +67,13 @@ typedef struct {
 static int near_edges(edge edges[4], const work *w, int64_t i)
 {
 	int n = 0;
-	double x = w->batch->at_px[2 * i], y = w->batch->at_px[2 * i + 1], unit = 1 / (w->binning * w->t->radius_px);
+	double x = w->batch->at_px[2 * i], y = w->batch->at_px[2 * i + 1],
+		   unit = 1 / (w->binning * w->t->radius_px);
 	/* The frame ends half a pixel beyond the centres of its last pixels. */
-	const edge all[4] = { { (float)(unit * (x + 0.5)), 1, 0 }, { (float)(unit * (w->ts->image_nx - 0.5 - x)), -1, 0 },
-		                  { (float)(unit * (y + 0.5)), 0, 1 }, { (float)(unit * (w->ts->image_ny - 0.5 - y)), 0, -1 } };
+	const edge all[4] = { { (float)(unit * (x + 0.5)), 1, 0 },
+		                  { (float)(unit * (w->ts->image_nx - 0.5 - x)), -1, 0 },
+		                  { (float)(unit * (y + 0.5)), 0, 1 },
+		                  { (float)(unit * (w->ts->image_ny - 0.5 - y)), 0, -1 } };
 	for (int k = 0; k < 4; k++)
 		if ((double)all[k].distance < 1 + w->t->farthest) edges[n++] = all[k];
 	return n;
@@ -121,8 +127,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t, const cyc_tilt_series *ts, const cyc_tilt_batch *batch,
-                                 double binning, int n_threads)
+cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t, const cyc_tilt_series *ts,
+                                 const cyc_tilt_batch *batch, double binning, int n_threads)
 {
 	work w = { .packed = packed, .t = t, .ts = ts, .batch = batch, .binning = binning };
 	return cyc_parallel_for(batch->n, n_threads, apply_task, &w);
@@ -153,9 +159,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted, const cyc_frame_share *t, const cyc_tilt_series *ts,
-                                   const cyc_tilt_batch *batch, double binning, int n_threads)
+cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted, const cyc_frame_share *t,
+                                   const cyc_tilt_series *ts, const cyc_tilt_batch *batch, double binning,
+                                   int n_threads)
 {
-	work w = { .observed = observed, .predicted = predicted, .t = t, .ts = ts, .batch = batch, .binning = binning };
+	work w = {
+		.observed = observed, .predicted = predicted, .t = t, .ts = ts, .batch = batch, .binning = binning
+	};
 	return cyc_parallel_for(batch->n, n_threads, balance_task, &w);
 }

@@ -8,18 +8,20 @@
 #include <string.h>
 
 enum {
-	TILE_PX = 32,        /* the mean and variance of so many pixels squared are known to 3 % */
+	TILE_PX = 32, /* the mean and variance of so many pixels squared are known to 3 % */
 	N_SAMPLE = 4096,
 	LEAST_RUN = 8,
-	N_BINS = 1200,       /* of the histogram of deviations */
+	N_BINS = 1200, /* of the histogram of deviations */
 	MOST_HISTOGRAM = 1 << 17,
 	LEAST_IN_TILE = 16,
-	SPARSE_ROWS = 8,     /* every eighth row tells whether there are many outliers */
+	SPARSE_ROWS = 8,      /* every eighth row tells whether there are many outliers */
 	PURPOSE = 0x6d656e64, /* of the random numbers */
 };
-static const double FALSE_ALARMS = 0.1; /* per image and kind */
-static const double BIN = 0.05, CLIP = 3; /* of the distance between the median and the quantiles of 5 and 95 %: 5 standard deviations of a normal distribution */
-/* Two quantiles of a tail; what lies beyond is judged by the line through them. The inner pair stands more contamination. */
+static const double FALSE_ALARMS = 0.1;   /* per image and kind */
+static const double BIN = 0.05, CLIP = 3; /* of the distance between the median and the quantiles of 5 and 95
+                                             %: 5 standard deviations of a normal distribution */
+/* Two quantiles of a tail; what lies beyond is judged by the line through them. The inner pair stands more
+ * contamination. */
 static const double INNER[2] = { 0.1, 0.02 }, OUTER[2] = { 0.01, 0.001 };
 static const double MANY = 1e-4;
 static const double SAME_STEP = 0.9; /* survival functions that differ by less are on one step */
@@ -29,9 +31,10 @@ typedef struct {
 	int32_t nx, ny, across, down;
 	uint64_t key;
 	float clip_low, clip_high;
-	double most_frequent;  /* share of the pixels that have the commonest value */
-	float *mean, *sigma, *widest; /* down x across tiles; widest: largest sigma of a tile and its neighbours */
-	float *row_mean, *row_sigma;  /* nx */
+	double most_frequent; /* share of the pixels that have the commonest value */
+	float *mean, *sigma,
+		*widest;                 /* down x across tiles; widest: largest sigma of a tile and its neighbours */
+	float *row_mean, *row_sigma; /* nx */
 } mending;
 
 /* ---------------------------------------------------------------- range of the values */
@@ -56,7 +59,8 @@ static cyc_status find_range(bool *is_constant, mending *m)
 	*is_constant = count == 0;
 	if (count == 0) goto done;
 	qsort(sample, count, sizeof *sample, compare_floats);
-	double low = (double)sample[count / 200], middle = (double)sample[count / 2], high = (double)sample[count - 1 - count / 200];
+	double low = (double)sample[count / 200], middle = (double)sample[count / 2],
+		   high = (double)sample[count - 1 - count / 200];
 	/* Outliers may be one in a hundred; counts may be zero for nineteen in twenty. */
 	double inner_low = (double)sample[count / 20], inner_high = (double)sample[count - 1 - count / 20];
 	m->clip_low = (float)(middle - CLIP * (middle - (inner_low < middle ? inner_low : low)));
@@ -75,8 +79,8 @@ done:
 /* ---------------------------------------------------------------- constant areas */
 
 /*
- * Runs of equal values along rows and columns, longer than chance makes them once in ten images: a value that a share q of
- * the pixels have repeats L times with q^(L-1).                                                                      (T1.17)
+ * Runs of equal values along rows and columns, longer than chance makes them once in ten images: a value that
+ * a share q of the pixels have repeats L times with q^(L-1). (T1.17)
  */
 static cyc_status remove_constant(int64_t *n_constant, mending *m)
 {
@@ -112,7 +116,7 @@ static cyc_status remove_constant(int64_t *n_constant, mending *m)
 	for (size_t i = 0; i < nx * ny && is_constant; i++) *n_constant += is_constant[i];
 	/* What is constant for the most part is no noisy image with a border, but made by a computer. */
 	if (2 * *n_constant > (int64_t)(nx * ny)) *n_constant = 0;
-	for (size_t i = 0; i < nx * ny && *n_constant > 0; i++)
+	for (size_t i = 0; i<nx * ny && * n_constant> 0; i++)
 		if (is_constant[i]) m->pixels[i] = NAN;
 done:
 	cyc_free(is_constant);
@@ -151,7 +155,10 @@ CYC_SIMD static void add_row(float sum[3], const float *row, int32_t n, float lo
 	}
 }
 
-static int32_t tile_from(int32_t i, int32_t n_tiles, int32_t n) { return (int32_t)((int64_t)i * n / n_tiles); }
+static int32_t tile_from(int32_t i, int32_t n_tiles, int32_t n)
+{
+	return (int32_t)((int64_t)i * n / n_tiles);
+}
 
 static void measure_tiles(mending *m)
 {
@@ -161,9 +168,11 @@ static void measure_tiles(mending *m)
 			int32_t x0 = tile_from(i, m->across, m->nx), x1 = tile_from(i + 1, m->across, m->nx);
 			float sum[3] = { 0 };
 			for (int32_t y = tile_from(j, m->down, m->ny); y < tile_from(j + 1, m->down, m->ny); y++)
-				add_row(sum, m->pixels + (size_t)y * (size_t)m->nx + (size_t)x0, x1 - x0, m->clip_low, m->clip_high, middle);
+				add_row(sum, m->pixels + (size_t)y * (size_t)m->nx + (size_t)x0, x1 - x0, m->clip_low,
+				        m->clip_high, middle);
 			size_t at = (size_t)j * (size_t)m->across + (size_t)i;
-			double count = (double)sum[0], mean = count > 0 ? (double)sum[1] / count : 0, variance = count > 1 ? (double)sum[2] / count - mean * mean : 0;
+			double count = (double)sum[0], mean = count > 0 ? (double)sum[1] / count : 0,
+				   variance = count > 1 ? (double)sum[2] / count - mean * mean : 0;
 			m->mean[at] = (float)(mean + (double)middle);
 			m->sigma[at] = count >= LEAST_IN_TILE && variance > 0 ? (float)sqrt(variance) : 0;
 		}
@@ -200,13 +209,15 @@ static cyc_status fill_tiles(mending *m)
 		n_empty = 0;
 		for (size_t t = 0; t < n; t++) has_data[t] = m->sigma[t] > 0;
 		for (size_t t = 0; t < n; t++)
-			if (!has_data[t] && !fill_tile(m, has_data, (int32_t)t % m->across, (int32_t)t / m->across)) n_empty++;
+			if (!has_data[t] && !fill_tile(m, has_data, (int32_t)t % m->across, (int32_t)t / m->across))
+				n_empty++;
 	}
 	for (int32_t j = 0; j < m->down; j++)
 		for (int32_t i = 0; i < m->across; i++) {
 			float widest = 0;
 			for (int32_t b = j > 0 ? j - 1 : 0; b <= j + 1 && b < m->down; b++)
-				for (int32_t a = i > 0 ? i - 1 : 0; a <= i + 1 && a < m->across; a++) widest = fmaxf(widest, m->sigma[(size_t)b * (size_t)m->across + (size_t)a]);
+				for (int32_t a = i > 0 ? i - 1 : 0; a <= i + 1 && a < m->across; a++)
+					widest = fmaxf(widest, m->sigma[(size_t)b * (size_t)m->across + (size_t)a]);
 			m->widest[(size_t)j * (size_t)m->across + (size_t)i] = widest;
 		}
 done:
@@ -231,9 +242,12 @@ static void interpolate_row(float *mean, float *sigma, const mending *m, const f
 	for (int32_t i = -1; i < across; i++) {
 		int32_t left = i < 0 ? 0 : i, right = i + 1 < across ? i + 1 : i;
 		/* Pixels between the centres of tiles i and i + 1. */
-		int32_t x0 = i < 0 ? 0 : (int32_t)ceil((i + 0.5) / step - 0.5), x1 = i + 1 < across ? (int32_t)ceil((i + 1.5) / step - 0.5) : m->nx;
-		float m0 = a[left] + fy * (a[left + next] - a[left]), m1 = a[right] + fy * (a[right + next] - a[right]);
-		float s0 = b[left] + fy * (b[left + next] - b[left]), s1 = b[right] + fy * (b[right + next] - b[right]);
+		int32_t x0 = i < 0 ? 0 : (int32_t)ceil((i + 0.5) / step - 0.5),
+				x1 = i + 1 < across ? (int32_t)ceil((i + 1.5) / step - 0.5) : m->nx;
+		float m0 = a[left] + fy * (a[left + next] - a[left]),
+			  m1 = a[right] + fy * (a[right + next] - a[right]);
+		float s0 = b[left] + fy * (b[left + next] - b[left]),
+			  s1 = b[right] + fy * (b[right + next] - b[right]);
 		float f0 = (float)((x0 + 0.5) * step - 0.5 - i), df = (float)step;
 		if (i < 0 || i + 1 >= across) f0 = df = 0;
 		for (int32_t x = x0; x < x1; x++) {
@@ -264,11 +278,13 @@ static void add_to_histogram(double histogram[2][N_BINS], double *n, mending *m,
 }
 
 /*
- * Distance at which less than FALSE_ALARMS of n_pixels are expected. The logarithm of a log-concave survival function (normal,
- * Poisson, gamma of shape above 1) lies below each of its secants beyond the second point: the line is an upper bound. Where
- * values are counts the survival function has steps: the second point is at the far end of one.                      (T1.16)
+ * Distance at which less than FALSE_ALARMS of n_pixels are expected. The logarithm of a log-concave survival
+ * function (normal, Poisson, gamma of shape above 1) lies below each of its secants beyond the second point:
+ * the line is an upper bound. Where values are counts the survival function has steps: the second point is at
+ * the far end of one.                      (T1.16)
  */
-static double limit_of_tail(const double histogram[N_BINS], double n, double n_pixels, const double quantiles[2])
+static double limit_of_tail(const double histogram[N_BINS], double n, double n_pixels,
+                            const double quantiles[2])
 {
 	double beyond = 0, inner = 0, outer = 0;
 	int32_t i_outer = N_BINS;
@@ -283,18 +299,18 @@ static double limit_of_tail(const double histogram[N_BINS], double n, double n_p
 		}
 		if (beyond < quantiles[0] * n) continue;
 		inner = beyond;
-		if (!(outer > 0)) return INFINITY;
+		if (!(outer > 0)) return HUGE_VAL;
 		double slope = log(inner / outer) / ((i_outer - i) * BIN);
 		return i_outer * BIN + fmax(0, log(outer / n * n_pixels / FALSE_ALARMS)) / slope;
 	}
-	return INFINITY;
+	return HUGE_VAL;
 }
 
 static cyc_status find_limits(cyc_image_state *out, mending *m)
 {
 	cyc_status st = CYC_OK;
-	double (*histogram)[N_BINS] = NULL, n = 0, n_pixels = (double)m->nx * m->ny;
-	double limits[2] = { -INFINITY, INFINITY };
+	double(*histogram)[N_BINS] = NULL, n = 0, n_pixels = (double)m->nx * m->ny;
+	double limits[2] = { -HUGE_VAL, HUGE_VAL };
 	CYC_TRY(cyc_alloc(&histogram, 2, sizeof *histogram));
 	for (int round = 0; round < 2; round++) {
 		add_to_histogram(histogram, &n, m, limits);
@@ -310,7 +326,8 @@ done:
 
 /* ---------------------------------------------------------------- replacing */
 
-CYC_SIMD static int32_t count_beyond(const float *row, const float *mean, const float *sigma, int32_t n, float low, float high)
+CYC_SIMD static int32_t count_beyond(const float *row, const float *mean, const float *sigma, int32_t n,
+                                     float low, float high)
 {
 	int32_t count = 0;
 	for (int32_t x = 0; x < n; x++) {
@@ -325,7 +342,8 @@ static double count_outliers(mending *m, const cyc_image_state *state)
 	double n = 0;
 	for (int32_t y = 0; y < m->ny; y += SPARSE_ROWS) {
 		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
-		n += SPARSE_ROWS * count_beyond(m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx, (float)state->low, (float)state->high);
+		n += SPARSE_ROWS * count_beyond(m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma,
+		                                m->nx, (float)state->low, (float)state->high);
 	}
 	return n;
 }
@@ -343,7 +361,8 @@ static void remove_outliers(mending *m, const cyc_image_state *state)
 	}
 }
 
-static void replace_row(int64_t *n_outliers, mending *m, int32_t y, float low, float high, float *sigma, bool keep)
+static void replace_row(int64_t *n_outliers, mending *m, int32_t y, float low, float high, float *sigma,
+                        bool keep)
 {
 	float *row = m->pixels + (size_t)y * (size_t)m->nx;
 	interpolate_row(m->row_mean, sigma, m, m->sigma, y);
@@ -365,7 +384,8 @@ static cyc_status replace(cyc_image_state *out, mending *m, bool keep)
 	CYC_TRY(cyc_alloc(&sigma, m->nx, sizeof *sigma));
 	for (int32_t y = 0; y < m->ny; y++) {
 		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
-		if (count_beyond(m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx, low, high) > 0)
+		if (count_beyond(m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx, low, high) >
+		    0)
 			replace_row(&out->n_outliers, m, y, low, high, sigma, keep);
 	}
 	/* Constant areas were made no numbers before. */
@@ -405,13 +425,19 @@ static void make_blank(cyc_image_state *out, const mending *m)
 	out->n_constant = (int64_t)n;
 }
 
-cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny, uint64_t key, bool keep)
+cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny, uint64_t key,
+                          bool keep)
 {
 	cyc_status st = CYC_OK;
 	bool is_constant;
-	mending m = { .pixels = pixels, .nx = nx, .ny = ny, .key = key, .across = nx / TILE_PX > 0 ? nx / TILE_PX : 1, .down = ny / TILE_PX > 0 ? ny / TILE_PX : 1 };
+	mending m = { .pixels = pixels,
+		          .nx = nx,
+		          .ny = ny,
+		          .key = key,
+		          .across = nx / TILE_PX > 0 ? nx / TILE_PX : 1,
+		          .down = ny / TILE_PX > 0 ? ny / TILE_PX : 1 };
 	size_t n_tiles = (size_t)m.across * (size_t)m.down;
-	*out = (cyc_image_state){ .low = -INFINITY, .high = INFINITY };
+	*out = (cyc_image_state){ .low = -HUGE_VAL, .high = HUGE_VAL };
 	CYC_TRY(find_range(&is_constant, &m));
 	if (!is_constant && !keep) {
 		CYC_TRY(remove_constant(&out->n_constant, &m));

@@ -1,4 +1,5 @@
-/** @file outliers.h  Pixels of a tilt image that are no data: hot and dead ones, X-ray hits, constant areas. */
+/** @file outliers.h  Pixels of a tilt image that are no data: hot and dead ones, X-ray hits, constant areas.
+ */
 #ifndef CYC_OUTLIERS_H
 #define CYC_OUTLIERS_H
 
@@ -8,21 +9,23 @@
 #include <stdint.h>
 
 typedef struct {
-	int64_t n_outliers;    /**< pixels beyond what the image's own tails explain, and those that are no numbers */
-	int64_t n_constant;    /**< pixels of constant areas */
-	double variance;       /**< of the pixels about their local mean, typical of the image; 0: a constant image */
-	double high, low;      /**< limits in local standard deviations; low is negative */
+	int64_t
+		n_outliers; /**< pixels beyond what the image's own tails explain, and those that are no numbers */
+	int64_t n_constant; /**< pixels of constant areas */
+	double variance;  /**< of the pixels about their local mean, typical of the image; 0: a constant image */
+	double high, low; /**< limits in local standard deviations; low is negative */
 } cyc_image_state;
 
 /**
- * Judge the pixels of an image and, unless told otherwise, replace those that are no data by noise of the local mean and
- * variance. Limits come from the image's own distribution: less than one false alarm in ten images for any distribution with
- * tails that fall at least exponentially.                                                                    (T1.16), (T1.17)
+ * Judge the pixels of an image and, unless told otherwise, replace those that are no data by noise of the
+ * local mean and variance. Limits come from the image's own distribution: less than one false alarm in ten
+ * images for any distribution with tails that fall at least exponentially. (T1.16), (T1.17)
  * @param[in,out] pixels  ny x nx
  * @param[in] key         of the noise: another one for each image
  * @param[in] keep        count only
  * @note Same bits for any number of threads; thread-safe. Not finite pixels are always replaced.
  */
-CYC_MUST_CHECK cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny, uint64_t key, bool keep);
+CYC_MUST_CHECK cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny,
+                                         uint64_t key, bool keep);
 
 #endif

@@ -1,4 +1,5 @@
-/* Weights of images: what the frame leaves of a particle, and noise. Simulated images with the true metadata. */
+/* Weights of images: what the frame leaves of a particle, and noise. Simulated images with the true metadata.
+ */
 #include "cyclotomo/array.h"
 #include "cyclotomo/compare.h"
 #include "cyclotomo/map.h"
@@ -121,11 +122,12 @@ static void texture(float *particle, uint64_t seed)
 	cyc_rng r = cyc_rng_make(seed, 3, 0);
 	for (int y = 0; y < BOX; y++)
 		for (int x = 0; x < BOX; x++)
-			particle[y * BOX + x] = hypot(x - BOX / 2, y - BOX / 2) < RADIUS_PX ? (float)cyc_rng_normal(&r) : 0;
+			particle[y * BOX + x] =
+				hypot(x - BOX / 2, y - BOX / 2) < RADIUS_PX ? (float)cyc_rng_normal(&r) : 0;
 }
 
-/* What is left of the signal of a particle whose image is multiplied by the CTF, cut by the frame, and multiplied again, in directions near
- * x (0) and y (1) at 6.7 to 10 Å. */
+/* What is left of the signal of a particle whose image is multiplied by the CTF, cut by the frame, and
+ * multiplied again, in directions near x (0) and y (1) at 6.7 to 10 Å. */
 static void left_behind_frame(double share[2], const float *ctf, double right_edge_px)
 {
 	static float particle[BOX * BOX], image[BOX * BOX];
@@ -138,14 +140,16 @@ static void left_behind_frame(double share[2], const float *ctf, double right_ed
 		cyc_fft2_forward(P, plan, particle);
 		for (int i = 0; i < BOX * HALF; i++) X[i] = ctf[i] * P[i];
 		cyc_fft2_inverse(image, plan, X);
-		for (int i = 0; i < BOX * BOX; i++) image[i] *= i % BOX - BOX / 2 < right_edge_px ? 1.F / (BOX * BOX) : 0;
+		for (int i = 0; i < BOX * BOX; i++)
+			image[i] *= i % BOX - BOX / 2 < right_edge_px ? 1.F / (BOX * BOX) : 0;
 		cyc_fft2_forward(X, plan, image);
 		for (int y = 0; y < BOX; y++)
 			for (int x = 0; x < HALF; x++) {
 				int i = y * HALF + x, ky = y < BOX / 2 ? y : y - BOX;
 				double k = hypot(x, ky) / (BOX * PIXEL_A);
 				if (k < 0.1 || k > 0.15 || abs(abs(ky) - x) < (x + abs(ky)) / 2) continue;
-				with[abs(ky) > x] += (double)(ctf[i] * (crealf(P[i]) * crealf(X[i]) + cimagf(P[i]) * cimagf(X[i])));
+				with[abs(ky) > x] +=
+					(double)(ctf[i] * (crealf(P[i]) * crealf(X[i]) + cimagf(P[i]) * cimagf(X[i])));
 				all[abs(ky) > x] += cyc_square((double)(ctf[i] * cabsf(P[i])));
 			}
 	}
@@ -160,13 +164,24 @@ static void weights_are_what_the_frame_leaves(void **state)
 	static float packed[(BOX + 4) * (BOX / 2 + 2) * 4], ctf[BOX * HALF];
 	static cyc_cfloat observed[BOX * HALF], predicted[BOX * HALF];
 	cyc_tilt tilt = { .defocus_u_A = 15000, .defocus_v_A = 15000, .scale = 1 };
-	cyc_tilt_series ts = { .pixel_size_A = PIXEL_A, .voltage_kV = 300, .spherical_aberration_mm = 2.7, .n_tilts = 1, .tilts = &tilt, .image_nx = 1000, .image_ny = 1000 };
-	const cyc_ctf optics = { .wavelength_A = cyc_electron_wavelength_A(300), .spherical_aberration_mm = 2.7, .scale = 1, .defocus_u_A = 15000, .defocus_v_A = 15000 };
+	cyc_tilt_series ts = { .pixel_size_A = PIXEL_A,
+		                   .voltage_kV = 300,
+		                   .spherical_aberration_mm = 2.7,
+		                   .n_tilts = 1,
+		                   .tilts = &tilt,
+		                   .image_nx = 1000,
+		                   .image_ny = 1000 };
+	const cyc_ctf optics = { .wavelength_A = cyc_electron_wavelength_A(300),
+		                     .spherical_aberration_mm = 2.7,
+		                     .scale = 1,
+		                     .defocus_u_A = 15000,
+		                     .defocus_v_A = 15000 };
 	cyc_frame_share table = { 0 };
 	cyc_tilt_batch *batch = NULL;
 	for (int y = 0; y < BOX; y++)
 		for (int x = 0; x < HALF; x++)
-			ctf[y * HALF + x] = (float)cyc_ctf_value(&optics, x / (BOX * PIXEL_A), (y < BOX / 2 ? y : y - BOX) / (BOX * PIXEL_A), 0);
+			ctf[y * HALF + x] = (float)cyc_ctf_value(&optics, x / (BOX * PIXEL_A),
+			                                         (y < BOX / 2 ? y : y - BOX) / (BOX * PIXEL_A), 0);
 	ok(cyc_tilt_batch_create(&batch, 1));
 	ok(cyc_frame_share_fill(&table, &ts, 0, BOX, PIXEL_A, RADIUS_PX));
 	for (int distance = 5; distance <= 45; distance += 10) {
@@ -190,11 +205,14 @@ static void weights_are_what_the_frame_leaves(void **state)
 		for (int i = 0; i < BOX * HALF; i++) observed[i] = predicted[i] = 2;
 		ok(cyc_frame_share_balance(observed, predicted, &table, &ts, batch, 1, 1));
 		for (int x = 0; x < HALF; x++) {
-			double share = (double)packed[((size_t)(BOX / 2 + 1) * (HALF + 1) + (size_t)x) * 4 + 2]; /* of ky = 0 */
-			assert_true(fabs((double)(crealf(predicted[x]) * crealf(predicted[x])) - 4 * fmax(share, 0.05)) < 1e-4);
+			double share =
+				(double)packed[((size_t)(BOX / 2 + 1) * (HALF + 1) + (size_t)x) * 4 + 2]; /* of ky = 0 */
+			assert_true(fabs((double)(crealf(predicted[x]) * crealf(predicted[x])) - 4 * fmax(share, 0.05)) <
+			            1e-4);
 			assert_true(fabs((double)(crealf(observed[x]) * crealf(predicted[x])) - 4) < 1e-4);
 		}
-		print_message("edge at %d px: along x %.3f left, weight %.3f; along y %.3f, %.3f\n", distance, wanted[0], sum[0] / count[0], wanted[1], sum[1] / count[1]);
+		print_message("edge at %d px: along x %.3f left, weight %.3f; along y %.3f, %.3f\n", distance,
+		              wanted[0], sum[0] / count[0], wanted[1], sum[1] / count[1]);
 		for (int d = 0; d < 2; d++) assert_true(fabs(sum[d] / count[d] - wanted[d]) < 0.04);
 	}
 	cyc_frame_share_deinit(&table);
@@ -273,14 +291,16 @@ static void units_of_grey_values(void **state)
 		}
 		ok(cyc_reconstruct_run(NULL, &r));
 		if (i == 0) continue;
-		compare(&fsc, &scale, "grey", i == 1 ? "R1/merged.mrc" : "R2/merged.mrc", i == 1 ? "R0/merged.mrc" : "RC/merged.mrc");
+		compare(&fsc, &scale, "grey", i == 1 ? "R1/merged.mrc" : "R2/merged.mrc",
+		        i == 1 ? "R0/merged.mrc" : "RC/merged.mrc");
 		print_message("grey values times %.4g: least FSC %.5f, scale %.4f\n", (double)factors[i], fsc, scale);
 		assert_true(fsc > 0.99);
 		assert_true(fabs(scale - 1) < 0.2);
 	}
 }
 
-/* The weight falls with the noise; an image that claims more than any can show is held; one without noise has no weight. */
+/* The weight falls with the noise; an image that claims more than any can show is held; one without noise has
+ * no weight. */
 static void weight_of_one_image(void **state)
 {
 	(void)state;
@@ -288,14 +308,19 @@ static void weight_of_one_image(void **state)
 	const cyc__noise_weights w = { .n_series = 2, .gain = gain, .level = 2 };
 	const cyc_tilt tilt = { .scale = 0.5 };
 	assert_true(fabs(cyc__noise_weight(&scale, &w, 0, &tilt, 1) - 4) < 1e-12 && fabs(scale - 0.5) < 1e-12);
-	assert_true(fabs(cyc__noise_weight(&scale, &w, 1, &tilt, 16) - 0.25) < 1e-12 && fabs(scale - 1.5) < 1e-12);
-	assert_true(fabs(cyc__noise_weight(&scale, &w, 0, &tilt, 1e-4) - 4e4) < 1e-6 && fabs(scale - 0.005) < 1e-12);
+	assert_true(fabs(cyc__noise_weight(&scale, &w, 1, &tilt, 16) - 0.25) < 1e-12 &&
+	            fabs(scale - 1.5) < 1e-12);
+	assert_true(fabs(cyc__noise_weight(&scale, &w, 0, &tilt, 1e-4) - 4e4) < 1e-6 &&
+	            fabs(scale - 0.005) < 1e-12);
 	assert_true(cyc__noise_weight(&scale, &w, 0, &tilt, 0) == 0);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(disc_beside_a_line), cmocka_unit_test(weights_are_what_the_frame_leaves), cmocka_unit_test(partial_images_are_used), cmocka_unit_test(units_of_grey_values),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(disc_beside_a_line),
+		                                cmocka_unit_test(weights_are_what_the_frame_leaves),
+		                                cmocka_unit_test(partial_images_are_used),
+		                                cmocka_unit_test(units_of_grey_values),
 		                                cmocka_unit_test(weight_of_one_image) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,4 +1,5 @@
-/* Outlier pixels: false alarms of several kinds of noise, hot pixels found and replaced, constant bands, images without data, beads. */
+/* Outlier pixels: false alarms of several kinds of noise, hot pixels found and replaced, constant bands,
+ * images without data, beads. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -33,20 +34,29 @@ static void fill(kind k, double mean, uint64_t seed)
 	cyc_rng r = cyc_rng_make(seed, 1, (uint64_t)k);
 	for (int i = 0; i < NX * NY; i++) {
 		double local = exp(0.8 * ((double)(i % NX) / NX - 0.5));
-		image[i] = (float)(k == NORMAL ? cyc_rng_normal(&r) : k == RAMP ? mean * local + sqrt(mean * local) * cyc_rng_normal(&r) :
-		                   k == POISSON ? poisson(&r, mean) : -log(1 - cyc_rng_uniform(&r)));
+		image[i] = (float)(k == NORMAL    ? cyc_rng_normal(&r)
+		                   : k == RAMP    ? mean * local + sqrt(mean * local) * cyc_rng_normal(&r)
+		                   : k == POISSON ? poisson(&r, mean)
+		                                  : -log(1 - cyc_rng_uniform(&r)));
 	}
 	memcpy(before, image, sizeof image);
 }
 
-static void mend(cyc_image_state *s, bool keep) { assert_int_equal(cyc_image_mend(s, image, NX, NY, 77, keep), CYC_OK); }
+static void mend(cyc_image_state *s, bool keep)
+{
+	assert_int_equal(cyc_image_mend(s, image, NX, NY, 77, keep), CYC_OK);
+}
 
-/* Fewer than one in ten images: of 6 images in each of 8 kinds of noise, 5 expected at most, more than 12 with a chance of 0.002. */
+/* Fewer than one in ten images: of 6 images in each of 8 kinds of noise, 5 expected at most, more than 12
+ * with a chance of 0.002. */
 static void few_false_alarms(void **state)
 {
 	(void)state;
-	static const struct { kind k; double mean; } cases[] = { { NORMAL, 0 }, { RAMP, 100 }, { POISSON, 0.05 }, { POISSON, 0.3 }, { POISSON, 1 }, { POISSON, 3 },
-		                                                     { POISSON, 20 }, { EXPONENTIAL, 1 } };
+	static const struct {
+		kind k;
+		double mean;
+	} cases[] = { { NORMAL, 0 },  { RAMP, 100 },  { POISSON, 0.05 }, { POISSON, 0.3 },
+		          { POISSON, 1 }, { POISSON, 3 }, { POISSON, 20 },   { EXPONENTIAL, 1 } };
 	int64_t n = 0;
 	for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
 		for (uint64_t seed = 0; seed < 6; seed++) {
@@ -58,7 +68,8 @@ static void few_false_alarms(void **state)
 	assert_true(n <= 12);
 }
 
-/* All hot and dead pixels are found, also twenty times as many as usual; what stands in their place is noise like the rest. */
+/* All hot and dead pixels are found, also twenty times as many as usual; what stands in their place is noise
+ * like the rest. */
 static void hot_pixels(void **state)
 {
 	(void)state;
@@ -80,7 +91,8 @@ static void hot_pixels(void **state)
 		int changed = 0;
 		for (int i = 0; i < NX * NY; i++) {
 			if (image[i] == before[i]) continue;
-			double local = 100 * exp(0.8 * ((double)(i % NX) / NX - 0.5)), z = ((double)image[i] - local) / sqrt(local);
+			double local = 100 * exp(0.8 * ((double)(i % NX) / NX - 0.5)),
+				   z = ((double)image[i] - local) / sqrt(local);
 			sum += z;
 			square += z * z;
 			changed++;
@@ -166,7 +178,8 @@ static void add_disc(double x, double y, double radius_px, double share)
 		if (hypot(i % NX - x, i / NX - y) < radius_px) image[i] *= (float)share;
 }
 
-/* Beads of 10 and 5 nm are found and replaced; a particle, a bar, and images with a mean of zero are left alone. */
+/* Beads of 10 and 5 nm are found and replaced; a particle, a bar, and images with a mean of zero are left
+ * alone. */
 static void beads(void **state)
 {
 	(void)state;
@@ -182,7 +195,8 @@ static void beads(void **state)
 	assert_int_equal(n, 2);
 	double sum[2] = { 0 }, count[2] = { 0 };
 	for (int i = 0; i < NX * NY; i++) {
-		double from_bead = fmin(hypot(i % NX - 100, i / NX - 200) - 25, hypot(i % NX - 300, i / NX - 80) - 12.5);
+		double from_bead =
+			fmin(hypot(i % NX - 100, i / NX - 200) - 25, hypot(i % NX - 300, i / NX - 80) - 12.5);
 		if (from_bead > 12) assert_true(image[i] == before[i]);
 		if (hypot(i % NX - 100, i / NX - 200) > 20) continue;
 		sum[0] += (double)image[i];
@@ -207,7 +221,12 @@ static void beads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms), cmocka_unit_test(hot_pixels), cmocka_unit_test(noise_is_keyed), cmocka_unit_test(kept),
-		                                cmocka_unit_test(constant_bands), cmocka_unit_test(no_data), cmocka_unit_test(beads) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms),
+		                                cmocka_unit_test(hot_pixels),
+		                                cmocka_unit_test(noise_is_keyed),
+		                                cmocka_unit_test(kept),
+		                                cmocka_unit_test(constant_bands),
+		                                cmocka_unit_test(no_data),
+		                                cmocka_unit_test(beads) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
