@@ -112,13 +112,14 @@ static int32_t free_directions(cyc_vec3 out[3], const cyc_symmetry *symmetry)
 	return 1;
 }
 
-static void normal_equations(double M[N][N], double v[N], const work *w)
+/* From the shells that the maps have; beyond, derivatives are what the edge of the box leaves. */
+static void normal_equations(double M[N][N], double v[N], const work *w, const double *weight)
 {
 	memset(M, 0, N * N * sizeof(double));
 	memset(v, 0, N * sizeof *v);
 	FOR_COEFFICIENTS(w->n) {
 		int32_t shell = cyc__shell((int64_t)fz * fz + (int64_t)fy * fy + (int64_t)x * x);
-		if (shell == 0 || shell >= w->n / 2 || !(w->noise[shell] > 0)) continue;
+		if (shell == 0 || shell >= w->n / 2 || !(w->noise[shell] > 0) || !(weight[shell] > 0)) continue;
 		size_t i = at(w->n, z, y, x);
 		double u = (x == 0 ? 1 : 2) / w->noise[shell];
 		for (int a = 0; a < N; a++) {
@@ -143,7 +144,7 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 	CYC_TRY(cyc_fft3_create(&w.plan, w.n, w.n_threads));
 	CYC_TRY(transform(&w, maps, weight, spec->mask));
 	CYC_TRY(derive(&w));
-	normal_equations(M, v, &w);
+	normal_equations(M, v, &w, weight);
 	for (int32_t k = 0; k < n; k++) {
 		const double d[3] = { direction[k % n_free].x, direction[k % n_free].y, direction[k % n_free].z };
 		for (int i = 0; i < 3; i++) basis[k][(k < n_free ? 0 : 3) + i] = d[i];

@@ -53,6 +53,7 @@ typedef struct {
 	int64_t n_images, n_outside;
 	int32_t best_radius;      /**< last shell of the references of the best poses */
 	int32_t best_iteration;   /**< whose poses have the best evidence; 0: the start, -1: none compared */
+	double least_moved;       /**< least that poses moved by in an iteration, in standard errors; 0: none yet */
 	double evidence_gain, evidence_gain_error; /**< of the poses compared last over the best before */
 	int32_t radius;           /**< last shell of the references */
 	bool has_converged, is_settled; /**< is_settled: because poses moved by less than they are uncertain by */
