@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+static const double SIGNIFICANT = 3; /* standard deviations of chi^2: less is what noise does to maps of one frame */
+
 enum { N = 6 }; /* shift along x, y, z, turn about x, y, z */
 
 typedef struct {
@@ -137,7 +139,7 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 	work w = { .n = spec->crop_px, .pixel_size_A = spec->box->pixel_size_A, .n_threads = cyc_backend_n_threads(spec->be) };
 	cyc_vec3 direction[3];
 	int32_t n_free = free_directions(direction, symmetry), n = 2 * n_free;
-	double M[N][N], v[N], basis[N][N] = { { 0 } }, A[N * N], p[N];
+	double M[N][N], v[N], basis[N][N] = { { 0 } }, A[N * N], p[N] = { 0 };
 	memset(out, 0, sizeof *out);
 	if (n_free == 0) return CYC_OK;
 	CYC_TRY(cyc_alloc(&w.noise, w.n / 2 + 1, sizeof *w.noise));
@@ -158,7 +160,13 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 				for (int m = 0; m < N; m++) A[k * n + l] += basis[k][i] * M[i][m] * basis[l][m];
 		}
 	}
+	double right[N], chi2 = 0, filled = 0;
+	memcpy(right, p, sizeof right);
 	if (LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, A, n, p, 1) != 0) goto done; /* maps without detail have no frame */
+	/* Under a mask coefficients are not independent: so many fewer they are as it fills of the box. */
+	for (int32_t k = 0; k < n; k++) chi2 += right[k] * p[k];
+	for (size_t i = 0; i < cyc_volume_count(spec->mask); i++) filled += (double)spec->mask->data[i] / (double)cyc_volume_count(spec->mask);
+	if (chi2 * filled < n + SIGNIFICANT * sqrt(2.0 * n)) goto done;
 	for (int32_t k = 0; k < n_free; k++) {
 		const cyc_vec3 d = direction[k];
 		out->shift_A = (cyc_vec3){ out->shift_A.x + p[k] * d.x, out->shift_A.y + p[k] * d.y, out->shift_A.z + p[k] * d.z };

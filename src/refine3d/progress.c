@@ -100,6 +100,26 @@ done:
 	return st;
 }
 
+cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	double own = 0, given = 0, *evidence = NULL;
+	*are_better = false;
+	if (j->state.iteration != 2 || !j->state.began_with_given || !is_held_out(j)) goto done;
+	CYC_TRY(cyc_alloc(&evidence, j->in.particles->n, sizeof *evidence));
+	CYC_TRY(evidence_of(evidence, j, j->shells, j->state.radius));
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		own += evidence[p];
+		given += j->refined[p].log_likelihood - 0.5 * FITTED; /* fitted to these very maps */
+	}
+	*are_better = given > own;
+	if (*are_better)
+		cyc_info("the given half maps foretell the images better (log-likelihood %.0f) than maps of these particles (%.0f): the poses found with them are kept", given, own);
+done:
+	cyc_free(evidence);
+	return st;
+}
+
 bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
 {
 	const cyc_refine3d_state *s = &j->state;
