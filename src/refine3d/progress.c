@@ -85,7 +85,10 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		}
 		s->evidence_gain = sum;
 		s->evidence_gain_error = n_seen > 1 ? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1)) : 0;
-		*is_better = sum > 0 || (is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
+		/* A start that these images had no part in is left only for what is no fit in disguise, and significant. */
+		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
+		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
+		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
 		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- %.1f, compared with %s", iteration, sum,
 		         s->evidence_gain_error, s->best_iteration == 0 ? "the start" : "the best before");
 	}
