@@ -7,6 +7,7 @@
 
 enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6;        /* width of a prior that says nothing */
+static const double LEAST_WIDTH = 0.1;              /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
 static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
@@ -239,11 +240,11 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 				}
 			}
 			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
-			/* A start that was refined on these images agrees with them for that reason: never narrower than twice the errors.
-			 * Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
+			/* The centre is a pose that these images had no part in, so it may be better than they are: 20 particles cannot
+			 * improve on a good start. Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
 			double typical = 0, old = *width;
 			for (int64_t i = 0; i < m; i++) typical += 1 / error[i];
-			if (m > 0) *width = learn_width(x, error, m, old, fmax(fmin(2 * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
+			if (m > 0) *width = learn_width(x, error, m, old, fmax(fmin(LEAST_WIDTH * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
 		}
 done:
 	cyc_free(x);

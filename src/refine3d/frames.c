@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+static const double SIGNIFICANT = 3; /* standard deviations of chi^2: less is what noise does to maps of one frame */
+
 enum { N = 6 }; /* shift along x, y, z, turn about x, y, z */
 
 typedef struct {
@@ -112,13 +114,14 @@ static int32_t free_directions(cyc_vec3 out[3], const cyc_symmetry *symmetry)
 	return 1;
 }
 
-static void normal_equations(double M[N][N], double v[N], const work *w)
+/* From the shells that the maps have; beyond, derivatives are what the edge of the box leaves. */
+static void normal_equations(double M[N][N], double v[N], const work *w, const double *weight)
 {
 	memset(M, 0, N * N * sizeof(double));
 	memset(v, 0, N * sizeof *v);
 	FOR_COEFFICIENTS(w->n) {
 		int32_t shell = cyc__shell((int64_t)fz * fz + (int64_t)fy * fy + (int64_t)x * x);
-		if (shell == 0 || shell >= w->n / 2 || !(w->noise[shell] > 0)) continue;
+		if (shell == 0 || shell >= w->n / 2 || !(w->noise[shell] > 0) || !(weight[shell] > 0)) continue;
 		size_t i = at(w->n, z, y, x);
 		double u = (x == 0 ? 1 : 2) / w->noise[shell];
 		for (int a = 0; a < N; a++) {
@@ -136,14 +139,14 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 	work w = { .n = spec->crop_px, .pixel_size_A = spec->box->pixel_size_A, .n_threads = cyc_backend_n_threads(spec->be) };
 	cyc_vec3 direction[3];
 	int32_t n_free = free_directions(direction, symmetry), n = 2 * n_free;
-	double M[N][N], v[N], basis[N][N] = { { 0 } }, A[N * N], p[N];
+	double M[N][N], v[N], basis[N][N] = { { 0 } }, A[N * N], p[N] = { 0 };
 	memset(out, 0, sizeof *out);
 	if (n_free == 0) return CYC_OK;
 	CYC_TRY(cyc_alloc(&w.noise, w.n / 2 + 1, sizeof *w.noise));
 	CYC_TRY(cyc_fft3_create(&w.plan, w.n, w.n_threads));
 	CYC_TRY(transform(&w, maps, weight, spec->mask));
 	CYC_TRY(derive(&w));
-	normal_equations(M, v, &w);
+	normal_equations(M, v, &w, weight);
 	for (int32_t k = 0; k < n; k++) {
 		const double d[3] = { direction[k % n_free].x, direction[k % n_free].y, direction[k % n_free].z };
 		for (int i = 0; i < 3; i++) basis[k][(k < n_free ? 0 : 3) + i] = d[i];
@@ -157,7 +160,13 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 				for (int m = 0; m < N; m++) A[k * n + l] += basis[k][i] * M[i][m] * basis[l][m];
 		}
 	}
+	double right[N], chi2 = 0, filled = 0;
+	memcpy(right, p, sizeof right);
 	if (LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, A, n, p, 1) != 0) goto done; /* maps without detail have no frame */
+	/* Under a mask coefficients are not independent: so many fewer they are as it fills of the box. */
+	for (int32_t k = 0; k < n; k++) chi2 += right[k] * p[k];
+	for (size_t i = 0; i < cyc_volume_count(spec->mask); i++) filled += (double)spec->mask->data[i] / (double)cyc_volume_count(spec->mask);
+	if (chi2 * filled < n + SIGNIFICANT * sqrt(2.0 * n)) goto done;
 	for (int32_t k = 0; k < n_free; k++) {
 		const cyc_vec3 d = direction[k];
 		out->shift_A = (cyc_vec3){ out->shift_A.x + p[k] * d.x, out->shift_A.y + p[k] * d.y, out->shift_A.z + p[k] * d.z };

@@ -17,7 +17,7 @@ typedef struct cyc_group_maps cyc_group_maps;
  */
 int32_t cyc_group_count(int64_t n);
 /** Largest number of groups. */
-enum { CYC_MOST_GROUPS = 6 };
+enum { CYC_MOST_GROUPS = 5 };
 
 /**
  * @param[in] n_groups  K, 2 to CYC_MOST_GROUPS

@@ -49,6 +49,13 @@ done:
 
 static double n_fitted(const cyc_refine3d_job *j, int32_t iteration) { return iteration > 0 || j->start_is_refined ? FITTED : 0; }
 
+/* What the last iteration moved poses by, in standard errors. */
+static double moved_by(const cyc_refine3d_state *s)
+{
+	double rotation = s->rotation_error_rad > 0 ? s->change_rotation_rad / s->rotation_error_rad : 0;
+	return fmax(rotation, s->offset_error_A > 0 ? s->change_offset_A / s->offset_error_A : 0);
+}
+
 cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration)
 {
 	cyc_status st = CYC_OK;
@@ -56,6 +63,11 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
 	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
 	double sum = 0, sum2 = 0, *now = NULL, *best = NULL, fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
+	/* How much of what was fitted is found again in other maps is not known to better than half of the parameters. Poses that
+	 * close in on where they will be are not given up for so little; there are few halvings to where they settle. */
+	double moved = iteration > 0 ? moved_by(s) : HUGE_VAL;
+	bool is_closing_in = s->least_moved > 0 && moved < 0.5 * s->least_moved;
+	if (iteration > 0 && (s->least_moved <= 0 || moved < s->least_moved)) s->least_moved = moved;
 	*is_better = true;
 	s->evidence_gain = s->evidence_gain_error = 0;
 	if (!is_held_out(j)) goto done;
@@ -74,7 +86,10 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		}
 		s->evidence_gain = sum;
 		s->evidence_gain_error = n_seen > 1 ? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1)) : 0;
-		*is_better = sum > 0;
+		/* A start that these images had no part in is left only for what is no fit in disguise, and significant. */
+		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
+		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
+		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
 		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- %.1f, compared with %s", iteration, sum,
 		         s->evidence_gain_error, s->best_iteration == 0 ? "the start" : "the best before");
 	}
@@ -86,6 +101,26 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 done:
 	cyc_free(now);
 	cyc_free(best);
+	return st;
+}
+
+cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	double own = 0, given = 0, *evidence = NULL;
+	*are_better = false;
+	if (j->state.iteration != 2 || !j->state.began_with_given || !is_held_out(j)) goto done;
+	CYC_TRY(cyc_alloc(&evidence, j->in.particles->n, sizeof *evidence));
+	CYC_TRY(evidence_of(evidence, j, j->shells, j->state.radius));
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		own += evidence[p];
+		given += j->refined[p].log_likelihood - 0.5 * FITTED; /* fitted to these very maps */
+	}
+	*are_better = given > own;
+	if (*are_better)
+		cyc_info("the given half maps foretell the images better (log-likelihood %.0f) than maps of these particles (%.0f): the poses found with them are kept", given, own);
+done:
+	cyc_free(evidence);
 	return st;
 }
 

@@ -164,7 +164,8 @@ static cyc_status find_frame(cyc_refine3d_job *j)
 	double *weight = NULL;
 	memset(&j->frame, 0, sizeof j->frame);
 	if (j->n_groups < 2 || j->o->join_A <= 0 || j->is_one_map) goto done;
-	CYC_TRY(cyc_half_maps_wiener(&weight, j->maps->fsc, j->lowpass_A, 1, &j->maps_spec));
+	/* Of the mean of both: their derivatives are then as strong as those of the signal. */
+	CYC_TRY(cyc_half_maps_wiener(&weight, j->maps->fsc, j->lowpass_A, 2, &j->maps_spec));
 	for (int32_t i = j->reference->radius + 1; i <= j->crop_px / 2; i++) weight[i] = 0;
 	CYC_TRY(cyc_frame_between(&j->frame, j->maps, weight, j->symmetry, &j->maps_spec));
 done:

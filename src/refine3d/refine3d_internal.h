@@ -65,8 +65,10 @@ typedef struct {
 	int64_t n_images, n_outside;
 	int32_t best_radius;      /**< last shell of the references of the best poses */
 	int32_t best_iteration;   /**< whose poses have the best evidence; 0: the start, -1: none compared */
+	double least_moved;       /**< least that poses moved by in an iteration, in standard errors; 0: none yet */
 	double evidence_gain, evidence_gain_error; /**< of the poses compared last over the best before */
 	int32_t radius;           /**< last shell of the references */
+	bool began_with_given;    /**< the first references were half maps of other images */
 	bool has_converged, is_settled; /**< is_settled: because poses moved by less than they are uncertain by */
 	cyc_membership membership[2]; /**< per half-set */
 	double n_poses;           /**< that a pose was chosen from */
@@ -184,6 +186,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j);
  * @param[out] is_better  false: it is not
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration);
+/** Whether the half maps that were given, of other images, foretell these better than maps of these do. For the second iteration. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j);
 /** The best poses become those of the particles. @return whether they differ from the present ones */
 bool cyc_refine3d_restore_best(cyc_refine3d_job *j);
 /** Make images of a series present. */

@@ -472,7 +472,14 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
 	         s->amplitude[1]);
 	/* The references are made of the poses of the iteration before: were these a gain? */
-	bool is_better;
+	bool is_better, are_better;
+	if (s->iteration == 1) s->began_with_given = j->n_groups > 1 && !j->is_one_map && j->o->lowpass_A <= 0 && !(j->uses_groups[0] && j->uses_groups[1]);
+	CYC_TRY(cyc_refine3d_given_are_better(&are_better, j));
+	if (are_better) {
+		s->iteration--;
+		s->has_converged = s->is_settled = true;
+		goto done;
+	}
 	CYC_TRY(cyc_refine3d_note_progress(&is_better, j, s->iteration - 1));
 	bool is_any_found = false;
 	if (!is_better) {

@@ -16,6 +16,8 @@
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
 #include "cyclotomo/simulate.h"
+#include "refine3d/frames.h"
+#include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
 #include "refine3d/pose_model.h"
 #include "refine3d/sampling.h"
@@ -297,6 +299,71 @@ static void resampling_keeps_the_map(void **state)
 	cyc_volume_destroy(&back);
 }
 
+/* Gaussian blobs at places that a rotation vector and a shift [Å] have moved. */
+static void draw_blobs(cyc_volume *v, cyc_vec3 turn, cyc_vec3 shift)
+{
+	static const double AT[4][3] = { { 8, 3, -5 }, { -9, 6, 2 }, { 1, -10, 7 }, { -4, -3, -9 } };
+	double angle = sqrt(dot(turn, turn));
+	cyc_mat3 R = angle > 0 ? cyc_rot_axis(turn, angle) : cyc_mat3_identity();
+	int32_t n = v->nx;
+	for (int b = 0; b < 4; b++) {
+		cyc_vec3 c = cyc_mat3_apply(R, (cyc_vec3){ AT[b][0], AT[b][1], AT[b][2] });
+		for (int32_t z = 0; z < n; z++)
+			for (int32_t y = 0; y < n; y++)
+				for (int32_t x = 0; x < n; x++) {
+					double d2 = cyc_square((x - n / 2) * v->pixel_size_A - c.x - shift.x) + cyc_square((y - n / 2) * v->pixel_size_A - c.y - shift.y) +
+					            cyc_square((z - n / 2) * v->pixel_size_A - c.z - shift.z);
+					v->data[(z * n + y) * n + x] += (float)exp(-0.5 * d2 / cyc_square(3.0));
+				}
+	}
+}
+
+/* A turn and a shift between two half maps come back, as far as symmetry leaves them free; noise makes none. (T8.20) */
+static void frames_of_half_maps_come_back(void **state)
+{
+	(void)state;
+	enum { M_BOX = 32 };
+	static const char *const GROUP[] = { "C1", "C4", "O" };
+	const cyc_vec3 turn = { 0.01, -0.006, 0.014 }, shift = { 0.15, 0.2, -0.25 };
+	double weight[M_BOX / 2 + 1];
+	cyc_backend *be = NULL;
+	cyc_volume *mask = NULL;
+	cyc_half_maps maps = { 0 };
+	cyc_box box = { .window = { .box_px = M_BOX, .box_binned = M_BOX }, .binning = 1, .pixel_size_A = 1.5 };
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+	ASSERT_OK(cyc_volume_create(&mask, M_BOX, M_BOX, M_BOX, 1.5));
+	for (size_t i = 0; i < cyc_volume_count(mask); i++) mask->data[i] = 1;
+	for (int i = 0; i <= M_BOX / 2; i++) weight[i] = i < 12 ? 1 : 0;
+	for (int h = 0; h < 2; h++) {
+		ASSERT_OK(cyc_volume_create(&maps.half[h], M_BOX, M_BOX, M_BOX, 1.5));
+		draw_blobs(maps.half[h], h ? turn : (cyc_vec3){ 0, 0, 0 }, h ? shift : (cyc_vec3){ 0, 0, 0 });
+		for (size_t i = 0; i < cyc_volume_count(mask); i++)
+			maps.half[h]->data[i] += (float)(0.0001 * (cyc_rng_uniform_at(7, (uint32_t)h, i, 0) - 0.5));
+	}
+	const cyc_half_maps_spec spec = { .be = be, .box = &box, .crop_px = M_BOX, .mask = mask };
+	for (int g = 0; g < 3; g++) {
+		cyc_symmetry *symmetry = NULL;
+		cyc_frame f;
+		ASSERT_OK(cyc_symmetry_create(&symmetry, GROUP[g]));
+		ASSERT_OK(cyc_frame_between(&f, &maps, weight, symmetry, &spec));
+		print_message("%s: turn %.4f %.4f %.4f, shift %.3f %.3f %.3f\n", GROUP[g], f.turn_rad.x, f.turn_rad.y, f.turn_rad.z, f.shift_A.x, f.shift_A.y, f.shift_A.z);
+		if (g == 0) {
+			assert_float_equal(f.turn_rad.x, turn.x, 8e-4);
+			assert_float_equal(f.turn_rad.y, turn.y, 8e-4);
+			assert_float_equal(f.turn_rad.z, turn.z, 8e-4);
+			assert_float_equal(f.shift_A.x, shift.x, 0.015);
+			assert_float_equal(f.shift_A.y, shift.y, 0.015);
+			assert_float_equal(f.shift_A.z, shift.z, 0.015);
+		}
+		if (g > 0) assert_true(f.turn_rad.x == 0 && f.turn_rad.y == 0 && f.shift_A.x == 0 && f.shift_A.y == 0);
+		if (g == 2) assert_true(f.turn_rad.z == 0 && f.shift_A.z == 0);
+		cyc_symmetry_destroy(&symmetry);
+	}
+	for (int h = 0; h < 2; h++) cyc_volume_destroy(&maps.half[h]);
+	cyc_volume_destroy(&mask);
+	cyc_backend_close(&be);
+}
+
 /* ---------------------------------------------------------------- projects */
 
 enum { BOX = 48, CROP = 40 };
@@ -424,6 +491,102 @@ static void poses_come_back(void **state)
 		if (!cyc_path_exists(in_root(name))) fail_msg("%s was not written", name);
 	}
 	assert_false(cyc_path_exists(in_root("P/temp")));
+}
+
+/* The map of all groups but one is that of a set without the particles of that one. (T8.5) */
+static void groups_are_compared_with_the_others(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *set = NULL;
+	cyc_backend *be = NULL;
+	cyc_volume *mask = NULL;
+	cyc_group_maps *all = NULL, *others = NULL;
+	cyc_group_total total = { { NULL, NULL } };
+	cyc_reference *a = NULL, *b = NULL;
+	cyc_box box;
+	double fsc[CROP / 2 + 1];
+	int32_t *group = NULL;
+	ASSERT_OK(cyc_tomogram_set_read(&tomograms, "tomograms.star", g_root));
+	ASSERT_OK(cyc_particle_set_read(&set, "particles.star", NULL, tomograms, g_root));
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+	ASSERT_OK(cyc_box_create(&box, BOX, 1, tomograms->series[0].pixel_size_A));
+	box.margin_px = 0.5 * BOX;
+	ASSERT_OK(cyc_volume_create(&mask, CROP, CROP, CROP, box.pixel_size_A));
+	for (size_t i = 0; i < cyc_volume_count(mask); i++) mask->data[i] = 1;
+	for (int i = 0; i <= CROP / 2; i++) fsc[i] = i < 15 ? 0.8 : 0;
+	const cyc_half_maps_spec spec = { .be = be, .box = &box, .crop_px = CROP, .symmetry = "O", .cutoff_frac = 0.01, .taper_px = 4, .mask = mask, .mask_diameter_px = CROP,
+		                              .join_A = 40, .tau2_fudge = 1 };
+	ASSERT_OK(cyc_alloc(&group, set->n, sizeof *group));
+	ASSERT_OK(cyc_particle_groups(group, set, 3));
+	ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, 14));
+	ASSERT_OK(cyc_group_maps_insert(&total, all, tomograms, set, g_root));
+	ASSERT_OK(cyc_group_maps_reference(&a, all, 0, fsc, 0, 7));
+	/* Group 0 moved away: its particles are now turned and displaced, which the reference of group 0 must not feel. */
+	for (int64_t i = 0; i < set->n; i++)
+		if (group[i] == 0 && set->particles[i].half == 0) {
+			set->particles[i].R_tomo_ref = cyc_mat3_mul(set->particles[i].R_tomo_ref, cyc_rot_z(0.4));
+			set->particles[i].position_A.x += 30;
+		}
+	ASSERT_OK(cyc_group_maps_create(&others, &spec, 3, group, 14));
+	ASSERT_OK(cyc_group_maps_insert(&total, others, tomograms, set, g_root));
+	for (int k = 0; k < 2; k++) {
+		double d2 = 0, v2 = 0;
+		float *x, *y;
+		ASSERT_OK(cyc_group_maps_reference(&b, others, k, fsc, 0, 7));
+		ASSERT_OK(cyc_buffer_map(&x, a->half[0]));
+		ASSERT_OK(cyc_buffer_map(&y, b->half[0]));
+		for (size_t i = 0; i < 2 * cyc_reference_count(a->n_grid); i++) {
+			d2 += cyc_square((double)x[i] - (double)y[i]);
+			v2 += cyc_square((double)x[i]);
+		}
+		ASSERT_OK(cyc_buffer_unmap(a->half[0]));
+		ASSERT_OK(cyc_buffer_unmap(b->half[0]));
+		print_message("group %d: the references differ by %.2g of their power\n", k, d2 / v2);
+		if (k == 0) assert_true(d2 < 1e-8 * v2);
+		else assert_true(d2 > 1e-3 * v2);
+		cyc_reference_destroy(&b);
+	}
+	cyc_reference_destroy(&a);
+	cyc_group_total_deinit(&total);
+	cyc_group_maps_destroy(&all);
+	cyc_group_maps_destroy(&others);
+	cyc_volume_destroy(&mask);
+	cyc_backend_close(&be);
+	cyc_free(group);
+	cyc_particle_set_destroy(&set);
+	cyc_tomogram_set_destroy(&tomograms);
+}
+
+/* A refinement of what was refined has the prior of the first, and does not end on worse poses. */
+static void a_second_refinement_knows_the_first_start(void **state)
+{
+	(void)state;
+	cyc_star *s[2] = { NULL, NULL };
+	cyc_star_block *b[2];
+	double first[2], second[2];
+	cyc_refine3d_options o = options("Second");
+	o.input.particles = "P/run_data.star";
+	o.ref1 = "P/run_half1_class001_unfil.mrc";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	errors(&first[0], &first[1], "P/run_data.star");
+	errors(&second[0], &second[1], "Second/run_data.star");
+	print_message("refined again: %.3f -> %.3f degrees, %.3f -> %.3f A\n", first[0], second[0], first[1], second[1]);
+	assert_true(second[0] < 1.15 * first[0] && second[1] < 1.15 * first[1]);
+	for (int k = 0; k < 2; k++) {
+		ASSERT_OK(cyc_star_read(&s[k], in_root(k ? "Second/run_data.star" : "particles.star")));
+		ASSERT_OK(cyc_star_require(&b[k], s[k], "particles"));
+	}
+	for (int64_t i = 0; i < cyc_star_n_rows(b[0]); i++) {
+		double angle[2][3];
+		static const char *const LABEL[2][3] = { { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" }, { "cycPriorAngleRot", "cycPriorAngleTilt", "cycPriorAnglePsi" } };
+		for (int k = 0; k < 6; k++) ASSERT_OK(cyc_star_double_of(&angle[k / 3][k % 3], b[k / 3], i, LABEL[k / 3][k % 3]));
+		cyc_mat3 R[2];
+		for (int k = 0; k < 2; k++) R[k] = cyc_euler_to_matrix(cyc_deg_to_rad(angle[k][0]), cyc_deg_to_rad(angle[k][1]), cyc_deg_to_rad(angle[k][2]));
+		const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
+		assert_true(cyc_rotation_distance_rad(R[0], R[1], &none, NULL) < 1e-4);
+	}
+	for (int k = 0; k < 2; k++) cyc_star_destroy(&s[k]);
 }
 
 /* A symmetry mate is as good an input as any; and so is a reference a thousand times too strong. */
@@ -927,7 +1090,10 @@ int main(void)
 		cmocka_unit_test(scores_are_the_formula),
 		cmocka_unit_test(derivatives_are_those_of_the_value),
 		cmocka_unit_test(resampling_keeps_the_map),
+		cmocka_unit_test(frames_of_half_maps_come_back),
 		cmocka_unit_test(poses_come_back),
+		cmocka_unit_test(groups_are_compared_with_the_others),
+		cmocka_unit_test(a_second_refinement_knows_the_first_start),
 		cmocka_unit_test(mates_and_grey_scales_do_not_matter),
 		cmocka_unit_test(same_bits_for_threads_caches_and_after_kills),
 		cmocka_unit_test(sampling_alone_gets_there_too),
