@@ -618,7 +618,7 @@ static void same_bits_for_threads_and_after_kills(void **state)
 		}
 		assert_int_equal(waitpid(child, &status, 0), child);
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-		snprintf(path, sizeof path, "%s/Killed/temp/learned.ctf", g_root);
+		snprintf(path, sizeof path, "%s/Killed/temp/.learned.ctf", g_root);
 		assert_int_equal(cyc_path_exists(path), k > 0);
 		if (k == 2) assert_int_equal(cyc_write_file(path, "cyclotomo-ctf-learned 0 1\nend\n", 30), CYC_OK); /* damaged: learned again */
 		ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
