@@ -67,6 +67,8 @@ static void simulate(const char *name, int32_t n_series, int32_t n_particles, do
 	cyc_reconstruct_options_default(&r);
 	r.input.root = g_root;
 	r.input.optimisation_set = "truth/optimisation_set.star";
+	r.input.keep_outliers = noise_free; /* without noise the particles themselves stand out */
+	r.no_noise_weights = noise_free;
 	r.out_dir = "R";
 	r.box_px = BOX;
 	r.crop_px = 32;
@@ -87,6 +89,7 @@ static cyc_polish_options options(const char *out)
 	cyc_polish_options_default(&o);
 	o.input.root = g_root;
 	o.input.optimisation_set = "optimisation_set.star";
+	o.input.keep_outliers = true; /* without noise the particles themselves stand out */
 	o.ref1 = "R/half1.mrc";
 	o.ref2 = "R/half2.mrc";
 	o.mask = "mask_align.mrc";
