@@ -189,21 +189,28 @@ done:
 
 static double norm(const double v[3]) { return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]); }
 
+/* A deviation from the start, its standard error by the curvature under the old width, and what that is multiplied by (T8.17). */
+typedef struct {
+	double x, error, factor;
+} deviation;
+
 /*
- * Width of normal deviations x from the start, of which each is known to `error` under the old width: the width that makes
- * the deviations most likely, by expectation maximisation. Not narrower than `least`.                              (T8.13)
+ * Width of normal deviations from the start: the width that makes them most likely, by expectation maximisation. Not narrower
+ * than `least`. With J the information of the images by the curvature, and J/factor^2 what it is by their scatter.      (T8.13)
  */
-static double learn_width(const double *x, const double *error, int64_t n, double old, double least)
+static double learn_width(const deviation *d, int64_t n, double old, double least)
 {
 	double width = old;
-	if (n == 0) return old;
 	for (int round = 0; round < PRIOR_ROUNDS; round++) {
-		double sum = 0;
+		double sum = 0, count = 0;
 		for (int64_t i = 0; i < n; i++) {
-			double all = 1 / cyc_square(error[i]), images = fmax(all - 1 / cyc_square(old), 0), now = images + 1 / cyc_square(width), mean = all * x[i] / now;
+			double all = 1 / cyc_square(d[i].error), images = (all - 1 / cyc_square(old)) / cyc_square(d[i].factor);
+			if (!(images > 0)) continue; /* it says nothing of the width */
+			double now = images + 1 / cyc_square(width), mean = all * d[i].x / cyc_square(d[i].factor) / now;
 			sum += mean * mean + 1 / now;
+			count++;
 		}
-		width = fmax(sqrt(sum / (double)n), least);
+		if (count > 0) width = fmax(sqrt(sum / count), least);
 	}
 	return width;
 }
@@ -223,9 +230,8 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
 	int64_t n = j->in.particles->n;
-	double *x = NULL, *error = NULL;
-	CYC_TRY(cyc_alloc(&x, 3 * (size_t)n, sizeof *x));
-	CYC_TRY(cyc_alloc(&error, 3 * (size_t)n, sizeof *error));
+	deviation *d = NULL;
+	CYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));
 	for (int32_t h = 0; h < 2; h++)
 		for (int kind = first; kind < 2; kind++) {
 			int64_t m = 0;
@@ -235,20 +241,19 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) || r->probability < CYC_IMPROBABLE) continue;
 				from_start(change, r);
 				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
-					x[m] = change[k];
-					error[m] = r->error[k];
+					double factor = s->error_factor[h][kind ? k - 2 : 0];
+					d[m] = (deviation){ change[k], r->error[k] / factor, factor };
 				}
 			}
 			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
 			/* The centre is a pose that these images had no part in, so it may be better than they are: 20 particles cannot
 			 * improve on a good start. Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
 			double typical = 0, old = *width;
-			for (int64_t i = 0; i < m; i++) typical += 1 / error[i];
-			if (m > 0) *width = learn_width(x, error, m, old, fmax(fmin(LEAST_WIDTH * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
+			for (int64_t i = 0; i < m; i++) typical += 1 / (d[i].error * d[i].factor);
+			if (m > 0) *width = learn_width(d, m, old, fmax(fmin(LEAST_WIDTH * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
 		}
 done:
-	cyc_free(x);
-	cyc_free(error);
+	cyc_free(d);
 	return st;
 }
 
