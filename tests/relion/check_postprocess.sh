@@ -42,5 +42,5 @@ P
 echo "== rules on a real project"
 build=$(dirname "$bin")
 # shellcheck disable=SC2046
-${CC:-cc} -std=c17 -I"$here/../../include" "$here/postprocess_rules.c" "$build/libcyclotomo.a" -o rules $(pkg-config --libs fftw3f cairo) -llapacke -llapack -lpthread -lm
+${CC:-cc} -std=c17 -I"$here/../../include" "$here/postprocess_rules.c" "$build/libcyclotomo.a" -o rules $(pkg-config --libs fftw3f cairo libxxhash) -llapacke -llapack -lpthread -lm
 ./rules "$shared"/data/empiar-10164-tutorial/PostProcess/*/postprocess.star
