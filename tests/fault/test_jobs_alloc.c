@@ -286,7 +286,7 @@ static void set_phase_shifts(double degrees)
 {
 	for (int i = 1; i <= 2; i++) {
 		cyc_star *star = NULL;
-		char path[200], name[8];
+		char path[200], name[32];
 		int32_t column;
 		snprintf(path, sizeof path, "%s/tilt_series/TS_%02d.star", g_root, i);
 		snprintf(name, sizeof name, "TS_%02d", i);
