@@ -499,6 +499,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		}
 	}
 	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
+	cyc_refine3d_drop_references(j); /* the sums of the maps need the room */
 	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
 	note_resolution(j);
 	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;

@@ -232,7 +232,7 @@ static void write_tables(mistake m)
 
 static void simulate(void)
 {
-	cyc_simulate_options o;
+	cyc_simulate_options o = { 0 };
 	cyc_simulate_options_preset(&o, CYC_SIMULATE_DEMO);
 	o.out_dir = temp_path("p");
 	o.force = true;
