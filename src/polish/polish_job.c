@@ -96,6 +96,8 @@ static cyc_status prepare(job *j)
 	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
 	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
 	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
+	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through since. */
+	j->is_dependent = j->is_dependent || j->in.particles->motion_data;
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
 	CYC_TRY(hash_priors(&j->hash, j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
