@@ -403,8 +403,8 @@ static double sum_of(const double *v, int32_t n)
 }
 
 /*
- * Parameters of the tilts that images tell, in all: what an input that was fitted to both half-sets owes to
- * the held-out one. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the
+ * Parameters of the tilts that images tell, in all: what an input owes to the held-out half-set that was fitted
+ * to both, or that the half maps were made with, so that they hold the held-out images where it has them. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the
  * other half lose n/2. Poses and motion have seen the images too, under the input's tilts: as much again is
  * allowed for them.                                                     (T6.10)
  */
@@ -414,7 +414,6 @@ static cyc_status gain_of_seen_input(double *gain, setting *s)
 	cyc_alignment *a = &s->a;
 	double *errors = NULL, n = 0;
 	*gain = 0;
-	if (!s->has_original && !a->has_dependent_input) goto done;
 	CYC_TRY(
 		cyc_alloc(&errors, CYC_PER_TILT * (size_t)a->n_tilts + 3 * (size_t)a->n_particles, sizeof *errors));
 	forget(s);
@@ -447,7 +446,7 @@ static cyc_status compare(cyc_polished *r, setting *s, double *after, const doub
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n, allowance);
 	cyc_info("tilt series %s: images that were not fitted: %s (log-likelihood %+.1f +- %.1f%s)", s->ts->name,
 	         cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before, r->heldout_error,
-	         allowance > 0 ? ", the input has seen them" : "");
+	         s->has_original || s->a.has_dependent_input ? ", the input has seen them" : "");
 done:
 	cyc_free(difference);
 	return st;
