@@ -123,6 +123,13 @@ double cyc_rng_normal(cyc_rng *r);
 /** Uniform in [0,1) at one counter: cyc_rng_at(seed, purpose, i, j) needs no state, so it parallelises. */
 double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t j);
 
+/* ---------------------------------------------------------------- order statistics */
+
+/** Sort n numbers, none of them NaN, in increasing order. */
+void cyc_sort(double *v, size_t n);
+/** Median of n numbers, which are sorted; the mean of the middle two of an even number, 0 of none. */
+double cyc_median(double *v, size_t n);
+
 /* ---------------------------------------------------------------- paths and files */
 
 /** a/b with one slash; b absolute wins; a NULL or "" gives b. Free with cyc_free(). */

@@ -267,12 +267,6 @@ done:
 	return st;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Grey values of series against the median of all, from the noise of their images, which is there whatever
  * the map. */
 static cyc_status judge_grey(cyc_check *c)
@@ -288,9 +282,8 @@ static cyc_status judge_grey(cyc_check *c)
 		sum += log(r->series[i].noise);
 	}
 	if (n == 0) goto done;
-	qsort(values, n, sizeof *values, compare_doubles);
-	/* Of two the stronger one is against the other. */
-	double middle = n == 2 ? values[0] : 0.5 * (values[n / 2] + values[(n - 1) / 2]);
+	double middle = cyc_median(values, n);
+	if (n == 2) middle = values[0]; /* of two the stronger one is against the other */
 	for (int32_t i = 0; i < r->n_series; i++) {
 		cyc_series_evidence *e = &r->series[i];
 		cyc_finding *f;

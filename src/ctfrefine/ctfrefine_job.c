@@ -630,12 +630,6 @@ done:
 	return st;
 }
 
-static int compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /*
  * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays what it was, among the
  * better known half: the others' values are mostly noise.
@@ -663,7 +657,7 @@ static cyc_status gauge_bfactors(job *j)
 				}
 			}
 		if (n == 0) break;
-		if (pass == 0) qsort(errors, n, sizeof *errors, compare_doubles);
+		if (pass == 0) cyc_sort(errors, n);
 	}
 done:
 	cyc_free(errors);

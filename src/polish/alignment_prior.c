@@ -16,25 +16,13 @@ static const double CUT_SHARE = 0.9775;
 
 /* ---------------------------------------------------------------- the stage */
 
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, size_t n)
-{
-	qsort(v, n, sizeof *v, by_size);
-	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
 /* Scatter of numbers about their median, as the standard deviation of normal ones; overwrites them. */
 static double robust_scatter(double *v, size_t n)
 {
 	if (n < 2) return 0;
-	double middle = median(v, n);
+	double middle = cyc_median(v, n);
 	for (size_t i = 0; i < n; i++) v[i] = fabs(v[i] - middle);
-	return 1.4826 * median(v, n);
+	return 1.4826 * cyc_median(v, n);
 }
 
 cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_series *ts, const double *angles)
@@ -59,7 +47,7 @@ cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_serie
 				work[n_slopes++] = (tilt[i] - tilt[j]) / (stage[i] - stage[j]);
 	if (n < 3 || n_slopes == 0) goto done; /* nothing to be told apart: a constant is all */
 	out->is_known = true;
-	out->slope = median(work, n_slopes); /* Theil 1950, Sen 1968 (J Am Stat Assoc 63:1379) */
+	out->slope = cyc_median(work, n_slopes); /* Theil 1950, Sen 1968 (J Am Stat Assoc 63:1379) */
 	out->sign = out->slope < 0 ? -1 : 1;
 	memcpy(work, tilt, n * sizeof *work);
 	out->without_rad = robust_scatter(work, n);
@@ -95,7 +83,7 @@ static double angle_constant(double *work, const cyc_alignment *a, int k)
 		double v = a->base_angles[3 * f + k] + a->angles[3 * f + k] - expected;
 		work[n++] = k == 2 ? remainder(v - first, 2 * CYC_PI) : v;
 	}
-	return n > 0 ? median(work, n) + (k == 2 ? first : 0) : 0;
+	return n > 0 ? cyc_median(work, n) + (k == 2 ? first : 0) : 0;
 }
 
 /* Distance of an angle from the series' geometry; false if that says nothing of it. */

@@ -69,20 +69,6 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* Median of n values, which are sorted. */
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-static double median(double *v, int64_t n)
-{
-	if (n == 0) return 0;
-	qsort(v, (size_t)n, sizeof *v, by_value);
-	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
-}
-
 /* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T8.6) */
 static void fit_scales(cyc_refine3d_job *j, const double *sums)
 {
@@ -318,8 +304,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	s->change_offset_A = sqrt(moved2 / (2 * count));
 	s->average_p_max /= count;
 	s->average_significant /= count;
-	s->rotation_error_rad = median(rotation, n_seen);
-	s->offset_error_A = median(offset, n_seen);
+	s->rotation_error_rad = cyc_median(rotation, (size_t)n_seen);
+	s->offset_error_A = cyc_median(offset, (size_t)n_seen);
 	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
 	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
 	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;

@@ -35,12 +35,6 @@ void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j,
 	}
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 /* Residual power over what the noise weights say, of a typical particle: masks and scales of a data set drop
  * out. */
 static cyc_status typical_residuals(double typical[CYC_N_BANDS], const cyc_refine3d_job *j, int32_t half)
@@ -54,8 +48,8 @@ static cyc_status typical_residuals(double typical[CYC_N_BANDS], const cyc_refin
 			const cyc_pose_agreement *a = &j->refined[p].agreement[b];
 			if (j->in.particles->particles[p].half == half && a->noise > 0) v[n++] = a->residual / a->noise;
 		}
-		qsort(v, (size_t)n, sizeof *v, by_value);
-		typical[b] = n > 0 && v[n / 2] > 0 ? v[n / 2] : 1;
+		double middle = cyc_median(v, (size_t)n);
+		typical[b] = middle > 0 ? middle : 1;
 	}
 done:
 	cyc_free(v);

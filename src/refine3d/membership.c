@@ -176,15 +176,9 @@ static double maximise(double *probability, cyc_membership *m, double share_othe
 	return log_likelihood;
 }
 
-static int by_value(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
 static double quantile_of(double *v, int64_t n, double q)
 {
-	qsort(v, (size_t)n, sizeof *v, by_value);
+	cyc_sort(v, (size_t)n);
 	return n > 0 ? v[(int64_t)(q * (double)(n - 1))] : 1;
 }
 

@@ -135,7 +135,6 @@ bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
 		if (s->best_iteration > 0) {
 			*r = j->best[p];
 			r->was_searched = last.was_searched;
-			if (!j->o->keep_all) j->in.particles->particles[p].probability = r->probability;
 			continue;
 		}
 		/* The start came without errors, posteriors and probabilities: those of the last poses, which differ by less than these can tell. */
