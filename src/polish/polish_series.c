@@ -245,7 +245,7 @@ static cyc_status setting_init(setting *s)
 	CYC_TRY(cyc_alloc(&s->start_shifts, 2 * T, sizeof *s->start_shifts));
 	CYC_TRY(read_geometry(s));
 	motion_steps(s->step_sigma, s->step_dose, s);
-	if (o->do_motion) CYC_TRY(motion_model(s));
+	if (o->do_motion && s->ts->n_tilts > 1) CYC_TRY(motion_model(s)); /* one image shows no motion */
 	s->own = cyc_deformation_model_of(s->ts);
 	CYC_TRY(deformation_widths(s));
 	/* RELION has no priors on geometry and positions. */

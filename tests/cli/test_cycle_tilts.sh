@@ -32,3 +32,8 @@ for skip in "--skip-defocus --skip-refine" "--skip-scale --skip-refine" "--skip-
 	# shellcheck disable=SC2086
 	ends_well "$skip" skipping $skip
 done
+
+# One series of a single tilt, which shows no motion.
+cp -r clean single
+awk '/^frames/ && n++ { next } { print }' clean/tilt_series/TS_01.star > single/tilt_series/TS_01.star
+ends_well "a series of one tilt" single
