@@ -229,7 +229,7 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, 
 CYC_MUST_CHECK cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2]);
 /** Set the probability of every particle (s->n values from 0 to 1), in the structs and in the document. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double *probability);
-/** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle. */
+/** CYC_E_DATA, with the remedy, unless both half-sets have at least one particle of a probability above 0. */
 CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s);
 
 /** rlnOrigin*Angst of every particle [Å, subtomogram axes], 0 where the file has none; position_A has them subtracted. n values by the caller. */

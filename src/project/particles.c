@@ -198,14 +198,26 @@ done:
 cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 {
 	cyc_status st = CYC_OK;
-	int64_t n[2] = { 0, 0 };
-	for (int64_t i = 0; i < s->n && s->has_halves; i++) n[s->particles[i].half]++;
+	long long n[2] = { 0, 0 }, n_counted[2] = { 0, 0 };
 	if (!s->has_halves) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no half-sets: column _rlnRandomSubset is not there", s->path);
-	} else if (n[0] == 0 || n[1] == 0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': half-set %d has no particles (half-set %d has %lld)", s->path,
-		                     n[0] == 0 ? 1 : 2, n[0] == 0 ? 2 : 1, (long long)(n[0] + n[1]));
+		cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
+		return st;
 	}
-	if (st != CYC_OK) cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
+	for (int64_t i = 0; i < s->n; i++) {
+		n[s->particles[i].half]++;
+		n_counted[s->particles[i].half] += s->particles[i].probability > 0;
+	}
+	for (int h = 0; h < 2 && st == CYC_OK; h++) {
+		if (n[h] == 0) {
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': half-set %d has no particles (half-set %d has %lld)", s->path, h + 1,
+			                     2 - h, n[1 - h]);
+			cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
+		} else if (n_counted[h] == 0) {
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': none of the %lld particles of half-set %d counts: _cycParticleProbability is 0 for all",
+			                     s->path, n[h], h + 1);
+			cyc_error_hint("remove the column _cycParticleProbability to let all particles count");
+		}
+	}
 	return st;
 }

@@ -664,6 +664,10 @@ static void probabilities(void **state)
 	cyc_particle_set_destroy(&again);
 	put[3] = 1.5;
 	ASSERT_FAILS(cyc_particle_set_put_probabilities(s, put), CYC_E_INTERNAL, "1.5");
+	/* A half-set whose particles all have 0 is as empty as one without particles. */
+	ASSERT_OK(cyc_particle_set_require_halves(s));
+	for (int64_t i = 0; i < s->n; i++) s->particles[i].probability = s->particles[i].half == 0;
+	ASSERT_FAILS(cyc_particle_set_require_halves(s), CYC_E_DATA, "of half-set 2 counts", "_cycParticleProbability is 0");
 	cyc_particle_set_destroy(&s);
 	static const char *const BAD[] = { "1.01", "-0.1" };
 	for (int k = 0; k < 2; k++) {
