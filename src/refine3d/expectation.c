@@ -45,6 +45,29 @@ void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
 
+/*
+ * Run a task for all particles, item i for particle i of series *i_series: block by block of the references, and in each series by
+ * series of the images. The task passes over particles that are not in the block. `what`: the progress that is shown, or NULL.
+ */
+static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_task task, void *arg, const char *what)
+{
+	cyc_status st = CYC_OK;
+	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		CYC_TRY(cyc_refine3d_open_block(j, block));
+		for (*i_series = 0; *i_series < j->in.tomograms->n_series; ++*i_series) {
+			int32_t i = *i_series, n = series_count(j, i);
+			if (n == 0) continue;
+			CYC_TRY(cyc_refine3d_load_series(j, i));
+			CYC_TRY(cyc_parallel_for(n, j->o->n_threads, task, arg));
+			cyc_refine3d_release_series(j, i);
+			if (what && block == 0) cyc_progress(what, series_first(j, i) + n, j->in.particles->n);
+		}
+		CYC_TRY(cyc_refine3d_close_block(j));
+	}
+done:
+	return st;
+}
+
 /* ---------------------------------------------------------------- amplitudes */
 
 typedef struct {
@@ -103,20 +126,10 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&a.own, j->in.particles->n, sizeof *a.own));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
-		CYC_TRY(cyc_refine3d_open_block(j, block));
-		for (a.i_series = 0; a.i_series < n_series; a.i_series++) {
-			int32_t n = series_count(j, a.i_series);
-			if (n == 0) continue;
-			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
-			CYC_TRY(cyc_parallel_for(n, n_threads, amplitude_task, &a));
-			cyc_refine3d_release_series(j, a.i_series);
-		}
-		CYC_TRY(cyc_refine3d_close_block(j));
-	}
+	CYC_TRY(for_all_particles(j, &a.i_series, amplitude_task, &a, NULL));
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
 		const cyc_particle *particle = &j->in.particles->particles[p];
-		double *to = series_sums + (2 * particle->i_series + particle->half) * 3, weight = j->refined[p].probability;
+		double *to = series_sums + (2 * particle->i_series + particle->half) * 3, weight = cyc_refine3d_weight(j, p);
 		to[1] += weight * a.own[p];
 		for (int64_t r = 0; r < n_shells; r++) {
 			to[0] += weight * (double)j->shells[p * n_shells + r][0];
@@ -343,7 +356,7 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 		cyc_particle *to = &j->in.particles->particles[p];
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
-		to->probability = j->o->keep_all ? 1 : r->probability;
+		to->probability = cyc_refine3d_weight(j, p);
 		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
 		cyc_refine3d_set_stack_offset(j, p, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
 	}
@@ -361,19 +374,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
-	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
-		CYC_TRY(cyc_refine3d_open_block(j, block));
-		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-			int32_t n = series_count(j, i);
-			if (n == 0) continue;
-			CYC_TRY(cyc_refine3d_load_series(j, i));
-			a.i_series = i;
-			CYC_TRY(cyc_parallel_for(n, n_threads, pose_task, &a));
-			cyc_refine3d_release_series(j, i);
-			if (block == 0) cyc_progress("poses", series_first(j, i) + n, j->in.particles->n);
-		}
-		CYC_TRY(cyc_refine3d_close_block(j));
-	}
+	CYC_TRY(for_all_particles(j, &a.i_series, pose_task, &a, "poses"));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
 	cyc_free(a.work);
@@ -515,17 +516,7 @@ cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
-		CYC_TRY(cyc_refine3d_open_block(j, block));
-		for (a.i_series = 0; a.i_series < j->in.tomograms->n_series; a.i_series++) {
-			int32_t n = series_count(j, a.i_series);
-			if (n == 0) continue;
-			CYC_TRY(cyc_refine3d_load_series(j, a.i_series));
-			CYC_TRY(cyc_parallel_for(n, n_threads, look_task, &a));
-			cyc_refine3d_release_series(j, a.i_series);
-		}
-		CYC_TRY(cyc_refine3d_close_block(j));
-	}
+	CYC_TRY(for_all_particles(j, &a.i_series, look_task, &a, NULL));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);

@@ -103,7 +103,7 @@ static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 			/* 2 s^2 x sum W |V|^2 - s^2 sum W |V|^2 at the amplitude of a typical particle. */
 			r->expected += cyc_square(r->amplitude) * r->agreement[b].power * (2 * m->mean[b] - 1);
 		}
-		set->particles[index[i]].probability = j->o->keep_all ? 1 : r->probability;
+		set->particles[index[i]].probability = cyc_refine3d_weight(j, index[i]);
 	}
 done:
 	cyc_free(agreement);

@@ -34,7 +34,7 @@ static cyc_status evidence_of(double *out, const cyc_refine3d_job *j, float (*sh
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)n_shells, sizeof *sums));
 	for (int64_t p = 0; p < n; p++)
 		for (int64_t r = 0; r <= radius; r++)
-			for (int k = 0; k < 2; k++) sums[j->in.particles->particles[p].half * n_shells + r][k] += j->refined[p].probability * (double)shells[p * n_shells + r][k];
+			for (int k = 0; k < 2; k++) sums[j->in.particles->particles[p].half * n_shells + r][k] += cyc_refine3d_weight(j, p) * (double)shells[p * n_shells + r][k];
 	for (int64_t p = 0; p < n; p++) {
 		out[p] = 0;
 		for (int64_t r = 0; r <= radius; r++) {
@@ -78,7 +78,7 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		CYC_TRY(evidence_of(best, j, j->best_shells, radius));
 		for (int64_t p = 0; p < n; p++) {
 			/* Who is probably no particle tells little of who is better placed. */
-			double d = j->refined[p].probability * (now[p] - best[p] - fitted);
+			double d = cyc_refine3d_weight(j, p) * (now[p] - best[p] - fitted);
 			if (now[p] == 0 && best[p] == 0) continue; /* no image shows it */
 			n_seen++;
 			sum += d;

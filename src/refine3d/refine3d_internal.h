@@ -190,6 +190,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine
 CYC_MUST_CHECK cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j);
 /** The best poses become those of the particles. @return whether they differ from the present ones */
 bool cyc_refine3d_restore_best(cyc_refine3d_job *j);
+/** What particle p counts in maps and sums: its probability, or 1 where all are to count alike. */
+static inline double cyc_refine3d_weight(const cyc_refine3d_job *j, int64_t p) { return j->o->keep_all ? 1 : j->refined[p].probability; }
 /** Make images of a series present. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);
