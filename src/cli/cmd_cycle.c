@@ -63,7 +63,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "skip-polish", .type = CYC_OPT_FLAG, AT(skip_polish), .help = "Leave tilt geometry, particle positions and motion as they are." },
 	{ .name = "skip-motion", .type = CYC_OPT_FLAG, AT(skip_motion), .help = "Leave the particles' motion as it is." },
 	{ .name = "keep-all", .type = CYC_OPT_FLAG, AT(keep_all),
-	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
+	  .help = "Particles count alike, whatever their images say; those that are probably not the particle are still reported." },
 	{ .name = "skip-refine", .type = CYC_OPT_FLAG, AT(skip_refine), .help = "Leave the particles' orientations as they are." },
 	{ .name = "skip-check", .type = CYC_OPT_FLAG, AT(skip_check), .help = "Do not look for mistakes in the metadata when the first maps are there." },
 	{ .name = "particle-diameter", .alias = "--particle_diameter", .type = CYC_OPT_DOUBLE, AT(particle_diameter_A), .unit = "<Å>",

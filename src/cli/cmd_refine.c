@@ -69,7 +69,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "only-judge", .type = CYC_OPT_FLAG, .offset = O(only_judge),
 	  .help = "No new poses: which particles agree with the map where they are; writes particles.star with their probabilities." },
 	{ .name = "keep-all", .type = CYC_OPT_FLAG, .offset = O(keep_all),
-	  .help = "Particles count alike, whatever their images say; which are probably none is reported all the same." },
+	  .help = "Particles count alike, whatever their images say; those that are probably not the particle are still reported." },
 	{ .name = "no-scale", .type = CYC_OPT_FLAG, .offset = O(no_scale), .help = "The same contrast for all tilt series." },
 	{ .name = "keep-self-correlation", .type = CYC_OPT_FLAG, .offset = O(keep_self_correlation),
 	  .help = "Compare each image with the half map as it is, the image itself in it." },

@@ -153,6 +153,8 @@ static void hear_warning(void *user, cyc_log_level level, const char *text)
 	else cyc_free(copy);
 }
 
+void cyc__listen(cyc__step *s) { cyc_log_set_warning_listener(s ? hear_warning : NULL, s); }
+
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -163,9 +165,9 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, dir));
-	cyc_log_set_warning_listener(hear_warning, s);
+	cyc__listen(s);
 	st = cyc__kind_get(s->kind)->run(s, c);
-	cyc_log_set_warning_listener(NULL, NULL);
+	cyc__listen(NULL);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
 		cyc_error_context("%s", s->dir);

@@ -144,6 +144,10 @@ void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
 
+/** How to read the project with the files of another set: all that the run's input says but the files themselves. */
+cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set);
+/** From here on warnings are the step's, and shown with it on the page; NULL: nobody's. */
+void cyc__listen(cyc__step *s);
 /**
  * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
  * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.

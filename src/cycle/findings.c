@@ -1,4 +1,4 @@
-/* What the steps warned about, and what they found: tilts that are bad, particles that are probably none. */
+/* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the particle. */
 #include "summary.h"
 
 #include <math.h>
@@ -172,7 +172,7 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 	}
 	if (f.n_doubtful > 0) {
 		snprintf(sentence, sizeof sentence,
-		         "%lld of %lld particles are probably none, or not where they are said to be.",
+		         "%lld of %lld particles are probably not the particle, or have a wrong pose.",
 		         (long long)f.n_doubtful, (long long)f.n_particles);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
@@ -249,7 +249,7 @@ cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c)
 	if (found.n_doubtful > 0) {
 		fprintf(
 			f,
-			"<p>%lld of %lld particles are more likely none, or not where they are said to be, than right "
+			"<p>%lld of %lld particles are probably not the particle, or have a wrong pose "
 			"(<code>cycParticleProbability</code> below 0.5 in <code>",
 			(long long)found.n_doubtful, (long long)found.n_particles);
 		cyc__put_escaped(f, found.particles);

@@ -27,9 +27,7 @@ static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__s
 	cyc_status st = CYC_OK;
 	cyc_check_options o;
 	cyc_check_options_default(&o);
-	o.input = (cyc_project_input){ .root = c->o->input.root,
-		                           .optimisation_set = s->output_set,
-		                           .exclude_negative_scales = c->o->input.exclude_negative_scales };
+	o.input = cyc__input_of(c, s->output_set);
 	o.mask = c->in.mask_align;
 	o.is_deep = true;
 	o.box_px = c->o->box_px;
@@ -94,7 +92,7 @@ done:
 cyc_status cyc__check_metadata(cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
-	const cyc__step *s = &c->steps[c->i_best];
+	cyc__step *s = &c->steps[c->i_best];
 	cyc_check_result r = { 0 };
 	char *dir = NULL, *path = NULL;
 	if (!c->ops->check || c->o->skip_check || c->metadata_is_clear) goto done;
@@ -113,7 +111,9 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 		CYC_TRY(st);
 		CYC_TRY(write_record(path, &r));
 	}
-	CYC_TRY(tell(&c->metadata_is_clear, path));
+	cyc__listen(s);
+	st = tell(&c->metadata_is_clear, path);
+	cyc__listen(NULL);
 done:
 	cyc_check_result_deinit(&r);
 	cyc_free(dir);

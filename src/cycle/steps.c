@@ -10,13 +10,17 @@ static const double REFINE_OFFSET_RANGE_PX = 3;
 
 /* ---------------------------------------------------------------- reconstruct */
 
-static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
+cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set)
 {
-	if (!s->input_set[0]) return c->start;
-	cyc_project_input in = c->o->input; /* with whatever else it says of how to read the project */
-	in.optimisation_set = s->input_set;
+	cyc_project_input in = c->o->input;
+	in.optimisation_set = set;
 	in.particles = in.tomograms = in.trajectories = NULL;
 	return in;
+}
+
+static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
+{
+	return s->input_set[0] ? cyc__input_of(c, s->input_set) : c->start;
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -142,8 +146,7 @@ static cyc_status reconstruct_before(const cyc__step *s, const cyc__cycle *c)
 	char *dir = NULL;
 	cyc_reconstruct_result result = { 0 };
 	CYC_TRY(cyc_path_join(&dir, s->dir, BEFORE_DIR));
-	const cyc_project_input input = { .root = c->o->input.root, .optimisation_set = c->before_set };
-	const cyc_reconstruct_options r = reconstruct_options(c, input, dir);
+	const cyc_reconstruct_options r = reconstruct_options(c, cyc__input_of(c, c->before_set), dir);
 	CYC_TRY(c->ops->reconstruct(&result, &r));
 done:
 	cyc_reconstruct_result_deinit(&result);

@@ -141,6 +141,7 @@ static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
 	*r = (cyc_check_result){ .n_series = 1 };
 	g_n_checks++;
 	assert_true(o->is_deep && !o->fix_dir && o->max_images > 0);
+	assert_true(o->input.keep_outliers); /* read as all the run reads its images */
 	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
 	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
 	CYC_TRY(cyc_alloc(&r->findings, 1, sizeof *r->findings));
@@ -176,6 +177,7 @@ static void test_metadata_is_checked(void **state)
 	cyc_cycle_options o = make_options();
 	cyc_cycle_ops ops = FAKES;
 	ops.check = fake_check;
+	o.input.keep_outliers = true;
 	g_n_checks = 0;
 	g_is_clear = true;
 	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
@@ -185,6 +187,7 @@ static void test_metadata_is_checked(void **state)
 		assert_int_equal(g_n_checks, 1);
 		assert_non_null(strstr(g_warnings, "tilt series TS_1: defocus falls (20 standard errors); set rlnTomoHand to -1"));
 		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
+		assert_file_contains("RUN/summary.html", "set rlnTomoHand to -1");
 	}
 	/* Not asked for. */
 	o.out_dir = "RUN2";
@@ -657,7 +660,7 @@ static void test_bad_tilts_and_particles(void **state)
 	cyc_free(edited);
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_contains(r.verdict, "2 of 6 tilts were found bad, shifted or at the end of the search.");
-	assert_contains(r.verdict, "2 of 4 particles are probably none");
+	assert_contains(r.verdict, "2 of 4 particles are probably not the particle");
 	cyc_cycle_result_deinit(&r);
 	assert_file_contains("RUN/summary.html", "<tr><td>TS_1</td><td class=\"n\">2</td><td>bad</td></tr>");
 	assert_file_contains("RUN/summary.html", "<tr><td>TS_2</td><td class=\"n\">1</td><td>at-limit</td></tr>");
