@@ -211,8 +211,7 @@ done:
 	return st;
 }
 
-/* Covariance of the tilts times the columns K (n numbers of seen tilts, made of tilt parameters by rows of
- * `parts`). */
+/* Covariance of two of the tilts' parameters, in their own units. */
 static double tilt_covariance(const free_errors *e, size_t i, size_t j)
 {
 	double w[2];
