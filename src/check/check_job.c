@@ -131,6 +131,22 @@ done:
 	return st;
 }
 
+/* "VALUE +- ERROR", or that it is unknown: a series may have one tilt, one dose, or show no detail. */
+static const char *measured_text(char text[48], cyc_measured m, double scale, const char *unit)
+{
+	bool is_known = isfinite(m.value) && isfinite(m.error);
+	if (is_known) snprintf(text, 48, "%.2f +- %.2f%s", scale * m.value, scale * m.error, unit);
+	return is_known ? text : "unknown";
+}
+
+static void tell_series(const cyc_series_evidence *e)
+{
+	char hand[48], dose[48], contrast[48], size[48];
+	cyc_info("%s: %lld images; hand %s, dose %s, contrast %s, size %s", e->name, (long long)e->n_images,
+	         measured_text(hand, e->hand, 1, ""), measured_text(dose, e->dose, 1, ""),
+	         measured_text(contrast, e->contrast, 1, ""), measured_text(size, e->stretch, 100, " %"));
+}
+
 static cyc_status compare_series(cyc_check *c, cyc_ring_pass *pass, const cyc_particle_set *part, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -152,10 +168,7 @@ static cyc_status compare_series(cyc_check *c, cyc_ring_pass *pass, const cyc_pa
 	const cyc_series_optics optics = { cyc_electron_wavelength_A(ts->voltage_kV), ts->bfactor_per_dose_A2,
 		                               dose, angle };
 	CYC_TRY(cyc_series_fit_images(&c->result->series[i], sums, &optics));
-	const cyc_series_evidence *e = &c->result->series[i];
-	cyc_info("%s: %lld images; hand %.2f +- %.2f, dose %.2f +- %.2f, contrast %.2f, size %+.2f +- %.2f %%",
-	         ts->name, (long long)e->n_images, e->hand.value, e->hand.error, e->dose.value, e->dose.error,
-	         e->contrast.value, 100 * e->stretch.value, 100 * e->stretch.error);
+	tell_series(&c->result->series[i]);
 done:
 	cyc_ring_sums_destroy(&sums);
 	cyc_free(dose);
