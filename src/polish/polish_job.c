@@ -1,6 +1,7 @@
 /* The job: files in, files out, one tilt series after the other. */
 #include "cyclotomo/polish.h"
 
+#include "cyclotomo/record.h"
 #include "polish/polish_series.h"
 #include "polish/polish_start.h"
 
@@ -90,7 +91,7 @@ static cyc_status prepare(job *j)
 	const cyc_polish_options *o = j->o;
 	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", o->box_px, o->range_px,
+	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->range_px,
 	                     o->do_motion, o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes,
 	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
 	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
@@ -119,6 +120,7 @@ static cyc_status polish_all(job *j)
 	char *path = NULL;
 	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
+	int64_t n_other = 0;
 	cyc_polish_shared shared = { .o = j->o, .in = &j->in, .pass = j->pass, .is_dependent = j->is_dependent };
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
 	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
@@ -138,7 +140,7 @@ static cyc_status polish_all(job *j)
 		}
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name));
-		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &n_other, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
@@ -149,6 +151,9 @@ static cyc_status polish_all(job *j)
 		path = NULL;
 		cyc_progress("polishing", i + 1, n);
 	}
+	if (n_other > 0)
+		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these series were polished anew",
+		         (long long)n_other, j->in.out);
 done:
 	cyc_free(path);
 	cyc_free(original);
