@@ -60,6 +60,20 @@ static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_eve
 static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
 static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale || o->do_bfactor; }
 
+cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
+	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
+	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, (int)o->scale_model,
+	                     o->do_bfactor));
+	*h = cyc_hash_string(*h, text);
+done:
+	cyc_free(text);
+	return st;
+}
+
 static cyc_status read_input(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -125,13 +139,9 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
-	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, o->scale_model == CYC_SCALE_ICE,
-	                     o->do_bfactor));
-	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "ctfrefine"));
+	CYC_TRY(cyc_ctfrefine_options_hash(&j->hash, o));
 	CYC_TRY(recall_inputs(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -156,7 +166,6 @@ static cyc_status prepare(job *j)
 	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å", j->reference->box_px, length_A / j->reference->radius,
 	         j->support->n, o->k_min_A, o->defocus_range_A);
 done:
-	cyc_free(text);
 	return st;
 }
 

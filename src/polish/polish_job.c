@@ -16,6 +16,21 @@ void cyc_polish_options_default(cyc_polish_options *o)
 		                       .n_threads = 1, .backend = "cpu" };
 }
 
+cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->range_px,
+	                     o->do_motion, o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes,
+	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
+	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
+	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
+	*h = cyc_hash_string(*h, text);
+done:
+	cyc_free(text);
+	return st;
+}
+
 void cyc_polish_result_deinit(cyc_polish_result *r)
 {
 	char **const all[] = { &r->tomograms, &r->particles, &r->trajectories, &r->optimisation_set };
@@ -89,17 +104,12 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->range_px,
-	                     o->do_motion, o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes,
-	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
-	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
-	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
 	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
 	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through since. */
 	j->is_dependent = j->is_dependent || j->in.particles->motion_data;
-	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "polish"));
+	CYC_TRY(cyc_polish_options_hash(&j->hash, o));
 	CYC_TRY(hash_priors(&j->hash, j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -110,7 +120,6 @@ static cyc_status prepare(job *j)
 	cyc_evidence_predictions(j->pass)->image.cache = o->images;
 	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius, o->range_px);
 done:
-	cyc_free(text);
 	return st;
 }
 
