@@ -189,6 +189,16 @@ static void test_metadata_is_checked(void **state)
 		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
 		assert_file_contains("RUN/summary.html", "set rlnTomoHand to -1");
 	}
+	/* Damaged, the record is not believed. */
+	char *text = get_file("RUN/PostProcess/job002/metadata.txt");
+	text[strlen(text) / 2] ^= 1;
+	put_file("RUN/PostProcess/job002/metadata.txt", text);
+	cyc_free(text);
+	g_warnings[0] = '\0';
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 2);
+	assert_non_null(strstr(g_warnings, "metadata.txt' is damaged"));
+	g_n_checks = 1;
 	/* Not asked for. */
 	o.out_dir = "RUN2";
 	o.skip_check = true;
