@@ -9,6 +9,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { N_KINDS = 2 };
@@ -38,17 +39,18 @@ typedef struct {
 	cyc_image_cache *images;
 	cyc_optimisation_set *set; /* what the next block starts from; its references are those of the input */
 	char *out_dir, *record;    /* relative to the root, and the record's path with it */
-	uint64_t hash;
+	uint64_t hash;             /* of all inputs */
 	int32_t n_done;            /* blocks of an interrupted run */
-	cyc_file_marks *marks;     /* of each block: the tables that it left */
+	cyc_file_marks *marks;     /* of each block: the tables that it left, */
+	uint64_t *keys;            /* and a hash of everything that it depends on */
 } job;
 
 /* ---------------------------------------------------------------- what is done */
 
 static const char KIND[] = "finished blocks of refine-tilts", CONSEQUENCE[] = "everything is done again";
 
-/* Everything that results depend on. The first block's input is read here once more: only so is each table that it names in it. */
-static cyc_status hash_all(uint64_t *hash, const cyc_refine_tilts_options *o, const cyc_optimisation_set *set)
+/* All inputs. The first block's are read here once more: only so is each table that they name in it. */
+static cyc_status hash_inputs(uint64_t *hash, const cyc_refine_tilts_options *o, const cyc_optimisation_set *set)
 {
 	cyc_status st = CYC_OK;
 	const char *const files[] = { set->reference_map1, set->reference_map2, set->reference_mask, set->reference_fsc };
@@ -57,8 +59,6 @@ static cyc_status hash_all(uint64_t *hash, const cyc_refine_tilts_options *o, co
 	cyc_tomogram_set *tomograms = NULL;
 	cyc_particle_set *particles = NULL;
 	uint64_t h = cyc_hash_string(cyc_hash(CYC_HASH_INIT, sizes, sizeof sizes), cyc_backend_of_bits(o->backend));
-	CYC_TRY(cyc_polish_options_hash(&h, &o->polish));
-	CYC_TRY(cyc_ctfrefine_options_hash(&h, &o->ctfrefine));
 	CYC_TRY(cyc_project_read_tomograms(&tomograms, set, &o->input));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, set->trajectories, tomograms, root));
 	h = cyc_project_hash(h, tomograms, particles);
@@ -82,6 +82,18 @@ static cyc_status block_folder(char **dir, const job *j, int32_t i)
 	return cyc_asprintf(dir, "%s%s/job%03d/", j->out_dir, FOLDER[i % N_KINDS], i + 1);
 }
 
+/* What block i depends on: the inputs, its options, and what the block before it depends on and left. */
+static cyc_status key_of_block(uint64_t *key, const job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	uint64_t h = i > 0 ? cyc_file_marks_hash(j->keys[i - 1], &j->marks[i - 1]) : j->hash;
+	if (i % N_KINDS == 0) CYC_TRY(cyc_polish_options_hash(&h, &j->o->polish));
+	else CYC_TRY(cyc_ctfrefine_options_hash(&h, &j->o->ctfrefine));
+	*key = h;
+done:
+	return st;
+}
+
 /* Mark the tables that block i left. */
 static cyc_status mark_block(job *j, int32_t i)
 {
@@ -92,18 +104,20 @@ static cyc_status mark_block(job *j, int32_t i)
 	CYC_TRY(block_folder(&dir, j, i));
 	CYC_TRY(cyc_file_marks_add_folder(m, root, dir, is_table));
 	CYC_TRY(cyc_file_marks_take(m, root, j->o->n_threads));
+	CYC_TRY(key_of_block(&j->keys[i], j, i));
 done:
 	cyc_free(dir);
 	return st;
 }
 
-/* The record: number of blocks, and of each block the tables it left, as lines of size, hash and name. */
+/* The record: number of blocks, and of each block its key and the tables it left, as lines of size, hash and name. */
 static cyc_status record_write(const job *j, int32_t n_done)
 {
 	cyc_status st = CYC_OK;
 	cyc_text_stream s = { 0 };
 	CYC_TRY(cyc_text_stream_open(&s));
 	fprintf(s.f, "%d\n", n_done);
+	for (int32_t i = 0; i < n_done; i++) fprintf(s.f, "%016" PRIx64 "\n", j->keys[i]);
 	for (int32_t i = 0; i < n_done; i++)
 		for (int32_t k = 0; k < j->marks[i].n; k++) {
 			const cyc_file_mark *m = &j->marks[i].items[k];
@@ -116,10 +130,15 @@ done:
 	return st;
 }
 
-static cyc_status read_marks(job *j, const char *text)
+static cyc_status read_marks(job *j, const char *text, int32_t n_recorded)
 {
 	cyc_status st = CYC_OK;
-	for (const char *line = strchr(text, '\n'), *end; line && line[1]; line = end) {
+	const char *first = strchr(text, '\n');
+	for (int32_t i = 0; i < n_recorded && first; i++) {
+		if (i < N_KINDS * j->o->n_rounds) j->keys[i] = strtoull(first + 1, NULL, 16);
+		first = strchr(first + 1, '\n');
+	}
+	for (const char *line = first, *end; line && line[1]; line = end) {
 		int i = -1, used = 0;
 		cyc_file_mark m = { 0 };
 		end = strchr(line + 1, '\n');
@@ -138,20 +157,30 @@ done:
 	return st;
 }
 
-/* A block counts only if its tables are as it left them; what follows was made from them. */
+static void reject_block(job *j, int32_t i, const char *file, const char *why)
+{
+	j->n_done = i;
+	cyc_warn("%s%s%s: %s of round %d and all that follows are done again", file, file[0] ? " " : "", why,
+	         i % N_KINDS == 0 ? "the alignment" : "the CTFs", i / N_KINDS + 1);
+}
+
+/* A block counts only if it was made with these options, and its tables are as it left them; what follows was made from them. */
 static cyc_status check_block(job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	cyc_file_state *states = NULL;
 	const cyc_file_marks *m = &j->marks[i];
+	uint64_t key;
+	CYC_TRY(key_of_block(&key, j, i));
+	if (key != j->keys[i]) {
+		reject_block(j, i, "", "other options");
+		goto done;
+	}
 	CYC_TRY(cyc_alloc(&states, m->n, sizeof *states));
 	CYC_TRY(cyc_file_marks_compare(states, m, j->o->input.root ? j->o->input.root : "", j->o->n_threads));
 	for (int32_t k = 0; k < m->n && j->n_done > i; k++) {
 		if (states[k] == CYC_FILE_SAME) continue;
-		j->n_done = i;
-		cyc_warn("%s %s since it was written: %s of round %d and all that follows are done again", m->items[k].name,
-		         states[k] == CYC_FILE_MISSING ? "is missing" : "has changed", i % N_KINDS == 0 ? "alignment" : "CTFs",
-		         i / N_KINDS + 1);
+		reject_block(j, i, m->items[k].name, states[k] == CYC_FILE_MISSING ? "is missing since it was written" : "has changed since it was written");
 	}
 done:
 	cyc_free(states);
@@ -167,7 +196,7 @@ static cyc_status record_read(job *j)
 	CYC_TRY(cyc_record_read_text(&text, j->record, KIND, j->hash, CONSEQUENCE, NULL));
 	if (!text || sscanf(text, "%d", &done) != 1 || done < 0) goto done;
 	j->n_done = done < N_KINDS * j->o->n_rounds ? done : N_KINDS * j->o->n_rounds;
-	CYC_TRY(read_marks(j, text));
+	CYC_TRY(read_marks(j, text, done));
 	for (int32_t i = 0; i < j->n_done; i++) CYC_TRY(check_block(j, i));
 	for (int32_t i = j->n_done; i < N_KINDS * j->o->n_rounds; i++) cyc_file_marks_deinit(&j->marks[i]);
 done:
@@ -319,8 +348,9 @@ static cyc_status prepare(job *j)
 	}
 	CYC_TRY(cyc_image_cache_create(&j->images, 1e9 * o->cache_GB));
 	if (o->dry_run) goto done;
-	CYC_TRY(hash_all(&j->hash, o, j->set));
+	CYC_TRY(hash_inputs(&j->hash, o, j->set));
 	CYC_TRY(cyc_alloc(&j->marks, N_KINDS * o->n_rounds, sizeof *j->marks));
+	CYC_TRY(cyc_alloc(&j->keys, N_KINDS * o->n_rounds, sizeof *j->keys));
 	CYC_TRY(cyc_asprintf(&j->record, "%s%s%srefine_tilts.record", root, root[0] && root[strlen(root) - 1] != '/' ? "/" : "", j->out_dir));
 	char *folder = NULL;
 	CYC_TRY(cyc_path_join(&folder, root, j->out_dir));
@@ -369,6 +399,7 @@ done:
 	cyc_image_cache_destroy(&j.images);
 	for (int32_t i = 0; j.marks && i < N_KINDS * o->n_rounds; i++) cyc_file_marks_deinit(&j.marks[i]);
 	cyc_free(j.marks);
+	cyc_free(j.keys);
 	cyc_optimisation_set_destroy(&j.set);
 	cyc_free(j.out_dir);
 	cyc_free(j.record);
