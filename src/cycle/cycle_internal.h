@@ -128,6 +128,7 @@ typedef struct {
 	cyc__pairs options;     /**< of cyc__record_options() */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of the inputs that all steps depend on */
+	uint64_t images_record; /**< times of the images, if their record is to be written */
 	bool has_done_step;     /**< since the run was started or resumed: later records may be of another state */
 	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
@@ -192,6 +193,8 @@ extern const char CYC__LEFT_OUT[];
  * @return CYC_E_USAGE / CYC_E_DATA naming each other option / input that differs; CYC_E_USAGE if the folder holds something else.
  */
 CYC_MUST_CHECK cyc_status cyc__record_start(cyc__cycle *c);
+/** The same comparison for a plan; nothing is written. */
+CYC_MUST_CHECK cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o);
 /** Put a hash of all other blocks into a block "end", the last; and whether it is still that of a document. */
 CYC_MUST_CHECK cyc_status cyc__seal(cyc_star *s);
 bool cyc__is_sealed(const cyc_star *s);

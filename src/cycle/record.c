@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char RUN_RECORD[] = "cyclotomo_cycle.star";
+static const char RUN_RECORD[] = "cyclotomo_cycle.star", IMAGES_RECORD[] = "cyclotomo_images.record", IMAGES_KIND[] = "images of a cycle";
 
 /* ---------------------------------------------------------------- pairs as STAR tables */
 
@@ -333,33 +333,44 @@ done:
 	return st;
 }
 
+static cyc_status record_path(char **path, const cyc_cycle_options *o, const char *file)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL;
+	CYC_TRY(cyc_path_join(&name, o->out_dir, file));
+	CYC_TRY(cyc_path_join(path, o->input.root, name));
+done:
+	cyc_free(name);
+	return st;
+}
+
 /*
  * Times of the tilt images: in a file of its own, so that the other records of a run are the same on a copy of the project. Images of
  * the old names that are of another time are other images.
  */
-static cyc_status compare_images(const cyc__cycle *c, const finished_steps *finished)
+static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, const finished_steps *finished)
 {
-	static const char KIND[] = "images of a cycle", FILE_NAME[] = "cyclotomo_images.record";
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	char *path = NULL;
 	cyc_record *r = NULL;
 	int64_t n_other = 0;
 	uint64_t key = CYC_HASH_INIT;
+	*to_be_written = 0;
 	CYC_TRY(cyc_images_hash(&key, c->in.tomograms, c->in.particles, c->o->input.root, true));
-	CYC_TRY(cyc_path_join(&name, c->o->out_dir, FILE_NAME));
-	CYC_TRY(cyc_path_join(&path, c->o->input.root, name));
-	CYC_TRY(cyc_record_open(&r, path, KIND, key, "it is written anew", &n_other));
+	CYC_TRY(record_path(&path, c->o, IMAGES_RECORD));
+	CYC_TRY(cyc_record_open(&r, path, IMAGES_KIND, key, "it is written anew", &n_other));
 	if (r) goto done;
 	if (n_other > 0 && finished->kinds) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "tilt images of the run in %s have been written again since it was started: their times are "
-		                     "others", c->o->out_dir);
-		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; else start a new run with another --o", path);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "tilt images of the run in %s have been written again since it was started: their times are others",
+		                     c->o->out_dir);
+		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; else start a new run with "
+		               "another --o", path);
 		goto done;
 	}
-	CYC_TRY(cyc_record_write_text(path, KIND, key, ""));
+	*to_be_written = key;
 done:
 	cyc_record_close(&r);
-	cyc_free(name);
 	cyc_free(path);
 	return st;
 }
@@ -414,33 +425,60 @@ static uint64_t hash_start(const cyc__pairs *options, const cyc__pairs *inputs, 
 	return h;
 }
 
-cyc_status cyc__record_start(cyc__cycle *c)
+/* Compare all with what the folder has; nothing is written. */
+static cyc_status compare_all(bool *is_new, bool *is_corrected, cyc__cycle *c, const char *path)
 {
 	cyc_status st = CYC_OK;
-	const char *root = c->o->input.root;
 	finished_steps finished;
-	char *name = NULL, *path = NULL;
 	cyc_star *star = NULL;
-	bool is_new = false, is_corrected = false;
+	*is_new = *is_corrected = false;
 	CYC_TRY(cyc__record_options(&c->options, c->o));
 	CYC_TRY(cyc__inputs_hashes(&c->inputs, &c->in, c->o));
-	c->start_key = hash_start(&c->options, &c->inputs, c->o);
-	CYC_TRY(cyc_path_join(&name, c->o->out_dir, RUN_RECORD));
-	CYC_TRY(cyc_path_join(&path, root, name));
 	CYC_TRY(find_finished(&finished, c->o));
 	if (cyc_path_exists(path)) {
 		CYC_TRY(open_record(&star, path));
-		if (star) CYC_TRY(compare_record(&is_corrected, star, c, &c->options, &finished));
-		is_new = !star;
+		if (star) CYC_TRY(compare_record(is_corrected, star, c, &c->options, &finished));
+		*is_new = !star;
 	} else {
-		CYC_TRY(refuse_foreign_folder(root, c->o->out_dir));
-		is_new = true;
+		CYC_TRY(refuse_foreign_folder(c->o->input.root, c->o->out_dir));
+		*is_new = true;
 	}
-	CYC_TRY(compare_images(c, &finished));
-	if (is_new || is_corrected) CYC_TRY(write_record(path, c, &c->options));
+	CYC_TRY(compare_images(&c->images_record, c, &finished));
 done:
 	cyc_star_destroy(&star);
-	cyc_free(name);
+	return st;
+}
+
+cyc_status cyc__record_start(cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *images = NULL;
+	bool is_new, is_corrected;
+	CYC_TRY(record_path(&path, c->o, RUN_RECORD));
+	CYC_TRY(compare_all(&is_new, &is_corrected, c, path));
+	c->start_key = hash_start(&c->options, &c->inputs, c->o);
+	CYC_TRY(record_path(&images, c->o, IMAGES_RECORD));
+	if (c->images_record) CYC_TRY(cyc_record_write_text(images, IMAGES_KIND, c->images_record, ""));
+	if (is_new || is_corrected) CYC_TRY(write_record(path, c, &c->options));
+done:
+	cyc_free(path);
+	cyc_free(images);
+	return st;
+}
+
+cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc__cycle c = { .o = o, .in = *in };
+	char *path = NULL;
+	bool is_new, is_corrected;
+	CYC_TRY(record_path(&path, o, RUN_RECORD));
+	/* Without a record there is nothing to compare; the images of a large project are not looked at for that. */
+	if (cyc_path_exists(path)) CYC_TRY(compare_all(&is_new, &is_corrected, &c, path));
+	else CYC_TRY(refuse_foreign_folder(o->input.root, o->out_dir));
+done:
+	cyc__pairs_deinit(&c.options);
+	cyc__pairs_deinit(&c.inputs);
 	cyc_free(path);
 	return st;
 }
