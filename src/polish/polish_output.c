@@ -24,6 +24,7 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->tilt_errors, 5 * T, sizeof *r->tilt_errors));
 	CYC_TRY(cyc_alloc(&r->particle_errors, 3 * N, sizeof *r->particle_errors));
 	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
+	CYC_TRY(cyc_alloc(&r->mean_motion_errors, 3 * N, sizeof *r->mean_motion_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
 done:
 	return st;
@@ -37,6 +38,7 @@ void cyc_polished_deinit(cyc_polished *r)
 	cyc_free(r->tilt_errors);
 	cyc_free(r->particle_errors);
 	cyc_free(r->motion_errors);
+	cyc_free(r->mean_motion_errors);
 	cyc_free(r->deformation);
 	memset(r, 0, sizeof *r);
 }
@@ -60,7 +62,7 @@ done:
 }
 
 static const char KIND[] = "polished series", CONSEQUENCE[] = "the tilt series is polished anew";
-enum { N_NUMBERS = 8, N_VALUES = 4, N_ARRAYS = 7, N_PARTS = 2 + N_ARRAYS };
+enum { N_NUMBERS = 8, N_VALUES = 4, N_ARRAYS = 8, N_PARTS = 2 + N_ARRAYS };
 
 /* The arrays of a record, in the order of the file. */
 static void record_arrays(cyc_record_part p[N_ARRAYS], const cyc_polished *r)
@@ -72,6 +74,7 @@ static void record_arrays(cyc_record_part p[N_ARRAYS], const cyc_polished *r)
 		                                     { r->tilt_errors, sizeof(double), 5 * T },
 		                                     { r->particle_errors, sizeof(double), 3 * N },
 		                                     { r->motion_errors, sizeof(double), T },
+		                                     { r->mean_motion_errors, sizeof(double), 3 * N },
 		                                     { r->deformation, sizeof(double), T * (size_t)r->n_deformation } };
 	memcpy(p, list, sizeof list);
 }
@@ -112,7 +115,7 @@ static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record
 	for (int i = 0; i < N_ARRAYS; i++)
 		*is_usable = *is_usable && cyc_record_has(record, 2 + i, arrays[i].size, arrays[i].count);
 	void *const to[N_ARRAYS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors,
-		                         r->deformation };
+		                         r->mean_motion_errors, r->deformation };
 	for (int i = 0; i < N_ARRAYS && *is_usable; i++)
 		CYC_TRY(cyc_record_read(record, 2 + i, to[i], arrays[i].size, arrays[i].count));
 	r->outcome = (cyc_polish_outcome)n[0];
@@ -149,6 +152,16 @@ done:
 }
 
 /* ---------------------------------------------------------------- project files */
+
+static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	CYC_TRY(cyc_star_set_double(b, row, column, v));
+done:
+	return st;
+}
 
 cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
 {
@@ -217,6 +230,9 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 			CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
 			CYC_TRY(cyc_star_set_double(b, p->row, origin[k], 0));
 		}
+		/* Places that are refined with this motion have its errors, too (T8.17). */
+		for (int k = 0; k < 3 && f->write_motion && r->is_taken && r->has_errors; k++)
+			CYC_TRY(set_cell(b, p->row, CYC_MEAN_MOTION_ERROR_LABELS[k], r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
 	}
 	CYC_TRY(cyc_star_write(f->particles->star, path));
 done:
@@ -254,16 +270,6 @@ static cyc_status write_motion(const cyc_polish_files *f, const char *path)
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
-	return st;
-}
-
-static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
 	return st;
 }
 
