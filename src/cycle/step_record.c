@@ -30,7 +30,11 @@ done:
 /* Not of times and hosts, nor what other parts of the run put into the folder later. */
 static bool is_output(const char *name)
 {
-	static const char *const OTHERS[] = { "note.txt", "run.json", "cyclotomo_step.star", "metadata.txt", "cyclotomo_before.star",
+	static const char *const OTHERS[] = { "note.txt",
+		                                  "run.json",
+		                                  "cyclotomo_step.star",
+		                                  "metadata.txt",
+		                                  "cyclotomo_before.star",
 		                                  "cyclotomo_before_particles.star" };
 	for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
 		if (strcmp(name, OTHERS[i]) == 0) return false;
@@ -44,12 +48,14 @@ static bool ends_with(const char *name, const char *end)
 	return n > m && strcmp(name + n - m, end) == 0;
 }
 
-/* What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor uncropped maps. */
+/* What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor
+ * uncropped maps. */
 static bool is_needed(const char *name)
 {
 	const char *iteration = strstr(name, "_it");
 	bool is_of_iteration = iteration && strspn(iteration + 3, "0123456789") == 3;
-	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration && !ends_with(name, "_full.mrc");
+	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration &&
+	       !ends_with(name, "_full.mrc");
 }
 
 static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)
@@ -57,7 +63,8 @@ static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)
 	cyc_status st = CYC_OK;
 	cyc_file_marks_deinit(&s->files);
 	CYC_TRY(cyc_file_marks_add_folder(&s->files, o->input.root, s->dir, is_output));
-	for (int32_t i = 0; i < s->outputs.n; i++) CYC_TRY(cyc_file_marks_add(&s->files, s->outputs.items[i].value));
+	for (int32_t i = 0; i < s->outputs.n; i++)
+		CYC_TRY(cyc_file_marks_add(&s->files, s->outputs.items[i].value));
 	CYC_TRY(cyc_file_marks_take(&s->files, o->input.root, o->n_threads));
 done:
 	return st;
@@ -80,7 +87,8 @@ static cyc_status add_outputs(cyc_star *star, const cyc__step *s)
 	CYC_TRY(cyc__add_table(star, "outputs", "cycFileRole", "cycFileName", &s->outputs));
 	for (int32_t i = 0; i < s->files.n; i++) {
 		const cyc_file_mark *m = &s->files.items[i];
-		CYC_TRY(cyc__pairs_add(&states, m->name, "%" PRId64 ":%s", m->n_bytes, cyc__hash_format(m->hash).text));
+		CYC_TRY(
+			cyc__pairs_add(&states, m->name, "%" PRId64 ":%s", m->n_bytes, cyc__hash_format(m->hash).text));
 	}
 	CYC_TRY(cyc__add_table(star, "files", "cycFileName", "cycFileState", &states));
 done:
@@ -100,7 +108,7 @@ static cyc_status add_figures(cyc_star *star, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs figures = { 0 };
-#define ADD_FIGURE(name) \
+#define ADD_FIGURE(name)                                                                                     \
 	if (isfinite(s->name)) CYC_TRY(cyc__pairs_add(&figures, #name, "%.17g", s->name));
 	CYC__STEP_FIGURES(ADD_FIGURE)
 #undef ADD_FIGURE
@@ -198,7 +206,8 @@ static cyc_status read_outputs(cyc__step *s, const cyc_star *star)
 		const char *name = states.items[i].name, *state = states.items[i].value;
 		CYC_TRY(cyc_file_marks_add(&s->files, name));
 		cyc_file_mark *m = &s->files.items[s->files.n - 1];
-		CYC_CHECK(sscanf(state, "%" SCNd64 ":%" SCNx64, &m->n_bytes, &m->hash) == 2, CYC_E_FORMAT, "the state of %s is '%s'", name, state);
+		CYC_CHECK(sscanf(state, "%" SCNd64 ":%" SCNx64, &m->n_bytes, &m->hash) == 2, CYC_E_FORMAT,
+		          "the state of %s is '%s'", name, state);
 	}
 done:
 	cyc__pairs_deinit(&states);
@@ -214,11 +223,14 @@ static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_
 	CYC_TRY(cyc_alloc(&states, s->files.n, sizeof *states));
 	CYC_TRY(cyc_file_marks_compare(states, &s->files, o->input.root, o->n_threads));
 	for (int32_t i = 0; i < s->files.n && *is_whole; i++) {
-		const char *name = s->files.items[i].name, *what = states[i] == CYC_FILE_MISSING ? "is missing" : "was changed";
+		const char *name = s->files.items[i].name,
+				   *what = states[i] == CYC_FILE_MISSING ? "is missing" : "was changed";
 		if (states[i] == CYC_FILE_SAME) continue;
 		*is_whole = !is_needed(name);
-		if (*is_whole) cyc_warn("%s %s after the step that wrote it had finished; no other step reads it", name, what);
-		else cyc_warn("%s %s after the step that wrote it had finished: %s is done again", name, what, s->dir);
+		if (*is_whole)
+			cyc_warn("%s %s after the step that wrote it had finished; no other step reads it", name, what);
+		else
+			cyc_warn("%s %s after the step that wrote it had finished: %s is done again", name, what, s->dir);
 	}
 done:
 	cyc_free(states);
@@ -231,7 +243,7 @@ static cyc_status read_figures(cyc__step *s, const cyc_star *star)
 	cyc__pairs figures = { 0 };
 	const char *text;
 	CYC_TRY(cyc__read_table(&figures, star, "figures", "cycFigureName", "cycFigureValue"));
-#define READ_FIGURE(name) \
+#define READ_FIGURE(name)                                                                                    \
 	if ((text = cyc__pairs_get(&figures, #name)) != NULL) s->name = strtod(text, NULL);
 	CYC__STEP_FIGURES(READ_FIGURE)
 #undef READ_FIGURE
@@ -292,7 +304,8 @@ static cyc_status read_results(cyc__step *s, const cyc_star *star, const char *p
 	CYC_TRY(read_figures(s, star));
 	CYC_TRY(read_fsc(s, star));
 	CYC_TRY(read_warnings(s, star));
-	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT, "%s: the table of the FSC is missing or not expected", path);
+	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT,
+	          "%s: the table of the FSC is missing or not expected", path);
 done:
 	return st;
 }
@@ -320,17 +333,23 @@ static cyc_status open_step_record(cyc_star **out, const char *path, const cyc__
 	if (st != CYC_OK || !cyc__is_sealed(star)) {
 		st = CYC_OK;
 		cyc_error_clear();
-		cyc_warn("'%s' is damaged, or of another version of the program, and is not used: %s is done again", path, s->dir);
+		cyc_warn("'%s' is damaged, or of another version of the program, and is not used: %s is done again",
+		         path, s->dir);
 		goto done;
 	}
 	CYC_TRY(compare_key(&is_of_key, star, s));
 	if (!is_of_key && !may_redo) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the finished step %s started from something else than this run has now", s->dir);
-		cyc_error_hint("start a new run with another --o, or call it with the options of before (--accept-worse decides, too)");
+		st =
+			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                    "the finished step %s started from something else than this run has now", s->dir);
+		cyc_error_hint("start a new run with another --o, or call it with the options of before "
+		               "(--accept-worse decides, too)");
 		goto done;
 	}
 	if (!is_of_key) {
-		cyc_warn("%s was made from what an earlier step had left before it was done again: it is done again, too", s->dir);
+		cyc_warn(
+			"%s was made from what an earlier step had left before it was done again: it is done again, too",
+			s->dir);
 		goto done;
 	}
 	*out = star;
@@ -398,7 +417,8 @@ double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o)
 	size_t n;
 	double seconds = CYC_NAN;
 	/* Only for show: a time that cannot be read is none. */
-	if (step_file(&path, s, o, STEP_TIME) == CYC_OK && cyc_path_exists(path) && cyc_read_file(&text, &n, path) == CYC_OK) {
+	if (step_file(&path, s, o, STEP_TIME) == CYC_OK && cyc_path_exists(path) &&
+	    cyc_read_file(&text, &n, path) == CYC_OK) {
 		const char *at = strstr(text, KEY);
 		char *end = NULL;
 		double v = at ? strtod(at + sizeof KEY - 1, &end) : CYC_NAN;

@@ -29,10 +29,10 @@ done:
 /* ---------------------------------------------------------------- folders */
 
 typedef struct {
-	const char *path;    /* of the folder, with the root */
+	const char *path; /* of the folder, with the root */
 	bool (*is_wanted)(const char *name);
 	int32_t n, capacity;
-	char **names;        /* below the folder */
+	char **names; /* below the folder */
 } listing;
 
 static bool belongs_to_a_run(const char *name)
@@ -69,7 +69,8 @@ static cyc_status list_folder(listing *l, const char *below)
 		CYC_TRY(cyc_path_join(&full, l->path, name));
 		bool is_found = lstat(full, &s) == 0;
 		if (is_found && S_ISDIR(s.st_mode)) CYC_TRY(list_folder(l, name));
-		else if (is_found && S_ISREG(s.st_mode) && (!l->is_wanted || l->is_wanted(name))) CYC_TRY(keep_name(l, &name));
+		else if (is_found && S_ISREG(s.st_mode) && (!l->is_wanted || l->is_wanted(name)))
+			CYC_TRY(keep_name(l, &name));
 		cyc_free(name);
 		cyc_free(full);
 		name = full = NULL;
@@ -116,7 +117,8 @@ typedef struct {
 	const char *root;
 } marks_pass;
 
-static cyc_status mark_of(int64_t *n_bytes, uint64_t *hash, bool *is_there, const char *name, const char *root)
+static cyc_status mark_of(int64_t *n_bytes, uint64_t *hash, bool *is_there, const char *name,
+                          const char *root)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -162,7 +164,8 @@ cyc_status cyc_file_marks_take(cyc_file_marks *m, const char *root, int n_thread
 	return cyc_parallel_for(m->n, n_threads, mark_task, &p);
 }
 
-cyc_status cyc_file_marks_compare(cyc_file_state *states, const cyc_file_marks *m, const char *root, int n_threads)
+cyc_status cyc_file_marks_compare(cyc_file_state *states, const cyc_file_marks *m, const char *root,
+                                  int n_threads)
 {
 	marks_pass p = { .items = m->items, .states = states, .root = root };
 	return cyc_parallel_for(m->n, n_threads, mark_task, &p);

@@ -13,8 +13,18 @@ static uint64_t hash_numbers(uint64_t h, const double *v, int64_t n)
 
 static uint64_t hash_tilt(uint64_t h, const cyc_tilt *t)
 {
-	const double v[] = { t->pre_exposure_e_per_A2, t->xtilt_rad, t->ytilt_rad, t->zrot_rad, t->shift_x_A, t->shift_y_A,
-		                 t->defocus_u_A, t->defocus_v_A, t->defocus_angle_rad, t->phase_shift_rad, t->scale, t->bfactor_A2,
+	const double v[] = { t->pre_exposure_e_per_A2,
+		                 t->xtilt_rad,
+		                 t->ytilt_rad,
+		                 t->zrot_rad,
+		                 t->shift_x_A,
+		                 t->shift_y_A,
+		                 t->defocus_u_A,
+		                 t->defocus_v_A,
+		                 t->defocus_angle_rad,
+		                 t->phase_shift_rad,
+		                 t->scale,
+		                 t->bfactor_A2,
 		                 t->has_nominal_tilt ? t->nominal_tilt_rad : 0.0 };
 	const int64_t has = t->has_angles + 2 * t->has_matrix + 4 * t->has_nominal_tilt;
 	h = cyc_hash_string(h, t->image);
@@ -25,10 +35,13 @@ static uint64_t hash_tilt(uint64_t h, const cyc_tilt *t)
 
 static uint64_t hash_series(uint64_t h, const cyc_tilt_series *ts)
 {
-	const double v[] = { ts->pixel_size_A, ts->voltage_kV, ts->spherical_aberration_mm, ts->amplitude_contrast_frac, ts->hand,
-		                 ts->defocus_slope, ts->bfactor_per_dose_A2, ts->fractional_dose_e_per_A2 };
-	const int64_t sizes[] = { ts->size_px[0], ts->size_px[1], ts->size_px[2], ts->deformation_type, ts->deformation_grid[0],
-		                      ts->deformation_grid[1], ts->n_tilts, ts->keep_outliers, ts->erase_beads };
+	const double v[] = {
+		ts->pixel_size_A, ts->voltage_kV,    ts->spherical_aberration_mm, ts->amplitude_contrast_frac,
+		ts->hand,         ts->defocus_slope, ts->bfactor_per_dose_A2,     ts->fractional_dose_e_per_A2
+	};
+	const int64_t sizes[] = { ts->size_px[0],       ts->size_px[1],          ts->size_px[2],
+		                      ts->deformation_type, ts->deformation_grid[0], ts->deformation_grid[1],
+		                      ts->n_tilts,          ts->keep_outliers,       ts->erase_beads };
 	h = cyc_hash_string(cyc_hash_string(cyc_hash_string(h, ts->name), ts->stack), ts->optics_group_name);
 	h = cyc_hash(cyc_hash(h, v, sizeof v), sizes, sizeof sizes);
 	for (int32_t f = 0; f < ts->n_tilts; f++) h = hash_tilt(h, &ts->tilts[f]);
@@ -37,7 +50,8 @@ static uint64_t hash_series(uint64_t h, const cyc_tilt_series *ts)
 
 static uint64_t hash_optics(uint64_t h, const cyc_optics_group *o)
 {
-	const double v[] = { o->voltage_kV, o->spherical_aberration_mm, o->amplitude_contrast_frac, o->pixel_size_A };
+	const double v[] = { o->voltage_kV, o->spherical_aberration_mm, o->amplitude_contrast_frac,
+		                 o->pixel_size_A };
 	h = cyc_hash(cyc_hash_string(h, o->name), v, sizeof v);
 	h = hash_numbers(h, o->even_zernike, o->n_even);
 	h = hash_numbers(h, o->odd_zernike, o->n_odd);
@@ -46,7 +60,8 @@ static uint64_t hash_optics(uint64_t h, const cyc_optics_group *o)
 
 static uint64_t hash_particle(uint64_t h, const cyc_particle *p, int32_t n_tilts)
 {
-	const int64_t where[] = { p->i_series, p->i_optics, p->half, p->row, p->motion_A != NULL, p->visible_frames != NULL };
+	const int64_t where[] = { p->i_series, p->i_optics,         p->half,
+		                      p->row,      p->motion_A != NULL, p->visible_frames != NULL };
 	h = cyc_hash(cyc_hash_string(h, p->name), where, sizeof where);
 	h = cyc_hash(h, &p->position_A, sizeof p->position_A);
 	h = cyc_hash(h, &p->R_tomo_part, sizeof p->R_tomo_part);

@@ -20,7 +20,9 @@ typedef struct {
 	uint64_t key, n_parts, n_bytes, payload_hash;
 	uint64_t header_hash; /* of all above and the table of sizes */
 } header;
-typedef struct { uint64_t size, count; } table_row;
+typedef struct {
+	uint64_t size, count;
+} table_row;
 
 struct cyc_record {
 	char *path;
@@ -45,7 +47,8 @@ static cyc_status hash_parts(uint64_t *hash, const cyc_record_part *parts, int32
 	CYC_CHECK(state, CYC_E_NOMEM, "not enough memory for a hash");
 	XXH3_64bits_reset_withSeed(state, CYC_HASH_INIT);
 	for (int32_t i = 0; i < n; i++) {
-		if (parts[i].size * parts[i].count > 0) XXH3_64bits_update(state, parts[i].data, parts[i].size * parts[i].count);
+		if (parts[i].size * parts[i].count > 0)
+			XXH3_64bits_update(state, parts[i].data, parts[i].size * parts[i].count);
 	}
 	*hash = XXH3_64bits_digest(state);
 done:
@@ -53,7 +56,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_record_write(const char *path, const char *kind, uint64_t key, const cyc_record_part *parts, int32_t n_parts)
+cyc_status cyc_record_write(const char *path, const char *kind, uint64_t key, const cyc_record_part *parts,
+                            int32_t n_parts)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
@@ -112,9 +116,11 @@ static const char *fault_of_header(cyc_record *r, const char *kind)
 	header *h = &r->h;
 	if (fstat(r->fd, &s) != 0 || !S_ISREG(s.st_mode)) return "cannot be read";
 	if (!read_exactly(r->fd, h, sizeof *h, 0)) return "is cut short";
-	if (memcmp(h->magic, MAGIC, sizeof h->magic) != 0) return "is not a record of this version of the program";
+	if (memcmp(h->magic, MAGIC, sizeof h->magic) != 0)
+		return "is not a record of this version of the program";
 	if (h->n_parts > CYC_RECORD_MAX_PARTS) return "is damaged";
-	if (!read_exactly(r->fd, r->table, (size_t)h->n_parts * sizeof *r->table, sizeof *h)) return "is cut short";
+	if (!read_exactly(r->fd, r->table, (size_t)h->n_parts * sizeof *r->table, sizeof *h))
+		return "is cut short";
 	/* Whatever the header says is believed only from here on. */
 	if (h->header_hash != hash_header(h, r->table)) return "is damaged";
 	if (h->byte_order != BYTE_ORDER_MARK) return "was written by a machine of another byte order";
@@ -123,7 +129,8 @@ static const char *fault_of_header(cyc_record *r, const char *kind)
 	if (strncmp(h->kind, kind, sizeof h->kind) != 0) return "is the record of something else";
 	int64_t at = (int64_t)(sizeof *h + (size_t)h->n_parts * sizeof *r->table);
 	if (s.st_size < at || (uint64_t)(s.st_size - at) != h->n_bytes)
-		return (uint64_t)s.st_size < (uint64_t)at + h->n_bytes ? "is cut short" : "is longer than it was written";
+		return (uint64_t)s.st_size < (uint64_t)at + h->n_bytes ? "is cut short"
+		                                                       : "is longer than it was written";
 	for (uint64_t i = 0; i < h->n_parts; i++) {
 		r->offset[i] = at;
 		at += (int64_t)(r->table[i].size * r->table[i].count);
@@ -148,8 +155,8 @@ static cyc_status forgive(cyc_status st)
 	return CYC_OK;
 }
 
-cyc_status cyc_record_open(cyc_record **out, const char *path, const char *kind, uint64_t key, const char *consequence,
-                           int64_t *n_other)
+cyc_status cyc_record_open(cyc_record **out, const char *path, const char *kind, uint64_t key,
+                           const char *consequence, int64_t *n_other)
 {
 	cyc_status st = CYC_OK;
 	cyc_record *r = NULL;
@@ -196,7 +203,8 @@ bool cyc_record_has(const cyc_record *r, int32_t i, size_t size, size_t count)
 cyc_status cyc_record_read(const cyc_record *r, int32_t i, void *data, size_t size, size_t count)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(cyc_record_has(r, i, size, count), CYC_E_FORMAT, "'%s': part %d has other sizes than expected", r->path, i);
+	CYC_CHECK(cyc_record_has(r, i, size, count), CYC_E_FORMAT, "'%s': part %d has other sizes than expected",
+	          r->path, i);
 	CYC_CHECK(read_exactly(r->fd, data, size * count, r->offset[i]), CYC_E_IO, "cannot read '%s'", r->path);
 done:
 	return st;
@@ -253,8 +261,8 @@ cyc_status cyc_record_write_text(const char *path, const char *kind, uint64_t ke
 	return cyc_record_write(path, kind, key, &part, 1);
 }
 
-cyc_status cyc_record_read_text(char **text, const char *path, const char *kind, uint64_t key, const char *consequence,
-                                int64_t *n_other)
+cyc_status cyc_record_read_text(char **text, const char *path, const char *kind, uint64_t key,
+                                const char *consequence, int64_t *n_other)
 {
 	cyc_status st = CYC_OK;
 	cyc_record *r = NULL;

@@ -53,7 +53,8 @@ cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	int64_t sizes[N_SIZES];
-	cyc_record_part parts[N_FIRST + MAX_ARRAYS] = { { sizes, sizeof *sizes, N_SIZES }, { &j->state, sizeof j->state, 1 } };
+	cyc_record_part parts[N_FIRST + MAX_ARRAYS] = { { sizes, sizeof *sizes, N_SIZES },
+		                                            { &j->state, sizeof j->state, 1 } };
 	sizes_of(sizes, j);
 	int32_t n = arrays_of(parts + N_FIRST, j);
 	CYC_TRY(cyc_refine3d_checkpoint_path(&path, j));
@@ -81,7 +82,8 @@ static cyc_status read_arrays(bool *is_usable, cyc_refine3d_job *j, const cyc_re
 		*is_usable = *is_usable && cyc_record_has(r, N_FIRST + i, arrays[i].size, arrays[i].count);
 	/* All bytes have been checked already: nothing is overwritten by half of a checkpoint. */
 	for (int32_t i = 0; i < n && *is_usable; i++)
-		CYC_TRY(cyc_record_read(r, N_FIRST + i, (void *)(uintptr_t)arrays[i].data, arrays[i].size, arrays[i].count));
+		CYC_TRY(cyc_record_read(r, N_FIRST + i, (void *)(uintptr_t)arrays[i].data, arrays[i].size,
+		                        arrays[i].count));
 	if (*is_usable) CYC_TRY(cyc_record_read(r, 1, &j->state, sizeof j->state, 1));
 	else cyc_volume_destroy(&j->maps->merged);
 done:

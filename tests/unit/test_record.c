@@ -30,7 +30,9 @@ static void put_record(const char *path)
 	double numbers[N_NUMBERS];
 	const int64_t sizes[2] = { 3, N_NUMBERS };
 	for (int i = 0; i < N_NUMBERS; i++) numbers[i] = 0.1 * i;
-	const cyc_record_part parts[3] = { { sizes, sizeof *sizes, 2 }, { numbers, sizeof *numbers, N_NUMBERS }, { NULL, 8, 0 } };
+	const cyc_record_part parts[3] = { { sizes, sizeof *sizes, 2 },
+		                               { numbers, sizeof *numbers, N_NUMBERS },
+		                               { NULL, 8, 0 } };
 	ASSERT_OK(cyc_record_write(path, KIND, KEY, parts, 3));
 }
 
@@ -81,7 +83,8 @@ static void round_trip(void **state)
 	assert_string_equal(g_warnings, "");
 }
 
-/* Every byte counts: changed anywhere, cut anywhere, or longer, a record is not used, and a warning names it. */
+/* Every byte counts: changed anywhere, cut anywhere, or longer, a record is not used, and a warning names it.
+ */
 static void damage(void **state)
 {
 	(void)state;
@@ -170,17 +173,21 @@ static void what_counts(void **state)
 	(void)state;
 	small_project_write();
 	temp_write("Import/job001/tilt_series/TS_01.star",
-	           "data_TS_01\nloop_\n_rlnMicrographName\n_rlnMicrographPreExposure\n_rlnTomoXTilt\n_rlnTomoYTilt\n_rlnTomoZRot\n"
-	           "_rlnTomoXShiftAngst\n_rlnTomoYShiftAngst\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_rlnCtfScalefactor\n"
+	           "data_TS_01\nloop_\n_rlnMicrographName\n_rlnMicrographPreExposure\n_rlnTomoXTilt\n_"
+	           "rlnTomoYTilt\n_rlnTomoZRot\n"
+	           "_rlnTomoXShiftAngst\n_rlnTomoYShiftAngst\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_"
+	           "rlnCtfScalefactor\n"
 	           "_rlnTomoNominalStageTiltAngle\n_rlnTomoDeformationCoefficients\n_rlnMyColumn\n"
 	           "frames/a1.mrc 6 3 25 80 5 -7 30000 29000 45 0.9 24.7 [1,2,3,4] p\n"
 	           "frames/a2.mrc 0 3 0 80 4 -6 31000 30000 -30 1 0.3 [1,2,3,4] q\n"
 	           "frames/a3.mrc 3 3 -25 80 3 -5 32000 31000 10 0.8 -24.3 [1,2,3,4] r\n");
-	temp_write("tomograms.star",
-	           TOMOGRAMS_HEAD "_rlnTomoImportFractionalDose\n_rlnTomoDeformationType\n_rlnTomoDeformationGridSizeX\n"
-	                          "_rlnTomoDeformationGridSizeY\n_rlnTomoTiltSeriesStarFile\n"
-	                          "TS_01 300 2.7 0.1 2.0 -1 100 100 60 og1 \"my own\" 3.25 Fourier 3 4 Import/job001/tilt_series/TS_01.star\n"
-	                          "TS_02 300 2.7 0.1 2.0 1 200 100 60 og2 other 1.5 none 3 4 Import/job001/tilt_series/TS_02.star\n");
+	temp_write(
+		"tomograms.star", TOMOGRAMS_HEAD
+		"_rlnTomoImportFractionalDose\n_rlnTomoDeformationType\n_rlnTomoDeformationGridSizeX\n"
+		"_rlnTomoDeformationGridSizeY\n_rlnTomoTiltSeriesStarFile\n"
+		"TS_01 300 2.7 0.1 2.0 -1 100 100 60 og1 \"my own\" 3.25 Fourier 3 4 "
+	    "Import/job001/tilt_series/TS_01.star\n"
+		"TS_02 300 2.7 0.1 2.0 1 200 100 60 og2 other 1.5 none 3 4 Import/job001/tilt_series/TS_02.star\n");
 	const char *tilts = "Import/job001/tilt_series/TS_01.star";
 	uint64_t was = hash_of_project();
 	assert_counts(tilts, " 24.7 ", " 24.8 ", was);
@@ -191,7 +198,8 @@ static void what_counts(void **state)
 	assert_counts("tomograms.star", " 3.25 ", " 3.26 ", was);
 	assert_counts("tomograms.star", " none 3 4", " linear 3 4", was);
 	assert_counts("tomograms.star", " Fourier 3 4", " Fourier 4 3", was);
-	assert_counts("particles.star", "[]\n2 og2 300.0005 2.0 [0.5,-1]", "[0.5,-1]\n2 og2 300.0005 2.0 []", was);
+	assert_counts("particles.star", "[]\n2 og2 300.0005 2.0 [0.5,-1]", "[0.5,-1]\n2 og2 300.0005 2.0 []",
+	              was);
 	assert_counts("particles.star", "[]\n2 og2 300.0005 2.0 [0.5,-1]", "[0.5]\n2 og2 300.0005 2.0 [-1]", was);
 	assert_counts("particles.star", "TS_01/1 1 12", "TS_01/1 2 12", was);
 	assert_counts("particles.star", " 12 -9", " 12.001 -9", was);
@@ -281,7 +289,8 @@ static void file_hashes(void **state)
 	assert_true(whole == cyc_hash(CYC_HASH_INIT, data, n)); /* pieces leave no trace */
 	ASSERT_OK(cyc_hash_file_part(&part, temp_path("big"), 1000, (int64_t)n - 1000));
 	assert_true(part == cyc_hash(CYC_HASH_INIT, data + 1000, n - 1000));
-	ASSERT_FAILS(cyc_hash_file_part(&part, temp_path("big"), 1000, (int64_t)n), CYC_E_IO, "3000001", "2999001");
+	ASSERT_FAILS(cyc_hash_file_part(&part, temp_path("big"), 1000, (int64_t)n), CYC_E_IO, "3000001",
+	             "2999001");
 	data[n - 1] ^= 1;
 	ASSERT_OK(cyc_write_file(temp_path("big"), data, n));
 	ASSERT_OK(cyc_hash_file(&again, temp_path("big")));
@@ -295,8 +304,8 @@ static void marks(void **state)
 	(void)state;
 	cyc_file_marks m = { 0 };
 	cyc_file_state states[4];
-	static const char *const FILES[] = { "out/b.star", "out/sub/a.star", "out/c.mrc", "out/.hidden.star", "out/d.star.tmp12",
-		                                 "out/temp/e.star" };
+	static const char *const FILES[] = { "out/b.star",       "out/sub/a.star",   "out/c.mrc",
+		                                 "out/.hidden.star", "out/d.star.tmp12", "out/temp/e.star" };
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) temp_write(FILES[i], "some text");
 	ASSERT_OK(cyc_file_marks_add_folder(&m, temp_dir, "out/", wants_stars));
 	assert_int_equal(m.n, 2);
@@ -327,9 +336,9 @@ static void marks(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(round_trip),   cmocka_unit_test(damage),      cmocka_unit_test(texts),
-		cmocka_unit_test(what_counts),  cmocka_unit_test(images_count), cmocka_unit_test(star_hashes),
-		cmocka_unit_test(file_hashes),  cmocka_unit_test(marks),
+		cmocka_unit_test(round_trip),  cmocka_unit_test(damage),       cmocka_unit_test(texts),
+		cmocka_unit_test(what_counts), cmocka_unit_test(images_count), cmocka_unit_test(star_hashes),
+		cmocka_unit_test(file_hashes), cmocka_unit_test(marks),
 	};
 	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
