@@ -46,7 +46,8 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *i
 CYC_MUST_CHECK cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode, const char *label);
 
 /** As cyc_mrc_write(); the header's second label is a hash of the data, for cyc_mrc_is_sealed(). */
-CYC_MUST_CHECK cyc_status cyc_mrc_write_sealed(const char *path, const cyc_volume *v, int32_t mode, const char *label);
+CYC_MUST_CHECK cyc_status cyc_mrc_write_sealed(const char *path, const cyc_volume *v, int32_t mode,
+                                               const char *label);
 
 /**
  * Is there a whole file of this size and mode with this label, as cyc_mrc_write() makes it? For resumed jobs, whose labels carry

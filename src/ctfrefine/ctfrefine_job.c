@@ -64,10 +64,13 @@ cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
-	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, (int)o->scale_model,
-	                     o->do_bfactor));
+	CYC_TRY(cyc_asprintf(
+		&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d",
+		cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A,
+		o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A,
+		o->min_tilt, o->max_tilt, o->common_noise, o->whole_windows,
+		o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
+		o->do_magnification, wants_aberrations(o) && o->no_figures, (int)o->scale_model, o->do_bfactor));
 	*h = cyc_hash_string(*h, text);
 done:
 	cyc_free(text);
@@ -382,8 +385,8 @@ static cyc_status learned_write(const job *j, const char *path)
 	const cyc_ctf_widths *w = &j->widths;
 	CYC_TRY(cyc_text_stream_open(&o));
 	fprintf(o.f, "%d\n%a %a %a %a %a %a %a %a %a %a %a\n", j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, w->self_excess,
-	        j->gauge);
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac,
+	        w->self_excess, j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];

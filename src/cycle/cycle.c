@@ -80,8 +80,8 @@ static uint64_t state_of(const cyc__cycle *c, const char *set)
 	return c->start_key;
 }
 
-/* Everything that its result follows from: what it starts from and is compared with, the options and inputs it depends on, its own
- * arguments. */
+/* Everything that its result follows from: what it starts from and is compared with, the options and inputs
+ * it depends on, its own arguments. */
 static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
 {
 	uint64_t h = s->start_key;

@@ -312,8 +312,10 @@ done:
 	return st;
 }
 
-/* Size, pixel size and voxels: a header that lacks the pixel size means that of the maps, and other words in it nothing. */
-static cyc_status add_mask(cyc__pairs *out, const cyc__inputs *in, const char *root, const char *path, const char *role)
+/* Size, pixel size and voxels: a header that lacks the pixel size means that of the maps, and other words in
+ * it nothing. */
+static cyc_status add_mask(cyc__pairs *out, const cyc__inputs *in, const char *root, const char *path,
+                           const char *role)
 {
 	cyc_status st = CYC_OK;
 	char *full = NULL, *name = NULL, *size = NULL;
@@ -351,7 +353,8 @@ cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_
 	CYC_TRY(cyc_images_hash(&images, in->tomograms, in->particles, root, false));
 	CYC_TRY(cyc__pairs_add(out, "tilt images (names, sizes, headers)", "%s", cyc__hash_format(images).text));
 	bool leaves_out = o->duplicates == CYC_DUPLICATES_REMOVE && in->duplicates.n_left_out > 0;
-	uint64_t kept = leaves_out ? cyc_hash(CYC_HASH_INIT, in->keep, (size_t)in->particles->n * sizeof *in->keep) : 0;
+	uint64_t kept =
+		leaves_out ? cyc_hash(CYC_HASH_INIT, in->keep, (size_t)in->particles->n * sizeof *in->keep) : 0;
 	CYC_TRY(cyc__pairs_add(out, CYC__LEFT_OUT, "%s", cyc__hash_format(kept).text));
 done:
 	return st;

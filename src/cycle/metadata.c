@@ -50,7 +50,8 @@ static cyc__hash_text seal_of(const char *word, const char *lines)
 	return cyc__hash_format(cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, word), lines));
 }
 
-/* The record: findings, one a line; the first line says whether the images could tell, and has a hash of that and the others. */
+/* The record: findings, one a line; the first line says whether the images could tell, and has a hash of that
+ * and the others. */
 static cyc_status write_record(const char *path, const cyc_check_result *r)
 {
 	cyc_status st = CYC_OK;
@@ -89,7 +90,8 @@ static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
 		*has = lines && strncmp(text, word, k) == 0 && text[k] == ' ' && (size_t)(lines - text) == k + 17 &&
 		       strncmp(text + k + 1, seal_of(word, lines + 1).text, 16) == 0;
 	}
-	if (!*has) cyc_warn("'%s' is damaged and is not used: the metadata is compared with the images again", path);
+	if (!*has)
+		cyc_warn("'%s' is damaged and is not used: the metadata is compared with the images again", path);
 done:
 	cyc_free(text);
 	return st;

@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char RUN_RECORD[] = "cyclotomo_cycle.star", IMAGES_RECORD[] = "cyclotomo_images.record", IMAGES_KIND[] = "images of a cycle";
+static const char RUN_RECORD[] = "cyclotomo_cycle.star", IMAGES_RECORD[] = "cyclotomo_images.record",
+				  IMAGES_KIND[] = "images of a cycle";
 
 /* ---------------------------------------------------------------- pairs as STAR tables */
 
-cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1, const char *label2, const cyc__pairs *p)
+cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1, const char *label2,
+                          const cyc__pairs *p)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -28,7 +30,8 @@ done:
 	return st;
 }
 
-cyc_status cyc__read_table(cyc__pairs *out, const cyc_star *star, const char *name, const char *label1, const char *label2)
+cyc_status cyc__read_table(cyc__pairs *out, const cyc_star *star, const char *name, const char *label1,
+                           const char *label2)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -47,7 +50,10 @@ done:
 
 enum { RECORD_FORMAT = 2 };
 
-static cyc__hash_text seal_of(const cyc_star *s) { return cyc__hash_format(cyc_star_hash(CYC_HASH_INIT, s, "end")); }
+static cyc__hash_text seal_of(const cyc_star *s)
+{
+	return cyc__hash_format(cyc_star_hash(CYC_HASH_INIT, s, "end"));
+}
 
 cyc_status cyc__seal(cyc_star *s)
 {
@@ -63,7 +69,8 @@ done:
 bool cyc__is_sealed(const cyc_star *s)
 {
 	const cyc_star_block *b = cyc_star_find(s, "end");
-	const char *hash = b ? cyc_star_text_of(b, 0, "cycRecordHash") : NULL, *format = b ? cyc_star_text_of(b, 0, "cycRecordFormat") : NULL;
+	const char *hash = b ? cyc_star_text_of(b, 0, "cycRecordHash") : NULL,
+			   *format = b ? cyc_star_text_of(b, 0, "cycRecordFormat") : NULL;
 	return hash && format && strtol(format, NULL, 10) == RECORD_FORMAT && strcmp(hash, seal_of(s).text) == 0;
 }
 
@@ -144,20 +151,37 @@ static bool list_differences(char *text, size_t size, const cyc__pairs *was, con
 static const char MASK_REFERENCES[] = "mask for references", MASK_FSC[] = "mask for the FSC", MTF[] = "MTF";
 
 enum {
-	R = 1 << CYC__RECONSTRUCT, P = 1 << CYC__POSTPROCESS, C = 1 << CYC__CTFREFINE, M = 1 << CYC__POLISH, O = 1 << CYC__REFINE3D,
+	R = 1 << CYC__RECONSTRUCT,
+	P = 1 << CYC__POSTPROCESS,
+	C = 1 << CYC__CTFREFINE,
+	M = 1 << CYC__POLISH,
+	O = 1 << CYC__REFINE3D,
 	ALL = R | P | C | M | O
 };
-/* Steps that depend on an option or input by themselves, not by what they start from; all on those that are not listed. What decides
- * which steps there are counts for those whose places change. */
+/* Steps that depend on an option or input by themselves, not by what they start from; all on those that are
+ * not listed. What decides which steps there are counts for those whose places change. */
 static const struct {
 	const char *name;
 	unsigned kinds;
 } DEPENDENTS[] = {
-	{ "mask-align", M | C | O }, { "mask-fsc", P }, { "mtf", P },
-	{ "bfactor", P }, { "bfactor-low", P }, { "bfactor-high", P },
-	{ "skip-defocus", C | O }, { "skip-scale", C | O }, { "defocus-range", C }, { "kmin", C },
-	{ "skip-polish", M | C | O }, { "skip-motion", M }, { "polish-range", M }, { "velocity-sigma", M }, { "motion-distance", M },
-	{ "skip-refine", C | O }, { "keep-all", C | O }, { "refine-order", O },
+	{ "mask-align", M | C | O },
+	{ "mask-fsc", P },
+	{ "mtf", P },
+	{ "bfactor", P },
+	{ "bfactor-low", P },
+	{ "bfactor-high", P },
+	{ "skip-defocus", C | O },
+	{ "skip-scale", C | O },
+	{ "defocus-range", C },
+	{ "kmin", C },
+	{ "skip-polish", M | C | O },
+	{ "skip-motion", M },
+	{ "polish-range", M },
+	{ "velocity-sigma", M },
+	{ "motion-distance", M },
+	{ "skip-refine", C | O },
+	{ "keep-all", C | O },
+	{ "refine-order", O },
 	{ "duplicates", O }, /* what they are changes the particles, which are an input */
 };
 
@@ -194,7 +218,8 @@ static cyc_status find_finished(finished_steps *f, const cyc_cycle_options *o)
 	for (int32_t job = 1, n_missing = 0; n_missing < 4 * CYC__N_KINDS; job++) {
 		n_missing++;
 		for (int k = 0; k < CYC__N_KINDS; k++) {
-			CYC_TRY(cyc_asprintf(&name, "%s/%s/job%03d/%s", o->out_dir, cyc__kind_get((cyc__kind)k)->folder, job, CYC__STEP_RECORD));
+			CYC_TRY(cyc_asprintf(&name, "%s/%s/job%03d/%s", o->out_dir, cyc__kind_get((cyc__kind)k)->folder,
+			                     job, CYC__STEP_RECORD));
 			CYC_TRY(cyc_path_join(&path, o->input.root, name));
 			bool is_finished = cyc_path_exists(path);
 			cyc_free(name);
@@ -224,7 +249,8 @@ static void name_first(char *text, size_t size, const finished_steps *f, unsigne
 }
 
 /* The pairs on which finished steps depend, or the others. */
-static cyc_status pick(cyc__pairs *out, const cyc__pairs *p, unsigned finished, bool that_count, const cyc_cycle_options *o)
+static cyc_status pick(cyc__pairs *out, const cyc__pairs *p, unsigned finished, bool that_count,
+                       const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t i = 0; i < p->n; i++) {
@@ -242,7 +268,8 @@ static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is
 		const cyc__pairs *a = pass == 0 ? was : is, *b = pass == 0 ? is : was;
 		for (int32_t i = 0; i < a->n; i++) {
 			const char *other = cyc__pairs_get(b, a->items[i].name);
-			if (!other || strcmp(other, a->items[i].value) != 0) kinds |= cyc__dependents(a->items[i].name, o);
+			if (!other || strcmp(other, a->items[i].value) != 0)
+				kinds |= cyc__dependents(a->items[i].name, o);
 		}
 	}
 	return kinds;
@@ -252,8 +279,8 @@ static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is
  * Differences on which a finished step depends are refused; others are corrections of a mistake, and told.
  * @param[in,out] is_corrected  set if there are some
  */
-static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const cyc__pairs *is, const finished_steps *f,
-                                const cyc__cycle *c, bool are_options)
+static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const cyc__pairs *is,
+                                const finished_steps *f, const cyc__cycle *c, bool are_options)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs part[4] = { { 0 } };
@@ -263,16 +290,24 @@ static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const
 		CYC_TRY(pick(&part[2 * k + 1], is, f->kinds, k == 0, c->o));
 	}
 	if (list_differences(list, sizeof list, &part[0], &part[1], are_options)) {
-		if (are_options) st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the run in %s was started with other options: %s", c->o->out_dir, list);
-		else st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "inputs of the run in %s have changed since it was started: %s", c->o->out_dir, list);
+		if (are_options)
+			st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			                     "the run in %s was started with other options: %s", c->o->out_dir, list);
+		else
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "inputs of the run in %s have changed since it was started: %s",
+			                     c->o->out_dir, list);
 		name_first(step, sizeof step, f, kinds_of_differences(&part[0], &part[1], c->o));
-		cyc_error_hint("%s is finished and was made with the old %s: put %s back, or start a new run with another --o; nothing was "
-		               "changed", step, are_options ? "options" : "inputs", are_options ? "them" : "these files");
+		cyc_error_hint("%s is finished and was made with the old %s: put %s back, or start a new run with "
+		               "another --o; nothing was "
+		               "changed",
+		               step, are_options ? "options" : "inputs", are_options ? "them" : "these files");
 		goto done;
 	}
 	if (list_differences(list, sizeof list, &part[2], &part[3], are_options)) {
 		*is_corrected = true;
-		cyc_info("%s corrected, on which no finished step depends: %s", are_options ? "options" : "inputs", list);
+		cyc_info("%s corrected, on which no finished step depends: %s", are_options ? "options" : "inputs",
+		         list);
 	}
 done:
 	for (int k = 0; k < 4; k++) cyc__pairs_deinit(&part[k]);
@@ -292,28 +327,34 @@ static cyc_status open_record(cyc_star **out, const char *path)
 	if (is_whole) goto done;
 	cyc_error_clear();
 	cyc_star_destroy(out);
-	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, and finished steps are compared "
-	         "with the options and inputs of now by their own records", path);
+	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, "
+	         "and finished steps are compared "
+	         "with the options and inputs of now by their own records",
+	         path);
 done:
 	return st;
 }
 
 /* Which particles are left out follows from options: these are what a user knows. */
-static cyc_status compare_left_out(const cyc__pairs *old_options, const cyc__pairs *options, const cyc__pairs *old_inputs,
-                                   const finished_steps *f, const cyc__cycle *c)
+static cyc_status compare_left_out(const cyc__pairs *old_options, const cyc__pairs *options,
+                                   const cyc__pairs *old_inputs, const finished_steps *f, const cyc__cycle *c)
 {
 	char list[700];
-	const char *was = cyc__pairs_get(old_inputs, CYC__LEFT_OUT), *is = cyc__pairs_get(&c->inputs, CYC__LEFT_OUT);
+	const char *was = cyc__pairs_get(old_inputs, CYC__LEFT_OUT),
+			   *is = cyc__pairs_get(&c->inputs, CYC__LEFT_OUT);
 	if (!f->kinds || !was || !is || strcmp(was, is) == 0) return CYC_OK;
 	if (!list_differences(list, sizeof list, old_options, options, true)) return CYC_OK;
-	cyc_status st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the run in %s was started with other options: %s, with which other particles are left out as "
-	                                "listed twice", c->o->out_dir, list);
+	cyc_status st = cyc_error_raise(
+		CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		"the run in %s was started with other options: %s, with which other particles are left out as "
+		"listed twice",
+		c->o->out_dir, list);
 	cyc_error_hint("put them back, or start a new run with another --o; nothing was changed");
 	return st;
 }
 
-static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const cyc__cycle *c, const cyc__pairs *options,
-                                 const finished_steps *finished)
+static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const cyc__cycle *c,
+                                 const cyc__pairs *options, const finished_steps *finished)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs old_options = { 0 }, old_inputs = { 0 };
@@ -325,7 +366,8 @@ static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const
 	const cyc_star_block *general = cyc_star_find(star, "general");
 	const char *version = general ? cyc_star_text_of(general, 0, "cycVersion") : NULL;
 	if (version && strcmp(version, CYCLOTOMO_VERSION) != 0) {
-		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare", version, CYCLOTOMO_VERSION);
+		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare",
+		         version, CYCLOTOMO_VERSION);
 	}
 done:
 	cyc__pairs_deinit(&old_options);
@@ -345,8 +387,8 @@ done:
 }
 
 /*
- * Times of the tilt images: in a file of its own, so that the other records of a run are the same on a copy of the project. Images of
- * the old names that are of another time are other images.
+ * Times of the tilt images: in a file of its own, so that the other records of a run are the same on a copy
+ * of the project. Images of the old names that are of another time are other images.
  */
 static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, const finished_steps *finished)
 {
@@ -362,10 +404,13 @@ static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, c
 	if (r) goto done;
 	if (n_other > 0 && finished->kinds) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "tilt images of the run in %s have been written again since it was started: their times are others",
+		                     "tilt images of the run in %s have been written again since it was started: "
+		                     "their times are others",
 		                     c->o->out_dir);
-		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; else start a new run with "
-		               "another --o", path);
+		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; "
+		               "else start a new run with "
+		               "another --o",
+		               path);
 		goto done;
 	}
 	*to_be_written = key;
@@ -400,9 +445,11 @@ static cyc_status refuse_foreign_folder(const char *root, const char *out_dir)
 	CYC_TRY(cyc_path_join(&dir, root, out_dir));
 	for (int i = -1; i < CYC__N_KINDS; i++) {
 		cyc_free(path);
-		CYC_TRY(cyc_path_join(&path, dir, i < 0 ? "default_pipeline.star" : cyc__kind_get((cyc__kind)i)->folder));
+		CYC_TRY(
+			cyc_path_join(&path, dir, i < 0 ? "default_pipeline.star" : cyc__kind_get((cyc__kind)i)->folder));
 		if (!cyc_path_exists(path)) continue;
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "'%s' is there already, but not from 'cyclotomo cycle'", path);
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "'%s' is there already, but not from 'cyclotomo cycle'", path);
 		cyc_error_hint("give the run a folder of its own with --o");
 		goto done;
 	}
@@ -421,7 +468,8 @@ static uint64_t hash_start(const cyc__pairs *options, const cyc__pairs *inputs, 
 		h = cyc_hash_string(cyc_hash_string(h, inputs->items[i].name), inputs->items[i].value);
 	}
 	static const char *const READING[] = { "exclude-negative-scales", "keep-outliers", "erase-beads" };
-	for (size_t i = 0; i < sizeof READING / sizeof *READING; i++) h = cyc_hash_string(h, cyc__pairs_get(options, READING[i]));
+	for (size_t i = 0; i < sizeof READING / sizeof *READING; i++)
+		h = cyc_hash_string(h, cyc__pairs_get(options, READING[i]));
 	return h;
 }
 
@@ -473,7 +521,8 @@ cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o
 	char *path = NULL;
 	bool is_new, is_corrected;
 	CYC_TRY(record_path(&path, o, RUN_RECORD));
-	/* Without a record there is nothing to compare; the images of a large project are not looked at for that. */
+	/* Without a record there is nothing to compare; the images of a large project are not looked at for that.
+	 */
 	if (cyc_path_exists(path)) CYC_TRY(compare_all(&is_new, &is_corrected, &c, path));
 	else CYC_TRY(refuse_foreign_folder(o->input.root, o->out_dir));
 done:

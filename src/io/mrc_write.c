@@ -105,7 +105,8 @@ done:
 	return st;
 }
 
-static cyc_status write_mrc(const char *path, const cyc_volume *v, int32_t mode, const char *label, bool is_sealed)
+static cyc_status write_mrc(const char *path, const cyc_volume *v, int32_t mode, const char *label,
+                            bool is_sealed)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };

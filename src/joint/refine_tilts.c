@@ -50,20 +50,24 @@ typedef struct {
 static const char KIND[] = "finished blocks of refine-tilts", CONSEQUENCE[] = "everything is done again";
 
 /* All inputs. The first block's are read here once more: only so is each table that they name in it. */
-static cyc_status hash_inputs(uint64_t *hash, const cyc_refine_tilts_options *o, const cyc_optimisation_set *set)
+static cyc_status hash_inputs(uint64_t *hash, const cyc_refine_tilts_options *o,
+                              const cyc_optimisation_set *set)
 {
 	cyc_status st = CYC_OK;
-	const char *const files[] = { set->reference_map1, set->reference_map2, set->reference_mask, set->reference_fsc };
+	const char *const files[] = { set->reference_map1, set->reference_map2, set->reference_mask,
+		                          set->reference_fsc };
 	const char *root = o->input.root ? o->input.root : "";
 	const int32_t sizes[2] = { o->box_px, o->whole_windows };
 	cyc_tomogram_set *tomograms = NULL;
 	cyc_particle_set *particles = NULL;
-	uint64_t h = cyc_hash_string(cyc_hash(CYC_HASH_INIT, sizes, sizeof sizes), cyc_backend_of_bits(o->backend));
+	uint64_t h =
+		cyc_hash_string(cyc_hash(CYC_HASH_INIT, sizes, sizeof sizes), cyc_backend_of_bits(o->backend));
 	CYC_TRY(cyc_project_read_tomograms(&tomograms, set, &o->input));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, set->trajectories, tomograms, root));
 	h = cyc_project_hash(h, tomograms, particles);
 	CYC_TRY(cyc_images_hash(&h, tomograms, particles, root, true));
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) CYC_TRY(cyc_input_file_hash(&h, files[i], root));
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		CYC_TRY(cyc_input_file_hash(&h, files[i], root));
 	*hash = h;
 done:
 	cyc_particle_set_destroy(&particles);
@@ -110,7 +114,8 @@ done:
 	return st;
 }
 
-/* The record: number of blocks, and of each block its key and the tables it left, as lines of size, hash and name. */
+/* The record: number of blocks, and of each block its key and the tables it left, as lines of size, hash and
+ * name. */
 static cyc_status record_write(const job *j, int32_t n_done)
 {
 	cyc_status st = CYC_OK;
@@ -142,7 +147,8 @@ static cyc_status read_marks(job *j, const char *text, int32_t n_recorded)
 		int i = -1, used = 0;
 		cyc_file_mark m = { 0 };
 		end = strchr(line + 1, '\n');
-		bool is_line = end && sscanf(line + 1, "%d %" SCNd64 " %" SCNx64 " %n", &i, &m.n_bytes, &m.hash, &used) == 3;
+		bool is_line =
+			end && sscanf(line + 1, "%d %" SCNd64 " %" SCNx64 " %n", &i, &m.n_bytes, &m.hash, &used) == 3;
 		CYC_CHECK(is_line && used > 0 && i >= 0, CYC_E_INTERNAL, "'%s': a line cannot be read", j->record);
 		if (i >= N_KINDS * j->o->n_rounds) break; /* of a run of more rounds */
 		CYC_TRY(cyc_asprintf(&m.name, "%.*s", (int)(end - line - 1 - used), line + 1 + used));
@@ -164,7 +170,8 @@ static void reject_block(job *j, int32_t i, const char *file, const char *why)
 	         i % N_KINDS == 0 ? "the alignment" : "the CTFs", i / N_KINDS + 1);
 }
 
-/* A block counts only if it was made with these options, and its tables are as it left them; what follows was made from them. */
+/* A block counts only if it was made with these options, and its tables are as it left them; what follows was
+ * made from them. */
 static cyc_status check_block(job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -180,7 +187,9 @@ static cyc_status check_block(job *j, int32_t i)
 	CYC_TRY(cyc_file_marks_compare(states, m, j->o->input.root ? j->o->input.root : "", j->o->n_threads));
 	for (int32_t k = 0; k < m->n && j->n_done > i; k++) {
 		if (states[k] == CYC_FILE_SAME) continue;
-		reject_block(j, i, m->items[k].name, states[k] == CYC_FILE_MISSING ? "is missing since it was written" : "has changed since it was written");
+		reject_block(j, i, m->items[k].name,
+		             states[k] == CYC_FILE_MISSING ? "is missing since it was written"
+		                                           : "has changed since it was written");
 	}
 done:
 	cyc_free(states);

@@ -20,11 +20,17 @@ cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", cyc_backend_of_bits(o->backend), o->box_px, o->range_px,
-	                     o->do_motion, o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes,
-	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
-	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
-	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
+	CYC_TRY(cyc_asprintf(&text,
+	                     "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d "
+	                     "%d %d %.17g %d %d %d %d %d",
+	                     cyc_backend_of_bits(o->backend), o->box_px, o->range_px, o->do_motion,
+	                     o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A,
+	                     o->squared_exponential, o->motion_max_modes, o->const_positions, o->const_angles,
+	                     o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac,
+	                     o->frequency_cutoff_A, o->whole_windows, o->keep_self_correlation, o->accept_worse,
+	                     (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
+	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt,
+	                     o->last_tilt, o->compat_relion5));
 	*h = cyc_hash_string(*h, text);
 done:
 	cyc_free(text);
@@ -149,7 +155,10 @@ static cyc_status polish_all(job *j)
 		}
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name));
-		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &n_other, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+		if (j->o->resume)
+			CYC_TRY(cyc_polished_read(&found, &n_other, &j->results[i], path,
+			                          j->in.tomograms->series[i].n_tilts,
+			                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
@@ -161,7 +170,8 @@ static cyc_status polish_all(job *j)
 		cyc_progress("polishing", i + 1, n);
 	}
 	if (n_other > 0)
-		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these series were polished anew",
+		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these "
+		         "series were polished anew",
 		         (long long)n_other, j->in.out);
 done:
 	cyc_free(path);

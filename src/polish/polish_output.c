@@ -75,16 +75,25 @@ static void record_arrays(cyc_record_part p[N_ARRAYS], const cyc_polished *r)
 		                                     { r->particle_errors, sizeof(double), 3 * N },
 		                                     { r->motion_errors, sizeof(double), T },
 		                                     { r->mean_motion_errors, sizeof(double), 3 * N },
-		                                     { r->deformation, sizeof(double), T * (size_t)r->n_deformation } };
+		                                     { r->deformation, sizeof(double),
+		                                       T * (size_t)r->n_deformation } };
 	memcpy(p, list, sizeof list);
 }
 
 cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash)
 {
-	const int64_t numbers[N_NUMBERS] = { r->outcome, r->is_taken, r->has_errors, r->n_images, r->deformation_type,
-		                                 r->deformation_grid[0], r->deformation_grid[1], r->n_deformation };
-	const double values[N_VALUES] = { r->heldout_before, r->heldout_after, r->heldout_error, r->motion_speed };
-	cyc_record_part parts[N_PARTS] = { { numbers, sizeof *numbers, N_NUMBERS }, { values, sizeof *values, N_VALUES } };
+	const int64_t numbers[N_NUMBERS] = { r->outcome,
+		                                 r->is_taken,
+		                                 r->has_errors,
+		                                 r->n_images,
+		                                 r->deformation_type,
+		                                 r->deformation_grid[0],
+		                                 r->deformation_grid[1],
+		                                 r->n_deformation };
+	const double values[N_VALUES] = { r->heldout_before, r->heldout_after, r->heldout_error,
+		                              r->motion_speed };
+	cyc_record_part parts[N_PARTS] = { { numbers, sizeof *numbers, N_NUMBERS },
+		                               { values, sizeof *values, N_VALUES } };
 	record_arrays(parts + 2, r);
 	return cyc_record_write(path, KIND, hash, parts, N_PARTS);
 }
@@ -92,17 +101,19 @@ cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t 
 /* Numbers that a series of this size can have: the record is whole, but not what else it may be. */
 static bool are_numbers_possible(const int64_t n[N_NUMBERS])
 {
-	return n[0] >= 0 && n[0] <= CYC_POLISH_WORSE && n[3] >= 0 && n[4] >= 0 && n[4] <= CYC_DEFORMATION_FOURIER && n[7] >= 0 &&
-	       n[7] <= 1 << 20;
+	return n[0] >= 0 && n[0] <= CYC_POLISH_WORSE && n[3] >= 0 && n[4] >= 0 &&
+	       n[4] <= CYC_DEFORMATION_FOURIER && n[7] >= 0 && n[7] <= 1 << 20;
 }
 
-static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record *record, int32_t n_tilts, int32_t n_particles)
+static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record *record, int32_t n_tilts,
+                              int32_t n_particles)
 {
 	cyc_status st = CYC_OK;
 	int64_t n[N_NUMBERS];
 	double v[N_VALUES];
 	cyc_record_part arrays[N_ARRAYS];
-	*is_usable = cyc_record_has(record, 0, sizeof *n, N_NUMBERS) && cyc_record_has(record, 1, sizeof *v, N_VALUES);
+	*is_usable =
+		cyc_record_has(record, 0, sizeof *n, N_NUMBERS) && cyc_record_has(record, 1, sizeof *v, N_VALUES);
 	if (!*is_usable) goto done;
 	CYC_TRY(cyc_record_read(record, 0, n, sizeof *n, N_NUMBERS));
 	CYC_TRY(cyc_record_read(record, 1, v, sizeof *v, N_VALUES));
@@ -114,8 +125,10 @@ static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record
 	record_arrays(arrays, r);
 	for (int i = 0; i < N_ARRAYS; i++)
 		*is_usable = *is_usable && cyc_record_has(record, 2 + i, arrays[i].size, arrays[i].count);
-	void *const to[N_ARRAYS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors,
-		                         r->mean_motion_errors, r->deformation };
+	void *const to[N_ARRAYS] = {
+		r->tilts,           r->offsets_A,     r->displacement_A,     r->tilt_errors,
+		r->particle_errors, r->motion_errors, r->mean_motion_errors, r->deformation
+	};
 	for (int i = 0; i < N_ARRAYS && *is_usable; i++)
 		CYC_TRY(cyc_record_read(record, 2 + i, to[i], arrays[i].size, arrays[i].count));
 	r->outcome = (cyc_polish_outcome)n[0];
@@ -133,8 +146,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_polished_read(bool *found, int64_t *n_other, cyc_polished *r, const char *path, int32_t n_tilts,
-                             int32_t n_particles, uint64_t hash)
+cyc_status cyc_polished_read(bool *found, int64_t *n_other, cyc_polished *r, const char *path,
+                             int32_t n_tilts, int32_t n_particles, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	cyc_record *record = NULL;

@@ -127,8 +127,10 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %.17g %d %d %d %d %d %d %d %d %d", cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
-	                     o->whole_windows, o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
+	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %.17g %d %d %d %d %d %d %d %d %d",
+	                     cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->box.binning,
+	                     o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->whole_windows,
+	                     o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
 	h = cyc_project_hash(cyc_hash_string(h, text), j->tomograms, j->particles);
 	for (int64_t i = 0; i < j->particles->n && j->stacks; i++) {
 		h = cyc_hash(h, &j->stacks->origins_A[i], sizeof j->stacks->origins_A[i]);
@@ -161,7 +163,8 @@ static cyc_status insert_all(job *j)
 	CYC_TRY(hash_inputs(&hash, j));
 	if (o->resume) {
 		cyc_checkpoint_counts c = { 0 };
-		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1), checkpoint, hash, j->tomograms->n_series));
+		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1),
+		                             checkpoint, hash, j->tomograms->n_series));
 		first = c.n_series_done;
 		j->result->n_images = c.n_images;
 		j->result->n_images_outside = c.n_outside;

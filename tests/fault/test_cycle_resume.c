@@ -125,8 +125,8 @@ static void test_kill_during_each_step(void **state)
 	}
 }
 
-/* A record cut short by a crash of the machine (writing is by rename, so only a damaged disk makes one) is not believed: its step is
- * done again. */
+/* A record cut short by a crash of the machine is not believed: its step is done again. (Writing is by rename, so only
+ * a damaged disk makes one.) */
 static void test_damaged_record(void **state)
 {
 	(void)state;

@@ -422,7 +422,8 @@ static void die(void *user, const char *what, double done)
 	raise(SIGKILL);
 }
 
-/* Other images of the same size and header: nothing is kept, not even what a run that was not resumed has not replaced yet. */
+/* Other images of the same size and header: nothing is kept, not even what a run that was not resumed has not
+ * replaced yet. */
 static void images_that_were_replaced_count(void **state)
 {
 	(void)state;

@@ -511,14 +511,15 @@ static void strange_checkpoints_are_not_used(void **state)
 	other.box_px = 48;
 	run_until_killed(&other, 3);
 	resumed_and_same(&o, "other input or options");
-	static const char *const SAID[] = { "is cut short", "is cut short", "is not a record of this version", "is damaged", "is damaged" };
+	static const char *const SAID[] = { "is cut short", "is cut short", "is not a record of this version",
+		                                "is damaged", "is damaged" };
 	for (int k = 0; k < 5; k++) {
 		char *data = NULL;
 		size_t n;
 		run_until_killed(&o, 3);
 		ASSERT_OK(cyc_read_file(&data, &n, temp_path(name)));
 		if (k == 2) data[3] = 'x';
-		if (k == 3) data[88] ^= 1; /* of the header */
+		if (k == 3) data[88] ^= 1;       /* of the header */
 		if (k == 4) data[n - 1000] ^= 1; /* of the sums */
 		ASSERT_OK(cyc_write_file(temp_path(name), data, k == 0 ? 20 : k == 1 ? n - 7 : n));
 		cyc_free(data);

@@ -391,11 +391,17 @@ static void test_changed_outputs_are_noticed(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_cycle_result_deinit(&r);
 	/* The step that wrote it is done again, and since it leaves the same, no other. */
-	static const struct { const char *file, *calls; } FILES[] = {
-		{ "RUN/Reconstruct/job001/half2.mrc", "r" },        { "RUN/PostProcess/job002/postprocess.star", "p" },
-		{ "RUN/CtfRefine/job003/tomograms.star", "c" },     { "RUN/CtfRefine/job003/tilt_series/TS_2.star", "c" },
-		{ "RUN/CtfRefine/job003/job.star", "c" },           { "RUN/CtfRefine/job003/optimisation_set.star", "c" },
-		{ "RUN/CtfRefine/job003/cyclotomo_step.star", "c" }, { "RUN/Reconstruct/job004/optimisation_set.star", "r" },
+	static const struct {
+		const char *file, *calls;
+	} FILES[] = {
+		{ "RUN/Reconstruct/job001/half2.mrc", "r" },
+		{ "RUN/PostProcess/job002/postprocess.star", "p" },
+		{ "RUN/CtfRefine/job003/tomograms.star", "c" },
+		{ "RUN/CtfRefine/job003/tilt_series/TS_2.star", "c" },
+		{ "RUN/CtfRefine/job003/job.star", "c" },
+		{ "RUN/CtfRefine/job003/optimisation_set.star", "c" },
+		{ "RUN/CtfRefine/job003/cyclotomo_step.star", "c" },
+		{ "RUN/Reconstruct/job004/optimisation_set.star", "r" },
 		{ "RUN/cyclotomo_cycle.star", "" },
 	};
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
@@ -418,11 +424,14 @@ static void test_changed_outputs_are_noticed(void **state)
 			cyc_status st = run_cycle(&r, &o);
 			cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
 			if (st != CYC_OK) fail_msg("%s, damage %d: %s", FILES[i].file, how, cyc_error_get()->message);
-			if (strcmp(g_fake.calls, FILES[i].calls) != 0) fail_msg("%s, damage %d: steps done again: %s", FILES[i].file, how, g_fake.calls);
+			if (strcmp(g_fake.calls, FILES[i].calls) != 0)
+				fail_msg("%s, damage %d: steps done again: %s", FILES[i].file, how, g_fake.calls);
 			bool is_record = strstr(FILES[i].file, "cyclotomo_") != NULL;
 			if (!(is_record && how == 2)) {
 				assert_contains(g_warnings, FILES[i].file);
-				assert_contains(g_warnings, is_record ? "is damaged" : how == 2 ? "is missing" : "was changed");
+				assert_contains(g_warnings, is_record  ? "is damaged"
+				                            : how == 2 ? "is missing"
+				                                       : "was changed");
 			}
 			cyc_cycle_result_deinit(&r);
 		}
@@ -456,7 +465,8 @@ static void test_steps_after_a_changed_one(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
 	assert_string_equal(g_fake.calls, "");
-	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it had finished; no other step reads it");
+	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it "
+	                            "had finished; no other step reads it");
 	cyc_cycle_result_deinit(&r);
 }
 
