@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "aberrations of a series", CONSEQUENCE[] = "the tilt series is refined anew";
+static const char KIND[] = "aberrations of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const PARITY_NAMES[CYC_N_PARITIES] = { "even", "odd" };
 

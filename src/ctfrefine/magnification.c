@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "magnification of a series", CONSEQUENCE[] = "the tilt series is refined anew";
+static const char KIND[] = "magnification of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 /* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the edge of a box of 100. */
 static const double STRETCH = 0.005;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "ctf of a series", CONSEQUENCE[] = "the tilt series is refined anew";
+static const char KIND[] = "ctf of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "shifted", "bad", "at-limit", "no-particles", "excluded",
 	                                                           "not-asked" };

@@ -61,7 +61,7 @@ done:
 	return st;
 }
 
-static const char KIND[] = "polished series", CONSEQUENCE[] = "the tilt series is polished anew";
+static const char KIND[] = "polished series", CONSEQUENCE[] = "this tilt series is polished from the beginning";
 enum { N_NUMBERS = 8, N_VALUES = 4, N_ARRAYS = 8, N_PARTS = 2 + N_ARRAYS };
 
 /* The arrays of a record, in the order of the file. */
