@@ -88,6 +88,9 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(add_text(out, "particles", o->input.particles));
 	CYC_TRY(add_text(out, "tomograms", o->input.tomograms));
 	CYC_TRY(add_text(out, "trajectories", o->input.trajectories));
+	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
+	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
+	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	CYC_TRY(add_text(out, "mask-align", o->mask_align));
 	CYC_TRY(add_text(out, "mask-fsc", o->mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "box", "%d", o->box_px));
@@ -114,9 +117,6 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
-	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
-	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
-	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
 	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
@@ -158,7 +158,7 @@ enum {
 	O = 1 << CYC__REFINE3D,
 	ALL = R | P | C | M | O
 };
-/* Steps that depend on an option or input by themselves, not by what they start from; all on those that are
+/* Steps that depend on an option or input directly, not only through what they start from; all on those that are
  * not listed. What decides which steps there are counts for those whose places change. */
 static const struct {
 	const char *name;
