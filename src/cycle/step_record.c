@@ -48,14 +48,17 @@ static bool ends_with(const char *name, const char *end)
 	return n > m && strcmp(name + n - m, end) == 0;
 }
 
-/* What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor
- * uncropped maps. */
-static bool is_needed(const char *name)
+/*
+ * What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor uncropped
+ * maps.
+ */
+static bool is_needed(const char *path)
 {
-	const char *iteration = strstr(name, "_it");
-	bool is_of_iteration = iteration && strspn(iteration + 3, "0123456789") == 3;
-	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration &&
-	       !ends_with(name, "_full.mrc");
+	static const char ITERATION[] = "run_it";
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t n = sizeof ITERATION - 1;
+	bool is_of_iteration = strncmp(name, ITERATION, n) == 0 && strspn(name + n, "0123456789") >= 3;
+	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration && !ends_with(name, "_full.mrc");
 }
 
 static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)
@@ -217,20 +220,32 @@ done:
 /* Are files as the step left them? Without those that no step reads it stays as it is. */
 static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_cycle_options *o)
 {
+	static const char *const WHAT[] = {
+		[CYC_FILE_SAME] = "", [CYC_FILE_CHANGED] = "was changed", [CYC_FILE_MISSING] = "is missing"
+	};
 	cyc_status st = CYC_OK;
 	cyc_file_state *states = NULL;
-	*is_whole = true;
+	int32_t needed = -1, other = -1, n_others = 0;
 	CYC_TRY(cyc_alloc(&states, s->files.n, sizeof *states));
 	CYC_TRY(cyc_file_marks_compare(states, &s->files, o->input.root, o->n_threads));
-	for (int32_t i = 0; i < s->files.n && *is_whole; i++) {
-		const char *name = s->files.items[i].name,
-				   *what = states[i] == CYC_FILE_MISSING ? "is missing" : "was changed";
-		if (states[i] == CYC_FILE_SAME) continue;
-		*is_whole = !is_needed(name);
-		if (*is_whole)
-			cyc_warn("%s %s after the step that wrote it had finished; no other step reads it", name, what);
-		else
-			cyc_warn("%s %s after the step that wrote it had finished: %s is done again", name, what, s->dir);
+	for (int32_t i = s->files.n - 1; i >= 0; i--) {
+		bool is_same = states[i] == CYC_FILE_SAME, is_read = is_needed(s->files.items[i].name);
+		if (!is_same && is_read) needed = i;
+		if (is_same || is_read) continue;
+		other = i;
+		n_others++;
+	}
+	*is_whole = needed < 0;
+	if (needed >= 0) {
+		cyc_warn("%s %s after the step that wrote it had finished: %s is done again",
+		         s->files.items[needed].name, WHAT[states[needed]], s->dir);
+	} else if (n_others == 1) {
+		cyc_warn("%s %s after the step that wrote it had finished; no other step reads it",
+		         s->files.items[other].name, WHAT[states[other]]);
+	} else if (n_others > 1) {
+		cyc_warn("%s %s after the step that wrote it had finished, and so on: %d files of %s that no other "
+		         "step reads",
+		         s->files.items[other].name, WHAT[states[other]], n_others, s->dir);
 	}
 done:
 	cyc_free(states);

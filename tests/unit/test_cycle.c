@@ -470,6 +470,37 @@ static void test_steps_after_a_changed_one(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
+/* The name of a folder does not make its files those of an iteration; removed ones of an iteration cost nothing. */
+static void test_files_of_iterations(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.out_dir = "run_it001_full.mrc";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	put_file("run_it001_full.mrc/CtfRefine/job003/run_it001_data.star", "data_\n");
+	put_file("run_it001_full.mrc/CtfRefine/job003/run_it002_half1.mrc", "map");
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/cyclotomo_step.star")), 0);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "c");
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/run_it001_data.star")), 0);
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/run_it002_half1.mrc")), 0);
+	g_warnings[0] = '\0';
+	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	assert_contains(g_warnings, "run_it001_data.star is missing");
+	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ that no other step reads");
+	cyc_cycle_result_deinit(&r);
+	put_file("run_it001_full.mrc/CtfRefine/job003/tomograms.star", "data_\n");
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
+	assert_string_equal(g_fake.calls, "c");
+	cyc_cycle_result_deinit(&r);
+}
+
 static void put_mask(const char *path, float value)
 {
 	cyc_volume *v = NULL;
@@ -959,6 +990,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_steps_after_a_changed_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_of_iterations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_corrections, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_images, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folder_of_others_is_refused, setup, teardown),
