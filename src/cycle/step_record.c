@@ -190,9 +190,8 @@ cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_options *o)
 	CYC_TRY(add_figures(star, s));
 	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
 	CYC_TRY(add_warnings(star, s));
-	CYC_TRY(cyc__seal(star));
 	CYC_TRY(step_file(&path, s, o, CYC__STEP_RECORD));
-	CYC_TRY(cyc_star_write(star, path));
+	CYC_TRY(cyc__write_sealed(star, path));
 done:
 	cyc_star_destroy(&star);
 	cyc_free(path);
@@ -343,11 +342,8 @@ static cyc_status open_step_record(cyc_star **out, const char *path, const cyc__
 	cyc_star *star = NULL;
 	bool is_of_key = false;
 	*out = NULL;
-	st = cyc_star_read(&star, path);
-	if (st == CYC_E_NOMEM) goto done;
-	if (st != CYC_OK || !cyc__is_sealed(star)) {
-		st = CYC_OK;
-		cyc_error_clear();
+	CYC_TRY(cyc__read_sealed(&star, path));
+	if (!star) {
 		cyc_warn("'%s' is damaged, or of another version of the program, and is not used: %s is done again",
 		         path, s->dir);
 		goto done;
