@@ -5,7 +5,7 @@
  *
  * A record is a file of parts (arrays) behind a header: format, program version, kind, sizes, the key of
  * everything that the parts depend on, and a hash of their bytes. It is used as a whole or not at all: one
- * that is damaged, of another version or of another key is as good as none, and a warning says so. See
+ * that is damaged, of another version or of another key is as good as none, with a warning. See
  * docs/dev/records.md.
  *
  * Marks of files say whether outputs are still as they were left: size and hash of each.
@@ -110,7 +110,7 @@ typedef struct {
 	cyc_file_mark *items;
 } cyc_file_marks;
 void cyc_file_marks_deinit(cyc_file_marks *m);
-/** Add a name, unless it is there already; size and hash are to be taken. */
+/** Add a name, unless the list has it; cyc_file_marks_take() takes size and hash. */
 CYC_MUST_CHECK cyc_status cyc_file_marks_add(cyc_file_marks *m, const char *name);
 /**
  * Add all files in a folder and those below it, sorted by name; without hidden ones, unfinished ones (".tmp")

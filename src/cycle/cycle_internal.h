@@ -197,10 +197,10 @@ extern const char CYC__LEFT_OUT[];
 CYC_MUST_CHECK cyc_status cyc__record_start(cyc__cycle *c);
 /** The same comparison for a plan; nothing is written. */
 CYC_MUST_CHECK cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o);
-/** Put a hash of all other blocks into a block "end", the last; and whether it is still that of a document.
- */
-CYC_MUST_CHECK cyc_status cyc__seal(cyc_star *s);
-bool cyc__is_sealed(const cyc_star *s);
+/** Write a document with a block "end" behind it, which has a hash of the text before. */
+CYC_MUST_CHECK cyc_status cyc__write_sealed(const cyc_star *s, const char *path);
+/** Read such a file; NULL if there is none of which every byte is as it was written. Only CYC_E_NOMEM is an error. */
+CYC_MUST_CHECK cyc_status cyc__read_sealed(cyc_star **out, const char *path);
 /** A block of two columns of texts, to and from pairs. */
 CYC_MUST_CHECK cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1,
                                          const char *label2, const cyc__pairs *p);

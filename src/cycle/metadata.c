@@ -75,7 +75,7 @@ done:
 	return st;
 }
 
-/* Whether a record is there and as it was written. */
+/* Whether there is a record that is as it was written. */
 static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;

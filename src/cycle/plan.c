@@ -165,7 +165,7 @@ static bool put_missing(FILE *f, const cyc__inputs *in)
 static bool put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	if (cyc__record_compare(in, o) == CYC_OK) return true;
-	fprintf(f, "\nA run that is there already\n\n  %s\n    %s\n", cyc_error_get()->message,
+	fprintf(f, "\nThe run that this folder has\n\n  %s\n    %s\n", cyc_error_get()->message,
 	        cyc_error_get()->hint);
 	cyc_error_clear();
 	return false;

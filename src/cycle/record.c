@@ -3,7 +3,6 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/version.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static const char RUN_RECORD[] = "cyclotomo_cycle.star", IMAGES_RECORD[] = "cyclotomo_images.record",
@@ -49,29 +48,59 @@ done:
 /* ---------------------------------------------------------------- seals */
 
 enum { RECORD_FORMAT = 2 };
+static const char SEAL[] = "\ndata_end\n";
 
-static cyc__hash_text seal_of(const cyc_star *s)
+/* What stands behind a text of n bytes, and says that it is whole. */
+static cyc_status make_seal(char **out, const char *text, size_t n)
 {
-	return cyc__hash_format(cyc_star_hash(CYC_HASH_INIT, s, "end"));
+	return cyc_asprintf(out, "%s\n_cycRecordFormat %d\n_cycRecordHash %s\n\n", SEAL, RECORD_FORMAT,
+	                    cyc__hash_format(cyc_hash(CYC_HASH_INIT, text, n)).text);
 }
 
-cyc_status cyc__seal(cyc_star *s)
+cyc_status cyc__write_sealed(const cyc_star *s, const char *path)
 {
 	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	CYC_TRY(cyc_star_add_block(&b, s, "end", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "cycRecordFormat", RECORD_FORMAT));
-	CYC_TRY(cyc_star_list_set_text(b, "cycRecordHash", seal_of(s).text));
+	char *text = NULL, *seal = NULL, *all = NULL;
+	size_t n;
+	CYC_TRY(cyc_star_print(&text, &n, s));
+	CYC_TRY(make_seal(&seal, text, n));
+	CYC_TRY(cyc_asprintf(&all, "%s%s", text, seal));
+	CYC_TRY(cyc_write_file(path, all, strlen(all)));
 done:
+	cyc_free(text);
+	cyc_free(seal);
+	cyc_free(all);
 	return st;
 }
 
-bool cyc__is_sealed(const cyc_star *s)
+/* Length of what the seal is of; SIZE_MAX without one. */
+static size_t sealed_length(const char *text)
 {
-	const cyc_star_block *b = cyc_star_find(s, "end");
-	const char *hash = b ? cyc_star_text_of(b, 0, "cycRecordHash") : NULL,
-			   *format = b ? cyc_star_text_of(b, 0, "cycRecordFormat") : NULL;
-	return hash && format && strtol(format, NULL, 10) == RECORD_FORMAT && strcmp(hash, seal_of(s).text) == 0;
+	const char *last = NULL;
+	for (const char *at = strstr(text, SEAL); at; at = strstr(at + 1, SEAL)) last = at;
+	return last ? (size_t)(last - text) : SIZE_MAX;
+}
+
+cyc_status cyc__read_sealed(cyc_star **out, const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL, *seal = NULL;
+	size_t n, length;
+	*out = NULL;
+	st = cyc_read_file(&text, &n, path);
+	if (st != CYC_OK) goto done;
+	length = sealed_length(text);
+	if (length == SIZE_MAX) goto done;
+	CYC_TRY(make_seal(&seal, text, length));
+	if (strlen(seal) == n - length && strcmp(text + length, seal) == 0) st = cyc_star_parse(out, text, length, path);
+done:
+	if (st != CYC_OK && st != CYC_E_NOMEM) {
+		cyc_error_clear();
+		st = CYC_OK;
+	}
+	cyc_free(text);
+	cyc_free(seal);
+	return st;
 }
 
 /* ---------------------------------------------------------------- the run's own record */
@@ -88,6 +117,9 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(add_text(out, "particles", o->input.particles));
 	CYC_TRY(add_text(out, "tomograms", o->input.tomograms));
 	CYC_TRY(add_text(out, "trajectories", o->input.trajectories));
+	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
+	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
+	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	CYC_TRY(add_text(out, "mask-align", o->mask_align));
 	CYC_TRY(add_text(out, "mask-fsc", o->mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "box", "%d", o->box_px));
@@ -114,9 +146,6 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
-	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
-	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
-	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
 	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
@@ -158,7 +187,7 @@ enum {
 	O = 1 << CYC__REFINE3D,
 	ALL = R | P | C | M | O
 };
-/* Steps that depend on an option or input by themselves, not by what they start from; all on those that are
+/* Steps that depend on an option or input directly, not only through what they start from; all on those that are
  * not listed. What decides which steps there are counts for those whose places change. */
 static const struct {
 	const char *name;
@@ -318,18 +347,10 @@ done:
 static cyc_status open_record(cyc_star **out, const char *path)
 {
 	cyc_status st = CYC_OK;
-	bool is_whole = false;
-	*out = NULL;
-	st = cyc_star_read(out, path);
-	if (st == CYC_E_NOMEM) goto done;
-	is_whole = st == CYC_OK && cyc__is_sealed(*out);
-	st = CYC_OK;
-	if (is_whole) goto done;
-	cyc_error_clear();
-	cyc_star_destroy(out);
-	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, "
-	         "and finished steps are compared "
-	         "with the options and inputs of now by their own records",
+	CYC_TRY(cyc__read_sealed(out, path));
+	if (*out) goto done;
+	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, and "
+	         "finished steps are compared with the present options and inputs by their own records",
 	         path);
 done:
 	return st;
@@ -430,8 +451,7 @@ static cyc_status write_record(const char *path, const cyc__cycle *c, const cyc_
 	CYC_TRY(cyc_star_list_set_text(b, "cycVersion", CYCLOTOMO_VERSION));
 	CYC_TRY(cyc__add_table(star, "options", "cycOptionName", "cycOptionValue", options));
 	CYC_TRY(cyc__add_table(star, "inputs", "cycFileName", "cycFileHash", &c->inputs));
-	CYC_TRY(cyc__seal(star));
-	CYC_TRY(cyc_star_write(star, path));
+	CYC_TRY(cyc__write_sealed(star, path));
 done:
 	cyc_star_destroy(&star);
 	return st;

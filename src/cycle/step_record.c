@@ -48,14 +48,17 @@ static bool ends_with(const char *name, const char *end)
 	return n > m && strcmp(name + n - m, end) == 0;
 }
 
-/* What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor
- * uncropped maps. */
-static bool is_needed(const char *name)
+/*
+ * What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor uncropped
+ * maps.
+ */
+static bool is_needed(const char *path)
 {
-	const char *iteration = strstr(name, "_it");
-	bool is_of_iteration = iteration && strspn(iteration + 3, "0123456789") == 3;
-	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration &&
-	       !ends_with(name, "_full.mrc");
+	static const char ITERATION[] = "run_it";
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	size_t n = sizeof ITERATION - 1;
+	bool is_of_iteration = strncmp(name, ITERATION, n) == 0 && strspn(name + n, "0123456789") >= 3;
+	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration && !ends_with(name, "_full.mrc");
 }
 
 static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)
@@ -187,9 +190,8 @@ cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_options *o)
 	CYC_TRY(add_figures(star, s));
 	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
 	CYC_TRY(add_warnings(star, s));
-	CYC_TRY(cyc__seal(star));
 	CYC_TRY(step_file(&path, s, o, CYC__STEP_RECORD));
-	CYC_TRY(cyc_star_write(star, path));
+	CYC_TRY(cyc__write_sealed(star, path));
 done:
 	cyc_star_destroy(&star);
 	cyc_free(path);
@@ -217,20 +219,32 @@ done:
 /* Are files as the step left them? Without those that no step reads it stays as it is. */
 static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_cycle_options *o)
 {
+	static const char *const WHAT[] = {
+		[CYC_FILE_SAME] = "", [CYC_FILE_CHANGED] = "was changed", [CYC_FILE_MISSING] = "is missing"
+	};
 	cyc_status st = CYC_OK;
 	cyc_file_state *states = NULL;
-	*is_whole = true;
+	int32_t needed = -1, other = -1, n_others = 0;
 	CYC_TRY(cyc_alloc(&states, s->files.n, sizeof *states));
 	CYC_TRY(cyc_file_marks_compare(states, &s->files, o->input.root, o->n_threads));
-	for (int32_t i = 0; i < s->files.n && *is_whole; i++) {
-		const char *name = s->files.items[i].name,
-				   *what = states[i] == CYC_FILE_MISSING ? "is missing" : "was changed";
-		if (states[i] == CYC_FILE_SAME) continue;
-		*is_whole = !is_needed(name);
-		if (*is_whole)
-			cyc_warn("%s %s after the step that wrote it had finished; no other step reads it", name, what);
-		else
-			cyc_warn("%s %s after the step that wrote it had finished: %s is done again", name, what, s->dir);
+	for (int32_t i = s->files.n - 1; i >= 0; i--) {
+		bool is_same = states[i] == CYC_FILE_SAME, is_read = is_needed(s->files.items[i].name);
+		if (!is_same && is_read) needed = i;
+		if (is_same || is_read) continue;
+		other = i;
+		n_others++;
+	}
+	*is_whole = needed < 0;
+	if (needed >= 0) {
+		cyc_warn("%s %s after the step that wrote it had finished: %s is done again",
+		         s->files.items[needed].name, WHAT[states[needed]], s->dir);
+	} else if (n_others == 1) {
+		cyc_warn("%s %s after the step that wrote it had finished; no other step reads it",
+		         s->files.items[other].name, WHAT[states[other]]);
+	} else if (n_others > 1) {
+		cyc_warn("%s %s after the step that wrote it had finished, and so on: %d files of %s that no other "
+		         "step reads",
+		         s->files.items[other].name, WHAT[states[other]], n_others, s->dir);
 	}
 done:
 	cyc_free(states);
@@ -328,11 +342,8 @@ static cyc_status open_step_record(cyc_star **out, const char *path, const cyc__
 	cyc_star *star = NULL;
 	bool is_of_key = false;
 	*out = NULL;
-	st = cyc_star_read(&star, path);
-	if (st == CYC_E_NOMEM) goto done;
-	if (st != CYC_OK || !cyc__is_sealed(star)) {
-		st = CYC_OK;
-		cyc_error_clear();
+	CYC_TRY(cyc__read_sealed(&star, path));
+	if (!star) {
 		cyc_warn("'%s' is damaged, or of another version of the program, and is not used: %s is done again",
 		         path, s->dir);
 		goto done;

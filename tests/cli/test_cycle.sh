@@ -72,13 +72,14 @@ cycle one || fail "the old input is not recognised"
 fingerprint one >found
 diff wanted found || fail "a refused or repeated run changes results"
 # Steps whose files were damaged are done again, and leave what they had left.
-for damage in 'sed -i s/85/86/ one/Run/CtfRefine/job003/tilt_series/TS_01.star' 'rm one/Run/CtfRefine/job003/tilt_series/TS_02.star' \
-	'printf x | dd of=one/Run/Reconstruct/job004/half1.mrc bs=1 seek=500000 conv=notrunc status=none' \
-	'truncate -s 3000 one/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ one/Run/PostProcess/job002/cyclotomo_step.star'; do
+rm -rf hurt && cp -a one hurt
+for damage in 'sed -i s/85/86/ hurt/Run/CtfRefine/job003/tilt_series/TS_01.star' 'rm hurt/Run/CtfRefine/job003/tilt_series/TS_02.star' \
+	'printf x | dd of=hurt/Run/Reconstruct/job004/half1.mrc bs=1 seek=500000 conv=notrunc status=none' \
+	'truncate -s 3000 hurt/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ hurt/Run/PostProcess/job002/cyclotomo_step.star'; do
 	eval "$damage"
-	cycle one || fail "after: $damage"
+	cycle hurt || fail "after: $damage"
 	grep -q 'is done again' log || fail "not noticed: $damage"
-	fingerprint one >found
+	fingerprint hurt >found
 	diff wanted found || fail "other results after: $damage"
 done
 # What no finished step has used may be corrected.

@@ -405,12 +405,12 @@ static void test_changed_outputs_are_noticed(void **state)
 		{ "RUN/cyclotomo_cycle.star", "" },
 	};
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
-		for (int how = 0; how < 3; how++) {
+		for (int how = 0; how < 4; how++) {
 			char *text = get_file(FILES[i].file);
 			size_t n = strlen(text);
 			if (how == 0) assert_int_equal(cyc_write_file(in_root(FILES[i].file), text, n / 2), CYC_OK);
-			if (how == 1) {
-				char *digit = strpbrk(text + n / 3, "123456789");
+			if (how == 1 || how == 3) { /* 3: the first of all, which may be in a comment */
+				char *digit = strpbrk(text + (how == 1 ? n / 3 : 0), "123456789");
 				if (!digit) digit = strpbrk(text, "123456789");
 				*digit = *digit == '7' ? '8' : '7';
 				assert_int_equal(cyc_write_file(in_root(FILES[i].file), text, n), CYC_OK);
@@ -467,6 +467,37 @@ static void test_steps_after_a_changed_one(void **state)
 	assert_string_equal(g_fake.calls, "");
 	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it "
 	                            "had finished; no other step reads it");
+	cyc_cycle_result_deinit(&r);
+}
+
+/* The name of a folder does not make its files those of an iteration; removed ones of an iteration cost nothing. */
+static void test_files_of_iterations(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	o.out_dir = "run_it001_full.mrc";
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	put_file("run_it001_full.mrc/CtfRefine/job003/run_it001_data.star", "data_\n");
+	put_file("run_it001_full.mrc/CtfRefine/job003/run_it002_half1.mrc", "map");
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/cyclotomo_step.star")), 0);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "c");
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/run_it001_data.star")), 0);
+	assert_int_equal(unlink(in_root("run_it001_full.mrc/CtfRefine/job003/run_it002_half1.mrc")), 0);
+	g_warnings[0] = '\0';
+	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	assert_contains(g_warnings, "run_it001_data.star is missing");
+	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ that no other step reads");
+	cyc_cycle_result_deinit(&r);
+	put_file("run_it001_full.mrc/CtfRefine/job003/tomograms.star", "data_\n");
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
+	assert_string_equal(g_fake.calls, "c");
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -959,6 +990,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_steps_after_a_changed_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_files_of_iterations, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_corrections, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replaced_images, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folder_of_others_is_refused, setup, teardown),
