@@ -183,7 +183,7 @@ done:
 
 static cyc_status read_mask(cyc__postprocess *p)
 {
-	const double TOLERANCE = 1e-6;
+	const double TOLERANCE = 1e-4; /* that of all jobs */
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
 	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));

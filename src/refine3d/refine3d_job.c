@@ -154,11 +154,18 @@ static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const ch
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
-	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
+	char *path = NULL;
+	if (strcmp(what, "mask") == 0) {
+		CYC_TRY(cyc_path_join(&path, j->in.root, name));
+		CYC_TRY(cyc_mrc_read_mask(&v, path, j->box.pixel_size_A));
+	} else {
+		CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
+	}
 	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
 	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
 		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px, j->box.pixel_size_A);
 done:
+	cyc_free(path);
 	cyc_volume_destroy(&v);
 	return st;
 }
@@ -172,7 +179,7 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
-	bool is_resampled = false;
+	bool is_resampled = false, is_empty = true;
 	for (size_t i = 0; i < cyc_volume_count(j->mask); i++) {
 		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2, z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
 		double r = sqrt(cyc_square(x) + cyc_square(y) + cyc_square(z));
@@ -182,9 +189,11 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", name ? name : "", (double)*w);
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
+		is_empty = is_empty && *w <= 0.01F;
 		if (*w > 0.01F) far2 = fmax(far2, r * r);
 	}
-	CYC_CHECK(far2 > 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
+	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
+	CYC_CHECK(far2 >= 4, CYC_E_DATA, "the mask %s leaves only voxels less than 2 px from the centre: too little for a reference", name ? name : "of the particle diameter");
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
 	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
 done:
