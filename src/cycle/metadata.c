@@ -51,9 +51,9 @@ static cyc_status write_record(const char *path, const cyc_check_result *r)
 	char *text = NULL;
 	CYC_TRY(cyc_outfile_open(&f, path));
 	fprintf(f.f, "%s\n", is_clear(r) ? "clear" : "not clear");
-	for (int32_t i = 0; i < r->n_findings; i++) {
-		if (r->findings[i].level == CYC_FINDING_NOTE) continue;
-		CYC_TRY(cyc_finding_text(&text, &r->findings[i]));
+	for (int32_t i = 0; i < r->found.n; i++) {
+		if (r->found.items[i].level == CYC_FINDING_NOTE) continue;
+		CYC_TRY(cyc_finding_text(&text, &r->found.items[i]));
 		fprintf(f.f, "%s\n", text);
 		cyc_free(text);
 		text = NULL;

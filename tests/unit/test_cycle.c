@@ -144,12 +144,12 @@ static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
 	assert_true(o->input.keep_outliers); /* read as all the run reads its images */
 	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
 	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
-	CYC_TRY(cyc_alloc(&r->findings, 1, sizeof *r->findings));
-	r->n_findings = 1;
-	r->findings[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
-	CYC_TRY(cyc_strdup(&r->findings[0].series, "TS_1"));
-	CYC_TRY(cyc_strdup(&r->findings[0].found, "defocus falls"));
-	CYC_TRY(cyc_strdup(&r->findings[0].action, "set rlnTomoHand to -1"));
+	CYC_TRY(cyc_alloc(&r->found.items, 1, sizeof *r->found.items));
+	r->found.n = 1;
+	r->found.items[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
+	CYC_TRY(cyc_strdup(&r->found.items[0].series, "TS_1"));
+	CYC_TRY(cyc_strdup(&r->found.items[0].found, "defocus falls"));
+	CYC_TRY(cyc_strdup(&r->found.items[0].action, "set rlnTomoHand to -1"));
 done:
 	return st;
 }
