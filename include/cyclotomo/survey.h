@@ -88,9 +88,10 @@ CYC_MUST_CHECK cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_
                                              const cyc_survey_options *o);
 /**
  * For jobs: the quick survey, unless the caller has done it (input->is_checked). Warnings are logged.
+ * @param[in] skip_images  the job uses none of the tilt images
  * @return the first error found
  */
-CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input);
+CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input, bool skip_images);
 
 /**
  * Slope of the stage's angles against the projections' (1 or -1) with the error that the scatter about the line gives;

@@ -254,6 +254,10 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
 	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
 	CYC_TRY(look_for_duplicates(in, o));
+	const cyc_project_view view = { .root = root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+	const cyc_survey_options survey = { .n_threads = o->n_threads };
+	CYC_TRY(cyc_survey_project(&in->found, &view, &survey));
+	cyc_finding_sort(&in->found);
 done:
 	return st;
 }
@@ -265,10 +269,33 @@ void cyc__inputs_deinit(cyc__inputs *in)
 	}
 	cyc_free(in->series);
 	cyc_free(in->keep);
+	cyc_finding_list_deinit(&in->found);
 	cyc_particle_set_destroy(&in->particles);
 	cyc_tomogram_set_destroy(&in->tomograms);
 	cyc_optimisation_set_destroy(&in->set);
 	*in = (cyc__inputs){ 0 };
+}
+
+/* The folder can be made and written to; a run that begins has room for all that it will write. */
+static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc__planned *plan = NULL;
+	char *dir = NULL;
+	int32_t n;
+	double all = 0, memory, disk;
+	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
+	CYC_TRY(cyc__plan_steps(&plan, &n, o));
+	for (int32_t i = 0; i < n; i++) {
+		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
+		all += disk;
+	}
+	/* Of a run that is continued nobody knows how much is there already. */
+	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, cyc_path_exists(dir) ? 0 : all));
+done:
+	cyc_free(plan);
+	cyc_free(dir);
+	return st;
 }
 
 cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o)
@@ -280,7 +307,12 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
 		if (in->series[i].missing[0]) first = in->series[i].missing[0];
 	}
-	if (in->n_missing == 0) goto done;
+	if (in->n_missing == 0) {
+		CYC_TRY(cyc_finding_raise(&in->found));
+		CYC_TRY(cyc__check_steps(in, o));
+		CYC_TRY(check_room(in, o));
+		goto done;
+	}
 	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
 	                     (long long)in->n_missing, (long long)in->n_images, first);
 	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");

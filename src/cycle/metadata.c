@@ -28,6 +28,7 @@ static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__s
 	cyc_check_options o;
 	cyc_check_options_default(&o);
 	o.input = cyc__input_of(c, s->output_set);
+	o.input.is_checked = true;
 	o.mask = c->in.mask_align;
 	o.is_deep = true;
 	o.box_px = c->o->box_px;

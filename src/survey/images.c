@@ -94,7 +94,7 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "shift", i, ts->table_path, "rlnTomoXShiftAngst"));
 	f->row = first + 1;
 	f->n_more = n - 1;
-	CYC_FINDING_SAY(f->found, "shifts of %.0f and %.0f Å, further than the image is wide (%.0f x %.0f Å)",
+	CYC_FINDING_SAY(f->found, "shifts of %.5g and %.5g Å, further than the image is wide (%.0f x %.0f Å)",
 	                ts->tilts[first].shift_x_A, ts->tilts[first].shift_y_A, ts->image_nx * ts->pixel_size_A,
 	                ts->image_ny * ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
@@ -301,7 +301,7 @@ cyc_status cyc_survey_images(cyc_survey *s)
 			continue;
 		}
 		CYC_TRY(check_pixel_size(s, i));
-		CYC_TRY(check_shifts(s, i));
+		if (!s->is_broken[i]) CYC_TRY(check_shifts(s, i));
 	}
 	CYC_TRY(check_same_images(s));
 	CYC_TRY(check_grey(s));

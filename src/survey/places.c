@@ -107,7 +107,7 @@ cyc_status cyc_survey_places(cyc_survey *s)
 	cyc_status st = CYC_OK;
 	lost outside = { 0 }, unseen = { 0 };
 	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) {
-		if (!cyc_survey_has_particles(s, i) || s->p->tomograms->series[i].image_nx == 0) continue;
+		if (!cyc_survey_has_particles(s, i) || s->is_broken[i] || s->p->tomograms->series[i].image_nx == 0) continue;
 		CYC_TRY(check_size(s, i));
 		CYC_TRY(check_series(s, i, &outside, &unseen));
 	}

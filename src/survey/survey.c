@@ -58,9 +58,13 @@ done:
 cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p, const cyc_survey_options *o)
 {
 	cyc_status st = CYC_OK;
-	cyc_survey s = { found, p, o, NULL };
+	cyc_survey s = { .found = found, .p = p, .o = o };
+	CYC_TRY(cyc_alloc(&s.is_broken, p->tomograms->n_series, sizeof *s.is_broken));
 	CYC_TRY(find_rows(&s));
 	CYC_TRY(cyc_survey_ranges(&s));
+	for (int32_t i = 0; i < found->n; i++)
+		if (found->items[i].level == CYC_FINDING_ERROR && found->items[i].i_series >= 0)
+			s.is_broken[found->items[i].i_series] = true;
 	CYC_TRY(cyc_survey_labels(&s));
 	CYC_TRY(cyc_survey_tilts(&s));
 	CYC_TRY(cyc_survey_particles(&s));
@@ -71,19 +75,20 @@ cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p
 	if (o->is_deep) CYC_TRY(cyc_survey_pixels(&s));
 done:
 	cyc_free(s.row_series);
+	cyc_free(s.is_broken);
 	return st;
 }
 
-cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input)
+cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input, bool skip_images)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding_list found = { 0 };
-	const cyc_survey_options o = { .n_threads = 1 };
+	const cyc_survey_options o = { .skip_images = skip_images, .n_threads = 1 };
 	if (input->is_checked) return CYC_OK;
 	CYC_TRY(cyc_survey_project(&found, p, &o));
 	cyc_finding_sort(&found);
-	CYC_TRY(cyc_finding_warn(&found));
 	CYC_TRY(cyc_finding_raise(&found));
+	CYC_TRY(cyc_finding_warn(&found));
 done:
 	cyc_finding_list_deinit(&found);
 	return st;

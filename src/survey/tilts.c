@@ -107,9 +107,9 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
 	f->row = first + 1;
 	f->n_more = n_off - 1;
-	CYC_FINDING_SAY(f->found, "_rlnTomoYTilt is %.1f degrees, the stage (_rlnTomoNominalStageTiltAngle) was at %.1f",
+	CYC_FINDING_SAY(f->found, "_rlnTomoYTilt is %.4g degrees, the stage (_rlnTomoNominalStageTiltAngle) was at %.4g",
 	                cyc_rad_to_deg(t->ytilt_rad), cyc_rad_to_deg(t->nominal_tilt_rad));
-	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.1f",
+	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.3g",
 	                cyc_rad_to_deg(MOST_STAGE_ERROR_RAD), cyc_rad_to_deg(middle));
 	CYC_FINDING_SAY(f->action, "look whether rows belong to other images");
 done:
@@ -169,14 +169,15 @@ done:
 	return st;
 }
 
-static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts)
+/* Scales above `most` are mistakes that would bend the line. */
+static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts, double most)
 {
 	cyc_status st = CYC_OK;
 	double x = 0, y = 0, xx = 0, xy = 0;
 	*t = (scale_trend){ 0 };
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double longer, log_s;
-		if (!(ts->tilts[f].scale > 0)) continue;
+		if (!(ts->tilts[f].scale > 0) || ts->tilts[f].scale > most) continue;
 		CYC_TRY(tilt_path(&longer, ts, f));
 		log_s = log(ts->tilts[f].scale);
 		x += longer;
@@ -232,8 +233,8 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 	cyc_finding *finding;
 	scale_trend t;
 	double median;
-	CYC_TRY(fit_trend(&t, ts));
 	CYC_TRY(median_scale(&median, ts));
+	CYC_TRY(fit_trend(&t, ts, ABSURD_SCALE_RATIO * median));
 	for (int32_t f = 0; f < ts->n_tilts && t.n > 2; f++)
 		if (ts->tilts[f].scale > ABSURD_SCALE_RATIO * median)
 			CYC_TRY(add_scale(s, i, f, ts->tilts[f].scale / median, true));
@@ -270,7 +271,7 @@ static cyc_status compare_scales(cyc_survey *s)
 	CYC_TRY(cyc_alloc(&sorted, set->n_series, sizeof *sorted));
 	for (int32_t i = 0; i < set->n_series; i++) {
 		own[i] = CYC_NAN;
-		if (cyc_survey_has_particles(s, i)) CYC_TRY(median_scale(&own[i], &set->series[i]));
+		if (cyc_survey_has_particles(s, i) && !s->is_broken[i]) CYC_TRY(median_scale(&own[i], &set->series[i]));
 		if (own[i] > 0) sorted[n++] = own[i];
 	}
 	double median = cyc_median(sorted, n);
@@ -323,12 +324,12 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 		if (fabs(t->defocus_u_A - t->defocus_v_A) > MOST_ASTIGMATISM_A && off[1]++ == 0) first[1] = f;
 	}
 	if (off[0] > 0) {
-		snprintf(found, sizeof found, "a defocus of %.0f Å, where the series has %.0f", defocus_of(&ts->tilts[first[0]]), median);
+		snprintf(found, sizeof found, "a defocus of %.5g Å, where the series has %.5g", defocus_of(&ts->tilts[first[0]]), median);
 		snprintf(wanted, sizeof wanted, "within %.0f Å of that", MOST_DEFOCUS_CHANGE_A);
 		CYC_TRY(add_defocus(s, i, first[0], off[0], found, wanted));
 	}
 	if (off[1] > 0) {
-		snprintf(found, sizeof found, "an astigmatism of %.0f Å (_rlnDefocusU - _rlnDefocusV)",
+		snprintf(found, sizeof found, "an astigmatism of %.5g Å (_rlnDefocusU - _rlnDefocusV)",
 		         ts->tilts[first[1]].defocus_u_A - ts->tilts[first[1]].defocus_v_A);
 		snprintf(wanted, sizeof wanted, "at most %.0f Å", MOST_ASTIGMATISM_A);
 		CYC_TRY(add_defocus(s, i, first[1], off[1], found, wanted));
@@ -405,7 +406,7 @@ cyc_status cyc_survey_tilts(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) {
-		if (!cyc_survey_has_particles(s, i)) continue;
+		if (!cyc_survey_has_particles(s, i) || s->is_broken[i]) continue;
 		CYC_TRY(check_stage(s, i));
 		CYC_TRY(check_stage_rows(s, i));
 		CYC_TRY(check_dose(s, i));
