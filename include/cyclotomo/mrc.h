@@ -34,8 +34,6 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name)
 CYC_MUST_CHECK cyc_status cyc_mrc_read(cyc_volume **out, const char *name);
 /** A cubic map with even edge and a pixel size; the errors say which of these is missing. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name);
-/** As cyc_mrc_read_map() for a mask: where the header has no pixel size it is the given one, with a warning. */
-CYC_MUST_CHECK cyc_status cyc_mrc_read_mask(cyc_volume **out, const char *name, double pixel_size_A);
 /** One image (nx x ny of `info`) into dst; `section` 0-based. CYC_E_DATA on NaN/Inf. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *info, const char *path, int64_t section);
 

@@ -102,7 +102,7 @@ cyc_measured cyc_stage_slope(const cyc_tilt_series *ts);
 /* ---------------------------------------------------------------- what jobs check */
 
 /**
- * A mask for maps of n_px voxels (0: any) of a pixel size (0: any): readable, that size, between 0 and 1, not empty.
+ * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0 and 1, not empty.
  * @param[in] option  what names it, for the message: "--mask"
  */
 CYC_MUST_CHECK cyc_status cyc_check_mask(const char *root, const char *mask, const char *option, int32_t n_px,

@@ -230,9 +230,9 @@ static cyc_status duplicate_distance(double *out, const cyc_check *c)
 	*out = fmax(2 * pixel_A, LEAST_DISTANCE_A);
 	if (!c->mask) return CYC_OK;
 	CYC_TRY(cyc_path_join(&path, c->root, c->mask));
-	CYC_TRY(cyc_mrc_read_mask(&mask, path, pixel_A));
+	CYC_TRY(cyc_mrc_read(&mask, path));
 	for (size_t i = 0; i < cyc_volume_count(mask); i++) n += mask->data[i] > 0.5F;
-	*out = fmax(*out, cyc_duplicate_distance_A(mask->pixel_size_A * cbrt(6 * n / CYC_PI)));
+	*out = fmax(*out, cyc_duplicate_distance_A(pixel_A * cbrt(6 * n / CYC_PI)));
 done:
 	cyc_volume_destroy(&mask);
 	cyc_free(path);
@@ -291,8 +291,13 @@ static cyc_status survey(cyc_check *c)
 	/* What the command line names and is not there is no fault of the project. */
 	CYC_TRY(st == CYC_E_IO && c->o->mask ? st : as_finding(c, "mask", st));
 	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));
-	/* A mask that cannot be read has been told. */
-	if (duplicate_distance(&o.duplicate_distance_A, c) != CYC_OK) cyc_error_clear();
+	st = duplicate_distance(&o.duplicate_distance_A, c);
+	if (st != CYC_OK && st != CYC_E_NOMEM) {
+		/* A mask that cannot be read has been told. */
+		cyc_error_clear();
+		st = CYC_OK;
+	}
+	CYC_TRY(st);
 	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
 done:
 	return st;

@@ -143,7 +143,7 @@ static cyc_status mask_diameter_A(double *out, const char *mask, double pixel_si
 	cyc_volume *v = NULL;
 	double n_inside = 0.0;
 	CYC_TRY(cyc_path_join(&path, root, mask));
-	CYC_TRY(cyc_mrc_read_mask(&v, path, pixel_size_A));
+	CYC_TRY(cyc_mrc_read_map(&v, path));
 	size_t count = cyc_volume_count(v);
 	for (size_t i = 0; i < count; i++) n_inside += v->data[i] > 0.5f;
 	*out = pixel_size_A * cbrt(6.0 * n_inside / CYC_PI);

@@ -628,7 +628,7 @@ cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
 		is_done[plan[i].kind] = true;
 		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
 		CYC_TRY(cyc_strdup(&s.input_set, ""));
-		CYC_TRY_CTX(KINDS[plan[i].kind].check(&s, &c, &project), "%s", s.dir);
+		CYC_TRY_CTX(KINDS[plan[i].kind].check(&s, &c, &project), "step %s", KINDS[plan[i].kind].folder);
 		cyc__step_deinit(&s);
 	}
 done:

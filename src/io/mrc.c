@@ -255,7 +255,7 @@ done:
 	return st;
 }
 
-static cyc_status read_cube(cyc_volume **out, const char *name, double pixel_size_A)
+cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name)
 {
 	cyc_status st = CYC_OK;
 	cyc_mrc_info m = { 0 };
@@ -263,29 +263,17 @@ static cyc_status read_cube(cyc_volume **out, const char *name, double pixel_siz
 	CYC_TRY(cyc_mrc_read_info(&m, name));
 	CYC_CHECK(m.nx == m.ny && m.ny == m.nz, CYC_E_SHAPE, "'%s': a map must be a cube, this one has %d x %d x %d voxels", name, m.nx, m.ny, m.nz);
 	CYC_CHECK(m.nx % 2 == 0, CYC_E_SHAPE, "'%s': a map must have an even box, this one has %d", name, m.nx);
-	bool is_given = m.pixel_size_A > 0.0;
-	if (!is_given && !(pixel_size_A > 0.0)) {
+	if (m.pixel_size_A <= 0.0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': the header gives no pixel size", name);
 		cyc_error_hint("set the cell size in the header, for example with IMOD: alterheader -del 2.5,2.5,2.5 '%s'", name);
 		goto done;
 	}
 	const double tolerance = 1e-3 * m.pixel_size_A;
-	CYC_CHECK(!is_given || (fabs(m.pixel_size_y_A - m.pixel_size_A) <= tolerance && fabs(m.pixel_size_z_A - m.pixel_size_A) <= tolerance), CYC_E_SHAPE,
+	CYC_CHECK(fabs(m.pixel_size_y_A - m.pixel_size_A) <= tolerance && fabs(m.pixel_size_z_A - m.pixel_size_A) <= tolerance, CYC_E_SHAPE,
 	          "'%s': pixel sizes differ along the axes: %g x %g x %g Å", name, m.pixel_size_A, m.pixel_size_y_A, m.pixel_size_z_A);
 	CYC_TRY(cyc_mrc_read(out, name));
-	if (!is_given) {
-		(*out)->pixel_size_A = pixel_size_A;
-		cyc_warn("the header of the mask '%s' gives no pixel size: it is used voxel by voxel", name);
-	}
 done:
 	return st;
-}
-
-cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name) { return read_cube(out, name, 0); }
-
-cyc_status cyc_mrc_read_mask(cyc_volume **out, const char *name, double pixel_size_A)
-{
-	return read_cube(out, name, pixel_size_A);
 }
 
 bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, int32_t mode, const char *label)

@@ -82,12 +82,10 @@ done:
 static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
 	cyc_volume *v = NULL;
 	bool is_empty = true;
 	if (!mask || !mask[0]) return CYC_OK;
-	CYC_TRY(cyc_path_join(&path, p->root, mask));
-	CYC_TRY_CTX(cyc_mrc_read_mask(&v, path, p->map_pixel_size_A > 0 ? p->map_pixel_size_A : 1), "mask");
+	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
 	for (size_t i = 0; i < cyc_volume_count(v); i++) {
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
 		is_empty = is_empty && v->data[i] <= 0.01F;
@@ -95,7 +93,6 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
 done:
 	cyc_volume_destroy(&v);
-	cyc_free(path);
 	return st;
 }
 
@@ -213,18 +210,11 @@ static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const ch
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
-	char *path = NULL;
-	if (strcmp(what, "mask") == 0) {
-		CYC_TRY(cyc_path_join(&path, j->in.root, name));
-		CYC_TRY(cyc_mrc_read_mask(&v, path, j->box.pixel_size_A));
-	} else {
-		CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
-	}
+	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
 	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
 	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
 		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px, j->box.pixel_size_A);
 done:
-	cyc_free(path);
 	cyc_volume_destroy(&v);
 	return st;
 }

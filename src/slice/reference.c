@@ -31,18 +31,6 @@ done:
 	return st;
 }
 
-/* A mask without a pixel size is one of the half maps' voxels, in all jobs. */
-static cyc_status read_mask(cyc_volume **out, const char *name, double pixel_size_A, const char *root)
-{
-	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, root, name));
-	CYC_TRY(cyc_mrc_read_mask(out, path, pixel_size_A));
-done:
-	cyc_free(path);
-	return st;
-}
-
 static cyc_status check_map(const cyc_volume *v, const char *name, int32_t box_px, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
@@ -69,7 +57,7 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	int32_t n = half[0]->nx;
 	double far2 = 0;
 	bool is_empty = true;
-	CYC_TRY(read_mask(&mask, mask_name, half[0]->pixel_size_A, root));
+	CYC_TRY(read_one(&mask, mask_name, root));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
 		                mask->nx, mask->pixel_size_A, map_name, n, half[0]->pixel_size_A);

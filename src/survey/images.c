@@ -30,6 +30,7 @@ static cyc_status explain(cyc_survey *s, int32_t i, cyc_status raised)
 		cyc_free(path);
 		CYC_TRY(cyc_mrc_join_name(&path, s->p->root, ts->tilts[k].image));
 		cyc_status bad = cyc_mrc_read_info(&info, path);
+		CYC_TRY(bad == CYC_E_NOMEM ? bad : CYC_OK);
 		/* The opening failed at the first, and has counted those that are not there. */
 		bool is_next = bad != CYC_OK && (bad != CYC_E_IO || n_bad > 0) && n_bad++ > 0;
 		if (is_next) {

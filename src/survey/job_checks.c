@@ -7,6 +7,9 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/vfs.h>
+#endif
 
 /* ---------------------------------------------------------------- masks */
 
@@ -18,7 +21,14 @@ static cyc_status check_header(const cyc_mrc_info *m, const char *mask, const ch
 		                     "the mask %s (%s) has %d x %d x %d voxels, but the maps have %d cubed", mask, option, m->nx,
 		                     m->ny, m->nz, n_px);
 		cyc_error_hint("give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
-	} else if (m->pixel_size_A > 0 && pixel_size_A > 0 && fabs(m->pixel_size_A / pixel_size_A - 1) > 2e-3) {
+	} else if (!(m->pixel_size_A > 0) && pixel_size_A > 0) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "the header of the mask %s (%s) gives no pixel size; the maps have %.4g Å", mask, option,
+		                     pixel_size_A);
+		cyc_error_hint("if it is one for these maps, set the cell size in its header, for example with IMOD: "
+		               "alterheader -del %.4g,%.4g,%.4g '%s'",
+		               pixel_size_A, pixel_size_A, pixel_size_A, mask);
+	} else if (pixel_size_A > 0 && fabs(m->pixel_size_A / pixel_size_A - 1) > 2e-3) {
 		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) has pixels of %.4g Å, but the maps have %.4g Å", mask, option,
 		                     m->pixel_size_A, pixel_size_A);
@@ -64,7 +74,7 @@ cyc_status cyc_check_mask(const char *root, const char *mask, const char *option
 	CYC_TRY(cyc_path_join(&path, root, mask));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "mask of %s", option);
 	CYC_TRY(check_header(&info, mask, option, n_px, pixel_size_A));
-	CYC_TRY_CTX(cyc_mrc_read_mask(&v, path, pixel_size_A > 0 ? pixel_size_A : 1), "mask of %s", option);
+	CYC_TRY_CTX(cyc_mrc_read(&v, path), "mask of %s", option);
 	CYC_TRY(check_values(v, mask, option));
 done:
 	cyc_volume_destroy(&v);
@@ -113,6 +123,19 @@ done:
 	return st;
 }
 
+/* /proc and /sys let their owner write, but hold no files of his. */
+static bool holds_no_files(const char *path)
+{
+#ifdef __linux__
+	enum { PROC = 0x9fa0, SYSFS = 0x62656572 };
+	struct statfs s;
+	return statfs(path, &s) == 0 && (s.f_type == PROC || s.f_type == SYSFS);
+#else
+	(void)path;
+	return false;
+#endif
+}
+
 cyc_status cyc_check_output(const char *root, const char *out_dir, double need_bytes)
 {
 	cyc_status st = CYC_OK;
@@ -123,6 +146,7 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	CYC_TRY(cyc_asprintf(&part, "%s%s", path, path[0] ? "" : "."));
 	CYC_TRY(existing_part(part, &s));
 	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder: results cannot go into '%s'", part, path);
+	CYC_CHECK(!holds_no_files(part), CYC_E_IO, "results cannot go into '%s': '%s' belongs to the kernel", path, part);
 	if (access(part, W_OK | X_OK) != 0) {
 		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "results cannot go into '%s': folder '%s' cannot be written to: %s", path,
 		                     part, strerror(errno));
