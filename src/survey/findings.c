@@ -64,7 +64,7 @@ cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_list *l, const 
 	CYC_TRY(cyc_finding_add(out, l, CYC_FINDING_ERROR, kind));
 	(*out)->code = raised;
 	CYC_TRY(cyc_strdup(&(*out)->found, error.message));
-	CYC_TRY(cyc_strdup(&(*out)->action, error.hint));
+	CYC_TRY(cyc_strdup(&(*out)->action, error.hint[0] ? error.hint : "correct the file, or take it from where it came from"));
 done:
 	return st;
 }

@@ -107,13 +107,25 @@ static bool says_nothing(const cyc_survey *s, const cyc_survey_table *t, int64_t
 	return fabs(v - known) <= 2e-3 * fmax(fabs(known), 0.5);
 }
 
+/* Another column says it: one that is filled in, not only there. */
+static bool is_told_by(const cyc_star_block *b, const char *label)
+{
+	int32_t column = label ? cyc_star_column(b, label) : -1;
+	for (int64_t row = 0; row < cyc_star_n_rows(b) && column >= 0; row++) {
+		double v = 1;
+		if (cyc_star_double(&v, b, row, column) != CYC_OK) cyc_error_clear();
+		if (v != 0) return true;
+	}
+	return false;
+}
+
 static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t k)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	int64_t first = -1, n = 0, n_rows = cyc_star_n_rows(t->block);
 	int32_t column = FOREIGN[k].tables & t->kind ? cyc_star_column(t->block, FOREIGN[k].label) : -1;
-	if (column < 0 || (FOREIGN[k].unless && cyc_star_column(t->block, FOREIGN[k].unless) >= 0)) return CYC_OK;
+	if (column < 0 || is_told_by(t->block, FOREIGN[k].unless)) return CYC_OK;
 	for (int64_t row = 0; row < n_rows; row++) {
 		if (says_nothing(s, t, row, column, k)) continue;
 		if (n++ == 0) first = row;

@@ -162,7 +162,7 @@ static cyc_status check_corner(cyc_survey *s)
 	for (int a = 0; a < 3; a++) most = fmax(most, e.high[a]);
 	bool are_few = set->n < (binning >= 1.5 ? LEAST_PARTICLES / 2 : LEAST_PARTICLES);
 	/* Stacks come with their binning, which reading has applied. */
-	if (set->are_2d_stacks || are_few || most > share) return CYC_OK;
+	if ((set->are_2d_stacks && binning > 1) || are_few || most > share) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CORNER[0]));
 	f->measured.value = most;
 	if (binning >= 1.5)
@@ -205,7 +205,7 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 	bool is_centered = has_all(b, CENTERED), is_corner = has_all(b, CORNER);
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
-	if (is_centered && is_corner && !s->p->particles->are_2d_stacks) CYC_TRY(compare_coordinates(s, b));
+	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1)) CYC_TRY(compare_coordinates(s, b));
 	CYC_TRY(is_centered ? check_centre(s) : check_corner(s));
 done:
 	return st;
