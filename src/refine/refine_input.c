@@ -61,7 +61,7 @@ static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view
 	const char *mask = first_of(r->mask, p->set->reference_mask);
 	int32_t n_px = p->map_px;
 	char *path = NULL;
-	for (int h = 0; h < 2 && p->map_px == 0; h++) {
+	for (int h = 0; h < 2 && p->map_px == 0 && !r->has_own_box; h++) {
 		cyc_mrc_info info;
 		if (!maps[h]) continue;
 		cyc_free(path);
