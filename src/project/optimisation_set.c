@@ -1,5 +1,6 @@
 #include "cyclotomo/project.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* Labels and the members they fill, in the order RELION writes them. */
@@ -106,6 +107,27 @@ done:
 	return st;
 }
 
+/* A file that only the set names has to be there, or nobody would know where its name comes from. */
+static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_input *in, const char *set_path)
+{
+	cyc_status st = CYC_OK;
+	const char *const given[] = { in->particles, in->tomograms, in->trajectories };
+	char *path = NULL;
+	for (int i = 0; i < 3; i++) {
+		const char *name = *member(s, i);
+		if (!name || (given[i] && given[i][0])) continue;
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, in->root, name));
+		if (cyc_path_exists(path)) continue;
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "cannot open '%s', which '%s' names as _%s: %s", path, set_path, MEMBERS[i].label, strerror(errno));
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; other files can be named with --p, --t and --mot");
+		goto done;
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in)
 {
 	cyc_status st = CYC_OK;
@@ -127,6 +149,7 @@ cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_inp
 		cyc_error_hint("give an optimisation set (--i), or particles (--p) and tomograms (--t)");
 		goto done;
 	}
+	if (path) CYC_TRY(check_named(s, in, path));
 	*out = s;
 	s = NULL;
 done:

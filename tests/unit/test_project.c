@@ -94,6 +94,11 @@ static void resolve(void **state)
 	cyc_optimisation_set *s = NULL;
 	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n_rlnTomoTrajectoriesFile m.star\n");
 	cyc_project_input in = { .root = temp_dir, .optimisation_set = "o.star", .particles = "mine.star" };
+	/* What only the set names has to be there. */
+	ASSERT_FAILS(cyc_project_resolve(&s, &in), CYC_E_IO, "t.star", "o.star", "_rlnTomoTomogramsFile");
+	temp_write("t.star", "");
+	ASSERT_FAILS(cyc_project_resolve(&s, &in), CYC_E_IO, "m.star", "o.star", "_rlnTomoTrajectoriesFile");
+	temp_write("m.star", "");
 	ASSERT_OK(cyc_project_resolve(&s, &in));
 	assert_string_equal(s->particles, "mine.star");
 	assert_string_equal(s->tomograms, "t.star");
