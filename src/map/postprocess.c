@@ -223,6 +223,7 @@ static cyc_status read_mtf(cyc__postprocess *p)
 	for (int32_t i = 0; i < cyc_star_n_blocks(s) && !b; i++)
 		if (cyc_star_column(cyc_star_block_at(s, i), "rlnMtfValue") >= 0) b = cyc_star_block_at(s, i);
 	CYC_CHECK(b, CYC_E_FORMAT, "'%s' has no table with the column rlnMtfValue", path);
+	CYC_TRY(cyc_star_check_unique(b));
 	CYC_TRY(cyc_star_require_column(&i_frequency, b, "rlnResolutionInversePixel"));
 	CYC_TRY(cyc_star_require_column(&i_value, b, "rlnMtfValue"));
 	int32_t n = (int32_t)cyc_star_n_rows(b);

@@ -54,11 +54,14 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	/* A list without a name as RELION writes it, or the one-row table of its picker. */
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
+	CYC_TRY(cyc_star_check_unique(b));
 	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT, "'%s' is not an optimisation set: wanted one block with one row, found %lld rows",
 	          path, b ? (long long)cyc_star_n_rows(b) : 0LL);
 	for (int i = 0; i < N_MEMBERS; i++) {
 		const char *text = cyc_star_text_of(b, 0, MEMBERS[i].label);
-		if (text && text[0]) CYC_TRY(replace(member(s, i), text));
+		/* RELION's way of saying that there is none. */
+		bool is_named = text && text[0] && strcmp(text, "None") != 0;
+		if (is_named) CYC_TRY(replace(member(s, i), text));
 	}
 	if (!s->particles && !s->tomograms) {
 		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,

@@ -67,8 +67,10 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 {
 	cyc_status st = CYC_OK;
 	double gx, gy;
-	CYC_TRY(cyc_star_double_or(&gx, g, row, "rlnTomoDeformationGridSizeX", 0.0));
-	CYC_TRY(cyc_star_double_or(&gy, g, row, "rlnTomoDeformationGridSizeY", 0.0));
+	const char *x = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeX"), *y = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeY");
+	gx = gy = 0.0;
+	if (x && !is_no_deformation(x)) CYC_TRY(cyc_star_double_of(&gx, g, row, "rlnTomoDeformationGridSizeX"));
+	if (y && !is_no_deformation(y)) CYC_TRY(cyc_star_double_of(&gy, g, row, "rlnTomoDeformationGridSizeY"));
 	if (!(gx >= 0.0 && gx < 1000.0 && gy >= 0.0 && gy < 1000.0 && gx == floor(gx) && gy == floor(gy))) {
 		st = cyc_star_raise(CYC_E_DATA, g, row, "a deformation grid of %g x %g nodes is not usable", gx, gy);
 		goto done;

@@ -198,6 +198,41 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- optics groups */
+
+/* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up. */
+static cyc_status check_groups(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	int64_t n = 0, first = -1;
+	int32_t last_series = -1, wanted = -1;
+	cyc_finding *f;
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_particle *p = &set->particles[i];
+		if (p->i_series != last_series) {
+			const char *name = s->p->tomograms->series[p->i_series].optics_group_name;
+			last_series = p->i_series;
+			wanted = -1;
+			for (int32_t g = 0; g < set->n_optics && wanted < 0; g++)
+				if (strcmp(set->optics[g].name, name) == 0) wanted = g;
+		}
+		if (wanted < 0 || strcmp(set->optics[p->i_optics].name, set->optics[wanted].name) == 0) continue;
+		if (n++ == 0) first = i;
+	}
+	if (n == 0) return CYC_OK;
+	const cyc_particle *p = &set->particles[first];
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path, "rlnOpticsGroup"));
+	f->row = p->row + 1;
+	f->n_more = n - 1;
+	CYC_FINDING_SAY(f->found, "the particle is in optics group '%s', its tomogram ('%s') in '%s'", set->optics[p->i_optics].name,
+	                s->p->tomograms->path, s->p->tomograms->series[p->i_series].optics_group_name);
+	CYC_FINDING_SAY(f->wanted, "the same group");
+	CYC_FINDING_SAY(f->action, "that of the particle is used for aberrations and magnification; correct one of the two");
+done:
+	return st;
+}
+
 cyc_status cyc_survey_particles(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
@@ -205,6 +240,7 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 	bool is_centered = has_all(b, CENTERED), is_corner = has_all(b, CORNER);
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
+	CYC_TRY(check_groups(s));
 	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1)) CYC_TRY(compare_coordinates(s, b));
 	CYC_TRY(is_centered ? check_centre(s) : check_corner(s));
 done:

@@ -315,12 +315,13 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
-	int64_t off[2] = { 0, 0 }, first[2] = { -1, -1 };
+	int64_t off[3] = { 0, 0, 0 }, first[3] = { -1, -1, -1 };
 	char found[160], wanted[160];
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (t->scale == 0) continue;
-		if (fabs(defocus_of(t) - median) > MOST_DEFOCUS_CHANGE_A && off[0]++ == 0) first[0] = f;
+		if (t->defocus_u_A == 0 && t->defocus_v_A == 0 && off[2]++ == 0) first[2] = f;
+		else if (fabs(defocus_of(t) - median) > MOST_DEFOCUS_CHANGE_A && off[0]++ == 0) first[0] = f;
 		if (fabs(t->defocus_u_A - t->defocus_v_A) > MOST_ASTIGMATISM_A && off[1]++ == 0) first[1] = f;
 	}
 	if (off[0] > 0) {
@@ -328,6 +329,7 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 		snprintf(wanted, sizeof wanted, "within %.0f Å of that", MOST_DEFOCUS_CHANGE_A);
 		CYC_TRY(add_defocus(s, i, first[0], off[0], found, wanted));
 	}
+	if (off[2] > 0) CYC_TRY(add_defocus(s, i, first[2], off[2], "no defocus, _rlnDefocusU and _rlnDefocusV are 0", "an estimate"));
 	if (off[1] > 0) {
 		snprintf(found, sizeof found, "an astigmatism of %.5g Å (_rlnDefocusU - _rlnDefocusV)",
 		         ts->tilts[first[1]].defocus_u_A - ts->tilts[first[1]].defocus_v_A);

@@ -83,6 +83,12 @@ static void optimisation_set(void **state)
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star", "_rlnTomoParticlesFile");
 	temp_write("o.star", "data_x\nloop_\n_rlnTomoParticlesFile\na\nb\n");
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star", "one row", "found 2");
+	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n\ndata_\n_rlnTomoParticlesFile q.star\n");
+	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_DATA, "o.star", "2 blocks ''");
+	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTrajectoriesFile None\n");
+	ASSERT_OK(cyc_optimisation_set_read(&s, temp_path("o.star")));
+	assert_null(s->trajectories);
+	cyc_optimisation_set_destroy(&s);
 	temp_write("o.star", "");
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star");
 	assert_null(s);
