@@ -276,22 +276,31 @@ void cyc__inputs_deinit(cyc__inputs *in)
 	*in = (cyc__inputs){ 0 };
 }
 
-/* The folder can be made and written to; a run that begins has room for all that it will write. */
+/*
+ * The folder can be made and written to; a run that begins has room for the maps of all its reconstructions, which stay. What
+ * else its steps may need is an estimate: that is a warning.
+ */
 static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc__planned *plan = NULL;
 	char *dir = NULL;
 	int32_t n;
-	double all = 0, memory, disk;
+	double all = 0, maps = 0, memory, disk, available;
+	double edges = pow(in->crop_px, 3) + (in->crop_px < o->box_px ? pow(o->box_px, 3) : 0);
 	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	for (int32_t i = 0; i < n; i++) {
 		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
 		all += disk;
+		if (plan[i].kind == CYC__RECONSTRUCT) maps += 3 * sizeof(float) * edges;
 	}
 	/* Of a run that is continued nobody knows how much is there already. */
-	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, cyc_path_exists(dir) ? 0 : all));
+	bool is_new = !cyc_path_exists(dir);
+	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
+	CYC_TRY(cyc_disk_free(&available, dir));
+	if (is_new && all > available)
+		cyc_warn("the run may need %.3g GB on the disk of '%s', where %.3g GB are free", all / 1e9, o->out_dir, available / 1e9);
 done:
 	cyc_free(plan);
 	cyc_free(dir);
