@@ -39,10 +39,41 @@ done:
 	return st;
 }
 
+/* Names that only one of the two tables has. */
+static cyc_status check_names(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	int32_t n_empty = 0, first = -1;
+	for (int32_t i = 0; i < c->result->n_series; i++) {
+		if (c->result->series[i].n_particles > 0) continue;
+		if (n_empty++ == 0) first = i;
+	}
+	if (c->particles->n_unknown_tomogram > 0) {
+		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "names", -1));
+		CYC_TRY(cyc_finding_put(f, c->set->particles, "rlnTomoName"));
+		CYC_FINDING_SAY(f->found, "%lld particles are of tomograms that '%s' does not have",
+		                (long long)c->particles->n_unknown_tomogram, c->set->tomograms);
+		CYC_FINDING_SAY(f->wanted, "names of that table");
+		CYC_FINDING_SAY(f->action, "they are left out: correct the names, or add the tomograms");
+	}
+	if (n_empty > 0) {
+		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "names", first));
+		CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoName"));
+		f->row = first + 1;
+		f->n_more = n_empty - 1;
+		CYC_FINDING_SAY(f->found, "it has no particles");
+		CYC_FINDING_SAY(f->action, "it is not used");
+	}
+done:
+	return st;
+}
+
 cyc_status cyc_check_tables(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
 	int32_t first = -1;
+	if (!c->o->input.is_checked) CYC_TRY(check_names(c));
 	for (int32_t i = 0; i < c->result->n_series; i++) {
 		if (c->result->series[i].n_particles == 0) continue;
 		if (first < 0) first = i;

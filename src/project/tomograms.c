@@ -165,7 +165,12 @@ static cyc_status find_tilt_columns(tilt_columns *c, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	c->image = cyc_star_column(b, "rlnMicrographName");
-	CYC_TRY(cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure"));
+	st = cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure");
+	if (st != CYC_OK) {
+		if (cyc_star_column(b, "wrpDose") >= 0) cyc_error_hint("_wrpDose is Warp's name of it: rename the column");
+		else cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not known, which weighs them alike");
+	}
+	CYC_TRY(st);
 	c->xtilt = cyc_star_column(b, "rlnTomoXTilt");
 	c->ytilt = cyc_star_column(b, "rlnTomoYTilt");
 	c->zrot = cyc_star_column(b, "rlnTomoZRot");

@@ -19,9 +19,8 @@ static cyc_status check_halves(cyc_survey *s)
 		n[set->particles[i].half > 0] += set->particles[i].probability > 0;
 	bool is_uneven = (double)n[0] > MOST_HALF_RATIO * (double)n[1] || (double)n[1] > MOST_HALF_RATIO * (double)n[0];
 	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES) && n[0] > 0 && n[1] > 0) goto done;
-	/* Jobs that need half-sets refuse empty ones, with their own words. */
-	bool is_lesser = !set->has_halves || n[0] == 0 || n[1] == 0;
-	CYC_TRY(cyc_survey_add(&f, s, is_lesser ? CYC_FINDING_NOTE : CYC_FINDING_WARNING, "half-sets", -1, set->path,
+	/* Jobs that need half-sets refuse a project without, with their own words. */
+	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1, set->path,
 	                       "rlnRandomSubset"));
 	if (!set->has_halves) CYC_FINDING_SAY(f->found, "there are no half-sets");
 	else

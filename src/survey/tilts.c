@@ -81,6 +81,33 @@ done:
 	return st;
 }
 
+/* Tilt angles that hardly differ where the stage's do: radians, or another column. */
+static cyc_status check_stage_spread(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	double low[2] = { HUGE_VAL, HUGE_VAL }, high[2] = { -HUGE_VAL, -HUGE_VAL };
+	cyc_finding *f;
+	for (int32_t k = 0; k < ts->n_tilts; k++) {
+		const cyc_tilt *t = &ts->tilts[k];
+		const double angle[2] = { t->ytilt_rad, t->nominal_tilt_rad };
+		if (!t->has_nominal_tilt || !t->has_angles || t->has_matrix || t->scale == 0) continue;
+		for (int a = 0; a < 2; a++) {
+			low[a] = fmin(low[a], angle[a]);
+			high[a] = fmax(high[a], angle[a]);
+		}
+	}
+	double spread = high[0] - low[0], stage = high[1] - low[1];
+	if (!(stage >= LEAST_SPREAD_RAD) || spread > 0.5 * stage) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
+	CYC_FINDING_SAY(f->found, "_rlnTomoYTilt spreads over %.3g degrees, the stage (_rlnTomoNominalStageTiltAngle) over %.3g",
+	                cyc_rad_to_deg(spread), cyc_rad_to_deg(stage));
+	CYC_FINDING_SAY(f->wanted, "degrees, and about the same");
+	CYC_FINDING_SAY(f->action, "look whether the angles are in radians, or in another column (_rlnTomoXTilt)");
+done:
+	return st;
+}
+
 /* Single rows whose angle is not that of their image's stage: rows or columns were mixed up. */
 static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 {
@@ -410,6 +437,7 @@ cyc_status cyc_survey_tilts(cyc_survey *s)
 	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) {
 		if (!cyc_survey_has_particles(s, i) || s->is_broken[i]) continue;
 		CYC_TRY(check_stage(s, i));
+		CYC_TRY(check_stage_spread(s, i));
 		CYC_TRY(check_stage_rows(s, i));
 		CYC_TRY(check_dose(s, i));
 		CYC_TRY(check_scales(s, i));

@@ -225,6 +225,8 @@ static void contradictions_and_labels(void **state)
 		{ TILTS_1, "TS_01", "rlnTomoDeformationCoefficients", "[1,2,3]", -1, "contradiction" },
 		{ TILTS_1, "TS_01", "rlnTomoNominalStageTiltAngle", "40", 0, "stage-angle" },
 		{ TILTS_1, "TS_01", "rlnMicrographPreExposure", "5", -1, "no-dose" },
+		{ TILTS_1, "TS_01", "rlnTomoYTilt", "0.5", -1, "stage-angle" },
+		{ TILTS_1, "TS_01", "rlnDefocusAngle", "400", 0, "value" },
 		{ TILTS_1, "TS_01", "rlnDefocusU", "80000", 2, "defocus" },
 		{ TILTS_1, "TS_01", "rlnCtfScalefactor", "20", 3, "scale" },
 		{ TOMOGRAMS, "global", "rlnOpticsGroupName", "other", 0, NULL },
