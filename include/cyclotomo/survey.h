@@ -1,7 +1,7 @@
 /**
  * @file survey.h
- * What is wrong with a project, from its tables, the headers of its images and its masks: found in seconds, before
- * anything is computed. docs/checks.md has the list.
+ * What is wrong with a project, from its tables, the headers of its images and its masks: found in seconds,
+ * before anything is computed. docs/checks.md has the list.
  */
 #ifndef CYCLOTOMO_SURVEY_H
 #define CYCLOTOMO_SURVEY_H
@@ -71,15 +71,15 @@ CYC_MUST_CHECK cyc_status cyc_finding_raise(const cyc_finding_list *l);
 /* ---------------------------------------------------------------- the project */
 
 typedef struct {
-	bool skip_images;          /**< look at tables only */
-	bool is_deep;              /**< read all images: pixels that are no numbers, constant and dead images */
+	bool skip_images;            /**< look at tables only */
+	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */
 	double duplicate_distance_A; /**< particles that are nearer are listed twice; 0: not looked for */
 	int n_threads;
 } cyc_survey_options;
 
 /**
- * Look at a project: values that cannot be, tables that contradict each other, labels of other programs that are
- * not read, images. Opens the tilt series that have particles. Nothing is written.
+ * Look at a project: values that cannot be, tables that contradict each other, labels of other programs that
+ * are not read, images. Opens the tilt series that have particles. Nothing is written.
  * @param[in,out] found  findings are added
  * @return CYC_OK also with findings; CYC_E_NOMEM, CYC_E_CANCELLED.
  * @note Not thread-safe on one project. The same findings for any number of threads.
@@ -91,18 +91,20 @@ CYC_MUST_CHECK cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_
  * @param[in] skip_images  the job uses none of the tilt images
  * @return the first error found
  */
-CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input, bool skip_images);
+CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input,
+                                             bool skip_images);
 
 /**
- * Slope of the stage's angles against the projections' (1 or -1) with the error that the scatter about the line gives;
- * NaN where there are too few tilts, or they spread too little.
+ * Slope of the stage's angles against the projections' (1 or -1) with the error that the scatter about the
+ * line gives; NaN where there are too few tilts, or they spread too little.
  */
 cyc_measured cyc_stage_slope(const cyc_tilt_series *ts);
 
 /* ---------------------------------------------------------------- what jobs check */
 
 /**
- * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0 and 1, not empty.
+ * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0
+ * and 1, not empty.
  * @param[in] option  what names it, for the message: "--mask"
  */
 CYC_MUST_CHECK cyc_status cyc_check_mask(const char *root, const char *mask, const char *option, int32_t n_px,
@@ -110,7 +112,8 @@ CYC_MUST_CHECK cyc_status cyc_check_mask(const char *root, const char *mask, con
 /** A window of so many pixels fits into the images of every series with particles; opens the series. */
 CYC_MUST_CHECK cyc_status cyc_check_window(const cyc_project_view *p, int32_t window_px);
 /**
- * A folder (relative to the root) can be made and written to, and its file system has room. Nothing is written.
+ * A folder (relative to the root) can be made and written to, and its file system has room. Nothing is
+ * written.
  * @param[in] need_bytes  0: not known
  */
 CYC_MUST_CHECK cyc_status cyc_check_output(const char *root, const char *out_dir, double need_bytes);

@@ -252,14 +252,14 @@ static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 		CYC_TRY(cyc_path_join(&path, c->root, names[h]));
 		CYC_TRY_CTX(cyc_mrc_read_info(&info[h], path), "half map %d", h + 1);
 		CYC_CHECK(info[h].nx == info[h].ny && info[h].nx == info[h].nz, CYC_E_SHAPE,
-		          "half map %d '%s' has %d x %d x %d voxels; wanted a cube", h + 1, names[h], info[h].nx, info[h].ny,
-		          info[h].nz);
+		          "half map %d '%s' has %d x %d x %d voxels; wanted a cube", h + 1, names[h], info[h].nx,
+		          info[h].ny, info[h].nz);
 		*n_px = info[h].nx;
 	}
 	if (!names[0] || !names[1]) goto done;
-	CYC_CHECK(info[0].nx == info[1].nx && fabs(info[0].pixel_size_A - info[1].pixel_size_A) < 1e-3, CYC_E_SHAPE,
-	          "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0], info[0].nx,
-	          info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
+	CYC_CHECK(info[0].nx == info[1].nx && fabs(info[0].pixel_size_A - info[1].pixel_size_A) < 1e-3,
+	          CYC_E_SHAPE, "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0],
+	          info[0].nx, info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
 done:
 	cyc_free(path);
 	return st;
@@ -282,7 +282,9 @@ done:
 static cyc_status survey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
-	const cyc_project_view view = { .root = c->root, .set = c->set, .tomograms = c->tomograms, .particles = c->particles };
+	const cyc_project_view view = {
+		.root = c->root, .set = c->set, .tomograms = c->tomograms, .particles = c->particles
+	};
 	cyc_survey_options o = { .is_deep = c->o->is_deep, .n_threads = c->o->n_threads };
 	int32_t n_px = 0;
 	CYC_TRY(as_finding(c, "negative-scale", cyc_tomogram_set_check_scales(c->tomograms)));
@@ -328,7 +330,8 @@ static cyc_status require_maps(const cyc_check *c)
 	cyc_status st = CYC_OK;
 	bool is_compared = !c->o->is_deep || cyc_finding_count(&c->result->found, CYC_FINDING_ERROR) > 0;
 	CYC_CHECK(is_compared || (c->ref1 && c->ref2), CYC_E_USAGE,
-	          "all images were read, but not compared with anything: that takes half maps, --ref1 and --ref2, or an "
+	          "all images were read, but not compared with anything: that takes half maps, --ref1 and "
+	          "--ref2, or an "
 	          "optimisation set that names them");
 done:
 	return st;

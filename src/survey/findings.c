@@ -64,7 +64,8 @@ cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_list *l, const 
 	CYC_TRY(cyc_finding_add(out, l, CYC_FINDING_ERROR, kind));
 	(*out)->code = raised;
 	CYC_TRY(cyc_strdup(&(*out)->found, error.message));
-	CYC_TRY(cyc_strdup(&(*out)->action, error.hint[0] ? error.hint : "correct the file, or take it from where it came from"));
+	CYC_TRY(cyc_strdup(&(*out)->action,
+	                   error.hint[0] ? error.hint : "correct the file, or take it from where it came from"));
 done:
 	return st;
 }
@@ -104,7 +105,8 @@ static cyc_status place_text(char **out, const cyc_finding *f)
 	if (f->n_more > 0) snprintf(more, sizeof more, " and %lld more", (long long)f->n_more);
 	if (f->row > 0) snprintf(row, sizeof row, ", row %lld%s", (long long)f->row, more);
 	if (!f->file) return cyc_strdup(out, "");
-	CYC_TRY(cyc_asprintf(out, " (%s%s%s%s)", f->file, row, f->column ? ", _" : "", f->column ? f->column : ""));
+	CYC_TRY(
+		cyc_asprintf(out, " (%s%s%s%s)", f->file, row, f->column ? ", _" : "", f->column ? f->column : ""));
 done:
 	return st;
 }
@@ -185,7 +187,8 @@ cyc_status cyc_finding_warn(const cyc_finding_list *l)
 	for (int32_t i = 0; i < l->n; i++) {
 		int32_t n_before = 0, n_all = 0;
 		if (l->items[i].level != CYC_FINDING_WARNING) continue;
-		for (int32_t k = 0; k < i && n_before <= TOLD_OF_A_KIND; k++) n_before += is_of_kind(&l->items[k], &l->items[i]);
+		for (int32_t k = 0; k < i && n_before <= TOLD_OF_A_KIND; k++)
+			n_before += is_of_kind(&l->items[k], &l->items[i]);
 		if (n_before > TOLD_OF_A_KIND) continue;
 		if (n_before == TOLD_OF_A_KIND) {
 			for (int32_t k = 0; k < l->n; k++) n_all += is_of_kind(&l->items[k], &l->items[i]);

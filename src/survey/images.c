@@ -15,7 +15,8 @@ enum { NAMED_IMAGES = 3, GREY_ROWS = 8, GREY_STEPS = 512 };
 
 /* ---------------------------------------------------------------- headers */
 
-/* A series that does not open: what the opening said, and the next few images that are at fault by themselves. */
+/* A series that does not open: what the opening said, and the next few images that are at fault by
+ * themselves. */
 static cyc_status explain(cyc_survey *s, int32_t i, cyc_status raised)
 {
 	cyc_status st = CYC_OK;
@@ -47,7 +48,8 @@ done:
 	return st;
 }
 
-/* Pixel size of the headers against that of the table: of all images, the first that differs and how many do. */
+/* Pixel size of the headers against that of the table: of all images, the first that differs and how many do.
+ */
 static cyc_status check_pixel_size(cyc_survey *s, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -62,15 +64,20 @@ static cyc_status check_pixel_size(cyc_survey *s, int32_t i)
 	}
 	if (n == 0) return CYC_OK;
 	double header = ts->image_info[first].pixel_size_A;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "header-pixel-size", i, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "header-pixel-size", i, ts->table_path,
+	                       ts->stack ? NULL : "rlnMicrographName"));
 	f->row = first + 1;
 	f->n_more = n - 1;
 	f->measured.value = header;
 	f->expected = ts->pixel_size_A;
-	CYC_FINDING_SAY(f->found, "the header of '%s' gives a pixel size of %.4g Å, '%s' (_rlnTomoTiltSeriesPixelSize) %.4g Å",
-	                ts->image_path[first], header, s->p->tomograms->path, ts->pixel_size_A);
+	CYC_FINDING_SAY(
+		f->found,
+		"the header of '%s' gives a pixel size of %.4g Å, '%s' (_rlnTomoTiltSeriesPixelSize) %.4g Å",
+		ts->image_path[first], header, s->p->tomograms->path, ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "one pixel size");
-	CYC_FINDING_SAY(f->action, "the table's is used: correct it if the header is right (a factor of 2 is that of super-resolution%s)",
+	CYC_FINDING_SAY(f->action,
+	                "the table's is used: correct it if the header is right (a factor of 2 is that of "
+	                "super-resolution%s)",
 	                fabs(header - 1) < 1e-6 ? "; 1 Å may mean that the header was never set" : "");
 done:
 	return st;
@@ -99,7 +106,9 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 	                ts->tilts[first].shift_x_A, ts->tilts[first].shift_y_A, ts->image_nx * ts->pixel_size_A,
 	                ts->image_ny * ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
-	CYC_FINDING_SAY(f->action, "look whether they are in pixels, or the tilt is not aligned; a _rlnCtfScalefactor of 0 excludes it");
+	CYC_FINDING_SAY(
+		f->action,
+		"look whether they are in pixels, or the tilt is not aligned; a _rlnCtfScalefactor of 0 excludes it");
 done:
 	return st;
 }
@@ -128,7 +137,8 @@ static void add_ids(image_id *ids, size_t *n, const cyc_tilt_series *ts, int32_t
 	struct stat file = { 0 };
 	bool is_there = false;
 	for (int32_t k = 0; k < ts->n_tilts; k++) {
-		if (k == 0 || strcmp(ts->image_path[k], ts->image_path[k - 1]) != 0) is_there = stat(ts->image_path[k], &file) == 0;
+		if (k == 0 || strcmp(ts->image_path[k], ts->image_path[k - 1]) != 0)
+			is_there = stat(ts->image_path[k], &file) == 0;
 		if (is_there) ids[(*n)++] = (image_id){ file.st_dev, file.st_ino, ts->image_section[k], i, k };
 	}
 }
@@ -136,19 +146,22 @@ static void add_ids(image_id *ids, size_t *n, const cyc_tilt_series *ts, int32_t
 static cyc_status add_same(cyc_survey *s, const image_id *a, const image_id *b)
 {
 	cyc_status st = CYC_OK;
-	const cyc_tilt_series *first = &s->p->tomograms->series[a->i_series], *ts = &s->p->tomograms->series[b->i_series];
+	const cyc_tilt_series *first = &s->p->tomograms->series[a->i_series],
+						  *ts = &s->p->tomograms->series[b->i_series];
 	bool is_within = a->i_series == b->i_series;
 	cyc_finding *f;
 	if (is_within && (ts->tilts[a->row].scale == 0 || ts->tilts[b->row].scale == 0)) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, is_within ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "image-twice", b->i_series,
-	                       ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	CYC_TRY(cyc_survey_add(&f, s, is_within ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "image-twice",
+	                       b->i_series, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
 	f->row = b->row + 1;
-	CYC_FINDING_SAY(f->found, "the image '%s'%s%.0lld is that of row %d of tilt series %s ('%s') too", ts->image_path[b->row],
-	                ts->image_info[b->row].nz > 1 ? ", section " : "",
-	                (long long)(ts->image_info[b->row].nz > 1 ? b->section + 1 : 0), a->row + 1, first->name, first->table_path);
+	CYC_FINDING_SAY(f->found, "the image '%s'%s%.0lld is that of row %d of tilt series %s ('%s') too",
+	                ts->image_path[b->row], ts->image_info[b->row].nz > 1 ? ", section " : "",
+	                (long long)(ts->image_info[b->row].nz > 1 ? b->section + 1 : 0), a->row + 1, first->name,
+	                first->table_path);
 	CYC_FINDING_SAY(f->wanted, "an image of its own for each row");
-	CYC_FINDING_SAY(f->action, "%s", is_within ? "correct the name, or exclude one of the two with a _rlnCtfScalefactor of 0"
-	                                           : "if the tilt series is in the project twice, leave one out");
+	CYC_FINDING_SAY(f->action, "%s",
+	                is_within ? "correct the name, or exclude one of the two with a _rlnCtfScalefactor of 0"
+	                          : "if the tilt series is in the project twice, leave one out");
 done:
 	return st;
 }
@@ -166,7 +179,8 @@ static cyc_status check_same_images(cyc_survey *s)
 	if (n > 1) qsort(ids, n, sizeof *ids, compare_ids);
 	for (size_t k = 1; k < n; k++) {
 		const image_id *a = &ids[k - 1], *b = &ids[k];
-		if (a->device == b->device && a->inode == b->inode && a->section == b->section) CYC_TRY(add_same(s, a, b));
+		if (a->device == b->device && a->inode == b->inode && a->section == b->section)
+			CYC_TRY(add_same(s, a, b));
 	}
 done:
 	cyc_free(ids);
@@ -175,7 +189,8 @@ done:
 
 /* ---------------------------------------------------------------- grey values */
 
-/* Steps of one row, some hundred of them. In images of real numbers equal neighbours are no noise but filled in. */
+/* Steps of one row, some hundred of them. In images of real numbers equal neighbours are no noise but filled
+ * in. */
 static void add_steps(double *steps, size_t *n, const float *row, const cyc_mrc_info *info)
 {
 	bool is_real = info->mode == 2 || info->mode == 12;
@@ -187,8 +202,8 @@ static void add_steps(double *steps, size_t *n, const float *row, const cyc_mrc_
 }
 
 /*
- * Noise of an image from a few of its rows: the step between neighbouring pixels, which shading, particles and beads
- * hardly change. The mean of the lower nine tenths: X-ray hits do not count. 0 if all steps are.
+ * Noise of an image from a few of its rows: the step between neighbouring pixels, which shading, particles
+ * and beads hardly change. The mean of the lower nine tenths: X-ray hits do not count. 0 if all steps are.
  */
 static cyc_status step_of_image(double *out, const cyc_tilt_series *ts, int32_t tilt)
 {
@@ -207,7 +222,8 @@ static cyc_status step_of_image(double *out, const cyc_tilt_series *ts, int32_t 
 	line.nz = INT32_MAX;
 	for (int32_t k = 0; k < n_rows; k++) {
 		int64_t y = (2 * (int64_t)k + 1) * info->ny / (2 * (int64_t)n_rows);
-		CYC_TRY(cyc_mrc_read_section(row, &line, ts->image_path[tilt], ts->image_section[tilt] * info->ny + y));
+		CYC_TRY(
+			cyc_mrc_read_section(row, &line, ts->image_path[tilt], ts->image_section[tilt] * info->ny + y));
 		add_steps(steps, &n, row, info);
 	}
 	cyc_sort(steps, n);
@@ -279,9 +295,11 @@ static cyc_status check_grey(cyc_survey *s)
 		                       set->series[i].stack ? NULL : "rlnMicrographName"));
 		f->measured.value = ratio;
 		f->expected = 1;
-		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series", ratio);
+		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",
+		                ratio);
 		CYC_FINDING_SAY(f->wanted, "grey values of one scale");
-		CYC_FINDING_SAY(f->action, "normalise the images of all series alike; jobs weigh images by their noise, other programs may not");
+		CYC_FINDING_SAY(f->action, "normalise the images of all series alike; jobs weigh images by their "
+		                           "noise, other programs may not");
 	}
 done:
 	cyc_free(step);

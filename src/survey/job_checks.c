@@ -13,18 +13,20 @@
 
 /* ---------------------------------------------------------------- masks */
 
-static cyc_status check_header(const cyc_mrc_info *m, const char *mask, const char *option, int32_t n_px, double pixel_size_A)
+static cyc_status check_header(const cyc_mrc_info *m, const char *mask, const char *option, int32_t n_px,
+                               double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	if (n_px > 0 && (m->nx != n_px || m->ny != n_px || m->nz != n_px)) {
 		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                     "the mask %s (%s) has %d x %d x %d voxels, but the maps have %d cubed", mask, option, m->nx,
-		                     m->ny, m->nz, n_px);
-		cyc_error_hint("give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
+		                     "the mask %s (%s) has %d x %d x %d voxels, but the maps have %d cubed", mask,
+		                     option, m->nx, m->ny, m->nz, n_px);
+		cyc_error_hint(
+			"give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
 	} else if (!(m->pixel_size_A > 0) && pixel_size_A > 0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "the header of the mask %s (%s) gives no pixel size; the maps have %.4g Å", mask, option,
-		                     pixel_size_A);
+		                     "the header of the mask %s (%s) gives no pixel size; the maps have %.4g Å", mask,
+		                     option, pixel_size_A);
 		cyc_error_hint("if it is one for these maps, set the cell size in its header, for example with IMOD: "
 		               "alterheader -del %.4g,%.4g,%.4g '%s'",
 		               pixel_size_A, pixel_size_A, pixel_size_A, mask);
@@ -32,7 +34,8 @@ static cyc_status check_header(const cyc_mrc_info *m, const char *mask, const ch
 		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) has pixels of %.4g Å, but the maps have %.4g Å", mask, option,
 		                     m->pixel_size_A, pixel_size_A);
-		cyc_error_hint("make a mask from a map of this pixel size with 'cyclotomo mask', or correct the mask's header");
+		cyc_error_hint(
+			"make a mask from a map of this pixel size with 'cyclotomo mask', or correct the mask's header");
 	}
 	return st;
 }
@@ -48,23 +51,24 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 		double w = (double)v->data[i];
 		if (w < -MASK_TOLERANCE || w > 1 + MASK_TOLERANCE) {
 			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-			                     "the mask %s (%s) must lie between 0 and 1, but voxel %zu, %zu, %zu is %g", mask, option,
-			                     i % n, i / n % n, i / n / n, w);
+			                     "the mask %s (%s) must lie between 0 and 1, but voxel %zu, %zu, %zu is %g",
+			                     mask, option, i % n, i / n % n, i / n / n, w);
 			cyc_error_hint("make one from a map with 'cyclotomo mask', or cut its values to 0 to 1");
 			goto done;
 		}
 		n_inside += w > 0.5;
 	}
 	if (n_inside == 0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the mask %s (%s) is empty: no voxel is above 0.5",
-		                     mask, option);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "the mask %s (%s) is empty: no voxel is above 0.5", mask, option);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
 	}
 done:
 	return st;
 }
 
-cyc_status cyc_check_mask(const char *root, const char *mask, const char *option, int32_t n_px, double pixel_size_A)
+cyc_status cyc_check_mask(const char *root, const char *mask, const char *option, int32_t n_px,
+                          double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -93,8 +97,8 @@ cyc_status cyc_check_window(const cyc_project_view *p, int32_t window_px)
 		CYC_TRY(cyc_tilt_series_open(ts, p->root));
 		if (window_px <= ts->image_nx && window_px <= ts->image_ny) continue;
 		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                     "the window of %d px is larger than the tilt images of %s (%d x %d px)", window_px, ts->name,
-		                     ts->image_nx, ts->image_ny);
+		                     "the window of %d px is larger than the tilt images of %s (%d x %d px)",
+		                     window_px, ts->name, ts->image_nx, ts->image_ny);
 		cyc_error_hint("use a smaller box (--b)");
 		goto done;
 	}
@@ -110,7 +114,8 @@ static cyc_status existing_part(char *path, struct stat *s)
 	cyc_status st = CYC_OK;
 	size_t n = strlen(path);
 	while (stat(path, s) != 0) {
-		CYC_CHECK(errno == ENOENT, CYC_E_IO, "'%s' cannot be made a folder for results: %s", path, strerror(errno));
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "'%s' cannot be made a folder for results: %s", path,
+		          strerror(errno));
 		/* A link to nowhere is there, but nothing can be made of it. */
 		struct stat link;
 		CYC_CHECK(lstat(path, &link) != 0, CYC_E_IO, "'%s' is a link to something that is not there", path);
@@ -145,11 +150,14 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	CYC_TRY(cyc_path_join(&path, root, out_dir));
 	CYC_TRY(cyc_asprintf(&part, "%s%s", path, path[0] ? "" : "."));
 	CYC_TRY(existing_part(part, &s));
-	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder: results cannot go into '%s'", part, path);
-	CYC_CHECK(!holds_no_files(part), CYC_E_IO, "results cannot go into '%s': '%s' belongs to the kernel", path, part);
+	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder: results cannot go into '%s'",
+	          part, path);
+	CYC_CHECK(!holds_no_files(part), CYC_E_IO, "results cannot go into '%s': '%s' belongs to the kernel",
+	          path, part);
 	if (access(part, W_OK | X_OK) != 0) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "results cannot go into '%s': folder '%s' cannot be written to: %s", path,
-		                     part, strerror(errno));
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+		                     "results cannot go into '%s': folder '%s' cannot be written to: %s", path, part,
+		                     strerror(errno));
 		cyc_error_hint("write elsewhere (--o), or change the folder's permissions");
 		goto done;
 	}
@@ -157,8 +165,10 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	double available = (double)v.f_bavail * (double)v.f_frsize;
 	bool has_no_inode = v.f_files > 0 && v.f_favail == 0;
 	if (v.f_blocks > 0 && (available < fmax(need_bytes, 1) || has_no_inode)) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "No space for results in '%s': about %.3g MB are needed, %.3g MB are free%s", path,
-		                     need_bytes / 1e6, available / 1e6, has_no_inode ? ", and no room for another file" : "");
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+		                     "No space for results in '%s': about %.3g MB are needed, %.3g MB are free%s",
+		                     path, need_bytes / 1e6, available / 1e6,
+		                     has_no_inode ? ", and no room for another file" : "");
 		cyc_error_hint("make room, or write elsewhere (--o)");
 	}
 done:

@@ -7,7 +7,8 @@
 
 /* ---------------------------------------------------------------- columns that are not read */
 
-/* Which values of a column say nothing that is not known: those near this one, or those of the tilt series. */
+/* Which values of a column say nothing that is not known: those near this one, or those of the tilt series.
+ */
 typedef enum { AS_NUMBER, AS_VOLTAGE, AS_CS, AS_CONTRAST, AS_PIXEL_SIZE, AS_NOTHING } neutral_kind;
 
 static const struct {
@@ -47,10 +48,14 @@ static const struct {
 	{ "rlnCtfBfactor", P | O, AS_NUMBER, 0, NULL, "a B-factor", "put it into the tilt tables" },
 	{ "rlnCtfBfactorPerElectronDose", O | T | P, AS_NUMBER, 0, NULL, "a B-factor per dose",
 	  "put it into the tomograms' table" },
-	{ "rlnBeamTiltX", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt", "put it into the particles' optics table" },
-	{ "rlnBeamTiltY", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt", "put it into the particles' optics table" },
-	{ "rlnEvenZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations", "put them into the particles' optics table" },
-	{ "rlnOddZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations", "put them into the particles' optics table" },
+	{ "rlnBeamTiltX", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt",
+	  "put it into the particles' optics table" },
+	{ "rlnBeamTiltY", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt",
+	  "put it into the particles' optics table" },
+	{ "rlnEvenZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations",
+	  "put them into the particles' optics table" },
+	{ "rlnOddZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations",
+	  "put them into the particles' optics table" },
 	{ "rlnMagMat00", P | T | G, AS_NUMBER, 1, NULL, "a magnification matrix",
 	  "put it into the particles' optics table" },
 	{ "rlnMagMat01", P | T | G, AS_NUMBER, 0, NULL, "a magnification matrix",
@@ -60,8 +65,10 @@ static const struct {
 	{ "rlnTomoHand", P | O | T, AS_NOTHING, 0, NULL, "a hand", "put it into the tomograms' table" },
 	{ "rlnTomoImportFractionalDose", T | P | O, AS_NOTHING, 0, NULL, "a dose per tilt",
 	  "put it into the tomograms' table" },
-	{ "rlnTomoVisibleFrames", T | G, AS_NOTHING, 0, NULL, "which images are used", "put it into the particles' table" },
-	{ "wrpRandomSubset", P, AS_NOTHING, 0, "rlnRandomSubset", "M's half-sets", "rename it to _rlnRandomSubset" },
+	{ "rlnTomoVisibleFrames", T | G, AS_NOTHING, 0, NULL, "which images are used",
+	  "put it into the particles' table" },
+	{ "wrpRandomSubset", P, AS_NOTHING, 0, "rlnRandomSubset", "M's half-sets",
+	  "rename it to _rlnRandomSubset" },
 	{ "rlnHalfSet", P, AS_NOTHING, 0, "rlnRandomSubset", "half-sets", "rename it to _rlnRandomSubset" },
 	{ "rlnHalfset", P, AS_NOTHING, 0, "rlnRandomSubset", "half-sets", "rename it to _rlnRandomSubset" },
 	{ "ccHalfset", P, AS_NOTHING, 0, "rlnRandomSubset", "cryoCAT's half-sets",
@@ -81,12 +88,15 @@ static const cyc_tilt_series *series_of(const cyc_survey *s, const cyc_survey_ta
 	const cyc_tomogram_set *set = s->p->tomograms;
 	if (t->i_series >= 0) return &set->series[t->i_series];
 	if (t->kind == CYC_TABLE_TOMOGRAMS) return &set->series[row];
-	/* An optics group: what its first particle belongs to, as far as that can be told without looking: the first. */
-	int32_t i = t->kind == CYC_TABLE_PARTICLES ? s->row_series[row] : cyc_particle_set_first_series(s->p->particles);
+	/* An optics group: what its first particle belongs to, as far as that can be told without looking: the
+	 * first. */
+	int32_t i =
+		t->kind == CYC_TABLE_PARTICLES ? s->row_series[row] : cyc_particle_set_first_series(s->p->particles);
 	return i >= 0 ? &set->series[i] : NULL;
 }
 
-static bool says_nothing(const cyc_survey *s, const cyc_survey_table *t, int64_t row, int32_t column, size_t k)
+static bool says_nothing(const cyc_survey *s, const cyc_survey_table *t, int64_t row, int32_t column,
+                         size_t k)
 {
 	double v, known;
 	const cyc_tilt_series *ts;
@@ -133,8 +143,8 @@ static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t
 	}
 	if (n == 0) return CYC_OK;
 	bool is_note = strcmp(FOREIGN[k].label, "rlnMtfFileName") == 0;
-	CYC_TRY(cyc_survey_add(&f, s, is_note ? CYC_FINDING_NOTE : CYC_FINDING_WARNING, "label", t->i_series, t->file,
-	                       FOREIGN[k].label));
+	CYC_TRY(cyc_survey_add(&f, s, is_note ? CYC_FINDING_NOTE : CYC_FINDING_WARNING, "label", t->i_series,
+	                       t->file, FOREIGN[k].label));
 	f->row = first + 1;
 	f->n_more = n - 1;
 	CYC_FINDING_SAY(f->found, "_%s (%s: %s) is not read from this table", FOREIGN[k].label,
@@ -148,20 +158,74 @@ done:
 
 /* What is read, for labels that are this but for case, underscores or the prefix. */
 static const char *const KNOWN[] = {
-	"rlnTomoName", "rlnTomoTiltSeriesStarFile", "rlnTomoTiltSeriesName", "rlnVoltage", "rlnSphericalAberration",
-	"rlnAmplitudeContrast", "rlnTomoTiltSeriesPixelSize", "rlnTomoHand", "rlnTomoSizeX", "rlnTomoSizeY",
-	"rlnTomoSizeZ", "rlnOpticsGroup", "rlnOpticsGroupName", "rlnTomoDefocusSlope", "rlnCtfBfactorPerElectronDose",
-	"rlnTomoImportFractionalDose", "rlnTomoDeformationType", "rlnTomoDeformationGridSizeX",
-	"rlnTomoDeformationGridSizeY", "rlnMicrographName", "rlnMicrographPreExposure", "rlnTomoXTilt", "rlnTomoYTilt",
-	"rlnTomoZRot", "rlnTomoXShiftAngst", "rlnTomoYShiftAngst", "rlnTomoProjX", "rlnTomoProjY", "rlnTomoProjZ",
-	"rlnTomoNominalStageTiltAngle", "rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle", "rlnPhaseShift",
-	"rlnCtfScalefactor", "rlnCtfBfactor", "rlnTomoDeformationCoefficients", "rlnEvenZernike", "rlnOddZernike",
-	"rlnBeamTiltX", "rlnBeamTiltY", "rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11",
-	"rlnTomoSubtomogramBinning", "rlnImageDimensionality", "rlnTomoParticleName", "rlnCenteredCoordinateXAngst",
-	"rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst", "rlnCoordinateX", "rlnCoordinateY",
-	"rlnCoordinateZ", "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst", "rlnAngleRot", "rlnAngleTilt",
-	"rlnAnglePsi", "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi", "rlnRandomSubset",
-	"rlnTomoVisibleFrames", "rlnImageName", "cycParticleProbability", "rlnLogLikeliContribution",
+	"rlnTomoName",
+	"rlnTomoTiltSeriesStarFile",
+	"rlnTomoTiltSeriesName",
+	"rlnVoltage",
+	"rlnSphericalAberration",
+	"rlnAmplitudeContrast",
+	"rlnTomoTiltSeriesPixelSize",
+	"rlnTomoHand",
+	"rlnTomoSizeX",
+	"rlnTomoSizeY",
+	"rlnTomoSizeZ",
+	"rlnOpticsGroup",
+	"rlnOpticsGroupName",
+	"rlnTomoDefocusSlope",
+	"rlnCtfBfactorPerElectronDose",
+	"rlnTomoImportFractionalDose",
+	"rlnTomoDeformationType",
+	"rlnTomoDeformationGridSizeX",
+	"rlnTomoDeformationGridSizeY",
+	"rlnMicrographName",
+	"rlnMicrographPreExposure",
+	"rlnTomoXTilt",
+	"rlnTomoYTilt",
+	"rlnTomoZRot",
+	"rlnTomoXShiftAngst",
+	"rlnTomoYShiftAngst",
+	"rlnTomoProjX",
+	"rlnTomoProjY",
+	"rlnTomoProjZ",
+	"rlnTomoNominalStageTiltAngle",
+	"rlnDefocusU",
+	"rlnDefocusV",
+	"rlnDefocusAngle",
+	"rlnPhaseShift",
+	"rlnCtfScalefactor",
+	"rlnCtfBfactor",
+	"rlnTomoDeformationCoefficients",
+	"rlnEvenZernike",
+	"rlnOddZernike",
+	"rlnBeamTiltX",
+	"rlnBeamTiltY",
+	"rlnMagMat00",
+	"rlnMagMat01",
+	"rlnMagMat10",
+	"rlnMagMat11",
+	"rlnTomoSubtomogramBinning",
+	"rlnImageDimensionality",
+	"rlnTomoParticleName",
+	"rlnCenteredCoordinateXAngst",
+	"rlnCenteredCoordinateYAngst",
+	"rlnCenteredCoordinateZAngst",
+	"rlnCoordinateX",
+	"rlnCoordinateY",
+	"rlnCoordinateZ",
+	"rlnOriginXAngst",
+	"rlnOriginYAngst",
+	"rlnOriginZAngst",
+	"rlnAngleRot",
+	"rlnAngleTilt",
+	"rlnAnglePsi",
+	"rlnTomoSubtomogramRot",
+	"rlnTomoSubtomogramTilt",
+	"rlnTomoSubtomogramPsi",
+	"rlnRandomSubset",
+	"rlnTomoVisibleFrames",
+	"rlnImageName",
+	"cycParticleProbability",
+	"rlnLogLikeliContribution",
 };
 
 /* Equal but for case, underscores and the prefixes that programs put in front. */
@@ -207,14 +271,16 @@ static bool old_pixel_size(double *out, const cyc_star_block *b, int64_t row)
 		if (cyc_star_double_or(out, b, row, SIZES[k], 0) != CYC_OK) *out = 0;
 	if (cyc_star_double_or(&magnification, b, row, "rlnMagnification", 0) != CYC_OK) magnification = 0;
 	cyc_error_clear();
-	if (magnification > 0 && cyc_star_column(b, "rlnImagePixelSize") < 0 && cyc_star_column(b, "rlnPixelSize") < 0)
+	if (magnification > 0 && cyc_star_column(b, "rlnImagePixelSize") < 0 &&
+	    cyc_star_column(b, "rlnPixelSize") < 0)
 		*out *= 1e4 / magnification;
 	return *out > 0;
 }
 
 /*
- * A pixel size in the particles' own tables is that of their images or voxels. It has to be the tilt images' times
- * the binning; another one means that coordinates in pixels count in other pixels than they are taken for.
+ * A pixel size in the particles' own tables is that of their images or voxels. It has to be the tilt images'
+ * times the binning; another one means that coordinates in pixels count in other pixels than they are taken
+ * for.
  */
 static cyc_status check_pixel_size(cyc_survey *s, const cyc_survey_table *t)
 {
@@ -233,14 +299,16 @@ static cyc_status check_pixel_size(cyc_survey *s, const cyc_survey_table *t)
 	f->row = 1;
 	f->measured.value = old;
 	f->expected = ts->pixel_size_A * binning;
-	CYC_FINDING_SAY(f->found, "the particles' images or voxels have %.4g Å by their table, but tilt images of %.4g Å "
-	                          "binned by %.4g have %.4g",
+	CYC_FINDING_SAY(f->found,
+	                "the particles' images or voxels have %.4g Å by their table, but tilt images of %.4g Å "
+	                "binned by %.4g have %.4g",
 	                old, ts->pixel_size_A, binning, ts->pixel_size_A * binning);
 	if (counts)
-		CYC_FINDING_SAY(f->action,
-		                "_rlnCoordinateX/Y/Z are taken as unbinned pixels: if they were picked in voxels of %.4g Å, "
-		                "multiply them by %.4g",
-		                old, old / ts->pixel_size_A);
+		CYC_FINDING_SAY(
+			f->action,
+			"_rlnCoordinateX/Y/Z are taken as unbinned pixels: if they were picked in voxels of %.4g Å, "
+			"multiply them by %.4g",
+			old, old / ts->pixel_size_A);
 	else CYC_FINDING_SAY(f->action, "correct the pixel size or the binning (_rlnTomoSubtomogramBinning)");
 done:
 	return st;

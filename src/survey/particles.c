@@ -1,4 +1,5 @@
-/* Particles: half-sets, particles that are there twice, coordinates that count in other units or from elsewhere. */
+/* Particles: half-sets, particles that are there twice, coordinates that count in other units or from
+ * elsewhere. */
 #include "survey/survey_internal.h"
 
 #include <math.h>
@@ -17,17 +18,22 @@ static cyc_status check_halves(cyc_survey *s)
 	cyc_finding *f;
 	for (int64_t i = 0; i < set->n && set->has_halves; i++)
 		n[set->particles[i].half > 0] += set->particles[i].probability > 0;
-	bool is_uneven = (double)n[0] > MOST_HALF_RATIO * (double)n[1] || (double)n[1] > MOST_HALF_RATIO * (double)n[0];
+	bool is_uneven =
+		(double)n[0] > MOST_HALF_RATIO * (double)n[1] || (double)n[1] > MOST_HALF_RATIO * (double)n[0];
 	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES) && n[0] > 0 && n[1] > 0) goto done;
 	/* Jobs that need half-sets refuse a project without, with their own words. */
-	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1, set->path,
-	                       "rlnRandomSubset"));
+	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1,
+	                       set->path, "rlnRandomSubset"));
 	if (!set->has_halves) CYC_FINDING_SAY(f->found, "there are no half-sets");
 	else
-		CYC_FINDING_SAY(f->found, "the half-sets have %lld and %lld particles", (long long)n[0], (long long)n[1]);
+		CYC_FINDING_SAY(f->found, "the half-sets have %lld and %lld particles", (long long)n[0],
+		                (long long)n[1]);
 	CYC_FINDING_SAY(f->wanted, "two half-sets of about the same size");
-	CYC_FINDING_SAY(f->action, "%s", set->has_halves ? "the smaller one limits what can be told; deal the particles anew, unless this is meant"
-	                                                 : "a 3D auto-refinement assigns them: use its run_data.star");
+	CYC_FINDING_SAY(
+		f->action, "%s",
+		set->has_halves
+			? "the smaller one limits what can be told; deal the particles anew, unless this is meant"
+			: "a 3D auto-refinement assigns them: use its run_data.star");
 done:
 	return st;
 }
@@ -48,15 +54,19 @@ static cyc_status check_duplicates(cyc_survey *s)
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-across", -1, set->path, NULL));
 		CYC_FINDING_SAY(f->found, "%s: both maps get their noise, and the FSC claims too much", text);
 		CYC_FINDING_SAY(f->wanted, "each particle once");
-		CYC_FINDING_SAY(f->action, "cyclotomo separate --min-separation %.1f leaves one of each", d.distance_A);
+		CYC_FINDING_SAY(f->action, "cyclotomo separate --min-separation %.1f leaves one of each",
+		                d.distance_A);
 	}
 	if (d.n_within > 0) {
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-within", -1, set->path, NULL));
-		CYC_FINDING_SAY(f->found, "%lld pair%s of particles of one half-set %s nearer than %.1f Å: the same images count twice",
-		                (long long)d.n_within, d.n_within == 1 ? "" : "s", d.n_within == 1 ? "is" : "are", d.distance_A);
+		CYC_FINDING_SAY(
+			f->found,
+			"%lld pair%s of particles of one half-set %s nearer than %.1f Å: the same images count twice",
+			(long long)d.n_within, d.n_within == 1 ? "" : "s", d.n_within == 1 ? "is" : "are", d.distance_A);
 		CYC_FINDING_SAY(f->wanted, "each particle once");
-		CYC_FINDING_SAY(f->action, "cyclotomo separate leaves one of each; overlapping segments and symmetry-expanded "
-		                           "sets are meant to be so");
+		CYC_FINDING_SAY(f->action,
+		                "cyclotomo separate leaves one of each; overlapping segments and symmetry-expanded "
+		                "sets are meant to be so");
 	}
 done:
 	return st;
@@ -70,7 +80,8 @@ static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnC
 
 static bool has_all(const cyc_star_block *b, const char *const labels[3])
 {
-	return cyc_star_column(b, labels[0]) >= 0 && cyc_star_column(b, labels[1]) >= 0 && cyc_star_column(b, labels[2]) >= 0;
+	return cyc_star_column(b, labels[0]) >= 0 && cyc_star_column(b, labels[1]) >= 0 &&
+	       cyc_star_column(b, labels[2]) >= 0;
 }
 
 static void read_three(double v[3], const cyc_star_block *b, int64_t row, const char *const labels[3])
@@ -107,9 +118,11 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	f->row = row + 1;
 	f->n_more = n - 1;
 	f->measured.value = worst;
-	CYC_FINDING_SAY(f->found, "_rlnCoordinateX/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
-	                          "which are used",
-	                worst);
+	CYC_FINDING_SAY(
+		f->found,
+		"_rlnCoordinateX/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
+		"which are used",
+		worst);
 	CYC_FINDING_SAY(f->action, "remove the ones that are wrong");
 done:
 	return st;
@@ -124,7 +137,9 @@ typedef struct {
 static extent extent_of(const cyc_survey *s)
 {
 	const cyc_particle_set *set = s->p->particles;
-	extent e = { .low = { HUGE_VAL, HUGE_VAL, HUGE_VAL }, .high = { -HUGE_VAL, -HUGE_VAL, -HUGE_VAL }, .n = set->n };
+	extent e = { .low = { HUGE_VAL, HUGE_VAL, HUGE_VAL },
+		         .high = { -HUGE_VAL, -HUGE_VAL, -HUGE_VAL },
+		         .n = set->n };
 	for (int64_t i = 0; i < set->n; i++) {
 		const cyc_tilt_series *ts = &s->p->tomograms->series[set->particles[i].i_series];
 		const cyc_vec3 *x = &set->particles[i].position_A;
@@ -165,15 +180,19 @@ static cyc_status check_corner(cyc_survey *s)
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CORNER[0]));
 	f->measured.value = most;
 	if (binning >= 1.5)
-		CYC_FINDING_SAY(f->found, "all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table "
-		                          "speaks of a binning of %.3g: coordinates in binned pixels, taken as unbinned ones, look so",
-		                (long long)set->n, binning, binning);
+		CYC_FINDING_SAY(
+			f->found,
+			"all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table "
+			"speaks of a binning of %.3g: coordinates in binned pixels, taken as unbinned ones, look so",
+			(long long)set->n, binning, binning);
 	else
-		CYC_FINDING_SAY(f->found, "all %lld particles lie in one corner of the tomograms, within %.2f of their size: "
-		                          "coordinates in binned pixels, taken as unbinned ones, look so",
+		CYC_FINDING_SAY(f->found,
+		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size: "
+		                "coordinates in binned pixels, taken as unbinned ones, look so",
 		                (long long)set->n, most);
 	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
-	CYC_FINDING_SAY(f->action, "multiply _rlnCoordinateX/Y/Z by the binning of the tomograms they were picked in");
+	CYC_FINDING_SAY(f->action,
+	                "multiply _rlnCoordinateX/Y/Z by the binning of the tomograms they were picked in");
 done:
 	return st;
 }
@@ -189,17 +208,20 @@ static cyc_status check_centre(cyc_survey *s)
 	for (int a = 0; a < 3; a++) is_corner = is_corner && e.low[a] >= 0.5 && e.high[a] > 0.55;
 	if (!is_corner) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CENTERED[0]));
-	CYC_FINDING_SAY(f->found, "no coordinate of all %lld particles is negative, as if they were counted from a corner",
+	CYC_FINDING_SAY(f->found,
+	                "no coordinate of all %lld particles is negative, as if they were counted from a corner",
 	                (long long)set->n);
 	CYC_FINDING_SAY(f->wanted, "Å from the middle of the tomogram");
-	CYC_FINDING_SAY(f->action, "subtract half of the tomogram's size, _rlnTomoSizeX/Y/Z times the pixel size");
+	CYC_FINDING_SAY(f->action,
+	                "subtract half of the tomogram's size, _rlnTomoSizeX/Y/Z times the pixel size");
 done:
 	return st;
 }
 
 /* ---------------------------------------------------------------- optics groups */
 
-/* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up. */
+/* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up.
+ */
 static cyc_status check_groups(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
@@ -221,13 +243,16 @@ static cyc_status check_groups(cyc_survey *s)
 	}
 	if (n == 0) return CYC_OK;
 	const cyc_particle *p = &set->particles[first];
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path, "rlnOpticsGroup"));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path, "rlnOpticsGroup"));
 	f->row = p->row + 1;
 	f->n_more = n - 1;
-	CYC_FINDING_SAY(f->found, "the particle is in optics group '%s', its tomogram ('%s') in '%s'", set->optics[p->i_optics].name,
-	                s->p->tomograms->path, s->p->tomograms->series[p->i_series].optics_group_name);
+	CYC_FINDING_SAY(f->found, "the particle is in optics group '%s', its tomogram ('%s') in '%s'",
+	                set->optics[p->i_optics].name, s->p->tomograms->path,
+	                s->p->tomograms->series[p->i_series].optics_group_name);
 	CYC_FINDING_SAY(f->wanted, "the same group");
-	CYC_FINDING_SAY(f->action, "that of the particle is used for aberrations and magnification; correct one of the two");
+	CYC_FINDING_SAY(f->action,
+	                "that of the particle is used for aberrations and magnification; correct one of the two");
 done:
 	return st;
 }
@@ -240,7 +265,8 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
 	CYC_TRY(check_groups(s));
-	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1)) CYC_TRY(compare_coordinates(s, b));
+	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1))
+		CYC_TRY(compare_coordinates(s, b));
 	CYC_TRY(is_centered ? check_centre(s) : check_corner(s));
 done:
 	return st;

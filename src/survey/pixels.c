@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-/* An image with more equal neighbours than this is mostly filled in; integer counts of a weak exposure have a third. */
+/* An image with more equal neighbours than this is mostly filled in; integer counts of a weak exposure have a
+ * third. */
 static const double DEAD_SHARE = 0.9;
 /* Tilts of a series differ in their noise by less than this. */
 static const double MOST_NOISE_RATIO = 10;
@@ -56,7 +57,8 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
 	cyc_finding *d;
-	bool is_unreadable = p->status != CYC_OK, is_constant = !(p->high > p->low), is_dead = p->equal_share > DEAD_SHARE;
+	bool is_unreadable = p->status != CYC_OK, is_constant = !(p->high > p->low),
+		 is_dead = p->equal_share > DEAD_SHARE;
 	bool is_loud = noise > 0 && (p->rms > MOST_NOISE_RATIO * noise || p->rms < noise / MOST_NOISE_RATIO);
 	if (!is_unreadable && !is_constant && !is_dead && !is_loud) return CYC_OK;
 	if (is_unreadable) {
@@ -67,15 +69,19 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 		d->row = f + 1;
 		goto done;
 	}
-	CYC_TRY(cyc_survey_add(&d, s, CYC_FINDING_WARNING, is_constant ? "image-constant" : is_dead ? "image-dead" : "image-noise",
+	CYC_TRY(cyc_survey_add(&d, s, CYC_FINDING_WARNING,
+	                       is_constant ? "image-constant"
+	                       : is_dead   ? "image-dead"
+	                                   : "image-noise",
 	                       i, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
 	d->row = f + 1;
 	if (is_constant) CYC_FINDING_SAY(d->found, "all pixels of '%s' are %g", ts->image_path[f], p->low);
 	else if (is_dead)
-		CYC_FINDING_SAY(d->found, "of '%s' %.0f %% of the pixels are like their neighbour", ts->image_path[f], 100 * p->equal_share);
+		CYC_FINDING_SAY(d->found, "of '%s' %.0f %% of the pixels are like their neighbour", ts->image_path[f],
+		                100 * p->equal_share);
 	else
-		CYC_FINDING_SAY(d->found, "the grey values of '%s' spread by %.3g, those of the series by %.3g", ts->image_path[f],
-		                p->rms, noise);
+		CYC_FINDING_SAY(d->found, "the grey values of '%s' spread by %.3g, those of the series by %.3g",
+		                ts->image_path[f], p->rms, noise);
 	CYC_FINDING_SAY(d->wanted, "an image");
 	CYC_FINDING_SAY(d->action, "look at it; a _rlnCtfScalefactor of 0 excludes the tilt");
 done:

@@ -16,12 +16,14 @@ static cyc_status check_size(cyc_survey *s, int32_t i)
 	double longest = fmax(ts->size_px[0], ts->size_px[1]), image = fmax(ts->image_nx, ts->image_ny);
 	cyc_finding *f;
 	if (longest < MOST_SIZE_RATIO * image && longest > image / MOST_SIZE_RATIO) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "tomogram-size", i, s->p->tomograms->path, "rlnTomoSizeX"));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "tomogram-size", i, s->p->tomograms->path,
+	                       "rlnTomoSizeX"));
 	f->row = i + 1;
-	CYC_FINDING_SAY(f->found, "the tomogram has %d x %d px, the images have %d x %d", ts->size_px[0], ts->size_px[1],
-	                ts->image_nx, ts->image_ny);
+	CYC_FINDING_SAY(f->found, "the tomogram has %d x %d px, the images have %d x %d", ts->size_px[0],
+	                ts->size_px[1], ts->image_nx, ts->image_ny);
 	CYC_FINDING_SAY(f->wanted, "_rlnTomoSizeX/Y/Z in unbinned pixels of the tilt images");
-	CYC_FINDING_SAY(f->action, "multiply the sizes by the tomogram's binning if they are those of a binned one");
+	CYC_FINDING_SAY(f->action,
+	                "multiply the sizes by the tomogram's binning if they are those of a binned one");
 done:
 	return st;
 }
@@ -36,7 +38,8 @@ static bool is_in_tomogram(const cyc_tilt_series *ts, const cyc_particle *p)
 }
 
 /* Row of a tilt that shows the particle, from the last one that did on; -1: none. */
-static int32_t find_image(const cyc_projection *projections, const cyc_tilt_series *ts, const cyc_particle *p, int32_t from)
+static int32_t find_image(const cyc_projection *projections, const cyc_tilt_series *ts, const cyc_particle *p,
+                          int32_t from)
 {
 	for (int32_t k = 0; k < ts->n_tilts; k++) {
 		int32_t f = (from + k) % ts->n_tilts;
@@ -90,13 +93,16 @@ static cyc_status add_lost(cyc_survey *s, const lost *l, bool is_unseen)
 	const cyc_particle_set *set = s->p->particles;
 	cyc_finding *f;
 	if (l->n == 0) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, is_unseen ? "outside-images" : "outside-tomogram", -1, set->path, NULL));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, is_unseen ? "outside-images" : "outside-tomogram", -1,
+	                       set->path, NULL));
 	f->row = l->first_row + 1;
 	f->n_more = l->n - 1;
-	CYC_FINDING_SAY(f->found, "%lld of %lld particles are outside of %s, the first of tilt series %s", (long long)l->n,
-	                (long long)set->n, is_unseen ? "all images of their tilt series" : "their tomograms",
+	CYC_FINDING_SAY(f->found, "%lld of %lld particles are outside of %s, the first of tilt series %s",
+	                (long long)l->n, (long long)set->n,
+	                is_unseen ? "all images of their tilt series" : "their tomograms",
 	                s->p->tomograms->series[l->i_series].name);
-	CYC_FINDING_SAY(f->wanted, "positions inside, in %s", "Å from the middle of the tomogram (_rlnCenteredCoordinate*Angst)");
+	CYC_FINDING_SAY(f->wanted, "positions inside, in %s",
+	                "Å from the middle of the tomogram (_rlnCenteredCoordinate*Angst)");
 	CYC_FINDING_SAY(f->action, "look whether coordinates, tomogram sizes and pixel sizes belong together");
 done:
 	return st;
@@ -107,7 +113,8 @@ cyc_status cyc_survey_places(cyc_survey *s)
 	cyc_status st = CYC_OK;
 	lost outside = { 0 }, unseen = { 0 };
 	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) {
-		if (!cyc_survey_has_particles(s, i) || s->is_broken[i] || s->p->tomograms->series[i].image_nx == 0) continue;
+		if (!cyc_survey_has_particles(s, i) || s->is_broken[i] || s->p->tomograms->series[i].image_nx == 0)
+			continue;
 		CYC_TRY(check_size(s, i));
 		CYC_TRY(check_series(s, i, &outside, &unseen));
 	}

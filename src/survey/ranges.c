@@ -8,8 +8,8 @@
 #define ANY HUGE_VAL
 
 /*
- * Outside of low..high a value is a mistake; outside of usual_low..usual_high it is worth a warning. The limits of
- * errors are far beyond what is done, so that nothing real is refused.
+ * Outside of low..high a value is a mistake; outside of usual_low..usual_high it is worth a warning. The
+ * limits of errors are far beyond what is done, so that nothing real is refused.
  */
 static const struct {
 	const char *label;
@@ -45,13 +45,15 @@ static const struct {
 	{ "rlnCtfScalefactor", T | O | P, -1e4, 1e4, -1e3, 1e3, "", "contrast over that of the map" },
 	{ "cycInputCtfScalefactor", T, -1e4, 1e4, -1e3, 1e3, "", "contrast over that of the map" },
 	{ "rlnCtfBfactor", T | O | P, -1e5, 1e5, -1e3, 1e3, "Å²", "at 1e3 nothing finer than 10 Å is left" },
-	{ "rlnCtfBfactorPerElectronDose", G | T | O | P, -1e3, 1e3, -20, 20, "Å² per e/Å2", "damage adds some 4" },
+	{ "rlnCtfBfactorPerElectronDose", G | T | O | P, -1e3, 1e3, -20, 20, "Å² per e/Å2",
+	  "damage adds some 4" },
 	{ "rlnMicrographPreExposure", T, 0, 1e4, 0, 500, "e/Å2", "nothing finer than a cell outlives 500" },
 	{ "rlnTomoImportFractionalDose", G, 0, 1e3, 0, 50, "e/Å2", "the dose of one tilt" },
 	/* optics */
 	{ "rlnVoltage", T | G | O | P, 10, 3500, 60, 400, "kV", "the voltage of a microscope" },
 	{ "rlnSphericalAberration", T | G | O | P, -50, 50, -1, 5, "mm", "lenses have 0 to 5" },
-	{ "rlnAmplitudeContrast", T | G | O | P, 0, 1, 0, 0.5, "", "a fraction, not in percent; phase plates have _rlnPhaseShift" },
+	{ "rlnAmplitudeContrast", T | G | O | P, 0, 1, 0, 0.5, "",
+	  "a fraction, not in percent; phase plates have _rlnPhaseShift" },
 	{ "rlnTomoTiltSeriesPixelSize", G | O | P, 0.02, 500, 0.2, 30, "Å", "a pixel of a tilt image" },
 	{ "rlnImagePixelSize", O | P, 0.02, 5000, 0.2, 100, "Å", "a pixel of an extracted image" },
 	{ "rlnTomoSubtomogramBinning", O | P, 0.1, 100, 1, 32, "", "how many pixels were made one" },
@@ -112,15 +114,16 @@ static bool is_used(const cyc_survey *s, const cyc_survey_table *t, int64_t row)
 	return t->kind != CYC_TABLE_TILTS || s->p->tomograms->series[t->i_series].tilts[row].scale != 0;
 }
 
-static cyc_status add_outside(cyc_survey *s, const cyc_survey_table *t, size_t k, const outside *o, bool is_error)
+static cyc_status add_outside(cyc_survey *s, const cyc_survey_table *t, size_t k, const outside *o,
+                              bool is_error)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	const char *unit = RANGES[k].unit, *space = unit[0] ? " " : "";
 	double low = is_error ? RANGES[k].low : RANGES[k].usual_low,
 		   high = is_error ? RANGES[k].high : RANGES[k].usual_high;
-	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "value", t->i_series, t->file,
-	                       RANGES[k].label));
+	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "value", t->i_series,
+	                       t->file, RANGES[k].label));
 	f->row = o->first + 1;
 	f->n_more = o->n - 1;
 	f->measured.value = o->value;
@@ -167,8 +170,8 @@ done:
 /* ---------------------------------------------------------------- vectors */
 
 /* Lists of numbers: projection matrices, deformations, aberrations, trajectories. */
-static cyc_status check_vector(cyc_survey *s, int32_t i_series, const char *file, const char *label, int64_t row,
-                               const double *v, int32_t n, double most)
+static cyc_status check_vector(cyc_survey *s, int32_t i_series, const char *file, const char *label,
+                               int64_t row, const double *v, int32_t n, double most)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
@@ -219,12 +222,15 @@ static cyc_status check_motion(cyc_survey *s)
 		for (int32_t k = 0; k < n && p->motion_A && worst < 0; k++)
 			if (!(fabs((double)p->motion_A[k]) <= MOST_MOTION_A)) worst = k;
 		if (worst < 0) continue;
-		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_ERROR, "value", p->i_series, s->p->set->trajectories, NULL));
+		CYC_TRY(
+			cyc_survey_add(&f, s, CYC_FINDING_ERROR, "value", p->i_series, s->p->set->trajectories, NULL));
 		f->row = worst / 3 + 1;
 		f->measured.value = (double)p->motion_A[worst];
-		CYC_FINDING_SAY(f->found, "the trajectory of particle %s is %g Å away", p->name, (double)p->motion_A[worst]);
+		CYC_FINDING_SAY(f->found, "the trajectory of particle %s is %g Å away", p->name,
+		                (double)p->motion_A[worst]);
 		CYC_FINDING_SAY(f->wanted, "at most %g Å", MOST_MOTION_A);
-		CYC_FINDING_SAY(f->action, "correct the trajectory (block '%s'), or leave the trajectories out", p->name);
+		CYC_FINDING_SAY(f->action, "correct the trajectory (block '%s'), or leave the trajectories out",
+		                p->name);
 	}
 done:
 	return st;

@@ -9,7 +9,8 @@ typedef struct {
 	cyc_finding_list *found;
 	const cyc_project_view *p;
 	const cyc_survey_options *o;
-	bool *is_broken;     /**< n_series: values that cannot be were found; what follows from them is not told too */
+	bool
+		*is_broken; /**< n_series: values that cannot be were found; what follows from them is not told too */
 	int32_t *row_series; /**< tilt series of each row of the particles' table, -1: none that is known */
 } cyc_survey;
 
@@ -26,7 +27,8 @@ static inline cyc_star_block *cyc_survey_tilt_table(const cyc_survey *s, int32_t
 cyc_star_block *cyc_survey_particle_table(const cyc_survey *s);
 /** A new finding of the project (-1) or of a tilt series, in a file; column may be NULL. */
 CYC_MUST_CHECK cyc_status cyc_survey_add(cyc_finding **out, cyc_survey *s, cyc_finding_level level,
-                                         const char *kind, int32_t i_series, const char *file, const char *column);
+                                         const char *kind, int32_t i_series, const char *file,
+                                         const char *column);
 
 /* Kinds of tables, as bits. */
 enum { CYC_TABLE_TILTS = 1, CYC_TABLE_TOMOGRAMS = 2, CYC_TABLE_OPTICS = 4, CYC_TABLE_PARTICLES = 8 };
@@ -39,7 +41,8 @@ typedef struct {
 } cyc_survey_table;
 /** Calls visit() for all tables in turn; tilt tables of series with particles only. */
 CYC_MUST_CHECK cyc_status cyc_survey_each_table(cyc_survey *s,
-                                                cyc_status (*visit)(cyc_survey *s, const cyc_survey_table *t));
+                                                cyc_status (*visit)(cyc_survey *s,
+                                                                    const cyc_survey_table *t));
 
 /** Values that cannot be: ranges.c. */
 CYC_MUST_CHECK cyc_status cyc_survey_ranges(cyc_survey *s);

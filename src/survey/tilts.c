@@ -9,10 +9,11 @@
 /* Stage angles tell their sign if they spread at least this far, at least this many of them. */
 static const double LEAST_SPREAD_RAD = 20 * CYC_PI / 180;
 enum { LEAST_TILTS = 5 };
-/* About the law of the ice the scales of a series' tilts do not differ by more than this; by far more than that they
- * are a mistake, and the tilt with the largest would be the map. */
+/* About the law of the ice the scales of a series' tilts do not differ by more than this; by far more than
+ * that they are a mistake, and the tilt with the largest would be the map. */
 static const double MOST_SCALE_RATIO = 3, ABSURD_SCALE_RATIO = 1000;
-/* Stage angles are copied or refined by less than this; a row that is further off belongs to another image. */
+/* Stage angles are copied or refined by less than this; a row that is further off belongs to another image.
+ */
 static const double MOST_STAGE_ERROR_RAD = 15 * CYC_PI / 180;
 /* A series is focused once: its tilts do not differ by more than this, nor are lenses more astigmatic. */
 static const double MOST_DEFOCUS_CHANGE_A = 20000, MOST_ASTIGMATISM_A = 6000;
@@ -100,10 +101,13 @@ static cyc_status check_stage_spread(cyc_survey *s, int32_t i)
 	double spread = high[0] - low[0], stage = high[1] - low[1];
 	if (!(stage >= LEAST_SPREAD_RAD) || spread > 0.5 * stage) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
-	CYC_FINDING_SAY(f->found, "_rlnTomoYTilt spreads over %.3g degrees, the stage (_rlnTomoNominalStageTiltAngle) over %.3g",
-	                cyc_rad_to_deg(spread), cyc_rad_to_deg(stage));
+	CYC_FINDING_SAY(
+		f->found,
+		"_rlnTomoYTilt spreads over %.3g degrees, the stage (_rlnTomoNominalStageTiltAngle) over %.3g",
+		cyc_rad_to_deg(spread), cyc_rad_to_deg(stage));
 	CYC_FINDING_SAY(f->wanted, "degrees, and about the same");
-	CYC_FINDING_SAY(f->action, "look whether the angles are in radians, or in another column (_rlnTomoXTilt)");
+	CYC_FINDING_SAY(f->action,
+	                "look whether the angles are in radians, or in another column (_rlnTomoXTilt)");
 done:
 	return st;
 }
@@ -122,7 +126,8 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 	if (!fit_stage(&l, ts)) goto done;
 	double sign = l.slope < 0 ? -1 : 1;
 	for (int32_t k = 0; k < ts->n_tilts; k++)
-		if (ts->tilts[k].scale != 0) difference[n++] = ts->tilts[k].nominal_tilt_rad - sign * ts->tilts[k].ytilt_rad;
+		if (ts->tilts[k].scale != 0)
+			difference[n++] = ts->tilts[k].nominal_tilt_rad - sign * ts->tilts[k].ytilt_rad;
 	double middle = cyc_median(difference, n);
 	for (int32_t k = 0; k < ts->n_tilts; k++) {
 		double off = ts->tilts[k].nominal_tilt_rad - sign * ts->tilts[k].ytilt_rad - middle;
@@ -134,7 +139,8 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
 	f->row = first + 1;
 	f->n_more = n_off - 1;
-	CYC_FINDING_SAY(f->found, "_rlnTomoYTilt is %.4g degrees, the stage (_rlnTomoNominalStageTiltAngle) was at %.4g",
+	CYC_FINDING_SAY(f->found,
+	                "_rlnTomoYTilt is %.4g degrees, the stage (_rlnTomoNominalStageTiltAngle) was at %.4g",
 	                cyc_rad_to_deg(t->ytilt_rad), cyc_rad_to_deg(t->nominal_tilt_rad));
 	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.3g",
 	                cyc_rad_to_deg(MOST_STAGE_ERROR_RAD), cyc_rad_to_deg(middle));
@@ -159,8 +165,8 @@ static cyc_status check_dose(cyc_survey *s, int32_t i)
 	}
 	if (ts->n_tilts < 2) goto done;
 	if (high > low && n_zero < 2) goto done;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, high > low ? "dose-missing" : "no-dose", i, ts->table_path,
-	                       "rlnMicrographPreExposure"));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, high > low ? "dose-missing" : "no-dose", i,
+	                       ts->table_path, "rlnMicrographPreExposure"));
 	if (high > low) {
 		f->row = second_zero + 1;
 		f->n_more = n_zero - 2;
@@ -242,8 +248,8 @@ static cyc_status add_scale(cyc_survey *s, int32_t i, int32_t row, double ratio,
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
 	cyc_finding *f;
-	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "scale", i, ts->table_path,
-	                       "rlnCtfScalefactor"));
+	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "scale", i,
+	                       ts->table_path, "rlnCtfScalefactor"));
 	f->row = row + 1;
 	CYC_FINDING_SAY(f->found, "a contrast scale of %.3g, %.3g times what the series has at this tilt",
 	                ts->tilts[row].scale, ratio);
@@ -267,7 +273,8 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 			CYC_TRY(add_scale(s, i, f, ts->tilts[f].scale / median, true));
 	if (t.n < LEAST_TILTS) goto done;
 	if (t.b * t.reach > log(MOST_SCALE_RATIO)) {
-		CYC_TRY(cyc_survey_add(&finding, s, CYC_FINDING_WARNING, "scale", i, ts->table_path, "rlnCtfScalefactor"));
+		CYC_TRY(cyc_survey_add(&finding, s, CYC_FINDING_WARNING, "scale", i, ts->table_path,
+		                       "rlnCtfScalefactor"));
 		CYC_FINDING_SAY(
 			finding->found,
 			"contrast scales rise with tilt, %.3g-fold to the highest, where more ice lets them fall",
@@ -281,7 +288,8 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 		if (!(ts->tilts[f].scale > 0) || ts->tilts[f].scale > ABSURD_SCALE_RATIO * median) continue;
 		CYC_TRY(tilt_path(&longer, ts, f));
 		ratio = ts->tilts[f].scale / exp(t.a + t.b * longer);
-		if (ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO) CYC_TRY(add_scale(s, i, f, ratio, false));
+		if (ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)
+			CYC_TRY(add_scale(s, i, f, ratio, false));
 	}
 done:
 	return st;
@@ -298,7 +306,8 @@ static cyc_status compare_scales(cyc_survey *s)
 	CYC_TRY(cyc_alloc(&sorted, set->n_series, sizeof *sorted));
 	for (int32_t i = 0; i < set->n_series; i++) {
 		own[i] = CYC_NAN;
-		if (cyc_survey_has_particles(s, i) && !s->is_broken[i]) CYC_TRY(median_scale(&own[i], &set->series[i]));
+		if (cyc_survey_has_particles(s, i) && !s->is_broken[i])
+			CYC_TRY(median_scale(&own[i], &set->series[i]));
 		if (own[i] > 0) sorted[n++] = own[i];
 	}
 	double median = cyc_median(sorted, n);
@@ -308,10 +317,12 @@ static cyc_status compare_scales(cyc_survey *s)
 		if (!(ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "series-scale", i, set->series[i].table_path,
 		                       "rlnCtfScalefactor"));
-		CYC_FINDING_SAY(f->found, "its contrast scales, %.3g in the middle, are %.3g times those of other series",
+		CYC_FINDING_SAY(f->found,
+		                "its contrast scales, %.3g in the middle, are %.3g times those of other series",
 		                own[i], ratio);
 		CYC_FINDING_SAY(f->wanted, "within a factor of %g", MOST_SCALE_RATIO);
-		CYC_FINDING_SAY(f->action, "normalise the images of all series alike, and set the scales to 1 to start again");
+		CYC_FINDING_SAY(f->action,
+		                "normalise the images of all series alike, and set the scales to 1 to start again");
 	}
 done:
 	cyc_free(own);
@@ -323,7 +334,8 @@ done:
 
 static double defocus_of(const cyc_tilt *t) { return 0.5 * (t->defocus_u_A + t->defocus_v_A); }
 
-static cyc_status add_defocus(cyc_survey *s, int32_t i, int64_t row, int64_t n, const char *found, const char *wanted)
+static cyc_status add_defocus(cyc_survey *s, int32_t i, int64_t row, int64_t n, const char *found,
+                              const char *wanted)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
@@ -352,11 +364,14 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 		if (fabs(t->defocus_u_A - t->defocus_v_A) > MOST_ASTIGMATISM_A && off[1]++ == 0) first[1] = f;
 	}
 	if (off[0] > 0) {
-		snprintf(found, sizeof found, "a defocus of %.5g Å, where the series has %.5g", defocus_of(&ts->tilts[first[0]]), median);
+		snprintf(found, sizeof found, "a defocus of %.5g Å, where the series has %.5g",
+		         defocus_of(&ts->tilts[first[0]]), median);
 		snprintf(wanted, sizeof wanted, "within %.0f Å of that", MOST_DEFOCUS_CHANGE_A);
 		CYC_TRY(add_defocus(s, i, first[0], off[0], found, wanted));
 	}
-	if (off[2] > 0) CYC_TRY(add_defocus(s, i, first[2], off[2], "no defocus, _rlnDefocusU and _rlnDefocusV are 0", "an estimate"));
+	if (off[2] > 0)
+		CYC_TRY(add_defocus(s, i, first[2], off[2], "no defocus, _rlnDefocusU and _rlnDefocusV are 0",
+		                    "an estimate"));
 	if (off[1] > 0) {
 		snprintf(found, sizeof found, "an astigmatism of %.5g Å (_rlnDefocusU - _rlnDefocusV)",
 		         ts->tilts[first[1]].defocus_u_A - ts->tilts[first[1]].defocus_v_A);
@@ -408,9 +423,11 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 	int32_t first = -1;
 	if (global && cyc_star_double_or(&n, global, i, "rlnTomoFrameCount", n) != CYC_OK) cyc_error_clear();
 	if (fabs(n - ts->n_tilts) > 0.5) {
-		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, s->p->tomograms->path, "rlnTomoFrameCount"));
+		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, s->p->tomograms->path,
+		                       "rlnTomoFrameCount"));
 		f->row = i + 1;
-		CYC_FINDING_SAY(f->found, "_rlnTomoFrameCount is %g, but the table of the series has %d rows", n, ts->n_tilts);
+		CYC_FINDING_SAY(f->found, "_rlnTomoFrameCount is %g, but the table of the series has %d rows", n,
+		                ts->n_tilts);
 		CYC_FINDING_SAY(f->wanted, "the same number");
 		CYC_FINDING_SAY(f->action, "look whether tilts were removed from one of the two only");
 	}
@@ -421,8 +438,9 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, ts->table_path,
 		                       "rlnTomoDeformationCoefficients"));
 		f->row = first + 1;
-		CYC_FINDING_SAY(f->found, "there are deformation coefficients, but '%s' gives the series no deformation type "
-		                          "or no grid: they are not used",
+		CYC_FINDING_SAY(f->found,
+		                "there are deformation coefficients, but '%s' gives the series no deformation type "
+		                "or no grid: they are not used",
 		                s->p->tomograms->path);
 		CYC_FINDING_SAY(f->wanted, "_rlnTomoDeformationType and _rlnTomoDeformationGridSizeX and Y");
 		CYC_FINDING_SAY(f->action, "take the tomograms' table that these tilts were written with");

@@ -1,4 +1,5 @@
-/* The check of a project: a simulated one has nothing wrong, and each mistake is found where it is, as what it is. */
+/* The check of a project: a simulated one has nothing wrong, and each mistake is found where it is, as what
+ * it is. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -84,7 +85,9 @@ static void survey(cyc_finding_list *found, bool is_deep)
 	ASSERT_OK(cyc_project_resolve(&set, &in));
 	ASSERT_OK(cyc_project_read_tomograms(&tomograms, set, &in));
 	ASSERT_OK(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, in.root));
-	const cyc_project_view view = { .root = in.root, .set = set, .tomograms = tomograms, .particles = particles };
+	const cyc_project_view view = {
+		.root = in.root, .set = set, .tomograms = tomograms, .particles = particles
+	};
 	const cyc_survey_options o = { .is_deep = is_deep, .duplicate_distance_A = 8, .n_threads = 2 };
 	ASSERT_OK(cyc_survey_project(found, &view, &o));
 	cyc_finding_sort(found);
@@ -271,8 +274,8 @@ static void particles_twice(void **state)
 	cyc_finding_list l;
 	cyc_star *s = NULL;
 	cyc_star_block *b;
-	static const char *const LABELS[] = { "rlnTomoName", "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                  "rlnCenteredCoordinateZAngst" };
+	static const char *const LABELS[] = { "rlnTomoName", "rlnCenteredCoordinateXAngst",
+		                                  "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
 	ASSERT_OK(cyc_star_read(&s, temp_path(PARTICLES)));
 	ASSERT_OK(cyc_star_require(&b, s, "particles"));
 	for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++) {
@@ -305,7 +308,8 @@ static void coordinates(void **state)
 {
 	(void)state;
 	static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
-	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
+		                                     "rlnCenteredCoordinateZAngst" };
 	for (int pass = 0; pass < 3; pass++) {
 		cyc_finding_list l;
 		cyc_star *s = NULL, *t = NULL;
@@ -325,7 +329,10 @@ static void coordinates(void **state)
 			for (int64_t r = 0; r < cyc_star_n_rows(b); r++) {
 				ASSERT_OK(cyc_star_double(&v, b, r, centered));
 				double at_px = v / px + size / 2;
-				ASSERT_OK(cyc_star_set_double(b, r, corner, pass == 0 ? at_px : pass == 1 ? at_px / 4 : at_px * px));
+				ASSERT_OK(cyc_star_set_double(b, r, corner,
+				                              pass == 0   ? at_px
+				                              : pass == 1 ? at_px / 4
+				                                          : at_px * px));
 			}
 		}
 		for (int a = 0; a < 3 && pass < 2; a++) cyc_star_remove_column(b, CENTERED[a]);
@@ -474,7 +481,8 @@ static void masks_and_folders(void **state)
 	ASSERT_OK(cyc_volume_create(&v, 16, 16, 16, 4));
 #define MASK() ASSERT_OK(cyc_mrc_write(temp_path("p/m.mrc"), v, 2, NULL))
 	MASK();
-	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "m.mrc", "--mask", "no voxel is above 0.5");
+	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "m.mrc", "--mask",
+	             "no voxel is above 0.5");
 	v->data[5 + 16 * 6 + 256 * 7] = 1;
 	MASK();
 	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 4));
@@ -529,9 +537,18 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup(f, restore)
 	const struct CMUnitTest tests[] = {
-		TEST(a_right_project_has_no_findings), TEST(impossible_values), TEST(excluded_tilts_are_not_looked_at),
-		TEST(many_rows_are_one_finding), TEST(contradictions_and_labels), TEST(particles_twice), TEST(coordinates),
-		TEST(images), TEST(pixels), TEST(grey_values), TEST(masks_and_folders), TEST(jobs_stop_at_errors),
+		TEST(a_right_project_has_no_findings),
+		TEST(impossible_values),
+		TEST(excluded_tilts_are_not_looked_at),
+		TEST(many_rows_are_one_finding),
+		TEST(contradictions_and_labels),
+		TEST(particles_twice),
+		TEST(coordinates),
+		TEST(images),
+		TEST(pixels),
+		TEST(grey_values),
+		TEST(masks_and_folders),
+		TEST(jobs_stop_at_errors),
 	};
 	return cmocka_run_group_tests(tests, simulate, clean_up);
 }
