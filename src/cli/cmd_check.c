@@ -29,7 +29,8 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "deep",
 	  .type = CYC_OPT_FLAG,
 	  .offset = O(is_deep),
-	  .help = "Compare the images with projections of the half maps." },
+	  .help = "Read all images (pixels that are no numbers, constant and dead images), and compare them with "
+	          "projections of the half maps." },
 	CYC_REFERENCE_OPTIONS(check_args, o),
 	{ .name = "box",
 	  .alias = "--b",
@@ -68,6 +69,8 @@ static const cyc_command COMMAND =
                     "mask.mrc --deep --fix Fixed/\n"
                     "compares all images with projections of the half maps and tells what in the tables "
                     "cannot be right, with its standard error.\n"
+                    "Without --deep it looks at tables, headers of images, masks and maps, in seconds, as every "
+                    "job does before it begins; docs/checks.md has the list.\n"
                     "Ends with 3 if there are findings that spoil a refinement.",
                     OPTIONS);
 
