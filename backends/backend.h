@@ -22,6 +22,8 @@ typedef struct cyc_buffer cyc_buffer;
 
 /** @param name "cpu" or "strict"; NULL: cpu. @return CYC_E_DEVICE naming what there is for another name. */
 CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
+/** Whether there is one of this name, for checks before a job begins. */
+CYC_MUST_CHECK cyc_status cyc_backend_check(const char *name);
 void cyc_backend_close(cyc_backend **be);
 const char *cyc_backend_name(const cyc_backend *be);
 int cyc_backend_n_threads(const cyc_backend *be);

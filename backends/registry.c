@@ -36,6 +36,16 @@ done:
 	return st;
 }
 
+cyc_status cyc_backend_check(const char *name)
+{
+	cyc_status st = CYC_OK;
+	cyc_backend *be = NULL;
+	CYC_TRY(cyc_backend_open(&be, name, 1));
+done:
+	cyc_backend_close(&be);
+	return st;
+}
+
 void cyc_backend_close(cyc_backend **be)
 {
 	if (!*be) return;

@@ -7,16 +7,11 @@
 #ifndef CYCLOTOMO_CHECK_H
 #define CYCLOTOMO_CHECK_H
 
-#include "cyclotomo/project.h"
+#include "cyclotomo/survey.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/** A number and its standard error; both NaN if it could not be measured. */
-typedef struct {
-	double value, error;
-} cyc_measured;
 
 /** What is known about a tilt series. Gains are log L(-1) - log L(1), of slopes that should be 1. */
 typedef struct {
@@ -37,27 +32,9 @@ typedef struct {
 	cyc_measured order_dose; /**< dose per tilt in that order, e/Å2 */
 } cyc_series_evidence;
 
-typedef enum { CYC_FINDING_NOTE, CYC_FINDING_WARNING, CYC_FINDING_ERROR } cyc_finding_level;
-/** Something that is not as it should be. Texts are owned. */
-typedef struct {
-	cyc_finding_level level;
-	const char *kind; /**< "hand", "dose", "stage-sign", "contrast", "pixel-size", "grey-values" ... Static */
-	int32_t i_series; /**< -1: of the project */
-	char *series;     /**< its name, or NULL */
-	char *file;       /**< relative to the root; NULL: of none */
-	int64_t row;      /**< 1-based row of the table, 0: the whole column */
-	char *column;     /**< label, NULL: none */
-	cyc_measured measured; /**< NaN: nothing was measured */
-	double expected;
-	double sigma; /**< distance of the two in standard errors, NaN: none */
-	double gain;  /**< log-likelihood of the alternative over that of what is given, NaN: none */
-	char *found, *wanted, *action; /**< sentences for people */
-	bool can_fix;                  /**< cyc_check_options.fix_dir mends it */
-} cyc_finding;
-
 typedef struct {
 	cyc_project_input input;
-	bool is_deep;                         /**< compare with images; needs half maps */
+	bool is_deep;                         /**< read all images, and compare them with half maps if there are some */
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	int32_t box_px;                       /**< of the windows; 0: that of the half maps */
 	double k_min_A;                       /**< coarsest resolution used, 30 Å */
@@ -74,25 +51,22 @@ typedef struct {
 	cyc_series_evidence *series; /**< n_series, those without particles with n_particles = 0 */
 	cyc_measured density; /**< of the particle over its surroundings, in units of its standard error's ... see
 	                         (T9.9); NaN: not measured */
-	int32_t n_findings;
-	cyc_finding *findings; /**< most severe first */
+	cyc_finding_list found; /**< most severe first */
 	char *fixed_set; /**< optimisation set of the corrected project, relative to the root; NULL: none was
 	                    written */
 	int32_t n_fixed;
 	char **names; /**< owner of the series' names */
 } cyc_check_result;
 void cyc_check_result_deinit(cyc_check_result *r);
-int32_t cyc_check_count(const cyc_check_result *r, cyc_finding_level level);
 
 /**
  * Check a project. Nothing of it is changed: with fix_dir a corrected one is written beside it, if there is
  * something to correct.
- * @return CYC_OK also with findings; CYC_E_USAGE if half maps are missing that images are to be compared
- * with, or fix_dir is where a file of the project lies; what reading the project and its images raises.
+ * @return CYC_OK also with findings, of which a project that cannot be read is one; CYC_E_USAGE if no project is named,
+ * fix_dir is where a file of the project lies, or images are to be compared with half maps that nobody names (the
+ * result then has what was found without them); what comparing with the images raises.
  */
 CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options);
-/** One line for a finding: where, what was found, what to do. Free with cyc_free(). */
-CYC_MUST_CHECK cyc_status cyc_finding_text(char **out, const cyc_finding *f);
 /** The whole result as JSON; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_check_json(char **out, const cyc_check_result *r);
 

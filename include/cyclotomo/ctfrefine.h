@@ -62,6 +62,8 @@ typedef struct {
 	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *options, const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 
 #ifdef __cplusplus

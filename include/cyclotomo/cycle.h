@@ -94,12 +94,14 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r);
 CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops);
 
 /**
- * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk need, and
- * what is in the way: images that cannot be found, contrast scales that are negative. Writes nothing.
+ * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk need, and whether all
+ * jobs' own checks pass; and what is in the way: images that cannot be found, contrast scales that are negative, findings of the check of
+ * the project. Writes nothing.
  * @param[out] text     lines for the user; cyc_free.
- * @param[out] can_run  false: the run would be refused at its start, for the reasons given in the text.
+ * @param[out] outcome  what the run would end with at its start: CYC_OK if nothing is in the way, else the status whose record the
+ *                      error of this thread then is
  */
-CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *options);
+CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
 
 #ifdef __cplusplus
 }

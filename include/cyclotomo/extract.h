@@ -49,6 +49,8 @@ typedef struct {
 } cyc_extract_result;
 void cyc_extract_result_deinit(cyc_extract_result *r);
 
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
+CYC_MUST_CHECK cyc_status cyc_extract_check(const cyc_extract_options *options, const cyc_project_view *project);
 /**
  * Run the job: files in, files out. Same bytes for any n_threads. Files of particles come first, STAR files last.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.

@@ -38,6 +38,8 @@ typedef struct {
 } cyc_refine_tilts_result;
 void cyc_refine_tilts_result_deinit(cyc_refine_tilts_result *r);
 
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
+CYC_MUST_CHECK cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options *options, const cyc_project_view *project);
 /**
  * @return CYC_E_USAGE, CYC_E_DATA and others of the two jobs, with the block that failed in the message. Results of finished blocks stay in
  *         their folders, out_dir/Polish/job001, CtfRefine/job002, Polish/job003 ..., and `resume` goes on behind them if input and options are the same.

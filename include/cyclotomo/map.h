@@ -142,6 +142,12 @@ typedef struct {
 } cyc_postprocess_result;
 void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
 /**
+ * Whether the job could run with these options: MTF, symmetry, folder, and the mask against half maps that are still to be made (of a
+ * project's map_px). Nothing is computed or written. The job itself asks it first.
+ * @param[in] project  NULL: the half maps are there, and the job looks at their headers itself
+ */
+CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *options, const cyc_project_view *project);
+/**
  * FSC of two half maps (T3.1 - T3.3), resolution, sharpened average (T3.4 - T3.8), optionally local resolution (T3.13).
  *
  * Writes, all with out_root in front: .mrc, _masked.mrc, _fsc.xml, _fsc.dat, _fsc and _guinier as .svg and .png, .star;

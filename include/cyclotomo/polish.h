@@ -59,6 +59,8 @@ typedef struct {
 	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
+CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options, const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
 
 #ifdef __cplusplus

@@ -39,6 +39,7 @@ typedef struct {
 	bool exclude_negative_scales; /**< tilts with a negative contrast scale count as excluded (warned); else they are refused */
 	bool keep_outliers;           /**< use outlier pixels and constant areas of the images as they are, instead of noise in their place */
 	bool erase_beads;             /**< replace gold beads by noise */
+	bool is_checked;              /**< the caller has checked the project (survey.h): a job need not again */
 } cyc_project_input;
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
@@ -70,7 +71,8 @@ typedef struct {
 typedef struct {
 	char *name;
 	char *file_name;                 /**< the name as that of a file, unique in the set: cyc_file_name() */
-	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one */
+	char *star_path;                 /**< of the per-series table, relative to root; for RELION-4 an invented one, for outputs */
+	char *table_path;                /**< file that the table was read from, relative to root: for messages */
 	char *stack;                     /**< rlnTomoTiltSeriesName or NULL */
 	char *optics_group_name;
 	double pixel_size_A, voltage_kV, spherical_aberration_mm, amplitude_contrast_frac;
@@ -202,6 +204,7 @@ typedef struct cyc_particle_set {
 	cyc_optics_group *optics;
 	bool has_halves;
 	bool are_2d_stacks;
+	bool has_generated_names; /**< the file has no rlnTomoParticleName: names are by row, and mean nothing in other files */
 	int64_t n_unknown_tomogram; /**< rows dropped (warned) because their tomogram is not in the set */
 	cyc_star *star;
 	float *motion_data;      /**< owner of all motion_A */
@@ -289,6 +292,19 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_se
 CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, const bool *keep, const char *path);
 /** Write the trajectories of the particles of keep[i] (NULL: all) as motion.star; they must have been read with the set. */
 CYC_MUST_CHECK cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms, const bool *keep, const char *path);
+
+/** A project as read; borrowed. What checks get that compute nothing. */
+typedef struct {
+	const char *root; /**< never NULL */
+	const cyc_optimisation_set *set;
+	cyc_tomogram_set *tomograms; /**< checks open its series: their image sizes */
+	cyc_particle_set *particles;
+	/** Of half maps that are still to be made, and are named by nobody yet; 0: those of options and set are looked at. */
+	int32_t map_px;
+	double map_pixel_size_A;
+} cyc_project_view;
+/** Index of the first tilt series with particles, which gives maps their pixel size. */
+int32_t cyc_particle_set_first_series(const cyc_particle_set *s);
 
 /**
  * Hash of everything that tomograms and particles say, continuing `h`: the structs, and all cells of the

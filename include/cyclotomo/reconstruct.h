@@ -49,6 +49,11 @@ typedef struct {
 void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r);
 
 /**
+ * Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first.
+ * @return what the job would end with
+ */
+CYC_MUST_CHECK cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *options, const cyc_project_view *project);
+/**
  * Run the job: files in, files out. Same bits for any n_threads.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  * @return any status; on failure no map of this job is half written.

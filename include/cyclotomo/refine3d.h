@@ -68,6 +68,8 @@ typedef struct {
 	char *particles, *half1, *half2, *map, *optimisation_set; /**< written files relative to root */
 } cyc_refine3d_result;
 void cyc_refine3d_result_deinit(cyc_refine3d_result *r);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options, const cyc_project_view *project);
 /**
  * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps, and what is decided
  * by it, and nothing else.

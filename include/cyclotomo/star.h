@@ -53,7 +53,9 @@ int32_t cyc_star_n_blocks(const cyc_star *s);
 cyc_star_block *cyc_star_block_at(const cyc_star *s, int32_t i);
 /** Borrowed; NULL if there is none of this name ("" is the nameless block). */
 cyc_star_block *cyc_star_find(const cyc_star *s, const char *block);
-/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that are there. */
+/** CYC_E_DATA with the lines if a later block has the same name, which nobody would read; NULL is unique. */
+CYC_MUST_CHECK cyc_status cyc_star_check_unique(const cyc_star_block *b);
+/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that are there, CYC_E_DATA if it is there twice. */
 CYC_MUST_CHECK cyc_status cyc_star_require(cyc_star_block **out, const cyc_star *s, const char *block);
 /** New empty block at the end; a list starts with its one row. Borrowed. Names may repeat only if the file had it so. */
 CYC_MUST_CHECK cyc_status cyc_star_add_block(cyc_star_block **out, cyc_star *s, const char *block, cyc_star_kind kind);

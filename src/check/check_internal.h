@@ -17,16 +17,11 @@ typedef struct {
 	cyc_check_result *result;
 } cyc_check;
 
-/** A new finding at the end of the result's list, zeroed but for level, kind, series and numbers that are
- * NaN. Borrowed. */
-CYC_MUST_CHECK cyc_status cyc_finding_add(cyc_finding **out, cyc_check *c, cyc_finding_level level,
-                                          const char *kind, int32_t i_series);
-/** File and column of a finding; NULL: none. */
-CYC_MUST_CHECK cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column);
-/** printf into a text of a finding. */
-#define CYC_FINDING_SAY(text, ...) CYC_TRY(cyc_asprintf(&(text), __VA_ARGS__))
+/** A new finding of a tilt series, or of the project (-1). Borrowed. */
+CYC_MUST_CHECK cyc_status cyc_check_add(cyc_finding **out, cyc_check *c, cyc_finding_level level, const char *kind,
+                                        int32_t i_series);
 
-/** What the tables themselves show: stage angles, doses, scales. */
+/** What a refinement needs of the tables as a whole: one pixel size, one voltage. */
 CYC_MUST_CHECK cyc_status cyc_check_tables(cyc_check *c);
 /** Correlation of density with detail in the half maps: positive where matter is dense, as it should be
  * (T9.9). NaN if the maps are too coarse or small. */

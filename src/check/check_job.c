@@ -7,37 +7,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* No two particles have centres nearer than this. */
+static const double LEAST_DISTANCE_A = 10;
+
 void cyc_check_options_default(cyc_check_options *o)
 {
 	*o = (cyc_check_options){ .k_min_A = 30, .n_threads = 1, .backend = "cpu" };
 }
 
-static void finding_deinit(cyc_finding *f)
-{
-	cyc_free(f->series);
-	cyc_free(f->file);
-	cyc_free(f->column);
-	cyc_free(f->found);
-	cyc_free(f->wanted);
-	cyc_free(f->action);
-}
-
 void cyc_check_result_deinit(cyc_check_result *r)
 {
-	for (int32_t i = 0; i < r->n_findings; i++) finding_deinit(&r->findings[i]);
+	cyc_finding_list_deinit(&r->found);
 	for (int32_t i = 0; r->names && i < r->n_series; i++) cyc_free(r->names[i]);
-	cyc_free(r->findings);
 	cyc_free(r->series);
 	cyc_free(r->names);
 	cyc_free(r->fixed_set);
 	*r = (cyc_check_result){ 0 };
-}
-
-int32_t cyc_check_count(const cyc_check_result *r, cyc_finding_level level)
-{
-	int32_t n = 0;
-	for (int32_t i = 0; i < r->n_findings; i++) n += r->findings[i].level == level;
-	return n;
 }
 
 static const char *first_of(const char *a, const char *b) { return a && a[0] ? a : b; }
@@ -49,7 +34,16 @@ static cyc_status read_project(cyc_check *c)
 	cyc_check_result *r = c->result;
 	c->root = o->input.root ? o->input.root : "";
 	CYC_TRY(cyc_project_resolve(&c->set, &o->input));
-	CYC_TRY(cyc_project_read_tomograms(&c->tomograms, c->set, &o->input));
+	if (o->input.exclude_negative_scales || o->input.is_checked) {
+		CYC_TRY(cyc_project_read_tomograms(&c->tomograms, c->set, &o->input));
+	} else {
+		/* Such scales are a finding, beside which others can be looked for. */
+		CYC_TRY(cyc_tomogram_set_read_unchecked(&c->tomograms, c->set->tomograms, c->root));
+		for (int32_t i = 0; i < c->tomograms->n_series; i++) {
+			c->tomograms->series[i].keep_outliers = o->input.keep_outliers;
+			c->tomograms->series[i].erase_beads = o->input.erase_beads;
+		}
+	}
 	CYC_TRY(
 		cyc_particle_set_read(&c->particles, c->set->particles, c->set->trajectories, c->tomograms, c->root));
 	c->ref1 = first_of(o->ref1, c->set->reference_map1);
@@ -185,9 +179,6 @@ static cyc_status compare_images(cyc_check *c)
 	cyc_particle_set part = { 0 };
 	cyc_box box;
 	int32_t first = 0, box_px = c->o->box_px;
-	CYC_CHECK(
-		c->ref1 && c->ref2, CYC_E_USAGE,
-		"images are compared with half maps: --ref1 and --ref2, or an optimisation set that names them");
 	CYC_TRY(cyc_particle_set_require_halves(c->particles));
 	while (c->result->series[first].n_particles == 0) first++;
 	if (box_px <= 0) CYC_TRY(default_box(&box_px, c));
@@ -216,20 +207,155 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- tables, headers, masks */
+
+/* What was raised becomes a finding, but for what a command line or the machine lacks. */
+static cyc_status as_finding(cyc_check *c, const char *kind, cyc_status raised)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	if (raised == CYC_OK || raised == CYC_E_USAGE) return raised;
+	CYC_TRY(cyc_finding_add_raised(&f, &c->result->found, kind, raised));
+done:
+	return st;
+}
+
+/* Volume of the mask as that of a sphere, of which a quarter of the diameter tells particles apart. */
+static cyc_status duplicate_distance(double *out, const cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *mask = NULL;
+	char *path = NULL;
+	double n = 0, pixel_A = c->tomograms->series[cyc_particle_set_first_series(c->particles)].pixel_size_A;
+	*out = fmax(2 * pixel_A, LEAST_DISTANCE_A);
+	if (!c->mask) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, c->root, c->mask));
+	CYC_TRY(cyc_mrc_read(&mask, path));
+	for (size_t i = 0; i < cyc_volume_count(mask); i++) n += mask->data[i] > 0.5F;
+	*out = fmax(*out, cyc_duplicate_distance_A(pixel_A * cbrt(6 * n / CYC_PI)));
+done:
+	cyc_volume_destroy(&mask);
+	cyc_free(path);
+	return st;
+}
+
+/* Half maps that are named: there, of one size and the tilt series' pixel size. */
+static cyc_status check_maps(cyc_check *c, int32_t *n_px)
+{
+	cyc_status st = CYC_OK;
+	const char *const names[2] = { c->ref1, c->ref2 };
+	cyc_mrc_info info[2];
+	char *path = NULL;
+	for (int h = 0; h < 2; h++) {
+		if (!names[h]) continue;
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, c->root, names[h]));
+		CYC_TRY_CTX(cyc_mrc_read_info(&info[h], path), "half map %d", h + 1);
+		CYC_CHECK(info[h].nx == info[h].ny && info[h].nx == info[h].nz, CYC_E_SHAPE,
+		          "half map %d '%s' has %d x %d x %d voxels; wanted a cube", h + 1, names[h], info[h].nx,
+		          info[h].ny, info[h].nz);
+		*n_px = info[h].nx;
+	}
+	if (!names[0] || !names[1]) goto done;
+	CYC_CHECK(info[0].nx == info[1].nx && fabs(info[0].pixel_size_A - info[1].pixel_size_A) < 1e-3,
+	          CYC_E_SHAPE, "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0],
+	          info[0].nx, info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status check_fsc(const cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_fsc_file *file = NULL;
+	char *path = NULL;
+	if (!c->fsc) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, c->root, c->fsc));
+	CYC_TRY(cyc_fsc_file_read(&file, path));
+done:
+	cyc_fsc_file_destroy(&file);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status survey(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	const cyc_project_view view = {
+		.root = c->root, .set = c->set, .tomograms = c->tomograms, .particles = c->particles
+	};
+	cyc_survey_options o = { .is_deep = c->o->is_deep, .n_threads = c->o->n_threads };
+	int32_t n_px = 0;
+	CYC_TRY(as_finding(c, "negative-scale", cyc_tomogram_set_check_scales(c->tomograms)));
+	CYC_TRY(as_finding(c, "map", check_maps(c, &n_px)));
+	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : "rlnTomoReferenceMaskFile", n_px, 0);
+	/* What the command line names and is not there is no fault of the project. */
+	CYC_TRY(st == CYC_E_IO && c->o->mask ? st : as_finding(c, "mask", st));
+	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));
+	st = duplicate_distance(&o.duplicate_distance_A, c);
+	if (st != CYC_OK && st != CYC_E_NOMEM) {
+		/* A mask that cannot be read has been told. */
+		cyc_error_clear();
+		st = CYC_OK;
+	}
+	CYC_TRY(st);
+	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
+done:
+	return st;
+}
+
+/* Images are compared with half maps unless something found so far stands in the way. */
+static cyc_status compare_if_possible(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	if (!c->o->is_deep) return CYC_OK;
+	if (cyc_finding_count(&c->result->found, CYC_FINDING_ERROR) == 0) {
+		if (!c->ref1 || !c->ref2) return CYC_OK; /* raised at the end */
+		CYC_TRY(compare_images(c));
+		CYC_TRY(cyc_check_density(&c->result->density, c->ref1, c->ref2, c->root, c->o->n_threads));
+		goto done;
+	}
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "not-compared", -1));
+	CYC_FINDING_SAY(f->found, "hand, doses, contrast and sizes were not compared with the images");
+	CYC_FINDING_SAY(f->action, "correct the errors first");
+done:
+	return st;
+}
+
+/* Findings of the images themselves stay: the caller has them beside this error. */
+static cyc_status require_maps(const cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	bool is_compared = !c->o->is_deep || cyc_finding_count(&c->result->found, CYC_FINDING_ERROR) > 0;
+	CYC_CHECK(is_compared || (c->ref1 && c->ref2), CYC_E_USAGE,
+	          "all images were read, but not compared with anything: that takes half maps, --ref1 and "
+	          "--ref2, or an "
+	          "optimisation set that names them");
+done:
+	return st;
+}
+
 cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc_check c = { .o = options, .result = result };
 	*result = (cyc_check_result){ 0 };
-	CYC_TRY(read_project(&c));
-	if (options->fix_dir) CYC_TRY(cyc_check_fix_folder(&c));
-	CYC_TRY(cyc_check_tables(&c));
-	if (options->is_deep) {
-		CYC_TRY(compare_images(&c));
-		CYC_TRY(cyc_check_density(&result->density, c.ref1, c.ref2, c.root, options->n_threads));
+	st = read_project(&c);
+	if (st != CYC_OK && !options->fix_dir && !options->input.is_checked) {
+		/* Nothing more can be told of a project that cannot be read. */
+		CYC_TRY(as_finding(&c, "unreadable", st));
+		goto done;
 	}
+	CYC_TRY(st);
+	if (options->fix_dir) CYC_TRY(cyc_check_fix_folder(&c));
+	if (!options->input.is_checked) CYC_TRY(survey(&c));
+	CYC_TRY(cyc_check_tables(&c));
+	CYC_TRY(compare_if_possible(&c));
 	CYC_TRY(cyc_check_judge(&c));
 	if (options->fix_dir) CYC_TRY(cyc_check_fix(&c));
+	CYC_TRY(require_maps(&c));
 done:
 	cyc_particle_set_destroy(&c.particles);
 	cyc_tomogram_set_destroy(&c.tomograms);

@@ -1,4 +1,4 @@
-/* What measurements mean: findings, as records and as text. */
+/* What measurements mean: findings. */
 #include "check/check_internal.h"
 
 #include "cyclotomo/json.h"
@@ -27,31 +27,13 @@ static const double GREY_ERROR = 0.01;
 
 static cyc_measured nothing(void) { return (cyc_measured){ CYC_NAN, CYC_NAN }; }
 
-cyc_status cyc_finding_add(cyc_finding **out, cyc_check *c, cyc_finding_level level, const char *kind,
-                           int32_t i_series)
+cyc_status cyc_check_add(cyc_finding **out, cyc_check *c, cyc_finding_level level, const char *kind,
+                         int32_t i_series)
 {
 	cyc_status st = CYC_OK;
-	cyc_check_result *r = c->result;
-	CYC_TRY(cyc_realloc(&r->findings, (size_t)r->n_findings, (size_t)r->n_findings + 1, sizeof *r->findings));
-	cyc_finding *f = &r->findings[r->n_findings++];
-	*f = (cyc_finding){ .level = level,
-		                .kind = kind,
-		                .i_series = i_series,
-		                .measured = nothing(),
-		                .expected = CYC_NAN,
-		                .sigma = CYC_NAN,
-		                .gain = CYC_NAN };
-	if (i_series >= 0) CYC_TRY(cyc_strdup(&f->series, r->series[i_series].name));
-	*out = f;
-done:
-	return st;
-}
-
-cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column)
-{
-	cyc_status st = CYC_OK;
-	if (file) CYC_TRY(cyc_strdup(&f->file, file));
-	if (column) CYC_TRY(cyc_strdup(&f->column, column));
+	CYC_TRY(cyc_finding_add(out, &c->result->found, level, kind));
+	(*out)->i_series = i_series;
+	if (i_series >= 0) CYC_TRY(cyc_strdup(&(*out)->series, c->result->series[i_series].name));
 done:
 	return st;
 }
@@ -77,7 +59,7 @@ static cyc_status judge_hand(cyc_check *c, int32_t i, bool all)
 	const cyc_series_evidence *e = &c->result->series[i];
 	if (!is_hand_wrong(e)) goto done;
 	int hand = c->tomograms->series[i].hand > 0 ? 1 : -1;
-	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "hand", i));
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "hand", i));
 	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoHand"));
 	f->measured = e->hand;
 	f->expected = 1;
@@ -105,8 +87,8 @@ static cyc_status judge_dose(cyc_check *c, int32_t i)
 	if (!(isfinite(e->dose.error) && e->dose.value < 0 && sign_distance(e->dose) >= ALARM_SIGMA &&
 	      e->dose_gain >= ALARM_GAIN))
 		goto done;
-	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "dose", i));
-	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnMicrographPreExposure"));
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "dose", i));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnMicrographPreExposure"));
 	f->measured = e->dose;
 	f->expected = 1;
 	f->sigma = sign_distance(e->dose);
@@ -128,8 +110,8 @@ static cyc_status judge_order(cyc_check *c, int32_t i)
 	cyc_status st = CYC_OK;
 	const cyc_series_evidence *e = &c->result->series[i];
 	if (!e->order) goto done;
-	for (int32_t k = 0; k < c->result->n_findings; k++) {
-		cyc_finding *f = &c->result->findings[k];
+	for (int32_t k = 0; k < c->result->found.n; k++) {
+		cyc_finding *f = &c->result->found.items[k];
 		if (f->i_series != i || strcmp(f->kind, "no-dose") != 0) continue;
 		f->level = CYC_FINDING_ERROR;
 		f->measured = e->order_dose;
@@ -150,8 +132,8 @@ static cyc_status add_contrast(cyc_check *c, int32_t i, cyc_measured m, const ch
 {
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
-	CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "contrast", i));
-	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnPhaseShift"));
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "contrast", i));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnPhaseShift"));
 	f->measured = m;
 	f->expected = fabs(m.value);
 	f->sigma = distance(m, 0);
@@ -242,7 +224,7 @@ static cyc_status judge_size(cyc_check *c)
 		}
 		if (worst < 0 || distance(most, 0) < ALARM_SIGMA) break;
 		const cyc_tilt_series *ts = &c->tomograms->series[worst];
-		CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_ERROR, "pixel-size", worst));
+		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "pixel-size", worst));
 		CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoTiltSeriesPixelSize"));
 		f->measured = most;
 		f->expected = 0;
@@ -269,6 +251,24 @@ done:
 
 /* Grey values of series against the median of all, from the noise of their images, which is there whatever
  * the map. */
+/* A glance at the images may have found the same already: then it only gets the better number. */
+static cyc_status add_grey(cyc_finding **out, cyc_check *c, int32_t i)
+{
+	for (int32_t k = 0; k < c->result->found.n; k++) {
+		cyc_finding *f = &c->result->found.items[k];
+		if (f->i_series != i || strcmp(f->kind, "grey-values") != 0) continue;
+		cyc_free(f->found);
+		cyc_free(f->wanted);
+		cyc_free(f->action);
+		cyc_free(f->file);
+		cyc_free(f->column);
+		f->found = f->wanted = f->action = f->file = f->column = NULL;
+		*out = f;
+		return CYC_OK;
+	}
+	return cyc_check_add(out, c, CYC_FINDING_WARNING, "grey-values", i);
+}
+
 static cyc_status judge_grey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -292,8 +292,8 @@ static cyc_status judge_grey(cyc_check *c)
 		e->noise /= exp(sum / (double)n);
 		if (n < 2 || fabs(e->log_grey.value) - log(MOST_GREY_RATIO) < ALARM_SIGMA * e->log_grey.error)
 			continue;
-		CYC_TRY(cyc_finding_add(&f, c, CYC_FINDING_WARNING, "grey-values", i));
-		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].star_path, "rlnMicrographName"));
+		CYC_TRY(add_grey(&f, c, i));
+		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnMicrographName"));
 		f->measured = e->log_grey;
 		f->expected = 0;
 		f->sigma = distance(e->log_grey, 0);
@@ -305,14 +305,6 @@ static cyc_status judge_grey(cyc_check *c)
 done:
 	cyc_free(values);
 	return st;
-}
-
-static int compare_findings(const void *a, const void *b)
-{
-	const cyc_finding *x = a, *y = b;
-	if (x->level != y->level) return x->level > y->level ? -1 : 1;
-	if (x->i_series != y->i_series) return x->i_series < y->i_series ? -1 : 1;
-	return strcmp(x->kind, y->kind) != 0 ? strcmp(x->kind, y->kind) : (x->row > y->row) - (x->row < y->row);
 }
 
 cyc_status cyc_check_judge(cyc_check *c)
@@ -331,31 +323,12 @@ cyc_status cyc_check_judge(cyc_check *c)
 	CYC_TRY(judge_contrast(c));
 	CYC_TRY(judge_size(c));
 	CYC_TRY(judge_grey(c));
-	if (c->result->n_findings > 1)
-		qsort(c->result->findings, (size_t)c->result->n_findings, sizeof *c->result->findings,
-		      compare_findings);
+	cyc_finding_sort(&c->result->found);
 done:
 	return st;
 }
 
 /* ---------------------------------------------------------------- as text */
-
-cyc_status cyc_finding_text(char **out, const cyc_finding *f)
-{
-	cyc_status st = CYC_OK;
-	char *where = NULL, *sigma = NULL, *place = NULL;
-	if (f->series) CYC_TRY(cyc_asprintf(&where, "tilt series %s: ", f->series));
-	if (isfinite(f->sigma)) CYC_TRY(cyc_asprintf(&sigma, " (%.0f standard errors)", f->sigma));
-	if (f->file && f->row > 0) CYC_TRY(cyc_asprintf(&place, " (%s, row %lld)", f->file, (long long)f->row));
-	else if (f->file) CYC_TRY(cyc_asprintf(&place, " (%s)", f->file));
-	CYC_TRY(cyc_asprintf(out, "%s%s%s; %s%s", where ? where : "", f->found, sigma ? sigma : "", f->action,
-	                     place ? place : ""));
-done:
-	cyc_free(where);
-	cyc_free(sigma);
-	cyc_free(place);
-	return st;
-}
 
 static void put_measured(cyc_json *j, const char *key, cyc_measured m)
 {
@@ -385,27 +358,6 @@ static void put_series(cyc_json *j, const cyc_series_evidence *e)
 	cyc_json_end_object(j);
 }
 
-static void put_finding(cyc_json *j, const cyc_finding *f)
-{
-	static const char *const LEVELS[] = { "note", "warning", "error" };
-	cyc_json_begin_object(j, NULL);
-	cyc_json_text(j, "level", LEVELS[f->level]);
-	cyc_json_text(j, "kind", f->kind);
-	cyc_json_text(j, "series", f->series);
-	cyc_json_text(j, "file", f->file);
-	cyc_json_int(j, "row", f->row);
-	cyc_json_text(j, "column", f->column);
-	put_measured(j, "measured", f->measured);
-	cyc_json_double(j, "expected", f->expected);
-	cyc_json_double(j, "sigma", f->sigma);
-	cyc_json_double(j, "gain", f->gain);
-	cyc_json_text(j, "found", f->found);
-	cyc_json_text(j, "wanted", f->wanted);
-	cyc_json_text(j, "action", f->action);
-	cyc_json_bool(j, "can_fix", f->can_fix);
-	cyc_json_end_object(j);
-}
-
 cyc_status cyc_check_json(char **out, const cyc_check_result *r)
 {
 	cyc_status st = CYC_OK;
@@ -416,7 +368,7 @@ cyc_status cyc_check_json(char **out, const cyc_check_result *r)
 	for (int32_t i = 0; i < r->n_series; i++) put_series(&j, &r->series[i]);
 	cyc_json_end_array(&j);
 	cyc_json_begin_array(&j, "findings");
-	for (int32_t i = 0; i < r->n_findings; i++) put_finding(&j, &r->findings[i]);
+	for (int32_t i = 0; i < r->found.n; i++) cyc_finding_json(&j, &r->found.items[i]);
 	cyc_json_end_array(&j);
 	cyc_json_text(&j, "fixed_set", r->fixed_set);
 	cyc_json_end_object(&j);

@@ -178,8 +178,8 @@ cyc_status cyc_check_fix(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
 	bool has_particles = false;
-	for (int32_t k = 0; k < c->result->n_findings; k++) {
-		const cyc_finding *f = &c->result->findings[k];
+	for (int32_t k = 0; k < c->result->found.n; k++) {
+		const cyc_finding *f = &c->result->found.items[k];
 		if (!f->can_fix) continue;
 		CYC_TRY_CTX(change(c, f, &has_particles), "correcting %s", f->series);
 		c->result->n_fixed++;

@@ -29,7 +29,7 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Folder of the run: job folders, default_pipeline.star, summary.html. Started again with the same options it continues where it was." },
 	{ .name = "dry-run", .alias = "--dry_run", .type = CYC_OPT_FLAG, .offset = offsetof(cycle_args, is_dry_run),
 	  .help = "Read the project, print the plan, sizes, memory and disk need, and which images cannot be found; write nothing. "
-	          "Ends with exit code 3 if the run could not start." },
+	          "Ends with the exit code that the run would end with if it could not start." },
 	{ .name = "no-figures", .type = CYC_OPT_FLAG, AT(no_figures), .help = "No figures beside the jobs' results." },
 
 	{ .name = "Maps", .type = CYC_OPT_HEADING },
@@ -91,18 +91,15 @@ static const char DETAILS[] =
 	"      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";
 static const cyc_command COMMAND = CYC_COMMAND_DEF("cycle", "all steps of the refinement cycle in turn", DETAILS, OPTIONS);
 
+/* Ends with what the run would end with at its start. */
 static cyc_status dry_run(const cyc_cycle_options *o)
 {
-	cyc_status st = CYC_OK;
+	cyc_status st = CYC_OK, outcome = CYC_OK;
 	char *text = NULL;
-	bool can_run = false;
-	CYC_TRY(cyc_cycle_plan(&text, &can_run, o));
+	CYC_TRY(cyc_cycle_plan(&text, &outcome, o));
 	fputs(text, stdout);
 	fflush(stdout);
-	if (!can_run) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the run could not start with these inputs: the end of the plan says why");
-		cyc_error_hint("names in STAR files start at the project root: is --root right?");
-	}
+	st = outcome;
 done:
 	cyc_free(text);
 	return st;

@@ -1,5 +1,7 @@
 #include "command.h"
 
+#include "cyclotomo/survey.h"
+
 #include <stdio.h>
 
 typedef struct {
@@ -64,6 +66,8 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	CYC_TRY(cyc_project_resolve(&set, &a->input));
 	CYC_TRY(cyc_tomogram_set_read_unchecked(&tomograms, set->tomograms, a->common.root));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, a->common.root));
+	const cyc_project_view view = { .root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles };
+	CYC_TRY(cyc_survey_require(&view, &a->input, true));
 	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
 	if (a->score) {
 		CYC_TRY(cyc_alloc(&score, particles->n, sizeof *score));

@@ -77,11 +77,15 @@ done:
 	return st;
 }
 
-static cyc_status read_input(job *j)
+static cyc_refine_request request_of(const cyc_ctfrefine_options *o)
+{
+	return (cyc_refine_request){ .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .fsc = o->fsc, .out_dir = o->out_dir,
+		                         .box_px = o->box_px, .is_partial = !o->whole_windows };
+}
+
+static cyc_status check_options(const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
-	const cyc_ctfrefine_options *o = j->o;
-	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows, false };
 	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor magnification");
 	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE, "a law for the scales is asked for, but scales are not refined");
 	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
@@ -92,7 +96,33 @@ static cyc_status read_input(job *j)
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 	CYC_CHECK(o->min_tilt >= 0, CYC_E_USAGE, "the first tilt row must not be negative, got %d", o->min_tilt);
+done:
+	return st;
+}
+
+cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine_request request = request_of(o);
+	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_backend_check(o->backend));
+	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE, "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g Å (--kmin)",
+	          pixel_size_A, 2 * pixel_size_A, o->k_min_A);
+	CYC_TRY(cyc_refine_check(&request, p));
+done:
+	return st;
+}
+
+static cyc_status read_input(job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_ctfrefine_options *o = j->o;
+	const cyc_refine_request request = request_of(o);
+	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	const cyc_project_view view = cyc_refine_view(&j->in);
+	CYC_TRY(cyc_ctfrefine_check(o, &view));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
 done:

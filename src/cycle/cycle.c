@@ -167,6 +167,17 @@ static void hear_warning(void *user, cyc_log_level level, const char *text)
 	else cyc_free(copy);
 }
 
+void cyc__move_warnings(cyc__step *to, cyc__step *from)
+{
+	for (int32_t i = 0; i < from->n_warnings; i++) {
+		hear_warning(to, CYC_LOG_WARN, from->warnings[i]);
+		cyc_free(from->warnings[i]);
+	}
+	cyc_free(from->warnings);
+	from->warnings = NULL;
+	from->n_warnings = 0;
+}
+
 void cyc__listen(cyc__step *s) { cyc_log_set_warning_listener(s ? hear_warning : NULL, s); }
 
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
@@ -293,6 +304,7 @@ static cyc_status run_turns(cyc__cycle *c)
 	int n_turns = cyc__plan_turns(turns, c->o);
 	for (int k = 0; k < CYC__N_KINDS; k++) refused_at[k] = -1;
 	CYC_TRY(judge_state(c, i_turn++, ""));
+	cyc__move_warnings(&c->steps[0], &c->project);
 	CYC_TRY(cyc__check_metadata(c));
 	CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
@@ -446,6 +458,10 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	CYC_TRY(cyc__inputs_require_all(&c.in, &tidy));
 	CYC_TRY(lock_folder(&lock, &tidy));
 	CYC_TRY(cyc__record_start(&c));
+	cyc__listen(&c.project);
+	st = cyc_finding_warn(&c.in.found);
+	cyc__listen(NULL);
+	CYC_TRY(st);
 	CYC_TRY(mend_duplicates(&c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
@@ -456,6 +472,7 @@ done:
 	for (int32_t i = 0; i < c.n_steps; i++) cyc__step_deinit(&c.steps[i]);
 	cyc_free(c.steps);
 	cyc__pairs_deinit(&c.options);
+	cyc__step_deinit(&c.project);
 	cyc__pairs_deinit(&c.inputs);
 	cyc__inputs_deinit(&c.in);
 	cyc_free(c.own_particles);

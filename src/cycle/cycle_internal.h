@@ -51,11 +51,15 @@ typedef struct {
 	const char *diameter_from;               /**< where it comes from, for the user */
 	cyc_duplicates duplicates;
 	bool *keep;                              /**< particles that are left where one of each pair is left out */
+	cyc_finding_list found;                  /**< of the check of the project, sorted */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
-/** CYC_E_DATA if images are missing, scales negative, or duplicates to be refused: what a plan can show but a run cannot start with. */
+/**
+ * What a plan can show but a run cannot start with: images that are missing, negative scales, duplicates to be refused, errors of the
+ * check of the project, options that a step of the plan would refuse, a folder or a disk that cannot take the results.
+ */
 CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
 /** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
 void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
@@ -131,6 +135,7 @@ typedef struct {
 	uint64_t images_record; /**< times of the images, if their record is to be written */
 	bool has_done_step; /**< since the run was started or resumed: later records may be of another state */
 	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
+	cyc__step project;      /**< no step: holds the warnings about the project, which go to the first step's */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
@@ -139,6 +144,8 @@ typedef struct {
 	const char *folder, *type_label, *command, *what;
 	cyc_status (*arguments)(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s);
 	cyc_status (*run)(cyc__step *s, const cyc__cycle *c);
+	/** Ask the job's own check, with the options that run() will give it; half maps are still to be made. */
+	cyc_status (*check)(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project);
 	/** Bytes of memory and disk a step needs, roughly. */
 	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
 	/** A line on what it changed, for the log; NULL: the step refines nothing. */
@@ -153,8 +160,12 @@ CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
 
 /** How to read the project with the files of another set: all that the run's input says but the files themselves. */
 cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set);
+/** The checks of all jobs that the plan has; nothing is computed. */
+CYC_MUST_CHECK cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o);
 /** From here on warnings are the step's, and shown with it on the page; NULL: nobody's. */
 void cyc__listen(cyc__step *s);
+/** Move the warnings of one to another. */
+void cyc__move_warnings(cyc__step *to, cyc__step *from);
 /**
  * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
  * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.

@@ -251,6 +251,10 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
 	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
 	CYC_TRY(look_for_duplicates(in, o));
+	const cyc_project_view view = { .root = root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+	const cyc_survey_options survey = { .n_threads = o->n_threads };
+	CYC_TRY(cyc_survey_project(&in->found, &view, &survey));
+	cyc_finding_sort(&in->found);
 done:
 	return st;
 }
@@ -262,10 +266,42 @@ void cyc__inputs_deinit(cyc__inputs *in)
 	}
 	cyc_free(in->series);
 	cyc_free(in->keep);
+	cyc_finding_list_deinit(&in->found);
 	cyc_particle_set_destroy(&in->particles);
 	cyc_tomogram_set_destroy(&in->tomograms);
 	cyc_optimisation_set_destroy(&in->set);
 	*in = (cyc__inputs){ 0 };
+}
+
+/*
+ * The folder can be made and written to; a run that begins has room for the maps of all its reconstructions, which stay. What
+ * else its steps may need is an estimate: that is a warning.
+ */
+static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc__planned *plan = NULL;
+	char *dir = NULL;
+	int32_t n;
+	double all = 0, maps = 0, memory, disk, available;
+	double edges = pow(in->crop_px, 3) + (in->crop_px < o->box_px ? pow(o->box_px, 3) : 0);
+	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
+	CYC_TRY(cyc__plan_steps(&plan, &n, o));
+	for (int32_t i = 0; i < n; i++) {
+		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
+		all += disk;
+		if (plan[i].kind == CYC__RECONSTRUCT) maps += 3 * sizeof(float) * edges;
+	}
+	/* Of a run that is continued nobody knows how much is there already. */
+	bool is_new = !cyc_path_exists(dir);
+	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
+	CYC_TRY(cyc_disk_free(&available, dir));
+	if (is_new && all > available)
+		cyc_warn("the run may need %.3g GB on the disk of '%s', where %.3g GB are free", all / 1e9, o->out_dir, available / 1e9);
+done:
+	cyc_free(plan);
+	cyc_free(dir);
+	return st;
 }
 
 cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o)
@@ -277,7 +313,12 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
 		if (in->series[i].missing[0]) first = in->series[i].missing[0];
 	}
-	if (in->n_missing == 0) goto done;
+	if (in->n_missing == 0) {
+		CYC_TRY(cyc_finding_raise(&in->found));
+		CYC_TRY(cyc__check_steps(in, o));
+		CYC_TRY(check_room(in, o));
+		goto done;
+	}
 	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
 	                     (long long)in->n_missing, (long long)in->n_images, first);
 	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");

@@ -28,6 +28,7 @@ static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__s
 	cyc_check_options o;
 	cyc_check_options_default(&o);
 	o.input = cyc__input_of(c, s->output_set);
+	o.input.is_checked = true;
 	o.mask = c->in.mask_align;
 	o.is_deep = true;
 	o.box_px = c->o->box_px;
@@ -59,9 +60,9 @@ static cyc_status write_record(const char *path, const cyc_check_result *r)
 	char *text = NULL;
 	const char *word = word_of(is_clear(r));
 	CYC_TRY(cyc_text_stream_open(&lines));
-	for (int32_t i = 0; i < r->n_findings; i++) {
-		if (r->findings[i].level == CYC_FINDING_NOTE) continue;
-		CYC_TRY(cyc_finding_text(&text, &r->findings[i]));
+	for (int32_t i = 0; i < r->found.n; i++) {
+		if (r->found.items[i].level == CYC_FINDING_NOTE) continue;
+		CYC_TRY(cyc_finding_text(&text, &r->found.items[i]));
 		fprintf(lines.f, "%s\n", text);
 		cyc_free(text);
 		text = NULL;

@@ -135,20 +135,18 @@ static void put_duplicates(FILE *f, const cyc__inputs *in, const cyc_cycle_optio
 	if (text[0]) fprintf(f, "\nParticles listed twice\n\n  %s\n", text);
 }
 
-/* False if the run could not start. */
-static bool put_scales(FILE *f, const cyc__inputs *in)
+static void put_scales(FILE *f, const cyc__inputs *in)
 {
-	if (cyc_tomogram_set_check_scales(in->tomograms) == CYC_OK) return true;
+	if (cyc_tomogram_set_check_scales(in->tomograms) == CYC_OK) return;
 	fprintf(f, "\nContrast scales that stop the run\n\n  %s\n    %s\n", cyc_error_get()->message, cyc_error_get()->hint);
 	cyc_error_clear();
-	return false;
 }
 
-static bool put_missing(FILE *f, const cyc__inputs *in)
+static void put_missing(FILE *f, const cyc__inputs *in)
 {
 	if (in->n_missing == 0) {
 		fprintf(f, "\nAll %lld tilt images are there.\n", (long long)in->n_images);
-		return true;
+		return;
 	}
 	fprintf(f, "\nImages that cannot be found: %lld of %lld\n", (long long)in->n_missing, (long long)in->n_images);
 	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
@@ -158,20 +156,40 @@ static bool put_missing(FILE *f, const cyc__inputs *in)
 		for (int k = 0; k < CYC__MISSING_NAMED && s->missing[k]; k++) fprintf(f, "    %s\n", s->missing[k]);
 		if (s->n_missing > CYC__MISSING_NAMED) fprintf(f, "    and %lld more\n", (long long)(s->n_missing - CYC__MISSING_NAMED));
 	}
-	return false;
 }
 
-/* What finished steps in the folder were made with; false if the run would be refused for it. */
-static bool put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+/* What finished steps in the folder were made with; the error with which the run would be refused for it. */
+static cyc_status put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	if (cyc__record_compare(in, o) == CYC_OK) return true;
+	cyc_status st = cyc__record_compare(in, o);
+	if (st == CYC_OK) return st;
 	fprintf(f, "\nThe run that this folder has\n\n  %s\n    %s\n", cyc_error_get()->message,
 	        cyc_error_get()->hint);
 	cyc_error_clear();
-	return false;
+	return st;
 }
 
-cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *options)
+/* What the check of the project found, and what else is in the way. Images that are not there have a list of their own. */
+static cyc_status put_findings(FILE *f, const cyc__inputs *in)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	int n = 0;
+	for (int32_t i = 0; i < in->found.n; i++) {
+		const cyc_finding *d = &in->found.items[i];
+		if (d->level == CYC_FINDING_NOTE || (d->code == CYC_E_IO && in->n_missing > 0)) continue;
+		if (n++ == 0) fprintf(f, "\nCheck of the project\n\n");
+		CYC_TRY(cyc_finding_text(&text, d));
+		fprintf(f, "  %s: %s\n", d->level == CYC_FINDING_ERROR ? "error" : "warning", text);
+		cyc_free(text);
+		text = NULL;
+	}
+done:
+	cyc_free(text);
+	return st;
+}
+
+cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc__inputs in = { 0 };
@@ -179,7 +197,7 @@ cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *o
 	size_t n = 0;
 	FILE *f = NULL;
 	*text = NULL;
-	*can_run = false;
+	*outcome = CYC_OK;
 	CYC_TRY(cyc__inputs_read(&in, options));
 	f = open_memstream(&memory, &n);
 	CYC_CHECK(f, CYC_E_NOMEM, "not enough memory for the plan");
@@ -187,12 +205,13 @@ cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *o
 	CYC_TRY(put_steps(f, &in, options));
 	put_series(f, &in);
 	put_duplicates(f, &in, options);
-	bool has_scales = put_scales(f, &in), has_images = put_missing(f, &in),
-		 may_continue = put_record(f, &in, options);
+	put_scales(f, &in);
+	put_missing(f, &in);
+	CYC_TRY(put_findings(f, &in));
+	cyc_status record = put_record(f, &in, options);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*can_run = has_scales && has_images && may_continue && cyc__inputs_require_all(&in, options) == CYC_OK;
-	cyc_error_clear();
+	*outcome = record == CYC_OK ? cyc__inputs_require_all(&in, options) : record;
 done:
 	if (f) fclose(f);
 	free(memory);

@@ -20,7 +20,9 @@ cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set)
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
-	return s->input_set[0] ? cyc__input_of(c, s->input_set) : c->start;
+	cyc_project_input in = s->input_set && s->input_set[0] ? cyc__input_of(c, s->input_set) : c->start;
+	in.is_checked = true; /* at the start of the run */
+	return in;
 }
 
 static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
@@ -77,6 +79,12 @@ static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_proj
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
 	return r;
+}
+
+static cyc_status reconstruct_check(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project)
+{
+	const cyc_reconstruct_options r = reconstruct_options(c, step_input(c, s), s->dir);
+	return cyc_reconstruct_check(&r, project);
 }
 
 static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
@@ -146,7 +154,8 @@ static cyc_status reconstruct_before(const cyc__step *s, const cyc__cycle *c)
 	char *dir = NULL;
 	cyc_reconstruct_result result = { 0 };
 	CYC_TRY(cyc_path_join(&dir, s->dir, BEFORE_DIR));
-	const cyc_reconstruct_options r = reconstruct_options(c, cyc__input_of(c, c->before_set), dir);
+	cyc_reconstruct_options r = reconstruct_options(c, cyc__input_of(c, c->before_set), dir);
+	r.input.is_checked = true;
 	CYC_TRY(c->ops->reconstruct(&result, &r));
 done:
 	cyc_reconstruct_result_deinit(&result);
@@ -215,6 +224,31 @@ done:
 	return st;
 }
 
+static void postprocess_options(cyc_postprocess_options *p, const cyc__step *s, const cyc__cycle *c)
+{
+	const cyc_cycle_options *o = c->o;
+	cyc_postprocess_options_default(p);
+	p->root = o->input.root ? o->input.root : "";
+	p->optimisation_set = s->input_set;
+	p->mask = c->in.mask_fsc;
+	p->symmetry = o->symmetry;
+	p->auto_bfactor = !o->has_bfactor;
+	p->adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
+	p->bfactor_low_A = o->bfactor_low_A;
+	p->bfactor_high_A = o->bfactor_high_A;
+	p->mtf = o->mtf;
+	p->no_figures = o->no_figures;
+	p->n_threads = o->n_threads;
+}
+
+static cyc_status postprocess_check(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project)
+{
+	cyc_postprocess_options p;
+	postprocess_options(&p, s, c);
+	p.out_root = s->dir;
+	return cyc_postprocess_check(&p, project);
+}
+
 static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -222,23 +256,12 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	cyc_postprocess_options p;
 	cyc_postprocess_result result = { 0 };
 	char *out_root = NULL, *other = NULL;
-	cyc_postprocess_options_default(&p);
+	postprocess_options(&p, s, c);
 	CYC_TRY(compared_with(&other, c, s));
 	if (c->before_set) CYC_TRY(reconstruct_before(s, c));
 	CYC_TRY(cyc_path_join(&out_root, s->dir, "postprocess"));
-	p.root = o->input.root;
-	p.optimisation_set = s->input_set;
-	p.mask = c->in.mask_fsc;
-	p.symmetry = o->symmetry;
 	p.compare_to = other;
 	p.out_root = out_root;
-	p.auto_bfactor = !o->has_bfactor;
-	p.adhoc_bfactor_A2 = o->has_bfactor ? o->adhoc_bfactor_A2 : 0.0;
-	p.bfactor_low_A = o->bfactor_low_A;
-	p.bfactor_high_A = o->bfactor_high_A;
-	p.mtf = o->mtf;
-	p.no_figures = o->no_figures;
-	p.n_threads = o->n_threads;
 	CYC_TRY(c->ops->postprocess(&result, &p));
 	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL, "post-processing did not name its outputs");
 	CYC_TRY(take_fsc(s, &result));
@@ -321,6 +344,32 @@ done:
 	return st;
 }
 
+static void ctfrefine_options(cyc_ctfrefine_options *r, const cyc__step *s, const cyc__cycle *c)
+{
+	const cyc_cycle_options *o = c->o;
+	cyc_ctfrefine_options_default(r);
+	r->input = step_input(c, s);
+	r->mask = c->in.mask_align;
+	r->out_dir = s->dir;
+	r->box_px = o->box_px;
+	r->do_defocus = !o->skip_defocus;
+	r->do_scale = !o->skip_scale;
+	r->defocus_range_A = o->defocus_range_A;
+	r->k_min_A = o->ctf_kmin_A;
+	r->whole_windows = o->whole_windows;
+	r->resume = true;
+	r->no_figures = o->no_figures;
+	r->n_threads = o->n_threads;
+	r->backend = o->backend;
+}
+
+static cyc_status ctfrefine_check(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project)
+{
+	cyc_ctfrefine_options r;
+	ctfrefine_options(&r, s, c);
+	return cyc_ctfrefine_check(&r, project);
+}
+
 static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -328,8 +377,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 	cyc_ctfrefine_options r;
 	cyc_ctfrefine_result result = { 0 };
 	cyc_refine3d_result judged = { 0 };
-	cyc_ctfrefine_options_default(&r);
-	r.input = step_input(c, s);
+	ctfrefine_options(&r, s, c);
 	if (judges_particles(c)) {
 		CYC_TRY(judge_particles(&judged, s, c));
 		r.input.particles = judged.particles;
@@ -338,18 +386,6 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 		s->n_judged = (double)judged.n_particles;
 		s->n_improbable = (double)judged.n_improbable;
 	}
-	r.mask = c->in.mask_align;
-	r.out_dir = s->dir;
-	r.box_px = o->box_px;
-	r.do_defocus = !o->skip_defocus;
-	r.do_scale = !o->skip_scale;
-	r.defocus_range_A = o->defocus_range_A;
-	r.k_min_A = o->ctf_kmin_A;
-	r.whole_windows = o->whole_windows;
-	r.resume = true;
-	r.no_figures = o->no_figures;
-	r.n_threads = o->n_threads;
-	r.backend = o->backend;
 	CYC_TRY(c->ops->ctfrefine(&result, &r));
 	CYC_CHECK(result.tomograms && result.optimisation_set, CYC_E_INTERNAL, "the CTF refinement did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
@@ -403,26 +439,39 @@ done:
 	return st;
 }
 
+static void polish_options(cyc_polish_options *p, const cyc__step *s, const cyc__cycle *c)
+{
+	const cyc_cycle_options *o = c->o;
+	cyc_polish_options_default(p);
+	p->input = step_input(c, s);
+	p->mask = c->in.mask_align;
+	p->out_dir = s->dir;
+	p->box_px = o->box_px;
+	p->range_px = o->polish_range_px;
+	p->do_motion = !o->skip_motion;
+	p->motion_sigma_A_per_dose = o->motion_sigma_A_per_dose;
+	p->motion_correlation_A = o->motion_correlation_A;
+	p->whole_windows = o->whole_windows;
+	p->resume = true;
+	p->no_figures = o->no_figures;
+	p->n_threads = o->n_threads;
+	p->backend = o->backend;
+}
+
+static cyc_status polish_check(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project)
+{
+	cyc_polish_options p;
+	polish_options(&p, s, c);
+	return cyc_polish_check(&p, project);
+}
+
 static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_polish_options p;
 	cyc_polish_result result = { 0 };
-	cyc_polish_options_default(&p);
-	p.input = step_input(c, s);
-	p.mask = c->in.mask_align;
-	p.out_dir = s->dir;
-	p.box_px = o->box_px;
-	p.range_px = o->polish_range_px;
-	p.do_motion = !o->skip_motion;
-	p.motion_sigma_A_per_dose = o->motion_sigma_A_per_dose;
-	p.motion_correlation_A = o->motion_correlation_A;
-	p.whole_windows = o->whole_windows;
-	p.resume = true;
-	p.no_figures = o->no_figures;
-	p.n_threads = o->n_threads;
-	p.backend = o->backend;
+	polish_options(&p, s, c);
 	CYC_TRY(c->ops->polish(&result, &p));
 	CYC_CHECK(result.tomograms && result.particles && result.optimisation_set, CYC_E_INTERNAL, "the polishing did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
@@ -488,6 +537,15 @@ done:
 	return st;
 }
 
+static cyc_status refine3d_check(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project)
+{
+	cyc_refine3d_options r;
+	refine3d_options(&r, s, c);
+	r.healpix_order = c->o->refine_order;
+	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	return cyc_refine3d_check(&r, project);
+}
+
 static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -542,17 +600,42 @@ static void refine3d_log(const cyc__step *s)
 
 static const cyc__kind_row KINDS[CYC__N_KINDS] = {
 	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct", "half maps and merged map", reconstruct_arguments,
-	                       reconstruct_run, reconstruct_need, NULL },
+	                       reconstruct_run, reconstruct_check, reconstruct_need, NULL },
 	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess", "FSC, resolution, sharpened map", postprocess_arguments,
-	                       postprocess_run, postprocess_need, NULL },
+	                       postprocess_run, postprocess_check, postprocess_need, NULL },
 	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine", "defocus, astigmatism, contrast scale", ctfrefine_arguments,
-	                     ctfrefine_run, ctfrefine_need, ctfrefine_log },
-	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_need,
+	                     ctfrefine_run, ctfrefine_check, ctfrefine_need, ctfrefine_log },
+	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_check, polish_need,
 	                  polish_log },
-	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_need, refine3d_log },
+	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_check, refine3d_need, refine3d_log },
 };
 
 const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }
+
+cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc__cycle c = { .o = o, .in = *in, .start = o->input, .i_best = -1 };
+	const cyc_project_view project = { .root = o->input.root ? o->input.root : "", .set = in->set, .tomograms = in->tomograms,
+		                               .particles = in->particles, .map_px = in->crop_px, .map_pixel_size_A = in->pixel_size_A };
+	cyc__planned *plan = NULL;
+	cyc__step s = { 0 };
+	bool is_done[CYC__N_KINDS] = { false };
+	int32_t n;
+	CYC_TRY(cyc__plan_steps(&plan, &n, o));
+	for (int32_t i = 0; i < n; i++) {
+		if (is_done[plan[i].kind]) continue;
+		is_done[plan[i].kind] = true;
+		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
+		CYC_TRY(cyc_strdup(&s.input_set, ""));
+		CYC_TRY_CTX(KINDS[plan[i].kind].check(&s, &c, &project), "step %s", KINDS[plan[i].kind].folder);
+		cyc__step_deinit(&s);
+	}
+done:
+	cyc__step_deinit(&s);
+	cyc_free(plan);
+	return st;
+}
 
 cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job)
 {

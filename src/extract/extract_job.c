@@ -2,6 +2,7 @@
 #include "extract/extract_internal.h"
 
 #include "cyclotomo/record.h"
+#include "cyclotomo/survey.h"
 
 #include <math.h>
 #include <string.h>
@@ -41,6 +42,19 @@ done:
 	return st;
 }
 
+cyc_status cyc_extract_check(const cyc_extract_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_box box;
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_backend_check(o->backend));
+	CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A));
+	CYC_TRY(cyc_check_window(p, box.window.box_px));
+	CYC_TRY(cyc_check_output(p->root, o->out_dir, 0));
+done:
+	return st;
+}
+
 /* Coordinates as they stand, without the offsets that reading has taken off. */
 static cyc_status put_offsets_back(cyc_particle_set *set)
 {
@@ -65,6 +79,9 @@ static cyc_status load(cyc_extract_job *j)
 	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
 	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &o->input));
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
+	const cyc_project_view view = { .root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles };
+	CYC_TRY(cyc_extract_check(o, &view));
+	CYC_TRY(cyc_survey_require(&view, &o->input, false));
 	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;

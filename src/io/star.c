@@ -136,7 +136,9 @@ static void fill_hash(cyc_star *s)
 	if (s->hash) memset(s->hash, 0, (size_t)s->hash_size * sizeof *s->hash);
 	for (int32_t i = 0; i < s->n_blocks; i++) {
 		uint32_t slot = slot_of(s, s->blocks[i]->name);
+		s->blocks[i]->is_repeated = false;
 		if (!s->hash[slot]) s->hash[slot] = i + 1;
+		else s->blocks[s->hash[slot] - 1]->is_repeated = true;
 	}
 }
 
@@ -175,6 +177,7 @@ cyc_status cyc__star_append_block(cyc_star_block **out, cyc_star *s, const char 
 	}
 	uint32_t slot = slot_of(s, name);
 	if (!s->hash[slot]) s->hash[slot] = s->n_blocks + 1;
+	else s->blocks[s->hash[slot] - 1]->is_repeated = true;
 	s->blocks[s->n_blocks++] = b;
 	*out = b;
 done:
@@ -208,12 +211,33 @@ cyc_star_block *cyc_star_find(const cyc_star *s, const char *block)
 	return i ? s->blocks[i - 1] : NULL;
 }
 
+cyc_status cyc_star_check_unique(const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	if (!b || !b->is_repeated) return CYC_OK;
+	const cyc_star *s = b->star;
+	const cyc_star_block *other = b;
+	int n = 0;
+	for (int32_t i = 0; i < s->n_blocks; i++) {
+		if (strcmp(s->blocks[i]->name, b->name) != 0) continue;
+		if (++n == 2) other = s->blocks[i];
+	}
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                     "'%s' has %d blocks '%s' (their rows begin in line %lld and line %lld): only one can be "
+	                     "used",
+	                     s->name, n, b->name, (long long)(b->n_rows > 0 ? b->lines[0] : 0),
+	                     (long long)(other->n_rows > 0 ? other->lines[0] : 0));
+	cyc_error_hint("files that were joined with cat have each block twice: put all rows under one header, for "
+	               "example with relion_star_handler --combine, or the starfile package");
+	return st;
+}
+
 cyc_status cyc_star_require(cyc_star_block **out, const cyc_star *s, const char *block)
 {
 	cyc_status st = CYC_OK;
 	char there[256] = "";
 	*out = cyc_star_find(s, block);
-	if (*out) return CYC_OK;
+	if (*out) return cyc_star_check_unique(*out);
 	for (int32_t i = 0; i < s->n_blocks; i++) {
 		size_t n = strlen(there);
 		if (n + strlen(s->blocks[i]->name) + 8 > sizeof there) {

@@ -15,6 +15,7 @@ struct cyc_star_block {
 	const char **labels;
 	const char **values; /* row_capacity x stride texts */
 	int64_t *lines;      /* row_capacity line numbers, 0 for rows made by the program */
+	bool is_repeated;    /* a later block has the same name */
 };
 
 struct cyc_star {

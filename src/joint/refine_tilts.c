@@ -5,6 +5,7 @@
 #include "cyclotomo/joint.h"
 
 #include "cyclotomo/record.h"
+#include "cyclotomo/survey.h"
 #include "cyclotomo/tilt.h"
 
 #include <inttypes.h>
@@ -247,20 +248,17 @@ static cyc_project_input block_input(const job *j)
 	in.particles = j->set->particles;
 	in.tomograms = j->set->tomograms;
 	in.trajectories = j->set->trajectories;
+	in.is_checked = true; /* by this job, before the first block */
 	return in;
 }
 
-static cyc_status polish_block(char **set_name, job *j, const char *dir)
+static cyc_polish_options polish_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set, const char *dir)
 {
-	cyc_status st = CYC_OK;
-	const cyc_refine_tilts_options *o = j->o;
 	cyc_polish_options p = o->polish;
-	cyc_polish_result r = { 0 };
-	p.input = block_input(j);
-	p.ref1 = j->set->reference_map1;
-	p.ref2 = j->set->reference_map2;
-	p.mask = j->set->reference_mask;
-	p.fsc = j->set->reference_fsc;
+	p.ref1 = set->reference_map1;
+	p.ref2 = set->reference_map2;
+	p.mask = set->reference_mask;
+	p.fsc = set->reference_fsc;
 	p.out_dir = dir;
 	p.box_px = o->box_px;
 	p.whole_windows = o->whole_windows;
@@ -269,6 +267,34 @@ static cyc_status polish_block(char **set_name, job *j, const char *dir)
 	p.backend = o->backend;
 	p.no_figures = o->no_figures;
 	p.dry_run = o->dry_run;
+	return p;
+}
+
+static cyc_ctfrefine_options ctfrefine_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set, const char *dir)
+{
+	cyc_ctfrefine_options c = o->ctfrefine;
+	c.ref1 = set->reference_map1;
+	c.ref2 = set->reference_map2;
+	c.mask = set->reference_mask;
+	c.fsc = set->reference_fsc;
+	c.out_dir = dir;
+	c.box_px = o->box_px;
+	c.whole_windows = o->whole_windows;
+	c.resume = o->resume;
+	c.n_threads = o->n_threads;
+	c.backend = o->backend;
+	c.no_figures = o->no_figures;
+	c.dry_run = o->dry_run;
+	return c;
+}
+
+static cyc_status polish_block(char **set_name, job *j, const char *dir)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine_tilts_options *o = j->o;
+	cyc_polish_options p = polish_options(o, j->set, dir);
+	cyc_polish_result r = { 0 };
+	p.input = block_input(j);
 	p.images = j->images;
 	CYC_TRY(cyc_polish_run(&r, &p));
 	j->result->shift_rms_A = r.shift_rms_A;
@@ -283,21 +309,9 @@ static cyc_status ctfrefine_block(char **set_name, job *j, const char *dir)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine_tilts_options *o = j->o;
-	cyc_ctfrefine_options c = o->ctfrefine;
+	cyc_ctfrefine_options c = ctfrefine_options(o, j->set, dir);
 	cyc_ctfrefine_result r = { 0 };
 	c.input = block_input(j);
-	c.ref1 = j->set->reference_map1;
-	c.ref2 = j->set->reference_map2;
-	c.mask = j->set->reference_mask;
-	c.fsc = j->set->reference_fsc;
-	c.out_dir = dir;
-	c.box_px = o->box_px;
-	c.whole_windows = o->whole_windows;
-	c.resume = o->resume;
-	c.n_threads = o->n_threads;
-	c.backend = o->backend;
-	c.no_figures = o->no_figures;
-	c.dry_run = o->dry_run;
 	c.images = j->images;
 	CYC_TRY(cyc_ctfrefine_run(&r, &c));
 	j->result->defocus_change_rms_A = r.defocus_change_rms_A;
@@ -335,6 +349,40 @@ done:
 
 /* ---------------------------------------------------------------- the job */
 
+cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options polish = polish_options(o, p->set, o->out_dir);
+	const cyc_ctfrefine_options ctfrefine = ctfrefine_options(o, p->set, o->out_dir);
+	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
+	CYC_CHECK(o->n_rounds >= 1 && o->n_rounds <= 100, CYC_E_USAGE, "the number of rounds must be 1 to 100, got %d", o->n_rounds);
+	CYC_CHECK(o->cache_GB >= 0, CYC_E_USAGE, "the memory for images must not be negative, got %g GB", o->cache_GB);
+	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
+	CYC_TRY(cyc_polish_check(&polish, p));
+	CYC_TRY(cyc_ctfrefine_check(&ctfrefine, p));
+done:
+	return st;
+}
+
+/* Both blocks' checks before the first: an option of the second is not to be refused after an alignment. */
+static cyc_status check_all(const job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *particles = NULL;
+	const char *root = j->o->input.root ? j->o->input.root : "";
+	cyc_project_input input = j->o->input;
+	CYC_TRY(cyc_project_read_tomograms(&tomograms, j->set, &input));
+	CYC_TRY(cyc_particle_set_read(&particles, j->set->particles, j->set->trajectories, tomograms, root));
+	const cyc_project_view view = { .root = root, .set = j->set, .tomograms = tomograms, .particles = particles };
+	CYC_TRY(cyc_refine_tilts_check(j->o, &view));
+	CYC_TRY(cyc_survey_require(&view, &input, false));
+done:
+	cyc_particle_set_destroy(&particles);
+	cyc_tomogram_set_destroy(&tomograms);
+	return st;
+}
+
 static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -355,6 +403,7 @@ static cyc_status prepare(job *j)
 		st = CYC_E_USAGE;
 		goto done;
 	}
+	CYC_TRY(check_all(j));
 	CYC_TRY(cyc_image_cache_create(&j->images, 1e9 * o->cache_GB));
 	if (o->dry_run) goto done;
 	CYC_TRY(hash_inputs(&j->hash, o, j->set));

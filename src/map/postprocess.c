@@ -1,6 +1,11 @@
 #include "postprocess_internal.h"
 
+#include "cyclotomo/survey.h"
+
 #include <string.h>
+
+/* A map is not sharpened, or blurred, by more. */
+static const double MOST_BFACTOR_A2 = 1e5;
 
 void cyc_postprocess_options_default(cyc_postprocess_options *o)
 {
@@ -183,7 +188,7 @@ done:
 
 static cyc_status read_mask(cyc__postprocess *p)
 {
-	const double TOLERANCE = 1e-6;
+	const double TOLERANCE = 1e-4; /* that of all jobs */
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
 	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));
@@ -218,6 +223,7 @@ static cyc_status read_mtf(cyc__postprocess *p)
 	for (int32_t i = 0; i < cyc_star_n_blocks(s) && !b; i++)
 		if (cyc_star_column(cyc_star_block_at(s, i), "rlnMtfValue") >= 0) b = cyc_star_block_at(s, i);
 	CYC_CHECK(b, CYC_E_FORMAT, "'%s' has no table with the column rlnMtfValue", path);
+	CYC_TRY(cyc_star_check_unique(b));
 	CYC_TRY(cyc_star_require_column(&i_frequency, b, "rlnResolutionInversePixel"));
 	CYC_TRY(cyc_star_require_column(&i_value, b, "rlnMtfValue"));
 	int32_t n = (int32_t)cyc_star_n_rows(b);
@@ -234,6 +240,40 @@ done:
 	cyc_free(path);
 	cyc_free(frequency);
 	cyc_free(value);
+	return st;
+}
+
+/* The MTF with pixels of this size can be used. */
+static cyc_status check_mtf(const cyc_postprocess_options *o, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	cyc__postprocess p = { .o = o, .pixel_size_A = pixel_size_A };
+	if (o->mtf) CYC_TRY(read_mtf(&p));
+done:
+	cyc__mtf_destroy(&p.mtf);
+	return st;
+}
+
+cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_symmetry *symmetry = NULL;
+	char *dir = NULL;
+	CYC_TRY(check_options(o));
+	CYC_CHECK(fabs(o->adhoc_bfactor_A2) <= MOST_BFACTOR_A2, CYC_E_USAGE, "a B-factor is between -%g and %g Å², got %g", MOST_BFACTOR_A2, MOST_BFACTOR_A2,
+	          o->adhoc_bfactor_A2);
+	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry && o->symmetry[0] ? o->symmetry : "C1"));
+	CYC_TRY(cyc_path_dir(&dir, o->out_root));
+	CYC_TRY(cyc_check_output(o->root, dir, 0));
+	if (!p || p->map_px <= 0) goto done;
+	double pixel_size_A = o->pixel_size_A > 0 ? o->pixel_size_A : p->map_pixel_size_A;
+	CYC_TRY(check_mtf(o, pixel_size_A));
+	CYC_TRY(cyc_check_mask(o->root, o->mask, "--mask", p->map_px, 0));
+	CYC_CHECK(!(o->randomise_at_A > 0) || (o->randomise_at_A > 2 * pixel_size_A && o->randomise_at_A <= p->map_px * pixel_size_A), CYC_E_USAGE,
+	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->randomise_at_A, p->map_px * pixel_size_A, 2 * pixel_size_A);
+done:
+	cyc_symmetry_destroy(&symmetry);
+	cyc_free(dir);
 	return st;
 }
 
@@ -510,7 +550,7 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	cyc_status st = CYC_OK;
 	cyc__postprocess p = { .o = options, .difference = CYC_NAN, .difference_error = CYC_NAN };
 	cyc_postprocess_result r = { 0 };
-	CYC_TRY(check_options(options));
+	CYC_TRY(cyc_postprocess_check(options, NULL));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
 	if (options->dry_run) {

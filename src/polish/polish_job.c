@@ -56,11 +56,15 @@ typedef struct {
 	cyc_polish_result *result;
 } job;
 
-static cyc_status read_input(job *j)
+static cyc_refine_request request_of(const cyc_polish_options *o)
+{
+	return (cyc_refine_request){ .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .fsc = o->fsc, .out_dir = o->out_dir,
+		                         .box_px = o->box_px, .is_partial = !o->whole_windows && !o->compat_relion5 };
+}
+
+static cyc_status check_options(const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
-	const cyc_polish_options *o = j->o;
-	const cyc_refine_request request = { &o->input, o->ref1, o->ref2, o->mask, o->fsc, o->out_dir, o->box_px, !o->whole_windows && !o->compat_relion5, false };
 	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE, "the range must be positive and less than a quarter of the box, got %g px",
 	          o->range_px);
 	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");
@@ -72,11 +76,35 @@ static cyc_status read_input(job *j)
 	CYC_CHECK(o->deformation == CYC_DEFORMATION_NONE || o->deformation == CYC_DEFORMATION_LINEAR || (grid[0] >= least && grid[1] >= least && grid[0] <= 64 && grid[1] <= 64),
 	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0], grid[1], least);
 	CYC_CHECK(o->first_tilt >= 0 && (o->last_tilt < 0 || o->last_tilt >= o->first_tilt), CYC_E_USAGE, "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
+done:
+	return st;
+}
+
+cyc_status cyc_polish_check(const cyc_polish_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine_request request = request_of(o);
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_backend_check(o->backend));
+	for (int32_t i = 0; i < p->tomograms->n_series; i++)
+		CYC_CHECK(p->particles->series_first[i + 1] - p->particles->series_first[i] < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles",
+		          p->tomograms->series[i].name);
+	CYC_TRY(cyc_refine_check(&request, p));
+done:
+	return st;
+}
+
+static cyc_status read_input(job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_polish_options *o = j->o;
+	const cyc_refine_request request = request_of(o);
+	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	const cyc_project_view view = cyc_refine_view(&j->in);
+	CYC_TRY(cyc_polish_check(o, &view));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		CYC_CHECK(cyc_refine_n_particles(&j->in, i) < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles", j->in.tomograms->series[i].name);
 done:
 	return st;
 }

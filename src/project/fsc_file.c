@@ -54,6 +54,7 @@ cyc_status cyc_fsc_file_read(cyc_fsc_file **out, const char *path)
 	CYC_TRY(cyc_star_require(&b, star, "fsc"));
 	CYC_TRY(read_shells(f, b, path));
 	b = cyc_star_find(star, "general");
+	CYC_TRY(cyc_star_check_unique(b));
 	if (b && cyc_star_n_rows(b) > 0) CYC_TRY(cyc_star_double_or(&f->final_resolution_A, b, 0, "rlnFinalResolution", 0.0));
 	*out = f;
 	f = NULL;

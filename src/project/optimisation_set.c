@@ -1,5 +1,6 @@
 #include "cyclotomo/project.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* Labels and the members they fill, in the order RELION writes them. */
@@ -53,11 +54,14 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	/* A list without a name as RELION writes it, or the one-row table of its picker. */
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
+	CYC_TRY(cyc_star_check_unique(b));
 	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT, "'%s' is not an optimisation set: wanted one block with one row, found %lld rows",
 	          path, b ? (long long)cyc_star_n_rows(b) : 0LL);
 	for (int i = 0; i < N_MEMBERS; i++) {
 		const char *text = cyc_star_text_of(b, 0, MEMBERS[i].label);
-		if (text && text[0]) CYC_TRY(replace(member(s, i), text));
+		/* RELION's way of saying that there is none. */
+		bool is_named = text && text[0] && strcmp(text, "None") != 0;
+		if (is_named) CYC_TRY(replace(member(s, i), text));
 	}
 	if (!s->particles && !s->tomograms) {
 		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
@@ -106,6 +110,27 @@ done:
 	return st;
 }
 
+/* A file that only the set names has to be there, or nobody would know where its name comes from. */
+static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_input *in, const char *set_path)
+{
+	cyc_status st = CYC_OK;
+	const char *const given[] = { in->particles, in->tomograms, in->trajectories };
+	char *path = NULL;
+	for (int i = 0; i < 3; i++) {
+		const char *name = *member(s, i);
+		if (!name || (given[i] && given[i][0])) continue;
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, in->root, name));
+		if (cyc_path_exists(path)) continue;
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "cannot open '%s', which '%s' names as _%s: %s", path, set_path, MEMBERS[i].label, strerror(errno));
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; other files can be named with --p, --t and --mot");
+		goto done;
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in)
 {
 	cyc_status st = CYC_OK;
@@ -127,6 +152,7 @@ cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_inp
 		cyc_error_hint("give an optimisation set (--i), or particles (--p) and tomograms (--t)");
 		goto done;
 	}
+	if (path) CYC_TRY(check_named(s, in, path));
 	*out = s;
 	s = NULL;
 done:

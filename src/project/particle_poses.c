@@ -242,6 +242,27 @@ done:
 	return st;
 }
 
+/* Whose trajectory is it? Told by the particle's own name, or by the row in a file of as many rows. */
+static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star *star, int32_t first, bool by_row)
+{
+	cyc_status st = CYC_OK;
+	int64_t n = cyc_star_n_blocks(star) - first;
+	if (by_row && n != r->n_rows) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "'%s' numbers its %lld trajectories by rows, but '%s' has %lld particles: they cannot be "
+		                     "matched",
+		                     cyc_star_name(star), (long long)n, r->set->path, (long long)r->n_rows);
+	} else if (!by_row && r->set->has_generated_names) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "'%s' has trajectories by particle name, but '%s' has no _rlnTomoParticleName: they cannot "
+		                     "be matched",
+		                     cyc_star_name(star), r->set->path);
+	}
+	if (st != CYC_OK)
+		cyc_error_hint("use the particles that the trajectories were made with, names and all, or no trajectories");
+	return st;
+}
+
 cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -253,6 +274,7 @@ cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char 
 	int32_t first = cyc_star_find(star, "general") ? 1 : 0;
 	cyc_star_block *b = cyc_star_block_at(star, first);
 	bool by_row = b && strcmp(cyc_star_block_name(b), "0") == 0;
+	CYC_TRY(check_can_match(r, star, first, by_row));
 	for (int64_t i = 0; i < s->n; i++) total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts * 3;
 	CYC_TRY(cyc_alloc(&s->motion_data, total, sizeof *s->motion_data));
 	float *motion = s->motion_data;
@@ -266,6 +288,7 @@ cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char 
 			cyc_error_hint("use the trajectories that belong to these particles, or none");
 			goto done;
 		}
+		CYC_TRY(cyc_star_check_unique(b));
 		CYC_TRY_CTX(read_trajectory(motion, b, ts), "particle '%s'", p->name);
 		p->motion_A = motion;
 		motion += 3 * (size_t)ts->n_tilts;

@@ -34,7 +34,11 @@ static cyc_status find_series(cyc__particle_reader *r)
 	int64_t found, n_unknown = 0;
 	const char *last = "", *first_unknown = NULL;
 	int32_t last_series = -1;
-	CYC_TRY(cyc_star_require_column(&column, b, "rlnTomoName"));
+	st = cyc_star_require_column(&column, b, "rlnTomoName");
+	if (st != CYC_OK && cyc_star_column(b, "rlnMicrographName") >= 0)
+		cyc_error_hint("the column _rlnMicrographName is where RELION 3, Warp and PyTom name the tomogram: write its "
+		               "names, as '%s' has them, into a column _rlnTomoName", r->tomograms->path);
+	CYC_TRY(st);
 	for (int32_t i = 0; i < r->tomograms->n_series; i++) CYC_TRY(cyc__name_map_add(&found, &known, r->tomograms->series[i].name, i));
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		const char *name = cyc_star_text(b, row, column);
@@ -99,7 +103,7 @@ static cyc_status check_names(const cyc__particle_reader *r)
 		if (first != row || !name[0]) {
 			st = name[0] ? cyc_star_raise(CYC_E_DATA, r->block, row, "particle '%s' is there already, in row %lld", name, (long long)first + 1)
 			             : cyc_star_raise(CYC_E_DATA, r->block, row, "_rlnTomoParticleName is empty");
-			cyc_error_hint("particle names must be unique; remove the column _rlnTomoParticleName to have them generated");
+			cyc_error_hint("particle names must be unique; remove the column _rlnTomoParticleName to have them generated (trajectories cannot be used then)");
 			goto done;
 		}
 	}
@@ -139,6 +143,44 @@ done:
 	return st;
 }
 
+/* What the images' own columns say: their dimension, or the extension of stacks. */
+static bool look_like_2d_stacks(const cyc__particle_reader *r)
+{
+	const cyc_star_block *optics = cyc_star_find(r->set->star, "optics");
+	int32_t column = cyc_star_column(r->block, "rlnImageName");
+	const char *dimension = optics && cyc_star_n_rows(optics) > 0
+	                            ? cyc_star_text_of(optics, 0, "rlnImageDimensionality")
+	                            : NULL;
+	if (dimension) return column >= 0 && strcmp(dimension, "2") == 0;
+	size_t n = column >= 0 ? strlen(cyc_star_text(r->block, 0, column)) : 0;
+	return n > 5 && strcmp(cyc_star_text(r->block, 0, column) + n - 5, ".mrcs") == 0;
+}
+
+/* The block general says whether images are 2D stacks. Scripts lose it, since it has no loop_; then the images' own
+ * columns say it, and the block is put back for whoever reads what is written from this. */
+static cyc_status find_stacks(cyc__particle_reader *r)
+{
+	cyc_status st = CYC_OK;
+	static const char LABEL[] = "rlnTomoSubTomosAre2DStacks";
+	cyc_particle_set *s = r->set;
+	cyc_star_block *general = cyc_star_find(s->star, "general");
+	const char *text = general && cyc_star_n_rows(general) > 0 ? cyc_star_text_of(general, 0, LABEL) : NULL;
+	bool is_known = text && text[0], look = look_like_2d_stacks(r);
+	s->are_2d_stacks = is_known ? strcmp(text, "1") == 0 : look;
+	if (is_known && look && !s->are_2d_stacks)
+		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they and _rlnCoordinateX/Y/Z, if that is "
+		         "where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
+		         s->path, LABEL, text);
+	if (is_known || !look) goto done;
+	cyc_warn("'%s' does not say whether its images are 2D stacks (_%s in block general), but their columns look "
+	         "like it: they are taken as such",
+	         s->path, LABEL);
+	if (!general) CYC_TRY(cyc_star_add_block(&general, s->star, "general", CYC_STAR_LIST));
+	if (cyc_star_block_kind(general) == CYC_STAR_LIST) CYC_TRY(cyc_star_list_set_text(general, LABEL, "1"));
+done:
+	return st;
+}
+
 static cyc_status find_block(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
@@ -147,12 +189,13 @@ static cyc_status find_block(cyc__particle_reader *r)
 	/* Coordinates imported from elsewhere come as one table of any name. */
 	if (!r->block && cyc_star_n_blocks(star) == 1) r->block = cyc_star_block_at(star, 0);
 	if (!r->block) CYC_TRY(cyc_star_require(&r->block, star, "particles"));
+	CYC_TRY(cyc_star_check_unique(r->block));
+	CYC_TRY(cyc_star_check_unique(cyc_star_find(star, "optics")));
+	CYC_TRY(cyc_star_check_unique(cyc_star_find(star, "general")));
 	r->n_rows = cyc_star_n_rows(r->block);
 	CYC_CHECK(cyc_star_block_kind(r->block) == CYC_STAR_TABLE && r->n_rows > 0, CYC_E_DATA, "'%s': block '%s' has no particles", cyc_star_name(star),
 	          cyc_star_block_name(r->block));
-	cyc_star_block *general = cyc_star_find(star, "general");
-	const char *text = general && cyc_star_n_rows(general) > 0 ? cyc_star_text_of(general, 0, "rlnTomoSubTomosAre2DStacks") : NULL;
-	r->set->are_2d_stacks = text && strcmp(text, "1") == 0;
+	CYC_TRY(find_stacks(r));
 done:
 	return st;
 }
@@ -174,6 +217,7 @@ cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const
 	CYC_TRY(cyc_alloc(&r.optics, (size_t)r.n_rows, sizeof *r.optics));
 	CYC_TRY(find_series(&r));
 	r.name_column = cyc_star_column(r.block, "rlnTomoParticleName");
+	s->has_generated_names = r.name_column < 0;
 	if (r.name_column < 0) CYC_TRY(generate_names(&r));
 	CYC_TRY(check_names(&r));
 	CYC_TRY(make_particles(&r));
@@ -193,6 +237,13 @@ done:
 	cyc_free(r.optics);
 	cyc_particle_set_destroy(&s);
 	return st;
+}
+
+int32_t cyc_particle_set_first_series(const cyc_particle_set *s)
+{
+	int32_t i = 0;
+	while (i + 1 < s->n_series && s->series_first[i + 1] == 0) i++;
+	return i;
 }
 
 cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)

@@ -13,11 +13,11 @@ static cyc_status locate(char **path, int64_t *section, bool *has_section, const
 	const char *image = ts->stack ? ts->stack : ts->tilts[f].image;
 	*path = NULL;
 	if (!image) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image", ts->star_path, f + 1);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image", ts->table_path, f + 1);
 		cyc_error_hint("tilt images are named by _rlnMicrographName, or a whole stack by _rlnTomoTiltSeriesName in tomograms.star");
 		goto done;
 	}
-	CYC_TRY_CTX(cyc_mrc_split_name(&name, section, &is_stack, image), "'%s': row %d", ts->star_path, f + 1);
+	CYC_TRY_CTX(cyc_mrc_split_name(&name, section, &is_stack, image), "'%s': row %d", ts->table_path, f + 1);
 	*has_section = *section > 0 || ts->stack != NULL;
 	*section = ts->stack ? f : *section > 0 ? *section - 1 : 0;
 	CYC_TRY(cyc_path_join(path, root, name));
@@ -65,7 +65,7 @@ static cyc_status check_none_missing(const cyc_tilt_series *ts, const char *root
 	while (!is_missing[f]) f++;
 	CYC_TRY(locate(&path, &section, &has_section, ts, f, root));
 	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "tilt image '%s' (row %d of '%s') is not there or not readable; %d of the %d images of this tilt series are missing",
-	                     path, f + 1, ts->star_path, n_missing, ts->n_tilts);
+	                     path, f + 1, ts->table_path, n_missing, ts->n_tilts);
 	cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
 done:
 	cyc_free(path);
@@ -101,18 +101,18 @@ static cyc_status open_image(cyc_tilt_series *ts, int32_t f, const char *root)
 	} else {
 		/* The extension was judged by locate(); the suffix stands for the one that may have been taken off. */
 		CYC_TRY(cyc_asprintf(&name, "%s:mrcs", ts->image_path[f]));
-		CYC_TRY_CTX(cyc_mrc_read_info(info, name), "row %d of '%s'", f + 1, ts->star_path);
+		CYC_TRY_CTX(cyc_mrc_read_info(info, name), "row %d of '%s'", f + 1, ts->table_path);
 	}
 	const char *path = ts->image_path[f];
-	CYC_CHECK(has_section || info->nz == 1, CYC_E_SHAPE, "row %d of '%s': '%s' is one tilt image but the file has %d sections", f + 1, ts->star_path, path, info->nz);
+	CYC_CHECK(has_section || info->nz == 1, CYC_E_SHAPE, "row %d of '%s': '%s' is one tilt image but the file has %d sections", f + 1, ts->table_path, path, info->nz);
 	CYC_CHECK(ts->image_section[f] < info->nz, CYC_E_DATA, "row %d of '%s': section %lld of '%s' is wanted, the file has %d", f + 1,
-	          ts->star_path, (long long)ts->image_section[f] + 1, path, info->nz);
+	          ts->table_path, (long long)ts->image_section[f] + 1, path, info->nz);
 	CYC_CHECK(info->nx == ts->image_info[0].nx && info->ny == ts->image_info[0].ny, CYC_E_SHAPE,
-	          "row %d of '%s': '%s' has %d x %d pixels, the first image of the series has %d x %d", f + 1, ts->star_path, path, info->nx, info->ny,
+	          "row %d of '%s': '%s' has %d x %d pixels, the first image of the series has %d x %d", f + 1, ts->table_path, path, info->nx, info->ny,
 	          ts->image_info[0].nx, ts->image_info[0].ny);
 	double px = info->pixel_size_A, py = info->pixel_size_y_A;
 	CYC_CHECK(px <= 0.0 || py <= 0.0 || fabs(px - py) <= 1e-3 * px, CYC_E_SHAPE, "row %d of '%s': '%s' has pixels of %g x %g Å; only square pixels can be used",
-	          f + 1, ts->star_path, path, px, py);
+	          f + 1, ts->table_path, path, px, py);
 done:
 	cyc_free(name);
 	return st;

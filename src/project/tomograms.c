@@ -18,6 +18,7 @@ static void deinit_series(cyc_tilt_series *ts)
 	cyc_free(ts->name);
 	cyc_free(ts->file_name);
 	cyc_free(ts->star_path);
+	cyc_free(ts->table_path);
 	cyc_free(ts->stack);
 	cyc_free(ts->optics_group_name);
 	cyc_free(ts->image_info);
@@ -53,12 +54,23 @@ int32_t cyc_tomogram_set_find(const cyc_tomogram_set *s, const char *name)
 
 /* ---------------------------------------------------------------- block `global` */
 
+/* RELION-4 writes "empty", tools in Python what their language calls it. */
+static bool is_no_deformation(const char *type)
+{
+	static const char *const WORDS[] = { "", "none", "empty", "null", "nan", "<na>", "na", "undefined", "0" };
+	for (size_t i = 0; i < sizeof WORDS / sizeof *WORDS; i++)
+		if (strcasecmp(type, WORDS[i]) == 0) return true;
+	return false;
+}
+
 static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_block *g, int64_t row)
 {
 	cyc_status st = CYC_OK;
 	double gx, gy;
-	CYC_TRY(cyc_star_double_or(&gx, g, row, "rlnTomoDeformationGridSizeX", 0.0));
-	CYC_TRY(cyc_star_double_or(&gy, g, row, "rlnTomoDeformationGridSizeY", 0.0));
+	const char *x = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeX"), *y = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeY");
+	gx = gy = 0.0;
+	if (x && !is_no_deformation(x)) CYC_TRY(cyc_star_double_of(&gx, g, row, "rlnTomoDeformationGridSizeX"));
+	if (y && !is_no_deformation(y)) CYC_TRY(cyc_star_double_of(&gy, g, row, "rlnTomoDeformationGridSizeY"));
 	if (!(gx >= 0.0 && gx < 1000.0 && gy >= 0.0 && gy < 1000.0 && gx == floor(gx) && gy == floor(gy))) {
 		st = cyc_star_raise(CYC_E_DATA, g, row, "a deformation grid of %g x %g nodes is not usable", gx, gy);
 		goto done;
@@ -70,11 +82,14 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 	else if (strcasecmp(type, "linear") == 0) ts->deformation_type = CYC_DEFORMATION_LINEAR;
 	else if (strcasecmp(type, "spline") == 0) ts->deformation_type = CYC_DEFORMATION_SPLINE;
 	else if (strcasecmp(type, "fourier") == 0) ts->deformation_type = CYC_DEFORMATION_FOURIER;
-	else if (!type[0] || strcasecmp(type, "none") == 0) ts->deformation_type = CYC_DEFORMATION_NONE;
+	else if (is_no_deformation(type)) ts->deformation_type = CYC_DEFORMATION_NONE;
 	else {
-		st = cyc_star_raise(CYC_E_UNSUPPORTED, g, row, "_rlnTomoDeformationType must be linear, spline or Fourier, found '%s'", type);
+		st = cyc_star_raise(CYC_E_UNSUPPORTED, g, row, "_rlnTomoDeformationType must be linear, spline, Fourier or none, found '%s'", type);
+		cyc_error_hint("if the tomogram has no deformation, write none");
 		goto done;
 	}
+	/* A type is written for all tomograms, the grid only where something was fitted. */
+	if (gx <= 0.0 && gy <= 0.0 && ts->deformation_type != CYC_DEFORMATION_LINEAR) ts->deformation_type = CYC_DEFORMATION_NONE;
 	if (ts->deformation_type == CYC_DEFORMATION_SPLINE && (gx < 2.0 || gy < 2.0)) {
 		st = cyc_star_raise(CYC_E_DATA, g, row, "a spline deformation needs a grid of 2 x 2 nodes or more, found %g x %g", gx, gy);
 		goto done;
@@ -150,7 +165,12 @@ static cyc_status find_tilt_columns(tilt_columns *c, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	c->image = cyc_star_column(b, "rlnMicrographName");
-	CYC_TRY(cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure"));
+	st = cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure");
+	if (st != CYC_OK) {
+		if (cyc_star_column(b, "wrpDose") >= 0) cyc_error_hint("_wrpDose is Warp's name of it: rename the column");
+		else cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not known, which weighs them alike");
+	}
+	CYC_TRY(st);
 	c->xtilt = cyc_star_column(b, "rlnTomoXTilt");
 	c->ytilt = cyc_star_column(b, "rlnTomoYTilt");
 	c->zrot = cyc_star_column(b, "rlnTomoZRot");
@@ -306,6 +326,7 @@ static cyc_status read_series_relion5(cyc_tomogram_set *s, int32_t i, const cyc_
 		st = cyc_star_raise(CYC_E_DATA, global, i, "_rlnTomoTiltSeriesStarFile of tomogram '%s' is empty", ts->name);
 		goto done;
 	}
+	CYC_TRY(cyc_strdup(&ts->table_path, ts->star_path));
 	CYC_TRY(cyc_path_join(&path, root, ts->star_path));
 	st = cyc_star_read(&s->series_star[i], path);
 	if (st == CYC_E_IO) cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
@@ -330,6 +351,7 @@ static cyc_status read_series_relion4(cyc_tomogram_set *s, int32_t i)
 	CYC_TRY(st);
 	CYC_TRY(cyc_path_dir(&dir, s->path));
 	CYC_TRY(cyc_asprintf(&ts->star_path, "%stilt_series/%s.star", dir, ts->file_name));
+	CYC_TRY(cyc_strdup(&ts->table_path, s->path));
 	CYC_TRY(read_tilt_table(ts, b, s->path));
 	CYC_TRY(cyc_star_create(&s->series_star[i]));
 	CYC_TRY(cyc_star_add_copy(&copy, s->series_star[i], b));
@@ -406,7 +428,7 @@ static void exclude_negative_scales(cyc_tomogram_set *s)
 	}
 	if (n > 0)
 		cyc_warn("%d tilt%s with a negative contrast scale count%s as excluded, the first in row %d of '%s'; set the scale to 1 to have a tilt back", n,
-		         n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->star_path);
+		         n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->table_path);
 }
 
 cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisation_set *set, const cyc_project_input *in)

@@ -4,6 +4,7 @@
 #include "reconstruct/reconstruct_internal.h"
 
 #include "cyclotomo/record.h"
+#include "cyclotomo/survey.h"
 
 #include <math.h>
 #include <string.h>
@@ -69,6 +70,34 @@ done:
 	return st;
 }
 
+/* What lies on disk at the end: three maps, whole and cropped. */
+static double disk_bytes(const cyc_reconstruct_options *o)
+{
+	double whole = pow(o->box_px, 3), crop = o->crop_px > 0 && o->crop_px < o->box_px ? pow(o->crop_px, 3) : 0;
+	return 3 * sizeof(float) * (whole + crop);
+}
+
+cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_box box;
+	cyc_fourier_op *ops = NULL;
+	int32_t n_ops;
+	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_backend_check(o->backend));
+	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A, o->helical_twist_rad, pixel_size_A));
+	if (p->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(p->particles));
+	if (!o->from_stacks) {
+		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
+		CYC_TRY(cyc_check_window(p, box.window.box_px));
+	}
+	CYC_TRY(cyc_check_output(p->root, o->out_dir, o->from_stacks || o->no_maps ? 0 : disk_bytes(o)));
+done:
+	cyc_free(ops);
+	return st;
+}
+
 /* Images of an extraction give box and pixel size; padding them makes the interpolation between their coefficients finer. */
 static cyc_status load_stacks(job *j)
 {
@@ -96,8 +125,10 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_project_resolve(&j->input, &j->o->input));
 	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &j->o->input));
 	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	if (j->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(j->particles));
-	else cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);
+	const cyc_project_view view = { .root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles };
+	CYC_TRY(cyc_reconstruct_check(j->o, &view));
+	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
+	if (!j->particles->has_halves) cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
 		goto done;

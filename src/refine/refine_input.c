@@ -1,6 +1,7 @@
 #include "refine/refine_input.h"
 
 #include "cyclotomo/record.h"
+#include "cyclotomo/survey.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,22 +39,77 @@ done:
 	return st;
 }
 
+static cyc_status check_one_kind(const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *first = &p->tomograms->series[cyc_particle_set_first_series(p->particles)];
+	for (int32_t i = 0; i < p->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &p->tomograms->series[i];
+		if (p->particles->series_first[i + 1] == p->particles->series_first[i]) continue;
+		CYC_CHECK(fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV, CYC_E_UNSUPPORTED,
+		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
+		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
+	}
+done:
+	return st;
+}
+
+/* Half maps that are still to be made fit; their mask has to. Of those that are there the headers tell. */
+static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const char *const maps[2] = { first_of(r->ref1, p->set->reference_map1), first_of(r->ref2, p->set->reference_map2) };
+	const char *mask = first_of(r->mask, p->set->reference_mask);
+	int32_t n_px = p->map_px;
+	char *path = NULL;
+	for (int h = 0; h < 2 && p->map_px == 0 && !r->has_own_box; h++) {
+		cyc_mrc_info info;
+		if (!maps[h]) continue;
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, p->root, maps[h]));
+		CYC_TRY(cyc_mrc_read_info(&info, path));
+		n_px = info.nx;
+	}
+	/* Jobs with a box of their own resample maps and masks. */
+	if (!r->has_own_box && p->map_px > 0) CYC_TRY(cyc_check_mask(p->root, mask, "--mask", n_px, p->map_pixel_size_A));
+	if (!r->has_own_box && n_px > r->box_px) {
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the half maps (%s) have a box of %d px, larger than the box of the windows, %d px",
+		                     maps[0] ? maps[0] : "to be made", n_px, r->box_px);
+		cyc_error_hint("use --b %d or more, or make smaller half maps: cyclotomo reconstruct --b %d --crop %d ...", n_px, n_px, r->box_px);
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_refine_check(const cyc_refine_request *r, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_box box;
+	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
+	CYC_TRY(cyc_particle_set_require_halves(p->particles));
+	CYC_TRY(check_one_kind(p));
+	if (!r->has_own_box) {
+		CYC_TRY(cyc_box_create(&box, r->box_px, 1, pixel_size_A));
+		CYC_TRY(cyc_check_window(p, box.window.box_px));
+	}
+	CYC_TRY(check_maps(r, p));
+	CYC_TRY(cyc_check_output(p->root, r->out_dir, 0));
+done:
+	return st;
+}
+
 cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request *r)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(resolve(in, r));
 	CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, r->project));
 	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, in->root));
-	CYC_TRY(cyc_particle_set_require_halves(in->particles));
-	while (cyc_refine_n_particles(in, in->first_series) == 0) in->first_series++;
+	in->first_series = cyc_particle_set_first_series(in->particles);
 	const cyc_tilt_series *first = &in->tomograms->series[in->first_series];
-	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
-		const cyc_tilt_series *ts = &in->tomograms->series[i];
-		if (cyc_refine_n_particles(in, i) == 0) continue;
-		CYC_CHECK(fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV, CYC_E_UNSUPPORTED,
-		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
-		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
-	}
+	const cyc_project_view view = { .root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+	CYC_TRY(cyc_refine_check(r, &view));
+	CYC_TRY(cyc_survey_require(&view, r->project, r->skip_images));
 	if (r->has_own_box) goto done;
 	CYC_TRY(cyc_box_create(&in->box, r->box_px, 1, first->pixel_size_A));
 	in->box.window.is_partial = r->is_partial;

@@ -16,6 +16,7 @@ typedef struct {
 	int32_t box_px;
 	bool is_partial;
 	bool has_own_box;       /**< the caller makes its box itself: box_px and cyc_refine_input.box are not used */
+	bool skip_images;       /**< tilt images are not used */
 } cyc_refine_request;
 
 typedef struct {
@@ -30,11 +31,21 @@ typedef struct {
 } cyc_refine_input;
 
 /**
+ * What such jobs need of a project: half-sets, one pixel size and voltage, a box that fits into the images, half maps or (where they are
+ * still to be made) their size, a mask that fits them, a folder for results. Nothing is read but headers and the mask.
+ */
+CYC_MUST_CHECK cyc_status cyc_refine_check(const cyc_refine_request *request, const cyc_project_view *project);
+/**
  * Read sets and particles; check folder, box, half maps, half-sets, and that all series have one pixel size and voltage.
  * Zero `in` first; cyc_refine_input_deinit() also after a failure.
  */
 CYC_MUST_CHECK cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request *request);
 void cyc_refine_input_deinit(cyc_refine_input *in);
+/** What is read, for a job's check. */
+static inline cyc_project_view cyc_refine_view(const cyc_refine_input *in)
+{
+	return (cyc_project_view){ .root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+}
 static inline int64_t cyc_refine_n_particles(const cyc_refine_input *in, int32_t i_series)
 {
 	return in->particles->series_first[i_series + 1] - in->particles->series_first[i_series];

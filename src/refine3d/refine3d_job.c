@@ -2,6 +2,7 @@
 #include "refine3d/refine3d_internal.h"
 
 #include "cyclotomo/record.h"
+#include "cyclotomo/survey.h"
 #include "map/map_internal.h"
 
 #include <math.h>
@@ -68,6 +69,62 @@ done:
 	return st;
 }
 
+static cyc_status check_particle(const cyc_refine3d_options *o, int32_t crop_px, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	double edge_A = crop_px * pixel_size_A;
+	CYC_CHECK(o->particle_diameter_A <= edge_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å", o->particle_diameter_A,
+	          crop_px, edge_A);
+done:
+	return st;
+}
+
+/* Masks of other sizes are resampled, which rings a little; what is far outside of 0 to 1 is no mask. */
+static cyc_status check_mask(const cyc_project_view *p, const char *mask)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *v = NULL;
+	bool is_empty = true;
+	if (!mask || !mask[0]) return CYC_OK;
+	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
+	for (size_t i = 0; i < cyc_volume_count(v); i++) {
+		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
+		is_empty = is_empty && v->data[i] <= 0.01F;
+	}
+	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
+done:
+	cyc_volume_destroy(&v);
+	return st;
+}
+
+cyc_status cyc_refine3d_check(const cyc_refine3d_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	cyc_symmetry *symmetry = NULL;
+	cyc_box box;
+	const char *mask = o->mask && o->mask[0] ? o->mask : p->set->reference_mask;
+	const cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2 ? o->ref2 : o->ref1, .out_dir = o->out_dir,
+		                                 .has_own_box = true, .skip_images = o->from_stacks };
+	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
+	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_backend_check(o->backend));
+	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry));
+	CYC_TRY(cyc_refine_check(&request, p));
+	for (int32_t g = 0; g < p->particles->n_optics; g++)
+		CYC_CHECK(!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
+		          p->particles->optics[g].name);
+	if (!o->from_stacks && o->box_px > 0) {
+		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
+		CYC_TRY(cyc_check_window(p, box.window.box_px));
+		CYC_TRY(check_particle(o, o->crop_px > 0 ? o->crop_px : o->box_px, box.pixel_size_A));
+	}
+	/* Of maps that are there the mask is read with them. */
+	if (p->map_px > 0) CYC_TRY(check_mask(p, mask));
+done:
+	cyc_symmetry_destroy(&symmetry);
+	return st;
+}
+
 /* The second half map's name, from the first's; the same map for both if that is no half map. */
 static cyc_status find_second(cyc_refine3d_job *j, cyc_refine_request *r)
 {
@@ -119,12 +176,12 @@ static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .has_own_box = true };
+	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .has_own_box = true,
+		                           .skip_images = o->from_stacks };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
-	for (int32_t g = 0; g < j->in.particles->n_optics; g++)
-		CYC_CHECK(!j->in.particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
-		          j->in.particles->optics[g].name);
+	const cyc_project_view view = cyc_refine_view(&j->in);
+	CYC_TRY(cyc_refine3d_check(o, &view));
 	if (j->is_one_map && o->lowpass_A <= 0) {
 		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
 		                o->ref1);
@@ -144,8 +201,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
 	CYC_TRY(cyc_particle_set_warn_duplicates(j->in.particles, cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
-	CYC_CHECK(j->particle_diameter_A <= j->crop_px * j->box.pixel_size_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å",
-	          j->particle_diameter_A, j->crop_px, j->crop_px * j->box.pixel_size_A);
+	CYC_TRY(check_particle(o, j->crop_px, j->box.pixel_size_A));
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
 done:
 	return st;
@@ -173,7 +229,7 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
-	bool is_resampled = false;
+	bool is_resampled = false, is_empty = true;
 	for (size_t i = 0; i < cyc_volume_count(j->mask); i++) {
 		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2, z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
 		double r = sqrt(cyc_square(x) + cyc_square(y) + cyc_square(z));
@@ -183,9 +239,11 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", name ? name : "", (double)*w);
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
+		is_empty = is_empty && *w <= 0.01F;
 		if (*w > 0.01F) far2 = fmax(far2, r * r);
 	}
-	CYC_CHECK(far2 > 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
+	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
+	CYC_CHECK(far2 >= 4, CYC_E_DATA, "the mask %s leaves only voxels less than 2 px from the centre: too little for a reference", name ? name : "of the particle diameter");
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
 	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
 done:

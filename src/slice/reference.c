@@ -7,6 +7,7 @@
 #include <string.h>
 
 static const double FSC_THRESHOLD = 0.143;
+static const double LEAST_MASK_RADIUS_PX = 2;
 
 void cyc_reference_destroy(cyc_reference **p)
 {
@@ -55,6 +56,7 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	cyc_volume *mask = NULL;
 	int32_t n = half[0]->nx;
 	double far2 = 0;
+	bool is_empty = true;
 	CYC_TRY(read_one(&mask, mask_name, root));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
@@ -68,11 +70,15 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
 		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
 		if (w > 0.01F) {
+			is_empty = false;
 			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n), z = (int32_t)(i / (size_t)n / (size_t)n);
 			far2 = fmax(far2, cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2));
 		}
 	}
-	CYC_CHECK(far2 > 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
+	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
+	CYC_CHECK(far2 >= cyc_square(LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "the mask %s leaves only voxels less than %g px from the centre: too little for a reference", mask_name,
+	          LEAST_MASK_RADIUS_PX);
 	*diameter_px = 2 * sqrt(far2);
 done:
 	cyc_volume_destroy(&mask);

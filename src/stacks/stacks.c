@@ -107,6 +107,24 @@ done:
 	return st;
 }
 
+/* Pixel sizes of headers are rounded by many programs; more than this is another one. */
+static const double SAME_PIXEL_SIZE = 1e-2;
+
+static void warn_of_headers(const cyc_stacks *s)
+{
+	int64_t n = 0, first = 0;
+	for (int64_t i = 0; i < s->particles->n; i++) {
+		double a = s->data_info[i].pixel_size_A;
+		if (!(a > 0) || fabs(a / s->pixel_size_A - 1) <= SAME_PIXEL_SIZE) continue;
+		if (n++ == 0) first = i;
+	}
+	if (n > 0)
+		cyc_warn("the headers of %lld extracted images give another pixel size than the optics table of '%s' (%.4g Å): "
+		         "'%s' (row %lld) has %.4g Å; the table's is used",
+		         (long long)n, s->particles->path, s->pixel_size_A, s->data_files[first],
+		         (long long)s->particles->particles[first].row + 1, s->data_info[first].pixel_size_A);
+}
+
 cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, const cyc_tomogram_set *tomograms, const char *root)
 {
 	cyc_status st = CYC_OK;
@@ -133,6 +151,7 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, 
 	else CYC_TRY(cyc_star_require_column(&weights, b, "rlnCtfImage"));
 	for (int64_t i = 0; i < particles->n; i++)
 		CYC_TRY_CTX(open_particle(s, b, i, data, weights, root), "'%s': particle '%s'", particles->path, particles->particles[i].name);
+	warn_of_headers(s);
 	CYC_TRY(cyc_particle_origins(s->origins_A, particles));
 	*out = s;
 	s = NULL;

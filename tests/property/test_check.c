@@ -277,11 +277,11 @@ static void check(cyc_check_result *r, const char *set, const char *fix)
 	o.fix_dir = fix;
 	o.n_threads = 2;
 	ASSERT_OK(cyc_check_run(r, &o));
-	for (int32_t i = 0; i < r->n_findings; i++) {
+	for (int32_t i = 0; i < r->found.n; i++) {
 		char *text = NULL;
-		ASSERT_OK(cyc_finding_text(&text, &r->findings[i]));
-		assert_non_null(r->findings[i].action);
-		assert_non_null(strstr(text, r->findings[i].series));
+		ASSERT_OK(cyc_finding_text(&text, &r->found.items[i]));
+		assert_non_null(r->found.items[i].action);
+		assert_non_null(strstr(text, r->found.items[i].series));
 		cyc_free(text);
 	}
 }
@@ -290,10 +290,10 @@ static void check(cyc_check_result *r, const char *set, const char *fix)
 static void expect(const cyc_check_result *r, const char *kind, const char *column, int32_t first, int32_t n,
                    double least_sigma)
 {
-	if (r->n_findings != n)
-		fail_msg("%d findings instead of %d of the kind %s", r->n_findings, n, kind ? kind : "none");
+	if (r->found.n != n)
+		fail_msg("%d findings instead of %d of the kind %s", r->found.n, n, kind ? kind : "none");
 	for (int32_t i = 0; i < n; i++) {
-		const cyc_finding *f = &r->findings[i];
+		const cyc_finding *f = &r->found.items[i];
 		assert_string_equal(f->kind, kind);
 		assert_string_equal(f->column, column);
 		assert_int_equal(f->i_series, first + i);
@@ -367,7 +367,7 @@ static void each_mistake_is_found_and_mended(void **state)
 		check(&r, set, fixed);
 		/* Of two series of different size either may be named. */
 		expect(&r, cases[k].kind, cases[k].column,
-		       cases[k].first < 0 && r.n_findings > 0 ? r.findings[0].i_series : cases[k].first, cases[k].n,
+		       cases[k].first < 0 && r.found.n > 0 ? r.found.items[0].i_series : cases[k].first, cases[k].n,
 		       cases[k].least_sigma);
 		if (cases[k].m == NONE || cases[k].m == NO_DOSE || cases[k].m == GREY) {
 			assert_null(r.fixed_set);
@@ -382,7 +382,7 @@ static void each_mistake_is_found_and_mended(void **state)
 			snprintf(maps, sizeof maps, "G%d", (int)k);
 			reconstruct(r.fixed_set, maps);
 			check(&again, set, NULL);
-			assert_int_equal(again.n_findings, 0);
+			assert_int_equal(again.found.n, 0);
 		}
 		cyc_check_result_deinit(&r);
 		cyc_check_result_deinit(&again);
@@ -407,7 +407,11 @@ static void a_project_is_never_written_over(void **state)
 	/* Tables alone need no maps; images do. */
 	o.fix_dir = "only_tables";
 	ASSERT_OK(cyc_check_run(&r, &o));
-	assert_int_equal(r.n_findings, 2);
+	/* The images are those of the last case, whose grey values differ: seen without maps, too. */
+	assert_int_equal(r.found.n, 3);
+	assert_string_equal(r.found.items[0].kind, "stage-sign");
+	assert_string_equal(r.found.items[1].kind, "grey-values");
+	assert_string_equal(r.found.items[2].kind, "stage-sign");
 	assert_true(temp_exists("p/only_tables/optimisation_set.star"));
 	ASSERT_OK(cyc_check_json(&json, &r));
 	assert_non_null(strstr(json, "\"kind\": \"stage-sign\""));

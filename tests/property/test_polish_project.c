@@ -669,7 +669,7 @@ static void partial_windows_count_for_their_share(void **state)
 	enum { WIDE = 80 }; /* wider than the rim that has no particles */
 	const cyc_refine_request request = { &project, "R/half1.mrc", "R/half2.mrc", "mask_align.mrc",
 		                                 NULL,     "Partial",     WIDE,          true,
-		                                 false };
+		                                 false,    false };
 	cyc_refine_input in = { 0 };
 	cyc_backend *be = NULL;
 	cyc_reference *reference = NULL;

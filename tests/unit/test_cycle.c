@@ -144,12 +144,12 @@ static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
 	assert_true(o->input.keep_outliers); /* read as all the run reads its images */
 	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
 	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
-	CYC_TRY(cyc_alloc(&r->findings, 1, sizeof *r->findings));
-	r->n_findings = 1;
-	r->findings[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
-	CYC_TRY(cyc_strdup(&r->findings[0].series, "TS_1"));
-	CYC_TRY(cyc_strdup(&r->findings[0].found, "defocus falls"));
-	CYC_TRY(cyc_strdup(&r->findings[0].action, "set rlnTomoHand to -1"));
+	CYC_TRY(cyc_alloc(&r->found.items, 1, sizeof *r->found.items));
+	r->found.n = 1;
+	r->found.items[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
+	CYC_TRY(cyc_strdup(&r->found.items[0].series, "TS_1"));
+	CYC_TRY(cyc_strdup(&r->found.items[0].found, "defocus falls"));
+	CYC_TRY(cyc_strdup(&r->found.items[0].action, "set rlnTomoHand to -1"));
 done:
 	return st;
 }
@@ -639,9 +639,17 @@ static void test_mistakes_are_found_before_the_work(void **state)
 	cyc_cycle_result r;
 	cyc_volume *mask = NULL;
 	assert_int_equal(cyc_volume_create(&mask, 24, 24, 24, 2.0), CYC_OK);
+	o.mask_fsc = "mask.mrc";
+	o.crop_px = 24;
+	assert_int_equal(cyc_mrc_write(in_root("mask.mrc"), mask, 2, NULL), CYC_OK);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "no voxel is above 0.5");
+	mask->data[300] = 1.5F;
+	assert_int_equal(cyc_mrc_write(in_root("mask.mrc"), mask, 2, NULL), CYC_OK);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "between 0 and 1, but voxel 12, 12, 0 is 1.5");
+	for (size_t i = 0; i < cyc_volume_count(mask); i++) mask->data[i] = 1;
 	assert_int_equal(cyc_mrc_write(in_root("mask.mrc"), mask, 2, NULL), CYC_OK);
 	cyc_volume_destroy(&mask);
-	o.mask_fsc = "mask.mrc";
+	o.crop_px = 0;
 	assert_refused(run_cycle(&r, &o), CYC_E_SHAPE, "24 x 24 x 24");
 	o.crop_px = 24;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -673,9 +681,9 @@ static void test_plan(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	char *text = NULL;
-	bool can_run = false;
-	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
-	assert_true(can_run);
+	cyc_status outcome = CYC_E_INTERNAL;
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_int_equal(outcome, CYC_OK);
 	static const char *const PARTS[] = { "4 (half 1: 2, half 2: 2)", "2 tilt series with particles, 6 tilts", "pixel 2 Å, box 32 px (64 Å)",
 		"Reconstruct/job001/", "PostProcess/job002/", "CtfRefine/job003/", "PostProcess/job005/", "64 x 64 px", "All 6 tilt images are there" };
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) assert_contains(text, PARTS[i]);
@@ -685,8 +693,8 @@ static void test_plan(void **state)
 		snprintf(path, sizeof path, "frames/TS_2_%d.mrc", t);
 		assert_int_equal(unlink(in_root(path)), 0);
 	}
-	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
-	assert_false(can_run);
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_int_equal(outcome, CYC_E_DATA);
 	assert_contains(text, "Images that cannot be found: 3 of 6");
 	assert_contains(text, "TS_2: 3 of 3\n    frames/TS_2_0.mrc\n");
 	cyc_free(text);
@@ -698,8 +706,8 @@ static void test_plan(void **state)
 	put_file("tilt_series/TS_1.star", edited);
 	cyc_free(table);
 	cyc_free(edited);
-	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
-	assert_false(can_run);
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_int_equal(outcome, CYC_E_DATA);
 	assert_contains(text, "TS_1.star: line");
 	assert_contains(text, "negative");
 	assert_contains(text, "CtfRefine/job003/");
@@ -883,19 +891,19 @@ static void test_duplicates(void **state)
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
 	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
-	bool can_run;
+	cyc_status outcome;
 	size_t n = strlen(table);
 	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table), CYC_OK);
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, rows 5 and 6: 3.6 Å)");
-	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
-	assert_false(can_run);
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_int_equal(outcome, CYC_E_DATA);
 	assert_contains(text, "2 pairs of particles in different half-sets");
 	cyc_free(text);
 	o.duplicates = CYC_DUPLICATES_REMOVE;
-	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
-	assert_true(can_run);
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_int_equal(outcome, CYC_OK);
 	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than 8.0 Å and is kept");
 	cyc_free(text);
 	assert_false(is_there("RUN"));

@@ -83,6 +83,12 @@ static void optimisation_set(void **state)
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star", "_rlnTomoParticlesFile");
 	temp_write("o.star", "data_x\nloop_\n_rlnTomoParticlesFile\na\nb\n");
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star", "one row", "found 2");
+	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n\ndata_\n_rlnTomoParticlesFile q.star\n");
+	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_DATA, "o.star", "2 blocks ''");
+	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTrajectoriesFile None\n");
+	ASSERT_OK(cyc_optimisation_set_read(&s, temp_path("o.star")));
+	assert_null(s->trajectories);
+	cyc_optimisation_set_destroy(&s);
 	temp_write("o.star", "");
 	ASSERT_FAILS(cyc_optimisation_set_read(&s, temp_path("o.star")), CYC_E_FORMAT, "o.star");
 	assert_null(s);
@@ -94,6 +100,11 @@ static void resolve(void **state)
 	cyc_optimisation_set *s = NULL;
 	temp_write("o.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n_rlnTomoTrajectoriesFile m.star\n");
 	cyc_project_input in = { .root = temp_dir, .optimisation_set = "o.star", .particles = "mine.star" };
+	/* What only the set names has to be there. */
+	ASSERT_FAILS(cyc_project_resolve(&s, &in), CYC_E_IO, "t.star", "o.star", "_rlnTomoTomogramsFile");
+	temp_write("t.star", "");
+	ASSERT_FAILS(cyc_project_resolve(&s, &in), CYC_E_IO, "m.star", "o.star", "_rlnTomoTrajectoriesFile");
+	temp_write("m.star", "");
 	ASSERT_OK(cyc_project_resolve(&s, &in));
 	assert_string_equal(s->particles, "mine.star");
 	assert_string_equal(s->tomograms, "t.star");
@@ -331,6 +342,27 @@ static void deformations(void **state)
 	temp_write("Import/job001/tilt_series/TS_01.star", text);
 	ASSERT_FAILS(cyc_tomogram_set_read(&s, "deformed.star", temp_dir), CYC_E_DATA, "TS_01.star", "line 17", "wanted 3", "found 2");
 	temp_write("Import/job001/tilt_series/TS_01.star", TS_01);
+}
+
+/* How programs say that a tomogram has no deformation. */
+static void no_deformation(void **state)
+{
+	(void)state;
+	static const char *const WORDS[] = { "empty", "None", "\"\"", "<NA>", "spline", "Fourier" };
+	char text[4096], globals[4096];
+	cyc_tomogram_set *s = NULL;
+	for (size_t k = 0; k < sizeof WORDS / sizeof *WORDS; k++) {
+		replace(globals, sizeof globals, TOMOGRAMS, "_myOwnColumn\n", "_rlnTomoDeformationType\n");
+		replace(text, sizeof text, globals, "\"my own\"", WORDS[k]);
+		replace(globals, sizeof globals, text, " other ", " none ");
+		temp_write("deformed.star", globals);
+		ASSERT_OK(cyc_tomogram_set_read(&s, "deformed.star", temp_dir));
+		assert_int_equal(s->series[0].deformation_type, CYC_DEFORMATION_NONE);
+		cyc_tomogram_set_destroy(&s);
+	}
+	replace(text, sizeof text, globals, "Fourier", "bent");
+	temp_write("deformed.star", text);
+	ASSERT_FAILS(cyc_tomogram_set_read(&s, "deformed.star", temp_dir), CYC_E_UNSUPPORTED, "row 1", "'bent'");
 }
 
 static void write_back(void **state)
@@ -705,6 +737,62 @@ static void bad_trajectories(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+/* Names that this program has made up mean nothing in a file of trajectories. */
+static void trajectories_need_names(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = read_tomograms();
+	cyc_particle_set *s = NULL;
+	temp_write("one.star", "data_particles\nloop_\n_rlnTomoName\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n"
+	                       "TS_02 0 0 0\nTS_01 0 0 0\n");
+	ASSERT_FAILS(cyc_particle_set_read(&s, "one.star", "motion.star", t, temp_dir), CYC_E_DATA, "motion.star", "one.star",
+	             "no _rlnTomoParticleName");
+	temp_write("numbered.star", "data_general\n_rlnParticleNumber 3\n" MOTION_TABLE("0") "1 2 3\n4 5 6\n" MOTION_TABLE("1") "7 8 9\n0 0 0\n0 0 0\n"
+	                            MOTION_TABLE("2") "0 0 0\n0 0 0\n");
+	ASSERT_FAILS(cyc_particle_set_read(&s, "one.star", "numbered.star", t, temp_dir), CYC_E_DATA, "3 trajectories by rows", "2 particles");
+	ASSERT_OK(cyc_particle_set_read(&s, "one.star", NULL, t, temp_dir));
+	assert_true(s->has_generated_names);
+	cyc_particle_set_destroy(&s);
+	temp_write("twice.star", MOTION MOTION);
+	ASSERT_FAILS(cyc_particle_set_read(&s, "particles.star", "twice.star", t, temp_dir), CYC_E_DATA, "twice.star", "2 blocks 'TS_01/1'");
+	temp_write("twice.star", PARTICLES PARTICLES);
+	ASSERT_FAILS(cyc_particle_set_read(&s, "twice.star", NULL, t, temp_dir), CYC_E_DATA, "twice.star", "2 blocks 'particles'");
+	cyc_tomogram_set_destroy(&t);
+}
+
+/* The block general says that images are 2D stacks; where it is lost the images' own columns do. */
+static void stacks_without_general(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *general, *dimension, *image;
+		bool are_stacks;
+	} cases[] = {
+		{ "data_general\n_rlnTomoSubTomosAre2DStacks 1\n\n", "3", "a.mrc", true }, { "", "2", "a.mrcs", true },
+		{ "", "2", "a_stack2d.mrc", true },      { "", "3", "a.mrcs", false },
+		{ "data_general\n_rlnOther 1\n\n", "2", "a.mrcs", true }, { "data_general\n_rlnTomoSubTomosAre2DStacks 0\n\n", "2", "a.mrcs", false },
+	};
+	cyc_tomogram_set *t = read_tomograms();
+	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+		cyc_particle_set *s = NULL;
+		char text[1024];
+		snprintf(text, sizeof text,
+		         "%sdata_optics\nloop_\n_rlnOpticsGroup\n_rlnImageDimensionality\n_rlnTomoSubtomogramBinning\n1 %s 2\n\n"
+		         "data_particles\nloop_\n_rlnTomoName\n_rlnOpticsGroup\n_rlnImageName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n"
+		         "TS_01 1 %s 30 20 10\n",
+		         cases[k].general, cases[k].dimension, cases[k].image);
+		temp_write("stacks.star", text);
+		ASSERT_OK(cyc_particle_set_read(&s, "stacks.star", NULL, t, temp_dir));
+		assert_int_equal(s->are_2d_stacks, cases[k].are_stacks);
+		/* The tomogram has 100 x 100 x 60 px of 2 Å; Warp counts in binned pixels. */
+		assert_true(s->particles[0].position_A.x == 2.0 * ((cases[k].are_stacks ? 60 : 30) - 50));
+		cyc_star_block *general = cyc_star_find(s->star, "general");
+		if (cases[k].are_stacks) assert_string_equal(cyc_star_text_of(general, 0, "rlnTomoSubTomosAre2DStacks"), "1");
+		cyc_particle_set_destroy(&s);
+	}
+	cyc_tomogram_set_destroy(&t);
+}
+
 /* ---------------------------------------------------------------- FSC files, job folders */
 
 #define AT(name, x, score) "TS_01 " name " " x " 0 0 " score "\n"
@@ -960,7 +1048,7 @@ int main(void)
 		PROJECT_TEST(matrices_become_angles), PROJECT_TEST(deformations),     PROJECT_TEST(write_back),       PROJECT_TEST(open_images),
 		PROJECT_TEST(particles_relion5), PROJECT_TEST(poses),           PROJECT_TEST(coordinates_from_the_corner),
 		PROJECT_TEST(optics_with_beam_tilt_and_magnification), PROJECT_TEST(unknown_tomograms), PROJECT_TEST(bad_particles),   PROJECT_TEST(half_sets),
-		PROJECT_TEST(bad_trajectories), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities), PROJECT_TEST(duplicates),
+		PROJECT_TEST(bad_trajectories), PROJECT_TEST(trajectories_need_names), PROJECT_TEST(stacks_without_general), PROJECT_TEST(no_deformation), PROJECT_TEST(separation), PROJECT_TEST(groups), PROJECT_TEST(tables_stay_apart_and_inside), PROJECT_TEST(probabilities), PROJECT_TEST(duplicates),
 		PROJECT_TEST(trajectories_of_a_part), PROJECT_TEST(fsc_files),        PROJECT_TEST(job_folder),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);

@@ -147,6 +147,25 @@ static void two_tables_in_one_block(void **state)
 	cyc_star_destroy(&s);
 }
 
+/* Files joined with cat: who needs a block does not get half of it. */
+static void blocks_of_one_name(void **state)
+{
+	(void)state;
+	cyc_star *s = parse("data_p\nloop_\n_a\n1\n\ndata_q\n_b 1\n\ndata_p\nloop_\n_a\n2\n");
+	cyc_star_block *b;
+	ASSERT_FAILS(cyc_star_require(&b, s, "p"), CYC_E_DATA, "x.star", "2 blocks 'p'", "line 4", "line 12");
+	assert_non_null(strstr(cyc_error_get()->hint, "cat"));
+	ASSERT_OK(cyc_star_require(&b, s, "q"));
+	ASSERT_OK(cyc_star_check_unique(b));
+	cyc_star_remove_block(s, "p");
+	ASSERT_OK(cyc_star_add_block(&b, s, "p", CYC_STAR_LIST));
+	ASSERT_OK(cyc_star_require(&b, s, "p"));
+	cyc_star_destroy(&s);
+	/* A blank where a value should be shifts those behind it. */
+	refuse("data_\nloop_\n_rlnTomoParticlesFile\n_rlnTomoTomogramsFile\n  tomograms.star\n", "too few values: wanted 2, found 1",
+	       "line 5");
+}
+
 static void bad_files(void **state)
 {
 	(void)state;
@@ -394,6 +413,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(relion5_list_and_table), cmocka_unit_test(other_dialects),       cmocka_unit_test(quotes_and_hashes),
 		cmocka_unit_test(lists),                  cmocka_unit_test(values_like_keywords), cmocka_unit_test(options_without_value),
+		cmocka_unit_test(blocks_of_one_name),
 		cmocka_unit_test(two_tables_in_one_block), cmocka_unit_test(bad_files),           cmocka_unit_test(bad_values),
 		cmocka_unit_test(numbers_as_relion_writes_them), cmocka_unit_test(numbers_are_read_exactly), cmocka_unit_test(vectors),
 		cmocka_unit_test(edit_a_table),           cmocka_unit_test(make_a_document),      cmocka_unit_test(values_that_need_quotes),

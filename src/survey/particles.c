@@ -1,0 +1,273 @@
+/* Particles: half-sets, particles that are there twice, coordinates that count in other units or from
+ * elsewhere. */
+#include "survey/survey_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Half-sets are dealt evenly; by chance they never differ by this factor. */
+static const double MOST_HALF_RATIO = 3;
+/* So many particles do not lie in one corner by chance. */
+enum { LEAST_PARTICLES = 20 };
+
+static cyc_status check_halves(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	int64_t n[2] = { 0, 0 };
+	cyc_finding *f;
+	for (int64_t i = 0; i < set->n && set->has_halves; i++)
+		n[set->particles[i].half > 0] += set->particles[i].probability > 0;
+	bool is_uneven =
+		(double)n[0] > MOST_HALF_RATIO * (double)n[1] || (double)n[1] > MOST_HALF_RATIO * (double)n[0];
+	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES) && n[0] > 0 && n[1] > 0) goto done;
+	/* Jobs that need half-sets refuse a project without, with their own words. */
+	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1,
+	                       set->path, "rlnRandomSubset"));
+	if (!set->has_halves) CYC_FINDING_SAY(f->found, "there are no half-sets");
+	else
+		CYC_FINDING_SAY(f->found, "the half-sets have %lld and %lld particles", (long long)n[0],
+		                (long long)n[1]);
+	CYC_FINDING_SAY(f->wanted, "two half-sets of about the same size");
+	CYC_FINDING_SAY(
+		f->action, "%s",
+		set->has_halves
+			? "the smaller one limits what can be told; deal the particles anew, unless this is meant"
+			: "a 3D auto-refinement assigns them: use its run_data.star");
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- the same particle twice */
+
+static cyc_status check_duplicates(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	cyc_duplicates d;
+	cyc_finding *f;
+	char text[512];
+	if (!(s->o->duplicate_distance_A > 0)) return CYC_OK;
+	CYC_TRY(cyc_particle_set_find_duplicates(&d, NULL, set, s->o->duplicate_distance_A));
+	if (d.n_across > 0) {
+		cyc_duplicates_describe(text, sizeof text, &d, set);
+		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-across", -1, set->path, NULL));
+		CYC_FINDING_SAY(f->found, "%s: both maps get their noise, and the FSC claims too much", text);
+		CYC_FINDING_SAY(f->wanted, "each particle once");
+		CYC_FINDING_SAY(f->action, "cyclotomo separate --min-separation %.1f leaves one of each",
+		                d.distance_A);
+	}
+	if (d.n_within > 0) {
+		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-within", -1, set->path, NULL));
+		CYC_FINDING_SAY(
+			f->found,
+			"%lld pair%s of particles of one half-set %s nearer than %.1f Å: the same images count twice",
+			(long long)d.n_within, d.n_within == 1 ? "" : "s", d.n_within == 1 ? "is" : "are", d.distance_A);
+		CYC_FINDING_SAY(f->wanted, "each particle once");
+		CYC_FINDING_SAY(f->action,
+		                "cyclotomo separate leaves one of each; overlapping segments and symmetry-expanded "
+		                "sets are meant to be so");
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- coordinates */
+
+static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
+	                                     "rlnCenteredCoordinateZAngst" };
+static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+
+static bool has_all(const cyc_star_block *b, const char *const labels[3])
+{
+	return cyc_star_column(b, labels[0]) >= 0 && cyc_star_column(b, labels[1]) >= 0 &&
+	       cyc_star_column(b, labels[2]) >= 0;
+}
+
+static void read_three(double v[3], const cyc_star_block *b, int64_t row, const char *const labels[3])
+{
+	for (int a = 0; a < 3; a++) {
+		v[a] = CYC_NAN;
+		if (cyc_star_double_of(&v[a], b, row, labels[a]) != CYC_OK) cyc_error_clear();
+	}
+}
+
+/* Where both kinds are there only the centred ones are read. Do they mean the same place? */
+static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	int64_t n = 0;
+	double worst = 0;
+	int64_t row = -1;
+	cyc_finding *f;
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_tilt_series *ts = &s->p->tomograms->series[set->particles[i].i_series];
+		double at[3], corner[3], off = 0;
+		read_three(at, b, set->particles[i].row, CENTERED);
+		read_three(corner, b, set->particles[i].row, CORNER);
+		for (int a = 0; a < 3; a++)
+			off = fmax(off, fabs(at[a] - (corner[a] - 0.5 * ts->size_px[a]) * ts->pixel_size_A));
+		if (!(off > 4 * ts->pixel_size_A)) continue;
+		if (n++ == 0) row = set->particles[i].row;
+		worst = fmax(worst, off);
+	}
+	if (n == 0) return CYC_OK;
+	/* Pickers write pixels of binned tomograms beside the right ones, which does no harm. */
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_NOTE, "coordinates", -1, set->path, CORNER[0]));
+	f->row = row + 1;
+	f->n_more = n - 1;
+	f->measured.value = worst;
+	CYC_FINDING_SAY(
+		f->found,
+		"_rlnCoordinateX/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
+		"which are used",
+		worst);
+	CYC_FINDING_SAY(f->action, "remove the ones that are wrong");
+done:
+	return st;
+}
+
+/* Where the particles of all series reach to, as a share of the tomogram from its corner. */
+typedef struct {
+	double low[3], high[3];
+	int64_t n;
+} extent;
+
+static extent extent_of(const cyc_survey *s)
+{
+	const cyc_particle_set *set = s->p->particles;
+	extent e = { .low = { HUGE_VAL, HUGE_VAL, HUGE_VAL },
+		         .high = { -HUGE_VAL, -HUGE_VAL, -HUGE_VAL },
+		         .n = set->n };
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_tilt_series *ts = &s->p->tomograms->series[set->particles[i].i_series];
+		const cyc_vec3 *x = &set->particles[i].position_A;
+		const double at[3] = { x->x, x->y, x->z };
+		for (int a = 0; a < 3; a++) {
+			double share = at[a] / (ts->size_px[a] * ts->pixel_size_A) + 0.5;
+			e.low[a] = fmin(e.low[a], share);
+			e.high[a] = fmax(e.high[a], share);
+		}
+	}
+	return e;
+}
+
+static double binning_of(const cyc_survey *s)
+{
+	const cyc_star_block *optics = cyc_star_find(s->p->particles->star, "optics");
+	double b = 1;
+	if (optics && cyc_star_n_rows(optics) > 0 &&
+	    cyc_star_double_or(&b, optics, 0, "rlnTomoSubtomogramBinning", 1) != CYC_OK) {
+		cyc_error_clear();
+		b = 1;
+	}
+	return b;
+}
+
+/* Pixels of a binned tomogram, taken as unbinned ones, all lie in its first corner. */
+static cyc_status check_corner(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	const extent e = extent_of(s);
+	double binning = binning_of(s), most = 0, share = binning >= 1.5 ? 1.05 / binning : 0.5;
+	cyc_finding *f;
+	for (int a = 0; a < 3; a++) most = fmax(most, e.high[a]);
+	bool are_few = set->n < (binning >= 1.5 ? LEAST_PARTICLES / 2 : LEAST_PARTICLES);
+	/* Stacks come with their binning, which reading has applied. */
+	if ((set->are_2d_stacks && binning > 1) || are_few || most > share) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CORNER[0]));
+	f->measured.value = most;
+	if (binning >= 1.5)
+		CYC_FINDING_SAY(
+			f->found,
+			"all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table "
+			"speaks of a binning of %.3g: coordinates in binned pixels, taken as unbinned ones, look so",
+			(long long)set->n, binning, binning);
+	else
+		CYC_FINDING_SAY(f->found,
+		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size: "
+		                "coordinates in binned pixels, taken as unbinned ones, look so",
+		                (long long)set->n, most);
+	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
+	CYC_FINDING_SAY(f->action,
+	                "multiply _rlnCoordinateX/Y/Z by the binning of the tomograms they were picked in");
+done:
+	return st;
+}
+
+/* Centred coordinates are of both signs; those from a corner are not. */
+static cyc_status check_centre(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	const extent e = extent_of(s);
+	bool is_corner = set->n >= LEAST_PARTICLES;
+	cyc_finding *f;
+	for (int a = 0; a < 3; a++) is_corner = is_corner && e.low[a] >= 0.5 && e.high[a] > 0.55;
+	if (!is_corner) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CENTERED[0]));
+	CYC_FINDING_SAY(f->found,
+	                "no coordinate of all %lld particles is negative, as if they were counted from a corner",
+	                (long long)set->n);
+	CYC_FINDING_SAY(f->wanted, "Å from the middle of the tomogram");
+	CYC_FINDING_SAY(f->action,
+	                "subtract half of the tomogram's size, _rlnTomoSizeX/Y/Z times the pixel size");
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- optics groups */
+
+/* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up.
+ */
+static cyc_status check_groups(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	int64_t n = 0, first = -1;
+	int32_t last_series = -1, wanted = -1;
+	cyc_finding *f;
+	for (int64_t i = 0; i < set->n; i++) {
+		const cyc_particle *p = &set->particles[i];
+		if (p->i_series != last_series) {
+			const char *name = s->p->tomograms->series[p->i_series].optics_group_name;
+			last_series = p->i_series;
+			wanted = -1;
+			for (int32_t g = 0; g < set->n_optics && wanted < 0; g++)
+				if (strcmp(set->optics[g].name, name) == 0) wanted = g;
+		}
+		if (wanted < 0 || strcmp(set->optics[p->i_optics].name, set->optics[wanted].name) == 0) continue;
+		if (n++ == 0) first = i;
+	}
+	if (n == 0) return CYC_OK;
+	const cyc_particle *p = &set->particles[first];
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path, "rlnOpticsGroup"));
+	f->row = p->row + 1;
+	f->n_more = n - 1;
+	CYC_FINDING_SAY(f->found, "the particle is in optics group '%s', its tomogram ('%s') in '%s'",
+	                set->optics[p->i_optics].name, s->p->tomograms->path,
+	                s->p->tomograms->series[p->i_series].optics_group_name);
+	CYC_FINDING_SAY(f->wanted, "the same group");
+	CYC_FINDING_SAY(f->action,
+	                "that of the particle is used for aberrations and magnification; correct one of the two");
+done:
+	return st;
+}
+
+cyc_status cyc_survey_particles(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_star_block *b = cyc_survey_particle_table(s);
+	bool is_centered = has_all(b, CENTERED), is_corner = has_all(b, CORNER);
+	CYC_TRY(check_halves(s));
+	CYC_TRY(check_duplicates(s));
+	CYC_TRY(check_groups(s));
+	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1))
+		CYC_TRY(compare_coordinates(s, b));
+	CYC_TRY(is_centered ? check_centre(s) : check_corner(s));
+done:
+	return st;
+}

@@ -1,0 +1,127 @@
+/* All pixels of all images: those that are no numbers, images that are constant or dead. */
+#include "survey/survey_internal.h"
+
+#include <math.h>
+
+/* An image with more equal neighbours than this is mostly filled in; integer counts of a weak exposure have a
+ * third. */
+static const double DEAD_SHARE = 0.9;
+/* Tilts of a series differ in their noise by less than this. */
+static const double MOST_NOISE_RATIO = 10;
+
+/* What an image is like. */
+typedef struct {
+	cyc_status status;
+	cyc_error error;
+	double low, high, rms, equal_share;
+} image_pixels;
+
+typedef struct {
+	const cyc_tilt_series *ts;
+	image_pixels *images; /* n_tilts */
+	float **scratch;      /* one per thread */
+} reading;
+
+static cyc_status read_task(void *arg, int64_t f, int i_thread)
+{
+	cyc_status st = CYC_OK;
+	const reading *r = arg;
+	image_pixels *p = &r->images[f];
+	size_t n = (size_t)r->ts->image_nx * (size_t)r->ts->image_ny, n_equal = 0;
+	double sum = 0, sum2 = 0;
+	if (!r->scratch[i_thread]) CYC_TRY(cyc_alloc(&r->scratch[i_thread], n, sizeof(float)));
+	const float *v = r->scratch[i_thread];
+	p->status = cyc_tilt_series_read_image(r->scratch[i_thread], r->ts, (int32_t)f);
+	if (p->status != CYC_OK) {
+		p->error = *cyc_error_get();
+		cyc_error_clear();
+		return p->status == CYC_E_NOMEM ? p->status : CYC_OK;
+	}
+	p->low = p->high = (double)v[0];
+	for (size_t i = 0; i < n; i++) {
+		double x = (double)v[i];
+		p->low = fmin(p->low, x);
+		p->high = fmax(p->high, x);
+		sum += x;
+		sum2 += x * x;
+		n_equal += i > 0 && v[i] == v[i - 1];
+	}
+	p->rms = sqrt(fmax(0, sum2 / (double)n - cyc_square(sum / (double)n)));
+	p->equal_share = (double)n_equal / (double)n;
+done:
+	return st;
+}
+
+static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pixels *p, double noise)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	cyc_finding *d;
+	bool is_unreadable = p->status != CYC_OK, is_constant = !(p->high > p->low),
+		 is_dead = p->equal_share > DEAD_SHARE;
+	bool is_loud = noise > 0 && (p->rms > MOST_NOISE_RATIO * noise || p->rms < noise / MOST_NOISE_RATIO);
+	if (!is_unreadable && !is_constant && !is_dead && !is_loud) return CYC_OK;
+	if (is_unreadable) {
+		cyc_error_set(&p->error);
+		CYC_TRY(cyc_finding_add_raised(&d, s->found, "image", p->status));
+		d->i_series = i;
+		CYC_TRY(cyc_finding_put(d, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+		d->row = f + 1;
+		goto done;
+	}
+	CYC_TRY(cyc_survey_add(&d, s, CYC_FINDING_WARNING,
+	                       is_constant ? "image-constant"
+	                       : is_dead   ? "image-dead"
+	                                   : "image-noise",
+	                       i, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	d->row = f + 1;
+	if (is_constant) CYC_FINDING_SAY(d->found, "all pixels of '%s' are %g", ts->image_path[f], p->low);
+	else if (is_dead)
+		CYC_FINDING_SAY(d->found, "of '%s' %.0f %% of the pixels are like their neighbour", ts->image_path[f],
+		                100 * p->equal_share);
+	else
+		CYC_FINDING_SAY(d->found, "the grey values of '%s' spread by %.3g, those of the series by %.3g",
+		                ts->image_path[f], p->rms, noise);
+	CYC_FINDING_SAY(d->wanted, "an image");
+	CYC_FINDING_SAY(d->action, "look at it; a _rlnCtfScalefactor of 0 excludes the tilt");
+done:
+	return st;
+}
+
+static cyc_status check_series(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	int n_threads = s->o->n_threads > 0 ? s->o->n_threads : 1;
+	reading r = { .ts = ts };
+	double *noise = NULL;
+	size_t n = 0;
+	CYC_TRY(cyc_alloc(&r.images, ts->n_tilts, sizeof *r.images));
+	CYC_TRY(cyc_alloc(&r.scratch, n_threads, sizeof *r.scratch));
+	CYC_TRY(cyc_alloc(&noise, ts->n_tilts, sizeof *noise));
+	CYC_TRY(cyc_parallel_for(ts->n_tilts, n_threads, read_task, &r));
+	for (int32_t f = 0; f < ts->n_tilts; f++)
+		if (r.images[f].status == CYC_OK && r.images[f].rms > 0) noise[n++] = r.images[f].rms;
+	double median = cyc_median(noise, n);
+	for (int32_t f = 0; f < ts->n_tilts; f++)
+		if (ts->tilts[f].scale != 0) CYC_TRY(add_image(s, i, f, &r.images[f], median));
+done:
+	for (int k = 0; r.scratch && k < n_threads; k++) cyc_free(r.scratch[k]);
+	cyc_free(r.scratch);
+	cyc_free(r.images);
+	cyc_free(noise);
+	return st;
+}
+
+cyc_status cyc_survey_pixels(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = s->p->tomograms->n_series;
+	for (int32_t i = 0; i < n; i++) {
+		if (!cyc_survey_has_particles(s, i) || !s->p->tomograms->series[i].image_info) continue;
+		CYC_TRY(check_series(s, i));
+		cyc_progress("reading the images", i + 1, n);
+	}
+done:
+	return st;
+}
