@@ -165,7 +165,6 @@ static cyc_status put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_opt
 	if (st == CYC_OK) return st;
 	fprintf(f, "\nThe run that this folder has\n\n  %s\n    %s\n", cyc_error_get()->message,
 	        cyc_error_get()->hint);
-	cyc_error_clear();
 	return st;
 }
 

@@ -566,10 +566,10 @@ static void test_corrections(void **state)
 	o.ctf_kmin_A = 30;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--kmin (was 40, now 30)");
 	char *plan = NULL; /* says the same */
-	bool can_run = true;
-	assert_int_equal(cyc_cycle_plan(&plan, &can_run, &o), CYC_OK);
+	cyc_status outcome = CYC_OK;
+	assert_int_equal(cyc_cycle_plan(&plan, &outcome, &o), CYC_OK);
 	assert_contains(plan, "--kmin (was 40, now 30)");
-	assert_false(can_run);
+	assert_int_equal(outcome, CYC_E_USAGE);
 	cyc_free(plan);
 	o.ctf_kmin_A = 40;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
