@@ -5,6 +5,7 @@
 #ifndef CYCLOTOMO_MAP_H
 #define CYCLOTOMO_MAP_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -80,6 +81,8 @@ typedef struct {
  *         CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
 /* ---------------------------------------------------------------- post-processing */
 
@@ -157,6 +160,8 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
  * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
  */
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
 
 #ifdef __cplusplus
 }

@@ -140,6 +140,7 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 	if (run.is_help) goto done;
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
+	CYC_TRY(cyc_cycle_spare_inputs(&a.o));
 	if (a.is_dry_run) {
 		CYC_TRY(dry_run(&a.o));
 		goto done;

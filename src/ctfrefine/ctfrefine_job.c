@@ -796,6 +796,7 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	job j = { .o = o, .gauge = 1, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_ctfrefine_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;

@@ -511,6 +511,7 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	cyc__postprocess p = { .o = options, .difference = CYC_NAN, .difference_error = CYC_NAN };
 	cyc_postprocess_result r = { 0 };
 	CYC_TRY(check_options(options));
+	CYC_TRY(cyc_postprocess_spare_inputs(options));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
 	if (options->dry_run) {

@@ -203,6 +203,7 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_polish_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;

@@ -654,6 +654,8 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
 	CYC_TRY(check_options(o));
+	/* A step of the cycle has its own particles judged in their place; the command line refuses that. */
+	if (!o->only_judge) CYC_TRY(cyc_refine3d_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (!o->dry_run) CYC_TRY(o->only_judge ? judge_only(&j) : run(&j));

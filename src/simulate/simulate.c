@@ -1,6 +1,8 @@
 /* The job: checks, scene, images, files. */
 #include "simulate/simulate_internal.h"
 
+#include "cyclotomo/outputs.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -122,15 +124,21 @@ static cyc_status check_particle_fits(const cyc__sim_model *m, const cyc_simulat
 static cyc_status check_free(const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, o->out_dir, "optimisation_set.star"));
-	if (!o->force && cyc_path_exists(path)) {
-		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "there is a project already: %s", path);
+	char *path = NULL, *set = NULL, *map = NULL;
+	CYC_TRY(cyc_outputs_find(&path, CYC_OUTPUT_SIMULATE, NULL, o->out_dir));
+	CYC_TRY(cyc_path_join(&set, o->out_dir, "optimisation_set.star"));
+	CYC_TRY(cyc_path_join(&map, o->out_dir, "truth/map.mrc"));
+	/* The map is written first, the set last: one without the other is left from a run that was interrupted. */
+	bool is_leftover = cyc_path_exists(map) && !cyc_path_exists(set);
+	if (!o->force && path && !is_leftover) {
+		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "there is a project already: %s would be written over", path);
 		cyc_error_hint("choose another folder, or write over it with --force");
 		st = CYC_E_IO;
 	}
 done:
 	cyc_free(path);
+	cyc_free(set);
+	cyc_free(map);
 	return st;
 }
 

@@ -403,10 +403,12 @@ static void test_folder_of_others_is_refused(void **state)
 	put_file("Mine/PostProcess/job002/postprocess.star", "data_\n");
 	o.out_dir = "Mine";
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "Mine/PostProcess");
-	put_file("default_pipeline.star", "data_\n");
-	o.out_dir = "./";
+	put_file("Gui/default_pipeline.star", "data_\n");
+	o.out_dir = "Gui/";
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "default_pipeline.star");
-	assert_file_contains("default_pipeline.star", "data_\n");
+	assert_file_contains("Gui/default_pipeline.star", "data_\n");
+	o.out_dir = "./";
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "the project itself");
 	assert_string_equal(g_fake.calls, "");
 }
 
