@@ -131,7 +131,7 @@ static cyc_status compare_record(const cyc_star *star, const cyc__cycle *c, cons
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "inputs of the run in %s have changed since it was started: %s", c->o->out_dir, list);
 	}
 	if (st != CYC_OK) {
-		cyc_error_hint("start a new run with another --o, or remove the folder %s to start over; nothing was changed", c->o->out_dir);
+		cyc_error_hint("start a new run with another --o; nothing was changed");
 		goto done;
 	}
 	const cyc_star_block *general = cyc_star_find(star, "general");
@@ -384,7 +384,7 @@ static cyc_status read_outputs(cyc__step *s, const cyc_star *star, const cyc_cyc
 		}
 		if (st != CYC_OK) {
 			cyc_error_context("the finished step %s", s->dir);
-			cyc_error_hint("restore the file, or remove %s to have this step done again", s->dir);
+			cyc_error_hint("restore the file, or remove %s%s to have this step done again", s->dir, STEP_RECORD);
 			goto done;
 		}
 	}
@@ -447,7 +447,8 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	CYC_CHECK(key && set, CYC_E_FORMAT, "%s: no cycStepKey or cycOutputSet", path);
 	if (strcmp(key, cyc__hash_format(s->key).text) != 0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the finished step %s started from something else than this run has now", s->dir);
-		cyc_error_hint("start a new run with another --o, or remove %s and the later job folders to have them done again", s->dir);
+		cyc_error_hint("start a new run with another --o, or remove %s%s and those of the later job folders to have them done again",
+		               s->dir, STEP_RECORD);
 		goto done;
 	}
 	CYC_TRY(cyc_strdup(&s->output_set, set));
@@ -458,7 +459,7 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT, "%s: the table of the FSC is missing or not expected", path);
 	*found = true;
 done:
-	if (st == CYC_E_FORMAT) cyc_error_hint("remove %s to have this step done again", s->dir);
+	if (st == CYC_E_FORMAT) cyc_error_hint("remove %s%s to have this step done again", s->dir, STEP_RECORD);
 	cyc_star_destroy(&star);
 	cyc_free(path);
 	return st;
