@@ -162,8 +162,14 @@ typedef struct {
 	bool is_nameless; /**< no name at all until the commit */
 } cyc_outfile;
 CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
-/** Flush, check every write, fsync, rename to the final name. On failure the temporary file is removed. */
+/** Flush, check every write, fsync, rename to the final name, fsync the folder. On failure the temporary file is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
+/**
+ * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread; NULL: no more.
+ * One at a time for the whole process; set it while no other thread writes.
+ */
+typedef void (*cyc_outfile_listener)(void *user, const char *path);
+void cyc_outfile_set_listener(cyc_outfile_listener listener, void *user);
 /** Remove the temporary file if still open; harmless after commit. Safe on a zeroed struct. */
 void cyc_outfile_abandon(cyc_outfile *o);
 /** Open a file for reading; CYC_E_IO for what is no regular file (a pipe without a writer would wait for ever). The caller closes *fd. */
