@@ -64,6 +64,18 @@ CYC_MUST_CHECK cyc_status cyc_outputs_find(char **found, cyc_output_kind kind, c
 
 /** May a run of this kind write `name`, the path behind its folder (behind its root name for post-processing)? */
 bool cyc_outputs_may_write(cyc_output_kind kind, const char *name);
+/** Is `name`, behind the folder, one of the files around a job (job.star, exit flags ...)? */
+bool cyc_outputs_is_record(const char *name);
+
+/**
+ * Keep a list of what is written into a job folder (full path), in a hidden file there, until cyc_outputs_forget(). What the
+ * same command wrote there in an earlier run, and nobody changed since, is removed when the first result of this one is
+ * complete, so that nothing of other options stays beside it; not on a resumed run, which builds on it. One folder at a
+ * time for the whole process.
+ */
+CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
+/** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced them. May be NULL. */
+void cyc_outputs_forget(int64_t *n_old);
 
 #ifdef __cplusplus
 }

@@ -1,7 +1,5 @@
 #include "command.h"
 
-#include "cyclotomo/outputs.h"
-
 #include "cyclotomo/star.h"
 
 #include <string.h>

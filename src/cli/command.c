@@ -126,6 +126,21 @@ static void on_broken_pipe(int number)
 
 void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
 
+/* Does the command resume an earlier run, by the option of that name? */
+static bool is_resumed(const cyc_run *run)
+{
+	for (int i = 0; i < run->command->n_options; i++) {
+		const cyc_option *o = &run->command->options[i];
+		if (o->type == CYC_OPT_FLAG && strcmp(o->name, "resume") == 0) return *(const bool *)((const char *)run->target + o->offset);
+	}
+	return false;
+}
+
+cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind)
+{
+	return run->job_dir ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run)) : CYC_OK;
+}
+
 cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
 {
 	cyc_status st = CYC_OK;
@@ -261,6 +276,10 @@ done:
 
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
+	int64_t n_old = 0;
+	cyc_outputs_forget(&n_old);
+	if (st != CYC_OK && n_old > 0)
+		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none", run->job_dir, (long long)n_old);
 	if (!run->is_help) {
 		if (st == CYC_OK) st = check_output(run);
 		/* Writing the flags must not lose the record of what went wrong. */

@@ -43,7 +43,7 @@ static const char *const SIMULATE[] = { "optimisation_set.star", "particles.star
 	                                    "stacks/*", "truth/*", "mask_align.mrc", "mask_fsc.mrc", "optimisation_set.run.json", NULL };
 static const char *const STAR[] = { "", NULL };
 /* Written by the layer above the jobs. */
-static const char *const RECORDS[] = { "job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", NULL };
+static const char *const RECORDS[] = { "job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL };
 
 static const struct {
 	const char *const *patterns;
@@ -469,3 +469,5 @@ bool cyc_outputs_may_write(cyc_output_kind kind, const char *name)
 	return matches_any(KINDS[kind].patterns, name) || (KINDS[kind].is_folder && matches_any(RECORDS, name)) ||
 	       (kind == CYC_OUTPUT_POSTPROCESS && matches_any(POSTPROCESS_BESIDE, name));
 }
+
+bool cyc_outputs_is_record(const char *name) { return matches_any(RECORDS, name); }
