@@ -87,7 +87,8 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * Results must depend on the item only, never on the thread: then they are the same for any number of threads.
  * After a failure no new item starts; the error record of the lowest failing item that ran is the caller's.
  * @return CYC_OK or the status of that item. Between items it looks whether somebody asked to stop, and about once a second for the abort file.
- * @note Not reentrant from inside a task (tasks that call it run their items serially).
+ * @note Called from inside a task it runs its items one after the other on the thread of that task, all with i_thread = 0: scratch
+ *       memory that i_thread picks must then belong to the task, for outer tasks on other threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
 /** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */

@@ -61,6 +61,9 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(add_text(out, "particles", o->input.particles));
 	CYC_TRY(add_text(out, "tomograms", o->input.tomograms));
 	CYC_TRY(add_text(out, "trajectories", o->input.trajectories));
+	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
+	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
+	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	CYC_TRY(add_text(out, "mask-align", o->mask_align));
 	CYC_TRY(add_text(out, "mask-fsc", o->mask_fsc));
 	CYC_TRY(cyc__pairs_add(out, "box", "%d", o->box_px));

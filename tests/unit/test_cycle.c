@@ -501,6 +501,11 @@ static void test_plan(void **state)
 	cyc_cycle_result r;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "negative");
 	assert_false(is_there("RUN"));
+	/* Or taken as excluded tilts. */
+	o.input.exclude_negative_scales = true;
+	assert_int_equal(cyc_cycle_plan(&text, &can_run, &o), CYC_OK);
+	assert_null(strstr(text, "negative"));
+	cyc_free(text);
 }
 
 static void test_summary_page(void **state)
