@@ -222,7 +222,8 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 			const cyc_refined *r = &j->refined[i];
 			double error = cyc_refine3d_judges(j) ? cyc_membership_error(r->probability, r->error[k], unknown(j, i, k)) : r->error[k];
-			CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(error) : error));
+			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a promise. */
+			CYC_TRY(set_number(b, row, LABEL[k], !(error > 0) ? -1 : k < 3 ? cyc_rad_to_deg(error) : error));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
 	}
