@@ -84,6 +84,15 @@ CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_o
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
+/* ---------------------------------------------------------------- half maps */
+
+/** CYC_E_DATA if a map is constant or zero: nothing can be learned from it. `what` stands for it, "half map 1". Thread-safe. */
+CYC_MUST_CHECK cyc_status cyc_half_map_check(const cyc_volume *v, const char *what, const char *name);
+/** As above for both, and CYC_E_DATA if one is the other, but for scale or sign: their FSC is no measure then. */
+CYC_MUST_CHECK cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2]);
+/** The second part, from their correlation, -1 to 1. */
+CYC_MUST_CHECK cyc_status cyc_half_maps_differ(double correlation, const char *name1, const char *name2);
+
 /* ---------------------------------------------------------------- post-processing */
 
 typedef struct {
