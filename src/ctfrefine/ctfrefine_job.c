@@ -75,6 +75,7 @@ static cyc_status read_input(job *j)
 	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 	CYC_CHECK(o->min_tilt >= 0, CYC_E_USAGE, "the first tilt row must not be negative, got %d", o->min_tilt);
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
 done:

@@ -51,6 +51,7 @@ static cyc_status read_input(job *j)
 	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0], grid[1], least);
 	CYC_CHECK(o->first_tilt >= 0 && (o->last_tilt < 0 || o->last_tilt >= o->first_tilt), CYC_E_USAGE, "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
