@@ -140,16 +140,16 @@ static bool give_name(const cyc_outfile *o)
 	return linkat(AT_FDCWD, from, AT_FDCWD, o->tmp, AT_SYMLINK_FOLLOW) == 0;
 }
 
-/* The new name is on the disk, too, before anything is built on it. */
-static bool sync_folder(const char *path)
+/* The new name is on the disk, too, before anything is built on it. `tmp`, of no more use, becomes the folder: no memory can lack here. */
+static bool sync_folder(char *tmp)
 {
-	char *dir = NULL;
-	if (cyc_path_dir(&dir, path) != CYC_OK) return false;
-	int fd = open(dir[0] ? dir : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char *slash = strrchr(tmp, '/');
+	if (slash) slash[1] = '\0';
+	else strcpy(tmp, "."); /* it was longer */
+	int fd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	/* Folders that may be written but not read, and file systems that know no such call, have done what they can. */
 	bool is_done = fd < 0 || fsync(fd) == 0 || errno == EINVAL || errno == EBADF || errno == ENOTSUP || errno == ENOSYS || errno == EROFS;
 	if (fd >= 0) close(fd);
-	cyc_free(dir);
 	return is_done;
 }
 
@@ -168,7 +168,7 @@ cyc_status cyc_outfile_commit(cyc_outfile *o)
 		unlink(o->tmp);
 		CYC_RAISE(CYC_E_IO, "cannot rename '%s' to '%s': %s", o->tmp, o->path, strerror(e));
 	}
-	CYC_CHECK(sync_folder(o->path), CYC_E_IO, "cannot write the folder of '%s': %s", o->path, strerror(errno));
+	CYC_CHECK(sync_folder(o->tmp), CYC_E_IO, "cannot write the folder of '%s': %s", o->path, strerror(errno));
 	if (g_listener) g_listener(g_listener_user, o->path);
 done:
 	if (st != CYC_OK) cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed under that name");
