@@ -98,6 +98,9 @@ static cyc_status check_options(const cyc_postprocess_options *o)
 	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g", o->filter_edge_px);
 	if (o->local_resolution) {
 		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE, "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
+		CYC_CHECK(fabs(o->locres_sampling_A) <= 1e5 && fabs(o->locres_mask_radius_A) <= 1e5 && fabs(o->locres_edge_A) <= 1e5, CYC_E_USAGE,
+		          "spheres of local resolution (sampling, radius, edge) are larger than any map: %g, %g, %g Å", o->locres_sampling_A, o->locres_mask_radius_A,
+		          o->locres_edge_A);
 		CYC_CHECK(o->locres_randomise_at_A > 0.0 && o->locres_min_A > 0.0, CYC_E_USAGE, "resolutions must be positive, got %g and %g Å",
 		          o->locres_randomise_at_A, o->locres_min_A);
 	}

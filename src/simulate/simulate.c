@@ -95,6 +95,8 @@ static cyc_status check_physics(const cyc_simulate_options *o)
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
 		CYC_CHECK(isfinite(numbers[i].value) && (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)), CYC_E_USAGE,
 		          "the %s must %s, not %g", numbers[i].what, numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
+	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE, "ice of at most 100000 Å and particles of at most 10000 Å can be made, not %g and %g",
+	          o->thickness_A, o->radius_A);
 	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE, "the amplitude contrast must lie in [0, 1), not %g",
 	          o->amplitude_contrast_frac);
 	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE, "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
