@@ -96,3 +96,10 @@ rm -rf p/P
 "$bin" refine "${in[@]}" "${ref[@]}" --sym O --only-judge --o J > out.txt 2> err.txt
 "$bin" separate "${in[@]}" --min-separation 10 --o S > out.txt
 for d in R P C RT E RF J S; do listed "$d"; done
+
+# Whose job.star it is: of this program's own the command line is that of note.txt.
+"$bin" job2cmd p/S/job.star > out.txt 2> err.txt
+grep -q '^cyclotomo separate .*--min-separation 10' out.txt
+[ "$(wc -l < out.txt)" = 1 ]
+fails "$bin" job2cmd p/S/job.star --as relion > out.txt 2> err.txt
+grep -q 'written by cyclotomo itself' err.txt
