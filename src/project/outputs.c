@@ -31,7 +31,7 @@ static const char *const REFINE_TILTS[] = { "optimisation_set.star", "refine_til
 	                                        "Polish/job*/*/*", "CtfRefine/job*/*", "CtfRefine/job*/*/*", NULL };
 static const char *const EXTRACT[] = { "particles.star", "motion.star", "optimisation_set.star", "Subtomograms/*",
 	                                   "Subtomograms/*/*", "Subtomograms/*/*/*", "temp/*", NULL };
-static const char *const REFINE[] = { "run_*", "temp/*", NULL };
+static const char *const REFINE[] = { "run_*", "optimisation_set.star", "temp/*", NULL };
 static const char *const JUDGE[] = { "run_improbable.star", "particles.star", NULL };
 static const char *const SEPARATE[] = { "particles.star", "optimisation_set.star", NULL };
 static const char *const CYCLE[] = { "particles.star", "motion.star", "optimisation_set.star", "summary.html", "summary.json",
@@ -95,22 +95,39 @@ static void list_deinit(file_list *l)
 	*l = (file_list){ 0 };
 }
 
-/* Note a file, if it is there. */
-static cyc_status list_add(file_list *l, const char *path, const char *name)
+static cyc_status list_put(file_list *l, const struct stat *s, const char *name)
 {
 	cyc_status st = CYC_OK;
-	struct stat s;
-	if (stat(path, &s) != 0 || S_ISDIR(s.st_mode)) return CYC_OK;
+	if (S_ISDIR(s->st_mode)) return CYC_OK;
 	if (l->n == l->room) {
 		int64_t room = l->room > 0 ? 2 * l->room : 64;
 		CYC_TRY(cyc_realloc(&l->items, (size_t)l->n, (size_t)room, sizeof *l->items));
 		l->room = room;
 	}
-	l->items[l->n] = (file_id){ s.st_dev, s.st_ino, NULL };
+	l->items[l->n] = (file_id){ s->st_dev, s->st_ino, NULL };
 	CYC_TRY(cyc_strdup(&l->items[l->n].name, name));
 	l->n++;
 done:
 	return st;
+}
+
+/* Note a file that is there, and the link by which it is reached, if it is one. */
+static cyc_status list_add(file_list *l, const char *path, const char *name)
+{
+	cyc_status st = CYC_OK;
+	struct stat s, link;
+	if (stat(path, &s) != 0) return CYC_OK;
+	CYC_TRY(list_put(l, &s, name));
+	if (lstat(path, &link) == 0 && S_ISLNK(link.st_mode)) CYC_TRY(list_put(l, &link, name));
+done:
+	return st;
+}
+
+/* Note what a new file would replace: of a link the link, not where it leads. */
+static cyc_status list_add_replaced(file_list *l, const char *path)
+{
+	struct stat s;
+	return lstat(path, &s) == 0 ? list_put(l, &s, path) : CYC_OK;
 }
 
 static int by_identity(const void *a, const void *b)
@@ -138,6 +155,17 @@ done:
 	return st;
 }
 
+/* A folder that has the name of a file would be noticed when half of the results are written. */
+static cyc_status refuse_folder(const char *path, const char *pattern)
+{
+	cyc_status st = CYC_OK;
+	struct stat s;
+	if (strpbrk(pattern, "*?[") || stat(path, &s) != 0 || !S_ISDIR(s.st_mode)) return CYC_OK;
+	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "'%s' is a folder, but a file of this name would be written", path);
+	cyc_error_hint("rename the folder, or choose another output (--o); nothing was written");
+	return st;
+}
+
 /* Files under the names `patterns` behind `start`, through links of any kind. */
 static cyc_status find_below(file_list *found, const char *start, const char *const *patterns)
 {
@@ -149,7 +177,12 @@ static cyc_status find_below(file_list *found, const char *start, const char *co
 		CYC_TRY(cyc_asprintf(&pattern, "%s%s", escaped, patterns[i]));
 		int rc = glob(pattern, GLOB_NOSORT, NULL, &g);
 		CYC_CHECK(rc != GLOB_NOSPACE, CYC_E_NOMEM, "no memory for the names of the files in '%s'", start);
-		for (size_t k = 0; rc == 0 && k < g.gl_pathc; k++) CYC_TRY(list_add(found, g.gl_pathv[k], g.gl_pathv[k]));
+		for (size_t k = 0; rc == 0 && k < g.gl_pathc; k++) {
+			CYC_TRY(refuse_folder(g.gl_pathv[k], patterns[i]));
+			CYC_TRY(list_add_replaced(found, g.gl_pathv[k]));
+			/* note.txt is added to, and so reached through links. */
+			if (patterns == RECORDS) CYC_TRY(list_add(found, g.gl_pathv[k], g.gl_pathv[k]));
+		}
 		globfree(&g);
 		g = (glob_t){ 0 };
 		cyc_free(pattern);
@@ -304,7 +337,7 @@ static cyc_status add_table(comparison *c, const char *name)
 	if (!KINDS[c->plan->kind].has_tables) goto done;
 	CYC_TRY(output_path(&path, c->plan));
 	CYC_TRY(cyc_path_join(&full, path, cyc__behind_job(name)));
-	CYC_TRY(list_add(&c->found, full, full));
+	CYC_TRY(list_add_replaced(&c->found, full));
 done:
 	cyc_star_destroy(&table);
 	cyc_free(path);

@@ -103,3 +103,7 @@ grep -q '^cyclotomo separate .*--min-separation 10' out.txt
 [ "$(wc -l < out.txt)" = 1 ]
 fails "$bin" job2cmd p/S/job.star --as relion > out.txt 2> err.txt
 grep -q 'written by cyclotomo itself' err.txt
+
+# The folder of another kind of job is not written into.
+fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R > out.txt 2> err.txt
+grep -q "that of another job (relion.reconstructparticletomo)" err.txt

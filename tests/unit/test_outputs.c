@@ -74,8 +74,14 @@ static void links_are_seen_through(void **state)
 	(void)state;
 	link_to("particles.star", "Hard/particles.star", true);
 	ASSERT_FAILS(spare(CYC_OUTPUT_POLISH, "Hard"), CYC_E_USAGE, "Hard/particles.star", "particles.star");
+	/* A link is replaced, and what it leads to stays; but not where the link is what is read, or is written through. */
 	link_to("particles.star", "Soft/particles.star", false);
-	ASSERT_FAILS(spare(CYC_OUTPUT_SEPARATE, "Soft"), CYC_E_USAGE, "Soft/particles.star");
+	ASSERT_OK(spare(CYC_OUTPUT_SEPARATE, "Soft"));
+	const cyc_project_input linked = { .root = temp_dir, .particles = "Soft/particles.star" };
+	cyc_output_plan plan = { .kind = CYC_OUTPUT_SEPARATE, .out = "Soft", .root = temp_dir, .input = &linked };
+	ASSERT_FAILS(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_RESULTS), CYC_E_USAGE, "Soft/particles.star");
+	link_to("particles.star", "Notes/note.txt", false);
+	ASSERT_FAILS(spare(CYC_OUTPUT_SEPARATE, "Notes"), CYC_E_USAGE, "Notes/note.txt");
 	link_to("Job/job004", "Again", false);
 	ASSERT_FAILS(spare(CYC_OUTPUT_CTFREFINE, "Again/"), CYC_E_USAGE, "Again");
 	link_to("Job/job004/deep", "Tables/deep", false);
@@ -128,6 +134,16 @@ static void inputs_that_cannot_be_read_are_the_jobs_matter(void **state)
 	assert_int_equal(cyc_error_get()->status, CYC_OK);
 }
 
+static void folders_in_the_place_of_files_are_refused(void **state)
+{
+	(void)state;
+	ASSERT_OK(cyc_make_dirs(temp_path("New/tomograms.star")));
+	ASSERT_OK(cyc_make_dirs(temp_path("Run/run.json")));
+	ASSERT_FAILS(spare(CYC_OUTPUT_CTFREFINE, "New"), CYC_E_IO, "New/tomograms.star", "is a folder");
+	ASSERT_FAILS(spare(CYC_OUTPUT_RECONSTRUCT, "Run"), CYC_E_IO, "Run/run.json", "is a folder");
+	ASSERT_OK(spare(CYC_OUTPUT_RECONSTRUCT, "New"));
+}
+
 static void projects_are_found(void **state)
 {
 	(void)state;
@@ -151,6 +167,7 @@ int main(void)
 		TEST(records_and_stacks_count),
 		TEST(single_files_are_compared),
 		TEST(inputs_that_cannot_be_read_are_the_jobs_matter),
+		TEST(folders_in_the_place_of_files_are_refused),
 		TEST(projects_are_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
