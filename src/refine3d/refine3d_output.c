@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
 {
@@ -371,9 +372,13 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&path, j->in.out, "run_optimisation_set.star"));
 	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. */
-	CYC_TRY(write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both are there, or none. */
+	st = write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2);
+	if (st != CYC_OK) unlink(path);
 done:
 	cyc_free(path);
 	cyc_free(relative);
