@@ -144,7 +144,7 @@ double cyc_circle_crop_power(int32_t box_px)
 
 /* ---------------------------------------------------------------- operations */
 
-enum { MAX_ARGUMENTS = 8 };
+enum { MAX_ARGUMENTS = 12 };
 typedef struct {
 	const cyc_buffer *buffers[MAX_ARGUMENTS];
 	size_t needed[MAX_ARGUMENTS];
@@ -154,8 +154,12 @@ typedef struct {
 static void argument(argument_list *l, const cyc_buffer *b, size_t count, size_t size)
 {
 	if (!b) return;
-	l->buffers[l->n] = b;
-	l->needed[l->n++] = count * size;
+	/* One too many is counted, not kept: begin() refuses the call. */
+	if (l->n < MAX_ARGUMENTS) {
+		l->buffers[l->n] = b;
+		l->needed[l->n] = count * size;
+	}
+	l->n++;
 }
 
 static void guard(cyc_backend *be, const argument_list *l, bool is_entering)
@@ -167,6 +171,7 @@ static void guard(cyc_backend *be, const argument_list *l, bool is_entering)
 static cyc_status begin(cyc_backend *be, const argument_list *l)
 {
 	cyc_status st = CYC_OK;
+	CYC_CHECK(l->n <= MAX_ARGUMENTS, CYC_E_INTERNAL, "an operation with %d arguments, there is room for %d", l->n, MAX_ARGUMENTS);
 	for (int i = 0; i < l->n; i++) {
 		const cyc_buffer *b = l->buffers[i];
 		CYC_CHECK(b->be == be && !b->host, CYC_E_INTERNAL, "argument %d is %s", i, b->host ? "mapped" : "of another backend");

@@ -87,7 +87,8 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * Results must depend on the item only, never on the thread: then they are the same for any number of threads.
  * After a failure no new item starts; the error record of the lowest failing item that ran is the caller's.
  * @return CYC_OK or the status of that item. Between items it looks whether somebody asked to stop, and about once a second for the abort file.
- * @note Not reentrant from inside a task (tasks that call it run their items serially).
+ * @note Called from inside a task it runs its items one after the other on the thread of that task, all with i_thread = 0: scratch
+ *       memory that i_thread picks must then belong to the task, for outer tasks on other threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
 /** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
@@ -162,8 +163,14 @@ typedef struct {
 	bool is_nameless; /**< no name at all until the commit */
 } cyc_outfile;
 CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
-/** Flush, check every write, fsync, rename to the final name. On failure the temporary file is removed. */
+/** Flush, check every write, fsync, rename to the final name, fsync the folder. On failure the temporary file is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
+/**
+ * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread; NULL: no more.
+ * One at a time for the whole process; set it while no other thread writes.
+ */
+typedef void (*cyc_outfile_listener)(void *user, const char *path);
+void cyc_outfile_set_listener(cyc_outfile_listener listener, void *user);
 /** Remove the temporary file if still open; harmless after commit. Safe on a zeroed struct. */
 void cyc_outfile_abandon(cyc_outfile *o);
 /** Open a file for reading; CYC_E_IO for what is no regular file (a pipe without a writer would wait for ever). The caller closes *fd. */

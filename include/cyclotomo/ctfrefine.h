@@ -6,6 +6,7 @@
 #ifndef CYCLOTOMO_CTFREFINE_H
 #define CYCLOTOMO_CTFREFINE_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -65,6 +66,8 @@ void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
 /** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *options, const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus
 }

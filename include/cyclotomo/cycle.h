@@ -92,6 +92,8 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r);
  *         changed since (both name what changed), CYC_E_IO if another process is at work there; the statuses of the steps.
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for a run. Part of it. */
+CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
 
 /**
  * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk need, and whether all

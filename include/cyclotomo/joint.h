@@ -46,6 +46,8 @@ CYC_MUST_CHECK cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options 
  * @note Results do not depend on threads or on what is kept in memory.
  */
 CYC_MUST_CHECK cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refine_tilts_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_refine_tilts_spare_inputs(const cyc_refine_tilts_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus
 }

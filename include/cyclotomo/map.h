@@ -5,6 +5,7 @@
 #ifndef CYCLOTOMO_MAP_H
 #define CYCLOTOMO_MAP_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -80,6 +81,17 @@ typedef struct {
  *         CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
+
+/* ---------------------------------------------------------------- half maps */
+
+/** CYC_E_DATA if a map is constant or zero: nothing can be learned from it. `what` stands for it, "half map 1". Thread-safe. */
+CYC_MUST_CHECK cyc_status cyc_half_map_check(const cyc_volume *v, const char *what, const char *name);
+/** As above for both, and CYC_E_DATA if one is the other, but for scale or sign: their FSC is no measure then. */
+CYC_MUST_CHECK cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2]);
+/** The second part, from their correlation, -1 to 1. */
+CYC_MUST_CHECK cyc_status cyc_half_maps_differ(double correlation, const char *name1, const char *name2);
 
 /* ---------------------------------------------------------------- post-processing */
 
@@ -163,6 +175,8 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *o
  * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
  */
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,7 @@
 #ifndef CYCLOTOMO_POLISH_H
 #define CYCLOTOMO_POLISH_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -62,6 +63,8 @@ void cyc_polish_result_deinit(cyc_polish_result *r);
 /** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
 CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options, const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_polish_spare_inputs(const cyc_polish_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus
 }

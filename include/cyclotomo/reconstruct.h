@@ -5,6 +5,7 @@
 #ifndef CYCLOTOMO_RECONSTRUCT_H
 #define CYCLOTOMO_RECONSTRUCT_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -59,6 +60,8 @@ CYC_MUST_CHECK cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o
  * @return any status; on failure no map of this job is half written.
  */
 CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_reconstruct_spare_inputs(const cyc_reconstruct_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus
 }

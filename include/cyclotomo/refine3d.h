@@ -6,6 +6,7 @@
 #ifndef CYCLOTOMO_REFINE3D_H
 #define CYCLOTOMO_REFINE3D_H
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -76,6 +77,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
+/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_spare_inputs(const cyc_refine3d_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus
 }

@@ -85,6 +85,16 @@ done:
 	return st;
 }
 
+/* Who is told of finished files; changed only while no file is being written. */
+static cyc_outfile_listener g_listener;
+static void *g_listener_user;
+
+void cyc_outfile_set_listener(cyc_outfile_listener listener, void *user)
+{
+	g_listener = listener;
+	g_listener_user = user;
+}
+
 /* A file without a name, where the file system has such (else *out is NULL): killed at any moment, nothing of it stays. */
 static cyc_status open_nameless(FILE **out, const char *path)
 {
@@ -92,6 +102,8 @@ static cyc_status open_nameless(FILE **out, const char *path)
 	char *dir = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_path_dir(&dir, path));
+	/* It gets its name through /proc, which small containers lack. */
+	if (access("/proc/self/fd", X_OK) != 0) goto done;
 	int fd = open(dir[0] ? dir : ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
 	if (fd < 0) goto done;
 	*out = fdopen(fd, "wb");
@@ -128,6 +140,19 @@ static bool give_name(const cyc_outfile *o)
 	return linkat(AT_FDCWD, from, AT_FDCWD, o->tmp, AT_SYMLINK_FOLLOW) == 0;
 }
 
+/* The new name is on the disk, too, before anything is built on it. `tmp`, of no more use, becomes the folder: no memory can lack here. */
+static bool sync_folder(char *tmp)
+{
+	char *slash = strrchr(tmp, '/');
+	if (slash) slash[1] = '\0';
+	else strcpy(tmp, "."); /* it was longer */
+	int fd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Folders that may be written but not read, and file systems that know no such call, have done what they can. */
+	bool is_done = fd < 0 || fsync(fd) == 0 || errno == EINVAL || errno == EBADF || errno == ENOTSUP || errno == ENOSYS || errno == EROFS;
+	if (fd >= 0) close(fd);
+	return is_done;
+}
+
 cyc_status cyc_outfile_commit(cyc_outfile *o)
 {
 	cyc_status st = CYC_OK;
@@ -143,6 +168,8 @@ cyc_status cyc_outfile_commit(cyc_outfile *o)
 		unlink(o->tmp);
 		CYC_RAISE(CYC_E_IO, "cannot rename '%s' to '%s': %s", o->tmp, o->path, strerror(e));
 	}
+	CYC_CHECK(sync_folder(o->tmp), CYC_E_IO, "cannot write the folder of '%s': %s", o->path, strerror(errno));
+	if (g_listener) g_listener(g_listener_user, o->path);
 done:
 	if (st != CYC_OK) cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed under that name");
 	cyc_free(o->path);

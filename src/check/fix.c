@@ -1,6 +1,8 @@
 /* A corrected project beside the old one. */
 #include "check/check_internal.h"
 
+#include "cyclotomo/outputs.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -106,24 +108,17 @@ done:
 	return st;
 }
 
+/* Nothing that is there already may be written over, of this project or another. */
 static cyc_status refuse_existing(const cyc_check *c, const char *dir)
 {
 	cyc_status st = CYC_OK;
-	static const char *const NAMES[] = { "tomograms.star", "optimisation_set.star", "particles.star",
-		                                 "tilt_series" };
-	char *path = NULL, *full = NULL;
-	for (size_t k = 0; k < sizeof NAMES / sizeof *NAMES; k++) {
-		CYC_TRY(cyc_path_join(&path, dir, NAMES[k]));
-		CYC_TRY(cyc_path_join(&full, c->root, path));
-		CYC_CHECK(!cyc_path_exists(full), CYC_E_USAGE,
-		          "%s is there already: a corrected project goes into a folder of its own (--fix)", path);
-		cyc_free(path);
-		cyc_free(full);
-		path = full = NULL;
-	}
+	cyc_output_plan plan = { .kind = CYC_OUTPUT_CHECK, .out = dir, .root = c->root, .input = &c->o->input };
+	char *found = NULL;
+	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
+	CYC_TRY(cyc_outputs_find(&found, CYC_OUTPUT_CHECK, c->root, dir));
+	CYC_CHECK(!found, CYC_E_USAGE, "%s is there already: a corrected project goes into a folder of its own (--fix)", found);
 done:
-	cyc_free(path);
-	cyc_free(full);
+	cyc_free(found);
 	return st;
 }
 

@@ -13,12 +13,7 @@ typedef struct {
 #define AT(member) .offset = offsetof(cycle_args, o.member)
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input", .type = CYC_OPT_HEADING },
-	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, AT(input.optimisation_set), .unit = "<file>",
-	  .help = "Optimisation set that names particles, tomograms and trajectories." },
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, AT(input.particles), .unit = "<file>", .help = "Particles; instead of the set's." },
-	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, AT(input.tomograms), .unit = "<file>", .help = "Tomograms; instead of the set's." },
-	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, AT(input.trajectories), .unit = "<file>",
-	  .help = "Trajectories; instead of the set's." },
+	CYC_PROJECT_INPUT_OPTIONS(cycle_args, o.input),
 	{ .name = "mask-align", .alias = "--mask_align", .type = CYC_OPT_TEXT, AT(mask_align), .unit = "<map>",
 	  .help = "Mask on the half maps when they are references; wide and soft.", .no_default = "as --mask-fsc" },
 	{ .name = "mask-fsc", .alias = "--mask_fsc", .type = CYC_OPT_TEXT, AT(mask_fsc), .unit = "<map>", .help = "Mask for the FSC.",
@@ -137,6 +132,7 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 	if (run.is_help) goto done;
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
+	CYC_TRY(cyc_cycle_spare_inputs(&a.o));
 	if (a.is_dry_run) {
 		CYC_TRY(dry_run(&a.o));
 		goto done;

@@ -17,7 +17,7 @@ typedef struct {
 #define A(member) offsetof(job2cmd_args, member)
 
 static const cyc_option OPTIONS[] = {
-	{ .name = "JOB_STAR", .type = CYC_OPT_ARG, .offset = A(job_star), .help = "A job.star that RELION has written, or the folder it is in." },
+	{ .name = "JOB_STAR", .type = CYC_OPT_ARG, .offset = A(job_star), .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the command line is shown as it was." },
 	{ .name = "as", .type = CYC_OPT_CHOICE, .offset = A(form), .choices = "cyclotomo,relion", .help = "Whose command line is printed." },
 	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(out_dir), .unit = "<folder/>", .help = "Folder for the outputs.",
 	  .no_default = "the folder of job.star" },
@@ -135,6 +135,38 @@ done:
 	return st;
 }
 
+/* This program's own jobs name options as they are, with hyphens; RELION's variables have none. */
+static bool is_own_job(const cyc_star *star)
+{
+	const cyc_star_block *b = cyc_star_find(star, "joboptions_values");
+	int32_t column = b ? cyc_star_column(b, "rlnJobOptionVariable") : -1;
+	for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++)
+		if (strchr(cyc_star_text(b, row, column), '-')) return true;
+	return false;
+}
+
+/* The last command line that note.txt, beside such a job.star, has. */
+static cyc_status print_own_line(const job_place *place, const job2cmd_args *a)
+{
+	cyc_status st = CYC_OK;
+	static const char START[] = "\ncyclotomo ";
+	char *dir = NULL, *path = NULL, *text = NULL, *last = NULL;
+	size_t n = 0;
+	CYC_CHECK(a->form == FORM_CYCLOTOMO && !a->out_dir && !a->is_dry_run, CYC_E_UNSUPPORTED,
+	          "'%s' was written by cyclotomo itself: its command line can only be shown as it was, without --as relion, --output and --dry-run", place->path);
+	CYC_TRY(cyc_path_dir(&dir, place->path));
+	CYC_TRY(cyc_path_join(&path, dir, "note.txt"));
+	CYC_TRY(cyc_read_file(&text, &n, path));
+	for (char *at = text; (at = strstr(at, START)) != NULL; at++) last = at + 1;
+	CYC_CHECK(last, CYC_E_DATA, "'%s' was written by cyclotomo itself, but '%s' beside it has no command line", place->path, path);
+	printf("%.*s\n", (int)strcspn(last, "\n"), last);
+done:
+	cyc_free(dir);
+	cyc_free(path);
+	cyc_free(text);
+	return st;
+}
+
 cyc_status cyc_cmd_job2cmd(int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
@@ -149,6 +181,10 @@ cyc_status cyc_cmd_job2cmd(int argc, char **argv)
 	if (run.is_help) goto done;
 	CYC_TRY(find_place(&place, &a));
 	CYC_TRY(cyc_star_read(&star, place.path));
+	if (is_own_job(star)) {
+		CYC_TRY(print_own_line(&place, &a));
+		goto done;
+	}
 	CYC_TRY(map(&job, &call, star, &place, a.is_dry_run));
 	if (!a.is_dry_run) warn_of_results(&place);
 	if (a.form == FORM_RELION) CYC_TRY(print_line(job.n_words, job.words, ""));

@@ -94,6 +94,7 @@ cyc_status cyc_cmd_mask(int argc, char **argv)
 		a.o.combine_with = a.combine[i];
 		a.o.combine = (cyc_mask_combine)i;
 	}
+	CYC_TRY(cyc_mask_spare_inputs(&a.o));
 	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));
 	CYC_TRY(cyc_run_input(&run, "map", a.o.input));
 	CYC_TRY(cyc_run_input(&run, "second map", a.o.combine_with));

@@ -116,6 +116,13 @@ static void report(const postprocess_args *a, const cyc_postprocess_result *r)
 	if (r->optimisation_set) printf("optimisation set %s\n", r->optimisation_set);
 }
 
+/* The curve that is read here, not by the job. */
+static cyc_status spare_curve(const postprocess_args *a)
+{
+	cyc_output_plan plan = { .kind = CYC_OUTPUT_POSTPROCESS, .out = a->o.out_root, .root = a->o.root, .files = &a->randomised_fsc, .n_files = 1 };
+	return cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL);
+}
+
 cyc_status cyc_cmd_postprocess(int argc, char **argv);
 cyc_status cyc_cmd_postprocess(int argc, char **argv)
 {
@@ -137,6 +144,8 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 		CYC_TRY(cyc_fsc_read_column(&randomised, &a.o.n_randomised_fsc, path, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps"));
 		a.o.randomised_fsc = randomised;
 	}
+	CYC_TRY(cyc_postprocess_spare_inputs(&a.o));
+	CYC_TRY(spare_curve(&a));
 	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.out_root, "relion.postprocess"));
 	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.half1));
 	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.half2));

@@ -97,7 +97,10 @@ cyc_status cyc_cmd_separate(int argc, char **argv)
 	a.input.root = a.common.root;
 	CYC_CHECK(a.output && a.output[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(a.min_separation_A > 0, CYC_E_USAGE, "a distance is needed (--min-separation)");
+	cyc_output_plan plan = { .kind = CYC_OUTPUT_SEPARATE, .out = a.output, .root = a.common.root, .input = &a.input };
+	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_run_job(&run, a.output, "relion.select.removeduplicates"));
+	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_SEPARATE));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.input));
 	CYC_TRY(separate(&run, &a));
 done:

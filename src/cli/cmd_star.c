@@ -76,6 +76,8 @@ cyc_status cyc_cmd_star(int argc, char **argv)
 	char *path = NULL;
 	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
 	if (run.is_help) goto done;
+	cyc_output_plan plan = { .kind = CYC_OUTPUT_STAR, .out = a.output, .root = a.common.root, .files = &a.input, .n_files = 1 };
+	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_path_join(&path, a.common.root, a.input));
 	CYC_TRY(cyc_star_read(&s, path));
 	if (a.print) CYC_TRY(print_columns(s, a.block, a.print));

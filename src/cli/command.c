@@ -126,16 +126,78 @@ static void on_broken_pipe(int number)
 
 void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
 
-cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+/* Does the command resume an earlier run, by the option of that name? */
+static bool is_resumed(const cyc_run *run)
+{
+	for (int i = 0; i < run->command->n_options; i++) {
+		const cyc_option *o = &run->command->options[i];
+		if (o->type == CYC_OPT_FLAG && strcmp(o->name, "resume") == 0) return *(const bool *)((const char *)run->target + o->offset);
+	}
+	return false;
+}
+
+/* The type label in the job.star that is there already; NULL if there is none. */
+static cyc_status type_of_folder(char **out, const char *job_dir)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
+	cyc_star *star = NULL;
+	char *path = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_path_join(&path, job_dir, "job.star"));
+	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK) goto done; /* one that cannot be read is written anew */
+	const cyc_star_block *b = cyc_star_find(star, "job");
+	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, "rlnJobTypeLabel") : NULL;
+	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));
+done:
+	cyc_star_destroy(&star);
+	cyc_free(path);
+	return st;
+}
+
+/* Names of one job's results are in part those of another's: both in one folder would be a mix of them. */
+static cyc_status refuse_other_job(const char *job_dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	char *there = NULL;
+	CYC_TRY(type_of_folder(&there, job_dir));
+	/* "relion.refine3d.tomo" and "relion.refine3d" are one kind of job. */
+	size_t n = there ? strlen(there) : 0, m = strlen(type_label), least = n < m ? n : m;
+	if (!there || strncmp(there, type_label, least) == 0) goto done;
+	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the output folder '%s' is that of another job (%s), whose files would be written over", job_dir, there);
+	cyc_error_hint("give each job a folder of its own (--o); nothing was written");
+done:
+	cyc_free(there);
+	return st;
+}
+
+cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind)
+{
+	return run->job_dir ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run)) : CYC_OK;
+}
+
+static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_path_join(&run->job_dir, run->common->root, dir));
 	CYC_TRY(cyc_path_join(&run->run_json, run->job_dir, "run.json"));
 	CYC_TRY(cyc_make_dirs(run->job_dir));
 	cyc_run_minds_closed_pipe();
 	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
 done:
+	return st;
+}
+
+cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
+	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
+	/* RELION's pipeline makes the folder and its job.star itself. */
+	if (!run->common->pipeline_control) CYC_TRY(refuse_other_job(path, type_label));
+	CYC_TRY(enter_folder(run, dir, type_label));
+done:
+	cyc_free(path);
 	return st;
 }
 
@@ -155,7 +217,7 @@ cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_lab
 	CYC_CHECK(path && path[0], CYC_E_USAGE, "the output is missing: give it with --o");
 	CYC_TRY(cyc_path_dir(&dir, path));
 	if (is_job_folder(dir)) {
-		CYC_TRY(cyc_run_job(run, dir, type_label));
+		CYC_TRY(enter_folder(run, dir, type_label)); /* all names are the user's: other files may be there */
 	} else {
 		CYC_TRY(cyc_path_join(&full, run->common->root, path));
 		char *name = strrchr(full, '/'), *suffix = strrchr(name ? name : full, '.');
@@ -261,6 +323,10 @@ done:
 
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
+	int64_t n_old = 0;
+	cyc_outputs_forget(&n_old);
+	if (st != CYC_OK && n_old > 0)
+		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none", run->job_dir, (long long)n_old);
 	if (!run->is_help) {
 		if (st == CYC_OK) st = check_output(run);
 		/* Writing the flags must not lose the record of what went wrong. */

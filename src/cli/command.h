@@ -44,6 +44,7 @@
 
 #include "options.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
 
 #include <stddef.h>
@@ -138,6 +139,11 @@ CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command
  * nothing but the flag is left there by this layer. Do not call it on a dry run.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label);
+/**
+ * After cyc_run_job(): all results in the folder are those of this run. What an earlier run of the same command left there
+ * is removed as soon as this one has results; not with --resume. Without a job folder nothing is done.
+ */
+CYC_MUST_CHECK cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind);
 /**
  * As cyc_run_job() for a command whose --o is a file or a root name: if its folder is named jobNNN it is the job folder,
  * else only `<path without suffix>.run.json` is written beside the output.

@@ -249,6 +249,7 @@ cyc_status cyc_option_value(char **out, const void *target, const cyc_option *o)
 	case CYC_OPT_ANGLE: {
 		double d;
 		memcpy(&d, member, sizeof d);
+		if (isnan(d)) return cyc_strdup(out, ""); /* not given */
 		return cyc_asprintf(out, "%.10g", o->type == CYC_OPT_ANGLE ? cyc_rad_to_deg(d) : d);
 	}
 	case CYC_OPT_CHOICE: {
@@ -503,7 +504,7 @@ void cyc_options_json(cyc_json *j, const char *key, const void *target, const cy
 		case CYC_OPT_INT64:
 		case CYC_OPT_DOUBLE:
 		case CYC_OPT_ANGLE:
-			if (cyc_option_value(&text, target, &table[i]) == CYC_OK) d = strtod(text, NULL);
+			if (cyc_option_value(&text, target, &table[i]) == CYC_OK) d = text[0] ? strtod(text, NULL) : CYC_NAN;
 			else j->status = CYC_E_NOMEM;
 			if (table[i].type == CYC_OPT_INT || table[i].type == CYC_OPT_INT64) cyc_json_int(j, table[i].name, text ? strtoll(text, NULL, 10) : 0);
 			else cyc_json_double(j, table[i].name, d);

@@ -123,6 +123,7 @@ static cyc_status read_input(job *j)
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(cyc_ctfrefine_check(o, &view));
+	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
 done:
@@ -839,6 +840,7 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	job j = { .o = o, .gauge = 1, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_ctfrefine_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;

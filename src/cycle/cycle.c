@@ -454,6 +454,7 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	*result = (cyc_cycle_result){ 0 };
 	CYC_TRY(tidy_name(&out_dir, options->out_dir));
 	tidy.out_dir = out_dir;
+	CYC_TRY(cyc_cycle_spare_inputs(&tidy));
 	CYC_TRY(cyc__inputs_read(&c.in, &tidy));
 	CYC_TRY(cyc__inputs_require_all(&c.in, &tidy));
 	CYC_TRY(lock_folder(&lock, &tidy));

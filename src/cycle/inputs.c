@@ -232,7 +232,9 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	*in = (cyc__inputs){ 0 };
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_project_resolve(&in->set, &o->input));
-	CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, in->set->tomograms, root));
+	/* Without the option the plan shows such tilts, and the run refuses them. */
+	if (o->input.exclude_negative_scales) CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, &o->input));
+	else CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, in->set->tomograms, root));
 	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, root));
 	CYC_TRY(cyc_particle_set_require_halves(in->particles));
 	CYC_TRY(cyc_alloc(&in->series, in->tomograms->n_series, sizeof *in->series));

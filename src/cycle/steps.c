@@ -33,6 +33,7 @@ static cyc_status add_input_arguments(cyc__pairs *out, const cyc__cycle *c, cons
 	if (in.particles) CYC_TRY(cyc__pairs_add(out, "p", "%s", in.particles));
 	if (in.tomograms) CYC_TRY(cyc__pairs_add(out, "t", "%s", in.tomograms));
 	if (in.trajectories) CYC_TRY(cyc__pairs_add(out, "mot", "%s", in.trajectories));
+	if (in.exclude_negative_scales) CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%s", ""));
 	if (in.keep_outliers) CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%s", ""));
 	if (in.erase_beads) CYC_TRY(cyc__pairs_add(out, "erase-beads", "%s", ""));
 done:

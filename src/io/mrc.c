@@ -233,6 +233,23 @@ done:
 	return st;
 }
 
+/* Squares of larger values, summed, leave the range of float; no density is near it. */
+static const float LARGEST = 1e15F;
+
+static cyc_status check_range(const cyc_volume *v, const char *name)
+{
+	cyc_status st = CYC_OK;
+	size_t n = cyc_volume_count(v), nx = (size_t)v->nx, ny = (size_t)v->ny;
+	for (size_t i = 0; i < n; i++) {
+		if (fabsf(v->data[i]) <= LARGEST) continue;
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %g; wanted are values up to %g", name,
+		                     i % nx, i / nx % ny, i / nx / ny, (double)v->data[i], (double)LARGEST);
+		cyc_error_hint("such a value is a defect of the file or of the job that made it: make it anew");
+		break;
+	}
+	return st;
+}
+
 cyc_status cyc_mrc_read(cyc_volume **out, const char *name)
 {
 	cyc_status st = CYC_OK;
@@ -247,6 +264,7 @@ cyc_status cyc_mrc_read(cyc_volume **out, const char *name)
 	int32_t nz = section ? 1 : info.nz;
 	CYC_TRY_CTX(cyc_volume_create(&v, info.nx, info.ny, nz, info.pixel_size_A), "reading '%s'", name);
 	CYC_TRY(read_sections(v->data, &info, path, section ? section - 1 : 0, nz));
+	CYC_TRY(check_range(v, name));
 	*out = v;
 	v = NULL;
 done:

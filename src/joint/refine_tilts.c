@@ -444,6 +444,7 @@ cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refin
 	cyc_refine_tilts_result own = { 0 };
 	job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
+	CYC_TRY(cyc_refine_tilts_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(prepare(&j));
 	for (int32_t i = 0; i < N_KINDS * o->n_rounds; i++) {
 		CYC_TRY(cyc_cancel_check());

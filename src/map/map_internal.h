@@ -130,4 +130,7 @@ CYC_MUST_CHECK cyc_status cyc__mask_auto_threshold(double *out, const float *map
 /** Low-pass a map in place, edge of 2 shells. */
 CYC_MUST_CHECK cyc_status cyc__map_lowpass(float *map, int32_t n, double pixel_size_A, double resolution_A, int n_threads);
 
+/** Correlation of all voxels of two maps of one size about their means; 0 if one is constant. */
+double cyc__volume_correlation(const cyc_volume *a, const cyc_volume *b);
+
 #endif

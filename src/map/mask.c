@@ -187,6 +187,7 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	cyc_mask_result r = { 0 };
 	double sum = 0.0;
 	CYC_TRY(check_options(options));
+	CYC_TRY(cyc_mask_spare_inputs(options));
 	set_automatic(&r, options);
 	if (options->dry_run) {
 		CYC_TRY(plan(options));

@@ -103,6 +103,9 @@ static cyc_status check_options(const cyc_postprocess_options *o)
 	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g", o->filter_edge_px);
 	if (o->local_resolution) {
 		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE, "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
+		CYC_CHECK(fabs(o->locres_sampling_A) <= 1e5 && fabs(o->locres_mask_radius_A) <= 1e5 && fabs(o->locres_edge_A) <= 1e5, CYC_E_USAGE,
+		          "spheres of local resolution (sampling, radius, edge) are larger than any map: %g, %g, %g Å", o->locres_sampling_A, o->locres_mask_radius_A,
+		          o->locres_edge_A);
 		CYC_CHECK(o->locres_randomise_at_A > 0.0 && o->locres_min_A > 0.0, CYC_E_USAGE, "resolutions must be positive, got %g and %g Å",
 		          o->locres_randomise_at_A, o->locres_min_A);
 	}
@@ -309,6 +312,37 @@ done:
 	return st;
 }
 
+/* Of all that both half maps have but their means. Half of the plane x = 0 counts for itself and its mates. */
+static double correlation(const cyc__postprocess *p)
+{
+	size_t n_half = cyc_half_count3(p->n), width = (size_t)p->n / 2 + 1;
+	double sum[3] = { 0, 0, 0 };
+	for (size_t i = 1; i < n_half; i++) {
+		double weight = i % width == 0 || i % width == width - 1 ? 1 : 2;
+		double a = (double)crealf(p->ft[0][i]), b = (double)cimagf(p->ft[0][i]), c = (double)crealf(p->ft[1][i]), d = (double)cimagf(p->ft[1][i]);
+		sum[0] += weight * (a * c + b * d);
+		sum[1] += weight * (a * a + b * b);
+		sum[2] += weight * (c * c + d * d);
+	}
+	return sum[1] > 0 && sum[2] > 0 ? sum[0] / sqrt(sum[1] * sum[2]) : 0;
+}
+
+/* Resolutions that are none: the first shells, and the last one. */
+static void judge_resolution(const cyc__postprocess *p)
+{
+	double nyquist_A = 2 * p->pixel_size_A, low = 0;
+	int32_t n_low = p->n_shells > 5 ? 4 : 1;
+	for (int32_t i = 1; i <= n_low; i++) low += p->fsc_unmasked[i] / n_low;
+	if (low < -0.5)
+		cyc_warn("half map 2 has the contrast of half map 1 turned round (FSC %.2f in the first shells): one of them is wrong", low);
+	if (p->resolution_shell < 1)
+		cyc_warn("the half maps have nothing in common: their FSC is below 0.143 from the first shell on (%.2f); there is no resolution to be told, "
+		         "999 stands for that", p->fsc_corrected[1]);
+	else if (p->resolution_shell >= p->n_shells - 1)
+		cyc_warn("the FSC does not fall below 0.143 up to the Nyquist frequency, %.3f Å: the pixel size limits the resolution, or the half maps are not "
+		         "independent, or the mask is too tight", nyquist_A);
+}
+
 /* Maps come and go one by one: at most six n^3 arrays are there at a time. */
 static cyc_status read_and_correlate(cyc__postprocess *p)
 {
@@ -326,17 +360,20 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 			if (p->o->mask) CYC_TRY(read_mask(p));
 		}
 		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE, "the half maps have boxes of %d and %d", p->n, v->nx);
+		CYC_TRY(cyc_half_map_check(v, what[h], p->half[h]));
 		CYC_TRY(cyc_alloc(&p->ft[h], cyc_half_count3(p->n), sizeof(cyc_cfloat)));
 		CYC_TRY(cyc_fft3_forward(p->ft[h], p->plan, v->data));
 		if (p->o->amplitude_correlation) CYC_TRY(flatten(p, v, p->ft[h]));
 		if (p->mask) {
 			size_t count = cyc_volume_count(v);
 			for (size_t i = 0; i < count; i++) v->data[i] *= p->mask->data[i];
+			CYC_TRY_CTX(cyc_half_map_check(v, what[h], p->half[h]), "under the mask '%s'", p->o->mask);
 			CYC_TRY(cyc_alloc(&masked[h], cyc_half_count3(p->n), sizeof(cyc_cfloat)));
 			CYC_TRY(cyc_fft3_forward(masked[h], p->plan, v->data));
 		}
 		cyc_volume_destroy(&v);
 	}
+	CYC_TRY(cyc_half_maps_differ(correlation(p), p->half[0], p->half[1]));
 	CYC_TRY(cyc_alloc(&p->fsc_unmasked, p->n_shells, sizeof(double)));
 	CYC_TRY(cyc__fsc_compute_threads(p->fsc_unmasked, p->ft[0], p->ft[1], p->n, p->o->n_threads));
 	CYC_TRY(amplitude_curves(p, 0, p->ft[0], p->ft[1]));
@@ -551,6 +588,7 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	cyc__postprocess p = { .o = options, .difference = CYC_NAN, .difference_error = CYC_NAN };
 	cyc_postprocess_result r = { 0 };
 	CYC_TRY(cyc_postprocess_check(options, NULL));
+	CYC_TRY(cyc_postprocess_spare_inputs(options));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
 	if (options->dry_run) {
@@ -566,6 +604,7 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 		CYC_TRY(randomised_curve(&p));
 	}
 	CYC_TRY(corrected_curve(&p));
+	judge_resolution(&p);
 	if (options->compare_to) CYC_TRY(cyc__compare_states(&p));
 	CYC_TRY(make_filter(&p));
 	CYC_TRY(cyc_cancel_check());

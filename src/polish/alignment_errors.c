@@ -395,7 +395,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	     i++) { /* of tilts that show nothing: those of the prior */
 		bool is_angle = i % CYC_PER_TILT < 3;
 		tilt_errors[i] =
-			(is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : 0;
+			(is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : CYC_NAN;
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));
@@ -406,7 +406,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) {
-		particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : 0;
+		particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : CYC_NAN;
 		mean_motion_errors[i] = sqrt(moved[i]);
 	}
 done:

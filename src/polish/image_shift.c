@@ -188,6 +188,9 @@ static void find_peak(cyc_image_shift *out, const search *w, double near_px)
 			size_t j = (size_t)x[1] * (size_t)w->nx + (size_t)x[0];
 			v[i] = (double)w->map[0][j] + (double)w->map[1][j];
 		}
+		/* The map is a log-likelihood: the inverse of its curvature is the variance. */
+		double curve = v[0] + v[2] - 2 * v[1];
+		out->error_px[k] = curve < 0 ? 1 / sqrt(-curve) : CYC_NAN;
 		out->shift_px[k] = (at[k] <= size[k] / 2 ? at[k] : at[k] - size[k]) + parabola(v[0], v[1], v[2]);
 	}
 }

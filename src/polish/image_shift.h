@@ -9,6 +9,7 @@
 #include "refine/prediction_pass.h"
 
 typedef struct {
+	double error_px[2];     /**< standard errors, by the curvature of log L at the peak; NaN where it has none, 0 if is_found is false */
 	double shift_px[2];     /**< to be added to the tilt's projection; 0 if is_found is false */
 	bool is_found;          /**< the peak stands out */
 	double peak;            /**< height of the peak over the standard deviation of the correlation */

@@ -103,6 +103,7 @@ static cyc_status read_input(job *j)
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(cyc_polish_check(o, &view));
+	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);
 done:
@@ -255,6 +256,7 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_polish_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;

@@ -26,6 +26,9 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
 	CYC_TRY(cyc_alloc(&r->mean_motion_errors, 3 * N, sizeof *r->mean_motion_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
+	/* What is not refined has no error that anybody knows. */
+	for (size_t i = 0; i < 5 * T; i++) r->tilt_errors[i] = CYC_NAN;
+	for (size_t i = 0; i < 3 * N; i++) r->particle_errors[i] = CYC_NAN;
 done:
 	return st;
 }
@@ -170,8 +173,9 @@ static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, do
 {
 	cyc_status st = CYC_OK;
 	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "-1"));
+	/* A word would make the column unreadable as numbers, and 0 would be a promise. */
+	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
 done:
 	return st;
 }
@@ -292,9 +296,10 @@ static const char UNCERTAINTY_COMMENT[] =
     "cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about the beam,\n"
     "less the mean turn of the tilts in the specimen.\n"
     "cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
-    "cycMotionErrorAngst: motion since the lowest dose, root mean square over particles and axes.\n"
+    "cycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over particles and axes.\n"
     "cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset and\n"
-    "rotation of the series' particles that fit best; with fewer than four particles these are held.\n";
+    "rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
+    "-1: not known, for it was not refined.\n";
 
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
@@ -325,10 +330,11 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
 		const cyc_polished *r = &f->results[p->i_series];
-		if (!r->has_errors) continue;
+		const double *errors = r->particle_errors + 3 * (i - f->particles->series_first[p->i_series]);
+		if (!r->has_errors || isnan(errors[0])) continue;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, p->name));
-		for (int k = 0; k < 3; k++) CYC_TRY(set_cell(b, row, PARTICLE[k], r->particle_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
+		for (int k = 0; k < 3; k++) CYC_TRY(set_cell(b, row, PARTICLE[k], errors[k]));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:

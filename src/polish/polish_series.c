@@ -676,7 +676,10 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 		r->heldout_after += found.is_found ? found.heldout_after : found.heldout_before;
 		if (found.n_images > 0)
 			difference[n_seen++] = found.is_found ? found.heldout_after - found.heldout_before : 0;
-		for (int k = 0; k < 2; k++) r->tilts[f].shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
+		for (int k = 0; k < 2; k++) {
+			r->tilts[f].shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
+			if (found.is_found) r->tilt_errors[5 * f + 3 + k] = found.error_px[k] * ts->pixel_size_A;
+		}
 		if (found.n_images > 0 && !found.is_found) n_faint++;
 		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1, found.shift_px[0], found.shift_px[1], found.peak,
 		          found.heldout_before, found.heldout_after);
@@ -684,6 +687,7 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 	if (n_faint > 0) cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f sigma); their shifts stay", ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n_seen, 0);
 	r->is_taken = r->n_images > 0 && (r->outcome == CYC_POLISH_BETTER || shared->o->accept_worse);
+	r->has_errors = r->is_taken;
 	if (r->n_images > 0 && !r->is_taken)
 		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (log-likelihood "
 		         "%+.1f +- %.1f); it keeps its input",

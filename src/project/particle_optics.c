@@ -226,12 +226,77 @@ done:
 	return st;
 }
 
+typedef struct {
+	const char *label;
+	size_t offset; /* of a double in cyc_tilt_series */
+} optics_number;
+
+/* One column for all groups, from the series that the particles of each are in; a group without particles gets the first series'. */
+static cyc_status add_number(const cyc__particle_reader *r, cyc_star_block *b, const optics_number *what, const int32_t *series_of)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	if (cyc_star_column(b, what->label) >= 0) goto done;
+	for (int64_t row = 0; row < r->n_rows; row++) {
+		if (r->series[row] < 0) continue;
+		const cyc_tilt_series *first = &r->tomograms->series[series_of[r->optics[row]]], *now = &r->tomograms->series[r->series[row]];
+		double a = *(const double *)((const char *)first + what->offset), c = *(const double *)((const char *)now + what->offset);
+		if (fabs(a - c) <= 1e-3) continue;
+		cyc_warn("'%s': optics group '%s' has no %s, and its tilt series %s and %s differ in it (%g, %g): what is written has none either; give each an "
+		         "optics group of its own", r->set->path, r->set->optics[r->optics[row]].name, what->label, first->name, now->name, a, c);
+		goto done;
+	}
+	CYC_TRY(cyc_star_ensure_column(&column, b, what->label, ""));
+	for (int32_t g = 0; g < r->set->n_optics; g++) {
+		const cyc_tilt_series *ts = &r->tomograms->series[series_of[g] >= 0 ? series_of[g] : 0];
+		CYC_TRY(cyc_star_set_double(b, g, column, *(const double *)((const char *)ts + what->offset)));
+	}
+done:
+	return st;
+}
+
+/* What RELION wants of an optics table and the particles lacked comes from the tomograms, so that it is in all that is written. */
+static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	static const optics_number NUMBERS[] = { { "rlnSphericalAberration", offsetof(cyc_tilt_series, spherical_aberration_mm) },
+		                                     { "rlnVoltage", offsetof(cyc_tilt_series, voltage_kV) },
+		                                     { "rlnAmplitudeContrast", offsetof(cyc_tilt_series, amplitude_contrast_frac) },
+		                                     { "rlnTomoTiltSeriesPixelSize", offsetof(cyc_tilt_series, pixel_size_A) } };
+	int32_t *series_of = NULL, column;
+	if (r->tomograms->n_series == 0) return CYC_OK;
+	CYC_TRY(cyc_alloc(&series_of, r->set->n_optics, sizeof *series_of));
+	for (int32_t g = 0; g < r->set->n_optics; g++) series_of[g] = -1;
+	for (int64_t row = 0; row < r->n_rows; row++)
+		if (r->series[row] >= 0 && series_of[r->optics[row]] < 0) series_of[r->optics[row]] = r->series[row];
+	if (cyc_star_column(b, "rlnOpticsGroupName") < 0) {
+		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroupName", ""));
+		/* The tomograms know the name where the optics table has none. */
+		for (int32_t g = 0; g < r->set->n_optics; g++) {
+			const char *known = series_of[g] >= 0 ? r->tomograms->series[series_of[g]].optics_group_name : NULL;
+			CYC_TRY(cyc_star_set_text(b, g, column, known && known[0] && r->set->n_optics == 1 ? known : r->set->optics[g].name));
+		}
+	}
+	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) CYC_TRY(add_number(r, b, &NUMBERS[i], series_of));
+	if (cyc_star_column(b, "rlnOpticsGroup") < 0) {
+		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", ""));
+		for (int32_t g = 0; g < r->set->n_optics; g++) CYC_TRY(cyc_star_set_int(b, g, column, g + 1));
+	}
+	/* There is one group only, or they would have been refused. */
+	if (cyc_star_column(r->block, "rlnOpticsGroup") < 0)
+		CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup", cyc_star_text_of(b, 0, "rlnOpticsGroup")));
+done:
+	cyc_free(series_of);
+	return st;
+}
+
 cyc_status cyc__particles_read_optics(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b = cyc_star_find(r->set->star, "optics");
 	CYC_TRY(b ? read_groups(r, b) : make_groups(r));
 	CYC_TRY(check_groups(r));
+	CYC_TRY(fill_document(r, cyc_star_find(r->set->star, "optics")));
 	for (int64_t i = 0; i < r->set->n; i++) r->set->particles[i].i_optics = r->optics[r->set->particles[i].row];
 done:
 	return st;

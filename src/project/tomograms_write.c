@@ -1,12 +1,12 @@
 #include "cyclotomo/project.h"
 
 #include "project/name_map.h"
+#include "project/tomograms_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The part of a path behind its last "jobNNN/" component, or the whole path if it has none. */
-static const char *behind_job(const char *path)
+const char *cyc__behind_job(const char *path)
 {
 	const char *rest = path;
 	for (const char *p = path; *p; p++) {
@@ -139,12 +139,12 @@ static cyc_status table_names(char ***names, const cyc_tomogram_set *s)
 	bool are_usable = true;
 	CYC_TRY(cyc_alloc(names, s->n_series, sizeof **names));
 	for (int32_t i = 0; i < s->n_series; i++) {
-		const char *name = behind_job(s->series[i].star_path);
+		const char *name = cyc__behind_job(s->series[i].star_path);
 		CYC_TRY(cyc__name_map_add(&first, &seen, name, i));
 		are_usable = are_usable && first == i && cyc_is_plain_path(name);
 	}
 	for (int32_t i = 0; i < s->n_series; i++) {
-		if (are_usable) CYC_TRY(cyc_strdup(&(*names)[i], behind_job(s->series[i].star_path)));
+		if (are_usable) CYC_TRY(cyc_strdup(&(*names)[i], cyc__behind_job(s->series[i].star_path)));
 		else CYC_TRY(cyc_asprintf(&(*names)[i], "tilt_series/%s.star", s->series[i].file_name));
 	}
 done:

@@ -386,6 +386,7 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(check_options(o));
+	CYC_TRY(cyc_reconstruct_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
 	CYC_TRY(load(&j));

@@ -99,6 +99,46 @@ done:
 	return st;
 }
 
+/* Tilts with a contrast scale of 0 contribute nothing. */
+static cyc_status require_images(const cyc_refine_input *in)
+{
+	cyc_status st = CYC_OK;
+	for (int32_t i = 0; i < in->tomograms->n_series; i++)
+		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
+			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
+	                     in->set->tomograms);
+	cyc_error_hint("set the scales of good tilts to 1");
+	return st;
+}
+
+cyc_status cyc_refine_require_tilts(const cyc_refine_input *in, int32_t first, int32_t last)
+{
+	cyc_status st = CYC_OK;
+	int32_t most = 0, n_without = 0, n_series = 0;
+	bool is_range = last < 0 || last >= first;
+	const char *example = NULL;
+	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &in->tomograms->series[i];
+		if (cyc_refine_n_particles(in, i) == 0) continue;
+		n_series++;
+		if (ts->n_tilts > most) most = ts->n_tilts;
+		if (ts->n_tilts > first && is_range) continue;
+		n_without++;
+		if (!example) example = ts->name;
+	}
+	if (n_without == n_series) {
+		if (last < 0) st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no tilt lies in the range from tilt %d on: no series has more than %d tilts", first, most);
+		else st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no tilt lies between tilt %d and tilt %d: the longest series has %d tilts", first, last, most);
+		cyc_error_hint("tilts are counted from 0: give a range from 0 to %d", most - 1);
+		goto done;
+	}
+	if (n_without > 0)
+		cyc_warn("%d of %d tilt series have no tilt in the range that is asked for, the first %s: nothing is changed there", n_without, n_series, example);
+done:
+	return st;
+}
+
 cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request *r)
 {
 	cyc_status st = CYC_OK;
@@ -110,6 +150,7 @@ cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request 
 	const cyc_project_view view = { .root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
 	CYC_TRY(cyc_refine_check(r, &view));
 	CYC_TRY(cyc_survey_require(&view, r->project, r->skip_images));
+	CYC_TRY(require_images(in));
 	if (r->has_own_box) goto done;
 	CYC_TRY(cyc_box_create(&in->box, r->box_px, 1, first->pixel_size_A));
 	in->box.window.is_partial = r->is_partial;

@@ -50,6 +50,11 @@ static inline int64_t cyc_refine_n_particles(const cyc_refine_input *in, int32_t
 {
 	return in->particles->series_first[i_series + 1] - in->particles->series_first[i_series];
 }
+/**
+ * Some series with particles must have tilts `first` to `last` (< 0: to the end), counted from 0; CYC_E_USAGE names the range and
+ * the most tilts there are. Warns of series that have none of them.
+ */
+CYC_MUST_CHECK cyc_status cyc_refine_require_tilts(const cyc_refine_input *in, int32_t first, int32_t last);
 /** Hash of project, reference files and the text of the options: what an unfinished result belongs to. */
 CYC_MUST_CHECK cyc_status cyc_refine_hash(uint64_t *hash, const cyc_refine_input *in, const char *options);
 /** Load the reference; warns if there is no mask. */

@@ -215,13 +215,16 @@ static double learn_width(const deviation *d, int64_t n, double old, double leas
 	return width;
 }
 
-/* Rotation vector and offset of a pose from the start of the run. */
-static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r)
+/* Rotation vector and offset of a pose from the start of the run; of symmetry mates the nearest. */
+static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r, const cyc_symmetry *symmetry)
 {
-	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(r->R_start), r->pose.R_tomo_ref);
-	const double v[CYC_POSE_PARAMETERS] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]),
-		                                    r->pose.offset_A.x - r->offset_start_A.x, r->pose.offset_A.y - r->offset_start_A.y, r->pose.offset_A.z - r->offset_start_A.z };
-	memcpy(change, v, sizeof v);
+	int32_t mate = 0;
+	(void)cyc_rotation_distance_rad(r->R_start, r->pose.R_tomo_ref, symmetry, &mate);
+	cyc_mat3 R = cyc_mat3_mul(r->pose.R_tomo_ref, symmetry->ops[mate]);
+	cyc_rotation_vector(change, cyc_mat3_mul(cyc_mat3_transpose(r->R_start), R));
+	change[3] = r->pose.offset_A.x - r->offset_start_A.x;
+	change[4] = r->pose.offset_A.y - r->offset_start_A.y;
+	change[5] = r->pose.offset_A.z - r->offset_start_A.z;
 }
 
 /* kind 0: rotations, 1: offsets; from `first` on. */
@@ -239,7 +242,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 				const cyc_refined *r = &j->refined[p];
 				double change[CYC_POSE_PARAMETERS];
 				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) || r->probability < CYC_IMPROBABLE) continue;
-				from_start(change, r);
+				from_start(change, r, j->symmetry);
 				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
 					double factor = s->error_factor[h][kind ? k - 2 : 0];
 					d[m] = (deviation){ change[k], r->error[k] / factor, factor };
@@ -408,7 +411,8 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
 		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
 		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0], is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
-		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac };
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac,
+		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
 	if (is_sampled) {
@@ -449,7 +453,8 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 	int32_t order = again_order(j);
 	cyc_search_spec spec = { .order = order, .do_polish = true, .n_starts = MAX_STARTS_GLOBAL, .coarse_radius = coarse_radius(j, order, 1.7),
 		                     .radius = j->reference->radius, .sigma_rotation_rad = { ANY_ROTATION_RAD, ANY_ROTATION_RAD },
-		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = j->o->adaptive_frac };
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = j->o->adaptive_frac,
+		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
 	CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));

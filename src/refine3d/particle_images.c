@@ -109,7 +109,9 @@ cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, si
 	CYC_TRY(cyc_realloc(&blocks, (size_t)s->n_blocks, (size_t)s->n_blocks + 1, sizeof *blocks));
 	s->memory = blocks;
 	CYC_TRY(cyc_alloc(&blocks[s->n_blocks], n, size));
-	*(void **)out = blocks[s->n_blocks++];
+	/* Pointers of other types are objects of their own. */
+	memcpy(out, &blocks[s->n_blocks], sizeof blocks[s->n_blocks]);
+	s->n_blocks++;
 	s->bytes += n * size;
 done:
 	return st;
@@ -132,6 +134,8 @@ struct cyc_tilt_source {
 	cyc_cfloat *ft_work;                   /* per thread: half plane of the window's box */
 	float *real_work, *crop_work;          /* per thread: window, crop */
 	cyc_cfloat *crop_ft_work;
+	double *shell_count;                   /* coefficients per shell of the crop */
+	bool *is_kept;                         /* of the batch's images */
 };
 
 void cyc_tilt_source_destroy(cyc_tilt_source **p)
@@ -155,6 +159,8 @@ void cyc_tilt_source_destroy(cyc_tilt_source **p)
 	cyc_free(s->real_work);
 	cyc_free(s->crop_work);
 	cyc_free(s->crop_ft_work);
+	cyc_free(s->shell_count);
+	cyc_free(s->is_kept);
 	cyc_free(s);
 	*p = NULL;
 }
@@ -173,6 +179,17 @@ static cyc_status make_mask(cyc_tilt_source *s)
 	CYC_TRY(cyc_alloc(&s->mask, (size_t)n * (size_t)n, sizeof *s->mask));
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++) s->mask[(size_t)y * (size_t)n + (size_t)x] = (float)cyc_image_mask(hypot(x - n / 2, y - n / 2), R);
+done:
+	return st;
+}
+
+static cyc_status count_shells(cyc_tilt_source *s)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_shells = s->spec.crop_px / 2 + 1;
+	CYC_TRY(cyc_alloc(&s->shell_count, n_shells, sizeof *s->shell_count));
+	for (int32_t j = 0; j < s->coefficients->n; j++)
+		if (s->coefficients->shell[j] < n_shells) s->shell_count[s->coefficients->shell[j]]++;
 done:
 	return st;
 }
@@ -207,6 +224,8 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const 
 	CYC_TRY(cyc_alloc(&s->real_work, n_threads * (size_t)b * (size_t)b, sizeof *s->real_work));
 	CYC_TRY(cyc_alloc(&s->crop_work, n_threads * (size_t)n * (size_t)n, sizeof *s->crop_work));
 	CYC_TRY(cyc_alloc(&s->crop_ft_work, n_threads * crop_plane, sizeof *s->crop_ft_work));
+	CYC_TRY(cyc_alloc(&s->is_kept, capacity, sizeof *s->is_kept));
+	CYC_TRY(count_shells(s));
 	CYC_TRY(make_mask(s));
 	*out = s;
 	s = NULL;
@@ -309,19 +328,25 @@ static void fill_inverse_noise(cyc_tilt_source *s)
 		}
 }
 
-/* The noise that images multiplied by their CTF have, in RELION's unit: for model files only. */
-static void add_noise(cyc_series_images *out, const cyc_tilt_source *s, const double *ctf2, int32_t n, int32_t i_optics)
+/*
+ * The noise that images multiplied by their CTF have, in RELION's unit: for model files only. Of the batch's images only
+ * those that are kept count.
+ */
+static void add_noise(cyc_series_images *out, const cyc_tilt_source *s, const double *ctf2, const bool *is_kept, int32_t n, int32_t i_optics)
 {
 	int32_t nh = s->spec.crop_px / 2 + 1;
-	const cyc_coefficients *list = s->coefficients;
 	double per_component = 0.5 / cyc_square(s->spec.crop_px), to_window = (double)s->spec.box.window.box_binned / s->spec.crop_px;
-	for (int32_t k = 1, first = 0; k < nh - 1; k++) {
-		double count = 0, C = 0;
-		for (int32_t j = first; j < list->n; j++) count += list->shell[j] == k;
-		for (int32_t i = 0; i < n; i++) C += ctf2[(size_t)i * (size_t)nh + (size_t)k];
-		out->noise_sum[(size_t)i_optics * (size_t)nh + (size_t)k] += per_component * C / count * cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * k);
+	for (int32_t k = 1; k < nh - 1; k++) {
+		double C = 0;
+		for (int32_t i = 0; i < n; i++) C += is_kept[i] ? ctf2[(size_t)i * (size_t)nh + (size_t)k] : 0;
+		if (!(s->shell_count[k] > 0)) continue;
+		out->noise_sum[(size_t)i_optics * (size_t)nh + (size_t)k] +=
+			per_component * C / s->shell_count[k] * cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * k);
 	}
-	out->noise_count[i_optics] += n;
+	for (int32_t i = 0; i < n; i++) {
+		out->noise_count[i_optics] += is_kept[i] ? 1 : 0;
+		out->n_total += is_kept[i] ? 1 : 0;
+	}
 }
 
 /* Cut the particles of one optics group that one tilt shows. */
@@ -369,17 +394,16 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 			int64_t p = batch->particles[i] - &set->particles[first];
 			const uint8_t *visible = batch->particles[i]->visible_frames;
 			cyc_projection projection;
-			if (s->spec.only_visible_frames && visible && !visible[f]) continue;
+			s->is_kept[i] = !(s->spec.only_visible_frames && visible && !visible[f]);
+			if (!s->is_kept[i]) continue;
 			CYC_TRY(cyc_projection_of_tilt(&projection, ts, f));
 			out->images[p][out->n_images[p]++] = (cyc_particle_image){ .i_tilt = f, .n = n_coefficients, .R_img_tomo = projection.linear,
-				                                                       
 				                                                       .px_per_A = 1 / box.pixel_size_A,
 				                                                       .is_in_map = cyc_is_visible(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1], s->spec.map_margin_px),
 				                                                       .data = c.data + (size_t)i * (size_t)n_coefficients,
 				                                                       .weight = c.weight + (size_t)i * (size_t)n_coefficients };
 		}
-		out->n_total += batch->n;
-		add_noise(out, s, ctf2, batch->n, g);
+		add_noise(out, s, ctf2, s->is_kept, batch->n, g);
 		cyc_free(ctf2);
 		ctf2 = NULL;
 	}

@@ -262,8 +262,9 @@ static void evaluate(peak *p, const search *s, const cyc_pose *pose, int32_t rad
 	double sigma2 = cyc_square(s->sigma_rotation_rad), offset2 = cyc_square(s->sigma_offset_A);
 	cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(s->start->prior.R_tomo_ref), pose->R_tomo_ref);
 	cyc_vec3 moved = minus(pose->offset_A, s->start->prior.offset_A);
-	/* Of small turns the antisymmetric part is the rotation vector. */
-	const double turn[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) }, offset[3] = { moved.x, moved.y, moved.z };
+	const double offset[3] = { moved.x, moved.y, moved.z };
+	double turn[3];
+	cyc_rotation_vector(turn, d);
 	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, radius);
 	p->pose = *pose;
 	p->log_likelihood = p->log_posterior = p->at.value;
@@ -323,55 +324,62 @@ static double errors_of(double error[CYC_POSE_PARAMETERS], const cyc_pose_deriva
 	return log_root;
 }
 
+/* Between the nearest of their symmetry mates: a mate in sight of another is no second maximum. */
+static double distance_rad(const search *s, cyc_mat3 a, cyc_mat3 b)
+{
+	static cyc_mat3 identity = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } };
+	const cyc_symmetry none = { .n = 1, .ops = &identity };
+	return cyc_rotation_distance_rad(a, b, s->spec->symmetry ? s->spec->symmetry : &none, NULL);
+}
+
 /* Where to start: the old pose, and the best samples that are more than a step apart. */
 static int32_t choose_starts(cyc_pose starts[CYC_MAX_STARTS], const search *s, int64_t n_samples)
 {
 	int32_t n = 0;
 	double step = s->grid ? 1.2 * cyc_healpix_step_rad(s->grid->order) : 0;
-	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
 	if (!s->grid || s->grid->is_relative) starts[n++] = s->start->old;
 	for (int64_t i = 0; i < n_samples && n < s->spec->n_starts; i++) {
 		const sample *q = &s->w->samples[i];
 		cyc_mat3 R = rotation(s, q->o, -1);
 		bool is_apart = true;
-		for (int32_t j = 0; j < n && is_apart; j++) is_apart = cyc_rotation_distance_rad(R, starts[j].R_tomo_ref, &none, NULL) > (j == 0 && s->grid->is_relative ? 0.5 * step : step);
+		for (int32_t j = 0; j < n && is_apart; j++)
+			is_apart = distance_rad(s, R, starts[j].R_tomo_ref) > (j == 0 && s->grid->is_relative ? 0.5 * step : step);
 		if (is_apart) starts[n++] = (cyc_pose){ R, s->w->offsets[q->t] };
 	}
 	return n;
 }
 
-static bool is_same_peak(const peak *a, const peak *b, const double error[CYC_POSE_PARAMETERS])
+static bool is_same_peak(const search *s, const peak *a, const peak *b, const double error[CYC_POSE_PARAMETERS])
 {
-	const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
-	return cyc_rotation_distance_rad(a->pose.R_tomo_ref, b->pose.R_tomo_ref, &none, NULL) < 3 * (error[0] + error[1] + error[2]);
+	return distance_rad(s, a->pose.R_tomo_ref, b->pose.R_tomo_ref) < 3 * (error[0] + error[1] + error[2]);
+}
+
+/* Put a maximum among those kept, best first; of two that are the same the higher stays. */
+static void keep_peak(peak peaks[CYC_MAX_STARTS], int32_t *n_kept, const search *s, const peak *now)
+{
+	double error[CYC_POSE_PARAMETERS];
+	int32_t at = *n_kept;
+	(void)errors_of(error, &now->at);
+	for (int32_t k = 0; k < *n_kept; k++) {
+		if (!is_same_peak(s, now, &peaks[k], error)) continue;
+		if (!(now->log_posterior > peaks[k].log_posterior)) return;
+		at = k;
+		break;
+	}
+	if (at == *n_kept) ++*n_kept;
+	for (; at > 0 && now->log_posterior > peaks[at - 1].log_posterior; at--) peaks[at] = peaks[at - 1];
+	peaks[at] = *now;
 }
 
 /* Follow the starts at the coarse resolution and keep the different maxima that have a chance; best first. */
 static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s, int32_t n)
 {
-	peak peaks[CYC_MAX_STARTS];
-	int32_t n_kept = 0;
-	double error[CYC_POSE_PARAMETERS];
+	peak peaks[CYC_MAX_STARTS], now;
+	int32_t n_kept = 0, n_out = 0;
 	for (int32_t i = 0; i < n; i++) {
-		peak now;
-		int32_t at = n_kept;
-		bool is_new = true;
 		follow(&now, s, &starts[i], s->spec->coarse_radius, COARSE_STEPS);
-		(void)errors_of(error, &now.at);
-		for (int32_t k = 0; k < n_kept && is_new; k++)
-			if (is_same_peak(&now, &peaks[k], error)) {
-				is_new = false;
-				if (now.log_posterior > peaks[k].log_posterior) peaks[k] = now;
-			}
-		if (!is_new) continue;
-		while (at > 0 && now.log_posterior > peaks[at - 1].log_posterior) {
-			peaks[at] = peaks[at - 1];
-			at--;
-		}
-		peaks[at] = now;
-		n_kept++;
+		keep_peak(peaks, &n_kept, s, &now);
 	}
-	int32_t n_out = 0;
 	for (int32_t k = 0; k < n_kept; k++)
 		if (peaks[k].log_posterior > peaks[0].log_posterior - HOPELESS) starts[n_out++] = peaks[k].pose;
 	return n_out;
@@ -391,7 +399,7 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 		if (peaks[i].log_posterior > peaks[best].log_posterior) best = i;
 	}
 	for (int32_t i = 0; i < n; i++)
-		if (i == best || !is_same_peak(&peaks[i], &peaks[best], error[best])) sum += exp(fmax(log_mass[i] - log_mass[best], -700));
+		if (i == best || !is_same_peak(s, &peaks[i], &peaks[best], error[best])) sum += exp(fmax(log_mass[i] - log_mass[best], -700));
 	out->pose = peaks[best].pose;
 	out->log_likelihood = peaks[best].log_likelihood;
 	out->p_max = 1 / sum;

@@ -19,6 +19,7 @@ typedef struct {
 	int32_t coarse_radius, radius;
 	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */
 	double sigma_offset_A[2];
+	const cyc_symmetry *symmetry; /**< poses that are its mates are one; NULL: none */
 	double adaptive_fraction;   /**< share of the posterior that is called significant, 0.999 */
 } cyc_search_spec;
 

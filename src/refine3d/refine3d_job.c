@@ -226,7 +226,7 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	int32_t n = j->crop_px;
 	const char *name = j->in.reference_files[2];
-	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
+	double far2 = -1, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
 	bool is_resampled = false, is_empty = true;
@@ -245,7 +245,7 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
 	CYC_CHECK(far2 >= 4, CYC_E_DATA, "the mask %s leaves only voxels less than 2 px from the centre: too little for a reference", name ? name : "of the particle diameter");
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
-	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
+	j->maps_spec.mask_diameter_px = fmax(2 * sqrt(far2), 1);
 done:
 	return st;
 }
@@ -255,6 +255,9 @@ static cyc_status read_references(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	cyc_volume *half[2] = { NULL, NULL };
 	for (int h = 0; h < 2; h++) CYC_TRY(read_map(&half[h], j, j->in.reference_files[h], j->is_one_map ? "reference" : h ? "half map 2" : "half map 1"));
+	const char *const names[2] = { j->in.reference_files[0], j->in.reference_files[1] };
+	if (j->is_one_map) CYC_TRY(cyc_half_map_check(half[0], "the reference", names[0]));
+	else CYC_TRY(cyc_half_maps_check(half, names));
 	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
 	/* Maps whose grey scale is trusted are filtered already. */
 	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;
@@ -717,6 +720,8 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	memset(j.result, 0, sizeof *j.result);
 	cyc_lapack_use_one_thread();
 	CYC_TRY(check_options(o));
+	/* A step of the cycle has its own particles judged in their place; the command line refuses that. */
+	if (!o->only_judge) CYC_TRY(cyc_refine3d_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
 	if (!o->dry_run) CYC_TRY(o->only_judge ? judge_only(&j) : run(&j));

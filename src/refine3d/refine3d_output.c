@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
 {
@@ -211,7 +212,7 @@ static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int
 	double motion;
 	if (!p->motion_A) goto done;
 	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_MEAN_MOTION_ERROR_LABELS[axis], 0));
-	*error = sqrt(cyc_square(*error) + cyc_square(motion));
+	if (motion > 0) *error = sqrt(cyc_square(*error) + cyc_square(motion)); /* -1: not known */
 done:
 	return st;
 }
@@ -241,7 +242,8 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 			double error = r->error[k];
 			if (k >= 3 && error > 0) CYC_TRY(add_motion_error(&error, j, i, k - 3, input));
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
-			CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(error) : error));
+			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a promise. */
+			CYC_TRY(set_number(b, row, LABEL[k], !(error > 0) ? -1 : k < 3 ? cyc_rad_to_deg(error) : error));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
 	}
@@ -370,9 +372,13 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&path, j->in.out, "run_optimisation_set.star"));
 	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. */
-	CYC_TRY(write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both are there, or none. */
+	st = write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2);
+	if (st != CYC_OK) unlink(path);
 done:
 	cyc_free(path);
 	cyc_free(relative);

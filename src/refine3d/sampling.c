@@ -230,6 +230,27 @@ cyc_vec3 cyc_offset_grid_child(const cyc_offset_grid *g, int32_t i, int32_t chil
 	return (cyc_vec3){ t.x + (child & 1 ? h : -h), t.y + (child & 2 ? h : -h), t.z + (child & 4 ? h : -h) };
 }
 
+void cyc_rotation_vector(double v[3], cyc_mat3 R)
+{
+	/* The antisymmetric part is the axis times the sine of the angle, the trace has the cosine. */
+	const double a[3] = { 0.5 * (R.m[2][1] - R.m[1][2]), 0.5 * (R.m[0][2] - R.m[2][0]), 0.5 * (R.m[1][0] - R.m[0][1]) };
+	double sine = sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]), cosine = 0.5 * (R.m[0][0] + R.m[1][1] + R.m[2][2] - 1);
+	double angle = atan2(sine, cosine);
+	if (sine > 1e-6 || cosine > 0) {
+		double factor = sine > 1e-12 ? angle / sine : 1;
+		for (int k = 0; k < 3; k++) v[k] = factor * a[k];
+		return;
+	}
+	/* Half turns have no antisymmetric part: (R + 1) / 2 is the axis times itself. Its longest column is the most exact. */
+	int best = 0;
+	for (int k = 1; k < 3; k++)
+		if (R.m[k][k] > R.m[best][best]) best = k;
+	double length = sqrt(fmax(0.5 * (R.m[best][best] + 1), 0));
+	for (int k = 0; k < 3; k++) v[k] = angle * 0.5 * (R.m[k][best] + (k == best)) / length;
+	if (v[0] * a[0] + v[1] * a[1] + v[2] * a[2] < 0)
+		for (int k = 0; k < 3; k++) v[k] = -v[k];
+}
+
 double cyc_rotation_distance_rad(cyc_mat3 a, cyc_mat3 b, const cyc_symmetry *symmetry, int32_t *mate)
 {
 	double best = -10;

@@ -47,6 +47,8 @@ void cyc_offset_grid_destroy(cyc_offset_grid **g);
 /** Child c (0 .. 7) of an offset, half a step apart. */
 cyc_vec3 cyc_offset_grid_child(const cyc_offset_grid *g, int32_t i, int32_t child);
 
+/** The vector along the axis of a rotation whose length is its angle [rad], 0 to pi. */
+void cyc_rotation_vector(double v[3], cyc_mat3 R);
 /** Angle between the rotations a and b S, over the symmetry mates S; *mate is the nearest. */
 double cyc_rotation_distance_rad(cyc_mat3 a, cyc_mat3 b, const cyc_symmetry *symmetry, int32_t *mate);
 

@@ -1,6 +1,8 @@
 /* The job: checks, scene, images, files. */
 #include "simulate/simulate_internal.h"
 
+#include "cyclotomo/outputs.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -93,6 +95,8 @@ static cyc_status check_physics(const cyc_simulate_options *o)
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
 		CYC_CHECK(isfinite(numbers[i].value) && (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)), CYC_E_USAGE,
 		          "the %s must %s, not %g", numbers[i].what, numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
+	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE, "ice of at most 100000 Å and particles of at most 10000 Å can be made, not %g and %g",
+	          o->thickness_A, o->radius_A);
 	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE, "the amplitude contrast must lie in [0, 1), not %g",
 	          o->amplitude_contrast_frac);
 	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE, "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
@@ -122,15 +126,21 @@ static cyc_status check_particle_fits(const cyc__sim_model *m, const cyc_simulat
 static cyc_status check_free(const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, o->out_dir, "optimisation_set.star"));
-	if (!o->force && cyc_path_exists(path)) {
-		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "there is a project already: %s", path);
+	char *path = NULL, *set = NULL, *map = NULL;
+	CYC_TRY(cyc_outputs_find(&path, CYC_OUTPUT_SIMULATE, NULL, o->out_dir));
+	CYC_TRY(cyc_path_join(&set, o->out_dir, "optimisation_set.star"));
+	CYC_TRY(cyc_path_join(&map, o->out_dir, "truth/map.mrc"));
+	/* The map is written first, the set last: one without the other is left from a run that was interrupted. */
+	bool is_leftover = cyc_path_exists(map) && !cyc_path_exists(set);
+	if (!o->force && path && !is_leftover) {
+		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "there is a project already: %s would be written over", path);
 		cyc_error_hint("choose another folder, or write over it with --force");
 		st = CYC_E_IO;
 	}
 done:
 	cyc_free(path);
+	cyc_free(set);
+	cyc_free(map);
 	return st;
 }
 

@@ -80,6 +80,7 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	          "the mask %s leaves only voxels less than %g px from the centre: too little for a reference", mask_name,
 	          LEAST_MASK_RADIUS_PX);
 	*diameter_px = 2 * sqrt(far2);
+	for (int h = 0; h < 2; h++) CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name), "under the mask %s", mask_name);
 done:
 	cyc_volume_destroy(&mask);
 	return st;
@@ -361,6 +362,13 @@ done:
 	return st;
 }
 
+/* One name for both is a known map, given on purpose; two names of one map are a mistake. */
+static cyc_status check_halves(cyc_volume *const half[2], const char *const names[2])
+{
+	if (strcmp(names[0], names[1]) == 0) return cyc_half_map_check(half[0], "the reference", names[0]);
+	return cyc_half_maps_check(half, names);
+}
+
 cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc, double cutoff_A,
                               int32_t box_px, double pixel_size_A, const char *root)
 {
@@ -379,6 +387,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
 	}
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE, "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
+	CYC_TRY(check_halves(half, names));
 	r->map_diameter_px = half[0]->nx;
 	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
 	CYC_TRY(noise_power(r, half, n_threads));

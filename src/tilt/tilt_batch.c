@@ -251,11 +251,16 @@ done:
 	return st;
 }
 
-/* Tables where |k|^2 is no whole number: every coefficient by itself. */
-static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf, cyc_defocus d, const cyc_tilt_series *ts, int32_t i_tilt,
-                           const cyc_optics_group *group, double step_invA, double cutoff_frac)
+/* Squared radii of the coefficients that are used, 0 to one less than this. */
+static int32_t n_squares(const cyc_tilt_tables *t) { return t->is_full_plane ? t->s * t->s / 2 + 1 : t->s * t->s / 4 + 1; }
+
+/* Tables where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without magnification, those with a
+ * value in `envelope`, which has it by the k^2 of the image, two numbers each. */
+static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf, const cyc_tilt_series *ts, int32_t i_tilt,
+                           const cyc_optics_group *group, double step_invA, const double *envelope)
 {
-	int32_t s = t->s, sh = s / 2 + 1;
+	const cyc_defocus d = cyc_defocus_from_uva(ctf->defocus_u_A, ctf->defocus_v_A, ctf->defocus_angle_rad);
+	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
 	double per_A = -0.5 * ctf->wavelength_A * step_invA * step_invA;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
@@ -264,14 +269,14 @@ static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const c
 			double k[2];
 			t->turns[at] = 0;
 			t->envelope[at] = 0;
-			if (x * x + ky * ky > s * s / 4) continue;
+			if (x * x + ky * ky >= n_k2 || envelope[2 * (x * x + ky * ky)] == 0) continue;
 			object_frequency(k, group, x, ky);
 			double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2), w = cyc_dose_weight(r, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
 			double turns = cyc_ctf_phase(round_ctf, r, 0, 0) / (2 * CYC_PI) +
 			               per_A * (d.mean_A * k2 + d.astig_x_A * (k[0] * k[0] - k[1] * k[1]) + 2 * d.astig_y_A * k[0] * k[1]);
 			if (t->has_even) turns += (double)t->even_turns[at];
 			t->turns[at] = (float)(turns - round(turns));
-			t->envelope[at] = w > cutoff_frac ? (float)(ctf->scale * w * exp(-0.25 * ctf->bfactor_A2 * r * r)) : 0;
+			t->envelope[at] = (float)(ctf->scale * w * exp(-0.25 * ctf->bfactor_A2 * r * r));
 		}
 }
 
@@ -280,7 +285,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	double *radial = NULL;
-	int32_t s = t->s, sh = s / 2 + 1, n_k2 = t->is_full_plane ? s * s / 2 + 1 : s * s / 4 + 1;
+	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
 	double step_invA = 1 / (s * pixel_size_A);
 	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
 	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
@@ -301,7 +306,7 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 	if (t->radius < s / 2) t->radius++;
 	if (t->radius > s / 2) t->radius = s / 2;
 	if (t->has_k2) {
-		fill_magnified(t, &round_ctf, &ctf, d, ts, i_tilt, group, step_invA, cutoff_frac);
+		fill_magnified(t, &round_ctf, &ctf, ts, i_tilt, group, step_invA, radial);
 		goto done;
 	}
 	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;

@@ -3,6 +3,7 @@
 #include "tilt/beads.h"
 #include "tilt/outliers.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- images kept */
@@ -116,6 +117,21 @@ static void tell_series(const cyc_tilt_series *ts)
 	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny), ts->keep_outliers ? " were kept" : " were replaced by noise");
 }
 
+/* Outliers that are kept may not be such that sums of squares leave the range of numbers. */
+static cyc_status check_kept(const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	const float LARGEST = 1e15F;
+	for (int64_t i = 0; i < (int64_t)ts->image_nx * ts->image_ny; i++) {
+		if (fabsf(t->pixels[i]) <= LARGEST) continue;
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "tilt series %s, row %d ('%s'): the pixel x %d, y %d (counted from 0) is %g, and outliers are kept",
+		                     ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx), (int)(i / ts->image_nx), (double)t->pixels[i]);
+		cyc_error_hint("without --keep-outliers noise takes the place of such pixels");
+		break;
+	}
+	return st;
+}
+
 static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
@@ -125,6 +141,7 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, ts->name), &i_tilt, sizeof i_tilt);
 	CYC_TRY(cyc_image_mend(&state, t->pixels, ts->image_nx, ts->image_ny, key, ts->keep_outliers));
 	t->variance = state.variance;
+	if (ts->keep_outliers) CYC_TRY(check_kept(t, ts, i_tilt));
 	if (ts->erase_beads)
 		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny, ts->pixel_size_A, state.variance, key));
 	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */

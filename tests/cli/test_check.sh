@@ -33,7 +33,7 @@ cmp wrong.star p/tilt_series/TS_02.star
 "${check[@]}" --i Fixed/optimisation_set.star > out.txt
 grep -q 'nothing is wrong' out.txt
 fails 2 'is there already' "${check[@]}" --i optimisation_set.star --fix Fixed
-fails 2 'is there already' "${check[@]}" --i optimisation_set.star --fix .
+fails 2 'is the project itself' "${check[@]}" --i optimisation_set.star --fix .
 "${check[@]}" --i optimisation_set.star --json > out.txt
 python3 -c 'import json, sys; d = json.load(open("out.txt")); f = d["findings"]; assert len(f) == 1 and f[0]["kind"] == "stage-sign" and f[0]["level"] == "warning" and f[0]["sigma"] > 10' 2> err.txt ||
 	{ command -v python3 > /dev/null && { cat out.txt err.txt; exit 1; }; }

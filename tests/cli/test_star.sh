@@ -14,7 +14,7 @@ grep -q "^data_particles: table of 2 rows" out.txt
 "$bin" star warp.star --o relion.star
 printf '\n# version 50001\n\ndata_general\n\n_rlnTomoSubTomosAre2DStacks                       1\n \n\n# version 50001\n\ndata_particles\n\nloop_ \n_rlnTomoName #1 \n_rlnText #2 \n     TS_01      "a b" \n     TS_02          c \n \n' > wanted.star
 diff wanted.star relion.star
-"$bin" star relion.star --o relion.star
+"$bin" star relion.star --o again.star
 diff wanted.star relion.star
 code=0
 "$bin" star warp.star --print rlnNope 2> err.txt || code=$?

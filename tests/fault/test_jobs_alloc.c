@@ -229,6 +229,8 @@ static void every_failure_is_reported(cyc_status (*run)(void), const char *outpu
 	snprintf(run_set, sizeof run_set, "%s/R/run_optimisation_set.star", g_root);
 	snprintf(file, sizeof file, "%s/R/%s", g_root, output);
 	ASSERT_OK(run());
+	unlink(set);
+	unlink(run_set);
 	int64_t before = cyc_alloc_count();
 	ASSERT_OK(run());
 	int64_t n = cyc_alloc_count() - before;

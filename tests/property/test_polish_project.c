@@ -235,6 +235,26 @@ static void a_still_specimen_does_not_move(void **state)
 	cyc_polish_result_deinit(&r);
 }
 
+/* Of shifts alone the shifts have errors, of the size of a fraction of a pixel, and nothing else has: -1, or no row. */
+static void assert_only_shifts_have_errors(const char *path)
+{
+	static const char *const LABEL[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg", "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	cyc_star *s = NULL;
+	cyc_star_block *b, *particles;
+	ASSERT_OK(cyc_star_read(&s, in_root(path)));
+	ASSERT_OK(cyc_star_require(&b, s, "TS_01"));
+	assert_true(cyc_star_n_rows(b) > 0);
+	for (int64_t row = 0; row < cyc_star_n_rows(b); row++)
+		for (int k = 0; k < 5; k++) {
+			double v;
+			ASSERT_OK(cyc_star_double_of(&v, b, row, LABEL[k]));
+			if (k < 3 ? fabs(v + 1) > 0 : !(v > 0.005 && v < 8)) fail_msg("%s, row %d: %s is %g", path, (int)row + 1, LABEL[k], v);
+		}
+	ASSERT_OK(cyc_star_require(&particles, s, "particles"));
+	assert_int_equal(cyc_star_n_rows(particles), 0);
+	cyc_star_destroy(&s);
+}
+
 static void only_shifts(void **state)
 {
 	(void)state;
@@ -247,6 +267,7 @@ static void only_shifts(void **state)
 	cyc_polish_result_deinit(&r);
 	assert_false(cyc_path_exists(in_root("S/particles.star")));
 	assert_false(cyc_path_exists(in_root("S/motion.star")));
+	assert_only_shifts_have_errors("S/uncertainty.star");
 	cyc_optimisation_set *set = NULL;
 	ASSERT_OK(cyc_optimisation_set_read(&set, in_root("S/optimisation_set.star")));
 	assert_string_equal(set->particles, "particles.star");
@@ -289,6 +310,7 @@ static void gross_shifts_are_found(void **state)
 	ASSERT_OK(cyc_polish_run(&r, &o));
 	assert_int_equal(r.n_improved, 1);
 	assert_true(r.heldout_after > r.heldout_before);
+	assert_only_shifts_have_errors("G/uncertainty.star");
 	cyc_polish_result_deinit(&r);
 	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
 	ASSERT_OK(cyc_tomogram_set_read(&out, "G/tomograms.star", g_root));

@@ -87,6 +87,28 @@ static void global_grids_hold_one_of_each_mate(void **state)
 	}
 }
 
+/* From the smallest turns to half turns, about any axis. */
+static void rotation_vectors_are_what_turns(void **state)
+{
+	(void)state;
+	static const double ANGLE[] = { 0, 1e-9, 1e-5, 0.1, 1.5, 3, 3.14159, CYC_PI - 1e-8, CYC_PI };
+	static const double AXIS[][3] = { { 1, 0, 0 }, { 0, -1, 0 }, { 0.6, 0, -0.8 }, { -1. / 3, 2. / 3, 2. / 3 } };
+	for (size_t a = 0; a < sizeof ANGLE / sizeof *ANGLE; a++)
+		for (size_t k = 0; k < sizeof AXIS / sizeof *AXIS; k++) {
+			double step[CYC_POSE_PARAMETERS] = { 0 }, v[3], error = 0, other = 0;
+			for (int i = 0; i < 3; i++) step[i] = ANGLE[a] * AXIS[k][i];
+			const cyc_pose start = { .R_tomo_ref = cyc_mat3_identity() };
+			cyc_rotation_vector(v, cyc_pose_step(&start, step).R_tomo_ref);
+			for (int i = 0; i < 3; i++) {
+				error += cyc_square(v[i] - step[i]);
+				other += cyc_square(v[i] + step[i]);
+			}
+			/* Half a turn is the same both ways round. */
+			if (ANGLE[a] > 3.1415926) error = fmin(error, other);
+			if (!(sqrt(error) <= 1e-7 * fmax(ANGLE[a], 1e-3))) fail_msg("%g rad about axis %zu is found as %g %g %g", ANGLE[a], k, v[0], v[1], v[2]);
+		}
+}
+
 /* Local grids: about 177 turns at any order, the old pose among them, none further than three sigma each way. */
 static void local_grids_are_around_the_old_pose(void **state)
 {
@@ -1146,6 +1168,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(healpix_centres),
 		cmocka_unit_test(global_grids_hold_one_of_each_mate),
+		cmocka_unit_test(rotation_vectors_are_what_turns),
 		cmocka_unit_test(local_grids_are_around_the_old_pose),
 		cmocka_unit_test(offset_lattice),
 		cmocka_unit_test(scores_are_the_formula),

@@ -526,17 +526,17 @@ static void test_corrections(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	put_mask("align.mrc", 1.75F);
+	put_mask("align.mrc", 0.75F);
 	put_mask("fsc.mrc", 1);
 	o.mask_align = "align.mrc";
 	o.mask_fsc = "fsc.mrc";
 	o.skip_polish = o.skip_refine = false;
-	o.particle_diameter_A = 140;
+	o.particle_diameter_A = 50;
 	o.mtf = "mtf.star";
-	put_file("mtf.star", "data_\n");
+	put_file("mtf.star", "data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.5 0.5\n");
 	run_until(2, &o); /* the first post-processing fails */
 	o.bfactor_high_A = 7;
-	put_file("mtf.star", "data_\n\n");
+	put_file("mtf.star", "data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.5 0.25\n");
 	o.symmetry = "O"; /* that of finished maps */
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--symmetry (was C1, now O)");
 	assert_null(strstr(cyc_error_get()->message, "--bfactor"));
@@ -548,10 +548,10 @@ static void test_corrections(void **state)
 	run_until(1, &o);
 	o.polish_range_px = 4;
 	run_until(4, &o); /* polishing and the maps after it are finished */
-	put_mask("fsc.mrc", 0.5F);
+	put_mask("fsc.mrc", 0.75F);
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "fsc.mrc (mask for the FSC)");
 	put_mask("fsc.mrc", 1);
-	put_mask("align.mrc", 0.5F);
+	put_mask("align.mrc", 0.75F);
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "align.mrc (mask for references)");
 	put_mask("align.mrc", 1);
 	o.polish_range_px = 3;
@@ -611,10 +611,12 @@ static void test_folder_of_others_is_refused(void **state)
 	put_file("Mine/PostProcess/job002/postprocess.star", "data_\n");
 	o.out_dir = "Mine";
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "Mine/PostProcess");
-	put_file("default_pipeline.star", "data_\n");
-	o.out_dir = "./";
+	put_file("Gui/default_pipeline.star", "data_\n");
+	o.out_dir = "Gui/";
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "default_pipeline.star");
-	assert_file_contains("default_pipeline.star", "data_\n");
+	assert_file_contains("Gui/default_pipeline.star", "data_\n");
+	o.out_dir = "./";
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "the project itself");
 	assert_string_equal(g_fake.calls, "");
 }
 
@@ -715,6 +717,11 @@ static void test_plan(void **state)
 	cyc_cycle_result r;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "negative");
 	assert_false(is_there("RUN"));
+	/* Or taken as excluded tilts. */
+	o.input.exclude_negative_scales = true;
+	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
+	assert_null(strstr(text, "negative"));
+	cyc_free(text);
 }
 
 static void test_summary_page(void **state)

@@ -457,6 +457,33 @@ static void tables_are_the_ctf(void **state)
 	}
 }
 
+/* A magnification of one changes no table, be it of the whole plane or of what is inserted. */
+static void magnification_of_one_is_none(void **state)
+{
+	(void)state;
+	cyc_tilt t = { .has_angles = true, .defocus_u_A = 21000, .defocus_v_A = 20000, .defocus_angle_rad = 0.4, .scale = 0.9, .pre_exposure_e_per_A2 = 90 };
+	cyc_tilt_series ts = series_of(&t, 3, 100, 100, 60, 128, 120);
+	const cyc_optics_group plain = { 0 }, unit = { .has_magnification = true, .magnification = { { 1, 0 }, { 0, 1 } } };
+	const int32_t s = 48, n = s * (s / 2 + 1);
+	for (int whole = 0; whole < 2; whole++) {
+		cyc_tilt_tables *a = NULL, *b = NULL;
+		int32_t n_used = 0;
+		ASSERT_OK(cyc_tilt_tables_create(&a, s));
+		ASSERT_OK(cyc_tilt_tables_create(&b, s));
+		a->is_full_plane = b->is_full_plane = whole == 1;
+		ASSERT_OK(cyc_tilt_tables_fill(a, &ts, 0, &plain, 3, 0.05));
+		ASSERT_OK(cyc_tilt_tables_fill(b, &ts, 0, &unit, 3, 0.05));
+		assert_int_equal(a->radius, b->radius);
+		for (int32_t i = 0; i < n; i++) {
+			close_to((double)b->envelope[i], (double)a->envelope[i], 1e-6);
+			n_used += a->envelope[i] > 0;
+		}
+		assert_true(whole ? n_used > (int32_t)(0.9 * n) : n_used < (int32_t)(0.7 * n));
+		cyc_tilt_tables_destroy(&a);
+		cyc_tilt_tables_destroy(&b);
+	}
+}
+
 /* ---------------------------------------------------------------- boxes and batches */
 
 static void boxes_have_even_windows(void **state)
@@ -585,6 +612,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(projection_example),
+		cmocka_unit_test(magnification_of_one_is_none),
 		cmocka_unit_test(sizes_may_be_odd_and_matrices_say_the_same),
 		cmocka_unit_test(projection_needs_images_and_geometry),
 		cmocka_unit_test(inside_is_strict),
