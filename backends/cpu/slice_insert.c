@@ -41,33 +41,64 @@ static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_z
 /* Row s/2 is frequency -s/2: +s/2 has no row of its own. */
 static inline int32_t last_row(int32_t ry, int32_t s) { return ry < s / 2 ? ry : s / 2 - 1; }
 
-CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, int32_t R, int32_t kz, int32_t s)
+/*
+ * Voxels of a plane that a slice reaches. A row of voxels has two or three of them: they are listed first, a
+ * fixed number per row without a branch, and then looked up in one long loop. Branches on their number would
+ * be mispredicted in each row.
+ */
+enum { LISTED = 1024, AT_ONCE = 4 };
+typedef struct {
+	float u[LISTED + AT_ONCE], v[LISTED + AT_ONCE], weight[LISTED + AT_ONCE];
+	int32_t to[LISTED + AT_ONCE], n;
+} reached;
+
+static inline void add_reached(cyc_v4 *plane, const cyc_v4 *slice, int32_t s, reached *l)
 {
-	int32_t sh = s / 2 + 1, row_of_zero = s / 2 + 1, ry = (int32_t)sqrtf((float)(R * R - kz * kz));
-	size_t width = (size_t)sh + 1;
+	size_t width = (size_t)(s / 2 + 2);
+	int32_t row_of_zero = s / 2 + 1;
+	for (int32_t i = 0; i < l->n; i++) plane[l->to[i]] += l->weight[i] * look_up(slice, width, row_of_zero, l->u[i], l->v[i]);
+	l->n = 0;
+}
+
+/* @param last  per |ky|: the last voxel of the row inside the sphere */
+CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, const int32_t *last, int32_t ry, int32_t kz, int32_t s)
+{
+	int32_t sh = s / 2 + 1;
 	const float ux = (float)M->m[0][0], vx = (float)M->m[1][0], hx = (float)M->m[2][0];
-	bool is_touched = false;
+	bool is_across = fabsf(hx) > 1e-6F, is_touched = false;
+	const float inv = is_across ? 1 / hx : 0;
+	reached l;
+	l.n = 0;
 	for (int32_t ky = -ry; ky <= last_row(ry, s); ky++) {
-		int32_t first = 0, last = (int32_t)sqrtf((float)(R * R - kz * kz - ky * ky));
+		int32_t from = 0, to = last[ky < 0 ? -ky : ky];
 		float u = (float)(M->m[0][1] * ky + M->m[0][2] * kz), v = (float)(M->m[1][1] * ky + M->m[1][2] * kz);
 		float h = (float)(M->m[2][1] * ky + M->m[2][2] * kz);
 		/* |h + hx x| < 1 */
-		if (fabsf(hx) > 1e-6F) {
-			float inv = 1 / hx, a = (-1 - h) * inv, b = (1 - h) * inv, low = fminf(a, b), high = fmaxf(a, b);
-			if (high < 0 || low > (float)last) continue;
-			if (low > 0) first = (int32_t)ceilf(low);
-			if (high < (float)last) last = (int32_t)floorf(high);
+		if (is_across) {
+			float a = (-1 - h) * inv, b = (1 - h) * inv, low = a < b ? a : b, high = a < b ? b : a;
+			if (high < 0 || low > (float)to) continue;
+			from = low > 0 ? (int32_t)ceilf(low) : 0;
+			to = high < (float)to ? (int32_t)high : to;
 		} else if (fabsf(h) >= 1) {
 			continue;
 		}
-		cyc_v4 *to = plane + (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh;
-		for (int32_t x = first; x <= last; x++) {
-			float fx = (float)x, weight = 1 - fabsf(h + hx * fx);
-			if (weight <= 0) continue;
-			to[x] += weight * look_up(slice, width, row_of_zero, u + ux * fx, v + vx * fx);
+		int32_t row = (ky < 0 ? ky + s : ky) * sh;
+		for (int32_t x = from; x <= to; x += AT_ONCE) {
+			for (int32_t k = 0; k < AT_ONCE; k++) {
+				float fx = (float)(x + k), weight = 1 - fabsf(h + hx * fx);
+				l.u[l.n + k] = u + ux * fx;
+				l.v[l.n + k] = v + vx * fx;
+				l.weight[l.n + k] = weight > 0 ? weight : 0;
+				l.to[l.n + k] = row + x + k;
+			}
+			l.n += to - x < AT_ONCE ? to - x + 1 : AT_ONCE;
+			if (l.n < LISTED) continue;
+			add_reached(plane, slice, s, &l);
 			is_touched = true;
 		}
 	}
+	is_touched = is_touched || l.n > 0;
+	add_reached(plane, slice, s, &l);
 	return is_touched;
 }
 
@@ -84,11 +115,17 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	size_t count = (size_t)a->radius_max + 1 < sh ? (size_t)a->radius_max + 1 : sh;
 	if (a->is_direct) plane = sum;
 	for (int32_t ky = -ry; ky <= last_row(ry, s) && !a->is_direct; ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
+	int32_t *last = (int32_t *)(void *)((cyc_v4 *)cyc__cpu_scratch_of(a->cpu, i_thread) + plane_count), last_R = 0, slice_ry = 0;
 	for (int32_t i = 0; i < a->n; i++) {
 		int32_t R = a->radius[i];
 		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
 		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(s));
-		is_touched = add_slice(plane, slice, &a->M[i], R, kz, s) || is_touched;
+		if (R != last_R) {
+			slice_ry = (int32_t)sqrtf((float)(R * R - kz * kz));
+			for (int32_t y = 0; y <= slice_ry; y++) last[y] = (int32_t)sqrtf((float)(R * R - kz * kz - y * y));
+			last_R = R;
+		}
+		is_touched = add_slice(plane, slice, &a->M[i], last, slice_ry, kz, s) || is_touched;
 	}
 	for (int32_t ky = -ry; ky <= last_row(ry, s) && is_touched && !a->is_direct; ky++) {
 		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh;
@@ -102,7 +139,8 @@ cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, con
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
-	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4)));
+	/* A plane, and the lengths of its rows. */
+	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4) + (size_t)(s + 1) * sizeof(int32_t)));
 	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0, false };
 	int32_t n_selected = 0;
 	for (int32_t i = 0; i < n; i++) {

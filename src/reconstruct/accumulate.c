@@ -236,26 +236,39 @@ double cyc__disc_coverage(double r, double R, double distance)
 static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, int32_t crop_px, bool is_premultiplied)
 {
 	cyc_status st = CYC_OK;
+	enum { UNUSED = 2 };
+	double *left = NULL;
 	int32_t s = a->box.window.box_binned, sh = s / 2 + 1;
 	size_t plane = cyc_half_count2(s);
 	const cyc_tilt *tilt = &ts->tilts[f];
 	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
 	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = CYC_PARTICLE_SHARE * crop;
 	float *share = a->crop.plane, *rest = share + plane;
+	int32_t most = s * s / 4; /* squared radius */
+	/* What is left of a particle at each radius; the sums of two squares are a third of all numbers. */
+	CYC_TRY(cyc_alloc(&left, (size_t)most + 1, sizeof *left));
+	for (int32_t i = 0; i <= most; i++) left[i] = -1;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			int32_t ky = y < s / 2 ? y : y - s;
-			double k = step_invA * hypot(x, ky), e = (double)a->tables->envelope[at];
-			bool is_used = 4 * (x * x + ky * ky) <= s * s && cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
-			double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
-			double left = cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px);
-			share[at] = is_used ? (float)(a->image_weight * left) : 0;
-			rest[at] = is_used && is_premultiplied ? (float)(a->image_weight * 0.5 * (1 - left) * e * e) : 0;
+			int32_t ky = y < s / 2 ? y : y - s, r2 = x * x + ky * ky;
+			double e = (double)a->tables->envelope[at];
+			share[at] = rest[at] = 0;
+			if (r2 > most) continue;
+			if (left[r2] < 0) {
+				double k = step_invA * sqrt((double)r2);
+				double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
+				bool is_used = cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
+				left[r2] = is_used ? cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px) : UNUSED;
+			}
+			if (left[r2] >= UNUSED) continue;
+			share[at] = (float)(a->image_weight * left[r2]);
+			rest[at] = is_premultiplied ? (float)(a->image_weight * 0.5 * (1 - left[r2]) * e * e) : 0;
 		}
 	CYC_TRY(cyc_buffer_upload(a->crop.share, share, plane * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(a->crop.rest, rest, plane * sizeof(float)));
 done:
+	cyc_free(left);
 	return st;
 }
 

@@ -70,7 +70,9 @@ cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *maps = NULL;
-	if (j->n_groups < 2) {
+	/* Final poses are compared with nothing any more. */
+	if (j->n_groups < 2 || j->state.has_converged) {
+		cyc_group_maps_destroy(&j->groups);
 		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, with_merged));
 	} else {
 		CYC_TRY(create_groups(j));

@@ -78,6 +78,41 @@ done:
 
 /* ---------------------------------------------------------------- constant areas */
 
+/* Lengths of the runs of equal values that end in this row; the longest. */
+CYC_SIMD static int32_t longest_down(int32_t *down, const float *row, const float *above, int32_t n)
+{
+	int32_t longest = 1;
+	for (int32_t x = 0; x < n && !above; x++) down[x] = 1;
+	for (int32_t x = 0; x < n && above; x++) {
+		int32_t same = row[x] == above[x];
+		down[x] = same * down[x] + 1;
+		longest = down[x] > longest ? down[x] : longest;
+	}
+	return longest;
+}
+
+enum { SHORT_RUN = 5 }; /* that is looked for first; fewer than LEAST_RUN */
+
+/* Whether SHORT_RUN pixels in a row are equal: seldom, and told without a branch for each pixel. */
+CYC_SIMD static bool has_short_run(const float *row, int32_t n)
+{
+	int32_t count = 0;
+	for (int32_t x = SHORT_RUN - 1; x < n; x++)
+		count += (row[x] == row[x - 1]) & (row[x - 1] == row[x - 2]) & (row[x - 2] == row[x - 3]) &
+		         (row[x - 3] == row[x - 4]);
+	return count > 0;
+}
+
+static int32_t longest_across(const float *row, int32_t n)
+{
+	int32_t across = 1, longest = 1;
+	for (int32_t x = 1; x < n; x++) {
+		across = row[x] == row[x - 1] ? across + 1 : 1;
+		longest = across > longest ? across : longest;
+	}
+	return longest;
+}
+
 /*
  * Runs of equal values along rows and columns, longer than chance makes them once in ten images: a value that
  * a share q of the pixels have repeats L times with q^(L-1). (T1.17)
@@ -93,18 +128,12 @@ static cyc_status remove_constant(int64_t *n_constant, mending *m)
 	CYC_TRY(cyc_alloc(&down, nx, sizeof *down));
 	*n_constant = 0;
 	for (size_t y = 0; y < ny; y++) {
-		const float *row = m->pixels + y * nx, *above = y > 0 ? row - nx : NULL;
-		int32_t across = 1, longest = 0;
-		for (size_t x = 0; x < nx; x++) down[x] = above && row[x] == above[x] ? down[x] + 1 : 1;
-		for (size_t x = 0; x < nx; x++) longest = down[x] > longest ? down[x] : longest;
-		bool has_run = longest >= least;
-		for (size_t x = 1; x < nx && !has_run; x++) {
-			across = row[x] == row[x - 1] ? across + 1 : 1;
-			has_run = across >= least;
-		}
+		const float *row = m->pixels + y * nx;
+		bool has_run = longest_down(down, row, y > 0 ? row - nx : NULL, m->nx) >= least ||
+		               (has_short_run(row, m->nx) && longest_across(row, m->nx) >= least);
+		int32_t across = 1;
 		if (!has_run) continue;
 		if (!is_constant) CYC_TRY(cyc_alloc(&is_constant, nx * ny, sizeof *is_constant));
-		across = 1;
 		for (size_t x = 0; x < nx; x++) {
 			across = x > 0 && row[x] == row[x - 1] ? across + 1 : 1;
 			if (across == least) memset(is_constant + y * nx + x + 1 - (size_t)least, 1, (size_t)least);
@@ -232,7 +261,7 @@ static double tile_position(int32_t x, int32_t n_tiles, int32_t n)
 }
 
 /* Mean and standard deviation along a row of pixels: linear between the centres of the tiles. */
-static void interpolate_row(float *mean, float *sigma, const mending *m, const float *sigmas, int32_t y)
+CYC_SIMD static void interpolate_row(float *mean, float *sigma, const mending *m, const float *sigmas, int32_t y)
 {
 	double at_y = tile_position(y, m->down, m->ny);
 	int32_t j = (int32_t)at_y, across = m->across, next = j + 1 < m->down ? across : 0;
