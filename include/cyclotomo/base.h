@@ -39,6 +39,26 @@ int64_t cyc_alloc_count(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
 
+/** The most memory that a job will hold at one time, found by walking through what it allocates and frees. Starts zeroed. */
+typedef struct {
+	double now, peak; /**< bytes */
+} cyc_memory_plan;
+/** Program and libraries, without any data [bytes]. */
+#define CYC_PROGRAM_BYTES 14e6
+/** Bytes that are held from here on. */
+void cyc_memory_take(cyc_memory_plan *m, double bytes);
+/** Bytes that are freed. */
+void cyc_memory_give(cyc_memory_plan *m, double bytes);
+/** Bytes that are taken and given back. */
+void cyc_memory_pass(cyc_memory_plan *m, double bytes);
+/**
+ * Say what a job will need, and refuse it where that is more than cyc_memory_available_bytes(). Call it before anything large is
+ * allocated, from dry runs too.
+ * @param[in] n_threads  each needs addresses for its stack and for BLAS, which count under `ulimit -v`
+ * @param[in] less       hint: which options need less
+ * @return CYC_E_NOMEM with both figures
+ */
+CYC_MUST_CHECK cyc_status cyc_memory_require(double bytes, int n_threads, const char *less);
 /* ---------------------------------------------------------------- logging */
 
 typedef enum { CYC_LOG_ERROR, CYC_LOG_WARN, CYC_LOG_INFO, CYC_LOG_DEBUG } cyc_log_level;
@@ -90,6 +110,11 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * @note Not reentrant from inside a task (tasks that call it run their items serially).
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/**
+ * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several for each processor.
+ * At least one. Scratch is made for these, however many threads are asked for.
+ */
+int cyc_n_workers(int64_t n_items, int n_threads);
 /** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
 void cyc_lapack_use_one_thread(void);
 /**

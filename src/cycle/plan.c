@@ -110,6 +110,15 @@ done:
 	return st;
 }
 
+/* False if the run could not start. */
+static bool put_memory(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	if (cyc__require_memory(in, o) == CYC_OK) return true;
+	fprintf(f, "\nNot enough memory\n\n  %s\n    %s\n", cyc_error_get()->message, cyc_error_get()->hint);
+	cyc_error_clear();
+	return false;
+}
+
 static void put_series(FILE *f, const cyc__inputs *in)
 {
 	int width = 12;
@@ -177,10 +186,10 @@ cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *o
 	CYC_TRY(put_steps(f, &in, options));
 	put_series(f, &in);
 	put_duplicates(f, &in, options);
-	bool has_scales = put_scales(f, &in), has_images = put_missing(f, &in);
+	bool has_scales = put_scales(f, &in), has_memory = put_memory(f, &in, options), has_images = put_missing(f, &in);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*can_run = has_scales && has_images && cyc__inputs_require_all(&in, options) == CYC_OK;
+	*can_run = has_scales && has_memory && has_images && cyc__inputs_require_all(&in, options) == CYC_OK;
 	cyc_error_clear();
 done:
 	if (f) fclose(f);

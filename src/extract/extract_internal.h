@@ -25,6 +25,7 @@ typedef struct {
 	cyc_particle_set *particles;
 	cyc_box box;         /**< its pixel size is that of the first series with particles */
 	int32_t crop_px;
+	double available_bytes; /**< memory, at the start */
 	char label[64];      /**< of all files of this input and these options */
 	cyc_extract_selection selection;
 	bool *is_done;       /**< n_particles: files are there already */

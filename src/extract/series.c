@@ -7,7 +7,10 @@
 
 /* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few of them would mean many passes. */
 static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
-static double pass_bytes(const cyc_extract_job *j) { return j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES; }
+/* And no more than a third of what there is: the results do not depend on it. */
+static double pass_bytes(const cyc_extract_job *j) { return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3); }
+
+enum { MOST_BATCH = 128 };
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -74,7 +77,7 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_alloc(&w->row_limits, s, sizeof *w->row_limits));
 	if (!j->o->stacks) {
 		CYC_TRY(cyc_fft2_create(&w->fft2, s, s));
-		w->n_threads = j->o->n_threads;
+		w->n_threads = cyc_n_workers(INT64_MAX, j->o->n_threads);
 		CYC_TRY(cyc_alloc(&w->fft3, w->n_threads, sizeof *w->fft3));
 		for (int i = 0; i < w->n_threads; i++) CYC_TRY(cyc_fft3_create(&w->fft3[i], c, 1));
 		CYC_TRY(cyc_alloc(&w->ft2, (size_t)w->n_threads * aligned(plane), sizeof *w->ft2));
@@ -127,8 +130,11 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 		image = fmax(image, 8.0 * ts->image_nx * (double)ts->image_ny);
 	}
 	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
-	double threads = j->o->n_threads * fmax(8.5 * S * S, 8.5 * s * s), volume = j->o->stacks ? 0 : j->o->n_threads * 12 * c * c * c;
-	return image + pass + batch + threads + volume + 30e6;
+	int n = cyc_n_workers(INT64_MAX, j->o->n_threads);
+	double threads = cyc_n_workers(MOST_BATCH, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) + (j->o->stacks ? 0 : n * 4 * s * s);
+	/* Of each thread a volume and its transform, or the weights, which are twice as large. */
+	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
+	return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;
 }
 
 /* ---------------------------------------------------------------- one batch */
