@@ -32,6 +32,14 @@ void cyc_free(void *p);
 CYC_MUST_CHECK cyc_status cyc_strdup(char **out, const char *s);
 /** printf into a new string; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_asprintf(char **out, const char *fmt, ...) CYC_PRINTF(2, 3);
+/**
+ * From here on keep so many addresses free where their number is limited (ulimit -v), for libraries that hang or abort without them
+ * and for stacks of threads: cyc_alloc_() fails where less would be left. The most that was asked for counts. No effect without a limit.
+ * @return CYC_E_NOMEM if fewer are left now
+ */
+CYC_MUST_CHECK cyc_status cyc_reserve_addresses(double bytes);
+/** What is kept free; 0 without a limit. */
+double cyc_reserved_addresses(void);
 /** Tests only: make the n-th allocation from now on this process fail (n >= 1); 0 switches off. */
 void cyc_alloc_fail_at(int64_t n);
 /** Allocations made so far by this process; for the fault-injection tests. */
@@ -115,8 +123,13 @@ CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task ta
  * At least one. Scratch is made for these, however many threads are asked for.
  */
 int cyc_n_workers(int64_t n_items, int n_threads);
-/** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
-void cyc_lapack_use_one_thread(void);
+/**
+ * Keep LAPACK and BLAS from using threads of their own: results must not depend on the machine's cores. Call before using them.
+ * Where addresses are limited (ulimit -v), room for their buffers is kept free, without which they would hang.
+ * @param[in] n_threads  that may call them at one time
+ * @return CYC_E_NOMEM if there is no such room
+ */
+CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 /**
  * Number of processors this process may use: those of its affinity mask (taskset, Slurm, mpirun), and no more than the CPU quota
  * of its control group (containers, systemd), version 1 or 2.

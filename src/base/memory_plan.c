@@ -1,9 +1,7 @@
 #include "cyclotomo/base.h"
 
-#include <sys/resource.h>
-
-/* Of each thread: stack, and what BLAS and malloc reserve. Addresses only, so they count where addresses are limited. */
-static const double ADDRESSES_OF_THREAD = 100e6;
+/* Of each thread, for its stack. Addresses only, so they count where addresses are limited. */
+static const double ADDRESSES_OF_THREAD = 8.4e6;
 
 void cyc_memory_take(cyc_memory_plan *m, double bytes)
 {
@@ -15,16 +13,11 @@ void cyc_memory_give(cyc_memory_plan *m, double bytes) { m->now -= bytes; }
 
 void cyc_memory_pass(cyc_memory_plan *m, double bytes) { m->peak = fmax(m->peak, m->now + bytes); }
 
-static bool addresses_are_limited(void)
-{
-	struct rlimit r;
-	return getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY;
-}
-
 cyc_status cyc_memory_require(double bytes, int n_threads, const char *less)
 {
 	cyc_status st = CYC_OK;
-	double available = cyc_memory_available_bytes(), threads = addresses_are_limited() ? ADDRESSES_OF_THREAD * n_threads : 0;
+	double available = cyc_memory_available_bytes(), reserved = cyc_reserved_addresses(), threads = reserved;
+	if (reserved > 0) threads += ADDRESSES_OF_THREAD * cyc_n_workers(INT64_MAX, n_threads);
 	cyc_info("memory needed: about %.3g GB; %.3g GB are available", bytes / 1e9, available / 1e9);
 	if (bytes + threads <= available) goto done;
 	if (threads > 0)

@@ -795,7 +795,7 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	cyc_project_size size;
 	int32_t map_px;
 	memset(j.result, 0, sizeof *j.result);
-	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
 	CYC_TRY(cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px), o->n_threads,

@@ -666,7 +666,7 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	cyc_refine3d_result own = { 0 };
 	cyc_refine3d_job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
-	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(check_options(o));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(prepare(&j));
