@@ -322,6 +322,21 @@ CYC_MUST_CHECK cyc_status cyc_job_begin(const char *dir, const char *type_label,
 /** Write the exit flag of a status: RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. */
 CYC_MUST_CHECK cyc_status cyc_job_end(const char *dir, cyc_status result);
 
+/* ---------------------------------------------------------------- trajectories */
+
+/** motion.star, written particle by particle: of 100,000 of them with 41 tilts each, the document takes a gigabyte. */
+typedef struct {
+	cyc_outfile out;
+	cyc_star *names; /**< of the particles so far, each once */
+} cyc_trajectory_file;
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_open(cyc_trajectory_file *t, const char *path, int64_t n_particles);
+/** @param[in] displacement_A  n_tilts rows, in the order of the tilt series */
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name, const double (*displacement_A)[3], int32_t n_tilts);
+/** Make the file appear. */
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_commit(cyc_trajectory_file *t);
+/** Remove what was written so far; harmless after the commit, safe on a zeroed struct. */
+void cyc_trajectory_file_abandon(cyc_trajectory_file *t);
+
 /* ---------------------------------------------------------------- size */
 
 /** What the memory of a job depends on. */
