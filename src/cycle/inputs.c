@@ -277,9 +277,9 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 	cyc_status st = CYC_OK;
 	const char *first = "";
 	CYC_TRY(cyc_tomogram_set_check_scales(in->tomograms));
-	CYC_TRY(check_what_is_left(in, o));
 	CYC_TRY(cyc_project_require_window(&in->size, in->tomograms, o->box_px));
 	CYC_TRY(cyc__require_memory(in, o));
+	CYC_TRY(check_what_is_left(in, o));
 	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
 		if (in->series[i].missing[0]) first = in->series[i].missing[0];
 	}
