@@ -59,12 +59,12 @@ typedef struct {
 	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 /**
  * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it says, and refuses to start without.
  * @param[in] map_px  edge of the half maps
  */
 double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project, int32_t map_px);
-CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 
 #ifdef __cplusplus
 }

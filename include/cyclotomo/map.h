@@ -156,9 +156,9 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
  * @note Same bits for any n_threads. Peak memory about 6.6 arrays of box^3 floats (n_threads x 2.5 more for small boxes).
  * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
  */
+CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 /** The most memory that cyc_postprocess_run() holds at one time [bytes], for maps of n px. */
 double cyc_postprocess_memory_bytes(const cyc_postprocess_options *options, int32_t n, double pixel_size_A);
-CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 
 #ifdef __cplusplus
 }

@@ -56,12 +56,12 @@ typedef struct {
 	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);
+CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
 /**
  * The most memory that cyc_polish_run() holds at one time [bytes]: what it says, and refuses to start without.
  * @param[in] map_px  edge of the half maps
  */
 double cyc_polish_memory_bytes(const cyc_polish_options *options, const cyc_project_size *project, int32_t map_px);
-CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
 
 #ifdef __cplusplus
 }

@@ -53,6 +53,7 @@ void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r);
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  * @return any status; on failure no map of this job is half written.
  */
+CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *options);
 /** Edges that decide what a reconstruction needs. */
 typedef struct {
 	int32_t window_px, box_px, crop_px; /**< of the windows, of the sums (binned), of the maps */
@@ -63,7 +64,6 @@ typedef struct {
  * @param[in] options  number of threads, symmetry and what is written
  */
 double cyc_reconstruct_memory_bytes(const cyc_reconstruct_options *options, const cyc_project_size *project, const cyc_reconstruct_sizes *sizes);
-CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconstruct_options *options);
 
 #ifdef __cplusplus
 }

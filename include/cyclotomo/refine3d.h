@@ -73,6 +73,7 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r);
  * by it, and nothing else.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  */
+CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 /** Sizes that decide what a refinement needs. */
 typedef struct {
 	int32_t window_px, box_px, crop_px; /**< of the windows, of the sums (binned), of maps and references */
@@ -92,7 +93,6 @@ double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set 
  * available it plans for less, and reads images again or makes references twice: results are the same.
  */
 double cyc_refine3d_memory_bytes(const cyc_refine3d_options *options, const cyc_project_size *project, const cyc_refine3d_sizes *sizes);
-CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 
 #ifdef __cplusplus
 }
