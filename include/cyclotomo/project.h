@@ -236,6 +236,9 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set
 
 /** rlnOrigin*Angst of every particle [Å, subtomogram axes], 0 where the file has none; position_A has them subtracted. n values by the caller. */
 CYC_MUST_CHECK cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s);
+/** Columns of the particles block that polishing writes: standard errors [Å] of the mean over the tilts of each
+ * particle's trajectory, along the specimen's axes (T6.15). */
+extern const char *const CYC_MEAN_MOTION_ERROR_LABELS[3];
 /** Numbers of a column of the particles block, in the order of the set; n values by the caller. CYC_E_FORMAT if it is not there. */
 CYC_MUST_CHECK cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label);
 /**

@@ -369,7 +369,7 @@ done:
 }
 
 cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors,
-                                     cyc_alignment *a)
+                                     double *mean_motion_errors, cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
@@ -405,8 +405,10 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
-	for (int32_t i = 0; i < 3 * a->n_particles; i++)
+	for (int32_t i = 0; i < 3 * a->n_particles; i++) {
 		particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : 0;
+		mean_motion_errors[i] = sqrt(moved[i]);
+	}
 done:
 	cyc_free(B);
 	cyc_free(K);

@@ -23,6 +23,7 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->tilt_errors, 5 * T, sizeof *r->tilt_errors));
 	CYC_TRY(cyc_alloc(&r->particle_errors, 3 * N, sizeof *r->particle_errors));
 	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
+	CYC_TRY(cyc_alloc(&r->mean_motion_errors, 3 * N, sizeof *r->mean_motion_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
 done:
 	return st;
@@ -36,6 +37,7 @@ void cyc_polished_deinit(cyc_polished *r)
 	cyc_free(r->tilt_errors);
 	cyc_free(r->particle_errors);
 	cyc_free(r->motion_errors);
+	cyc_free(r->mean_motion_errors);
 	cyc_free(r->deformation);
 	memset(r, 0, sizeof *r);
 }
@@ -67,16 +69,16 @@ typedef struct {
 	int32_t deformation_type, deformation_grid[2], n_deformation;
 } record;
 
-static const char MAGIC[8] = "cycpol4", END[8] = "end";
+static const char MAGIC[8] = "cycpol5", END[8] = "end";
 
-enum { N_PARTS = 7 };
+enum { N_PARTS = 8 };
 /* The arrays of a record, in the order of the file. */
 static size_t record_parts(void *parts[N_PARTS], size_t bytes[N_PARTS], const cyc_polished *r)
 {
 	size_t T = (size_t)r->n_tilts, N = (size_t)r->n_particles;
-	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors, r->deformation };
+	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors, r->mean_motion_errors, r->deformation };
 	const size_t b[N_PARTS] = { T * sizeof *r->tilts,   N * sizeof *r->offsets_A, 3 * T * N * sizeof(double),
-		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double),
+		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double), 3 * N * sizeof(double),
 		                        T * (size_t)r->n_deformation * sizeof(double) };
 	memcpy(parts, p, sizeof p);
 	memcpy(bytes, b, sizeof b);
@@ -156,6 +158,16 @@ done:
 
 /* ---------------------------------------------------------------- project files */
 
+static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
+{
+	cyc_status st = CYC_OK;
+	int32_t column;
+	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
+	CYC_TRY(cyc_star_set_double(b, row, column, v));
+done:
+	return st;
+}
+
 cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
 {
 	cyc_status st = CYC_OK;
@@ -223,6 +235,9 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 			CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
 			CYC_TRY(cyc_star_set_double(b, p->row, origin[k], 0));
 		}
+		/* Places that are refined with this motion have its errors, too (T8.17). */
+		for (int k = 0; k < 3 && f->write_motion && r->is_taken && r->has_errors; k++)
+			CYC_TRY(set_cell(b, p->row, CYC_MEAN_MOTION_ERROR_LABELS[k], r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
 	}
 	CYC_TRY(cyc_star_write(f->particles->star, path));
 done:
@@ -253,16 +268,6 @@ static cyc_status write_motion(const cyc_polish_files *f, const char *path)
 done:
 	cyc_trajectory_file_abandon(&file);
 	cyc_free(moved);
-	return st;
-}
-
-static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
 	return st;
 }
 

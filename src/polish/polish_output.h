@@ -19,6 +19,7 @@ typedef struct {
 	double *tilt_errors;      /**< n_tilts x 5: angles [rad], shifts [Å] */
 	double *particle_errors;  /**< n_particles x 3 [Å] */
 	double *motion_errors;    /**< n_tilts [Å] */
+	double *mean_motion_errors; /**< n_particles x 3 [Å]: of the mean of each trajectory, along the specimen's axes */
 	double motion_speed;      /**< found over expected; 0: motion was not refined */
 	/* A refined deformation. */
 	cyc_deformation_type deformation_type;

@@ -26,6 +26,8 @@ done:
 	return st;
 }
 
+const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { "cycMeanMotionErrorXAngst", "cycMeanMotionErrorYAngst", "cycMeanMotionErrorZAngst" };
+
 cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label)
 {
 	cyc_status st = CYC_OK;

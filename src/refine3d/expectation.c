@@ -179,6 +179,7 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 		                           .terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL,
 		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
+	cyc_refine3d_note_map_step(&a->found[p], j, p, cyc_search_work_model(a->work[i_thread]), &data, a->spec);
 	if (cyc_refine3d_judges(j))
 		cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1), cyc_search_work_model(a->work[i_thread]), &data, &r);
 done:
@@ -306,7 +307,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
-	if (is_polished) CYC_TRY(cyc_refine3d_scatter_errors(j, spec->sigma_rotation_rad, spec->sigma_offset_A));
+	if (is_polished) CYC_TRY(cyc_refine3d_scatter_errors(j, found, spec->sigma_rotation_rad, spec->sigma_offset_A));
 	n_seen = 0;
 	for (int64_t p = 0; p < n; p++) {
 		if (found[p].p_max <= 0 || j->refined[p].probability < CYC_IMPROBABLE) continue;

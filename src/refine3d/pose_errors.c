@@ -156,7 +156,80 @@ void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p)
 	for (int k = 0; k < N; k++) j->refined[p].error[k] *= factor[k < 3 ? 0 : k - 2];
 }
 
-cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const double sigma_rotation_rad[2], const double sigma_offset_A[2])
+/* ---------------------------------------------------------------- the map's noise */
+
+enum { MOST_ASKED = 1000 }; /* their mean squares are known to a few per cent */
+
+/* One step of Newton's. */
+static bool newton_step(double step[N], const cyc_pose_derivatives *own, const cyc_pose_derivatives *other, double rotation_prior, double offset_prior)
+{
+	double A[N][N];
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < N; k++) A[i][k] = own->curvature[i][k] + (i != k ? 0 : k < 3 ? rotation_prior : offset_prior);
+	if (!invert(A)) return false;
+	for (int i = 0; i < N; i++) {
+		step[i] = 0;
+		for (int k = 0; k < N; k++) step[i] += A[i][k] * (other->gradient[k] - own->gradient[k]);
+	}
+	return true;
+}
+
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w, const cyc_pose_data *data, const cyc_search_spec *spec)
+{
+	cyc_pose_derivatives own, other;
+	int32_t half = j->in.particles->particles[p].half;
+	int64_t every = 1 + (j->in.particles->n - 1) / MOST_ASKED;
+	for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
+	/* Both maps must be of as many other images, and of no image of this particle. */
+	if (!spec->do_polish || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] || !j->uses_groups[1]) return;
+	const cyc_pose_reference r[2] = { cyc_refine3d_reference_of(j, p, true), cyc_refine3d_other_reference_of(j, p) };
+	cyc_pose_evaluate(&own, w, data, &r[0], &found->pose, spec->radius);
+	cyc_pose_evaluate(&other, w, data, &r[1], &found->pose, spec->radius);
+	if (!newton_step(found->map_step, &own, &other, 1 / cyc_square(spec->sigma_rotation_rad[half]), 1 / cyc_square(spec->sigma_offset_A[half])))
+		for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
+}
+
+/* Means of the steps along the reference's axes: a turn and a shift of one half map against the other, which are no noise. */
+static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_found_pose *found, int32_t half)
+{
+	double n = 0;
+	memset(mean, 0, N * sizeof *mean);
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const double *d = found[p].map_step;
+		if (!counts(j, p, half) || !isfinite(d[0])) continue;
+		cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(found[p].pose.R_tomo_ref), (cyc_vec3){ d[3], d[4], d[5] });
+		const double in_reference[N] = { d[0], d[1], d[2], o.x, o.y, o.z };
+		for (int k = 0; k < N; k++) mean[k] += in_reference[k];
+		n++;
+	}
+	for (int k = 0; k < N && n > 0; k++) mean[k] /= n;
+	return n;
+}
+
+/*
+ * Variance that the map's noise adds to poses, over what their curvature promises: the two half maps have the same signal and noise of
+ * their own, and the images' own noise is the same in both, so half the mean square of the steps between them.      (T8.27)
+ */
+static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const cyc_found_pose *found, int32_t half)
+{
+	double mean[N], sum[N_KINDS] = { 0 }, count[N_KINDS] = { 0 }, n = frame_step(mean, j, found, half);
+	memset(ratio, 0, N_KINDS * sizeof *ratio);
+	if (n < 2) return;
+	for (int64_t p = 0; p < j->in.particles->n; p++) {
+		const double *d = found[p].map_step;
+		if (!counts(j, p, half) || !isfinite(d[0])) continue;
+		cyc_vec3 o = cyc_mat3_apply(found[p].pose.R_tomo_ref, (cyc_vec3){ mean[3], mean[4], mean[5] });
+		const double common_step[N] = { mean[0], mean[1], mean[2], o.x, o.y, o.z };
+		for (int k = 0; k < N; k++) {
+			int kind = k < 3 ? 0 : k - 2;
+			sum[kind] += 0.5 * cyc_square((d[k] - common_step[k]) / found[p].error[k]) * n / (n - 1);
+			count[kind]++;
+		}
+	}
+	for (int k = 0; k < N_KINDS && count[k] > 0; k++) ratio[k] = sum[k] / count[k];
+}
+
+cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found, const double sigma_rotation_rad[2], const double sigma_offset_A[2])
 {
 	cyc_status st = CYC_OK;
 	common *tilts = NULL;
@@ -183,7 +256,9 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const double sigma_r
 				}
 			}
 		}
-		for (int k = 0; k < N_KINDS; k++) factor[k] = sqrt(sum[k] / count[k]);
+		double map[N_KINDS];
+		map_variance(map, j, found, h);
+		for (int k = 0; k < N_KINDS; k++) factor[k] = sqrt(sum[k] / count[k] + map[k]);
 		for (int64_t p = 0; p < j->in.particles->n; p++)
 			if (j->in.particles->particles[p].half == h) cyc_refine3d_widen_errors(j, p);
 	}

@@ -33,6 +33,8 @@ typedef struct {
 	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked for the pose. */
 	cyc_pose_agreement agreement[CYC_N_BANDS];
 	double amplitude;           /**< of that reference */
+	/** How far the pose would move with the map of the other half-set in place of its own (T8.27); NaN: not asked. For errors only. */
+	double map_step[CYC_POSE_PARAMETERS];
 } cyc_found_pose;
 
 /** Work memory of one thread. */

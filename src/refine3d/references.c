@@ -253,9 +253,9 @@ bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
 	return j->group[p] >= first && j->group[p] < end;
 }
 
-cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses)
+static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p, int32_t half, bool is_for_poses)
 {
-	int32_t half = j->in.particles->particles[p].half, i = j->in.particles->particles[p].i_series;
+	int32_t i = j->in.particles->particles[p].i_series;
 	bool in_groups = j->uses_groups[half];
 	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
 	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has nothing to tell its
@@ -264,4 +264,14 @@ cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t 
 	/* How well the map is known belongs to the likelihood of the poses; evidence and grey scale are of the map as it is. */
 	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1) : NULL, .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half], .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
 		                         .own_share = has_own ? j->own_share : NULL, .amplitude = j->state.amplitude[half] * j->series_scale[2 * i + half] };
+}
+
+cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses)
+{
+	return reference_of_half(j, p, j->in.particles->particles[p].half, is_for_poses);
+}
+
+cyc_pose_reference cyc_refine3d_other_reference_of(const cyc_refine3d_job *j, int64_t p)
+{
+	return reference_of_half(j, p, 1 - j->in.particles->particles[p].half, true);
 }

@@ -160,13 +160,22 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
 bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
 /** What particle p, in an open block, is compared with. */
 cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses);
+/** The same with the map of the other half-set: to learn what the noise of a map does to poses, never to find one. */
+cyc_pose_reference cyc_refine3d_other_reference_of(const cyc_refine3d_job *j, int64_t p);
 
 /** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j);
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
-/** Standard errors from the scatter of the images' slopes; the priors are those that the poses were found with.          (T8.17) */
-CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const double sigma_rotation_rad[2], const double sigma_offset_A[2]);
+/**
+ * Standard errors from the scatter of the images' slopes (T8.17), and from what the noise of the map does to poses (T8.27); the priors are those that
+ * the poses were found with.
+ * @param[in] found  n particles: their map_step
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found, const double sigma_rotation_rad[2],
+                                                      const double sigma_offset_A[2]);
+/** Fill map_step of a found pose; every so many particles are asked, all if they are few. */
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w, const cyc_pose_data *data, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */

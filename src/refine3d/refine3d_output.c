@@ -201,6 +201,22 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 }
 
 /*
+ * A place is the mean over the tilts, and the images tell it with the trajectory held: early tilts tell most of it. What polishing
+ * left open of the trajectory between these two means is an error of the place.                                        (T8.17)
+ */
+static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis, cyc_star_block *input)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle *p = &j->in.particles->particles[i];
+	double motion;
+	if (!p->motion_A) goto done;
+	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_MEAN_MOTION_ERROR_LABELS[axis], 0));
+	*error = sqrt(cyc_square(*error) + cyc_square(motion));
+done:
+	return st;
+}
+
+/*
  * Standard errors, in a file of their own: RELION would drop the columns. Of what may not be the particle they say how far off it may be: a pose
  * that was fitted to nothing is not well known for its images agreeing well with themselves.                         (T8.25)
  */
@@ -210,18 +226,21 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 	static const char *const LABEL[CYC_POSE_PARAMETERS] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg",
 		                                                    "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" };
 	cyc_star *s = NULL;
-	cyc_star_block *b;
+	cyc_star_block *b, *input;
 	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	CYC_TRY(cyc_star_require(&input, j->in.particles->star, "particles"));
 	for (int64_t i = 0; i < j->in.particles->n; i++) {
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, j->in.particles->particles[i].name));
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 			const cyc_refined *r = &j->refined[i];
-			double error = cyc_refine3d_judges(j) ? cyc_membership_error(r->probability, r->error[k], unknown(j, i, k)) : r->error[k];
+			double error = r->error[k];
+			if (k >= 3 && error > 0) CYC_TRY(add_motion_error(&error, j, i, k - 3, input));
+			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
 			CYC_TRY(set_number(b, row, LABEL[k], k < 3 ? cyc_rad_to_deg(error) : error));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
@@ -352,6 +371,8 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
 	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. */
+	CYC_TRY(write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2));
 done:
 	cyc_free(path);
 	cyc_free(relative);

@@ -423,7 +423,7 @@ static void frames_of_half_maps_come_back(void **state)
 /* ---------------------------------------------------------------- projects */
 
 enum { BOX = 48, CROP = 40 };
-static const char *g_root;
+static const char *g_root, *g_symmetry = "O";
 
 static const char *in_root(const char *name)
 {
@@ -443,7 +443,7 @@ static void make_project(const char *name, int32_t n_series, int32_t n_particles
 	snprintf(root, sizeof root, "%s", temp_path(name));
 	g_root = root;
 	p.out_dir = g_root;
-	p.symmetry = "O";
+	p.symmetry = g_symmetry;
 	p.n_series = n_series;
 	p.n_particles = n_particles;
 	p.image_nx = 250;
@@ -470,7 +470,7 @@ static void make_project(const char *name, int32_t n_series, int32_t n_particles
 	r.out_dir = "R";
 	r.box_px = BOX;
 	r.crop_px = CROP;
-	r.symmetry = "O";
+	r.symmetry = g_symmetry;
 	r.n_threads = 2;
 	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
 }
@@ -485,7 +485,7 @@ static cyc_refine3d_options options(const char *out)
 	o.out_dir = out;
 	o.box_px = BOX;
 	o.crop_px = CROP;
-	o.symmetry = "O";
+	o.symmetry = g_symmetry;
 	o.healpix_order = 3;
 	o.auto_local_order = 3;
 	o.offset_range_px = 1;
@@ -547,6 +547,66 @@ static void poses_come_back(void **state)
 		if (!cyc_path_exists(in_root(name))) fail_msg("%s was not written", name);
 	}
 	assert_false(cyc_path_exists(in_root("P/temp")));
+}
+
+/* Rotation vectors from the truth, less their mean, which is the map's, over their standard errors: root mean square. */
+static double rotation_z(const char *particles, const char *uncertainty)
+{
+	enum { MOST = 200 };
+	static const char *const LABEL[3] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg" };
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *truth = NULL, *found = NULL;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	double v[MOST][3], mean[3] = { 0 }, sum = 0;
+	ASSERT_OK(cyc_tomogram_set_read(&tomograms, "truth/tomograms.star", g_root));
+	ASSERT_OK(cyc_particle_set_read(&truth, "truth/particles.star", NULL, tomograms, g_root));
+	ASSERT_OK(cyc_particle_set_read(&found, particles, NULL, tomograms, g_root));
+	ASSERT_OK(cyc_star_read(&s, in_root(uncertainty)));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	assert_true(truth->n <= MOST);
+	for (int64_t i = 0; i < truth->n; i++) {
+		cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(truth->particles[i].R_tomo_ref), found->particles[i].R_tomo_ref);
+		const double w[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) };
+		for (int k = 0; k < 3; k++) {
+			v[i][k] = cyc_rad_to_deg(w[k]);
+			mean[k] += v[i][k] / (double)truth->n;
+		}
+	}
+	for (int64_t i = 0; i < truth->n; i++)
+		for (int k = 0; k < 3; k++) {
+			double error;
+			ASSERT_OK(cyc_star_double_of(&error, b, i, LABEL[k]));
+			sum += cyc_square((v[i][k] - mean[k]) / error) / (3.0 * (double)truth->n);
+		}
+	cyc_star_destroy(&s);
+	cyc_particle_set_destroy(&truth);
+	cyc_particle_set_destroy(&found);
+	cyc_tomogram_set_destroy(&tomograms);
+	return sqrt(sum);
+}
+
+/* In C1 a half map of few images has noise that moves the poses; the map of the other half tells how much. (T8.27) */
+static void errors_hold_the_noise_of_the_map(void **state)
+{
+	(void)state;
+	cyc_refine3d_result r;
+	static char root[96];
+	snprintf(root, sizeof root, "%s", g_root);
+	g_symmetry = "C1";
+	make_project("c1", 2, 20, 12);
+	cyc_refine3d_options o = options("E");
+	o.max_iterations = 6;
+	ASSERT_OK(cyc_refine3d_run(&r, &o));
+	double z = rotation_z(r.particles, "E/run_uncertainty.star");
+	print_message("C1, 40 particles: rotations known to %.2f degrees, errors over standard errors %.2f, %d iterations\n", cyc_rad_to_deg(r.rotation_error_rad), z,
+	              r.n_iterations);
+	/* 120 numbers: the root mean square is known to 7 per cent. Without the map's noise it is 1.62; what neighbours in so thin a sample
+	 * do to each other is left. */
+	if (!(z > 0.7 && z < 1.45)) fail_msg("errors are %.2f standard errors", z);
+	cyc_refine3d_result_deinit(&r);
+	g_symmetry = "O";
+	g_root = root;
 }
 
 /* The map of all groups but one is that of a set without the particles of that one. (T8.5) */
@@ -1162,6 +1222,7 @@ int main(void)
 		cmocka_unit_test(bad_stacks),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
 		cmocka_unit_test(noise_stays_noise),
+		cmocka_unit_test(errors_hold_the_noise_of_the_map),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

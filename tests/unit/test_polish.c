@@ -461,7 +461,7 @@ static void assert_errors(const char *what, const double *errors, const double *
 static void free_errors_are_those_without_the_gauge(void **state)
 {
 	(void)state;
-	double tilt[5 * T], particle[3 * N], motion[T], raw_tilt[5 * T], raw_particle[3 * N], B[3 * (N + T) * 6],
+	double tilt[5 * T], particle[3 * N], motion[T], mean_motion[3 * N], raw_tilt[5 * T], raw_particle[3 * N], B[3 * (N + T) * 6],
 		errors[3 * T], found[3 * (N + T)], one[3 * (N + T)], weight[2 * T] = { 0 };
 	double sum = 0, raw_sum = 0;
 	make_world(STATIC);
@@ -470,7 +470,7 @@ static void free_errors_are_those_without_the_gauge(void **state)
 	int64_t n = cyc_alignment_n_parameters(&w.a);
 	double *C = dense_covariance(n), *L = numbers(3 * (N + T) * n);
 	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
-	ASSERT_OK(cyc_alignment_free_errors(tilt, particle, motion, &w.a));
+	ASSERT_OK(cyc_alignment_free_errors(tilt, particle, motion, mean_motion, &w.a));
 	ASSERT_OK(cyc_alignment_errors(raw_tilt, raw_particle, &w.a));
 	for (int i = 0; i < 3 * N; i++) {
 		const double x[3] = { w.positions[i / 3].x, w.positions[i / 3].y, w.positions[i / 3].z };
