@@ -62,7 +62,7 @@ done:
 /* Whether enough addresses are left after `bytes` more were taken. */
 static bool leaves_enough(size_t bytes)
 {
-	int64_t since = g_since_look += (int64_t)bytes;
+	int64_t since = atomic_fetch_add(&g_since_look, (int64_t)bytes) + (int64_t)bytes;
 	if (since < LOOK_EVERY) return true;
 	g_since_look = 0;
 	return !is_limited() || has_addresses(cyc_reserved_addresses());
