@@ -218,6 +218,15 @@ CYC_MUST_CHECK cyc_status cyc_write_file(const char *path, const char *data, siz
 #define CYC_HASH_INIT UINT64_C(1469598103934665603)
 uint64_t cyc_hash(uint64_t h, const void *data, size_t n);
 uint64_t cyc_hash_string(uint64_t h, const char *s);
+/**
+ * Hash of n_bytes of a file from an offset on, read piece by piece; what the pieces are does not matter.
+ * @param[in] n_bytes  negative: to the end of the file
+ * @return CYC_E_IO if the file cannot be read or is shorter; CYC_E_NOMEM
+ * @note Thread-safe.
+ */
+CYC_MUST_CHECK cyc_status cyc_hash_file_part(uint64_t *h, const char *path, int64_t offset, int64_t n_bytes);
+/** The same of a whole file. */
+CYC_MUST_CHECK cyc_status cyc_hash_file(uint64_t *h, const char *path);
 
 #define CYC_PI 3.14159265358979323846
 /** Not a number, as a double: the one of math.h is a float, and compilers warn of the conversion. */

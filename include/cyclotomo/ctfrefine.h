@@ -48,6 +48,9 @@ typedef struct {
 	bool dry_run;
 } cyc_ctfrefine_options;
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
+/** Continue a hash with every option that results depend on; not with the files, which cyc_refine_hash()
+ * takes by content. */
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o);
 
 typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;

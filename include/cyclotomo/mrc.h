@@ -45,11 +45,17 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *i
  */
 CYC_MUST_CHECK cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode, const char *label);
 
+/** As cyc_mrc_write(); the header's second label is a hash of the data, for cyc_mrc_is_sealed(). */
+CYC_MUST_CHECK cyc_status cyc_mrc_write_sealed(const char *path, const cyc_volume *v, int32_t mode,
+                                               const char *label);
+
 /**
  * Is there a whole file of this size and mode with this label, as cyc_mrc_write() makes it? For resumed jobs, whose labels carry
  * a hash of what made the file. A file that is not there or is anything else gives false, never an error.
  */
 bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, int32_t mode, const char *label);
+/** The same for a file of cyc_mrc_write_sealed(), all of whose data is read and must be as it was written. */
+bool cyc_mrc_is_sealed(const char *path, int32_t nx, int32_t ny, int32_t nz, int32_t mode, const char *label);
 
 uint16_t cyc_float_to_half(float v);
 float cyc_half_to_float(uint16_t h);

@@ -47,6 +47,9 @@ typedef struct {
 	bool no_figures, dry_run;
 } cyc_polish_options;
 void cyc_polish_options_default(cyc_polish_options *o);
+/** Continue a hash with every option that results depend on; not with the files, which cyc_refine_hash()
+ * takes by content. */
+CYC_MUST_CHECK cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o);
 
 typedef struct {
 	int32_t n_series, n_improved, n_worse; /**< clearly better, clearly worse (they keep their input) by images that were not fitted; the rest: no difference */

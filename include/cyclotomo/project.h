@@ -293,8 +293,9 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_write(const cyc_particle_set *s, cons
 CYC_MUST_CHECK cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms, const bool *keep, const char *path);
 
 /**
- * Hash of everything that tomograms and particles say about the images (not of the images themselves), continuing `h`:
- * what a resumed job compares its unfinished results with.
+ * Hash of everything that tomograms and particles say, continuing `h`: the structs, and all cells of the
+ * tables they come from (tilt tables too). Not of the images: cyc_images_hash() of record.h. What a resumed
+ * job compares its unfinished results with.
  */
 uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const cyc_particle_set *particles);
 

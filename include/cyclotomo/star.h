@@ -38,6 +38,12 @@ CYC_MUST_CHECK cyc_status cyc_star_write(const cyc_star *s, const char *path);
 CYC_MUST_CHECK cyc_status cyc_star_print(char **out, size_t *n, const cyc_star *s);
 /** Lines ("# text") to be written above the first block, e.g. "cyclotomo 0.1.0 reconstruct"; NULL: none. Copied. */
 CYC_MUST_CHECK cyc_status cyc_star_set_comment(cyc_star *s, const char *text);
+/**
+ * Hash of everything a document says, continuing `h`: kinds, names, labels and values of its blocks in their
+ * order; not of its layout and comments. Written and read back it is the same.
+ * @param[in] without  a block that is left out (to put the hash into); NULL: none
+ */
+uint64_t cyc_star_hash(uint64_t h, const cyc_star *s, const char *without);
 /** Name given at reading, for messages; "" for a new document. */
 const char *cyc_star_name(const cyc_star *s);
 CYC_MUST_CHECK cyc_status cyc_star_set_name(cyc_star *s, const char *name);

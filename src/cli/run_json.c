@@ -30,7 +30,7 @@ static cyc_status put_file(cyc_json *j, const char *root, const cyc_run_file *f,
 		char hash[24];
 		CYC_TRY(cyc_read_file(&data, &n, path));
 		snprintf(hash, sizeof hash, "%016" PRIx64, cyc_hash(CYC_HASH_INIT, data, n));
-		cyc_json_text(j, "fnv1a64", hash);
+		cyc_json_text(j, "xxh3_64", hash);
 	}
 	cyc_json_end_object(j);
 done:

@@ -1,6 +1,7 @@
 #include "ctfrefine/aberration_output.h"
 
 #include "ctfrefine/tilt_result.h"
+#include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
 
 #include <inttypes.h>
@@ -8,6 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char KIND[] = "aberrations of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const PARITY_NAMES[CYC_N_PARITIES] = { "even", "odd" };
 
@@ -83,9 +86,9 @@ static bool get_number(void *from, double *v)
 cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *a, const cyc_aberration_evidence *series, const bool *was_learned, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
-	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-aberrations %016" PRIx64 " %d\n", hash, a->n_groups);
+	cyc_text_stream o = { 0 };
+	CYC_TRY(cyc_text_stream_open(&o));
+	fprintf(o.f, "%d\n", a->n_groups);
 	for (int32_t g = 0; g < a->n_groups; g++) {
 		cyc_group_aberration group = a->groups[g];
 		cyc_aberration_evidence e = series[g];
@@ -95,9 +98,10 @@ cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *
 		visit_group(&group, &e, a, put_number, o.f);
 	}
 	fprintf(o.f, "end\n");
-	CYC_TRY(cyc_outfile_commit(&o));
+	CYC_TRY(cyc_text_stream_finish(&o));
+	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
 done:
-	cyc_outfile_abandon(&o);
+	cyc_text_stream_deinit(&o);
 	return st;
 }
 
@@ -105,13 +109,11 @@ cyc_status cyc_aberration_record_read(bool *found, cyc_aberrations *a, cyc_aberr
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at;
-	size_t n = 0;
-	uint64_t file_hash = 0;
 	int n_groups = 0, used = 0;
 	*found = false;
-	if (!cyc_path_exists(path)) goto done;
-	CYC_TRY(cyc_read_file(&text, &n, path));
-	if (sscanf(text, "cyclotomo-aberrations %" SCNx64 " %d\n%n", &file_hash, &n_groups, &used) < 2 || file_hash != hash || n_groups != a->n_groups) goto done;
+	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	if (!text || sscanf(text, "%d\n%n", &n_groups, &used) < 1 || n_groups != a->n_groups) goto done;
+	size_t n = strlen(text);
 	if (n < 5 || strcmp(text + n - 5, "\nend\n") != 0) goto done;
 	at = text + used;
 	for (;;) {

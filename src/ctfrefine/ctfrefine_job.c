@@ -4,6 +4,7 @@
  */
 #include "cyclotomo/ctfrefine.h"
 
+#include "cyclotomo/record.h"
 #include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
 #include "ctfrefine/self_correlation.h"
@@ -56,6 +57,23 @@ static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particl
 static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
 static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
 static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale || o->do_bfactor; }
+
+cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(
+		&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d",
+		cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A,
+		o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A,
+		o->min_tilt, o->max_tilt, o->common_noise, o->whole_windows,
+		o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
+		o->do_magnification, wants_aberrations(o) && o->no_figures, (int)o->scale_model, o->do_bfactor));
+	*h = cyc_hash_string(*h, text);
+done:
+	cyc_free(text);
+	return st;
+}
 
 static cyc_status read_input(job *j)
 {
@@ -122,13 +140,9 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
-	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A, k_min = length_A / o->k_min_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d", o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A, o->k_min_A,
-	                     o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A, o->min_tilt, o->max_tilt, o->common_noise,
-	                     o->whole_windows, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0, o->do_magnification, wants_aberrations(o) && o->no_figures, o->scale_model == CYC_SCALE_ICE,
-	                     o->do_bfactor));
-	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "ctfrefine"));
+	CYC_TRY(cyc_ctfrefine_options_hash(&j->hash, o));
 	CYC_TRY(recall_inputs(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -153,7 +167,6 @@ static cyc_status prepare(job *j)
 	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å", j->reference->box_px, length_A / j->reference->radius,
 	         j->support->n, o->k_min_A, o->defocus_range_A);
 done:
-	cyc_free(text);
 	return st;
 }
 
@@ -360,16 +373,18 @@ done:
 	return st;
 }
 
+static const char LEARNED[] = "ctf, learned";
+
 /* What was learned, as text exact to the bit: a resumed run must use the same. */
 static cyc_status learned_write(const job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
+	cyc_text_stream o = { 0 };
 	const cyc_ctf_widths *w = &j->widths;
-	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf-learned %016llx %d\n%a %a %a %a %a %a %a %a %a %a %a\n", (unsigned long long)j->hash, j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac, w->self_excess,
-	        j->gauge);
+	CYC_TRY(cyc_text_stream_open(&o));
+	fprintf(o.f, "%d\n%a %a %a %a %a %a %a %a %a %a %a\n", j->model->n_shells, w->shift_A, w->z_input_A,
+	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac,
+	        w->self_excess, j->gauge);
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];
@@ -378,9 +393,10 @@ static cyc_status learned_write(const job *j, const char *path)
 			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) fprintf(o.f, "%a\n", group->theta[p][k]);
 	}
 	fprintf(o.f, "end\n");
-	CYC_TRY(cyc_outfile_commit(&o));
+	CYC_TRY(cyc_text_stream_finish(&o));
+	CYC_TRY(cyc_record_write_text(path, LEARNED, j->hash, o.text));
 done:
-	cyc_outfile_abandon(&o);
+	cyc_text_stream_deinit(&o);
 	return st;
 }
 
@@ -388,16 +404,13 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at;
-	size_t n = 0;
-	unsigned long long hash = 0;
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
 	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &w->bad_frac,
 		                        &w->self_excess, &j->gauge };
 	*found = false;
-	if (!cyc_path_exists(path)) goto done;
-	CYC_TRY(cyc_read_file(&text, &n, path));
-	if (sscanf(text, "cyclotomo-ctf-learned %llx %d\n%n", &hash, &n_shells, &used) < 2 || hash != j->hash || n_shells != j->model->n_shells) goto done;
+	CYC_TRY(cyc_record_read_text(&text, path, LEARNED, j->hash, "starting from the beginning", NULL));
+	if (!text || sscanf(text, "%d\n%n", &n_shells, &used) < 1 || n_shells != j->model->n_shells) goto done;
 	if (!strstr(text, "\nend\n")) goto done;
 	at = text + used;
 	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) *numbers[i] = strtod(at, &at);

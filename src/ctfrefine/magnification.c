@@ -1,10 +1,14 @@
 #include "ctfrefine/magnification.h"
 
+#include "cyclotomo/record.h"
+
 #include <inttypes.h>
 #include <lapacke.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char KIND[] = "magnification of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 /* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the edge of a box of 100. */
 static const double STRETCH = 0.005;
@@ -338,18 +342,19 @@ done:
 cyc_status cyc_magnification_record_write(const char *path, const cyc_stretch_model *models, int32_t n_groups, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
-	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-magnification %016" PRIx64 " %d\n", hash, n_groups);
+	cyc_text_stream o = { 0 };
+	CYC_TRY(cyc_text_stream_open(&o));
+	fprintf(o.f, "%d\n", n_groups);
 	for (int32_t i = 0; i < 2 * n_groups; i++) {
 		fprintf(o.f, "%" PRId64, models[i].n_particles);
 		for (int j = 0; j < 3; j++) fprintf(o.f, " %a %a %a %a", models[i].g[j], models[i].H[j][0], models[i].H[j][1], models[i].H[j][2]);
 		fprintf(o.f, "\n");
 	}
 	fprintf(o.f, "end\n");
-	CYC_TRY(cyc_outfile_commit(&o));
+	CYC_TRY(cyc_text_stream_finish(&o));
+	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
 done:
-	cyc_outfile_abandon(&o);
+	cyc_text_stream_deinit(&o);
 	return st;
 }
 
@@ -357,13 +362,10 @@ cyc_status cyc_magnification_record_read(bool *found, cyc_stretch_model *models,
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at, *end;
-	size_t n = 0;
-	uint64_t file_hash = 0;
 	int file_groups = 0, used = 0;
 	*found = false;
-	if (!cyc_path_exists(path)) goto done;
-	CYC_TRY(cyc_read_file(&text, &n, path));
-	if (sscanf(text, "cyclotomo-magnification %" SCNx64 " %d\n%n", &file_hash, &file_groups, &used) < 2 || file_hash != hash || file_groups != n_groups) goto done;
+	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	if (!text || sscanf(text, "%d\n%n", &file_groups, &used) < 1 || file_groups != n_groups) goto done;
 	at = text + used;
 	for (int32_t i = 0; i < 2 * n_groups; i++) {
 		models[i].n_particles = strtoll(at, &end, 10);

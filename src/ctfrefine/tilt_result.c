@@ -1,9 +1,13 @@
 #include "ctfrefine/tilt_result.h"
 
+#include "cyclotomo/record.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char KIND[] = "ctf of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "shifted", "bad", "at-limit", "no-particles", "excluded",
 	                                                           "not-asked" };
@@ -169,9 +173,9 @@ static void from_numbers(cyc_tilt_result *r, const double v[N_NUMBERS], int64_t 
 cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
-	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "cyclotomo-ctf %016" PRIx64 " %d\n", hash, n_tilts);
+	cyc_text_stream o = { 0 };
+	CYC_TRY(cyc_text_stream_open(&o));
+	fprintf(o.f, "%d\n", n_tilts);
 	for (int32_t f = 0; f < n_tilts; f++) {
 		double v[N_NUMBERS];
 		to_numbers(v, &r[f]);
@@ -179,9 +183,10 @@ cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, in
 		fprintf(o.f, "%" PRId64 "\n", r[f].n_particles);
 	}
 	fprintf(o.f, "end\n");
-	CYC_TRY(cyc_outfile_commit(&o));
+	CYC_TRY(cyc_text_stream_finish(&o));
+	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
 done:
-	cyc_outfile_abandon(&o);
+	cyc_text_stream_deinit(&o);
 	return st;
 }
 
@@ -189,13 +194,10 @@ cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilt
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at;
-	size_t n = 0;
-	uint64_t file_hash = 0;
 	int file_tilts = 0, used = 0;
 	*found = false;
-	if (!cyc_path_exists(path)) goto done;
-	CYC_TRY(cyc_read_file(&text, &n, path));
-	if (sscanf(text, "cyclotomo-ctf %" SCNx64 " %d\n%n", &file_hash, &file_tilts, &used) < 2 || file_hash != hash || file_tilts != n_tilts) goto done;
+	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	if (!text || sscanf(text, "%d\n%n", &file_tilts, &used) < 1 || file_tilts != n_tilts) goto done;
 	at = text + used;
 	for (int32_t f = 0; f < n_tilts; f++) {
 		double v[N_NUMBERS];

@@ -50,7 +50,8 @@ void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 /** Put the refined values into the series. */
 void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, const cyc_ctf_estimate_options *what);
 
-/** Record of a finished series; read: found is false without a file, with another hash, or a damaged one. */
+/** Record of a finished series; read: found is false without a file, with another hash, or a damaged one (a
+ * warning). */
 CYC_MUST_CHECK cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash);
 CYC_MUST_CHECK cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path, uint64_t hash);
 /** One number of a table of results; NaN, an error that is not known, is written as -1. */

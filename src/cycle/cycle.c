@@ -71,18 +71,32 @@ static double now_s(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Everything that its result follows from: the start, the step that left its input, its own arguments. */
+/* What a step starts from: the run's inputs, or what the steps before it left. */
+static uint64_t state_of(const cyc__cycle *c, const char *set)
+{
+	for (int32_t i = 0; i < c->n_steps && set[0]; i++) {
+		if (c->steps[i].output_set && strcmp(c->steps[i].output_set, set) == 0) return c->steps[i].state_key;
+	}
+	return c->start_key;
+}
+
+/* Everything that its result follows from: what it starts from and is compared with, the options and inputs
+ * it depends on, its own arguments. */
 static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
 {
-	uint64_t h = c->start_key;
-	for (int32_t i = 0; i < c->n_steps; i++) {
-		const cyc__step *other = &c->steps[i];
-		if (other != s && other->output_set && strcmp(other->output_set, s->input_set) == 0) h = cyc_hash(h, &other->key, sizeof other->key);
+	uint64_t h = s->start_key;
+	const cyc__pairs *const all[] = { &c->options, &c->inputs, &s->arguments };
+	if (s->kind == CYC__POSTPROCESS) {
+		if (c->i_best >= 0) h = cyc_hash(h, &c->steps[c->i_best].state_key, sizeof c->steps->state_key);
+		if (c->before_set) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	}
-	if (c->before_set && s->kind == CYC__POSTPROCESS) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
-	for (int32_t i = 0; i < s->arguments.n; i++) {
-		h = cyc_hash_string(cyc_hash_string(h, s->arguments.items[i].name), s->arguments.items[i].value);
+	for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+		for (int32_t i = 0; i < all[k]->n; i++) {
+			const cyc__pair *p = &all[k]->items[i];
+			if (all[k] != &s->arguments && !(cyc__dependents(p->name, c->o) & 1U << s->kind)) continue;
+			h = cyc_hash_string(cyc_hash_string(h, p->name), p->value);
+		}
 	}
 	return h;
 }
@@ -197,14 +211,16 @@ static cyc_status next_step(cyc__cycle *c, cyc__kind kind, int32_t i_turn, const
 	CYC_TRY(cyc__step_init(s, c->o, kind, i_turn, c->n_steps));
 	CYC_TRY(cyc_strdup(&s->input_set, input_set));
 	CYC_TRY(cyc__kind_get(kind)->arguments(&s->arguments, c, s));
+	s->start_key = state_of(c, input_set);
 	s->key = step_key(c, s);
-	CYC_TRY(cyc__record_step_read(&s->was_kept, s, c->o));
+	CYC_TRY(cyc__record_step_read(&s->was_kept, s, c->o, c->has_done_step));
 	if (s->was_kept) {
 		s->seconds = cyc__record_time_read(s, c->o);
 		c->status = "Succeeded";
 		cyc_info("%s is finished already", s->dir);
 	} else {
 		cyc_info("%s: %s", s->dir, cyc__kind_get(kind)->what);
+		c->has_done_step = true;
 		CYC_TRY(do_step(c, s));
 	}
 done:
@@ -439,6 +455,7 @@ done:
 	if (lock >= 0) close(lock);
 	for (int32_t i = 0; i < c.n_steps; i++) cyc__step_deinit(&c.steps[i]);
 	cyc_free(c.steps);
+	cyc__pairs_deinit(&c.options);
 	cyc__pairs_deinit(&c.inputs);
 	cyc__inputs_deinit(&c.in);
 	cyc_free(c.own_particles);

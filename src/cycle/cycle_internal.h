@@ -7,6 +7,7 @@
 #define CYC_CYCLE_INTERNAL_H
 
 #include "cyclotomo/cycle.h"
+#include "cyclotomo/record.h"
 
 /* ---------------------------------------------------------------- names and values */
 
@@ -24,8 +25,6 @@ void cyc__pairs_deinit(cyc__pairs *p);
 /** 16 hexadecimal digits and the terminating zero. */
 typedef struct { char text[17]; } cyc__hash_text;
 cyc__hash_text cyc__hash_format(uint64_t h);
-/** Hash of the content of a file. */
-CYC_MUST_CHECK cyc_status cyc__hash_file(uint64_t *out, const char *path);
 
 /* ---------------------------------------------------------------- inputs */
 
@@ -48,7 +47,6 @@ typedef struct {
 	int32_t most_tilts;
 	cyc_project_size size;                   /**< what the memory of steps depends on */
 	int64_t n_tilts, n_images, n_missing;
-	uint64_t images_hash;                    /**< names and sizes of all images */
 	cyc__series_inputs *series;
 	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
 	const char *diameter_from;               /**< where it comes from, for the user */
@@ -64,7 +62,10 @@ CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const c
 void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
 /** Particles that the run works with. */
 int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
-/** "name, hash" of each file that influences the result (names relative to the root), images as one entry. */
+/**
+ * "name, hash" of each file that influences the result (names relative to the root), "name (role)" for masks
+ * and MTF, images and the particles that are left out as one entry each.
+ */
 CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
 
 /* ---------------------------------------------------------------- steps */
@@ -96,7 +97,10 @@ typedef struct {
 	char *output_set;       /**< and the one it leaves */
 	cyc__pairs arguments;   /**< what it was called with, as options of its command; without out_dir */
 	cyc__pairs outputs;     /**< what it wrote: role, path relative to the root */
-	uint64_t key;           /**< hash of all that influences its result */
+	cyc_file_marks files;   /**< all files that it wrote */
+	uint64_t start_key;     /**< hash of what it starts from: inputs or outputs of steps before */
+	uint64_t key;           /**< that and all else that influences its result */
+	uint64_t state_key;     /**< hash of what it starts from and of what it left, by content */
 #define CYC__DECLARE(name) double name;
 	CYC__STEP_FIGURES(CYC__DECLARE)
 #undef CYC__DECLARE
@@ -122,8 +126,11 @@ typedef struct {
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
+	cyc__pairs options;     /**< of cyc__record_options() */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
-	uint64_t start_key;     /**< hash of options and inputs */
+	uint64_t start_key;     /**< hash of the inputs that all steps depend on */
+	uint64_t images_record; /**< times of the images, if their record is to be written */
+	bool has_done_step; /**< since the run was started or resumed: later records may be of another state */
 	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	const char *status;     /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
@@ -188,19 +195,45 @@ int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o);
 
 /** Options that influence results, as text; the order is that of the header. */
 CYC_MUST_CHECK cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o);
+/** Kinds of steps that depend on an option or input by its name, bit 1 << kind, apart from what they start
+ * from. */
+unsigned cyc__dependents(const char *name, const cyc_cycle_options *o);
+/** Roles of inputs on which not all steps depend, in their names: masks for references and FSC, MTF. */
+extern const char *const CYC__ROLES[3];
+/** Entry of the inputs for the particles that a run leaves out. */
+extern const char CYC__LEFT_OUT[];
 /**
- * Compare with the record of the run folder, or write it if this is the first start there.
- * @return CYC_E_USAGE / CYC_E_DATA naming each option / input that differs; CYC_E_USAGE if the folder holds something else.
+ * Compare with the record of the run folder, or write it if this is the first start there. What differs
+ * without a finished step that depends on it is a correction: it is told, and the record is written anew.
+ * @return CYC_E_USAGE / CYC_E_DATA naming each other option / input that differs; CYC_E_USAGE if the folder
+ * holds something else.
  */
 CYC_MUST_CHECK cyc_status cyc__record_start(cyc__cycle *c);
-/** Write a finished step's cyclotomo_step.star. */
-CYC_MUST_CHECK cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o);
-/**
- * Fill a step from its record if it is there and its outputs are as they were left.
- * @param[out] found  false without a record: the step has to be run.
- * @return CYC_E_DATA if the record belongs to other inputs, or outputs are gone or changed.
+/** The same comparison for a plan; nothing is written. */
+CYC_MUST_CHECK cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o);
+/** Put a hash of all other blocks into a block "end", the last; and whether it is still that of a document.
  */
-CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o);
+CYC_MUST_CHECK cyc_status cyc__seal(cyc_star *s);
+bool cyc__is_sealed(const cyc_star *s);
+/** A block of two columns of texts, to and from pairs. */
+CYC_MUST_CHECK cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1,
+                                         const char *label2, const cyc__pairs *p);
+CYC_MUST_CHECK cyc_status cyc__read_table(cyc__pairs *out, const cyc_star *star, const char *name,
+                                          const char *label1, const char *label2);
+/** File name of a step's record. */
+extern const char CYC__STEP_RECORD[];
+/** Mark a finished step's files (s->files, s->state_key) and write its cyclotomo_step.star. */
+CYC_MUST_CHECK cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_options *o);
+/**
+ * Fill a step from its record, if that is whole and all files that other steps may read are as the step left
+ * them.
+ * @param[out] found     false: the step has to be run; if there was a record it is removed, and a warning
+ * says why.
+ * @param[in]  may_redo  a record of another key is of a state that was since replaced: no error
+ * @return CYC_E_DATA if the record has another key.
+ */
+CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o,
+                                                bool may_redo);
 /** run.json of a step: time, threads, memory; and the time read back, NaN if there is none. */
 CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc_cycle_options *o);
 double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o);

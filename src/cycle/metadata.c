@@ -43,24 +43,56 @@ done:
 	return st;
 }
 
-/* The record: findings, one a line; the first line says whether the images could tell. */
+static const char *word_of(bool can_tell) { return can_tell ? "clear" : "not clear"; }
+
+static cyc__hash_text seal_of(const char *word, const char *lines)
+{
+	return cyc__hash_format(cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, word), lines));
+}
+
+/* The record: findings, one a line; the first line says whether the images could tell, and has a hash of that
+ * and the others. */
 static cyc_status write_record(const char *path, const cyc_check_result *r)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile f = { 0 };
+	cyc_text_stream lines = { 0 };
 	char *text = NULL;
-	CYC_TRY(cyc_outfile_open(&f, path));
-	fprintf(f.f, "%s\n", is_clear(r) ? "clear" : "not clear");
+	const char *word = word_of(is_clear(r));
+	CYC_TRY(cyc_text_stream_open(&lines));
 	for (int32_t i = 0; i < r->n_findings; i++) {
 		if (r->findings[i].level == CYC_FINDING_NOTE) continue;
 		CYC_TRY(cyc_finding_text(&text, &r->findings[i]));
-		fprintf(f.f, "%s\n", text);
+		fprintf(lines.f, "%s\n", text);
 		cyc_free(text);
 		text = NULL;
 	}
-	CYC_TRY(cyc_outfile_commit(&f));
+	CYC_TRY(cyc_text_stream_finish(&lines));
+	CYC_TRY(cyc_asprintf(&text, "%s %s\n%s", word, seal_of(word, lines.text).text, lines.text));
+	CYC_TRY(cyc_write_file(path, text, strlen(text)));
 done:
-	cyc_outfile_abandon(&f);
+	cyc_text_stream_deinit(&lines);
+	cyc_free(text);
+	return st;
+}
+
+/* Whether a record is there and as it was written. */
+static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	size_t n;
+	*has = false;
+	if (!s->was_kept || !cyc_path_exists(path)) return CYC_OK;
+	CYC_TRY(cyc_read_file(&text, &n, path));
+	for (int is = 0; is < 2 && !*has; is++) {
+		const char *word = word_of(is != 0), *lines = strchr(text, '\n');
+		size_t k = strlen(word);
+		*has = lines && strncmp(text, word, k) == 0 && text[k] == ' ' && (size_t)(lines - text) == k + 17 &&
+		       strncmp(text + k + 1, seal_of(word, lines + 1).text, 16) == 0;
+	}
+	if (!*has)
+		cyc_warn("'%s' is damaged and is not used: the metadata is compared with the images again", path);
+done:
 	cyc_free(text);
 	return st;
 }
@@ -72,7 +104,7 @@ static cyc_status tell(bool *clear, const char *path)
 	size_t n;
 	int n_told = 0;
 	CYC_TRY(cyc_read_file(&text, &n, path));
-	*clear = strncmp(text, "clear\n", 6) == 0;
+	*clear = strncmp(text, "clear ", 6) == 0;
 	for (char *line = strchr(text, '\n'), *end; line && line[1]; line = end) {
 		line++;
 		end = strchr(line, '\n');
@@ -95,10 +127,12 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 	cyc__step *s = &c->steps[c->i_best];
 	cyc_check_result r = { 0 };
 	char *dir = NULL, *path = NULL;
+	bool has = false;
 	if (!c->ops->check || c->o->skip_check || c->metadata_is_clear) goto done;
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	CYC_TRY(cyc_path_join(&path, dir, "metadata.txt"));
-	if (!s->was_kept || !cyc_path_exists(path)) {
+	CYC_TRY(has_record(&has, path, s));
+	if (!has) {
 		unlink(path);
 		st = compare(&r, c, s);
 		/* What cannot be compared (a reference too coarse, say) is no reason to stop a run that can go on. */

@@ -1,10 +1,8 @@
 #include "cycle_internal.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
-#include <unistd.h>
 
 cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...)
 {
@@ -50,27 +48,4 @@ cyc__hash_text cyc__hash_format(uint64_t h)
 	cyc__hash_text t;
 	snprintf(t.text, sizeof t.text, "%016" PRIx64, h);
 	return t;
-}
-
-cyc_status cyc__hash_file(uint64_t *out, const char *path)
-{
-	cyc_status st = CYC_OK;
-	enum { CHUNK = 1 << 18 };
-	unsigned char *chunk = NULL;
-	FILE *f = NULL;
-	uint64_t h = CYC_HASH_INIT;
-	size_t n;
-	int fd;
-	CYC_TRY(cyc_open_regular(&fd, path));
-	f = fdopen(fd, "rb");
-	if (!f) close(fd);
-	CYC_CHECK(f, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
-	CYC_TRY(cyc_alloc(&chunk, CHUNK, 1));
-	while ((n = fread(chunk, 1, CHUNK, f)) > 0) h = cyc_hash(h, chunk, n);
-	CYC_CHECK(!ferror(f), CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-	*out = h;
-done:
-	if (f) fclose(f);
-	cyc_free(chunk);
-	return st;
 }

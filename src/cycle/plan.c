@@ -170,6 +170,16 @@ static bool put_missing(FILE *f, const cyc__inputs *in)
 	return false;
 }
 
+/* What finished steps in the folder were made with; false if the run would be refused for it. */
+static bool put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	if (cyc__record_compare(in, o) == CYC_OK) return true;
+	fprintf(f, "\nA run that is there already\n\n  %s\n    %s\n", cyc_error_get()->message,
+	        cyc_error_get()->hint);
+	cyc_error_clear();
+	return false;
+}
+
 cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *options)
 {
 	cyc_status st = CYC_OK;
@@ -186,10 +196,11 @@ cyc_status cyc_cycle_plan(char **text, bool *can_run, const cyc_cycle_options *o
 	CYC_TRY(put_steps(f, &in, options));
 	put_series(f, &in);
 	put_duplicates(f, &in, options);
-	bool has_scales = put_scales(f, &in), has_memory = put_memory(f, &in, options), has_images = put_missing(f, &in);
+	bool has_scales = put_scales(f, &in), has_memory = put_memory(f, &in, options), has_images = put_missing(f, &in),
+		 may_continue = put_record(f, &in, options);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*can_run = has_scales && has_memory && has_images && cyc__inputs_require_all(&in, options) == CYC_OK;
+	*can_run = has_scales && has_memory && has_images && may_continue && cyc__inputs_require_all(&in, options) == CYC_OK;
 	cyc_error_clear();
 done:
 	if (f) fclose(f);

@@ -1,20 +1,18 @@
 #include "cycle_internal.h"
 
-#include "cyclotomo/json.h"
+#include "cyclotomo/record.h"
 #include "cyclotomo/version.h"
 
-#include <errno.h>
-#include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-static const char RUN_RECORD[] = "cyclotomo_cycle.star", STEP_RECORD[] = "cyclotomo_step.star", STEP_TIME[] = "run.json";
+static const char RUN_RECORD[] = "cyclotomo_cycle.star", IMAGES_RECORD[] = "cyclotomo_images.record",
+				  IMAGES_KIND[] = "images of a cycle";
 
 /* ---------------------------------------------------------------- pairs as STAR tables */
 
-static cyc_status add_table(cyc_star *star, const char *name, const char *label1, const char *label2, const cyc__pairs *p)
+cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1, const char *label2,
+                          const cyc__pairs *p)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -32,7 +30,8 @@ done:
 	return st;
 }
 
-static cyc_status read_table(cyc__pairs *out, const cyc_star *star, const char *name, const char *label1, const char *label2)
+cyc_status cyc__read_table(cyc__pairs *out, const cyc_star *star, const char *name, const char *label1,
+                           const char *label2)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -45,6 +44,34 @@ static cyc_status read_table(cyc__pairs *out, const cyc_star *star, const char *
 	}
 done:
 	return st;
+}
+
+/* ---------------------------------------------------------------- seals */
+
+enum { RECORD_FORMAT = 2 };
+
+static cyc__hash_text seal_of(const cyc_star *s)
+{
+	return cyc__hash_format(cyc_star_hash(CYC_HASH_INIT, s, "end"));
+}
+
+cyc_status cyc__seal(cyc_star *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	CYC_TRY(cyc_star_add_block(&b, s, "end", CYC_STAR_LIST));
+	CYC_TRY(cyc_star_list_set_int(b, "cycRecordFormat", RECORD_FORMAT));
+	CYC_TRY(cyc_star_list_set_text(b, "cycRecordHash", seal_of(s).text));
+done:
+	return st;
+}
+
+bool cyc__is_sealed(const cyc_star *s)
+{
+	const cyc_star_block *b = cyc_star_find(s, "end");
+	const char *hash = b ? cyc_star_text_of(b, 0, "cycRecordHash") : NULL,
+			   *format = b ? cyc_star_text_of(b, 0, "cycRecordFormat") : NULL;
+	return hash && format && strtol(format, NULL, 10) == RECORD_FORMAT && strcmp(hash, seal_of(s).text) == 0;
 }
 
 /* ---------------------------------------------------------------- the run's own record */
@@ -87,6 +114,9 @@ cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
 	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
 	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
 	CYC_TRY(add_text(out, "mtf", o->mtf));
+	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
+	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
+	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
 	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
 	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
 	CYC_TRY(add_text(out, "backend", o->backend));
@@ -118,30 +148,275 @@ static bool list_differences(char *text, size_t size, const cyc__pairs *was, con
 	return n > 0;
 }
 
-static cyc_status compare_record(const cyc_star *star, const cyc__cycle *c, const cyc__pairs *options)
+static const char MASK_REFERENCES[] = "mask for references", MASK_FSC[] = "mask for the FSC", MTF[] = "MTF";
+
+enum {
+	R = 1 << CYC__RECONSTRUCT,
+	P = 1 << CYC__POSTPROCESS,
+	C = 1 << CYC__CTFREFINE,
+	M = 1 << CYC__POLISH,
+	O = 1 << CYC__REFINE3D,
+	ALL = R | P | C | M | O
+};
+/* Steps that depend on an option or input by themselves, not by what they start from; all on those that are
+ * not listed. What decides which steps there are counts for those whose places change. */
+static const struct {
+	const char *name;
+	unsigned kinds;
+} DEPENDENTS[] = {
+	{ "mask-align", M | C | O },
+	{ "mask-fsc", P },
+	{ "mtf", P },
+	{ "bfactor", P },
+	{ "bfactor-low", P },
+	{ "bfactor-high", P },
+	{ "skip-defocus", C | O },
+	{ "skip-scale", C | O },
+	{ "defocus-range", C },
+	{ "kmin", C },
+	{ "skip-polish", M | C | O },
+	{ "skip-motion", M },
+	{ "polish-range", M },
+	{ "velocity-sigma", M },
+	{ "motion-distance", M },
+	{ "skip-refine", C | O },
+	{ "keep-all", C | O },
+	{ "refine-order", O },
+	{ "duplicates", O }, /* what they are changes the particles, which are an input */
+};
+
+unsigned cyc__dependents(const char *name, const cyc_cycle_options *o)
+{
+	/* Particles are looked at before CTF refinement if their orientations are refined, too. */
+	if (strcmp(name, "particle-diameter") == 0) return o->skip_refine || o->keep_all ? O : C | O;
+	for (size_t i = 0; i < sizeof DEPENDENTS / sizeof *DEPENDENTS; i++) {
+		if (strcmp(name, DEPENDENTS[i].name) == 0) return DEPENDENTS[i].kinds;
+	}
+	/* Inputs in a role: "mask.mrc (mask for the FSC)". */
+	if (strstr(name, MASK_REFERENCES)) return M | C | O;
+	if (strstr(name, MASK_FSC) || strstr(name, MTF)) return P;
+	return ALL;
+}
+
+const char CYC__LEFT_OUT[] = "particles that are left out";
+const char *const CYC__ROLES[3] = { MASK_REFERENCES, MASK_FSC, MTF };
+
+/* ---------------------------------------------------------------- corrections */
+
+/* What earlier starts have finished: kinds of steps, and of each the first job's folder. */
+typedef struct {
+	unsigned kinds;
+	int32_t first[CYC__N_KINDS];
+} finished_steps;
+
+static cyc_status find_finished(finished_steps *f, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL, *path = NULL;
+	*f = (finished_steps){ 0 };
+	/* A run has no gaps but those that users make; it ends where a whole cycle of folders is missing. */
+	for (int32_t job = 1, n_missing = 0; n_missing < 4 * CYC__N_KINDS; job++) {
+		n_missing++;
+		for (int k = 0; k < CYC__N_KINDS; k++) {
+			CYC_TRY(cyc_asprintf(&name, "%s/%s/job%03d/%s", o->out_dir, cyc__kind_get((cyc__kind)k)->folder,
+			                     job, CYC__STEP_RECORD));
+			CYC_TRY(cyc_path_join(&path, o->input.root, name));
+			bool is_finished = cyc_path_exists(path);
+			cyc_free(name);
+			cyc_free(path);
+			name = path = NULL;
+			if (!is_finished) continue;
+			n_missing = 0;
+			if (!(f->kinds & 1U << k)) f->first[k] = job;
+			f->kinds |= 1U << k;
+		}
+	}
+done:
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
+/* The earliest finished step of these kinds: "CtfRefine/job006". */
+static void name_first(char *text, size_t size, const finished_steps *f, unsigned kinds)
+{
+	int first = -1;
+	for (int k = 0; k < CYC__N_KINDS; k++) {
+		if (f->kinds & kinds & 1U << k && (first < 0 || f->first[k] < f->first[first])) first = k;
+	}
+	if (first < 0) snprintf(text, size, "a step");
+	else snprintf(text, size, "%s/job%03d", cyc__kind_get((cyc__kind)first)->folder, f->first[first]);
+}
+
+/* The pairs on which finished steps depend, or the others. */
+static cyc_status pick(cyc__pairs *out, const cyc__pairs *p, unsigned finished, bool that_count,
+                       const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	for (int32_t i = 0; i < p->n; i++) {
+		bool counts = (cyc__dependents(p->items[i].name, o) & finished) != 0;
+		if (counts == that_count) CYC_TRY(cyc__pairs_add(out, p->items[i].name, "%s", p->items[i].value));
+	}
+done:
+	return st;
+}
+
+static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is, const cyc_cycle_options *o)
+{
+	unsigned kinds = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		const cyc__pairs *a = pass == 0 ? was : is, *b = pass == 0 ? is : was;
+		for (int32_t i = 0; i < a->n; i++) {
+			const char *other = cyc__pairs_get(b, a->items[i].name);
+			if (!other || strcmp(other, a->items[i].value) != 0)
+				kinds |= cyc__dependents(a->items[i].name, o);
+		}
+	}
+	return kinds;
+}
+
+/*
+ * Differences on which a finished step depends are refused; others are corrections of a mistake, and told.
+ * @param[in,out] is_corrected  set if there are some
+ */
+static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const cyc__pairs *is,
+                                const finished_steps *f, const cyc__cycle *c, bool are_options)
+{
+	cyc_status st = CYC_OK;
+	cyc__pairs part[4] = { { 0 } };
+	char list[700], step[64];
+	for (int k = 0; k < 2; k++) {
+		CYC_TRY(pick(&part[2 * k], was, f->kinds, k == 0, c->o));
+		CYC_TRY(pick(&part[2 * k + 1], is, f->kinds, k == 0, c->o));
+	}
+	if (list_differences(list, sizeof list, &part[0], &part[1], are_options)) {
+		if (are_options)
+			st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			                     "the run in %s was started with other options: %s", c->o->out_dir, list);
+		else
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "inputs of the run in %s have changed since it was started: %s",
+			                     c->o->out_dir, list);
+		name_first(step, sizeof step, f, kinds_of_differences(&part[0], &part[1], c->o));
+		cyc_error_hint("%s is finished and was made with the old %s: put %s back, or start a new run with "
+		               "another --o; nothing was "
+		               "changed",
+		               step, are_options ? "options" : "inputs", are_options ? "them" : "these files");
+		goto done;
+	}
+	if (list_differences(list, sizeof list, &part[2], &part[3], are_options)) {
+		*is_corrected = true;
+		cyc_info("%s corrected, on which no finished step depends: %s", are_options ? "options" : "inputs",
+		         list);
+	}
+done:
+	for (int k = 0; k < 4; k++) cyc__pairs_deinit(&part[k]);
+	return st;
+}
+
+/* The record is believed only if it is as it was written. */
+static cyc_status open_record(cyc_star **out, const char *path)
+{
+	cyc_status st = CYC_OK;
+	bool is_whole = false;
+	*out = NULL;
+	st = cyc_star_read(out, path);
+	if (st == CYC_E_NOMEM) goto done;
+	is_whole = st == CYC_OK && cyc__is_sealed(*out);
+	st = CYC_OK;
+	if (is_whole) goto done;
+	cyc_error_clear();
+	cyc_star_destroy(out);
+	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, "
+	         "and finished steps are compared "
+	         "with the options and inputs of now by their own records",
+	         path);
+done:
+	return st;
+}
+
+/* Which particles are left out follows from options: these are what a user knows. */
+static cyc_status compare_left_out(const cyc__pairs *old_options, const cyc__pairs *options,
+                                   const cyc__pairs *old_inputs, const finished_steps *f, const cyc__cycle *c)
+{
+	char list[700];
+	const char *was = cyc__pairs_get(old_inputs, CYC__LEFT_OUT),
+			   *is = cyc__pairs_get(&c->inputs, CYC__LEFT_OUT);
+	if (!f->kinds || !was || !is || strcmp(was, is) == 0) return CYC_OK;
+	if (!list_differences(list, sizeof list, old_options, options, true)) return CYC_OK;
+	cyc_status st = cyc_error_raise(
+		CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		"the run in %s was started with other options: %s, with which other particles are left out as "
+		"listed twice",
+		c->o->out_dir, list);
+	cyc_error_hint("put them back, or start a new run with another --o; nothing was changed");
+	return st;
+}
+
+static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const cyc__cycle *c,
+                                 const cyc__pairs *options, const finished_steps *finished)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs old_options = { 0 }, old_inputs = { 0 };
-	char list[700];
-	CYC_TRY(read_table(&old_options, star, "options", "cycOptionName", "cycOptionValue"));
-	CYC_TRY(read_table(&old_inputs, star, "inputs", "cycFileName", "cycFileHash"));
-	if (list_differences(list, sizeof list, &old_options, options, true)) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the run in %s was started with other options: %s", c->o->out_dir, list);
-	} else if (list_differences(list, sizeof list, &old_inputs, &c->inputs, false)) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "inputs of the run in %s have changed since it was started: %s", c->o->out_dir, list);
-	}
-	if (st != CYC_OK) {
-		cyc_error_hint("start a new run with another --o, or remove the folder %s to start over; nothing was changed", c->o->out_dir);
-		goto done;
-	}
+	CYC_TRY(cyc__read_table(&old_options, star, "options", "cycOptionName", "cycOptionValue"));
+	CYC_TRY(cyc__read_table(&old_inputs, star, "inputs", "cycFileName", "cycFileHash"));
+	CYC_TRY(compare_pairs(is_corrected, &old_options, options, finished, c, true));
+	CYC_TRY(compare_left_out(&old_options, options, &old_inputs, finished, c));
+	CYC_TRY(compare_pairs(is_corrected, &old_inputs, &c->inputs, finished, c, false));
 	const cyc_star_block *general = cyc_star_find(star, "general");
 	const char *version = general ? cyc_star_text_of(general, 0, "cycVersion") : NULL;
 	if (version && strcmp(version, CYCLOTOMO_VERSION) != 0) {
-		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare", version, CYCLOTOMO_VERSION);
+		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare",
+		         version, CYCLOTOMO_VERSION);
 	}
 done:
 	cyc__pairs_deinit(&old_options);
 	cyc__pairs_deinit(&old_inputs);
+	return st;
+}
+
+static cyc_status record_path(char **path, const cyc_cycle_options *o, const char *file)
+{
+	cyc_status st = CYC_OK;
+	char *name = NULL;
+	CYC_TRY(cyc_path_join(&name, o->out_dir, file));
+	CYC_TRY(cyc_path_join(path, o->input.root, name));
+done:
+	cyc_free(name);
+	return st;
+}
+
+/*
+ * Times of the tilt images: in a file of its own, so that the other records of a run are the same on a copy
+ * of the project. Images of the old names that are of another time are other images.
+ */
+static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, const finished_steps *finished)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_record *r = NULL;
+	int64_t n_other = 0;
+	uint64_t key = CYC_HASH_INIT;
+	*to_be_written = 0;
+	CYC_TRY(cyc_images_hash(&key, c->in.tomograms, c->in.particles, c->o->input.root, true));
+	CYC_TRY(record_path(&path, c->o, IMAGES_RECORD));
+	CYC_TRY(cyc_record_open(&r, path, IMAGES_KIND, key, "it is written anew", &n_other));
+	if (r) goto done;
+	if (n_other > 0 && finished->kinds) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "tilt images of the run in %s have been written again since it was started: "
+		                     "their times are others",
+		                     c->o->out_dir);
+		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; "
+		               "else start a new run with "
+		               "another --o",
+		               path);
+		goto done;
+	}
+	*to_be_written = key;
+done:
+	cyc_record_close(&r);
+	cyc_free(path);
 	return st;
 }
 
@@ -153,8 +428,9 @@ static cyc_status write_record(const char *path, const cyc__cycle *c, const cyc_
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
 	CYC_TRY(cyc_star_list_set_text(b, "cycVersion", CYCLOTOMO_VERSION));
-	CYC_TRY(add_table(star, "options", "cycOptionName", "cycOptionValue", options));
-	CYC_TRY(add_table(star, "inputs", "cycFileName", "cycFileHash", &c->inputs));
+	CYC_TRY(cyc__add_table(star, "options", "cycOptionName", "cycOptionValue", options));
+	CYC_TRY(cyc__add_table(star, "inputs", "cycFileName", "cycFileHash", &c->inputs));
+	CYC_TRY(cyc__seal(star));
 	CYC_TRY(cyc_star_write(star, path));
 done:
 	cyc_star_destroy(&star);
@@ -169,9 +445,11 @@ static cyc_status refuse_foreign_folder(const char *root, const char *out_dir)
 	CYC_TRY(cyc_path_join(&dir, root, out_dir));
 	for (int i = -1; i < CYC__N_KINDS; i++) {
 		cyc_free(path);
-		CYC_TRY(cyc_path_join(&path, dir, i < 0 ? "default_pipeline.star" : cyc__kind_get((cyc__kind)i)->folder));
+		CYC_TRY(
+			cyc_path_join(&path, dir, i < 0 ? "default_pipeline.star" : cyc__kind_get((cyc__kind)i)->folder));
 		if (!cyc_path_exists(path)) continue;
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "'%s' is there already, but not from 'cyclotomo cycle'", path);
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "'%s' is there already, but not from 'cyclotomo cycle'", path);
 		cyc_error_hint("give the run a folder of its own with --o");
 		goto done;
 	}
@@ -181,330 +459,75 @@ done:
 	return st;
 }
 
+/* What steps start from: inputs that all depend on, and how they are read. */
+static uint64_t hash_start(const cyc__pairs *options, const cyc__pairs *inputs, const cyc_cycle_options *o)
+{
+	uint64_t h = CYC_HASH_INIT;
+	for (int32_t i = 0; i < inputs->n; i++) {
+		if (cyc__dependents(inputs->items[i].name, o) != ALL) continue;
+		h = cyc_hash_string(cyc_hash_string(h, inputs->items[i].name), inputs->items[i].value);
+	}
+	static const char *const READING[] = { "exclude-negative-scales", "keep-outliers", "erase-beads" };
+	for (size_t i = 0; i < sizeof READING / sizeof *READING; i++)
+		h = cyc_hash_string(h, cyc__pairs_get(options, READING[i]));
+	return h;
+}
+
+/* Compare all with what the folder has; nothing is written. */
+static cyc_status compare_all(bool *is_new, bool *is_corrected, cyc__cycle *c, const char *path)
+{
+	cyc_status st = CYC_OK;
+	finished_steps finished;
+	cyc_star *star = NULL;
+	*is_new = *is_corrected = false;
+	CYC_TRY(cyc__record_options(&c->options, c->o));
+	CYC_TRY(cyc__inputs_hashes(&c->inputs, &c->in, c->o));
+	CYC_TRY(find_finished(&finished, c->o));
+	if (cyc_path_exists(path)) {
+		CYC_TRY(open_record(&star, path));
+		if (star) CYC_TRY(compare_record(is_corrected, star, c, &c->options, &finished));
+		*is_new = !star;
+	} else {
+		CYC_TRY(refuse_foreign_folder(c->o->input.root, c->o->out_dir));
+		*is_new = true;
+	}
+	CYC_TRY(compare_images(&c->images_record, c, &finished));
+done:
+	cyc_star_destroy(&star);
+	return st;
+}
+
 cyc_status cyc__record_start(cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
-	const char *root = c->o->input.root;
-	cyc__pairs options = { 0 };
-	char *name = NULL, *path = NULL;
-	cyc_star *star = NULL;
-	CYC_TRY(cyc__record_options(&options, c->o));
-	CYC_TRY(cyc__inputs_hashes(&c->inputs, &c->in, c->o));
-	c->start_key = CYC_HASH_INIT;
-	for (int32_t i = 0; i < options.n; i++) {
-		c->start_key = cyc_hash_string(cyc_hash_string(c->start_key, options.items[i].name), options.items[i].value);
-	}
-	for (int32_t i = 0; i < c->inputs.n; i++) {
-		c->start_key = cyc_hash_string(cyc_hash_string(c->start_key, c->inputs.items[i].name), c->inputs.items[i].value);
-	}
-	CYC_TRY(cyc_path_join(&name, c->o->out_dir, RUN_RECORD));
-	CYC_TRY(cyc_path_join(&path, root, name));
-	if (cyc_path_exists(path)) {
-		CYC_TRY(cyc_star_read(&star, path));
-		CYC_TRY(compare_record(star, c, &options));
-	} else {
-		CYC_TRY(refuse_foreign_folder(root, c->o->out_dir));
-		CYC_TRY(write_record(path, c, &options));
-	}
+	char *path = NULL, *images = NULL;
+	bool is_new, is_corrected;
+	CYC_TRY(record_path(&path, c->o, RUN_RECORD));
+	CYC_TRY(compare_all(&is_new, &is_corrected, c, path));
+	c->start_key = hash_start(&c->options, &c->inputs, c->o);
+	CYC_TRY(record_path(&images, c->o, IMAGES_RECORD));
+	if (c->images_record) CYC_TRY(cyc_record_write_text(images, IMAGES_KIND, c->images_record, ""));
+	if (is_new || is_corrected) CYC_TRY(write_record(path, c, &c->options));
 done:
-	cyc__pairs_deinit(&options);
-	cyc_star_destroy(&star);
-	cyc_free(name);
 	cyc_free(path);
+	cyc_free(images);
 	return st;
 }
 
-/* ---------------------------------------------------------------- records of steps */
-
-static cyc_status step_file(char **out, const cyc__step *s, const cyc_cycle_options *o, const char *file)
+cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL;
-	CYC_TRY(cyc_path_join(&name, s->dir, file));
-	CYC_TRY(cyc_path_join(out, o->input.root, name));
-done:
-	cyc_free(name);
-	return st;
-}
-
-/* Size of an output, and for STAR files the hash: maps are large, and changing one keeps its size only by intent. */
-static cyc_status output_state(char **out, const cyc_cycle_options *o, const char *output)
-{
-	cyc_status st = CYC_OK;
+	cyc__cycle c = { .o = o, .in = *in };
 	char *path = NULL;
-	struct stat file;
-	uint64_t h = 0;
-	size_t n = strlen(output);
-	CYC_TRY(cyc_path_join(&path, o->input.root, output));
-	CYC_CHECK(stat(path, &file) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-	if (n > 5 && strcmp(output + n - 5, ".star") == 0) CYC_TRY(cyc__hash_file(&h, path));
-	CYC_TRY(cyc_asprintf(out, "%" PRId64 ":%s", (int64_t)file.st_size, cyc__hash_format(h).text));
+	bool is_new, is_corrected;
+	CYC_TRY(record_path(&path, o, RUN_RECORD));
+	/* Without a record there is nothing to compare; the images of a large project are not looked at for that.
+	 */
+	if (cyc_path_exists(path)) CYC_TRY(compare_all(&is_new, &is_corrected, &c, path));
+	else CYC_TRY(refuse_foreign_folder(o->input.root, o->out_dir));
 done:
+	cyc__pairs_deinit(&c.options);
+	cyc__pairs_deinit(&c.inputs);
 	cyc_free(path);
 	return st;
-}
-
-static cyc_status add_outputs(cyc_star *star, const cyc__step *s, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	int32_t c[3];
-	int64_t row;
-	char *state = NULL;
-	CYC_TRY(cyc_star_add_block(&b, star, "outputs", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&c[0], b, "cycFileRole", ""));
-	CYC_TRY(cyc_star_ensure_column(&c[1], b, "cycFileName", ""));
-	CYC_TRY(cyc_star_ensure_column(&c[2], b, "cycFileState", ""));
-	for (int32_t i = 0; i < s->outputs.n; i++) {
-		cyc_free(state);
-		state = NULL;
-		CYC_TRY(output_state(&state, o, s->outputs.items[i].value));
-		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_set_text(b, row, c[0], s->outputs.items[i].name));
-		CYC_TRY(cyc_star_set_text(b, row, c[1], s->outputs.items[i].value));
-		CYC_TRY(cyc_star_set_text(b, row, c[2], state));
-	}
-done:
-	cyc_free(state);
-	return st;
-}
-
-/* 17 digits: what is read back is what was written, so that a resumed run decides as an uninterrupted one. */
-static cyc_status set_exactly(cyc_star_block *b, int64_t row, int32_t column, double v)
-{
-	char text[32];
-	snprintf(text, sizeof text, "%.17g", v);
-	return cyc_star_set_text(b, row, column, text);
-}
-
-static cyc_status add_figures(cyc_star *star, const cyc__step *s)
-{
-	cyc_status st = CYC_OK;
-	cyc__pairs figures = { 0 };
-#define ADD_FIGURE(name) \
-	if (isfinite(s->name)) CYC_TRY(cyc__pairs_add(&figures, #name, "%.17g", s->name));
-	CYC__STEP_FIGURES(ADD_FIGURE)
-#undef ADD_FIGURE
-	CYC_TRY(add_table(star, "figures", "cycFigureName", "cycFigureValue", &figures));
-done:
-	cyc__pairs_deinit(&figures);
-	return st;
-}
-
-static cyc_status add_fsc(cyc_star *star, const cyc__step *s)
-{
-	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	int32_t c[2];
-	int64_t row;
-	CYC_TRY(cyc_star_add_block(&b, star, "fsc", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&c[0], b, "cycFsc", ""));
-	CYC_TRY(cyc_star_ensure_column(&c[1], b, "cycFscUnmasked", ""));
-	for (int32_t i = 0; i < s->n_shells; i++) {
-		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(set_exactly(b, row, c[0], s->fsc[i]));
-		CYC_TRY(set_exactly(b, row, c[1], s->fsc_unmasked[i]));
-	}
-done:
-	return st;
-}
-
-static cyc_status add_warnings(cyc_star *star, const cyc__step *s)
-{
-	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	int32_t column;
-	int64_t row;
-	if (s->n_warnings == 0) return CYC_OK;
-	CYC_TRY(cyc_star_add_block(&b, star, "warnings", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycWarning", ""));
-	for (int32_t i = 0; i < s->n_warnings; i++) {
-		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_set_text(b, row, column, s->warnings[i]));
-	}
-done:
-	return st;
-}
-
-static cyc_status read_warnings(cyc__step *s, const cyc_star *star)
-{
-	cyc_status st = CYC_OK;
-	const cyc_star_block *b = cyc_star_find(star, "warnings");
-	int32_t column;
-	if (!b) return CYC_OK;
-	CYC_TRY(cyc_star_require_column(&column, b, "cycWarning"));
-	CYC_TRY(cyc_alloc(&s->warnings, cyc_star_n_rows(b), sizeof *s->warnings));
-	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
-		CYC_TRY(cyc_strdup(&s->warnings[i], cyc_star_text(b, i, column)));
-		s->n_warnings++;
-	}
-done:
-	return st;
-}
-
-cyc_status cyc__record_step_write(const cyc__step *s, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc_star *star = NULL;
-	cyc_star_block *b;
-	char *path = NULL;
-	CYC_TRY(cyc_star_create(&star));
-	CYC_TRY(cyc_star_add_block(&b, star, "step", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_text(b, "cycStepKey", cyc__hash_format(s->key).text));
-	CYC_TRY(cyc_star_list_set_text(b, "cycInputSet", s->input_set));
-	CYC_TRY(cyc_star_list_set_text(b, "cycOutputSet", s->output_set));
-	CYC_TRY(add_outputs(star, s, o));
-	CYC_TRY(add_figures(star, s));
-	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
-	CYC_TRY(add_warnings(star, s));
-	/* A record that was cut short lacks its end. */
-	CYC_TRY(cyc_star_add_block(&b, star, "end", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_text(b, "cycIsComplete", "1"));
-	CYC_TRY(step_file(&path, s, o, STEP_RECORD));
-	CYC_TRY(cyc_star_write(star, path));
-done:
-	cyc_star_destroy(&star);
-	cyc_free(path);
-	return st;
-}
-
-static cyc_status read_outputs(cyc__step *s, const cyc_star *star, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc__pairs states = { 0 };
-	char *state = NULL;
-	CYC_TRY(read_table(&s->outputs, star, "outputs", "cycFileRole", "cycFileName"));
-	CYC_TRY(read_table(&states, star, "outputs", "cycFileName", "cycFileState"));
-	for (int32_t i = 0; i < states.n; i++) {
-		cyc_free(state);
-		state = NULL;
-		st = output_state(&state, o, states.items[i].name);
-		if (st == CYC_OK && strcmp(state, states.items[i].value) != 0) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s was changed after the step that wrote it had finished", states.items[i].name);
-		}
-		if (st != CYC_OK) {
-			cyc_error_context("the finished step %s", s->dir);
-			cyc_error_hint("restore the file, or remove %s to have this step done again", s->dir);
-			goto done;
-		}
-	}
-done:
-	cyc__pairs_deinit(&states);
-	cyc_free(state);
-	return st;
-}
-
-static cyc_status read_figures(cyc__step *s, const cyc_star *star)
-{
-	cyc_status st = CYC_OK;
-	cyc__pairs figures = { 0 };
-	const char *text;
-	CYC_TRY(read_table(&figures, star, "figures", "cycFigureName", "cycFigureValue"));
-#define READ_FIGURE(name) \
-	if ((text = cyc__pairs_get(&figures, #name)) != NULL) s->name = strtod(text, NULL);
-	CYC__STEP_FIGURES(READ_FIGURE)
-#undef READ_FIGURE
-done:
-	cyc__pairs_deinit(&figures);
-	return st;
-}
-
-static cyc_status read_fsc(cyc__step *s, const cyc_star *star)
-{
-	cyc_status st = CYC_OK;
-	const cyc_star_block *b = cyc_star_find(star, "fsc");
-	int32_t c[2];
-	if (!b) return CYC_OK;
-	CYC_TRY(cyc_star_require_column(&c[0], b, "cycFsc"));
-	CYC_TRY(cyc_star_require_column(&c[1], b, "cycFscUnmasked"));
-	int32_t n = (int32_t)cyc_star_n_rows(b);
-	CYC_TRY(cyc_alloc(&s->fsc, n, sizeof *s->fsc));
-	CYC_TRY(cyc_alloc(&s->fsc_unmasked, n, sizeof *s->fsc_unmasked));
-	s->n_shells = n;
-	for (int32_t i = 0; i < n; i++) {
-		CYC_TRY(cyc_star_double(&s->fsc[i], b, i, c[0]));
-		CYC_TRY(cyc_star_double(&s->fsc_unmasked[i], b, i, c[1]));
-	}
-done:
-	return st;
-}
-
-cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc_star *star = NULL;
-	cyc_star_block *b;
-	char *path = NULL;
-	*found = false;
-	CYC_TRY(step_file(&path, s, o, STEP_RECORD));
-	if (!cyc_path_exists(path)) goto done;
-	CYC_TRY(cyc_star_read(&star, path));
-	const cyc_star_block *end = cyc_star_find(star, "end");
-	const char *is_complete = end ? cyc_star_text_of(end, 0, "cycIsComplete") : NULL;
-	CYC_CHECK(is_complete && strcmp(is_complete, "1") == 0, CYC_E_FORMAT, "%s is not complete", path);
-	CYC_TRY(cyc_star_require(&b, star, "step"));
-	const char *key = cyc_star_text_of(b, 0, "cycStepKey"), *set = cyc_star_text_of(b, 0, "cycOutputSet");
-	CYC_CHECK(key && set, CYC_E_FORMAT, "%s: no cycStepKey or cycOutputSet", path);
-	if (strcmp(key, cyc__hash_format(s->key).text) != 0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the finished step %s started from something else than this run has now", s->dir);
-		cyc_error_hint("start a new run with another --o, or remove %s and the later job folders to have them done again", s->dir);
-		goto done;
-	}
-	CYC_TRY(cyc_strdup(&s->output_set, set));
-	CYC_TRY(read_outputs(s, star, o));
-	CYC_TRY(read_figures(s, star));
-	CYC_TRY(read_fsc(s, star));
-	CYC_TRY(read_warnings(s, star));
-	CYC_CHECK((s->n_shells > 0) == (s->kind == CYC__POSTPROCESS), CYC_E_FORMAT, "%s: the table of the FSC is missing or not expected", path);
-	*found = true;
-done:
-	if (st == CYC_E_FORMAT) cyc_error_hint("remove %s to have this step done again", s->dir);
-	cyc_star_destroy(&star);
-	cyc_free(path);
-	return st;
-}
-
-/* ---------------------------------------------------------------- times */
-
-cyc_status cyc__record_time_write(const cyc__step *s, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc_json j = { 0 };
-	char *text = NULL, *path = NULL, *command = NULL;
-	CYC_TRY(cyc__step_command(&command, s));
-	cyc_json_begin_object(&j, NULL);
-	cyc_json_text(&j, "program", "cyclotomo");
-	cyc_json_text(&j, "version", CYCLOTOMO_VERSION);
-	cyc_json_text(&j, "command", command);
-	cyc_json_int(&j, "threads", o->n_threads);
-	cyc_json_double(&j, "wall_s", s->seconds);
-	cyc_json_int(&j, "peak_memory_bytes", cyc_peak_memory_bytes());
-	cyc_json_end_object(&j);
-	CYC_TRY(cyc_json_finish(&text, &j));
-	CYC_TRY(step_file(&path, s, o, STEP_TIME));
-	CYC_TRY(cyc_write_file(path, text, strlen(text)));
-done:
-	cyc_json_deinit(&j);
-	cyc_free(text);
-	cyc_free(path);
-	cyc_free(command);
-	return st;
-}
-
-double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o)
-{
-	static const char KEY[] = "\"wall_s\": ";
-	char *path = NULL, *text = NULL;
-	size_t n;
-	double seconds = CYC_NAN;
-	/* Only for show: a time that cannot be read is none. */
-	if (step_file(&path, s, o, STEP_TIME) == CYC_OK && cyc_path_exists(path) && cyc_read_file(&text, &n, path) == CYC_OK) {
-		const char *at = strstr(text, KEY);
-		char *end = NULL;
-		double v = at ? strtod(at + sizeof KEY - 1, &end) : CYC_NAN;
-		if (at && end != at + sizeof KEY - 1) seconds = v;
-	}
-	cyc_free(path);
-	cyc_free(text);
-	return seconds;
 }

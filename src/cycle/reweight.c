@@ -93,13 +93,13 @@ static cyc_status write_state(cyc__cycle *c, const cyc__step *s, cyc_optimisatio
 	CYC_TRY(cyc_path_join(&set->particles, s->dir, "cyclotomo_before_particles.star"));
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, set->particles));
 	CYC_TRY(cyc_star_write(particles, path));
-	CYC_TRY(cyc__hash_file(&h[0], path));
+	CYC_TRY(cyc_hash_file(&h[0], path));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_path_join(&c->before_set, s->dir, "cyclotomo_before.star"));
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, c->before_set));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
-	CYC_TRY(cyc__hash_file(&h[1], path));
+	CYC_TRY(cyc_hash_file(&h[1], path));
 	c->before_key = cyc_hash(CYC_HASH_INIT, h, sizeof h);
 done:
 	cyc_free(path);

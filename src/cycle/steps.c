@@ -526,6 +526,7 @@ void cyc__step_deinit(cyc__step *s)
 	cyc_free(s->output_set);
 	cyc__pairs_deinit(&s->arguments);
 	cyc__pairs_deinit(&s->outputs);
+	cyc_file_marks_deinit(&s->files);
 	cyc_free(s->fsc);
 	cyc_free(s->fsc_unmasked);
 	for (int32_t i = 0; i < s->n_warnings; i++) cyc_free(s->warnings[i]);

@@ -5,6 +5,8 @@
 #include "cyclotomo/extract.h"
 #include "tilt/tilt_batch.h"
 
+#include <time.h>
+
 /** Which particles are extracted, and which tilt images show them. */
 typedef struct {
 	uint8_t *visible;   /**< flags by tilt, of one particle after the other */
@@ -27,6 +29,9 @@ typedef struct {
 	int32_t crop_px;
 	double available_bytes; /**< memory, at the start */
 	char label[64];      /**< of all files of this input and these options */
+	uint64_t key;        /**< the same, and of these very images */
+	bool is_begun;       /**< an earlier run of this key has begun, */
+	struct timespec begun; /**< at this time: older files are of other images */
 	cyc_extract_selection selection;
 	bool *is_done;       /**< n_particles: files are there already */
 	cyc_backend *be;

@@ -1,8 +1,11 @@
 /* The job: files in, files out, one tilt series after the other. */
 #include "extract/extract_internal.h"
 
+#include "cyclotomo/record.h"
+
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 
 void cyc_extract_options_default(cyc_extract_options *o)
 {
@@ -88,10 +91,45 @@ static cyc_status make_label(cyc_extract_job *j)
 	                     o->max_dose_e_per_A2, o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion, o->no_circle_crop, o->circle_precrop, o->whiten,
 	                     o->cone_weight, o->cone_angle_rad, o->cone_sigma_px, o->cutoff_frac));
 	uint64_t h = cyc_project_hash(cyc_hash_string(CYC_HASH_INIT, text), j->tomograms, j->particles);
-	for (int64_t i = 0; i < j->particles->n; i++) h = cyc_hash(h, &j->particles->particles[i].R_tomo_part, sizeof(cyc_mat3));
+	j->key = h;
+	CYC_TRY(cyc_images_hash(&j->key, j->tomograms, j->particles, j->root, true));
+	/* Without times: files are the same wherever the project is. */
+	CYC_TRY(cyc_images_hash(&h, j->tomograms, j->particles, j->root, false));
 	snprintf(j->label, sizeof j->label, "cyclotomo extract %016llx", (unsigned long long)h);
 done:
 	cyc_free(text);
+	return st;
+}
+
+static const char KIND[] = "extraction", RECORD[] = "extract.record";
+
+/* The record of an earlier run into this folder: it says that images are the same, and since when. */
+static cyc_status find_done(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_record *r = NULL;
+	char *path = NULL;
+	struct stat s;
+	CYC_TRY(cyc_path_join(&path, j->out, RECORD));
+	CYC_TRY(cyc_record_open(&r, path, KIND, j->key, "all particles are extracted anew", NULL));
+	if (!r || stat(path, &s) != 0) goto done;
+	j->is_begun = true;
+	j->begun = s.st_mtim;
+	CYC_TRY(cyc__extract_find_done(j));
+done:
+	cyc_record_close(&r);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status write_record(const cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, j->out, RECORD));
+	CYC_TRY(cyc_record_write_text(path, KIND, j->key, ""));
+done:
+	cyc_free(path);
 	return st;
 }
 
@@ -134,6 +172,7 @@ static cyc_status extract_all(cyc_extract_job *j)
 	cyc_status st = CYC_OK;
 	cyc_extract_work *work = NULL;
 	CYC_TRY(cyc_make_dirs(j->out));
+	if (!j->is_begun) CYC_TRY(write_record(j));
 	if (j->result->n_kept == j->selection.n_kept) goto done;
 	CYC_TRY(cyc_backend_open(&j->be, j->o->backend, j->o->n_threads));
 	CYC_TRY(cyc__extract_work_create(&work, j));
@@ -159,7 +198,7 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 	CYC_TRY(load(&j));
 	CYC_TRY(make_label(&j));
 	CYC_TRY(cyc_alloc(&j.is_done, j.particles->n, sizeof *j.is_done));
-	if (o->resume) CYC_TRY(cyc__extract_find_done(&j));
+	if (o->resume) CYC_TRY(find_done(&j));
 	print_plan(&j);
 	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads, "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));

@@ -2,6 +2,7 @@
 #include "extract/extract_internal.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 cyc_status cyc__extract_file(char **name, const cyc_extract_job *j, int64_t i, const char *suffix)
 {
@@ -24,13 +25,20 @@ double cyc__extract_file_bytes(const cyc_extract_job *j, int64_t i)
 	return 2 * 1024 + (c * c * c + (c / 2 + 1) * c * 2 * c) * voxel;
 }
 
+static bool is_older(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
 static cyc_status is_written(bool *is_there, const cyc_extract_job *j, int64_t i, const char *suffix, int32_t nx, int32_t nz)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL, *path = NULL;
+	struct stat s;
 	CYC_TRY(cyc__extract_file(&name, j, i, suffix));
 	CYC_TRY(cyc_path_join(&path, j->root, name));
-	*is_there = cyc_mrc_is_written(path, nx, j->crop_px, nz, j->o->float16 ? 12 : 2, j->label);
+	*is_there = stat(path, &s) == 0 && !is_older(&s.st_mtim, &j->begun) &&
+	            cyc_mrc_is_sealed(path, nx, j->crop_px, nz, j->o->float16 ? 12 : 2, j->label);
 done:
 	cyc_free(name);
 	cyc_free(path);

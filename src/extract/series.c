@@ -312,7 +312,7 @@ static cyc_status write_stack_task(void *arg, int64_t k, int i_thread)
 		                       .pixel_size_A = j->o->binning * j->tomograms->series[j->particles->particles[i].i_series].pixel_size_A };
 	CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_STACK));
 	CYC_TRY(cyc_path_join(&path, j->root, name));
-	CYC_TRY(cyc_mrc_write(path, &stack, j->o->float16 ? 12 : 2, j->label));
+	CYC_TRY(cyc_mrc_write_sealed(path, &stack, j->o->float16 ? 12 : 2, j->label));
 done:
 	cyc_free(name);
 	cyc_free(path);

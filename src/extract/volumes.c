@@ -104,7 +104,7 @@ static cyc_status write_weights(const char *path, const float *sums, int32_t c, 
 		v->data[i] = sums[4 * i + 2];
 		v->data[n + i] = sums[4 * i + 3];
 	}
-	CYC_TRY(cyc_mrc_write(path, v, mode, label));
+	CYC_TRY(cyc_mrc_write_sealed(path, v, mode, label));
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -145,7 +145,7 @@ cyc_status cyc__volume_write(const cyc_extract_job *j, int64_t i, const float *s
 	name = path = NULL;
 	CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_DATA));
 	CYC_TRY(cyc_path_join(&path, j->root, name));
-	CYC_TRY(cyc_mrc_write(path, v, mode, j->label));
+	CYC_TRY(cyc_mrc_write_sealed(path, v, mode, j->label));
 done:
 	cyc_free(weighted);
 	cyc_free(name);

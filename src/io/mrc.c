@@ -294,3 +294,19 @@ bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, in
 		if (word_i(header, i, false) != size[i]) return false;
 	return strcmp(text, wanted) == 0;
 }
+
+bool cyc_mrc_is_sealed(const char *path, int32_t nx, int32_t ny, int32_t nz, int32_t mode, const char *label)
+{
+	char text[81] = "", wanted[81];
+	uint64_t hash;
+	if (!cyc_mrc_is_written(path, nx, ny, nz, mode, label)) return false;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	bool is_read = fd >= 0 && pread(fd, text, 80, CYC__MRC_LABEL + 80) == 80;
+	if (fd >= 0) close(fd);
+	if (!is_read || cyc_hash_file_part(&hash, path, CYC__MRC_HEADER, -1) != CYC_OK) {
+		cyc_error_clear();
+		return false;
+	}
+	cyc__mrc_seal(wanted, hash);
+	return strcmp(text, wanted) == 0;
+}

@@ -14,4 +14,7 @@ void cyc__floats_to_half(uint16_t *dst, const float *src, size_t n);
 /* Index of the first NaN or Inf, or n. */
 size_t cyc__first_not_finite(const float *v, size_t n);
 
+/* The second label of a sealed file. */
+void cyc__mrc_seal(char text[81], uint64_t hash);
+
 #endif

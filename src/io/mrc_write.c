@@ -2,6 +2,7 @@
 
 #include "cyclotomo/version.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -79,7 +80,33 @@ done:
 	return st;
 }
 
-cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode, const char *label)
+void cyc__mrc_seal(char text[81], uint64_t hash) { snprintf(text, 81, "content %016" PRIx64, hash); }
+
+/* The second label: a hash of the data as it stands in the file. */
+static cyc_status seal(uint8_t header[CYC__MRC_HEADER], const cyc_volume *v, int32_t mode)
+{
+	cyc_status st = CYC_OK;
+	size_t n = cyc_volume_count(v);
+	uint16_t *half = NULL;
+	uint64_t hash;
+	char text[81];
+	if (mode == 2) {
+		hash = cyc_hash(CYC_HASH_INIT, v->data, n * sizeof *v->data);
+	} else {
+		CYC_TRY(cyc_alloc(&half, n, sizeof *half));
+		cyc__floats_to_half(half, v->data, n);
+		hash = cyc_hash(CYC_HASH_INIT, half, n * sizeof *half);
+	}
+	cyc__mrc_seal(text, hash);
+	memcpy(header + CYC__MRC_LABEL + 80, text, strlen(text));
+	set_i(header, 55, 2);
+done:
+	cyc_free(half);
+	return st;
+}
+
+static cyc_status write_mrc(const char *path, const cyc_volume *v, int32_t mode, const char *label,
+                            bool is_sealed)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
@@ -97,6 +124,7 @@ cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode, co
 		          isnan(v->data[bad]) ? "NaN" : "infinite");
 	}
 	make_header(header, v, mode, is_stack, label);
+	if (is_sealed) CYC_TRY(seal(header, v, mode));
 	CYC_TRY(cyc_outfile_open(&o, file));
 	CYC_CHECK(fwrite(header, 1, sizeof header, o.f) == sizeof header, CYC_E_IO, "cannot write '%s': %s", file, strerror(errno));
 	CYC_TRY_CTX(put_data(o.f, v, mode), "cannot write '%s'", file);
@@ -105,4 +133,14 @@ done:
 	cyc_outfile_abandon(&o);
 	cyc_free(file);
 	return st;
+}
+
+cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode, const char *label)
+{
+	return write_mrc(path, v, mode, label, false);
+}
+
+cyc_status cyc_mrc_write_sealed(const char *path, const cyc_volume *v, int32_t mode, const char *label)
+{
+	return write_mrc(path, v, mode, label, true);
 }

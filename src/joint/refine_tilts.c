@@ -4,10 +4,12 @@
  */
 #include "cyclotomo/joint.h"
 
+#include "cyclotomo/record.h"
 #include "cyclotomo/tilt.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { N_KINDS = 2 };
@@ -37,51 +39,160 @@ typedef struct {
 	cyc_image_cache *images;
 	cyc_optimisation_set *set; /* what the next block starts from; its references are those of the input */
 	char *out_dir, *record;    /* relative to the root, and the record's path with it */
-	uint64_t hash;
+	uint64_t hash;             /* of all inputs */
 	int32_t n_done;            /* blocks of an interrupted run */
+	cyc_file_marks *marks;     /* of each block: the tables that it left, */
+	uint64_t *keys;            /* and a hash of everything that it depends on */
 } job;
 
 /* ---------------------------------------------------------------- what is done */
 
-static cyc_status hash_options(uint64_t *hash, const cyc_refine_tilts_options *o, const cyc_optimisation_set *set)
+static const char KIND[] = "finished blocks of refine-tilts", CONSEQUENCE[] = "everything is done again";
+
+/* All inputs. The first block's are read here once more: only so is each table that they name in it. */
+static cyc_status hash_inputs(uint64_t *hash, const cyc_refine_tilts_options *o,
+                              const cyc_optimisation_set *set)
 {
 	cyc_status st = CYC_OK;
-	const cyc_polish_options *p = &o->polish;
-	const cyc_ctfrefine_options *c = &o->ctfrefine;
-	const char *const files[] = { set->particles, set->tomograms, set->trajectories, set->reference_map1, set->reference_map2, set->reference_mask, set->reference_fsc };
-	char *text = NULL, *path = NULL;
-	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %d %.17g %d %.17g %d %d %.17g %d %d %d %d %d %d %.17g %.17g", o->box_px, o->whole_windows, p->range_px, p->do_motion,
-	                     p->motion_sigma_A_per_dose, p->fixed_speed, p->motion_correlation_A, (int)p->deformation, p->deformation_per_tilt, c->defocus_range_A, c->do_defocus, c->do_scale,
-	                     c->do_even_aberrations, c->do_odd_aberrations, c->do_bfactor, c->do_magnification, c->k_min_A, c->frequency_cutoff_A));
-	h = cyc_hash_string(h, text);
-	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-		char *data = NULL;
-		size_t n = 0;
-		h = cyc_hash_string(h, files[i] ? files[i] : "");
-		if (!files[i]) continue;
-		CYC_TRY(cyc_path_join(&path, o->input.root ? o->input.root : "", files[i]));
-		CYC_TRY(cyc_read_file(&data, &n, path));
-		h = cyc_hash(h, data, n);
-		cyc_free(data);
-		cyc_free(path);
-		path = NULL;
-	}
+	const char *const files[] = { set->reference_map1, set->reference_map2, set->reference_mask,
+		                          set->reference_fsc };
+	const char *root = o->input.root ? o->input.root : "";
+	const int32_t sizes[2] = { o->box_px, o->whole_windows };
+	cyc_tomogram_set *tomograms = NULL;
+	cyc_particle_set *particles = NULL;
+	uint64_t h =
+		cyc_hash_string(cyc_hash(CYC_HASH_INIT, sizes, sizeof sizes), cyc_backend_of_bits(o->backend));
+	CYC_TRY(cyc_project_read_tomograms(&tomograms, set, &o->input));
+	CYC_TRY(cyc_particle_set_read(&particles, set->particles, set->trajectories, tomograms, root));
+	h = cyc_project_hash(h, tomograms, particles);
+	CYC_TRY(cyc_images_hash(&h, tomograms, particles, root, true));
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		CYC_TRY(cyc_input_file_hash(&h, files[i], root));
 	*hash = h;
 done:
-	cyc_free(text);
-	cyc_free(path);
+	cyc_particle_set_destroy(&particles);
+	cyc_tomogram_set_destroy(&tomograms);
 	return st;
 }
 
+static bool is_table(const char *name)
+{
+	size_t n = strlen(name);
+	return n > 5 && strcmp(name + n - 5, ".star") == 0;
+}
+
+static cyc_status block_folder(char **dir, const job *j, int32_t i)
+{
+	return cyc_asprintf(dir, "%s%s/job%03d/", j->out_dir, FOLDER[i % N_KINDS], i + 1);
+}
+
+/* What block i depends on: the inputs, its options, and what the block before it depends on and left. */
+static cyc_status key_of_block(uint64_t *key, const job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	uint64_t h = i > 0 ? cyc_file_marks_hash(j->keys[i - 1], &j->marks[i - 1]) : j->hash;
+	if (i % N_KINDS == 0) CYC_TRY(cyc_polish_options_hash(&h, &j->o->polish));
+	else CYC_TRY(cyc_ctfrefine_options_hash(&h, &j->o->ctfrefine));
+	*key = h;
+done:
+	return st;
+}
+
+/* Mark the tables that block i left. */
+static cyc_status mark_block(job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_file_marks *m = &j->marks[i];
+	const char *root = j->o->input.root ? j->o->input.root : "";
+	char *dir = NULL;
+	CYC_TRY(block_folder(&dir, j, i));
+	CYC_TRY(cyc_file_marks_add_folder(m, root, dir, is_table));
+	CYC_TRY(cyc_file_marks_take(m, root, j->o->n_threads));
+	CYC_TRY(key_of_block(&j->keys[i], j, i));
+done:
+	cyc_free(dir);
+	return st;
+}
+
+/* The record: number of blocks, and of each block its key and the tables it left, as lines of size, hash and
+ * name. */
 static cyc_status record_write(const job *j, int32_t n_done)
 {
 	cyc_status st = CYC_OK;
-	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "cyclotomo-refine-tilts %016" PRIx64 " %d\n", j->hash, n_done));
-	CYC_TRY(cyc_write_file(j->record, text, strlen(text)));
+	cyc_text_stream s = { 0 };
+	CYC_TRY(cyc_text_stream_open(&s));
+	fprintf(s.f, "%d\n", n_done);
+	for (int32_t i = 0; i < n_done; i++) fprintf(s.f, "%016" PRIx64 "\n", j->keys[i]);
+	for (int32_t i = 0; i < n_done; i++)
+		for (int32_t k = 0; k < j->marks[i].n; k++) {
+			const cyc_file_mark *m = &j->marks[i].items[k];
+			fprintf(s.f, "%d %" PRId64 " %016" PRIx64 " %s\n", i, m->n_bytes, m->hash, m->name);
+		}
+	CYC_TRY(cyc_text_stream_finish(&s));
+	CYC_TRY(cyc_record_write_text(j->record, KIND, j->hash, s.text));
 done:
-	cyc_free(text);
+	cyc_text_stream_deinit(&s);
+	return st;
+}
+
+static cyc_status read_marks(job *j, const char *text, int32_t n_recorded)
+{
+	cyc_status st = CYC_OK;
+	const char *first = strchr(text, '\n');
+	for (int32_t i = 0; i < n_recorded && first; i++) {
+		if (i < N_KINDS * j->o->n_rounds) j->keys[i] = strtoull(first + 1, NULL, 16);
+		first = strchr(first + 1, '\n');
+	}
+	for (const char *line = first, *end; line && line[1]; line = end) {
+		int i = -1, used = 0;
+		cyc_file_mark m = { 0 };
+		end = strchr(line + 1, '\n');
+		bool is_line =
+			end && sscanf(line + 1, "%d %" SCNd64 " %" SCNx64 " %n", &i, &m.n_bytes, &m.hash, &used) == 3;
+		CYC_CHECK(is_line && used > 0 && i >= 0, CYC_E_INTERNAL, "'%s': a line cannot be read", j->record);
+		if (i >= N_KINDS * j->o->n_rounds) break; /* of a run of more rounds */
+		CYC_TRY(cyc_asprintf(&m.name, "%.*s", (int)(end - line - 1 - used), line + 1 + used));
+		cyc_file_marks *to = &j->marks[i];
+		st = cyc_file_marks_add(to, m.name);
+		cyc_free(m.name);
+		CYC_TRY(st);
+		to->items[to->n - 1].n_bytes = m.n_bytes;
+		to->items[to->n - 1].hash = m.hash;
+	}
+done:
+	return st;
+}
+
+static void reject_block(job *j, int32_t i, const char *file, const char *why)
+{
+	j->n_done = i;
+	cyc_warn("%s%s%s: %s of round %d and all that follows are done again", file, file[0] ? " " : "", why,
+	         i % N_KINDS == 0 ? "the alignment" : "the CTFs", i / N_KINDS + 1);
+}
+
+/* A block counts only if it was made with these options, and its tables are as it left them; what follows was
+ * made from them. */
+static cyc_status check_block(job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_file_state *states = NULL;
+	const cyc_file_marks *m = &j->marks[i];
+	uint64_t key;
+	CYC_TRY(key_of_block(&key, j, i));
+	if (key != j->keys[i]) {
+		reject_block(j, i, "", "other options");
+		goto done;
+	}
+	CYC_TRY(cyc_alloc(&states, m->n, sizeof *states));
+	CYC_TRY(cyc_file_marks_compare(states, m, j->o->input.root ? j->o->input.root : "", j->o->n_threads));
+	for (int32_t k = 0; k < m->n && j->n_done > i; k++) {
+		if (states[k] == CYC_FILE_SAME) continue;
+		reject_block(j, i, m->items[k].name,
+		             states[k] == CYC_FILE_MISSING ? "is missing since it was written"
+		                                           : "has changed since it was written");
+	}
+done:
+	cyc_free(states);
 	return st;
 }
 
@@ -90,14 +201,13 @@ static cyc_status record_read(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL;
-	size_t n;
-	uint64_t hash;
-	int done;
-	if (!cyc_path_exists(j->record)) goto done;
-	CYC_TRY(cyc_read_file(&text, &n, j->record));
-	if (sscanf(text, "cyclotomo-refine-tilts %" SCNx64 " %d", &hash, &done) != 2 || hash != j->hash || done < 0)
-		cyc_warn("%s is of another input or of other options: everything is done again", j->record);
-	else j->n_done = done;
+	int done = 0;
+	CYC_TRY(cyc_record_read_text(&text, j->record, KIND, j->hash, CONSEQUENCE, NULL));
+	if (!text || sscanf(text, "%d", &done) != 1 || done < 0) goto done;
+	j->n_done = done < N_KINDS * j->o->n_rounds ? done : N_KINDS * j->o->n_rounds;
+	CYC_TRY(read_marks(j, text, done));
+	for (int32_t i = 0; i < j->n_done; i++) CYC_TRY(check_block(j, i));
+	for (int32_t i = j->n_done; i < N_KINDS * j->o->n_rounds; i++) cyc_file_marks_deinit(&j->marks[i]);
 done:
 	cyc_free(text);
 	return st;
@@ -202,7 +312,7 @@ static cyc_status run_block(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	char *dir = NULL, *set_name = NULL;
 	int kind = i % N_KINDS;
-	CYC_TRY(cyc_asprintf(&dir, "%s%s/job%03d/", j->out_dir, FOLDER[kind], i + 1));
+	CYC_TRY(block_folder(&dir, j, i));
 	if (i < j->n_done) {
 		CYC_TRY(cyc_asprintf(&set_name, "%soptimisation_set.star", dir));
 		CYC_TRY(take_over(j, set_name));
@@ -213,6 +323,7 @@ static cyc_status run_block(job *j, int32_t i)
 	CYC_TRY(kind == 0 ? polish_block(&set_name, j, dir) : ctfrefine_block(&set_name, j, dir));
 	if (j->o->dry_run) goto done;
 	CYC_TRY(take_over(j, set_name));
+	CYC_TRY(mark_block(j, i));
 	CYC_TRY(record_write(j, i + 1));
 	j->result->n_blocks_done++;
 done:
@@ -246,7 +357,9 @@ static cyc_status prepare(job *j)
 	}
 	CYC_TRY(cyc_image_cache_create(&j->images, 1e9 * o->cache_GB));
 	if (o->dry_run) goto done;
-	CYC_TRY(hash_options(&j->hash, o, j->set));
+	CYC_TRY(hash_inputs(&j->hash, o, j->set));
+	CYC_TRY(cyc_alloc(&j->marks, N_KINDS * o->n_rounds, sizeof *j->marks));
+	CYC_TRY(cyc_alloc(&j->keys, N_KINDS * o->n_rounds, sizeof *j->keys));
 	CYC_TRY(cyc_asprintf(&j->record, "%s%s%srefine_tilts.record", root, root[0] && root[strlen(root) - 1] != '/' ? "/" : "", j->out_dir));
 	char *folder = NULL;
 	CYC_TRY(cyc_path_join(&folder, root, j->out_dir));
@@ -293,6 +406,9 @@ cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refin
 	CYC_TRY(write_set(&j)); /* last: its being there says that all is */
 done:
 	cyc_image_cache_destroy(&j.images);
+	for (int32_t i = 0; j.marks && i < N_KINDS * o->n_rounds; i++) cyc_file_marks_deinit(&j.marks[i]);
+	cyc_free(j.marks);
+	cyc_free(j.keys);
 	cyc_optimisation_set_destroy(&j.set);
 	cyc_free(j.out_dir);
 	cyc_free(j.record);

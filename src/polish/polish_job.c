@@ -1,6 +1,7 @@
 /* The job: files in, files out, one tilt series after the other. */
 #include "cyclotomo/polish.h"
 
+#include "cyclotomo/record.h"
 #include "polish/polish_series.h"
 #include "polish/polish_start.h"
 
@@ -13,6 +14,27 @@ void cyc_polish_options_default(cyc_polish_options *o)
 	*o = (cyc_polish_options){ .range_px = 6, .motion_sigma_A_per_dose = 0.2, .motion_correlation_A = 5000, .motion_max_modes = -1, .cutoff_frac = 0.02,
 		                       .deformation_grid = { 3, 3 }, .last_tilt = -1, .max_passes = 3,
 		                       .n_threads = 1, .backend = "cpu" };
+}
+
+cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	CYC_TRY(cyc_asprintf(&text,
+	                     "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d "
+	                     "%d %d %.17g %d %d %d %d %d",
+	                     cyc_backend_of_bits(o->backend), o->box_px, o->range_px, o->do_motion,
+	                     o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A,
+	                     o->squared_exponential, o->motion_max_modes, o->const_positions, o->const_angles,
+	                     o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac,
+	                     o->frequency_cutoff_A, o->whole_windows, o->keep_self_correlation, o->accept_worse,
+	                     (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
+	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt,
+	                     o->last_tilt, o->compat_relion5));
+	*h = cyc_hash_string(*h, text);
+done:
+	cyc_free(text);
+	return st;
 }
 
 void cyc_polish_result_deinit(cyc_polish_result *r)
@@ -88,17 +110,12 @@ static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = j->o;
-	char *text = NULL;
 	double length_A = o->box_px * j->in.box.pixel_size_A;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d %d %d %.17g %d %d %d %d %d", o->box_px, o->range_px,
-	                     o->do_motion, o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A, o->squared_exponential, o->motion_max_modes,
-	                     o->const_positions, o->const_angles, o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A,
-	                     o->whole_windows, o->keep_self_correlation, o->accept_worse, (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
-	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt, o->last_tilt, o->compat_relion5));
 	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
 	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through since. */
 	j->is_dependent = j->is_dependent || j->in.particles->motion_data;
-	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "polish"));
+	CYC_TRY(cyc_polish_options_hash(&j->hash, o));
 	CYC_TRY(hash_priors(&j->hash, j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
@@ -109,7 +126,6 @@ static cyc_status prepare(job *j)
 	cyc_evidence_predictions(j->pass)->image.cache = o->images;
 	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius, o->range_px);
 done:
-	cyc_free(text);
 	return st;
 }
 
@@ -119,6 +135,7 @@ static cyc_status polish_all(job *j)
 	char *path = NULL;
 	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
+	int64_t n_other = 0;
 	cyc_polish_shared shared = { .o = j->o, .in = &j->in, .pass = j->pass, .is_dependent = j->is_dependent };
 	CYC_TRY(cyc_alloc(&j->results, n, sizeof *j->results));
 	CYC_TRY(cyc_alloc(&original, j->in.particles->n, sizeof *original));
@@ -138,7 +155,10 @@ static cyc_status polish_all(job *j)
 		}
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name));
-		if (j->o->resume) CYC_TRY(cyc_polished_read(&found, &j->results[i], path, j->in.tomograms->series[i].n_tilts, (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+		if (j->o->resume)
+			CYC_TRY(cyc_polished_read(&found, &n_other, &j->results[i], path,
+			                          j->in.tomograms->series[i].n_tilts,
+			                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
 			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
 		} else {
@@ -149,6 +169,10 @@ static cyc_status polish_all(job *j)
 		path = NULL;
 		cyc_progress("polishing", i + 1, n);
 	}
+	if (n_other > 0)
+		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these "
+		         "series were polished anew",
+		         (long long)n_other, j->in.out);
 done:
 	cyc_free(path);
 	cyc_free(original);

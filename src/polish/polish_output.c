@@ -1,5 +1,6 @@
 #include "polish/polish_output.h"
 
+#include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
 #include "polish/polish_start.h"
 
@@ -60,99 +61,106 @@ done:
 	return st;
 }
 
-typedef struct {
-	char magic[8];
-	uint64_t hash;
-	int32_t n_tilts, n_particles, outcome, is_taken, has_errors, unused;
-	int64_t n_images;
-	double heldout_before, heldout_after, heldout_error, motion_speed;
-	int32_t deformation_type, deformation_grid[2], n_deformation;
-} record;
+static const char KIND[] = "polished series", CONSEQUENCE[] = "this tilt series is polished from the beginning";
+enum { N_NUMBERS = 8, N_VALUES = 4, N_ARRAYS = 8, N_PARTS = 2 + N_ARRAYS };
 
-static const char MAGIC[8] = "cycpol5", END[8] = "end";
-
-enum { N_PARTS = 8 };
 /* The arrays of a record, in the order of the file. */
-static size_t record_parts(void *parts[N_PARTS], size_t bytes[N_PARTS], const cyc_polished *r)
+static void record_arrays(cyc_record_part p[N_ARRAYS], const cyc_polished *r)
 {
 	size_t T = (size_t)r->n_tilts, N = (size_t)r->n_particles;
-	void *const p[N_PARTS] = { r->tilts, r->offsets_A, r->displacement_A, r->tilt_errors, r->particle_errors, r->motion_errors, r->mean_motion_errors, r->deformation };
-	const size_t b[N_PARTS] = { T * sizeof *r->tilts,   N * sizeof *r->offsets_A, 3 * T * N * sizeof(double),
-		                        5 * T * sizeof(double), 3 * N * sizeof(double),   T * sizeof(double), 3 * N * sizeof(double),
-		                        T * (size_t)r->n_deformation * sizeof(double) };
-	memcpy(parts, p, sizeof p);
-	memcpy(bytes, b, sizeof b);
-	return N_PARTS;
+	const cyc_record_part list[N_ARRAYS] = { { r->tilts, sizeof *r->tilts, T },
+		                                     { r->offsets_A, sizeof *r->offsets_A, N },
+		                                     { r->displacement_A, sizeof(double), 3 * T * N },
+		                                     { r->tilt_errors, sizeof(double), 5 * T },
+		                                     { r->particle_errors, sizeof(double), 3 * N },
+		                                     { r->motion_errors, sizeof(double), T },
+		                                     { r->mean_motion_errors, sizeof(double), 3 * N },
+		                                     { r->deformation, sizeof(double),
+		                                       T * (size_t)r->n_deformation } };
+	memcpy(p, list, sizeof list);
 }
 
 cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash)
 {
+	const int64_t numbers[N_NUMBERS] = { r->outcome,
+		                                 r->is_taken,
+		                                 r->has_errors,
+		                                 r->n_images,
+		                                 r->deformation_type,
+		                                 r->deformation_grid[0],
+		                                 r->deformation_grid[1],
+		                                 r->n_deformation };
+	const double values[N_VALUES] = { r->heldout_before, r->heldout_after, r->heldout_error,
+		                              r->motion_speed };
+	cyc_record_part parts[N_PARTS] = { { numbers, sizeof *numbers, N_NUMBERS },
+		                               { values, sizeof *values, N_VALUES } };
+	record_arrays(parts + 2, r);
+	return cyc_record_write(path, KIND, hash, parts, N_PARTS);
+}
+
+/* Numbers that a series of this size can have: the record is whole, but not what else it may be. */
+static bool are_numbers_possible(const int64_t n[N_NUMBERS])
+{
+	return n[0] >= 0 && n[0] <= CYC_POLISH_WORSE && n[3] >= 0 && n[4] >= 0 &&
+	       n[4] <= CYC_DEFORMATION_FOURIER && n[7] >= 0 && n[7] <= 1 << 20;
+}
+
+static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record *record, int32_t n_tilts,
+                              int32_t n_particles)
+{
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
-	record h;
-	void *parts[N_PARTS];
-	size_t bytes[N_PARTS];
-	memset(&h, 0, sizeof h);
-	memcpy(h.magic, MAGIC, sizeof h.magic);
-	h.hash = hash;
-	h.n_tilts = r->n_tilts;
-	h.n_particles = r->n_particles;
-	h.outcome = (int32_t)r->outcome;
-	h.is_taken = r->is_taken;
-	h.has_errors = r->has_errors;
-	h.n_images = r->n_images;
-	h.heldout_before = r->heldout_before;
-	h.heldout_after = r->heldout_after;
-	h.heldout_error = r->heldout_error;
-	h.motion_speed = r->motion_speed;
-	h.deformation_type = (int32_t)r->deformation_type;
-	memcpy(h.deformation_grid, r->deformation_grid, sizeof h.deformation_grid);
-	h.n_deformation = r->n_deformation;
-	CYC_TRY(cyc_outfile_open(&o, path));
-	bool is_written = fwrite(&h, sizeof h, 1, o.f) == 1;
-	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) is_written = is_written && (bytes[i] == 0 || fwrite(parts[i], 1, bytes[i], o.f) == bytes[i]);
-	is_written = is_written && fwrite(END, sizeof END, 1, o.f) == 1;
-	CYC_CHECK(is_written, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
-	CYC_TRY(cyc_outfile_commit(&o));
+	int64_t n[N_NUMBERS];
+	double v[N_VALUES];
+	cyc_record_part arrays[N_ARRAYS];
+	*is_usable =
+		cyc_record_has(record, 0, sizeof *n, N_NUMBERS) && cyc_record_has(record, 1, sizeof *v, N_VALUES);
+	if (!*is_usable) goto done;
+	CYC_TRY(cyc_record_read(record, 0, n, sizeof *n, N_NUMBERS));
+	CYC_TRY(cyc_record_read(record, 1, v, sizeof *v, N_VALUES));
+	*is_usable = are_numbers_possible(n);
+	if (!*is_usable) goto done;
+	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
+	r->n_deformation = (int32_t)n[7];
+	if (n[7] > 0) CYC_TRY(cyc_alloc(&r->deformation, (size_t)n[7] * (size_t)n_tilts, sizeof *r->deformation));
+	record_arrays(arrays, r);
+	for (int i = 0; i < N_ARRAYS; i++)
+		*is_usable = *is_usable && cyc_record_has(record, 2 + i, arrays[i].size, arrays[i].count);
+	void *const to[N_ARRAYS] = {
+		r->tilts,           r->offsets_A,     r->displacement_A,     r->tilt_errors,
+		r->particle_errors, r->motion_errors, r->mean_motion_errors, r->deformation
+	};
+	for (int i = 0; i < N_ARRAYS && *is_usable; i++)
+		CYC_TRY(cyc_record_read(record, 2 + i, to[i], arrays[i].size, arrays[i].count));
+	r->outcome = (cyc_polish_outcome)n[0];
+	r->is_taken = n[1] != 0;
+	r->has_errors = n[2] != 0;
+	r->n_images = n[3];
+	r->deformation_type = (cyc_deformation_type)n[4];
+	r->deformation_grid[0] = (int32_t)n[5];
+	r->deformation_grid[1] = (int32_t)n[6];
+	r->heldout_before = v[0];
+	r->heldout_after = v[1];
+	r->heldout_error = v[2];
+	r->motion_speed = v[3];
 done:
-	cyc_outfile_abandon(&o);
 	return st;
 }
 
-cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int32_t n_tilts, int32_t n_particles, uint64_t hash)
+cyc_status cyc_polished_read(bool *found, int64_t *n_other, cyc_polished *r, const char *path,
+                             int32_t n_tilts, int32_t n_particles, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
-	record h;
-	char end[sizeof END];
-	void *parts[N_PARTS];
-	size_t bytes[N_PARTS];
-	FILE *f = fopen(path, "rb");
+	cyc_record *record = NULL;
 	*found = false;
-	if (!f) return CYC_OK;
-	if (fread(&h, sizeof h, 1, f) != 1 || memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.hash != hash || h.n_tilts != n_tilts || h.n_particles != n_particles)
-		goto done;
-	/* The hash is that of this very input and these options, which bound the size of a deformation. */
-	if (h.n_deformation < 0 || h.n_deformation > 1 << 20 || h.outcome < 0 || h.outcome > CYC_POLISH_WORSE)
-		goto done;
-	CYC_TRY(cyc_polished_create(r, n_tilts, n_particles));
-	r->deformation_type = (cyc_deformation_type)h.deformation_type;
-	memcpy(r->deformation_grid, h.deformation_grid, sizeof r->deformation_grid);
-	r->n_deformation = h.n_deformation;
-	if (h.n_deformation > 0) CYC_TRY(cyc_alloc(&r->deformation, (size_t)h.n_deformation * (size_t)n_tilts, sizeof *r->deformation));
-	*found = true;
-	for (size_t i = 0, n = record_parts(parts, bytes, r); i < n; i++) *found = *found && (bytes[i] == 0 || fread(parts[i], 1, bytes[i], f) == bytes[i]);
-	*found = *found && fread(end, sizeof end, 1, f) == 1 && memcmp(end, END, sizeof end) == 0;
-	r->outcome = (cyc_polish_outcome)h.outcome;
-	r->is_taken = h.is_taken != 0;
-	r->has_errors = h.has_errors != 0;
-	r->n_images = h.n_images;
-	r->heldout_before = h.heldout_before;
-	r->heldout_after = h.heldout_after;
-	r->heldout_error = h.heldout_error;
-	r->motion_speed = h.motion_speed;
-	if (!*found) cyc_polished_deinit(r);
+	CYC_TRY(cyc_record_open(&record, path, KIND, hash, CONSEQUENCE, n_other));
+	if (!record) goto done;
+	CYC_TRY(read_result(found, r, record, n_tilts, n_particles));
+	if (*found) goto done;
+	cyc_record_warn_unusable(record, CONSEQUENCE);
+	cyc_polished_deinit(r);
 done:
-	fclose(f);
+	if (st != CYC_OK) cyc_polished_deinit(r);
+	cyc_record_close(&record);
 	return st;
 }
 

@@ -33,9 +33,13 @@ void cyc_polished_deinit(cyc_polished *r);
 CYC_MUST_CHECK cyc_status cyc_polished_take(cyc_polished *r, const cyc_alignment *a);
 /** New five numbers of row f, such that the tomogram's centre lands where it did, plus the shift. */
 CYC_MUST_CHECK cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change);
-/** Record of a finished series, exact to the bit; `found` is false without a file, with another hash, or a damaged one. */
+/**
+ * Record of a finished series, exact to the bit; `found` is false without a file, with another hash (counted
+ * in n_other), or a damaged one (a warning).
+ */
 CYC_MUST_CHECK cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t hash);
-CYC_MUST_CHECK cyc_status cyc_polished_read(bool *found, cyc_polished *r, const char *path, int32_t n_tilts, int32_t n_particles, uint64_t hash);
+CYC_MUST_CHECK cyc_status cyc_polished_read(bool *found, int64_t *n_other, cyc_polished *r, const char *path,
+                                            int32_t n_tilts, int32_t n_particles, uint64_t hash);
 
 typedef struct {
 	cyc_tomogram_set *tomograms;  /**< geometry is updated */

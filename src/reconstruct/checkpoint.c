@@ -1,80 +1,66 @@
 #include "reconstruct/checkpoint.h"
 
-#include <errno.h>
-#include <stddef.h>
+#include "cyclotomo/record.h"
+
 #include <string.h>
 #include <unistd.h>
 
-static const char MAGIC[8] = "cycsum1";
+static const char KIND[] = "sums of a reconstruction", CONSEQUENCE[] = "starting from the beginning";
+enum { N_COUNTS = 3, N_PARTS = 3 };
 
-typedef struct {
-	char magic[8];
-	uint64_t hash;
-	uint64_t bytes; /* of each sum */
-	cyc_checkpoint_counts counts;
-	uint64_t check; /* hash of all this */
-} header;
-
-cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash)
+cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1,
+                                 cyc_buffer *sum2, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
-	cyc_outfile o = { 0 };
+	const int64_t numbers[N_COUNTS] = { counts->n_series_done, counts->n_images, counts->n_outside };
+	const void *host[2] = { NULL, NULL };
 	cyc_buffer *const sums[2] = { sum1, sum2 };
-	header h;
-	memset(&h, 0, sizeof h); /* padding too: the file is hashed by nobody, but it should be the same from run to run */
-	memcpy(h.magic, MAGIC, sizeof h.magic);
-	h.hash = hash;
-	h.bytes = cyc_buffer_bytes(sum1);
-	h.counts = *counts;
-	h.check = cyc_hash(CYC_HASH_INIT, &h, offsetof(header, check));
-	CYC_TRY(cyc_outfile_open(&o, path));
-	CYC_CHECK(fwrite(&h, sizeof h, 1, o.f) == 1, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
+	for (int i = 0; i < 2; i++) CYC_TRY(cyc_buffer_map(&host[i], sums[i]));
+	const cyc_record_part parts[N_PARTS] = {
+		{ numbers, sizeof *numbers, N_COUNTS },
+		{ host[0], sizeof(float), cyc_buffer_bytes(sum1) / sizeof(float) },
+		{ host[1], sizeof(float), cyc_buffer_bytes(sum2) / sizeof(float) }
+	};
+	st = cyc_record_write(path, KIND, hash, parts, N_PARTS);
 	for (int i = 0; i < 2; i++) {
-		const void *host;
-		CYC_TRY(cyc_buffer_map(&host, sums[i]));
-		bool is_written = fwrite(host, 1, h.bytes, o.f) == h.bytes;
-		int e = errno;
-		CYC_TRY(cyc_buffer_unmap(sums[i]));
-		CYC_CHECK(is_written, CYC_E_IO, "cannot write '%s': %s", path, strerror(e));
+		cyc_status unmapped = cyc_buffer_unmap(sums[i]);
+		if (st == CYC_OK) st = unmapped;
 	}
-	CYC_TRY(cyc_outfile_commit(&o));
 done:
-	cyc_outfile_abandon(&o);
 	return st;
 }
 
-cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, const char *path, uint64_t hash)
+cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2,
+                                const char *path, uint64_t hash, int32_t n_series)
 {
 	cyc_status st = CYC_OK;
 	cyc_buffer *const sums[2] = { sum1, sum2 };
-	header h;
-	FILE *f = fopen(path, "rb");
+	int64_t numbers[N_COUNTS] = { 0 };
+	cyc_record *r = NULL;
 	memset(counts, 0, sizeof *counts);
-	if (!f) return CYC_OK;
-	bool is_usable = fread(&h, sizeof h, 1, f) == 1 && memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && h.bytes == cyc_buffer_bytes(sum1) &&
-	                 h.check == cyc_hash(CYC_HASH_INIT, &h, offsetof(header, check));
-	if (!is_usable) cyc_warn("'%s' is not a checkpoint of this box; starting from the beginning", path);
-	else if (h.hash != hash) cyc_warn("'%s' was made with other input or options; starting from the beginning", path);
-	is_usable = is_usable && h.hash == hash;
-	for (int i = 0; i < 2 && is_usable; i++) {
-		void *host;
-		CYC_TRY(cyc_buffer_map(&host, sums[i]));
-		is_usable = fread(host, 1, h.bytes, f) == h.bytes;
-		CYC_TRY(cyc_buffer_unmap(sums[i]));
-		if (!is_usable) cyc_warn("'%s' is cut short; starting from the beginning", path);
-	}
-	if (is_usable) {
-		*counts = h.counts;
+	CYC_TRY(cyc_record_open(&r, path, KIND, hash, CONSEQUENCE, NULL));
+	if (!r) goto done;
+	bool is_usable = cyc_record_has(r, 0, sizeof *numbers, N_COUNTS);
+	for (int i = 0; i < 2; i++)
+		is_usable =
+			is_usable && cyc_record_has(r, 1 + i, sizeof(float), cyc_buffer_bytes(sums[i]) / sizeof(float));
+	if (is_usable) CYC_TRY(cyc_record_read(r, 0, numbers, sizeof *numbers, N_COUNTS));
+	is_usable = is_usable && numbers[0] >= 0 && numbers[0] <= n_series && numbers[1] >= 0 && numbers[2] >= 0;
+	if (!is_usable) {
+		cyc_record_warn_unusable(r, CONSEQUENCE);
 		goto done;
 	}
-	for (int i = 0; i < 2; i++) { /* a half-read checkpoint must leave nothing behind */
+	for (int i = 0; i < 2; i++) {
 		void *host;
 		CYC_TRY(cyc_buffer_map(&host, sums[i]));
-		memset(host, 0, cyc_buffer_bytes(sums[i]));
-		CYC_TRY(cyc_buffer_unmap(sums[i]));
+		st = cyc_record_read(r, 1 + i, host, sizeof(float), cyc_buffer_bytes(sums[i]) / sizeof(float));
+		cyc_status unmapped = cyc_buffer_unmap(sums[i]);
+		CYC_TRY(st);
+		CYC_TRY(unmapped);
 	}
+	*counts = (cyc_checkpoint_counts){ (int32_t)numbers[0], numbers[1], numbers[2] };
 done:
-	fclose(f);
+	cyc_record_close(&r);
 	return st;
 }
 

@@ -11,8 +11,11 @@ typedef struct {
 
 /** Write both sums under a temporary name, then rename. `hash` stands for the inputs and options. */
 CYC_MUST_CHECK cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash);
-/** Read them back. No file: counts are zero. Another hash: a warning, and counts are zero. Damaged file: the same. */
-CYC_MUST_CHECK cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, const char *path, uint64_t hash);
+/** Read them back. No file: counts are zero. Another hash or a damaged file: a warning, and counts are zero.
+ */
+CYC_MUST_CHECK cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1,
+                                               cyc_buffer *sum2, const char *path, uint64_t hash,
+                                               int32_t n_series);
 /** Remove the file, and its folder if that is empty. */
 void cyc__checkpoint_remove(const char *path, const char *folder);
 

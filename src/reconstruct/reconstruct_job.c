@@ -3,6 +3,8 @@
 #include "reconstruct/checkpoint.h"
 #include "reconstruct/reconstruct_internal.h"
 
+#include "cyclotomo/record.h"
+
 #include <math.h>
 #include <string.h>
 #include <time.h>
@@ -125,17 +127,16 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	const cyc_reconstruct_options *o = j->o;
 	char *text = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%d %.17g %.17g %d %d %d %d %d %d %d %d %d", j->box.window.box_binned, j->box.binning, o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop,
-	                     o->whole_windows, o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
-	h = cyc_hash_string(h, text);
-	for (int64_t i = 0; i < j->particles->n && (j->stacks || o->listed_frames); i++) {
-		const cyc_particle *p = &j->particles->particles[i];
-		h = cyc_hash(h, p->visible_frames, (size_t)j->tomograms->series[p->i_series].n_tilts);
-		if (!j->stacks) continue;
-		h = cyc_hash_string(h, j->stacks->data_files[i]);
+	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %.17g %d %d %d %d %d %d %d %d %d",
+	                     cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->box.binning,
+	                     o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->whole_windows,
+	                     o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
+	h = cyc_project_hash(cyc_hash_string(h, text), j->tomograms, j->particles);
+	for (int64_t i = 0; i < j->particles->n && j->stacks; i++) {
 		h = cyc_hash(h, &j->stacks->origins_A[i], sizeof j->stacks->origins_A[i]);
+		CYC_TRY(cyc_image_hash(&h, j->stacks->data_files[i], "", true));
 	}
-	h = cyc_project_hash(h, j->tomograms, j->particles);
+	if (!j->stacks) CYC_TRY(cyc_images_hash(&h, j->tomograms, j->particles, j->root, true));
 	*hash = h;
 done:
 	cyc_free(text);
@@ -162,7 +163,8 @@ static cyc_status insert_all(job *j)
 	CYC_TRY(hash_inputs(&hash, j));
 	if (o->resume) {
 		cyc_checkpoint_counts c = { 0 };
-		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1), checkpoint, hash));
+		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1),
+		                             checkpoint, hash, j->tomograms->n_series));
 		first = c.n_series_done;
 		j->result->n_images = c.n_images;
 		j->result->n_images_outside = c.n_outside;

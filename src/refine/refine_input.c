@@ -1,5 +1,7 @@
 #include "refine/refine_input.h"
 
+#include "cyclotomo/record.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -77,22 +79,12 @@ done:
 cyc_status cyc_refine_hash(uint64_t *hash, const cyc_refine_input *in, const char *options)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *data = NULL;
 	uint64_t h = cyc_hash_string(cyc_project_hash(CYC_HASH_INIT, in->tomograms, in->particles), options);
-	for (size_t i = 0; i < sizeof in->reference_files / sizeof *in->reference_files; i++) {
-		size_t n = 0;
-		if (!in->reference_files[i]) continue;
-		CYC_TRY(cyc_path_join(&path, in->root, in->reference_files[i]));
-		CYC_TRY(cyc_read_file(&data, &n, path));
-		h = cyc_hash(h, data, n);
-		cyc_free(path);
-		cyc_free(data);
-		path = data = NULL;
-	}
+	for (size_t i = 0; i < sizeof in->reference_files / sizeof *in->reference_files; i++)
+		CYC_TRY(cyc_input_file_hash(&h, in->reference_files[i], in->root));
+	CYC_TRY(cyc_images_hash(&h, in->tomograms, in->particles, in->root, true));
 	*hash = h;
 done:
-	cyc_free(path);
-	cyc_free(data);
 	return st;
 }
 

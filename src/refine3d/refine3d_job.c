@@ -1,6 +1,7 @@
 /* The job: files in, files out, iteration after iteration. */
 #include "refine3d/refine3d_internal.h"
 
+#include "cyclotomo/record.h"
 #include "map/map_internal.h"
 
 #include <math.h>
@@ -281,17 +282,21 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g %s", j->box.window.box_binned,
-	                     j->crop_px, j->box.binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A, o->no_fsc_correction, o->healpix_order,
-	                     o->auto_local_order, o->oversampling, o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A, o->perturbation,
-	                     o->adaptive_frac, o->no_search, o->no_polish, o->keep_all, o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
-	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid, o->absolute_grey_scale, o->perturbation_given,
-	                     o->relion_model ? o->relion_model : ""));
+	CYC_TRY(cyc_asprintf(&text,
+	                     "%s %d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d "
+	                     "%d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g",
+	                     cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->crop_px,
+	                     j->box.binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A,
+	                     o->no_fsc_correction, o->healpix_order, o->auto_local_order, o->oversampling,
+	                     o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A,
+	                     o->perturbation, o->adaptive_frac, o->no_search, o->no_polish, o->keep_all,
+	                     o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
+	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid,
+	                     o->absolute_grey_scale, o->perturbation_given));
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_input_file_hash(&j->hash, o->relion_model, j->in.root));
 	for (int64_t i = 0; j->stacks && i < j->in.particles->n; i++) {
-		const cyc_particle *p = &j->in.particles->particles[i];
-		j->hash = cyc_hash_string(j->hash, j->stacks->data_files[i]);
-		j->hash = cyc_hash(j->hash, p->visible_frames, (size_t)j->in.tomograms->series[p->i_series].n_tilts);
+		CYC_TRY(cyc_image_hash(&j->hash, j->stacks->data_files[i], "", true));
 		j->hash = cyc_hash(j->hash, &j->refined[i].cut_offset_A, sizeof j->refined[i].cut_offset_A);
 	}
 done:

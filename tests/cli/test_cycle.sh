@@ -24,7 +24,7 @@ diff wanted found || fail "the number of threads changes results"
 for file in summary.json run.json default_pipeline.star optimisation_set.star CtfRefine/job003/tomograms.star PostProcess/job005/postprocess.star; do
 	[ -s "one/Run/$file" ] || fail "no $file"
 done
-for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 64' '"wall_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"fnv1a64": "[0-9a-f]\{16\}"'; do
+for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 64' '"wall_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
 	grep -q "$text" one/Run/run.json || fail "no $text in run.json"
 done
 [ ! -e one/default_pipeline.star ] || fail "the user's project was touched"
@@ -71,6 +71,27 @@ sed -i 1d one/particles.star
 cycle one || fail "the old input is not recognised"
 fingerprint one >found
 diff wanted found || fail "a refused or repeated run changes results"
+# Steps whose files were damaged are done again, and leave what they had left.
+for damage in 'sed -i s/85/86/ one/Run/CtfRefine/job003/tilt_series/TS_01.star' 'rm one/Run/CtfRefine/job003/tilt_series/TS_02.star' \
+	'printf x | dd of=one/Run/Reconstruct/job004/half1.mrc bs=1 seek=500000 conv=notrunc status=none' \
+	'truncate -s 3000 one/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ one/Run/PostProcess/job002/cyclotomo_step.star'; do
+	eval "$damage"
+	cycle one || fail "after: $damage"
+	grep -q 'is done again' log || fail "not noticed: $damage"
+	fingerprint one >found
+	diff wanted found || fail "other results after: $damage"
+done
+# What no finished step has used may be corrected.
+rm -rf killed && cp -r clean killed
+: >killed/mask_align.mrc
+got=0
+cycle killed || got=$?
+[ $got != 0 ] || fail "an empty mask is accepted"
+cp clean/mask_align.mrc killed/mask_align.mrc
+cycle killed --kmin 1e-3 && fail "no resolution is as fine as that"
+cycle killed || fail "after the options are corrected"
+fingerprint killed >found
+diff <(sed /cyclotomo_cycle/d wanted) <(sed /cyclotomo_cycle/d found) || fail "a correction changes results"
 mv two/frames two/moved
 refused 3 'tilt images cannot be found' two
 got=0

@@ -48,7 +48,31 @@ for delay in 0.1 0.3 0.5 0.8 1.2; do
 	[ -z "$(find p/K -name '*.tmp*')" ] || fail "temporary files are left"
 done
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 >out 2>log || fail "other options"
-grep -q 'everything is done again' log || fail "other options take the old results"
+grep -q 'other options: the CTFs of round 1 and all that follows are done again' log || fail "other options take the old results"
+! grep -q 'round 1 of 2: alignment' log || fail "an alignment that knows nothing of the option is done again"
+
+# Inputs that changed since are not what finished blocks were made from: tables that tomograms.star names, too. Nor is a block
+# that was damaged believed, and what followed from it.
+again() { "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o A --j 2 --resume >out 2>log; }
+results p/A >wanted
+cp -p p/tilt_series/TS_01.star kept
+sed -i 's/frames/.\/frames/' p/tilt_series/TS_01.star
+again || fail "resuming with another tilt table"
+grep -q 'refine_tilts.record.* was made with other input or options' log || fail "another tilt table takes the old results"
+cp -p kept p/tilt_series/TS_01.star
+again || fail "resuming with the first tilt table"
+again || fail "resuming what is finished"
+if grep -q 'made with other input\|round 1 of 2' log; then fail "a finished run is done again"; fi
+results p/A >found
+diff wanted found || fail "a detour changes results"
+for damage in ': >p/A/Polish/job001/particles.star' 'rm p/A/Polish/job003/tilt_series/TS_01.star' \
+	'sed -i s/rlnDefocusU/rlnDefocusX/ p/A/CtfRefine/job002/tilt_series/TS_01.star'; do
+	eval "$damage"
+	again || fail "resuming after: $damage"
+	grep -q 'since it was written: .* are done again' log || fail "not noticed: $damage"
+	results p/A >found
+	diff wanted found || fail "other results after: $damage"
+done
 
 # Refusals.
 refused() { # CODE TEXT arguments...

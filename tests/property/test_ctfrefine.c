@@ -620,7 +620,14 @@ static void same_bits_for_threads_and_after_kills(void **state)
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		snprintf(path, sizeof path, "%s/Killed/temp/.learned.ctf", g_root);
 		assert_int_equal(cyc_path_exists(path), k > 0);
-		if (k == 2) assert_int_equal(cyc_write_file(path, "cyclotomo-ctf-learned 0 1\nend\n", 30), CYC_OK); /* damaged: learned again */
+		if (k == 2) { /* a digit is another: learned again */
+			char *data = NULL;
+			size_t n;
+			ASSERT_OK(cyc_read_file(&data, &n, path));
+			data[n - 20] ^= 1;
+			ASSERT_OK(cyc_write_file(path, data, n));
+			cyc_free(data);
+		}
 		ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
 		assert_same_results("T1", "Killed");
 		snprintf(path, sizeof path, "%s/Killed/temp", g_root);

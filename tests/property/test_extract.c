@@ -1,5 +1,6 @@
 /* Extraction of simulated particles: where a particle lands in its images, which images and particles are taken, what is written, and
  * that a map made from it is that of the tilt images. */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -394,11 +395,60 @@ static void threads_backends_and_kills_change_nothing(void **state)
 		assert_int_equal(r.n_kept, r.n_particles - 1);
 		cyc_extract_result_deinit(&r);
 		same_bytes(a, b);
+		/* Whole, but one voxel was changed. */
+		FILE *f = fopen(in_root(b), "r+b");
+		assert_non_null(f);
+		assert_int_equal(fseek(f, 1024 + 401, SEEK_SET), 0);
+		int c = fgetc(f);
+		assert_int_equal(fseek(f, 1024 + 401, SEEK_SET), 0);
+		fputc(c ^ 4, f);
+		assert_int_equal(fclose(f), 0);
+		run(&o, &r);
+		assert_int_equal(r.n_kept, r.n_particles - 1);
+		cyc_extract_result_deinit(&r);
+		same_bytes(a, b);
 		o.no_inversion = true;
 		run(&o, &r);
 		assert_int_equal(r.n_kept, 0);
 		cyc_extract_result_deinit(&r);
 	}
+}
+
+static void die(void *user, const char *what, double done)
+{
+	(void)user;
+	(void)what;
+	(void)done;
+	raise(SIGKILL);
+}
+
+/* Other images of the same size and header: nothing is kept, not even what a run that was not resumed has not
+ * replaced yet. */
+static void images_that_were_replaced_count(void **state)
+{
+	(void)state;
+	cyc_extract_options o = options("KI");
+	cyc_extract_result r;
+	cyc_tomogram_set *t = NULL;
+	run(&o, NULL);
+	o.resume = true;
+	run(&o, &r);
+	assert_int_equal(r.n_kept, r.n_particles);
+	cyc_extract_result_deinit(&r);
+	ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", in_root("")));
+	const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	assert_int_equal(utimensat(AT_FDCWD, in_root(t->series[0].tilts[0].image), times, 0), 0);
+	cyc_tomogram_set_destroy(&t);
+	pid_t child = fork();
+	if (child == 0) {
+		o.resume = false;
+		cyc_progress_set_sink(die, NULL);
+		_exit(cyc_extract_run(NULL, &o) == CYC_OK ? 0 : 1);
+	}
+	waitpid(child, NULL, 0);
+	run(&o, &r);
+	assert_int_equal(r.n_kept, 6); /* of the first series, which the killed run has replaced */
+	cyc_extract_result_deinit(&r);
 }
 
 static void a_killed_run_goes_on(void **state)
@@ -636,6 +686,7 @@ int main(void)
 		cmocka_unit_test(particles_with_few_frames_are_left_out),
 		cmocka_unit_test(poses_mean_the_same),
 		cmocka_unit_test(threads_backends_and_kills_change_nothing),
+		cmocka_unit_test(images_that_were_replaced_count),
 		cmocka_unit_test(a_killed_run_goes_on),
 		cmocka_unit_test(volumes_carry_their_weights),
 		cmocka_unit_test(orientations_and_cones_are_of_the_map),

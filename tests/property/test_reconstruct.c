@@ -1,4 +1,5 @@
 /* Particle reconstruction: grey values, symmetry and helices, half sets, threads, resuming, partial windows. */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -509,18 +510,43 @@ static void strange_checkpoints_are_not_used(void **state)
 	other = options("Killed");
 	other.box_px = 48;
 	run_until_killed(&other, 3);
-	resumed_and_same(&o, "not a checkpoint of this box");
-	for (int k = 0; k < 4; k++) {
+	resumed_and_same(&o, "other input or options");
+	static const char *const SAID[] = { "is cut short", "is cut short", "is not a record of this version",
+		                                "is damaged", "is damaged" };
+	for (int k = 0; k < 5; k++) {
 		char *data = NULL;
 		size_t n;
 		run_until_killed(&o, 3);
 		ASSERT_OK(cyc_read_file(&data, &n, temp_path(name)));
 		if (k == 2) data[3] = 'x';
-		if (k == 3) data[24] = 99; /* the number of series done */
+		if (k == 3) data[88] ^= 1;       /* of the header */
+		if (k == 4) data[n - 1000] ^= 1; /* of the sums */
 		ASSERT_OK(cyc_write_file(temp_path(name), data, k == 0 ? 20 : k == 1 ? n - 7 : n));
 		cyc_free(data);
-		resumed_and_same(&o, k == 1 ? "is cut short" : "is not a checkpoint");
+		resumed_and_same(&o, SAID[k]);
 	}
+}
+
+/* Other images under the old names are another input: nothing of the old ones is left in the maps. */
+static void images_that_were_replaced_are_read_anew(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = NULL;
+	cyc_reconstruct_options o = options("Whole");
+	o.resume = true;
+	ASSERT_OK(cyc_reconstruct_run(NULL, &o));
+	o.out_dir = "Killed";
+	run_until_killed(&o, 3);
+	ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", temp_path("sim")));
+	for (int32_t i = 0; i < t->n_series; i++) { /* as images of the same kind, but not of the same moment */
+		const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+		char *path = NULL;
+		ASSERT_OK(cyc_path_join(&path, temp_path("sim"), t->series[i].tilts[0].image));
+		assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+		cyc_free(path);
+	}
+	cyc_tomogram_set_destroy(&t);
+	resumed_and_same(&o, "other input or options");
 }
 
 /* Two particles, the second turned by 40 degrees, with their probabilities. */
@@ -592,6 +618,7 @@ int main(void)
 		cmocka_unit_test(partial_windows_use_more_images),
 		cmocka_unit_test(killed_runs_continue_to_the_same_bits),
 		cmocka_unit_test(strange_checkpoints_are_not_used),
+		cmocka_unit_test(images_that_were_replaced_are_read_anew),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }

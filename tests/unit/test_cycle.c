@@ -189,6 +189,16 @@ static void test_metadata_is_checked(void **state)
 		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
 		assert_file_contains("RUN/summary.html", "set rlnTomoHand to -1");
 	}
+	/* Damaged, the record is not believed. */
+	char *text = get_file("RUN/PostProcess/job002/metadata.txt");
+	text[strlen(text) / 2] ^= 1;
+	put_file("RUN/PostProcess/job002/metadata.txt", text);
+	cyc_free(text);
+	g_warnings[0] = '\0';
+	run_with(&o, &ops);
+	assert_int_equal(g_n_checks, 2);
+	assert_non_null(strstr(g_warnings, "metadata.txt' is damaged"));
+	g_n_checks = 1;
 	/* Not asked for. */
 	o.out_dir = "RUN2";
 	o.skip_check = true;
@@ -380,19 +390,186 @@ static void test_changed_outputs_are_noticed(void **state)
 	cyc_cycle_result r;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_cycle_result_deinit(&r);
-	put_file("RUN/CtfRefine/job003/tomograms.star", "data_\n");
-	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "RUN/CtfRefine/job003/tomograms.star was changed");
-	assert_int_equal(unlink(in_root("RUN/Reconstruct/job001/half2.mrc")), 0);
-	assert_refused(run_cycle(&r, &o), CYC_E_IO, "half2.mrc");
-	assert_contains(cyc_error_get()->hint, "remove RUN/Reconstruct/job001/");
-	char command[160];
-	snprintf(command, sizeof command, "rm -r '%s'", in_root("RUN/Reconstruct/job001"));
-	assert_int_equal(system(command), 0);
-	snprintf(command, sizeof command, "rm -r '%s'", in_root("RUN/CtfRefine/job003"));
-	assert_int_equal(system(command), 0);
+	/* The step that wrote it is done again, and since it leaves the same, no other. */
+	static const struct {
+		const char *file, *calls;
+	} FILES[] = {
+		{ "RUN/Reconstruct/job001/half2.mrc", "r" },
+		{ "RUN/PostProcess/job002/postprocess.star", "p" },
+		{ "RUN/CtfRefine/job003/tomograms.star", "c" },
+		{ "RUN/CtfRefine/job003/tilt_series/TS_2.star", "c" },
+		{ "RUN/CtfRefine/job003/job.star", "c" },
+		{ "RUN/CtfRefine/job003/optimisation_set.star", "c" },
+		{ "RUN/CtfRefine/job003/cyclotomo_step.star", "c" },
+		{ "RUN/Reconstruct/job004/optimisation_set.star", "r" },
+		{ "RUN/cyclotomo_cycle.star", "" },
+	};
+	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+		for (int how = 0; how < 3; how++) {
+			char *text = get_file(FILES[i].file);
+			size_t n = strlen(text);
+			if (how == 0) assert_int_equal(cyc_write_file(in_root(FILES[i].file), text, n / 2), CYC_OK);
+			if (how == 1) {
+				char *digit = strpbrk(text + n / 3, "123456789");
+				if (!digit) digit = strpbrk(text, "123456789");
+				*digit = *digit == '7' ? '8' : '7';
+				assert_int_equal(cyc_write_file(in_root(FILES[i].file), text, n), CYC_OK);
+				*digit = '?';
+			}
+			cyc_free(text);
+			if (how == 2 && !FILES[i].calls[0]) continue; /* without its record the folder is somebody's */
+			if (how == 2) assert_int_equal(unlink(in_root(FILES[i].file)), 0);
+			g_warnings[0] = '\0';
+			cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+			cyc_status st = run_cycle(&r, &o);
+			cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
+			if (st != CYC_OK) fail_msg("%s, damage %d: %s", FILES[i].file, how, cyc_error_get()->message);
+			if (strcmp(g_fake.calls, FILES[i].calls) != 0)
+				fail_msg("%s, damage %d: steps done again: %s", FILES[i].file, how, g_fake.calls);
+			bool is_record = strstr(FILES[i].file, "cyclotomo_") != NULL;
+			if (!(is_record && how == 2)) {
+				assert_contains(g_warnings, FILES[i].file);
+				assert_contains(g_warnings, is_record  ? "is damaged"
+				                            : how == 2 ? "is missing"
+				                                       : "was changed");
+			}
+			cyc_cycle_result_deinit(&r);
+		}
+	}
+}
+
+/* A step that is done again and leaves something else: what was made from that is done again, too. */
+static void test_steps_after_a_changed_one(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_string_equal(g_fake.calls, "rc");
 	cyc_cycle_result_deinit(&r);
+	g_fake.uncertainty = "data_\n_now_another 1\n";
+	put_file("RUN/CtfRefine/job003/tomograms.star", "data_\n");
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "crp");
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	/* What no step reads is told, and costs nothing. */
+	put_file("RUN/CtfRefine/job003/logfile.pdf", "a figure");
+	assert_int_equal(unlink(in_root("RUN/CtfRefine/job003/cyclotomo_step.star")), 0);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	put_file("RUN/CtfRefine/job003/logfile.pdf", "another");
+	g_warnings[0] = '\0';
+	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
+	assert_string_equal(g_fake.calls, "");
+	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it "
+	                            "had finished; no other step reads it");
+	cyc_cycle_result_deinit(&r);
+}
+
+static void put_mask(const char *path, float value)
+{
+	cyc_volume *v = NULL;
+	assert_int_equal(cyc_volume_create(&v, BOX, BOX, BOX, 2.0), CYC_OK);
+	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = value;
+	assert_int_equal(cyc_mrc_write(in_root(path), v, 2, NULL), CYC_OK);
+	cyc_volume_destroy(&v);
+}
+
+static void run_until(int call, cyc_cycle_options *o)
+{
+	cyc_cycle_result r;
+	g_fake.stop_at = call;
+	g_fake.stop_how = STOP_FAIL;
+	if (run_cycle(&r, o) != CYC_E_IO) fail_msg("at call %d: %s", call, cyc_error_get()->message);
+	cyc_cycle_result_deinit(&r);
+	g_fake.stop_at = 0;
+}
+
+/* A mistake that a step has found may be corrected: options and inputs on which no finished step depends. */
+static void test_corrections(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	put_mask("align.mrc", 1.75F);
+	put_mask("fsc.mrc", 1);
+	o.mask_align = "align.mrc";
+	o.mask_fsc = "fsc.mrc";
+	o.skip_polish = o.skip_refine = false;
+	o.particle_diameter_A = 140;
+	o.mtf = "mtf.star";
+	put_file("mtf.star", "data_\n");
+	run_until(2, &o); /* the first post-processing fails */
+	o.bfactor_high_A = 7;
+	put_file("mtf.star", "data_\n\n");
+	o.symmetry = "O"; /* that of finished maps */
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--symmetry (was C1, now O)");
+	assert_null(strstr(cyc_error_get()->message, "--bfactor"));
+	assert_contains(cyc_error_get()->hint, "Reconstruct/job001 is finished");
+	o.symmetry = "C1";
+	run_until(2, &o); /* calls of this start: post-processing, polishing */
+	put_mask("align.mrc", 1);
+	o.polish_range_px = 5;
+	run_until(1, &o);
+	o.polish_range_px = 4;
+	run_until(4, &o); /* polishing and the maps after it are finished */
+	put_mask("fsc.mrc", 0.5F);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "fsc.mrc (mask for the FSC)");
+	put_mask("fsc.mrc", 1);
+	put_mask("align.mrc", 0.5F);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "align.mrc (mask for references)");
+	put_mask("align.mrc", 1);
+	o.polish_range_px = 3;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range (was 4, now 3)");
+	o.polish_range_px = 4;
+	o.ctf_kmin_A = 40;
+	o.particle_diameter_A = 60;
+	o.refine_order = 6;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "crporp");
+	cyc_cycle_result_deinit(&r);
+	o.ctf_kmin_A = 30;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--kmin (was 40, now 30)");
+	char *plan = NULL; /* says the same */
+	bool can_run = true;
+	assert_int_equal(cyc_cycle_plan(&plan, &can_run, &o), CYC_OK);
+	assert_contains(plan, "--kmin (was 40, now 30)");
+	assert_false(can_run);
+	cyc_free(plan);
+	o.ctf_kmin_A = 40;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+}
+
+/* Images that were written again are others, unless the user says that they are not. */
+static void test_replaced_images(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+	assert_int_equal(utimensat(AT_FDCWD, in_root("frames/TS_2_1.mrc"), times, 0), 0);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "have been written again");
+	assert_contains(cyc_error_get()->hint, "cyclotomo_images.record");
+	assert_int_equal(unlink(in_root("RUN/cyclotomo_images.record")), 0);
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_string_equal(g_fake.calls, "");
+	cyc_cycle_result_deinit(&r);
+	/* Another header is another image whatever its time. */
+	cyc_volume *v = NULL;
+	assert_int_equal(cyc_volume_create(&v, 64, 64, 1, 2.0), CYC_OK);
+	v->data[5] = 1;
+	assert_int_equal(cyc_mrc_write(in_root("frames/TS_2_1.mrc"), v, 2, NULL), CYC_OK);
+	cyc_volume_destroy(&v);
+	assert_int_equal(utimensat(AT_FDCWD, in_root("frames/TS_2_1.mrc"), times, 0), 0);
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "tilt images (names, sizes, headers)");
 }
 
 static void test_folder_of_others_is_refused(void **state)
@@ -781,6 +958,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_more_cycles_go_on, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changes_are_noticed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_changed_outputs_are_noticed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_steps_after_a_changed_one, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_corrections, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_replaced_images, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folder_of_others_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
