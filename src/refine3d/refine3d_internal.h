@@ -87,6 +87,8 @@ typedef struct {
 	double references_bytes;  /**< for references of groups; with less than all take, some are made twice */
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z);
+/** Poses that a search looks at for each particle, about. */
+double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
 /** Bytes of the search: work of all threads, and grids. */
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z, int64_t most_particles);
 /** Whether half-sets are dealt to groups if they are large enough. */

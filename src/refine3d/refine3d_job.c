@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+static const double MOST_POSES = 3e10; /* of each particle: a thread does some 10^7 in a second */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -322,6 +323,9 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	z.is_resampled = fabs(info.pixel_size_A / z.pixel_size_A - 1) >= 1e-3;
 	z.n_groups = cyc_refine3d_n_groups(o, &size);
 	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->in.particles, z.crop_px, z.pixel_size_A, o->cutoff_frac);
+	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
+	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE, "a search among %.2g poses of each particle would take hours for each: use a lower --healpix-order, a smaller "
+	          "--sigma-angle, or a smaller --offset-range", n_poses);
 	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
 	         j->in.tomograms->n_series, j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);

@@ -74,6 +74,11 @@ static double n_rotations(const cyc_refine3d_options *o, int32_t n_symmetry)
 	return fmax(directions * 0.5 * (1 - cos(reach)), 1) * fmin(2 * reach / step + 1, turns);
 }
 
+double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
+{
+	return o->no_search ? 1 : n_rotations(o, n_symmetry) * n_offsets(o);
+}
+
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z, int64_t most_particles)
 {
 	cyc_symmetry *group = NULL;
