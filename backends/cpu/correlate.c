@@ -106,7 +106,7 @@ cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_
 			ey_im[(size_t)(y + radius) * (size_t)grid.n + (size_t)j] = (float)sin(turn * y);
 		}
 	}
-	CYC_TRY(cyc__cpu_scratch(cpu, (2 * (size_t)(s / 2 + 1) + 2 * (size_t)width + (size_t)grid.n * (size_t)width) * sizeof(float)));
+	CYC_TRY(cyc__cpu_scratch(cpu, n, (2 * (size_t)(s / 2 + 1) + 2 * (size_t)width + (size_t)grid.n * (size_t)width) * sizeof(float)));
 	work a = { cpu, maps, curves, ft, prediction, ctf, phase, weight, own, radius, grid.n, width, s, ex_re, ex_im, ey_re, ey_im };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, correlate_task, &a));
 done:

@@ -69,16 +69,21 @@ static cyc_status unmap(void *self, void *host, void *address, size_t bytes)
 	return CYC_OK;
 }
 
-cyc_status cyc__cpu_scratch(cyc_cpu *cpu, size_t bytes)
+cyc_status cyc__cpu_scratch(cyc_cpu *cpu, int64_t n_items, size_t bytes)
 {
 	cyc_status st = CYC_OK;
+	int n = cyc_n_workers(n_items, cpu->n_threads);
 	bytes = (bytes + 63) / 64 * 64;
-	if (bytes <= cpu->scratch_bytes) return CYC_OK;
+	if (bytes <= cpu->scratch_bytes && n <= cpu->n_scratch) return CYC_OK;
+	if (bytes < cpu->scratch_bytes) bytes = cpu->scratch_bytes;
+	if (n < cpu->n_scratch) n = cpu->n_scratch;
 	cyc_free(cpu->scratch);
 	cpu->scratch = NULL;
 	cpu->scratch_bytes = 0;
-	CYC_TRY(cyc_alloc(&cpu->scratch, (size_t)cpu->n_threads, bytes));
+	cpu->n_scratch = 0;
+	CYC_TRY(cyc_alloc(&cpu->scratch, (size_t)n, bytes));
 	cpu->scratch_bytes = bytes;
+	cpu->n_scratch = n;
 done:
 	return st;
 }

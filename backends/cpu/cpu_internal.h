@@ -13,12 +13,13 @@ typedef struct {
 	cyc_image_plan *image;   /**< of the last cyc_particle_image_spec */
 	cyc_fft3 *fft3;          /**< of the last size */
 	int32_t fft3_n;
-	void *scratch;           /**< n_threads x scratch_bytes */
+	void *scratch;           /**< n_scratch x scratch_bytes */
+	int n_scratch;
 	size_t scratch_bytes;
 } cyc_cpu;
 
-/** Scratch memory of at least `bytes` per thread; thread i's part starts at i x scratch_bytes. Contents undefined. */
-CYC_MUST_CHECK cyc_status cyc__cpu_scratch(cyc_cpu *cpu, size_t bytes);
+/** Scratch memory of at least `bytes` for each thread that n_items keep busy; thread i's part starts at i x scratch_bytes. Contents undefined. */
+CYC_MUST_CHECK cyc_status cyc__cpu_scratch(cyc_cpu *cpu, int64_t n_items, size_t bytes);
 static inline void *cyc__cpu_scratch_of(const cyc_cpu *cpu, int i_thread) { return (char *)cpu->scratch + (size_t)i_thread * cpu->scratch_bytes; }
 void cyc__window_plan_destroy(cyc_window_plan **p);
 void cyc__image_plan_destroy(cyc_image_plan **p);

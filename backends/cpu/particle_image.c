@@ -127,7 +127,7 @@ cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *f
 		cyc__image_plan_destroy(&cpu->image);
 		CYC_TRY(plan_create(&cpu->image, spec));
 	}
-	CYC_TRY(cyc__cpu_scratch(cpu, (s * s + 16) * sizeof(float) + s * (s / 2 + 1) * sizeof(cyc_cfloat)));
+	CYC_TRY(cyc__cpu_scratch(cpu, n, (s * s + 16) * sizeof(float) + s * (s / 2 + 1) * sizeof(cyc_cfloat)));
 	work a = { cpu, cpu->image, images, ft, ctf, phase, whiten };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, image_task, &a));
 done:

@@ -140,7 +140,7 @@ cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, con
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	/* A plane, and the lengths of its rows. */
-	CYC_TRY(cyc__cpu_scratch(cpu, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4) + (size_t)(s + 1) * sizeof(int32_t)));
+	CYC_TRY(cyc__cpu_scratch(cpu, s, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4) + (size_t)(s + 1) * sizeof(int32_t)));
 	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0, false };
 	int32_t n_selected = 0;
 	for (int32_t i = 0; i < n; i++) {

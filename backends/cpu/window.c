@@ -187,7 +187,7 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 		cyc__window_plan_destroy(&cpu->window);
 		CYC_TRY(plan_create(&cpu->window, spec));
 	}
-	CYC_TRY(cyc__cpu_scratch(cpu, (S * S + 16) * sizeof(float) + (Sh * S + Sh) * sizeof(cyc_cfloat)));
+	CYC_TRY(cyc__cpu_scratch(cpu, n, (S * S + 16) * sizeof(float) + (Sh * S + Sh) * sizeof(cyc_cfloat)));
 	work a = { cpu, cpu->window, ft, image, nx, ny, at_px };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, window_task, &a));
 done:

@@ -48,6 +48,8 @@ static inline size_t cyc_half_count2(int32_t n) { return (size_t)(n / 2 + 1) * (
  */
 typedef struct cyc_fft3 cyc_fft3;
 CYC_MUST_CHECK cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads);
+/** Bytes of its scratch, for as many threads as have work. */
+double cyc_fft3_bytes(int32_t n, int n_threads);
 void cyc_fft3_destroy(cyc_fft3 **p);
 /** ft (n x n x (n/2+1)) = forward transform of real (n^3), unscaled. `real` is left unchanged. Not thread-safe per plan. */
 CYC_MUST_CHECK cyc_status cyc_fft3_forward(cyc_cfloat *ft, const cyc_fft3 *p, const float *real);

@@ -32,6 +32,14 @@ void cyc_free(void *p);
 CYC_MUST_CHECK cyc_status cyc_strdup(char **out, const char *s);
 /** printf into a new string; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_asprintf(char **out, const char *fmt, ...) CYC_PRINTF(2, 3);
+/**
+ * From here on keep so many addresses free where their number is limited (ulimit -v), for libraries that hang or abort without them
+ * and for stacks of threads: cyc_alloc_() fails where less would be left. The most that was asked for counts. No effect without a limit.
+ * @return CYC_E_NOMEM if fewer are left now
+ */
+CYC_MUST_CHECK cyc_status cyc_reserve_addresses(double bytes);
+/** What is kept free; 0 without a limit. */
+double cyc_reserved_addresses(void);
 /** Tests only: make the n-th allocation from now on this process fail (n >= 1); 0 switches off. */
 void cyc_alloc_fail_at(int64_t n);
 /** Allocations made so far by this process; for the fault-injection tests. */
@@ -39,6 +47,26 @@ int64_t cyc_alloc_count(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
 
+/** The most memory that a job will hold at one time, found by walking through what it allocates and frees. Starts zeroed. */
+typedef struct {
+	double now, peak; /**< bytes */
+} cyc_memory_plan;
+/** Program and libraries, without any data [bytes]. */
+#define CYC_PROGRAM_BYTES 14e6
+/** Bytes that are held from here on. */
+void cyc_memory_take(cyc_memory_plan *m, double bytes);
+/** Bytes that are freed. */
+void cyc_memory_give(cyc_memory_plan *m, double bytes);
+/** Bytes that are taken and given back. */
+void cyc_memory_pass(cyc_memory_plan *m, double bytes);
+/**
+ * Say what a job will need, and refuse it where that is more than cyc_memory_available_bytes(). Call it before anything large is
+ * allocated, from dry runs too.
+ * @param[in] n_threads  each needs addresses for its stack and for BLAS, which count under `ulimit -v`
+ * @param[in] less       hint: which options need less
+ * @return CYC_E_NOMEM with both figures
+ */
+CYC_MUST_CHECK cyc_status cyc_memory_require(double bytes, int n_threads, const char *less);
 /* ---------------------------------------------------------------- logging */
 
 typedef enum { CYC_LOG_ERROR, CYC_LOG_WARN, CYC_LOG_INFO, CYC_LOG_DEBUG } cyc_log_level;
@@ -91,8 +119,18 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  *       memory that i_thread picks must then belong to the task, for outer tasks on other threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
-/** Keep LAPACK from using threads of its own: results must not depend on the machine's cores. Call before using it. */
-void cyc_lapack_use_one_thread(void);
+/**
+ * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several for each processor.
+ * At least one. Scratch is made for these, however many threads are asked for.
+ */
+int cyc_n_workers(int64_t n_items, int n_threads);
+/**
+ * Keep LAPACK and BLAS from using threads of their own: results must not depend on the machine's cores. Call before using them.
+ * Where addresses are limited (ulimit -v), room for their buffers is kept free, without which they would hang.
+ * @param[in] n_threads  that may call them at one time
+ * @return CYC_E_NOMEM if there is no such room
+ */
+CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 /**
  * Number of processors this process may use: those of its affinity mask (taskset, Slurm, mpirun), and no more than the CPU quota
  * of its control group (containers, systemd), version 1 or 2.

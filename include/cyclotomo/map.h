@@ -177,6 +177,8 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *o
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postprocess_options *options);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
+/** The most memory that cyc_postprocess_run() holds at one time [bytes], for maps of n px. */
+double cyc_postprocess_memory_bytes(const cyc_postprocess_options *options, int32_t n, double pixel_size_A);
 
 #ifdef __cplusplus
 }

@@ -162,6 +162,8 @@ CYC_MUST_CHECK cyc_status cyc_tilt_series_find_missing(bool *is_missing, int32_t
  *         differ, files with several sections, or pixels that are not square. On error the series stays closed.
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root);
+/** Size of the first image of a series, from its header alone; the series stays as it is. */
+CYC_MUST_CHECK cyc_status cyc_tilt_series_image_size(int32_t *nx, int32_t *ny, const cyc_tilt_series *ts, const char *root);
 /** Tilt image i_tilt as image_ny x image_nx floats. Needs open. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_read_image(float *dst, const cyc_tilt_series *ts, int32_t i_tilt);
 /** Rows sorted by increasing pre-exposure, ties by row: order[rank] = row; n_tilts values by the caller. */
@@ -339,6 +341,39 @@ CYC_MUST_CHECK cyc_status cyc_job_begin(const char *dir, const char *type_label,
                                         const char *command_line);
 /** Write the exit flag of a status: RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. */
 CYC_MUST_CHECK cyc_status cyc_job_end(const char *dir, cyc_status result);
+
+/* ---------------------------------------------------------------- trajectories */
+
+/** motion.star, written particle by particle: of 100,000 of them with 41 tilts each, the document takes a gigabyte. */
+typedef struct {
+	cyc_outfile out;
+	cyc_star *names; /**< of the particles so far, each once */
+} cyc_trajectory_file;
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_open(cyc_trajectory_file *t, const char *path, int64_t n_particles);
+/** @param[in] displacement_A  n_tilts rows, in the order of the tilt series */
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name, const double (*displacement_A)[3], int32_t n_tilts);
+/** Make the file appear. */
+CYC_MUST_CHECK cyc_status cyc_trajectory_file_commit(cyc_trajectory_file *t);
+/** Remove what was written so far; harmless after the commit, safe on a zeroed struct. */
+void cyc_trajectory_file_abandon(cyc_trajectory_file *t);
+
+/* ---------------------------------------------------------------- size */
+
+/** What the memory of a job depends on. */
+typedef struct {
+	int32_t image_nx, image_ny;   /**< of the largest image; of a usual camera where no header was read */
+	int32_t most_tilts, n_series; /**< series with particles */
+	int64_t n_particles, most_particles, n_half[2]; /**< all, of one series, of the half-sets */
+	double n_images;              /**< particles times tilts, of all series */
+	double most_pairs;            /**< and most of one series */
+	int32_t smallest_nx, smallest_ny, smallest_series; /**< smallest image, and whose; -1 where no header was read */
+} cyc_project_size;
+/** From tables and the header of one image of each series; images that cannot be read are passed over. */
+CYC_MUST_CHECK cyc_status cyc_project_size_of(cyc_project_size *out, const cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root);
+/** CYC_E_SHAPE for windows that are larger than the images of a series. */
+CYC_MUST_CHECK cyc_status cyc_project_require_window(const cyc_project_size *size, const cyc_tomogram_set *tomograms, int32_t window_px);
+/** Bytes that a program holds for its tables: particles with their rows, and tilts. */
+double cyc_project_bytes(const cyc_project_size *size);
 
 #ifdef __cplusplus
 }

@@ -79,6 +79,25 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options
 CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_spare_inputs(const cyc_refine3d_options *o, cyc_output_extent extent);
+/** Sizes that decide what a refinement needs. */
+typedef struct {
+	int32_t window_px, box_px, crop_px; /**< of the windows, of the sums (binned), of maps and references */
+	int32_t map_px;                     /**< of the half maps as they are given */
+	bool is_resampled;                  /**< these have another pixel size */
+	int32_t n_groups;                   /**< of cyc_refine3d_n_groups() */
+	double pixel_size_A, particle_diameter_A;
+	double images_bytes, series_images_bytes; /**< of cyc_refine3d_images_bytes() */
+} cyc_refine3d_sizes;
+/** Groups that half-sets are dealt to; 1: none. */
+int32_t cyc_refine3d_n_groups(const cyc_refine3d_options *options, const cyc_project_size *project);
+/** Bytes of the images of all particles, as far as their dose lets them count; and of one tilt series at most. */
+double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set *tomograms, const cyc_particle_set *set, int32_t crop_px,
+                                 double pixel_size_A, double cutoff_frac);
+/**
+ * The most memory that cyc_refine3d_run() holds at one time [bytes]: what it says, and refuses to start without. With less memory
+ * available it plans for less, and reads images again or makes references twice: results are the same.
+ */
+double cyc_refine3d_memory_bytes(const cyc_refine3d_options *options, const cyc_project_size *project, const cyc_refine3d_sizes *sizes);
 
 #ifdef __cplusplus
 }

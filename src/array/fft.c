@@ -121,16 +121,25 @@ struct cyc_fft3 {
 	float *planes;                   /* n_threads x n x n: c2r and r2c destroy or need aligned planes */
 };
 
+/* There are n planes, and about as many batches of columns as there are columns in one of them. */
+static int workers3(int32_t n, int n_threads) { return cyc_n_workers(n, n_threads); }
+
+double cyc_fft3_bytes(int32_t n, int n_threads)
+{
+	double in_thread = 4.0 * n * (double)n + 8.0 * n * Z_BATCH;
+	/* One plane and its transform while the plan is made. */
+	return workers3(n, n_threads) * in_thread + 4.0 * n * (double)n + 8.0 * (double)cyc_half_count2(n);
+}
+
 cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_fft3 *p = NULL;
 	*out = NULL;
 	CYC_CHECK(n > 0, CYC_E_SHAPE, "the edge of a transform must be positive, got %d", n);
-	if (n_threads < 1) n_threads = 1;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->n = n;
-	p->n_threads = n_threads;
+	p->n_threads = n_threads = workers3(n, n_threads);
 	CYC_TRY(cyc_fft2_create(&p->plane, n, n));
 	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * Z_BATCH, sizeof *p->columns));
 	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)n * (size_t)n + 16), sizeof *p->planes));

@@ -22,6 +22,54 @@ static bool must_fail(void)
 static const size_t ALIGNMENT = 64;
 static const size_t HUGE_BYTES = 4U << 20, PAGE_BYTES = 4096;
 
+/* ---------------------------------------------------------------- where addresses are limited */
+
+/* FFTW aborts and OpenBLAS hangs without memory; planning a transform and drawing a figure take less than this. */
+static const double ALWAYS_RESERVED = 32e6;
+/* Small pieces are counted together, and looked at when they make up so much. */
+static const int64_t LOOK_EVERY = 1 << 16;
+static _Atomic double g_reserved;
+static _Atomic int64_t g_since_look;
+
+static bool is_limited(void)
+{
+	struct rlimit r;
+	return getrlimit(RLIMIT_AS, &r) == 0 && r.rlim_cur != RLIM_INFINITY;
+}
+
+double cyc_reserved_addresses(void) { return is_limited() ? ALWAYS_RESERVED + g_reserved : 0; }
+
+static bool has_addresses(double bytes)
+{
+	void *p = mmap(NULL, (size_t)bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) return false;
+	munmap(p, (size_t)bytes);
+	return true;
+}
+
+cyc_status cyc_reserve_addresses(double bytes)
+{
+	cyc_status st = CYC_OK;
+	if (bytes > g_reserved) g_reserved = bytes;
+	if (!is_limited() || has_addresses(cyc_reserved_addresses())) goto done;
+	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__, "addresses for %.0f MB are needed by threads and libraries, and fewer are left of those that may be used (ulimit -v)",
+	                     cyc_reserved_addresses() / 1e6);
+	cyc_error_hint("raise the limit of addresses, or use fewer threads (--j)");
+done:
+	return st;
+}
+
+/* Whether enough addresses are left after `bytes` more were taken. */
+static bool leaves_enough(size_t bytes)
+{
+	int64_t since = atomic_fetch_add(&g_since_look, (int64_t)bytes) + (int64_t)bytes;
+	if (since < LOOK_EVERY) return true;
+	g_since_look = 0;
+	return !is_limited() || has_addresses(cyc_reserved_addresses());
+}
+
+/* ---------------------------------------------------------------- memory */
+
 static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 {
 	cyc_status st = CYC_OK;
@@ -31,6 +79,10 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 	if (bytes == 0) bytes = ALIGNMENT;
 	if (!must_fail()) p = aligned_alloc(ALIGNMENT, bytes);
+	if (p && !leaves_enough(bytes)) {
+		free(p);
+		p = NULL;
+	}
 	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB were needed for %s", (double)bytes / 1e6, what);
 #ifdef MADV_HUGEPAGE
 	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it cannot be had nothing is lost. */

@@ -45,6 +45,23 @@ static cyc_status poll_cancel(void)
 
 /* ---------------------------------------------------------------- parallel loop */
 
+/* A few threads a processor, for work that waits for files; more would only wait for each other. */
+enum { THREADS_OF_PROCESSOR = 4, ALWAYS_ALLOWED = 16 };
+
+int cyc_n_workers(int64_t n_items, int n_threads)
+{
+	static atomic_int most; /* of this machine; 0: not asked yet */
+	int limit = atomic_load(&most);
+	if (limit == 0 && n_threads > ALWAYS_ALLOWED) {
+		limit = THREADS_OF_PROCESSOR * cyc_n_processors();
+		if (limit < ALWAYS_ALLOWED) limit = ALWAYS_ALLOWED;
+		atomic_store(&most, limit);
+	}
+	int64_t n = n_items < n_threads ? n_items : n_threads;
+	if (limit > 0 && n > limit) n = limit;
+	return n < 1 ? 1 : (int)n;
+}
+
 typedef struct {
 	cyc_task task;
 	void *arg;
@@ -110,7 +127,7 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 	}
 	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
 	pthread_mutex_init(&l.lock, NULL);
-	int n_extra = (int)((int64_t)n_threads < n ? n_threads : n) - 1;
+	int n_extra = cyc_n_workers(n, n_threads) - 1;
 	if (n_extra > 0) {
 		CYC_TRY(cyc_alloc(&threads, n_extra, sizeof *threads));
 		CYC_TRY(cyc_alloc(&args, n_extra, sizeof *args));

@@ -130,6 +130,47 @@ static double unit_factor(const char *suffix, const char *unit)
 	return 0.0;
 }
 
+/*
+ * Beyond these a number is a slip of the pen: nothing that an electron microscope or a grid of this program has is larger, and sums of
+ * a few of them still fit the integers they are counted with. Of both signs, since some options have a meaning below zero.
+ */
+static const struct {
+	const char *unit;
+	double most;
+	const char *why;
+} LIMITS[] = {
+	{ "<px>", 32766, "no image or map is larger" },
+	{ "<Å>", 1e7, "that is a millimetre, more than a specimen" },
+	{ "<Å²>", 1e6, "a B-factor leaves nothing there" },
+	{ "<Å/(e/Å2)>", 1e4, "nothing moves faster" },
+	{ "<e/Å2>", 1e5, "no specimen stands it" },
+	{ "<degrees>", 3600, "that is ten turns" },
+	{ "<rad>", 1e3, "" },
+	{ "<n>", 1e6, "" },
+	{ "<row>", 1e6, "no series has more tilts" },
+	{ "<factor>", 1e6, "" },
+	{ "<ratio>", 1e6, "" },
+	{ "<strength>", 1e12, "" },
+	{ "<steps>", 1e3, "" },
+	{ "<kV>", 1e4, "no microscope has it" },
+	{ "<mm>", 1e3, "no lens has it" },
+	{ "<kDa>", 1e9, "no particle weighs it" },
+	{ "<GB>", 1e7, "no machine has it" },
+	{ "<s>", 1e9, "" },
+};
+
+static cyc_status check_unit(const cyc_option *o, const char *given, const char *text, double v)
+{
+	cyc_status st = CYC_OK;
+	for (size_t i = 0; i < sizeof LIMITS / sizeof *LIMITS; i++) {
+		if (!o->unit || strcmp(o->unit, LIMITS[i].unit) != 0) continue;
+		const char *why = LIMITS[i].why;
+		CYC_CHECK(fabs(v) <= LIMITS[i].most, CYC_E_USAGE, "%s %s is out of range: at most %g %s%s%s", given, text, LIMITS[i].most, o->unit, why[0] ? "; " : "", why);
+	}
+done:
+	return st;
+}
+
 static cyc_status parse_double(double *out, const cyc_option *o, const char *given, const char *text)
 {
 	cyc_status st = CYC_OK;
@@ -140,6 +181,7 @@ static cyc_status parse_double(double *out, const cyc_option *o, const char *giv
 	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s wants a number%s%s, got '%s'", given, o->unit ? " " : "",
 	          o->unit ? o->unit : "", text);
 	v *= factor;
+	CYC_TRY(check_unit(o, given, text, v));
 	CYC_CHECK(!o->min || v >= strtod(o->min, NULL), CYC_E_USAGE, "%s must be at least %s, got %s", given, o->min, text);
 	*out = v;
 done:
@@ -155,6 +197,7 @@ static cyc_status parse_int(int64_t *out, const cyc_option *o, const char *given
 	CYC_CHECK(end != text && unit_factor(end, o->unit) == 1.0 && errno == 0, CYC_E_USAGE, "%s wants a whole number%s%s, got '%s'", given,
 	          o->unit ? " " : "", o->unit ? o->unit : "", text);
 	CYC_CHECK(v >= min && v <= max, CYC_E_USAGE, "%s is out of range: %s", given, text);
+	if (o->type == CYC_OPT_INT) CYC_TRY(check_unit(o, given, text, (double)v));
 	CYC_CHECK(!o->min || v >= strtoll(o->min, NULL, 10), CYC_E_USAGE, "%s must be at least %s, got %s", given, o->min, text);
 	*out = v;
 done:

@@ -16,8 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double LEARNING_MEMORY_BYTES = 256e6;
-enum { MAX_LEARNING_SERIES = 8 };
 
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o)
 {
@@ -285,7 +283,7 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 	double memory = 0;
 	memset(chosen, 0, (size_t)n_series * sizeof *chosen);
 	*n = 0;
-	while (*n < MAX_LEARNING_SERIES) {
+	while (*n < CYC_MAX_LEARNING_SERIES) {
 		int32_t best = -1;
 		int64_t most = 0;
 		for (int32_t i = 0; i < n_series; i++) {
@@ -296,7 +294,7 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 		}
 		if (best < 0) break;
 		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts * (j->aberrations ? 3 : 1);
-		if (*n > 0 && memory > LEARNING_MEMORY_BYTES) break;
+		if (*n > 0 && memory > CYC_LEARNING_BYTES) break;
 		chosen[best] = true;
 		(*n)++;
 	}
@@ -838,10 +836,15 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	cyc_status st = CYC_OK;
 	cyc_ctfrefine_result own = { 0 };
 	job j = { .o = o, .gauge = 1, .result = result ? result : &own };
+	cyc_project_size size;
+	int32_t map_px;
 	memset(j.result, 0, sizeof *j.result);
-	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(cyc_ctfrefine_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
+	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
+	CYC_TRY(cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px), o->n_threads,
+	                           "use a smaller box (--b), half maps of a smaller box, or fewer threads (--j)"));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));

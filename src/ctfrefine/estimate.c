@@ -488,10 +488,10 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 {
 	cyc_status st = CYC_OK;
 	work w = { .m = m, .widths = widths, .o = o };
-	int n_threads = o->n_threads < 1 ? 1 : o->n_threads;
 	size_t n_shells = (size_t)m->n_shells;
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < series[s].n_tilts; f++) w.n += series[s].tilts[f].has_data;
+	int n_threads = cyc_n_workers(w.n, o->n_threads);
 	CYC_TRY(cyc_alloc(&w.items, w.n, sizeof *w.items));
 	CYC_TRY(cyc_alloc(&w.shells, (size_t)w.n * 2 * n_shells + 4 * n_shells, sizeof *w.shells));
 	CYC_TRY(cyc_alloc(&w.scratch, n_threads, sizeof *w.scratch));

@@ -7,6 +7,10 @@
 
 #include "ctfrefine/magnification.h"
 
+/** Series that widths and amplitudes are learnt from: at most so many, and so many bytes of sums. */
+enum { CYC_MAX_LEARNING_SERIES = 8 };
+#define CYC_LEARNING_BYTES 256e6
+
 /** The Fourier coefficients that are used: k_min <= |k| <= radius of the half plane. */
 typedef struct {
 	int32_t n;

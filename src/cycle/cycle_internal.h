@@ -45,6 +45,7 @@ typedef struct {
 	int32_t crop_px;                         /**< edge of the maps after cropping */
 	int32_t image_nx, image_ny;              /**< largest found, 0 if none was */
 	int32_t most_tilts;
+	cyc_project_size size;                   /**< what the memory of steps depends on */
 	int64_t n_tilts, n_images, n_missing;
 	cyc__series_inputs *series;
 	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
@@ -157,6 +158,19 @@ CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+
+/* Positions have been polished: what is left is small. */
+#define CYC__REFINE_OFFSET_RANGE_PX 3.0
+/** Options of a reconstruction but for its input and output. */
+cyc_reconstruct_options cyc__reconstruct_options(const cyc_cycle_options *o);
+/** Needs of the steps, by the jobs' own functions (needs.c). */
+void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__need_ctfrefine(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__need_polish(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+/** CYC_E_NOMEM, naming the step, if one needs more memory than is available. */
+CYC_MUST_CHECK cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o);
 
 /** How to read the project with the files of another set: all that the run's input says but the files themselves. */
 cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set);

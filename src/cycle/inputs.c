@@ -247,6 +247,7 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 		if (ts->pixel_size_A > in->pixel_size_A) in->pixel_size_A = ts->pixel_size_A;
 		CYC_TRY(look_for_images(in, i, root));
 	}
+	CYC_TRY(cyc_project_size_of(&in->size, in->tomograms, in->particles, root));
 	in->crop_px = o->crop_px > 0 ? o->crop_px : o->box_px;
 	in->mask_align = first_of(o->mask_align, o->mask_fsc, in->set->reference_mask);
 	in->mask_fsc = first_of(o->mask_fsc, o->mask_align, in->set->reference_mask);
@@ -311,6 +312,8 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 	cyc_status st = CYC_OK;
 	const char *first = "";
 	CYC_TRY(cyc_tomogram_set_check_scales(in->tomograms));
+	CYC_TRY(cyc_project_require_window(&in->size, in->tomograms, o->box_px));
+	CYC_TRY(cyc__require_memory(in, o));
 	CYC_TRY(check_what_is_left(in, o));
 	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
 		if (in->series[i].missing[0]) first = in->series[i].missing[0];

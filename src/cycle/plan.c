@@ -110,6 +110,13 @@ done:
 	return st;
 }
 
+static void put_memory(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	if (cyc__require_memory(in, o) == CYC_OK) return;
+	fprintf(f, "\nNot enough memory\n\n  %s\n    %s\n", cyc_error_get()->message, cyc_error_get()->hint);
+	cyc_error_clear();
+}
+
 static void put_series(FILE *f, const cyc__inputs *in)
 {
 	int width = 12;
@@ -158,14 +165,13 @@ static void put_missing(FILE *f, const cyc__inputs *in)
 	}
 }
 
-/* What finished steps in the folder were made with; the error with which the run would be refused for it. */
-static cyc_status put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
+/* What finished steps in the folder were made with, if the run would be refused for it. */
+static void put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	cyc_status st = cyc__record_compare(in, o);
-	if (st == CYC_OK) return st;
+	if (cyc__record_compare(in, o) == CYC_OK) return;
 	fprintf(f, "\nThe run that this folder has\n\n  %s\n    %s\n", cyc_error_get()->message,
 	        cyc_error_get()->hint);
-	return st;
+	cyc_error_clear();
 }
 
 /* What the check of the project found, and what else is in the way. Images that are not there have a list of their own. */
@@ -207,10 +213,13 @@ cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_opti
 	put_scales(f, &in);
 	put_missing(f, &in);
 	CYC_TRY(put_findings(f, &in));
-	cyc_status record = put_record(f, &in, options);
+	put_memory(f, &in, options);
+	put_record(f, &in, options);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	*outcome = record == CYC_OK ? cyc__inputs_require_all(&in, options) : record;
+	/* In the order in which the run would find out. */
+	*outcome = cyc__inputs_require_all(&in, options);
+	if (*outcome == CYC_OK) *outcome = cyc__record_compare(&in, options);
 done:
 	if (f) fclose(f);
 	free(memory);

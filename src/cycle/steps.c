@@ -1,12 +1,8 @@
 #include "cycle_internal.h"
 
-#include "reconstruct/accumulate.h"
-
 #include <math.h>
 #include <string.h>
 
-/* Positions have been polished: what is left is small. */
-static const double REFINE_OFFSET_RANGE_PX = 3;
 
 /* ---------------------------------------------------------------- reconstruct */
 
@@ -63,13 +59,10 @@ static cyc_status add_output(cyc__step *s, const char *role, const char *path)
 	return path ? cyc__pairs_add(&s->outputs, role, "%s", path) : CYC_OK;
 }
 
-static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input, const char *out_dir)
+cyc_reconstruct_options cyc__reconstruct_options(const cyc_cycle_options *o)
 {
-	const cyc_cycle_options *o = c->o;
 	cyc_reconstruct_options r;
 	cyc_reconstruct_options_default(&r);
-	r.input = input;
-	r.out_dir = out_dir;
 	r.box_px = o->box_px;
 	r.crop_px = o->crop_px;
 	r.symmetry = o->symmetry;
@@ -79,6 +72,14 @@ static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_proj
 	r.resume = true;
 	r.n_threads = o->n_threads;
 	r.backend = o->backend;
+	return r;
+}
+
+static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input, const char *out_dir)
+{
+	cyc_reconstruct_options r = cyc__reconstruct_options(c->o);
+	r.input = input;
+	r.out_dir = out_dir;
 	return r;
 }
 
@@ -106,19 +107,6 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 done:
 	cyc_reconstruct_result_deinit(&result);
 	return st;
-}
-
-/* Bytes of a half transform of a cube of edge n, `each` bytes an element. */
-static double half_bytes(int32_t n, double each) { return (n / 2 + 1.0) * n * n * each; }
-static double cube_bytes(int32_t n) { return 4.0 * n * n * n; }
-
-static void reconstruct_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	/* Where no image was found: of a usual camera. */
-	int32_t nx = in->image_nx > 0 ? in->image_nx : 4096, ny = in->image_ny > 0 ? in->image_ny : 4096;
-	*memory = cyc__accumulator_memory_bytes(o->box_px, o->box_px, nx, ny, o->n_threads);
-	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
-	*disk = 2.0 * half_bytes(o->box_px, 16.0) + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
 }
 
 /* ---------------------------------------------------------------- post-process */
@@ -283,13 +271,6 @@ done:
 	return st;
 }
 
-static void postprocess_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	(void)o;
-	*memory = 8.0 * cube_bytes(in->crop_px);
-	*disk = (in->mask_fsc ? 2.0 : 1.0) * cube_bytes(in->crop_px);
-}
-
 /* ---------------------------------------------------------------- CTF refinement */
 
 static bool judges_particles(const cyc__cycle *c) { return c->ops->judge && !c->o->skip_refine && !c->o->keep_all; }
@@ -406,14 +387,6 @@ done:
 	return st;
 }
 
-static void ctfrefine_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	/* Two references, and five sums per pixel of the windows for each tilt of a series. */
-	double statistics = (double)in->most_tilts * (o->box_px / 2 + 1.0) * o->box_px * 5.0 * 4.0;
-	*memory = 2.0 * half_bytes(o->box_px, 8.0) + statistics;
-	*disk = statistics * (in->tomograms ? in->tomograms->n_series : 0);
-}
-
 static void ctfrefine_log(const cyc__step *s)
 {
 	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
@@ -491,19 +464,6 @@ done:
 	return st;
 }
 
-static void polish_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	/* Two references, and a correlation map for each particle of a series in each tilt, at most 2.2 samples a pixel. */
-	double most_particles = 0.0, motion = 0.0, side = 2.0 * (ceil(1.1 * o->polish_range_px) + 2.0) + 1.0;
-	for (int32_t i = 0; in->tomograms && i < in->tomograms->n_series; i++) {
-		double n = (double)in->series[i].n_particles;
-		if (n > most_particles) most_particles = n;
-		motion += n * in->tomograms->series[i].n_tilts * 24.0;
-	}
-	*memory = 2.0 * half_bytes(o->box_px, 8.0) + most_particles * in->most_tilts * side * side * 4.0;
-	*disk = motion;
-}
-
 static void polish_log(const cyc__step *s)
 {
 	cyc_info("%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)", s->dir, s->n_improved, s->n_series,
@@ -531,7 +491,7 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
 	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
-	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", REFINE_OFFSET_RANGE_PX));
+	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", CYC__REFINE_OFFSET_RANGE_PX));
 	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
 	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
@@ -543,7 +503,7 @@ static cyc_status refine3d_check(const cyc__step *s, const cyc__cycle *c, const 
 	cyc_refine3d_options r;
 	refine3d_options(&r, s, c);
 	r.healpix_order = c->o->refine_order;
-	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.offset_range_px = CYC__REFINE_OFFSET_RANGE_PX;
 	return cyc_refine3d_check(&r, project);
 }
 
@@ -555,7 +515,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	cyc_refine3d_result result = { 0 };
 	refine3d_options(&r, s, c);
 	r.healpix_order = o->refine_order;
-	r.offset_range_px = REFINE_OFFSET_RANGE_PX;
+	r.offset_range_px = CYC__REFINE_OFFSET_RANGE_PX;
 	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	CYC_TRY(c->ops->refine3d(&result, &r));
@@ -580,15 +540,6 @@ done:
 	return st;
 }
 
-static void refine3d_need(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	/* Two references and two sums; images of the particles, within the resolution, as far as half of the machine's memory goes. */
-	double images = (double)in->n_images, n = in->crop_px;
-	*memory = 4.0 * half_bytes(2 * in->crop_px, 8.0) + images * CYC_PI / 8.0 * n * n * 12.0;
-	*disk = 8.0 * n * n * n * 4.0 * 4.0;
-	(void)o;
-}
-
 static void refine3d_log(const cyc__step *s)
 {
 	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)", s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations,
@@ -601,14 +552,14 @@ static void refine3d_log(const cyc__step *s)
 
 static const cyc__kind_row KINDS[CYC__N_KINDS] = {
 	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct", "half maps and merged map", reconstruct_arguments,
-	                       reconstruct_run, reconstruct_check, reconstruct_need, NULL },
+	                       reconstruct_run, reconstruct_check, cyc__need_reconstruct, NULL },
 	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess", "FSC, resolution, sharpened map", postprocess_arguments,
-	                       postprocess_run, postprocess_check, postprocess_need, NULL },
+	                       postprocess_run, postprocess_check, cyc__need_postprocess, NULL },
 	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine", "defocus, astigmatism, contrast scale", ctfrefine_arguments,
-	                     ctfrefine_run, ctfrefine_check, ctfrefine_need, ctfrefine_log },
-	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_check, polish_need,
+	                     ctfrefine_run, ctfrefine_check, cyc__need_ctfrefine, ctfrefine_log },
+	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_check, cyc__need_polish,
 	                  polish_log },
-	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_check, refine3d_need, refine3d_log },
+	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_check, cyc__need_refine3d, refine3d_log },
 };
 
 const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }

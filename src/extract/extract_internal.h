@@ -27,6 +27,7 @@ typedef struct {
 	cyc_particle_set *particles;
 	cyc_box box;         /**< its pixel size is that of the first series with particles */
 	int32_t crop_px;
+	double available_bytes; /**< memory, at the start */
 	char label[64];      /**< of all files of this input and these options */
 	uint64_t key;        /**< the same, and of these very images */
 	bool is_begun;       /**< an earlier run of this key has begun, */

@@ -179,7 +179,6 @@ static void print_plan(const cyc_extract_job *j)
 	cyc_info("%lld of %lld particles in %d tilt series, %lld images; windows of %d px, box %d px, %s of %d px of %.4g Å, %s, %d threads", (long long)j->selection.n_kept,
 	         (long long)j->particles->n, j->tomograms->n_series, (long long)j->selection.n_images, j->box.window.box_px, o->box_px,
 	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A, o->float16 ? "float16" : "float32", o->n_threads);
-	cyc_info("memory needed: about %.2f GB", cyc__extract_memory_bytes(j) / 1e9);
 	if (j->result->n_rejected > 0)
 		cyc_warn("%lld particles are left out: fewer than %d tilt images show them", (long long)j->result->n_rejected, o->min_frames);
 	if (j->result->n_kept > 0) cyc_info("the files of %lld particles are there already", (long long)j->result->n_kept);
@@ -208,7 +207,7 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 {
 	cyc_status st = CYC_OK;
 	cyc_extract_result own = { 0 };
-	cyc_extract_job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
+	cyc_extract_job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own, .available_bytes = cyc_memory_available_bytes() };
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_extract_spare_inputs(o, CYC_OUTPUT_RESULTS));
@@ -219,6 +218,7 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 	CYC_TRY(cyc_alloc(&j.is_done, j.particles->n, sizeof *j.is_done));
 	if (o->resume) CYC_TRY(find_done(&j));
 	print_plan(&j);
+	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads, "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(extract_all(&j));

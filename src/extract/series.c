@@ -7,7 +7,10 @@
 
 /* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few of them would mean many passes. */
 static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
-static double pass_bytes(const cyc_extract_job *j) { return j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES; }
+/* And no more than a third of what there is: the results do not depend on it. */
+static double pass_bytes(const cyc_extract_job *j) { return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3); }
+
+enum { MOST_BATCH = 128 };
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -48,10 +51,43 @@ static size_t floats_of_particle(const cyc_extract_job *j, int64_t i)
 	return j->o->stacks ? (size_t)j->selection.n_visible[i] * c * c : cyc__volume_sums(j->crop_px);
 }
 
+/* Particles of the next pass, from *i on; their number and the bytes of their floats. `particles` may be NULL. */
+static int64_t next_pass(int64_t *i, double *bytes, int64_t *particles, const cyc_extract_job *j, int64_t end)
+{
+	double all = 0, more;
+	int64_t n = 0;
+	for (; *i < end; ++*i) {
+		if (!j->selection.is_kept[*i] || j->is_done[*i]) continue;
+		more = 4.0 * (double)floats_of_particle(j, *i);
+		if (n > 0 && all + more > pass_bytes(j)) break;
+		all += more;
+		if (particles) particles[n] = *i;
+		n++;
+	}
+	if (bytes) *bytes = all;
+	return n;
+}
+
+/* The largest pass of all series: its bytes and its particles. */
+static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
+{
+	*bytes = 0;
+	*n = 0;
+	for (int32_t s = 0; s < j->tomograms->n_series; s++)
+		for (int64_t i = j->particles->series_first[s], end = j->particles->series_first[s + 1]; i < end;) {
+			double here;
+			int64_t count = next_pass(&i, &here, NULL, j, end);
+			*bytes = fmax(*bytes, here);
+			if (count > *n) *n = count;
+		}
+}
+
 cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_extract_work *w = NULL;
+	double bytes;
+	int64_t most;
 	int32_t s = j->o->box_px, c = j->crop_px, n_batch = cyc_tilt_batch_capacity(bytes_per_image(j));
 	size_t plane = cyc_half_count2(s), n = (size_t)n_batch, edge = j->o->stacks ? (size_t)c : (size_t)s;
 	*out = NULL;
@@ -74,7 +110,8 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_alloc(&w->row_limits, s, sizeof *w->row_limits));
 	if (!j->o->stacks) {
 		CYC_TRY(cyc_fft2_create(&w->fft2, s, s));
-		w->n_threads = j->o->n_threads;
+		largest_pass(&bytes, &most, j);
+		w->n_threads = cyc_n_workers(most, j->o->n_threads);
 		CYC_TRY(cyc_alloc(&w->fft3, w->n_threads, sizeof *w->fft3));
 		for (int i = 0; i < w->n_threads; i++) CYC_TRY(cyc_fft3_create(&w->fft3[i], c, 1));
 		CYC_TRY(cyc_alloc(&w->ft2, (size_t)w->n_threads * aligned(plane), sizeof *w->ft2));
@@ -114,21 +151,19 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 
 double cyc__extract_memory_bytes(const cyc_extract_job *j)
 {
-	double image = 0, pass = 0, s = j->o->box_px, S = j->box.window.box_px, c = j->crop_px;
+	double image = 0, pass, s = j->o->box_px, S = j->box.window.box_px, c = j->crop_px;
+	int64_t most;
 	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &j->tomograms->series[i];
-		double all = 0, most = 0;
-		for (int64_t k = j->particles->series_first[i]; k < j->particles->series_first[i + 1]; k++) {
-			double bytes = j->selection.is_kept[k] ? 4.0 * (double)floats_of_particle(j, k) : 0;
-			all += bytes;
-			most = fmax(most, bytes);
-		}
-		pass = fmax(pass, fmax(most, fmin(all, pass_bytes(j))));
 		image = fmax(image, 8.0 * ts->image_nx * (double)ts->image_ny);
 	}
+	largest_pass(&pass, &most, j);
 	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
-	double threads = j->o->n_threads * fmax(8.5 * S * S, 8.5 * s * s), volume = j->o->stacks ? 0 : j->o->n_threads * 12 * c * c * c;
-	return image + pass + batch + threads + volume + 30e6;
+	int n = cyc_n_workers(most, j->o->n_threads);
+	double threads = cyc_n_workers(MOST_BATCH, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) + (j->o->stacks ? 0 : n * 4 * s * s);
+	/* Of each thread a volume, its transform and the weights, as large as the volume. */
+	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
+	return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;
 }
 
 /* ---------------------------------------------------------------- one batch */
@@ -339,13 +374,7 @@ cyc_status cyc__extract_series(cyc_extract_job *j, cyc_extract_work *w, int32_t 
 		w->capacity = end - first;
 	}
 	for (int64_t i = first; i < end;) {
-		double bytes = 0;
-		for (w->n = 0; i < end; i++) {
-			if (!j->selection.is_kept[i] || j->is_done[i]) continue;
-			bytes += 4.0 * (double)floats_of_particle(j, i);
-			if (w->n > 0 && bytes > pass_bytes(j)) break;
-			w->particles[w->n++] = i;
-		}
+		w->n = next_pass(&i, NULL, w->particles, j, end);
 		if (w->n > 0) CYC_TRY_CTX(do_pass(j, w, i_series), "tilt series %s", j->tomograms->series[i_series].name);
 	}
 done:

@@ -78,12 +78,53 @@ done:
 
 /* ---------------------------------------------------------------- directions */
 
+/* Points of shell m with x >= 0, row by row along x: each row has the few where the line meets the shell. */
+typedef struct {
+	int32_t m;
+	int32_t *first;   /* (2 m + 3)^2 + 1 rows of (z, y): number of the first point */
+	int32_t *first_x; /* and its x */
+} shell_points;
+
+static size_t row_of(const shell_points *s, int64_t y, int64_t z)
+{
+	return (size_t)((z + s->m + 1) * (2 * (int64_t)s->m + 3) + y + s->m + 1);
+}
+
+static cyc_status shell_points_create(shell_points *s, int32_t m)
+{
+	cyc_status st = CYC_OK;
+	size_t width = 2 * (size_t)m + 3, row = 0;
+	*s = (shell_points){ .m = m };
+	CYC_TRY(cyc_alloc(&s->first, width * width + 1, sizeof *s->first));
+	CYC_TRY(cyc_alloc(&s->first_x, width * width, sizeof *s->first_x));
+	for (int64_t z = -m - 1; z <= m + 1; z++)
+		for (int64_t y = -m - 1; y <= m + 1; y++, row++) {
+			double left = cyc_square(m - 1) - (double)(y * y + z * z);
+			int64_t x = left > 0.0 ? (int64_t)sqrt(left) : 0;
+			while (cyc__shell(x * x + y * y + z * z) < m) x++;
+			s->first_x[row] = (int32_t)x;
+			while (cyc__shell(x * x + y * y + z * z) == m) x++;
+			s->first[row + 1] = s->first[row] + (int32_t)x - s->first_x[row];
+		}
+done:
+	return st;
+}
+
+static void shell_points_deinit(shell_points *s)
+{
+	cyc_free(s->first);
+	cyc_free(s->first_x);
+}
+
+static int32_t shell_points_count(const shell_points *s) { return s->first[row_of(s, s->m + 1, s->m + 1) + 1]; }
+
 /*
  * A direction is a lattice point of shell m: the one nearest to where a coefficient's own direction meets the sphere of
- * radius m. Points are numbered in a block of (m + 2) x (2 m + 3) x (2 m + 3).
+ * radius m.
  */
 typedef struct {
 	int32_t n, m;
+	shell_points points;
 	int32_t *point;       /* per coefficient of the half transform; -1: below shell m or beyond Nyquist */
 	cyc_cfloat *ft;
 	const double *factor; /* per point */
@@ -91,12 +132,13 @@ typedef struct {
 
 static int64_t signed_frequency(int64_t j, int32_t n) { return j <= n / 2 ? j : j - n; }
 
-static int32_t nearest_point(int32_t m, int64_t x, int64_t y, int64_t z)
+static int32_t nearest_point(const shell_points *s, int64_t x, int64_t y, int64_t z)
 {
+	int32_t m = s->m;
 	enum { REACH = 2 };
 	double scale = m / sqrt((double)(x * x + y * y + z * z)), best = (double)INFINITY;
 	double v[3] = { (double)x * scale, (double)y * scale, (double)z * scale };
-	int64_t at[3] = { llrint(v[0]), llrint(v[1]), llrint(v[2]) }, found[3] = { 0, 0, 0 }, width = 2 * (int64_t)m + 3;
+	int64_t at[3] = { llrint(v[0]), llrint(v[1]), llrint(v[2]) }, found[3] = { 0, 0, 0 };
 	for (int64_t c = at[2] - REACH; c <= at[2] + REACH; c++)
 		for (int64_t b = at[1] - REACH; b <= at[1] + REACH; b++)
 			for (int64_t a = at[0] < REACH ? 0 : at[0] - REACH; a <= at[0] + REACH; a++) {
@@ -112,7 +154,8 @@ static int32_t nearest_point(int32_t m, int64_t x, int64_t y, int64_t z)
 		found[1] = -found[1];
 		found[2] = -found[2];
 	}
-	return (int32_t)(((found[2] + m + 1) * width + found[1] + m + 1) * (m + 2) + found[0]);
+	size_t row = row_of(s, found[1], found[2]);
+	return s->first[row] + (int32_t)found[0] - s->first_x[row];
 }
 
 static cyc_status point_task(void *arg, int64_t z, int i_thread)
@@ -125,7 +168,7 @@ static cyc_status point_task(void *arg, int64_t z, int i_thread)
 		int32_t *row = w->point + (z * n + y) * n_half;
 		for (int64_t x = 0; x < n_half; x++) {
 			int32_t shell = cyc__shell(x * x + fy * fy + fz * fz);
-			row[x] = shell < w->m || shell > n / 2 ? -1 : nearest_point(w->m, x, fy, fz);
+			row[x] = shell < w->m || shell > n / 2 ? -1 : nearest_point(&w->points, x, fy, fz);
 		}
 	}
 	return CYC_OK;
@@ -168,10 +211,12 @@ static void direction_factors(double *factor, int64_t *count, int64_t n_points, 
 cyc_status cyc__flatten_directions(cyc_cfloat *ft, int32_t n, int32_t from_shell, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	int64_t width = 2 * (int64_t)from_shell + 3, n_points = width * width * (from_shell + 2), *count = NULL;
+	int64_t n_points, *count = NULL;
 	direction_work w = { .n = n, .m = from_shell, .ft = ft };
 	double *factor = NULL, *sums = NULL;
 	CYC_TRY(cyc_alloc(&w.point, cyc_half_count3(n), sizeof *w.point));
+	CYC_TRY(shell_points_create(&w.points, from_shell));
+	n_points = shell_points_count(&w.points);
 	CYC_TRY(cyc_alloc(&factor, n_points, sizeof *factor));
 	CYC_TRY(cyc_alloc(&count, n_points, sizeof *count));
 	CYC_TRY(shell_sums(&sums, ft, NULL, n, n_threads));
@@ -181,6 +226,7 @@ cyc_status cyc__flatten_directions(cyc_cfloat *ft, int32_t n, int32_t from_shell
 	CYC_TRY(cyc_parallel_for(n, n_threads, divide_task, &w));
 done:
 	cyc_free(w.point);
+	shell_points_deinit(&w.points);
 	cyc_free(factor);
 	cyc_free(count);
 	cyc_free(sums);

@@ -132,7 +132,7 @@ static cyc_status begin(local_work *w, const cyc__postprocess *p)
 	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->locres_randomise_at_A, p->n * p->pixel_size_A,
 	          2.0 * p->pixel_size_A);
 	w->n_sub = cyc_fft_good_size((int32_t)(2 * w->reach + 1 > MIN_SUB_BOX ? 2 * w->reach + 1 : MIN_SUB_BOX));
-	w->n_workers = o->n_threads > 1 ? o->n_threads : 1;
+	w->n_workers = cyc_n_workers(INT64_MAX, o->n_threads);
 	CYC_TRY(make_sphere(w));
 	CYC_TRY(make_points(w));
 	CYC_TRY(cyc_alloc(&w->weight, w->n_points * p->n_shells, sizeof *w->weight));

@@ -46,6 +46,9 @@ typedef struct {
 	int n_threads;
 } cyc__random_fsc_input;
 /** FSC of the masked maps after phase randomisation, mean over the draws. n/2+1 values.                         (T3.3) */
+/** Bytes that it takes, and draws that are made side by side. */
+double cyc__random_fsc_bytes(int32_t n, int n_draws, int n_threads);
+int cyc__random_fsc_workers(int32_t n, int n_draws, int n_threads);
 CYC_MUST_CHECK cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in);
 /** Copy of a half transform with random phases from shell R on; draw and half choose the phases. */
 CYC_MUST_CHECK cyc_status cyc__randomise_phases(cyc_cfloat *out, const cyc_cfloat *ft, int32_t n, int32_t randomise_from, uint64_t seed,

@@ -574,6 +574,9 @@ static cyc_status plan(cyc__postprocess *p)
 	CYC_TRY(cyc_path_join(&path, p->o->root, p->half[0]));
 	CYC_TRY(cyc_mrc_read_info(&info, path));
 	p->pixel_size_A = p->o->pixel_size_A > 0.0 ? p->o->pixel_size_A : info.pixel_size_A;
+	CYC_TRY(cyc_memory_require(cyc_postprocess_memory_bytes(p->o, info.nx, p->pixel_size_A), p->o->n_threads,
+	                           "use half maps of a smaller box, fewer threads (--j), or a coarser local resolution (--locres-sampling)"));
+	if (!p->o->dry_run) goto done;
 	if (p->o->mtf) CYC_TRY(read_mtf(p));
 	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0], p->half[1], info.nx, p->pixel_size_A,
 	         p->o->mask ? "mask " : "no mask", p->o->mask ? p->o->mask : "", p->o->out_root);
@@ -591,8 +594,8 @@ cyc_status cyc_postprocess_run(cyc_postprocess_result *result, const cyc_postpro
 	CYC_TRY(cyc_postprocess_spare_inputs(options));
 	CYC_TRY(find_halves(&p));
 	CYC_TRY(check_headers(&p));
+	CYC_TRY(plan(&p));
 	if (options->dry_run) {
-		CYC_TRY(plan(&p));
 		*result = r;
 		goto done;
 	}

@@ -235,11 +235,11 @@ done:
 }
 
 /* Draws side by side while that is small; else one after the other, each on all threads. */
-static int choose_n_workers(const cyc__random_fsc_input *in)
+int cyc__random_fsc_workers(int32_t n, int n_draws, int n_threads)
 {
 	const double SMALL_BYTES = 256e6;
-	double bytes = 2.5 * (double)in->n * (double)in->n * (double)in->n * sizeof(float);
-	int n_fours = (in->n_draws + 3) / 4, n_workers = in->n_threads < n_fours ? in->n_threads : n_fours;
+	double bytes = 2.5 * (double)n * (double)n * (double)n * sizeof(float);
+	int n_workers = cyc_n_workers((n_draws + 3) / 4, n_threads);
 	return n_workers > 1 && bytes * n_workers <= SMALL_BYTES ? n_workers : 1;
 }
 
@@ -272,7 +272,7 @@ cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in)
 {
 	cyc_status st = CYC_OK;
 	int32_t n_shells = cyc__n_shells(in->n), n_fours = (in->n_draws + 3) / 4;
-	int n_workers = choose_n_workers(in);
+	int n_workers = cyc__random_fsc_workers(in->n, in->n_draws, in->n_threads);
 	cyc_cfloat *phasors = NULL;
 	draws_work d = { .in = in, .n_inner = n_workers > 1 ? 1 : in->n_threads };
 	CYC_CHECK(in->n_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d", in->n_draws);

@@ -27,6 +27,15 @@ void cyc_evidence_destroy(cyc_evidence **e)
 	*e = NULL;
 }
 
+cyc_local_grid cyc_evidence_grid(double range_px, int32_t box_px, int32_t radius)
+{
+	cyc_local_grid grid = { 0 };
+	/* Band limit of the product: the reference's radius. One spare sample on each side of the reach. */
+	grid.step_px = box_px / (2.0 * radius) / OVERSAMPLING;
+	grid.n = 2 * ((int32_t)ceil(range_px / grid.step_px) + 2) + 1;
+	return grid;
+}
+
 cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
                                     const cyc_evidence_options *o)
 {
@@ -37,9 +46,7 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->o = *o;
-	/* Band limit of the product: the reference's radius. One spare sample on each side of the reach. */
-	p->grid.step_px = s / (2.0 * reference->radius) / OVERSAMPLING;
-	p->grid.n = 2 * ((int32_t)ceil(o->range_px / p->grid.step_px) + 2) + 1;
+	p->grid = cyc_evidence_grid(o->range_px, s, reference->radius);
 	size_t map = (size_t)p->grid.n * (size_t)p->grid.n;
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, false, map * sizeof(float)));
 	size_t n = (size_t)p->predict->batch->capacity;

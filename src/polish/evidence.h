@@ -15,6 +15,8 @@ typedef struct {
 } cyc_evidence;
 void cyc_evidence_destroy(cyc_evidence **e);
 
+/** Samples of a correlation map that reaches range_px, of windows of box_px and a reference to shell `radius`. */
+cyc_local_grid cyc_evidence_grid(double range_px, int32_t box_px, int32_t radius);
 /** What a pass needs; one at a time per backend. */
 typedef struct cyc_evidence_pass cyc_evidence_pass;
 typedef struct {

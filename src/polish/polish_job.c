@@ -254,10 +254,15 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	cyc_status st = CYC_OK;
 	cyc_polish_result own = { 0 };
 	job j = { .o = o, .result = result ? result : &own };
+	cyc_project_size size;
+	int32_t map_px;
 	memset(j.result, 0, sizeof *j.result);
-	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(cyc_polish_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
+	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
+	CYC_TRY(cyc_memory_require(cyc_polish_memory_bytes(o, &size, map_px), o->n_threads,
+	                           "use a smaller box (--b) or range (--range), half maps of a smaller box, or fewer threads (--j)"));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));

@@ -259,34 +259,27 @@ done:
 static cyc_status write_motion(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	cyc_star *s = NULL;
-	cyc_star_block *b;
-	CYC_TRY(cyc_star_create(&s));
-	CYC_TRY(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", f->particles->n));
+	cyc_trajectory_file file = { 0 };
+	double(*moved)[3] = NULL;
+	int32_t most = 0;
+	for (int32_t i = 0; i < f->tomograms->n_series; i++)
+		if (f->tomograms->series[i].n_tilts > most) most = f->tomograms->series[i].n_tilts;
+	CYC_TRY(cyc_alloc(&moved, most, sizeof *moved));
+	CYC_TRY(cyc_trajectory_file_open(&file, path, f->particles->n));
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
 		const cyc_polished *r = &f->results[p->i_series];
-		int64_t local = i - f->particles->series_first[p->i_series];
-		int32_t column[3];
-		CYC_TRY(cyc_star_add_block(&b, s, p->name, CYC_STAR_TABLE));
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
-		for (int32_t t = 0; t < r->n_tilts; t++) {
-			int64_t row;
-			CYC_TRY(cyc_star_add_row(&row, b));
-			for (int k = 0; k < 3; k++) {
-				/* A series that was not taken on keeps the motion it had. */
-				double v = r->is_taken ? r->displacement_A[3 * ((size_t)local * (size_t)r->n_tilts + (size_t)t) + (size_t)k]
-				           : p->motion_A ? (double)p->motion_A[3 * t + k]
-				                         : 0;
-				CYC_TRY(cyc_star_set_double(b, row, column[k], v));
-			}
-		}
+		size_t local = (size_t)(i - f->particles->series_first[p->i_series]), T = (size_t)r->n_tilts;
+		for (size_t t = 0; t < T; t++)
+			for (size_t k = 0; k < 3; k++)
+				/* A series whose result was rejected keeps the motion it had. */
+				moved[t][k] = r->is_taken ? r->displacement_A[3 * (local * T + t) + k] : p->motion_A ? (double)p->motion_A[3 * t + k] : 0;
+		CYC_TRY(cyc_trajectory_file_add(&file, p->name, (const double(*)[3])moved, r->n_tilts));
 	}
-	CYC_TRY(cyc_star_write(s, path));
+	CYC_TRY(cyc_trajectory_file_commit(&file));
 done:
-	cyc_star_destroy(&s);
+	cyc_trajectory_file_abandon(&file);
+	cyc_free(moved);
 	return st;
 }
 

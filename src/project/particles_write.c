@@ -7,6 +7,7 @@
 
 static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 
+
 cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 {
 	cyc_status st = CYC_OK;
@@ -169,27 +170,27 @@ done:
 cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms, const bool *keep, const char *path)
 {
 	cyc_status st = CYC_OK;
-	cyc_star *star = NULL;
-	cyc_star_block *b;
-	int64_t n = 0, row;
+	cyc_trajectory_file file = { 0 };
+	double(*moved)[3] = NULL;
+	int64_t n = 0;
+	int32_t most = 0;
 	for (int64_t i = 0; i < s->n; i++) n += !keep || keep[i];
-	CYC_TRY(cyc_star_create(&star));
-	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", n));
+	for (int32_t t = 0; t < tomograms->n_series; t++)
+		if (tomograms->series[t].n_tilts > most) most = tomograms->series[t].n_tilts;
+	CYC_TRY(cyc_alloc(&moved, most, sizeof *moved));
+	CYC_TRY(cyc_trajectory_file_open(&file, path, n));
 	for (int64_t i = 0; i < s->n; i++) {
 		const cyc_particle *p = &s->particles[i];
-		int32_t column[3];
+		int32_t n_tilts = tomograms->series[p->i_series].n_tilts;
 		if (keep && !keep[i]) continue;
 		CYC_CHECK(p->motion_A, CYC_E_INTERNAL, "particle '%s' was read without a trajectory", p->name);
-		CYC_TRY(cyc_star_add_block(&b, star, p->name, CYC_STAR_TABLE));
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, ORIGIN[k], "0"));
-		for (int32_t f = 0; f < tomograms->series[p->i_series].n_tilts; f++) {
-			CYC_TRY(cyc_star_add_row(&row, b));
-			for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_set_double(b, row, column[k], (double)p->motion_A[3 * f + k]));
-		}
+		for (int32_t f = 0; f < n_tilts; f++)
+			for (int k = 0; k < 3; k++) moved[f][k] = (double)p->motion_A[3 * f + k];
+		CYC_TRY(cyc_trajectory_file_add(&file, p->name, (const double(*)[3])moved, n_tilts));
 	}
-	CYC_TRY(cyc_star_write(star, path));
+	CYC_TRY(cyc_trajectory_file_commit(&file));
 done:
-	cyc_star_destroy(&star);
+	cyc_trajectory_file_abandon(&file);
+	cyc_free(moved);
 	return st;
 }

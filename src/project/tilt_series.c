@@ -118,6 +118,27 @@ done:
 	return st;
 }
 
+cyc_status cyc_tilt_series_image_size(int32_t *nx, int32_t *ny, const cyc_tilt_series *ts, const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL, *name = NULL;
+	int64_t section;
+	bool has_section;
+	cyc_mrc_info info;
+	*nx = ts->image_nx;
+	*ny = ts->image_ny;
+	if (*nx > 0) return CYC_OK;
+	CYC_TRY(locate(&path, &section, &has_section, ts, 0, root));
+	CYC_TRY(cyc_asprintf(&name, "%s:mrcs", path));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, name), "row 1 of '%s'", ts->star_path);
+	*nx = info.nx;
+	*ny = info.ny;
+done:
+	cyc_free(path);
+	cyc_free(name);
+	return st;
+}
+
 cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root)
 {
 	cyc_status st = CYC_OK;

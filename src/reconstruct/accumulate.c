@@ -137,14 +137,6 @@ void cyc__accumulator_set_sum(cyc_accumulator *a, int half, cyc_buffer *sum)
 	a->sum[half] = sum;
 }
 
-double cyc__accumulator_memory_bytes(int32_t s, int32_t S, int32_t nx, int32_t ny, int n_threads)
-{
-	double sums = 2.0 * 16 * (double)cyc_half_count3(s), maps = 2.0 * 4 * s * (double)s * s, image = 8.0 * nx * (double)ny;
-	double batch = (double)cyc_tilt_batch_capacity(bytes_per_particle(s)) * (double)bytes_per_particle(s);
-	double threads = n_threads * fmax(16.0 * (double)cyc_half_count2(s), 8.5 * S * (double)S);
-	return sums + fmax(maps, image + batch) + threads + 30e6;
-}
-
 /* Window and binned box have the same frequency step, so the same index of the spectrum. */
 static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {

@@ -38,7 +38,7 @@ cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half);
 void cyc__accumulator_release_work(cyc_accumulator *a);
 /** Give the sum of a half-set away (replaced by another one after symmetrising). */
 void cyc__accumulator_set_sum(cyc_accumulator *a, int half, cyc_buffer *sum);
-/** Bytes that a run of this box takes, work memory and finishing included. */
-double cyc__accumulator_memory_bytes(int32_t box_px, int32_t window_px, int32_t image_nx, int32_t image_ny, int n_threads);
+/** Bytes of the work memory of an insertion: windows of S px, box s. The sums come on top. */
+double cyc__accumulator_work_bytes(const cyc_project_size *project, int32_t s, int32_t S, bool crops_images, int n_threads);
 
 #endif

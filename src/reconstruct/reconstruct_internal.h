@@ -38,4 +38,9 @@ CYC_MUST_CHECK cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_
 /** Spherical taper: subtract the weighted mean of the sphere, fall to zero over `taper_px` at its rim.               (T2.6) */
 void cyc__taper(cyc_volume *v, double taper_px);
 
+/** Bytes of one sum; of symmetrising one; of making a map from one or two. */
+double cyc__sum_bytes(int32_t s);
+double cyc__symmetrise_bytes(const char *symmetry, int32_t s);
+double cyc__finish_bytes(int32_t s, int32_t crop_px, int n_threads);
+
 #endif

@@ -359,22 +359,17 @@ done:
 	return st;
 }
 
-static void print_plan(const job *j, double memory_bytes)
+static cyc_status print_plan(job *j)
 {
+	cyc_status st = CYC_OK;
+	cyc_project_size size;
+	const cyc_reconstruct_sizes z = { j->box.window.box_px, j->box.window.box_binned, j->crop_px, j->stacks ? j->stacks->box_px : 0 };
 	const cyc_reconstruct_options *o = j->o;
 	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, symmetry %s, %d threads", (long long)j->particles->n,
 	         j->tomograms->n_series, j->box.window.box_px, j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
-	cyc_info("memory needed: about %.2f GB", memory_bytes / 1e9);
-}
-
-/* The first series with particles, opened if its images are used. */
-static cyc_status first_images(const cyc_tilt_series **out, job *j)
-{
-	cyc_status st = CYC_OK;
-	int32_t i = 0;
-	while (j->particles->series_first[i + 1] == 0) i++;
-	if (!j->stacks) CYC_TRY(cyc_tilt_series_open(&j->tomograms->series[i], j->root));
-	*out = &j->tomograms->series[i];
+	CYC_TRY(cyc_project_size_of(&size, j->tomograms, j->particles, j->root));
+	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->tomograms, z.window_px));
+	CYC_TRY(cyc_memory_require(cyc_reconstruct_memory_bytes(o, &size, &z), o->n_threads, "use a smaller box (--b), a higher --bin, or fewer threads (--j)"));
 done:
 	return st;
 }
@@ -391,12 +386,9 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
 	CYC_TRY(load(&j));
 	j.result->n_particles = j.particles->n;
-	const cyc_tilt_series *ts = NULL;
-	CYC_TRY(first_images(&ts, &j));
 	/* Half the map's edge stands for the particle, which has to fit with room around it. */
 	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles, cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
-	/* Images of an extraction are read for some 256 MB of particles at a time. */
-	print_plan(&j, (j.stacks ? 280e6 : o->crop_images ? 20e6 : 0) + cyc__accumulator_memory_bytes(j.box.window.box_binned, j.box.window.box_px, ts->image_nx, ts->image_ny, o->n_threads));
+	CYC_TRY(print_plan(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));
 	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));

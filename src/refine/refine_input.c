@@ -158,6 +158,21 @@ done:
 	return st;
 }
 
+cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, const cyc_refine_input *in)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_mrc_info info;
+	CYC_TRY(cyc_project_size_of(size, in->tomograms, in->particles, in->root));
+	if (in->box.window.box_px > 0) CYC_TRY(cyc_project_require_window(size, in->tomograms, in->box.window.box_px));
+	CYC_TRY(cyc_path_join(&path, in->root, in->reference_files[0]));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
+	*map_px = info.nx;
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc_refine_hash(uint64_t *hash, const cyc_refine_input *in, const char *options)
 {
 	cyc_status st = CYC_OK;

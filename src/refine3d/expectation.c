@@ -39,7 +39,7 @@ done:
 
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 {
-	if (!j->keeps_images) cyc_series_images_destroy(&j->images[i]);
+	if (!j->memory.keeps_images) cyc_series_images_destroy(&j->images[i]);
 }
 
 static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
@@ -118,7 +118,7 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	amplitude_work a = { .j = j };
-	int n_threads = j->o->n_threads;
+	int n_threads = cyc_refine3d_n_workers(j);
 	int32_t n_series = j->in.tomograms->n_series;
 	int64_t n_shells = j->crop_px / 2 + 1;
 	double *series_sums = NULL;
@@ -371,7 +371,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 {
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .which = which, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
-	int n_threads = j->o->n_threads;
+	int n_threads = cyc_refine3d_n_workers(j);
 	int32_t max_images = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
@@ -518,7 +518,7 @@ cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	look a = { .j = j };
-	int n_threads = j->o->n_threads;
+	int n_threads = cyc_refine3d_n_workers(j);
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));

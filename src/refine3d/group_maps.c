@@ -2,7 +2,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 static const double WEIGHT_FLOOR = 0.001; /* of a shell's mean, as in the reconstruction */
 enum { MARGIN = 3 };                      /* shells beyond the last one of a reference */
@@ -274,13 +273,6 @@ done:
 	return st;
 }
 
-/* Groups whose sums are made in one pass over the images. */
-static int32_t groups_at_once(const cyc_group_maps *g)
-{
-	double each = 2 * 16.0 * (double)cyc_half_count3(g->s), memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
-	return (int32_t)fmin(fmax(floor(memory / 8 / each), 1), g->n_groups);
-}
-
 /* One pass over all images for groups first .. first + n - 1. */
 static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t first, int32_t n, int8_t *slot, cyc_tomogram_set *tomograms,
                               const cyc_particle_set *set, const char *root)
@@ -324,7 +316,7 @@ cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g, cyc_
 {
 	cyc_status st = CYC_OK;
 	int8_t *slot = NULL;
-	int32_t at_once = groups_at_once(g);
+	int32_t at_once = g->spec->n_inserted > 0 && g->spec->n_inserted < g->n_groups ? g->spec->n_inserted : g->n_groups;
 	cyc_group_total_deinit(total);
 	CYC_TRY(cyc_alloc(&slot, set->n, sizeof *slot));
 	for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_create(&total->sum[h], g->spec->be, 4 * cyc_half_count3(g->s), sizeof(float)));

@@ -41,7 +41,7 @@ typedef struct {
 } cyc_group_total;
 /**
  * Insert all particles at the poses that `set` has now: sums of the groups into g, those of the half-sets into *total.
- * As many groups at a time as an eighth of the machine's memory has room for. Same bits for any number of threads.
+ * As many groups at a time as the spec says. Same bits for any number of threads.
  */
 CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                                 const char *root);

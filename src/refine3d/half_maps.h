@@ -21,6 +21,7 @@ typedef struct {
 	double join_A;              /**< coarser than this the two references are the same; 0: nowhere */
 	double tau2_fudge;
 	uint64_t seed;
+	int32_t n_inserted;       /**< groups whose sums are made in one pass over the images; 0: all */
 	bool no_grids;              /**< references are not sliced: cyc_reference_spec.no_grids */
 	bool whole_windows;       /**< windows as they are, and only those that lie in their image, instead of images cropped after the CTF */
 } cyc_half_maps_spec;

@@ -199,13 +199,14 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const 
 	cyc_status st = CYC_OK;
 	cyc_tilt_source *s = NULL;
 	int32_t b = spec->box.window.box_binned, n = spec->crop_px;
-	size_t plane = cyc_half_count2(b), crop_plane = cyc_half_count2(n), n_threads = (size_t)cyc_backend_n_threads(be);
+	size_t plane = cyc_half_count2(b), crop_plane = cyc_half_count2(n);
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	s->be = be;
 	s->coefficients = coefficients;
 	s->spec = *spec;
 	int32_t capacity = cyc_tilt_batch_capacity(plane * (sizeof(cyc_cfloat) + sizeof(float)) + crop_plane * sizeof(float));
+	size_t n_threads = (size_t)cyc_n_workers(capacity, cyc_backend_n_threads(be));
 	CYC_TRY(cyc_buffer_create(&s->ft, be, (size_t)capacity * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&s->ctf, be, (size_t)capacity * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->crop_ctf, be, (size_t)capacity * crop_plane, sizeof(float)));

@@ -11,10 +11,10 @@ enum { LANES = 16, BLOCK = 256 };
 
 struct cyc_pose_work {
 	const cyc_coefficients *list;
-	int32_t max_slices, max_shifts, n_padded;
-	cyc_cfloat *slices;  /* max_slices x n */
-	cyc_cfloat *shifted; /* max_shifts x n */
-	float *products;     /* max_slices x max_shifts */
+	cyc_pose_room room;
+	int32_t n_padded;
+	cyc_cfloat *slices;  /* room.n_slice */
+	cyc_cfloat *shifted; /* room.n_shift */
 	cyc_cfloat *ramp_x, *ramp_y;
 	float *v;            /* 8 arrays of n_padded: value, three slopes, re and im each */
 	float *y;            /* 2 arrays of n_padded: shifted data */
@@ -27,7 +27,6 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 	if (!w) return;
 	cyc_free(w->slices);
 	cyc_free(w->shifted);
-	cyc_free(w->products);
 	cyc_free(w->ramp_x);
 	cyc_free(w->ramp_y);
 	cyc_free(w->v);
@@ -40,18 +39,29 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 
 cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts)
 {
+	const cyc_pose_room room = { (size_t)max_slices * (size_t)list->n, (size_t)max_shifts * (size_t)list->n };
+	return cyc_pose_work_create_room(out, list, &room);
+}
+
+static int32_t padded(const cyc_coefficients *list) { return (list->n + LANES - 1) / LANES * LANES; }
+
+double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room)
+{
+	return (double)(room->n_slice + room->n_shift + 2 * (size_t)list->box_px) * sizeof(cyc_cfloat) + 12.0 * padded(list) * sizeof(float);
+}
+
+cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list, const cyc_pose_room *room)
+{
 	cyc_status st = CYC_OK;
 	cyc_pose_work *w = NULL;
-	size_t n = (size_t)list->n;
 	*out = NULL;
+	CYC_ASSERT(room->n_slice >= (size_t)list->n && room->n_shift >= (size_t)list->n);
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
 	w->list = list;
-	w->max_slices = max_slices;
-	w->max_shifts = max_shifts;
-	w->n_padded = (list->n + LANES - 1) / LANES * LANES;
-	CYC_TRY(cyc_alloc(&w->slices, (size_t)max_slices * n, sizeof *w->slices));
-	CYC_TRY(cyc_alloc(&w->shifted, (size_t)max_shifts * n, sizeof *w->shifted));
-	CYC_TRY(cyc_alloc(&w->products, (size_t)max_slices * (size_t)max_shifts, sizeof *w->products));
+	w->room = *room;
+	w->n_padded = padded(list);
+	CYC_TRY(cyc_alloc(&w->slices, room->n_slice, sizeof *w->slices));
+	CYC_TRY(cyc_alloc(&w->shifted, room->n_shift, sizeof *w->shifted));
 	CYC_TRY(cyc_alloc(&w->ramp_x, list->box_px, sizeof *w->ramp_x));
 	CYC_TRY(cyc_alloc(&w->ramp_y, list->box_px, sizeof *w->ramp_y));
 	CYC_TRY(cyc_alloc(&w->v, 8 * (size_t)w->n_padded, sizeof *w->v));
@@ -209,12 +219,12 @@ void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	float s2 = (float)(r->amplitude * r->amplitude);
-	CYC_ASSERT(n_o <= w->max_slices && n_t <= w->max_shifts);
 	memset(scores, 0, (size_t)n_o * (size_t)n_t * sizeof *scores);
 	for (int32_t f = 0; f < data->n_images; f++) {
 		const cyc_particle_image *image = &data->images[f];
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
+		CYC_ASSERT((size_t)n_o * (size_t)n <= w->room.n_slice && (size_t)n_t * (size_t)n <= w->room.n_shift);
 		weigh(w, image, r, n);
 		for (int32_t t = 0; t < n_t; t++) {
 			double d[2];

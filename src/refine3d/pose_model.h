@@ -36,6 +36,14 @@ typedef struct {
 typedef struct cyc_pose_work cyc_pose_work;
 /** @param[in] max_slices, max_shifts  of one call of cyc_pose_scores() */
 CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts);
+/** Room for slices and shifted images of one call of cyc_pose_scores(), in coefficients: at least one whole image each. */
+typedef struct {
+	size_t n_slice, n_shift;
+} cyc_pose_room;
+/** As cyc_pose_work_create(), where calls of many poses use few coefficients. */
+CYC_MUST_CHECK cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list, const cyc_pose_room *room);
+/** Bytes that cyc_pose_work_create_room() takes. */
+double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room);
 void cyc_pose_work_destroy(cyc_pose_work **w);
 
 /**

@@ -12,9 +12,20 @@ static const double COARSE_SHARE = 0.85; /* of the weight that images used for s
 static const double HOPELESS = 12;   /* log-posterior at the coarse resolution that a maximum may lie below the best */
 
 typedef struct {
-	double weight; /* log */
+	union {
+		double weight;  /* log */
+		struct {
+			int32_t rank, first; /* by weight, and that of the best sample of the same rotation */
+		};
+	};
 	int32_t o, t;
 } sample;
+
+/*
+ * Samples that are kept at most, however fine the grids are. Where more of them count, the posterior is so flat that the
+ * best of half a million are as good as all. The list is twice as long, so that it is seldom sorted.
+ */
+enum { KEPT = 1 << 19, ROOM = 2 * KEPT };
 
 typedef struct {
 	double weight;
@@ -24,11 +35,12 @@ typedef struct {
 struct cyc_search_work {
 	cyc_pose_work *model;
 	int32_t n_o, n_t;
-	float *scores;       /* n_o x n_t */
+	float *scores;       /* CHUNK x SHIFT_CHUNK */
 	cyc_mat3 *rotations; /* CHUNK */
 	cyc_vec3 *offsets;   /* n_t lattice offsets in tomogram axes, then SHIFT_CHUNK children */
 	double *log_prior_t; /* n_t */
-	sample *samples;     /* n_o x n_t: those that are not negligible */
+	sample *samples;     /* room for room(n_o, n_t): those that are not negligible */
+	double lost, lost_best; /* sum of exp(weight - lost_best) of samples that count, but were not kept */
 	uint8_t *use;        /* flags of some images */
 	ranked *ranking;     /* images by weight */
 };
@@ -49,7 +61,43 @@ void cyc_search_work_destroy(cyc_search_work **p)
 	*p = NULL;
 }
 
+static size_t room(int32_t n_o, int32_t n_t)
+{
+	size_t all = (size_t)n_o * (size_t)n_t;
+	return all < ROOM ? all : ROOM;
+}
+
 static bool does_sample(const cyc_search_spec *spec) { return spec->rotations || spec->is_near; }
+
+/* Most coefficients of one image in a coarse and in a fine pass. */
+static int32_t coarse_count(const cyc_coefficients *list, const cyc_search_spec *spec)
+{
+	bool is_last = !spec->do_polish && spec->oversampling == 0;
+	return cyc_coefficients_within(list, is_last ? spec->radius : spec->coarse_radius);
+}
+
+static cyc_pose_room model_room(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t n_t)
+{
+	cyc_pose_room r = { .n_slice = (size_t)list->n, .n_shift = (size_t)list->n };
+	if (!does_sample(spec)) return r;
+	size_t coarse = (size_t)coarse_count(list, spec), fine = spec->do_polish ? 0 : (size_t)cyc_coefficients_within(list, spec->radius);
+	size_t shifts = (size_t)(n_t < SHIFT_CHUNK ? n_t : SHIFT_CHUNK), children = (size_t)1 << 3 * spec->oversampling;
+	const size_t slices[] = { CHUNK * coarse, children * fine }, shifted[] = { shifts * coarse, SHIFT_CHUNK * fine };
+	for (int k = 0; k < 2; k++) {
+		if (slices[k] > r.n_slice) r.n_slice = slices[k];
+		if (shifted[k] > r.n_shift) r.n_shift = shifted[k];
+	}
+	return r;
+}
+
+double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
+{
+	bool samples = does_sample(spec);
+	int32_t n_t = samples ? spec->offsets->n : 1, n_o = samples && spec->rotations ? spec->rotations->n : 1;
+	const cyc_pose_room r = model_room(list, spec, n_t);
+	return cyc_pose_work_bytes(list, &r) + (double)room(n_o, n_t) * sizeof(sample) + CHUNK * (SHIFT_CHUNK * sizeof(float) + sizeof(cyc_mat3)) +
+	       n_t * (double)(sizeof(cyc_vec3) + sizeof(double)) + max_images * (double)(sizeof(ranked) + 1);
+}
 
 cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
 {
@@ -60,9 +108,10 @@ cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients 
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
 	w->n_t = samples ? spec->offsets->n : 1;
 	w->n_o = samples && spec->rotations ? spec->rotations->n : 1;
-	CYC_TRY(cyc_pose_work_create(&w->model, list, samples ? CHUNK : 1, samples ? SHIFT_CHUNK : 1));
-	CYC_TRY(cyc_alloc(&w->scores, (size_t)w->n_o * (size_t)w->n_t, sizeof *w->scores));
-	CYC_TRY(cyc_alloc(&w->samples, (size_t)w->n_o * (size_t)w->n_t, sizeof *w->samples));
+	const cyc_pose_room r = model_room(list, spec, w->n_t);
+	CYC_TRY(cyc_pose_work_create_room(&w->model, list, &r));
+	CYC_TRY(cyc_alloc(&w->scores, samples ? CHUNK * SHIFT_CHUNK : 1, sizeof *w->scores));
+	CYC_TRY(cyc_alloc(&w->samples, room(w->n_o, w->n_t), sizeof *w->samples));
 	CYC_TRY(cyc_alloc(&w->rotations, CHUNK, sizeof *w->rotations));
 	CYC_TRY(cyc_alloc(&w->offsets, (size_t)w->n_t + SHIFT_CHUNK, sizeof *w->offsets));
 	CYC_TRY(cyc_alloc(&w->log_prior_t, w->n_t, sizeof *w->log_prior_t));
@@ -81,15 +130,12 @@ cyc_pose_work *cyc_search_work_model(cyc_search_work *w) { return w->model; }
 static cyc_status reserve(cyc_search_work *w, int32_t n_o)
 {
 	cyc_status st = CYC_OK;
-	size_t n = (size_t)n_o * (size_t)w->n_t;
+	size_t n = room(n_o, w->n_t);
 	if (n_o <= w->n_o) return CYC_OK;
-	cyc_free(w->scores);
-	cyc_free(w->samples);
-	w->scores = NULL;
-	w->samples = NULL;
-	CYC_TRY(cyc_alloc(&w->scores, n, sizeof *w->scores));
-	CYC_TRY(cyc_alloc(&w->samples, n, sizeof *w->samples));
 	w->n_o = n_o;
+	cyc_free(w->samples);
+	w->samples = NULL;
+	CYC_TRY(cyc_alloc(&w->samples, n, sizeof *w->samples));
 done:
 	return st;
 }
@@ -161,13 +207,31 @@ static void choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t
 	}
 }
 
+/* Sort the samples and leave out what is negligible; of more than KEPT, the worst too, whose sum is noted. Returns how many stay. */
+static int64_t keep_best(cyc_search_work *w, int64_t n, double best)
+{
+	qsort(w->samples, (size_t)n, sizeof *w->samples, by_weight);
+	while (n > 0 && w->samples[n - 1].weight < best - NEGLIGIBLE) n--;
+	for (; n > KEPT; n--) {
+		double weight = w->samples[n - 1].weight;
+		if (weight > w->lost_best) {
+			w->lost *= exp(w->lost_best - weight);
+			w->lost_best = weight;
+		}
+		w->lost += exp(weight - w->lost_best);
+	}
+	return n;
+}
+
 /* Scores of all coarse samples; those worth anything as a sorted list. */
 static int64_t coarse_pass(search *s, int32_t radius)
 {
 	cyc_search_work *w = s->w;
 	const cyc_rotation_grid *g = s->grid;
-	int64_t n = 0;
+	int64_t n = 0, most = (int64_t)room(w->n_o, w->n_t);
 	double best = -HUGE_VAL;
+	w->lost = 0;
+	w->lost_best = -HUGE_VAL;
 	for (int32_t t = 0; t < w->n_t; t++) {
 		const cyc_vec3 *lattice = &s->spec->offsets->offset_A[t];
 		w->log_prior_t[t] = log_prior_offset(s, minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, *lattice)));
@@ -178,28 +242,27 @@ static int64_t coarse_pass(search *s, int32_t radius)
 		for (int32_t o = 0; o < here; o++) w->rotations[o] = rotation(s, first + o, -1);
 		for (int32_t t = 0; t < w->n_t; t += SHIFT_CHUNK) {
 			int32_t n_t = w->n_t - t < SHIFT_CHUNK ? w->n_t - t : SHIFT_CHUNK;
-			/* Rows of the whole table are n_t apart only if all offsets go in one call; else they are put together here. */
-			float *to = w->scores + (size_t)first * (size_t)w->n_t + (size_t)here * (size_t)t;
-			cyc_pose_scores(to, w->model, s->data, s->reference, w->rotations, here, w->offsets + t, n_t, radius);
-			for (int32_t o = 0; o < here; o++)
-				for (int32_t i = 0; i < n_t; i++) {
-					double weight = (double)to[(size_t)o * (size_t)n_t + (size_t)i] + g->log_prior[first + o] + w->log_prior_t[t + i];
-					if (weight > best) best = weight;
-					if (weight < best - NEGLIGIBLE) continue;
-					w->samples[n++] = (sample){ weight, first + o, t + i };
-				}
+			cyc_pose_scores(w->scores, w->model, s->data, s->reference, w->rotations, here, w->offsets + t, n_t, radius);
+			for (int32_t k = 0; k < here * n_t; k++) {
+				int32_t o = first + k / n_t, i = t + k % n_t;
+				double weight = (double)w->scores[k] + g->log_prior[o] + w->log_prior_t[i];
+				if (weight > best) best = weight;
+				if (weight < best - NEGLIGIBLE) continue;
+				if (n == most) n = keep_best(w, n, best);
+				w->samples[n++] = (sample){ .weight = weight, .o = o, .t = i };
+			}
 		}
 	}
-	qsort(w->samples, (size_t)n, sizeof *w->samples, by_weight);
-	while (n > 0 && w->samples[n - 1].weight < best - NEGLIGIBLE) n--;
-	return n;
+	return keep_best(w, n, best);
 }
 
-/* The fewest samples that hold the adaptive fraction of the posterior. */
-static int64_t count_significant(const sample *samples, int64_t n, double fraction)
+/* The fewest samples that hold the adaptive fraction of the posterior; all that were kept if they do not hold it. */
+static int64_t count_significant(const cyc_search_work *w, int64_t n, double fraction)
 {
+	const sample *samples = w->samples;
 	double sum = 0, part = 0;
 	for (int64_t i = 0; i < n; i++) sum += exp(samples[i].weight - samples[0].weight);
+	if (w->lost > 0) sum += w->lost * exp(w->lost_best - samples[0].weight);
 	for (int64_t i = 0; i < n; i++) {
 		part += exp(samples[i].weight - samples[0].weight);
 		if (part > fraction * sum) return i + 1;
@@ -207,43 +270,67 @@ static int64_t count_significant(const sample *samples, int64_t n, double fracti
 	return n;
 }
 
-/* Children of the significant samples, each at the full resolution; keeps the best.                                 (T8.9) */
+static int by_rotation(const void *a, const void *b)
+{
+	const sample *x = a, *y = b;
+	return x->o != y->o ? (x->o > y->o) - (x->o < y->o) : (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+static int by_group(const void *a, const void *b)
+{
+	const sample *x = a, *y = b;
+	return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : (x->rank > y->rank) - (x->rank < y->rank);
+}
+
+/* Sorted samples so that those of one rotation lie together, rotations and samples of each in the old order; the weights are lost. */
+static void group_by_rotation(sample *samples, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) samples[i].rank = (int32_t)i;
+	qsort(samples, (size_t)n, sizeof *samples, by_rotation);
+	for (int64_t i = 0; i < n; i++)
+		samples[i].first = i > 0 && samples[i].o == samples[i - 1].o ? samples[i - 1].first : samples[i].rank;
+	qsort(samples, (size_t)n, sizeof *samples, by_group);
+}
+
+/* Scores of all children of n_t shifts of rotation o, which lie behind the lattice; keeps the best. */
+static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s, int32_t o, const double *prior, int32_t n_t)
+{
+	cyc_search_work *w = s->w;
+	int32_t n_children = cyc_rotation_grid_n_children(s->grid);
+	float scores[64 * SHIFT_CHUNK];
+	cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t, n_t, s->spec->radius);
+	for (int32_t c = 0; c < n_children; c++)
+		for (int32_t t = 0; t < n_t; t++) {
+			double likelihood = (double)scores[c * n_t + t], weight = likelihood + s->grid->log_prior[o] + prior[t];
+			if (weight > *best) {
+				*sum *= exp(*best - weight);
+				*best = weight;
+				out->pose = (cyc_pose){ w->rotations[c], w->offsets[w->n_t + t] };
+				out->log_likelihood = likelihood;
+			}
+			*sum += exp(weight - *best);
+		}
+}
+
+/* Children of the significant samples, each at the full resolution; keeps the best. Uses the samples up.             (T8.9) */
 static void fine_pass(cyc_found_pose *out, search *s, int64_t n_significant)
 {
 	cyc_search_work *w = s->w;
-	int32_t n_children = cyc_rotation_grid_n_children(s->grid), n_shift_children = s->spec->oversampling > 0 ? 8 : 1;
-	float scores[64 * SHIFT_CHUNK];
-	double best = -HUGE_VAL, sum = 0;
+	int32_t n_children = cyc_rotation_grid_n_children(s->grid), n_shift_children = s->spec->oversampling > 0 ? 8 : 1, n_t = 0;
+	double best = -HUGE_VAL, sum = 0, prior[SHIFT_CHUNK];
+	group_by_rotation(w->samples, n_significant);
 	for (int64_t i = 0; i < n_significant; i++) {
-		int32_t o = w->samples[i].o, n_t = 0;
-		double prior[SHIFT_CHUNK];
-		bool is_done = false;
-		for (int64_t j = 0; j < i && !is_done; j++) is_done = w->samples[j].o == o;
-		if (is_done) continue;
-		for (int32_t c = 0; c < n_children; c++) w->rotations[c] = rotation(s, o, s->spec->oversampling > 0 ? c : -1);
-		for (int64_t j = i; j < n_significant; j++) {
-			if (w->samples[j].o == o)
-				for (int32_t c = 0; c < n_shift_children; c++) {
-					int32_t t = w->samples[j].t;
-					cyc_vec3 lattice = n_shift_children > 1 ? cyc_offset_grid_child(s->spec->offsets, t, c) : s->spec->offsets->offset_A[t];
-					prior[n_t] = w->log_prior_t[t];
-					w->offsets[w->n_t + n_t++] = to_tomogram(s, lattice);
-				}
-			if (n_t == 0 || (n_t + 8 <= SHIFT_CHUNK && j + 1 < n_significant)) continue;
-			cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t, n_t, s->spec->radius);
-			for (int32_t c = 0; c < n_children; c++)
-				for (int32_t t = 0; t < n_t; t++) {
-					double likelihood = (double)scores[c * n_t + t], weight = likelihood + s->grid->log_prior[o] + prior[t];
-					if (weight > best) {
-						sum *= exp(best - weight);
-						best = weight;
-						out->pose = (cyc_pose){ w->rotations[c], w->offsets[w->n_t + t] };
-						out->log_likelihood = likelihood;
-					}
-					sum += exp(weight - best);
-				}
-			n_t = 0;
+		int32_t o = w->samples[i].o, t = w->samples[i].t;
+		bool is_first = i == 0 || w->samples[i - 1].o != o, is_last = i + 1 == n_significant || w->samples[i + 1].o != o;
+		for (int32_t c = 0; c < n_children && is_first; c++) w->rotations[c] = rotation(s, o, s->spec->oversampling > 0 ? c : -1);
+		for (int32_t c = 0; c < n_shift_children; c++) {
+			cyc_vec3 lattice = n_shift_children > 1 ? cyc_offset_grid_child(s->spec->offsets, t, c) : s->spec->offsets->offset_A[t];
+			prior[n_t] = w->log_prior_t[t];
+			w->offsets[w->n_t + n_t++] = to_tomogram(s, lattice);
 		}
+		if (n_t + 8 <= SHIFT_CHUNK && !is_last) continue;
+		fine_chunk(out, &best, &sum, s, o, prior, n_t);
+		n_t = 0;
 	}
 	out->p_max = sum > 0 ? 1 / sum : 0;
 }
@@ -455,7 +542,7 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		}
 		n = coarse_pass(&s, is_last ? spec->radius : spec->coarse_radius);
 		s.data = data;
-		out->n_significant = count_significant(w->samples, n, spec->adaptive_fraction);
+		out->n_significant = count_significant(w, n, spec->adaptive_fraction);
 		if (!spec->do_polish) {
 			peak p;
 			fine_pass(out, &s, out->n_significant);

@@ -27,7 +27,7 @@ typedef struct {
 	cyc_pose pose;
 	double log_likelihood;      /**< relative to no particle */
 	double p_max;               /**< posterior of the pose among those looked at */
-	int64_t n_significant;      /**< coarse samples */
+	int64_t n_significant;      /**< coarse samples; where more than 2^19 would be, as many */
 	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset [Å]; 0 if not followed */
 	/** Log-likelihood of the odd images at the pose that the even ones have, and the other way round, less that at the sampled pose. */
 	double heldout_gain;
@@ -42,6 +42,8 @@ typedef struct {
 typedef struct cyc_search_work cyc_search_work;
 /** @param[in] max_images  of any particle */
 CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
+/** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded for any grid. */
+double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
 void cyc_search_work_destroy(cyc_search_work **w);
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 

@@ -5,13 +5,12 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these are among them. */
 static const double LEAST_SHARED_NOISE = 0.25;
 
 /* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
-static bool wants_groups(const cyc_refine3d_options *o)
+bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o)
 {
 	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow it, but may be judged by what is left. */
 	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
@@ -23,7 +22,7 @@ cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
 	int64_t n[2] = { 0, 0 };
 	j->n_groups = 1;
 	CYC_TRY(cyc_alloc(&j->group, j->in.particles->n, sizeof *j->group));
-	if (!wants_groups(j->o)) goto done;
+	if (!cyc_refine3d_wants_groups(j->o)) goto done;
 	for (int64_t p = 0; p < j->in.particles->n; p++) n[j->in.particles->particles[p].half > 0]++;
 	int32_t n_groups = cyc_group_count(n[0] < n[1] ? n[0] : n[1]);
 	if (n_groups < 2) {
@@ -50,14 +49,14 @@ static int32_t wanted_radius(const cyc_refine3d_job *j)
 static cyc_status create_groups(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double one = 0, memory = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	double one = 0;
 	if (j->groups && cyc_group_maps_fits(j->groups, wanted_radius(j))) goto done;
 	cyc_refine3d_drop_references(j);
 	cyc_group_maps_destroy(&j->groups);
 	CYC_TRY(cyc_group_maps_create(&j->groups, &j->maps_spec, j->n_groups, j->group, wanted_radius(j)));
 	double sums = cyc_group_maps_bytes(&one, j->groups);
-	/* All references at once if they take no more than an eighth of the memory; else as many as do, each made twice. */
-	j->n_at_once = (int32_t)fmin(fmax(floor(memory / 8 / one), 1), j->n_groups);
+	/* All references at once if the plan has room for them; else as many as it has, each made twice. */
+	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_bytes / one), 1), j->n_groups);
 	if (!j->has_told_groups)
 		cyc_info("half-sets in %d groups, each compared with the map of the others: %.2f GB for their sums, %.2f GB for references", j->n_groups, sums / 1e9,
 		         j->n_at_once * one / 1e9);
@@ -157,6 +156,7 @@ static double grey_scale(const cyc_refine3d_job *j) { return sqrt((double)j->box
 void cyc_refine3d_drop_references(cyc_refine3d_job *j)
 {
 	for (int32_t g = 0; g < CYC_MOST_GROUPS; g++) cyc_reference_destroy(&j->group_references[g]);
+	for (int h = 0; h < 2 && j->reference; h++) cyc_buffer_destroy(&j->reference->half[h]);
 }
 
 /* Where the halves are joined they are of one frame in any case, if not exactly. */

@@ -79,6 +79,21 @@ typedef struct {
 /** Columns of the pose that a particle had before its images were first refined: three angles [degrees], three origins [Å]. */
 extern const char *const CYC_PRIOR_LABELS[6];
 
+/** What is kept in memory together. */
+typedef struct {
+	double bytes;             /**< most at one time */
+	bool keeps_images;        /**< of all series; else one series at a time is cut again in each iteration */
+	int32_t n_inserted;       /**< groups whose sums are made in one pass over the images */
+	double references_bytes;  /**< for references of groups; with less than all take, some are made twice */
+} cyc_refine3d_memory;
+void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z);
+/** Poses that a search looks at for each particle, about. */
+double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
+/** Bytes of the search: work of all threads, and grids. */
+double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z, int64_t most_particles);
+/** Whether half-sets are dealt to groups if they are large enough. */
+bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
+
 typedef struct {
 	const cyc_refine3d_options *o;
 	cyc_refine_input in;
@@ -94,7 +109,7 @@ typedef struct {
 	cyc_stacks *stacks;          /**< NULL: from the tilt images */
 	cyc_stack_source *stack_source;
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
-	bool keeps_images;
+	cyc_refine3d_memory memory;
 	double *group_sigma2;       /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
 	bool *is_counted;           /**< n_series: its images are in the counts and the noise */
 	double *noise_sum;          /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
@@ -220,5 +235,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
 /** Its file. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j);
+
+/** Threads that the largest series gives work to. */
+int cyc_refine3d_n_workers(const cyc_refine3d_job *j);
 
 #endif

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+static const double MOST_POSES = 3e10; /* of each particle: a thread does some 10^7 in a second */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -365,21 +366,34 @@ done:
 	return st;
 }
 
-/* Particle images in memory: at most all coefficients of all tilts. */
+/* What is needed, before anything is allocated for it. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double images = 0, limit = j->o->cache_bytes >= 0 ? j->o->cache_bytes : 0.5 * cyc_memory_available_bytes();
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) images += (double)cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
-	double bytes = images * j->list->n * (double)(sizeof(cyc_cfloat) + sizeof(float));
-	j->keeps_images = bytes <= limit;
+	const cyc_refine3d_options *o = j->o;
+	cyc_project_size size;
+	cyc_mrc_info info;
+	char *path = NULL;
+	cyc_refine3d_sizes z = { .window_px = j->box.window.box_px, .box_px = j->box.window.box_binned, .crop_px = j->crop_px, .pixel_size_A = j->box.pixel_size_A,
+		                     .particle_diameter_A = j->particle_diameter_A };
+	CYC_TRY(cyc_project_size_of(&size, j->in.tomograms, j->in.particles, j->in.root));
+	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->in.tomograms, z.window_px));
+	CYC_TRY(cyc_path_join(&path, j->in.root, j->in.reference_files[0]));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "%s", j->is_one_map ? "reference" : "half map 1");
+	z.map_px = info.nx;
+	z.is_resampled = fabs(info.pixel_size_A / z.pixel_size_A - 1) >= 1e-3;
+	z.n_groups = cyc_refine3d_n_groups(o, &size);
+	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->in.particles, z.crop_px, z.pixel_size_A, o->cutoff_frac);
+	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
+	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE, "a search among %.2g poses of each particle would take hours for each: use a lower --healpix-order, a smaller "
+	          "--sigma-angle, or a smaller --offset-range", n_poses);
+	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
-	         j->in.tomograms->n_series, j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, j->o->n_threads);
-	cyc_info("particle images: up to %.2f GB, %s", bytes / 1e9, j->keeps_images ? "kept in memory" : j->stacks ? "read again in every iteration, one tilt series at a time" : "cut again in every iteration, one tilt series at a time");
-	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
-	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
-	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
+	         j->in.tomograms->n_series, j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);
+	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9, j->memory.keeps_images ? "kept in memory" : j->stacks ? "read again in every iteration, one tilt series at a time" : "cut again in every iteration, one tilt series at a time");
+	CYC_TRY(cyc_memory_require(j->memory.bytes, o->n_threads, "use a smaller box (--b, --crop), a higher --bin, a lower --healpix-order, or fewer threads (--j)"));
 done:
+	cyc_free(path);
 	return st;
 }
 
@@ -396,12 +410,16 @@ static cyc_status prepare(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
+	CYC_TRY(plan_memory(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
-	CYC_TRY(plan_memory(j));
+	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
+	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
+	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
 	if (o->relion_model) CYC_TRY(read_group_noise(j));
 	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .stacks = j->stacks, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
-		                                 .whole_windows = o->relion_model != NULL, .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed };
+		                                 .whole_windows = o->relion_model != NULL, .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed,
+		                                 .n_inserted = j->memory.n_inserted };
 	cyc_reconstruct_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
@@ -718,7 +736,7 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	cyc_refine3d_result own = { 0 };
 	cyc_refine3d_job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
-	cyc_lapack_use_one_thread();
+	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(check_options(o));
 	/* A step of the cycle has its own particles judged in their place; the command line refuses that. */
 	if (!o->only_judge) CYC_TRY(cyc_refine3d_spare_inputs(o, CYC_OUTPUT_RESULTS));

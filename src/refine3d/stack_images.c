@@ -50,7 +50,7 @@ cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be, cons
 	cyc_status st = CYC_OK;
 	cyc_stack_source *s = NULL;
 	int32_t N = spec->stacks->box_px;
-	size_t plane = cyc_half_count2(N), n_threads = (size_t)cyc_backend_n_threads(be);
+	size_t plane = cyc_half_count2(N), n_threads = (size_t)cyc_n_workers(INT64_MAX, cyc_backend_n_threads(be));
 	*out = NULL;
 	CYC_CHECK(coefficients->box_px == N, CYC_E_INTERNAL, "coefficients of a box of %d px for images of %d px", coefficients->box_px, N);
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));

@@ -258,7 +258,7 @@ cyc_status cyc__sim_renderer_create(cyc__sim_renderer **out, const cyc__sim_scen
 	r->scene = scene;
 	r->o = o;
 	r->n_stamp = cyc__sim_stamp_px(o);
-	r->n_threads = o->n_threads > 0 ? o->n_threads : 1;
+	r->n_threads = cyc_n_workers(o->n_tilts, o->n_threads);
 	CYC_TRY(cyc__sim_slicer_create(&r->slicer, map, r->n_threads));
 	CYC_TRY(cyc_fft2_create(&r->small_plan, map->nx, map->nx));
 	CYC_TRY(cyc_fft2_create(&r->stamp_plan, r->n_stamp, r->n_stamp));

@@ -352,7 +352,7 @@ static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *con
 	cyc_status st = CYC_OK;
 	cyc_reference_scratch own = { NULL, NULL };
 	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
-	r->n_grid = cyc_fft_good_size(r->box_px > 2 * half[0]->nx ? r->box_px : 2 * half[0]->nx);
+	r->n_grid = cyc_reference_grid(half[0]->nx, r->box_px);
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
 		CYC_TRY(make_half(r, be, h, half[h], scratch ? scratch : &own));

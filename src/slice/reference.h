@@ -60,4 +60,12 @@ CYC_MUST_CHECK cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backe
 CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec);
 void cyc_reference_destroy(cyc_reference **r);
 
+/** Edge of the transforms of maps of map_px, for windows of box_px. */
+int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);
+/** Bytes of the transforms of both halves, and of what is needed while one of them is made. */
+double cyc_reference_bytes(int32_t map_px, int32_t box_px);
+double cyc_reference_scratch_bytes(int32_t map_px, int32_t box_px);
+/** What cyc_reference_load() takes, and what stays of it. */
+void cyc_reference_memory(cyc_memory_plan *m, int32_t map_px, int32_t box_px, int n_threads);
+
 #endif

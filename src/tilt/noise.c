@@ -91,7 +91,7 @@ cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int
 	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE, "a box of %d px does not fit into the tilt image of %d x %d px", box, nx, ny);
 	t.n_across = n_tiles_along(nx, box);
 	t.n_down = n_tiles_along(ny, box);
-	if (n_threads < 1) n_threads = 1;
+	n_threads = cyc_n_workers(t.n_down, n_threads);
 	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half));
 	CYC_TRY(cyc_alloc(&t.tiles, (size_t)n_threads * n * n, sizeof *t.tiles));
 	CYC_TRY(cyc_alloc(&t.fts, (size_t)n_threads * n * half, sizeof *t.fts));

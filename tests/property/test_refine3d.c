@@ -20,6 +20,7 @@
 #include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
 #include "refine3d/pose_model.h"
+#include "refine3d/pose_search.h"
 #include "refine3d/sampling.h"
 
 /* ---------------------------------------------------------------- grids */
@@ -296,6 +297,61 @@ static void derivatives_are_those_of_the_value(void **state)
 			fail_msg("parameter %d: curvature %g, expected one %g", k, curvature, at.curvature[k][k]);
 		for (int l = 0; l < CYC_POSE_PARAMETERS; l++) assert_float_equal(at.curvature[k][l], at.curvature[l][k], (1e-9 * at.curvature[k][k]));
 	}
+	drop_model(&m);
+}
+
+/* However fine the grids: the work memory of a thread stays the same, and small. */
+static void search_memory_is_bounded(void **state)
+{
+	(void)state;
+	model m;
+	make_model(&m);
+	cyc_offset_grid *offsets = NULL;
+	ASSERT_OK(cyc_offset_grid_create(&offsets, 5, 2));
+	double bytes[2];
+	for (int k = 0; k < 2; k++) {
+		const cyc_rotation_grid grid = { .order = 4 + 2 * k, .n = k ? 294912 * 64 : 294912 };
+		const cyc_search_spec spec = { .rotations = &grid, .offsets = offsets, .do_polish = true, .coarse_radius = 12, .radius = S / 2 - 1 };
+		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
+	}
+	assert_true(bytes[0] == bytes[1]);
+	assert_true(bytes[0] < 25e6);
+	cyc_offset_grid_destroy(&offsets);
+	drop_model(&m);
+}
+
+/* Half a million of the best samples are kept where all count alike; fewer wherever the images tell any difference. */
+static void flat_posteriors_are_searched_too(void **state)
+{
+	(void)state;
+	model m;
+	make_model(&m);
+	cyc_rotation_grid *grid = NULL;
+	cyc_offset_grid *offsets = NULL;
+	cyc_symmetry *none = NULL;
+	cyc_search_work *work = NULL;
+	cyc_found_pose flat, sharp;
+	ASSERT_OK(cyc_symmetry_create(&none, "C1"));
+	ASSERT_OK(cyc_offset_grid_create(&offsets, 8, 2));
+	ASSERT_OK(cyc_rotation_grid_global(&grid, 2, 0, none));
+	cyc_search_spec spec = { .rotations = grid, .offsets = offsets, .coarse_radius = 3, .radius = 3, .oversampling = 0, .sigma_rotation_rad = { 1e6, 1e6 },
+		                     .sigma_offset_A = { 1e6, 1e6 }, .adaptive_fraction = 0.999 };
+	const cyc_pose_start start = { .old = { cyc_mat3_identity(), { 0, 0, 0 } }, .prior = { cyc_mat3_identity(), { 0, 0, 0 } }, .R_tomo_part = cyc_mat3_identity() };
+	assert_true((int64_t)grid->n * offsets->n > 1 << 20);
+	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, N_IMAGES));
+	m.reference.amplitude = 1e-6;
+	m.particle.n_images = 1;
+	ASSERT_OK(cyc_pose_search(&flat, work, &m.particle, &m.reference, &spec, &start));
+	assert_int_equal(flat.n_significant, 1 << 19);
+	assert_true(flat.p_max > 0 && flat.p_max < 1e-5);
+	m.reference.amplitude = 0.9;
+	ASSERT_OK(cyc_pose_search(&sharp, work, &m.particle, &m.reference, &spec, &start));
+	assert_true(sharp.n_significant < 1 << 19);
+	assert_true(sharp.p_max > flat.p_max);
+	cyc_search_work_destroy(&work);
+	cyc_rotation_grid_destroy(&grid);
+	cyc_offset_grid_destroy(&offsets);
+	cyc_symmetry_destroy(&none);
 	drop_model(&m);
 }
 
@@ -1173,6 +1229,8 @@ int main(void)
 		cmocka_unit_test(offset_lattice),
 		cmocka_unit_test(scores_are_the_formula),
 		cmocka_unit_test(derivatives_are_those_of_the_value),
+		cmocka_unit_test(search_memory_is_bounded),
+		cmocka_unit_test(flat_posteriors_are_searched_too),
 		cmocka_unit_test(resampling_keeps_the_map),
 		cmocka_unit_test(frames_of_half_maps_come_back),
 		cmocka_unit_test(poses_come_back),

@@ -1,0 +1,117 @@
+/* Memory and disk that steps need: by the jobs' own functions, so that the plan says what the job says. */
+#include "cycle_internal.h"
+
+#include "cyclotomo/map.h"
+
+#include <math.h>
+
+/* Files of a tilt series and of a tilt: figures, and rows of tables and records. */
+static const double FIGURES_OF_SERIES = 170e3, ROWS_OF_TILT = 2e3, ROW_OF_PARTICLE = 600.0, ROW_OF_MOTION = 65.0, RECORD_OF_MOTION = 24.0, SMALL_FILES = 300e3;
+
+static double cube_bytes(double n) { return 4.0 * n * n * n; }
+
+static double tables_bytes(const cyc_project_size *p, bool has_figures)
+{
+	return SMALL_FILES + p->n_series * ((has_figures ? FIGURES_OF_SERIES : 0.0) + p->most_tilts * ROWS_OF_TILT);
+}
+
+void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	const cyc_reconstruct_options r = cyc__reconstruct_options(o);
+	const cyc_reconstruct_sizes z = { o->box_px, o->box_px, in->crop_px, 0 };
+	*memory = cyc_reconstruct_memory_bytes(&r, &in->size, &z);
+	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
+	*disk = SMALL_FILES + 2.0 * 16.0 * (double)cyc_half_count3(o->box_px) + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
+}
+
+void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_postprocess_options p;
+	cyc_postprocess_options_default(&p);
+	p.mask = in->mask_fsc;
+	p.n_threads = o->n_threads;
+	*memory = cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A);
+	p.compare_to = "another state";
+	*memory = fmax(*memory, cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A));
+	*disk = SMALL_FILES + (in->mask_fsc ? 2.0 : 1.0) * cube_bytes(in->crop_px);
+}
+
+static cyc_refine3d_sizes refine3d_sizes(const cyc__inputs *in, const cyc_cycle_options *o, const cyc_refine3d_options *r)
+{
+	double widest_A = (in->crop_px - 10) * in->pixel_size_A;
+	cyc_refine3d_sizes z = { .window_px = o->box_px, .box_px = o->box_px, .crop_px = in->crop_px, .map_px = in->crop_px, .pixel_size_A = in->pixel_size_A,
+		                     .particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A, .n_groups = cyc_refine3d_n_groups(r, &in->size) };
+	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, in->tomograms, in->particles, in->crop_px, in->pixel_size_A, r->cutoff_frac);
+	return z;
+}
+
+static void refine3d_options(cyc_refine3d_options *r, const cyc_cycle_options *o)
+{
+	cyc_refine3d_options_default(r);
+	r->symmetry = o->symmetry;
+	r->healpix_order = o->refine_order;
+	r->offset_range_px = CYC__REFINE_OFFSET_RANGE_PX;
+	r->n_threads = o->n_threads;
+}
+
+void cyc__need_ctfrefine(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_ctfrefine_options c;
+	cyc_ctfrefine_options_default(&c);
+	c.box_px = o->box_px;
+	c.n_threads = o->n_threads;
+	*memory = cyc_ctfrefine_memory_bytes(&c, &in->size, in->crop_px);
+	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles;
+	if (o->skip_refine || o->keep_all) return;
+	/* The particles are judged first. */
+	cyc_refine3d_options r;
+	refine3d_options(&r, o);
+	r.only_judge = true;
+	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
+	*memory = fmax(*memory, cyc_refine3d_memory_bytes(&r, &in->size, &z));
+}
+
+void cyc__need_polish(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_polish_options p;
+	cyc_polish_options_default(&p);
+	p.box_px = o->box_px;
+	p.range_px = o->polish_range_px;
+	p.do_motion = !o->skip_motion;
+	p.n_threads = o->n_threads;
+	*memory = cyc_polish_memory_bytes(&p, &in->size, in->crop_px);
+	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles + RECORD_OF_MOTION * in->size.n_images +
+	        (p.do_motion ? ROW_OF_MOTION * in->size.n_images : 0.0);
+}
+
+void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_refine3d_options r;
+	refine3d_options(&r, o);
+	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
+	*memory = cyc_refine3d_memory_bytes(&r, &in->size, &z);
+	/* Half maps of each iteration, filtered and not, those of the checkpoint, and three at the end. */
+	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cube_bytes(in->crop_px) + ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
+}
+
+cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	cyc__planned *plan = NULL;
+	int32_t n, most = 0;
+	double bytes = 0.0, available = cyc_memory_available_bytes();
+	CYC_TRY(cyc__plan_steps(&plan, &n, o));
+	for (int32_t i = 0; i < n; i++) {
+		double memory, disk;
+		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
+		if (memory > bytes) most = i;
+		bytes = fmax(bytes, memory);
+	}
+	if (bytes <= available) goto done;
+	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__, "%s needs about %.3g GB of memory, but only %.3g GB are available",
+	                     cyc__kind_get(plan[most].kind)->folder, bytes / 1e9, available / 1e9);
+	cyc_error_hint("use a smaller box (--b), smaller maps (--crop), or fewer threads (--j)");
+done:
+	cyc_free(plan);
+	return st;
+}
