@@ -22,6 +22,7 @@ typedef enum {
 	CYC_OUTPUT_POSTPROCESS,
 	CYC_OUTPUT_MASK,
 	CYC_OUTPUT_CTFREFINE,
+	CYC_OUTPUT_CTFREFINE_TILTS, /**< CTF refinement that leaves optics groups, and so particles, as they are */
 	CYC_OUTPUT_POLISH,
 	CYC_OUTPUT_REFINE_TILTS,
 	CYC_OUTPUT_EXTRACT,

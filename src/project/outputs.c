@@ -15,8 +15,8 @@
 
 #define POLISHED "tomograms.star", "particles.star", "motion.star", "uncertainty.star", "optimisation_set.star", \
 	"*_polish.png", "logfile.pdf", "tilt_series/*", "temp/*"
-#define CTF_REFINED "tomograms.star", "particles.star", "aberrations.star", "uncertainty.star", "refinement.txt", \
-	"optimisation_set.star", "*_ctf.png", "aberrations_group*.png", "logfile.pdf", "tilt_series/*", "temp/*"
+#define CTF_REFINED "tomograms.star", "uncertainty.star", "refinement.txt", "optimisation_set.star", "*_ctf.png", "logfile.pdf", \
+	"tilt_series/*", "temp/*"
 
 static const char *const RECONSTRUCT[] = { "half[12].mrc", "half[12]_full.mrc", "merged.mrc", "merged_full.mrc", "data_*.mrc",
 	                                       "weight_*.mrc", "optimisation_set.star", "temp/*", NULL };
@@ -25,7 +25,8 @@ static const char *const POSTPROCESS[] = { ".mrc", "_*.mrc", ".star", "_optimisa
 /* Beside the root name, in its folder. */
 static const char *const POSTPROCESS_BESIDE[] = { "logfile.pdf", "histogram.pdf", NULL };
 static const char *const MASK[] = { "", NULL };
-static const char *const CTFREFINE[] = { CTF_REFINED, NULL };
+static const char *const CTFREFINE[] = { CTF_REFINED, "particles.star", "aberrations.star", "aberrations_group*.png", NULL };
+static const char *const CTFREFINE_TILTS[] = { CTF_REFINED, NULL };
 static const char *const POLISH[] = { POLISHED, NULL };
 static const char *const REFINE_TILTS[] = { "optimisation_set.star", "refine_tilts.record", "temp/*", "Polish/job*/*",
 	                                        "Polish/job*/*/*", "CtfRefine/job*/*", "CtfRefine/job*/*/*", NULL };
@@ -55,6 +56,7 @@ static const struct {
 	[CYC_OUTPUT_POSTPROCESS] = { POSTPROCESS, false, true, false },
 	[CYC_OUTPUT_MASK] = { MASK, false, true, false },
 	[CYC_OUTPUT_CTFREFINE] = { CTFREFINE, true, false, true },
+	[CYC_OUTPUT_CTFREFINE_TILTS] = { CTFREFINE_TILTS, true, false, true },
 	[CYC_OUTPUT_POLISH] = { POLISH, true, false, true },
 	[CYC_OUTPUT_REFINE_TILTS] = { REFINE_TILTS, true, false, false },
 	[CYC_OUTPUT_EXTRACT] = { EXTRACT, true, false, false },

@@ -276,11 +276,11 @@ if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=64k none full 2> /dev/null; then
 	limited() { shift; "$@"; }
 	dd if=/dev/zero of=full/filler bs=1k count=56 2> /dev/null
 fi
-fails 1 limited 40 "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o ../full
-fails 1 limited 1 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../full
-fails 1 limited 1 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../full
-fails 1 limited 5 "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o ../full
-fails 1 limited 1 "$bin" separate -q --root p --i optimisation_set.star --min-separation 1 --o ../full
+fails 1 limited 40 "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o ../full/reconstruct
+fails 1 limited 1 "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o ../full/ctfrefine
+fails 1 limited 1 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o ../full/polish
+fails 1 limited 5 "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o ../full/extract
+fails 1 limited 1 "$bin" separate -q --root p --i optimisation_set.star --min-separation 1 --o ../full/separate
 fails 1 limited 40 "$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o full/postprocess
 fails 1 limited 40 "$bin" mask -q --i p/R/merged.mrc --ini_threshold 1e-9 --o full/mask.mrc
 

@@ -233,6 +233,6 @@ expect 0 "$cyclotomo" job2cmd CtfRefine/job011
 grep -q 'would be written over' err || fail "nothing said of results that are there"
 expect 3 "$cyclotomo" job2cmd particles.star
 expect 1 "$cyclotomo" job2cmd no/job.star
-expect 3 "$cyclotomo" job2cmd J_pol/job.star
-grep -q 'note.txt' err || fail "a job.star of cyclotomo's own"
+expect 0 "$cyclotomo" job2cmd J_pol/job.star
+grep -q '^cyclotomo polish .*--motion' out || fail "a job.star of cyclotomo's own: $(cat out)"
 [ -z "$(find . -name '*.tmp*')" ] || fail "temporary files are left"
