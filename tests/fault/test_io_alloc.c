@@ -165,6 +165,8 @@ static int set_up(void **state)
 	if (temp_dir_make(state) != 0) return -1;
 	small_project_write();
 	temp_write("set.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n");
+	temp_write("t.star", "data_\n");
+	temp_write("mine.star", "data_\n");
 	temp_write("fsc.star", "data_fsc\nloop_\n_rlnSpectralIndex\n_rlnFourierShellCorrelationCorrected\n0 1\n1 1\n2 0\n");
 	temp_write("bare.star", "data_\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnTomoVisibleFrames\nTS_01 1 2 3 \"[1, 1]\"\n");
 	temp_write("older.star", TOMOGRAMS_HEAD "TS_01 300 2.7 0.1 2 -1 100 100 60 og x\n\ndata_TS_01\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n_rlnTomoProjZ\n"
