@@ -101,7 +101,7 @@ void cyc_finding_sort(cyc_finding_list *l)
 static cyc_status place_text(char **out, const cyc_finding *f)
 {
 	cyc_status st = CYC_OK;
-	char row[64] = "", more[48] = "";
+	char row[96] = "", more[48] = "";
 	if (f->n_more > 0) snprintf(more, sizeof more, " and %lld more", (long long)f->n_more);
 	if (f->row > 0) snprintf(row, sizeof row, ", row %lld%s", (long long)f->row, more);
 	if (!f->file) return cyc_strdup(out, "");
