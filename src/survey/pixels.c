@@ -24,18 +24,17 @@ typedef struct {
 
 static cyc_status read_task(void *arg, int64_t f, int i_thread)
 {
-	cyc_status st = CYC_OK;
 	const reading *r = arg;
 	image_pixels *p = &r->images[f];
 	size_t n = (size_t)r->ts->image_nx * (size_t)r->ts->image_ny, n_equal = 0;
 	double sum = 0, sum2 = 0;
-	if (!r->scratch[i_thread]) CYC_TRY(cyc_alloc(&r->scratch[i_thread], n, sizeof(float)));
 	const float *v = r->scratch[i_thread];
 	p->status = cyc_tilt_series_read_image(r->scratch[i_thread], r->ts, (int32_t)f);
+	if (p->status == CYC_E_NOMEM) return p->status;
 	if (p->status != CYC_OK) {
 		p->error = *cyc_error_get();
 		cyc_error_clear();
-		return p->status == CYC_E_NOMEM ? p->status : CYC_OK;
+		return CYC_OK;
 	}
 	p->low = p->high = (double)v[0];
 	for (size_t i = 0; i < n; i++) {
@@ -48,8 +47,7 @@ static cyc_status read_task(void *arg, int64_t f, int i_thread)
 	}
 	p->rms = sqrt(fmax(0, sum2 / (double)n - cyc_square(sum / (double)n)));
 	p->equal_share = (double)n_equal / (double)n;
-done:
-	return st;
+	return CYC_OK;
 }
 
 static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pixels *p, double noise)
@@ -92,12 +90,14 @@ static cyc_status check_series(cyc_survey *s, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
-	int n_threads = s->o->n_threads > 0 ? s->o->n_threads : 1;
+	int n_threads = cyc_n_workers(ts->n_tilts, s->o->n_threads > 0 ? s->o->n_threads : 1);
 	reading r = { .ts = ts };
 	double *noise = NULL;
 	size_t n = 0;
 	CYC_TRY(cyc_alloc(&r.images, ts->n_tilts, sizeof *r.images));
 	CYC_TRY(cyc_alloc(&r.scratch, n_threads, sizeof *r.scratch));
+	for (int k = 0; k < n_threads; k++)
+		CYC_TRY(cyc_alloc(&r.scratch[k], (size_t)ts->image_nx * (size_t)ts->image_ny, sizeof(float)));
 	CYC_TRY(cyc_alloc(&noise, ts->n_tilts, sizeof *noise));
 	CYC_TRY(cyc_parallel_for(ts->n_tilts, n_threads, read_task, &r));
 	for (int32_t f = 0; f < ts->n_tilts; f++)
