@@ -40,6 +40,9 @@ CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *
 
 /** Number of complex values of the half transform of an n^3 map. */
 static inline size_t cyc_half_count3(int32_t n) { return (size_t)(n / 2 + 1) * (size_t)n * (size_t)n; }
+/** Bytes of a map of n^3 voxels, and of its transform. */
+static inline double cyc_map_bytes(double n) { return 4.0 * n * n * n; }
+static inline double cyc_transform_bytes(int32_t n) { return 8.0 * (double)cyc_half_count3(n); }
 static inline size_t cyc_half_count2(int32_t n) { return (size_t)(n / 2 + 1) * (size_t)n; }
 
 /**

@@ -98,15 +98,24 @@ done:
 	return st;
 }
 
+/* Beyond what all refinements need, which reading the input checks. */
+static cyc_status check_own(const cyc_ctfrefine_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
+	CYC_TRY(cyc_backend_check(o->backend));
+	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE, "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g Å (--kmin)",
+	          pixel_size_A, 2 * pixel_size_A, o->k_min_A);
+done:
+	return st;
+}
+
 cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine_request request = request_of(o);
-	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(check_options(o));
-	CYC_TRY(cyc_backend_check(o->backend));
-	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE, "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g Å (--kmin)",
-	          pixel_size_A, 2 * pixel_size_A, o->k_min_A);
+	CYC_TRY(check_own(o, p));
 	CYC_TRY(cyc_refine_check(&request, p));
 done:
 	return st;
@@ -120,7 +129,7 @@ static cyc_status read_input(job *j)
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
-	CYC_TRY(cyc_ctfrefine_check(o, &view));
+	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);

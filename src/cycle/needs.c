@@ -8,8 +8,6 @@
 /* Files of a tilt series and of a tilt: figures, and rows of tables and records. */
 static const double FIGURES_OF_SERIES = 170e3, ROWS_OF_TILT = 2e3, ROW_OF_PARTICLE = 600.0, ROW_OF_MOTION = 65.0, RECORD_OF_MOTION = 24.0, SMALL_FILES = 300e3;
 
-static double cube_bytes(double n) { return 4.0 * n * n * n; }
-
 static double tables_bytes(const cyc_project_size *p, bool has_figures)
 {
 	return SMALL_FILES + p->n_series * ((has_figures ? FIGURES_OF_SERIES : 0.0) + p->most_tilts * ROWS_OF_TILT);
@@ -21,7 +19,7 @@ void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, 
 	const cyc_reconstruct_sizes z = { o->box_px, o->box_px, in->crop_px, 0 };
 	*memory = cyc_reconstruct_memory_bytes(&r, &in->size, &z);
 	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
-	*disk = SMALL_FILES + 2.0 * 16.0 * (double)cyc_half_count3(o->box_px) + 3.0 * cube_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cube_bytes(o->box_px) : 0.0);
+	*disk = SMALL_FILES + 2.0 * 16.0 * (double)cyc_half_count3(o->box_px) + 3.0 * cyc_map_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cyc_map_bytes(o->box_px) : 0.0);
 }
 
 void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
@@ -33,7 +31,7 @@ void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, 
 	*memory = cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A);
 	p.compare_to = "another state";
 	*memory = fmax(*memory, cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A));
-	*disk = SMALL_FILES + (in->mask_fsc ? 2.0 : 1.0) * cube_bytes(in->crop_px);
+	*disk = SMALL_FILES + (in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes(in->crop_px);
 }
 
 static cyc_refine3d_sizes refine3d_sizes(const cyc__inputs *in, const cyc_cycle_options *o, const cyc_refine3d_options *r)
@@ -91,7 +89,7 @@ void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, con
 	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
 	*memory = cyc_refine3d_memory_bytes(&r, &in->size, &z);
 	/* Half maps of each iteration, filtered and not, those of the checkpoint, and three at the end. */
-	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cube_bytes(in->crop_px) + ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
+	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cyc_map_bytes(in->crop_px) + ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
 }
 
 cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o)

@@ -10,8 +10,6 @@ static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
 /* And no more than a third of what there is: the results do not depend on it. */
 static double pass_bytes(const cyc_extract_job *j) { return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3); }
 
-enum { MOST_BATCH = 128 };
-
 struct cyc_extract_work {
 	cyc_backend *be;
 	cyc_tilt_image image;
@@ -37,7 +35,6 @@ struct cyc_extract_work {
 
 /* Transforms of threads begin where vector instructions like it. */
 static size_t aligned(size_t n_complex) { return (n_complex + 7) / 8 * 8; }
-
 
 static size_t bytes_per_image(const cyc_extract_job *j)
 {
@@ -160,7 +157,7 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	largest_pass(&pass, &most, j);
 	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
 	int n = cyc_n_workers(most, j->o->n_threads);
-	double threads = cyc_n_workers(MOST_BATCH, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) + (j->o->stacks ? 0 : n * 4 * s * s);
+	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) + (j->o->stacks ? 0 : n * 4 * s * s);
 	/* Of each thread a volume, its transform and the weights, as large as the volume. */
 	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
 	return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;

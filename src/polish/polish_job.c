@@ -80,15 +80,24 @@ done:
 	return st;
 }
 
+/* Beyond what all refinements need, which reading the input checks. */
+static cyc_status check_own(const cyc_polish_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_backend_check(o->backend));
+	for (int32_t i = 0; i < p->tomograms->n_series; i++)
+		CYC_CHECK(p->particles->series_first[i + 1] - p->particles->series_first[i] < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles",
+		          p->tomograms->series[i].name);
+done:
+	return st;
+}
+
 cyc_status cyc_polish_check(const cyc_polish_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine_request request = request_of(o);
 	CYC_TRY(check_options(o));
-	CYC_TRY(cyc_backend_check(o->backend));
-	for (int32_t i = 0; i < p->tomograms->n_series; i++)
-		CYC_CHECK(p->particles->series_first[i + 1] - p->particles->series_first[i] < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles",
-		          p->tomograms->series[i].name);
+	CYC_TRY(check_own(o, p));
 	CYC_TRY(cyc_refine_check(&request, p));
 done:
 	return st;
@@ -102,7 +111,7 @@ static cyc_status read_input(job *j)
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
-	CYC_TRY(cyc_polish_check(o, &view));
+	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
 	         j->in.box.pixel_size_A, o->n_threads);

@@ -12,6 +12,7 @@ typedef struct {
 	cyc_buffer *images;  /* capacity x s x s, one below the other */
 	cyc_buffer *share, *rest; /* of the weights, s x sh */
 	float *plane;        /* 2 x s x sh, of the host */
+	double *left;        /* s^2/4 + 1: what the crop leaves of a particle, by squared radius */
 	double *centres;     /* capacity x 2: of the images */
 	/* Of an extraction. */
 	float *read;         /* images of a few particles, as they were read */
@@ -103,6 +104,7 @@ void cyc__accumulator_release_work(cyc_accumulator *a)
 	cyc_buffer_destroy(&w->share);
 	cyc_buffer_destroy(&w->rest);
 	cyc_free(w->plane);
+	cyc_free(w->left);
 	cyc_free(w->centres);
 	cyc_free(w->read);
 	cyc_free(w->first);
@@ -229,7 +231,6 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 {
 	cyc_status st = CYC_OK;
 	enum { UNUSED = 2 };
-	double *left = NULL;
 	int32_t s = a->box.window.box_binned, sh = s / 2 + 1;
 	size_t plane = cyc_half_count2(s);
 	const cyc_tilt *tilt = &ts->tilts[f];
@@ -237,8 +238,8 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = CYC_PARTICLE_SHARE * crop;
 	float *share = a->crop.plane, *rest = share + plane;
 	int32_t most = s * s / 4; /* squared radius */
-	/* What is left of a particle at each radius; the sums of two squares are a third of all numbers. */
-	CYC_TRY(cyc_alloc(&left, (size_t)most + 1, sizeof *left));
+	double *left = a->crop.left;
+	/* Filled where it is asked for: the sums of two squares are a third of all numbers. */
 	for (int32_t i = 0; i <= most; i++) left[i] = -1;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
@@ -260,7 +261,6 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	CYC_TRY(cyc_buffer_upload(a->crop.share, share, plane * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(a->crop.rest, rest, plane * sizeof(float)));
 done:
-	cyc_free(left);
 	return st;
 }
 
@@ -272,6 +272,7 @@ static cyc_status create_crop_work(cyc_accumulator *a)
 	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
 	if (w->images) goto done;
 	CYC_TRY(cyc_alloc(&w->plane, 2 * plane, sizeof *w->plane));
+	CYC_TRY(cyc_alloc(&w->left, s * s / 4 + 1, sizeof *w->left));
 	CYC_TRY(cyc_alloc(&w->centres, 2 * capacity, sizeof *w->centres));
 	CYC_TRY(cyc_alloc(&w->slot, capacity, sizeof *w->slot));
 	CYC_TRY(cyc_alloc(&w->section, capacity, sizeof *w->section));

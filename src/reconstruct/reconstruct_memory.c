@@ -5,8 +5,6 @@
 
 #include <math.h>
 
-static double cube(double n) { return 4.0 * n * n * n; }
-
 double cyc__sum_bytes(int32_t s) { return 16.0 * (double)cyc_half_count3(s); }
 
 double cyc__accumulator_work_bytes(const cyc_project_size *p, int32_t s, int32_t S, bool crops_images, int n_threads)
@@ -30,8 +28,8 @@ double cyc__symmetrise_bytes(const char *symmetry, int32_t s)
 
 double cyc__finish_bytes(int32_t s, int32_t crop_px, int n_threads)
 {
-	double transform = 8.0 * (double)cyc_half_count3(s);
-	return fmax(transform + cube(s), cube(s) + fmax(cube(s), cube(crop_px))) + cyc_fft3_bytes(s, n_threads) + 1.5 * s * (double)s;
+	double transform = cyc_transform_bytes(s);
+	return fmax(transform + cyc_map_bytes(s), cyc_map_bytes(s) + fmax(cyc_map_bytes(s), cyc_map_bytes(crop_px))) + cyc_fft3_bytes(s, n_threads) + 1.5 * s * (double)s;
 }
 
 double cyc_reconstruct_memory_bytes(const cyc_reconstruct_options *o, const cyc_project_size *p, const cyc_reconstruct_sizes *z)
@@ -39,7 +37,7 @@ double cyc_reconstruct_memory_bytes(const cyc_reconstruct_options *o, const cyc_
 	cyc_memory_plan m = { 0 };
 	/* Images of an extraction are read for some 256 MB of particles at a time, without tilt images. */
 	double read = o->from_stacks ? fmin(256e6, 4.0 * p->n_images * z->stack_px * (double)z->stack_px) : 0;
-	double more = o->write_sums ? 2 * cube(z->box_px) : 0;
+	double more = o->write_sums ? 2 * cyc_map_bytes(z->box_px) : 0;
 	cyc_memory_take(&m, CYC_PROGRAM_BYTES + cyc_project_bytes(p));
 	cyc_memory_take(&m, 2 * cyc__sum_bytes(z->box_px));
 	cyc_memory_pass(&m, cyc__accumulator_work_bytes(p, z->box_px, z->window_px, o->crop_images || o->from_stacks, o->n_threads) + read);

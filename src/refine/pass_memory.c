@@ -2,13 +2,11 @@
 
 #include <math.h>
 
-enum { MOST_BATCH = 128 };
-
 double cyc_window_scratch_bytes(int32_t window_px, int n_threads)
 {
 	double area = (double)window_px * window_px;
 	/* The weights of circle and corners, and of each thread a window with its transform. */
-	return 8 * area + cyc_n_workers(MOST_BATCH, n_threads) * 8.1 * area;
+	return 8 * area + cyc_n_workers(CYC_TILT_BATCH_MOST, n_threads) * 8.1 * area;
 }
 
 double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
@@ -21,7 +19,7 @@ double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
 double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, bool has_quadrature, double more_bytes, int n_threads)
 {
 	double plane = (double)cyc_half_count2(window_px), each = plane * (has_quadrature ? 24 : 20) + more_bytes;
-	double n = fmin(cyc_tilt_batch_capacity((size_t)each), (double)MOST_BATCH);
+	double n = cyc_tilt_batch_capacity((size_t)each);
 	/* Tables of the CTF, on both sides. */
 	return n * each + 48 * plane + cyc_image_bytes(p->image_nx, p->image_ny, window_px, n_threads) + cyc_window_scratch_bytes(window_px, n_threads);
 }

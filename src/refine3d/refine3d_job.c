@@ -98,19 +98,16 @@ done:
 	return st;
 }
 
-cyc_status cyc_refine3d_check(const cyc_refine3d_options *o, const cyc_project_view *p)
+/* Beyond what all refinements need, which reading the input checks. */
+static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
 	cyc_symmetry *symmetry = NULL;
 	cyc_box box;
 	const char *mask = o->mask && o->mask[0] ? o->mask : p->set->reference_mask;
-	const cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2 ? o->ref2 : o->ref1, .out_dir = o->out_dir,
-		                                 .has_own_box = true, .skip_images = o->from_stacks };
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
-	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_backend_check(o->backend));
 	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry));
-	CYC_TRY(cyc_refine_check(&request, p));
 	for (int32_t g = 0; g < p->particles->n_optics; g++)
 		CYC_CHECK(!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
 		          p->particles->optics[g].name);
@@ -123,6 +120,18 @@ cyc_status cyc_refine3d_check(const cyc_refine3d_options *o, const cyc_project_v
 	if (p->map_px > 0) CYC_TRY(check_mask(p, mask));
 done:
 	cyc_symmetry_destroy(&symmetry);
+	return st;
+}
+
+cyc_status cyc_refine3d_check(const cyc_refine3d_options *o, const cyc_project_view *p)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2 ? o->ref2 : o->ref1, .out_dir = o->out_dir,
+		                                 .has_own_box = true, .skip_images = o->from_stacks };
+	CYC_TRY(check_options(o));
+	CYC_TRY(check_own(o, p));
+	CYC_TRY(cyc_refine_check(&request, p));
+done:
 	return st;
 }
 
@@ -182,7 +191,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
-	CYC_TRY(cyc_refine3d_check(o, &view));
+	CYC_TRY(check_own(o, &view));
 	if (j->is_one_map && o->lowpass_A <= 0) {
 		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
 		                o->ref1);
@@ -227,7 +236,7 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	int32_t n = j->crop_px;
 	const char *name = j->in.reference_files[2];
-	double far2 = -1, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
+	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
 	bool is_resampled = false, is_empty = true;
@@ -244,9 +253,10 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		if (*w > 0.01F) far2 = fmax(far2, r * r);
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
-	CYC_CHECK(far2 >= 4, CYC_E_DATA, "the mask %s leaves only voxels less than 2 px from the centre: too little for a reference", name ? name : "of the particle diameter");
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA, "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	          name ? name : "of the particle diameter", CYC_LEAST_MASK_RADIUS_PX);
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
-	j->maps_spec.mask_diameter_px = fmax(2 * sqrt(far2), 1);
+	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
 done:
 	return st;
 }

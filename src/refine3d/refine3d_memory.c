@@ -11,12 +11,9 @@
 
 #include <math.h>
 
-enum { MOST_BATCH = 128, N_DRAWS = 8 };
+enum { N_DRAWS = 8 };
 /* Of the memory of insertion: what is said, so that references that are a little larger do not make it wrong; and what they may take. */
 static const double SAID = 1.15, REFERENCES = 1.4;
-
-static double cube(double n) { return 4.0 * n * n * n; }
-static double transform(int32_t n) { return 8.0 * (double)cyc_half_count3(n); }
 
 static double coefficients(double radius)
 {
@@ -104,7 +101,7 @@ static double group_sums_bytes(const cyc_refine3d_sizes *z)
 {
 	double r = fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px), z->box_px / 2 - 1);
 	if (z->n_groups < 2) return 0;
-	return 2.0 * (z->n_groups + 1) * 2 / 3 * CYC_PI * r * r * r * 3 * sizeof(float) + cyc_square(2 * r + 1) * sizeof(size_t) + cube(z->crop_px);
+	return 2.0 * (z->n_groups + 1) * 2 / 3 * CYC_PI * r * r * r * 3 * sizeof(float) + cyc_square(2 * r + 1) * sizeof(size_t) + cyc_map_bytes(z->crop_px);
 }
 
 /* Work memory of the source of the particle images. */
@@ -113,9 +110,9 @@ static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size
 	double plane = (double)cyc_half_count2(z->box_px), crop_plane = (double)cyc_half_count2(z->crop_px), each = 12 * plane + 4 * crop_plane;
 	double area = (double)z->box_px * z->box_px, crop_area = (double)z->crop_px * z->crop_px;
 	double thread = 8 * plane + 8 * crop_plane + 4 * area + 4 * crop_area, images = 0;
-	if (o->from_stacks) return MOST_BATCH * 4 * crop_plane + 40 * crop_plane + cyc_n_workers(MOST_BATCH, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
+	if (o->from_stacks) return CYC_TILT_BATCH_MOST * 4 * crop_plane + 40 * crop_plane + cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
 	images = cyc_image_bytes(p->image_nx, p->image_ny, z->window_px, o->n_threads) + cyc_window_scratch_bytes(z->window_px, o->n_threads);
-	return cyc_tilt_batch_capacity((size_t)each) * each + 40 * (plane + crop_plane) + cyc_n_workers(MOST_BATCH, o->n_threads) * thread + images;
+	return cyc_tilt_batch_capacity((size_t)each) * each + 40 * (plane + crop_plane) + cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
 }
 
 static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes *z, bool has_terms)
@@ -127,24 +124,24 @@ static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes
 /* Maps that are read or made are compared: transforms as they are and under the mask, and draws of random phases. */
 static double compare_bytes(int32_t n, int n_threads)
 {
-	return 2 * transform(n) + fmax(transform(n) + cube(n), 0) + transform(n) + cyc__random_fsc_bytes(n, N_DRAWS, n_threads);
+	return 2 * cyc_transform_bytes(n) + fmax(cyc_transform_bytes(n) + cyc_map_bytes(n), 0) + cyc_transform_bytes(n) + cyc__random_fsc_bytes(n, N_DRAWS, n_threads);
 }
 
 static double frame_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z)
 {
-	return z->n_groups > 1 && o->join_A > 0 ? 9 * transform(z->crop_px) + 4 * cube(z->crop_px) : 0;
+	return z->n_groups > 1 && o->join_A > 0 ? 9 * cyc_transform_bytes(z->crop_px) + 4 * cyc_map_bytes(z->crop_px) : 0;
 }
 
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z)
 {
-	double available = cyc_memory_available_bytes(), V = cube(z->crop_px), S = cyc__sum_bytes(z->box_px);
+	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), S = cyc__sum_bytes(z->box_px);
 	bool has_groups = z->n_groups > 1;
 	int32_t n_inserted = has_groups ? (int32_t)fmin(fmax(floor(available / 8 / (2 * S)), 1), z->n_groups) : 1;
 	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_polish) + source_bytes(o, p, z) + group_sums_bytes(z);
-	double reading = 3 * V + fmax(cube(z->map_px) + (z->is_resampled ? 2 * transform(z->map_px) + 2 * transform(z->crop_px) : 0), compare_bytes(z->crop_px, o->n_threads));
+	double reading = 3 * V + fmax(cyc_map_bytes(z->map_px) + (z->is_resampled ? 2 * cyc_transform_bytes(z->map_px) + 2 * cyc_transform_bytes(z->crop_px) : 0), compare_bytes(z->crop_px, o->n_threads));
 	/* Mask, half maps, filtered half maps. */
 	double maps = 5 * V, one = cyc_reference_bytes(z->crop_px, z->crop_px), scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
-	double making = scratch + (has_groups ? transform(z->box_px) + cube(z->box_px) + 2 * V : 2 * V);
+	double making = scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
 	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p->most_particles);
 	double sums = has_groups ? 2 * S + 2 * n_inserted * S : 2 * S, mates = cyc__symmetrise_bytes(o->symmetry, z->box_px);
 	double work = cyc__accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 static const double FSC_THRESHOLD = 0.143;
-static const double LEAST_MASK_RADIUS_PX = 2;
 
 void cyc_reference_destroy(cyc_reference **p)
 {
@@ -76,9 +75,9 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 		}
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
-	CYC_CHECK(far2 >= cyc_square(LEAST_MASK_RADIUS_PX), CYC_E_DATA,
-	          "the mask %s leaves only voxels less than %g px from the centre: too little for a reference", mask_name,
-	          LEAST_MASK_RADIUS_PX);
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference", mask_name,
+	          CYC_LEAST_MASK_RADIUS_PX);
 	*diameter_px = 2 * sqrt(far2);
 	for (int h = 0; h < 2; h++) CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name), "under the mask %s", mask_name);
 done:

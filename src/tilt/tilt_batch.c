@@ -68,7 +68,7 @@ void cyc_tilt_batch_destroy(cyc_tilt_batch **b)
 int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle)
 {
 	size_t n = ((size_t)64 << 20) / (n_bytes_per_particle + 1);
-	return n < 4 ? 4 : n > 128 ? 128 : (int32_t)n;
+	return n < 4 ? 4 : n > CYC_TILT_BATCH_MOST ? CYC_TILT_BATCH_MOST : (int32_t)n;
 }
 
 double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_size_A, int32_t s)

@@ -40,6 +40,8 @@ CYC_MUST_CHECK cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t ca
 void cyc_tilt_batch_destroy(cyc_tilt_batch **b);
 /** Batch size for which n_bytes_per_particle of work memory stay within about 64 MB. */
 int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
+/** The most that it ever is. */
+enum { CYC_TILT_BATCH_MOST = 128 };
 
 /**
  * Fill a batch with the next particles of one optics group that row i_tilt shows.
