@@ -168,6 +168,8 @@ double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t 
 void cyc_sort(double *v, size_t n);
 /** Median of n numbers, which are sorted; the mean of the middle two of an even number, 0 of none. */
 double cyc_median(double *v, size_t n);
+/** The median, but of two numbers the lower: what single ones are compared with, so that of two the higher stands out. */
+double cyc_median_or_lower(double *v, size_t n);
 
 /* ---------------------------------------------------------------- paths and files */
 

@@ -16,3 +16,9 @@ double cyc_median(double *v, size_t n)
 	cyc_sort(v, n);
 	return n % 2 ? v[n / 2] : 0.5 * (v[n / 2 - 1] + v[n / 2]);
 }
+
+double cyc_median_or_lower(double *v, size_t n)
+{
+	double median = cyc_median(v, n);
+	return n == 2 ? v[0] : median;
+}

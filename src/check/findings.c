@@ -249,8 +249,6 @@ done:
 	return st;
 }
 
-/* Grey values of series against the median of all, from the noise of their images, which is there whatever
- * the map. */
 /* A glance at the images may have found the same already: then it only gets the better number. */
 static cyc_status add_grey(cyc_finding **out, cyc_check *c, int32_t i)
 {
@@ -269,6 +267,8 @@ static cyc_status add_grey(cyc_finding **out, cyc_check *c, int32_t i)
 	return cyc_check_add(out, c, CYC_FINDING_WARNING, "grey-values", i);
 }
 
+/* Grey values of series against the median of all, from the noise of their images, which is there whatever
+ * the map. */
 static cyc_status judge_grey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -282,8 +282,7 @@ static cyc_status judge_grey(cyc_check *c)
 		sum += log(r->series[i].noise);
 	}
 	if (n == 0) goto done;
-	double middle = cyc_median(values, n);
-	if (n == 2) middle = values[0]; /* of two the stronger one is against the other */
+	double middle = cyc_median_or_lower(values, n);
 	for (int32_t i = 0; i < r->n_series; i++) {
 		cyc_series_evidence *e = &r->series[i];
 		cyc_finding *f;

@@ -426,7 +426,7 @@ static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, c
 	if (n_other > 0 && finished->kinds) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "tilt images of the run in %s have been written again since it was started: "
-		                     "their times are others",
+		                     "their modification times differ",
 		                     c->o->out_dir);
 		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; "
 		               "else start a new run with "

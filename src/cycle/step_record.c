@@ -242,9 +242,9 @@ static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_
 		cyc_warn("%s %s after the step that wrote it had finished; no other step reads it",
 		         s->files.items[other].name, WHAT[states[other]]);
 	} else if (n_others > 1) {
-		cyc_warn("%s %s after the step that wrote it had finished, and so on: %d files of %s that no other "
-		         "step reads",
-		         s->files.items[other].name, WHAT[states[other]], n_others, s->dir);
+		cyc_warn("%d files of %s that no other step reads were changed or removed after it had finished; the "
+		         "first: %s",
+		         n_others, s->dir, s->files.items[other].name);
 	}
 done:
 	cyc_free(states);

@@ -203,7 +203,7 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 
 /*
  * A place is the mean over the tilts, and the images tell it with the trajectory held: early tilts tell most of it. What polishing
- * left open of the trajectory between these two means is an error of the place.                                        (T8.17)
+ * left open of the trajectory between these two means is an error of the place.                                        (T6.15)
  */
 static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis, cyc_star_block *input)
 {

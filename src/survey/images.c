@@ -108,7 +108,7 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
 	CYC_FINDING_SAY(
 		f->action,
-		"look whether they are in pixels, or the tilt is not aligned; a _rlnCtfScalefactor of 0 excludes it");
+		"check whether they are in pixels, or the tilt is not aligned; a _rlnCtfScalefactor of 0 excludes it");
 done:
 	return st;
 }
@@ -285,8 +285,7 @@ static cyc_status check_grey(cyc_survey *s)
 		/* Scales tell of contrast that was found; noise goes with the grey values alone. */
 		if (step[i] > 0) sorted[n++] = step[i];
 	}
-	double middle = cyc_median(sorted, n);
-	if (n == 2) middle = sorted[0]; /* of two the stronger one is against the other */
+	double middle = cyc_median_or_lower(sorted, n);
 	for (int32_t i = 0; i < set->n_series && n > 1; i++) {
 		double ratio = step[i] / middle;
 		cyc_finding *f;

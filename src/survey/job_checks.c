@@ -118,7 +118,7 @@ static cyc_status existing_part(char *path, struct stat *s)
 		          strerror(errno));
 		/* A link to nowhere is there, but nothing can be made of it. */
 		struct stat link;
-		CYC_CHECK(lstat(path, &link) != 0, CYC_E_IO, "'%s' is a link to something that is not there", path);
+		CYC_CHECK(lstat(path, &link) != 0, CYC_E_IO, "'%s' is a broken link", path);
 		while (n > 0 && path[n - 1] == '/') path[--n] = '\0';
 		while (n > 0 && path[n - 1] != '/') path[--n] = '\0';
 		while (n > 1 && path[n - 1] == '/') path[--n] = '\0';
@@ -150,7 +150,7 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	CYC_TRY(cyc_path_join(&path, root, out_dir));
 	CYC_TRY(cyc_asprintf(&part, "%s%s", path, path[0] ? "" : "."));
 	CYC_TRY(existing_part(part, &s));
-	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder: results cannot go into '%s'",
+	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' exists and is not a folder: results cannot go into '%s'",
 	          part, path);
 	CYC_CHECK(!holds_no_files(part), CYC_E_IO, "results cannot go into '%s': '%s' belongs to the kernel",
 	          path, part);

@@ -18,9 +18,11 @@ static cyc_status check_halves(cyc_survey *s)
 	cyc_finding *f;
 	for (int64_t i = 0; i < set->n && set->has_halves; i++)
 		n[set->particles[i].half > 0] += set->particles[i].probability > 0;
+	/* Jobs that need both half-sets refuse a project where one is empty, and so does the check. */
+	if (set->has_halves && (n[0] == 0 || n[1] == 0)) goto done;
 	bool is_uneven =
 		(double)n[0] > MOST_HALF_RATIO * (double)n[1] || (double)n[1] > MOST_HALF_RATIO * (double)n[0];
-	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES) && n[0] > 0 && n[1] > 0) goto done;
+	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES)) goto done;
 	/* Jobs that need half-sets refuse a project without, with their own words. */
 	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1,
 	                       set->path, "rlnRandomSubset"));
@@ -32,7 +34,7 @@ static cyc_status check_halves(cyc_survey *s)
 	CYC_FINDING_SAY(
 		f->action, "%s",
 		set->has_halves
-			? "the smaller one limits what can be told; deal the particles anew, unless this is meant"
+			? "the smaller one limits the FSC; assign the particles to half-sets again, unless this is intended"
 			: "a 3D auto-refinement assigns them: use its run_data.star");
 done:
 	return st;
@@ -182,13 +184,13 @@ static cyc_status check_corner(cyc_survey *s)
 	if (binning >= 1.5)
 		CYC_FINDING_SAY(
 			f->found,
-			"all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table "
-			"speaks of a binning of %.3g: coordinates in binned pixels, taken as unbinned ones, look so",
+			"all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table gives "
+			"a binning of %.3g, as if coordinates were in binned pixels",
 			(long long)set->n, binning, binning);
 	else
 		CYC_FINDING_SAY(f->found,
-		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size: "
-		                "coordinates in binned pixels, taken as unbinned ones, look so",
+		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size, as if "
+		                "coordinates were in binned pixels",
 		                (long long)set->n, most);
 	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
 	CYC_FINDING_SAY(f->action,

@@ -101,9 +101,9 @@ static cyc_status add_lost(cyc_survey *s, const lost *l, bool is_unseen)
 	                (long long)l->n, (long long)set->n,
 	                is_unseen ? "all images of their tilt series" : "their tomograms",
 	                s->p->tomograms->series[l->i_series].name);
-	CYC_FINDING_SAY(f->wanted, "positions inside, in %s",
-	                "Å from the middle of the tomogram (_rlnCenteredCoordinate*Angst)");
-	CYC_FINDING_SAY(f->action, "look whether coordinates, tomogram sizes and pixel sizes belong together");
+	CYC_FINDING_SAY(f->wanted, "positions inside, in Å from the middle of the tomogram "
+	                           "(_rlnCenteredCoordinate*Angst)");
+	CYC_FINDING_SAY(f->action, "check whether coordinates, tomogram sizes and pixel sizes belong together");
 done:
 	return st;
 }

@@ -88,6 +88,9 @@ static const struct {
 	{ "cycPriorAnglePsi", P, -3600, 3600, -1080, 1080, "degrees", "turns of 360" },
 	{ "rlnAngleTiltPrior", P, -3600, 3600, -1080, 1080, "degrees", "turns of 360" },
 	{ "rlnAnglePsiPrior", P, -3600, 3600, -1080, 1080, "degrees", "turns of 360" },
+	{ "cycMeanMotionErrorXAngst", P, -1, 1e4, -1, 100, "Å", "a standard error; -1 if it is not known" },
+	{ "cycMeanMotionErrorYAngst", P, -1, 1e4, -1, 100, "Å", "a standard error; -1 if it is not known" },
+	{ "cycMeanMotionErrorZAngst", P, -1, 1e4, -1, 100, "Å", "a standard error; -1 if it is not known" },
 	{ "cycParticleProbability", P, 0, 1, 0, 1, "", "a probability" },
 #undef T
 #undef G
@@ -129,7 +132,7 @@ static cyc_status add_outside(cyc_survey *s, const cyc_survey_table *t, size_t k
 	f->measured.value = o->value;
 	CYC_FINDING_SAY(f->found, "_%s is %g%s%s", RANGES[k].label, o->value, space, unit);
 	CYC_FINDING_SAY(f->wanted, "%g to %g%s%s: %s", low, high, space, unit, RANGES[k].why);
-	CYC_FINDING_SAY(f->action, "%s%s", is_error ? "correct the value" : "look whether it is meant",
+	CYC_FINDING_SAY(f->action, "%s%s", is_error ? "correct the value" : "check whether it is intended",
 	                t->kind == CYC_TABLE_TILTS ? ", or exclude the tilt with a _rlnCtfScalefactor of 0" : "");
 done:
 	return st;

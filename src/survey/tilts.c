@@ -107,7 +107,7 @@ static cyc_status check_stage_spread(cyc_survey *s, int32_t i)
 		cyc_rad_to_deg(spread), cyc_rad_to_deg(stage));
 	CYC_FINDING_SAY(f->wanted, "degrees, and about the same");
 	CYC_FINDING_SAY(f->action,
-	                "look whether the angles are in radians, or in another column (_rlnTomoXTilt)");
+	                "check whether the angles are in radians, or in another column (_rlnTomoXTilt)");
 done:
 	return st;
 }
@@ -144,7 +144,7 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 	                cyc_rad_to_deg(t->ytilt_rad), cyc_rad_to_deg(t->nominal_tilt_rad));
 	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.3g",
 	                cyc_rad_to_deg(MOST_STAGE_ERROR_RAD), cyc_rad_to_deg(middle));
-	CYC_FINDING_SAY(f->action, "look whether rows belong to other images");
+	CYC_FINDING_SAY(f->action, "check whether rows belong to other images");
 done:
 	cyc_free(difference);
 	return st;
@@ -310,9 +310,9 @@ static cyc_status compare_scales(cyc_survey *s)
 			CYC_TRY(median_scale(&own[i], &set->series[i]));
 		if (own[i] > 0) sorted[n++] = own[i];
 	}
-	double median = cyc_median(sorted, n);
+	double middle = cyc_median_or_lower(sorted, n);
 	for (int32_t i = 0; i < set->n_series && n > 1; i++) {
-		double ratio = own[i] / (n == 2 ? sorted[0] : median);
+		double ratio = own[i] / middle;
 		cyc_finding *f;
 		if (!(ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "series-scale", i, set->series[i].table_path,
@@ -359,9 +359,11 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (t->scale == 0) continue;
-		if (t->defocus_u_A == 0 && t->defocus_v_A == 0 && off[2]++ == 0) first[2] = f;
-		else if (fabs(defocus_of(t) - median) > MOST_DEFOCUS_CHANGE_A && off[0]++ == 0) first[0] = f;
-		if (fabs(t->defocus_u_A - t->defocus_v_A) > MOST_ASTIGMATISM_A && off[1]++ == 0) first[1] = f;
+		bool has_none = t->defocus_u_A == 0 && t->defocus_v_A == 0;
+		bool is_off[3] = { !has_none && fabs(defocus_of(t) - median) > MOST_DEFOCUS_CHANGE_A,
+			               fabs(t->defocus_u_A - t->defocus_v_A) > MOST_ASTIGMATISM_A, has_none };
+		for (int k = 0; k < 3; k++)
+			if (is_off[k] && off[k]++ == 0) first[k] = f;
 	}
 	if (off[0] > 0) {
 		snprintf(found, sizeof found, "a defocus of %.5g Å, where the series has %.5g",
@@ -429,7 +431,7 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 		CYC_FINDING_SAY(f->found, "_rlnTomoFrameCount is %g, but the table of the series has %d rows", n,
 		                ts->n_tilts);
 		CYC_FINDING_SAY(f->wanted, "the same number");
-		CYC_FINDING_SAY(f->action, "look whether tilts were removed from one of the two only");
+		CYC_FINDING_SAY(f->action, "check whether tilts were removed from one of the two only");
 	}
 	for (int32_t k = 0; k < ts->n_tilts && first < 0; k++)
 		for (int32_t c = 0; c < ts->tilts[k].n_deformation; c++)

@@ -39,6 +39,12 @@ python3 -c 'import json, sys; d = json.load(open("out.txt")); f = d["findings"];
 	{ command -v python3 > /dev/null && { cat out.txt err.txt; exit 1; }; }
 cp right.star p/tilt_series/TS_02.star
 
+# A half-set without particles spoils every refinement.
+cp p/particles.star right.star
+awk '/^_rlnRandomSubset/ { c = substr($2, 2) } $1 ~ /^TS_/ && c { $c = 1 } { print }' right.star > p/particles.star
+fails 3 'half-set 2 has no particles' "${check[@]}" --i optimisation_set.star
+cp right.star p/particles.star
+
 # Findings that spoil a refinement end with 3: contrast inverted by the phase shift that a phase plate does not have.
 for i in 1 2; do
 	awk '/^_rlnTomoNominalStageTiltAngle/ { head = 1 } /^frames/ { $0 = $0 " 180" } head && /^frames/ && !done { done = 1; print "_rlnPhaseShift" } { print }' p/tilt_series/TS_0$i.star > x.star

@@ -215,6 +215,29 @@ static void many_rows_are_one_finding(void **state)
 	cyc_finding_list_deinit(&l);
 }
 
+/* Tilts without a defocus are one finding, and not also far from that of the series. */
+static void tilts_without_a_defocus(void **state)
+{
+	(void)state;
+	cyc_finding_list l;
+	restore(NULL);
+	put(TILTS_1, "TS_01", "rlnDefocusU", -1, "30000");
+	put(TILTS_1, "TS_01", "rlnDefocusV", -1, "30000");
+	for (int64_t row = 1; row < 3; row++) {
+		put(TILTS_1, "TS_01", "rlnDefocusU", row, "0");
+		put(TILTS_1, "TS_01", "rlnDefocusV", row, "0");
+	}
+	survey(&l, false);
+	int n = 0;
+	for (int32_t i = 0; i < l.n; i++) n += strcmp(l.items[i].kind, "defocus") == 0;
+	assert_int_equal(n, 1);
+	const cyc_finding *f = find(&l, "defocus", CYC_FINDING_WARNING);
+	assert_int_equal(f->row, 2);
+	assert_int_equal(f->n_more, 1);
+	cyc_finding_list_deinit(&l);
+	restore(NULL);
+}
+
 /* Tables that contradict themselves or each other, and labels that are not read. */
 static void contradictions_and_labels(void **state)
 {
@@ -507,7 +530,7 @@ static void masks_and_folders(void **state)
 	ASSERT_FAILS(cyc_check_output("", "/proc/job", 0), CYC_E_IO, "/proc");
 	ASSERT_FAILS(cyc_check_output(root, "new", 1e30), CYC_E_IO, "No space", "new");
 	assert_int_equal(symlink("nowhere", temp_path("p/link")), 0);
-	ASSERT_FAILS(cyc_check_output(root, "link/job", 0), CYC_E_IO, "link to something that is not there");
+	ASSERT_FAILS(cyc_check_output(root, "link/job", 0), CYC_E_IO, "is a broken link");
 }
 
 /* A job stops before it has made anything, unless its caller has looked already. */
@@ -541,6 +564,7 @@ int main(void)
 		TEST(impossible_values),
 		TEST(excluded_tilts_are_not_looked_at),
 		TEST(many_rows_are_one_finding),
+		TEST(tilts_without_a_defocus),
 		TEST(contradictions_and_labels),
 		TEST(particles_twice),
 		TEST(coordinates),

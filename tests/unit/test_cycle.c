@@ -491,7 +491,7 @@ static void test_files_of_iterations(void **state)
 	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
-	assert_contains(g_warnings, "run_it001_data.star is missing");
+	assert_contains(g_warnings, "the first: run_it001_full.mrc/CtfRefine/job003/run_it001_data.star");
 	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ that no other step reads");
 	cyc_cycle_result_deinit(&r);
 	put_file("run_it001_full.mrc/CtfRefine/job003/tomograms.star", "data_\n");
