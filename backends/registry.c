@@ -26,7 +26,8 @@ cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads)
 	CYC_TRY(cyc_alloc(&be, 1, sizeof *be));
 	for (size_t i = 0; i < sizeof ALL / sizeof *ALL; i++)
 		if (strcmp(ALL[i]->name, name) == 0) be->ops = ALL[i];
-	CYC_CHECK(be->ops, CYC_E_DEVICE, "there is no compute backend '%s' in this program; it has cpu and strict", name);
+	CYC_CHECK(be->ops, CYC_E_DEVICE,
+	          "there is no compute backend '%s' in this program; it has cpu and strict", name);
 	be->n_threads = n_threads < 1 ? 1 : n_threads;
 	CYC_TRY(be->ops->create(&be->self, be->n_threads));
 	*out = be;
@@ -89,7 +90,8 @@ size_t cyc_buffer_bytes(const cyc_buffer *b) { return b->bytes; }
 cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "upload of %zu bytes to a%s buffer of %zu", n_bytes, b->host ? " mapped" : "", b->bytes);
+	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "upload of %zu bytes to a%s buffer of %zu",
+	          n_bytes, b->host ? " mapped" : "", b->bytes);
 	CYC_TRY(b->be->ops->upload(b->be->self, b->address, host, n_bytes));
 done:
 	return st;
@@ -98,7 +100,8 @@ done:
 cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, size_t n_bytes)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "download of %zu bytes from a%s buffer of %zu", n_bytes, b->host ? " mapped" : "", b->bytes);
+	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "download of %zu bytes from a%s buffer of %zu",
+	          n_bytes, b->host ? " mapped" : "", b->bytes);
 	CYC_TRY(b->be->ops->download(b->be->self, host, b->address, n_bytes));
 done:
 	return st;
@@ -138,7 +141,8 @@ double cyc_circle_crop_power(int32_t box_px)
 {
 	double sum = 0;
 	for (int32_t y = 0; y < box_px; y++)
-		for (int32_t x = 0; x < box_px; x++) sum += cyc_square(cyc_circle_crop_weight(box_px, hypot(x - 0.5 * box_px, y - 0.5 * box_px)));
+		for (int32_t x = 0; x < box_px; x++)
+			sum += cyc_square(cyc_circle_crop_weight(box_px, hypot(x - 0.5 * box_px, y - 0.5 * box_px)));
 	return sum / ((double)box_px * box_px);
 }
 
@@ -171,11 +175,14 @@ static void guard(cyc_backend *be, const argument_list *l, bool is_entering)
 static cyc_status begin(cyc_backend *be, const argument_list *l)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(l->n <= MAX_ARGUMENTS, CYC_E_INTERNAL, "an operation with %d arguments, there is room for %d", l->n, MAX_ARGUMENTS);
+	CYC_CHECK(l->n <= MAX_ARGUMENTS, CYC_E_INTERNAL, "an operation with %d arguments, there is room for %d",
+	          l->n, MAX_ARGUMENTS);
 	for (int i = 0; i < l->n; i++) {
 		const cyc_buffer *b = l->buffers[i];
-		CYC_CHECK(b->be == be && !b->host, CYC_E_INTERNAL, "argument %d is %s", i, b->host ? "mapped" : "of another backend");
-		CYC_CHECK(l->needed[i] <= b->bytes, CYC_E_INTERNAL, "argument %d has %zu bytes, %zu are needed", i, b->bytes, l->needed[i]);
+		CYC_CHECK(b->be == be && !b->host, CYC_E_INTERNAL, "argument %d is %s", i,
+		          b->host ? "mapped" : "of another backend");
+		CYC_CHECK(l->needed[i] <= b->bytes, CYC_E_INTERNAL, "argument %d has %zu bytes, %zu are needed", i,
+		          b->bytes, l->needed[i]);
 	}
 	guard(be, l, true);
 done:
@@ -185,21 +192,23 @@ done:
 static const void *address(const cyc_buffer *b) { return b ? b->address : NULL; }
 
 /* The body of every operation: check, open, call, close. */
-#define OPERATE(call)                                                                   \
-	do {                                                                                \
-		CYC_TRY(begin(be, &l));                                                         \
-		st = (call);                                                                    \
-		guard(be, &l, false);                                                           \
-		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);            \
+#define OPERATE(call)                                                                                        \
+	do {                                                                                                     \
+		CYC_TRY(begin(be, &l));                                                                              \
+		st = (call);                                                                                         \
+		guard(be, &l, false);                                                                                \
+		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);                                 \
 	} while (0)
 
-cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny, const double *at_px, int32_t n,
-                         const cyc_window_spec *spec)
+cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny,
+                         const double *at_px, int32_t n, const cyc_window_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	CYC_CHECK(spec->box_px > 1 && spec->box_px % 2 == 0 && spec->box_binned > 1 && spec->box_binned % 2 == 0 && spec->box_binned <= spec->box_px,
-	          CYC_E_SHAPE, "window of %d px binned to %d px: both must be even, the second not larger", spec->box_px, spec->box_binned);
+	CYC_CHECK(spec->box_px > 1 && spec->box_px % 2 == 0 && spec->box_binned > 1 &&
+	              spec->box_binned % 2 == 0 && spec->box_binned <= spec->box_px,
+	          CYC_E_SHAPE, "window of %d px binned to %d px: both must be even, the second not larger",
+	          spec->box_px, spec->box_binned);
 	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
 	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
 	OPERATE(be->ops->window(be->self, ft->address, address(image), nx, ny, at_px, n, spec));
@@ -207,14 +216,15 @@ done:
 	return st;
 }
 
-cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
-                      const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns,
+                      const cyc_buffer *envelope, const double *turns_per_k2, int32_t n, int32_t s)
 {
 	return cyc_op_ctf_magnified(ctf, quadrature, be, turns, envelope, NULL, turns_per_k2, n, s);
 }
 
-cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns, const cyc_buffer *envelope,
-                                const cyc_buffer *k2, const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be,
+                                const cyc_buffer *turns, const cyc_buffer *envelope, const cyc_buffer *k2,
+                                const double *turns_per_k2, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -224,13 +234,15 @@ cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_bac
 	argument(&l, turns, plane, sizeof(float));
 	argument(&l, envelope, plane, sizeof(float));
 	argument(&l, k2, plane, sizeof(float));
-	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns), address(envelope), address(k2), turns_per_k2, n, s));
+	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns),
+	                     address(envelope), address(k2), turns_per_k2, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
-                           const cyc_buffer *whiten, const double *particle_weight, int32_t n, int32_t s)
+cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
+                           const cyc_buffer *phase, const cyc_buffer *whiten, const double *particle_weight,
+                           int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -240,13 +252,15 @@ cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->modulate(be->self, packed->address, address(ft), address(ctf), address(phase), address(whiten), particle_weight, n, s));
+	OPERATE(be->ops->modulate(be->self, packed->address, address(ft), address(ctf), address(phase),
+	                          address(whiten), particle_weight, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *phase,
-                                 const cyc_buffer *whiten, const cyc_particle_image_spec *spec, int32_t n)
+cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_buffer *ft,
+                                 const cyc_buffer *ctf, const cyc_buffer *phase, const cyc_buffer *whiten,
+                                 const cyc_particle_image_spec *spec, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -259,13 +273,15 @@ cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->particle_image(be->self, images->address, address(ft), address(ctf), address(phase), address(whiten), spec, n));
+	OPERATE(be->ops->particle_image(be->self, images->address, address(ft), address(ctf), address(phase),
+	                                address(whiten), spec, n));
 done:
 	return st;
 }
 
-cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf, const cyc_buffer *share, const cyc_buffer *rest,
-                       bool is_premultiplied, int32_t n, int32_t s)
+cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
+                       const cyc_buffer *share, const cyc_buffer *rest, bool is_premultiplied, int32_t n,
+                       int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -275,39 +291,45 @@ cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, share, plane, sizeof(float));
 	argument(&l, rest, plane, sizeof(float));
-	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest), is_premultiplied, n, s));
+	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest),
+	                      is_premultiplied, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use,
-                               int8_t select, int32_t n, int32_t s)
+cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M,
+                               const int32_t *radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	argument(&l, sum, 4 * cyc_half_count3(s), sizeof(float));
 	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
 	for (int32_t i = 0; i < n; i++)
-		CYC_CHECK(radius[i] >= 0 && radius[i] <= s / 2, CYC_E_INTERNAL, "slice %d: radius %d is not within 0 and %d", i, radius[i], s / 2);
+		CYC_CHECK(radius[i] >= 0 && radius[i] <= s / 2, CYC_E_INTERNAL,
+		          "slice %d: radius %d is not within 0 and %d", i, radius[i], s / 2);
 	OPERATE(be->ops->slice_insert(be->self, sum->address, address(packed), M, radius, use, select, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m, const cyc_mat3 *M, int32_t radius,
-                                const int8_t *use, int8_t select, int32_t n, int32_t s)
+cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m,
+                                const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
+                                int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	argument(&l, ft, (size_t)n * cyc_half_count2(s), sizeof(cyc_cfloat));
 	argument(&l, reference, cyc_reference_count(m), sizeof(cyc_cfloat));
-	OPERATE(be->ops->slice_extract(be->self, ft->address, address(reference), m, M, radius, use, select, n, s));
+	OPERATE(
+		be->ops->slice_extract(be->self, ft->address, address(reference), m, M, radius, use, select, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                           const cyc_buffer *quadrature, const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
+cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft,
+                           const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *quadrature,
+                           const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select,
+                           int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
@@ -318,19 +340,22 @@ cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf), address(quadrature), address(phase), radius, use, select, n,
-	                          s));
+	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf),
+	                          address(quadrature), address(phase), radius, use, select, n, s));
 done:
 	return st;
 }
 
-cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *prediction, const cyc_buffer *ctf,
-                            const cyc_buffer *phase, const cyc_buffer *weight, const cyc_buffer *self, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s)
+cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft,
+                            const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *phase,
+                            const cyc_buffer *weight, const cyc_buffer *self, int32_t radius,
+                            cyc_local_grid grid, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	size_t plane = cyc_half_count2(s);
-	CYC_CHECK(grid.n > 0 && grid.n % 2 == 1 && grid.step_px > 0 && radius >= 0 && radius < s / 2, CYC_E_INTERNAL, "grid of %d points, radius %d", grid.n, radius);
+	CYC_CHECK(grid.n > 0 && grid.n % 2 == 1 && grid.step_px > 0 && radius >= 0 && radius < s / 2,
+	          CYC_E_INTERNAL, "grid of %d points, radius %d", grid.n, radius);
 	argument(&l, maps, (size_t)n * (size_t)grid.n * (size_t)grid.n, sizeof(float));
 	argument(&l, curves, (size_t)n * CYC_N_CURVE, sizeof(double));
 	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
@@ -339,8 +364,9 @@ cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *b
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, weight, plane, sizeof(float));
 	argument(&l, self, plane, sizeof(float));
-	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, address(ft), address(prediction), address(ctf), address(phase), address(weight),
-	                           address(self), radius, grid, n, s));
+	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, address(ft), address(prediction),
+	                           address(ctf), address(phase), address(weight), address(self), radius, grid, n,
+	                           s));
 done:
 	return st;
 }

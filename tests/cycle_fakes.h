@@ -22,16 +22,16 @@ enum { N_SERIES = 2, N_TILTS = 3, N_SHELLS = 17, BOX = 32 };
 /* What the fakes do and did. */
 static struct {
 	char root[64];
-	char calls[64];          /* one letter per call: r, p, c, m (polish) */
-	double quality[16];      /* by number of refinements behind the state */
-	int stop_at;             /* call (from 1) that does not end well; 0: none */
+	char calls[64];     /* one letter per call: r, p, c, m (polish) */
+	double quality[16]; /* by number of refinements behind the state */
+	int stop_at;        /* call (from 1) that does not end well; 0: none */
 	enum { STOP_FAIL, STOP_KILL } stop_how;
-	char sets[16][128];      /* optimisation set each call got, "" for none */
-	double error;            /* standard error of differences */
+	char sets[16][128]; /* optimisation set each call got, "" for none */
+	double error;       /* standard error of differences */
 	bool are_halves_suspect;
-	const char *warning;     /* of each post-processing; NULL: none */
+	const char *warning;           /* of each post-processing; NULL: none */
 	const char *refined_particles; /* what the refinement of orientations leaves; NULL: what it got */
-	const char *uncertainty; /* what the CTF refinement writes as uncertainty.star; NULL: nothing */
+	const char *uncertainty;       /* what the CTF refinement writes as uncertainty.star; NULL: nothing */
 } g_fake;
 
 static const char *in_root(const char *path)
@@ -72,22 +72,29 @@ static void project_make(void)
 	char text[4096];
 	memset(&g_fake, 0, sizeof g_fake);
 	/* In memory where that is possible: each file is forced to the disk, which takes its time. */
-	strcpy(g_fake.root, access("/dev/shm", W_OK) == 0 ? "/dev/shm/cyc_cycle_XXXXXX" : "/tmp/cyc_cycle_XXXXXX");
+	strcpy(g_fake.root,
+	       access("/dev/shm", W_OK) == 0 ? "/dev/shm/cyc_cycle_XXXXXX" : "/tmp/cyc_cycle_XXXXXX");
 	assert_non_null(mkdtemp(g_fake.root));
 	g_fake.error = 1e-4;
 	for (int i = 0; i < 16; i++) g_fake.quality[i] = 0.3 + 0.02 * i;
-	put_file("tomograms.star",
-	         "\ndata_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesStarFile #2\n_rlnVoltage #3\n_rlnSphericalAberration #4\n"
-	         "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n_rlnTomoHand #7\n_rlnTomoSizeX #8\n_rlnTomoSizeY #9\n_rlnTomoSizeZ #10\n"
-	         "TS_1 tilt_series/TS_1.star 300 2.7 0.1 2.0 -1 64 64 32\nTS_2 tilt_series/TS_2.star 300 2.7 0.1 2.0 -1 64 64 32\n\n");
+	put_file("tomograms.star", "\ndata_global\n\nloop_\n_rlnTomoName #1\n_rlnTomoTiltSeriesStarFile "
+	                           "#2\n_rlnVoltage #3\n_rlnSphericalAberration #4\n"
+	                           "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n_rlnTomoHand "
+	                           "#7\n_rlnTomoSizeX #8\n_rlnTomoSizeY #9\n_rlnTomoSizeZ #10\n"
+	                           "TS_1 tilt_series/TS_1.star 300 2.7 0.1 2.0 -1 64 64 32\nTS_2 "
+	                           "tilt_series/TS_2.star 300 2.7 0.1 2.0 -1 64 64 32\n\n");
 	for (int s = 1; s <= N_SERIES; s++) {
 		char name[64];
 		int n = snprintf(text, sizeof text,
-		                 "\ndata_TS_%d\n\nloop_\n_rlnMicrographName #1\n_rlnMicrographPreExposure #2\n_rlnTomoXTilt #3\n_rlnTomoYTilt #4\n"
-		                 "_rlnTomoZRot #5\n_rlnTomoXShiftAngst #6\n_rlnTomoYShiftAngst #7\n_rlnDefocusU #8\n_rlnDefocusV #9\n_rlnDefocusAngle #10\n"
-		                 "_rlnCtfScalefactor #11\n", s);
+		                 "\ndata_TS_%d\n\nloop_\n_rlnMicrographName #1\n_rlnMicrographPreExposure "
+		                 "#2\n_rlnTomoXTilt #3\n_rlnTomoYTilt #4\n"
+		                 "_rlnTomoZRot #5\n_rlnTomoXShiftAngst #6\n_rlnTomoYShiftAngst #7\n_rlnDefocusU "
+		                 "#8\n_rlnDefocusV #9\n_rlnDefocusAngle #10\n"
+		                 "_rlnCtfScalefactor #11\n",
+		                 s);
 		for (int t = 0; t < N_TILTS; t++) {
-			n += snprintf(text + n, sizeof text - (size_t)n, "frames/TS_%d_%d.mrc %d 0 %d 85 0 0 30000 29000 10 0.9\n", s, t, 3 * t, 3 * t - 3);
+			n += snprintf(text + n, sizeof text - (size_t)n,
+			              "frames/TS_%d_%d.mrc %d 0 %d 85 0 0 30000 29000 10 0.9\n", s, t, 3 * t, 3 * t - 3);
 			snprintf(name, sizeof name, "frames/TS_%d_%d.mrc", s, t);
 			put_image(name);
 		}
@@ -95,12 +102,15 @@ static void project_make(void)
 		snprintf(name, sizeof name, "tilt_series/TS_%d.star", s);
 		put_file(name, text);
 	}
-	put_file("particles.star",
-	         "\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnOpticsGroupName #2\n_rlnVoltage #3\n_rlnSphericalAberration #4\n"
-	         "_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n1 one 300 2.7 0.1 2.0\n\n"
-	         "\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup #3\n_rlnCenteredCoordinateXAngst #4\n"
-	         "_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
-	         "TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
+	put_file(
+		"particles.star",
+		"\ndata_optics\n\nloop_\n_rlnOpticsGroup #1\n_rlnOpticsGroupName #2\n_rlnVoltage "
+		"#3\n_rlnSphericalAberration #4\n"
+		"_rlnAmplitudeContrast #5\n_rlnTomoTiltSeriesPixelSize #6\n1 one 300 2.7 0.1 2.0\n\n"
+		"\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup "
+		"#3\n_rlnCenteredCoordinateXAngst #4\n"
+		"_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
+		"TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
 }
 
 static void project_remove(void)
@@ -259,12 +269,15 @@ static cyc_status fake_ctfrefine(cyc_ctfrefine_result *r, const cyc_ctfrefine_op
 	cyc_status st = CYC_OK;
 	cyc_optimisation_set *set = NULL;
 	cyc_tomogram_set *tomograms = NULL;
-	*r = (cyc_ctfrefine_result){ .n_tilts = 6, .n_moved = 5, .n_flagged = 1, .defocus_change_rms_A = 123.0, .scale_change_rms = 0.05 };
+	*r = (cyc_ctfrefine_result){
+		.n_tilts = 6, .n_moved = 5, .n_flagged = 1, .defocus_change_rms_A = 123.0, .scale_change_rms = 0.05
+	};
 	CYC_TRY(note_call('c', o->input.optimisation_set));
 	CYC_TRY(cyc_project_resolve(&set, &o->input));
 	CYC_TRY(cyc_tomogram_set_read(&tomograms, in_root(set->tomograms), g_fake.root));
 	for (int s = 0; s < tomograms->n_series; s++) {
-		for (int t = 0; t < tomograms->series[s].n_tilts; t++) tomograms->series[s].tilts[t].defocus_u_A += 100.0 * (t + 1);
+		for (int t = 0; t < tomograms->series[s].n_tilts; t++)
+			tomograms->series[s].tilts[t].defocus_u_A += 100.0 * (t + 1);
 	}
 	CYC_TRY(cyc_tomogram_set_write(tomograms, o->out_dir, g_fake.root, CYC_WRITE_DEFOCUS));
 	CYC_TRY(cyc_path_join(&r->tomograms, o->out_dir, "tomograms.star"));
@@ -288,7 +301,9 @@ static cyc_status fake_polish(cyc_polish_result *r, const cyc_polish_options *o)
 	cyc_status st = CYC_OK;
 	cyc_optimisation_set *set = NULL;
 	cyc_tomogram_set *tomograms = NULL;
-	*r = (cyc_polish_result){ .n_series = 2, .n_improved = 1, .shift_rms_A = 1.25, .position_rms_A = 0.5, .motion_rms_A = 0.25 };
+	*r = (cyc_polish_result){
+		.n_series = 2, .n_improved = 1, .shift_rms_A = 1.25, .position_rms_A = 0.5, .motion_rms_A = 0.25
+	};
 	CYC_TRY(note_call('m', o->input.optimisation_set));
 	CYC_TRY(cyc_project_resolve(&set, &o->input));
 	CYC_TRY(cyc_tomogram_set_read(&tomograms, in_root(set->tomograms), g_fake.root));
@@ -326,7 +341,10 @@ static cyc_status fake_refine3d(cyc_refine3d_result *r, const cyc_refine3d_optio
 	cyc_optimisation_set *set = NULL;
 	char *particles = NULL, *from = NULL;
 	size_t size;
-	*r = (cyc_refine3d_result){ .n_particles = 10, .n_iterations = 2, .rotation_error_rad = cyc_deg_to_rad(0.25), .offset_error_A = 0.5 };
+	*r = (cyc_refine3d_result){ .n_particles = 10,
+		                        .n_iterations = 2,
+		                        .rotation_error_rad = cyc_deg_to_rad(0.25),
+		                        .offset_error_A = 0.5 };
 	CYC_TRY(note_call('o', o->input.optimisation_set));
 	CYC_TRY(cyc_project_resolve(&set, &o->input));
 	CYC_TRY(cyc_path_join(&from, g_fake.root, set->particles));
@@ -345,13 +363,14 @@ done:
 	return st;
 }
 
-static const cyc_cycle_ops FAKES = { fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL, NULL };
+static const cyc_cycle_ops FAKES = {
+	fake_reconstruct, fake_postprocess, fake_ctfrefine, fake_polish, fake_refine3d, NULL, NULL
+};
 
 static cyc_status run_cycle(cyc_cycle_result *result, const cyc_cycle_options *o)
 {
 	memset(g_fake.calls, 0, sizeof g_fake.calls);
 	return cyc_cycle_run(result, o, &FAKES);
 }
-
 
 #endif

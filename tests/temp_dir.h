@@ -52,25 +52,25 @@ static inline void temp_write(const char *name, const char *text)
 static inline bool temp_exists(const char *name) { return cyc_path_exists(temp_path(name)); }
 
 /* The call fails with this status, and its message has all these texts. */
-#define ASSERT_FAILS(call, status, ...)                                                             \
-	do {                                                                                            \
-		cyc_error_clear();                                                                          \
-		cyc_status got_ = (call);                                                                   \
-		if (got_ != (status)) print_error("%s: %s\n", cyc_status_name(got_), cyc_error_get()->message); \
-		assert_int_equal(got_, (status));                                                           \
-		const char *wanted_[] = { __VA_ARGS__ };                                                    \
-		for (size_t w_ = 0; w_ < sizeof wanted_ / sizeof *wanted_; w_++) {                          \
-			if (strstr(cyc_error_get()->message, wanted_[w_])) continue;                            \
-			print_error("'%s' is not in: %s\n", wanted_[w_], cyc_error_get()->message);             \
-			fail();                                                                                 \
-		}                                                                                           \
+#define ASSERT_FAILS(call, status, ...)                                                                      \
+	do {                                                                                                     \
+		cyc_error_clear();                                                                                   \
+		cyc_status got_ = (call);                                                                            \
+		if (got_ != (status)) print_error("%s: %s\n", cyc_status_name(got_), cyc_error_get()->message);      \
+		assert_int_equal(got_, (status));                                                                    \
+		const char *wanted_[] = { __VA_ARGS__ };                                                             \
+		for (size_t w_ = 0; w_ < sizeof wanted_ / sizeof *wanted_; w_++) {                                   \
+			if (strstr(cyc_error_get()->message, wanted_[w_])) continue;                                     \
+			print_error("'%s' is not in: %s\n", wanted_[w_], cyc_error_get()->message);                      \
+			fail();                                                                                          \
+		}                                                                                                    \
 	} while (0)
 
-#define ASSERT_OK(call)                                                                             \
-	do {                                                                                            \
-		cyc_status got_ = (call);                                                                   \
-		if (got_ != CYC_OK) print_error("%s: %s\n", cyc_status_name(got_), cyc_error_get()->message); \
-		assert_int_equal(got_, CYC_OK);                                                             \
+#define ASSERT_OK(call)                                                                                      \
+	do {                                                                                                     \
+		cyc_status got_ = (call);                                                                            \
+		if (got_ != CYC_OK) print_error("%s: %s\n", cyc_status_name(got_), cyc_error_get()->message);        \
+		assert_int_equal(got_, CYC_OK);                                                                      \
 	} while (0)
 
 #endif

@@ -3,7 +3,7 @@
 #   install-deps.sh [--ci]   --ci adds what only the full check needs (clang)
 set -euo pipefail
 packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev libxxhash-dev zlib1g-dev libcmocka-dev python3)
-[ "${1:-}" != --ci ] || packages+=(clang libclang-rt-dev python3-numpy python3-mrcfile time)
+[ "${1:-}" != --ci ] || packages+=(clang clang-format-14 libclang-rt-dev python3-numpy python3-mrcfile time)
 
 missing=()
 for package in "${packages[@]}"; do

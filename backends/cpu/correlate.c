@@ -1,6 +1,7 @@
 /*
- * Local correlation by two small matrix products: first over columns for each displacement in x, then over rows for each in y.
- * Nothing is interpolated, and the cost does not depend on how fine the grid is relative to the pixels.
+ * Local correlation by two small matrix products: first over columns for each displacement in x, then over
+ * rows for each in y. Nothing is interpolated, and the cost does not depend on how fine the grid is relative
+ * to the pixels.
  */
 #include "backends/cpu/cpu_internal.h"
 
@@ -23,7 +24,8 @@ typedef struct {
 enum { VECTOR = 16 };
 
 /* One row's products, turned by each displacement in x. */
-CYC_SIMD static void turn_row(float *re, float *im, const float *g_re, const float *g_im, int32_t count, const float *ex_re, const float *ex_im, int32_t width)
+CYC_SIMD static void turn_row(float *re, float *im, const float *g_re, const float *g_im, int32_t count,
+                              const float *ex_re, const float *ex_im, int32_t width)
 {
 	for (int32_t j = 0; j < width; j++) re[j] = im[j] = 0;
 	for (int32_t x = 0; x < count; x++) {
@@ -41,7 +43,8 @@ CYC_SIMD static void add_rows(float *map, const float *re, const float *im, floa
 	for (int32_t j = 0; j < width; j++) map[j] += re[j] * c - im[j] * d;
 }
 
-CYC_SIMD static void products(float *g_re, float *g_im, double *curve, const cyc_cfloat *X, const cyc_cfloat *V, const float *ctf, const cyc_cfloat *phase,
+CYC_SIMD static void products(float *g_re, float *g_im, double *curve, const cyc_cfloat *X,
+                              const cyc_cfloat *V, const float *ctf, const cyc_cfloat *phase,
                               const float *weight, const float *own, int32_t ky, int32_t count)
 {
 	double p0 = 0, p1 = 0, p2 = 0;
@@ -67,26 +70,31 @@ static cyc_status correlate_task(void *arg, int64_t i, int i_thread)
 	const work *a = arg;
 	int32_t s = a->s, R = a->radius, n = a->n_grid, width = a->width;
 	size_t sh = (size_t)(s / 2 + 1), plane = (size_t)s * sh;
-	float *scratch = cyc__cpu_scratch_of(a->cpu, i_thread), *g_re = scratch, *g_im = g_re + sh, *re = g_im + sh, *im = re + width, *map = im + width;
+	float *scratch = cyc__cpu_scratch_of(a->cpu, i_thread), *g_re = scratch, *g_im = g_re + sh,
+		  *re = g_im + sh, *im = re + width, *map = im + width;
 	double *curve = a->curves + i * CYC_N_CURVE;
 	memset(map, 0, (size_t)n * (size_t)width * sizeof *map);
 	memset(curve, 0, CYC_N_CURVE * sizeof *curve);
 	for (int32_t ky = -R; ky <= R; ky++) {
 		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh, at = (size_t)i * plane + row;
 		int32_t count = (int32_t)sqrt((double)(R * R - ky * ky)) + 1;
-		products(g_re, g_im, curve, a->ft + at, a->prediction + at, a->ctf + at, a->phase ? a->phase + row : NULL, a->weight + row, a->own ? a->own + row : NULL,
-		         ky, count);
+		products(g_re, g_im, curve, a->ft + at, a->prediction + at, a->ctf + at,
+		         a->phase ? a->phase + row : NULL, a->weight + row, a->own ? a->own + row : NULL, ky, count);
 		turn_row(re, im, g_re, g_im, count, a->ex_re, a->ex_im, width);
-		const float *c = a->ey_re + (size_t)(ky + R) * (size_t)n, *d = a->ey_im + (size_t)(ky + R) * (size_t)n;
+		const float *c = a->ey_re + (size_t)(ky + R) * (size_t)n,
+					*d = a->ey_im + (size_t)(ky + R) * (size_t)n;
 		for (int32_t l = 0; l < n; l++) add_rows(map + (size_t)l * (size_t)width, re, im, c[l], d[l], width);
 	}
 	float *out = a->maps + (size_t)i * (size_t)n * (size_t)n;
-	for (int32_t l = 0; l < n; l++) memcpy(out + (size_t)l * (size_t)n, map + (size_t)l * (size_t)width, (size_t)n * sizeof *out);
+	for (int32_t l = 0; l < n; l++)
+		memcpy(out + (size_t)l * (size_t)n, map + (size_t)l * (size_t)width, (size_t)n * sizeof *out);
 	return CYC_OK;
 }
 
-cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
-                             const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s)
+cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft,
+                             const cyc_cfloat *prediction, const float *ctf, const cyc_cfloat *phase,
+                             const float *weight, const float *own, int32_t radius, cyc_local_grid grid,
+                             int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
@@ -106,8 +114,11 @@ cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_
 			ey_im[(size_t)(y + radius) * (size_t)grid.n + (size_t)j] = (float)sin(turn * y);
 		}
 	}
-	CYC_TRY(cyc__cpu_scratch(cpu, n, (2 * (size_t)(s / 2 + 1) + 2 * (size_t)width + (size_t)grid.n * (size_t)width) * sizeof(float)));
-	work a = { cpu, maps, curves, ft, prediction, ctf, phase, weight, own, radius, grid.n, width, s, ex_re, ex_im, ey_re, ey_im };
+	CYC_TRY(cyc__cpu_scratch(cpu, n,
+	                         (2 * (size_t)(s / 2 + 1) + 2 * (size_t)width + (size_t)grid.n * (size_t)width) *
+	                             sizeof(float)));
+	work a = { cpu,    maps,   curves, ft, prediction, ctf,   phase, weight, own,
+		       radius, grid.n, width,  s,  ex_re,      ex_im, ey_re, ey_im };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, correlate_task, &a));
 done:
 	cyc_free(tables);

@@ -13,37 +13,49 @@ typedef struct {
 	cyc_image_plan *image;   /**< of the last cyc_particle_image_spec */
 	cyc_fft3 *fft3;          /**< of the last size */
 	int32_t fft3_n;
-	void *scratch;           /**< n_scratch x scratch_bytes */
+	void *scratch; /**< n_scratch x scratch_bytes */
 	int n_scratch;
 	size_t scratch_bytes;
 } cyc_cpu;
 
-/** Scratch memory of at least `bytes` for each thread that n_items keep busy; thread i's part starts at i x scratch_bytes. Contents undefined. */
+/** Scratch memory of at least `bytes` for each thread that n_items keep busy; thread i's part starts at i x
+ * scratch_bytes. Contents undefined. */
 CYC_MUST_CHECK cyc_status cyc__cpu_scratch(cyc_cpu *cpu, int64_t n_items, size_t bytes);
-static inline void *cyc__cpu_scratch_of(const cyc_cpu *cpu, int i_thread) { return (char *)cpu->scratch + (size_t)i_thread * cpu->scratch_bytes; }
+static inline void *cyc__cpu_scratch_of(const cyc_cpu *cpu, int i_thread)
+{
+	return (char *)cpu->scratch + (size_t)i_thread * cpu->scratch_bytes;
+}
 void cyc__window_plan_destroy(cyc_window_plan **p);
 void cyc__image_plan_destroy(cyc_image_plan **p);
 
 /* Four floats that live in one register on every x86-64 and Arm64. */
 typedef float cyc_v4 __attribute__((vector_size(16)));
 
-cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec);
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
-                       int32_t n, int32_t s);
-cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
+                          const double *at_px, int32_t n, const cyc_window_spec *spec);
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
+                       const float *k2, const double *turns_per_k2, int32_t n, int32_t s);
+cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf,
+                                  const cyc_cfloat *phase, const float *whiten,
                                   const cyc_particle_image_spec *spec, int32_t n);
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
-                        int32_t n, int32_t s);
-cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
-                            const double *particle_weight, int32_t n, int32_t s);
-cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,
-                                int32_t n, int32_t s);
-cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
-                                 int8_t select, int32_t n, int32_t s);
-cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-                            const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
-cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf,
-                             const cyc_cfloat *phase, const float *weight, const float *own, int32_t radius, cyc_local_grid grid, int32_t n, int32_t s);
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share,
+                        const float *rest, bool is_premultiplied, int32_t n, int32_t s);
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
+                            const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
+                            int32_t n, int32_t s);
+cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M,
+                                const int32_t *radius, const int8_t *use, int8_t select, int32_t n,
+                                int32_t s);
+cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
+                                 const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
+                                 int32_t n, int32_t s);
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction,
+                            const float *ctf, const float *quadrature, const cyc_cfloat *phase,
+                            int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
+cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft,
+                             const cyc_cfloat *prediction, const float *ctf, const cyc_cfloat *phase,
+                             const float *weight, const float *own, int32_t radius, cyc_local_grid grid,
+                             int32_t n, int32_t s);
 cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 cyc_status cyc_fft3_inverse_cpu(void *self, float *real, cyc_cfloat *ft, int32_t s);
 

@@ -10,8 +10,8 @@ typedef struct {
 } work;
 
 /*
- * sin and cos of 2 pi t by Taylor series on [-1/4, 1/4] turns: errors below 1e-7, no branches, no library call, so that the
- * loop below becomes vector code. Adding and taking off 1.5 x 2^23 rounds to an integer.
+ * sin and cos of 2 pi t by Taylor series on [-1/4, 1/4] turns: errors below 1e-7, no branches, no library
+ * call, so that the loop below becomes vector code. Adding and taking off 1.5 x 2^23 rounds to an integer.
  */
 static inline __attribute__((always_inline)) void sincos_turns(float *sin_out, float *cos_out, float t)
 {
@@ -19,13 +19,18 @@ static inline __attribute__((always_inline)) void sincos_turns(float *sin_out, f
 	float j = (2 * t + MAGIC) - MAGIC, f = t - 0.5F * j;
 	float odd = j - 2 * ((0.5F * j + MAGIC) - MAGIC), sign = 1 - 2 * odd * odd; /* (-1)^j */
 	float a = 6.28318530717958648F * f, b = a * a;
-	float sn = a * (1 + b * (-1.F / 6 + b * (1.F / 120 + b * (-1.F / 5040 + b * (1.F / 362880 + b * (-1.F / 39916800))))));
-	float cs = 1 + b * (-0.5F + b * (1.F / 24 + b * (-1.F / 720 + b * (1.F / 40320 + b * (-1.F / 3628800 + b * (1.F / 479001600))))));
+	float sn =
+		a * (1 + b * (-1.F / 6 +
+	                  b * (1.F / 120 + b * (-1.F / 5040 + b * (1.F / 362880 + b * (-1.F / 39916800))))));
+	float cs =
+		1 + b * (-0.5F + b * (1.F / 24 + b * (-1.F / 720 + b * (1.F / 40320 + b * (-1.F / 3628800 +
+	                                                                               b * (1.F / 479001600))))));
 	*sin_out = sign * sn;
 	*cos_out = sign * cs;
 }
 
-CYC_SIMD static void ctf_row(float *ctf, float *quadrature, const float *turns, const float *envelope, float per_k2, float y2, int32_t sh)
+CYC_SIMD static void ctf_row(float *ctf, float *quadrature, const float *turns, const float *envelope,
+                             float per_k2, float y2, int32_t sh)
 {
 	if (quadrature) {
 		for (int32_t x = 0; x < sh; x++) {
@@ -43,7 +48,8 @@ CYC_SIMD static void ctf_row(float *ctf, float *quadrature, const float *turns, 
 	}
 }
 
-CYC_SIMD static void ctf_row_of(float *ctf, float *quadrature, const float *turns, const float *envelope, float per_k2, const float *k2, int32_t sh)
+CYC_SIMD static void ctf_row_of(float *ctf, float *quadrature, const float *turns, const float *envelope,
+                                float per_k2, const float *k2, int32_t sh)
 {
 	for (int32_t x = 0; x < sh; x++) {
 		float sn, cs;
@@ -62,15 +68,20 @@ static cyc_status ctf_task(void *arg, int64_t i, int i_thread)
 	for (int32_t y = 0; y < s; y++) {
 		size_t row = (size_t)y * (size_t)sh;
 		int32_t ky = y < s / 2 ? y : y - s;
-		float *ctf = a->ctf + (size_t)i * plane + row, *quadrature = a->quadrature ? a->quadrature + (size_t)i * plane + row : NULL;
-		if (a->k2) ctf_row_of(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i], a->k2 + row, sh);
-		else ctf_row(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i], (float)(ky * ky), sh);
+		float *ctf = a->ctf + (size_t)i * plane + row,
+			  *quadrature = a->quadrature ? a->quadrature + (size_t)i * plane + row : NULL;
+		if (a->k2)
+			ctf_row_of(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i],
+			           a->k2 + row, sh);
+		else
+			ctf_row(ctf, quadrature, a->turns + row, a->envelope + row, (float)a->turns_per_k2[i],
+			        (float)(ky * ky), sh);
 	}
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope, const float *k2, const double *turns_per_k2,
-                       int32_t n, int32_t s)
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
+                       const float *k2, const double *turns_per_k2, int32_t n, int32_t s)
 {
 	work a = { ctf, quadrature, turns, envelope, k2, turns_per_k2, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);

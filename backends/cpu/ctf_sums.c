@@ -12,12 +12,13 @@ typedef struct {
 	int32_t radius, n, s;
 } work;
 
-CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, const cyc_cfloat *V, const float *c, const float *q, const cyc_cfloat *phase,
-                             int32_t count)
+CYC_SIMD static void add_row(double *sums, size_t plane, const cyc_cfloat *X, const cyc_cfloat *V,
+                             const float *c, const float *q, const cyc_cfloat *phase, int32_t count)
 {
 	for (int32_t x = 0; x < count; x++) {
 		cyc_cfloat v = phase ? V[x] * phase[x] : V[x], a = -X[x] * conjf(v);
-		double power = (double)(crealf(v) * crealf(v) + cimagf(v) * cimagf(v)), re = (double)crealf(a), im = (double)cimagf(a);
+		double power = (double)(crealf(v) * crealf(v) + cimagf(v) * cimagf(v)), re = (double)crealf(a),
+			   im = (double)cimagf(a);
 		double observed = (double)(crealf(X[x]) * crealf(X[x]) + cimagf(X[x]) * cimagf(X[x]));
 		double cx = (double)c[x], qx = (double)q[x];
 		sums[(size_t)x + CYC_SUM_CC * plane] += power * cx * cx;
@@ -45,13 +46,15 @@ static cyc_status row_task(void *arg, int64_t y, int i_thread)
 	for (int32_t i = 0; i < a->n; i++) {
 		size_t at = (size_t)i * plane + row;
 		if (a->use && a->use[i] != a->select) continue;
-		add_row(a->sums + row, plane, a->ft + at, a->prediction + at, a->ctf + at, a->quadrature + at, a->phase ? a->phase + row : NULL, last + 1);
+		add_row(a->sums + row, plane, a->ft + at, a->prediction + at, a->ctf + at, a->quadrature + at,
+		        a->phase ? a->phase + row : NULL, last + 1);
 	}
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction, const float *ctf, const float *quadrature,
-                            const cyc_cfloat *phase, int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction,
+                            const float *ctf, const float *quadrature, const cyc_cfloat *phase,
+                            int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
 	work a = { sums, ft, prediction, ctf, quadrature, phase, use, select, radius, n, s };
 	return cyc_parallel_for(s, ((cyc_cpu *)self)->n_threads, row_task, &a);

@@ -19,7 +19,8 @@ static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 	size_t s = (size_t)a->s, sh = s / 2 + 1, width = sh + 1;
 	const cyc_cfloat *ft = a->ft + (size_t)i * s * sh;
 	const float *ctf = a->ctf ? a->ctf + (size_t)i * s * sh : NULL;
-	float *packed = a->packed + (size_t)i * cyc_packed_count(a->s), weight = a->particle_weight ? (float)a->particle_weight[i] : 1;
+	float *packed = a->packed + (size_t)i * cyc_packed_count(a->s),
+		  weight = a->particle_weight ? (float)a->particle_weight[i] : 1;
 	/* Rows -s/2-1 .. s/2+2 in order, columns 0 .. s/2+1, so that bilinear look-ups need no wrapping. */
 	for (size_t row = 0; row < s + 4; row++) {
 		size_t from = (row + s - s / 2 - 1) % s * sh;
@@ -35,8 +36,9 @@ static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
-                            const double *particle_weight, int32_t n, int32_t s)
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
+                            const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
+                            int32_t n, int32_t s)
 {
 	work a = { packed, ft, ctf, phase, whiten, particle_weight, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, modulate_task, &a);
@@ -66,7 +68,9 @@ static cyc_status pack_task(void *arg, int64_t i, int i_thread)
 		for (size_t x = 0; x < sh; x++) {
 			float c = ctf[from + x], share = a->share[from + x], rest = a->rest[from + x];
 			/* Where nothing is known of the CTF, beyond the dose cutoff, what the image has is not used. */
-			cyc_cfloat d = share == 0 && rest == 0 ? 0 : a->is_premultiplied ? ft[from + x] : c * ft[from + x];
+			cyc_cfloat d = share == 0 && rest == 0 ? 0
+			               : a->is_premultiplied   ? ft[from + x]
+			                                       : c * ft[from + x];
 			to[x] = (cyc_v4){ crealf(d), cimagf(d), share * c * c + rest, 0 };
 		}
 		to[sh] = (cyc_v4){ 0, 0, 0, 0 };
@@ -74,8 +78,8 @@ static cyc_status pack_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share, const float *rest, bool is_premultiplied,
-                        int32_t n, int32_t s)
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share,
+                        const float *rest, bool is_premultiplied, int32_t n, int32_t s)
 {
 	pack_work a = { packed, ft, ctf, share, rest, is_premultiplied, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, pack_task, &a);

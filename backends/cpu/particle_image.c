@@ -6,8 +6,8 @@
 struct cyc_image_plan {
 	cyc_particle_image_spec spec;
 	cyc_fft2 *fft;
-	float *circle;         /* c x c: weight; -1 marks what is outside the circle */
-	double outside_count;  /* pixels of the s-box outside the circle */
+	float *circle;        /* c x c: weight; -1 marks what is outside the circle */
+	double outside_count; /* pixels of the s-box outside the circle */
 };
 
 void cyc__image_plan_destroy(cyc_image_plan **p)
@@ -56,7 +56,8 @@ typedef struct {
 } work;
 
 /* The sign (-1)^(x+y) puts the phase origin on pixel s/2. */
-CYC_SIMD static void weigh_row(float *restrict out, const float *restrict ft, const float *ctf, const float *whiten, float factor, size_t sh)
+CYC_SIMD static void weigh_row(float *restrict out, const float *restrict ft, const float *ctf,
+                               const float *whiten, float factor, size_t sh)
 {
 	for (size_t x = 0; x < sh; x++) {
 		float f = (x % 2 ? -factor : factor) * (ctf ? ctf[x] : 1) * (whiten ? whiten[x] : 1);
@@ -65,7 +66,8 @@ CYC_SIMD static void weigh_row(float *restrict out, const float *restrict ft, co
 	}
 }
 
-/* Sum of the pixels in the circle; what is outside of it in the box is the rest of the total, the coefficient at k = 0. */
+/* Sum of the pixels in the circle; what is outside of it in the box is the rest of the total, the coefficient
+ * at k = 0. */
 static double sum_inside(const float *w, const cyc_image_plan *p)
 {
 	size_t s = (size_t)p->spec.box_binned, c = (size_t)p->spec.circle_px, first = (s - c) / 2;
@@ -82,9 +84,11 @@ static double sum_inside(const float *w, const cyc_image_plan *p)
 
 static void cut(float *to, const float *w, const cyc_image_plan *p, float mean)
 {
-	size_t s = (size_t)p->spec.box_binned, c = (size_t)p->spec.circle_px, edge = (size_t)p->spec.edge_px, first = (s - c) / 2, rim = (edge - c) / 2;
+	size_t s = (size_t)p->spec.box_binned, c = (size_t)p->spec.circle_px, edge = (size_t)p->spec.edge_px,
+		   first = (s - c) / 2, rim = (edge - c) / 2;
 	if (p->spec.no_circle_crop) {
-		for (size_t y = 0; y < edge; y++) memcpy(to + y * edge, w + (y + (s - edge) / 2) * s + (s - edge) / 2, edge * sizeof *to);
+		for (size_t y = 0; y < edge; y++)
+			memcpy(to + y * edge, w + (y + (s - edge) / 2) * s + (s - edge) / 2, edge * sizeof *to);
 		return;
 	}
 	if (rim > 0) memset(to, 0, edge * edge * sizeof *to);
@@ -105,25 +109,29 @@ static cyc_status image_task(void *arg, int64_t i, int i_thread)
 	const cyc_cfloat *ft = a->ft + (size_t)i * plane;
 	for (size_t y = 0; y < s; y++) {
 		float factor = (float)((y % 2 ? -spec->factor : spec->factor) / (double)s);
-		weigh_row((float *)(y_ft + y * sh), (const float *)(ft + y * sh), a->ctf ? a->ctf + (size_t)i * plane + y * sh : NULL,
-		          a->whiten ? a->whiten + y * sh : NULL, factor, sh);
+		weigh_row((float *)(y_ft + y * sh), (const float *)(ft + y * sh),
+		          a->ctf ? a->ctf + (size_t)i * plane + y * sh : NULL, a->whiten ? a->whiten + y * sh : NULL,
+		          factor, sh);
 		for (size_t x = 0; x < sh && a->phase; x++) y_ft[y * sh + x] *= conjf(a->phase[y * sh + x]);
 	}
 	double total = (double)crealf(y_ft[0]) * (double)(s * s);
 	cyc_fft2_inverse(w, a->plan->fft, y_ft);
-	cut(a->images + (size_t)i * edge * edge, w, a->plan, (float)((total - sum_inside(w, a->plan)) / a->plan->outside_count));
+	cut(a->images + (size_t)i * edge * edge, w, a->plan,
+	    (float)((total - sum_inside(w, a->plan)) / a->plan->outside_count));
 	return CYC_OK;
 }
 
-cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf, const cyc_cfloat *phase, const float *whiten,
+cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf,
+                                  const cyc_cfloat *phase, const float *whiten,
                                   const cyc_particle_image_spec *spec, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	size_t s = (size_t)spec->box_binned;
 	const cyc_particle_image_spec *have = cpu->image ? &cpu->image->spec : NULL;
-	if (!have || have->box_binned != spec->box_binned || have->circle_px != spec->circle_px || have->edge_px != spec->edge_px ||
-	    have->no_circle_crop != spec->no_circle_crop || have->factor != spec->factor) {
+	if (!have || have->box_binned != spec->box_binned || have->circle_px != spec->circle_px ||
+	    have->edge_px != spec->edge_px || have->no_circle_crop != spec->no_circle_crop ||
+	    have->factor != spec->factor) {
 		cyc__image_plan_destroy(&cpu->image);
 		CYC_TRY(plan_create(&cpu->image, spec));
 	}

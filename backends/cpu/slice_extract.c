@@ -35,8 +35,10 @@ static inline cyc_cfloat sample(const cyc_cfloat *F, int32_t m, float x, float y
 	if (z1 < 0) z1 += m;
 	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
 	const cyc_cfloat *p = F + (size_t)x0;
-	cyc_v4 a = pair(p + (size_t)z0 * slab + (size_t)y0 * width), b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
-	cyc_v4 c = pair(p + (size_t)z1 * slab + (size_t)y0 * width), d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
+	cyc_v4 a = pair(p + (size_t)z0 * slab + (size_t)y0 * width),
+		   b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
+	cyc_v4 c = pair(p + (size_t)z1 * slab + (size_t)y0 * width),
+		   d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
 	cyc_v4 low = a + fy * (b - a), high = c + fy * (d - c), v = low + fz * (high - low);
 	return (v[0] + fx * (v[2] - v[0])) + mirror * (v[1] + fx * (v[3] - v[1])) * I;
 }
@@ -49,10 +51,13 @@ CYC_SIMD static void extract(cyc_cfloat *out, const work *a, const cyc_mat3 *M)
 	int32_t R = a->radius < s / 2 - 1 ? a->radius : s / 2 - 1;
 	float xx = (float)(zoom * M->m[0][0]), xy = (float)(zoom * M->m[0][1]), xz = (float)(zoom * M->m[0][2]);
 	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s, last = ky * ky > R * R ? -1 : (int32_t)sqrt((double)(R * R - ky * ky));
+		int32_t ky = y < s / 2 ? y : y - s,
+				last = ky * ky > R * R ? -1 : (int32_t)sqrt((double)(R * R - ky * ky));
 		cyc_cfloat *row = out + (size_t)y * (size_t)sh;
-		float ox = (float)(zoom * M->m[1][0] * ky), oy = (float)(zoom * M->m[1][1] * ky), oz = (float)(zoom * M->m[1][2] * ky);
-		for (int32_t x = 0; x <= last; x++) row[x] = sample(a->reference, m, ox + xx * (float)x, oy + xy * (float)x, oz + xz * (float)x);
+		float ox = (float)(zoom * M->m[1][0] * ky), oy = (float)(zoom * M->m[1][1] * ky),
+			  oz = (float)(zoom * M->m[1][2] * ky);
+		for (int32_t x = 0; x <= last; x++)
+			row[x] = sample(a->reference, m, ox + xx * (float)x, oy + xy * (float)x, oz + xz * (float)x);
 		for (int32_t x = last + 1; x < sh; x++) row[x] = 0;
 	}
 }
@@ -65,8 +70,9 @@ static cyc_status extract_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m, const cyc_mat3 *M, int32_t radius, const int8_t *use,
-                                 int8_t select, int32_t n, int32_t s)
+cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
+                                 const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
+                                 int32_t n, int32_t s)
 {
 	work a = { ft, reference, m, M, radius, use, select, s };
 	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, extract_task, &a);

@@ -1,7 +1,8 @@
 /*
- * Insertion by gathering: every voxel near a slice looks up what the slice says there. No two tasks write to one voxel, so
- * the threads share out the z planes and each plane adds its slices in their order: the sum does not depend on the threads.
- * A plane first adds up the batch by itself: large sums then take one rounding per batch instead of one per slice.
+ * Insertion by gathering: every voxel near a slice looks up what the slice says there. No two tasks write to
+ * one voxel, so the threads share out the z planes and each plane adds its slices in their order: the sum
+ * does not depend on the threads. A plane first adds up the batch by itself: large sums then take one
+ * rounding per batch instead of one per slice.
  */
 #include "backends/cpu/cpu_internal.h"
 
@@ -30,7 +31,8 @@ static inline cyc_v4 look_up(const cyc_v4 *slice, size_t width, int32_t row_of_z
 	float mirror = u < 0 ? -1.F : 1.F;
 	u *= mirror;
 	v *= mirror;
-	int32_t u0 = (int32_t)u, v0 = (int32_t)(v + (float)row_of_zero); /* both arguments are >= 0: truncation is floor */
+	int32_t u0 = (int32_t)u,
+			v0 = (int32_t)(v + (float)row_of_zero); /* both arguments are >= 0: truncation is floor */
 	float fu = u - (float)u0, fv = v + (float)row_of_zero - (float)v0;
 	const cyc_v4 *p = slice + (size_t)v0 * width + (size_t)u0;
 	cyc_v4 low = p[0] + fu * (p[1] - p[0]), high = p[width] + fu * (p[width + 1] - p[width]);
@@ -56,12 +58,14 @@ static inline void add_reached(cyc_v4 *plane, const cyc_v4 *slice, int32_t s, re
 {
 	size_t width = (size_t)(s / 2 + 2);
 	int32_t row_of_zero = s / 2 + 1;
-	for (int32_t i = 0; i < l->n; i++) plane[l->to[i]] += l->weight[i] * look_up(slice, width, row_of_zero, l->u[i], l->v[i]);
+	for (int32_t i = 0; i < l->n; i++)
+		plane[l->to[i]] += l->weight[i] * look_up(slice, width, row_of_zero, l->u[i], l->v[i]);
 	l->n = 0;
 }
 
 /* @param last  per |ky|: the last voxel of the row inside the sphere */
-CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, const int32_t *last, int32_t ry, int32_t kz, int32_t s)
+CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat3 *M, const int32_t *last,
+                               int32_t ry, int32_t kz, int32_t s)
 {
 	int32_t sh = s / 2 + 1;
 	const float ux = (float)M->m[0][0], vx = (float)M->m[1][0], hx = (float)M->m[2][0];
@@ -105,7 +109,8 @@ CYC_SIMD static bool add_slice(cyc_v4 *plane, const cyc_v4 *slice, const cyc_mat
 static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 {
 	const work *a = arg;
-	int32_t s = a->s, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s, left = a->radius_max * a->radius_max - kz * kz;
+	int32_t s = a->s, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s,
+			left = a->radius_max * a->radius_max - kz * kz;
 	size_t sh = (size_t)(s / 2 + 1), plane_count = (size_t)s * sh;
 	cyc_v4 *plane = cyc__cpu_scratch_of(a->cpu, i_thread), *sum = (cyc_v4 *)a->sum + (size_t)z * plane_count;
 	bool is_touched = false;
@@ -114,15 +119,18 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	int32_t ry = (int32_t)sqrtf((float)left);
 	size_t count = (size_t)a->radius_max + 1 < sh ? (size_t)a->radius_max + 1 : sh;
 	if (a->is_direct) plane = sum;
-	for (int32_t ky = -ry; ky <= last_row(ry, s) && !a->is_direct; ky++) memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
-	int32_t *last = (int32_t *)(void *)((cyc_v4 *)cyc__cpu_scratch_of(a->cpu, i_thread) + plane_count), last_R = 0, slice_ry = 0;
+	for (int32_t ky = -ry; ky <= last_row(ry, s) && !a->is_direct; ky++)
+		memset(plane + (size_t)(ky < 0 ? ky + s : ky) * sh, 0, count * sizeof *plane);
+	int32_t *last = (int32_t *)(void *)((cyc_v4 *)cyc__cpu_scratch_of(a->cpu, i_thread) + plane_count),
+			last_R = 0, slice_ry = 0;
 	for (int32_t i = 0; i < a->n; i++) {
 		int32_t R = a->radius[i];
 		if (R < (kz < 0 ? -kz : kz) || R == 0 || (a->use && a->use[i] != a->select)) continue;
 		const cyc_v4 *slice = (const cyc_v4 *)(a->packed + (size_t)i * cyc_packed_count(s));
 		if (R != last_R) {
 			slice_ry = (int32_t)sqrtf((float)(R * R - kz * kz));
-			for (int32_t y = 0; y <= slice_ry; y++) last[y] = (int32_t)sqrtf((float)(R * R - kz * kz - y * y));
+			for (int32_t y = 0; y <= slice_ry; y++)
+				last[y] = (int32_t)sqrtf((float)(R * R - kz * kz - y * y));
 			last_R = R;
 		}
 		is_touched = add_slice(plane, slice, &a->M[i], last, slice_ry, kz, s) || is_touched;
@@ -134,13 +142,14 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M, const int32_t *radius, const int8_t *use, int8_t select,
-                                int32_t n, int32_t s)
+cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M,
+                                const int32_t *radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	/* A plane, and the lengths of its rows. */
-	CYC_TRY(cyc__cpu_scratch(cpu, s, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4) + (size_t)(s + 1) * sizeof(int32_t)));
+	CYC_TRY(cyc__cpu_scratch(
+		cpu, s, (size_t)s * (size_t)(s / 2 + 1) * sizeof(cyc_v4) + (size_t)(s + 1) * sizeof(int32_t)));
 	work a = { cpu, sum, packed, M, radius, use, select, n, s, 0, false };
 	int32_t n_selected = 0;
 	for (int32_t i = 0; i < n; i++) {

@@ -6,9 +6,9 @@
 struct cyc_window_plan {
 	cyc_window_spec spec;
 	cyc_fft2_band *fft;
-	int32_t radius;        /* largest wanted |kx|, |ky| */
-	float *circle;         /* S x S: weight inside, 0 in the corners */
-	float *corner;         /* S x S: 1 in the corners, whose mean is the background, 0 inside */
+	int32_t radius; /* largest wanted |kx|, |ky| */
+	float *circle;  /* S x S: weight inside, 0 in the corners */
+	float *corner;  /* S x S: 1 in the corners, whose mean is the background, 0 inside */
 };
 
 void cyc__window_plan_destroy(cyc_window_plan **p)
@@ -72,13 +72,15 @@ static void copy_window(float *w, const work *a, int32_t x0, int32_t y0)
 	}
 }
 
-/* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into zero. */
+/* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into
+ * zero. */
 static void fill_outside(float *w, const work *a, int32_t x0, int32_t y0, float m)
 {
 	int32_t S = a->plan->spec.box_px;
 	for (int32_t y = 0; y < S; y++)
 		for (int32_t x = 0; x < S; x++)
-			if (x0 + x < 0 || y0 + y < 0 || x0 + x >= a->nx || y0 + y >= a->ny) w[(size_t)y * (size_t)S + (size_t)x] = m;
+			if (x0 + x < 0 || y0 + y < 0 || x0 + x >= a->nx || y0 + y >= a->ny)
+				w[(size_t)y * (size_t)S + (size_t)x] = m;
 }
 
 enum { LANES = 16 };
@@ -130,11 +132,13 @@ CYC_SIMD static void crop_circle(float *w, const float *circle, size_t n, float 
 	for (size_t i = 0; i < n; i++) w[i] = circle[i] * (w[i] - m);
 }
 
-CYC_SIMD static void turn(cyc_cfloat *to, const cyc_cfloat *from, const cyc_cfloat *ramp_x, cyc_cfloat ramp_y, size_t n)
+CYC_SIMD static void turn(cyc_cfloat *to, const cyc_cfloat *from, const cyc_cfloat *ramp_x, cyc_cfloat ramp_y,
+                          size_t n)
 {
 	float c = crealf(ramp_y), d = cimagf(ramp_y);
 	for (size_t x = 0; x < n; x++) {
-		float a = crealf(ramp_x[x]), b = cimagf(ramp_x[x]), u = a * c - b * d, v = a * d + b * c, re = crealf(from[x]), im = cimagf(from[x]);
+		float a = crealf(ramp_x[x]), b = cimagf(ramp_x[x]), u = a * c - b * d, v = a * d + b * c,
+			  re = crealf(from[x]), im = cimagf(from[x]);
 		to[x] = (re * u - im * v) + (re * v + im * u) * I;
 	}
 }
@@ -145,7 +149,8 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	const cyc_window_spec *spec = &a->plan->spec;
 	size_t S = (size_t)spec->box_px, s = (size_t)spec->box_binned, sh = s / 2 + 1, Sh = S / 2 + 1;
 	float *w = cyc__cpu_scratch_of(a->cpu, i_thread);
-	cyc_cfloat *big = (cyc_cfloat *)(w + (S * S + 15) / 16 * 16), *ramp_x = big + Sh * S, *out = a->ft + (size_t)i * s * sh;
+	cyc_cfloat *big = (cyc_cfloat *)(w + (S * S + 15) / 16 * 16), *ramp_x = big + Sh * S,
+			   *out = a->ft + (size_t)i * s * sh;
 	double qx = a->at_px[2 * i], qy = a->at_px[2 * i + 1], binning = (double)S / (double)s;
 	int32_t x0 = (int32_t)round(qx) - spec->box_px / 2, y0 = (int32_t)round(qy) - spec->box_px / 2;
 	copy_window(w, a, x0, y0);
@@ -155,8 +160,8 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 		if (!spec->no_circle_crop) crop_circle(w, a->plan->circle, S * S, m);
 	}
 	cyc_fft2_band_forward(big, a->plan->fft, w);
-	/* exp(2 pi i k.t / s) centres the particle, (-1)^(kx+ky) moves the phase origin to pixel S/2, 1/S makes it unitary, and
-	 * 1/binning keeps the grey level of binned pixels. */
+	/* exp(2 pi i k.t / s) centres the particle, (-1)^(kx+ky) moves the phase origin to pixel S/2, 1/S makes
+	 * it unitary, and 1/binning keeps the grey level of binned pixels. */
 	double tx = (qx - x0) / binning - 0.5 * (double)s, ty = (qy - y0) / binning - 0.5 * (double)s;
 	size_t radius = (size_t)a->plan->radius;
 	for (size_t x = 0; x <= radius; x++) {
@@ -165,7 +170,8 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	}
 	double scale = 1 / ((double)S * binning);
 	for (size_t y = 0; y < s; y++) {
-		double ky = y < s / 2 ? (double)y : (double)y - (double)s, phase = 2 * CYC_PI * ty * ky / (double)s, sign = y % 2 ? -scale : scale;
+		double ky = y < s / 2 ? (double)y : (double)y - (double)s, phase = 2 * CYC_PI * ty * ky / (double)s,
+			   sign = y % 2 ? -scale : scale;
 		cyc_cfloat ramp_y = (float)(sign * cos(phase)) + (float)(sign * sin(phase)) * I;
 		const cyc_cfloat *from = big + (y < s / 2 ? y : y + S - s) * Sh;
 		cyc_cfloat *to = out + y * sh;
@@ -176,14 +182,16 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, const double *at_px, int32_t n, const cyc_window_spec *spec)
+cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
+                          const double *at_px, int32_t n, const cyc_window_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	size_t S = (size_t)spec->box_px, Sh = S / 2 + 1;
 	const cyc_window_spec *have = cpu->window ? &cpu->window->spec : NULL;
-	if (!have || have->box_px != spec->box_px || have->box_binned != spec->box_binned || have->no_circle_crop != spec->no_circle_crop ||
-	    have->is_partial != spec->is_partial || have->radius != spec->radius) {
+	if (!have || have->box_px != spec->box_px || have->box_binned != spec->box_binned ||
+	    have->no_circle_crop != spec->no_circle_crop || have->is_partial != spec->is_partial ||
+	    have->radius != spec->radius) {
 		cyc__window_plan_destroy(&cpu->window);
 		CYC_TRY(plan_create(&cpu->window, spec));
 	}

@@ -1,7 +1,7 @@
 /*
- * A fake device: the cpu's operations on memory that host code may not touch. Its pages are closed except while one of its
- * operations runs, and mapping gives a copy: host access to device memory and forgotten unmaps show here, on any machine,
- * before they do on a real device.
+ * A fake device: the cpu's operations on memory that host code may not touch. Its pages are closed except
+ * while one of its operations runs, and mapping gives a copy: host access to device memory and forgotten
+ * unmaps show here, on any machine, before they do on a real device.
  */
 #include "backends/cpu/cpu_internal.h"
 
@@ -16,7 +16,8 @@ static size_t rounded(size_t bytes)
 	return (bytes + page - 1) / page * page;
 }
 
-/* A page that could not be closed: from then on this backend finds no mistakes any more, and may not look as if it did. */
+/* A page that could not be closed: from then on this backend finds no mistakes any more, and may not look as
+ * if it did. */
 static atomic_bool g_is_open;
 
 static void enter(void *self, void *address, size_t bytes)
@@ -34,7 +35,8 @@ static void leave(void *self, void *address, size_t bytes)
 static cyc_status check_closed(void)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(!atomic_load(&g_is_open), CYC_E_DEVICE, "memory of the fake device could not be opened or closed (mprotect)");
+	CYC_CHECK(!atomic_load(&g_is_open), CYC_E_DEVICE,
+	          "memory of the fake device could not be opened or closed (mprotect)");
 done:
 	return st;
 }
@@ -46,7 +48,8 @@ static cyc_status alloc(void *self, void **address, size_t bytes)
 {
 	cyc_status st = CYC_OK;
 	void *p = mmap(NULL, rounded(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CYC_CHECK(p != MAP_FAILED, CYC_E_DEVICE_NOMEM, "not enough device memory: %.1f MB were asked for", (double)bytes / 1e6);
+	CYC_CHECK(p != MAP_FAILED, CYC_E_DEVICE_NOMEM, "not enough device memory: %.1f MB were asked for",
+	          (double)bytes / 1e6);
 	leave(self, p, bytes);
 	if ((st = check_closed()) != CYC_OK) munmap(p, rounded(bytes));
 	else *address = p;

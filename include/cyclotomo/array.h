@@ -3,10 +3,10 @@
  * Containers of numbers: volumes (and images, and stacks of images) of float, and their Fourier transforms.
  *
  * Arrays are row-major [z][y][x], x fastest. A real array is nz x ny x nx. Its half transform is
- * nz x ny x (nx/2+1) complex, origin at index (0,0,0); index j stands for frequency j if j < (n+1)/2, else j-n
- * (so the Nyquist row is negative; do not use it: see docs/conventions.md). The forward transform is
- *   F(k) = sum_x f(x) exp(-2 pi i k.x/n),  unscaled; the inverse divides by the number of voxels.
- * The centre of an even box n is voxel n/2.
+ * nz x ny x (nx/2+1) complex, origin at index (0,0,0); index j stands for frequency j if j < (n+1)/2, else
+ * j-n (so the Nyquist row is negative; do not use it: see docs/conventions.md). The forward transform is F(k)
+ * = sum_x f(x) exp(-2 pi i k.x/n),  unscaled; the inverse divides by the number of voxels. The centre of an
+ * even box n is voxel n/2.
  */
 #ifndef CYCLOTOMO_ARRAY_H
 #define CYCLOTOMO_ARRAY_H
@@ -14,7 +14,9 @@
 #include "cyclotomo/base.h"
 #ifdef __cplusplus
 /* C++ sees the same bytes as two floats. */
-typedef struct { float re, im; } cyc_cfloat;
+typedef struct {
+	float re, im;
+} cyc_cfloat;
 extern "C" {
 #else
 #include <complex.h>
@@ -29,13 +31,18 @@ typedef struct {
 } cyc_volume;
 
 /** Zero-filled volume. @return CYC_E_SHAPE for a size < 1, CYC_E_NOMEM. Destroy with cyc_volume_destroy(). */
-CYC_MUST_CHECK cyc_status cyc_volume_create(cyc_volume **out, int32_t nx, int32_t ny, int32_t nz, double pixel_size_A);
+CYC_MUST_CHECK cyc_status cyc_volume_create(cyc_volume **out, int32_t nx, int32_t ny, int32_t nz,
+                                            double pixel_size_A);
 void cyc_volume_destroy(cyc_volume **v);
 CYC_MUST_CHECK cyc_status cyc_volume_copy(cyc_volume **out, const cyc_volume *v);
-static inline size_t cyc_volume_count(const cyc_volume *v) { return (size_t)v->nx * (size_t)v->ny * (size_t)v->nz; }
+static inline size_t cyc_volume_count(const cyc_volume *v)
+{
+	return (size_t)v->nx * (size_t)v->ny * (size_t)v->nz;
+}
 /** True if nx = ny = nz. */
 static inline bool cyc_volume_is_cubic(const cyc_volume *v) { return v->nx == v->ny && v->ny == v->nz; }
-/** Central part (n smaller) or zero-padded copy (n larger) of a cubic map; centre voxel box/2 -> n/2. Even sizes only. */
+/** Central part (n smaller) or zero-padded copy (n larger) of a cubic map; centre voxel box/2 -> n/2. Even
+ * sizes only. */
 CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n);
 
 /** Number of complex values of the half transform of an n^3 map. */
@@ -54,7 +61,8 @@ CYC_MUST_CHECK cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threa
 /** Bytes of its scratch, for as many threads as have work. */
 double cyc_fft3_bytes(int32_t n, int n_threads);
 void cyc_fft3_destroy(cyc_fft3 **p);
-/** ft (n x n x (n/2+1)) = forward transform of real (n^3), unscaled. `real` is left unchanged. Not thread-safe per plan. */
+/** ft (n x n x (n/2+1)) = forward transform of real (n^3), unscaled. `real` is left unchanged. Not
+ * thread-safe per plan. */
 CYC_MUST_CHECK cyc_status cyc_fft3_forward(cyc_cfloat *ft, const cyc_fft3 *p, const float *real);
 /** real (n^3) = inverse transform of ft, divided by n^3. DESTROYS ft. */
 CYC_MUST_CHECK cyc_status cyc_fft3_inverse(float *real, const cyc_fft3 *p, cyc_cfloat *ft);
@@ -69,7 +77,8 @@ void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real);
 void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft);
 /** Forward plan of which only the columns x < n_columns are wanted: those that lie within a radius. */
 typedef struct cyc_fft2_band cyc_fft2_band;
-CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int32_t n_columns);
+CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny,
+                                               int32_t n_columns);
 void cyc_fft2_band_destroy(cyc_fft2_band **p);
 /** As cyc_fft2_forward(); columns from n_columns on are undefined. */
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real);

@@ -33,8 +33,9 @@ CYC_MUST_CHECK cyc_status cyc_strdup(char **out, const char *s);
 /** printf into a new string; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_asprintf(char **out, const char *fmt, ...) CYC_PRINTF(2, 3);
 /**
- * From here on keep so many addresses free where their number is limited (ulimit -v), for libraries that hang or abort without them
- * and for stacks of threads: cyc_alloc_() fails where less would be left. The most that was asked for counts. No effect without a limit.
+ * From here on keep so many addresses free where their number is limited (ulimit -v), for libraries that hang
+ * or abort without them and for stacks of threads: cyc_alloc_() fails where less would be left. The most that
+ * was asked for counts. No effect without a limit.
  * @return CYC_E_NOMEM if fewer are left now
  */
 CYC_MUST_CHECK cyc_status cyc_reserve_addresses(double bytes);
@@ -47,7 +48,8 @@ int64_t cyc_alloc_count(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
 
-/** The most memory that a job will hold at one time, found by walking through what it allocates and frees. Starts zeroed. */
+/** The most memory that a job will hold at one time, found by walking through what it allocates and frees.
+ * Starts zeroed. */
 typedef struct {
 	double now, peak; /**< bytes */
 } cyc_memory_plan;
@@ -60,8 +62,8 @@ void cyc_memory_give(cyc_memory_plan *m, double bytes);
 /** Bytes that are taken and given back. */
 void cyc_memory_pass(cyc_memory_plan *m, double bytes);
 /**
- * Say what a job will need, and refuse it where that is more than cyc_memory_available_bytes(). Call it before anything large is
- * allocated, from dry runs too.
+ * Say what a job will need, and refuse it where that is more than cyc_memory_available_bytes(). Call it
+ * before anything large is allocated, from dry runs too.
  * @param[in] n_threads  each needs addresses for its stack and for BLAS, which count under `ulimit -v`
  * @param[in] less       hint: which options need less
  * @return CYC_E_NOMEM with both figures
@@ -79,8 +81,8 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
 #define cyc_warn(...) cyc_log(CYC_LOG_WARN, __VA_ARGS__)
 #define cyc_debug(...) cyc_log(CYC_LOG_DEBUG, __VA_ARGS__)
 /**
- * Also give each warning to a listener, whatever the sink's level: for a job that puts the warnings of its steps on a page. One at a
- * time; NULL: none. Called under the lock, so a listener must not log.
+ * Also give each warning to a listener, whatever the sink's level: for a job that puts the warnings of its
+ * steps on a page. One at a time; NULL: none. Called under the lock, so a listener must not log.
  */
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
 /** Number of warnings logged so far; the CLI repeats the count in the final summary. */
@@ -88,7 +90,8 @@ int64_t cyc_log_n_warnings(void);
 
 /* ---------------------------------------------------------------- progress */
 
-/** Called with the share done in [0,1] and a short text; installed by the CLI (bar on a terminal, plain lines else). */
+/** Called with the share done in [0,1] and a short text; installed by the CLI (bar on a terminal, plain lines
+ * else). */
 typedef void (*cyc_progress_sink)(void *user, const char *what, double done_frac);
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user);
 void cyc_progress(const char *what, int64_t i_done, int64_t n_total);
@@ -112,39 +115,45 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
 /**
  * Run items 0..n-1 on n_threads threads, each item once, handed out in increasing order.
  *
- * Results must depend on the item only, never on the thread: then they are the same for any number of threads.
- * After a failure no new item starts; the error record of the lowest failing item that ran is the caller's.
- * @return CYC_OK or the status of that item. Between items it looks whether somebody asked to stop, and about once a second for the abort file.
- * @note Called from inside a task it runs its items one after the other on the thread of that task, all with i_thread = 0: scratch
- *       memory that i_thread picks must then belong to the task, for outer tasks on other threads have 0 there, too.
+ * Results must depend on the item only, never on the thread: then they are the same for any number of
+ * threads. After a failure no new item starts; the error record of the lowest failing item that ran is the
+ * caller's.
+ * @return CYC_OK or the status of that item. Between items it looks whether somebody asked to stop, and about
+ * once a second for the abort file.
+ * @note Called from inside a task it runs its items one after the other on the thread of that task, all with
+ * i_thread = 0: scratch memory that i_thread picks must then belong to the task, for outer tasks on other
+ * threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
 /**
- * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several for each processor.
- * At least one. Scratch is made for these, however many threads are asked for.
+ * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several
+ * for each processor. At least one. Scratch is made for these, however many threads are asked for.
  */
 int cyc_n_workers(int64_t n_items, int n_threads);
 /**
- * Keep LAPACK and BLAS from using threads of their own: results must not depend on the machine's cores. Call before using them.
- * Where addresses are limited (ulimit -v), room for their buffers is kept free, without which they would hang.
+ * Keep LAPACK and BLAS from using threads of their own: results must not depend on the machine's cores. Call
+ * before using them. Where addresses are limited (ulimit -v), room for their buffers is kept free, without
+ * which they would hang.
  * @param[in] n_threads  that may call them at one time
  * @return CYC_E_NOMEM if there is no such room
  */
 CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 /**
- * Number of processors this process may use: those of its affinity mask (taskset, Slurm, mpirun), and no more than the CPU quota
- * of its control group (containers, systemd), version 1 or 2.
+ * Number of processors this process may use: those of its affinity mask (taskset, Slurm, mpirun), and no more
+ * than the CPU quota of its control group (containers, systemd), version 1 or 2.
  */
 int cyc_n_processors(void);
 /**
- * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its control groups
- * (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew at each call.
+ * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its
+ * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew
+ * at each call.
  */
 double cyc_memory_available_bytes(void);
 
 /* ---------------------------------------------------------------- random numbers */
 
-/** Counter-based generator (Philox4x32-10, Salmon et al. 2011): the draw is a pure function of key and counter. */
+/** Counter-based generator (Philox4x32-10, Salmon et al. 2011): the draw is a pure function of key and
+ * counter. */
 typedef struct {
 	uint64_t key, stream, counter;
 	uint32_t buffer[4];
@@ -168,7 +177,8 @@ double cyc_rng_uniform_at(uint64_t seed, uint32_t purpose, uint64_t i, uint64_t 
 void cyc_sort(double *v, size_t n);
 /** Median of n numbers, which are sorted; the mean of the middle two of an even number, 0 of none. */
 double cyc_median(double *v, size_t n);
-/** The median, but of two numbers the lower: what single ones are compared with, so that of two the higher stands out. */
+/** The median, but of two numbers the lower: what single ones are compared with, so that of two the higher
+ * stands out. */
 double cyc_median_or_lower(double *v, size_t n);
 
 /* ---------------------------------------------------------------- paths and files */
@@ -178,9 +188,10 @@ CYC_MUST_CHECK cyc_status cyc_path_join(char **out, const char *a, const char *b
 /** Folder part with the trailing slash ("" if none). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_path_dir(char **out, const char *path);
 /**
- * The name of a file for something that a user named (a tomogram, a particle): the name itself where it is plain (one component, not
- * hidden, no control characters, at most 160 bytes), else what can be kept of it with a hash of the whole. It never leaves the
- * folder that it is put into, and different names do not meet. Free with cyc_free().
+ * The name of a file for something that a user named (a tomogram, a particle): the name itself where it is
+ * plain (one component, not hidden, no control characters, at most 160 bytes), else what can be kept of it
+ * with a hash of the whole. It never leaves the folder that it is put into, and different names do not meet.
+ * Free with cyc_free().
  */
 CYC_MUST_CHECK cyc_status cyc_file_name(char **out, const char *name);
 /** The same for names with folders in them ("TS_01/7"), which stay if every component is plain. */
@@ -193,7 +204,8 @@ CYC_MUST_CHECK cyc_status cyc_make_dirs(const char *path);
 /** Create the folders above a file to be written. */
 CYC_MUST_CHECK cyc_status cyc_make_parent_dirs(const char *path);
 
-/** Free bytes of the file system that a path lies on, or will once its folders are made; what this user may write. */
+/** Free bytes of the file system that a path lies on, or will once its folders are made; what this user may
+ * write. */
 CYC_MUST_CHECK cyc_status cyc_disk_free(double *bytes, const char *path);
 
 /** A file that appears under its final name only when complete: open, write, then commit or abandon. */
@@ -203,17 +215,19 @@ typedef struct {
 	bool is_nameless; /**< no name at all until the commit */
 } cyc_outfile;
 CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
-/** Flush, check every write, fsync, rename to the final name, fsync the folder. On failure the temporary file is removed. */
+/** Flush, check every write, fsync, rename to the final name, fsync the folder. On failure the temporary file
+ * is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /**
- * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread; NULL: no more.
- * One at a time for the whole process; set it while no other thread writes.
+ * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread;
+ * NULL: no more. One at a time for the whole process; set it while no other thread writes.
  */
 typedef void (*cyc_outfile_listener)(void *user, const char *path);
 void cyc_outfile_set_listener(cyc_outfile_listener listener, void *user);
 /** Remove the temporary file if still open; harmless after commit. Safe on a zeroed struct. */
 void cyc_outfile_abandon(cyc_outfile *o);
-/** Open a file for reading; CYC_E_IO for what is no regular file (a pipe without a writer would wait for ever). The caller closes *fd. */
+/** Open a file for reading; CYC_E_IO for what is no regular file (a pipe without a writer would wait for
+ * ever). The caller closes *fd. */
 CYC_MUST_CHECK cyc_status cyc_open_regular(int *fd, const char *path);
 /** Whole file into a NUL-terminated buffer (n excludes the NUL). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_read_file(char **out, size_t *n, const char *path);
@@ -221,8 +235,8 @@ CYC_MUST_CHECK cyc_status cyc_read_file(char **out, size_t *n, const char *path)
 CYC_MUST_CHECK cyc_status cyc_write_file(const char *path, const char *data, size_t n);
 
 /**
- * 64-bit hash (XXH3 of libxxhash, the hash so far as its seed), chainable: start with CYC_HASH_INIT. Data cut into other
- * pieces hash differently. For keys and damage, not for security.
+ * 64-bit hash (XXH3 of libxxhash, the hash so far as its seed), chainable: start with CYC_HASH_INIT. Data cut
+ * into other pieces hash differently. For keys and damage, not for security.
  */
 #define CYC_HASH_INIT UINT64_C(1469598103934665603)
 uint64_t cyc_hash(uint64_t h, const void *data, size_t n);
@@ -244,7 +258,8 @@ static inline double cyc_deg_to_rad(double deg) { return deg * (CYC_PI / 180.0);
 static inline double cyc_rad_to_deg(double rad) { return rad * (180.0 / CYC_PI); }
 static inline double cyc_square(double x) { return x * x; }
 
-/* Hot loops get AVX2 and AVX-512 versions, chosen at run time; off under sanitizers and for other machines. */
+/* Hot loops get AVX2 and AVX-512 versions, chosen at run time; off under sanitizers and for other machines.
+ */
 #if defined(CYC_MULTIVERSION) && defined(__x86_64__)
 #define CYC_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else

@@ -34,7 +34,7 @@ typedef struct {
 
 typedef struct {
 	cyc_project_input input;
-	bool is_deep;                         /**< read all images, and compare them with half maps if there are some */
+	bool is_deep; /**< read all images, and compare them with half maps if there are some */
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	int32_t box_px;                       /**< of the windows; 0: that of the half maps */
 	double k_min_A;                       /**< coarsest resolution used, 30 Å */
@@ -62,9 +62,9 @@ void cyc_check_result_deinit(cyc_check_result *r);
 /**
  * Check a project. Nothing of it is changed: with fix_dir a corrected one is written beside it, if there is
  * something to correct.
- * @return CYC_OK also with findings, of which a project that cannot be read is one; CYC_E_USAGE if no project is named,
- * fix_dir is where a file of the project lies, or images are to be compared with half maps that nobody names (the
- * result then has what was found without them); what comparing with the images raises.
+ * @return CYC_OK also with findings, of which a project that cannot be read is one; CYC_E_USAGE if no project
+ * is named, fix_dir is where a file of the project lies, or images are to be compared with half maps that
+ * nobody names (the result then has what was found without them); what comparing with the images raises.
  */
 CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options);
 /** The whole result as JSON; free with cyc_free(). */

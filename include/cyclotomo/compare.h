@@ -1,6 +1,7 @@
 /**
  * @file compare.h
- * How alike are two maps, or two STAR files? For users, and for tests that hold results against recorded ones.
+ * How alike are two maps, or two STAR files? For users, and for tests that hold results against recorded
+ * ones.
  */
 #ifndef CYCLOTOMO_COMPARE_H
 #define CYCLOTOMO_COMPARE_H
@@ -15,67 +16,75 @@ extern "C" {
 /* ---------------------------------------------------------------- maps */
 
 typedef struct {
-	double resolution_A;    /**< limit of the figures "to resolution"; <= 0: to Nyquist */
-	bool mirror_z;          /**< mirror the second map in z first (z -> -z about voxel n/2): the other hand */
+	double resolution_A; /**< limit of the figures "to resolution"; <= 0: to Nyquist */
+	bool mirror_z;       /**< mirror the second map in z first (z -> -z about voxel n/2): the other hand */
 	int32_t n_threads;
 } cyc_map_compare_options;
 
 typedef struct {
-	int32_t n_shells;       /**< n/2 + 1 with a box of n voxels, 0 if the arrays are not cubes of an even size */
-	double *fsc;            /**< of the masked maps, shell i at i / (n pixel size) */
-	double *scale;          /**< <ab>/<aa> in each shell */
-	double mean_fsc;        /**< shells 1 .. n/2 - 1 */
-	double min_fsc;         /**< lowest FSC from shell 1 to the resolution limit */
-	double resolution_0143_A, resolution_05_A; /**< first crossing, linear between shells; Nyquist if there is none */
-	double limit_A;         /**< resolution limit that was used */
+	int32_t n_shells; /**< n/2 + 1 with a box of n voxels, 0 if the arrays are not cubes of an even size */
+	double *fsc;      /**< of the masked maps, shell i at i / (n pixel size) */
+	double *scale;    /**< <ab>/<aa> in each shell */
+	double mean_fsc;  /**< shells 1 .. n/2 - 1 */
+	double min_fsc;   /**< lowest FSC from shell 1 to the resolution limit */
+	double resolution_0143_A,
+		resolution_05_A; /**< first crossing, linear between shells; Nyquist if there is none */
+	double limit_A;      /**< resolution limit that was used */
 	double correlation, correlation_to_limit; /**< of the masked maps, means removed */
 	double scale_all, scale_to_limit;         /**< b ~ scale x a, least squares, means removed */
-	double rms_a, rms_b;    /**< standard deviations */
-	double rms_difference;  /**< of b - a, means kept */
-	double max_difference;  /**< |b - a| */
-	int32_t max_at[3];      /**< its voxel x, y, z, counted from 0 */
+	double rms_a, rms_b;                      /**< standard deviations */
+	double rms_difference;                    /**< of b - a, means kept */
+	double max_difference;                    /**< |b - a| */
+	int32_t max_at[3];                        /**< its voxel x, y, z, counted from 0 */
 } cyc_map_comparison;
 
 /**
  * Compare two maps voxel by voxel and shell by shell; both are multiplied by the mask first.
  * Arrays of any shape (images, stacks) are compared by voxels only.
  * @param[in] mask  of the same size, or NULL.
- * @return CYC_E_SHAPE if sizes or pixel sizes (to 1e-3) differ. The result is independent of the thread count.
+ * @return CYC_E_SHAPE if sizes or pixel sizes (to 1e-3) differ. The result is independent of the thread
+ * count.
  */
-CYC_MUST_CHECK cyc_status cyc_map_compare(cyc_map_comparison **out, const cyc_volume *a, const cyc_volume *b, const cyc_volume *mask,
-                                          const cyc_map_compare_options *options);
+CYC_MUST_CHECK cyc_status cyc_map_compare(cyc_map_comparison **out, const cyc_volume *a, const cyc_volume *b,
+                                          const cyc_volume *mask, const cyc_map_compare_options *options);
 void cyc_map_comparison_destroy(cyc_map_comparison **c);
 
 /* ---------------------------------------------------------------- STAR files */
 
 typedef struct {
-	double tolerance;       /**< numbers a, b are the same if |a - b| <= tolerance + relative max(|a|, |b|) */
+	double tolerance; /**< numbers a, b are the same if |a - b| <= tolerance + relative max(|a|, |b|) */
 	double relative;
-	const char *columns;    /**< tolerances of single columns: "rlnDefocusU=0.5,rlnDefocusV=0.5"; NULL: none */
-	const char *ignore;     /**< labels that are not compared: "rlnMicrographName,rlnCtfImage"; NULL: none */
-	const char *key;        /**< label that rows are matched by; NULL: found, or by order */
-	const char *block;      /**< compare this block only; NULL: all */
-	bool common_only;       /**< blocks, columns and rows that only one file has are no difference */
+	const char *columns; /**< tolerances of single columns: "rlnDefocusU=0.5,rlnDefocusV=0.5"; NULL: none */
+	const char *ignore;  /**< labels that are not compared: "rlnMicrographName,rlnCtfImage"; NULL: none */
+	const char *key;     /**< label that rows are matched by; NULL: found, or by order */
+	const char *block;   /**< compare this block only; NULL: all */
+	bool common_only;    /**< blocks, columns and rows that only one file has are no difference */
 } cyc_star_compare_options;
 
-typedef enum { CYC_COLUMN_SAME, CYC_COLUMN_DIFFERENT, CYC_COLUMN_ONLY_FIRST, CYC_COLUMN_ONLY_SECOND, CYC_COLUMN_IGNORED } cyc_column_state;
+typedef enum {
+	CYC_COLUMN_SAME,
+	CYC_COLUMN_DIFFERENT,
+	CYC_COLUMN_ONLY_FIRST,
+	CYC_COLUMN_ONLY_SECOND,
+	CYC_COLUMN_IGNORED
+} cyc_column_state;
 
 typedef struct {
 	const char *label;
 	cyc_column_state state;
-	int64_t n_different;    /**< rows */
-	int64_t n_numbers;      /**< pairs of numbers (elements of vectors too) */
+	int64_t n_different;                   /**< rows */
+	int64_t n_numbers;                     /**< pairs of numbers (elements of vectors too) */
 	double max_difference, rms_difference; /**< over them */
-	int64_t row_a, row_b;   /**< where the largest difference is, or the first text that differs; -1: nowhere */
+	int64_t row_a, row_b; /**< where the largest difference is, or the first text that differs; -1: nowhere */
 	const char *text_a, *text_b; /**< the values there; NULL: nowhere */
 } cyc_column_comparison;
 
 typedef struct {
 	const char *name;
 	bool in_a, in_b;
-	const char *key;        /**< label rows were matched by, NULL: by order */
+	const char *key; /**< label rows were matched by, NULL: by order */
 	int64_t n_rows_a, n_rows_b, n_matched;
-	bool is_reordered;      /**< matched rows stand in another order */
+	bool is_reordered; /**< matched rows stand in another order */
 	int32_t n_columns;
 	cyc_column_comparison *columns; /**< of the first file in order, then those only the second has */
 	bool is_same;

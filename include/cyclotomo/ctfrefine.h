@@ -1,7 +1,7 @@
 /**
  * @file ctfrefine.h
- * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, and aberrations of optics groups, by comparing the
- * tilt images with projections of the half maps (docs/theory/04-ctf-refinement.md).
+ * CTF refinement: defocus, astigmatism and contrast scale of every tilt image, and aberrations of optics
+ * groups, by comparing the tilt images with projections of the half maps (docs/theory/04-ctf-refinement.md).
  */
 #ifndef CYCLOTOMO_CTFREFINE_H
 #define CYCLOTOMO_CTFREFINE_H
@@ -15,36 +15,41 @@ extern "C" {
 
 /** Where the contrast scales of tilts come from. */
 typedef enum {
-	CYC_SCALE_TILT,     /**< each tilt's images, within a trend of its series: input and neighbours */
-	CYC_SCALE_ICE,      /**< the same, the trend being that of ice of some thickness and slope, which is written too; tilts without particles follow it */
-	CYC_SCALE_TOMOGRAM, /**< the law of the ice (Beer-Lambert) itself, thickness, slope and luminance for each tomogram */
+	CYC_SCALE_TILT, /**< each tilt's images, within a trend of its series: input and neighbours */
+	CYC_SCALE_ICE,  /**< the same, the trend being that of ice of some thickness and slope, which is written
+	                   too; tilts without particles follow it */
+	CYC_SCALE_TOMOGRAM, /**< the law of the ice (Beer-Lambert) itself, thickness, slope and luminance for each
+	                       tomogram */
 	CYC_SCALE_GLOBAL    /**< the same, one luminance per dose for the data set */
 } cyc_scale_model;
 
 typedef struct {
 	cyc_project_input input;
 	const char *ref1, *ref2, *mask; /**< NULL: from the optimisation set */
-	const char *fsc;                /**< postprocess.star; NULL: set, else computed from the half maps (optimistic, logged) */
+	const char
+		*fsc; /**< postprocess.star; NULL: set, else computed from the half maps (optimistic, logged) */
 	const char *out_dir;
 	int32_t box_px;
-	bool do_defocus, do_scale;      /**< both true by default */
+	bool do_defocus, do_scale;                    /**< both true by default */
 	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
-	cyc_scale_model scale_model;    /**< CYC_SCALE_TILT by default */
-	bool do_bfactor;                /**< a B-factor of each tilt, relative to the best one; false by default */
-	bool do_magnification;          /**< anisotropic magnification of the optics groups, false by default */
-	int32_t even_order, odd_order;  /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
-	double defocus_range_A;         /**< search this far on both sides of the input */
-	double k_min_A;                 /**< coarsest resolution used, 30 Å */
-	double cutoff_frac;             /**< 0.02 */
-	double frequency_cutoff_A;      /**< > 0: finest resolution used */
-	double sigma_defocus_A, sigma_astigmatism_A; /**< > 0: prior widths given by the user; else learned from the data */
-	int32_t min_tilt, max_tilt;     /**< rows refined; max < 0: last */
-	bool common_noise;              /**< one noise spectrum for all tilts of a series instead of one each */
-	bool whole_windows;           /**< leave out windows that are partly outside their image */
+	cyc_scale_model scale_model;                  /**< CYC_SCALE_TILT by default */
+	bool do_bfactor;               /**< a B-factor of each tilt, relative to the best one; false by default */
+	bool do_magnification;         /**< anisotropic magnification of the optics groups, false by default */
+	int32_t even_order, odd_order; /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
+	double defocus_range_A;        /**< search this far on both sides of the input */
+	double k_min_A;                /**< coarsest resolution used, 30 Å */
+	double cutoff_frac;            /**< 0.02 */
+	double frequency_cutoff_A;     /**< > 0: finest resolution used */
+	double sigma_defocus_A,
+		sigma_astigmatism_A;    /**< > 0: prior widths given by the user; else learned from the data */
+	int32_t min_tilt, max_tilt; /**< rows refined; max < 0: last */
+	bool common_noise;          /**< one noise spectrum for all tilts of a series instead of one each */
+	bool whole_windows;         /**< leave out windows that are partly outside their image */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;
-	struct cyc_image_cache *images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
+	struct cyc_image_cache
+		*images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
 	bool no_figures;
 	bool dry_run;
 } cyc_ctfrefine_options;
@@ -55,24 +60,31 @@ CYC_MUST_CHECK cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfr
 
 typedef struct {
 	int64_t n_tilts, n_moved, n_flagged;
-	int64_t n_bad;       /**< tilts that show no particles where they should; their scale is 0 now */
+	int64_t n_bad; /**< tilts that show no particles where they should; their scale is 0 now */
 	double defocus_change_rms_A, scale_change_rms;
-	int32_t n_aberrations;              /**< even or odd aberrations of a group that were found and written */
-	int32_t n_magnifications;           /**< groups whose magnification was found and written */
-	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations or magnification were asked for, tomograms: unless defocus or scale were */
+	int32_t n_aberrations;    /**< even or odd aberrations of a group that were found and written */
+	int32_t n_magnifications; /**< groups whose magnification was found and written */
+	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations or magnification were
+	 * asked for, tomograms: unless defocus or scale were */
 	char *tomograms, *particles, *optimisation_set;
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
-/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
-CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *options, const cyc_project_view *project);
-CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself
+ * asks it first. */
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *options,
+                                              const cyc_project_view *project);
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result,
+                                            const cyc_ctfrefine_options *options);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
-CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options *o, cyc_output_extent extent);
+CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options *o,
+                                                     cyc_output_extent extent);
 /**
- * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it says, and refuses to start without.
+ * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it says, and refuses to start
+ * without.
  * @param[in] map_px  edge of the half maps
  */
-double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project, int32_t map_px);
+double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project,
+                                  int32_t map_px);
 
 #ifdef __cplusplus
 }

@@ -1,16 +1,18 @@
 /**
  * @file cycle.h
- * The refinement cycle: the jobs in their order, each fed by the one before, in job folders of one run folder.
+ * The refinement cycle: the jobs in their order, each fed by the one before, in job folders of one run
+ * folder.
  *
  *   start:          Reconstruct/job001, PostProcess/job002
  *   each cycle:     CtfRefine/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *   with polishing: Polish/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
  *
- * A turn is a refining step and the reconstruction and post-processing that judge it: by the mean over all shells of the
- * FSC of the half maps, corrected for the mask, and how much that differs from the state before (T3.17). A difference
- * of two standard errors or more is "better" or "worse", a smaller one "no difference". Worse turns are rejected: the
- * run continues from the state before them. A run that was killed continues where it was: what a finished step needs to say is in its folder's
- * cyclotomo_step.star, written last, and what the run was started with in the run folder's cyclotomo_cycle.star.
+ * A turn is a refining step and the reconstruction and post-processing that judge it: by the mean over all
+ * shells of the FSC of the half maps, corrected for the mask, and how much that differs from the state before
+ * (T3.17). A difference of two standard errors or more is "better" or "worse", a smaller one "no difference".
+ * Worse turns are rejected: the run continues from the state before them. A run that was killed continues
+ * where it was: what a finished step needs to say is in its folder's cyclotomo_step.star, written last, and
+ * what the run was started with in the run folder's cyclotomo_cycle.star.
  */
 #ifndef CYCLOTOMO_CYCLE_H
 #define CYCLOTOMO_CYCLE_H
@@ -26,36 +28,41 @@
 extern "C" {
 #endif
 
-/** Particles that are in both half-sets: leave one of each out of the run's own copy; refuse to start; keep them, with a warning. */
+/** Particles that are in both half-sets: leave one of each out of the run's own copy; refuse to start; keep
+ * them, with a warning. */
 typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
 
 typedef struct {
 	cyc_project_input input;
-	const char *mask_align;        /**< applied to the half maps before they are references; NULL: mask_fsc, else the set's mask */
-	const char *mask_fsc;          /**< for the FSC; NULL: mask_align, else the set's mask, else none */
-	const char *out_dir;           /**< run folder, relative to the root */
-	int32_t box_px, crop_px;       /**< as in cyc_reconstruct_options; the box is also that of the CTF refinement */
+	const char *mask_align; /**< applied to the half maps before they are references; NULL: mask_fsc, else the
+	                           set's mask */
+	const char *mask_fsc;   /**< for the FSC; NULL: mask_align, else the set's mask, else none */
+	const char *out_dir;    /**< run folder, relative to the root */
+	int32_t box_px, crop_px; /**< as in cyc_reconstruct_options; the box is also that of the CTF refinement */
 	const char *symmetry;
 	double snr;
-	bool whole_windows;           /**< leave out windows that are partly outside their image */
-	bool skip_crop;                /**< insert windows as they are, instead of cropping images to crop_px after the CTF */
+	bool whole_windows; /**< leave out windows that are partly outside their image */
+	bool skip_crop; /**< insert windows as they are, instead of cropping images to crop_px after the CTF */
 	int32_t n_cycles;
-	bool skip_defocus, skip_scale;     /**< leave defocus or contrast scale as they are */
+	bool skip_defocus, skip_scale; /**< leave defocus or contrast scale as they are */
 	double defocus_range_A, ctf_kmin_A;
-	bool skip_polish;                  /**< leave tilt geometry, particle positions and motion, which come before the CTFs in each cycle */
-	bool skip_motion;                  /**< leave beam-induced motion */
-	bool keep_all;                     /**< particles count alike, even if they are probably none */
-	bool skip_check;                   /**< do not compare the metadata with the images after the first maps */
-	bool skip_refine;                  /**< leave the particles' orientations, which come last in each cycle */
-	double particle_diameter_A;        /**< <= 0: what fits into the map; images are masked outside of it when orientations are refined */
-	int32_t refine_order;              /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9 degrees, halved) */
+	bool skip_polish; /**< leave tilt geometry, particle positions and motion, which come before the CTFs in
+	                     each cycle */
+	bool skip_motion; /**< leave beam-induced motion */
+	bool keep_all;    /**< particles count alike, even if they are probably none */
+	bool skip_check;  /**< do not compare the metadata with the images after the first maps */
+	bool skip_refine; /**< leave the particles' orientations, which come last in each cycle */
+	double particle_diameter_A; /**< <= 0: what fits into the map; images are masked outside of it when
+	                               orientations are refined */
+	int32_t refine_order;       /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9
+	                               degrees, halved) */
 	double motion_sigma_A_per_dose, motion_correlation_A, polish_range_px;
-	double adhoc_bfactor_A2;       /**< used instead of the automatic one if has_bfactor */
+	double adhoc_bfactor_A2; /**< used instead of the automatic one if has_bfactor */
 	bool has_bfactor;
 	double bfactor_low_A, bfactor_high_A;
 	const char *mtf;
 	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
-	bool accept_worse;             /**< accept turns that are worse too */
+	bool accept_worse;              /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;
 	const char *backend;
@@ -69,7 +76,8 @@ typedef struct {
 	cyc_status (*ctfrefine)(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *options);
 	cyc_status (*polish)(cyc_polish_result *result, const cyc_polish_options *options);
 	cyc_status (*refine3d)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
-	cyc_status (*check)(cyc_check_result *result, const cyc_check_options *options); /**< NULL: the metadata is not checked */
+	cyc_status (*check)(cyc_check_result *result,
+	                    const cyc_check_options *options); /**< NULL: the metadata is not checked */
 	/** A first look at the particles before CTF refinement; NULL: none. */
 	cyc_status (*judge)(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 } cyc_cycle_ops;
@@ -77,31 +85,33 @@ typedef struct {
 typedef struct {
 	double resolution_before_A, resolution_after_A;
 	double mean_fsc_before, mean_fsc_after;
-	int32_t n_steps, n_steps_kept;           /**< all of the run; those that an earlier run had finished */
-	int32_t n_turns, n_turns_taken;          /**< accepted: better, no difference, or worse and accepted as asked */
-	int32_t n_better, n_same;                /**< of these the better ones, and those that made no difference */
-	char *verdict;                           /**< sentences for the user */
-	char *final_map, *final_set, *summary;   /**< relative to the root */
+	int32_t n_steps, n_steps_kept;  /**< all of the run; those that an earlier run had finished */
+	int32_t n_turns, n_turns_taken; /**< accepted: better, no difference, or worse and accepted as asked */
+	int32_t n_better, n_same;       /**< of these the better ones, and those that made no difference */
+	char *verdict;                  /**< sentences for the user */
+	char *final_map, *final_set, *summary; /**< relative to the root */
 } cyc_cycle_result;
 void cyc_cycle_result_deinit(cyc_cycle_result *r);
 
 /**
  * Run the cycle, or continue it.
  * @param[in] ops  NULL: the library's own steps.
- * @return CYC_E_USAGE if the run folder was started with other options, CYC_E_DATA if inputs or finished steps have
- *         changed since (both name what changed), CYC_E_IO if another process is at work there; the statuses of the steps.
+ * @return CYC_E_USAGE if the run folder was started with other options, CYC_E_DATA if inputs or finished
+ * steps have changed since (both name what changed), CYC_E_IO if another process is at work there; the
+ * statuses of the steps.
  */
-CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options, const cyc_cycle_ops *ops);
+CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options,
+                                        const cyc_cycle_ops *ops);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for a run. Part of it. */
 CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
 
 /**
- * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk need, and whether all
- * jobs' own checks pass; and what is in the way: images that cannot be found, contrast scales that are negative, findings of the check of
- * the project. Writes nothing.
+ * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk
+ * need, and whether all jobs' own checks pass; and what is in the way: images that cannot be found, contrast
+ * scales that are negative, findings of the check of the project. Writes nothing.
  * @param[out] text     lines for the user; cyc_free.
- * @param[out] outcome  what the run would end with at its start: CYC_OK if nothing is in the way, else the status whose record the
- *                      error of this thread then is
+ * @param[out] outcome  what the run would end with at its start: CYC_OK if nothing is in the way, else the
+ * status whose record the error of this thread then is
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
 

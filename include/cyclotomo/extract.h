@@ -1,6 +1,7 @@
 /**
  * @file extract.h
- * Extract: pseudo-subtomograms, particle by particle, as 2D stacks or as 3D volumes (docs/theory/07-extract.md).
+ * Extract: pseudo-subtomograms, particle by particle, as 2D stacks or as 3D volumes
+ * (docs/theory/07-extract.md).
  */
 #ifndef CYCLOTOMO_EXTRACT_H
 #define CYCLOTOMO_EXTRACT_H
@@ -23,40 +24,45 @@ typedef struct {
 	double max_dose_e_per_A2; /**< tilts with a higher pre-exposure are left out; <= 0: none are */
 	int32_t min_frames;       /**< particles seen in fewer tilts are left out; >= 1 */
 	bool keep_offsets;        /**< cut at the coordinates alone and leave rlnOrigin* as they are */
-	bool apply_orientations;  /**< the refined orientation becomes that of the subtomogram; not with keep_offsets */
+	bool apply_orientations;  /**< the refined orientation becomes that of the subtomogram; not with
+	                             keep_offsets */
 	bool no_ctf;              /**< neither CTF nor dose weighting */
 	bool no_inversion;        /**< leave particles dark */
 	bool no_circle_crop;      /**< leave what is outside the circle of the cropped box */
 	bool circle_precrop;      /**< circle crop of the window before the CTF too */
 	bool whiten;
-	bool cone_weight;         /**< 3D: suppress a double cone along the map's z axis */
-	double cone_angle_rad;    /**< opening angle of the cone */
-	double cone_sigma_px;     /**< width at the origin, Fourier px */
-	double cutoff_frac;       /**< 3D: frequencies whose dose weight is at or below this are not inserted */
-	bool resume;              /**< keep the files that an interrupted run with the same input and options has finished */
+	bool cone_weight;      /**< 3D: suppress a double cone along the map's z axis */
+	double cone_angle_rad; /**< opening angle of the cone */
+	double cone_sigma_px;  /**< width at the origin, Fourier px */
+	double cutoff_frac;    /**< 3D: frequencies whose dose weight is at or below this are not inserted */
+	bool resume; /**< keep the files that an interrupted run with the same input and options has finished */
 	int32_t n_threads;
-	const char *backend;      /**< "cpu" or "strict" */
-	bool dry_run;             /**< check everything, print the plan, write nothing */
+	const char *backend; /**< "cpu" or "strict" */
+	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_extract_options;
 void cyc_extract_options_default(cyc_extract_options *o);
 
 typedef struct {
-	int64_t n_particles;      /**< extracted */
-	int64_t n_rejected;       /**< left out: seen in fewer tilts than min_frames */
-	int64_t n_kept;           /**< of the extracted, finished by an earlier run */
-	int64_t n_images;         /**< tilt images that show them */
-	double disk_bytes;        /**< size of all files of particles */
-	char *particles, *trajectories, *optimisation_set; /**< written files relative to root, NULL if not written; cyc_free */
+	int64_t n_particles; /**< extracted */
+	int64_t n_rejected;  /**< left out: seen in fewer tilts than min_frames */
+	int64_t n_kept;      /**< of the extracted, finished by an earlier run */
+	int64_t n_images;    /**< tilt images that show them */
+	double disk_bytes;   /**< size of all files of particles */
+	char *particles, *trajectories,
+		*optimisation_set; /**< written files relative to root, NULL if not written; cyc_free */
 } cyc_extract_result;
 void cyc_extract_result_deinit(cyc_extract_result *r);
 
-/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
-CYC_MUST_CHECK cyc_status cyc_extract_check(const cyc_extract_options *options, const cyc_project_view *project);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself
+ * asks it first. */
+CYC_MUST_CHECK cyc_status cyc_extract_check(const cyc_extract_options *options,
+                                            const cyc_project_view *project);
 /**
- * Run the job: files in, files out. Same bytes for any n_threads. Files of particles come first, STAR files last.
+ * Run the job: files in, files out. Same bytes for any n_threads. Files of particles come first, STAR files
+ * last.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
- * @return any status; CYC_E_IO before anything is written if the disk has not the room. On failure finished files of particles
- *         stay for a resumed run; no file is half written.
+ * @return any status; CYC_E_IO before anything is written if the disk has not the room. On failure finished
+ * files of particles stay for a resumed run; no file is half written.
  */
 CYC_MUST_CHECK cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *options);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */

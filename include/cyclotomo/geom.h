@@ -2,7 +2,8 @@
  * @file geom.h
  * Rotations, rigid transforms, Euler angles and point groups. Angles are radians here; degrees live in files.
  *
- * R_a_b maps b-coordinates to a-coordinates: x_a = R_a_b x_b. Frames: ref (map), part (subtomogram), tomo, img.
+ * R_a_b maps b-coordinates to a-coordinates: x_a = R_a_b x_b. Frames: ref (map), part (subtomogram), tomo,
+ * img.
  */
 #ifndef CYCLOTOMO_GEOM_H
 #define CYCLOTOMO_GEOM_H
@@ -13,8 +14,12 @@
 extern "C" {
 #endif
 
-typedef struct { double m[3][3]; } cyc_mat3;
-typedef struct { double x, y, z; } cyc_vec3;
+typedef struct {
+	double m[3][3];
+} cyc_mat3;
+typedef struct {
+	double x, y, z;
+} cyc_vec3;
 
 cyc_mat3 cyc_mat3_identity(void);
 cyc_mat3 cyc_mat3_mul(cyc_mat3 a, cyc_mat3 b);

@@ -1,7 +1,7 @@
 /**
  * @file json.h
- * A writer of JSON text: what run.json and summary.json are made with. Indented, keys in the order given, the same
- * bytes for the same calls.
+ * A writer of JSON text: what run.json and summary.json are made with. Indented, keys in the order given, the
+ * same bytes for the same calls.
  */
 #ifndef CYCLOTOMO_JSON_H
 #define CYCLOTOMO_JSON_H
@@ -13,8 +13,9 @@ extern "C" {
 #endif
 
 /**
- * A document being written; start from a zeroed struct. A failure (lack of memory) is kept and reported once, by
- * cyc_json_finish(): the calls between need no check. `key` is NULL inside arrays and for the outermost value.
+ * A document being written; start from a zeroed struct. A failure (lack of memory) is kept and reported once,
+ * by cyc_json_finish(): the calls between need no check. `key` is NULL inside arrays and for the outermost
+ * value.
  */
 typedef struct {
 	char *text;

@@ -2,10 +2,11 @@
  * @file outputs.h
  * Where a run may write: never on what it reads.
  *
- * One table (src/project/outputs.c) lists the files that each job may write, as patterns below its output. Before a job
- * writes anything, whatever is there under these names is compared with all that the job reads: the files it is given, the
- * STAR files these name, the tilt tables and images that those name. Files are the same if device and inode are, so other
- * spellings of a path, links of both kinds and folders that are links make no difference.
+ * One table (src/project/outputs.c) lists the files that each job may write, as patterns below its output.
+ * Before a job writes anything, whatever is there under these names is compared with all that the job reads:
+ * the files it is given, the STAR files these name, the tilt tables and images that those name. Files are the
+ * same if device and inode are, so other spellings of a path, links of both kinds and folders that are links
+ * make no difference.
  */
 #ifndef CYCLOTOMO_OUTPUTS_H
 #define CYCLOTOMO_OUTPUTS_H
@@ -16,13 +17,15 @@
 extern "C" {
 #endif
 
-/** What writes. Most write into a folder; post-processing starts its names with a root name, mask and star write one file. */
+/** What writes. Most write into a folder; post-processing starts its names with a root name, mask and star
+ * write one file. */
 typedef enum {
 	CYC_OUTPUT_RECONSTRUCT,
 	CYC_OUTPUT_POSTPROCESS,
 	CYC_OUTPUT_MASK,
 	CYC_OUTPUT_CTFREFINE,
-	CYC_OUTPUT_CTFREFINE_TILTS, /**< CTF refinement that leaves optics groups, and so particles, as they are */
+	CYC_OUTPUT_CTFREFINE_TILTS, /**< CTF refinement that leaves optics groups, and so particles, as they are
+	                             */
 	CYC_OUTPUT_POLISH,
 	CYC_OUTPUT_REFINE_TILTS,
 	CYC_OUTPUT_EXTRACT,
@@ -36,7 +39,8 @@ typedef enum {
 	CYC_N_OUTPUTS
 } cyc_output_kind;
 
-/** Of the output's files: what the job itself writes, or also job.star, note.txt, run.json and exit flags around it. */
+/** Of the output's files: what the job itself writes, or also job.star, note.txt, run.json and exit flags
+ * around it. */
 typedef enum { CYC_OUTPUT_RESULTS, CYC_OUTPUT_ALL } cyc_output_extent;
 
 /** A run as far as its files go. Borrowed strings, relative to the root. */
@@ -51,31 +55,34 @@ typedef struct {
 } cyc_output_plan;
 
 /**
- * Refuse a run that would write on what it reads, or whose folder is the project root. Nothing is written. Inputs that are
- * not there or cannot be read are passed over: the job itself reports them.
+ * Refuse a run that would write on what it reads, or whose folder is the project root. Nothing is written.
+ * Inputs that are not there or cannot be read are passed over: the job itself reports them.
  * @return CYC_E_USAGE with the output, the input and what to do. Thread-safe.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_spare_inputs(const cyc_output_plan *plan, cyc_output_extent extent);
 
 /**
- * A file that a run of this kind would write and that is there already: its path in *found (cyc_free), else NULL.
- * For what may not be written over at all.
+ * A file that a run of this kind would write and that is there already: its path in *found (cyc_free), else
+ * NULL. For what may not be written over at all.
  */
-CYC_MUST_CHECK cyc_status cyc_outputs_find(char **found, cyc_output_kind kind, const char *root, const char *out);
+CYC_MUST_CHECK cyc_status cyc_outputs_find(char **found, cyc_output_kind kind, const char *root,
+                                           const char *out);
 
-/** May a run of this kind write `name`, the path behind its folder (behind its root name for post-processing)? */
+/** May a run of this kind write `name`, the path behind its folder (behind its root name for
+ * post-processing)? */
 bool cyc_outputs_may_write(cyc_output_kind kind, const char *name);
 /** Is `name`, behind the folder, one of the files around a job (job.star, exit flags ...)? */
 bool cyc_outputs_is_record(const char *name);
 
 /**
- * Keep a list of what is written into a job folder (full path), in a hidden file there, until cyc_outputs_forget(). What the
- * same command wrote there in an earlier run, and nobody changed since, is removed when the first result of this one is
- * complete, so that nothing of other options stays beside it; not on a resumed run, which builds on it. One folder at a
- * time for the whole process.
+ * Keep a list of what is written into a job folder (full path), in a hidden file there, until
+ * cyc_outputs_forget(). What the same command wrote there in an earlier run, and nobody changed since, is
+ * removed when the first result of this one is complete, so that nothing of other options stays beside it;
+ * not on a resumed run, which builds on it. One folder at a time for the whole process.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
-/** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced them. May be NULL. */
+/** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced
+ * them. May be NULL. */
 void cyc_outputs_forget(int64_t *n_old);
 
 #ifdef __cplusplus

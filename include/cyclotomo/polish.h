@@ -1,7 +1,7 @@
 /**
  * @file polish.h
- * Bayesian polishing: projection geometry of every tilt, 3D positions of the particles and their beam-induced motion, by
- * comparing the tilt images with projections of the half maps (docs/theory/06-polishing.md).
+ * Bayesian polishing: projection geometry of every tilt, 3D positions of the particles and their beam-induced
+ * motion, by comparing the tilt images with projections of the half maps (docs/theory/06-polishing.md).
  */
 #ifndef CYCLOTOMO_POLISH_H
 #define CYCLOTOMO_POLISH_H
@@ -18,33 +18,36 @@ typedef struct {
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	const char *out_dir;
 	int32_t box_px;
-	double range_px;               /**< largest displacement in the image that is searched, 6 px */
+	double range_px; /**< largest displacement in the image that is searched, 6 px */
 	bool do_motion;
-	double motion_sigma_A_per_dose; /**< s_vel: expected width of the velocity per e/Å2 at the series' dose per tilt */
-	bool fixed_speed;              /**< take it as it is, instead of learning a factor from the images */
-	double motion_correlation_A;   /**< s_div: distance over which particles move together */
-	bool squared_exponential;      /**< exp(-r^2/d^2) instead of exp(-r/d) */
-	int32_t motion_max_modes;      /**< < 0: as many as hold 99.9 % of the variance */
+	double motion_sigma_A_per_dose; /**< s_vel: expected width of the velocity per e/Å2 at the series' dose
+	                                   per tilt */
+	bool fixed_speed;               /**< take it as it is, instead of learning a factor from the images */
+	double motion_correlation_A;    /**< s_div: distance over which particles move together */
+	bool squared_exponential;       /**< exp(-r^2/d^2) instead of exp(-r/d) */
+	int32_t motion_max_modes;       /**< < 0: as many as hold 99.9 % of the variance */
 	bool const_positions, const_angles, const_shifts;
-	bool shift_only;               /**< one shift per tilt, from the whole image; nothing else changes */
-	bool shift_by_particles;       /**< with shift_only: from the particles' windows, within range_px */
+	bool shift_only;                  /**< one shift per tilt, from the whole image; nothing else changes */
+	bool shift_by_particles;          /**< with shift_only: from the particles' windows, within range_px */
 	cyc_deformation_type deformation; /**< 2D deformation that is refined too; NONE: existing ones stay */
-	int32_t deformation_grid[2];   /**< 3 x 3 */
-	double deformation_regulariser; /**< lambda of RELION's penalty; <= 0: images are expected to move by a pixel or so */
-	bool deformation_per_tilt;     /**< one for each tilt, not one for the series */
-	int32_t max_passes;            /**< times that windows are cut, if particles have moved far; 3 */
+	int32_t deformation_grid[2];      /**< 3 x 3 */
+	double deformation_regulariser;   /**< lambda of RELION's penalty; <= 0: images are expected to move by a
+	                                     pixel or so */
+	bool deformation_per_tilt;        /**< one for each tilt, not one for the series */
+	int32_t max_passes;               /**< times that windows are cut, if particles have moved far; 3 */
 	int32_t first_tilt, last_tilt; /**< chronological range of tilts that are looked at; 0, -1 (to the end) */
 	bool compat_relion5;           /**< evidence, priors and weights of RELION 5.0.1, for comparison */
 	double k_min_A;                /**< coarsest resolution used; <= 0: all */
 	double cutoff_frac;            /**< 0.02 */
 	double frequency_cutoff_A;     /**< > 0: finest resolution used */
-	bool whole_windows;           /**< leave out windows that are partly outside their image */
+	bool whole_windows;            /**< leave out windows that are partly outside their image */
 	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
-	bool accept_worse;             /**< accept a series also if images that were not fitted agree clearly less */
+	bool accept_worse; /**< accept a series also if images that were not fitted agree clearly less */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;
-	struct cyc_image_cache *images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
+	struct cyc_image_cache
+		*images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
 	bool no_figures, dry_run;
 } cyc_polish_options;
 void cyc_polish_options_default(cyc_polish_options *o);
@@ -53,23 +56,30 @@ void cyc_polish_options_default(cyc_polish_options *o);
 CYC_MUST_CHECK cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o);
 
 typedef struct {
-	int32_t n_series, n_improved, n_worse; /**< clearly better, clearly worse (they keep their input) by images that were not fitted; the rest: no difference */
+	int32_t n_series, n_improved, n_worse; /**< clearly better, clearly worse (they keep their input) by
+	                                          images that were not fitted; the rest: no difference */
 	double shift_rms_A, position_rms_A, motion_rms_A;
-	double heldout_before, heldout_after; /**< agreement of images that were not fitted, log-likelihood units */
-	double heldout_error;                 /**< standard error of their difference */
-	char *tomograms, *particles, *trajectories, *optimisation_set; /**< written files, relative to root; NULL if not written */
+	double heldout_before,
+		heldout_after;    /**< agreement of images that were not fitted, log-likelihood units */
+	double heldout_error; /**< standard error of their difference */
+	char *tomograms, *particles, *trajectories,
+		*optimisation_set; /**< written files, relative to root; NULL if not written */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);
-/** Whether the job could run with these options on a project: nothing is computed or written. The job itself asks it first. */
-CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options, const cyc_project_view *project);
+/** Whether the job could run with these options on a project: nothing is computed or written. The job itself
+ * asks it first. */
+CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options,
+                                           const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
 /** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_polish_spare_inputs(const cyc_polish_options *o, cyc_output_extent extent);
 /**
- * The most memory that cyc_polish_run() holds at one time [bytes]: what it says, and refuses to start without.
+ * The most memory that cyc_polish_run() holds at one time [bytes]: what it says, and refuses to start
+ * without.
  * @param[in] map_px  edge of the half maps
  */
-double cyc_polish_memory_bytes(const cyc_polish_options *options, const cyc_project_size *project, int32_t map_px);
+double cyc_polish_memory_bytes(const cyc_polish_options *options, const cyc_project_size *project,
+                               int32_t map_px);
 
 #ifdef __cplusplus
 }

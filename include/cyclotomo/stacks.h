@@ -1,12 +1,13 @@
 /**
  * @file stacks.h
- * Particles that an extraction has cut out, by this program, RELION or WarpTools: 2D stacks of tilt images, or 3D data and weight
- * volumes, as a source of data (docs/theory/07-extract.md).
+ * Particles that an extraction has cut out, by this program, RELION or WarpTools: 2D stacks of tilt images,
+ * or 3D data and weight volumes, as a source of data (docs/theory/07-extract.md).
  *
- * Images are bright where there is density, their phase origin is pixel N/2, and odd aberrations are off them. Their model is
- *   image_f = FT^-1[c_f^2 V(R_img_ref^T (k, 0))] + noise   if they were multiplied by the CTF at extraction, else c_f in place of c_f^2,
- * c_f the CTF with dose weight, scale, B-factor and even aberrations of the tilt at the particle's depth: cyc_ctf_of_tilt() with
- * cyc_stack_view.extra_defocus_A, times cyc_dose_weight(); src/tilt/tilt_batch.h has both as tables.
+ * Images are bright where there is density, their phase origin is pixel N/2, and odd aberrations are off
+ * them. Their model is image_f = FT^-1[c_f^2 V(R_img_ref^T (k, 0))] + noise   if they were multiplied by the
+ * CTF at extraction, else c_f in place of c_f^2, c_f the CTF with dose weight, scale, B-factor and even
+ * aberrations of the tilt at the particle's depth: cyc_ctf_of_tilt() with cyc_stack_view.extra_defocus_A,
+ * times cyc_dose_weight(); src/tilt/tilt_batch.h has both as tables.
  */
 #ifndef CYCLOTOMO_STACKS_H
 #define CYCLOTOMO_STACKS_H
@@ -20,36 +21,43 @@ extern "C" {
 
 /** One image of a particle: where it comes from and how the particle lies in it. */
 typedef struct {
-	int32_t i_tilt;                /**< row of the tilt table */
-	cyc_mat3 R_img_part;           /**< image <- subtomogram: R_img_tomo R_tomo_part; times R_part_ref it is R_img_ref */
+	int32_t i_tilt; /**< row of the tilt table */
+	cyc_mat3
+		R_img_part; /**< image <- subtomogram: R_img_tomo R_tomo_part; times R_part_ref it is R_img_ref */
 	double extra_defocus_A;        /**< of the particle over the tilt's, at its position with the offset */
-	double shift_x_px, shift_y_px; /**< from pixel N/2 to the particle: 0 unless the file has offsets (rlnOrigin*) left, px of the images */
+	double shift_x_px, shift_y_px; /**< from pixel N/2 to the particle: 0 unless the file has offsets
+	                                  (rlnOrigin*) left, px of the images */
 } cyc_stack_view;
 
-/** Extracted particles. All members are read-only but for origins_A, which a refinement moves; borrows the sets it was opened with. */
+/** Extracted particles. All members are read-only but for origins_A, which a refinement moves; borrows the
+ * sets it was opened with. */
 typedef struct {
 	const cyc_particle_set *particles;
 	const cyc_tomogram_set *tomograms;
-	bool are_2d;             /**< stacks of images; else volumes */
-	int32_t box_px;          /**< N, edge of images or volumes, even */
-	double binning;          /**< rlnTomoSubtomogramBinning, 1 if not given */
-	double pixel_size_A;     /**< of images or volumes */
-	bool *is_premultiplied;  /**< by optics group: rlnCtfDataAreCtfPremultiplied */
-	int32_t *n_views;        /**< by particle of the set: images that show it; 0 for volumes */
-	bool *has_all_tilts;     /**< by particle: the stack has a section for every tilt, seen or not, as WarpTools writes it */
-	cyc_vec3 *origins_A;     /**< by particle: offset that is left, subtomogram axes */
-	char **data_files;       /**< by particle, with the root */
-	char **weight_files;     /**< by particle, with the root; NULL for stacks */
+	bool are_2d;            /**< stacks of images; else volumes */
+	int32_t box_px;         /**< N, edge of images or volumes, even */
+	double binning;         /**< rlnTomoSubtomogramBinning, 1 if not given */
+	double pixel_size_A;    /**< of images or volumes */
+	bool *is_premultiplied; /**< by optics group: rlnCtfDataAreCtfPremultiplied */
+	int32_t *n_views;       /**< by particle of the set: images that show it; 0 for volumes */
+	bool *has_all_tilts; /**< by particle: the stack has a section for every tilt, seen or not, as WarpTools
+	                        writes it */
+	cyc_vec3 *origins_A; /**< by particle: offset that is left, subtomogram axes */
+	char **data_files;   /**< by particle, with the root */
+	char **weight_files; /**< by particle, with the root; NULL for stacks */
 	cyc_mrc_info *data_info; /**< by particle */
 } cyc_stacks;
 
 /**
- * Find the files of all particles and check that they are there and of one size, that stacks have as many sections as
- * rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in binning and pixel size. Reads no images; tilt images need not be there.
- * @return CYC_E_FORMAT if a column is missing; CYC_E_IO, CYC_E_DATA, CYC_E_SHAPE naming the particle, file, wanted and found.
+ * Find the files of all particles and check that they are there and of one size, that stacks have as many
+ * sections as rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in
+ * binning and pixel size. Reads no images; tilt images need not be there.
+ * @return CYC_E_FORMAT if a column is missing; CYC_E_IO, CYC_E_DATA, CYC_E_SHAPE naming the particle, file,
+ * wanted and found.
  * @note Needs cyc_stacks_close() before the sets are destroyed.
  */
-CYC_MUST_CHECK cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, const cyc_tomogram_set *tomograms, const char *root);
+CYC_MUST_CHECK cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
+                                          const cyc_tomogram_set *tomograms, const char *root);
 void cyc_stacks_close(cyc_stacks **s);
 /** The n_views[i] views of particle i, in the order of the tilts. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_stacks_views(cyc_stack_view *views, const cyc_stacks *s, int64_t i);
@@ -57,11 +65,13 @@ CYC_MUST_CHECK cyc_status cyc_stacks_views(cyc_stack_view *views, const cyc_stac
 CYC_MUST_CHECK cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i);
 /**
  * Volumes of particle i, in the axes of the subtomogram. Thread-safe.
- * @param[out] data          N^3 float, centre at voxel N/2: sum of its spread images, not divided by the weights
+ * @param[out] data          N^3 float, centre at voxel N/2: sum of its spread images, not divided by the
+ * weights
  * @param[out] weight        N x N x (N/2+1) float, corner origin: sum of spread c^2
  * @param[out] multiplicity  the same: sum of what was spread, of 1; or NULL
  */
-CYC_MUST_CHECK cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity, const cyc_stacks *s, int64_t i);
+CYC_MUST_CHECK cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity,
+                                                 const cyc_stacks *s, int64_t i);
 
 #ifdef __cplusplus
 }

@@ -3,8 +3,8 @@
  * STAR files as syntax: blocks of lists and tables of text values, read, edited and written losslessly.
  *
  * What this layer does not know it does not touch: unknown blocks, columns and their order survive a
- * read-write cycle. Labels are given without the leading underscore. Meaning (units, frames) lives in project.h.
- * Grammar: docs/formats/star.md.
+ * read-write cycle. Labels are given without the leading underscore. Meaning (units, frames) lives in
+ * project.h. Grammar: docs/formats/star.md.
  */
 #ifndef CYCLOTOMO_STAR_H
 #define CYCLOTOMO_STAR_H
@@ -22,10 +22,11 @@ typedef enum { CYC_STAR_LIST, CYC_STAR_TABLE } cyc_star_kind;
 /** Empty document. Destroy with cyc_star_destroy(). */
 CYC_MUST_CHECK cyc_status cyc_star_create(cyc_star **out);
 /**
- * Read a STAR file (RELION, the `starfile` Python package, WarpTools: blank or no blank after labels, LF or CRLF,
- * with or without blank line after a table, comments, quotes).
+ * Read a STAR file (RELION, the `starfile` Python package, WarpTools: blank or no blank after labels, LF or
+ * CRLF, with or without blank line after a table, comments, quotes).
  * @return CYC_E_IO if it cannot be read; CYC_E_FORMAT naming file, line, what was wanted and found
- *         (row with too few or too many values, value outside any block, NUL byte, duplicate label in a block).
+ *         (row with too few or too many values, value outside any block, NUL byte, duplicate label in a
+ * block).
  */
 CYC_MUST_CHECK cyc_status cyc_star_read(cyc_star **out, const char *path);
 /** As cyc_star_read() from n bytes of memory (copied); `name` stands for the file in messages. */
@@ -36,7 +37,8 @@ CYC_MUST_CHECK cyc_status cyc_star_copy(cyc_star **out, const cyc_star *s);
 CYC_MUST_CHECK cyc_status cyc_star_write(const cyc_star *s, const char *path);
 /** As cyc_star_write() into a new NUL-terminated text (n excludes the NUL). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_star_print(char **out, size_t *n, const cyc_star *s);
-/** Lines ("# text") to be written above the first block, e.g. "cyclotomo 0.1.0 reconstruct"; NULL: none. Copied. */
+/** Lines ("# text") to be written above the first block, e.g. "cyclotomo 0.1.0 reconstruct"; NULL: none.
+ * Copied. */
 CYC_MUST_CHECK cyc_status cyc_star_set_comment(cyc_star *s, const char *text);
 /**
  * Hash of everything a document says, continuing `h`: kinds, names, labels and values of its blocks in their
@@ -55,10 +57,13 @@ cyc_star_block *cyc_star_block_at(const cyc_star *s, int32_t i);
 cyc_star_block *cyc_star_find(const cyc_star *s, const char *block);
 /** CYC_E_DATA with the lines if a later block has the same name, which nobody would read; NULL is unique. */
 CYC_MUST_CHECK cyc_status cyc_star_check_unique(const cyc_star_block *b);
-/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that are there, CYC_E_DATA if it is there twice. */
+/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that are there, CYC_E_DATA if it is there
+ * twice. */
 CYC_MUST_CHECK cyc_status cyc_star_require(cyc_star_block **out, const cyc_star *s, const char *block);
-/** New empty block at the end; a list starts with its one row. Borrowed. Names may repeat only if the file had it so. */
-CYC_MUST_CHECK cyc_status cyc_star_add_block(cyc_star_block **out, cyc_star *s, const char *block, cyc_star_kind kind);
+/** New empty block at the end; a list starts with its one row. Borrowed. Names may repeat only if the file
+ * had it so. */
+CYC_MUST_CHECK cyc_status cyc_star_add_block(cyc_star_block **out, cyc_star *s, const char *block,
+                                             cyc_star_kind kind);
 /** Deep copy of a block of another document to the end of this one. */
 CYC_MUST_CHECK cyc_status cyc_star_add_copy(cyc_star_block **out, cyc_star *s, const cyc_star_block *b);
 void cyc_star_remove_block(cyc_star *s, const char *block);
@@ -76,34 +81,43 @@ CYC_MUST_CHECK cyc_status cyc_star_require_column(int32_t *out, const cyc_star_b
 
 /** Text of a value, NUL-terminated, quotes removed; borrowed until the value or its block changes. */
 const char *cyc_star_text(const cyc_star_block *b, int64_t row, int32_t column);
-/** Numbers; CYC_E_FORMAT naming file, line, label and the text found. Doubles: any C float syntax, NaN and Inf refused. */
+/** Numbers; CYC_E_FORMAT naming file, line, label and the text found. Doubles: any C float syntax, NaN and
+ * Inf refused. */
 CYC_MUST_CHECK cyc_status cyc_star_double(double *out, const cyc_star_block *b, int64_t row, int32_t column);
 CYC_MUST_CHECK cyc_status cyc_star_int(int64_t *out, const cyc_star_block *b, int64_t row, int32_t column);
 /** "[a,b,c]" into a new array (free with cyc_free()); n = 0 for "[]". */
-CYC_MUST_CHECK cyc_status cyc_star_vector(double **out, int32_t *n, const cyc_star_block *b, int64_t row, int32_t column);
+CYC_MUST_CHECK cyc_status cyc_star_vector(double **out, int32_t *n, const cyc_star_block *b, int64_t row,
+                                          int32_t column);
 /** By label; `fallback` if the column is not there. */
-CYC_MUST_CHECK cyc_status cyc_star_double_or(double *out, const cyc_star_block *b, int64_t row, const char *label, double fallback);
+CYC_MUST_CHECK cyc_status cyc_star_double_or(double *out, const cyc_star_block *b, int64_t row,
+                                             const char *label, double fallback);
 /** By label; CYC_E_FORMAT if the column is not there. */
-CYC_MUST_CHECK cyc_status cyc_star_double_of(double *out, const cyc_star_block *b, int64_t row, const char *label);
+CYC_MUST_CHECK cyc_status cyc_star_double_of(double *out, const cyc_star_block *b, int64_t row,
+                                             const char *label);
 /** Text by label, NULL if the column is not there. */
 const char *cyc_star_text_of(const cyc_star_block *b, int64_t row, const char *label);
 /** Line of a row in the file it was read from, 0 if it was not; for messages. */
 int64_t cyc_star_row_line(const cyc_star_block *b, int64_t row);
-/** CYC_E_DATA/FORMAT raised with "file: line N (block, row R): text"; for semantic errors found by callers. */
-cyc_status cyc_star_raise(cyc_status code, const cyc_star_block *b, int64_t row, const char *fmt, ...) CYC_PRINTF(4, 5);
+/** CYC_E_DATA/FORMAT raised with "file: line N (block, row R): text"; for semantic errors found by callers.
+ */
+cyc_status cyc_star_raise(cyc_status code, const cyc_star_block *b, int64_t row, const char *fmt, ...)
+	CYC_PRINTF(4, 5);
 
 /** Column of a label, added at the end filled with `fill` if it is not there. */
-CYC_MUST_CHECK cyc_status cyc_star_ensure_column(int32_t *out, cyc_star_block *b, const char *label, const char *fill);
+CYC_MUST_CHECK cyc_status cyc_star_ensure_column(int32_t *out, cyc_star_block *b, const char *label,
+                                                 const char *fill);
 void cyc_star_remove_column(cyc_star_block *b, const char *label);
 /** Append a row of empty ("" ) values; its index. */
 CYC_MUST_CHECK cyc_status cyc_star_add_row(int64_t *out, cyc_star_block *b);
 /** Keep only the rows with keep[row] true, in order. */
 void cyc_star_keep_rows(cyc_star_block *b, const bool *keep);
 CYC_MUST_CHECK cyc_status cyc_star_set_text(cyc_star_block *b, int64_t row, int32_t column, const char *text);
-/** RELION's form: 6 decimals (5 if negative) in 12 characters, scientific outside [0.001, 1e5]; never loses the exponent. */
+/** RELION's form: 6 decimals (5 if negative) in 12 characters, scientific outside [0.001, 1e5]; never loses
+ * the exponent. */
 CYC_MUST_CHECK cyc_status cyc_star_set_double(cyc_star_block *b, int64_t row, int32_t column, double v);
 CYC_MUST_CHECK cyc_status cyc_star_set_int(cyc_star_block *b, int64_t row, int32_t column, int64_t v);
-CYC_MUST_CHECK cyc_status cyc_star_set_vector(cyc_star_block *b, int64_t row, int32_t column, const double *v, int32_t n);
+CYC_MUST_CHECK cyc_status cyc_star_set_vector(cyc_star_block *b, int64_t row, int32_t column, const double *v,
+                                              int32_t n);
 /** List blocks: set one label, adding it if needed. */
 CYC_MUST_CHECK cyc_status cyc_star_list_set_text(cyc_star_block *b, const char *label, const char *text);
 CYC_MUST_CHECK cyc_status cyc_star_list_set_double(cyc_star_block *b, const char *label, double v);

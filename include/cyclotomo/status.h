@@ -32,27 +32,27 @@ extern "C" {
 #endif
 
 /* One source for the enum, the texts, docs/errors.md and the process exit codes. */
-#define CYC_STATUS_LIST(X)                                                            \
-	X(CYC_OK, 0, "no error")                                                          \
-	X(CYC_E_USAGE, 2, "the command line or an argument is not usable")                 \
-	X(CYC_E_IO, 1, "a file could not be read or written")                              \
-	X(CYC_E_FORMAT, 3, "a file is not in the format it should have")                   \
-	X(CYC_E_DATA, 3, "a file is well formed but its content cannot be used")           \
-	X(CYC_E_SHAPE, 3, "sizes or pixel sizes do not fit together")                      \
-	X(CYC_E_NOMEM, 1, "not enough memory")                                             \
-	X(CYC_E_DEVICE, 1, "a compute device failed or is not there")                      \
-	X(CYC_E_DEVICE_NOMEM, 1, "not enough device memory")                               \
-	X(CYC_E_UNSUPPORTED, 3, "the request is valid but not supported")                  \
-	X(CYC_E_NUMERIC, 1, "a computation did not give a usable number")                  \
-	X(CYC_E_DIFFERENT, 1, "files that were compared are not the same")                 \
-	X(CYC_E_CANCELLED, 130, "interrupted or aborted on request")                       \
+#define CYC_STATUS_LIST(X)                                                                                   \
+	X(CYC_OK, 0, "no error")                                                                                 \
+	X(CYC_E_USAGE, 2, "the command line or an argument is not usable")                                       \
+	X(CYC_E_IO, 1, "a file could not be read or written")                                                    \
+	X(CYC_E_FORMAT, 3, "a file is not in the format it should have")                                         \
+	X(CYC_E_DATA, 3, "a file is well formed but its content cannot be used")                                 \
+	X(CYC_E_SHAPE, 3, "sizes or pixel sizes do not fit together")                                            \
+	X(CYC_E_NOMEM, 1, "not enough memory")                                                                   \
+	X(CYC_E_DEVICE, 1, "a compute device failed or is not there")                                            \
+	X(CYC_E_DEVICE_NOMEM, 1, "not enough device memory")                                                     \
+	X(CYC_E_UNSUPPORTED, 3, "the request is valid but not supported")                                        \
+	X(CYC_E_NUMERIC, 1, "a computation did not give a usable number")                                        \
+	X(CYC_E_DIFFERENT, 1, "files that were compared are not the same")                                       \
+	X(CYC_E_CANCELLED, 130, "interrupted or aborted on request")                                             \
 	X(CYC_E_INTERNAL, 1, "a mistake in the program")
 
 typedef enum {
 #define CYC_STATUS_ENUM(name, exit_code, text) name,
 	CYC_STATUS_LIST(CYC_STATUS_ENUM)
 #undef CYC_STATUS_ENUM
-	CYC_N_STATUS
+		CYC_N_STATUS
 } cyc_status;
 
 #if defined(__GNUC__)
@@ -85,8 +85,8 @@ const char *cyc_status_name(cyc_status st);
 int cyc_status_exit_code(cyc_status st);
 
 /** Start a new record on this thread; returns `st` so that a raiser can be an expression. */
-cyc_status cyc_error_raise(cyc_status st, const char *file, int line, const char *function,
-                           const char *fmt, ...) CYC_PRINTF(5, 6);
+cyc_status cyc_error_raise(cyc_status st, const char *file, int line, const char *function, const char *fmt,
+                           ...) CYC_PRINTF(5, 6);
 /** Note that the failure passed through here; returns `st`. */
 cyc_status cyc_error_frame(cyc_status st, const char *file, int line, const char *function);
 /** Put "text: " in front of the message: the file, row, particle the caller knows. */
@@ -99,32 +99,32 @@ void cyc_error_clear(void);
 /** Install a record made on another thread as this thread's. */
 void cyc_error_set(const cyc_error *e);
 
-#define CYC_RAISE(code, ...)                                                            \
-	do {                                                                                \
-		st = cyc_error_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__);         \
-		goto done;                                                                      \
+#define CYC_RAISE(code, ...)                                                                                 \
+	do {                                                                                                     \
+		st = cyc_error_raise((code), __FILE__, __LINE__, __func__, __VA_ARGS__);                             \
+		goto done;                                                                                           \
 	} while (0)
-#define CYC_CHECK(cond, code, ...)                                                      \
-	do {                                                                                \
-		if (!(cond)) CYC_RAISE(code, __VA_ARGS__);                                      \
+#define CYC_CHECK(cond, code, ...)                                                                           \
+	do {                                                                                                     \
+		if (!(cond)) CYC_RAISE(code, __VA_ARGS__);                                                           \
 	} while (0)
-#define CYC_TRY(call)                                                                   \
-	do {                                                                                \
-		st = (call);                                                                    \
-		if (st != CYC_OK) {                                                             \
-			cyc_error_frame(st, __FILE__, __LINE__, __func__);                          \
-			goto done;                                                                  \
-		}                                                                               \
+#define CYC_TRY(call)                                                                                        \
+	do {                                                                                                     \
+		st = (call);                                                                                         \
+		if (st != CYC_OK) {                                                                                  \
+			cyc_error_frame(st, __FILE__, __LINE__, __func__);                                               \
+			goto done;                                                                                       \
+		}                                                                                                    \
 	} while (0)
 /** As CYC_TRY, adding context when it fails: CYC_TRY_CTX(f(x), "tilt series %s", name). */
-#define CYC_TRY_CTX(call, ...)                                                          \
-	do {                                                                                \
-		st = (call);                                                                    \
-		if (st != CYC_OK) {                                                             \
-			cyc_error_frame(st, __FILE__, __LINE__, __func__);                          \
-			cyc_error_context(__VA_ARGS__);                                             \
-			goto done;                                                                  \
-		}                                                                               \
+#define CYC_TRY_CTX(call, ...)                                                                               \
+	do {                                                                                                     \
+		st = (call);                                                                                         \
+		if (st != CYC_OK) {                                                                                  \
+			cyc_error_frame(st, __FILE__, __LINE__, __func__);                                               \
+			cyc_error_context(__VA_ARGS__);                                                                  \
+			goto done;                                                                                       \
+		}                                                                                                    \
 	} while (0)
 
 /* Our own mistakes only; compiled in debug builds and tests. No side effects inside. */

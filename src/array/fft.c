@@ -1,7 +1,7 @@
 /*
- * Transforms with FFTW. Plans are of type FFTW_ESTIMATE: FFTW_MEASURE would choose by timing, and so round differently
- * from run to run. A 3D transform is made of 2D transforms of the z planes and 1D transforms along z, each by one thread:
- * the threads share out the planes, so their number cannot change a result.
+ * Transforms with FFTW. Plans are of type FFTW_ESTIMATE: FFTW_MEASURE would choose by timing, and so round
+ * differently from run to run. A 3D transform is made of 2D transforms of the z planes and 1D transforms
+ * along z, each by one thread: the threads share out the planes, so their number cannot change a result.
  */
 #include "cyclotomo/array.h"
 
@@ -60,8 +60,14 @@ void cyc_fft2_destroy(cyc_fft2 **p)
 	*p = NULL;
 }
 
-void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real) { fftwf_execute_dft_r2c(p->forward, real, ft); }
-void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft) { fftwf_execute_dft_c2r(p->inverse, ft, real); }
+void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real)
+{
+	fftwf_execute_dft_r2c(p->forward, real, ft);
+}
+void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft)
+{
+	fftwf_execute_dft_c2r(p->inverse, ft, real);
+}
 
 struct cyc_fft2_band {
 	fftwf_plan rows, columns;
@@ -75,13 +81,15 @@ cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int
 	cyc_cfloat *ft = NULL;
 	int32_t half = nx / 2 + 1;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0 && n_columns > 0 && n_columns <= half, CYC_E_SHAPE, "%d columns of a transform of %d x %d", n_columns, nx, ny);
+	CYC_CHECK(nx > 0 && ny > 0 && n_columns > 0 && n_columns <= half, CYC_E_SHAPE,
+	          "%d columns of a transform of %d x %d", n_columns, nx, ny);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
 	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
 	pthread_mutex_lock(&g_planner);
 	p->rows = fftwf_plan_many_dft_r2c(1, &nx, ny, real, NULL, 1, nx, ft, NULL, 1, half, FFTW_ESTIMATE);
-	p->columns = fftwf_plan_many_dft(1, &ny, n_columns, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_FORWARD, FFTW_ESTIMATE);
+	p->columns = fftwf_plan_many_dft(1, &ny, n_columns, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_FORWARD,
+	                                 FFTW_ESTIMATE);
 	pthread_mutex_unlock(&g_planner);
 	CYC_CHECK(p->rows && p->columns, CYC_E_NOMEM, "FFTW could not plan a transform of %d x %d", nx, ny);
 	*out = p;
@@ -144,8 +152,10 @@ cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * Z_BATCH, sizeof *p->columns));
 	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)n * (size_t)n + 16), sizeof *p->planes));
 	pthread_mutex_lock(&g_planner);
-	p->z_forward = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL, Z_BATCH, 1, FFTW_FORWARD, FFTW_ESTIMATE);
-	p->z_inverse = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL, Z_BATCH, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
+	p->z_forward = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL,
+	                                   Z_BATCH, 1, FFTW_FORWARD, FFTW_ESTIMATE);
+	p->z_inverse = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL,
+	                                   Z_BATCH, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
 	pthread_mutex_unlock(&g_planner);
 	CYC_CHECK(p->z_forward && p->z_inverse, CYC_E_NOMEM, "FFTW could not plan a transform of %d^3", n);
 	*out = p;
@@ -192,7 +202,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 		cyc_fft2_forward(half, a->p->plane, plane);
 	} else {
 		cyc_fft2_inverse(plane, a->p->plane, half);
-		float scale = (float)(1.0 / ((double)n * (double)n * (double)n)), *out = a->out + (size_t)z * real_count;
+		float scale = (float)(1.0 / ((double)n * (double)n * (double)n)),
+			  *out = a->out + (size_t)z * real_count;
 		for (size_t i = 0; i < real_count; i++) out[i] = plane[i] * scale;
 	}
 	return CYC_OK;
@@ -204,9 +215,11 @@ static cyc_status column_task(void *arg, int64_t i, int i_thread)
 	size_t n = (size_t)a->p->n, half_count = (n / 2 + 1) * n, first = (size_t)i * Z_BATCH;
 	size_t m = half_count - first < Z_BATCH ? half_count - first : Z_BATCH;
 	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * n * Z_BATCH;
-	for (size_t z = 0; z < n; z++) memcpy(columns + z * Z_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
+	for (size_t z = 0; z < n; z++)
+		memcpy(columns + z * Z_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
 	fftwf_execute_dft(a->is_forward ? a->p->z_forward : a->p->z_inverse, columns, columns);
-	for (size_t z = 0; z < n; z++) memcpy(a->ft + z * half_count + first, columns + z * Z_BATCH, m * sizeof *columns);
+	for (size_t z = 0; z < n; z++)
+		memcpy(a->ft + z * half_count + first, columns + z * Z_BATCH, m * sizeof *columns);
 	return CYC_OK;
 }
 

@@ -7,7 +7,8 @@ cyc_status cyc_volume_create(cyc_volume **out, int32_t nx, int32_t ny, int32_t n
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0 && nz > 0, CYC_E_SHAPE, "sizes of a map must be positive, got %d x %d x %d", nx, ny, nz);
+	CYC_CHECK(nx > 0 && ny > 0 && nz > 0, CYC_E_SHAPE, "sizes of a map must be positive, got %d x %d x %d",
+	          nx, ny, nz);
 	CYC_TRY(cyc_alloc(&v, 1, sizeof *v));
 	v->nx = nx;
 	v->ny = ny;
@@ -42,15 +43,16 @@ cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	*out = NULL;
-	CYC_CHECK(cyc_volume_is_cubic(v) && v->nx % 2 == 0, CYC_E_SHAPE, "only cubic maps of even edge can be resized, got %d x %d x %d", v->nx,
-	          v->ny, v->nz);
+	CYC_CHECK(cyc_volume_is_cubic(v) && v->nx % 2 == 0, CYC_E_SHAPE,
+	          "only cubic maps of even edge can be resized, got %d x %d x %d", v->nx, v->ny, v->nz);
 	CYC_CHECK(n > 0 && n % 2 == 0, CYC_E_SHAPE, "the edge of a map must be even and positive, got %d", n);
 	CYC_TRY(cyc_volume_create(out, n, n, n, v->pixel_size_A));
 	int32_t m = n < v->nx ? n : v->nx, to = (n - m) / 2, from = (v->nx - m) / 2;
 	for (int32_t z = 0; z < m; z++)
 		for (int32_t y = 0; y < m; y++)
 			memcpy((*out)->data + ((size_t)(z + to) * (size_t)n + (size_t)(y + to)) * (size_t)n + to,
-			       v->data + ((size_t)(z + from) * (size_t)v->nx + (size_t)(y + from)) * (size_t)v->nx + from, (size_t)m * sizeof(float));
+			       v->data + ((size_t)(z + from) * (size_t)v->nx + (size_t)(y + from)) * (size_t)v->nx + from,
+			       (size_t)m * sizeof(float));
 done:
 	return st;
 }

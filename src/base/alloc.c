@@ -24,7 +24,8 @@ static const size_t HUGE_BYTES = 4U << 20, PAGE_BYTES = 4096;
 
 /* ---------------------------------------------------------------- where addresses are limited */
 
-/* FFTW aborts and OpenBLAS hangs without memory; planning a transform and drawing a figure take less than this. */
+/* FFTW aborts and OpenBLAS hangs without memory; planning a transform and drawing a figure take less than
+ * this. */
 static const double ALWAYS_RESERVED = 32e6;
 /* Small pieces are counted together, and looked at when they make up so much. */
 static const int64_t LOOK_EVERY = 1 << 16;
@@ -52,7 +53,9 @@ cyc_status cyc_reserve_addresses(double bytes)
 	cyc_status st = CYC_OK;
 	if (bytes > g_reserved) g_reserved = bytes;
 	if (!is_limited() || has_addresses(cyc_reserved_addresses())) goto done;
-	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__, "addresses for %.0f MB are needed by threads and libraries, and fewer are left of those that may be used (ulimit -v)",
+	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
+	                     "addresses for %.0f MB are needed by threads and libraries, and fewer are left of "
+	                     "those that may be used (ulimit -v)",
 	                     cyc_reserved_addresses() / 1e6);
 	cyc_error_hint("raise the limit of addresses, or use fewer threads (--j)");
 done:
@@ -75,7 +78,8 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	cyc_status st = CYC_OK;
 	void *p = NULL;
 	memcpy(out, &p, sizeof p);
-	CYC_CHECK(size == 0 || n <= (SIZE_MAX - ALIGNMENT) / size, CYC_E_NOMEM, "cannot allocate %zu x %zu bytes for %s", n, size, what);
+	CYC_CHECK(size == 0 || n <= (SIZE_MAX - ALIGNMENT) / size, CYC_E_NOMEM,
+	          "cannot allocate %zu x %zu bytes for %s", n, size, what);
 	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 	if (bytes == 0) bytes = ALIGNMENT;
 	if (!must_fail()) p = aligned_alloc(ALIGNMENT, bytes);
@@ -85,7 +89,8 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	}
 	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB were needed for %s", (double)bytes / 1e6, what);
 #ifdef MADV_HUGEPAGE
-	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it cannot be had nothing is lost. */
+	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it cannot be had
+	 * nothing is lost. */
 	if (bytes >= HUGE_BYTES) {
 		uintptr_t first = ((uintptr_t)p + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 		(void)madvise((void *)first, bytes - (size_t)(first - (uintptr_t)p), MADV_HUGEPAGE);
@@ -97,7 +102,10 @@ done:
 	return st;
 }
 
-cyc_status cyc_alloc_(void *out, size_t n, size_t size, const char *what) { return allocate(out, n, size, what); }
+cyc_status cyc_alloc_(void *out, size_t n, size_t size, const char *what)
+{
+	return allocate(out, n, size, what);
+}
 
 cyc_status cyc_realloc(void *inout, size_t n_old, size_t n_new, size_t size)
 {

@@ -9,10 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-uint64_t cyc_hash(uint64_t h, const void *data, size_t n)
-{
-	return XXH3_64bits_withSeed(data, n, h);
-}
+uint64_t cyc_hash(uint64_t h, const void *data, size_t n) { return XXH3_64bits_withSeed(data, n, h); }
 
 uint64_t cyc_hash_string(uint64_t h, const char *s)
 {
@@ -45,7 +42,8 @@ cyc_status cyc_make_dirs(const char *path)
 		if (*c != '/' && *c != '\0') continue;
 		char keep = *c;
 		*c = '\0';
-		CYC_CHECK(mkdir(p, 0777) == 0 || errno == EEXIST, CYC_E_IO, "cannot create folder '%s': %s", p, strerror(errno));
+		CYC_CHECK(mkdir(p, 0777) == 0 || errno == EEXIST, CYC_E_IO, "cannot create folder '%s': %s", p,
+		          strerror(errno));
 		*c = keep;
 		if (keep == '\0') break;
 	}
@@ -74,7 +72,8 @@ cyc_status cyc_disk_free(double *bytes, const char *path)
 	char *p = NULL;
 	CYC_TRY(cyc_strdup(&p, path[0] ? path : "."));
 	for (size_t n = strlen(p); statvfs(p, &v) != 0;) {
-		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot tell how much room there is for '%s': %s", path, strerror(errno));
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot tell how much room there is for '%s': %s", path,
+		          strerror(errno));
 		while (n > 0 && p[n - 1] == '/') p[--n] = '\0';
 		while (n > 0 && p[n - 1] != '/') p[--n] = '\0';
 		if (n == 0) strcpy(p, "."); /* never longer than what was there */
@@ -95,7 +94,8 @@ void cyc_outfile_set_listener(cyc_outfile_listener listener, void *user)
 	g_listener_user = user;
 }
 
-/* A file without a name, where the file system has such (else *out is NULL): killed at any moment, nothing of it stays. */
+/* A file without a name, where the file system has such (else *out is NULL): killed at any moment, nothing of
+ * it stays. */
 static cyc_status open_nameless(FILE **out, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -140,15 +140,18 @@ static bool give_name(const cyc_outfile *o)
 	return linkat(AT_FDCWD, from, AT_FDCWD, o->tmp, AT_SYMLINK_FOLLOW) == 0;
 }
 
-/* The new name is on the disk, too, before anything is built on it. `tmp`, of no more use, becomes the folder: no memory can lack here. */
+/* The new name is on the disk, too, before anything is built on it. `tmp`, of no more use, becomes the
+ * folder: no memory can lack here. */
 static bool sync_folder(char *tmp)
 {
 	char *slash = strrchr(tmp, '/');
 	if (slash) slash[1] = '\0';
 	else strcpy(tmp, "."); /* it was longer */
 	int fd = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	/* Folders that may be written but not read, and file systems that know no such call, have done what they can. */
-	bool is_done = fd < 0 || fsync(fd) == 0 || errno == EINVAL || errno == EBADF || errno == ENOTSUP || errno == ENOSYS || errno == EROFS;
+	/* Folders that may be written but not read, and file systems that know no such call, have done what they
+	 * can. */
+	bool is_done = fd < 0 || fsync(fd) == 0 || errno == EINVAL || errno == EBADF || errno == ENOTSUP ||
+	               errno == ENOSYS || errno == EROFS;
 	if (fd >= 0) close(fd);
 	return is_done;
 }
@@ -171,7 +174,9 @@ cyc_status cyc_outfile_commit(cyc_outfile *o)
 	CYC_CHECK(sync_folder(o->tmp), CYC_E_IO, "cannot write the folder of '%s': %s", o->path, strerror(errno));
 	if (g_listener) g_listener(g_listener_user, o->path);
 done:
-	if (st != CYC_OK) cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed under that name");
+	if (st != CYC_OK)
+		cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed "
+		               "under that name");
 	cyc_free(o->path);
 	cyc_free(o->tmp);
 	memset(o, 0, sizeof *o);
@@ -198,7 +203,9 @@ cyc_status cyc_open_regular(int *fd, const char *path)
 	CYC_CHECK(*fd >= 0, CYC_E_IO, "cannot open '%s': %s", path, strerror(errno));
 	CYC_CHECK(fstat(*fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_CHECK(S_ISREG(s.st_mode), CYC_E_IO, "'%s' is not a file, but %s", path,
-	          S_ISDIR(s.st_mode) ? "a folder" : S_ISFIFO(s.st_mode) ? "a pipe" : "a device");
+	          S_ISDIR(s.st_mode)    ? "a folder"
+	          : S_ISFIFO(s.st_mode) ? "a pipe"
+	                                : "a device");
 done:
 	if (st != CYC_OK && *fd >= 0) {
 		close(*fd);
@@ -221,7 +228,8 @@ cyc_status cyc_read_file(char **out, size_t *n, const char *path)
 	CYC_CHECK(f && fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_TRY(cyc_alloc_(&data, (size_t)s.st_size + 1, 1, path));
 	*n = fread(data, 1, (size_t)s.st_size, f);
-	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': %zu bytes were expected, only %zu could be read", path, (size_t)s.st_size, *n);
+	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': %zu bytes were expected, only %zu could be read",
+	          path, (size_t)s.st_size, *n);
 	*out = data;
 	data = NULL;
 done:

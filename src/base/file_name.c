@@ -16,7 +16,8 @@ static bool is_plain(const char *name, size_t n)
 	return true;
 }
 
-/* Where it is not plain: what can be kept of it, and a hash of the whole, so that other names get other files. */
+/* Where it is not plain: what can be kept of it, and a hash of the whole, so that other names get other
+ * files. */
 static cyc_status make_plain(char **out, const char *name)
 {
 	cyc_status st = CYC_OK;

@@ -1,15 +1,16 @@
 #include "cyclotomo/base.h"
 
 /*
- * These share their work out by the machine's cores, and round accordingly. Others are refused when the program is configured,
- * unless they are known to have no threads.
+ * These share their work out by the machine's cores, and round accordingly. Others are refused when the
+ * program is configured, unless they are known to have no threads.
  */
 extern void openblas_set_num_threads(int n) __attribute__((weak));
 extern void flexiblas_set_num_threads(int n) __attribute__((weak));
 extern void MKL_Set_Num_Threads(int n) __attribute__((weak));
 extern void bli_thread_set_num_threads(long n) __attribute__((weak));
 
-/* OpenBLAS waits for ever for a buffer that it cannot map: 128 MB of addresses for each thread that calls it, hardly used. */
+/* OpenBLAS waits for ever for a buffer that it cannot map: 128 MB of addresses for each thread that calls it,
+ * hardly used. */
 static const double BUFFER_BYTES = 136e6;
 
 cyc_status cyc_lapack_prepare(int n_threads)

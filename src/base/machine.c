@@ -82,7 +82,8 @@ static bool find_path(char *path, const char *root, const char *controller)
 	return is_found;
 }
 
-/* Where that hierarchy is mounted, and which of its folders is the top of the mount (not "/" inside containers). */
+/* Where that hierarchy is mounted, and which of its folders is the top of the mount (not "/" inside
+ * containers). */
 static bool find_mount(char *mount, char *top, const char *root, const char *controller)
 {
 	char file[LINE], line[LINE], type[64], options[LINE];
@@ -93,7 +94,8 @@ static bool find_mount(char *mount, char *top, const char *root, const char *con
 		const char *rest = strstr(line, " - ");
 		if (!rest || sscanf(line, "%*s %*s %*s %4095s %4095s", top, mount) != 2) continue;
 		if (sscanf(rest + 3, "%63s %*s %4095s", type, options) != 2) continue;
-		is_found = controller[0] ? strcmp(type, "cgroup") == 0 && has_word(options, controller) : strcmp(type, "cgroup2") == 0;
+		is_found = controller[0] ? strcmp(type, "cgroup") == 0 && has_word(options, controller)
+		                         : strcmp(type, "cgroup2") == 0;
 	}
 	if (f) fclose(f);
 	return is_found;
@@ -160,8 +162,10 @@ cyc__group_limits cyc__group_limits_read(const char *root)
 {
 	cyc__group_limits l = { (double)INFINITY, (double)INFINITY };
 	group g;
-	for (bool is_in = find_group(&g, root, "cpu"); is_in; is_in = go_up(&g)) l.processors = fmin(l.processors, group_processors(&g));
-	for (bool is_in = find_group(&g, root, "memory"); is_in; is_in = go_up(&g)) l.memory_bytes = fmin(l.memory_bytes, group_memory(&g));
+	for (bool is_in = find_group(&g, root, "cpu"); is_in; is_in = go_up(&g))
+		l.processors = fmin(l.processors, group_processors(&g));
+	for (bool is_in = find_group(&g, root, "memory"); is_in; is_in = go_up(&g))
+		l.memory_bytes = fmin(l.memory_bytes, group_memory(&g));
 	for (bool is_in = find_group(&g, root, ""); is_in; is_in = go_up(&g)) {
 		l.processors = fmin(l.processors, group_processors(&g));
 		l.memory_bytes = fmin(l.memory_bytes, group_memory(&g));
@@ -192,19 +196,22 @@ static double address_space_left(void)
 
 double cyc_memory_available_bytes(void)
 {
-	double bytes = fmin(fmin(cyc__memory_available_read(""), cyc__group_limits_read("").memory_bytes), address_space_left());
+	double bytes = fmin(fmin(cyc__memory_available_read(""), cyc__group_limits_read("").memory_bytes),
+	                    address_space_left());
 	/* Neither /proc nor a limit: all that the machine has. */
 	return isfinite(bytes) ? bytes : (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 }
 
-/* Processors of the affinity mask; 0 if it cannot be read. The kernel refuses masks that are too small for its own. */
+/* Processors of the affinity mask; 0 if it cannot be read. The kernel refuses masks that are too small for
+ * its own. */
 static int affinity_count(void)
 {
 	int n = 0;
 	for (int n_max = 1024; n == 0 && n_max <= 1 << 20; n_max *= 2) {
 		cpu_set_t *mask = CPU_ALLOC((size_t)n_max);
 		if (!mask) return 0;
-		if (sched_getaffinity(0, CPU_ALLOC_SIZE((size_t)n_max), mask) == 0) n = CPU_COUNT_S(CPU_ALLOC_SIZE((size_t)n_max), mask);
+		if (sched_getaffinity(0, CPU_ALLOC_SIZE((size_t)n_max), mask) == 0)
+			n = CPU_COUNT_S(CPU_ALLOC_SIZE((size_t)n_max), mask);
 		CPU_FREE(mask);
 	}
 	return n;
@@ -214,7 +221,8 @@ int cyc_n_processors(void)
 {
 	long n = affinity_count();
 	if (n <= 0) n = sysconf(_SC_NPROCESSORS_ONLN);
-	/* A quota of 2.5 processors keeps two threads busy all the time; with a third all would be stopped in turn. */
+	/* A quota of 2.5 processors keeps two threads busy all the time; with a third all would be stopped in
+	 * turn. */
 	double quota = floor(cyc__group_limits_read("").processors);
 	if (quota < (double)n) n = quota >= 1 ? (long)quota : 1;
 	return n > 0 ? (int)n : 1;

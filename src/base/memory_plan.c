@@ -22,10 +22,13 @@ cyc_status cyc_memory_require(double bytes, int n_threads, const char *less)
 	if (bytes + threads <= available) goto done;
 	if (threads > 0)
 		cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
-		                "about %.3g GB of memory are needed, and addresses for %.2f GB more (%d threads), but only %.3g GB may be used (ulimit -v)", bytes / 1e9,
-		                threads / 1e9, n_threads, available / 1e9);
+		                "about %.3g GB of memory are needed, and addresses for %.2f GB more (%d threads), "
+		                "but only %.3g GB may be used (ulimit -v)",
+		                bytes / 1e9, threads / 1e9, n_threads, available / 1e9);
 	else
-		cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__, "about %.3g GB of memory are needed, but only %.3g GB are available", bytes / 1e9, available / 1e9);
+		cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
+		                "about %.3g GB of memory are needed, but only %.3g GB are available", bytes / 1e9,
+		                available / 1e9);
 	cyc_error_hint("%s", less);
 	st = CYC_E_NOMEM;
 done:

@@ -14,16 +14,14 @@ static const struct {
 #undef CYC_STATUS_ROW
 };
 
-static cyc_status known(cyc_status st)
-{
-	return (int)st >= 0 && st < CYC_N_STATUS ? st : CYC_E_INTERNAL;
-}
+static cyc_status known(cyc_status st) { return (int)st >= 0 && st < CYC_N_STATUS ? st : CYC_E_INTERNAL; }
 
 const char *cyc_status_text(cyc_status st) { return STATUS[known(st)].text; }
 const char *cyc_status_name(cyc_status st) { return STATUS[known(st)].name; }
 int cyc_status_exit_code(cyc_status st) { return STATUS[known(st)].exit_code; }
 
-cyc_status cyc_error_raise(cyc_status st, const char *file, int line, const char *function, const char *fmt, ...)
+cyc_status cyc_error_raise(cyc_status st, const char *file, int line, const char *function, const char *fmt,
+                           ...)
 {
 	/* The arguments may point into the old record (a message that quotes another): format first. */
 	char text[CYC_ERROR_TEXT];

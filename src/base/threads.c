@@ -38,8 +38,10 @@ static cyc_status poll_cancel(void)
 	if (atomic_load(&g_cancel)) return cyc_cancel_check();
 	if (!g_watch) return CYC_OK;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
-	int_least64_t now_ms = (int_least64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000, last_ms = atomic_load(&g_watched_at_ms);
-	bool is_due = now_ms - last_ms >= 1000 && atomic_compare_exchange_strong(&g_watched_at_ms, &last_ms, now_ms);
+	int_least64_t now_ms = (int_least64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000,
+				  last_ms = atomic_load(&g_watched_at_ms);
+	bool is_due =
+		now_ms - last_ms >= 1000 && atomic_compare_exchange_strong(&g_watched_at_ms, &last_ms, now_ms);
 	return is_due ? cyc_cancel_check() : CYC_OK;
 }
 
@@ -135,7 +137,9 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 			args[n_started] = (worker_arg){ &l, n_started + 1 };
 			if (pthread_create(&threads[n_started], NULL, worker, &args[n_started]) != 0) break;
 		}
-		if (n_started < n_extra) cyc_warn("only %d of %d threads could be started; the work goes on with these", n_started + 1, n_extra + 1);
+		if (n_started < n_extra)
+			cyc_warn("only %d of %d threads could be started; the work goes on with these", n_started + 1,
+			         n_extra + 1);
 	}
 	run_items(&l, 0);
 	for (int i = 0; i < n_started; i++) pthread_join(threads[i], NULL);

@@ -18,8 +18,8 @@ typedef struct {
 } cyc_check;
 
 /** A new finding of a tilt series, or of the project (-1). Borrowed. */
-CYC_MUST_CHECK cyc_status cyc_check_add(cyc_finding **out, cyc_check *c, cyc_finding_level level, const char *kind,
-                                        int32_t i_series);
+CYC_MUST_CHECK cyc_status cyc_check_add(cyc_finding **out, cyc_check *c, cyc_finding_level level,
+                                        const char *kind, int32_t i_series);
 
 /** What a refinement needs of the tables as a whole: one pixel size, one voltage. */
 CYC_MUST_CHECK cyc_status cyc_check_tables(cyc_check *c);

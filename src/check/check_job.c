@@ -288,7 +288,8 @@ static cyc_status survey(cyc_check *c)
 	cyc_survey_options o = { .is_deep = c->o->is_deep, .n_threads = c->o->n_threads };
 	int32_t n_px = 0;
 	CYC_TRY(as_finding(c, "negative-scale", cyc_tomogram_set_check_scales(c->tomograms)));
-	if (c->particles->has_halves) CYC_TRY(as_finding(c, "half-sets", cyc_particle_set_require_halves(c->particles)));
+	if (c->particles->has_halves)
+		CYC_TRY(as_finding(c, "half-sets", cyc_particle_set_require_halves(c->particles)));
 	CYC_TRY(as_finding(c, "map", check_maps(c, &n_px)));
 	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : "rlnTomoReferenceMaskFile", n_px, 0);
 	/* What the command line names and is not there is no fault of the project. */

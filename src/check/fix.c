@@ -116,7 +116,8 @@ static cyc_status refuse_existing(const cyc_check *c, const char *dir)
 	char *found = NULL;
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_outputs_find(&found, CYC_OUTPUT_CHECK, c->root, dir));
-	CYC_CHECK(!found, CYC_E_USAGE, "%s is there already: a corrected project goes into a folder of its own (--fix)", found);
+	CYC_CHECK(!found, CYC_E_USAGE,
+	          "%s is there already: a corrected project goes into a folder of its own (--fix)", found);
 done:
 	cyc_free(found);
 	return st;

@@ -63,16 +63,16 @@ static const cyc_option OPTIONS[] = {
 	  .help = "What computes: cpu, or strict (a fake device, for testing)." },
 	CYC_COMMON_OPTIONS(check_args, common),
 };
-static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("check", "Mistakes in the metadata, from its tables and from the images",
-                    "  cyclotomo check --i PostProcess/job002/postprocess_optimisation_set.star --mask "
-                    "mask.mrc --deep --fix Fixed/\n"
-                    "compares all images with projections of the half maps and tells what in the tables "
-                    "cannot be right, with its standard error.\n"
-                    "Without --deep it looks at tables, headers of images, masks and maps, in seconds, as every "
-                    "job does before it begins; docs/checks.md has the list.\n"
-                    "Ends with 3 if there are findings that spoil a refinement.",
-                    OPTIONS);
+static const cyc_command COMMAND = CYC_COMMAND_DEF(
+	"check", "Mistakes in the metadata, from its tables and from the images",
+	"  cyclotomo check --i PostProcess/job002/postprocess_optimisation_set.star --mask "
+	"mask.mrc --deep --fix Fixed/\n"
+	"compares all images with projections of the half maps and tells what in the tables "
+	"cannot be right, with its standard error.\n"
+	"Without --deep it looks at tables, headers of images, masks and maps, in seconds, as every "
+	"job does before it begins; docs/checks.md has the list.\n"
+	"Ends with 3 if there are findings that spoil a refinement.",
+	OPTIONS);
 
 static void print_number(cyc_measured m, int digits, double unit)
 {

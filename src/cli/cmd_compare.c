@@ -24,36 +24,99 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "FILE1", .type = CYC_OPT_ARG, .offset = A(first), .help = "Map (.mrc) or STAR file." },
 	{ .name = "FILE2", .type = CYC_OPT_ARG, .offset = A(second), .help = "File of the same kind." },
 	{ .name = "What is the same", .type = CYC_OPT_HEADING },
-	{ .name = "tolerance", .alias = "--tol", .type = CYC_OPT_DOUBLE, .offset = A(tolerance), .unit = "<number>", .min = "0",
+	{ .name = "tolerance",
+	  .alias = "--tol",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(tolerance),
+	  .unit = "<number>",
+	  .min = "0",
 	  .help = "Numbers, or voxels, may differ by this much." },
-	{ .name = "relative", .alias = "--rtol", .type = CYC_OPT_DOUBLE, .offset = A(relative), .unit = "<fraction>", .min = "0",
+	{ .name = "relative",
+	  .alias = "--rtol",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(relative),
+	  .unit = "<fraction>",
+	  .min = "0",
 	  .help = "And by this part of the larger number, or of the map's standard deviation." },
 	{ .name = "Maps", .type = CYC_OPT_HEADING },
-	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = A(mask), .unit = "<map>", .help = "Multiply both maps by this mask." },
-	{ .name = "resolution", .alias = "--res", .type = CYC_OPT_DOUBLE, .offset = A(resolution_A), .unit = "<Å>",
-	  .help = "Give correlation, scale and lowest FSC to this resolution.", .no_default = "Nyquist" },
-	{ .name = "min-fsc", .type = CYC_OPT_DOUBLE, .offset = A(min_fsc), .is_set = A(has_min_fsc), .unit = "<number>", .no_default = "off",
+	{ .name = "mask",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(mask),
+	  .unit = "<map>",
+	  .help = "Multiply both maps by this mask." },
+	{ .name = "resolution",
+	  .alias = "--res",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(resolution_A),
+	  .unit = "<Å>",
+	  .help = "Give correlation, scale and lowest FSC to this resolution.",
+	  .no_default = "Nyquist" },
+	{ .name = "min-fsc",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(min_fsc),
+	  .is_set = A(has_min_fsc),
+	  .unit = "<number>",
+	  .no_default = "off",
 	  .help = "The same if the FSC is nowhere lower up to the resolution, whatever the voxels." },
-	{ .name = "max-scale-error", .type = CYC_OPT_DOUBLE, .offset = A(max_scale_error), .is_set = A(has_scale), .unit = "<fraction>", .min = "0",
-	  .no_default = "off", .help = "The same if the scale up to the resolution is 1 within this, whatever the voxels." },
-	{ .name = "z-mirror", .alias = "--mirror-z", .type = CYC_OPT_FLAG, .offset = A(mirror_z), .help = "Mirror the second map in z first: the other hand." },
-	{ .name = "all-shells", .type = CYC_OPT_FLAG, .offset = A(all_shells), .help = "Print the FSC of every shell." },
+	{ .name = "max-scale-error",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(max_scale_error),
+	  .is_set = A(has_scale),
+	  .unit = "<fraction>",
+	  .min = "0",
+	  .no_default = "off",
+	  .help = "The same if the scale up to the resolution is 1 within this, whatever the voxels." },
+	{ .name = "z-mirror",
+	  .alias = "--mirror-z",
+	  .type = CYC_OPT_FLAG,
+	  .offset = A(mirror_z),
+	  .help = "Mirror the second map in z first: the other hand." },
+	{ .name = "all-shells",
+	  .type = CYC_OPT_FLAG,
+	  .offset = A(all_shells),
+	  .help = "Print the FSC of every shell." },
 	{ .name = "STAR files", .type = CYC_OPT_HEADING },
-	{ .name = "column", .type = CYC_OPT_TEXT, .offset = A(star.columns), .unit = "<LABEL=TOLERANCE,...>", .help = "Tolerances of single columns.", .no_default = "none" },
-	{ .name = "ignore", .type = CYC_OPT_TEXT, .offset = A(star.ignore), .unit = "<LABEL,...>", .help = "Columns that may differ.", .no_default = "none" },
-	{ .name = "key", .type = CYC_OPT_TEXT, .offset = A(star.key), .unit = "<LABEL>", .help = "Match rows by this column.",
+	{ .name = "column",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(star.columns),
+	  .unit = "<LABEL=TOLERANCE,...>",
+	  .help = "Tolerances of single columns.",
+	  .no_default = "none" },
+	{ .name = "ignore",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(star.ignore),
+	  .unit = "<LABEL,...>",
+	  .help = "Columns that may differ.",
+	  .no_default = "none" },
+	{ .name = "key",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(star.key),
+	  .unit = "<LABEL>",
+	  .help = "Match rows by this column.",
 	  .no_default = "particle, micrograph or tomogram name, else the order" },
-	{ .name = "block", .type = CYC_OPT_TEXT, .offset = A(star.block), .unit = "<name>", .help = "Compare this block only.", .no_default = "all" },
-	{ .name = "common", .type = CYC_OPT_FLAG, .offset = A(star.common_only), .help = "Blocks, columns and rows that only one file has are no difference." },
-	{ .name = "all-columns", .type = CYC_OPT_FLAG, .offset = A(all_columns), .help = "Print columns without any difference too." },
+	{ .name = "block",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(star.block),
+	  .unit = "<name>",
+	  .help = "Compare this block only.",
+	  .no_default = "all" },
+	{ .name = "common",
+	  .type = CYC_OPT_FLAG,
+	  .offset = A(star.common_only),
+	  .help = "Blocks, columns and rows that only one file has are no difference." },
+	{ .name = "all-columns",
+	  .type = CYC_OPT_FLAG,
+	  .offset = A(all_columns),
+	  .help = "Print columns without any difference too." },
 	CYC_COMMON_OPTIONS(compare_args, common),
 };
-static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("compare", "Two maps or two STAR files: are they the same, and if not, how different?",
-                    "Ends with 0 if they are the same within the tolerances, with 1 if not. Labels are given without the underscore.\n"
-                    "  cyclotomo compare --mask mask.mrc --resolution 4.2 --min-fsc 0.995 a.mrc b.mrc\n"
-                    "  cyclotomo compare --tolerance 1e-5 --column rlnDefocusU=0.5,rlnDefocusV=0.5 a.star b.star",
-                    OPTIONS);
+static const cyc_command COMMAND = CYC_COMMAND_DEF(
+	"compare", "Two maps or two STAR files: are they the same, and if not, how different?",
+	"Ends with 0 if they are the same within the tolerances, with 1 if not. Labels are given without the "
+	"underscore.\n"
+	"  cyclotomo compare --mask mask.mrc --resolution 4.2 --min-fsc 0.995 a.mrc b.mrc\n"
+	"  cyclotomo compare --tolerance 1e-5 --column rlnDefocusU=0.5,rlnDefocusV=0.5 a.star b.star",
+	OPTIONS);
 
 /* ---------------------------------------------------------------- maps */
 
@@ -62,36 +125,45 @@ static void print_shells(const cyc_map_comparison *c, double pixel_size_A, bool 
 	int32_t n = 2 * (c->n_shells - 1), step = all ? 1 : (c->n_shells + 27) / 28;
 	printf("\n  shell  resolution (Å)       FSC     scale\n");
 	for (int32_t i = step; i < c->n_shells; i += step) {
-		printf("  %5d  %14.2f  %8.4f  %8.4f\n", i, pixel_size_A > 0.0 ? n * pixel_size_A / i : 0.0, c->fsc[i], c->scale[i]);
+		printf("  %5d  %14.2f  %8.4f  %8.4f\n", i, pixel_size_A > 0.0 ? n * pixel_size_A / i : 0.0, c->fsc[i],
+		       c->scale[i]);
 	}
 }
 
 static void print_maps(const cyc_map_comparison *c, const cyc_volume *v, const compare_args *a)
 {
-	printf("maps of %d x %d x %d voxels, %.4f Å/px%s%s\n", v->nx, v->ny, v->nz, v->pixel_size_A, a->mask ? ", masked by " : "", a->mask ? a->mask : "");
+	printf("maps of %d x %d x %d voxels, %.4f Å/px%s%s\n", v->nx, v->ny, v->nz, v->pixel_size_A,
+	       a->mask ? ", masked by " : "", a->mask ? a->mask : "");
 	printf("standard deviation     %.6g, %.6g\n", c->rms_a, c->rms_b);
 	printf("RMS difference         %.6g\n", c->rms_difference);
-	printf("largest difference     %.6g at x %d, y %d, z %d\n", c->max_difference, c->max_at[0], c->max_at[1], c->max_at[2]);
+	printf("largest difference     %.6g at x %d, y %d, z %d\n", c->max_difference, c->max_at[0], c->max_at[1],
+	       c->max_at[2]);
 	printf("correlation            %.6f\n", c->correlation);
 	printf("scale of the second    %.6f\n", c->scale_all);
 	if (c->n_shells == 0) return;
-	printf("to %.2f Å: correlation %.6f, scale %.6f, lowest FSC %.6f\n", c->limit_A, c->correlation_to_limit, c->scale_to_limit, c->min_fsc);
-	printf("FSC = 0.143 at %.3f Å, 0.5 at %.3f Å; mean FSC %.4f\n", c->resolution_0143_A, c->resolution_05_A, c->mean_fsc);
+	printf("to %.2f Å: correlation %.6f, scale %.6f, lowest FSC %.6f\n", c->limit_A, c->correlation_to_limit,
+	       c->scale_to_limit, c->min_fsc);
+	printf("FSC = 0.143 at %.3f Å, 0.5 at %.3f Å; mean FSC %.4f\n", c->resolution_0143_A, c->resolution_05_A,
+	       c->mean_fsc);
 	print_shells(c, v->pixel_size_A, a->all_shells);
 }
 
 static cyc_status judge_maps(const cyc_map_comparison *c, const compare_args *a)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK((!a->has_min_fsc && !a->has_scale) || c->n_shells > 0, CYC_E_SHAPE, "an FSC needs cubic maps with an even box");
-	CYC_CHECK(!a->has_min_fsc || c->min_fsc >= a->min_fsc, CYC_E_DIFFERENT, "the FSC is as low as %.6f up to %.2f Å, wanted %g or more", c->min_fsc,
-	          c->limit_A, a->min_fsc);
-	CYC_CHECK(!a->has_scale || fabs(c->scale_to_limit - 1.0) <= a->max_scale_error, CYC_E_DIFFERENT, "the scale is %.6f up to %.2f Å, wanted 1 within %g",
-	          c->scale_to_limit, c->limit_A, a->max_scale_error);
+	CYC_CHECK((!a->has_min_fsc && !a->has_scale) || c->n_shells > 0, CYC_E_SHAPE,
+	          "an FSC needs cubic maps with an even box");
+	CYC_CHECK(!a->has_min_fsc || c->min_fsc >= a->min_fsc, CYC_E_DIFFERENT,
+	          "the FSC is as low as %.6f up to %.2f Å, wanted %g or more", c->min_fsc, c->limit_A,
+	          a->min_fsc);
+	CYC_CHECK(!a->has_scale || fabs(c->scale_to_limit - 1.0) <= a->max_scale_error, CYC_E_DIFFERENT,
+	          "the scale is %.6f up to %.2f Å, wanted 1 within %g", c->scale_to_limit, c->limit_A,
+	          a->max_scale_error);
 	double allowed = a->tolerance + a->relative * c->rms_a;
-	CYC_CHECK(a->has_min_fsc || a->has_scale || c->max_difference <= allowed, CYC_E_DIFFERENT, "voxels differ by up to %.6g, allowed are %.6g", c->max_difference,
-	          allowed);
-	printf("\nthe same%s\n", a->has_min_fsc || a->has_scale || allowed > 0.0 ? " within the bounds given" : "");
+	CYC_CHECK(a->has_min_fsc || a->has_scale || c->max_difference <= allowed, CYC_E_DIFFERENT,
+	          "voxels differ by up to %.6g, allowed are %.6g", c->max_difference, allowed);
+	printf("\nthe same%s\n",
+	       a->has_min_fsc || a->has_scale || allowed > 0.0 ? " within the bounds given" : "");
 done:
 	return st;
 }
@@ -135,14 +207,15 @@ static void print_column(const cyc_column_comparison *c, bool all, bool common_o
 	switch (c->state) {
 	case CYC_COLUMN_ONLY_FIRST:
 	case CYC_COLUMN_ONLY_SECOND:
-		if (!common_only || all) printf("  %-36s only in the %s file\n", c->label, c->state == CYC_COLUMN_ONLY_FIRST ? "first" : "second");
+		if (!common_only || all)
+			printf("  %-36s only in the %s file\n", c->label,
+			       c->state == CYC_COLUMN_ONLY_FIRST ? "first" : "second");
 		return;
 	case CYC_COLUMN_IGNORED:
 		if (all) printf("  %-36s ignored\n", c->label);
 		return;
 	case CYC_COLUMN_SAME:
-	case CYC_COLUMN_DIFFERENT:
-		break;
+	case CYC_COLUMN_DIFFERENT: break;
 	}
 	if (c->row_a < 0 && !all) return;
 	printf("  %-36s %9lld  ", c->label, (long long)c->n_different);
@@ -158,12 +231,15 @@ static void print_block(const cyc_block_comparison *b, const compare_args *a)
 		printf("block '%s': only in the %s file\n", b->name, b->in_a ? "first" : "second");
 		return;
 	}
-	printf("block '%s': %lld and %lld rows, %lld matched by %s%s%s\n", b->name, (long long)b->n_rows_a, (long long)b->n_rows_b, (long long)b->n_matched,
-	       b->key ? b->key : "order", b->is_reordered ? ", in another order" : "", b->is_same ? ": the same" : "");
+	printf("block '%s': %lld and %lld rows, %lld matched by %s%s%s\n", b->name, (long long)b->n_rows_a,
+	       (long long)b->n_rows_b, (long long)b->n_matched, b->key ? b->key : "order",
+	       b->is_reordered ? ", in another order" : "", b->is_same ? ": the same" : "");
 	bool has_header = false;
 	for (int32_t j = 0; j < b->n_columns; j++) {
-		bool has_figures = (b->columns[j].row_a >= 0 || a->all_columns) && b->columns[j].state <= CYC_COLUMN_DIFFERENT;
-		if (has_figures && !has_header) printf("  %-36s %9s  %12s %12s\n", "column", "different", "largest", "RMS");
+		bool has_figures =
+			(b->columns[j].row_a >= 0 || a->all_columns) && b->columns[j].state <= CYC_COLUMN_DIFFERENT;
+		if (has_figures && !has_header)
+			printf("  %-36s %9s  %12s %12s\n", "column", "different", "largest", "RMS");
 		has_header = has_header || has_figures;
 		print_column(&b->columns[j], a->all_columns, a->star.common_only);
 	}
@@ -194,7 +270,8 @@ static cyc_status compare_stars(cyc_run *run, const compare_args *a)
 	CYC_TRY(cyc_star_compare(&c, x, y, &options));
 	for (int32_t i = 0; i < c->n_blocks; i++) print_block(&c->blocks[i], a);
 	CYC_CHECK(c->is_same, CYC_E_DIFFERENT, "'%s' and '%s' differ", a->first, a->second);
-	printf("the same%s\n", a->tolerance > 0.0 || a->relative > 0.0 || a->star.columns ? " within the tolerances" : "");
+	printf("the same%s\n",
+	       a->tolerance > 0.0 || a->relative > 0.0 || a->star.columns ? " within the tolerances" : "");
 done:
 	cyc_star_comparison_destroy(&c);
 	cyc_star_destroy(&x);
@@ -218,7 +295,8 @@ cyc_status cyc_cmd_compare(int argc, char **argv)
 	cyc_run run = { 0 };
 	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
 	if (run.is_help) goto done;
-	CYC_CHECK(is_star(a.first) == is_star(a.second), CYC_E_USAGE, "'%s' and '%s' are not files of the same kind", a.first, a.second);
+	CYC_CHECK(is_star(a.first) == is_star(a.second), CYC_E_USAGE,
+	          "'%s' and '%s' are not files of the same kind", a.first, a.second);
 	CYC_TRY(is_star(a.first) ? compare_stars(&run, &a) : compare_maps(&run, &a));
 done:
 	return cyc_run_end(&run, st);

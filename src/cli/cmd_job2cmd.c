@@ -17,18 +17,36 @@ typedef struct {
 #define A(member) offsetof(job2cmd_args, member)
 
 static const cyc_option OPTIONS[] = {
-	{ .name = "JOB_STAR", .type = CYC_OPT_ARG, .offset = A(job_star), .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the command line is shown as it was." },
-	{ .name = "as", .type = CYC_OPT_CHOICE, .offset = A(form), .choices = "cyclotomo,relion", .help = "Whose command line is printed." },
-	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(out_dir), .unit = "<folder/>", .help = "Folder for the outputs.",
+	{ .name = "JOB_STAR",
+	  .type = CYC_OPT_ARG,
+	  .offset = A(job_star),
+	  .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the "
+	          "command line is shown as it was." },
+	{ .name = "as",
+	  .type = CYC_OPT_CHOICE,
+	  .offset = A(form),
+	  .choices = "cyclotomo,relion",
+	  .help = "Whose command line is printed." },
+	{ .name = "output",
+	  .alias = "--o",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(out_dir),
+	  .unit = "<folder/>",
+	  .help = "Folder for the outputs.",
 	  .no_default = "the folder of job.star" },
-	{ .name = "dry-run", .type = CYC_OPT_FLAG, .offset = A(is_dry_run), .help = "Also go through the command's own --dry-run: inputs are read and checked." },
+	{ .name = "dry-run",
+	  .type = CYC_OPT_FLAG,
+	  .offset = A(is_dry_run),
+	  .help = "Also go through the command's own --dry-run: inputs are read and checked." },
 	CYC_COMMON_OPTIONS(job2cmd_args, common),
 };
 static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("job2cmd", "The command line of a RELION job.star",
-                    "Jobs of the types CtfRefine, Polish, Extract, Refine3D, Reconstruct particle, PostProcess and MaskCreate become the command that does the same:\n"
+	CYC_COMMAND_DEF("job2cmd", "The command line of a RELION job.star",
+                    "Jobs of the types CtfRefine, Polish, Extract, Refine3D, Reconstruct particle, "
+                    "PostProcess and MaskCreate become the command that does the same:\n"
                     "  cyclotomo job2cmd CtfRefine/job027/job.star\n"
-                    "Paths in a job.star start at the project's folder: start there, or the part of the path before Type/jobNNN/ is taken\n"
+                    "Paths in a job.star start at the project's folder: start there, or the part of the path "
+                    "before Type/jobNNN/ is taken\n"
                     "for it. The queue and the number of MPI processes have no influence.",
                     OPTIONS);
 
@@ -76,7 +94,10 @@ static cyc_status find_place(job_place *p, const job2cmd_args *a)
 	char *given = NULL, *folder = NULL;
 	size_t n = strlen(a->job_star);
 	bool is_star = n >= 5 && strcmp(a->job_star + n - 5, ".star") == 0;
-	CYC_TRY(cyc_asprintf(&given, "%s%s", a->job_star, is_star ? "" : a->job_star[n - 1] == '/' ? "job.star" : "/job.star"));
+	CYC_TRY(cyc_asprintf(&given, "%s%s", a->job_star,
+	                     is_star                     ? ""
+	                     : a->job_star[n - 1] == '/' ? "job.star"
+	                                                 : "/job.star"));
 	CYC_TRY(cyc_path_join(&p->path, a->common.root, given));
 	CYC_TRY(cyc_path_dir(&folder, given));
 	const char *slash = strchr(folder, '/');
@@ -111,7 +132,8 @@ done:
 /* A job that has been run already: its results would be written over. */
 static void warn_of_results(const job_place *p)
 {
-	static const char *const RESULTS[] = { "half1.mrc", "tomograms.star", "particles.star", "run_data.star", "postprocess.star", "mask.mrc" };
+	static const char *const RESULTS[] = { "half1.mrc",     "tomograms.star",   "particles.star",
+		                                   "run_data.star", "postprocess.star", "mask.mrc" };
 	char *folder = NULL, *path = NULL;
 	if (cyc_path_join(&folder, p->root, p->folder) != CYC_OK) return;
 	for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS; i++) {
@@ -123,8 +145,10 @@ static void warn_of_results(const job_place *p)
 	cyc_free(folder);
 }
 
-/* RELION's command line, then what the front door makes of it; both have the root, which RELION's own program would not know. */
-static cyc_status map(cyc_relion_job *job, cyc_relion_call *call, const cyc_star *star, const job_place *place, bool is_dry_run)
+/* RELION's command line, then what the front door makes of it; both have the root, which RELION's own program
+ * would not know. */
+static cyc_status map(cyc_relion_job *job, cyc_relion_call *call, const cyc_star *star,
+                      const job_place *place, bool is_dry_run)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_relion_job_map(job, star, place->folder));
@@ -153,12 +177,16 @@ static cyc_status print_own_line(const job_place *place, const job2cmd_args *a)
 	char *dir = NULL, *path = NULL, *text = NULL, *last = NULL;
 	size_t n = 0;
 	CYC_CHECK(a->form == FORM_CYCLOTOMO && !a->out_dir && !a->is_dry_run, CYC_E_UNSUPPORTED,
-	          "'%s' was written by cyclotomo itself: its command line can only be shown as it was, without --as relion, --output and --dry-run", place->path);
+	          "'%s' was written by cyclotomo itself: its command line can only be shown as it was, without "
+	          "--as relion, --output and --dry-run",
+	          place->path);
 	CYC_TRY(cyc_path_dir(&dir, place->path));
 	CYC_TRY(cyc_path_join(&path, dir, "note.txt"));
 	CYC_TRY(cyc_read_file(&text, &n, path));
 	for (char *at = text; (at = strstr(at, START)) != NULL; at++) last = at + 1;
-	CYC_CHECK(last, CYC_E_DATA, "'%s' was written by cyclotomo itself, but '%s' beside it has no command line", place->path, path);
+	CYC_CHECK(last, CYC_E_DATA,
+	          "'%s' was written by cyclotomo itself, but '%s' beside it has no command line", place->path,
+	          path);
 	printf("%.*s\n", (int)strcspn(last, "\n"), last);
 done:
 	cyc_free(dir);

@@ -16,15 +16,22 @@ typedef struct {
 } names_args;
 
 static const cyc_option OPTIONS[] = {
-	{ .name = "DIR", .type = CYC_OPT_ARG, .offset = offsetof(names_args, dir), .help = "Folder for the links; made if it is not there." },
-	{ .name = "force", .type = CYC_OPT_FLAG, .offset = offsetof(names_args, is_forced), .help = "Replace links that lead elsewhere; files are never replaced." },
+	{ .name = "DIR",
+	  .type = CYC_OPT_ARG,
+	  .offset = offsetof(names_args, dir),
+	  .help = "Folder for the links; made if it is not there." },
+	{ .name = "force",
+	  .type = CYC_OPT_FLAG,
+	  .offset = offsetof(names_args, is_forced),
+	  .help = "Replace links that lead elsewhere; files are never replaced." },
 	CYC_COMMON_OPTIONS(names_args, common),
 };
 static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("relion-names", "Links by which RELION's GUI and scripts call cyclotomo",
+	CYC_COMMAND_DEF("relion-names", "Links by which RELION's GUI and scripts call cyclotomo",
                     "  cyclotomo relion-names ~/cyclotomo-as-relion\n"
                     "  PATH=~/cyclotomo-as-relion:$PATH relion\n"
-                    "links the names of RELION's programs, each also with _mpi, to this program. Called by one of them it takes RELION's\n"
+                    "links the names of RELION's programs, each also with _mpi, to this program. Called by "
+                    "one of them it takes RELION's\n"
                     "options, which <name> --help lists with what becomes of them.",
                     OPTIONS);
 
@@ -54,11 +61,13 @@ static cyc_status check_place(bool *is_there, const char *path, const char *prog
 		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot look at '%s': %s", path, strerror(errno));
 		goto done;
 	}
-	CYC_CHECK(S_ISLNK(s.st_mode), CYC_E_IO, "'%s' is there and is no link: it may be RELION's own program; choose another folder", path);
+	CYC_CHECK(S_ISLNK(s.st_mode), CYC_E_IO,
+	          "'%s' is there and is no link: it may be RELION's own program; choose another folder", path);
 	real = realpath(path, NULL);
 	*is_there = real && strcmp(real, program) == 0;
 	if (!*is_there && !is_forced) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "'%s' is a link to %s", path, real ? real : "a file that is not there");
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "'%s' is a link to %s", path,
+		                     real ? real : "a file that is not there");
 		cyc_error_hint("choose another folder, or replace such links with --force");
 	}
 done:
@@ -72,7 +81,8 @@ static cyc_status make_link(const char *path, const char *program)
 	cyc_status st = CYC_OK;
 	char *new_path = NULL;
 	CYC_TRY(cyc_asprintf(&new_path, "%s.tmp%ld", path, (long)getpid()));
-	CYC_CHECK(symlink(program, new_path) == 0, CYC_E_IO, "cannot make the link '%s': %s", path, strerror(errno));
+	CYC_CHECK(symlink(program, new_path) == 0, CYC_E_IO, "cannot make the link '%s': %s", path,
+	          strerror(errno));
 	if (rename(new_path, path) != 0) {
 		int error = errno;
 		unlink(new_path);
@@ -93,7 +103,8 @@ static cyc_status link_all(const char *dir, bool is_forced)
 		if (pass == 1) CYC_TRY(cyc_make_dirs(dir));
 		for (int i = 0; i < cyc_relion_n_programs() * N_SUFFIXES; i++) {
 			bool is_there = false;
-			CYC_TRY(cyc_asprintf(&name, "%s%s", cyc_relion_program_at(i / N_SUFFIXES)->name, SUFFIX[i % N_SUFFIXES]));
+			CYC_TRY(cyc_asprintf(&name, "%s%s", cyc_relion_program_at(i / N_SUFFIXES)->name,
+			                     SUFFIX[i % N_SUFFIXES]));
 			CYC_TRY(cyc_path_join(&path, dir, name));
 			CYC_TRY(check_place(&is_there, path, program, is_forced));
 			if (pass == 1 && !is_there) CYC_TRY(make_link(path, program));

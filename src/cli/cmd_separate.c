@@ -16,22 +16,38 @@ typedef struct {
 static const cyc_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
 	CYC_PROJECT_INPUT_OPTIONS(separate_args, input),
-	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(output), .unit = "<folder>", .help = "Folder for the particles that stay." },
+	{ .name = "output",
+	  .alias = "--o",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(output),
+	  .unit = "<folder>",
+	  .help = "Folder for the particles that stay." },
 	{ .name = "Which particles", .type = CYC_OPT_HEADING },
-	{ .name = "min-separation", .type = CYC_OPT_DOUBLE, .offset = A(min_separation_A), .unit = "<Å>", .min = "0",
-	  .help = "No two particles of a tomogram stay that are nearer than this.", .no_default = "required" },
-	{ .name = "score", .type = CYC_OPT_TEXT, .offset = A(score), .unit = "<LABEL>",
-	  .help = "Of two that are too near the one with the higher number in this column stays, for example rlnMaxValueProbDistribution.",
+	{ .name = "min-separation",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = A(min_separation_A),
+	  .unit = "<Å>",
+	  .min = "0",
+	  .help = "No two particles of a tomogram stay that are nearer than this.",
+	  .no_default = "required" },
+	{ .name = "score",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(score),
+	  .unit = "<LABEL>",
+	  .help = "Of two that are too near the one with the higher number in this column stays, for example "
+	          "rlnMaxValueProbDistribution.",
 	  .no_default = "the first of the file stays" },
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
-static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("separate", "Particles without duplicates: no two nearer than a distance",
-                    "  cyclotomo separate --i Refine3D/job034/run_optimisation_set.star --min-separation 30 --o Select/job035/\n"
-                    "writes the particles.star that is left, and an optimisation set with it. Offsets (rlnOrigin...) count.",
-                    OPTIONS);
+static const cyc_command COMMAND = CYC_COMMAND_DEF(
+	"separate", "Particles without duplicates: no two nearer than a distance",
+	"  cyclotomo separate --i Refine3D/job034/run_optimisation_set.star --min-separation 30 --o "
+	"Select/job035/\n"
+	"writes the particles.star that is left, and an optimisation set with it. Offsets (rlnOrigin...) count.",
+	OPTIONS);
 
-static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisation_set *set, const cyc_particle_set *particles, const bool *keep)
+static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisation_set *set,
+                              const cyc_particle_set *particles, const bool *keep)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL, *path = NULL;
@@ -66,7 +82,9 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	CYC_TRY(cyc_project_resolve(&set, &a->input));
 	CYC_TRY(cyc_tomogram_set_read_unchecked(&tomograms, set->tomograms, a->common.root));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, a->common.root));
-	const cyc_project_view view = { .root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles };
+	const cyc_project_view view = {
+		.root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles
+	};
 	CYC_TRY(cyc_survey_require(&view, &a->input, true));
 	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
 	if (a->score) {
@@ -75,8 +93,9 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	}
 	CYC_TRY(cyc_particle_set_separate(keep, &n_removed, particles, a->min_separation_A, score));
 	CYC_TRY(write_files(run, a, set, particles, keep));
-	printf("%lld of %lld particles stay, %lld are nearer than %g Å to a better one\n", (long long)(particles->n - n_removed), (long long)particles->n,
-	       (long long)n_removed, a->min_separation_A);
+	printf("%lld of %lld particles stay, %lld are nearer than %g Å to a better one\n",
+	       (long long)(particles->n - n_removed), (long long)particles->n, (long long)n_removed,
+	       a->min_separation_A);
 done:
 	cyc_free(keep);
 	cyc_free(score);
@@ -97,7 +116,9 @@ cyc_status cyc_cmd_separate(int argc, char **argv)
 	a.input.root = a.common.root;
 	CYC_CHECK(a.output && a.output[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(a.min_separation_A > 0, CYC_E_USAGE, "a distance is needed (--min-separation)");
-	cyc_output_plan plan = { .kind = CYC_OUTPUT_SEPARATE, .out = a.output, .root = a.common.root, .input = &a.input };
+	cyc_output_plan plan = {
+		.kind = CYC_OUTPUT_SEPARATE, .out = a.output, .root = a.common.root, .input = &a.input
+	};
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_run_job(&run, a.output, "relion.select.removeduplicates"));
 	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_SEPARATE));

@@ -12,17 +12,35 @@ typedef struct {
 #define A(member) offsetof(star_args, member)
 
 static const cyc_option OPTIONS[] = {
-	{ .name = "FILE", .type = CYC_OPT_ARG, .offset = A(input), .help = "STAR file, of RELION or of other programs." },
+	{ .name = "FILE",
+	  .type = CYC_OPT_ARG,
+	  .offset = A(input),
+	  .help = "STAR file, of RELION or of other programs." },
 	{ .name = "STAR file", .type = CYC_OPT_HEADING },
-	{ .name = "output", .alias = "--o", .type = CYC_OPT_TEXT, .offset = A(output), .unit = "<file>", .no_default = "none",
-	  .help = "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of FILE." },
-	{ .name = "print", .type = CYC_OPT_TEXT, .offset = A(print), .unit = "<LABEL,...>", .no_default = "none",
+	{ .name = "output",
+	  .alias = "--o",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(output),
+	  .unit = "<file>",
+	  .no_default = "none",
+	  .help =
+	      "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of FILE." },
+	{ .name = "print",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(print),
+	  .unit = "<LABEL,...>",
+	  .no_default = "none",
 	  .help = "Print these columns, separated by tabs." },
-	{ .name = "block", .type = CYC_OPT_TEXT, .offset = A(block), .unit = "<name>", .help = "Of this block.", .no_default = "the last one" },
+	{ .name = "block",
+	  .type = CYC_OPT_TEXT,
+	  .offset = A(block),
+	  .unit = "<name>",
+	  .help = "Of this block.",
+	  .no_default = "the last one" },
 	CYC_COMMON_OPTIONS(star_args, common),
 };
 static const cyc_command COMMAND =
-    CYC_COMMAND_DEF("star", "What is in a STAR file; copy it in RELION's layout; print columns",
+	CYC_COMMAND_DEF("star", "What is in a STAR file; copy it in RELION's layout; print columns",
                     "Labels are given without the underscore.\n"
                     "  cyclotomo star particles.star\n"
                     "  cyclotomo star particles.star --print rlnTomoName,rlnOriginXAngst\n"
@@ -38,7 +56,8 @@ static void list_blocks(const cyc_star *s)
 		if (!is_list) printf(" of %lld rows", (long long)cyc_star_n_rows(b));
 		putchar('\n');
 		for (int32_t j = 0; j < cyc_star_n_columns(b); j++) {
-			printf("  %-40s %.60s\n", cyc_star_label(b, j), cyc_star_n_rows(b) > 0 ? cyc_star_text(b, 0, j) : "");
+			printf("  %-40s %.60s\n", cyc_star_label(b, j),
+			       cyc_star_n_rows(b) > 0 ? cyc_star_text(b, 0, j) : "");
 		}
 	}
 }
@@ -76,7 +95,9 @@ cyc_status cyc_cmd_star(int argc, char **argv)
 	char *path = NULL;
 	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
 	if (run.is_help) goto done;
-	cyc_output_plan plan = { .kind = CYC_OUTPUT_STAR, .out = a.output, .root = a.common.root, .files = &a.input, .n_files = 1 };
+	cyc_output_plan plan = {
+		.kind = CYC_OUTPUT_STAR, .out = a.output, .root = a.common.root, .files = &a.input, .n_files = 1
+	};
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_path_join(&path, a.common.root, a.input));
 	CYC_TRY(cyc_star_read(&s, path));

@@ -16,7 +16,8 @@ typedef struct {
 static const cyc_option OPTIONS[] = {
 	CYC_COMMON_OPTIONS(version_args, common),
 };
-static const cyc_command COMMAND = CYC_COMMAND_DEF("version", "version; with --verbose also how it was built", NULL, OPTIONS);
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("version", "version; with --verbose also how it was built", NULL, OPTIONS);
 
 cyc_status cyc_cmd_version(int argc, char **argv)
 {
@@ -28,7 +29,8 @@ cyc_status cyc_cmd_version(int argc, char **argv)
 	printf("cyclotomo %s (git %s)\n", CYCLOTOMO_VERSION, CYCLOTOMO_GIT_STATE);
 	if (a.common.is_verbose) {
 		printf("compiler: %s, %s\n", CYCLOTOMO_COMPILER, CYCLOTOMO_BUILD_TYPE);
-		printf("libraries: %s, cairo %s, glibc %s\n", fftwf_version, cairo_version_string(), gnu_get_libc_version());
+		printf("libraries: %s, cairo %s, glibc %s\n", fftwf_version, cairo_version_string(),
+		       gnu_get_libc_version());
 		printf("processors: %d\n", cyc_n_processors());
 	}
 	run.has_begun = false; /* nothing to time */

@@ -16,18 +16,26 @@ void cyc_run_called_as(const char *line) { g_called_as = line; }
 
 /* ---------------------------------------------------------------- begin */
 
-cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common, int argc, char **argv)
+cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common,
+                         int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
 	char *abort_file = NULL;
-	*run = (cyc_run){ .command = command, .target = target, .common = common, .argc = argc, .argv = argv, .called_as = g_called_as };
+	*run = (cyc_run){ .command = command,
+		              .target = target,
+		              .common = common,
+		              .argc = argc,
+		              .argv = argv,
+		              .called_as = g_called_as };
 	common->n_threads = cyc_n_processors();
 	if (!common->root) common->root = "";
 	cyc_help help = CYC_HELP_NONE;
-	CYC_TRY(cyc_options_parse(target, &help, command->options, command->n_options, argc, argv, command->usage.name));
+	CYC_TRY(cyc_options_parse(target, &help, command->options, command->n_options, argc, argv,
+	                          command->usage.name));
 	run->is_help = help != CYC_HELP_NONE;
 	if (run->is_help) {
-		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) = help == CYC_HELP_MAN ? cyc_options_print_man : cyc_options_print_help;
+		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) =
+			help == CYC_HELP_MAN ? cyc_options_print_man : cyc_options_print_help;
 		print(stdout, target, command->options, command->n_options, &command->usage);
 		goto done;
 	}
@@ -77,7 +85,8 @@ static cyc_status command_line(char **out, int argc, char **argv)
 	cyc_status st = CYC_OK;
 	char *words = NULL;
 	CYC_TRY(cyc_shell_line(&words, argc, argv));
-	CYC_TRY(cyc_asprintf(out, "%s%scyclotomo %s", g_called_as ? g_called_as : "", g_called_as ? "\n" : "", words));
+	CYC_TRY(cyc_asprintf(out, "%s%scyclotomo %s", g_called_as ? g_called_as : "", g_called_as ? "\n" : "",
+	                     words));
 done:
 	cyc_free(words);
 	return st;
@@ -117,7 +126,8 @@ done:
 	return st;
 }
 
-/* `cyclotomo cycle | head`: a job ends as if interrupted, with its flags. Other commands end without a word, as filters do. */
+/* `cyclotomo cycle | head`: a job ends as if interrupted, with its flags. Other commands end without a word,
+ * as filters do. */
 static void on_broken_pipe(int number)
 {
 	(void)number;
@@ -131,7 +141,8 @@ static bool is_resumed(const cyc_run *run)
 {
 	for (int i = 0; i < run->command->n_options; i++) {
 		const cyc_option *o = &run->command->options[i];
-		if (o->type == CYC_OPT_FLAG && strcmp(o->name, "resume") == 0) return *(const bool *)((const char *)run->target + o->offset);
+		if (o->type == CYC_OPT_FLAG && strcmp(o->name, "resume") == 0)
+			return *(const bool *)((const char *)run->target + o->offset);
 	}
 	return false;
 }
@@ -144,7 +155,8 @@ static cyc_status type_of_folder(char **out, const char *job_dir)
 	char *path = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_path_join(&path, job_dir, "job.star"));
-	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK) goto done; /* one that cannot be read is written anew */
+	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK)
+		goto done; /* one that cannot be read is written anew */
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, "rlnJobTypeLabel") : NULL;
 	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));
@@ -163,7 +175,10 @@ static cyc_status refuse_other_job(const char *job_dir, const char *type_label)
 	/* "relion.refine3d.tomo" and "relion.refine3d" are one kind of job. */
 	size_t n = there ? strlen(there) : 0, m = strlen(type_label), least = n < m ? n : m;
 	if (!there || strncmp(there, type_label, least) == 0) goto done;
-	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the output folder '%s' is that of another job (%s), whose files would be written over", job_dir, there);
+	st = cyc_error_raise(
+		CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		"the output folder '%s' is that of another job (%s), whose files would be written over", job_dir,
+		there);
 	cyc_error_hint("give each job a folder of its own (--o); nothing was written");
 done:
 	cyc_free(there);
@@ -207,7 +222,8 @@ static bool is_job_folder(const char *dir)
 	while (n > 0 && dir[n - 1] == '/') n--;
 	size_t first = n;
 	while (first > 0 && dir[first - 1] != '/') first--;
-	return n - first >= 6 && strncmp(dir + first, "job", 3) == 0 && strspn(dir + first + 3, "0123456789") == n - first - 3;
+	return n - first >= 6 && strncmp(dir + first, "job", 3) == 0 &&
+	       strspn(dir + first + 3, "0123456789") == n - first - 3;
 }
 
 cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label)
@@ -287,11 +303,13 @@ static void log_costs(void)
 	struct rusage u;
 	double cpu = 0.0;
 	if (getrusage(RUSAGE_SELF, &u) == 0) {
-		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + 1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		      1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 	}
 	int64_t n_warnings = cyc_log_n_warnings();
 	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
-	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu, (double)cyc_peak_memory_bytes() / 1e6);
+	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu,
+	         (double)cyc_peak_memory_bytes() / 1e6);
 }
 
 /* Flags and run.json, whatever became of the run; the first failure among them. */
@@ -316,7 +334,8 @@ done:
 static cyc_status check_output(const cyc_run *run)
 {
 	cyc_status st = CYC_OK;
-	if (run->job_dir) CYC_CHECK(fflush(stdout) == 0 && !ferror(stdout), CYC_E_IO, "cannot write to standard output");
+	if (run->job_dir)
+		CYC_CHECK(fflush(stdout) == 0 && !ferror(stdout), CYC_E_IO, "cannot write to standard output");
 done:
 	return st;
 }
@@ -326,7 +345,8 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 	int64_t n_old = 0;
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)
-		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none", run->job_dir, (long long)n_old);
+		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none",
+		         run->job_dir, (long long)n_old);
 	if (!run->is_help) {
 		if (st == CYC_OK) st = check_output(run);
 		/* Writing the flags must not lose the record of what went wrong. */
@@ -351,7 +371,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2, const char *mask, const char *fsc)
+cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2, const char *mask,
+                                    const char *fsc)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_run_input(run, "half map 1", ref1));

@@ -9,13 +9,13 @@
  *
  *   static const cyc_option OPTIONS[] = {
  *     { .name = "Input and output", .type = CYC_OPT_HEADING },
- *     { .name = "input", .alias = "--i", .type = CYC_OPT_TEXT, .offset = offsetof(mask_args, o.input), .unit = "<map>",
- *       .help = "Map that the mask is made from." },
- *     { .name = "extend", .alias = "--extend_inimask", .type = CYC_OPT_DOUBLE, .offset = offsetof(mask_args, o.extend_px),
- *       .unit = "<px>", .help = "Grow the mask by this much.", .min = "0" },
- *     CYC_COMMON_OPTIONS(mask_args, common),
+ *     { .name = "input", .alias = "--i", .type = CYC_OPT_TEXT, .offset = offsetof(mask_args, o.input), .unit
+ * = "<map>", .help = "Map that the mask is made from." }, { .name = "extend", .alias = "--extend_inimask",
+ * .type = CYC_OPT_DOUBLE, .offset = offsetof(mask_args, o.extend_px), .unit = "<px>", .help = "Grow the mask
+ * by this much.", .min = "0" }, CYC_COMMON_OPTIONS(mask_args, common),
  *   };
- *   static const cyc_command COMMAND = CYC_COMMAND_DEF("mask", "Soft solvent mask from a map", NULL, OPTIONS);
+ *   static const cyc_command COMMAND = CYC_COMMAND_DEF("mask", "Soft solvent mask from a map", NULL,
+ * OPTIONS);
  *
  *   cyc_status cyc_cmd_mask(int argc, char **argv)
  *   {
@@ -27,17 +27,16 @@
  *     if (run.is_help) goto done;
  *     a.o.root = a.common.root;
  *     a.o.n_threads = a.common.n_threads;
- *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));    (a folder: cyc_run_job; not on a dry run)
- *     CYC_TRY(cyc_run_input(&run, "map", a.o.input));
- *     CYC_TRY(cyc_mask_run(&result, &a.o));
+ *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));    (a folder: cyc_run_job; not on a
+ * dry run) CYC_TRY(cyc_run_input(&run, "map", a.o.input)); CYC_TRY(cyc_mask_run(&result, &a.o));
  *     CYC_TRY(cyc_run_output(&run, "mask", a.o.output));
  *     printf("threshold %g\n", result.threshold);
  *   done:
  *     return cyc_run_end(&run, st);
  *   }
  *
- * and a line in commands.def. stdout is for what the user asked for (results, tables), the log (cyc_info, cyc_warn) for
- * everything else; src/cli/cmd_version.c is the smallest example.
+ * and a line in commands.def. stdout is for what the user asked for (results, tables), the log (cyc_info,
+ * cyc_warn) for everything else; src/cli/cmd_version.c is the smallest example.
  */
 #ifndef CYC_CLI_COMMAND_H
 #define CYC_CLI_COMMAND_H
@@ -53,49 +52,113 @@
 typedef struct {
 	int32_t n_threads; /**< all processors unless given */
 	bool is_quiet, is_verbose;
-	const char *root;  /**< project root; "" is the current folder */
-	const char *pipeline_control; /**< RELION's: folder, with a final slash, for exit flags and abort requests */
-	const char *theme; /**< accepted and ignored, as RELION's GUI passes it on */
+	const char *root; /**< project root; "" is the current folder */
+	const char
+		*pipeline_control; /**< RELION's: folder, with a final slash, for exit flags and abort requests */
+	const char *theme;     /**< accepted and ignored, as RELION's GUI passes it on */
 } cyc_common_options;
 
-#define CYC_COMMON_OPTIONS(T, member)                                                                                        \
-	{ .name = "Running", .type = CYC_OPT_HEADING },                                                                         \
-	{ .name = "threads", .alias = "--j", .type = CYC_OPT_INT, .offset = offsetof(T, member.n_threads), .unit = "<n>", .min = "1", \
-	  .help = "Threads to use; results do not depend on it.", .no_default = "all processors" },                             \
-	{ .name = "root", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.root), .unit = "<folder>",                          \
-	  .help = "Project folder that the paths on the command line and in STAR files start from.", .no_default = "current folder" }, \
-	{ .name = "quiet", .alias = "-q", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.is_quiet), .help = "Only warnings and errors." }, \
-	{ .name = "verbose", .alias = "-v,-vv", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.is_verbose),                  \
-	  .help = "Details, and for errors the places in the program they passed." },                                           \
-	{ .name = "pipeline-control", .alias = "--pipeline_control", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.pipeline_control), \
-	  .unit = "<folder/>", .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is obeyed." }, \
-	{ .name = "theme", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.theme), .unit = "<name>", .help = "Accepted and ignored." }
+#define CYC_COMMON_OPTIONS(T, member)                                                                        \
+	{ .name = "Running", .type = CYC_OPT_HEADING },                                                          \
+		{ .name = "threads",                                                                                 \
+		  .alias = "--j",                                                                                    \
+		  .type = CYC_OPT_INT,                                                                               \
+		  .offset = offsetof(T, member.n_threads),                                                           \
+		  .unit = "<n>",                                                                                     \
+		  .min = "1",                                                                                        \
+		  .help = "Threads to use; results do not depend on it.",                                            \
+		  .no_default = "all processors" },                                                                  \
+		{ .name = "root",                                                                                    \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.root),                                                                \
+		  .unit = "<folder>",                                                                                \
+		  .help = "Project folder that the paths on the command line and in STAR files start from.",         \
+		  .no_default = "current folder" },                                                                  \
+		{ .name = "quiet",                                                                                   \
+		  .alias = "-q",                                                                                     \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .offset = offsetof(T, member.is_quiet),                                                            \
+		  .help = "Only warnings and errors." },                                                             \
+		{ .name = "verbose",                                                                                 \
+		  .alias = "-v,-vv",                                                                                 \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .offset = offsetof(T, member.is_verbose),                                                          \
+		  .help = "Details, and for errors the places in the program they passed." },                        \
+		{ .name = "pipeline-control",                                                                        \
+		  .alias = "--pipeline_control",                                                                     \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.pipeline_control),                                                    \
+		  .unit = "<folder/>",                                                                               \
+		  .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is "  \
+		          "obeyed." },                                                                               \
+	{                                                                                                        \
+		.name = "theme", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.theme), .unit = "<name>",        \
+		.help = "Accepted and ignored."                                                                      \
+	}
 
 /** Rows of a command whose struct T has a cyc_project_input `member`. */
-#define CYC_PROJECT_INPUT_OPTIONS(T, member)                                                                                 \
-	{ .name = "optimisation-set", .alias = "--i,--ios", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.optimisation_set),    \
-	  .unit = "<star>", .help = "Optimisation set: names the files below." },                                               \
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.particles), .unit = "<star>",      \
-	  .help = "Particles, in place of the set's." },                                                                        \
-	{ .name = "tomograms", .alias = "--t", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.tomograms), .unit = "<star>",      \
-	  .help = "Tomograms, in place of the set's." },                                                                        \
-	{ .name = "trajectories", .alias = "--mot", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.trajectories),                \
-	  .unit = "<star>", .help = "Particle motion, in place of the set's." },                                                 \
-	{ .name = "exclude-negative-scales", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.exclude_negative_scales),            \
-	  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of refusing them." },                             \
-	{ .name = "keep-outliers", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.keep_outliers),                                \
-	  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not noise in their place." },     \
-	{ .name = "erase-beads", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.erase_beads),                                    \
-	  .help = "Replace gold beads by noise: of use where particles were picked on beads; particles beside beads lose by it." }
+#define CYC_PROJECT_INPUT_OPTIONS(T, member)                                                                 \
+	{ .name = "optimisation-set",                                                                            \
+	  .alias = "--i,--ios",                                                                                  \
+	  .type = CYC_OPT_TEXT,                                                                                  \
+	  .offset = offsetof(T, member.optimisation_set),                                                        \
+	  .unit = "<star>",                                                                                      \
+	  .help = "Optimisation set: names the files below." },                                                  \
+		{ .name = "particles",                                                                               \
+		  .alias = "--p",                                                                                    \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.particles),                                                           \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Particles, in place of the set's." },                                                     \
+		{ .name = "tomograms",                                                                               \
+		  .alias = "--t",                                                                                    \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.tomograms),                                                           \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Tomograms, in place of the set's." },                                                     \
+		{ .name = "trajectories",                                                                            \
+		  .alias = "--mot",                                                                                  \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.trajectories),                                                        \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Particle motion, in place of the set's." },                                               \
+		{ .name = "exclude-negative-scales",                                                                 \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .offset = offsetof(T, member.exclude_negative_scales),                                             \
+		  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead "  \
+		          "of refusing them." },                                                                     \
+		{ .name = "keep-outliers",                                                                           \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .offset = offsetof(T, member.keep_outliers),                                                       \
+		  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not "   \
+		          "noise in their place." },                                                                 \
+	{                                                                                                        \
+		.name = "erase-beads", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.erase_beads),              \
+		.help = "Replace gold beads by noise: of use where particles were picked on beads; particles "       \
+				"beside beads lose by it."                                                                   \
+	}
 /** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
-#define CYC_REFERENCE_OPTIONS(T, member)                                                                                     \
-	{ .name = "ref1", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref1), .unit = "<map>",                                \
-	  .help = "Half map 1, as cyclotomo reconstruct writes it." },                                                          \
-	{ .name = "ref2", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.ref2), .unit = "<map>", .help = "Half map 2." },        \
-	{ .name = "mask", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.mask), .unit = "<mask>",                               \
-	  .help = "Soft mask of the half maps' size." },                                                                        \
-	{ .name = "fsc", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.fsc), .unit = "<star>",                                 \
-	  .help = "postprocess.star of these half maps.", .no_default = "FSC of the masked halves, which is too good" }
+#define CYC_REFERENCE_OPTIONS(T, member)                                                                     \
+	{ .name = "ref1",                                                                                        \
+	  .type = CYC_OPT_TEXT,                                                                                  \
+	  .offset = offsetof(T, member.ref1),                                                                    \
+	  .unit = "<map>",                                                                                       \
+	  .help = "Half map 1, as cyclotomo reconstruct writes it." },                                           \
+		{ .name = "ref2",                                                                                    \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.ref2),                                                                \
+		  .unit = "<map>",                                                                                   \
+		  .help = "Half map 2." },                                                                           \
+		{ .name = "mask",                                                                                    \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .offset = offsetof(T, member.mask),                                                                \
+		  .unit = "<mask>",                                                                                  \
+		  .help = "Soft mask of the half maps' size." },                                                     \
+	{                                                                                                        \
+		.name = "fsc", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.fsc), .unit = "<star>",            \
+		.help = "postprocess.star of these half maps.",                                                      \
+		.no_default = "FSC of the masked halves, which is too good"                                          \
+	}
 
 /** What a command is: its usage and its table. */
 typedef struct {
@@ -103,53 +166,63 @@ typedef struct {
 	const cyc_option *options;
 	int n_options;
 } cyc_command;
-#define CYC_COMMAND_DEF(name, summary, details, table) { { (name), (summary), (details) }, (table), (int)(sizeof(table) / sizeof *(table)) }
+#define CYC_COMMAND_DEF(name, summary, details, table)                                                       \
+	{                                                                                                        \
+		{ (name), (summary), (details) }, (table), (int)(sizeof(table) / sizeof *(table))                    \
+	}
 
 /** A command: parse, call the library, report. argv[0] is its name. Returns the library's status. */
 typedef cyc_status (*cyc_command_fn)(int argc, char **argv);
 
 /** A file that was read or written, for run.json. */
-typedef struct { char *label, *path; } cyc_run_file;
+typedef struct {
+	char *label, *path;
+} cyc_run_file;
 
-/** One run of a command, from its command line to its run.json. Start from a zeroed struct; all members are read-only. */
+/** One run of a command, from its command line to its run.json. Start from a zeroed struct; all members are
+ * read-only. */
 typedef struct {
 	const cyc_command *command;
 	const void *target;
 	const cyc_common_options *common;
 	int argc;
 	char **argv;
-	const char *called_as; /**< the command line in the words of another program (cyc_run_called_as), or NULL */
-	bool is_help;         /**< --help was given and answered: leave at once with CYC_OK */
-	char *job_dir;        /**< with the root in front; NULL without a job folder */
-	char *run_json;       /**< where run.json goes; NULL: nowhere */
-	bool has_begun;       /**< the log and the timings run */
+	const char
+		*called_as; /**< the command line in the words of another program (cyc_run_called_as), or NULL */
+	bool is_help;   /**< --help was given and answered: leave at once with CYC_OK */
+	char *job_dir;  /**< with the root in front; NULL without a job folder */
+	char *run_json; /**< where run.json goes; NULL: nowhere */
+	bool has_begun; /**< the log and the timings run */
 	int32_t n_inputs, n_outputs;
 	cyc_run_file *inputs, *outputs;
 } cyc_run;
 
 /**
- * Parse the command line into `target` (which holds the defaults and in it `common`, zeroed), answer --help, set the log
- * level and the abort file. cyc_run_end() must follow, also after a failure.
+ * Parse the command line into `target` (which holds the defaults and in it `common`, zeroed), answer --help,
+ * set the log level and the abort file. cyc_run_end() must follow, also after a failure.
  */
-CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common, int argc,
-                                        char **argv);
+CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
+                                        cyc_common_options *common, int argc, char **argv);
 /**
- * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt, and at the
- * end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and note.txt itself. On a failure
- * nothing but the flag is left there by this layer. Do not call it on a dry run.
+ * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt,
+ * and at the end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and
+ * note.txt itself. On a failure nothing but the flag is left there by this layer. Do not call it on a dry
+ * run.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label);
 /**
- * After cyc_run_job(): all results in the folder are those of this run. What an earlier run of the same command left there
- * is removed as soon as this one has results; not with --resume. Without a job folder nothing is done.
+ * After cyc_run_job(): all results in the folder are those of this run. What an earlier run of the same
+ * command left there is removed as soon as this one has results; not with --resume. Without a job folder
+ * nothing is done.
  */
 CYC_MUST_CHECK cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind);
 /**
- * As cyc_run_job() for a command whose --o is a file or a root name: if its folder is named jobNNN it is the job folder,
- * else only `<path without suffix>.run.json` is written beside the output.
+ * As cyc_run_job() for a command whose --o is a file or a root name: if its folder is named jobNNN it is the
+ * job folder, else only `<path without suffix>.run.json` is written beside the output.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_label);
-/** From here on a closed pipe behind stdout or stderr ends the job as an interruption does. Part of cyc_run_job(). */
+/** From here on a closed pipe behind stdout or stderr ends the job as an interruption does. Part of
+ * cyc_run_job(). */
 void cyc_run_minds_closed_pipe(void);
 /** Only run.json, into `dir` (relative to the root): for what is not a job itself. */
 CYC_MUST_CHECK cyc_status cyc_run_record_in(cyc_run *run, const char *dir);
@@ -158,19 +231,22 @@ CYC_MUST_CHECK cyc_status cyc_run_input(cyc_run *run, const char *label, const c
 CYC_MUST_CHECK cyc_status cyc_run_output(cyc_run *run, const char *label, const char *path);
 /** cyc_run_input() for the files of a project input, and for half maps, mask and FSC (any may be NULL). */
 CYC_MUST_CHECK cyc_status cyc_run_project_inputs(cyc_run *run, const cyc_project_input *input);
-CYC_MUST_CHECK cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2, const char *mask, const char *fsc);
+CYC_MUST_CHECK cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2,
+                                                   const char *mask, const char *fsc);
 /**
- * End of the run: exit flags, run.json, the line with times and memory. Returns `st` with its error record, or the
- * status of writing these if `st` is CYC_OK.
+ * End of the run: exit flags, run.json, the line with times and memory. Returns `st` with its error record,
+ * or the status of writing these if `st` is CYC_OK.
  */
 cyc_status cyc_run_end(cyc_run *run, cyc_status st);
 
-/** The next runs are done under another program's name, by this command line of it, for note.txt and run.json; NULL: no more. Borrowed. */
+/** The next runs are done under another program's name, by this command line of it, for note.txt and
+ * run.json; NULL: no more. Borrowed. */
 void cyc_run_called_as(const char *line);
 /** A command line for a shell, words quoted where needed; cyc_free. */
 CYC_MUST_CHECK cyc_status cyc_shell_line(char **out, int n_words, char *const *words);
 
-/** Log and progress go to stderr, with seconds since the start and the command's name in front of each line. */
+/** Log and progress go to stderr, with seconds since the start and the command's name in front of each line.
+ */
 void cyc_console_begin(const char *command);
 /** Lines of the log that are no warnings go to `f` from now on (stdout under RELION's names; else stderr). */
 void cyc_console_talk_on(FILE *f);

@@ -42,7 +42,8 @@ static void on_log(void *user, cyc_log_level level, const char *text)
 	const char *prefix = level == CYC_LOG_WARN ? "warning: " : level == CYC_LOG_ERROR ? "error: " : "";
 	/* Results on stdout come before the log lines that follow them, also when both go to one file. */
 	fflush(stdout);
-	fprintf(level <= CYC_LOG_WARN ? stderr : talk(), "[%7.1fs %s] %s%s\n", cyc_console_seconds(), g_console.command, prefix, text);
+	fprintf(level <= CYC_LOG_WARN ? stderr : talk(), "[%7.1fs %s] %s%s\n", cyc_console_seconds(),
+	        g_console.command, prefix, text);
 }
 
 static void show_bar(const char *what, double done_frac, double elapsed)
@@ -54,8 +55,8 @@ static void show_bar(const char *what, double done_frac, double elapsed)
 		long left = lrint(elapsed * (1.0 - done_frac) / done_frac);
 		snprintf(eta, sizeof eta, " %ld:%02ld left", left / 60, left % 60);
 	}
-	fprintf(stderr, "\r\033[K%s [%.*s%.*s] %3.0f%%%s", what, n, "########################", WIDTH - n, "........................",
-	        100.0 * done_frac, eta);
+	fprintf(stderr, "\r\033[K%s [%.*s%.*s] %3.0f%%%s", what, n, "########################", WIDTH - n,
+	        "........................", 100.0 * done_frac, eta);
 	fflush(stderr);
 	g_console.has_bar = true;
 }
@@ -67,7 +68,8 @@ static void on_progress(void *user, const char *what, double done_frac)
 	(void)user;
 	double now = cyc_console_seconds();
 	done_frac = done_frac < 0.0 ? 0.0 : done_frac > 1.0 ? 1.0 : done_frac;
-	if (strncmp(g_console.what, what, sizeof g_console.what - 1) != 0 || (int)(10.0 * done_frac) < g_console.last_tenth) {
+	if (strncmp(g_console.what, what, sizeof g_console.what - 1) != 0 ||
+	    (int)(10.0 * done_frac) < g_console.last_tenth) {
 		snprintf(g_console.what, sizeof g_console.what, "%s", what);
 		g_console.stage_start = now;
 		g_console.last_shown = now;

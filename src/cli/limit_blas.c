@@ -1,7 +1,8 @@
 /*
- * OpenBLAS makes threads and maps buffers for all of the machine's cores while the program is loaded, and waits for ever where these
- * may not be had (ulimit -v). It is told before it begins that one thread is all it will be allowed: by an environment, which only a
- * program that starts anew can be given, since the C library is not ready for setenv() that early.
+ * OpenBLAS makes threads and maps buffers for all of the machine's cores while the program is loaded, and
+ * waits for ever where these may not be had (ulimit -v). It is told before it begins that one thread is all
+ * it will be allowed: by an environment, which only a program that starts anew can be given, since the C
+ * library is not ready for setenv() that early.
  */
 #include <limits.h>
 #include <string.h>
@@ -32,7 +33,8 @@ static void limit_blas(int argc, char **argv, char **envp)
 	/* Where that fails the program goes its way, and may hang. */
 }
 
-__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **, char **) = limit_blas;
+__attribute__((section(".preinit_array"), used)) static void (*const before_libraries)(int, char **,
+                                                                                       char **) = limit_blas;
 #else
 typedef int cyc__nothing_here;
 #endif

@@ -22,15 +22,18 @@ enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 
 static void print_help(FILE *f)
 {
-	fprintf(f, "cyclotomo %s: tomo refinement cycle for cryo-electron tomography, on RELION-5 projects\n\n"
-	           "usage: cyclotomo <command> [options]\n", CYCLOTOMO_VERSION);
+	fprintf(f,
+	        "cyclotomo %s: tomo refinement cycle for cryo-electron tomography, on RELION-5 projects\n\n"
+	        "usage: cyclotomo <command> [options]\n",
+	        CYCLOTOMO_VERSION);
 	const char *group = "";
 	for (int i = 0; i < N_COMMANDS; i++) {
 		if (strcmp(group, COMMANDS[i].group) != 0) fprintf(f, "\n%s\n", COMMANDS[i].group);
 		group = COMMANDS[i].group;
 		fprintf(f, "  %-12s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
 	}
-	fputs("\n'cyclotomo <command> --help' shows the options of a command with their defaults and units.\n", f);
+	fputs("\n'cyclotomo <command> --help' shows the options of a command with their defaults and units.\n",
+	      f);
 }
 
 static int find_command(const char *name)
@@ -54,8 +57,9 @@ static int unknown_command(const char *name)
 
 static void on_signal(int number)
 {
-	cyc_cancel_request(number == SIGINT ? "interrupted" : number == SIGHUP ? "interrupted: the terminal or the connection was closed (SIGHUP)"
-	                                                                        : "interrupted (SIGTERM)");
+	cyc_cancel_request(number == SIGINT   ? "interrupted"
+	                   : number == SIGHUP ? "interrupted: the terminal or the connection was closed (SIGHUP)"
+	                                      : "interrupted (SIGTERM)");
 }
 
 static void catch_signals(void)
@@ -80,7 +84,8 @@ static void print_error(const char *program, cyc_status st)
 	const cyc_error *e = cyc_error_get();
 	cyc_console_clear();
 	fflush(stdout);
-	fprintf(stderr, "%s: error: %s\n", program, e->status == st && e->message[0] ? e->message : cyc_status_text(st));
+	fprintf(stderr, "%s: error: %s\n", program,
+	        e->status == st && e->message[0] ? e->message : cyc_status_text(st));
 	if (e->status != st) return;
 	if (e->hint[0]) fprintf(stderr, "  hint: %s\n", e->hint);
 	for (int i = 0; cyc_console_is_verbose() && i < e->n_frames; i++) {
@@ -138,7 +143,8 @@ int main(int argc, char **argv)
 		printf("cyclotomo %s\n", CYCLOTOMO_VERSION);
 		return 0;
 	}
-	bool is_help = strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
+	bool is_help =
+		strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
 	if (is_help && argc < 3) {
 		print_help(stdout);
 		return 0;

@@ -23,7 +23,8 @@ static int edit_distance(const char *a, const char *b)
 			int d = last[k - 1] + (a[i - 1] != b[k - 1]);
 			if (last[k] + 1 < d) d = last[k] + 1;
 			if (now[k - 1] + 1 < d) d = now[k - 1] + 1;
-			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] && before[k - 2] + 1 < d) d = before[k - 2] + 1;
+			if (i > 1 && k > 1 && a[i - 1] == b[k - 2] && a[i - 2] == b[k - 1] && before[k - 2] + 1 < d)
+				d = before[k - 2] + 1;
 			now[k] = d;
 		}
 	}
@@ -52,7 +53,9 @@ const char *cyc_nearest(const char *word, const char *const *candidates, int n)
 static bool is_named(const cyc_option *o, const char *word, size_t n_word)
 {
 	if (o->type == CYC_OPT_HEADING || o->type == CYC_OPT_ARG) return false;
-	if (n_word > 2 && strncmp(word, "--", 2) == 0 && strlen(o->name) == n_word - 2 && strncmp(word + 2, o->name, n_word - 2) == 0) return true;
+	if (n_word > 2 && strncmp(word, "--", 2) == 0 && strlen(o->name) == n_word - 2 &&
+	    strncmp(word + 2, o->name, n_word - 2) == 0)
+		return true;
 	for (const char *a = o->alias; a && *a;) {
 		size_t n = strcspn(a, ",");
 		if (n == n_word && strncmp(a, word, n) == 0) return true;
@@ -119,9 +122,10 @@ static double unit_factor(const char *suffix, const char *unit)
 		const char *unit, *suffix;
 		double factor;
 	} KNOWN[] = {
-		{ "<Å>", "A", 1.0 }, { "<Å>", "Å", 1.0 }, { "<Å>", "nm", 10.0 }, { "<Å>", "um", 1e4 },
-		{ "<Å²>", "A2", 1.0 }, { "<Å²>", "Å2", 1.0 }, { "<Å²>", "Å²", 1.0 }, { "<px>", "px", 1.0 },
-		{ "<degrees>", "deg", 1.0 }, { "<kDa>", "kDa", 1.0 }, { "<kDa>", "MDa", 1000.0 },
+		{ "<Å>", "A", 1.0 },     { "<Å>", "Å", 1.0 },        { "<Å>", "nm", 10.0 },
+		{ "<Å>", "um", 1e4 },    { "<Å²>", "A2", 1.0 },      { "<Å²>", "Å2", 1.0 },
+		{ "<Å²>", "Å²", 1.0 },   { "<px>", "px", 1.0 },      { "<degrees>", "deg", 1.0 },
+		{ "<kDa>", "kDa", 1.0 }, { "<kDa>", "MDa", 1000.0 },
 	};
 	if (is_blank(suffix)) return 1.0;
 	for (size_t i = 0; unit && i < sizeof KNOWN / sizeof *KNOWN; i++) {
@@ -131,8 +135,9 @@ static double unit_factor(const char *suffix, const char *unit)
 }
 
 /*
- * Beyond these a number is a slip of the pen: nothing that an electron microscope or a grid of this program has is larger, and sums of
- * a few of them still fit the integers they are counted with. Of both signs, since some options have a meaning below zero.
+ * Beyond these a number is a slip of the pen: nothing that an electron microscope or a grid of this program
+ * has is larger, and sums of a few of them still fit the integers they are counted with. Of both signs, since
+ * some options have a meaning below zero.
  */
 static const struct {
 	const char *unit;
@@ -165,7 +170,8 @@ static cyc_status check_unit(const cyc_option *o, const char *given, const char 
 	for (size_t i = 0; i < sizeof LIMITS / sizeof *LIMITS; i++) {
 		if (!o->unit || strcmp(o->unit, LIMITS[i].unit) != 0) continue;
 		const char *why = LIMITS[i].why;
-		CYC_CHECK(fabs(v) <= LIMITS[i].most, CYC_E_USAGE, "%s %s is out of range: at most %g %s%s%s", given, text, LIMITS[i].most, o->unit, why[0] ? "; " : "", why);
+		CYC_CHECK(fabs(v) <= LIMITS[i].most, CYC_E_USAGE, "%s %s is out of range: at most %g %s%s%s", given,
+		          text, LIMITS[i].most, o->unit, why[0] ? "; " : "", why);
 	}
 done:
 	return st;
@@ -178,27 +184,31 @@ static cyc_status parse_double(double *out, const cyc_option *o, const char *giv
 	errno = 0;
 	double v = strtod(text, &end);
 	double factor = end == text ? 0.0 : unit_factor(end, o->unit);
-	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s wants a number%s%s, got '%s'", given, o->unit ? " " : "",
-	          o->unit ? o->unit : "", text);
+	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s wants a number%s%s, got '%s'",
+	          given, o->unit ? " " : "", o->unit ? o->unit : "", text);
 	v *= factor;
 	CYC_TRY(check_unit(o, given, text, v));
-	CYC_CHECK(!o->min || v >= strtod(o->min, NULL), CYC_E_USAGE, "%s must be at least %s, got %s", given, o->min, text);
+	CYC_CHECK(!o->min || v >= strtod(o->min, NULL), CYC_E_USAGE, "%s must be at least %s, got %s", given,
+	          o->min, text);
 	*out = v;
 done:
 	return st;
 }
 
-static cyc_status parse_int(int64_t *out, const cyc_option *o, const char *given, const char *text, int64_t min, int64_t max)
+static cyc_status parse_int(int64_t *out, const cyc_option *o, const char *given, const char *text,
+                            int64_t min, int64_t max)
 {
 	cyc_status st = CYC_OK;
 	char *end = NULL;
 	errno = 0;
 	long long v = strtoll(text, &end, 10);
-	CYC_CHECK(end != text && unit_factor(end, o->unit) == 1.0 && errno == 0, CYC_E_USAGE, "%s wants a whole number%s%s, got '%s'", given,
-	          o->unit ? " " : "", o->unit ? o->unit : "", text);
+	CYC_CHECK(end != text && unit_factor(end, o->unit) == 1.0 && errno == 0, CYC_E_USAGE,
+	          "%s wants a whole number%s%s, got '%s'", given, o->unit ? " " : "", o->unit ? o->unit : "",
+	          text);
 	CYC_CHECK(v >= min && v <= max, CYC_E_USAGE, "%s is out of range: %s", given, text);
 	if (o->type == CYC_OPT_INT) CYC_TRY(check_unit(o, given, text, (double)v));
-	CYC_CHECK(!o->min || v >= strtoll(o->min, NULL, 10), CYC_E_USAGE, "%s must be at least %s, got %s", given, o->min, text);
+	CYC_CHECK(!o->min || v >= strtoll(o->min, NULL, 10), CYC_E_USAGE, "%s must be at least %s, got %s", given,
+	          o->min, text);
 	*out = v;
 done:
 	return st;
@@ -318,7 +328,8 @@ cyc_status cyc_option_value(char **out, const void *target, const cyc_option *o)
 static bool has_value(const cyc_option *o) { return o->type != CYC_OPT_FLAG && o->type != CYC_OPT_CLEAR; }
 
 /* One option at argv[*i]; moves *i over its value. */
-static cyc_status parse_option(void *target, bool *seen, const cyc_option *table, int n, int argc, char **argv, int *i, const char *command)
+static cyc_status parse_option(void *target, bool *seen, const cyc_option *table, int n, int argc,
+                               char **argv, int *i, const char *command)
 {
 	cyc_status st = CYC_OK;
 	const char *word = argv[*i], *value = NULL;
@@ -327,7 +338,8 @@ static cyc_status parse_option(void *target, bool *seen, const cyc_option *table
 	char given[64];
 	if (k < 0) CYC_TRY(raise_unknown(table, n, word, command));
 	snprintf(given, sizeof given, "%.*s", (int)n_word, word);
-	CYC_CHECK(!seen[k], CYC_E_USAGE, "%s is given twice (as --%s or one of its other names)", given, table[k].name);
+	CYC_CHECK(!seen[k], CYC_E_USAGE, "%s is given twice (as --%s or one of its other names)", given,
+	          table[k].name);
 	seen[k] = true;
 	if (!has_value(&table[k])) {
 		CYC_CHECK(word[n_word] == '\0', CYC_E_USAGE, "%s takes no value, got '%s'", given, word + n_word + 1);
@@ -344,7 +356,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *table, int n, int argc, char **argv, const char *command)
+cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *table, int n, int argc,
+                             char **argv, const char *command)
 {
 	cyc_status st = CYC_OK;
 	bool *seen = NULL, only_words = false;
@@ -364,7 +377,8 @@ cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *tab
 		} else {
 			while (next_arg < n && table[next_arg].type != CYC_OPT_ARG) next_arg++;
 			if (next_arg == n) {
-				st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "unexpected word '%s'", argv[i]);
+				st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "unexpected word '%s'",
+				                     argv[i]);
 				cyc_error_hint("options start with two dashes; see 'cyclotomo %s --help'", command);
 				goto done;
 			}
@@ -424,7 +438,9 @@ static char *default_text(const void *target, const cyc_option *o)
 		const char *unit = is_number ? o->unit : "";
 		int n_unit = unit[0] == '<' ? (int)strcspn(unit + 1, ">") : 0;
 		if (n_unit == 1 && unit[1] == 'n') n_unit = 0;
-		if (cyc_asprintf(&text, "[default: %s%s%.*s]", value, n_unit ? " " : "", n_unit, n_unit ? unit + 1 : "") != CYC_OK) text = NULL;
+		if (cyc_asprintf(&text, "[default: %s%s%.*s]", value, n_unit ? " " : "", n_unit,
+		                 n_unit ? unit + 1 : "") != CYC_OK)
+			text = NULL;
 	}
 	cyc_free(value);
 	return text;
@@ -463,7 +479,8 @@ static void print_option(FILE *f, const void *target, const cyc_option *o)
 	cyc_free(text);
 }
 
-void cyc_options_print_help(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage)
+void cyc_options_print_help(FILE *f, const void *target, const cyc_option *table, int n,
+                            const cyc_usage *usage)
 {
 	fprintf(f, "cyclotomo %s: %s\n\nusage: cyclotomo %s", usage->name, usage->summary, usage->name);
 	for (int i = 0; i < n; i++) {
@@ -491,7 +508,8 @@ static void print_roff(FILE *f, const char *text)
 	fputc('\n', f);
 }
 
-void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table, int n, const cyc_usage *usage)
+void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table, int n,
+                           const cyc_usage *usage)
 {
 	fprintf(f, ".TH CYCLOTOMO-%s 1\n.SH NAME\ncyclotomo\\-%s \\- ", usage->name, usage->name);
 	print_roff(f, usage->summary);
@@ -547,9 +565,11 @@ void cyc_options_json(cyc_json *j, const char *key, const void *target, const cy
 		case CYC_OPT_INT64:
 		case CYC_OPT_DOUBLE:
 		case CYC_OPT_ANGLE:
-			if (cyc_option_value(&text, target, &table[i]) == CYC_OK) d = text[0] ? strtod(text, NULL) : CYC_NAN;
+			if (cyc_option_value(&text, target, &table[i]) == CYC_OK)
+				d = text[0] ? strtod(text, NULL) : CYC_NAN;
 			else j->status = CYC_E_NOMEM;
-			if (table[i].type == CYC_OPT_INT || table[i].type == CYC_OPT_INT64) cyc_json_int(j, table[i].name, text ? strtoll(text, NULL, 10) : 0);
+			if (table[i].type == CYC_OPT_INT || table[i].type == CYC_OPT_INT64)
+				cyc_json_int(j, table[i].name, text ? strtoll(text, NULL, 10) : 0);
 			else cyc_json_double(j, table[i].name, d);
 			break;
 		case CYC_OPT_TEXT:

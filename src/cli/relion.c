@@ -22,7 +22,10 @@ enum { N_PROGRAMS = sizeof PROGRAMS / sizeof *PROGRAMS };
 
 int cyc_relion_n_programs(void) { return N_PROGRAMS; }
 
-const cyc_relion_program *cyc_relion_program_at(int i) { return i >= 0 && i < N_PROGRAMS ? PROGRAMS[i] : NULL; }
+const cyc_relion_program *cyc_relion_program_at(int i)
+{
+	return i >= 0 && i < N_PROGRAMS ? PROGRAMS[i] : NULL;
+}
 
 const cyc_relion_program *cyc_relion_find(bool *is_mpi, const char *argv0)
 {
@@ -30,7 +33,8 @@ const cyc_relion_program *cyc_relion_find(bool *is_mpi, const char *argv0)
 	const char *slash = argv0 ? strrchr(argv0, '/') : NULL, *name = slash ? slash + 1 : argv0;
 	for (int i = 0; name && i < N_PROGRAMS; i++) {
 		size_t n = strlen(PROGRAMS[i]->name);
-		if (strncmp(name, PROGRAMS[i]->name, n) != 0 || (name[n] != '\0' && strcmp(name + n, MPI) != 0)) continue;
+		if (strncmp(name, PROGRAMS[i]->name, n) != 0 || (name[n] != '\0' && strcmp(name + n, MPI) != 0))
+			continue;
 		if (is_mpi) *is_mpi = name[n] != '\0';
 		return PROGRAMS[i];
 	}
@@ -41,7 +45,9 @@ const cyc_relion_program *cyc_relion_find_job(const char *type_label)
 {
 	for (int i = 0; i < N_PROGRAMS; i++) {
 		size_t n = PROGRAMS[i]->job_type ? strlen(PROGRAMS[i]->job_type) : 0;
-		if (n > 0 && strncmp(type_label, PROGRAMS[i]->job_type, n) == 0 && (type_label[n] == '\0' || type_label[n] == '.')) return PROGRAMS[i];
+		if (n > 0 && strncmp(type_label, PROGRAMS[i]->job_type, n) == 0 &&
+		    (type_label[n] == '\0' || type_label[n] == '.'))
+			return PROGRAMS[i];
 	}
 	return NULL;
 }
@@ -135,7 +141,10 @@ const char *cyc_relion_text(const cyc_relion_call *c, const char *name)
 	return c->given[row] ? c->given[row] : o->value ? o->value : "";
 }
 
-double cyc_relion_number(const cyc_relion_call *c, const char *name) { return strtod(cyc_relion_text(c, name), NULL); }
+double cyc_relion_number(const cyc_relion_call *c, const char *name)
+{
+	return strtod(cyc_relion_text(c, name), NULL);
+}
 
 static cyc_status raise_unknown(const cyc_relion_program *p, const char *word)
 {
@@ -153,7 +162,8 @@ static cyc_status raise_unknown(const cyc_relion_program *p, const char *word)
 	}
 	for (char *name = strtok_r(all, ",", &next); name; name = strtok_r(NULL, ",", &next)) names[n++] = name;
 	const char *nearest = cyc_nearest(word, names, n);
-	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, word[0] == '-' ? "unknown option '%s'" : "unexpected word '%s'", word);
+	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+	                     word[0] == '-' ? "unknown option '%s'" : "unexpected word '%s'", word);
 	if (nearest) cyc_error_hint("did you mean %s? See '%s --help'", nearest, p->name);
 	else cyc_error_hint("see '%s --help'", p->name);
 done:
@@ -170,12 +180,13 @@ static cyc_status check_value(const cyc_relion_option *o, const char *name, cons
 	errno = 0;
 	if (o->type == CYC_OPT_INT) {
 		long long v = strtoll(text, &end, 10);
-		CYC_CHECK(end != text && *end == '\0' && errno == 0 && v >= INT32_MIN && v <= INT32_MAX, CYC_E_USAGE, "%s wants a whole number%s%s, got '%s'",
-		          name, o->unit ? " " : "", o->unit ? o->unit : "", text);
+		CYC_CHECK(end != text && *end == '\0' && errno == 0 && v >= INT32_MIN && v <= INT32_MAX, CYC_E_USAGE,
+		          "%s wants a whole number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "",
+		          text);
 	} else if (o->type == CYC_OPT_DOUBLE) {
 		double v = strtod(text, &end);
-		CYC_CHECK(end != text && *end == '\0' && errno == 0 && isfinite(v), CYC_E_USAGE, "%s wants a number%s%s, got '%s'", name, o->unit ? " " : "",
-		          o->unit ? o->unit : "", text);
+		CYC_CHECK(end != text && *end == '\0' && errno == 0 && isfinite(v), CYC_E_USAGE,
+		          "%s wants a number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "", text);
 	}
 done:
 	return st;
@@ -193,16 +204,19 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 		if (row < 0) CYC_TRY(raise_unknown(p, word));
 		if (p->options[row].type != CYC_OPT_FLAG) {
 			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
-			CYC_CHECK(is_there || p->options[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word, p->options[row].unit ? p->options[row].unit : "");
+			CYC_CHECK(is_there || p->options[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word,
+			          p->options[row].unit ? p->options[row].unit : "");
 			if (is_there) value = argv[++i];
 			CYC_TRY(check_value(&p->options[row], word, value));
 		}
-		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE, "%s is given twice, as %s and as %s", word, c->given[row], value);
+		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE,
+		          "%s is given twice, as %s and as %s", word, c->given[row], value);
 		c->given[row] = value;
 		c->spelling[row] = word;
 	}
 	for (int i = 0; i < p->n_options; i++)
-		CYC_CHECK(!p->options[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE, "%s %s is missing", p->options[i].name, p->options[i].unit);
+		CYC_CHECK(!p->options[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE,
+		          "%s %s is missing", p->options[i].name, p->options[i].unit);
 done:
 	if (st == CYC_E_USAGE) cyc_error_hint("see '%s --help'", p->name);
 	return st;
@@ -216,7 +230,8 @@ static bool is_default(const cyc_relion_option *o, const char *text)
 	if (o->type == CYC_OPT_FLAG) return false;
 	if (!text[0]) return !o->may_be_bare;
 	if (!o->value) return false;
-	return o->type == CYC_OPT_TEXT ? strcmp(text, o->value) == 0 : fabs(strtod(text, NULL) - strtod(o->value, NULL)) <= 0.0;
+	return o->type == CYC_OPT_TEXT ? strcmp(text, o->value) == 0
+	                               : fabs(strtod(text, NULL) - strtod(o->value, NULL)) <= 0.0;
 }
 
 static cyc_status translate_option(cyc_relion_call *c, int row)
@@ -235,12 +250,18 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 		if (text && !is_default(o, text)) cyc_warn("%s is not used: %s", typed, o->note);
 		break;
 	case CYC_RELION_INERT:
-		if (text) cyc_warn("%s has no effect: RELION reads it and does nothing with it%s%s", typed, o->note ? "; " : "", o->note ? o->note : "");
+		if (text)
+			cyc_warn("%s has no effect: RELION reads it and does nothing with it%s%s", typed,
+			         o->note ? "; " : "", o->note ? o->note : "");
 		break;
 	case CYC_RELION_UNSUPPORTED:
 		if (!text || is_default(o, text)) break;
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet", typed);
-		cyc_error_hint("%s", o->note ? o->note : "leave it out, or run RELION's own program for this step: the files are the same");
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet",
+		                     typed);
+		cyc_error_hint(
+			"%s", o->note
+					  ? o->note
+					  : "leave it out, or run RELION's own program for this step: the files are the same");
 		break;
 	case CYC_RELION_READ:
 	case CYC_RELION_ALWAYS: break;
@@ -249,7 +270,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_relion_translate(cyc_relion_call *c, const cyc_relion_program *p, bool is_mpi, int argc, char **argv)
+cyc_status cyc_relion_translate(cyc_relion_call *c, const cyc_relion_program *p, bool is_mpi, int argc,
+                                char **argv)
 {
 	cyc_status st = CYC_OK;
 	*c = (cyc_relion_call){ .program = p, .is_mpi = is_mpi };
@@ -280,13 +302,15 @@ static int env_number(const char *const *names, int fallback)
 /* Launchers number the processes they start; Open MPI, MPICH and its descendants, PMIx, Slurm. */
 static int rank_of_process(void)
 {
-	static const char *const NAMES[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID", NULL };
+	static const char *const NAMES[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID",
+		                                 NULL };
 	return env_number(NAMES, 0);
 }
 
 static int ranks_on_this_machine(void)
 {
-	static const char *const NAMES[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", NULL };
+	static const char *const NAMES[] = { "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS",
+		                                 "SLURM_STEP_TASKS_PER_NODE", "SLURM_NTASKS_PER_NODE", NULL };
 	int n = env_number(NAMES, 1);
 	return n > 1 ? n : 1;
 }
@@ -295,11 +319,13 @@ cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
 {
 	cyc_status st = CYC_OK;
 	int n_processors = cyc_n_processors();
-	CYC_CHECK(n >= 1 && n <= INT32_MAX, CYC_E_USAGE, "there must be at least one thread, got %lld", (long long)n);
+	CYC_CHECK(n >= 1 && n <= INT32_MAX, CYC_E_USAGE, "there must be at least one thread, got %lld",
+	          (long long)n);
 	if (c->is_mpi) {
 		int64_t all = n * ranks_on_this_machine();
 		if (n_processors < n)
-			cyc_warn("%lld threads are asked for, but the launcher binds this process to %d processor%s: start it with --bind-to none (mpirun)",
+			cyc_warn("%lld threads are asked for, but the launcher binds this process to %d processor%s: "
+			         "start it with --bind-to none (mpirun)",
 			         (long long)n, n_processors, n_processors == 1 ? "" : "s");
 		if (all > n) n = all < n_processors ? all : n > n_processors ? n : n_processors;
 	}
@@ -351,7 +377,8 @@ static void flag_failure(int argc, char **argv, cyc_status st)
 		if (strcmp(argv[i], "--dry-run") == 0) is_dry_run = true;
 		if (strcmp(argv[i], "--pipeline_control") == 0 && i + 1 < argc) folder = argv[i + 1];
 	}
-	if (folder && !is_dry_run && cyc_path_exists(folder) && cyc_job_end(folder, st) != CYC_OK) cyc_warn("no exit flag could be written into '%s'", folder);
+	if (folder && !is_dry_run && cyc_path_exists(folder) && cyc_job_end(folder, st) != CYC_OK)
+		cyc_warn("no exit flag could be written into '%s'", folder);
 	cyc_error_set(&record);
 }
 

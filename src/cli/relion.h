@@ -1,17 +1,18 @@
 /**
  * @file relion.h
- * RELION's command lines as a front door: a table per program of RELION says what becomes of each of its options, and is the
- * single source of parsing, of --help under RELION's name and of docs/formats/relion-commands.md.
+ * RELION's command lines as a front door: a table per program of RELION says what becomes of each of its
+ * options, and is the single source of parsing, of --help under RELION's name and of
+ * docs/formats/relion-commands.md.
  *
- * A program is a table of options, a function for those that do not go over one by one, and a table of the variables that
- * its GUI writes into job.star (src/cli/relion_mask.c is the smallest):
+ * A program is a table of options, a function for those that do not go over one by one, and a table of the
+ * variables that its GUI writes into job.star (src/cli/relion_mask.c is the smallest):
  *
  *   static const cyc_relion_option OPTIONS[] = {
  *     { .name = "Input and output", .type = CYC_OPT_HEADING },
- *     { .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to = "box" },
- *     { .name = "--r", .type = CYC_OPT_DOUBLE, .help = "Search range.", .value = "20", .becomes = CYC_RELION_SAME, .to = "range", .passes_default = true },
- *     { .name = "--pad", .type = CYC_OPT_DOUBLE, .help = "Padding.", .value = "1", .becomes = CYC_RELION_UNUSED, .note = "why not" },
- *     CYC_RELION_COMMON_OPTIONS,
+ *     { .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to =
+ * "box" }, { .name = "--r", .type = CYC_OPT_DOUBLE, .help = "Search range.", .value = "20", .becomes =
+ * CYC_RELION_SAME, .to = "range", .passes_default = true }, { .name = "--pad", .type = CYC_OPT_DOUBLE, .help
+ * = "Padding.", .value = "1", .becomes = CYC_RELION_UNUSED, .note = "why not" }, CYC_RELION_COMMON_OPTIONS,
  *   };
  *
  * and a line in relion_programs.def. The program is then known by its name and by its name with _mpi.
@@ -23,72 +24,156 @@
 
 /** What becomes of an option of RELION's. */
 typedef enum {
-	CYC_RELION_SAME,        /**< the option `to` of the command, with the same value and meaning */
-	CYC_RELION_READ,        /**< together with others, or with another meaning: the program's function reads it */
-	CYC_RELION_ALWAYS,      /**< nothing: what it asks for is done anyway (note: how) */
-	CYC_RELION_UNUSED,      /**< a warning: there is no counterpart (note: what is done instead) */
-	CYC_RELION_INERT,       /**< a warning: RELION reads it too and does nothing with it */
-	CYC_RELION_UNSUPPORTED, /**< refused, unless the value is the one that RELION has by itself (note: what to do) */
+	CYC_RELION_SAME,   /**< the option `to` of the command, with the same value and meaning */
+	CYC_RELION_READ,   /**< together with others, or with another meaning: the program's function reads it */
+	CYC_RELION_ALWAYS, /**< nothing: what it asks for is done anyway (note: how) */
+	CYC_RELION_UNUSED, /**< a warning: there is no counterpart (note: what is done instead) */
+	CYC_RELION_INERT,  /**< a warning: RELION reads it too and does nothing with it */
+	CYC_RELION_UNSUPPORTED, /**< refused, unless the value is the one that RELION has by itself (note: what to
+	                           do) */
 	CYC_RELION_OWN          /**< cyclotomo's addition: the option of the same name */
 } cyc_relion_becomes;
 
 typedef struct {
-	const char *name;      /**< with dashes; further spellings after commas: "--per_tomogram_scale,--per_tomo_scale" */
-	cyc_option_type type;  /**< HEADING (name is the text), FLAG, INT, DOUBLE or TEXT */
-	const char *unit;      /**< "<px>", or NULL */
-	const char *help;      /**< what it is to RELION */
-	const char *value;     /**< RELION's default as text; NULL: none, or a flag */
+	const char
+		*name; /**< with dashes; further spellings after commas: "--per_tomogram_scale,--per_tomo_scale" */
+	cyc_option_type type; /**< HEADING (name is the text), FLAG, INT, DOUBLE or TEXT */
+	const char *unit;     /**< "<px>", or NULL */
+	const char *help;     /**< what it is to RELION */
+	const char *value;    /**< RELION's default as text; NULL: none, or a flag */
 	cyc_relion_becomes becomes;
-	const char *to;        /**< option of the command it becomes (or helps to make), without dashes; NULL: none */
-	const char *note;      /**< the reason, for help and warnings: a clause without capital and full stop */
+	const char *to;   /**< option of the command it becomes (or helps to make), without dashes; NULL: none */
+	const char *note; /**< the reason, for help and warnings: a clause without capital and full stop */
 	bool is_required;
-	bool passes_default;   /**< SAME: pass RELION's default on when the option is not given, as the command's own is another */
-	bool may_be_bare;      /**< RELION takes it without a value too */
+	bool passes_default; /**< SAME: pass RELION's default on when the option is not given, as the command's
+	                        own is another */
+	bool may_be_bare;    /**< RELION takes it without a value too */
 } cyc_relion_option;
 
 /** Options of all programs; the last rows of their tables. */
-#define CYC_RELION_COMMON_OPTIONS                                                                                            \
-	{ .name = "Pipeline", .type = CYC_OPT_HEADING },                                                                        \
-	{ .name = "--pipeline_control", .type = CYC_OPT_TEXT, .unit = "<folder/>", .help = "Folder for exit flags and abort requests.", \
-	  .becomes = CYC_RELION_READ, .to = "pipeline-control" },                                                                \
-	{ .name = "--theme", .type = CYC_OPT_TEXT, .unit = "<name>", .help = "Colours of RELION's windows.", .becomes = CYC_RELION_ALWAYS, \
-	  .note = "there are no windows" },                                                                                      \
-	{ .name = "Not RELION's", .type = CYC_OPT_HEADING },                                                                    \
-	{ .name = "--dry-run", .type = CYC_OPT_FLAG, .help = "Check everything, say what would be done, and stop.", .becomes = CYC_RELION_OWN }, \
-	{ .name = "--root", .type = CYC_OPT_TEXT, .unit = "<folder>", .help = "Project folder that all paths start from.", .value = "", \
-	  .becomes = CYC_RELION_OWN }
+#define CYC_RELION_COMMON_OPTIONS                                                                            \
+	{ .name = "Pipeline", .type = CYC_OPT_HEADING },                                                         \
+		{ .name = "--pipeline_control",                                                                      \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<folder/>",                                                                               \
+		  .help = "Folder for exit flags and abort requests.",                                               \
+		  .becomes = CYC_RELION_READ,                                                                        \
+		  .to = "pipeline-control" },                                                                        \
+		{ .name = "--theme",                                                                                 \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<name>",                                                                                  \
+		  .help = "Colours of RELION's windows.",                                                            \
+		  .becomes = CYC_RELION_ALWAYS,                                                                      \
+		  .note = "there are no windows" },                                                                  \
+		{ .name = "Not RELION's", .type = CYC_OPT_HEADING },                                                 \
+		{ .name = "--dry-run",                                                                               \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .help = "Check everything, say what would be done, and stop.",                                     \
+		  .becomes = CYC_RELION_OWN },                                                                       \
+	{                                                                                                        \
+		.name = "--root", .type = CYC_OPT_TEXT, .unit = "<folder>",                                          \
+		.help = "Project folder that all paths start from.", .value = "", .becomes = CYC_RELION_OWN          \
+	}
 
 /** Rows of the programs that read a project from an optimisation set. */
-#define CYC_RELION_PROJECT_OPTIONS                                                                                           \
-	{ .name = "--i", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Optimisation set.", .becomes = CYC_RELION_SAME, .to = "optimisation-set" }, \
-	{ .name = "--p", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Particles, in place of the set's.", .becomes = CYC_RELION_SAME, .to = "particles" }, \
-	{ .name = "--t", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Tomograms, in place of the set's.", .becomes = CYC_RELION_SAME, .to = "tomograms" }, \
-	{ .name = "--mot", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Trajectories, in place of the set's.", .becomes = CYC_RELION_SAME, \
-	  .to = "trajectories" },                                                                                                \
-	{ .name = "--o", .type = CYC_OPT_TEXT, .unit = "<folder>", .help = "Output folder.", .becomes = CYC_RELION_SAME, .to = "output", .is_required = true }
+#define CYC_RELION_PROJECT_OPTIONS                                                                           \
+	{ .name = "--i",                                                                                         \
+	  .type = CYC_OPT_TEXT,                                                                                  \
+	  .unit = "<star>",                                                                                      \
+	  .help = "Optimisation set.",                                                                           \
+	  .becomes = CYC_RELION_SAME,                                                                            \
+	  .to = "optimisation-set" },                                                                            \
+		{ .name = "--p",                                                                                     \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Particles, in place of the set's.",                                                       \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "particles" },                                                                               \
+		{ .name = "--t",                                                                                     \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Tomograms, in place of the set's.",                                                       \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "tomograms" },                                                                               \
+		{ .name = "--mot",                                                                                   \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<star>",                                                                                  \
+		  .help = "Trajectories, in place of the set's.",                                                    \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "trajectories" },                                                                            \
+	{                                                                                                        \
+		.name = "--o", .type = CYC_OPT_TEXT, .unit = "<folder>", .help = "Output folder.",                   \
+		.becomes = CYC_RELION_SAME, .to = "output", .is_required = true                                      \
+	}
 
 /** Rows that CTF refinement and polishing share: the reference and how shells are weighted. */
-#define CYC_RELION_REFERENCE_OPTIONS                                                                                         \
-	{ .name = "--ref1", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "Half map 1.", .becomes = CYC_RELION_SAME, .to = "ref1" }, \
-	{ .name = "--ref2", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "Half map 2.", .becomes = CYC_RELION_SAME, .to = "ref2" }, \
-	{ .name = "--mask", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "Mask of the reference.", .becomes = CYC_RELION_SAME, .to = "mask" }, \
-	{ .name = "--fsc", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "postprocess.star with the FSC.", .becomes = CYC_RELION_SAME, .to = "fsc" }, \
-	{ .name = "--freq_cutoff", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Finest resolution used.", .value = "-1", .becomes = CYC_RELION_SAME, \
-	  .to = "resolution" },                                                                                                  \
-	{ .name = "--fsc_thresh_width", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Soft edge beyond the last shell.", .value = "5", \
-	  .becomes = CYC_RELION_UNUSED, .note = "the last shell used is the last one with an FSC of 0.143 or more, without an edge" }, \
-	{ .name = "--use_SNR_weight", .type = CYC_OPT_FLAG, .help = "Weight shells by the reference's signal-to-noise ratio.", \
-	  .becomes = CYC_RELION_ALWAYS, .note = "each shell of the reference counts by its FSC" },                                \
-	{ .name = "--cutoff_fract", .type = CYC_OPT_DOUBLE, .unit = "<fraction>", .help = "Least dose weight used.", .value = "0.02", \
-	  .becomes = CYC_RELION_SAME, .to = "dose-cutoff" },                                                                     \
-	{ .name = "--per_frame_noise", .type = CYC_OPT_FLAG, .help = "A noise spectrum for each tilt.", .becomes = CYC_RELION_ALWAYS, \
-	  .note = "every tilt has its own" },                                                                                    \
-	{ .name = "--diag", .type = CYC_OPT_FLAG, .help = "Diagnostic images.", .becomes = CYC_RELION_UNUSED,                      \
-	  .note = "RELION's diagnostic images are not written; figures and uncertainty.star are" }
+#define CYC_RELION_REFERENCE_OPTIONS                                                                         \
+	{ .name = "--ref1",                                                                                      \
+	  .type = CYC_OPT_TEXT,                                                                                  \
+	  .unit = "<map>",                                                                                       \
+	  .help = "Half map 1.",                                                                                 \
+	  .becomes = CYC_RELION_SAME,                                                                            \
+	  .to = "ref1" },                                                                                        \
+		{ .name = "--ref2",                                                                                  \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<map>",                                                                                   \
+		  .help = "Half map 2.",                                                                             \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "ref2" },                                                                                    \
+		{ .name = "--mask",                                                                                  \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<mask>",                                                                                  \
+		  .help = "Mask of the reference.",                                                                  \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "mask" },                                                                                    \
+		{ .name = "--fsc",                                                                                   \
+		  .type = CYC_OPT_TEXT,                                                                              \
+		  .unit = "<star>",                                                                                  \
+		  .help = "postprocess.star with the FSC.",                                                          \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "fsc" },                                                                                     \
+		{ .name = "--freq_cutoff",                                                                           \
+		  .type = CYC_OPT_DOUBLE,                                                                            \
+		  .unit = "<Å>",                                                                                     \
+		  .help = "Finest resolution used.",                                                                 \
+		  .value = "-1",                                                                                     \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "resolution" },                                                                              \
+		{ .name = "--fsc_thresh_width",                                                                      \
+		  .type = CYC_OPT_DOUBLE,                                                                            \
+		  .unit = "<px>",                                                                                    \
+		  .help = "Soft edge beyond the last shell.",                                                        \
+		  .value = "5",                                                                                      \
+		  .becomes = CYC_RELION_UNUSED,                                                                      \
+		  .note = "the last shell used is the last one with an FSC of 0.143 or more, without an edge" },     \
+		{ .name = "--use_SNR_weight",                                                                        \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .help = "Weight shells by the reference's signal-to-noise ratio.",                                 \
+		  .becomes = CYC_RELION_ALWAYS,                                                                      \
+		  .note = "each shell of the reference counts by its FSC" },                                         \
+		{ .name = "--cutoff_fract",                                                                          \
+		  .type = CYC_OPT_DOUBLE,                                                                            \
+		  .unit = "<fraction>",                                                                              \
+		  .help = "Least dose weight used.",                                                                 \
+		  .value = "0.02",                                                                                   \
+		  .becomes = CYC_RELION_SAME,                                                                        \
+		  .to = "dose-cutoff" },                                                                             \
+		{ .name = "--per_frame_noise",                                                                       \
+		  .type = CYC_OPT_FLAG,                                                                              \
+		  .help = "A noise spectrum for each tilt.",                                                         \
+		  .becomes = CYC_RELION_ALWAYS,                                                                      \
+		  .note = "every tilt has its own" },                                                                \
+	{                                                                                                        \
+		.name = "--diag", .type = CYC_OPT_FLAG, .help = "Diagnostic images.", .becomes = CYC_RELION_UNUSED,  \
+		.note = "RELION's diagnostic images are not written; figures and uncertainty.star are"               \
+	}
 
 /** A number of threads; the program's function emits what it comes to with cyc_relion_emit_threads(). */
-#define CYC_RELION_THREADS_OPTION(default_value)                                                                             \
-	{ .name = "--j", .type = CYC_OPT_INT, .unit = "<n>", .help = "Threads.", .value = (default_value), .becomes = CYC_RELION_READ, .to = "threads" }
+#define CYC_RELION_THREADS_OPTION(default_value)                                                             \
+	{                                                                                                        \
+		.name = "--j", .type = CYC_OPT_INT, .unit = "<n>", .help = "Threads.", .value = (default_value),     \
+		.becomes = CYC_RELION_READ, .to = "threads"                                                          \
+	}
 
 typedef struct cyc_relion_program cyc_relion_program;
 
@@ -96,51 +181,53 @@ typedef struct cyc_relion_program cyc_relion_program;
 typedef struct {
 	const cyc_relion_program *program;
 	bool is_mpi;
-	const char **given;     /**< per row of the table: the value as typed ("" for a flag); NULL: not given */
-	const char **spelling;  /**< per row: the option as typed; NULL: not given */
+	const char **given;    /**< per row of the table: the value as typed ("" for a flag); NULL: not given */
+	const char **spelling; /**< per row: the option as typed; NULL: not given */
 	int n_words;
-	char **words;           /**< the command line of cyclotomo, from the command's name on; NULL at the end */
+	char **words; /**< the command line of cyclotomo, from the command's name on; NULL at the end */
 } cyc_relion_call;
 
 /** What a variable of job.star becomes. */
 typedef enum {
-	CYC_JOB_VALUE,   /**< the option with the value, if there is one */
-	CYC_JOB_FLAG,    /**< the option, if the value is Yes */
-	CYC_JOB_READ,    /**< the program's function reads it */
-	CYC_JOB_NOTHING  /**< has no influence on the command (queues, the GUI's own) */
+	CYC_JOB_VALUE,  /**< the option with the value, if there is one */
+	CYC_JOB_FLAG,   /**< the option, if the value is Yes */
+	CYC_JOB_READ,   /**< the program's function reads it */
+	CYC_JOB_NOTHING /**< has no influence on the command (queues, the GUI's own) */
 } cyc_job_becomes;
 typedef struct {
-	const char *variable;  /**< a name, or the beginning of names: "helical_*" */
+	const char *variable; /**< a name, or the beginning of names: "helical_*" */
 	cyc_job_becomes becomes;
-	const char *option;    /**< VALUE, FLAG: RELION's option */
-	const char *needs;     /**< variable that must be Yes; NULL: none */
+	const char *option; /**< VALUE, FLAG: RELION's option */
+	const char *needs;  /**< variable that must be Yes; NULL: none */
 } cyc_job_variable;
 
 /** A job.star on its way to a command line of RELION. */
 typedef struct {
 	const cyc_relion_program *program;
-	const char *folder;      /**< of the job, with a final slash */
+	const char *folder; /**< of the job, with a final slash */
 	bool is_continued;
 	const cyc_star_block *values;
 	int n_words;
-	char **words;            /**< RELION's command line, from the program's name on; NULL at the end */
+	char **words; /**< RELION's command line, from the program's name on; NULL at the end */
 } cyc_relion_job;
 
 struct cyc_relion_program {
-	const char *name;          /**< "relion_tomo_align" */
-	const char *summary;       /**< a phrase */
-	const char *command;       /**< of cyclotomo: "polish" */
+	const char *name;    /**< "relion_tomo_align" */
+	const char *summary; /**< a phrase */
+	const char *command; /**< of cyclotomo: "polish" */
 	cyc_command_fn run;
 	const cyc_relion_option *options;
 	int n_options;
-	cyc_status (*translate)(cyc_relion_call *call); /**< emits what the READ options become; NULL: none but the common ones */
-	const char *job_type;      /**< rlnJobTypeLabel, or how it begins; NULL: none */
+	cyc_status (*translate)(
+		cyc_relion_call *call); /**< emits what the READ options become; NULL: none but the common ones */
+	const char *job_type;       /**< rlnJobTypeLabel, or how it begins; NULL: none */
 	const cyc_job_variable *variables;
 	int n_variables;
-	cyc_status (*map_job)(cyc_relion_job *job);     /**< emits what the READ variables become; NULL: none */
+	cyc_status (*map_job)(cyc_relion_job *job); /**< emits what the READ variables become; NULL: none */
 };
-#define CYC_RELION_TABLES(options_table, variables_table)                                                                    \
-	.options = (options_table), .n_options = (int)(sizeof(options_table) / sizeof *(options_table)), .variables = (variables_table), \
+#define CYC_RELION_TABLES(options_table, variables_table)                                                    \
+	.options = (options_table), .n_options = (int)(sizeof(options_table) / sizeof *(options_table)),         \
+	.variables = (variables_table),                                                                          \
 	.n_variables = (int)(sizeof(variables_table) / sizeof *(variables_table))
 
 /* ---------------------------------------------------------------- programs */
@@ -148,10 +235,12 @@ struct cyc_relion_program {
 int cyc_relion_n_programs(void);
 /** Program i, in the order of relion_programs.def; NULL if out of range. */
 const cyc_relion_program *cyc_relion_program_at(int i);
-/** The program that argv[0] (a path, with or without _mpi) names; NULL if it names none. @param[out] is_mpi  may be NULL. */
+/** The program that argv[0] (a path, with or without _mpi) names; NULL if it names none. @param[out] is_mpi
+ * may be NULL. */
 const cyc_relion_program *cyc_relion_find(bool *is_mpi, const char *argv0);
 /**
- * The program of a job.star's rlnJobTypeLabel ("relion.framealigntomo", "relion.postprocess.tomo"), NULL if none is known.
+ * The program of a job.star's rlnJobTypeLabel ("relion.framealigntomo", "relion.postprocess.tomo"), NULL if
+ * none is known.
  */
 const cyc_relion_program *cyc_relion_find_job(const char *type_label);
 /** Row of the option with this spelling, -1 if there is none. */
@@ -160,16 +249,18 @@ int cyc_relion_find_option(const cyc_relion_program *p, const char *word);
 /* ---------------------------------------------------------------- command lines (relion.c) */
 
 /**
- * RELION's argv (argv[0] is the program) to a command line of cyclotomo. Warnings for what is not used are logged.
+ * RELION's argv (argv[0] is the program) to a command line of cyclotomo. Warnings for what is not used are
+ * logged.
  * @param[out] call  cyc_relion_call_deinit() also after a failure.
- * @return CYC_E_USAGE: unknown option (with the nearest one), value missing or not of its type, a value given twice in two ways,
- *         required options missing; CYC_E_UNSUPPORTED: an option that cyclotomo cannot do.
+ * @return CYC_E_USAGE: unknown option (with the nearest one), value missing or not of its type, a value given
+ * twice in two ways, required options missing; CYC_E_UNSUPPORTED: an option that cyclotomo cannot do.
  */
-CYC_MUST_CHECK cyc_status cyc_relion_translate(cyc_relion_call *call, const cyc_relion_program *p, bool is_mpi, int argc, char **argv);
+CYC_MUST_CHECK cyc_status cyc_relion_translate(cyc_relion_call *call, const cyc_relion_program *p,
+                                               bool is_mpi, int argc, char **argv);
 void cyc_relion_call_deinit(cyc_relion_call *call);
 /**
- * Everything under RELION's name: --help, translation, the two lines that say what was understood, the run, exit flags.
- * Of several ranks that mpirun started only the first one works.
+ * Everything under RELION's name: --help, translation, the two lines that say what was understood, the run,
+ * exit flags. Of several ranks that mpirun started only the first one works.
  */
 cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, char **argv);
 
@@ -190,7 +281,8 @@ CYC_MUST_CHECK cyc_status cyc_relion_emit_threads(cyc_relion_call *call, int64_t
  * RELION's command line of a job.star.
  * @param[out] job     cyc_relion_job_deinit() also after a failure; `star` must outlive it.
  * @param[in]  folder  of the job, for its outputs; with a final slash.
- * @return CYC_E_FORMAT: not a job.star; CYC_E_UNSUPPORTED: a type that has no program here; CYC_E_DATA: values that make no job.
+ * @return CYC_E_FORMAT: not a job.star; CYC_E_UNSUPPORTED: a type that has no program here; CYC_E_DATA:
+ * values that make no job.
  */
 CYC_MUST_CHECK cyc_status cyc_relion_job_map(cyc_relion_job *job, const cyc_star *star, const char *folder);
 void cyc_relion_job_deinit(cyc_relion_job *job);
@@ -205,13 +297,20 @@ CYC_MUST_CHECK cyc_status cyc_job_emit_project(cyc_relion_job *job);
 CYC_MUST_CHECK cyc_status cyc_job_emit_project_as(cyc_relion_job *job, const char *const options[4]);
 /** --ref1, --ref2, --mask and --fsc of CTF refinement and polishing. */
 CYC_MUST_CHECK cyc_status cyc_job_emit_reference(cyc_relion_job *job);
-#define CYC_JOB_PROJECT_VARIABLES                                                                                            \
-	{ .variable = "in_optimisation", .becomes = CYC_JOB_READ }, { .variable = "use_direct_entries", .becomes = CYC_JOB_READ },   \
-	{ .variable = "in_particles", .becomes = CYC_JOB_READ }, { .variable = "in_tomograms", .becomes = CYC_JOB_READ },            \
-	{ .variable = "in_trajectories", .becomes = CYC_JOB_READ }
-#define CYC_JOB_REFERENCE_VARIABLES                                                                                          \
-	{ .variable = "in_halfmaps", .becomes = CYC_JOB_READ }, { .variable = "in_refmask", .becomes = CYC_JOB_READ },               \
-	{ .variable = "in_post", .becomes = CYC_JOB_READ }
+#define CYC_JOB_PROJECT_VARIABLES                                                                            \
+	{ .variable = "in_optimisation", .becomes = CYC_JOB_READ },                                              \
+		{ .variable = "use_direct_entries", .becomes = CYC_JOB_READ },                                       \
+		{ .variable = "in_particles", .becomes = CYC_JOB_READ },                                             \
+		{ .variable = "in_tomograms", .becomes = CYC_JOB_READ },                                             \
+	{                                                                                                        \
+		.variable = "in_trajectories", .becomes = CYC_JOB_READ                                               \
+	}
+#define CYC_JOB_REFERENCE_VARIABLES                                                                          \
+	{ .variable = "in_halfmaps", .becomes = CYC_JOB_READ },                                                  \
+		{ .variable = "in_refmask", .becomes = CYC_JOB_READ },                                               \
+	{                                                                                                        \
+		.variable = "in_post", .becomes = CYC_JOB_READ                                                       \
+	}
 
 /* ---------------------------------------------------------------- texts (relion_help.c) */
 

@@ -28,15 +28,18 @@ static void print_spellings(FILE *f, const cyc_relion_option *o, const char *mar
 {
 	for (const char *name = o->name; *name;) {
 		size_t n = strcspn(name, ",");
-		fprintf(f, "%s%s%.*s%s%s%s", name == o->name ? "" : ", ", mark, (int)n, name, o->unit ? " " : "", o->unit ? o->unit : "", mark);
+		fprintf(f, "%s%s%.*s%s%s%s", name == o->name ? "" : ", ", mark, (int)n, name, o->unit ? " " : "",
+		        o->unit ? o->unit : "", mark);
 		name += n + (name[n] == ',');
 	}
 }
 
 void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 {
-	fprintf(f, "%s: %s, done by cyclotomo %s\n\nusage: %s [options]\n\nRELION's options, and behind the arrow what cyclotomo makes of them.\n", p->name, p->summary,
-	        p->command, p->name);
+	fprintf(f,
+	        "%s: %s, done by cyclotomo %s\n\nusage: %s [options]\n\nRELION's options, and behind the arrow "
+	        "what cyclotomo makes of them.\n",
+	        p->name, p->summary, p->command, p->name);
 	for (int i = 0; i < p->n_options; i++) {
 		const cyc_relion_option *o = &p->options[i];
 		if (o->type == CYC_OPT_HEADING) {
@@ -56,13 +59,20 @@ void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 
 void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
 {
-	fprintf(f, "## %s\n\n%s; `cyclotomo %s`.\n\n| option | RELION's default | to RELION | here |\n|---|---|---|---|\n", p->name, p->summary, p->command);
+	fprintf(f,
+	        "## %s\n\n%s; `cyclotomo %s`.\n\n| option | RELION's default | to RELION | here "
+	        "|\n|---|---|---|---|\n",
+	        p->name, p->summary, p->command);
 	for (int i = 0; i < p->n_options; i++) {
 		const cyc_relion_option *o = &p->options[i];
 		if (o->type == CYC_OPT_HEADING) continue;
 		fputs("| ", f);
 		print_spellings(f, o, "`");
-		fprintf(f, " | %s | %s | ", o->is_required ? "required" : o->value ? o->value : "", o->becomes == CYC_RELION_OWN ? "unknown" : o->help);
+		fprintf(f, " | %s | %s | ",
+		        o->is_required ? "required"
+		        : o->value     ? o->value
+		                       : "",
+		        o->becomes == CYC_RELION_OWN ? "unknown" : o->help);
 		print_fate(f, o, "`");
 		fputs(" |\n", f);
 	}

@@ -4,9 +4,12 @@
 
 /* What every job.star has: queues, and the ranks that mpirun would start, which are not needed here. */
 static const cyc_job_variable COMMON[] = {
-	{ .variable = "do_queue", .becomes = CYC_JOB_NOTHING },      { .variable = "queuename", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "qsub*", .becomes = CYC_JOB_NOTHING },         { .variable = "min_dedicated", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "nr_mpi", .becomes = CYC_JOB_NOTHING },        { .variable = "other_args", .becomes = CYC_JOB_READ },
+	{ .variable = "do_queue", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "queuename", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "qsub*", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "min_dedicated", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "nr_mpi", .becomes = CYC_JOB_NOTHING },
+	{ .variable = "other_args", .becomes = CYC_JOB_READ },
 };
 enum { N_COMMON = sizeof COMMON / sizeof *COMMON };
 
@@ -28,9 +31,16 @@ const char *cyc_job_text(const cyc_relion_job *j, const char *variable)
 }
 
 /* As RELION's GUI and its pipeliner write them. */
-static bool is_yes(const char *text) { return strcmp(text, "Yes") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "True") == 0 || strcmp(text, "true") == 0; }
+static bool is_yes(const char *text)
+{
+	return strcmp(text, "Yes") == 0 || strcmp(text, "yes") == 0 || strcmp(text, "True") == 0 ||
+	       strcmp(text, "true") == 0;
+}
 
-bool cyc_job_is_yes(const cyc_relion_job *j, const char *variable) { return is_yes(cyc_job_text(j, variable)); }
+bool cyc_job_is_yes(const cyc_relion_job *j, const char *variable)
+{
+	return is_yes(cyc_job_text(j, variable));
+}
 
 cyc_status cyc_job_emit(cyc_relion_job *j, const char *option, const char *value)
 {
@@ -47,9 +57,12 @@ cyc_status cyc_job_emit_project_as(cyc_relion_job *j, const char *const options[
 {
 	static const char *const SINGLE[] = { "in_particles", "in_tomograms", "in_trajectories" };
 	cyc_status st = CYC_OK;
-	/* Files that the GUI keeps in the fields that its switch has turned off are not used. Older jobs have no switch: both count. */
-	bool has_switch = cyc_job_text(j, "use_direct_entries")[0] != '\0', is_direct = cyc_job_is_yes(j, "use_direct_entries");
-	if (!(has_switch && is_direct) && cyc_job_text(j, "in_optimisation")[0]) CYC_TRY(cyc_job_emit(j, options[0], cyc_job_text(j, "in_optimisation")));
+	/* Files that the GUI keeps in the fields that its switch has turned off are not used. Older jobs have no
+	 * switch: both count. */
+	bool has_switch = cyc_job_text(j, "use_direct_entries")[0] != '\0',
+		 is_direct = cyc_job_is_yes(j, "use_direct_entries");
+	if (!(has_switch && is_direct) && cyc_job_text(j, "in_optimisation")[0])
+		CYC_TRY(cyc_job_emit(j, options[0], cyc_job_text(j, "in_optimisation")));
 	for (size_t i = 0; i < sizeof SINGLE / sizeof *SINGLE && (!has_switch || is_direct); i++) {
 		const char *file = cyc_job_text(j, SINGLE[i]);
 		if (file[0]) CYC_TRY(cyc_job_emit(j, options[i + 1], file));
@@ -58,19 +71,24 @@ done:
 	return st;
 }
 
-cyc_status cyc_job_emit_project(cyc_relion_job *j) { return cyc_job_emit_project_as(j, (const char *const[4]){ "--i", "--p", "--t", "--mot" }); }
+cyc_status cyc_job_emit_project(cyc_relion_job *j)
+{
+	return cyc_job_emit_project_as(j, (const char *const[4]){ "--i", "--p", "--t", "--mot" });
+}
 
 cyc_status cyc_job_emit_reference(cyc_relion_job *j)
 {
 	cyc_status st = CYC_OK;
-	const char *half = cyc_job_text(j, "in_halfmaps"), *mask = cyc_job_text(j, "in_refmask"), *post = cyc_job_text(j, "in_post");
+	const char *half = cyc_job_text(j, "in_halfmaps"), *mask = cyc_job_text(j, "in_refmask"),
+			   *post = cyc_job_text(j, "in_post");
 	char *both[2] = { NULL, NULL };
 	if (half[0]) {
 		const char *slash = strrchr(half, '/');
 		for (int h = 0; h < 2; h++) {
 			CYC_TRY(cyc_strdup(&both[h], half));
 			char *found = strstr(both[h] + (slash ? slash - half : 0), "half");
-			CYC_CHECK(found && (found[4] == '1' || found[4] == '2'), CYC_E_DATA, "in_halfmaps: the name '%s' contains neither 'half1' nor 'half2'", half);
+			CYC_CHECK(found && (found[4] == '1' || found[4] == '2'), CYC_E_DATA,
+			          "in_halfmaps: the name '%s' contains neither 'half1' nor 'half2'", half);
 			found[4] = h == 0 ? '1' : '2';
 		}
 		CYC_TRY(cyc_job_emit(j, "--ref1", both[0]));
@@ -89,7 +107,8 @@ done:
 static bool is_variable(const cyc_job_variable *v, const char *name)
 {
 	size_t n = strlen(v->variable);
-	return n > 0 && v->variable[n - 1] == '*' ? strncmp(name, v->variable, n - 1) == 0 : strcmp(name, v->variable) == 0;
+	return n > 0 && v->variable[n - 1] == '*' ? strncmp(name, v->variable, n - 1) == 0
+	                                          : strcmp(name, v->variable) == 0;
 }
 
 /* Nothing of a job.star is passed over in silence. */
@@ -104,10 +123,12 @@ static cyc_status check_variables(const cyc_relion_job *j)
 		for (int i = 0; i < N_COMMON; i++) is_common = is_common || is_variable(&COMMON[i], name);
 		for (int i = 0; i < p->n_variables; i++) is_known = is_known || is_variable(&p->variables[i], name);
 		n_known += is_known;
-		if (!is_common && !is_known) cyc_warn("the variable '%s' is not known and has no influence on the command", name);
+		if (!is_common && !is_known)
+			cyc_warn("the variable '%s' is not known and has no influence on the command", name);
 	}
 	if (n_known > 0) return CYC_OK;
-	cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "none of the %lld variables is one of RELION's for this type of job", (long long)n_rows);
+	cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                "none of the %lld variables is one of RELION's for this type of job", (long long)n_rows);
 	cyc_error_hint("a job.star of cyclotomo's own has its command in the note.txt beside it");
 	return CYC_E_DATA;
 }
@@ -160,13 +181,18 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 	CYC_TRY(cyc_star_require_column(&column, values, "rlnJobOptionVariable"));
 	CYC_TRY(cyc_star_require_column(&column, values, "rlnJobOptionValue"));
 	CYC_TRY(cyc_star_require_column(&column, head, "rlnJobTypeLabel"));
-	const char *label = cyc_star_text(head, 0, column), *is_continued = cyc_star_text_of(head, 0, "rlnJobIsContinue");
+	const char *label = cyc_star_text(head, 0, column),
+			   *is_continued = cyc_star_text_of(head, 0, "rlnJobIsContinue");
 	j->values = values;
 	j->is_continued = is_continued && (strcmp(is_continued, "1") == 0 || is_yes(is_continued));
 	j->program = cyc_relion_find_job(label);
 	if (!j->program) {
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s: a job of the type '%s' has no command line here", cyc_star_name(star), label);
-		cyc_error_hint("known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+		                     "%s: a job of the type '%s' has no command line here", cyc_star_name(star),
+		                     label);
+		cyc_error_hint(
+			"known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, "
+			"relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
 	}
 done:
 	return st;

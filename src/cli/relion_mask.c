@@ -4,43 +4,133 @@
 
 cyc_status cyc_cmd_mask(int argc, char **argv);
 
-#define SECOND_MAP(spelling, text)                                                                                           \
-	{ .name = "--" spelling, .type = CYC_OPT_TEXT, .unit = "<map>", .help = text, .becomes = CYC_RELION_READ, .to = spelling,    \
-	  .note = "of several the first of and, or, and_not, or_not counts" }
+#define SECOND_MAP(spelling, text)                                                                           \
+	{                                                                                                        \
+		.name = "--" spelling, .type = CYC_OPT_TEXT, .unit = "<map>", .help = text,                          \
+		.becomes = CYC_RELION_READ, .to = spelling,                                                          \
+		.note = "of several the first of and, or, and_not, or_not counts"                                    \
+	}
 
 static const cyc_relion_option OPTIONS[] = {
-	{ .name = "--i", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "Map that the mask is made from.", .becomes = CYC_RELION_SAME, .to = "input" },
-	{ .name = "--o", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "Mask to write.", .value = "mask.mrc", .becomes = CYC_RELION_SAME, .to = "output",
+	{ .name = "--i",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<map>",
+	  .help = "Map that the mask is made from.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "input" },
+	{ .name = "--o",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<mask>",
+	  .help = "Mask to write.",
+	  .value = "mask.mrc",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "output",
 	  .passes_default = true },
 	SECOND_MAP("and", "Inside where both maps are above the threshold."),
 	SECOND_MAP("or", "Inside where one of the maps is above."),
 	SECOND_MAP("and_not", "Inside where the first is above and this one below."),
 	SECOND_MAP("or_not", "Inside where the first is above or this one below."),
-	{ .name = "--ini_threshold", .type = CYC_OPT_DOUBLE, .unit = "<grey>", .help = "Voxels of this value and more are inside.", .value = "0.01",
-	  .becomes = CYC_RELION_READ, .to = "threshold", .note = "0.01 unless given, never automatic" },
-	{ .name = "--extend_inimask", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Grow (or shrink) the mask.", .value = "0", .becomes = CYC_RELION_SAME,
+	{ .name = "--ini_threshold",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<grey>",
+	  .help = "Voxels of this value and more are inside.",
+	  .value = "0.01",
+	  .becomes = CYC_RELION_READ,
+	  .to = "threshold",
+	  .note = "0.01 unless given, never automatic" },
+	{ .name = "--extend_inimask",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Grow (or shrink) the mask.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "extend" },
-	{ .name = "--width_soft_edge", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Width of the soft edge.", .value = "0", .becomes = CYC_RELION_SAME,
+	{ .name = "--width_soft_edge",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Width of the soft edge.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "soft-edge" },
-	{ .name = "--invert", .type = CYC_OPT_FLAG, .help = "Write 1 - mask.", .becomes = CYC_RELION_SAME, .to = "invert" },
-	{ .name = "--lowpass", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Low-pass the map first.", .value = "-1", .becomes = CYC_RELION_SAME, .to = "lowpass" },
-	{ .name = "--angpix", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Pixel size, in place of the header's.", .value = "-1", .becomes = CYC_RELION_SAME,
+	{ .name = "--invert",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Write 1 - mask.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "invert" },
+	{ .name = "--lowpass",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Low-pass the map first.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "lowpass" },
+	{ .name = "--angpix",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Pixel size, in place of the header's.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "pixel-size" },
-	{ .name = "--helix", .type = CYC_OPT_FLAG, .help = "Keep only the central part along z.", .becomes = CYC_RELION_SAME, .to = "helix" },
-	{ .name = "--z_percentage", .type = CYC_OPT_DOUBLE, .unit = "<fraction>", .help = "Part of the box that is kept.", .value = "0.3",
-	  .becomes = CYC_RELION_SAME, .to = "helix-z" },
+	{ .name = "--helix",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Keep only the central part along z.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "helix" },
+	{ .name = "--z_percentage",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<fraction>",
+	  .help = "Part of the box that is kept.",
+	  .value = "0.3",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "helix-z" },
 	CYC_RELION_THREADS_OPTION("1"),
 	{ .name = "Without a map", .type = CYC_OPT_HEADING },
-	{ .name = "--denovo", .type = CYC_OPT_FLAG, .help = "Make a spherical shell.", .becomes = CYC_RELION_SAME, .to = "denovo" },
-	{ .name = "--box_size", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box of the mask.", .becomes = CYC_RELION_SAME, .to = "box-size" },
-	{ .name = "--inner_radius", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Inner radius of the shell.", .value = "0", .becomes = CYC_RELION_SAME,
+	{ .name = "--denovo",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Make a spherical shell.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "denovo" },
+	{ .name = "--box_size",
+	  .type = CYC_OPT_INT,
+	  .unit = "<px>",
+	  .help = "Box of the mask.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "box-size" },
+	{ .name = "--inner_radius",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Inner radius of the shell.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "inner-radius" },
-	{ .name = "--outer_radius", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Outer radius of the shell.", .value = "99999", .becomes = CYC_RELION_SAME,
+	{ .name = "--outer_radius",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Outer radius of the shell.",
+	  .value = "99999",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "outer-radius" },
-	{ .name = "--center_x", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Centre, from the centre of the box.", .value = "0", .becomes = CYC_RELION_SAME,
+	{ .name = "--center_x",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Centre, from the centre of the box.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "centre-x" },
-	{ .name = "--center_y", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "The same, y.", .value = "0", .becomes = CYC_RELION_SAME, .to = "centre-y" },
-	{ .name = "--center_z", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "The same, z.", .value = "0", .becomes = CYC_RELION_SAME, .to = "centre-z" },
+	{ .name = "--center_y",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "The same, y.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "centre-y" },
+	{ .name = "--center_z",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "The same, z.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "centre-z" },
 	CYC_RELION_COMMON_OPTIONS,
 };
 
@@ -48,19 +138,23 @@ static cyc_status translate(cyc_relion_call *c)
 {
 	static const struct {
 		const char *relion, *to;
-	} SECOND[] = { { "--and", "and" }, { "--or", "or" }, { "--and_not", "and-not" }, { "--or_not", "or-not" } };
+	} SECOND[] = {
+		{ "--and", "and" }, { "--or", "or" }, { "--and_not", "and-not" }, { "--or_not", "or-not" }
+	};
 	cyc_status st = CYC_OK;
 	const char *used = NULL;
 	for (size_t i = 0; i < sizeof SECOND / sizeof *SECOND; i++) {
 		if (!cyc_relion_is_given(c, SECOND[i].relion)) continue;
 		if (used) {
-			cyc_warn("%s is not used: of several second maps RELION takes that of %s", SECOND[i].relion, used);
+			cyc_warn("%s is not used: of several second maps RELION takes that of %s", SECOND[i].relion,
+			         used);
 			continue;
 		}
 		used = SECOND[i].relion;
 		CYC_TRY(cyc_relion_emit(c, SECOND[i].to, cyc_relion_text(c, used)));
 	}
-	if (!cyc_relion_is_given(c, "--denovo")) CYC_TRY(cyc_relion_emit(c, "threshold", cyc_relion_text(c, "--ini_threshold")));
+	if (!cyc_relion_is_given(c, "--denovo"))
+		CYC_TRY(cyc_relion_emit(c, "threshold", cyc_relion_text(c, "--ini_threshold")));
 	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
 done:
 	return st;
@@ -85,7 +179,8 @@ static cyc_status map_job(cyc_relion_job *j)
 	CYC_TRY(cyc_asprintf(&output, "%smask.mrc", j->folder));
 	CYC_TRY(cyc_job_emit(j, "--o", output));
 	if (cyc_job_is_yes(j, "do_helix") && cyc_job_text(j, "helical_z_percentage")[0]) {
-		snprintf(fraction, sizeof fraction, "%.10g", strtod(cyc_job_text(j, "helical_z_percentage"), NULL) / 100.0);
+		snprintf(fraction, sizeof fraction, "%.10g",
+		         strtod(cyc_job_text(j, "helical_z_percentage"), NULL) / 100.0);
 		CYC_TRY(cyc_job_emit(j, "--z_percentage", fraction));
 	}
 done:

@@ -8,138 +8,356 @@ cyc_status cyc_cmd_refine(int argc, char **argv);
 static const char OWN_NOISE[] = "noise spectra are those of the tilt images";
 static const char NO_STACKS[] = "images are cut from the tilt images, once; stacks are not read";
 static const char NO_VOLUMES[] = "subtomogram volumes are not read: images are cut from the tilt images";
-static const char SIGMA[] = "not used where searches are local from the start, as in RELION unless all three are given; else refused";
+static const char SIGMA[] =
+	"not used where searches are local from the start, as in RELION unless all three are given; else refused";
 static const char ONLY_AUTO[] = "only 3D auto-refinement of one map is done here";
 static const char GRIDDING[] = "references are interpolated and maps corrected in one way";
 
-#define UNSUPPORTED_FLAG(option, text, why) { .name = option, .type = CYC_OPT_FLAG, .help = text, .becomes = CYC_RELION_UNSUPPORTED, .note = why }
-#define ALWAYS_FLAG(option, text, how) { .name = option, .type = CYC_OPT_FLAG, .help = text, .becomes = CYC_RELION_ALWAYS, .note = how }
-#define NUMBER(option, u, text, v, b, why) { .name = option, .type = CYC_OPT_DOUBLE, .unit = u, .help = text, .value = v, .becomes = b, .note = why }
-#define WHOLE(option, u, text, v, b, why) { .name = option, .type = CYC_OPT_INT, .unit = u, .help = text, .value = v, .becomes = b, .note = why }
+#define UNSUPPORTED_FLAG(option, text, why)                                                                  \
+	{                                                                                                        \
+		.name = option, .type = CYC_OPT_FLAG, .help = text, .becomes = CYC_RELION_UNSUPPORTED, .note = why   \
+	}
+#define ALWAYS_FLAG(option, text, how)                                                                       \
+	{                                                                                                        \
+		.name = option, .type = CYC_OPT_FLAG, .help = text, .becomes = CYC_RELION_ALWAYS, .note = how        \
+	}
+#define NUMBER(option, u, text, v, b, why)                                                                   \
+	{                                                                                                        \
+		.name = option, .type = CYC_OPT_DOUBLE, .unit = u, .help = text, .value = v, .becomes = b,           \
+		.note = why                                                                                          \
+	}
+#define WHOLE(option, u, text, v, b, why)                                                                    \
+	{                                                                                                        \
+		.name = option, .type = CYC_OPT_INT, .unit = u, .help = text, .value = v, .becomes = b, .note = why  \
+	}
 
 static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
-	{ .name = "--ios", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Optimisation set.", .becomes = CYC_RELION_SAME, .to = "optimisation-set" },
-	{ .name = "--i", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Particles, in place of the set's.", .becomes = CYC_RELION_SAME, .to = "particles" },
-	{ .name = "--tomograms", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Tomograms, in place of the set's.", .becomes = CYC_RELION_SAME, .to = "tomograms" },
-	{ .name = "--trajectories", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Trajectories, in place of the set's.", .becomes = CYC_RELION_SAME,
+	{ .name = "--ios",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<star>",
+	  .help = "Optimisation set.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "optimisation-set" },
+	{ .name = "--i",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<star>",
+	  .help = "Particles, in place of the set's.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "particles" },
+	{ .name = "--tomograms",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<star>",
+	  .help = "Tomograms, in place of the set's.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "tomograms" },
+	{ .name = "--trajectories",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<star>",
+	  .help = "Trajectories, in place of the set's.",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "trajectories" },
-	{ .name = "--ref", .type = CYC_OPT_TEXT, .unit = "<map>", .help = "Reference; one of two half maps stands for both.", .becomes = CYC_RELION_SAME, .to = "ref",
+	{ .name = "--ref",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<map>",
+	  .help = "Reference; one of two half maps stands for both.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "ref",
 	  .is_required = true },
-	{ .name = "--o", .type = CYC_OPT_TEXT, .unit = "<folder/run>", .help = "Root of the outputs' names.", .becomes = CYC_RELION_READ, .to = "output",
-	  .note = "its folder; files are named run_... in it", .is_required = true },
-	{ .name = "--continue", .type = CYC_OPT_TEXT, .unit = "<optimiser.star>", .help = "Continue an interrupted run.", .becomes = CYC_RELION_READ, .to = "resume",
+	{ .name = "--o",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<folder/run>",
+	  .help = "Root of the outputs' names.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "output",
+	  .note = "its folder; files are named run_... in it",
+	  .is_required = true },
+	{ .name = "--continue",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<optimiser.star>",
+	  .help = "Continue an interrupted run.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "resume",
 	  .note = "with the options of the first call beside it; iterations that RELION did are not taken up" },
 	ALWAYS_FLAG("--trust_ref_size", "Make the reference fit.", "maps of other sizes are always made to fit"),
-	NUMBER("--ref_angpix", "<Å>", "Pixel size of the reference, in place of the header's.", "-1", CYC_RELION_UNSUPPORTED, "put the pixel size into the map's header"),
+	NUMBER("--ref_angpix", "<Å>", "Pixel size of the reference, in place of the header's.", "-1",
+	       CYC_RELION_UNSUPPORTED, "put the pixel size into the map's header"),
 	{ .name = "Refinement", .type = CYC_OPT_HEADING },
-	{ .name = "--auto_refine", .type = CYC_OPT_FLAG, .help = "3D auto-refinement.", .becomes = CYC_RELION_READ, .note = "a call without it is refused" },
-	{ .name = "--split_random_halves", .type = CYC_OPT_FLAG, .help = "Two half-sets.", .becomes = CYC_RELION_READ,
+	{ .name = "--auto_refine",
+	  .type = CYC_OPT_FLAG,
+	  .help = "3D auto-refinement.",
+	  .becomes = CYC_RELION_READ,
+	  .note = "a call without it is refused" },
+	{ .name = "--split_random_halves",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Two half-sets.",
+	  .becomes = CYC_RELION_READ,
 	  .note = "a call without it is refused; rlnRandomSubset says which" },
 	WHOLE("--K", "<n>", "Number of classes.", "1", CYC_RELION_UNSUPPORTED, ONLY_AUTO),
-	WHOLE("--iter", "<n>", "Number of iterations of a classification.", NULL, CYC_RELION_UNSUPPORTED, "--auto_iter_max limits the iterations of a refinement"),
+	WHOLE("--iter", "<n>", "Number of iterations of a classification.", NULL, CYC_RELION_UNSUPPORTED,
+	      "--auto_iter_max limits the iterations of a refinement"),
 	UNSUPPORTED_FLAG("--grad", "Gradient optimisation.", ONLY_AUTO),
 	UNSUPPORTED_FLAG("--blush", "Regularisation by a network.", NULL),
 	UNSUPPORTED_FLAG("--helix", "Helices.", NULL),
-	{ .name = "--relax_sym", .type = CYC_OPT_TEXT, .unit = "<group>", .help = "Symmetry to relax.", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--sym", .type = CYC_OPT_TEXT, .unit = "<group>", .help = "Point group.", .value = "C1", .becomes = CYC_RELION_SAME, .to = "symmetry" },
-	{ .name = "--ini_high", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Initial low-pass of the reference.", .value = "-1", .becomes = CYC_RELION_SAME,
+	{ .name = "--relax_sym",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<group>",
+	  .help = "Symmetry to relax.",
+	  .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--sym",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<group>",
+	  .help = "Point group.",
+	  .value = "C1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "symmetry" },
+	{ .name = "--ini_high",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Initial low-pass of the reference.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "lowpass" },
-	{ .name = "--low_resol_join_halves", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Coarser than this both halves share a reference.", .value = "-1",
-	  .becomes = CYC_RELION_SAME, .to = "join", .passes_default = true },
-	{ .name = "--tau2_fudge", .type = CYC_OPT_DOUBLE, .unit = "<factor>", .help = "Trust in the data against the prior.", .value = "1",
-	  .becomes = CYC_RELION_SAME, .to = "tau2-fudge" },
-	{ .name = "--auto_iter_max", .type = CYC_OPT_INT, .unit = "<n>", .help = "Most iterations; RELION stops after 999.", .becomes = CYC_RELION_SAME,
+	{ .name = "--low_resol_join_halves",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Coarser than this both halves share a reference.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "join",
+	  .passes_default = true },
+	{ .name = "--tau2_fudge",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<factor>",
+	  .help = "Trust in the data against the prior.",
+	  .value = "1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "tau2-fudge" },
+	{ .name = "--auto_iter_max",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Most iterations; RELION stops after 999.",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "iterations" },
-	UNSUPPORTED_FLAG("--force_converge", "Make this iteration the last one.", "--auto_iter_max limits the iterations"),
-	ALWAYS_FLAG("--firstiter_cc", "Cross-correlation in the first iteration.", "the grey scale of the reference is fitted, so it need not be trusted"),
-	{ .name = "--random_seed", .type = CYC_OPT_INT, .unit = "<n>", .help = "Seed; negative: from the clock.", .value = "-1", .becomes = CYC_RELION_READ,
-	  .to = "seed", .note = "never from the clock: the same input gives the same result" },
+	UNSUPPORTED_FLAG("--force_converge", "Make this iteration the last one.",
+	                 "--auto_iter_max limits the iterations"),
+	ALWAYS_FLAG("--firstiter_cc", "Cross-correlation in the first iteration.",
+	            "the grey scale of the reference is fitted, so it need not be trusted"),
+	{ .name = "--random_seed",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Seed; negative: from the clock.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_READ,
+	  .to = "seed",
+	  .note = "never from the clock: the same input gives the same result" },
 	{ .name = "Images and masks", .type = CYC_OPT_HEADING },
-	{ .name = "--ctf", .type = CYC_OPT_FLAG, .help = "Images have a CTF.", .becomes = CYC_RELION_READ, .note = "a call without it is refused" },
+	{ .name = "--ctf",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Images have a CTF.",
+	  .becomes = CYC_RELION_READ,
+	  .note = "a call without it is refused" },
 	UNSUPPORTED_FLAG("--ctf_intact_first_peak", "Leave the CTF before its first peak out.", NULL),
 	UNSUPPORTED_FLAG("--only_flip_phases", "Flip phases only.", NULL),
 	UNSUPPORTED_FLAG("--ctf_phase_flipped", "Phases are flipped already.", NULL),
 	ALWAYS_FLAG("--pad_ctf", "Padded CTFs.", "CTFs act on windows larger than the particle's box"),
-	{ .name = "--particle_diameter", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Diameter of the images' mask.", .value = "-1", .becomes = CYC_RELION_SAME,
+	{ .name = "--particle_diameter",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Diameter of the images' mask.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "particle-diameter" },
 	ALWAYS_FLAG("--flatten_solvent", "Mask the reference.", "it is always masked"),
 	ALWAYS_FLAG("--zero_mask", "Nothing outside of the images' mask.", "there is never noise put in"),
-	{ .name = "--solvent_mask", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "Mask of the reference.", .becomes = CYC_RELION_SAME, .to = "mask",
+	{ .name = "--solvent_mask",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<mask>",
+	  .help = "Mask of the reference.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "mask",
 	  .note = "without it the one that the optimisation set names, else a sphere" },
-	{ .name = "--solvent_mask2", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "A second mask.", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--lowpass_mask", .type = CYC_OPT_TEXT, .unit = "<mask>", .help = "Mask of a low-passed part.", .becomes = CYC_RELION_UNSUPPORTED },
-	{ .name = "--solvent_correct_fsc", .type = CYC_OPT_FLAG, .help = "FSC under the mask, corrected.", .becomes = CYC_RELION_READ, .to = "no-fsc-correction",
+	{ .name = "--solvent_mask2",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<mask>",
+	  .help = "A second mask.",
+	  .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--lowpass_mask",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<mask>",
+	  .help = "Mask of a low-passed part.",
+	  .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--solvent_correct_fsc",
+	  .type = CYC_OPT_FLAG,
+	  .help = "FSC under the mask, corrected.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "no-fsc-correction",
 	  .note = "a call without it has that option" },
 	NUMBER("--maskedge", "<px>", "Edge of the images' mask.", "5", CYC_RELION_UNUSED, "it is 5 px"),
-	ALWAYS_FLAG("--norm", "Correct the norm of each image.", "it has no meaning for tilt series, and RELION leaves it out too"),
-	{ .name = "--scale", .type = CYC_OPT_FLAG, .help = "Contrast of each tilt series.", .becomes = CYC_RELION_READ, .to = "no-scale",
+	ALWAYS_FLAG("--norm", "Correct the norm of each image.",
+	            "it has no meaning for tilt series, and RELION leaves it out too"),
+	{ .name = "--scale",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Contrast of each tilt series.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "no-scale",
 	  .note = "a call without it has that option" },
-	NUMBER("--pad", "<factor>", "Padding of references.", "2", CYC_RELION_UNUSED, "references are always padded twice"),
-	{ .name = "--sigma", .type = CYC_OPT_TEXT, .unit = "<star>", .help = "Noise spectra.", .becomes = CYC_RELION_UNSUPPORTED, .note = OWN_NOISE },
+	NUMBER("--pad", "<factor>", "Padding of references.", "2", CYC_RELION_UNUSED,
+	       "references are always padded twice"),
+	{ .name = "--sigma",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<star>",
+	  .help = "Noise spectra.",
+	  .becomes = CYC_RELION_UNSUPPORTED,
+	  .note = OWN_NOISE },
 	UNSUPPORTED_FLAG("--fix_sigma_noise", "Keep the first noise spectra.", OWN_NOISE),
 	NUMBER("--sigma2_fudge", "<factor>", "Factor on the noise.", "1", CYC_RELION_UNSUPPORTED, OWN_NOISE),
-	WHOLE("--nr_parts_sigma2noise", "<n>", "Particles for the first noise spectra.", "10", CYC_RELION_UNUSED, OWN_NOISE),
-	NUMBER("--strict_highres_exp", "<Å>", "Finest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED, NULL),
-	NUMBER("--strict_lowres_exp", "<Å>", "Coarsest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED, NULL),
-	NUMBER("--subtomo_multi_thr", "<fraction>", "Least multiplicity in volumes.", "0.01", CYC_RELION_UNUSED, NO_VOLUMES),
+	WHOLE("--nr_parts_sigma2noise", "<n>", "Particles for the first noise spectra.", "10", CYC_RELION_UNUSED,
+	      OWN_NOISE),
+	NUMBER("--strict_highres_exp", "<Å>", "Finest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
+	       NULL),
+	NUMBER("--strict_lowres_exp", "<Å>", "Coarsest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
+	       NULL),
+	NUMBER("--subtomo_multi_thr", "<fraction>", "Least multiplicity in volumes.", "0.01", CYC_RELION_UNUSED,
+	       NO_VOLUMES),
 	ALWAYS_FLAG("--normalised_subtomo", "Volumes are divided by their multiplicity.", NO_VOLUMES),
 	ALWAYS_FLAG("--skip_subtomo_multi", "Volumes have no multiplicity.", NO_VOLUMES),
 	ALWAYS_FLAG("--ctf3d_not_squared", "Volumes of CTFs that are not squared.", NO_VOLUMES),
-	{ .name = "--NN", .type = CYC_OPT_FLAG, .help = "Nearest voxels of references.", .becomes = CYC_RELION_UNUSED, .note = GRIDDING },
+	{ .name = "--NN",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Nearest voxels of references.",
+	  .becomes = CYC_RELION_UNUSED,
+	  .note = GRIDDING },
 	WHOLE("--r_min_nn", "<shells>", "Interpolation up to this shell.", "10", CYC_RELION_UNUSED, GRIDDING),
-	{ .name = "--dont_skip_gridding", .type = CYC_OPT_FLAG, .help = "Gridding by iterations.", .becomes = CYC_RELION_UNUSED, .note = GRIDDING },
+	{ .name = "--dont_skip_gridding",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Gridding by iterations.",
+	  .becomes = CYC_RELION_UNUSED,
+	  .note = GRIDDING },
 	WHOLE("--gridding_iter", "<n>", "Their number.", "10", CYC_RELION_UNUSED, GRIDDING),
 	{ .name = "Poses", .type = CYC_OPT_HEADING },
-	{ .name = "--healpix_order", .type = CYC_OPT_INT, .unit = "<n>", .help = "Coarse angular step: 2 is 15 degrees, 5 is 1.9.", .value = "2",
-	  .becomes = CYC_RELION_SAME, .to = "healpix-order", .passes_default = true },
-	{ .name = "--auto_local_healpix_order", .type = CYC_OPT_INT, .unit = "<n>", .help = "Local searches from this order on.", .value = "4",
-	  .becomes = CYC_RELION_SAME, .to = "local-from", .passes_default = true },
-	{ .name = "--oversampling", .type = CYC_OPT_INT, .unit = "<n>", .help = "Halvings of the steps in the second pass.", .value = "1",
-	  .becomes = CYC_RELION_SAME, .to = "oversampling" },
-	{ .name = "--offset_range", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Offsets looked at.", .value = "6", .becomes = CYC_RELION_SAME,
-	  .to = "offset-range", .passes_default = true },
-	{ .name = "--offset_step", .type = CYC_OPT_DOUBLE, .unit = "<px>", .help = "Their coarse step.", .value = "2", .becomes = CYC_RELION_SAME,
-	  .to = "offset-step", .passes_default = true },
-	NUMBER("--offset_range_x", "<Å>", "Offsets looked at along x.", "-1", CYC_RELION_UNSUPPORTED, "--offset_range is the same along all axes"),
-	NUMBER("--offset_range_y", "<Å>", "Offsets looked at along y.", "-1", CYC_RELION_UNSUPPORTED, "--offset_range is the same along all axes"),
-	NUMBER("--offset_range_z", "<Å>", "Offsets looked at along z.", "-1", CYC_RELION_UNSUPPORTED, "--offset_range is the same along all axes"),
-	{ .name = "--offset", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Width of the offsets' prior, at first.", .value = "10", .becomes = CYC_RELION_SAME,
+	{ .name = "--healpix_order",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Coarse angular step: 2 is 15 degrees, 5 is 1.9.",
+	  .value = "2",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "healpix-order",
+	  .passes_default = true },
+	{ .name = "--auto_local_healpix_order",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Local searches from this order on.",
+	  .value = "4",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "local-from",
+	  .passes_default = true },
+	{ .name = "--oversampling",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Halvings of the steps in the second pass.",
+	  .value = "1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "oversampling" },
+	{ .name = "--offset_range",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Offsets looked at.",
+	  .value = "6",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "offset-range",
+	  .passes_default = true },
+	{ .name = "--offset_step",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<px>",
+	  .help = "Their coarse step.",
+	  .value = "2",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "offset-step",
+	  .passes_default = true },
+	NUMBER("--offset_range_x", "<Å>", "Offsets looked at along x.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range is the same along all axes"),
+	NUMBER("--offset_range_y", "<Å>", "Offsets looked at along y.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range is the same along all axes"),
+	NUMBER("--offset_range_z", "<Å>", "Offsets looked at along z.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range is the same along all axes"),
+	{ .name = "--offset",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Width of the offsets' prior, at first.",
+	  .value = "10",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "sigma-offset" },
 	UNSUPPORTED_FLAG("--fix_sigma_offset", "Keep this width.", NULL),
-	NUMBER("--min_sigma2_offset", "<Å2>", "Least variance of the offsets.", "2", CYC_RELION_UNUSED, "it is what the particles' offsets say"),
-	{ .name = "--sigma_ang", .type = CYC_OPT_DOUBLE, .unit = "<degrees>", .help = "Width of the prior about the old rotation.", .value = "-1",
-	  .becomes = CYC_RELION_SAME, .to = "sigma-angle" },
+	NUMBER("--min_sigma2_offset", "<Å2>", "Least variance of the offsets.", "2", CYC_RELION_UNUSED,
+	       "it is what the particles' offsets say"),
+	{ .name = "--sigma_ang",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<degrees>",
+	  .help = "Width of the prior about the old rotation.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "sigma-angle" },
 	NUMBER("--sigma_rot", "<degrees>", "The same, for rot alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--sigma_tilt", "<degrees>", "The same, for tilt alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--sigma_psi", "<degrees>", "The same, for psi alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--limit_tilt", "<degrees>", "Limit of tilt.", "-91", CYC_RELION_UNSUPPORTED, NULL),
-	NUMBER("--perturb", "<steps>", "Random shift of the grids.", "0.5", CYC_RELION_UNUSED, "poses are followed from the grid to the maximum"),
-	{ .name = "--adaptive_fraction", .type = CYC_OPT_DOUBLE, .unit = "<fraction>", .help = "Share of the posterior in the second pass.", .value = "0.999",
-	  .becomes = CYC_RELION_SAME, .to = "adaptive-fraction" },
-	WHOLE("--maxsig", "<n>", "Most samples of the second pass.", "-1", CYC_RELION_UNUSED, "all that count are looked at"),
-	WHOLE("--incr_size", "<shells>", "Shells beyond the resolution.", "10", CYC_RELION_UNUSED, "the FSC of each shell says how much it counts"),
-	WHOLE("--coarse_size", "<px>", "Box of the first pass.", "-1", CYC_RELION_UNUSED, "it follows from the angular step"),
-	NUMBER("--minimum_angular_sampling", "<degrees>", "Do not stop before this step.", "0", CYC_RELION_UNUSED, "steps get no coarser than poses are known"),
-	NUMBER("--maximum_angular_sampling", "<degrees>", "No finer steps.", "0", CYC_RELION_UNUSED, "poses are followed from the grid to the maximum"),
-	{ .name = "--auto_ignore_angles", .type = CYC_OPT_FLAG, .help = "Finer steps although poses still move.", .becomes = CYC_RELION_UNUSED,
+	NUMBER("--perturb", "<steps>", "Random shift of the grids.", "0.5", CYC_RELION_UNUSED,
+	       "poses are followed from the grid to the maximum"),
+	{ .name = "--adaptive_fraction",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<fraction>",
+	  .help = "Share of the posterior in the second pass.",
+	  .value = "0.999",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "adaptive-fraction" },
+	WHOLE("--maxsig", "<n>", "Most samples of the second pass.", "-1", CYC_RELION_UNUSED,
+	      "all that count are looked at"),
+	WHOLE("--incr_size", "<shells>", "Shells beyond the resolution.", "10", CYC_RELION_UNUSED,
+	      "the FSC of each shell says how much it counts"),
+	WHOLE("--coarse_size", "<px>", "Box of the first pass.", "-1", CYC_RELION_UNUSED,
+	      "it follows from the angular step"),
+	NUMBER("--minimum_angular_sampling", "<degrees>", "Do not stop before this step.", "0", CYC_RELION_UNUSED,
+	       "steps get no coarser than poses are known"),
+	NUMBER("--maximum_angular_sampling", "<degrees>", "No finer steps.", "0", CYC_RELION_UNUSED,
+	       "poses are followed from the grid to the maximum"),
+	{ .name = "--auto_ignore_angles",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Finer steps although poses still move.",
+	  .becomes = CYC_RELION_UNUSED,
 	  .note = "poses are followed from the grid to the maximum" },
-	{ .name = "--auto_resol_angles", .type = CYC_OPT_FLAG, .help = "Steps by the resolution.", .becomes = CYC_RELION_UNUSED,
+	{ .name = "--auto_resol_angles",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Steps by the resolution.",
+	  .becomes = CYC_RELION_UNUSED,
 	  .note = "poses are followed from the grid to the maximum" },
-	UNSUPPORTED_FLAG("--skip_align", "Keep poses.", "relion_tomo_reconstruct_particle makes the map of poses as they are"),
+	UNSUPPORTED_FLAG("--skip_align", "Keep poses.",
+	                 "relion_tomo_reconstruct_particle makes the map of poses as they are"),
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	CYC_RELION_THREADS_OPTION("1"),
-	WHOLE("--pool", "<n>", "Particles at once.", "1", CYC_RELION_ALWAYS, "they are taken tilt series by tilt series"),
-	{ .name = "--gpu", .type = CYC_OPT_TEXT, .unit = "<ids>", .help = "GPUs.", .becomes = CYC_RELION_UNUSED, .note = "the processor's cores compute",
+	WHOLE("--pool", "<n>", "Particles at once.", "1", CYC_RELION_ALWAYS,
+	      "they are taken tilt series by tilt series"),
+	{ .name = "--gpu",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<ids>",
+	  .help = "GPUs.",
+	  .becomes = CYC_RELION_UNUSED,
+	  .note = "the processor's cores compute",
 	  .may_be_bare = true },
 	ALWAYS_FLAG("--cpu", "Vectorised code.", "it always is"),
 	ALWAYS_FLAG("--preread_images", "All stacks into memory.", NO_STACKS),
-	{ .name = "--scratch_dir", .type = CYC_OPT_TEXT, .unit = "<folder>", .help = "Copy stacks there first.", .becomes = CYC_RELION_ALWAYS, .note = NO_STACKS },
+	{ .name = "--scratch_dir",
+	  .type = CYC_OPT_TEXT,
+	  .unit = "<folder>",
+	  .help = "Copy stacks there first.",
+	  .becomes = CYC_RELION_ALWAYS,
+	  .note = NO_STACKS },
 	NUMBER("--keep_free_scratch", "<GB>", "Room to leave there.", "10", CYC_RELION_ALWAYS, NO_STACKS),
 	ALWAYS_FLAG("--reuse_scratch", "Copies are there already.", NO_STACKS),
 	ALWAYS_FLAG("--keep_scratch", "Leave them there.", NO_STACKS),
 	ALWAYS_FLAG("--no_parallel_disc_io", "One rank reads for all.", "one process does"),
-	ALWAYS_FLAG("--dont_combine_weights_via_disc", "Sums go from rank to rank.", "there is one sum per half-set"),
+	ALWAYS_FLAG("--dont_combine_weights_via_disc", "Sums go from rank to rank.",
+	            "there is one sum per half-set"),
 	ALWAYS_FLAG("--dont_check_norm", "Do not check the images' norm.", "stacks are not read"),
 	WHOLE("--verb", "<n>", "0: print nothing.", "1", CYC_RELION_READ, "0: --quiet"),
 	CYC_RELION_COMMON_OPTIONS,
@@ -148,18 +366,24 @@ static const cyc_relion_option OPTIONS[] = {
 /* Another kind of job of the same program must not run as a refinement. */
 static cyc_status check_kind(const cyc_relion_call *c)
 {
-	static const char *const NEEDED[][2] = { { "--auto_refine", "only 3D auto-refinement is done here" }, { "--split_random_halves", "half-sets are always refined apart" },
+	static const char *const NEEDED[][2] = { { "--auto_refine", "only 3D auto-refinement is done here" },
+		                                     { "--split_random_halves",
+		                                       "half-sets are always refined apart" },
 		                                     { "--ctf", "images without a CTF cannot be refined here" } };
 	cyc_status st = CYC_OK;
 	for (size_t i = 0; i < sizeof NEEDED / sizeof *NEEDED; i++) {
 		if (cyc_relion_is_given(c, NEEDED[i][0])) continue;
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "a call without %s is not supported: %s", NEEDED[i][0], NEEDED[i][1]);
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+		                     "a call without %s is not supported: %s", NEEDED[i][0], NEEDED[i][1]);
 		cyc_error_hint("add %s, or run RELION's own program", NEEDED[i][0]);
 		goto done;
 	}
 	if (!cyc_relion_is_given(c, "--ios") && !cyc_relion_is_given(c, "--i")) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no particles are given: --ios, or --i and --tomograms, is missing");
-		cyc_error_hint("%s", cyc_relion_is_given(c, "--continue") ? "--continue needs the options of the first call beside it" : "see 'relion_refine --help'");
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "no particles are given: --ios, or --i and --tomograms, is missing");
+		cyc_error_hint("%s", cyc_relion_is_given(c, "--continue")
+		                         ? "--continue needs the options of the first call beside it"
+		                         : "see 'relion_refine --help'");
 	}
 done:
 	return st;
@@ -169,16 +393,23 @@ static cyc_status check_sigmas(const cyc_relion_call *c)
 {
 	static const char *const NAMES[] = { "--sigma_rot", "--sigma_tilt", "--sigma_psi" };
 	cyc_status st = CYC_OK;
-	bool is_local = cyc_relion_number(c, "--healpix_order") >= cyc_relion_number(c, "--auto_local_healpix_order"), are_all = true;
+	bool is_local =
+			 cyc_relion_number(c, "--healpix_order") >= cyc_relion_number(c, "--auto_local_healpix_order"),
+		 are_all = true;
 	for (int i = 0; i < 3; i++) are_all = are_all && cyc_relion_number(c, NAMES[i]) > 0.0;
 	for (int i = 0; i < 3; i++) {
 		if (!(cyc_relion_number(c, NAMES[i]) > 0.0)) continue;
 		if (is_local && !are_all) {
-			cyc_warn("%s is not used: searches are local from the start, and the width of their prior follows from the step", NAMES[i]);
+			cyc_warn("%s is not used: searches are local from the start, and the width of their prior "
+			         "follows from the step",
+			         NAMES[i]);
 			continue;
 		}
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet", NAMES[i]);
-		cyc_error_hint("%s", are_all ? "--sigma_ang sets one width for all three" : "leave it out, or start with local searches: a --healpix_order of --auto_local_healpix_order or more");
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet",
+		                     NAMES[i]);
+		cyc_error_hint("%s", are_all ? "--sigma_ang sets one width for all three"
+		                             : "leave it out, or start with local searches: a --healpix_order of "
+		                               "--auto_local_healpix_order or more");
 		goto done;
 	}
 done:
@@ -189,10 +420,12 @@ done:
 static cyc_status emit_folder(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
-	const char *root = cyc_relion_text(c, "--o"), *slash = strrchr(root, '/'), *base = slash ? slash + 1 : root;
+	const char *root = cyc_relion_text(c, "--o"), *slash = strrchr(root, '/'),
+			   *base = slash ? slash + 1 : root;
 	char *folder = NULL;
 	CYC_TRY(cyc_asprintf(&folder, "%.*s", slash ? (int)(slash - root) + 1 : 2, slash ? root : "./"));
-	if (strcmp(base, "run") != 0) cyc_warn("--o %s: names of files begin with 'run_', in the folder %s", root, folder);
+	if (strcmp(base, "run") != 0)
+		cyc_warn("--o %s: names of files begin with 'run_', in the folder %s", root, folder);
 	CYC_TRY(cyc_relion_emit(c, "output", folder));
 done:
 	cyc_free(folder);
@@ -207,7 +440,8 @@ static cyc_status translate(cyc_relion_call *c)
 	CYC_TRY(check_sigmas(c));
 	CYC_TRY(emit_folder(c));
 	if (cyc_relion_is_given(c, "--continue")) CYC_TRY(cyc_relion_emit(c, "resume", NULL));
-	if (!cyc_relion_is_given(c, "--solvent_correct_fsc")) CYC_TRY(cyc_relion_emit(c, "no-fsc-correction", NULL));
+	if (!cyc_relion_is_given(c, "--solvent_correct_fsc"))
+		CYC_TRY(cyc_relion_emit(c, "no-fsc-correction", NULL));
 	if (!cyc_relion_is_given(c, "--scale")) CYC_TRY(cyc_relion_emit(c, "no-scale", NULL));
 	if (seed >= 0.0) CYC_TRY(cyc_relion_emit_number(c, "seed", seed));
 	if (cyc_relion_number(c, "--verb") <= 0.0) CYC_TRY(cyc_relion_emit(c, "quiet", NULL));
@@ -230,7 +464,10 @@ static const cyc_job_variable VARIABLES[] = {
 	{ .variable = "ini_high", .becomes = CYC_JOB_READ },
 	{ .variable = "sym_name", .becomes = CYC_JOB_VALUE, .option = "--sym" },
 	{ .variable = "do_ctf_correction", .becomes = CYC_JOB_FLAG, .option = "--ctf" },
-	{ .variable = "ctf_intact_first_peak", .becomes = CYC_JOB_FLAG, .option = "--ctf_intact_first_peak", .needs = "do_ctf_correction" },
+	{ .variable = "ctf_intact_first_peak",
+	  .becomes = CYC_JOB_FLAG,
+	  .option = "--ctf_intact_first_peak",
+	  .needs = "do_ctf_correction" },
 	{ .variable = "particle_diameter", .becomes = CYC_JOB_VALUE, .option = "--particle_diameter" },
 	{ .variable = "do_zero_mask", .becomes = CYC_JOB_FLAG, .option = "--zero_mask" },
 	{ .variable = "do_solvent_fsc", .becomes = CYC_JOB_READ },
@@ -290,7 +527,8 @@ static cyc_status emit_sampling(cyc_relion_job *j)
 	/* As with angles, the menu has the fine step. */
 	snprintf(text, sizeof text, "%g", 2.0 * step);
 	if (step > 0.0) CYC_TRY(cyc_job_emit(j, "--offset_step", text));
-	if (strtod(cyc_job_text(j, "sigma_tilt"), NULL) > 0.0) CYC_TRY(cyc_job_emit(j, "--sigma_tilt", cyc_job_text(j, "sigma_tilt")));
+	if (strtod(cyc_job_text(j, "sigma_tilt"), NULL) > 0.0)
+		CYC_TRY(cyc_job_emit(j, "--sigma_tilt", cyc_job_text(j, "sigma_tilt")));
 	if (cyc_job_is_yes(j, "auto_faster")) {
 		CYC_TRY(cyc_job_emit(j, "--auto_ignore_angles", NULL));
 		CYC_TRY(cyc_job_emit(j, "--auto_resol_angles", NULL));
@@ -302,9 +540,12 @@ done:
 static cyc_status emit_work(cyc_relion_job *j)
 {
 	cyc_status st = CYC_OK;
-	if (!cyc_job_is_yes(j, "do_combine_thru_disc")) CYC_TRY(cyc_job_emit(j, "--dont_combine_weights_via_disc", NULL));
-	if (cyc_job_text(j, "do_parallel_discio")[0] && !cyc_job_is_yes(j, "do_parallel_discio")) CYC_TRY(cyc_job_emit(j, "--no_parallel_disc_io", NULL));
-	if (!cyc_job_is_yes(j, "do_preread_images") && cyc_job_text(j, "scratch_dir")[0]) CYC_TRY(cyc_job_emit(j, "--scratch_dir", cyc_job_text(j, "scratch_dir")));
+	if (!cyc_job_is_yes(j, "do_combine_thru_disc"))
+		CYC_TRY(cyc_job_emit(j, "--dont_combine_weights_via_disc", NULL));
+	if (cyc_job_text(j, "do_parallel_discio")[0] && !cyc_job_is_yes(j, "do_parallel_discio"))
+		CYC_TRY(cyc_job_emit(j, "--no_parallel_disc_io", NULL));
+	if (!cyc_job_is_yes(j, "do_preread_images") && cyc_job_text(j, "scratch_dir")[0])
+		CYC_TRY(cyc_job_emit(j, "--scratch_dir", cyc_job_text(j, "scratch_dir")));
 	if (cyc_job_is_yes(j, "use_gpu")) CYC_TRY(cyc_job_emit(j, "--gpu", cyc_job_text(j, "gpu_ids")));
 done:
 	return st;
@@ -312,24 +553,31 @@ done:
 
 static cyc_status map_job(cyc_relion_job *j)
 {
-	static const char *const ALWAYS[] = { "--auto_refine", "--split_random_halves", "--flatten_solvent", "--norm", "--scale" };
+	static const char *const ALWAYS[] = { "--auto_refine", "--split_random_halves", "--flatten_solvent",
+		                                  "--norm", "--scale" };
 	cyc_status st = CYC_OK;
 	char *root = NULL;
 	if (cyc_job_text(j, "fn_img")[0]) {
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "a refinement of single particles (fn_img is %s) has no command line here", cyc_job_text(j, "fn_img"));
+		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+		                     "a refinement of single particles (fn_img is %s) has no command line here",
+		                     cyc_job_text(j, "fn_img"));
 		cyc_error_hint("particles of tilt series come with an optimisation set");
 		goto done;
 	}
-	CYC_TRY(cyc_job_emit_project_as(j, (const char *const[4]){ "--ios", "--i", "--tomograms", "--trajectories" }));
+	CYC_TRY(cyc_job_emit_project_as(
+		j, (const char *const[4]){ "--ios", "--i", "--tomograms", "--trajectories" }));
 	CYC_TRY(cyc_asprintf(&root, "%srun", j->folder));
 	CYC_TRY(cyc_job_emit(j, "--o", root));
 	for (size_t i = 0; i < sizeof ALWAYS / sizeof *ALWAYS; i++) CYC_TRY(cyc_job_emit(j, ALWAYS[i], NULL));
 	CYC_TRY(cyc_job_emit(j, "--low_resol_join_halves", "40"));
 	CYC_TRY(cyc_job_emit(j, "--pad", cyc_job_is_yes(j, "do_pad1") ? "1" : "2"));
-	if (j->is_continued && cyc_job_text(j, "fn_cont")[0]) CYC_TRY(cyc_job_emit(j, "--continue", cyc_job_text(j, "fn_cont")));
+	if (j->is_continued && cyc_job_text(j, "fn_cont")[0])
+		CYC_TRY(cyc_job_emit(j, "--continue", cyc_job_text(j, "fn_cont")));
 	if (!cyc_job_is_yes(j, "ref_correct_greyscale")) CYC_TRY(cyc_job_emit(j, "--firstiter_cc", NULL));
-	if (strtod(cyc_job_text(j, "ini_high"), NULL) > 0.0) CYC_TRY(cyc_job_emit(j, "--ini_high", cyc_job_text(j, "ini_high")));
-	if (cyc_job_text(j, "fn_mask")[0] && cyc_job_is_yes(j, "do_solvent_fsc")) CYC_TRY(cyc_job_emit(j, "--solvent_correct_fsc", NULL));
+	if (strtod(cyc_job_text(j, "ini_high"), NULL) > 0.0)
+		CYC_TRY(cyc_job_emit(j, "--ini_high", cyc_job_text(j, "ini_high")));
+	if (cyc_job_text(j, "fn_mask")[0] && cyc_job_is_yes(j, "do_solvent_fsc"))
+		CYC_TRY(cyc_job_emit(j, "--solvent_correct_fsc", NULL));
 	CYC_TRY(emit_sampling(j));
 	CYC_TRY(emit_work(j));
 done:

@@ -9,38 +9,128 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Input and output", .type = CYC_OPT_HEADING },
 	CYC_RELION_PROJECT_OPTIONS,
 	CYC_RELION_REFERENCE_OPTIONS,
-	{ .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to = "box", .is_required = true },
+	{ .name = "--b",
+	  .type = CYC_OPT_INT,
+	  .unit = "<px>",
+	  .help = "Box.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "box",
+	  .is_required = true },
 	{ .name = "Defocus", .type = CYC_OPT_HEADING },
-	{ .name = "--do_defocus", .type = CYC_OPT_FLAG, .help = "Refine defocus and astigmatism.", .becomes = CYC_RELION_READ, .to = "do-defocus" },
-	{ .name = "--do_reg_defocus", .type = CYC_OPT_FLAG, .help = "Regularise them.", .becomes = CYC_RELION_ALWAYS,
+	{ .name = "--do_defocus",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Refine defocus and astigmatism.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "do-defocus" },
+	{ .name = "--do_reg_defocus",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Regularise them.",
+	  .becomes = CYC_RELION_ALWAYS,
 	  .note = "how far a tilt may move is learned from the data" },
-	{ .name = "--lambda", .type = CYC_OPT_DOUBLE, .unit = "<strength>", .help = "Strength of the regularisation.", .value = "0.001",
-	  .becomes = CYC_RELION_UNUSED, .note = "how far a tilt may move is learned from the data; cyclotomo ctfrefine --sigma-defocus sets it in Å" },
-	{ .name = "--d0", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Lower end of the search.", .value = "-3000", .becomes = CYC_RELION_READ,
-	  .to = "defocus-range", .note = "the search is as wide on both sides" },
-	{ .name = "--d1", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Upper end of the search.", .value = "3000", .becomes = CYC_RELION_READ,
-	  .to = "defocus-range", .note = "the search is as wide on both sides" },
-	{ .name = "--ds", .type = CYC_OPT_INT, .unit = "<n>", .help = "Steps of the search.", .value = "100", .becomes = CYC_RELION_UNUSED,
+	{ .name = "--lambda",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<strength>",
+	  .help = "Strength of the regularisation.",
+	  .value = "0.001",
+	  .becomes = CYC_RELION_UNUSED,
+	  .note = "how far a tilt may move is learned from the data; cyclotomo ctfrefine --sigma-defocus sets it "
+	          "in Å" },
+	{ .name = "--d0",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Lower end of the search.",
+	  .value = "-3000",
+	  .becomes = CYC_RELION_READ,
+	  .to = "defocus-range",
+	  .note = "the search is as wide on both sides" },
+	{ .name = "--d1",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Upper end of the search.",
+	  .value = "3000",
+	  .becomes = CYC_RELION_READ,
+	  .to = "defocus-range",
+	  .note = "the search is as wide on both sides" },
+	{ .name = "--ds",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Steps of the search.",
+	  .value = "100",
+	  .becomes = CYC_RELION_UNUSED,
 	  .note = "the steps follow from the resolution" },
-	{ .name = "--kmin", .type = CYC_OPT_DOUBLE, .unit = "<Å>", .help = "Coarsest resolution used.", .value = "30", .becomes = CYC_RELION_SAME, .to = "kmin" },
-	{ .name = "--reset_to_common", .type = CYC_OPT_FLAG, .help = "Start all tilts from the first one's CTF.", .becomes = CYC_RELION_UNSUPPORTED },
+	{ .name = "--kmin",
+	  .type = CYC_OPT_DOUBLE,
+	  .unit = "<Å>",
+	  .help = "Coarsest resolution used.",
+	  .value = "30",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "kmin" },
+	{ .name = "--reset_to_common",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Start all tilts from the first one's CTF.",
+	  .becomes = CYC_RELION_UNSUPPORTED },
 	{ .name = "Scale", .type = CYC_OPT_HEADING },
-	{ .name = "--do_scale", .type = CYC_OPT_FLAG, .help = "Refine the contrast scale.", .becomes = CYC_RELION_READ, .to = "do-scale" },
-	{ .name = "--per_frame_scale", .type = CYC_OPT_FLAG, .help = "One per tilt.", .becomes = CYC_RELION_READ,
+	{ .name = "--do_scale",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Refine the contrast scale.",
+	  .becomes = CYC_RELION_READ,
+	  .to = "do-scale" },
+	{ .name = "--per_frame_scale",
+	  .type = CYC_OPT_FLAG,
+	  .help = "One per tilt.",
+	  .becomes = CYC_RELION_READ,
 	  .note = "without it scales follow the law of the ice, with one luminance for all series" },
-	{ .name = "--per_tomogram_scale,--per_tomo_scale", .type = CYC_OPT_FLAG, .help = "A model of the ice per series (the second spelling is the GUI's).",
-	  .becomes = CYC_RELION_READ, .to = "scale-model", .note = "scales by the law of the ice of each series" },
+	{ .name = "--per_tomogram_scale,--per_tomo_scale",
+	  .type = CYC_OPT_FLAG,
+	  .help = "A model of the ice per series (the second spelling is the GUI's).",
+	  .becomes = CYC_RELION_READ,
+	  .to = "scale-model",
+	  .note = "scales by the law of the ice of each series" },
 	{ .name = "Aberrations", .type = CYC_OPT_HEADING },
-	{ .name = "--do_even_aberrations", .type = CYC_OPT_FLAG, .help = "Refine even aberrations.", .becomes = CYC_RELION_SAME, .to = "do-even-aberrations" },
-	{ .name = "--ne", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "4", .becomes = CYC_RELION_SAME, .to = "even-order" },
-	{ .name = "--do_odd_aberrations", .type = CYC_OPT_FLAG, .help = "Refine odd aberrations.", .becomes = CYC_RELION_SAME, .to = "do-odd-aberrations" },
-	{ .name = "--no", .type = CYC_OPT_INT, .unit = "<n>", .help = "Their largest order.", .value = "3", .becomes = CYC_RELION_SAME, .to = "odd-order" },
+	{ .name = "--do_even_aberrations",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Refine even aberrations.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "do-even-aberrations" },
+	{ .name = "--ne",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Their largest order.",
+	  .value = "4",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "even-order" },
+	{ .name = "--do_odd_aberrations",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Refine odd aberrations.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "do-odd-aberrations" },
+	{ .name = "--no",
+	  .type = CYC_OPT_INT,
+	  .unit = "<n>",
+	  .help = "Their largest order.",
+	  .value = "3",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "odd-order" },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
-	{ .name = "--min_frame", .type = CYC_OPT_INT, .unit = "<row>", .help = "First row of the tilt tables, from 0.", .value = "0", .becomes = CYC_RELION_SAME,
+	{ .name = "--min_frame",
+	  .type = CYC_OPT_INT,
+	  .unit = "<row>",
+	  .help = "First row of the tilt tables, from 0.",
+	  .value = "0",
+	  .becomes = CYC_RELION_SAME,
 	  .to = "min-tilt" },
-	{ .name = "--max_frame", .type = CYC_OPT_INT, .unit = "<row>", .help = "Last row; not above 0: all.", .value = "-1", .becomes = CYC_RELION_READ,
+	{ .name = "--max_frame",
+	  .type = CYC_OPT_INT,
+	  .unit = "<row>",
+	  .help = "Last row; not above 0: all.",
+	  .value = "-1",
+	  .becomes = CYC_RELION_READ,
 	  .to = "max-tilt" },
-	{ .name = "--only_do_unfinished", .type = CYC_OPT_FLAG, .help = "Continue an interrupted run.", .becomes = CYC_RELION_SAME, .to = "resume" },
+	{ .name = "--only_do_unfinished",
+	  .type = CYC_OPT_FLAG,
+	  .help = "Continue an interrupted run.",
+	  .becomes = CYC_RELION_SAME,
+	  .to = "resume" },
 	CYC_RELION_THREADS_OPTION("6"),
 	CYC_RELION_COMMON_OPTIONS,
 };
@@ -48,9 +138,12 @@ static const cyc_relion_option OPTIONS[] = {
 static cyc_status emit_range(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
-	double low = cyc_relion_number(c, "--d0"), high = cyc_relion_number(c, "--d1"), widest = fmax(fabs(low), fabs(high));
+	double low = cyc_relion_number(c, "--d0"), high = cyc_relion_number(c, "--d1"),
+		   widest = fmax(fabs(low), fabs(high));
 	CYC_CHECK(low < high, CYC_E_USAGE, "--d0 must be below --d1, got %g and %g Å", low, high);
-	if (fabs(low + high) > 1e-6) cyc_warn("--d0 %g --d1 %g: the search is as wide on both sides, so it goes from %g to %g Å", low, high, -widest, widest);
+	if (fabs(low + high) > 1e-6)
+		cyc_warn("--d0 %g --d1 %g: the search is as wide on both sides, so it goes from %g to %g Å", low,
+		         high, -widest, widest);
 	CYC_TRY(cyc_relion_emit_number(c, "defocus-range", widest));
 done:
 	return st;
@@ -60,18 +153,23 @@ static cyc_status translate(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
 	bool do_defocus = cyc_relion_is_given(c, "--do_defocus"), do_scale = cyc_relion_is_given(c, "--do_scale");
-	if (!do_defocus && !do_scale && !cyc_relion_is_given(c, "--do_even_aberrations") && !cyc_relion_is_given(c, "--do_odd_aberrations")) {
+	if (!do_defocus && !do_scale && !cyc_relion_is_given(c, "--do_even_aberrations") &&
+	    !cyc_relion_is_given(c, "--do_odd_aberrations")) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "nothing to refine is named");
 		cyc_error_hint("give --do_defocus, --do_scale --per_frame_scale, or both");
 		goto done;
 	}
 	if (do_defocus) CYC_TRY(cyc_relion_emit(c, "do-defocus", NULL));
 	if (do_scale) CYC_TRY(cyc_relion_emit(c, "do-scale", NULL));
-	bool is_per_tomogram = cyc_relion_is_given(c, "--per_tomogram_scale"), is_per_tilt = cyc_relion_is_given(c, "--per_frame_scale");
-	CYC_CHECK(!(is_per_tomogram && is_per_tilt), CYC_E_USAGE, "--per_frame_scale and --per_tomogram_scale exclude each other");
-	if (do_scale && !is_per_tilt) CYC_TRY(cyc_relion_emit(c, "scale-model", is_per_tomogram ? "tomogram" : "global"));
+	bool is_per_tomogram = cyc_relion_is_given(c, "--per_tomogram_scale"),
+		 is_per_tilt = cyc_relion_is_given(c, "--per_frame_scale");
+	CYC_CHECK(!(is_per_tomogram && is_per_tilt), CYC_E_USAGE,
+	          "--per_frame_scale and --per_tomogram_scale exclude each other");
+	if (do_scale && !is_per_tilt)
+		CYC_TRY(cyc_relion_emit(c, "scale-model", is_per_tomogram ? "tomogram" : "global"));
 	if (cyc_relion_is_given(c, "--d0") || cyc_relion_is_given(c, "--d1")) CYC_TRY(emit_range(c));
-	if (cyc_relion_number(c, "--max_frame") > 0.0) CYC_TRY(cyc_relion_emit(c, "max-tilt", cyc_relion_text(c, "--max_frame")));
+	if (cyc_relion_number(c, "--max_frame") > 0.0)
+		CYC_TRY(cyc_relion_emit(c, "max-tilt", cyc_relion_text(c, "--max_frame")));
 	CYC_TRY(cyc_relion_emit(c, "exclude-negative-scales", NULL));
 	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));
 done:
@@ -84,11 +182,20 @@ static const cyc_job_variable VARIABLES[] = {
 	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
 	{ .variable = "do_defocus", .becomes = CYC_JOB_FLAG, .option = "--do_defocus" },
 	{ .variable = "focus_range", .becomes = CYC_JOB_READ },
-	{ .variable = "do_reg_def", .becomes = CYC_JOB_FLAG, .option = "--do_reg_defocus", .needs = "do_defocus" },
+	{ .variable = "do_reg_def",
+	  .becomes = CYC_JOB_FLAG,
+	  .option = "--do_reg_defocus",
+	  .needs = "do_defocus" },
 	{ .variable = "lambda", .becomes = CYC_JOB_READ },
 	{ .variable = "do_scale", .becomes = CYC_JOB_FLAG, .option = "--do_scale" },
-	{ .variable = "do_frame_scale", .becomes = CYC_JOB_FLAG, .option = "--per_frame_scale", .needs = "do_scale" },
-	{ .variable = "do_tomo_scale", .becomes = CYC_JOB_FLAG, .option = "--per_tomo_scale", .needs = "do_scale" },
+	{ .variable = "do_frame_scale",
+	  .becomes = CYC_JOB_FLAG,
+	  .option = "--per_frame_scale",
+	  .needs = "do_scale" },
+	{ .variable = "do_tomo_scale",
+	  .becomes = CYC_JOB_FLAG,
+	  .option = "--per_tomo_scale",
+	  .needs = "do_scale" },
 	{ .variable = "do_even_aberrations", .becomes = CYC_JOB_FLAG, .option = "--do_even_aberrations" },
 	{ .variable = "do_odd_aberrations", .becomes = CYC_JOB_FLAG, .option = "--do_odd_aberrations" },
 	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j" },

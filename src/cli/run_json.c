@@ -45,8 +45,9 @@ static void put_costs(cyc_json *j, const cyc_run *run)
 	cyc_json_int(j, "threads", run->common->n_threads);
 	cyc_json_double(j, "wall_s", cyc_console_seconds());
 	if (getrusage(RUSAGE_SELF, &u) == 0) {
-		cyc_json_double(j, "cpu_s", (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-		                                1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
+		cyc_json_double(j, "cpu_s",
+		                (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		                    1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
 	}
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
 	cyc_json_int(j, "warnings", cyc_log_n_warnings());
@@ -75,10 +76,12 @@ cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 	}
 	put_costs(&j, run);
 	cyc_json_begin_array(&j, "inputs");
-	for (int32_t i = 0; i < run->n_inputs; i++) CYC_TRY(put_file(&j, run->common->root, &run->inputs[i], true));
+	for (int32_t i = 0; i < run->n_inputs; i++)
+		CYC_TRY(put_file(&j, run->common->root, &run->inputs[i], true));
 	cyc_json_end_array(&j);
 	cyc_json_begin_array(&j, "outputs");
-	for (int32_t i = 0; i < run->n_outputs; i++) CYC_TRY(put_file(&j, run->common->root, &run->outputs[i], true));
+	for (int32_t i = 0; i < run->n_outputs; i++)
+		CYC_TRY(put_file(&j, run->common->root, &run->outputs[i], true));
 	cyc_json_end_array(&j);
 	cyc_json_end_object(&j);
 	CYC_TRY(cyc_json_finish(&text, &j));

@@ -7,7 +7,8 @@
 
 #include "command.h"
 
-/** Write the record of a run that ended well. STAR files are listed with a hash of their content, others with their size. */
+/** Write the record of a run that ended well. STAR files are listed with a hash of their content, others with
+ * their size. */
 CYC_MUST_CHECK cyc_status cyc_run_json_write(const char *path, const cyc_run *run);
 
 #endif

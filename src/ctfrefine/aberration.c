@@ -4,7 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Weak priors: a phase of 10 rad at k_max is as far as anybody will go; the constant is an error of the amplitude contrast. */
+/* Weak priors: a phase of 10 rad at k_max is as far as anybody will go; the constant is an error of the
+ * amplitude contrast. */
 static const double TERM_SD_RAD = 10, CONSTANT_SD_RAD = 0.05;
 
 /* ---------------------------------------------------------------- phases */
@@ -17,7 +18,8 @@ static cyc_status basis_create(cyc_power_basis *b, const cyc_ctf_support *s, int
 	b->n = cyc_zernike_count(n_max);
 	b->n_low = is_odd ? 2 : 4;
 	CYC_CHECK(b->n <= CYC_MAX_TERMS, CYC_E_INTERNAL, "%d terms", b->n);
-	for (int32_t i = 0; i < s->n; i++) k2_max = fmax(k2_max, (double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]);
+	for (int32_t i = 0; i < s->n; i++)
+		k2_max = fmax(k2_max, (double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]);
 	b->k_max_invA = s->step_invA * sqrt(k2_max);
 	CYC_TRY(cyc_alloc(&b->value, (size_t)b->n * (size_t)s->n, sizeof *b->value));
 	for (int32_t j = 0; j < b->n; j++) {
@@ -25,14 +27,15 @@ static cyc_status basis_create(cyc_power_basis *b, const cyc_ctf_support *s, int
 		if (is_odd) cyc_zernike_odd_index(&b->order[j], &m, j);
 		else cyc_zernike_even_index(&b->order[j], &m, j);
 		for (int32_t i = 0; i < s->n; i++)
-			b->value[(size_t)j * (size_t)s->n + (size_t)i] = (float)cyc_power_term(b->order[j], m, s->x[i] / sqrt(k2_max), s->y[i] / sqrt(k2_max));
+			b->value[(size_t)j * (size_t)s->n + (size_t)i] =
+				(float)cyc_power_term(b->order[j], m, s->x[i] / sqrt(k2_max), s->y[i] / sqrt(k2_max));
 	}
 done:
 	return st;
 }
 
-cyc_status cyc_aberrations_create(cyc_aberrations **out, const cyc_ctf_model *m, double wavelength_A, int32_t n_even, int32_t n_odd, bool tilts_have_defocus,
-                                  int32_t n_groups)
+cyc_status cyc_aberrations_create(cyc_aberrations **out, const cyc_ctf_model *m, double wavelength_A,
+                                  int32_t n_even, int32_t n_odd, bool tilts_have_defocus, int32_t n_groups)
 {
 	cyc_status st = CYC_OK;
 	cyc_aberrations *a = NULL;
@@ -50,7 +53,8 @@ cyc_status cyc_aberrations_create(cyc_aberrations **out, const cyc_ctf_model *m,
 	double k_max = a->basis[a->is_asked[CYC_EVEN] ? CYC_EVEN : CYC_ODD].k_max_invA;
 	a->defocus_unit = CYC_PI * wavelength_A * k_max * k_max;
 	a->shift_unit = 2 * CYC_PI * k_max;
-	for (int32_t g = 0; g < n_groups; g++) CYC_TRY(cyc_alloc(&a->groups[g].turn, 4 * (size_t)m->support->n, sizeof(float)));
+	for (int32_t g = 0; g < n_groups; g++)
+		CYC_TRY(cyc_alloc(&a->groups[g].turn, 4 * (size_t)m->support->n, sizeof(float)));
 	cyc_aberrations_update(a);
 	*out = a;
 	a = NULL;
@@ -79,7 +83,8 @@ static double phase_of(const cyc_power_basis *b, const double *theta, size_t n_s
 
 double cyc_aberration_phase(const cyc_aberrations *a, int32_t group, int parity, int32_t i)
 {
-	return phase_of(&a->basis[parity], a->groups[group].theta[parity], (size_t)a->model->support->n, (size_t)i);
+	return phase_of(&a->basis[parity], a->groups[group].theta[parity], (size_t)a->model->support->n,
+	                (size_t)i);
 }
 
 void cyc_aberrations_update(cyc_aberrations *a)
@@ -107,9 +112,12 @@ static void add_turned(cyc_tilt_sums *t, const cyc_tilt_sums *p, const float *tu
 {
 	const float *ce = turn, *se = ce + n, *co = se + n, *so = co + n;
 	for (size_t i = 0; i < n; i++) {
-		double c = (double)ce[i], s = (double)se[i], cc = (double)p->cc[i], cq = (double)p->cq[i], qq = (double)p->qq[i];
-		double cr = (double)p->xc_re[i] * c + (double)p->xq_re[i] * s, ci = (double)p->xc_im[i] * c + (double)p->xq_im[i] * s;
-		double qr = (double)p->xq_re[i] * c - (double)p->xc_re[i] * s, qi = (double)p->xq_im[i] * c - (double)p->xc_im[i] * s;
+		double c = (double)ce[i], s = (double)se[i], cc = (double)p->cc[i], cq = (double)p->cq[i],
+			   qq = (double)p->qq[i];
+		double cr = (double)p->xc_re[i] * c + (double)p->xq_re[i] * s,
+			   ci = (double)p->xc_im[i] * c + (double)p->xq_im[i] * s;
+		double qr = (double)p->xq_re[i] * c - (double)p->xc_re[i] * s,
+			   qi = (double)p->xq_im[i] * c - (double)p->xc_im[i] * s;
 		double a = (double)co[i], b = (double)so[i];
 		t->cc[i] += (float)(cc * c * c + 2 * cq * c * s + qq * s * s);
 		t->cq[i] += (float)((qq - cc) * c * s + cq * (c * c - s * s));
@@ -127,12 +135,17 @@ static cyc_status apply_task(void *arg, int64_t i, int i_thread)
 	const apply_work *w = arg;
 	cyc_tilt_sums *t = w->tilts[i];
 	size_t n = (size_t)w->a->model->support->n;
-	memset(t->cc, 0, 7 * n * sizeof *t->cc); /* the first seven of the block; what was taken off as self-correlation stays */
-	for (int32_t k = 0; k < t->n_parts; k++) add_turned(t, &t->parts[k], w->a->groups[t->parts[k].i_optics].turn, n);
+	memset(
+		t->cc, 0,
+		7 * n *
+			sizeof *t->cc); /* the first seven of the block; what was taken off as self-correlation stays */
+	for (int32_t k = 0; k < t->n_parts; k++)
+		add_turned(t, &t->parts[k], w->a->groups[t->parts[k].i_optics].turn, n);
 	return CYC_OK;
 }
 
-cyc_status cyc_aberrations_apply(cyc_series_sums *const *sums, int32_t n_series, const cyc_aberrations *a, int n_threads)
+cyc_status cyc_aberrations_apply(cyc_series_sums *const *sums, int32_t n_series, const cyc_aberrations *a,
+                                 int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_sums **tilts = NULL;
@@ -152,13 +165,15 @@ done:
 
 /* ---------------------------------------------------------------- evidence */
 
-cyc_status cyc_aberration_evidence_create(cyc_aberration_evidence **out, const cyc_aberrations *a, bool has_pictures)
+cyc_status cyc_aberration_evidence_create(cyc_aberration_evidence **out, const cyc_aberrations *a,
+                                          bool has_pictures)
 {
 	cyc_status st = CYC_OK;
 	cyc_aberration_evidence *e = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&e, a->n_groups, sizeof *e));
-	for (int32_t g = 0; g < a->n_groups && has_pictures; g++) CYC_TRY(cyc_alloc(&e[g].picture, 4 * (size_t)a->model->support->n, sizeof(double)));
+	for (int32_t g = 0; g < a->n_groups && has_pictures; g++)
+		CYC_TRY(cyc_alloc(&e[g].picture, 4 * (size_t)a->model->support->n, sizeof(double)));
 	*out = e;
 	e = NULL;
 done:
@@ -197,7 +212,8 @@ typedef struct {
 	bool do_scale;
 } evidence_work;
 
-static void add_term(cyc_quadratic *q, const cyc_power_basis *b, size_t n, size_t i, double slope, double bend)
+static void add_term(cyc_quadratic *q, const cyc_power_basis *b, size_t n, size_t i, double slope,
+                     double bend)
 {
 	double v[CYC_MAX_TERMS];
 	for (int32_t j = 0; j < b->n; j++) {
@@ -208,8 +224,10 @@ static void add_term(cyc_quadratic *q, const cyc_power_basis *b, size_t n, size_
 	}
 }
 
-/* Slope and expected curvature of the log-likelihood in both phases, at the tilt's present CTF and shift.             (T4.16) */
-static void collect_part(cyc_quadratic models[CYC_N_PARITIES], const cyc_aberrations *a, const cyc_tilt_sums *p, const cyc_tilt_fit *t, double S)
+/* Slope and expected curvature of the log-likelihood in both phases, at the tilt's present CTF and shift.
+ * (T4.16) */
+static void collect_part(cyc_quadratic models[CYC_N_PARITIES], const cyc_aberrations *a,
+                         const cyc_tilt_sums *p, const cyc_tilt_fit *t, double S)
 {
 	const cyc_ctf_model *m = a->model;
 	const cyc_ctf_support *s = m->support;
@@ -217,18 +235,26 @@ static void collect_part(cyc_quadratic models[CYC_N_PARITIES], const cyc_aberrat
 	const float *ce = a->groups[p->i_optics].turn, *se = ce + n, *co = se + n, *so = co + n;
 	double unit = 2 * CYC_PI * s->step_invA;
 	for (size_t i = 0; i < n; i++) {
-		double delta = t->change.z * (double)m->g[0][i] + t->change.a[0] * (double)m->g[1][i] + t->change.a[1] * (double)m->g[2][i];
-		double ramp = unit * (s->x[i] * t->shift_A[0] + s->y[i] * t->shift_A[1]), cd = cos(delta), sd = sin(delta), cr = cos(ramp), sr = sin(ramp);
+		double delta = t->change.z * (double)m->g[0][i] + t->change.a[0] * (double)m->g[1][i] +
+		               t->change.a[1] * (double)m->g[2][i];
+		double ramp = unit * (s->x[i] * t->shift_A[0] + s->y[i] * t->shift_A[1]), cd = cos(delta),
+			   sd = sin(delta), cr = cos(ramp), sr = sin(ramp);
 		double c = cd * (double)ce[i] - sd * (double)se[i], q = sd * (double)ce[i] + cd * (double)se[i];
-		double xr = cr * (double)co[i] + sr * (double)so[i], xi = sr * (double)co[i] - cr * (double)so[i]; /* exp(i (ramp - odd phase)) */
-		double xc_re = (double)p->xc_re[i] * xr - (double)p->xc_im[i] * xi, xc_im = (double)p->xc_re[i] * xi + (double)p->xc_im[i] * xr;
-		double xq_re = (double)p->xq_re[i] * xr - (double)p->xq_im[i] * xi, xq_im = (double)p->xq_re[i] * xi + (double)p->xq_im[i] * xr;
-		double cc = (double)p->cc[i], cq = (double)p->cq[i], qq = (double)p->qq[i], A = S * m->alpha[m->shell[i]];
+		double xr = cr * (double)co[i] + sr * (double)so[i],
+			   xi = sr * (double)co[i] - cr * (double)so[i]; /* exp(i (ramp - odd phase)) */
+		double xc_re = (double)p->xc_re[i] * xr - (double)p->xc_im[i] * xi,
+			   xc_im = (double)p->xc_re[i] * xi + (double)p->xc_im[i] * xr;
+		double xq_re = (double)p->xq_re[i] * xr - (double)p->xq_im[i] * xi,
+			   xq_im = (double)p->xq_re[i] * xi + (double)p->xq_im[i] * xr;
+		double cc = (double)p->cc[i], cq = (double)p->cq[i], qq = (double)p->qq[i],
+			   A = S * m->alpha[m->shell[i]];
 		if (a->is_asked[CYC_EVEN])
-			add_term(&models[CYC_EVEN], &a->basis[CYC_EVEN], n, i, 2 * A * (xq_re * c - xc_re * q) - 2 * A * A * ((qq - cc) * c * q + cq * (c * c - q * q)),
+			add_term(&models[CYC_EVEN], &a->basis[CYC_EVEN], n, i,
+			         2 * A * (xq_re * c - xc_re * q) - 2 * A * A * ((qq - cc) * c * q + cq * (c * c - q * q)),
 			         2 * A * A * (cc * q * q - 2 * cq * c * q + qq * c * c));
 		if (a->is_asked[CYC_ODD])
-			add_term(&models[CYC_ODD], &a->basis[CYC_ODD], n, i, 2 * A * (xc_im * c + xq_im * q), 2 * A * A * (cc * c * c + 2 * cq * c * q + qq * q * q));
+			add_term(&models[CYC_ODD], &a->basis[CYC_ODD], n, i, 2 * A * (xc_im * c + xq_im * q),
+			         2 * A * A * (cc * c * c + 2 * cq * c * q + qq * q * q));
 	}
 }
 
@@ -238,9 +264,11 @@ static void fill_upper(cyc_quadratic *q, int32_t n)
 		for (int32_t k = 0; k < j; k++) q->H[k][j] = q->H[j][k];
 }
 
-/* Take out n terms from `first` on as unknowns that may move by themselves, each with a prior precision. What is left is the
- * model of the others, the taken ones among them if they are kept as what is common.                                (T4.17) */
-static cyc_status marginalise(cyc_quadratic *q, int32_t n_terms, int32_t first, int32_t n, const double *precision)
+/* Take out n terms from `first` on as unknowns that may move by themselves, each with a prior precision. What
+ * is left is the model of the others, the taken ones among them if they are kept as what is common. (T4.17)
+ */
+static cyc_status marginalise(cyc_quadratic *q, int32_t n_terms, int32_t first, int32_t n,
+                              const double *precision)
 {
 	cyc_status st = CYC_OK;
 	double A[3][3], B[3][CYC_MAX_TERMS];
@@ -248,7 +276,8 @@ static cyc_status marginalise(cyc_quadratic *q, int32_t n_terms, int32_t first, 
 		for (int32_t j = 0; j < n; j++) A[i][j] = q->H[first + i][first + j] + (i == j ? precision[i] : 0);
 		for (int32_t j = 0; j < n_terms; j++) B[i][j] = q->H[first + i][j];
 	}
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, n_terms, &A[0][0], 3, &B[0][0], CYC_MAX_TERMS) == 0, CYC_E_NUMERIC, "the CTF of a tilt has no curvature");
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, n_terms, &A[0][0], 3, &B[0][0], CYC_MAX_TERMS) == 0,
+	          CYC_E_NUMERIC, "the CTF of a tilt has no curvature");
 	double low[3][CYC_MAX_TERMS];
 	for (int32_t i = 0; i < n; i++) memcpy(low[i], q->H[first + i], (size_t)n_terms * sizeof **low);
 	for (int32_t j = 0; j < n_terms; j++)
@@ -272,8 +301,11 @@ static cyc_status evidence_task(void *arg, int64_t i, int i_thread)
 	for (int p = 0; p < CYC_N_PARITIES; p++) fill_upper(&it->models[p], a->basis[p].n);
 	if (a->is_asked[CYC_EVEN] && a->tilts_have_defocus) {
 		double has_input = t->input_is_refined ? 0 : 1;
-		double z = (has_input / cyc_square(w->widths->z_input_A / t->cos_tilt) + 1 / cyc_square(w->widths->z_trend_A)) / cyc_square(a->defocus_unit);
-		double v = (has_input / cyc_square(w->widths->a_input_A) + 1 / cyc_square(w->widths->a_trend_A)) / cyc_square(a->defocus_unit);
+		double z = (has_input / cyc_square(w->widths->z_input_A / t->cos_tilt) +
+		            1 / cyc_square(w->widths->z_trend_A)) /
+		           cyc_square(a->defocus_unit);
+		double v = (has_input / cyc_square(w->widths->a_input_A) + 1 / cyc_square(w->widths->a_trend_A)) /
+		           cyc_square(a->defocus_unit);
 		const double precision[3] = { v, z, v };
 		CYC_TRY(marginalise(&it->models[CYC_EVEN], a->basis[CYC_EVEN].n, 1, 3, precision));
 	}
@@ -294,8 +326,10 @@ static void add_quadratic(cyc_quadratic *to, const cyc_quadratic *from, int32_t 
 	}
 }
 
-cyc_status cyc_aberrations_collect(cyc_aberration_evidence *evidence, const cyc_aberrations *a, const cyc_series_fit *series, const cyc_series_sums *const *sums,
-                                   int32_t n_series, const cyc_ctf_widths *widths, bool do_scale, int n_threads)
+cyc_status cyc_aberrations_collect(cyc_aberration_evidence *evidence, const cyc_aberrations *a,
+                                   const cyc_series_fit *series, const cyc_series_sums *const *sums,
+                                   int32_t n_series, const cyc_ctf_widths *widths, bool do_scale,
+                                   int n_threads)
 {
 	cyc_status st = CYC_OK;
 	evidence_work w = { .a = a, .widths = widths, .do_scale = do_scale };
@@ -309,7 +343,8 @@ cyc_status cyc_aberrations_collect(cyc_aberration_evidence *evidence, const cyc_
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < sums[s]->n_tilts; f++)
 			for (int32_t k = 0; k < sums[s]->tilts[f].n_parts; k++) {
-				w.items[n] = (evidence_item){ &series[s].tilts[f], &sums[s]->tilts[f].parts[k], models + CYC_N_PARITIES * n };
+				w.items[n] = (evidence_item){ &series[s].tilts[f], &sums[s]->tilts[f].parts[k],
+					                          models + CYC_N_PARITIES * n };
 				n++;
 			}
 	CYC_TRY(cyc_parallel_for(n, n_threads, evidence_task, &w));
@@ -317,7 +352,8 @@ cyc_status cyc_aberrations_collect(cyc_aberration_evidence *evidence, const cyc_
 		const cyc_tilt_sums *part = w.items[i].part;
 		cyc_aberration_evidence *e = &evidence[part->i_optics];
 		e->n_particles[part->half] += part->n_particles;
-		for (int p = 0; p < CYC_N_PARITIES; p++) add_quadratic(&e->half[part->half][p], &w.items[i].models[p], a->basis[p].n);
+		for (int p = 0; p < CYC_N_PARITIES; p++)
+			add_quadratic(&e->half[part->half][p], &w.items[i].models[p], a->basis[p].n);
 	}
 done:
 	cyc_free(w.items);
@@ -341,18 +377,21 @@ static void add_priors(cyc_quadratic *q, const cyc_aberrations *a, int parity, c
 	}
 }
 
-cyc_status cyc_aberration_step(double step[CYC_MAX_TERMS], double (*covariance)[CYC_MAX_TERMS], const cyc_aberrations *a, int parity, const double *theta,
+cyc_status cyc_aberration_step(double step[CYC_MAX_TERMS], double (*covariance)[CYC_MAX_TERMS],
+                               const cyc_aberrations *a, int parity, const double *theta,
                                const cyc_quadratic *model)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = a->basis[parity].n;
 	cyc_quadratic q = *model;
 	add_priors(&q, a, parity, theta);
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, &q.H[0][0], CYC_MAX_TERMS, q.g, 1) == 0, CYC_E_NUMERIC, "the aberrations cannot be fitted");
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, &q.H[0][0], CYC_MAX_TERMS, q.g, 1) == 0,
+	          CYC_E_NUMERIC, "the aberrations cannot be fitted");
 	memset(step, 0, CYC_MAX_TERMS * sizeof *step);
 	for (int32_t j = 0; j < n; j++) step[j] = q.g[j];
 	if (!covariance) goto done;
-	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', n, &q.H[0][0], CYC_MAX_TERMS) == 0, CYC_E_NUMERIC, "the errors of the aberrations cannot be told");
+	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', n, &q.H[0][0], CYC_MAX_TERMS) == 0, CYC_E_NUMERIC,
+	          "the errors of the aberrations cannot be told");
 	for (int32_t j = 0; j < n; j++)
 		for (int32_t k = j; k < n; k++) covariance[j][k] = covariance[k][j] = q.H[j][k];
 done:
@@ -369,8 +408,9 @@ static cyc_status reduce_to_high(cyc_quadratic *q, int32_t n, int32_t n_low)
 		memcpy(B[i], q->H[i], (size_t)n * sizeof **B);
 		B[i][n] = q->g[i];
 	}
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n_low, n + 1, &A[0][0], CYC_MAX_TERMS, &B[0][0], CYC_MAX_TERMS + 1) == 0, CYC_E_NUMERIC,
-	          "the aberrations cannot be tested");
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n_low, n + 1, &A[0][0], CYC_MAX_TERMS, &B[0][0],
+	                        CYC_MAX_TERMS + 1) == 0,
+	          CYC_E_NUMERIC, "the aberrations cannot be tested");
 	for (int32_t j = n_low; j < n; j++)
 		for (int32_t i = 0; i < n_low; i++) {
 			q->g[j] -= q->H[j][i] * B[i][n];
@@ -392,8 +432,8 @@ static double value_at(const cyc_quadratic *q, const double *d, int32_t n_low, i
 	return v;
 }
 
-cyc_status cyc_aberration_test(cyc_aberration_check *out, const cyc_aberrations *a, int parity, const double *theta, const cyc_quadratic *first,
-                               const cyc_quadratic *second)
+cyc_status cyc_aberration_test(cyc_aberration_check *out, const cyc_aberrations *a, int parity,
+                               const double *theta, const cyc_quadratic *first, const cyc_quadratic *second)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = a->basis[parity].n, n_low = a->basis[parity].n_low;
@@ -414,7 +454,8 @@ cyc_status cyc_aberration_test(cyc_aberration_check *out, const cyc_aberrations 
 			memcpy(A[j], &half[h].H[n_low + j][n_low], (size_t)n_high * sizeof **A);
 			b[j] = half[h].g[n_low + j];
 		}
-		CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n_high, 1, &A[0][0], CYC_MAX_TERMS, b, 1) == 0, CYC_E_NUMERIC, "the aberrations cannot be tested");
+		CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n_high, 1, &A[0][0], CYC_MAX_TERMS, b, 1) == 0,
+		          CYC_E_NUMERIC, "the aberrations cannot be tested");
 		for (int32_t j = 0; j < n_high; j++) fitted[n_low + j] = b[j];
 		out->gain += value_at(&half[1 - h], fitted, n_low, n) - value_at(&half[1 - h], none, n_low, n);
 		/* theta^T H theta: the sum of squares of coefficients that are independent with unit errors. */

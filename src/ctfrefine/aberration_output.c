@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "aberrations of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char KIND[] = "aberrations of a series",
+				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const PARITY_NAMES[CYC_N_PARITIES] = { "even", "odd" };
 
@@ -32,19 +33,22 @@ void cyc_aberration_tally_deinit(cyc_aberration_tally *t, int32_t n_groups)
 	memset(t, 0, sizeof *t);
 }
 
-void cyc_aberration_tally_add(cyc_aberration_tally *t, const cyc_aberrations *a, const cyc_aberration_evidence *series, const bool *was_learned)
+void cyc_aberration_tally_add(cyc_aberration_tally *t, const cyc_aberrations *a,
+                              const cyc_aberration_evidence *series, const bool *was_learned)
 {
 	for (int32_t g = 0; g < a->n_groups; g++) {
 		cyc_aberration_evidence *to = &t->total[g];
 		if (series[g].n_particles[0] + series[g].n_particles[1] == 0) continue;
 		t->has_more[g] = t->has_more[g] || was_learned[g];
-		for (size_t i = 0; to->picture && series[g].picture && i < 4 * (size_t)a->model->support->n; i++) to->picture[i] += series[g].picture[i];
+		for (size_t i = 0; to->picture && series[g].picture && i < 4 * (size_t)a->model->support->n; i++)
+			to->picture[i] += series[g].picture[i];
 		for (int h = 0; h < 2; h++) {
 			to->n_particles[h] += series[g].n_particles[h];
 			for (int p = 0; p < CYC_N_PARITIES; p++)
 				for (int32_t j = 0; j < a->basis[p].n; j++) {
 					to->half[h][p].g[j] += series[g].half[h][p].g[j];
-					for (int32_t k = 0; k < a->basis[p].n; k++) to->half[h][p].H[j][k] += series[g].half[h][p].H[j][k];
+					for (int32_t k = 0; k < a->basis[p].n; k++)
+						to->half[h][p].H[j][k] += series[g].half[h][p].H[j][k];
 				}
 		}
 	}
@@ -53,7 +57,8 @@ void cyc_aberration_tally_add(cyc_aberration_tally *t, const cyc_aberrations *a,
 /* ---------------------------------------------------------------- records */
 
 /* The numbers of one group in the order of the file; `visit` writes or reads each. */
-static bool visit_group(cyc_group_aberration *group, cyc_aberration_evidence *e, const cyc_aberrations *a, bool (*visit)(void *to, double *v), void *to)
+static bool visit_group(cyc_group_aberration *group, cyc_aberration_evidence *e, const cyc_aberrations *a,
+                        bool (*visit)(void *to, double *v), void *to)
 {
 	bool is_good = true;
 	for (int p = 0; p < CYC_N_PARITIES; p++) {
@@ -61,10 +66,12 @@ static bool visit_group(cyc_group_aberration *group, cyc_aberration_evidence *e,
 		for (int h = 0; h < 2; h++)
 			for (int32_t j = 0; j < a->basis[p].n; j++) {
 				is_good = is_good && visit(to, &e->half[h][p].g[j]);
-				for (int32_t k = 0; k < a->basis[p].n; k++) is_good = is_good && visit(to, &e->half[h][p].H[j][k]);
+				for (int32_t k = 0; k < a->basis[p].n; k++)
+					is_good = is_good && visit(to, &e->half[h][p].H[j][k]);
 			}
 	}
-	for (size_t i = 0; e->picture && i < 4 * (size_t)a->model->support->n; i++) is_good = is_good && visit(to, &e->picture[i]);
+	for (size_t i = 0; e->picture && i < 4 * (size_t)a->model->support->n; i++)
+		is_good = is_good && visit(to, &e->picture[i]);
 	return is_good;
 }
 
@@ -83,7 +90,9 @@ static bool get_number(void *from, double *v)
 	return true;
 }
 
-cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *a, const cyc_aberration_evidence *series, const bool *was_learned, uint64_t hash)
+cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *a,
+                                       const cyc_aberration_evidence *series, const bool *was_learned,
+                                       uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	cyc_text_stream o = { 0 };
@@ -93,8 +102,8 @@ cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *
 		cyc_group_aberration group = a->groups[g];
 		cyc_aberration_evidence e = series[g];
 		if (e.n_particles[0] + e.n_particles[1] == 0) continue;
-		fprintf(o.f, "group %d %d %d %d %" PRId64 " %" PRId64 "\n", g, was_learned[g], group.is_rejected[CYC_EVEN], group.is_rejected[CYC_ODD], e.n_particles[0],
-		        e.n_particles[1]);
+		fprintf(o.f, "group %d %d %d %d %" PRId64 " %" PRId64 "\n", g, was_learned[g],
+		        group.is_rejected[CYC_EVEN], group.is_rejected[CYC_ODD], e.n_particles[0], e.n_particles[1]);
 		visit_group(&group, &e, a, put_number, o.f);
 	}
 	fprintf(o.f, "end\n");
@@ -105,7 +114,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_aberration_record_read(bool *found, cyc_aberrations *a, cyc_aberration_evidence *series, bool *was_learned, const char *path, uint64_t hash)
+cyc_status cyc_aberration_record_read(bool *found, cyc_aberrations *a, cyc_aberration_evidence *series,
+                                      bool *was_learned, const char *path, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at;
@@ -119,7 +129,9 @@ cyc_status cyc_aberration_record_read(bool *found, cyc_aberrations *a, cyc_aberr
 	for (;;) {
 		int g = -1, learned = 0, rejected[2] = { 0, 0 };
 		long long particles[2] = { 0, 0 };
-		if (sscanf(at, " group %d %d %d %d %lld %lld%n", &g, &learned, &rejected[0], &rejected[1], &particles[0], &particles[1], &used) < 6) break;
+		if (sscanf(at, " group %d %d %d %d %lld %lld%n", &g, &learned, &rejected[0], &rejected[1],
+		           &particles[0], &particles[1], &used) < 6)
+			break;
 		if (g < 0 || g >= a->n_groups) goto done;
 		at += used;
 		cyc_group_aberration group = a->groups[g];
@@ -157,7 +169,8 @@ static void move_model(cyc_quadratic *q, const double *by, int32_t n)
 		for (int32_t k = 0; k < n; k++) q->g[j] -= q->H[j][k] * by[k];
 }
 
-/* Root mean square of the phase over the coefficients used: what is left when the low terms do their best against it. */
+/* Root mean square of the phase over the coefficients used: what is left when the low terms do their best
+ * against it. */
 static cyc_status phase_rms(double *rms, const cyc_aberrations *a, int parity, const double *theta)
 {
 	cyc_status st = CYC_OK;
@@ -174,10 +187,12 @@ static cyc_status phase_rms(double *rms, const cyc_aberrations *a, int parity, c
 			for (size_t k = 0; k < n_low; k++) A[j][k] += x * (double)b->value[k * n + i];
 		}
 	}
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', b->n_low, 1, &A[0][0], 4, v, 1) == 0, CYC_E_NUMERIC, "too few coefficients for the phases of aberrations");
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', b->n_low, 1, &A[0][0], 4, v, 1) == 0, CYC_E_NUMERIC,
+	          "too few coefficients for the phases of aberrations");
 	for (size_t i = 0; i < n; i++) {
 		double phase = 0;
-		for (int32_t j = 0; j < b->n; j++) phase += (theta[j] - (j < b->n_low ? v[j] : 0)) * (double)b->value[(size_t)j * n + i];
+		for (int32_t j = 0; j < b->n; j++)
+			phase += (theta[j] - (j < b->n_low ? v[j] : 0)) * (double)b->value[(size_t)j * n + i];
 		sum += (double)share[i] * phase * phase;
 		weight += (double)share[i];
 	}
@@ -187,9 +202,11 @@ done:
 }
 
 /* Zernike coefficients and their errors from those of the powers. */
-static void to_zernike(cyc_aberration_result *r, const cyc_power_basis *b, int parity, double (*covariance)[CYC_MAX_TERMS])
+static void to_zernike(cyc_aberration_result *r, const cyc_power_basis *b, int parity,
+                       double (*covariance)[CYC_MAX_TERMS])
 {
-	double powers[CYC_MAX_TERMS], T[CYC_MAX_TERMS][CYC_MAX_TERMS]; /* T[k]: the Zernike coefficients of power k */
+	double powers[CYC_MAX_TERMS],
+		T[CYC_MAX_TERMS][CYC_MAX_TERMS]; /* T[k]: the Zernike coefficients of power k */
 	for (int32_t k = 0; k < b->n; k++) {
 		memset(powers, 0, sizeof powers);
 		powers[k] = 1 / pow(b->k_max_invA, b->order[k]);
@@ -206,7 +223,8 @@ static void to_zernike(cyc_aberration_result *r, const cyc_power_basis *b, int p
 	}
 }
 
-static cyc_status result_of(cyc_aberration_result *r, cyc_aberrations *a, int32_t g, int parity, const cyc_aberration_tally *tally)
+static cyc_status result_of(cyc_aberration_result *r, cyc_aberrations *a, int32_t g, int parity,
+                            const cyc_aberration_tally *tally)
 {
 	cyc_status st = CYC_OK;
 	const cyc_power_basis *b = &a->basis[parity];
@@ -219,7 +237,8 @@ static cyc_status result_of(cyc_aberration_result *r, cyc_aberrations *a, int32_
 	memcpy(r->theta, group->theta[parity], sizeof r->theta);
 	CYC_TRY(cyc_aberration_step(step, covariance, a, parity, r->theta, &both));
 	if (tally->has_more[g]) {
-		/* Series that were not learned from: one step with all of them, low terms included, as the tilts are finished. */
+		/* Series that were not learned from: one step with all of them, low terms included, as the tilts are
+		 * finished. */
 		const double zero[CYC_MAX_TERMS] = { 0 };
 		cyc_aberration_check check;
 		CYC_TRY(cyc_aberration_test(&check, a, parity, zero, &half[0], &half[1]));
@@ -244,7 +263,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_aberration_results(cyc_aberration_result (*results)[CYC_N_PARITIES], cyc_aberrations *a, const cyc_aberration_tally *tally)
+cyc_status cyc_aberration_results(cyc_aberration_result (*results)[CYC_N_PARITIES], cyc_aberrations *a,
+                                  const cyc_aberration_tally *tally)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t g = 0; g < a->n_groups; g++)
@@ -254,7 +274,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_aberration_results_apply(cyc_particle_set *set, cyc_aberration_result (*results)[CYC_N_PARITIES])
+cyc_status cyc_aberration_results_apply(cyc_particle_set *set,
+                                        cyc_aberration_result (*results)[CYC_N_PARITIES])
 {
 	cyc_status st = CYC_OK;
 	double *sum[CYC_N_PARITIES] = { NULL, NULL };
@@ -269,9 +290,11 @@ cyc_status cyc_aberration_results_apply(cyc_particle_set *set, cyc_aberration_re
 			/* Higher terms that the file has are kept. */
 			n[p] = n_old > r->n ? n_old : r->n;
 			CYC_TRY(cyc_alloc(&sum[p], n[p], sizeof *sum[p]));
-			for (int32_t j = 0; j < n[p]; j++) sum[p][j] = (j < n_old ? old[j] : 0) + (j < r->n ? r->zernike[j] : 0);
+			for (int32_t j = 0; j < n[p]; j++)
+				sum[p][j] = (j < n_old ? old[j] : 0) + (j < r->n ? r->zernike[j] : 0);
 		}
-		CYC_TRY(cyc_particle_set_put_aberrations(set, g, sum[CYC_EVEN], n[CYC_EVEN], sum[CYC_ODD], n[CYC_ODD]));
+		CYC_TRY(
+			cyc_particle_set_put_aberrations(set, g, sum[CYC_EVEN], n[CYC_EVEN], sum[CYC_ODD], n[CYC_ODD]));
 		for (int p = 0; p < CYC_N_PARITIES; p++) {
 			cyc_free(sum[p]);
 			sum[p] = NULL;
@@ -282,7 +305,8 @@ done:
 	return st;
 }
 
-static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_t g, int parity, const cyc_aberration_result *r, int32_t j)
+static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_t g, int parity,
+                          const cyc_aberration_result *r, int32_t j)
 {
 	cyc_status st = CYC_OK;
 	int32_t n, m, column;
@@ -296,7 +320,10 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
 	const struct {
 		const char *label;
 		int64_t value;
-	} INTS[] = { { "rlnOpticsGroup", g + 1 }, { "cycZernikeOrder", n }, { "cycZernikeFrequency", m }, { "cycIsWritten", r->is_written } };
+	} INTS[] = { { "rlnOpticsGroup", g + 1 },
+		         { "cycZernikeOrder", n },
+		         { "cycZernikeFrequency", m },
+		         { "cycIsWritten", r->is_written } };
 	for (size_t k = 0; k < sizeof INTS / sizeof *INTS; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column, b, INTS[k].label, "0"));
 		CYC_TRY(cyc_star_set_int(b, row, column, INTS[k].value));
@@ -312,7 +339,9 @@ done:
 	return st;
 }
 
-cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set *set, const cyc_aberrations *a, cyc_aberration_result (*results)[CYC_N_PARITIES])
+cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set *set,
+                                        const cyc_aberrations *a,
+                                        cyc_aberration_result (*results)[CYC_N_PARITIES])
 {
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
@@ -332,7 +361,8 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 			CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[p]));
 			CYC_TRY(cyc_star_ensure_column(&column, b, "cycIsWritten", "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, r->is_written));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycLimitAngst", a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
+			CYC_TRY(cyc_uncertainty_put(b, row, "cycLimitAngst",
+			                            a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
 			CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseRms", r->rms_rad));
 			CYC_TRY(cyc_uncertainty_put(b, row, "cycGainInOtherHalf", r->check.gain));
 			CYC_TRY(cyc_uncertainty_put(b, row, "cycChiSquare", r->check.chi2));
@@ -342,7 +372,8 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 	CYC_TRY(cyc_star_add_block(&b, s, "coefficients", CYC_STAR_TABLE));
 	for (int32_t g = 0; g < set->n_optics; g++)
 		for (int p = 0; p < CYC_N_PARITIES; p++)
-			for (int32_t j = 0; j < results[g][p].n && results[g][p].is_asked; j++) CYC_TRY(add_row(b, set, g, p, &results[g][p], j));
+			for (int32_t j = 0; j < results[g][p].n && results[g][p].is_asked; j++)
+				CYC_TRY(add_row(b, set, g, p, &results[g][p], j));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
@@ -356,7 +387,8 @@ enum { SMOOTH = 2 };
 /* A phase known to this is drawn half. */
 static const double HALF_SEEN_RAD = 0.5;
 
-/* Both lists of the support as full planes of edge 2 r + 1 with zero in the middle; sign: of the other half plane. */
+/* Both lists of the support as full planes of edge 2 r + 1 with zero in the middle; sign: of the other half
+ * plane. */
 static void to_plane(double *plane, int32_t r, const cyc_ctf_support *s, const double *list, double sign)
 {
 	int32_t edge = 2 * r + 1;
@@ -376,8 +408,8 @@ static double smoothed(const double *plane, int32_t edge, int32_t x, int32_t y)
 }
 
 /* The fit, and the fit plus what is left between it and the images, of one parity. */
-static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double *limit, int32_t r, const cyc_aberrations *a, int32_t g, int parity,
-                              const double *picture)
+static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double *limit, int32_t r,
+                              const cyc_aberrations *a, int32_t g, int parity, const double *picture)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctf_support *s = a->model->support;
@@ -400,7 +432,8 @@ static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double
 			bool is_used = planes[area + at] > 0;
 			fitted[at] = (float)fit;
 			seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
-			/* Standard error 1/sqrt(bend): log-likelihoods, each pair of coefficients counted once but summed twice. */
+			/* Standard error 1/sqrt(bend): log-likelihoods, each pair of coefficients counted once but summed
+			 * twice. */
 			opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
 		}
 done:
@@ -409,9 +442,11 @@ done:
 	return st;
 }
 
-static cyc_status write_picture(const char *path, const char *title, const cyc_aberrations *a, int32_t g, const double *picture)
+static cyc_status write_picture(const char *path, const char *title, const cyc_aberrations *a, int32_t g,
+                                const double *picture)
 {
-	static const char *const TITLES[CYC_N_PARITIES][2] = { { "even phase, images", "even phase, fit" }, { "odd phase, images", "odd phase, fit" } };
+	static const char *const TITLES[CYC_N_PARITIES][2] = { { "even phase, images", "even phase, fit" },
+		                                                   { "odd phase, images", "odd phase, fit" } };
 	cyc_status st = CYC_OK;
 	cyc_value_panel panels[2 * CYC_N_PARITIES];
 	float *memory = NULL;
@@ -432,14 +467,17 @@ done:
 	return st;
 }
 
-cyc_status cyc_aberration_pictures_write(const char *out_dir, const cyc_particle_set *set, const cyc_aberrations *a, const cyc_aberration_tally *tally)
+cyc_status cyc_aberration_pictures_write(const char *out_dir, const cyc_particle_set *set,
+                                         const cyc_aberrations *a, const cyc_aberration_tally *tally)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL, *title = NULL;
 	for (int32_t g = 0; g < a->n_groups; g++) {
-		if (!tally->total[g].picture || tally->total[g].n_particles[0] + tally->total[g].n_particles[1] == 0) continue;
+		if (!tally->total[g].picture || tally->total[g].n_particles[0] + tally->total[g].n_particles[1] == 0)
+			continue;
 		CYC_TRY(cyc_asprintf(&path, "%saberrations_group%d.png", out_dir, g + 1));
-		CYC_TRY(cyc_asprintf(&title, "%s: aberrations to %.2f Å", set->optics[g].name, 1 / a->basis[a->is_asked[CYC_EVEN] ? CYC_EVEN : CYC_ODD].k_max_invA));
+		CYC_TRY(cyc_asprintf(&title, "%s: aberrations to %.2f Å", set->optics[g].name,
+		                     1 / a->basis[a->is_asked[CYC_EVEN] ? CYC_EVEN : CYC_ODD].k_max_invA));
 		CYC_TRY(write_picture(path, title, a, g, tally->total[g].picture));
 		cyc_free(path);
 		cyc_free(title);

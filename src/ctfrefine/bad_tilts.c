@@ -47,7 +47,8 @@ static double log_normal_prior(double cross, double power, double mean, double s
 {
 	double slope = 2 * (cross - mean * power), narrower = 1 / (1 + 2 * power * sd * sd);
 	double posterior = mean + slope * sd * sd * narrower;
-	double log_l = 2 * mean * cross - mean * mean * power + 0.5 * (slope * slope * sd * sd * narrower + log(narrower));
+	double log_l =
+		2 * mean * cross - mean * mean * power + 0.5 * (slope * slope * sd * sd * narrower + log(narrower));
 	return log_l + log_normal_below(posterior / (sd * sqrt(narrower))) - log_normal_below(mean / sd);
 }
 
@@ -75,7 +76,9 @@ double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior
 /* ---------------------------------------------------------------- verdict */
 
 /* Shells' terms added up under a fall-off; `left` is the part of the expected amplitude that gets through. */
-typedef struct { double cross, power, left; } blurred_terms;
+typedef struct {
+	double cross, power, left;
+} blurred_terms;
 
 static blurred_terms blurred(const cyc_ctf_model *m, const cyc_tilt_view *view, double blur_A2)
 {
@@ -94,10 +97,12 @@ static blurred_terms blurred(const cyc_ctf_model *m, const cyc_tilt_view *view, 
 }
 
 /*
- * Damaged tilts: any amplitude from nothing to half more than expected is as likely as any other, with any blur, half
- * of them with none. Bad are those that keep less than BAD_BELOW of what is expected.
+ * Damaged tilts: any amplitude from nothing to half more than expected is as likely as any other, with any
+ * blur, half of them with none. Bad are those that keep less than BAD_BELOW of what is expected.
  */
-typedef struct { double good, partial, bad; } log_evidence;
+typedef struct {
+	double good, partial, bad;
+} log_evidence;
 
 static log_evidence evidence_of(const cyc_ctf_model *m, const cyc_tilt_view *view,
                                 const cyc_amplitude_prior *p)
@@ -139,8 +144,11 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
 
 /* ---------------------------------------------------------------- another place, another defocus */
 
-/* A place where the particles may be instead; the log-likelihood of it, and of all such places, equally likely. */
-typedef struct { double log_l, all, z, d[2]; } candidate;
+/* A place where the particles may be instead; the log-likelihood of it, and of all such places, equally
+ * likely. */
+typedef struct {
+	double log_l, all, z, d[2];
+} candidate;
 
 /* All shifts within the range, at the defocus of the input or of the trend. */
 static cyc_status elsewhere(candidate *out, const cyc_tilt_fit *t, const cyc_ctf_model *m,
@@ -162,7 +170,8 @@ static cyc_status elsewhere(candidate *out, const cyc_tilt_fit *t, const cyc_ctf
 			double log_l = cyc_amplitude_log_l(cross[i], power, p);
 			out->all = log_sum(out->all, log_l - log(2.0 * n * n));
 			if (log_l <= out->log_l) continue;
-			*out = (candidate){ log_l, out->all, z, { (i % n - n_half) * step_A, (i / n - n_half) * step_A } };
+			*out =
+				(candidate){ log_l, out->all, z, { (i % n - n_half) * step_A, (i / n - n_half) * step_A } };
 		}
 	}
 done:
@@ -188,7 +197,8 @@ static candidate out_of_focus(const cyc_tilt_fit *t, const cyc_ctf_model *m, con
 		cyc_ctf_load(scratch, m, sums, d);
 		cyc_ctf_amplitude(&cross, &power, NULL, NULL, m, scratch, at);
 		/* The part of the shift's prior that the maximum stands for. */
-		double prior = -0.5 * (d[0] * d[0] + d[1] * d[1]) / (wide * wide) + log(fmin(variance / (wide * wide), 1));
+		double prior =
+			-0.5 * (d[0] * d[0] + d[1] * d[1]) / (wide * wide) + log(fmin(variance / (wide * wide), 1));
 		double log_l = cyc_amplitude_log_l(cross, power, p) + prior;
 		r.all = log_sum(r.all, log_l - log(2.0 * half + 1));
 		if (log_l > r.log_l) r = (candidate){ log_l, r.all, at.z, { d[0], d[1] } };

@@ -1,7 +1,8 @@
 /**
  * @file bad_tilts.h
- * Whether a tilt image shows its particles: the likelihood of its amplitude, from zero up, against what input and
- * neighbours predict; and where the particles may be if it does not: docs/theory/04-ctf-refinement.md, 4.9.
+ * Whether a tilt image shows its particles: the likelihood of its amplitude, from zero up, against what input
+ * and neighbours predict; and where the particles may be if it does not:
+ * docs/theory/04-ctf-refinement.md, 4.9.
  */
 #ifndef CYC_CTF_BAD_TILTS_H
 #define CYC_CTF_BAD_TILTS_H
@@ -16,7 +17,7 @@ typedef struct {
 } cyc_amplitude_prior;
 /** Of a tilt: what the others and its input say of its scale. */
 cyc_amplitude_prior cyc_amplitude_prior_of(const cyc_tilt_fit *t, const cyc_ctf_widths *w);
-/** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0.        (T4.29) */
+/** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0. (T4.29) */
 double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior *p);
 
 /** What a tilt's image shows, at its present CTF. */
@@ -33,8 +34,8 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
                     const cyc_ctf_widths *w);
 /**
  * What may be wrong with a tilt that shows less than expected: its particles are all in another place, or its
- * defocus is far off. If that is nearly certain: change and shift_A are there, for the next round to start from, and
- * is_shifted is set in the first case; the scan spans all defoci from now on. Looks once.              (T4.30)
+ * defocus is far off. If that is nearly certain: change and shift_A are there, for the next round to start
+ * from, and is_shifted is set in the first case; the scan spans all defoci from now on. Looks once. (T4.30)
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m,
                                                 const cyc_tilt_sums *sums, const cyc_tilt_view *view,

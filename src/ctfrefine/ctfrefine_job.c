@@ -1,6 +1,7 @@
 /*
- * The job: files in, files out. A few series teach the widths of the priors and the amplitudes of the shells; then one series
- * after the other is read once, fitted and forgotten, so that memory does not grow with the data set.
+ * The job: files in, files out. A few series teach the widths of the priors and the amplitudes of the shells;
+ * then one series after the other is read once, fitted and forgotten, so that memory does not grow with the
+ * data set.
  */
 #include "cyclotomo/ctfrefine.h"
 
@@ -16,11 +17,18 @@
 #include <string.h>
 #include <unistd.h>
 
-
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o)
 {
-	*o = (cyc_ctfrefine_options){ .do_defocus = true, .do_scale = true, .defocus_range_A = 3000, .k_min_A = 30, .cutoff_frac = 0.02, .max_tilt = -1,
-		                          .even_order = 4, .odd_order = 3, .n_threads = 1, .backend = "cpu" };
+	*o = (cyc_ctfrefine_options){ .do_defocus = true,
+		                          .do_scale = true,
+		                          .defocus_range_A = 3000,
+		                          .k_min_A = 30,
+		                          .cutoff_frac = 0.02,
+		                          .max_tilt = -1,
+		                          .even_order = 4,
+		                          .odd_order = 3,
+		                          .n_threads = 1,
+		                          .backend = "cpu" };
 }
 
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r)
@@ -42,21 +50,30 @@ typedef struct {
 	cyc_ctf_widths widths;
 	double gauge;
 	uint64_t hash;
-	bool is_refined; /* the tables are those of a refinement of CTFs */
-	cyc_tilt_result **results; /* n_series, NULL where there are no particles */
+	bool is_refined;              /* the tables are those of a refinement of CTFs */
+	cyc_tilt_result **results;    /* n_series, NULL where there are no particles */
 	cyc_aberrations *aberrations; /* NULL: not asked for */
 	cyc_aberration_tally tally;
 	cyc_aberration_evidence *evidence; /* n_optics: of the present series */
 	bool *was_learned;                 /* n_optics: before the present series */
-	cyc_stretch_model *stretch;        /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
+	cyc_stretch_model *stretch; /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
 	cyc_ctfrefine_result *result;
 } job;
 
 static bool has_particles(const job *j, int32_t i) { return cyc_refine_n_particles(&j->in, i) > 0; }
 
-static bool wants_aberrations(const cyc_ctfrefine_options *o) { return o->do_even_aberrations || o->do_odd_aberrations; }
-static bool wants_optics(const cyc_ctfrefine_options *o) { return wants_aberrations(o) || o->do_magnification; }
-static bool wants_tilts(const cyc_ctfrefine_options *o) { return o->do_defocus || o->do_scale || o->do_bfactor; }
+static bool wants_aberrations(const cyc_ctfrefine_options *o)
+{
+	return o->do_even_aberrations || o->do_odd_aberrations;
+}
+static bool wants_optics(const cyc_ctfrefine_options *o)
+{
+	return wants_aberrations(o) || o->do_magnification;
+}
+static bool wants_tilts(const cyc_ctfrefine_options *o)
+{
+	return o->do_defocus || o->do_scale || o->do_bfactor;
+}
 
 cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o)
 {
@@ -77,22 +94,33 @@ done:
 
 static cyc_refine_request request_of(const cyc_ctfrefine_options *o)
 {
-	return (cyc_refine_request){ .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .fsc = o->fsc, .out_dir = o->out_dir,
-		                         .box_px = o->box_px, .is_partial = !o->whole_windows };
+	return (cyc_refine_request){ .project = &o->input,
+		                         .ref1 = o->ref1,
+		                         .ref2 = o->ref2,
+		                         .mask = o->mask,
+		                         .fsc = o->fsc,
+		                         .out_dir = o->out_dir,
+		                         .box_px = o->box_px,
+		                         .is_partial = !o->whole_windows };
 }
 
 static cyc_status check_options(const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE, "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor magnification");
-	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE, "a law for the scales is asked for, but scales are not refined");
-	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0), CYC_E_USAGE,
-	          "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
-	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1), CYC_E_USAGE,
-	          "the highest order of odd aberrations must be 3, 5 or 7, got %d", o->odd_order);
-	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE, "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
+	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE,
+	          "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor "
+	          "magnification");
+	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE,
+	          "a law for the scales is asked for, but scales are not refined");
+	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0),
+	          CYC_E_USAGE, "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
+	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1),
+	          CYC_E_USAGE, "the highest order of odd aberrations must be 3, 5 or 7, got %d", o->odd_order);
+	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE,
+	          "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
 	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
+	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 	CYC_CHECK(o->min_tilt >= 0, CYC_E_USAGE, "the first tilt row must not be negative, got %d", o->min_tilt);
 done:
 	return st;
@@ -104,7 +132,9 @@ static cyc_status check_own(const cyc_ctfrefine_options *o, const cyc_project_vi
 	cyc_status st = CYC_OK;
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(cyc_backend_check(o->backend));
-	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE, "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g Å (--kmin)",
+	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE,
+	          "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g "
+	          "Å (--kmin)",
 	          pixel_size_A, 2 * pixel_size_A, o->k_min_A);
 done:
 	return st;
@@ -131,16 +161,19 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
-	         j->in.box.pixel_size_A, o->n_threads);
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
+	         o->n_threads);
 done:
 	return st;
 }
 
-/* Values that these images have refined before are not independent of them; what they were before may be in the tables. */
+/* Values that these images have refined before are not independent of them; what they were before may be in
+ * the tables. */
 static cyc_status recall_inputs(job *j)
 {
-	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE,
+		                                  CYC_INPUT_SCALE };
 	cyc_status st = CYC_OK;
 	bool has_all = true, found;
 	double v = 0;
@@ -156,8 +189,12 @@ static cyc_status recall_inputs(job *j)
 			}
 	}
 	j->hash = cyc_hash(j->hash, &j->is_refined, sizeof j->is_refined);
-	if (has_all) cyc_info("the tables hold the CTFs from before they were refined: those count as input (columns %s, ...)", LABELS[0]);
-	else if (j->is_refined) cyc_info("the CTFs are those of a refinement against images: they do not count as independent input");
+	if (has_all)
+		cyc_info(
+			"the tables hold the CTFs from before they were refined: those count as input (columns %s, ...)",
+			LABELS[0]);
+	else if (j->is_refined)
+		cyc_info("the CTFs are those of a refinement against images: they do not count as independent input");
 done:
 	return st;
 }
@@ -167,8 +204,9 @@ static cyc_status prepare_aberrations(job *j, double wavelength_A)
 	cyc_status st = CYC_OK;
 	const cyc_ctfrefine_options *o = j->o;
 	int32_t n_groups = j->in.particles->n_optics;
-	CYC_TRY(cyc_aberrations_create(&j->aberrations, j->model, wavelength_A, o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
-	                               o->do_defocus, n_groups));
+	CYC_TRY(cyc_aberrations_create(&j->aberrations, j->model, wavelength_A,
+	                               o->do_even_aberrations ? o->even_order : 0,
+	                               o->do_odd_aberrations ? o->odd_order : 0, o->do_defocus, n_groups));
 	CYC_TRY(cyc_aberration_tally_create(&j->tally, j->aberrations, !o->no_figures));
 	CYC_TRY(cyc_aberration_evidence_create(&j->evidence, j->aberrations, !o->no_figures));
 	CYC_TRY(cyc_alloc(&j->was_learned, n_groups, sizeof *j->was_learned));
@@ -186,14 +224,17 @@ static cyc_status prepare(job *j)
 	CYC_TRY(recall_inputs(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
-	CYC_CHECK(k_min < j->reference->radius, CYC_E_DATA, "the reference is good to %.1f Å, coarser than the coarsest resolution used, %.1f Å",
+	CYC_CHECK(k_min < j->reference->radius, CYC_E_DATA,
+	          "the reference is good to %.1f Å, coarser than the coarsest resolution used, %.1f Å",
 	          length_A / j->reference->radius, o->k_min_A);
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
 	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
-	const cyc_ctf_pass_options pass = { o->cutoff_frac, o->common_noise, wants_aberrations(o), o->do_magnification, k_min, o->images };
+	const cyc_ctf_pass_options pass = { o->cutoff_frac,      o->common_noise, wants_aberrations(o),
+		                                o->do_magnification, k_min,           o->images };
 	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, &pass));
-	if (o->do_magnification) CYC_TRY(cyc_alloc(&j->stretch, 2 * (size_t)j->in.particles->n_optics, sizeof *j->stretch));
+	if (o->do_magnification)
+		CYC_TRY(cyc_alloc(&j->stretch, 2 * (size_t)j->in.particles->n_optics, sizeof *j->stretch));
 	if (wants_aberrations(o)) CYC_TRY(prepare_aberrations(j, wavelength_A));
 	j->widths = cyc_ctf_widths_default();
 	if (o->sigma_defocus_A > 0) {
@@ -204,16 +245,21 @@ static cyc_status prepare(job *j)
 		j->widths.a_input_A = o->sigma_astigmatism_A;
 		j->widths.a_input_is_given = true;
 	}
-	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å", j->reference->box_px, length_A / j->reference->radius,
-	         j->support->n, o->k_min_A, o->defocus_range_A);
+	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å",
+	         j->reference->box_px, length_A / j->reference->radius, j->support->n, o->k_min_A,
+	         o->defocus_range_A);
 done:
 	return st;
 }
 
 static cyc_ctf_estimate_options estimate_options(const job *j, bool learn)
 {
-	return (cyc_ctf_estimate_options){ .do_defocus = j->o->do_defocus, .do_scale = j->o->do_scale, .learn = learn, .n_threads = j->o->n_threads,
-		                               .do_bfactor = j->o->do_bfactor, .has_ice_prior = j->o->scale_model == CYC_SCALE_ICE };
+	return (cyc_ctf_estimate_options){ .do_defocus = j->o->do_defocus,
+		                               .do_scale = j->o->do_scale,
+		                               .learn = learn,
+		                               .n_threads = j->o->n_threads,
+		                               .do_bfactor = j->o->do_bfactor,
+		                               .has_ice_prior = j->o->scale_model == CYC_SCALE_ICE };
 }
 
 static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
@@ -224,17 +270,21 @@ static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 {
 	cyc_tilt_series *ts = &j->in.tomograms->series[i];
-	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt, last_tilt_of(j, ts), j->in.root);
+	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt,
+	                           last_tilt_of(j, ts), j->in.root);
 }
 
-/* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed run. */
+/* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed
+ * run. */
 static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
-	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale, j->o->n_threads));
-	CYC_TRY(cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
+	CYC_TRY(cyc_aberrations_collect(j->evidence, j->aberrations, fit, &sums, 1, &j->widths, j->o->do_scale,
+	                                j->o->n_threads));
+	CYC_TRY(
+		cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
 	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
@@ -274,7 +324,8 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
-	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt, last_tilt_of(j, ts));
+	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt,
+	                          last_tilt_of(j, ts));
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));
@@ -302,7 +353,8 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 			best = i;
 		}
 		if (best < 0) break;
-		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts * (j->aberrations ? 3 : 1);
+		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts *
+		          (j->aberrations ? 3 : 1);
 		if (*n > 0 && memory > CYC_LEARNING_BYTES) break;
 		chosen[best] = true;
 		(*n)++;
@@ -310,7 +362,8 @@ static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
 	return st;
 }
 
-/* The mean log scale of the data set stays: only the product of map and scale is seen, and a drift would never end. */
+/* The mean log scale of the data set stays: only the product of map and scale is seen, and a drift would
+ * never end. */
 static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 {
 	double sum = 0, count = 0;
@@ -321,13 +374,18 @@ static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 			count++;
 		}
 	j->gauge = j->o->do_scale && count > 0 ? exp(-sum / count) : 1;
-	if (j->o->do_scale) cyc_info("images are %.3f times as strong as predicted, on average; this common factor is left out of the scales", 1 / j->gauge);
+	if (j->o->do_scale)
+		cyc_info("images are %.3f times as strong as predicted, on average; this common factor is left out "
+		         "of the scales",
+		         1 / j->gauge);
 }
 
 /* Those of the groups that these series have and that are not known yet; was_learned remembers which were. */
-static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n, const cyc_ctf_estimate_options *o)
+static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n,
+                                    const cyc_ctf_estimate_options *o)
 {
-	for (int32_t g = 0; g < j->aberrations->n_groups; g++) j->was_learned[g] = j->aberrations->groups[g].is_learned;
+	for (int32_t g = 0; g < j->aberrations->n_groups; g++)
+		j->was_learned[g] = j->aberrations->groups[g].is_learned;
 	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
@@ -343,7 +401,8 @@ static cyc_status learn_tilts(job *j, cyc_series_fit *fits, cyc_series_sums *con
 		o.n_rounds = ROUNDS[stage];
 		CYC_TRY(cyc_ctf_estimate(fits, &j->widths, j->model, (const cyc_series_sums *const *)sums, n, &o));
 		if (stage == N_STAGES - 1 || !j->o->do_defocus) continue;
-		CYC_TRY(cyc_self_excess_measure(&left, fits, j->model, (const cyc_series_sums *const *)sums, n, j->o->n_threads));
+		CYC_TRY(cyc_self_excess_measure(&left, fits, j->model, (const cyc_series_sums *const *)sums, n,
+		                                j->o->n_threads));
 		for (int32_t k = 0; k < n; k++) cyc_self_excess_take(sums[k], j->support->n, left.value);
 		j->widths.self_excess += left.value;
 		cyc_debug("self-correlation left: %+.3f +- %.3f of it", left.value, left.error);
@@ -379,8 +438,9 @@ static cyc_status learn(job *j)
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
 	if (j->o->do_defocus)
-		cyc_info("input errors: defocus %.0f Å (at zero tilt), astigmatism %.0f Å; scatter about the series' trend: %.0f Å, %.0f Å", j->widths.z_input_A,
-		         j->widths.a_input_A, j->widths.z_trend_A, j->widths.a_trend_A);
+		cyc_info("input errors: defocus %.0f Å (at zero tilt), astigmatism %.0f Å; scatter about the series' "
+		         "trend: %.0f Å, %.0f Å",
+		         j->widths.z_input_A, j->widths.a_input_A, j->widths.z_trend_A, j->widths.a_trend_A);
 done:
 	for (int32_t k = 0; k < n; k++) {
 		if (sums) cyc_series_sums_destroy(&sums[k]);
@@ -428,7 +488,8 @@ static cyc_status learned_write(const job *j, const char *path)
 	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
 	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
 		const cyc_group_aberration *group = &j->aberrations->groups[g];
-		fprintf(o.f, "%d %d %d\n", group->is_learned, group->is_rejected[CYC_EVEN], group->is_rejected[CYC_ODD]);
+		fprintf(o.f, "%d %d %d\n", group->is_learned, group->is_rejected[CYC_EVEN],
+		        group->is_rejected[CYC_ODD]);
 		for (int p = 0; p < CYC_N_PARITIES; p++)
 			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) fprintf(o.f, "%a\n", group->theta[p][k]);
 	}
@@ -446,8 +507,9 @@ static cyc_status learned_read(bool *found, job *j, const char *path)
 	char *text = NULL, *at;
 	int n_shells = 0, used = 0;
 	cyc_ctf_widths *w = &j->widths;
-	double *const numbers[] = { &w->shift_A, &w->z_input_A, &w->z_trend_A, &w->a_input_A, &w->a_trend_A, &w->s_input, &w->s_trend, &w->b_A2, &w->bad_frac,
-		                        &w->self_excess, &j->gauge };
+	double *const numbers[] = { &w->shift_A,   &w->z_input_A,   &w->z_trend_A, &w->a_input_A,
+		                        &w->a_trend_A, &w->s_input,     &w->s_trend,   &w->b_A2,
+		                        &w->bad_frac,  &w->self_excess, &j->gauge };
 	*found = false;
 	CYC_TRY(cyc_record_read_text(&text, path, LEARNED, j->hash, "starting from the beginning", NULL));
 	if (!text || sscanf(text, "%d\n%n", &n_shells, &used) < 1 || n_shells != j->model->n_shells) goto done;
@@ -517,7 +579,8 @@ static cyc_status refine_all(job *j)
 			bool found = false;
 			CYC_TRY(cyc_alloc(&j->results[i], j->in.tomograms->series[i].n_tilts, sizeof *j->results[i]));
 			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].file_name));
-			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path, j->hash));
+			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path,
+			                              j->hash));
 			cyc_free(path);
 			path = NULL;
 			if (found && j->stretch) CYC_TRY(reload_stretch(&found, j, i));
@@ -542,15 +605,23 @@ static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, con
 	const char *image = ts->tilts[f].image ? ts->tilts[f].image : "";
 	const char *done = r->scale == 0 ? "; its scale is 0 from now on" : "";
 	if (r->status == CYC_TILT_BAD && r->is_blank)
-		cyc_warn("tilt series %s, row %d (%s): bad: the image is constant where its particles are%s", ts->name, f + 1, image, done);
+		cyc_warn("tilt series %s, row %d (%s): bad: the image is constant where its particles are%s",
+		         ts->name, f + 1, image, done);
 	else if (r->status == CYC_TILT_BAD)
-		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should add %.0f to the log-likelihood and add %.0f; "
-		         "no shift or defocus explains it%s", ts->name, f + 1, image, r->p_bad, (long long)r->n_particles, r->expected_gain, r->found_gain, done);
+		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should add %.0f "
+		         "to the log-likelihood and add %.0f; "
+		         "no shift or defocus explains it%s",
+		         ts->name, f + 1, image, r->p_bad, (long long)r->n_particles, r->expected_gain, r->found_gain,
+		         done);
 	if (r->status == CYC_TILT_SHIFTED)
-		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should be; the tilt's shift is corrected by that%s",
-		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1], fabs(r->defocus_change_A) > j->o->defocus_range_A ? ", and its defocus was far off" : "");
+		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should "
+		         "be; the tilt's shift is corrected by that%s",
+		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1],
+		         fabs(r->defocus_change_A) > j->o->defocus_range_A ? ", and its defocus was far off" : "");
 	if (r->status == CYC_TILT_AT_LIMIT)
-		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; it is kept, with an error of %.0f Å", ts->name, f + 1, image, r->defocus_error_A);
+		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; it is kept, with an error "
+		         "of %.0f Å",
+		         ts->name, f + 1, image, r->defocus_error_A);
 }
 
 static void count_results(job *j)
@@ -572,13 +643,17 @@ static void count_results(job *j)
 	}
 	j->result->n_moved = count[CYC_TILT_MOVED];
 	j->result->n_bad = count[CYC_TILT_BAD];
-	j->result->n_flagged = count[CYC_TILT_WEAK] + count[CYC_TILT_BAD] + count[CYC_TILT_AT_LIMIT] + count[CYC_TILT_NO_DATA] + count[CYC_TILT_EXCLUDED];
+	j->result->n_flagged = count[CYC_TILT_WEAK] + count[CYC_TILT_BAD] + count[CYC_TILT_AT_LIMIT] +
+	                       count[CYC_TILT_NO_DATA] + count[CYC_TILT_EXCLUDED];
 	for (int k = 0; k < CYC_N_TILT_STATUS; k++) j->result->n_tilts += count[k];
 	j->result->defocus_change_rms_A = n > 0 ? sqrt(z2 / n) : 0;
 	j->result->scale_change_rms = n > 0 ? sqrt(s2 / n) : 0;
-	cyc_info("%lld tilts: %lld moved, %lld confirmed, %lld with little evidence, %lld shifted, %lld bad, %lld without particles, %lld excluded",
-	         (long long)j->result->n_tilts, (long long)count[CYC_TILT_MOVED], (long long)count[CYC_TILT_CONFIRMED], (long long)count[CYC_TILT_WEAK],
-	         (long long)count[CYC_TILT_SHIFTED], (long long)count[CYC_TILT_BAD], (long long)count[CYC_TILT_NO_DATA], (long long)count[CYC_TILT_EXCLUDED]);
+	cyc_info("%lld tilts: %lld moved, %lld confirmed, %lld with little evidence, %lld shifted, %lld bad, "
+	         "%lld without particles, %lld excluded",
+	         (long long)j->result->n_tilts, (long long)count[CYC_TILT_MOVED],
+	         (long long)count[CYC_TILT_CONFIRMED], (long long)count[CYC_TILT_WEAK],
+	         (long long)count[CYC_TILT_SHIFTED], (long long)count[CYC_TILT_BAD],
+	         (long long)count[CYC_TILT_NO_DATA], (long long)count[CYC_TILT_EXCLUDED]);
 }
 
 static cyc_status replace_name(char **name, const char *by)
@@ -620,7 +695,8 @@ static cyc_status remove_records(const job *j)
 	for (int32_t i = -1; i < j->in.tomograms->n_series; i++) {
 		static const char *const KINDS[] = { "ctf", "aberrations", "magnification" };
 		for (int k = 0; k < 3; k++) {
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, i < 0 ? ".learned" : j->in.tomograms->series[i].file_name, KINDS[k]));
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out,
+			                     i < 0 ? ".learned" : j->in.tomograms->series[i].file_name, KINDS[k]));
 			unlink(path);
 			cyc_free(path);
 			path = NULL;
@@ -633,7 +709,8 @@ done:
 	return st;
 }
 
-/* Thickness of the ice from the scales that all images have; scales by its law where that is asked for.               (T4.24) */
+/* Thickness of the ice from the scales that all images have; scales by its law where that is asked for.
+ * (T4.24) */
 static cyc_status fit_ice(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -645,7 +722,9 @@ static cyc_status fit_ice(job *j)
 		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 		CYC_TRY(cyc_ice_series_init(&ice[i], ts));
 		if (j->o->scale_model == CYC_SCALE_GLOBAL) {
-			CYC_CHECK(ts->fractional_dose_e_per_A2 > 0, CYC_E_DATA, "tilt series %s: the dose per tilt is not known, and one luminance for all needs it", ts->name);
+			CYC_CHECK(ts->fractional_dose_e_per_A2 > 0, CYC_E_DATA,
+			          "tilt series %s: the dose per tilt is not known, and one luminance for all needs it",
+			          ts->name);
 			ice[i].dose = ts->fractional_dose_e_per_A2;
 		}
 		for (int32_t f = 0; j->results[i] && f < ts->n_tilts; f++) {
@@ -667,12 +746,16 @@ static cyc_status fit_ice(job *j)
 		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 		if (!j->results[i]) continue;
 		if (!ice[i].is_fitted) {
-			cyc_warn("tilt series %s: too few tilts have particles to tell the thickness of the ice; its scales are those of single tilts", ts->name);
+			cyc_warn("tilt series %s: too few tilts have particles to tell the thickness of the ice; its "
+			         "scales are those of single tilts",
+			         ts->name);
 			continue;
 		}
 		cyc_tilt_results_take_ice(j->results[i], ts, &ice[i], gauge, j->o->scale_model == CYC_SCALE_ICE);
-		cyc_info("tilt series %s: ice of %.3f +- %.3f mean free paths, its normal %.1f +- %.1f degrees off the mean view", ts->name, ice[i].thickness,
-		         sqrt(ice[i].covariance[1][1]), cyc_rad_to_deg(ice[i].angle_rad), cyc_rad_to_deg(sqrt(ice[i].covariance[2][2])));
+		cyc_info("tilt series %s: ice of %.3f +- %.3f mean free paths, its normal %.1f +- %.1f degrees off "
+		         "the mean view",
+		         ts->name, ice[i].thickness, sqrt(ice[i].covariance[1][1]), cyc_rad_to_deg(ice[i].angle_rad),
+		         cyc_rad_to_deg(sqrt(ice[i].covariance[2][2])));
 	}
 	CYC_TRY(cyc_ice_put(j->in.tomograms, ice, gauge));
 done:
@@ -682,15 +765,16 @@ done:
 }
 
 /*
- * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays what it was, among the
- * better known half: the others' values are mostly noise.
+ * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays
+ * what it was, among the better known half: the others' values are mostly noise.
  */
 static cyc_status gauge_bfactors(job *j)
 {
 	cyc_status st = CYC_OK;
 	double lowest_in = 1e300, lowest = 1e300, *errors = NULL;
 	size_t n = 0, most = 0;
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) most += (size_t)j->in.tomograms->series[i].n_tilts;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		most += (size_t)j->in.tomograms->series[i].n_tilts;
 	CYC_TRY(cyc_alloc(&errors, most, sizeof *errors));
 	for (int pass = 0; pass < 3; pass++) {
 		for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
@@ -749,7 +833,8 @@ static cyc_status write_tilts(job *j)
 	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
 	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results, j->o->scale_model != CYC_SCALE_TILT));
 	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
-	unsigned written = (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) | (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U);
+	unsigned written = (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) |
+	                   (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U);
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		if (!j->results[i]) continue;
 		CYC_TRY(keep_inputs(j, i));
@@ -769,7 +854,7 @@ static cyc_status write_aberrations(job *j)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	int32_t n_groups = j->aberrations->n_groups;
-	cyc_aberration_result (*results)[CYC_N_PARITIES] = NULL;
+	cyc_aberration_result(*results)[CYC_N_PARITIES] = NULL;
 	CYC_TRY(cyc_alloc(&results, n_groups, sizeof *results));
 	CYC_TRY(cyc_aberration_results(results, j->aberrations, &j->tally));
 	for (int32_t g = 0; g < n_groups; g++)
@@ -778,16 +863,21 @@ static cyc_status write_aberrations(job *j)
 			if (!r->is_asked) continue;
 			j->result->n_aberrations += r->is_written;
 			if (r->is_written)
-				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in the other half-set %.1f with %d terms",
-				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, 1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
+				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in "
+				         "the other half-set %.1f with %d terms",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad,
+				         1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
 			else
-				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad rms, gain %.1f); nothing is changed",
-				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad, r->check.gain);
+				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad rms, "
+				         "gain %.1f); nothing is changed",
+				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad,
+				         r->check.gain);
 		}
 	CYC_TRY(cyc_aberration_results_apply(j->in.particles, results));
 	CYC_TRY(cyc_asprintf(&path, "%saberrations.star", j->in.out));
 	CYC_TRY(cyc_aberration_results_write(path, j->in.particles, j->aberrations, results));
-	if (!j->o->no_figures) CYC_TRY(cyc_aberration_pictures_write(j->in.out, j->in.particles, j->aberrations, &j->tally));
+	if (!j->o->no_figures)
+		CYC_TRY(cyc_aberration_pictures_write(j->in.out, j->in.particles, j->aberrations, &j->tally));
 done:
 	cyc_free(results);
 	cyc_free(path);
@@ -805,9 +895,14 @@ static cyc_status write_magnification(job *j)
 		const cyc_magnification_result *r = &results[g];
 		j->result->n_magnifications += r->is_written;
 		if (r->is_written)
-			cyc_info("optics group %s, magnification: along x against y %+.4f +- %.4f, askew %+.4f +- %.4f; log-likelihood gained in the other half-set %.1f",
-			         j->in.particles->optics[g].name, 2 * r->stretch[1], 2 * r->error[1], 2 * r->stretch[2], 2 * r->error[2], r->gain);
-		else cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; nothing is changed", j->in.particles->optics[g].name);
+			cyc_info("optics group %s, magnification: along x against y %+.4f +- %.4f, askew %+.4f +- %.4f; "
+			         "log-likelihood gained in the other half-set %.1f",
+			         j->in.particles->optics[g].name, 2 * r->stretch[1], 2 * r->error[1], 2 * r->stretch[2],
+			         2 * r->error[2], r->gain);
+		else
+			cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; nothing is "
+			         "changed",
+			         j->in.particles->optics[g].name);
 	}
 	CYC_TRY(cyc_magnification_apply(j->in.particles, results));
 done:
@@ -852,8 +947,9 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	CYC_TRY(cyc_ctfrefine_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
-	CYC_TRY(cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px), o->n_threads,
-	                           "use a smaller box (--b), half maps of a smaller box, or fewer threads (--j)"));
+	CYC_TRY(
+		cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px), o->n_threads,
+	                       "use a smaller box (--b), half maps of a smaller box, or fewer threads (--j)"));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));

@@ -6,9 +6,11 @@
 #include <string.h>
 
 enum { LEARNING_ROUNDS = 4, ROUNDS = 3 };
-static const double SMALLEST_SCALE_FACTOR = 0.05, LARGEST_ASTIGMATISM_STEP_A = 1000, ALPHA_SMOOTHING_SHELLS = 1.5;
+static const double SMALLEST_SCALE_FACTOR = 0.05, LARGEST_ASTIGMATISM_STEP_A = 1000,
+					ALPHA_SMOOTHING_SHELLS = 1.5;
 
-cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums, const cyc_ctf_model *m)
+cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, const cyc_series_sums *sums,
+                               const cyc_ctf_model *m)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_fit s = { .n_tilts = ts->n_tilts };
@@ -21,7 +23,8 @@ cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, c
 		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 		t->has_data = sums->tilts[f].n_particles > 0;
 		t->sin_tilt = -p.linear.m[2][0];
-		t->cos_tilt = fmax(fabs(p.linear.m[2][2]), 0.2); /* 78 degrees: nobody has images beyond, and 1/cos must stay tame */
+		t->cos_tilt = fmax(fabs(p.linear.m[2][2]),
+		                   0.2); /* 78 degrees: nobody has images beyond, and 1/cos must stay tame */
 		t->dose_e_per_A2 = tilt->pre_exposure_e_per_A2;
 		t->input = cyc_defocus_from_uva(tilt->defocus_u_A, tilt->defocus_v_A, tilt->defocus_angle_rad);
 		t->input_scale = tilt->scale;
@@ -34,9 +37,11 @@ done:
 	return st;
 }
 
-cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series, bool is_refined)
+cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series,
+                                 bool is_refined)
 {
-	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE, CYC_INPUT_SCALE };
+	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE,
+		                                  CYC_INPUT_SCALE };
 	enum { N_LABELS = sizeof LABELS / sizeof *LABELS };
 	cyc_status st = CYC_OK;
 	for (int32_t f = 0; f < s->n_tilts; f++) {
@@ -50,7 +55,8 @@ cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomo
 		t->input_is_refined = !has_all && is_refined;
 		if (!has_all) continue;
 		cyc_defocus d = cyc_defocus_from_uva(v[0], v[1], cyc_deg_to_rad(v[2]));
-		t->given = (cyc_defocus){ d.mean_A - t->input.mean_A, d.astig_x_A - t->input.astig_x_A, d.astig_y_A - t->input.astig_y_A };
+		t->given = (cyc_defocus){ d.mean_A - t->input.mean_A, d.astig_x_A - t->input.astig_x_A,
+			                      d.astig_y_A - t->input.astig_y_A };
 		t->given_log_scale = v[3] > 0 && t->input_scale > 0 ? log(v[3] / t->input_scale) : 0;
 	}
 done:
@@ -71,7 +77,7 @@ typedef struct {
 	const cyc_tilt_sums *sums;
 	double shift_variance_A2;
 	double *shell_cross, *shell_power; /* n_shells */
-	double scale_factor, weight; /* of what it says about all: none if it is bad */
+	double scale_factor, weight;       /* of what it says about all: none if it is bad */
 } item;
 
 typedef struct {
@@ -91,22 +97,29 @@ static cyc_status scan_task(void *arg, int64_t i, int i_thread)
 	cyc_tilt_fit *t = it->fit;
 	const cyc_ctf_model *m = w->m;
 	cyc_ctf_scratch *scratch = w->scratch[i_thread];
-	if (t->is_found) cyc_ctf_refine_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, scratch);
-	else cyc_ctf_fit_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, w->widths->shift_A, scratch);
+	if (t->is_found)
+		cyc_ctf_refine_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, scratch);
+	else
+		cyc_ctf_fit_shift(t->shift_A, &it->shift_variance_A2, m, it->sums, t->change, w->widths->shift_A,
+		                  scratch);
 	if (!w->o->do_defocus) return CYC_OK;
 	cyc_ctf_load(scratch, m, it->sums, t->shift_A);
 	const cyc_amplitude_prior prior = cyc_amplitude_prior_of(t, w->widths);
 	int32_t n_tiles = t->n_tiles > 0 ? t->n_tiles : 1;
 	double *cross = scratch->scan, *power = cross + m->n_z;
 	for (int32_t tile = 0; tile < n_tiles; tile++) {
-		cyc_ctf_change centre = { (tile - n_tiles / 2) * m->n_z * m->z_step_A, { t->change.a[0], t->change.a[1] } };
+		cyc_ctf_change centre = { (tile - n_tiles / 2) * m->n_z * m->z_step_A,
+			                      { t->change.a[0], t->change.a[1] } };
 		cyc_ctf_scan(cross, power, m, scratch, centre);
-		for (int32_t j = 0; j < m->n_z; j++) t->log_l[(size_t)tile * (size_t)m->n_z + (size_t)j] = cyc_amplitude_log_l(cross[j], power[j], &prior);
+		for (int32_t j = 0; j < m->n_z; j++)
+			t->log_l[(size_t)tile * (size_t)m->n_z + (size_t)j] =
+				cyc_amplitude_log_l(cross[j], power[j], &prior);
 	}
 	return CYC_OK;
 }
 
-/* Astigmatism seen by the image alone, with the mean defocus integrated out under its posterior width.              (T4.8) */
+/* Astigmatism seen by the image alone, with the mean defocus integrated out under its posterior width. (T4.8)
+ */
 static void astigmatism_data(cyc_tilt_fit *t, const double g[3], double H[3][3])
 {
 	double hzz = H[0][0] + 1 / fmax(t->z_variance, 1), information[2][2], step[2], gradient[2];
@@ -121,7 +134,8 @@ static void astigmatism_data(cyc_tilt_fit *t, const double g[3], double H[3][3])
 	if (!(det > 0) || !(information[0][0] > 0)) return;
 	step[0] = -(information[1][1] * gradient[0] - information[0][1] * gradient[1]) / det;
 	step[1] = -(information[0][0] * gradient[1] - information[1][0] * gradient[0]) / det;
-	/* A step out of the range where the phase is linear says that there is no information, not that it is far away. */
+	/* A step out of the range where the phase is linear says that there is no information, not that it is far
+	 * away. */
 	if (!(hypot(step[0], step[1]) < LARGEST_ASTIGMATISM_STEP_A)) return;
 	t->a_data[0] += step[0];
 	t->a_data[1] += step[1];
@@ -155,18 +169,21 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	cyc_ctf_amplitude(&cross, &power, it->shell_cross, it->shell_power, w->m, scratch, it->fit->change);
 	it->scale_factor = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
 	it->weight = 1 - it->fit->p_bad;
-	it->fit->gain = (power > 0 && cross > 0 ? cross * cross / power : 0) - (power0 > 0 && cross0 > 0 ? cross0 * cross0 / power0 : 0);
+	it->fit->gain = (power > 0 && cross > 0 ? cross * cross / power : 0) -
+	                (power0 > 0 && cross0 > 0 ? cross0 * cross0 / power0 : 0);
 	return CYC_OK;
 }
 
 /*
- * Amplitude of the data over the prediction, shell by shell, common to all tilts: a reference blurred by wrong CTFs or poses
- * is too weak at high frequency, and tilts of low dose, which see more of it, would seem stronger.                  (T4.13)
+ * Amplitude of the data over the prediction, shell by shell, common to all tilts: a reference blurred by
+ * wrong CTFs or poses is too weak at high frequency, and tilts of low dose, which see more of it, would seem
+ * stronger.                  (T4.13)
  */
 static void learn_alpha(work *w)
 {
 	cyc_ctf_model *m = w->m;
-	double *cross = w->shells + (size_t)w->n * 2 * (size_t)m->n_shells, *power = cross + m->n_shells, *alpha = power + m->n_shells;
+	double *cross = w->shells + (size_t)w->n * 2 * (size_t)m->n_shells, *power = cross + m->n_shells,
+		   *alpha = power + m->n_shells;
 	for (int32_t r = 0; r < m->n_shells; r++) alpha[r] = 1;
 	for (int round = 0; round < 10; round++) {
 		for (int32_t r = 0; r < m->n_shells; r++) {
@@ -204,8 +221,8 @@ static void learn_alpha(work *w)
 		}
 }
 
-/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt that shows nothing says so; in the first
- * about its own. */
+/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt that
+ * shows nothing says so; in the first about its own. */
 static void take_scale(const work *w, item *it, double cross, double power)
 {
 	cyc_tilt_fit *t = it->fit;
@@ -233,12 +250,17 @@ static void scale_data(work *w)
 }
 
 /*
- * B-factor of one tilt from its shells: amplitude S exp(-B k^2/4) against the prediction, S free; two or three Gauss-Newton steps.
- * Afterwards S is that at the B-factor the hierarchy has settled on.                                               (T4.26)
+ * B-factor of one tilt from its shells: amplitude S exp(-B k^2/4) against the prediction, S free; two or
+ * three Gauss-Newton steps. Afterwards S is that at the B-factor the hierarchy has settled on. (T4.26)
  */
-static bool is_of(const cyc_series_fit *s, const cyc_tilt_fit *t) { return t >= s->tilts && t < s->tilts + s->n_tilts; }
+static bool is_of(const cyc_series_fit *s, const cyc_tilt_fit *t)
+{
+	return t >= s->tilts && t < s->tilts + s->n_tilts;
+}
 
-typedef struct { double cross, power, g, h; } falloff_terms; /* g, h: slope and curvature of log L in B with S at its best */
+typedef struct {
+	double cross, power, g, h;
+} falloff_terms; /* g, h: slope and curvature of log L in B with S at its best */
 
 static falloff_terms falloff_at(const work *w, const item *it, double B)
 {
@@ -252,13 +274,15 @@ static falloff_terms falloff_at(const work *w, const item *it, double B)
 		power_kk += k2 * k2 * e * e * it->shell_power[r];
 	}
 	double S = power > 0 ? fmax(cross / power, SMALLEST_SCALE_FACTOR) : 1;
-	return (falloff_terms){ cross, power, -2 * S * cross_k + 2 * S * S * power_k, 2 * S * S * (power_kk - (power > 0 ? power_k * power_k / power : 0)) };
+	return (falloff_terms){ cross, power, -2 * S * cross_k + 2 * S * S * power_k,
+		                    2 * S * S * (power_kk - (power > 0 ? power_k * power_k / power : 0)) };
 }
 
 /*
- * Amplitudes of the shells of one series against those of all: poses and positions are better in one series than in another. Tilts of
- * low dose see more of the fine shells than others, and their scales would be wrong by it. What is common to all its shells belongs to the
- * scales: shells weigh in that as they do in the tilts of high dose, where blur hardly counts.                      (T4.33)
+ * Amplitudes of the shells of one series against those of all: poses and positions are better in one series
+ * than in another. Tilts of low dose see more of the fine shells than others, and their scales would be wrong
+ * by it. What is common to all its shells belongs to the scales: shells weigh in that as they do in the tilts
+ * of high dose, where blur hardly counts.                      (T4.33)
  */
 static void normalise(double *weights, int32_t n)
 {
@@ -275,7 +299,8 @@ static double median_dose(const cyc_series_fit *s)
 	for (int32_t f = 0; f < s->n_tilts; f++) n += s->tilts[f].has_data;
 	for (int32_t f = 0; f < s->n_tilts; f++) {
 		int32_t below = 0;
-		for (int32_t g = 0; g < s->n_tilts; g++) below += s->tilts[g].has_data && s->tilts[g].dose_e_per_A2 < s->tilts[f].dose_e_per_A2;
+		for (int32_t g = 0; g < s->n_tilts; g++)
+			below += s->tilts[g].has_data && s->tilts[g].dose_e_per_A2 < s->tilts[f].dose_e_per_A2;
 		if (s->tilts[f].has_data && below <= n / 2) best = fmax(best, s->tilts[f].dose_e_per_A2);
 	}
 	return best;
@@ -320,9 +345,11 @@ static void take_amplitudes(work *w, cyc_series_fit *s, const double *alpha, con
 
 static void amplitudes_of_series(work *w, cyc_series_fit *s)
 {
-	static const double SMOOTHING_SHELLS = 4, PRIOR_SD = 0.2; /* amplitudes of series differ by that much, perhaps */
+	static const double SMOOTHING_SHELLS = 4,
+						PRIOR_SD = 0.2; /* amplitudes of series differ by that much, perhaps */
 	int32_t n = w->m->n_shells;
-	double *cross = w->shells + (size_t)w->n * 2 * (size_t)n, *power = cross + n, *alpha = power + n, *anchor = alpha + n;
+	double *cross = w->shells + (size_t)w->n * 2 * (size_t)n, *power = cross + n, *alpha = power + n,
+		   *anchor = alpha + n;
 	for (int round = 0; round < 5; round++) {
 		double level = 0, variance = 0;
 		memset(cross, 0, 4 * (size_t)n * sizeof *cross);
@@ -334,7 +361,8 @@ static void amplitudes_of_series(work *w, cyc_series_fit *s)
 				c += kernel * cross[q];
 				p += kernel * power[q];
 			}
-			double prior = round == 0 ? 0.5 / cyc_square(PRIOR_SD) : 0; /* later rounds only settle the level */
+			double prior =
+				round == 0 ? 0.5 / cyc_square(PRIOR_SD) : 0; /* later rounds only settle the level */
 			alpha[r] = p + prior > 0 ? fmin(fmax((c + prior) / (p + prior), 0.3), 3) : 1;
 			level += anchor[r] * log(alpha[r]);
 			variance += power[r] > 0 ? anchor[r] * anchor[r] / (2 * power[r]) : 0;
@@ -381,7 +409,8 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 		ice->tilts[f].precision = 0;
 		/* Images scatter about any smooth law: certain ones must not count as if they did not. */
 		if (t->has_data && t->s_information > 0 && t->p_bad < 0.5)
-			ice->tilts[f].precision = 1 / ((1 / t->s_information + cyc_square(w->s_trend * exp(t->log_s))) * cyc_square(t->input_scale));
+			ice->tilts[f].precision = 1 / ((1 / t->s_information + cyc_square(w->s_trend * exp(t->log_s))) *
+			                               cyc_square(t->input_scale));
 	}
 }
 
@@ -392,7 +421,8 @@ static cyc_status ice_prior(work *w, cyc_series_fit *series, int32_t n_series)
 	for (int32_t i = 0; i < n_series; i++) {
 		cyc_ice_measure(&series[i].ice, &series[i], w->widths);
 		CYC_TRY(cyc_ice_fit(&series[i].ice, 1, false));
-		for (int32_t f = 0; f < series[i].n_tilts && series[i].ice.is_fitted; f++) series[i].tilts[f].ice_path = cyc_ice_path(&series[i].ice, f);
+		for (int32_t f = 0; f < series[i].n_tilts && series[i].ice.is_fitted; f++)
+			series[i].tilts[f].ice_path = cyc_ice_path(&series[i].ice, f);
 	}
 done:
 	return st;
@@ -404,7 +434,8 @@ static void learn_shift_width(work *w)
 	for (int64_t i = 0; i < w->n; i++) {
 		const cyc_tilt_fit *t = w->items[i].fit;
 		double weight = t->is_found ? 0 : 1 - t->p_bad;
-		sum += weight * (cyc_square(t->shift_A[0]) + cyc_square(t->shift_A[1]) + 2 * w->items[i].shift_variance_A2);
+		sum += weight *
+		       (cyc_square(t->shift_A[0]) + cyc_square(t->shift_A[1]) + 2 * w->items[i].shift_variance_A2);
 		count += 2 * weight;
 	}
 	w->widths->shift_A = fmin(fmax(sqrt((sum + 8 * 1.0) / (count + 8)), 0.2), 10);
@@ -421,12 +452,16 @@ static cyc_status judge_task(void *arg, int64_t i, int i_thread)
 		it->fit->p_good = 0;
 		return CYC_OK;
 	}
-	const cyc_tilt_view view = { it->shell_cross, it->shell_power, w->o->do_bfactor ? it->fit->b : 0, 0.25 / w->m->support->step_invA };
+	const cyc_tilt_view view = { it->shell_cross, it->shell_power, w->o->do_bfactor ? it->fit->b : 0,
+		                         0.25 / w->m->support->step_invA };
 	cyc_tilt_judge(it->fit, w->m, &view, w->widths);
-	return w->o->do_defocus ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread]) : CYC_OK;
+	return w->o->do_defocus
+	           ? cyc_tilt_look_further(it->fit, w->m, it->sums, &view, w->widths, w->scratch[i_thread])
+	           : CYC_OK;
 }
 
-/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the single tilt: no such verdict. */
+/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the
+ * single tilt: no such verdict. */
 static void spare_majorities(cyc_series_fit *series, int32_t n_series)
 {
 	static const double SOMETHING = 5; /* log-likelihood: enough for a verdict */
@@ -445,13 +480,16 @@ static void spare_majorities(cyc_series_fit *series, int32_t n_series)
 
 static cyc_status judge(work *w, cyc_series_fit *series, int32_t n_series)
 {
-	static const double EXPECTED_FRAC = 0.02, PSEUDO_COUNT = 50; /* one tilt in fifty, as good as fifty tilts */
+	static const double EXPECTED_FRAC = 0.02,
+						PSEUDO_COUNT = 50; /* one tilt in fifty, as good as fifty tilts */
 	cyc_status st = CYC_OK;
 	double damaged = 0;
 	CYC_TRY(cyc_parallel_for(w->n, w->o->n_threads, judge_task, w));
 	spare_majorities(series, n_series);
 	for (int64_t i = 0; i < w->n; i++) damaged += 1 - w->items[i].fit->p_good;
-	if (w->o->learn) w->widths->bad_frac = fmin((damaged + EXPECTED_FRAC * PSEUDO_COUNT) / ((double)w->n + PSEUDO_COUNT), 0.5);
+	if (w->o->learn)
+		w->widths->bad_frac =
+			fmin((damaged + EXPECTED_FRAC * PSEUDO_COUNT) / ((double)w->n + PSEUDO_COUNT), 0.5);
 done:
 	return st;
 }
@@ -483,7 +521,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_ctf_model *m, const cyc_series_sums *const *sums, int32_t n_series,
+cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_ctf_model *m,
+                            const cyc_series_sums *const *sums, int32_t n_series,
                             const cyc_ctf_estimate_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -500,15 +539,19 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	for (int32_t s = 0; s < n_series; s++)
 		for (int32_t f = 0; f < series[s].n_tilts; f++) {
 			if (!series[s].tilts[f].has_data) continue;
-			w.items[i] = (item){ .fit = &series[s].tilts[f], .sums = &sums[s]->tilts[f], .shell_cross = w.shells + (size_t)i * 2 * n_shells,
+			w.items[i] = (item){ .fit = &series[s].tilts[f],
+				                 .sums = &sums[s]->tilts[f],
+				                 .shell_cross = w.shells + (size_t)i * 2 * n_shells,
 				                 .shell_power = w.shells + ((size_t)i * 2 + 1) * n_shells };
 			i++;
 		}
 	int n_rounds = o->n_rounds > 0 ? o->n_rounds : o->learn ? LEARNING_ROUNDS : ROUNDS;
 	for (int round = 0; round < n_rounds && w.n > 0; round++) {
 		CYC_TRY(one_round(&w, series, n_series));
-		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale %.3f / %.3f, bad %.3f", round + 1, widths->shift_A,
-		          widths->z_input_A, widths->z_trend_A, widths->a_input_A, widths->a_trend_A, widths->s_input, widths->s_trend, widths->bad_frac);
+		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale "
+		          "%.3f / %.3f, bad %.3f",
+		          round + 1, widths->shift_A, widths->z_input_A, widths->z_trend_A, widths->a_input_A,
+		          widths->a_trend_A, widths->s_input, widths->s_trend, widths->bad_frac);
 	}
 done:
 	for (int t = 0; w.scratch && t < n_threads; t++) cyc_ctf_scratch_destroy(&w.scratch[t]);

@@ -8,7 +8,8 @@
 /* The angle users know a tilt by. */
 static double tilt_deg(const cyc_tilt *t)
 {
-	if (t->has_matrix) return cyc_rad_to_deg(atan2(-t->matrix[2][0], hypot(t->matrix[2][1], t->matrix[2][2])));
+	if (t->has_matrix)
+		return cyc_rad_to_deg(atan2(-t->matrix[2][0], hypot(t->matrix[2][1], t->matrix[2][2])));
 	return cyc_rad_to_deg(t->has_nominal_tilt ? t->nominal_tilt_rad : t->ytilt_rad);
 }
 
@@ -20,28 +21,37 @@ static const char *error_text(char text[16], double error, int decimals)
 	return text;
 }
 
-cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results, bool blind_follow_ice)
+cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomograms,
+                               cyc_tilt_result *const *results, bool blind_follow_ice)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors and changes.\n"
-	             "# moved: by more than two standard errors; confirmed: the images agree with the input; weak: the image tells little, the\n"
-	             "# values follow input and neighbours; shifted: all particles were in another place, and the tilt's shift is corrected;\n"
-	             "# bad: the image shows no particles where it should, scale 0; at-limit: defocus beyond the search, kept;\n"
+	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors "
+	             "and changes.\n"
+	             "# moved: by more than two standard errors; confirmed: the images agree with the input; "
+	             "weak: the image tells little, the\n"
+	             "# values follow input and neighbours; shifted: all particles were in another place, and "
+	             "the tilt's shift is corrected;\n"
+	             "# bad: the image shows no particles where it should, scale 0; at-limit: defocus beyond the "
+	             "search, kept;\n"
 	             "# no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
-	if (blind_follow_ice) fprintf(o.f, "# Scales of tilts without particles are those of the ice's thickness and slope.\n");
+	if (blind_follow_ice)
+		fprintf(o.f, "# Scales of tilts without particles are those of the ice's thickness and slope.\n");
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &tomograms->series[i];
 		if (!results[i]) continue;
-		fprintf(o.f, "\n%s\n%4s %7s %6s %6s %9s %7s %8s %7s %7s %7s %7s %7s %8s  %s\n", ts->name, "row", "tilt", "dose", "seen", "defocus", "+-", "change", "astig", "+-",
-		        "scale", "+-", "ratio", "gain", "status");
+		fprintf(o.f, "\n%s\n%4s %7s %6s %6s %9s %7s %8s %7s %7s %7s %7s %7s %8s  %s\n", ts->name, "row",
+		        "tilt", "dose", "seen", "defocus", "+-", "change", "astig", "+-", "scale", "+-", "ratio",
+		        "gain", "status");
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			const cyc_tilt_result *r = &results[i][f];
 			char text[3][16];
-			fprintf(o.f, "%4d %7.1f %6.1f %6lld %9.0f %7s %8.0f %7.0f %7s %7.3f %7s %7.3f %8.1f  %s\n", f + 1, tilt_deg(&ts->tilts[f]),
-			        ts->tilts[f].pre_exposure_e_per_A2, (long long)r->n_particles, 0.5 * (r->defocus_u_A + r->defocus_v_A), error_text(text[0], r->defocus_error_A, 0),
-			        r->defocus_change_A, fabs(r->defocus_u_A - r->defocus_v_A), error_text(text[1], r->astigmatism_error_A, 0), r->scale,
+			fprintf(o.f, "%4d %7.1f %6.1f %6lld %9.0f %7s %8.0f %7.0f %7s %7.3f %7s %7.3f %8.1f  %s\n", f + 1,
+			        tilt_deg(&ts->tilts[f]), ts->tilts[f].pre_exposure_e_per_A2, (long long)r->n_particles,
+			        0.5 * (r->defocus_u_A + r->defocus_v_A), error_text(text[0], r->defocus_error_A, 0),
+			        r->defocus_change_A, fabs(r->defocus_u_A - r->defocus_v_A),
+			        error_text(text[1], r->astigmatism_error_A, 0), r->scale,
 			        error_text(text[2], r->scale_error, 3), r->scale_ratio, r->gain,
 			        cyc_tilt_status_name(r->status));
 		}
@@ -53,7 +63,19 @@ done:
 }
 
 /* Curves of one series: columns of n_tilts, sorted by tilt angle. */
-enum { ANGLE, OLD_DEFOCUS, NEW_DEFOCUS, DEFOCUS_ERROR, OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR, OLD_SCALE, NEW_SCALE, SCALE_ERROR, N_CURVES };
+enum {
+	ANGLE,
+	OLD_DEFOCUS,
+	NEW_DEFOCUS,
+	DEFOCUS_ERROR,
+	OLD_ASTIG,
+	NEW_ASTIG,
+	ASTIG_ERROR,
+	OLD_SCALE,
+	NEW_SCALE,
+	SCALE_ERROR,
+	N_CURVES
+};
 
 typedef struct {
 	double *values; /* N_CURVES x n */
@@ -73,8 +95,15 @@ static void fill_curves(double *v, const cyc_tilt_series *ts, const cyc_tilt_res
 		}
 		const cyc_tilt *t = &ts->tilts[f];
 		const cyc_tilt_result *r = &results[f];
-		const double column[N_CURVES] = { tilt_deg(t), 0.5e-4 * (t->defocus_u_A + t->defocus_v_A), 0.5e-4 * (r->defocus_u_A + r->defocus_v_A), 1e-4 * r->defocus_error_A,
-			                              fabs(t->defocus_u_A - t->defocus_v_A), fabs(r->defocus_u_A - r->defocus_v_A), 2 * r->astigmatism_error_A, t->scale, r->scale,
+		const double column[N_CURVES] = { tilt_deg(t),
+			                              0.5e-4 * (t->defocus_u_A + t->defocus_v_A),
+			                              0.5e-4 * (r->defocus_u_A + r->defocus_v_A),
+			                              1e-4 * r->defocus_error_A,
+			                              fabs(t->defocus_u_A - t->defocus_v_A),
+			                              fabs(r->defocus_u_A - r->defocus_v_A),
+			                              2 * r->astigmatism_error_A,
+			                              t->scale,
+			                              r->scale,
 			                              r->scale_error };
 		for (int k = 0; k < N_CURVES; k++) v[(size_t)k * (size_t)n + (size_t)place] = column[k];
 	}
@@ -95,18 +124,33 @@ static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt
 	fill_curves(p->values, ts, results);
 	for (int k = 0; k < 3; k++) {
 		const double *x = p->values + (size_t)ANGLE * (size_t)n;
-		p->series[2 * k] = (cyc_plot_series){ .label = "before", .n = n, .x = x, .y = p->values + (size_t)PANELS[k].before * (size_t)n, .style = CYC_PLOT_LINE_POINTS,
-			                                  .is_dashed = true, .colour = 0 };
-		p->series[2 * k + 1] = (cyc_plot_series){ .label = "after", .n = n, .x = x, .y = p->values + (size_t)PANELS[k].after * (size_t)n,
-			                                      .y_error = p->values + (size_t)PANELS[k].error * (size_t)n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 };
-		p->panels[k] = (cyc_plot){ .title = k == 0 ? p->title : NULL, .x_label = k == 2 ? "tilt angle (degrees)" : NULL, .y_label = PANELS[k].label,
-			                       .h_line = CYC_NAN, .n_series = 2, .series = &p->series[2 * k] };
+		p->series[2 * k] = (cyc_plot_series){ .label = "before",
+			                                  .n = n,
+			                                  .x = x,
+			                                  .y = p->values + (size_t)PANELS[k].before * (size_t)n,
+			                                  .style = CYC_PLOT_LINE_POINTS,
+			                                  .is_dashed = true,
+			                                  .colour = 0 };
+		p->series[2 * k + 1] = (cyc_plot_series){ .label = "after",
+			                                      .n = n,
+			                                      .x = x,
+			                                      .y = p->values + (size_t)PANELS[k].after * (size_t)n,
+			                                      .y_error = p->values + (size_t)PANELS[k].error * (size_t)n,
+			                                      .style = CYC_PLOT_LINE_POINTS,
+			                                      .colour = 1 };
+		p->panels[k] = (cyc_plot){ .title = k == 0 ? p->title : NULL,
+			                       .x_label = k == 2 ? "tilt angle (degrees)" : NULL,
+			                       .y_label = PANELS[k].label,
+			                       .h_line = CYC_NAN,
+			                       .n_series = 2,
+			                       .series = &p->series[2 * k] };
 	}
 done:
 	return st;
 }
 
-cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results)
+cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms,
+                                 cyc_tilt_result *const *results)
 {
 	cyc_status st = CYC_OK;
 	page *pages = NULL;

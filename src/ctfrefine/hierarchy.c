@@ -5,17 +5,26 @@
 #include <string.h>
 
 enum { MAX_TERMS = 6, MAX_ITERATIONS = 200 };
-static const double CONVERGED = 1e-4;   /* relative change of the widths */
-static const double STUDENT = 4;        /* degrees of freedom of both models' errors: outliers happen */
-static const double PSEUDO_COUNT = 8;   /* weight, in tilts, of the expected widths below: keeps them from collapsing */
+static const double CONVERGED = 1e-4; /* relative change of the widths */
+static const double STUDENT = 4;      /* degrees of freedom of both models' errors: outliers happen */
+static const double PSEUDO_COUNT =
+	8; /* weight, in tilts, of the expected widths below: keeps them from collapsing */
 
 cyc_ctf_widths cyc_ctf_widths_default(void)
 {
-	return (cyc_ctf_widths){ .shift_A = 4, .z_input_A = 200, .z_trend_A = 300, .a_input_A = 60, .a_trend_A = 40, .s_input = 0.1, .s_trend = 0.1,
-		                      .b_A2 = 10, .bad_frac = 0.02 };
+	return (cyc_ctf_widths){ .shift_A = 4,
+		                     .z_input_A = 200,
+		                     .z_trend_A = 300,
+		                     .a_input_A = 60,
+		                     .a_trend_A = 40,
+		                     .s_input = 0.1,
+		                     .s_trend = 0.1,
+		                     .b_A2 = 10,
+		                     .bad_frac = 0.02 };
 }
 
-/* Least squares with a prior: normal equations of a few terms, coefficient i being prior_mean[i] +- prior_sd[i]. */
+/* Least squares with a prior: normal equations of a few terms, coefficient i being prior_mean[i] +-
+ * prior_sd[i]. */
 typedef struct {
 	int n;
 	double A[MAX_TERMS][MAX_TERMS], b[MAX_TERMS];
@@ -42,21 +51,23 @@ static void equations_add(normal_equations *e, const double *x, double y, double
 static cyc_status equations_solve(double *out, normal_equations *e)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', e->n, 1, &e->A[0][0], MAX_TERMS, e->b, 1) == 0, CYC_E_NUMERIC,
-	          "the trend of a tilt series cannot be fitted");
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', e->n, 1, &e->A[0][0], MAX_TERMS, e->b, 1) == 0,
+	          CYC_E_NUMERIC, "the trend of a tilt series cannot be fitted");
 	memcpy(out, e->b, (size_t)e->n * sizeof *out);
 done:
 	return st;
 }
 
 /* What the coefficients are uncertain by, once their equations are solved. */
-typedef struct { double at[MAX_TERMS][MAX_TERMS]; } covariance;
+typedef struct {
+	double at[MAX_TERMS][MAX_TERMS];
+} covariance;
 
 static cyc_status equations_covariance(covariance *out, normal_equations *solved)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', solved->n, &solved->A[0][0], MAX_TERMS) == 0, CYC_E_NUMERIC,
-	          "the trend of a tilt series cannot be fitted");
+	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', solved->n, &solved->A[0][0], MAX_TERMS) == 0,
+	          CYC_E_NUMERIC, "the trend of a tilt series cannot be fitted");
 	for (int i = 0; i < solved->n; i++)
 		for (int j = 0; j < solved->n; j++) out->at[i][j] = i < j ? solved->A[i][j] : solved->A[j][i];
 done:
@@ -90,9 +101,11 @@ static bool has_converged(double a, double b, double a_old, double b_old)
 /* ---------------------------------------------------------------- defocus */
 
 static const double Z_EXPECTED_INPUT_A = 100, Z_EXPECTED_TREND_A = 200;
-static const double Z_TREND_SD[3] = { 1e5, 2000, 1000 }, Z_SYSTEMATIC_SD[2] = { 500, 500 }, ZERO[MAX_TERMS] = { 0 };
+static const double Z_TREND_SD[3] = { 1e5, 2000, 1000 }, Z_SYSTEMATIC_SD[2] = { 500, 500 },
+					ZERO[MAX_TERMS] = { 0 };
 
-/* Trend: constant, sine of the tilt (tilt axis off the focused line), dose from -1 to 1 (drift). Input error: the first two. */
+/* Trend: constant, sine of the tilt (tilt axis off the focused line), dose from -1 to 1 (drift). Input error:
+ * the first two. */
 static void defocus_terms(double x[3], const cyc_tilt_fit *t, double dose_max)
 {
 	x[0] = 1;
@@ -105,14 +118,14 @@ typedef struct {
 	double mean, width;      /* of z; width 0: not used */
 	double weight, weighted; /* expected Student weight, and weight times z */
 	double squares;          /* expected weight times (z - mean)^2 */
-	double score_z;          /* covariance of z with d log prior / d mean: how the posterior mean follows `mean` */
-	double score_score;      /* variance of that derivative */
+	double score_z;     /* covariance of z with d log prior / d mean: how the posterior mean follows `mean` */
+	double score_score; /* variance of that derivative */
 } description;
 
 typedef struct {
-	double mean, variance;   /* of z */
-	double score_both;       /* covariance of the scores of the two descriptions */
-	double log_prior;        /* at the mean, relative to the largest on the grid */
+	double mean, variance; /* of z */
+	double score_both;     /* covariance of the scores of the two descriptions */
+	double log_prior;      /* at the mean, relative to the largest on the grid */
 	bool is_at_end;
 } posterior;
 
@@ -126,8 +139,10 @@ static double student_weight(const description *d, double z)
 	return d->width > 0 ? (STUDENT + 1) / (STUDENT + cyc_square((z - d->mean) / d->width)) : 0;
 }
 
-/* Several maxima far from each other: between them lies no likely value. The main one, with the spread of all about it. */
-static void choose_mode(posterior *r, const double *p, double sum, int32_t top, int32_t n_z, double first, double step)
+/* Several maxima far from each other: between them lies no likely value. The main one, with the spread of all
+ * about it. */
+static void choose_mode(posterior *r, const double *p, double sum, int32_t top, int32_t n_z, double first,
+                        double step)
 {
 	enum { SEPARATED = 3 }; /* the whole is this many times wider than its main part */
 	double mass = 0, mean = 0, second = 0;
@@ -147,10 +162,12 @@ static void choose_mode(posterior *r, const double *p, double sum, int32_t top, 
 	r->mean = mean;
 }
 
-static void take_moments(description d[2], posterior *r, const double *p, double sum, int32_t n_z, double first, double step)
+static void take_moments(description d[2], posterior *r, const double *p, double sum, int32_t n_z,
+                         double first, double step)
 {
 	double mean_score[2] = { 0, 0 };
-	for (int k = 0; k < 2; k++) d[k].weight = d[k].weighted = d[k].squares = d[k].score_z = d[k].score_score = 0;
+	for (int k = 0; k < 2; k++)
+		d[k].weight = d[k].weighted = d[k].squares = d[k].score_z = d[k].score_score = 0;
 	r->score_both = 0;
 	for (int32_t j = 0; j < n_z; j++) {
 		if (p[j] == 0) continue;
@@ -176,11 +193,13 @@ static void take_moments(description d[2], posterior *r, const double *p, double
 }
 
 /* Posterior of one tilt on the grid of its scan: scan x Student(input) x Student(trend). `p` is scratch. */
-static posterior defocus_posterior(description d[2], double *p, const cyc_tilt_fit *t, const double *z, int32_t n_grid)
+static posterior defocus_posterior(description d[2], double *p, const cyc_tilt_fit *t, const double *z,
+                                   int32_t n_grid)
 {
 	posterior r = { 0 };
 	int32_t n_tiles = t->n_tiles > 0 ? t->n_tiles : 1, n_z = n_tiles * n_grid, top = 0;
-	double step = z[1] - z[0], first = z[0] - (n_tiles / 2) * n_grid * step, sum = 0, second = 0, likeliest = -1e300;
+	double step = z[1] - z[0], first = z[0] - (n_tiles / 2) * n_grid * step, sum = 0, second = 0,
+		   likeliest = -1e300;
 	for (int32_t j = 0; j < n_z; j++) {
 		double prior = log_student(&d[0], first + j * step) + log_student(&d[1], first + j * step);
 		likeliest = fmax(likeliest, prior);
@@ -225,7 +244,8 @@ static cyc_status start_defocus(defocus_coefficients *c, const cyc_series_fit *s
 	enum { ROBUST_ROUNDS = 10 };
 	cyc_status st = CYC_OK;
 	memset(c, 0, sizeof *c);
-	for (int round = 0; round < ROBUST_ROUNDS; round++) { /* weighted: inputs far away must not draw the trend to themselves */
+	for (int round = 0; round < ROBUST_ROUNDS;
+	     round++) { /* weighted: inputs far away must not draw the trend to themselves */
 		normal_equations e;
 		equations_begin(&e, 3, ZERO, Z_TREND_SD);
 		for (int32_t f = 0; f < s->n_tilts; f++) {
@@ -233,7 +253,8 @@ static cyc_status start_defocus(defocus_coefficients *c, const cyc_series_fit *s
 			double x[3];
 			if (!t->has_data) continue;
 			defocus_terms(x, t, dose_max);
-			double value = t->input.mean_A + (t->z_variance > 0 ? t->change.z : t->given.mean_A), off = (value - dot(x, c->trend, 3)) / (2 * Z_EXPECTED_TREND_A);
+			double value = t->input.mean_A + (t->z_variance > 0 ? t->change.z : t->given.mean_A),
+				   off = (value - dot(x, c->trend, 3)) / (2 * Z_EXPECTED_TREND_A);
 			equations_add(&e, x, value, 1e-4 * (1 - t->p_bad) * (round == 0 ? 1 : 1 / (1 + fabs(off))));
 		}
 		CYC_TRY(equations_solve(c->trend, &e));
@@ -242,10 +263,12 @@ done:
 	return st;
 }
 
-typedef struct { double input, trend, n_input, n_trend; } square_sums;
+typedef struct {
+	double input, trend, n_input, n_trend;
+} square_sums;
 
-/* What is uncertain about the coefficients: their information is what the descriptions would give if z were known, less what is lost as
- * it is not. */
+/* What is uncertain about the coefficients: their information is what the descriptions would give if z were
+ * known, less what is lost as it is not. */
 static cyc_status defocus_covariance(covariance *out, const cyc_series_fit *s, double dose_max)
 {
 	cyc_status st = CYC_OK;
@@ -261,7 +284,8 @@ static cyc_status defocus_covariance(covariance *out, const cyc_series_fit *s, d
 		defocus_terms(x, t, dose_max);
 		for (int i = 0; i < 5; i++)
 			for (int j = 0; j < 5; j++)
-				e.A[i][j] += (1 - t->p_bad) * x[i < 3 ? i : i - 3] * x[j < 3 ? j : j - 3] * t->z_information[i < 3][j < 3];
+				e.A[i][j] += (1 - t->p_bad) * x[i < 3 ? i : i - 3] * x[j < 3 ? j : j - 3] *
+				             t->z_information[i < 3][j < 3];
 	}
 	CYC_TRY(equations_solve(nowhere, &e));
 	CYC_TRY(equations_covariance(out, &e));
@@ -271,7 +295,7 @@ done:
 
 static void keep_information(cyc_tilt_fit *t, const description d[2], const posterior *p)
 {
-	double (*m)[2] = t->z_information;
+	double(*m)[2] = t->z_information;
 	for (int k = 0; k < 2; k++) {
 		m[k][k] = d[k].width > 0 ? fmax(d[k].weight / cyc_square(d[k].width) - d[k].score_score, 0) : 0;
 		t->z_follows[k] = fmin(fmax(d[k].score_z, 0), 1);
@@ -281,14 +305,18 @@ static void keep_information(cyc_tilt_fit *t, const description d[2], const post
 }
 
 /* Variance of the change, and of its distance from the two descriptions, with that of the coefficients. */
-static double follow_variance(const cyc_tilt_fit *t, const covariance *c, const double x[3], double by_trend, double by_input)
+static double follow_variance(const cyc_tilt_fit *t, const covariance *c, const double x[3], double by_trend,
+                              double by_input)
 {
 	double direction[5];
-	for (int i = 0; i < 5; i++) direction[i] = (i < 3 ? t->z_follows[1] - by_trend : t->z_follows[0] - by_input) * x[i < 3 ? i : i - 3];
+	for (int i = 0; i < 5; i++)
+		direction[i] =
+			(i < 3 ? t->z_follows[1] - by_trend : t->z_follows[0] - by_input) * x[i < 3 ? i : i - 3];
 	return variance_along(c, direction, 5);
 }
 
-static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cyc_series_fit *s, const cyc_ctf_widths *w, const double *z, int32_t n_z, double dose_max,
+static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cyc_series_fit *s,
+                               const cyc_ctf_widths *w, const double *z, int32_t n_z, double dose_max,
                                double *scratch)
 {
 	cyc_status st = CYC_OK;
@@ -301,7 +329,8 @@ static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cy
 		double x[3], good = 1 - t->p_bad;
 		if (!t->has_data) continue;
 		defocus_terms(x, t, dose_max);
-		description d[2] = { { .mean = t->given.mean_A + dot(x, c->systematic, 2), .width = t->input_is_refined ? 0 : w->z_input_A / t->cos_tilt },
+		description d[2] = { { .mean = t->given.mean_A + dot(x, c->systematic, 2),
+			                   .width = t->input_is_refined ? 0 : w->z_input_A / t->cos_tilt },
 			                 { .mean = dot(x, c->trend, 3) - t->input.mean_A, .width = w->z_trend_A } };
 		posterior p = defocus_posterior(d, scratch, t, z, n_z);
 		t->change.z = p.mean;
@@ -310,9 +339,12 @@ static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cy
 		t->z_expected = d[1].mean;
 		t->is_at_end = p.is_at_end;
 		keep_information(t, d, &p);
-		double by_trend = good * d[1].weight / cyc_square(d[1].width), by_input = d[0].width > 0 ? good * d[0].weight / cyc_square(d[0].width) : 0;
-		if (d[1].weight > 0) equations_add(&trend, x, t->input.mean_A + d[1].weighted / d[1].weight, by_trend);
-		if (d[0].weight > 0) equations_add(&systematic, x, d[0].weighted / d[0].weight - t->given.mean_A, by_input);
+		double by_trend = good * d[1].weight / cyc_square(d[1].width),
+			   by_input = d[0].width > 0 ? good * d[0].weight / cyc_square(d[0].width) : 0;
+		if (d[1].weight > 0)
+			equations_add(&trend, x, t->input.mean_A + d[1].weighted / d[1].weight, by_trend);
+		if (d[0].weight > 0)
+			equations_add(&systematic, x, d[0].weighted / d[0].weight - t->given.mean_A, by_input);
 		squares->input += good * d[0].squares * t->cos_tilt * t->cos_tilt;
 		squares->trend += good * d[1].squares;
 		squares->n_input += good * (d[0].width > 0);
@@ -329,7 +361,8 @@ static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cy
 		if (!t->has_data) continue;
 		defocus_terms(x, t, dose_max);
 		squares->trend += good * t->z_weight[1] * follow_variance(t, &known, x, 1, 0);
-		squares->input += good * t->z_weight[0] * follow_variance(t, &known, x, 0, 1) * t->cos_tilt * t->cos_tilt;
+		squares->input +=
+			good * t->z_weight[0] * follow_variance(t, &known, x, 0, 1) * t->cos_tilt * t->cos_tilt;
 		t->z_variance += follow_variance(t, &known, x, 0, 0);
 	}
 done:
@@ -352,23 +385,30 @@ static int32_t most_tiles(const cyc_series_fit *series, int32_t n_series)
 	return n;
 }
 
-cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, const double *z, int32_t n_z, bool learn)
+cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, const double *z,
+                                 int32_t n_z, bool learn)
 {
 	cyc_status st = CYC_OK;
 	double *scratch = NULL;
 	defocus_coefficients *c = NULL;
 	CYC_TRY(cyc_alloc(&scratch, (size_t)n_z * (size_t)most_tiles(series, n_series), sizeof *scratch));
 	CYC_TRY(cyc_alloc(&c, n_series, sizeof *c));
-	for (int32_t i = 0; i < n_series; i++) CYC_TRY(start_defocus(&c[i], &series[i], largest_dose(&series[i])));
+	for (int32_t i = 0; i < n_series; i++)
+		CYC_TRY(start_defocus(&c[i], &series[i], largest_dose(&series[i])));
 	for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
 		square_sums squares = { 0 };
 		defocus_coefficients before = c[0];
-		for (int32_t i = 0; i < n_series; i++) CYC_TRY(step_defocus(&squares, &c[i], &series[i], w, z, n_z, largest_dose(&series[i]), scratch));
+		for (int32_t i = 0; i < n_series; i++)
+			CYC_TRY(step_defocus(&squares, &c[i], &series[i], w, z, n_z, largest_dose(&series[i]), scratch));
 		cyc_ctf_widths old = *w;
-		if (learn && !w->z_input_is_given) w->z_input_A = updated_width(squares.input, squares.n_input, Z_EXPECTED_INPUT_A);
+		if (learn && !w->z_input_is_given)
+			w->z_input_A = updated_width(squares.input, squares.n_input, Z_EXPECTED_INPUT_A);
 		if (learn) w->z_trend_A = updated_width(squares.trend, squares.n_trend, Z_EXPECTED_TREND_A);
-		bool is_still = fabs(c[0].trend[0] - before.trend[0]) < 0.1 && fabs(c[0].systematic[0] - before.systematic[0]) < 0.1;
-		if (iteration > 2 && is_still && has_converged(w->z_input_A, w->z_trend_A, old.z_input_A, old.z_trend_A)) break;
+		bool is_still = fabs(c[0].trend[0] - before.trend[0]) < 0.1 &&
+		                fabs(c[0].systematic[0] - before.systematic[0]) < 0.1;
+		if (iteration > 2 && is_still &&
+		    has_converged(w->z_input_A, w->z_trend_A, old.z_input_A, old.z_trend_A))
+			break;
 	}
 done:
 	cyc_free(scratch);
@@ -383,7 +423,7 @@ static const double A_EXPECTED_INPUT_A = 50, A_EXPECTED_TREND_A = 30;
 cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn)
 {
 	cyc_status st = CYC_OK;
-	double (*mean)[2] = NULL;
+	double(*mean)[2] = NULL;
 	CYC_TRY(cyc_alloc(&mean, n_series, sizeof *mean));
 	for (int32_t i = 0; i < n_series; i++) {
 		double n = 0;
@@ -408,22 +448,27 @@ cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, 
 				double input = t->input_is_refined ? 0 : 1 / cyc_square(w->a_input_A), good = 1 - t->p_bad;
 				double to_given[2] = { t->given.astig_x_A, t->given.astig_y_A };
 				double to_mean[2] = { mean[i][0] - t->input.astig_x_A, mean[i][1] - t->input.astig_y_A };
-				double A = t->a_information[0][0] + input + trend, B = t->a_information[0][1], C = t->a_information[1][1] + input + trend;
-				double b0 = t->a_information[0][0] * t->a_data[0] + t->a_information[0][1] * t->a_data[1] + trend * to_mean[0] + input * to_given[0];
-				double b1 = t->a_information[1][0] * t->a_data[0] + t->a_information[1][1] * t->a_data[1] + trend * to_mean[1] + input * to_given[1];
+				double A = t->a_information[0][0] + input + trend, B = t->a_information[0][1],
+					   C = t->a_information[1][1] + input + trend;
+				double b0 = t->a_information[0][0] * t->a_data[0] + t->a_information[0][1] * t->a_data[1] +
+				            trend * to_mean[0] + input * to_given[0];
+				double b1 = t->a_information[1][0] * t->a_data[0] + t->a_information[1][1] * t->a_data[1] +
+				            trend * to_mean[1] + input * to_given[1];
 				double det = A * C - B * B;
 				t->change.a[0] = (C * b0 - B * b1) / det;
 				t->change.a[1] = (A * b1 - B * b0) / det;
 				t->a_variance[0] = C / det;
 				t->a_variance[1] = A / det;
 				double spread = t->a_variance[0] + t->a_variance[1];
-				squares.trend += good * (cyc_square(t->change.a[0] - to_mean[0]) + cyc_square(t->change.a[1] - to_mean[1]) + spread);
+				squares.trend += good * (cyc_square(t->change.a[0] - to_mean[0]) +
+				                         cyc_square(t->change.a[1] - to_mean[1]) + spread);
 				squares.n_trend += good * 2;
 				sum[0] += good * (t->input.astig_x_A + t->change.a[0]);
 				sum[1] += good * (t->input.astig_y_A + t->change.a[1]);
 				n += good;
 				if (t->input_is_refined) continue;
-				squares.input += good * (cyc_square(t->change.a[0] - to_given[0]) + cyc_square(t->change.a[1] - to_given[1]) + spread);
+				squares.input += good * (cyc_square(t->change.a[0] - to_given[0]) +
+				                         cyc_square(t->change.a[1] - to_given[1]) + spread);
 				squares.n_input += good * 2;
 			}
 			for (int k = 0; k < 2 && n > 0; k++) {
@@ -432,7 +477,8 @@ cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, 
 			}
 		}
 		cyc_ctf_widths old = *w;
-		if (learn && !w->a_input_is_given) w->a_input_A = updated_width(squares.input, squares.n_input, A_EXPECTED_INPUT_A);
+		if (learn && !w->a_input_is_given)
+			w->a_input_A = updated_width(squares.input, squares.n_input, A_EXPECTED_INPUT_A);
 		if (learn) w->a_trend_A = updated_width(squares.trend, squares.n_trend, A_EXPECTED_TREND_A);
 		if (moved < 0.05 && has_converged(w->a_input_A, w->a_trend_A, old.a_input_A, old.a_trend_A)) break;
 	}
@@ -444,39 +490,53 @@ done:
 /* ---------------------------------------------------------------- scale */
 
 static const double S_EXPECTED_INPUT = 0.1, S_EXPECTED_TREND = 0.03;
-/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, and it may be the cosine of the tilt, which is a
- * common guess. Only the images can tell the slopes apart: without them the trend follows the input, and the input stays. */
-enum { S_TREND = 2, S_SYSTEMATIC = 3, S_TERMS = S_TREND + S_SYSTEMATIC + 1 }; /* the last: error of the level of the series' shells */
+/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, and it may be the
+ * cosine of the tilt, which is a common guess. Only the images can tell the slopes apart: without them the
+ * trend follows the input, and the input stays. */
+enum {
+	S_TREND = 2,
+	S_SYSTEMATIC = 3,
+	S_TERMS = S_TREND + S_SYSTEMATIC + 1
+}; /* the last: error of the level of the series' shells */
 static const double S_PRIOR_SD[S_TERMS - 1] = { 30, 5, 30, 0.5, 1 }, S_LEVEL_KNOWN = 1e-6;
 
-/* What the series says about the log scales of its tilts: coefficients of trend and systematic error, with their covariance. */
+/* What the series says about the log scales of its tilts: coefficients of trend and systematic error, with
+ * their covariance. */
 typedef struct {
 	double value[S_TERMS]; /* trend, then systematic error */
 	covariance known;
 } scale_coefficients;
 
-/* How the log scale of a tilt depends on the coefficients: value = constant + follows . coefficients, of variance 1/precision. */
+/* How the log scale of a tilt depends on the coefficients: value = constant + follows . coefficients, of
+ * variance 1/precision. */
 typedef struct {
-	double trend[S_TERMS], systematic[S_TERMS], level[S_TERMS]; /* what the coefficients are multiplied with */
+	double trend[S_TERMS], systematic[S_TERMS],
+		level[S_TERMS]; /* what the coefficients are multiplied with */
 	double information, by_trend, by_input, given, data, precision, constant, follows[S_TERMS];
 } scale_view;
 
-static scale_view view_scale(const cyc_tilt_fit *t, const cyc_ctf_widths *w, double trend_weight, double input_weight, double information)
+static scale_view view_scale(const cyc_tilt_fit *t, const cyc_ctf_widths *w, double trend_weight,
+                             double input_weight, double information)
 {
 	double path = (t->ice_path > 0 ? t->ice_path : 1 / t->cos_tilt) - 1;
-	scale_view v = { .trend = { 1, path }, .systematic = { 0, 0, 1, path, log(t->cos_tilt) }, .level = { 0, 0, 0, 0, 0, t->s_per_level },
-		             .information = information, .by_trend = trend_weight / cyc_square(w->s_trend),
+	scale_view v = { .trend = { 1, path },
+		             .systematic = { 0, 0, 1, path, log(t->cos_tilt) },
+		             .level = { 0, 0, 0, 0, 0, t->s_per_level },
+		             .information = information,
+		             .by_trend = trend_weight / cyc_square(w->s_trend),
 		             .by_input = t->input_is_refined ? 0 : input_weight / cyc_square(w->s_input) };
 	v.given = log(t->input_scale) + t->given_log_scale;
 	v.data = log(t->input_scale) + t->log_s_data;
 	v.precision = information + v.by_trend + v.by_input;
 	v.constant = (information * v.data + v.by_input * v.given) / v.precision;
-	for (int k = 0; k < S_TERMS; k++) 
-		v.follows[k] = (v.by_trend * v.trend[k] - v.by_input * v.systematic[k] - information * v.level[k]) / v.precision;
+	for (int k = 0; k < S_TERMS; k++)
+		v.follows[k] =
+			(v.by_trend * v.trend[k] - v.by_input * v.systematic[k] - information * v.level[k]) / v.precision;
 	return v;
 }
 
-/* The coefficients with the log scales integrated out, which are what is left of each tilt's equation.              (T4.28) */
+/* The coefficients with the log scales integrated out, which are what is left of each tilt's equation.
+ * (T4.28) */
 static cyc_status solve_scale(scale_coefficients *c, const cyc_series_fit *s, const cyc_ctf_widths *w)
 {
 	cyc_status st = CYC_OK;
@@ -490,10 +550,12 @@ static cyc_status solve_scale(scale_coefficients *c, const cyc_series_fit *s, co
 		if (!t->has_data) continue;
 		scale_view v = view_scale(t, w, t->s_weight[0], t->s_weight[1], t->log_s_information);
 		for (int i = 0; i < S_TERMS; i++) {
-			e.b[i] += (1 - t->p_bad) * (v.follows[i] * v.precision * v.constant + v.by_input * v.systematic[i] * v.given +
-			                            v.information * v.level[i] * v.data);
+			e.b[i] += (1 - t->p_bad) *
+			          (v.follows[i] * v.precision * v.constant + v.by_input * v.systematic[i] * v.given +
+			           v.information * v.level[i] * v.data);
 			for (int j = 0; j < S_TERMS; j++) {
-				double own = v.by_trend * v.trend[i] * v.trend[j] + v.by_input * v.systematic[i] * v.systematic[j] +
+				double own = v.by_trend * v.trend[i] * v.trend[j] +
+				             v.by_input * v.systematic[i] * v.systematic[j] +
 				             v.information * v.level[i] * v.level[j];
 				e.A[i][j] += (1 - t->p_bad) * (own - v.precision * v.follows[i] * v.follows[j]);
 			}
@@ -505,16 +567,19 @@ done:
 	return st;
 }
 
-/* Expected square of the distance from trend or input: of the tilt's own variance and that of the coefficients. */
+/* Expected square of the distance from trend or input: of the tilt's own variance and that of the
+ * coefficients. */
 static double scale_square(const scale_view *v, const scale_coefficients *c, bool of_input)
 {
 	double direction[S_TERMS], distance = v->constant - (of_input ? v->given : 0);
-	for (int k = 0; k < S_TERMS; k++) direction[k] = v->follows[k] + (of_input ? v->systematic[k] : -v->trend[k]);
+	for (int k = 0; k < S_TERMS; k++)
+		direction[k] = v->follows[k] + (of_input ? v->systematic[k] : -v->trend[k]);
 	distance += dot(direction, c->value, S_TERMS);
 	return distance * distance + 1 / v->precision + variance_along(&c->known, direction, S_TERMS);
 }
 
-static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_series_fit *s, const cyc_ctf_widths *w)
+static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_series_fit *s,
+                             const cyc_ctf_widths *w)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(solve_scale(c, s, w));
@@ -537,7 +602,8 @@ static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_se
 		/* What the others say about this tilt. */
 		scale_view others = view_scale(t, w, 1, 1, 0);
 		t->log_s_expected = others.constant + dot(others.follows, c->value, S_TERMS) - log_input;
-		t->log_s_expected_variance = 1 / others.precision + variance_along(&c->known, others.follows, S_TERMS);
+		t->log_s_expected_variance =
+			1 / others.precision + variance_along(&c->known, others.follows, S_TERMS);
 	}
 done:
 	return st;
@@ -549,7 +615,8 @@ cyc_status cyc_hierarchy_scale(cyc_ctf_widths *w, cyc_series_fit *series, int32_
 	scale_coefficients *c = NULL;
 	CYC_TRY(cyc_alloc(&c, n_series, sizeof *c));
 	for (int32_t i = 0; i < n_series; i++)
-		for (int32_t f = 0; f < series[i].n_tilts; f++) series[i].tilts[f].s_weight[0] = series[i].tilts[f].s_weight[1] = 1;
+		for (int32_t f = 0; f < series[i].n_tilts; f++)
+			series[i].tilts[f].s_weight[0] = series[i].tilts[f].s_weight[1] = 1;
 	for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
 		square_sums squares = { 0 };
 		double moved = 0;
@@ -563,7 +630,8 @@ cyc_status cyc_hierarchy_scale(cyc_ctf_widths *w, cyc_series_fit *series, int32_
 			w->s_input = updated_width(squares.input, squares.n_input, S_EXPECTED_INPUT);
 			w->s_trend = updated_width(squares.trend, squares.n_trend, S_EXPECTED_TREND);
 		}
-		if (iteration > 2 && moved < 1e-5 && has_converged(w->s_input, w->s_trend, old.s_input, old.s_trend)) break;
+		if (iteration > 2 && moved < 1e-5 && has_converged(w->s_input, w->s_trend, old.s_input, old.s_trend))
+			break;
 	}
 done:
 	cyc_free(c);
@@ -584,7 +652,7 @@ static void bfactor_terms(double x[3], const cyc_tilt_fit *t, double dose_max)
 cyc_status cyc_hierarchy_bfactor(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, bool learn)
 {
 	cyc_status st = CYC_OK;
-	double (*trend)[3] = NULL;
+	double(*trend)[3] = NULL;
 	CYC_TRY(cyc_alloc(&trend, n_series, sizeof *trend));
 	for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
 		double squares = 0, count = 0, moved = 0, by_trend = 1 / cyc_square(w->b_A2);

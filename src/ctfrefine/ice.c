@@ -9,8 +9,14 @@ static const double THICKNESS_MEAN = 0.3, THICKNESS_SD = 1, LONGEST_PATH = 10, C
 #define ANGLE_SD_RAD (20 * CYC_PI / 180)
 
 static double dot(cyc_vec3 a, cyc_vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
-static cyc_vec3 cross(cyc_vec3 a, cyc_vec3 b) { return (cyc_vec3){ a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x }; }
-static cyc_vec3 mix(double a, cyc_vec3 x, double b, cyc_vec3 y) { return (cyc_vec3){ a * x.x + b * y.x, a * x.y + b * y.y, a * x.z + b * y.z }; }
+static cyc_vec3 cross(cyc_vec3 a, cyc_vec3 b)
+{
+	return (cyc_vec3){ a.y * b.z - a.z * b.y, a.z * b.x - a.x * b.z, a.x * b.y - a.y * b.x };
+}
+static cyc_vec3 mix(double a, cyc_vec3 x, double b, cyc_vec3 y)
+{
+	return (cyc_vec3){ a * x.x + b * y.x, a * x.y + b * y.y, a * x.z + b * y.z };
+}
 static cyc_vec3 unit(cyc_vec3 v)
 {
 	double n = sqrt(dot(v, v));
@@ -36,7 +42,8 @@ static cyc_status find_frame(cyc_ice_series *s)
 		for (int i = 0; i < 3; i++)
 			for (int j = 0; j < 3; j++) M[i][j] += v[i] * v[j];
 	}
-	CYC_CHECK(LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', 3, &M[0][0], 3, value) == 0, CYC_E_NUMERIC, "the tilt axis cannot be found");
+	CYC_CHECK(LAPACKE_dsyev(LAPACK_ROW_MAJOR, 'V', 'U', 3, &M[0][0], 3, value) == 0, CYC_E_NUMERIC,
+	          "the tilt axis cannot be found");
 	cyc_vec3 axis = unit((cyc_vec3){ M[0][0], M[1][0], M[2][0] });
 	mean = unit(mix(1, mean, -dot(mean, axis), axis));
 	s->p = unit(cross(mean, axis));
@@ -70,7 +77,8 @@ void cyc_ice_series_deinit(cyc_ice_series *s)
 /* Path at an angle of the normal, and its derivative. */
 static double path_at(double *derivative, const cyc_ice_series *s, int32_t f, double angle)
 {
-	double vp = dot(s->p, s->tilts[f].view), vq = dot(s->q, s->tilts[f].view), c = cos(angle) * vq + sin(angle) * vp, d = -sin(angle) * vq + cos(angle) * vp;
+	double vp = dot(s->p, s->tilts[f].view), vq = dot(s->q, s->tilts[f].view),
+		   c = cos(angle) * vq + sin(angle) * vp, d = -sin(angle) * vq + cos(angle) * vp;
 	*derivative = 0;
 	if (fabs(c) * LONGEST_PATH <= 1) return LONGEST_PATH;
 	*derivative = -(c < 0 ? -d : d) / (c * c);
@@ -96,17 +104,21 @@ double cyc_ice_scale(double *log_error, const cyc_ice_series *s, int32_t f)
 /* ---------------------------------------------------------------- fit */
 
 /* Gradient and Gauss-Newton matrix of -log posterior in (log L, tau, phi), and its value. */
-typedef struct { double value, g[3], H[3][3]; } equations;
+typedef struct {
+	double value, g[3], H[3][3];
+} equations;
 
 static equations equations_of(const cyc_ice_series *s, double log_l, double tau, double phi)
 {
-	equations e = { .value = 0.5 * (cyc_square((tau - THICKNESS_MEAN) / THICKNESS_SD) + cyc_square(phi / ANGLE_SD_RAD)) };
+	equations e = { .value = 0.5 * (cyc_square((tau - THICKNESS_MEAN) / THICKNESS_SD) +
+		                            cyc_square(phi / ANGLE_SD_RAD)) };
 	e.g[1] = (tau - THICKNESS_MEAN) / cyc_square(THICKNESS_SD);
 	e.g[2] = phi / cyc_square(ANGLE_SD_RAD);
 	e.H[1][1] = 1 / cyc_square(THICKNESS_SD);
 	e.H[2][2] = 1 / cyc_square(ANGLE_SD_RAD);
 	for (int32_t f = 0; f < s->n_tilts; f++) {
-		double slope, w = s->tilts[f].precision, path = path_at(&slope, s, f, phi), S = s->dose * exp(log_l - tau * path), residual = S - s->tilts[f].scale;
+		double slope, w = s->tilts[f].precision, path = path_at(&slope, s, f, phi),
+					  S = s->dose * exp(log_l - tau * path), residual = S - s->tilts[f].scale;
 		const double J[3] = { S, -path * S, -tau * slope * S };
 		if (!(w > 0)) continue;
 		e.value += 0.5 * w * residual * residual;
@@ -125,7 +137,8 @@ static void start(cyc_ice_series *s)
 	for (int a = 0; a < START_ANGLES; a++) {
 		double angle = (a - START_ANGLES / 2) * (CYC_PI / 36), n = 0, x = 0, y = 0, xx = 0, xy = 0;
 		for (int32_t f = 0; f < s->n_tilts; f++) {
-			double ignored, S = s->tilts[f].scale, w = s->tilts[f].precision * S * S, path = path_at(&ignored, s, f, angle);
+			double ignored, S = s->tilts[f].scale, w = s->tilts[f].precision * S * S,
+							path = path_at(&ignored, s, f, angle);
 			if (!(w > 0)) continue;
 			n += w;
 			x += w * path;
@@ -133,7 +146,9 @@ static void start(cyc_ice_series *s)
 			xx += w * path * path;
 			xy += w * path * log(S / s->dose);
 		}
-		double det = n * xx - x * x, tau = det > 1e-12 * n * xx ? fmax(0, -(n * xy - x * y) / det) : THICKNESS_MEAN, log_l = (y + tau * x) / n;
+		double det = n * xx - x * x,
+			   tau = det > 1e-12 * n * xx ? fmax(0, -(n * xy - x * y) / det) : THICKNESS_MEAN,
+			   log_l = (y + tau * x) / n;
 		double value = equations_of(s, log_l, tau, angle).value;
 		if (!(value < best)) continue;
 		best = value;
@@ -154,9 +169,12 @@ static void solve2(double (*x)[2], double A[2][2], double (*b)[2], int n)
 	}
 }
 
-typedef struct { double log_l, tau, phi; } place;
+typedef struct {
+	double log_l, tau, phi;
+} place;
 
-/* One damped step of all series that share L: thickness and angle of each are eliminated. The value before it.      (T4.25) */
+/* One damped step of all series that share L: thickness and angle of each are eliminated. The value before
+ * it.      (T4.25) */
 static double try_step(place *to, cyc_ice_series *const *series, int32_t n, double damping)
 {
 	double value = 0, C = 0, G = 0, dL;
@@ -165,7 +183,8 @@ static double try_step(place *to, cyc_ice_series *const *series, int32_t n, doub
 		for (int32_t i = 0; i < n; i++) {
 			const cyc_ice_series *s = series[i];
 			equations e = equations_of(s, s->log_luminance, s->thickness, s->angle_rad);
-			double A[2][2] = { { e.H[1][1] * (1 + damping), e.H[1][2] }, { e.H[2][1], e.H[2][2] * (1 + damping) } };
+			double A[2][2] = { { e.H[1][1] * (1 + damping), e.H[1][2] },
+				               { e.H[2][1], e.H[2][2] * (1 + damping) } };
 			double right[2][2] = { { e.H[1][0], e.H[2][0] }, { e.g[1], e.g[2] } }, x[2][2];
 			solve2(x, A, right, 2);
 			if (!pass) {
@@ -173,7 +192,8 @@ static double try_step(place *to, cyc_ice_series *const *series, int32_t n, doub
 				C += e.H[0][0] * (1 + damping) - e.H[0][1] * x[0][0] - e.H[0][2] * x[0][1];
 				G += e.g[0] - e.H[0][1] * x[1][0] - e.H[0][2] * x[1][1];
 			} else {
-				to[i] = (place){ s->log_luminance + dL, fmax(0, s->thickness - x[1][0] - x[0][0] * dL), s->angle_rad - x[1][1] - x[0][1] * dL };
+				to[i] = (place){ s->log_luminance + dL, fmax(0, s->thickness - x[1][0] - x[0][0] * dL),
+					             s->angle_rad - x[1][1] - x[0][1] * dL };
 			}
 		}
 	}
@@ -188,7 +208,8 @@ static cyc_status descend(cyc_ice_series *const *series, int32_t n)
 	CYC_TRY(cyc_alloc(&to, n, sizeof *to));
 	for (int step = 0; step < MAX_STEPS && damping < 1e9; step++) {
 		double before = try_step(to, series, n, damping), after = 0;
-		for (int32_t i = 0; i < n; i++) after += equations_of(series[i], to[i].log_l, to[i].tau, to[i].phi).value;
+		for (int32_t i = 0; i < n; i++)
+			after += equations_of(series[i], to[i].log_l, to[i].tau, to[i].phi).value;
 		if (!(after <= before)) {
 			damping *= 10;
 			continue;
@@ -211,8 +232,9 @@ static cyc_status finish(cyc_ice_series *s)
 	cyc_status st = CYC_OK;
 	equations e = equations_of(s, s->log_luminance, s->thickness, s->angle_rad);
 	s->normal = mix(cos(s->angle_rad), s->q, sin(s->angle_rad), s->p);
-	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0 && LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0, CYC_E_NUMERIC,
-	          "the errors of the ice thickness cannot be told");
+	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0 &&
+	              LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0,
+	          CYC_E_NUMERIC, "the errors of the ice thickness cannot be told");
 	for (int i = 0; i < 3; i++)
 		for (int j = i; j < 3; j++) s->covariance[i][j] = s->covariance[j][i] = e.H[i][j];
 	s->is_fitted = true;
@@ -229,7 +251,8 @@ cyc_status cyc_ice_fit(cyc_ice_series *series, int32_t n_series, bool is_global)
 	CYC_TRY(cyc_alloc(&fitted, n_series, sizeof *fitted));
 	for (int32_t i = 0; i < n_series; i++) {
 		int32_t n_measured = 0;
-		for (int32_t f = 0; f < series[i].n_tilts; f++) n_measured += series[i].tilts[f].precision > 0 && series[i].tilts[f].scale > 0;
+		for (int32_t f = 0; f < series[i].n_tilts; f++)
+			n_measured += series[i].tilts[f].precision > 0 && series[i].tilts[f].scale > 0;
 		if (n_measured >= MIN_TILTS) fitted[n++] = &series[i];
 	}
 	for (int32_t i = 0; i < n; i++) {
@@ -260,8 +283,10 @@ cyc_status cyc_ice_put(cyc_tomogram_set *set, const cyc_ice_series *series, doub
 		const struct {
 			const char *label, *fill;
 			double value;
-		} COLUMNS[] = { { "rlnTomoRelativeLuminance", "1.000000", gauge * exp(s->log_luminance) }, { "rlnTomoRelativeIceThickness", "0.000000", s->thickness },
-			            { "rlnTomoIceNormalX", "0.000000", s->normal.x }, { "rlnTomoIceNormalY", "0.000000", s->normal.y },
+		} COLUMNS[] = { { "rlnTomoRelativeLuminance", "1.000000", gauge * exp(s->log_luminance) },
+			            { "rlnTomoRelativeIceThickness", "0.000000", s->thickness },
+			            { "rlnTomoIceNormalX", "0.000000", s->normal.x },
+			            { "rlnTomoIceNormalY", "0.000000", s->normal.y },
 			            { "rlnTomoIceNormalZ", "1.000000", s->normal.z } };
 		if (!s->is_fitted) continue;
 		for (size_t k = 0; k < sizeof COLUMNS / sizeof *COLUMNS; k++) {

@@ -8,30 +8,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "magnification of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char KIND[] = "magnification of a series",
+				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
-/* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the edge of a box of 100. */
+/* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the
+ * edge of a box of 100. */
 static const double STRETCH = 0.005;
 /* A stretch of more than a percent or so would surprise. */
 static const double STRETCH_SD = 0.02;
 
 enum { SCALE, SHIFT_X, SHIFT_Y, XX, XY, YX, YY, N_TERMS, N_PLANES = 4 }; /* XY: E_xy, k_y d/dk_x */
 
-typedef struct { double H[N_TERMS][N_TERMS], r[N_TERMS]; } sums;
+typedef struct {
+	double H[N_TERMS][N_TERMS], r[N_TERMS];
+} sums;
 
 struct cyc_magnification_pass {
 	const cyc_prediction_pass *predict;
 	double k_min_index;
 	cyc_buffer *plus[N_PLANES], *minus;
 	cyc_mat3 *M;
-	sums *rows; /* 2 x s */
+	sums *rows;           /* 2 x s */
 	double *weight, *own; /* s x (s/2 + 1): of the present image; 0 where a coefficient is not used */
 	int64_t n_particles[2];
 };
 
-size_t cyc_magnification_bytes(int32_t box_px) { return (N_PLANES + 1) * cyc_half_count2(box_px) * sizeof(cyc_cfloat); }
+size_t cyc_magnification_bytes(int32_t box_px)
+{
+	return (N_PLANES + 1) * cyc_half_count2(box_px) * sizeof(cyc_cfloat);
+}
 
-cyc_status cyc_magnification_pass_create(cyc_magnification_pass **out, const cyc_prediction_pass *predict, double k_min_index)
+cyc_status cyc_magnification_pass_create(cyc_magnification_pass **out, const cyc_prediction_pass *predict,
+                                         double k_min_index)
 {
 	cyc_status st = CYC_OK;
 	cyc_magnification_pass *p = NULL;
@@ -41,7 +49,8 @@ cyc_status cyc_magnification_pass_create(cyc_magnification_pass **out, const cyc
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->predict = predict;
 	p->k_min_index = k_min_index;
-	for (int j = 0; j < N_PLANES; j++) CYC_TRY(cyc_buffer_create(&p->plus[j], predict->be, n * cyc_half_count2(s), sizeof(cyc_cfloat)));
+	for (int j = 0; j < N_PLANES; j++)
+		CYC_TRY(cyc_buffer_create(&p->plus[j], predict->be, n * cyc_half_count2(s), sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&p->minus, predict->be, n * cyc_half_count2(s), sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_alloc(&p->M, n, sizeof *p->M));
 	CYC_TRY(cyc_alloc(&p->rows, 2 * (size_t)s, sizeof *p->rows));
@@ -77,7 +86,8 @@ void cyc_magnification_begin(cyc_magnification_pass *p)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t at = (size_t)y * (size_t)sh + (size_t)x;
 			double r = hypot(x, y < s / 2 ? y : y - s), noise = cyc_radial_at(q->power, s / 2 + 1, r);
-			bool is_used = r > 0 && r >= p->k_min_index && r <= q->radius && noise > 0 && x < s / 2 && y != s / 2;
+			bool is_used =
+				r > 0 && r >= p->k_min_index && r <= q->radius && noise > 0 && x < s / 2 && y != s / 2;
 			p->weight[at] = is_used ? (x == 0 ? 0.5 : 1) / noise : 0;
 			p->own[at] = is_used ? cyc_self_share(q->reference, r, noise, crop_power) : 0;
 		}
@@ -92,8 +102,8 @@ static cyc_status extract_stretched(cyc_buffer *to, cyc_magnification_pass *p, i
 	A.m[b][a] += by; /* slices are taken at R^T k: the transpose stands on the left of R */
 	for (int32_t i = 0; i < q->batch->n; i++) p->M[i] = cyc_mat3_mul(A, q->batch->R_img_ref[i]);
 	for (int8_t h = 0; h < 2; h++)
-		CYC_TRY(cyc_op_slice_extract(to, q->be, q->reference->half[h], q->reference->n_grid, p->M, q->radius, q->batch->half, h, q->batch->n,
-		                             q->box.window.box_binned));
+		CYC_TRY(cyc_op_slice_extract(to, q->be, q->reference->half[h], q->reference->n_grid, p->M, q->radius,
+		                             q->batch->half, h, q->batch->n, q->box.window.box_binned));
 done:
 	return st;
 }
@@ -116,11 +126,14 @@ static cyc_status difference_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* own: share of the image in its own reference (T4.14). It would make the amplitude too large, and a stretch that is measured in its unit too small. */
-static inline void add_coefficient(sums *t, cyc_cfloat observed, cyc_cfloat v, const cyc_cfloat derivative[N_PLANES], float c, double weight, double own, int32_t x,
-                            int32_t ky)
+/* own: share of the image in its own reference (T4.14). It would make the amplitude too large, and a stretch
+ * that is measured in its unit too small. */
+static inline void add_coefficient(sums *t, cyc_cfloat observed, cyc_cfloat v,
+                                   const cyc_cfloat derivative[N_PLANES], float c, double weight, double own,
+                                   int32_t x, int32_t ky)
 {
-	double re[N_TERMS], im[N_TERMS], o_re = (double)crealf(observed), o_im = (double)cimagf(observed), cw = (double)c;
+	double re[N_TERMS], im[N_TERMS], o_re = (double)crealf(observed), o_im = (double)cimagf(observed),
+									 cw = (double)c;
 	re[SCALE] = cw * (double)crealf(v);
 	im[SCALE] = cw * (double)cimagf(v);
 	re[SHIFT_X] = -x * im[SCALE];
@@ -210,11 +223,14 @@ static void eliminate(int n, double *H, double *g, int j)
 	g[j] = 0;
 }
 
-/* From the sums of one tilt to its model: amplitude S of the tilt; scale, shift and rotation eliminated.                 (T4.22) */
+/* From the sums of one tilt to its model: amplitude S of the tilt; scale, shift and rotation eliminated.
+ * (T4.22) */
 static void add_tilt(cyc_stretch_model *m, const sums *t, double S)
 {
 	/* trace/2, (xx - yy)/2, (xy + yx)/2, rotation (yx - xy)/2 as combinations of the four. */
-	static const double COMBINE[4][N_PLANES] = { { 1, 0, 0, 1 }, { 1, 0, 0, -1 }, { 0, 1, 1, 0 }, { 0, -1, 1, 0 } };
+	static const double COMBINE[4][N_PLANES] = {
+		{ 1, 0, 0, 1 }, { 1, 0, 0, -1 }, { 0, 1, 1, 0 }, { 0, -1, 1, 0 }
+	};
 	enum { N = 7 };
 	double T[N][N_TERMS] = { { 0 } }, H[N][N] = { { 0 } }, g[N] = { 0 };
 	for (int j = 0; j < 3; j++) T[j][j] = 1;
@@ -250,7 +266,8 @@ cyc_status cyc_magnification_end(cyc_stretch_model models[2], cyc_magnification_
 		for (int j = 0; j < N_TERMS; j++)
 			for (int k = 0; k < j; k++) total[h].H[k][j] = total[h].H[j][k];
 	}
-	double power = total[0].H[SCALE][SCALE] + total[1].H[SCALE][SCALE], cross = total[0].r[SCALE] + total[1].r[SCALE];
+	double power = total[0].H[SCALE][SCALE] + total[1].H[SCALE][SCALE],
+		   cross = total[0].r[SCALE] + total[1].r[SCALE];
 	for (int h = 0; h < 2 && power > 0 && cross > 0; h++) {
 		models[h].n_particles += p->n_particles[h];
 		add_tilt(&models[h], &total[h], cross / power);
@@ -274,8 +291,9 @@ static double heldout_gain(const cyc_stretch_model half[2])
 	}
 	for (int h = 0; h < 2; h++) {
 		double det = H[h][1][1] * H[h][2][2] - H[h][1][2] * H[h][2][1];
-		double a = (H[h][2][2] * g[h][1] - H[h][1][2] * g[h][2]) / det, b = (H[h][1][1] * g[h][2] - H[h][2][1] * g[h][1]) / det;
-		const double (*O)[3] = (const double(*)[3])H[1 - h], *o = g[1 - h];
+		double a = (H[h][2][2] * g[h][1] - H[h][1][2] * g[h][2]) / det,
+			   b = (H[h][1][1] * g[h][2] - H[h][2][1] * g[h][1]) / det;
+		const double(*O)[3] = (const double(*)[3])H[1 - h], *o = g[1 - h];
 		gain += a * o[1] + b * o[2] - 0.5 * (a * a * O[1][1] + 2 * a * b * O[1][2] + b * b * O[2][2]);
 	}
 	return gain;
@@ -287,9 +305,11 @@ static cyc_status solve(cyc_magnification_result *r, const cyc_stretch_model hal
 	double A[3][3];
 	for (int j = 0; j < 3; j++) {
 		r->stretch[j] = half[0].g[j] + half[1].g[j];
-		for (int k = 0; k < 3; k++) A[j][k] = half[0].H[j][k] + half[1].H[j][k] + (j == k ? 1 / cyc_square(STRETCH_SD) : 0);
+		for (int k = 0; k < 3; k++)
+			A[j][k] = half[0].H[j][k] + half[1].H[j][k] + (j == k ? 1 / cyc_square(STRETCH_SD) : 0);
 	}
-	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', 3, 1, &A[0][0], 3, r->stretch, 1) == 0 && LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', 3, &A[0][0], 3) == 0,
+	CYC_CHECK(LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', 3, 1, &A[0][0], 3, r->stretch, 1) == 0 &&
+	              LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', 3, &A[0][0], 3) == 0,
 	          CYC_E_NUMERIC, "the magnification cannot be fitted");
 	for (int j = 0; j < 3; j++) r->error[j] = sqrt(A[j][j]);
 	r->gain = heldout_gain(half);
@@ -299,7 +319,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_magnification_results(cyc_magnification_result *results, const cyc_stretch_model *models, int32_t n_groups)
+cyc_status cyc_magnification_results(cyc_magnification_result *results, const cyc_stretch_model *models,
+                                     int32_t n_groups)
 {
 	cyc_status st = CYC_OK;
 	double sum = 0, weight = 0;
@@ -330,7 +351,8 @@ cyc_status cyc_magnification_apply(cyc_particle_set *set, const cyc_magnificatio
 		if (!results[g].is_written) continue;
 		if (set->optics[g].has_magnification) memcpy(old, set->optics[g].magnification, sizeof old);
 		for (int i = 0; i < 2; i++)
-			for (int j = 0; j < 2; j++) M[i][j] = old[i][j] + old[i][0] * results[g].E[0][j] + old[i][1] * results[g].E[1][j];
+			for (int j = 0; j < 2; j++)
+				M[i][j] = old[i][j] + old[i][0] * results[g].E[0][j] + old[i][1] * results[g].E[1][j];
 		CYC_TRY(cyc_particle_set_put_magnification(set, g, (const double(*)[2])M));
 	}
 done:
@@ -339,7 +361,8 @@ done:
 
 /* ---------------------------------------------------------------- record */
 
-cyc_status cyc_magnification_record_write(const char *path, const cyc_stretch_model *models, int32_t n_groups, uint64_t hash)
+cyc_status cyc_magnification_record_write(const char *path, const cyc_stretch_model *models, int32_t n_groups,
+                                          uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	cyc_text_stream o = { 0 };
@@ -347,7 +370,9 @@ cyc_status cyc_magnification_record_write(const char *path, const cyc_stretch_mo
 	fprintf(o.f, "%d\n", n_groups);
 	for (int32_t i = 0; i < 2 * n_groups; i++) {
 		fprintf(o.f, "%" PRId64, models[i].n_particles);
-		for (int j = 0; j < 3; j++) fprintf(o.f, " %a %a %a %a", models[i].g[j], models[i].H[j][0], models[i].H[j][1], models[i].H[j][2]);
+		for (int j = 0; j < 3; j++)
+			fprintf(o.f, " %a %a %a %a", models[i].g[j], models[i].H[j][0], models[i].H[j][1],
+			        models[i].H[j][2]);
 		fprintf(o.f, "\n");
 	}
 	fprintf(o.f, "end\n");
@@ -358,7 +383,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_magnification_record_read(bool *found, cyc_stretch_model *models, int32_t n_groups, const char *path, uint64_t hash)
+cyc_status cyc_magnification_record_read(bool *found, cyc_stretch_model *models, int32_t n_groups,
+                                         const char *path, uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at, *end;
@@ -372,7 +398,8 @@ cyc_status cyc_magnification_record_read(bool *found, cyc_stretch_model *models,
 		if (end == at) goto done;
 		at = end;
 		for (int j = 0; j < 3; j++) {
-			double *const numbers[4] = { &models[i].g[j], &models[i].H[j][0], &models[i].H[j][1], &models[i].H[j][2] };
+			double *const numbers[4] = { &models[i].g[j], &models[i].H[j][0], &models[i].H[j][1],
+				                         &models[i].H[j][2] };
 			for (int k = 0; k < 4; k++) *numbers[k] = strtod(at, &at);
 		}
 	}

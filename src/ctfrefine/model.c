@@ -19,16 +19,19 @@ void cyc_ctf_model_destroy(cyc_ctf_model **p)
 	*p = NULL;
 }
 
-/* Scan tables: bins of k^2 narrow enough that delta varies by less than a twentieth of a radian across one at the grid's end. */
+/* Scan tables: bins of k^2 narrow enough that delta varies by less than a twentieth of a radian across one at
+ * the grid's end. */
 static cyc_status create_scan(cyc_ctf_model *m, double wavelength_A, double range_A)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctf_support *s = m->support;
 	double k2_max = 0, step2 = s->step_invA * s->step_invA;
-	for (int32_t i = 0; i < s->n; i++) k2_max = fmax(k2_max, step2 * ((double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]));
+	for (int32_t i = 0; i < s->n; i++)
+		k2_max = fmax(k2_max, step2 * ((double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]));
 	double bin_width = 0.05 / (CYC_PI * wavelength_A * range_A);
 	m->n_bins = (int32_t)ceil(k2_max / bin_width) + 1;
-	/* A quarter of a radian of phase at the highest frequency; at most 25 Å, so that the posterior is sampled. */
+	/* A quarter of a radian of phase at the highest frequency; at most 25 Å, so that the posterior is
+	 * sampled. */
 	m->z_step_A = fmin(25, 0.25 / (CYC_PI * wavelength_A * k2_max));
 	int32_t half = (int32_t)ceil(range_A / m->z_step_A);
 	m->n_z = 2 * half + 1;
@@ -37,7 +40,8 @@ static cyc_status create_scan(cyc_ctf_model *m, double wavelength_A, double rang
 	size_t n = (size_t)m->n_z * (size_t)m->n_bins;
 	CYC_TRY(cyc_alloc(&m->cos_table, n, sizeof *m->cos_table));
 	CYC_TRY(cyc_alloc(&m->sin_table, n, sizeof *m->sin_table));
-	for (int32_t i = 0; i < s->n; i++) m->bin[i] = (int32_t)(step2 * ((double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]) / bin_width);
+	for (int32_t i = 0; i < s->n; i++)
+		m->bin[i] = (int32_t)(step2 * ((double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]) / bin_width);
 	for (int32_t j = 0; j < m->n_z; j++) {
 		m->z_A[j] = (j - half) * m->z_step_A;
 		for (int32_t b = 0; b < m->n_bins; b++) {
@@ -50,7 +54,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_ctf_model_create(cyc_ctf_model **out, const cyc_ctf_support *s, double wavelength_A, double range_A)
+cyc_status cyc_ctf_model_create(cyc_ctf_model **out, const cyc_ctf_support *s, double wavelength_A,
+                                double range_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_ctf_model *m = NULL;
@@ -124,7 +129,9 @@ static double delta_at(const cyc_ctf_model *m, int32_t i, cyc_ctf_change at)
 /* ---------------------------------------------------------------- shift */
 
 /* Cross term and its derivatives in the shift. */
-typedef struct { double value, dx, dy, dxx, dxy, dyy; } shift_terms;
+typedef struct {
+	double value, dx, dy, dxx, dxy, dyy;
+} shift_terms;
 
 static shift_terms shift_derivatives(const cyc_ctf_model *m, const cyc_ctf_scratch *s, const double d[2])
 {
@@ -132,8 +139,10 @@ static shift_terms shift_derivatives(const cyc_ctf_model *m, const cyc_ctf_scrat
 	const cyc_ctf_support *p = m->support;
 	double unit = 2 * CYC_PI * p->step_invA;
 	for (int32_t i = 0; i < p->n; i++) {
-		double kx = unit * p->x[i], ky = unit * p->y[i], phase = kx * d[0] + ky * d[1], c = cos(phase), sn = sin(phase);
-		double re = (double)s->xc[i] * c - (double)s->xq[i] * sn, im = (double)s->xc[i] * sn + (double)s->xq[i] * c;
+		double kx = unit * p->x[i], ky = unit * p->y[i], phase = kx * d[0] + ky * d[1], c = cos(phase),
+			   sn = sin(phase);
+		double re = (double)s->xc[i] * c - (double)s->xq[i] * sn,
+			   im = (double)s->xc[i] * sn + (double)s->xq[i] * c;
 		r.value += re;
 		r.dx -= kx * im;
 		r.dy -= ky * im;
@@ -145,7 +154,8 @@ static shift_terms shift_derivatives(const cyc_ctf_model *m, const cyc_ctf_scrat
 }
 
 /* The sum over x for each trial dx once per row, into row_re, row_im (n_row x n each). */
-static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *row_re, double *row_im, int32_t n, double step_A)
+static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *row_re, double *row_im,
+                     int32_t n, double step_A)
 {
 	const cyc_ctf_support *p = m->support;
 	double unit = 2 * CYC_PI * p->step_invA;
@@ -174,7 +184,8 @@ static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *r
 }
 
 /* Cross terms at one dy from the rows. */
-static void sum_columns(double *cross, const cyc_ctf_model *m, const cyc_ctf_scratch *s, const double *row_re, const double *row_im, int32_t n, double dy)
+static void sum_columns(double *cross, const cyc_ctf_model *m, const cyc_ctf_scratch *s, const double *row_re,
+                        const double *row_im, int32_t n, double dy)
 {
 	double unit = 2 * CYC_PI * m->support->step_invA;
 	int32_t y_zero = s->n_row / 2;
@@ -187,7 +198,8 @@ static void sum_columns(double *cross, const cyc_ctf_model *m, const cyc_ctf_scr
 }
 
 /* Coarse search. Returns the best grid point. */
-static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s, double power, double sigma_A, double step_A)
+static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s, double power,
+                         double sigma_A, double step_A)
 {
 	double best = -1e300;
 	int32_t half = SHIFT_STEPS / 2;
@@ -197,7 +209,8 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 		sum_columns(cross, m, s, s->row_re, s->row_im, SHIFT_STEPS, dy);
 		for (int32_t j = 0; j < SHIFT_STEPS; j++) {
 			double dx = (j - half) * step_A;
-			double value = (cross[j] > 0 ? cross[j] * cross[j] / power : 0) - 0.5 * (dx * dx + dy * dy) / (sigma_A * sigma_A);
+			double value = (cross[j] > 0 ? cross[j] * cross[j] / power : 0) -
+			               0.5 * (dx * dx + dy * dy) / (sigma_A * sigma_A);
 			if (value > best) {
 				best = value;
 				d[0] = dx;
@@ -208,29 +221,34 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 }
 
 /* The complex cross term at a change, in xc (real part) and xq (imaginary part). Returns the power term. */
-static double load_cross(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at)
+static double load_cross(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sums *t,
+                         cyc_ctf_change at)
 {
 	double power = 0;
 	for (int32_t i = 0; i < m->support->n; i++) {
 		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta), alpha = m->alpha[m->shell[i]];
 		s->xc[i] = (float)(alpha * ((double)t->xc_re[i] * c + (double)t->xq_re[i] * q));
 		s->xq[i] = (float)(alpha * ((double)t->xc_im[i] * c + (double)t->xq_im[i] * q));
-		power += alpha * alpha * ((double)t->cc[i] * c * c + 2 * (double)t->cq[i] * c * q + (double)t->qq[i] * q * q);
+		power += alpha * alpha *
+		         ((double)t->cc[i] * c * c + 2 * (double)t->cq[i] * c * q + (double)t->qq[i] * q * q);
 	}
 	return power;
 }
 
 /* Newton on the peak. */
-static void climb(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_ctf_scratch *s, double power, double prior)
+static void climb(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_ctf_scratch *s,
+                  double power, double prior)
 {
 	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1));
 	for (int iteration = 0; iteration < 5; iteration++) {
 		shift_terms b = shift_derivatives(m, s, d);
 		if (b.value <= 0) break;
 		double S = b.value / power, gx = 2 * S * b.dx - prior * d[0], gy = 2 * S * b.dy - prior * d[1];
-		double hxx = 2 * S * b.dxx - prior, hxy = 2 * S * b.dxy, hyy = 2 * S * b.dyy - prior, det = hxx * hyy - hxy * hxy;
+		double hxx = 2 * S * b.dxx - prior, hxy = 2 * S * b.dxy, hyy = 2 * S * b.dyy - prior,
+			   det = hxx * hyy - hxy * hxy;
 		if (!(hxx < 0 && det > 0)) break;
-		double ux = -(hyy * gx - hxy * gy) / det, uy = -(hxx * gy - hxy * gx) / det, length = hypot(ux, uy), limit = 0.5 * finest_A;
+		double ux = -(hyy * gx - hxy * gy) / det, uy = -(hxx * gy - hxy * gx) / det, length = hypot(ux, uy),
+			   limit = 0.5 * finest_A;
 		double damp = length > limit ? limit / length : 1;
 		d[0] += damp * ux;
 		d[1] += damp * uy;
@@ -239,27 +257,30 @@ static void climb(double d[2], double *variance_A2, const cyc_ctf_model *m, cons
 	}
 }
 
-void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, double sigma_A,
-                       cyc_ctf_scratch *s)
+void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t,
+                       cyc_ctf_change at, double sigma_A, cyc_ctf_scratch *s)
 {
 	double power = load_cross(s, m, t, at);
 	d[0] = d[1] = 0;
 	*variance_A2 = sigma_A * sigma_A;
 	if (!(power > 0)) return;
-	/* The peak is about as wide as the finest detail: a quarter of that finds it; the grid reaches three prior widths. */
-	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1)), step_A = fmin(0.25 * finest_A, 3 * sigma_A / (SHIFT_STEPS / 2));
+	/* The peak is about as wide as the finest detail: a quarter of that finds it; the grid reaches three
+	 * prior widths. */
+	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1)),
+		   step_A = fmin(0.25 * finest_A, 3 * sigma_A / (SHIFT_STEPS / 2));
 	search_shift(d, m, s, power, sigma_A, fmax(step_A, 0.1));
 	climb(d, variance_A2, m, s, power, 1 / (sigma_A * sigma_A));
 }
 
-void cyc_ctf_refine_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, cyc_ctf_scratch *s)
+void cyc_ctf_refine_shift(double d[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t,
+                          cyc_ctf_change at, cyc_ctf_scratch *s)
 {
 	double power = load_cross(s, m, t, at);
 	if (power > 0) climb(d, variance_A2, m, s, power, 0);
 }
 
-cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, int32_t n_half, double step_A,
-                             cyc_ctf_scratch *s)
+cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *m, const cyc_tilt_sums *t,
+                             cyc_ctf_change at, int32_t n_half, double step_A, cyc_ctf_scratch *s)
 {
 	cyc_status st = CYC_OK;
 	double *rows = NULL;
@@ -268,7 +289,8 @@ cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *
 	CYC_TRY(cyc_alloc(&rows, 2 * size, sizeof *rows));
 	*power = load_cross(s, m, t, at);
 	sum_rows(m, s, rows, rows + size, n, step_A);
-	for (int32_t l = 0; l < n; l++) sum_columns(cross + (size_t)l * (size_t)n, m, s, rows, rows + size, n, (l - n_half) * step_A);
+	for (int32_t l = 0; l < n; l++)
+		sum_columns(cross + (size_t)l * (size_t)n, m, s, rows, rows + size, n, (l - n_half) * step_A);
 done:
 	cyc_free(rows);
 	return st;
@@ -281,7 +303,8 @@ void cyc_ctf_load(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sum
 	const cyc_ctf_support *p = m->support;
 	double unit = 2 * CYC_PI * p->step_invA;
 	for (int32_t i = 0; i < p->n; i++) {
-		double phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), c = cos(phase), q = sin(phase), alpha = m->alpha[m->shell[i]];
+		double phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), c = cos(phase), q = sin(phase),
+			   alpha = m->alpha[m->shell[i]];
 		s->xc[i] = (float)(alpha * ((double)t->xc_re[i] * c - (double)t->xc_im[i] * q));
 		s->xq[i] = (float)(alpha * ((double)t->xq_re[i] * c - (double)t->xq_im[i] * q));
 		float alpha2 = (float)(alpha * alpha);
@@ -291,15 +314,18 @@ void cyc_ctf_load(cyc_ctf_scratch *s, const cyc_ctf_model *m, const cyc_tilt_sum
 	}
 }
 
-void cyc_ctf_scan(double *cross_of_z, double *power_of_z, const cyc_ctf_model *m, cyc_ctf_scratch *s, cyc_ctf_change centre)
+void cyc_ctf_scan(double *cross_of_z, double *power_of_z, const cyc_ctf_model *m, cyc_ctf_scratch *s,
+                  cyc_ctf_change centre)
 {
 	size_t nb = (size_t)m->n_bins;
 	double *xc = s->bins, *xq = xc + nb, *cc = xq + nb, *cq = cc + nb, *qq = cq + nb;
 	memset(s->bins, 0, 5 * nb * sizeof *s->bins);
-	/* Turn the sums by the centre's and the astigmatic part of delta; the rest depends on k^2 alone and is summed over rings first. */
+	/* Turn the sums by the centre's and the astigmatic part of delta; the rest depends on k^2 alone and is
+	 * summed over rings first. */
 	for (int32_t i = 0; i < m->support->n; i++) {
 		double turn = delta_at(m, i, centre), c = cos(turn), q = sin(turn);
-		double vxc = (double)s->xc[i], vxq = (double)s->xq[i], vcc = (double)s->cc[i], vcq = (double)s->cq[i], vqq = (double)s->qq[i];
+		double vxc = (double)s->xc[i], vxq = (double)s->xq[i], vcc = (double)s->cc[i], vcq = (double)s->cq[i],
+			   vqq = (double)s->qq[i];
 		int32_t b = m->bin[i];
 		xc[b] += vxc * c + vxq * q;
 		xq[b] += vxq * c - vxc * q;
@@ -320,7 +346,8 @@ void cyc_ctf_scan(double *cross_of_z, double *power_of_z, const cyc_ctf_model *m
 	}
 }
 
-void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double *shell_power, const cyc_ctf_model *m, const cyc_ctf_scratch *s, cyc_ctf_change at)
+void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double *shell_power,
+                       const cyc_ctf_model *m, const cyc_ctf_scratch *s, cyc_ctf_change at)
 {
 	*cross = *power = 0;
 	if (shell_cross) {
@@ -339,17 +366,22 @@ void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double
 	}
 }
 
-void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t, cyc_ctf_change at, const double d[2])
+void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cyc_tilt_sums *t,
+                        cyc_ctf_change at, const double d[2])
 {
 	const cyc_ctf_support *p = m->support;
 	double unit = 2 * CYC_PI * p->step_invA;
 	memset(shells, 0, (size_t)m->n_shells * sizeof *shells);
 	for (int32_t i = 0; i < p->n; i++) {
-		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta), phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), co = cos(phase), si = sin(phase);
-		double cc = (double)t->cc[i], cq = (double)t->cq[i], qq = (double)t->qq[i], alpha = m->alpha[m->shell[i]], variance = 0.5 * (cc + qq);
+		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta),
+			   phase = unit * (p->x[i] * d[0] + p->y[i] * d[1]), co = cos(phase), si = sin(phase);
+		double cc = (double)t->cc[i], cq = (double)t->cq[i], qq = (double)t->qq[i],
+			   alpha = m->alpha[m->shell[i]], variance = 0.5 * (cc + qq);
 		if (!(variance > 0)) continue;
-		double y[2] = { (double)t->xc_re[i] * co - (double)t->xc_im[i] * si, (double)t->xq_re[i] * co - (double)t->xq_im[i] * si };
-		double v[2] = { alpha * (cc * c + cq * q), alpha * (cq * c + qq * q) }, s[2] = { (double)t->self_c[i] * co, (double)t->self_q[i] * co };
+		double y[2] = { (double)t->xc_re[i] * co - (double)t->xc_im[i] * si,
+			            (double)t->xq_re[i] * co - (double)t->xq_im[i] * si };
+		double v[2] = { alpha * (cc * c + cq * q), alpha * (cq * c + qq * q) },
+			   s[2] = { (double)t->self_c[i] * co, (double)t->self_q[i] * co };
 		cyc_self_terms *r = &shells[m->shell[i]];
 		for (int k = 0; k < 2; k++) {
 			r->pp += v[k] * v[k] / variance;
@@ -361,14 +393,16 @@ void cyc_ctf_self_terms(cyc_self_terms *shells, const cyc_ctf_model *m, const cy
 	}
 }
 
-void cyc_ctf_curvature(double gradient[3], double curvature[3][3], const cyc_ctf_model *m, const cyc_ctf_scratch *s, cyc_ctf_change at, double S)
+void cyc_ctf_curvature(double gradient[3], double curvature[3][3], const cyc_ctf_model *m,
+                       const cyc_ctf_scratch *s, cyc_ctf_change at, double S)
 {
 	memset(gradient, 0, 3 * sizeof *gradient);
 	memset(curvature, 0, 9 * sizeof(double));
 	for (int32_t i = 0; i < m->support->n; i++) {
 		double delta = delta_at(m, i, at), c = cos(delta), q = sin(delta);
 		double cc = (double)s->cc[i], cq = (double)s->cq[i], qq = (double)s->qq[i];
-		double slope = -2 * S * ((double)s->xq[i] * c - (double)s->xc[i] * q) + 2 * S * S * ((qq - cc) * c * q + cq * (c * c - q * q));
+		double slope = -2 * S * ((double)s->xq[i] * c - (double)s->xc[i] * q) +
+		               2 * S * S * ((qq - cc) * c * q + cq * (c * c - q * q));
 		double bend = 2 * S * S * (cc * q * q - 2 * cq * c * q + qq * c * c);
 		for (int j = 0; j < 3; j++) {
 			gradient[j] += slope * (double)m->g[j][i];

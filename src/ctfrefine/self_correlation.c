@@ -22,14 +22,15 @@ static cyc_status terms_task(void *arg, int64_t i, int i_thread)
 	work *w = arg;
 	(void)i_thread;
 	const cyc_tilt_fit *t = w->fits[i];
-	cyc_ctf_self_terms(w->terms + (size_t)i * (size_t)w->m->n_shells, w->m, w->sums[i], t->change, t->shift_A);
+	cyc_ctf_self_terms(w->terms + (size_t)i * (size_t)w->m->n_shells, w->m, w->sums[i], t->change,
+	                   t->shift_A);
 	return CYC_OK;
 }
 
 /*
- * Each shell gives an excess, with the amplitude of each tilt in it eliminated. What the prediction does not explain of
- * a strong signal looks like self-correlation too, in proportion to the ratio of signal to self-correlation: fine
- * shells, where that is small, decide.
+ * Each shell gives an excess, with the amplitude of each tilt in it eliminated. What the prediction does not
+ * explain of a strong signal looks like self-correlation too, in proportion to the ratio of signal to
+ * self-correlation: fine shells, where that is small, decide.
  */
 static cyc_self_excess regress(const work *w)
 {

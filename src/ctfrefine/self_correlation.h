@@ -7,10 +7,12 @@
 
 #include "ctfrefine/hierarchy.h"
 
-typedef struct { double value, error; } cyc_self_excess;
+typedef struct {
+	double value, error;
+} cyc_self_excess;
 /**
- * The part of the self-correlation that is left in the sums of fitted series (negative: too much was taken off), with
- * its standard error: regression of the cross terms on prediction and self-correlation.                (T4.31)
+ * The part of the self-correlation that is left in the sums of fitted series (negative: too much was taken
+ * off), with its standard error: regression of the cross terms on prediction and self-correlation. (T4.31)
  */
 CYC_MUST_CHECK cyc_status cyc_self_excess_measure(cyc_self_excess *out, const cyc_series_fit *series,
                                                   const cyc_ctf_model *m, const cyc_series_sums *const *sums,

@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min_index, int32_t radius, double step_invA)
+cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min_index, int32_t radius,
+                                  double step_invA)
 {
 	cyc_status st = CYC_OK;
 	cyc_ctf_support *p = NULL;
@@ -23,7 +24,9 @@ cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min
 		for (int32_t y = -radius; y <= radius; y++)
 			for (int32_t x = 0; x <= radius && x < s / 2; x++) {
 				double k2 = (double)x * x + (double)y * y;
-				if (k2 > (double)radius * radius || k2 < k_min_index * k_min_index || (x == 0 && y == 0) || 2 * abs(y) >= s) continue;
+				if (k2 > (double)radius * radius || k2 < k_min_index * k_min_index || (x == 0 && y == 0) ||
+				    2 * abs(y) >= s)
+					continue;
 				if (pass == 1) {
 					p->x[p->n] = x;
 					p->y[p->n] = y;
@@ -69,11 +72,11 @@ struct cyc_ctf_pass {
 	cyc_magnification_pass *magnification; /* NULL: not asked for */
 	bool common_noise, has_parts;
 	cyc_buffer *sums[2]; /* of both half-sets, or one for all */
-	double *power; /* n_tilts x n_shells, then the mean over tilts */
+	double *power;       /* n_tilts x n_shells, then the mean over tilts */
 };
 
-cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
-                               const cyc_ctf_pass_options *o)
+cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box,
+                               const cyc_reference *reference, const cyc_ctf_pass_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_ctf_pass *p = NULL;
@@ -82,12 +85,15 @@ cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_bo
 	p->common_noise = o->common_noise;
 	p->has_parts = o->has_parts;
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, true,
-	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned) : 0));
+	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned)
+	                                                        : 0));
 	p->predict->image.cache = o->images;
 	p->predict->weighs_partial = true;
-	if (o->has_magnification) CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));
+	if (o->has_magnification)
+		CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));
 	for (int h = 0; h < (o->has_parts ? 2 : 1); h++)
-		CYC_TRY(cyc_buffer_create(&p->sums[h], be, CYC_N_SUMS * cyc_half_count2(box->window.box_binned), sizeof(double)));
+		CYC_TRY(cyc_buffer_create(&p->sums[h], be, CYC_N_SUMS * cyc_half_count2(box->window.box_binned),
+		                          sizeof(double)));
 	*out = p;
 	p = NULL;
 done:
@@ -107,8 +113,9 @@ void cyc_ctf_pass_destroy(cyc_ctf_pass **p)
 }
 
 /* All particles of one optics group of one tilt image; n_particles[2] by half-set if these are kept apart. */
-static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, int64_t *n_outside, cyc_ctf_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set,
-                            int32_t i_series, int32_t g)
+static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, int64_t *n_outside,
+                            cyc_ctf_pass *p, const cyc_tilt_series *ts, int32_t f,
+                            const cyc_particle_set *set, int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *q = p->predict;
@@ -120,8 +127,9 @@ static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, 
 		if (q->batch->n == 0) continue;
 		for (int32_t i = 0; i < q->batch->n; i++) n_particles[p->has_parts ? q->batch->half[i] : 0]++;
 		for (int8_t h = 0; h < (p->has_parts ? 2 : 1); h++)
-			CYC_TRY(cyc_op_ctf_sums(p->sums[h], q->be, q->ft, q->prediction, q->ctf, q->quadrature, q->phase, q->radius, p->has_parts ? q->batch->half : NULL, h,
-			                        q->batch->n, q->box.window.box_binned));
+			CYC_TRY(cyc_op_ctf_sums(p->sums[h], q->be, q->ft, q->prediction, q->ctf, q->quadrature, q->phase,
+			                        q->radius, p->has_parts ? q->batch->half : NULL, h, q->batch->n,
+			                        q->box.window.box_binned));
 		if (p->magnification) CYC_TRY(cyc_magnification_add(p->magnification));
 	}
 	if (p->magnification) CYC_TRY(cyc_magnification_end(stretch + 2 * g, p->magnification));
@@ -133,7 +141,8 @@ static cyc_status sums_create(cyc_tilt_sums *t, size_t n)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc(&t->cc, CYC_N_SUMS * n, sizeof *t->cc));
-	float **const parts[CYC_N_SUMS] = { &t->cc, &t->cq, &t->qq, &t->xc_re, &t->xc_im, &t->xq_re, &t->xq_im, &t->self_c, &t->self_q };
+	float **const parts[CYC_N_SUMS] = { &t->cc,    &t->cq,    &t->qq,     &t->xc_re, &t->xc_im,
+		                                &t->xq_re, &t->xq_im, &t->self_c, &t->self_q };
 	for (int k = 1; k < CYC_N_SUMS; k++) *parts[k] = t->cc + (size_t)k * n;
 done:
 	return st;
@@ -160,7 +169,8 @@ done:
 }
 
 /* The sums of one optics group become two parts of the tilt and are added to its own. */
-static cyc_status gather_parts(cyc_tilt_sums *t, cyc_ctf_pass *p, const int64_t n_particles[2], int32_t i_optics, const cyc_ctf_support *support)
+static cyc_status gather_parts(cyc_tilt_sums *t, cyc_ctf_pass *p, const int64_t n_particles[2],
+                               int32_t i_optics, const cyc_ctf_support *support)
 {
 	cyc_status st = CYC_OK;
 	size_t n = CYC_N_SUMS * (size_t)support->n;
@@ -179,13 +189,15 @@ done:
 }
 
 /*
- * Weights, and the removal of self-correlation. A half map holds each of its images: V contains r c (-X), r being the share of
- * one image at this frequency, and so every image agrees with the CTF it was reconstructed with, which hides errors. The
- * same share makes the noise of the map out of the noise of the images, so it is known: r = noise(map) / noise(images).  (T4.14)
- * The mask keeps the middle of the window, where the circle crop takes nothing; |X|^2 is of the whole cropped window, which
- * holds the part crop_power of the noise.
+ * Weights, and the removal of self-correlation. A half map holds each of its images: V contains r c (-X), r
+ * being the share of one image at this frequency, and so every image agrees with the CTF it was reconstructed
+ * with, which hides errors. The same share makes the noise of the map out of the noise of the images, so it
+ * is known: r = noise(map) / noise(images).  (T4.14) The mask keeps the middle of the window, where the
+ * circle crop takes nothing; |X|^2 is of the whole cropped window, which holds the part crop_power of the
+ * noise.
  */
-static void whiten(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power, int32_t n_shells, const cyc_reference *reference)
+static void whiten(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power,
+                   int32_t n_shells, const cyc_reference *reference)
 {
 	size_t n = (size_t)support->n;
 	for (size_t i = 0; i < n; i++) {
@@ -207,14 +219,17 @@ static bool is_blank(const double *power, int32_t n_shells)
 	return true;
 }
 
-static void whiten_tilt(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power, int32_t n_shells, const cyc_reference *reference)
+static void whiten_tilt(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support,
+                        const double *power, int32_t n_shells, const cyc_reference *reference)
 {
 	if (t->n_particles > 0) whiten(t, crop_power, support, power, n_shells, reference);
-	for (int32_t i = 0; i < t->n_parts; i++) whiten(&t->parts[i], crop_power, support, power, n_shells, reference);
+	for (int32_t i = 0; i < t->n_parts; i++)
+		whiten(&t->parts[i], crop_power, support, power, n_shells, reference);
 }
 
 /* The particles of one tilt image, whose pixels are loaded. */
-static cyc_status collect_tilt(cyc_tilt_sums *t, cyc_series_sums *series, cyc_ctf_pass *p, const cyc_ctf_support *support, const cyc_tilt_series *ts, int32_t f,
+static cyc_status collect_tilt(cyc_tilt_sums *t, cyc_series_sums *series, cyc_ctf_pass *p,
+                               const cyc_ctf_support *support, const cyc_tilt_series *ts, int32_t f,
                                const cyc_particle_set *set, int32_t i_series, const bool *used)
 {
 	cyc_status st = CYC_OK;
@@ -233,8 +248,9 @@ done:
 	return st;
 }
 
-cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts, const cyc_particle_set *set,
-                               int32_t i_series, int32_t first_tilt, int32_t last_tilt, const char *root)
+cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support,
+                               cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
+                               int32_t first_tilt, int32_t last_tilt, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_sums *sums = NULL;
@@ -248,7 +264,8 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	sums->n_tilts = ts->n_tilts;
 	CYC_TRY(cyc_alloc(&sums->tilts, ts->n_tilts, sizeof *sums->tilts));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
-	if (p->magnification) CYC_TRY(cyc_alloc(&sums->stretch, 2 * (size_t)set->n_optics, sizeof *sums->stretch));
+	if (p->magnification)
+		CYC_TRY(cyc_alloc(&sums->stretch, 2 * (size_t)set->n_optics, sizeof *sums->stretch));
 	cyc_optics_used(used, set, i_series);
 	double crop_power = cyc_circle_crop_power(window);
 	double *mean = p->power + (size_t)n_shells * (size_t)ts->n_tilts;
@@ -265,8 +282,11 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	}
 	for (int32_t i = 0; i < n_shells && n_read > 0; i++) mean[i] /= n_read;
 	for (int32_t f = first_tilt; f <= last_tilt; f++) {
-		sums->tilts[f].is_blank = sums->tilts[f].n_particles > 0 && is_blank(p->power + (size_t)n_shells * (size_t)f, n_shells);
-		whiten_tilt(&sums->tilts[f], crop_power, support, p->common_noise ? mean : p->power + (size_t)n_shells * (size_t)f, n_shells, p->predict->reference);
+		sums->tilts[f].is_blank =
+			sums->tilts[f].n_particles > 0 && is_blank(p->power + (size_t)n_shells * (size_t)f, n_shells);
+		whiten_tilt(&sums->tilts[f], crop_power, support,
+		            p->common_noise ? mean : p->power + (size_t)n_shells * (size_t)f, n_shells,
+		            p->predict->reference);
 	}
 	*out = sums;
 	sums = NULL;

@@ -1,6 +1,7 @@
 /**
  * @file statistics.h
- * What the tilt images say about their CTFs, collected in one pass: docs/theory/04-ctf-refinement.md, (T4.2), (T4.3).
+ * What the tilt images say about their CTFs, collected in one pass: docs/theory/04-ctf-refinement.md, (T4.2),
+ * (T4.3).
  */
 #ifndef CYC_CTF_STATISTICS_H
 #define CYC_CTF_STATISTICS_H
@@ -14,11 +15,12 @@ enum { CYC_MAX_LEARNING_SERIES = 8 };
 /** The Fourier coefficients that are used: k_min <= |k| <= radius of the half plane. */
 typedef struct {
 	int32_t n;
-	int32_t *x, *y;    /**< index in the half plane: column, signed row */
-	float *share;      /**< 1, or 1/2 in the column x = 0, which holds each pair twice */
-	double step_invA;  /**< frequency of index 1 */
+	int32_t *x, *y;   /**< index in the half plane: column, signed row */
+	float *share;     /**< 1, or 1/2 in the column x = 0, which holds each pair twice */
+	double step_invA; /**< frequency of index 1 */
 } cyc_ctf_support;
-CYC_MUST_CHECK cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min_index, int32_t radius, double step_invA);
+CYC_MUST_CHECK cyc_status cyc_ctf_support_create(cyc_ctf_support **out, int32_t s, double k_min_index,
+                                                 int32_t radius, double step_invA);
 void cyc_ctf_support_destroy(cyc_ctf_support **p);
 
 /**
@@ -27,12 +29,14 @@ void cyc_ctf_support_destroy(cyc_ctf_support **p);
  * c = CTF with the scale of the input, q its quadrature (T1.6), V the prediction.
  */
 typedef struct cyc_tilt_sums {
-	int64_t n_particles;  /**< particle images that went in; 0: the tilt tells nothing */
-	bool is_blank;        /**< all windows are constant: an image without anything, not even noise */
-	float *cc, *cq, *qq;  /**< n of the support; NULL when n_particles = 0 */
+	int64_t n_particles; /**< particle images that went in; 0: the tilt tells nothing */
+	bool is_blank;       /**< all windows are constant: an image without anything, not even noise */
+	float *cc, *cq, *qq; /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
-	float *self_c, *self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
-	/* Where aberrations are fitted: the same sums by optics group and half-set, which add up to those above. */
+	float *self_c,
+		*self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
+	/* Where aberrations are fitted: the same sums by optics group and half-set, which add up to those above.
+	 */
 	int32_t n_parts;
 	struct cyc_tilt_sums *parts;
 	int32_t i_optics, half; /**< of a part */
@@ -42,25 +46,30 @@ typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_sums *tilts;
 	int64_t n_outside;
-	cyc_stretch_model *stretch; /**< n_optics x 2, by group and half-set; NULL unless magnification is fitted */
+	cyc_stretch_model
+		*stretch; /**< n_optics x 2, by group and half-set; NULL unless magnification is fitted */
 } cyc_series_sums;
 void cyc_series_sums_destroy(cyc_series_sums **p);
 
 typedef struct {
 	double cutoff_frac;
-	bool common_noise;      /**< one spectrum for all tilts of a series */
-	bool has_parts;         /**< keep the sums by optics group and half-set too */
-	bool has_magnification; /**< also collect what tells it */
-	double k_min_index;     /**< of that */
+	bool common_noise;              /**< one spectrum for all tilts of a series */
+	bool has_parts;                 /**< keep the sums by optics group and half-set too */
+	bool has_magnification;         /**< also collect what tells it */
+	double k_min_index;             /**< of that */
 	struct cyc_image_cache *images; /**< images kept from another reading, or NULL. Borrowed */
 } cyc_ctf_pass_options;
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;
-CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_box *box,
+                                              const cyc_reference *reference,
                                               const cyc_ctf_pass_options *options);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
-/** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map predicts them. */
-CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support, cyc_tilt_series *ts,
-                                              const cyc_particle_set *set, int32_t i_series, int32_t first_tilt, int32_t last_tilt, const char *root);
+/** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map
+ * predicts them. */
+CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p,
+                                              const cyc_ctf_support *support, cyc_tilt_series *ts,
+                                              const cyc_particle_set *set, int32_t i_series,
+                                              int32_t first_tilt, int32_t last_tilt, const char *root);
 
 #endif

@@ -7,15 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "ctf of a series", CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char KIND[] = "ctf of a series",
+				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
-static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved", "confirmed", "weak", "shifted", "bad", "at-limit", "no-particles", "excluded",
-	                                                           "not-asked" };
+static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved",        "confirmed", "weak",
+	                                                         "shifted",      "bad",       "at-limit",
+	                                                         "no-particles", "excluded",  "not-asked" };
 const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }
 
 /*
- * Whether a shift found on the way is no scatter about the aligned place: one that the learned width gives to less than one
- * tilt in a hundred such series. Aligning a tilt with a grossly wrong defocus leaves such shifts, also at its true defocus.
+ * Whether a shift found on the way is no scatter about the aligned place: one that the learned width gives to
+ * less than one tilt in a hundred such series. Aligning a tilt with a grossly wrong defocus leaves such
+ * shifts, also at its true defocus.
  */
 static bool is_beyond_prior(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts)
 {
@@ -23,7 +26,8 @@ static bool is_beyond_prior(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int3
 	return r2 > 2 * log(100.0 * n_tilts) * w->shift_A * w->shift_A;
 }
 
-static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts, bool do_defocus, bool do_scale)
+static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts,
+                                bool do_defocus, bool do_scale)
 {
 	if (t->p_bad > 0.5) return CYC_TILT_BAD;
 	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
@@ -33,10 +37,13 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
 	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
 	double prior_s = 1 / (has_input / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
-	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z, scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
+	bool defocus_is_weak = !do_defocus || t->z_variance > 0.5 * prior_z,
+		 scale_is_weak = !do_scale || t->log_s_variance > 0.5 * prior_s;
 	if (defocus_is_weak && scale_is_weak) return CYC_TILT_WEAK;
-	bool has_moved = do_defocus && (t->change.z * t->change.z > 4 * t->z_variance ||
-	                                cyc_square(t->change.a[0]) / t->a_variance[0] + cyc_square(t->change.a[1]) / t->a_variance[1] > 6);
+	bool has_moved =
+		do_defocus &&
+		(t->change.z * t->change.z > 4 * t->z_variance ||
+	     cyc_square(t->change.a[0]) / t->a_variance[0] + cyc_square(t->change.a[1]) / t->a_variance[1] > 6);
 	has_moved = has_moved || (do_scale && t->log_s * t->log_s > 4 * t->log_s_variance);
 	return has_moved ? CYC_TILT_MOVED : CYC_TILT_CONFIRMED;
 }
@@ -52,7 +59,8 @@ static void keep_defocus(cyc_tilt_result *o, const cyc_tilt *in, const cyc_tilt_
 }
 
 /* What is kept is as good as inputs are; of the scale it is known how far from nothing it may be. */
-static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus, bool do_scale)
+static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus,
+                    bool do_scale)
 {
 	if (do_defocus) {
 		o->defocus_error_A = w->z_input_A / t->cos_tilt;
@@ -65,8 +73,9 @@ static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_wid
 	o->scale_ratio = 0;
 }
 
-void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit, const cyc_series_sums *sums, const cyc_ctf_widths *w,
-                               double gauge, const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
+void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit,
+                               const cyc_series_sums *sums, const cyc_ctf_widths *w, double gauge,
+                               const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
 {
 	bool do_defocus = what->do_defocus, do_scale = what->do_scale;
 	cyc_ice_series measured = fit->ice; /* shares the tilts */
@@ -75,13 +84,22 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 		const cyc_tilt *in = &ts->tilts[f];
 		const cyc_tilt_fit *t = &fit->tilts[f];
 		cyc_tilt_result *o = &r[f];
-		*o = (cyc_tilt_result){ .status = in->scale == 0                           ? CYC_TILT_EXCLUDED
-			                                : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
-			                                                                  : CYC_TILT_NO_DATA,
-			                    .defocus_u_A = in->defocus_u_A, .defocus_v_A = in->defocus_v_A, .defocus_angle_rad = in->defocus_angle_rad, .scale = in->scale,
-			                    .bfactor_A2 = in->bfactor_A2, .bfactor_error_A2 = CYC_NAN, .defocus_error_A = CYC_NAN, .astigmatism_error_A = CYC_NAN, .scale_error = CYC_NAN, .scale_ratio = 1,
+		*o = (cyc_tilt_result){ .status = in->scale == 0                    ? CYC_TILT_EXCLUDED
+			                              : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
+			                                                                : CYC_TILT_NO_DATA,
+			                    .defocus_u_A = in->defocus_u_A,
+			                    .defocus_v_A = in->defocus_v_A,
+			                    .defocus_angle_rad = in->defocus_angle_rad,
+			                    .scale = in->scale,
+			                    .bfactor_A2 = in->bfactor_A2,
+			                    .bfactor_error_A2 = CYC_NAN,
+			                    .defocus_error_A = CYC_NAN,
+			                    .astigmatism_error_A = CYC_NAN,
+			                    .scale_error = CYC_NAN,
+			                    .scale_ratio = 1,
 			                    .n_particles = sums->tilts[f].n_particles };
-		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a factor, no gauge. */
+		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a
+		 * factor, no gauge. */
 		if (!t->has_data) continue;
 		o->status = classify(t, w, ts->n_tilts, do_defocus, do_scale);
 		o->p_bad = t->p_bad;
@@ -95,7 +113,8 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 		o->gain = t->gain;
 		memcpy(o->shift_A, t->shift_A, sizeof o->shift_A);
 		if (do_defocus) {
-			cyc_defocus d = { t->input.mean_A + t->change.z, t->input.astig_x_A + t->change.a[0], t->input.astig_y_A + t->change.a[1] };
+			cyc_defocus d = { t->input.mean_A + t->change.z, t->input.astig_x_A + t->change.a[0],
+				              t->input.astig_y_A + t->change.a[1] };
 			cyc_defocus_to_uva(&o->defocus_u_A, &o->defocus_v_A, &o->defocus_angle_rad, d);
 			o->defocus_change_A = t->change.z;
 			o->astigmatism_change_A = hypot(t->change.a[0], t->change.a[1]);
@@ -118,18 +137,22 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 	}
 }
 
-void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_ice_series *ice, double gauge, bool only_without_particles)
+void cyc_tilt_results_take_ice(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_ice_series *ice,
+                               double gauge, bool only_without_particles)
 {
 	for (int32_t f = 0; f < ts->n_tilts && ice->is_fitted; f++) {
 		double log_error, scale = gauge * cyc_ice_scale(&log_error, ice, f);
-		if (r[f].status == CYC_TILT_EXCLUDED || r[f].status == CYC_TILT_BAD || r[f].status == CYC_TILT_NOT_ASKED || (only_without_particles && r[f].status != CYC_TILT_NO_DATA)) continue;
+		if (r[f].status == CYC_TILT_EXCLUDED || r[f].status == CYC_TILT_BAD ||
+		    r[f].status == CYC_TILT_NOT_ASKED || (only_without_particles && r[f].status != CYC_TILT_NO_DATA))
+			continue;
 		r[f].scale = scale;
 		r[f].scale_error = scale * log_error;
 		r[f].scale_ratio = scale / ts->tilts[f].scale;
 	}
 }
 
-void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r, const cyc_ctf_estimate_options *what)
+void cyc_tilt_results_apply(cyc_tilt_series *ts, const cyc_tilt_result *r,
+                            const cyc_ctf_estimate_options *what)
 {
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_tilt *t = &ts->tilts[f];
@@ -154,20 +177,57 @@ enum { N_NUMBERS = 23 };
 
 static void to_numbers(double v[N_NUMBERS], const cyc_tilt_result *r)
 {
-	const double list[N_NUMBERS] = { (double)r->status, r->defocus_u_A, r->defocus_v_A, r->defocus_angle_rad, r->scale, r->defocus_error_A, r->astigmatism_error_A,
-		                             r->scale_error, r->defocus_change_A, r->astigmatism_change_A, r->scale_ratio, r->gain, r->shift_A[0], r->shift_A[1],
-		                             r->bfactor_A2, r->bfactor_change_A2, r->bfactor_error_A2, r->scale_measured, r->scale_precision,
-		                             r->p_bad, r->expected_gain, r->found_gain, r->is_blank };
+	const double list[N_NUMBERS] = { (double)r->status,
+		                             r->defocus_u_A,
+		                             r->defocus_v_A,
+		                             r->defocus_angle_rad,
+		                             r->scale,
+		                             r->defocus_error_A,
+		                             r->astigmatism_error_A,
+		                             r->scale_error,
+		                             r->defocus_change_A,
+		                             r->astigmatism_change_A,
+		                             r->scale_ratio,
+		                             r->gain,
+		                             r->shift_A[0],
+		                             r->shift_A[1],
+		                             r->bfactor_A2,
+		                             r->bfactor_change_A2,
+		                             r->bfactor_error_A2,
+		                             r->scale_measured,
+		                             r->scale_precision,
+		                             r->p_bad,
+		                             r->expected_gain,
+		                             r->found_gain,
+		                             r->is_blank };
 	memcpy(v, list, sizeof list);
 }
 
 static void from_numbers(cyc_tilt_result *r, const double v[N_NUMBERS], int64_t n_particles)
 {
-	*r = (cyc_tilt_result){ .status = (cyc_tilt_status)(int)v[0], .defocus_u_A = v[1], .defocus_v_A = v[2], .defocus_angle_rad = v[3], .scale = v[4],
-		                    .defocus_error_A = v[5], .astigmatism_error_A = v[6], .scale_error = v[7], .defocus_change_A = v[8], .astigmatism_change_A = v[9],
-		                    .scale_ratio = v[10], .gain = v[11], .shift_A = { v[12], v[13] }, .bfactor_A2 = v[14], .bfactor_change_A2 = v[15],
-		                    .bfactor_error_A2 = v[16], .scale_measured = v[17], .scale_precision = v[18], .p_bad = v[19], .expected_gain = v[20],
-		                    .found_gain = v[21], .is_blank = v[22] != 0, .n_particles = n_particles };
+	*r = (cyc_tilt_result){ .status = (cyc_tilt_status)(int)v[0],
+		                    .defocus_u_A = v[1],
+		                    .defocus_v_A = v[2],
+		                    .defocus_angle_rad = v[3],
+		                    .scale = v[4],
+		                    .defocus_error_A = v[5],
+		                    .astigmatism_error_A = v[6],
+		                    .scale_error = v[7],
+		                    .defocus_change_A = v[8],
+		                    .astigmatism_change_A = v[9],
+		                    .scale_ratio = v[10],
+		                    .gain = v[11],
+		                    .shift_A = { v[12], v[13] },
+		                    .bfactor_A2 = v[14],
+		                    .bfactor_change_A2 = v[15],
+		                    .bfactor_error_A2 = v[16],
+		                    .scale_measured = v[17],
+		                    .scale_precision = v[18],
+		                    .p_bad = v[19],
+		                    .expected_gain = v[20],
+		                    .found_gain = v[21],
+		                    .is_blank = v[22] != 0,
+		                    .n_particles = n_particles };
 }
 
 cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, int32_t n_tilts, uint64_t hash)
@@ -190,7 +250,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path, uint64_t hash)
+cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts, const char *path,
+                                 uint64_t hash)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL, *at;
@@ -226,7 +287,8 @@ cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label
 	cyc_status st = CYC_OK;
 	int32_t column;
 	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and 0 would be a promise. */
+	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and
+	 * 0 would be a promise. */
 	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
 done:
 	return st;
@@ -265,7 +327,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms, cyc_tilt_result *const *results, bool has_bfactors)
+cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms,
+                                 cyc_tilt_result *const *results, bool has_bfactors)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
@@ -274,7 +337,8 @@ cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomog
 		cyc_star_block *b;
 		if (!results[i]) continue;
 		CYC_TRY(cyc_star_add_block(&b, s, tomograms->series[i].name, CYC_STAR_TABLE));
-		for (int32_t f = 0; f < tomograms->series[i].n_tilts; f++) CYC_TRY(write_row(b, &tomograms->series[i].tilts[f], &results[i][f], has_bfactors));
+		for (int32_t f = 0; f < tomograms->series[i].n_tilts; f++)
+			CYC_TRY(write_row(b, &tomograms->series[i].tilts[f], &results[i][f], has_bfactors));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:

@@ -9,8 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
-static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run, cyc_polish_run,
-	                                   cyc_refine3d_run, cyc_check_run, cyc_refine3d_run };
+static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run,
+	                                   cyc_polish_run,      cyc_refine3d_run,    cyc_check_run,
+	                                   cyc_refine3d_run };
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
@@ -23,9 +24,19 @@ void cyc_cycle_options_default(cyc_cycle_options *o)
 	cyc_ctfrefine_options_default(&c);
 	cyc_polish_options_default(&m);
 	*o = (cyc_cycle_options){
-		.symmetry = r.symmetry, .snr = r.snr, .n_cycles = 1, .defocus_range_A = c.defocus_range_A, .ctf_kmin_A = c.k_min_A,
-		.bfactor_low_A = p.bfactor_low_A, .bfactor_high_A = p.bfactor_high_A, .motion_sigma_A_per_dose = m.motion_sigma_A_per_dose,
-		.motion_correlation_A = m.motion_correlation_A, .polish_range_px = m.range_px, .refine_order = 5, .n_threads = cyc_n_processors(), .backend = r.backend,
+		.symmetry = r.symmetry,
+		.snr = r.snr,
+		.n_cycles = 1,
+		.defocus_range_A = c.defocus_range_A,
+		.ctf_kmin_A = c.k_min_A,
+		.bfactor_low_A = p.bfactor_low_A,
+		.bfactor_high_A = p.bfactor_high_A,
+		.motion_sigma_A_per_dose = m.motion_sigma_A_per_dose,
+		.motion_correlation_A = m.motion_correlation_A,
+		.polish_range_px = m.range_px,
+		.refine_order = 5,
+		.n_threads = cyc_n_processors(),
+		.backend = r.backend,
 	};
 }
 
@@ -48,7 +59,8 @@ int32_t cyc__first_postprocess(const cyc__cycle *c)
 
 const char *cyc__decision_text(cyc__decision d)
 {
-	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted", "worse, but accepted as asked", "worse: rejected" };
+	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted",
+		                                 "worse, but accepted as asked", "worse: rejected" };
 	return TEXTS[d];
 }
 
@@ -57,7 +69,8 @@ cyc__difference_text cyc__difference_format(const cyc__step *s)
 	cyc__difference_text t;
 	int decimals = 4;
 	/* Two digits of the error. */
-	while (decimals < 9 && s->difference_error > 0.0 && s->difference_error * pow(10.0, decimals) < 9.5) decimals++;
+	while (decimals < 9 && s->difference_error > 0.0 && s->difference_error * pow(10.0, decimals) < 9.5)
+		decimals++;
 	snprintf(t.text, sizeof t.text, "%+.*f ± %.*f", decimals, s->difference, decimals, s->difference_error);
 	return t;
 }
@@ -115,7 +128,8 @@ static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const char 
 	CYC_TRY(cyc__before_command(&before, c, s));
 	if (before) CYC_TRY(cyc_asprintf(&both, "%s\n%s", before, command));
 	CYC_TRY(cyc_make_dirs(dir));
-	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n, both ? both : command));
+	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n,
+	                      both ? both : command));
 done:
 	cyc_free(options);
 	cyc_free(command);
@@ -129,11 +143,13 @@ static void note_failure(cyc__cycle *c, const char *dir, cyc_status failure)
 {
 	cyc_error record = *cyc_error_get();
 	c->status = failure == CYC_E_CANCELLED ? "Aborted" : "Failed";
-	if (cyc_job_end(dir, failure) != CYC_OK || cyc__pipeline_write(c) != CYC_OK) cyc_warn("the exit flag of %s could not be written", dir);
+	if (cyc_job_end(dir, failure) != CYC_OK || cyc__pipeline_write(c) != CYC_OK)
+		cyc_warn("the exit flag of %s could not be written", dir);
 	cyc_error_set(&record);
 }
 
-/* Files that a killed run was writing: "name.tmp" and its process number. Only one run is at work here: nobody's any more. */
+/* Files that a killed run was writing: "name.tmp" and its process number. Only one run is at work here:
+ * nobody's any more. */
 static void remove_leftovers(const char *dir)
 {
 	DIR *d = opendir(dir);
@@ -141,14 +157,16 @@ static void remove_leftovers(const char *dir)
 	while (d && (e = readdir(d)) != NULL) {
 		const char *suffix = strrchr(e->d_name, '.');
 		char *path = NULL;
-		bool is_leftover = suffix && strncmp(suffix, ".tmp", 4) == 0 && suffix[4] && suffix[4 + strspn(suffix + 4, "0123456789")] == '\0';
+		bool is_leftover = suffix && strncmp(suffix, ".tmp", 4) == 0 && suffix[4] &&
+		                   suffix[4 + strspn(suffix + 4, "0123456789")] == '\0';
 		if (is_leftover && cyc_path_join(&path, dir, e->d_name) == CYC_OK) unlink(path);
 		cyc_free(path);
 	}
 	if (d) closedir(d);
 }
 
-/* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no result. */
+/* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no
+ * result. */
 static void hear_warning(void *user, cyc_log_level level, const char *text)
 {
 	cyc__step *s = user;
@@ -163,7 +181,9 @@ static void hear_warning(void *user, cyc_log_level level, const char *text)
 			return;
 		}
 	}
-	if (cyc_realloc(&s->warnings, (size_t)s->n_warnings, (size_t)s->n_warnings + 1, sizeof *s->warnings) == CYC_OK) s->warnings[s->n_warnings++] = copy;
+	if (cyc_realloc(&s->warnings, (size_t)s->n_warnings, (size_t)s->n_warnings + 1, sizeof *s->warnings) ==
+	    CYC_OK)
+		s->warnings[s->n_warnings++] = copy;
 	else cyc_free(copy);
 }
 
@@ -243,15 +263,18 @@ done:
 static void log_result(const cyc__cycle *c, const cyc__step *s)
 {
 	if (c->i_best < 0) {
-		cyc_info("%s: resolution %.2f Å, mean FSC %.4f (%.1f s)", s->dir, s->resolution_A, s->mean_fsc, s->seconds);
+		cyc_info("%s: resolution %.2f Å, mean FSC %.4f (%.1f s)", s->dir, s->resolution_A, s->mean_fsc,
+		         s->seconds);
 		return;
 	}
-	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%s): %s (%.1f s)", s->dir, s->resolution_A, s->resolution_A - c->steps[c->i_best].resolution_A,
-	         s->mean_fsc, cyc__difference_format(s).text, cyc__decision_text(s->decision), s->seconds);
+	cyc_info("%s: resolution %.2f Å (%+.2f), mean FSC %.4f (%s): %s (%.1f s)", s->dir, s->resolution_A,
+	         s->resolution_A - c->steps[c->i_best].resolution_A, s->mean_fsc, cyc__difference_format(s).text,
+	         cyc__decision_text(s->decision), s->seconds);
 }
 
-/* Of equal states one in 31 seems worse by this much (Student, 15 degrees of freedom). Then a turn is lost that might as well have been kept; where it is really worse,
- * the next turns would start from worse maps. Without significance the refinement's own held-out evidence stands. */
+/* Of equal states one in 31 seems worse by this much (Student, 15 degrees of freedom). Then a turn is lost
+ * that might as well have been kept; where it is really worse, the next turns would start from worse maps.
+ * Without significance the refinement's own held-out evidence stands. */
 static const double WORSE_SIGMAS = 2.0;
 
 static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
@@ -269,15 +292,17 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	cyc_status st = CYC_OK;
 	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, set));
 	const cyc__step *r = &c->steps[c->n_steps - 1];
-	if (!r->was_kept) cyc_info("%s: %.0f particles, %.0f windows, %.0f more outside of their images (%.1f s)", r->dir, r->n_particles, r->n_images,
-	                           r->n_images_outside, r->seconds);
+	if (!r->was_kept)
+		cyc_info("%s: %.0f particles, %.0f windows, %.0f more outside of their images (%.1f s)", r->dir,
+		         r->n_particles, r->n_images, r->n_images_outside, r->seconds);
 	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
 	cyc__step *s = &c->steps[c->n_steps - 1];
 	s->decision = decide(c, s);
 	log_result(c, s);
 	if (cyc__is_rejected(s->decision)) {
-		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The turn is rejected, the run continues from before it (--accept-worse accepts it)", s->dir,
-		         cyc__difference_format(s).text, c->steps[c->i_best].dir);
+		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The turn is rejected, the run "
+		         "continues from before it (--accept-worse accepts it)",
+		         s->dir, cyc__difference_format(s).text, c->steps[c->i_best].dir);
 	} else {
 		c->i_best = c->n_steps - 1;
 	}
@@ -313,7 +338,8 @@ static cyc_status run_turns(cyc__cycle *c)
 			int32_t i_start = c->i_best;
 			/* From the same state it would end as before. */
 			if (refused_at[kind] == i_start) {
-				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was rejected", i_cycle + 1, cyc__kind_get(kind)->folder);
+				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was rejected",
+				         i_cycle + 1, cyc__kind_get(kind)->folder);
 				continue;
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
@@ -380,7 +406,8 @@ done:
 	return st;
 }
 
-/* RUN/optimisation_set.star: the state the run ends in, under a name that does not depend on the number of jobs. */
+/* RUN/optimisation_set.star: the state the run ends in, under a name that does not depend on the number of
+ * jobs. */
 static cyc_status write_final_set(const cyc__cycle *c, const char *final_set)
 {
 	cyc_status st = CYC_OK;
@@ -419,7 +446,8 @@ done:
 	return st;
 }
 
-/* The run's own copy of the particles, without the duplicates; written anew at each start, always the same. */
+/* The run's own copy of the particles, without the duplicates; written anew at each start, always the same.
+ */
 static cyc_status mend_duplicates(cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;

@@ -1,7 +1,8 @@
 /**
  * @file cycle_internal.h
- * The parts of the cycle: inputs as found (inputs.c), steps (steps.c), records of what was done (record.c), the
- * pipeline file (pipeline.c), the summary (summary.c, summary_html.c, summary_figures.c), and their order (cycle.c).
+ * The parts of the cycle: inputs as found (inputs.c), steps (steps.c), records of what was done (record.c),
+ * the pipeline file (pipeline.c), the summary (summary.c, summary_html.c, summary_figures.c), and their order
+ * (cycle.c).
  */
 #ifndef CYC_CYCLE_INTERNAL_H
 #define CYC_CYCLE_INTERNAL_H
@@ -11,19 +12,24 @@
 
 /* ---------------------------------------------------------------- names and values */
 
-typedef struct { char *name, *value; } cyc__pair;
+typedef struct {
+	char *name, *value;
+} cyc__pair;
 /** Ordered names and texts: options, outputs. Zeroed: empty. */
 typedef struct {
 	int32_t n;
 	cyc__pair *items;
 } cyc__pairs;
-CYC_MUST_CHECK cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...) CYC_PRINTF(3, 4);
+CYC_MUST_CHECK cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...)
+	CYC_PRINTF(3, 4);
 /** Borrowed; NULL if there is none. */
 const char *cyc__pairs_get(const cyc__pairs *p, const char *name);
 void cyc__pairs_deinit(cyc__pairs *p);
 
 /** 16 hexadecimal digits and the terminating zero. */
-typedef struct { char text[17]; } cyc__hash_text;
+typedef struct {
+	char text[17];
+} cyc__hash_text;
 cyc__hash_text cyc__hash_format(uint64_t h);
 
 /* ---------------------------------------------------------------- inputs */
@@ -31,85 +37,104 @@ cyc__hash_text cyc__hash_format(uint64_t h);
 enum { CYC__MISSING_NAMED = 3 };
 typedef struct {
 	int64_t n_particles, n_half[2];
-	int64_t n_images, n_missing;             /**< of a series without particles neither is counted */
-	char *missing[CYC__MISSING_NAMED];       /**< the first few */
+	int64_t n_images, n_missing;       /**< of a series without particles neither is counted */
+	char *missing[CYC__MISSING_NAMED]; /**< the first few */
 } cyc__series_inputs;
 
 /** What the run starts from. */
 typedef struct {
-	cyc_optimisation_set *set;               /**< after overrides */
+	cyc_optimisation_set *set; /**< after overrides */
 	cyc_tomogram_set *tomograms;
 	cyc_particle_set *particles;
-	const char *mask_align, *mask_fsc;       /**< borrowed from the options or the set; NULL: none */
-	double pixel_size_A;                     /**< coarsest of all series with particles; usually they have one */
-	int32_t crop_px;                         /**< edge of the maps after cropping */
-	int32_t image_nx, image_ny;              /**< largest found, 0 if none was */
+	const char *mask_align, *mask_fsc; /**< borrowed from the options or the set; NULL: none */
+	double pixel_size_A;               /**< coarsest of all series with particles; usually they have one */
+	int32_t crop_px;                   /**< edge of the maps after cropping */
+	int32_t image_nx, image_ny;        /**< largest found, 0 if none was */
 	int32_t most_tilts;
-	cyc_project_size size;                   /**< what the memory of steps depends on */
+	cyc_project_size size; /**< what the memory of steps depends on */
 	int64_t n_tilts, n_images, n_missing;
 	cyc__series_inputs *series;
-	double diameter_A;                       /**< of the particle, to tell duplicates from neighbours */
-	const char *diameter_from;               /**< where it comes from, for the user */
+	double diameter_A;         /**< of the particle, to tell duplicates from neighbours */
+	const char *diameter_from; /**< where it comes from, for the user */
 	cyc_duplicates duplicates;
-	bool *keep;                              /**< particles that are left where one of each pair is left out */
-	cyc_finding_list found;                  /**< of the check of the project, sorted */
+	bool *keep;             /**< particles that are left where one of each pair is left out */
+	cyc_finding_list found; /**< of the check of the project, sorted */
 } cyc__inputs;
 /** Read and check all but the content of images; missing images are counted, negative scales let through. */
 CYC_MUST_CHECK cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__inputs_deinit(cyc__inputs *in);
 /**
- * What a plan can show but a run cannot start with: images that are missing, negative scales, duplicates to be refused, errors of the
- * check of the project, options that a step of the plan would refuse, a folder or a disk that cannot take the results.
+ * What a plan can show but a run cannot start with: images that are missing, negative scales, duplicates to
+ * be refused, errors of the check of the project, options that a step of the plan would refuse, a folder or a
+ * disk that cannot take the results.
  */
 CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
 /** A line on what is done about duplicates across half-sets, and on those within one; "" without any. */
-void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o);
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in,
+                                     const cyc_cycle_options *o);
 /** Particles that the run works with. */
 int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *o);
 /**
  * "name, hash" of each file that influences the result (names relative to the root), "name (role)" for masks
  * and MTF, images and the particles that are left out as one entry each.
  */
-CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o);
+CYC_MUST_CHECK cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in,
+                                             const cyc_cycle_options *o);
 
 /* ---------------------------------------------------------------- steps */
 
-typedef enum { CYC__RECONSTRUCT, CYC__POSTPROCESS, CYC__CTFREFINE, CYC__POLISH, CYC__REFINE3D, CYC__N_KINDS } cyc__kind;
+typedef enum {
+	CYC__RECONSTRUCT,
+	CYC__POSTPROCESS,
+	CYC__CTFREFINE,
+	CYC__POLISH,
+	CYC__REFINE3D,
+	CYC__N_KINDS
+} cyc__kind;
 
 /* Figures of a step; NaN where they do not apply. */
-#define CYC__STEP_FIGURES(X)                                                                         \
-	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images)         \
+/* clang-format off */
+#define CYC__STEP_FIGURES(X) \
+	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images) \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
-	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A)  \
-	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) X(edge_fsc) \
-	X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) X(used_unmasked) \
-	X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
+	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A) \
+	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) \
+	X(edge_fsc) X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) \
+	X(used_unmasked) X(n_judged) X(n_improbable) X(n_searched) X(n_found_again)
+/* clang-format on */
 
 /** What a turn did by the half maps, and what follows from it. */
-typedef enum { CYC__TURN_START, CYC__TURN_BETTER, CYC__TURN_SAME, CYC__TURN_WORSE_ACCEPTED, CYC__TURN_WORSE } cyc__decision;
+typedef enum {
+	CYC__TURN_START,
+	CYC__TURN_BETTER,
+	CYC__TURN_SAME,
+	CYC__TURN_WORSE_ACCEPTED,
+	CYC__TURN_WORSE
+} cyc__decision;
 static inline bool cyc__is_rejected(cyc__decision d) { return d == CYC__TURN_WORSE; }
 /** Accepted, of a turn that is decided; not of the start. */
 static inline bool cyc__is_accepted(cyc__decision d) { return d > CYC__TURN_START && d < CYC__TURN_WORSE; }
 
 typedef struct {
 	cyc__kind kind;
-	int32_t i_turn;         /**< 0: the start */
-	int32_t job;            /**< number of the job folder */
-	char *name;             /**< "CtfRefine/job003/", relative to the run folder */
-	char *dir;              /**< relative to the root, with final slash */
-	char *input_set;        /**< optimisation set it starts from; "" for the run's own inputs */
-	char *output_set;       /**< and the one it leaves */
-	cyc__pairs arguments;   /**< what it was called with, as options of its command; without out_dir */
-	cyc__pairs outputs;     /**< what it wrote: role, path relative to the root */
-	cyc_file_marks files;   /**< all files that it wrote */
-	uint64_t start_key;     /**< hash of what it starts from: inputs or outputs of steps before */
-	uint64_t key;           /**< that and all else that influences its result */
-	uint64_t state_key;     /**< hash of what it starts from and of what it left, by content */
+	int32_t i_turn;       /**< 0: the start */
+	int32_t job;          /**< number of the job folder */
+	char *name;           /**< "CtfRefine/job003/", relative to the run folder */
+	char *dir;            /**< relative to the root, with final slash */
+	char *input_set;      /**< optimisation set it starts from; "" for the run's own inputs */
+	char *output_set;     /**< and the one it leaves */
+	cyc__pairs arguments; /**< what it was called with, as options of its command; without out_dir */
+	cyc__pairs outputs;   /**< what it wrote: role, path relative to the root */
+	cyc_file_marks files; /**< all files that it wrote */
+	uint64_t start_key;   /**< hash of what it starts from: inputs or outputs of steps before */
+	uint64_t key;         /**< that and all else that influences its result */
+	uint64_t state_key;   /**< hash of what it starts from and of what it left, by content */
 #define CYC__DECLARE(name) double name;
 	CYC__STEP_FIGURES(CYC__DECLARE)
 #undef CYC__DECLARE
-	int32_t n_shells;       /**< post-processing only */
-	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is corrected for the mask wherever there is one, else the unmasked one */
+	int32_t n_shells;           /**< post-processing only */
+	double *fsc, *fsc_unmasked; /**< n_shells each; fsc is corrected for the mask wherever there is one, else
+	                               the unmasked one */
 	int32_t n_warnings;
 	char **warnings;        /**< what it warned about, each text once */
 	double seconds;         /**< NaN if not known */
@@ -122,11 +147,12 @@ typedef struct {
 	const cyc_cycle_options *o;
 	const cyc_cycle_ops *ops;
 	cyc__inputs in;
-	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the particles if some were left out */
+	cyc_project_input start; /**< what the first step gets: the inputs, with the run's own copy of the
+	                            particles if some were left out */
 	char *own_particles, *own_trajectories;
-	char *before_set;        /**< the state before the turn with the turn's particles and weights, whose maps the post-processing makes to
-	                              compare with; NULL: they did not change */
-	uint64_t before_key;     /**< hash of its files */
+	char *before_set;    /**< the state before the turn with the turn's particles and weights, whose maps the
+	                        post-processing makes to    compare with; NULL: they did not change */
+	uint64_t before_key; /**< hash of its files */
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
@@ -136,11 +162,12 @@ typedef struct {
 	uint64_t images_record; /**< times of the images, if their record is to be written */
 	bool has_done_step; /**< since the run was started or resumed: later records may be of another state */
 	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
-	cyc__step project;      /**< no step: holds the warnings about the project, which go to the first step's */
-	const char *status;     /**< of the newest step, as the pipeline file says it */
+	cyc__step project;  /**< no step: holds the warnings about the project, which go to the first step's */
+	const char *status; /**< of the newest step, as the pipeline file says it */
 } cyc__cycle;
 
-/** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in plan.c. */
+/** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in
+ * plan.c. */
 typedef struct {
 	const char *folder, *type_label, *command, *what;
 	cyc_status (*arguments)(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s);
@@ -154,7 +181,8 @@ typedef struct {
 } cyc__kind_row;
 const cyc__kind_row *cyc__kind_get(cyc__kind kind);
 /** A step that has not run: its names. `job` counts from 1. */
-CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job);
+CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind,
+                                         int32_t i_turn, int32_t job);
 void cyc__step_deinit(cyc__step *s);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
@@ -172,7 +200,8 @@ void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, con
 /** CYC_E_NOMEM, naming the step, if one needs more memory than is available. */
 CYC_MUST_CHECK cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o);
 
-/** How to read the project with the files of another set: all that the run's input says but the files themselves. */
+/** How to read the project with the files of another set: all that the run's input says but the files
+ * themselves. */
 cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set);
 /** The checks of all jobs that the plan has; nothing is computed. */
 CYC_MUST_CHECK cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o);
@@ -181,13 +210,15 @@ void cyc__listen(cyc__step *s);
 /** Move the warnings of one to another. */
 void cyc__move_warnings(cyc__step *to, cyc__step *from);
 /**
- * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps differ from those before it
- * by who is in them too: fill c->before_set with the state before, in the new weights, as files in the folder of the step.
+ * Where a refinement left the particles other weights (cycParticleProbability), or fewer of them, its maps
+ * differ from those before it by who is in them too: fill c->before_set with the state before, in the new
+ * weights, as files in the folder of the step.
  */
 CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
 /**
- * Compare the metadata of the state the run is in with its images, unless an earlier state could tell already; findings become warnings.
- * They are kept in the post-processing step's metadata.txt, so that a resumed run repeats them.
+ * Compare the metadata of the state the run is in with its images, unless an earlier state could tell
+ * already; findings become warnings. They are kept in the post-processing step's metadata.txt, so that a
+ * resumed run repeats them.
  */
 CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
 
@@ -197,7 +228,10 @@ CYC_MUST_CHECK cyc_status cyc__before_command(char **out, const cyc__cycle *c, c
 /* ---------------------------------------------------------------- plan */
 
 /** Kinds of all steps in order with their turns, if every turn is run; free with cyc_free(). */
-typedef struct { cyc__kind kind; int32_t i_turn; } cyc__planned;
+typedef struct {
+	cyc__kind kind;
+	int32_t i_turn;
+} cyc__planned;
 CYC_MUST_CHECK cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, const cyc_cycle_options *o);
 /** What each cycle refines, in order, each a turn of its own; returns their number. */
 int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o);
@@ -224,7 +258,8 @@ CYC_MUST_CHECK cyc_status cyc__record_start(cyc__cycle *c);
 CYC_MUST_CHECK cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o);
 /** Write a document with a block "end" behind it, which has a hash of the text before. */
 CYC_MUST_CHECK cyc_status cyc__write_sealed(const cyc_star *s, const char *path);
-/** Read such a file; NULL if there is none of which every byte is as it was written. Only CYC_E_NOMEM is an error. */
+/** Read such a file; NULL if there is none of which every byte is as it was written. Only CYC_E_NOMEM is an
+ * error. */
 CYC_MUST_CHECK cyc_status cyc__read_sealed(cyc_star **out, const char *path);
 /** A block of two columns of texts, to and from pairs. */
 CYC_MUST_CHECK cyc_status cyc__add_table(cyc_star *star, const char *name, const char *label1,
@@ -266,7 +301,9 @@ int32_t cyc__first_postprocess(const cyc__cycle *c);
 /** Text of a decision for tables: "start", "better: accepted", ... */
 const char *cyc__decision_text(cyc__decision d);
 /** Difference of a turn as text: "+0.0123 ± 0.0034", with as many decimals as its error needs. */
-typedef struct { char text[64]; } cyc__difference_text;
+typedef struct {
+	char text[64];
+} cyc__difference_text;
 cyc__difference_text cyc__difference_format(const cyc__step *s);
 
 #endif

@@ -1,4 +1,5 @@
-/* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the particle. */
+/* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the
+ * particle. */
 #include "summary.h"
 
 #include <math.h>
@@ -166,8 +167,9 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_bad_tilts > 0) {
-		snprintf(sentence, sizeof sentence, "%d of %d tilts were found bad, shifted or at the end of the search.",
-		         f.n_bad_tilts, f.n_tilts);
+		snprintf(sentence, sizeof sentence,
+		         "%d of %d tilts were found bad, shifted or at the end of the search.", f.n_bad_tilts,
+		         f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_doubtful > 0) {
@@ -222,7 +224,8 @@ done:
 
 static void put_bad_tilts(FILE *f, const findings *found)
 {
-	fprintf(f, "<p>%d of %d tilts were found bad, shifted or at the end of the search by <code>", found->n_bad_tilts, found->n_tilts);
+	fprintf(f, "<p>%d of %d tilts were found bad, shifted or at the end of the search by <code>",
+	        found->n_bad_tilts, found->n_tilts);
 	cyc__put_escaped(f, found->tilts_of->dir);
 	fputs("</code>:</p>\n<table><tr><th>Tilt series</th><th class=\"n\">Row</th><th>Status</th></tr>\n", f);
 	for (int32_t i = 0; i < found->n_bad_tilts && i < N_LISTED; i++) {
@@ -247,11 +250,10 @@ cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c)
 		fputs("<h2>Bad tilts and doubtful particles</h2>\n", f);
 	if (found.n_bad_tilts > 0) put_bad_tilts(f, &found);
 	if (found.n_doubtful > 0) {
-		fprintf(
-			f,
-			"<p>%lld of %lld particles are probably not the particle, or have a wrong pose "
-			"(<code>cycParticleProbability</code> below 0.5 in <code>",
-			(long long)found.n_doubtful, (long long)found.n_particles);
+		fprintf(f,
+		        "<p>%lld of %lld particles are probably not the particle, or have a wrong pose "
+		        "(<code>cycParticleProbability</code> below 0.5 in <code>",
+		        (long long)found.n_doubtful, (long long)found.n_particles);
 		cyc__put_escaped(f, found.particles);
 		fputs("</code>).</p>\n", f);
 	}

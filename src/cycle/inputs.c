@@ -67,7 +67,8 @@ done:
 /* ---------------------------------------------------------------- masks */
 
 /* Masks are multiplied with the cropped maps much later: a wrong size is better said now. */
-static cyc_status check_mask(const cyc__inputs *in, const cyc_cycle_options *o, const char *mask, const char *option)
+static cyc_status check_mask(const cyc__inputs *in, const cyc_cycle_options *o, const char *mask,
+                             const char *option)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -76,14 +77,17 @@ static cyc_status check_mask(const cyc__inputs *in, const cyc_cycle_options *o, 
 	CYC_TRY(cyc_path_join(&path, o->input.root, mask));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "mask of %s", option);
 	if (info.nx != in->crop_px || info.ny != in->crop_px || info.nz != in->crop_px) {
-		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%s) has %d x %d x %d voxels, but the maps will have %d cubed",
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                     "the mask %s (%s) has %d x %d x %d voxels, but the maps will have %d cubed",
 		                     mask, option, info.nx, info.ny, info.nz, in->crop_px);
-		cyc_error_hint("give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
+		cyc_error_hint(
+			"give the mask's size with --crop, or make a mask from a map of this size with 'cyclotomo mask'");
 		goto done;
 	}
 	double drift = info.pixel_size_A / in->pixel_size_A - 1.0;
 	if (info.pixel_size_A > 0.0 && (drift > 1e-2 || drift < -1e-2)) {
-		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%s) has pixels of %.4g Å, but the maps will have %.4g Å", mask,
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                     "the mask %s (%s) has pixels of %.4g Å, but the maps will have %.4g Å", mask,
 		                     option, info.pixel_size_A, in->pixel_size_A);
 		cyc_error_hint("make a mask from a map of this pixel size with 'cyclotomo mask'");
 	}
@@ -116,16 +120,25 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "the run folder is missing: give it with --o");
 	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "the box is missing: give it with --b");
 	CYC_CHECK(o->box_px % 2 == 0, CYC_E_USAGE, "the box (--b) must be even, got %d px", o->box_px);
-	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE, "the cropped size (--crop) must be even and at most the box (%d px), got %d px",
-	          o->box_px, o->crop_px);
-	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d", o->n_cycles);
-	CYC_CHECK(o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish && o->skip_refine), CYC_E_USAGE,
-	          "neither alignment nor defocus nor scale nor orientations are to be refined: nothing is left to do");
-	CYC_CHECK(o->refine_order >= 4 && o->refine_order <= 8, CYC_E_USAGE, "the order of the angular steps (--refine-order) must be 4 to 8, got %d", o->refine_order);
+	CYC_CHECK(o->crop_px % 2 == 0 && o->crop_px <= o->box_px, CYC_E_USAGE,
+	          "the cropped size (--crop) must be even and at most the box (%d px), got %d px", o->box_px,
+	          o->crop_px);
+	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d",
+	          o->n_cycles);
+	CYC_CHECK(
+		o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish && o->skip_refine),
+		CYC_E_USAGE,
+		"neither alignment nor defocus nor scale nor orientations are to be refined: nothing is left to do");
+	CYC_CHECK(o->refine_order >= 4 && o->refine_order <= 8, CYC_E_USAGE,
+	          "the order of the angular steps (--refine-order) must be 4 to 8, got %d", o->refine_order);
 	CYC_CHECK(o->skip_polish || (o->polish_range_px > 0 && o->polish_range_px < o->box_px / 4.0), CYC_E_USAGE,
-	          "the range of the polishing (--polish-range) must be positive and less than a quarter of the box, got %g px", o->polish_range_px);
-	CYC_CHECK(o->skip_polish || o->skip_motion || (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0), CYC_E_USAGE,
-	          "--velocity-sigma and --motion-distance must be positive, got %g and %g", o->motion_sigma_A_per_dose, o->motion_correlation_A);
+	          "the range of the polishing (--polish-range) must be positive and less than a quarter of the "
+	          "box, got %g px",
+	          o->polish_range_px);
+	CYC_CHECK(o->skip_polish || o->skip_motion ||
+	              (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0),
+	          CYC_E_USAGE, "--velocity-sigma and --motion-distance must be positive, got %g and %g",
+	          o->motion_sigma_A_per_dose, o->motion_correlation_A);
 done:
 	return st;
 }
@@ -164,13 +177,15 @@ static cyc_status look_for_duplicates(cyc__inputs *in, const cyc_cycle_options *
 			in->diameter_from = "the volume of the mask";
 		}
 	}
-	/* What is given is the longest extent of the particle; what counts here is how near another one can be. */
+	/* What is given is the longest extent of the particle; what counts here is how near another one can be.
+	 */
 	if (o->particle_diameter_A > 0.0 && (!mask || o->particle_diameter_A < in->diameter_A)) {
 		in->diameter_A = o->particle_diameter_A;
 		in->diameter_from = "--particle-diameter";
 	}
 	CYC_TRY(cyc_alloc(&in->keep, in->particles->n, sizeof *in->keep));
-	CYC_TRY(cyc_particle_set_find_duplicates(&in->duplicates, in->keep, in->particles, cyc_duplicate_distance_A(in->diameter_A)));
+	CYC_TRY(cyc_particle_set_find_duplicates(&in->duplicates, in->keep, in->particles,
+	                                         cyc_duplicate_distance_A(in->diameter_A)));
 done:
 	return st;
 }
@@ -180,7 +195,8 @@ int64_t cyc__inputs_n_particles(const cyc__inputs *in, const cyc_cycle_options *
 	return in->particles->n - (o->duplicates == CYC_DUPLICATES_REMOVE ? in->duplicates.n_left_out : 0);
 }
 
-void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in, const cyc_cycle_options *o)
+void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs *in,
+                                     const cyc_cycle_options *o)
 {
 	const cyc_duplicates *d = &in->duplicates;
 	char pairs[400];
@@ -188,20 +204,26 @@ void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs 
 	text[0] = '\0';
 	if (d->n_across > 0) {
 		cyc_duplicates_describe(pairs, sizeof pairs, d, in->particles);
-		n = snprintf(text, size, "%s, a quarter of the diameter of %.0f Å (%s): ", pairs, in->diameter_A, in->diameter_from);
+		n = snprintf(text, size, "%s, a quarter of the diameter of %.0f Å (%s): ", pairs, in->diameter_A,
+		             in->diameter_from);
 		if (n < 0 || (size_t)n >= size) return;
 		if (o->duplicates == CYC_DUPLICATES_REMOVE) {
-			n += snprintf(text + n, size - (size_t)n, "they are taken for particles listed twice, and %lld %s left out of the run", (long long)d->n_left_out,
-			              d->n_left_out == 1 ? "is" : "are");
+			n += snprintf(text + n, size - (size_t)n,
+			              "they are taken for particles listed twice, and %lld %s left out of the run",
+			              (long long)d->n_left_out, d->n_left_out == 1 ? "is" : "are");
 		} else if (o->duplicates == CYC_DUPLICATES_KEEP) {
-			n += snprintf(text + n, size - (size_t)n, "the half maps share their noise, and the FSC claims too much");
+			n += snprintf(text + n, size - (size_t)n,
+			              "the half maps share their noise, and the FSC claims too much");
 		} else {
 			n += snprintf(text + n, size - (size_t)n, "the FSC would claim too much");
 		}
 	}
 	if (d->n_within > 0 && (size_t)n < size) {
-		snprintf(text + n, size - (size_t)n, "%s%lld pair%s of one half-set %s nearer than %.1f Å and %s kept: the same images may count twice", n ? "; " : "",
-		         (long long)d->n_within, d->n_within == 1 ? "" : "s", d->n_within == 1 ? "is" : "are", d->distance_A, d->n_within == 1 ? "is" : "are");
+		snprintf(text + n, size - (size_t)n,
+		         "%s%lld pair%s of one half-set %s nearer than %.1f Å and %s kept: the same images may count "
+		         "twice",
+		         n ? "; " : "", (long long)d->n_within, d->n_within == 1 ? "" : "s",
+		         d->n_within == 1 ? "is" : "are", d->distance_A, d->n_within == 1 ? "is" : "are");
 	}
 }
 
@@ -217,9 +239,11 @@ static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_opti
 	cyc__inputs_describe_duplicates(text, sizeof text, in, o);
 	if (o->duplicates == CYC_DUPLICATES_REFUSE) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s", text);
-		cyc_error_hint("without --duplicates refuse one of each pair is left out; if they are different particles, give their true --particle-diameter");
+		cyc_error_hint("without --duplicates refuse one of each pair is left out; if they are different "
+		               "particles, give their true --particle-diameter");
 	} else {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s, and no particle would be left in a half-set", text);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "%s, and no particle would be left in a half-set", text);
 		cyc_error_hint("assign the particles to half-sets anew, each once");
 	}
 	return st;
@@ -233,9 +257,11 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_project_resolve(&in->set, &o->input));
 	/* Without the option the plan shows such tilts, and the run refuses them. */
-	if (o->input.exclude_negative_scales) CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, &o->input));
+	if (o->input.exclude_negative_scales)
+		CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, &o->input));
 	else CYC_TRY(cyc_tomogram_set_read_unchecked(&in->tomograms, in->set->tomograms, root));
-	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, root));
+	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms,
+	                              root));
 	CYC_TRY(cyc_particle_set_require_halves(in->particles));
 	CYC_TRY(cyc_alloc(&in->series, in->tomograms->n_series, sizeof *in->series));
 	count_particles(in);
@@ -254,7 +280,9 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(check_mask(in, o, in->mask_align, "--mask-align"));
 	CYC_TRY(check_mask(in, o, in->mask_fsc, "--mask-fsc"));
 	CYC_TRY(look_for_duplicates(in, o));
-	const cyc_project_view view = { .root = root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+	const cyc_project_view view = {
+		.root = root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles
+	};
 	const cyc_survey_options survey = { .n_threads = o->n_threads };
 	CYC_TRY(cyc_survey_project(&in->found, &view, &survey));
 	cyc_finding_sort(&in->found);
@@ -277,8 +305,8 @@ void cyc__inputs_deinit(cyc__inputs *in)
 }
 
 /*
- * The folder can be made and written to; a run that begins has room for the maps of all its reconstructions, which stay. What
- * else its steps may need is an estimate: that is a warning.
+ * The folder can be made and written to; a run that begins has room for the maps of all its reconstructions,
+ * which stay. What else its steps may need is an estimate: that is a warning.
  */
 static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 {
@@ -300,7 +328,8 @@ static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
 	CYC_TRY(cyc_disk_free(&available, dir));
 	if (is_new && all > available)
-		cyc_warn("the run may need %.3g GB on the disk of '%s', where %.3g GB are free", all / 1e9, o->out_dir, available / 1e9);
+		cyc_warn("the run may need %.3g GB on the disk of '%s', where %.3g GB are free", all / 1e9,
+		         o->out_dir, available / 1e9);
 done:
 	cyc_free(plan);
 	cyc_free(dir);
@@ -324,9 +353,11 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 		CYC_TRY(check_room(in, o));
 		goto done;
 	}
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%lld of %lld tilt images cannot be found, the first is %s",
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                     "%lld of %lld tilt images cannot be found, the first is %s",
 	                     (long long)in->n_missing, (long long)in->n_images, first);
-	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what is missing");
+	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what "
+	               "is missing");
 done:
 	return st;
 }

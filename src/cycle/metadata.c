@@ -10,7 +10,8 @@
 static const int64_t FEW_IMAGES = 500, MANY_IMAGES = 4000;
 static const double CLEAR_ERROR = 0.2;
 
-/* Slopes that are 1 or -1 are told apart. More images do not help a dose slope without an error (one tilt). */
+/* Slopes that are 1 or -1 are told apart. More images do not help a dose slope without an error (one tilt).
+ */
 static bool is_clear(const cyc_check_result *r)
 {
 	for (int32_t i = 0; i < r->n_series; i++) {

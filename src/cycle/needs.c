@@ -6,11 +6,13 @@
 #include <math.h>
 
 /* Files of a tilt series and of a tilt: figures, and rows of tables and records. */
-static const double FIGURES_OF_SERIES = 170e3, ROWS_OF_TILT = 2e3, ROW_OF_PARTICLE = 600.0, ROW_OF_MOTION = 65.0, RECORD_OF_MOTION = 24.0, SMALL_FILES = 300e3;
+static const double FIGURES_OF_SERIES = 170e3, ROWS_OF_TILT = 2e3, ROW_OF_PARTICLE = 600.0,
+					ROW_OF_MOTION = 65.0, RECORD_OF_MOTION = 24.0, SMALL_FILES = 300e3;
 
 static double tables_bytes(const cyc_project_size *p, bool has_figures)
 {
-	return SMALL_FILES + p->n_series * ((has_figures ? FIGURES_OF_SERIES : 0.0) + p->most_tilts * ROWS_OF_TILT);
+	return SMALL_FILES +
+	       p->n_series * ((has_figures ? FIGURES_OF_SERIES : 0.0) + p->most_tilts * ROWS_OF_TILT);
 }
 
 void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
@@ -19,7 +21,8 @@ void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, 
 	const cyc_reconstruct_sizes z = { o->box_px, o->box_px, in->crop_px, 0 };
 	*memory = cyc_reconstruct_memory_bytes(&r, &in->size, &z);
 	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
-	*disk = SMALL_FILES + 2.0 * 16.0 * (double)cyc_half_count3(o->box_px) + 3.0 * cyc_map_bytes(in->crop_px) + (in->crop_px < o->box_px ? 3.0 * cyc_map_bytes(o->box_px) : 0.0);
+	*disk = SMALL_FILES + 2.0 * 16.0 * (double)cyc_half_count3(o->box_px) + 3.0 * cyc_map_bytes(in->crop_px) +
+	        (in->crop_px < o->box_px ? 3.0 * cyc_map_bytes(o->box_px) : 0.0);
 }
 
 void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
@@ -34,12 +37,20 @@ void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, 
 	*disk = SMALL_FILES + (in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes(in->crop_px);
 }
 
-static cyc_refine3d_sizes refine3d_sizes(const cyc__inputs *in, const cyc_cycle_options *o, const cyc_refine3d_options *r)
+static cyc_refine3d_sizes refine3d_sizes(const cyc__inputs *in, const cyc_cycle_options *o,
+                                         const cyc_refine3d_options *r)
 {
 	double widest_A = (in->crop_px - 10) * in->pixel_size_A;
-	cyc_refine3d_sizes z = { .window_px = o->box_px, .box_px = o->box_px, .crop_px = in->crop_px, .map_px = in->crop_px, .pixel_size_A = in->pixel_size_A,
-		                     .particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A, .n_groups = cyc_refine3d_n_groups(r, &in->size) };
-	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, in->tomograms, in->particles, in->crop_px, in->pixel_size_A, r->cutoff_frac);
+	cyc_refine3d_sizes z = { .window_px = o->box_px,
+		                     .box_px = o->box_px,
+		                     .crop_px = in->crop_px,
+		                     .map_px = in->crop_px,
+		                     .pixel_size_A = in->pixel_size_A,
+		                     .particle_diameter_A =
+		                         o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A,
+		                     .n_groups = cyc_refine3d_n_groups(r, &in->size) };
+	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, in->tomograms, in->particles,
+	                                           in->crop_px, in->pixel_size_A, r->cutoff_frac);
 	return z;
 }
 
@@ -78,8 +89,8 @@ void cyc__need_polish(double *memory, double *disk, const cyc__inputs *in, const
 	p.do_motion = !o->skip_motion;
 	p.n_threads = o->n_threads;
 	*memory = cyc_polish_memory_bytes(&p, &in->size, in->crop_px);
-	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles + RECORD_OF_MOTION * in->size.n_images +
-	        (p.do_motion ? ROW_OF_MOTION * in->size.n_images : 0.0);
+	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles +
+	        RECORD_OF_MOTION * in->size.n_images + (p.do_motion ? ROW_OF_MOTION * in->size.n_images : 0.0);
 }
 
 void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
@@ -89,7 +100,8 @@ void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, con
 	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
 	*memory = cyc_refine3d_memory_bytes(&r, &in->size, &z);
 	/* Half maps of each iteration, filtered and not, those of the checkpoint, and three at the end. */
-	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cyc_map_bytes(in->crop_px) + ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
+	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cyc_map_bytes(in->crop_px) +
+	        ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
 }
 
 cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o)
@@ -106,7 +118,8 @@ cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o
 		bytes = fmax(bytes, memory);
 	}
 	if (bytes <= available) goto done;
-	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__, "%s needs about %.3g GB of memory, but only %.3g GB are available",
+	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
+	                     "%s needs about %.3g GB of memory, but only %.3g GB are available",
 	                     cyc__kind_get(plan[most].kind)->folder, bytes / 1e9, available / 1e9);
 	cyc_error_hint("use a smaller box (--b), smaller maps (--crop), or fewer threads (--j)");
 done:

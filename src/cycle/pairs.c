@@ -13,7 +13,8 @@ cyc_status cyc__pairs_add(cyc__pairs *p, const char *name, const char *fmt, ...)
 	va_start(ap, fmt);
 	int n = vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	CYC_CHECK(n >= 0 && n < (int)sizeof text, CYC_E_USAGE, "the value of %s is longer than %zu characters", name, sizeof text);
+	CYC_CHECK(n >= 0 && n < (int)sizeof text, CYC_E_USAGE, "the value of %s is longer than %zu characters",
+	          name, sizeof text);
 	CYC_TRY(cyc_strdup(&pair.name, name));
 	CYC_TRY(cyc_strdup(&pair.value, text));
 	CYC_TRY(cyc_realloc(&p->items, (size_t)p->n, (size_t)p->n + 1, sizeof *p->items));

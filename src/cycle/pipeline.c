@@ -37,7 +37,8 @@ static const char *node_type(cyc__kind kind, const char *role)
 	return NULL;
 }
 
-/* The pipeline belongs to the run folder: names inside it start there, others at the project's root as ever. */
+/* The pipeline belongs to the run folder: names inside it start there, others at the project's root as ever.
+ */
 static const char *in_run_folder(const cyc__cycle *c, const char *path)
 {
 	size_t n = strlen(c->o->out_dir);
@@ -45,7 +46,8 @@ static const char *in_run_folder(const cyc__cycle *c, const char *path)
 	return strncmp(path, c->o->out_dir, n) == 0 && path[n] == '/' ? path + n + 1 : path;
 }
 
-static cyc_status add_block(cyc_star_block **b, cyc_star *star, const char *name, int n, const char *const *labels)
+static cyc_status add_block(cyc_star_block **b, cyc_star *star, const char *name, int n,
+                            const char *const *labels)
 {
 	cyc_status st = CYC_OK;
 	int32_t column;
@@ -73,7 +75,8 @@ static cyc_status add_node(cyc_star_block *nodes, const char *name, const char *
 	return add_row(nodes, 3, (const char *[]){ name, type, "1" });
 }
 
-static cyc_status add_external(cyc_star_block *nodes, cyc_star_block *edges, const char *process, const char *file, const char *type)
+static cyc_status add_external(cyc_star_block *nodes, cyc_star_block *edges, const char *process,
+                               const char *file, const char *type)
 {
 	cyc_status st = CYC_OK;
 	if (!file) return CYC_OK;
@@ -83,7 +86,8 @@ done:
 	return st;
 }
 
-static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_block *nodes, cyc_star_block *in, cyc_star_block *out)
+static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_block *nodes, cyc_star_block *in,
+                           cyc_star_block *out)
 {
 	cyc_status st = CYC_OK;
 	if (s->input_set && s->input_set[0]) {
@@ -94,9 +98,11 @@ static cyc_status add_step(const cyc__cycle *c, const cyc__step *s, cyc_star_blo
 		CYC_TRY(add_external(nodes, in, s->name, c->in.set->trajectories, "TomoTrajectoryData.star.relion"));
 	}
 	if (s->kind == CYC__POSTPROCESS) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_fsc, "Mask3D.mrc"));
-	if (s->kind == CYC__CTFREFINE || s->kind == CYC__POLISH || s->kind == CYC__REFINE3D) CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
+	if (s->kind == CYC__CTFREFINE || s->kind == CYC__POLISH || s->kind == CYC__REFINE3D)
+		CYC_TRY(add_external(nodes, in, s->name, c->in.mask_align, "Mask3D.mrc"));
 	for (int32_t i = 0; i < s->outputs.n; i++) {
-		const char *type = node_type(s->kind, s->outputs.items[i].name), *file = in_run_folder(c, s->outputs.items[i].value);
+		const char *type = node_type(s->kind, s->outputs.items[i].name),
+				   *file = in_run_folder(c, s->outputs.items[i].value);
 		if (!type) continue;
 		CYC_TRY(add_node(nodes, file, type));
 		CYC_TRY(add_row(out, 2, (const char *[]){ s->name, file }));
@@ -114,15 +120,21 @@ cyc_status cyc__pipeline_write(const cyc__cycle *c)
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&general, star, "pipeline_general", CYC_STAR_LIST));
 	CYC_TRY(cyc_star_list_set_int(general, "rlnPipeLineJobCounter", c->n_steps + 1));
-	CYC_TRY(add_block(&processes, star, "pipeline_processes", 4, (const char *[]){ "rlnPipeLineProcessName", "rlnPipeLineProcessAlias",
-	                  "rlnPipeLineProcessTypeLabel", "rlnPipeLineProcessStatusLabel" }));
-	CYC_TRY(add_block(&nodes, star, "pipeline_nodes", 3, (const char *[]){ "rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel",
-	                  "rlnPipeLineNodeTypeLabelDepth" }));
-	CYC_TRY(add_block(&in, star, "pipeline_input_edges", 2, (const char *[]){ "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess" }));
-	CYC_TRY(add_block(&out, star, "pipeline_output_edges", 2, (const char *[]){ "rlnPipeLineEdgeProcess", "rlnPipeLineEdgeToNode" }));
+	CYC_TRY(add_block(&processes, star, "pipeline_processes", 4,
+	                  (const char *[]){ "rlnPipeLineProcessName", "rlnPipeLineProcessAlias",
+	                                    "rlnPipeLineProcessTypeLabel", "rlnPipeLineProcessStatusLabel" }));
+	CYC_TRY(add_block(&nodes, star, "pipeline_nodes", 3,
+	                  (const char *[]){ "rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel",
+	                                    "rlnPipeLineNodeTypeLabelDepth" }));
+	CYC_TRY(add_block(&in, star, "pipeline_input_edges", 2,
+	                  (const char *[]){ "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess" }));
+	CYC_TRY(add_block(&out, star, "pipeline_output_edges", 2,
+	                  (const char *[]){ "rlnPipeLineEdgeProcess", "rlnPipeLineEdgeToNode" }));
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		const char *status = i == c->n_steps - 1 ? c->status : "Succeeded";
-		CYC_TRY(add_row(processes, 4, (const char *[]){ c->steps[i].name, "None", cyc__kind_get(c->steps[i].kind)->type_label, status }));
+		CYC_TRY(add_row(processes, 4,
+		                (const char *[]){ c->steps[i].name, "None",
+		                                  cyc__kind_get(c->steps[i].kind)->type_label, status }));
 		CYC_TRY(add_step(c, &c->steps[i], nodes, in, out));
 	}
 	CYC_TRY(cyc_path_join(&name, c->o->out_dir, "default_pipeline.star"));

@@ -9,11 +9,14 @@ static bool wants_polish(const cyc_cycle_options *o) { return !o->skip_polish; }
 static bool wants_refine3d(const cyc_cycle_options *o) { return !o->skip_refine; }
 static bool wants_ctfrefine(const cyc_cycle_options *o) { return !(o->skip_defocus && o->skip_scale); }
 
-/* What a cycle refines, in order. Alignment first: where it is wrong, the reference that the CTFs are judged by is blurred. */
+/* What a cycle refines, in order. Alignment first: where it is wrong, the reference that the CTFs are judged
+ * by is blurred. */
 static const struct {
 	cyc__kind kind;
 	bool (*is_wanted)(const cyc_cycle_options *o);
-} PLAN_TURNS[] = { { CYC__POLISH, wants_polish }, { CYC__CTFREFINE, wants_ctfrefine }, { CYC__REFINE3D, wants_refine3d } };
+} PLAN_TURNS[] = { { CYC__POLISH, wants_polish },
+	               { CYC__CTFREFINE, wants_ctfrefine },
+	               { CYC__REFINE3D, wants_refine3d } };
 
 int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o)
 {
@@ -61,13 +64,16 @@ static void put_inputs(FILE *f, const cyc__inputs *in, const cyc_cycle_options *
 	}
 	fprintf(f, "Plan of the cycle in %s\n\n", o->out_dir);
 	fprintf(f, "  project root   %s\n", o->input.root && o->input.root[0] ? o->input.root : "current folder");
-	fprintf(f, "  particles      %s: %lld (half 1: %lld, half 2: %lld)\n", in->set->particles, (long long)in->particles->n,
-	        (long long)n_half[0], (long long)n_half[1]);
-	fprintf(f, "  tomograms      %s: %d tilt series with particles, %lld tilts\n", in->set->tomograms, n_series, (long long)in->n_tilts);
+	fprintf(f, "  particles      %s: %lld (half 1: %lld, half 2: %lld)\n", in->set->particles,
+	        (long long)in->particles->n, (long long)n_half[0], (long long)n_half[1]);
+	fprintf(f, "  tomograms      %s: %d tilt series with particles, %lld tilts\n", in->set->tomograms,
+	        n_series, (long long)in->n_tilts);
 	fprintf(f, "  trajectories   %s\n", in->set->trajectories ? in->set->trajectories : "none");
-	fprintf(f, "  masks          alignment %s, FSC %s\n", in->mask_align ? in->mask_align : "none", in->mask_fsc ? in->mask_fsc : "none");
-	fprintf(f, "  sizes          pixel %.4g Å, box %d px (%.0f Å), maps %d px (%.0f Å), symmetry %s\n", in->pixel_size_A, o->box_px,
-	        o->box_px * in->pixel_size_A, in->crop_px, in->crop_px * in->pixel_size_A, o->symmetry);
+	fprintf(f, "  masks          alignment %s, FSC %s\n", in->mask_align ? in->mask_align : "none",
+	        in->mask_fsc ? in->mask_fsc : "none");
+	fprintf(f, "  sizes          pixel %.4g Å, box %d px (%.0f Å), maps %d px (%.0f Å), symmetry %s\n",
+	        in->pixel_size_A, o->box_px, o->box_px * in->pixel_size_A, in->crop_px,
+	        in->crop_px * in->pixel_size_A, o->symmetry);
 	if (in->image_nx > 0) fprintf(f, "  images         up to %d x %d px\n", in->image_nx, in->image_ny);
 }
 
@@ -124,11 +130,13 @@ static void put_series(FILE *f, const cyc__inputs *in)
 		int n = (int)strlen(in->tomograms->series[i].name);
 		if (n > width) width = n < 40 ? n : 40;
 	}
-	fprintf(f, "\nTilt series\n\n  %-*s %7s %10s %8s %8s %15s\n", width, "name", "tilts", "particles", "half 1", "half 2", "images missing");
+	fprintf(f, "\nTilt series\n\n  %-*s %7s %10s %8s %8s %15s\n", width, "name", "tilts", "particles",
+	        "half 1", "half 2", "images missing");
 	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
 		const cyc__series_inputs *s = &in->series[i];
-		fprintf(f, "  %-*s %7d %10lld %8lld %8lld", width, in->tomograms->series[i].name, in->tomograms->series[i].n_tilts,
-		        (long long)s->n_particles, (long long)s->n_half[0], (long long)s->n_half[1]);
+		fprintf(f, "  %-*s %7d %10lld %8lld %8lld", width, in->tomograms->series[i].name,
+		        in->tomograms->series[i].n_tilts, (long long)s->n_particles, (long long)s->n_half[0],
+		        (long long)s->n_half[1]);
 		if (s->n_particles == 0) fprintf(f, " %15s\n", "(not used)");
 		else fprintf(f, " %15lld\n", (long long)s->n_missing);
 	}
@@ -145,7 +153,8 @@ static void put_duplicates(FILE *f, const cyc__inputs *in, const cyc_cycle_optio
 static void put_scales(FILE *f, const cyc__inputs *in)
 {
 	if (cyc_tomogram_set_check_scales(in->tomograms) == CYC_OK) return;
-	fprintf(f, "\nContrast scales that stop the run\n\n  %s\n    %s\n", cyc_error_get()->message, cyc_error_get()->hint);
+	fprintf(f, "\nContrast scales that stop the run\n\n  %s\n    %s\n", cyc_error_get()->message,
+	        cyc_error_get()->hint);
 	cyc_error_clear();
 }
 
@@ -155,13 +164,16 @@ static void put_missing(FILE *f, const cyc__inputs *in)
 		fprintf(f, "\nAll %lld tilt images are there.\n", (long long)in->n_images);
 		return;
 	}
-	fprintf(f, "\nImages that cannot be found: %lld of %lld\n", (long long)in->n_missing, (long long)in->n_images);
+	fprintf(f, "\nImages that cannot be found: %lld of %lld\n", (long long)in->n_missing,
+	        (long long)in->n_images);
 	for (int32_t i = 0; i < in->tomograms->n_series; i++) {
 		const cyc__series_inputs *s = &in->series[i];
 		if (s->n_missing == 0) continue;
-		fprintf(f, "\n  %s: %lld of %lld\n", in->tomograms->series[i].name, (long long)s->n_missing, (long long)s->n_images);
+		fprintf(f, "\n  %s: %lld of %lld\n", in->tomograms->series[i].name, (long long)s->n_missing,
+		        (long long)s->n_images);
 		for (int k = 0; k < CYC__MISSING_NAMED && s->missing[k]; k++) fprintf(f, "    %s\n", s->missing[k]);
-		if (s->n_missing > CYC__MISSING_NAMED) fprintf(f, "    and %lld more\n", (long long)(s->n_missing - CYC__MISSING_NAMED));
+		if (s->n_missing > CYC__MISSING_NAMED)
+			fprintf(f, "    and %lld more\n", (long long)(s->n_missing - CYC__MISSING_NAMED));
 	}
 }
 
@@ -174,7 +186,8 @@ static void put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *
 	cyc_error_clear();
 }
 
-/* What the check of the project found, and what else is in the way. Images that are not there have a list of their own. */
+/* What the check of the project found, and what else is in the way. Images that are not there have a list of
+ * their own. */
 static cyc_status put_findings(FILE *f, const cyc__inputs *in)
 {
 	cyc_status st = CYC_OK;

@@ -92,7 +92,8 @@ cyc_status cyc__read_sealed(cyc_star **out, const char *path)
 	length = sealed_length(text);
 	if (length == SIZE_MAX) goto done;
 	CYC_TRY(make_seal(&seal, text, length));
-	if (strlen(seal) == n - length && strcmp(text + length, seal) == 0) st = cyc_star_parse(out, text, length, path);
+	if (strlen(seal) == n - length && strcmp(text + length, seal) == 0)
+		st = cyc_star_parse(out, text, length, path);
 done:
 	if (st != CYC_OK && st != CYC_E_NOMEM) {
 		cyc_error_clear();
@@ -154,7 +155,8 @@ done:
 }
 
 /* Names of the pairs that differ, "box (was 192, now 256), ...", into text; false if none does. */
-static bool list_differences(char *text, size_t size, const cyc__pairs *was, const cyc__pairs *is, bool with_values)
+static bool list_differences(char *text, size_t size, const cyc__pairs *was, const cyc__pairs *is,
+                             bool with_values)
 {
 	size_t n = 0;
 	text[0] = '\0';
@@ -166,10 +168,15 @@ static bool list_differences(char *text, size_t size, const cyc__pairs *was, con
 			const char *separator = n ? ", " : "";
 			int m;
 			if (now && with_values) {
-				m = snprintf(text + n, size - n, "%s--%s (was %s, now %s)", separator, a->items[i].name, old[0] ? old : "not given", now[0] ? now : "not given");
+				m = snprintf(text + n, size - n, "%s--%s (was %s, now %s)", separator, a->items[i].name,
+				             old[0] ? old : "not given", now[0] ? now : "not given");
 			} else {
-				m = snprintf(text + n, size - n, "%s%s%s%s", separator, with_values ? "--" : "", a->items[i].name,
-				             now ? "" : pass == 1 ? " (new)" : with_values ? " (no longer given)" : " (no longer an input)");
+				m = snprintf(text + n, size - n, "%s%s%s%s", separator, with_values ? "--" : "",
+				             a->items[i].name,
+				             now           ? ""
+				             : pass == 1   ? " (new)"
+				             : with_values ? " (no longer given)"
+				                           : " (no longer an input)");
 			}
 			n = m < 0 || n + (size_t)m >= size ? size - 1 : n + (size_t)m;
 		}
@@ -187,8 +194,8 @@ enum {
 	O = 1 << CYC__REFINE3D,
 	ALL = R | P | C | M | O
 };
-/* Steps that depend on an option or input directly, not only through what they start from; all on those that are
- * not listed. What decides which steps there are counts for those whose places change. */
+/* Steps that depend on an option or input directly, not only through what they start from; all on those that
+ * are not listed. What decides which steps there are counts for those whose places change. */
 static const struct {
 	const char *name;
 	unsigned kinds;
@@ -349,9 +356,10 @@ static cyc_status open_record(cyc_star **out, const char *path)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc__read_sealed(out, path));
 	if (*out) goto done;
-	cyc_warn("'%s' is damaged, or of another version of the program, and is not used: it is written anew, and "
-	         "finished steps are compared with the present options and inputs by their own records",
-	         path);
+	cyc_warn(
+		"'%s' is damaged, or of another version of the program, and is not used: it is written anew, and "
+		"finished steps are compared with the present options and inputs by their own records",
+		path);
 done:
 	return st;
 }

@@ -49,8 +49,8 @@ static bool ends_with(const char *name, const char *end)
 }
 
 /*
- * What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor uncropped
- * maps.
+ * What another step may read: tables and maps. Not those of iterations, which users remove to save room, nor
+ * uncropped maps.
  */
 static bool is_needed(const char *path)
 {
@@ -58,7 +58,8 @@ static bool is_needed(const char *path)
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	size_t n = sizeof ITERATION - 1;
 	bool is_of_iteration = strncmp(name, ITERATION, n) == 0 && strspn(name + n, "0123456789") >= 3;
-	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration && !ends_with(name, "_full.mrc");
+	return (ends_with(name, ".star") || ends_with(name, ".mrc")) && !is_of_iteration &&
+	       !ends_with(name, "_full.mrc");
 }
 
 static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <string.h>
 
-
 /* ---------------------------------------------------------------- reconstruct */
 
 cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set)
@@ -37,7 +36,10 @@ done:
 }
 
 /* Of windows that are much larger than the map only what the CTF brings back into the map is wanted. */
-static bool crops_images(const cyc_cycle_options *o) { return !o->skip_crop && !o->whole_windows && o->crop_px >= 12 && o->crop_px < o->box_px; }
+static bool crops_images(const cyc_cycle_options *o)
+{
+	return !o->skip_crop && !o->whole_windows && o->crop_px >= 12 && o->crop_px < o->box_px;
+}
 
 static cyc_status reconstruct_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
@@ -75,7 +77,8 @@ cyc_reconstruct_options cyc__reconstruct_options(const cyc_cycle_options *o)
 	return r;
 }
 
-static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input, const char *out_dir)
+static cyc_reconstruct_options reconstruct_options(const cyc__cycle *c, cyc_project_input input,
+                                                   const char *out_dir)
 {
 	cyc_reconstruct_options r = cyc__reconstruct_options(c->o);
 	r.input = input;
@@ -95,7 +98,8 @@ static cyc_status reconstruct_run(cyc__step *s, const cyc__cycle *c)
 	const cyc_reconstruct_options r = reconstruct_options(c, step_input(c, s), s->dir);
 	cyc_reconstruct_result result = { 0 };
 	CYC_TRY(c->ops->reconstruct(&result, &r));
-	CYC_CHECK(result.half1 && result.half2 && result.optimisation_set, CYC_E_INTERNAL, "the reconstruction did not name its half maps");
+	CYC_CHECK(result.half1 && result.half2 && result.optimisation_set, CYC_E_INTERNAL,
+	          "the reconstruction did not name its half maps");
 	CYC_TRY(add_output(s, "half map 1", result.half1));
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "merged map", result.merged));
@@ -119,7 +123,8 @@ static cyc_status compared_with(char **out, const cyc__cycle *c, const cyc__step
 {
 	*out = NULL;
 	if (c->i_best < 0) return CYC_OK;
-	return c->before_set ? cyc_path_join(out, s->dir, BEFORE_SET) : cyc_strdup(out, c->steps[c->i_best].output_set);
+	return c->before_set ? cyc_path_join(out, s->dir, BEFORE_SET)
+	                     : cyc_strdup(out, c->steps[c->i_best].output_set);
 }
 
 cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s)
@@ -167,7 +172,8 @@ static cyc_status postprocess_arguments(cyc__pairs *out, const cyc__cycle *c, co
 	} else {
 		CYC_TRY(cyc__pairs_add(out, "auto_bfac", "%s", ""));
 		CYC_TRY(cyc__pairs_add(out, "autob_lowres", "%.10g", o->bfactor_low_A));
-		if (o->bfactor_high_A > 0.0) CYC_TRY(cyc__pairs_add(out, "autob_highres", "%.10g", o->bfactor_high_A));
+		if (o->bfactor_high_A > 0.0)
+			CYC_TRY(cyc__pairs_add(out, "autob_highres", "%.10g", o->bfactor_high_A));
 	}
 	if (o->mtf) CYC_TRY(cyc__pairs_add(out, "mtf", "%s", o->mtf));
 done:
@@ -252,9 +258,11 @@ static cyc_status postprocess_run(cyc__step *s, const cyc__cycle *c)
 	p.compare_to = other;
 	p.out_root = out_root;
 	CYC_TRY(c->ops->postprocess(&result, &p));
-	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL, "post-processing did not name its outputs");
+	CYC_CHECK(result.star && result.optimisation_set, CYC_E_INTERNAL,
+	          "post-processing did not name its outputs");
 	CYC_TRY(take_fsc(s, &result));
-	CYC_CHECK(!p.compare_to || (isfinite(s->difference) && isfinite(s->difference_error)), CYC_E_NUMERIC, "the difference to '%s' is not a number", p.compare_to);
+	CYC_CHECK(!p.compare_to || (isfinite(s->difference) && isfinite(s->difference_error)), CYC_E_NUMERIC,
+	          "the difference to '%s' is not a number", p.compare_to);
 	CYC_TRY(add_output(s, "FSC", result.star));
 	CYC_TRY(add_if_there(s, o, "sharpened map", "postprocess.mrc"));
 	CYC_TRY(add_if_there(s, o, "sharpened map, masked", "postprocess_masked.mrc"));
@@ -273,7 +281,10 @@ done:
 
 /* ---------------------------------------------------------------- CTF refinement */
 
-static bool judges_particles(const cyc__cycle *c) { return c->ops->judge && !c->o->skip_refine && !c->o->keep_all; }
+static bool judges_particles(const cyc__cycle *c)
+{
+	return c->ops->judge && !c->o->skip_refine && !c->o->keep_all;
+}
 
 static cyc_status ctfrefine_arguments(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s)
 {
@@ -309,8 +320,9 @@ static void refine3d_options(cyc_refine3d_options *r, const cyc__step *s, const 
 }
 
 /*
- * Junk has been in the maps so far. On beads it makes the half maps agree, and a CTF refinement that turns from the beads to the
- * particle seems to lose; so the particles are looked at where they are before it.                                   (T8.20)
+ * Junk has been in the maps so far. On beads it makes the half maps agree, and a CTF refinement that turns
+ * from the beads to the particle seems to lose; so the particles are looked at where they are before it.
+ * (T8.20)
  */
 static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *s, const cyc__cycle *c)
 {
@@ -320,8 +332,9 @@ static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *
 	r.only_judge = true;
 	CYC_TRY(c->ops->judge(judged, &r));
 	if (judged->n_improbable > 0)
-		cyc_info("%s: %lld of %lld particles are probably not the particle, or not at this pose (run_improbable.star)", s->dir,
-		         (long long)judged->n_improbable, (long long)judged->n_particles);
+		cyc_info("%s: %lld of %lld particles are probably not the particle, or not at this pose "
+		         "(run_improbable.star)",
+		         s->dir, (long long)judged->n_improbable, (long long)judged->n_particles);
 done:
 	return st;
 }
@@ -369,7 +382,8 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c)
 		s->n_improbable = (double)judged.n_improbable;
 	}
 	CYC_TRY(c->ops->ctfrefine(&result, &r));
-	CYC_CHECK(result.tomograms && result.optimisation_set, CYC_E_INTERNAL, "the CTF refinement did not name its outputs");
+	CYC_CHECK(result.tomograms && result.optimisation_set, CYC_E_INTERNAL,
+	          "the CTF refinement did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
 	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
 	CYC_TRY(add_if_there(s, o, "table of tilts", "refinement.txt"));
@@ -389,8 +403,10 @@ done:
 
 static void ctfrefine_log(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, s->n_moved,
-	         s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
+	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale "
+	         "by %.3f RMS (%.1f s)",
+	         s->dir, s->n_moved, s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms,
+	         s->seconds);
 }
 
 /* ---------------------------------------------------------------- polishing */
@@ -447,7 +463,8 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c)
 	cyc_polish_result result = { 0 };
 	polish_options(&p, s, c);
 	CYC_TRY(c->ops->polish(&result, &p));
-	CYC_CHECK(result.tomograms && result.particles && result.optimisation_set, CYC_E_INTERNAL, "the polishing did not name its outputs");
+	CYC_CHECK(result.tomograms && result.particles && result.optimisation_set, CYC_E_INTERNAL,
+	          "the polishing did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
 	CYC_TRY(add_output(s, "particles", result.particles));
 	CYC_TRY(add_output(s, "trajectories", result.trajectories));
@@ -466,13 +483,15 @@ done:
 
 static void polish_log(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)", s->dir, s->n_improved, s->n_series,
-	         s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
+	cyc_info(
+		"%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)",
+		s->dir, s->n_improved, s->n_series, s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
 }
 
 /* ---------------------------------------------------------------- orientations */
 
-/* Particles that have come together are one; not where some were given that near in one half-set, as overlapping segments are. */
+/* Particles that have come together are one; not where some were given that near in one half-set, as
+ * overlapping segments are. */
 static double least_separation_A(const cyc__cycle *c)
 {
 	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;
@@ -489,11 +508,13 @@ static cyc_status refine3d_arguments(cyc__pairs *out, const cyc__cycle *c, const
 	CYC_TRY(cyc__pairs_add(out, "b", "%d", o->box_px));
 	if (o->crop_px > 0) CYC_TRY(cyc__pairs_add(out, "crop", "%d", o->crop_px));
 	CYC_TRY(cyc__pairs_add(out, "sym", "%s", o->symmetry));
-	if (o->particle_diameter_A > 0) CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
+	if (o->particle_diameter_A > 0)
+		CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.10g", o->particle_diameter_A));
 	CYC_TRY(cyc__pairs_add(out, "healpix-order", "%d", o->refine_order));
 	CYC_TRY(cyc__pairs_add(out, "offset-range", "%.10g", CYC__REFINE_OFFSET_RANGE_PX));
 	if (o->keep_all) CYC_TRY(cyc__pairs_add(out, "keep-all", "%s", ""));
-	if (least_separation_A(c) > 0) CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
+	if (least_separation_A(c) > 0)
+		CYC_TRY(cyc__pairs_add(out, "min-separation", "%.10g", least_separation_A(c)));
 done:
 	return st;
 }
@@ -519,7 +540,8 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c)
 	r.min_separation_A = least_separation_A(c);
 	r.resume = true;
 	CYC_TRY(c->ops->refine3d(&result, &r));
-	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL, "the refinement of the orientations did not name its outputs");
+	CYC_CHECK(result.particles && result.optimisation_set, CYC_E_INTERNAL,
+	          "the refinement of the orientations did not name its outputs");
 	CYC_TRY(add_output(s, "particles", result.particles));
 	CYC_TRY(add_output(s, "half map 1", result.half1));
 	CYC_TRY(add_output(s, "half map 2", result.half2));
@@ -542,24 +564,31 @@ done:
 
 static void refine3d_log(const cyc__step *s)
 {
-	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)", s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations,
-	         s->seconds);
-	if (s->n_improbable > 0) cyc_info("%s: %.0f of %.0f particles are probably not the particle: run_improbable.star", s->dir, s->n_improbable, s->n_judged);
-	if (s->n_found_again > 0) cyc_info("%s: %.0f particles were in a wrong pose and found again", s->dir, s->n_found_again);
+	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)",
+	         s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations, s->seconds);
+	if (s->n_improbable > 0)
+		cyc_info("%s: %.0f of %.0f particles are probably not the particle: run_improbable.star", s->dir,
+		         s->n_improbable, s->n_judged);
+	if (s->n_found_again > 0)
+		cyc_info("%s: %.0f particles were in a wrong pose and found again", s->dir, s->n_found_again);
 }
 
 /* ---------------------------------------------------------------- the table */
 
 static const cyc__kind_row KINDS[CYC__N_KINDS] = {
-	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct", "half maps and merged map", reconstruct_arguments,
-	                       reconstruct_run, reconstruct_check, cyc__need_reconstruct, NULL },
-	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess", "FSC, resolution, sharpened map", postprocess_arguments,
-	                       postprocess_run, postprocess_check, cyc__need_postprocess, NULL },
-	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine", "defocus, astigmatism, contrast scale", ctfrefine_arguments,
-	                     ctfrefine_run, ctfrefine_check, cyc__need_ctfrefine, ctfrefine_log },
-	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion", polish_arguments, polish_run, polish_check, cyc__need_polish,
-	                  polish_log },
-	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions", refine3d_arguments, refine3d_run, refine3d_check, cyc__need_refine3d, refine3d_log },
+	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "reconstruct",
+	                       "half maps and merged map", reconstruct_arguments, reconstruct_run,
+	                       reconstruct_check, cyc__need_reconstruct, NULL },
+	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "postprocess",
+	                       "FSC, resolution, sharpened map", postprocess_arguments, postprocess_run,
+	                       postprocess_check, cyc__need_postprocess, NULL },
+	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "ctfrefine",
+	                     "defocus, astigmatism, contrast scale", ctfrefine_arguments, ctfrefine_run,
+	                     ctfrefine_check, cyc__need_ctfrefine, ctfrefine_log },
+	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "polish", "tilt geometry, positions, motion",
+	                  polish_arguments, polish_run, polish_check, cyc__need_polish, polish_log },
+	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "refine", "orientations and positions",
+	                    refine3d_arguments, refine3d_run, refine3d_check, cyc__need_refine3d, refine3d_log },
 };
 
 const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }
@@ -568,8 +597,12 @@ cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc__cycle c = { .o = o, .in = *in, .start = o->input, .i_best = -1 };
-	const cyc_project_view project = { .root = o->input.root ? o->input.root : "", .set = in->set, .tomograms = in->tomograms,
-		                               .particles = in->particles, .map_px = in->crop_px, .map_pixel_size_A = in->pixel_size_A };
+	const cyc_project_view project = { .root = o->input.root ? o->input.root : "",
+		                               .set = in->set,
+		                               .tomograms = in->tomograms,
+		                               .particles = in->particles,
+		                               .map_px = in->crop_px,
+		                               .map_pixel_size_A = in->pixel_size_A };
 	cyc__planned *plan = NULL;
 	cyc__step s = { 0 };
 	bool is_done[CYC__N_KINDS] = { false };
@@ -589,7 +622,8 @@ done:
 	return st;
 }
 
-cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn, int32_t job)
+cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn,
+                          int32_t job)
 {
 	cyc_status st = CYC_OK;
 	*s = (cyc__step){ .kind = kind, .i_turn = i_turn, .job = job, .seconds = CYC_NAN };

@@ -19,7 +19,9 @@ done:
 	return st;
 }
 
-typedef struct { int32_t n, n_better, n_same, n_worse_accepted, n_rejected; } turn_counts;
+typedef struct {
+	int32_t n, n_better, n_same, n_worse_accepted, n_rejected;
+} turn_counts;
 
 static turn_counts count_turns(const cyc__cycle *c)
 {
@@ -36,19 +38,23 @@ static turn_counts count_turns(const cyc__cycle *c)
 	return t;
 }
 
-static void describe_change(char *out, size_t size, const cyc__step *before, const cyc__step *after, const turn_counts *t)
+static void describe_change(char *out, size_t size, const cyc__step *before, const cyc__step *after,
+                            const turn_counts *t)
 {
 	double gain = after->mean_fsc - before->mean_fsc;
 	const char *headline = "Refinement made no difference that the half maps can show:", *remark = "";
-	if (t->n_worse_accepted > 0 && gain < 0.0) headline = "Refinement made the map worse, and was accepted as asked:";
+	if (t->n_worse_accepted > 0 && gain < 0.0)
+		headline = "Refinement made the map worse, and was accepted as asked:";
 	else if (t->n_better > 0) headline = "Refinement improved the map:";
 	if (t->n_better > 0 && gain > 0.0 && after->resolution_A > before->resolution_A) {
-		remark = " The resolution figure, the one point where the FSC crosses 0.143, did not follow: the gain is at lower resolution.";
+		remark = " The resolution figure, the one point where the FSC crosses 0.143, did not follow: the "
+				 "gain is at lower resolution.";
 	} else if (gain < 0.0 && after->resolution_A < before->resolution_A) {
-		remark = " The resolution figure is the one point where the FSC crosses 0.143, and misleads here: the map lost more elsewhere.";
+		remark = " The resolution figure is the one point where the FSC crosses 0.143, and misleads here: "
+				 "the map lost more elsewhere.";
 	}
-	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s", headline, before->mean_fsc, after->mean_fsc,
-	         before->resolution_A, after->resolution_A, remark);
+	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s",
+	         headline, before->mean_fsc, after->mean_fsc, before->resolution_A, after->resolution_A, remark);
 }
 
 /* The sentence on what all came to. */
@@ -59,15 +65,24 @@ static cyc_status add_outcome(char **text, const cyc__cycle *c)
 	const cyc__step *first = &c->steps[cyc__first_postprocess(c)], *best = &c->steps[c->i_best];
 	turn_counts t = count_turns(c);
 	if (cyc__are_halves_suspect(best)) {
-		snprintf(sentence, sizeof sentence, "The half maps are not independent (their last shells correlate by %.3f ± %.3f): FSC, resolution and all that was decided by "
-		         "them cannot be trusted. The mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.", best->edge_fsc, best->edge_fsc_error,
-		         first->mean_fsc, best->mean_fsc, first->resolution_A, best->resolution_A);
+		snprintf(sentence, sizeof sentence,
+		         "The half maps are not independent (their last shells correlate by %.3f ± %.3f): FSC, "
+		         "resolution and all that was decided by "
+		         "them cannot be trusted. The mean FSC went from %.4f to %.4f, the resolution from %.2f to "
+		         "%.2f Å.",
+		         best->edge_fsc, best->edge_fsc_error, first->mean_fsc, best->mean_fsc, first->resolution_A,
+		         best->resolution_A);
 	} else if (t.n == 0) {
-		snprintf(sentence, sizeof sentence, "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
+		snprintf(sentence, sizeof sentence,
+		         "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of "
+		         "%.4f and a resolution of %.2f Å.",
 		         first->mean_fsc, first->resolution_A);
 	} else if (best == first) {
-		snprintf(sentence, sizeof sentence, "Refinement did not help: %s worse, and the result is the map of the metadata as given, with a mean FSC of %.4f and a resolution of %.2f Å.",
-		         t.n == 1 ? "what was tried is" : "all that was tried is", first->mean_fsc, first->resolution_A);
+		snprintf(sentence, sizeof sentence,
+		         "Refinement did not help: %s worse, and the result is the map of the metadata as given, "
+		         "with a mean FSC of %.4f and a resolution of %.2f Å.",
+		         t.n == 1 ? "what was tried is" : "all that was tried is", first->mean_fsc,
+		         first->resolution_A);
 	} else {
 		describe_change(sentence, sizeof sentence, first, best, &t);
 	}
@@ -83,19 +98,26 @@ cyc_status cyc__verdict(char **out, const cyc__cycle *c)
 	turn_counts t = count_turns(c);
 	CYC_TRY(add_outcome(&text, c));
 	if (t.n_same > 0 && t.n > 1) {
-		snprintf(sentence, sizeof sentence, "%d of %d refinements made no significant difference and %s accepted.", t.n_same, t.n, t.n_same == 1 ? "was" : "were");
+		snprintf(sentence, sizeof sentence,
+		         "%d of %d refinements made no significant difference and %s accepted.", t.n_same, t.n,
+		         t.n_same == 1 ? "was" : "were");
 		CYC_TRY(cyc__append_sentence(&text, sentence));
 	}
 	for (int32_t i = 0; t.n_rejected > 0 && i < c->n_steps; i++) {
 		const cyc__step *s = &c->steps[i];
 		if (s->kind != CYC__POSTPROCESS || !cyc__is_rejected(s->decision)) continue;
-		snprintf(sentence, sizeof sentence, "The turn that ends in %s was worse (mean FSC %s, %.2f Å) and was rejected.", s->name, cyc__difference_format(s).text,
-		         s->resolution_A);
+		snprintf(sentence, sizeof sentence,
+		         "The turn that ends in %s was worse (mean FSC %s, %.2f Å) and was rejected.", s->name,
+		         cyc__difference_format(s).text, s->resolution_A);
 		CYC_TRY(cyc__append_sentence(&text, sentence));
 	}
 	CYC_TRY(cyc__add_findings_to_verdict(&text, c));
-	if (!c->in.mask_fsc) CYC_TRY(cyc__append_sentence(&text, "Without a mask the FSC includes the noise around the particle: the true resolution is better than the figure."));
-	CYC_TRY(cyc__append_sentence(&text, "The FSC compares the two half maps with each other; errors that both share do not show in it."));
+	if (!c->in.mask_fsc)
+		CYC_TRY(cyc__append_sentence(&text, "Without a mask the FSC includes the noise around the particle: "
+		                                    "the true resolution is better than the figure."));
+	CYC_TRY(cyc__append_sentence(
+		&text,
+		"The FSC compares the two half maps with each other; errors that both share do not show in it."));
 	*out = text;
 	text = NULL;
 done:
@@ -146,7 +168,8 @@ static cyc_status read_after(cyc__ctf_series *s, const cyc_star_block *global, c
 	const char *file = NULL;
 	for (int64_t i = 0; i < cyc_star_n_rows(global) && !file; i++) {
 		const char *name = cyc_star_text_of(global, i, "rlnTomoName");
-		if (name && strcmp(name, s->name) == 0) file = cyc_star_text_of(global, i, "rlnTomoTiltSeriesStarFile");
+		if (name && strcmp(name, s->name) == 0)
+			file = cyc_star_text_of(global, i, "rlnTomoTiltSeriesStarFile");
 	}
 	if (!file) return CYC_OK;
 	CYC_TRY(cyc_path_join(&path, root, file));
@@ -166,8 +189,8 @@ done:
 }
 
 /*
- * A standard error of uncertainty.star: NaN where it is not known, as of an excluded tilt or of what was not refined (-1; "none" in older
- * files), and where the column is missing.
+ * A standard error of uncertainty.star: NaN where it is not known, as of an excluded tilt or of what was not
+ * refined (-1; "none" in older files), and where the column is missing.
  */
 static cyc_status error_of(double *out, const cyc_star_block *b, int64_t row, const char *label)
 {
@@ -280,7 +303,8 @@ static void put_step(cyc_json *j, const cyc__step *s)
 #undef PUT_FIGURE
 	if (s->kind == CYC__POSTPROCESS) cyc_json_text(j, "decision", cyc__decision_text(s->decision));
 	cyc_json_begin_object(j, "outputs");
-	for (int32_t i = 0; i < s->outputs.n; i++) cyc_json_text(j, s->outputs.items[i].name, s->outputs.items[i].value);
+	for (int32_t i = 0; i < s->outputs.n; i++)
+		cyc_json_text(j, s->outputs.items[i].name, s->outputs.items[i].value);
 	cyc_json_end_object(j);
 	if (s->n_shells > 0) {
 		cyc_json_doubles(j, "fsc", s->fsc, s->n_shells);

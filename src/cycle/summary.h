@@ -1,6 +1,7 @@
 /**
  * @file summary.h
- * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement, and pictures.
+ * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement,
+ * and pictures.
  */
 #ifndef CYC_CYCLE_SUMMARY_H
 #define CYC_CYCLE_SUMMARY_H
@@ -16,14 +17,14 @@ typedef struct {
 	const char *name; /**< borrowed */
 	int32_t n;
 	double *tilt_deg;
-	double *defocus_um[2], *scale[2]; /**< before, after */
+	double *defocus_um[2], *scale[2];       /**< before, after */
 	double *defocus_error_um, *scale_error; /**< standard errors of the refined values */
 	bool has_errors;
 } cyc__ctf_series;
 typedef struct {
-	int32_t n;                  /**< series with particles; 0 if no CTF was refined */
+	int32_t n; /**< series with particles; 0 if no CTF was refined */
 	cyc__ctf_series *series;
-	const cyc__step *step;      /**< the refinement that `after` is of; borrowed */
+	const cyc__step *step; /**< the refinement that `after` is of; borrowed */
 	bool is_taken;
 } cyc__ctf_summary;
 /** Of the newest CTF refinement that was accepted, else of the newest at all. */
@@ -35,9 +36,11 @@ const cyc__step *cyc__shown_ctf_refinement(const cyc__cycle *c, bool *is_taken);
 /** Append a sentence to a text, which may be NULL. */
 CYC_MUST_CHECK cyc_status cyc__append_sentence(char **text, const char *more);
 
-/* ---------------------------------------------------------------- findings.c: what was warned about, found bad or doubtful */
+/* ---------------------------------------------------------------- findings.c: what was warned about, found
+ * bad or doubtful */
 
-/** Sentences with the numbers of tilts found bad, of doubtful particles, of warnings; nothing where there are none. */
+/** Sentences with the numbers of tilts found bad, of doubtful particles, of warnings; nothing where there are
+ * none. */
 CYC_MUST_CHECK cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c);
 CYC_MUST_CHECK cyc_status cyc__put_findings_json(cyc_json *j, const cyc__cycle *c);
 CYC_MUST_CHECK cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c);

@@ -7,11 +7,13 @@
 
 /* ---------------------------------------------------------------- directions */
 
-/* Six angles of each particle, straight from the table: reading the whole set again would repeat its warnings. The third row of
- * reference -> tomogram is the tomogram's z axis in the frame of the map. */
+/* Six angles of each particle, straight from the table: reading the whole set again would repeat its
+ * warnings. The third row of reference -> tomogram is the tomogram's z axis in the frame of the map. */
 static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *n, const char *path)
 {
-	static const char *const LABELS[6] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi", "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	static const char *const LABELS[6] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
+		                                   "rlnTomoSubtomogramPsi", "rlnAngleRot",
+		                                   "rlnAngleTilt",          "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
 	cyc_star_block *b;
@@ -26,7 +28,8 @@ static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *
 			CYC_TRY(cyc_star_double_or(&a[k], b, i, LABELS[k], 0.0));
 			a[k] = cyc_deg_to_rad(a[k]);
 		}
-		cyc_mat3 R = cyc_mat3_mul(cyc_euler_to_matrix(a[0], a[1], a[2]), cyc_euler_to_matrix(a[3], a[4], a[5]));
+		cyc_mat3 R =
+			cyc_mat3_mul(cyc_euler_to_matrix(a[0], a[1], a[2]), cyc_euler_to_matrix(a[3], a[4], a[5]));
 		cyc_euler_from_matrix(&(*rot_rad)[i], &(*tilt_rad)[i], &psi, R);
 	}
 done:
@@ -51,9 +54,12 @@ cyc_status cyc__put_directions(FILE *f, const cyc__cycle *c)
 	CYC_TRY(read_directions(&rot_rad, &tilt_rad, &n, path));
 	CYC_TRY(cyc_directions_png(&png, &n_bytes, rot_rad, tilt_rad, n));
 	CYC_TRY(cyc_png_data_uri(&uri, png, n_bytes));
-	fprintf(f, "<h2>Directions of the particles</h2>\n<p>The tomograms' z axis (the beam at tilt 0) as each of the %lld particles shows it to the map, without symmetry. "
-	           "Density over that of an even spread; the map keeps areas.</p>\n"
-	           "<figure><img alt=\"directions of the particles\" src=\"%s\"><figcaption><code>", (long long)n, uri);
+	fprintf(f,
+	        "<h2>Directions of the particles</h2>\n<p>The tomograms' z axis (the beam at tilt 0) as each of "
+	        "the %lld particles shows it to the map, without symmetry. "
+	        "Density over that of an even spread; the map keeps areas.</p>\n"
+	        "<figure><img alt=\"directions of the particles\" src=\"%s\"><figcaption><code>",
+	        (long long)n, uri);
 	cyc__put_escaped(f, set->particles);
 	fputs("</code></figcaption></figure>\n", f);
 done:
@@ -83,7 +89,8 @@ static const cyc__step *shown_polish(const cyc__cycle *c)
 	return taken ? taken : newest;
 }
 
-static cyc_status put_polish_figure(FILE *f, const cyc__step *s, const char *series, const char *path, bool is_open)
+static cyc_status put_polish_figure(FILE *f, const cyc__step *s, const char *series, const char *path,
+                                    bool is_open)
 {
 	cyc_status st = CYC_OK;
 	char *png = NULL, *uri = NULL;

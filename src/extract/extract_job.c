@@ -10,8 +10,15 @@
 
 void cyc_extract_options_default(cyc_extract_options *o)
 {
-	*o = (cyc_extract_options){ .crop_px = -1, .binning = 1, .max_dose_e_per_A2 = -1, .min_frames = 1, .cone_angle_rad = 10 * CYC_PI / 180, .cone_sigma_px = 2,
-		                        .cutoff_frac = 0.01, .n_threads = 1, .backend = "cpu" };
+	*o = (cyc_extract_options){ .crop_px = -1,
+		                        .binning = 1,
+		                        .max_dose_e_per_A2 = -1,
+		                        .min_frames = 1,
+		                        .cone_angle_rad = 10 * CYC_PI / 180,
+		                        .cone_sigma_px = 2,
+		                        .cutoff_frac = 0.01,
+		                        .n_threads = 1,
+		                        .backend = "cpu" };
 }
 
 void cyc_extract_result_deinit(cyc_extract_result *r)
@@ -28,16 +35,26 @@ static cyc_status check_options(const cyc_extract_options *o)
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
 	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
-	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px,
+	          o->crop_px);
 	/* The soft edge of the circle takes 5 px of the radius. */
-	CYC_CHECK(o->crop_px <= 0 || o->crop_px >= 12, CYC_E_USAGE, "a cropped box must have at least 12 px, got %d", o->crop_px);
-	CYC_CHECK(o->min_frames >= 1, CYC_E_USAGE, "the least number of frames must be 1 or more, got %d: a particle without images cannot be used", o->min_frames);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
-	CYC_CHECK(!(o->apply_orientations && o->keep_offsets), CYC_E_USAGE, "offsets cannot be kept when orientations are applied: they are in the old axes");
-	CYC_CHECK(!(o->apply_orientations && o->stacks), CYC_E_USAGE, "orientations can be applied to volumes only: images of a stack are not turned");
-	CYC_CHECK(!(o->cone_weight && o->stacks), CYC_E_USAGE, "a cone can be weighted down in volumes only, not in stacks");
-	CYC_CHECK(!o->cone_weight || (o->cone_angle_rad > 0 && o->cone_angle_rad < CYC_PI && o->cone_sigma_px > 0), CYC_E_USAGE,
-	          "the cone needs an angle between 0 and 180 degrees and a positive width");
+	CYC_CHECK(o->crop_px <= 0 || o->crop_px >= 12, CYC_E_USAGE,
+	          "a cropped box must have at least 12 px, got %d", o->crop_px);
+	CYC_CHECK(
+		o->min_frames >= 1, CYC_E_USAGE,
+		"the least number of frames must be 1 or more, got %d: a particle without images cannot be used",
+		o->min_frames);
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
+	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(!(o->apply_orientations && o->keep_offsets), CYC_E_USAGE,
+	          "offsets cannot be kept when orientations are applied: they are in the old axes");
+	CYC_CHECK(!(o->apply_orientations && o->stacks), CYC_E_USAGE,
+	          "orientations can be applied to volumes only: images of a stack are not turned");
+	CYC_CHECK(!(o->cone_weight && o->stacks), CYC_E_USAGE,
+	          "a cone can be weighted down in volumes only, not in stacks");
+	CYC_CHECK(!o->cone_weight ||
+	              (o->cone_angle_rad > 0 && o->cone_angle_rad < CYC_PI && o->cone_sigma_px > 0),
+	          CYC_E_USAGE, "the cone needs an angle between 0 and 180 degrees and a positive width");
 done:
 	return st;
 }
@@ -48,7 +65,8 @@ cyc_status cyc_extract_check(const cyc_extract_options *o, const cyc_project_vie
 	cyc_box box;
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_backend_check(o->backend));
-	CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A));
+	CYC_TRY(cyc_box_create(&box, o->box_px, o->binning,
+	                       p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A));
 	CYC_TRY(cyc_check_window(p, box.window.box_px));
 	CYC_TRY(cyc_check_output(p->root, o->out_dir, 0));
 done:
@@ -78,8 +96,11 @@ static cyc_status load(cyc_extract_job *j)
 	const cyc_extract_options *o = j->o;
 	CYC_TRY(cyc_project_resolve(&j->input, &o->input));
 	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &o->input));
-	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	const cyc_project_view view = { .root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles };
+	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms,
+	                              j->root));
+	const cyc_project_view view = {
+		.root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles
+	};
 	CYC_TRY(cyc_extract_check(o, &view));
 	CYC_TRY(cyc_survey_require(&view, &o->input, false));
 	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));
@@ -104,9 +125,11 @@ static cyc_status make_label(cyc_extract_job *j)
 	cyc_status st = CYC_OK;
 	const cyc_extract_options *o = j->o;
 	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %d %d %.17g %d %d %d %d %d %d %d %d %.17g %.17g %.17g", o->box_px, j->crop_px, o->binning, o->stacks, o->float16,
-	                     o->max_dose_e_per_A2, o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion, o->no_circle_crop, o->circle_precrop, o->whiten,
-	                     o->cone_weight, o->cone_angle_rad, o->cone_sigma_px, o->cutoff_frac));
+	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %d %d %.17g %d %d %d %d %d %d %d %d %.17g %.17g %.17g",
+	                     o->box_px, j->crop_px, o->binning, o->stacks, o->float16, o->max_dose_e_per_A2,
+	                     o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion,
+	                     o->no_circle_crop, o->circle_precrop, o->whiten, o->cone_weight, o->cone_angle_rad,
+	                     o->cone_sigma_px, o->cutoff_frac));
 	uint64_t h = cyc_project_hash(cyc_hash_string(CYC_HASH_INIT, text), j->tomograms, j->particles);
 	j->key = h;
 	CYC_TRY(cyc_images_hash(&j->key, j->tomograms, j->particles, j->root, true));
@@ -161,12 +184,16 @@ static cyc_status check_disk(cyc_extract_job *j)
 		if (!j->is_done[i]) needed += bytes;
 	}
 	CYC_TRY(cyc_disk_free(&available, j->out));
-	cyc_info("disk space: %.3g GB for %lld particles, of which %.3g GB are still to be written; %.3g GB are free", j->result->disk_bytes / 1e9,
-	         (long long)j->selection.n_kept, needed / 1e9, available / 1e9);
+	cyc_info(
+		"disk space: %.3g GB for %lld particles, of which %.3g GB are still to be written; %.3g GB are free",
+		j->result->disk_bytes / 1e9, (long long)j->selection.n_kept, needed / 1e9, available / 1e9);
 	if (needed > available) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "No space for the files of particles in '%s': %.3g MB are needed, %.3g MB are free", j->out,
-		                     needed / 1e6, available / 1e6);
-		cyc_error_hint("make room, write elsewhere (--o), or less: --float16, a smaller --crop, a higher --bin");
+		st = cyc_error_raise(
+			CYC_E_IO, __FILE__, __LINE__, __func__,
+			"No space for the files of particles in '%s': %.3g MB are needed, %.3g MB are free", j->out,
+			needed / 1e6, available / 1e6);
+		cyc_error_hint(
+			"make room, write elsewhere (--o), or less: --float16, a smaller --crop, a higher --bin");
 		goto done;
 	}
 done:
@@ -176,12 +203,17 @@ done:
 static void print_plan(const cyc_extract_job *j)
 {
 	const cyc_extract_options *o = j->o;
-	cyc_info("%lld of %lld particles in %d tilt series, %lld images; windows of %d px, box %d px, %s of %d px of %.4g Å, %s, %d threads", (long long)j->selection.n_kept,
-	         (long long)j->particles->n, j->tomograms->n_series, (long long)j->selection.n_images, j->box.window.box_px, o->box_px,
-	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A, o->float16 ? "float16" : "float32", o->n_threads);
+	cyc_info("%lld of %lld particles in %d tilt series, %lld images; windows of %d px, box %d px, %s of %d "
+	         "px of %.4g Å, %s, %d threads",
+	         (long long)j->selection.n_kept, (long long)j->particles->n, j->tomograms->n_series,
+	         (long long)j->selection.n_images, j->box.window.box_px, o->box_px,
+	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A,
+	         o->float16 ? "float16" : "float32", o->n_threads);
 	if (j->result->n_rejected > 0)
-		cyc_warn("%lld particles are left out: fewer than %d tilt images show them", (long long)j->result->n_rejected, o->min_frames);
-	if (j->result->n_kept > 0) cyc_info("the files of %lld particles are there already", (long long)j->result->n_kept);
+		cyc_warn("%lld particles are left out: fewer than %d tilt images show them",
+		         (long long)j->result->n_rejected, o->min_frames);
+	if (j->result->n_kept > 0)
+		cyc_info("the files of %lld particles are there already", (long long)j->result->n_kept);
 }
 
 static cyc_status extract_all(cyc_extract_job *j)
@@ -207,18 +239,23 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 {
 	cyc_status st = CYC_OK;
 	cyc_extract_result own = { 0 };
-	cyc_extract_job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own, .available_bytes = cyc_memory_available_bytes() };
+	cyc_extract_job j = { .o = o,
+		                  .root = o->input.root ? o->input.root : "",
+		                  .result = result ? result : &own,
+		                  .available_bytes = cyc_memory_available_bytes() };
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_extract_spare_inputs(o, CYC_OUTPUT_RESULTS));
-	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(
+		cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
 	CYC_TRY(load(&j));
 	CYC_TRY(make_label(&j));
 	CYC_TRY(cyc_alloc(&j.is_done, j.particles->n, sizeof *j.is_done));
 	if (o->resume) CYC_TRY(find_done(&j));
 	print_plan(&j);
-	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads, "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
+	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads,
+	                           "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(extract_all(&j));

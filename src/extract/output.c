@@ -12,7 +12,8 @@ cyc_status cyc__extract_file(char **name, const cyc_extract_job *j, int64_t i, c
 	bool has_folder = strchr(j->particles->particles[0].name, '/') != NULL;
 	char *file = NULL;
 	CYC_TRY(cyc_file_path_name(&file, p->name));
-	CYC_TRY(cyc_asprintf(name, "%sSubtomograms/%s%s%s%s", j->out_dir, has_folder ? "" : tomogram, has_folder ? "" : "/", file, suffix));
+	CYC_TRY(cyc_asprintf(name, "%sSubtomograms/%s%s%s%s", j->out_dir, has_folder ? "" : tomogram,
+	                     has_folder ? "" : "/", file, suffix));
 done:
 	cyc_free(file);
 	return st;
@@ -30,7 +31,8 @@ static bool is_older(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
 }
 
-static cyc_status is_written(bool *is_there, const cyc_extract_job *j, int64_t i, const char *suffix, int32_t nx, int32_t nz)
+static cyc_status is_written(bool *is_there, const cyc_extract_job *j, int64_t i, const char *suffix,
+                             int32_t nx, int32_t nz)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL, *path = NULL;
@@ -81,15 +83,16 @@ done:
 static cyc_status set_optics(cyc_star_block *b, const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[5] = { "rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality", "rlnTomoSubtomogramBinning", "rlnImagePixelSize",
-		                                  "rlnImageSize" };
+	static const char *const LABEL[5] = { "rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality",
+		                                  "rlnTomoSubtomogramBinning", "rlnImagePixelSize", "rlnImageSize" };
 	int32_t column[5];
 	const cyc_extract_options *o = j->o;
 	for (int k = 0; k < 5; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
 	for (int64_t g = 0; g < cyc_star_n_rows(b); g++) {
 		double pixel_size_A;
 		/* The tomograms and the optics table agree in this, or the particles could not have been read. */
-		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnTomoTiltSeriesPixelSize", j->box.pixel_size_A / o->binning));
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnTomoTiltSeriesPixelSize",
+		                           j->box.pixel_size_A / o->binning));
 		/* Volumes carry their weights with them; stacks of --no-ctf do not have any. */
 		CYC_TRY(cyc_star_set_int(b, g, column[0], !(o->stacks && o->no_ctf)));
 		CYC_TRY(cyc_star_set_int(b, g, column[1], o->stacks ? 2 : 3));
@@ -101,7 +104,8 @@ done:
 	return st;
 }
 
-static cyc_status set_three(cyc_star_block *b, int64_t row, const char *const label[3], double x, double y, double z)
+static cyc_status set_three(cyc_star_block *b, int64_t row, const char *const label[3], double x, double y,
+                            double z)
 {
 	cyc_status st = CYC_OK;
 	const double v[3] = { x, y, z };
@@ -118,16 +122,19 @@ done:
 static cyc_status set_pose(cyc_star_block *b, const cyc_particle *p, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
+		                                       "rlnCenteredCoordinateZAngst" };
 	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
+		                                        "rlnTomoSubtomogramPsi" };
 	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	CYC_TRY(set_three(b, p->row, COORDINATE, p->position_A.x, p->position_A.y, p->position_A.z));
 	if (!o->keep_offsets) CYC_TRY(set_three(b, p->row, ORIGIN, 0, 0, 0));
 	if (o->apply_orientations) {
 		double rot, tilt, psi;
 		cyc_euler_from_matrix(&rot, &tilt, &psi, p->R_tomo_ref);
-		CYC_TRY(set_three(b, p->row, SUBTOMOGRAM, cyc_rad_to_deg(rot), cyc_rad_to_deg(tilt), cyc_rad_to_deg(psi)));
+		CYC_TRY(set_three(b, p->row, SUBTOMOGRAM, cyc_rad_to_deg(rot), cyc_rad_to_deg(tilt),
+		                  cyc_rad_to_deg(psi)));
 		CYC_TRY(set_three(b, p->row, ANGLE, 0, 0, 0));
 	}
 done:
@@ -252,7 +259,8 @@ cyc_status cyc__extract_write_stars(cyc_extract_job *j)
 		set->trajectories = NULL;
 		CYC_TRY(cyc_strdup(&set->trajectories, j->result->trajectories));
 	}
-	/* Half maps, mask and FSC stay: where the particles are has not changed. Last: its being there says that all is. */
+	/* Half maps, mask and FSC stay: where the particles are has not changed. Last: its being there says that
+	 * all is. */
 	CYC_TRY(named(&j->result->optimisation_set, &path, j, "optimisation_set.star"));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
 done:

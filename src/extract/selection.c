@@ -24,7 +24,8 @@ static cyc_status select_series(cyc_extract_job *j, int32_t i_series)
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_projection p;
 		/* A contrast scale of 0 says that the tilt is excluded: its images would be nothing but zeros. */
-		if (ts->tilts[f].scale == 0 || (max_dose > 0 && ts->tilts[f].pre_exposure_e_per_A2 > max_dose)) continue;
+		if (ts->tilts[f].scale == 0 || (max_dose > 0 && ts->tilts[f].pre_exposure_e_per_A2 > max_dose))
+			continue;
 		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 		for (int64_t i = first; i < end; i++) {
 			double x, y;
@@ -60,8 +61,10 @@ cyc_status cyc__extract_select(cyc_extract_job *j)
 		s->n_images += s->n_visible[i];
 	}
 	if (s->n_kept == 0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "none of the %lld particles is seen in %d tilt images or more with %g px to the border around it",
-		                     (long long)set->n, j->o->min_frames, j->box.margin_px);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"none of the %lld particles is seen in %d tilt images or more with %g px to the border around it",
+			(long long)set->n, j->o->min_frames, j->box.margin_px);
 		cyc_error_hint("use a smaller --crop or --min-frames, or a higher --max-dose");
 		goto done;
 	}

@@ -1,14 +1,19 @@
-/* The passes over the images of a tilt series: as many of its particles at a time as memory has room for, each tilt image read once in a pass. */
+/* The passes over the images of a tilt series: as many of its particles at a time as memory has room for,
+ * each tilt image read once in a pass. */
 #include "extract/extract_internal.h"
 #include "tilt/tilt_image.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few of them would mean many passes. */
+/* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few
+ * of them would mean many passes. */
 static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
 /* And no more than a third of what there is: the results do not depend on it. */
-static double pass_bytes(const cyc_extract_job *j) { return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3); }
+static double pass_bytes(const cyc_extract_job *j)
+{
+	return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3);
+}
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -16,19 +21,19 @@ struct cyc_extract_work {
 	cyc_buffer *ft, *ctf, *images, *turns, *envelope, *k2, *phase, *whiten;
 	cyc_tilt_tables *tables;
 	cyc_tilt_batch *batch;
-	int32_t *slot;        /* of the batch's particles: which of the pass */
+	int32_t *slot; /* of the batch's particles: which of the pass */
 	double *power;
 	float *whiten_host;
 	int32_t *row_limits;
 	/* The pass. */
-	int64_t *particles;   /* indices in the set */
+	int64_t *particles; /* indices in the set */
 	int64_t n, capacity;
-	size_t *offset;       /* of each particle's floats in `data` */
+	size_t *offset; /* of each particle's floats in `data` */
 	float *data;
 	size_t data_count;
 	/* 3D only. */
 	cyc_fft2 *fft2;
-	cyc_fft3 **fft3;       /* n_threads: particles are shared out, not the planes of one */
+	cyc_fft3 **fft3; /* n_threads: particles are shared out, not the planes of one */
 	int n_threads;
 	cyc_cfloat *ft2, *ft3; /* n_threads x s x sh; n_threads x c x c x (c/2+1) */
 };
@@ -48,7 +53,8 @@ static size_t floats_of_particle(const cyc_extract_job *j, int64_t i)
 	return j->o->stacks ? (size_t)j->selection.n_visible[i] * c * c : cyc__volume_sums(j->crop_px);
 }
 
-/* Particles of the next pass, from *i on; their number and the bytes of their floats. `particles` may be NULL. */
+/* Particles of the next pass, from *i on; their number and the bytes of their floats. `particles` may be
+ * NULL. */
 static int64_t next_pass(int64_t *i, double *bytes, int64_t *particles, const cyc_extract_job *j, int64_t end)
 {
 	double all = 0, more;
@@ -125,7 +131,8 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 {
 	cyc_extract_work *w = *p;
 	if (!w) return;
-	cyc_buffer **const buffers[] = { &w->ft, &w->ctf, &w->images, &w->turns, &w->envelope, &w->k2, &w->phase, &w->whiten };
+	cyc_buffer **const buffers[] = { &w->ft,       &w->ctf, &w->images, &w->turns,
+		                             &w->envelope, &w->k2,  &w->phase,  &w->whiten };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&w->image);
 	cyc_tilt_tables_destroy(&w->tables);
@@ -157,7 +164,8 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	largest_pass(&pass, &most, j);
 	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
 	int n = cyc_n_workers(most, j->o->n_threads);
-	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) + (j->o->stacks ? 0 : n * 4 * s * s);
+	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) +
+	                 (j->o->stacks ? 0 : n * 4 * s * s);
 	/* Of each thread a volume, its transform and the weights, as large as the volume. */
 	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
 	return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;
@@ -166,8 +174,8 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 /* ---------------------------------------------------------------- one batch */
 
 /* The next particles of the pass that row i_tilt shows, of one optics group. */
-static void fill_batch(cyc_extract_work *w, int64_t *cursor, const cyc_extract_job *j, const cyc_tilt_series *ts, int32_t i_tilt, int32_t i_optics,
-                       const cyc_projection *p)
+static void fill_batch(cyc_extract_work *w, int64_t *cursor, const cyc_extract_job *j,
+                       const cyc_tilt_series *ts, int32_t i_tilt, int32_t i_optics, const cyc_projection *p)
 {
 	cyc_tilt_batch *b = w->batch;
 	double pixel_size_A = j->o->binning * ts->pixel_size_A;
@@ -180,8 +188,10 @@ static void fill_batch(cyc_extract_work *w, int64_t *cursor, const cyc_extract_j
 		b->particles[k] = particle;
 		w->slot[k] = (int32_t)*cursor;
 		cyc_particle_position_px(&b->at_px[2 * k], &b->at_px[2 * k + 1], p, ts, i_tilt, particle);
-		b->R_img_ref[k] = cyc_mat3_mul(p->linear, j->o->apply_orientations ? particle->R_tomo_ref : particle->R_tomo_part);
-		b->turns_per_k2[k] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(p, ts, particle), ts->voltage_kV, pixel_size_A, j->o->box_px);
+		b->R_img_ref[k] =
+			cyc_mat3_mul(p->linear, j->o->apply_orientations ? particle->R_tomo_ref : particle->R_tomo_part);
+		b->turns_per_k2[k] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(p, ts, particle), ts->voltage_kV,
+		                                      pixel_size_A, j->o->box_px);
 	}
 }
 
@@ -196,7 +206,8 @@ static cyc_status keep_images(const cyc_extract_job *j, cyc_extract_work *w, int
 		const uint8_t *visible = cyc__visible(&j->selection, w->particles[w->slot[k]]);
 		size_t section = 0;
 		for (int32_t f = 0; f < i_tilt; f++) section += visible[f];
-		memcpy(w->data + w->offset[w->slot[k]] + section * pixels, images + (size_t)k * pixels, pixels * sizeof *images);
+		memcpy(w->data + w->offset[w->slot[k]] + section * pixels, images + (size_t)k * pixels,
+		       pixels * sizeof *images);
 	}
 	CYC_TRY(cyc_buffer_unmap(w->images));
 done:
@@ -220,7 +231,8 @@ static cyc_status volume_task(void *arg, int64_t k, int i_thread)
 	cyc_fft2_forward(ft, w->fft2, a->images + (size_t)k * n * n);
 	for (size_t y = 0; y < n; y++)
 		for (size_t x = 0; x < sh; x++) ft[y * sh + x] *= (float)((x + y) % 2 ? -1.0 / s : 1.0 / s);
-	cyc__volume_insert(w->data + w->offset[w->slot[k]], a->j->crop_px, ft, a->ctf ? a->ctf + (size_t)k * plane : NULL, a->j->o->whiten ? w->whiten_host : NULL, s,
+	cyc__volume_insert(w->data + w->offset[w->slot[k]], a->j->crop_px, ft,
+	                   a->ctf ? a->ctf + (size_t)k * plane : NULL, a->j->o->whiten ? w->whiten_host : NULL, s,
 	                   w->row_limits, &w->batch->R_img_ref[k]);
 	return CYC_OK;
 }
@@ -238,19 +250,29 @@ done:
 	return st;
 }
 
-static cyc_status do_batch(const cyc_extract_job *j, cyc_extract_work *w, const cyc_tilt_series *ts, int32_t i_tilt)
+static cyc_status do_batch(const cyc_extract_job *j, cyc_extract_work *w, const cyc_tilt_series *ts,
+                           int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
 	const cyc_extract_options *o = j->o;
 	const cyc_tilt_batch *b = w->batch;
 	int32_t s = o->box_px, c = j->crop_px;
-	/* Line sums of a map of binned voxels run over b-fold fewer of them: dividing makes densities the same at any binning. */
-	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = c, .edge_px = o->stacks ? c : s, .no_circle_crop = o->no_circle_crop,
-		                                   .factor = (o->no_inversion ? 1 : -1) / (o->stacks ? o->binning : 1) };
-	CYC_TRY(cyc_op_window(w->ft, w->be, w->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &j->box.window));
-	if (!o->no_ctf) CYC_TRY(cyc_op_ctf_magnified(w->ctf, NULL, w->be, w->turns, w->envelope, w->tables->has_k2 ? w->k2 : NULL, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_particle_image(w->images, w->be, w->ft, o->no_ctf ? NULL : w->ctf, w->tables->has_odd ? w->phase : NULL, o->whiten ? w->whiten : NULL,
-	                              &spec, b->n));
+	/* Line sums of a map of binned voxels run over b-fold fewer of them: dividing makes densities the same at
+	 * any binning. */
+	const cyc_particle_image_spec spec = { .box_binned = s,
+		                                   .circle_px = c,
+		                                   .edge_px = o->stacks ? c : s,
+		                                   .no_circle_crop = o->no_circle_crop,
+		                                   .factor =
+		                                       (o->no_inversion ? 1 : -1) / (o->stacks ? o->binning : 1) };
+	CYC_TRY(cyc_op_window(w->ft, w->be, w->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
+	                      &j->box.window));
+	if (!o->no_ctf)
+		CYC_TRY(cyc_op_ctf_magnified(w->ctf, NULL, w->be, w->turns, w->envelope,
+		                             w->tables->has_k2 ? w->k2 : NULL, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_particle_image(w->images, w->be, w->ft, o->no_ctf ? NULL : w->ctf,
+	                              w->tables->has_odd ? w->phase : NULL, o->whiten ? w->whiten : NULL, &spec,
+	                              b->n));
 	CYC_TRY(o->stacks ? keep_images(j, w, i_tilt) : insert_images(j, w));
 done:
 	return st;
@@ -258,7 +280,8 @@ done:
 
 /* ---------------------------------------------------------------- one pass */
 
-static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_tilt_series *ts, int32_t f, const bool *used)
+static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_tilt_series *ts, int32_t f,
+                          const bool *used)
 {
 	cyc_status st = CYC_OK;
 	const cyc_extract_options *o = j->o;
@@ -274,15 +297,19 @@ static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_til
 		cyc_whitening_plane(w->whiten_host, s, w->power, S / 2 + 1);
 		CYC_TRY(cyc_buffer_upload(w->whiten, w->whiten_host, plane * sizeof(float)));
 	}
-	if (!o->stacks) cyc__volume_row_limits(w->row_limits, s, pixel_size_A, ts, f, o->no_ctf ? 0 : o->cutoff_frac);
+	if (!o->stacks)
+		cyc__volume_row_limits(w->row_limits, s, pixel_size_A, ts, f, o->no_ctf ? 0 : o->cutoff_frac);
 	for (int32_t g = 0; g < j->particles->n_optics; g++) {
 		if (!used[g]) continue;
-		/* Beyond the last frequency that is used too, since what is cut off sharply here would ring in the crop. */
-		CYC_TRY(cyc_tilt_tables_fill(w->tables, ts, f, &j->particles->optics[g], pixel_size_A, o->cutoff_frac));
+		/* Beyond the last frequency that is used too, since what is cut off sharply here would ring in the
+		 * crop. */
+		CYC_TRY(
+			cyc_tilt_tables_fill(w->tables, ts, f, &j->particles->optics[g], pixel_size_A, o->cutoff_frac));
 		CYC_TRY(cyc_buffer_upload(w->turns, w->tables->turns, plane * sizeof(float)));
 		if (w->tables->has_k2) CYC_TRY(cyc_buffer_upload(w->k2, w->tables->k2, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(w->envelope, w->tables->envelope, plane * sizeof(float)));
-		if (w->tables->has_odd) CYC_TRY(cyc_buffer_upload(w->phase, w->tables->odd_phase, plane * sizeof(cyc_cfloat)));
+		if (w->tables->has_odd)
+			CYC_TRY(cyc_buffer_upload(w->phase, w->tables->odd_phase, plane * sizeof(cyc_cfloat)));
 		for (int64_t cursor = 0; cursor < w->n;) {
 			fill_batch(w, &cursor, j, ts, f, g, &p);
 			if (w->batch->n > 0) CYC_TRY(do_batch(j, w, ts, f));
@@ -305,8 +332,13 @@ static cyc_status write_stack_task(void *arg, int64_t k, int i_thread)
 	const cyc_extract_job *j = a->j;
 	int64_t i = a->w->particles[k];
 	char *name = NULL, *path = NULL;
-	const cyc_volume stack = { .nx = j->crop_px, .ny = j->crop_px, .nz = j->selection.n_visible[i], .data = a->w->data + a->w->offset[k],
-		                       .pixel_size_A = j->o->binning * j->tomograms->series[j->particles->particles[i].i_series].pixel_size_A };
+	const cyc_volume stack = {
+		.nx = j->crop_px,
+		.ny = j->crop_px,
+		.nz = j->selection.n_visible[i],
+		.data = a->w->data + a->w->offset[k],
+		.pixel_size_A = j->o->binning * j->tomograms->series[j->particles->particles[i].i_series].pixel_size_A
+	};
 	CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_STACK));
 	CYC_TRY(cyc_path_join(&path, j->root, name));
 	CYC_TRY(cyc_mrc_write_sealed(path, &stack, j->o->float16 ? 12 : 2, j->label));
@@ -320,7 +352,8 @@ static cyc_status write_volume_task(void *arg, int64_t k, int i_thread)
 {
 	const write_pass *a = arg;
 	const cyc_extract_work *w = a->w;
-	return cyc__volume_write(a->j, w->particles[k], w->data + w->offset[k], w->fft3[i_thread], w->ft3 + (size_t)i_thread * aligned(cyc_half_count3(a->j->crop_px)));
+	return cyc__volume_write(a->j, w->particles[k], w->data + w->offset[k], w->fft3[i_thread],
+	                         w->ft3 + (size_t)i_thread * aligned(cyc_half_count3(a->j->crop_px)));
 }
 
 static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_series)
@@ -346,7 +379,8 @@ static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_ser
 	cyc_optics_used(used, j->particles, i_series);
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		bool is_seen = false;
-		for (int64_t k = 0; k < w->n && !is_seen; k++) is_seen = cyc__visible(&j->selection, w->particles[k])[f];
+		for (int64_t k = 0; k < w->n && !is_seen; k++)
+			is_seen = cyc__visible(&j->selection, w->particles[k])[f];
 		if (is_seen) CYC_TRY(do_tilt(j, w, ts, f, used));
 	}
 	write_pass a = { j, w };
@@ -372,7 +406,8 @@ cyc_status cyc__extract_series(cyc_extract_job *j, cyc_extract_work *w, int32_t 
 	}
 	for (int64_t i = first; i < end;) {
 		w->n = next_pass(&i, NULL, w->particles, j, end);
-		if (w->n > 0) CYC_TRY_CTX(do_pass(j, w, i_series), "tilt series %s", j->tomograms->series[i_series].name);
+		if (w->n > 0)
+			CYC_TRY_CTX(do_pass(j, w, i_series), "tilt series %s", j->tomograms->series[i_series].name);
 	}
 done:
 	return st;

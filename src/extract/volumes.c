@@ -3,12 +3,15 @@
 
 #include <math.h>
 
-void cyc__volume_row_limits(int32_t *limits, int32_t s, double pixel_size_A, const cyc_tilt_series *ts, int32_t i_tilt, double cutoff_frac)
+void cyc__volume_row_limits(int32_t *limits, int32_t s, double pixel_size_A, const cyc_tilt_series *ts,
+                            int32_t i_tilt, double cutoff_frac)
 {
 	double step_invA = 1 / (s * pixel_size_A);
 	int32_t max_k2 = -1, nyquist_k2 = s * s / 4;
 	/* Dose weights fall with the frequency. */
-	while (max_k2 < nyquist_k2 && cyc_dose_weight(step_invA * sqrt((double)max_k2 + 1), ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > cutoff_frac)
+	while (max_k2 < nyquist_k2 &&
+	       cyc_dose_weight(step_invA * sqrt((double)max_k2 + 1), ts->tilts[i_tilt].pre_exposure_e_per_A2,
+	                       ts->bfactor_per_dose_A2) > cutoff_frac)
 		max_k2++;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s, left = max_k2 - ky * ky;
@@ -27,7 +30,8 @@ typedef struct {
 static inline void add(const target *t, int32_t x, int32_t y, int32_t z, four v)
 {
 	int32_t c = t->c;
-	t->sums[((size_t)(z < 0 ? z + c : z) * (size_t)c + (size_t)(y < 0 ? y + c : y)) * (size_t)(c / 2 + 1) + (size_t)x] += v;
+	t->sums[((size_t)(z < 0 ? z + c : z) * (size_t)c + (size_t)(y < 0 ? y + c : y)) * (size_t)(c / 2 + 1) +
+	        (size_t)x] += v;
 }
 
 /* The Nyquist frequency is its own mirror image. */
@@ -57,7 +61,8 @@ static inline void spread(const target *t, double x, double y, double z, cyc_cfl
 	}
 }
 
-void cyc__volume_insert(float *sums, int32_t c, const cyc_cfloat *ft, const float *ctf, const float *whiten, int32_t s, const int32_t *limits, const cyc_mat3 *R)
+void cyc__volume_insert(float *sums, int32_t c, const cyc_cfloat *ft, const float *ctf, const float *whiten,
+                        int32_t s, const int32_t *limits, const cyc_mat3 *R)
 {
 	const target t = { (four *)sums, c };
 	int32_t sh = s / 2 + 1;
@@ -80,21 +85,26 @@ void cyc__volume_insert(float *sums, int32_t c, const cyc_cfloat *ft, const floa
 	}
 }
 
-/* Suppress the directions near the z axis of the map: membranes, when particles stand on them. */                /* (T7.5) */
-static void weigh_cone(float *sums, int32_t c, const cyc_mat3 *R_map_volume, double angle_rad, double sigma_px)
+/* Suppress the directions near the z axis of the map: membranes, when particles stand on them. */ /* (T7.5)
+                                                                                                    */
+static void weigh_cone(float *sums, int32_t c, const cyc_mat3 *R_map_volume, double angle_rad,
+                       double sigma_px)
 {
 	double slope = sin(0.5 * angle_rad);
 	for (int32_t z = 0; z < c; z++)
 		for (int32_t y = 0; y < c; y++)
 			for (int32_t x = 0; x <= c / 2; x++) {
-				cyc_vec3 p = cyc_mat3_apply(*R_map_volume, (cyc_vec3){ x, y < c / 2 ? y : y - c, z < c / 2 ? z : z - c });
+				cyc_vec3 p = cyc_mat3_apply(*R_map_volume,
+				                            (cyc_vec3){ x, y < c / 2 ? y : y - c, z < c / 2 ? z : z - c });
 				double t = hypot(p.x, p.y) / (fabs(p.z) * slope + sigma_px);
-				float w = (float)(1 - exp(-0.5 * t * t)), *v = sums + 4 * (((size_t)z * (size_t)c + (size_t)y) * (size_t)(c / 2 + 1) + (size_t)x);
+				float w = (float)(1 - exp(-0.5 * t * t)),
+					  *v = sums + 4 * (((size_t)z * (size_t)c + (size_t)y) * (size_t)(c / 2 + 1) + (size_t)x);
 				for (int k = 0; k < 4; k++) v[k] *= w;
 			}
 }
 
-static cyc_status write_weights(const char *path, const float *sums, int32_t c, double pixel_size_A, int32_t mode, const char *label)
+static cyc_status write_weights(const char *path, const float *sums, int32_t c, double pixel_size_A,
+                                int32_t mode, const char *label)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
@@ -110,7 +120,8 @@ done:
 	return st;
 }
 
-cyc_status cyc__volume_write(const cyc_extract_job *j, int64_t i, const float *sums, const cyc_fft3 *fft, cyc_cfloat *ft)
+cyc_status cyc__volume_write(const cyc_extract_job *j, int64_t i, const float *sums, const cyc_fft3 *fft,
+                             cyc_cfloat *ft)
 {
 	cyc_status st = CYC_OK;
 	const cyc_extract_options *o = j->o;
@@ -125,7 +136,9 @@ cyc_status cyc__volume_write(const cyc_extract_job *j, int64_t i, const float *s
 		CYC_TRY(cyc_alloc(&weighted, cyc__volume_sums(c), sizeof *weighted));
 		for (size_t k = 0; k < cyc__volume_sums(c); k++) weighted[k] = sums[k];
 		/* The volume is in the axes of the subtomogram, or of the map if orientations are applied. */
-		cyc_mat3 R_map_volume = o->apply_orientations ? cyc_mat3_identity() : cyc_mat3_mul(cyc_mat3_transpose(p->R_tomo_ref), p->R_tomo_part);
+		cyc_mat3 R_map_volume = o->apply_orientations
+		                            ? cyc_mat3_identity()
+		                            : cyc_mat3_mul(cyc_mat3_transpose(p->R_tomo_ref), p->R_tomo_part);
 		weigh_cone(weighted, c, &R_map_volume, o->cone_angle_rad, o->cone_sigma_px);
 		sums = weighted;
 	}

@@ -9,7 +9,8 @@ cyc_mat3 cyc_mat3_mul(cyc_mat3 a, cyc_mat3 b)
 {
 	cyc_mat3 c;
 	for (int i = 0; i < 3; i++)
-		for (int j = 0; j < 3; j++) c.m[i][j] = a.m[i][0] * b.m[0][j] + a.m[i][1] * b.m[1][j] + a.m[i][2] * b.m[2][j];
+		for (int j = 0; j < 3; j++)
+			c.m[i][j] = a.m[i][0] * b.m[0][j] + a.m[i][1] * b.m[1][j] + a.m[i][2] * b.m[2][j];
 	return c;
 }
 
@@ -23,13 +24,15 @@ cyc_mat3 cyc_mat3_transpose(cyc_mat3 a)
 
 cyc_vec3 cyc_mat3_apply(cyc_mat3 a, cyc_vec3 v)
 {
-	return (cyc_vec3){ a.m[0][0] * v.x + a.m[0][1] * v.y + a.m[0][2] * v.z, a.m[1][0] * v.x + a.m[1][1] * v.y + a.m[1][2] * v.z,
+	return (cyc_vec3){ a.m[0][0] * v.x + a.m[0][1] * v.y + a.m[0][2] * v.z,
+		               a.m[1][0] * v.x + a.m[1][1] * v.y + a.m[1][2] * v.z,
 		               a.m[2][0] * v.x + a.m[2][1] * v.y + a.m[2][2] * v.z };
 }
 
 double cyc_mat3_det(cyc_mat3 a)
 {
-	return a.m[0][0] * (a.m[1][1] * a.m[2][2] - a.m[1][2] * a.m[2][1]) - a.m[0][1] * (a.m[1][0] * a.m[2][2] - a.m[1][2] * a.m[2][0]) +
+	return a.m[0][0] * (a.m[1][1] * a.m[2][2] - a.m[1][2] * a.m[2][1]) -
+	       a.m[0][1] * (a.m[1][0] * a.m[2][2] - a.m[1][2] * a.m[2][0]) +
 	       a.m[0][2] * (a.m[1][0] * a.m[2][1] - a.m[1][1] * a.m[2][0]);
 }
 

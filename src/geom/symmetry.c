@@ -1,7 +1,8 @@
 /*
- * Point groups as closures of their generators, in the settings of RELION (after Heymann et al. 2005, J Struct Biol 151:196,
- * except that T has its three-fold on Z). Icosahedral: I1 and I2 have two-folds on X, Y, Z and the five-folds nearest Z in
- * the YZ (I1) or XZ (I2) plane; I3 and I4 have a five-fold on Z and a front five-fold vertex at -X (I3) or +X (I4).
+ * Point groups as closures of their generators, in the settings of RELION (after Heymann et al. 2005, J
+ * Struct Biol 151:196, except that T has its three-fold on Z). Icosahedral: I1 and I2 have two-folds on X, Y,
+ * Z and the five-folds nearest Z in the YZ (I1) or XZ (I2) plane; I3 and I4 have a five-fold on Z and a front
+ * five-fold vertex at -X (I3) or +X (I4).
  */
 #include "cyclotomo/geom.h"
 
@@ -21,7 +22,7 @@ typedef struct {
 #define PHI 1.61803398874989484820 /* golden ratio */
 static const generator ICOSAHEDRAL[4][3] = {
 	{ { { 1, 0, 0 }, 2 }, { { PHI, 0, -1 }, 5 }, { { PHI * PHI, 1, 0 }, 3 } },
-	{ { { 0, 0, 1 }, 2 }, { { 1, 0, PHI }, 5 }, { { 0, 1, PHI * PHI }, 3 } },
+	{ { { 0, 0, 1 }, 2 }, { { 1, 0, PHI }, 5 }, { { 0, 1, PHI *PHI }, 3 } },
 	{ { { -1, 0, PHI }, 2 }, { { 0, 0, 1 }, 5 }, { { -2, 0, 1 }, 5 } },
 	{ { { 1, 0, PHI }, 2 }, { { 0, 0, 1 }, 5 }, { { 2, 0, 1 }, 5 } },
 };
@@ -96,7 +97,8 @@ cyc_status cyc_symmetry_create(cyc_symmetry **out, const char *name)
 		is_known = false;
 	}
 	if (!is_known) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "unknown point group '%s'", name ? name : "");
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "unknown point group '%s'",
+		                name ? name : "");
 		cyc_error_hint("use C1, C2, ... C100, D1 ... D100, T, O, I (= I2), I1, I2, I3 or I4");
 		st = CYC_E_USAGE;
 		goto done;

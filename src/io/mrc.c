@@ -15,11 +15,16 @@ typedef enum { EXT_UNKNOWN, EXT_VOLUME, EXT_STACK, EXT_OTHER_FORMAT } extension;
 
 static extension extension_of(const char *text)
 {
-	static const struct { const char *name; extension kind; } KNOWN[] = {
-		{ "mrc", EXT_VOLUME },   { "map", EXT_VOLUME },   { "rec", EXT_VOLUME },        { "ccp4", EXT_VOLUME },
-		{ "mrcs", EXT_STACK },   { "st", EXT_STACK },     { "ali", EXT_STACK },         { "preali", EXT_STACK },
-		{ "tif", EXT_OTHER_FORMAT }, { "tiff", EXT_OTHER_FORMAT }, { "eer", EXT_OTHER_FORMAT }, { "hdf", EXT_OTHER_FORMAT },
-		{ "spi", EXT_OTHER_FORMAT }, { "img", EXT_OTHER_FORMAT }, { "gz", EXT_OTHER_FORMAT },  { "bz2", EXT_OTHER_FORMAT },
+	static const struct {
+		const char *name;
+		extension kind;
+	} KNOWN[] = {
+		{ "mrc", EXT_VOLUME },        { "map", EXT_VOLUME },       { "rec", EXT_VOLUME },
+		{ "ccp4", EXT_VOLUME },       { "mrcs", EXT_STACK },       { "st", EXT_STACK },
+		{ "ali", EXT_STACK },         { "preali", EXT_STACK },     { "tif", EXT_OTHER_FORMAT },
+		{ "tiff", EXT_OTHER_FORMAT }, { "eer", EXT_OTHER_FORMAT }, { "hdf", EXT_OTHER_FORMAT },
+		{ "spi", EXT_OTHER_FORMAT },  { "img", EXT_OTHER_FORMAT }, { "gz", EXT_OTHER_FORMAT },
+		{ "bz2", EXT_OTHER_FORMAT },
 	};
 	char lower[16] = "";
 	for (size_t i = 0; text[i] && i + 1 < sizeof lower; i++) lower[i] = (char)tolower((unsigned char)text[i]);
@@ -39,7 +44,8 @@ cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, con
 	const char *rest = name;
 	size_t n_digits = strspn(name, "0123456789");
 	if (name[n_digits] == '@') {
-		CYC_CHECK(n_digits >= 1 && n_digits <= 12, CYC_E_FORMAT, "'%s': wanted a section number before '@', counted from 1", name);
+		CYC_CHECK(n_digits >= 1 && n_digits <= 12, CYC_E_FORMAT,
+		          "'%s': wanted a section number before '@', counted from 1", name);
 		*section = strtoll(name, NULL, 10);
 		CYC_CHECK(*section >= 1, CYC_E_FORMAT, "'%s': sections are counted from 1", name);
 		rest = name + n_digits + 1;
@@ -50,9 +56,13 @@ cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, con
 	const char *ext = has_suffix ? colon + 1 : dot && (!slash || dot > slash) ? dot + 1 : "";
 	extension kind = extension_of(ext);
 	if (kind == EXT_UNKNOWN || kind == EXT_OTHER_FORMAT) {
-		st = cyc_error_raise(kind == EXT_UNKNOWN ? CYC_E_FORMAT : CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                     "'%s': extension '%s' is not one of an MRC file (.mrc .map .rec for volumes, .mrcs .st .ali for stacks)", name, ext);
-		if (kind == EXT_UNKNOWN) cyc_error_hint("if it is an MRC file, write '%s:mrc' (volume) or '%s:mrcs' (stack)", name, name);
+		st = cyc_error_raise(kind == EXT_UNKNOWN ? CYC_E_FORMAT : CYC_E_UNSUPPORTED, __FILE__, __LINE__,
+		                     __func__,
+		                     "'%s': extension '%s' is not one of an MRC file (.mrc .map .rec for volumes, "
+		                     ".mrcs .st .ali for stacks)",
+		                     name, ext);
+		if (kind == EXT_UNKNOWN)
+			cyc_error_hint("if it is an MRC file, write '%s:mrc' (volume) or '%s:mrcs' (stack)", name, name);
 		else cyc_error_hint("convert the file to MRC first");
 		goto done;
 	}
@@ -92,7 +102,8 @@ static cyc_status read_at(void *dst, int fd, size_t n, int64_t offset, const cha
 		ssize_t k = pread(fd, (char *)dst + have, n - have, (off_t)(offset + (int64_t)have));
 		if (k < 0 && errno == EINTR) continue;
 		CYC_CHECK(k >= 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-		CYC_CHECK(k > 0, CYC_E_FORMAT, "'%s' is cut short: wanted %zu bytes at offset %lld, found %zu", path, n, (long long)offset, have);
+		CYC_CHECK(k > 0, CYC_E_FORMAT, "'%s' is cut short: wanted %zu bytes at offset %lld, found %zu", path,
+		          n, (long long)offset, have);
 		have += (size_t)k;
 	}
 done:
@@ -140,18 +151,21 @@ static cyc_status parse_header(cyc_mrc_info *out, const uint8_t *header, int64_t
 	          "'%s' is not an MRC file: its header gives a size of %d x %d x %d", path, m.nx, m.ny, m.nz);
 	size_t bytes = cyc__mrc_mode_bytes(m.mode);
 	if (!bytes) {
-		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                     "'%s' has MRC mode %d; 0 (int8), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16) can be read", path, m.mode);
+		st = cyc_error_raise(
+			CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+			"'%s' has MRC mode %d; 0 (int8), 1 (int16), 2 (float32), 6 (uint16) and 12 (float16) can be read",
+			path, m.mode);
 		cyc_error_hint("convert it, for example with IMOD: newstack -mode 2 in.mrc out.mrc");
 		goto done;
 	}
-	CYC_CHECK(extended >= 0, CYC_E_FORMAT, "'%s': the extended header has a length of %lld bytes", path, (long long)extended);
+	CYC_CHECK(extended >= 0, CYC_E_FORMAT, "'%s': the extended header has a length of %lld bytes", path,
+	          (long long)extended);
 	m.data_offset_bytes = CYC__MRC_HEADER + extended;
 	/* nx, ny < 2^24, nz < 2^31: the product can pass 2^63, so compare in floating point first. */
 	double wanted = (double)m.data_offset_bytes + (double)m.nx * m.ny * m.nz * (double)bytes;
 	CYC_CHECK(wanted <= (double)file_bytes, CYC_E_FORMAT,
-	          "'%s' is cut short: %d x %d x %d voxels of mode %d need %.0f bytes, the file has %lld", path, m.nx, m.ny, m.nz, m.mode, wanted,
-	          (long long)file_bytes);
+	          "'%s' is cut short: %d x %d x %d voxels of mode %d need %.0f bytes, the file has %lld", path,
+	          m.nx, m.ny, m.nz, m.mode, wanted, (long long)file_bytes);
 	m.pixel_size_A = pixel_size(header, 0, m.is_swapped);
 	m.pixel_size_y_A = pixel_size(header, 1, m.is_swapped);
 	m.pixel_size_z_A = pixel_size(header, 2, m.is_swapped);
@@ -168,8 +182,9 @@ static cyc_status read_header(cyc_mrc_info *out, const char *path, bool is_stack
 	struct stat s;
 	CYC_TRY(cyc_open_regular(&fd, path));
 	CYC_CHECK(fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-	CYC_CHECK(s.st_size >= CYC__MRC_HEADER, CYC_E_FORMAT, "'%s' is cut short: an MRC header has %d bytes, the file has %lld", path,
-	          (int)CYC__MRC_HEADER, (long long)s.st_size);
+	CYC_CHECK(s.st_size >= CYC__MRC_HEADER, CYC_E_FORMAT,
+	          "'%s' is cut short: an MRC header has %d bytes, the file has %lld", path, (int)CYC__MRC_HEADER,
+	          (long long)s.st_size);
 	CYC_TRY(read_at(header, fd, sizeof header, 0, path));
 	CYC_TRY(parse_header(out, header, (int64_t)s.st_size, path));
 	out->is_stack = is_stack;
@@ -186,7 +201,8 @@ cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name)
 	bool is_stack;
 	CYC_TRY(cyc_mrc_split_name(&path, &section, &is_stack, name));
 	CYC_TRY(read_header(out, path, is_stack));
-	CYC_CHECK(section <= out->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d", name, (long long)section, out->nz);
+	CYC_CHECK(section <= out->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d", name,
+	          (long long)section, out->nz);
 done:
 	cyc_free(path);
 	return st;
@@ -195,7 +211,8 @@ done:
 /* ---------------------------------------------------------------- data */
 
 /* nz sections from `first` on; reads and checks piece by piece, so no second copy of the file is needed. */
-static cyc_status read_sections(float *dst, const cyc_mrc_info *info, const char *path, int64_t first, int32_t nz)
+static cyc_status read_sections(float *dst, const cyc_mrc_info *info, const char *path, int64_t first,
+                                int32_t nz)
 {
 	cyc_status st = CYC_OK;
 	int fd = -1;
@@ -214,8 +231,9 @@ static cyc_status read_sections(float *dst, const cyc_mrc_info *info, const char
 		size_t bad = cyc__first_not_finite(dst + i, k);
 		if (bad < k) {
 			size_t at = (size_t)first * image + i + bad;
-			CYC_RAISE(CYC_E_DATA, "'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %s", path, at % (size_t)info->nx,
-			          at / (size_t)info->nx % (size_t)info->ny, at / image, isnan(dst[i + bad]) ? "NaN" : "infinite");
+			CYC_RAISE(CYC_E_DATA, "'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %s", path,
+			          at % (size_t)info->nx, at / (size_t)info->nx % (size_t)info->ny, at / image,
+			          isnan(dst[i + bad]) ? "NaN" : "infinite");
 		}
 	}
 done:
@@ -226,8 +244,8 @@ done:
 cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *info, const char *path, int64_t section)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(section >= 0 && section < info->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d", path, (long long)section + 1,
-	          info->nz);
+	CYC_CHECK(section >= 0 && section < info->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d",
+	          path, (long long)section + 1, info->nz);
 	CYC_TRY(read_sections(dst, info, path, section, 1));
 done:
 	return st;
@@ -242,8 +260,10 @@ static cyc_status check_range(const cyc_volume *v, const char *name)
 	size_t n = cyc_volume_count(v), nx = (size_t)v->nx, ny = (size_t)v->ny;
 	for (size_t i = 0; i < n; i++) {
 		if (fabsf(v->data[i]) <= LARGEST) continue;
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %g; wanted are values up to %g", name,
-		                     i % nx, i / nx % ny, i / nx / ny, (double)v->data[i], (double)LARGEST);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %g; wanted are values up to %g", name,
+			i % nx, i / nx % ny, i / nx / ny, (double)v->data[i], (double)LARGEST);
 		cyc_error_hint("such a value is a defect of the file or of the job that made it: make it anew");
 		break;
 	}
@@ -279,16 +299,22 @@ cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name)
 	cyc_mrc_info m = { 0 };
 	*out = NULL;
 	CYC_TRY(cyc_mrc_read_info(&m, name));
-	CYC_CHECK(m.nx == m.ny && m.ny == m.nz, CYC_E_SHAPE, "'%s': a map must be a cube, this one has %d x %d x %d voxels", name, m.nx, m.ny, m.nz);
+	CYC_CHECK(m.nx == m.ny && m.ny == m.nz, CYC_E_SHAPE,
+	          "'%s': a map must be a cube, this one has %d x %d x %d voxels", name, m.nx, m.ny, m.nz);
 	CYC_CHECK(m.nx % 2 == 0, CYC_E_SHAPE, "'%s': a map must have an even box, this one has %d", name, m.nx);
 	if (m.pixel_size_A <= 0.0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': the header gives no pixel size", name);
-		cyc_error_hint("set the cell size in the header, for example with IMOD: alterheader -del 2.5,2.5,2.5 '%s'", name);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': the header gives no pixel size",
+		                     name);
+		cyc_error_hint(
+			"set the cell size in the header, for example with IMOD: alterheader -del 2.5,2.5,2.5 '%s'",
+			name);
 		goto done;
 	}
 	const double tolerance = 1e-3 * m.pixel_size_A;
-	CYC_CHECK(fabs(m.pixel_size_y_A - m.pixel_size_A) <= tolerance && fabs(m.pixel_size_z_A - m.pixel_size_A) <= tolerance, CYC_E_SHAPE,
-	          "'%s': pixel sizes differ along the axes: %g x %g x %g Å", name, m.pixel_size_A, m.pixel_size_y_A, m.pixel_size_z_A);
+	CYC_CHECK(fabs(m.pixel_size_y_A - m.pixel_size_A) <= tolerance &&
+	              fabs(m.pixel_size_z_A - m.pixel_size_A) <= tolerance,
+	          CYC_E_SHAPE, "'%s': pixel sizes differ along the axes: %g x %g x %g Å", name, m.pixel_size_A,
+	          m.pixel_size_y_A, m.pixel_size_z_A);
 	CYC_TRY(cyc_mrc_read(out, name));
 done:
 	return st;
@@ -304,7 +330,8 @@ bool cyc_mrc_is_written(const char *path, int32_t nx, int32_t ny, int32_t nz, in
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0) return false;
 	int64_t bytes = CYC__MRC_HEADER + (int64_t)nx * ny * nz * (int64_t)cyc__mrc_mode_bytes(mode);
-	bool is_whole = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size == bytes && pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header;
+	bool is_whole = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) && s.st_size == bytes &&
+	                pread(fd, header, sizeof header, 0) == (ssize_t)sizeof header;
 	close(fd);
 	if (!is_whole) return false;
 	memcpy(text, header + CYC__MRC_LABEL, 80);

@@ -30,8 +30,8 @@ static inline uint16_t float_to_half(float v)
 	uint32_t a = bits_of(v) & 0x7FFFFFFFu, sign = bits_of(v) >> 16 & 0x8000u;
 	/* Half an ulp is added to the magnitude: ties go away from zero. Subnormal halves are not written. */
 	uint32_t h = ((a + 0x1000u) >> 13) - (112u << 10);
-	h = a < 0x38800000u ? 0 : h;              /* 2^-14 */
-	h = a > 0x477FE000u ? 0x7BFFu : h;        /* 65504 */
+	h = a < 0x38800000u ? 0 : h;       /* 2^-14 */
+	h = a > 0x477FE000u ? 0x7BFFu : h; /* 65504 */
 	h = a == 0x7F800000u ? 0x7C00u : h;
 	h = a > 0x7F800000u ? 0x7E00u : h;
 	return (uint16_t)(sign | h);
@@ -81,7 +81,9 @@ size_t cyc__mrc_mode_bytes(int32_t mode)
 {
 	switch (mode) {
 	case 0: return 1;
-	case 1: case 6: case 12: return 2;
+	case 1:
+	case 6:
+	case 12: return 2;
 	case 2: return 4;
 	default: return 0;
 	}

@@ -14,7 +14,8 @@ static void set_f(uint8_t *header, int i, double v)
 	memcpy(header + 4 * i, &f, sizeof f);
 }
 
-/* min, max, mean and standard deviation; one thread and a fixed order, so the header is the same in every run. */
+/* min, max, mean and standard deviation; one thread and a fixed order, so the header is the same in every
+ * run. */
 static void statistics(double stats[4], const float *v, size_t n)
 {
 	float low = v[0], high = v[0];
@@ -32,7 +33,8 @@ static void statistics(double stats[4], const float *v, size_t n)
 	stats[3] = sqrt(sum2 / (double)n);
 }
 
-static void make_header(uint8_t header[CYC__MRC_HEADER], const cyc_volume *v, int32_t mode, bool is_stack, const char *label)
+static void make_header(uint8_t header[CYC__MRC_HEADER], const cyc_volume *v, int32_t mode, bool is_stack,
+                        const char *label)
 {
 	double stats[4];
 	memset(header, 0, CYC__MRC_HEADER);
@@ -114,19 +116,21 @@ static cyc_status write_mrc(const char *path, const cyc_volume *v, int32_t mode,
 	int64_t section;
 	bool is_stack;
 	uint8_t header[CYC__MRC_HEADER];
-	CYC_CHECK(mode == 2 || mode == 12, CYC_E_USAGE, "MRC mode %d cannot be written, only 2 (float32) and 12 (float16)", mode);
+	CYC_CHECK(mode == 2 || mode == 12, CYC_E_USAGE,
+	          "MRC mode %d cannot be written, only 2 (float32) and 12 (float16)", mode);
 	CYC_TRY(cyc_mrc_split_name(&file, &section, &is_stack, path));
 	CYC_CHECK(section == 0, CYC_E_USAGE, "'%s': one section of a stack cannot be written by itself", path);
 	size_t n = cyc_volume_count(v), bad = cyc__first_not_finite(v->data, n);
 	if (bad < n) {
 		size_t nx = (size_t)v->nx, ny = (size_t)v->ny;
-		CYC_RAISE(CYC_E_DATA, "'%s' is not written: voxel x %zu, y %zu, z %zu would be %s", path, bad % nx, bad / nx % ny, bad / nx / ny,
-		          isnan(v->data[bad]) ? "NaN" : "infinite");
+		CYC_RAISE(CYC_E_DATA, "'%s' is not written: voxel x %zu, y %zu, z %zu would be %s", path, bad % nx,
+		          bad / nx % ny, bad / nx / ny, isnan(v->data[bad]) ? "NaN" : "infinite");
 	}
 	make_header(header, v, mode, is_stack, label);
 	if (is_sealed) CYC_TRY(seal(header, v, mode));
 	CYC_TRY(cyc_outfile_open(&o, file));
-	CYC_CHECK(fwrite(header, 1, sizeof header, o.f) == sizeof header, CYC_E_IO, "cannot write '%s': %s", file, strerror(errno));
+	CYC_CHECK(fwrite(header, 1, sizeof header, o.f) == sizeof header, CYC_E_IO, "cannot write '%s': %s", file,
+	          strerror(errno));
 	CYC_TRY_CTX(put_data(o.f, v, mode), "cannot write '%s'", file);
 	CYC_TRY(cyc_outfile_commit(&o));
 done:

@@ -28,7 +28,8 @@ cyc_status cyc__star_memory(void *out, cyc_star *s, size_t n, size_t size)
 	cyc_status st = CYC_OK;
 	cyc__chunk *c = NULL;
 	char *p = NULL;
-	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM, "cannot hold %zu x %zu bytes of '%s'", n, size, s->name);
+	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM, "cannot hold %zu x %zu bytes of '%s'", n,
+	          size, s->name);
 	size_t bytes = (n * size + 15) / 16 * 16;
 	if (ONE_CHUNK_EACH || !s->chunks || s->chunk_size - s->chunk_used < bytes) {
 		size_t next = s->chunk_size < CHUNK_MIN ? CHUNK_MIN : s->chunk_size * 2;
@@ -127,7 +128,8 @@ done:
 static uint32_t slot_of(const cyc_star *s, const char *name)
 {
 	uint32_t i = (uint32_t)cyc_hash_string(CYC_HASH_INIT, name) & (uint32_t)(s->hash_size - 1);
-	while (s->hash[i] && strcmp(s->blocks[s->hash[i] - 1]->name, name) != 0) i = (i + 1) & (uint32_t)(s->hash_size - 1);
+	while (s->hash[i] && strcmp(s->blocks[s->hash[i] - 1]->name, name) != 0)
+		i = (i + 1) & (uint32_t)(s->hash_size - 1);
 	return i;
 }
 
@@ -202,7 +204,10 @@ done:
 
 int32_t cyc_star_n_blocks(const cyc_star *s) { return s->n_blocks; }
 
-cyc_star_block *cyc_star_block_at(const cyc_star *s, int32_t i) { return i >= 0 && i < s->n_blocks ? s->blocks[i] : NULL; }
+cyc_star_block *cyc_star_block_at(const cyc_star *s, int32_t i)
+{
+	return i >= 0 && i < s->n_blocks ? s->blocks[i] : NULL;
+}
 
 cyc_star_block *cyc_star_find(const cyc_star *s, const char *block)
 {
@@ -222,13 +227,15 @@ cyc_status cyc_star_check_unique(const cyc_star_block *b)
 		if (strcmp(s->blocks[i]->name, b->name) != 0) continue;
 		if (++n == 2) other = s->blocks[i];
 	}
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                     "'%s' has %d blocks '%s' (their rows begin in line %lld and line %lld): only one can be "
-	                     "used",
-	                     s->name, n, b->name, (long long)(b->n_rows > 0 ? b->lines[0] : 0),
-	                     (long long)(other->n_rows > 0 ? other->lines[0] : 0));
-	cyc_error_hint("files that were joined with cat have each block twice: put all rows under one header, for "
-	               "example with relion_star_handler --combine, or the starfile package");
+	st = cyc_error_raise(
+		CYC_E_DATA, __FILE__, __LINE__, __func__,
+		"'%s' has %d blocks '%s' (their rows begin in line %lld and line %lld): only one can be "
+		"used",
+		s->name, n, b->name, (long long)(b->n_rows > 0 ? b->lines[0] : 0),
+		(long long)(other->n_rows > 0 ? other->lines[0] : 0));
+	cyc_error_hint(
+		"files that were joined with cat have each block twice: put all rows under one header, for "
+		"example with relion_star_handler --combine, or the starfile package");
 	return st;
 }
 
@@ -246,7 +253,8 @@ cyc_status cyc_star_require(cyc_star_block **out, const cyc_star *s, const char 
 		}
 		snprintf(there + n, sizeof there - n, "%s'%s'", i ? ", " : "", s->blocks[i]->name);
 	}
-	CYC_RAISE(CYC_E_FORMAT, "'%s' has no block '%s'; it has %s", s->name, block, there[0] ? there : "no block at all");
+	CYC_RAISE(CYC_E_FORMAT, "'%s' has no block '%s'; it has %s", s->name, block,
+	          there[0] ? there : "no block at all");
 done:
 	return st;
 }
@@ -260,7 +268,8 @@ cyc_status cyc_star_add_copy(cyc_star_block **out, cyc_star *s, const cyc_star_b
 	CYC_TRY(cyc__star_keep_text(&name, s, b->name, strlen(b->name)));
 	CYC_TRY(cyc__star_append_block(&c, s, name, b->kind));
 	CYC_TRY(cyc__star_reserve(c, b->n_columns, b->n_rows));
-	for (int32_t j = 0; j < b->n_columns; j++) CYC_TRY(cyc__star_keep_text(&c->labels[j], s, b->labels[j], strlen(b->labels[j])));
+	for (int32_t j = 0; j < b->n_columns; j++)
+		CYC_TRY(cyc__star_keep_text(&c->labels[j], s, b->labels[j], strlen(b->labels[j])));
 	for (int64_t i = 0; i < b->n_rows; i++) {
 		for (int32_t j = 0; j < b->n_columns; j++) {
 			const char *text = b->values[i * b->stride + j];
@@ -349,7 +358,8 @@ cyc_status cyc__star_reserve(cyc_star_block *b, int32_t n_columns, int64_t n_row
 		if (b->n_columns) memcpy(labels, b->labels, (size_t)b->n_columns * sizeof *labels);
 	}
 	if (stride > b->stride || capacity > b->row_capacity) {
-		CYC_CHECK(stride == 0 || capacity <= INT64_MAX / 16 / stride, CYC_E_NOMEM, "block '%s' of '%s' is too large", b->name, b->star->name);
+		CYC_CHECK(stride == 0 || capacity <= INT64_MAX / 16 / stride, CYC_E_NOMEM,
+		          "block '%s' of '%s' is too large", b->name, b->star->name);
 		CYC_TRY(cyc__star_memory(&values, b->star, (size_t)capacity * (size_t)stride, sizeof *values));
 		for (int64_t i = 0; i < b->n_rows && b->n_columns > 0; i++) {
 			memcpy(values + i * stride, b->values + i * b->stride, (size_t)b->n_columns * sizeof *values);
@@ -408,7 +418,8 @@ cyc_status cyc_star_add_row(int64_t *out, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(b->kind == CYC_STAR_TABLE, CYC_E_INTERNAL, "block '%s' is a list: it has one row", b->name);
-	if (b->n_rows == b->row_capacity) CYC_TRY(cyc__star_reserve(b, 0, b->row_capacity ? b->row_capacity * 2 : 8));
+	if (b->n_rows == b->row_capacity)
+		CYC_TRY(cyc__star_reserve(b, 0, b->row_capacity ? b->row_capacity * 2 : 8));
 	for (int32_t j = 0; j < b->n_columns; j++) b->values[b->n_rows * b->stride + j] = "";
 	b->lines[b->n_rows] = 0;
 	*out = b->n_rows++;
@@ -422,7 +433,8 @@ void cyc_star_keep_rows(cyc_star_block *b, const bool *keep)
 	for (int64_t i = 0; i < b->n_rows; i++) {
 		if (!keep[i]) continue;
 		if (n != i && b->n_columns > 0) {
-			memmove(b->values + n * b->stride, b->values + i * b->stride, (size_t)b->n_columns * sizeof *b->values);
+			memmove(b->values + n * b->stride, b->values + i * b->stride,
+			        (size_t)b->n_columns * sizeof *b->values);
 		}
 		b->lines[n++] = b->lines[i];
 	}
@@ -437,7 +449,10 @@ const char *cyc_star_text(const cyc_star_block *b, int64_t row, int32_t column)
 	return b->values[row * b->stride + column];
 }
 
-int64_t cyc_star_row_line(const cyc_star_block *b, int64_t row) { return row >= 0 && row < b->n_rows ? b->lines[row] : 0; }
+int64_t cyc_star_row_line(const cyc_star_block *b, int64_t row)
+{
+	return row >= 0 && row < b->n_rows ? b->lines[row] : 0;
+}
 
 cyc_status cyc_star_raise(cyc_status code, const cyc_star_block *b, int64_t row, const char *fmt, ...)
 {
@@ -448,11 +463,11 @@ cyc_status cyc_star_raise(cyc_status code, const cyc_star_block *b, int64_t row,
 	va_end(ap);
 	int64_t line = cyc_star_row_line(b, row);
 	if (line > 0) {
-		return cyc_error_raise(code, __FILE__, __LINE__, __func__, "%s: line %lld (block '%s', row %lld): %s", b->star->name,
-		                       (long long)line, b->name, (long long)row + 1, text);
+		return cyc_error_raise(code, __FILE__, __LINE__, __func__, "%s: line %lld (block '%s', row %lld): %s",
+		                       b->star->name, (long long)line, b->name, (long long)row + 1, text);
 	}
-	return cyc_error_raise(code, __FILE__, __LINE__, __func__, "%s: block '%s', row %lld: %s", b->star->name, b->name,
-	                       (long long)row + 1, text);
+	return cyc_error_raise(code, __FILE__, __LINE__, __func__, "%s: block '%s', row %lld: %s", b->star->name,
+	                       b->name, (long long)row + 1, text);
 }
 
 cyc_status cyc_star_double(double *out, const cyc_star_block *b, int64_t row, int32_t column)
@@ -466,7 +481,8 @@ cyc_status cyc_star_int(int64_t *out, const cyc_star_block *b, int64_t row, int3
 {
 	const char *text = cyc_star_text(b, row, column);
 	if (cyc__parse_int(out, text)) return CYC_OK;
-	return cyc_star_raise(CYC_E_FORMAT, b, row, "_%s must be a whole number, found '%s'", b->labels[column], text);
+	return cyc_star_raise(CYC_E_FORMAT, b, row, "_%s must be a whole number, found '%s'", b->labels[column],
+	                      text);
 }
 
 cyc_status cyc_star_vector(double **out, int32_t *n, const cyc_star_block *b, int64_t row, int32_t column)
@@ -498,7 +514,8 @@ cyc_status cyc_star_vector(double **out, int32_t *n, const cyc_star_block *b, in
 		}
 	}
 	if (!is_vector) {
-		st = cyc_star_raise(CYC_E_FORMAT, b, row, "_%s must be a list of numbers like [1,2,3], found '%s'", b->labels[column], text);
+		st = cyc_star_raise(CYC_E_FORMAT, b, row, "_%s must be a list of numbers like [1,2,3], found '%s'",
+		                    b->labels[column], text);
 		goto done;
 	}
 	*out = v;
@@ -510,7 +527,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_star_double_or(double *out, const cyc_star_block *b, int64_t row, const char *label, double fallback)
+cyc_status cyc_star_double_or(double *out, const cyc_star_block *b, int64_t row, const char *label,
+                              double fallback)
 {
 	int32_t column = cyc_star_column(b, label);
 	*out = fallback;
@@ -545,7 +563,8 @@ cyc_status cyc_star_set_double(cyc_star_block *b, int64_t row, int32_t column, d
 {
 	cyc_status st = CYC_OK;
 	char text[CYC__NUMBER_TEXT];
-	CYC_CHECK(v - v == 0.0, CYC_E_NUMERIC, "_%s of block '%s' would be %f, which no STAR file may hold", b->labels[column], b->name, v);
+	CYC_CHECK(v - v == 0.0, CYC_E_NUMERIC, "_%s of block '%s' would be %f, which no STAR file may hold",
+	          b->labels[column], b->name, v);
 	cyc__format_double(text, v);
 	CYC_TRY(cyc_star_set_text(b, row, column, text));
 done:
@@ -567,7 +586,9 @@ cyc_status cyc_star_set_vector(cyc_star_block *b, int64_t row, int32_t column, c
 	CYC_TRY(cyc_alloc(&text, (size_t)n * CYC__NUMBER_TEXT + 3, 1));
 	text[0] = '[';
 	for (int32_t i = 0; i < n; i++) {
-		CYC_CHECK(v[i] - v[i] == 0.0, CYC_E_NUMERIC, "_%s of block '%s' would hold %f, which no STAR file may", b->labels[column], b->name, v[i]);
+		CYC_CHECK(v[i] - v[i] == 0.0, CYC_E_NUMERIC,
+		          "_%s of block '%s' would hold %f, which no STAR file may", b->labels[column], b->name,
+		          v[i]);
 		if (i) text[used++] = ',';
 		cyc__format_significant(text + used, v[i], 12);
 		used += strlen(text + used);

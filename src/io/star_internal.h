@@ -34,7 +34,8 @@ struct cyc_star {
 CYC_MUST_CHECK cyc_status cyc__star_memory(void *out, cyc_star *s, size_t n, size_t size);
 CYC_MUST_CHECK cyc_status cyc__star_keep_text(const char **out, cyc_star *s, const char *text, size_t n);
 /* As cyc_star_add_block() without the check for a name that is there already; `name` is not copied. */
-CYC_MUST_CHECK cyc_status cyc__star_append_block(cyc_star_block **out, cyc_star *s, const char *name, cyc_star_kind kind);
+CYC_MUST_CHECK cyc_status cyc__star_append_block(cyc_star_block **out, cyc_star *s, const char *name,
+                                                 cyc_star_kind kind);
 /* Room for n_columns and n_rows; keeps what is there. */
 CYC_MUST_CHECK cyc_status cyc__star_reserve(cyc_star_block *b, int32_t n_columns, int64_t n_rows);
 
@@ -49,6 +50,9 @@ void cyc__format_significant(char *out, double v, int n_digits);
 /* A value must be put into quotes to be read back as it is. */
 bool cyc__star_needs_quotes(const char *text);
 
-static inline bool cyc__is_blank(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f'; }
+static inline bool cyc__is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
 
 #endif

@@ -31,8 +31,9 @@ static bool parse_double_slowly(double *out, const char *text)
 static inline bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /*
- * A decimal of up to 19 digits whose digits as an integer are below 2^53, times a power of ten up to 10^22, is the
- * correctly rounded result of one multiplication or division: both operands are exact. All else goes to strtod.
+ * A decimal of up to 19 digits whose digits as an integer are below 2^53, times a power of ten up to 10^22,
+ * is the correctly rounded result of one multiplication or division: both operands are exact. All else goes
+ * to strtod.
  */
 bool cyc__parse_double(double *out, const char *text)
 {
@@ -54,12 +55,14 @@ bool cyc__parse_double(double *out, const char *text)
 	if (*p == 'e' || *p == 'E') {
 		bool is_small = *++p == '-';
 		if (*p == '-' || *p == '+') p++;
-		if (!is_digit(p[0]) || (is_digit(p[0]) && is_digit(p[1]) && is_digit(p[2]))) return parse_double_slowly(out, text);
+		if (!is_digit(p[0]) || (is_digit(p[0]) && is_digit(p[1]) && is_digit(p[2])))
+			return parse_double_slowly(out, text);
 		int e = *p++ - '0';
 		if (is_digit(*p)) e = e * 10 + (*p++ - '0');
 		exponent += is_small ? -e : e;
 	}
-	if (*p || digits >= UINT64_C(1) << 53 || exponent < -22 || exponent > 22) return parse_double_slowly(out, text);
+	if (*p || digits >= UINT64_C(1) << 53 || exponent < -22 || exponent > 22)
+		return parse_double_slowly(out, text);
 	double v = (double)digits;
 	v = exponent < 0 ? v / POWER[-exponent] : v * POWER[exponent];
 	*out = is_negative ? -v : v;
@@ -104,7 +107,8 @@ void cyc__format_double(char *out, double v)
 {
 	char text[400];
 	double a = fabs(v);
-	/* Three digits of exponent do not fit RELION's field: too small is zero, too large loses a digit of the mantissa. */
+	/* Three digits of exponent do not fit RELION's field: too small is zero, too large loses a digit of the
+	 * mantissa. */
 	if (a < 1e-99) v = a = 0.0;
 	int decimals = v < 0.0 ? 5 : 6;
 	if (a > 0.0 && (a < 0.001 || a > 100000.0)) {
@@ -116,4 +120,7 @@ void cyc__format_double(char *out, double v)
 	memcpy(out, text, strlen(text) + 1);
 }
 
-void cyc__format_significant(char *out, double v, int n_digits) { print_number(out, CYC__NUMBER_TEXT, "%.*g", n_digits, v); }
+void cyc__format_significant(char *out, double v, int n_digits)
+{
+	print_number(out, CYC__NUMBER_TEXT, "%.*g", n_digits, v);
+}

@@ -3,16 +3,17 @@
 #include <string.h>
 
 /*
- * One pass over the text, which is cut into values where it lies: every token gets a NUL behind it and blocks hold
- * pointers. The only copies are the pointers of a table, gathered first in a buffer that all tables share.
+ * One pass over the text, which is cut into values where it lies: every token gets a NUL behind it and blocks
+ * hold pointers. The only copies are the pointers of a table, gathered first in a buffer that all tables
+ * share.
  */
 typedef struct {
 	cyc_star *star;
-	char *p;       /* where the next line begins */
-	int64_t line;  /* its number, from 1 */
+	char *p;      /* where the next line begins */
+	int64_t line; /* its number, from 1 */
 	cyc_star_block *block;
-	bool is_header;    /* in the labels of a table */
-	bool after_blank;  /* the line before this one was empty */
+	bool is_header;   /* in the labels of a table */
+	bool after_blank; /* the line before this one was empty */
 	const char **values;
 	size_t n_values, value_capacity;
 	int64_t *lines;
@@ -22,13 +23,15 @@ typedef struct {
 } parser;
 
 /* 1: ends a token */
-static const uint8_t ENDS_TOKEN[256] = { ['\0'] = 1, ['\t'] = 1, ['\n'] = 1, ['\v'] = 1, ['\f'] = 1, ['\r'] = 1, [' '] = 1 };
+static const uint8_t ENDS_TOKEN[256] = {
+	['\0'] = 1, ['\t'] = 1, ['\n'] = 1, ['\v'] = 1, ['\f'] = 1, ['\r'] = 1, [' '] = 1
+};
 
-#define PARSE_ERROR(ps, ...)                                                                     \
-	do {                                                                                         \
-		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__, __VA_ARGS__);            \
-		cyc_error_context("%s: line %lld", (ps)->star->name, (long long)(ps)->line);             \
-		goto done;                                                                               \
+#define PARSE_ERROR(ps, ...)                                                                                 \
+	do {                                                                                                     \
+		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__, __VA_ARGS__);                       \
+		cyc_error_context("%s: line %lld", (ps)->star->name, (long long)(ps)->line);                         \
+		goto done;                                                                                           \
 	} while (0)
 
 static cyc_status grow(void *array, size_t *capacity, size_t size)
@@ -61,8 +64,8 @@ static char *cut_line(char *p)
 }
 
 /*
- * Next value of a line: *token is NULL at its end (or at a comment). Afterwards *p is behind the token; *is_last says
- * that the NUL behind the token took the place of the line feed.
+ * Next value of a line: *token is NULL at its end (or at a comment). Afterwards *p is behind the token;
+ * *is_last says that the NUL behind the token took the place of the line feed.
  */
 static cyc_status next_token(char **token, char **p, bool *is_last, parser *ps)
 {
@@ -79,7 +82,8 @@ static cyc_status next_token(char **token, char **p, bool *is_last, parser *ps)
 		start = ++q;
 		/* The closing quote is the first one with a blank or the end of the line behind it. */
 		while (*q && *q != '\n' && !(*q == quote && ENDS_TOKEN[(uint8_t)q[1]])) q++;
-		if (*q != quote) PARSE_ERROR(ps, "a value begins with %c but the quote is not closed on this line", quote);
+		if (*q != quote)
+			PARSE_ERROR(ps, "a value begins with %c but the quote is not closed on this line", quote);
 		*q++ = '\0';
 	} else {
 		while (!ENDS_TOKEN[(uint8_t)*q]) q++;
@@ -92,7 +96,8 @@ done:
 	return st;
 }
 
-/* Behind a line: past its line feed, unless that has become the NUL of the last token and p is past it already. */
+/* Behind a line: past its line feed, unless that has become the NUL of the last token and p is past it
+ * already. */
 static void end_line(parser *ps, char *p, bool is_past)
 {
 	ps->p = !is_past && *p == '\n' ? p + 1 : p;
@@ -102,7 +107,8 @@ static void end_line(parser *ps, char *p, bool is_past)
 static inline cyc_status add_value(parser *ps, const char *text)
 {
 	cyc_status st = CYC_OK;
-	if (ps->n_values == ps->value_capacity) CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
+	if (ps->n_values == ps->value_capacity)
+		CYC_TRY(grow(&ps->values, &ps->value_capacity, sizeof *ps->values));
 	ps->values[ps->n_values++] = text;
 done:
 	return st;
@@ -174,10 +180,12 @@ static cyc_status add_label(parser *ps, const char *label)
 	cyc_status st = CYC_OK;
 	if (!label[0]) PARSE_ERROR(ps, "found '_' without a label behind it");
 	for (size_t i = 0; i < ps->n_labels; i++) {
-		if (strcmp(ps->labels[i], label) == 0) PARSE_ERROR(ps, "label _%s is twice in block '%s'", label, ps->block->name);
+		if (strcmp(ps->labels[i], label) == 0)
+			PARSE_ERROR(ps, "label _%s is twice in block '%s'", label, ps->block->name);
 	}
 	if (ps->n_labels >= 10000) PARSE_ERROR(ps, "block '%s' has more than 10000 labels", ps->block->name);
-	if (ps->n_labels == ps->label_capacity) CYC_TRY(grow(&ps->labels, &ps->label_capacity, sizeof *ps->labels));
+	if (ps->n_labels == ps->label_capacity)
+		CYC_TRY(grow(&ps->labels, &ps->label_capacity, sizeof *ps->labels));
 	ps->labels[ps->n_labels++] = label;
 done:
 	return st;
@@ -204,7 +212,9 @@ static cyc_status parse_table_label(parser *ps, char *p)
 	char *label = p + 1, *rest = cut_label(label, &had_number, &had_feed), *token = NULL;
 	CYC_TRY(add_label(ps, label));
 	if (!had_feed) CYC_TRY(next_token(&token, &rest, &had_feed, ps));
-	if (token) PARSE_ERROR(ps, "wanted '#%zu' or nothing behind table label _%s, found '%s'", ps->n_labels, label, token);
+	if (token)
+		PARSE_ERROR(ps, "wanted '#%zu' or nothing behind table label _%s, found '%s'", ps->n_labels, label,
+		            token);
 	end_line(ps, rest, had_feed);
 done:
 	return st;
@@ -220,7 +230,8 @@ static cyc_status parse_list_line(parser *ps, char *p)
 		CYC_TRY(next_token(&value, &rest, &is_last, ps));
 		if (value && !is_last) CYC_TRY(next_token(&more, &rest, &is_last, ps));
 		if (more) {
-			cyc_warn("%s: line %lld: text behind the value of _%s is ignored: '%s'", ps->star->name, (long long)ps->line, label, more);
+			cyc_warn("%s: line %lld: text behind the value of _%s is ignored: '%s'", ps->star->name,
+			         (long long)ps->line, label, more);
 			if (!is_last) rest = skip_line(rest);
 		}
 	}
@@ -251,8 +262,9 @@ static cyc_status parse_row(parser *ps, char *p)
 	}
 	if (n_found != n_wanted) {
 		if (n_found > 0 && ps->n_values > first) {
-			PARSE_ERROR(ps, "a row of block '%s' has too %s values: wanted %zu, found %zu (it begins with '%.40s')", ps->block->name,
-			            n_found < n_wanted ? "few" : "many", n_wanted, n_found, ps->values[first]);
+			PARSE_ERROR(
+				ps, "a row of block '%s' has too %s values: wanted %zu, found %zu (it begins with '%.40s')",
+				ps->block->name, n_found < n_wanted ? "few" : "many", n_wanted, n_found, ps->values[first]);
 		}
 		PARSE_ERROR(ps, "found a value in block '%s', whose table has no labels", ps->block->name);
 	}
@@ -297,7 +309,8 @@ static cyc_status parse_line(parser *ps)
 	} else if (ps->is_header) {
 		CYC_TRY(parse_row(ps, p));
 	} else {
-		PARSE_ERROR(ps, "wanted '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name, cut_line(p));
+		PARSE_ERROR(ps, "wanted '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name,
+		            cut_line(p));
 	}
 done:
 	return st;

@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-/* Text gathered in memory; files are small beside the images, and one buffer is the fastest way to write them. */
+/* Text gathered in memory; files are small beside the images, and one buffer is the fastest way to write
+ * them. */
 typedef struct {
 	char *data;
 	size_t n, capacity;
@@ -38,9 +39,18 @@ bool cyc__star_needs_quotes(const char *text)
 {
 	static const uint8_t IS_BLANK[256] = { ['\t'] = 1, ['\v'] = 1, ['\f'] = 1, ['\r'] = 1, [' '] = 1 };
 	switch (text[0]) {
-	case '\0': case '"': case '\'': case '#': case '_': case ';': return true;
-	case 'd': if (strncmp(text, "data_", 5) == 0) return true; break;
-	case 'l': if (strcmp(text, "loop_") == 0) return true; break;
+	case '\0':
+	case '"':
+	case '\'':
+	case '#':
+	case '_':
+	case ';': return true;
+	case 'd':
+		if (strncmp(text, "data_", 5) == 0) return true;
+		break;
+	case 'l':
+		if (strcmp(text, "loop_") == 0) return true;
+		break;
 	default: break;
 	}
 	for (const uint8_t *p = (const uint8_t *)text; *p; p++) {
@@ -58,20 +68,24 @@ static bool closes_inside(const char *text, char quote)
 	return false;
 }
 
-static cyc_status put_value(text_buffer *t, const char *text, size_t width, const cyc_star_block *b, int32_t column)
+static cyc_status put_value(text_buffer *t, const char *text, size_t width, const cyc_star_block *b,
+                            int32_t column)
 {
 	cyc_status st = CYC_OK;
 	size_t n = strlen(text);
-	CYC_CHECK(!memchr(text, '\n', n), CYC_E_FORMAT, "block '%s': a value of _%s has a line break, which STAR files cannot hold",
-	          b->name, b->labels[column]);
+	CYC_CHECK(!memchr(text, '\n', n), CYC_E_FORMAT,
+	          "block '%s': a value of _%s has a line break, which STAR files cannot hold", b->name,
+	          b->labels[column]);
 	if (!cyc__star_needs_quotes(text)) {
 		CYC_TRY(put(t, text, n, width));
 		goto done;
 	}
 	char quote[2] = "\"";
 	if (closes_inside(text, '"')) quote[0] = '\'';
-	CYC_CHECK(!closes_inside(text, quote[0]), CYC_E_FORMAT, "block '%s': value <%s> of _%s has both kinds of quotes before blanks, which STAR files cannot hold",
-	          b->name, text, b->labels[column]);
+	CYC_CHECK(
+		!closes_inside(text, quote[0]), CYC_E_FORMAT,
+		"block '%s': value <%s> of _%s has both kinds of quotes before blanks, which STAR files cannot hold",
+		b->name, text, b->labels[column]);
 	CYC_TRY(put(t, quote, 1, width > n + 1 ? width - n - 1 : 0));
 	CYC_TRY(put(t, text, n, 0));
 	CYC_TRY(put(t, quote, 1, 0));

@@ -1,6 +1,7 @@
 /*
- * Blocks in turn: polish, ctfrefine, polish, ... Each is the job of that name in a folder of its own, fed by the one before through
- * project files, so that every block can be looked at, repeated and resumed like any job; the images go through a cache.
+ * Blocks in turn: polish, ctfrefine, polish, ... Each is the job of that name in a folder of its own, fed by
+ * the one before through project files, so that every block can be looked at, repeated and resumed like any
+ * job; the images go through a cache.
  */
 #include "cyclotomo/joint.h"
 
@@ -252,7 +253,8 @@ static cyc_project_input block_input(const job *j)
 	return in;
 }
 
-static cyc_polish_options polish_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set, const char *dir)
+static cyc_polish_options polish_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set,
+                                         const char *dir)
 {
 	cyc_polish_options p = o->polish;
 	p.ref1 = set->reference_map1;
@@ -270,7 +272,8 @@ static cyc_polish_options polish_options(const cyc_refine_tilts_options *o, cons
 	return p;
 }
 
-static cyc_ctfrefine_options ctfrefine_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set, const char *dir)
+static cyc_ctfrefine_options ctfrefine_options(const cyc_refine_tilts_options *o,
+                                               const cyc_optimisation_set *set, const char *dir)
 {
 	cyc_ctfrefine_options c = o->ctfrefine;
 	c.ref1 = set->reference_map1;
@@ -355,8 +358,10 @@ cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options *o, const cyc_p
 	const cyc_polish_options polish = polish_options(o, p->set, o->out_dir);
 	const cyc_ctfrefine_options ctfrefine = ctfrefine_options(o, p->set, o->out_dir);
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(o->n_rounds >= 1 && o->n_rounds <= 100, CYC_E_USAGE, "the number of rounds must be 1 to 100, got %d", o->n_rounds);
-	CYC_CHECK(o->cache_GB >= 0, CYC_E_USAGE, "the memory for images must not be negative, got %g GB", o->cache_GB);
+	CYC_CHECK(o->n_rounds >= 1 && o->n_rounds <= 100, CYC_E_USAGE,
+	          "the number of rounds must be 1 to 100, got %d", o->n_rounds);
+	CYC_CHECK(o->cache_GB >= 0, CYC_E_USAGE, "the memory for images must not be negative, got %g GB",
+	          o->cache_GB);
 	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
 	CYC_TRY(cyc_polish_check(&polish, p));
 	CYC_TRY(cyc_ctfrefine_check(&ctfrefine, p));
@@ -374,7 +379,9 @@ static cyc_status check_all(const job *j)
 	cyc_project_input input = j->o->input;
 	CYC_TRY(cyc_project_read_tomograms(&tomograms, j->set, &input));
 	CYC_TRY(cyc_particle_set_read(&particles, j->set->particles, j->set->trajectories, tomograms, root));
-	const cyc_project_view view = { .root = root, .set = j->set, .tomograms = tomograms, .particles = particles };
+	const cyc_project_view view = {
+		.root = root, .set = j->set, .tomograms = tomograms, .particles = particles
+	};
 	CYC_TRY(cyc_refine_tilts_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &input, false));
 done:
@@ -389,16 +396,21 @@ static cyc_status prepare(job *j)
 	const cyc_refine_tilts_options *o = j->o;
 	const char *root = o->input.root ? o->input.root : "";
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
-	CYC_CHECK(o->n_rounds >= 1 && o->n_rounds <= 100, CYC_E_USAGE, "the number of rounds must be 1 to 100, got %d", o->n_rounds);
-	CYC_CHECK(o->cache_GB >= 0, CYC_E_USAGE, "the memory for images must not be negative, got %g GB", o->cache_GB);
-	CYC_TRY(cyc_asprintf(&j->out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_CHECK(o->n_rounds >= 1 && o->n_rounds <= 100, CYC_E_USAGE,
+	          "the number of rounds must be 1 to 100, got %d", o->n_rounds);
+	CYC_CHECK(o->cache_GB >= 0, CYC_E_USAGE, "the memory for images must not be negative, got %g GB",
+	          o->cache_GB);
+	CYC_TRY(
+		cyc_asprintf(&j->out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_project_resolve(&j->set, &o->input));
 	CYC_TRY(take(&j->set->reference_map1, o->ref1));
 	CYC_TRY(take(&j->set->reference_map2, o->ref2));
 	CYC_TRY(take(&j->set->reference_mask, o->mask));
 	CYC_TRY(take(&j->set->reference_fsc, o->fsc));
 	if (!j->set->reference_map1 || !j->set->reference_map2) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
+		cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
 		cyc_error_hint("cyclotomo reconstruct writes half1.mrc, half2.mrc and such a set");
 		st = CYC_E_USAGE;
 		goto done;
@@ -409,7 +421,8 @@ static cyc_status prepare(job *j)
 	CYC_TRY(hash_inputs(&j->hash, o, j->set));
 	CYC_TRY(cyc_alloc(&j->marks, N_KINDS * o->n_rounds, sizeof *j->marks));
 	CYC_TRY(cyc_alloc(&j->keys, N_KINDS * o->n_rounds, sizeof *j->keys));
-	CYC_TRY(cyc_asprintf(&j->record, "%s%s%srefine_tilts.record", root, root[0] && root[strlen(root) - 1] != '/' ? "/" : "", j->out_dir));
+	CYC_TRY(cyc_asprintf(&j->record, "%s%s%srefine_tilts.record", root,
+	                     root[0] && root[strlen(root) - 1] != '/' ? "/" : "", j->out_dir));
 	char *folder = NULL;
 	CYC_TRY(cyc_path_join(&folder, root, j->out_dir));
 	st = cyc_make_dirs(folder);
@@ -452,7 +465,8 @@ cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refin
 		if (o->dry_run && i + 1 == N_KINDS) goto done; /* the next round's input is not there */
 	}
 	cyc_image_cache_counts(&j.result->n_images_kept, &j.result->n_images_read, j.images);
-	cyc_info("%lld tilt images read, %lld times taken from memory", (long long)j.result->n_images_read, (long long)j.result->n_images_kept);
+	cyc_info("%lld tilt images read, %lld times taken from memory", (long long)j.result->n_images_read,
+	         (long long)j.result->n_images_kept);
 	CYC_TRY(write_set(&j)); /* last: its being there says that all is */
 done:
 	cyc_image_cache_destroy(&j.images);

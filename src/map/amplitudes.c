@@ -4,7 +4,8 @@
  */
 #include "map_internal.h"
 
-/* ---------------------------------------------------------------- sums over the shells of one transform pair */
+/* ---------------------------------------------------------------- sums over the shells of one transform pair
+ */
 
 enum { SUM_N, SUM_A, SUM_B, SUM_AA, SUM_BB, SUM_AB, SUM_WEIGHT, SUM_PHASE2, N_SUMS };
 
@@ -21,12 +22,14 @@ static cyc_status shell_task(void *arg, int64_t z, int i_thread)
 	int64_t n = w->n, n_half = n / 2 + 1, n_shells = cyc__n_shells(w->n), fz = cyc__frequency(z, w->n);
 	for (int64_t y = 0; y < n; y++) {
 		int64_t fy = cyc__frequency(y, w->n), base = fz * fz + fy * fy;
-		const float *a = (const float *)(w->ft1 + (z * n + y) * n_half), *b = w->ft2 ? (const float *)(w->ft2 + (z * n + y) * n_half) : a;
+		const float *a = (const float *)(w->ft1 + (z * n + y) * n_half),
+					*b = w->ft2 ? (const float *)(w->ft2 + (z * n + y) * n_half) : a;
 		for (int64_t x = 0; x < n_half; x++) {
 			int32_t shell = cyc__shell(base + x * x);
 			if (shell >= n_shells) break;
 			double *s = w->sums + (z * n_shells + shell) * N_SUMS;
-			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x], bi = (double)b[2 * x + 1];
+			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x],
+				   bi = (double)b[2 * x + 1];
 			double am = sqrt(ar * ar + ai * ai), bm = sqrt(br * br + bi * bi);
 			s[SUM_N] += 1.0;
 			s[SUM_A] += am;
@@ -43,7 +46,8 @@ static cyc_status shell_task(void *arg, int64_t z, int i_thread)
 }
 
 /* n_shells x N_SUMS, planes added in their order. Free with cyc_free(). */
-static cyc_status shell_sums(double **out, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int n_threads)
+static cyc_status shell_sums(double **out, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n,
+                             int n_threads)
 {
 	cyc_status st = CYC_OK;
 	size_t n_values = (size_t)cyc__n_shells(n) * N_SUMS;
@@ -59,14 +63,16 @@ done:
 	return st;
 }
 
-cyc_status cyc__amplitude_curves(double *correlation, double *residual_deg, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int n_threads)
+cyc_status cyc__amplitude_curves(double *correlation, double *residual_deg, const cyc_cfloat *ft1,
+                                 const cyc_cfloat *ft2, int32_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	double *sums = NULL;
 	CYC_TRY(shell_sums(&sums, ft1, ft2, n, n_threads));
 	for (int32_t i = 0; i < cyc__n_shells(n); i++) {
 		const double *s = sums + (size_t)i * N_SUMS;
-		double aa = s[SUM_AA] - s[SUM_A] * s[SUM_A] / s[SUM_N], bb = s[SUM_BB] - s[SUM_B] * s[SUM_B] / s[SUM_N];
+		double aa = s[SUM_AA] - s[SUM_A] * s[SUM_A] / s[SUM_N],
+			   bb = s[SUM_BB] - s[SUM_B] * s[SUM_B] / s[SUM_N];
 		double ab = s[SUM_AB] - s[SUM_A] * s[SUM_B] / s[SUM_N];
 		correlation[i] = aa > 0.0 && bb > 0.0 ? ab / sqrt(aa * bb) : 0.0;
 		residual_deg[i] = s[SUM_WEIGHT] > 0.0 ? cyc_rad_to_deg(sqrt(s[SUM_PHASE2] / s[SUM_WEIGHT])) : 0.0;
@@ -116,16 +122,19 @@ static void shell_points_deinit(shell_points *s)
 	cyc_free(s->first_x);
 }
 
-static int32_t shell_points_count(const shell_points *s) { return s->first[row_of(s, s->m + 1, s->m + 1) + 1]; }
+static int32_t shell_points_count(const shell_points *s)
+{
+	return s->first[row_of(s, s->m + 1, s->m + 1) + 1];
+}
 
 /*
- * A direction is a lattice point of shell m: the one nearest to where a coefficient's own direction meets the sphere of
- * radius m.
+ * A direction is a lattice point of shell m: the one nearest to where a coefficient's own direction meets the
+ * sphere of radius m.
  */
 typedef struct {
 	int32_t n, m;
 	shell_points points;
-	int32_t *point;       /* per coefficient of the half transform; -1: below shell m or beyond Nyquist */
+	int32_t *point; /* per coefficient of the half transform; -1: below shell m or beyond Nyquist */
 	cyc_cfloat *ft;
 	const double *factor; /* per point */
 } direction_work;
@@ -142,7 +151,8 @@ static int32_t nearest_point(const shell_points *s, int64_t x, int64_t y, int64_
 	for (int64_t c = at[2] - REACH; c <= at[2] + REACH; c++)
 		for (int64_t b = at[1] - REACH; b <= at[1] + REACH; b++)
 			for (int64_t a = at[0] < REACH ? 0 : at[0] - REACH; a <= at[0] + REACH; a++) {
-				double d = cyc_square((double)a - v[0]) + cyc_square((double)b - v[1]) + cyc_square((double)c - v[2]);
+				double d = cyc_square((double)a - v[0]) + cyc_square((double)b - v[1]) +
+				           cyc_square((double)c - v[2]);
 				if (d >= best || cyc__shell(a * a + b * b + c * c) != m) continue;
 				best = d;
 				found[0] = a;
@@ -189,7 +199,8 @@ static cyc_status divide_task(void *arg, int64_t z, int i_thread)
 }
 
 /* One over the root of the mean of |F|^2 / <|F|^2> at each point; 1 where there is none. */
-static void direction_factors(double *factor, int64_t *count, int64_t n_points, const direction_work *w, const double *sums)
+static void direction_factors(double *factor, int64_t *count, int64_t n_points, const direction_work *w,
+                              const double *sums)
 {
 	int64_t n = w->n, n_half = n / 2 + 1;
 	for (int64_t z = 0; z < n; z++)
@@ -201,11 +212,13 @@ static void direction_factors(double *factor, int64_t *count, int64_t n_points, 
 				const double *s = sums + (int64_t)cyc__shell(x * x + fy * fy + fz * fz) * N_SUMS;
 				const float *c = (const float *)&w->ft[first + x];
 				if (!(s[SUM_AA] > 0.0)) continue;
-				factor[p] += ((double)c[0] * (double)c[0] + (double)c[1] * (double)c[1]) * s[SUM_N] / s[SUM_AA];
+				factor[p] +=
+					((double)c[0] * (double)c[0] + (double)c[1] * (double)c[1]) * s[SUM_N] / s[SUM_AA];
 				count[p]++;
 			}
 		}
-	for (int64_t p = 0; p < n_points; p++) factor[p] = factor[p] > 0.0 ? sqrt((double)count[p] / factor[p]) : 1.0;
+	for (int64_t p = 0; p < n_points; p++)
+		factor[p] = factor[p] > 0.0 ? sqrt((double)count[p] / factor[p]) : 1.0;
 }
 
 cyc_status cyc__flatten_directions(cyc_cfloat *ft, int32_t n, int32_t from_shell, int n_threads)

@@ -25,7 +25,8 @@ static void compare_voxels(cyc_map_comparison *c, const cyc_volume *a, const cyc
 	}
 	double mean_a = sum_a / (double)n, mean_b = sum_b / (double)n;
 	for (size_t i = 0; i < n; i++) {
-		double x = (double)a->data[i] - mean_a, y = (double)b->data[i] - mean_b, d = (double)b->data[i] - (double)a->data[i];
+		double x = (double)a->data[i] - mean_a, y = (double)b->data[i] - mean_b,
+			   d = (double)b->data[i] - (double)a->data[i];
 		aa += x * x;
 		bb += y * y;
 		ab += x * y;
@@ -54,7 +55,8 @@ typedef struct {
 	double *sums; /* n planes x n_shells x (ab, aa, bb) */
 } shell_task;
 
-/* One z plane; coefficients whose mate is not stored count twice, so that the sums are those of the voxels. */
+/* One z plane; coefficients whose mate is not stored count twice, so that the sums are those of the voxels.
+ */
 static cyc_status add_plane(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
@@ -63,12 +65,14 @@ static cyc_status add_plane(void *arg, int64_t z, int i_thread)
 	double *sums = t->sums + z * t->n_shells * 3;
 	for (int64_t y = 0; y < t->n; y++) {
 		int64_t fy = cyc__frequency(y, t->n);
-		const float *a = (const float *)(t->ft[0] + (z * t->n + y) * n_half), *b = (const float *)(t->ft[1] + (z * t->n + y) * n_half);
+		const float *a = (const float *)(t->ft[0] + (z * t->n + y) * n_half),
+					*b = (const float *)(t->ft[1] + (z * t->n + y) * n_half);
 		for (int64_t x = 0; x < n_half; x++) {
 			int32_t shell = cyc__shell(fz * fz + fy * fy + x * x);
 			if (shell >= t->n_shells) break;
 			double weight = x == 0 || x == t->n / 2 ? 1.0 : 2.0;
-			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x], bi = (double)b[2 * x + 1];
+			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x],
+				   bi = (double)b[2 * x + 1];
 			sums[3 * shell] += weight * (ar * br + ai * bi);
 			sums[3 * shell + 1] += weight * (ar * ar + ai * ai);
 			sums[3 * shell + 2] += weight * (br * br + bi * bi);
@@ -81,13 +85,16 @@ static double crossing_A(const cyc_map_comparison *c, int32_t n, double pixel_si
 {
 	for (int32_t i = 1; i < c->n_shells - 1; i++) {
 		if (c->fsc[i] >= threshold) continue;
-		double before = c->fsc[i - 1], at = (double)(i - 1) + (before > threshold ? (before - threshold) / (before - c->fsc[i]) : 0.0);
+		double before = c->fsc[i - 1],
+			   at =
+				   (double)(i - 1) + (before > threshold ? (before - threshold) / (before - c->fsc[i]) : 0.0);
 		return n * pixel_size_A / (at > 1.0 ? at : 1.0);
 	}
 	return 2.0 * pixel_size_A;
 }
 
-static void shell_figures(cyc_map_comparison *c, const double *sums, int32_t n, double pixel_size_A, double resolution_A)
+static void shell_figures(cyc_map_comparison *c, const double *sums, int32_t n, double pixel_size_A,
+                          double resolution_A)
 {
 	int32_t last = c->n_shells - 2;
 	/* A shell belongs to the limit if its own resolution is not finer. */
@@ -103,7 +110,8 @@ static void shell_figures(cyc_map_comparison *c, const double *sums, int32_t n, 
 		bb += sums[3 * i + 2];
 		if (c->fsc[i] < c->min_fsc) c->min_fsc = c->fsc[i];
 	}
-	for (int32_t i = 0; i < c->n_shells; i++) c->scale[i] = sums[3 * i + 1] > 0.0 ? sums[3 * i] / sums[3 * i + 1] : 0.0;
+	for (int32_t i = 0; i < c->n_shells; i++)
+		c->scale[i] = sums[3 * i + 1] > 0.0 ? sums[3 * i] / sums[3 * i + 1] : 0.0;
 	for (int32_t i = 1; i < c->n_shells - 1; i++) c->mean_fsc += c->fsc[i] / (double)(c->n_shells - 2);
 	c->limit_A = n * pixel_size_A / last;
 	c->correlation_to_limit = aa > 0.0 && bb > 0.0 ? ab / sqrt(aa) / sqrt(bb) : 0.0;
@@ -112,7 +120,8 @@ static void shell_figures(cyc_map_comparison *c, const double *sums, int32_t n, 
 	c->resolution_05_A = crossing_A(c, n, pixel_size_A, 0.5);
 }
 
-static cyc_status compare_shells(cyc_map_comparison *c, const cyc_volume *a, const cyc_volume *b, const cyc_map_compare_options *options)
+static cyc_status compare_shells(cyc_map_comparison *c, const cyc_volume *a, const cyc_volume *b,
+                                 const cyc_map_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc_fft3 *plan = NULL;
@@ -148,10 +157,13 @@ done:
 static cyc_status check_same_grid(const cyc_volume *a, const cyc_volume *b, const char *what)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(a->nx == b->nx && a->ny == b->ny && a->nz == b->nz, CYC_E_SHAPE, "the first map has %d x %d x %d voxels, the %s %d x %d x %d",
-	          a->nx, a->ny, a->nz, what, b->nx, b->ny, b->nz);
-	CYC_CHECK(a->pixel_size_A <= 0.0 || b->pixel_size_A <= 0.0 || fabs(a->pixel_size_A - b->pixel_size_A) <= 1e-3 * a->pixel_size_A, CYC_E_SHAPE,
-	          "the first map has a pixel size of %g Å, the %s %g Å", a->pixel_size_A, what, b->pixel_size_A);
+	CYC_CHECK(a->nx == b->nx && a->ny == b->ny && a->nz == b->nz, CYC_E_SHAPE,
+	          "the first map has %d x %d x %d voxels, the %s %d x %d x %d", a->nx, a->ny, a->nz, what, b->nx,
+	          b->ny, b->nz);
+	CYC_CHECK(a->pixel_size_A <= 0.0 || b->pixel_size_A <= 0.0 ||
+	              fabs(a->pixel_size_A - b->pixel_size_A) <= 1e-3 * a->pixel_size_A,
+	          CYC_E_SHAPE, "the first map has a pixel size of %g Å, the %s %g Å", a->pixel_size_A, what,
+	          b->pixel_size_A);
 done:
 	return st;
 }
@@ -176,8 +188,8 @@ static void mirror_z(cyc_volume *v)
 	}
 }
 
-cyc_status cyc_map_compare(cyc_map_comparison **out, const cyc_volume *a, const cyc_volume *b, const cyc_volume *mask,
-                           const cyc_map_compare_options *options)
+cyc_status cyc_map_compare(cyc_map_comparison **out, const cyc_volume *a, const cyc_volume *b,
+                           const cyc_volume *mask, const cyc_map_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc_map_comparison *c = NULL;

@@ -95,7 +95,8 @@ done:
 
 static const double MIN_MTF = 1e-10;
 
-cyc_status cyc__mtf_create(cyc__mtf **out, const double *inverse_px, const double *value, int32_t n, double pixel_size_A)
+cyc_status cyc__mtf_create(cyc__mtf **out, const double *inverse_px, const double *value, int32_t n,
+                           double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	cyc__mtf *m = NULL;
@@ -106,9 +107,11 @@ cyc_status cyc__mtf_create(cyc__mtf **out, const double *inverse_px, const doubl
 	CYC_TRY(cyc_alloc(&m->value, n, sizeof *m->value));
 	m->n = n;
 	for (int32_t i = 0; i < n; i++) {
-		CYC_CHECK(value[i] >= MIN_MTF, CYC_E_DATA, "row %d: an MTF value must be positive, got %g", i + 1, value[i]);
-		CYC_CHECK(i == 0 || inverse_px[i] > inverse_px[i - 1], CYC_E_DATA, "row %d: MTF frequencies must increase, got %g after %g", i + 1,
-		          inverse_px[i], inverse_px[i - 1]);
+		CYC_CHECK(value[i] >= MIN_MTF, CYC_E_DATA, "row %d: an MTF value must be positive, got %g", i + 1,
+		          value[i]);
+		CYC_CHECK(i == 0 || inverse_px[i] > inverse_px[i - 1], CYC_E_DATA,
+		          "row %d: MTF frequencies must increase, got %g after %g", i + 1, inverse_px[i],
+		          inverse_px[i - 1]);
 		m->frequency_invA[i] = inverse_px[i] / pixel_size_A;
 		m->value[i] = value[i];
 	}
@@ -186,7 +189,8 @@ static cyc_status radial_chunk(void *arg, int64_t chunk, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc__radial_amplitudes(double *amplitude, int64_t *count, const cyc_cfloat *ft, int32_t n, int n_threads)
+cyc_status cyc__radial_amplitudes(double *amplitude, int64_t *count, const cyc_cfloat *ft, int32_t n,
+                                  int n_threads)
 {
 	cyc_status st = CYC_OK;
 	radial_work w = { .ft = ft, .n = n, .n_radial = cyc__n_radial(n) };
@@ -207,8 +211,9 @@ done:
 	return st;
 }
 
-cyc_status cyc__guinier_create(cyc__guinier **out, const double *amplitude, const int64_t *count, const double *table, int32_t n,
-                               double pixel_size_A, double low_A, double high_A)
+cyc_status cyc__guinier_create(cyc__guinier **out, const double *amplitude, const int64_t *count,
+                               const double *table, int32_t n, double pixel_size_A, double low_A,
+                               double high_A)
 {
 	const double NO_VALUE = -99.0; /* RELION's mark in its files */
 	cyc_status st = CYC_OK;

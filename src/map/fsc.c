@@ -9,18 +9,21 @@ typedef struct {
 } shell_sums;
 
 /* Shells first .. first + SHELL_BLOCK - 1 of one z plane. */
-static void add_plane(shell_sums *s, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int64_t z, int32_t first)
+static void add_plane(shell_sums *s, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int64_t z,
+                      int32_t first)
 {
 	int64_t n_half = n / 2 + 1, last = n / 2 < first + SHELL_BLOCK - 1 ? n / 2 : first + SHELL_BLOCK - 1;
 	int64_t fz = cyc__frequency(z, n);
 	for (int64_t y = 0; y < n; y++) {
 		int64_t fy = cyc__frequency(y, n), base = fz * fz + fy * fy;
-		const float *a = (const float *)(ft1 + (z * n + y) * n_half), *b = (const float *)(ft2 + (z * n + y) * n_half);
+		const float *a = (const float *)(ft1 + (z * n + y) * n_half),
+					*b = (const float *)(ft2 + (z * n + y) * n_half);
 		int64_t shell = cyc__shell(base);
 		for (int64_t x = 0; x < n_half && shell <= last;) {
 			double c = 0.0, p = 0.0, q = 0.0;
 			for (; x < n_half && base + x * x <= shell * (shell + 1); x++) {
-				double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x], bi = (double)b[2 * x + 1];
+				double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x],
+					   bi = (double)b[2 * x + 1];
 				c += ar * br + ai * bi;
 				p += ar * ar + ai * ai;
 				q += br * br + bi * bi;
@@ -56,7 +59,8 @@ void cyc_fsc_compute(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2, 
 				total.power2[i] += plane.power2[i];
 			}
 		}
-		for (int32_t i = 0; i < m; i++) fsc[first + i] = correlation(total.cross[i], total.power1[i], total.power2[i]);
+		for (int32_t i = 0; i < m; i++)
+			fsc[first + i] = correlation(total.cross[i], total.power1[i], total.power2[i]);
 	}
 }
 
@@ -84,7 +88,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc__fsc_compute_threads(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n, int n_threads)
+cyc_status cyc__fsc_compute_threads(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n,
+                                    int n_threads)
 {
 	cyc_status st = CYC_OK;
 	fsc_work w = { .ft1 = ft1, .ft2 = ft2, .n = n };
@@ -106,7 +111,8 @@ done:
 	return st;
 }
 
-void cyc_fsc_correct(double *corrected, const double *masked, const double *randomised, int32_t n_shells, int32_t randomise_from)
+void cyc_fsc_correct(double *corrected, const double *masked, const double *randomised, int32_t n_shells,
+                     int32_t randomise_from)
 {
 	for (int32_t i = 0; i < n_shells; i++) {
 		double m = i == 0 && masked[0] <= 0.0 ? 1.0 : masked[i];

@@ -15,9 +15,14 @@ cyc_status cyc_half_map_check(const cyc_volume *v, const char *what, const char 
 		high = fmaxf(high, v->data[i]);
 	}
 	if (high > low) goto done;
-	if (fabsf(high) > 0) st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s' is constant: %g everywhere", what, name, (double)high);
-	else st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s' is zero everywhere", what, name);
-	cyc_error_hint("the job that made it had no particles, or failed: look at its messages and make the map anew");
+	if (fabsf(high) > 0)
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s' is constant: %g everywhere",
+		                     what, name, (double)high);
+	else
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s' is zero everywhere", what,
+		                     name);
+	cyc_error_hint(
+		"the job that made it had no particles, or failed: look at its messages and make the map anew");
 done:
 	return st;
 }
@@ -27,9 +32,13 @@ cyc_status cyc_half_maps_differ(double correlation, const char *name1, const cha
 	cyc_status st = CYC_OK;
 	if (fabs(correlation) < 1 - SAME) return CYC_OK;
 	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                     correlation > 0 ? "half map 2 '%s' is identical with half map 1 '%s', but for scale: their FSC is 1 and says nothing"
-	                                     : "half map 2 '%s' is half map 1 '%s' with the sign turned: their FSC is -1", name2, name1);
-	cyc_error_hint("half maps are made of different particles: reconstruct both from the half-sets (cyclotomo reconstruct)");
+	                     correlation > 0
+	                         ? "half map 2 '%s' is identical with half map 1 '%s', but for scale: their FSC "
+	                           "is 1 and says nothing"
+	                         : "half map 2 '%s' is half map 1 '%s' with the sign turned: their FSC is -1",
+	                     name2, name1);
+	cyc_error_hint("half maps are made of different particles: reconstruct both from the half-sets "
+	               "(cyclotomo reconstruct)");
 	return st;
 }
 
@@ -53,7 +62,8 @@ double cyc__volume_correlation(const cyc_volume *a, const cyc_volume *b)
 cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2])
 {
 	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", name[h]));
+	for (int h = 0; h < 2; h++)
+		CYC_TRY(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", name[h]));
 	if (half[0]->nx != half[1]->nx) goto done;
 	CYC_TRY(cyc_half_maps_differ(cyc__volume_correlation(half[0], half[1]), name[0], name[1]));
 done:

@@ -1,10 +1,12 @@
 /*
- * Local resolution: the FSC inside a soft sphere that is moved over a grid, and the average map filtered accordingly.
+ * Local resolution: the FSC inside a soft sphere that is moved over a grid, and the average map filtered
+ * accordingly.
  *
- * Two shortcuts against transforming the whole box for each grid point (docs/theory/03-maps.md, T3.13). The masked maps
- * are zero outside the sphere, so their spectra are taken in a box that just holds it, and the curves are read at the
- * frequencies of the whole box. And the local filters are the same few shells with other weights, so the average is
- * split into its shells once, and each voxel adds them up with the weights of the spheres around it.
+ * Two shortcuts against transforming the whole box for each grid point (docs/theory/03-maps.md, T3.13). The
+ * masked maps are zero outside the sphere, so their spectra are taken in a box that just holds it, and the
+ * curves are read at the frequencies of the whole box. And the local filters are the same few shells with
+ * other weights, so the average is split into its shells once, and each voxel adds them up with the weights
+ * of the spheres around it.
  */
 #include "postprocess_internal.h"
 
@@ -32,11 +34,11 @@ typedef struct {
 	const cyc__postprocess *p;
 	int64_t step, radius, edge, reach; /* px; reach = radius + edge */
 	int32_t randomise_from;
-	int32_t n_sub;         /* box that holds the sphere */
-	float *sphere;         /* (2 reach + 1)^3 */
+	int32_t n_sub; /* box that holds the sphere */
+	float *sphere; /* (2 reach + 1)^3 */
 	int64_t n_points;
 	grid_point *points;
-	float *weight;         /* n_points x n_shells: local filter */
+	float *weight; /* n_points x n_shells: local filter */
 	cyc_volume *half[2], *random[2];
 	scratch *scratch;
 	int n_workers;
@@ -45,7 +47,7 @@ typedef struct {
 	int32_t shell;
 	cyc_volume *filtered, *mask_sum;
 	cyc_volume *resolution; /* its weighted inverse until the end */
-	float *planes;         /* n_workers x n x n */
+	float *planes;          /* n_workers x n x n */
 } local_work;
 
 static void work_deinit(local_work *w)
@@ -106,8 +108,10 @@ static cyc_status make_points(local_work *w)
 				if (within > 0 && x * x + y * y + z * z < within * within) {
 					w->points[w->n_points++] = (grid_point){ .x = x + half, .y = y + half, .z = z + half };
 				}
-	CYC_CHECK(w->n_points > 0, CYC_E_USAGE, "no sphere of %lld px fits into a box of %d for the local resolution: "
-	          "use a smaller radius (--locres-mask-radius)", (long long)w->radius, w->p->n);
+	CYC_CHECK(w->n_points > 0, CYC_E_USAGE,
+	          "no sphere of %lld px fits into a box of %d for the local resolution: "
+	          "use a smaller radius (--locres-mask-radius)",
+	          (long long)w->radius, w->p->n);
 done:
 	return st;
 }
@@ -126,11 +130,13 @@ static cyc_status begin(local_work *w, const cyc__postprocess *p)
 	w->edge = to_px(edge_A, p->pixel_size_A);
 	w->reach = w->radius + w->edge;
 	w->randomise_from = (int32_t)floor(p->n * p->pixel_size_A / o->locres_randomise_at_A);
-	CYC_CHECK(w->reach > 0, CYC_E_USAGE, "the spheres of the local resolution have no voxels: %g Å and an edge of %g Å at %g Å per pixel",
-	          radius_A, edge_A, p->pixel_size_A);
+	CYC_CHECK(
+		w->reach > 0, CYC_E_USAGE,
+		"the spheres of the local resolution have no voxels: %g Å and an edge of %g Å at %g Å per pixel",
+		radius_A, edge_A, p->pixel_size_A);
 	CYC_CHECK(w->randomise_from > 0 && w->randomise_from < p->n_shells, CYC_E_USAGE,
-	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->locres_randomise_at_A, p->n * p->pixel_size_A,
-	          2.0 * p->pixel_size_A);
+	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->locres_randomise_at_A,
+	          p->n * p->pixel_size_A, 2.0 * p->pixel_size_A);
 	w->n_sub = cyc_fft_good_size((int32_t)(2 * w->reach + 1 > MIN_SUB_BOX ? 2 * w->reach + 1 : MIN_SUB_BOX));
 	w->n_workers = cyc_n_workers(INT64_MAX, o->n_threads);
 	CYC_TRY(make_sphere(w));
@@ -165,7 +171,8 @@ static cyc_status make_maps(local_work *w)
 		memcpy(ft, p->ft[h], n_half * sizeof *ft);
 		CYC_TRY(cyc_fft3_inverse(w->half[h]->data, p->plan, ft));
 		/* A draw of its own, whatever number the global curve used. */
-		CYC_TRY(cyc__randomise_phases(ft, p->ft[h], p->n, w->randomise_from, p->o->seed, INT32_MAX, h, p->o->n_threads));
+		CYC_TRY(cyc__randomise_phases(ft, p->ft[h], p->n, w->randomise_from, p->o->seed, INT32_MAX, h,
+		                              p->o->n_threads));
 		CYC_TRY(cyc_fft3_inverse(w->random[h]->data, p->plan, ft));
 	}
 done:
@@ -191,7 +198,8 @@ static void cut_sphere(float *to, const local_work *w, const cyc_volume *v, cons
 		}
 }
 
-static cyc_status local_curve(double *curve, const local_work *w, scratch *s, cyc_volume *const maps[2], const grid_point *g)
+static cyc_status local_curve(double *curve, const local_work *w, scratch *s, cyc_volume *const maps[2],
+                              const grid_point *g)
 {
 	cyc_status st = CYC_OK;
 	for (int h = 0; h < 2; h++) {
@@ -241,7 +249,8 @@ CYC_SIMD static void add_scaled(float *restrict to, const float *restrict from, 
 	for (int64_t i = 0; i < n; i++) to[i] += f * from[i];
 }
 
-/* plane(y, x) = sum over the spheres that meet plane z of value(point) x sphere, in the order of the points. */
+/* plane(y, x) = sum over the spheres that meet plane z of value(point) x sphere, in the order of the points.
+ */
 static void spread(float *plane, const local_work *w, int64_t z, double (*value)(const local_work *, int64_t))
 {
 	int64_t n = w->p->n, s = w->reach, width = 2 * s + 1;
@@ -265,8 +274,14 @@ static double value_one(const local_work *w, int64_t i)
 	(void)i;
 	return 1.0;
 }
-static double value_inverse_resolution(const local_work *w, int64_t i) { return 1.0 / w->points[i].resolution_A; }
-static double value_weight(const local_work *w, int64_t i) { return (double)w->weight[i * w->p->n_shells + w->shell]; }
+static double value_inverse_resolution(const local_work *w, int64_t i)
+{
+	return 1.0 / w->points[i].resolution_A;
+}
+static double value_weight(const local_work *w, int64_t i)
+{
+	return (double)w->weight[i * w->p->n_shells + w->shell];
+}
 
 static cyc_status sums_task(void *arg, int64_t z, int i_thread)
 {
@@ -358,8 +373,17 @@ static cyc_status write_histogram(const cyc__postprocess *p, const float *sorted
 		int bin = (int)(((double)sorted[i] - low) / width);
 		y[bin < N_BINS ? bin : N_BINS - 1] += 100.0 / (double)n;
 	}
-	cyc_plot_series series = { .label = "voxels inside the mask", .n = N_BINS, .x = x, .y = y, .style = CYC_PLOT_LINE_POINTS, .colour = -1 };
-	cyc_plot plot = { .title = "Local resolution", .x_label = "Resolution (Å)", .y_label = "Voxels (%)", .h_line = (double)NAN, .n_series = 1,
+	cyc_plot_series series = { .label = "voxels inside the mask",
+		                       .n = N_BINS,
+		                       .x = x,
+		                       .y = y,
+		                       .style = CYC_PLOT_LINE_POINTS,
+		                       .colour = -1 };
+	cyc_plot plot = { .title = "Local resolution",
+		              .x_label = "Resolution (Å)",
+		              .y_label = "Voxels (%)",
+		              .h_line = (double)NAN,
+		              .n_series = 1,
 		              .series = &series };
 	static const char *const SUFFIX[] = { ".svg", ".png" };
 	for (int i = 0; i < 2; i++) {
@@ -391,12 +415,13 @@ static cyc_status summarise(const local_work *w, const cyc_volume *resolution)
 	size_t count = cyc_volume_count(resolution), n = 0;
 	CYC_TRY(cyc_alloc(&sorted, count, sizeof *sorted));
 	for (size_t i = 0; i < count; i++)
-		if (resolution->data[i] > 0.0f && (!p->mask || p->mask->data[i] > 0.5f)) sorted[n++] = resolution->data[i];
+		if (resolution->data[i] > 0.0f && (!p->mask || p->mask->data[i] > 0.5f))
+			sorted[n++] = resolution->data[i];
 	if (n == 0) goto done;
 	qsort(sorted, n, sizeof *sorted, compare_floats);
-	cyc_info("local resolution %.2f Å (quartiles %.2f to %.2f Å) from %lld spheres of %lld + %lld px%s", (double)sorted[n / 2],
-	         (double)sorted[n / 4], (double)sorted[3 * n / 4], (long long)w->n_points, (long long)w->radius, (long long)w->edge,
-	         p->mask ? ", inside the mask" : "");
+	cyc_info("local resolution %.2f Å (quartiles %.2f to %.2f Å) from %lld spheres of %lld + %lld px%s",
+	         (double)sorted[n / 2], (double)sorted[n / 4], (double)sorted[3 * n / 4], (long long)w->n_points,
+	         (long long)w->radius, (long long)w->edge, p->mask ? ", inside the mask" : "");
 	if (!p->o->no_figures) CYC_TRY(write_histogram(p, sorted, n));
 done:
 	cyc_free(sorted);

@@ -10,20 +10,28 @@ void cyc_mask_options_default(cyc_mask_options *o)
 static cyc_status check_options(const cyc_mask_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(o->output && o->output[0], CYC_E_USAGE, "the output is missing: name the mask to write with --o");
-	CYC_CHECK(!o->denovo || !o->input, CYC_E_USAGE, "--denovo makes a mask without a map, but a map is given: leave one of the two out");
-	CYC_CHECK(o->denovo || (o->input && o->input[0]), CYC_E_USAGE, "the input is missing: name a map with --i, or ask for a sphere with --denovo");
-	CYC_CHECK(!o->has_soft_edge || o->soft_edge_px >= 0.0, CYC_E_USAGE, "the soft edge must not be negative, got %g px", o->soft_edge_px);
-	CYC_CHECK(!o->combine_with || o->has_threshold, CYC_E_USAGE, "two maps are combined at one threshold, which must be given: --threshold");
+	CYC_CHECK(o->output && o->output[0], CYC_E_USAGE,
+	          "the output is missing: name the mask to write with --o");
+	CYC_CHECK(!o->denovo || !o->input, CYC_E_USAGE,
+	          "--denovo makes a mask without a map, but a map is given: leave one of the two out");
+	CYC_CHECK(o->denovo || (o->input && o->input[0]), CYC_E_USAGE,
+	          "the input is missing: name a map with --i, or ask for a sphere with --denovo");
+	CYC_CHECK(!o->has_soft_edge || o->soft_edge_px >= 0.0, CYC_E_USAGE,
+	          "the soft edge must not be negative, got %g px", o->soft_edge_px);
+	CYC_CHECK(!o->combine_with || o->has_threshold, CYC_E_USAGE,
+	          "two maps are combined at one threshold, which must be given: --threshold");
 	if (o->helix) {
 		CYC_CHECK(o->helix_z_frac >= 0.1 && o->helix_z_frac <= 0.9, CYC_E_USAGE,
 		          "the part of the box kept along the helix must be 0.1 to 0.9, got %g", o->helix_z_frac);
-		CYC_CHECK(!(o->has_soft_edge || o->has_threshold) || o->soft_edge_px > 0.0, CYC_E_USAGE, "a helical mask needs a soft edge: --soft-edge");
+		CYC_CHECK(!(o->has_soft_edge || o->has_threshold) || o->soft_edge_px > 0.0, CYC_E_USAGE,
+		          "a helical mask needs a soft edge: --soft-edge");
 	}
 	if (o->denovo) {
-		CYC_CHECK(o->box_px > 0 && o->box_px % 2 == 0, CYC_E_USAGE, "a mask without a map needs an even box (--box-size), got %d px", o->box_px);
+		CYC_CHECK(o->box_px > 0 && o->box_px % 2 == 0, CYC_E_USAGE,
+		          "a mask without a map needs an even box (--box-size), got %d px", o->box_px);
 		CYC_CHECK(o->inner_radius_px >= 0.0 && o->outer_radius_px > o->inner_radius_px, CYC_E_USAGE,
-		          "radii must be 0 <= inner < outer, got %g and %g px", o->inner_radius_px, o->outer_radius_px);
+		          "radii must be 0 <= inner < outer, got %g and %g px", o->inner_radius_px,
+		          o->outer_radius_px);
 	}
 done:
 	return st;
@@ -43,7 +51,8 @@ static bool combine(float a, float b, double t, cyc_mask_combine how)
 	return false;
 }
 
-static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_options *o, const cyc_mask_result *r)
+static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_options *o,
+                           const cyc_mask_result *r)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *second = NULL;
@@ -51,19 +60,22 @@ static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_o
 	float highest = -INFINITY;
 	if (o->combine_with) {
 		CYC_TRY(cyc__read_map(&second, o->root, o->combine_with, map->pixel_size_A, "second map"));
-		CYC_CHECK(second->nx == map->nx, CYC_E_SHAPE, "the maps must have one box: '%s' has %d voxels, '%s' has %d", o->input, map->nx,
+		CYC_CHECK(second->nx == map->nx, CYC_E_SHAPE,
+		          "the maps must have one box: '%s' has %d voxels, '%s' has %d", o->input, map->nx,
 		          o->combine_with, second->nx);
 	}
 	for (size_t i = 0; i < count; i++) {
-		set[i] = second ? combine(map->data[i], second->data[i], r->threshold, o->combine) : (double)map->data[i] >= r->threshold;
+		set[i] = second ? combine(map->data[i], second->data[i], r->threshold, o->combine)
+		                : (double)map->data[i] >= r->threshold;
 		n_set += set[i];
 		highest = map->data[i] > highest ? map->data[i] : highest;
 	}
 	if (n_set == 0) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the mask is empty: no voxel of '%s' reaches the threshold %g%s", o->input,
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "the mask is empty: no voxel of '%s' reaches the threshold %g%s", o->input,
 		                     r->threshold, second ? " as asked for" : "");
-		cyc_error_hint("the highest value is %g%s; without --threshold a suitable one is found", (double)highest,
-		               r->lowpass_A > 0.0 ? " after the low-pass" : "");
+		cyc_error_hint("the highest value is %g%s; without --threshold a suitable one is found",
+		               (double)highest, r->lowpass_A > 0.0 ? " after the low-pass" : "");
 		goto done;
 	}
 done:
@@ -90,9 +102,11 @@ static cyc_status mask_from_map(cyc_volume **out, cyc_mask_result *r, const cyc_
 	cyc_volume *v = NULL;
 	uint8_t *set = NULL;
 	CYC_TRY(cyc__read_map(&v, o->root, o->input, o->pixel_size_A, "map"));
-	if (r->lowpass_A > 0.0) CYC_TRY(cyc__map_lowpass(v->data, v->nx, v->pixel_size_A, r->lowpass_A, o->n_threads));
+	if (r->lowpass_A > 0.0)
+		CYC_TRY(cyc__map_lowpass(v->data, v->nx, v->pixel_size_A, r->lowpass_A, o->n_threads));
 	r->threshold = o->threshold;
-	if (!o->has_threshold) CYC_TRY_CTX(cyc__mask_auto_threshold(&r->threshold, v->data, v->nx), "%s", o->input);
+	if (!o->has_threshold)
+		CYC_TRY_CTX(cyc__mask_auto_threshold(&r->threshold, v->data, v->nx), "%s", o->input);
 	CYC_TRY(cyc_alloc(&set, cyc_volume_count(v), sizeof *set));
 	CYC_TRY(binarise(set, v, o, r));
 	CYC_TRY(cyc__mask_extend(set, v->nx, r->extend_px, o->n_threads));
@@ -116,14 +130,16 @@ static cyc_status mask_of_shell(cyc_volume **out, const cyc_mask_result *r, cons
 	double pixel_size_A = o->pixel_size_A;
 	if (!(pixel_size_A > 0.0)) {
 		pixel_size_A = 1.0;
-		cyc_warn("no pixel size is given: the mask's header says 1 Å; give the one of your maps with --pixel-size");
+		cyc_warn("no pixel size is given: the mask's header says 1 Å; give the one of your maps with "
+		         "--pixel-size");
 	}
 	CYC_TRY(cyc_volume_create(out, o->box_px, o->box_px, o->box_px, pixel_size_A));
 	for (int64_t z = 0; z < n; z++)
 		for (int64_t y = 0; y < n; y++)
 			for (int64_t x = 0; x < n; x++) {
 				double dx = (double)(x - n / 2) - o->centre_px[0], dy = (double)(y - n / 2) - o->centre_px[1];
-				double dz = (double)(z - n / 2) - o->centre_px[2], d = sqrt(dx * dx + dy * dy + dz * dz), v = 0.0;
+				double dz = (double)(z - n / 2) - o->centre_px[2], d = sqrt(dx * dx + dy * dy + dz * dz),
+					   v = 0.0;
 				if (d >= inner && d <= outer) v = 1.0;
 				else if (d < inner && d > inner - w) v = 0.5 - 0.5 * cos(CYC_PI * (d - inner + w) / w);
 				else if (d > outer && d < outer + w) v = 0.5 - 0.5 * cos(CYC_PI * (outer + w - d) / w);
@@ -171,8 +187,9 @@ static cyc_status plan(const cyc_mask_options *o)
 		cyc_free(path);
 		path = NULL;
 	}
-	CYC_CHECK(!name[1] || info[1].nx == info[0].nx, CYC_E_SHAPE, "the maps must have one box: '%s' has %d voxels, '%s' has %d", name[0], info[0].nx,
-	          name[1], info[1].nx);
+	CYC_CHECK(!name[1] || info[1].nx == info[0].nx, CYC_E_SHAPE,
+	          "the maps must have one box: '%s' has %d voxels, '%s' has %d", name[0], info[0].nx, name[1],
+	          info[1].nx);
 	cyc_info("a mask of %d px would be written to %s", o->denovo ? o->box_px : info[0].nx, o->output);
 done:
 	cyc_free(path);
@@ -199,7 +216,8 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	else CYC_TRY(mask_from_map(&mask, &r, options));
 	size_t count = cyc_volume_count(mask);
 	if (!options->invert && !options->denovo && touches_border(mask))
-		cyc_warn("the mask reaches the border of the box: the particle or its neighbours fill it; a higher threshold or a larger box may be needed");
+		cyc_warn("the mask reaches the border of the box: the particle or its neighbours fill it; a higher "
+		         "threshold or a larger box may be needed");
 	for (size_t i = 0; i < count; i++) {
 		if (options->invert) mask->data[i] = 1.0f - mask->data[i];
 		sum += (double)mask->data[i];

@@ -5,9 +5,10 @@
 /* ---------------------------------------------------------------- distances */
 
 /*
- * Squared Euclidean distance separates by axis: d2(p) = min over y', z' of dx2 + (y - y')^2 + (z - z')^2. Only distances
- * below a limit of a few voxels are asked for, so each axis looks that far and no farther: whole rows at a time, in
- * integers, which is exact and vectorises (an unlimited transform with lower envelopes does neither well).
+ * Squared Euclidean distance separates by axis: d2(p) = min over y', z' of dx2 + (y - y')^2 + (z - z')^2.
+ * Only distances below a limit of a few voxels are asked for, so each axis looks that far and no farther:
+ * whole rows at a time, in integers, which is exact and vectorises (an unlimited transform with lower
+ * envelopes does neither well).
  */
 typedef struct {
 	int32_t *from, *to;
@@ -43,7 +44,8 @@ CYC_SIMD static void lower_row(int32_t *restrict to, const int32_t *restrict fro
 static void lower_rows(int32_t *to, const int32_t *from, int64_t stride, int64_t i, const distance_work *w)
 {
 	int64_t first = i > w->reach ? i - w->reach : 0, last = i + w->reach < w->n - 1 ? i + w->reach : w->n - 1;
-	for (int64_t j = first; j <= last; j++) lower_row(to, from + (j - i) * stride, (int32_t)((j - i) * (j - i)), w->n);
+	for (int64_t j = first; j <= last; j++)
+		lower_row(to, from + (j - i) * stride, (int32_t)((j - i) * (j - i)), w->n);
 }
 
 static cyc_status distance_xy(void *arg, int64_t z, int i_thread)
@@ -51,7 +53,8 @@ static cyc_status distance_xy(void *arg, int64_t z, int i_thread)
 	const distance_work *w = arg;
 	(void)i_thread;
 	int64_t n = w->n, plane = z * n * n;
-	for (int64_t y = 0; y < n; y++) row_distance(w->from + plane + y * n, w->set + plane + y * n, n, w->reach, w->none);
+	for (int64_t y = 0; y < n; y++)
+		row_distance(w->from + plane + y * n, w->set + plane + y * n, n, w->reach, w->none);
 	for (int64_t y = 0; y < n; y++) {
 		int32_t *to = w->to + plane + y * n;
 		const int32_t *from = w->from + plane + y * n;
@@ -82,7 +85,9 @@ cyc_status cyc__distance2(int32_t *d2, const uint8_t *set, int32_t n, double lim
 	double reach = ceil(sqrt(limit2));
 	if (reach > n) reach = n;
 	CYC_TRY(cyc_alloc(&work, (size_t)n * (size_t)n * (size_t)n, sizeof *work));
-	distance_work w = { .from = d2, .to = work, .set = set, .n = n, .reach = (int64_t)reach, .none = INT32_MAX / 4 };
+	distance_work w = {
+		.from = d2, .to = work, .set = set, .n = n, .reach = (int64_t)reach, .none = INT32_MAX / 4
+	};
 	CYC_TRY(cyc_parallel_for(n, n_threads, distance_xy, &w));
 	w.from = work;
 	w.to = d2;
@@ -152,7 +157,10 @@ cyc_status cyc__mask_auto_threshold(double *out, const float *map, int32_t n)
 		for (int64_t z = 0; z < n; z++)
 			for (int64_t y = 0; y < n; y++)
 				for (int64_t x = 0; x < n; x++) {
-					if (cyc_square((double)(z - c)) + cyc_square((double)(y - c)) + cyc_square((double)(x - c)) >= (double)r2_max) continue;
+					if (cyc_square((double)(z - c)) + cyc_square((double)(y - c)) +
+					        cyc_square((double)(x - c)) >=
+					    (double)r2_max)
+						continue;
 					float v = map[(z * n + y) * n + x];
 					if (pass == 0) {
 						low = v < low ? v : low;
@@ -162,7 +170,8 @@ cyc_status cyc__mask_auto_threshold(double *out, const float *map, int32_t n)
 						count[i < N_BINS ? i : N_BINS - 1] += 1.0;
 					}
 				}
-		CYC_CHECK(high > low, CYC_E_DATA, "the map has the same value (%g) everywhere: no threshold can be found", (double)low);
+		CYC_CHECK(high > low, CYC_E_DATA,
+		          "the map has the same value (%g) everywhere: no threshold can be found", (double)low);
 	}
 	double total = 0.0, total_sum = 0.0, below = 0.0, below_sum = 0.0, best = -1.0;
 	for (int i = 0; i < N_BINS; i++) {

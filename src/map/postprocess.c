@@ -94,20 +94,29 @@ done:
 static cyc_status check_options(const cyc_postprocess_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(o->half1 || o->optimisation_set, CYC_E_USAGE, "the input is missing: name a half map with --i or an optimisation set with --ios");
+	CYC_CHECK(o->half1 || o->optimisation_set, CYC_E_USAGE,
+	          "the input is missing: name a half map with --i or an optimisation set with --ios");
 	CYC_CHECK(o->out_root && o->out_root[0], CYC_E_USAGE, "the root name of the outputs is missing: --o");
-	CYC_CHECK(o->randomised_fsc || o->n_random_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d", o->n_random_draws);
+	CYC_CHECK(o->randomised_fsc || o->n_random_draws > 0, CYC_E_USAGE,
+	          "at least one draw of random phases is needed, got %d", o->n_random_draws);
 	CYC_CHECK(!o->auto_bfactor || o->bfactor_low_A > o->bfactor_high_A, CYC_E_USAGE,
-	          "the fit of the B-factor must run from a low to a high resolution, got %g to %g Å", o->bfactor_low_A, o->bfactor_high_A);
-	CYC_CHECK(!o->compare_to || !o->amplitude_correlation, CYC_E_USAGE, "--compare-to does not go with --amplitude-correlation");
-	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g", o->filter_edge_px);
+	          "the fit of the B-factor must run from a low to a high resolution, got %g to %g Å",
+	          o->bfactor_low_A, o->bfactor_high_A);
+	CYC_CHECK(!o->compare_to || !o->amplitude_correlation, CYC_E_USAGE,
+	          "--compare-to does not go with --amplitude-correlation");
+	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g",
+	          o->filter_edge_px);
 	if (o->local_resolution) {
-		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE, "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
-		CYC_CHECK(fabs(o->locres_sampling_A) <= 1e5 && fabs(o->locres_mask_radius_A) <= 1e5 && fabs(o->locres_edge_A) <= 1e5, CYC_E_USAGE,
-		          "spheres of local resolution (sampling, radius, edge) are larger than any map: %g, %g, %g Å", o->locres_sampling_A, o->locres_mask_radius_A,
-		          o->locres_edge_A);
-		CYC_CHECK(o->locres_randomise_at_A > 0.0 && o->locres_min_A > 0.0, CYC_E_USAGE, "resolutions must be positive, got %g and %g Å",
-		          o->locres_randomise_at_A, o->locres_min_A);
+		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE,
+		          "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
+		CYC_CHECK(
+			fabs(o->locres_sampling_A) <= 1e5 && fabs(o->locres_mask_radius_A) <= 1e5 &&
+				fabs(o->locres_edge_A) <= 1e5,
+			CYC_E_USAGE,
+			"spheres of local resolution (sampling, radius, edge) are larger than any map: %g, %g, %g Å",
+			o->locres_sampling_A, o->locres_mask_radius_A, o->locres_edge_A);
+		CYC_CHECK(o->locres_randomise_at_A > 0.0 && o->locres_min_A > 0.0, CYC_E_USAGE,
+		          "resolutions must be positive, got %g and %g Å", o->locres_randomise_at_A, o->locres_min_A);
 	}
 done:
 	return st;
@@ -120,8 +129,10 @@ cyc_status cyc__other_half(char **out, const char *name)
 	for (const char *c = slash ? slash + 1 : name; (c = strstr(c, "half")) != NULL; c++)
 		if (c[4] == '1' || c[4] == '2') found = c;
 	if (!found) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "the second half map cannot be found: the file name of '%s' contains neither 'half1' nor 'half2'", name);
+		st = cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"the second half map cannot be found: the file name of '%s' contains neither 'half1' nor 'half2'",
+			name);
 		cyc_error_hint("name it with --i2");
 		goto done;
 	}
@@ -143,13 +154,15 @@ static cyc_status find_halves(cyc__postprocess *p)
 		if (!half1) {
 			half1 = p->set->reference_map1;
 			if (!half2) half2 = p->set->reference_map2;
-			CYC_CHECK(half1, CYC_E_DATA, "'%s' names no half maps (rlnTomoReferenceMap1File): name one with --i", path);
+			CYC_CHECK(half1, CYC_E_DATA,
+			          "'%s' names no half maps (rlnTomoReferenceMap1File): name one with --i", path);
 		}
 	}
 	CYC_TRY(cyc_strdup(&p->half[0], half1));
 	if (half2) CYC_TRY(cyc_strdup(&p->half[1], half2));
 	else CYC_TRY(cyc__other_half(&p->half[1], half1));
-	CYC_CHECK(strcmp(p->half[0], p->half[1]) != 0, CYC_E_USAGE, "both half maps are '%s': a map correlates perfectly with itself", p->half[0]);
+	CYC_CHECK(strcmp(p->half[0], p->half[1]) != 0, CYC_E_USAGE,
+	          "both half maps are '%s': a map correlates perfectly with itself", p->half[0]);
 done:
 	cyc_free(path);
 	return st;
@@ -159,7 +172,8 @@ done:
 static cyc_status check_headers(cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	const char *name[3] = { p->half[0], p->half[1], p->o->mask }, *what[3] = { "half map 1", "half map 2", "mask" };
+	const char *name[3] = { p->half[0], p->half[1], p->o->mask },
+			   *what[3] = { "half map 1", "half map 2", "mask" };
 	cyc_mrc_info info[3];
 	char *path = NULL;
 	for (int i = 0; i < 3 && name[i]; i++) {
@@ -168,8 +182,10 @@ static cyc_status check_headers(cyc__postprocess *p)
 		CYC_TRY_CTX(cyc_mrc_read_info(&info[i], path), "%s", what[i]);
 		bool same = info[i].nx == info[0].nx && info[i].ny == info[0].ny && info[i].nz == info[0].nz;
 		if (!same) {
-			st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "%s '%s' has %d x %d x %d voxels, half map 1 '%s' %d x %d x %d", what[i],
-			                     name[i], info[i].nx, info[i].ny, info[i].nz, name[0], info[0].nx, info[0].ny, info[0].nz);
+			st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+			                     "%s '%s' has %d x %d x %d voxels, half map 1 '%s' %d x %d x %d", what[i],
+			                     name[i], info[i].nx, info[i].ny, info[i].nz, name[0], info[0].nx, info[0].ny,
+			                     info[0].nz);
 			if (i == 2) cyc_error_hint("make one that fits: cyclotomo mask --i '%s' --o mask.mrc", name[0]);
 			else cyc_error_hint("both half maps must come from one reconstruction");
 			goto done;
@@ -177,12 +193,15 @@ static cyc_status check_headers(cyc__postprocess *p)
 		double a = info[i].pixel_size_A, b = info[0].pixel_size_A;
 		if (p->o->pixel_size_A > 0.0 || fabs(a - b) <= 1e-3 * b) continue;
 		if (i == 1) {
-			st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "pixel sizes differ: half map 1 '%s' %.4f Å, half map 2 '%s' %.4f Å",
+			st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+			                     "pixel sizes differ: half map 1 '%s' %.4f Å, half map 2 '%s' %.4f Å",
 			                     name[0], b, name[1], a);
 			cyc_error_hint("if one header is wrong, give the right pixel size with --pixel-size");
 			goto done;
 		}
-		cyc_warn("the header of the mask '%s' gives %.4f Å per pixel, that of the maps %.4f: the mask is used voxel by voxel", name[2], a, b);
+		cyc_warn("the header of the mask '%s' gives %.4f Å per pixel, that of the maps %.4f: the mask is "
+		         "used voxel by voxel",
+		         name[2], a, b);
 	}
 done:
 	cyc_free(path);
@@ -195,12 +214,14 @@ static cyc_status read_mask(cyc__postprocess *p)
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
 	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));
-	CYC_CHECK(p->mask->nx == p->n, CYC_E_SHAPE, "mask '%s' has a box of %d, the half maps of %d", p->o->mask, p->mask->nx, p->n);
+	CYC_CHECK(p->mask->nx == p->n, CYC_E_SHAPE, "mask '%s' has a box of %d, the half maps of %d", p->o->mask,
+	          p->mask->nx, p->n);
 	size_t count = cyc_volume_count(p->mask);
 	for (size_t i = 0; i < count; i++) {
 		double v = (double)p->mask->data[i];
 		if (v < -TOLERANCE || v > 1.0 + TOLERANCE) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "mask '%s' must lie between 0 and 1, but voxel %zu, %zu, %zu is %g",
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "mask '%s' must lie between 0 and 1, but voxel %zu, %zu, %zu is %g",
 			                     p->o->mask, i % n, i / n % n, i / n / n, v);
 			cyc_error_hint("make a mask of a map with: cyclotomo mask --i '%s' --o mask.mrc", p->half[0]);
 			goto done;
@@ -263,7 +284,8 @@ cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_pro
 	cyc_symmetry *symmetry = NULL;
 	char *dir = NULL;
 	CYC_TRY(check_options(o));
-	CYC_CHECK(fabs(o->adhoc_bfactor_A2) <= MOST_BFACTOR_A2, CYC_E_USAGE, "a B-factor is between -%g and %g Å², got %g", MOST_BFACTOR_A2, MOST_BFACTOR_A2,
+	CYC_CHECK(fabs(o->adhoc_bfactor_A2) <= MOST_BFACTOR_A2, CYC_E_USAGE,
+	          "a B-factor is between -%g and %g Å², got %g", MOST_BFACTOR_A2, MOST_BFACTOR_A2,
 	          o->adhoc_bfactor_A2);
 	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry && o->symmetry[0] ? o->symmetry : "C1"));
 	CYC_TRY(cyc_path_dir(&dir, o->out_root));
@@ -272,8 +294,10 @@ cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_pro
 	double pixel_size_A = o->pixel_size_A > 0 ? o->pixel_size_A : p->map_pixel_size_A;
 	CYC_TRY(check_mtf(o, pixel_size_A));
 	CYC_TRY(cyc_check_mask(o->root, o->mask, "--mask", p->map_px, 0));
-	CYC_CHECK(!(o->randomise_at_A > 0) || (o->randomise_at_A > 2 * pixel_size_A && o->randomise_at_A <= p->map_px * pixel_size_A), CYC_E_USAGE,
-	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->randomise_at_A, p->map_px * pixel_size_A, 2 * pixel_size_A);
+	CYC_CHECK(!(o->randomise_at_A > 0) ||
+	              (o->randomise_at_A > 2 * pixel_size_A && o->randomise_at_A <= p->map_px * pixel_size_A),
+	          CYC_E_USAGE, "phases cannot be randomised from %g Å: the box holds %g to %g Å",
+	          o->randomise_at_A, p->map_px * pixel_size_A, 2 * pixel_size_A);
 done:
 	cyc_symmetry_destroy(&symmetry);
 	cyc_free(dir);
@@ -290,7 +314,8 @@ static cyc_status flatten(cyc__postprocess *p, cyc_volume *v, cyc_cfloat *ft)
 	cyc_cfloat *copy = NULL;
 	size_t n_half = cyc_half_count3(p->n);
 	int32_t from = (int32_t)floor(p->n_shells * p->pixel_size_A / o->bfactor_low_A);
-	CYC_CHECK(from >= 1 && from <= p->n / 2, CYC_E_USAGE, "amplitudes cannot be evened out from %g Å on (--bfactor-low): that is shell %d of %d",
+	CYC_CHECK(from >= 1 && from <= p->n / 2, CYC_E_USAGE,
+	          "amplitudes cannot be evened out from %g Å on (--bfactor-low): that is shell %d of %d",
 	          o->bfactor_low_A, from, p->n / 2);
 	CYC_TRY(cyc__flatten_directions(ft, p->n, from, o->n_threads));
 	CYC_TRY(cyc_alloc(&copy, n_half, sizeof *copy));
@@ -301,25 +326,29 @@ done:
 	return st;
 }
 
-static cyc_status amplitude_curves(cyc__postprocess *p, int which, const cyc_cfloat *ft1, const cyc_cfloat *ft2)
+static cyc_status amplitude_curves(cyc__postprocess *p, int which, const cyc_cfloat *ft1,
+                                   const cyc_cfloat *ft2)
 {
 	cyc_status st = CYC_OK;
 	if (!p->o->amplitude_correlation) return CYC_OK;
 	CYC_TRY(cyc_alloc(&p->amplitude_correlation[which], p->n_shells, sizeof(double)));
 	CYC_TRY(cyc_alloc(&p->phase_residual_deg[which], p->n_shells, sizeof(double)));
-	CYC_TRY(cyc__amplitude_curves(p->amplitude_correlation[which], p->phase_residual_deg[which], ft1, ft2, p->n, p->o->n_threads));
+	CYC_TRY(cyc__amplitude_curves(p->amplitude_correlation[which], p->phase_residual_deg[which], ft1, ft2,
+	                              p->n, p->o->n_threads));
 done:
 	return st;
 }
 
-/* Of all that both half maps have but their means. Half of the plane x = 0 counts for itself and its mates. */
+/* Of all that both half maps have but their means. Half of the plane x = 0 counts for itself and its mates.
+ */
 static double correlation(const cyc__postprocess *p)
 {
 	size_t n_half = cyc_half_count3(p->n), width = (size_t)p->n / 2 + 1;
 	double sum[3] = { 0, 0, 0 };
 	for (size_t i = 1; i < n_half; i++) {
 		double weight = i % width == 0 || i % width == width - 1 ? 1 : 2;
-		double a = (double)crealf(p->ft[0][i]), b = (double)cimagf(p->ft[0][i]), c = (double)crealf(p->ft[1][i]), d = (double)cimagf(p->ft[1][i]);
+		double a = (double)crealf(p->ft[0][i]), b = (double)cimagf(p->ft[0][i]),
+			   c = (double)crealf(p->ft[1][i]), d = (double)cimagf(p->ft[1][i]);
 		sum[0] += weight * (a * c + b * d);
 		sum[1] += weight * (a * a + b * b);
 		sum[2] += weight * (c * c + d * d);
@@ -334,13 +363,19 @@ static void judge_resolution(const cyc__postprocess *p)
 	int32_t n_low = p->n_shells > 5 ? 4 : 1;
 	for (int32_t i = 1; i <= n_low; i++) low += p->fsc_unmasked[i] / n_low;
 	if (low < -0.5)
-		cyc_warn("half map 2 has the contrast of half map 1 turned round (FSC %.2f in the first shells): one of them is wrong", low);
+		cyc_warn("half map 2 has the contrast of half map 1 turned round (FSC %.2f in the first shells): one "
+		         "of them is wrong",
+		         low);
 	if (p->resolution_shell < 1)
-		cyc_warn("the half maps have nothing in common: their FSC is below 0.143 from the first shell on (%.2f); there is no resolution to be told, "
-		         "999 stands for that", p->fsc_corrected[1]);
+		cyc_warn("the half maps have nothing in common: their FSC is below 0.143 from the first shell on "
+		         "(%.2f); there is no resolution to be told, "
+		         "999 stands for that",
+		         p->fsc_corrected[1]);
 	else if (p->resolution_shell >= p->n_shells - 1)
-		cyc_warn("the FSC does not fall below 0.143 up to the Nyquist frequency, %.3f Å: the pixel size limits the resolution, or the half maps are not "
-		         "independent, or the mask is too tight", nyquist_A);
+		cyc_warn("the FSC does not fall below 0.143 up to the Nyquist frequency, %.3f Å: the pixel size "
+		         "limits the resolution, or the half maps are not "
+		         "independent, or the mask is too tight",
+		         nyquist_A);
 }
 
 /* Maps come and go one by one: at most six n^3 arrays are there at a time. */
@@ -379,7 +414,8 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 	CYC_TRY(amplitude_curves(p, 0, p->ft[0], p->ft[1]));
 	CYC_TRY(cyc__sectors_init(&p->sectors, p->o->symmetry));
 	if (p->o->compare_to) {
-		CYC_TRY(cyc__sector_sums_init(&p->judged, &p->sectors, p->mask ? masked[0] : p->ft[0], p->mask ? masked[1] : p->ft[1], p->n, p->o->n_threads));
+		CYC_TRY(cyc__sector_sums_init(&p->judged, &p->sectors, p->mask ? masked[0] : p->ft[0],
+		                              p->mask ? masked[1] : p->ft[1], p->n, p->o->n_threads));
 	}
 	if (p->mask) {
 		CYC_TRY(cyc_alloc(&p->fsc_masked, p->n_shells, sizeof(double)));
@@ -401,14 +437,17 @@ static cyc_status choose_randomise_from(cyc__postprocess *p)
 	if (o->randomise_at_A > 0.0) {
 		p->randomise_from = (int32_t)floor(p->n * p->pixel_size_A / o->randomise_at_A);
 		CYC_CHECK(p->randomise_from > 0 && p->randomise_from < p->n_shells, CYC_E_USAGE,
-		          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->randomise_at_A, p->n * p->pixel_size_A, 2.0 * p->pixel_size_A);
+		          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->randomise_at_A,
+		          p->n * p->pixel_size_A, 2.0 * p->pixel_size_A);
 		return CYC_OK;
 	}
 	p->randomise_from = cyc_fsc_randomise_from(p->fsc_unmasked, p->n_shells, o->randomise_at_fsc);
 	if (p->randomise_from < 0) {
 		p->randomise_from = p->n_shells - 1;
-		cyc_warn("the unmasked FSC never falls below %g: nothing can be corrected for the mask, and the pixel size may limit the resolution; "
-		         "check that the half maps are independent", o->randomise_at_fsc);
+		cyc_warn("the unmasked FSC never falls below %g: nothing can be corrected for the mask, and the "
+		         "pixel size may limit the resolution; "
+		         "check that the half maps are independent",
+		         o->randomise_at_fsc);
 	}
 done:
 	return st;
@@ -420,11 +459,13 @@ static cyc_status randomised_curve(cyc__postprocess *p)
 	const cyc_postprocess_options *o = p->o;
 	CYC_TRY(cyc_alloc(&p->fsc_randomised, p->n_shells, sizeof(double)));
 	if (o->randomised_fsc) {
-		CYC_CHECK(o->n_randomised_fsc == p->n_shells, CYC_E_SHAPE, "the given phase-randomised FSC has %d shells, maps of a box of %d have %d",
+		CYC_CHECK(o->n_randomised_fsc == p->n_shells, CYC_E_SHAPE,
+		          "the given phase-randomised FSC has %d shells, maps of a box of %d have %d",
 		          o->n_randomised_fsc, p->n, p->n_shells);
 		memcpy(p->fsc_randomised, o->randomised_fsc, (size_t)p->n_shells * sizeof(double));
 	} else {
-		cyc__random_fsc_input in = { { p->ft[0], p->ft[1] }, p->mask->data, p->n, p->randomise_from, o->seed, o->n_random_draws, o->n_threads };
+		cyc__random_fsc_input in = { { p->ft[0], p->ft[1] }, p->mask->data, p->n, p->randomise_from, o->seed,
+			                         o->n_random_draws,      o->n_threads };
 		CYC_TRY(cyc__random_fsc(p->fsc_randomised, &in));
 	}
 done:
@@ -451,23 +492,28 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 	memcpy(p->fsc_judged, p->fsc_corrected, (size_t)p->n_shells * sizeof(double));
 	p->resolution_shell = cyc_fsc_resolution_shell(p->fsc_corrected, p->n_shells);
 	if (unmasked_shell > p->resolution_shell && !p->o->force_mask) {
-		cyc_warn("without the mask the resolution is better (%.2f Å, with it %.2f Å): the unmasked FSC is used; check the mask, or insist with "
-		         "--force-mask", cyc__shell_resolution_A(unmasked_shell, p->n, p->pixel_size_A),
+		cyc_warn("without the mask the resolution is better (%.2f Å, with it %.2f Å): the unmasked FSC is "
+		         "used; check the mask, or insist with "
+		         "--force-mask",
+		         cyc__shell_resolution_A(unmasked_shell, p->n, p->pixel_size_A),
 		         cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A));
 		memcpy(p->fsc_corrected, p->fsc_unmasked, (size_t)p->n_shells * sizeof(double));
 		p->resolution_shell = unmasked_shell;
 		p->used_unmasked = true;
 	}
 	if (p->fsc_randomised[p->resolution_shell] > 0.1)
-		cyc_warn("the phase-randomised FSC is still %.2f at the final resolution: the mask is too tight or its edge too hard; "
-		         "make a softer one with cyclotomo mask --soft-edge", p->fsc_randomised[p->resolution_shell]);
+		cyc_warn("the phase-randomised FSC is still %.2f at the final resolution: the mask is too tight or "
+		         "its edge too hard; "
+		         "make a softer one with cyclotomo mask --soft-edge",
+		         p->fsc_randomised[p->resolution_shell]);
 done:
 	return st;
 }
 
 /* ---------------------------------------------------------------- sharpening */
 
-/* Every step is a factor in the radial table, and every Guinier curve follows from it and the average's amplitudes. */
+/* Every step is a factor in the radial table, and every Guinier curve follows from it and the average's
+ * amplitudes. */
 static cyc_status make_filter(cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
@@ -484,8 +530,9 @@ static cyc_status make_filter(cyc__postprocess *p)
 	CYC_TRY(cyc__radial_amplitudes(amplitude, count, average, p->n, o->n_threads));
 	CYC_TRY(cyc_alloc(&p->filter, n_radial, sizeof *p->filter));
 	for (size_t i = 0; i < n_radial; i++) p->filter[i] = 1.0;
-#define GUINIER(which) \
-	cyc__guinier_create(&p->which, amplitude, count, p->filter, p->n, p->pixel_size_A, o->bfactor_low_A, o->bfactor_high_A)
+#define GUINIER(which)                                                                                       \
+	cyc__guinier_create(&p->which, amplitude, count, p->filter, p->n, p->pixel_size_A, o->bfactor_low_A,     \
+	                    o->bfactor_high_A)
 	CYC_TRY(GUINIER(guinier_original));
 	if (p->mtf) {
 		CYC_TRY_CTX(cyc__filter_mtf(p->filter, p->n, p->pixel_size_A, p->mtf), "%s", o->mtf);
@@ -497,18 +544,24 @@ static cyc_status make_filter(cyc__postprocess *p)
 	}
 	p->bfactor_A2 = o->adhoc_bfactor_A2;
 	if (o->auto_bfactor) {
-		p->fit = cyc__guinier_fit(p->guinier_weighted ? p->guinier_weighted : p->guinier_mtf ? p->guinier_mtf : p->guinier_original);
+		p->fit = cyc__guinier_fit(p->guinier_weighted ? p->guinier_weighted
+		                          : p->guinier_mtf    ? p->guinier_mtf
+		                                              : p->guinier_original);
 		p->bfactor_A2 = 4.0 * p->fit.slope_A2;
 		if (p->fit.n_points < 3)
-			cyc_warn("only %d shells lie between %g Å and the end of the signal: no B-factor can be fitted, the map is not sharpened; "
-			         "give one with --adhoc-bfactor", p->fit.n_points, o->bfactor_low_A);
+			cyc_warn("only %d shells lie between %g Å and the end of the signal: no B-factor can be fitted, "
+			         "the map is not sharpened; "
+			         "give one with --adhoc-bfactor",
+			         p->fit.n_points, o->bfactor_low_A);
 	}
 	if (fabs(p->bfactor_A2) > 0.0) {
 		cyc__filter_bfactor(p->filter, p->n, p->pixel_size_A, p->bfactor_A2);
 		CYC_TRY(GUINIER(guinier_sharpened));
 	}
 #undef GUINIER
-	double lowpass_A = o->lowpass_A < 0.0 ? cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A) : o->lowpass_A;
+	double lowpass_A = o->lowpass_A < 0.0
+	                       ? cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)
+	                       : o->lowpass_A;
 	if (lowpass_A > 0.0) cyc__filter_lowpass(p->filter, p->n, p->pixel_size_A, lowpass_A, o->filter_edge_px);
 done:
 	cyc_free(average);
@@ -575,11 +628,13 @@ static cyc_status plan(cyc__postprocess *p)
 	CYC_TRY(cyc_mrc_read_info(&info, path));
 	p->pixel_size_A = p->o->pixel_size_A > 0.0 ? p->o->pixel_size_A : info.pixel_size_A;
 	CYC_TRY(cyc_memory_require(cyc_postprocess_memory_bytes(p->o, info.nx, p->pixel_size_A), p->o->n_threads,
-	                           "use half maps of a smaller box, fewer threads (--j), or a coarser local resolution (--locres-sampling)"));
+	                           "use half maps of a smaller box, fewer threads (--j), or a coarser local "
+	                           "resolution (--locres-sampling)"));
 	if (!p->o->dry_run) goto done;
 	if (p->o->mtf) CYC_TRY(read_mtf(p));
-	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0], p->half[1], info.nx, p->pixel_size_A,
-	         p->o->mask ? "mask " : "no mask", p->o->mask ? p->o->mask : "", p->o->out_root);
+	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0],
+	         p->half[1], info.nx, p->pixel_size_A, p->o->mask ? "mask " : "no mask",
+	         p->o->mask ? p->o->mask : "", p->o->out_root);
 done:
 	cyc_free(path);
 	return st;

@@ -37,7 +37,8 @@ done:
 }
 
 /* The filtered map of the average (half < 0) or of one half, and the same under the mask. */
-static cyc_status write_filtered(const cyc__postprocess *p, int half, const char *suffix, const char *masked_suffix)
+static cyc_status write_filtered(const cyc__postprocess *p, int half, const char *suffix,
+                                 const char *masked_suffix)
 {
 	cyc_status st = CYC_OK;
 	cyc_cfloat *ft = NULL;
@@ -45,7 +46,8 @@ static cyc_status write_filtered(const cyc__postprocess *p, int half, const char
 	size_t n_half = cyc_half_count3(p->n);
 	CYC_TRY(cyc_alloc(&ft, n_half, sizeof *ft));
 	CYC_TRY(cyc_volume_create(&v, p->n, p->n, p->n, p->pixel_size_A));
-	for (size_t i = 0; i < n_half; i++) ft[i] = half < 0 ? (p->ft[0][i] + p->ft[1][i]) * 0.5f : p->ft[half][i];
+	for (size_t i = 0; i < n_half; i++)
+		ft[i] = half < 0 ? (p->ft[0][i] + p->ft[1][i]) * 0.5f : p->ft[half][i];
 	CYC_TRY(cyc__filter_apply(ft, p->n, p->filter, 1.0, p->o->n_threads));
 	CYC_TRY(cyc_fft3_inverse(v->data, p->plan, ft));
 	CYC_TRY(write_map(p, v, suffix));
@@ -74,7 +76,8 @@ done:
 
 /* ---------------------------------------------------------------- STAR */
 
-static cyc_status list_name(cyc_star_block *b, const char *label, const cyc__postprocess *p, const char *suffix)
+static cyc_status list_name(cyc_star_block *b, const char *label, const cyc__postprocess *p,
+                            const char *suffix)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL;
@@ -111,20 +114,23 @@ static cyc_status add_general(cyc_star *s, const cyc__postprocess *p)
 	cyc_star_block *b = NULL;
 	double weight_kDa = p->o->molecular_weight_kDa;
 	CYC_TRY(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_double(b, "rlnFinalResolution", cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
+	CYC_TRY(cyc_star_list_set_double(b, "rlnFinalResolution",
+	                                 cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
 	CYC_TRY(cyc_star_list_set_double(b, "rlnBfactorUsedForSharpening", p->bfactor_A2));
 	CYC_TRY(cyc_star_list_set_text(b, "rlnUnfilteredMapHalf1", p->half[0]));
 	CYC_TRY(cyc_star_list_set_text(b, "rlnUnfilteredMapHalf2", p->half[1]));
 	CYC_TRY(list_name(b, "rlnPostprocessedMap", p, ".mrc"));
 	if (weight_kDa > 0.0) {
 		CYC_TRY(cyc_star_list_set_double(b, "rlnMolecularWeight", weight_kDa));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionMolecularWeight", cyc__molecular_weight_fraction(weight_kDa, p->n, p->pixel_size_A)));
+		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionMolecularWeight",
+		                                 cyc__molecular_weight_fraction(weight_kDa, p->n, p->pixel_size_A)));
 	}
 	CYC_TRY(add_judgement(b, p));
 	if (p->mask) {
 		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionSolventMask", 0.476 / p->mask_fraction));
 		CYC_TRY(cyc_star_list_set_text(b, "rlnMaskName", p->o->mask));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnRandomiseFrom", cyc__shell_resolution_A(p->randomise_from, p->n, p->pixel_size_A)));
+		CYC_TRY(cyc_star_list_set_double(b, "rlnRandomiseFrom",
+		                                 cyc__shell_resolution_A(p->randomise_from, p->n, p->pixel_size_A)));
 		CYC_TRY(list_name(b, "rlnPostprocessedMapMasked", p, "_masked.mrc"));
 	}
 	if (p->o->auto_bfactor) {
@@ -178,10 +184,13 @@ static cyc_status add_fsc(cyc_star *s, const cyc__postprocess *p)
 	CYC_TRY(add_column(b, "rlnFourierShellCorrelationUnmaskedMaps", p->fsc_unmasked, n));
 	if (p->mask) {
 		CYC_TRY(add_column(b, "rlnFourierShellCorrelationMaskedMaps", p->fsc_masked, n));
-		CYC_TRY(add_column(b, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps", p->fsc_randomised, n));
+		CYC_TRY(add_column(b, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps",
+		                   p->fsc_randomised, n));
 	}
-	static const char *const AMPLITUDE[2] = { "rlnAmplitudeCorrelationUnmaskedMaps", "rlnAmplitudeCorrelationMaskedMaps" };
-	static const char *const RESIDUAL[2] = { "rlnDifferentialPhaseResidualUnmaskedMaps", "rlnDifferentialPhaseResidualMaskedMaps" };
+	static const char *const AMPLITUDE[2] = { "rlnAmplitudeCorrelationUnmaskedMaps",
+		                                      "rlnAmplitudeCorrelationMaskedMaps" };
+	static const char *const RESIDUAL[2] = { "rlnDifferentialPhaseResidualUnmaskedMaps",
+		                                     "rlnDifferentialPhaseResidualMaskedMaps" };
 	for (int i = 0; i < 2; i++)
 		if (p->amplitude_correlation[i]) CYC_TRY(add_column(b, AMPLITUDE[i], p->amplitude_correlation[i], n));
 	for (int i = 0; i < 2; i++)
@@ -248,7 +257,8 @@ static cyc_status write_curves(const cyc__postprocess *p)
 	        p->mask ? "Masked, corrected FSC" : "Unmasked FSC");
 	for (int32_t i = 0; i < p->n_shells; i++) {
 		double x = 1.0 / cyc__shell_resolution_A(i, p->n, p->pixel_size_A);
-		fprintf(xml.f, "  <coordinate>\n    <x>%.6f</x>\n    <y>%.6f</y>\n  </coordinate>\n", x, p->fsc_corrected[i]);
+		fprintf(xml.f, "  <coordinate>\n    <x>%.6f</x>\n    <y>%.6f</y>\n  </coordinate>\n", x,
+		        p->fsc_corrected[i]);
 		fprintf(dat.f, "%.6f %.6f\n", x, p->fsc_corrected[i]);
 	}
 	fputs("</fsc>\n", xml.f);
@@ -296,7 +306,8 @@ static cyc_status write_figures(const cyc__postprocess *p)
 	double *buffer = NULL;
 	char *title = NULL, *guinier_title = NULL, *dir = NULL, *name = NULL, *path = NULL;
 	cyc_plot_series fsc[4], guinier[5];
-	const cyc__guinier *curves[4] = { p->guinier_original, p->guinier_mtf, p->guinier_weighted, p->guinier_sharpened };
+	const cyc__guinier *curves[4] = { p->guinier_original, p->guinier_mtf, p->guinier_weighted,
+		                              p->guinier_sharpened };
 	static const char *const CURVE[4] = { "original", "MTF corrected", "FSC weighted", "sharpened" };
 	CYC_TRY(cyc_alloc(&buffer, 6 * (size_t)n, sizeof *buffer));
 	double *frequency = buffer, *line = buffer + n;
@@ -308,8 +319,11 @@ static cyc_status write_figures(const cyc__postprocess *p)
 		line[i] = p->guinier_original->x_invA2[i] * p->fit.slope_A2 + p->fit.intercept;
 		if (i > last_fitted) line[i] = (double)NAN;
 	}
-#define ADD(list, n_list, text, xs, ys, dashed) \
-	(list)[(n_list)++] = (cyc_plot_series){ .label = (text), .n = n, .x = (xs), .y = (ys), .is_dashed = (dashed), .colour = -1 }
+#define ADD(list, n_list, text, xs, ys, dashed)                                                              \
+	(list)[(n_list)++] = (cyc_plot_series)                                                                   \
+	{                                                                                                        \
+		.label = (text), .n = n, .x = (xs), .y = (ys), .is_dashed = (dashed), .colour = -1                   \
+	}
 	if (p->mask) ADD(fsc, n_fsc, "corrected", frequency, p->fsc_corrected, false);
 	ADD(fsc, n_fsc, "unmasked", frequency, p->fsc_unmasked, false);
 	if (p->mask) ADD(fsc, n_fsc, "masked", frequency, p->fsc_masked, false);
@@ -322,14 +336,28 @@ static cyc_status write_figures(const cyc__postprocess *p)
 		gap_marked(y, n);
 		ADD(guinier, n_guinier, CURVE[c], p->guinier_original->x_invA2, y, false);
 	}
-	if (p->o->auto_bfactor && p->fit.n_points >= 3) ADD(guinier, n_guinier, "fit", p->guinier_original->x_invA2, line, true);
+	if (p->o->auto_bfactor && p->fit.n_points >= 3)
+		ADD(guinier, n_guinier, "fit", p->guinier_original->x_invA2, line, true);
 #undef ADD
-	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å", cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
+	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å",
+	                     cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
 	CYC_TRY(cyc_asprintf(&guinier_title, "Guinier plot: B-factor %.1f Å²", p->bfactor_A2));
-	cyc_plot fsc_plot = { .title = title, .x_label = "Resolution (1/Å)", .y_label = "Fourier shell correlation", .x_is_inverse_A = true,
-		                  .y_min = -0.1, .y_max = 1.05, .h_line = 0.143, .h_line_label = "0.143", .n_series = n_fsc, .series = fsc };
-	cyc_plot guinier_plot = { .title = guinier_title, .x_label = "Resolution squared (1/Å²)", .y_label = "ln mean amplitude",
-		                      .h_line = (double)NAN, .n_series = n_guinier, .series = guinier };
+	cyc_plot fsc_plot = { .title = title,
+		                  .x_label = "Resolution (1/Å)",
+		                  .y_label = "Fourier shell correlation",
+		                  .x_is_inverse_A = true,
+		                  .y_min = -0.1,
+		                  .y_max = 1.05,
+		                  .h_line = 0.143,
+		                  .h_line_label = "0.143",
+		                  .n_series = n_fsc,
+		                  .series = fsc };
+	cyc_plot guinier_plot = { .title = guinier_title,
+		                      .x_label = "Resolution squared (1/Å²)",
+		                      .y_label = "ln mean amplitude",
+		                      .h_line = (double)NAN,
+		                      .n_series = n_guinier,
+		                      .series = guinier };
 	CYC_TRY(write_figure(p, &fsc_plot, "_fsc"));
 	CYC_TRY(write_figure(p, &guinier_plot, "_guinier"));
 	CYC_TRY(cyc_path_dir(&dir, p->o->out_root));
@@ -368,7 +396,8 @@ static cyc_status write_optimisation_set(char **name, const cyc__postprocess *p)
 	CYC_TRY(replace_text(&set->reference_map1, p->half[0]));
 	CYC_TRY(replace_text(&set->reference_map2, p->half[1]));
 	CYC_TRY(replace_text(&set->reference_fsc, star));
-	/* The set's own mask is the one particles are aligned with, which may be another than that of the FSC: keep it. */
+	/* The set's own mask is the one particles are aligned with, which may be another than that of the FSC:
+	 * keep it. */
 	if (!set->reference_mask && p->o->mask) CYC_TRY(cyc_strdup(&set->reference_mask, p->o->mask));
 	CYC_TRY(cyc_optimisation_set_write(set, path));
 done:

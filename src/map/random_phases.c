@@ -1,13 +1,14 @@
 /*
  * Phase randomisation (Chen et al. 2013, Ultramicroscopy 135:24): what correlation does the mask alone make?
  *
- * A phase is one of 4096 equally spaced ones, taken from a table: all moments of its phasor below order 4096 are those of
- * a continuous uniform phase. A generator stream per row of coefficients, so that rows can be done in any order.
+ * A phase is one of 4096 equally spaced ones, taken from a table: all moments of its phasor below order 4096
+ * are those of a continuous uniform phase. A generator stream per row of coefficients, so that rows can be
+ * done in any order.
  *
- * Draws come in fours. Transforms are linear: a masked, randomised map is M L + M H, L the kept and H the randomised part,
- * and -H is as good a draw as H. So one pair of transforms of M H1 and M H2 gives the draws (+,+), (-,-), (+,-), (-,+),
- * at a quarter of the cost; and in their mean the accidental correlations of H1 and H2 with each other and with L, which
- * make single draws a lottery, cancel.
+ * Draws come in fours. Transforms are linear: a masked, randomised map is M L + M H, L the kept and H the
+ * randomised part, and -H is as good a draw as H. So one pair of transforms of M H1 and M H2 gives the draws
+ * (+,+), (-,-), (+,-), (-,+), at a quarter of the cost; and in their mean the accidental correlations of H1
+ * and H2 with each other and with L, which make single draws a lottery, cancel.
  */
 #include "map_internal.h"
 
@@ -35,7 +36,8 @@ static cyc_status randomise_plane(void *arg, int64_t z, int i_thread)
 		int64_t fy = cyc__frequency(y, w->n), base = fz * fz + fy * fy;
 		const cyc_cfloat *in = w->ft + (z * n + y) * n_half;
 		cyc_cfloat *out = w->out + (z * n + y) * n_half;
-		cyc_rng rng = cyc_rng_make(w->seed, RNG_RANDOM_PHASES, (w->stream * (uint64_t)n + (uint64_t)z) * (uint64_t)n + (uint64_t)y);
+		cyc_rng rng = cyc_rng_make(w->seed, RNG_RANDOM_PHASES,
+		                           (w->stream * (uint64_t)n + (uint64_t)z) * (uint64_t)n + (uint64_t)y);
 		uint32_t bits = 0;
 		for (int64_t x = 0; x < n_half; x++) {
 			bits = x % 2 == 0 ? cyc_rng_u32(&rng) : bits >> 16;
@@ -68,13 +70,18 @@ static cyc_status randomise(const randomise_work *template, int32_t draw, int32_
 	return cyc_parallel_for(w.n, n_threads, randomise_plane, &w);
 }
 
-cyc_status cyc__randomise_phases(cyc_cfloat *out, const cyc_cfloat *ft, int32_t n, int32_t randomise_from, uint64_t seed, int32_t draw,
-                                 int32_t half, int n_threads)
+cyc_status cyc__randomise_phases(cyc_cfloat *out, const cyc_cfloat *ft, int32_t n, int32_t randomise_from,
+                                 uint64_t seed, int32_t draw, int32_t half, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_cfloat *phasors = NULL;
 	CYC_TRY(make_phasors(&phasors));
-	randomise_work w = { .out = out, .ft = ft, .phasors = phasors, .n = n, .r2_from = (int64_t)randomise_from * randomise_from, .seed = seed };
+	randomise_work w = { .out = out,
+		                 .ft = ft,
+		                 .phasors = phasors,
+		                 .n = n,
+		                 .r2_from = (int64_t)randomise_from * randomise_from,
+		                 .seed = seed };
 	CYC_TRY(randomise(&w, draw, half, n_threads));
 done:
 	cyc_free(phasors);
@@ -108,10 +115,10 @@ static int64_t sphere_count(const sphere *s) { return s->row[(int64_t)s->n * s->
 
 typedef struct {
 	cyc_fft3 *plan;
-	cyc_cfloat *ft;  /* whole transform: randomised, then of the masked map */
+	cyc_cfloat *ft; /* whole transform: randomised, then of the masked map */
 	float *real;
-	cyc_cfloat *b1;  /* sphere: transform of M H1 */
-	double *sums;    /* n planes x N_SUMS x n_shells */
+	cyc_cfloat *b1; /* sphere: transform of M H1 */
+	double *sums;   /* n planes x N_SUMS x n_shells */
 } scratch;
 
 typedef struct {
@@ -148,8 +155,13 @@ static cyc_status masked_part(scratch *s, const draws_work *d, int half, int32_t
 {
 	cyc_status st = CYC_OK;
 	const cyc__random_fsc_input *in = d->in;
-	randomise_work w = { .out = s->ft, .ft = in->ft[half], .phasors = d->phasors, .n = in->n,
-		                 .r2_from = (int64_t)in->randomise_from * in->randomise_from, .seed = in->seed, .what = what };
+	randomise_work w = { .out = s->ft,
+		                 .ft = in->ft[half],
+		                 .phasors = d->phasors,
+		                 .n = in->n,
+		                 .r2_from = (int64_t)in->randomise_from * in->randomise_from,
+		                 .seed = in->seed,
+		                 .what = what };
 	mask_work m = { s->real, in->mask, (size_t)in->n * (size_t)in->n };
 	CYC_TRY(randomise(&w, draw, half, d->n_inner));
 	CYC_TRY(cyc_fft3_inverse(s->real, s->plan, s->ft));
@@ -171,7 +183,10 @@ typedef struct {
 	scratch *s;
 } sums_work;
 
-static double dot(const float *a, const float *b) { return (double)a[0] * (double)b[0] + (double)a[1] * (double)b[1]; }
+static double dot(const float *a, const float *b)
+{
+	return (double)a[0] * (double)b[0] + (double)a[1] * (double)b[1];
+}
 
 static cyc_status sums_plane(void *arg, int64_t z, int i_thread)
 {
@@ -184,7 +199,8 @@ static cyc_status sums_plane(void *arg, int64_t z, int i_thread)
 		int64_t fy = cyc__frequency(y, w->d->in->n), base = fz * fz + fy * fy, shell = cyc__shell(base);
 		int64_t first = w->d->sphere.row[z * n + y], m = w->d->sphere.row[z * n + y + 1] - first;
 		const float *a1 = (const float *)(w->d->a[0] + first), *a2 = (const float *)(w->d->a[1] + first);
-		const float *b1 = (const float *)(w->s->b1 + first), *b2 = (const float *)(w->s->ft + (z * n + y) * n_half);
+		const float *b1 = (const float *)(w->s->b1 + first),
+					*b2 = (const float *)(w->s->ft + (z * n + y) * n_half);
 		for (int64_t x = 0; x < m; shell++) {
 			double t[N_SUMS] = { 0.0 };
 			for (; x < m && base + x * x <= shell * (shell + 1); x++) {
@@ -226,8 +242,10 @@ static cyc_status four_draws(void *arg, int64_t i_four, int i_thread)
 		for (int64_t j = 0; j < 4 && 4 * i_four + j < d->in->n_draws; j++) {
 			double s1 = SIGN[j][0], s2 = SIGN[j][1];
 			double cross = t[A1A2] + s2 * t[A1B2] + s1 * t[B1A2] + s1 * s2 * t[B1B2];
-			double power1 = t[A1A1] + 2.0 * s1 * t[A1B1] + t[B1B1], power2 = t[A2A2] + 2.0 * s2 * t[A2B2] + t[B2B2];
-			d->curves[(4 * i_four + j) * n_shells + shell] = power1 > 0.0 && power2 > 0.0 ? cross / (sqrt(power1) * sqrt(power2)) : 0.0;
+			double power1 = t[A1A1] + 2.0 * s1 * t[A1B1] + t[B1B1],
+				   power2 = t[A2A2] + 2.0 * s2 * t[A2B2] + t[B2B2];
+			d->curves[(4 * i_four + j) * n_shells + shell] =
+				power1 > 0.0 && power2 > 0.0 ? cross / (sqrt(power1) * sqrt(power2)) : 0.0;
 		}
 	}
 done:
@@ -275,7 +293,8 @@ cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in)
 	int n_workers = cyc__random_fsc_workers(in->n, in->n_draws, in->n_threads);
 	cyc_cfloat *phasors = NULL;
 	draws_work d = { .in = in, .n_inner = n_workers > 1 ? 1 : in->n_threads };
-	CYC_CHECK(in->n_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d", in->n_draws);
+	CYC_CHECK(in->n_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d",
+	          in->n_draws);
 	CYC_TRY(make_phasors(&phasors));
 	d.phasors = phasors;
 	CYC_TRY(begin(&d, n_workers));
@@ -289,7 +308,8 @@ cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in)
 	}
 	for (int32_t i = 0; i < n_shells; i++) {
 		double sum = 0.0;
-		for (int32_t draw = 0; draw < in->n_draws; draw++) sum += d.curves[(size_t)draw * (size_t)n_shells + (size_t)i];
+		for (int32_t draw = 0; draw < in->n_draws; draw++)
+			sum += d.curves[(size_t)draw * (size_t)n_shells + (size_t)i];
 		fsc[i] = sum / in->n_draws;
 	}
 done:

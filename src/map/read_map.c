@@ -1,6 +1,7 @@
 #include "map_internal.h"
 
-cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A, const char *what)
+cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A,
+                         const char *what)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -9,16 +10,20 @@ cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, d
 	*out = NULL;
 	CYC_TRY(cyc_path_join(&path, root, name));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "%s", what);
-	CYC_CHECK(info.nx == info.ny && info.ny == info.nz, CYC_E_SHAPE, "%s '%s': a map must be a cube, this one has %d x %d x %d voxels", what,
-	          path, info.nx, info.ny, info.nz);
-	CYC_CHECK(info.nx % 2 == 0, CYC_E_SHAPE, "%s '%s': a map must have an even box, this one has %d", what, path, info.nx);
+	CYC_CHECK(info.nx == info.ny && info.ny == info.nz, CYC_E_SHAPE,
+	          "%s '%s': a map must be a cube, this one has %d x %d x %d voxels", what, path, info.nx, info.ny,
+	          info.nz);
+	CYC_CHECK(info.nx % 2 == 0, CYC_E_SHAPE, "%s '%s': a map must have an even box, this one has %d", what,
+	          path, info.nx);
 	if (!(pixel_size_A > 0.0 || info.pixel_size_A > 0.0)) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s': the header gives no pixel size", what, path);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "%s '%s': the header gives no pixel size", what, path);
 		cyc_error_hint("give it with --pixel-size");
 		goto done;
 	}
 	double used_A = pixel_size_A > 0.0 ? pixel_size_A : info.pixel_size_A;
-	CYC_CHECK(used_A >= 0.01 && used_A <= 1e4, CYC_E_DATA, "%s '%s': a pixel size of %g Å is not one: wanted are 0.01 to 10000", what, path, used_A);
+	CYC_CHECK(used_A >= 0.01 && used_A <= 1e4, CYC_E_DATA,
+	          "%s '%s': a pixel size of %g Å is not one: wanted are 0.01 to 10000", what, path, used_A);
 	CYC_TRY_CTX(cyc_mrc_read(&v, path), "%s", what);
 	v->pixel_size_A = used_A;
 	*out = v;

@@ -31,25 +31,30 @@ double cyc_power_term(int32_t n, int32_t m, double kx, double ky)
 static double radial_coefficient(int32_t n, int32_t m, int32_t j)
 {
 	int32_t a = m < 0 ? -m : m;
-	double log_c = lgamma(n - j + 1) - lgamma(j + 1) - lgamma((n + a) / 2 - j + 1) - lgamma((n - a) / 2 - j + 1);
+	double log_c =
+		lgamma(n - j + 1) - lgamma(j + 1) - lgamma((n + a) / 2 - j + 1) - lgamma((n - a) / 2 - j + 1);
 	return (j % 2 ? -1 : 1) * round(exp(log_c));
 }
 
 void cyc_zernike_from_powers(double *zernike, const double *powers, int32_t n_terms, bool is_odd)
 {
 	for (int32_t i = 0; i < n_terms; i++) zernike[i] = powers[i];
-	/* From the highest order down: the leading power is this polynomial's, what it brings along is taken off the lower ones. */
+	/* From the highest order down: the leading power is this polynomial's, what it brings along is taken off
+	 * the lower ones. */
 	for (int32_t i = n_terms - 1; i >= 0; i--) {
 		int32_t n, m;
 		list_index(&n, &m, i, is_odd);
 		zernike[i] /= radial_coefficient(n, m, 0);
-		for (int32_t j = 1; j <= (n - (m < 0 ? -m : m)) / 2; j++) zernike[list_place(n - 2 * j, m, is_odd)] -= zernike[i] * radial_coefficient(n, m, j);
+		for (int32_t j = 1; j <= (n - (m < 0 ? -m : m)) / 2; j++)
+			zernike[list_place(n - 2 * j, m, is_odd)] -= zernike[i] * radial_coefficient(n, m, j);
 	}
 }
 
-void cyc_add_beam_tilt(double odd[6], double tilt_x_mrad, double tilt_y_mrad, double voltage_kV, double spherical_aberration_mm)
+void cyc_add_beam_tilt(double odd[6], double tilt_x_mrad, double tilt_y_mrad, double voltage_kV,
+                       double spherical_aberration_mm)
 {
-	double lambda = cyc_electron_wavelength_A(voltage_kV), S = 2e4 * CYC_PI * spherical_aberration_mm * lambda * lambda;
+	double lambda = cyc_electron_wavelength_A(voltage_kV),
+		   S = 2e4 * CYC_PI * spherical_aberration_mm * lambda * lambda;
 	const double powers[6] = { 0, 0, 0, -S * tilt_y_mrad, -S * tilt_x_mrad, 0 };
 	double zernike[6];
 	cyc_zernike_from_powers(zernike, powers, 6, true);

@@ -16,7 +16,8 @@ cyc_defocus cyc_defocus_from_uva(double u_A, double v_A, double angle_rad)
 
 void cyc_defocus_to_uva(double *u_A, double *v_A, double *angle_rad, cyc_defocus d)
 {
-	double half = hypot(d.astig_x_A, d.astig_y_A), angle = half > 0 ? 0.5 * atan2(d.astig_y_A, d.astig_x_A) : 0;
+	double half = hypot(d.astig_x_A, d.astig_y_A),
+		   angle = half > 0 ? 0.5 * atan2(d.astig_y_A, d.astig_x_A) : 0;
 	*u_A = d.mean_A + half;
 	*v_A = d.mean_A - half;
 	*angle_rad = angle < 0 ? angle + CYC_PI : angle;
@@ -26,7 +27,8 @@ double cyc_ctf_phase(const cyc_ctf *c, double kx, double ky, double extra_defocu
 {
 	cyc_defocus d = cyc_defocus_from_uva(c->defocus_u_A, c->defocus_v_A, c->defocus_angle_rad);
 	double k2 = kx * kx + ky * ky, lambda = c->wavelength_A, cs_A = 1e7 * c->spherical_aberration_mm;
-	double defocus = (d.mean_A + extra_defocus_A) * k2 + d.astig_x_A * (kx * kx - ky * ky) + 2 * d.astig_y_A * kx * ky;
+	double defocus =
+		(d.mean_A + extra_defocus_A) * k2 + d.astig_x_A * (kx * kx - ky * ky) + 2 * d.astig_y_A * kx * ky;
 	double even = 0;
 	for (int32_t i = 0; i < c->n_even; i++) {
 		int32_t n, m;
@@ -34,8 +36,8 @@ double cyc_ctf_phase(const cyc_ctf *c, double kx, double ky, double extra_defocu
 		cyc_zernike_even_index(&n, &m, i);
 		even += c->even_zernike[i] * cyc_zernike(n, m, kx, ky);
 	}
-	return -CYC_PI * lambda * defocus + 0.5 * CYC_PI * cs_A * lambda * lambda * lambda * k2 * k2 - c->phase_shift_rad -
-	       asin(c->amplitude_contrast_frac) + even;
+	return -CYC_PI * lambda * defocus + 0.5 * CYC_PI * cs_A * lambda * lambda * lambda * k2 * k2 -
+	       c->phase_shift_rad - asin(c->amplitude_contrast_frac) + even;
 }
 
 double cyc_ctf_value(const cyc_ctf *c, double kx, double ky, double extra_defocus_A)
@@ -72,7 +74,8 @@ double cyc_zernike(int32_t n, int32_t m, double kx, double ky)
 	int32_t a = m < 0 ? -m : m;
 	double rho = hypot(kx, ky), t = atan2(ky, kx), radial = 0;
 	for (int32_t j = 0; j <= (n - a) / 2; j++) {
-		double log_c = lgamma(n - j + 1) - lgamma(j + 1) - lgamma((n + a) / 2 - j + 1) - lgamma((n - a) / 2 - j + 1);
+		double log_c =
+			lgamma(n - j + 1) - lgamma(j + 1) - lgamma((n + a) / 2 - j + 1) - lgamma((n - a) / 2 - j + 1);
 		radial += (j % 2 ? -1 : 1) * round(exp(log_c)) * pow(rho, n - 2 * j);
 	}
 	return radial * (m < 0 ? sin(a * t) : cos(a * t));

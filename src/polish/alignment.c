@@ -19,7 +19,10 @@ cyc_alignment_blocks cyc_alignment_blocks_of(const cyc_alignment *a)
 
 int64_t cyc_alignment_n_parameters(const cyc_alignment *a) { return (int64_t)cyc_alignment_blocks_of(a).n; }
 /* Per pair a force (2) and a displacement (3); per tilt a sum of each deformation coefficient. */
-int64_t cyc_alignment_scratch(const cyc_alignment *a) { return (5 * (int64_t)a->n_particles + (int64_t)cyc_alignment_blocks_of(a).n_deformation) * a->n_tilts; }
+int64_t cyc_alignment_scratch(const cyc_alignment *a)
+{
+	return (5 * (int64_t)a->n_particles + (int64_t)cyc_alignment_blocks_of(a).n_deformation) * a->n_tilts;
+}
 
 /* ---------------------------------------------------------------- life */
 
@@ -28,10 +31,12 @@ static void start_deformation(cyc_alignment *a)
 {
 	cyc_deformation_model own = cyc_deformation_model_of(a->ts), *m = &a->deformation_model;
 	size_t n = (size_t)m->n;
-	bool is_same = own.type == m->type && (m->type == CYC_DEFORMATION_LINEAR || (own.grid[0] == m->grid[0] && own.grid[1] == m->grid[1]));
+	bool is_same = own.type == m->type && (m->type == CYC_DEFORMATION_LINEAR ||
+	                                       (own.grid[0] == m->grid[0] && own.grid[1] == m->grid[1]));
 	for (int32_t f = 0; f < a->n_tilts && is_same; f++) {
 		const cyc_tilt *t = &a->ts->tilts[f];
-		for (size_t i = 0; i < n && i < (size_t)t->n_deformation; i++) a->deformation[(size_t)f * n + i] = t->deformation[i];
+		for (size_t i = 0; i < n && i < (size_t)t->n_deformation; i++)
+			a->deformation[(size_t)f * n + i] = t->deformation[i];
 	}
 	for (size_t i = 0; i < n && a->do_deformation && !a->is_deformation_per_tilt; i++) {
 		double sum = 0;
@@ -70,7 +75,8 @@ cyc_status cyc_alignment_init(cyc_alignment *a)
 	start_deformation(a);
 	CYC_TRY(cyc_alignment_set_priors(a));
 	for (size_t p = 0; p < N && !a->motion; p++)
-		for (size_t j = 0; a->old_motion_A && a->old_motion_A[p] && j < 3 * T; j++) a->displacement_A[3 * T * p + j] = (double)a->old_motion_A[p][j];
+		for (size_t j = 0; a->old_motion_A && a->old_motion_A[p] && j < 3 * T; j++)
+			a->displacement_A[3 * T * p + j] = (double)a->old_motion_A[p][j];
 done:
 	if (st != CYC_OK) cyc_alignment_deinit(a);
 	return st;
@@ -101,7 +107,10 @@ static cyc_vec3 specimen(const cyc_alignment *a, int32_t p, int32_t f)
 	return (cyc_vec3){ r.x + o.x + m[0], r.y + o.y + m[1], r.z + o.z + m[2] };
 }
 
-static const double *deformation_of(const cyc_alignment *a, int32_t f) { return a->deformation_model.n > 0 ? a->deformation + (size_t)f * (size_t)a->deformation_model.n : NULL; }
+static const double *deformation_of(const cyc_alignment *a, int32_t f)
+{
+	return a->deformation_model.n > 0 ? a->deformation + (size_t)f * (size_t)a->deformation_model.n : NULL;
+}
 
 /* Image position before the deformation [px], and the particle in the image's frame [Å]. */
 static cyc_vec3 before_deformation(double at[2], const cyc_alignment *a, int32_t p, int32_t f)
@@ -142,8 +151,11 @@ static void linearise_pair(const cyc_alignment *a, int32_t p, int32_t f)
 	D[1][1] += 1;
 	double by_shift = a->do_shifts ? s * a->shift_width_A[f] : 0;
 	/* R = Rz Ry Rx turns about these axes of the image: Rz Ry ex, Rz ey, ez; d(R x) = axis x (R x). */
-	double y = a->base_angles[3 * f + 1] + a->angles[3 * f + 1], z = a->base_angles[3 * f + 2] + a->angles[3 * f + 2];
-	const double axis[3][3] = { { cos(z) * cos(y), sin(z) * cos(y), -sin(y) }, { -sin(z), cos(z), 0 }, { 0, 0, 1 } };
+	double y = a->base_angles[3 * f + 1] + a->angles[3 * f + 1],
+		   z = a->base_angles[3 * f + 2] + a->angles[3 * f + 2];
+	const double axis[3][3] = { { cos(z) * cos(y), sin(z) * cos(y), -sin(y) },
+		                        { -sin(z), cos(z), 0 },
+		                        { 0, 0, 1 } };
 	for (int k = 0; k < 3; k++) {
 		double by_angle = a->do_angles ? s * a->angle_width_rad[3 * f + k] : 0;
 		const double turn[2] = { axis[k][1] * x.z - axis[k][2] * x.y, axis[k][2] * x.x - axis[k][0] * x.z };
@@ -166,7 +178,10 @@ static cyc_status linearise_task(void *arg, int64_t p, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_alignment_linearise(cyc_alignment *a) { return cyc_parallel_for(a->n_particles, a->n_threads, linearise_task, a); }
+cyc_status cyc_alignment_linearise(cyc_alignment *a)
+{
+	return cyc_parallel_for(a->n_particles, a->n_threads, linearise_task, a);
+}
 
 /* ---------------------------------------------------------------- motion */
 
@@ -185,11 +200,13 @@ static cyc_status displacement_task(void *arg, int64_t item, int i_thread)
 	(void)i_thread;
 	const motion_work *w = arg;
 	const cyc_alignment *a = w->a;
-	int32_t first = (int32_t)item * PARTICLES_PER_TASK, n = a->n_particles - first < PARTICLES_PER_TASK ? a->n_particles - first : PARTICLES_PER_TASK;
+	int32_t first = (int32_t)item * PARTICLES_PER_TASK,
+			n = a->n_particles - first < PARTICLES_PER_TASK ? a->n_particles - first : PARTICLES_PER_TASK;
 	size_t steps = 3 * (w->T - 1);
 	double *v = NULL;
 	CYC_TRY(cyc_alloc(&v, (size_t)n * steps + 1, sizeof *v));
-	cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, (int)steps, (int)w->B, 1, a->motion->modes + (size_t)first * w->B, (int)w->B, w->modes, (int)w->B, 0, v, (int)steps);
+	cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, (int)steps, (int)w->B, 1,
+	            a->motion->modes + (size_t)first * w->B, (int)w->B, w->modes, (int)w->B, 0, v, (int)steps);
 	for (int32_t i = 0; i < n; i++) {
 		double at[3] = { 0, 0, 0 }, *out = w->out + 3 * w->T * (size_t)(first + i);
 		for (size_t k = 0; k < 3; k++) out[3 * (size_t)a->order[0] + k] = 0;
@@ -207,7 +224,8 @@ done:
 cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a, const double *modes)
 {
 	motion_work w = { a, modes, out, NULL, (size_t)a->motion->n_modes, (size_t)a->n_tilts };
-	return cyc_parallel_for((a->n_particles + PARTICLES_PER_TASK - 1) / PARTICLES_PER_TASK, a->n_threads, displacement_task, &w);
+	return cyc_parallel_for((a->n_particles + PARTICLES_PER_TASK - 1) / PARTICLES_PER_TASK, a->n_threads,
+	                        displacement_task, &w);
 }
 
 /* Forces on displacements to forces on velocities, in place: row of a particle, (step, axis). */
@@ -233,9 +251,10 @@ static cyc_status mode_force_task(void *arg, int64_t item, int i_thread)
 {
 	(void)i_thread;
 	const motion_work *w = arg;
-	int32_t steps = (int32_t)(3 * (w->T - 1)), first = (int32_t)item * ROWS_PER_TASK, n = steps - first < ROWS_PER_TASK ? steps - first : ROWS_PER_TASK;
-	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, (int)w->B, w->a->n_particles, 1, w->force + first, (int)(3 * w->T), w->a->motion->modes, (int)w->B, 0,
-	            w->out + (size_t)first * w->B, (int)w->B);
+	int32_t steps = (int32_t)(3 * (w->T - 1)), first = (int32_t)item * ROWS_PER_TASK,
+			n = steps - first < ROWS_PER_TASK ? steps - first : ROWS_PER_TASK;
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, (int)w->B, w->a->n_particles, 1, w->force + first,
+	            (int)(3 * w->T), w->a->motion->modes, (int)w->B, 0, w->out + (size_t)first * w->B, (int)w->B);
 	return CYC_OK;
 }
 
@@ -244,7 +263,8 @@ cyc_status cyc_alignment_mode_forces(double *modes, const cyc_alignment *a, doub
 	cyc_status st = CYC_OK;
 	motion_work w = { a, NULL, modes, force, (size_t)a->motion->n_modes, (size_t)a->n_tilts };
 	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, velocity_force_task, &w));
-	CYC_TRY(cyc_parallel_for((3 * (a->n_tilts - 1) + ROWS_PER_TASK - 1) / ROWS_PER_TASK, a->n_threads, mode_force_task, &w));
+	CYC_TRY(cyc_parallel_for((3 * (a->n_tilts - 1) + ROWS_PER_TASK - 1) / ROWS_PER_TASK, a->n_threads,
+	                         mode_force_task, &w));
 done:
 	return st;
 }
@@ -320,7 +340,9 @@ static void standardised(double *x, const cyc_alignment *a)
 		o[2] = a->offsets_A[p].z / a->widths.position_A;
 	}
 	memcpy(x + b.motion, a->modes, (b.deformation - b.motion) * sizeof *x);
-	for (size_t i = b.deformation; i < b.n; i++) x[i] = a->deformation[i - b.deformation] / a->deformation_width[(i - b.deformation) % b.n_deformation];
+	for (size_t i = b.deformation; i < b.n; i++)
+		x[i] =
+			a->deformation[i - b.deformation] / a->deformation_width[(i - b.deformation) % b.n_deformation];
 }
 
 double cyc_alignment_log_prior(const cyc_alignment *a)
@@ -337,35 +359,43 @@ double cyc_alignment_log_prior(const cyc_alignment *a)
 			               a->shift_width_A[f]);
 	}
 	for (int32_t p = 0; p < a->n_particles; p++)
-		sum += (cyc_square(a->offsets_A[p].x) + cyc_square(a->offsets_A[p].y) + cyc_square(a->offsets_A[p].z)) / cyc_square(a->widths.position_A);
+		sum +=
+			(cyc_square(a->offsets_A[p].x) + cyc_square(a->offsets_A[p].y) + cyc_square(a->offsets_A[p].z)) /
+			cyc_square(a->widths.position_A);
 	for (size_t i = 0; i < b.deformation - b.motion; i++) sum += a->modes[i] * a->modes[i];
-	for (size_t i = 0; i < b.n - b.deformation; i++) sum += cyc_square(a->deformation[i] / a->deformation_width[i % b.n_deformation]);
+	for (size_t i = 0; i < b.n - b.deformation; i++)
+		sum += cyc_square(a->deformation[i] / a->deformation_width[i % b.n_deformation]);
 	return -0.5 * sum;
 }
 
 /* ---------------------------------------------------------------- gradient and curvature */
 
 /*
- * Both are the adjoint of the derivatives applied to forces in the images: slopes of the maps for the gradient, curvatures times
- * displacements for the other. First particle by particle, then tilt by tilt, so that each sum has one writer.
+ * Both are the adjoint of the derivatives applied to forces in the images: slopes of the maps for the
+ * gradient, curvatures times displacements for the other. First particle by particle, then tilt by tilt, so
+ * that each sum has one writer.
  */
 typedef struct {
 	const cyc_alignment *a;
 	cyc_alignment_blocks b;
-	const double *v;               /* NULL: gradient */
+	const double *v; /* NULL: gradient */
 	double *out, *force, *moved, *by_tilt;
 } adjoint_work;
 
-static void displacement_of_pair(double l[2], const adjoint_work *w, const cyc_linear_pair *j, int32_t p, int32_t f, const double *moved, double *columns)
+static void displacement_of_pair(double l[2], const adjoint_work *w, const cyc_linear_pair *j, int32_t p,
+                                 int32_t f, const double *moved, double *columns)
 {
 	const double *tilt = w->v + CYC_PER_TILT * f, *o = w->v + w->b.particles + 3 * (size_t)p;
 	double position = w->a->do_positions ? w->a->widths.position_A : 0;
 	for (int i = 0; i < 2; i++) {
 		l[i] = j->shift[i][0] * tilt[3] + j->shift[i][1] * tilt[4];
-		for (int k = 0; k < 3; k++) l[i] += j->angle[i][k] * tilt[k] + j->axes[i][k] * (position * o[k] + (w->a->motion ? moved[k] : 0));
+		for (int k = 0; k < 3; k++)
+			l[i] +=
+				j->angle[i][k] * tilt[k] + j->axes[i][k] * (position * o[k] + (w->a->motion ? moved[k] : 0));
 	}
 	if (w->b.n_deformation == 0) return;
-	const double *c = w->v + w->b.deformation + (w->a->is_deformation_per_tilt ? (size_t)f * w->b.n_deformation : 0);
+	const double *c =
+		w->v + w->b.deformation + (w->a->is_deformation_per_tilt ? (size_t)f * w->b.n_deformation : 0);
 	cyc_deformation_columns(columns, &w->a->deformation_model, j->at_px[0], j->at_px[1]);
 	for (size_t i = 0; i < w->b.n_deformation; i++)
 		for (int k = 0; k < 2; k++) l[k] += columns[2 * i + (size_t)k] * w->a->deformation_width[i] * c[i];
@@ -399,7 +429,9 @@ static cyc_status particle_task(void *arg, int64_t p, int i_thread)
 			sum[k] += moved[k];
 		}
 	}
-	for (int k = 0; k < 3; k++) w->out[w->b.particles + 3 * (size_t)p + (size_t)k] = a->do_positions ? a->widths.position_A * sum[k] : 0;
+	for (int k = 0; k < 3; k++)
+		w->out[w->b.particles + 3 * (size_t)p + (size_t)k] =
+			a->do_positions ? a->widths.position_A * sum[k] : 0;
 done:
 	cyc_free(columns);
 	return st;
@@ -411,7 +443,8 @@ static cyc_status tilt_task(void *arg, int64_t f, int i_thread)
 	(void)i_thread;
 	const adjoint_work *w = arg;
 	const cyc_alignment *a = w->a;
-	double *tilt = w->out + CYC_PER_TILT * f, *sums = w->by_tilt + (size_t)f * w->b.n_deformation, *columns = NULL;
+	double *tilt = w->out + CYC_PER_TILT * f, *sums = w->by_tilt + (size_t)f * w->b.n_deformation,
+		   *columns = NULL;
 	if (w->b.n_deformation > 0) CYC_TRY(cyc_alloc(&columns, 2 * w->b.n_deformation, sizeof *columns));
 	memset(tilt, 0, CYC_PER_TILT * sizeof *tilt);
 	memset(sums, 0, w->b.n_deformation * sizeof *sums);
@@ -423,7 +456,8 @@ static cyc_status tilt_task(void *arg, int64_t f, int i_thread)
 		for (int k = 0; k < 2; k++) tilt[3 + k] += j->shift[0][k] * force[0] + j->shift[1][k] * force[1];
 		if (w->b.n_deformation == 0) continue;
 		cyc_deformation_columns(columns, &a->deformation_model, j->at_px[0], j->at_px[1]);
-		for (size_t i = 0; i < w->b.n_deformation; i++) sums[i] += a->deformation_width[i] * (columns[2 * i] * force[0] + columns[2 * i + 1] * force[1]);
+		for (size_t i = 0; i < w->b.n_deformation; i++)
+			sums[i] += a->deformation_width[i] * (columns[2 * i] * force[0] + columns[2 * i + 1] * force[1]);
 	}
 done:
 	cyc_free(columns);
@@ -434,7 +468,8 @@ static cyc_status adjoint(double *out, const cyc_alignment *a, const double *v, 
 {
 	cyc_status st = CYC_OK;
 	size_t n_pairs = (size_t)a->n_particles * (size_t)a->n_tilts;
-	adjoint_work w = { a, cyc_alignment_blocks_of(a), v, out, scratch + 3 * n_pairs, scratch, scratch + 5 * n_pairs };
+	adjoint_work w = { a,       cyc_alignment_blocks_of(a), v, out, scratch + 3 * n_pairs,
+		               scratch, scratch + 5 * n_pairs };
 	if (v && a->motion) CYC_TRY(cyc_alignment_displacements(w.moved, a, v + w.b.motion));
 	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, particle_task, &w));
 	CYC_TRY(cyc_parallel_for(a->n_tilts, a->n_threads, tilt_task, &w));
@@ -491,7 +526,8 @@ cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double facto
 		if (a->do_angles) {
 			for (int k = 0; k < 3; k++)
 				angle[k] += factor * a->angle_width_rad[3 * f + k] * step[CYC_PER_TILT * f + k];
-			cyc_mat3 R = cyc_tilt_to_matrix(base[0] + angle[0], base[1] + angle[1], base[2] + angle[2]), R0 = cyc_tilt_to_matrix(base[0], base[1], base[2]);
+			cyc_mat3 R = cyc_tilt_to_matrix(base[0] + angle[0], base[1] + angle[1], base[2] + angle[2]),
+					 R0 = cyc_tilt_to_matrix(base[0], base[1], base[2]);
 			a->tilts[f].Q = cyc_mat3_mul(R, cyc_mat3_transpose(R0));
 		}
 		for (int k = 0; k < 2; k++)
@@ -503,7 +539,8 @@ cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double facto
 		a->offsets_A[p].z += s * o[3 * p + 2];
 	}
 	for (size_t i = 0; i < b.n_deformation * (size_t)a->n_tilts; i++)
-		a->deformation[i] += factor * a->deformation_width[i % b.n_deformation] * step[b.deformation + (a->is_deformation_per_tilt ? i : i % b.n_deformation)];
+		a->deformation[i] += factor * a->deformation_width[i % b.n_deformation] *
+		                     step[b.deformation + (a->is_deformation_per_tilt ? i : i % b.n_deformation)];
 	if (!a->motion) goto done;
 	for (size_t i = 0; i < b.deformation - b.motion; i++) a->modes[i] += factor * step[b.motion + i];
 	CYC_TRY(cyc_alignment_displacements(a->displacement_A, a, a->modes));

@@ -1,13 +1,15 @@
 /**
  * @file alignment.h
- * The alignment of one tilt series as an optimisation problem: projections, positions, motion and deformation that make
- * observed and predicted images agree best, given priors: docs/theory/06-polishing.md, (T6.3) to (T6.9).
+ * The alignment of one tilt series as an optimisation problem: projections, positions, motion and deformation
+ * that make observed and predicted images agree best, given priors: docs/theory/06-polishing.md, (T6.3) to
+ * (T6.9).
  *
- * Units: Å and rad; deformations and everything in images px. Tilts in row order; motion steps in chronological order.
+ * Units: Å and rad; deformations and everything in images px. Tilts in row order; motion steps in
+ * chronological order.
  *
- * Parameters are standardised by their prior widths, in this order: per tilt 3 angles and 2 shifts, per particle 3 offsets,
- * motion modes (step, axis, mode), deformation coefficients (once, or per tilt). Blocks that are not refined have zero
- * derivatives and so stay zero.
+ * Parameters are standardised by their prior widths, in this order: per tilt 3 angles and 2 shifts, per
+ * particle 3 offsets, motion modes (step, axis, mode), deformation coefficients (once, or per tilt). Blocks
+ * that are not refined have zero derivatives and so stay zero.
  */
 #ifndef CYC_ALIGNMENT_H
 #define CYC_ALIGNMENT_H
@@ -18,10 +20,10 @@
 
 /** What is known of one particle in one tilt. */
 typedef struct {
-	float *map;          /**< spline coefficients of the cross-correlation; NULL: not visible. Owned by the evidence */
-	double start_px[2];  /**< where the window was cut: zero of the map */
-	double curve[3];     /**< xx, xy, yy of the expected curvature of -log L per px^2, at scale 1 */
-	double power;        /**< sum of weight |c V|^2 */
+	float *map; /**< spline coefficients of the cross-correlation; NULL: not visible. Owned by the evidence */
+	double start_px[2]; /**< where the window was cut: zero of the map */
+	double curve[3];    /**< xx, xy, yy of the expected curvature of -log L per px^2, at scale 1 */
+	double power;       /**< sum of weight |c V|^2 */
 } cyc_pair;
 
 /** Change of one tilt's projection: a rotation about the image of the tomogram's centre, then a shift. */
@@ -31,8 +33,9 @@ typedef struct {
 } cyc_tilt_change;
 
 /**
- * Widths of the priors; learned within the bounds of a pseudo-count. Each tilt angle is expected near its input and near the
- * series' own geometry: constant X tilt and in-plane rotation, Y tilt a constant away from the stage's.             (T6.4)
+ * Widths of the priors; learned within the bounds of a pseudo-count. Each tilt angle is expected near its
+ * input and near the series' own geometry: constant X tilt and in-plane rotation, Y tilt a constant away from
+ * the stage's.             (T6.4)
  */
 typedef struct {
 	double angle_input_rad, angle_trend_rad, shift_A, position_A;
@@ -40,11 +43,11 @@ typedef struct {
 
 /** Derivatives of the image position of one pair, and its curvature. */
 typedef struct {
-	double angle[2][3];  /**< px per standardised angle */
-	double shift[2][2];  /**< px per standardised shift */
-	double axes[2][3];   /**< px per Å in the specimen */
-	double H[3];         /**< xx, xy, yy of the expected curvature per px^2 at the present strength; 0: not seen */
-	double at_px[2];     /**< before the deformation */
+	double angle[2][3]; /**< px per standardised angle */
+	double shift[2][2]; /**< px per standardised shift */
+	double axes[2][3];  /**< px per Å in the specimen */
+	double H[3]; /**< xx, xy, yy of the expected curvature per px^2 at the present strength; 0: not seen */
+	double at_px[2]; /**< before the deformation */
 } cyc_linear_pair;
 
 typedef struct {
@@ -52,18 +55,18 @@ typedef struct {
 	const cyc_tilt_series *ts;
 	const cyc_projection *projections; /**< n_tilts, of the input */
 	const cyc_vec3 *positions_A;       /**< n_particles, of the input */
-	const float *const *old_motion_A;  /**< n_particles, NULL entries: none; used when motion is not refined */
-	const int32_t *order;              /**< n_tilts rows, chronological */
+	const float *const *old_motion_A; /**< n_particles, NULL entries: none; used when motion is not refined */
+	const int32_t *order;             /**< n_tilts rows, chronological */
 	const double *step_sigma_A; /**< n_tilts - 1: prior width of the displacement of step t, times speed and
 	                               step_factor */
 	const double *step_dose; /**< n_tilts - 1: dose [e/Å2] from the first tilt to the middle of step t; NULL:
 	                            speeds do not slow down */
-	const cyc_motion_model *motion;    /**< NULL: not refined */
+	const cyc_motion_model *motion; /**< NULL: not refined */
 	cyc_local_grid grid;
-	const cyc_pair *pairs;             /**< n_particles x n_tilts */
-	const bool *left_out;              /**< n_particles: not fitted (held-out half); NULL: none */
-	double *particle_weight;           /**< n_particles, 0..1: outliers count less */
-	double amplitude;                  /**< S: strength of the images over the prediction; learned unless is_unweighted */
+	const cyc_pair *pairs;   /**< n_particles x n_tilts */
+	const bool *left_out;    /**< n_particles: not fitted (held-out half); NULL: none */
+	double *particle_weight; /**< n_particles, 0..1: outliers count less */
+	double amplitude;  /**< S: strength of the images over the prediction; learned unless is_unweighted */
 	double agreement;  /**< strength by the height of the maps: what particles and tilts are compared with */
 	double *sharpness; /**< n_tilts: curvature of the maps over what reference, amplitude and tilt_strength
 	                      let expect */
@@ -71,36 +74,37 @@ typedef struct {
 	                      taken down by it */
 	double *tilt_strength; /**< n_tilts: factor on S, learned likewise: 0 for a tilt that does not show its
 	                          particles */
-	bool is_unweighted;                /**< particles count alike, and the strength is as given */
-	double speed;                      /**< factor on step_sigma_A; learned unless has_fixed_speed */
-	double *step_factor; /**< n_tilts - 1: how speeds differ from step to step, learned likewise; NULL: they
-	                        do not */
+	bool is_unweighted;    /**< particles count alike, and the strength is as given */
+	double speed;          /**< factor on step_sigma_A; learned unless has_fixed_speed */
+	double *step_factor;   /**< n_tilts - 1: how speeds differ from step to step, learned likewise; NULL: they
+	                          do not */
 	bool has_fixed_speed;
 	bool do_angles, do_shifts, do_positions;
 	cyc_alignment_widths widths;
 	int stage_sign; /**< Y tilt = stage_sign x stage angle + constant; 0: the stage says nothing of it */
-	bool has_no_geometry;              /**< no prior about the series' geometry, about the input only */
+	bool has_no_geometry; /**< no prior about the series' geometry, about the input only */
 	/* Centres of the prior about the input, relative to the present metadata; NULL: 0. */
-	const double *input_angles;        /**< n_tilts x 3 [rad] */
-	const double *input_shifts_A;      /**< n_tilts x 2 */
+	const double *input_angles;   /**< n_tilts x 3 [rad] */
+	const double *input_shifts_A; /**< n_tilts x 2 */
 	bool has_dependent_input; /**< the input came from these images: its widths are as given, not learned */
-	const double *start_shifts_A;      /**< n_tilts x 2: where the shifts start; NULL: 0 */
-	cyc_deformation_model deformation_model; /**< of `deformation`: the series' own, or that which is refined */
-	const double *deformation_width;   /**< deformation_model.n: prior widths, if do_deformation */
+	const double *start_shifts_A; /**< n_tilts x 2: where the shifts start; NULL: 0 */
+	cyc_deformation_model
+		deformation_model;           /**< of `deformation`: the series' own, or that which is refined */
+	const double *deformation_width; /**< deformation_model.n: prior widths, if do_deformation */
 	bool do_deformation, is_deformation_per_tilt;
 	/* The solution. */
-	cyc_tilt_change *tilts;            /**< n_tilts */
-	cyc_vec3 *offsets_A;               /**< n_particles: new minus old position */
-	double *modes;                     /**< (n_tilts - 1) x 3 x n_modes, standard normal under the prior */
-	double *deformation;               /**< n_tilts x deformation_model.n; rows are equal if the deformation is common */
-	double *angles;                    /**< n_tilts x 3: changes of X tilt, Y tilt, in-plane rotation [rad] */
-	double *base_angles;               /**< n_tilts x 3: of the input */
-	double *angle_centre;              /**< n_tilts x 3: changes the prior expects */
-	double *angle_width_rad;           /**< n_tilts x 3: its width about them */
-	double *shift_width_A;             /**< n_tilts */
-	double *displacement_A;            /**< n_particles x n_tilts x 3: motion, derived from modes */
+	cyc_tilt_change *tilts; /**< n_tilts */
+	cyc_vec3 *offsets_A;    /**< n_particles: new minus old position */
+	double *modes;          /**< (n_tilts - 1) x 3 x n_modes, standard normal under the prior */
+	double *deformation;    /**< n_tilts x deformation_model.n; rows are equal if the deformation is common */
+	double *angles;         /**< n_tilts x 3: changes of X tilt, Y tilt, in-plane rotation [rad] */
+	double *base_angles;    /**< n_tilts x 3: of the input */
+	double *angle_centre;   /**< n_tilts x 3: changes the prior expects */
+	double *angle_width_rad; /**< n_tilts x 3: its width about them */
+	double *shift_width_A;   /**< n_tilts */
+	double *displacement_A;  /**< n_particles x n_tilts x 3: motion, derived from modes */
 	/* Work. */
-	cyc_linear_pair *linear;           /**< n_particles x n_tilts, of cyc_alignment_linearise() */
+	cyc_linear_pair *linear; /**< n_particles x n_tilts, of cyc_alignment_linearise() */
 } cyc_alignment;
 
 enum { CYC_PER_TILT = 5 };
@@ -112,16 +116,26 @@ static inline double cyc_step_sigma(const cyc_alignment *a, size_t t)
 }
 
 /**
- * Solution set to "nothing changes"; the caller has filled the given members. Free with cyc_alignment_deinit(). A deformation
- * that is refined starts from the series' own where that has the same form (their mean, if it becomes common), else from none.
+ * Solution set to "nothing changes"; the caller has filled the given members. Free with
+ * cyc_alignment_deinit(). A deformation that is refined starts from the series' own where that has the same
+ * form (their mean, if it becomes common), else from none.
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_init(cyc_alignment *a);
 void cyc_alignment_deinit(cyc_alignment *a);
 /** Predicted image position of a particle under the current solution [px]. */
 void cyc_alignment_position(double at_px[2], const cyc_alignment *a, int32_t particle, int32_t tilt);
-static inline const cyc_pair *cyc_pair_of(const cyc_alignment *a, int32_t p, int32_t f) { return &a->pairs[(size_t)p * (size_t)a->n_tilts + (size_t)f]; }
-static inline bool cyc_pair_is_seen(const cyc_alignment *a, int32_t p, int32_t f) { return cyc_pair_of(a, p, f)->map && !(a->left_out && a->left_out[p]); }
-static inline cyc_linear_pair *cyc_linear_of(const cyc_alignment *a, int32_t p, int32_t f) { return &a->linear[(size_t)p * (size_t)a->n_tilts + (size_t)f]; }
+static inline const cyc_pair *cyc_pair_of(const cyc_alignment *a, int32_t p, int32_t f)
+{
+	return &a->pairs[(size_t)p * (size_t)a->n_tilts + (size_t)f];
+}
+static inline bool cyc_pair_is_seen(const cyc_alignment *a, int32_t p, int32_t f)
+{
+	return cyc_pair_of(a, p, f)->map && !(a->left_out && a->left_out[p]);
+}
+static inline cyc_linear_pair *cyc_linear_of(const cyc_alignment *a, int32_t p, int32_t f)
+{
+	return &a->linear[(size_t)p * (size_t)a->n_tilts + (size_t)f];
+}
 
 /** Log-likelihood (cross terms only) and log prior of the current solution. */
 CYC_MUST_CHECK cyc_status cyc_alignment_log_likelihood(double *value, const cyc_alignment *a);
@@ -139,24 +153,27 @@ cyc_alignment_blocks cyc_alignment_blocks_of(const cyc_alignment *a);
 int64_t cyc_alignment_n_parameters(const cyc_alignment *a);
 /** Doubles of scratch that the following need. */
 int64_t cyc_alignment_scratch(const cyc_alignment *a);
-/** Derivatives and curvatures of all pairs at the current solution: what gradient, curvature and errors go by. */
+/** Derivatives and curvatures of all pairs at the current solution: what gradient, curvature and errors go
+ * by. */
 CYC_MUST_CHECK cyc_status cyc_alignment_linearise(cyc_alignment *a);
 /** Gradient of (log L + log prior) in the standardised parameters; linearised before. */
 CYC_MUST_CHECK cyc_status cyc_alignment_gradient(double *gradient, const cyc_alignment *a, double *scratch);
-/** Slope of log L in each particle's place at each tilt (n_particles x n_tilts x 3) [1/Å]; linearised before. */
+/** Slope of log L in each particle's place at each tilt (n_particles x n_tilts x 3) [1/Å]; linearised before.
+ */
 CYC_MUST_CHECK cyc_status cyc_alignment_slopes(double *slopes_invA, const cyc_alignment *a, double *scratch);
 /** out = (1 + A^T J A) v: the Gauss-Newton curvature of -(log L + log prior); linearised before. */
-CYC_MUST_CHECK cyc_status cyc_alignment_curvature(double *out, const cyc_alignment *a, const double *v, double *scratch);
+CYC_MUST_CHECK cyc_status cyc_alignment_curvature(double *out, const cyc_alignment *a, const double *v,
+                                                  double *scratch);
 /** Move the solution by a step in the standardised parameters. */
 CYC_MUST_CHECK cyc_status cyc_alignment_step(cyc_alignment *a, const double *step, double factor);
 
 /** How Y tilts follow the stage: Y tilt = sign x stage angle + constant. */
 typedef struct {
-	bool is_known;          /**< there are stage angles to compare with */
-	int sign;               /**< 1, -1, or 0: neither explains three quarters of the variance */
+	bool is_known; /**< there are stage angles to compare with */
+	int sign;      /**< 1, -1, or 0: neither explains three quarters of the variance */
 	double slope, slope_error;
-	double scatter_rad;     /**< about the relation with that sign (of 0: with the better one) */
-	double without_rad;     /**< of the Y tilts themselves */
+	double scatter_rad; /**< about the relation with that sign (of 0: with the better one) */
+	double without_rad; /**< of the Y tilts themselves */
 } cyc_stage_relation;
 /** By a robust regression (median of all slopes). @param[in] angles  n_tilts x 3 [rad], X tilt, Y tilt,
  * in-plane       (T6.4) */
@@ -182,20 +199,22 @@ void cyc_alignment_standardised_tilts(double *x, const cyc_alignment *a);
  * @param[in] is_settled  the maps are at their maxima, so that their curvature counts
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled);
-/** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present speed. */
-CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a, const double *modes);
+/** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present
+ * speed. */
+CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_alignment *a,
+                                                      const double *modes);
 /** Its transpose: forces on displacements to mode coefficients; overwrites `force` with velocities' share. */
 CYC_MUST_CHECK cyc_status cyc_alignment_mode_forces(double *modes, const cyc_alignment *a, double *force);
 
 /** How far an optimisation goes. */
 typedef struct {
-	bool learn;          /**< prior widths, speed of the motion */
-	bool search_shifts;  /**< start with one shift per tilt (T6.6) */
-	bool is_brief;       /**< a few rounds, for a comparison */
+	bool learn;         /**< prior widths, speed of the motion */
+	bool search_shifts; /**< start with one shift per tilt (T6.6) */
+	bool is_brief;      /**< a few rounds, for a comparison */
 } cyc_alignment_effort;
 /** Optimise from the current solution. Logs at debug level. */
 CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort);
-/** One shift per tilt from the sum of all particles' maps: the robust start.                                       (T6.6) */
+/** One shift per tilt from the sum of all particles' maps: the robust start. (T6.6) */
 CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
 /**
  * Speed of the motion, whatever the motion itself is: root mean square over what speeds and decays are likely
@@ -244,8 +263,8 @@ CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const 
 CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, double *turns,
                                                       const cyc_alignment *a, const double *precision);
 /**
- * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they were on average,
- * and so do the orientations that were found with them.                                                            (T6.9)
+ * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they
+ * were on average, and so do the orientations that were found with them. (T6.9)
  */
 void cyc_alignment_fix_gauge(cyc_alignment *a);
 

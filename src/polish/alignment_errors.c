@@ -394,8 +394,9 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts;
 	     i++) { /* of tilts that show nothing: those of the prior */
 		bool is_angle = i % CYC_PER_TILT < 3;
-		tilt_errors[i] =
-			(is_angle ? a->do_angles : a->do_shifts) ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i) : CYC_NAN;
+		tilt_errors[i] = (is_angle ? a->do_angles : a->do_shifts)
+		                     ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i)
+		                     : CYC_NAN;
 	}
 	if (a->do_shifts) CYC_TRY(shift_errors(tilt_errors, &e));
 	if (a->do_angles) CYC_TRY(turn_errors(tilt_errors, &e));

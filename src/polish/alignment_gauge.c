@@ -11,11 +11,14 @@ void cyc_alignment_fix_gauge(cyc_alignment *a)
 	double mean[3] = { 0, 0, 0 }, weight = 0;
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		double w = 0;
-		for (int32_t p = 0; p < a->n_particles; p++) w += cyc_pair_is_seen(a, p, f) ? cyc_pair_of(a, p, f)->power : 0;
+		for (int32_t p = 0; p < a->n_particles; p++)
+			w += cyc_pair_is_seen(a, p, f) ? cyc_pair_of(a, p, f)->power : 0;
 		/* Small: half the antisymmetric part is the rotation vector. */
 		const cyc_mat3 *Q = &a->tilts[f].Q;
-		const double v[3] = { 0.5 * (Q->m[2][1] - Q->m[1][2]), 0.5 * (Q->m[0][2] - Q->m[2][0]), 0.5 * (Q->m[1][0] - Q->m[0][1]) };
-		cyc_vec3 u = cyc_mat3_apply(cyc_mat3_transpose(a->projections[f].linear), (cyc_vec3){ v[0], v[1], v[2] });
+		const double v[3] = { 0.5 * (Q->m[2][1] - Q->m[1][2]), 0.5 * (Q->m[0][2] - Q->m[2][0]),
+			                  0.5 * (Q->m[1][0] - Q->m[0][1]) };
+		cyc_vec3 u =
+			cyc_mat3_apply(cyc_mat3_transpose(a->projections[f].linear), (cyc_vec3){ v[0], v[1], v[2] });
 		mean[0] += w * u.x;
 		mean[1] += w * u.y;
 		mean[2] += w * u.z;
@@ -29,7 +32,8 @@ void cyc_alignment_fix_gauge(cyc_alignment *a)
 		a->tilts[f].Q = cyc_mat3_mul(a->tilts[f].Q, cyc_mat3_mul(R, cyc_mat3_mul(back, cyc_mat3_inverse(R))));
 	}
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		cyc_vec3 r = a->positions_A[p], o = a->offsets_A[p], x = cyc_mat3_apply(M, (cyc_vec3){ r.x + o.x, r.y + o.y, r.z + o.z });
+		cyc_vec3 r = a->positions_A[p], o = a->offsets_A[p],
+				 x = cyc_mat3_apply(M, (cyc_vec3){ r.x + o.x, r.y + o.y, r.z + o.z });
 		a->offsets_A[p] = (cyc_vec3){ x.x - r.x, x.y - r.y, x.z - r.z };
 		for (int32_t f = 0; f < a->n_tilts; f++) {
 			double *m = a->displacement_A + 3 * ((size_t)p * (size_t)a->n_tilts + (size_t)f);

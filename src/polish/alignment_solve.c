@@ -68,8 +68,8 @@ done:
 	return st;
 }
 
-/* Largest change of an image position by a step along `d`, by shifts and offsets alone: enough to see whether the rounds have
- * settled. */
+/* Largest change of an image position by a step along `d`, by shifts and offsets alone: enough to see whether
+ * the rounds have settled. */
 static double step_length_px(const cyc_alignment *a, const double *d, double factor)
 {
 	double longest = 0, s = factor / a->ts->pixel_size_A;
@@ -77,7 +77,8 @@ static double step_length_px(const cyc_alignment *a, const double *d, double fac
 	for (int32_t f = 0; f < a->n_tilts; f++)
 		for (int k = 3; k < 5; k++)
 			longest = fmax(longest, fabs(s * a->shift_width_A[f] * d[CYC_PER_TILT * f + k]));
-	for (int32_t i = 0; i < 3 * a->n_particles; i++) longest = fmax(longest, fabs(s * a->widths.position_A * d[particles + (size_t)i]));
+	for (int32_t i = 0; i < 3 * a->n_particles; i++)
+		longest = fmax(longest, fabs(s * a->widths.position_A * d[particles + (size_t)i]));
 	return longest;
 }
 
@@ -150,8 +151,8 @@ done:
 /* ---------------------------------------------------------------- the start */
 
 /*
- * Maps are linear in their coefficients, so those of a tilt's particles add up to one. They must have a common zero: the start of
- * an optimisation, where windows were cut at the positions that are predicted.
+ * Maps are linear in their coefficients, so those of a tilt's particles add up to one. They must have a
+ * common zero: the start of an optimisation, where windows were cut at the positions that are predicted.
  */
 static cyc_status search_task(void *arg, int64_t f, int i_thread)
 {

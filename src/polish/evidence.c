@@ -36,8 +36,8 @@ cyc_local_grid cyc_evidence_grid(double range_px, int32_t box_px, int32_t radius
 	return grid;
 }
 
-cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference,
-                                    const cyc_evidence_options *o)
+cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, const cyc_box *box,
+                                    const cyc_reference *reference, const cyc_evidence_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_evidence_pass *p = NULL;
@@ -48,7 +48,8 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	p->o = *o;
 	p->grid = cyc_evidence_grid(o->range_px, s, reference->radius);
 	size_t map = (size_t)p->grid.n * (size_t)p->grid.n;
-	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, false, map * sizeof(float)));
+	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, false,
+	                                   map * sizeof(float)));
 	size_t n = (size_t)p->predict->batch->capacity;
 	CYC_TRY(cyc_buffer_create(&p->weight, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->self, be, plane, sizeof(float)));
@@ -81,7 +82,8 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 
 cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p) { return p->predict; }
 
-/* 1/noise and the share of each image in its own reference, per coefficient of the used band; the rest stays 0. */
+/* 1/noise and the share of each image in its own reference, per coefficient of the used band; the rest stays
+ * 0. */
 static cyc_status load_weights(cyc_evidence_pass *p)
 {
 	cyc_status st = CYC_OK;
@@ -90,9 +92,12 @@ static cyc_status load_weights(cyc_evidence_pass *p)
 	for (int32_t ky = -R; ky <= R; ky++)
 		for (int32_t x = 0; x <= R; x++) {
 			size_t at = (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh + (size_t)x;
-			double r = sqrt((double)(x * x + ky * ky)), noise = cyc_radial_at(p->o.has_relion5_weights ? p->series_power : p->predict->power, sh, r);
+			double r = sqrt((double)(x * x + ky * ky)),
+				   noise =
+					   cyc_radial_at(p->o.has_relion5_weights ? p->series_power : p->predict->power, sh, r);
 			double wiener = p->o.has_relion5_weights ? cyc_radial_at(ref->wiener, sh, r) : 1;
-			bool is_used = r > 0 && r >= p->o.k_min_index && r <= R && noise > 0 && wiener > 0 && !(p->o.has_relion5_weights && x >= sh / 2);
+			bool is_used = r > 0 && r >= p->o.k_min_index && r <= R && noise > 0 && wiener > 0 &&
+			               !(p->o.has_relion5_weights && x >= sh / 2);
 			p->weight_host[at] = is_used ? (float)((x == 0 ? 0.5 : 1) / (noise * wiener)) : 0;
 			p->self_host[at] = is_used ? (float)cyc_self_share(ref, r, noise, p->crop_power) : 0;
 		}
@@ -119,7 +124,8 @@ static cyc_status keep_task(void *arg, int64_t i, int i_thread)
 	const keeping *k = arg;
 	cyc_evidence *e = k->e;
 	double *line = NULL;
-	size_t n_map = (size_t)e->grid.n * (size_t)e->grid.n, at = (size_t)(k->b->particles[i] - k->first) * (size_t)e->n_tilts + (size_t)k->f;
+	size_t n_map = (size_t)e->grid.n * (size_t)e->grid.n,
+		   at = (size_t)(k->b->particles[i] - k->first) * (size_t)e->n_tilts + (size_t)k->f;
 	cyc_pair *pair = &e->pairs[at];
 	const double *c = k->curves + i * CYC_N_CURVE;
 	CYC_TRY(cyc_alloc(&line, e->grid.n, sizeof *line));
@@ -144,7 +150,11 @@ static cyc_status keep(cyc_evidence *e, cyc_evidence_pass *p, int32_t f, const c
 {
 	cyc_status st = CYC_OK;
 	/* d log L'' per px^2: 2 (2 pi / s)^2 sum weight c^2 |V|^2 k k. */
-	keeping k = { .e = e, .b = p->predict->batch, .first = first, .f = f, .unit = 2 * cyc_square(2 * CYC_PI / p->predict->box.window.box_binned) };
+	keeping k = { .e = e,
+		          .b = p->predict->batch,
+		          .first = first,
+		          .f = f,
+		          .unit = 2 * cyc_square(2 * CYC_PI / p->predict->box.window.box_binned) };
 	CYC_TRY(cyc_buffer_map(&k.maps, p->maps));
 	CYC_TRY(cyc_buffer_map(&k.curves, p->curves));
 	CYC_TRY(cyc_parallel_for(k.b->n, cyc_backend_n_threads(p->predict->be), keep_task, &k));
@@ -155,7 +165,8 @@ done:
 	return st;
 }
 
-static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set, int32_t i_series, int32_t g)
+static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts, int32_t f,
+                                const cyc_particle_set *set, int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *q = p->predict;
@@ -164,8 +175,9 @@ static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc
 	for (int64_t cursor = 0; cursor < e->n_particles;) {
 		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &e->n_outside, ts, f, set, i_series, g));
 		if (q->batch->n == 0) continue;
-		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be, q->ft, q->prediction, q->ctf, q->phase, p->weight, p->o.keep_self_correlation ? NULL : p->self, q->radius,
-		                         p->grid, q->batch->n, q->box.window.box_binned));
+		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be, q->ft, q->prediction, q->ctf, q->phase, p->weight,
+		                         p->o.keep_self_correlation ? NULL : p->self, q->radius, p->grid, q->batch->n,
+		                         q->box.window.box_binned));
 		CYC_TRY(keep(e, p, f, first));
 	}
 done:
@@ -194,7 +206,8 @@ static cyc_status choose_tilts(bool **out, const cyc_evidence_pass *p, const cyc
 	CYC_TRY(cyc_alloc(&order, ts->n_tilts, sizeof *order));
 	CYC_TRY(cyc_alloc(out, ts->n_tilts, sizeof **out));
 	cyc_tilt_series_chronological(order, ts);
-	for (int32_t t = p->o.first_tilt; t <= last && t < ts->n_tilts; t++) (*out)[order[t]] = ts->tilts[order[t]].scale != 0;
+	for (int32_t t = p->o.first_tilt; t <= last && t < ts->n_tilts; t++)
+		(*out)[order[t]] = ts->tilts[order[t]].scale != 0;
 done:
 	cyc_free(order);
 	return st;
@@ -240,7 +253,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root)
+cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts,
+                                const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_evidence *e = NULL;

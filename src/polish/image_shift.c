@@ -6,12 +6,12 @@
 typedef struct {
 	int32_t nx, ny, s;
 	cyc_fft2 *image_plan, *window_plan;
-	float *canvas[2];           /* ny x nx: predicted image of each half-set */
-	cyc_cfloat *observed;       /* ny x (nx/2 + 1) */
-	cyc_cfloat *work;           /* the same */
-	float *map[2];              /* ny x nx: correlation with each half-set's prediction */
-	cyc_cfloat *window_ft;      /* s x sh */
-	float *window;              /* s x s */
+	float *canvas[2];      /* ny x nx: predicted image of each half-set */
+	cyc_cfloat *observed;  /* ny x (nx/2 + 1) */
+	cyc_cfloat *work;      /* the same */
+	float *map[2];         /* ny x nx: correlation with each half-set's prediction */
+	cyc_cfloat *window_ft; /* s x sh */
+	float *window;         /* s x s */
 } search;
 
 static void search_deinit(search *w)
@@ -50,7 +50,8 @@ done:
 }
 
 /* One predicted window, -c V exp(i chi), at its place on the canvas. */
-static void add_window(search *w, const cyc_cfloat *V, const float *ctf, const cyc_cfloat *phase, int32_t radius, const double at[2], int half)
+static void add_window(search *w, const cyc_cfloat *V, const float *ctf, const cyc_cfloat *phase,
+                       int32_t radius, const double at[2], int half)
 {
 	int32_t s = w->s, sh = s / 2 + 1, corner[2];
 	double rest[2];
@@ -62,7 +63,8 @@ static void add_window(search *w, const cyc_cfloat *V, const float *ctf, const c
 	for (int32_t ky = -radius; ky <= radius; ky++)
 		for (int32_t x = 0; x * x + ky * ky <= radius * radius; x++) {
 			size_t i = (size_t)(ky < 0 ? ky + s : ky) * (size_t)sh + (size_t)x;
-			/* V has its origin in the middle of the window: (-1)^(kx+ky) moves it there, and the rest of the position with it. */
+			/* V has its origin in the middle of the window: (-1)^(kx+ky) moves it there, and the rest of the
+			 * position with it. */
 			double turn = -2 * CYC_PI * (x * rest[0] + ky * rest[1]) / s, sign = (x + ky) % 2 ? 1 : -1;
 			cyc_cfloat v = V[i] * ctf[i] * ((float)(sign * cos(turn)) + (float)(sign * sin(turn)) * I);
 			w->window_ft[i] = phase ? v * phase[i] : v;
@@ -73,11 +75,13 @@ static void add_window(search *w, const cyc_cfloat *V, const float *ctf, const c
 		for (int32_t x = 0; x < s; x++) {
 			int32_t X = corner[0] + x, Y = corner[1] + y;
 			if (X < 0 || Y < 0 || X >= w->nx || Y >= w->ny) continue;
-			w->canvas[half][(size_t)Y * (size_t)w->nx + (size_t)X] += w->window[(size_t)y * (size_t)s + (size_t)x] / (float)s;
+			w->canvas[half][(size_t)Y * (size_t)w->nx + (size_t)X] +=
+				w->window[(size_t)y * (size_t)s + (size_t)x] / (float)s;
 		}
 }
 
-static cyc_status paint(search *w, cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set, int32_t i_series)
+static cyc_status paint(search *w, cyc_image_shift *out, cyc_prediction_pass *p, const cyc_tilt_series *ts,
+                        int32_t f, const cyc_particle_set *set, int32_t i_series)
 {
 	cyc_status st = CYC_OK;
 	bool *used = NULL;
@@ -95,7 +99,8 @@ static cyc_status paint(search *w, cyc_image_shift *out, cyc_prediction_pass *p,
 			CYC_TRY(cyc_buffer_map(&V, p->prediction));
 			CYC_TRY(cyc_buffer_map(&ctf, p->ctf));
 			for (int32_t i = 0; i < p->batch->n; i++)
-				add_window(w, V + (size_t)i * plane, ctf + (size_t)i * plane, p->phase ? p->tables->odd_phase : NULL, p->radius, p->batch->at_px + 2 * (size_t)i,
+				add_window(w, V + (size_t)i * plane, ctf + (size_t)i * plane,
+				           p->phase ? p->tables->odd_phase : NULL, p->radius, p->batch->at_px + 2 * (size_t)i,
 				           p->batch->half[i]);
 			out->n_images += p->batch->n;
 			CYC_TRY(cyc_buffer_unmap(p->prediction));
@@ -121,7 +126,8 @@ static double correlate(search *w, const cyc_prediction_pass *p, int h)
 	for (int32_t y = 0; y < w->ny; y++)
 		for (int32_t x = 0; x < half; x++) {
 			size_t i = (size_t)y * (size_t)half + (size_t)x;
-			double fy = (double)(y <= w->ny / 2 ? y : y - w->ny) / w->ny, r = w->s * hypot((double)x / w->nx, fy), noise = cyc_radial_at(p->power, n_shells, r);
+			double fy = (double)(y <= w->ny / 2 ? y : y - w->ny) / w->ny,
+				   r = w->s * hypot((double)x / w->nx, fy), noise = cyc_radial_at(p->power, n_shells, r);
 			bool is_used = i > 0 && r <= p->radius && noise > 0;
 			if (is_used)
 				power += (x == 0 || 2 * x == w->nx ? 1 : 2) * unit *
@@ -169,7 +175,8 @@ static void find_peak(cyc_image_shift *out, const search *w, double near_px)
 		mean += v / (double)n;
 		square += v * v / (double)n;
 	}
-	double sigma = sqrt(fmax(square - mean * mean, 0)), top = (double)w->map[0][best] + (double)w->map[1][best];
+	double sigma = sqrt(fmax(square - mean * mean, 0)),
+		   top = (double)w->map[0][best] + (double)w->map[1][best];
 	out->peak = sigma > 0 ? (top - mean) / sigma : 0;
 	out->top = top;
 	out->near = highest_near(w, (int32_t)near_px);
@@ -179,7 +186,8 @@ static void find_peak(cyc_image_shift *out, const search *w, double near_px)
 	}
 	out->is_found = out->peak >= CYC_IMAGE_SHIFT_LEAST_PEAK;
 	if (!out->is_found) return;
-	const int32_t size[2] = { w->nx, w->ny }, at[2] = { (int32_t)(best % (size_t)w->nx), (int32_t)(best / (size_t)w->nx) };
+	const int32_t size[2] = { w->nx, w->ny },
+				  at[2] = { (int32_t)(best % (size_t)w->nx), (int32_t)(best / (size_t)w->nx) };
 	for (int k = 0; k < 2; k++) {
 		double v[3];
 		for (int i = 0; i < 3; i++) {

@@ -1,7 +1,7 @@
 /**
  * @file image_shift.h
- * One shift per tilt from the whole image: all particles' predictions in their places, correlated with the image. Finds shifts of
- * any size, so it is for series whose alignment is poor.                                                            (T6.14)
+ * One shift per tilt from the whole image: all particles' predictions in their places, correlated with the
+ * image. Finds shifts of any size, so it is for series whose alignment is poor. (T6.14)
  */
 #ifndef CYC_IMAGE_SHIFT_H
 #define CYC_IMAGE_SHIFT_H
@@ -9,16 +9,17 @@
 #include "refine/prediction_pass.h"
 
 typedef struct {
-	double error_px[2];     /**< standard errors, by the curvature of log L at the peak; NaN where it has none, 0 if is_found is false */
-	double shift_px[2];     /**< to be added to the tilt's projection; 0 if is_found is false */
-	bool is_found;          /**< the peak stands out */
-	double peak;            /**< height of the peak over the standard deviation of the correlation */
+	double error_px[2]; /**< standard errors, by the curvature of log L at the peak; NaN where it has none, 0
+	                       if is_found is false */
+	double shift_px[2]; /**< to be added to the tilt's projection; 0 if is_found is false */
+	bool is_found;      /**< the peak stands out */
+	double peak;        /**< height of the peak over the standard deviation of the correlation */
 	double top, near; /**< the correlation (2 S C of (T6.2) at S = 1) at the peak, and its highest value near
 	                     no shift */
 	double power; /**< sum of |prediction|^2 over noise: log L = S top - S^2 power / 2 against no particles at
 	                 all */
-	double heldout_before;  /**< correlation (log L units) of each half-set's prediction at no shift ... */
-	double heldout_after;   /**< ... and at the shift that the other half-set's prediction finds */
+	double heldout_before; /**< correlation (log L units) of each half-set's prediction at no shift ... */
+	double heldout_after;  /**< ... and at the shift that the other half-set's prediction finds */
 	int64_t n_images, n_outside;
 } cyc_image_shift;
 
@@ -27,7 +28,8 @@ typedef struct {
 
 /** Shift of row i_tilt of an open series. @param[in] near_px  what counts as near no shift, along each axis
  */
-CYC_MUST_CHECK cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *pass, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
-                                               int32_t i_series, double near_px);
+CYC_MUST_CHECK cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *pass,
+                                               const cyc_tilt_series *ts, int32_t i_tilt,
+                                               const cyc_particle_set *set, int32_t i_series, double near_px);
 
 #endif

@@ -2,13 +2,15 @@
 
 #include <math.h>
 
-/* Recursive filter of the cubic B-spline (Unser 1999, IEEE Signal Process Mag 16:22): pole sqrt(3) - 2, gain 6. */
+/* Recursive filter of the cubic B-spline (Unser 1999, IEEE Signal Process Mag 16:22): pole sqrt(3) - 2,
+ * gain 6. */
 static void prefilter_line(double *c, int32_t n)
 {
 	const double pole = -0.26794919243112270647;
 	double sum = c[0], power = pole;
 	if (n < 2) return;
-	for (int32_t i = 1; i < n; i++, power *= pole) sum += power * c[i]; /* mirror start; the rest of the series is below float */
+	for (int32_t i = 1; i < n; i++, power *= pole)
+		sum += power * c[i]; /* mirror start; the rest of the series is below float */
 	c[0] = sum;
 	for (int32_t i = 1; i < n; i++) c[i] += pole * c[i - 1];
 	c[n - 1] = pole / (pole * pole - 1) * (c[n - 1] + pole * c[n - 2]);

@@ -38,11 +38,13 @@ static int32_t n_kept(const double *values, int32_t n, int32_t max_modes)
 	double all = 0, sum = 0;
 	int32_t kept = 0;
 	for (int32_t i = 0; i < n; i++) all += fmax(values[i], 0);
-	while (kept < n && kept < max_modes && sum < KEPT_FRACTION * all && values[n - 1 - kept] > 1e-10) sum += values[n - 1 - kept++];
+	while (kept < n && kept < max_modes && sum < KEPT_FRACTION * all && values[n - 1 - kept] > 1e-10)
+		sum += values[n - 1 - kept++];
 	return kept;
 }
 
-static cyc_status dense_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_motion_options *o, int32_t max_modes)
+static cyc_status dense_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_motion_options *o,
+                              int32_t max_modes)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = m->n_particles;
@@ -50,7 +52,8 @@ static cyc_status dense_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_
 	CYC_TRY(cyc_alloc(&K, (size_t)n * (size_t)n, sizeof *K));
 	CYC_TRY(cyc_alloc(&values, n, sizeof *values));
 	for (int32_t i = 0; i < n; i++)
-		for (int32_t j = 0; j < n; j++) K[(size_t)i * (size_t)n + (size_t)j] = covariance(r[i], r[j], o->correlation_A, o->is_squared);
+		for (int32_t j = 0; j < n; j++)
+			K[(size_t)i * (size_t)n + (size_t)j] = covariance(r[i], r[j], o->correlation_A, o->is_squared);
 	if (o->is_relative) {
 		/* Of a symmetric matrix both sides: columns, and by their symmetric change rows. */
 		centre_columns(K, n, n);
@@ -60,12 +63,14 @@ static cyc_status dense_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_
 			for (int32_t j = 0; j < n; j++) K[(size_t)i * (size_t)n + (size_t)j] -= sum / n;
 		}
 	}
-	CYC_CHECK(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', n, K, n, values) == 0, CYC_E_NUMERIC, "the covariance of the motion of %d particles has no eigenvectors", n);
+	CYC_CHECK(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', n, K, n, values) == 0, CYC_E_NUMERIC,
+	          "the covariance of the motion of %d particles has no eigenvectors", n);
 	m->n_modes = n_kept(values, n, max_modes);
 	CYC_TRY(cyc_alloc(&m->modes, (size_t)n * (size_t)m->n_modes + 1, sizeof *m->modes));
 	for (int32_t b = 0; b < m->n_modes; b++)
 		for (int32_t i = 0; i < n; i++)
-			m->modes[(size_t)i * (size_t)m->n_modes + (size_t)b] = sqrt(values[n - 1 - b]) * K[(size_t)i * (size_t)n + (size_t)(n - 1 - b)];
+			m->modes[(size_t)i * (size_t)m->n_modes + (size_t)b] =
+				sqrt(values[n - 1 - b]) * K[(size_t)i * (size_t)n + (size_t)(n - 1 - b)];
 done:
 	cyc_free(K);
 	cyc_free(values);
@@ -73,7 +78,8 @@ done:
 }
 
 /* Columns L (n x rank, filled to *n_columns) with K = L L^T but for 0.1 % of the trace. */
-static cyc_status cholesky_columns(double *L, int32_t *n_columns, int32_t rank, const cyc_vec3 *r, int32_t n, const cyc_motion_options *o)
+static cyc_status cholesky_columns(double *L, int32_t *n_columns, int32_t rank, const cyc_vec3 *r, int32_t n,
+                                   const cyc_motion_options *o)
 {
 	cyc_status st = CYC_OK;
 	double *left = NULL, trace = n;
@@ -87,7 +93,8 @@ static cyc_status cholesky_columns(double *L, int32_t *n_columns, int32_t rank, 
 		const double *of_pivot = L + (size_t)pivot * (size_t)rank;
 		trace = 0;
 		for (int32_t i = 0; i < n; i++) {
-			double *row = L + (size_t)i * (size_t)rank, v = covariance(r[i], r[pivot], o->correlation_A, o->is_squared);
+			double *row = L + (size_t)i * (size_t)rank,
+				   v = covariance(r[i], r[pivot], o->correlation_A, o->is_squared);
 			for (int32_t k = 0; k < b; k++) v -= row[k] * of_pivot[k];
 			row[b] = i == pivot ? root : v / root;
 			left[i] = fmax(left[i] - row[b] * row[b], 0);
@@ -101,7 +108,8 @@ done:
 }
 
 /* L U with U the eigenvectors of L^T L: columns that are orthogonal, with the same product. */
-static cyc_status cholesky_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_motion_options *o, int32_t max_modes)
+static cyc_status cholesky_modes(cyc_motion_model *m, const cyc_vec3 *r, const cyc_motion_options *o,
+                                 int32_t max_modes)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = m->n_particles, rank = LARGEST_RANK < n ? LARGEST_RANK : n, columns = 0;
@@ -111,13 +119,15 @@ static cyc_status cholesky_modes(cyc_motion_model *m, const cyc_vec3 *r, const c
 	CYC_TRY(cyc_alloc(&values, rank, sizeof *values));
 	CYC_TRY(cholesky_columns(L, &columns, rank, r, n, o));
 	if (o->is_relative) centre_columns(L, n, rank);
-	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, columns, columns, n, 1, L, rank, L, rank, 0, U, columns);
-	CYC_CHECK(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', columns, U, columns, values) == 0, CYC_E_NUMERIC, "the covariance of the motion of %d particles has no eigenvectors",
-	          n);
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, columns, columns, n, 1, L, rank, L, rank, 0, U,
+	            columns);
+	CYC_CHECK(LAPACKE_dsyevd(LAPACK_ROW_MAJOR, 'V', 'U', columns, U, columns, values) == 0, CYC_E_NUMERIC,
+	          "the covariance of the motion of %d particles has no eigenvectors", n);
 	m->n_modes = n_kept(values, columns, max_modes);
 	CYC_TRY(cyc_alloc(&m->modes, (size_t)n * (size_t)m->n_modes + 1, sizeof *m->modes));
 	/* The wanted eigenvectors are the last columns of U, largest last. */
-	cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, m->n_modes, columns, 1, L, rank, U + (columns - m->n_modes), columns, 0, m->modes, m->n_modes);
+	cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, m->n_modes, columns, 1, L, rank,
+	            U + (columns - m->n_modes), columns, 0, m->modes, m->n_modes);
 	for (int32_t i = 0; i < n; i++)
 		for (int32_t b = 0; b < m->n_modes / 2; b++) {
 			double *x = m->modes + (size_t)i * (size_t)m->n_modes, swap = x[b];
@@ -131,12 +141,14 @@ done:
 	return st;
 }
 
-cyc_status cyc_motion_model_create(cyc_motion_model **out, const cyc_vec3 *r, int32_t n, const cyc_motion_options *o)
+cyc_status cyc_motion_model_create(cyc_motion_model **out, const cyc_vec3 *r, int32_t n,
+                                   const cyc_motion_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_motion_model *m = NULL;
 	*out = NULL;
-	CYC_CHECK(o->correlation_A > 0, CYC_E_USAGE, "the correlation length of the motion must be positive, got %g Å", o->correlation_A);
+	CYC_CHECK(o->correlation_A > 0, CYC_E_USAGE,
+	          "the correlation length of the motion must be positive, got %g Å", o->correlation_A);
 	int32_t max_modes = o->max_modes < 0 || o->max_modes > n ? n : o->max_modes;
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
 	m->n_particles = n;

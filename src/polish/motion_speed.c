@@ -1,7 +1,7 @@
 /*
- * How fast the particles move, from the images: the factor on the expected speed under which the images are most likely, the
- * motion itself integrated out. Modes and axes are taken one by one; about the present solution each is a random walk, on top of
- * a free offset, that is seen through Gaussian noise.                                                               (T6.11)
+ * How fast the particles move, from the images: the factor on the expected speed under which the images are
+ * most likely, the motion itself integrated out. Modes and axes are taken one by one; about the present
+ * solution each is a random walk, on top of a free offset, that is seen through Gaussian noise. (T6.11)
  */
 #include "polish/alignment.h"
 #include "polish/schur.h"
@@ -36,12 +36,12 @@ static double width_of(const cyc_alignment *a, size_t t, int i)
 
 typedef struct {
 	const cyc_alignment *a;
-	const double *precision;  /* T x 3 x B, chronological */
-	double *slopes;           /* T x 3 x B: of log L in the modes' amplitudes, row order */
-	double *offsets;          /* 3 x B: the particles' present offsets in the modes */
-	double *norms;            /* B: sum of squares of each mode over the particles */
-	double *evidence;         /* chains x N_CANDIDATES */
-	size_t T, B, n_modes;     /* B modes are there, the first n_modes are looked at */
+	const double *precision; /* T x 3 x B, chronological */
+	double *slopes;          /* T x 3 x B: of log L in the modes' amplitudes, row order */
+	double *offsets;         /* 3 x B: the particles' present offsets in the modes */
+	double *norms;           /* B: sum of squares of each mode over the particles */
+	double *evidence;        /* chains x N_CANDIDATES */
+	size_t T, B, n_modes;    /* B modes are there, the first n_modes are looked at */
 } speed_work;
 
 /* What one chain shows: root of the precision, observation in units of its noise, and the tilt of each. */
@@ -83,9 +83,11 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 			for (size_t c = 0; c <= r; c++)
 				A[r * n + c] = (r == c ? 1 : 0) +
 				               root[r] * root[c] * (fmin(variance[tilt[r]], variance[tilt[c]]) + offset);
-		CYC_CHECK(n == 0 || LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (int)n, A, (int)n) == 0, CYC_E_NUMERIC, "the covariance of a mode of motion is not positive definite");
+		CYC_CHECK(n == 0 || LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', (int)n, A, (int)n) == 0, CYC_E_NUMERIC,
+		          "the covariance of a mode of motion is not positive definite");
 		memcpy(x, z, n * sizeof *x);
-		cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, A, n > 0 ? (int)n : 1, x, 1);
+		cblas_dtrsv(CblasRowMajor, CblasLower, CblasNoTrans, CblasNonUnit, (int)n, A, n > 0 ? (int)n : 1, x,
+		            1);
 		for (size_t r = 0; r < n; r++) value -= log(A[r * n + r]) + 0.5 * x[r] * x[r];
 		w->evidence[(size_t)item * N_CANDIDATES + (size_t)i] = value;
 	}
@@ -100,7 +102,8 @@ static void project_offsets(const speed_work *w)
 {
 	const cyc_alignment *a = w->a;
 	for (int32_t p = 0; p < a->n_particles; p++) {
-		const double *row = a->motion->modes + (size_t)p * w->B, o[3] = { a->offsets_A[p].x, a->offsets_A[p].y, a->offsets_A[p].z };
+		const double *row = a->motion->modes + (size_t)p * w->B,
+					 o[3] = { a->offsets_A[p].x, a->offsets_A[p].y, a->offsets_A[p].z };
 		for (size_t b = 0; b < w->B; b++) {
 			w->norms[b] += row[b] * row[b];
 			for (size_t k = 0; k < 3; k++) w->offsets[k * w->B + b] += row[b] * o[k];
@@ -140,7 +143,9 @@ cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_a
                                      const double *precision, double *scratch)
 {
 	cyc_status st = CYC_OK;
-	speed_work w = { .a = a, .precision = precision, .T = (size_t)a->n_tilts, .B = (size_t)a->motion->n_modes };
+	speed_work w = {
+		.a = a, .precision = precision, .T = (size_t)a->n_tilts, .B = (size_t)a->motion->n_modes
+	};
 	double *moved = NULL;
 	w.n_modes = w.B < MAX_MODES ? w.B : MAX_MODES;
 	*speed = a->speed;
@@ -152,7 +157,8 @@ cyc_status cyc_alignment_learn_speed(double *speed, double *factors, const cyc_a
 	CYC_TRY(cyc_alloc(&w.norms, w.B, sizeof *w.norms));
 	CYC_TRY(cyc_alloc(&w.evidence, 3 * w.n_modes * N_CANDIDATES, sizeof *w.evidence));
 	CYC_TRY(cyc_alignment_slopes(moved, a, scratch));
-	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, 3 * a->n_tilts, (int)w.B, a->n_particles, 1, moved, 3 * a->n_tilts, a->motion->modes, (int)w.B, 0, w.slopes, (int)w.B);
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, 3 * a->n_tilts, (int)w.B, a->n_particles, 1, moved,
+	            3 * a->n_tilts, a->motion->modes, (int)w.B, 0, w.slopes, (int)w.B);
 	project_offsets(&w);
 	CYC_TRY(cyc_parallel_for(3 * (int64_t)w.n_modes, a->n_threads, chain_task, &w));
 	average(speed, factors, &w);

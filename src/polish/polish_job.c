@@ -11,9 +11,16 @@
 
 void cyc_polish_options_default(cyc_polish_options *o)
 {
-	*o = (cyc_polish_options){ .range_px = 6, .motion_sigma_A_per_dose = 0.2, .motion_correlation_A = 5000, .motion_max_modes = -1, .cutoff_frac = 0.02,
-		                       .deformation_grid = { 3, 3 }, .last_tilt = -1, .max_passes = 3,
-		                       .n_threads = 1, .backend = "cpu" };
+	*o = (cyc_polish_options){ .range_px = 6,
+		                       .motion_sigma_A_per_dose = 0.2,
+		                       .motion_correlation_A = 5000,
+		                       .motion_max_modes = -1,
+		                       .cutoff_frac = 0.02,
+		                       .deformation_grid = { 3, 3 },
+		                       .last_tilt = -1,
+		                       .max_passes = 3,
+		                       .n_threads = 1,
+		                       .backend = "cpu" };
 }
 
 cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o)
@@ -58,24 +65,38 @@ typedef struct {
 
 static cyc_refine_request request_of(const cyc_polish_options *o)
 {
-	return (cyc_refine_request){ .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .fsc = o->fsc, .out_dir = o->out_dir,
-		                         .box_px = o->box_px, .is_partial = !o->whole_windows && !o->compat_relion5 };
+	return (cyc_refine_request){ .project = &o->input,
+		                         .ref1 = o->ref1,
+		                         .ref2 = o->ref2,
+		                         .mask = o->mask,
+		                         .fsc = o->fsc,
+		                         .out_dir = o->out_dir,
+		                         .box_px = o->box_px,
+		                         .is_partial = !o->whole_windows && !o->compat_relion5 };
 }
 
 static cyc_status check_options(const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE, "the range must be positive and less than a quarter of the box, got %g px",
-	          o->range_px);
+	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE,
+	          "the range must be positive and less than a quarter of the box, got %g px", o->range_px);
 	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");
-	CYC_CHECK(!(o->do_motion && o->const_positions), CYC_E_USAGE, "motion cannot be refined with constant positions");
-	CYC_CHECK(!o->do_motion || o->motion_sigma_A_per_dose > 0, CYC_E_USAGE, "the width of the velocities must be positive, got %g", o->motion_sigma_A_per_dose);
-	CYC_CHECK(!(o->const_positions && o->const_angles && o->const_shifts) && !(o->shift_only && o->const_shifts), CYC_E_USAGE, "nothing is left to refine");
-	CYC_CHECK(!(o->shift_only && o->deformation != CYC_DEFORMATION_NONE), CYC_E_USAGE, "a deformation cannot be refined when only shifts are");
+	CYC_CHECK(!(o->do_motion && o->const_positions), CYC_E_USAGE,
+	          "motion cannot be refined with constant positions");
+	CYC_CHECK(!o->do_motion || o->motion_sigma_A_per_dose > 0, CYC_E_USAGE,
+	          "the width of the velocities must be positive, got %g", o->motion_sigma_A_per_dose);
+	CYC_CHECK(!(o->const_positions && o->const_angles && o->const_shifts) &&
+	              !(o->shift_only && o->const_shifts),
+	          CYC_E_USAGE, "nothing is left to refine");
+	CYC_CHECK(!(o->shift_only && o->deformation != CYC_DEFORMATION_NONE), CYC_E_USAGE,
+	          "a deformation cannot be refined when only shifts are");
 	const int32_t least = o->deformation == CYC_DEFORMATION_SPLINE ? 2 : 1, *grid = o->deformation_grid;
-	CYC_CHECK(o->deformation == CYC_DEFORMATION_NONE || o->deformation == CYC_DEFORMATION_LINEAR || (grid[0] >= least && grid[1] >= least && grid[0] <= 64 && grid[1] <= 64),
-	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0], grid[1], least);
-	CYC_CHECK(o->first_tilt >= 0 && (o->last_tilt < 0 || o->last_tilt >= o->first_tilt), CYC_E_USAGE, "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
+	CYC_CHECK(o->deformation == CYC_DEFORMATION_NONE || o->deformation == CYC_DEFORMATION_LINEAR ||
+	              (grid[0] >= least && grid[1] >= least && grid[0] <= 64 && grid[1] <= 64),
+	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0],
+	          grid[1], least);
+	CYC_CHECK(o->first_tilt >= 0 && (o->last_tilt < 0 || o->last_tilt >= o->first_tilt), CYC_E_USAGE,
+	          "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
 done:
 	return st;
 }
@@ -86,7 +107,8 @@ static cyc_status check_own(const cyc_polish_options *o, const cyc_project_view 
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_backend_check(o->backend));
 	for (int32_t i = 0; i < p->tomograms->n_series; i++)
-		CYC_CHECK(p->particles->series_first[i + 1] - p->particles->series_first[i] < 1000000, CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles",
+		CYC_CHECK(p->particles->series_first[i + 1] - p->particles->series_first[i] < 1000000,
+		          CYC_E_UNSUPPORTED, "tilt series %s has more than a million particles",
 		          p->tomograms->series[i].name);
 done:
 	return st;
@@ -113,8 +135,9 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads", (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px,
-	         j->in.box.pixel_size_A, o->n_threads);
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
+	         o->n_threads);
 done:
 	return st;
 }
@@ -150,19 +173,25 @@ static cyc_status prepare(job *j)
 	const cyc_polish_options *o = j->o;
 	double length_A = o->box_px * j->in.box.pixel_size_A;
 	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
-	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through since. */
+	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through
+	 * since. */
 	j->is_dependent = j->is_dependent || j->in.particles->motion_data;
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "polish"));
 	CYC_TRY(cyc_polish_options_hash(&j->hash, o));
 	CYC_TRY(hash_priors(&j->hash, j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
-	const cyc_evidence_options e = { .range_px = o->range_px, .k_min_index = o->k_min_A > 0 ? length_A / o->k_min_A : 0, .cutoff_frac = o->cutoff_frac,
-		                             .keep_self_correlation = o->keep_self_correlation || o->compat_relion5, .first_tilt = o->first_tilt, .last_tilt = o->last_tilt,
+	const cyc_evidence_options e = { .range_px = o->range_px,
+		                             .k_min_index = o->k_min_A > 0 ? length_A / o->k_min_A : 0,
+		                             .cutoff_frac = o->cutoff_frac,
+		                             .keep_self_correlation = o->keep_self_correlation || o->compat_relion5,
+		                             .first_tilt = o->first_tilt,
+		                             .last_tilt = o->last_tilt,
 		                             .has_relion5_weights = o->compat_relion5 };
 	CYC_TRY(cyc_evidence_pass_create(&j->pass, j->be, &j->in.box, j->reference, &e));
 	cyc_evidence_predictions(j->pass)->image.cache = o->images;
-	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius, o->range_px);
+	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius,
+	         o->range_px);
 done:
 	return st;
 }
@@ -198,7 +227,8 @@ static cyc_status polish_all(job *j)
 			                          j->in.tomograms->series[i].n_tilts,
 			                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
 		if (found) {
-			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i], j->in.root)); /* its image size is part of the geometry */
+			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i],
+			                             j->in.root)); /* its image size is part of the geometry */
 		} else {
 			CYC_TRY(cyc_polish_series(&j->results[i], &shared, i));
 			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
@@ -230,10 +260,13 @@ static void summarise(job *j)
 		j->result->heldout_before += r->heldout_before;
 		j->result->heldout_after += r->heldout_after;
 		if (!r->is_taken) continue;
-		for (int32_t f = 0; f < r->n_tilts; f++, n_shift += 2) shift += cyc_square(r->tilts[f].shift_A[0]) + cyc_square(r->tilts[f].shift_A[1]);
+		for (int32_t f = 0; f < r->n_tilts; f++, n_shift += 2)
+			shift += cyc_square(r->tilts[f].shift_A[0]) + cyc_square(r->tilts[f].shift_A[1]);
 		for (int32_t p = 0; p < r->n_particles; p++, n_position += 3)
-			position += cyc_square(r->offsets_A[p].x) + cyc_square(r->offsets_A[p].y) + cyc_square(r->offsets_A[p].z);
-		for (size_t k = 0; k < 3 * (size_t)r->n_particles * (size_t)r->n_tilts; k++, n_motion++) motion += r->displacement_A[k] * r->displacement_A[k];
+			position +=
+				cyc_square(r->offsets_A[p].x) + cyc_square(r->offsets_A[p].y) + cyc_square(r->offsets_A[p].z);
+		for (size_t k = 0; k < 3 * (size_t)r->n_particles * (size_t)r->n_tilts; k++, n_motion++)
+			motion += r->displacement_A[k] * r->displacement_A[k];
 	}
 	j->result->shift_rms_A = n_shift > 0 ? sqrt(shift / n_shift) : 0;
 	j->result->position_rms_A = n_position > 0 ? sqrt(position / n_position) : 0;
@@ -249,9 +282,17 @@ static void summarise(job *j)
 static cyc_status write_all(job *j)
 {
 	cyc_status st = CYC_OK;
-	const cyc_polish_files f = { .tomograms = j->in.tomograms, .particles = j->in.particles, .results = j->results, .input = j->in.set, .out_dir = j->in.out_dir,
-		                         .out = j->in.out, .root = j->in.root, .write_particles = !j->o->shift_only, .write_motion = j->o->do_motion,
-		                         .write_figures = !j->o->no_figures, .n_threads = j->o->n_threads };
+	const cyc_polish_files f = { .tomograms = j->in.tomograms,
+		                         .particles = j->in.particles,
+		                         .results = j->results,
+		                         .input = j->in.set,
+		                         .out_dir = j->in.out_dir,
+		                         .out = j->in.out,
+		                         .root = j->in.root,
+		                         .write_particles = !j->o->shift_only,
+		                         .write_motion = j->o->do_motion,
+		                         .write_figures = !j->o->no_figures,
+		                         .n_threads = j->o->n_threads };
 	summarise(j);
 	CYC_TRY(cyc_polish_write(j->result, &f));
 done:
@@ -270,8 +311,9 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	CYC_TRY(cyc_polish_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
 	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
-	CYC_TRY(cyc_memory_require(cyc_polish_memory_bytes(o, &size, map_px), o->n_threads,
-	                           "use a smaller box (--b) or range (--range), half maps of a smaller box, or fewer threads (--j)"));
+	CYC_TRY(cyc_memory_require(
+		cyc_polish_memory_bytes(o, &size, map_px), o->n_threads,
+		"use a smaller box (--b) or range (--range), half maps of a smaller box, or fewer threads (--j)"));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));

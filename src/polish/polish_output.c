@@ -51,7 +51,8 @@ cyc_status cyc_polished_take(cyc_polished *r, const cyc_alignment *a)
 	cyc_status st = CYC_OK;
 	memcpy(r->tilts, a->tilts, (size_t)r->n_tilts * sizeof *r->tilts);
 	memcpy(r->offsets_A, a->offsets_A, (size_t)r->n_particles * sizeof *r->offsets_A);
-	memcpy(r->displacement_A, a->displacement_A, 3 * (size_t)r->n_tilts * (size_t)r->n_particles * sizeof *r->displacement_A);
+	memcpy(r->displacement_A, a->displacement_A,
+	       3 * (size_t)r->n_tilts * (size_t)r->n_particles * sizeof *r->displacement_A);
 	r->motion_speed = a->motion ? a->speed : 0;
 	if (!a->do_deformation) goto done;
 	size_t n = (size_t)a->deformation_model.n;
@@ -64,7 +65,8 @@ done:
 	return st;
 }
 
-static const char KIND[] = "polished series", CONSEQUENCE[] = "this tilt series is polished from the beginning";
+static const char KIND[] = "polished series",
+				  CONSEQUENCE[] = "this tilt series is polished from the beginning";
 enum { N_NUMBERS = 8, N_VALUES = 4, N_ARRAYS = 8, N_PARTS = 2 + N_ARRAYS };
 
 /* The arrays of a record, in the order of the file. */
@@ -188,7 +190,8 @@ cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 	cyc_tilt_from_matrix(&t->xtilt_rad, &t->ytilt_rad, &t->zrot_rad, cyc_mat3_mul(change->Q, p.linear));
 	cyc_mat3 R = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
-	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) }, o = cyc_mat3_apply(R, half);
+	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) },
+			 o = cyc_mat3_apply(R, half);
 	t->shift_x_A = ts->pixel_size_A * (p.origin_px.x - ts->image_nx / 2 - o.x) + change->shift_A[0];
 	t->shift_y_A = ts->pixel_size_A * (p.origin_px.y - ts->image_ny / 2 - o.y) + change->shift_A[1];
 	t->has_angles = true;
@@ -222,7 +225,8 @@ done:
 static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
+		                                       "rlnCenteredCoordinateZAngst" };
 	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_star_block *b;
@@ -249,7 +253,8 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 		}
 		/* Places that are refined with this motion have its errors, too (T8.17). */
 		for (int k = 0; k < 3 && f->write_motion && r->is_taken && r->has_errors; k++)
-			CYC_TRY(set_cell(b, p->row, CYC_MEAN_MOTION_ERROR_LABELS[k], r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
+			CYC_TRY(set_cell(b, p->row, CYC_MEAN_MOTION_ERROR_LABELS[k],
+			                 r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
 	}
 	CYC_TRY(cyc_star_write(f->particles->star, path));
 done:
@@ -271,9 +276,10 @@ static cyc_status write_motion(const cyc_polish_files *f, const char *path)
 		const cyc_polished *r = &f->results[p->i_series];
 		size_t local = (size_t)(i - f->particles->series_first[p->i_series]), T = (size_t)r->n_tilts;
 		for (size_t t = 0; t < T; t++)
-			for (size_t k = 0; k < 3; k++)
-				/* A series whose result was rejected keeps the motion it had. */
-				moved[t][k] = r->is_taken ? r->displacement_A[3 * (local * T + t) + k] : p->motion_A ? (double)p->motion_A[3 * t + k] : 0;
+			for (size_t k = 0; k < 3; k++) /* A series whose result was rejected keeps the motion it had. */
+				moved[t][k] = r->is_taken   ? r->displacement_A[3 * (local * T + t) + k]
+				              : p->motion_A ? (double)p->motion_A[3 * t + k]
+				                            : 0;
 		CYC_TRY(cyc_trajectory_file_add(&file, p->name, (const double(*)[3])moved, r->n_tilts));
 	}
 	CYC_TRY(cyc_trajectory_file_commit(&file));
@@ -284,21 +290,27 @@ done:
 }
 
 static const char UNCERTAINTY_COMMENT[] =
-    "Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a common\n"
-    "rotation of specimen and tilts leave all images as they are, and are taken out.\n"
-    "cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about the beam,\n"
-    "less the mean turn of the tilts in the specimen.\n"
-    "cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
-    "cycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over particles and axes.\n"
-    "cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset and\n"
-    "rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
-    "-1: not known, for it was not refined.\n";
+	"Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a "
+	"common\n"
+	"rotation of specimen and tilts leave all images as they are, and are taken out.\n"
+	"cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about "
+	"the beam,\n"
+	"less the mean turn of the tilts in the specimen.\n"
+	"cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
+	"cycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
+	"particles and axes.\n"
+	"cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
+	"and\n"
+	"rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
+	"-1: not known, for it was not refined.\n";
 
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const TILT[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg", "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
-	static const char *const PARTICLE[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" };
+	static const char *const TILT[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg",
+		                                 "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	static const char *const PARTICLE[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst",
+		                                     "cycPositionZErrorAngst" };
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int64_t row;
@@ -356,7 +368,9 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 	const cyc_polished *r = &f->results[i];
 	const cyc_tilt_series *ts = &f->tomograms->series[i];
 	const cyc_particle *particles = &f->particles->particles[f->particles->series_first[i]];
-	int32_t T = r->n_tilts, n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0, *order = NULL;
+	int32_t T = r->n_tilts,
+			n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0,
+			*order = NULL;
 	size_t n = (size_t)T;
 	CYC_TRY(cyc_alloc(&g->values, n * (5 + 2 * (size_t)n_tracks), sizeof *g->values));
 	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
@@ -377,12 +391,39 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		}
 	}
 	for (int32_t p = 0; p < n_tracks; p++)
-		g->tracks[p] = (cyc_plot_series){ .n = T, .x = v + (5 + 2 * (size_t)p) * n, .y = v + (6 + 2 * (size_t)p) * n, .style = CYC_PLOT_LINE, .colour = 0 };
-	g->shifts[0] = (cyc_plot_series){ .label = "x", .n = T, .x = v, .y = v + n, .y_error = v + 3 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 0 };
-	g->shifts[1] = (cyc_plot_series){ .label = "y", .n = T, .x = v, .y = v + 2 * n, .y_error = v + 4 * n, .style = CYC_PLOT_LINE_POINTS, .colour = 1 };
-	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks, TRACK_MAGNIFICATION));
-	g->panels[0] = (cyc_plot){ .title = ts->name, .x_label = "dose (e/Å²)", .y_label = "change of shift (Å)", .h_line = 0, .n_series = 2, .series = g->shifts };
-	g->panels[1] = (cyc_plot){ .title = g->title, .x_label = "x (nm)", .y_label = "y (nm)", .h_line = (double)NAN, .n_series = n_tracks, .series = g->tracks };
+		g->tracks[p] = (cyc_plot_series){ .n = T,
+			                              .x = v + (5 + 2 * (size_t)p) * n,
+			                              .y = v + (6 + 2 * (size_t)p) * n,
+			                              .style = CYC_PLOT_LINE,
+			                              .colour = 0 };
+	g->shifts[0] = (cyc_plot_series){ .label = "x",
+		                              .n = T,
+		                              .x = v,
+		                              .y = v + n,
+		                              .y_error = v + 3 * n,
+		                              .style = CYC_PLOT_LINE_POINTS,
+		                              .colour = 0 };
+	g->shifts[1] = (cyc_plot_series){ .label = "y",
+		                              .n = T,
+		                              .x = v,
+		                              .y = v + 2 * n,
+		                              .y_error = v + 4 * n,
+		                              .style = CYC_PLOT_LINE_POINTS,
+		                              .colour = 1 };
+	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks,
+	                     TRACK_MAGNIFICATION));
+	g->panels[0] = (cyc_plot){ .title = ts->name,
+		                       .x_label = "dose (e/Å²)",
+		                       .y_label = "change of shift (Å)",
+		                       .h_line = 0,
+		                       .n_series = 2,
+		                       .series = g->shifts };
+	g->panels[1] = (cyc_plot){ .title = g->title,
+		                       .x_label = "x (nm)",
+		                       .y_label = "y (nm)",
+		                       .h_line = (double)NAN,
+		                       .n_series = n_tracks,
+		                       .series = g->tracks };
 	g->n_panels = n_tracks > 0 ? 2 : 1;
 done:
 	cyc_free(order);
@@ -462,14 +503,17 @@ static cyc_status write_optimisation_set(cyc_polish_result *result, const cyc_po
 	const struct {
 		char **to;
 		const char *now;
-	} entry[] = { { &set->tomograms, result->tomograms }, { &set->particles, result->particles }, { &set->trajectories, result->trajectories } };
+	} entry[] = { { &set->tomograms, result->tomograms },
+		          { &set->particles, result->particles },
+		          { &set->trajectories, result->trajectories } };
 	for (size_t i = 0; i < sizeof entry / sizeof *entry; i++) {
 		if (!entry[i].now) continue;
 		cyc_free(*entry[i].to);
 		*entry[i].to = NULL;
 		CYC_TRY(cyc_strdup(entry[i].to, entry[i].now));
 	}
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc }; /* of the old alignment */
+	char **const drop[] = { &set->reference_map1, &set->reference_map2,
+		                    &set->reference_fsc }; /* of the old alignment */
 	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
 		cyc_free(*drop[i]);
 		*drop[i] = NULL;

@@ -24,8 +24,8 @@ typedef struct {
 	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
 	bool *left_out, *is_moved;
 	double *input_angles, *input_shifts, *start_shifts;
-	bool has_original;                         /* priors are about the input before any image was looked at */
-	double heldout_strength;                   /* S of the comparisons, 0: not known yet */
+	bool has_original;                  /* priors are about the input before any image was looked at */
+	double heldout_strength;            /* S of the comparisons, 0: not known yet */
 	cyc_deformation_model own, refined; /* deformation of the input, and what is refined if it does better */
 	cyc_motion_model *motion;
 	cyc_evidence *evidence;
@@ -55,8 +55,9 @@ static void setting_deinit(setting *s)
 	cyc_free(s->start_shifts);
 }
 
-/* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the dose between tilts; in
- * RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of what it is said to be. */
+/* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the
+ * dose between tilts; in RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of
+ * what it is said to be. */
 static void motion_steps(double *sigma, double *middle, const setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
@@ -66,7 +67,8 @@ static void motion_steps(double *sigma, double *middle, const setting *s)
 		double from = s->ts->tilts[s->order[t]].pre_exposure_e_per_A2,
 			   to = s->ts->tilts[s->order[t + 1]].pre_exposure_e_per_A2, dose = to - from;
 		middle[t] = 0.5 * (from + to) - first;
-		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2) : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
+		sigma[t] = o->compat_relion5 ? o->motion_sigma_A_per_dose * per_tilt / sqrt(2)
+		                             : o->motion_sigma_A_per_dose * sqrt(per_tilt * fmax(dose, 0));
 	}
 }
 
@@ -74,20 +76,25 @@ static cyc_status motion_model(setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
 	double per_tilt = s->ts->fractional_dose_e_per_A2 > 0 ? s->ts->fractional_dose_e_per_A2 : 1;
-	const cyc_motion_options options = { .correlation_A = o->motion_correlation_A * (o->compat_relion5 ? per_tilt : 1), .is_squared = o->squared_exponential,
-		                                 .is_relative = !o->const_shifts && !o->compat_relion5, .max_modes = o->motion_max_modes };
+	const cyc_motion_options options = { .correlation_A =
+		                                     o->motion_correlation_A * (o->compat_relion5 ? per_tilt : 1),
+		                                 .is_squared = o->squared_exponential,
+		                                 .is_relative = !o->const_shifts && !o->compat_relion5,
+		                                 .max_modes = o->motion_max_modes };
 	return cyc_motion_model_create(&s->motion, s->positions, s->evidence->n_particles, &options);
 }
 
-/* Prior widths of the coefficients: those of the regulariser lambda sum c^2 (times |frequency|^2 for Fourier terms), or without
- * one what moves images by about a pixel.                                                                          (T6.13) */
+/* Prior widths of the coefficients: those of the regulariser lambda sum c^2 (times |frequency|^2 for Fourier
+ * terms), or without one what moves images by about a pixel. (T6.13) */
 static cyc_status deformation_widths(setting *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_polish_options *o = s->shared->o;
 	cyc_deformation_model *m = &s->refined;
 	double *frequency = NULL, half = 0.5 * fmax(s->ts->image_nx, s->ts->image_ny);
-	*m = (cyc_deformation_model){ .type = o->deformation, .grid = { o->deformation_grid[0], o->deformation_grid[1] }, .image_nx = s->ts->image_nx,
+	*m = (cyc_deformation_model){ .type = o->deformation,
+		                          .grid = { o->deformation_grid[0], o->deformation_grid[1] },
+		                          .image_nx = s->ts->image_nx,
 		                          .image_ny = s->ts->image_ny };
 	m->n = cyc_deformation_n_coefficients(m->type, m->grid);
 	CYC_TRY(cyc_alloc(&s->deformation_width, m->n + 1, sizeof *s->deformation_width));
@@ -112,8 +119,12 @@ static cyc_status read_geometry(setting *s)
 	const cyc_polish_options *o = s->shared->o;
 	for (int32_t f = 0; f < s->ts->n_tilts; f++) {
 		CYC_TRY(cyc_projection_of_tilt(&s->projections[f], s->ts, f));
-		CYC_CHECK(o->const_angles || o->shift_only || cyc_mat3_orthogonality_error(s->projections[f].linear) < 2e-3, CYC_E_UNSUPPORTED,
-		          "tilt series %s, row %d: its projection matrix is not a rotation, so refined angles could not be written; use --shift-only", s->ts->name, f + 1);
+		CYC_CHECK(o->const_angles || o->shift_only ||
+		              cyc_mat3_orthogonality_error(s->projections[f].linear) < 2e-3,
+		          CYC_E_UNSUPPORTED,
+		          "tilt series %s, row %d: its projection matrix is not a rotation, so refined angles could "
+		          "not be written; use --shift-only",
+		          s->ts->name, f + 1);
 	}
 	for (int32_t p = 0; p < s->evidence->n_particles; p++) {
 		s->positions[p] = s->particles[p].position_A;
@@ -249,8 +260,13 @@ static cyc_status setting_init(setting *s)
 	s->own = cyc_deformation_model_of(s->ts);
 	CYC_TRY(deformation_widths(s));
 	/* RELION has no priors on geometry and positions. */
-	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15), .angle_trend_rad = cyc_deg_to_rad(0.15), .shift_A = 2, .position_A = 5 };
-	const cyc_alignment_widths wide = { .angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000 };
+	const cyc_alignment_widths usual = { .angle_input_rad = cyc_deg_to_rad(0.15),
+		                                 .angle_trend_rad = cyc_deg_to_rad(0.15),
+		                                 .shift_A = 2,
+		                                 .position_A = 5 };
+	const cyc_alignment_widths wide = {
+		.angle_input_rad = 1, .angle_trend_rad = 1, .shift_A = 1000, .position_A = 1000
+	};
 	s->a = (cyc_alignment){ .n_tilts = T,
 		                    .n_particles = n,
 		                    .n_threads = o->n_threads,
@@ -344,7 +360,8 @@ static cyc_status agreement(double *values, setting *s, const tilt_state *t)
 	if (t) {
 		memcpy(a->tilts, t->tilts, (size_t)a->n_tilts * sizeof *a->tilts);
 		memcpy(a->angles, t->angles, 3 * (size_t)a->n_tilts * sizeof *a->angles);
-		memcpy(a->deformation, t->deformation, (size_t)a->n_tilts * (size_t)t->model.n * sizeof *a->deformation);
+		memcpy(a->deformation, t->deformation,
+		       (size_t)a->n_tilts * (size_t)t->model.n * sizeof *a->deformation);
 	}
 	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .is_brief = true }));
 	/* The same strengths for all that are compared. */
@@ -377,7 +394,8 @@ static cyc_status cross_validate(double *after, double *before, setting *s, bool
 		a->do_deformation = do_deformation;
 		a->deformation_model = do_deformation ? s->refined : s->own;
 		CYC_TRY(cyc_alignment_init(a));
-		CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .search_shifts = !s->shared->o->compat_relion5, .is_brief = true }));
+		CYC_TRY(cyc_alignment_solve(
+			a, &(cyc_alignment_effort){ .search_shifts = !s->shared->o->compat_relion5, .is_brief = true }));
 		CYC_TRY(tilt_state_take(&t, a));
 		if (!(s->heldout_strength > 0)) s->heldout_strength = a->amplitude;
 		cyc_alignment_deinit(a);
@@ -403,10 +421,11 @@ static double sum_of(const double *v, int32_t n)
 }
 
 /*
- * Parameters of the tilts that images tell, in all: what an input owes to the held-out half-set that was fitted
- * to both, or that the half maps were made with, so that they hold the held-out images where it has them. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the
- * other half lose n/2. Poses and motion have seen the images too, under the input's tilts: as much again is
- * allowed for them.                                                     (T6.10)
+ * Parameters of the tilts that images tell, in all: what an input owes to the held-out half-set that was
+ * fitted to both, or that the half maps were made with, so that they hold the held-out images where it has
+ * them. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose
+ * n/2. Poses and motion have seen the images too, under the input's tilts: as much again is allowed for them.
+ * (T6.10)
  */
 static cyc_status gain_of_seen_input(double *gain, setting *s)
 {
@@ -522,7 +541,8 @@ done:
 
 /* ---------------------------------------------------------------- solution */
 
-/* Share of the visible pairs whose image position has left the inner part of the window that was looked at. */
+/* Share of the visible pairs whose image position has left the inner part of the window that was looked at.
+ */
 static double share_far_away(const setting *s)
 {
 	double far = 0, seen = 0, limit = FAR_SHARE * s->shared->o->range_px;
@@ -539,8 +559,8 @@ static double share_far_away(const setting *s)
 }
 
 /*
- * Cut windows and predict anew at the present solution: the project's data are set to it while the images are read, and put
- * back. The alignment goes on from where it is, with its priors about the input.
+ * Cut windows and predict anew at the present solution: the project's data are set to it while the images are
+ * read, and put back. The alignment goes on from where it is, with its priors about the input.
  */
 static cyc_status collect_again(setting *s)
 {
@@ -557,7 +577,8 @@ static cyc_status collect_again(setting *s)
 	ts->tilts = tilts;
 	for (size_t f = 0; f < T; f++) {
 		CYC_TRY(cyc_tilt_change_apply(ts, (int32_t)f, &a->tilts[f]));
-		tilts[f].deformation = a->deformation_model.n > 0 ? a->deformation + f * (size_t)a->deformation_model.n : NULL;
+		tilts[f].deformation =
+			a->deformation_model.n > 0 ? a->deformation + f * (size_t)a->deformation_model.n : NULL;
 		tilts[f].n_deformation = a->deformation_model.n;
 	}
 	ts->deformation_type = a->deformation_model.type;
@@ -568,7 +589,8 @@ static cyc_status collect_again(setting *s)
 		s->particles[p].position_A = (cyc_vec3){ r.x + o.x, r.y + o.y, r.z + o.z };
 		s->particles[p].motion_A = motion + 3 * T * p;
 	}
-	CYC_TRY(cyc_evidence_collect(&e, s->shared->pass, ts, s->shared->in->particles, s->i_series, s->shared->in->root));
+	CYC_TRY(cyc_evidence_collect(&e, s->shared->pass, ts, s->shared->in->particles, s->i_series,
+	                             s->shared->in->root));
 	cyc_evidence_destroy(&s->evidence);
 	s->evidence = e;
 	a->pairs = e->pairs;
@@ -626,13 +648,17 @@ static cyc_status solve(cyc_polished *r, setting *s)
 	s->a.motion = s->motion;
 	CYC_TRY(cyc_alignment_init(&s->a));
 	for (int32_t pass = 0;; pass++) {
-		CYC_TRY(cyc_alignment_solve(&s->a, &(cyc_alignment_effort){ .learn = !o->compat_relion5, .search_shifts = pass == 0 && !o->compat_relion5 }));
+		CYC_TRY(cyc_alignment_solve(
+			&s->a, &(cyc_alignment_effort){ .learn = !o->compat_relion5,
+		                                    .search_shifts = pass == 0 && !o->compat_relion5 }));
 		double far = share_far_away(s);
 		if (pass + 1 >= o->max_passes || far < 0.01 || o->compat_relion5) break;
-		cyc_info("tilt series %s: %.0f %% of the images moved by more than %.1f px; windows are cut anew", s->ts->name, 100 * far, FAR_SHARE * o->range_px);
+		cyc_info("tilt series %s: %.0f %% of the images moved by more than %.1f px; windows are cut anew",
+		         s->ts->name, 100 * far, FAR_SHARE * o->range_px);
 		CYC_TRY(collect_again(s));
 	}
-	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors, r->mean_motion_errors, &s->a));
+	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors,
+	                                  r->mean_motion_errors, &s->a));
 	add_frame_errors(r->particle_errors, s);
 	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
 	CYC_TRY(cyc_polished_take(r, &s->a));
@@ -681,10 +707,14 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 			if (found.is_found) r->tilt_errors[5 * f + 3 + k] = found.error_px[k] * ts->pixel_size_A;
 		}
 		if (found.n_images > 0 && !found.is_found) n_faint++;
-		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1, found.shift_px[0], found.shift_px[1], found.peak,
-		          found.heldout_before, found.heldout_after);
+		cyc_debug("%s, row %d: shift %.2f, %.2f px, peak %.1f sigma, held out %.1f -> %.1f", ts->name, f + 1,
+		          found.shift_px[0], found.shift_px[1], found.peak, found.heldout_before,
+		          found.heldout_after);
 	}
-	if (n_faint > 0) cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f sigma); their shifts stay", ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
+	if (n_faint > 0)
+		cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f "
+		         "sigma); their shifts stay",
+		         ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n_seen, 0);
 	r->is_taken = r->n_images > 0 && (r->outcome == CYC_POLISH_BETTER || shared->o->accept_worse);
 	r->has_errors = r->is_taken;
@@ -703,7 +733,10 @@ cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, i
 {
 	cyc_status st = CYC_OK;
 	cyc_refine_input *in = shared->in;
-	setting s = { .shared = shared, .i_series = i, .ts = &in->tomograms->series[i], .particles = &in->particles->particles[in->particles->series_first[i]] };
+	setting s = { .shared = shared,
+		          .i_series = i,
+		          .ts = &in->tomograms->series[i],
+		          .particles = &in->particles->particles[in->particles->series_first[i]] };
 	bool is_by_image = shared->o->shift_only && !shared->o->shift_by_particles;
 	if (is_by_image) {
 		CYC_TRY(cyc_prediction_pass_open(cyc_evidence_predictions(shared->pass), s.ts, in->root));
@@ -715,7 +748,8 @@ cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, i
 		r->n_images = s.evidence->n_visible;
 	}
 	if (r->n_images == 0) {
-		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed", s.ts->name);
+		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed",
+		         s.ts->name);
 	} else if (!is_by_image) {
 		CYC_TRY(setting_init(&s));
 		CYC_TRY(find_lost_tilts(&s));

@@ -14,13 +14,15 @@ typedef struct {
 	const cyc_vec3 *original_A; /**< of all particles: cyc_polish_original_positions() */
 	bool is_axis_held[3];       /**< of the particle: cyc_polish_held_axes() */
 	int64_t n_half[2];          /**< particles of each half map */
-	bool is_dependent; /**< the input is the result of a job that aligned frames by these images */
+	bool is_dependent;          /**< the input is the result of a job that aligned frames by these images */
 } cyc_polish_shared;
 
 /**
- * Polish series i_series, which has particles. `r` is zeroed and becomes its result: with is_taken = false where nothing is
- * changed, which is said in a warning. Project data of the series are changed on the way and are as before at the end.
+ * Polish series i_series, which has particles. `r` is zeroed and becomes its result: with is_taken = false
+ * where nothing is changed, which is said in a warning. Project data of the series are changed on the way and
+ * are as before at the end.
  */
-CYC_MUST_CHECK cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, int32_t i_series);
+CYC_MUST_CHECK cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared,
+                                            int32_t i_series);
 
 #endif

@@ -10,16 +10,16 @@ enum { PARTICLES_PER_TASK = 32, ROWS_PER_TASK = 40 };
 static const double LEAST_SIGMA = 1e-3;
 
 struct cyc_schur {
-	size_t n_tilt;         /* 5 T */
+	size_t n_tilt; /* 5 T */
 	cyc_alignment_blocks b;
-	double *S;             /* n_tilt x n_tilt: curvature of the tilts, particles eliminated; then its Cholesky factor */
-	double *P;             /* N x 9: Cholesky factors of the particles' own curvature, lower, row major */
-	double *rows;          /* 3 PARTICLES_PER_TASK x n_tilt */
-	double *pair_axes;     /* N x T x 3: curvature per Å2 along each axis of the specimen, chronological */
-	double *squares;       /* N x n_modes */
-	double *precision;     /* T x 3 x n_modes */
-	double *deformation;   /* diagonal */
-	double *chain;         /* work of the chains */
+	double *S; /* n_tilt x n_tilt: curvature of the tilts, particles eliminated; then its Cholesky factor */
+	double *P; /* N x 9: Cholesky factors of the particles' own curvature, lower, row major */
+	double *rows;        /* 3 PARTICLES_PER_TASK x n_tilt */
+	double *pair_axes;   /* N x T x 3: curvature per Å2 along each axis of the specimen, chronological */
+	double *squares;     /* N x n_modes */
+	double *precision;   /* T x 3 x n_modes */
+	double *deformation; /* diagonal */
+	double *chain;       /* work of the chains */
 };
 
 cyc_status cyc_schur_create(cyc_schur **out, const cyc_alignment *a)
@@ -52,7 +52,8 @@ done:
 void cyc_schur_destroy(cyc_schur **s)
 {
 	if (!*s) return;
-	double *const all[] = { (*s)->S, (*s)->P, (*s)->rows, (*s)->pair_axes, (*s)->squares, (*s)->precision, (*s)->deformation, (*s)->chain };
+	double *const all[] = { (*s)->S,       (*s)->P,         (*s)->rows,        (*s)->pair_axes,
+		                    (*s)->squares, (*s)->precision, (*s)->deformation, (*s)->chain };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(all[i]);
 	cyc_free(*s);
 	*s = NULL;
@@ -66,8 +67,8 @@ typedef struct {
 	const cyc_alignment *a;
 	const double *g;
 	double *x;
-	int32_t first;  /* particle of the present chunk */
-	int n_rows;     /* of its rows */
+	int32_t first; /* particle of the present chunk */
+	int n_rows;    /* of its rows */
 	bool are_tilts_known;
 } work;
 
@@ -83,7 +84,10 @@ static void pair_columns(double c[CYC_PER_TILT + 3][2], const cyc_alignment *a, 
 	}
 }
 
-static double product(const double u[2], const double v[2], const double H[3]) { return u[0] * (H[0] * v[0] + H[1] * v[1]) + u[1] * (H[1] * v[0] + H[2] * v[1]); }
+static double product(const double u[2], const double v[2], const double H[3])
+{
+	return u[0] * (H[0] * v[0] + H[1] * v[1]) + u[1] * (H[1] * v[0] + H[2] * v[1]);
+}
 
 /* ---------------------------------------------------------------- factors */
 
@@ -101,7 +105,8 @@ static cyc_status tilt_block_task(void *arg, int64_t f, int i_thread)
 		if (!cyc_pair_is_seen(w->a, p, (int32_t)f)) continue;
 		pair_columns(c, w->a, j);
 		for (size_t k = 0; k < CYC_PER_TILT; k++)
-			for (size_t l = 0; l < CYC_PER_TILT; l++) S[(first + k) * n + first + l] += product(c[k], c[l], j->H);
+			for (size_t l = 0; l < CYC_PER_TILT; l++)
+				S[(first + k) * n + first + l] += product(c[k], c[l], j->H);
 	}
 	return CYC_OK;
 }
@@ -149,8 +154,10 @@ static cyc_status particle_rows_task(void *arg, int64_t item, int i_thread)
 		if (!cyc_pair_is_seen(a, p, f)) continue;
 		pair_columns(c, a, j);
 		for (size_t k = 0; k < 3; k++) {
-			for (size_t l = 0; l < 3; l++) P[3 * k + l] += product(c[CYC_PER_TILT + k], c[CYC_PER_TILT + l], j->H);
-			for (size_t l = 0; l < CYC_PER_TILT; l++) rows[k * n + CYC_PER_TILT * (size_t)f + l] = product(c[CYC_PER_TILT + k], c[l], j->H);
+			for (size_t l = 0; l < 3; l++)
+				P[3 * k + l] += product(c[CYC_PER_TILT + k], c[CYC_PER_TILT + l], j->H);
+			for (size_t l = 0; l < CYC_PER_TILT; l++)
+				rows[k * n + CYC_PER_TILT * (size_t)f + l] = product(c[CYC_PER_TILT + k], c[l], j->H);
 		}
 	}
 	cholesky3(P);
@@ -191,7 +198,8 @@ static cyc_status deformation_diagonal(cyc_schur *s, const cyc_alignment *a)
 			if (!cyc_pair_is_seen(a, p, f)) continue;
 			cyc_deformation_columns(columns, &a->deformation_model, j->at_px[0], j->at_px[1]);
 			for (size_t i = 0; i < n; i++)
-				s->deformation[(a->is_deformation_per_tilt ? (size_t)f * n : 0) + i] += cyc_square(a->deformation_width[i]) * product(columns + 2 * i, columns + 2 * i, j->H);
+				s->deformation[(a->is_deformation_per_tilt ? (size_t)f * n : 0) + i] +=
+					cyc_square(a->deformation_width[i]) * product(columns + 2 * i, columns + 2 * i, j->H);
 		}
 done:
 	cyc_free(columns);
@@ -203,9 +211,10 @@ static cyc_status eliminate_task(void *arg, int64_t item, int i_thread)
 {
 	(void)i_thread;
 	const work *w = arg;
-	size_t n = w->s->n_tilt, first = (size_t)item * ROWS_PER_TASK, count = n - first < ROWS_PER_TASK ? n - first : ROWS_PER_TASK;
-	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)count, (int)(first + count), w->n_rows, -1, w->s->rows + first, (int)n, w->s->rows, (int)n, 1,
-	            w->s->S + first * n, (int)n);
+	size_t n = w->s->n_tilt, first = (size_t)item * ROWS_PER_TASK,
+		   count = n - first < ROWS_PER_TASK ? n - first : ROWS_PER_TASK;
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)count, (int)(first + count), w->n_rows, -1,
+	            w->s->rows + first, (int)n, w->s->rows, (int)n, 1, w->s->S + first * n, (int)n);
 	return CYC_OK;
 }
 
@@ -216,17 +225,20 @@ cyc_status cyc_schur_factor(cyc_schur *s, const cyc_alignment *a)
 	int n = (int)s->n_tilt;
 	CYC_TRY(cyc_parallel_for(a->n_tilts, a->n_threads, tilt_block_task, &w));
 	for (w.first = 0; w.first < a->n_particles; w.first += PARTICLES_PER_TASK) {
-		int32_t count = a->n_particles - w.first < PARTICLES_PER_TASK ? a->n_particles - w.first : PARTICLES_PER_TASK;
+		int32_t count =
+			a->n_particles - w.first < PARTICLES_PER_TASK ? a->n_particles - w.first : PARTICLES_PER_TASK;
 		CYC_TRY(cyc_parallel_for(count, a->n_threads, particle_rows_task, &w));
 		w.n_rows = 3 * count;
 		CYC_TRY(cyc_parallel_for((n + ROWS_PER_TASK - 1) / ROWS_PER_TASK, a->n_threads, eliminate_task, &w));
 	}
-	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC, "the curvature of an alignment is not positive definite");
+	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC,
+	          "the curvature of an alignment is not positive definite");
 	CYC_TRY(deformation_diagonal(s, a));
 	if (!a->motion) goto done;
 	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, axes_task, &w));
-	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, 3 * a->n_tilts, (int)s->b.n_modes, a->n_particles, 1, s->pair_axes, 3 * a->n_tilts, s->squares, (int)s->b.n_modes, 0,
-	            s->precision, (int)s->b.n_modes);
+	cblas_dgemm(CblasRowMajor, CblasTrans, CblasNoTrans, 3 * a->n_tilts, (int)s->b.n_modes, a->n_particles, 1,
+	            s->pair_axes, 3 * a->n_tilts, s->squares, (int)s->b.n_modes, 0, s->precision,
+	            (int)s->b.n_modes);
 done:
 	return st;
 }
@@ -277,8 +289,8 @@ static cyc_status tilt_side_task(void *arg, int64_t f, int i_thread)
 }
 
 /*
- * One mode and axis of the motion: (1 + S^T D S) x = g with S the sum over steps times their widths. With y = S x, the amplitude
- * after each step, the matrix is tridiagonal.
+ * One mode and axis of the motion: (1 + S^T D S) x = g with S the sum over steps times their widths. With y =
+ * S x, the amplitude after each step, the matrix is tridiagonal.
  */
 static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 {
@@ -295,7 +307,8 @@ static cyc_status chain_task(void *arg, int64_t item, int i_thread)
 	for (size_t t = 0; t < n; t++) {
 		double s = fmax(cyc_step_sigma(a, t), least),
 			   next = t + 1 < n ? fmax(cyc_step_sigma(a, t + 1), least) : 0;
-		double diagonal = 1 / (s * s) + (next > 0 ? 1 / (next * next) : 0) + w->s->precision[(3 * (t + 1) + k) * B + b];
+		double diagonal =
+			1 / (s * s) + (next > 0 ? 1 / (next * next) : 0) + w->s->precision[(3 * (t + 1) + k) * B + b];
 		double side = g[3 * t * B] / s - (next > 0 ? g[3 * (t + 1) * B] / next : 0);
 		if (t > 0) {
 			diagonal += up[t - 1] / (s * s);
@@ -360,12 +373,15 @@ cyc_status cyc_schur_variances(double *tilts, double *particles, cyc_schur *s, c
 	work w = { .s = s, .a = a, .x = particles };
 	int n = (int)s->n_tilt;
 	for (w.first = 0; w.first < a->n_particles; w.first += PARTICLES_PER_TASK) {
-		int32_t count = a->n_particles - w.first < PARTICLES_PER_TASK ? a->n_particles - w.first : PARTICLES_PER_TASK;
+		int32_t count =
+			a->n_particles - w.first < PARTICLES_PER_TASK ? a->n_particles - w.first : PARTICLES_PER_TASK;
 		CYC_TRY(cyc_parallel_for(count, a->n_threads, particle_rows_task, &w));
-		cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, 3 * count, n, 1, s->S, n, s->rows, n);
+		cblas_dtrsm(CblasRowMajor, CblasRight, CblasLower, CblasTrans, CblasNonUnit, 3 * count, n, 1, s->S, n,
+		            s->rows, n);
 		CYC_TRY(cyc_parallel_for(count, a->n_threads, particle_variance_task, &w));
 	}
-	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC, "the curvature of an alignment cannot be inverted");
+	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'L', n, s->S, n) == 0, CYC_E_NUMERIC,
+	          "the curvature of an alignment cannot be inverted");
 	for (size_t i = 0; i < s->n_tilt; i++) {
 		tilts[i] = s->S[i * s->n_tilt + i];
 		for (size_t j = 0; j < i; j++) s->S[j * s->n_tilt + i] = s->S[i * s->n_tilt + j];

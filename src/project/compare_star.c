@@ -28,7 +28,8 @@ static cyc_status find_in_list(bool *found, double *value, const char *list, con
 		if (value) {
 			char *end = NULL;
 			double v = equals ? strtod(equals + 1, &end) : -1.0;
-			CYC_CHECK(equals && end == p + n && end > equals + 1 && v >= 0.0, CYC_E_USAGE, "'%.*s': wanted LABEL=TOLERANCE", (int)n, p);
+			CYC_CHECK(equals && end == p + n && end > equals + 1 && v >= 0.0, CYC_E_USAGE,
+			          "'%.*s': wanted LABEL=TOLERANCE", (int)n, p);
 			if ((size_t)(equals - p) == n_label && strncmp(p, label, n_label) == 0) {
 				*found = true;
 				*value = v;
@@ -71,14 +72,16 @@ static bool read_number(double *out, const cyc_star_block *b, int64_t row, int32
 	return ok;
 }
 
-static cyc_status compare_vectors(bool *is_same, bool *are_vectors, bool *is_largest, column_work *w, const cyc_star_block *a, int64_t row_a,
-                                  int32_t column_a, const cyc_star_block *b, int64_t row_b, int32_t column_b)
+static cyc_status compare_vectors(bool *is_same, bool *are_vectors, bool *is_largest, column_work *w,
+                                  const cyc_star_block *a, int64_t row_a, int32_t column_a,
+                                  const cyc_star_block *b, int64_t row_b, int32_t column_b)
 {
 	cyc_status st = CYC_OK, sa, sb = CYC_OK;
 	double *va = NULL, *vb = NULL;
 	int32_t na = 0, nb = 0;
 	*is_same = *are_vectors = *is_largest = false;
-	if (cyc_star_text(a, row_a, column_a)[0] != '[' || cyc_star_text(b, row_b, column_b)[0] != '[') return CYC_OK;
+	if (cyc_star_text(a, row_a, column_a)[0] != '[' || cyc_star_text(b, row_b, column_b)[0] != '[')
+		return CYC_OK;
 	sa = cyc_star_vector(&va, &na, a, row_a, column_a);
 	if (sa == CYC_OK) sb = cyc_star_vector(&vb, &nb, b, row_b, column_b);
 	if (sa == CYC_E_NOMEM || sb == CYC_E_NOMEM) CYC_TRY(CYC_E_NOMEM);
@@ -99,8 +102,8 @@ done:
 	return st;
 }
 
-static cyc_status compare_values(column_work *w, const cyc_star_block *a, int64_t row_a, int32_t column_a, const cyc_star_block *b, int64_t row_b,
-                                 int32_t column_b)
+static cyc_status compare_values(column_work *w, const cyc_star_block *a, int64_t row_a, int32_t column_a,
+                                 const cyc_star_block *b, int64_t row_b, int32_t column_b)
 {
 	cyc_status st = CYC_OK;
 	const char *ta = cyc_star_text(a, row_a, column_a), *tb = cyc_star_text(b, row_b, column_b);
@@ -109,7 +112,8 @@ static cyc_status compare_values(column_work *w, const cyc_star_block *a, int64_
 	if (read_number(&x, a, row_a, column_a) && read_number(&y, b, row_b, column_b)) {
 		is_same = compare_numbers(w, x, y, &is_largest);
 	} else {
-		CYC_TRY(compare_vectors(&is_same, &are_vectors, &is_largest, w, a, row_a, column_a, b, row_b, column_b));
+		CYC_TRY(
+			compare_vectors(&is_same, &are_vectors, &is_largest, w, a, row_a, column_a, b, row_b, column_b));
 		if (!are_vectors) is_same = strcmp(ta, tb) == 0;
 	}
 	if (!is_same) w->c->n_different++;
@@ -126,7 +130,8 @@ done:
 /* ---------------------------------------------------------------- rows */
 
 /* Rows of b by the value of a column; false if it is not unique in one of the blocks. */
-static cyc_status match_by(bool *is_unique, int64_t *row_b_of, const cyc_star_block *a, const cyc_star_block *b, const char *label)
+static cyc_status match_by(bool *is_unique, int64_t *row_b_of, const cyc_star_block *a,
+                           const cyc_star_block *b, const char *label)
 {
 	cyc_status st = CYC_OK;
 	cyc__name_map in_a = { 0 }, in_b = { 0 };
@@ -151,19 +156,27 @@ done:
 	return st;
 }
 
-static cyc_status match_rows(cyc_block_comparison *c, int64_t *row_b_of, const cyc_star_block *a, const cyc_star_block *b, const char *key)
+static cyc_status match_rows(cyc_block_comparison *c, int64_t *row_b_of, const cyc_star_block *a,
+                             const cyc_star_block *b, const char *key)
 {
-	static const char *const KEYS[] = { "rlnTomoParticleName", "rlnMicrographName", "rlnTomoName",  "rlnImageName", "rlnOpticsGroupName",
-		                                "rlnSpectralIndex",    "rlnJobOptionVariable", "rlnPipeLineProcessName", "rlnPipeLineNodeName" };
+	static const char *const KEYS[] = { "rlnTomoParticleName",  "rlnMicrographName",
+		                                "rlnTomoName",          "rlnImageName",
+		                                "rlnOpticsGroupName",   "rlnSpectralIndex",
+		                                "rlnJobOptionVariable", "rlnPipeLineProcessName",
+		                                "rlnPipeLineNodeName" };
 	cyc_status st = CYC_OK;
 	bool is_unique = false;
 	for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS && !is_unique && !key; k++) {
 		CYC_TRY(match_by(&is_unique, row_b_of, a, b, KEYS[k]));
 		if (is_unique) c->key = KEYS[k];
 	}
-	if (key && cyc_star_block_kind(a) == CYC_STAR_TABLE && cyc_star_column(a, key) >= 0 && cyc_star_column(b, key) >= 0) {
+	if (key && cyc_star_block_kind(a) == CYC_STAR_TABLE && cyc_star_column(a, key) >= 0 &&
+	    cyc_star_column(b, key) >= 0) {
 		CYC_TRY(match_by(&is_unique, row_b_of, a, b, key));
-		CYC_CHECK(is_unique, CYC_E_USAGE, "rows of block '%s' cannot be matched by _%s: its values are not unique, or none is in both files", c->name, key);
+		CYC_CHECK(is_unique, CYC_E_USAGE,
+		          "rows of block '%s' cannot be matched by _%s: its values are not unique, or none is in "
+		          "both files",
+		          c->name, key);
 		c->key = key;
 	}
 	int64_t last = -1;
@@ -180,8 +193,9 @@ done:
 
 /* ---------------------------------------------------------------- blocks */
 
-static cyc_status compare_column(cyc_block_comparison *c, cyc_column_comparison *column, const int64_t *row_b_of, const cyc_star_block *a,
-                                 const cyc_star_block *b, const cyc_star_compare_options *options)
+static cyc_status compare_column(cyc_block_comparison *c, cyc_column_comparison *column,
+                                 const int64_t *row_b_of, const cyc_star_block *a, const cyc_star_block *b,
+                                 const cyc_star_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	bool is_ignored, has_own;
@@ -192,7 +206,9 @@ static cyc_status compare_column(cyc_block_comparison *c, cyc_column_comparison 
 	CYC_TRY(find_in_list(&has_own, &w.tolerance, options->columns, column->label));
 	if (has_own) w.relative = 0.0;
 	if (is_ignored || ja < 0 || jb < 0) {
-		column->state = is_ignored ? CYC_COLUMN_IGNORED : jb < 0 ? CYC_COLUMN_ONLY_FIRST : CYC_COLUMN_ONLY_SECOND;
+		column->state = is_ignored ? CYC_COLUMN_IGNORED
+		                : jb < 0   ? CYC_COLUMN_ONLY_FIRST
+		                           : CYC_COLUMN_ONLY_SECOND;
 		if (!is_ignored && !options->common_only) c->is_same = false;
 		goto done;
 	}
@@ -206,7 +222,8 @@ done:
 	return st;
 }
 
-static cyc_status compare_blocks(cyc_block_comparison *c, const cyc_star_block *a, const cyc_star_block *b, const cyc_star_compare_options *options)
+static cyc_status compare_blocks(cyc_block_comparison *c, const cyc_star_block *a, const cyc_star_block *b,
+                                 const cyc_star_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	int64_t *row_b_of = NULL;
@@ -217,21 +234,27 @@ static cyc_status compare_blocks(cyc_block_comparison *c, const cyc_star_block *
 	if (a) c->n_rows_a = cyc_star_n_rows(a);
 	if (b) c->n_rows_b = cyc_star_n_rows(b);
 	if (!a || !b) goto done;
-	CYC_TRY(cyc_alloc(&c->columns, (size_t)cyc_star_n_columns(a) + (size_t)cyc_star_n_columns(b), sizeof *c->columns));
+	CYC_TRY(cyc_alloc(&c->columns, (size_t)cyc_star_n_columns(a) + (size_t)cyc_star_n_columns(b),
+	                  sizeof *c->columns));
 	CYC_TRY(cyc_alloc(&row_b_of, c->n_rows_a, sizeof *row_b_of));
 	CYC_TRY(match_rows(c, row_b_of, a, b, options->key));
-	if ((c->n_matched < c->n_rows_a || c->n_matched < c->n_rows_b) && !options->common_only) c->is_same = false;
-	for (int32_t j = 0; j < cyc_star_n_columns(a); j++) c->columns[c->n_columns++].label = cyc_star_label(a, j);
+	if ((c->n_matched < c->n_rows_a || c->n_matched < c->n_rows_b) && !options->common_only)
+		c->is_same = false;
+	for (int32_t j = 0; j < cyc_star_n_columns(a); j++)
+		c->columns[c->n_columns++].label = cyc_star_label(a, j);
 	for (int32_t j = 0; j < cyc_star_n_columns(b); j++) {
-		if (cyc_star_column(a, cyc_star_label(b, j)) < 0) c->columns[c->n_columns++].label = cyc_star_label(b, j);
+		if (cyc_star_column(a, cyc_star_label(b, j)) < 0)
+			c->columns[c->n_columns++].label = cyc_star_label(b, j);
 	}
-	for (int32_t j = 0; j < c->n_columns; j++) CYC_TRY(compare_column(c, &c->columns[j], row_b_of, a, b, options));
+	for (int32_t j = 0; j < c->n_columns; j++)
+		CYC_TRY(compare_column(c, &c->columns[j], row_b_of, a, b, options));
 done:
 	cyc_free(row_b_of);
 	return st;
 }
 
-static cyc_status add_block(cyc_star_comparison *c, const cyc_star_block *a, const cyc_star_block *b, const cyc_star_compare_options *options)
+static cyc_status add_block(cyc_star_comparison *c, const cyc_star_block *a, const cyc_star_block *b,
+                            const cyc_star_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc_block_comparison *r = &c->blocks[c->n_blocks];
@@ -252,12 +275,14 @@ static cyc_star_block *counterpart(const cyc_star *s, const cyc_star *of, int32_
 	int32_t n = 0;
 	for (int32_t k = 0; k < i; k++) n += strcmp(cyc_star_block_name(cyc_star_block_at(of, k)), name) == 0;
 	for (int32_t k = 0; k < cyc_star_n_blocks(s); k++) {
-		if (strcmp(cyc_star_block_name(cyc_star_block_at(s, k)), name) == 0 && n-- == 0) return cyc_star_block_at(s, k);
+		if (strcmp(cyc_star_block_name(cyc_star_block_at(s, k)), name) == 0 && n-- == 0)
+			return cyc_star_block_at(s, k);
 	}
 	return NULL;
 }
 
-cyc_status cyc_star_compare(cyc_star_comparison **out, const cyc_star *a, const cyc_star *b, const cyc_star_compare_options *options)
+cyc_status cyc_star_compare(cyc_star_comparison **out, const cyc_star *a, const cyc_star *b,
+                            const cyc_star_compare_options *options)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_comparison *c = NULL;
@@ -265,22 +290,25 @@ cyc_status cyc_star_compare(cyc_star_comparison **out, const cyc_star *a, const 
 	bool found;
 	double value;
 	*out = NULL;
-	CYC_CHECK(options->tolerance >= 0.0 && options->relative >= 0.0, CYC_E_USAGE, "tolerances cannot be negative");
-	CYC_CHECK(!options->block || cyc_star_find(a, options->block) || cyc_star_find(b, options->block), CYC_E_USAGE, "neither file has a block '%s'",
-	          options->block);
+	CYC_CHECK(options->tolerance >= 0.0 && options->relative >= 0.0, CYC_E_USAGE,
+	          "tolerances cannot be negative");
+	CYC_CHECK(!options->block || cyc_star_find(a, options->block) || cyc_star_find(b, options->block),
+	          CYC_E_USAGE, "neither file has a block '%s'", options->block);
 	/* A list that cannot be read is an error also where no column needs it. */
 	CYC_TRY(find_in_list(&found, &value, options->columns, ""));
 	CYC_TRY(cyc_alloc(&c, 1, sizeof *c));
 	CYC_TRY(cyc_alloc(&c->blocks, (size_t)na + (size_t)nb, sizeof *c->blocks));
 	c->is_same = true;
-	for (int32_t i = 0; i < na; i++) CYC_TRY(add_block(c, cyc_star_block_at(a, i), counterpart(b, a, i), options));
+	for (int32_t i = 0; i < na; i++)
+		CYC_TRY(add_block(c, cyc_star_block_at(a, i), counterpart(b, a, i), options));
 	for (int32_t i = 0; i < nb; i++) {
 		if (!counterpart(a, b, i)) CYC_TRY(add_block(c, NULL, cyc_star_block_at(b, i), options));
 	}
 	if (options->key) {
 		bool has_key = false;
 		for (int32_t i = 0; i < c->n_blocks; i++) has_key = has_key || c->blocks[i].key;
-		CYC_CHECK(has_key, CYC_E_USAGE, "no table of both files has a column _%s to match rows by", options->key);
+		CYC_CHECK(has_key, CYC_E_USAGE, "no table of both files has a column _%s to match rows by",
+		          options->key);
 	}
 	*out = c;
 	c = NULL;

@@ -97,8 +97,8 @@ static int by_row(const void *a, const void *b)
 }
 
 /*
- * In the order of the file: a particle goes if one before it that stays is too near. In the order of the later ones' rows, each
- * earlier one is decided when its pair comes.
+ * In the order of the file: a particle goes if one before it that stays is too near. In the order of the
+ * later ones' rows, each earlier one is decided when its pair comes.
  */
 static cyc_status leave_out(bool *keep, const cyc_particle_set *s, const cyc_particle_pair *pairs, int64_t n)
 {
@@ -110,8 +110,8 @@ static cyc_status leave_out(bool *keep, const cyc_particle_set *s, const cyc_par
 		int64_t a = pairs[k].i[0], b = pairs[k].i[1];
 		bool a_is_first = s->particles[a].row < s->particles[b].row;
 		if (s->particles[a].half == s->particles[b].half) continue;
-		order[n_across++] = (ordered_pair){ a_is_first ? a : b, a_is_first ? b : a,
-			                                s->particles[a_is_first ? b : a].row };
+		order[n_across++] =
+			(ordered_pair){ a_is_first ? a : b, a_is_first ? b : a, s->particles[a_is_first ? b : a].row };
 	}
 	qsort(order, (size_t)n_across, sizeof *order, by_row);
 	for (int64_t k = 0; k < n_across; k++) {

@@ -13,21 +13,27 @@ void cyc_fsc_file_destroy(cyc_fsc_file **f)
 static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const char *path)
 {
 	cyc_status st = CYC_OK;
-	int32_t index, value = cyc_star_column(b, "rlnFourierShellCorrelationCorrected"), resolution = cyc_star_column(b, "rlnResolution");
+	int32_t index, value = cyc_star_column(b, "rlnFourierShellCorrelationCorrected"),
+				   resolution = cyc_star_column(b, "rlnResolution");
 	CYC_TRY(cyc_star_require_column(&index, b, "rlnSpectralIndex"));
 	if (value < 0) {
 		value = cyc_star_column(b, "rlnFourierShellCorrelationUnmaskedMaps");
-		if (value >= 0) cyc_warn("'%s' has no corrected FSC (post-processing had no mask): the FSC of the unmasked maps is used", path);
+		if (value >= 0)
+			cyc_warn("'%s' has no corrected FSC (post-processing had no mask): the FSC of the unmasked maps "
+			         "is used",
+			         path);
 	}
 	if (value < 0) CYC_TRY(cyc_star_require_column(&value, b, "rlnFourierShellCorrelationCorrected"));
 	int64_t n = cyc_star_n_rows(b);
-	CYC_CHECK(n >= 3 && n < 1 << 20, CYC_E_DATA, "'%s': wanted at least 3 shells in block 'fsc', found %lld", path, (long long)n);
+	CYC_CHECK(n >= 3 && n < 1 << 20, CYC_E_DATA, "'%s': wanted at least 3 shells in block 'fsc', found %lld",
+	          path, (long long)n);
 	CYC_TRY(cyc_alloc(&f->corrected, (size_t)n, sizeof *f->corrected));
 	for (int64_t i = 0; i < n; i++) {
 		int64_t shell;
 		CYC_TRY(cyc_star_int(&shell, b, i, index));
 		if (shell != i) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "wanted shell %lld in _rlnSpectralIndex, found %lld", (long long)i, (long long)shell);
+			st = cyc_star_raise(CYC_E_DATA, b, i, "wanted shell %lld in _rlnSpectralIndex, found %lld",
+			                    (long long)i, (long long)shell);
 			goto done;
 		}
 		CYC_TRY(cyc_star_double(&f->corrected[i], b, i, value));
@@ -55,7 +61,8 @@ cyc_status cyc_fsc_file_read(cyc_fsc_file **out, const char *path)
 	CYC_TRY(read_shells(f, b, path));
 	b = cyc_star_find(star, "general");
 	CYC_TRY(cyc_star_check_unique(b));
-	if (b && cyc_star_n_rows(b) > 0) CYC_TRY(cyc_star_double_or(&f->final_resolution_A, b, 0, "rlnFinalResolution", 0.0));
+	if (b && cyc_star_n_rows(b) > 0)
+		CYC_TRY(cyc_star_double_or(&f->final_resolution_A, b, 0, "rlnFinalResolution", 0.0));
 	*out = f;
 	f = NULL;
 done:

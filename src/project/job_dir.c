@@ -15,7 +15,8 @@ static cyc_status remove_file(const char *dir, const char *name)
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	CYC_TRY(cyc_path_join(&path, dir, name));
-	CYC_CHECK(unlink(path) == 0 || errno == ENOENT, CYC_E_IO, "cannot remove '%s': %s", path, strerror(errno));
+	CYC_CHECK(unlink(path) == 0 || errno == ENOENT, CYC_E_IO, "cannot remove '%s': %s", path,
+	          strerror(errno));
 done:
 	cyc_free(path);
 	return st;
@@ -37,17 +38,20 @@ static int by_variable(const void *a, const void *b)
 	return strcmp(x->variable, y->variable);
 }
 
-/* Job types that exist for single particles too say whether they were run on tomograms; the others are 0 in RELION. */
+/* Job types that exist for single particles too say whether they were run on tomograms; the others are 0 in
+ * RELION. */
 static bool is_tomo_flag(const char *type_label)
 {
-	static const char *const SHARED[] = { "relion.refine3d", "relion.class3d", "relion.initialmodel", "relion.postprocess", "relion.maskcreate" };
+	static const char *const SHARED[] = { "relion.refine3d", "relion.class3d", "relion.initialmodel",
+		                                  "relion.postprocess", "relion.maskcreate" };
 	for (size_t i = 0; i < sizeof SHARED / sizeof SHARED[0]; i++) {
 		if (strncmp(type_label, SHARED[i], strlen(SHARED[i])) == 0) return true;
 	}
 	return false;
 }
 
-static cyc_status write_job_star(const char *dir, const char *type_label, const cyc_job_option *options, int32_t n_options)
+static cyc_status write_job_star(const char *dir, const char *type_label, const cyc_job_option *options,
+                                 int32_t n_options)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
@@ -94,7 +98,8 @@ static cyc_status append_note(const char *dir, const char *command_line)
 	CYC_TRY(cyc_path_join(&path, dir, "note.txt"));
 	f = fopen(path, "a");
 	CYC_CHECK(f, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
-	fprintf(f, " ++++ Executing new job on %s\n ++++ with the following command(s): \n%s\n ++++ \n", date, command_line);
+	fprintf(f, " ++++ Executing new job on %s\n ++++ with the following command(s): \n%s\n ++++ \n", date,
+	        command_line);
 	bool failed = ferror(f) != 0;
 	failed = fclose(f) != 0 || failed;
 	f = NULL;
@@ -104,7 +109,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_job_begin(const char *dir, const char *type_label, const cyc_job_option *options, int32_t n_options, const char *command_line)
+cyc_status cyc_job_begin(const char *dir, const char *type_label, const cyc_job_option *options,
+                         int32_t n_options, const char *command_line)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_make_dirs(dir));
@@ -120,7 +126,9 @@ cyc_status cyc_job_end(const char *dir, cyc_status result)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	const char *flag = result == CYC_OK ? EXIT_SUCCESS_FLAG : result == CYC_E_CANCELLED ? EXIT_ABORTED_FLAG : EXIT_FAILURE_FLAG;
+	const char *flag = result == CYC_OK            ? EXIT_SUCCESS_FLAG
+	                   : result == CYC_E_CANCELLED ? EXIT_ABORTED_FLAG
+	                                               : EXIT_FAILURE_FLAG;
 	CYC_TRY(remove_exit_flags(dir));
 	CYC_TRY(cyc_path_join(&path, dir, flag));
 	CYC_TRY(cyc_write_file(path, "", 0));

@@ -55,8 +55,9 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 	/* A list without a name as RELION writes it, or the one-row table of its picker. */
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
 	CYC_TRY(cyc_star_check_unique(b));
-	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT, "'%s' is not an optimisation set: wanted one block with one row, found %lld rows",
-	          path, b ? (long long)cyc_star_n_rows(b) : 0LL);
+	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT,
+	          "'%s' is not an optimisation set: wanted one block with one row, found %lld rows", path,
+	          b ? (long long)cyc_star_n_rows(b) : 0LL);
 	for (int i = 0; i < N_MEMBERS; i++) {
 		const char *text = cyc_star_text_of(b, 0, MEMBERS[i].label);
 		/* RELION's way of saying that there is none. */
@@ -64,8 +65,10 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 		if (is_named) CYC_TRY(replace(member(s, i), text));
 	}
 	if (!s->particles && !s->tomograms) {
-		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
-		                     "'%s' is not an optimisation set: it has neither _rlnTomoParticlesFile nor _rlnTomoTomogramsFile", path);
+		st = cyc_error_raise(
+			CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+			"'%s' is not an optimisation set: it has neither _rlnTomoParticlesFile nor _rlnTomoTomogramsFile",
+			path);
 		cyc_error_hint("give particles and tomograms by themselves with --p and --t");
 		goto done;
 	}
@@ -111,7 +114,8 @@ done:
 }
 
 /* A file that only the set names has to be there, or nobody would know where its name comes from. */
-static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_input *in, const char *set_path)
+static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_input *in,
+                              const char *set_path)
 {
 	cyc_status st = CYC_OK;
 	const char *const given[] = { in->particles, in->tomograms, in->trajectories };
@@ -122,8 +126,11 @@ static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_i
 		cyc_free(path);
 		CYC_TRY(cyc_path_join(&path, in->root, name));
 		if (cyc_path_exists(path)) continue;
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "cannot open '%s', which '%s' names as _%s: %s", path, set_path, MEMBERS[i].label, strerror(errno));
-		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; other files can be named with --p, --t and --mot");
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+		                     "cannot open '%s', which '%s' names as _%s: %s", path, set_path,
+		                     MEMBERS[i].label, strerror(errno));
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; other "
+		               "files can be named with --p, --t and --mot");
 		goto done;
 	}
 done:
@@ -147,8 +154,9 @@ cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_inp
 	if (in->tomograms && in->tomograms[0]) CYC_TRY(replace(&s->tomograms, in->tomograms));
 	if (in->trajectories && in->trajectories[0]) CYC_TRY(replace(&s->trajectories, in->trajectories));
 	if (!s->particles || !s->tomograms) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no %s file is given%s%s", s->particles ? "tomograms" : "particles",
-		                     path ? ", and none is named by " : "", path ? path : "");
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no %s file is given%s%s",
+		                     s->particles ? "tomograms" : "particles", path ? ", and none is named by " : "",
+		                     path ? path : "");
 		cyc_error_hint("give an optimisation set (--i), or particles (--p) and tomograms (--t)");
 		goto done;
 	}

@@ -13,38 +13,69 @@
 
 /* ---------------------------------------------------------------- what jobs write */
 
-#define POLISHED "tomograms.star", "particles.star", "motion.star", "uncertainty.star", "optimisation_set.star", \
-	"*_polish.png", "logfile.pdf", "tilt_series/*", "temp/*"
-#define CTF_REFINED "tomograms.star", "uncertainty.star", "refinement.txt", "optimisation_set.star", "*_ctf.png", "logfile.pdf", \
-	"tilt_series/*", "temp/*"
+#define POLISHED                                                                                             \
+	"tomograms.star", "particles.star", "motion.star", "uncertainty.star", "optimisation_set.star",          \
+		"*_polish.png", "logfile.pdf", "tilt_series/*", "temp/*"
+#define CTF_REFINED                                                                                          \
+	"tomograms.star", "uncertainty.star", "refinement.txt", "optimisation_set.star", "*_ctf.png",            \
+		"logfile.pdf", "tilt_series/*", "temp/*"
 
-static const char *const RECONSTRUCT[] = { "half[12].mrc", "half[12]_full.mrc", "merged.mrc", "merged_full.mrc", "data_*.mrc",
-	                                       "weight_*.mrc", "optimisation_set.star", "temp/*", NULL };
-static const char *const POSTPROCESS[] = { ".mrc", "_*.mrc", ".star", "_optimisation_set.star", "_fsc.*", "_guinier.*",
-	                                       "_locres*", ".run.json", NULL };
+static const char *const RECONSTRUCT[] = { "half[12].mrc",
+	                                       "half[12]_full.mrc",
+	                                       "merged.mrc",
+	                                       "merged_full.mrc",
+	                                       "data_*.mrc",
+	                                       "weight_*.mrc",
+	                                       "optimisation_set.star",
+	                                       "temp/*",
+	                                       NULL };
+static const char *const POSTPROCESS[] = { ".mrc",   "_*.mrc",     ".star",    "_optimisation_set.star",
+	                                       "_fsc.*", "_guinier.*", "_locres*", ".run.json",
+	                                       NULL };
 /* Beside the root name, in its folder. */
 static const char *const POSTPROCESS_BESIDE[] = { "logfile.pdf", "histogram.pdf", NULL };
 static const char *const MASK[] = { "", NULL };
-static const char *const CTFREFINE[] = { CTF_REFINED, "particles.star", "aberrations.star", "aberrations_group*.png", NULL };
+static const char *const CTFREFINE[] = { CTF_REFINED, "particles.star", "aberrations.star",
+	                                     "aberrations_group*.png", NULL };
 static const char *const CTFREFINE_TILTS[] = { CTF_REFINED, NULL };
 static const char *const POLISH[] = { POLISHED, NULL };
-static const char *const REFINE_TILTS[] = { "optimisation_set.star", "refine_tilts.record", "temp/*", "Polish/job*/*",
-	                                        "Polish/job*/*/*", "CtfRefine/job*/*", "CtfRefine/job*/*/*", NULL };
-static const char *const EXTRACT[] = { "particles.star", "motion.star", "optimisation_set.star", "Subtomograms/*",
-	                                   "Subtomograms/*/*", "Subtomograms/*/*/*", "extract.record", "temp/*", NULL };
+static const char *const REFINE_TILTS[] = {
+	"optimisation_set.star", "refine_tilts.record", "temp/*", "Polish/job*/*", "Polish/job*/*/*",
+	"CtfRefine/job*/*",      "CtfRefine/job*/*/*",  NULL
+};
+static const char *const EXTRACT[] = { "particles.star", "motion.star",      "optimisation_set.star",
+	                                   "Subtomograms/*", "Subtomograms/*/*", "Subtomograms/*/*/*",
+	                                   "extract.record", "temp/*",           NULL };
 static const char *const REFINE[] = { "run_*", "optimisation_set.star", "temp/*", NULL };
 static const char *const JUDGE[] = { "run_improbable.star", "particles.star", NULL };
 static const char *const SEPARATE[] = { "particles.star", "optimisation_set.star", NULL };
-static const char *const CYCLE[] = { "particles.star", "motion.star", "optimisation_set.star", "summary.html", "summary.json",
-	                                 "default_pipeline.star", "cyclotomo_cycle.star", "cyclotomo_images.record", ".cyclotomo_lock", "Reconstruct/job*/*",
-	                                 "PostProcess/job*/*", "CtfRefine/job*/*", "CtfRefine/job*/*/*", "Polish/job*/*",
-	                                 "Polish/job*/*/*", "Refine3D/job*/*", "Refine3D/job*/*/*", NULL };
-static const char *const CHECK[] = { "tomograms.star", "particles.star", "optimisation_set.star", "tilt_series/*", NULL };
-static const char *const SIMULATE[] = { "optimisation_set.star", "particles.star", "tomograms.star", "tilt_series/*", "frames/*",
-	                                    "stacks/*", "truth/*", "mask_align.mrc", "mask_fsc.mrc", "optimisation_set.run.json", NULL };
+static const char *const CYCLE[] = { "particles.star",        "motion.star",
+	                                 "optimisation_set.star", "summary.html",
+	                                 "summary.json",          "default_pipeline.star",
+	                                 "cyclotomo_cycle.star",  "cyclotomo_images.record",
+	                                 ".cyclotomo_lock",       "Reconstruct/job*/*",
+	                                 "PostProcess/job*/*",    "CtfRefine/job*/*",
+	                                 "CtfRefine/job*/*/*",    "Polish/job*/*",
+	                                 "Polish/job*/*/*",       "Refine3D/job*/*",
+	                                 "Refine3D/job*/*/*",     NULL };
+static const char *const CHECK[] = { "tomograms.star", "particles.star", "optimisation_set.star",
+	                                 "tilt_series/*", NULL };
+static const char *const SIMULATE[] = { "optimisation_set.star",
+	                                    "particles.star",
+	                                    "tomograms.star",
+	                                    "tilt_series/*",
+	                                    "frames/*",
+	                                    "stacks/*",
+	                                    "truth/*",
+	                                    "mask_align.mrc",
+	                                    "mask_fsc.mrc",
+	                                    "optimisation_set.run.json",
+	                                    NULL };
 static const char *const STAR[] = { "", NULL };
 /* Written by the layer above the jobs. */
-static const char *const RECORDS[] = { "job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL };
+static const char *const RECORDS[] = {
+	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
+};
 
 static const struct {
 	const char *const *patterns;
@@ -163,7 +194,8 @@ static cyc_status refuse_folder(const char *path, const char *pattern)
 	cyc_status st = CYC_OK;
 	struct stat s;
 	if (strpbrk(pattern, "*?[") || stat(path, &s) != 0 || !S_ISDIR(s.st_mode)) return CYC_OK;
-	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "'%s' is a folder, but a file of this name would be written", path);
+	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+	                     "'%s' is a folder, but a file of this name would be written", path);
 	cyc_error_hint("rename the folder, or choose another output (--o); nothing was written");
 	return st;
 }
@@ -197,7 +229,8 @@ done:
 	return st;
 }
 
-/* root/out, without steps back from folders that will only be made: writing to "new/../job001" reaches job001. */
+/* root/out, without steps back from folders that will only be made: writing to "new/../job001" reaches
+ * job001. */
 static cyc_status output_path(char **out, const cyc_output_plan *p)
 {
 	cyc_status st = CYC_OK;
@@ -236,7 +269,8 @@ static cyc_status output_start(char **start, const cyc_output_plan *p)
 	bool is_stack;
 	CYC_TRY(output_path(&path, p));
 	/* The writer of maps takes "map:mrc" for the file "map". */
-	if (kind == CYC_OUTPUT_MASK) CYC_TRY(unless_no_memory(cyc_mrc_split_name(&file, &section, &is_stack, path)));
+	if (kind == CYC_OUTPUT_MASK)
+		CYC_TRY(unless_no_memory(cyc_mrc_split_name(&file, &section, &is_stack, path)));
 	CYC_TRY(cyc_asprintf(start, "%s%s", file ? file : path, KINDS[kind].is_folder ? "/" : ""));
 done:
 	cyc_free(path);
@@ -320,9 +354,11 @@ done:
 static cyc_status add_images(comparison *c, const cyc_star *s)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[] = { "rlnMicrographName", "rlnTomoTiltSeriesName", "rlnImageName", "rlnCtfImage", "rlnMtfFileName" };
+	static const char *const LABELS[] = { "rlnMicrographName", "rlnTomoTiltSeriesName", "rlnImageName",
+		                                  "rlnCtfImage", "rlnMtfFileName" };
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++)
-		for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++) CYC_TRY(add_column(c, cyc_star_block_at(s, i), LABELS[k]));
+		for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++)
+			CYC_TRY(add_column(c, cyc_star_block_at(s, i), LABELS[k]));
 done:
 	return st;
 }
@@ -357,7 +393,8 @@ static cyc_status add_tomograms(comparison *c, const char *name)
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++) {
 		const cyc_star_block *b = cyc_star_block_at(s, i);
 		int32_t column = cyc_star_column(b, "rlnTomoTiltSeriesStarFile");
-		for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++) CYC_TRY(add_table(c, cyc_star_text(b, row, column)));
+		for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++)
+			CYC_TRY(add_table(c, cyc_star_text(b, row, column)));
 	}
 done:
 	cyc_star_destroy(&s);
@@ -386,7 +423,7 @@ static cyc_status add_set(comparison *c, const char *name)
 	CYC_TRY(cyc_path_join(&path, c->plan->root, name));
 	if (cyc_path_exists(path)) CYC_TRY(unless_no_memory(cyc_optimisation_set_read(&set, path)));
 	if (!set) goto done;
-	const char *files[] = { set->particles, set->trajectories, set->manifolds, set->reference_map1,
+	const char *files[] = { set->particles,      set->trajectories,   set->manifolds,    set->reference_map1,
 		                    set->reference_map2, set->reference_mask, set->reference_fsc };
 	for (size_t i = 0; i < sizeof files / sizeof *files; i++) CYC_TRY(add_input(c, files[i]));
 	if (set->tomograms) CYC_TRY(add_tomograms(c, set->tomograms));
@@ -433,8 +470,10 @@ static cyc_status refuse_root(bool *is_there, const cyc_output_plan *p)
 	CYC_TRY(output_path(&path, p));
 	*is_there = stat(path, &out) == 0;
 	if (!*is_there || KINDS[p->kind].may_be_root) goto done;
-	if (stat(p->root && p->root[0] ? p->root : ".", &root) == 0 && root.st_dev == out.st_dev && root.st_ino == out.st_ino) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "the output folder '%s' is the project itself", p->out);
+	if (stat(p->root && p->root[0] ? p->root : ".", &root) == 0 && root.st_dev == out.st_dev &&
+	    root.st_ino == out.st_ino) {
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "the output folder '%s' is the project itself", p->out);
 		cyc_error_hint("give the job a folder of its own, for example --o job001; nothing was written");
 	}
 done:
@@ -447,12 +486,16 @@ static cyc_status compare(comparison *c)
 	cyc_status st = CYC_OK;
 	if (c->inputs.n > 0) qsort(c->inputs.items, (size_t)c->inputs.n, sizeof *c->inputs.items, by_identity);
 	for (int64_t i = 0; i < c->found.n && c->inputs.n > 0; i++) {
-		const file_id *in = bsearch(&c->found.items[i], c->inputs.items, (size_t)c->inputs.n, sizeof *in, by_identity);
+		const file_id *in =
+			bsearch(&c->found.items[i], c->inputs.items, (size_t)c->inputs.n, sizeof *in, by_identity);
 		if (!in) continue;
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "the output '%s' would be written over an input of this run: '%s' is the same file", c->found.items[i].name, in->name);
+		st = cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"the output '%s' would be written over an input of this run: '%s' is the same file",
+			c->found.items[i].name, in->name);
 		cyc_error_hint("choose another output (--o): %s; nothing was written",
-		               KINDS[c->plan->kind].is_folder ? "a folder of its own for each job" : "a name that no input has");
+		               KINDS[c->plan->kind].is_folder ? "a folder of its own for each job"
+		                                              : "a name that no input has");
 		break;
 	}
 	return st;

@@ -5,13 +5,15 @@
 #include <math.h>
 #include <string.h>
 
-static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block *b, int64_t row, const char *label)
+static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block *b, int64_t row,
+                                 const char *label)
 {
 	int32_t column = cyc_star_column(b, label);
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
-static const char *const MAGNIFICATION_LABELS[2][2] = { { "rlnMagMat00", "rlnMagMat01" }, { "rlnMagMat10", "rlnMagMat11" } };
+static const char *const MAGNIFICATION_LABELS[2][2] = { { "rlnMagMat00", "rlnMagMat01" },
+	                                                    { "rlnMagMat10", "rlnMagMat11" } };
 /* More than this is no distortion but a mistake. */
 static const double LARGEST_DISTORTION = 0.2;
 
@@ -23,9 +25,11 @@ static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *
 			double neutral = i == j ? 1 : 0, *v = &o->magnification[i][j];
 			CYC_TRY(cyc_star_double_or(v, b, row, MAGNIFICATION_LABELS[i][j], neutral));
 			if (!(fabs(*v - neutral) <= LARGEST_DISTORTION)) {
-				st = cyc_star_raise(CYC_E_DATA, b, row, "_%s of optics group '%s' must be within %g of %g, found %g", MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION,
-				                    neutral, *v);
-				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong belongs into the pixel size");
+				st = cyc_star_raise(CYC_E_DATA, b, row,
+				                    "_%s of optics group '%s' must be within %g of %g, found %g",
+				                    MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
+				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong "
+				               "belongs into the pixel size");
 				goto done;
 			}
 			o->has_magnification = o->has_magnification || fabs(*v - neutral) > 1e-9;
@@ -43,7 +47,9 @@ static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, i
 	CYC_TRY(cyc_star_double_or(&y, b, row, "rlnBeamTiltY", 0));
 	if (x == 0 && y == 0) goto done;
 	if (!(o->voltage_kV > 0) || !isfinite(o->spherical_aberration_mm)) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "optics group '%s' has a beam tilt of %g, %g mrad, but no _rlnVoltage and _rlnSphericalAberration to turn it into a phase",
+		st = cyc_star_raise(CYC_E_DATA, b, row,
+		                    "optics group '%s' has a beam tilt of %g, %g mrad, but no _rlnVoltage and "
+		                    "_rlnSphericalAberration to turn it into a phase",
 		                    o->name, x, y);
 		cyc_error_hint("add both columns to the optics table, or remove _rlnBeamTiltX and _rlnBeamTiltY");
 		goto done;
@@ -56,7 +62,8 @@ static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, i
 	o->odd_zernike = all;
 	o->n_odd = n;
 	all = NULL;
-	cyc_info("optics group %s: beam tilt %g, %g mrad is used as a coma (RELION's tomo programs leave it out)", o->name, x, y);
+	cyc_info("optics group %s: beam tilt %g, %g mrad is used as a coma (RELION's tomo programs leave it out)",
+	         o->name, x, y);
 done:
 	cyc_free(all);
 	return st;
@@ -90,7 +97,8 @@ static cyc_status map_group_numbers(int32_t **row_of, int64_t *n_numbers, const 
 		number = i + 1;
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
 		if (number < 1 || number > 10000000) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "_rlnOpticsGroup must be 1 or more, found %lld", (long long)number);
+			st = cyc_star_raise(CYC_E_DATA, b, i, "_rlnOpticsGroup must be 1 or more, found %lld",
+			                    (long long)number);
 			goto done;
 		}
 		if (number > highest) highest = number;
@@ -101,7 +109,8 @@ static cyc_status map_group_numbers(int32_t **row_of, int64_t *n_numbers, const 
 		number = i + 1;
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
 		if ((*row_of)[number] >= 0) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "optics group %lld is there already, in row %d", (long long)number, (*row_of)[number] + 1);
+			st = cyc_star_raise(CYC_E_DATA, b, i, "optics group %lld is there already, in row %d",
+			                    (long long)number, (*row_of)[number] + 1);
 			goto done;
 		}
 		(*row_of)[number] = (int32_t)i;
@@ -117,7 +126,8 @@ static cyc_status read_groups(cyc__particle_reader *r, const cyc_star_block *b)
 	cyc_particle_set *s = r->set;
 	int32_t *row_of = NULL, column = cyc_star_column(r->block, "rlnOpticsGroup");
 	int64_t n = cyc_star_n_rows(b), n_numbers = 0, number = 1;
-	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'optics' has %lld rows", cyc_star_name(s->star), (long long)n);
+	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'optics' has %lld rows", cyc_star_name(s->star),
+	          (long long)n);
 	CYC_TRY(cyc_alloc(&s->optics, (size_t)n, sizeof *s->optics));
 	s->n_optics = (int32_t)n;
 	for (int32_t i = 0; i < s->n_optics; i++) CYC_TRY(read_group(&s->optics[i], b, i));
@@ -126,7 +136,8 @@ static cyc_status read_groups(cyc__particle_reader *r, const cyc_star_block *b)
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, r->block, row, column));
 		if (number < 0 || number >= n_numbers || row_of[number] < 0) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, row, "optics group %lld is not in block 'optics'", (long long)number);
+			st = cyc_star_raise(CYC_E_DATA, r->block, row, "optics group %lld is not in block 'optics'",
+			                    (long long)number);
 			goto done;
 		}
 		r->optics[row] = row_of[number];
@@ -196,13 +207,15 @@ done:
 	return st;
 }
 
-static cyc_status check_same(const cyc__particle_reader *r, int64_t row, const char *what, double particles, double tomogram)
+static cyc_status check_same(const cyc__particle_reader *r, int64_t row, const char *what, double particles,
+                             double tomogram)
 {
 	/* NaN: the optics table does not say. */
 	if (isnan(particles) || fabs(particles - tomogram) <= 1e-3) return CYC_OK;
 	const cyc_tilt_series *ts = &r->tomograms->series[r->series[row]];
-	cyc_status st = cyc_star_raise(CYC_E_DATA, r->block, row, "%s of optics group '%s' is %g, but of tomogram '%s' (in '%s') %g", what,
-	                               r->set->optics[r->optics[row]].name, particles, ts->name, r->tomograms->path, tomogram);
+	cyc_status st = cyc_star_raise(
+		CYC_E_DATA, r->block, row, "%s of optics group '%s' is %g, but of tomogram '%s' (in '%s') %g", what,
+		r->set->optics[r->optics[row]].name, particles, ts->name, r->tomograms->path, tomogram);
 	cyc_error_hint("correct the optics table of the particles, or of the tomograms");
 	return st;
 }
@@ -219,8 +232,10 @@ static cyc_status check_groups(const cyc__particle_reader *r)
 		const cyc_optics_group *o = &r->set->optics[last_optics];
 		CYC_TRY(check_same(r, row, "the tilt series' pixel size (Å)", o->pixel_size_A, ts->pixel_size_A));
 		CYC_TRY(check_same(r, row, "the voltage (kV)", o->voltage_kV, ts->voltage_kV));
-		CYC_TRY(check_same(r, row, "the spherical aberration (mm)", o->spherical_aberration_mm, ts->spherical_aberration_mm));
-		CYC_TRY(check_same(r, row, "the amplitude contrast", o->amplitude_contrast_frac, ts->amplitude_contrast_frac));
+		CYC_TRY(check_same(r, row, "the spherical aberration (mm)", o->spherical_aberration_mm,
+		                   ts->spherical_aberration_mm));
+		CYC_TRY(check_same(r, row, "the amplitude contrast", o->amplitude_contrast_frac,
+		                   ts->amplitude_contrast_frac));
 	}
 done:
 	return st;
@@ -231,19 +246,26 @@ typedef struct {
 	size_t offset; /* of a double in cyc_tilt_series */
 } optics_number;
 
-/* One column for all groups, from the series that the particles of each are in; a group without particles gets the first series'. */
-static cyc_status add_number(const cyc__particle_reader *r, cyc_star_block *b, const optics_number *what, const int32_t *series_of)
+/* One column for all groups, from the series that the particles of each are in; a group without particles
+ * gets the first series'. */
+static cyc_status add_number(const cyc__particle_reader *r, cyc_star_block *b, const optics_number *what,
+                             const int32_t *series_of)
 {
 	cyc_status st = CYC_OK;
 	int32_t column;
 	if (cyc_star_column(b, what->label) >= 0) goto done;
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		if (r->series[row] < 0) continue;
-		const cyc_tilt_series *first = &r->tomograms->series[series_of[r->optics[row]]], *now = &r->tomograms->series[r->series[row]];
-		double a = *(const double *)((const char *)first + what->offset), c = *(const double *)((const char *)now + what->offset);
+		const cyc_tilt_series *first = &r->tomograms->series[series_of[r->optics[row]]],
+							  *now = &r->tomograms->series[r->series[row]];
+		double a = *(const double *)((const char *)first + what->offset),
+			   c = *(const double *)((const char *)now + what->offset);
 		if (fabs(a - c) <= 1e-3) continue;
-		cyc_warn("'%s': optics group '%s' has no %s, and its tilt series %s and %s differ in it (%g, %g): what is written has none either; give each an "
-		         "optics group of its own", r->set->path, r->set->optics[r->optics[row]].name, what->label, first->name, now->name, a, c);
+		cyc_warn("'%s': optics group '%s' has no %s, and its tilt series %s and %s differ in it (%g, %g): "
+		         "what is written has none either; give each an "
+		         "optics group of its own",
+		         r->set->path, r->set->optics[r->optics[row]].name, what->label, first->name, now->name, a,
+		         c);
 		goto done;
 	}
 	CYC_TRY(cyc_star_ensure_column(&column, b, what->label, ""));
@@ -255,14 +277,17 @@ done:
 	return st;
 }
 
-/* What RELION wants of an optics table and the particles lacked comes from the tomograms, so that it is in all that is written. */
+/* What RELION wants of an optics table and the particles lacked comes from the tomograms, so that it is in
+ * all that is written. */
 static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
-	static const optics_number NUMBERS[] = { { "rlnSphericalAberration", offsetof(cyc_tilt_series, spherical_aberration_mm) },
-		                                     { "rlnVoltage", offsetof(cyc_tilt_series, voltage_kV) },
-		                                     { "rlnAmplitudeContrast", offsetof(cyc_tilt_series, amplitude_contrast_frac) },
-		                                     { "rlnTomoTiltSeriesPixelSize", offsetof(cyc_tilt_series, pixel_size_A) } };
+	static const optics_number NUMBERS[] = {
+		{ "rlnSphericalAberration", offsetof(cyc_tilt_series, spherical_aberration_mm) },
+		{ "rlnVoltage", offsetof(cyc_tilt_series, voltage_kV) },
+		{ "rlnAmplitudeContrast", offsetof(cyc_tilt_series, amplitude_contrast_frac) },
+		{ "rlnTomoTiltSeriesPixelSize", offsetof(cyc_tilt_series, pixel_size_A) }
+	};
 	int32_t *series_of = NULL, column;
 	if (r->tomograms->n_series == 0) return CYC_OK;
 	CYC_TRY(cyc_alloc(&series_of, r->set->n_optics, sizeof *series_of));
@@ -273,18 +298,22 @@ static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
 		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroupName", ""));
 		/* The tomograms know the name where the optics table has none. */
 		for (int32_t g = 0; g < r->set->n_optics; g++) {
-			const char *known = series_of[g] >= 0 ? r->tomograms->series[series_of[g]].optics_group_name : NULL;
-			CYC_TRY(cyc_star_set_text(b, g, column, known && known[0] && r->set->n_optics == 1 ? known : r->set->optics[g].name));
+			const char *known =
+				series_of[g] >= 0 ? r->tomograms->series[series_of[g]].optics_group_name : NULL;
+			CYC_TRY(cyc_star_set_text(
+				b, g, column, known && known[0] && r->set->n_optics == 1 ? known : r->set->optics[g].name));
 		}
 	}
-	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) CYC_TRY(add_number(r, b, &NUMBERS[i], series_of));
+	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++)
+		CYC_TRY(add_number(r, b, &NUMBERS[i], series_of));
 	if (cyc_star_column(b, "rlnOpticsGroup") < 0) {
 		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", ""));
 		for (int32_t g = 0; g < r->set->n_optics; g++) CYC_TRY(cyc_star_set_int(b, g, column, g + 1));
 	}
 	/* There is one group only, or they would have been refused. */
 	if (cyc_star_column(r->block, "rlnOpticsGroup") < 0)
-		CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup", cyc_star_text_of(b, 0, "rlnOpticsGroup")));
+		CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup",
+		                               cyc_star_text_of(b, 0, "rlnOpticsGroup")));
 done:
 	cyc_free(series_of);
 	return st;
@@ -297,7 +326,8 @@ cyc_status cyc__particles_read_optics(cyc__particle_reader *r)
 	CYC_TRY(b ? read_groups(r, b) : make_groups(r));
 	CYC_TRY(check_groups(r));
 	CYC_TRY(fill_document(r, cyc_star_find(r->set->star, "optics")));
-	for (int64_t i = 0; i < r->set->n; i++) r->set->particles[i].i_optics = r->optics[r->set->particles[i].row];
+	for (int64_t i = 0; i < r->set->n; i++)
+		r->set->particles[i].i_optics = r->optics[r->set->particles[i].row];
 done:
 	return st;
 }
@@ -309,7 +339,10 @@ static cyc_status put_vectors(cyc_particle_set *s, cyc_star_block *b, const char
 	int32_t column, n = 0;
 	double *zeros = NULL;
 	CYC_TRY(cyc_star_ensure_column(&column, b, label, "[]"));
-	for (int32_t i = 0; i < s->n_optics; i++) n = s->optics[i].n_odd > n && is_odd ? s->optics[i].n_odd : s->optics[i].n_even > n && !is_odd ? s->optics[i].n_even : n;
+	for (int32_t i = 0; i < s->n_optics; i++)
+		n = s->optics[i].n_odd > n && is_odd     ? s->optics[i].n_odd
+		    : s->optics[i].n_even > n && !is_odd ? s->optics[i].n_even
+		                                         : n;
 	CYC_TRY(cyc_alloc(&zeros, n, sizeof *zeros));
 	for (int32_t i = 0; i < s->n_optics; i++) {
 		const cyc_optics_group *o = &s->optics[i];
@@ -335,7 +368,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even, int32_t n_even, const double *odd, int32_t n_odd)
+cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optics, const double *even,
+                                            int32_t n_even, const double *odd, int32_t n_odd)
 {
 	cyc_status st = CYC_OK;
 	static const char *const TILTS[] = { "rlnBeamTiltX", "rlnBeamTiltY" };
@@ -348,13 +382,15 @@ cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optic
 	if (odd) CYC_TRY(put_vectors(s, b, "rlnOddZernike", true));
 	for (int k = 0; k < 2 && odd; k++) {
 		int32_t column = cyc_star_column(b, TILTS[k]);
-		for (int32_t i = 0; i < s->n_optics && column >= 0; i++) CYC_TRY(cyc_star_set_double(b, i, column, 0)); /* all are in the vectors now */
+		for (int32_t i = 0; i < s->n_optics && column >= 0; i++)
+			CYC_TRY(cyc_star_set_double(b, i, column, 0)); /* all are in the vectors now */
 	}
 done:
 	return st;
 }
 
-cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics, const double magnification[2][2])
+cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_optics,
+                                              const double magnification[2][2])
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -364,8 +400,10 @@ cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_opt
 		for (int j = 0; j < 2; j++) {
 			double neutral = i == j ? 1 : 0;
 			s->optics[i_optics].magnification[i][j] = magnification[i][j];
-			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) || fabs(magnification[i][j] - neutral) > 1e-9;
-			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j], i == j ? "1.000000" : "0.000000"));
+			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) ||
+			                                        fabs(magnification[i][j] - neutral) > 1e-9;
+			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j],
+			                               i == j ? "1.000000" : "0.000000"));
 			CYC_TRY(cyc_star_set_double(b, i_optics, column, magnification[i][j]));
 		}
 done:

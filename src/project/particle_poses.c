@@ -4,7 +4,8 @@
 #include <string.h>
 
 /* Three columns that come together: true if all are there, an error if only some are. */
-static cyc_status find_three(int32_t column[3], bool *are_there, const cyc_star_block *b, const char *const label[3])
+static cyc_status find_three(int32_t column[3], bool *are_there, const cyc_star_block *b,
+                             const char *const label[3])
 {
 	cyc_status st = CYC_OK;
 	int n = 0;
@@ -30,7 +31,8 @@ static cyc_mat3 euler_of_degrees(const double deg[3])
 
 static cyc_status read_orientations(cyc__particle_reader *r)
 {
-	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
+		                                        "rlnTomoSubtomogramPsi" };
 	static const char *const REFINED[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	int32_t part[3], ref[3];
@@ -55,8 +57,9 @@ done:
 }
 
 /*
- * Factor from rlnCoordinate* to unbinned pixels, by optics group. RELION-4 wrote unbinned pixels; 2D stacks are newer
- * than that, so a set of stacks with these columns comes from WarpTools, which counts in the stacks' binned pixels.
+ * Factor from rlnCoordinate* to unbinned pixels, by optics group. RELION-4 wrote unbinned pixels; 2D stacks
+ * are newer than that, so a set of stacks with these columns comes from WarpTools, which counts in the
+ * stacks' binned pixels.
  */
 static cyc_status coordinate_factors(double **factor, const cyc__particle_reader *r)
 {
@@ -69,12 +72,14 @@ static cyc_status coordinate_factors(double **factor, const cyc__particle_reader
 		if (!s->are_2d_stacks) continue;
 		CYC_TRY(cyc_star_double_or(&(*factor)[i], optics, i, "rlnTomoSubtomogramBinning", 1.0));
 		if (!((*factor)[i] > 0.0)) {
-			st = cyc_star_raise(CYC_E_DATA, optics, i, "_rlnTomoSubtomogramBinning must be positive, found %g", (*factor)[i]);
+			st = cyc_star_raise(CYC_E_DATA, optics, i,
+			                    "_rlnTomoSubtomogramBinning must be positive, found %g", (*factor)[i]);
 			goto done;
 		}
 	}
 	if (s->are_2d_stacks && (*factor)[0] != 1.0) {
-		cyc_info("'%s': 2D stacks with _rlnCoordinateX/Y/Z (WarpTools): taken as pixels binned by %g", s->path, (*factor)[0]);
+		cyc_info("'%s': 2D stacks with _rlnCoordinateX/Y/Z (WarpTools): taken as pixels binned by %g",
+		         s->path, (*factor)[0]);
 	}
 done:
 	return st;
@@ -82,7 +87,8 @@ done:
 
 static cyc_status read_positions(cyc__particle_reader *r)
 {
-	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" };
+	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
+		                                     "rlnCenteredCoordinateZAngst" };
 	static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_status st = CYC_OK;
@@ -91,12 +97,14 @@ static cyc_status read_positions(cyc__particle_reader *r)
 	bool is_centered, has_corner = false, has_origin;
 	double v[3], o[3], *factor = NULL;
 	/* Both kinds may be there in part; what counts is whether one is complete. */
-	is_centered = cyc_star_column(b, CENTERED[0]) >= 0 && cyc_star_column(b, CENTERED[1]) >= 0 && cyc_star_column(b, CENTERED[2]) >= 0;
+	is_centered = cyc_star_column(b, CENTERED[0]) >= 0 && cyc_star_column(b, CENTERED[1]) >= 0 &&
+	              cyc_star_column(b, CENTERED[2]) >= 0;
 	if (is_centered) {
 		CYC_TRY(find_three(place, &is_centered, b, CENTERED));
 	} else {
 		CYC_TRY(find_three(place, &has_corner, b, CORNER));
-		for (int a = 0; a < 3 && !has_corner; a++) CYC_TRY(cyc_star_require_column(&place[a], b, CENTERED[a]));
+		for (int a = 0; a < 3 && !has_corner; a++)
+			CYC_TRY(cyc_star_require_column(&place[a], b, CENTERED[a]));
 		CYC_TRY(coordinate_factors(&factor, r));
 	}
 	CYC_TRY(find_three(origin, &has_origin, b, ORIGIN));
@@ -104,7 +112,8 @@ static cyc_status read_positions(cyc__particle_reader *r)
 		cyc_particle *p = &r->set->particles[i];
 		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
 		CYC_TRY(read_three(v, b, p->row, place));
-		for (int a = 0; a < 3 && !is_centered; a++) v[a] = (v[a] * factor[p->i_optics] - 0.5 * ts->size_px[a]) * ts->pixel_size_A;
+		for (int a = 0; a < 3 && !is_centered; a++)
+			v[a] = (v[a] * factor[p->i_optics] - 0.5 * ts->size_px[a]) * ts->pixel_size_A;
 		p->position_A = (cyc_vec3){ v[0], v[1], v[2] };
 		if (!has_origin) continue;
 		/* The offset moves data towards the reference: minus. It lives in the subtomogram's frame. */
@@ -127,7 +136,8 @@ static cyc_status read_halves(cyc__particle_reader *r)
 		cyc_particle *p = &r->set->particles[i];
 		CYC_TRY(cyc_star_int(&half, r->block, p->row, column));
 		if (half != 1 && half != 2) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnRandomSubset must be 1 or 2, found %lld", (long long)half);
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnRandomSubset must be 1 or 2, found %lld",
+			                    (long long)half);
 			goto done;
 		}
 		p->half = (int32_t)half - 1;
@@ -146,7 +156,8 @@ static cyc_status read_probabilities(cyc__particle_reader *r)
 		if (column < 0) continue;
 		CYC_TRY(cyc_star_double(&p->probability, r->block, p->row, column));
 		if (!(p->probability >= 0 && p->probability <= 1)) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_cycParticleProbability must be from 0 to 1, found %g", p->probability);
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row,
+			                    "_cycParticleProbability must be from 0 to 1, found %g", p->probability);
 			goto done;
 		}
 	}
@@ -177,7 +188,8 @@ static cyc_status read_visible(cyc__particle_reader *r)
 	double *v = NULL;
 	size_t total = 0;
 	if (column < 0) goto done;
-	for (int64_t i = 0; i < s->n; i++) total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts;
+	for (int64_t i = 0; i < s->n; i++)
+		total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts;
 	CYC_TRY(cyc_alloc(&s->visible_data, total, 1));
 	uint8_t *flags = s->visible_data;
 	for (int64_t i = 0; i < s->n; i++) {
@@ -193,8 +205,10 @@ static cyc_status read_visible(cyc__particle_reader *r)
 			v = NULL;
 		}
 		if (n != ts->n_tilts) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnTomoVisibleFrames of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
-			                    p->name, (long long)n, ts->name, ts->n_tilts);
+			st = cyc_star_raise(
+				CYC_E_DATA, r->block, p->row,
+				"_rlnTomoVisibleFrames of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
+				p->name, (long long)n, ts->name, ts->n_tilts);
 			goto done;
 		}
 		p->visible_frames = flags;
@@ -229,8 +243,9 @@ static cyc_status read_trajectory(float *motion_A, const cyc_star_block *b, cons
 	CYC_TRY(find_three(column, &are_there, b, LABEL));
 	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, LABEL[0]));
 	if (cyc_star_n_rows(b) != ts->n_tilts) {
-		st = cyc_star_raise(CYC_E_DATA, b, 0, "the trajectory has %lld rows, but tilt series '%s' has %d tilts", (long long)cyc_star_n_rows(b), ts->name,
-		                    ts->n_tilts);
+		st = cyc_star_raise(CYC_E_DATA, b, 0,
+		                    "the trajectory has %lld rows, but tilt series '%s' has %d tilts",
+		                    (long long)cyc_star_n_rows(b), ts->name, ts->n_tilts);
 		cyc_error_hint("use the trajectories that were made with these tomograms");
 		goto done;
 	}
@@ -243,23 +258,27 @@ done:
 }
 
 /* Whose trajectory is it? Told by the particle's own name, or by the row in a file of as many rows. */
-static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star *star, int32_t first, bool by_row)
+static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star *star, int32_t first,
+                                  bool by_row)
 {
 	cyc_status st = CYC_OK;
 	int64_t n = cyc_star_n_blocks(star) - first;
 	if (by_row && n != r->n_rows) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "'%s' numbers its %lld trajectories by rows, but '%s' has %lld particles: they cannot be "
-		                     "matched",
-		                     cyc_star_name(star), (long long)n, r->set->path, (long long)r->n_rows);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"'%s' numbers its %lld trajectories by rows, but '%s' has %lld particles: they cannot be "
+			"matched",
+			cyc_star_name(star), (long long)n, r->set->path, (long long)r->n_rows);
 	} else if (!by_row && r->set->has_generated_names) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "'%s' has trajectories by particle name, but '%s' has no _rlnTomoParticleName: they cannot "
-		                     "be matched",
-		                     cyc_star_name(star), r->set->path);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"'%s' has trajectories by particle name, but '%s' has no _rlnTomoParticleName: they cannot "
+			"be matched",
+			cyc_star_name(star), r->set->path);
 	}
 	if (st != CYC_OK)
-		cyc_error_hint("use the particles that the trajectories were made with, names and all, or no trajectories");
+		cyc_error_hint(
+			"use the particles that the trajectories were made with, names and all, or no trajectories");
 	return st;
 }
 
@@ -275,15 +294,18 @@ cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char 
 	cyc_star_block *b = cyc_star_block_at(star, first);
 	bool by_row = b && strcmp(cyc_star_block_name(b), "0") == 0;
 	CYC_TRY(check_can_match(r, star, first, by_row));
-	for (int64_t i = 0; i < s->n; i++) total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts * 3;
+	for (int64_t i = 0; i < s->n; i++)
+		total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts * 3;
 	CYC_TRY(cyc_alloc(&s->motion_data, total, sizeof *s->motion_data));
 	float *motion = s->motion_data;
 	for (int64_t i = 0; i < s->n; i++) {
 		cyc_particle *p = &s->particles[i];
 		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
-		b = by_row ? (p->row < INT32_MAX - 1 ? cyc_star_block_at(star, first + (int32_t)p->row) : NULL) : cyc_star_find(star, p->name);
+		b = by_row ? (p->row < INT32_MAX - 1 ? cyc_star_block_at(star, first + (int32_t)p->row) : NULL)
+		           : cyc_star_find(star, p->name);
 		if (!b) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no trajectory of particle '%s' (row %lld of '%s')", path, p->name,
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "'%s' has no trajectory of particle '%s' (row %lld of '%s')", path, p->name,
 			                     (long long)p->row + 1, s->path);
 			cyc_error_hint("use the trajectories that belong to these particles, or none");
 			goto done;

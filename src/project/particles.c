@@ -36,10 +36,13 @@ static cyc_status find_series(cyc__particle_reader *r)
 	int32_t last_series = -1;
 	st = cyc_star_require_column(&column, b, "rlnTomoName");
 	if (st != CYC_OK && cyc_star_column(b, "rlnMicrographName") >= 0)
-		cyc_error_hint("the column _rlnMicrographName is where RELION 3, Warp and PyTom name the tomogram: write its "
-		               "names, as '%s' has them, into a column _rlnTomoName", r->tomograms->path);
+		cyc_error_hint(
+			"the column _rlnMicrographName is where RELION 3, Warp and PyTom name the tomogram: write its "
+			"names, as '%s' has them, into a column _rlnTomoName",
+			r->tomograms->path);
 	CYC_TRY(st);
-	for (int32_t i = 0; i < r->tomograms->n_series; i++) CYC_TRY(cyc__name_map_add(&found, &known, r->tomograms->series[i].name, i));
+	for (int32_t i = 0; i < r->tomograms->n_series; i++)
+		CYC_TRY(cyc__name_map_add(&found, &known, r->tomograms->series[i].name, i));
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		const char *name = cyc_star_text(b, row, column);
 		/* Files are mostly sorted by tomogram. */
@@ -52,12 +55,16 @@ static cyc_status find_series(cyc__particle_reader *r)
 	}
 	r->set->n_unknown_tomogram = n_unknown;
 	if (n_unknown == r->n_rows) {
-		st = cyc_star_raise(CYC_E_DATA, b, 0, "none of the %lld particles belongs to a tomogram of '%s' (this one to '%s')", (long long)r->n_rows,
-		                    r->tomograms->path, first_unknown);
-		cyc_error_hint("check that particles and tomograms are of the same project; the first tomogram there is '%s'", r->tomograms->series[0].name);
+		st = cyc_star_raise(CYC_E_DATA, b, 0,
+		                    "none of the %lld particles belongs to a tomogram of '%s' (this one to '%s')",
+		                    (long long)r->n_rows, r->tomograms->path, first_unknown);
+		cyc_error_hint(
+			"check that particles and tomograms are of the same project; the first tomogram there is '%s'",
+			r->tomograms->series[0].name);
 	} else if (n_unknown > 0) {
-		cyc_warn("'%s': %lld of %lld particles are left out, because their tomogram is not in '%s' (the first is '%s')", r->set->path,
-		         (long long)n_unknown, (long long)r->n_rows, r->tomograms->path, first_unknown);
+		cyc_warn("'%s': %lld of %lld particles are left out, because their tomogram is not in '%s' (the "
+		         "first is '%s')",
+		         r->set->path, (long long)n_unknown, (long long)r->n_rows, r->tomograms->path, first_unknown);
 	}
 done:
 	cyc__name_map_deinit(&known);
@@ -84,7 +91,8 @@ static cyc_status generate_names(cyc__particle_reader *r)
 		cyc_free(name);
 		name = NULL;
 	}
-	cyc_info("'%s' has no _rlnTomoParticleName: particles are named TOMOGRAM/1, TOMOGRAM/2, ...", r->set->path);
+	cyc_info("'%s' has no _rlnTomoParticleName: particles are named TOMOGRAM/1, TOMOGRAM/2, ...",
+	         r->set->path);
 done:
 	cyc_free(name);
 	cyc_free(count);
@@ -101,9 +109,12 @@ static cyc_status check_names(const cyc__particle_reader *r)
 		const char *name = cyc_star_text(r->block, row, r->name_column);
 		CYC_TRY(cyc__name_map_add(&first, &names, name, row));
 		if (first != row || !name[0]) {
-			st = name[0] ? cyc_star_raise(CYC_E_DATA, r->block, row, "particle '%s' is there already, in row %lld", name, (long long)first + 1)
+			st = name[0] ? cyc_star_raise(CYC_E_DATA, r->block, row,
+			                              "particle '%s' is there already, in row %lld", name,
+			                              (long long)first + 1)
 			             : cyc_star_raise(CYC_E_DATA, r->block, row, "_rlnTomoParticleName is empty");
-			cyc_error_hint("particle names must be unique; remove the column _rlnTomoParticleName to have them generated (trajectories cannot be used then)");
+			cyc_error_hint("particle names must be unique; remove the column _rlnTomoParticleName to have "
+			               "them generated (trajectories cannot be used then)");
 			goto done;
 		}
 	}
@@ -148,16 +159,15 @@ static bool look_like_2d_stacks(const cyc__particle_reader *r)
 {
 	const cyc_star_block *optics = cyc_star_find(r->set->star, "optics");
 	int32_t column = cyc_star_column(r->block, "rlnImageName");
-	const char *dimension = optics && cyc_star_n_rows(optics) > 0
-	                            ? cyc_star_text_of(optics, 0, "rlnImageDimensionality")
-	                            : NULL;
+	const char *dimension =
+		optics && cyc_star_n_rows(optics) > 0 ? cyc_star_text_of(optics, 0, "rlnImageDimensionality") : NULL;
 	if (dimension) return column >= 0 && strcmp(dimension, "2") == 0;
 	size_t n = column >= 0 ? strlen(cyc_star_text(r->block, 0, column)) : 0;
 	return n > 5 && strcmp(cyc_star_text(r->block, 0, column) + n - 5, ".mrcs") == 0;
 }
 
-/* The block general says whether images are 2D stacks. Scripts lose it, since it has no loop_; then the images' own
- * columns say it, and the block is put back for whoever reads what is written from this. */
+/* The block general says whether images are 2D stacks. Scripts lose it, since it has no loop_; then the
+ * images' own columns say it, and the block is put back for whoever reads what is written from this. */
 static cyc_status find_stacks(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
@@ -168,13 +178,15 @@ static cyc_status find_stacks(cyc__particle_reader *r)
 	bool is_known = text && text[0], look = look_like_2d_stacks(r);
 	s->are_2d_stacks = is_known ? strcmp(text, "1") == 0 : look;
 	if (is_known && look && !s->are_2d_stacks)
-		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they and _rlnCoordinateX/Y/Z, if that is "
-		         "where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
-		         s->path, LABEL, text);
+		cyc_warn(
+			"'%s': _%s is %s, but the images look like 2D stacks: they and _rlnCoordinateX/Y/Z, if that is "
+			"where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
+			s->path, LABEL, text);
 	if (is_known || !look) goto done;
-	cyc_warn("'%s' does not say whether its images are 2D stacks (_%s in block general), but their columns look "
-	         "like it: they are taken as such",
-	         s->path, LABEL);
+	cyc_warn(
+		"'%s' does not say whether its images are 2D stacks (_%s in block general), but their columns look "
+		"like it: they are taken as such",
+		s->path, LABEL);
 	if (!general) CYC_TRY(cyc_star_add_block(&general, s->star, "general", CYC_STAR_LIST));
 	if (cyc_star_block_kind(general) == CYC_STAR_LIST) CYC_TRY(cyc_star_list_set_text(general, LABEL, "1"));
 done:
@@ -193,14 +205,15 @@ static cyc_status find_block(cyc__particle_reader *r)
 	CYC_TRY(cyc_star_check_unique(cyc_star_find(star, "optics")));
 	CYC_TRY(cyc_star_check_unique(cyc_star_find(star, "general")));
 	r->n_rows = cyc_star_n_rows(r->block);
-	CYC_CHECK(cyc_star_block_kind(r->block) == CYC_STAR_TABLE && r->n_rows > 0, CYC_E_DATA, "'%s': block '%s' has no particles", cyc_star_name(star),
-	          cyc_star_block_name(r->block));
+	CYC_CHECK(cyc_star_block_kind(r->block) == CYC_STAR_TABLE && r->n_rows > 0, CYC_E_DATA,
+	          "'%s': block '%s' has no particles", cyc_star_name(star), cyc_star_block_name(r->block));
 	CYC_TRY(find_stacks(r));
 done:
 	return st;
 }
 
-cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories, const cyc_tomogram_set *tomograms, const char *root)
+cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const char *trajectories,
+                                 const cyc_tomogram_set *tomograms, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_set *s = NULL;
@@ -251,7 +264,8 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 	cyc_status st = CYC_OK;
 	long long n[2] = { 0, 0 }, n_counted[2] = { 0, 0 };
 	if (!s->has_halves) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no half-sets: column _rlnRandomSubset is not there", s->path);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "'%s' has no half-sets: column _rlnRandomSubset is not there", s->path);
 		cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
 		return st;
 	}
@@ -261,11 +275,14 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 	}
 	for (int h = 0; h < 2 && st == CYC_OK; h++) {
 		if (n[h] == 0) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': half-set %d has no particles (half-set %d has %lld)", s->path, h + 1,
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "'%s': half-set %d has no particles (half-set %d has %lld)", s->path, h + 1,
 			                     2 - h, n[1 - h]);
 			cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
 		} else if (n_counted[h] == 0) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': none of the %lld particles of half-set %d counts: _cycParticleProbability is 0 for all",
+			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                     "'%s': none of the %lld particles of half-set %d counts: "
+			                     "_cycParticleProbability is 0 for all",
 			                     s->path, n[h], h + 1);
 			cyc_error_hint("remove the column _cycParticleProbability to let all particles count");
 		}

@@ -15,9 +15,11 @@ typedef struct {
 	int32_t name_column;
 } cyc__particle_reader;
 
-/* Optics groups, from the block of the file or from the tomograms; fills reader->optics and checks consistency. */
+/* Optics groups, from the block of the file or from the tomograms; fills reader->optics and checks
+ * consistency. */
 CYC_MUST_CHECK cyc_status cyc__particles_read_optics(cyc__particle_reader *r);
-/* Positions, orientations, half-sets and visible frames of set->particles, whose rows and series are known. */
+/* Positions, orientations, half-sets and visible frames of set->particles, whose rows and series are known.
+ */
 CYC_MUST_CHECK cyc_status cyc__particles_read_poses(cyc__particle_reader *r);
 CYC_MUST_CHECK cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char *path);
 

@@ -7,7 +7,6 @@
 
 static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 
-
 cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 {
 	cyc_status st = CYC_OK;
@@ -26,7 +25,8 @@ done:
 	return st;
 }
 
-const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { "cycMeanMotionErrorXAngst", "cycMeanMotionErrorYAngst", "cycMeanMotionErrorZAngst" };
+const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { "cycMeanMotionErrorXAngst", "cycMeanMotionErrorYAngst",
+	                                                  "cycMeanMotionErrorZAngst" };
 
 cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label)
 {
@@ -48,7 +48,8 @@ cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double 
 	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticleProbability", "1.000000"));
 	for (int64_t i = 0; i < s->n; i++) {
-		CYC_CHECK(probability[i] >= 0 && probability[i] <= 1, CYC_E_INTERNAL, "particle '%s' has the probability %g", s->particles[i].name, probability[i]);
+		CYC_CHECK(probability[i] >= 0 && probability[i] <= 1, CYC_E_INTERNAL,
+		          "particle '%s' has the probability %g", s->particles[i].name, probability[i]);
 		s->particles[i].probability = probability[i];
 		CYC_TRY(cyc_star_set_double(b, s->particles[i].row, column, probability[i]));
 	}
@@ -70,7 +71,8 @@ static int by_rank(const void *a, const void *b)
 	return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* Particles kept so far, in the cells of a hashed grid of the distance's width: neighbours are in 27 cells. */
+/* Particles kept so far, in the cells of a hashed grid of the distance's width: neighbours are in 27 cells.
+ */
 typedef struct {
 	int64_t *first, *next; /* n_cells; next of each particle of the tomogram, -1 ends a chain */
 	size_t n_cells;
@@ -96,14 +98,18 @@ static bool has_neighbour(const grid *g, cyc_vec3 p)
 	int64_t at[3];
 	cell_at(at, g, p);
 	for (int k = 0; k < 27; k++)
-		for (int64_t j = g->first[cell_of(g, at[0] + k % 3 - 1, at[1] + k / 3 % 3 - 1, at[2] + k / 9 - 1)]; j >= 0; j = g->next[j]) {
+		for (int64_t j = g->first[cell_of(g, at[0] + k % 3 - 1, at[1] + k / 3 % 3 - 1, at[2] + k / 9 - 1)];
+		     j >= 0; j = g->next[j]) {
 			cyc_vec3 q = g->particles[j].position_A;
-			if (cyc_square(p.x - q.x) + cyc_square(p.y - q.y) + cyc_square(p.z - q.z) < cyc_square(g->width_A)) return true;
+			if (cyc_square(p.x - q.x) + cyc_square(p.y - q.y) + cyc_square(p.z - q.z) <
+			    cyc_square(g->width_A))
+				return true;
 		}
 	return false;
 }
 
-static cyc_status separate_series(bool *keep, const cyc_particle *particles, const double *score, int64_t n, double width_A)
+static cyc_status separate_series(bool *keep, const cyc_particle *particles, const double *score, int64_t n,
+                                  double width_A)
 {
 	cyc_status st = CYC_OK;
 	ranked *order = NULL;
@@ -130,17 +136,21 @@ done:
 	return st;
 }
 
-cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_particle_set *s, double min_separation_A, const double *score)
+cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_particle_set *s,
+                                     double min_separation_A, const double *score)
 {
 	cyc_status st = CYC_OK;
 	*n_removed = 0;
-	CYC_CHECK(min_separation_A > 0 && isfinite(min_separation_A), CYC_E_USAGE, "the least distance must be positive, got %g Å", min_separation_A);
+	CYC_CHECK(min_separation_A > 0 && isfinite(min_separation_A), CYC_E_USAGE,
+	          "the least distance must be positive, got %g Å", min_separation_A);
 	for (int64_t i = 0; i < s->n && score; i++)
-		CYC_CHECK(!isnan(score[i]), CYC_E_DATA, "'%s': row %lld: the score of particle '%s' is not a number", s->path, (long long)s->particles[i].row + 1,
-		          s->particles[i].name);
+		CYC_CHECK(!isnan(score[i]), CYC_E_DATA, "'%s': row %lld: the score of particle '%s' is not a number",
+		          s->path, (long long)s->particles[i].row + 1, s->particles[i].name);
 	for (int32_t t = 0; t < s->n_series; t++) {
 		int64_t first = s->series_first[t], n = s->series_first[t + 1] - first;
-		if (n > 0) CYC_TRY(separate_series(keep + first, s->particles + first, score ? score + first : NULL, n, min_separation_A));
+		if (n > 0)
+			CYC_TRY(separate_series(keep + first, s->particles + first, score ? score + first : NULL, n,
+			                        min_separation_A));
 	}
 	for (int64_t i = 0; i < s->n; i++) *n_removed += !keep[i];
 done:
@@ -167,7 +177,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms, const bool *keep, const char *path)
+cyc_status cyc_trajectories_write(const cyc_particle_set *s, const cyc_tomogram_set *tomograms,
+                                  const bool *keep, const char *path)
 {
 	cyc_status st = CYC_OK;
 	cyc_trajectory_file file = { 0 };

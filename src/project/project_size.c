@@ -19,7 +19,8 @@ static cyc_status add_image(cyc_project_size *s, const cyc_tilt_series *ts, int3
 		s->image_nx = nx;
 		s->image_ny = ny;
 	}
-	int32_t edge = nx < ny ? nx : ny, smallest = s->smallest_nx < s->smallest_ny ? s->smallest_nx : s->smallest_ny;
+	int32_t edge = nx < ny ? nx : ny,
+			smallest = s->smallest_nx < s->smallest_ny ? s->smallest_nx : s->smallest_ny;
 	if (s->smallest_series < 0 || edge < smallest) {
 		s->smallest_nx = nx;
 		s->smallest_ny = ny;
@@ -28,7 +29,8 @@ static cyc_status add_image(cyc_project_size *s, const cyc_tilt_series *ts, int3
 	return CYC_OK;
 }
 
-cyc_status cyc_project_size_of(cyc_project_size *out, const cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
+cyc_status cyc_project_size_of(cyc_project_size *out, const cyc_tomogram_set *tomograms,
+                               const cyc_particle_set *set, const char *root)
 {
 	cyc_status st = CYC_OK;
 	*out = (cyc_project_size){ .n_particles = set->n, .smallest_series = -1 };
@@ -50,14 +52,19 @@ done:
 	return st;
 }
 
-cyc_status cyc_project_require_window(const cyc_project_size *s, const cyc_tomogram_set *tomograms, int32_t window_px)
+cyc_status cyc_project_require_window(const cyc_project_size *s, const cyc_tomogram_set *tomograms,
+                                      int32_t window_px)
 {
 	cyc_status st = CYC_OK;
 	if (s->smallest_series < 0) goto done;
-	CYC_CHECK(window_px <= s->smallest_nx && window_px <= s->smallest_ny, CYC_E_SHAPE, "the window of %d px is larger than the tilt images of %s (%d x %d px)",
-	          window_px, tomograms->series[s->smallest_series].name, s->smallest_nx, s->smallest_ny);
+	CYC_CHECK(window_px <= s->smallest_nx && window_px <= s->smallest_ny, CYC_E_SHAPE,
+	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", window_px,
+	          tomograms->series[s->smallest_series].name, s->smallest_nx, s->smallest_ny);
 done:
 	return st;
 }
 
-double cyc_project_bytes(const cyc_project_size *s) { return BYTES_OF_ROW * ((double)s->n_particles + (double)s->n_series * s->most_tilts); }
+double cyc_project_bytes(const cyc_project_size *s)
+{
+	return BYTES_OF_ROW * ((double)s->n_particles + (double)s->n_series * s->most_tilts);
+}

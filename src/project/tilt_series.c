@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 /* Where the image of a tilt lies: file with root and 0-based section. */
-static cyc_status locate(char **path, int64_t *section, bool *has_section, const cyc_tilt_series *ts, int32_t f, const char *root)
+static cyc_status locate(char **path, int64_t *section, bool *has_section, const cyc_tilt_series *ts,
+                         int32_t f, const char *root)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL;
@@ -13,8 +14,10 @@ static cyc_status locate(char **path, int64_t *section, bool *has_section, const
 	const char *image = ts->stack ? ts->stack : ts->tilts[f].image;
 	*path = NULL;
 	if (!image) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image", ts->table_path, f + 1);
-		cyc_error_hint("tilt images are named by _rlnMicrographName, or a whole stack by _rlnTomoTiltSeriesName in tomograms.star");
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image",
+		                     ts->table_path, f + 1);
+		cyc_error_hint("tilt images are named by _rlnMicrographName, or a whole stack by "
+		               "_rlnTomoTiltSeriesName in tomograms.star");
 		goto done;
 	}
 	CYC_TRY_CTX(cyc_mrc_split_name(&name, section, &is_stack, image), "'%s': row %d", ts->table_path, f + 1);
@@ -26,7 +29,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_series_find_missing(bool *is_missing, int32_t *n_missing, const cyc_tilt_series *ts, const char *root)
+cyc_status cyc_tilt_series_find_missing(bool *is_missing, int32_t *n_missing, const cyc_tilt_series *ts,
+                                        const char *root)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL, *last = NULL;
@@ -64,7 +68,9 @@ static cyc_status check_none_missing(const cyc_tilt_series *ts, const char *root
 	if (n_missing == 0) goto done;
 	while (!is_missing[f]) f++;
 	CYC_TRY(locate(&path, &section, &has_section, ts, f, root));
-	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "tilt image '%s' (row %d of '%s') is not there or not readable; %d of the %d images of this tilt series are missing",
+	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+	                     "tilt image '%s' (row %d of '%s') is not there or not readable; %d of the %d images "
+	                     "of this tilt series are missing",
 	                     path, f + 1, ts->table_path, n_missing, ts->n_tilts);
 	cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
 done:
@@ -99,20 +105,25 @@ static cyc_status open_image(cyc_tilt_series *ts, int32_t f, const char *root)
 	if (f > 0 && strcmp(ts->image_path[f], ts->image_path[f - 1]) == 0) {
 		*info = ts->image_info[f - 1];
 	} else {
-		/* The extension was judged by locate(); the suffix stands for the one that may have been taken off. */
+		/* The extension was judged by locate(); the suffix stands for the one that may have been taken off.
+		 */
 		CYC_TRY(cyc_asprintf(&name, "%s:mrcs", ts->image_path[f]));
 		CYC_TRY_CTX(cyc_mrc_read_info(info, name), "row %d of '%s'", f + 1, ts->table_path);
 	}
 	const char *path = ts->image_path[f];
-	CYC_CHECK(has_section || info->nz == 1, CYC_E_SHAPE, "row %d of '%s': '%s' is one tilt image but the file has %d sections", f + 1, ts->table_path, path, info->nz);
-	CYC_CHECK(ts->image_section[f] < info->nz, CYC_E_DATA, "row %d of '%s': section %lld of '%s' is wanted, the file has %d", f + 1,
-	          ts->table_path, (long long)ts->image_section[f] + 1, path, info->nz);
+	CYC_CHECK(has_section || info->nz == 1, CYC_E_SHAPE,
+	          "row %d of '%s': '%s' is one tilt image but the file has %d sections", f + 1, ts->table_path,
+	          path, info->nz);
+	CYC_CHECK(ts->image_section[f] < info->nz, CYC_E_DATA,
+	          "row %d of '%s': section %lld of '%s' is wanted, the file has %d", f + 1, ts->table_path,
+	          (long long)ts->image_section[f] + 1, path, info->nz);
 	CYC_CHECK(info->nx == ts->image_info[0].nx && info->ny == ts->image_info[0].ny, CYC_E_SHAPE,
-	          "row %d of '%s': '%s' has %d x %d pixels, the first image of the series has %d x %d", f + 1, ts->table_path, path, info->nx, info->ny,
-	          ts->image_info[0].nx, ts->image_info[0].ny);
+	          "row %d of '%s': '%s' has %d x %d pixels, the first image of the series has %d x %d", f + 1,
+	          ts->table_path, path, info->nx, info->ny, ts->image_info[0].nx, ts->image_info[0].ny);
 	double px = info->pixel_size_A, py = info->pixel_size_y_A;
-	CYC_CHECK(px <= 0.0 || py <= 0.0 || fabs(px - py) <= 1e-3 * px, CYC_E_SHAPE, "row %d of '%s': '%s' has pixels of %g x %g Å; only square pixels can be used",
-	          f + 1, ts->table_path, path, px, py);
+	CYC_CHECK(px <= 0.0 || py <= 0.0 || fabs(px - py) <= 1e-3 * px, CYC_E_SHAPE,
+	          "row %d of '%s': '%s' has pixels of %g x %g Å; only square pixels can be used", f + 1,
+	          ts->table_path, path, px, py);
 done:
 	cyc_free(name);
 	return st;
@@ -166,8 +177,9 @@ cyc_status cyc_tilt_series_read_image(float *dst, const cyc_tilt_series *ts, int
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(ts->image_info, CYC_E_INTERNAL, "tilt series '%s' is not open", ts->name);
-	CYC_TRY_CTX(cyc_mrc_read_section(dst, &ts->image_info[i_tilt], ts->image_path[i_tilt], ts->image_section[i_tilt]),
-	            "tilt series '%s', row %d", ts->name, i_tilt + 1);
+	CYC_TRY_CTX(
+		cyc_mrc_read_section(dst, &ts->image_info[i_tilt], ts->image_path[i_tilt], ts->image_section[i_tilt]),
+		"tilt series '%s', row %d", ts->name, i_tilt + 1);
 done:
 	return st;
 }
@@ -177,7 +189,9 @@ void cyc_tilt_series_chronological(int32_t *order, const cyc_tilt_series *ts)
 	/* Insertion keeps rows of equal dose in their order; series have tens of tilts. */
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		int32_t k = f;
-		for (; k > 0 && ts->tilts[order[k - 1]].pre_exposure_e_per_A2 > ts->tilts[f].pre_exposure_e_per_A2; k--) order[k] = order[k - 1];
+		for (; k > 0 && ts->tilts[order[k - 1]].pre_exposure_e_per_A2 > ts->tilts[f].pre_exposure_e_per_A2;
+		     k--)
+			order[k] = order[k - 1];
 		order[k] = f;
 	}
 }

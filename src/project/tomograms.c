@@ -67,7 +67,8 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 {
 	cyc_status st = CYC_OK;
 	double gx, gy;
-	const char *x = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeX"), *y = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeY");
+	const char *x = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeX"),
+			   *y = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeY");
 	gx = gy = 0.0;
 	if (x && !is_no_deformation(x)) CYC_TRY(cyc_star_double_of(&gx, g, row, "rlnTomoDeformationGridSizeX"));
 	if (y && !is_no_deformation(y)) CYC_TRY(cyc_star_double_of(&gy, g, row, "rlnTomoDeformationGridSizeY"));
@@ -84,14 +85,19 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 	else if (strcasecmp(type, "fourier") == 0) ts->deformation_type = CYC_DEFORMATION_FOURIER;
 	else if (is_no_deformation(type)) ts->deformation_type = CYC_DEFORMATION_NONE;
 	else {
-		st = cyc_star_raise(CYC_E_UNSUPPORTED, g, row, "_rlnTomoDeformationType must be linear, spline, Fourier or none, found '%s'", type);
+		st = cyc_star_raise(CYC_E_UNSUPPORTED, g, row,
+		                    "_rlnTomoDeformationType must be linear, spline, Fourier or none, found '%s'",
+		                    type);
 		cyc_error_hint("if the tomogram has no deformation, write none");
 		goto done;
 	}
 	/* A type is written for all tomograms, the grid only where something was fitted. */
-	if (gx <= 0.0 && gy <= 0.0 && ts->deformation_type != CYC_DEFORMATION_LINEAR) ts->deformation_type = CYC_DEFORMATION_NONE;
+	if (gx <= 0.0 && gy <= 0.0 && ts->deformation_type != CYC_DEFORMATION_LINEAR)
+		ts->deformation_type = CYC_DEFORMATION_NONE;
 	if (ts->deformation_type == CYC_DEFORMATION_SPLINE && (gx < 2.0 || gy < 2.0)) {
-		st = cyc_star_raise(CYC_E_DATA, g, row, "a spline deformation needs a grid of 2 x 2 nodes or more, found %g x %g", gx, gy);
+		st =
+			cyc_star_raise(CYC_E_DATA, g, row,
+		                   "a spline deformation needs a grid of 2 x 2 nodes or more, found %g x %g", gx, gy);
 		goto done;
 	}
 done:
@@ -105,11 +111,13 @@ static cyc_status copy_text_of(char **out, const cyc_star_block *b, int64_t row,
 }
 
 /* A number of the optics with its legal range. */
-static cyc_status read_in_range(double *out, const cyc_star_block *b, int64_t row, const char *label, double low, double high)
+static cyc_status read_in_range(double *out, const cyc_star_block *b, int64_t row, const char *label,
+                                double low, double high)
 {
 	cyc_status st = cyc_star_double_of(out, b, row, label);
 	if (st == CYC_OK && !(*out >= low && *out <= high)) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s must be between %g and %g, found %g", label, low, high, *out);
+		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s must be between %g and %g, found %g", label, low, high,
+		                    *out);
 	}
 	return st;
 }
@@ -167,8 +175,11 @@ static cyc_status find_tilt_columns(tilt_columns *c, const cyc_star_block *b)
 	c->image = cyc_star_column(b, "rlnMicrographName");
 	st = cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure");
 	if (st != CYC_OK) {
-		if (cyc_star_column(b, "wrpDose") >= 0) cyc_error_hint("_wrpDose is Warp's name of it: rename the column");
-		else cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not known, which weighs them alike");
+		if (cyc_star_column(b, "wrpDose") >= 0)
+			cyc_error_hint("_wrpDose is Warp's name of it: rename the column");
+		else
+			cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not "
+			               "known, which weighs them alike");
 	}
 	CYC_TRY(st);
 	c->xtilt = cyc_star_column(b, "rlnTomoXTilt");
@@ -191,7 +202,8 @@ done:
 	return st;
 }
 
-static cyc_status read_number(double *out, const cyc_star_block *b, int64_t row, int32_t column, double fallback)
+static cyc_status read_number(double *out, const cyc_star_block *b, int64_t row, int32_t column,
+                              double fallback)
 {
 	*out = fallback;
 	return column < 0 ? CYC_OK : cyc_star_double(out, b, row, column);
@@ -218,7 +230,8 @@ static cyc_status read_geometry(cyc_tilt *t, const cyc_star_block *b, int64_t ro
 	for (int i = 0; i < 3 && t->has_matrix; i++) {
 		CYC_TRY(cyc_star_vector(&v, &n, b, row, c->matrix[i]));
 		if (n != 4) {
-			st = cyc_star_raise(CYC_E_DATA, b, row, "_%s must have 4 numbers, found %d", cyc_star_label(b, c->matrix[i]), n);
+			st = cyc_star_raise(CYC_E_DATA, b, row, "_%s must have 4 numbers, found %d",
+			                    cyc_star_label(b, c->matrix[i]), n);
 			goto done;
 		}
 		memcpy(t->matrix[i], v, sizeof t->matrix[i]);
@@ -230,23 +243,27 @@ done:
 	return st;
 }
 
-static cyc_status read_deformation(cyc_tilt *t, const cyc_star_block *b, int64_t row, int32_t column, const cyc_tilt_series *ts)
+static cyc_status read_deformation(cyc_tilt *t, const cyc_star_block *b, int64_t row, int32_t column,
+                                   const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_star_vector(&t->deformation, &t->n_deformation, b, row, column));
 	int32_t n = t->n_deformation, wanted = n;
 	if (ts->deformation_type == CYC_DEFORMATION_LINEAR) wanted = 3;
-	if (ts->deformation_type == CYC_DEFORMATION_SPLINE) wanted = 8 * ts->deformation_grid[0] * ts->deformation_grid[1];
+	if (ts->deformation_type == CYC_DEFORMATION_SPLINE)
+		wanted = 8 * ts->deformation_grid[0] * ts->deformation_grid[1];
 	if (ts->deformation_type == CYC_DEFORMATION_FOURIER) wanted = n - n % 4;
 	if (n > 0 && row > 0 && ts->tilts[0].n_deformation > 0) wanted = ts->tilts[0].n_deformation;
 	if (n != wanted && n > 0) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s: wanted %d coefficients, found %d", cyc_star_label(b, column), wanted, n);
+		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s: wanted %d coefficients, found %d",
+		                    cyc_star_label(b, column), wanted, n);
 	}
 done:
 	return st;
 }
 
-static cyc_status read_tilt(cyc_tilt *t, const cyc_star_block *b, int64_t row, const tilt_columns *c, const cyc_tilt_series *ts)
+static cyc_status read_tilt(cyc_tilt *t, const cyc_star_block *b, int64_t row, const tilt_columns *c,
+                            const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	double angle, phase, nominal;
@@ -254,7 +271,8 @@ static cyc_status read_tilt(cyc_tilt *t, const cyc_star_block *b, int64_t row, c
 	if (image[0]) CYC_TRY(cyc_strdup(&t->image, image));
 	CYC_TRY(cyc_star_double(&t->pre_exposure_e_per_A2, b, row, c->exposure));
 	if (t->pre_exposure_e_per_A2 < 0.0) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "_rlnMicrographPreExposure cannot be negative, found %g", t->pre_exposure_e_per_A2);
+		st = cyc_star_raise(CYC_E_DATA, b, row, "_rlnMicrographPreExposure cannot be negative, found %g",
+		                    t->pre_exposure_e_per_A2);
 		goto done;
 	}
 	CYC_TRY(read_geometry(t, b, row, c));
@@ -297,15 +315,19 @@ static cyc_status read_tilt_table(cyc_tilt_series *ts, const cyc_star_block *b, 
 	tilt_columns c;
 	int64_t n = cyc_star_n_rows(b);
 	CYC_TRY(find_tilt_columns(&c, b));
-	CYC_CHECK(n > 0 && n < 1 << 20, CYC_E_DATA, "'%s': block '%s' has %lld tilts", file, ts->name, (long long)n);
+	CYC_CHECK(n > 0 && n < 1 << 20, CYC_E_DATA, "'%s': block '%s' has %lld tilts", file, ts->name,
+	          (long long)n);
 	ts->n_tilts = (int32_t)n;
 	CYC_TRY(cyc_alloc(&ts->tilts, (size_t)n, sizeof *ts->tilts));
 	for (int32_t f = 0; f < ts->n_tilts; f++) CYC_TRY(read_tilt(&ts->tilts[f], b, f, &c, ts));
 	if (!ts->tilts[0].has_angles && !ts->tilts[0].has_matrix) {
 		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
-		                     "'%s': block '%s' has no tilt geometry: wanted _rlnTomoYTilt, _rlnTomoZRot, _rlnTomoXShiftAngst and "
-		                     "_rlnTomoYShiftAngst, or _rlnTomoProjX, _rlnTomoProjY and _rlnTomoProjZ", file, ts->name);
-		cyc_error_hint("align the tilt series first; RELION-5 drops the matrices of RELION-4 sets when it saves them, so use the set before that");
+		                     "'%s': block '%s' has no tilt geometry: wanted _rlnTomoYTilt, _rlnTomoZRot, "
+		                     "_rlnTomoXShiftAngst and "
+		                     "_rlnTomoYShiftAngst, or _rlnTomoProjX, _rlnTomoProjY and _rlnTomoProjZ",
+		                     file, ts->name);
+		cyc_error_hint("align the tilt series first; RELION-5 drops the matrices of RELION-4 sets when it "
+		               "saves them, so use the set before that");
 		goto done;
 	}
 	ts->fractional_dose_e_per_A2 = fractional_dose(ts);
@@ -315,7 +337,8 @@ done:
 
 /* ---------------------------------------------------------------- whole sets */
 
-static cyc_status read_series_relion5(cyc_tomogram_set *s, int32_t i, const cyc_star_block *global, const char *root)
+static cyc_status read_series_relion5(cyc_tomogram_set *s, int32_t i, const cyc_star_block *global,
+                                      const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_series *ts = &s->series[i];
@@ -323,13 +346,15 @@ static cyc_status read_series_relion5(cyc_tomogram_set *s, int32_t i, const cyc_
 	cyc_star_block *b;
 	CYC_TRY(copy_text_of(&ts->star_path, global, i, "rlnTomoTiltSeriesStarFile"));
 	if (!ts->star_path) {
-		st = cyc_star_raise(CYC_E_DATA, global, i, "_rlnTomoTiltSeriesStarFile of tomogram '%s' is empty", ts->name);
+		st = cyc_star_raise(CYC_E_DATA, global, i, "_rlnTomoTiltSeriesStarFile of tomogram '%s' is empty",
+		                    ts->name);
 		goto done;
 	}
 	CYC_TRY(cyc_strdup(&ts->table_path, ts->star_path));
 	CYC_TRY(cyc_path_join(&path, root, ts->star_path));
 	st = cyc_star_read(&s->series_star[i], path);
-	if (st == CYC_E_IO) cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
+	if (st == CYC_E_IO)
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
 	CYC_TRY_CTX(st, "tilt series '%s' (named in row %d of '%s')", ts->name, i + 1, s->path);
 	CYC_TRY(cyc_star_require(&b, s->series_star[i], ts->name));
 	CYC_TRY(read_tilt_table(ts, b, path));
@@ -346,7 +371,8 @@ static cyc_status read_series_relion4(cyc_tomogram_set *s, int32_t i)
 	cyc_star_block *b, *copy;
 	st = cyc_star_require(&b, s->star, ts->name);
 	if (st != CYC_OK) {
-		cyc_error_hint("a tomograms file has either a column _rlnTomoTiltSeriesStarFile (RELION-5) or a block for each tomogram (RELION-4)");
+		cyc_error_hint("a tomograms file has either a column _rlnTomoTiltSeriesStarFile (RELION-5) or a "
+		               "block for each tomogram (RELION-4)");
 	}
 	CYC_TRY(st);
 	CYC_TRY(cyc_path_dir(&dir, s->path));
@@ -371,8 +397,10 @@ static void warn_of_excluded_tilts(const cyc_tomogram_set *s)
 		n_series += n > 0;
 	}
 	if (n_tilts > 0) {
-		cyc_warn("'%s': %lld tilt%s of %lld tilt series %s a contrast scale of 0: excluded tilts, which contribute nothing", s->path,
-		         (long long)n_tilts, n_tilts == 1 ? "" : "s", (long long)n_series, n_tilts == 1 ? "has" : "have");
+		cyc_warn("'%s': %lld tilt%s of %lld tilt series %s a contrast scale of 0: excluded tilts, which "
+		         "contribute nothing",
+		         s->path, (long long)n_tilts, n_tilts == 1 ? "" : "s", (long long)n_series,
+		         n_tilts == 1 ? "has" : "have");
 	}
 }
 
@@ -390,9 +418,11 @@ cyc_status cyc_tomogram_set_check_scales(const cyc_tomogram_set *s)
 		}
 	}
 	if (n > 0) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "the contrast scale _rlnCtfScalefactor is negative: %s (%lld tilt%s)",
-		                    cyc_star_text_of(b, row, "rlnCtfScalefactor"), (long long)n, n == 1 ? " in all" : "s in all");
-		cyc_error_hint("no image has negative contrast: set these values to 0 to exclude the tilts, or to 1 to start again");
+		st = cyc_star_raise(
+			CYC_E_DATA, b, row, "the contrast scale _rlnCtfScalefactor is negative: %s (%lld tilt%s)",
+			cyc_star_text_of(b, row, "rlnCtfScalefactor"), (long long)n, n == 1 ? " in all" : "s in all");
+		cyc_error_hint("no image has negative contrast: set these values to 0 to exclude the tilts, or to 1 "
+		               "to start again");
 	}
 	return st;
 }
@@ -427,11 +457,13 @@ static void exclude_negative_scales(cyc_tomogram_set *s)
 		}
 	}
 	if (n > 0)
-		cyc_warn("%d tilt%s with a negative contrast scale count%s as excluded, the first in row %d of '%s'; set the scale to 1 to have a tilt back", n,
-		         n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->table_path);
+		cyc_warn("%d tilt%s with a negative contrast scale count%s as excluded, the first in row %d of '%s'; "
+		         "set the scale to 1 to have a tilt back",
+		         n, n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->table_path);
 }
 
-cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisation_set *set, const cyc_project_input *in)
+cyc_status cyc_project_read_tomograms(cyc_tomogram_set **out, const cyc_optimisation_set *set,
+                                      const cyc_project_input *in)
 {
 	cyc_status st = CYC_OK;
 	const char *root = in->root ? in->root : "";
@@ -465,7 +497,8 @@ cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *p
 	CYC_TRY(cyc_star_require(&global, s->star, "global"));
 	CYC_TRY(cyc_star_require_column(&column, global, "rlnTomoName"));
 	int64_t n = cyc_star_n_rows(global);
-	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'global' has %lld tomograms", file, (long long)n);
+	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'global' has %lld tomograms", file,
+	          (long long)n);
 	s->is_relion4 = cyc_star_column(global, "rlnTomoTiltSeriesStarFile") < 0;
 	CYC_TRY(cyc_alloc(&s->series, (size_t)n, sizeof *s->series));
 	CYC_TRY(cyc_alloc(&s->series_star, (size_t)n, sizeof *s->series_star));
@@ -475,7 +508,8 @@ cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *p
 		CYC_TRY(read_global_row(&s->series[i], global, i));
 		CYC_TRY(cyc__name_map_add(&first, &names, s->series[i].name, i));
 		if (first != i) {
-			st = cyc_star_raise(CYC_E_DATA, global, i, "tomogram '%s' is there already, in row %lld", s->series[i].name, (long long)first + 1);
+			st = cyc_star_raise(CYC_E_DATA, global, i, "tomogram '%s' is there already, in row %lld",
+			                    s->series[i].name, (long long)first + 1);
 			goto done;
 		}
 		CYC_TRY(s->is_relion4 ? read_series_relion4(s, i) : read_series_relion5(s, i, global, root));

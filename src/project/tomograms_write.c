@@ -20,9 +20,11 @@ const char *cyc__behind_job(const char *path)
 
 /*
  * The five numbers of a tilt. From a matrix P = [L t]: with R the rotation of the angles in L,
- * shift = px (t + L c - L R^-1 b), b and c the image and volume centres of the projection (docs/conventions.md).
+ * shift = px (t + L c - L R^-1 b), b and c the image and volume centres of the projection
+ * (docs/conventions.md).
  */
-static cyc_status geometry_of(double angle_rad[3], double shift_A[2], const cyc_tilt_series *ts, const cyc_tilt *t)
+static cyc_status geometry_of(double angle_rad[3], double shift_A[2], const cyc_tilt_series *ts,
+                              const cyc_tilt *t)
 {
 	cyc_status st = CYC_OK;
 	if (!t->has_matrix) {
@@ -34,7 +36,9 @@ static cyc_status geometry_of(double angle_rad[3], double shift_A[2], const cyc_
 		goto done;
 	}
 	CYC_CHECK(ts->image_nx > 0 && ts->image_ny > 0, CYC_E_DATA,
-	          "tilt series '%s': its projection matrices can only be turned into angles and shifts with the size of the images, which are not open", ts->name);
+	          "tilt series '%s': its projection matrices can only be turned into angles and shifts with the "
+	          "size of the images, which are not open",
+	          ts->name);
 	cyc_mat3 lin;
 	for (int i = 0; i < 3; i++) {
 		for (int j = 0; j < 3; j++) lin.m[i][j] = t->matrix[i][j];
@@ -90,7 +94,9 @@ static cyc_status set_ctf(cyc_star_block *b, const cyc_tilt_series *ts, unsigned
 			CYC_TRY(set_number(b, f, "rlnDefocusV", "0", t->defocus_v_A));
 			CYC_TRY(set_number(b, f, "rlnDefocusAngle", "0", cyc_rad_to_deg(t->defocus_angle_rad)));
 		}
-		CYC_CHECK(t->scale >= 0.0, CYC_E_NUMERIC, "tilt series '%s', tilt %d: a contrast scale of %g must not be written", ts->name, f + 1, t->scale);
+		CYC_CHECK(t->scale >= 0.0, CYC_E_NUMERIC,
+		          "tilt series '%s', tilt %d: a contrast scale of %g must not be written", ts->name, f + 1,
+		          t->scale);
 		CYC_TRY(set_number(b, f, "rlnCtfScalefactor", "1.000000", t->scale));
 	}
 done:
@@ -112,8 +118,10 @@ done:
 
 static cyc_status set_global_deformation(cyc_star_block *global, int32_t i, const cyc_tilt_series *ts)
 {
-	static const char *const NAMES[] = { [CYC_DEFORMATION_NONE] = "none", [CYC_DEFORMATION_LINEAR] = "linear",
-		                                 [CYC_DEFORMATION_SPLINE] = "spline", [CYC_DEFORMATION_FOURIER] = "Fourier" };
+	static const char *const NAMES[] = { [CYC_DEFORMATION_NONE] = "none",
+		                                 [CYC_DEFORMATION_LINEAR] = "linear",
+		                                 [CYC_DEFORMATION_SPLINE] = "spline",
+		                                 [CYC_DEFORMATION_FOURIER] = "Fourier" };
 	cyc_status st = CYC_OK;
 	int32_t column;
 	if (ts->deformation_type == CYC_DEFORMATION_NONE) goto done;
@@ -128,8 +136,9 @@ done:
 }
 
 /*
- * Names of the tables below the output folder, as RELION makes them: the old path behind its job folder. Where that would leave the folder,
- * or two series would share a file (joined from several jobs, or in one file from the start), it is tilt_series/NAME.star for all.
+ * Names of the tables below the output folder, as RELION makes them: the old path behind its job folder.
+ * Where that would leave the folder, or two series would share a file (joined from several jobs, or in one
+ * file from the start), it is tilt_series/NAME.star for all.
  */
 static cyc_status table_names(char ***names, const cyc_tomogram_set *s)
 {
@@ -152,7 +161,8 @@ done:
 	return st;
 }
 
-static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, const char *name, const char *out_dir, const char *root, unsigned what)
+static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, const char *name,
+                               const char *out_dir, const char *root, unsigned what)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_series *ts = &s->series[i];
@@ -160,7 +170,8 @@ static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, 
 	char *path = NULL;
 	CYC_TRY(cyc_star_require(&b, s->series_star[i], ts->name));
 	if (what & (CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE)) CYC_TRY(set_ctf(b, ts, what));
-	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++) CYC_TRY(set_number(b, f, "rlnCtfBfactor", "0.000000", ts->tilts[f].bfactor_A2));
+	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++)
+		CYC_TRY(set_number(b, f, "rlnCtfBfactor", "0.000000", ts->tilts[f].bfactor_A2));
 	if (what & CYC_WRITE_GEOMETRY) CYC_TRY(set_geometry(b, ts));
 	if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_deformation(b, ts));
 	CYC_TRY(cyc_path_join(new_path, out_dir, name));
@@ -181,7 +192,8 @@ cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, cons
 	CYC_TRY(cyc_star_require(&global, s->star, "global"));
 	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoTiltSeriesStarFile", ""));
 	for (int32_t i = 0; i < s->n_series; i++) {
-		CYC_TRY_CTX(write_series(&path, s, i, names[i], out_dir, root, what), "writing tilt series '%s'", s->series[i].name);
+		CYC_TRY_CTX(write_series(&path, s, i, names[i], out_dir, root, what), "writing tilt series '%s'",
+		            s->series[i].name);
 		CYC_TRY(cyc_star_set_text(global, i, column, path));
 		if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_global_deformation(global, i, &s->series[i]));
 		/* RELION-4 kept the table in this document; now it has a file of its own. */

@@ -31,7 +31,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name, const double (*displacement_A)[3], int32_t n_tilts)
+cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name,
+                                   const double (*displacement_A)[3], int32_t n_tilts)
 {
 	cyc_status st = CYC_OK;
 	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };

@@ -1,4 +1,5 @@
-/* The list of files that a job wrote into its folder, so that the next run there leaves none of them beside its own. */
+/* The list of files that a job wrote into its folder, so that the next run there leaves none of them beside
+ * its own. */
 #include "cyclotomo/outputs.h"
 
 #include <inttypes.h>
@@ -38,16 +39,20 @@ static bool describe(written_file *f, const char *path)
 static bool is_unchanged(const written_file *f, const char *path)
 {
 	written_file now = { 0 };
-	return describe(&now, path) && now.size == f->size && now.seconds == f->seconds && now.nanoseconds == f->nanoseconds;
+	return describe(&now, path) && now.size == f->size && now.seconds == f->seconds &&
+	       now.nanoseconds == f->nanoseconds;
 }
 
-/* Lines "size seconds nanoseconds name"; what is no such line, or names nothing that this job writes, is passed over. */
+/* Lines "size seconds nanoseconds name"; what is no such line, or names nothing that this job writes, is
+ * passed over. */
 static cyc_status add_line(char *line)
 {
 	cyc_status st = CYC_OK;
 	written_file f = { 0 };
 	int n = 0;
-	bool is_line = sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %n", &f.size, &f.seconds, &f.nanoseconds, &n) == 3 && n > 0;
+	bool is_line = sscanf(line, "%" SCNd64 " %" SCNd64 " %" SCNd64 " %n", &f.size, &f.seconds, &f.nanoseconds,
+	                      &n) == 3 &&
+	               n > 0;
 	if (!is_line || !cyc_is_plain_path(line + n) || !cyc_outputs_may_write(g.kind, line + n)) return CYC_OK;
 	if (g.n_old == g.room) {
 		int64_t room = g.room > 0 ? 2 * g.room : 64;
@@ -111,7 +116,8 @@ static void on_file(void *user, const char *path)
 	if (strncmp(path, g.dir, n) != 0) return;
 	const char *name = path + n;
 	while (*name == '/') name++;
-	if (strncmp(name, "temp/", 5) == 0 || strstr(name, "/temp/") || strchr(name, '\n') || !describe(&f, path)) return;
+	if (strncmp(name, "temp/", 5) == 0 || strstr(name, "/temp/") || strchr(name, '\n') || !describe(&f, path))
+		return;
 	if (!cyc_outputs_may_write(g.kind, name) || cyc_outputs_is_record(name)) return;
 	pthread_mutex_lock(&g.lock);
 	if (!g.list) open_list(name);

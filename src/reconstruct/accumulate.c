@@ -7,17 +7,18 @@
 #include <math.h>
 #include <string.h>
 
-/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an extraction. */
+/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an
+ * extraction. */
 typedef struct {
-	cyc_buffer *images;  /* capacity x s x s, one below the other */
+	cyc_buffer *images;       /* capacity x s x s, one below the other */
 	cyc_buffer *share, *rest; /* of the weights, s x sh */
-	float *plane;        /* 2 x s x sh, of the host */
-	double *left;        /* s^2/4 + 1: what the crop leaves of a particle, by squared radius */
-	double *centres;     /* capacity x 2: of the images */
+	float *plane;             /* 2 x s x sh, of the host */
+	double *left;             /* s^2/4 + 1: what the crop leaves of a particle, by squared radius */
+	double *centres;          /* capacity x 2: of the images */
 	/* Of an extraction. */
-	float *read;         /* images of a few particles, as they were read */
-	size_t *first;       /* where each of these begins */
-	cyc_stack_view *views; /* n_tilts of each */
+	float *read;             /* images of a few particles, as they were read */
+	size_t *first;           /* where each of these begins */
+	cyc_stack_view *views;   /* n_tilts of each */
 	int32_t *slot, *section; /* of the batch: which of the particles, which of its images */
 } crop_work;
 
@@ -39,8 +40,8 @@ struct cyc_accumulator {
 	crop_work crop;
 	cyc__noise_weights noise; /* gain NULL: all images count alike */
 	cyc_frame_share frame;
-	int32_t frame_tilt;       /* whose frame that is; -1: none yet */
-	double image_weight;      /* u of the present image (T2.9) */
+	int32_t frame_tilt;  /* whose frame that is; -1: none yet */
+	double image_weight; /* u of the present image (T2.9) */
 };
 
 static size_t bytes_per_particle(int32_t s)
@@ -48,13 +49,15 @@ static size_t bytes_per_particle(int32_t s)
 	return cyc_half_count2(s) * (sizeof(cyc_cfloat) + sizeof(float)) + cyc_packed_count(s) * sizeof(float);
 }
 
-cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options)
+cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
+                                   const cyc_reconstruct_options *options)
 {
 	return cyc__accumulator_create_slots(out, be, box, options, 2, NULL);
 }
 
-cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box, const cyc_reconstruct_options *options,
-                                         int32_t n_sums, const int8_t *slot)
+cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
+                                         const cyc_reconstruct_options *options, int32_t n_sums,
+                                         const int8_t *slot)
 {
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = NULL;
@@ -70,7 +73,8 @@ cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be,
 	CYC_ASSERT(n_sums >= 1 && n_sums <= INT8_MAX);
 	CYC_TRY(cyc_alloc(&a->sum, n_sums, sizeof *a->sum));
 	a->n_sums = n_sums;
-	for (int32_t h = 0; h < n_sums; h++) CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
+	for (int32_t h = 0; h < n_sums; h++)
+		CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->ctf, be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->packed, be, n * cyc_packed_count(s), sizeof(float)));
@@ -94,7 +98,8 @@ done:
 
 void cyc__accumulator_release_work(cyc_accumulator *a)
 {
-	cyc_buffer **const buffers[] = { &a->ft, &a->ctf, &a->packed, &a->turns, &a->envelope, &a->phase, &a->whiten, &a->k2 };
+	cyc_buffer **const buffers[] = { &a->ft,       &a->ctf,   &a->packed, &a->turns,
+		                             &a->envelope, &a->phase, &a->whiten, &a->k2 };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&a->image);
 	cyc__noise_weights_deinit(&a->noise);
@@ -144,29 +149,35 @@ static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	int32_t S = a->box.window.box_px, s = a->box.window.box_binned;
-	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S,
+	                           cyc_backend_n_threads(a->be)));
 	cyc_whitening_plane(a->whiten_host, s, a->power, S / 2 + 1);
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, cyc_half_count2(s) * sizeof(float)));
 done:
 	return st;
 }
 
-cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
+cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms,
+                                        const cyc_particle_set *set, const char *root)
 {
 	return cyc__noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
 }
 
-/* Radius of the particles, binned px: three quarters of the circle that they are cropped to, or what is in the middle half. */
+/* Radius of the particles, binned px: three quarters of the circle that they are cropped to, or what is in
+ * the middle half. */
 static double particle_radius_px(const cyc_reconstruct_options *o, int32_t s)
 {
-	return o->crop_px > CYC_CIRCLE_EDGE_PX && o->crop_px < s ? CYC_PARTICLE_SHARE * 0.5 * (o->crop_px - CYC_CIRCLE_EDGE_PX) : 0.25 * s;
+	return o->crop_px > CYC_CIRCLE_EDGE_PX && o->crop_px < s
+	           ? CYC_PARTICLE_SHARE * 0.5 * (o->crop_px - CYC_CIRCLE_EDGE_PX)
+	           : 0.25 * s;
 }
 
 void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *o)
 {
 	int32_t s = box->window.box_binned;
-	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. With cropped images, as an extraction
-	 * does it, the crop must be inside, and the window is cut after the CTF instead of before. */
+	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. With
+	 * cropped images, as an extraction does it, the crop must be inside, and the window is cut after the CTF
+	 * instead of before. */
 	box->margin_px = o->crop_images ? 0.5 * box->binning * o->crop_px : 0.5 * s;
 	box->window.no_circle_crop = o->no_circle_crop || o->crop_images;
 	/* Images of an extraction are cut with their border repeated, and weighted alike. */
@@ -202,16 +213,20 @@ static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
 	for (int32_t i = 0; i < b->n; i++) {
-		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's shears. */
+		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's
+		 * shears. */
 		a->M[i] = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
 		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
 		a->radius[i] = radius_in_map;
 	}
-	CYC_TRY(cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
+	CYC_TRY(
+		cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
 	for (int32_t h = 0; h < a->n_sums; h++) {
 		bool is_used = false;
 		for (int32_t i = 0; i < b->n && !is_used; i++) is_used = b->half[i] == h;
-		if (is_used) CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, (int8_t)h, b->n, s));
+		if (is_used)
+			CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, (int8_t)h,
+			                            b->n, s));
 	}
 done:
 	return st;
@@ -222,20 +237,24 @@ double cyc__disc_coverage(double r, double R, double distance)
 	if (distance <= R - r) return 1;
 	if (distance >= R + r) return 0;
 	double a = (distance * distance + r * r - R * R) / (2 * distance), b = distance - a;
-	double area = r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
+	double area =
+		r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
 	return area / (CYC_PI * r * r);
 }
 
-/* Tables of the weights of images cropped to a circle of crop_px.                                                    (T7.7) */
-static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, int32_t crop_px, bool is_premultiplied)
+/* Tables of the weights of images cropped to a circle of crop_px. (T7.7) */
+static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, int32_t crop_px,
+                               bool is_premultiplied)
 {
 	cyc_status st = CYC_OK;
 	enum { UNUSED = 2 };
 	int32_t s = a->box.window.box_binned, sh = s / 2 + 1;
 	size_t plane = cyc_half_count2(s);
 	const cyc_tilt *tilt = &ts->tilts[f];
-	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
-	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = CYC_PARTICLE_SHARE * crop;
+	double step_invA = 1 / (s * a->box.pixel_size_A), lambda = cyc_electron_wavelength_A(ts->voltage_kV),
+		   Cs_A = 1e7 * ts->spherical_aberration_mm;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A),
+		   crop = 0.5 * (crop_px - CYC_CIRCLE_EDGE_PX), radius = CYC_PARTICLE_SHARE * crop;
 	float *share = a->crop.plane, *rest = share + plane;
 	int32_t most = s * s / 4; /* squared radius */
 	double *left = a->crop.left;
@@ -250,9 +269,12 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 			if (r2 > most) continue;
 			if (left[r2] < 0) {
 				double k = step_invA * sqrt((double)r2);
-				double moved_px = fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
-				bool is_used = cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > a->options->cutoff_frac;
-				left[r2] = is_used ? cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px) : UNUSED;
+				double moved_px =
+					fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
+				bool is_used = cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) >
+				               a->options->cutoff_frac;
+				left[r2] = is_used ? cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px)
+				                   : UNUSED;
 			}
 			if (left[r2] >= UNUSED) continue;
 			share[at] = (float)(a->image_weight * left[r2]);
@@ -268,7 +290,8 @@ static cyc_status create_crop_work(cyc_accumulator *a)
 {
 	cyc_status st = CYC_OK;
 	crop_work *w = &a->crop;
-	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity, plane = cyc_half_count2(a->box.window.box_binned);
+	size_t s = (size_t)a->box.window.box_binned, capacity = (size_t)a->batch->capacity,
+		   plane = cyc_half_count2(a->box.window.box_binned);
 	CYC_CHECK(s * capacity < INT32_MAX, CYC_E_UNSUPPORTED, "a box of %zu px is too large", s);
 	if (w->images) goto done;
 	CYC_TRY(cyc_alloc(&w->plane, 2 * plane, sizeof *w->plane));
@@ -294,10 +317,13 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 	int32_t s = a->box.window.box_binned;
 	float *packed;
 	if (!a->box.window.is_partial || a->options->no_ctf) goto done;
-	if (a->frame_tilt != f) CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A, particle_radius_px(a->options, s)));
+	if (a->frame_tilt != f)
+		CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A,
+		                             particle_radius_px(a->options, s)));
 	a->frame_tilt = f;
 	CYC_TRY(cyc_buffer_map(&packed, a->packed));
-	CYC_TRY(cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
+	CYC_TRY(
+		cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
 	CYC_TRY(cyc_buffer_unmap(a->packed));
 done:
 	return st;
@@ -310,22 +336,28 @@ static cyc_status pack_images(cyc_accumulator *a, const double *centres, bool is
 	int32_t s = a->box.window.box_binned, n = a->batch->n;
 	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
-	CYC_TRY(cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
+	CYC_TRY(
+		cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
 done:
 	return st;
 }
 
-/* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the particle. */
+/* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the
+ * particle. */
 static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
-	const cyc_particle_image_spec spec = { .box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1 };
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &a->box.window));
-	CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL, a->noise.gain ? a->whiten : NULL,
-	                              &spec, b->n));
+	const cyc_particle_image_spec spec = {
+		.box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1
+	};
+	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
+	                      &a->box.window));
+	CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL,
+	                             b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL,
+	                              a->noise.gain ? a->whiten : NULL, &spec, b->n));
 	CYC_TRY(pack_images(a, a->crop.centres, true));
 	CYC_TRY(weigh_partial(a, ts, f));
 	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
@@ -340,14 +372,19 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
 	cyc_window_spec window = a->box.window;
-	/* What a window does not show is missing from its data, and so it is from the weights only; without a CTF data are weighted, too. */
+	/* What a window does not show is missing from its data, and so it is from the weights only; without a CTF
+	 * data are weighted, too. */
 	for (int32_t i = 0; i < b->n && !o->no_ctf; i++) b->weight[i] = a->image_weight;
 	/* Insertion reads a sample beyond its radius. */
 	window.radius = o->no_ctf ? 0 : a->tables->radius + 2;
-	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
-	if (!o->no_ctf) CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf, a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL,
-	                        b->weight, b->n, s));
+	CYC_TRY(
+		cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
+	if (!o->no_ctf)
+		CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope,
+		                             a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf,
+	                        a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL, b->weight,
+	                        b->n, s));
 	CYC_TRY(weigh_partial(a, ts, f));
 	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
 done:
@@ -355,8 +392,9 @@ done:
 }
 
 /* The particles of one tilt image, whose pixels are loaded. */
-static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, const cyc_tilt_series *ts, int32_t f,
-                                  const cyc_particle_set *set, int32_t i_series, const bool *used)
+static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
+                                  const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set,
+                                  int32_t i_series, const bool *used)
 {
 	cyc_status st = CYC_OK;
 	const cyc_reconstruct_options *o = a->options;
@@ -364,7 +402,8 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 	cyc_box box = a->box; /* of this series: windows have its own pixel size */
 	box.pixel_size_A = a->box.binning * ts->pixel_size_A;
-	/* Index p of the map is frequency p / (s output pixel), and so index p own/output of this series' windows. */
+	/* Index p of the map is frequency p / (s output pixel), and so index p own/output of this series'
+	 * windows. */
 	double pixel_ratio = box.pixel_size_A / a->box.pixel_size_A;
 	a->frame_tilt = -1;
 	if (o->whiten) CYC_TRY(load_whitening(a, ts));
@@ -374,7 +413,8 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 		CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
 		if (o->crop_images) CYC_TRY(load_weights(a, ts, f, o->crop_px, true));
-		if (a->tables->has_odd) CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, plane * sizeof(cyc_cfloat)));
+		if (a->tables->has_odd)
+			CYC_TRY(cyc_buffer_upload(a->phase, a->tables->odd_phase, plane * sizeof(cyc_cfloat)));
 		if (a->tables->has_k2) {
 			if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, plane, sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, plane * sizeof(float)));
@@ -383,7 +423,9 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
 			take_slots(a, set);
 			*n_images += a->batch->n;
-			if (a->batch->n > 0) CYC_TRY(o->crop_images ? insert_cropped(a, ts, f, pixel_ratio) : insert_batch(a, ts, f, pixel_ratio));
+			if (a->batch->n > 0)
+				CYC_TRY(o->crop_images ? insert_cropped(a, ts, f, pixel_ratio)
+				                       : insert_batch(a, ts, f, pixel_ratio));
 		}
 	}
 done:
@@ -397,21 +439,24 @@ static cyc_status weigh_image(cyc_accumulator *a, cyc_tilt_series *ts, int32_t f
 	size_t plane = cyc_half_count2(a->box.window.box_binned);
 	a->image_weight = 1;
 	if (!a->noise.gain) goto done;
-	a->image_weight = cyc__noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
+	a->image_weight =
+		cyc__noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
 	for (size_t i = 0; i < plane; i++) a->whiten_host[i] = (float)a->image_weight;
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, plane * sizeof(float)));
 done:
 	return st;
 }
 
-cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts, const cyc_particle_set *set,
-                                  int32_t i_series, const char *root)
+cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
+                                  cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
+                                  const char *root)
 {
 	cyc_status st = CYC_OK;
 	int32_t S = a->box.window.box_px;
 	bool *used = NULL;
 	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE, "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
+	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE,
+	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
@@ -459,10 +504,12 @@ done:
 	return st;
 }
 
-/* The nearest whole number; what is left is in [-1/2, 1/2), so that rounding a position again finds the same pixel. */
+/* The nearest whole number; what is left is in [-1/2, 1/2), so that rounding a position again finds the same
+ * pixel. */
 static double whole(double x) { return floor(x + 0.5); }
 
-/* Copy an image into the middle of a padded one, moved by whole pixels so that the particle is within half a pixel of the centre. */
+/* Copy an image into the middle of a padded one, moved by whole pixels so that the particle is within half a
+ * pixel of the centre. */
 static cyc_status pad_task(void *arg, int64_t k, int i_thread)
 {
 	(void)i_thread;
@@ -472,16 +519,19 @@ static cyc_status pad_task(void *arg, int64_t k, int i_thread)
 	const cyc_stack_view *v = &w->views[w->slot[k] * p->n_tilts + w->section[k]];
 	const float *from = w->read + w->first[w->slot[k]] + (size_t)w->section[k] * (size_t)N * (size_t)N;
 	float *to = p->padded + (size_t)k * (size_t)s * (size_t)s;
-	int32_t x0 = (s - N) / 2 - (int32_t)whole(v->shift_x_px), y0 = (s - N) / 2 - (int32_t)whole(v->shift_y_px);
+	int32_t x0 = (s - N) / 2 - (int32_t)whole(v->shift_x_px),
+			y0 = (s - N) / 2 - (int32_t)whole(v->shift_y_px);
 	memset(to, 0, (size_t)s * (size_t)s * sizeof *to);
 	int32_t x_first = x0 < 0 ? -x0 : 0, x_end = x0 + N > s ? s - x0 : N;
 	for (int32_t y = y0 < 0 ? -y0 : 0; y < N && y + y0 < s && x_end > x_first; y++)
-		memcpy(to + (size_t)(y + y0) * (size_t)s + (size_t)(x0 + x_first), from + (size_t)y * (size_t)N + (size_t)x_first, (size_t)(x_end - x_first) * sizeof *to);
+		memcpy(to + (size_t)(y + y0) * (size_t)s + (size_t)(x0 + x_first),
+		       from + (size_t)y * (size_t)N + (size_t)x_first, (size_t)(x_end - x_first) * sizeof *to);
 	return CYC_OK;
 }
 
 /* The next images of tilt f and optics group g, of particles p->first and on. */
-static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cyc_tilt_series *ts, int32_t f, int32_t g)
+static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cyc_tilt_series *ts, int32_t f,
+                             int32_t g)
 {
 	cyc_accumulator *a = p->a;
 	cyc_tilt_batch *b = a->batch;
@@ -490,7 +540,8 @@ static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cy
 	for (; *cursor < n && b->n < b->capacity; (*cursor)++) {
 		const cyc_particle *particle = &p->stacks->particles->particles[p->first + *cursor];
 		int8_t slot = a->slot ? a->slot[p->first + *cursor] : (int8_t)(particle->half > 0);
-		if (particle->i_optics != g || !particle->visible_frames[f] || slot < 0 || particle->probability == 0) continue;
+		if (particle->i_optics != g || !particle->visible_frames[f] || slot < 0 || particle->probability == 0)
+			continue;
 		int32_t i = b->n++, section = 0;
 		b->probability[i] = particle->probability;
 		for (int32_t k = 0; k < f; k++) section += particle->visible_frames[k] != 0;
@@ -501,7 +552,8 @@ static void fill_from_stacks(stack_pass *p, int64_t *cursor, int64_t n, const cy
 		b->at_px[2 * i + 1] = (double)i * s + s / 2 + v->shift_y_px - whole(v->shift_y_px);
 		b->half[i] = slot;
 		/* The pose of the map in the image; the linear part of the projection is in R_img_part. */
-		b->R_img_ref[i] = cyc_mat3_mul(v->R_img_part, cyc_mat3_mul(cyc_mat3_inverse(particle->R_tomo_part), particle->R_tomo_ref));
+		b->R_img_ref[i] = cyc_mat3_mul(
+			v->R_img_part, cyc_mat3_mul(cyc_mat3_inverse(particle->R_tomo_part), particle->R_tomo_ref));
 		b->turns_per_k2[i] = cyc_turns_per_k2(v->extra_defocus_A, ts->voltage_kV, a->box.pixel_size_A, s);
 	}
 }
@@ -513,7 +565,8 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 	CYC_TRY(cyc_buffer_map(&p->padded, a->crop.images));
 	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
 	CYC_TRY(cyc_buffer_unmap(a->crop.images));
-	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n, a->box.window.box_binned));
+	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n,
+	                   a->box.window.box_binned));
 	CYC_TRY(pack_images(a, a->batch->at_px, is_premultiplied));
 	CYC_TRY(insert_packed(a, a->tables->radius, 1));
 done:
@@ -534,7 +587,8 @@ static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, 
 			bool is_used = false;
 			for (int64_t k = 0; k < n && !is_used; k++) is_used = set->particles[p->first + k].i_optics == g;
 			if (!is_used) continue;
-			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A, a->options->cutoff_frac));
+			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A,
+			                             a->options->cutoff_frac));
 			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
 			CYC_TRY(load_weights(a, ts, f, p->stacks->box_px, p->stacks->is_premultiplied[g]));
@@ -567,7 +621,8 @@ done:
 	return st;
 }
 
-cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks, int32_t i_series)
+cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks,
+                                  int32_t i_series)
 {
 	cyc_status st = CYC_OK;
 	const cyc_particle_set *set = stacks->particles;

@@ -10,7 +10,8 @@ typedef struct {
 } cyc_checkpoint_counts;
 
 /** Write both sums under a temporary name, then rename. `hash` stands for the inputs and options. */
-CYC_MUST_CHECK cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts, cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash);
+CYC_MUST_CHECK cyc_status cyc__checkpoint_write(const char *path, const cyc_checkpoint_counts *counts,
+                                                cyc_buffer *sum1, cyc_buffer *sum2, uint64_t hash);
 /** Read them back. No file: counts are zero. Another hash or a damaged file: a warning, and counts are zero.
  */
 CYC_MUST_CHECK cyc_status cyc__checkpoint_read(cyc_checkpoint_counts *counts, cyc_buffer *sum1,

@@ -14,12 +14,15 @@ typedef struct {
 	cyc_cfloat *ft;
 	float *real;
 	const cyc_finish_spec *spec;
-	double *radial_weight;    /* per plane, then summed: s x (s/2 + 1) x 2 */
+	double *radial_weight; /* per plane, then summed: s x (s/2 + 1) x 2 */
 	const double *mean_weight;
 	float *gridding;
 } work;
 
-static float weight_at(const work *a, size_t i) { return a->sum1[4 * i + 2] + (a->sum2 ? a->sum2[4 * i + 2] : 0); }
+static float weight_at(const work *a, size_t i)
+{
+	return a->sum1[4 * i + 2] + (a->sum2 ? a->sum2[4 * i + 2] : 0);
+}
 
 /* Sum of the data, with the checkerboard that puts the centre of the map at voxel s/2. */
 static cyc_status data_task(void *arg, int64_t z, int i_thread)
@@ -40,7 +43,8 @@ static cyc_status data_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* Bilinear look-up in the slice and the triangle across it are convolutions: their transform is divided out. */
+/* Bilinear look-up in the slice and the triangle across it are convolutions: their transform is divided out.
+ */
 static cyc_status gridding_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
@@ -79,7 +83,8 @@ static cyc_status radial_task(void *arg, int64_t z, int i_thread)
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;
 		for (int32_t x = 0; x < sh; x++) {
-			double r = sqrt((double)(x * x + ky * ky + kz * kz)), w = (double)weight_at(a, ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x);
+			double r = sqrt((double)(x * x + ky * ky + kz * kz)),
+				   w = (double)weight_at(a, ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x);
 			int32_t i = (int32_t)r;
 			if (i >= sh) continue;
 			double f = r - i;
@@ -113,7 +118,8 @@ static cyc_status divide_task(void *arg, int64_t z, int i_thread)
 				a->ft[i] = 0;
 				continue;
 			}
-			double f = r - shell, floor_ = WEIGHT_FLOOR * ((1 - f) * a->mean_weight[shell] + f * a->mean_weight[shell + 1]);
+			double f = r - shell,
+				   floor_ = WEIGHT_FLOOR * ((1 - f) * a->mean_weight[shell] + f * a->mean_weight[shell + 1]);
 			if (w < floor_) w = floor_;
 			if (w > 0) a->ft[i] *= (float)(1 / w);
 		}
@@ -156,15 +162,16 @@ static cyc_status weight_volume(cyc_volume **out, const work *a)
 					ky = -ky;
 					kz = -kz;
 				}
-				size_t i = ((size_t)((kz + s) % s) * (size_t)s + (size_t)((ky + s) % s)) * (size_t)sh + (size_t)kx;
+				size_t i =
+					((size_t)((kz + s) % s) * (size_t)s + (size_t)((ky + s) % s)) * (size_t)sh + (size_t)kx;
 				(*out)->data[((size_t)z * (size_t)s + (size_t)y) * (size_t)s + (size_t)x] = weight_at(a, i);
 			}
 done:
 	return st;
 }
 
-cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight, cyc_backend *be, const float *sum1, const float *sum2,
-                       const cyc_finish_spec *spec)
+cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight, cyc_backend *be,
+                       const float *sum1, const float *sum2, const cyc_finish_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	int32_t s = spec->box_px;
@@ -221,7 +228,8 @@ void cyc__taper(cyc_volume *v, double taper_px)
 		for (int32_t z = 0; z < n; z++)
 			for (int32_t y = 0; y < n; y++)
 				for (int32_t x = 0; x < n; x++) {
-					double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2)), g = 1;
+					double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2)),
+						   g = 1;
 					float *value = &v->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x];
 					if (r >= R) g = 0;
 					else if (r >= R - taper_px) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / taper_px);

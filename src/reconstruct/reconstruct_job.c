@@ -58,14 +58,20 @@ static cyc_status check_options(const cyc_reconstruct_options *o)
 	cyc_status st = CYC_OK;
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(o->box_px > 0 || o->from_stacks, CYC_E_USAGE, "a box size is needed (--b)");
-	CYC_CHECK(!o->from_stacks || !(o->no_ctf || o->whiten || o->no_circle_crop || o->listed_frames || o->crop_images), CYC_E_USAGE,
-	          "--no-ctf, --whiten, --no-circle-crop, --crop-images and --listed-frames are for windows of tilt images; those of --from-stacks are cut already");
+	CYC_CHECK(!o->from_stacks ||
+	              !(o->no_ctf || o->whiten || o->no_circle_crop || o->listed_frames || o->crop_images),
+	          CYC_E_USAGE,
+	          "--no-ctf, --whiten, --no-circle-crop, --crop-images and --listed-frames are for windows of "
+	          "tilt images; those of --from-stacks are cut already");
 	CYC_CHECK(!o->crop_images || (o->crop_px >= 12 && !(o->no_ctf || o->whiten)), CYC_E_USAGE,
 	          "--crop-images needs a --crop of at least 12 px, and does not go with --no-ctf and --whiten");
-	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
-	          "the cropped box must be even and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
-	CYC_CHECK(o->taper_px > 0 && (o->box_px <= 0 || o->taper_px < o->box_px / 2.0), CYC_E_USAGE, "the taper must be positive and less than half the box, got %g px", o->taper_px);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px),
+	          CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d",
+	          o->box_px, o->crop_px);
+	CYC_CHECK(o->taper_px > 0 && (o->box_px <= 0 || o->taper_px < o->box_px / 2.0), CYC_E_USAGE,
+	          "the taper must be positive and less than half the box, got %g px", o->taper_px);
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
+	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 done:
 	return st;
 }
@@ -73,7 +79,8 @@ done:
 /* What lies on disk at the end: three maps, whole and cropped. */
 static double disk_bytes(const cyc_reconstruct_options *o)
 {
-	double whole = pow(o->box_px, 3), crop = o->crop_px > 0 && o->crop_px < o->box_px ? pow(o->crop_px, 3) : 0;
+	double whole = pow(o->box_px, 3),
+		   crop = o->crop_px > 0 && o->crop_px < o->box_px ? pow(o->crop_px, 3) : 0;
 	return 3 * sizeof(float) * (whole + crop);
 }
 
@@ -86,7 +93,8 @@ cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_pro
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_backend_check(o->backend));
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A, o->helical_twist_rad, pixel_size_A));
+	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
+	                         o->helical_twist_rad, pixel_size_A));
 	if (p->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(p->particles));
 	if (!o->from_stacks) {
 		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
@@ -98,22 +106,33 @@ done:
 	return st;
 }
 
-/* Images of an extraction give box and pixel size; padding them makes the interpolation between their coefficients finer. */
+/* Images of an extraction give box and pixel size; padding them makes the interpolation between their
+ * coefficients finer. */
 static cyc_status load_stacks(job *j)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->tomograms, j->root));
-	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N, crop = j->o->crop_px > 0 ? j->o->crop_px : N;
+	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N,
+			crop = j->o->crop_px > 0 ? j->o->crop_px : N;
 	for (int32_t g = 0; g < j->particles->n_optics; g++)
-		CYC_CHECK(!j->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, which is not used with extracted images; reconstruct from the tilt images",
+		CYC_CHECK(!j->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED,
+		          "optics group '%s' has a magnification matrix, which is not used with extracted images; "
+		          "reconstruct from the tilt images",
 		          j->particles->optics[g].name);
-	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED, "'%s' has 3D volumes; only 2D stacks can be reconstructed from", j->input->particles);
-	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE, "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
-	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d", s, crop);
-	CYC_CHECK(j->o->binning == 1 || fabs(j->o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning, CYC_E_USAGE,
-	          "a binning of %g was given, but the extracted images have %g", j->o->binning, j->stacks->binning);
-	CYC_CHECK(j->o->taper_px < s / 2.0, CYC_E_USAGE, "the taper must be less than half the box, got %g px", j->o->taper_px);
-	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true }, .binning = j->stacks->binning, .pixel_size_A = j->stacks->pixel_size_A };
+	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED,
+	          "'%s' has 3D volumes; only 2D stacks can be reconstructed from", j->input->particles);
+	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
+	          "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
+	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE,
+	          "the cropped box must be even and not larger than the box of %d px, got %d", s, crop);
+	CYC_CHECK(j->o->binning == 1 || fabs(j->o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning,
+	          CYC_E_USAGE, "a binning of %g was given, but the extracted images have %g", j->o->binning,
+	          j->stacks->binning);
+	CYC_CHECK(j->o->taper_px < s / 2.0, CYC_E_USAGE, "the taper must be less than half the box, got %g px",
+	          j->o->taper_px);
+	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true },
+		                .binning = j->stacks->binning,
+		                .pixel_size_A = j->stacks->pixel_size_A };
 	j->crop_px = crop;
 done:
 	return st;
@@ -124,11 +143,16 @@ static cyc_status load(job *j)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_project_resolve(&j->input, &j->o->input));
 	CYC_TRY(cyc_project_read_tomograms(&j->tomograms, j->input, &j->o->input));
-	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms, j->root));
-	const cyc_project_view view = { .root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles };
+	CYC_TRY(cyc_particle_set_read(&j->particles, j->input->particles, j->input->trajectories, j->tomograms,
+	                              j->root));
+	const cyc_project_view view = {
+		.root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles
+	};
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
-	if (!j->particles->has_halves) cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told", j->input->particles);
+	if (!j->particles->has_halves)
+		cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told",
+		         j->input->particles);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
 		goto done;
@@ -139,8 +163,10 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
 	cyc__accumulator_box(&j->box, j->o);
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames", j->input->particles);
-		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose window lies in the image");
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames",
+		                j->input->particles);
+		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose "
+		               "window lies in the image");
 		st = CYC_E_DATA;
 		goto done;
 	}
@@ -149,7 +175,10 @@ done:
 	return st;
 }
 
-static bool weighs_by_noise(const job *j) { return !(j->stacks || j->o->no_noise_weights || j->o->whiten || j->o->no_ctf); }
+static bool weighs_by_noise(const job *j)
+{
+	return !(j->stacks || j->o->no_noise_weights || j->o->whiten || j->o->no_ctf);
+}
 
 /* Everything that has an influence on the sums; a checkpoint of another hash is not continued. */
 static cyc_status hash_inputs(uint64_t *hash, const job *j)
@@ -200,33 +229,44 @@ static cyc_status insert_all(job *j)
 		j->result->n_images = c.n_images;
 		j->result->n_images_outside = c.n_outside;
 		n_done = j->particles->series_first[first];
-		if (first > 0) cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
+		if (first > 0)
+			cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
 	}
-	if (weighs_by_noise(j)) CYC_TRY(cyc__accumulator_learn_noise(j->sums, j->tomograms, j->particles, j->root));
+	if (weighs_by_noise(j))
+		CYC_TRY(cyc__accumulator_learn_noise(j->sums, j->tomograms, j->particles, j->root));
 	double last_backup = seconds();
 	for (int32_t i = first; i < j->tomograms->n_series; i++) {
 		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
 		if (count == 0) continue;
 		if (j->stacks) CYC_TRY(cyc__accumulate_stacks(j->sums, &j->result->n_images, j->stacks, i));
-		else CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside, &j->tomograms->series[i], j->particles, i, j->root));
+		else
+			CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside,
+			                               &j->tomograms->series[i], j->particles, i, j->root));
 		n_done += count;
 		cyc_progress("inserting particles", n_done, j->particles->n);
-		if (!o->no_backup && i + 1 < j->tomograms->n_series && seconds() - last_backup >= o->backup_interval_s) {
+		if (!o->no_backup && i + 1 < j->tomograms->n_series &&
+		    seconds() - last_backup >= o->backup_interval_s) {
 			cyc_checkpoint_counts c = { i + 1, j->result->n_images, j->result->n_images_outside };
-			CYC_TRY(cyc__checkpoint_write(checkpoint, &c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1), hash));
+			CYC_TRY(cyc__checkpoint_write(checkpoint, &c, cyc__accumulator_sum(j->sums, 0),
+			                              cyc__accumulator_sum(j->sums, 1), hash));
 			last_backup = seconds();
 		}
 	}
 	if (j->result->n_images == 0) {
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "no particle has its window of %d px inside any tilt image; %lld were left out",
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                "no particle has its window of %d px inside any tilt image; %lld were left out",
 		                j->box.window.box_px, (long long)j->result->n_images_outside);
-		cyc_error_hint(o->whole_windows ? "use a smaller box, or leave --whole-windows out to keep windows that are partly inside" : "use a smaller box, or see whether the particles belong to these tilt series");
+		cyc_error_hint(
+			o->whole_windows
+				? "use a smaller box, or leave --whole-windows out to keep windows that are partly inside"
+				: "use a smaller box, or see whether the particles belong to these tilt series");
 		st = CYC_E_DATA;
 		goto done;
 	}
 	if (j->result->n_images_outside > 0)
 		cyc_info("%lld of %lld particle images left out: %s", (long long)j->result->n_images_outside,
-		         (long long)(j->result->n_images + j->result->n_images_outside), j->o->listed_frames ? "they are not listed" : "their window leaves the image");
+		         (long long)(j->result->n_images + j->result->n_images_outside),
+		         j->o->listed_frames ? "they are not listed" : "their window leaves the image");
 done:
 	cyc_free(checkpoint);
 	return st;
@@ -239,7 +279,8 @@ static cyc_status symmetrise(job *j)
 	cyc_fourier_op *ops = NULL;
 	int32_t n_ops = 0;
 	cyc_buffer *out = NULL;
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A, o->helical_twist_rad, j->box.pixel_size_A));
+	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
+	                         o->helical_twist_rad, j->box.pixel_size_A));
 	for (int h = 0; h < 2 && n_ops > 0; h++) {
 		float *to, *from;
 		cyc_buffer *sum = cyc__accumulator_sum(j->sums, h);
@@ -258,7 +299,8 @@ done:
 	return st;
 }
 
-static cyc_status write_map(char **written, const job *j, const char *prefix, const char *tag, const cyc_volume *v)
+static cyc_status write_map(char **written, const job *j, const char *prefix, const char *tag,
+                            const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL, *relative = NULL;
@@ -283,11 +325,16 @@ static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *
 	cyc_volume *full = NULL, *cropped = NULL, *data = NULL, *weight = NULL;
 	const float *sum1 = NULL, *sum2 = NULL;
 	int32_t s = j->box.window.box_binned;
-	const cyc_finish_spec spec = { .box_px = s, .pixel_size_A = j->box.pixel_size_A, .snr = o->snr,
-		                           .grey_scale = (o->absolute_scale ? 1 / (j->box.binning * sqrt((double)s)) : 1) * (j->stacks ? j->box.binning : 1) };
+	const cyc_finish_spec spec = { .box_px = s,
+		                           .pixel_size_A = j->box.pixel_size_A,
+		                           .snr = o->snr,
+		                           .grey_scale =
+		                               (o->absolute_scale ? 1 / (j->box.binning * sqrt((double)s)) : 1) *
+		                               (j->stacks ? j->box.binning : 1) };
 	CYC_TRY(cyc_buffer_map(&sum1, a));
 	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
-	CYC_TRY(cyc__finish(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, sum1, sum2, &spec));
+	CYC_TRY(cyc__finish(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, sum1,
+	                    sum2, &spec));
 	CYC_TRY(cyc_buffer_unmap(a));
 	if (b) CYC_TRY(cyc_buffer_unmap(b));
 	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
@@ -363,13 +410,17 @@ static cyc_status print_plan(job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_project_size size;
-	const cyc_reconstruct_sizes z = { j->box.window.box_px, j->box.window.box_binned, j->crop_px, j->stacks ? j->stacks->box_px : 0 };
+	const cyc_reconstruct_sizes z = { j->box.window.box_px, j->box.window.box_binned, j->crop_px,
+		                              j->stacks ? j->stacks->box_px : 0 };
 	const cyc_reconstruct_options *o = j->o;
-	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, symmetry %s, %d threads", (long long)j->particles->n,
-	         j->tomograms->n_series, j->box.window.box_px, j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
+	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, "
+	         "symmetry %s, %d threads",
+	         (long long)j->particles->n, j->tomograms->n_series, j->box.window.box_px,
+	         j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
 	CYC_TRY(cyc_project_size_of(&size, j->tomograms, j->particles, j->root));
 	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->tomograms, z.window_px));
-	CYC_TRY(cyc_memory_require(cyc_reconstruct_memory_bytes(o, &size, &z), o->n_threads, "use a smaller box (--b), a higher --bin, or fewer threads (--j)"));
+	CYC_TRY(cyc_memory_require(cyc_reconstruct_memory_bytes(o, &size, &z), o->n_threads,
+	                           "use a smaller box (--b), a higher --bin, or fewer threads (--j)"));
 done:
 	return st;
 }
@@ -382,12 +433,14 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_reconstruct_spare_inputs(o, CYC_OUTPUT_RESULTS));
-	CYC_TRY(cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(
+		cyc_asprintf(&j.out_dir, "%s%s", o->out_dir, o->out_dir[strlen(o->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&j.out, j.root, j.out_dir));
 	CYC_TRY(load(&j));
 	j.result->n_particles = j.particles->n;
 	/* Half the map's edge stands for the particle, which has to fit with room around it. */
-	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles, cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
+	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles,
+	                                         cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
 	CYC_TRY(print_plan(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));

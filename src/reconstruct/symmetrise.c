@@ -15,13 +15,15 @@ static bool is_permutation(const cyc_mat3 *R)
 	return true;
 }
 
-cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t n_asu, double rise_A, double twist_rad, double pixel_size_A)
+cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t n_asu,
+                            double rise_A, double twist_rad, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_symmetry *group = NULL;
 	*out = NULL;
 	*n = 0;
-	CYC_CHECK(n_asu >= 1, CYC_E_USAGE, "the number of helical asymmetric units must be at least 1, got %d", n_asu);
+	CYC_CHECK(n_asu >= 1, CYC_E_USAGE, "the number of helical asymmetric units must be at least 1, got %d",
+	          n_asu);
 	CYC_TRY(cyc_symmetry_create(&group, symmetry));
 	CYC_TRY(cyc_alloc(out, (size_t)group->n * (size_t)n_asu, sizeof **out));
 	/* Units -floor(n/2) .. up, so that the helix stays centred; group and helix are multiplied out. */
@@ -63,7 +65,8 @@ static inline v4 sample(const v4 *sum, int32_t s, float x, float y, float z)
 	const v4 *z_low = sum + wrap(z0, s) * slab, *z_high = sum + wrap(z0 + 1, s) * slab;
 	size_t y_low = wrap(y0, s) * sh, y_high = wrap(y0 + 1, s) * sh;
 	const v4 *a = z_low + y_low, *b = z_low + y_high, *c = z_high + y_low, *d = z_high + y_high;
-	v4 va = a[x0] + fx * (a[x1] - a[x0]), vb = b[x0] + fx * (b[x1] - b[x0]), vc = c[x0] + fx * (c[x1] - c[x0]), vd = d[x0] + fx * (d[x1] - d[x0]);
+	v4 va = a[x0] + fx * (a[x1] - a[x0]), vb = b[x0] + fx * (b[x1] - b[x0]),
+	   vc = c[x0] + fx * (c[x1] - c[x0]), vd = d[x0] + fx * (d[x1] - d[x0]);
 	v4 low = va + fy * (vb - va), high = vc + fy * (vd - vc);
 	return (low + fz * (high - low)) * (v4){ 1, mirror, 1, 1 };
 }
@@ -81,14 +84,16 @@ static inline v4 voxel(const v4 *sum, int32_t s, int32_t x, int32_t y, int32_t z
 }
 
 /* Add one operation's share to a row of voxels x = 0 .. last. */
-CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, int32_t ky, int32_t kz, int32_t last)
+CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, int32_t ky, int32_t kz,
+                             int32_t last)
 {
 	const cyc_mat3 *R = &op->R;
 	if (op->is_permutation && op->shift_z_px == 0) {
 		int32_t m[9];
 		for (int i = 0; i < 9; i++) m[i] = (int32_t)round(R->m[i / 3][i % 3]);
 		for (int32_t x = 0; x <= last; x++)
-			row[x] += voxel(a->sum, a->s, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz, m[6] * x + m[7] * ky + m[8] * kz);
+			row[x] += voxel(a->sum, a->s, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz,
+			                m[6] * x + m[7] * ky + m[8] * kz);
 		return;
 	}
 	double phase = 2 * CYC_PI * kz * op->shift_z_px / a->s;
@@ -111,7 +116,8 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
 	float share = (float)(1.0 / (a->n_ops + 1));
 	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s, left = a->radius2 - ky * ky - kz * kz, last = left < 0 ? -1 : (int32_t)sqrt((double)left);
+		int32_t ky = y < s / 2 ? y : y - s, left = a->radius2 - ky * ky - kz * kz,
+				last = left < 0 ? -1 : (int32_t)sqrt((double)left);
 		size_t at = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
 		v4 *row = a->out + at;
 		/* Nothing is ever inserted beyond the Nyquist sphere. */
@@ -161,13 +167,14 @@ typedef struct {
 } step;
 
 /*
- * A chain of subgroups from {1} to the group, each as small as can be: averaging over the cosets H r of each in the next,
- * D'(p) = mean over r of D(r p), needs 5 operations in 4 steps in place of the 23 of O. Permutations only: those do not
- * interpolate. 0 steps: not such a group.
+ * A chain of subgroups from {1} to the group, each as small as can be: averaging over the cosets H r of each
+ * in the next, D'(p) = mean over r of D(r p), needs 5 operations in 4 steps in place of the 23 of O.
+ * Permutations only: those do not interpolate. 0 steps: not such a group.
  */
 static int32_t find_chain(step *steps, const cyc_fourier_op *ops, int32_t n_ops)
 {
-	cyc_mat3 H[MOST_PERMUTATIONS + 1] = { cyc_mat3_identity() }, next[MOST_PERMUTATIONS + 1], best[MOST_PERMUTATIONS + 1];
+	cyc_mat3 H[MOST_PERMUTATIONS + 1] = { cyc_mat3_identity() }, next[MOST_PERMUTATIONS + 1],
+								   best[MOST_PERMUTATIONS + 1];
 	int32_t n = 1, n_steps = 0;
 	if (n_ops + 1 > MOST_PERMUTATIONS) return 0;
 	for (int32_t i = 0; i < n_ops; i++)
@@ -191,7 +198,8 @@ static int32_t find_chain(step *steps, const cyc_fourier_op *ops, int32_t n_ops)
 		for (int32_t i = 0; i < n_best; i++) {
 			if (has(seen, n_seen, &best[i])) continue;
 			to->ops[to->n_ops++] = (cyc_fourier_op){ best[i], 0, true };
-			for (int32_t k = 0; k < n && n_seen < MOST_PERMUTATIONS; k++) seen[n_seen++] = cyc_mat3_mul(H[k], best[i]);
+			for (int32_t k = 0; k < n && n_seen < MOST_PERMUTATIONS; k++)
+				seen[n_seen++] = cyc_mat3_mul(H[k], best[i]);
 		}
 		memcpy(H, best, (size_t)n_best * sizeof *H);
 		n = n_best;
@@ -228,13 +236,15 @@ static cyc_status symmetrise(const work *a, int n_threads)
 	return cyc_parallel_for(a->s, n_threads, plane_task, (void *)a);
 }
 
-cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
+cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops,
+                           int n_threads)
 {
 	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, s * s / 4, true };
 	return symmetrise(&a, n_threads);
 }
 
-cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius, const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
+cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius,
+                                  const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
 {
 	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, radius * radius, false };
 	return symmetrise(&a, n_threads);

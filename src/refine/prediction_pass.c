@@ -2,8 +2,9 @@
 
 #include <math.h>
 
-cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be, const cyc_box *box, const cyc_reference *reference, double cutoff_frac,
-                                      bool has_quadrature, size_t more_bytes)
+cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be, const cyc_box *box,
+                                      const cyc_reference *reference, double cutoff_frac, bool has_quadrature,
+                                      size_t more_bytes)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *p = NULL;
@@ -15,7 +16,8 @@ cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be
 	p->box = *box;
 	p->reference = reference;
 	p->cutoff_frac = cutoff_frac;
-	int32_t capacity = cyc_tilt_batch_capacity(plane * (2 * sizeof(cyc_cfloat) + (has_quadrature ? 2 : 1) * sizeof(float)) + more_bytes);
+	int32_t capacity = cyc_tilt_batch_capacity(
+		plane * (2 * sizeof(cyc_cfloat) + (has_quadrature ? 2 : 1) * sizeof(float)) + more_bytes);
 	size_t n = (size_t)capacity;
 	CYC_TRY(cyc_buffer_create(&p->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&p->prediction, be, n * plane, sizeof(cyc_cfloat)));
@@ -38,7 +40,8 @@ void cyc_prediction_pass_destroy(cyc_prediction_pass **pp)
 {
 	cyc_prediction_pass *p = *pp;
 	if (!p) return;
-	cyc_buffer **const buffers[] = { &p->ft, &p->prediction, &p->ctf, &p->quadrature, &p->turns, &p->envelope, &p->phase_memory, &p->k2_memory };
+	cyc_buffer **const buffers[] = { &p->ft,    &p->prediction, &p->ctf,          &p->quadrature,
+		                             &p->turns, &p->envelope,   &p->phase_memory, &p->k2_memory };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_tilt_image_deinit(&p->image);
 	cyc_frame_share_deinit(&p->frame);
@@ -54,8 +57,9 @@ cyc_status cyc_prediction_pass_open(const cyc_prediction_pass *p, cyc_tilt_serie
 	cyc_status st = CYC_OK;
 	int32_t window = p->box.window.box_px;
 	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(window <= ts->image_nx && window <= ts->image_ny, CYC_E_SHAPE, "the window of %d px is larger than the tilt images of %s (%d x %d px)", window,
-	          ts->name, ts->image_nx, ts->image_ny);
+	CYC_CHECK(window <= ts->image_nx && window <= ts->image_ny, CYC_E_SHAPE,
+	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", window, ts->name,
+	          ts->image_nx, ts->image_ny);
 done:
 	return st;
 }
@@ -65,12 +69,14 @@ cyc_status cyc_prediction_pass_image(cyc_prediction_pass *p, const cyc_tilt_seri
 	cyc_status st = CYC_OK;
 	p->frame_tilt = -1;
 	CYC_TRY(cyc_tilt_image_load(&p->image, p->be, ts, i_tilt));
-	CYC_TRY(cyc_tilt_image_noise(p->power, &p->image, ts, i_tilt, p->box.window.box_px, cyc_backend_n_threads(p->be)));
+	CYC_TRY(cyc_tilt_image_noise(p->power, &p->image, ts, i_tilt, p->box.window.box_px,
+	                             cyc_backend_n_threads(p->be)));
 done:
 	return st;
 }
 
-cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group)
+cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt,
+                                     const cyc_optics_group *group)
 {
 	cyc_status st = CYC_OK;
 	size_t plane = cyc_half_count2(p->box.window.box_binned);
@@ -103,33 +109,41 @@ static cyc_status weigh_partial(cyc_prediction_pass *p, const cyc_tilt_series *t
 	for (int32_t i = 0; i < p->batch->n; i++) is_partial = is_partial || p->batch->weight[i] < 1;
 	if (!is_partial) goto done;
 	if (p->frame_tilt != i_tilt)
-		CYC_TRY(cyc_frame_share_fill(&p->frame, ts, i_tilt, p->box.window.box_binned, p->box.pixel_size_A,
-		                             fmin(0.5 * p->reference->map_diameter_px, 0.25 * p->box.window.box_binned)));
+		CYC_TRY(
+			cyc_frame_share_fill(&p->frame, ts, i_tilt, p->box.window.box_binned, p->box.pixel_size_A,
+		                         fmin(0.5 * p->reference->map_diameter_px, 0.25 * p->box.window.box_binned)));
 	p->frame_tilt = i_tilt;
 	CYC_TRY(cyc_buffer_map(&observed, p->ft));
 	CYC_TRY(cyc_buffer_map(&predicted, p->prediction));
-	CYC_TRY(cyc_frame_share_balance(observed, predicted, &p->frame, ts, p->batch, p->box.binning, cyc_backend_n_threads(p->be)));
+	CYC_TRY(cyc_frame_share_balance(observed, predicted, &p->frame, ts, p->batch, p->box.binning,
+	                                cyc_backend_n_threads(p->be)));
 	CYC_TRY(cyc_buffer_unmap(p->ft));
 	CYC_TRY(cyc_buffer_unmap(p->prediction));
 done:
 	return st;
 }
 
-cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt,
-                                    const cyc_particle_set *set, int32_t i_series, int32_t i_optics)
+cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int64_t *n_outside,
+                                    const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
+                                    int32_t i_series, int32_t i_optics)
 {
 	cyc_status st = CYC_OK;
 	int32_t s = p->box.window.box_binned;
 	const cyc_tilt_batch *b = p->batch;
 	CYC_TRY(cyc_tilt_batch_fill(p->batch, cursor, n_outside, ts, i_tilt, set, i_series, i_optics, &p->box));
 	if (b->n == 0) goto done;
-	CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &p->box.window));
-	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2, b->n, s));
+	CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
+	                      &p->box.window));
+	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2,
+	                             b->n, s));
 	for (int8_t h = 0; h < 2; h++)
-		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid, b->R_img_ref, p->radius, b->half, h, b->n, s));
+		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid,
+		                             b->R_img_ref, p->radius, b->half, h, b->n, s));
 	if (p->weighs_partial) CYC_TRY(weigh_partial(p, ts, i_tilt));
-	CYC_TRY(cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_scale_items(p->prediction, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
+	CYC_TRY(
+		cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
+	CYC_TRY(cyc_scale_items(p->prediction, p->be, b->probability, true, b->n,
+	                        cyc_half_count2(s) * sizeof(cyc_cfloat)));
 done:
 	return st;
 }
@@ -138,5 +152,6 @@ double cyc_self_share(const cyc_reference *reference, double radius, double nois
 {
 	int32_t n = reference->box_px / 2 + 1;
 	if (!(noise_power > 0)) return 0;
-	return cyc_radial_at(reference->wiener, n, radius) * cyc_radial_at(reference->noise, n, radius) / (noise_power * crop_power);
+	return cyc_radial_at(reference->wiener, n, radius) * cyc_radial_at(reference->noise, n, radius) /
+	       (noise_power * crop_power);
 }

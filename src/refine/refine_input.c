@@ -24,14 +24,19 @@ static cyc_status resolve(cyc_refine_input *in, const cyc_refine_request *r)
 	CYC_CHECK(r->out_dir && r->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(r->box_px > 0 || r->has_own_box, CYC_E_USAGE, "a box size is needed (--b)");
 	in->root = r->project->root ? r->project->root : "";
-	CYC_TRY(cyc_asprintf(&in->out_dir, "%s%s", r->out_dir, r->out_dir[strlen(r->out_dir) - 1] == '/' ? "" : "/"));
+	CYC_TRY(
+		cyc_asprintf(&in->out_dir, "%s%s", r->out_dir, r->out_dir[strlen(r->out_dir) - 1] == '/' ? "" : "/"));
 	CYC_TRY(cyc_path_join(&in->out, in->root, in->out_dir));
 	CYC_TRY(cyc_project_resolve(&in->set, r->project));
-	const char *const files[4] = { first_of(r->ref1, in->set->reference_map1), first_of(r->ref2, in->set->reference_map2),
-		                           first_of(r->mask, in->set->reference_mask), first_of(r->fsc, in->set->reference_fsc) };
+	const char *const files[4] = { first_of(r->ref1, in->set->reference_map1),
+		                           first_of(r->ref2, in->set->reference_map2),
+		                           first_of(r->mask, in->set->reference_mask),
+		                           first_of(r->fsc, in->set->reference_fsc) };
 	memcpy(in->reference_files, files, sizeof files);
 	if (!files[0] || !files[1]) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
+		cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"two half maps are needed: --ref1 and --ref2, or an optimisation set that names them");
 		cyc_error_hint("cyclotomo reconstruct writes half1.mrc, half2.mrc and such a set");
 		st = CYC_E_USAGE;
 	}
@@ -46,9 +51,12 @@ static cyc_status check_one_kind(const cyc_project_view *p)
 	for (int32_t i = 0; i < p->tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &p->tomograms->series[i];
 		if (p->particles->series_first[i + 1] == p->particles->series_first[i]) continue;
-		CYC_CHECK(fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV, CYC_E_UNSUPPORTED,
-		          "tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select particles of one kind", first->name,
-		          first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
+		CYC_CHECK(
+			fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV,
+			CYC_E_UNSUPPORTED,
+			"tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select "
+			"particles of one kind",
+			first->name, first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
 	}
 done:
 	return st;
@@ -58,7 +66,8 @@ done:
 static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
-	const char *const maps[2] = { first_of(r->ref1, p->set->reference_map1), first_of(r->ref2, p->set->reference_map2) };
+	const char *const maps[2] = { first_of(r->ref1, p->set->reference_map1),
+		                          first_of(r->ref2, p->set->reference_map2) };
 	const char *mask = first_of(r->mask, p->set->reference_mask);
 	int32_t n_px = p->map_px;
 	char *path = NULL;
@@ -71,11 +80,16 @@ static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view
 		n_px = info.nx;
 	}
 	/* Jobs with a box of their own resample maps and masks. */
-	if (!r->has_own_box && p->map_px > 0) CYC_TRY(cyc_check_mask(p->root, mask, "--mask", n_px, p->map_pixel_size_A));
+	if (!r->has_own_box && p->map_px > 0)
+		CYC_TRY(cyc_check_mask(p->root, mask, "--mask", n_px, p->map_pixel_size_A));
 	if (!r->has_own_box && n_px > r->box_px) {
-		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the half maps (%s) have a box of %d px, larger than the box of the windows, %d px",
-		                     maps[0] ? maps[0] : "to be made", n_px, r->box_px);
-		cyc_error_hint("use --b %d or more, or make smaller half maps: cyclotomo reconstruct --b %d --crop %d ...", n_px, n_px, r->box_px);
+		st = cyc_error_raise(
+			CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+			"the half maps (%s) have a box of %d px, larger than the box of the windows, %d px",
+			maps[0] ? maps[0] : "to be made", n_px, r->box_px);
+		cyc_error_hint(
+			"use --b %d or more, or make smaller half maps: cyclotomo reconstruct --b %d --crop %d ...", n_px,
+			n_px, r->box_px);
 	}
 done:
 	cyc_free(path);
@@ -106,8 +120,10 @@ static cyc_status require_images(const cyc_refine_input *in)
 	for (int32_t i = 0; i < in->tomograms->n_series; i++)
 		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
 			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
-	                     in->set->tomograms);
+	st = cyc_error_raise(
+		CYC_E_DATA, __FILE__, __LINE__, __func__,
+		"'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
+		in->set->tomograms);
 	cyc_error_hint("set the scales of good tilts to 1");
 	return st;
 }
@@ -128,13 +144,21 @@ cyc_status cyc_refine_require_tilts(const cyc_refine_input *in, int32_t first, i
 		if (!example) example = ts->name;
 	}
 	if (n_without == n_series) {
-		if (last < 0) st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no tilt lies in the range from tilt %d on: no series has more than %d tilts", first, most);
-		else st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "no tilt lies between tilt %d and tilt %d: the longest series has %d tilts", first, last, most);
+		if (last < 0)
+			st = cyc_error_raise(
+				CYC_E_USAGE, __FILE__, __LINE__, __func__,
+				"no tilt lies in the range from tilt %d on: no series has more than %d tilts", first, most);
+		else
+			st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			                     "no tilt lies between tilt %d and tilt %d: the longest series has %d tilts",
+			                     first, last, most);
 		cyc_error_hint("tilts are counted from 0: give a range from 0 to %d", most - 1);
 		goto done;
 	}
 	if (n_without > 0)
-		cyc_warn("%d of %d tilt series have no tilt in the range that is asked for, the first %s: nothing is changed there", n_without, n_series, example);
+		cyc_warn("%d of %d tilt series have no tilt in the range that is asked for, the first %s: nothing is "
+		         "changed there",
+		         n_without, n_series, example);
 done:
 	return st;
 }
@@ -144,10 +168,13 @@ cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request 
 	cyc_status st = CYC_OK;
 	CYC_TRY(resolve(in, r));
 	CYC_TRY(cyc_project_read_tomograms(&in->tomograms, in->set, r->project));
-	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms, in->root));
+	CYC_TRY(cyc_particle_set_read(&in->particles, in->set->particles, in->set->trajectories, in->tomograms,
+	                              in->root));
 	in->first_series = cyc_particle_set_first_series(in->particles);
 	const cyc_tilt_series *first = &in->tomograms->series[in->first_series];
-	const cyc_project_view view = { .root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles };
+	const cyc_project_view view = {
+		.root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles
+	};
 	CYC_TRY(cyc_refine_check(r, &view));
 	CYC_TRY(cyc_survey_require(&view, r->project, r->skip_images));
 	CYC_TRY(require_images(in));
@@ -164,7 +191,8 @@ cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, const cyc_re
 	char *path = NULL;
 	cyc_mrc_info info;
 	CYC_TRY(cyc_project_size_of(size, in->tomograms, in->particles, in->root));
-	if (in->box.window.box_px > 0) CYC_TRY(cyc_project_require_window(size, in->tomograms, in->box.window.box_px));
+	if (in->box.window.box_px > 0)
+		CYC_TRY(cyc_project_require_window(size, in->tomograms, in->box.window.box_px));
 	CYC_TRY(cyc_path_join(&path, in->root, in->reference_files[0]));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
 	*map_px = info.nx;
@@ -185,9 +213,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in, cyc_backend *be, double frequency_cutoff_A)
+cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in, cyc_backend *be,
+                                double frequency_cutoff_A)
 {
-	if (!in->reference_files[2]) cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2], in->reference_files[3], frequency_cutoff_A,
-	                          in->box.window.box_px, in->box.pixel_size_A, in->root);
+	if (!in->reference_files[2])
+		cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
+	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2],
+	                          in->reference_files[3], frequency_cutoff_A, in->box.window.box_px,
+	                          in->box.pixel_size_A, in->root);
 }

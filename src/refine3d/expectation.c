@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
-static const double ANY_ROTATION_RAD = 1e6;        /* width of a prior that says nothing */
-static const double LEAST_WIDTH = 0.1;              /* of a prior, of the typical error: narrower ones change nothing */
+static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
+static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
 static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
@@ -30,7 +30,9 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 		cyc_refine3d_set_stack_offset(j, p, j->refined[p].cut_offset_A);
 	}
 	if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
-	else CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+	else
+		CYC_TRY(
+			cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
 	if (!j->is_counted[i]) count_images(j, j->images[i]);
 	j->is_counted[i] = true;
 done:
@@ -42,14 +44,19 @@ void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i)
 	if (!j->memory.keeps_images) cyc_series_images_destroy(&j->images[i]);
 }
 
-static int32_t series_count(const cyc_refine3d_job *j, int32_t i) { return (int32_t)cyc_refine_n_particles(&j->in, i); }
+static int32_t series_count(const cyc_refine3d_job *j, int32_t i)
+{
+	return (int32_t)cyc_refine_n_particles(&j->in, i);
+}
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
 
 /*
- * Run a task for all particles, item i for particle i of series *i_series: block by block of the references, and in each series by
- * series of the images. The task passes over particles that are not in the block. `what`: the progress that is shown, or NULL.
+ * Run a task for all particles, item i for particle i of series *i_series: block by block of the references,
+ * and in each series by series of the images. The task passes over particles that are not in the block.
+ * `what`: the progress that is shown, or NULL.
  */
-static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_task task, void *arg, const char *what)
+static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_task task, void *arg,
+                                    const char *what)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
@@ -88,11 +95,12 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, false);
 	int64_t n_shells = j->crop_px / 2 + 1;
 	memset(j->shells + p * n_shells, 0, (size_t)n_shells * sizeof *j->shells);
-	cyc_pose_amplitudes(j->shells + p * n_shells, &a->own[p], a->work[i_thread], &data, &r, &j->refined[p].pose, j->reference->radius);
+	cyc_pose_amplitudes(j->shells + p * n_shells, &a->own[p], a->work[i_thread], &data, &r,
+	                    &j->refined[p].pose, j->reference->radius);
 	return CYC_OK;
 }
 
-/* Sums of a series to its own scale, relative to that of all: data over prediction.                                  (T8.6) */
+/* Sums of a series to its own scale, relative to that of all: data over prediction. (T8.6) */
 static void fit_scales(cyc_refine3d_job *j, const double *sums)
 {
 	int32_t n_series = j->in.tomograms->n_series;
@@ -100,8 +108,10 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
 		for (int32_t i = 0; i < n_series; i++)
 			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
-		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference, it is that weak. */
-		if (!j->o->absolute_grey_scale && all[2] > 0) j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
+		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference,
+		 * it is that weak. */
+		if (!j->o->absolute_grey_scale && all[2] > 0)
+			j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
 		for (int32_t i = 0; i < n_series; i++) {
 			const double *s = sums + (2 * i + h) * 3;
 			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / j->state.amplitude[h] : 1;
@@ -110,7 +120,8 @@ static void fit_scales(cyc_refine3d_job *j, const double *sums)
 			mean += j->series_scale[2 * i + h] * s[2];
 			count += s[2];
 		}
-		for (int32_t i = 0; i < n_series && !j->o->no_scale && mean > 0; i++) j->series_scale[2 * i + h] *= count / mean;
+		for (int32_t i = 0; i < n_series && !j->o->no_scale && mean > 0; i++)
+			j->series_scale[2 * i + h] *= count / mean;
 	}
 }
 
@@ -129,7 +140,8 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	CYC_TRY(for_all_particles(j, &a.i_series, amplitude_task, &a, NULL));
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
 		const cyc_particle *particle = &j->in.particles->particles[p];
-		double *to = series_sums + (2 * particle->i_series + particle->half) * 3, weight = cyc_refine3d_weight(j, p);
+		double *to = series_sums + (2 * particle->i_series + particle->half) * 3,
+			   weight = cyc_refine3d_weight(j, p);
 		to[1] += weight * a.own[p];
 		for (int64_t r = 0; r < n_shells; r++) {
 			to[0] += weight * (double)j->shells[p * n_shells + r][0];
@@ -153,8 +165,8 @@ typedef struct {
 	int32_t i_series;
 	cyc_search_work **work;
 	int64_t check_every;
-	cyc_found_pose *found; /* n particles of the set */
-	const bool *which;     /* n flags: particles that are looked for; NULL: all */
+	cyc_found_pose *found;      /* n particles of the set */
+	const bool *which;          /* n flags: particles that are looked for; NULL: all */
 	cyc_pose_agreement *shells; /* of each thread */
 } pose_work;
 
@@ -172,16 +184,25 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
 	const cyc_refined *refined = &j->refined[p];
 	cyc_vec3 c = refined->cut_offset_A;
-	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the coordinates. */
-	const cyc_pose_start start = { .old = refined->pose, .prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
-		                                                            a->spec->do_polish ? refined->offset_start_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
-		                           .R_tomo_part = particle->R_tomo_part, .half = particle->half, .n_terms = j->in.tomograms->series[a->i_series].n_tilts,
-		                           .terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL,
-		                           .do_crosscheck = a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0 };
+	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the
+	 * coordinates. */
+	const cyc_pose_start start = {
+		.old = refined->pose,
+		.prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
+		           a->spec->do_polish ? refined->offset_start_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
+		.R_tomo_part = particle->R_tomo_part,
+		.half = particle->half,
+		.n_terms = j->in.tomograms->series[a->i_series].n_tilts,
+		.terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL,
+		.do_crosscheck =
+			a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0
+	};
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
 	cyc_refine3d_note_map_step(&a->found[p], j, p, cyc_search_work_model(a->work[i_thread]), &data, a->spec);
 	if (cyc_refine3d_judges(j))
-		cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1), cyc_search_work_model(a->work[i_thread]), &data, &r);
+		cyc_refine3d_note_agreement(&a->found[p], j,
+		                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+		                            cyc_search_work_model(a->work[i_thread]), &data, &r);
 done:
 	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
 	return st;
@@ -189,14 +210,16 @@ done:
 
 static double norm(const double v[3]) { return sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2]); }
 
-/* A deviation from the start, its standard error by the curvature under the old width, and what that is multiplied by (T8.17). */
+/* A deviation from the start, its standard error by the curvature under the old width, and what that is
+ * multiplied by (T8.17). */
 typedef struct {
 	double x, error, factor;
 } deviation;
 
 /*
- * Width of normal deviations from the start: the width that makes them most likely, by expectation maximisation. Not narrower
- * than `least`. With J the information of the images by the curvature, and J/factor^2 what it is by their scatter.      (T8.13)
+ * Width of normal deviations from the start: the width that makes them most likely, by expectation
+ * maximisation. Not narrower than `least`. With J the information of the images by the curvature, and
+ * J/factor^2 what it is by their scatter.      (T8.13)
  */
 static double learn_width(const deviation *d, int64_t n, double old, double least)
 {
@@ -204,7 +227,8 @@ static double learn_width(const deviation *d, int64_t n, double old, double leas
 	for (int round = 0; round < PRIOR_ROUNDS; round++) {
 		double sum = 0, count = 0;
 		for (int64_t i = 0; i < n; i++) {
-			double all = 1 / cyc_square(d[i].error), images = (all - 1 / cyc_square(old)) / cyc_square(d[i].factor);
+			double all = 1 / cyc_square(d[i].error),
+				   images = (all - 1 / cyc_square(old)) / cyc_square(d[i].factor);
 			if (!(images > 0)) continue; /* it says nothing of the width */
 			double now = images + 1 / cyc_square(width), mean = all * d[i].x / cyc_square(d[i].factor) / now;
 			sum += mean * mean + 1 / now;
@@ -241,7 +265,9 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 			for (int64_t p = 0; p < n; p++) {
 				const cyc_refined *r = &j->refined[p];
 				double change[CYC_POSE_PARAMETERS];
-				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) || r->probability < CYC_IMPROBABLE) continue;
+				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) ||
+				    r->probability < CYC_IMPROBABLE)
+					continue;
 				from_start(change, r, j->symmetry);
 				for (int k = 3 * kind; k < 3 * kind + 3; k++, m++) {
 					double factor = s->error_factor[h][kind ? k - 2 : 0];
@@ -249,11 +275,15 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 				}
 			}
 			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
-			/* The centre is a pose that these images had no part in, so it may be better than they are: 20 particles cannot
-			 * improve on a good start. Offsets have outliers, which a narrow normal prior would hold back; RELION's floor is kept. */
+			/* The centre is a pose that these images had no part in, so it may be better than they are: 20
+			 * particles cannot improve on a good start. Offsets have outliers, which a narrow normal prior
+			 * would hold back; RELION's floor is kept. */
 			double typical = 0, old = *width;
 			for (int64_t i = 0; i < m; i++) typical += 1 / (d[i].error * d[i].factor);
-			if (m > 0) *width = learn_width(d, m, old, fmax(fmin(LEAST_WIDTH * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
+			if (m > 0)
+				*width = learn_width(
+					d, m, old,
+					fmax(fmin(LEAST_WIDTH * (double)m / typical, old), kind ? LEAST_SIGMA_OFFSET_A : 0));
 		}
 done:
 	cyc_free(d);
@@ -272,7 +302,8 @@ static void take_pose(cyc_refined *r, const cyc_found_pose *f)
 }
 
 /* Changes, errors and averages of the iteration; takes the new poses. */
-static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, const cyc_search_spec *spec, bool is_global)
+static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, const cyc_search_spec *spec,
+                             bool is_global)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
@@ -286,7 +317,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	CYC_TRY(cyc_refine3d_judge(j));
 	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
 	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
-	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = s->heldout_gain = 0;
+	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant =
+		s->heldout_gain = 0;
 	s->log_likelihood[0] = s->log_likelihood[1] = 0;
 	for (int64_t p = 0; p < n; p++) {
 		cyc_refined *r = &j->refined[p];
@@ -298,11 +330,16 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 			take_pose(r, f);
 			continue;
 		}
-		s->change_rotation_rad += cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
-		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x, f->pose.offset_A.y - r->pose.offset_A.y, f->pose.offset_A.z - r->pose.offset_A.z });
+		s->change_rotation_rad +=
+			cyc_rotation_distance_rad(r->pose.R_tomo_ref, f->pose.R_tomo_ref, j->symmetry, NULL);
+		moved2 += cyc_vec3_norm2((cyc_vec3){ f->pose.offset_A.x - r->pose.offset_A.x,
+		                                     f->pose.offset_A.y - r->pose.offset_A.y,
+		                                     f->pose.offset_A.z - r->pose.offset_A.z });
 		take_pose(r, f);
 		n_seen++;
-		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x, r->pose.offset_A.y + r->cut_offset_A.y, r->pose.offset_A.z + r->cut_offset_A.z });
+		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x,
+		                                        r->pose.offset_A.y + r->cut_offset_A.y,
+		                                        r->pose.offset_A.z + r->cut_offset_A.z });
 		n_half[h]++;
 		s->average_p_max += f->p_max;
 		s->average_significant += (double)f->n_significant;
@@ -310,7 +347,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
-	if (is_polished) CYC_TRY(cyc_refine3d_scatter_errors(j, found, spec->sigma_rotation_rad, spec->sigma_offset_A));
+	if (is_polished)
+		CYC_TRY(cyc_refine3d_scatter_errors(j, found, spec->sigma_rotation_rad, spec->sigma_offset_A));
 	n_seen = 0;
 	for (int64_t p = 0; p < n; p++) {
 		if (found[p].p_max <= 0 || j->refined[p].probability < CYC_IMPROBABLE) continue;
@@ -323,7 +361,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	s->average_significant /= count;
 	s->rotation_error_rad = cyc_median(rotation, (size_t)n_seen);
 	s->offset_error_A = cyc_median(offset, (size_t)n_seen);
-	for (int h = 0; h < 2 && !is_polished; h++) s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
+	for (int h = 0; h < 2 && !is_polished; h++)
+		s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
 	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
 	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;
 	if (is_polished && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
@@ -349,7 +388,8 @@ void cyc_refine3d_join_frames(cyc_refine3d_job *j)
 		cyc_pose *pose = &j->refined[p].pose;
 		double share = j->in.particles->particles[p].half ? 0.5 : -0.5;
 		cyc_vec3 d = cyc_mat3_apply(pose->R_tomo_ref, shift);
-		pose->offset_A = (cyc_vec3){ pose->offset_A.x + share * d.x, pose->offset_A.y + share * d.y, pose->offset_A.z + share * d.z };
+		pose->offset_A = (cyc_vec3){ pose->offset_A.x + share * d.x, pose->offset_A.y + share * d.y,
+			                         pose->offset_A.z + share * d.z };
 		if (angle > 0) pose->R_tomo_ref = cyc_mat3_mul(pose->R_tomo_ref, cyc_rot_axis(turn, share * angle));
 	}
 }
@@ -361,22 +401,33 @@ void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
 		to->probability = cyc_refine3d_weight(j, p);
-		to->position_A = (cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y, r->cut_position_A.z + r->pose.offset_A.z };
-		cyc_refine3d_set_stack_offset(j, p, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
+		to->position_A =
+			(cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y,
+			            r->cut_position_A.z + r->pose.offset_A.z };
+		cyc_refine3d_set_stack_offset(j, p,
+		                              (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x,
+		                                          r->cut_offset_A.y + r->pose.offset_A.y,
+		                                          r->cut_offset_A.z + r->pose.offset_A.z });
 	}
 }
 
 /* @param[in] which  NULL: all particles */
-static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec, const bool *which)
+static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const cyc_search_spec *spec,
+                             const bool *which)
 {
 	cyc_status st = CYC_OK;
-	pose_work a = { .j = j, .spec = spec, .found = found, .which = which, .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
+	pose_work a = { .j = j,
+		            .spec = spec,
+		            .found = found,
+		            .which = which,
+		            .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
 	int n_threads = cyc_refine3d_n_workers(j);
 	int32_t max_images = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
+	for (int t = 0; t < n_threads; t++)
+		CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	CYC_TRY(for_all_particles(j, &a.i_series, pose_task, &a, "poses"));
 done:
@@ -404,14 +455,22 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	bool is_local = s->order >= o->auto_local_order;
 	double step = cyc_healpix_step_rad(s->order);
 	/* Global searches go on while the maps still turn particles by more than they can be followed. */
-	bool is_sampled = o->no_polish || (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
+	bool is_sampled = o->no_polish ||
+	                  (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
 	bool is_global = is_sampled && !is_local;
-	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told from others. */
+	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told
+	 * from others. */
 	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7;
-	cyc_search_spec spec = { .order = s->order, .oversampling = o->oversampling, .do_polish = !o->no_polish, .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
-		                     .coarse_radius = coarse_radius(j, s->order, looseness), .radius = j->reference->radius,
-		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0], is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
-		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = o->adaptive_frac,
+	cyc_search_spec spec = { .order = s->order,
+		                     .oversampling = o->oversampling,
+		                     .do_polish = !o->no_polish,
+		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
+		                     .coarse_radius = coarse_radius(j, s->order, looseness),
+		                     .radius = j->reference->radius,
+		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0],
+		                                             is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[1] },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] },
+		                     .adaptive_fraction = o->adaptive_frac,
 		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
@@ -422,11 +481,13 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		spec.offset_perturbation_A = o->no_polish ? s->perturbation * s->offset_step_A : 0;
 		spec.is_near = is_local && o->relion_grid;
 		if (!is_local) CYC_TRY(cyc_rotation_grid_global(&grid, s->order, o->oversampling, j->symmetry));
-		else if (!spec.is_near) CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad[0]));
+		else if (!spec.is_near)
+			CYC_TRY(cyc_rotation_grid_local(&grid, s->order, o->oversampling, s->sigma_angle_rad[0]));
 		if (grid) grid->perturbation_rad = spec.perturbation_rad;
 		spec.rotations = grid;
-		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å", is_local ? "local" : "global", grid ? grid->n : 0,
-		         cyc_rad_to_deg(step), offsets->n, j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
+		cyc_info("%s search: %d rotations, steps of %.2f degrees, and %d offsets, to %.1f Å",
+		         is_local ? "local" : "global", grid ? grid->n : 0, cyc_rad_to_deg(step), offsets->n,
+		         j->crop_px * j->box.pixel_size_A / spec.coarse_radius);
 	}
 	if (is_sampled) s->n_poses = fmax(s->n_poses, (grid ? grid->n : 1) * (double)offsets->n);
 	CYC_TRY(search_all(found, j, &spec, NULL));
@@ -440,7 +501,8 @@ done:
 	return st;
 }
 
-/* Order of the global grid: with symmetry its rotations are few; without, twice the step and a coarser image cost as little. */
+/* Order of the global grid: with symmetry its rotations are few; without, twice the step and a coarser image
+ * cost as little. */
 static int32_t again_order(const cyc_refine3d_job *j) { return j->symmetry->n >= 4 ? 3 : 2; }
 
 cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
@@ -451,9 +513,14 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 	cyc_offset_grid *offsets = NULL;
 	cyc_found_pose *found = NULL;
 	int32_t order = again_order(j);
-	cyc_search_spec spec = { .order = order, .do_polish = true, .n_starts = MAX_STARTS_GLOBAL, .coarse_radius = coarse_radius(j, order, 1.7),
-		                     .radius = j->reference->radius, .sigma_rotation_rad = { ANY_ROTATION_RAD, ANY_ROTATION_RAD },
-		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] }, .adaptive_fraction = j->o->adaptive_frac,
+	cyc_search_spec spec = { .order = order,
+		                     .do_polish = true,
+		                     .n_starts = MAX_STARTS_GLOBAL,
+		                     .coarse_radius = coarse_radius(j, order, 1.7),
+		                     .radius = j->reference->radius,
+		                     .sigma_rotation_rad = { ANY_ROTATION_RAD, ANY_ROTATION_RAD },
+		                     .sigma_offset_A = { s->sigma_offset_A[0], s->sigma_offset_A[1] },
+		                     .adaptive_fraction = j->o->adaptive_frac,
 		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
 	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
@@ -509,7 +576,8 @@ static cyc_status look_task(void *arg, int64_t i, int i_thread)
 	out->log_likelihood = 0;
 	for (int b = 0; b < CYC_N_BANDS; b++) {
 		const cyc_pose_agreement *at = &out->agreement[b];
-		out->log_likelihood += 2 * r.amplitude * (at->cross - r.amplitude * at->own) - cyc_square(r.amplitude) * at->power;
+		out->log_likelihood +=
+			2 * r.amplitude * (at->cross - r.amplitude * at->own) - cyc_square(r.amplitude) * at->power;
 	}
 	return CYC_OK;
 }

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-static const double SIGNIFICANT = 3; /* standard deviations of chi^2: less is what noise does to maps of one frame */
+static const double SIGNIFICANT =
+	3; /* standard deviations of chi^2: less is what noise does to maps of one frame */
 
 enum { N = 6 }; /* shift along x, y, z, turn about x, y, z */
 
@@ -22,12 +23,15 @@ typedef struct {
 static inline int32_t frequency(int32_t j, int32_t n) { return j < n / 2 ? j : j - n; }
 
 /* All coefficients of the half transform but its Nyquist planes. */
-#define FOR_COEFFICIENTS(n)                                                                                                                         \
-	for (int32_t z = 0, fz = 0; z < (n); z++, fz = frequency(z, n))                                                                                 \
-		for (int32_t y = 0, fy = 0; y < (n); y++, fy = frequency(y, n))                                                                             \
+#define FOR_COEFFICIENTS(n)                                                                                  \
+	for (int32_t z = 0, fz = 0; z < (n); z++, fz = frequency(z, n))                                          \
+		for (int32_t y = 0, fy = 0; y < (n); y++, fy = frequency(y, n))                                      \
 			for (int32_t x = 0; x < (n) / 2; x++)
 
-static size_t at(int32_t n, int32_t z, int32_t y, int32_t x) { return ((size_t)z * (size_t)n + (size_t)y) * (size_t)(n / 2 + 1) + (size_t)x; }
+static size_t at(int32_t n, int32_t z, int32_t y, int32_t x)
+{
+	return ((size_t)z * (size_t)n + (size_t)y) * (size_t)(n / 2 + 1) + (size_t)x;
+}
 
 /* Sum (filtered) and difference of the masked maps. */
 static cyc_status transform(work *w, const cyc_half_maps *maps, const double *weight, const cyc_volume *mask)
@@ -46,7 +50,8 @@ static cyc_status transform(work *w, const cyc_half_maps *maps, const double *we
 		CYC_TRY(cyc_alloc(ft, cyc_half_count3(w->n), sizeof **ft));
 		CYC_TRY(cyc_fft3_forward(*ft, w->plan, v->data));
 	}
-	FOR_COEFFICIENTS(w->n) {
+	FOR_COEFFICIENTS(w->n)
+	{
 		int32_t shell = cyc__shell((int64_t)fz * fz + (int64_t)fy * fy + (int64_t)x * x);
 		size_t i = at(w->n, z, y, x);
 		w->mean[i] *= shell < w->n / 2 ? (float)weight[shell] : 0;
@@ -75,7 +80,11 @@ static cyc_status derive(work *w)
 	CYC_TRY(cyc_alloc(&turned, count, sizeof *turned));
 	for (int i = 0; i < N; i++) CYC_TRY(cyc_alloc(&w->B[i], cyc_half_count3(n), sizeof *w->B[i]));
 	for (int a = 0; a < 3; a++) {
-		FOR_COEFFICIENTS(n) w->B[a][at(n, z, y, x)] = (float)(per_A * (a == 0 ? x : a == 1 ? fy : fz)) * I * w->mean[at(n, z, y, x)];
+		FOR_COEFFICIENTS(n)
+		w->B[a][at(n, z, y, x)] = (float)(per_A * (a == 0   ? x
+		                                           : a == 1 ? fy
+		                                                    : fz)) *
+		                          I * w->mean[at(n, z, y, x)];
 		CYC_TRY(cyc_alloc(&slope[a], count, sizeof **slope));
 		memcpy(copy, w->B[a], cyc_half_count3(n) * sizeof *copy);
 		CYC_TRY(cyc_fft3_inverse(slope[a], w->plan, copy));
@@ -83,7 +92,9 @@ static cyc_status derive(work *w)
 	for (int a = 0; a < 3; a++) {
 		int b = (a + 1) % 3, c = (a + 2) % 3;
 		for (size_t i = 0; i < count; i++) {
-			const double p[3] = { (double)(i % (size_t)n) - n / 2, (double)(i / (size_t)n % (size_t)n) - n / 2, (double)(i / (size_t)n / (size_t)n) - n / 2 };
+			const double p[3] = { (double)(i % (size_t)n) - n / 2,
+				                  (double)(i / (size_t)n % (size_t)n) - n / 2,
+				                  (double)(i / (size_t)n / (size_t)n) - n / 2 };
 			turned[i] = (float)(w->pixel_size_A * (p[b] * (double)slope[c][i] - p[c] * (double)slope[b][i]));
 		}
 		CYC_TRY(cyc_fft3_forward(w->B[3 + a], w->plan, turned));
@@ -119,7 +130,8 @@ static void normal_equations(double M[N][N], double v[N], const work *w, const d
 {
 	memset(M, 0, N * N * sizeof(double));
 	memset(v, 0, N * sizeof *v);
-	FOR_COEFFICIENTS(w->n) {
+	FOR_COEFFICIENTS(w->n)
+	{
 		int32_t shell = cyc__shell((int64_t)fz * fz + (int64_t)fy * fy + (int64_t)x * x);
 		if (shell == 0 || shell >= w->n / 2 || !(w->noise[shell] > 0) || !(weight[shell] > 0)) continue;
 		size_t i = at(w->n, z, y, x);
@@ -133,10 +145,13 @@ static void normal_equations(double M[N][N], double v[N], const work *w, const d
 		for (int b = 0; b < a; b++) M[b][a] = M[a][b];
 }
 
-cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const double *weight, const cyc_symmetry *symmetry, const cyc_half_maps_spec *spec)
+cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const double *weight,
+                             const cyc_symmetry *symmetry, const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
-	work w = { .n = spec->crop_px, .pixel_size_A = spec->box->pixel_size_A, .n_threads = cyc_backend_n_threads(spec->be) };
+	work w = { .n = spec->crop_px,
+		       .pixel_size_A = spec->box->pixel_size_A,
+		       .n_threads = cyc_backend_n_threads(spec->be) };
 	cyc_vec3 direction[3];
 	int32_t n_free = free_directions(direction, symmetry), n = 2 * n_free;
 	double M[N][N], v[N], basis[N][N] = { { 0 } }, A[N * N], p[N] = { 0 };
@@ -162,16 +177,20 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 	}
 	double right[N], chi2 = 0, filled = 0;
 	memcpy(right, p, sizeof right);
-	if (LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, A, n, p, 1) != 0) goto done; /* maps without detail have no frame */
+	if (LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, A, n, p, 1) != 0)
+		goto done; /* maps without detail have no frame */
 	/* Under a mask coefficients are not independent: so many fewer they are as it fills of the box. */
 	for (int32_t k = 0; k < n; k++) chi2 += right[k] * p[k];
-	for (size_t i = 0; i < cyc_volume_count(spec->mask); i++) filled += (double)spec->mask->data[i] / (double)cyc_volume_count(spec->mask);
+	for (size_t i = 0; i < cyc_volume_count(spec->mask); i++)
+		filled += (double)spec->mask->data[i] / (double)cyc_volume_count(spec->mask);
 	if (chi2 * filled < n + SIGNIFICANT * sqrt(2.0 * n)) goto done;
 	for (int32_t k = 0; k < n_free; k++) {
 		const cyc_vec3 d = direction[k];
-		out->shift_A = (cyc_vec3){ out->shift_A.x + p[k] * d.x, out->shift_A.y + p[k] * d.y, out->shift_A.z + p[k] * d.z };
+		out->shift_A = (cyc_vec3){ out->shift_A.x + p[k] * d.x, out->shift_A.y + p[k] * d.y,
+			                       out->shift_A.z + p[k] * d.z };
 		double t = p[n_free + k];
-		out->turn_rad = (cyc_vec3){ out->turn_rad.x + t * d.x, out->turn_rad.y + t * d.y, out->turn_rad.z + t * d.z };
+		out->turn_rad =
+			(cyc_vec3){ out->turn_rad.x + t * d.x, out->turn_rad.y + t * d.y, out->turn_rad.z + t * d.z };
 	}
 done:
 	cyc_free(w.noise);

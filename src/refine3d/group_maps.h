@@ -1,7 +1,7 @@
 /**
  * @file group_maps.h
- * Half-sets dealt to groups, and for each group a reference made of all others of its half-set: particles that are compared
- * with it have nothing of themselves in it.                                                                          (T8.5)
+ * Half-sets dealt to groups, and for each group a reference made of all others of its half-set: particles
+ * that are compared with it have nothing of themselves in it. (T8.5)
  */
 #ifndef CYC_REFINE3D_GROUP_MAPS_H
 #define CYC_REFINE3D_GROUP_MAPS_H
@@ -13,7 +13,7 @@ typedef struct cyc_group_maps cyc_group_maps;
 
 /**
  * Number of groups for half-sets of which the smaller one has n particles; 0: too few to be dealt.
- * A reference lacks 1/K of the images of its half-set, and costs K preparations.                                   (T8.15)
+ * A reference lacks 1/K of the images of its half-set, and costs K preparations. (T8.15)
  */
 int32_t cyc_group_count(int64_t n);
 /** Largest number of groups. */
@@ -25,7 +25,8 @@ enum { CYC_MOST_GROUPS = 5 };
  * @param[in] radius    last shell of the references that will be made (of a box of crop_px)
  * @param[in] spec      borrowed
  */
-CYC_MUST_CHECK cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec *spec, int32_t n_groups, const int32_t *group, int32_t radius);
+CYC_MUST_CHECK cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec *spec,
+                                                int32_t n_groups, const int32_t *group, int32_t radius);
 void cyc_group_maps_destroy(cyc_group_maps **g);
 /** Whether sums for references of another last shell would be the same. */
 bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius);
@@ -35,24 +36,27 @@ int32_t cyc_group_maps_n_groups(const cyc_group_maps *g);
 /** Last shell that references can have. */
 int32_t cyc_group_maps_radius(const cyc_group_maps *g);
 
-/** Sum of all particles in the full box: cubes of s x s x (s/2 + 1) x {re, im, weight, 0} per half-set, symmetrised. */
+/** Sum of all particles in the full box: cubes of s x s x (s/2 + 1) x {re, im, weight, 0} per half-set,
+ * symmetrised. */
 typedef struct {
 	cyc_buffer *sum[2];
 } cyc_group_total;
 /**
- * Insert all particles at the poses that `set` has now: sums of the groups into g, those of the half-sets into *total.
- * As many groups at a time as the spec says. Same bits for any number of threads.
+ * Insert all particles at the poses that `set` has now: sums of the groups into g, those of the half-sets
+ * into *total. As many groups at a time as the spec says. Same bits for any number of threads.
  */
-CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g,
+                                                cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                                 const char *root);
 void cyc_group_total_deinit(cyc_group_total *t);
 /**
- * References of group i: half[h] is of all other groups of half-set h, joined with the other half-set coarser than join_A,
- * with the Wiener factor of (K - 1)/K of a half-set's images.
+ * References of group i: half[h] is of all other groups of half-set h, joined with the other half-set coarser
+ * than join_A, with the Wiener factor of (K - 1)/K of a half-set's images.
  * @param[in] fsc  of the half maps, crop_px/2 + 1 shells
- * @param[in,out] out  a reference that was made from the same g before is written over; else *out must be NULL
+ * @param[in,out] out  a reference that was made from the same g before is written over; else *out must be
+ * NULL
  */
-CYC_MUST_CHECK cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i, const double *fsc, double lowpass_A,
-                                                   double grey_scale);
+CYC_MUST_CHECK cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i,
+                                                   const double *fsc, double lowpass_A, double grey_scale);
 
 #endif

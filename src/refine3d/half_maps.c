@@ -59,7 +59,12 @@ static cyc_status compare(cyc_half_maps *m, const cyc_half_maps_spec *spec)
 	CYC_TRY(cyc_alloc(&randomised, n_shells, sizeof *randomised));
 	for (int h = 0; h < 2; h++) CYC_TRY(transform(&masked[h], m->half[h], spec->mask, n_threads));
 	CYC_TRY(cyc__fsc_compute_threads(fsc_masked, masked[0], masked[1], n, n_threads));
-	const cyc__random_fsc_input in = { .ft = { ft[0], ft[1] }, .mask = spec->mask->data, .n = n, .randomise_from = from, .seed = spec->seed, .n_draws = N_DRAWS,
+	const cyc__random_fsc_input in = { .ft = { ft[0], ft[1] },
+		                               .mask = spec->mask->data,
+		                               .n = n,
+		                               .randomise_from = from,
+		                               .seed = spec->seed,
+		                               .n_draws = N_DRAWS,
 		                               .n_threads = n_threads };
 	CYC_TRY(cyc__random_fsc(randomised, &in));
 	cyc_fsc_correct(m->fsc, fsc_masked, randomised, n_shells, from);
@@ -73,7 +78,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *half[2], bool is_one_map, const cyc_half_maps_spec *spec)
+cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *half[2], bool is_one_map,
+                              const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *m = NULL;
@@ -124,8 +130,12 @@ static cyc_status finish(cyc_volume **out, cyc_buffer *a, cyc_buffer *b, const c
 	cyc_status st = CYC_OK;
 	cyc_volume *full = NULL;
 	const float *sum1 = NULL, *sum2 = NULL;
-	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned, .pixel_size_A = spec->box->pixel_size_A, .snr = -1,
-		                      .grey_scale = spec->stacks ? spec->box->binning : 1 }; /* stacks have grey values divided by the binning */
+	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned,
+		                        .pixel_size_A = spec->box->pixel_size_A,
+		                        .snr = -1,
+		                        .grey_scale = spec->stacks
+		                                          ? spec->box->binning
+		                                          : 1 }; /* stacks have grey values divided by the binning */
 	CYC_TRY(cyc_buffer_map(&sum1, a));
 	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
 	CYC_TRY(cyc__finish(&full, NULL, NULL, spec->be, sum1, sum2, &f));
@@ -146,11 +156,13 @@ void cyc_half_maps_options(cyc_reconstruct_options *o, cyc_box *box, const cyc_h
 	o->binning = box->binning;
 	o->cutoff_frac = spec->cutoff_frac;
 	o->crop_px = spec->crop_px;
-	o->crop_images = !spec->stacks && !spec->whole_windows && spec->crop_px >= 12 && spec->crop_px < o->box_px;
+	o->crop_images =
+		!spec->stacks && !spec->whole_windows && spec->crop_px >= 12 && spec->crop_px < o->box_px;
 	if (o->crop_images) cyc__accumulator_box(box, o);
 }
 
-cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
+cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms,
+                                     const cyc_particle_set *set, const char *root,
                                      const cyc_half_maps_spec *spec, bool with_merged)
 {
 	cyc_status st = CYC_OK;
@@ -166,12 +178,15 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (set->series_first[i + 1] > set->series_first[i]) {
 			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));
-			else CYC_TRY(cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
+			else
+				CYC_TRY(
+					cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
 		}
 	cyc__accumulator_release_work(sums);
 	CYC_TRY(symmetrise(sums, spec));
 	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], cyc__accumulator_sum(sums, h), NULL, spec));
-	if (with_merged) CYC_TRY(finish(&m->merged, cyc__accumulator_sum(sums, 0), cyc__accumulator_sum(sums, 1), spec));
+	if (with_merged)
+		CYC_TRY(finish(&m->merged, cyc__accumulator_sum(sums, 0), cyc__accumulator_sum(sums, 1), spec));
 	cyc__accumulator_destroy(&sums);
 	CYC_TRY(compare(m, spec));
 	*out = m;
@@ -182,8 +197,10 @@ done:
 	return st;
 }
 
-cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, cyc_group_maps *groups, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                                            const char *root, const cyc_half_maps_spec *spec, const cyc_half_maps *curves, bool with_merged)
+cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, cyc_group_maps *groups,
+                                            cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                            const char *root, const cyc_half_maps_spec *spec,
+                                            const cyc_half_maps *curves, bool with_merged)
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *m = NULL;
@@ -213,13 +230,15 @@ done:
 
 /* ---------------------------------------------------------------- references */
 
-cyc_status cyc_half_maps_wiener(double **weight, const double *fsc, double lowpass_A, double share, const cyc_half_maps_spec *spec)
+cyc_status cyc_half_maps_wiener(double **weight, const double *fsc, double lowpass_A, double share,
+                                const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = spec->crop_px;
 	CYC_TRY(cyc_alloc(weight, n / 2 + 1, sizeof **weight));
 	for (int32_t i = 0; i <= n / 2; i++) {
-		double f = fmin(fmax(fsc[i], 0), 0.999), ratio = spec->tau2_fudge * share * f / (1 - f), *w = &(*weight)[i];
+		double f = fmin(fmax(fsc[i], 0), 0.999), ratio = spec->tau2_fudge * share * f / (1 - f),
+			   *w = &(*weight)[i];
 		*w = i <= LEAST_SHELL ? fmax(ratio / (1 + ratio), 0.15) : ratio / (1 + ratio);
 		if (lowpass_A > 0) *w *= cyc_lowpass_weight(i, n, spec->box->pixel_size_A, lowpass_A);
 	}
@@ -296,8 +315,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2], const cyc_half_maps *maps, double lowpass_A, double grey_scale,
-                                   const cyc_half_maps_spec *spec)
+cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2], const cyc_half_maps *maps,
+                                   double lowpass_A, double grey_scale, const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = spec->crop_px, n_shells = n / 2 + 1;
@@ -313,8 +332,14 @@ cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
 		CYC_TRY(cyc_volume_copy(&filtered[h], half[h]));
 		CYC_TRY(cyc_volume_filter(filtered[h], weight, n_threads));
 	}
-	const cyc_reference_spec r = { .fsc = weight, .n_fsc = n_shells, .fsc_box = n, .box_px = n, .pixel_size_A = a, .grey_scale = grey_scale,
-		                           .map_diameter_px = spec->mask_diameter_px, .no_grids = spec->no_grids };
+	const cyc_reference_spec r = { .fsc = weight,
+		                           .n_fsc = n_shells,
+		                           .fsc_box = n,
+		                           .box_px = n,
+		                           .pixel_size_A = a,
+		                           .grey_scale = grey_scale,
+		                           .map_diameter_px = spec->mask_diameter_px,
+		                           .no_grids = spec->no_grids };
 	CYC_TRY(cyc_reference_from_maps(out, spec->be, half, &r));
 done:
 	cyc_free(weight);
@@ -333,14 +358,20 @@ static void copy_coefficients(cyc_cfloat *to, int32_t n_to, const cyc_cfloat *fr
 	for (int32_t z = -last; z <= last; z++)
 		for (int32_t y = -last; y <= last; y++)
 			for (int32_t x = 0; x <= last; x++) {
-				size_t i = ((size_t)(z < 0 ? z + n_to : z) * (size_t)n_to + (size_t)(y < 0 ? y + n_to : y)) * (size_t)(n_to / 2 + 1) + (size_t)x;
-				size_t j = ((size_t)(z < 0 ? z + n_from : z) * (size_t)n_from + (size_t)(y < 0 ? y + n_from : y)) * (size_t)(n_from / 2 + 1) + (size_t)x;
+				size_t i = ((size_t)(z < 0 ? z + n_to : z) * (size_t)n_to + (size_t)(y < 0 ? y + n_to : y)) *
+				               (size_t)(n_to / 2 + 1) +
+				           (size_t)x;
+				size_t j =
+					((size_t)(z < 0 ? z + n_from : z) * (size_t)n_from + (size_t)(y < 0 ? y + n_from : y)) *
+						(size_t)(n_from / 2 + 1) +
+					(size_t)x;
 				/* Voxel n/2 stays the centre: (-1)^(x+y+z) is the same in both. */
 				to[i] = scale * from[j];
 			}
 }
 
-cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pixel_size_A, int32_t box_px, int n_threads)
+cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pixel_size_A, int32_t box_px,
+                               int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_fft3 *forward = NULL, *inverse = NULL;
@@ -349,7 +380,8 @@ cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pix
 	int32_t n = v->nx, m = 2 * (int32_t)floor(0.5 * n * v->pixel_size_A / pixel_size_A + 0.5);
 	*out = NULL;
 	if (fabs(v->pixel_size_A / pixel_size_A - 1) < 1e-3) return cyc_volume_resize(out, v, box_px);
-	CYC_CHECK(m >= 8, CYC_E_SHAPE, "a map of %d px of %.4g Å cannot have pixels of %.4g Å", n, v->pixel_size_A, pixel_size_A);
+	CYC_CHECK(m >= 8, CYC_E_SHAPE, "a map of %d px of %.4g Å cannot have pixels of %.4g Å", n,
+	          v->pixel_size_A, pixel_size_A);
 	CYC_TRY(cyc_fft3_create(&forward, n, n_threads));
 	CYC_TRY(cyc_fft3_create(&inverse, m, n_threads));
 	CYC_TRY(cyc_alloc(&from, cyc_half_count3(n), sizeof *from));

@@ -43,7 +43,9 @@ cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_t box)
 		for (int32_t ky = -last; ky <= last; ky++)
 			for (int32_t kx = 0; kx <= last; kx++) {
 				int32_t shell = (int32_t)(sqrt((double)(kx * kx + ky * ky)) + 0.5);
-				if ((kx == 0 && ky <= 0) || shell > last || shell == 0 || (shell - 1) / CYC_COEFFICIENT_BAND != b) continue;
+				if ((kx == 0 && ky <= 0) || shell > last || shell == 0 ||
+				    (shell - 1) / CYC_COEFFICIENT_BAND != b)
+					continue;
 				c->kx[c->n] = (int16_t)kx;
 				c->ky[c->n] = (int16_t)ky;
 				c->fx[c->n] = (float)kx;
@@ -84,7 +86,8 @@ void cyc_series_images_destroy(cyc_series_images **p)
 	*p = NULL;
 }
 
-cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts, int32_t n_optics, int32_t crop)
+cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts,
+                                    int32_t n_optics, int32_t crop)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_images *s = NULL;
@@ -92,7 +95,8 @@ cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles
 	s->n_particles = n_particles;
 	CYC_TRY(cyc_alloc(&s->n_images, n_particles, sizeof *s->n_images));
 	CYC_TRY(cyc_alloc(&s->images, n_particles, sizeof *s->images));
-	for (int32_t i = 0; i < n_particles; i++) CYC_TRY(cyc_alloc(&s->images[i], n_tilts, sizeof *s->images[i]));
+	for (int32_t i = 0; i < n_particles; i++)
+		CYC_TRY(cyc_alloc(&s->images[i], n_tilts, sizeof *s->images[i]));
 	CYC_TRY(cyc_alloc(&s->noise_sum, (size_t)n_optics * (size_t)(crop / 2 + 1), sizeof *s->noise_sum));
 	CYC_TRY(cyc_alloc(&s->noise_count, n_optics, sizeof *s->noise_count));
 	*out = s;
@@ -129,13 +133,13 @@ struct cyc_tilt_source {
 	cyc_buffer *ft, *ctf, *crop_ctf, *turns, *envelope;
 	cyc_fft2 *fft, *crop_fft;
 	double *power, *crop_turns, *share;
-	float *inverse_noise;                  /* half plane of the window's box */
-	float *mask;                           /* s x s */
-	cyc_cfloat *ft_work;                   /* per thread: half plane of the window's box */
-	float *real_work, *crop_work;          /* per thread: window, crop */
+	float *inverse_noise;         /* half plane of the window's box */
+	float *mask;                  /* s x s */
+	cyc_cfloat *ft_work;          /* per thread: half plane of the window's box */
+	float *real_work, *crop_work; /* per thread: window, crop */
 	cyc_cfloat *crop_ft_work;
-	double *shell_count;                   /* coefficients per shell of the crop */
-	bool *is_kept;                         /* of the batch's images */
+	double *shell_count; /* coefficients per shell of the crop */
+	bool *is_kept;       /* of the batch's images */
 };
 
 void cyc_tilt_source_destroy(cyc_tilt_source **p)
@@ -178,7 +182,9 @@ static cyc_status make_mask(cyc_tilt_source *s)
 	double R = s->spec.particle_radius_px;
 	CYC_TRY(cyc_alloc(&s->mask, (size_t)n * (size_t)n, sizeof *s->mask));
 	for (int32_t y = 0; y < n; y++)
-		for (int32_t x = 0; x < n; x++) s->mask[(size_t)y * (size_t)n + (size_t)x] = (float)cyc_image_mask(hypot(x - n / 2, y - n / 2), R);
+		for (int32_t x = 0; x < n; x++)
+			s->mask[(size_t)y * (size_t)n + (size_t)x] =
+				(float)cyc_image_mask(hypot(x - n / 2, y - n / 2), R);
 done:
 	return st;
 }
@@ -194,7 +200,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const cyc_coefficients *coefficients, const cyc_tilt_source_spec *spec)
+cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
+                                  const cyc_coefficients *coefficients, const cyc_tilt_source_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_source *s = NULL;
@@ -205,7 +212,8 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const 
 	s->be = be;
 	s->coefficients = coefficients;
 	s->spec = *spec;
-	int32_t capacity = cyc_tilt_batch_capacity(plane * (sizeof(cyc_cfloat) + sizeof(float)) + crop_plane * sizeof(float));
+	int32_t capacity =
+		cyc_tilt_batch_capacity(plane * (sizeof(cyc_cfloat) + sizeof(float)) + crop_plane * sizeof(float));
 	size_t n_threads = (size_t)cyc_n_workers(capacity, cyc_backend_n_threads(be));
 	CYC_TRY(cyc_buffer_create(&s->ft, be, (size_t)capacity * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&s->ctf, be, (size_t)capacity * plane, sizeof(float)));
@@ -243,9 +251,9 @@ typedef struct {
 	cyc_cfloat *data; /* per particle of the batch: n coefficients */
 	float *weight;
 	int32_t n;
-	const double *sigma2;  /* of the optics group, or NULL */
-	double *noise_ctf2;    /* per particle: s/2 + 1 sums of CTF^2 */
-	const double *share;   /* per particle: of its circle in the image */
+	const double *sigma2; /* of the optics group, or NULL */
+	double *noise_ctf2;   /* per particle: s/2 + 1 sums of CTF^2 */
+	const double *share;  /* per particle: of its circle in the image */
 } cut;
 
 /* Windows to the wanted contrast, in real space, particle in the middle: -CTF X exp(-i odd phase) / noise. */
@@ -254,7 +262,8 @@ static void premultiply(float *real, cyc_cfloat *work, const cut *c, int64_t i)
 	const cyc_tilt_source *s = c->s;
 	int32_t b = s->spec.box.window.box_binned, bh = b / 2 + 1;
 	size_t plane = cyc_half_count2(b);
-	const cyc_cfloat *X = c->ft + (size_t)i * plane, *phase = s->tables->has_odd ? s->tables->odd_phase : NULL;
+	const cyc_cfloat *X = c->ft + (size_t)i * plane,
+					 *phase = s->tables->has_odd ? s->tables->odd_phase : NULL;
 	const float *ctf = c->ctf + (size_t)i * plane;
 	for (int32_t y = 0; y < b; y++)
 		for (int32_t x = 0; x < bh; x++) {
@@ -280,7 +289,8 @@ static void crop(float *out, const cyc_tilt_source *s, const float *real)
 	float level = count > 0 ? (float)(sum / count) : 0, scale = (float)(1.0 / ((double)b * n));
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++)
-			out[y * n + x] = scale * s->mask[y * n + x] * (real[(size_t)(y + from) * (size_t)b + (size_t)(x + from)] - level);
+			out[y * n + x] = scale * s->mask[y * n + x] *
+			                 (real[(size_t)(y + from) * (size_t)b + (size_t)(x + from)] - level);
 }
 
 static cyc_status cut_task(void *arg, int64_t i, int i_thread)
@@ -289,7 +299,8 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 	const cyc_tilt_source *s = c->s;
 	const cyc_coefficients *list = s->coefficients;
 	int32_t b = s->spec.box.window.box_binned, n = s->spec.crop_px, nh = n / 2 + 1;
-	float *real = s->real_work + (size_t)i_thread * (size_t)b * (size_t)b, *cropped = s->crop_work + (size_t)i_thread * (size_t)n * (size_t)n;
+	float *real = s->real_work + (size_t)i_thread * (size_t)b * (size_t)b,
+		  *cropped = s->crop_work + (size_t)i_thread * (size_t)n * (size_t)n;
 	cyc_cfloat *ft = s->crop_ft_work + (size_t)i_thread * cyc_half_count2(n);
 	premultiply(real, s->ft_work + (size_t)i_thread * cyc_half_count2(b), c, i);
 	crop(cropped, s, real);
@@ -303,13 +314,14 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 		size_t at = (size_t)row * (size_t)nh + (size_t)kx;
 		double C = cyc_square((double)ctf[at]), factor = 1, noise;
 		if (c->sigma2) {
-			/* RELION's weights: one noise level for images that carry the CTF already. Its sigma^2 is per component of
-			 * transforms divided by n^2; these are divided by n. */
+			/* RELION's weights: one noise level for images that carry the CTF already. Its sigma^2 is per
+			 * component of transforms divided by n^2; these are divided by n. */
 			noise = 2 * c->sigma2[list->shell[j]] * n * (double)n;
 			factor = noise > 0 ? C / noise : 0;
 			weight[j] = (float)(factor * C * c->share[i]);
 		} else {
-			noise = cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * sqrt((double)(kx * kx + ky * ky)));
+			noise = cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1,
+			                      to_window * sqrt((double)(kx * kx + ky * ky)));
 			weight[j] = noise > 0 ? (float)(C / noise * c->share[i]) : 0;
 		}
 		data[j] = (float)((kx + ky) % 2 ? -factor : factor) * ft[at];
@@ -318,31 +330,38 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* 1 / noise at each coefficient of the window; only the sign and CTF if the noise is that of an optics group. */
+/* 1 / noise at each coefficient of the window; only the sign and CTF if the noise is that of an optics group.
+ */
 static void fill_inverse_noise(cyc_tilt_source *s)
 {
 	int32_t b = s->spec.box.window.box_binned, bh = b / 2 + 1;
 	for (int32_t y = 0; y < b; y++)
 		for (int32_t x = 0; x < bh; x++) {
-			double p = cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, hypot(x, y < b / 2 ? y : y - b));
-			s->inverse_noise[(size_t)y * (size_t)bh + (size_t)x] = s->spec.group_sigma2 ? 1 : p > 0 ? (float)(1 / p) : 0;
+			double p =
+				cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, hypot(x, y < b / 2 ? y : y - b));
+			s->inverse_noise[(size_t)y * (size_t)bh + (size_t)x] = s->spec.group_sigma2 ? 1
+			                                                       : p > 0              ? (float)(1 / p)
+			                                                                            : 0;
 		}
 }
 
 /*
- * The noise that images multiplied by their CTF have, in RELION's unit: for model files only. Of the batch's images only
- * those that are kept count.
+ * The noise that images multiplied by their CTF have, in RELION's unit: for model files only. Of the batch's
+ * images only those that are kept count.
  */
-static void add_noise(cyc_series_images *out, const cyc_tilt_source *s, const double *ctf2, const bool *is_kept, int32_t n, int32_t i_optics)
+static void add_noise(cyc_series_images *out, const cyc_tilt_source *s, const double *ctf2,
+                      const bool *is_kept, int32_t n, int32_t i_optics)
 {
 	int32_t nh = s->spec.crop_px / 2 + 1;
-	double per_component = 0.5 / cyc_square(s->spec.crop_px), to_window = (double)s->spec.box.window.box_binned / s->spec.crop_px;
+	double per_component = 0.5 / cyc_square(s->spec.crop_px),
+		   to_window = (double)s->spec.box.window.box_binned / s->spec.crop_px;
 	for (int32_t k = 1; k < nh - 1; k++) {
 		double C = 0;
 		for (int32_t i = 0; i < n; i++) C += is_kept[i] ? ctf2[(size_t)i * (size_t)nh + (size_t)k] : 0;
 		if (!(s->shell_count[k] > 0)) continue;
 		out->noise_sum[(size_t)i_optics * (size_t)nh + (size_t)k] +=
-			per_component * C / s->shell_count[k] * cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * k);
+			per_component * C / s->shell_count[k] *
+			cyc_radial_at(s->power, s->spec.box.window.box_px / 2 + 1, to_window * k);
 	}
 	for (int32_t i = 0; i < n; i++) {
 		out->noise_count[i_optics] += is_kept[i] ? 1 : 0;
@@ -351,7 +370,8 @@ static void add_noise(cyc_series_images *out, const cyc_tilt_source *s, const do
 }
 
 /* Cut the particles of one optics group that one tilt shows. */
-static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set, int32_t i_series, int32_t g)
+static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_tilt_series *ts, int32_t f,
+                             const cyc_particle_set *set, int32_t i_series, int32_t g)
 {
 	cyc_status st = CYC_OK;
 	cyc_box box = s->spec.box;
@@ -361,14 +381,19 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
 	box.pixel_size_A = box.binning * ts->pixel_size_A;
 	CYC_TRY(cyc_tilt_tables_fill(s->tables, ts, f, &set->optics[g], box.pixel_size_A, s->spec.cutoff_frac));
-	CYC_TRY(cyc_tilt_tables_fill(s->crop_tables, ts, f, &set->optics[g], box.pixel_size_A, s->spec.cutoff_frac));
+	CYC_TRY(
+		cyc_tilt_tables_fill(s->crop_tables, ts, f, &set->optics[g], box.pixel_size_A, s->spec.cutoff_frac));
 	int32_t n_coefficients = cyc_coefficients_within(s->coefficients, s->crop_tables->radius);
 	for (int64_t cursor = 0; cursor < count;) {
 		const cyc_tilt_batch *batch = s->batch;
-		cut c = { .s = s, .n = n_coefficients, .sigma2 = s->spec.group_sigma2 ? s->spec.group_sigma2 + (size_t)g * (size_t)(n / 2 + 1) : NULL };
+		cut c = { .s = s,
+			      .n = n_coefficients,
+			      .sigma2 =
+			          s->spec.group_sigma2 ? s->spec.group_sigma2 + (size_t)g * (size_t)(n / 2 + 1) : NULL };
 		CYC_TRY(cyc_tilt_batch_fill(s->batch, &cursor, &out->n_outside, ts, f, set, i_series, g, &box));
 		if (batch->n == 0) continue;
-		CYC_TRY(cyc_op_window(s->ft, s->be, s->image.device, ts->image_nx, ts->image_ny, batch->at_px, batch->n, &box.window));
+		CYC_TRY(cyc_op_window(s->ft, s->be, s->image.device, ts->image_nx, ts->image_ny, batch->at_px,
+		                      batch->n, &box.window));
 		CYC_TRY(cyc_buffer_upload(s->turns, s->tables->turns, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(s->envelope, s->tables->envelope, plane * sizeof(float)));
 		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be, s->turns, s->envelope, batch->turns_per_k2, batch->n, b));
@@ -376,12 +401,15 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 		CYC_TRY(cyc_buffer_upload(s->envelope, s->crop_tables->envelope, crop_plane * sizeof(float)));
 		for (int32_t i = 0; i < batch->n; i++) {
 			s->crop_turns[i] = batch->turns_per_k2[i] * cyc_square((double)b / n);
-			s->share[i] = cyc_visible_share(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1], s->spec.particle_radius_px * box.binning);
+			s->share[i] = cyc_visible_share(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1],
+			                                s->spec.particle_radius_px * box.binning);
 		}
 		c.share = s->share;
 		CYC_TRY(cyc_op_ctf(s->crop_ctf, NULL, s->be, s->turns, s->envelope, s->crop_turns, batch->n, n));
-		CYC_TRY(cyc_series_images_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
-		CYC_TRY(cyc_series_images_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.weight));
+		CYC_TRY(
+			cyc_series_images_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
+		CYC_TRY(cyc_series_images_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients,
+		                                sizeof *c.weight));
 		CYC_TRY(cyc_alloc(&ctf2, (size_t)batch->n * (size_t)(n / 2 + 1), sizeof *ctf2));
 		c.noise_ctf2 = ctf2;
 		CYC_TRY(cyc_buffer_map(&c.ft, s->ft));
@@ -398,11 +426,16 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 			s->is_kept[i] = !(s->spec.only_visible_frames && visible && !visible[f]);
 			if (!s->is_kept[i]) continue;
 			CYC_TRY(cyc_projection_of_tilt(&projection, ts, f));
-			out->images[p][out->n_images[p]++] = (cyc_particle_image){ .i_tilt = f, .n = n_coefficients, .R_img_tomo = projection.linear,
-				                                                       .px_per_A = 1 / box.pixel_size_A,
-				                                                       .is_in_map = cyc_is_visible(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1], s->spec.map_margin_px),
-				                                                       .data = c.data + (size_t)i * (size_t)n_coefficients,
-				                                                       .weight = c.weight + (size_t)i * (size_t)n_coefficients };
+			out->images[p][out->n_images[p]++] =
+				(cyc_particle_image){ .i_tilt = f,
+				                      .n = n_coefficients,
+				                      .R_img_tomo = projection.linear,
+				                      .px_per_A = 1 / box.pixel_size_A,
+				                      .is_in_map =
+				                          cyc_is_visible(ts, batch->at_px[2 * i], batch->at_px[2 * i + 1],
+				                                         s->spec.map_margin_px),
+				                      .data = c.data + (size_t)i * (size_t)n_coefficients,
+				                      .weight = c.weight + (size_t)i * (size_t)n_coefficients };
 		}
 		add_noise(out, s, ctf2, s->is_kept, batch->n, g);
 		cyc_free(ctf2);
@@ -413,7 +446,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series, const char *root)
+cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc_tilt_series *ts,
+                                const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_images *images = NULL;
@@ -421,16 +455,20 @@ cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc
 	int32_t S = s->spec.box.window.box_px;
 	*out = NULL;
 	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE, "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
+	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE,
+	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
-	CYC_TRY(cyc_series_images_create(&images, (int32_t)(set->series_first[i_series + 1] - set->series_first[i_series]), ts->n_tilts, set->n_optics, s->spec.crop_px));
+	CYC_TRY(cyc_series_images_create(&images,
+	                                 (int32_t)(set->series_first[i_series + 1] - set->series_first[i_series]),
+	                                 ts->n_tilts, set->n_optics, s->spec.crop_px));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
 		CYC_TRY(cyc_tilt_image_load(&s->image, s->be, ts, f));
-		CYC_TRY(cyc_noise_spectrum(s->power, s->image.pixels, ts->image_nx, ts->image_ny, S, cyc_backend_n_threads(s->be)));
+		CYC_TRY(cyc_noise_spectrum(s->power, s->image.pixels, ts->image_nx, ts->image_ny, S,
+		                           cyc_backend_n_threads(s->be)));
 		/* Binned windows keep their grey level: their transforms are smaller by the binning. */
 		for (int32_t i = 0; i <= S / 2; i++) s->power[i] /= cyc_square(s->spec.box.binning);
 		fill_inverse_noise(s);

@@ -2,9 +2,9 @@
  * @file particle_images.h
  * What 3D refinement knows of its particles' images: coefficients, CTF weights, projections.
  *
- * This is the seam to where images come from. A source fills a cyc_series_images per tilt series; the rest of the
- * refinement sees nothing else. There are two: one cuts the images from the tilt series (cyc_tilt_source_create()), the
- * other reads those of an extraction (stack_images.h).
+ * This is the seam to where images come from. A source fills a cyc_series_images per tilt series; the rest of
+ * the refinement sees nothing else. There are two: one cuts the images from the tilt series
+ * (cyc_tilt_source_create()), the other reads those of an extraction (stack_images.h).
  */
 #ifndef CYC_PARTICLE_IMAGES_H
 #define CYC_PARTICLE_IMAGES_H
@@ -13,17 +13,17 @@
 #include "tilt/tilt_batch.h"
 
 /**
- * The Fourier coefficients of a box that count, each pair k, -k once: 0 < |k| <= n/2 - 1, kx > 0 or (kx = 0 and ky > 0).
- * Bands of BAND shells, rows in order within a band: every resolution is (within a band) a beginning of the list, and
- * neighbours in the list are neighbours in the plane.
+ * The Fourier coefficients of a box that count, each pair k, -k once: 0 < |k| <= n/2 - 1, kx > 0 or (kx = 0
+ * and ky > 0). Bands of BAND shells, rows in order within a band: every resolution is (within a band) a
+ * beginning of the list, and neighbours in the list are neighbours in the plane.
  */
 typedef struct {
 	int32_t box_px, n;
-	int16_t *kx, *ky;   /**< n */
-	float *fx, *fy;     /**< the same as floats, zeros behind */
-	int32_t *shell;     /**< n: round(|k|) */
+	int16_t *kx, *ky; /**< n */
+	float *fx, *fy;   /**< the same as floats, zeros behind */
+	int32_t *shell;   /**< n: round(|k|) */
 	int32_t n_bands;
-	int32_t *band_end;  /**< n_bands: number of coefficients of shells up to its last */
+	int32_t *band_end; /**< n_bands: number of coefficients of shells up to its last */
 } cyc_coefficients;
 enum { CYC_COEFFICIENT_BAND = 4 };
 CYC_MUST_CHECK cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_t box_px);
@@ -33,33 +33,35 @@ int32_t cyc_coefficients_within(const cyc_coefficients *c, int32_t radius);
 
 /**
  * One tilt image of a particle. With the prediction V(k) of (T4.1), shifted by d [px], its log-likelihood is
- *   sum_k 2 Re[D V* exp(2 pi i k.d/s)] - W |V|^2                                                                  (T8.1)
+ *   sum_k 2 Re[D V* exp(2 pi i k.d/s)] - W |V|^2 (T8.1)
  */
 typedef struct {
-	int32_t i_tilt, n;       /**< n: coefficients that this image has, a beginning of the list */
+	int32_t i_tilt, n; /**< n: coefficients that this image has, a beginning of the list */
 	cyc_mat3 R_img_tomo;
-	double px_per_A;         /**< displacement [px of the box] per Å along an image axis */
-	bool is_in_map;          /**< maps are made of this image, so its own noise is in the reference */
-	const cyc_cfloat *data;  /**< n: D = -CTF X exp(-i odd phase) / noise, masked to the particle */
-	const float *weight;     /**< n: W = CTF^2 / noise */
+	double px_per_A;        /**< displacement [px of the box] per Å along an image axis */
+	bool is_in_map;         /**< maps are made of this image, so its own noise is in the reference */
+	const cyc_cfloat *data; /**< n: D = -CTF X exp(-i odd phase) / noise, masked to the particle */
+	const float *weight;    /**< n: W = CTF^2 / noise */
 } cyc_particle_image;
 
 /** The images of the particles of one tilt series. */
 typedef struct {
 	int32_t n_particles;
-	int32_t *n_images;            /**< n_particles */
-	cyc_particle_image **images;  /**< n_particles; tilts in row order */
+	int32_t *n_images;           /**< n_particles */
+	cyc_particle_image **images; /**< n_particles; tilts in row order */
 	int64_t n_outside, n_total;
-	double *noise_sum;            /**< n_optics x (s/2 + 1): sum over images of noise x mean CTF^2 per shell */
-	int64_t *noise_count;         /**< n_optics */
-	void *memory;                 /**< of the source */
+	double *noise_sum;    /**< n_optics x (s/2 + 1): sum over images of noise x mean CTF^2 per shell */
+	int64_t *noise_count; /**< n_optics */
+	void *memory;         /**< of the source */
 	int32_t n_blocks;
 	size_t bytes;
 } cyc_series_images;
 void cyc_series_images_destroy(cyc_series_images **s);
 /** Without images yet; n_tilts: the most that a particle can have. @param[in] box_px  s */
-CYC_MUST_CHECK cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles, int32_t n_tilts, int32_t n_optics, int32_t box_px);
-/** Zeroed memory that lives as long as the images: writes the address of n elements of `size` bytes to *(void **)out. */
+CYC_MUST_CHECK cyc_status cyc_series_images_create(cyc_series_images **out, int32_t n_particles,
+                                                   int32_t n_tilts, int32_t n_optics, int32_t box_px);
+/** Zeroed memory that lives as long as the images: writes the address of n elements of `size` bytes to *(void
+ * **)out. */
 CYC_MUST_CHECK cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size);
 /** Mask of an image at a distance from its particle: 1 within the radius, 0 from 5 px beyond it on. */
 double cyc_image_mask(double r_px, double radius_px);
@@ -70,17 +72,20 @@ typedef struct {
 	int32_t crop_px;           /**< s: box of the coefficients */
 	double particle_radius_px; /**< everything outside is masked */
 	double cutoff_frac;
-	double map_margin_px;      /**< images whose particle is further inside are in the maps */
-	bool only_visible_frames;  /**< tilts that rlnTomoVisibleFrames says the particle's stack has */
-	/** Not the likelihood of (T8.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files; NULL: per tilt. (T8.4) */
+	double map_margin_px;     /**< images whose particle is further inside are in the maps */
+	bool only_visible_frames; /**< tilts that rlnTomoVisibleFrames says the particle's stack has */
+	/** Not the likelihood of (T8.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files;
+	 * NULL: per tilt. (T8.4) */
 	const double *group_sigma2;
 } cyc_tilt_source_spec;
 typedef struct cyc_tilt_source cyc_tilt_source;
-CYC_MUST_CHECK cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be, const cyc_coefficients *coefficients,
+CYC_MUST_CHECK cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
+                                                 const cyc_coefficients *coefficients,
                                                  const cyc_tilt_source_spec *spec);
 void cyc_tilt_source_destroy(cyc_tilt_source **s);
 /** Cut the images of a series at the positions that `set` has now. Opens the series. */
-CYC_MUST_CHECK cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc_tilt_series *ts, const cyc_particle_set *set,
+CYC_MUST_CHECK cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s,
+                                               cyc_tilt_series *ts, const cyc_particle_set *set,
                                                int32_t i_series, const char *root);
 
 #endif

@@ -1,11 +1,15 @@
-/* Standard errors of poses: what the slopes of their images scatter by, not what the noise of the tilt images promises.   (T8.17) */
+/* Standard errors of poses: what the slopes of their images scatter by, not what the noise of the tilt images
+ * promises.   (T8.17) */
 #include "refine3d/refine3d_internal.h"
 
 #include <lapacke.h>
 #include <math.h>
 #include <string.h>
 
-enum { N = CYC_POSE_PARAMETERS, N_KINDS = 4 }; /* kinds of errors: of the rotation, of the offset along x, y, z */
+enum {
+	N = CYC_POSE_PARAMETERS,
+	N_KINDS = 4
+}; /* kinds of errors: of the rotation, of the offset along x, y, z */
 
 /* One image's slope and curvature by the pose. */
 typedef struct {
@@ -16,7 +20,8 @@ static cyc_image_terms *terms_of(const cyc_refine3d_job *j, int64_t p)
 {
 	const cyc_particle *particle = &j->in.particles->particles[p];
 	int64_t in_series = p - j->in.particles->series_first[particle->i_series];
-	return j->terms + j->series_terms[particle->i_series] + in_series * j->in.tomograms->series[particle->i_series].n_tilts;
+	return j->terms + j->series_terms[particle->i_series] +
+	       in_series * j->in.tomograms->series[particle->i_series].n_tilts;
 }
 
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p) { return terms_of(j, p); }
@@ -35,21 +40,27 @@ done:
 	return st;
 }
 
-/* Displacement [px] of a tilt image that all particles of a half-set have in common: normal equations of one tilt. */
+/* Displacement [px] of a tilt image that all particles of a half-set have in common: normal equations of one
+ * tilt. */
 typedef struct {
 	double M[3], v[2], d[2], count;
 } common;
 
-static double curvature(const cyc_image_terms *t, int i, int k) { return (double)t->curvature[i >= k ? i * (i + 1) / 2 + k : k * (k + 1) / 2 + i]; }
+static double curvature(const cyc_image_terms *t, int i, int k)
+{
+	return (double)t->curvature[i >= k ? i * (i + 1) / 2 + k : k * (k + 1) / 2 + i];
+}
 
 /* What polishing left in the tilts is an error of theirs; as a whole it is a gauge of the particles. */
 static void fit_common(common *tilts, const cyc_refine3d_job *j, int32_t i_series, int32_t half)
 {
 	const cyc_tilt_series *ts = &j->in.tomograms->series[i_series];
 	memset(tilts, 0, (size_t)ts->n_tilts * sizeof *tilts);
-	for (int64_t p = j->in.particles->series_first[i_series]; p < j->in.particles->series_first[i_series + 1]; p++) {
+	for (int64_t p = j->in.particles->series_first[i_series]; p < j->in.particles->series_first[i_series + 1];
+	     p++) {
 		const cyc_image_terms *t = terms_of(j, p);
-		if (j->in.particles->particles[p].half != half || j->refined[p].probability < CYC_IMPROBABLE) continue;
+		if (j->in.particles->particles[p].half != half || j->refined[p].probability < CYC_IMPROBABLE)
+			continue;
 		for (int32_t f = 0; f < ts->n_tilts && t[f].is_used; f++) {
 			common *c = &tilts[t[f].i_tilt];
 			c->M[0] += curvature(&t[f], 3, 3);
@@ -68,7 +79,8 @@ static void fit_common(common *tilts, const cyc_refine3d_job *j, int32_t i_serie
 	}
 }
 
-/* Image parameters (three angles, two displacements) to those of the pose; the common displacement taken off the slope. */
+/* Image parameters (three angles, two displacements) to those of the pose; the common displacement taken off
+ * the slope. */
 static void to_pose(by_pose *out, const cyc_image_terms *t, const common *c)
 {
 	double J[5][N] = { { 0 } }, g[5];
@@ -77,7 +89,8 @@ static void to_pose(by_pose *out, const cyc_image_terms *t, const common *c)
 		J[k][k] = 1;
 		for (int i = 0; i < 2; i++) J[3 + i][3 + k] = (double)t->axes[i][k];
 	}
-	for (int i = 0; i < 5; i++) g[i] = (double)t->gradient[i] - curvature(t, i, 3) * c->d[0] - curvature(t, i, 4) * c->d[1];
+	for (int i = 0; i < 5; i++)
+		g[i] = (double)t->gradient[i] - curvature(t, i, 3) * c->d[0] - curvature(t, i, 4) * c->d[1];
 	for (int i = 0; i < 5; i++)
 		for (int k = 0; k < N; k++) {
 			out->g[k] += g[i] * J[i][k];
@@ -99,19 +112,24 @@ static bool invert(double A[N][N])
 {
 	double a[N * N];
 	for (int i = 0; i < N * N; i++) a[i] = A[i / N][i % N];
-	if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0 || LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0) return false;
+	if (LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0 ||
+	    LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', N, a, N) != 0)
+		return false;
 	for (int i = 0; i < N; i++)
 		for (int k = 0; k < N; k++) A[i][k] = i <= k ? a[i * N + k] : a[k * N + i];
 	return true;
 }
 
 /*
- * Variances of a pose by the scatter of its images' slopes, over those that the curvature promises: with A the inverse
- * curvature, diag(A sum g g^T A) over diag(A (C - sum C_f A C_f) A), the mean of the former if the promise is kept.
+ * Variances of a pose by the scatter of its images' slopes, over those that the curvature promises: with A
+ * the inverse curvature, diag(A sum g g^T A) over diag(A (C - sum C_f A C_f) A), the mean of the former if
+ * the promise is kept.
  */
-static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n_tilts, const common *tilts, double rotation_prior, double offset_prior)
+static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n_tilts, const common *tilts,
+                            double rotation_prior, double offset_prior)
 {
-	double A[N][N] = { { 0 } }, scatter[N][N] = { { 0 } }, expected[N][N] = { { 0 } }, work[N][N], other[N][N];
+	double A[N][N] = { { 0 } }, scatter[N][N] = { { 0 } }, expected[N][N] = { { 0 } }, work[N][N],
+		   other[N][N];
 	int32_t n = 0;
 	by_pose q;
 	for (int32_t f = 0; f < n_tilts && t[f].is_used; f++, n++) {
@@ -147,7 +165,8 @@ static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n
 /* What is no particle scatters by what it is. */
 static bool counts(const cyc_refine3d_job *j, int64_t p, int32_t half)
 {
-	return j->in.particles->particles[p].half == half && j->refined[p].error[0] > 0 && j->refined[p].probability >= CYC_IMPROBABLE;
+	return j->in.particles->particles[p].half == half && j->refined[p].error[0] > 0 &&
+	       j->refined[p].probability >= CYC_IMPROBABLE;
 }
 
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p)
@@ -161,11 +180,13 @@ void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p)
 enum { MOST_ASKED = 1000 }; /* their mean squares are known to a few per cent */
 
 /* One step of Newton's. */
-static bool newton_step(double step[N], const cyc_pose_derivatives *own, const cyc_pose_derivatives *other, double rotation_prior, double offset_prior)
+static bool newton_step(double step[N], const cyc_pose_derivatives *own, const cyc_pose_derivatives *other,
+                        double rotation_prior, double offset_prior)
 {
 	double A[N][N];
 	for (int i = 0; i < N; i++)
-		for (int k = 0; k < N; k++) A[i][k] = own->curvature[i][k] + (i != k ? 0 : k < 3 ? rotation_prior : offset_prior);
+		for (int k = 0; k < N; k++)
+			A[i][k] = own->curvature[i][k] + (i != k ? 0 : k < 3 ? rotation_prior : offset_prior);
 	if (!invert(A)) return false;
 	for (int i = 0; i < N; i++) {
 		step[i] = 0;
@@ -174,22 +195,28 @@ static bool newton_step(double step[N], const cyc_pose_derivatives *own, const c
 	return true;
 }
 
-void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w, const cyc_pose_data *data, const cyc_search_spec *spec)
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w,
+                                const cyc_pose_data *data, const cyc_search_spec *spec)
 {
 	cyc_pose_derivatives own, other;
 	int32_t half = j->in.particles->particles[p].half;
 	int64_t every = 1 + (j->in.particles->n - 1) / MOST_ASKED;
 	for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 	/* Both maps must be of as many other images, and of no image of this particle. */
-	if (!spec->do_polish || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] || !j->uses_groups[1]) return;
-	const cyc_pose_reference r[2] = { cyc_refine3d_reference_of(j, p, true), cyc_refine3d_other_reference_of(j, p) };
+	if (!spec->do_polish || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] ||
+	    !j->uses_groups[1])
+		return;
+	const cyc_pose_reference r[2] = { cyc_refine3d_reference_of(j, p, true),
+		                              cyc_refine3d_other_reference_of(j, p) };
 	cyc_pose_evaluate(&own, w, data, &r[0], &found->pose, spec->radius);
 	cyc_pose_evaluate(&other, w, data, &r[1], &found->pose, spec->radius);
-	if (!newton_step(found->map_step, &own, &other, 1 / cyc_square(spec->sigma_rotation_rad[half]), 1 / cyc_square(spec->sigma_offset_A[half])))
+	if (!newton_step(found->map_step, &own, &other, 1 / cyc_square(spec->sigma_rotation_rad[half]),
+	                 1 / cyc_square(spec->sigma_offset_A[half])))
 		for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 }
 
-/* Means of the steps along the reference's axes: a turn and a shift of one half map against the other, which are no noise. */
+/* Means of the steps along the reference's axes: a turn and a shift of one half map against the other, which
+ * are no noise. */
 static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_found_pose *found, int32_t half)
 {
 	double n = 0;
@@ -197,7 +224,8 @@ static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_fo
 	for (int64_t p = 0; p < j->in.particles->n; p++) {
 		const double *d = found[p].map_step;
 		if (!counts(j, p, half) || !isfinite(d[0])) continue;
-		cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(found[p].pose.R_tomo_ref), (cyc_vec3){ d[3], d[4], d[5] });
+		cyc_vec3 o =
+			cyc_mat3_apply(cyc_mat3_transpose(found[p].pose.R_tomo_ref), (cyc_vec3){ d[3], d[4], d[5] });
 		const double in_reference[N] = { d[0], d[1], d[2], o.x, o.y, o.z };
 		for (int k = 0; k < N; k++) mean[k] += in_reference[k];
 		n++;
@@ -207,10 +235,12 @@ static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_fo
 }
 
 /*
- * Variance that the map's noise adds to poses, over what their curvature promises: the two half maps have the same signal and noise of
- * their own, and the images' own noise is the same in both, so half the mean square of the steps between them.      (T8.27)
+ * Variance that the map's noise adds to poses, over what their curvature promises: the two half maps have the
+ * same signal and noise of their own, and the images' own noise is the same in both, so half the mean square
+ * of the steps between them.      (T8.27)
  */
-static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const cyc_found_pose *found, int32_t half)
+static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const cyc_found_pose *found,
+                         int32_t half)
 {
 	double mean[N], sum[N_KINDS] = { 0 }, count[N_KINDS] = { 0 }, n = frame_step(mean, j, found, half);
 	memset(ratio, 0, N_KINDS * sizeof *ratio);
@@ -229,16 +259,19 @@ static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const
 	for (int k = 0; k < N_KINDS && count[k] > 0; k++) ratio[k] = sum[k] / count[k];
 }
 
-cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found, const double sigma_rotation_rad[2], const double sigma_offset_A[2])
+cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found,
+                                       const double sigma_rotation_rad[2], const double sigma_offset_A[2])
 {
 	cyc_status st = CYC_OK;
 	common *tilts = NULL;
 	int32_t most = 0;
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) most = j->in.tomograms->series[i].n_tilts > most ? j->in.tomograms->series[i].n_tilts : most;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		most = j->in.tomograms->series[i].n_tilts > most ? j->in.tomograms->series[i].n_tilts : most;
 	CYC_TRY(cyc_alloc(&tilts, most, sizeof *tilts));
 	for (int32_t h = 0; h < 2; h++) {
 		/* One particle's worth of the promise being kept, for the case that there are next to none. */
-		double sum[N_KINDS] = { 3, 1, 1, 1 }, count[N_KINDS] = { 3, 1, 1, 1 }, *factor = j->state.error_factor[h];
+		double sum[N_KINDS] = { 3, 1, 1, 1 }, count[N_KINDS] = { 3, 1, 1, 1 },
+			   *factor = j->state.error_factor[h];
 		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 			int64_t first = j->in.particles->series_first[i], end = j->in.particles->series_first[i + 1];
 			double n = 0;
@@ -248,7 +281,10 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 			for (int64_t p = first; p < end; p++) {
 				double ratio[N];
 				if (!counts(j, p, h)) continue;
-				if (!variance_ratios(ratio, terms_of(j, p), j->in.tomograms->series[i].n_tilts, tilts, 1 / cyc_square(sigma_rotation_rad[h]), 1 / cyc_square(sigma_offset_A[h]))) continue;
+				if (!variance_ratios(ratio, terms_of(j, p), j->in.tomograms->series[i].n_tilts, tilts,
+				                     1 / cyc_square(sigma_rotation_rad[h]),
+				                     1 / cyc_square(sigma_offset_A[h])))
+					continue;
 				for (int k = 0; k < N; k++) {
 					/* What all have in common was fitted to them. */
 					sum[k < 3 ? 0 : k - 2] += k < 3 ? ratio[k] : ratio[k] * n / (n - 1);

@@ -16,8 +16,8 @@ struct cyc_pose_work {
 	cyc_cfloat *slices;  /* room.n_slice */
 	cyc_cfloat *shifted; /* room.n_shift */
 	cyc_cfloat *ramp_x, *ramp_y;
-	float *v;            /* 8 arrays of n_padded: value, three slopes, re and im each */
-	float *y;            /* 2 arrays of n_padded: shifted data */
+	float *v;              /* 8 arrays of n_padded: value, three slopes, re and im each */
+	float *y;              /* 2 arrays of n_padded: shifted data */
 	float *weight, *share; /* n_padded: W and what multiplies the data, where predictions are uncertain */
 };
 
@@ -37,7 +37,8 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 	*p = NULL;
 }
 
-cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts)
+cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices,
+                                int32_t max_shifts)
 {
 	const cyc_pose_room room = { (size_t)max_slices * (size_t)list->n, (size_t)max_shifts * (size_t)list->n };
 	return cyc_pose_work_create_room(out, list, &room);
@@ -47,10 +48,12 @@ static int32_t padded(const cyc_coefficients *list) { return (list->n + LANES - 
 
 double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room)
 {
-	return (double)(room->n_slice + room->n_shift + 2 * (size_t)list->box_px) * sizeof(cyc_cfloat) + 12.0 * padded(list) * sizeof(float);
+	return (double)(room->n_slice + room->n_shift + 2 * (size_t)list->box_px) * sizeof(cyc_cfloat) +
+	       12.0 * padded(list) * sizeof(float);
 }
 
-cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list, const cyc_pose_room *room)
+cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list,
+                                     const cyc_pose_room *room)
 {
 	cyc_status st = CYC_OK;
 	cyc_pose_work *w = NULL;
@@ -76,8 +79,8 @@ done:
 }
 
 /*
- * The first n weights of an image for this reference: the noise of an image is its own and that of its prediction,
- * 1/W + s^2 spread in units of the prediction.                                                                     (T8.19)
+ * The first n weights of an image for this reference: the noise of an image is its own and that of its
+ * prediction, 1/W + s^2 spread in units of the prediction. (T8.19)
  */
 static void weigh(cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, int32_t n)
 {
@@ -130,7 +133,9 @@ static inline cell look_up(const cyc_cfloat *F, int32_t m, float x, float y, flo
 }
 
 /* Reference index of (1, 0) and (0, 1) of an image. */
-typedef struct { float x[3], y[3]; } axes;
+typedef struct {
+	float x[3], y[3];
+} axes;
 
 static axes axes_of(cyc_mat3 R_img_ref, const cyc_pose_reference *r)
 {
@@ -144,7 +149,8 @@ static axes axes_of(cyc_mat3 R_img_ref, const cyc_pose_reference *r)
 }
 
 /* Central slice at the first n coefficients; returns sum W |V|^2. */
-CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, const cyc_pose_reference *r, axes a, const float *weight, int32_t n)
+CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, const cyc_pose_reference *r,
+                             axes a, const float *weight, int32_t n)
 {
 	double sum = 0;
 	for (int32_t first = 0; first < n; first += BLOCK) {
@@ -152,7 +158,8 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 		float part = 0;
 		for (int32_t j = first; j < end; j++) {
 			float kx = list->fx[j], ky = list->fy[j];
-			cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
+			cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky,
+			                 a.x[2] * kx + a.y[2] * ky);
 			v4 low = q.a + q.fy * (q.b - q.a), high = q.c + q.fy * (q.d - q.c), v = low + q.fz * (high - low);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			((float *)out)[2 * j] = re;
@@ -165,14 +172,17 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 }
 
 /* Value and slopes along the reference's axes (per index) as eight arrays. */
-CYC_SIMD static void slice_and_slopes(float *v, size_t stride, const cyc_coefficients *list, const cyc_pose_reference *r, axes a, int32_t n)
+CYC_SIMD static void slice_and_slopes(float *v, size_t stride, const cyc_coefficients *list,
+                                      const cyc_pose_reference *r, axes a, int32_t n)
 {
 	for (int32_t j = 0; j < n; j++) {
 		float kx = list->fx[j], ky = list->fy[j];
-		cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky, a.x[2] * kx + a.y[2] * ky);
+		cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky,
+		                 a.x[2] * kx + a.y[2] * ky);
 		v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low, high = q.c + q.fy * dy_high;
 		v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);
-		/* V(-k) = V(k)*: slopes of the mirrored half change sign, and so does the imaginary part once more. */
+		/* V(-k) = V(k)*: slopes of the mirrored half change sign, and so does the imaginary part once more.
+		 */
 		float m = q.mirror;
 		v[(size_t)j] = value[0] + q.fx * (value[2] - value[0]);
 		v[stride + (size_t)j] = m * (value[1] + q.fx * (value[3] - value[1]));
@@ -209,13 +219,18 @@ CYC_SIMD static void shift(cyc_cfloat *out, const cyc_pose_work *w, const cyc_cf
 {
 	const int16_t *kx = w->list->kx, *ky = w->list->ky;
 	int32_t s = w->list->box_px;
-	for (int32_t j = 0; j < n; j++) out[j] = data[j] * (w->ramp_x[kx[j]] * w->ramp_y[ky[j] < 0 ? ky[j] + s : ky[j]]);
+	for (int32_t j = 0; j < n; j++)
+		out[j] = data[j] * (w->ramp_x[kx[j]] * w->ramp_y[ky[j] < 0 ? ky[j] + s : ky[j]]);
 }
 
-static int32_t count_within(const cyc_particle_image *image, int32_t within) { return image->n < within ? image->n : within; }
+static int32_t count_within(const cyc_particle_image *image, int32_t within)
+{
+	return image->n < within ? image->n : within;
+}
 
-void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_mat3 *rotations, int32_t n_o,
-                     const cyc_vec3 *offsets_A, int32_t n_t, int32_t radius)
+void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r,
+                     const cyc_mat3 *rotations, int32_t n_o, const cyc_vec3 *offsets_A, int32_t n_t,
+                     int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	float s2 = (float)(r->amplitude * r->amplitude);
@@ -231,14 +246,17 @@ void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
 			displacement(d, image, offsets_A[t]);
 			ramps(w, d);
 			shift(w->shifted + (size_t)t * (size_t)n, w, image->data, n);
-			for (int32_t k = 0; k < n && r->spread; k++) w->shifted[(size_t)t * (size_t)n + (size_t)k] *= w->share[k];
+			for (int32_t k = 0; k < n && r->spread; k++)
+				w->shifted[(size_t)t * (size_t)n + (size_t)k] *= w->share[k];
 		}
 		for (int32_t o = 0; o < n_o; o++) {
-			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), w->weight, n);
-			for (int32_t t = 0; t < n_t; t++) scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
+			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r,
+			                     axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), w->weight, n);
+			for (int32_t t = 0; t < n_t; t++)
+				scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
 		}
-		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_o, n_t, 2 * n, (float)(2 * r->amplitude), (const float *)w->slices, 2 * n,
-		            (const float *)w->shifted, 2 * n, 1.F, scores, n_t);
+		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_o, n_t, 2 * n, (float)(2 * r->amplitude),
+		            (const float *)w->slices, 2 * n, (const float *)w->shifted, 2 * n, 1.F, scores, n_t);
 	}
 }
 
@@ -248,18 +266,21 @@ enum { N_IMAGE = 5, N_PRODUCTS = N_IMAGE * (N_IMAGE + 1) / 2 }; /* three angles,
 
 /* Sums of one image, lane by lane. */
 typedef struct {
-	float cross[LANES], power[LANES];               /* Re[Y V*], W |V|^2 */
-	float by[N_IMAGE][LANES];                       /* Re[(Y - s W V) dV*] */
-	float products[N_PRODUCTS][LANES];              /* W Re[dV dV*] */
+	float cross[LANES], power[LANES];  /* Re[Y V*], W |V|^2 */
+	float by[N_IMAGE][LANES];          /* Re[(Y - s W V) dV*] */
+	float products[N_PRODUCTS][LANES]; /* W Re[dV dV*] */
 } lane_sums;
 
-/* One block of coefficients; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V. Signs come later. */
-CYC_SIMD static void add_block(lane_sums *sum, const float *v, size_t stride, const float *y_re, const float *y_im, const float *weight, const float *kx,
-                               const float *ky, axes a, float s, float per_px)
+/* One block of coefficients; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V. Signs
+ * come later. */
+CYC_SIMD static void add_block(lane_sums *sum, const float *v, size_t stride, const float *y_re,
+                               const float *y_im, const float *weight, const float *kx, const float *ky,
+                               axes a, float s, float per_px)
 {
 	float re[N_IMAGE][LANES], im[N_IMAGE][LANES], res_re[LANES], res_im[LANES];
 	for (int l = 0; l < LANES; l++) {
-		float q0 = a.x[0] * kx[l] + a.y[0] * ky[l], q1 = a.x[1] * kx[l] + a.y[1] * ky[l], q2 = a.x[2] * kx[l] + a.y[2] * ky[l];
+		float q0 = a.x[0] * kx[l] + a.y[0] * ky[l], q1 = a.x[1] * kx[l] + a.y[1] * ky[l],
+			  q2 = a.x[2] * kx[l] + a.y[2] * ky[l];
 		const float *g = v + l;
 		float v_re = g[0], v_im = g[stride];
 		re[0][l] = q2 * g[4 * stride] - q1 * g[6 * stride];
@@ -280,7 +301,8 @@ CYC_SIMD static void add_block(lane_sums *sum, const float *v, size_t stride, co
 	for (int i = 0, p = 0; i < N_IMAGE; i++) {
 		for (int l = 0; l < LANES; l++) sum->by[i][l] += res_re[l] * re[i][l] + res_im[l] * im[i][l];
 		for (int j = 0; j <= i; j++, p++)
-			for (int l = 0; l < LANES; l++) sum->products[p][l] += weight[l] * (re[i][l] * re[j][l] + im[i][l] * im[j][l]);
+			for (int l = 0; l < LANES; l++)
+				sum->products[p][l] += weight[l] * (re[i][l] * re[j][l] + im[i][l] * im[j][l]);
 	}
 }
 
@@ -305,7 +327,8 @@ static void add_lanes(image_sums *to, const lane_sums *from)
 }
 
 /* The data of an image shifted, split into re and im, zero beyond n up to the next full block. */
-static void load_shifted(cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r, cyc_vec3 offset_A, int32_t n)
+static void load_shifted(cyc_pose_work *w, const cyc_particle_image *image, const cyc_pose_reference *r,
+                         cyc_vec3 offset_A, int32_t n)
 {
 	double d[2];
 	weigh(w, image, r, n);
@@ -331,7 +354,8 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_referenc
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		memset(&part, 0, sizeof part);
 		for (int32_t j = first; j + LANES <= end; j += LANES)
-			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, w->weight + j, list->fx + j, list->fy + j, a, (float)r->amplitude, per_px);
+			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, w->weight + j, list->fx + j,
+			          list->fy + j, a, (float)r->amplitude, per_px);
 		if (end % LANES) { /* the end of the list; blocks are whole numbers of lanes */
 			float weight[LANES] = { 0 }, y[2 * LANES] = { 0 };
 			int32_t from = end / LANES * LANES;
@@ -340,14 +364,15 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_referenc
 				y[j - from] = w->y[j];
 				y[LANES + j - from] = w->y[w->n_padded + j];
 			}
-			add_block(&part, w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from, a, (float)r->amplitude, per_px);
+			add_block(&part, w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from, a,
+			          (float)r->amplitude, per_px);
 		}
 		add_lanes(sum, &part);
 	}
 }
 
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
-                       int32_t radius)
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data,
+                       const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	double s = r->amplitude;
@@ -380,7 +405,8 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 	}
 }
 
-int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
+int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data,
+                             const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius), n_out = 0;
 	double s = r->amplitude;
@@ -402,8 +428,8 @@ int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_p
 	return n_out;
 }
 
-void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
-                         int32_t radius)
+void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data,
+                         const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	for (int32_t f = 0; f < data->n_images; f++) {
@@ -411,18 +437,20 @@ void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, co
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
 		load_shifted(w, image, r, pose->offset_A, n);
-		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), w->weight, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
+		            w->weight, n);
 		for (int32_t j = 0; j < n; j++) {
 			float re = crealf(w->slices[j]), im = cimagf(w->slices[j]), *to = by_shell[w->list->shell[j]];
 			to[0] += w->y[j] * re + w->y[w->n_padded + j] * im;
 			to[1] += w->weight[j] * (re * re + im * im);
 		}
-		for (int32_t j = 0; j < n && r->own_share && image->is_in_map; j++) *own += (double)(image->weight[j] * r->own_share[w->list->shell[j]]);
+		for (int32_t j = 0; j < n && r->own_share && image->is_in_map; j++)
+			*own += (double)(image->weight[j] * r->own_share[w->list->shell[j]]);
 	}
 }
 
-void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
-                    int32_t radius)
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data,
+                    const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
 {
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	float s = (float)r->amplitude;
@@ -431,10 +459,12 @@ void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
 		load_shifted(w, image, r, pose->offset_A, n);
-		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), w->weight, n);
+		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
+		            w->weight, n);
 		for (int32_t j = 0; j < n; j++) {
 			cyc_pose_agreement *to = &shells[w->list->shell[j]];
-			float W = w->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j], y_im = w->y[w->n_padded + j];
+			float W = w->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j],
+				  y_im = w->y[w->n_padded + j];
 			float left_re = y_re - s * W * re, left_im = y_im - s * W * im;
 			to->cross += (double)(y_re * re + y_im * im);
 			if (r->own_share && image->is_in_map) to->own += (double)(W * r->own_share[w->list->shell[j]]);
@@ -449,7 +479,10 @@ cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETE
 {
 	cyc_pose p = *pose;
 	double angle = sqrt(step[0] * step[0] + step[1] * step[1] + step[2] * step[2]);
-	if (angle > 0) p.R_tomo_ref = cyc_mat3_mul(pose->R_tomo_ref, cyc_rot_axis((cyc_vec3){ step[0], step[1], step[2] }, angle));
-	p.offset_A = (cyc_vec3){ pose->offset_A.x + step[3], pose->offset_A.y + step[4], pose->offset_A.z + step[5] };
+	if (angle > 0)
+		p.R_tomo_ref =
+			cyc_mat3_mul(pose->R_tomo_ref, cyc_rot_axis((cyc_vec3){ step[0], step[1], step[2] }, angle));
+	p.offset_A =
+		(cyc_vec3){ pose->offset_A.x + step[3], pose->offset_A.y + step[4], pose->offset_A.z + step[5] };
 	return p;
 }

@@ -1,7 +1,7 @@
 /**
  * @file pose_model.h
- * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its images, for
- * many poses at a coarse level, and with gradient and curvature at one.
+ * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its
+ * images, for many poses at a coarse level, and with gradient and curvature at one.
  *
  * A pose is R_tomo_ref and an offset in Å (tomogram axes) from where the images were cut.
  */
@@ -17,11 +17,13 @@ typedef struct {
 
 /** The reference of one half-set, on the host while poses are looked for. */
 typedef struct {
-	const cyc_cfloat *grid;   /**< m x m x (m/2 + 2): cyc_reference.half */
+	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half */
 	int32_t m, box_px, radius;
-	const float *own_share;   /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is made of these images; or NULL */
-	const float *spread;      /**< box/2 + 1: variance of the prediction V per shell, for which images count less (T8.19); NULL: 0 */
-	double amplitude;         /**< s: data = s times prediction */
+	const float *own_share; /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is
+	                           made of these images; or NULL */
+	const float *spread; /**< box/2 + 1: variance of the prediction V per shell, for which images count less
+	                        (T8.19); NULL: 0 */
+	double amplitude;    /**< s: data = s times prediction */
 } cyc_pose_reference;
 
 /** The images of one particle. */
@@ -29,34 +31,39 @@ typedef struct {
 	const cyc_coefficients *list;
 	const cyc_particle_image *images;
 	int32_t n_images;
-	uint8_t *use;             /**< n_images flags or NULL: images with 0 are left out */
+	uint8_t *use; /**< n_images flags or NULL: images with 0 are left out */
 } cyc_pose_data;
 
 /** Work memory of one thread. */
 typedef struct cyc_pose_work cyc_pose_work;
 /** @param[in] max_slices, max_shifts  of one call of cyc_pose_scores() */
-CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices, int32_t max_shifts);
-/** Room for slices and shifted images of one call of cyc_pose_scores(), in coefficients: at least one whole image each. */
+CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list,
+                                               int32_t max_slices, int32_t max_shifts);
+/** Room for slices and shifted images of one call of cyc_pose_scores(), in coefficients: at least one whole
+ * image each. */
 typedef struct {
 	size_t n_slice, n_shift;
 } cyc_pose_room;
 /** As cyc_pose_work_create(), where calls of many poses use few coefficients. */
-CYC_MUST_CHECK cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list, const cyc_pose_room *room);
+CYC_MUST_CHECK cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list,
+                                                    const cyc_pose_room *room);
 /** Bytes that cyc_pose_work_create_room() takes. */
 double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room);
 void cyc_pose_work_destroy(cyc_pose_work **w);
 
 /**
- * Log-likelihoods of all pairs of n_o rotations and n_t offsets, from shells up to `radius`, relative to no particle:
- *   L(o,t) = sum_f sum_k 2 s Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - s^2 W_f |V_f(o)|^2                               (T8.2)
- * as one matrix product per image.
+ * Log-likelihoods of all pairs of n_o rotations and n_t offsets, from shells up to `radius`, relative to no
+ * particle: L(o,t) = sum_f sum_k 2 s Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - s^2 W_f |V_f(o)|^2 (T8.2) as
+ * one matrix product per image.
  * @param[out] scores  n_o x n_t float
  */
-void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_mat3 *rotations, int32_t n_o,
+void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
+                     const cyc_pose_reference *reference, const cyc_mat3 *rotations, int32_t n_o,
                      const cyc_vec3 *offsets_A, int32_t n_t, int32_t radius);
 
 enum { CYC_POSE_PARAMETERS = 6 };
-/** Value, gradient and curvature at a pose; parameters: rotation about the reference's axes (rad), offset (Å, tomogram axes). */
+/** Value, gradient and curvature at a pose; parameters: rotation about the reference's axes (rad), offset (Å,
+ * tomogram axes). */
 typedef struct {
 	double value;
 	double gradient[CYC_POSE_PARAMETERS];
@@ -64,41 +71,45 @@ typedef struct {
 } cyc_pose_derivatives;
 /**
  * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
- * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*].                                          (T8.3)
+ * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
  */
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                       int32_t radius);
-/** One image's part of gradient and curvature, by three angles about the reference's axes and two displacements [px]. */
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data,
+                       const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
+/** One image's part of gradient and curvature, by three angles about the reference's axes and two
+ * displacements [px]. */
 typedef struct {
 	float gradient[5], curvature[15]; /**< curvature: rows of the lower triangle */
 	float axes[2][3];                 /**< displacement per Å along the tomogram's axes */
 	int32_t i_tilt;
-	bool is_used;                     /**< false: the end of the list */
+	bool is_used; /**< false: the end of the list */
 } cyc_image_terms;
 /** Terms of all images at a pose, as in cyc_pose_evaluate(); returns how many there are. */
-int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                             int32_t radius);
+int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data,
+                             const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
 /**
- * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the former is each image
- * with itself (per unit of the amplitude). The amplitude that fits best is cross / (own + power).                   (T8.6)
+ * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the
+ * former is each image with itself (per unit of the amplitude). The amplitude that fits best is cross / (own
+ * + power).                   (T8.6)
  * @param[in,out] by_shell  list box/2 + 1 x {cross, power}
  */
-void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                         int32_t radius);
+void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data,
+                         const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
 /** Sums over a particle's images and the coefficients of a shell, at a pose. */
 typedef struct {
-	double cross;    /**< Re[D V*] exp(..) */
-	double own;      /**< what of it is each image with itself, in a map that it is in (T8.5); 0 without own_share */
+	double cross; /**< Re[D V*] exp(..) */
+	double
+		own; /**< what of it is each image with itself, in a map that it is in (T8.5); 0 without own_share */
 	double power;    /**< W |V|^2: s power is what cross is expected to be */
 	double residual; /**< |D - s W V|^2 */
-	double noise;    /**< W: what noise alone makes of the residual, but for the share of it that the mask leaves */
+	double
+		noise; /**< W: what noise alone makes of the residual, but for the share of it that the mask leaves */
 } cyc_pose_agreement;
 /**
- * How the images of a particle agree with the reference, shell by shell.                                           (T8.20)
+ * How the images of a particle agree with the reference, shell by shell. (T8.20)
  * @param[out] shells  box/2 + 1, zeroed by the caller; adds to
  */
-void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                    int32_t radius);
+void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose_data *data,
+                    const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
 /** R exp([w]) and offset + t. */
 cyc_pose cyc_pose_step(const cyc_pose *pose, const double step[CYC_POSE_PARAMETERS]);
 

@@ -7,13 +7,16 @@
 
 enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
 static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
-static const double ENOUGH = 5e-3;   /* expected gain of a step that is not worth it: a tenth of a standard error */
-static const double COARSE_SHARE = 0.85; /* of the weight that images used for sampling hold, if samples are only starts */
-static const double HOPELESS = 12;   /* log-posterior at the coarse resolution that a maximum may lie below the best */
+static const double ENOUGH =
+	5e-3; /* expected gain of a step that is not worth it: a tenth of a standard error */
+static const double COARSE_SHARE =
+	0.85; /* of the weight that images used for sampling hold, if samples are only starts */
+static const double HOPELESS =
+	12; /* log-posterior at the coarse resolution that a maximum may lie below the best */
 
 typedef struct {
 	union {
-		double weight;  /* log */
+		double weight; /* log */
 		struct {
 			int32_t rank, first; /* by weight, and that of the best sample of the same rotation */
 		};
@@ -22,8 +25,9 @@ typedef struct {
 } sample;
 
 /*
- * Samples that are kept at most, however fine the grids are. Where more of them count, the posterior is so flat that the
- * best of half a million are as good as all. The list is twice as long, so that it is seldom sorted.
+ * Samples that are kept at most, however fine the grids are. Where more of them count, the posterior is so
+ * flat that the best of half a million are as good as all. The list is twice as long, so that it is seldom
+ * sorted.
  */
 enum { KEPT = 1 << 19, ROOM = 2 * KEPT };
 
@@ -35,14 +39,14 @@ typedef struct {
 struct cyc_search_work {
 	cyc_pose_work *model;
 	int32_t n_o, n_t;
-	float *scores;       /* CHUNK x SHIFT_CHUNK */
-	cyc_mat3 *rotations; /* CHUNK */
-	cyc_vec3 *offsets;   /* n_t lattice offsets in tomogram axes, then SHIFT_CHUNK children */
-	double *log_prior_t; /* n_t */
-	sample *samples;     /* room for room(n_o, n_t): those that are not negligible */
+	float *scores;          /* CHUNK x SHIFT_CHUNK */
+	cyc_mat3 *rotations;    /* CHUNK */
+	cyc_vec3 *offsets;      /* n_t lattice offsets in tomogram axes, then SHIFT_CHUNK children */
+	double *log_prior_t;    /* n_t */
+	sample *samples;        /* room for room(n_o, n_t): those that are not negligible */
 	double lost, lost_best; /* sum of exp(weight - lost_best) of samples that count, but were not kept */
-	uint8_t *use;        /* flags of some images */
-	ranked *ranking;     /* images by weight */
+	uint8_t *use;           /* flags of some images */
+	ranked *ranking;        /* images by weight */
 };
 
 void cyc_search_work_destroy(cyc_search_work **p)
@@ -80,9 +84,12 @@ static cyc_pose_room model_room(const cyc_coefficients *list, const cyc_search_s
 {
 	cyc_pose_room r = { .n_slice = (size_t)list->n, .n_shift = (size_t)list->n };
 	if (!does_sample(spec)) return r;
-	size_t coarse = (size_t)coarse_count(list, spec), fine = spec->do_polish ? 0 : (size_t)cyc_coefficients_within(list, spec->radius);
-	size_t shifts = (size_t)(n_t < SHIFT_CHUNK ? n_t : SHIFT_CHUNK), children = (size_t)1 << 3 * spec->oversampling;
-	const size_t slices[] = { CHUNK * coarse, children * fine }, shifted[] = { shifts * coarse, SHIFT_CHUNK * fine };
+	size_t coarse = (size_t)coarse_count(list, spec),
+		   fine = spec->do_polish ? 0 : (size_t)cyc_coefficients_within(list, spec->radius);
+	size_t shifts = (size_t)(n_t < SHIFT_CHUNK ? n_t : SHIFT_CHUNK),
+		   children = (size_t)1 << 3 * spec->oversampling;
+	const size_t slices[] = { CHUNK * coarse, children * fine },
+				 shifted[] = { shifts * coarse, SHIFT_CHUNK * fine };
 	for (int k = 0; k < 2; k++) {
 		if (slices[k] > r.n_slice) r.n_slice = slices[k];
 		if (shifted[k] > r.n_shift) r.n_shift = shifted[k];
@@ -95,11 +102,13 @@ double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec
 	bool samples = does_sample(spec);
 	int32_t n_t = samples ? spec->offsets->n : 1, n_o = samples && spec->rotations ? spec->rotations->n : 1;
 	const cyc_pose_room r = model_room(list, spec, n_t);
-	return cyc_pose_work_bytes(list, &r) + (double)room(n_o, n_t) * sizeof(sample) + CHUNK * (SHIFT_CHUNK * sizeof(float) + sizeof(cyc_mat3)) +
+	return cyc_pose_work_bytes(list, &r) + (double)room(n_o, n_t) * sizeof(sample) +
+	       CHUNK * (SHIFT_CHUNK * sizeof(float) + sizeof(cyc_mat3)) +
 	       n_t * (double)(sizeof(cyc_vec3) + sizeof(double)) + max_images * (double)(sizeof(ranked) + 1);
 }
 
-cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
+cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
+                                  const cyc_search_spec *spec, int32_t max_images)
 {
 	cyc_status st = CYC_OK;
 	cyc_search_work *w = NULL;
@@ -173,7 +182,9 @@ static int by_weight(const void *a, const void *b)
 static cyc_vec3 to_tomogram(const search *s, cyc_vec3 lattice_A)
 {
 	double p = s->spec->offset_perturbation_A;
-	return minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, (cyc_vec3){ lattice_A.x + p, lattice_A.y + p, lattice_A.z + p }));
+	return minus(s->start->old.offset_A,
+	             cyc_mat3_apply(s->start->R_tomo_part,
+	                            (cyc_vec3){ lattice_A.x + p, lattice_A.y + p, lattice_A.z + p }));
 }
 
 static cyc_mat3 rotation(const search *s, int32_t o, int32_t child)
@@ -207,7 +218,8 @@ static void choose_images(cyc_search_work *w, const cyc_pose_data *data, int32_t
 	}
 }
 
-/* Sort the samples and leave out what is negligible; of more than KEPT, the worst too, whose sum is noted. Returns how many stay. */
+/* Sort the samples and leave out what is negligible; of more than KEPT, the worst too, whose sum is noted.
+ * Returns how many stay. */
 static int64_t keep_best(cyc_search_work *w, int64_t n, double best)
 {
 	qsort(w->samples, (size_t)n, sizeof *w->samples, by_weight);
@@ -234,7 +246,8 @@ static int64_t coarse_pass(search *s, int32_t radius)
 	w->lost_best = -HUGE_VAL;
 	for (int32_t t = 0; t < w->n_t; t++) {
 		const cyc_vec3 *lattice = &s->spec->offsets->offset_A[t];
-		w->log_prior_t[t] = log_prior_offset(s, minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, *lattice)));
+		w->log_prior_t[t] = log_prior_offset(
+			s, minus(s->start->old.offset_A, cyc_mat3_apply(s->start->R_tomo_part, *lattice)));
 		w->offsets[t] = to_tomogram(s, *lattice);
 	}
 	for (int32_t first = 0; first < g->n; first += CHUNK) {
@@ -242,7 +255,8 @@ static int64_t coarse_pass(search *s, int32_t radius)
 		for (int32_t o = 0; o < here; o++) w->rotations[o] = rotation(s, first + o, -1);
 		for (int32_t t = 0; t < w->n_t; t += SHIFT_CHUNK) {
 			int32_t n_t = w->n_t - t < SHIFT_CHUNK ? w->n_t - t : SHIFT_CHUNK;
-			cyc_pose_scores(w->scores, w->model, s->data, s->reference, w->rotations, here, w->offsets + t, n_t, radius);
+			cyc_pose_scores(w->scores, w->model, s->data, s->reference, w->rotations, here, w->offsets + t,
+			                n_t, radius);
 			for (int32_t k = 0; k < here * n_t; k++) {
 				int32_t o = first + k / n_t, i = t + k % n_t;
 				double weight = (double)w->scores[k] + g->log_prior[o] + w->log_prior_t[i];
@@ -256,7 +270,8 @@ static int64_t coarse_pass(search *s, int32_t radius)
 	return keep_best(w, n, best);
 }
 
-/* The fewest samples that hold the adaptive fraction of the posterior; all that were kept if they do not hold it. */
+/* The fewest samples that hold the adaptive fraction of the posterior; all that were kept if they do not hold
+ * it. */
 static int64_t count_significant(const cyc_search_work *w, int64_t n, double fraction)
 {
 	const sample *samples = w->samples;
@@ -279,10 +294,12 @@ static int by_rotation(const void *a, const void *b)
 static int by_group(const void *a, const void *b)
 {
 	const sample *x = a, *y = b;
-	return x->first != y->first ? (x->first > y->first) - (x->first < y->first) : (x->rank > y->rank) - (x->rank < y->rank);
+	return x->first != y->first ? (x->first > y->first) - (x->first < y->first)
+	                            : (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-/* Sorted samples so that those of one rotation lie together, rotations and samples of each in the old order; the weights are lost. */
+/* Sorted samples so that those of one rotation lie together, rotations and samples of each in the old order;
+ * the weights are lost. */
 static void group_by_rotation(sample *samples, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++) samples[i].rank = (int32_t)i;
@@ -293,15 +310,18 @@ static void group_by_rotation(sample *samples, int64_t n)
 }
 
 /* Scores of all children of n_t shifts of rotation o, which lie behind the lattice; keeps the best. */
-static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s, int32_t o, const double *prior, int32_t n_t)
+static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s, int32_t o,
+                       const double *prior, int32_t n_t)
 {
 	cyc_search_work *w = s->w;
 	int32_t n_children = cyc_rotation_grid_n_children(s->grid);
 	float scores[64 * SHIFT_CHUNK];
-	cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t, n_t, s->spec->radius);
+	cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t,
+	                n_t, s->spec->radius);
 	for (int32_t c = 0; c < n_children; c++)
 		for (int32_t t = 0; t < n_t; t++) {
-			double likelihood = (double)scores[c * n_t + t], weight = likelihood + s->grid->log_prior[o] + prior[t];
+			double likelihood = (double)scores[c * n_t + t],
+				   weight = likelihood + s->grid->log_prior[o] + prior[t];
 			if (weight > *best) {
 				*sum *= exp(*best - weight);
 				*best = weight;
@@ -312,19 +332,24 @@ static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s
 		}
 }
 
-/* Children of the significant samples, each at the full resolution; keeps the best. Uses the samples up.             (T8.9) */
+/* Children of the significant samples, each at the full resolution; keeps the best. Uses the samples up.
+ * (T8.9) */
 static void fine_pass(cyc_found_pose *out, search *s, int64_t n_significant)
 {
 	cyc_search_work *w = s->w;
-	int32_t n_children = cyc_rotation_grid_n_children(s->grid), n_shift_children = s->spec->oversampling > 0 ? 8 : 1, n_t = 0;
+	int32_t n_children = cyc_rotation_grid_n_children(s->grid),
+			n_shift_children = s->spec->oversampling > 0 ? 8 : 1, n_t = 0;
 	double best = -HUGE_VAL, sum = 0, prior[SHIFT_CHUNK];
 	group_by_rotation(w->samples, n_significant);
 	for (int64_t i = 0; i < n_significant; i++) {
 		int32_t o = w->samples[i].o, t = w->samples[i].t;
-		bool is_first = i == 0 || w->samples[i - 1].o != o, is_last = i + 1 == n_significant || w->samples[i + 1].o != o;
-		for (int32_t c = 0; c < n_children && is_first; c++) w->rotations[c] = rotation(s, o, s->spec->oversampling > 0 ? c : -1);
+		bool is_first = i == 0 || w->samples[i - 1].o != o,
+			 is_last = i + 1 == n_significant || w->samples[i + 1].o != o;
+		for (int32_t c = 0; c < n_children && is_first; c++)
+			w->rotations[c] = rotation(s, o, s->spec->oversampling > 0 ? c : -1);
 		for (int32_t c = 0; c < n_shift_children; c++) {
-			cyc_vec3 lattice = n_shift_children > 1 ? cyc_offset_grid_child(s->spec->offsets, t, c) : s->spec->offsets->offset_A[t];
+			cyc_vec3 lattice = n_shift_children > 1 ? cyc_offset_grid_child(s->spec->offsets, t, c)
+			                                        : s->spec->offsets->offset_A[t];
 			prior[n_t] = w->log_prior_t[t];
 			w->offsets[w->n_t + n_t++] = to_tomogram(s, lattice);
 		}
@@ -370,12 +395,14 @@ static bool solve(double x[CYC_POSE_PARAMETERS], const cyc_pose_derivatives *at,
 	double A[CYC_POSE_PARAMETERS * CYC_POSE_PARAMETERS];
 	for (int i = 0; i < CYC_POSE_PARAMETERS; i++) {
 		x[i] = at->gradient[i];
-		for (int j = 0; j < CYC_POSE_PARAMETERS; j++) A[i * CYC_POSE_PARAMETERS + j] = at->curvature[i][j] * (i == j ? 1 + damping : 1);
+		for (int j = 0; j < CYC_POSE_PARAMETERS; j++)
+			A[i * CYC_POSE_PARAMETERS + j] = at->curvature[i][j] * (i == j ? 1 + damping : 1);
 	}
 	return LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', CYC_POSE_PARAMETERS, 1, A, CYC_POSE_PARAMETERS, x, 1) == 0;
 }
 
-/* Levenberg-Marquardt from a pose: a step is taken if the posterior rises, and is the last if it gains next to nothing.  (T8.3) */
+/* Levenberg-Marquardt from a pose: a step is taken if the posterior rises, and is the last if it gains next
+ * to nothing.  (T8.3) */
 static void follow(peak *best, const search *s, const cyc_pose *start, int32_t radius, int max_steps)
 {
 	double damping = 1e-3;
@@ -430,13 +457,15 @@ static int32_t choose_starts(cyc_pose starts[CYC_MAX_STARTS], const search *s, i
 		cyc_mat3 R = rotation(s, q->o, -1);
 		bool is_apart = true;
 		for (int32_t j = 0; j < n && is_apart; j++)
-			is_apart = distance_rad(s, R, starts[j].R_tomo_ref) > (j == 0 && s->grid->is_relative ? 0.5 * step : step);
+			is_apart = distance_rad(s, R, starts[j].R_tomo_ref) >
+			           (j == 0 && s->grid->is_relative ? 0.5 * step : step);
 		if (is_apart) starts[n++] = (cyc_pose){ R, s->w->offsets[q->t] };
 	}
 	return n;
 }
 
-static bool is_same_peak(const search *s, const peak *a, const peak *b, const double error[CYC_POSE_PARAMETERS])
+static bool is_same_peak(const search *s, const peak *a, const peak *b,
+                         const double error[CYC_POSE_PARAMETERS])
 {
 	return distance_rad(s, a->pose.R_tomo_ref, b->pose.R_tomo_ref) < 3 * (error[0] + error[1] + error[2]);
 }
@@ -472,7 +501,8 @@ static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s,
 	return n_out;
 }
 
-/* The highest maximum that the starts lead to; its share of the posterior among the different ones.                   (T8.10) */
+/* The highest maximum that the starts lead to; its share of the posterior among the different ones. (T8.10)
+ */
 static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 {
 	peak peaks[CYC_MAX_STARTS];
@@ -486,14 +516,16 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 		if (peaks[i].log_posterior > peaks[best].log_posterior) best = i;
 	}
 	for (int32_t i = 0; i < n; i++)
-		if (i == best || !is_same_peak(s, &peaks[i], &peaks[best], error[best])) sum += exp(fmax(log_mass[i] - log_mass[best], -700));
+		if (i == best || !is_same_peak(s, &peaks[i], &peaks[best], error[best]))
+			sum += exp(fmax(log_mass[i] - log_mass[best], -700));
 	out->pose = peaks[best].pose;
 	out->log_likelihood = peaks[best].log_likelihood;
 	out->p_max = 1 / sum;
 	memcpy(out->error, error[best], sizeof out->error);
 }
 
-/* Even images choose, odd ones judge, and the other way round: is a followed pose better than the one it started from?  (T8.11) */
+/* Even images choose, odd ones judge, and the other way round: is a followed pose better than the one it
+ * started from?  (T8.11) */
 static void crosscheck(double *gain, search *s, const cyc_pose *start)
 {
 	cyc_search_work *w = s->w;
@@ -514,20 +546,29 @@ static void crosscheck(double *gain, search *s, const cyc_pose *start)
 	s->data = all;
 }
 
-cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_search_spec *spec,
+cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data,
+                           const cyc_pose_reference *reference, const cyc_search_spec *spec,
                            const cyc_pose_start *start)
 {
 	cyc_status st = CYC_OK;
 	cyc_rotation_grid *own = NULL;
 	int64_t n = 0;
 	const cyc_pose *old = &start->old;
-	search s = { w, data, reference, spec, start, cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part), old->R_tomo_ref), spec->sigma_rotation_rad[start->half],
-		         spec->sigma_offset_A[start->half], spec->rotations };
+	search s = { w,
+		         data,
+		         reference,
+		         spec,
+		         start,
+		         cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part), old->R_tomo_ref),
+		         spec->sigma_rotation_rad[start->half],
+		         spec->sigma_offset_A[start->half],
+		         spec->rotations };
 	memset(out, 0, sizeof *out);
 	out->pose = *old;
 	if (data->n_images == 0) goto done;
 	if (spec->is_near) {
-		CYC_TRY(cyc_rotation_grid_near(&own, spec->order, spec->oversampling, s.sigma_rotation_rad, s.R_part_old));
+		CYC_TRY(cyc_rotation_grid_near(&own, spec->order, spec->oversampling, s.sigma_rotation_rad,
+		                               s.R_part_old));
 		own->perturbation_rad = spec->perturbation_rad;
 		CYC_TRY(reserve(w, own->n));
 		s.grid = own;
@@ -554,11 +595,13 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		polish(out, &s, n);
 		if (start->terms) {
 			CYC_ASSERT(data->n_images <= start->n_terms);
-			int32_t n_terms = cyc_pose_image_terms(start->terms, w->model, data, reference, &out->pose, spec->radius);
+			int32_t n_terms =
+				cyc_pose_image_terms(start->terms, w->model, data, reference, &out->pose, spec->radius);
 			if (n_terms < start->n_terms) start->terms[n_terms].is_used = false;
 		}
 		if (start->do_crosscheck) {
-			cyc_pose from = n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
+			cyc_pose from =
+				n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
 			crosscheck(&out->heldout_gain, &s, &from);
 		}
 	}

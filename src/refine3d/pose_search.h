@@ -11,54 +11,62 @@ enum { CYC_MAX_STARTS = 8 };
 typedef struct {
 	const cyc_rotation_grid *rotations; /**< NULL: nothing is sampled, unless is_near */
 	const cyc_offset_grid *offsets;
-	bool is_near;               /**< RELION's local grid, made for each particle: order, oversampling and sigma below */
+	bool is_near; /**< RELION's local grid, made for each particle: order, oversampling and sigma below */
 	int32_t order, oversampling;
 	double perturbation_rad, offset_perturbation_A;
-	bool do_polish;             /**< follow to the maximum instead of sampling children */
-	int32_t n_starts;           /**< most poses that are followed, <= CYC_MAX_STARTS */
+	bool do_polish;   /**< follow to the maximum instead of sampling children */
+	int32_t n_starts; /**< most poses that are followed, <= CYC_MAX_STARTS */
 	int32_t coarse_radius, radius;
 	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */
 	double sigma_offset_A[2];
 	const cyc_symmetry *symmetry; /**< poses that are its mates are one; NULL: none */
-	double adaptive_fraction;   /**< share of the posterior that is called significant, 0.999 */
+	double adaptive_fraction;     /**< share of the posterior that is called significant, 0.999 */
 } cyc_search_spec;
 
 typedef struct {
 	cyc_pose pose;
-	double log_likelihood;      /**< relative to no particle */
-	double p_max;               /**< posterior of the pose among those looked at */
-	int64_t n_significant;      /**< coarse samples; where more than 2^19 would be, as many */
-	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset [Å]; 0 if not followed */
-	/** Log-likelihood of the odd images at the pose that the even ones have, and the other way round, less that at the sampled pose. */
+	double log_likelihood;             /**< relative to no particle */
+	double p_max;                      /**< posterior of the pose among those looked at */
+	int64_t n_significant;             /**< coarse samples; where more than 2^19 would be, as many */
+	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset
+	                                      [Å]; 0 if not followed */
+	/** Log-likelihood of the odd images at the pose that the even ones have, and the other way round, less
+	 * that at the sampled pose. */
 	double heldout_gain;
-	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked for the pose. */
+	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked
+	 * for the pose. */
 	cyc_pose_agreement agreement[CYC_N_BANDS];
-	double amplitude;           /**< of that reference */
-	/** How far the pose would move with the map of the other half-set in place of its own (T8.27); NaN: not asked. For errors only. */
+	double amplitude; /**< of that reference */
+	/** How far the pose would move with the map of the other half-set in place of its own (T8.27); NaN: not
+	 * asked. For errors only. */
 	double map_step[CYC_POSE_PARAMETERS];
 } cyc_found_pose;
 
 /** Work memory of one thread. */
 typedef struct cyc_search_work cyc_search_work;
 /** @param[in] max_images  of any particle */
-CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
-/** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded for any grid. */
+CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
+                                                 const cyc_search_spec *spec, int32_t max_images);
+/** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded
+ * for any grid. */
 double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
 void cyc_search_work_destroy(cyc_search_work **w);
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 
 /** One particle: what is known of its pose before its images are looked at. */
 typedef struct {
-	cyc_pose old;           /**< pose that the reference was made with; samples are taken around it */
-	cyc_pose prior;         /**< centre of the prior */
-	cyc_mat3 R_tomo_part;   /**< axes of the offset lattice */
+	cyc_pose old;         /**< pose that the reference was made with; samples are taken around it */
+	cyc_pose prior;       /**< centre of the prior */
+	cyc_mat3 R_tomo_part; /**< axes of the offset lattice */
 	int32_t half;
-	cyc_image_terms *terms; /**< filled at the pose that was followed to: one for each image at most, ended by is_used = false; or NULL */
+	cyc_image_terms *terms; /**< filled at the pose that was followed to: one for each image at most, ended by
+	                           is_used = false; or NULL */
 	int32_t n_terms;        /**< room */
 	bool do_crosscheck;     /**< see cyc_found_pose.heldout_gain */
 } cyc_pose_start;
-CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data, const cyc_pose_reference *reference,
-                                          const cyc_search_spec *spec, const cyc_pose_start *start);
+CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data,
+                                          const cyc_pose_reference *reference, const cyc_search_spec *spec,
+                                          const cyc_pose_start *start);
 cyc_pose_work *cyc_search_work_model(cyc_search_work *w);
 
 #endif

@@ -1,10 +1,12 @@
-/* Which poses are the best so far, by images that had no part in what they are compared with; and when nothing is gained any more. */
+/* Which poses are the best so far, by images that had no part in what they are compared with; and when
+ * nothing is gained any more. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Parameters of a followed pose: the images fit it by half of them better than they fit the true one, and are foretold that much worse. */
+/* Parameters of a followed pose: the images fit it by half of them better than they fit the true one, and are
+ * foretold that much worse. */
 static const double FITTED = CYC_POSE_PARAMETERS;
 
 /* Whether the log-likelihoods of all particles are of images that their references know nothing of. */
@@ -23,23 +25,28 @@ done:
 }
 
 /*
- * Log-likelihood of each particle over none, from shells up to a radius. The weight of each shell is the one that fits
- * best, per half-set: what is compared are maps, not the Wiener factors that they happened to be filtered with.
+ * Log-likelihood of each particle over none, from shells up to a radius. The weight of each shell is the one
+ * that fits best, per half-set: what is compared are maps, not the Wiener factors that they happened to be
+ * filtered with.
  */
 static cyc_status evidence_of(double *out, const cyc_refine3d_job *j, float (*shells)[2], int32_t radius)
 {
 	cyc_status st = CYC_OK;
 	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1;
-	double (*sums)[2] = NULL;
+	double(*sums)[2] = NULL;
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)n_shells, sizeof *sums));
 	for (int64_t p = 0; p < n; p++)
 		for (int64_t r = 0; r <= radius; r++)
-			for (int k = 0; k < 2; k++) sums[j->in.particles->particles[p].half * n_shells + r][k] += cyc_refine3d_weight(j, p) * (double)shells[p * n_shells + r][k];
+			for (int k = 0; k < 2; k++)
+				sums[j->in.particles->particles[p].half * n_shells + r][k] +=
+					cyc_refine3d_weight(j, p) * (double)shells[p * n_shells + r][k];
 	for (int64_t p = 0; p < n; p++) {
 		out[p] = 0;
 		for (int64_t r = 0; r <= radius; r++) {
-			const double *s = sums[j->in.particles->particles[p].half * n_shells + r], a = s[1] > 0 ? fmax(s[0] / s[1], 0) : 0;
-			out[p] += 2 * a * (double)shells[p * n_shells + r][0] - a * a * (double)shells[p * n_shells + r][1];
+			const double *s = sums[j->in.particles->particles[p].half * n_shells + r],
+						 a = s[1] > 0 ? fmax(s[0] / s[1], 0) : 0;
+			out[p] +=
+				2 * a * (double)shells[p * n_shells + r][0] - a * a * (double)shells[p * n_shells + r][1];
 		}
 	}
 done:
@@ -47,7 +54,10 @@ done:
 	return st;
 }
 
-static double n_fitted(const cyc_refine3d_job *j, int32_t iteration) { return iteration > 0 || j->start_is_refined ? FITTED : 0; }
+static double n_fitted(const cyc_refine3d_job *j, int32_t iteration)
+{
+	return iteration > 0 || j->start_is_refined ? FITTED : 0;
+}
 
 /* What the last iteration moved poses by, in standard errors. */
 static double moved_by(const cyc_refine3d_state *s)
@@ -62,9 +72,11 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 	cyc_refine3d_state *s = &j->state;
 	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
 	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
-	double sum = 0, sum2 = 0, *now = NULL, *best = NULL, fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
-	/* How much of what was fitted is found again in other maps is not known to better than half of the parameters. Poses that
-	 * close in on where they will be are not given up for so little; there are few halvings to where they settle. */
+	double sum = 0, sum2 = 0, *now = NULL, *best = NULL,
+		   fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
+	/* How much of what was fitted is found again in other maps is not known to better than half of the
+	 * parameters. Poses that close in on where they will be are not given up for so little; there are few
+	 * halvings to where they settle. */
 	double moved = iteration > 0 ? moved_by(s) : HUGE_VAL;
 	bool is_closing_in = s->least_moved > 0 && moved < 0.5 * s->least_moved;
 	if (iteration > 0 && (s->least_moved <= 0 || moved < s->least_moved)) s->least_moved = moved;
@@ -85,13 +97,19 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 			sum2 += d * d;
 		}
 		s->evidence_gain = sum;
-		s->evidence_gain_error = n_seen > 1 ? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1)) : 0;
-		/* A start that these images had no part in is left only for what is no fit in disguise, and significant. */
+		s->evidence_gain_error =
+			n_seen > 1
+				? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1))
+				: 0;
+		/* A start that these images had no part in is left only for what is no fit in disguise, and
+		 * significant. */
 		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
 		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
 		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
-		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- %.1f, compared with %s", iteration, sum,
-		         s->evidence_gain_error, s->best_iteration == 0 ? "the start" : "the best before");
+		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- "
+		         "%.1f, compared with %s",
+		         iteration, sum, s->evidence_gain_error,
+		         s->best_iteration == 0 ? "the start" : "the best before");
 	}
 	if (!*is_better) goto done;
 	s->best_iteration = iteration;
@@ -118,7 +136,9 @@ cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_jo
 	}
 	*are_better = given > own;
 	if (*are_better)
-		cyc_info("the given half maps foretell the images better (log-likelihood %.0f) than maps of these particles (%.0f): the poses found with them are kept", given, own);
+		cyc_info("the given half maps foretell the images better (log-likelihood %.0f) than maps of these "
+		         "particles (%.0f): the poses found with them are kept",
+		         given, own);
 done:
 	cyc_free(evidence);
 	return st;
@@ -137,7 +157,8 @@ bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
 			r->was_searched = last.was_searched;
 			continue;
 		}
-		/* The start came without errors, posteriors and probabilities: those of the last poses, which differ by less than these can tell. */
+		/* The start came without errors, posteriors and probabilities: those of the last poses, which differ
+		 * by less than these can tell. */
 		r->pose = j->best[p].pose;
 	}
 	cyc_refine3d_apply_poses(j);

@@ -1,4 +1,5 @@
-/* What particles are compared with: the half maps, or for each group of particles the map of all others of its half-set. */
+/* What particles are compared with: the half maps, or for each group of particles the map of all others of
+ * its half-set. */
 #include "refine3d/refine3d_internal.h"
 
 #include "map/map_internal.h"
@@ -6,14 +7,17 @@
 #include <math.h>
 #include <string.h>
 
-/* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these are among them. */
+/* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these
+ * are among them. */
 static const double LEAST_SHARED_NOISE = 0.25;
 
 /* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
 bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o)
 {
-	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow it, but may be judged by what is left. */
-	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model && !o->relion_grid && !o->absolute_grey_scale;
+	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow
+	 * it, but may be judged by what is left. */
+	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model &&
+	       !o->relion_grid && !o->absolute_grey_scale;
 }
 
 cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
@@ -26,7 +30,8 @@ cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
 	for (int64_t p = 0; p < j->in.particles->n; p++) n[j->in.particles->particles[p].half > 0]++;
 	int32_t n_groups = cyc_group_count(n[0] < n[1] ? n[0] : n[1]);
 	if (n_groups < 2) {
-		cyc_warn("half-sets of %lld and %lld particles are too small to be dealt to groups: each particle is compared with a map that it is in",
+		cyc_warn("half-sets of %lld and %lld particles are too small to be dealt to groups: each particle is "
+		         "compared with a map that it is in",
 		         (long long)n[0], (long long)n[1]);
 		goto done;
 	}
@@ -58,8 +63,9 @@ static cyc_status create_groups(cyc_refine3d_job *j)
 	/* All references at once if the plan has room for them; else as many as it has, each made twice. */
 	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_bytes / one), 1), j->n_groups);
 	if (!j->has_told_groups)
-		cyc_info("half-sets in %d groups, each compared with the map of the others: %.2f GB for their sums, %.2f GB for references", j->n_groups, sums / 1e9,
-		         j->n_at_once * one / 1e9);
+		cyc_info("half-sets in %d groups, each compared with the map of the others: %.2f GB for their sums, "
+		         "%.2f GB for references",
+		         j->n_groups, sums / 1e9, j->n_at_once * one / 1e9);
 	j->has_told_groups = true;
 done:
 	return st;
@@ -72,10 +78,12 @@ cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
 	/* Final poses are compared with nothing any more. */
 	if (j->n_groups < 2 || j->state.has_converged) {
 		cyc_group_maps_destroy(&j->groups);
-		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, with_merged));
+		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec,
+		                                  with_merged));
 	} else {
 		CYC_TRY(create_groups(j));
-		CYC_TRY(cyc_half_maps_reconstruct_groups(&maps, j->groups, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, NULL, with_merged));
+		CYC_TRY(cyc_half_maps_reconstruct_groups(&maps, j->groups, j->in.tomograms, j->in.particles,
+		                                         j->in.root, &j->maps_spec, NULL, with_merged));
 		j->uses_groups[0] = j->uses_groups[1] = true;
 	}
 	cyc_half_maps_destroy(&j->maps);
@@ -86,11 +94,12 @@ done:
 }
 
 /*
- * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: they correlate by
- * f + rho (1 - f).                                                                                                  (T8.16)
+ * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: they
+ * correlate by f + rho (1 - f). (T8.16)
  * @param[out] scale  grey scale of a over that of b
  */
-static cyc_status shared_noise(double *rho, double *scale, const cyc_volume *a, const cyc_volume *b, const double *f, int32_t first, int n_threads)
+static cyc_status shared_noise(double *rho, double *scale, const cyc_volume *a, const cyc_volume *b,
+                               const double *f, int32_t first, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = a->nx;
@@ -132,16 +141,21 @@ cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
 	if (j->n_groups < 2 || (j->is_one_map && j->state.iteration == 0)) goto done;
 	cyc_refine3d_apply_poses(j);
 	CYC_TRY(create_groups(j));
-	CYC_TRY(cyc_half_maps_reconstruct_groups(&own, j->groups, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, j->maps, false));
+	CYC_TRY(cyc_half_maps_reconstruct_groups(&own, j->groups, j->in.tomograms, j->in.particles, j->in.root,
+	                                         &j->maps_spec, j->maps, false));
 	j->uses_groups[0] = j->uses_groups[1] = true;
 	if (j->state.iteration > 0) goto done; /* resumed: maps and FSC are those of the checkpoint */
-	if (j->maps_spec.join_A > 0) first = (int32_t)(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A) + 1;
+	if (j->maps_spec.join_A > 0)
+		first = (int32_t)(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A) + 1;
 	for (int h = 0; h < 2; h++) {
 		double rho = 1;
-		CYC_TRY(shared_noise(&rho, &j->given_scale[h], own->half[h], j->maps->half[h], j->maps->fsc_unmasked, first, j->o->n_threads));
+		CYC_TRY(shared_noise(&rho, &j->given_scale[h], own->half[h], j->maps->half[h], j->maps->fsc_unmasked,
+		                     first, j->o->n_threads));
 		j->uses_groups[h] = rho >= LEAST_SHARED_NOISE;
 		if (!j->uses_groups[h])
-			cyc_info("half map %d is not made of these images (its noise correlates with theirs to %.2f): it is used as it is in the first iteration", h + 1, rho);
+			cyc_info("half map %d is not made of these images (its noise correlates with theirs to %.2f): it "
+			         "is used as it is in the first iteration",
+			         h + 1, rho);
 	}
 done:
 	cyc_half_maps_destroy(&own);
@@ -184,25 +198,34 @@ cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	j->lowpass_A = is_first ? j->o->lowpass_A : 0;
 	j->maps_spec.no_grids = j->uses_groups[0] && j->uses_groups[1];
-	/* What the density of a voxel is in the maps that are made here, if its projection is the sum over (binned) voxels. */
-	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, j->lowpass_A, is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j), &j->maps_spec));
-	if (uses_any(j) && j->reference->radius > cyc_group_maps_radius(j->groups)) j->reference->radius = cyc_group_maps_radius(j->groups);
+	/* What the density of a voxel is in the maps that are made here, if its projection is the sum over
+	 * (binned) voxels. */
+	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, j->lowpass_A,
+	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j),
+	                                &j->maps_spec));
+	if (uses_any(j) && j->reference->radius > cyc_group_maps_radius(j->groups))
+		j->reference->radius = cyc_group_maps_radius(j->groups);
 	j->state.radius = j->reference->radius;
 	CYC_TRY(find_frame(j));
 	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
 		j->map_noise[i] = j->reference->noise[i];
 		j->own_share[i] = (float)(j->reference->wiener[i] * j->reference->noise[i]);
 		/* Of the best linear estimate the variance is F n, here with the noise of (K - 1)/K of the images. */
-		double ratio = fmax(j->maps->fsc[i], 0) / fmax(1 - j->maps->fsc[i], 1e-3) * (j->n_groups - 1) / j->n_groups;
+		double ratio =
+			fmax(j->maps->fsc[i], 0) / fmax(1 - j->maps->fsc[i], 1e-3) * (j->n_groups - 1) / j->n_groups;
 		for (int h = 0; h < 2 && j->n_groups > 1; h++)
 			j->spread[h * (j->crop_px / 2 + 1) + i] =
-				(float)(ratio / (1 + ratio) * j->reference->noise[i] * cyc_square(j->given_scale[h]) * j->n_groups / (j->n_groups - 1));
+				(float)(ratio / (1 + ratio) * j->reference->noise[i] * cyc_square(j->given_scale[h]) *
+			            j->n_groups / (j->n_groups - 1));
 	}
 done:
 	return st;
 }
 
-int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j) { return uses_any(j) ? (j->n_groups + j->n_at_once - 1) / j->n_at_once : 1; }
+int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j)
+{
+	return uses_any(j) ? (j->n_groups + j->n_at_once - 1) / j->n_at_once : 1;
+}
 
 /* Groups of an open block; the half maps themselves belong to the first one. */
 static void block_range(int32_t *first, int32_t *end, const cyc_refine3d_job *j, int32_t block)
@@ -219,11 +242,14 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 	int32_t first, end;
 	block_range(&first, &end, j, block);
 	for (int32_t g = first; g < end; g++) {
-		if (!j->is_made[g]) CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc, j->lowpass_A, grey_scale(j)));
+		if (!j->is_made[g])
+			CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc,
+			                                 j->lowpass_A, grey_scale(j)));
 		j->is_made[g] = true;
 		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&j->grid[g][h], j->group_references[g]->half[h]));
 	}
-	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_map(&j->grid[CYC_MOST_GROUPS][h], j->reference->half[h]));
+	for (int h = 0; h < 2 && has_plain_grids(j); h++)
+		CYC_TRY(cyc_buffer_map(&j->grid[CYC_MOST_GROUPS][h], j->reference->half[h]));
 	j->block = block;
 done:
 	return st;
@@ -253,17 +279,25 @@ bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
 	return j->group[p] >= first && j->group[p] < end;
 }
 
-static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p, int32_t half, bool is_for_poses)
+static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p, int32_t half,
+                                            bool is_for_poses)
 {
 	int32_t i = j->in.particles->particles[p].i_series;
 	bool in_groups = j->uses_groups[half];
 	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
-	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has nothing to tell its
-	 * noise from, and may come from elsewhere altogether. */
+	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has
+	 * nothing to tell its noise from, and may come from elsewhere altogether. */
 	bool has_own = !in_groups && !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
-	/* How well the map is known belongs to the likelihood of the poses; evidence and grey scale are of the map as it is. */
-	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1) : NULL, .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half], .m = r->n_grid, .box_px = r->box_px, .radius = r->radius,
-		                         .own_share = has_own ? j->own_share : NULL, .amplitude = j->state.amplitude[half] * j->series_scale[2 * i + half] };
+	/* How well the map is known belongs to the likelihood of the poses; evidence and grey scale are of the
+	 * map as it is. */
+	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1)
+		                                                             : NULL,
+		                         .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half],
+		                         .m = r->n_grid,
+		                         .box_px = r->box_px,
+		                         .radius = r->radius,
+		                         .own_share = has_own ? j->own_share : NULL,
+		                         .amplitude = j->state.amplitude[half] * j->series_scale[2 * i + half] };
 }
 
 cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses)

@@ -15,22 +15,23 @@
 
 /** A particle between iterations. */
 typedef struct {
-	cyc_pose pose;            /**< offset from where its images are cut */
-	cyc_mat3 R_start;         /**< orientation that the prior is about: at the start of the run, or before the images were first refined */
-	cyc_vec3 offset_start_A;  /**< position that it is about, from where images are cut */
-	cyc_vec3 cut_offset_A;    /**< where that is, from the particle's coordinates; tomogram axes */
+	cyc_pose pose;    /**< offset from where its images are cut */
+	cyc_mat3 R_start; /**< orientation that the prior is about: at the start of the run, or before the images
+	                     were first refined */
+	cyc_vec3 offset_start_A; /**< position that it is about, from where images are cut */
+	cyc_vec3 cut_offset_A;   /**< where that is, from the particle's coordinates; tomogram axes */
 	cyc_vec3 cut_position_A;
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
 	int64_t n_significant;
 	/* Is it the particle: judge.c. */
-	cyc_pose_agreement agreement[CYC_N_BANDS]; /**< at the pose */
-	double amplitude;         /**< of the reference then */
-	double probability;       /**< that it is the particle, at its pose */
-	double expected;          /**< log-likelihood of a particle here */
-	bool is_far_below;        /**< the agreement is, at high resolution */
+	cyc_pose_agreement agreement[CYC_N_BANDS];                  /**< at the pose */
+	double amplitude;                                           /**< of the reference then */
+	double probability;                                         /**< that it is the particle, at its pose */
+	double expected;                                            /**< log-likelihood of a particle here */
+	bool is_far_below;                                          /**< the agreement is, at high resolution */
 	double found_amplitude[CYC_N_BANDS], residual[CYC_N_BANDS]; /**< over what is typical */
-	bool was_searched;        /**< among all rotations, because it agreed too little */
-	bool was_found_again;     /**< and is the particle there */
+	bool was_searched;    /**< among all rotations, because it agreed too little */
+	bool was_found_again; /**< and is the particle there */
 } cyc_refined;
 
 /** Windows, maps (binned px) and binning. */
@@ -39,8 +40,8 @@ typedef struct {
 	double binning;
 } cyc_refine3d_boxes;
 /**
- * Boxes of particles that an extraction wrote: maps of their images' size, windows twice as wide where an image is at least
- * four times as wide, else as wide as half of it. Says so in the log.
+ * Boxes of particles that an extraction wrote: maps of their images' size, windows twice as wide where an
+ * image is at least four times as wide, else as wide as half of it. Says so in the log.
  * @return CYC_E_USAGE if the optics table has no size; CYC_E_UNSUPPORTED for groups of several sizes.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refine_input *in);
@@ -48,56 +49,60 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, 
 /** What decides about the next iteration. */
 typedef struct {
 	int32_t iteration;
-	int32_t order;            /**< HEALPix order of the coarse grid */
+	int32_t order; /**< HEALPix order of the coarse grid */
 	double offset_range_A, offset_step_A;
 	double sigma_angle_rad[2], sigma_offset_A[2]; /**< priors of the poses, per axis and half-set */
-	double perturbation;      /**< present one, share of a step */
-	double resolution_A;      /**< FSC 0.5 (SSNR 1), as RELION says it */
+	double perturbation;                          /**< present one, share of a step */
+	double resolution_A;                          /**< FSC 0.5 (SSNR 1), as RELION says it */
 	double resolution_143_A, best_resolution_A;
-	double mean_fsc;          /**< over all shells */
+	double mean_fsc; /**< over all shells */
 	int32_t n_without_gain, n_without_change;
 	double change_rotation_rad, change_offset_A; /**< means over particles of the last iteration */
 	double rotation_error_rad, offset_error_A;   /**< medians */
-	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over what the curvature promises (T8.17) */
+	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over what the
+	                              curvature promises (T8.17) */
 	double average_p_max, average_significant, heldout_gain;
 	double log_likelihood[2];
-	double amplitude[2];      /**< grey scale: data over prediction, per half-set */
+	double amplitude[2]; /**< grey scale: data over prediction, per half-set */
 	int64_t n_images, n_outside;
-	int32_t best_radius;      /**< last shell of the references of the best poses */
-	int32_t best_iteration;   /**< whose poses have the best evidence; 0: the start, -1: none compared */
-	double least_moved;       /**< least that poses moved by in an iteration, in standard errors; 0: none yet */
+	int32_t best_radius;    /**< last shell of the references of the best poses */
+	int32_t best_iteration; /**< whose poses have the best evidence; 0: the start, -1: none compared */
+	double least_moved;     /**< least that poses moved by in an iteration, in standard errors; 0: none yet */
 	double evidence_gain, evidence_gain_error; /**< of the poses compared last over the best before */
-	int32_t radius;           /**< last shell of the references */
-	bool began_with_given;    /**< the first references were half maps of other images */
+	int32_t radius;                            /**< last shell of the references */
+	bool began_with_given;                     /**< the first references were half maps of other images */
 	bool has_converged, is_settled; /**< is_settled: because poses moved by less than they are uncertain by */
-	cyc_membership membership[2]; /**< per half-set */
-	double n_poses;           /**< that a pose was chosen from */
+	cyc_membership membership[2];   /**< per half-set */
+	double n_poses;                 /**< that a pose was chosen from */
 	int64_t n_improbable, n_searched, n_found_again;
 	bool has_searched;
 } cyc_refine3d_state;
 
-/** Columns of the pose that a particle had before its images were first refined: three angles [degrees], three origins [Å]. */
+/** Columns of the pose that a particle had before its images were first refined: three angles [degrees],
+ * three origins [Å]. */
 extern const char *const CYC_PRIOR_LABELS[6];
 
 /** What is kept in memory together. */
 typedef struct {
-	double bytes;             /**< most at one time */
-	bool keeps_images;        /**< of all series; else one series at a time is cut again in each iteration */
-	int32_t n_inserted;       /**< groups whose sums are made in one pass over the images */
-	double references_bytes;  /**< for references of groups; with less than all take, some are made twice */
+	double bytes;            /**< most at one time */
+	bool keeps_images;       /**< of all series; else one series at a time is cut again in each iteration */
+	int32_t n_inserted;      /**< groups whose sums are made in one pass over the images */
+	double references_bytes; /**< for references of groups; with less than all take, some are made twice */
 } cyc_refine3d_memory;
-void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z);
+void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
+                              const cyc_project_size *p, const cyc_refine3d_sizes *z);
 /** Poses that a search looks at for each particle, about. */
 double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
 /** Bytes of the search: work of all threads, and grids. */
-double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z, int64_t most_particles);
+double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
+                                 int64_t most_particles);
 /** Whether half-sets are dealt to groups if they are large enough. */
 bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
 
 typedef struct {
 	const cyc_refine3d_options *o;
 	cyc_refine_input in;
-	char *ref2_name;          /**< owned, if it was made from ref1 */
+	char *ref2_name; /**< owned, if it was made from ref1 */
 	bool is_one_map;
 	cyc_box box;
 	int32_t crop_px;
@@ -105,42 +110,48 @@ typedef struct {
 	cyc_symmetry *symmetry;
 	cyc_backend *be;
 	cyc_coefficients *list;
-	cyc_tilt_source *source;     /**< NULL with --from-stacks */
-	cyc_stacks *stacks;          /**< NULL: from the tilt images */
+	cyc_tilt_source *source; /**< NULL with --from-stacks */
+	cyc_stacks *stacks;      /**< NULL: from the tilt images */
 	cyc_stack_source *stack_source;
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
-	double *group_sigma2;       /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
-	bool *is_counted;           /**< n_series: its images are in the counts and the noise */
-	double *noise_sum;          /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
-	int64_t *noise_count;       /**< n_optics */
+	double *group_sigma2; /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
+	bool *is_counted;     /**< n_series: its images are in the counts and the noise */
+	double *noise_sum;    /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
+	int64_t *noise_count; /**< n_optics */
 	cyc_volume *mask;
 	cyc_half_maps_spec maps_spec;
 	cyc_half_maps *maps;
 	cyc_volume *filtered[2];
-	cyc_reference *reference;   /**< of the half maps; without grids where groups have references of their own */
-	float *own_share;           /**< crop/2 + 1 */
-	float *spread;              /**< 2 x (crop/2 + 1), by half-set: variance of predictions from references of groups (T8.19) */
-	double given_scale[2];      /**< grey scale of the groups' maps over that of half maps that were given; else 1 */
-	double *map_noise;          /**< crop/2 + 1: noise of the half maps */
-	double lowpass_A;           /**< of the present references; 0: none */
-	int32_t n_groups, *group;   /**< 1: not dealt to groups; n particles */
-	cyc_group_maps *groups;     /**< sums at the present poses */
+	cyc_reference
+		*reference;   /**< of the half maps; without grids where groups have references of their own */
+	float *own_share; /**< crop/2 + 1 */
+	float *spread;    /**< 2 x (crop/2 + 1), by half-set: variance of predictions from references of groups
+	                     (T8.19) */
+	double
+		given_scale[2]; /**< grey scale of the groups' maps over that of half maps that were given; else 1 */
+	double *map_noise;  /**< crop/2 + 1: noise of the half maps */
+	double lowpass_A;   /**< of the present references; 0: none */
+	int32_t n_groups, *group;             /**< 1: not dealt to groups; n particles */
+	cyc_group_maps *groups;               /**< sums at the present poses */
 	bool uses_groups[2], has_told_groups; /**< by half-set, in this iteration */
-	int32_t n_at_once, block;   /**< references that are kept in memory together; those that are open */
+	int32_t n_at_once, block; /**< references that are kept in memory together; those that are open */
 	cyc_reference *group_references[CYC_MOST_GROUPS]; /**< memory stays from iteration to iteration */
-	bool is_made[CYC_MOST_GROUPS]; /**< holds the present maps */
-	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1][2]; /**< of the open references, by group and half-set; last: the half maps */
-	cyc_image_terms *terms;     /**< of all images at the poses; series_terms: where a series begins, n_tilts a particle */
+	bool is_made[CYC_MOST_GROUPS];                    /**< holds the present maps */
+	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1]
+						  [2]; /**< of the open references, by group and half-set; last: the half maps */
+	cyc_image_terms
+		*terms; /**< of all images at the poses; series_terms: where a series begins, n_tilts a particle */
 	int64_t *series_terms;
-	float (*shells)[2];         /**< n particles x (crop/2 + 1): data with prediction, prediction with itself, at the poses that the references are made of */
-	cyc_refined *best;          /**< n particles at state.best_iteration, */
-	float (*best_shells)[2];    /**< and theirs */
-	cyc_frame frame;            /**< of the second half map against the first, of the present references */
-	bool start_is_refined;      /**< the poses as given were refined from images already */
-	bool has_no_prior;          /**< they were, and what they were before is not known */
-	double *series_scale;       /**< 2 x n_series */
-	cyc_refined *refined;       /**< n particles, order of the set */
+	float (*shells)[2]; /**< n particles x (crop/2 + 1): data with prediction, prediction with itself, at the
+	                       poses that the references are made of */
+	cyc_refined *best;  /**< n particles at state.best_iteration, */
+	float (*best_shells)[2]; /**< and theirs */
+	cyc_frame frame;         /**< of the second half map against the first, of the present references */
+	bool start_is_refined;   /**< the poses as given were refined from images already */
+	bool has_no_prior;       /**< they were, and what they were before is not known */
+	double *series_scale;    /**< 2 x n_series */
+	cyc_refined *refined;    /**< n particles, order of the set */
 	cyc_refine3d_state state;
 	uint64_t hash;
 	cyc_refine3d_result *result;
@@ -148,82 +159,104 @@ typedef struct {
 
 /** Deal particles to groups, if they are to be. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j);
-/** Sums of the groups at the present poses, for given or resumed half maps; not if the given maps are of other images. */
+/** Sums of the groups at the present poses, for given or resumed half maps; not if the given maps are of
+ * other images. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j);
 /** Half maps, their FSC and sums of the groups at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged);
-/** Wiener factors and resolution of the next references, filtered maps; the references themselves are made when they are opened. */
+/** Wiener factors and resolution of the next references, filtered maps; the references themselves are made
+ * when they are opened. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j);
 void cyc_refine3d_drop_references(cyc_refine3d_job *j);
-/** References are open block by block: passes over all particles go over all blocks, and in each leave out what is not in it. */
+/** References are open block by block: passes over all particles go over all blocks, and in each leave out
+ * what is not in it. */
 int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block);
 CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
 bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
 /** What particle p, in an open block, is compared with. */
 cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses);
-/** The same with the map of the other half-set: to learn what the noise of a map does to poses, never to find one. */
+/** The same with the map of the other half-set: to learn what the noise of a map does to poses, never to find
+ * one. */
 cyc_pose_reference cyc_refine3d_other_reference_of(const cyc_refine3d_job *j, int64_t p);
 
-/** Poses of all particles against the present references; updates refined, state and, in the particle set, poses and positions. */
+/** Poses of all particles against the present references; updates refined, state and, in the particle set,
+ * poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j);
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
 /**
- * Standard errors from the scatter of the images' slopes (T8.17), and from what the noise of the map does to poses (T8.27); the priors are those that
- * the poses were found with.
+ * Standard errors from the scatter of the images' slopes (T8.17), and from what the noise of the map does to
+ * poses (T8.27); the priors are those that the poses were found with.
  * @param[in] found  n particles: their map_step
  */
-CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found, const double sigma_rotation_rad[2],
+CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found,
+                                                      const double sigma_rotation_rad[2],
                                                       const double sigma_offset_A[2]);
 /** Fill map_step of a found pose; every so many particles are asked, all if they are few. */
-void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w, const cyc_pose_data *data, const cyc_search_spec *spec);
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w,
+                                const cyc_pose_data *data, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
-/** Where particle p's images, if they are of stacks, have it: `offset_A` from its coordinates, tomogram axes. */
+/** Where particle p's images, if they are of stacks, have it: `offset_A` from its coordinates, tomogram axes.
+ */
 void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
-/** Both half-sets to the middle of their frames: what `frame` says that found poses have from the references. */
+/** Both half-sets to the middle of their frames: what `frame` says that found poses have from the references.
+ */
 void cyc_refine3d_join_frames(cyc_refine3d_job *j);
 /** Put the refined poses into the particle set, from which maps are made. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
-/** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2 + 1, work memory */
-void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells, cyc_pose_work *work,
-                                 const cyc_pose_data *data, const cyc_pose_reference *r);
+/** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2
+ * + 1, work memory */
+void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells,
+                                 cyc_pose_work *work, const cyc_pose_data *data, const cyc_pose_reference *r);
 /** The same for all particles where they are, nothing looked for. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_look(cyc_refine3d_job *j);
-/** particles.star with the probabilities, and the list of what is improbable: all that is written of a run that only judges. */
+/** particles.star with the probabilities, and the list of what is improbable: all that is written of a run
+ * that only judges. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j);
 /** Are particles told from what is not one? */
 bool cyc_refine3d_judges(const cyc_refine3d_job *j);
-/** Probabilities of all particles from their agreement, each half-set by itself, into refined and the particle set.       (T8.20 - T8.24) */
+/** Probabilities of all particles from their agreement, each half-set by itself, into refined and the
+ * particle set.       (T8.20 - T8.24) */
 CYC_MUST_CHECK cyc_status cyc_refine3d_judge(cyc_refine3d_job *j);
-/** Particles that agree far less than expected and have not been looked for among all rotations; returns their number. */
+/** Particles that agree far less than expected and have not been looked for among all rotations; returns
+ * their number. */
 int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j);
-/** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged anew then. */
+/** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged
+ * anew then. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which);
 CYC_MUST_CHECK cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j);
 /**
- * Compare the evidence of the poses of an iteration, which the present references are made of, with the best before, and
- * keep them if it is better.                                                                                        (T8.18)
+ * Compare the evidence of the poses of an iteration, which the present references are made of, with the best
+ * before, and keep them if it is better. (T8.18)
  * @param[out] is_better  false: it is not
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration);
-/** Whether the half maps that were given, of other images, foretell these better than maps of these do. For the second iteration. */
+/** Whether the half maps that were given, of other images, foretell these better than maps of these do. For
+ * the second iteration. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j);
 /** The best poses become those of the particles. @return whether they differ from the present ones */
 bool cyc_refine3d_restore_best(cyc_refine3d_job *j);
 /** What particle p counts in maps and sums: its probability, or 1 where all are to count alike. */
-static inline double cyc_refine3d_weight(const cyc_refine3d_job *j, int64_t p) { return j->o->keep_all ? 1 : j->refined[p].probability; }
+static inline double cyc_refine3d_weight(const cyc_refine3d_job *j, int64_t p)
+{
+	return j->o->keep_all ? 1 : j->refined[p].probability;
+}
 /** Make images of a series present. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i_series);
 void cyc_refine3d_release_series(cyc_refine3d_job *j, int32_t i_series);
 
-/** A file of the job from `prefix` and `name`, relative to the root and with it. Free both with cyc_free(). */
-CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name);
-/** half1_model.star, half2_model.star, sampling.star, optimiser.star behind `prefix`; or model.star of both together. */
-CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix, bool is_final);
+/** A file of the job from `prefix` and `name`, relative to the root and with it. Free both with cyc_free().
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j,
+                                            const char *prefix, const char *name);
+/** half1_model.star, half2_model.star, sampling.star, optimiser.star behind `prefix`; or model.star of both
+ * together. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix,
+                                                    bool is_final);
 /** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */

@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double LEAST_INSIDE = 0.25; /* of a particle's radius: centres nearer to an image's border are left out */
-static const double MOST_POSES = 3e10; /* of each particle: a thread does some 10^7 in a second */
+static const double LEAST_INSIDE =
+	0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+static const double MOST_POSES = 3e10;    /* of each particle: a thread does some 10^7 in a second */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
@@ -51,21 +52,33 @@ static cyc_status check_options(const cyc_refine3d_options *o)
 {
 	cyc_status st = CYC_OK;
 	if (o->box_px > 0 && !o->from_stacks) {
-		CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px), CYC_E_USAGE,
-		          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d", o->box_px, o->crop_px);
+		CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px),
+		          CYC_E_USAGE,
+		          "the cropped box must be even, at least 16 and not larger than the box of %d px, got %d",
+		          o->box_px, o->crop_px);
 	}
-	CYC_CHECK(o->from_stacks || o->box_px > 0 || (o->crop_px <= 0 && fabs(o->binning - 1) <= 0), CYC_E_USAGE,
-	          "--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
-	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE, "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
-	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE, "the oversampling must be 0 or 1, got %d", o->oversampling);
-	CYC_CHECK(o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
-	          "the offset step must be positive and the range at most 12 steps, got %g and %g px", o->offset_step_px, o->offset_range_px);
-	CYC_CHECK(o->sigma_offset_A > 0, CYC_E_USAGE, "the width of the offsets must be positive, got %g Å", o->sigma_offset_A);
-	CYC_CHECK(o->adaptive_frac > 0 && o->adaptive_frac < 1, CYC_E_USAGE, "the adaptive fraction must be between 0 and 1, got %g", o->adaptive_frac);
+	CYC_CHECK(
+		o->from_stacks || o->box_px > 0 || (o->crop_px <= 0 && fabs(o->binning - 1) <= 0), CYC_E_USAGE,
+		"--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
+	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE,
+	          "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
+	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE,
+	          "the oversampling must be 0 or 1, got %d", o->oversampling);
+	CYC_CHECK(
+		o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px,
+		CYC_E_USAGE, "the offset step must be positive and the range at most 12 steps, got %g and %g px",
+		o->offset_step_px, o->offset_range_px);
+	CYC_CHECK(o->sigma_offset_A > 0, CYC_E_USAGE, "the width of the offsets must be positive, got %g Å",
+	          o->sigma_offset_A);
+	CYC_CHECK(o->adaptive_frac > 0 && o->adaptive_frac < 1, CYC_E_USAGE,
+	          "the adaptive fraction must be between 0 and 1, got %g", o->adaptive_frac);
 	CYC_CHECK(o->tau2_fudge > 0, CYC_E_USAGE, "tau2_fudge must be positive, got %g", o->tau2_fudge);
-	CYC_CHECK(o->max_iterations >= 1 && o->max_iterations <= 999, CYC_E_USAGE, "the number of iterations must be 1 to 999, got %d", o->max_iterations);
-	CYC_CHECK(!(o->no_search && o->no_polish), CYC_E_USAGE, "without search and polish nothing is left to refine");
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE, "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(o->max_iterations >= 1 && o->max_iterations <= 999, CYC_E_USAGE,
+	          "the number of iterations must be 1 to 999, got %d", o->max_iterations);
+	CYC_CHECK(!(o->no_search && o->no_polish), CYC_E_USAGE,
+	          "without search and polish nothing is left to refine");
+	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
+	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 done:
 	return st;
 }
@@ -74,7 +87,8 @@ static cyc_status check_particle(const cyc_refine3d_options *o, int32_t crop_px,
 {
 	cyc_status st = CYC_OK;
 	double edge_A = crop_px * pixel_size_A;
-	CYC_CHECK(o->particle_diameter_A <= edge_A, CYC_E_USAGE, "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å", o->particle_diameter_A,
+	CYC_CHECK(o->particle_diameter_A <= edge_A, CYC_E_USAGE,
+	          "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å", o->particle_diameter_A,
 	          crop_px, edge_A);
 done:
 	return st;
@@ -89,7 +103,8 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	if (!mask || !mask[0]) return CYC_OK;
 	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
 	for (size_t i = 0; i < cyc_volume_count(v); i++) {
-		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
+		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
+		          "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
 		is_empty = is_empty && v->data[i] <= 0.01F;
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
@@ -109,7 +124,8 @@ static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_vie
 	CYC_TRY(cyc_backend_check(o->backend));
 	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry));
 	for (int32_t g = 0; g < p->particles->n_optics; g++)
-		CYC_CHECK(!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED, "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
+		CYC_CHECK(!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED,
+		          "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
 		          p->particles->optics[g].name);
 	if (!o->from_stacks && o->box_px > 0) {
 		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
@@ -126,8 +142,12 @@ done:
 cyc_status cyc_refine3d_check(const cyc_refine3d_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
-	const cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2 ? o->ref2 : o->ref1, .out_dir = o->out_dir,
-		                                 .has_own_box = true, .skip_images = o->from_stacks };
+	const cyc_refine_request request = { .project = &o->input,
+		                                 .ref1 = o->ref1,
+		                                 .ref2 = o->ref2 ? o->ref2 : o->ref1,
+		                                 .out_dir = o->out_dir,
+		                                 .has_own_box = true,
+		                                 .skip_images = o->from_stacks };
 	CYC_TRY(check_options(o));
 	CYC_TRY(check_own(o, p));
 	CYC_TRY(cyc_refine_check(&request, p));
@@ -158,7 +178,8 @@ done:
 	return st;
 }
 
-/* Images of an extraction give box, pixel size and binning. For the maps they are padded, as in the reconstruction. */
+/* Images of an extraction give box, pixel size and binning. For the maps they are padded, as in the
+ * reconstruction. */
 static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -166,17 +187,26 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->in.particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
 	if (!j->stacks->are_2d) {
-		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "'%s' has 3D volumes; poses can only be refined from 2D stacks", j->in.set->particles);
+		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+		                "'%s' has 3D volumes; poses can only be refined from 2D stacks",
+		                j->in.set->particles);
 		cyc_error_hint("extract with --stack2d, or leave --from-stacks out to refine from the tilt images");
 		st = CYC_E_UNSUPPORTED;
 		goto done;
 	}
-	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px", j->in.set->particles, N);
-	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE, "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
-	CYC_CHECK(o->crop_px <= 0 || o->crop_px == N, CYC_E_USAGE, "poses are refined in the box of the extracted images, %d px, got a cropped box of %d px", N, o->crop_px);
-	CYC_CHECK(o->binning == 1 || fabs(o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning, CYC_E_USAGE,
-	          "a binning of %g was given, but the extracted images have %g", o->binning, j->stacks->binning);
-	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true }, .binning = j->stacks->binning, .pixel_size_A = j->stacks->pixel_size_A };
+	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px",
+	          j->in.set->particles, N);
+	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
+	          "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
+	CYC_CHECK(o->crop_px <= 0 || o->crop_px == N, CYC_E_USAGE,
+	          "poses are refined in the box of the extracted images, %d px, got a cropped box of %d px", N,
+	          o->crop_px);
+	CYC_CHECK(o->binning == 1 || fabs(o->binning - j->stacks->binning) < 1e-3 * j->stacks->binning,
+	          CYC_E_USAGE, "a binning of %g was given, but the extracted images have %g", o->binning,
+	          j->stacks->binning);
+	j->box = (cyc_box){ .window = { .box_px = s, .box_binned = s, .no_circle_crop = true },
+		                .binning = j->stacks->binning,
+		                .pixel_size_A = j->stacks->pixel_size_A };
 	j->crop_px = N;
 done:
 	return st;
@@ -186,31 +216,44 @@ static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	cyc_refine_request request = { .project = &o->input, .ref1 = o->ref1, .ref2 = o->ref2, .mask = o->mask, .out_dir = o->out_dir, .has_own_box = true,
+	cyc_refine_request request = { .project = &o->input,
+		                           .ref1 = o->ref1,
+		                           .ref2 = o->ref2,
+		                           .mask = o->mask,
+		                           .out_dir = o->out_dir,
+		                           .has_own_box = true,
 		                           .skip_images = o->from_stacks };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	if (j->is_one_map && o->lowpass_A <= 0) {
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
-		                o->ref1);
-		cyc_error_hint("give --ini_high (60 Å without good poses, well short of the resolution sought in any case), or half maps");
+		cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
+			o->ref1);
+		cyc_error_hint("give --ini_high (60 Å without good poses, well short of the resolution sought in any "
+		               "case), or half maps");
 		st = CYC_E_USAGE;
 		goto done;
 	}
 	if (o->from_stacks) {
 		CYC_TRY(open_stacks(j));
 	} else {
-		cyc_refine3d_boxes boxes = { .box_px = o->box_px, .crop_px = o->crop_px > 0 ? o->crop_px : o->box_px, .binning = o->binning };
+		cyc_refine3d_boxes boxes = { .box_px = o->box_px,
+			                         .crop_px = o->crop_px > 0 ? o->crop_px : o->box_px,
+			                         .binning = o->binning };
 		if (o->box_px <= 0) CYC_TRY(cyc_refine3d_boxes_of_stacks(&boxes, &j->in));
-		CYC_TRY(cyc_box_create(&j->box, boxes.box_px, boxes.binning, j->in.tomograms->series[j->in.first_series].pixel_size_A));
+		CYC_TRY(cyc_box_create(&j->box, boxes.box_px, boxes.binning,
+		                       j->in.tomograms->series[j->in.first_series].pixel_size_A));
 		j->box.margin_px = 0.5 * boxes.box_px; /* as in the reconstruction */
 		j->crop_px = boxes.crop_px;
 	}
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
-	CYC_TRY(cyc_particle_set_warn_duplicates(j->in.particles, cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
+	CYC_TRY(cyc_particle_set_warn_duplicates(
+		j->in.particles,
+		cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
 	CYC_TRY(check_particle(o, j->crop_px, j->box.pixel_size_A));
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
 done:
@@ -224,7 +267,8 @@ static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const ch
 	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
 	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
 	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
-		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px, j->box.pixel_size_A);
+		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px,
+		         j->box.pixel_size_A);
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -241,19 +285,23 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
 	bool is_resampled = false, is_empty = true;
 	for (size_t i = 0; i < cyc_volume_count(j->mask); i++) {
-		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2, z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
+		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2,
+				z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
 		double r = sqrt(cyc_square(x) + cyc_square(y) + cyc_square(z));
 		float *w = &j->mask->data[i];
 		if (!name) *w = r <= R ? 1 : r >= R + 5 ? 0 : (float)(0.5 + 0.5 * cos(CYC_PI * (r - R) / 5));
 		/* Resampling rings a little; more than that is no mask. */
-		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", name ? name : "", (double)*w);
+		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1",
+		          name ? name : "", (double)*w);
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
 		is_empty = is_empty && *w <= 0.01F;
 		if (*w > 0.01F) far2 = fmax(far2, r * r);
 	}
-	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px", name ? name : "", n);
-	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA, "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px",
+	          name ? name : "", n);
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
 	          name ? name : "of the particle diameter", CYC_LEAST_MASK_RADIUS_PX);
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
 	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
@@ -265,7 +313,11 @@ static cyc_status read_references(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *half[2] = { NULL, NULL };
-	for (int h = 0; h < 2; h++) CYC_TRY(read_map(&half[h], j, j->in.reference_files[h], j->is_one_map ? "reference" : h ? "half map 2" : "half map 1"));
+	for (int h = 0; h < 2; h++)
+		CYC_TRY(read_map(&half[h], j, j->in.reference_files[h],
+		                 j->is_one_map ? "reference"
+		                 : h           ? "half map 2"
+		                               : "half map 1"));
 	const char *const names[2] = { j->in.reference_files[0], j->in.reference_files[1] };
 	if (j->is_one_map) CYC_TRY(cyc_half_map_check(half[0], "the reference", names[0]));
 	else CYC_TRY(cyc_half_maps_check(half, names));
@@ -286,13 +338,16 @@ static cyc_status read_group_noise(cyc_refine3d_job *j)
 	int32_t n_shells = j->crop_px / 2 + 1;
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->o->relion_model));
 	CYC_TRY(cyc_star_read(&s, path));
-	CYC_TRY(cyc_alloc(&j->group_sigma2, (size_t)j->in.particles->n_optics * (size_t)n_shells, sizeof *j->group_sigma2));
+	CYC_TRY(cyc_alloc(&j->group_sigma2, (size_t)j->in.particles->n_optics * (size_t)n_shells,
+	                  sizeof *j->group_sigma2));
 	for (int32_t g = 0; g < j->in.particles->n_optics; g++) {
 		cyc_star_block *b;
 		CYC_TRY(cyc_asprintf(&name, "model_optics_group_%d", g + 1));
 		CYC_TRY(cyc_star_require(&b, s, name));
-		CYC_CHECK(cyc_star_n_rows(b) == n_shells, CYC_E_SHAPE, "'%s' has %lld shells, a box of %d px has %d", path, (long long)cyc_star_n_rows(b), j->crop_px, n_shells);
-		for (int32_t i = 0; i < n_shells; i++) CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, "rlnSigma2Noise"));
+		CYC_CHECK(cyc_star_n_rows(b) == n_shells, CYC_E_SHAPE, "'%s' has %lld shells, a box of %d px has %d",
+		          path, (long long)cyc_star_n_rows(b), j->crop_px, n_shells);
+		for (int32_t i = 0; i < n_shells; i++)
+			CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, "rlnSigma2Noise"));
 		cyc_free(name);
 		name = NULL;
 	}
@@ -314,9 +369,11 @@ static cyc_status read_prior(bool *has, cyc_refined *r, const cyc_particle *p, c
 	for (int k = 0; k < 6 && *has; k++) *has = cyc_star_column(b, CYC_PRIOR_LABELS[k]) >= 0;
 	if (!*has) goto done;
 	for (int k = 0; k < 6; k++) CYC_TRY(cyc_star_double_of(&v[k], b, p->row, CYC_PRIOR_LABELS[k]));
-	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(cyc_deg_to_rad(v[0]), cyc_deg_to_rad(v[1]), cyc_deg_to_rad(v[2])));
+	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(cyc_deg_to_rad(v[0]), cyc_deg_to_rad(v[1]),
+	                                                              cyc_deg_to_rad(v[2])));
 	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -v[3], -v[4], -v[5] });
-	r->offset_start_A = (cyc_vec3){ d.x - r->cut_offset_A.x, d.y - r->cut_offset_A.y, d.z - r->cut_offset_A.z };
+	r->offset_start_A =
+		(cyc_vec3){ d.x - r->cut_offset_A.x, d.y - r->cut_offset_A.y, d.z - r->cut_offset_A.z };
 done:
 	return st;
 }
@@ -335,7 +392,11 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 		double o[3], likelihood;
 		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
-		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref }, .R_start = p->R_tomo_ref, .cut_offset_A = d, .cut_position_A = p->position_A, .probability = p->probability };
+		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref },
+			                           .R_start = p->R_tomo_ref,
+			                           .cut_offset_A = d,
+			                           .cut_position_A = p->position_A,
+			                           .probability = p->probability };
 		if (j->o->keep_all) j->refined[i].probability = j->in.particles->particles[i].probability = 1;
 		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, "rlnLogLikeliContribution", 0));
 		if (likelihood == 0) continue;
@@ -343,8 +404,11 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 		CYC_TRY(read_prior(&has_prior, &j->refined[i], p, b));
 	}
 	j->has_no_prior = j->start_is_refined && !has_prior;
-	if (j->has_no_prior) cyc_info("these poses were refined from images already: they are no prior for another refinement from images");
-	else if (j->start_is_refined) cyc_info("these poses were refined from images already: the prior is about what they were before");
+	if (j->has_no_prior)
+		cyc_info("these poses were refined from images already: they are no prior for another refinement "
+		         "from images");
+	else if (j->start_is_refined)
+		cyc_info("these poses were refined from images already: the prior is about what they were before");
 done:
 	return st;
 }
@@ -384,7 +448,10 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	cyc_project_size size;
 	cyc_mrc_info info;
 	char *path = NULL;
-	cyc_refine3d_sizes z = { .window_px = j->box.window.box_px, .box_px = j->box.window.box_binned, .crop_px = j->crop_px, .pixel_size_A = j->box.pixel_size_A,
+	cyc_refine3d_sizes z = { .window_px = j->box.window.box_px,
+		                     .box_px = j->box.window.box_binned,
+		                     .crop_px = j->crop_px,
+		                     .pixel_size_A = j->box.pixel_size_A,
 		                     .particle_diameter_A = j->particle_diameter_A };
 	CYC_TRY(cyc_project_size_of(&size, j->in.tomograms, j->in.particles, j->in.root));
 	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->in.tomograms, z.window_px));
@@ -393,15 +460,27 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	z.map_px = info.nx;
 	z.is_resampled = fabs(info.pixel_size_A / z.pixel_size_A - 1) >= 1e-3;
 	z.n_groups = cyc_refine3d_n_groups(o, &size);
-	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->in.particles, z.crop_px, z.pixel_size_A, o->cutoff_frac);
+	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->in.particles,
+	                                           z.crop_px, z.pixel_size_A, o->cutoff_frac);
 	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
-	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE, "a search among %.2g poses of each particle would take hours for each: use a lower --healpix-order, a smaller "
-	          "--sigma-angle, or a smaller --offset-range", n_poses);
+	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE,
+	          "a search among %.2g poses of each particle would take hours for each: use a lower "
+	          "--healpix-order, a smaller "
+	          "--sigma-angle, or a smaller --offset-range",
+	          n_poses);
 	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
-	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry %s, %d threads", (long long)j->in.particles->n,
-	         j->in.tomograms->n_series, j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);
-	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9, j->memory.keeps_images ? "kept in memory" : j->stacks ? "read again in every iteration, one tilt series at a time" : "cut again in every iteration, one tilt series at a time");
-	CYC_TRY(cyc_memory_require(j->memory.bytes, o->n_threads, "use a smaller box (--b, --crop), a higher --bin, a lower --healpix-order, or fewer threads (--j)"));
+	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
+	         "%s, %d threads",
+	         (long long)j->in.particles->n, j->in.tomograms->n_series,
+	         j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px,
+	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);
+	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
+	         j->memory.keeps_images ? "kept in memory"
+	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
+	                                : "cut again in every iteration, one tilt series at a time");
+	CYC_TRY(cyc_memory_require(
+		j->memory.bytes, o->n_threads,
+		"use a smaller box (--b, --crop), a higher --bin, a lower --healpix-order, or fewer threads (--j)"));
 done:
 	cyc_free(path);
 	return st;
@@ -410,9 +489,14 @@ done:
 static void start_state(cyc_refine3d_job *j)
 {
 	const cyc_refine3d_options *o = j->o;
-	double a = j->box.pixel_size_A, sigma = o->sigma_angle_rad > 0 ? o->sigma_angle_rad : 2 * cyc_healpix_step_rad(o->healpix_order + o->oversampling);
-	j->state = (cyc_refine3d_state){ .order = o->healpix_order, .offset_range_A = o->offset_range_px * a, .offset_step_A = o->offset_step_px * a,
-		                             .sigma_angle_rad = { sigma, sigma }, .sigma_offset_A = { o->sigma_offset_A, o->sigma_offset_A },
+	double a = j->box.pixel_size_A,
+		   sigma = o->sigma_angle_rad > 0 ? o->sigma_angle_rad
+	                                      : 2 * cyc_healpix_step_rad(o->healpix_order + o->oversampling);
+	j->state = (cyc_refine3d_state){ .order = o->healpix_order,
+		                             .offset_range_A = o->offset_range_px * a,
+		                             .offset_step_A = o->offset_step_px * a,
+		                             .sigma_angle_rad = { sigma, sigma },
+		                             .sigma_offset_A = { o->sigma_offset_A, o->sigma_offset_A },
 		                             .amplitude = { 1, 1 } };
 }
 
@@ -427,22 +511,42 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
 	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
 	if (o->relion_model) CYC_TRY(read_group_noise(j));
-	j->maps_spec = (cyc_half_maps_spec){ .be = j->be, .box = &j->box, .stacks = j->stacks, .crop_px = j->crop_px, .symmetry = o->symmetry, .cutoff_frac = 0.01, .taper_px = fmin(10, j->crop_px / 8.0),
-		                                 .whole_windows = o->relion_model != NULL, .correct_fsc = !o->no_fsc_correction, .join_A = o->join_A, .tau2_fudge = o->tau2_fudge, .seed = o->seed,
+	j->maps_spec = (cyc_half_maps_spec){ .be = j->be,
+		                                 .box = &j->box,
+		                                 .stacks = j->stacks,
+		                                 .crop_px = j->crop_px,
+		                                 .symmetry = o->symmetry,
+		                                 .cutoff_frac = 0.01,
+		                                 .taper_px = fmin(10, j->crop_px / 8.0),
+		                                 .whole_windows = o->relion_model != NULL,
+		                                 .correct_fsc = !o->no_fsc_correction,
+		                                 .join_A = o->join_A,
+		                                 .tau2_fudge = o->tau2_fudge,
+		                                 .seed = o->seed,
 		                                 .n_inserted = j->memory.n_inserted };
 	cyc_reconstruct_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
-	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the image, its window
-	 * need not. */
+	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the
+	 * image, its window need not. */
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
 	window.with_improbable = true; /* all are judged anew */
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
-	const cyc_tilt_source_spec source = { .box = window, .crop_px = j->crop_px, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac,
-		                                  .map_margin_px = map_box.window.is_partial ? map_box.partial_margin_px : map_box.margin_px, .only_visible_frames = o->relion_model != NULL, .group_sigma2 = j->group_sigma2 };
-	const cyc_stack_source_spec stack_source = { .stacks = j->stacks, .particle_radius_px = radius_px, .cutoff_frac = o->cutoff_frac, .group_sigma2 = j->group_sigma2 };
+	const cyc_tilt_source_spec source = { .box = window,
+		                                  .crop_px = j->crop_px,
+		                                  .particle_radius_px = radius_px,
+		                                  .cutoff_frac = o->cutoff_frac,
+		                                  .map_margin_px = map_box.window.is_partial
+		                                                       ? map_box.partial_margin_px
+		                                                       : map_box.margin_px,
+		                                  .only_visible_frames = o->relion_model != NULL,
+		                                  .group_sigma2 = j->group_sigma2 };
+	const cyc_stack_source_spec stack_source = { .stacks = j->stacks,
+		                                         .particle_radius_px = radius_px,
+		                                         .cutoff_frac = o->cutoff_frac,
+		                                         .group_sigma2 = j->group_sigma2 };
 	if (j->stacks) CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
 	else CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
 	CYC_TRY(make_mask(j));
@@ -452,7 +556,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_deal_groups(j));
 	if (!o->no_polish) CYC_TRY(cyc_refine3d_alloc_terms(j));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
-	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1), sizeof *j->noise_sum));
+	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1),
+	                  sizeof *j->noise_sum));
 	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
 	CYC_TRY(cyc_alloc(&j->spread, 2 * ((size_t)j->crop_px / 2 + 1), sizeof *j->spread));
 	j->given_scale[0] = j->given_scale[1] = 1;
@@ -478,7 +583,8 @@ static void perturb(cyc_refine3d_job *j)
 		return;
 	}
 	if (f <= 0) return;
-	s->perturbation += f * (0.5 + 0.5 * cyc_rng_uniform_at(j->o->seed, RNG_PERTURB, (uint64_t)s->iteration, 0));
+	s->perturbation +=
+		f * (0.5 + 0.5 * cyc_rng_uniform_at(j->o->seed, RNG_PERTURB, (uint64_t)s->iteration, 0));
 	if (s->perturbation > f) s->perturbation -= 2 * f;
 }
 
@@ -493,12 +599,14 @@ static void note_resolution(cyc_refine3d_job *j)
 	s->mean_fsc = 0;
 	for (int32_t i = 1; i < n; i++) s->mean_fsc += j->maps->fsc[i] / (n - 1);
 	s->n_without_gain = 1 / s->resolution_A <= old + 1e-4 ? s->n_without_gain + 1 : 0;
-	if (s->best_resolution_A <= 0 || s->resolution_A < s->best_resolution_A) s->best_resolution_A = s->resolution_A;
+	if (s->best_resolution_A <= 0 || s->resolution_A < s->best_resolution_A)
+		s->best_resolution_A = s->resolution_A;
 }
 
 /*
- * Particles that agree far less than expected may be the particle at another pose: once poses have settled they are looked for among all
- * rotations. Those that are found go into the maps, and poses follow once more.                                      (T8.24)
+ * Particles that agree far less than expected may be the particle at another pose: once poses have settled
+ * they are looked for among all rotations. Those that are found go into the maps, and poses follow once more.
+ * (T8.24)
  */
 static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 {
@@ -520,7 +628,9 @@ static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 	}
 	s->n_found_again += n_found;
 	*is_any_found = n_found > 0;
-	cyc_info("iteration %d: %lld particles that agree far less than expected were looked for among all rotations: %lld found", s->iteration, (long long)n, (long long)n_found);
+	cyc_info("iteration %d: %lld particles that agree far less than expected were looked for among all "
+	         "rotations: %lld found",
+	         s->iteration, (long long)n, (long long)n_found);
 done:
 	cyc_free(which);
 	return st;
@@ -529,20 +639,24 @@ done:
 /* Followed poses are final when they no longer move by what they are uncertain by. */
 static bool is_settled(const cyc_refine3d_state *s)
 {
-	return s->change_rotation_rad < 0.5 * s->rotation_error_rad && s->change_offset_A < 0.5 * s->offset_error_A;
+	return s->change_rotation_rad < 0.5 * s->rotation_error_rad &&
+	       s->change_offset_A < 0.5 * s->offset_error_A;
 }
 
-/* Sampled poses: a finer grid when neither maps nor poses gain, until the step is finer than the images can tell.      (T8.12) */
+/* Sampled poses: a finer grid when neither maps nor poses gain, until the step is finer than the images can
+ * tell.      (T8.12) */
 static bool refine_sampling(cyc_refine3d_job *j, double accuracy_rad, double accuracy_A)
 {
 	cyc_refine3d_state *s = &j->state;
 	const cyc_refine3d_options *o = j->o;
 	double fine = cyc_healpix_step_rad(s->order + o->oversampling), parts = o->oversampling > 0 ? 2 : 1;
-	bool is_steady = s->change_rotation_rad < 0.4 * fine && s->change_offset_A < 0.4 * s->offset_step_A / parts;
+	bool is_steady =
+		s->change_rotation_rad < 0.4 * fine && s->change_offset_A < 0.4 * s->offset_step_A / parts;
 	s->n_without_change = is_steady || s->n_without_gain > 1 ? s->n_without_change + 1 : 0;
 	if (s->n_without_gain < 1 || s->n_without_change < 1) return false;
 	if (fine < 0.75 * accuracy_rad || s->order + o->oversampling >= 9) return true;
-	double step = fmax(parts * fmin(1.5, 0.75 * accuracy_A), 0.5 * s->offset_step_A), range = fmax(fmin(5 * s->change_offset_A, 1.3 * s->offset_range_A), 1.5 * step);
+	double step = fmax(parts * fmin(1.5, 0.75 * accuracy_A), 0.5 * s->offset_step_A),
+		   range = fmax(fmin(5 * s->change_offset_A, 1.3 * s->offset_range_A), 1.5 * step);
 	if (range > 4 * step) range *= 0.5;
 	if (range > 4 * step) step = range / 4;
 	if (step <= s->offset_step_A) {
@@ -563,11 +677,13 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	perturb(j);
 	CYC_TRY(cyc_refine3d_make_reference(j));
 	CYC_TRY(cyc_refine3d_amplitudes(j));
-	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration, j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0],
-	         s->amplitude[1]);
+	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration,
+	         j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0], s->amplitude[1]);
 	/* The references are made of the poses of the iteration before: were these a gain? */
 	bool is_better, are_better;
-	if (s->iteration == 1) s->began_with_given = j->n_groups > 1 && !j->is_one_map && j->o->lowpass_A <= 0 && !(j->uses_groups[0] && j->uses_groups[1]);
+	if (s->iteration == 1)
+		s->began_with_given = j->n_groups > 1 && !j->is_one_map && j->o->lowpass_A <= 0 &&
+		                      !(j->uses_groups[0] && j->uses_groups[1]);
 	CYC_TRY(cyc_refine3d_given_are_better(&are_better, j));
 	if (are_better) {
 		s->iteration--;
@@ -582,7 +698,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		if (!is_any_found) {
 			s->iteration--;
 			s->has_converged = true;
-			cyc_info("nothing is gained any more: the poses of %s are the best", s->best_iteration == 0 ? "the start" : "the iteration before");
+			cyc_info("nothing is gained any more: the poses of %s are the best",
+			         s->best_iteration == 0 ? "the start" : "the iteration before");
 			goto done;
 		}
 	} else {
@@ -596,28 +713,40 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	cyc_refine3d_drop_references(j); /* the sums of the maps need the room */
 	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
 	note_resolution(j);
-	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3), SIGNIFICANT * s->offset_error_A / sqrt(3))) s->has_converged = true;
-	cyc_info("iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
-	         s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc, cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A,
-	         cyc_rad_to_deg(s->rotation_error_rad), s->offset_error_A, cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
-	         sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
+	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3),
+	                                       SIGNIFICANT * s->offset_error_A / sqrt(3)))
+		s->has_converged = true;
+	cyc_info(
+		"iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f "
+		"Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
+		s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc,
+		cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A, cyc_rad_to_deg(s->rotation_error_rad),
+		s->offset_error_A,
+		cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
+		sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
 	if (cyc_vec3_norm2(j->frame.turn_rad) > 0 || cyc_vec3_norm2(j->frame.shift_A) > 0)
-		cyc_info("iteration %d: the half maps differed by a turn of %.3f degrees and a shift of %.3f Å, which are taken off", s->iteration,
-		         cyc_rad_to_deg(sqrt(cyc_vec3_norm2(j->frame.turn_rad))), sqrt(cyc_vec3_norm2(j->frame.shift_A)));
-	const double (*f)[4] = (const double(*)[4])s->error_factor;
+		cyc_info("iteration %d: the half maps differed by a turn of %.3f degrees and a shift of %.3f Å, "
+		         "which are taken off",
+		         s->iteration, cyc_rad_to_deg(sqrt(cyc_vec3_norm2(j->frame.turn_rad))),
+		         sqrt(cyc_vec3_norm2(j->frame.shift_A)));
+	const double(*f)[4] = (const double(*)[4])s->error_factor;
 	if (!j->o->no_polish)
-		cyc_info("iteration %d: standard errors are %.2f times what noise alone would make them in rotation, %.2f, %.2f and %.2f along x, y and z", s->iteration,
-		         0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]), 0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
+		cyc_info("iteration %d: standard errors are %.2f times what noise alone would make them in rotation, "
+		         "%.2f, %.2f and %.2f along x, y and z",
+		         s->iteration, 0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]),
+		         0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
 	int64_t n = j->in.particles->n, every = 1 + (n - 1) / 60, n_checked = (n + every - 1) / every;
 	if (s->heldout_gain != 0)
-		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used for it, per particle", s->heldout_gain / (double)n_checked);
+		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used "
+		         "for it, per particle",
+		         s->heldout_gain / (double)n_checked);
 done:
 	return st;
 }
 
 /*
- * The best poses and the maps of all images at them. Settled poses are within half of their errors of those before, whose
- * evidence is known; others have to be compared first.
+ * The best poses and the maps of all images at them. Settled poses are within half of their errors of those
+ * before, whose evidence is known; others have to be compared first.
  */
 static cyc_status finish(cyc_refine3d_job *j)
 {
@@ -635,18 +764,20 @@ static cyc_status finish(cyc_refine3d_job *j)
 		is_other = cyc_refine3d_restore_best(j);
 	}
 	if (s->best_iteration == 0 && is_other)
-		cyc_info("the poses as they were given agree best with images that had no part in the maps: they are left as they were");
+		cyc_info("the poses as they were given agree best with images that had no part in the maps: they are "
+		         "left as they were");
 	if (is_other || !j->maps->merged) {
 		cyc_refine3d_apply_poses(j);
 		cyc_half_maps_destroy(&j->maps);
-		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec, true));
+		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root,
+		                                  &j->maps_spec, true));
 		note_resolution(j);
 	}
 done:
 	return st;
 }
 
-/* Poses stay: how well do the images of each particle agree with the half map where they are?                     (T8.20) */
+/* Poses stay: how well do the images of each particle agree with the half map where they are? (T8.20) */
 static cyc_status judge_only(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -674,7 +805,8 @@ static cyc_status run(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
 	CYC_TRY(cyc_path_dir(&folder, checkpoint));
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
-	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations) CYC_TRY(cyc_refine3d_start_groups(j));
+	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations)
+		CYC_TRY(cyc_refine3d_start_groups(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
 		int32_t before = j->state.iteration;
 		CYC_TRY(iterate(j));
@@ -707,7 +839,8 @@ done:
 
 static void deinit(cyc_refine3d_job *j)
 {
-	for (int32_t i = 0; j->images && i < j->in.tomograms->n_series; i++) cyc_series_images_destroy(&j->images[i]);
+	for (int32_t i = 0; j->images && i < j->in.tomograms->n_series; i++)
+		cyc_series_images_destroy(&j->images[i]);
 	cyc_free(j->images);
 	cyc_tilt_source_destroy(&j->source);
 	cyc_stack_source_destroy(&j->stack_source);

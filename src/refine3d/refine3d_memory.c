@@ -1,6 +1,7 @@
 /*
- * What a refinement holds at one time, and what it gives up where memory is short: images of particles in memory, then groups
- * whose sums are made in one pass, then references that are there together. Measured by tools/memory_said.py.
+ * What a refinement holds at one time, and what it gives up where memory is short: images of particles in
+ * memory, then groups whose sums are made in one pass, then references that are there together. Measured by
+ * tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
 
@@ -12,7 +13,8 @@
 #include <math.h>
 
 enum { N_DRAWS = 8 };
-/* Of the memory of insertion: what is said, so that references that are a little larger do not make it wrong; and what they may take. */
+/* Of the memory of insertion: what is said, so that references that are a little larger do not make it wrong;
+ * and what they may take. */
 static const double SAID = 1.15, REFERENCES = 1.4;
 
 static double coefficients(double radius)
@@ -22,27 +24,35 @@ static double coefficients(double radius)
 }
 
 /* Last shell that a tilt's dose leaves. */
-static double tilt_radius(const cyc_tilt_series *ts, const cyc_tilt *t, double step_invA, double most, double cutoff_frac)
+static double tilt_radius(const cyc_tilt_series *ts, const cyc_tilt *t, double step_invA, double most,
+                          double cutoff_frac)
 {
 	double low = 0, high = most;
-	if (cyc_dose_weight(most * step_invA, t->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > cutoff_frac) return most;
+	if (cyc_dose_weight(most * step_invA, t->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > cutoff_frac)
+		return most;
 	while (high - low > 0.5) {
 		double middle = 0.5 * (low + high);
-		if (cyc_dose_weight(middle * step_invA, t->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) > cutoff_frac) low = middle;
+		if (cyc_dose_weight(middle * step_invA, t->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) >
+		    cutoff_frac)
+			low = middle;
 		else high = middle;
 	}
 	return low;
 }
 
-double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set *tomograms, const cyc_particle_set *set, int32_t crop_px, double pixel_size_A,
+double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set *tomograms,
+                                 const cyc_particle_set *set, int32_t crop_px, double pixel_size_A,
                                  double cutoff_frac)
 {
 	double all = 0, most = 0, step_invA = 1 / (crop_px * pixel_size_A);
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &tomograms->series[i];
-		double n = (double)(set->series_first[i + 1] - set->series_first[i]), bytes = n * ts->n_tilts * sizeof(cyc_particle_image);
+		double n = (double)(set->series_first[i + 1] - set->series_first[i]),
+			   bytes = n * ts->n_tilts * sizeof(cyc_particle_image);
 		for (int32_t f = 0; f < ts->n_tilts && n > 0; f++)
-			bytes += n * coefficients(tilt_radius(ts, &ts->tilts[f], step_invA, crop_px / 2 - 1, cutoff_frac)) * (sizeof(cyc_cfloat) + sizeof(float));
+			bytes += n *
+			         coefficients(tilt_radius(ts, &ts->tilts[f], step_invA, crop_px / 2 - 1, cutoff_frac)) *
+			         (sizeof(cyc_cfloat) + sizeof(float));
 		all += bytes;
 		most = fmax(most, bytes);
 	}
@@ -64,7 +74,8 @@ static double n_offsets(const cyc_refine3d_options *o)
 /* Rotations of a grid, global or within three widths of an old pose. */
 static double n_rotations(const cyc_refine3d_options *o, int32_t n_symmetry)
 {
-	double step = cyc_healpix_step_rad(o->healpix_order), fine = cyc_healpix_step_rad(o->healpix_order + o->oversampling);
+	double step = cyc_healpix_step_rad(o->healpix_order),
+		   fine = cyc_healpix_step_rad(o->healpix_order + o->oversampling);
 	double directions = 12 * pow(4, o->healpix_order), turns = ceil(2 * CYC_PI / step);
 	if (o->healpix_order < o->auto_local_order) return directions * turns / n_symmetry;
 	double reach = fmin(3 * (o->sigma_angle_rad > 0 ? o->sigma_angle_rad : 2 * fine), CYC_PI);
@@ -76,7 +87,8 @@ double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
 	return o->no_search ? 1 : n_rotations(o, n_symmetry) * n_offsets(o);
 }
 
-double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z, int64_t most_particles)
+double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
+                                 int64_t most_particles)
 {
 	cyc_symmetry *group = NULL;
 	int32_t n_symmetry = 1, all = z->crop_px / 2 - 1;
@@ -86,13 +98,16 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 	bool is_local = o->healpix_order >= o->auto_local_order;
 	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
 	double resolution_A = looseness * cyc_healpix_step_rad(o->healpix_order) / 2 * diameter_A / 1.2;
-	double coarse = fmin(ceil(z->crop_px * z->pixel_size_A / resolution_A), all), n_t = n_offsets(o), n_o = n_rotations(o, n_symmetry);
+	double coarse = fmin(ceil(z->crop_px * z->pixel_size_A / resolution_A), all), n_t = n_offsets(o),
+		   n_o = n_rotations(o, n_symmetry);
 	bool is_last = o->no_polish && o->oversampling == 0;
 	double n = coefficients(all), n_coarse = coefficients(is_last ? all : coarse);
 	double thread = o->no_search ? 2 * 8 * n
-	                             : fmax(8 * 192 * n_coarse, o->no_polish ? 8 * 8 * n : 0) + fmax(8 * fmin(n_t, 128) * n_coarse, o->no_polish ? 8 * 128 * n : 0) +
+	                             : fmax(8 * 192 * n_coarse, o->no_polish ? 8 * 8 * n : 0) +
+	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_polish ? 8 * 128 * n : 0) +
 	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
-	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) + (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
+	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) +
+	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
 }
 
 /* ---------------------------------------------------------------- references */
@@ -101,62 +116,90 @@ static double group_sums_bytes(const cyc_refine3d_sizes *z)
 {
 	double r = fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px), z->box_px / 2 - 1);
 	if (z->n_groups < 2) return 0;
-	return 2.0 * (z->n_groups + 1) * 2 / 3 * CYC_PI * r * r * r * 3 * sizeof(float) + cyc_square(2 * r + 1) * sizeof(size_t) + cyc_map_bytes(z->crop_px);
+	return 2.0 * (z->n_groups + 1) * 2 / 3 * CYC_PI * r * r * r * 3 * sizeof(float) +
+	       cyc_square(2 * r + 1) * sizeof(size_t) + cyc_map_bytes(z->crop_px);
 }
 
 /* Work memory of the source of the particle images. */
-static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z)
+static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size *p,
+                           const cyc_refine3d_sizes *z)
 {
-	double plane = (double)cyc_half_count2(z->box_px), crop_plane = (double)cyc_half_count2(z->crop_px), each = 12 * plane + 4 * crop_plane;
+	double plane = (double)cyc_half_count2(z->box_px), crop_plane = (double)cyc_half_count2(z->crop_px),
+		   each = 12 * plane + 4 * crop_plane;
 	double area = (double)z->box_px * z->box_px, crop_area = (double)z->crop_px * z->crop_px;
 	double thread = 8 * plane + 8 * crop_plane + 4 * area + 4 * crop_area, images = 0;
-	if (o->from_stacks) return CYC_TILT_BATCH_MOST * 4 * crop_plane + 40 * crop_plane + cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
-	images = cyc_image_bytes(p->image_nx, p->image_ny, z->window_px, o->n_threads) + cyc_window_scratch_bytes(z->window_px, o->n_threads);
-	return cyc_tilt_batch_capacity((size_t)each) * each + 40 * (plane + crop_plane) + cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
+	if (o->from_stacks)
+		return CYC_TILT_BATCH_MOST * 4 * crop_plane + 40 * crop_plane +
+		       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
+	images = cyc_image_bytes(p->image_nx, p->image_ny, z->window_px, o->n_threads) +
+	         cyc_window_scratch_bytes(z->window_px, o->n_threads);
+	return cyc_tilt_batch_capacity((size_t)each) * each + 40 * (plane + crop_plane) +
+	       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
 }
 
 static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes *z, bool has_terms)
 {
-	return (double)p->n_particles * (2 * sizeof(cyc_refined) + sizeof(cyc_found_pose) + 2 * 8 * (z->crop_px / 2 + 1.0)) +
+	return (double)p->n_particles *
+	           (2 * sizeof(cyc_refined) + sizeof(cyc_found_pose) + 2 * 8 * (z->crop_px / 2 + 1.0)) +
 	       (has_terms ? p->n_images * sizeof(cyc_image_terms) : 0);
 }
 
-/* Maps that are read or made are compared: transforms as they are and under the mask, and draws of random phases. */
+/* Maps that are read or made are compared: transforms as they are and under the mask, and draws of random
+ * phases. */
 static double compare_bytes(int32_t n, int n_threads)
 {
-	return 2 * cyc_transform_bytes(n) + fmax(cyc_transform_bytes(n) + cyc_map_bytes(n), 0) + cyc_transform_bytes(n) + cyc__random_fsc_bytes(n, N_DRAWS, n_threads);
+	return 2 * cyc_transform_bytes(n) + fmax(cyc_transform_bytes(n) + cyc_map_bytes(n), 0) +
+	       cyc_transform_bytes(n) + cyc__random_fsc_bytes(n, N_DRAWS, n_threads);
 }
 
 static double frame_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z)
 {
-	return z->n_groups > 1 && o->join_A > 0 ? 9 * cyc_transform_bytes(z->crop_px) + 4 * cyc_map_bytes(z->crop_px) : 0;
+	return z->n_groups > 1 && o->join_A > 0
+	           ? 9 * cyc_transform_bytes(z->crop_px) + 4 * cyc_map_bytes(z->crop_px)
+	           : 0;
 }
 
-void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z)
+void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
+                              const cyc_project_size *p, const cyc_refine3d_sizes *z)
 {
-	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), S = cyc__sum_bytes(z->box_px);
+	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px),
+		   S = cyc__sum_bytes(z->box_px);
 	bool has_groups = z->n_groups > 1;
 	int32_t n_inserted = has_groups ? (int32_t)fmin(fmax(floor(available / 8 / (2 * S)), 1), z->n_groups) : 1;
-	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_polish) + source_bytes(o, p, z) + group_sums_bytes(z);
-	double reading = 3 * V + fmax(cyc_map_bytes(z->map_px) + (z->is_resampled ? 2 * cyc_transform_bytes(z->map_px) + 2 * cyc_transform_bytes(z->crop_px) : 0), compare_bytes(z->crop_px, o->n_threads));
+	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_polish) +
+	               source_bytes(o, p, z) + group_sums_bytes(z);
+	double reading =
+		3 * V + fmax(cyc_map_bytes(z->map_px) + (z->is_resampled ? 2 * cyc_transform_bytes(z->map_px) +
+	                                                                   2 * cyc_transform_bytes(z->crop_px)
+	                                                             : 0),
+	                 compare_bytes(z->crop_px, o->n_threads));
 	/* Mask, half maps, filtered half maps. */
-	double maps = 5 * V, one = cyc_reference_bytes(z->crop_px, z->crop_px), scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
-	double making = scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
+	double maps = 5 * V, one = cyc_reference_bytes(z->crop_px, z->crop_px),
+		   scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
+	double making =
+		scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
 	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p->most_particles);
-	double sums = has_groups ? 2 * S + 2 * n_inserted * S : 2 * S, mates = cyc__symmetrise_bytes(o->symmetry, z->box_px);
-	double work = cyc__accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
-	double insertion = maps + sums + fmax(mates, work), finishing = maps + 3 * V + 2 * S + cyc__finish_bytes(z->box_px, z->crop_px, o->n_threads);
+	double sums = has_groups ? 2 * S + 2 * n_inserted * S : 2 * S,
+		   mates = cyc__symmetrise_bytes(o->symmetry, z->box_px);
+	double work =
+		cyc__accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
+	double insertion = maps + sums + fmax(mates, work),
+		   finishing = maps + 3 * V + 2 * S + cyc__finish_bytes(z->box_px, z->crop_px, o->n_threads);
 	double B = fmax(fmax(reading, insertion), fmax(finishing, maps + frame_bytes(o, z)));
 	if (o->only_judge) B = reading;
 	double limit = o->cache_bytes >= 0 ? o->cache_bytes : 0.5 * available;
-	out->keeps_images = z->images_bytes <= limit && (o->cache_bytes >= 0 || fixed + fmax(SAID * B, poses + one) + z->images_bytes <= available);
+	out->keeps_images =
+		z->images_bytes <= limit &&
+		(o->cache_bytes >= 0 || fixed + fmax(SAID * B, poses + one) + z->images_bytes <= available);
 	fixed += out->keeps_images ? z->images_bytes : z->series_images_bytes;
 	out->n_inserted = n_inserted;
 	out->references_bytes = fmax(REFERENCES * (fixed + B) - fixed - poses, one);
-	out->bytes = has_groups && !o->only_judge ? fmax(SAID * (fixed + B), fixed + poses + one) : fixed + fmax(B, poses + one);
+	out->bytes = has_groups && !o->only_judge ? fmax(SAID * (fixed + B), fixed + poses + one)
+	                                          : fixed + fmax(B, poses + one);
 }
 
-double cyc_refine3d_memory_bytes(const cyc_refine3d_options *o, const cyc_project_size *p, const cyc_refine3d_sizes *z)
+double cyc_refine3d_memory_bytes(const cyc_refine3d_options *o, const cyc_project_size *p,
+                                 const cyc_refine3d_sizes *z)
 {
 	cyc_refine3d_memory m;
 	cyc_refine3d_plan_memory(&m, o, p, z);

@@ -1,4 +1,5 @@
-/* model.star, sampling.star and optimiser.star: what RELION's GUI shows of a refinement, and other programs look up. */
+/* model.star, sampling.star and optimiser.star: what RELION's GUI shows of a refinement, and other programs
+ * look up. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
@@ -27,7 +28,8 @@ done:
 }
 
 /* A table whose columns are arrays of numbers; is_count: written as whole numbers. */
-static cyc_status add_table(cyc_star *s, const char *name, const char *const *labels, const bool *is_count, const double *const *columns, int n_columns, int64_t n_rows)
+static cyc_status add_table(cyc_star *s, const char *name, const char *const *labels, const bool *is_count,
+                            const double *const *columns, int n_columns, int64_t n_rows)
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
@@ -91,10 +93,13 @@ static cyc_status add_class(cyc_star *s, const cyc_refine3d_job *j, const char *
 	int32_t column;
 	int64_t row;
 	const cyc_refine3d_state *state = &j->state;
-	const struct { const char *label; double v; } number[] = { { "rlnClassDistribution", 1 },
-		                                                       { "rlnAccuracyRotations", cyc_rad_to_deg(accuracy(state->rotation_error_rad)) },
-		                                                       { "rlnAccuracyTranslationsAngst", accuracy(state->offset_error_A) },
-		                                                       { "rlnEstimatedResolution", state->resolution_A } };
+	const struct {
+		const char *label;
+		double v;
+	} number[] = { { "rlnClassDistribution", 1 },
+		           { "rlnAccuracyRotations", cyc_rad_to_deg(accuracy(state->rotation_error_rad)) },
+		           { "rlnAccuracyTranslationsAngst", accuracy(state->offset_error_A) },
+		           { "rlnEstimatedResolution", state->resolution_A } };
 	CYC_TRY(cyc_star_add_block(&b, s, "model_classes", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnReferenceImage", ""));
 	CYC_TRY(cyc_star_add_row(&row, b));
@@ -112,7 +117,8 @@ static cyc_status add_shells(cyc_star *s, const cyc_refine3d_job *j, bool is_joi
 {
 	cyc_status st = CYC_OK;
 	enum { INDEX, FREQUENCY, RESOLUTION, SSNR, FSC, SIGMA2, TAU2, N };
-	static const char *const LABEL[N] = { "rlnSpectralIndex", "rlnResolution", "rlnAngstromResolution", "rlnSsnrMap", "rlnGoldStandardFsc", "rlnReferenceSigma2",
+	static const char *const LABEL[N] = { "rlnSpectralIndex", "rlnResolution",      "rlnAngstromResolution",
+		                                  "rlnSsnrMap",       "rlnGoldStandardFsc", "rlnReferenceSigma2",
 		                                  "rlnReferenceTau2" };
 	static const bool IS_COUNT[N] = { true };
 	int32_t n = j->crop_px / 2 + 1;
@@ -121,9 +127,12 @@ static cyc_status add_shells(cyc_star *s, const cyc_refine3d_job *j, bool is_joi
 	CYC_TRY(cyc_alloc(&v, (size_t)N * (size_t)n, sizeof *v));
 	for (int c = 0; c < N; c++) columns[c] = v + c * n;
 	for (int32_t i = 0; i < n; i++) {
-		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1), fsc = fmin(is_joined ? sqrt(2 * f / (1 + f)) : f, 0.999), ssnr = j->o->tau2_fudge * fsc / (1 - fsc);
+		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1),
+			   fsc = fmin(is_joined ? sqrt(2 * f / (1 + f)) : f, 0.999),
+			   ssnr = j->o->tau2_fudge * fsc / (1 - fsc);
 		double sigma2 = 0.5 * j->map_noise[i] / cyc_square(j->crop_px);
-		const double row[N] = { i, i / length_A, i > 0 ? length_A / i : 999, ssnr, j->maps->fsc[i], sigma2, ssnr * sigma2 };
+		const double row[N] = { i,      i / length_A, i > 0 ? length_A / i : 999, ssnr, j->maps->fsc[i],
+			                    sigma2, ssnr * sigma2 };
 		for (int c = 0; c < N; c++) v[c * n + i] = row[c];
 	}
 	CYC_TRY(add_table(s, "model_class_1", LABEL, IS_COUNT, columns, N, n));
@@ -135,14 +144,16 @@ done:
 static cyc_status add_groups(cyc_star *s, const cyc_refine3d_job *j, int half)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[4] = { "rlnGroupNumber", "rlnGroupName", "rlnGroupNrParticles", "rlnGroupScaleCorrection" };
+	static const char *const LABEL[4] = { "rlnGroupNumber", "rlnGroupName", "rlnGroupNrParticles",
+		                                  "rlnGroupScaleCorrection" };
 	cyc_star_block *b;
 	int32_t column;
 	CYC_TRY(cyc_star_add_block(&b, s, "model_groups", CYC_STAR_TABLE));
 	for (int c = 0; c < 4; c++) CYC_TRY(cyc_star_ensure_column(&column, b, LABEL[c], "0"));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int64_t row, n = 0;
-		for (int64_t p = j->in.particles->series_first[i]; p < j->in.particles->series_first[i + 1]; p++) n += j->in.particles->particles[p].half == half;
+		for (int64_t p = j->in.particles->series_first[i]; p < j->in.particles->series_first[i + 1]; p++)
+			n += j->in.particles->particles[p].half == half;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_int(b, row, 0, i + 1));
 		CYC_TRY(cyc_star_set_text(b, row, 1, j->in.tomograms->series[i].name));
@@ -180,7 +191,8 @@ done:
 	return st;
 }
 
-static cyc_status write_model(const cyc_refine3d_job *j, const char *prefix, const char *name, const char *map, int half, bool is_joined)
+static cyc_status write_model(const cyc_refine3d_job *j, const char *prefix, const char *name,
+                              const char *map, int half, bool is_joined)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
@@ -210,7 +222,8 @@ static cyc_status write_sampling(const cyc_refine3d_job *j, const char *prefix)
 	const cyc_refine3d_options *o = j->o;
 	cyc_star *s = NULL;
 	char *relative = NULL, *path = NULL;
-	double step = cyc_rad_to_deg(cyc_healpix_step_rad(state->order)), first = cyc_rad_to_deg(cyc_healpix_step_rad(o->healpix_order)), a = j->box.pixel_size_A;
+	double step = cyc_rad_to_deg(cyc_healpix_step_rad(state->order)),
+		   first = cyc_rad_to_deg(cyc_healpix_step_rad(o->healpix_order)), a = j->box.pixel_size_A;
 	const entry e[] = {
 		{ "rlnIs3DSampling", COUNT, 1, NULL },
 		{ "rlnIs3DTranslationalSampling", COUNT, 1, NULL },
@@ -246,9 +259,12 @@ static cyc_status write_optimiser(const cyc_refine3d_job *j, const char *prefix,
 	const cyc_refine3d_options *o = j->o;
 	cyc_star *s = NULL;
 	char *relative = NULL, *path = NULL, *names[5] = { NULL };
-	static const char *const NAME[4] = { "half1_model.star", "half2_model.star", "data.star", "sampling.star" };
+	static const char *const NAME[4] = { "half1_model.star", "half2_model.star", "data.star",
+		                                 "sampling.star" };
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "optimiser.star"));
-	for (int i = 0; i < 4; i++) CYC_TRY(cyc_asprintf(&names[i], "%s%s%s", j->in.out_dir, prefix, is_final && i < 2 ? "model.star" : NAME[i]));
+	for (int i = 0; i < 4; i++)
+		CYC_TRY(cyc_asprintf(&names[i], "%s%s%s", j->in.out_dir, prefix,
+		                     is_final && i < 2 ? "model.star" : NAME[i]));
 	CYC_TRY(cyc_asprintf(&names[4], "%srun", j->in.out_dir));
 	const entry e[] = {
 		{ "rlnOutputRootName", TEXT, 0, names[4] },

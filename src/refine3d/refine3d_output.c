@@ -5,7 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix, const char *name)
+cyc_status cyc_refine3d_name(char **relative, char **path, const cyc_refine3d_job *j, const char *prefix,
+                             const char *name)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_asprintf(relative, "%s%s%s", j->in.out_dir, prefix, name));
@@ -14,11 +15,14 @@ done:
 	return st;
 }
 
-const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot", "cycPriorAngleTilt", "cycPriorAnglePsi", "cycPriorOriginXAngst", "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
+const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot",     "cycPriorAngleTilt",
+	                                      "cycPriorAnglePsi",     "cycPriorOriginXAngst",
+	                                      "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
 
 /* ---------------------------------------------------------------- particles */
 
-/* A refinement of the refined must not take what it finds for a second opinion: what was known before the images goes with the particles. */
+/* A refinement of the refined must not take what it finds for a second opinion: what was known before the
+ * images goes with the particles. */
 static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
@@ -27,8 +31,12 @@ static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int6
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
 	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->R_start));
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x, r->cut_offset_A.y + r->offset_start_A.y, r->cut_offset_A.z + r->offset_start_A.z });
-	const double v[6] = { cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z };
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x,
+	                                                     r->cut_offset_A.y + r->offset_start_A.y,
+	                                                     r->cut_offset_A.z + r->offset_start_A.z });
+	const double v[6] = {
+		cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z
+	};
 	for (int k = 0; k < 6; k++) {
 		int32_t column;
 		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_PRIOR_LABELS[k], "0"));
@@ -70,7 +78,9 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	int32_t column;
 	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->pose.R_tomo_ref));
 	/* position = coordinate - R_tomo_part origin */
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x, r->cut_offset_A.y + r->pose.offset_A.y, r->cut_offset_A.z + r->pose.offset_A.z });
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x,
+	                                                     r->cut_offset_A.y + r->pose.offset_A.y,
+	                                                     r->cut_offset_A.z + r->pose.offset_A.z });
 	const double origin[3] = { -o.x, -o.y, -o.z };
 	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ANGLE[k], cyc_rad_to_deg(angle[k])));
 	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
@@ -103,7 +113,8 @@ done:
 	return st;
 }
 
-/* Take duplicates out of the finished file: where particles have come together they are one, and would be in the map twice. */
+/* Take duplicates out of the finished file: where particles have come together they are one, and would be in
+ * the map twice. */
 static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -116,7 +127,8 @@ static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, c
 	CYC_TRY(cyc_particle_column(score, set, "rlnLogLikeliContribution"));
 	CYC_TRY(cyc_particle_set_separate(keep, &j->result->n_removed, set, j->o->min_separation_A, score));
 	CYC_TRY(cyc_particle_set_write(set, keep, path));
-	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out", (long long)j->result->n_removed, (long long)set->n, j->o->min_separation_A);
+	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out",
+	         (long long)j->result->n_removed, (long long)set->n, j->o->min_separation_A);
 done:
 	cyc_particle_set_destroy(&set);
 	cyc_free(keep);
@@ -193,19 +205,22 @@ done:
 	return st;
 }
 
-/* What an error would be if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a position [Å]. */
+/* What an error would be if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a
+ * position [Å]. */
 static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 {
-	static const double ANY_ROTATION = 1.27; /* RMS of a component of the rotation vector, of random rotations */
+	static const double ANY_ROTATION =
+		1.27; /* RMS of a component of the rotation vector, of random rotations */
 	if (k < 3) return ANY_ROTATION / cbrt((double)j->symmetry->n);
 	return fmax(j->state.sigma_offset_A[j->in.particles->particles[i].half > 0], j->state.offset_range_A);
 }
 
 /*
- * A place is the mean over the tilts, and the images tell it with the trajectory held: early tilts tell most of it. What polishing
- * left open of the trajectory between these two means is an error of the place.                                        (T6.15)
+ * A place is the mean over the tilts, and the images tell it with the trajectory held: early tilts tell most
+ * of it. What polishing left open of the trajectory between these two means is an error of the place. (T6.15)
  */
-static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis, cyc_star_block *input)
+static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis,
+                                   cyc_star_block *input)
 {
 	cyc_status st = CYC_OK;
 	const cyc_particle *p = &j->in.particles->particles[i];
@@ -218,14 +233,17 @@ done:
 }
 
 /*
- * Standard errors, in a file of their own: RELION would drop the columns. Of what may not be the particle they say how far off it may be: a pose
- * that was fitted to nothing is not well known for its images agreeing well with themselves.                         (T8.25)
+ * Standard errors, in a file of their own: RELION would drop the columns. Of what may not be the particle
+ * they say how far off it may be: a pose that was fitted to nothing is not well known for its images agreeing
+ * well with themselves.                         (T8.25)
  */
 static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[CYC_POSE_PARAMETERS] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg",
-		                                                    "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" };
+	static const char *const LABEL[CYC_POSE_PARAMETERS] = {
+		"cycRotationXErrorDeg",   "cycRotationYErrorDeg",   "cycRotationZErrorDeg",
+		"cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst"
+	};
 	cyc_star *s = NULL;
 	cyc_star_block *b, *input;
 	int32_t column;
@@ -242,7 +260,8 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 			double error = r->error[k];
 			if (k >= 3 && error > 0) CYC_TRY(add_motion_error(&error, j, i, k - 3, input));
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
-			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a promise. */
+			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a
+			 * promise. */
 			CYC_TRY(set_number(b, row, LABEL[k], !(error > 0) ? -1 : k < 3 ? cyc_rad_to_deg(error) : error));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
@@ -256,7 +275,8 @@ done:
 /* ---------------------------------------------------------------- maps */
 
 /* On the scale of a density per image voxel, as RELION's refinement has it. */
-static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const char *name, const cyc_volume *v)
+static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const char *name,
+                            const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
 	char *relative = NULL, *path = NULL;
@@ -275,7 +295,8 @@ done:
 
 /* ---------------------------------------------------------------- an iteration */
 
-static cyc_status write_set(char **written, const cyc_refine3d_job *j, const char *name, const char *particles, const char *half1, const char *half2)
+static cyc_status write_set(char **written, const cyc_refine3d_job *j, const char *name,
+                            const char *particles, const char *half1, const char *half2)
 {
 	cyc_status st = CYC_OK;
 	cyc_optimisation_set *set = NULL;
@@ -340,7 +361,8 @@ static cyc_status write_joined(const cyc_refine3d_job *j)
 	int32_t n = j->crop_px / 2 + 1;
 	CYC_TRY(cyc_alloc(&weight, n, sizeof *weight));
 	for (int32_t i = 0; i < n; i++) {
-		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1), joined = fmin(sqrt(2 * f / (1 + f)), 0.999), ratio = j->o->tau2_fudge * joined / (1 - joined);
+		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1), joined = fmin(sqrt(2 * f / (1 + f)), 0.999),
+			   ratio = j->o->tau2_fudge * joined / (1 - joined);
 		weight[i] = ratio / (1 + ratio);
 	}
 	CYC_TRY(cyc_volume_copy(&map, j->maps->merged));
@@ -375,8 +397,10 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_path_join(&path, j->in.out, "run_optimisation_set.star"));
-	CYC_TRY(write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both are there, or none. */
+	CYC_TRY(
+		write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
+	 * are there, or none. */
 	st = write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2);
 	if (st != CYC_OK) unlink(path);
 done:

@@ -15,7 +15,8 @@ static int32_t every_second_bit(int64_t i, int first)
 void cyc_healpix_direction(double *rot, double *tilt, int32_t order, int64_t i)
 {
 	/* Ring and longitude of the southern corner of the twelve base pixels. */
-	static const int RING[12] = { 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4 }, LONGITUDE[12] = { 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7 };
+	static const int RING[12] = { 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4 },
+					 LONGITUDE[12] = { 1, 3, 5, 7, 0, 2, 4, 6, 1, 3, 5, 7 };
 	int64_t n = (int64_t)1 << order, in_face = n * n, face = i / in_face;
 	int64_t x = every_second_bit(i % in_face, 0), y = every_second_bit(i % in_face, 1);
 	int64_t ring = RING[face] * n - x - y - 1, n_ring = n, shifted = 0;
@@ -38,7 +39,10 @@ void cyc_healpix_direction(double *rot, double *tilt, int32_t order, int64_t i)
 	*tilt = acos(z);
 }
 
-static cyc_vec3 view(double rot, double tilt) { return (cyc_vec3){ sin(tilt) * cos(rot), sin(tilt) * sin(rot), cos(tilt) }; }
+static cyc_vec3 view(double rot, double tilt)
+{
+	return (cyc_vec3){ sin(tilt) * cos(rot), sin(tilt) * sin(rot), cos(tilt) };
+}
 static double dot(cyc_vec3 a, cyc_vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
 static double angle_between(cyc_vec3 a, cyc_vec3 b) { return acos(fmin(fmax(dot(a, b), -1), 1)); }
 
@@ -84,7 +88,8 @@ done:
 	return st;
 }
 
-static cyc_status make_pairs(cyc_rotation_grid **out, int32_t order, int32_t oversampling, const direction_list *d, double psi, double sigma_rad)
+static cyc_status make_pairs(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                             const direction_list *d, double psi, double sigma_rad)
 {
 	cyc_status st = CYC_OK;
 	cyc_rotation_grid *g = NULL;
@@ -124,7 +129,8 @@ done:
 	return st;
 }
 
-static cyc_status around(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad, cyc_vec3 centre, double psi)
+static cyc_status around(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad,
+                         cyc_vec3 centre, double psi)
 {
 	cyc_status st = CYC_OK;
 	direction_list d = { 0 };
@@ -136,7 +142,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_rotation_grid_local(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad)
+cyc_status cyc_rotation_grid_local(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                                   double sigma_rad)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(around(out, order, oversampling, sigma_rad, (cyc_vec3){ 0, 0, 1 }, 0));
@@ -145,14 +152,16 @@ done:
 	return st;
 }
 
-cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad, cyc_mat3 R_part_ref)
+cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                                  double sigma_rad, cyc_mat3 R_part_ref)
 {
 	double rot, tilt, psi;
 	cyc_euler_from_matrix(&rot, &tilt, &psi, R_part_ref);
 	return around(out, order, oversampling, sigma_rad, view(rot, tilt), psi);
 }
 
-cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int32_t oversampling, const cyc_symmetry *symmetry)
+cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                                    const cyc_symmetry *symmetry)
 {
 	cyc_status st = CYC_OK;
 	direction_list d = { 0 };
@@ -166,7 +175,8 @@ cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int3
 		bool is_nearest = true;
 		cyc_healpix_direction(&rot, &tilt, order, i);
 		cyc_vec3 v = view(rot, tilt);
-		for (int32_t s = 1; s < symmetry->n && is_nearest; s++) is_nearest = dot(cyc_mat3_apply(symmetry->ops[s], v), generic) <= dot(v, generic) + 1e-9;
+		for (int32_t s = 1; s < symmetry->n && is_nearest; s++)
+			is_nearest = dot(cyc_mat3_apply(symmetry->ops[s], v), generic) <= dot(v, generic) + 1e-9;
 		if (is_nearest) d.direction[d.n++] = i;
 	}
 	CYC_TRY(make_pairs(out, order, oversampling, &d, 0, 0));
@@ -189,8 +199,11 @@ cyc_mat3 cyc_rotation_grid_at(const cyc_rotation_grid *g, int32_t i, int32_t chi
 		psi += step * ((child % n + 0.5) / n - 0.5);
 	}
 	/* The turn tips the view without turning the image: E(rot, tilt, psi) with psi counted from -rot. */
-	cyc_mat3 R = g->is_relative ? cyc_mat3_mul(cyc_euler_to_matrix(rot, tilt, psi - rot), old) : cyc_euler_to_matrix(rot, tilt, psi);
-	if (g->perturbation_rad != 0) R = cyc_mat3_mul(R, cyc_euler_to_matrix(g->perturbation_rad, g->perturbation_rad, g->perturbation_rad));
+	cyc_mat3 R = g->is_relative ? cyc_mat3_mul(cyc_euler_to_matrix(rot, tilt, psi - rot), old)
+	                            : cyc_euler_to_matrix(rot, tilt, psi);
+	if (g->perturbation_rad != 0)
+		R = cyc_mat3_mul(R,
+		                 cyc_euler_to_matrix(g->perturbation_rad, g->perturbation_rad, g->perturbation_rad));
 	return R;
 }
 
@@ -211,11 +224,13 @@ cyc_status cyc_offset_grid_create(cyc_offset_grid **out, double range_A, double 
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&g, 1, sizeof *g));
 	g->step_A = step_A;
-	CYC_TRY(cyc_alloc(&g->offset_A, (size_t)(2 * n + 1) * (size_t)(2 * n + 1) * (size_t)(2 * n + 1), sizeof *g->offset_A));
+	CYC_TRY(cyc_alloc(&g->offset_A, (size_t)(2 * n + 1) * (size_t)(2 * n + 1) * (size_t)(2 * n + 1),
+	                  sizeof *g->offset_A));
 	for (int32_t z = -n; z <= n; z++)
 		for (int32_t y = -n; y <= n; y++)
 			for (int32_t x = -n; x <= n; x++)
-				if (x * x + y * y + z * z <= r2) g->offset_A[g->n++] = (cyc_vec3){ x * step_A, y * step_A, z * step_A };
+				if (x * x + y * y + z * z <= r2)
+					g->offset_A[g->n++] = (cyc_vec3){ x * step_A, y * step_A, z * step_A };
 	*out = g;
 	g = NULL;
 done:
@@ -233,15 +248,18 @@ cyc_vec3 cyc_offset_grid_child(const cyc_offset_grid *g, int32_t i, int32_t chil
 void cyc_rotation_vector(double v[3], cyc_mat3 R)
 {
 	/* The antisymmetric part is the axis times the sine of the angle, the trace has the cosine. */
-	const double a[3] = { 0.5 * (R.m[2][1] - R.m[1][2]), 0.5 * (R.m[0][2] - R.m[2][0]), 0.5 * (R.m[1][0] - R.m[0][1]) };
-	double sine = sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]), cosine = 0.5 * (R.m[0][0] + R.m[1][1] + R.m[2][2] - 1);
+	const double a[3] = { 0.5 * (R.m[2][1] - R.m[1][2]), 0.5 * (R.m[0][2] - R.m[2][0]),
+		                  0.5 * (R.m[1][0] - R.m[0][1]) };
+	double sine = sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]),
+		   cosine = 0.5 * (R.m[0][0] + R.m[1][1] + R.m[2][2] - 1);
 	double angle = atan2(sine, cosine);
 	if (sine > 1e-6 || cosine > 0) {
 		double factor = sine > 1e-12 ? angle / sine : 1;
 		for (int k = 0; k < 3; k++) v[k] = factor * a[k];
 		return;
 	}
-	/* Half turns have no antisymmetric part: (R + 1) / 2 is the axis times itself. Its longest column is the most exact. */
+	/* Half turns have no antisymmetric part: (R + 1) / 2 is the axis times itself. Its longest column is the
+	 * most exact. */
 	int best = 0;
 	for (int k = 1; k < 3; k++)
 		if (R.m[k][k] > R.m[best][best]) best = k;

@@ -1,4 +1,5 @@
-/** @file sampling.h  Grids of rotations and offsets: HEALPix directions times in-plane angles, a lattice of offsets. */
+/** @file sampling.h  Grids of rotations and offsets: HEALPix directions times in-plane angles, a lattice of
+ * offsets. */
 #ifndef CYC_SAMPLING_H
 #define CYC_SAMPLING_H
 
@@ -6,34 +7,41 @@
 
 /** Angular step of HEALPix order h, as RELION counts: 360 / (6 2^h) degrees. */
 double cyc_healpix_step_rad(int32_t order);
-/** Centre of pixel i (nested order) as rot and tilt: phi in (-pi, pi], theta in [0, pi] (Górski et al. 2005). */
+/** Centre of pixel i (nested order) as rot and tilt: phi in (-pi, pi], theta in [0, pi] (Górski et al. 2005).
+ */
 void cyc_healpix_direction(double *rot, double *tilt, int32_t order, int64_t i);
 
 /** Rotations of a coarse grid with their prior, each with 8^oversampling finer children. */
 typedef struct {
 	int32_t order, oversampling, n;
-	int64_t *direction;   /**< n: HEALPix pixel */
-	int32_t *psi;         /**< n: index of the in-plane angle */
-	int32_t n_psi;        /**< of the whole circle */
-	double *log_prior;    /**< n */
-	bool is_relative;     /**< turns of an old pose, about its own view: T8.8; else rotations of the reference */
+	int64_t *direction; /**< n: HEALPix pixel */
+	int32_t *psi;       /**< n: index of the in-plane angle */
+	int32_t n_psi;      /**< of the whole circle */
+	double *log_prior;  /**< n */
+	bool is_relative; /**< turns of an old pose, about its own view: T8.8; else rotations of the reference */
 	double perturbation_rad; /**< all rotations are followed by E(x, x, x) */
 } cyc_rotation_grid;
 /**
- * Turns around an old pose: directions within 3 sigma of it times in-plane angles within 3 sigma, with normal priors; the
- * same for all particles.                                                                                           (T8.8)
+ * Turns around an old pose: directions within 3 sigma of it times in-plane angles within 3 sigma, with normal
+ * priors; the same for all particles. (T8.8)
  */
-CYC_MUST_CHECK cyc_status cyc_rotation_grid_local(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad);
-/** RELION's: directions of the grid fixed to the reference within 3 sigma of a pose, in-plane angles within 3 sigma of its psi. */
-CYC_MUST_CHECK cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_t oversampling, double sigma_rad, cyc_mat3 R_part_ref);
+CYC_MUST_CHECK cyc_status cyc_rotation_grid_local(cyc_rotation_grid **out, int32_t order,
+                                                  int32_t oversampling, double sigma_rad);
+/** RELION's: directions of the grid fixed to the reference within 3 sigma of a pose, in-plane angles within 3
+ * sigma of its psi. */
+CYC_MUST_CHECK cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                                                 double sigma_rad, cyc_mat3 R_part_ref);
 /**
- * All rotations that no symmetry mate repeats: the directions that are nearer to a generic fixed one than their mates are.
+ * All rotations that no symmetry mate repeats: the directions that are nearer to a generic fixed one than
+ * their mates are.
  */
-CYC_MUST_CHECK cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int32_t oversampling, const cyc_symmetry *symmetry);
+CYC_MUST_CHECK cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order,
+                                                   int32_t oversampling, const cyc_symmetry *symmetry);
 void cyc_rotation_grid_destroy(cyc_rotation_grid **g);
 /** Children per rotation: 8^oversampling. */
 int32_t cyc_rotation_grid_n_children(const cyc_rotation_grid *g);
-/** R_part_ref of rotation i; `child` < 0: itself, else its child. `old` is the old pose, for relative grids. */
+/** R_part_ref of rotation i; `child` < 0: itself, else its child. `old` is the old pose, for relative grids.
+ */
 cyc_mat3 cyc_rotation_grid_at(const cyc_rotation_grid *g, int32_t i, int32_t child, cyc_mat3 old);
 
 /** Offsets step (i, j, k) within a sphere. */

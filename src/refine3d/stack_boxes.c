@@ -1,4 +1,5 @@
-/* Boxes of a refinement of extracted particles: maps as large as their images, windows with room for what the CTF spreads. */
+/* Boxes of a refinement of extracted particles: maps as large as their images, windows with room for what the
+ * CTF spreads. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
@@ -8,8 +9,10 @@ static cyc_status read_optics(cyc_refine3d_boxes *out, const cyc_particle_set *s
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b = cyc_star_find(set->star, "optics");
-	if (!b || cyc_star_n_rows(b) == 0 || cyc_star_column(b, "rlnImageSize") < 0 || cyc_star_column(b, "rlnTomoSubtomogramBinning") < 0) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "a box size is needed (--b): the optics table of '%s' tells none", set->path);
+	if (!b || cyc_star_n_rows(b) == 0 || cyc_star_column(b, "rlnImageSize") < 0 ||
+	    cyc_star_column(b, "rlnTomoSubtomogramBinning") < 0) {
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "a box size is needed (--b): the optics table of '%s' tells none", set->path);
 		cyc_error_hint("particles of an extraction have rlnImageSize and rlnTomoSubtomogramBinning there");
 		goto done;
 	}
@@ -17,12 +20,17 @@ static cyc_status read_optics(cyc_refine3d_boxes *out, const cyc_particle_set *s
 		double size, binning;
 		CYC_TRY(cyc_star_double_of(&size, b, row, "rlnImageSize"));
 		CYC_TRY(cyc_star_double_of(&binning, b, row, "rlnTomoSubtomogramBinning"));
-		CYC_CHECK(size >= 16 && size <= 8192 && fmod(size, 2) <= 0 && binning >= 1 && binning <= 1000, CYC_E_DATA,
-		          "'%s': block 'optics', row %lld: images of %g px at binning %g; wanted are an even size of 16 or more and a binning of 1 or more", set->path,
-		          (long long)row + 1, size, binning);
-		CYC_CHECK(row == 0 || (fabs(size - out->crop_px) <= 0 && fabs(binning - out->binning) <= 1e-6 * binning), CYC_E_UNSUPPORTED,
-		          "'%s': optics groups of %d px at binning %g and %g px at binning %g cannot be refined in one run: give the boxes (--b, --crop, --bin)", set->path,
-		          out->crop_px, out->binning, size, binning);
+		CYC_CHECK(size >= 16 && size <= 8192 && fmod(size, 2) <= 0 && binning >= 1 && binning <= 1000,
+		          CYC_E_DATA,
+		          "'%s': block 'optics', row %lld: images of %g px at binning %g; wanted are an even size of "
+		          "16 or more and a binning of 1 or more",
+		          set->path, (long long)row + 1, size, binning);
+		CYC_CHECK(row == 0 ||
+		              (fabs(size - out->crop_px) <= 0 && fabs(binning - out->binning) <= 1e-6 * binning),
+		          CYC_E_UNSUPPORTED,
+		          "'%s': optics groups of %d px at binning %g and %g px at binning %g cannot be refined in "
+		          "one run: give the boxes (--b, --crop, --bin)",
+		          set->path, out->crop_px, out->binning, size, binning);
 		out->crop_px = (int32_t)size;
 		out->binning = binning;
 	}
@@ -48,8 +56,10 @@ cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refin
 	CYC_TRY(read_optics(out, in->particles));
 	CYC_TRY(cyc_tilt_series_open(first, in->root));
 	out->box_px = widest_window(out, first);
-	cyc_info("the stacks of the particles are not read: windows of %d px are cut from the tilt images, for maps of the stacks' %d px at binning %g (--b, --crop and "
-	         "--bin set others)", out->box_px, out->crop_px, out->binning);
+	cyc_info("the stacks of the particles are not read: windows of %d px are cut from the tilt images, for "
+	         "maps of the stacks' %d px at binning %g (--b, --crop and "
+	         "--bin set others)",
+	         out->box_px, out->crop_px, out->binning);
 done:
 	return st;
 }

@@ -1,4 +1,5 @@
-/* Particle images from the stacks of an extraction: read, masked, transformed, and divided by the noise that they have. */
+/* Particle images from the stacks of an extraction: read, masked, transformed, and divided by the noise that
+ * they have. */
 #include "refine3d/stack_images.h"
 
 #include "reconstruct/accumulate.h"
@@ -6,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-static const double READ_BYTES = 256e6;   /* images of as many particles at a time as this has room for */
-static const double LEAST_COUNT = 100;    /* coefficients that a noise level is estimated from */
+static const double READ_BYTES = 256e6;    /* images of as many particles at a time as this has room for */
+static const double LEAST_COUNT = 100;     /* coefficients that a noise level is estimated from */
 static const double LARGEST_OFFSET = 0.25; /* of the box: images further off lack too much of the particle */
 
 struct cyc_stack_source {
@@ -19,10 +20,10 @@ struct cyc_stack_source {
 	cyc_buffer *ctf, *turns, *envelope;
 	cyc_fft2 *fft;
 	double *turns_per_k2;
-	int32_t *slot, *section;  /* of the batch: which particle of the pass, which of its images */
-	double *share, *rest; /* by coefficient: noise power = (share C^2 + rest) sigma0^2 */
-	float *real_work;         /* per thread: N x N */
-	cyc_cfloat *ft_work;      /* per thread: half plane */
+	int32_t *slot, *section; /* of the batch: which particle of the pass, which of its images */
+	double *share, *rest;    /* by coefficient: noise power = (share C^2 + rest) sigma0^2 */
+	float *real_work;        /* per thread: N x N */
+	cyc_cfloat *ft_work;     /* per thread: half plane */
 };
 
 void cyc_stack_source_destroy(cyc_stack_source **p)
@@ -45,14 +46,17 @@ void cyc_stack_source_destroy(cyc_stack_source **p)
 	*p = NULL;
 }
 
-cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be, const cyc_coefficients *coefficients, const cyc_stack_source_spec *spec)
+cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be,
+                                   const cyc_coefficients *coefficients, const cyc_stack_source_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_stack_source *s = NULL;
 	int32_t N = spec->stacks->box_px;
-	size_t plane = cyc_half_count2(N), n_threads = (size_t)cyc_n_workers(INT64_MAX, cyc_backend_n_threads(be));
+	size_t plane = cyc_half_count2(N),
+		   n_threads = (size_t)cyc_n_workers(INT64_MAX, cyc_backend_n_threads(be));
 	*out = NULL;
-	CYC_CHECK(coefficients->box_px == N, CYC_E_INTERNAL, "coefficients of a box of %d px for images of %d px", coefficients->box_px, N);
+	CYC_CHECK(coefficients->box_px == N, CYC_E_INTERNAL, "coefficients of a box of %d px for images of %d px",
+	          coefficients->box_px, N);
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	s->be = be;
 	s->coefficients = coefficients;
@@ -85,11 +89,11 @@ typedef struct {
 	cyc_series_images *out;
 	const cyc_tilt_series *ts;
 	int32_t i_series, n_shells, n_used;
-	int32_t *used;          /* n_optics: which of the series' groups it is, -1: none */
-	int64_t first, n;       /* particles of the pass */
-	float *read;            /* their images */
-	size_t *at;             /* n: where each particle's begin */
-	cyc_stack_view *views;  /* n x n_tilts */
+	int32_t *used;         /* n_optics: which of the series' groups it is, -1: none */
+	int64_t first, n;      /* particles of the pass */
+	float *read;           /* their images */
+	size_t *at;            /* n: where each particle's begin */
+	cyc_stack_view *views; /* n x n_tilts */
 	double *power, *expected, *count, *ctf2, *noise;
 	int64_t *n_images; /* at the first shell of each */
 } load;
@@ -102,7 +106,7 @@ typedef struct {
 	int32_t n;
 	cyc_cfloat *data;
 	float *weight;
-	double *sums;           /* per image: 4 x n_shells, power, expected, count, CTF^2 */
+	double *sums; /* per image: 4 x n_shells, power, expected, count, CTF^2 */
 } batch;
 
 static size_t sum_index(const load *l, int32_t f, int32_t g, int32_t half)
@@ -128,23 +132,29 @@ static cyc_status read_task(void *arg, int64_t k, int i_thread)
 		bool is_zero = true;
 		if (l->ts->tilts[view->i_tilt].scale == 0) continue;
 		for (size_t x = 0; x < pixels && is_zero; x++) is_zero = image[x] == 0;
-		CYC_CHECK(!is_zero, CYC_E_DATA, "'%s': the image of tilt %d (of 1 to %d) is zero everywhere, though rlnTomoVisibleFrames lists it", stacks->data_files[i],
-		          view->i_tilt + 1, l->ts->n_tilts);
+		CYC_CHECK(!is_zero, CYC_E_DATA,
+		          "'%s': the image of tilt %d (of 1 to %d) is zero everywhere, though rlnTomoVisibleFrames "
+		          "lists it",
+		          stacks->data_files[i], view->i_tilt + 1, l->ts->n_tilts);
 		double shift_px = hypot(view->shift_x_px, view->shift_y_px);
 		if (!(shift_px <= LARGEST_OFFSET * stacks->box_px)) {
-			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "rlnOrigin* move the particle by %.1f px, out of its images of %d px", shift_px, stacks->box_px);
+			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+			                "rlnOrigin* move the particle by %.1f px, out of its images of %d px", shift_px,
+			                stacks->box_px);
 			cyc_error_hint("extract again: 'cyclotomo extract' cuts at the refined positions");
 			st = CYC_E_DATA;
 			goto done;
 		}
 	}
 done:
-	if (st != CYC_OK) cyc_error_context("particle '%s'", l->s->spec.stacks->particles->particles[l->first + k].name);
+	if (st != CYC_OK)
+		cyc_error_context("particle '%s'", l->s->spec.stacks->particles->particles[l->first + k].name);
 	return st;
 }
 
 /* The circle around the particle, its level outside of it taken off. Returns the mean square of the mask. */
-static double mask_image(float *out, const float *image, int32_t N, double radius_px, double x0, double y0, float scale)
+static double mask_image(float *out, const float *image, int32_t N, double radius_px, double x0, double y0,
+                         float scale)
 {
 	double sum = 0, count = 0, square = 0;
 	for (int32_t y = 0; y < N; y++)
@@ -178,18 +188,23 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 	const cyc_coefficients *list = s->coefficients;
 	int32_t N = s->spec.stacks->box_px, nh = N / 2 + 1;
 	size_t pixels = (size_t)N * (size_t)N;
-	const float *image = l->read + l->at[s->slot[i]] + (size_t)s->section[i] * pixels, *ctf = b->ctf + (size_t)i * cyc_half_count2(N);
+	const float *image = l->read + l->at[s->slot[i]] + (size_t)s->section[i] * pixels,
+				*ctf = b->ctf + (size_t)i * cyc_half_count2(N);
 	const cyc_stack_view *v = &l->views[s->slot[i] * l->ts->n_tilts + s->section[i]];
 	float *real = s->real_work + (size_t)i_thread * pixels, *weight = b->weight + (size_t)i * (size_t)b->n;
-	cyc_cfloat *ft = s->ft_work + (size_t)i_thread * cyc_half_count2(N), *data = b->data + (size_t)i * (size_t)b->n;
-	double *power = b->sums + (size_t)i * 4 * (size_t)l->n_shells, *expected = power + l->n_shells, *count = expected + l->n_shells, *ctf2 = count + l->n_shells;
+	cyc_cfloat *ft = s->ft_work + (size_t)i_thread * cyc_half_count2(N),
+			   *data = b->data + (size_t)i * (size_t)b->n;
+	double *power = b->sums + (size_t)i * 4 * (size_t)l->n_shells, *expected = power + l->n_shells,
+		   *count = expected + l->n_shells, *ctf2 = count + l->n_shells;
 	/* Unitary, in the grey scale of the tilt images. */
 	float scale = (float)(s->spec.stacks->binning / N);
-	double norm = 1 / mask_image(real, image, N, s->spec.particle_radius_px, v->shift_x_px, v->shift_y_px, scale);
+	double norm =
+		1 / mask_image(real, image, N, s->spec.particle_radius_px, v->shift_x_px, v->shift_y_px, scale);
 	if (!b->is_premultiplied) { /* the noise is that of the image as it is */
 		cyc_fft2_forward(ft, s->fft, real);
 		for (int32_t j = 0; j < list->n; j++) {
-			cyc_cfloat y = ft[(size_t)(list->ky[j] < 0 ? list->ky[j] + N : list->ky[j]) * (size_t)nh + (size_t)list->kx[j]];
+			cyc_cfloat y = ft[(size_t)(list->ky[j] < 0 ? list->ky[j] + N : list->ky[j]) * (size_t)nh +
+			                  (size_t)list->kx[j]];
 			power[list->shell[j]] += norm * (cyc_square((double)crealf(y)) + cyc_square((double)cimagf(y)));
 		}
 		memcpy(real, image, pixels * sizeof *real);
@@ -197,13 +212,15 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 		/* mask_image() reads and writes pixel by pixel, but for the level, so it needs the two apart. */
 		float *multiplied = (float *)ft;
 		memcpy(multiplied, real, pixels * sizeof *real);
-		(void)mask_image(real, multiplied, N, s->spec.particle_radius_px, v->shift_x_px, v->shift_y_px, scale);
+		(void)mask_image(real, multiplied, N, s->spec.particle_radius_px, v->shift_x_px, v->shift_y_px,
+		                 scale);
 	}
 	cyc_fft2_forward(ft, s->fft, real);
 	for (int32_t j = 0; j < list->n; j++) {
 		int32_t kx = list->kx[j], ky = list->ky[j], shell = list->shell[j];
 		size_t at = (size_t)(ky < 0 ? ky + N : ky) * (size_t)nh + (size_t)kx;
-		double C = cyc_square((double)ctf[at]), envelope = (double)b->envelope[at], phase = 2 * CYC_PI * (kx * v->shift_x_px + ky * v->shift_y_px) / N;
+		double C = cyc_square((double)ctf[at]), envelope = (double)b->envelope[at],
+			   phase = 2 * CYC_PI * (kx * v->shift_x_px + ky * v->shift_y_px) / N;
 		if (b->is_premultiplied) {
 			power[shell] += norm * (cyc_square((double)crealf(ft[at])) + cyc_square((double)cimagf(ft[at])));
 			expected[shell] += s->share[j] * C + s->rest[j] * cyc_square(envelope);
@@ -220,16 +237,19 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* Share of the CTF's oscillation that the noise of images cropped to their mask still has.                           (T8.14) */
+/* Share of the CTF's oscillation that the noise of images cropped to their mask still has. (T8.14) */
 static void fill_shares(cyc_stack_source *s, const cyc_tilt_series *ts, int32_t f)
 {
 	const cyc_tilt *tilt = &ts->tilts[f];
 	const cyc_coefficients *list = s->coefficients;
-	double a = s->spec.stacks->pixel_size_A, lambda = cyc_electron_wavelength_A(ts->voltage_kV), Cs_A = 1e7 * ts->spherical_aberration_mm;
-	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), step_invA = 1 / (s->spec.stacks->box_px * a), R = s->spec.particle_radius_px;
+	double a = s->spec.stacks->pixel_size_A, lambda = cyc_electron_wavelength_A(ts->voltage_kV),
+		   Cs_A = 1e7 * ts->spherical_aberration_mm;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A),
+		   step_invA = 1 / (s->spec.stacks->box_px * a), R = s->spec.particle_radius_px;
 	for (int32_t j = 0; j < list->n; j++) {
 		double k = step_invA * hypot(list->kx[j], list->ky[j]);
-		double share = cyc__disc_coverage(R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
+		double share = cyc__disc_coverage(
+			R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
 		s->share[j] = share;
 		s->rest[j] = 0.5 * (1 - share);
 	}
@@ -248,7 +268,8 @@ static int32_t fill_batch(const load *l, int64_t *cursor, int32_t f, int32_t g)
 		for (int32_t k = 0; k < f; k++) section += p->visible_frames[k] != 0;
 		s->slot[n] = (int32_t)*cursor;
 		s->section[n] = section;
-		s->turns_per_k2[n++] = cyc_turns_per_k2(l->views[*cursor * l->ts->n_tilts + section].extra_defocus_A, l->ts->voltage_kV, stacks->pixel_size_A, stacks->box_px);
+		s->turns_per_k2[n++] = cyc_turns_per_k2(l->views[*cursor * l->ts->n_tilts + section].extra_defocus_A,
+		                                        l->ts->voltage_kV, stacks->pixel_size_A, stacks->box_px);
 	}
 	return n;
 }
@@ -256,11 +277,13 @@ static int32_t fill_batch(const load *l, int64_t *cursor, int32_t f, int32_t g)
 static void add_sums(load *l, const batch *b, int32_t n, int32_t f, int32_t g)
 {
 	for (int32_t i = 0; i < n; i++) {
-		size_t at = sum_index(l, f, g, half_of(&l->s->spec.stacks->particles->particles[l->first + l->s->slot[i]]));
+		size_t at =
+			sum_index(l, f, g, half_of(&l->s->spec.stacks->particles->particles[l->first + l->s->slot[i]]));
 		const double *sums = b->sums + (size_t)i * 4 * (size_t)l->n_shells;
 		double *const to[] = { l->power, l->expected, l->count, l->ctf2 };
 		for (size_t k = 0; k < sizeof to / sizeof *to; k++)
-			for (int32_t r = 0; r < l->n_shells; r++) to[k][at + (size_t)r] += sums[k * (size_t)l->n_shells + (size_t)r];
+			for (int32_t r = 0; r < l->n_shells; r++)
+				to[k][at + (size_t)r] += sums[k * (size_t)l->n_shells + (size_t)r];
 		l->n_images[at]++;
 	}
 }
@@ -274,7 +297,8 @@ static cyc_status load_group(load *l, int32_t f, int32_t g)
 	cyc_projection projection = { .pixel_size_A = l->ts->pixel_size_A };
 	size_t plane = cyc_half_count2(stacks->box_px);
 	batch b = { .l = l, .envelope = s->tables->envelope, .is_premultiplied = stacks->is_premultiplied[g] };
-	CYC_TRY(cyc_tilt_tables_fill(s->tables, l->ts, f, &stacks->particles->optics[g], stacks->pixel_size_A, s->spec.cutoff_frac));
+	CYC_TRY(cyc_tilt_tables_fill(s->tables, l->ts, f, &stacks->particles->optics[g], stacks->pixel_size_A,
+	                             s->spec.cutoff_frac));
 	CYC_TRY(cyc_buffer_upload(s->turns, s->tables->turns, plane * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(s->envelope, s->tables->envelope, plane * sizeof(float)));
 	CYC_TRY(cyc_projection_linear(&projection.linear, l->ts, f));
@@ -293,9 +317,14 @@ static cyc_status load_group(load *l, int32_t f, int32_t g)
 		add_sums(l, &b, n, f, g);
 		for (int32_t i = 0; i < n; i++) {
 			int64_t p = l->first + s->slot[i] - stacks->particles->series_first[l->i_series];
-			l->out->images[p][l->out->n_images[p]++] = (cyc_particle_image){ .i_tilt = f, .n = b.n, .R_img_tomo = projection.linear, .px_per_A = 1 / stacks->pixel_size_A,
-				                                                             .is_in_map = true, .data = b.data + (size_t)i * (size_t)b.n,
-				                                                             .weight = b.weight + (size_t)i * (size_t)b.n };
+			l->out->images[p][l->out->n_images[p]++] =
+				(cyc_particle_image){ .i_tilt = f,
+				                      .n = b.n,
+				                      .R_img_tomo = projection.linear,
+				                      .px_per_A = 1 / stacks->pixel_size_A,
+				                      .is_in_map = true,
+				                      .data = b.data + (size_t)i * (size_t)b.n,
+				                      .weight = b.weight + (size_t)i * (size_t)b.n };
 		}
 		l->out->n_total += n;
 		cyc_free(b.sums);
@@ -345,22 +374,26 @@ done:
 
 /* ---------------------------------------------------------------- noise */
 
-/* Noise level of a shell: from so many neighbours on both sides that there are enough coefficients.                  (T8.14) */
+/* Noise level of a shell: from so many neighbours on both sides that there are enough coefficients. (T8.14)
+ */
 static double noise_of(const load *l, size_t at, int32_t shell)
 {
 	for (int32_t wide = 0;; wide++) {
 		double power = 0, expected = 0, count = 0;
-		int32_t from = shell - wide < 1 ? 1 : shell - wide, to = shell + wide > l->n_shells - 2 ? l->n_shells - 2 : shell + wide;
+		int32_t from = shell - wide < 1 ? 1 : shell - wide,
+				to = shell + wide > l->n_shells - 2 ? l->n_shells - 2 : shell + wide;
 		for (int32_t r = from; r <= to; r++) {
 			power += l->power[at + (size_t)r];
 			expected += l->expected[at + (size_t)r];
 			count += l->count[at + (size_t)r];
 		}
-		if (count >= LEAST_COUNT || (from == 1 && to == l->n_shells - 2)) return expected > 0 ? power / expected : 0;
+		if (count >= LEAST_COUNT || (from == 1 && to == l->n_shells - 2))
+			return expected > 0 ? power / expected : 0;
 	}
 }
 
-/* Sums become noise levels. What images multiplied by their CTF have of it goes to the model files, in RELION's unit. */
+/* Sums become noise levels. What images multiplied by their CTF have of it goes to the model files, in
+ * RELION's unit. */
 static void estimate_noise(load *l)
 {
 	const cyc_stacks *stacks = l->s->spec.stacks;
@@ -375,7 +408,9 @@ static void estimate_noise(load *l)
 				for (int32_t r = 1; r < l->n_shells - 1; r++) l->noise[at + (size_t)r] = noise_of(l, at, r);
 				for (int32_t r = 1; r < l->n_shells - 1; r++)
 					l->out->noise_sum[(size_t)g * (size_t)l->n_shells + (size_t)r] +=
-					    per_component * n * l->noise[at + (size_t)r] * (stacks->is_premultiplied[g] ? l->ctf2[at + (size_t)r] / l->count[at + (size_t)r] : 1);
+						per_component * n * l->noise[at + (size_t)r] *
+						(stacks->is_premultiplied[g] ? l->ctf2[at + (size_t)r] / l->count[at + (size_t)r]
+					                                 : 1);
 				l->out->noise_count[g] += l->n_images[at];
 			}
 }
@@ -386,8 +421,10 @@ static cyc_status divide_task(void *arg, int64_t p, int i_thread)
 	const load *l = arg;
 	const cyc_stack_source *s = l->s;
 	const cyc_stacks *stacks = s->spec.stacks;
-	const cyc_particle *particle = &stacks->particles->particles[stacks->particles->series_first[l->i_series] + p];
-	const double *sigma2 = s->spec.group_sigma2 ? s->spec.group_sigma2 + (size_t)particle->i_optics * (size_t)l->n_shells : NULL;
+	const cyc_particle *particle =
+		&stacks->particles->particles[stacks->particles->series_first[l->i_series] + p];
+	const double *sigma2 =
+		s->spec.group_sigma2 ? s->spec.group_sigma2 + (size_t)particle->i_optics * (size_t)l->n_shells : NULL;
 	for (int32_t i = 0; i < l->out->n_images[p]; i++) {
 		cyc_particle_image *image = &l->out->images[p][i];
 		const double *noise = l->noise + sum_index(l, image->i_tilt, particle->i_optics, half_of(particle));
@@ -396,8 +433,11 @@ static cyc_status divide_task(void *arg, int64_t p, int i_thread)
 		float *weight = (float *)image->weight;
 		for (int32_t j = 0; j < image->n; j++) {
 			int32_t shell = s->coefficients->shell[j];
-			double n = sigma2 ? 2 * sigma2[shell] * cyc_square((double)stacks->box_px * stacks->binning) : noise[shell], factor = n > 0 ? 1 / n : 0;
-			if (sigma2 && stacks->is_premultiplied[particle->i_optics]) factor *= (double)weight[j]; /* (T8.4) */
+			double n = sigma2 ? 2 * sigma2[shell] * cyc_square((double)stacks->box_px * stacks->binning)
+			                  : noise[shell],
+				   factor = n > 0 ? 1 / n : 0;
+			if (sigma2 && stacks->is_premultiplied[particle->i_optics])
+				factor *= (double)weight[j]; /* (T8.4) */
 			data[j] *= (float)factor;
 			weight[j] *= (float)factor;
 		}
@@ -412,7 +452,11 @@ cyc_status cyc_stack_source_load(cyc_series_images **out, cyc_stack_source *s, i
 	const cyc_particle_set *set = stacks->particles;
 	const cyc_tilt_series *ts = &stacks->tomograms->series[i_series];
 	int64_t end = set->series_first[i_series + 1];
-	load l = { .s = s, .ts = ts, .i_series = i_series, .n_shells = stacks->box_px / 2 + 1, .first = set->series_first[i_series] };
+	load l = { .s = s,
+		       .ts = ts,
+		       .i_series = i_series,
+		       .n_shells = stacks->box_px / 2 + 1,
+		       .first = set->series_first[i_series] };
 	int32_t n = (int32_t)(end - l.first);
 	double **const sums[] = { &l.power, &l.expected, &l.count, &l.ctf2, &l.noise };
 	*out = NULL;

@@ -48,7 +48,10 @@ void cyc__buffer_printf(cyc__buffer *b, const char *fmt, ...)
 static int character_length(const unsigned char *s)
 {
 	if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7F;
-	int n = s[0] >= 0xF0 && s[0] <= 0xF4 ? 4 : s[0] >= 0xE0 && s[0] < 0xF0 ? 3 : s[0] >= 0xC2 && s[0] < 0xE0 ? 2 : 0;
+	int n = s[0] >= 0xF0 && s[0] <= 0xF4  ? 4
+	        : s[0] >= 0xE0 && s[0] < 0xF0 ? 3
+	        : s[0] >= 0xC2 && s[0] < 0xE0 ? 2
+	                                      : 0;
 	for (int i = 1; i < n; i++)
 		if ((s[i] & 0xC0) != 0x80) return 0;
 	if (n == 3) {
@@ -95,10 +98,11 @@ void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height)
 {
 	c->width = width;
 	c->height = height;
-	cyc__buffer_printf(&c->svg,
-	                   "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
-	                   "font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, sans-serif\">\n",
-	                   width, height, width, height);
+	cyc__buffer_printf(
+		&c->svg,
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
+		"font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, sans-serif\">\n",
+		width, height, width, height);
 }
 
 void cyc__canvas_svg_end(cyc__canvas *c) { cyc__buffer_printf(&c->svg, "</svg>\n"); }
@@ -111,12 +115,14 @@ void cyc__canvas_fill_rect(cyc__canvas *c, double x, double y, double w, double 
 		cairo_rectangle(c->cr, x, y, w, h);
 		cairo_fill(c->cr);
 	} else {
-		cyc__buffer_printf(&c->svg, "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x, y, w, h,
-		                   hex(s, colour));
+		cyc__buffer_printf(&c->svg,
+		                   "<rect x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\" fill=\"%s\"/>\n", x, y,
+		                   w, h, hex(s, colour));
 	}
 }
 
-void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double width, double dash, cyc__colour colour)
+void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double width, double dash,
+                          cyc__colour colour)
 {
 	char s[8];
 	if (n < 2) return;
@@ -130,15 +136,18 @@ void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double wi
 		cairo_stroke(c->cr);
 		return;
 	}
-	cyc__buffer_printf(&c->svg, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"%.2f\" stroke-linejoin=\"round\"", hex(s, colour),
-	                   width);
+	cyc__buffer_printf(&c->svg,
+	                   "<path fill=\"none\" stroke=\"%s\" stroke-width=\"%.2f\" stroke-linejoin=\"round\"",
+	                   hex(s, colour), width);
 	if (dash > 0) cyc__buffer_printf(&c->svg, " stroke-dasharray=\"%.2f\"", dash);
 	cyc__buffer_printf(&c->svg, " d=\"M");
-	for (int32_t i = 0; i < n; i++) cyc__buffer_printf(&c->svg, "%s%.2f %.2f", i ? "L" : "", xy[2 * i], xy[2 * i + 1]);
+	for (int32_t i = 0; i < n; i++)
+		cyc__buffer_printf(&c->svg, "%s%.2f %.2f", i ? "L" : "", xy[2 * i], xy[2 * i + 1]);
 	cyc__buffer_printf(&c->svg, "\"/>\n");
 }
 
-void cyc__canvas_line(cyc__canvas *c, double x0, double y0, double x1, double y1, double width, double dash, cyc__colour colour)
+void cyc__canvas_line(cyc__canvas *c, double x0, double y0, double x1, double y1, double width, double dash,
+                      cyc__colour colour)
 {
 	cyc__canvas_polyline(c, (double[]){ x0, y0, x1, y1 }, 2, width, dash, colour);
 }
@@ -152,25 +161,31 @@ void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour 
 		cairo_arc(c->cr, x, y, r, 0, 2 * CYC_PI);
 		cairo_fill(c->cr);
 	} else {
-		cyc__buffer_printf(&c->svg, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"%s\"/>\n", x, y, r, hex(s, colour));
+		cyc__buffer_printf(&c->svg, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"%s\"/>\n", x, y, r,
+		                   hex(s, colour));
 	}
 }
 
-static void text_cairo(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor, bool is_bold,
-                       bool is_upright, cyc__colour colour)
+static void text_cairo(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor,
+                       bool is_bold, bool is_upright, cyc__colour colour)
 {
 	cairo_text_extents_t extents;
 	cyc__buffer clean = { 0 };
 	add_text(&clean, text, false);
 	if (clean.status == CYC_OK && clean.n > 0) {
 		cairo_save(c->cr);
-		cairo_select_font_face(c->cr, "sans", CAIRO_FONT_SLANT_NORMAL, is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+		cairo_select_font_face(c->cr, "sans", CAIRO_FONT_SLANT_NORMAL,
+		                       is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
 		cairo_set_font_size(c->cr, size);
 		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
 		cairo_text_extents(c->cr, clean.data, &extents);
 		cairo_translate(c->cr, x, y);
 		if (is_upright) cairo_rotate(c->cr, -CYC_PI / 2);
-		cairo_move_to(c->cr, anchor == CYC__LEFT ? 0 : anchor == CYC__CENTRE ? -extents.x_advance / 2 : -extents.x_advance, 0);
+		cairo_move_to(c->cr,
+		              anchor == CYC__LEFT     ? 0
+		              : anchor == CYC__CENTRE ? -extents.x_advance / 2
+		                                      : -extents.x_advance,
+		              0);
 		cairo_show_text(c->cr, clean.data);
 		cairo_restore(c->cr);
 	}
@@ -179,8 +194,8 @@ static void text_cairo(cyc__canvas *c, double x, double y, const char *text, dou
 	cyc_free(clean.data);
 }
 
-void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor, bool is_bold,
-                      bool is_upright, cyc__colour colour)
+void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor,
+                      bool is_bold, bool is_upright, cyc__colour colour)
 {
 	static const char *const anchors[] = { "start", "middle", "end" };
 	char s[8];
@@ -188,8 +203,8 @@ void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, doub
 		text_cairo(c, x, y, text, size, anchor, is_bold, is_upright, colour);
 		return;
 	}
-	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", size, anchors[anchor], hex(s, colour),
-	                   is_bold ? " font-weight=\"bold\"" : "");
+	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", size,
+	                   anchors[anchor], hex(s, colour), is_bold ? " font-weight=\"bold\"" : "");
 	if (is_upright) cyc__buffer_printf(&c->svg, " transform=\"translate(%.2f %.2f) rotate(-90)\">", x, y);
 	else cyc__buffer_printf(&c->svg, " x=\"%.2f\" y=\"%.2f\">", x, y);
 	add_text(&c->svg, text, true);
@@ -210,10 +225,11 @@ cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c)
 	cyc_status st = CYC_OK;
 	CYC_TRY(c->svg.status);
 	cairo_status_t s = cairo_status(c->cr);
-	if (s == CAIRO_STATUS_SUCCESS) s = cairo_surface_write_to_png_stream(cairo_get_target(c->cr), write_chunk, out);
+	if (s == CAIRO_STATUS_SUCCESS)
+		s = cairo_surface_write_to_png_stream(cairo_get_target(c->cr), write_chunk, out);
 	CYC_TRY(out->status);
-	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL, "the drawing library failed: %s",
-	          cairo_status_to_string(s));
+	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL,
+	          "the drawing library failed: %s", cairo_status_to_string(s));
 done:
 	return st;
 }

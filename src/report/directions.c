@@ -14,8 +14,8 @@ static const double k_wanted_in_cell = 10;
 /* Bands of equal height in tilt, each cut into cells of about the same area. */
 typedef struct {
 	int32_t n_bands, n_cells;
-	int32_t *first;   /* n_bands + 1 */
-	double *density;  /* n_cells: share of the directions over share of the sphere */
+	int32_t *first;  /* n_bands + 1 */
+	double *density; /* n_cells: share of the directions over share of the sphere */
 	double highest;
 } cell_grid;
 
@@ -65,7 +65,8 @@ static int64_t grid_fill(cell_grid *g, const double *rot_rad, const double *tilt
 		n_counted++;
 	}
 	for (int32_t b = 0; b < g->n_bands; b++) {
-		double share = 0.5 * (cos(b * CYC_PI / g->n_bands) - cos((b + 1) * CYC_PI / g->n_bands)) / (g->first[b + 1] - g->first[b]);
+		double share = 0.5 * (cos(b * CYC_PI / g->n_bands) - cos((b + 1) * CYC_PI / g->n_bands)) /
+		               (g->first[b + 1] - g->first[b]);
 		for (int32_t i = g->first[b]; i < g->first[b + 1] && n_counted > 0; i++) {
 			g->density[i] /= share * (double)n_counted;
 			g->highest = fmax(g->highest, g->density[i]);
@@ -81,7 +82,8 @@ static cyc__colour colour_of(double share)
 {
 	static const cyc__colour low = { 0.95, 0.95, 0.95 }, high = { 0.03, 0.19, 0.42 };
 	double t = share > 0 ? 0.08 + 0.92 * sqrt(fmin(1, share)) : 0;
-	return (cyc__colour){ low.r + t * (high.r - low.r), low.g + t * (high.g - low.g), low.b + t * (high.b - low.b) };
+	return (cyc__colour){ low.r + t * (high.r - low.r), low.g + t * (high.g - low.g),
+		                  low.b + t * (high.b - low.b) };
 }
 
 static uint32_t pixel_of(cyc__colour c)
@@ -94,7 +96,8 @@ static void project(double *x, double *y, double rot, double tilt)
 {
 	double latitude = CYC_PI / 2 - tilt, t = latitude;
 	/* 2t + sin 2t = pi sin(latitude), by Newton's method; at the poles t is the latitude. */
-	for (int i = 0; i < 40 && fabs(latitude) < CYC_PI / 2 - 1e-9; i++) t -= (2 * t + sin(2 * t) - CYC_PI * sin(latitude)) / (2 + 2 * cos(2 * t) + 1e-12);
+	for (int i = 0; i < 40 && fabs(latitude) < CYC_PI / 2 - 1e-9; i++)
+		t -= (2 * t + sin(2 * t) - CYC_PI * sin(latitude)) / (2 + 2 * cos(2 * t) + 1e-12);
 	*x = rot / CYC_PI * cos(t);
 	*y = sin(t);
 }
@@ -163,8 +166,10 @@ static void draw_grid(cyc__canvas *c)
 	for (int k = -2; k <= 2; k++) {
 		snprintf(text, sizeof text, "%s%d\xC2\xB0", k == -2 ? "rot " : "", 60 * k);
 		double width = cyc__text_width(text, 10);
-		cyc__canvas_fill_rect(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0) - 0.5 * width, TOP + 0.5 * HEIGHT - 13, width, 12, (cyc__colour){ 1, 1, 1 });
-		cyc__canvas_text(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0), TOP + 0.5 * HEIGHT - 4, text, 10, CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_fill_rect(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0) - 0.5 * width, TOP + 0.5 * HEIGHT - 13,
+		                      width, 12, (cyc__colour){ 1, 1, 1 });
+		cyc__canvas_text(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0), TOP + 0.5 * HEIGHT - 4, text, 10, CYC__CENTRE,
+		                 false, false, k_ink);
 	}
 }
 
@@ -172,17 +177,21 @@ static void draw_bar(cyc__canvas *c, double highest)
 {
 	enum { STEPS = 101 };
 	char text[64];
-	double left = SIDE + 0.5 * (WIDTH - BAR_WIDTH), top = TOP + HEIGHT + 22, width = (double)BAR_WIDTH / STEPS;
-	for (int i = 0; i < STEPS; i++) cyc__canvas_fill_rect(c, left + i * width, top, width + 0.5, 8, colour_of((double)i / (STEPS - 1)));
+	double left = SIDE + 0.5 * (WIDTH - BAR_WIDTH), top = TOP + HEIGHT + 22,
+		   width = (double)BAR_WIDTH / STEPS;
+	for (int i = 0; i < STEPS; i++)
+		cyc__canvas_fill_rect(c, left + i * width, top, width + 0.5, 8, colour_of((double)i / (STEPS - 1)));
 	cyc__canvas_text(c, left, top + 21, "0", 11, CYC__CENTRE, false, false, k_ink);
 	snprintf(text, sizeof text, "%.3g", 0.5 * highest);
 	cyc__canvas_text(c, left + 0.5 * BAR_WIDTH, top + 21, text, 11, CYC__CENTRE, false, false, k_ink);
 	snprintf(text, sizeof text, "%.3g", highest);
 	cyc__canvas_text(c, left + BAR_WIDTH, top + 21, text, 11, CYC__CENTRE, false, false, k_ink);
-	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times an even spread", 11, CYC__LEFT, false, false, k_ink);
+	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times an even spread", 11, CYC__LEFT, false, false,
+	                 k_ink);
 }
 
-cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, const double *tilt_rad, int64_t n_directions)
+cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, const double *tilt_rad,
+                              int64_t n_directions)
 {
 	cyc_status st = CYC_OK;
 	cyc__canvas c = { .width = WIDTH + 2 * SIDE, .height = TOP + HEIGHT + BELOW };
@@ -191,7 +200,8 @@ cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, cons
 	cairo_surface_t *surface = NULL;
 	*out = NULL;
 	*n = 0;
-	CYC_CHECK(n_directions >= 0 && (n_directions == 0 || (rot_rad && tilt_rad)), CYC_E_USAGE, "no arrays of %lld directions", (long long)n_directions);
+	CYC_CHECK(n_directions >= 0 && (n_directions == 0 || (rot_rad && tilt_rad)), CYC_E_USAGE,
+	          "no arrays of %lld directions", (long long)n_directions);
 	CYC_TRY(grid_create(&g, n_directions));
 	int64_t n_counted = grid_fill(&g, rot_rad, tilt_rad, n_directions);
 	surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, SCALE * (int)c.width, SCALE * (int)c.height);
@@ -201,7 +211,9 @@ cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, cons
 	CYC_TRY(draw_cells(&c, &g));
 	draw_grid(&c);
 	if (n_counted > 0) draw_bar(&c, g.highest);
-	else cyc__canvas_text(&c, 0.5 * c.width, TOP + HEIGHT + 36, "no directions", 12, CYC__CENTRE, false, false, k_ink);
+	else
+		cyc__canvas_text(&c, 0.5 * c.width, TOP + HEIGHT + 36, "no directions", 12, CYC__CENTRE, false, false,
+		                 k_ink);
 	CYC_TRY(cyc__canvas_png(&png, &c));
 	*out = png.data;
 	*n = png.n;

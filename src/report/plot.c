@@ -9,7 +9,8 @@
 
 /* Points. */
 enum { FIGURE_WIDTH = 640, PLOT_HEIGHT = 230, MAX_PANELS = 40 };
-static const double k_tick_size = 11, k_label_size = 12, k_title_size = 14, k_legend_row = 18, k_png_scale = 2;
+static const double k_tick_size = 11, k_label_size = 12, k_title_size = 14, k_legend_row = 18,
+					k_png_scale = 2;
 
 /* Okabe & Ito's palette without its yellow: told apart by colour-blind readers, dark enough on white. */
 static const cyc__colour k_palette[] = {
@@ -17,10 +18,12 @@ static const cyc__colour k_palette[] = {
 	{ 0.902, 0.624, 0.000 }, { 0.337, 0.706, 0.914 }, { 0.200, 0.200, 0.200 },
 };
 enum { N_PALETTE = sizeof k_palette / sizeof k_palette[0] };
-static const cyc__colour k_ink = { 0.15, 0.15, 0.15 }, k_grey = { 0.42, 0.42, 0.42 }, k_grid = { 0.90, 0.90, 0.90 },
-                         k_white = { 1, 1, 1 };
+static const cyc__colour k_ink = { 0.15, 0.15, 0.15 }, k_grey = { 0.42, 0.42, 0.42 },
+						 k_grid = { 0.90, 0.90, 0.90 }, k_white = { 1, 1, 1 };
 
-typedef struct { double min, max, step; } axis;
+typedef struct {
+	double min, max, step;
+} axis;
 typedef struct {
 	axis x, y;
 	double left, top, width, height; /* of the plot rectangle */
@@ -39,7 +42,8 @@ static double nice_step(double range, int n_wanted)
 	return power * (m < 1.5 ? 1 : m < 3.5 ? 2 : m < 7.5 ? 5 : 10);
 }
 
-/* Range and tick step; `given` if the caller has set it, else the data's with `margin` (share of the range) around it. */
+/* Range and tick step; `given` if the caller has set it, else the data's with `margin` (share of the range)
+ * around it. */
 static axis make_axis(double given_min, double given_max, double min, double max, double margin, int n_ticks)
 {
 	axis a = { given_min, given_max, 0 };
@@ -68,7 +72,8 @@ static void tick_text(char *out, size_t size, const axis *a, double v)
 	if (fabs(v) < 1e-9 * a->step) v = 0;
 	if (largest >= 1e6 || decimals > 5) snprintf(digits, sizeof digits, "%.4g", v);
 	else snprintf(digits, sizeof digits, "%.*f", decimals, v);
-	snprintf(out, size, "%s%s", digits[0] == '-' ? "\xE2\x88\x92" : "", digits[0] == '-' ? digits + 1 : digits);
+	snprintf(out, size, "%s%s", digits[0] == '-' ? "\xE2\x88\x92" : "",
+	         digits[0] == '-' ? digits + 1 : digits);
 }
 
 /* 0.15 1/Å -> "6.67 Å"; digits enough to tell shells apart, no trailing zeros. */
@@ -125,7 +130,8 @@ static int32_t draw_legend(cyc__canvas *c, const cyc_plot *p, double left, doubl
 		}
 		if (c) {
 			double yr = y + (n_rows - 1) * k_legend_row, yl = yr - 0.36 * k_tick_size;
-			if (v->style != CYC_PLOT_POINTS) cyc__canvas_line(c, x, yl, x + 26, yl, 2, v->is_dashed ? 5 : 0, k_palette[colour]);
+			if (v->style != CYC_PLOT_POINTS)
+				cyc__canvas_line(c, x, yl, x + 26, yl, 2, v->is_dashed ? 5 : 0, k_palette[colour]);
 			if (v->style != CYC_PLOT_LINE) cyc__canvas_disc(c, x + 13, yl, 3.2, k_palette[colour]);
 			cyc__canvas_text(c, x + 32, yr, v->label, k_tick_size, CYC__LEFT, false, false, k_ink);
 		}
@@ -167,8 +173,14 @@ static double left_margin(const layout *l, const cyc_plot *p)
 	return w + 16 + (has_text(p->y_label) ? k_label_size + 12 : 0);
 }
 
-static double x_of(const layout *l, double v) { return l->left + (v - l->x.min) / (l->x.max - l->x.min) * l->width; }
-static double y_of(const layout *l, double v) { return l->top + l->height - (v - l->y.min) / (l->y.max - l->y.min) * l->height; }
+static double x_of(const layout *l, double v)
+{
+	return l->left + (v - l->x.min) / (l->x.max - l->x.min) * l->width;
+}
+static double y_of(const layout *l, double v)
+{
+	return l->top + l->height - (v - l->y.min) / (l->y.max - l->y.min) * l->height;
+}
 
 /* ---------------------------------------------------------------- curves */
 
@@ -196,19 +208,22 @@ static bool clip(const layout *l, double s[4])
 	return true;
 }
 
-static void draw_clipped_line(cyc__canvas *c, const layout *l, double s[4], double width, double dash, cyc__colour colour)
+static void draw_clipped_line(cyc__canvas *c, const layout *l, double s[4], double width, double dash,
+                              cyc__colour colour)
 {
 	if (clip(l, s)) cyc__canvas_line(c, s[0], s[1], s[2], s[3], width, dash, colour);
 }
 
 /* One polyline per run of points that are numbers and inside the axes. `xy` has room for 2 n points. */
-static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v, double *xy, cyc__colour colour)
+static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v, double *xy,
+                       cyc__colour colour)
 {
 	int32_t n = 0;
 	double dash = v->is_dashed ? 5 : 0;
 	for (int32_t i = 1; i < v->n; i++) {
 		double s[4] = { x_of(l, v->x[i - 1]), y_of(l, v->y[i - 1]), x_of(l, v->x[i]), y_of(l, v->y[i]) };
-		bool is_drawn = is_plottable(s[0]) && is_plottable(s[1]) && is_plottable(s[2]) && is_plottable(s[3]) && clip(l, s);
+		bool is_drawn = is_plottable(s[0]) && is_plottable(s[1]) && is_plottable(s[2]) &&
+		                is_plottable(s[3]) && clip(l, s);
 		/* memcmp: the run goes on only if the last point was not cut, i.e. is bit for bit the same. */
 		if (!is_drawn || (n > 0 && memcmp(&xy[2 * (n - 1)], s, 2 * sizeof *s) != 0)) {
 			cyc__canvas_polyline(c, xy, n, 1.8, dash, colour);
@@ -227,7 +242,8 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 	cyc__canvas_polyline(c, xy, n, 1.8, dash, colour);
 }
 
-static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *v, bool with_discs, cyc__colour colour)
+static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *v, bool with_discs,
+                        cyc__colour colour)
 {
 	for (int32_t i = 0; i < v->n; i++) {
 		if (!is_plottable(v->x[i]) || !is_plottable(v->y[i])) continue;
@@ -239,7 +255,8 @@ static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *
 			draw_clipped_line(c, l, (double[]){ x - 2.5, y0, x + 2.5, y0 }, 1, 0, colour);
 			draw_clipped_line(c, l, (double[]){ x - 2.5, y1, x + 2.5, y1 }, 1, 0, colour);
 		}
-		if (with_discs && y >= l->top - 0.5 && y <= l->top + l->height + 0.5) cyc__canvas_disc(c, x, y, 2.8, colour);
+		if (with_discs && y >= l->top - 0.5 && y <= l->top + l->height + 0.5)
+			cyc__canvas_disc(c, x, y, 2.8, colour);
 	}
 }
 
@@ -275,7 +292,8 @@ static void draw_ticks(cyc__canvas *c, const layout *l, const cyc_plot *p)
 		cyc__canvas_line(c, l->left, y, right, y, 0.8, 0, k_grid);
 		cyc__canvas_line(c, l->left - 4, y, l->left, y, 1, 0, k_ink);
 		tick_text(text, sizeof text, &l->y, (double)i * l->y.step);
-		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text, k_tick_size, CYC__RIGHT, false, false, k_ink);
+		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text, k_tick_size, CYC__RIGHT, false, false,
+		                 k_ink);
 	}
 	for (int64_t i = first_tick(&l->x); i <= last_tick(&l->x); i++) {
 		double v = (double)i * l->x.step, x = x_of(l, v);
@@ -285,7 +303,8 @@ static void draw_ticks(cyc__canvas *c, const layout *l, const cyc_plot *p)
 		cyc__canvas_text(c, x, bottom + 6 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false, k_ink);
 		if (p->x_is_inverse_A && v > 1e-9 * l->x.step) {
 			resolution_text(text, sizeof text, v);
-			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false, k_grey);
+			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false,
+			                 k_grey);
 		}
 	}
 }
@@ -313,11 +332,14 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 		cyc__canvas_text(c, right - 3, yt, p->h_line_label, k_tick_size, CYC__RIGHT, false, false, k_grey);
 	}
 	if (!l->has_data)
-		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data", k_title_size, CYC__CENTRE, false, false, k_grey);
+		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data", k_title_size,
+		                 CYC__CENTRE, false, false, k_grey);
 	if (has_text(p->x_label))
-		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label, k_label_size, CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label, k_label_size,
+		                 CYC__CENTRE, false, false, k_ink);
 	if (has_text(p->y_label))
-		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label, k_label_size, CYC__CENTRE, false, true, k_ink);
+		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label, k_label_size, CYC__CENTRE,
+		                 false, true, k_ink);
 done:
 	return st;
 }
@@ -325,15 +347,15 @@ done:
 static cyc_status check_panels(const cyc_plot *panels, int32_t n_panels)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(panels && n_panels >= 1 && n_panels <= MAX_PANELS, CYC_E_USAGE, "a figure has 1 to %d panels, got %d", MAX_PANELS,
-	          (int)n_panels);
+	CYC_CHECK(panels && n_panels >= 1 && n_panels <= MAX_PANELS, CYC_E_USAGE,
+	          "a figure has 1 to %d panels, got %d", MAX_PANELS, (int)n_panels);
 	for (int32_t i = 0; i < n_panels; i++) {
 		CYC_CHECK(panels[i].n_series >= 0 && (panels[i].n_series == 0 || panels[i].series), CYC_E_USAGE,
 		          "panel %d has %d series but no array of them", (int)i, (int)panels[i].n_series);
 		for (int32_t s = 0; s < panels[i].n_series; s++) {
 			const cyc_plot_series *v = &panels[i].series[s];
-			CYC_CHECK(v->n >= 0 && (v->n == 0 || (v->x && v->y)), CYC_E_USAGE, "panel %d, series %d has %d points but no x or y",
-			          (int)i, (int)s, (int)v->n);
+			CYC_CHECK(v->n >= 0 && (v->n == 0 || (v->x && v->y)), CYC_E_USAGE,
+			          "panel %d, series %d has %d points but no x or y", (int)i, (int)s, (int)v->n);
 		}
 	}
 done:
@@ -379,7 +401,8 @@ static cyc_status check_cairo(cairo_status_t s)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(s != CAIRO_STATUS_NO_MEMORY, CYC_E_NOMEM, "not enough memory for a picture");
-	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, CYC_E_INTERNAL, "the drawing library failed: %s", cairo_status_to_string(s));
+	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, CYC_E_INTERNAL, "the drawing library failed: %s",
+	          cairo_status_to_string(s));
 done:
 	return st;
 }
@@ -410,7 +433,8 @@ static cyc_status plot_png(cyc__buffer *out, const cyc_plot *panels, int32_t n_p
 	cairo_surface_t *surface = NULL;
 	CYC_TRY(check_panels(panels, n_panels));
 	CYC_TRY(draw_figure(NULL, &c.height, panels, n_panels));
-	surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)(k_png_scale * c.width), (int)(k_png_scale * c.height));
+	surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)(k_png_scale * c.width),
+	                                     (int)(k_png_scale * c.height));
 	CYC_TRY(check_cairo(cairo_surface_status(surface)));
 	c.cr = cairo_create(surface);
 	cairo_scale(c.cr, k_png_scale, k_png_scale);
@@ -426,7 +450,8 @@ done:
 	return st;
 }
 
-static cyc_status plot_pdf(cyc__buffer *out, const cyc_plot *const *figures, const int32_t *n_panels, int32_t n_figures)
+static cyc_status plot_pdf(cyc__buffer *out, const cyc_plot *const *figures, const int32_t *n_panels,
+                           int32_t n_figures)
 {
 	cyc_status st = CYC_OK;
 	cyc__canvas c = { .width = FIGURE_WIDTH };
@@ -458,7 +483,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures, const int32_t *n_panels, int32_t n_figures)
+cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures, const int32_t *n_panels,
+                              int32_t n_figures)
 {
 	cyc_status st = CYC_OK;
 	cyc__buffer b = { 0 };

@@ -16,7 +16,8 @@ static void take_slices(float *slices, const cyc_volume *map)
 	size_t count = (size_t)n * (size_t)n;
 	for (int32_t row = 0; row < n; row++)
 		for (int32_t x = 0; x < n; x++) {
-			size_t v = (size_t)(n - 1 - row), to = (size_t)row * (size_t)n + (size_t)x, nn = (size_t)n, cc = (size_t)c;
+			size_t v = (size_t)(n - 1 - row), to = (size_t)row * (size_t)n + (size_t)x, nn = (size_t)n,
+				   cc = (size_t)c;
 			slices[to] = map->data[(cc * nn + v) * nn + (size_t)x];
 			slices[count + to] = map->data[(v * nn + cc) * nn + (size_t)x];
 			slices[2 * count + to] = map->data[(v * nn + (size_t)x) * nn + cc];
@@ -50,7 +51,8 @@ done:
 
 static void draw_slice(cairo_t *cr, const unsigned char *pixels, int32_t n, int stride, double x, double edge)
 {
-	cairo_surface_t *image = cairo_image_surface_create_for_data((unsigned char *)(uintptr_t)pixels, CAIRO_FORMAT_RGB24, n, n, stride);
+	cairo_surface_t *image = cairo_image_surface_create_for_data((unsigned char *)(uintptr_t)pixels,
+	                                                             CAIRO_FORMAT_RGB24, n, n, stride);
 	cairo_save(cr);
 	cairo_translate(cr, x, 0);
 	cairo_scale(cr, edge / n, edge / n);
@@ -76,7 +78,8 @@ static void draw_scale_bar(cyc__canvas *c, const cyc_volume *map, double edge)
 	cyc__canvas_text(c, 8, edge - 15, label, 11, CYC__LEFT, false, false, white);
 }
 
-static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int stride, const cyc_volume *map, int32_t edge)
+static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int stride, const cyc_volume *map,
+                           int32_t edge)
 {
 	cyc_status st = CYC_OK;
 	cyc__canvas c = { .width = N_SLICES * edge + (N_SLICES - 1) * GAP, .height = edge };
@@ -84,7 +87,8 @@ static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int st
 	c.cr = cairo_create(surface);
 	cyc__canvas_fill_rect(&c, 0, 0, c.width, c.height, (cyc__colour){ 1, 1, 1 });
 	for (int s = 0; s < N_SLICES; s++)
-		draw_slice(c.cr, pixels + (size_t)s * (size_t)stride * (size_t)map->nx, map->nx, stride, s * (edge + GAP), edge);
+		draw_slice(c.cr, pixels + (size_t)s * (size_t)stride * (size_t)map->nx, map->nx, stride,
+		           s * (edge + GAP), edge);
 	draw_scale_bar(&c, map, edge);
 	CYC_TRY(cyc__canvas_png(out, &c));
 done:
@@ -100,9 +104,11 @@ cyc_status cyc_slices_png(char **out, size_t *n, const cyc_volume *map, int32_t 
 	float *slices = NULL, low, high;
 	unsigned char *pixels = NULL;
 	*out = NULL;
-	CYC_CHECK(cyc_volume_is_cubic(map), CYC_E_SHAPE, "slices are drawn of cubic maps, not of %d x %d x %d voxels", (int)map->nx, (int)map->ny,
+	CYC_CHECK(cyc_volume_is_cubic(map), CYC_E_SHAPE,
+	          "slices are drawn of cubic maps, not of %d x %d x %d voxels", (int)map->nx, (int)map->ny,
 	          (int)map->nz);
-	CYC_CHECK(edge_px >= 32 && edge_px <= 2000, CYC_E_USAGE, "slices are drawn 32 to 2000 px wide, not %d", (int)edge_px);
+	CYC_CHECK(edge_px >= 32 && edge_px <= 2000, CYC_E_USAGE, "slices are drawn 32 to 2000 px wide, not %d",
+	          (int)edge_px);
 	size_t edge = (size_t)map->nx, count = N_SLICES * edge * edge;
 	int stride = cairo_format_stride_for_width(CAIRO_FORMAT_RGB24, map->nx);
 	CYC_TRY(cyc_alloc(&slices, count, sizeof *slices));

@@ -42,7 +42,8 @@ static cyc_status draw_square(cyc__canvas *c, const cyc_value_panel *p, double l
 			uint32_t rgb = pixel_of(p, ((size_t)p->n - 1 - y) * (size_t)p->n + x);
 			memcpy(pixels + y * (size_t)stride + 4 * x, &rgb, 4);
 		}
-	cairo_surface_t *image = cairo_image_surface_create_for_data(pixels, CAIRO_FORMAT_RGB24, p->n, p->n, stride);
+	cairo_surface_t *image =
+		cairo_image_surface_create_for_data(pixels, CAIRO_FORMAT_RGB24, p->n, p->n, stride);
 	cairo_save(c->cr);
 	cairo_translate(c->cr, left, top);
 	cairo_scale(c->cr, (double)EDGE / p->n, (double)EDGE / p->n);
@@ -62,22 +63,27 @@ static void draw_bar(cyc__canvas *c, const cyc_value_panel *p, double left, doub
 	enum { STEPS = 65 };
 	char text[48];
 	double width = (double)EDGE / STEPS;
-	for (int i = 0; i < STEPS; i++) cyc__canvas_fill_rect(c, left + i * width, top, width + 0.5, 8, colour_of(2.0 * i / (STEPS - 1) - 1));
+	for (int i = 0; i < STEPS; i++)
+		cyc__canvas_fill_rect(c, left + i * width, top, width + 0.5, 8, colour_of(2.0 * i / (STEPS - 1) - 1));
 	for (int i = 0; i < 3; i++) {
-		snprintf(text, sizeof text, "%.3g%s%s", (i - 1) * p->limit, i == 2 && p->unit ? " " : "", i == 2 && p->unit ? p->unit : "");
+		snprintf(text, sizeof text, "%.3g%s%s", (i - 1) * p->limit, i == 2 && p->unit ? " " : "",
+		         i == 2 && p->unit ? p->unit : "");
 		cyc__canvas_text(c, left + 0.5 * i * EDGE, top + 21, text, 11, (cyc__anchor)i, false, false, k_ink);
 	}
 }
 
-cyc_status cyc_values_write(const char *path, const char *title, const cyc_value_panel *panels, int32_t n_panels)
+cyc_status cyc_values_write(const char *path, const char *title, const cyc_value_panel *panels,
+                            int32_t n_panels)
 {
 	cyc_status st = CYC_OK;
 	cyc__buffer out = { 0 };
 	cyc__canvas c = { 0 };
 	cairo_surface_t *surface = NULL;
-	CYC_CHECK(n_panels >= 1 && n_panels <= MAX_VALUE_PANELS, CYC_E_USAGE, "1 to %d panels can be drawn, not %d", MAX_VALUE_PANELS, n_panels);
+	CYC_CHECK(n_panels >= 1 && n_panels <= MAX_VALUE_PANELS, CYC_E_USAGE,
+	          "1 to %d panels can be drawn, not %d", MAX_VALUE_PANELS, n_panels);
 	for (int32_t i = 0; i < n_panels; i++)
-		CYC_CHECK(panels[i].n >= 1 && panels[i].n <= 16384 && panels[i].limit > 0, CYC_E_USAGE, "panel %d: edge %d, limit %g", i + 1, panels[i].n, panels[i].limit);
+		CYC_CHECK(panels[i].n >= 1 && panels[i].n <= 16384 && panels[i].limit > 0, CYC_E_USAGE,
+		          "panel %d: edge %d, limit %g", i + 1, panels[i].n, panels[i].limit);
 	c.width = 3 * GAP + 2 * EDGE;
 	c.height = TITLE + (n_panels + 1) / 2 * (EDGE + LABEL + BAR);
 	surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, 2 * (int)c.width, 2 * (int)c.height);
@@ -87,7 +93,9 @@ cyc_status cyc_values_write(const char *path, const char *title, const cyc_value
 	if (title) cyc__canvas_text(&c, 0.5 * c.width, 22, title, 14, CYC__CENTRE, true, false, k_ink);
 	for (int32_t i = 0; i < n_panels; i++) {
 		double left = GAP + i % 2 * (EDGE + GAP), top = TITLE + i / 2 * (EDGE + LABEL + BAR) + LABEL;
-		if (panels[i].title) cyc__canvas_text(&c, left + 0.5 * EDGE, top - 8, panels[i].title, 12, CYC__CENTRE, false, false, k_ink);
+		if (panels[i].title)
+			cyc__canvas_text(&c, left + 0.5 * EDGE, top - 8, panels[i].title, 12, CYC__CENTRE, false, false,
+			                 k_ink);
 		CYC_TRY(draw_square(&c, &panels[i], left, top));
 		draw_bar(&c, &panels[i], left, top + EDGE + 8);
 	}

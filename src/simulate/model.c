@@ -1,15 +1,19 @@
 /*
- * The particle: a symmetric bundle of alpha helices. Helices of the asymmetric unit are put at random places of a ball
- * (a shell for large groups), never closer to others or to their own symmetry mates than proteins pack.
+ * The particle: a symmetric bundle of alpha helices. Helices of the asymmetric unit are put at random places
+ * of a ball (a shell for large groups), never closer to others or to their own symmetry mates than proteins
+ * pack.
  */
 #include "simulate/simulate_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Backbone of an ideal alpha helix in cylinder coordinates (Å, degrees, Å) about its axis, relative to C-alpha; 100 degrees
- * and 1.5 Å per residue. Weights: electron scattering amplitudes f_e(0) in Å with the bound hydrogens. */
-static const struct { double r, phi_deg, z, weight; } k_backbone[] = {
+/* Backbone of an ideal alpha helix in cylinder coordinates (Å, degrees, Å) about its axis, relative to
+ * C-alpha; 100 degrees and 1.5 Å per residue. Weights: electron scattering amplitudes f_e(0) in Å with the
+ * bound hydrogens. */
+static const struct {
+	double r, phi_deg, z, weight;
+} k_backbone[] = {
 	{ 1.55, -27.6, -0.87, 2.74 }, /* N */
 	{ 2.28, 0.0, 0.0, 3.04 },     /* C-alpha */
 	{ 1.68, 26.3, 1.10, 2.51 },   /* C */
@@ -44,25 +48,31 @@ static size_t grid_index(const grid *g, int32_t x, int32_t y, int32_t z)
 static bool grid_is_taken(const grid *g, cyc_vec3 p)
 {
 	int32_t h = g->n / 2;
-	return g->taken[grid_index(g, h + (int32_t)lround(p.x / k_spacing), h + (int32_t)lround(p.y / k_spacing), h + (int32_t)lround(p.z / k_spacing))];
+	return g->taken[grid_index(g, h + (int32_t)lround(p.x / k_spacing), h + (int32_t)lround(p.y / k_spacing),
+	                           h + (int32_t)lround(p.z / k_spacing))];
 }
 
 static void grid_take(grid *g, cyc_vec3 p)
 {
 	int32_t h = g->n / 2, reach = (int32_t)ceil(k_packing_A / k_spacing);
-	int32_t cx = h + (int32_t)lround(p.x / k_spacing), cy = h + (int32_t)lround(p.y / k_spacing), cz = h + (int32_t)lround(p.z / k_spacing);
+	int32_t cx = h + (int32_t)lround(p.x / k_spacing), cy = h + (int32_t)lround(p.y / k_spacing),
+			cz = h + (int32_t)lround(p.z / k_spacing);
 	for (int32_t z = cz - reach; z <= cz + reach; z++)
 		for (int32_t y = cy - reach; y <= cy + reach; y++)
 			for (int32_t x = cx - reach; x <= cx + reach; x++) {
 				if (x < 0 || y < 0 || z < 0 || x >= g->n || y >= g->n || z >= g->n) continue;
-				double d2 = cyc_square((x - h) * k_spacing - p.x) + cyc_square((y - h) * k_spacing - p.y) + cyc_square((z - h) * k_spacing - p.z);
+				double d2 = cyc_square((x - h) * k_spacing - p.x) + cyc_square((y - h) * k_spacing - p.y) +
+				            cyc_square((z - h) * k_spacing - p.z);
 				if (d2 < k_packing_A * k_packing_A) g->taken[grid_index(g, x, y, z)] = 1;
 			}
 }
 
 /* ---------------------------------------------------------------- helices */
 
-static cyc_vec3 add_scaled(cyc_vec3 a, double s, cyc_vec3 b) { return (cyc_vec3){ a.x + s * b.x, a.y + s * b.y, a.z + s * b.z }; }
+static cyc_vec3 add_scaled(cyc_vec3 a, double s, cyc_vec3 b)
+{
+	return (cyc_vec3){ a.x + s * b.x, a.y + s * b.y, a.z + s * b.z };
+}
 static double norm(cyc_vec3 a) { return sqrt(a.x * a.x + a.y * a.y + a.z * a.z); }
 
 static cyc_vec3 random_direction(cyc_rng *rng)
@@ -95,11 +105,13 @@ static helix random_helix(cyc_rng *rng, int32_t n, double r_in, double r_out)
 	v = add_scaled(v, -along, h.along);
 	double m = norm(v);
 	if (m < 0.1) {
-		v = fabs(h.along.x) < 0.7 ? (cyc_vec3){ 0, h.along.z, -h.along.y } : (cyc_vec3){ h.along.z, 0, -h.along.x };
+		v = fabs(h.along.x) < 0.7 ? (cyc_vec3){ 0, h.along.z, -h.along.y }
+		                          : (cyc_vec3){ h.along.z, 0, -h.along.x };
 		m = norm(v);
 	}
 	h.across = (cyc_vec3){ v.x / m, v.y / m, v.z / m };
-	h.third = (cyc_vec3){ h.along.y * h.across.z - h.along.z * h.across.y, h.along.z * h.across.x - h.along.x * h.across.z,
+	h.third = (cyc_vec3){ h.along.y * h.across.z - h.along.z * h.across.y,
+		                  h.along.z * h.across.x - h.along.x * h.across.z,
 		                  h.along.x * h.across.y - h.along.y * h.across.x };
 	return h;
 }
@@ -139,7 +151,8 @@ static cyc_status add_helix(cyc__sim_model *m, int64_t *capacity, const helix *h
 			if (a == 1) m->ca[m->n_ca++] = p;
 		}
 		/* Side chain: from C-beta outwards in bonds of 1.5 Å that wander. */
-		cyc_vec3 axis = add_scaled(h->centre, k_rise_A * (i - 0.5 * (h->n - 1)), h->along), out = add_scaled(p, -1, axis);
+		cyc_vec3 axis = add_scaled(h->centre, k_rise_A * (i - 0.5 * (h->n - 1)), h->along),
+				 out = add_scaled(p, -1, axis);
 		double m_out = norm(out);
 		int n_side = (int)(cyc_rng_u32(rng) % (MAX_SIDE_CHAIN + 1));
 		for (int a = 0; a < n_side; a++) {
@@ -181,7 +194,9 @@ cyc_status cyc__sim_model_make(cyc__sim_model *m, const cyc_simulate_options *o)
 	CYC_TRY(cyc_symmetry_create(&sym, o->symmetry));
 	m->radius_A = o->radius_A > 0 ? o->radius_A : 0.3 * o->box_px * o->pixel_size_A;
 	double r_out = m->radius_A - k_side_chain_reach_A, r_in = sym->n >= 12 ? 0.35 * r_out : 0;
-	CYC_CHECK(r_out >= 8, CYC_E_USAGE, "a particle of radius %.1f Å is too small to hold a helix: at least 13 Å are needed", m->radius_A);
+	CYC_CHECK(r_out >= 8, CYC_E_USAGE,
+	          "a particle of radius %.1f Å is too small to hold a helix: at least 13 Å are needed",
+	          m->radius_A);
 	CYC_TRY(grid_create(&g, m->radius_A));
 	/* Loosely packed: parts of real particles are too disordered to be seen. */
 	double n_wanted = 0.8 * 4.0 / 3 * CYC_PI * (pow(r_out, 3) - pow(r_in, 3)) / k_residue_A3 / sym->n;
@@ -196,7 +211,9 @@ cyc_status cyc__sim_model_make(cyc__sim_model *m, const cyc_simulate_options *o)
 				for (int32_t s = 0; s < sym->n; s++) grid_take(&g, cyc_mat3_apply(sym->ops[s], m->ca[i]));
 		}
 	}
-	CYC_CHECK(m->n_ca > 0, CYC_E_USAGE, "a particle of radius %.1f Å has no room for a helix in each asymmetric unit of %s", m->radius_A, o->symmetry);
+	CYC_CHECK(m->n_ca > 0, CYC_E_USAGE,
+	          "a particle of radius %.1f Å has no room for a helix in each asymmetric unit of %s",
+	          m->radius_A, o->symmetry);
 	CYC_TRY(copy_by_symmetry(m, sym, capacity));
 done:
 	if (st == CYC_E_USAGE && !sym) cyc_error_context("--sym");
@@ -227,32 +244,39 @@ double cyc__sim_filter(double k, const cyc_simulate_options *o)
 	double k_nyquist = 0.5 / o->pixel_size_A;
 	if (k >= k_nyquist) return 0;
 	double edge = k > 0.8 * k_nyquist ? 0.5 + 0.5 * cos(CYC_PI * (k / k_nyquist - 0.8) / 0.2) : 1;
-	/* A protein of 0.168 Å of f_e per Å3 stands in ice of 0.095; the ice around atoms is smooth (sigma 2.5 Å). */
+	/* A protein of 0.168 Å of f_e per Å3 stands in ice of 0.095; the ice around atoms is smooth (sigma 2.5
+	 * Å). */
 	double solvent = 1 - 0.57 * exp(-2 * cyc_square(CYC_PI * 2.5 * k));
-	/* Weak phase: a unit of f_e turns the wave by gamma lambda / area; the image shows twice that at CTF 1. */
+	/* Weak phase: a unit of f_e turns the wave by gamma lambda / area; the image shows twice that at CTF 1.
+	 */
 	double gamma = 1 + o->voltage_kV / 510.99895;
-	double electrons = o->dose_e_per_A2 * cyc_square(o->pixel_size_A) * exp(-o->thickness_A / o->mean_free_path_A);
+	double electrons =
+		o->dose_e_per_A2 * cyc_square(o->pixel_size_A) * exp(-o->thickness_A / o->mean_free_path_A);
 	double contrast = 2 * gamma * cyc__sim_wavelength_A(o->voltage_kV) / cyc_square(o->pixel_size_A);
 	return o->signal * electrons * contrast * solvent * edge * exp(-0.25 * o->bfactor_A2 * k * k);
 }
 
 enum { SPLAT = 5 }; /* Gaussian of one fine voxel, cut at 5 sigma */
 
-/* Sum of Gaussians (sigma 1 voxel, integral = weight) at the atoms, on a grid of n^3 voxels with its centre at n/2. */
+/* Sum of Gaussians (sigma 1 voxel, integral = weight) at the atoms, on a grid of n^3 voxels with its centre
+ * at n/2. */
 static void splat_atoms(float *map, int32_t n, double voxel_A, const cyc__sim_model *m)
 {
 	for (int64_t a = 0; a < m->n_atoms; a++) {
-		double c[3] = { m->atoms[a].x / voxel_A + n / 2, m->atoms[a].y / voxel_A + n / 2, m->atoms[a].z / voxel_A + n / 2 };
+		double c[3] = { m->atoms[a].x / voxel_A + n / 2, m->atoms[a].y / voxel_A + n / 2,
+			            m->atoms[a].z / voxel_A + n / 2 };
 		int32_t first[3];
 		double w[3][2 * SPLAT + 1];
 		for (int d = 0; d < 3; d++) {
 			first[d] = (int32_t)lround(c[d]) - SPLAT;
-			for (int i = 0; i <= 2 * SPLAT; i++) w[d][i] = exp(-0.5 * cyc_square(first[d] + i - c[d])) / sqrt(2 * CYC_PI);
+			for (int i = 0; i <= 2 * SPLAT; i++)
+				w[d][i] = exp(-0.5 * cyc_square(first[d] + i - c[d])) / sqrt(2 * CYC_PI);
 		}
 		/* The caller has checked that the particle fits into the box with a margin. */
 		for (int k = 0; k <= 2 * SPLAT; k++)
 			for (int j = 0; j <= 2 * SPLAT; j++) {
-				float *row = map + ((size_t)(first[2] + k) * (size_t)n + (size_t)(first[1] + j)) * (size_t)n + (size_t)first[0];
+				float *row = map + ((size_t)(first[2] + k) * (size_t)n + (size_t)(first[1] + j)) * (size_t)n +
+				             (size_t)first[0];
 				double wkj = m->atoms[a].weight * w[2][k] * w[1][j];
 				for (int i = 0; i <= 2 * SPLAT; i++) row[i] += (float)(wkj * w[0][i]);
 			}
@@ -260,17 +284,22 @@ static void splat_atoms(float *map, int32_t n, double voxel_A, const cyc__sim_mo
 }
 
 /* Keep the inner part of the fine transform, undo the width of the splats, apply the filter. */
-static void crop_and_filter(cyc_cfloat *out, int32_t n, const cyc_cfloat *fine, double voxel_A, const cyc_simulate_options *o)
+static void crop_and_filter(cyc_cfloat *out, int32_t n, const cyc_cfloat *fine, double voxel_A,
+                            const cyc_simulate_options *o)
 {
 	int32_t nf = 2 * n;
 	for (int32_t z = 0; z < n; z++)
 		for (int32_t y = 0; y < n; y++)
 			for (int32_t x = 0; x <= n / 2; x++) {
 				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n;
-				double r2 = (double)x * x + (double)ky * ky + (double)kz * kz, k = sqrt(r2) / (n * o->pixel_size_A);
+				double r2 = (double)x * x + (double)ky * ky + (double)kz * kz,
+					   k = sqrt(r2) / (n * o->pixel_size_A);
 				double f = cyc__sim_filter(k, o) * exp(2 * cyc_square(CYC_PI * voxel_A * k));
-				size_t from = ((size_t)((kz + nf) % nf) * (size_t)nf + (size_t)((ky + nf) % nf)) * (size_t)(nf / 2 + 1) + (size_t)x;
-				out[((size_t)z * (size_t)n + (size_t)y) * (size_t)(n / 2 + 1) + (size_t)x] = fine[from] * (float)f;
+				size_t from = ((size_t)((kz + nf) % nf) * (size_t)nf + (size_t)((ky + nf) % nf)) *
+				                  (size_t)(nf / 2 + 1) +
+				              (size_t)x;
+				out[((size_t)z * (size_t)n + (size_t)y) * (size_t)(n / 2 + 1) + (size_t)x] =
+					fine[from] * (float)f;
 			}
 }
 
@@ -309,7 +338,8 @@ done:
 
 /* ---------------------------------------------------------------- masks */
 
-cyc_status cyc__sim_mask(cyc_volume **out, const cyc__sim_model *m, double distance_A, double edge_A, const cyc_simulate_options *o)
+cyc_status cyc__sim_mask(cyc_volume **out, const cyc__sim_model *m, double distance_A, double edge_A,
+                         const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
@@ -327,7 +357,9 @@ cyc_status cyc__sim_mask(cyc_volume **out, const cyc__sim_model *m, double dista
 			for (int32_t y = lo[1]; y <= hi[1]; y++)
 				for (int32_t x = lo[0]; x <= hi[0]; x++) {
 					double r = px * sqrt(cyc_square(x - c[0]) + cyc_square(y - c[1]) + cyc_square(z - c[2]));
-					double w = r <= distance_A ? 1 : r < reach ? 0.5 + 0.5 * cos(CYC_PI * (r - distance_A) / edge_A) : 0;
+					double w = r <= distance_A ? 1
+					           : r < reach     ? 0.5 + 0.5 * cos(CYC_PI * (r - distance_A) / edge_A)
+					                           : 0;
 					float *t = &v->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x];
 					*t = fmaxf(*t, (float)w);
 				}

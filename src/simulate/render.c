@@ -7,15 +7,16 @@
 
 /* ---------------------------------------------------------------- slices */
 
-/* Interpolation in a transform of twice the box with the kernel exp(beta (sqrt(1 - x^2) - 1)) over six points, divided out
- * in real space (Barnett, Magland & af Klinteberg 2019, SIAM J Sci Comput 41:C479): relative error about 1e-5. */
+/* Interpolation in a transform of twice the box with the kernel exp(beta (sqrt(1 - x^2) - 1)) over six
+ * points, divided out in real space (Barnett, Magland & af Klinteberg 2019, SIAM J Sci Comput 41:C479):
+ * relative error about 1e-5. */
 enum { TAPS = 6, PER_TAP = 512, MARGIN = TAPS };
 static const double k_beta = 2.30 * TAPS;
 
 struct cyc__sim_slicer {
-	int32_t n, n2;         /* box, and twice the box */
-	int32_t row;           /* MARGIN columns of negative kx, then 0 .. n + MARGIN */
-	cyc_cfloat *ft;        /* n2 x n2 x row */
+	int32_t n, n2;                          /* box, and twice the box */
+	int32_t row;                            /* MARGIN columns of negative kx, then 0 .. n + MARGIN */
+	cyc_cfloat *ft;                         /* n2 x n2 x row */
 	float kernel[(TAPS / 2) * PER_TAP + 2]; /* at distances i / PER_TAP */
 };
 
@@ -50,7 +51,9 @@ static cyc_status pad_map(float **out, const cyc_volume *map)
 	for (int32_t z = 0; z < n; z++)
 		for (int32_t y = 0; y < n; y++)
 			for (int32_t x = 0; x < n; x++) {
-				size_t to = ((size_t)((z - n / 2 + n2) % n2) * (size_t)n2 + (size_t)((y - n / 2 + n2) % n2)) * (size_t)n2 + (size_t)((x - n / 2 + n2) % n2);
+				size_t to = ((size_t)((z - n / 2 + n2) % n2) * (size_t)n2 + (size_t)((y - n / 2 + n2) % n2)) *
+				                (size_t)n2 +
+				            (size_t)((x - n / 2 + n2) % n2);
 				double v = (double)map->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x];
 				padded[to] = (float)(v * inverse[x] * inverse[y] * inverse[z]);
 			}
@@ -101,7 +104,8 @@ cyc_status cyc__sim_slicer_create(cyc__sim_slicer **out, const cyc_volume *map, 
 	for (int32_t z = 0; z < n2; z++)
 		for (int32_t y = 0; y < n2; y++)
 			for (int32_t x = 0; x < s->row; x++)
-				s->ft[((size_t)z * (size_t)n2 + (size_t)y) * (size_t)s->row + (size_t)x] = full_value(half, n2, x - MARGIN, y, z);
+				s->ft[((size_t)z * (size_t)n2 + (size_t)y) * (size_t)s->row + (size_t)x] =
+					full_value(half, n2, x - MARGIN, y, z);
 	*out = s;
 	s = NULL;
 done:
@@ -143,7 +147,9 @@ static cyc_cfloat sample(const cyc__sim_slicer *s, cyc_vec3 k)
 	for (int c = 0; c < TAPS; c++) {
 		size_t plane = (size_t)((z + c + s->n2) % s->n2) * (size_t)s->n2;
 		for (int b = 0; b < TAPS; b++) {
-			const float *p = (const float *)(s->ft + (plane + (size_t)((y + b + s->n2) % s->n2)) * (size_t)s->row + (size_t)x);
+			const float *p =
+				(const float *)(s->ft + (plane + (size_t)((y + b + s->n2) % s->n2)) * (size_t)s->row +
+			                    (size_t)x);
 			float r = 0, i = 0;
 			for (int a = 0; a < TAPS; a++) {
 				r += wx[a] * p[2 * a];
@@ -157,7 +163,8 @@ static cyc_cfloat sample(const cyc__sim_slicer *s, cyc_vec3 k)
 	return re + (is_mirrored ? -im : im) * I;
 }
 
-void cyc__sim_slice(cyc_cfloat *ft, const cyc__sim_slicer *s, cyc_mat3 R_img_ref, double shift_x_px, double shift_y_px)
+void cyc__sim_slice(cyc_cfloat *ft, const cyc__sim_slicer *s, cyc_mat3 R_img_ref, double shift_x_px,
+                    double shift_y_px)
 {
 	int32_t n = s->n;
 	double ratio = (double)s->n2 / n;
@@ -168,7 +175,8 @@ void cyc__sim_slice(cyc_cfloat *ft, const cyc__sim_slicer *s, cyc_mat3 R_img_ref
 			*out = 0;
 			if (4 * (x * x + ky * ky) >= n * n) continue;
 			/* k_ref = R_ref_img (kx, ky, 0). */
-			cyc_vec3 k = { ratio * (R_img_ref.m[0][0] * x + R_img_ref.m[1][0] * ky), ratio * (R_img_ref.m[0][1] * x + R_img_ref.m[1][1] * ky),
+			cyc_vec3 k = { ratio * (R_img_ref.m[0][0] * x + R_img_ref.m[1][0] * ky),
+				           ratio * (R_img_ref.m[0][1] * x + R_img_ref.m[1][1] * ky),
 				           ratio * (R_img_ref.m[0][2] * x + R_img_ref.m[1][2] * ky) };
 			double phase = -2 * CYC_PI * (x * (shift_x_px / n + 0.5) + ky * (shift_y_px / n + 0.5));
 			*out = sample(s, k) * ((float)cos(phase) + (float)sin(phase) * I);
@@ -196,7 +204,8 @@ cyc__sim_optics cyc__sim_optics_make(double u_A, double v_A, double angle_rad, c
 double cyc__sim_ctf(const cyc__sim_optics *c, double kx, double ky)
 {
 	double even = c->even != 0 ? c->even * cyc__sim_even_phase(kx, ky, c->pixel_size_A) : 0;
-	return sin(c->xx * kx * kx + c->yy * ky * ky + c->xy * kx * ky + c->k4 * cyc_square(kx * kx + ky * ky) + c->offset - even);
+	return sin(c->xx * kx * kx + c->yy * ky * ky + c->xy * kx * ky + c->k4 * cyc_square(kx * kx + ky * ky) +
+	           c->offset - even);
 }
 
 double cyc__sim_even_phase(double kx, double ky, double px)
@@ -249,7 +258,8 @@ struct cyc__sim_renderer {
 	scratch *threads;
 };
 
-cyc_status cyc__sim_renderer_create(cyc__sim_renderer **out, const cyc__sim_scene *scene, const cyc_volume *map, const cyc_simulate_options *o)
+cyc_status cyc__sim_renderer_create(cyc__sim_renderer **out, const cyc__sim_scene *scene,
+                                    const cyc_volume *map, const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc__sim_renderer *r = NULL;
@@ -272,7 +282,8 @@ cyc_status cyc__sim_renderer_create(cyc__sim_renderer **out, const cyc__sim_scen
 		CYC_TRY(cyc_alloc(&w->stamp_ft, cyc_half_count2(r->n_stamp), sizeof *w->stamp_ft));
 		CYC_TRY(cyc_alloc(&w->damage, cyc_half_count2(r->n_stamp), sizeof *w->damage));
 		CYC_TRY(cyc_alloc(&w->noise, n_image, sizeof *w->noise));
-		CYC_TRY(cyc_alloc(&w->image_ft, (size_t)(scene->image_nx / 2 + 1) * (size_t)scene->image_ny, sizeof *w->image_ft));
+		CYC_TRY(cyc_alloc(&w->image_ft, (size_t)(scene->image_nx / 2 + 1) * (size_t)scene->image_ny,
+		                  sizeof *w->image_ft));
 	}
 	*out = r;
 	r = NULL;
@@ -316,17 +327,20 @@ static void fill_damage(float *damage, const cyc__sim_renderer *r, const cyc__si
 		}
 }
 
-static void apply_optics(cyc_cfloat *ft, const float *damage, const cyc__sim_renderer *r, const cyc__sim_tilt *t, double defocus_offset_A)
+static void apply_optics(cyc_cfloat *ft, const float *damage, const cyc__sim_renderer *r,
+                         const cyc__sim_tilt *t, double defocus_offset_A)
 {
 	int32_t n = r->n_stamp;
 	double step = 1 / (n * r->scene->pixel_size_A), scale = -1.0 / ((double)n * n);
-	cyc__sim_optics c = cyc__sim_optics_make(t->defocus_u_A + defocus_offset_A, t->defocus_v_A + defocus_offset_A, t->defocus_angle_rad, r->o);
+	cyc__sim_optics c = cyc__sim_optics_make(t->defocus_u_A + defocus_offset_A,
+	                                         t->defocus_v_A + defocus_offset_A, t->defocus_angle_rad, r->o);
 	double M[2][2];
 	cyc__sim_magnification(M, r->o);
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x <= n / 2; x++) {
 			size_t i = (size_t)y * (size_t)(n / 2 + 1) + (size_t)x;
-			double u = x * step, v = (y < n / 2 ? y : y - n) * step, kx = M[0][0] * u + M[0][1] * v, ky = M[1][0] * u + M[1][1] * v;
+			double u = x * step, v = (y < n / 2 ? y : y - n) * step, kx = M[0][0] * u + M[0][1] * v,
+				   ky = M[1][0] * u + M[1][1] * v;
 			ft[i] *= damage[i] > 0 ? (float)(scale * cyc__sim_ctf(&c, kx, ky)) * damage[i] : 0;
 			if (r->o->aberration_rad == 0) continue;
 			double odd = r->o->aberration_rad * cyc__sim_odd_phase(kx, ky, r->o->pixel_size_A);
@@ -340,11 +354,14 @@ static void add_stamp(float *image, const cyc__sim_renderer *r, const float *sta
 	for (int32_t y = 0; y < n; y++) {
 		if (y + y0 < 0 || y + y0 >= ny) continue;
 		for (int32_t x = 0; x < n; x++)
-			if (x + x0 >= 0 && x + x0 < nx) image[(size_t)(y + y0) * (size_t)nx + (size_t)(x + x0)] += stamp[(size_t)y * (size_t)n + (size_t)x];
+			if (x + x0 >= 0 && x + x0 < nx)
+				image[(size_t)(y + y0) * (size_t)nx + (size_t)(x + x0)] +=
+					stamp[(size_t)y * (size_t)n + (size_t)x];
 	}
 }
 
-static void add_particle(float *image, const cyc__sim_renderer *r, scratch *w, const cyc__sim_particle *p, int32_t i_tilt)
+static void add_particle(float *image, const cyc__sim_renderer *r, scratch *w, const cyc__sim_particle *p,
+                         int32_t i_tilt)
 {
 	const cyc__sim_scene *s = r->scene;
 	const cyc__sim_tilt *t = &s->truth[p->i_series * s->n_tilts + i_tilt];
@@ -362,14 +379,16 @@ static void add_particle(float *image, const cyc__sim_renderer *r, scratch *w, c
 	/* The transform of the magnified image at k is that of the particle at M k. */
 	double M[2][2];
 	cyc__sim_magnification(M, r->o);
-	R_img_ref = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } }, R_img_ref);
+	R_img_ref = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } },
+	                         R_img_ref);
 	cyc__sim_slice(w->slice, r->slicer, R_img_ref, q.x - x0, q.y - y0);
 	cyc_fft2_inverse(w->small, r->small_plan, w->slice);
 	memset(w->stamp, 0, (size_t)ns * (size_t)ns * sizeof *w->stamp);
 	float scale = 1 / ((float)n * (float)n);
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++)
-			w->stamp[(size_t)(y + pad) * (size_t)ns + (size_t)(x + pad)] = scale * w->small[(size_t)y * (size_t)n + (size_t)x];
+			w->stamp[(size_t)(y + pad) * (size_t)ns + (size_t)(x + pad)] =
+				scale * w->small[(size_t)y * (size_t)n + (size_t)x];
 	cyc_fft2_forward(w->stamp_ft, r->stamp_plan, w->stamp);
 	apply_optics(w->stamp_ft, w->damage, r, t, r->o->hand * s->pixel_size_A * depth_px);
 	cyc_fft2_inverse(w->stamp, r->stamp_plan, w->stamp_ft);
@@ -386,9 +405,11 @@ static void add_ice_noise(float *image, const cyc__sim_renderer *r, scratch *w, 
 	cyc_fft2_forward(w->image_ft, r->image_plan, w->noise);
 	for (int32_t y = 0; y < ny; y++)
 		for (int32_t x = 0; x <= nx / 2; x++) {
-			double kx = x / (nx * r->scene->pixel_size_A), ky = (y < (ny + 1) / 2 ? y : y - ny) / (ny * r->scene->pixel_size_A);
+			double kx = x / (nx * r->scene->pixel_size_A),
+				   ky = (y < (ny + 1) / 2 ? y : y - ny) / (ny * r->scene->pixel_size_A);
 			double amplitude = sqrt(power / (1 + cyc_square(20) * (kx * kx + ky * ky)));
-			w->image_ft[(size_t)y * (size_t)(nx / 2 + 1) + (size_t)x] *= x + abs(y) > 0 ? (float)(amplitude / (double)n) : 0;
+			w->image_ft[(size_t)y * (size_t)(nx / 2 + 1) + (size_t)x] *=
+				x + abs(y) > 0 ? (float)(amplitude / (double)n) : 0;
 		}
 	cyc_fft2_inverse(w->noise, r->image_plan, w->image_ft);
 	for (size_t i = 0; i < n; i++) image[i] += w->noise[i];
@@ -410,7 +431,8 @@ cyc_status cyc__sim_render(float *image, cyc__sim_renderer *r, int32_t i_series,
 	if (r->o->noise_free) return CYC_OK;
 	/* Shot noise of the expected counts, as a normal distribution; none is left where nothing arrives. */
 	cyc_rng rng = cyc_rng_make((uint64_t)r->o->seed, CYC__SIM_SHOT, stream);
-	for (size_t i = 0; i < n; i++) image[i] += (float)(sqrt(fmax(0, (double)image[i])) * cyc_rng_normal(&rng));
+	for (size_t i = 0; i < n; i++)
+		image[i] += (float)(sqrt(fmax(0, (double)image[i])) * cyc_rng_normal(&rng));
 	if (r->o->ice_noise > 0) add_ice_noise(image, r, w, r->o->ice_noise * t->mean_e_per_px, stream);
 	return CYC_OK;
 }

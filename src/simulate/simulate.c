@@ -12,12 +12,37 @@ void cyc_simulate_options_preset(cyc_simulate_options *o, cyc_simulate_preset pr
 	bool force = o->force;
 	int32_t n_threads = o->n_threads;
 	*o = (cyc_simulate_options){
-		.n_series = 2, .n_particles = 25, .image_nx = 440, .image_ny = 400, .edge_px = 66, .box_px = 96, .pixel_size_A = 2.0, .symmetry = "O",
-		.bfactor_A2 = 100, .thickness_A = 600, .n_tilts = 41, .tilt_step_rad = cyc_deg_to_rad(3), .dose_e_per_A2 = 3, .voltage_kV = 300,
-		.spherical_aberration_mm = 2.7, .amplitude_contrast_frac = 0.1, .hand = -1, .defocus_min_A = 20000, .defocus_max_A = 30000,
-		.astigmatism_A = 150, .mean_free_path_A = 3000, .motion_length_A = 3000, .signal = 1, .ice_noise = 0.5,
-		.error_defocus_A = 700, .error_astigmatism_A = 150, .error_scale = 0.15, .error_shift_A = 0.5, .error_position_A = 0.5,
-		.error_orientation_rad = cyc_deg_to_rad(0.5), .seed = 1,
+		.n_series = 2,
+		.n_particles = 25,
+		.image_nx = 440,
+		.image_ny = 400,
+		.edge_px = 66,
+		.box_px = 96,
+		.pixel_size_A = 2.0,
+		.symmetry = "O",
+		.bfactor_A2 = 100,
+		.thickness_A = 600,
+		.n_tilts = 41,
+		.tilt_step_rad = cyc_deg_to_rad(3),
+		.dose_e_per_A2 = 3,
+		.voltage_kV = 300,
+		.spherical_aberration_mm = 2.7,
+		.amplitude_contrast_frac = 0.1,
+		.hand = -1,
+		.defocus_min_A = 20000,
+		.defocus_max_A = 30000,
+		.astigmatism_A = 150,
+		.mean_free_path_A = 3000,
+		.motion_length_A = 3000,
+		.signal = 1,
+		.ice_noise = 0.5,
+		.error_defocus_A = 700,
+		.error_astigmatism_A = 150,
+		.error_scale = 0.15,
+		.error_shift_A = 0.5,
+		.error_position_A = 0.5,
+		.error_orientation_rad = cyc_deg_to_rad(0.5),
+		.seed = 1,
 	};
 	if (preset == CYC_SIMULATE_TINY) {
 		o->n_series = 1;
@@ -64,17 +89,23 @@ static cyc_status check_sizes(const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "no output folder is given");
-	CYC_CHECK(o->n_series >= 1 && o->n_series <= 999, CYC_E_USAGE, "1 to 999 tilt series can be made, not %d", (int)o->n_series);
-	CYC_CHECK(o->n_particles >= 1 && o->n_particles <= 100000, CYC_E_USAGE, "1 to 100000 particles per series can be made, not %d",
-	          (int)o->n_particles);
-	CYC_CHECK(o->n_tilts >= 1 && o->n_tilts <= 999, CYC_E_USAGE, "1 to 999 tilts can be made, not %d", (int)o->n_tilts);
-	CYC_CHECK(o->image_nx >= 32 && o->image_nx <= 16384 && o->image_ny <= 16384 && (o->image_ny <= 0 || o->image_ny >= 32), CYC_E_USAGE,
-	          "images must have 32 to 16384 px, not %d x %d", (int)o->image_nx, (int)o->image_ny);
-	CYC_CHECK(o->box_px >= 16 && o->box_px <= 512 && o->box_px % 2 == 0, CYC_E_USAGE, "the box must be even and 16 to 512 px, not %d",
-	          (int)o->box_px);
-	CYC_CHECK(o->pixel_size_A >= 0.2 && o->pixel_size_A <= 50, CYC_E_USAGE, "a pixel size of 0.2 to 50 Å is wanted, not %g", o->pixel_size_A);
+	CYC_CHECK(o->n_series >= 1 && o->n_series <= 999, CYC_E_USAGE, "1 to 999 tilt series can be made, not %d",
+	          (int)o->n_series);
+	CYC_CHECK(o->n_particles >= 1 && o->n_particles <= 100000, CYC_E_USAGE,
+	          "1 to 100000 particles per series can be made, not %d", (int)o->n_particles);
+	CYC_CHECK(o->n_tilts >= 1 && o->n_tilts <= 999, CYC_E_USAGE, "1 to 999 tilts can be made, not %d",
+	          (int)o->n_tilts);
+	CYC_CHECK(o->image_nx >= 32 && o->image_nx <= 16384 && o->image_ny <= 16384 &&
+	              (o->image_ny <= 0 || o->image_ny >= 32),
+	          CYC_E_USAGE, "images must have 32 to 16384 px, not %d x %d", (int)o->image_nx,
+	          (int)o->image_ny);
+	CYC_CHECK(o->box_px >= 16 && o->box_px <= 512 && o->box_px % 2 == 0, CYC_E_USAGE,
+	          "the box must be even and 16 to 512 px, not %d", (int)o->box_px);
+	CYC_CHECK(o->pixel_size_A >= 0.2 && o->pixel_size_A <= 50, CYC_E_USAGE,
+	          "a pixel size of 0.2 to 50 Å is wanted, not %g", o->pixel_size_A);
 	CYC_CHECK(o->tilt_step_rad >= 0 && o->tilt_step_rad * (o->n_tilts / 2) < cyc_deg_to_rad(80), CYC_E_USAGE,
-	          "%d tilts in steps of %g degrees reach beyond 80 degrees", (int)o->n_tilts, cyc_rad_to_deg(o->tilt_step_rad));
+	          "%d tilts in steps of %g degrees reach beyond 80 degrees", (int)o->n_tilts,
+	          cyc_rad_to_deg(o->tilt_step_rad));
 	CYC_CHECK(o->hand == 1 || o->hand == -1, CYC_E_USAGE, "the hand is 1 or -1, not %d", (int)o->hand);
 done:
 	return st;
@@ -83,26 +114,48 @@ done:
 static cyc_status check_physics(const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
-	const struct { const char *what; double value; bool may_be_zero; } numbers[] = {
-		{ "dose", o->dose_e_per_A2, false }, { "voltage", o->voltage_kV, false }, { "thickness", o->thickness_A, false },
-		{ "mean free path", o->mean_free_path_A, false }, { "motion length", o->motion_length_A, false },
-		{ "spherical aberration", o->spherical_aberration_mm, true }, { "B-factor", o->bfactor_A2, true }, { "astigmatism", o->astigmatism_A, true },
-		{ "motion", o->motion_A, true }, { "signal", o->signal, true }, { "ice noise", o->ice_noise, true },
-		{ "defocus error", o->error_defocus_A, true }, { "astigmatism error", o->error_astigmatism_A, true }, { "scale error", o->error_scale, true },
-		{ "shift error", o->error_shift_A, true }, { "angle error", o->error_angle_rad, true }, { "position error", o->error_position_A, true },
+	const struct {
+		const char *what;
+		double value;
+		bool may_be_zero;
+	} numbers[] = {
+		{ "dose", o->dose_e_per_A2, false },
+		{ "voltage", o->voltage_kV, false },
+		{ "thickness", o->thickness_A, false },
+		{ "mean free path", o->mean_free_path_A, false },
+		{ "motion length", o->motion_length_A, false },
+		{ "spherical aberration", o->spherical_aberration_mm, true },
+		{ "B-factor", o->bfactor_A2, true },
+		{ "astigmatism", o->astigmatism_A, true },
+		{ "motion", o->motion_A, true },
+		{ "signal", o->signal, true },
+		{ "ice noise", o->ice_noise, true },
+		{ "defocus error", o->error_defocus_A, true },
+		{ "astigmatism error", o->error_astigmatism_A, true },
+		{ "scale error", o->error_scale, true },
+		{ "shift error", o->error_shift_A, true },
+		{ "angle error", o->error_angle_rad, true },
+		{ "position error", o->error_position_A, true },
 		{ "orientation error", o->error_orientation_rad, true },
 	};
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-		CYC_CHECK(isfinite(numbers[i].value) && (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)), CYC_E_USAGE,
-		          "the %s must %s, not %g", numbers[i].what, numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
-	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE, "ice of at most 100000 Å and particles of at most 10000 Å can be made, not %g and %g",
+		CYC_CHECK(isfinite(numbers[i].value) &&
+		              (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)),
+		          CYC_E_USAGE, "the %s must %s, not %g", numbers[i].what,
+		          numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
+	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE,
+	          "ice of at most 100000 Å and particles of at most 10000 Å can be made, not %g and %g",
 	          o->thickness_A, o->radius_A);
-	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE, "the amplitude contrast must lie in [0, 1), not %g",
-	          o->amplitude_contrast_frac);
-	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE, "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
-	CYC_CHECK(fabs(o->magnification_frac) <= 0.1, CYC_E_USAGE, "an anisotropic magnification of -0.1 to 0.1 can be planted, not %g", o->magnification_frac);
-	CYC_CHECK(o->defocus_min_A > 0 && o->defocus_min_A <= o->defocus_max_A && o->defocus_max_A <= 2e5, CYC_E_USAGE,
-	          "the defocus must lie between 0 and 200000 Å, minimum before maximum, not %g to %g", o->defocus_min_A, o->defocus_max_A);
+	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE,
+	          "the amplitude contrast must lie in [0, 1), not %g", o->amplitude_contrast_frac);
+	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE,
+	          "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
+	CYC_CHECK(fabs(o->magnification_frac) <= 0.1, CYC_E_USAGE,
+	          "an anisotropic magnification of -0.1 to 0.1 can be planted, not %g", o->magnification_frac);
+	CYC_CHECK(o->defocus_min_A > 0 && o->defocus_min_A <= o->defocus_max_A && o->defocus_max_A <= 2e5,
+	          CYC_E_USAGE,
+	          "the defocus must lie between 0 and 200000 Å, minimum before maximum, not %g to %g",
+	          o->defocus_min_A, o->defocus_max_A);
 done:
 	return st;
 }
@@ -112,12 +165,14 @@ static cyc_status check_particle_fits(const cyc__sim_model *m, const cyc_simulat
 	cyc_status st = CYC_OK;
 	double farthest = 0;
 	for (int64_t i = 0; i < m->n_atoms; i++)
-		farthest = fmax(farthest, cyc_square(m->atoms[i].x) + cyc_square(m->atoms[i].y) + cyc_square(m->atoms[i].z));
+		farthest =
+			fmax(farthest, cyc_square(m->atoms[i].x) + cyc_square(m->atoms[i].y) + cyc_square(m->atoms[i].z));
 	/* Atoms have a width, and the map must fall off before the box ends. */
 	double needed = sqrt(farthest) + 4 * o->pixel_size_A;
 	if (needed > 0.5 * o->box_px * o->pixel_size_A) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "a particle of radius %.1f Å does not fit into a box of %d px of %g Å", m->radius_A,
-		                     (int)o->box_px, o->pixel_size_A);
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "a particle of radius %.1f Å does not fit into a box of %d px of %g Å",
+		                     m->radius_A, (int)o->box_px, o->pixel_size_A);
 		cyc_error_hint("use a box of at least %d px", 2 * (int)ceil(needed / o->pixel_size_A));
 	}
 	return st;
@@ -130,10 +185,12 @@ static cyc_status check_free(const cyc_simulate_options *o)
 	CYC_TRY(cyc_outputs_find(&path, CYC_OUTPUT_SIMULATE, NULL, o->out_dir));
 	CYC_TRY(cyc_path_join(&set, o->out_dir, "optimisation_set.star"));
 	CYC_TRY(cyc_path_join(&map, o->out_dir, "truth/map.mrc"));
-	/* The map is written first, the set last: one without the other is left from a run that was interrupted. */
+	/* The map is written first, the set last: one without the other is left from a run that was interrupted.
+	 */
 	bool is_leftover = cyc_path_exists(map) && !cyc_path_exists(set);
 	if (!o->force && path && !is_leftover) {
-		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "there is a project already: %s would be written over", path);
+		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+		                "there is a project already: %s would be written over", path);
 		cyc_error_hint("choose another folder, or write over it with --force");
 		st = CYC_E_IO;
 	}
@@ -162,7 +219,8 @@ static cyc_status image_task(void *arg, int64_t i, int i_thread)
 	char *name = NULL, *path = NULL;
 	int32_t nx = j->scene->image_nx, ny = j->scene->image_ny, f = (int32_t)i;
 	if (j->stack) {
-		CYC_TRY(cyc__sim_render(j->stack->data + (size_t)f * (size_t)nx * (size_t)ny, j->renderer, j->i_series, f, i_thread));
+		CYC_TRY(cyc__sim_render(j->stack->data + (size_t)f * (size_t)nx * (size_t)ny, j->renderer,
+		                        j->i_series, f, i_thread));
 	} else {
 		CYC_TRY(cyc_volume_create(&v, nx, ny, 1, j->scene->pixel_size_A));
 		CYC_TRY(cyc__sim_render(v->data, j->renderer, j->i_series, f, i_thread));
@@ -187,7 +245,8 @@ static cyc_status make_images(const cyc__sim_scene *s, const cyc_volume *map, co
 	CYC_TRY(cyc__sim_renderer_create(&j.renderer, s, map, o));
 	for (j.i_series = 0; j.i_series < s->n_series; j.i_series++) {
 		cyc_progress("simulate tilt images", j.i_series, s->n_series);
-		if (o->as_stack) CYC_TRY(cyc_volume_create(&j.stack, s->image_nx, s->image_ny, s->n_tilts, s->pixel_size_A));
+		if (o->as_stack)
+			CYC_TRY(cyc_volume_create(&j.stack, s->image_nx, s->image_ny, s->n_tilts, s->pixel_size_A));
 		CYC_TRY(cyc_parallel_for(s->n_tilts, o->n_threads > 0 ? o->n_threads : 1, image_task, &j));
 		if (!o->as_stack) continue;
 		cyc_free(path);

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-cyc_status cyc__sim_series_name(char **out, int32_t i_series) { return cyc_asprintf(out, "TS_%02d", (int)i_series + 1); }
+cyc_status cyc__sim_series_name(char **out, int32_t i_series)
+{
+	return cyc_asprintf(out, "TS_%02d", (int)i_series + 1);
+}
 
 cyc_status cyc__sim_image_name(char **out, int32_t i_series, int32_t i_tilt, const cyc_simulate_options *o)
 {
@@ -82,7 +85,8 @@ done:
 }
 
 /* `folder` is where the files go, `prefix` how the project root sees it: "" or "truth/". */
-static cyc_status write_series(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, int32_t i_series, const char *folder, const cyc_simulate_options *o)
+static cyc_status write_series(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, int32_t i_series,
+                               const char *folder, const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
@@ -106,7 +110,8 @@ done:
 	return st;
 }
 
-static cyc_status add_tomogram(cyc_star_block *b, const cyc__sim_scene *s, int32_t i_series, const char *prefix, const cyc_simulate_options *o)
+static cyc_status add_tomogram(cyc_star_block *b, const cyc__sim_scene *s, int32_t i_series,
+                               const char *prefix, const cyc_simulate_options *o)
 {
 	static const char *const sizes[] = { "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ" };
 	cyc_status st = CYC_OK;
@@ -132,7 +137,8 @@ done:
 	return st;
 }
 
-static cyc_status write_tomograms(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, const char *folder, const char *prefix, const cyc_simulate_options *o)
+static cyc_status write_tomograms(const cyc__sim_scene *s, const cyc__sim_tilt *tilts, const char *folder,
+                                  const char *prefix, const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
@@ -168,9 +174,11 @@ static cyc_status particle_name(char **out, const cyc__sim_particle *p)
 	return cyc_asprintf(out, "TS_%02d/%d", (int)p->i_series + 1, (int)p->i_in_series + 1);
 }
 
-static cyc_status add_particle(cyc_star_block *b, const cyc__sim_particle *p, const cyc__sim_pose *pose, const cyc_simulate_options *o)
+static cyc_status add_particle(cyc_star_block *b, const cyc__sim_particle *p, const cyc__sim_pose *pose,
+                               const cyc_simulate_options *o)
 {
-	static const char *const sub[] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt", "rlnTomoSubtomogramPsi" };
+	static const char *const sub[] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
+		                               "rlnTomoSubtomogramPsi" };
 	static const char *const angle[] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	char *name = NULL, *series = NULL;
@@ -196,10 +204,12 @@ done:
 	return st;
 }
 
-/* What was planted, as RELION's columns. k^2 kx = (Z31 + 2 Z11)/3, k^4 = (Z40 + 3 Z20 + 2 Z00)/6; k in 1/Å. */
+/* What was planted, as RELION's columns. k^2 kx = (Z31 + 2 Z11)/3, k^4 = (Z40 + 3 Z20 + 2 Z00)/6; k in 1/Å.
+ */
 static cyc_status put_aberrations(cyc_star_block *b, int64_t row, const cyc_simulate_options *o)
 {
-	static const char *const labels[2][2] = { { "rlnMagMat00", "rlnMagMat01" }, { "rlnMagMat10", "rlnMagMat11" } };
+	static const char *const labels[2][2] = { { "rlnMagMat00", "rlnMagMat01" },
+		                                      { "rlnMagMat10", "rlnMagMat11" } };
 	cyc_status st = CYC_OK;
 	int32_t column;
 	double M[2][2], k3 = o->aberration_rad * pow(2 * o->pixel_size_A, 3), k4 = k3 * 2 * o->pixel_size_A;
@@ -219,7 +229,8 @@ done:
 	return st;
 }
 
-static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const char *folder, const cyc_simulate_options *o)
+static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const char *folder,
+                                  const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
@@ -239,7 +250,8 @@ static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const 
 	if (is_truth) CYC_TRY(put_aberrations(b, row, o));
 	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < s->n_particles; i++)
-		CYC_TRY(add_particle(b, &s->particles[i], is_truth ? &s->particles[i].truth : &s->particles[i].given, o));
+		CYC_TRY(
+			add_particle(b, &s->particles[i], is_truth ? &s->particles[i].truth : &s->particles[i].given, o));
 	CYC_TRY(write_at(star, folder, "particles.star"));
 done:
 	cyc_star_destroy(&star);
@@ -264,7 +276,8 @@ static cyc_status write_motion(const cyc__sim_scene *s, const char *folder)
 		for (int32_t f = 0; f < s->n_tilts; f++) {
 			int64_t row;
 			CYC_TRY(cyc_star_add_row(&row, b));
-			for (int c = 0; c < 3; c++) CYC_TRY(put_double(b, row, labels[c], s->particles[i].motion_A[3 * f + c]));
+			for (int c = 0; c < 3; c++)
+				CYC_TRY(put_double(b, row, labels[c], s->particles[i].motion_A[3 * f + c]));
 		}
 	}
 	CYC_TRY(write_at(star, folder, "motion.star"));

@@ -34,14 +34,22 @@ static cyc_status check_map(const cyc_volume *v, const char *name, int32_t box_p
 {
 	cyc_status st = CYC_OK;
 	if (fabs(v->pixel_size_A / pixel_size_A - 1) > 2e-3) {
-		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "%s has pixels of %.4g Å, the tilt series of %.4g Å", name, v->pixel_size_A, pixel_size_A);
-		cyc_error_hint("a reference at the tilt series' own pixel size is needed: cyclotomo reconstruct --bin 1 --b %d ... makes one", box_px);
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                "%s has pixels of %.4g Å, the tilt series of %.4g Å", name, v->pixel_size_A,
+		                pixel_size_A);
+		cyc_error_hint("a reference at the tilt series' own pixel size is needed: cyclotomo reconstruct "
+		               "--bin 1 --b %d ... makes one",
+		               box_px);
 		st = CYC_E_SHAPE;
 		goto done;
 	}
 	if (v->nx > box_px) {
-		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "%s has a box of %d px, larger than the box of the windows, %d px", name, v->nx, box_px);
-		cyc_error_hint("use --b %d or more, or make a smaller reference: cyclotomo reconstruct --b %d --crop %d ...", v->nx, v->nx, box_px);
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                "%s has a box of %d px, larger than the box of the windows, %d px", name, v->nx,
+		                box_px);
+		cyc_error_hint(
+			"use --b %d or more, or make a smaller reference: cyclotomo reconstruct --b %d --crop %d ...",
+			v->nx, v->nx, box_px);
 		st = CYC_E_SHAPE;
 		goto done;
 	}
@@ -49,7 +57,8 @@ done:
 	return st;
 }
 
-static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const char *mask_name, const char *map_name, const char *root)
+static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const char *mask_name,
+                             const char *map_name, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *mask = NULL;
@@ -58,7 +67,8 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	bool is_empty = true;
 	CYC_TRY(read_one(&mask, mask_name, root));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
-		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
 		                mask->nx, mask->pixel_size_A, map_name, n, half[0]->pixel_size_A);
 		cyc_error_hint("make one from this map: cyclotomo mask --i %s --o mask.mrc", map_name);
 		st = CYC_E_SHAPE;
@@ -66,20 +76,24 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	}
 	for (size_t i = 0; i < cyc_volume_count(mask); i++) {
 		float w = mask->data[i];
-		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
+		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA,
+		          "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
 		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
 		if (w > 0.01F) {
 			is_empty = false;
-			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n), z = (int32_t)(i / (size_t)n / (size_t)n);
+			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n),
+					z = (int32_t)(i / (size_t)n / (size_t)n);
 			far2 = fmax(far2, cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2));
 		}
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
 	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
-	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference", mask_name,
-	          CYC_LEAST_MASK_RADIUS_PX);
+	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	          mask_name, CYC_LEAST_MASK_RADIUS_PX);
 	*diameter_px = 2 * sqrt(far2);
-	for (int h = 0; h < 2; h++) CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name), "under the mask %s", mask_name);
+	for (int h = 0; h < 2; h++)
+		CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name),
+		            "under the mask %s", mask_name);
 done:
 	cyc_volume_destroy(&mask);
 	return st;
@@ -116,7 +130,8 @@ static cyc_status taper_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* Remove the mean inside a soft sphere and everything outside: no box edge, no strong zero frequency to leak. */
+/* Remove the mean inside a soft sphere and everything outside: no box edge, no strong zero frequency to leak.
+ */
 static cyc_status taper(cyc_volume *v, int n_threads)
 {
 	cyc_status st = CYC_OK;
@@ -157,15 +172,16 @@ done:
 }
 
 /* FSC of the file per shell of the map's box, or of the maps themselves. */
-static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_reference *r, cyc_volume *const half[2], const char *name, const char *root,
-                           int n_threads)
+static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_reference *r,
+                           cyc_volume *const half[2], const char *name, const char *root, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_fsc_file *file = NULL;
 	char *path = NULL;
 	cyc_cfloat *ft[2] = { NULL, NULL };
 	if (!name) {
-		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because the mask is in both; give --fsc postprocess.star");
+		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because "
+		         "the mask is in both; give --fsc postprocess.star");
 		r->fsc_is_own = true;
 		*box = half[0]->nx;
 		*n_shells = *box / 2 + 1;
@@ -179,9 +195,11 @@ static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_re
 	*n_shells = file->n_shells;
 	*box = file->box;
 	if (file->pixel_size_A > 0 && fabs(file->pixel_size_A / r->pixel_size_A - 1) > 5e-3) {
-		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__, "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", name,
+		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", name,
 		                file->pixel_size_A, r->pixel_size_A);
-		cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc --mask ... --o ...");
+		cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc "
+		               "--mask ... --o ...");
 		st = CYC_E_SHAPE;
 		goto done;
 	}
@@ -207,7 +225,8 @@ static cyc_status noise_power(cyc_reference *r, cyc_volume *const half[2], int n
 	for (int32_t z = 0; z < n; z++)
 		for (int32_t y = 0; y < n; y++)
 			for (int32_t x = 0; x <= n / 2; x++) {
-				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n, shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
+				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n,
+						shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
 				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)n_shells + (size_t)x;
 				if (shell >= n_shells) continue;
 				cyc_cfloat d = ft[0][i] - ft[1][i];
@@ -215,7 +234,8 @@ static cyc_status noise_power(cyc_reference *r, cyc_volume *const half[2], int n
 				count[shell]++;
 			}
 	for (int32_t i = 0; i < n_shells; i++) sum[i] *= 0.5 * unit / count[i];
-	for (int32_t i = 0; i <= r->box_px / 2; i++) r->noise[i] = cyc_radial_at(sum, n_shells, (double)i * n / r->box_px);
+	for (int32_t i = 0; i <= r->box_px / 2; i++)
+		r->noise[i] = cyc_radial_at(sum, n_shells, (double)i * n / r->box_px);
 done:
 	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
 	cyc_free(sum);
@@ -224,7 +244,8 @@ done:
 }
 
 /* Wiener factors per shell of the s-box; the FSC is cut where it first falls below the threshold. */
-static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_shells, int32_t box, double cutoff_A)
+static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_shells, int32_t box,
+                                double cutoff_A)
 {
 	cyc_status st = CYC_OK;
 	int32_t first_bad = 1;
@@ -233,9 +254,11 @@ static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_s
 	r->radius = (int32_t)((first_bad - 1) / ratio);
 	if (cutoff_A > 0) r->radius = (int32_t)fmin(r->radius, r->box_px * r->pixel_size_A / cutoff_A);
 	if (r->radius > r->box_px / 2 - 1) r->radius = r->box_px / 2 - 1;
-	CYC_CHECK(r->radius >= 3, CYC_E_DATA, "the half maps agree (FSC >= %.3f) only to %.1f Å: nothing can be refined with them", FSC_THRESHOLD,
-	          r->box_px * r->pixel_size_A / fmax(r->radius, 1));
-	for (int32_t i = 1; i <= r->radius; i++) r->wiener[i] = fmin(fmax(cyc_radial_at(fsc, n_shells, i * ratio), 0), 1);
+	CYC_CHECK(r->radius >= 3, CYC_E_DATA,
+	          "the half maps agree (FSC >= %.3f) only to %.1f Å: nothing can be refined with them",
+	          FSC_THRESHOLD, r->box_px * r->pixel_size_A / fmax(r->radius, 1));
+	for (int32_t i = 1; i <= r->radius; i++)
+		r->wiener[i] = fmin(fmax(cyc_radial_at(fsc, n_shells, i * ratio), 0), 1);
 done:
 	return st;
 }
@@ -301,8 +324,10 @@ void cyc_reference_scratch_deinit(cyc_reference_scratch *s)
 	cyc_buffer_destroy(&s->ft);
 }
 
-/* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it is. */
-static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map, cyc_reference_scratch *scratch)
+/* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it
+ * is. */
+static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
+                            cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	int32_t m = r->n_grid;
@@ -310,7 +335,8 @@ static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_
 	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
 	CYC_TRY(cyc_alloc(&a.lookup, map->nx, sizeof *a.lookup));
 	for (int32_t i = 0; i < map->nx; i++) a.lookup[i] = cyc_square(sinc((double)(i - map->nx / 2) / m));
-	if (!scratch->grid) CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
+	if (!scratch->grid)
+		CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_map(&a.grid, scratch->grid));
 	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
@@ -327,7 +353,8 @@ done:
 	return st;
 }
 
-static cyc_status create(cyc_reference **out, int32_t box_px, double pixel_size_A, double grey_scale, double map_diameter_px)
+static cyc_status create(cyc_reference **out, int32_t box_px, double pixel_size_A, double grey_scale,
+                         double map_diameter_px)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference *r = NULL;
@@ -346,11 +373,13 @@ done:
 }
 
 /* The grids of both halves; tapers the maps. */
-static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], cyc_reference_scratch *scratch)
+static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
+                              cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference_scratch own = { NULL, NULL };
-	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's). */
+	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's).
+	 */
 	r->n_grid = cyc_reference_grid(half[0]->nx, r->box_px);
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
@@ -368,8 +397,9 @@ static cyc_status check_halves(cyc_volume *const half[2], const char *const name
 	return cyc_half_maps_check(half, names);
 }
 
-cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2, const char *mask, const char *fsc, double cutoff_A,
-                              int32_t box_px, double pixel_size_A, const char *root)
+cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2,
+                              const char *mask, const char *fsc, double cutoff_A, int32_t box_px,
+                              double pixel_size_A, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference *r = NULL;
@@ -379,13 +409,15 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 	int32_t n_shells = 0, fsc_box = 0;
 	int n_threads = cyc_backend_n_threads(be);
 	*out = NULL;
-	/* The maps hold sqrt(s) times the density; s, the box of their reconstruction, is taken to be the box here. */
+	/* The maps hold sqrt(s) times the density; s, the box of their reconstruction, is taken to be the box
+	 * here. */
 	CYC_TRY(create(&r, box_px, pixel_size_A, sqrt((double)box_px), 0));
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY_CTX(read_one(&half[h], names[h], root), "half map %d", h + 1);
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
 	}
-	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE, "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
+	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
+	          "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
 	CYC_TRY(check_halves(half, names));
 	r->map_diameter_px = half[0]->nx;
 	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
@@ -402,7 +434,8 @@ done:
 	return st;
 }
 
-cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec)
+cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
+                                const cyc_reference_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	CYC_ASSERT(r->box_px == spec->box_px && half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px);
@@ -414,13 +447,14 @@ done:
 	return st;
 }
 
-cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_volume *const half[2], const cyc_reference_spec *spec)
+cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be, cyc_volume *const half[2],
+                                   const cyc_reference_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference *r = NULL;
 	*out = NULL;
-	CYC_CHECK(half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px, CYC_E_SHAPE, "half maps of %d and %d px do not fit a box of %d px", half[0]->nx,
-	          half[1]->nx, spec->box_px);
+	CYC_CHECK(half[0]->nx == half[1]->nx && half[0]->nx <= spec->box_px, CYC_E_SHAPE,
+	          "half maps of %d and %d px do not fit a box of %d px", half[0]->nx, half[1]->nx, spec->box_px);
 	CYC_TRY(create(&r, spec->box_px, spec->pixel_size_A, spec->grey_scale, spec->map_diameter_px));
 	CYC_TRY(cyc_reference_update(r, be, half, spec));
 	*out = r;

@@ -41,12 +41,15 @@ static cyc_status read_optics(cyc_stacks *s)
 		double binning, pixel_size_A, box_px, premultiplied;
 		if (!used[g]) continue;
 		CYC_TRY(cyc_star_double_or(&binning, b, g, "rlnTomoSubtomogramBinning", 1));
-		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnImagePixelSize", binning * set->optics[g].pixel_size_A));
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnImagePixelSize",
+		                           binning * set->optics[g].pixel_size_A));
 		CYC_TRY(cyc_star_double_of(&box_px, b, g, "rlnImageSize"));
 		CYC_TRY(cyc_star_double_of(&premultiplied, b, g, "rlnCtfDataAreCtfPremultiplied"));
 		if (!(binning > 0 && pixel_size_A > 0 && box_px >= 8 && box_px < 32768 && fmod(box_px, 2) == 0)) {
-			st = cyc_star_raise(CYC_E_DATA, b, g, "binning %g, pixel size %g Å, box %g px: the first two must be positive, the box even and at least 8", binning,
-			                    pixel_size_A, box_px);
+			st = cyc_star_raise(CYC_E_DATA, b, g,
+			                    "binning %g, pixel size %g Å, box %g px: the first two must be positive, the "
+			                    "box even and at least 8",
+			                    binning, pixel_size_A, box_px);
 			goto done;
 		}
 		s->is_premultiplied[g] = premultiplied != 0;
@@ -56,9 +59,12 @@ static cyc_status read_optics(cyc_stacks *s)
 			s->box_px = (int32_t)box_px;
 		}
 		is_first = false;
-		if (s->box_px != (int32_t)box_px || fabs(s->pixel_size_A - pixel_size_A) > 1e-3 * pixel_size_A || fabs(s->binning - binning) > 1e-3 * binning) {
-			st = cyc_star_raise(CYC_E_SHAPE, b, g, "images of %g px of %g Å, binned by %g; those of the first optics group are of %d px of %g Å, binned by %g", box_px,
-			                    pixel_size_A, binning, s->box_px, s->pixel_size_A, s->binning);
+		if (s->box_px != (int32_t)box_px || fabs(s->pixel_size_A - pixel_size_A) > 1e-3 * pixel_size_A ||
+		    fabs(s->binning - binning) > 1e-3 * binning) {
+			st = cyc_star_raise(CYC_E_SHAPE, b, g,
+			                    "images of %g px of %g Å, binned by %g; those of the first optics group are "
+			                    "of %d px of %g Å, binned by %g",
+			                    box_px, pixel_size_A, binning, s->box_px, s->pixel_size_A, s->binning);
 			cyc_error_hint("extract all particles with the same box and binning");
 			goto done;
 		}
@@ -68,7 +74,8 @@ done:
 	return st;
 }
 
-static cyc_status find_file(char **file, cyc_mrc_info *info, const cyc_star_block *b, int64_t row, int32_t column, const char *root)
+static cyc_status find_file(char **file, cyc_mrc_info *info, const cyc_star_block *b, int64_t row,
+                            int32_t column, const char *root)
 {
 	cyc_status st = CYC_OK;
 	const char *name = cyc_star_text(b, row, column);
@@ -78,13 +85,15 @@ static cyc_status find_file(char **file, cyc_mrc_info *info, const cyc_star_bloc
 	}
 	CYC_TRY(cyc_mrc_join_name(file, root, name));
 	st = cyc_mrc_read_info(info, *file);
-	if (st != CYC_OK) cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
+	if (st != CYC_OK)
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
 	CYC_TRY(st);
 done:
 	return st;
 }
 
-static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t i, int32_t data_column, int32_t weight_column, const char *root)
+static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t i, int32_t data_column,
+                                int32_t weight_column, const char *root)
 {
 	cyc_status st = CYC_OK;
 	const cyc_particle *p = &s->particles->particles[i];
@@ -97,12 +106,15 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 		s->has_all_tilts[i] = info->nz == n_tilts;
 		nz = s->has_all_tilts[i] ? n_tilts : s->n_views[i];
 	}
-	CYC_CHECK(info->nx == N && info->ny == N && info->nz == nz, CYC_E_SHAPE, "'%s' has %d x %d x %d voxels; wanted are %d x %d (rlnImageSize) x %d (%s)",
-	          s->data_files[i], info->nx, info->ny, info->nz, N, N, nz, s->are_2d ? "ones in rlnTomoVisibleFrames" : "rlnImageSize");
+	CYC_CHECK(info->nx == N && info->ny == N && info->nz == nz, CYC_E_SHAPE,
+	          "'%s' has %d x %d x %d voxels; wanted are %d x %d (rlnImageSize) x %d (%s)", s->data_files[i],
+	          info->nx, info->ny, info->nz, N, N, nz,
+	          s->are_2d ? "ones in rlnTomoVisibleFrames" : "rlnImageSize");
 	if (s->are_2d) goto done;
 	CYC_TRY(find_file(&s->weight_files[i], &weights, b, p->row, weight_column, root));
-	CYC_CHECK(weights.nx == N / 2 + 1 && weights.ny == N && weights.nz == 2 * N, CYC_E_SHAPE, "'%s' has %d x %d x %d voxels; wanted are %d x %d x %d", s->weight_files[i],
-	          weights.nx, weights.ny, weights.nz, N / 2 + 1, N, 2 * N);
+	CYC_CHECK(weights.nx == N / 2 + 1 && weights.ny == N && weights.nz == 2 * N, CYC_E_SHAPE,
+	          "'%s' has %d x %d x %d voxels; wanted are %d x %d x %d", s->weight_files[i], weights.nx,
+	          weights.ny, weights.nz, N / 2 + 1, N, 2 * N);
 done:
 	return st;
 }
@@ -119,13 +131,15 @@ static void warn_of_headers(const cyc_stacks *s)
 		if (n++ == 0) first = i;
 	}
 	if (n > 0)
-		cyc_warn("the headers of %lld extracted images give another pixel size than the optics table of '%s' (%.4g Å): "
+		cyc_warn("the headers of %lld extracted images give another pixel size than the optics table of '%s' "
+		         "(%.4g Å): "
 		         "'%s' (row %lld) has %.4g Å; the table's is used",
 		         (long long)n, s->particles->path, s->pixel_size_A, s->data_files[first],
 		         (long long)s->particles->particles[first].row + 1, s->data_info[first].pixel_size_A);
 }
 
-cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, const cyc_tomogram_set *tomograms, const char *root)
+cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
+                           const cyc_tomogram_set *tomograms, const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_stacks *s = NULL;
@@ -150,7 +164,8 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles, 
 	if (s->are_2d) CYC_TRY(cyc_star_require_column(&weights, b, "rlnTomoVisibleFrames"));
 	else CYC_TRY(cyc_star_require_column(&weights, b, "rlnCtfImage"));
 	for (int64_t i = 0; i < particles->n; i++)
-		CYC_TRY_CTX(open_particle(s, b, i, data, weights, root), "'%s': particle '%s'", particles->path, particles->particles[i].name);
+		CYC_TRY_CTX(open_particle(s, b, i, data, weights, root), "'%s': particle '%s'", particles->path,
+		            particles->particles[i].name);
 	warn_of_headers(s);
 	CYC_TRY(cyc_particle_origins(s->origins_A, particles));
 	*out = s;
@@ -194,7 +209,8 @@ cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i)
 	const cyc_particle *p = &s->particles->particles[i];
 	for (int32_t k = 0, f = 0; k < s->n_views[i]; f++) {
 		if (!p->visible_frames[f]) continue;
-		CYC_TRY(cyc_mrc_read_section(images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px, &s->data_info[i], path, s->has_all_tilts[i] ? f : k));
+		CYC_TRY(cyc_mrc_read_section(images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px,
+		                             &s->data_info[i], path, s->has_all_tilts[i] ? f : k));
 		k++;
 	}
 done:
@@ -202,18 +218,21 @@ done:
 	return st;
 }
 
-cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity, const cyc_stacks *s, int64_t i)
+cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity, const cyc_stacks *s,
+                                  int64_t i)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	size_t n = cyc_half_count3(s->box_px);
 	CYC_CHECK(!s->are_2d, CYC_E_INTERNAL, "the particles are stacks");
 	CYC_TRY(cyc_mrc_read(&v, s->data_files[i]));
-	CYC_CHECK(cyc_volume_is_cubic(v) && v->nx == s->box_px, CYC_E_SHAPE, "'%s' has changed since it was opened", s->data_files[i]);
+	CYC_CHECK(cyc_volume_is_cubic(v) && v->nx == s->box_px, CYC_E_SHAPE,
+	          "'%s' has changed since it was opened", s->data_files[i]);
 	memcpy(data, v->data, cyc_volume_count(v) * sizeof *data);
 	cyc_volume_destroy(&v);
 	CYC_TRY(cyc_mrc_read(&v, s->weight_files[i]));
-	CYC_CHECK(cyc_volume_count(v) == 2 * n, CYC_E_SHAPE, "'%s' has changed since it was opened", s->weight_files[i]);
+	CYC_CHECK(cyc_volume_count(v) == 2 * n, CYC_E_SHAPE, "'%s' has changed since it was opened",
+	          s->weight_files[i]);
 	memcpy(weight, v->data, n * sizeof *weight);
 	if (multiplicity) memcpy(multiplicity, v->data + n, n * sizeof *multiplicity);
 done:

@@ -106,9 +106,8 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 	                ts->tilts[first].shift_x_A, ts->tilts[first].shift_y_A, ts->image_nx * ts->pixel_size_A,
 	                ts->image_ny * ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
-	CYC_FINDING_SAY(
-		f->action,
-		"check whether they are in pixels, or the tilt is not aligned; a _rlnCtfScalefactor of 0 excludes it");
+	CYC_FINDING_SAY(f->action, "check whether they are in pixels, or the tilt is not aligned; a "
+	                           "_rlnCtfScalefactor of 0 excludes it");
 done:
 	return st;
 }

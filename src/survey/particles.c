@@ -31,11 +31,10 @@ static cyc_status check_halves(cyc_survey *s)
 		CYC_FINDING_SAY(f->found, "the half-sets have %lld and %lld particles", (long long)n[0],
 		                (long long)n[1]);
 	CYC_FINDING_SAY(f->wanted, "two half-sets of about the same size");
-	CYC_FINDING_SAY(
-		f->action, "%s",
-		set->has_halves
-			? "the smaller one limits the FSC; assign the particles to half-sets again, unless this is intended"
-			: "a 3D auto-refinement assigns them: use its run_data.star");
+	CYC_FINDING_SAY(f->action, "%s",
+	                set->has_halves ? "the smaller one limits the FSC; assign the particles to half-sets "
+	                                  "again, unless this is intended"
+	                                : "a 3D auto-refinement assigns them: use its run_data.star");
 done:
 	return st;
 }
@@ -188,10 +187,11 @@ static cyc_status check_corner(cyc_survey *s)
 			"a binning of %.3g, as if coordinates were in binned pixels",
 			(long long)set->n, binning, binning);
 	else
-		CYC_FINDING_SAY(f->found,
-		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size, as if "
-		                "coordinates were in binned pixels",
-		                (long long)set->n, most);
+		CYC_FINDING_SAY(
+			f->found,
+			"all %lld particles lie in one corner of the tomograms, within %.2f of their size, as if "
+			"coordinates were in binned pixels",
+			(long long)set->n, most);
 	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
 	CYC_FINDING_SAY(f->action,
 	                "multiply _rlnCoordinateX/Y/Z by the binning of the tomograms they were picked in");

@@ -1,6 +1,6 @@
 /*
- * 2D deformations of tilt images. Each type is a sum of shapes: scalar functions of the position that a coefficient multiplies in
- * x or in y. The shapes and their slopes are all that differs.
+ * 2D deformations of tilt images. Each type is a sum of shapes: scalar functions of the position that a
+ * coefficient multiplies in x or in y. The shapes and their slopes are all that differs.
  */
 #include "cyclotomo/tilt.h"
 
@@ -35,7 +35,9 @@ int32_t cyc_deformation_n_coefficients(cyc_deformation_type type, const int32_t 
 
 cyc_deformation_model cyc_deformation_model_of(const cyc_tilt_series *ts)
 {
-	cyc_deformation_model m = { .type = ts->deformation_type, .grid = { ts->deformation_grid[0], ts->deformation_grid[1] }, .image_nx = ts->image_nx,
+	cyc_deformation_model m = { .type = ts->deformation_type,
+		                        .grid = { ts->deformation_grid[0], ts->deformation_grid[1] },
+		                        .image_nx = ts->image_nx,
 		                        .image_ny = ts->image_ny };
 	m.n = cyc_deformation_n_coefficients(m.type, m.grid);
 	return m;
@@ -79,7 +81,8 @@ static void visit_spline(const cyc_deformation_model *m, double x, double y, vis
 		for (int32_t i = 0; i < 2; i++)
 			for (int32_t n = 0; n < 4; n++) {
 				int nx = n & 1, ny = n >> 1;
-				const shape s = { h[0][i][nx] * h[1][j][ny], per_px[0] * d[0][i][nx] * h[1][j][ny], per_px[1] * h[0][i][nx] * d[1][j][ny] };
+				const shape s = { h[0][i][nx] * h[1][j][ny], per_px[0] * d[0][i][nx] * h[1][j][ny],
+					              per_px[1] * h[0][i][nx] * d[1][j][ny] };
 				int32_t c = 4 * ((first[1] + j) * m->grid[0] + first[0] + i) + n;
 				visit(arg, c, 0, &s);
 				visit(arg, 4 * m->grid[0] * m->grid[1] + c, 1, &s);
@@ -138,7 +141,8 @@ static void add_to_sum(void *arg, int32_t i, int k, const shape *s)
 	a->J[k][1] += c * s->by_y;
 }
 
-void cyc_deformation_value(double u[2], double J[2][2], const cyc_deformation_model *m, const double *coefficients, double x, double y)
+void cyc_deformation_value(double u[2], double J[2][2], const cyc_deformation_model *m,
+                           const double *coefficients, double x, double y)
 {
 	sum a = { coefficients, u, J };
 	u[0] = u[1] = 0;

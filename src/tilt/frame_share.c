@@ -58,7 +58,8 @@ typedef struct {
 	double binning;
 } work;
 
-/* The edge of the frame at a distance in radii along a direction that a shift has the component `along` of. */
+/* The edge of the frame at a distance in radii along a direction that a shift has the component `along` of.
+ */
 typedef struct {
 	float distance, along_x, along_y;
 } edge;

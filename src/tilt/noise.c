@@ -7,9 +7,10 @@ typedef struct {
 	const float *image;
 	int32_t nx, ny, box, n_across, n_down;
 	cyc_fft2_band *fft;
-	float *tiles;     /* n_threads x box x box */
-	cyc_cfloat *fts;  /* n_threads x box x (box/2 + 1) */
-	float *power;     /* rows of tiles x box x (box/2 + 1): kept apart so that the sum over tiles has a fixed order */
+	float *tiles;    /* n_threads x box x box */
+	cyc_cfloat *fts; /* n_threads x box x (box/2 + 1) */
+	float *power;    /* rows of tiles x box x (box/2 + 1): kept apart so that the sum over tiles has a fixed
+	                    order */
 } tiling;
 
 CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
@@ -21,8 +22,8 @@ CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
 }
 
 /*
- * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles tell each shell but the first few to two or three per cent; more
- * would only take time.
+ * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles tell each shell but the
+ * first few to two or three per cent; more would only take time.
  */
 enum { MOST_TILES = 5 };
 
@@ -47,7 +48,8 @@ static cyc_status tile_row_task(void *arg, int64_t row, int i_thread)
 	cyc_cfloat *ft = t->fts + (size_t)i_thread * box * half;
 	for (int32_t i = 0; i < t->n_across; i++) {
 		size_t x0 = tile_start(i, t->n_across, t->nx, t->box);
-		for (size_t y = 0; y < box; y++) memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
+		for (size_t y = 0; y < box; y++)
+			memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
 		cyc_fft2_band_forward(ft, t->fft, tile);
 		add_power(t->power + (size_t)row * box * half, ft, box * half);
 	}
@@ -55,7 +57,8 @@ static cyc_status tile_row_task(void *arg, int64_t row, int i_thread)
 }
 
 /* Mean over directions of the planes' sum, split linearly between neighbouring shells. */
-static cyc_status radial_mean(double *power, const float *planes, int32_t n_planes, int32_t n_tiles, int32_t box)
+static cyc_status radial_mean(double *power, const float *planes, int32_t n_planes, int32_t n_tiles,
+                              int32_t box)
 {
 	cyc_status st = CYC_OK;
 	double *weight = NULL;
@@ -64,7 +67,8 @@ static cyc_status radial_mean(double *power, const float *planes, int32_t n_plan
 	memset(power, 0, half * sizeof *power);
 	for (size_t y = 0; y < n; y++)
 		for (size_t x = 0; x < half; x++) {
-			double ky = y < n / 2 ? (double)y : (double)y - (double)n, r = sqrt((double)(x * x) + ky * ky), sum = 0;
+			double ky = y < n / 2 ? (double)y : (double)y - (double)n, r = sqrt((double)(x * x) + ky * ky),
+				   sum = 0;
 			size_t shell = (size_t)r;
 			if (shell >= half) continue;
 			for (int32_t i = 0; i < n_planes; i++) sum += (double)planes[((size_t)i * n + y) * half + x];
@@ -82,13 +86,15 @@ done:
 	return st;
 }
 
-cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box, int n_threads)
+cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box,
+                              int n_threads)
 {
 	cyc_status st = CYC_OK;
 	tiling t = { .image = image, .nx = nx, .ny = ny, .box = box };
 	size_t n = (size_t)box, half = n / 2 + 1;
 	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
-	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE, "a box of %d px does not fit into the tilt image of %d x %d px", box, nx, ny);
+	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE,
+	          "a box of %d px does not fit into the tilt image of %d x %d px", box, nx, ny);
 	t.n_across = n_tiles_along(nx, box);
 	t.n_down = n_tiles_along(ny, box);
 	n_threads = cyc_n_workers(t.n_down, n_threads);

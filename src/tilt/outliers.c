@@ -261,7 +261,8 @@ static double tile_position(int32_t x, int32_t n_tiles, int32_t n)
 }
 
 /* Mean and standard deviation along a row of pixels: linear between the centres of the tiles. */
-CYC_SIMD static void interpolate_row(float *mean, float *sigma, const mending *m, const float *sigmas, int32_t y)
+CYC_SIMD static void interpolate_row(float *mean, float *sigma, const mending *m, const float *sigmas,
+                                     int32_t y)
 {
 	double at_y = tile_position(y, m->down, m->ny);
 	int32_t j = (int32_t)at_y, across = m->across, next = j + 1 < m->down ? across : 0;

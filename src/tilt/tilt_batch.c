@@ -5,7 +5,8 @@
 cyc_status cyc_box_create(cyc_box *out, int32_t box, double binning, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(box >= 8 && box % 2 == 0, CYC_E_USAGE, "the box must be an even number of pixels, at least 8; got %d", box);
+	CYC_CHECK(box >= 8 && box % 2 == 0, CYC_E_USAGE,
+	          "the box must be an even number of pixels, at least 8; got %d", box);
 	CYC_CHECK(binning >= 1 && isfinite(binning), CYC_E_USAGE, "binning must be at least 1, got %g", binning);
 	double window = binning * box;
 	int32_t S = (int32_t)floor(window + 0.5);
@@ -18,14 +19,19 @@ cyc_status cyc_box_create(cyc_box *out, int32_t box, double binning, double pixe
 			}
 			if (good != box) break;
 		}
-		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "a box of %d px at binning %g needs a window of %g image pixels; it must be an even whole number",
-		                box, binning, window);
+		cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"a box of %d px at binning %g needs a window of %g image pixels; it must be an even whole number",
+			box, binning, window);
 		if (good != box) cyc_error_hint("use --b %d", good);
 		else cyc_error_hint("use another binning");
 		st = CYC_E_USAGE;
 		goto done;
 	}
-	*out = (cyc_box){ .window = { .box_px = S, .box_binned = box }, .binning = binning, .pixel_size_A = binning * pixel_size_A, .margin_px = 0.5 * S };
+	*out = (cyc_box){ .window = { .box_px = S, .box_binned = box },
+		              .binning = binning,
+		              .pixel_size_A = binning * pixel_size_A,
+		              .margin_px = 0.5 * S };
 done:
 	return st;
 }
@@ -92,19 +98,21 @@ double cyc_visible_share(const cyc_tilt_series *ts, double x, double y, double r
 	return inside / all;
 }
 
-cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
+cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside,
+                               const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
                                int32_t i_series, int32_t i_optics, const cyc_box *box)
 {
 	cyc_status st = CYC_OK;
 	cyc_projection p;
 	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, i_tilt));
-	/* A slice holds F(R^T k); magnified images want F(R^T M k).                                                      (T1.14) */
+	/* A slice holds F(R^T k); magnified images want F(R^T M k). (T1.14) */
 	const cyc_optics_group *group = set->optics ? &set->optics[i_optics] : NULL;
 	cyc_mat3 linear = p.linear;
 	if (group && group->has_magnification) {
-		const double (*M)[2] = (const double(*)[2])group->magnification;
-		linear = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } }, p.linear);
+		const double(*M)[2] = (const double(*)[2])group->magnification;
+		linear = cyc_mat3_mul((cyc_mat3){ { { M[0][0], M[1][0], 0 }, { M[0][1], M[1][1], 0 }, { 0, 0, 1 } } },
+		                      p.linear);
 	}
 	b->n = 0;
 	for (; *cursor < count && b->n < b->capacity; (*cursor)++) {
@@ -118,7 +126,8 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 				continue;
 			}
 		} else if (!cyc_is_visible(ts, x, y, box->margin_px)) {
-			/* A partial window must at least show the middle half of the box, where the particle is, or what the caller says. */
+			/* A partial window must at least show the middle half of the box, where the particle is, or what
+			 * the caller says. */
 			double least = box->partial_margin_px > 0 ? box->partial_margin_px : 0.25 * box->window.box_px;
 			if (!box->window.is_partial || !cyc_is_visible(ts, x, y, least)) {
 				(*n_outside)++;
@@ -134,7 +143,8 @@ cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_ou
 		b->probability[i] = particle->probability;
 		b->half[i] = (int8_t)(particle->half > 0);
 		b->R_img_ref[i] = cyc_mat3_mul(linear, particle->R_tomo_ref);
-		b->turns_per_k2[i] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(&p, ts, particle), ts->voltage_kV, box->pixel_size_A, box->window.box_binned);
+		b->turns_per_k2[i] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(&p, ts, particle), ts->voltage_kV,
+		                                      box->pixel_size_A, box->window.box_binned);
 	}
 done:
 	return st;
@@ -151,12 +161,14 @@ static cyc_status scale_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
 	const scaling *w = arg;
-	float *item = w->items + (size_t)i * w->n_floats, factor = (float)(w->is_root ? sqrt(w->factor[i]) : w->factor[i]);
+	float *item = w->items + (size_t)i * w->n_floats,
+		  factor = (float)(w->is_root ? sqrt(w->factor[i]) : w->factor[i]);
 	for (size_t k = 0; k < w->n_floats && factor != 1; k++) item[k] *= factor;
 	return CYC_OK;
 }
 
-cyc_status cyc_scale_items(cyc_buffer *items, cyc_backend *be, const double *factor, bool is_root, int32_t n, size_t size)
+cyc_status cyc_scale_items(cyc_buffer *items, cyc_backend *be, const double *factor, bool is_root, int32_t n,
+                           size_t size)
 {
 	cyc_status st = CYC_OK;
 	scaling w = { .factor = factor, .n_floats = size / sizeof(float), .is_root = is_root };
@@ -173,7 +185,8 @@ done:
 void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series)
 {
 	for (int32_t g = 0; g < set->n_optics; g++) flags[g] = false;
-	for (int64_t i = set->series_first[i_series]; i < set->series_first[i_series + 1]; i++) flags[set->particles[i].i_optics] = true;
+	for (int64_t i = set->series_first[i_series]; i < set->series_first[i_series + 1]; i++)
+		flags[set->particles[i].i_optics] = true;
 }
 
 cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s)
@@ -230,19 +243,25 @@ static cyc_status load_group(cyc_tilt_tables *t, const cyc_optics_group *group, 
 	t->has_even = group && has_terms(group->even_zernike, group->n_even);
 	t->has_odd = group && has_terms(group->odd_zernike, group->n_odd);
 	t->has_k2 = group && group->has_magnification;
-	if (t->has_even && !t->even_turns) CYC_TRY(cyc_alloc(&t->even_turns, cyc_half_count2(s), sizeof *t->even_turns));
-	if (t->has_odd && !t->odd_phase) CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
+	if (t->has_even && !t->even_turns)
+		CYC_TRY(cyc_alloc(&t->even_turns, cyc_half_count2(s), sizeof *t->even_turns));
+	if (t->has_odd && !t->odd_phase)
+		CYC_TRY(cyc_alloc(&t->odd_phase, cyc_half_count2(s), sizeof *t->odd_phase));
 	if (t->has_k2 && !t->k2) CYC_TRY(cyc_alloc(&t->k2, cyc_half_count2(s), sizeof *t->k2));
-	const cyc_ctf even_only = { .even_zernike = group ? group->even_zernike : NULL, .n_even = group ? group->n_even : 0 };
+	const cyc_ctf even_only = { .even_zernike = group ? group->even_zernike : NULL,
+		                        .n_even = group ? group->n_even : 0 };
 	for (int32_t y = 0; y < s && (t->has_even || t->has_odd || t->has_k2); y++)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t at = (size_t)y * (size_t)sh + (size_t)x;
 			double k[2];
 			object_frequency(k, group, x, y < s / 2 ? y : y - s);
 			if (t->has_k2) t->k2[at] = (float)(k[0] * k[0] + k[1] * k[1]);
-			if (t->has_even) t->even_turns[at] = (float)(cyc_ctf_phase(&even_only, k[0] * step_invA, k[1] * step_invA, 0) / (2 * CYC_PI));
+			if (t->has_even)
+				t->even_turns[at] =
+					(float)(cyc_ctf_phase(&even_only, k[0] * step_invA, k[1] * step_invA, 0) / (2 * CYC_PI));
 			if (!t->has_odd) continue;
-			double phase = cyc_odd_phase(group->odd_zernike, group->n_odd, k[0] * step_invA, k[1] * step_invA);
+			double phase =
+				cyc_odd_phase(group->odd_zernike, group->n_odd, k[0] * step_invA, k[1] * step_invA);
 			t->odd_phase[at] = (float)cos(phase) + (float)sin(phase) * I;
 		}
 	t->group = group;
@@ -252,12 +271,16 @@ done:
 }
 
 /* Squared radii of the coefficients that are used, 0 to one less than this. */
-static int32_t n_squares(const cyc_tilt_tables *t) { return t->is_full_plane ? t->s * t->s / 2 + 1 : t->s * t->s / 4 + 1; }
+static int32_t n_squares(const cyc_tilt_tables *t)
+{
+	return t->is_full_plane ? t->s * t->s / 2 + 1 : t->s * t->s / 4 + 1;
+}
 
-/* Tables where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without magnification, those with a
- * value in `envelope`, which has it by the k^2 of the image, two numbers each. */
-static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf, const cyc_tilt_series *ts, int32_t i_tilt,
-                           const cyc_optics_group *group, double step_invA, const double *envelope)
+/* Tables where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without
+ * magnification, those with a value in `envelope`, which has it by the k^2 of the image, two numbers each. */
+static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf,
+                           const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group,
+                           double step_invA, const double *envelope)
 {
 	const cyc_defocus d = cyc_defocus_from_uva(ctf->defocus_u_A, ctf->defocus_v_A, ctf->defocus_angle_rad);
 	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
@@ -271,38 +294,47 @@ static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const c
 			t->envelope[at] = 0;
 			if (x * x + ky * ky >= n_k2 || envelope[2 * (x * x + ky * ky)] == 0) continue;
 			object_frequency(k, group, x, ky);
-			double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2), w = cyc_dose_weight(r, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
+			double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2),
+				   w = cyc_dose_weight(r, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
 			double turns = cyc_ctf_phase(round_ctf, r, 0, 0) / (2 * CYC_PI) +
-			               per_A * (d.mean_A * k2 + d.astig_x_A * (k[0] * k[0] - k[1] * k[1]) + 2 * d.astig_y_A * k[0] * k[1]);
+			               per_A * (d.mean_A * k2 + d.astig_x_A * (k[0] * k[0] - k[1] * k[1]) +
+			                        2 * d.astig_y_A * k[0] * k[1]);
 			if (t->has_even) turns += (double)t->even_turns[at];
 			t->turns[at] = (float)(turns - round(turns));
 			t->envelope[at] = (float)(ctf->scale * w * exp(-0.25 * ctf->bfactor_A2 * r * r));
 		}
 }
 
-cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group, double pixel_size_A,
-                                double cutoff_frac)
+cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt,
+                                const cyc_optics_group *group, double pixel_size_A, double cutoff_frac)
 {
 	cyc_status st = CYC_OK;
 	double *radial = NULL;
 	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
 	double step_invA = 1 / (s * pixel_size_A);
 	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
-	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A, .spherical_aberration_mm = ctf.spherical_aberration_mm, .scale = 1,
-		                        .amplitude_contrast_frac = ctf.amplitude_contrast_frac, .phase_shift_rad = ctf.phase_shift_rad };
+	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A,
+		                        .spherical_aberration_mm = ctf.spherical_aberration_mm,
+		                        .scale = 1,
+		                        .amplitude_contrast_frac = ctf.amplitude_contrast_frac,
+		                        .phase_shift_rad = ctf.phase_shift_rad };
 	const cyc_defocus d = cyc_defocus_from_uva(ctf.defocus_u_A, ctf.defocus_v_A, ctf.defocus_angle_rad);
 	CYC_TRY(load_group(t, group, step_invA));
-	/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole number. */
+	/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole
+	 * number. */
 	CYC_TRY(cyc_alloc(&radial, 2 * (size_t)n_k2, sizeof *radial));
 	t->radius = 0;
 	for (int32_t i = 0; i < n_k2; i++) {
-		double k = step_invA * sqrt((double)i), w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-		if (!(w > cutoff_frac) && !t->is_full_plane) break; /* and none of what is finer: weights fall, and the table is zero */
+		double k = step_invA * sqrt((double)i),
+			   w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
+		if (!(w > cutoff_frac) && !t->is_full_plane)
+			break; /* and none of what is finer: weights fall, and the table is zero */
 		radial[2 * i] = ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k);
 		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
 		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
 	}
-	/* The first shell without weight still belongs to the triangle that reaches back into the last one with it. */
+	/* The first shell without weight still belongs to the triangle that reaches back into the last one with
+	 * it. */
 	if (t->radius < s / 2) t->radius++;
 	if (t->radius > s / 2) t->radius = s / 2;
 	if (t->has_k2) {
@@ -318,7 +350,8 @@ cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, i
 			t->turns[at] = 0;
 			t->envelope[at] = 0;
 			if (k2 >= n_k2 || radial[2 * k2] == 0) continue;
-			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) + 2 * d.astig_y_A * x * ky);
+			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) +
+			                                             2 * d.astig_y_A * x * ky);
 			if (t->has_even) turns += (double)t->even_turns[at];
 			t->turns[at] = (float)(turns - round(turns));
 			t->envelope[at] = (float)radial[2 * k2];

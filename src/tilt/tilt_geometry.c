@@ -6,7 +6,8 @@ cyc_status cyc_projection_linear(cyc_mat3 *out, const cyc_tilt_series *ts, int32
 {
 	cyc_status st = CYC_OK;
 	const cyc_tilt *t = &ts->tilts[i_tilt];
-	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA, "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
+	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA,
+	          "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
 	          ts->name, i_tilt + 1);
 	*out = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
 	for (int i = 0; i < 9 && t->has_matrix; i++) out->m[i / 3][i % 3] = t->matrix[i / 3][i % 3];
@@ -31,10 +32,12 @@ cyc_status cyc_projection_of_tilt(cyc_projection *out, const cyc_tilt_series *ts
 		out->origin_px = (cyc_vec3){ o[0], o[1], o[2] };
 		goto done;
 	}
-	/* Coordinates are relative to size/2, the rotation is about floor(size/2): half a pixel apart for odd sizes. */
+	/* Coordinates are relative to size/2, the rotation is about floor(size/2): half a pixel apart for odd
+	 * sizes. */
 	cyc_vec3 half = { 0.5 * (ts->size_px[0] % 2), 0.5 * (ts->size_px[1] % 2), 0.5 * (ts->size_px[2] % 2) };
 	cyc_vec3 o = cyc_mat3_apply(out->linear, half);
-	out->origin_px = (cyc_vec3){ o.x + ts->image_nx / 2 + t->shift_x_A / ts->pixel_size_A, o.y + ts->image_ny / 2 + t->shift_y_A / ts->pixel_size_A, o.z };
+	out->origin_px = (cyc_vec3){ o.x + ts->image_nx / 2 + t->shift_x_A / ts->pixel_size_A,
+		                         o.y + ts->image_ny / 2 + t->shift_y_A / ts->pixel_size_A, o.z };
 done:
 	return st;
 }
@@ -46,7 +49,8 @@ cyc_vec3 cyc_project(const cyc_projection *p, cyc_vec3 x_A)
 	return (cyc_vec3){ q.x + p->origin_px.x, q.y + p->origin_px.y, q.z + p->origin_px.z };
 }
 
-void cyc_particle_position_px(double *x, double *y, const cyc_projection *p, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle *particle)
+void cyc_particle_position_px(double *x, double *y, const cyc_projection *p, const cyc_tilt_series *ts,
+                              int32_t i_tilt, const cyc_particle *particle)
 {
 	cyc_vec3 r = particle->position_A;
 	if (particle->motion_A) {
@@ -60,9 +64,11 @@ void cyc_particle_position_px(double *x, double *y, const cyc_projection *p, con
 	*y = q.y + dy;
 }
 
-double cyc_particle_extra_defocus_A(const cyc_projection *p, const cyc_tilt_series *ts, const cyc_particle *particle)
+double cyc_particle_extra_defocus_A(const cyc_projection *p, const cyc_tilt_series *ts,
+                                    const cyc_particle *particle)
 {
-	/* The resting position, also when the particle moves: as in RELION, so that refined defoci mean the same. */
+	/* The resting position, also when the particle moves: as in RELION, so that refined defoci mean the same.
+	 */
 	cyc_vec3 r = particle->position_A;
 	double depth_A = p->linear.m[2][0] * r.x + p->linear.m[2][1] * r.y + p->linear.m[2][2] * r.z;
 	return ts->hand * ts->defocus_slope * depth_A;

@@ -13,7 +13,7 @@ typedef struct {
 	int64_t section, count;
 	float *pixels;
 	double variance;
-	int32_t box;    /* of the spectrum; 0: none yet */
+	int32_t box; /* of the spectrum; 0: none yet */
 	double *power;
 } entry;
 
@@ -66,7 +66,8 @@ static entry *find(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt
 	return NULL;
 }
 
-static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels, double variance, int64_t count)
+static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels,
+                       double variance, int64_t count)
 {
 	cyc_status st = CYC_OK;
 	double bytes = (double)count * sizeof *pixels;
@@ -95,7 +96,8 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
-/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected better than this. */
+/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected
+ * better than this. */
 static const double MANY_OUTLIERS = 0.005;
 
 /* Once every image of the series that is used has been read. */
@@ -111,10 +113,14 @@ static void tell_series(const cyc_tilt_series *ts)
 		constant += ts->n_constant[f];
 		beads += ts->n_beads[f];
 	}
-	if (beads > 0) cyc_info("tilt series %s: %lld beads in %d images were replaced by noise", ts->name, (long long)beads, n);
+	if (beads > 0)
+		cyc_info("tilt series %s: %lld beads in %d images were replaced by noise", ts->name, (long long)beads,
+		         n);
 	if (outliers + constant == 0) return;
-	cyc_info("tilt series %s: %lld outlier pixels and %lld of constant areas in %d images (%.3g %%)%s", ts->name, (long long)outliers, (long long)constant, n,
-	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny), ts->keep_outliers ? " were kept" : " were replaced by noise");
+	cyc_info("tilt series %s: %lld outlier pixels and %lld of constant areas in %d images (%.3g %%)%s",
+	         ts->name, (long long)outliers, (long long)constant, n,
+	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny),
+	         ts->keep_outliers ? " were kept" : " were replaced by noise");
 }
 
 /* Outliers that are kept may not be such that sums of squares leave the range of numbers. */
@@ -124,8 +130,11 @@ static cyc_status check_kept(const cyc_tilt_image *t, const cyc_tilt_series *ts,
 	const float LARGEST = 1e15F;
 	for (int64_t i = 0; i < (int64_t)ts->image_nx * ts->image_ny; i++) {
 		if (fabsf(t->pixels[i]) <= LARGEST) continue;
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "tilt series %s, row %d ('%s'): the pixel x %d, y %d (counted from 0) is %g, and outliers are kept",
-		                     ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx), (int)(i / ts->image_nx), (double)t->pixels[i]);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "tilt series %s, row %d ('%s'): the pixel x %d, y %d (counted from 0) is %g, "
+		                     "and outliers are kept",
+		                     ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx),
+		                     (int)(i / ts->image_nx), (double)t->pixels[i]);
 		cyc_error_hint("without --keep-outliers noise takes the place of such pixels");
 		break;
 	}
@@ -143,16 +152,20 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 	t->variance = state.variance;
 	if (ts->keep_outliers) CYC_TRY(check_kept(t, ts, i_tilt));
 	if (ts->erase_beads)
-		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny, ts->pixel_size_A, state.variance, key));
+		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny,
+		                              ts->pixel_size_A, state.variance, key));
 	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */
 	ts->n_outliers[i_tilt] = state.n_outliers;
 	ts->n_constant[i_tilt] = state.n_constant;
 	ts->n_beads[i_tilt] = n_beads;
 	if (!(state.variance > 0))
-		cyc_warn("tilt series %s, row %d: the image is constant; it has no data and no weight", ts->name, i_tilt + 1);
+		cyc_warn("tilt series %s, row %d: the image is constant; it has no data and no weight", ts->name,
+		         i_tilt + 1);
 	else if ((double)state.n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)
-		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) lie outside of what the noise of the image explains%s; was it corrected for gain and defects?",
-		         ts->name, i_tilt + 1, (long long)state.n_outliers, 100.0 * (double)state.n_outliers / ((double)ts->image_nx * ts->image_ny),
+		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) lie outside of what the noise of the image "
+		         "explains%s; was it corrected for gain and defects?",
+		         ts->name, i_tilt + 1, (long long)state.n_outliers,
+		         100.0 * (double)state.n_outliers / ((double)ts->image_nx * ts->image_ny),
 		         ts->keep_outliers ? "" : " and were replaced by noise");
 	tell_series(ts);
 done:
@@ -192,7 +205,8 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t)
 	t->count = 0;
 }
 
-cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt, int32_t box, int n_threads)
+cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts,
+                                int32_t i_tilt, int32_t box, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	size_t n = (size_t)box / 2 + 1;

@@ -1,5 +1,5 @@
-/* Every operation of backend.h: all backends and thread counts give the same bits, and these are what the formulae of the
- * header say, evaluated here in double precision without any of the operations' tricks. */
+/* Every operation of backend.h: all backends and thread counts give the same bits, and these are what the
+ * formulae of the header say, evaluated here in double precision without any of the operations' tricks. */
 #include "backends/backend.h"
 
 #include <complex.h>
@@ -16,9 +16,9 @@
 
 #include <cmocka.h>
 
-#define ASSERT_OK(call)                                                                                 \
-	do {                                                                                                \
-		if ((call) != CYC_OK) fail_msg("%s", cyc_error_get()->message);                                 \
+#define ASSERT_OK(call)                                                                                      \
+	do {                                                                                                     \
+		if ((call) != CYC_OK) fail_msg("%s", cyc_error_get()->message);                                      \
 	} while (0)
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -34,7 +34,8 @@
 
 /* ---------------------------------------------------------------- inputs */
 
-/* Everything any operation needs for n particles and a box s. Half planes are Hermitian, as transforms of images are. */
+/* Everything any operation needs for n particles and a box s. Half planes are Hermitian, as transforms of
+ * images are. */
 typedef struct {
 	int32_t s, n, m, nx, ny;
 	size_t plane;
@@ -83,7 +84,8 @@ static void fill_reference(inputs *in, cyc_rng *rng)
 	ASSERT_OK(cyc_alloc(&ft, cyc_half_count3(m), sizeof *ft));
 	for (size_t i = 0; i < count; i++) map[i] = (float)cyc_rng_normal(rng);
 	ASSERT_OK(cyc_fft3_forward(ft, plan, map));
-	for (size_t row = 0; row < (size_t)m * (size_t)m; row++) memcpy(in->reference + row * width, ft + row * (width - 1), (width - 1) * sizeof *ft);
+	for (size_t row = 0; row < (size_t)m * (size_t)m; row++)
+		memcpy(in->reference + row * width, ft + row * (width - 1), (width - 1) * sizeof *ft);
 	cyc_free(map);
 	cyc_free(ft);
 	cyc_fft3_destroy(&plan);
@@ -93,7 +95,8 @@ static void fill_tables(inputs *in, cyc_rng *rng)
 {
 	int32_t s = in->s, sh = s / 2 + 1;
 	for (size_t i = 0; i < in->plane; i++) {
-		double k2 = k2_of(s, i), x = (double)((int32_t)i % sh), y = (double)((int32_t)i / sh < s / 2 ? (int32_t)i / sh : (int32_t)i / sh - s);
+		double k2 = k2_of(s, i), x = (double)((int32_t)i % sh),
+			   y = (double)((int32_t)i / sh < s / 2 ? (int32_t)i / sh : (int32_t)i / sh - s);
 		double turns = 0.013 * k2 + 0.002 * x * y, odd = 0.04 * x - 0.03 * y + 2e-4 * y * k2;
 		in->turns[i] = (float)(turns - round(turns));
 		in->envelope[i] = k2 <= s * s / 4.0 ? (float)(0.9 * exp(-k2 / (s * s))) : 0;
@@ -107,7 +110,8 @@ static void fill_tables(inputs *in, cyc_rng *rng)
 		}
 		in->turns_per_k2[i] = 0.02 * cyc_rng_normal(rng);
 		in->weight[i] = 0.5 + 0.5 * cyc_rng_uniform(rng);
-		in->M[i] = cyc_euler_to_matrix(6 * cyc_rng_uniform(rng), 3 * cyc_rng_uniform(rng), 6 * cyc_rng_uniform(rng));
+		in->M[i] =
+			cyc_euler_to_matrix(6 * cyc_rng_uniform(rng), 3 * cyc_rng_uniform(rng), 6 * cyc_rng_uniform(rng));
 		in->radius[i] = i % 4 == 3 ? s / 4 : s / 2;
 		in->use[i] = (int8_t)(i % 3 == 1);
 	}
@@ -167,7 +171,8 @@ static inputs *inputs_create(int32_t s, int32_t n)
 	fill_reference(in, &rng);
 	fill_tables(in, &rng);
 	for (size_t i = 0; i < (size_t)n * cyc_packed_count(s) / 4; i++)
-		for (size_t c = 0; c < 3 && i % ((size_t)s / 2 + 2) != (size_t)s / 2 + 1; c++) in->packed[4 * i + c] = (float)cyc_rng_normal(&rng);
+		for (size_t c = 0; c < 3 && i % ((size_t)s / 2 + 2) != (size_t)s / 2 + 1; c++)
+			in->packed[4 * i + c] = (float)cyc_rng_normal(&rng);
 	cyc_fft3 *plan = NULL;
 	ASSERT_OK(cyc_fft3_create(&plan, s, 1));
 	ASSERT_OK(cyc_fft3_forward(in->ft3, plan, in->real));
@@ -177,8 +182,11 @@ static inputs *inputs_create(int32_t s, int32_t n)
 
 static void inputs_destroy(inputs *in)
 {
-	void *const all[] = { in->image, in->ctf, in->quadrature, in->turns, in->envelope, in->whiten, in->real, in->packed, in->at_px, in->turns_per_k2, in->weight,
-		                  in->sums, in->ft, in->prediction, in->phase, in->reference, in->ft3, in->M, in->radius, in->use, in };
+	void *const all[] = {
+		in->image,  in->ctf,       in->quadrature,   in->turns,  in->envelope, in->whiten, in->real,
+		in->packed, in->at_px,     in->turns_per_k2, in->weight, in->sums,     in->ft,     in->prediction,
+		in->phase,  in->reference, in->ft3,          in->M,      in->radius,   in->use,    in
+	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(all[i]);
 }
 
@@ -206,7 +214,8 @@ typedef void *(*runner)(size_t *bytes, cyc_backend *be, const inputs *in);
 
 static void *run_window(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	cyc_buffer *image = up(be, in->image, (size_t)in->nx * (size_t)in->ny, sizeof(float)), *ft = up(be, NULL, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *image = up(be, in->image, (size_t)in->nx * (size_t)in->ny, sizeof(float)),
+			   *ft = up(be, NULL, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
 	ASSERT_OK(cyc_op_window(ft, be, image, in->nx, in->ny, in->at_px, in->n, &in->spec));
 	cyc_buffer_destroy(&image);
 	return down(&ft, bytes);
@@ -215,8 +224,10 @@ static void *run_window(size_t *bytes, cyc_backend *be, const inputs *in)
 static void *run_ctf(size_t *bytes, cyc_backend *be, const inputs *in)
 {
 	size_t all = (size_t)in->n * in->plane, b1, b2;
-	cyc_buffer *turns = up(be, in->turns, in->plane, sizeof(float)), *envelope = up(be, in->envelope, in->plane, sizeof(float));
-	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float)), *alone = up(be, NULL, all, sizeof(float));
+	cyc_buffer *turns = up(be, in->turns, in->plane, sizeof(float)),
+			   *envelope = up(be, in->envelope, in->plane, sizeof(float));
+	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float)),
+			   *alone = up(be, NULL, all, sizeof(float));
 	float *both = NULL;
 	ASSERT_OK(cyc_op_ctf(c, q, be, turns, envelope, in->turns_per_k2, in->n, in->s));
 	ASSERT_OK(cyc_op_ctf(alone, NULL, be, turns, envelope, in->turns_per_k2, in->n, in->s));
@@ -234,26 +245,38 @@ static void *run_ctf(size_t *bytes, cyc_backend *be, const inputs *in)
 	return both;
 }
 
-static void *modulate(size_t *bytes, cyc_backend *be, const inputs *in, bool has_ctf, bool has_phase, bool has_whiten, bool has_weight)
+static void *modulate(size_t *bytes, cyc_backend *be, const inputs *in, bool has_ctf, bool has_phase,
+                      bool has_whiten, bool has_weight)
 {
 	size_t all = (size_t)in->n * in->plane;
-	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
-	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)), *packed = up(be, in->packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL, has_whiten ? whiten : NULL, has_weight ? in->weight : NULL, in->n, in->s));
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)),
+			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)),
+			   *packed = up(be, in->packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	ASSERT_OK(cyc_op_modulate(packed, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL,
+	                          has_whiten ? whiten : NULL, has_weight ? in->weight : NULL, in->n, in->s));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&phase);
 	cyc_buffer_destroy(&whiten);
 	return down(&packed, bytes);
 }
-static void *run_modulate(size_t *bytes, cyc_backend *be, const inputs *in) { return modulate(bytes, be, in, true, true, true, true); }
+static void *run_modulate(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return modulate(bytes, be, in, true, true, true, true);
+}
 
-static void *particle_image(size_t *bytes, cyc_backend *be, const inputs *in, const cyc_particle_image_spec *spec, bool has_ctf, bool has_phase, bool has_whiten)
+static void *particle_image(size_t *bytes, cyc_backend *be, const inputs *in,
+                            const cyc_particle_image_spec *spec, bool has_ctf, bool has_phase,
+                            bool has_whiten)
 {
 	size_t all = (size_t)in->n * in->plane;
-	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
-	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)), *images = up(be, NULL, (size_t)(in->n * spec->edge_px * spec->edge_px), sizeof(float));
-	ASSERT_OK(cyc_op_particle_image(images, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL, has_whiten ? whiten : NULL, spec, in->n));
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)),
+			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)),
+			   *images = up(be, NULL, (size_t)(in->n * spec->edge_px * spec->edge_px), sizeof(float));
+	ASSERT_OK(cyc_op_particle_image(images, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL,
+	                                has_whiten ? whiten : NULL, spec, in->n));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&phase);
@@ -262,15 +285,19 @@ static void *particle_image(size_t *bytes, cyc_backend *be, const inputs *in, co
 }
 static void *run_particle_image(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	const cyc_particle_image_spec spec = { .box_binned = in->s, .circle_px = in->s - 2, .edge_px = in->s - 2, .factor = -0.5 };
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s - 2, .edge_px = in->s - 2, .factor = -0.5
+	};
 	return particle_image(bytes, be, in, &spec, true, true, true);
 }
 
 static void *pack(size_t *bytes, cyc_backend *be, const inputs *in, bool is_premultiplied)
 {
 	size_t all = (size_t)in->n * in->plane;
-	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)), *share = up(be, in->envelope, in->plane, sizeof(float));
-	cyc_buffer *rest = up(be, in->envelope, in->plane, sizeof(float)), *packed = up(be, NULL, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *ctf = up(be, in->ctf, all, sizeof(float)),
+			   *share = up(be, in->envelope, in->plane, sizeof(float));
+	cyc_buffer *rest = up(be, in->envelope, in->plane, sizeof(float)),
+			   *packed = up(be, NULL, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
 	ASSERT_OK(cyc_op_pack(packed, be, ft, ctf, share, rest, is_premultiplied, in->n, in->s));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
@@ -286,16 +313,21 @@ static void *insert(size_t *bytes, cyc_backend *be, const inputs *in, bool has_u
 	cyc_buffer *sum = up(be, NULL, 4 * cyc_half_count3(in->s), sizeof(float));
 	void *slices = modulate(&n_packed, be, in, true, false, false, true);
 	cyc_buffer *packed = up(be, slices, count, sizeof(float));
-	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, in->M, in->radius, has_use ? in->use : NULL, select, in->n, in->s));
+	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, in->M, in->radius, has_use ? in->use : NULL, select, in->n,
+	                              in->s));
 	cyc_buffer_destroy(&packed);
 	cyc_free(slices);
 	return down(&sum, bytes);
 }
-static void *run_insert(size_t *bytes, cyc_backend *be, const inputs *in) { return insert(bytes, be, in, true, 0); }
+static void *run_insert(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return insert(bytes, be, in, true, 0);
+}
 
 static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	cyc_buffer *reference = up(be, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat)), *ft = up(be, in->ft, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *reference = up(be, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat)),
+			   *ft = up(be, in->ft, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
 	ASSERT_OK(cyc_op_slice_extract(ft, be, reference, in->m, in->M, in->s / 2 - 2, in->use, 0, in->n, in->s));
 	cyc_buffer_destroy(&reference);
 	return down(&ft, bytes);
@@ -304,8 +336,10 @@ static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
 static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 {
 	size_t all = (size_t)in->n * in->plane;
-	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
-	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)), *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)),
+			   *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
+	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)),
+			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *sums = up(be, in->sums, CYC_N_SUMS * in->plane, sizeof(double));
 	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->use, 0, in->n, in->s));
 	cyc_buffer *const done[] = { ft, v, c, q, phase };
@@ -323,7 +357,9 @@ static void *run_ctf_magnified(size_t *bytes, cyc_backend *be, const inputs *in)
 	float *table = NULL, *both = NULL;
 	ASSERT_OK(cyc_alloc(&table, in->plane, sizeof *table));
 	for (size_t j = 0; j < in->plane; j++) table[j] = (float)(1.03 * k2_of(in->s, j));
-	cyc_buffer *turns = up(be, in->turns, in->plane, sizeof(float)), *envelope = up(be, in->envelope, in->plane, sizeof(float)), *k2 = up(be, table, in->plane, sizeof(float));
+	cyc_buffer *turns = up(be, in->turns, in->plane, sizeof(float)),
+			   *envelope = up(be, in->envelope, in->plane, sizeof(float)),
+			   *k2 = up(be, table, in->plane, sizeof(float));
 	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float));
 	ASSERT_OK(cyc_op_ctf_magnified(c, q, be, turns, envelope, k2, in->turns_per_k2, in->n, in->s));
 	cyc_buffer_destroy(&turns);
@@ -340,7 +376,8 @@ static void *run_ctf_magnified(size_t *bytes, cyc_backend *be, const inputs *in)
 	return both;
 }
 
-/* What coefficients count: a half in the column kx = 0, nothing at 0 and beyond the circle's neighbourhood. */
+/* What coefficients count: a half in the column kx = 0, nothing at 0 and beyond the circle's neighbourhood.
+ */
 static void correlation_weights(float *weight, float *own, const inputs *in)
 {
 	for (size_t j = 0; j < in->plane; j++) {
@@ -352,18 +389,24 @@ static void correlation_weights(float *weight, float *own, const inputs *in)
 }
 
 /* Maps and curves of one call, one after the other. */
-static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t radius, cyc_local_grid grid, bool has_phase, bool has_own)
+static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t radius, cyc_local_grid grid,
+                       bool has_phase, bool has_own)
 {
-	size_t all = (size_t)in->n * in->plane, n_map = (size_t)in->n * (size_t)grid.n * (size_t)grid.n, n_maps_bytes, n_curves_bytes;
+	size_t all = (size_t)in->n * in->plane, n_map = (size_t)in->n * (size_t)grid.n * (size_t)grid.n,
+		   n_maps_bytes, n_curves_bytes;
 	float *weight = NULL, *own = NULL;
 	char *both = NULL;
 	ASSERT_OK(cyc_alloc(&weight, in->plane, sizeof *weight));
 	ASSERT_OK(cyc_alloc(&own, in->plane, sizeof *own));
 	correlation_weights(weight, own, in);
-	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)), *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
-	cyc_buffer *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat)), *w = up(be, weight, in->plane, sizeof(float)), *o = up(be, own, in->plane, sizeof(float));
-	cyc_buffer *maps = up(be, NULL, n_map, sizeof(float)), *curves = up(be, NULL, (size_t)in->n * CYC_N_CURVE, sizeof(double));
-	ASSERT_OK(cyc_op_correlate(maps, curves, be, ft, v, c, has_phase ? phase : NULL, w, has_own ? o : NULL, radius, grid, in->n, in->s));
+	cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)),
+			   *v = up(be, in->prediction, all, sizeof(cyc_cfloat)), *c = up(be, in->ctf, all, sizeof(float));
+	cyc_buffer *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat)),
+			   *w = up(be, weight, in->plane, sizeof(float)), *o = up(be, own, in->plane, sizeof(float));
+	cyc_buffer *maps = up(be, NULL, n_map, sizeof(float)),
+			   *curves = up(be, NULL, (size_t)in->n * CYC_N_CURVE, sizeof(double));
+	ASSERT_OK(cyc_op_correlate(maps, curves, be, ft, v, c, has_phase ? phase : NULL, w, has_own ? o : NULL,
+	                           radius, grid, in->n, in->s));
 	cyc_buffer *const inputs_done[] = { ft, v, c, phase, w, o };
 	for (size_t i = 0; i < sizeof inputs_done / sizeof *inputs_done; i++) {
 		cyc_buffer *b = inputs_done[i];
@@ -381,11 +424,15 @@ static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t
 	return both;
 }
 static const cyc_local_grid GRID = { 7, 0.9 };
-static void *run_correlate(size_t *bytes, cyc_backend *be, const inputs *in) { return correlate(bytes, be, in, in->s / 2 - 1, GRID, true, true); }
+static void *run_correlate(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return correlate(bytes, be, in, in->s / 2 - 1, GRID, true, true);
+}
 
 static void *run_fft3_forward(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	cyc_buffer *real = up(be, in->real, (size_t)in->s * (size_t)in->s * (size_t)in->s, sizeof(float)), *ft = up(be, NULL, cyc_half_count3(in->s), sizeof(cyc_cfloat));
+	cyc_buffer *real = up(be, in->real, (size_t)in->s * (size_t)in->s * (size_t)in->s, sizeof(float)),
+			   *ft = up(be, NULL, cyc_half_count3(in->s), sizeof(cyc_cfloat));
 	ASSERT_OK(cyc_op_fft3_forward(ft, be, real, in->s));
 	cyc_buffer_destroy(&real);
 	return down(&ft, bytes);
@@ -393,7 +440,8 @@ static void *run_fft3_forward(size_t *bytes, cyc_backend *be, const inputs *in)
 
 static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	cyc_buffer *ft = up(be, in->ft3, cyc_half_count3(in->s), sizeof(cyc_cfloat)), *real = up(be, NULL, (size_t)in->s * (size_t)in->s * (size_t)in->s, sizeof(float));
+	cyc_buffer *ft = up(be, in->ft3, cyc_half_count3(in->s), sizeof(cyc_cfloat)),
+			   *real = up(be, NULL, (size_t)in->s * (size_t)in->s * (size_t)in->s, sizeof(float));
 	ASSERT_OK(cyc_op_fft3_inverse(real, be, ft, in->s));
 	cyc_buffer_destroy(&ft);
 	return down(&real, bytes);
@@ -402,8 +450,18 @@ static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 static const struct {
 	const char *name;
 	runner run;
-} OPERATIONS[] = { { "window", run_window }, { "ctf", run_ctf }, { "ctf_magnified", run_ctf_magnified }, { "modulate", run_modulate }, { "particle_image", run_particle_image }, { "pack", run_pack }, { "slice_insert", run_insert }, { "slice_extract", run_extract },
-	               { "ctf_sums", run_sums }, { "correlate", run_correlate }, { "fft3_forward", run_fft3_forward }, { "fft3_inverse", run_fft3_inverse } };
+} OPERATIONS[] = { { "window", run_window },
+	               { "ctf", run_ctf },
+	               { "ctf_magnified", run_ctf_magnified },
+	               { "modulate", run_modulate },
+	               { "particle_image", run_particle_image },
+	               { "pack", run_pack },
+	               { "slice_insert", run_insert },
+	               { "slice_extract", run_extract },
+	               { "ctf_sums", run_sums },
+	               { "correlate", run_correlate },
+	               { "fft3_forward", run_fft3_forward },
+	               { "fft3_inverse", run_fft3_inverse } };
 static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
@@ -421,7 +479,8 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 			size_t n_wanted, n;
 			ASSERT_OK(cyc_backend_open(&be, NULL, 1));
 			assert_string_equal(cyc_backend_name(be), "cpu");
-			void *wanted = OPERATIONS[k].run(&n_wanted, be, in), *again = OPERATIONS[k].run(&n, be, in); /* the second run finds plans made */
+			void *wanted = OPERATIONS[k].run(&n_wanted, be, in),
+				 *again = OPERATIONS[k].run(&n, be, in); /* the second run finds plans made */
 			assert_int_equal(n, n_wanted);
 			assert_memory_equal(again, wanted, n);
 			cyc_free(again);
@@ -432,7 +491,8 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 				void *got = OPERATIONS[k].run(&n, be, in);
 				assert_int_equal(n, n_wanted);
 				if (memcmp(got, wanted, n) != 0)
-					fail_msg("%s, box %d, %d particles: %s with %d threads differs", OPERATIONS[k].name, in->s, in->n, others[j].name, others[j].n_threads);
+					fail_msg("%s, box %d, %d particles: %s with %d threads differs", OPERATIONS[k].name,
+					         in->s, in->n, others[j].name, others[j].n_threads);
 				cyc_free(got);
 				cyc_backend_close(&be);
 			}
@@ -457,7 +517,9 @@ static void close_all(const char *what, const float *got, const double *wanted, 
 			where = i;
 		}
 	}
-	if (!(worst <= bound * scale)) fail_msg("%s: value %zu is %.8g, not %.8g; the largest is %.4g", what, where, (double)got[where], wanted[where], scale);
+	if (!(worst <= bound * scale))
+		fail_msg("%s: value %zu is %.8g, not %.8g; the largest is %.4g", what, where, (double)got[where],
+		         wanted[where], scale);
 }
 
 static const double complex i_unit = (double complex)I;
@@ -492,7 +554,9 @@ static void direct_window(double complex *out, const inputs *in, int32_t i)
 				if (pass == 0) continue;
 				if (is_outside && in->spec.is_partial) v = mean / count;
 				if (!in->spec.no_circle_crop) {
-					double edge = S / 2 - r, g = edge <= 0 ? 0 : edge > 5 ? 1 : 0.5 - 0.5 * cos(CYC_PI * edge / 5);
+					double edge = S / 2 - r, g = edge <= 0  ? 0
+					                             : edge > 5 ? 1
+					                                        : 0.5 - 0.5 * cos(CYC_PI * edge / 5);
 					v = g * (v - mean / count);
 				}
 				w[y * S + x] = v;
@@ -503,7 +567,8 @@ static void direct_window(double complex *out, const inputs *in, int32_t i)
 			double complex sum = 0;
 			for (int32_t a = 0; a < S; a++) {
 				double complex row = 0;
-				for (int32_t b = 0; b < S; b++) row += w[a * S + b] * cexp(-2 * i_unit * CYC_PI * kx * (b + x0 - qx) / S);
+				for (int32_t b = 0; b < S; b++)
+					row += w[a * S + b] * cexp(-2 * i_unit * CYC_PI * kx * (b + x0 - qx) / S);
 				sum += row * cexp(-2 * i_unit * CYC_PI * ky * (a + y0 - qy) / S);
 			}
 			out[y * sh + kx] = sum / S * s / S;
@@ -517,7 +582,12 @@ static void window_is_a_cut_and_a_transform(void **state)
 	(void)state;
 	for (int k = 0; k < 6; k++) {
 		inputs *in = inputs_create(16, 4);
-		in->spec = (cyc_window_spec){ .box_px = k % 3 == 0 ? 16 : k % 3 == 1 ? 24 : 32, .box_binned = 16, .no_circle_crop = k == 1 || k == 5, .is_partial = k >= 3 };
+		in->spec = (cyc_window_spec){ .box_px = k % 3 == 0   ? 16
+			                                    : k % 3 == 1 ? 24
+			                                                 : 32,
+			                          .box_binned = 16,
+			                          .no_circle_crop = k == 1 || k == 5,
+			                          .is_partial = k >= 3 };
 		in->at_px[2] = 3.3; /* over two borders */
 		in->at_px[3] = in->ny - 6.8;
 		in->at_px[4] = in->nx - 5.1;
@@ -552,22 +622,32 @@ static void ctf_is_a_sine(void **state)
 	for (int32_t i = 0; i < in->n; i++)
 		for (size_t j = 0; j < in->plane; j++) {
 			size_t at = (size_t)i * in->plane + j;
-			double phase = 2 * CYC_PI * ((double)in->turns[j] + (double)(float)in->turns_per_k2[i] * k2_of(in->s, j)), e = (double)in->envelope[j];
+			double phase = 2 * CYC_PI *
+			               ((double)in->turns[j] + (double)(float)in->turns_per_k2[i] * k2_of(in->s, j)),
+				   e = (double)in->envelope[j];
 			/* Single precision resolves a phase of t turns to t x 6e-8 turns. */
 			double bound = 2e-6 + 4e-7 * fabs(phase);
-			if (!(fabs((double)got[at] + e * sin(phase)) < bound) || !(fabs((double)got[all + at] + e * cos(phase)) < bound))
-				fail_msg("CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at], (double)got[all + at]);
+			if (!(fabs((double)got[at] + e * sin(phase)) < bound) ||
+			    !(fabs((double)got[all + at] + e * cos(phase)) < bound))
+				fail_msg("CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at],
+				         (double)got[all + at]);
 		}
-	for (size_t i = 0; i < all; i++) assert_true(fabsf(got[i] - got[2 * all + i]) <= 1e-7F); /* with and without quadrature */
+	for (size_t i = 0; i < all; i++)
+		assert_true(fabsf(got[i] - got[2 * all + i]) <= 1e-7F); /* with and without quadrature */
 	cyc_free(got);
 	got = run_ctf_magnified(&bytes, be, in);
 	for (int32_t i = 0; i < in->n; i++)
 		for (size_t j = 0; j < in->plane; j++) {
 			size_t at = (size_t)i * in->plane + j;
-			double phase = 2 * CYC_PI * ((double)in->turns[j] + (double)(float)in->turns_per_k2[i] * (double)(float)(1.03 * k2_of(in->s, j))), e = (double)in->envelope[j];
+			double phase = 2 * CYC_PI *
+			               ((double)in->turns[j] +
+			                (double)(float)in->turns_per_k2[i] * (double)(float)(1.03 * k2_of(in->s, j))),
+				   e = (double)in->envelope[j];
 			double bound = 2e-6 + 4e-7 * fabs(phase);
-			if (!(fabs((double)got[at] + e * sin(phase)) < bound) || !(fabs((double)got[all + at] + e * cos(phase)) < bound))
-				fail_msg("magnified CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at], (double)got[all + at]);
+			if (!(fabs((double)got[at] + e * sin(phase)) < bound) ||
+			    !(fabs((double)got[all + at] + e * cos(phase)) < bound))
+				fail_msg("magnified CTF at %zu of particle %d: %.7g, %.7g", j, i, (double)got[at],
+				         (double)got[all + at]);
 		}
 	cyc_free(got);
 	cyc_backend_close(&be);
@@ -590,8 +670,10 @@ static void modulate_packs_data_and_weights(void **state)
 				for (size_t x = 0; x + 1 < width; x++) {
 					int32_t ky = row - in->s / 2 - 1, y = ((ky % in->s) + in->s) % in->s;
 					size_t j = (size_t)y * (width - 1) + x, at = (size_t)i * in->plane + j;
-					double c = has_ctf ? (double)in->ctf[at] : 1, w = (has_whiten ? (double)in->whiten[j] : 1) * (has_weight ? in->weight[i] : 1);
-					double complex d = -(double complex)in->ft[at] * c * w * (has_phase ? conj((double complex)in->phase[j]) : 1);
+					double c = has_ctf ? (double)in->ctf[at] : 1,
+						   w = (has_whiten ? (double)in->whiten[j] : 1) * (has_weight ? in->weight[i] : 1);
+					double complex d = -(double complex)in->ft[at] * c * w *
+					                   (has_phase ? conj((double complex)in->phase[j]) : 1);
 					double *to = wanted + (size_t)i * cyc_packed_count(in->s) + ((size_t)row * width + x) * 4;
 					to[0] = creal(d);
 					to[1] = cimag(d);
@@ -605,15 +687,18 @@ static void modulate_packs_data_and_weights(void **state)
 	}
 }
 
-/* Real-space value at a pixel from the half plane: y = sum_k Y(k) exp(2 pi i k.x / s) / s, the Nyquist row at -s/2, real part. */
-static double image_value(const inputs *in, int32_t i, const cyc_particle_image_spec *spec, bool has_phase, bool has_whiten, int32_t px, int32_t py)
+/* Real-space value at a pixel from the half plane: y = sum_k Y(k) exp(2 pi i k.x / s) / s, the Nyquist row at
+ * -s/2, real part. */
+static double image_value(const inputs *in, int32_t i, const cyc_particle_image_spec *spec, bool has_phase,
+                          bool has_whiten, int32_t px, int32_t py)
 {
 	int32_t s = in->s, sh = s / 2 + 1;
 	double sum = 0;
 	for (int32_t y = 0; y < s; y++)
 		for (int32_t x = 0; x < sh; x++) {
 			size_t j = (size_t)y * (size_t)sh + (size_t)x, at = (size_t)i * in->plane + j;
-			double complex v = (double complex)in->ft[at] * (double)in->ctf[at] * spec->factor * (has_phase ? conj((double complex)in->phase[j]) : 1);
+			double complex v = (double complex)in->ft[at] * (double)in->ctf[at] * spec->factor *
+			                   (has_phase ? conj((double complex)in->phase[j]) : 1);
 			if (has_whiten) v *= (double)in->whiten[j];
 			double angle = 2 * CYC_PI * (x * (px - s / 2) + y * (double)(py - s / 2)) / s;
 			sum += (x == 0 || x == s / 2 ? 1 : 2) * creal(v * cexp(i_unit * angle)) / s;
@@ -627,7 +712,11 @@ static void particle_images_are_inverse_transforms(void **state)
 	for (int k = 0; k < 12; k++) {
 		inputs *in = inputs_create(16, 2);
 		bool has_phase = k & 1, has_whiten = k & 2, no_crop = k >= 8;
-		const cyc_particle_image_spec spec = { .box_binned = 16, .circle_px = 12, .edge_px = k & 4 ? 16 : 12, .factor = -0.7, .no_circle_crop = no_crop };
+		const cyc_particle_image_spec spec = { .box_binned = 16,
+			                                   .circle_px = 12,
+			                                   .edge_px = k & 4 ? 16 : 12,
+			                                   .factor = -0.7,
+			                                   .no_circle_crop = no_crop };
 		cyc_backend *be = cpu();
 		size_t bytes, edge = (size_t)spec.edge_px, count = (size_t)in->n * edge * edge;
 		float *got = particle_image(&bytes, be, in, &spec, true, has_phase, has_whiten);
@@ -646,8 +735,11 @@ static void particle_images_are_inverse_transforms(void **state)
 			for (int32_t y = 0; y < spec.edge_px; y++)
 				for (int32_t x = 0; x < spec.edge_px; x++) {
 					int32_t bx = x + (16 - spec.edge_px) / 2, by = y + (16 - spec.edge_px) / 2;
-					double r = hypot(bx - 8, by - 8), g = r < 1 ? 1 : r < 6 ? 0.5 - 0.5 * cos(CYC_PI * (6 - r) / 5) : 0;
-					wanted[(size_t)i * edge * edge + (size_t)y * edge + (size_t)x] = no_crop ? pixels[by][bx] : g * (pixels[by][bx] - mean / n);
+					double r = hypot(bx - 8, by - 8), g = r < 1   ? 1
+					                                      : r < 6 ? 0.5 - 0.5 * cos(CYC_PI * (6 - r) / 5)
+					                                              : 0;
+					wanted[(size_t)i * edge * edge + (size_t)y * edge + (size_t)x] =
+						no_crop ? pixels[by][bx] : g * (pixels[by][bx] - mean / n);
 				}
 		}
 		close_all("particle_image", got, wanted, count, 3e-6);
@@ -705,7 +797,8 @@ static void plane_at(double v[3], const inputs *in, int32_t i, int32_t u, int32_
 
 static void bilinear(double v[3], const inputs *in, int32_t i, double u, double w)
 {
-	double sign = u < 0 ? -1 : 1, u0 = floor(sign * u), w0 = floor(sign * w), fu = sign * u - u0, fw = sign * w - w0;
+	double sign = u < 0 ? -1 : 1, u0 = floor(sign * u), w0 = floor(sign * w), fu = sign * u - u0,
+		   fw = sign * w - w0;
 	v[0] = v[1] = v[2] = 0;
 	for (int b = 0; b < 2; b++)
 		for (int a = 0; a < 2; a++) {
@@ -734,12 +827,15 @@ static void insertion_is_a_sum_over_voxels(void **state)
 					for (int32_t x = 0; x < sh; x++) {
 						int32_t ky = y < s / 2 ? y : y - s, kz = z < s / 2 ? z : z - s;
 						if (k == 1 && in->use[i] != select) continue;
-						if (in->radius[i] == 0 || x * x + ky * ky + kz * kz > in->radius[i] * in->radius[i]) continue;
+						if (in->radius[i] == 0 || x * x + ky * ky + kz * kz > in->radius[i] * in->radius[i])
+							continue;
 						cyc_vec3 q = cyc_mat3_apply(in->M[i], (cyc_vec3){ x, ky, kz });
 						double v[3];
 						if (fabs(q.z) >= 1) continue;
 						bilinear(v, in, i, q.x, q.y);
-						for (int c = 0; c < 3; c++) wanted[4 * (((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x) + (size_t)c] += (1 - fabs(q.z)) * v[c];
+						for (int c = 0; c < 3; c++)
+							wanted[4 * (((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x) +
+							       (size_t)c] += (1 - fabs(q.z)) * v[c];
 					}
 		close_all("slice_insert", got, wanted, count, 3e-6);
 		cyc_free(wanted);
@@ -761,10 +857,12 @@ static void insertion_adds_to_the_sum(void **state)
 	cyc_buffer *packed = up(be, slices, count, sizeof(float));
 	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, in->M, in->radius, NULL, 0, in->n, in->s));
 	float *twice = down(&sum, &bytes);
-	/* Slices are added one by one to what is there already: the order of the additions is another one, and so is the last bit. */
+	/* Slices are added one by one to what is there already: the order of the additions is another one, and so
+	 * is the last bit. */
 	double largest = 0;
 	for (size_t i = 0; i < bytes / sizeof(float); i++) largest = fmax(largest, fabs((double)once[i]));
-	for (size_t i = 0; i < bytes / sizeof(float); i++) assert_true(fabs((double)twice[i] - 2 * (double)once[i]) <= 4 * 6e-8 * in->n * largest);
+	for (size_t i = 0; i < bytes / sizeof(float); i++)
+		assert_true(fabs((double)twice[i] - 2 * (double)once[i]) <= 4 * 6e-8 * in->n * largest);
 	cyc_buffer_destroy(&packed);
 	cyc_free(slices);
 	cyc_free(once);
@@ -783,9 +881,14 @@ static double complex reference_at(const inputs *in, double x, double y, double 
 	z *= sign;
 	for (int c = 0; c < 8; c++) {
 		double f[3] = { x - floor(x), y - floor(y), z - floor(z) }, w = 1;
-		int32_t i[3] = { (int32_t)floor(x) + (c & 1), (int32_t)floor(y) + (c >> 1 & 1), (int32_t)floor(z) + (c >> 2) };
+		int32_t i[3] = { (int32_t)floor(x) + (c & 1), (int32_t)floor(y) + (c >> 1 & 1),
+			             (int32_t)floor(z) + (c >> 2) };
 		for (int k = 0; k < 3; k++) w *= c >> k & 1 ? f[k] : 1 - f[k];
-		sum += w * (double complex)in->reference[((size_t)((i[2] + m) % m) * (size_t)m + (size_t)((i[1] + m) % m)) * ((size_t)m / 2 + 2) + (size_t)i[0]];
+		sum +=
+			w *
+			(double complex)in->reference[((size_t)((i[2] + m) % m) * (size_t)m + (size_t)((i[1] + m) % m)) *
+		                                      ((size_t)m / 2 + 2) +
+		                                  (size_t)i[0]];
 	}
 	return sign < 0 ? conj(sum) : sum;
 }
@@ -795,7 +898,9 @@ static void extraction_is_trilinear(void **state)
 	(void)state;
 	inputs *in = inputs_create(16, 7);
 	int32_t s = in->s, sh = s / 2 + 1, radius = s / 2 - 2;
-	for (int k = 0; k < 9; k++) in->M[2].m[k / 3][k % 3] = cyc_euler_to_matrix(1, 2, 3).m[k / 3][k % 3]; /* a rotation: nothing leaves the grid */
+	for (int k = 0; k < 9; k++)
+		in->M[2].m[k / 3][k % 3] =
+			cyc_euler_to_matrix(1, 2, 3).m[k / 3][k % 3]; /* a rotation: nothing leaves the grid */
 	cyc_backend *be = cpu();
 	size_t bytes;
 	float *got = run_extract(&bytes, be, in);
@@ -806,7 +911,8 @@ static void extraction_is_trilinear(void **state)
 			for (int32_t x = 0; x < sh; x++) {
 				int32_t ky = y < s / 2 ? y : y - s;
 				double zoom = (double)in->m / s;
-				cyc_vec3 p = cyc_mat3_apply(cyc_mat3_transpose(in->M[i]), (cyc_vec3){ zoom * x, zoom * ky, 0 });
+				cyc_vec3 p =
+					cyc_mat3_apply(cyc_mat3_transpose(in->M[i]), (cyc_vec3){ zoom * x, zoom * ky, 0 });
 				size_t at = (size_t)i * in->plane + (size_t)y * (size_t)sh + (size_t)x;
 				if (in->use[i] != 0) wanted[at] = (double complex)in->ft[at]; /* not selected: kept */
 				else wanted[at] = x * x + ky * ky <= radius * radius ? reference_at(in, p.x, p.y, p.z) : 0;
@@ -831,8 +937,10 @@ static void sums_are_sums(void **state)
 		for (size_t k = 0; k < CYC_N_SUMS; k++) size[k] = fabs(wanted[k] = in->sums[k * in->plane + j]);
 		for (int32_t i = 0; i < in->n && k2_of(in->s, j) <= radius * radius; i++) {
 			size_t at = (size_t)i * in->plane + j;
-			double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], a = -X * conj((double complex)in->phase[j]) * conj(V);
-			double c = (double)in->ctf[at], q = (double)in->quadrature[at], v = creal(V * conj(V)), p = creal(X * conj(X));
+			double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at],
+						   a = -X * conj((double complex)in->phase[j]) * conj(V);
+			double c = (double)in->ctf[at], q = (double)in->quadrature[at], v = creal(V * conj(V)),
+				   p = creal(X * conj(X));
 			double add[CYC_N_SUMS];
 			if (in->use[i] != 0) continue;
 			add[CYC_SUM_CC] = v * c * c;
@@ -850,7 +958,8 @@ static void sums_are_sums(void **state)
 			}
 		}
 		for (size_t k = 0; k < CYC_N_SUMS; k++)
-			if (!(fabs(got[k * in->plane + j] - wanted[k]) <= 5e-7 * size[k])) fail_msg("sum %zu of %zu: %.9g, not %.9g", k, j, got[k * in->plane + j], wanted[k]);
+			if (!(fabs(got[k * in->plane + j] - wanted[k]) <= 5e-7 * size[k]))
+				fail_msg("sum %zu of %zu: %.9g, not %.9g", k, j, got[k * in->plane + j], wanted[k]);
 	}
 	cyc_free(got);
 	cyc_backend_close(&be);
@@ -858,7 +967,8 @@ static void sums_are_sums(void **state)
 }
 
 /* The correlation at (dx, dy) and the curvature sums of particle i, from the formula of the header. */
-static double correlation_at(double curve[CYC_N_CURVE], double *size, const inputs *in, int32_t i, int32_t radius, double dx, double dy, bool has_phase, bool has_own,
+static double correlation_at(double curve[CYC_N_CURVE], double *size, const inputs *in, int32_t i,
+                             int32_t radius, double dx, double dy, bool has_phase, bool has_own,
                              const float *weight, const float *own)
 {
 	double sum = 0;
@@ -869,8 +979,10 @@ static double correlation_at(double curve[CYC_N_CURVE], double *size, const inpu
 		if (k2_of(s, j) > radius * radius) continue;
 		int32_t kx = (int32_t)j % sh, y = (int32_t)j / sh, ky = y < s / 2 ? y : y - s;
 		size_t at = (size_t)i * in->plane + j;
-		double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at], phase = has_phase ? (double complex)in->phase[j] : 1;
-		double c = (double)in->ctf[at], w = (double)weight[j], self = has_own ? (double)own[j] : 0, power = w * c * c * creal(V * conj(V));
+		double complex X = (double complex)in->ft[at], V = (double complex)in->prediction[at],
+					   phase = has_phase ? (double complex)in->phase[j] : 1;
+		double c = (double)in->ctf[at], w = (double)weight[j], self = has_own ? (double)own[j] : 0,
+			   power = w * c * c * creal(V * conj(V));
 		double complex a = -X * conj(phase) * conj(c * V) - self * c * c * creal(X * conj(X));
 		sum += w * creal(a * cexp(2 * i_unit * CYC_PI * (kx * dx + ky * dy) / s));
 		*size += w * cabs(a);
@@ -893,17 +1005,24 @@ static void correlation_is_a_sum(void **state)
 	for (int variant = 0; variant < 8; variant++) {
 		bool has_phase = variant & 1, has_own = variant & 2;
 		int32_t radius = variant & 4 ? 4 : 7;
-		cyc_local_grid grid = variant & 4 ? (cyc_local_grid){ 19, 0.35 } : GRID; /* more points than a vector holds, or fewer */
+		cyc_local_grid grid =
+			variant & 4 ? (cyc_local_grid){ 19, 0.35 } : GRID; /* more points than a vector holds, or fewer */
 		size_t bytes;
 		double *curves = correlate(&bytes, be, in, radius, grid, has_phase, has_own);
 		const float *map = (const float *)(curves + in->n * CYC_N_CURVE);
 		for (int32_t k = 0; k < in->n * grid.n * grid.n; k++) {
-			int32_t i = k / (grid.n * grid.n), x = k % grid.n - grid.n / 2, y = k / grid.n % grid.n - grid.n / 2;
-			double curve[CYC_N_CURVE], size, wanted = correlation_at(curve, &size, in, i, radius, x * grid.step_px, y * grid.step_px, has_phase, has_own, weight, own);
-			if (!(fabs((double)map[k] - wanted) <= 1e-6 * size)) fail_msg("variant %d, particle %d at (%d, %d): %.9g, not %.9g", variant, i, x, y, (double)map[k], wanted);
+			int32_t i = k / (grid.n * grid.n), x = k % grid.n - grid.n / 2,
+					y = k / grid.n % grid.n - grid.n / 2;
+			double curve[CYC_N_CURVE], size,
+				wanted = correlation_at(curve, &size, in, i, radius, x * grid.step_px, y * grid.step_px,
+			                            has_phase, has_own, weight, own);
+			if (!(fabs((double)map[k] - wanted) <= 1e-6 * size))
+				fail_msg("variant %d, particle %d at (%d, %d): %.9g, not %.9g", variant, i, x, y,
+				         (double)map[k], wanted);
 			for (int c = 0; c < CYC_N_CURVE; c++) {
 				double got = curves[i * CYC_N_CURVE + c], scale = curve[CYC_CURVE_1] * radius * radius;
-				if (!(fabs(got - curve[c]) <= 1e-6 * scale)) fail_msg("variant %d, curvature %d: %.9g, not %.9g", variant, c, got, curve[c]);
+				if (!(fabs(got - curve[c]) <= 1e-6 * scale))
+					fail_msg("variant %d, curvature %d: %.9g, not %.9g", variant, c, got, curve[c]);
 			}
 		}
 		cyc_free(curves);
@@ -942,12 +1061,13 @@ static void transforms_follow_their_definition(void **state)
 
 /* ---------------------------------------------------------------- misuse */
 
-#define ASSERT_STATUS(call, status, text)                                                                                     \
-	do {                                                                                                                      \
-		cyc_error_clear();                                                                                                    \
-		cyc_status got_ = (call);                                                                                             \
-		if (got_ != (status) || !strstr(cyc_error_get()->message, (text)))                                                    \
-			fail_msg("%s: %s; wanted %s with '%s'", cyc_status_name(got_), cyc_error_get()->message, cyc_status_name(status), text); \
+#define ASSERT_STATUS(call, status, text)                                                                    \
+	do {                                                                                                     \
+		cyc_error_clear();                                                                                   \
+		cyc_status got_ = (call);                                                                            \
+		if (got_ != (status) || !strstr(cyc_error_get()->message, (text)))                                   \
+			fail_msg("%s: %s; wanted %s with '%s'", cyc_status_name(got_), cyc_error_get()->message,         \
+			         cyc_status_name(status), text);                                                         \
 	} while (0)
 
 static void misuse_is_reported(void **state)
@@ -967,18 +1087,26 @@ static void misuse_is_reported(void **state)
 		ASSERT_OK(cyc_buffer_create(&ft, be, cyc_half_count2(8), sizeof(cyc_cfloat)));
 		ASSERT_OK(cyc_buffer_create(&foreign, other, 64, sizeof(float)));
 		for (int i = 0; i < 64; i++) pixels[i] = (float)i;
-		const cyc_window_spec spec = { .box_px = 8, .box_binned = 8 }, odd = { .box_px = 8, .box_binned = 7 }, wide = { .box_px = 8, .box_binned = 10 };
-		ASSERT_STATUS(cyc_buffer_upload(image, pixels, sizeof pixels + 1), CYC_E_INTERNAL, "257 bytes to a buffer of 256");
-		ASSERT_STATUS(cyc_buffer_download(pixels, image, sizeof pixels + 1), CYC_E_INTERNAL, "257 bytes from a buffer of 256");
+		const cyc_window_spec spec = { .box_px = 8, .box_binned = 8 }, odd = { .box_px = 8, .box_binned = 7 },
+							  wide = { .box_px = 8, .box_binned = 10 };
+		ASSERT_STATUS(cyc_buffer_upload(image, pixels, sizeof pixels + 1), CYC_E_INTERNAL,
+		              "257 bytes to a buffer of 256");
+		ASSERT_STATUS(cyc_buffer_download(pixels, image, sizeof pixels + 1), CYC_E_INTERNAL,
+		              "257 bytes from a buffer of 256");
 		ASSERT_OK(cyc_buffer_upload(image, pixels, sizeof pixels));
-		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 2, &spec), CYC_E_INTERNAL, "argument 0 has 320 bytes, 640 are needed");
-		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 9, at, 1, &spec), CYC_E_INTERNAL, "argument 1 has 256 bytes, 288 are needed");
-		ASSERT_STATUS(cyc_op_window(ft, be, foreign, 8, 8, at, 1, &spec), CYC_E_INTERNAL, "of another backend");
+		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 2, &spec), CYC_E_INTERNAL,
+		              "argument 0 has 320 bytes, 640 are needed");
+		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 9, at, 1, &spec), CYC_E_INTERNAL,
+		              "argument 1 has 256 bytes, 288 are needed");
+		ASSERT_STATUS(cyc_op_window(ft, be, foreign, 8, 8, at, 1, &spec), CYC_E_INTERNAL,
+		              "of another backend");
 		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 1, &odd), CYC_E_SHAPE, "even");
 		ASSERT_STATUS(cyc_op_window(ft, be, image, 8, 8, at, 1, &wide), CYC_E_SHAPE, "not larger");
 		const cyc_particle_image_spec crop = { .box_binned = 8, .circle_px = 6, .edge_px = 7 };
-		ASSERT_STATUS(cyc_op_particle_image(image, be, ft, NULL, NULL, NULL, &crop, 1), CYC_E_SHAPE, "images of 7 px with a circle of 6 px from a box of 8 px");
-		ASSERT_STATUS(cyc_op_slice_insert(image, be, ft, &M, &large, NULL, 0, 1, 8), CYC_E_INTERNAL, "radius 5");
+		ASSERT_STATUS(cyc_op_particle_image(image, be, ft, NULL, NULL, NULL, &crop, 1), CYC_E_SHAPE,
+		              "images of 7 px with a circle of 6 px from a box of 8 px");
+		ASSERT_STATUS(cyc_op_slice_insert(image, be, ft, &M, &large, NULL, 0, 1, 8), CYC_E_INTERNAL,
+		              "radius 5");
 		ASSERT_STATUS(cyc_buffer_unmap(image), CYC_E_INTERNAL, "not mapped");
 		ASSERT_OK(cyc_buffer_map(&host, image));
 		assert_memory_equal(host, pixels, sizeof pixels);
@@ -1003,7 +1131,8 @@ static void misuse_is_reported(void **state)
 		cyc_backend_close(&other);
 	}
 	cyc_backend *be = NULL;
-	ASSERT_STATUS(cyc_backend_open(&be, "cuda", 1), CYC_E_DEVICE, "'cuda' in this program; it has cpu and strict");
+	ASSERT_STATUS(cyc_backend_open(&be, "cuda", 1), CYC_E_DEVICE,
+	              "'cuda' in this program; it has cpu and strict");
 	assert_null(be);
 }
 

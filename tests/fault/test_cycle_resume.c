@@ -1,4 +1,5 @@
-/* A cycle that fails or is killed during any of its steps goes on where it was, and ends as one that was not. */
+/* A cycle that fails or is killed during any of its steps goes on where it was, and ends as one that was not.
+ */
 #include "cycle_fakes.h"
 
 enum { N_CALLS = 5 };
@@ -23,9 +24,15 @@ static bool run_in_child(const cyc_cycle_options *o)
 /* Everything of the run that must not depend on how it came about. */
 static char *fingerprint(void)
 {
-	static const char *const FILES[] = { "RUN/summary.html", "RUN/optimisation_set.star", "RUN/default_pipeline.star", "RUN/cyclotomo_cycle.star",
-		"RUN/CtfRefine/job003/tomograms.star", "RUN/CtfRefine/job003/tilt_series/TS_1.star", "RUN/CtfRefine/job003/job.star",
-		"RUN/CtfRefine/job003/cyclotomo_step.star", "RUN/PostProcess/job005/cyclotomo_step.star" };
+	static const char *const FILES[] = { "RUN/summary.html",
+		                                 "RUN/optimisation_set.star",
+		                                 "RUN/default_pipeline.star",
+		                                 "RUN/cyclotomo_cycle.star",
+		                                 "RUN/CtfRefine/job003/tomograms.star",
+		                                 "RUN/CtfRefine/job003/tilt_series/TS_1.star",
+		                                 "RUN/CtfRefine/job003/job.star",
+		                                 "RUN/CtfRefine/job003/cyclotomo_step.star",
+		                                 "RUN/PostProcess/job005/cyclotomo_step.star" };
 	char *all = NULL, *longer = NULL;
 	assert_int_equal(cyc_strdup(&all, ""), CYC_OK);
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
@@ -73,8 +80,9 @@ static void assert_finishes(const cyc_cycle_options *o, int n_done)
 	cyc_free(text);
 }
 
-static const char *const DIRS[N_CALLS] = { "RUN/Reconstruct/job001", "RUN/PostProcess/job002", "RUN/CtfRefine/job003", "RUN/Reconstruct/job004",
-	"RUN/PostProcess/job005" };
+static const char *const DIRS[N_CALLS] = { "RUN/Reconstruct/job001", "RUN/PostProcess/job002",
+	                                       "RUN/CtfRefine/job003", "RUN/Reconstruct/job004",
+	                                       "RUN/PostProcess/job005" };
 
 static bool has_flag(int i_step, const char *flag)
 {
@@ -125,8 +133,8 @@ static void test_kill_during_each_step(void **state)
 	}
 }
 
-/* A record cut short by a crash of the machine is not believed: its step is done again. (Writing is by rename, so only
- * a damaged disk makes one.) */
+/* A record cut short by a crash of the machine is not believed: its step is done again. (Writing is by
+ * rename, so only a damaged disk makes one.) */
 static void test_damaged_record(void **state)
 {
 	(void)state;
@@ -138,7 +146,8 @@ static void test_damaged_record(void **state)
 	char *text = get_file("RUN/PostProcess/job002/cyclotomo_step.star");
 	size_t n = strlen(text);
 	for (size_t cut = 0; cut < n; cut += 97) {
-		assert_int_equal(cyc_write_file(in_root("RUN/PostProcess/job002/cyclotomo_step.star"), text, cut), CYC_OK);
+		assert_int_equal(cyc_write_file(in_root("RUN/PostProcess/job002/cyclotomo_step.star"), text, cut),
+		                 CYC_OK);
 		assert_int_equal(run_cycle(&r, &o), CYC_OK);
 		cyc_cycle_result_deinit(&r);
 		if (strcmp(g_fake.calls, "p") != 0) fail_msg("a record of %zu of %zu bytes was accepted", cut, n);
@@ -187,7 +196,9 @@ static void test_out_of_memory(void **state)
 		cyc_alloc_fail_at(0);
 		cyc_cycle_result_deinit(&r);
 		if (st == CYC_OK) break;
-		if (st != CYC_E_NOMEM) fail_msg("allocation %lld failed as %s: %s", (long long)at, cyc_status_name(st), cyc_error_get()->message);
+		if (st != CYC_E_NOMEM)
+			fail_msg("allocation %lld failed as %s: %s", (long long)at, cyc_status_name(st),
+			         cyc_error_get()->message);
 		assert_int_equal(run_cycle(&r, &o), CYC_OK);
 		cyc_cycle_result_deinit(&r);
 	}
@@ -197,10 +208,8 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_failure_of_each_step),
-		cmocka_unit_test(test_kill_during_each_step),
-		cmocka_unit_test(test_damaged_record),
-		cmocka_unit_test(test_cancelled),
+		cmocka_unit_test(test_failure_of_each_step), cmocka_unit_test(test_kill_during_each_step),
+		cmocka_unit_test(test_damaged_record),       cmocka_unit_test(test_cancelled),
 		cmocka_unit_test(test_out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, make_wanted, drop_wanted);

@@ -1,6 +1,6 @@
 /*
- * Every allocation of every reader and writer fails once: the call says CYC_E_NOMEM, gives nothing, leaks nothing
- * (the sanitizers see that), and leaves no file behind. Then it works.
+ * Every allocation of every reader and writer fails once: the call says CYC_E_NOMEM, gives nothing, leaks
+ * nothing (the sanitizers see that), and leaves no file behind. Then it works.
  */
 #include <dirent.h>
 #include <setjmp.h>
@@ -39,7 +39,9 @@ static void fail_each_allocation(operation op)
 			assert_int_equal(st, CYC_OK);
 			break;
 		}
-		if (st != CYC_E_NOMEM) print_error("allocation %lld: %s: %s\n", (long long)n, cyc_status_name(st), cyc_error_get()->message);
+		if (st != CYC_E_NOMEM)
+			print_error("allocation %lld: %s: %s\n", (long long)n, cyc_status_name(st),
+			            cyc_error_get()->message);
 		assert_int_equal(st, CYC_E_NOMEM);
 		assert_int_equal(cyc_error_get()->status, CYC_E_NOMEM);
 	}
@@ -102,7 +104,9 @@ static cyc_status project_read(void)
 	if (st == CYC_OK) st = cyc_tilt_series_open(&t->series[1], temp_dir);
 	if (st == CYC_OK) st = cyc_particle_set_read(&p, "particles.star", "motion.star", t, temp_dir);
 	if (st != CYC_OK) assert_null(p);
-	if (st == CYC_OK) st = cyc_tomogram_set_write(t, "Out/job001/", temp_dir, CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE | CYC_WRITE_GEOMETRY);
+	if (st == CYC_OK)
+		st = cyc_tomogram_set_write(t, "Out/job001/", temp_dir,
+		                            CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE | CYC_WRITE_GEOMETRY);
 	cyc_particle_set_destroy(&p);
 	cyc_tomogram_set_destroy(&t);
 	return st;
@@ -131,7 +135,8 @@ static cyc_status sets_and_jobs(void)
 	if (st == CYC_OK) st = cyc_optimisation_set_copy(&c, s);
 	if (st == CYC_OK) st = cyc_optimisation_set_write(c, temp_path("set2.star"));
 	if (st == CYC_OK) st = cyc_fsc_file_read(&f, temp_path("fsc.star"));
-	if (st == CYC_OK) st = cyc_job_begin(temp_path("Job/job001/"), "relion.ctfrefinetomo", options, 2, "command");
+	if (st == CYC_OK)
+		st = cyc_job_begin(temp_path("Job/job001/"), "relion.ctfrefinetomo", options, 2, "command");
 	if (st == CYC_OK) st = cyc_job_end(temp_path("Job/job001/"), CYC_OK);
 	cyc_optimisation_set_destroy(&s);
 	cyc_optimisation_set_destroy(&c);
@@ -167,16 +172,21 @@ static int set_up(void **state)
 	temp_write("set.star", "data_\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n");
 	temp_write("t.star", "data_\n");
 	temp_write("mine.star", "data_\n");
-	temp_write("fsc.star", "data_fsc\nloop_\n_rlnSpectralIndex\n_rlnFourierShellCorrelationCorrected\n0 1\n1 1\n2 0\n");
-	temp_write("bare.star", "data_\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_rlnTomoVisibleFrames\nTS_01 1 2 3 \"[1, 1]\"\n");
-	temp_write("older.star", TOMOGRAMS_HEAD "TS_01 300 2.7 0.1 2 -1 100 100 60 og x\n\ndata_TS_01\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n_rlnTomoProjZ\n"
-	                                        "_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_rlnMicrographPreExposure\n"
-	                                        "[1,0,0,0] [0,1,0,0] [0,0,1,0] 1 1 0 0\n[1,0,0,0] [0,1,0,0] [0,0,1,0] 1 1 0 3\n");
+	temp_write("fsc.star",
+	           "data_fsc\nloop_\n_rlnSpectralIndex\n_rlnFourierShellCorrelationCorrected\n0 1\n1 1\n2 0\n");
+	temp_write("bare.star", "data_\nloop_\n_rlnTomoName\n_rlnCoordinateX\n_rlnCoordinateY\n_rlnCoordinateZ\n_"
+	                        "rlnTomoVisibleFrames\nTS_01 1 2 3 \"[1, 1]\"\n");
+	temp_write("older.star", TOMOGRAMS_HEAD
+	           "TS_01 300 2.7 0.1 2 -1 100 100 60 og "
+	           "x\n\ndata_TS_01\nloop_\n_rlnTomoProjX\n_rlnTomoProjY\n_rlnTomoProjZ\n"
+	           "_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_rlnMicrographPreExposure\n"
+	           "[1,0,0,0] [0,1,0,0] [0,0,1,0] 1 1 0 0\n[1,0,0,0] [0,1,0,0] [0,0,1,0] 1 1 0 3\n");
 	return 0;
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(star), cmocka_unit_test(mrc), cmocka_unit_test(project) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(star), cmocka_unit_test(mrc),
+		                                cmocka_unit_test(project) };
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }

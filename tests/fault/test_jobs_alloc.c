@@ -1,5 +1,6 @@
-/* Reconstruction, CTF refinement, polishing and refinement of poses without memory: each allocation that fails is reported, nothing is half-written, nothing
- * leaks (under a leak checker), and the next run with memory gives what it always gave. */
+/* Reconstruction, CTF refinement, polishing and refinement of poses without memory: each allocation that
+ * fails is reported, nothing is half-written, nothing leaks (under a leak checker), and the next run with
+ * memory gives what it always gave. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -238,16 +239,21 @@ static void every_failure_is_reported(cyc_status (*run)(void), const char *outpu
 	assert_true(n > 100);
 	/* The first and the last ones, and samples between them: most are cells of STAR files. */
 	int64_t step = n / n_samples + 1;
-	for (int64_t k = 1; k <= n; k += k < n_ends || k > n - n_ends ? 1 : k + step > n - n_ends ? n - n_ends + 1 - k : step) {
+	for (int64_t k = 1; k <= n; k += k < n_ends || k > n - n_ends ? 1
+	                                 : k + step > n - n_ends      ? n - n_ends + 1 - k
+	                                                              : step) {
 		unlink(set);
 		unlink(run_set);
 		cyc_error_clear();
 		cyc_alloc_fail_at(k);
 		cyc_status st = run();
 		cyc_alloc_fail_at(0);
-		if (st != CYC_E_NOMEM) fail_msg("allocation %lld of %lld failed, the run said %s: %s", (long long)k, (long long)n, cyc_status_name(st), cyc_error_get()->message);
+		if (st != CYC_E_NOMEM)
+			fail_msg("allocation %lld of %lld failed, the run said %s: %s", (long long)k, (long long)n,
+			         cyc_status_name(st), cyc_error_get()->message);
 		assert_non_null(strstr(cyc_error_get()->message, "memory"));
-		if (nftw(folder, count_one, 16, FTW_PHYS) != 0) fail_msg("allocation %lld failed, but the optimisation set was written", (long long)k);
+		if (nftw(folder, count_one, 16, FTW_PHYS) != 0)
+			fail_msg("allocation %lld failed, but the optimisation set was written", (long long)k);
 	}
 	ASSERT_OK(run());
 	ASSERT_OK(cyc_read_file(&got, &n_got, file));
@@ -296,7 +302,8 @@ static void set_phase_shifts(double degrees)
 		ASSERT_OK(cyc_star_read(&star, path));
 		cyc_star_block *b = cyc_star_find(star, name);
 		ASSERT_OK(cyc_star_ensure_column(&column, b, "rlnPhaseShift", "0"));
-		for (int64_t row = 0; row < cyc_star_n_rows(b); row++) ASSERT_OK(cyc_star_set_double(b, row, column, degrees));
+		for (int64_t row = 0; row < cyc_star_n_rows(b); row++)
+			ASSERT_OK(cyc_star_set_double(b, row, column, degrees));
 		ASSERT_OK(cyc_star_write(star, path));
 		cyc_star_destroy(&star);
 	}
@@ -324,7 +331,8 @@ static void reconstruction_from_stacks(void **state)
 	ASSERT_OK(extract_stacks());
 	snprintf(from, sizeof from, "%s/R/Subtomograms", g_root);
 	snprintf(to, sizeof to, "%s/S", g_root);
-	/* Where it is made stays the name of the stacks; the set moves away, since that of the maps takes its place. */
+	/* Where it is made stays the name of the stacks; the set moves away, since that of the maps takes its
+	 * place. */
 	ASSERT_OK(cyc_make_dirs(to));
 	snprintf(from, sizeof from, "%s/R/optimisation_set.star", g_root);
 	snprintf(to, sizeof to, "%s/S/optimisation_set.star", g_root);
@@ -336,7 +344,8 @@ static void refinement_of_poses(void **state)
 {
 	(void)state;
 	every_failure_is_reported(refine_poses, "run_data.star", 6, 30);
-	every_failure_is_reported(refine_poses_of_stacks, "run_data.star", 6, 30); /* those of reconstruction_from_stacks() */
+	every_failure_is_reported(refine_poses_of_stacks, "run_data.star", 6,
+	                          30); /* those of reconstruction_from_stacks() */
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* Every allocation of post-processing and mask creation fails once: an error each time, no leak, no temporary file left. */
+/* Every allocation of post-processing and mask creation fails once: an error each time, no leak, no temporary
+ * file left. */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,8 @@ static int set_up(void **state)
 		if (cyc_volume_create(&v, N, N, N, 4.0) != CYC_OK) return 1;
 		for (int i = 0; i < N * N * N; i++) {
 			double d2 = cyc_square(i / (N * N) - 8) + cyc_square(i / N % N - 8) + cyc_square(i % N - 8);
-			v->data[i] = (float)((d2 < 16 ? 1.0 : 0.0) + 0.5 * cyc_rng_uniform_at(1, 1, (uint64_t)h, (uint64_t)i));
+			v->data[i] =
+				(float)((d2 < 16 ? 1.0 : 0.0) + 0.5 * cyc_rng_uniform_at(1, 1, (uint64_t)h, (uint64_t)i));
 		}
 		snprintf(path, sizeof path, "%s/half%d.mrc", g_dir, h + 1);
 		cyc_status st = cyc_mrc_write(path, v, 2, NULL);
@@ -118,6 +120,7 @@ static void postprocess_without_memory(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(mask_without_memory), cmocka_unit_test(postprocess_without_memory) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(mask_without_memory),
+		                                cmocka_unit_test(postprocess_without_memory) };
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }

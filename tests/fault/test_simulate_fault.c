@@ -42,16 +42,19 @@ static void refuse(cyc_simulate_options o, cyc_status wanted, const char *text)
 	o.out_dir = path;
 	cyc_error_clear();
 	cyc_status st = cyc_simulate_run(NULL, &o);
-	if (st != wanted) fail_msg("wanted %s, got %s (%s) for '%s'", cyc_status_name(wanted), cyc_status_name(st), cyc_error_get()->message, text);
-	if (!strstr(cyc_error_get()->message, text)) fail_msg("'%s' does not say '%s'", cyc_error_get()->message, text);
+	if (st != wanted)
+		fail_msg("wanted %s, got %s (%s) for '%s'", cyc_status_name(wanted), cyc_status_name(st),
+		         cyc_error_get()->message, text);
+	if (!strstr(cyc_error_get()->message, text))
+		fail_msg("'%s' does not say '%s'", cyc_error_get()->message, text);
 	assert_false(cyc_path_exists(path));
 }
 
-#define REFUSE(member, value, status, text)     \
-	do {                                        \
-		cyc_simulate_options o_ = tiny("");     \
-		o_.member = (value);                    \
-		refuse(o_, (status), (text));           \
+#define REFUSE(member, value, status, text)                                                                  \
+	do {                                                                                                     \
+		cyc_simulate_options o_ = tiny("");                                                                  \
+		o_.member = (value);                                                                                 \
+		refuse(o_, (status), (text));                                                                        \
 	} while (0)
 
 static void options_out_of_range_are_refused(void **state)
@@ -137,7 +140,9 @@ static void memory_failures_are_reported(void **state)
 			cyc_alloc_fail_at(k);
 			cyc_status st = cyc_simulate_run(NULL, &o);
 			cyc_alloc_fail_at(0);
-			if (st != CYC_E_NOMEM) fail_msg("allocation %lld of %lld failed, the run said %s", (long long)k, (long long)n, cyc_status_name(st));
+			if (st != CYC_E_NOMEM)
+				fail_msg("allocation %lld of %lld failed, the run said %s", (long long)k, (long long)n,
+				         cyc_status_name(st));
 			assert_false(cyc_path_exists(set));
 		}
 	}

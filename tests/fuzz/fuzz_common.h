@@ -10,12 +10,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MUST(cond)                                                                       \
-	do {                                                                                 \
-		if (!(cond)) {                                                                   \
-			fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, cyc_error_get()->message); \
-			abort();                                                                     \
-		}                                                                                \
+#define MUST(cond)                                                                                           \
+	do {                                                                                                     \
+		if (!(cond)) {                                                                                       \
+			fprintf(stderr, "%s:%d: %s (%s)\n", __FILE__, __LINE__, #cond, cyc_error_get()->message);        \
+			abort();                                                                                         \
+		}                                                                                                    \
 	} while (0)
 
 static char g_fuzz_dir[64];
@@ -33,7 +33,8 @@ static inline void fuzz_remove_dir(void) { nftw(g_fuzz_dir, fuzz_remove_one, 16,
 static inline const char *fuzz_dir(void)
 {
 	if (!g_fuzz_dir[0]) {
-		snprintf(g_fuzz_dir, sizeof g_fuzz_dir, "%s/cyclotomo_fuzz_XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+		snprintf(g_fuzz_dir, sizeof g_fuzz_dir, "%s/cyclotomo_fuzz_XXXXXX",
+		         access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 		MUST(mkdtemp(g_fuzz_dir));
 		atexit(fuzz_remove_dir);
 	}

@@ -1,4 +1,5 @@
-/* Any bytes are refused with a message or read as an MRC file; what is read is finite, is written and read back the same. */
+/* Any bytes are refused with a message or read as an MRC file; what is read is finite, is written and read
+ * back the same. */
 #include "cyclotomo/mrc.h"
 #include "fuzz/fuzz_common.h"
 
@@ -48,7 +49,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cyc_free(path);
 	snprintf(name, sizeof name, "/proc/self/fd/%d:mrc", fd);
 	if (cyc_mrc_read_info(&info, name) == CYC_OK) {
-		MUST(info.nx > 0 && info.ny > 0 && info.nz > 0 && isfinite(info.pixel_size_A) && info.pixel_size_A >= 0.0);
+		MUST(info.nx > 0 && info.ny > 0 && info.nz > 0 && isfinite(info.pixel_size_A) &&
+		     info.pixel_size_A >= 0.0);
 		if (cyc_mrc_read_map(&v, name) == CYC_OK) MUST(v->pixel_size_A > 0.0 && v->nx % 2 == 0);
 		cyc_volume_destroy(&v);
 		if (cyc_mrc_read(&v, name) == CYC_OK) write_and_read(v);

@@ -1,5 +1,6 @@
 /*
- * A tomograms file with its tilt tables (RELION-4's layout), particles and trajectories from one input, split at lines of
+ * A tomograms file with its tilt tables (RELION-4's layout), particles and trajectories from one input, split
+ * at lines of
  * "----": read or refused, never crash; what is read is finite and can be written and read back.
  */
 #include "cyclotomo/project.h"
@@ -25,7 +26,8 @@ static void check(const cyc_tomogram_set *t, const cyc_particle_set *p)
 		const cyc_tilt_series *ts = &t->series[i];
 		MUST(ts->n_tilts > 0 && ts->pixel_size_A > 0.0);
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
-			MUST(ts->tilts[f].scale >= 0.0 && isfinite(ts->tilts[f].defocus_u_A) && isfinite(ts->tilts[f].zrot_rad));
+			MUST(ts->tilts[f].scale >= 0.0 && isfinite(ts->tilts[f].defocus_u_A) &&
+			     isfinite(ts->tilts[f].zrot_rad));
 		}
 	}
 	for (int64_t i = 0; p && i < p->n; i++) {
@@ -54,10 +56,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			if (cyc_particle_set_read(&p2, "p.star", "m.star", t, fuzz_dir()) == CYC_OK) MUST(p2->n == p->n);
 		}
 		check(t, p);
-		/* Names with slashes would make folders all over; two names that differ in blanks at the ends are one block name. */
+		/* Names with slashes would make folders all over; two names that differ in blanks at the ends are one
+		 * block name. */
 		bool is_plain = t->n_series == 1;
-		for (int32_t i = 0; i < t->n_series; i++) is_plain = is_plain && !strpbrk(t->series[i].name, "/ \t\r\v\f") && strlen(t->series[i].name) < 50;
-		if (t->is_relion4 && is_plain && cyc_tomogram_set_write(t, "Out/", fuzz_dir(), CYC_WRITE_DEFOCUS) == CYC_OK) {
+		for (int32_t i = 0; i < t->n_series; i++)
+			is_plain =
+				is_plain && !strpbrk(t->series[i].name, "/ \t\r\v\f") && strlen(t->series[i].name) < 50;
+		if (t->is_relion4 && is_plain &&
+		    cyc_tomogram_set_write(t, "Out/", fuzz_dir(), CYC_WRITE_DEFOCUS) == CYC_OK) {
 			MUST(cyc_tomogram_set_read(&again, "Out/tomograms.star", fuzz_dir()) == CYC_OK);
 			MUST(again->n_series == t->n_series);
 		}
@@ -66,7 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	cyc_optimisation_set *o = NULL;
 	cyc_fsc_file *f = NULL;
 	if (cyc_optimisation_set_read(&o, path) == CYC_OK) MUST(o->particles || o->tomograms);
-	if (cyc_fsc_file_read(&f, path) == CYC_OK) MUST(f->n_shells >= 3 && isfinite(f->corrected[f->n_shells - 1]));
+	if (cyc_fsc_file_read(&f, path) == CYC_OK)
+		MUST(f->n_shells >= 3 && isfinite(f->corrected[f->n_shells - 1]));
 	cyc_optimisation_set_destroy(&o);
 	cyc_fsc_file_destroy(&f);
 	cyc_particle_set_destroy(&p);

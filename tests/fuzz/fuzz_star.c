@@ -1,4 +1,5 @@
-/* Any bytes are refused with a message or parsed; what is parsed is written, read back the same, and written the same. */
+/* Any bytes are refused with a message or parsed; what is parsed is written, read back the same, and written
+ * the same. */
 #include "fuzz/fuzz_common.h"
 #include "io/star_internal.h"
 
@@ -14,7 +15,8 @@ static void must_be_same(const cyc_star *a, const cyc_star *b)
 		MUST(cyc_star_n_columns(x) == cyc_star_n_columns(y) && cyc_star_n_rows(x) == cyc_star_n_rows(y));
 		for (int32_t j = 0; j < cyc_star_n_columns(x); j++) {
 			MUST(strcmp(cyc_star_label(x, j), cyc_star_label(y, j)) == 0);
-			for (int64_t r = 0; r < cyc_star_n_rows(x); r++) MUST(strcmp(cyc_star_text(x, r, j), cyc_star_text(y, r, j)) == 0);
+			for (int64_t r = 0; r < cyc_star_n_rows(x); r++)
+				MUST(strcmp(cyc_star_text(x, r, j), cyc_star_text(y, r, j)) == 0);
 		}
 	}
 }

@@ -1,5 +1,5 @@
-/* Aberrations and magnification of optics groups: planted phases come out of sums, also beyond half a turn; simulated projects from end
- * to end; nothing is found where nothing is; what a file has is used and kept. */
+/* Aberrations and magnification of optics groups: planted phases come out of sums, also beyond half a turn;
+ * simulated projects from end to end; nothing is found where nothing is; what a file has is used and kept. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -20,7 +20,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 /* ---------------------------------------------------------------- sums with planted phases */
@@ -39,30 +40,36 @@ typedef struct {
 } planted;
 
 /* Rad at the highest frequency, in the order of the lists; small and large. */
-static const double EVEN[2][9] = { { 0, 0, 0, 0, 0.3, -0.2, 0.5, 0.1, -0.6 }, { 0, 0, 0, 0, 2.5, 0, 4.5, -1.5, 3.0 } };
+static const double EVEN[2][9] = { { 0, 0, 0, 0, 0.3, -0.2, 0.5, 0.1, -0.6 },
+	                               { 0, 0, 0, 0, 2.5, 0, 4.5, -1.5, 3.0 } };
 static const double ODD[2][6] = { { 0.1, 0, 0.4, -0.3, 0.8, 0.2 }, { 0, 0.5, 3.5, -2.0, 6.0, 1.5 } };
 
-static void add_part(cyc_tilt_sums *t, int half, const planted *p, const double *even, const double *odd, double z, double strength, cyc_rng *rng)
+static void add_part(cyc_tilt_sums *t, int half, const planted *p, const double *even, const double *odd,
+                     double z, double strength, cyc_rng *rng)
 {
 	size_t n = (size_t)p->support->n;
 	cyc_tilt_sums *part = &t->parts[t->n_parts++];
 	*part = (cyc_tilt_sums){ .n_particles = 5, .half = half };
 	ASSERT_OK(cyc_alloc(&part->cc, 9 * n, sizeof(float)));
-	float **const lists[] = { &part->cc, &part->cq, &part->qq, &part->xc_re, &part->xc_im, &part->xq_re, &part->xq_im };
+	float **const lists[] = { &part->cc,    &part->cq,    &part->qq,   &part->xc_re,
+		                      &part->xc_im, &part->xq_re, &part->xq_im };
 	for (size_t k = 1; k < 7; k++) *lists[k] = part->cc + k * n;
 	double k_max = p->a->basis[CYC_EVEN].k_max_invA;
 	for (size_t i = 0; i < n; i++) {
-		double kx = p->support->x[i] * p->support->step_invA, ky = p->support->y[i] * p->support->step_invA, k2 = kx * kx + ky * ky;
+		double kx = p->support->x[i] * p->support->step_invA, ky = p->support->y[i] * p->support->step_invA,
+			   k2 = kx * kx + ky * ky;
 		double e = 0, o = 0;
 		for (int32_t j = 0; j < 15; j++) {
 			int32_t order, m;
 			if (j < 9) cyc_zernike_even_index(&order, &m, j);
 			else cyc_zernike_odd_index(&order, &m, j - 9);
-			*(j < 9 ? &e : &o) += (j < 9 ? even[j] : odd[j - 9]) * cyc_power_term(order, m, kx / k_max, ky / k_max);
+			*(j < 9 ? &e : &o) +=
+				(j < 9 ? even[j] : odd[j - 9]) * cyc_power_term(order, m, kx / k_max, ky / k_max);
 		}
 		double delta = -CYC_PI * LAMBDA * z * k2 + e;
 		for (int k = 0; k < N_HEIGHTS; k++) {
-			double gamma = -CYC_PI * LAMBDA * (21000 + 300 * k) * k2 - 0.1, v = strength * exp(-15 * k2), c = -sin(gamma), q = -cos(gamma);
+			double gamma = -CYC_PI * LAMBDA * (21000 + 300 * k) * k2 - 0.1, v = strength * exp(-15 * k2),
+				   c = -sin(gamma), q = -cos(gamma);
 			double x = (c * cos(delta) + q * sin(delta)) * v, s = NOISE * sqrt(strength * v);
 			double re = x * cos(o) + s * cyc_rng_normal(rng), im = x * sin(o) + s * cyc_rng_normal(rng);
 			part->cc[i] += (float)(v * c * c);
@@ -94,7 +101,11 @@ static void planted_create(planted *p, const double *even, const double *odd)
 		for (size_t k = 1; k < 7; k++) *lists[k] = t->cc + k * (size_t)p->support->n;
 		for (int h = 0; h < 2; h++) add_part(t, h, p, even, odd, 80 * sin(3.0 * f), 40, &rng);
 		t->n_particles = 10;
-		p->fits[f] = (cyc_tilt_fit){ .has_data = true, .sin_tilt = sin_tilt, .cos_tilt = sqrt(1 - sin_tilt * sin_tilt), .dose_e_per_A2 = 3 * f, .input = { 21000, 0, 0 },
+		p->fits[f] = (cyc_tilt_fit){ .has_data = true,
+			                         .sin_tilt = sin_tilt,
+			                         .cos_tilt = sqrt(1 - sin_tilt * sin_tilt),
+			                         .dose_e_per_A2 = 3 * f,
+			                         .input = { 21000, 0, 0 },
 			                         .input_scale = 1 };
 		ASSERT_OK(cyc_alloc(&p->fits[f].log_l, p->m->n_z, sizeof(double)));
 	}
@@ -113,16 +124,19 @@ static void planted_destroy(planted *p)
 	cyc_ctf_support_destroy(&p->support);
 }
 
-/* Largest difference of a group's phase and the planted one at the edge, what tilts can take over left out. */
+/* Largest difference of a group's phase and the planted one at the edge, what tilts can take over left out.
+ */
 static double largest_error(const planted *p, int parity, const double *wanted)
 {
 	double worst = 0;
 	for (int32_t j = 0; j < p->a->basis[parity].n; j++)
-		if (p->a->basis[parity].order[j] >= 3) worst = fmax(worst, fabs(p->a->groups[0].theta[parity][j] - wanted[j]));
+		if (p->a->basis[parity].order[j] >= 3)
+			worst = fmax(worst, fabs(p->a->groups[0].theta[parity][j] - wanted[j]));
 	return worst;
 }
 
-/* Small phases and such that wind around at the edge; the tilts' defocus errors come out too, and thread counts do not matter. */
+/* Small phases and such that wind around at the edge; the tilts' defocus errors come out too, and thread
+ * counts do not matter. */
 static void planted_phases_are_found(void **state)
 {
 	(void)state;
@@ -138,9 +152,13 @@ static void planted_phases_are_found(void **state)
 			ASSERT_OK(cyc_aberrations_apply(sums, 1, p.a, threads));
 			ASSERT_OK(cyc_ctf_estimate(&p.fit, &w, p.m, (const cyc_series_sums *const *)sums, 1, &o));
 			ASSERT_OK(cyc_aberrations_learn(p.a, &p.fit, &w, p.m, sums, 1, &o));
-			assert_true(p.a->groups[0].is_learned && !p.a->groups[0].is_rejected[CYC_EVEN] && !p.a->groups[0].is_rejected[CYC_ODD]);
-			double even = largest_error(&p, CYC_EVEN, EVEN[size]), odd = largest_error(&p, CYC_ODD, ODD[size]);
-			if (threads == 1) print_message("phases of up to %g rad: errors %.3f (even), %.3f (odd) rad\n", size ? 12.0 : 1.5, even, odd);
+			assert_true(p.a->groups[0].is_learned && !p.a->groups[0].is_rejected[CYC_EVEN] &&
+			            !p.a->groups[0].is_rejected[CYC_ODD]);
+			double even = largest_error(&p, CYC_EVEN, EVEN[size]),
+				   odd = largest_error(&p, CYC_ODD, ODD[size]);
+			if (threads == 1)
+				print_message("phases of up to %g rad: errors %.3f (even), %.3f (odd) rad\n",
+				              size ? 12.0 : 1.5, even, odd);
 			if (!(even < 0.12 && odd < 0.12)) fail_msg("errors of %.3f and %.3f rad", even, odd);
 			for (int f = 0; f < N_TILTS; f++) close_to(p.fits[f].change.z, 80 * sin(3.0 * f), 30);
 			if (threads == 1) memcpy(first[0], p.a->groups[0].theta[0], sizeof first);
@@ -183,7 +201,8 @@ static void nothing_is_found_where_nothing_is(void **state)
 	planted_destroy(&p);
 }
 
-/* At the planted phases nothing pulls; away from them the slope is the curvature times the way back; pictures add up to the same. */
+/* At the planted phases nothing pulls; away from them the slope is the curvature times the way back; pictures
+ * add up to the same. */
 static void models_follow_the_phase(void **state)
 {
 	(void)state;
@@ -215,7 +234,8 @@ static void models_follow_the_phase(void **state)
 			}
 			close_to(slope, -0.02 * away * H, 0.005 * H);
 			for (int32_t i = 0; i < p.support->n; i++)
-				from_picture += e[0].picture[2 * parity * p.support->n + i] * (double)p.a->basis[parity].value[(n - 1) * p.support->n + i];
+				from_picture += e[0].picture[2 * parity * p.support->n + i] *
+				                (double)p.a->basis[parity].value[(n - 1) * p.support->n + i];
 			close_to(from_picture, slope, 1e-6 * H);
 		}
 	}
@@ -248,7 +268,8 @@ static cyc_simulate_options project(const char *name)
 	o.defocus_min_A = 9000;
 	o.defocus_max_A = 12000;
 	o.signal = 6;
-	o.error_defocus_A = o.error_astigmatism_A = o.error_scale = o.error_shift_A = o.error_position_A = o.error_orientation_rad = 0;
+	o.error_defocus_A = o.error_astigmatism_A = o.error_scale = o.error_shift_A = o.error_position_A =
+		o.error_orientation_rad = 0;
 	o.n_threads = 2;
 	return o;
 }
@@ -298,9 +319,11 @@ static cyc_particle_set *read_particles(const char *name)
 	return s;
 }
 
-/* RMS differences of the phases of a file and the truth to a resolution, and of the planted ones themselves [rad]: of the angular
- * frequencies 4 (even) and 3 (odd), which are free of shifts, defocus and astigmatism. */
-static void phase_errors(double *even, double *odd, double *planted_even, double *planted_odd, const char *found, double limit_A)
+/* RMS differences of the phases of a file and the truth to a resolution, and of the planted ones themselves
+ * [rad]: of the angular frequencies 4 (even) and 3 (odd), which are free of shifts, defocus and astigmatism.
+ */
+static void phase_errors(double *even, double *odd, double *planted_even, double *planted_odd,
+                         const char *found, double limit_A)
 {
 	cyc_particle_set *a = read_particles(found), *b = read_particles("truth/particles.star");
 	enum { N = 64, RINGS = 24 };
@@ -313,7 +336,8 @@ static void phase_errors(double *even, double *odd, double *planted_even, double
 			for (int s = 0; s < 2; s++) {
 				const cyc_optics_group *g = &sets[s]->optics[0];
 				const cyc_ctf even_only = { .even_zernike = g->even_zernike, .n_even = g->n_even };
-				double e = cyc_ctf_phase(&even_only, kx, ky, 0), o = cyc_odd_phase(g->odd_zernike, g->n_odd, kx, ky);
+				double e = cyc_ctf_phase(&even_only, kx, ky, 0),
+					   o = cyc_odd_phase(g->odd_zernike, g->n_odd, kx, ky);
 				part[2 * s][0] += 2.0 / N * e * cos(4 * t);
 				part[2 * s][1] += 2.0 / N * e * sin(4 * t);
 				part[2 * s + 1][0] += 2.0 / N * o * cos(3 * t);
@@ -321,7 +345,8 @@ static void phase_errors(double *even, double *odd, double *planted_even, double
 			}
 		}
 		for (int p = 0; p < 2; p++) {
-			sum[p] += ring * (cyc_square(part[p][0] - part[2 + p][0]) + cyc_square(part[p][1] - part[2 + p][1]));
+			sum[p] +=
+				ring * (cyc_square(part[p][0] - part[2 + p][0]) + cyc_square(part[p][1] - part[2 + p][1]));
 			sum[2 + p] += ring * (cyc_square(part[2 + p][0]) + cyc_square(part[2 + p][1]));
 		}
 	}
@@ -376,16 +401,21 @@ static void planted_aberrations_are_found_and_used(void **state)
 	assert_int_equal(r.n_aberrations, 2);
 	assert_string_equal(r.particles, "C1/particles.star");
 	cyc_ctfrefine_result_deinit(&r);
-	assert_true(temp_exists("aberrations/C1/aberrations_group1.png") && temp_exists("aberrations/C1/aberrations.star"));
+	assert_true(temp_exists("aberrations/C1/aberrations_group1.png") &&
+	            temp_exists("aberrations/C1/aberrations.star"));
 	phase_errors(&even, &odd, &planted_even, &planted_odd, "C1/particles.star", 9.5);
-	print_message("tetrafoil %.3f of %.3f rad wrong, trefoil %.3f of %.3f\n", even, planted_even, odd, planted_odd);
-	if (!(even < 0.3 * planted_even && odd < 0.3 * planted_odd)) fail_msg("even %.3f of %.3f rad, odd %.3f of %.3f", even, planted_even, odd, planted_odd);
+	print_message("tetrafoil %.3f of %.3f rad wrong, trefoil %.3f of %.3f\n", even, planted_even, odd,
+	              planted_odd);
+	if (!(even < 0.3 * planted_even && odd < 0.3 * planted_odd))
+		fail_msg("even %.3f of %.3f rad, odd %.3f of %.3f", even, planted_even, odd, planted_odd);
 	/* What was found makes a better map, and what is true one as good as it gets. */
 	reconstruct("C1/particles.star", "R1");
 	reconstruct("truth/particles.star", "RT");
-	double before = agreement("R0/merged.mrc"), after = agreement("R1/merged.mrc"), best = agreement("RT/merged.mrc");
+	double before = agreement("R0/merged.mrc"), after = agreement("R1/merged.mrc"),
+		   best = agreement("RT/merged.mrc");
 	print_message("map: %.4f without, %.4f with, %.4f with the true ones\n", before, after, best);
-	if (!(best > before && after > before + 0.6 * (best - before))) fail_msg("%.4f without, %.4f with, %.4f at best", before, after, best);
+	if (!(best > before && after > before + 0.6 * (best - before)))
+		fail_msg("%.4f without, %.4f with, %.4f at best", before, after, best);
 	/* In the other order of RELION's options: alone, with the tilts as they are. */
 	o.out_dir = "C2";
 	o.do_defocus = o.do_scale = false;
@@ -441,8 +471,9 @@ static void planted_magnification_is_found_and_used(void **state)
 	ASSERT_OK(cyc_ctfrefine_run(&r, &o));
 	cyc_ctfrefine_result_deinit(&r);
 	cyc_particle_set *s = read_particles("C2/particles.star");
-	const double (*M)[2] = (const double(*)[2])s->optics[0].magnification;
-	print_message("magnification %.4f %.4f / %.4f %.4f, planted 1.03 0.015 / 0.015 0.97\n", M[0][0], M[0][1], M[1][0], M[1][1]);
+	const double(*M)[2] = (const double(*)[2])s->optics[0].magnification;
+	print_message("magnification %.4f %.4f / %.4f %.4f, planted 1.03 0.015 / 0.015 0.97\n", M[0][0], M[0][1],
+	              M[1][0], M[1][1]);
 	close_to(0.5 * (M[0][0] - M[1][1]), 0.03, 0.012);
 	close_to(0.5 * (M[0][1] + M[1][0]), 0.015, 0.012);
 	close_to(0.5 * (M[0][0] + M[1][1]), 1, 0.005);
@@ -481,7 +512,8 @@ static void kill_at_progress(void *user, const char *what, double done)
 
 static void assert_same_results(const char *dir_a, const char *dir_b)
 {
-	static const char *const files[] = { "uncertainty.star", "particles.star", "aberrations.star", "tilt_series/TS_01.star", "tilt_series/TS_10.star" };
+	static const char *const files[] = { "uncertainty.star", "particles.star", "aberrations.star",
+		                                 "tilt_series/TS_01.star", "tilt_series/TS_10.star" };
 	for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
 		char *data[2], path[2][300];
 		size_t n[2];
@@ -489,12 +521,14 @@ static void assert_same_results(const char *dir_a, const char *dir_b)
 			snprintf(path[i], sizeof path[i], "%s/%s/%s", g_root, i ? dir_b : dir_a, files[k]);
 			ASSERT_OK(cyc_read_file(&data[i], &n[i], path[i]));
 		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
+		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
+			fail_msg("%s and %s differ", path[0], path[1]);
 		for (int i = 0; i < 2; i++) cyc_free(data[i]);
 	}
 }
 
-/* Ten series, more than are learned from, in two optics groups; the second one only in the last series, which is not learned from. */
+/* Ten series, more than are learned from, in two optics groups; the second one only in the last series, which
+ * is not learned from. */
 static void same_bits_for_threads_and_after_kills(void **state)
 {
 	(void)state;
@@ -511,8 +545,10 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	cyc_star_block *b = cyc_star_find(s->star, "optics"), *rows = cyc_star_find(s->star, "particles");
 	int64_t row;
 	ASSERT_OK(cyc_star_add_row(&row, b));
-	for (int32_t c = 0; c < 6; c++) ASSERT_OK(cyc_star_set_text(b, 1, c, c == 0 ? "2" : c == 1 ? "other" : cyc_star_text(b, 0, c)));
-	for (int64_t i = 36; i < 40; i++) ASSERT_OK(cyc_star_set_int(rows, i, cyc_star_column(rows, "rlnOpticsGroup"), 2));
+	for (int32_t c = 0; c < 6; c++)
+		ASSERT_OK(cyc_star_set_text(b, 1, c, c == 0 ? "2" : c == 1 ? "other" : cyc_star_text(b, 0, c)));
+	for (int64_t i = 36; i < 40; i++)
+		ASSERT_OK(cyc_star_set_int(rows, i, cyc_star_column(rows, "rlnOpticsGroup"), 2));
 	ASSERT_OK(cyc_star_write(s->star, temp_path("many/two.star")));
 	cyc_particle_set_destroy(&s);
 	reconstruct("two.star", "R0");
@@ -528,7 +564,8 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	/* Learned from eight series, and a last step with all: right too. */
 	double even, odd, planted_even, planted_odd;
 	phase_errors(&even, &odd, &planted_even, &planted_odd, "T1/particles.star", 9.5);
-	print_message("ten small series: tetrafoil %.3f of %.3f rad wrong, trefoil %.3f of %.3f\n", even, planted_even, odd, planted_odd);
+	print_message("ten small series: tetrafoil %.3f of %.3f rad wrong, trefoil %.3f of %.3f\n", even,
+	              planted_even, odd, planted_odd);
 	assert_true(even < 0.4 * planted_even && odd < 0.4 * planted_odd);
 	o.backend = "strict";
 	ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
@@ -536,7 +573,8 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.backend = "cpu";
 	o.out_dir = "Killed";
 	o.resume = true;
-	static const int points[] = { 3, 9, 10 }; /* while learning, and after the first and second series after that */
+	static const int points[] = { 3, 9,
+		                          10 }; /* while learning, and after the first and second series after that */
 	for (size_t k = 0; k < sizeof points / sizeof *points; k++) {
 		int status;
 		pid_t child = fork();
@@ -551,7 +589,8 @@ static void same_bits_for_threads_and_after_kills(void **state)
 		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		if (k == 2) {
 			assert_true(temp_exists("many/Killed/temp/TS_09.aberrations"));
-			temp_write("many/Killed/temp/TS_09.aberrations", "cyclotomo-aberrations 0 2\nend\n"); /* damaged: done again */
+			temp_write("many/Killed/temp/TS_09.aberrations",
+			           "cyclotomo-aberrations 0 2\nend\n"); /* damaged: done again */
 		}
 		ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
 		assert_same_results("T1", "Killed");

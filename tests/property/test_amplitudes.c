@@ -35,10 +35,12 @@ typedef struct {
 static place place_of(size_t i, int32_t n)
 {
 	size_t n_half = (size_t)(n / 2 + 1);
-	int64_t x = (int64_t)(i % n_half), y = (int64_t)(i / n_half % (size_t)n), z = (int64_t)(i / n_half / (size_t)n);
+	int64_t x = (int64_t)(i % n_half), y = (int64_t)(i / n_half % (size_t)n),
+			z = (int64_t)(i / n_half / (size_t)n);
 	if (y > n / 2) y -= n;
 	if (z > n / 2) z -= n;
-	return (place){ (double)x, (double)y, (double)z, sqrt((double)(x * x + y * y + z * z)), cyc__shell(x * x + y * y + z * z) };
+	return (place){ (double)x, (double)y, (double)z, sqrt((double)(x * x + y * y + z * z)),
+		            cyc__shell(x * x + y * y + z * z) };
 }
 
 static double power(const cyc_cfloat *c)
@@ -54,7 +56,8 @@ static void scale(cyc_cfloat *c, double by)
 	f[1] *= (float)by;
 }
 
-/* Mean power near the z axis over that far from it, shells FROM to Nyquist, each shell relative to its own mean. */
+/* Mean power near the z axis over that far from it, shells FROM to Nyquist, each shell relative to its own
+ * mean. */
 static double anisotropy(const cyc_cfloat *ft, int32_t n, int32_t from)
 {
 	double near = 0.0, far = 0.0, n_near = 0.0, n_far = 0.0;
@@ -94,13 +97,15 @@ static void directions_become_even(void **state)
 		const float *a = (const float *)&before[i], *b = (const float *)&ft[i];
 		if (p.shell < FROM || p.shell > N / 2) assert_memory_equal(a, b, sizeof *ft);
 		/* Phases stay. */
-		double cross = (double)a[0] * (double)b[1] - (double)a[1] * (double)b[0], dot = (double)a[0] * (double)b[0] + (double)a[1] * (double)b[1];
+		double cross = (double)a[0] * (double)b[1] - (double)a[1] * (double)b[0],
+			   dot = (double)a[0] * (double)b[0] + (double)a[1] * (double)b[1];
 		assert_true(fabs(cross) <= 1e-5 * fabs(dot) && dot >= 0.0);
 		if (p.shell > N / 2) continue;
 		shells[p.shell][0] += power(&before[i]);
 		shells[p.shell][1] += power(&ft[i]);
 	}
-	/* An anisotropy that all shells share leaves each shell's power (noise of a few thousand coefficients). */
+	/* An anisotropy that all shells share leaves each shell's power (noise of a few thousand coefficients).
+	 */
 	for (int32_t s = 12; s < N / 2; s++) assert_true(fabs(shells[s][1] / shells[s][0] - 1.0) < 0.06);
 	/* It is still the transform of a real map. */
 	assert_int_equal(cyc_fft3_create(&plan, N, 1), CYC_OK);
@@ -143,7 +148,8 @@ static void curves_are_their_definitions(void **state)
 			for (size_t i = 0; i < cyc_half_count3(N); i++) {
 				if (place_of(i, N).shell != s) continue;
 				const float *f = (const float *)&a[i], *g = (const float *)&b[i];
-				double x = sqrt(power(&a[i])), y = sqrt(power(&b[i])), d = atan2((double)f[1], (double)f[0]) - atan2((double)g[1], (double)g[0]);
+				double x = sqrt(power(&a[i])), y = sqrt(power(&b[i])),
+					   d = atan2((double)f[1], (double)f[0]) - atan2((double)g[1], (double)g[0]);
 				d = remainder(d, 2.0 * CYC_PI);
 				if (pass == 0) {
 					n += 1, ma += x, mb += y, w += x + y, p2 += (x + y) * d * d;
@@ -161,7 +167,8 @@ static void curves_are_their_definitions(void **state)
 	memcpy(b, a, cyc_half_count3(N) * sizeof *a);
 	for (size_t i = 0; i < cyc_half_count3(N); i++) scale(&b[i], -2.0);
 	assert_int_equal(cyc__amplitude_curves(correlation, residual, a, b, N, 1), CYC_OK);
-	for (int32_t s = 1; s <= N / 2; s++) assert_true(fabs(correlation[s] - 1.0) < 1e-9 && fabs(residual[s] - 180.0) < 1e-6);
+	for (int32_t s = 1; s <= N / 2; s++)
+		assert_true(fabs(correlation[s] - 1.0) < 1e-9 && fabs(residual[s] - 180.0) < 1e-6);
 	/* Nothing there: no numbers that are none. */
 	memset(b, 0, cyc_half_count3(N) * sizeof *b);
 	assert_int_equal(cyc__amplitude_curves(correlation, residual, b, b, N, 1), CYC_OK);
@@ -183,7 +190,8 @@ static void same_bits_for_any_threads(void **state)
 	assert_memory_equal(a, b, cyc_half_count3(N) * sizeof *a);
 	cyc_free(b);
 	b = noise_transform(N, 5);
-	for (int t = 0; t < 2; t++) assert_int_equal(cyc__amplitude_curves(c[t], r[t], a, b, N, t == 0 ? 1 : 3), CYC_OK);
+	for (int t = 0; t < 2; t++)
+		assert_int_equal(cyc__amplitude_curves(c[t], r[t], a, b, N, t == 0 ? 1 : 3), CYC_OK);
 	assert_memory_equal(c[0], c[1], sizeof c[0]);
 	assert_memory_equal(r[0], r[1], sizeof r[0]);
 	cyc_free(a);
@@ -192,7 +200,8 @@ static void same_bits_for_any_threads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(directions_become_even), cmocka_unit_test(curves_are_their_definitions),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(directions_become_even),
+		                                cmocka_unit_test(curves_are_their_definitions),
 		                                cmocka_unit_test(same_bits_for_any_threads) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,5 @@
-/* Tilts that went wrong: the evidence of an amplitude from zero on, other places, uncertain trends, and input that was refined before. */
+/* Tilts that went wrong: the evidence of an amplitude from zero on, other places, uncertain trends, and input
+ * that was refined before. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,7 +19,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 /* ---------------------------------------------------------------- evidence */
@@ -29,7 +31,8 @@ static double by_quadrature(double cross, double power, const cyc_amplitude_prio
 	double range = 1.5 * p->mean, low = 0, step = (p->mean + 10 * p->sd - low) / N, sum = 0;
 	for (int i = 0; i < N; i++) {
 		double S = low + (i + 0.5) * step, t = (S - p->mean) / p->sd;
-		double good = exp(-0.5 * t * t) / (p->sd * sqrt(2 * CYC_PI)), damaged = S > 0 && S < range ? 1 / range : 0;
+		double good = exp(-0.5 * t * t) / (p->sd * sqrt(2 * CYC_PI)),
+			   damaged = S > 0 && S < range ? 1 / range : 0;
 		sum += ((1 - p->bad_frac) * good + p->bad_frac * damaged) * exp(2 * S * cross - S * S * power) * step;
 	}
 	return log(sum);
@@ -38,10 +41,13 @@ static double by_quadrature(double cross, double power, const cyc_amplitude_prio
 static void amplitudes_are_integrated_out(void **state)
 {
 	(void)state;
-	static const double cases[][2] = { { 0, 0 }, { 5, 6 }, { -3, 10 }, { 40, 40 }, { 0.5, 90 }, { 1e-9, 1e-9 } };
+	static const double cases[][2] = {
+		{ 0, 0 }, { 5, 6 }, { -3, 10 }, { 40, 40 }, { 0.5, 90 }, { 1e-9, 1e-9 }
+	};
 	const cyc_amplitude_prior p = { 0.9, 0.05, 0.02, true };
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-		close_to(cyc_amplitude_log_l(cases[i][0], cases[i][1], &p), by_quadrature(cases[i][0], cases[i][1], &p), 1e-3);
+		close_to(cyc_amplitude_log_l(cases[i][0], cases[i][1], &p),
+		         by_quadrature(cases[i][0], cases[i][1], &p), 1e-3);
 	/* Far out in either tail there are numbers still. */
 	for (int sign = -1; sign <= 1; sign += 2) {
 		double l = cyc_amplitude_log_l(sign * 3e4, 1e4, &p);
@@ -77,14 +83,18 @@ static void plant(cyc_tilt_sums *t, const specimen *s, const planted *p, double 
 {
 	size_t n = (size_t)s->support->n;
 	ASSERT_OK(cyc_alloc(&t->cc, 9 * n, sizeof(float)));
-	float **const lists[] = { &t->cc, &t->cq, &t->qq, &t->xc_re, &t->xc_im, &t->xq_re, &t->xq_im, &t->self_c, &t->self_q };
+	float **const lists[] = { &t->cc,    &t->cq,    &t->qq,     &t->xc_re, &t->xc_im,
+		                      &t->xq_re, &t->xq_im, &t->self_c, &t->self_q };
 	for (size_t k = 1; k < 9; k++) *lists[k] = t->cc + k * n;
 	t->n_particles = 6;
 	for (size_t i = 0; i < n; i++) {
-		double kx = s->support->x[i] * s->support->step_invA, ky = s->support->y[i] * s->support->step_invA, k2 = kx * kx + ky * ky;
-		double delta = -CYC_PI * LAMBDA * p->z * k2, turn = -2 * CYC_PI * (kx * p->shift[0] + ky * p->shift[1]);
+		double kx = s->support->x[i] * s->support->step_invA, ky = s->support->y[i] * s->support->step_invA,
+			   k2 = kx * kx + ky * ky;
+		double delta = -CYC_PI * LAMBDA * p->z * k2,
+			   turn = -2 * CYC_PI * (kx * p->shift[0] + ky * p->shift[1]);
 		for (int k = 0; k < 6; k++) {
-			double gamma = -CYC_PI * LAMBDA * (21000 + 150 * k) * k2 - 0.1, v = strength * exp(-30 * k2), c = -sin(gamma), q = -cos(gamma);
+			double gamma = -CYC_PI * LAMBDA * (21000 + 150 * k) * k2 - 0.1, v = strength * exp(-30 * k2),
+				   c = -sin(gamma), q = -cos(gamma);
 			double x = p->S * exp(-0.25 * p->blur_A2 * k2) * (c * cos(delta) + q * sin(delta)) * v;
 			double noise[2] = { sqrt(0.5 * v) * cyc_rng_normal(rng), sqrt(0.5 * v) * cyc_rng_normal(rng) };
 			t->cc[i] += (float)(v * c * c);
@@ -107,8 +117,12 @@ static void specimen_create(specimen *s, const planted tilts[N_TILTS], uint32_t 
 	for (int f = 0; f < N_TILTS; f++) {
 		double angle = cyc_deg_to_rad((f % 2 ? 4.0 : -4.0) * ((f + 1) / 2)), dose = 6.0 * f;
 		plant(&s->sums[f], s, &tilts[f], 3 * exp(-dose / 10), &rng);
-		s->fits[f] = (cyc_tilt_fit){ .has_data = true, .sin_tilt = sin(angle), .cos_tilt = cos(angle), .dose_e_per_A2 = dose,
-			                         .input = { 21000 - tilts[f].z, 0, 0 }, .input_scale = 1 };
+		s->fits[f] = (cyc_tilt_fit){ .has_data = true,
+			                         .sin_tilt = sin(angle),
+			                         .cos_tilt = cos(angle),
+			                         .dose_e_per_A2 = dose,
+			                         .input = { 21000 - tilts[f].z, 0, 0 },
+			                         .input_scale = 1 };
 		ASSERT_OK(cyc_alloc(&s->fits[f].log_l, s->m->n_z, sizeof(double)));
 	}
 	s->series = (cyc_series_fit){ .n_tilts = N_TILTS, .tilts = s->fits };
@@ -118,7 +132,9 @@ static void specimen_create(specimen *s, const planted tilts[N_TILTS], uint32_t 
 static void specimen_estimate(specimen *s)
 {
 	cyc_ctf_widths w = cyc_ctf_widths_default();
-	const cyc_ctf_estimate_options o = { .do_defocus = true, .do_scale = true, .learn = true, .n_threads = 2 };
+	const cyc_ctf_estimate_options o = {
+		.do_defocus = true, .do_scale = true, .learn = true, .n_threads = 2
+	};
 	const cyc_series_sums *const list[] = { &s->all };
 	ASSERT_OK(cyc_ctf_estimate(&s->series, &w, s->m, list, 1, &o));
 }
@@ -156,11 +172,14 @@ static void only_tilts_that_show_nothing_are_bad(void **state)
 			bool is_bad = with && (f == 1 || f == 4);
 			if ((t->p_bad > 0.5) != is_bad) fail_msg("tilt %d: bad with probability %.3f", f, t->p_bad);
 			if (is_bad) continue;
-			if (!(fabs(t->change.z - tilts[f].z) < 4.5 * sqrt(t->z_variance))) fail_msg("tilt %d: %g, not %g", f, t->change.z, tilts[f].z);
-			if (!(fabs(t->log_s) < 4.5 * sqrt(t->log_s_variance) + 0.02)) fail_msg("tilt %d: log scale %g +- %g", f, t->log_s, sqrt(t->log_s_variance));
+			if (!(fabs(t->change.z - tilts[f].z) < 4.5 * sqrt(t->z_variance)))
+				fail_msg("tilt %d: %g, not %g", f, t->change.z, tilts[f].z);
+			if (!(fabs(t->log_s) < 4.5 * sqrt(t->log_s_variance) + 0.02))
+				fail_msg("tilt %d: log scale %g +- %g", f, t->log_s, sqrt(t->log_s_variance));
 		}
 		/* The last ones have no evidence either way. */
-		if (!(s.fits[N_TILTS - 1].expected_gain < 3)) fail_msg("%g expected", s.fits[N_TILTS - 1].expected_gain);
+		if (!(s.fits[N_TILTS - 1].expected_gain < 3))
+			fail_msg("%g expected", s.fits[N_TILTS - 1].expected_gain);
 		specimen_destroy(&s);
 	}
 }
@@ -183,7 +202,8 @@ static void what_lies_elsewhere_is_found(void **state)
 	for (int f = 0; f < N_TILTS; f++) {
 		const cyc_tilt_fit *t = &s.fits[f];
 		assert_true(t->p_bad < 0.5);
-		if (!(fabs(t->change.z - tilts[f].z) < 4.5 * sqrt(t->z_variance))) fail_msg("tilt %d: %g +- %g, not %g", f, t->change.z, sqrt(t->z_variance), tilts[f].z);
+		if (!(fabs(t->change.z - tilts[f].z) < 4.5 * sqrt(t->z_variance)))
+			fail_msg("tilt %d: %g +- %g, not %g", f, t->change.z, sqrt(t->z_variance), tilts[f].z);
 	}
 	specimen_destroy(&s);
 }
@@ -202,7 +222,8 @@ static void majorities_are_spared(void **state)
 		int n_bad = 0;
 		for (int f = 0; f < N_TILTS; f++) {
 			n_bad += s.fits[f].p_bad > 0.5;
-			assert_true(isfinite(s.fits[f].change.z) && isfinite(s.fits[f].log_s) && s.fits[f].z_variance > 0);
+			assert_true(isfinite(s.fits[f].change.z) && isfinite(s.fits[f].log_s) &&
+			            s.fits[f].z_variance > 0);
 		}
 		if (n_bad > N_TILTS / 5) fail_msg("contrast %d: %d tilts are bad", sign, n_bad);
 		specimen_destroy(&s);
@@ -241,7 +262,8 @@ static void a_second_fit_finds_what_the_first_did(void **state)
 
 /* ---------------------------------------------------------------- uncertain trends */
 
-/* Many series whose scales follow a trend, with little evidence at high tilt: errors are what is said of them. */
+/* Many series whose scales follow a trend, with little evidence at high tilt: errors are what is said of
+ * them. */
 static void errors_of_trends_are_in_the_errors_of_tilts(void **state)
 {
 	(void)state;
@@ -256,11 +278,14 @@ static void errors_of_trends_are_in_the_errors_of_tilts(void **state)
 		for (int f = 0; f < N; f++) {
 			cyc_tilt_fit *t = &series[i].tilts[f];
 			double angle = cyc_deg_to_rad(6.0 * (f - N / 2)), path = 1 / cos(angle) - 1;
-			*t = (cyc_tilt_fit){ .has_data = true, .cos_tilt = cos(angle), .sin_tilt = sin(angle), .input_scale = 1 };
+			*t = (cyc_tilt_fit){
+				.has_data = true, .cos_tilt = cos(angle), .sin_tilt = sin(angle), .input_scale = 1
+			};
 			truth[i][f] = -absorption * path + 0.03 * cyc_rng_normal(&rng);
 			t->input_scale = exp(truth[i][f] + 0.3 * path + 0.1 * cyc_rng_normal(&rng));
 			t->log_s_information = 2500 * exp(-3 * path);
-			t->log_s_data = truth[i][f] - log(t->input_scale) + cyc_rng_normal(&rng) / sqrt(t->log_s_information);
+			t->log_s_data =
+				truth[i][f] - log(t->input_scale) + cyc_rng_normal(&rng) / sqrt(t->log_s_information);
 		}
 	}
 	cyc_ctf_widths w = cyc_ctf_widths_default();
@@ -301,7 +326,8 @@ static void self_correlation_left_is_measured(void **state)
 	}
 	const cyc_series_sums *const list[] = { &s.all };
 	ASSERT_OK(cyc_self_excess_measure(&left, &s.series, s.m, list, 1, 2));
-	if (!(fabs(left.value + 0.4) < 3 * left.error + 0.1 && left.error < 0.15)) fail_msg("%g +- %g of it is left, not -0.4", left.value, left.error);
+	if (!(fabs(left.value + 0.4) < 3 * left.error + 0.1 && left.error < 0.15))
+		fail_msg("%g +- %g of it is left, not -0.4", left.value, left.error);
 	double before = left.value;
 	cyc_self_excess_take(&s.all, s.support->n, left.value);
 	ASSERT_OK(cyc_self_excess_measure(&left, &s.series, s.m, list, 1, 1));
@@ -386,7 +412,8 @@ static void wrong_rows_are_mended_and_inputs_kept(void **state)
 	ASSERT_OK(cyc_tomogram_set_read(&in, "edited/tomograms.star", g_root));
 	ASSERT_OK(cyc_tomogram_set_read(&out[0], "C1/tomograms.star", g_root));
 	ASSERT_OK(cyc_tomogram_set_read(&out[1], "C2/tomograms.star", g_root));
-	const cyc_tilt *moved = &out[0]->series[0].tilts[ROW_SHIFTED], *focused = &out[0]->series[1].tilts[ROW_OUT_OF_FOCUS];
+	const cyc_tilt *moved = &out[0]->series[0].tilts[ROW_SHIFTED],
+				   *focused = &out[0]->series[1].tilts[ROW_OUT_OF_FOCUS];
 	close_to(moved->shift_x_A, in->series[0].tilts[ROW_SHIFTED].shift_x_A + AWAY_A, 4);
 	close_to(focused->defocus_u_A, truth->series[1].tilts[ROW_OUT_OF_FOCUS].defocus_u_A, 600);
 	for (int32_t i = 0; i < 2; i++)

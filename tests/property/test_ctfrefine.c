@@ -1,5 +1,5 @@
-/* CTF refinement: the likelihood against differences and planted values, how far evidence moves a tilt, and simulated projects
- * with planted errors from end to end. */
+/* CTF refinement: the likelihood against differences and planted values, how far evidence moves a tilt, and
+ * simulated projects with planted errors from end to end. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -19,7 +19,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 /* ---------------------------------------------------------------- sums with planted values */
@@ -35,7 +36,8 @@ typedef struct {
 	cyc_tilt_sums sums;
 } planted;
 
-/* Noise-free sums over particles at several heights whose phase is wrong by PLANTED, in an image shifted by `shift`. */
+/* Noise-free sums over particles at several heights whose phase is wrong by PLANTED, in an image shifted by
+ * `shift`. */
 static void planted_create(planted *p, const double shift[2])
 {
 	memset(p, 0, sizeof *p);
@@ -43,16 +45,20 @@ static void planted_create(planted *p, const double shift[2])
 	ASSERT_OK(cyc_ctf_model_create(&p->m, p->support, LAMBDA, RANGE_A));
 	ASSERT_OK(cyc_ctf_scratch_create(&p->scratch, p->m));
 	size_t n = (size_t)p->support->n;
-	float **const lists[] = { &p->sums.cc, &p->sums.cq, &p->sums.qq, &p->sums.xc_re, &p->sums.xc_im, &p->sums.xq_re, &p->sums.xq_im };
+	float **const lists[] = { &p->sums.cc,    &p->sums.cq,    &p->sums.qq,   &p->sums.xc_re,
+		                      &p->sums.xc_im, &p->sums.xq_re, &p->sums.xq_im };
 	for (int i = 0; i < 7; i++) ASSERT_OK(cyc_alloc(lists[i], n, sizeof(float)));
 	p->sums.n_particles = 6;
 	for (int32_t r = 0; r < p->m->n_shells; r++) p->m->alpha[r] = 1 + 0.02 * r;
 	for (size_t i = 0; i < n; i++) {
-		double kx = p->support->x[i] * p->support->step_invA, ky = p->support->y[i] * p->support->step_invA, k2 = kx * kx + ky * ky;
-		double delta = -CYC_PI * LAMBDA * (PLANTED.z * k2 + PLANTED.a[0] * (kx * kx - ky * ky) + PLANTED.a[1] * 2 * kx * ky);
+		double kx = p->support->x[i] * p->support->step_invA, ky = p->support->y[i] * p->support->step_invA,
+			   k2 = kx * kx + ky * ky;
+		double delta = -CYC_PI * LAMBDA *
+		               (PLANTED.z * k2 + PLANTED.a[0] * (kx * kx - ky * ky) + PLANTED.a[1] * 2 * kx * ky);
 		double turn = -2 * CYC_PI * (kx * shift[0] + ky * shift[1]), alpha = p->m->alpha[p->m->shell[i]];
 		for (int k = 0; k < 6; k++) {
-			double gamma = -CYC_PI * LAMBDA * (21000 + 150 * k) * k2 - 0.1, v = 40 * exp(-30 * k2), c = -sin(gamma), q = -cos(gamma);
+			double gamma = -CYC_PI * LAMBDA * (21000 + 150 * k) * k2 - 0.1, v = 40 * exp(-30 * k2),
+				   c = -sin(gamma), q = -cos(gamma);
 			double x = PLANTED_S * alpha * (c * cos(delta) + q * sin(delta)) * v;
 			p->sums.cc[i] += (float)(v * c * c);
 			p->sums.cq[i] += (float)(v * c * q);
@@ -67,7 +73,8 @@ static void planted_create(planted *p, const double shift[2])
 
 static void planted_destroy(planted *p)
 {
-	float *const lists[] = { p->sums.cc, p->sums.cq, p->sums.qq, p->sums.xc_re, p->sums.xc_im, p->sums.xq_re, p->sums.xq_im };
+	float *const lists[] = { p->sums.cc,    p->sums.cq,    p->sums.qq,   p->sums.xc_re,
+		                     p->sums.xc_im, p->sums.xq_re, p->sums.xq_im };
 	for (int i = 0; i < 7; i++) cyc_free(lists[i]);
 	cyc_ctf_scratch_destroy(&p->scratch);
 	cyc_ctf_model_destroy(&p->m);
@@ -94,7 +101,9 @@ static void derivatives_are_differences(void **state)
 	planted p;
 	planted_create(&p, (double[]){ 0, 0 });
 	static const double no_shift[2] = { 0, 0 };
-	static const cyc_ctf_change points[] = { { 0, { 0, 0 } }, { 300, { 40, 60 } }, { -800, { -200, 10 } }, { 430, { 120, -75 } } };
+	static const cyc_ctf_change points[] = {
+		{ 0, { 0, 0 } }, { 300, { 40, 60 } }, { -800, { -200, 10 } }, { 430, { 120, -75 } }
+	};
 	cyc_ctf_load(p.scratch, p.m, &p.sums, no_shift);
 	for (size_t k = 0; k < sizeof points / sizeof *points; k++) {
 		double g[3], H[3][3], up[3], down[3], ignored[3][3], scale = 0;
@@ -103,7 +112,9 @@ static void derivatives_are_differences(void **state)
 		cyc_ctf_curvature(g, H, p.m, p.scratch, points[k], S);
 		for (int i = 0; i < 3; i++) scale = fmax(scale, H[i][i]);
 		for (int i = 0; i < 3; i++) {
-			double difference = (minus_log_l(&p, moved(points[k], i, 0.1), S) - minus_log_l(&p, moved(points[k], i, -0.1), S)) / 0.2;
+			double difference = (minus_log_l(&p, moved(points[k], i, 0.1), S) -
+			                     minus_log_l(&p, moved(points[k], i, -0.1), S)) /
+			                    0.2;
 			close_to(g[i], difference, 1e-4 * scale);
 			if (!is_optimum) continue;
 			/* Without noise Gauss-Newton's curvature is the curvature, at the optimum. */
@@ -152,14 +163,16 @@ static void amplitude_shift_and_scan_find_what_was_planted(void **state)
 
 	int32_t best = 0;
 	ASSERT_OK(cyc_alloc(&log_l, p.m->n_z, sizeof *log_l));
-	cyc_ctf_scan(p.scratch->scan, p.scratch->scan + p.m->n_z, p.m, p.scratch, (cyc_ctf_change){ 0, { PLANTED.a[0], PLANTED.a[1] } });
+	cyc_ctf_scan(p.scratch->scan, p.scratch->scan + p.m->n_z, p.m, p.scratch,
+	             (cyc_ctf_change){ 0, { PLANTED.a[0], PLANTED.a[1] } });
 	for (int32_t j = 0; j < p.m->n_z; j++) {
 		const double c = p.scratch->scan[j], q = p.scratch->scan[p.m->n_z + j];
 		log_l[j] = c > 0 ? c * c / q : 0;
 		if (log_l[j] > log_l[best]) best = j;
 	}
 	for (int32_t j = 0; j < p.m->n_z; j++) {
-		cyc_ctf_amplitude(&cross, &power, NULL, NULL, p.m, p.scratch, (cyc_ctf_change){ p.m->z_A[j], { PLANTED.a[0], PLANTED.a[1] } });
+		cyc_ctf_amplitude(&cross, &power, NULL, NULL, p.m, p.scratch,
+		                  (cyc_ctf_change){ p.m->z_A[j], { PLANTED.a[0], PLANTED.a[1] } });
 		close_to(log_l[j], cross > 0 ? cross * cross / power : 0, 0.02 * log_l[best]);
 	}
 	close_to(p.m->z_A[best], PLANTED.z, p.m->z_step_A);
@@ -193,7 +206,8 @@ static void estimate_finds_what_was_planted(void **state)
 	enum { N = 5 };
 	planted p;
 	planted_create(&p, PLANTED_SHIFT);
-	float *const lists[] = { p.sums.cc, p.sums.cq, p.sums.qq, p.sums.xc_re, p.sums.xc_im, p.sums.xq_re, p.sums.xq_im };
+	float *const lists[] = { p.sums.cc,    p.sums.cq,    p.sums.qq,   p.sums.xc_re,
+		                     p.sums.xc_im, p.sums.xq_re, p.sums.xq_im };
 	for (int k = 0; k < 7; k++)
 		for (int32_t i = 0; i < p.support->n; i++) lists[k][i] *= 1e3F; /* much evidence */
 	cyc_tilt_sums tilts[N];
@@ -207,8 +221,12 @@ static void estimate_finds_what_was_planted(void **state)
 		memset(fits, 0, sizeof fits);
 		for (int f = 0; f < N; f++) {
 			tilts[f] = p.sums;
-			fits[f] = (cyc_tilt_fit){ .has_data = true, .sin_tilt = 0.2 * f, .cos_tilt = sqrt(1 - 0.04 * f * f), .dose_e_per_A2 = 3 * f,
-				                      .input = { 21000, 50, 0 }, .input_scale = 0.8 };
+			fits[f] = (cyc_tilt_fit){ .has_data = true,
+				                      .sin_tilt = 0.2 * f,
+				                      .cos_tilt = sqrt(1 - 0.04 * f * f),
+				                      .dose_e_per_A2 = 3 * f,
+				                      .input = { 21000, 50, 0 },
+				                      .input_scale = 0.8 };
 			ASSERT_OK(cyc_alloc(&fits[f].log_l, p.m->n_z, sizeof(double)));
 		}
 		ASSERT_OK(cyc_ctf_estimate(&fit, &w, p.m, list, 1, &o));
@@ -316,7 +334,8 @@ static void without_evidence_the_input_stays(void **state)
 	double before = 0, after = 0;
 	for (int32_t f = 0; f < N_TILTS; f++) {
 		before += cyc_square(scattered.tilts[f].input.mean_A - smooth.tilts[f].input.mean_A);
-		after += cyc_square(scattered.tilts[f].input.mean_A + scattered.tilts[f].change.z - smooth.tilts[f].input.mean_A);
+		after += cyc_square(scattered.tilts[f].input.mean_A + scattered.tilts[f].change.z -
+		                    smooth.tilts[f].input.mean_A);
 	}
 	assert_true(after < before);
 	cyc_series_fit_deinit(&scattered);
@@ -331,7 +350,8 @@ static void neighbours_help_a_blind_tilt(void **state)
 	cyc_series_fit s;
 	fit_create(&s, 0);
 	for (int32_t f = 0; f < N_TILTS; f++) /* all inputs are 300 Å too small */
-		for (int32_t j = 0; j < N_Z && f != 20; j++) s.tilts[f].log_l[j] = -0.5 * cyc_square((g_grid[j] - 300) / 20);
+		for (int32_t j = 0; j < N_Z && f != 20; j++)
+			s.tilts[f].log_l[j] = -0.5 * cyc_square((g_grid[j] - 300) / 20);
 	ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, true));
 	close_to(s.tilts[20].change.z, 300, 60);
 	assert_true(s.tilts[20].z_variance > 4 * s.tilts[19].z_variance);
@@ -390,7 +410,8 @@ static cyc_ctfrefine_options options(const char *out)
 	return o;
 }
 
-/* Errors against the truth: of the mean defocus, of the astigmatism vector, of the log scale about its mean. */
+/* Errors against the truth: of the mean defocus, of the astigmatism vector, of the log scale about its mean.
+ */
 typedef struct {
 	double defocus_A, astigmatism_A, log_scale;
 } errors;
@@ -466,11 +487,15 @@ static void planted_errors_shrink(void **state)
 	assert_int_equal(r.n_tilts, 42);
 	assert_string_equal(r.tomograms, "C/tomograms.star");
 	errors before = errors_of("tomograms.star"), after = errors_of("C/tomograms.star");
-	print_message("defocus %.0f -> %.0f A, astigmatism %.0f -> %.0f A, scale %.3f -> %.3f, %lld moved\n", before.defocus_A, after.defocus_A, before.astigmatism_A,
-	              after.astigmatism_A, before.log_scale, after.log_scale, (long long)r.n_moved);
-	if (!(after.defocus_A < 0.5 * before.defocus_A)) fail_msg("defocus: %.0f Å before, %.0f Å after", before.defocus_A, after.defocus_A);
-	if (!(after.astigmatism_A < 0.75 * before.astigmatism_A)) fail_msg("astigmatism: %.0f Å before, %.0f Å after", before.astigmatism_A, after.astigmatism_A);
-	if (!(after.log_scale < 0.6 * before.log_scale)) fail_msg("scale: %.3f before, %.3f after", before.log_scale, after.log_scale);
+	print_message("defocus %.0f -> %.0f A, astigmatism %.0f -> %.0f A, scale %.3f -> %.3f, %lld moved\n",
+	              before.defocus_A, after.defocus_A, before.astigmatism_A, after.astigmatism_A,
+	              before.log_scale, after.log_scale, (long long)r.n_moved);
+	if (!(after.defocus_A < 0.5 * before.defocus_A))
+		fail_msg("defocus: %.0f Å before, %.0f Å after", before.defocus_A, after.defocus_A);
+	if (!(after.astigmatism_A < 0.75 * before.astigmatism_A))
+		fail_msg("astigmatism: %.0f Å before, %.0f Å after", before.astigmatism_A, after.astigmatism_A);
+	if (!(after.log_scale < 0.6 * before.log_scale))
+		fail_msg("scale: %.3f before, %.3f after", before.log_scale, after.log_scale);
 	cyc_ctfrefine_result_deinit(&r);
 	/* Only what was asked for. */
 	o.do_scale = false;
@@ -486,7 +511,8 @@ static void planted_errors_shrink(void **state)
 	assert_true(after.log_scale < 0.8 * before.log_scale);
 }
 
-/* Ten series: more than are learned from, so that a killed run has finished ones. The true map twice as strong is the reference. */
+/* Ten series: more than are learned from, so that a killed run has finished ones. The true map twice as
+ * strong is the reference. */
 static void make_many(void)
 {
 	cyc_volume *map = NULL;
@@ -557,7 +583,8 @@ static void blind_and_excluded_tilts_keep_their_input(void **state)
 	double mean = 0;
 	for (int32_t i = 0; i < in->n_series; i++)
 		for (int32_t f = 0; f < in->series[i].n_tilts; f++)
-			if (in->series[i].tilts[f].scale > 0) mean += log(out->series[i].tilts[f].scale / in->series[i].tilts[f].scale) / 49;
+			if (in->series[i].tilts[f].scale > 0)
+				mean += log(out->series[i].tilts[f].scale / in->series[i].tilts[f].scale) / 49;
 	close_to(mean, 0, 0.1);
 	cyc_tomogram_set_destroy(&in);
 	cyc_tomogram_set_destroy(&out);
@@ -565,16 +592,20 @@ static void blind_and_excluded_tilts_keep_their_input(void **state)
 
 static void assert_same_results(const char *dir_a, const char *dir_b)
 {
-	static const char *const files[] = { "uncertainty.star", "refinement.txt", "tilt_series/TS_01.star", "tilt_series/TS_09.star", "tilt_series/TS_10.star" };
+	static const char *const files[] = { "uncertainty.star", "refinement.txt", "tilt_series/TS_01.star",
+		                                 "tilt_series/TS_09.star", "tilt_series/TS_10.star" };
 	for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
 		char *data[2], path[2][300];
 		size_t n[2];
 		for (int i = 0; i < 2; i++) {
-			snprintf(path[i], sizeof path[i], "%s/%s/%s%s", g_root, i ? dir_b : dir_a, k > 1 ? "edited/" : "", files[k]);
-			if (!cyc_path_exists(path[i])) snprintf(path[i], sizeof path[i], "%s/%s/%s", g_root, i ? dir_b : dir_a, files[k]);
+			snprintf(path[i], sizeof path[i], "%s/%s/%s%s", g_root, i ? dir_b : dir_a, k > 1 ? "edited/" : "",
+			         files[k]);
+			if (!cyc_path_exists(path[i]))
+				snprintf(path[i], sizeof path[i], "%s/%s/%s", g_root, i ? dir_b : dir_a, files[k]);
 			ASSERT_OK(cyc_read_file(&data[i], &n[i], path[i]));
 		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
+		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
+			fail_msg("%s and %s differ", path[0], path[1]);
 		for (int i = 0; i < 2; i++) cyc_free(data[i]);
 	}
 }
@@ -604,7 +635,8 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.backend = "cpu";
 	o.out_dir = "Killed";
 	o.resume = true;
-	static const int points[] = { 3, 9, 10 }; /* while learning, and after the first and second series after that */
+	static const int points[] = { 3, 9,
+		                          10 }; /* while learning, and after the first and second series after that */
 	for (size_t k = 0; k < sizeof points / sizeof *points; k++) {
 		int status;
 		char path[200];

@@ -1,5 +1,5 @@
-/* Extraction of simulated particles: where a particle lands in its images, which images and particles are taken, what is written, and
- * that a map made from it is that of the tilt images. */
+/* Extraction of simulated particles: where a particle lands in its images, which images and particles are
+ * taken, what is written, and that a map made from it is that of the tilt images. */
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
@@ -138,7 +138,8 @@ static void paint_dots(const char *set, double sigma_px)
 			cyc_particle_position_px(&x, &y, &projection, ts, f, &p->particles[p->series_first[i]]);
 			for (int32_t v_y = 0; v_y < ts->image_ny; v_y++)
 				for (int32_t v_x = 0; v_x < ts->image_nx; v_x++)
-					v->data[v_y * ts->image_nx + v_x] = (float)exp(-0.5 * (cyc_square(v_x - x) + cyc_square(v_y - y)) / cyc_square(sigma_px));
+					v->data[v_y * ts->image_nx + v_x] =
+						(float)exp(-0.5 * (cyc_square(v_x - x) + cyc_square(v_y - y)) / cyc_square(sigma_px));
 			char name[64];
 			snprintf(name, sizeof name, "dots/%s_%d.mrc", ts->name, f);
 			ASSERT_OK(cyc_mrc_write(in_root(name), v, 2, NULL));
@@ -187,7 +188,8 @@ static void particles_are_in_the_middle(void **state)
 		snprintf(particles, sizeof particles, "%s/particles.star", out);
 		extracted e = read_extracted(particles);
 		assert_int_equal(e.stacks->box_px, o.crop_px);
-		assert_true(fabs(e.stacks->binning - o.binning) < 1e-6 && fabs(e.stacks->pixel_size_A - o.binning * e.tomograms->series[0].pixel_size_A) < 1e-4);
+		assert_true(fabs(e.stacks->binning - o.binning) < 1e-6 &&
+		            fabs(e.stacks->pixel_size_A - o.binning * e.tomograms->series[0].pixel_size_A) < 1e-4);
 		assert_false(e.stacks->is_premultiplied[0]);
 		for (int32_t t = 0; t < e.tomograms->n_series; t++) {
 			int64_t i = e.particles->series_first[t];
@@ -199,7 +201,8 @@ static void particles_are_in_the_middle(void **state)
 				double x, y;
 				centroid(&x, &y, &sums[k], images + (size_t)f * pixels, o.crop_px);
 				if (fabs(x - o.crop_px / 2) > 0.02 || fabs(y - o.crop_px / 2) > 0.02)
-					fail_msg("binning %g, series %d, image %d: the particle is at %.4f, %.4f", o.binning, t, f, x, y);
+					fail_msg("binning %g, series %d, image %d: the particle is at %.4f, %.4f", o.binning, t,
+					         f, x, y);
 			}
 			cyc_free(images);
 		}
@@ -208,7 +211,8 @@ static void particles_are_in_the_middle(void **state)
 	/* Pixels are means over b^2 pixels divided by b: sums go with 1/b^3. */
 	for (int k = 1; k < 3; k++) {
 		double ratio = sums[0] / sums[k] / pow(BINNING[k], 3);
-		if (fabs(ratio - 1) > 0.01) fail_msg("binning %g: grey values are off by a factor of %.4f", BINNING[k], ratio);
+		if (fabs(ratio - 1) > 0.01)
+			fail_msg("binning %g: grey values are off by a factor of %.4f", BINNING[k], ratio);
 	}
 }
 
@@ -250,7 +254,8 @@ static void visible_frames_follow_border_and_dose(void **state)
 	run(&o, &r);
 	extracted e = read_extracted("V/particles.star");
 	cyc_particle_set *with_motion = NULL;
-	ASSERT_OK(cyc_particle_set_read(&with_motion, "truth/particles.star", "truth/motion.star", e.tomograms, g_root));
+	ASSERT_OK(cyc_particle_set_read(&with_motion, "truth/particles.star", "truth/motion.star", e.tomograms,
+	                                g_root));
 	int64_t n_images = 0, n_outside = 0, k = 0;
 	for (int64_t i = 0; i < with_motion->n; i++) {
 		const cyc_particle *p = &with_motion->particles[i];
@@ -271,7 +276,8 @@ static void visible_frames_follow_border_and_dose(void **state)
 		n_images += seen;
 		if (seen == 0) continue;
 		assert_string_equal(e.particles->particles[k].name, p->name);
-		for (int32_t f = 0; f < ts->n_tilts; f++) assert_int_equal(e.particles->particles[k].visible_frames[f], wanted[f]);
+		for (int32_t f = 0; f < ts->n_tilts; f++)
+			assert_int_equal(e.particles->particles[k].visible_frames[f], wanted[f]);
 		assert_int_equal(e.stacks->n_views[k], seen);
 		k++;
 	}
@@ -301,11 +307,13 @@ static void particles_with_few_frames_are_left_out(void **state)
 	assert_int_equal(e.particles->n, r.n_particles);
 	cyc_particle_set *again = NULL, *before = NULL;
 	ASSERT_OK(cyc_particle_set_read(&again, "F/particles.star", "F/motion.star", e.tomograms, g_root));
-	ASSERT_OK(cyc_particle_set_read(&before, "truth/particles.star", "truth/motion.star", e.tomograms, g_root));
+	ASSERT_OK(
+		cyc_particle_set_read(&before, "truth/particles.star", "truth/motion.star", e.tomograms, g_root));
 	for (int64_t i = 0, k = 0; i < again->n; i++) {
 		while (strcmp(before->particles[k].name, again->particles[i].name) != 0) k++;
 		const cyc_particle *a = &again->particles[i], *b = &before->particles[k];
-		assert_memory_equal(a->motion_A, b->motion_A, 3 * sizeof(float) * (size_t)e.tomograms->series[a->i_series].n_tilts);
+		assert_memory_equal(a->motion_A, b->motion_A,
+		                    3 * sizeof(float) * (size_t)e.tomograms->series[a->i_series].n_tilts);
 	}
 	cyc_optimisation_set *set = NULL;
 	ASSERT_OK(cyc_optimisation_set_read(&set, in_root(r.optimisation_set)));
@@ -328,10 +336,12 @@ static void poses_mean_the_same(void **state)
 	run(&o, NULL);
 	extracted before = { 0 }, after = read_extracted("P0/particles.star");
 	ASSERT_OK(cyc_tomogram_set_read(&before.tomograms, "truth/tomograms.star", g_root));
-	ASSERT_OK(cyc_particle_set_read(&before.particles, "truth/particles.star", NULL, before.tomograms, g_root));
+	ASSERT_OK(
+		cyc_particle_set_read(&before.particles, "truth/particles.star", NULL, before.tomograms, g_root));
 	bool has_offset = false;
 	for (int64_t i = 0; i < after.particles->n; i++) {
-		cyc_vec3 a = before.particles->particles[i].position_A, b = after.particles->particles[i].position_A, o_A = after.stacks->origins_A[i];
+		cyc_vec3 a = before.particles->particles[i].position_A, b = after.particles->particles[i].position_A,
+				 o_A = after.stacks->origins_A[i];
 		assert_true(fabs(a.x - b.x) < 1e-4 && fabs(a.y - b.y) < 1e-4 && fabs(a.z - b.z) < 1e-4);
 		assert_true(o_A.x == 0 && o_A.y == 0 && o_A.z == 0);
 	}
@@ -347,7 +357,8 @@ static void poses_mean_the_same(void **state)
 		has_offset = has_offset || fabs(p.x) > 1;
 		ASSERT_OK(cyc_stacks_views(views, kept.stacks, i));
 		cyc_vec3 d = cyc_mat3_apply(views[0].R_img_part, p);
-		assert_true(fabs(views[0].shift_x_px + d.x / kept.stacks->pixel_size_A) < 1e-9 && fabs(views[0].shift_y_px + d.y / kept.stacks->pixel_size_A) < 1e-9);
+		assert_true(fabs(views[0].shift_x_px + d.x / kept.stacks->pixel_size_A) < 1e-9 &&
+		            fabs(views[0].shift_y_px + d.y / kept.stacks->pixel_size_A) < 1e-9);
 		cyc_vec3 a = before.particles->particles[i].position_A, b = kept.particles->particles[i].position_A;
 		assert_true(fabs(a.x - b.x) < 1e-4 && fabs(a.y - b.y) < 1e-4 && fabs(a.z - b.z) < 1e-4);
 		cyc_free(x);
@@ -377,7 +388,8 @@ static void threads_backends_and_kills_change_nothing(void **state)
 		o.n_threads = 3;
 		run(&o, NULL);
 		for (int i = 0; i < 3; i++) {
-			snprintf(a, sizeof a, "%s/Subtomograms/%s%s", k ? "T3" : "T2", FILES[i], k ? "_data.mrc" : "_stack2d.mrcs");
+			snprintf(a, sizeof a, "%s/Subtomograms/%s%s", k ? "T3" : "T2", FILES[i],
+			         k ? "_data.mrc" : "_stack2d.mrcs");
 			snprintf(b, sizeof b, "TX/Subtomograms/%s%s", FILES[i], k ? "_data.mrc" : "_stack2d.mrcs");
 			same_bytes(a, b);
 		}
@@ -470,7 +482,8 @@ static void a_killed_run_goes_on(void **state)
 	same_bytes("K/Subtomograms/TS_02/6_stack2d.mrcs", "KW/Subtomograms/TS_02/6_stack2d.mrcs");
 }
 
-/* Data over weights of a noise-free particle: what was put in comes out, so both sides agree about every factor. */
+/* Data over weights of a noise-free particle: what was put in comes out, so both sides agree about every
+ * factor. */
 static void volumes_carry_their_weights(void **state)
 {
 	(void)state;
@@ -492,7 +505,8 @@ static void volumes_carry_their_weights(void **state)
 		assert_true(fabsf(weight[i] - multiplicity[i]) <= 1e-5F * multiplicity[i]);
 		sum += (double)multiplicity[i];
 	}
-	/* Every inserted coefficient spreads kappa = (c/s)^2, twice what falls on the plane x = 0: more than once, less than twice in all. */
+	/* Every inserted coefficient spreads kappa = (c/s)^2, twice what falls on the plane x = 0: more than
+	 * once, less than twice in all. */
 	double inserted = 21 * cyc_square(32.0 / 48) * CYC_PI / 2 * 24 * 24;
 	print_message("multiplicity %.0f, of %.0f inserted\n", sum, inserted);
 	assert_true(sum > 0.95 * inserted && sum < 1.3 * inserted);
@@ -502,7 +516,8 @@ static void volumes_carry_their_weights(void **state)
 	drop(&e);
 }
 
-/* In the map's own axes: the cone along its z axis is empty, what is across is as it was, and the poses say so. */
+/* In the map's own axes: the cone along its z axis is empty, what is across is as it was, and the poses say
+ * so. */
 static void orientations_and_cones_are_of_the_map(void **state)
 {
 	(void)state;
@@ -523,7 +538,8 @@ static void orientations_and_cones_are_of_the_map(void **state)
 		for (int32_t y = -8; y < 8; y++)
 			for (int32_t x = 0; x < 8; x++) {
 				size_t i = (size_t)(((z + 32) % 32 * 32 + (y + 32) % 32) * 17 + x);
-				double t = hypot(x, y) / (abs(z) * sin(cyc_deg_to_rad(5)) + 2), wanted = (1 - exp(-0.5 * t * t)) * (double)weight[0][i];
+				double t = hypot(x, y) / (abs(z) * sin(cyc_deg_to_rad(5)) + 2),
+					   wanted = (1 - exp(-0.5 * t * t)) * (double)weight[0][i];
 				assert_true(fabs((double)weight[1][i] - wanted) <= 1e-5 * (double)weight[0][i]);
 			}
 	cyc_particle_set *before = NULL;
@@ -540,7 +556,8 @@ static void orientations_and_cones_are_of_the_map(void **state)
 	drop(&e[1]);
 }
 
-static void reconstruct(const char *out, const char *set, bool from_stacks, bool crop_images, const char *tomograms)
+static void reconstruct(const char *out, const char *set, bool from_stacks, bool crop_images,
+                        const char *tomograms)
 {
 	cyc_reconstruct_options r;
 	cyc_reconstruct_options_default(&r);

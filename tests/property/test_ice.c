@@ -1,5 +1,6 @@
-/* Contrast by the thickness of the ice, and B-factors of tilts: the law and its slope come out of scales, priors hold where nothing is
- * measured, blind tilts follow, and what is wrong in a file is put right by the images. */
+/* Contrast by the thickness of the ice, and B-factors of tilts: the law and its slope come out of scales,
+ * priors hold where nothing is measured, blind tilts follow, and what is wrong in a file is put right by the
+ * images. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,7 +18,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 /* ---------------------------------------------------------------- the law */
@@ -32,7 +34,8 @@ typedef struct {
 } specimen;
 
 /* Tilts of +-range about an axis turned in the plane; scales of the law with noise. */
-static void specimen_create(specimen *s, int i, double range_deg, double thickness, double angle_deg, double dose, double noise)
+static void specimen_create(specimen *s, int i, double range_deg, double thickness, double angle_deg,
+                            double dose, double noise)
 {
 	cyc_rng rng = cyc_rng_make(8, 1, (uint64_t)i);
 	memset(s, 0, sizeof *s);
@@ -48,8 +51,10 @@ static void specimen_create(specimen *s, int i, double range_deg, double thickne
 	s->angle = cyc_deg_to_rad(angle_deg);
 	s->ice.dose = dose;
 	for (int f = 0; f < N_TILTS; f++) {
-		/* About the tilt axis y the beam is (-sin, 0, cos) in the tomogram; the normal the same with the other angle. */
-		double path = 1 / fabs(cos(s->tilts[f].ytilt_rad + s->angle)), S = dose * s->luminance * exp(-thickness * path);
+		/* About the tilt axis y the beam is (-sin, 0, cos) in the tomogram; the normal the same with the
+		 * other angle. */
+		double path = 1 / fabs(cos(s->tilts[f].ytilt_rad + s->angle)),
+			   S = dose * s->luminance * exp(-thickness * path);
 		s->ice.tilts[f].scale = S * (1 + noise * cyc_rng_normal(&rng));
 		s->ice.tilts[f].precision = 1 / cyc_square((noise > 0 ? noise : 1e-3) * S);
 	}
@@ -63,7 +68,9 @@ static double cost(const specimen *s, double log_l, double tau, double phi)
 	at.log_luminance = log_l;
 	at.thickness = tau;
 	at.angle_rad = phi;
-	for (int f = 0; f < N_TILTS; f++) sum += 0.5 * s->ice.tilts[f].precision * cyc_square(cyc_ice_scale(NULL, &at, f) - s->ice.tilts[f].scale);
+	for (int f = 0; f < N_TILTS; f++)
+		sum +=
+			0.5 * s->ice.tilts[f].precision * cyc_square(cyc_ice_scale(NULL, &at, f) - s->ice.tilts[f].scale);
 	return sum;
 }
 
@@ -86,8 +93,11 @@ static void the_law_comes_out(void **state)
 			close_to(s.ice.thickness, 0.35, noisy ? 0.035 : 1e-3);
 			close_to(exp(s.ice.log_luminance), 0.4, noisy ? 0.012 : 1e-3);
 			/* An optimum of the cost, and errors that say how well it is known. */
-			double L = s.ice.log_luminance, t = s.ice.thickness, p = s.ice.angle_rad, h = 1e-4, at = cost(&s, L, t, p);
-			double slopes[3] = { cost(&s, L + h, t, p) - cost(&s, L - h, t, p), cost(&s, L, t + h, p) - cost(&s, L, t - h, p), cost(&s, L, t, p + h) - cost(&s, L, t, p - h) };
+			double L = s.ice.log_luminance, t = s.ice.thickness, p = s.ice.angle_rad, h = 1e-4,
+				   at = cost(&s, L, t, p);
+			double slopes[3] = { cost(&s, L + h, t, p) - cost(&s, L - h, t, p),
+				                 cost(&s, L, t + h, p) - cost(&s, L, t - h, p),
+				                 cost(&s, L, t, p + h) - cost(&s, L, t, p - h) };
 			for (int k = 0; k < 3; k++) {
 				double sd = sqrt(s.ice.covariance[k][k]);
 				assert_true(fabs(slopes[k] / (2 * h)) * sd < 0.02);
@@ -105,7 +115,8 @@ static void one_luminance_for_all(void **state)
 	(void)state;
 	specimen s[N_SERIES];
 	cyc_ice_series list[N_SERIES];
-	static const double doses[N_SERIES] = { 3, 2, 4.5 }, thickness[N_SERIES] = { 0.2, 0.6, 0.4 }, angles[N_SERIES] = { 0, 6, -8 };
+	static const double doses[N_SERIES] = { 3, 2, 4.5 }, thickness[N_SERIES] = { 0.2, 0.6, 0.4 },
+						angles[N_SERIES] = { 0, 6, -8 };
 	for (int i = 0; i < N_SERIES; i++) {
 		specimen_create(&s[i], i, 60, thickness[i], angles[i], doses[i], 0.02);
 		list[i] = s[i].ice;
@@ -120,7 +131,8 @@ static void one_luminance_for_all(void **state)
 	}
 }
 
-/* A narrow range of tilts cannot tell thickness and luminance apart, and thin ice has none: the priors hold, nothing is negative. */
+/* A narrow range of tilts cannot tell thickness and luminance apart, and thin ice has none: the priors hold,
+ * nothing is negative. */
 static void little_evidence_stays_sane(void **state)
 {
 	(void)state;
@@ -167,9 +179,11 @@ static void planted_falloff_is_found(void **state)
 		for (size_t k = 1; k < 7; k++) *lists[k] = t->cc + k * n;
 		t->n_particles = 5;
 		for (size_t i = 0; i < n; i++) {
-			double k2 = cyc_square(support->step_invA) * (cyc_square(support->x[i]) + cyc_square(support->y[i]));
+			double k2 =
+				cyc_square(support->step_invA) * (cyc_square(support->x[i]) + cyc_square(support->y[i]));
 			for (int k = 0; k < 5; k++) {
-				double gamma = -CYC_PI * 0.0197 * (21000 + 300 * k) * k2 - 0.1, v = 400, c = -sin(gamma), q = -cos(gamma), x = S * exp(-0.25 * B * k2) * c * v;
+				double gamma = -CYC_PI * 0.0197 * (21000 + 300 * k) * k2 - 0.1, v = 400, c = -sin(gamma),
+					   q = -cos(gamma), x = S * exp(-0.25 * B * k2) * c * v;
 				t->cc[i] += (float)(v * c * c);
 				t->cq[i] += (float)(v * c * q);
 				t->qq[i] += (float)(v * q * q);
@@ -177,12 +191,19 @@ static void planted_falloff_is_found(void **state)
 				t->xq_re[i] += (float)(x * q);
 			}
 		}
-		fits[f] = (cyc_tilt_fit){ .has_data = true, .sin_tilt = sin(angle), .cos_tilt = cos(angle), .dose_e_per_A2 = 3 * f, .input = { 21000, 0, 0 }, .input_scale = 1 };
+		fits[f] = (cyc_tilt_fit){ .has_data = true,
+			                      .sin_tilt = sin(angle),
+			                      .cos_tilt = cos(angle),
+			                      .dose_e_per_A2 = 3 * f,
+			                      .input = { 21000, 0, 0 },
+			                      .input_scale = 1 };
 		ASSERT_OK(cyc_alloc(&fits[f].log_l, m->n_z, sizeof(double)));
 	}
 	for (int with = 0; with < 2; with++) {
 		cyc_ctf_widths w = cyc_ctf_widths_default();
-		const cyc_ctf_estimate_options o = { .do_defocus = true, .do_scale = true, .n_threads = 2, .do_bfactor = with };
+		const cyc_ctf_estimate_options o = {
+			.do_defocus = true, .do_scale = true, .n_threads = 2, .do_bfactor = with
+		};
 		ASSERT_OK(cyc_ctf_estimate(&fit, &w, m, list, 1, &o));
 		for (int f = 0; f < N && with; f++) {
 			close_to(fits[f].b, 6.0 * f - 24, 0.5);
@@ -225,7 +246,8 @@ static void make_project(void)
 	p.defocus_min_A = 9000;
 	p.defocus_max_A = 12000;
 	p.signal = 4;
-	p.error_defocus_A = p.error_astigmatism_A = p.error_shift_A = p.error_position_A = p.error_orientation_rad = 0;
+	p.error_defocus_A = p.error_astigmatism_A = p.error_shift_A = p.error_position_A =
+		p.error_orientation_rad = 0;
 	p.error_scale = 0.25;
 	p.n_threads = 2;
 	ASSERT_OK(cyc_simulate_run(NULL, &p));
@@ -240,7 +262,8 @@ static void make_project(void)
 	r.symmetry = "O";
 	r.n_threads = 2;
 	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
-	/* Row 3 of the first series moved away from all particles; B-factors that are not there in every second row. */
+	/* Row 3 of the first series moved away from all particles; B-factors that are not there in every second
+	 * row. */
 	cyc_tomogram_set *s = NULL;
 	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
 	s->series[0].tilts[3].shift_x_A = 4000;
@@ -289,7 +312,8 @@ static double scale_error(const char *tomograms)
 static void laws_for_scales(void **state)
 {
 	(void)state;
-	static const char *const names[] = { "S_tilt/tomograms.star", "S_ice/tomograms.star", "S_tomogram/tomograms.star", "S_global/tomograms.star" };
+	static const char *const names[] = { "S_tilt/tomograms.star", "S_ice/tomograms.star",
+		                                 "S_tomogram/tomograms.star", "S_global/tomograms.star" };
 	double error[4];
 	make_project();
 	for (int k = 0; k < 4; k++) {
@@ -315,7 +339,8 @@ static void laws_for_scales(void **state)
 		cyc_tomogram_set *in = NULL, *truth = NULL;
 		ASSERT_OK(cyc_tomogram_set_read(&in, "edited/tomograms.star", g_root));
 		ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
-		double now = s->series[0].tilts[3].scale / s->series[0].tilts[4].scale, law = truth->series[0].tilts[3].scale / truth->series[0].tilts[4].scale;
+		double now = s->series[0].tilts[3].scale / s->series[0].tilts[4].scale,
+			   law = truth->series[0].tilts[3].scale / truth->series[0].tilts[4].scale;
 		if (k == 0) close_to(s->series[0].tilts[3].scale, in->series[0].tilts[3].scale, 1e-5);
 		else close_to(now / law, 1, 0.08);
 		cyc_tomogram_set_destroy(&in);
@@ -323,7 +348,9 @@ static void laws_for_scales(void **state)
 		cyc_tomogram_set_destroy(&s);
 	}
 	double before = scale_error("edited/tomograms.star");
-	print_message("scale errors: %.3f before; %.3f per tilt, %.3f with ice as prior, %.3f per tomogram, %.3f global\n", before, error[0], error[1], error[2], error[3]);
+	print_message(
+		"scale errors: %.3f before; %.3f per tilt, %.3f with ice as prior, %.3f per tomogram, %.3f global\n",
+		before, error[0], error[1], error[2], error[3]);
 	for (int k = 0; k < 4; k++) assert_true(error[k] < 0.5 * before);
 	assert_true(error[2] < error[0] && error[3] < error[0]);
 	cyc_ctfrefine_options o = options("edited/tomograms.star", "Never");
@@ -363,8 +390,12 @@ static void wrong_bfactors_are_put_right(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_law_comes_out),       cmocka_unit_test(one_luminance_for_all), cmocka_unit_test(little_evidence_stays_sane),
-		cmocka_unit_test(planted_falloff_is_found), cmocka_unit_test(laws_for_scales),       cmocka_unit_test(wrong_bfactors_are_put_right),
+		cmocka_unit_test(the_law_comes_out),
+		cmocka_unit_test(one_luminance_for_all),
+		cmocka_unit_test(little_evidence_stays_sane),
+		cmocka_unit_test(planted_falloff_is_found),
+		cmocka_unit_test(laws_for_scales),
+		cmocka_unit_test(wrong_bfactors_are_put_right),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

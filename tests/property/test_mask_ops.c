@@ -19,7 +19,9 @@ static void blobs(uint8_t *set, uint64_t seed)
 		double c[3], r = 0.6 + 2.5 * cyc_rng_uniform_at(seed, 1, b, 3);
 		for (uint64_t i = 0; i < 3; i++) c[i] = N * cyc_rng_uniform_at(seed, 1, b, i);
 		for (int i = 0; i < COUNT; i++)
-			if (cyc_square(i / (N * N) - c[2]) + cyc_square(i / N % N - c[1]) + cyc_square(i % N - c[0]) < r * r) set[i] = 1;
+			if (cyc_square(i / (N * N) - c[2]) + cyc_square(i / N % N - c[1]) + cyc_square(i % N - c[0]) <
+			    r * r)
+				set[i] = 1;
 	}
 }
 
@@ -29,7 +31,8 @@ static int nearest(const uint8_t *set, uint8_t kind, int i)
 	int best = 1 << 20;
 	for (int j = 0; j < COUNT; j++) {
 		if (set[j] != kind) continue;
-		int dz = i / (N * N) - j / (N * N), dy = i / N % N - j / N % N, dx = i % N - j % N, d = dx * dx + dy * dy + dz * dz;
+		int dz = i / (N * N) - j / (N * N), dy = i / N % N - j / N % N, dx = i % N - j % N,
+			d = dx * dx + dy * dy + dz * dz;
 		best = d < best ? d : best;
 	}
 	return best;
@@ -69,7 +72,9 @@ static void soft_edge_is_the_definition(void **state)
 		for (int threads = 1; threads <= 3; threads++) {
 			assert_int_equal(cyc__mask_soften(got, set, N, w, threads), CYC_OK);
 			for (int i = 0; i < COUNT; i++) {
-				double d = sqrt(nearest(set, 1, i)), want = set[i] ? 1.0 : d < w ? 0.5 + 0.5 * cos(CYC_PI * d / w) : 0.0;
+				double d = sqrt(nearest(set, 1, i)), want = set[i]  ? 1.0
+				                                            : d < w ? 0.5 + 0.5 * cos(CYC_PI * d / w)
+				                                                    : 0.0;
 				assert_true(fabs((double)got[i] - want) < 1e-6);
 			}
 		}
@@ -89,7 +94,8 @@ static void nothing_set_stays_nothing(void **state)
 	for (int i = 0; i < COUNT; i++) assert_true(set[i]);
 }
 
-/* A particle of 1 in noise of 0.1: any value well between will do, and scale and offset of the map go along. */
+/* A particle of 1 in noise of 0.1: any value well between will do, and scale and offset of the map go along.
+ */
 static void threshold_splits_particle_and_solvent(void **state)
 {
 	(void)state;
@@ -114,7 +120,9 @@ static void threshold_splits_particle_and_solvent(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(extension_is_the_definition), cmocka_unit_test(soft_edge_is_the_definition),
-		                                cmocka_unit_test(nothing_set_stays_nothing), cmocka_unit_test(threshold_splits_particle_and_solvent) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(extension_is_the_definition),
+		                                cmocka_unit_test(soft_edge_is_the_definition),
+		                                cmocka_unit_test(nothing_set_stays_nothing),
+		                                cmocka_unit_test(threshold_splits_particle_and_solvent) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Polishing of simulated projects with planted errors: what comes back to the truth, what must stay, and the same bits for any
- * number of threads, any backend and after a kill. */
+/* Polishing of simulated projects with planted errors: what comes back to the truth, what must stay, and the
+ * same bits for any number of threads, any backend and after a kill. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -58,7 +58,8 @@ static void simulate(const char *name, int32_t n_series, int32_t n_particles, do
 	p.defocus_max_A = 10000;
 	p.motion_A = motion_A;
 	p.error_defocus_A = p.error_astigmatism_A = p.error_scale = p.error_orientation_rad = 0;
-	p.error_shift_A = 1.6; /* less than half a wave of the finest resolution, with the positions: beyond, there are other maxima */
+	p.error_shift_A = 1.6; /* less than half a wave of the finest resolution, with the positions: beyond,
+	                          there are other maxima */
 	p.error_angle_rad = cyc_deg_to_rad(0.15);
 	p.error_position_A = 1.6;
 	p.n_threads = 2;
@@ -112,7 +113,8 @@ static metadata read_metadata(const char *tomograms, const char *particles, cons
 	metadata m = { 0 };
 	ASSERT_OK(cyc_tomogram_set_read(&m.tomograms, tomograms, g_root));
 	ASSERT_OK(cyc_particle_set_read(&m.particles, particles, motion, m.tomograms, g_root));
-	for (int32_t i = 0; i < m.tomograms->n_series; i++) ASSERT_OK(cyc_tilt_series_open(&m.tomograms->series[i], g_root));
+	for (int32_t i = 0; i < m.tomograms->n_series; i++)
+		ASSERT_OK(cyc_tilt_series_open(&m.tomograms->series[i], g_root));
 	return m;
 }
 
@@ -144,16 +146,20 @@ static void project(double at[2], cyc_mat3 *view, const metadata *m, int64_t i, 
 /* Solve the 3 x 3 system by Cramer's rule. */
 static double determinant(double a[3][3])
 {
-	return a[0][0] * (a[1][1] * a[2][2] - a[1][2] * a[2][1]) - a[0][1] * (a[1][0] * a[2][2] - a[1][2] * a[2][0]) + a[0][2] * (a[1][0] * a[2][1] - a[1][1] * a[2][0]);
+	return a[0][0] * (a[1][1] * a[2][2] - a[1][2] * a[2][1]) -
+	       a[0][1] * (a[1][0] * a[2][2] - a[1][2] * a[2][0]) +
+	       a[0][2] * (a[1][0] * a[2][1] - a[1][1] * a[2][0]);
 }
 
 static int64_t g_left_out = -1; /* particle that distance_px() passes over */
 
-/* RMS distance [px] of projected positions from the truth, less a common offset in the particle frame, which is only where the map's
- * centre is. */
-static double distance_px(const char *tomograms, const char *particles, const char *motion, const char *true_motion)
+/* RMS distance [px] of projected positions from the truth, less a common offset in the particle frame, which
+ * is only where the map's centre is. */
+static double distance_px(const char *tomograms, const char *particles, const char *motion,
+                          const char *true_motion)
 {
-	metadata t = read_metadata("truth/tomograms.star", "truth/particles.star", true_motion), q = read_metadata(tomograms, particles, motion);
+	metadata t = read_metadata("truth/tomograms.star", "truth/particles.star", true_motion),
+			 q = read_metadata(tomograms, particles, motion);
 	double G[3][3] = { { 0 } }, b[3] = { 0 }, offset[3], e2 = 0, n = 0;
 	for (int pass = 0; pass < 2; pass++) {
 		for (int64_t i = 0; i < t.particles->n; i++) {
@@ -205,10 +211,13 @@ static void planted_errors_come_back(void **state)
 	assert_null(r.trajectories);
 	assert_true(r.heldout_after > r.heldout_before);
 	cyc_polish_result_deinit(&r);
-	double before = distance_px("tomograms.star", "particles.star", NULL, NULL), after = distance_px("P/tomograms.star", "P/particles.star", NULL, NULL);
+	double before = distance_px("tomograms.star", "particles.star", NULL, NULL),
+		   after = distance_px("P/tomograms.star", "P/particles.star", NULL, NULL);
 	print_message("projected positions: %.3f -> %.4f px\n", before, after);
 	assert_true(before > 0.5);
-	if (!(after < 0.02)) fail_msg("projected positions are %.4f px from the truth after polishing, %.3f px before", after, before);
+	if (!(after < 0.02))
+		fail_msg("projected positions are %.4f px from the truth after polishing, %.3f px before", after,
+		         before);
 }
 
 static void a_still_specimen_does_not_move(void **state)
@@ -222,23 +231,28 @@ static void a_still_specimen_does_not_move(void **state)
 	ASSERT_OK(cyc_polish_run(&r, &o));
 	assert_string_equal(r.trajectories, "M/motion.star");
 	double after = distance_px("M/tomograms.star", "M/particles.star", "M/motion.star", NULL);
-	/* Motion may stand for errors of shifts and angles, which move the particles too; where they are seen is what counts. */
-	print_message("motion %.3f A rms per axis, projected positions %.4f px from the truth\n", r.motion_rms_A, after);
+	/* Motion may stand for errors of shifts and angles, which move the particles too; where they are seen is
+	 * what counts. */
+	print_message("motion %.3f A rms per axis, projected positions %.4f px from the truth\n", r.motion_rms_A,
+	              after);
 	if (!(after < 0.02)) fail_msg("projected positions are %.4f px from the truth", after);
 	assert_true(r.motion_rms_A < 0.05);
 	cyc_polish_result_deinit(&r);
 	/* With nothing wrong in the input all of it is near zero. */
 	o.input.optimisation_set = "truth/optimisation_set.star";
 	ASSERT_OK(cyc_polish_run(&r, &o));
-	print_message("from the truth: motion %.3f A, shifts %.3f A, positions %.3f A\n", r.motion_rms_A, r.shift_rms_A, r.position_rms_A);
+	print_message("from the truth: motion %.3f A, shifts %.3f A, positions %.3f A\n", r.motion_rms_A,
+	              r.shift_rms_A, r.position_rms_A);
 	assert_true(r.motion_rms_A < 0.25 && r.shift_rms_A < 0.25 && r.position_rms_A < 0.25);
 	cyc_polish_result_deinit(&r);
 }
 
-/* Of shifts alone the shifts have errors, of the size of a fraction of a pixel, and nothing else has: -1, or no row. */
+/* Of shifts alone the shifts have errors, of the size of a fraction of a pixel, and nothing else has: -1, or
+ * no row. */
 static void assert_only_shifts_have_errors(const char *path)
 {
-	static const char *const LABEL[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg", "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
+	static const char *const LABEL[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg",
+		                                  "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
 	cyc_star *s = NULL;
 	cyc_star_block *b, *particles;
 	ASSERT_OK(cyc_star_read(&s, in_root(path)));
@@ -248,7 +262,8 @@ static void assert_only_shifts_have_errors(const char *path)
 		for (int k = 0; k < 5; k++) {
 			double v;
 			ASSERT_OK(cyc_star_double_of(&v, b, row, LABEL[k]));
-			if (k < 3 ? fabs(v + 1) > 0 : !(v > 0.005 && v < 8)) fail_msg("%s, row %d: %s is %g", path, (int)row + 1, LABEL[k], v);
+			if (k < 3 ? fabs(v + 1) > 0 : !(v > 0.005 && v < 8))
+				fail_msg("%s, row %d: %s is %g", path, (int)row + 1, LABEL[k], v);
 		}
 	ASSERT_OK(cyc_star_require(&particles, s, "particles"));
 	assert_int_equal(cyc_star_n_rows(particles), 0);
@@ -273,7 +288,8 @@ static void only_shifts(void **state)
 	assert_string_equal(set->particles, "particles.star");
 	assert_string_equal(set->tomograms, "S/tomograms.star");
 	cyc_optimisation_set_destroy(&set);
-	metadata in = read_metadata("tomograms.star", "particles.star", NULL), out = read_metadata("S/tomograms.star", "particles.star", NULL);
+	metadata in = read_metadata("tomograms.star", "particles.star", NULL),
+			 out = read_metadata("S/tomograms.star", "particles.star", NULL);
 	double moved = 0;
 	for (int32_t f = 0; f < in.tomograms->series[0].n_tilts; f++) {
 		const cyc_tilt *a = &in.tomograms->series[0].tilts[f], *c = &out.tomograms->series[0].tilts[f];
@@ -285,11 +301,13 @@ static void only_shifts(void **state)
 	assert_true(moved > 5);
 	drop(&in);
 	drop(&out);
-	double before = distance_px("tomograms.star", "particles.star", NULL, NULL), after = distance_px("S/tomograms.star", "particles.star", NULL, NULL);
+	double before = distance_px("tomograms.star", "particles.star", NULL, NULL),
+		   after = distance_px("S/tomograms.star", "particles.star", NULL, NULL);
 	if (!(after < 0.8 * before)) fail_msg("shifts alone: %.3f -> %.3f px", before, after);
 }
 
-/* Shifts far beyond any window are found in the whole image, which is not square; a tilt whose particles are not there stays. */
+/* Shifts far beyond any window are found in the whole image, which is not square; a tilt whose particles are
+ * not there stays. */
 static void gross_shifts_are_found(void **state)
 {
 	(void)state;
@@ -314,7 +332,8 @@ static void gross_shifts_are_found(void **state)
 	cyc_polish_result_deinit(&r);
 	ASSERT_OK(cyc_tomogram_set_read(&truth, "truth/tomograms.star", g_root));
 	ASSERT_OK(cyc_tomogram_set_read(&out, "G/tomograms.star", g_root));
-	/* Other angles and positions than the true ones are part of what a shift makes up for: 1.6 A of each particle. */
+	/* Other angles and positions than the true ones are part of what a shift makes up for: 1.6 A of each
+	 * particle. */
 	for (int32_t f = 0; f < truth->series[0].n_tilts; f++) {
 		const cyc_tilt *a = &truth->series[0].tilts[f], *c = &out->series[0].tilts[f];
 		double off_px = hypot(c->shift_x_A - a->shift_x_A, c->shift_y_A - a->shift_y_A) / pixel_A;
@@ -331,7 +350,8 @@ static void windows_follow_particles(void **state)
 	double after[2];
 	cyc_tomogram_set *s = NULL;
 	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
-	for (int32_t f = 0; f < s->series[0].n_tilts; f++) s->series[0].tilts[f].shift_x_A += s->series[0].pixel_size_A * (f % 2 ? 3 : -3);
+	for (int32_t f = 0; f < s->series[0].n_tilts; f++)
+		s->series[0].tilts[f].shift_x_A += s->series[0].pixel_size_A * (f % 2 ? 3 : -3);
 	ASSERT_OK(cyc_tomogram_set_write(s, "off/", g_root, CYC_WRITE_GEOMETRY));
 	cyc_tomogram_set_destroy(&s);
 	for (int k = 0; k < 2; k++) {
@@ -342,7 +362,8 @@ static void windows_follow_particles(void **state)
 		o.max_passes = k ? 4 : 1;
 		o.accept_worse = true;
 		ASSERT_OK(cyc_polish_run(NULL, &o));
-		after[k] = distance_px(k ? "Followed/tomograms.star" : "Once/tomograms.star", k ? "Followed/particles.star" : "Once/particles.star", NULL, NULL);
+		after[k] = distance_px(k ? "Followed/tomograms.star" : "Once/tomograms.star",
+		                       k ? "Followed/particles.star" : "Once/particles.star", NULL, NULL);
 	}
 	print_message("range of 1 px: %.4f px once, %.4f px with windows cut anew\n", after[0], after[1]);
 	assert_true(after[1] < 0.05);
@@ -373,7 +394,8 @@ static void one_bad_particle_is_alone(void **state)
 	if (!(after < 0.03)) fail_msg("a bad particle moves the others to %.4f px from the truth", after);
 }
 
-/* A particle of probability 0 has no say, and stays where it is; with one of 1/4 each for all, the images have a quarter of the say. */
+/* A particle of probability 0 has no say, and stays where it is; with one of 1/4 each for all, the images
+ * have a quarter of the say. */
 static void improbable_particles_have_no_say(void **state)
 {
 	(void)state;
@@ -402,29 +424,36 @@ static void improbable_particles_have_no_say(void **state)
 		cyc_polish_options o = options(k ? "Less" : "None");
 		o.input.particles = k ? "less.star" : "none.star";
 		ASSERT_OK(cyc_polish_run(NULL, &o));
-		m = read_metadata(k ? "Less/tomograms.star" : "None/tomograms.star", k ? "Less/particles.star" : "None/particles.star", NULL);
+		m = read_metadata(k ? "Less/tomograms.star" : "None/tomograms.star",
+		                  k ? "Less/particles.star" : "None/particles.star", NULL);
 		project(end[k], &view, &m, k ? 2 : 3, 3); /* the one behind it, in both */
 		if (k == 0) {
 			double at[2];
 			project(at, &view, &m, 2, 3);
-			/* It goes with the tilts, which are corrected by pixels, and not to where its neighbours would draw it. */
+			/* It goes with the tilts, which are corrected by pixels, and not to where its neighbours would
+			 * draw it. */
 			assert_true(hypot(at[0] - start[0], at[1] - start[1]) < 4);
 		}
 		drop(&m);
 	}
 	if (!(hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]) < 1e-4))
-		fail_msg("a particle of probability 0 moves another by %.5f px", hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]));
+		fail_msg("a particle of probability 0 moves another by %.5f px",
+		         hypot(end[0][0] - end[1][0], end[0][1] - end[1][1]));
 }
 
-/* A deformation that the metadata have and the images do not is refined away; whatever its form, and if it is one for all tilts or
- * one for each. Where there is none to find, and the images are left as they are, it is not taken on. */
+/* A deformation that the metadata have and the images do not is refined away; whatever its form, and if it is
+ * one for all tilts or one for each. Where there is none to find, and the images are left as they are, it is
+ * not taken on. */
 static void deformations_come_back(void **state)
 {
 	(void)state;
 	static const struct {
 		cyc_deformation_type type;
 		bool is_per_tilt;
-	} VARIANTS[] = { { CYC_DEFORMATION_LINEAR, false }, { CYC_DEFORMATION_LINEAR, true }, { CYC_DEFORMATION_SPLINE, false }, { CYC_DEFORMATION_FOURIER, false } };
+	} VARIANTS[] = { { CYC_DEFORMATION_LINEAR, false },
+		             { CYC_DEFORMATION_LINEAR, true },
+		             { CYC_DEFORMATION_SPLINE, false },
+		             { CYC_DEFORMATION_FOURIER, false } };
 	for (size_t k = 0; k < sizeof VARIANTS / sizeof *VARIANTS; k++) {
 		cyc_tomogram_set *s = NULL;
 		ASSERT_OK(cyc_tomogram_set_read(&s, "truth/tomograms.star", g_root));
@@ -435,7 +464,10 @@ static void deformations_come_back(void **state)
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			ASSERT_OK(cyc_alloc(&ts->tilts[f].deformation, n, sizeof(double)));
 			ts->tilts[f].n_deformation = n;
-			double scale = (VARIANTS[k].type == CYC_DEFORMATION_LINEAR ? 0.012 : VARIANTS[k].type == CYC_DEFORMATION_SPLINE ? 1.2 : 0.4) * (VARIANTS[k].is_per_tilt ? cos(f) : 1);
+			double scale = (VARIANTS[k].type == CYC_DEFORMATION_LINEAR   ? 0.012
+			                : VARIANTS[k].type == CYC_DEFORMATION_SPLINE ? 1.2
+			                                                             : 0.4) *
+			               (VARIANTS[k].is_per_tilt ? cos(f) : 1);
 			for (int32_t i = 0; i < n; i++) ts->tilts[f].deformation[i] = scale * cos(1.3 * i + 0.5);
 		}
 		ASSERT_OK(cyc_tomogram_set_write(s, "bent/", g_root, CYC_WRITE_GEOMETRY | CYC_WRITE_DEFORMATION));
@@ -449,7 +481,8 @@ static void deformations_come_back(void **state)
 		o.deformation_per_tilt = VARIANTS[k].is_per_tilt;
 		ASSERT_OK(cyc_polish_run(NULL, &o));
 		double after = distance_px("Straight/tomograms.star", "Straight/particles.star", NULL, NULL);
-		print_message("deformation %d%s: %.3f -> %.4f px\n", (int)VARIANTS[k].type, VARIANTS[k].is_per_tilt ? " per tilt" : "", before, after);
+		print_message("deformation %d%s: %.3f -> %.4f px\n", (int)VARIANTS[k].type,
+		              VARIANTS[k].is_per_tilt ? " per tilt" : "", before, after);
 		assert_true(before > 0.4);
 		if (!(after < 0.03)) fail_msg("deformation %d: %.4f px from the truth", (int)VARIANTS[k].type, after);
 	}
@@ -489,8 +522,10 @@ static void tilts_without_evidence_stay(void **state)
 	ASSERT_OK(cyc_tomogram_set_read(&out, "BA/tomograms.star", g_root));
 	for (int32_t f = 3; f <= 7; f += 4) {
 		const cyc_tilt *a = &in->series[0].tilts[f], *c = &out->series[0].tilts[f];
-		double turned = fabs(c->xtilt_rad - a->xtilt_rad) + fabs(c->ytilt_rad - a->ytilt_rad) + fabs(c->zrot_rad - a->zrot_rad);
-		if (!(cyc_rad_to_deg(turned) < 1)) fail_msg("tilt %d without evidence turned by %g degrees", f, cyc_rad_to_deg(turned));
+		double turned = fabs(c->xtilt_rad - a->xtilt_rad) + fabs(c->ytilt_rad - a->ytilt_rad) +
+		                fabs(c->zrot_rad - a->zrot_rad);
+		if (!(cyc_rad_to_deg(turned) < 1))
+			fail_msg("tilt %d without evidence turned by %g degrees", f, cyc_rad_to_deg(turned));
 	}
 	cyc_tomogram_set_destroy(&in);
 	cyc_tomogram_set_destroy(&out);
@@ -735,7 +770,8 @@ static void partial_windows_count_for_their_share(void **state)
 static void assert_same_results(const char *a, const char *b, int32_t n_series)
 {
 	char name[3 + 3][40] = { "particles.star", "motion.star", "uncertainty.star" };
-	for (int32_t i = 0; i < n_series; i++) snprintf(name[3 + i], sizeof name[0], "tilt_series/TS_%02d.star", i + 1);
+	for (int32_t i = 0; i < n_series; i++)
+		snprintf(name[3 + i], sizeof name[0], "tilt_series/TS_%02d.star", i + 1);
 	for (int32_t k = 0; k < 3 + n_series; k++) {
 		char *data[2], path[2][400];
 		size_t n[2];
@@ -743,7 +779,8 @@ static void assert_same_results(const char *a, const char *b, int32_t n_series)
 			snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name[k]);
 			ASSERT_OK(cyc_read_file(&data[i], &n[i], in_root(path[i])));
 		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", path[0], path[1]);
+		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
+			fail_msg("%s and %s differ", path[0], path[1]);
 		for (int i = 0; i < 2; i++) cyc_free(data[i]);
 	}
 }
@@ -881,16 +918,19 @@ static void motion_is_found_or_kept(void **state)
 {
 	(void)state;
 	double before = distance_px("tomograms.star", "particles.star", NULL, "truth/motion.star");
-	double with = distance_px("T1/tomograms.star", "T1/particles.star", "T1/motion.star", "truth/motion.star");
+	double with =
+		distance_px("T1/tomograms.star", "T1/particles.star", "T1/motion.star", "truth/motion.star");
 	cyc_polish_options o = options("Still");
 	ASSERT_OK(cyc_polish_run(NULL, &o));
 	double without = distance_px("Still/tomograms.star", "Still/particles.star", NULL, "truth/motion.star");
 	print_message("moving specimen: %.3f px, %.4f without motion, %.4f with\n", before, without, with);
 	assert_true(before > 1);
 	if (!(with < 0.05)) fail_msg("projected positions are %.4f px from the truth with motion refined", with);
-	/* Given trajectories stay what they are when motion is not refined, and what is refined counts with them. */
+	/* Given trajectories stay what they are when motion is not refined, and what is refined counts with them.
+	 */
 	o.out_dir = "Kept";
-	o.frequency_cutoff_A = 14; /* three particles of a half-set cannot tell the right maximum from its neighbours at high resolution */
+	o.frequency_cutoff_A = 14; /* three particles of a half-set cannot tell the right maximum from its
+	                              neighbours at high resolution */
 	o.input.trajectories = "truth/motion.star";
 	cyc_polish_result r;
 	ASSERT_OK(cyc_polish_run(&r, &o));
@@ -901,7 +941,8 @@ static void motion_is_found_or_kept(void **state)
 	ASSERT_OK(cyc_optimisation_set_read(&set, in_root("Kept/optimisation_set.star")));
 	assert_string_equal(set->trajectories, "truth/motion.star");
 	cyc_optimisation_set_destroy(&set);
-	double kept = distance_px("Kept/tomograms.star", "Kept/particles.star", "truth/motion.star", "truth/motion.star");
+	double kept =
+		distance_px("Kept/tomograms.star", "Kept/particles.star", "truth/motion.star", "truth/motion.star");
 	print_message("with the true motion given: %.4f px\n", kept);
 	if (!(kept < 0.1)) fail_msg("with the true motion given: %.4f px from the truth", kept);
 }

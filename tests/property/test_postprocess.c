@@ -50,7 +50,8 @@ static cyc_volume *coloured_noise(int n, double pixel_A, uint32_t purpose, doubl
 	assert_int_equal(cyc_fft3_create(&plan, n, 1), CYC_OK);
 	cyc_rng r = cyc_rng_make(1, purpose, 0);
 	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)cyc_rng_normal(&r);
-	for (size_t r2 = 0; r2 < cyc__n_radial(n); r2++) table[r2] = amplitude((double)r2 / cyc_square(n * pixel_A));
+	for (size_t r2 = 0; r2 < cyc__n_radial(n); r2++)
+		table[r2] = amplitude((double)r2 / cyc_square(n * pixel_A));
 	assert_int_equal(cyc_fft3_forward(ft, plan, v->data), CYC_OK);
 	assert_int_equal(cyc__filter_apply(ft, n, table, 1.0, 1), CYC_OK);
 	assert_int_equal(cyc_fft3_inverse(v->data, plan, ft), CYC_OK);
@@ -109,7 +110,8 @@ static void unmasked_fsc_is_the_snr(void **state)
 	(void)state;
 	enum { N = 40 };
 	const double PIXEL_A = 2.0;
-	cyc_volume *signal = coloured_noise(N, PIXEL_A, 1, falling), *n1 = coloured_noise(N, PIXEL_A, 2, flat), *n2 = coloured_noise(N, PIXEL_A, 3, flat);
+	cyc_volume *signal = coloured_noise(N, PIXEL_A, 1, falling), *n1 = coloured_noise(N, PIXEL_A, 2, flat),
+			   *n2 = coloured_noise(N, PIXEL_A, 3, flat);
 	cyc_postprocess_result r = { 0 };
 	write_sum("half1.mrc", signal, n1);
 	write_sum("half2.mrc", signal, n2);
@@ -118,7 +120,8 @@ static void unmasked_fsc_is_the_snr(void **state)
 	assert_int_equal(r.n_shells, N / 2 + 1);
 	for (int i = 1; i < N / 2; i++) {
 		double snr = cyc_square(falling(cyc_square(i / (N * PIXEL_A)))), fsc = snr / (1.0 + snr);
-		/* About 2 pi i^2 independent complex coefficients; half that for the two equal planes and the spread of SNR in a shell. */
+		/* About 2 pi i^2 independent complex coefficients; half that for the two equal planes and the spread
+		 * of SNR in a shell. */
 		assert_true(fabs(r.fsc_unmasked[i] - fsc) < 3.5 * (1.0 - fsc * fsc) / sqrt(3.14 * i * i) + 0.02);
 		assert_true(!(fabs(r.fsc_unmasked[i] - r.fsc_corrected[i]) > 0.0));
 	}
@@ -143,7 +146,8 @@ static void corrected_fsc_is_that_of_the_masked_region(void **state)
 	(void)state;
 	enum { N = 64 };
 	const double PIXEL_A = 2.0;
-	cyc_volume *signal = coloured_noise(N, PIXEL_A, 1, falling), *n1 = coloured_noise(N, PIXEL_A, 2, flat), *n2 = coloured_noise(N, PIXEL_A, 3, flat);
+	cyc_volume *signal = coloured_noise(N, PIXEL_A, 1, falling), *n1 = coloured_noise(N, PIXEL_A, 2, flat),
+			   *n2 = coloured_noise(N, PIXEL_A, 3, flat);
 	cyc_volume *mask = NULL, *a = NULL, *b = NULL;
 	cyc_postprocess_result r = { 0 };
 	write_ball("region.mrc", N, PIXEL_A, 20.0, 6.0);
@@ -169,7 +173,8 @@ static void corrected_fsc_is_that_of_the_masked_region(void **state)
 		assert_int_equal(cyc_alloc(&ft[k], cyc_half_count3(N), sizeof(cyc_cfloat)), CYC_OK);
 		assert_int_equal(cyc_fft3_forward(ft[k], plan, part[k]->data), CYC_OK);
 		for (int64_t i = 0; i < (int64_t)cyc_half_count3(N); i++) {
-			int64_t x = i % (N / 2 + 1), y = cyc__frequency(i / (N / 2 + 1) % N, N), z = cyc__frequency(i / (N / 2 + 1) / N, N);
+			int64_t x = i % (N / 2 + 1), y = cyc__frequency(i / (N / 2 + 1) % N, N),
+					z = cyc__frequency(i / (N / 2 + 1) / N, N);
 			int32_t s = cyc__shell(x * x + y * y + z * z);
 			if (s <= N / 2) power[k][s] += (double)crealf(ft[k][i] * conjf(ft[k][i]));
 		}
@@ -198,8 +203,10 @@ static void write_set(const char *name, const char *half1, const char *half2)
 {
 	char text[300];
 	snprintf(text, sizeof text,
-	         "\ndata_\n\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile t.star\n_rlnTomoReferenceMap1File %s\n"
-	         "_rlnTomoReferenceMap2File %s\n\n", half1, half2);
+	         "\ndata_\n\n_rlnTomoParticlesFile p.star\n_rlnTomoTomogramsFile "
+	         "t.star\n_rlnTomoReferenceMap1File %s\n"
+	         "_rlnTomoReferenceMap2File %s\n\n",
+	         half1, half2);
 	assert_int_equal(cyc_write_file(in_dir(name), text, strlen(text)), CYC_OK);
 }
 
@@ -250,8 +257,9 @@ static void states_are_compared(void **state)
 	char *star = NULL;
 	size_t size;
 	assert_int_equal(cyc_read_file(&star, &size, in_dir("compare/run.star")), CYC_OK);
-	static const char *const LABELS[] = { "_cycMeanFsc ", "_cycComparedTo ", "_cycMeanFscDifference ", "_cycMeanFscDifferenceError ",
-		                                  "_cycEdgeFsc ", "_cycEdgeFscOutside " };
+	static const char *const LABELS[] = { "_cycMeanFsc ",           "_cycComparedTo ",
+		                                  "_cycMeanFscDifference ", "_cycMeanFscDifferenceError ",
+		                                  "_cycEdgeFsc ",           "_cycEdgeFscOutside " };
 	for (size_t i = 0; i < sizeof LABELS / sizeof *LABELS; i++) assert_non_null(strstr(star, LABELS[i]));
 	cyc_free(star);
 	write_set("none.star", "nowhere1.mrc", "nowhere2.mrc");
@@ -293,13 +301,15 @@ static void judged_curve_is_always_masked(void **state)
 static double short_of_nyquist(double k2) { return 3.0 * exp(-160.0 * k2); }
 static double to_nyquist(double k2) { return 3.0 * exp(-4.0 * k2); }
 
-/* Noise that both half maps have is seen beyond the signal; a signal that reaches Nyquist is no such noise. */
+/* Noise that both half maps have is seen beyond the signal; a signal that reaches Nyquist is no such noise.
+ */
 static void shared_noise_is_found(void **state)
 {
 	(void)state;
 	enum { N = 48, OWN = 0, SHARED, FINE };
 	static const char *const NAMES[] = { "own noise", "shared noise", "fine signal" };
-	cyc_volume *signal = coloured_noise(N, 2.0, 1, short_of_nyquist), *far = coloured_noise(N, 2.0, 4, to_nyquist), *mask = NULL;
+	cyc_volume *signal = coloured_noise(N, 2.0, 1, short_of_nyquist),
+			   *far = coloured_noise(N, 2.0, 4, to_nyquist), *mask = NULL;
 	cyc_postprocess_result r = { 0 };
 	write_ball("mask.mrc", N, 2.0, 16.0, 4.0);
 	assert_int_equal(cyc_mrc_read(&mask, in_dir("mask.mrc")), CYC_OK);
@@ -315,13 +325,16 @@ static void shared_noise_is_found(void **state)
 			o.mask = "mask.mrc";
 			for (int h = 0; h < 2; h++) {
 				/* A tenth of the noise is common to both. */
-				for (size_t i = 0; kind == SHARED && i < cyc_volume_count(shared); i++) n[h]->data[i] += 0.33f * shared->data[i];
-				for (size_t i = 0; kind == FINE && i < cyc_volume_count(shared); i++) n[h]->data[i] += far->data[i] - 0.33f * shared->data[i];
+				for (size_t i = 0; kind == SHARED && i < cyc_volume_count(shared); i++)
+					n[h]->data[i] += 0.33f * shared->data[i];
+				for (size_t i = 0; kind == FINE && i < cyc_volume_count(shared); i++)
+					n[h]->data[i] += far->data[i] - 0.33f * shared->data[i];
 				write_sum(h ? "half2.mrc" : "half1.mrc", signal, n[h]);
 			}
 			assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
-			print_message("%s: last %d shells %.3f +- %.3f, outside of the mask %.3f +- %.3f\n", NAMES[kind], r.n_edge_shells, r.edge_fsc,
-			              r.edge_fsc_error, r.edge_fsc_outside, r.edge_fsc_outside_error);
+			print_message("%s: last %d shells %.3f +- %.3f, outside of the mask %.3f +- %.3f\n", NAMES[kind],
+			              r.n_edge_shells, r.edge_fsc, r.edge_fsc_error, r.edge_fsc_outside,
+			              r.edge_fsc_outside_error);
 			assert_int_equal(r.are_halves_suspect, kind == SHARED);
 			cyc_postprocess_result_deinit(&r);
 			o.mask = NULL;
@@ -361,7 +374,8 @@ static void shell_amplitudes(double *out, const cyc_volume *v)
 	cyc_free(count);
 }
 
-/* P3: exact amplitudes exp(-B0 k^2 / 4) with random phases; sharpening finds B0 and flattens them. P4: a unit MTF changes nothing. */
+/* P3: exact amplitudes exp(-B0 k^2 / 4) with random phases; sharpening finds B0 and flattens them. P4: a unit
+ * MTF changes nothing. */
 static void sharpening_finds_the_bfactor(void **state)
 {
 	(void)state;
@@ -377,7 +391,8 @@ static void sharpening_finds_the_bfactor(void **state)
 	assert_int_equal(cyc_fft3_create(&plan, N, 1), CYC_OK);
 	assert_int_equal(cyc_fft3_forward(ft, plan, v->data), CYC_OK);
 	for (int64_t i = 0; i < (int64_t)cyc_half_count3(N); i++) {
-		int64_t x = i % (N / 2 + 1), y = cyc__frequency(i / (N / 2 + 1) % N, N), z = cyc__frequency(i / (N / 2 + 1) / N, N);
+		int64_t x = i % (N / 2 + 1), y = cyc__frequency(i / (N / 2 + 1) % N, N),
+				z = cyc__frequency(i / (N / 2 + 1) / N, N);
 		double k2 = (double)(x * x + y * y + z * z) / cyc_square(N * PIXEL_A);
 		ft[i] *= (float)(1000.0 * gaussian_b100(k2) / (double)cabsf(ft[i]));
 	}
@@ -389,7 +404,8 @@ static void sharpening_finds_the_bfactor(void **state)
 		power[0] += cyc_square((double)v->data[i]);
 		power[1] += cyc_square((double)noise->data[i]);
 	}
-	for (size_t i = 0; i < cyc_volume_count(v); i++) noise->data[i] *= (float)(1e-4 * sqrt(power[0] / power[1]));
+	for (size_t i = 0; i < cyc_volume_count(v); i++)
+		noise->data[i] *= (float)(1e-4 * sqrt(power[0] / power[1]));
 	write_sum("half1.mrc", v, NULL);
 	write_sum("half2.mrc", v, noise);
 	cyc_volume_destroy(&noise);
@@ -404,7 +420,8 @@ static void sharpening_finds_the_bfactor(void **state)
 	/* 10 A is shell 9.6; the last shell is cut in half by Nyquist. */
 	for (int i = 10; i < N / 2; i++) assert_true(fabs(amplitude[i] / amplitude[10] - 1.0) < 0.01);
 
-	static const char MTF[] = "data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1.0\n0.25 1.0\n0.5 1.0\n";
+	static const char MTF[] =
+		"data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1.0\n0.25 1.0\n0.5 1.0\n";
 	assert_int_equal(cyc_write_file(in_dir("mtf.star"), MTF, sizeof MTF - 1), CYC_OK);
 	o = options("sharp/mtf");
 	o.mtf = "mtf.star";
@@ -412,7 +429,8 @@ static void sharpening_finds_the_bfactor(void **state)
 	cyc_postprocess_result_deinit(&r);
 	assert_int_equal(cyc_mrc_read(&again, in_dir("sharp/mtf.mrc")), CYC_OK);
 	for (size_t i = 0; i < cyc_volume_count(again); i++)
-		assert_true(fabs((double)(again->data[i] - sharpened->data[i])) <= 1e-6 * fabs((double)sharpened->data[i]) + 1e-6);
+		assert_true(fabs((double)(again->data[i] - sharpened->data[i])) <=
+		            1e-6 * fabs((double)sharpened->data[i]) + 1e-6);
 	cyc_fft3_destroy(&plan);
 	cyc_free(ft);
 	cyc_free(phases);
@@ -434,7 +452,8 @@ static double median_of_slab(const cyc_volume *v, int x0, int x1)
 	float *list = NULL;
 	assert_int_equal(cyc_alloc(&list, cyc_volume_count(v), sizeof *list), CYC_OK);
 	for (int64_t i = 0; i < n * n * n; i++) {
-		double d2 = cyc_square((double)(i / n / n - n / 2)) + cyc_square((double)(i / n % n - n / 2)) + cyc_square((double)(i % n - n / 2));
+		double d2 = cyc_square((double)(i / n / n - n / 2)) + cyc_square((double)(i / n % n - n / 2)) +
+		            cyc_square((double)(i % n - n / 2));
 		if (i % n >= x0 && i % n < x1 && d2 < (double)(n * n) / 9.0) list[m++] = v->data[i];
 	}
 	qsort(list, (size_t)m, sizeof *list, compare);
@@ -454,7 +473,8 @@ static void local_resolution_of_two_sides(void **state)
 	enum { N = 96, BORDER = N / 2 - 20 };
 	const double PIXEL_A = 2.4;
 	cyc_volume *fine = coloured_noise(N, PIXEL_A, 1, to_6A), *coarse = coloured_noise(N, PIXEL_A, 2, to_12A);
-	cyc_volume *n1 = coloured_noise(N, PIXEL_A, 3, flat), *n2 = coloured_noise(N, PIXEL_A, 4, flat), *map = NULL, *filtered = NULL;
+	cyc_volume *n1 = coloured_noise(N, PIXEL_A, 3, flat), *n2 = coloured_noise(N, PIXEL_A, 4, flat),
+			   *map = NULL, *filtered = NULL;
 	cyc_postprocess_result r = { 0 };
 	for (size_t i = 0; i < cyc_volume_count(fine); i++)
 		if (i % N >= BORDER) fine->data[i] = coarse->data[i];
@@ -471,13 +491,15 @@ static void local_resolution_of_two_sides(void **state)
 	cyc_postprocess_result_deinit(&r);
 	assert_int_equal(cyc_mrc_read(&map, in_dir("local/run_locres.mrc")), CYC_OK);
 	assert_int_equal(cyc_mrc_read(&filtered, in_dir("local/run_locres_filtered.mrc")), CYC_OK);
-	print_message("local resolution %.2f and %.2f A\n", median_of_slab(map, 14, 22), median_of_slab(map, 64, 76));
+	print_message("local resolution %.2f and %.2f A\n", median_of_slab(map, 14, 22),
+	              median_of_slab(map, 64, 76));
 	assert_true(fabs(median_of_slab(map, 14, 22) / 6.0 - 1.0) < 0.1);
 	assert_true(fabs(median_of_slab(map, 64, 76) / 12.0 - 1.0) < 0.1);
 	/* The filter keeps the signal and takes out most of the noise. */
 	double error = 0.0, noise = 0.0;
 	for (int64_t i = 0; i < (int64_t)cyc_volume_count(map); i++) {
-		double d2 = cyc_square((double)(i / N / N - N / 2)) + cyc_square((double)(i / N % N - N / 2)) + cyc_square((double)(i % N - N / 2));
+		double d2 = cyc_square((double)(i / N / N - N / 2)) + cyc_square((double)(i / N % N - N / 2)) +
+		            cyc_square((double)(i % N - N / 2));
 		if (d2 > 30 * 30 || abs((int)(i % N) - BORDER) < 16) continue;
 		error += cyc_square((double)(filtered->data[i] - fine->data[i]));
 		noise += cyc_square(0.5 * (double)(n1->data[i] + n2->data[i]));
@@ -496,8 +518,12 @@ static void same_files_for_any_threads(void **state)
 {
 	(void)state;
 	enum { N = 32 };
-	static const char *const FILES[] = { ".star", ".mrc", "_masked.mrc", "_half1.mrc", "_half2_masked.mrc", "_fsc.xml", "_locres.mrc", "_locres_filtered.mrc" };
-	cyc_volume *signal = coloured_noise(N, 3.0, 1, falling), *n1 = coloured_noise(N, 3.0, 2, flat), *n2 = coloured_noise(N, 3.0, 3, flat);
+	static const char *const FILES[] = {
+		".star",    ".mrc",        "_masked.mrc",         "_half1.mrc", "_half2_masked.mrc",
+		"_fsc.xml", "_locres.mrc", "_locres_filtered.mrc"
+	};
+	cyc_volume *signal = coloured_noise(N, 3.0, 1, falling), *n1 = coloured_noise(N, 3.0, 2, flat),
+			   *n2 = coloured_noise(N, 3.0, 3, flat);
 	char *first[8] = { NULL };
 	size_t n_first[8] = { 0 };
 	write_sum("half1.mrc", signal, n1);
@@ -535,9 +561,13 @@ static void same_files_for_any_threads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(unmasked_fsc_is_the_snr), cmocka_unit_test(corrected_fsc_is_that_of_the_masked_region),
-		                                cmocka_unit_test(sharpening_finds_the_bfactor), cmocka_unit_test(local_resolution_of_two_sides),
-		                                cmocka_unit_test(same_files_for_any_threads), cmocka_unit_test(states_are_compared),
-		                                cmocka_unit_test(judged_curve_is_always_masked), cmocka_unit_test(shared_noise_is_found) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(unmasked_fsc_is_the_snr),
+		                                cmocka_unit_test(corrected_fsc_is_that_of_the_masked_region),
+		                                cmocka_unit_test(sharpening_finds_the_bfactor),
+		                                cmocka_unit_test(local_resolution_of_two_sides),
+		                                cmocka_unit_test(same_files_for_any_threads),
+		                                cmocka_unit_test(states_are_compared),
+		                                cmocka_unit_test(judged_curve_is_always_masked),
+		                                cmocka_unit_test(shared_noise_is_found) };
 	return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

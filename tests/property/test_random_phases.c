@@ -1,4 +1,5 @@
-/* Phase randomisation: what it keeps, what it mixes, and that the mean curve measures what a mask does to noise. */
+/* Phase randomisation: what it keeps, what it mixes, and that the mean curve measures what a mask does to
+ * noise. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -27,7 +28,8 @@ static maps noise_maps(void)
 	assert_int_equal(cyc_alloc(&m.mask, N * N * N, sizeof *m.mask), CYC_OK);
 	for (uint32_t h = 0; h < 2; h++) {
 		for (int i = 0; i < N * N * N; i++) {
-			double d2 = cyc_square(i / (N * N) - N / 2) + cyc_square(i / N % N - N / 2) + cyc_square(i % N - N / 2);
+			double d2 =
+				cyc_square(i / (N * N) - N / 2) + cyc_square(i / N % N - N / 2) + cyc_square(i % N - N / 2);
 			cyc_rng own = cyc_rng_make(11, h, (uint64_t)i), both = cyc_rng_make(11, 9, (uint64_t)i);
 			v[i] = (float)(cyc_rng_normal(&own) + 0.2 * cyc_rng_normal(&both));
 			m.mask[i] = d2 < 36 ? 1.0f : 0.0f;
@@ -39,7 +41,8 @@ static maps noise_maps(void)
 	for (int z = 0; z < N; z++)
 		for (int y = 0; y < N; y++)
 			for (int x = 0; x < HALF; x++) {
-				int64_t r2 = x * x + cyc__frequency(y, N) * cyc__frequency(y, N) + cyc__frequency(z, N) * cyc__frequency(z, N);
+				int64_t r2 = x * x + cyc__frequency(y, N) * cyc__frequency(y, N) +
+				             cyc__frequency(z, N) * cyc__frequency(z, N);
 				int i = (z * N + y) * HALF + x;
 				if (r2 < 9) m.ft[0][i] = m.ft[1][i] = m.ft[0][i] * 20.0f;
 			}
@@ -88,11 +91,15 @@ static void draws_halves_and_seeds_differ(void **state)
 	cyc_cfloat *a = NULL, *b = NULL;
 	assert_int_equal(cyc_alloc(&a, cyc_half_count3(N), sizeof *a), CYC_OK);
 	assert_int_equal(cyc_alloc(&b, cyc_half_count3(N), sizeof *b), CYC_OK);
-	static const int other[4][3] = { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 }, { 0, 0, 0 } }; /* seed, draw, half */
+	static const int other[4][3] = {
+		{ 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 }, { 0, 0, 0 }
+	}; /* seed, draw, half */
 	assert_int_equal(cyc__randomise_phases(a, m.ft[0], N, 5, 0, 0, 0, 1), CYC_OK);
 	for (int k = 0; k < 4; k++) {
 		double fsc[HALF];
-		assert_int_equal(cyc__randomise_phases(b, m.ft[0], N, 5, (uint64_t)other[k][0], other[k][1], other[k][2], 3), CYC_OK);
+		assert_int_equal(
+			cyc__randomise_phases(b, m.ft[0], N, 5, (uint64_t)other[k][0], other[k][1], other[k][2], 3),
+			CYC_OK);
 		cyc_fsc_compute(fsc, a, b, N);
 		for (int i = 8; i < HALF; i++) assert_true(k == 3 ? fsc[i] > 0.999999 : fabs(fsc[i]) < 0.2);
 	}
@@ -169,13 +176,15 @@ static void one_draw_is_the_plain_procedure(void **state)
 	free_maps(&m);
 }
 
-/* The mean of 20 draws is what single draws of many seeds scatter around, and itself hardly depends on the seed. */
+/* The mean of 20 draws is what single draws of many seeds scatter around, and itself hardly depends on the
+ * seed. */
 static void mean_of_draws_is_one_number(void **state)
 {
 	(void)state;
 	enum { N_SEEDS = 40 };
 	maps m = noise_maps();
-	double spread = 0.0, single_spread = 0.0, mean20[HALF], other20[HALF], single[HALF], sum[HALF] = { 0 }, sum2[HALF] = { 0 };
+	double spread = 0.0, single_spread = 0.0, mean20[HALF], other20[HALF], single[HALF], sum[HALF] = { 0 },
+		   sum2[HALF] = { 0 };
 	cyc__random_fsc_input in = { { m.ft[0], m.ft[1] }, m.mask, N, 4, 1000, 20, 2 };
 	assert_int_equal(cyc__random_fsc(mean20, &in), CYC_OK);
 	in.seed = 2000;
@@ -202,8 +211,10 @@ static void mean_of_draws_is_one_number(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(amplitudes_and_low_shells_are_kept), cmocka_unit_test(draws_halves_and_seeds_differ),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(amplitudes_and_low_shells_are_kept),
+		                                cmocka_unit_test(draws_halves_and_seeds_differ),
 		                                cmocka_unit_test(correction_takes_the_mask_out),
-		                                cmocka_unit_test(one_draw_is_the_plain_procedure), cmocka_unit_test(mean_of_draws_is_one_number) };
+		                                cmocka_unit_test(one_draw_is_the_plain_procedure),
+		                                cmocka_unit_test(mean_of_draws_is_one_number) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

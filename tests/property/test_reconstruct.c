@@ -1,4 +1,5 @@
-/* Particle reconstruction: grey values, symmetry and helices, half sets, threads, resuming, partial windows. */
+/* Particle reconstruction: grey values, symmetry and helices, half sets, threads, resuming, partial windows.
+ */
 #include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
@@ -24,47 +25,64 @@
 
 enum { N_VIEWS = 400, WIDTH = 72, N_ATOMS = 6 };
 static const double PIXEL_A = 2, SIGMA_PX = 2;
-static const double ATOMS[N_ATOMS][4] = { { 0, 0, 0, 1 }, { 7, 1, -2, 1.5 }, { -3, 6, 4, 0.8 }, { 2, -5, 6, 1.2 }, { -5, -4, -6, 1 }, { 13, -6, 4, 2 } }; /* px, amplitude */
+static const double ATOMS[N_ATOMS][4] = {
+	{ 0, 0, 0, 1 },    { 7, 1, -2, 1.5 }, { -3, 6, 4, 0.8 },
+	{ 2, -5, 6, 1.2 }, { -5, -4, -6, 1 }, { 13, -6, 4, 2 }
+}; /* px, amplitude */
 
 static double truth(double x, double y, double z)
 {
 	double sum = 0;
 	for (int a = 0; a < N_ATOMS; a++)
-		sum += ATOMS[a][3] * exp(-0.5 * (cyc_square(x - ATOMS[a][0]) + cyc_square(y - ATOMS[a][1]) + cyc_square(z - ATOMS[a][2])) / (SIGMA_PX * SIGMA_PX));
+		sum += ATOMS[a][3] *
+		       exp(-0.5 *
+		           (cyc_square(x - ATOMS[a][0]) + cyc_square(y - ATOMS[a][1]) + cyc_square(z - ATOMS[a][2])) /
+		           (SIGMA_PX * SIGMA_PX));
 	return sum;
 }
 
-/* A tilt series whose tilts look from random directions at one particle in the middle: line sums, dark on zero, no CTF. */
+/* A tilt series whose tilts look from random directions at one particle in the middle: line sums, dark on
+ * zero, no CTF. */
 static void views_write(void)
 {
 	cyc_volume *v = NULL;
 	cyc_rng rng = cyc_rng_make(11, 1, 0);
 	static char text[N_VIEWS * 120 + 500];
-	size_t n = (size_t)snprintf(text, sizeof text,
-	                            "data_V\n\nloop_\n_rlnMicrographPreExposure\n_rlnTomoXTilt\n_rlnTomoYTilt\n_rlnTomoZRot\n_rlnTomoXShiftAngst\n"
-	                            "_rlnTomoYShiftAngst\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_rlnMicrographName\n");
+	size_t n = (size_t)snprintf(
+		text, sizeof text,
+		"data_V\n\nloop_\n_rlnMicrographPreExposure\n_rlnTomoXTilt\n_rlnTomoYTilt\n_rlnTomoZRot\n_"
+		"rlnTomoXShiftAngst\n"
+		"_rlnTomoYShiftAngst\n_rlnDefocusU\n_rlnDefocusV\n_rlnDefocusAngle\n_rlnMicrographName\n");
 	ASSERT_OK(cyc_volume_create(&v, WIDTH, WIDTH, N_VIEWS, PIXEL_A));
 	for (int32_t i = 0; i < N_VIEWS; i++) {
 		double a, b, c, shift[2] = { 3 * cyc_rng_normal(&rng), 3 * cyc_rng_normal(&rng) };
 		cyc_mat3 R = cyc_mat3_mul(cyc_rot_z(2 * CYC_PI * cyc_rng_uniform(&rng)),
-		                          cyc_mat3_mul(cyc_rot_y(acos(1 - 2 * cyc_rng_uniform(&rng))), cyc_rot_z(2 * CYC_PI * cyc_rng_uniform(&rng))));
+		                          cyc_mat3_mul(cyc_rot_y(acos(1 - 2 * cyc_rng_uniform(&rng))),
+		                                       cyc_rot_z(2 * CYC_PI * cyc_rng_uniform(&rng))));
 		cyc_tilt_from_matrix(&a, &b, &c, R);
-		n += (size_t)snprintf(text + n, sizeof text - n, "%d %.9f %.9f %.9f %.9f %.9f 20000 20000 0 %d@V.mrcs\n", i, cyc_rad_to_deg(a), cyc_rad_to_deg(b),
-		                      cyc_rad_to_deg(c), shift[0] * PIXEL_A, shift[1] * PIXEL_A, i + 1);
+		n += (size_t)snprintf(text + n, sizeof text - n,
+		                      "%d %.9f %.9f %.9f %.9f %.9f 20000 20000 0 %d@V.mrcs\n", i, cyc_rad_to_deg(a),
+		                      cyc_rad_to_deg(b), cyc_rad_to_deg(c), shift[0] * PIXEL_A, shift[1] * PIXEL_A,
+		                      i + 1);
 		for (int k = 0; k < N_ATOMS; k++) {
 			cyc_vec3 at = cyc_mat3_apply(R, (cyc_vec3){ ATOMS[k][0], ATOMS[k][1], ATOMS[k][2] });
 			for (int32_t y = 0; y < WIDTH; y++)
 				for (int32_t x = 0; x < WIDTH; x++) {
-					double d2 = cyc_square(x - WIDTH / 2 - at.x - shift[0]) + cyc_square(y - WIDTH / 2 - at.y - shift[1]);
-					v->data[(i * WIDTH + y) * WIDTH + x] -= (float)(ATOMS[k][3] * sqrt(2 * CYC_PI) * SIGMA_PX * exp(-0.5 * d2 / (SIGMA_PX * SIGMA_PX)));
+					double d2 = cyc_square(x - WIDTH / 2 - at.x - shift[0]) +
+					            cyc_square(y - WIDTH / 2 - at.y - shift[1]);
+					v->data[(i * WIDTH + y) * WIDTH + x] -=
+						(float)(ATOMS[k][3] * sqrt(2 * CYC_PI) * SIGMA_PX *
+					            exp(-0.5 * d2 / (SIGMA_PX * SIGMA_PX)));
 				}
 		}
 	}
 	ASSERT_OK(cyc_mrc_write(temp_path("V.mrcs"), v, 2, NULL));
 	cyc_volume_destroy(&v);
 	temp_write("V.star", text);
-	temp_write("views.star", "data_global\n\nloop_\n_rlnTomoName\n_rlnVoltage\n_rlnSphericalAberration\n_rlnAmplitudeContrast\n_rlnTomoTiltSeriesPixelSize\n"
-	                         "_rlnTomoHand\n_rlnTomoSizeX\n_rlnTomoSizeY\n_rlnTomoSizeZ\n_rlnTomoTiltSeriesStarFile\nV 300 2.7 0.1 2.0 -1 72 72 72 V.star\n");
+	temp_write("views.star", "data_global\n\nloop_\n_rlnTomoName\n_rlnVoltage\n_rlnSphericalAberration\n_"
+	                         "rlnAmplitudeContrast\n_rlnTomoTiltSeriesPixelSize\n"
+	                         "_rlnTomoHand\n_rlnTomoSizeX\n_rlnTomoSizeY\n_rlnTomoSizeZ\n_"
+	                         "rlnTomoTiltSeriesStarFile\nV 300 2.7 0.1 2.0 -1 72 72 72 V.star\n");
 }
 
 /* Copies of the particle turned by 360/n degrees each about z of the map. */
@@ -72,10 +90,15 @@ static void particles_write(const char *name, int n_copies)
 {
 	char text[4000];
 	size_t n = (size_t)snprintf(text, sizeof text,
-	                            "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_rlnTomoTiltSeriesPixelSize\n1 V 300 2.0\n\n"
-	                            "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"
-	                            "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n");
-	for (int i = 0; i < n_copies; i++) n += (size_t)snprintf(text + n, sizeof text - n, "V V/%d 1 0 0 0 %.9f 0 0\n", i, 360.0 * i / n_copies);
+	                            "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_"
+	                            "rlnTomoTiltSeriesPixelSize\n1 V 300 2.0\n\n"
+	                            "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_"
+	                            "rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"
+	                            "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnAngleRot\n_"
+	                            "rlnAngleTilt\n_rlnAnglePsi\n");
+	for (int i = 0; i < n_copies; i++)
+		n +=
+			(size_t)snprintf(text + n, sizeof text - n, "V V/%d 1 0 0 0 %.9f 0 0\n", i, 360.0 * i / n_copies);
 	temp_write(name, text);
 }
 
@@ -110,7 +133,8 @@ static void against_truth(double *slope, double *correlation, const cyc_volume *
 	double n = 0, sx = 0, sy = 0, xx = 0, xy = 0, yy = 0;
 	int32_t box = v->nx;
 	for (int32_t i = 0; i < box * box * box; i++) {
-		double x = binning * (i % box - box / 2), y = binning * (i / box % box - box / 2), z = binning * (i / box / box - box / 2);
+		double x = binning * (i % box - box / 2), y = binning * (i / box % box - box / 2),
+			   z = binning * (i / box / box - box / 2);
 		if (x * x + y * y + z * z > 18 * 18) continue;
 		double t = truth(x, y, z), d = (double)v->data[i];
 		n++;
@@ -141,17 +165,20 @@ static void grey_values_are_sqrt_of_the_box(void **state)
 		against_truth(&slope, &correlation, v, o.binning);
 		double wanted = o.binning * sqrt((double)o.box_px);
 		if (!(fabs(slope / wanted - 1) < 0.02) || !(correlation > 0.98))
-			fail_msg("box %d, binning %g: grey values %.4f, wanted %.4f; correlation %.5f", o.box_px, o.binning, slope, wanted, correlation);
+			fail_msg("box %d, binning %g: grey values %.4f, wanted %.4f; correlation %.5f", o.box_px,
+			         o.binning, slope, wanted, correlation);
 		/* Away from the centre too: what look-up between pixels damps there is undone. */
 		if (o.binning == 1) {
 			int32_t h = o.box_px / 2;
 			double far = (double)v->data[((h + 4) * o.box_px + h - 6) * o.box_px + h + 13] / wanted;
-			if (!(fabs(far - truth(13, -6, 4)) < 0.08)) fail_msg("box %d: %.4f at the outer atom, wanted %.4f", o.box_px, far, truth(13, -6, 4));
+			if (!(fabs(far - truth(13, -6, 4)) < 0.08))
+				fail_msg("box %d: %.4f at the outer atom, wanted %.4f", o.box_px, far, truth(13, -6, 4));
 		}
 		o.absolute_scale = true;
 		o.out_dir = "Absolute";
 		cyc_volume *a = map_of(&o, "merged.mrc");
-		for (size_t i = 0; i < cyc_volume_count(v); i++) assert_true(fabs((double)v->data[i] - wanted * (double)a->data[i]) < 1e-4 * wanted);
+		for (size_t i = 0; i < cyc_volume_count(v); i++)
+			assert_true(fabs((double)v->data[i] - wanted * (double)a->data[i]) < 1e-4 * wanted);
 		cyc_volume_destroy(&v);
 		cyc_volume_destroy(&a);
 	}
@@ -179,7 +206,8 @@ static double difference(const cyc_volume *a, const cyc_volume *b)
 static void symmetry_is_copies_of_the_particles(void **state)
 {
 	(void)state;
-	/* Four-fold: voxels land on voxels, and averaging sums is inserting copies. Six-fold: up to interpolation. */
+	/* Four-fold: voxels land on voxels, and averaging sums is inserting copies. Six-fold: up to
+	 * interpolation. */
 	static const struct {
 		const char *name;
 		int n;
@@ -187,11 +215,13 @@ static void symmetry_is_copies_of_the_particles(void **state)
 	} cases[] = { { "C2", 2, 2e-5 }, { "C4", 4, 2e-5 }, { "C6", 6, 0.18 } };
 	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
 		particles_write("copies.star", cases[k].n);
-		cyc_reconstruct_options o = views_options("one.star", "Symmetry"), copies = views_options("copies.star", "Copies");
+		cyc_reconstruct_options o = views_options("one.star", "Symmetry"),
+								copies = views_options("copies.star", "Copies");
 		cyc_volume *plain = map_of(&o, "merged.mrc");
 		o.symmetry = cases[k].name;
 		cyc_volume *a = map_of(&o, "merged.mrc"), *b = map_of(&copies, "merged.mrc");
-		if (!(difference(a, b) < cases[k].bound)) fail_msg("%s: maps differ by %g", cases[k].name, difference(a, b));
+		if (!(difference(a, b) < cases[k].bound))
+			fail_msg("%s: maps differ by %g", cases[k].name, difference(a, b));
 		assert_true(difference(plain, b) > 0.3); /* the particle itself has no symmetry */
 		cyc_volume_destroy(&plain);
 		cyc_volume_destroy(&a);
@@ -250,11 +280,13 @@ static void helix_operators_turn_to_the_right(void **state)
 	assert_memory_equal(again, out, 4 * half * sizeof *out);
 	for (size_t i = 0; i < half; i++) {
 		ft[i] = out[4 * i] + out[4 * i + 1] * I;
-		assert_true(out[4 * i + 2] == 0 || fabsf(out[4 * i + 2] - 1) < 1e-5F); /* an average; nothing beyond Nyquist */
+		assert_true(out[4 * i + 2] == 0 ||
+		            fabsf(out[4 * i + 2] - 1) < 1e-5F); /* an average; nothing beyond Nyquist */
 	}
 	ASSERT_OK(cyc_fft3_inverse(map[0], plan, ft));
 	for (int32_t i = 0; i < s * s * s; i++)
-		if (fabsf(map[0][i] - map[1][i]) > 0.01F) fail_msg("voxel %d: %g, not %g", i, (double)map[0][i], (double)map[1][i]);
+		if (fabsf(map[0][i] - map[1][i]) > 0.01F)
+			fail_msg("voxel %d: %g, not %g", i, (double)map[0][i], (double)map[1][i]);
 	cyc_fft3_destroy(&plan);
 	for (int i = 0; i < 2; i++) cyc_free(map[i]);
 	cyc_free(sum);
@@ -296,7 +328,9 @@ static cyc_reconstruct_options options(const char *out)
 	return o;
 }
 
-static const char *const FILES[] = { "half1.mrc", "half2.mrc", "merged.mrc", "half1_full.mrc", "merged_full.mrc", "data_half1.mrc", "weight_half2.mrc", "weight_merged.mrc" };
+static const char *const FILES[] = { "half1.mrc",        "half2.mrc",        "merged.mrc",
+	                                 "half1_full.mrc",   "merged_full.mrc",  "data_half1.mrc",
+	                                 "weight_half2.mrc", "weight_merged.mrc" };
 
 static void assert_same_bytes(const char *dir_a, const char *dir_b, const char *file_a, const char *file_b)
 {
@@ -362,7 +396,9 @@ static void half_write(const char *name, char half, bool is_renamed)
 			is_kept = false;
 		} else if (in_particles && strncmp(line + strspn(line, " "), "TS", 2) == 0) {
 			int i = 1;
-			for (field = strtok_r(line, " \n", &save); field && i < column; field = strtok_r(NULL, " \n", &save)) i++;
+			for (field = strtok_r(line, " \n", &save); field && i < column;
+			     field = strtok_r(NULL, " \n", &save))
+				i++;
 			is_kept = half == 0 || (field && field[0] == half);
 		}
 		if (is_kept) {
@@ -554,9 +590,12 @@ static cyc_volume *map_of_probable(const char *first, const char *second, bool c
 {
 	char text[800];
 	snprintf(text, sizeof text,
-	         "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_rlnTomoTiltSeriesPixelSize\n1 V 300 2.0\n\n"
-	         "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"
-	         "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n_cycParticleProbability\n"
+	         "data_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnVoltage\n_"
+	         "rlnTomoTiltSeriesPixelSize\n1 V 300 2.0\n\n"
+	         "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_"
+	         "rlnCenteredCoordinateXAngst\n"
+	         "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnAngleRot\n_rlnAngleTilt\n_"
+	         "rlnAnglePsi\n_cycParticleProbability\n"
 	         "V V/1 1 0 0 0 0 0 0 %s\nV V/2 1 0 0 0 40 0 0 %s\n",
 	         first, second);
 	temp_write("probable.star", text);
@@ -570,11 +609,13 @@ static cyc_volume *map_of_probable(const char *first, const char *second, bool c
 static double largest_difference(const cyc_volume *a, const cyc_volume *b)
 {
 	double d = 0;
-	for (size_t i = 0; i < cyc_volume_count(a); i++) d = fmax(d, fabs((double)a->data[i] - (double)b->data[i]));
+	for (size_t i = 0; i < cyc_volume_count(a); i++)
+		d = fmax(d, fabs((double)a->data[i] - (double)b->data[i]));
 	return d;
 }
 
-/* Data and weights count by the probability: of 0 nothing, a common one cancels, less of one is more of the other.             (T1.15) */
+/* Data and weights count by the probability: of 0 nothing, a common one cancels, less of one is more of the
+ * other.             (T1.15) */
 static void particles_count_by_their_probability(void **state)
 {
 	(void)state;
@@ -583,11 +624,14 @@ static void particles_count_by_their_probability(void **state)
 		o.no_ctf = !crop;
 		o.crop_images = crop;
 		if (crop) o.crop_px = 32;
-		cyc_volume *alone = map_of(&o, "merged.mrc"), *none = map_of_probable("1", "0", crop), *both = map_of_probable("1", "1", crop);
-		cyc_volume *less = map_of_probable("1", "0.25", crop), *same = map_of_probable("0.25", "0.0625", crop);
+		cyc_volume *alone = map_of(&o, "merged.mrc"), *none = map_of_probable("1", "0", crop),
+				   *both = map_of_probable("1", "1", crop);
+		cyc_volume *less = map_of_probable("1", "0.25", crop),
+				   *same = map_of_probable("0.25", "0.0625", crop);
 		assert_memory_equal(alone->data, none->data, cyc_volume_count(alone) * sizeof *alone->data);
 		double whole = largest_difference(alone, both), part = largest_difference(alone, less);
-		print_message("the second particle changes the map by %.4f, at a probability of 0.25 by %.4f\n", whole, part);
+		print_message("the second particle changes the map by %.4f, at a probability of 0.25 by %.4f\n",
+		              whole, part);
 		/* Seen from everywhere by both, the map is the weighed mean: (x + p y) / (1 + p). */
 		if (!crop) assert_true(fabs(part / whole - 0.25 / 1.25 / 0.5) < 0.02);
 		assert_true(part > 0.01 * whole);

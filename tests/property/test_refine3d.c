@@ -1,5 +1,6 @@
-/* 3D refinement: its grids, its likelihood and derivatives against the formulas; and simulated projects with planted errors: what
- * comes back, what the half-sets know of each other, and the same bits for any number of threads, any backend and after a kill. */
+/* 3D refinement: its grids, its likelihood and derivatives against the formulas; and simulated projects with
+ * planted errors: what comes back, what the half-sets know of each other, and the same bits for any number of
+ * threads, any backend and after a kill. */
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -25,10 +26,14 @@
 
 /* ---------------------------------------------------------------- grids */
 
-static cyc_vec3 view(double rot, double tilt) { return (cyc_vec3){ sin(tilt) * cos(rot), sin(tilt) * sin(rot), cos(tilt) }; }
+static cyc_vec3 view(double rot, double tilt)
+{
+	return (cyc_vec3){ sin(tilt) * cos(rot), sin(tilt) * sin(rot), cos(tilt) };
+}
 static double dot(cyc_vec3 a, cyc_vec3 b) { return a.x * b.x + a.y * b.y + a.z * b.z; }
 
-/* Equal areas: the second moments of all centres are those of the sphere; children lie around their parent. */
+/* Equal areas: the second moments of all centres are those of the sphere; children lie around their parent.
+ */
 static void healpix_centres(void **state)
 {
 	(void)state;
@@ -54,7 +59,8 @@ static void healpix_centres(void **state)
 			}
 			assert_true(nearest < cyc_healpix_step_rad(order));
 			/* At the corners of the base pixels four children are no square, but still around it. */
-			assert_true(acos(fmin(dot(v, mean) / sqrt(dot(mean, mean)), 1)) < 0.15 * cyc_healpix_step_rad(order));
+			assert_true(acos(fmin(dot(v, mean) / sqrt(dot(mean, mean)), 1)) <
+			            0.15 * cyc_healpix_step_rad(order));
 		}
 		for (int k = 0; k < 3; k++) {
 			assert_float_equal(sum[k], 0, 1e-9);
@@ -80,8 +86,11 @@ static void global_grids_hold_one_of_each_mate(void **state)
 		for (int k = 0; k < 20; k++) {
 			cyc_mat3 R = cyc_euler_to_matrix(0.7 * k, 0.15 * k, 1.3 * k);
 			double least = 10;
-			for (int32_t i = 0; i < grid->n; i++) least = fmin(least, cyc_rotation_distance_rad(cyc_rotation_grid_at(grid, i, -1, cyc_mat3_identity()), R, s, NULL));
-			if (!(least < cyc_healpix_step_rad(3))) fail_msg("%s: the nearest rotation is %g degrees away", GROUP[g], cyc_rad_to_deg(least));
+			for (int32_t i = 0; i < grid->n; i++)
+				least = fmin(least, cyc_rotation_distance_rad(
+										cyc_rotation_grid_at(grid, i, -1, cyc_mat3_identity()), R, s, NULL));
+			if (!(least < cyc_healpix_step_rad(3)))
+				fail_msg("%s: the nearest rotation is %g degrees away", GROUP[g], cyc_rad_to_deg(least));
 		}
 		cyc_rotation_grid_destroy(&grid);
 		cyc_symmetry_destroy(&s);
@@ -93,7 +102,9 @@ static void rotation_vectors_are_what_turns(void **state)
 {
 	(void)state;
 	static const double ANGLE[] = { 0, 1e-9, 1e-5, 0.1, 1.5, 3, 3.14159, CYC_PI - 1e-8, CYC_PI };
-	static const double AXIS[][3] = { { 1, 0, 0 }, { 0, -1, 0 }, { 0.6, 0, -0.8 }, { -1. / 3, 2. / 3, 2. / 3 } };
+	static const double AXIS[][3] = {
+		{ 1, 0, 0 }, { 0, -1, 0 }, { 0.6, 0, -0.8 }, { -1. / 3, 2. / 3, 2. / 3 }
+	};
 	for (size_t a = 0; a < sizeof ANGLE / sizeof *ANGLE; a++)
 		for (size_t k = 0; k < sizeof AXIS / sizeof *AXIS; k++) {
 			double step[CYC_POSE_PARAMETERS] = { 0 }, v[3], error = 0, other = 0;
@@ -106,11 +117,13 @@ static void rotation_vectors_are_what_turns(void **state)
 			}
 			/* Half a turn is the same both ways round. */
 			if (ANGLE[a] > 3.1415926) error = fmin(error, other);
-			if (!(sqrt(error) <= 1e-7 * fmax(ANGLE[a], 1e-3))) fail_msg("%g rad about axis %zu is found as %g %g %g", ANGLE[a], k, v[0], v[1], v[2]);
+			if (!(sqrt(error) <= 1e-7 * fmax(ANGLE[a], 1e-3)))
+				fail_msg("%g rad about axis %zu is found as %g %g %g", ANGLE[a], k, v[0], v[1], v[2]);
 		}
 }
 
-/* Local grids: about 177 turns at any order, the old pose among them, none further than three sigma each way. */
+/* Local grids: about 177 turns at any order, the old pose among them, none further than three sigma each way.
+ */
 static void local_grids_are_around_the_old_pose(void **state)
 {
 	(void)state;
@@ -129,10 +142,13 @@ static void local_grids_are_around_the_old_pose(void **state)
 			sum += exp(g->log_prior[i]);
 			assert_true(cyc_mat3_orthogonality_error(R) < 1e-9);
 			for (int32_t c = 0; c < cyc_rotation_grid_n_children(g); c++)
-				furthest_child = fmax(furthest_child, cyc_rotation_distance_rad(cyc_rotation_grid_at(g, i, c, old), R, &none, NULL));
+				furthest_child =
+					fmax(furthest_child,
+				         cyc_rotation_distance_rad(cyc_rotation_grid_at(g, i, c, old), R, &none, NULL));
 		}
 		assert_float_equal(sum, 1, 1e-9);
-		assert_true(least < 0.8 * cyc_healpix_step_rad(order) && most < 1.5 * 3 * sigma && furthest_child < cyc_healpix_step_rad(order));
+		assert_true(least < 0.8 * cyc_healpix_step_rad(order) && most < 1.5 * 3 * sigma &&
+		            furthest_child < cyc_healpix_step_rad(order));
 		cyc_rotation_grid_destroy(&g);
 	}
 }
@@ -140,7 +156,10 @@ static void local_grids_are_around_the_old_pose(void **state)
 static void offset_lattice(void **state)
 {
 	(void)state;
-	static const struct { double ratio; int32_t n; } EXPECTED[] = { { 1.5, 19 }, { 2, 33 }, { 2.5, 81 }, { 3, 123 }, { 4, 257 } };
+	static const struct {
+		double ratio;
+		int32_t n;
+	} EXPECTED[] = { { 1.5, 19 }, { 2, 33 }, { 2.5, 81 }, { 3, 123 }, { 4, 257 } };
 	for (size_t i = 0; i < sizeof EXPECTED / sizeof *EXPECTED; i++) {
 		cyc_offset_grid *g = NULL;
 		ASSERT_OK(cyc_offset_grid_create(&g, 3.4 * EXPECTED[i].ratio, 3.4));
@@ -163,10 +182,13 @@ enum { S = 32, M = 64, N_BLOBS = 5, N_IMAGES = 4 };
 /* Transform of a few Gaussian blobs at an index of the grid, phase origin in their middle. */
 static cyc_cfloat blobs(double x, double y, double z)
 {
-	static const double AT[N_BLOBS][4] = { { 3, 1, -2, 1 }, { -4, 2, 1, 0.7 }, { 0, -5, 3, 1.2 }, { 2, 4, 4, 0.9 }, { -2, -3, -4, 1.1 } };
+	static const double AT[N_BLOBS][4] = {
+		{ 3, 1, -2, 1 }, { -4, 2, 1, 0.7 }, { 0, -5, 3, 1.2 }, { 2, 4, 4, 0.9 }, { -2, -3, -4, 1.1 }
+	};
 	double re = 0, im = 0;
 	for (int b = 0; b < N_BLOBS; b++) {
-		double phase = -2 * CYC_PI * (x * AT[b][0] + y * AT[b][1] + z * AT[b][2]) / M, a = AT[b][3] * exp(-(x * x + y * y + z * z) * 6.0 / (M * M));
+		double phase = -2 * CYC_PI * (x * AT[b][0] + y * AT[b][1] + z * AT[b][2]) / M,
+			   a = AT[b][3] * exp(-(x * x + y * y + z * z) * 6.0 / (M * M));
 		re += a * cos(phase);
 		im += a * sin(phase);
 	}
@@ -183,7 +205,10 @@ typedef struct {
 	cyc_pose_work *work;
 } model;
 
-static cyc_pose true_pose(void) { return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } }; }
+static cyc_pose true_pose(void)
+{
+	return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } };
+}
 
 /* Images of the blobs at a true pose, without noise. */
 static void make_model(model *m)
@@ -194,27 +219,38 @@ static void make_model(model *m)
 	ASSERT_OK(cyc_alloc(&m->grid, cyc_reference_count(M), sizeof *m->grid));
 	for (int z = 0; z < M; z++)
 		for (int y = 0; y < M; y++)
-			for (int x = 0; x < M / 2 + 2; x++) m->grid[((size_t)z * M + (size_t)y) * (M / 2 + 2) + (size_t)x] = blobs(x, y < M / 2 ? y : y - M, z < M / 2 ? z : z - M);
+			for (int x = 0; x < M / 2 + 2; x++)
+				m->grid[((size_t)z * M + (size_t)y) * (M / 2 + 2) + (size_t)x] =
+					blobs(x, y < M / 2 ? y : y - M, z < M / 2 ? z : z - M);
 	size_t n = (size_t)m->list->n;
 	ASSERT_OK(cyc_alloc(&m->data, N_IMAGES * n, sizeof *m->data));
 	ASSERT_OK(cyc_alloc(&m->weight, N_IMAGES * n, sizeof *m->weight));
 	for (int f = 0; f < N_IMAGES; f++) {
 		cyc_particle_image *image = &m->images[f];
-		*image = (cyc_particle_image){ .i_tilt = f, .n = m->list->n, .R_img_tomo = cyc_tilt_to_matrix(0.02, 0.5 * f - 0.8, 0.3), .px_per_A = 0.5, .is_in_map = true,
-			                           .data = m->data + (size_t)f * n, .weight = m->weight + (size_t)f * n };
+		*image = (cyc_particle_image){ .i_tilt = f,
+			                           .n = m->list->n,
+			                           .R_img_tomo = cyc_tilt_to_matrix(0.02, 0.5 * f - 0.8, 0.3),
+			                           .px_per_A = 0.5,
+			                           .is_in_map = true,
+			                           .data = m->data + (size_t)f * n,
+			                           .weight = m->weight + (size_t)f * n };
 		cyc_mat3 R = cyc_mat3_mul(image->R_img_tomo, pose.R_tomo_ref);
 		cyc_vec3 d = cyc_mat3_apply(image->R_img_tomo, pose.offset_A);
 		for (size_t j = 0; j < n; j++) {
-			double kx = m->list->kx[j], ky = m->list->ky[j], q[3], phase = -2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
+			double kx = m->list->kx[j], ky = m->list->ky[j], q[3],
+				   phase = -2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
 			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
 			float w = (float)(30 * cyc_square(sin(0.3 * hypot(kx, ky) + f)));
 			m->weight[(size_t)f * n + j] = w;
-			m->data[(size_t)f * n + j] = w * blobs(q[0], q[1], q[2]) * ((float)cos(phase) + (float)sin(phase) * I);
+			m->data[(size_t)f * n + j] =
+				w * blobs(q[0], q[1], q[2]) * ((float)cos(phase) + (float)sin(phase) * I);
 		}
 	}
 	for (int i = 0; i <= S / 2; i++) m->own[i] = 0.01F;
 	m->particle = (cyc_pose_data){ m->list, m->images, N_IMAGES, NULL };
-	m->reference = (cyc_pose_reference){ .grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9 };
+	m->reference = (cyc_pose_reference){
+		.grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9
+	};
 	ASSERT_OK(cyc_pose_work_create(&m->work, m->list, 8, 8));
 }
 
@@ -236,11 +272,14 @@ static double formula(const model *m, const cyc_pose *pose, int32_t radius)
 		cyc_mat3 R = cyc_mat3_mul(m->images[f].R_img_tomo, pose->R_tomo_ref);
 		cyc_vec3 d = cyc_mat3_apply(m->images[f].R_img_tomo, pose->offset_A);
 		for (int32_t j = 0; j < n; j++) {
-			double kx = m->list->kx[j], ky = m->list->ky[j], q[3], phase = 2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
+			double kx = m->list->kx[j], ky = m->list->ky[j], q[3],
+				   phase = 2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
 			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
 			cyc_cfloat V = blobs(q[0], q[1], q[2]), D = m->images[f].data[j];
-			double v_re = (double)crealf(V), v_im = (double)cimagf(V), re = (double)crealf(D), im = (double)cimagf(D), c = cos(phase), sn = sin(phase);
-			sum += 2 * s * ((re * c - im * sn) * v_re + (re * sn + im * c) * v_im) - s * s * (double)m->images[f].weight[j] * (v_re * v_re + v_im * v_im);
+			double v_re = (double)crealf(V), v_im = (double)cimagf(V), re = (double)crealf(D),
+				   im = (double)cimagf(D), c = cos(phase), sn = sin(phase);
+			sum += 2 * s * ((re * c - im * sn) * v_re + (re * sn + im * c) * v_im) -
+			       s * s * (double)m->images[f].weight[j] * (v_re * v_re + v_im * v_im);
 		}
 	}
 	return sum;
@@ -257,7 +296,8 @@ static void scores_are_the_formula(void **state)
 	cyc_vec3 t[2] = { { 1.1, -0.7, 0.4 }, { -1, 0.5, 2 } };
 	float scores[6];
 	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
-	for (int i = 0; i < 3; i++) R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
+	for (int i = 0; i < 3; i++)
+		R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
 	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, R, 3, t, 2, 12);
 	for (int o = 0; o < 3; o++)
 		for (int i = 0; i < 2; i++) {
@@ -265,7 +305,8 @@ static void scores_are_the_formula(void **state)
 			cyc_pose_derivatives d;
 			cyc_pose_evaluate(&d, m.work, &m.particle, &m.reference, &pose, 12);
 			double expected = formula(&m, &pose, 12);
-			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best)) fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
+			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best))
+				fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
 			assert_true(fabs(d.value - (double)scores[2 * o + i]) < 1e-4 * best);
 		}
 	assert_true(scores[0] > scores[1] && scores[0] > scores[2] && scores[0] > scores[4]);
@@ -290,12 +331,15 @@ static void derivatives_are_those_of_the_value(void **state)
 		step[k] = -h;
 		p = cyc_pose_step(&pose, step);
 		cyc_pose_evaluate(&minus, m.work, &m.particle, &m.reference, &p, S);
-		double slope = (plus.value - minus.value) / (2 * h), curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
+		double slope = (plus.value - minus.value) / (2 * h),
+			   curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
 		/* The slope jumps where the interpolation changes cells: few per cent over the step. */
-		if (!(fabs(slope - at.gradient[k]) < 0.03 * sqrt(at.curvature[k][k] * fabs(at.value)))) fail_msg("parameter %d: slope %g, derivative %g", k, slope, at.gradient[k]);
+		if (!(fabs(slope - at.gradient[k]) < 0.03 * sqrt(at.curvature[k][k] * fabs(at.value))))
+			fail_msg("parameter %d: slope %g, derivative %g", k, slope, at.gradient[k]);
 		if (!(curvature > 0.4 * at.curvature[k][k] && curvature < 2 * at.curvature[k][k]))
 			fail_msg("parameter %d: curvature %g, expected one %g", k, curvature, at.curvature[k][k]);
-		for (int l = 0; l < CYC_POSE_PARAMETERS; l++) assert_float_equal(at.curvature[k][l], at.curvature[l][k], (1e-9 * at.curvature[k][k]));
+		for (int l = 0; l < CYC_POSE_PARAMETERS; l++)
+			assert_float_equal(at.curvature[k][l], at.curvature[l][k], (1e-9 * at.curvature[k][k]));
 	}
 	drop_model(&m);
 }
@@ -311,7 +355,11 @@ static void search_memory_is_bounded(void **state)
 	double bytes[2];
 	for (int k = 0; k < 2; k++) {
 		const cyc_rotation_grid grid = { .order = 4 + 2 * k, .n = k ? 294912 * 64 : 294912 };
-		const cyc_search_spec spec = { .rotations = &grid, .offsets = offsets, .do_polish = true, .coarse_radius = 12, .radius = S / 2 - 1 };
+		const cyc_search_spec spec = { .rotations = &grid,
+			                           .offsets = offsets,
+			                           .do_polish = true,
+			                           .coarse_radius = 12,
+			                           .radius = S / 2 - 1 };
 		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
 	}
 	assert_true(bytes[0] == bytes[1]);
@@ -320,7 +368,8 @@ static void search_memory_is_bounded(void **state)
 	drop_model(&m);
 }
 
-/* Half a million of the best samples are kept where all count alike; fewer wherever the images tell any difference. */
+/* Half a million of the best samples are kept where all count alike; fewer wherever the images tell any
+ * difference. */
 static void flat_posteriors_are_searched_too(void **state)
 {
 	(void)state;
@@ -334,9 +383,17 @@ static void flat_posteriors_are_searched_too(void **state)
 	ASSERT_OK(cyc_symmetry_create(&none, "C1"));
 	ASSERT_OK(cyc_offset_grid_create(&offsets, 8, 2));
 	ASSERT_OK(cyc_rotation_grid_global(&grid, 2, 0, none));
-	cyc_search_spec spec = { .rotations = grid, .offsets = offsets, .coarse_radius = 3, .radius = 3, .oversampling = 0, .sigma_rotation_rad = { 1e6, 1e6 },
-		                     .sigma_offset_A = { 1e6, 1e6 }, .adaptive_fraction = 0.999 };
-	const cyc_pose_start start = { .old = { cyc_mat3_identity(), { 0, 0, 0 } }, .prior = { cyc_mat3_identity(), { 0, 0, 0 } }, .R_tomo_part = cyc_mat3_identity() };
+	cyc_search_spec spec = { .rotations = grid,
+		                     .offsets = offsets,
+		                     .coarse_radius = 3,
+		                     .radius = 3,
+		                     .oversampling = 0,
+		                     .sigma_rotation_rad = { 1e6, 1e6 },
+		                     .sigma_offset_A = { 1e6, 1e6 },
+		                     .adaptive_fraction = 0.999 };
+	const cyc_pose_start start = { .old = { cyc_mat3_identity(), { 0, 0, 0 } },
+		                           .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
+		                           .R_tomo_part = cyc_mat3_identity() };
 	assert_true((int64_t)grid->n * offsets->n > 1 << 20);
 	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, N_IMAGES));
 	m.reference.amplitude = 1e-6;
@@ -365,7 +422,8 @@ static void resampling_keeps_the_map(void **state)
 	for (int32_t z = 0; z < 48; z++)
 		for (int32_t y = 0; y < 48; y++)
 			for (int32_t x = 0; x < 48; x++)
-				v->data[(z * 48 + y) * 48 + x] = (float)exp(-0.5 * (cyc_square(x - 27) + cyc_square(y - 22) + cyc_square(z - 24)) / cyc_square(4.0));
+				v->data[(z * 48 + y) * 48 + x] = (float)exp(
+					-0.5 * (cyc_square(x - 27) + cyc_square(y - 22) + cyc_square(z - 24)) / cyc_square(4.0));
 	ASSERT_OK(cyc_volume_resample(&coarse, v, 3, 32, 1));
 	assert_float_equal(coarse->pixel_size_A, 3, 1e-9);
 	/* (27 - 24) voxels of 2 Å are 2 of 3 Å. */
@@ -389,14 +447,16 @@ static void draw_blobs(cyc_volume *v, cyc_vec3 turn, cyc_vec3 shift)
 		for (int32_t z = 0; z < n; z++)
 			for (int32_t y = 0; y < n; y++)
 				for (int32_t x = 0; x < n; x++) {
-					double d2 = cyc_square((x - n / 2) * v->pixel_size_A - c.x - shift.x) + cyc_square((y - n / 2) * v->pixel_size_A - c.y - shift.y) +
+					double d2 = cyc_square((x - n / 2) * v->pixel_size_A - c.x - shift.x) +
+					            cyc_square((y - n / 2) * v->pixel_size_A - c.y - shift.y) +
 					            cyc_square((z - n / 2) * v->pixel_size_A - c.z - shift.z);
 					v->data[(z * n + y) * n + x] += (float)exp(-0.5 * d2 / cyc_square(3.0));
 				}
 	}
 }
 
-/* A turn and a shift between two half maps come back, as far as symmetry leaves them free; noise makes none. (T8.20) */
+/* A turn and a shift between two half maps come back, as far as symmetry leaves them free; noise makes none.
+ * (T8.20) */
 static void frames_of_half_maps_come_back(void **state)
 {
 	(void)state;
@@ -424,7 +484,8 @@ static void frames_of_half_maps_come_back(void **state)
 		cyc_frame f;
 		ASSERT_OK(cyc_symmetry_create(&symmetry, GROUP[g]));
 		ASSERT_OK(cyc_frame_between(&f, &maps, weight, symmetry, &spec));
-		print_message("%s: turn %.4f %.4f %.4f, shift %.3f %.3f %.3f\n", GROUP[g], f.turn_rad.x, f.turn_rad.y, f.turn_rad.z, f.shift_A.x, f.shift_A.y, f.shift_A.z);
+		print_message("%s: turn %.4f %.4f %.4f, shift %.3f %.3f %.3f\n", GROUP[g], f.turn_rad.x, f.turn_rad.y,
+		              f.turn_rad.z, f.shift_A.x, f.shift_A.y, f.shift_A.z);
 		if (g == 0) {
 			assert_float_equal(f.turn_rad.x, turn.x, 8e-4);
 			assert_float_equal(f.turn_rad.y, turn.y, 8e-4);
@@ -433,7 +494,8 @@ static void frames_of_half_maps_come_back(void **state)
 			assert_float_equal(f.shift_A.y, shift.y, 0.015);
 			assert_float_equal(f.shift_A.z, shift.z, 0.015);
 		}
-		if (g > 0) assert_true(f.turn_rad.x == 0 && f.turn_rad.y == 0 && f.shift_A.x == 0 && f.shift_A.y == 0);
+		if (g > 0)
+			assert_true(f.turn_rad.x == 0 && f.turn_rad.y == 0 && f.shift_A.x == 0 && f.shift_A.y == 0);
 		if (g == 2) assert_true(f.turn_rad.z == 0 && f.shift_A.z == 0);
 		cyc_symmetry_destroy(&symmetry);
 	}
@@ -531,8 +593,13 @@ static void errors(double *angle, double *distance, const char *particles)
 	for (int64_t i = 0; i < truth->n; i++) {
 		const cyc_particle *a = &truth->particles[i], *b = &found->particles[i];
 		assert_string_equal(a->name, b->name);
-		*angle += cyc_square(cyc_rad_to_deg(cyc_rotation_distance_rad(a->R_tomo_ref, b->R_tomo_ref, symmetry, NULL))) / (double)truth->n;
-		*distance += (cyc_square(a->position_A.x - b->position_A.x) + cyc_square(a->position_A.y - b->position_A.y) + cyc_square(a->position_A.z - b->position_A.z)) / (double)truth->n;
+		*angle += cyc_square(cyc_rad_to_deg(
+					  cyc_rotation_distance_rad(a->R_tomo_ref, b->R_tomo_ref, symmetry, NULL))) /
+		          (double)truth->n;
+		*distance +=
+			(cyc_square(a->position_A.x - b->position_A.x) + cyc_square(a->position_A.y - b->position_A.y) +
+		     cyc_square(a->position_A.z - b->position_A.z)) /
+			(double)truth->n;
 	}
 	*angle = sqrt(*angle);
 	*distance = sqrt(*distance);
@@ -553,16 +620,29 @@ static void poses_come_back(void **state)
 	ASSERT_OK(cyc_refine3d_run(&r, &o));
 	assert_string_equal(r.particles, "P/run_data.star");
 	errors(&after[0], &after[1], r.particles);
-	print_message("orientations %.2f -> %.2f degrees, positions %.2f -> %.2f A; known to %.2f and %.2f; FSC to %.1f A, %d iterations\n", before[0], after[0], before[1],
-	              after[1], cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A, r.resolution_A, r.n_iterations);
+	print_message("orientations %.2f -> %.2f degrees, positions %.2f -> %.2f A; known to %.2f and %.2f; FSC "
+	              "to %.1f A, %d iterations\n",
+	              before[0], after[0], before[1], after[1], cyc_rad_to_deg(r.rotation_error_rad),
+	              r.offset_error_A, r.resolution_A, r.n_iterations);
 	if (!(after[0] < 0.5 * before[0])) fail_msg("orientations: %.2f -> %.2f degrees", before[0], after[0]);
 	if (!(after[1] < 0.7 * before[1])) fail_msg("positions: %.2f -> %.2f Å", before[1], after[1]);
-	/* Standard errors are what the errors are, within the scatter of twenty particles and what neighbours do to each other. */
-	assert_true(cyc_rad_to_deg(r.rotation_error_rad) > 0.3 * after[0] && cyc_rad_to_deg(r.rotation_error_rad) < 2 * after[0]);
+	/* Standard errors are what the errors are, within the scatter of twenty particles and what neighbours do
+	 * to each other. */
+	assert_true(cyc_rad_to_deg(r.rotation_error_rad) > 0.3 * after[0] &&
+	            cyc_rad_to_deg(r.rotation_error_rad) < 2 * after[0]);
 	cyc_refine3d_result_deinit(&r);
-	static const char *const FILES[] = { "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc", "run_model.star", "run_optimiser.star",
-		                                 "run_sampling.star", "run_uncertainty.star", "run_optimisation_set.star", "run_it001_half2_class001.mrc",
-		                                 "run_it001_half1_class001_unfil.mrc", "run_it001_half1_model.star", "run_it001_data.star" };
+	static const char *const FILES[] = { "run_class001.mrc",
+		                                 "run_half1_class001_unfil.mrc",
+		                                 "run_half2_class001_unfil.mrc",
+		                                 "run_model.star",
+		                                 "run_optimiser.star",
+		                                 "run_sampling.star",
+		                                 "run_uncertainty.star",
+		                                 "run_optimisation_set.star",
+		                                 "run_it001_half2_class001.mrc",
+		                                 "run_it001_half1_class001_unfil.mrc",
+		                                 "run_it001_half1_model.star",
+		                                 "run_it001_data.star" };
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
 		char name[80];
 		snprintf(name, sizeof name, "P/%s", FILES[i]);
@@ -571,11 +651,13 @@ static void poses_come_back(void **state)
 	assert_false(cyc_path_exists(in_root("P/temp")));
 }
 
-/* Rotation vectors from the truth, less their mean, which is the map's, over their standard errors: root mean square. */
+/* Rotation vectors from the truth, less their mean, which is the map's, over their standard errors: root mean
+ * square. */
 static double rotation_z(const char *particles, const char *uncertainty)
 {
 	enum { MOST = 200 };
-	static const char *const LABEL[3] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg" };
+	static const char *const LABEL[3] = { "cycRotationXErrorDeg", "cycRotationYErrorDeg",
+		                                  "cycRotationZErrorDeg" };
 	cyc_tomogram_set *tomograms = NULL;
 	cyc_particle_set *truth = NULL, *found = NULL;
 	cyc_star *s = NULL;
@@ -588,8 +670,10 @@ static double rotation_z(const char *particles, const char *uncertainty)
 	ASSERT_OK(cyc_star_require(&b, s, "particles"));
 	assert_true(truth->n <= MOST);
 	for (int64_t i = 0; i < truth->n; i++) {
-		cyc_mat3 d = cyc_mat3_mul(cyc_mat3_transpose(truth->particles[i].R_tomo_ref), found->particles[i].R_tomo_ref);
-		const double w[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]), 0.5 * (d.m[1][0] - d.m[0][1]) };
+		cyc_mat3 d =
+			cyc_mat3_mul(cyc_mat3_transpose(truth->particles[i].R_tomo_ref), found->particles[i].R_tomo_ref);
+		const double w[3] = { 0.5 * (d.m[2][1] - d.m[1][2]), 0.5 * (d.m[0][2] - d.m[2][0]),
+			                  0.5 * (d.m[1][0] - d.m[0][1]) };
 		for (int k = 0; k < 3; k++) {
 			v[i][k] = cyc_rad_to_deg(w[k]);
 			mean[k] += v[i][k] / (double)truth->n;
@@ -608,7 +692,8 @@ static double rotation_z(const char *particles, const char *uncertainty)
 	return sqrt(sum);
 }
 
-/* In C1 a half map of few images has noise that moves the poses; the map of the other half tells how much. (T8.27) */
+/* In C1 a half map of few images has noise that moves the poses; the map of the other half tells how much.
+ * (T8.27) */
 static void errors_hold_the_noise_of_the_map(void **state)
 {
 	(void)state;
@@ -621,10 +706,11 @@ static void errors_hold_the_noise_of_the_map(void **state)
 	o.max_iterations = 6;
 	ASSERT_OK(cyc_refine3d_run(&r, &o));
 	double z = rotation_z(r.particles, "E/run_uncertainty.star");
-	print_message("C1, 40 particles: rotations known to %.2f degrees, errors over standard errors %.2f, %d iterations\n", cyc_rad_to_deg(r.rotation_error_rad), z,
-	              r.n_iterations);
-	/* 120 numbers: the root mean square is known to 7 per cent. Without the map's noise it is 1.62; what neighbours in so thin a sample
-	 * do to each other is left. */
+	print_message("C1, 40 particles: rotations known to %.2f degrees, errors over standard errors %.2f, %d "
+	              "iterations\n",
+	              cyc_rad_to_deg(r.rotation_error_rad), z, r.n_iterations);
+	/* 120 numbers: the root mean square is known to 7 per cent. Without the map's noise it is 1.62; what
+	 * neighbours in so thin a sample do to each other is left. */
 	if (!(z > 0.7 && z < 1.45)) fail_msg("errors are %.2f standard errors", z);
 	cyc_refine3d_result_deinit(&r);
 	g_symmetry = "O";
@@ -653,14 +739,23 @@ static void groups_are_compared_with_the_others(void **state)
 	ASSERT_OK(cyc_volume_create(&mask, CROP, CROP, CROP, box.pixel_size_A));
 	for (size_t i = 0; i < cyc_volume_count(mask); i++) mask->data[i] = 1;
 	for (int i = 0; i <= CROP / 2; i++) fsc[i] = i < 15 ? 0.8 : 0;
-	const cyc_half_maps_spec spec = { .be = be, .box = &box, .crop_px = CROP, .symmetry = "O", .cutoff_frac = 0.01, .taper_px = 4, .mask = mask, .mask_diameter_px = CROP,
-		                              .join_A = 40, .tau2_fudge = 1 };
+	const cyc_half_maps_spec spec = { .be = be,
+		                              .box = &box,
+		                              .crop_px = CROP,
+		                              .symmetry = "O",
+		                              .cutoff_frac = 0.01,
+		                              .taper_px = 4,
+		                              .mask = mask,
+		                              .mask_diameter_px = CROP,
+		                              .join_A = 40,
+		                              .tau2_fudge = 1 };
 	ASSERT_OK(cyc_alloc(&group, set->n, sizeof *group));
 	ASSERT_OK(cyc_particle_groups(group, set, 3));
 	ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, 14));
 	ASSERT_OK(cyc_group_maps_insert(&total, all, tomograms, set, g_root));
 	ASSERT_OK(cyc_group_maps_reference(&a, all, 0, fsc, 0, 7));
-	/* Group 0 moved away: its particles are now turned and displaced, which the reference of group 0 must not feel. */
+	/* Group 0 moved away: its particles are now turned and displaced, which the reference of group 0 must not
+	 * feel. */
 	for (int64_t i = 0; i < set->n; i++)
 		if (group[i] == 0 && set->particles[i].half == 0) {
 			set->particles[i].R_tomo_ref = cyc_mat3_mul(set->particles[i].R_tomo_ref, cyc_rot_z(0.4));
@@ -709,7 +804,8 @@ static void a_second_refinement_knows_the_first_start(void **state)
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	errors(&first[0], &first[1], "P/run_data.star");
 	errors(&second[0], &second[1], "Second/run_data.star");
-	print_message("refined again: %.3f -> %.3f degrees, %.3f -> %.3f A\n", first[0], second[0], first[1], second[1]);
+	print_message("refined again: %.3f -> %.3f degrees, %.3f -> %.3f A\n", first[0], second[0], first[1],
+	              second[1]);
 	assert_true(second[0] < 1.15 * first[0] && second[1] < 1.15 * first[1]);
 	for (int k = 0; k < 2; k++) {
 		ASSERT_OK(cyc_star_read(&s[k], in_root(k ? "Second/run_data.star" : "particles.star")));
@@ -717,10 +813,15 @@ static void a_second_refinement_knows_the_first_start(void **state)
 	}
 	for (int64_t i = 0; i < cyc_star_n_rows(b[0]); i++) {
 		double angle[2][3];
-		static const char *const LABEL[2][3] = { { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" }, { "cycPriorAngleRot", "cycPriorAngleTilt", "cycPriorAnglePsi" } };
-		for (int k = 0; k < 6; k++) ASSERT_OK(cyc_star_double_of(&angle[k / 3][k % 3], b[k / 3], i, LABEL[k / 3][k % 3]));
+		static const char *const LABEL[2][3] = { { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" },
+			                                     { "cycPriorAngleRot", "cycPriorAngleTilt",
+			                                       "cycPriorAnglePsi" } };
+		for (int k = 0; k < 6; k++)
+			ASSERT_OK(cyc_star_double_of(&angle[k / 3][k % 3], b[k / 3], i, LABEL[k / 3][k % 3]));
 		cyc_mat3 R[2];
-		for (int k = 0; k < 2; k++) R[k] = cyc_euler_to_matrix(cyc_deg_to_rad(angle[k][0]), cyc_deg_to_rad(angle[k][1]), cyc_deg_to_rad(angle[k][2]));
+		for (int k = 0; k < 2; k++)
+			R[k] = cyc_euler_to_matrix(cyc_deg_to_rad(angle[k][0]), cyc_deg_to_rad(angle[k][1]),
+			                           cyc_deg_to_rad(angle[k][2]));
 		const cyc_symmetry none = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
 		assert_true(cyc_rotation_distance_rad(R[0], R[1], &none, NULL) < 1e-4);
 	}
@@ -743,9 +844,12 @@ static void mates_and_grey_scales_do_not_matter(void **state)
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
 		double a[3];
 		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_double_of(&a[k], b, i, ANGLE[k]));
-		cyc_mat3 R = cyc_mat3_mul(cyc_euler_to_matrix(cyc_deg_to_rad(a[0]), cyc_deg_to_rad(a[1]), cyc_deg_to_rad(a[2])), symmetry->ops[(7 * i + 5) % 24]);
+		cyc_mat3 R = cyc_mat3_mul(
+			cyc_euler_to_matrix(cyc_deg_to_rad(a[0]), cyc_deg_to_rad(a[1]), cyc_deg_to_rad(a[2])),
+			symmetry->ops[(7 * i + 5) % 24]);
 		cyc_euler_from_matrix(&a[0], &a[1], &a[2], R);
-		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), cyc_rad_to_deg(a[k])));
+		for (int k = 0; k < 3; k++)
+			ASSERT_OK(cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), cyc_rad_to_deg(a[k])));
 	}
 	ASSERT_OK(cyc_star_write(s, in_root("mates.star")));
 	cyc_star_destroy(&s);
@@ -786,7 +890,8 @@ static void assert_same_file(const char *a, const char *b)
 
 static void assert_same_results(const char *a, const char *b)
 {
-	static const char *const FILES[] = { "run_data.star", "run_uncertainty.star", "run_class001.mrc", "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc" };
+	static const char *const FILES[] = { "run_data.star", "run_uncertainty.star", "run_class001.mrc",
+		                                 "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc" };
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
 		char x[80], y[80];
 		snprintf(x, sizeof x, "%s/%s", a, FILES[i]);
@@ -826,7 +931,8 @@ static void same_bits_for_threads_caches_and_after_kills(void **state)
 	o.backend = "cpu";
 	o.out_dir = "Killed";
 	o.resume = true;
-	/* Progress is told once per tilt series and iteration: killed in the first iteration, and in the second after the first was kept. */
+	/* Progress is told once per tilt series and iteration: killed in the first iteration, and in the second
+	 * after the first was kept. */
 	for (int at = 1; at <= 3; at += 2) {
 		int status;
 		pid_t child = fork();
@@ -868,7 +974,8 @@ static void sampling_alone_gets_there_too(void **state)
 	o.no_polish = true;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	errors(&after[0], &after[1], "Sampled/run_data.star");
-	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1], after[1]);
+	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1],
+	              after[1]);
 	assert_true(after[0] < 0.85 * before[0]);
 	/* From nothing: poses are forgotten, a low-passed true map is the reference, the search is global. */
 	cyc_star *s = NULL;
@@ -877,7 +984,9 @@ static void sampling_alone_gets_there_too(void **state)
 	ASSERT_OK(cyc_star_require(&b, s, "particles"));
 	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++)
-		for (int k = 0; k < 3; k++) ASSERT_OK(cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), 10.0 * (double)(i % 7) + 20 * k));
+		for (int k = 0; k < 3; k++)
+			ASSERT_OK(
+				cyc_star_set_double(b, i, cyc_star_column(b, ANGLE[k]), 10.0 * (double)(i % 7) + 20 * k));
 	ASSERT_OK(cyc_star_write(s, in_root("lost.star")));
 	cyc_star_destroy(&s);
 	errors(&before[0], &before[1], "lost.star");
@@ -905,7 +1014,8 @@ static const char *result_of(const char *folder, const char *file)
 /* Map and particles of half-set 1 have the same bits in both results, those of half-set 2 have not. */
 static void assert_only_half_2_changed(const char *a, const char *b)
 {
-	assert_same_file(result_of(a, "run_half1_class001_unfil.mrc"), result_of(b, "run_half1_class001_unfil.mrc"));
+	assert_same_file(result_of(a, "run_half1_class001_unfil.mrc"),
+	                 result_of(b, "run_half1_class001_unfil.mrc"));
 	char *data[2];
 	size_t n[2];
 	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root(result_of(a, "run_half2_class001_unfil.mrc"))));
@@ -921,7 +1031,8 @@ static void assert_only_half_2_changed(const char *a, const char *b)
 	}
 	for (int64_t r = 0; r < cyc_star_n_rows(block[0]); r++) {
 		bool is_first = strcmp(cyc_star_text_of(block[0], r, "rlnRandomSubset"), "1") == 0, is_same = true;
-		for (int32_t c = 0; c < cyc_star_n_columns(block[0]); c++) is_same = is_same && strcmp(cyc_star_text(block[0], r, c), cyc_star_text(block[1], r, c)) == 0;
+		for (int32_t c = 0; c < cyc_star_n_columns(block[0]); c++)
+			is_same = is_same && strcmp(cyc_star_text(block[0], r, c), cyc_star_text(block[1], r, c)) == 0;
 		if (is_first && !is_same) fail_msg("row %d of half-set 1 changed", (int)r);
 		n_same += is_first;
 		n_other += !is_first && !is_same;
@@ -974,8 +1085,13 @@ static void apart(double *angle, double *distance, const char *a, const char *b)
 	for (int64_t i = 0; i < set[0]->n; i++) {
 		const cyc_particle *x = &set[0]->particles[i], *y = &set[1]->particles[i];
 		assert_string_equal(x->name, y->name);
-		*angle += cyc_square(cyc_rad_to_deg(cyc_rotation_distance_rad(x->R_tomo_ref, y->R_tomo_ref, symmetry, NULL))) / (double)set[0]->n;
-		*distance += (cyc_square(x->position_A.x - y->position_A.x) + cyc_square(x->position_A.y - y->position_A.y) + cyc_square(x->position_A.z - y->position_A.z)) / (double)set[0]->n;
+		*angle += cyc_square(cyc_rad_to_deg(
+					  cyc_rotation_distance_rad(x->R_tomo_ref, y->R_tomo_ref, symmetry, NULL))) /
+		          (double)set[0]->n;
+		*distance +=
+			(cyc_square(x->position_A.x - y->position_A.x) + cyc_square(x->position_A.y - y->position_A.y) +
+		     cyc_square(x->position_A.z - y->position_A.z)) /
+			(double)set[0]->n;
 	}
 	*angle = sqrt(*angle);
 	*distance = sqrt(*distance);
@@ -984,11 +1100,15 @@ static void apart(double *angle, double *distance, const char *a, const char *b)
 	cyc_symmetry_destroy(&symmetry);
 }
 
-/* The same images, cut before instead of on the way: with offsets 0, with offsets left, and without the CTF. */
+/* The same images, cut before instead of on the way: with offsets 0, with offsets left, and without the CTF.
+ */
 static void stacks_give_the_poses_of_tilt_images(void **state)
 {
 	(void)state;
-	static const struct { const char *particles, *set, *out; bool keep_offsets, no_ctf; } CASES[] = {
+	static const struct {
+		const char *particles, *set, *out;
+		bool keep_offsets, no_ctf;
+	} CASES[] = {
 		{ "particles.star", "EX/optimisation_set.star", "S", false, false },
 		{ "P/run_data.star", "EXO/optimisation_set.star", "SO", true, false },
 		{ "particles.star", "EXN/optimisation_set.star", "SN", false, true },
@@ -997,15 +1117,19 @@ static void stacks_give_the_poses_of_tilt_images(void **state)
 		cyc_refine3d_result r;
 		char folder[16];
 		double angle, distance, error[2];
-		snprintf(folder, sizeof folder, "%.*s", (int)(strchr(CASES[i].set, '/') - CASES[i].set), CASES[i].set);
+		snprintf(folder, sizeof folder, "%.*s", (int)(strchr(CASES[i].set, '/') - CASES[i].set),
+		         CASES[i].set);
 		extract(CASES[i].particles, folder, CASES[i].keep_offsets, CASES[i].no_ctf);
 		cyc_refine3d_options o = stack_options(CASES[i].set, CASES[i].out);
 		ASSERT_OK(cyc_refine3d_run(&r, &o));
 		apart(&angle, &distance, "P/run_data.star", r.particles);
 		errors(&error[0], &error[1], r.particles);
-		print_message("%s: %.2f degrees and %.2f A from those of tilt images; known to %.2f and %.2f; wrong by %.2f and %.2f\n", folder, angle, distance,
-		              cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A, error[0], error[1]);
-		if (!(angle < cyc_rad_to_deg(r.rotation_error_rad) && distance < r.offset_error_A)) fail_msg("%s: %.2f degrees and %.2f A apart", folder, angle, distance);
+		print_message("%s: %.2f degrees and %.2f A from those of tilt images; known to %.2f and %.2f; wrong "
+		              "by %.2f and %.2f\n",
+		              folder, angle, distance, cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A,
+		              error[0], error[1]);
+		if (!(angle < cyc_rad_to_deg(r.rotation_error_rad) && distance < r.offset_error_A))
+			fail_msg("%s: %.2f degrees and %.2f A apart", folder, angle, distance);
 		cyc_refine3d_result_deinit(&r);
 	}
 }
@@ -1039,7 +1163,8 @@ static void stacks_same_bits_for_threads_caches_and_after_stops(void **state)
 	assert_same_results("S", "SKilled");
 }
 
-/* All stacks of half-set 2 are changed: poses and map of half-set 1 keep their bits, noise spectra and all. */
+/* All stacks of half-set 2 are changed: poses and map of half-set 1 keep their bits, noise spectra and all.
+ */
 static void halves_of_stacks_know_nothing_of_each_other(void **state)
 {
 	(void)state;
@@ -1124,7 +1249,8 @@ static void split_by_series(const char *out)
 	ASSERT_OK(cyc_star_read(&s, in_root("particles.star")));
 	ASSERT_OK(cyc_star_require(&b, s, "particles"));
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++)
-		ASSERT_OK(cyc_star_set_int(b, i, cyc_star_column(b, "rlnRandomSubset"), strcmp(cyc_star_text_of(b, i, "rlnTomoName"), "TS_01") == 0 ? 1 : 2));
+		ASSERT_OK(cyc_star_set_int(b, i, cyc_star_column(b, "rlnRandomSubset"),
+		                           strcmp(cyc_star_text_of(b, i, "rlnTomoName"), "TS_01") == 0 ? 1 : 2));
 	ASSERT_OK(cyc_star_write(s, in_root(out)));
 	cyc_star_destroy(&s);
 }
@@ -1146,7 +1272,8 @@ static void halves_know_nothing_of_each_other(void **state)
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		cyc_volume *v = NULL;
 		ASSERT_OK(cyc_mrc_read(&v, ts->image_path[f]));
-		for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = 3 * v->data[cyc_volume_count(v) - 1 - i] + (float)(i % 13);
+		for (size_t i = 0; i < cyc_volume_count(v); i++)
+			v->data[i] = 3 * v->data[cyc_volume_count(v) - 1 - i] + (float)(i % 13);
 		ASSERT_OK(cyc_mrc_write(ts->image_path[f], v, 2, NULL));
 		cyc_volume_destroy(&v);
 	}
@@ -1166,7 +1293,8 @@ static void write_balls(const char *name)
 	ASSERT_OK(cyc_volume_create(&v, CROP, CROP, CROP, tomograms->series[0].pixel_size_A));
 	for (int32_t i = 0; i < CROP * CROP * CROP; i++)
 		for (int k = 0; k < 5; k++) {
-			int32_t x = i % CROP - CROP / 2 - AT[k][0], y = i / CROP % CROP - CROP / 2 - AT[k][1], z = i / CROP / CROP - CROP / 2 - AT[k][2];
+			int32_t x = i % CROP - CROP / 2 - AT[k][0], y = i / CROP % CROP - CROP / 2 - AT[k][1],
+					z = i / CROP / CROP - CROP / 2 - AT[k][2];
 			v->data[i] += expf(-(float)(x * x + y * y + z * z) / 8);
 		}
 	ASSERT_OK(cyc_mrc_write(in_root(name), v, 2, NULL));
@@ -1174,7 +1302,8 @@ static void write_balls(const char *name)
 	cyc_tomogram_set_destroy(&tomograms);
 }
 
-/* Noise aligned to a reference looks like the reference, up to its initial low-pass; beyond, the halves have nothing in common. */
+/* Noise aligned to a reference looks like the reference, up to its initial low-pass; beyond, the halves have
+ * nothing in common. */
 static void noise_stays_noise(void **state)
 {
 	(void)state;

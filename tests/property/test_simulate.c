@@ -1,5 +1,5 @@
-/* The simulator against brute force: atoms summed one by one, the model of the CTF written down a second time, a point of
- * the particle followed to its pixel, and the statistics that the options promise. */
+/* The simulator against brute force: atoms summed one by one, the model of the CTF written down a second
+ * time, a point of the particle followed to its pixel, and the statistics that the options promise. */
 #include "cyclotomo/array.h"
 #include "simulate/simulate_internal.h"
 
@@ -21,10 +21,10 @@ static cyc_simulate_options tiny(void)
 	return o;
 }
 
-#define assert_near(a, b, tolerance)                                                                           \
-	do {                                                                                                       \
-		double a_ = (a), b_ = (b), t_ = (tolerance);                                                           \
-		if (!(fabs(a_ - b_) <= t_)) fail_msg("%s = %.9g, wanted %.9g +- %.3g", #a, a_, b_, t_);                 \
+#define assert_near(a, b, tolerance)                                                                         \
+	do {                                                                                                     \
+		double a_ = (a), b_ = (b), t_ = (tolerance);                                                         \
+		if (!(fabs(a_ - b_) <= t_)) fail_msg("%s = %.9g, wanted %.9g +- %.3g", #a, a_, b_, t_);              \
 	} while (0)
 
 /* ---------------------------------------------------------------- optics */
@@ -50,12 +50,16 @@ static void ctf_has_the_values_of_the_data_model(void **state)
 }
 
 /* -sin gamma with gamma from the matrix of defocus, as the data model writes it. */
-static double ctf_by_matrix(double kx, double ky, double u, double v, double az, const cyc_simulate_options *o)
+static double ctf_by_matrix(double kx, double ky, double u, double v, double az,
+                            const cyc_simulate_options *o)
 {
-	double lambda = 12.2643247 / sqrt(o->voltage_kV * 1e3 * (1 + 0.978466e-6 * o->voltage_kV * 1e3)), c = cos(az), s = sin(az);
-	double a[2][2] = { { -(u * c * c + v * s * s), -(u - v) * c * s }, { -(u - v) * c * s, -(u * s * s + v * c * c) } };
+	double lambda = 12.2643247 / sqrt(o->voltage_kV * 1e3 * (1 + 0.978466e-6 * o->voltage_kV * 1e3)),
+		   c = cos(az), s = sin(az);
+	double a[2][2] = { { -(u * c * c + v * s * s), -(u - v) * c * s },
+		               { -(u - v) * c * s, -(u * s * s + v * c * c) } };
 	double quadratic = a[0][0] * kx * kx + 2 * a[0][1] * kx * ky + a[1][1] * ky * ky, k2 = kx * kx + ky * ky;
-	double gamma = CYC_PI * lambda * quadratic + 0.5 * CYC_PI * o->spherical_aberration_mm * 1e7 * lambda * lambda * lambda * k2 * k2 -
+	double gamma = CYC_PI * lambda * quadratic +
+	               0.5 * CYC_PI * o->spherical_aberration_mm * 1e7 * lambda * lambda * lambda * k2 * k2 -
 	               asin(o->amplitude_contrast_frac);
 	return -sin(gamma);
 }
@@ -75,7 +79,8 @@ static void image_is_ctf_times_projected_atoms(void **state)
 	o.n_particles = 1;
 	o.subtomogram_angles = true;
 	o.astigmatism_A = 1500;
-	/* A wide box: what the band limit rings beyond its border is lost, 0.7 % with the usual box of this preset. */
+	/* A wide box: what the band limit rings beyond its border is lost, 0.7 % with the usual box of this
+	 * preset. */
 	o.box_px = 80;
 	o.radius_A = 38;
 	o.edge_px = 20;
@@ -97,18 +102,22 @@ static void image_is_ctf_times_projected_atoms(void **state)
 		assert_int_equal(cyc__sim_render(image, r, 0, f, 0), CYC_OK);
 		cyc_mat3 R_img_tomo = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
 		cyc_mat3 R = cyc_mat3_mul(R_img_tomo, cyc_mat3_mul(p->truth.R_tomo_part, p->truth.R_part_ref));
-		cyc_vec3 c = { 11, -17, 150 }, moved = { c.x + p->motion_A[3 * f], c.y + p->motion_A[3 * f + 1], c.z + p->motion_A[3 * f + 2] };
+		cyc_vec3 c = { 11, -17, 150 }, moved = { c.x + p->motion_A[3 * f], c.y + p->motion_A[3 * f + 1],
+			                                     c.z + p->motion_A[3 * f + 2] };
 		cyc_vec3 q = cyc_mat3_apply(R_img_tomo, moved);
-		double qx = (q.x + t->shift_x_A) / o.pixel_size_A + s.image_nx / 2, qy = (q.y + t->shift_y_A) / o.pixel_size_A + s.image_ny / 2;
+		double qx = (q.x + t->shift_x_A) / o.pixel_size_A + s.image_nx / 2,
+			   qy = (q.y + t->shift_y_A) / o.pixel_size_A + s.image_ny / 2;
 		double offset = o.hand * cyc_mat3_apply(R_img_tomo, c).z, largest = 0, worst = 0;
 		for (int j = 0; j < 40; j++) {
 			/* Frequencies of the stamp: there the sum over the image is the whole truth. */
 			int32_t jx = (7 * j) % (n / 2), jy = (11 * j) % n - n / 2;
-			double kx = jx / (n * o.pixel_size_A), ky = jy / (n * o.pixel_size_A), k = hypot(kx, ky), re = 0, im = 0, fre = 0, fim = 0;
+			double kx = jx / (n * o.pixel_size_A), ky = jy / (n * o.pixel_size_A), k = hypot(kx, ky), re = 0,
+				   im = 0, fre = 0, fim = 0;
 			if (k >= 0.5 / o.pixel_size_A) continue;
 			for (int32_t y = 0; y < s.image_ny; y++)
 				for (int32_t x = 0; x < s.image_nx; x++) {
-					double v = (double)image[y * s.image_nx + x] - (double)(float)t->mean_e_per_px, a = -2 * CYC_PI * (jx * (double)x + jy * (double)y) / n;
+					double v = (double)image[y * s.image_nx + x] - (double)(float)t->mean_e_per_px,
+						   a = -2 * CYC_PI * (jx * (double)x + jy * (double)y) / n;
 					re += v * cos(a);
 					im += v * sin(a);
 				}
@@ -119,7 +128,8 @@ static void image_is_ctf_times_projected_atoms(void **state)
 				fim += m.atoms[b].weight * sin(a);
 			}
 			double w = -t->scale * cyc__sim_filter(k, &o) * cyc__sim_damage(k, t->pre_exposure_e_per_A2) *
-			           ctf_by_matrix(kx, ky, t->defocus_u_A + offset, t->defocus_v_A + offset, t->defocus_angle_rad, &o);
+			           ctf_by_matrix(kx, ky, t->defocus_u_A + offset, t->defocus_v_A + offset,
+			                         t->defocus_angle_rad, &o);
 			largest = fmax(largest, hypot(w * fre, w * fim));
 			worst = fmax(worst, hypot(re - w * fre, im - w * fim));
 		}
@@ -134,7 +144,8 @@ static void image_is_ctf_times_projected_atoms(void **state)
 	cyc__sim_model_deinit(&m);
 }
 
-/* Worked example of the data model: a feature at voxel offset (5, -3, 2) is seen at pixel (75.184870, 59.138618). */
+/* Worked example of the data model: a feature at voxel offset (5, -3, 2) is seen at pixel
+ * (75.184870, 59.138618). */
 static void feature_lands_on_its_pixel(void **state)
 {
 	(void)state;
@@ -144,15 +155,28 @@ static void feature_lands_on_its_pixel(void **state)
 	cyc__sim_renderer *r = NULL;
 	static float image[120 * 128];
 	double motion[3] = { 0 };
-	cyc__sim_tilt t = { .xtilt_rad = cyc_deg_to_rad(3), .ytilt_rad = cyc_deg_to_rad(25), .zrot_rad = cyc_deg_to_rad(80), .shift_x_A = 5,
-		                .shift_y_A = -7, .scale = 1, .mean_e_per_px = 10 };
+	cyc__sim_tilt t = { .xtilt_rad = cyc_deg_to_rad(3),
+		                .ytilt_rad = cyc_deg_to_rad(25),
+		                .zrot_rad = cyc_deg_to_rad(80),
+		                .shift_x_A = 5,
+		                .shift_y_A = -7,
+		                .scale = 1,
+		                .mean_e_per_px = 10 };
 	cyc__sim_particle p = { .motion_A = motion };
 	p.truth.position_A = (cyc_vec3){ 12, -9, 8 };
 	p.truth.origin_A = (cyc_vec3){ 3, -2, 4 };
 	p.truth.R_tomo_part = cyc_euler_to_matrix(cyc_deg_to_rad(20), cyc_deg_to_rad(70), cyc_deg_to_rad(-30));
 	p.truth.R_part_ref = cyc_euler_to_matrix(cyc_deg_to_rad(10), cyc_deg_to_rad(35), cyc_deg_to_rad(50));
-	cyc__sim_scene s = { .n_series = 1, .n_tilts = 1, .n_particles = 1, .size_px = { 100, 100, 60 }, .image_nx = 128, .image_ny = 120,
-		                 .pixel_size_A = 2, .truth = &t, .given = &t, .particles = &p };
+	cyc__sim_scene s = { .n_series = 1,
+		                 .n_tilts = 1,
+		                 .n_particles = 1,
+		                 .size_px = { 100, 100, 60 },
+		                 .image_nx = 128,
+		                 .image_ny = 120,
+		                 .pixel_size_A = 2,
+		                 .truth = &t,
+		                 .given = &t,
+		                 .particles = &p };
 	/* A CTF of 1 everywhere: in focus, no aberration, all amplitude contrast. */
 	o.box_px = N;
 	o.pixel_size_A = 2;
@@ -205,15 +229,19 @@ static void particle_has_the_symmetry(void **state)
 				cyc_vec3 v = cyc_mat3_apply(sym->ops[k], m.ca[i]);
 				double nearest = 1e9;
 				for (int64_t j = 0; j < m.n_ca; j++)
-					nearest = fmin(nearest, cyc_square(v.x - m.ca[j].x) + cyc_square(v.y - m.ca[j].y) + cyc_square(v.z - m.ca[j].z));
+					nearest = fmin(nearest, cyc_square(v.x - m.ca[j].x) + cyc_square(v.y - m.ca[j].y) +
+					                            cyc_square(v.z - m.ca[j].z));
 				assert_near(nearest, 0, 1e-9);
 			}
 		/* No two residues in one place; neighbours on a helix are 3.8 Å apart. */
 		for (int64_t i = 0; i < m.n_ca; i += 5)
 			for (int64_t j = 0; j < m.n_ca; j++)
 				if (i != j) {
-					double d2 = cyc_square(m.ca[i].x - m.ca[j].x) + cyc_square(m.ca[i].y - m.ca[j].y) + cyc_square(m.ca[i].z - m.ca[j].z);
-					if (d2 < 3.5 * 3.5) fail_msg("residues %d and %d of %s are %g Å apart", (int)i, (int)j, groups[g], sqrt(d2));
+					double d2 = cyc_square(m.ca[i].x - m.ca[j].x) + cyc_square(m.ca[i].y - m.ca[j].y) +
+					            cyc_square(m.ca[i].z - m.ca[j].z);
+					if (d2 < 3.5 * 3.5)
+						fail_msg("residues %d and %d of %s are %g Å apart", (int)i, (int)j, groups[g],
+						         sqrt(d2));
 				}
 		cyc_symmetry_destroy(&sym);
 		cyc__sim_model_deinit(&m);
@@ -244,7 +272,8 @@ static void slice_from_the_front_is_the_projected_map(void **state)
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++) {
 			double sum = 0;
-			for (int32_t z = 0; z < n; z++) sum += (double)map->data[(z * n + (y + 2) % n) * n + (x - 3 + n) % n];
+			for (int32_t z = 0; z < n; z++)
+				sum += (double)map->data[(z * n + (y + 2) % n) * n + (x - 3 + n) % n];
 			largest = fmax(largest, fabs(sum));
 			worst = fmax(worst, fabs(sum - (double)image[y * n + x] / (n * n)));
 		}
@@ -275,7 +304,8 @@ static void particles_stay_inside_and_apart(void **state)
 		for (int32_t f = 0; f < s.n_tilts; f++) {
 			const double *d = &p->motion_A[3 * f];
 			cyc_vec3 a = cyc__sim_centre(&p->truth), b = cyc__sim_centre(&p->given);
-			cyc_vec3 q[2] = { cyc__sim_project(&s, &s.truth[p->i_series * s.n_tilts + f], (cyc_vec3){ a.x + d[0], a.y + d[1], a.z + d[2] }),
+			cyc_vec3 q[2] = { cyc__sim_project(&s, &s.truth[p->i_series * s.n_tilts + f],
+				                               (cyc_vec3){ a.x + d[0], a.y + d[1], a.z + d[2] }),
 				              cyc__sim_project(&s, &s.given[p->i_series * s.n_tilts + f], b) };
 			for (int j = 0; j < 2; j++) {
 				assert_true(q[j].x > o.box_px / 2 && q[j].x < s.image_nx - o.box_px / 2);
@@ -286,7 +316,8 @@ static void particles_stay_inside_and_apart(void **state)
 		for (int32_t j = 0; j < i; j++) {
 			if (s.particles[j].i_series != p->i_series) continue;
 			cyc_vec3 a = cyc__sim_centre(&p->truth), b = cyc__sim_centre(&s.particles[j].truth);
-			assert_true(cyc_square(a.x - b.x) + cyc_square(a.y - b.y) + cyc_square(a.z - b.z) >= cyc_square(2 * radius));
+			assert_true(cyc_square(a.x - b.x) + cyc_square(a.y - b.y) + cyc_square(a.z - b.z) >=
+			            cyc_square(2 * radius));
 		}
 	}
 	assert_int_equal(2 * n_half, s.n_particles);
@@ -325,7 +356,8 @@ static void planted_errors_have_their_sizes(void **state)
 		cyc_mat3 r = cyc_mat3_mul(p->given.R_part_ref, cyc_mat3_transpose(p->truth.R_part_ref));
 		rotation += cyc_square(acos(fmin(1, 0.5 * (r.m[0][0] + r.m[1][1] + r.m[2][2] - 1))));
 	}
-	/* rms of N normal draws is known to 1 / sqrt(2 N): 2.8 % of 660 tilts, 4.6 % of 240 particles; four times that. */
+	/* rms of N normal draws is known to 1 / sqrt(2 N): 2.8 % of 660 tilts, 4.6 % of 240 particles; four times
+	 * that. */
 	assert_near(sqrt(d / n) / 400, 1, 0.11);
 	assert_near(sqrt(a / n) / 120, 1, 0.11);
 	assert_near(sqrt(scale / n) / 0.08, 1, 0.11);
@@ -336,10 +368,12 @@ static void planted_errors_have_their_sizes(void **state)
 	cyc__sim_scene_deinit(&s);
 	/* And none at all if none are asked for. */
 	o.n_series = 2;
-	o.error_defocus_A = o.error_astigmatism_A = o.error_scale = o.error_shift_A = o.error_angle_rad = o.error_position_A = o.error_orientation_rad = 0;
+	o.error_defocus_A = o.error_astigmatism_A = o.error_scale = o.error_shift_A = o.error_angle_rad =
+		o.error_position_A = o.error_orientation_rad = 0;
 	assert_int_equal(cyc__sim_scene_make(&s, 30, &o), CYC_OK);
 	assert_memory_equal(s.truth, s.given, (size_t)(s.n_series * s.n_tilts) * sizeof *s.truth);
-	for (int32_t i = 0; i < s.n_particles; i++) assert_memory_equal(&s.particles[i].truth, &s.particles[i].given, sizeof(cyc__sim_pose));
+	for (int32_t i = 0; i < s.n_particles; i++)
+		assert_memory_equal(&s.particles[i].truth, &s.particles[i].given, sizeof(cyc__sim_pose));
 	cyc__sim_scene_deinit(&s);
 }
 
@@ -356,7 +390,8 @@ static void motion_has_its_size_and_is_smooth(void **state)
 	for (int32_t i = 0; i < s.n_particles; i++)
 		for (int32_t f = 1; f < s.n_tilts; f++)
 			for (int c = 0; c < 3; c++) {
-				sum += cyc_square(s.particles[i].motion_A[3 * f + c] - s.particles[i].motion_A[3 * (f - 1) + c]);
+				sum +=
+					cyc_square(s.particles[i].motion_A[3 * f + c] - s.particles[i].motion_A[3 * (f - 1) + c]);
 				const cyc__sim_particle *first = &s.particles[s.particles[i].i_series * o.n_particles];
 				apart = fmax(apart, fabs(s.particles[i].motion_A[3 * f + c] - first->motion_A[3 * f + c]));
 			}
@@ -399,12 +434,14 @@ static void noise_has_the_power_of_the_counts(void **state)
 		assert_near(mean / s.truth[2].mean_e_per_px, 1, 0.01);
 	}
 	/* Dose x area x what passes the ice. */
-	assert_true(s.truth[2].mean_e_per_px < o.dose_e_per_A2 * 16 && s.truth[2].mean_e_per_px > 0.5 * o.dose_e_per_A2 * 16);
+	assert_true(s.truth[2].mean_e_per_px < o.dose_e_per_A2 * 16 &&
+	            s.truth[2].mean_e_per_px > 0.5 * o.dose_e_per_A2 * 16);
 	assert_near(variance[0] / mean, 1, 0.03);
 	/* Power of the ice: mean of 2 / (1 + (20 k)^2) over the square |kx|, |ky| <= 1/8. */
 	double expected = 0;
 	for (int y = 0; y < 200; y++)
-		for (int x = 0; x < 200; x++) expected += 2 / (1 + 400 * (cyc_square((x + 0.5) / 1600) + cyc_square((y + 0.5) / 1600))) / 40000;
+		for (int x = 0; x < 200; x++)
+			expected += 2 / (1 + 400 * (cyc_square((x + 0.5) / 1600) + cyc_square((y + 0.5) / 1600))) / 40000;
 	assert_near((variance[1] - variance[0]) / mean, expected, 0.04 * (1 + expected));
 	cyc_free(image);
 	cyc_volume_destroy(&map);

@@ -1,5 +1,6 @@
-/* Simulated images reconstructed with the true metadata give back the true map; with wrong ones they do not. The two
- * sides share no optics, projection or slicing, so this fails if either has a sign, a centre or a unit wrong. */
+/* Simulated images reconstructed with the true metadata give back the true map; with wrong ones they do not.
+ * The two sides share no optics, projection or slicing, so this fails if either has a sign, a centre or a
+ * unit wrong. */
 #include "cyclotomo/array.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/mrc.h"
@@ -54,8 +55,9 @@ static cyc_simulate_options base(const char *out)
 	return o;
 }
 
-/* Mean FSC of shells 1 to 13 of 16 (Nyquist) with the true map, within the wide mask, and the ratio of grey values in shells
- * 4 to 8: at lower frequencies, and later where the CTFs have their zeros, weights are kept from vanishing and damp it. */
+/* Mean FSC of shells 1 to 13 of 16 (Nyquist) with the true map, within the wide mask, and the ratio of grey
+ * values in shells 4 to 8: at lower frequencies, and later where the CTFs have their zeros, weights are kept
+ * from vanishing and damp it. */
 static void compare(double *fsc, double *scale, const char *map, const char *dir)
 {
 	cyc_volume *v[3] = { 0 };
@@ -80,7 +82,8 @@ static void compare(double *fsc, double *scale, const char *map, const char *dir
 	for (int32_t z = 0; z < n; z++)
 		for (int32_t y = 0; y < n; y++)
 			for (int32_t x = 0; x <= n / 2; x++) {
-				double ky = y < n / 2 ? y : y - n, kz = z < n / 2 ? z : z - n, r = sqrt(x * (double)x + ky * ky + kz * kz);
+				double ky = y < n / 2 ? y : y - n, kz = z < n / 2 ? z : z - n,
+					   r = sqrt(x * (double)x + ky * ky + kz * kz);
 				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)(n / 2 + 1) + (size_t)x;
 				if (r < 3.5 || r >= 8.5) continue;
 				cross += (double)(crealf(ft[0][i]) * crealf(ft[1][i]) + cimagf(ft[0][i]) * cimagf(ft[1][i]));

@@ -24,7 +24,8 @@ static void assert_same(const cyc_star *a, const cyc_star *b)
 		assert_int_equal(cyc_star_n_rows(x), cyc_star_n_rows(y));
 		for (int32_t j = 0; j < cyc_star_n_columns(x); j++) {
 			assert_string_equal(cyc_star_label(x, j), cyc_star_label(y, j));
-			for (int64_t r = 0; r < cyc_star_n_rows(x); r++) assert_string_equal(cyc_star_text(x, r, j), cyc_star_text(y, r, j));
+			for (int64_t r = 0; r < cyc_star_n_rows(x); r++)
+				assert_string_equal(cyc_star_text(x, r, j), cyc_star_text(y, r, j));
 		}
 	}
 }
@@ -139,7 +140,8 @@ static void numbers_written(void **state)
 			assert_true(v == 0.0);
 			continue;
 		}
-		/* Fixed: 5 or 6 decimals, fewer where 12 characters end; scientific: 4 to 6 decimals of the mantissa. */
+		/* Fixed: 5 or 6 decimals, fewer where 12 characters end; scientific: 4 to 6 decimals of the mantissa.
+		 */
 		bool is_fixed = fabs(x) >= 0.001 && fabs(x) <= 100000.0;
 		double bound = is_fixed ? 0.501e-5 : fabs(x) * (fabs(x) >= 1e100 ? 0.501e-4 : 0.501e-5);
 		if (!(fabs(v - x) <= bound)) {

@@ -1,4 +1,5 @@
-/* The rules on curves of a RELION post-process file: prints shell R, final shell and both resolutions of the file and ours. */
+/* The rules on curves of a RELION post-process file: prints shell R, final shell and both resolutions of the
+ * file and ours. */
 #include "cyclotomo/map.h"
 
 #include <math.h>
@@ -26,7 +27,8 @@ int main(int argc, char **argv)
 		cyc_star *s = NULL;
 		cyc_star_block *b = NULL;
 		double resolution, randomise_from, own[4096], worst = 0.0;
-		if (!u || !m || !r || !c || !a || n > 4096 || cyc_star_read(&s, argv[k]) != CYC_OK || cyc_star_require(&b, s, "general") != CYC_OK ||
+		if (!u || !m || !r || !c || !a || n > 4096 || cyc_star_read(&s, argv[k]) != CYC_OK ||
+		    cyc_star_require(&b, s, "general") != CYC_OK ||
 		    cyc_star_double_of(&resolution, b, 0, "rlnFinalResolution") != CYC_OK ||
 		    cyc_star_double_of(&randomise_from, b, 0, "rlnRandomiseFrom") != CYC_OK) {
 			fprintf(stderr, "%s: %s\n", argv[k], cyc_error_get()->message);
@@ -35,12 +37,15 @@ int main(int argc, char **argv)
 		int32_t from = cyc_fsc_randomise_from(u, n, 0.8);
 		cyc_fsc_correct(own, m, r, n, from);
 		/* A file whose unmasked FSC reaches further has it as its corrected one. */
-		if (cyc_fsc_resolution_shell(u, n) > cyc_fsc_resolution_shell(own, n)) memcpy(own, u, (size_t)n * sizeof *own);
+		if (cyc_fsc_resolution_shell(u, n) > cyc_fsc_resolution_shell(own, n))
+			memcpy(own, u, (size_t)n * sizeof *own);
 		for (int32_t i = 0; i < n; i++) worst = fabs(own[i] - c[i]) > worst ? fabs(own[i] - c[i]) : worst;
 		int32_t last = cyc_fsc_resolution_shell(own, n);
-		int ok = fabs(a[from] - randomise_from) < 1e-3 * randomise_from && fabs(a[last] - resolution) < 1e-3 * resolution && worst < 1e-4;
-		printf("%s: randomise from %.4f (file %.4f), resolution %.4f (file %.4f), corrected within %.1e: %s\n", argv[k], a[from], randomise_from,
-		       a[last], resolution, worst, ok ? "ok" : "FAILED");
+		int ok = fabs(a[from] - randomise_from) < 1e-3 * randomise_from &&
+		         fabs(a[last] - resolution) < 1e-3 * resolution && worst < 1e-4;
+		printf(
+			"%s: randomise from %.4f (file %.4f), resolution %.4f (file %.4f), corrected within %.1e: %s\n",
+			argv[k], a[from], randomise_from, a[last], resolution, worst, ok ? "ok" : "FAILED");
 		failures += !ok;
 		cyc_star_destroy(&s);
 		cyc_free(u);

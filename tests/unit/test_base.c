@@ -196,7 +196,8 @@ static void parallel_loops(void **state)
 		memset(&r.count, 0, sizeof r.count);
 		r.fail_from = 300;
 		ASSERT_FAILS(cyc_parallel_for(N_ITEMS, threads, item, &r), CYC_E_NUMERIC, "item 300");
-		for (int i = 0; i < N_ITEMS; i++) assert_true(r.count[i] == (i <= 300) || (i > 300 && i < 310 && r.count[i] <= 1));
+		for (int i = 0; i < N_ITEMS; i++)
+			assert_true(r.count[i] == (i <= 300) || (i > 300 && i < 310 && r.count[i] <= 1));
 		memset(&r.count, 0, sizeof r.count);
 		r.fail_from = N_ITEMS;
 		atomic_store(&r.n_done, 0);
@@ -227,7 +228,8 @@ static void cancelling(void **state)
 	if (child == 0) {
 		static loop_record r = { .n_threads = 2, .fail_from = N_ITEMS };
 		cyc_cancel_request("interrupted");
-		bool is_right = cyc_cancel_check() == CYC_E_CANCELLED && cyc_parallel_for(N_ITEMS, 2, item, &r) == CYC_E_CANCELLED && r.n_done == 0;
+		bool is_right = cyc_cancel_check() == CYC_E_CANCELLED &&
+		                cyc_parallel_for(N_ITEMS, 2, item, &r) == CYC_E_CANCELLED && r.n_done == 0;
 		_exit(is_right ? 0 : 1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
@@ -246,7 +248,10 @@ static void random_numbers_are_philox(void **state)
 	} known[] = {
 		{ 0, 0, 0, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
 		{ UINT64_MAX, UINT64_MAX, UINT64_MAX, { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
-		{ 0x299f31d0a4093822, 0x0370734413198a2e, 0x85a308d3243f6a88, { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+		{ 0x299f31d0a4093822,
+		  0x0370734413198a2e,
+		  0x85a308d3243f6a88,
+		  { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
 	};
 	for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
 		cyc_rng r = { .key = known[k].key, .stream = known[k].stream, .counter = known[k].counter };
@@ -282,11 +287,11 @@ static void assert_text(cyc_status st, char *got, const char *wanted)
 	assert_string_equal(got, wanted);
 	cyc_free(got);
 }
-#define PATH(call, wanted)                      \
-	do {                                        \
-		char *p_ = NULL;                        \
-		cyc_status st_ = (call);                \
-		assert_text(st_, p_, (wanted));         \
+#define PATH(call, wanted)                                                                                   \
+	do {                                                                                                     \
+		char *p_ = NULL;                                                                                     \
+		cyc_status st_ = (call);                                                                             \
+		assert_text(st_, p_, (wanted));                                                                      \
 	} while (0)
 
 static void paths(void **state)
@@ -314,14 +319,16 @@ static void paths(void **state)
 	ASSERT_OK(cyc_disk_free(&there, "not/yet"));
 	ASSERT_OK(cyc_disk_free(&there, ""));
 	ASSERT_FAILS(cyc_disk_free(&there, temp_path("x/file/deeper")), CYC_E_IO, "x/file/deeper");
-	uint64_t ab = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "ab"), "c"), bc = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "a"), "bc");
+	uint64_t ab = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "ab"), "c"),
+			 bc = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, "a"), "bc");
 	assert_true(ab != bc && cyc_hash_string(CYC_HASH_INIT, NULL) != cyc_hash_string(CYC_HASH_INIT, ""));
 }
 
 static void names_of_files(void **state)
 {
 	(void)state;
-	static const char *const ODD[] = { "", ".", "..", "../x", "a/b", "/a", "a/", ".hidden", "tab\there", "back\\slash", "a_b" };
+	static const char *const ODD[] = { "",   ".",       "..",        "../x",        "a/b", "/a",
+		                               "a/", ".hidden", "tab\there", "back\\slash", "a_b" };
 	enum { N = sizeof ODD / sizeof *ODD };
 	char *name[N], *again = NULL, long_name[400];
 	PATH(cyc_file_name(&p_, "TS_01"), "TS_01");
@@ -353,7 +360,10 @@ static int count_files(const char *path, const struct stat *s, int flag, struct 
 	(void)f;
 	return flag == FTW_F && strstr(path, ".tmp") ? 1 : 0;
 }
-static void assert_no_temporary_files(void) { assert_int_equal(nftw(temp_dir, count_files, 16, FTW_PHYS), 0); }
+static void assert_no_temporary_files(void)
+{
+	assert_int_equal(nftw(temp_dir, count_files, 16, FTW_PHYS), 0);
+}
 
 static void files_appear_when_complete(void **state)
 {

@@ -24,7 +24,8 @@ static cyc_volume *noise(uint64_t seed)
 	return v;
 }
 
-static cyc_map_comparison *compare(const cyc_volume *a, const cyc_volume *b, const cyc_volume *mask, cyc_map_compare_options o)
+static cyc_map_comparison *compare(const cyc_volume *a, const cyc_volume *b, const cyc_volume *mask,
+                                   cyc_map_compare_options o)
 {
 	cyc_map_comparison *c = NULL;
 	o.n_threads = 1;
@@ -185,7 +186,8 @@ static cyc_star *parse(const char *text)
 #define HEAD "data_particles\nloop_\n_rlnTomoParticleName\n_rlnX\n_rlnText\n_rlnV\n"
 
 /* Compare two texts; *c is of the last block. */
-static bool same(const char *ta, const char *tb, cyc_star_compare_options o, cyc_block_comparison *last, cyc_column_comparison *column, int j)
+static bool same(const char *ta, const char *tb, cyc_star_compare_options o, cyc_block_comparison *last,
+                 cyc_column_comparison *column, int j)
 {
 	cyc_star *a = parse(ta), *b = parse(tb);
 	cyc_star_comparison *c = NULL;
@@ -202,7 +204,8 @@ static bool same(const char *ta, const char *tb, cyc_star_compare_options o, cyc
 static void tolerances(void **state)
 {
 	(void)state;
-	const char *a = HEAD "p/1 1 a [1,2]\np/2 100 b [3,4]\n", *b = HEAD "p/1 1.000000 a [1,2.5]\np/2 1.01e2 b [3,4]\n";
+	const char *a = HEAD "p/1 1 a [1,2]\np/2 100 b [3,4]\n",
+			   *b = HEAD "p/1 1.000000 a [1,2.5]\np/2 1.01e2 b [3,4]\n";
 	cyc_column_comparison column;
 	assert_true(same(a, a, (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
 	assert_false(same(a, b, (cyc_star_compare_options){ 0 }, NULL, &column, 1));
@@ -218,20 +221,24 @@ static void tolerances(void **state)
 	assert_true(same(a, b, (cyc_star_compare_options){ .relative = 0.21 }, NULL, NULL, 0));
 	assert_false(same(a, b, (cyc_star_compare_options){ .relative = 0.1 }, NULL, NULL, 0));
 	assert_true(same(a, b, (cyc_star_compare_options){ .columns = "rlnX=1,rlnV=0.5" }, NULL, NULL, 0));
-	assert_false(same(a, b, (cyc_star_compare_options){ .columns = "rlnX=0.5", .tolerance = 5.0 }, NULL, NULL, 0));
+	assert_false(
+		same(a, b, (cyc_star_compare_options){ .columns = "rlnX=0.5", .tolerance = 5.0 }, NULL, NULL, 0));
 	assert_true(same(a, b, (cyc_star_compare_options){ .ignore = "rlnV,rlnX" }, NULL, &column, 1));
 	assert_int_equal(column.state, CYC_COLUMN_IGNORED);
 	/* Texts, and vectors of another length, have no tolerance. */
-	assert_false(same(a, HEAD "p/1 1 a [1,2]\np/2 100 c [3,4]\n", (cyc_star_compare_options){ .tolerance = 1e9 }, NULL, &column, 2));
+	assert_false(same(a, HEAD "p/1 1 a [1,2]\np/2 100 c [3,4]\n",
+	                  (cyc_star_compare_options){ .tolerance = 1e9 }, NULL, &column, 2));
 	assert_int_equal(column.n_different, 1);
 	assert_int_equal(column.n_numbers, 0);
-	assert_false(same(a, HEAD "p/1 1 a [1,2,3]\np/2 100 b [3,4]\n", (cyc_star_compare_options){ .tolerance = 1e9 }, NULL, NULL, 0));
+	assert_false(same(a, HEAD "p/1 1 a [1,2,3]\np/2 100 b [3,4]\n",
+	                  (cyc_star_compare_options){ .tolerance = 1e9 }, NULL, NULL, 0));
 }
 
 static void rows_are_matched_by_name(void **state)
 {
 	(void)state;
-	const char *a = HEAD "p/1 1 a []\np/2 2 b []\np/3 3 c []\n", *b = HEAD "p/3 3 c []\np/1 1 a []\np/2 2 b []\n";
+	const char *a = HEAD "p/1 1 a []\np/2 2 b []\np/3 3 c []\n",
+			   *b = HEAD "p/3 3 c []\np/1 1 a []\np/2 2 b []\n";
 	cyc_block_comparison block;
 	assert_true(same(a, b, (cyc_star_compare_options){ 0 }, &block, NULL, 0));
 	assert_string_equal(block.key, "rlnTomoParticleName");
@@ -242,7 +249,8 @@ static void rows_are_matched_by_name(void **state)
 	assert_false(same(fewer, a, (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
 	assert_true(same(fewer, a, (cyc_star_compare_options){ .common_only = true }, NULL, NULL, 0));
 	/* Names that are there twice are no key: by order. */
-	assert_false(same(HEAD "p 1 a []\np 2 b []\n", HEAD "p 2 b []\np 1 a []\n", (cyc_star_compare_options){ 0 }, &block, NULL, 0));
+	assert_false(same(HEAD "p 1 a []\np 2 b []\n", HEAD "p 2 b []\np 1 a []\n",
+	                  (cyc_star_compare_options){ 0 }, &block, NULL, 0));
 	assert_null(block.key);
 	assert_true(same(a, b, (cyc_star_compare_options){ .key = "rlnText" }, &block, NULL, 0));
 	assert_string_equal(block.key, "rlnText");
@@ -251,7 +259,8 @@ static void rows_are_matched_by_name(void **state)
 static void blocks_and_columns(void **state)
 {
 	(void)state;
-	const char *a = "data_general\n_a 1\n_b x\n\ndata_t\nloop_\n_c\n5\n", *b = "data_t\nloop_\n_d\n_c\n1 5\n\ndata_general\n_a 1.0\n";
+	const char *a = "data_general\n_a 1\n_b x\n\ndata_t\nloop_\n_c\n5\n",
+			   *b = "data_t\nloop_\n_d\n_c\n1 5\n\ndata_general\n_a 1.0\n";
 	cyc_column_comparison column;
 	assert_false(same(a, b, (cyc_star_compare_options){ 0 }, NULL, &column, 1));
 	assert_int_equal(column.state, CYC_COLUMN_ONLY_SECOND);
@@ -262,9 +271,12 @@ static void blocks_and_columns(void **state)
 	assert_false(same(a, "data_general\n_a 1\n_b x\n", (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
 	assert_false(same("data_general\n_a 1\n_b x\n", a, (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
 	/* The same name twice: first with first, second with second. */
-	assert_true(same("data_x\n_a 1\ndata_x\n_a 2\n", "data_x\n_a 1\ndata_x\n_a 2\n", (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
-	assert_false(same("data_x\n_a 1\ndata_x\n_a 2\n", "data_x\n_a 1\ndata_x\n_a 3\n", (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
-	assert_false(same("data_x\n_a 1\n", "data_x\n_a 1\ndata_x\n_a 3\n", (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
+	assert_true(same("data_x\n_a 1\ndata_x\n_a 2\n", "data_x\n_a 1\ndata_x\n_a 2\n",
+	                 (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
+	assert_false(same("data_x\n_a 1\ndata_x\n_a 2\n", "data_x\n_a 1\ndata_x\n_a 3\n",
+	                  (cyc_star_compare_options){ 0 }, NULL, NULL, 0));
+	assert_false(same("data_x\n_a 1\n", "data_x\n_a 1\ndata_x\n_a 3\n", (cyc_star_compare_options){ 0 }, NULL,
+	                  NULL, 0));
 }
 
 static void bad_options(void **state)
@@ -272,12 +284,18 @@ static void bad_options(void **state)
 	(void)state;
 	cyc_star *a = parse(HEAD "p/1 1 a []\n");
 	cyc_star_comparison *c = NULL;
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX" }), CYC_E_USAGE, "'rlnX'", "LABEL=TOLERANCE");
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX=1,rlnV=x" }), CYC_E_USAGE, "'rlnV=x'");
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX=-1" }), CYC_E_USAGE, "'rlnX=-1'");
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .block = "nope" }), CYC_E_USAGE, "'nope'");
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .key = "rlnNope" }), CYC_E_USAGE, "_rlnNope");
-	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .tolerance = -1.0 }), CYC_E_USAGE, "negative");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX" }), CYC_E_USAGE,
+	             "'rlnX'", "LABEL=TOLERANCE");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX=1,rlnV=x" }),
+	             CYC_E_USAGE, "'rlnV=x'");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .columns = "rlnX=-1" }), CYC_E_USAGE,
+	             "'rlnX=-1'");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .block = "nope" }), CYC_E_USAGE,
+	             "'nope'");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .key = "rlnNope" }), CYC_E_USAGE,
+	             "_rlnNope");
+	ASSERT_FAILS(cyc_star_compare(&c, a, a, &(cyc_star_compare_options){ .tolerance = -1.0 }), CYC_E_USAGE,
+	             "negative");
 	assert_null(c);
 	cyc_star_destroy(&a);
 }
@@ -285,9 +303,15 @@ static void bad_options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_scaled_map),   cmocka_unit_test(resolution_of_a_crossing),     cmocka_unit_test(one_voxel),
-		cmocka_unit_test(the_other_hand), cmocka_unit_test(same_figures_for_any_threads), cmocka_unit_test(other_shapes),
-		cmocka_unit_test(tolerances),     cmocka_unit_test(rows_are_matched_by_name),     cmocka_unit_test(blocks_and_columns),
+		cmocka_unit_test(a_scaled_map),
+		cmocka_unit_test(resolution_of_a_crossing),
+		cmocka_unit_test(one_voxel),
+		cmocka_unit_test(the_other_hand),
+		cmocka_unit_test(same_figures_for_any_threads),
+		cmocka_unit_test(other_shapes),
+		cmocka_unit_test(tolerances),
+		cmocka_unit_test(rows_are_matched_by_name),
+		cmocka_unit_test(blocks_and_columns),
 		cmocka_unit_test(bad_options),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 static void vector_close_to(cyc_vec3 v, double x, double y, double z, double bound)
@@ -40,11 +41,11 @@ static cyc_mat3 euler_deg(double rot, double tilt, double psi)
 /* ---------------------------------------------------------------- projects and windows for the tests */
 
 /* One particle with every number that places it: pre-orientation, angles, origin. */
-#define POSED                                                                                       \
-	OPTICS PARTICLES_HEAD                                                                           \
-	"_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_rlnTomoSubtomogramRot\n_rlnTomoSubtomogramTilt\n" \
-	"_rlnTomoSubtomogramPsi\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n"                           \
-	"TS_01 p1 1 12 -9 8 2 3 -2 4 20 70 -30 10 35 50\n"
+#define POSED                                                                                                \
+	OPTICS PARTICLES_HEAD "_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_rlnTomoSubtomogramRot\n_"  \
+						  "rlnTomoSubtomogramTilt\n"                                                         \
+						  "_rlnTomoSubtomogramPsi\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n"              \
+						  "TS_01 p1 1 12 -9 8 2 3 -2 4 20 70 -30 10 35 50\n"
 
 typedef struct {
 	cyc_tomogram_set *tomograms;
@@ -78,9 +79,22 @@ static const cyc_particle *find_particle(const project *p, const char *name)
 /* A tilt series of one tilt in memory: the worked example of the geometry. */
 static cyc_tilt_series example_series(cyc_tilt *tilt)
 {
-	*tilt = (cyc_tilt){ .ytilt_rad = cyc_deg_to_rad(30), .zrot_rad = cyc_deg_to_rad(85), .shift_x_A = 27, .shift_y_A = -13.5, .has_angles = true, .scale = 1 };
-	return (cyc_tilt_series){ .name = "example", .pixel_size_A = 1.35, .voltage_kV = 300, .hand = -1, .defocus_slope = 1, .size_px = { 4000, 4000, 2000 },
-		                      .n_tilts = 1, .tilts = tilt, .image_nx = 3838, .image_ny = 3710 };
+	*tilt = (cyc_tilt){ .ytilt_rad = cyc_deg_to_rad(30),
+		                .zrot_rad = cyc_deg_to_rad(85),
+		                .shift_x_A = 27,
+		                .shift_y_A = -13.5,
+		                .has_angles = true,
+		                .scale = 1 };
+	return (cyc_tilt_series){ .name = "example",
+		                      .pixel_size_A = 1.35,
+		                      .voltage_kV = 300,
+		                      .hand = -1,
+		                      .defocus_slope = 1,
+		                      .size_px = { 4000, 4000, 2000 },
+		                      .n_tilts = 1,
+		                      .tilts = tilt,
+		                      .image_nx = 3838,
+		                      .image_ny = 3710 };
 }
 
 static cyc_vec3 project_point(const cyc_tilt_series *ts, double x, double y, double z)
@@ -105,9 +119,15 @@ static cyc_buffer *buffer_of(cyc_backend *be, const void *data, size_t n, size_t
 	return b;
 }
 
-static size_t index_of(int32_t kx, int32_t ky, int32_t s) { return (size_t)(ky < 0 ? ky + s : ky) * (size_t)(s / 2 + 1) + (size_t)kx; }
+static size_t index_of(int32_t kx, int32_t ky, int32_t s)
+{
+	return (size_t)(ky < 0 ? ky + s : ky) * (size_t)(s / 2 + 1) + (size_t)kx;
+}
 
-static float complex wave(double turns) { return (float)cos(2 * CYC_PI * turns) + (float)sin(2 * CYC_PI * turns) * I; }
+static float complex wave(double turns)
+{
+	return (float)cos(2 * CYC_PI * turns) + (float)sin(2 * CYC_PI * turns) * I;
+}
 
 /* A disc of density with Gaussian profile in an image, multiplied by `height`. */
 static float *image_of_gaussian(int32_t n, double x0, double y0, double sigma, double height)
@@ -116,7 +136,8 @@ static float *image_of_gaussian(int32_t n, double x0, double y0, double sigma, d
 	ASSERT_OK(cyc_alloc(&image, (size_t)n * (size_t)n, sizeof *image));
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++)
-			image[y * n + x] = (float)(height * exp(-0.5 * (cyc_square(x - x0) + cyc_square(y - y0)) / (sigma * sigma)));
+			image[y * n + x] =
+				(float)(height * exp(-0.5 * (cyc_square(x - x0) + cyc_square(y - y0)) / (sigma * sigma)));
 	return image;
 }
 
@@ -133,7 +154,9 @@ static void sentence_01_units(void **state)
 	close_to(ts->voltage_kV, 300, 0);
 	close_to(ts->spherical_aberration_mm, 2.7, 0);
 	/* Frequencies in 1/Å: the first zero of a CTF with Cs 0 and Q0 0 is at lambda U k^2 = 1. */
-	const cyc_ctf c = { .wavelength_A = cyc_electron_wavelength_A(300), .defocus_u_A = 20000, .defocus_v_A = 20000, .scale = 1 };
+	const cyc_ctf c = {
+		.wavelength_A = cyc_electron_wavelength_A(300), .defocus_u_A = 20000, .defocus_v_A = 20000, .scale = 1
+	};
 	close_to(cyc_ctf_value(&c, 1 / sqrt(c.wavelength_A * 20000), 0, 0), 0, 1e-12);
 	destroy_project(&p);
 }
@@ -156,7 +179,8 @@ static void sentence_03_px(void **state)
 	cyc_tilt_series ts = example_series(&tilt);
 	cyc_vec3 a = project_point(&ts, 0, 0, 0), b = project_point(&ts, 13.5, 0, 0);
 	close_to(sqrt(cyc_square(b.x - a.x) + cyc_square(b.y - a.y) + cyc_square(b.z - a.z)), 13.5 / 1.35, 1e-9);
-	/* Binned: the box of 96 binned px at binning 2 is cut as 192 image pixels of half the binned pixel size. */
+	/* Binned: the box of 96 binned px at binning 2 is cut as 192 image pixels of half the binned pixel size.
+	 */
 	cyc_box box;
 	ASSERT_OK(cyc_box_create(&box, 96, 2, 1.35));
 	assert_int_equal(box.window.box_px, 192);
@@ -185,7 +209,8 @@ static void sentence_05_rotations(void **state)
 static void sentence_06_euler(void **state)
 {
 	(void)state;
-	cyc_mat3 e = cyc_mat3_mul(cyc_rot_z(cyc_deg_to_rad(-50)), cyc_mat3_mul(cyc_rot_y(cyc_deg_to_rad(-40)), cyc_rot_z(cyc_deg_to_rad(-30))));
+	cyc_mat3 e = cyc_mat3_mul(cyc_rot_z(cyc_deg_to_rad(-50)),
+	                          cyc_mat3_mul(cyc_rot_y(cyc_deg_to_rad(-40)), cyc_rot_z(cyc_deg_to_rad(-30))));
 	matrices_equal(euler_deg(30, 40, 50), e);
 	close_to(e.m[0][1], 0.909616, 1e-6);
 	close_to(e.m[2][0], 0.556670, 1e-6);
@@ -300,12 +325,14 @@ static void sentence_15_matrices(void **state)
 	(void)state;
 	cyc_tilt tilt;
 	cyc_tilt_series ts = example_series(&tilt);
-	static const double P[3][4] = { { 0.075479, -0.996195, 0.043578, 3736.853350 }, { 0.862730, 0.087156, 0.498097, -552.868666 },
+	static const double P[3][4] = { { 0.075479, -0.996195, 0.043578, 3736.853350 },
+		                            { 0.862730, 0.087156, 0.498097, -552.868666 },
 		                            { -0.5, 0, 0.866025, 133.974596 } };
 	cyc_vec3 by_angles = project_point(&ts, 540, -270, 135);
 	memcpy(tilt.matrix, P, sizeof P);
 	tilt.has_matrix = true;
-	vector_close_to(project_point(&ts, 540, -270, 135), by_angles.x, by_angles.y, by_angles.z, 5e-3); /* six decimals of P times 4000 px */
+	vector_close_to(project_point(&ts, 540, -270, 135), by_angles.x, by_angles.y, by_angles.z,
+	                5e-3); /* six decimals of P times 4000 px */
 	tilt.matrix[0][3] += 100;
 	close_to(project_point(&ts, 540, -270, 135).x, by_angles.x + 100, 5e-3);
 }
@@ -356,7 +383,8 @@ static void sentence_18_indices(void **state)
 	ASSERT_OK(cyc_alloc(&ft, cyc_half_count2(N), sizeof *ft));
 	ASSERT_OK(cyc_fft2_create(&plan, N, N));
 	for (int y = 0; y < N; y++)
-		for (int x = 0; x < N; x++) real[y * N + x] = (float)cos(2 * CYC_PI * (2 * x - 3 * y) / N); /* frequency (2, -3) */
+		for (int x = 0; x < N; x++)
+			real[y * N + x] = (float)cos(2 * CYC_PI * (2 * x - 3 * y) / N); /* frequency (2, -3) */
 	cyc_fft2_forward(ft, plan, real);
 	close_to((double)crealf(ft[13 * (N / 2 + 1) + 2]), N * N / 2.0, 1e-3);
 	cyc_fft2_destroy(&plan);
@@ -378,8 +406,11 @@ static void sentence_19_shells(void **state)
 {
 	(void)state;
 	/* Box 16 of 2 Å: i / 32 per Å. */
-	char text[2048] = "data_general\n_rlnFinalResolution 8\n\ndata_fsc\nloop_\n_rlnSpectralIndex\n_rlnResolution\n_rlnFourierShellCorrelationCorrected\n";
-	for (int i = 0; i <= 8; i++) snprintf(text + strlen(text), sizeof text - strlen(text), "%d %.6f %.3f\n", i, i / 32.0, 1 - 0.1 * i);
+	char text[2048] =
+		"data_general\n_rlnFinalResolution "
+		"8\n\ndata_fsc\nloop_\n_rlnSpectralIndex\n_rlnResolution\n_rlnFourierShellCorrelationCorrected\n";
+	for (int i = 0; i <= 8; i++)
+		snprintf(text + strlen(text), sizeof text - strlen(text), "%d %.6f %.3f\n", i, i / 32.0, 1 - 0.1 * i);
 	cyc_fsc_file *f = NULL;
 	temp_write("postprocess.star", text);
 	ASSERT_OK(cyc_fsc_file_read(&f, temp_path("postprocess.star")));
@@ -398,14 +429,17 @@ static void sentence_20_windows(void **state)
 	const cyc_window_spec spec = { .box_px = S, .box_binned = s, .no_circle_crop = true };
 	cyc_backend *be = open_backend();
 	float *pixels = image_of_gaussian(N, x, y, sigma, 1);
-	cyc_buffer *image = buffer_of(be, pixels, N * N, sizeof(float)), *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof(cyc_cfloat));
+	cyc_buffer *image = buffer_of(be, pixels, N * N, sizeof(float)),
+			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof(cyc_cfloat));
 	cyc_cfloat *X = NULL;
 	ASSERT_OK(cyc_alloc(&X, cyc_half_count2(s), sizeof *X));
 	ASSERT_OK(cyc_op_window(ft, be, image, N, N, at_px, 1, &spec));
 	ASSERT_OK(cyc_buffer_download(X, ft, cyc_half_count2(s) * sizeof *X));
 	for (int32_t ky = -6; ky <= 6; ky += 3)
 		for (int32_t kx = 0; kx <= 6; kx += 2) {
-			double k2 = (double)(kx * kx + ky * ky) / (S * S), expected = 2 * CYC_PI * sigma * sigma * exp(-2 * CYC_PI * CYC_PI * sigma * sigma * k2) / (S * 2.0);
+			double k2 = (double)(kx * kx + ky * ky) / (S * S),
+				   expected = 2 * CYC_PI * sigma * sigma * exp(-2 * CYC_PI * CYC_PI * sigma * sigma * k2) /
+			                  (S * 2.0);
 			cyc_cfloat got = X[index_of(kx, ky, s)];
 			close_to((double)crealf(got), expected, 1e-5);
 			close_to((double)cimagf(got), 0, 1e-5); /* no phase left: the particle is on the origin */
@@ -433,17 +467,23 @@ static void sentence_21_slices(void **state)
 	for (int32_t z = 0; z < s; z++)
 		for (int32_t y = 0; y < s; y++)
 			for (int32_t x = 0; x < columns; x++)
-				F[(z * s + y) * columns + x] = wave(-(x * r.x + (y < s / 2 ? y : y - s) * r.y + (z < s / 2 ? z : z - s) * r.z) / s);
-	cyc_buffer *reference = buffer_of(be, F, cyc_reference_count(s), sizeof *F), *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof *slice);
+				F[(z * s + y) * columns + x] =
+					wave(-(x * r.x + (y < s / 2 ? y : y - s) * r.y + (z < s / 2 ? z : z - s) * r.z) / s);
+	cyc_buffer *reference = buffer_of(be, F, cyc_reference_count(s), sizeof *F),
+			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof *slice);
 	ASSERT_OK(cyc_op_slice_extract(ft, be, reference, s, &R, radius, &use, 0, 1, s));
 	ASSERT_OK(cyc_buffer_download(slice, ft, cyc_half_count2(s) * sizeof *slice));
 	for (int32_t ky = -12; ky <= 12; ky += 4)
-		for (int32_t kx = 0; kx <= 12; kx += 4) close_to((double)cabsf(slice[index_of(kx, ky, s)] - wave(-(kx * q.x + ky * q.y) / s)), 0, 0.01);
-	/* And back: the slice, inserted, is the map's transform where it passes. The minus is that of dark particles (24). */
+		for (int32_t kx = 0; kx <= 12; kx += 4)
+			close_to((double)cabsf(slice[index_of(kx, ky, s)] - wave(-(kx * q.x + ky * q.y) / s)), 0, 0.01);
+	/* And back: the slice, inserted, is the map's transform where it passes. The minus is that of dark
+	 * particles (24). */
 	for (int32_t ky = -s / 2; ky < s / 2; ky++)
-		for (int32_t kx = 0; kx <= s / 2; kx++) slice[index_of(kx, ky, s)] = -wave(-(kx * q.x + ky * q.y) / s);
+		for (int32_t kx = 0; kx <= s / 2; kx++)
+			slice[index_of(kx, ky, s)] = -wave(-(kx * q.x + ky * q.y) / s);
 	ASSERT_OK(cyc_buffer_upload(ft, slice, cyc_half_count2(s) * sizeof *slice));
-	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)), *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
+	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)),
+			   *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
 	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, &R, &radius, NULL, 0, 1, s));
 	const float *v = NULL;
@@ -453,11 +493,16 @@ static void sentence_21_slices(void **state)
 		for (int32_t ky = -9; ky <= 9; ky++)
 			for (int32_t kx = 0; kx <= 9; kx++) {
 				double h = R.m[2][0] * kx + R.m[2][1] * ky + R.m[2][2] * kz;
-				const float *at = v + 4 * (((size_t)(kz < 0 ? kz + s : kz) * s + (size_t)(ky < 0 ? ky + s : ky)) * (s / 2 + 1) + (size_t)kx);
+				const float *at =
+					v +
+					4 * (((size_t)(kz < 0 ? kz + s : kz) * s + (size_t)(ky < 0 ? ky + s : ky)) * (s / 2 + 1) +
+				         (size_t)kx);
 				close_to((double)at[2], fmax(0, 1 - fabs(h)), 1e-5);
 				if (fabs(h) > 0.2) continue;
 				n_checked++;
-				close_to((double)cabsf((at[0] + at[1] * I) / at[2] - wave(-(kx * r.x + ky * r.y + kz * r.z) / s)), 0, 0.05);
+				close_to(
+					(double)cabsf((at[0] + at[1] * I) / at[2] - wave(-(kx * r.x + ky * r.y + kz * r.z) / s)),
+					0, 0.05);
 			}
 	assert_true(n_checked > 20);
 	ASSERT_OK(cyc_buffer_unmap(sum));
@@ -470,8 +515,13 @@ static void sentence_21_slices(void **state)
 
 /* ---------------------------------------------------------------- signs */
 
-static const cyc_ctf CTF = { .wavelength_A = 0.01968762, .spherical_aberration_mm = 2.7, .amplitude_contrast_frac = 0.1, .defocus_u_A = 32000,
-	                         .defocus_v_A = 30000, .defocus_angle_rad = CYC_PI / 6, .scale = 1 };
+static const cyc_ctf CTF = { .wavelength_A = 0.01968762,
+	                         .spherical_aberration_mm = 2.7,
+	                         .amplitude_contrast_frac = 0.1,
+	                         .defocus_u_A = 32000,
+	                         .defocus_v_A = 30000,
+	                         .defocus_angle_rad = CYC_PI / 6,
+	                         .scale = 1 };
 
 static void sentence_22_underfocus(void **state)
 {
@@ -494,7 +544,8 @@ static void sentence_23_ctf(void **state)
 	cyc_ctf c = CTF;
 	c.scale = 0.5;
 	c.bfactor_A2 = 40;
-	close_to(cyc_ctf_value(&c, 0.06, 0.08, 0), -0.5 * exp(-0.25 * 40 * 0.01) * sin(cyc_ctf_phase(&CTF, 0.06, 0.08, 0)), 1e-12);
+	close_to(cyc_ctf_value(&c, 0.06, 0.08, 0),
+	         -0.5 * exp(-0.25 * 40 * 0.01) * sin(cyc_ctf_phase(&CTF, 0.06, 0.08, 0)), 1e-12);
 }
 
 /* Inserted values at one coefficient of one window. */
@@ -508,8 +559,10 @@ static void modulated(float out[3], cyc_cfloat X, float ctf, cyc_cfloat phase)
 	ft[index_of(2, -1, s)] = X;
 	c[index_of(2, -1, s)] = ctf;
 	chi[index_of(2, -1, s)] = phase;
-	cyc_buffer *b_ft = buffer_of(be, ft, sizeof ft / sizeof *ft, sizeof *ft), *b_c = buffer_of(be, c, sizeof c / sizeof *c, sizeof *c);
-	cyc_buffer *b_chi = buffer_of(be, chi, sizeof chi / sizeof *chi, sizeof *chi), *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float));
+	cyc_buffer *b_ft = buffer_of(be, ft, sizeof ft / sizeof *ft, sizeof *ft),
+			   *b_c = buffer_of(be, c, sizeof c / sizeof *c, sizeof *c);
+	cyc_buffer *b_chi = buffer_of(be, chi, sizeof chi / sizeof *chi, sizeof *chi),
+			   *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float));
 	ASSERT_OK(cyc_op_modulate(packed, be, b_ft, b_c, b_chi, NULL, NULL, 1, s));
 	const float *v = NULL;
 	ASSERT_OK(cyc_buffer_map(&v, packed));
@@ -555,9 +608,11 @@ static void sentence_26_origin(void **state)
 {
 	(void)state;
 	temp_write("tomograms.star", TOMOGRAMS);
-	project p = read_project(OPTICS PARTICLES_HEAD "_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_rlnTomoSubtomogramRot\n_rlnTomoSubtomogramTilt\n"
-	                                               "_rlnTomoSubtomogramPsi\nTS_01 p1 1 10 20 30 1 2.7 0 5.4 0 90 0\n",
-	                         NULL);
+	project p =
+		read_project(OPTICS PARTICLES_HEAD "_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_"
+	                                       "rlnTomoSubtomogramRot\n_rlnTomoSubtomogramTilt\n"
+	                                       "_rlnTomoSubtomogramPsi\nTS_01 p1 1 10 20 30 1 2.7 0 5.4 0 90 0\n",
+	                 NULL);
 	vector_close_to(find_particle(&p, "p1")->position_A, 10 + 5.4, 20, 30 - 2.7, 1e-6);
 	destroy_project(&p);
 }
@@ -572,12 +627,14 @@ static void sentence_27_motion(void **state)
 	double x, y;
 	ASSERT_OK(cyc_projection_of_tilt(&projection, ts, 2));
 	cyc_particle_position_px(&x, &y, &projection, ts, 2, q);
-	cyc_vec3 moved = cyc_project(&projection, (cyc_vec3){ q->position_A.x + 4, q->position_A.y + 5, q->position_A.z + 6 });
+	cyc_vec3 moved =
+		cyc_project(&projection, (cyc_vec3){ q->position_A.x + 4, q->position_A.y + 5, q->position_A.z + 6 });
 	close_to(x, moved.x, 1e-5);
 	close_to(y, moved.y, 1e-5);
 	cyc_particle still = *q;
 	still.motion_A = NULL;
-	close_to(cyc_particle_extra_defocus_A(&projection, ts, q), cyc_particle_extra_defocus_A(&projection, ts, &still), 0);
+	close_to(cyc_particle_extra_defocus_A(&projection, ts, q),
+	         cyc_particle_extra_defocus_A(&projection, ts, &still), 0);
 	destroy_project(&p);
 }
 
@@ -623,7 +680,8 @@ static void sentence_30_scale(void **state)
 	close_to(cyc_ctf_value(&c, 0.1, 0, 0), 0.9 * cyc_ctf_value(&one, 0.1, 0, 0), 1e-12);
 	close_to(p.tomograms->series[0].tilts[2].scale, 0, 0);
 	destroy_project(&p);
-	temp_write("Import/job001/tilt_series/TS_01.star", "data_TS_01\n\n" TILTS_HEAD "frames/a1.mrc 6 3 25 80 5 -7 30000 29000 45 -0.9 p\n");
+	temp_write("Import/job001/tilt_series/TS_01.star",
+	           "data_TS_01\n\n" TILTS_HEAD "frames/a1.mrc 6 3 25 80 5 -7 30000 29000 45 -0.9 p\n");
 	cyc_tomogram_set *set = NULL;
 	ASSERT_FAILS(cyc_tomogram_set_read(&set, "tomograms.star", temp_dir), CYC_E_DATA, "TS_01.star");
 }
@@ -640,7 +698,8 @@ static void sentence_31_frame_order(void **state)
 	assert_true(order[0] == 1 && order[1] == 2 && order[2] == 0);
 	cyc_tilt_series_chronological(order, &p.tomograms->series[1]); /* equal doses */
 	assert_true(order[0] == 0 && order[1] == 1);
-	close_to((double)find_particle(&p, "TS_01/1")->motion_A[0], 1, 0); /* row 0 of the file, though last in time */
+	close_to((double)find_particle(&p, "TS_01/1")->motion_A[0], 1,
+	         0); /* row 0 of the file, though last in time */
 	destroy_project(&p);
 }
 
@@ -652,7 +711,8 @@ static void sentence_32_halves(void **state)
 	assert_int_equal(find_particle(&p, "TS_01/1")->half, 1);
 	assert_int_equal(find_particle(&p, "TS_01/7")->half, 0);
 	destroy_project(&p);
-	p = read_project(OPTICS "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"
+	p = read_project(OPTICS "data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_"
+	                        "rlnCenteredCoordinateXAngst\n"
 	                        "_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\nTS_01 p1 1 0 0 0\n",
 	                 NULL);
 	assert_int_equal(p.particles->particles[0].half, -1);
@@ -663,7 +723,8 @@ static void sentence_32_halves(void **state)
 	const int32_t radius[2] = { 2, 2 };
 	const int8_t half[2] = { 0, 1 };
 	const double weight[2] = { 1, 4 };
-	cyc_buffer *ft = buffer_of(be, NULL, 2 * cyc_half_count2(s), sizeof(cyc_cfloat)), *packed = buffer_of(be, NULL, 2 * cyc_packed_count(s), sizeof(float));
+	cyc_buffer *ft = buffer_of(be, NULL, 2 * cyc_half_count2(s), sizeof(cyc_cfloat)),
+			   *packed = buffer_of(be, NULL, 2 * cyc_packed_count(s), sizeof(float));
 	cyc_buffer *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
 	const float *v = NULL;
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, weight, 2, s));
@@ -685,7 +746,8 @@ static void sentence_33_point_groups(void **state)
 	ASSERT_OK(cyc_symmetry_create(&d3, "D3"));
 	matrices_equal(c6->ops[0], cyc_mat3_identity());
 	matrices_equal(d3->ops[0], cyc_mat3_identity());
-	for (int i = 0; i < 6; i++) vector_close_to(cyc_mat3_apply(c6->ops[i], (cyc_vec3){ 0, 0, 1 }), 0, 0, 1, 1e-12);
+	for (int i = 0; i < 6; i++)
+		vector_close_to(cyc_mat3_apply(c6->ops[i], (cyc_vec3){ 0, 0, 1 }), 0, 0, 1, 1e-12);
 	int n_x = 0;
 	for (int i = 1; i < 6; i++) {
 		cyc_vec3 v = cyc_mat3_apply(d3->ops[i], (cyc_vec3){ 1, 0, 0 });
@@ -698,7 +760,8 @@ static void sentence_33_point_groups(void **state)
 
 /* ---------------------------------------------------------------- maps and files */
 
-/* A Gaussian of height 1 per image voxel, seen from 300 directions, reconstructed: the grey value at its centre. */
+/* A Gaussian of height 1 per image voxel, seen from 300 directions, reconstructed: the grey value at its
+ * centre. */
 static double reconstructed_peak(int32_t s, int32_t binning)
 {
 	enum { N_VIEWS = 300 };
@@ -709,8 +772,10 @@ static double reconstructed_peak(int32_t s, int32_t binning)
 	const int32_t radius = s / 2;
 	cyc_backend *be = open_backend();
 	float *pixels = image_of_gaussian(N, at, at, sigma, -sigma * sqrt(2 * CYC_PI)); /* the projection, dark */
-	cyc_buffer *image = buffer_of(be, pixels, (size_t)N * (size_t)N, sizeof(float)), *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof(cyc_cfloat));
-	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)), *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
+	cyc_buffer *image = buffer_of(be, pixels, (size_t)N * (size_t)N, sizeof(float)),
+			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof(cyc_cfloat));
+	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)),
+			   *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
 	ASSERT_OK(cyc_op_window(ft, be, image, N, N, at_px, 1, &spec));
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
 	for (int i = 0; i < N_VIEWS; i++) {
@@ -724,7 +789,8 @@ static double reconstructed_peak(int32_t s, int32_t binning)
 	ASSERT_OK(cyc_buffer_map(&v, sum));
 	ASSERT_OK(cyc__finish(&map, NULL, NULL, be, v, NULL, &finish));
 	ASSERT_OK(cyc_buffer_unmap(sum));
-	double peak = (double)map->data[((size_t)(s / 2) * (size_t)s + (size_t)(s / 2)) * (size_t)s + (size_t)(s / 2)];
+	double peak =
+		(double)map->data[((size_t)(s / 2) * (size_t)s + (size_t)(s / 2)) * (size_t)s + (size_t)(s / 2)];
 	cyc_volume_destroy(&map);
 	cyc_buffer_destroy(&image);
 	cyc_buffer_destroy(&ft);
@@ -789,7 +855,9 @@ static void sentence_37_unchanged_text(void **state)
 	cyc_tomogram_set *set = NULL;
 	char *text = NULL;
 	size_t n = 0;
-	temp_write("Import/job001/tilt_series/TS_01.star", "data_TS_01\n\n" TILTS_HEAD "frames/a1.mrc 6.000 3 25 80 5 -7 30000.0 29000 45 0.9 \"my text\"\n");
+	temp_write("Import/job001/tilt_series/TS_01.star",
+	           "data_TS_01\n\n" TILTS_HEAD
+	           "frames/a1.mrc 6.000 3 25 80 5 -7 30000.0 29000 45 0.9 \"my text\"\n");
 	ASSERT_OK(cyc_tomogram_set_read(&set, "tomograms.star", temp_dir));
 	set->series[0].tilts[0].scale = 0.8;
 	ASSERT_OK(cyc_tomogram_set_write(set, "Out/job002/", temp_dir, CYC_WRITE_SCALE));
@@ -853,7 +921,8 @@ static void sentence_39_magnification(void **state)
 	size_t at = index_of(kx, ky, s);
 	close_to((double)t->turns[at], turns - round(turns), 1e-5);
 	close_to((double)t->k2[at], Mx * Mx + My * My, 1e-4);
-	close_to((double)t->envelope[at], ctf.scale * cyc_dose_weight(r, ts->tilts[0].pre_exposure_e_per_A2, 0), 1e-6);
+	close_to((double)t->envelope[at], ctf.scale * cyc_dose_weight(r, ts->tilts[0].pre_exposure_e_per_A2, 0),
+	         1e-6);
 	cyc_tilt_tables_destroy(&t);
 	for (int k = 0; k < 2; k++) cyc_tilt_batch_destroy(&b[k]);
 	destroy_project(&p);
@@ -870,16 +939,45 @@ static int set_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SENTENCE(sentence_01_units), SENTENCE(sentence_02_files_and_library), SENTENCE(sentence_03_px), SENTENCE(sentence_04_neighbours_match),
-		SENTENCE(sentence_05_rotations), SENTENCE(sentence_06_euler), SENTENCE(sentence_07_subtomogram), SENTENCE(sentence_08_tilt),
-		SENTENCE(sentence_09_feature), SENTENCE(sentence_10_arrays), SENTENCE(sentence_11_pixels), SENTENCE(sentence_12_centres),
-		SENTENCE(sentence_13_projection), SENTENCE(sentence_14_shifts), SENTENCE(sentence_15_matrices), SENTENCE(sentence_16_visible),
-		SENTENCE(sentence_17_transforms), SENTENCE(sentence_18_indices), SENTENCE(sentence_19_shells), SENTENCE(sentence_20_windows),
-		SENTENCE(sentence_21_slices), SENTENCE(sentence_22_underfocus), SENTENCE(sentence_23_ctf), SENTENCE(sentence_24_dark_particles),
-		SENTENCE(sentence_25_hand), SENTENCE(sentence_26_origin), SENTENCE(sentence_27_motion), SENTENCE(sentence_28_aberrations),
-		SENTENCE(sentence_29_dose), SENTENCE(sentence_30_scale), SENTENCE(sentence_31_frame_order), SENTENCE(sentence_32_halves),
-		SENTENCE(sentence_33_point_groups), SENTENCE(sentence_34_grey_scale), SENTENCE(sentence_35_mrc), SENTENCE(sentence_36_written_defocus),
-		SENTENCE(sentence_37_unchanged_text), SENTENCE(sentence_38_paths), SENTENCE(sentence_39_magnification),
+		SENTENCE(sentence_01_units),
+		SENTENCE(sentence_02_files_and_library),
+		SENTENCE(sentence_03_px),
+		SENTENCE(sentence_04_neighbours_match),
+		SENTENCE(sentence_05_rotations),
+		SENTENCE(sentence_06_euler),
+		SENTENCE(sentence_07_subtomogram),
+		SENTENCE(sentence_08_tilt),
+		SENTENCE(sentence_09_feature),
+		SENTENCE(sentence_10_arrays),
+		SENTENCE(sentence_11_pixels),
+		SENTENCE(sentence_12_centres),
+		SENTENCE(sentence_13_projection),
+		SENTENCE(sentence_14_shifts),
+		SENTENCE(sentence_15_matrices),
+		SENTENCE(sentence_16_visible),
+		SENTENCE(sentence_17_transforms),
+		SENTENCE(sentence_18_indices),
+		SENTENCE(sentence_19_shells),
+		SENTENCE(sentence_20_windows),
+		SENTENCE(sentence_21_slices),
+		SENTENCE(sentence_22_underfocus),
+		SENTENCE(sentence_23_ctf),
+		SENTENCE(sentence_24_dark_particles),
+		SENTENCE(sentence_25_hand),
+		SENTENCE(sentence_26_origin),
+		SENTENCE(sentence_27_motion),
+		SENTENCE(sentence_28_aberrations),
+		SENTENCE(sentence_29_dose),
+		SENTENCE(sentence_30_scale),
+		SENTENCE(sentence_31_frame_order),
+		SENTENCE(sentence_32_halves),
+		SENTENCE(sentence_33_point_groups),
+		SENTENCE(sentence_34_grey_scale),
+		SENTENCE(sentence_35_mrc),
+		SENTENCE(sentence_36_written_defocus),
+		SENTENCE(sentence_37_unchanged_text),
+		SENTENCE(sentence_38_paths),
+		SENTENCE(sentence_39_magnification),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -1,4 +1,5 @@
-/* The cycle with pretended steps: order, folders, what feeds what, what is taken on, refusals, the plan, the summary. */
+/* The cycle with pretended steps: order, folders, what feeds what, what is taken on, refusals, the plan, the
+ * summary. */
 #include "cycle_fakes.h"
 
 #include "cycle/cycle_internal.h"
@@ -34,7 +35,9 @@ static void assert_file_contains(const char *path, const char *part)
 
 static void assert_refused(cyc_status st, cyc_status wanted, const char *part)
 {
-	if (st != wanted) fail_msg("%s instead of %s: %s", cyc_status_name(st), cyc_status_name(wanted), cyc_error_get()->message);
+	if (st != wanted)
+		fail_msg("%s instead of %s: %s", cyc_status_name(st), cyc_status_name(wanted),
+		         cyc_error_get()->message);
 	assert_contains(cyc_error_get()->message, part);
 }
 
@@ -46,17 +49,24 @@ static void test_order_and_folders(void **state)
 	o.n_cycles = 2;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "rpcrpcrp");
-	static const char *const SETS[] = { "", "RUN/Reconstruct/job001/optimisation_set.star", "RUN/PostProcess/job002/optimisation_set.star",
-		"RUN/CtfRefine/job003/optimisation_set.star", "RUN/Reconstruct/job004/optimisation_set.star", "RUN/PostProcess/job005/optimisation_set.star",
-		"RUN/CtfRefine/job006/optimisation_set.star", "RUN/Reconstruct/job007/optimisation_set.star" };
+	static const char *const SETS[] = { "",
+		                                "RUN/Reconstruct/job001/optimisation_set.star",
+		                                "RUN/PostProcess/job002/optimisation_set.star",
+		                                "RUN/CtfRefine/job003/optimisation_set.star",
+		                                "RUN/Reconstruct/job004/optimisation_set.star",
+		                                "RUN/PostProcess/job005/optimisation_set.star",
+		                                "RUN/CtfRefine/job006/optimisation_set.star",
+		                                "RUN/Reconstruct/job007/optimisation_set.star" };
 	for (int i = 0; i < 8; i++) assert_string_equal(g_fake.sets[i], SETS[i]);
-	static const char *const FILES[] = { "job.star", "note.txt", "RELION_JOB_EXIT_SUCCESS", "cyclotomo_step.star", "run.json" };
+	static const char *const FILES[] = { "job.star", "note.txt", "RELION_JOB_EXIT_SUCCESS",
+		                                 "cyclotomo_step.star", "run.json" };
 	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
 		char path[96];
 		snprintf(path, sizeof path, "RUN/CtfRefine/job006/%s", FILES[i]);
 		if (!is_there(path)) fail_msg("no %s", path);
 	}
-	assert_file_contains("RUN/CtfRefine/job003/note.txt", "cyclotomo ctfrefine --i RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains("RUN/CtfRefine/job003/note.txt",
+	                     "cyclotomo ctfrefine --i RUN/PostProcess/job002/optimisation_set.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/CtfRefine/job006/tomograms.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/PostProcess/job008/postprocess.star");
 	assert_string_equal(r.final_map, "RUN/PostProcess/job008/postprocess.mrc");
@@ -78,22 +88,30 @@ static void test_polish(void **state)
 	assert_string_equal(g_fake.sets[2], "RUN/PostProcess/job002/optimisation_set.star");
 	assert_string_equal(g_fake.sets[3], "RUN/Polish/job003/optimisation_set.star");
 	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job005/optimisation_set.star");
-	static const char *const ENTRIES[] = { "RUN/CtfRefine/job006/tomograms.star", "RUN/Polish/job003/particles.star", "RUN/Polish/job003/motion.star" };
+	static const char *const ENTRIES[] = { "RUN/CtfRefine/job006/tomograms.star",
+		                                   "RUN/Polish/job003/particles.star",
+		                                   "RUN/Polish/job003/motion.star" };
 	for (int i = 0; i < 3; i++) assert_file_contains("RUN/optimisation_set.star", ENTRIES[i]);
-	assert_file_contains("RUN/Polish/job003/note.txt", "cyclotomo polish --i RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains("RUN/Polish/job003/note.txt",
+	                     "cyclotomo polish --i RUN/PostProcess/job002/optimisation_set.star");
 	assert_file_contains("RUN/Polish/job003/note.txt", "--motion --velocity-sigma 0.2");
 	assert_file_contains("RUN/Polish/job003/job.star", "relion.framealigntomo");
-	static const char *const NODES[] = { "TomogramGroupMetadata.star.relion.tomo.polish", "ParticleGroupMetadata.star.relion.tomo.polish",
-		"TomoTrajectoryData.star.relion.polish", "TomoOptimisationSet.star.relion.tomo.polish" };
+	static const char *const NODES[] = { "TomogramGroupMetadata.star.relion.tomo.polish",
+		                                 "ParticleGroupMetadata.star.relion.tomo.polish",
+		                                 "TomoTrajectoryData.star.relion.polish",
+		                                 "TomoOptimisationSet.star.relion.tomo.polish" };
 	for (int i = 0; i < 4; i++) assert_file_contains("RUN/default_pipeline.star", NODES[i]);
 	assert_file_contains("RUN/summary.json", "\"shift_change_rms_A\": 1.25");
 	assert_file_contains("RUN/summary.html", "1 of 2 tilt series");
 	cyc_cycle_result_deinit(&r);
-	/* Nothing is done twice; other options of the polishing are other results. Figures of the polishing are on the page. */
+	/* Nothing is done twice; other options of the polishing are other results. Figures of the polishing are
+	 * on the page. */
 	put_file("RUN/Polish/job003/TS_2_polish.png", "Man");
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
-	assert_file_contains("RUN/summary.html", "src=\"data:image/png;base64,TWFu\"><figcaption><code>RUN/Polish/job003/TS_2_polish.png</code>");
+	assert_file_contains(
+		"RUN/summary.html",
+		"src=\"data:image/png;base64,TWFu\"><figcaption><code>RUN/Polish/job003/TS_2_polish.png</code>");
 	cyc_cycle_result_deinit(&r);
 	o.motion_sigma_A_per_dose = 0.1;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
@@ -111,7 +129,8 @@ static void test_orientations(void **state)
 	cyc_cycle_result r;
 	o.skip_refine = false;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_string_equal(g_fake.calls, "rpcrporp"); /* orientations come last in a cycle, from the state behind the CTFs */
+	assert_string_equal(g_fake.calls,
+	                    "rpcrporp"); /* orientations come last in a cycle, from the state behind the CTFs */
 	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job005/optimisation_set.star");
 	assert_string_equal(g_fake.sets[6], "RUN/Refine3D/job006/optimisation_set.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/Refine3D/job006/run_data.star");
@@ -131,7 +150,8 @@ static char g_warnings[2000];
 static void note_warning(void *user, cyc_log_level level, const char *text)
 {
 	(void)user;
-	if (level == CYC_LOG_WARN) snprintf(g_warnings + strlen(g_warnings), sizeof g_warnings - strlen(g_warnings), "%s\n", text);
+	if (level == CYC_LOG_WARN)
+		snprintf(g_warnings + strlen(g_warnings), sizeof g_warnings - strlen(g_warnings), "%s\n", text);
 }
 
 /* One series, whose hand is wrong; the images tell only if they are many. */
@@ -143,7 +163,9 @@ static cyc_status fake_check(cyc_check_result *r, const cyc_check_options *o)
 	assert_true(o->is_deep && !o->fix_dir && o->max_images > 0);
 	assert_true(o->input.keep_outliers); /* read as all the run reads its images */
 	CYC_TRY(cyc_alloc(&r->series, 1, sizeof *r->series));
-	r->series[0] = (cyc_series_evidence){ .name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 } };
+	r->series[0] = (cyc_series_evidence){
+		.name = "TS_1", .n_images = 10, .hand = { -1, g_is_clear ? 0.1 : 0.5 }, .dose = { 1, 0.1 }
+	};
 	CYC_TRY(cyc_alloc(&r->found.items, 1, sizeof *r->found.items));
 	r->found.n = 1;
 	r->found.items[0] = (cyc_finding){ .level = CYC_FINDING_ERROR, .kind = "hand", .sigma = 20 };
@@ -170,7 +192,8 @@ static void run_with(const cyc_cycle_options *o, const cyc_cycle_ops *ops)
 	cyc_cycle_result_deinit(&r);
 }
 
-/* Mistakes in the metadata are told when the first maps are there, again if the run is resumed, and never stop it. */
+/* Mistakes in the metadata are told when the first maps are there, again if the run is resumed, and never
+ * stop it. */
 static void test_metadata_is_checked(void **state)
 {
 	(void)state;
@@ -185,7 +208,8 @@ static void test_metadata_is_checked(void **state)
 		g_warnings[0] = '\0';
 		run_with(&o, &ops);
 		assert_int_equal(g_n_checks, 1);
-		assert_non_null(strstr(g_warnings, "tilt series TS_1: defocus falls (20 standard errors); set rlnTomoHand to -1"));
+		assert_non_null(strstr(
+			g_warnings, "tilt series TS_1: defocus falls (20 standard errors); set rlnTomoHand to -1"));
 		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
 		assert_file_contains("RUN/summary.html", "set rlnTomoHand to -1");
 	}
@@ -257,11 +281,14 @@ static void test_pipeline(void **state)
 	cyc_cycle_result_deinit(&r);
 	assert_int_equal(cyc_star_read(&star, in_root("RUN/default_pipeline.star")), CYC_OK);
 	assert_int_equal(cyc_star_n_blocks(star), 5);
-	assert_string_equal(cyc_star_text_of(cyc_star_find(star, "pipeline_general"), 0, "rlnPipeLineJobCounter"), "6");
+	assert_string_equal(cyc_star_text_of(cyc_star_find(star, "pipeline_general"), 0, "rlnPipeLineJobCounter"),
+	                    "6");
 	const cyc_star_block *p = cyc_star_find(star, "pipeline_processes");
-	static const char *const ROWS[5][2] = { { "Reconstruct/job001/", "relion.reconstructparticletomo" }, { "PostProcess/job002/", "relion.postprocess" },
-		{ "CtfRefine/job003/", "relion.ctfrefinetomo" }, { "Reconstruct/job004/", "relion.reconstructparticletomo" },
-		{ "PostProcess/job005/", "relion.postprocess" } };
+	static const char *const ROWS[5][2] = { { "Reconstruct/job001/", "relion.reconstructparticletomo" },
+		                                    { "PostProcess/job002/", "relion.postprocess" },
+		                                    { "CtfRefine/job003/", "relion.ctfrefinetomo" },
+		                                    { "Reconstruct/job004/", "relion.reconstructparticletomo" },
+		                                    { "PostProcess/job005/", "relion.postprocess" } };
 	assert_int_equal(cyc_star_n_rows(p), 5);
 	for (int i = 0; i < 5; i++) {
 		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessName"), ROWS[i][0]);
@@ -270,13 +297,16 @@ static void test_pipeline(void **state)
 		assert_string_equal(cyc_star_text_of(p, i, "rlnPipeLineProcessStatusLabel"), "Succeeded");
 	}
 	/* Every end of an edge is a node or a process. */
-	const cyc_star_block *nodes = cyc_star_find(star, "pipeline_nodes"), *in = cyc_star_find(star, "pipeline_input_edges");
+	const cyc_star_block *nodes = cyc_star_find(star, "pipeline_nodes"),
+						 *in = cyc_star_find(star, "pipeline_input_edges");
 	for (int64_t i = 0; i < cyc_star_n_rows(in); i++) {
 		bool found = false;
 		for (int64_t k = 0; k < cyc_star_n_rows(nodes); k++) {
-			found = found || strcmp(cyc_star_text(nodes, k, 0), cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode")) == 0;
+			found = found || strcmp(cyc_star_text(nodes, k, 0),
+			                        cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode")) == 0;
 		}
-		if (!found) fail_msg("edge from '%s', which is no node", cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode"));
+		if (!found)
+			fail_msg("edge from '%s', which is no node", cyc_star_text_of(in, i, "rlnPipeLineEdgeFromNode"));
 	}
 	cyc_star_destroy(&star);
 	assert_false(is_there("default_pipeline.star"));
@@ -355,7 +385,8 @@ static void test_changes_are_noticed(void **state)
 	char *before = get_file("RUN/summary.json");
 	changed.symmetry = "C6";
 	changed.box_px = 40;
-	assert_refused(run_cycle(&r, &changed), CYC_E_USAGE, "--box (was 32, now 40), --symmetry (was C1, now C6)");
+	assert_refused(run_cycle(&r, &changed), CYC_E_USAGE,
+	               "--box (was 32, now 40), --symmetry (was C1, now C6)");
 	assert_contains(cyc_error_get()->hint, "another --o");
 	changed = o;
 	changed.defocus_range_A += 1.0;
@@ -375,7 +406,8 @@ static void test_changes_are_noticed(void **state)
 	}
 	put_file("frames/TS_1_0.mrc.keep", "");
 	assert_int_equal(rename(in_root("frames/TS_1_1.mrc"), in_root("frames/TS_1_1.away")), 0);
-	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "1 of 6 tilt images cannot be found, the first is frames/TS_1_1.mrc");
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
+	               "1 of 6 tilt images cannot be found, the first is frames/TS_1_1.mrc");
 	char *after = get_file("RUN/summary.json");
 	assert_string_equal(before, after);
 	cyc_free(before);
@@ -470,7 +502,8 @@ static void test_steps_after_a_changed_one(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-/* The name of a folder does not make its files those of an iteration; removed ones of an iteration cost nothing. */
+/* The name of a folder does not make its files those of an iteration; removed ones of an iteration cost
+ * nothing. */
 static void test_files_of_iterations(void **state)
 {
 	(void)state;
@@ -686,8 +719,13 @@ static void test_plan(void **state)
 	cyc_status outcome = CYC_E_INTERNAL;
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_OK);
-	static const char *const PARTS[] = { "4 (half 1: 2, half 2: 2)", "2 tilt series with particles, 6 tilts", "pixel 2 Å, box 32 px (64 Å)",
-		"Reconstruct/job001/", "PostProcess/job002/", "CtfRefine/job003/", "PostProcess/job005/", "64 x 64 px", "All 6 tilt images are there" };
+	static const char *const PARTS[] = {
+		"4 (half 1: 2, half 2: 2)",    "2 tilt series with particles, 6 tilts",
+		"pixel 2 Å, box 32 px (64 Å)", "Reconstruct/job001/",
+		"PostProcess/job002/",         "CtfRefine/job003/",
+		"PostProcess/job005/",         "64 x 64 px",
+		"All 6 tilt images are there"
+	};
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) assert_contains(text, PARTS[i]);
 	cyc_free(text);
 	for (int t = 0; t < N_TILTS; t++) {
@@ -754,15 +792,18 @@ static void test_summary_page(void **state)
 	cyc_cycle_result_deinit(&r);
 }
 
-/* An excluded tilt, one without particles and what was not refined have no standard error; the table says -1, or "none" in older files. */
+/* An excluded tilt, one without particles and what was not refined have no standard error; the table says -1,
+ * or "none" in older files. */
 static void test_no_standard_error(void **state)
 {
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
-	                     "moved 120 0.02\nexcluded -1 -1\nno-particles 250 none\n\n"
-	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved none\n\n";
+	g_fake.uncertainty =
+		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\n_cycScaleError #3\n"
+		"moved 120 0.02\nexcluded -1 -1\nno-particles 250 none\n\n"
+		"\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved none\nmoved none\nmoved "
+		"none\n\n";
 	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
 	char *html = get_file("RUN/summary.html"), *json = get_file("RUN/summary.json");
 	assert_contains(json, "\"defocus_error_um\": [0.012, null, 0.025]");
@@ -788,11 +829,17 @@ static void test_no_standard_error(void **state)
 static void test_significance(void **state)
 {
 	(void)state;
-	static const struct { double difference, error; int decision; } CASES[] = {
-		{ 0.0201, 0.01, CYC__TURN_BETTER }, { 0.0199, 0.01, CYC__TURN_SAME }, { -0.0199, 0.01, CYC__TURN_SAME }, { -0.0201, 0.01, CYC__TURN_WORSE },
-		{ 0.0, 0.0, CYC__TURN_SAME }, { -1e-5, 1e-6, CYC__TURN_WORSE },
+	static const struct {
+		double difference, error;
+		int decision;
+	} CASES[] = {
+		{ 0.0201, 0.01, CYC__TURN_BETTER }, { 0.0199, 0.01, CYC__TURN_SAME },
+		{ -0.0199, 0.01, CYC__TURN_SAME },  { -0.0201, 0.01, CYC__TURN_WORSE },
+		{ 0.0, 0.0, CYC__TURN_SAME },       { -1e-5, 1e-6, CYC__TURN_WORSE },
 	};
-	static const char *const WORDS[] = { [CYC__TURN_BETTER] = "better: accepted", [CYC__TURN_SAME] = "no difference: accepted", [CYC__TURN_WORSE] = "worse: rejected" };
+	static const char *const WORDS[] = { [CYC__TURN_BETTER] = "better: accepted",
+		                                 [CYC__TURN_SAME] = "no difference: accepted",
+		                                 [CYC__TURN_WORSE] = "worse: rejected" };
 	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
 		cyc_cycle_options o = make_options();
 		cyc_cycle_result r;
@@ -853,7 +900,8 @@ static void test_warnings_are_on_the_page(void **state)
 	assert_contains(r.verdict, "The steps gave 1 warning;");
 	cyc_cycle_result_deinit(&r);
 	char *first = get_file("RUN/summary.html");
-	assert_contains(first, "<td><code>PostProcess/job002/</code></td><td>the 'mask' isn't &lt;soft&gt; at all</td>");
+	assert_contains(first,
+	                "<td><code>PostProcess/job002/</code></td><td>the 'mask' isn't &lt;soft&gt; at all</td>");
 	/* Both post-processings gave it; it is told once. */
 	assert_null(strstr(first, "<td><code>PostProcess/job005/</code></td><td>the"));
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -871,13 +919,19 @@ static void test_bad_tilts_and_particles(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	g_fake.uncertainty = "\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
-	                     "\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved 99\n\n";
+	g_fake.uncertainty =
+		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
+		"\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved "
+		"99\n\n";
 	char *table = get_file("particles.star"), *edited = NULL;
 	char *at = strstr(table, "_rlnRandomSubset #7\n");
 	assert_non_null(at);
-	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_1 a 1 0 0 0 1 0.99\nTS_1 b 1 40 0 0 2 0.49\nTS_2 c 1 0 0 0 1 0\n"
-	                              "TS_2 d 1 40 0 0 2 0.5\n\n", (int)(at - table), table), CYC_OK);
+	assert_int_equal(cyc_asprintf(&edited,
+	                              "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_1 a 1 0 0 0 1 "
+	                              "0.99\nTS_1 b 1 40 0 0 2 0.49\nTS_2 c 1 0 0 0 1 0\n"
+	                              "TS_2 d 1 40 0 0 2 0.5\n\n",
+	                              (int)(at - table), table),
+	                 CYC_OK);
 	put_file("particles.star", edited);
 	cyc_free(table);
 	cyc_free(edited);
@@ -900,10 +954,14 @@ static void test_duplicates(void **state)
 	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
 	cyc_status outcome;
 	size_t n = strlen(table);
-	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table), CYC_OK);
+	assert_int_equal(
+		cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table),
+		CYC_OK);
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
-	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, rows 5 and 6: 3.6 Å)");
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
+	               "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, "
+	               "rows 5 and 6: 3.6 Å)");
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_E_DATA);
 	assert_contains(text, "2 pairs of particles in different half-sets");
@@ -911,7 +969,8 @@ static void test_duplicates(void **state)
 	o.duplicates = CYC_DUPLICATES_REMOVE;
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_OK);
-	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than 8.0 Å and is kept");
+	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than "
+	                      "8.0 Å and is kept");
 	cyc_free(text);
 	assert_false(is_there("RUN"));
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -937,7 +996,9 @@ static void test_duplicates(void **state)
 	assert_false(is_there("KEPT/particles.star"));
 	cyc_cycle_result_deinit(&r);
 	/* With only one half-set left nothing can be judged. */
-	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n", (int)(strstr(table, "TS_1 TS_1/1") - table), table), CYC_OK);
+	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n",
+	                              (int)(strstr(table, "TS_1 TS_1/1") - table), table),
+	                 CYC_OK);
 	put_file("particles.star", text);
 	o.out_dir = "EMPTY";
 	o.duplicates = CYC_DUPLICATES_REMOVE;
@@ -947,7 +1008,8 @@ static void test_duplicates(void **state)
 	cyc_free(edited);
 }
 
-/* Other weights, or a particle less: the maps are compared with those of the state before in the new weights. */
+/* Other weights, or a particle less: the maps are compared with those of the state before in the new weights.
+ */
 static void test_weights_that_change(void **state)
 {
 	(void)state;
@@ -957,16 +1019,22 @@ static void test_weights_that_change(void **state)
 	int n = (int)(strstr(table, "_rlnRandomSubset #7\n") - table);
 	o.skip_refine = false;
 	o.skip_defocus = o.skip_scale = true;
-	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
-	                              "TS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	assert_int_equal(cyc_asprintf(&edited,
+	                              "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 "
+	                              "2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_2 TS_2/1 1 1 0 0 1 1\n\n",
+	                              n, table),
+	                 CYC_OK);
 	g_fake.refined_particles = edited;
 	if (run_cycle(&r, &o) != CYC_OK) fail_msg("%s", cyc_error_get()->message);
 	assert_string_equal(g_fake.calls, "rporrp");
 	assert_string_equal(g_fake.sets[3], "RUN/Refine3D/job003/optimisation_set.star");
 	assert_string_equal(g_fake.sets[4], "RUN/Refine3D/job003/cyclotomo_before.star");
-	assert_file_contains("RUN/PostProcess/job005/note.txt", "--compare-to RUN/PostProcess/job005/before/optimisation_set.star");
 	assert_file_contains("RUN/PostProcess/job005/note.txt",
-	                     "cyclotomo reconstruct --i RUN/Refine3D/job003/cyclotomo_before.star --b 32 --sym C1 --o RUN/PostProcess/job005/before/\n");
+	                     "--compare-to RUN/PostProcess/job005/before/optimisation_set.star");
+	assert_file_contains("RUN/PostProcess/job005/note.txt",
+	                     "cyclotomo reconstruct --i RUN/Refine3D/job003/cyclotomo_before.star --b 32 --sym "
+	                     "C1 --o RUN/PostProcess/job005/before/\n");
 	/* Positions of before; names and weights of after. */
 	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
 	assert_null(strstr(before, "TS_1/2"));
@@ -979,8 +1047,12 @@ static void test_weights_that_change(void **state)
 	cyc_cycle_result_deinit(&r);
 	/* A weight that changes by next to nothing is not worth it. */
 	cyc_free(edited);
-	assert_int_equal(cyc_asprintf(&edited, "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 2 0.999\nTS_1 TS_1/1 1 1 0 0 1 1\n"
-	                              "TS_1 TS_1/2 1 40 0 0 2 1\nTS_2 TS_2/1 1 1 0 0 1 1\n\n", n, table), CYC_OK);
+	assert_int_equal(cyc_asprintf(&edited,
+	                              "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 "
+	                              "2 0.999\nTS_1 TS_1/1 1 1 0 0 1 1\n"
+	                              "TS_1 TS_1/2 1 40 0 0 2 1\nTS_2 TS_2/1 1 1 0 0 1 1\n\n",
+	                              n, table),
+	                 CYC_OK);
 	g_fake.refined_particles = edited;
 	o.out_dir = "RUN2";
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);

@@ -18,7 +18,8 @@ static void test_table_is_complete(void **state)
 	for (int i = 0; i < CYC_N_STATUS; i++) {
 		char row[160];
 		cyc_status st = (cyc_status)i;
-		snprintf(row, sizeof row, "\n| `%s` | %d | %s |\n", cyc_status_name(st), cyc_status_exit_code(st), cyc_status_text(st));
+		snprintf(row, sizeof row, "\n| `%s` | %d | %s |\n", cyc_status_name(st), cyc_status_exit_code(st),
+		         cyc_status_text(st));
 		if (!strstr(text, row)) fail_msg("docs/errors.md has no row '%s'", row);
 	}
 	for (const char *p = text; (p = strstr(p, "\n| `CYC_")); p++) n_rows++;

@@ -13,7 +13,8 @@ static float *random_map(int n)
 {
 	float *v = NULL;
 	assert_int_equal(cyc_alloc(&v, n * n * n, sizeof *v), CYC_OK);
-	for (int i = 0; i < n * n * n; i++) v[i] = (float)(cyc_rng_uniform_at(5, 1, (uint64_t)n, (uint64_t)i) - 0.5);
+	for (int i = 0; i < n * n * n; i++)
+		v[i] = (float)(cyc_rng_uniform_at(5, 1, (uint64_t)n, (uint64_t)i) - 0.5);
 	return v;
 }
 
@@ -34,7 +35,8 @@ static void forward_is_the_definition(void **state)
 				for (int z = 0; z < N; z++)
 					for (int y = 0; y < N; y++)
 						for (int x = 0; x < N; x++)
-							s += (double)v[(z * N + y) * N + x] * cexp(-2 * CYC_PI * (double complex)I * (kx * x + ky * y + kz * z) / N);
+							s += (double)v[(z * N + y) * N + x] *
+							     cexp(-2 * CYC_PI * (double complex)I * (kx * x + ky * y + kz * z) / N);
 				assert_true(cabs(s - (double complex)ft[(kz * N + ky) * (N / 2 + 1) + kx]) < 1e-5);
 			}
 	cyc_fft3_destroy(&p);
@@ -95,7 +97,9 @@ static void resize_keeps_the_centre(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition), cmocka_unit_test(same_bits_for_any_threads),
-		                                cmocka_unit_test(good_sizes), cmocka_unit_test(resize_keeps_the_centre) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition),
+		                                cmocka_unit_test(same_bits_for_any_threads),
+		                                cmocka_unit_test(good_sizes),
+		                                cmocka_unit_test(resize_keeps_the_centre) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ static cyc_cfloat *random_ft(int n, uint32_t purpose)
 static void shell_is_the_rounded_radius(void **state)
 {
 	(void)state;
-	for (int64_t r2 = 0; r2 < 200000; r2++) assert_int_equal(cyc__shell(r2), (int32_t)lround(sqrt((double)r2)));
+	for (int64_t r2 = 0; r2 < 200000; r2++)
+		assert_int_equal(cyc__shell(r2), (int32_t)lround(sqrt((double)r2)));
 }
 
 /* (T3.1) written down directly. */
@@ -42,7 +43,8 @@ static void fsc_is_the_definition(void **state)
 					int fz = z < n / 2 ? z : z - n, fy = y < n / 2 ? y : y - n;
 					long s = lround(sqrt(fz * fz + fy * fy + x * x));
 					if (s > n / 2) continue;
-					double complex u = (double complex)a[(z * n + y) * (n / 2 + 1) + x], v = (double complex)b[(z * n + y) * (n / 2 + 1) + x];
+					double complex u = (double complex)a[(z * n + y) * (n / 2 + 1) + x],
+								   v = (double complex)b[(z * n + y) * (n / 2 + 1) + x];
 					c[s] += creal(u * conj(v));
 					p[s] += creal(u * conj(u));
 					q[s] += creal(v * conj(v));
@@ -79,7 +81,8 @@ static void empty_shells_are_zero(void **state)
 static void correction_starts_two_shells_later(void **state)
 {
 	(void)state;
-	const double masked[] = { 0.0, 0.99, 0.9, 0.8, 0.6, 0.5 }, randomised[] = { 0.9, 0.9, 0.5, 0.4, 0.2, 1.0 };
+	const double masked[] = { 0.0, 0.99, 0.9, 0.8, 0.6, 0.5 },
+				 randomised[] = { 0.9, 0.9, 0.5, 0.4, 0.2, 1.0 };
 	double c[6];
 	cyc_fsc_correct(c, masked, randomised, 6, 1);
 	assert_true(fabs(c[0] - 1.0) < 1e-15);
@@ -104,8 +107,10 @@ static void rules_of_the_curve(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(shell_is_the_rounded_radius), cmocka_unit_test(fsc_is_the_definition),
-		                                cmocka_unit_test(empty_shells_are_zero), cmocka_unit_test(correction_starts_two_shells_later),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(shell_is_the_rounded_radius),
+		                                cmocka_unit_test(fsc_is_the_definition),
+		                                cmocka_unit_test(empty_shells_are_zero),
+		                                cmocka_unit_test(correction_starts_two_shells_later),
 		                                cmocka_unit_test(rules_of_the_curve) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

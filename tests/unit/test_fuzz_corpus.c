@@ -63,6 +63,7 @@ static void project(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(star), cmocka_unit_test(mrc), cmocka_unit_test(project) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(star), cmocka_unit_test(mrc),
+		                                cmocka_unit_test(project) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

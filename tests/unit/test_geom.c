@@ -21,7 +21,9 @@ static double difference(cyc_mat3 a, cyc_mat3 b)
 static void euler_example(void **state)
 {
 	(void)state;
-	const cyc_mat3 expected = { { { 0.043412, 0.909616, -0.413176 }, { -0.829598, 0.263258, 0.492404 }, { 0.556670, 0.321394, 0.766044 } } };
+	const cyc_mat3 expected = { { { 0.043412, 0.909616, -0.413176 },
+		                          { -0.829598, 0.263258, 0.492404 },
+		                          { 0.556670, 0.321394, 0.766044 } } };
 	cyc_mat3 e = cyc_euler_to_matrix(cyc_deg_to_rad(30), cyc_deg_to_rad(40), cyc_deg_to_rad(50));
 	assert_true(difference(e, expected) < 1e-6);
 }
@@ -44,7 +46,10 @@ static void tilt_round_trip(void **state)
 	(void)state;
 	for (int i = 0; i < 500; i++) {
 		cyc_rng r = cyc_rng_make(2, 0, (uint64_t)i);
-		double y = i % 20 == 0 ? CYC_PI / 2 : i % 20 == 1 ? -CYC_PI / 2 : CYC_PI * (cyc_rng_uniform(&r) - 0.5), a, b, c;
+		double y = i % 20 == 0   ? CYC_PI / 2
+		           : i % 20 == 1 ? -CYC_PI / 2
+		                         : CYC_PI * (cyc_rng_uniform(&r) - 0.5),
+			   a, b, c;
 		cyc_mat3 m = cyc_tilt_to_matrix(0.3 * cyc_rng_normal(&r), y, 6.28 * cyc_rng_uniform(&r));
 		cyc_tilt_from_matrix(&a, &b, &c, m);
 		assert_true(difference(cyc_tilt_to_matrix(a, b, c), m) < 1e-9);
@@ -57,7 +62,8 @@ static void groups(void **state)
 	static const struct {
 		const char *name;
 		int n;
-	} known[] = { { "C1", 1 }, { "c7", 7 }, { "D1", 2 }, { "D7", 14 }, { "T", 12 }, { "o", 24 }, { "I", 60 }, { "I1", 60 }, { "I2", 60 }, { "I3", 60 }, { "I4", 60 }, { "C100", 100 } };
+	} known[] = { { "C1", 1 }, { "c7", 7 },  { "D1", 2 },  { "D7", 14 }, { "T", 12 },  { "o", 24 },
+		          { "I", 60 }, { "I1", 60 }, { "I2", 60 }, { "I3", 60 }, { "I4", 60 }, { "C100", 100 } };
 	for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
 		cyc_symmetry *s = NULL;
 		assert_int_equal(cyc_symmetry_create(&s, known[k].name), CYC_OK);
@@ -91,15 +97,25 @@ static void icosahedral_settings(void **state)
 		const char *name;
 		cyc_vec3 v;
 		int fold;
-	} axes[] = { { "I1", { 1, 0, 0 }, 2 }, { "I1", { 0.850651, 0, -0.525731 }, 5 }, { "I1", { 0.934172, 0.356822, 0 }, 3 },
-		         { "I2", { 0, 0, 1 }, 2 }, { "I2", { 0.525731, 0, 0.850651 }, 5 }, { "I2", { 0, 0.356822, 0.934172 }, 3 },
-		         { "I3", { -0.525731, 0, 0.850651 }, 2 }, { "I3", { 0, 0, 1 }, 5 }, { "I3", { -0.491123, 0.356822, 0.794654 }, 3 },
-		         { "I4", { 0.525731, 0, 0.850651 }, 2 }, { "I4", { 0.894427, 0, 0.447214 }, 5 }, { "I4", { 0.491123, 0.356822, 0.794654 }, 3 },
-		         { "T", { 0, 0.816496, 0.577350 }, 2 }, { "O", { 0, 0, 1 }, 4 } };
+	} axes[] = { { "I1", { 1, 0, 0 }, 2 },
+		         { "I1", { 0.850651, 0, -0.525731 }, 5 },
+		         { "I1", { 0.934172, 0.356822, 0 }, 3 },
+		         { "I2", { 0, 0, 1 }, 2 },
+		         { "I2", { 0.525731, 0, 0.850651 }, 5 },
+		         { "I2", { 0, 0.356822, 0.934172 }, 3 },
+		         { "I3", { -0.525731, 0, 0.850651 }, 2 },
+		         { "I3", { 0, 0, 1 }, 5 },
+		         { "I3", { -0.491123, 0.356822, 0.794654 }, 3 },
+		         { "I4", { 0.525731, 0, 0.850651 }, 2 },
+		         { "I4", { 0.894427, 0, 0.447214 }, 5 },
+		         { "I4", { 0.491123, 0.356822, 0.794654 }, 3 },
+		         { "T", { 0, 0.816496, 0.577350 }, 2 },
+		         { "O", { 0, 0, 1 }, 4 } };
 	for (size_t k = 0; k < sizeof axes / sizeof *axes; k++) {
 		cyc_symmetry *s = NULL;
 		assert_int_equal(cyc_symmetry_create(&s, axes[k].name), CYC_OK);
-		if (!has_axis(s, axes[k].v, axes[k].fold)) fail_msg("%s lacks its %d-fold axis %zu", axes[k].name, axes[k].fold, k);
+		if (!has_axis(s, axes[k].v, axes[k].fold))
+			fail_msg("%s lacks its %d-fold axis %zu", axes[k].name, axes[k].fold, k);
 		cyc_symmetry_destroy(&s);
 	}
 }
@@ -118,7 +134,10 @@ static void unknown_group(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(euler_example), cmocka_unit_test(euler_round_trip), cmocka_unit_test(tilt_round_trip),
-		                                cmocka_unit_test(groups), cmocka_unit_test(icosahedral_settings), cmocka_unit_test(unknown_group) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(euler_example),        cmocka_unit_test(euler_round_trip),
+		cmocka_unit_test(tilt_round_trip),      cmocka_unit_test(groups),
+		cmocka_unit_test(icosahedral_settings), cmocka_unit_test(unknown_group)
+	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

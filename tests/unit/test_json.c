@@ -29,7 +29,8 @@ static void test_document(void **state)
 	cyc_json_doubles(&j, "values", values, 4);
 	cyc_json_end_object(&j);
 	assert_int_equal(cyc_json_finish(&text, &j), CYC_OK);
-	assert_string_equal(text, "{\n  \"name\": \"TS_01\",\n  \"none\": null,\n  \"empty\": [],\n  \"steps\": [\n    {\n      \"n\": -3\n    },\n"
+	assert_string_equal(text, "{\n  \"name\": \"TS_01\",\n  \"none\": null,\n  \"empty\": [],\n  \"steps\": "
+	                          "[\n    {\n      \"n\": -3\n    },\n"
 	                          "    false\n  ],\n  \"values\": [1, 0.1, null, 1e+300]\n}\n");
 	cyc_free(text);
 }

@@ -1,4 +1,5 @@
-/* What the machine gives a process: made-up /proc and /sys trees, affinity, files that are no files, requests to stop. */
+/* What the machine gives a process: made-up /proc and /sys trees, affinity, files that are no files, requests
+ * to stop. */
 #include <fcntl.h>
 #include <math.h>
 #include <sched.h>
@@ -20,12 +21,15 @@
 
 static bool is_near(double a, double b) { return fabs(a - b) <= 1e-9 * fabs(b); }
 
-/* Version 2, as under systemd: the limit of a group above counts too, and files that are only cached do not. */
+/* Version 2, as under systemd: the limit of a group above counts too, and files that are only cached do not.
+ */
 static void groups_of_version_2(void **state)
 {
 	(void)state;
 	temp_write("v2/proc/self/cgroup", "0::/slurm/job7/step\n");
-	temp_write("v2/proc/self/mountinfo", "22 1 0:5 / /proc rw - proc proc rw\n30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n");
+	temp_write(
+		"v2/proc/self/mountinfo",
+		"22 1 0:5 / /proc rw - proc proc rw\n30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n");
 	temp_write("v2/proc/meminfo", "MemTotal:  64000 kB\nMemFree: 1 kB\nMemAvailable:    50000 kB\n");
 	temp_write("v2/sys/fs/cgroup/slurm/job7/step/cpu.max", "max 100000\n");
 	temp_write("v2/sys/fs/cgroup/slurm/job7/cpu.max", "250000 100000\n");
@@ -47,8 +51,9 @@ static void groups_of_version_1(void **state)
 {
 	(void)state;
 	temp_write("v1/proc/self/cgroup", "11:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n3:cpuset:/other\n");
-	temp_write("v1/proc/self/mountinfo", "40 1 0:30 /docker/abc /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
-	                                     "41 1 0:31 /docker/abc /cg/memory rw - cgroup cgroup rw,memory\n");
+	temp_write("v1/proc/self/mountinfo",
+	           "40 1 0:30 /docker/abc /cg/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+	           "41 1 0:31 /docker/abc /cg/memory rw - cgroup cgroup rw,memory\n");
 	temp_write("v1/cg/cpu,cpuacct/cpu.cfs_quota_us", "150000\n");
 	temp_write("v1/cg/cpu,cpuacct/cpu.cfs_period_us", "50000\n");
 	temp_write("v1/cg/memory/memory.limit_in_bytes", "2000000\n");
@@ -132,7 +137,8 @@ static void loops_see_the_abort_file(void **state)
 	(void)state;
 	int n_done = 0;
 	ASSERT_OK(cyc_cancel_watch_file(temp_path("RELION_JOB_ABORT_NOW")));
-	ASSERT_FAILS(cyc_parallel_for(1000, 2, slow_item, &n_done), CYC_E_CANCELLED, "on request of", "RELION_JOB_ABORT_NOW");
+	ASSERT_FAILS(cyc_parallel_for(1000, 2, slow_item, &n_done), CYC_E_CANCELLED, "on request of",
+	             "RELION_JOB_ABORT_NOW");
 	assert_in_range(n_done, 4, 400);
 	ASSERT_OK(cyc_cancel_watch_file(NULL));
 }
@@ -140,8 +146,9 @@ static void loops_see_the_abort_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(groups_of_version_2), cmocka_unit_test(groups_of_version_1),      cmocka_unit_test(no_groups),
-		cmocka_unit_test(this_process),        cmocka_unit_test(only_files_are_read), cmocka_unit_test(loops_see_the_abort_file),
+		cmocka_unit_test(groups_of_version_2), cmocka_unit_test(groups_of_version_1),
+		cmocka_unit_test(no_groups),           cmocka_unit_test(this_process),
+		cmocka_unit_test(only_files_are_read), cmocka_unit_test(loops_see_the_abort_file),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

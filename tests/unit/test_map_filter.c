@@ -30,7 +30,8 @@ static void lowpass_is_the_formula(void **state)
 	(void)state;
 	static const double edges[] = { 0.0, 1.0, 2.0, 5.0 };
 	for (size_t k = 0; k < 4; k++) {
-		double *t = ones(), q = round(N * PIXEL_A / 6.0), e = floor(edges[k] / 2.0), lo = (q - e) / N, hi = (q + e) / N;
+		double *t = ones(), q = round(N * PIXEL_A / 6.0), e = floor(edges[k] / 2.0), lo = (q - e) / N,
+			   hi = (q + e) / N;
 		cyc__filter_lowpass(t, N, PIXEL_A, 6.0, edges[k]);
 		for (size_t r2 = 0; r2 < cyc__n_radial(N); r2++) {
 			double f = sqrt((double)r2) / N, want = 1.0;
@@ -63,7 +64,10 @@ static void lowpass_of_a_map(void **state)
 			for (int x = 0; x <= N / 2; x++) {
 				int fz = z < N / 2 ? z : z - N, fy = y < N / 2 ? y : y - N;
 				double r = sqrt(fz * fz + fy * fy + x * x);
-				ft[(z * N + y) * (N / 2 + 1) + x] *= (float)(r < q - 1 ? 1.0 : r > q + 1 ? 0.0 : 0.5 + 0.5 * cos(CYC_PI * (r - q + 1) / 2));
+				ft[(z * N + y) * (N / 2 + 1) + x] *=
+					(float)(r < q - 1   ? 1.0
+				            : r > q + 1 ? 0.0
+				                        : 0.5 + 0.5 * cos(CYC_PI * (r - q + 1) / 2));
 			}
 	assert_int_equal(cyc_fft3_inverse(w, plan, ft), CYC_OK);
 	for (size_t i = 0; i < count; i++) near((double)v[i], (double)w[i], 1e-6);
@@ -115,7 +119,9 @@ static void mtf_is_the_rule(void **state)
 	for (size_t r2 = 0; r2 < cyc__n_radial(N); r2++) {
 		double k = sqrt((double)r2) / (N * PIXEL_A), step = 0.5 / 1.3 / 11;
 		int i = (int)floor(k / step);
-		double value = i <= 0 ? v[0] : i >= 10 ? v[10] : v[i] + (v[i + 1] - v[i]) * (k - f[i] / 1.3) / (0.05 / 1.3);
+		double value = i <= 0    ? v[0]
+		               : i >= 10 ? v[10]
+		                         : v[i] + (v[i + 1] - v[i]) * (k - f[i] / 1.3) / (0.05 / 1.3);
 		near(t[r2], k < 0.5 / PIXEL_A - 1e-12 ? 1.0 / value : 1.0, 1e-9);
 	}
 	cyc__mtf_destroy(&m);
@@ -129,7 +135,8 @@ static void mtf_is_the_rule(void **state)
 	cyc_free(t);
 }
 
-/* Amplitudes A0 exp(-B0 k^2 / 4): the line has slope -B0/4 and the sharpening with 4 x slope flattens them. */
+/* Amplitudes A0 exp(-B0 k^2 / 4): the line has slope -B0/4 and the sharpening with 4 x slope flattens them.
+ */
 static void guinier_finds_the_bfactor(void **state)
 {
 	(void)state;
@@ -145,7 +152,8 @@ static void guinier_finds_the_bfactor(void **state)
 		for (int y = 0; y < N; y++)
 			for (int x = 0; x <= N / 2; x++) {
 				int fz = z < N / 2 ? z : z - N, fy = y < N / 2 ? y : y - N;
-				double k2 = (fz * fz + fy * fy + x * x) / cyc_square(N * PIXEL_A), a = 7.0 * exp(-B0 * k2 / 4.0), phase = x + 2.0 * y + z * z;
+				double k2 = (fz * fz + fy * fy + x * x) / cyc_square(N * PIXEL_A),
+					   a = 7.0 * exp(-B0 * k2 / 4.0), phase = x + 2.0 * y + z * z;
 				float *p = (float *)(ft + (z * N + y) * (N / 2 + 1) + x);
 				p[0] = (float)(a * cos(phase));
 				p[1] = (float)(a * sin(phase));
@@ -186,8 +194,11 @@ static void guinier_finds_the_bfactor(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(lowpass_is_the_formula), cmocka_unit_test(lowpass_of_a_map),
-		                                cmocka_unit_test(fsc_weight_ends_at_the_first_zero), cmocka_unit_test(bfactor_is_the_formula),
-		                                cmocka_unit_test(mtf_is_the_rule), cmocka_unit_test(guinier_finds_the_bfactor) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(lowpass_is_the_formula),
+		                                cmocka_unit_test(lowpass_of_a_map),
+		                                cmocka_unit_test(fsc_weight_ends_at_the_first_zero),
+		                                cmocka_unit_test(bfactor_is_the_formula),
+		                                cmocka_unit_test(mtf_is_the_rule),
+		                                cmocka_unit_test(guinier_finds_the_bfactor) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

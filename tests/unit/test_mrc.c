@@ -77,12 +77,18 @@ static void names_with_root(void **state)
 static void half_bit_patterns(void **state)
 {
 	(void)state;
-	static const struct { float v; uint16_t h; } KNOWN[] = {
-		{ 1.0f, 0x3C00 },     { 0.1f, 0x2E66 },      { -2.5f, 0xC100 },     { 65504.0f, 0x7BFF },  { 65519.0f, 0x7BFF }, { 65520.0f, 0x7BFF },
-		{ 1e30f, 0x7BFF },    { -1e30f, 0xFBFF },    { 0.0f, 0x0000 },      { -0.0f, 0x8000 },     { 0x1p-14f, 0x0400 }, { 0x1.fffp-15f, 0x0000 },
-		{ -1e-8f, 0x8000 },   { INFINITY, 0x7C00 },  { -INFINITY, 0xFC00 }, { 2049.0f, 0x6801 },   { -2049.0f, 0xE801 }, { 2047.5f, 0x6800 },
+	static const struct {
+		float v;
+		uint16_t h;
+	} KNOWN[] = {
+		{ 1.0f, 0x3C00 },     { 0.1f, 0x2E66 },     { -2.5f, 0xC100 },     { 65504.0f, 0x7BFF },
+		{ 65519.0f, 0x7BFF }, { 65520.0f, 0x7BFF }, { 1e30f, 0x7BFF },     { -1e30f, 0xFBFF },
+		{ 0.0f, 0x0000 },     { -0.0f, 0x8000 },    { 0x1p-14f, 0x0400 },  { 0x1.fffp-15f, 0x0000 },
+		{ -1e-8f, 0x8000 },   { INFINITY, 0x7C00 }, { -INFINITY, 0xFC00 }, { 2049.0f, 0x6801 },
+		{ -2049.0f, 0xE801 }, { 2047.5f, 0x6800 },
 	};
-	for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) assert_int_equal(cyc_float_to_half(KNOWN[i].v), KNOWN[i].h);
+	for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++)
+		assert_int_equal(cyc_float_to_half(KNOWN[i].v), KNOWN[i].h);
 	assert_int_equal(cyc_float_to_half(NAN) & 0x7C00, 0x7C00);
 	assert_true((cyc_float_to_half(NAN) & 0x3FF) != 0);
 }
@@ -127,7 +133,10 @@ static void put_float(raw_file *f, int word, float v, bool swap)
 }
 
 /* nx x ny x nz voxels with the values 1, 2, 3, ... (mode 0 and 1: alternating sign). */
-static float expected_voxel(int i, int mode) { return (mode == 0 || mode == 1 || mode == 2 || mode == 12) && i % 2 ? (float)-(i + 1) : (float)(i + 1); }
+static float expected_voxel(int i, int mode)
+{
+	return (mode == 0 || mode == 1 || mode == 2 || mode == 12) && i % 2 ? (float)-(i + 1) : (float)(i + 1);
+}
 
 static void make_raw(raw_file *f, int nx, int ny, int nz, int mode, bool swap, int extended)
 {
@@ -152,7 +161,10 @@ static void make_raw(raw_file *f, int nx, int ny, int nz, int mode, bool swap, i
 	}
 }
 
-static void save(const raw_file *f, const char *name) { ASSERT_OK(cyc_write_file(temp_path(name), (const char *)f->bytes, f->n)); }
+static void save(const raw_file *f, const char *name)
+{
+	ASSERT_OK(cyc_write_file(temp_path(name), (const char *)f->bytes, f->n));
+}
 
 static void all_modes_both_orders(void **state)
 {
@@ -187,7 +199,8 @@ static void all_modes_both_orders(void **state)
 		assert_int_equal(info.data_offset_bytes, 1024 + extended);
 		ASSERT_OK(cyc_mrc_read_section(image, &info, temp_path("raw.mrc"), 2));
 		for (int i = 0; i < 20; i++) assert_true(image[i] == expected_voxel(40 + i, mode));
-		ASSERT_FAILS(cyc_mrc_read_section(image, &info, temp_path("raw.mrc"), 3), CYC_E_DATA, "raw.mrc", "section 4", "has 3");
+		ASSERT_FAILS(cyc_mrc_read_section(image, &info, temp_path("raw.mrc"), 3), CYC_E_DATA, "raw.mrc",
+		             "section 4", "has 3");
 	}
 }
 
@@ -200,7 +213,8 @@ static void bad_files(void **state)
 	make_raw(&f, 5, 4, 3, 2, false, 0);
 	f.n -= 3;
 	save(&f, "short.mrc");
-	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "cut short", "1264", "1261");
+	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "cut short", "1264",
+	             "1261");
 	f.n = 1000;
 	save(&f, "short.mrc");
 	ASSERT_FAILS(cyc_mrc_read_info(&info, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "1024", "1000");
@@ -232,7 +246,8 @@ static void bad_files(void **state)
 		make_raw(&f, 5, 4, 3, 2, i == 1, 0);
 		put_float(&f, 256 + 20 + 5 + 3, BAD[i], i == 1);
 		save(&f, "nan.mrc");
-		ASSERT_FAILS(cyc_mrc_read(&v, temp_path("nan.mrc")), CYC_E_DATA, "nan.mrc", "x 3, y 1, z 1", i == 0 ? "NaN" : "infinite");
+		ASSERT_FAILS(cyc_mrc_read(&v, temp_path("nan.mrc")), CYC_E_DATA, "nan.mrc", "x 3, y 1, z 1",
+		             i == 0 ? "NaN" : "infinite");
 	}
 	make_raw(&f, 5, 4, 3, 12, false, 0);
 	f.bytes[1024 + 2 * 7 + 1] = 0x7E;
@@ -369,8 +384,15 @@ static void files_of_a_run_are_known_by_their_label(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names),     cmocka_unit_test(names_with_root), cmocka_unit_test(half_bit_patterns), cmocka_unit_test(half_values),    cmocka_unit_test(all_modes_both_orders),
-		cmocka_unit_test(bad_files), cmocka_unit_test(maps),              cmocka_unit_test(written_header), cmocka_unit_test(what_cannot_be_written),
+		cmocka_unit_test(names),
+		cmocka_unit_test(names_with_root),
+		cmocka_unit_test(half_bit_patterns),
+		cmocka_unit_test(half_values),
+		cmocka_unit_test(all_modes_both_orders),
+		cmocka_unit_test(bad_files),
+		cmocka_unit_test(maps),
+		cmocka_unit_test(written_header),
+		cmocka_unit_test(what_cannot_be_written),
 		cmocka_unit_test(files_of_a_run_are_known_by_their_label),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);

@@ -10,7 +10,8 @@
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 static void wavelength(void **state)
@@ -23,10 +24,18 @@ static void wavelength(void **state)
 static void ctf_table(void **state)
 {
 	(void)state;
-	const cyc_ctf c = { .wavelength_A = cyc_electron_wavelength_A(300), .spherical_aberration_mm = 2.7, .amplitude_contrast_frac = 0.1,
-		                .defocus_u_A = 32000, .defocus_v_A = 30000, .defocus_angle_rad = cyc_deg_to_rad(45), .scale = 1 };
-	static const double table[][4] = { { 0, 0, -0.100167, 0.100000 },   { 0.1, 0, -19.241448, 0.381938 },    { 0, 0.1, -19.241448, 0.381938 },
-		                               { 0.05, 0.05, -9.988151, -0.534041 }, { 0.05, -0.05, -9.369647, 0.055103 } };
+	const cyc_ctf c = { .wavelength_A = cyc_electron_wavelength_A(300),
+		                .spherical_aberration_mm = 2.7,
+		                .amplitude_contrast_frac = 0.1,
+		                .defocus_u_A = 32000,
+		                .defocus_v_A = 30000,
+		                .defocus_angle_rad = cyc_deg_to_rad(45),
+		                .scale = 1 };
+	static const double table[][4] = { { 0, 0, -0.100167, 0.100000 },
+		                               { 0.1, 0, -19.241448, 0.381938 },
+		                               { 0, 0.1, -19.241448, 0.381938 },
+		                               { 0.05, 0.05, -9.988151, -0.534041 },
+		                               { 0.05, -0.05, -9.369647, 0.055103 } };
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
 		close_to(cyc_ctf_phase(&c, table[i][0], table[i][1], 0), table[i][2], 1e-6);
 		close_to(cyc_ctf_value(&c, table[i][0], table[i][1], 0), table[i][3], 1e-6);
@@ -47,7 +56,8 @@ static void defocus_vector_round_trip(void **state)
 	(void)state;
 	for (int i = 0; i < 200; i++) {
 		cyc_rng r = cyc_rng_make(3, 0, (uint64_t)i);
-		double v = 2e4 + 1e4 * cyc_rng_uniform(&r), u = v + 500 * cyc_rng_uniform(&r), a = CYC_PI * cyc_rng_uniform(&r), u2, v2, a2;
+		double v = 2e4 + 1e4 * cyc_rng_uniform(&r), u = v + 500 * cyc_rng_uniform(&r),
+			   a = CYC_PI * cyc_rng_uniform(&r), u2, v2, a2;
 		cyc_defocus_to_uva(&u2, &v2, &a2, cyc_defocus_from_uva(u, v, a));
 		close_to(u2, u, 1e-8);
 		close_to(v2, v, 1e-8);
@@ -62,8 +72,10 @@ static void defocus_vector_round_trip(void **state)
 static void dose_table(void **state)
 {
 	(void)state;
-	static const double table[][4] = { { 0.02, 0.914578, 0.836453, 0.988072 }, { 0.05, 0.678915, 0.460925, 0.927743 },
-		                               { 0.10, 0.346128, 0.119805, 0.740818 }, { 0.20, 0.095346, 0.009091, 0.301194 } };
+	static const double table[][4] = { { 0.02, 0.914578, 0.836453, 0.988072 },
+		                               { 0.05, 0.678915, 0.460925, 0.927743 },
+		                               { 0.10, 0.346128, 0.119805, 0.740818 },
+		                               { 0.20, 0.095346, 0.009091, 0.301194 } };
 	for (size_t i = 0; i < 4; i++) {
 		close_to(cyc_dose_weight(table[i][0], 30, 0), table[i][1], 1e-6);
 		close_to(cyc_dose_weight(table[i][0], 60, 0), table[i][2], 1e-6);
@@ -75,7 +87,8 @@ static void dose_table(void **state)
 static void zernike(void **state)
 {
 	(void)state;
-	static const int even[9][2] = { { 0, 0 }, { 2, -2 }, { 2, 0 }, { 2, 2 }, { 4, -4 }, { 4, -2 }, { 4, 0 }, { 4, 2 }, { 4, 4 } };
+	static const int even[9][2] = { { 0, 0 },  { 2, -2 }, { 2, 0 }, { 2, 2 }, { 4, -4 },
+		                            { 4, -2 }, { 4, 0 },  { 4, 2 }, { 4, 4 } };
 	static const int odd[6][2] = { { 1, -1 }, { 1, 1 }, { 3, -3 }, { 3, -1 }, { 3, 1 }, { 3, 3 } };
 	int32_t n, m;
 	for (int i = 0; i < 9; i++) {
@@ -91,8 +104,12 @@ static void zernike(void **state)
 	close_to(cyc_zernike(3, -1, 0.1, 0.2), -0.37, 1e-12);
 	close_to(cyc_zernike(4, 0, 0.3, 0), 0.5086, 1e-12);
 	/* Parity: even terms keep, odd terms change their sign under k -> -k. */
-	for (int i = 0; i < 9; i++) close_to(cyc_zernike(even[i][0], even[i][1], -0.1, 0.23), cyc_zernike(even[i][0], even[i][1], 0.1, -0.23), 1e-12);
-	for (int i = 0; i < 6; i++) close_to(cyc_zernike(odd[i][0], odd[i][1], -0.1, 0.23), -cyc_zernike(odd[i][0], odd[i][1], 0.1, -0.23), 1e-12);
+	for (int i = 0; i < 9; i++)
+		close_to(cyc_zernike(even[i][0], even[i][1], -0.1, 0.23),
+		         cyc_zernike(even[i][0], even[i][1], 0.1, -0.23), 1e-12);
+	for (int i = 0; i < 6; i++)
+		close_to(cyc_zernike(odd[i][0], odd[i][1], -0.1, 0.23),
+		         -cyc_zernike(odd[i][0], odd[i][1], 0.1, -0.23), 1e-12);
 	const double tilt[2] = { 0, 2.0 };
 	close_to(cyc_odd_phase(tilt, 2, 0.1, 0.3), 0.2, 1e-12);
 }
@@ -143,8 +160,12 @@ static void beam_tilt_is_coma(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(wavelength), cmocka_unit_test(ctf_table), cmocka_unit_test(defocus_vector_round_trip),
-		                                cmocka_unit_test(dose_table), cmocka_unit_test(zernike), cmocka_unit_test(powers_become_zernike),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(wavelength),
+		                                cmocka_unit_test(ctf_table),
+		                                cmocka_unit_test(defocus_vector_round_trip),
+		                                cmocka_unit_test(dose_table),
+		                                cmocka_unit_test(zernike),
+		                                cmocka_unit_test(powers_become_zernike),
 		                                cmocka_unit_test(beam_tilt_is_coma) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,16 +24,47 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "Input", .type = CYC_OPT_HEADING },
 	{ .name = "FIRST", .type = CYC_OPT_ARG, .offset = offsetof(args, first), .help = "One map." },
 	{ .name = "SECOND", .type = CYC_OPT_ARG, .offset = offsetof(args, second), .help = "Another map." },
-	{ .name = "particles", .alias = "--p", .type = CYC_OPT_TEXT, .offset = offsetof(args, file), .unit = "<file>", .help = "Particles." },
+	{ .name = "particles",
+	  .alias = "--p",
+	  .type = CYC_OPT_TEXT,
+	  .offset = offsetof(args, file),
+	  .unit = "<file>",
+	  .help = "Particles." },
 	{ .name = "flag", .type = CYC_OPT_FLAG, .offset = offsetof(args, flag), .help = "A flag." },
-	{ .name = "no-circle", .alias = "--no_circle_crop,--nc", .type = CYC_OPT_CLEAR, .offset = offsetof(args, circle), .help = "Off." },
-	{ .name = "box", .alias = "--b", .type = CYC_OPT_INT, .offset = offsetof(args, box), .unit = "<px>", .help = "Box.", .min = "2" },
+	{ .name = "no-circle",
+	  .alias = "--no_circle_crop,--nc",
+	  .type = CYC_OPT_CLEAR,
+	  .offset = offsetof(args, circle),
+	  .help = "Off." },
+	{ .name = "box",
+	  .alias = "--b",
+	  .type = CYC_OPT_INT,
+	  .offset = offsetof(args, box),
+	  .unit = "<px>",
+	  .help = "Box.",
+	  .min = "2" },
 	{ .name = "seed", .type = CYC_OPT_INT64, .offset = offsetof(args, seed), .unit = "<n>", .help = "Seed." },
-	{ .name = "length", .type = CYC_OPT_DOUBLE, .offset = offsetof(args, length_A), .unit = "<Å>", .help = "Length." },
-	{ .name = "threshold", .type = CYC_OPT_DOUBLE, .offset = offsetof(args, threshold), .is_set = offsetof(args, has_threshold),
-	  .help = "Threshold.", .no_default = "automatic" },
-	{ .name = "twist", .type = CYC_OPT_ANGLE, .offset = offsetof(args, angle_rad), .unit = "<degrees>", .help = "Twist." },
-	{ .name = "fruit", .type = CYC_OPT_CHOICE, .offset = offsetof(args, fruit), .choices = "apple,pear,plum", .help = "Fruit." },
+	{ .name = "length",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = offsetof(args, length_A),
+	  .unit = "<Å>",
+	  .help = "Length." },
+	{ .name = "threshold",
+	  .type = CYC_OPT_DOUBLE,
+	  .offset = offsetof(args, threshold),
+	  .is_set = offsetof(args, has_threshold),
+	  .help = "Threshold.",
+	  .no_default = "automatic" },
+	{ .name = "twist",
+	  .type = CYC_OPT_ANGLE,
+	  .offset = offsetof(args, angle_rad),
+	  .unit = "<degrees>",
+	  .help = "Twist." },
+	{ .name = "fruit",
+	  .type = CYC_OPT_CHOICE,
+	  .offset = offsetof(args, fruit),
+	  .choices = "apple,pear,plum",
+	  .help = "Fruit." },
 	CYC_COMMON_OPTIONS(args, common),
 };
 enum { N = sizeof OPTIONS / sizeof *OPTIONS };
@@ -60,8 +91,9 @@ static void test_values(void **state)
 	assert_string_equal(a.second, "b.mrc");
 	assert_int_equal(a.box, 64);
 	assert_false(a.has_threshold);
-	assert_int_equal(parse(&a, 10, "--p", "x.star", "--flag", "--no_circle_crop", "--b=128", "--seed", "12345678901", "--length", "30nm",
-	                       "--fruit=plum"), CYC_OK);
+	assert_int_equal(parse(&a, 10, "--p", "x.star", "--flag", "--no_circle_crop", "--b=128", "--seed",
+	                       "12345678901", "--length", "30nm", "--fruit=plum"),
+	                 CYC_OK);
 	assert_string_equal(a.file, "x.star");
 	assert_true(a.flag);
 	assert_false(a.circle);
@@ -133,8 +165,15 @@ static void test_help_shows_live_defaults(void **state)
 	assert_non_null(f);
 	cyc_options_print_help(f, &a, OPTIONS, N, &usage);
 	fclose(f);
-	static const char *const PARTS[] = { "usage: cyclotomo test FIRST SECOND [options]", "[default: 4242 px]", "[default: 0.125 Å]",
-		"[default: 90 degrees]", "<apple|pear|plum>", "[default: plum]", "[default: automatic]", "--no_circle_crop, --nc", "\nInput\n" };
+	static const char *const PARTS[] = { "usage: cyclotomo test FIRST SECOND [options]",
+		                                 "[default: 4242 px]",
+		                                 "[default: 0.125 Å]",
+		                                 "[default: 90 degrees]",
+		                                 "<apple|pear|plum>",
+		                                 "[default: plum]",
+		                                 "[default: automatic]",
+		                                 "--no_circle_crop, --nc",
+		                                 "\nInput\n" };
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
 		if (!strstr(text, PARTS[i])) fail_msg("'%s' is not in the help:\n%s", PARTS[i], text);
 	}
@@ -152,8 +191,12 @@ static void test_man_page(void **state)
 	assert_non_null(f);
 	cyc_options_print_man(f, &a, OPTIONS, N, &usage);
 	fclose(f);
-	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1\n", "\ncyclotomo\\-test \\- a test\n", "cyclotomo test FIRST SECOND [options]", ".SH Input\n",
-		".B \\-\\-box <px>  (also \\-\\-b)\nBox.\n[default: 4242 px]\n", "\n\\&.details\n\\&'with\\eall\n" };
+	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1\n",
+		                                 "\ncyclotomo\\-test \\- a test\n",
+		                                 "cyclotomo test FIRST SECOND [options]",
+		                                 ".SH Input\n",
+		                                 ".B \\-\\-box <px>  (also \\-\\-b)\nBox.\n[default: 4242 px]\n",
+		                                 "\n\\&.details\n\\&'with\\eall\n" };
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
 		if (!strstr(text, PARTS[i])) fail_msg("'%s' is not in the page:\n%s", PARTS[i], text);
 	}
@@ -171,8 +214,11 @@ static void test_json_of_options(void **state)
 	cyc_options_json(&j, "options", &a, OPTIONS, N);
 	cyc_json_end_object(&j);
 	assert_int_equal(cyc_json_finish(&text, &j), CYC_OK);
-	static const char *const PARTS[] = { "\"no-circle\": true", "\"twist\": 30", "\"particles\": \"a\\\"b\\\\c\"", "\"box\": 64",
-		"\"fruit\": \"pear\"", "\"FIRST\": \"a.mrc\"", "\"theme\": null" };
+	static const char *const PARTS[] = {
+		"\"no-circle\": true", "\"twist\": 30",       "\"particles\": \"a\\\"b\\\\c\"",
+		"\"box\": 64",         "\"fruit\": \"pear\"", "\"FIRST\": \"a.mrc\"",
+		"\"theme\": null"
+	};
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
 		if (!strstr(text, PARTS[i])) fail_msg("'%s' is not in %s", PARTS[i], text);
 	}

@@ -10,16 +10,19 @@
 
 #include "cyclotomo/outputs.h"
 
-static const char SET[] = "data_\n\n_rlnTomoParticlesFile particles.star\n_rlnTomoTomogramsFile Job/job004/tomograms.star\n"
-						  "_rlnTomoReferenceMap1File maps/half1.mrc\n";
-static const char TOMOGRAMS[] = "data_global\n\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\nTS_01 Job/job004/deep/TS_01.star\n";
+static const char SET[] =
+	"data_\n\n_rlnTomoParticlesFile particles.star\n_rlnTomoTomogramsFile Job/job004/tomograms.star\n"
+	"_rlnTomoReferenceMap1File maps/half1.mrc\n";
+static const char TOMOGRAMS[] =
+	"data_global\n\nloop_\n_rlnTomoName\n_rlnTomoTiltSeriesStarFile\nTS_01 Job/job004/deep/TS_01.star\n";
 static const char TILTS[] = "data_TS_01\n\nloop_\n_rlnMicrographName\n2@images/stack.mrcs\n";
 
 static int set_up(void **state)
 {
 	if (temp_dir_make(state) != 0) return -1;
 	temp_write("set.star", SET);
-	temp_write("particles.star", "data_particles\n\nloop_\n_rlnTomoName\n_rlnImageName\nTS_01 1@images/extracted.mrcs\n");
+	temp_write("particles.star",
+	           "data_particles\n\nloop_\n_rlnTomoName\n_rlnImageName\nTS_01 1@images/extracted.mrcs\n");
 	temp_write("Job/job004/tomograms.star", TOMOGRAMS);
 	temp_write("Job/job004/deep/TS_01.star", TILTS);
 	temp_write("images/stack.mrcs", "image");
@@ -31,7 +34,9 @@ static int set_up(void **state)
 static cyc_status spare(cyc_output_kind kind, const char *out)
 {
 	const cyc_project_input input = { .root = temp_dir, .optimisation_set = "set.star" };
-	cyc_output_plan plan = { .kind = kind, .out = out, .root = temp_dir, .input = &input, .reads_stacks = kind == CYC_OUTPUT_REFINE };
+	cyc_output_plan plan = {
+		.kind = kind, .out = out, .root = temp_dir, .input = &input, .reads_stacks = kind == CYC_OUTPUT_REFINE
+	};
 	return cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL);
 }
 
@@ -48,9 +53,12 @@ static void the_project_is_no_job_folder(void **state)
 	(void)state;
 	static const char *const NAMES[] = { ".", "./", "Job/..", "Job/job004/../../", NULL };
 	for (int kind = 0; kind < CYC_N_OUTPUTS; kind++) {
-		bool is_folder = kind != CYC_OUTPUT_MASK && kind != CYC_OUTPUT_POSTPROCESS && kind != CYC_OUTPUT_STAR && kind != CYC_OUTPUT_SIMULATE;
-		for (int i = 0; is_folder && NAMES[i]; i++) ASSERT_FAILS(spare((cyc_output_kind)kind, NAMES[i]), CYC_E_USAGE, NAMES[i], "the project itself");
-		if (is_folder) ASSERT_FAILS(spare((cyc_output_kind)kind, temp_dir), CYC_E_USAGE, "the project itself");
+		bool is_folder = kind != CYC_OUTPUT_MASK && kind != CYC_OUTPUT_POSTPROCESS &&
+		                 kind != CYC_OUTPUT_STAR && kind != CYC_OUTPUT_SIMULATE;
+		for (int i = 0; is_folder && NAMES[i]; i++)
+			ASSERT_FAILS(spare((cyc_output_kind)kind, NAMES[i]), CYC_E_USAGE, NAMES[i], "the project itself");
+		if (is_folder)
+			ASSERT_FAILS(spare((cyc_output_kind)kind, temp_dir), CYC_E_USAGE, "the project itself");
 		ASSERT_OK(spare((cyc_output_kind)kind, "New"));
 		ASSERT_OK(spare((cyc_output_kind)kind, "New/deeper/"));
 	}
@@ -60,9 +68,11 @@ static void the_project_is_no_job_folder(void **state)
 static void folders_of_inputs_are_refused(void **state)
 {
 	(void)state;
-	ASSERT_FAILS(spare(CYC_OUTPUT_CTFREFINE, "Job/job004"), CYC_E_USAGE, "Job/job004/tomograms.star", "input");
+	ASSERT_FAILS(spare(CYC_OUTPUT_CTFREFINE, "Job/job004"), CYC_E_USAGE, "Job/job004/tomograms.star",
+	             "input");
 	ASSERT_FAILS(spare(CYC_OUTPUT_POLISH, "Job/job004/"), CYC_E_USAGE, "tomograms.star");
-	ASSERT_FAILS(spare(CYC_OUTPUT_POLISH, "New/../Job//job004"), CYC_E_USAGE, "tomograms.star"); /* no such folder is needed */
+	ASSERT_FAILS(spare(CYC_OUTPUT_POLISH, "New/../Job//job004"), CYC_E_USAGE,
+	             "tomograms.star"); /* no such folder is needed */
 	/* What writes no such file may have the folder. */
 	ASSERT_OK(spare(CYC_OUTPUT_RECONSTRUCT, "Job/job004"));
 	ASSERT_FAILS(spare(CYC_OUTPUT_RECONSTRUCT, "maps"), CYC_E_USAGE, "maps/half1.mrc");
@@ -74,7 +84,8 @@ static void links_are_seen_through(void **state)
 	(void)state;
 	link_to("particles.star", "Hard/particles.star", true);
 	ASSERT_FAILS(spare(CYC_OUTPUT_POLISH, "Hard"), CYC_E_USAGE, "Hard/particles.star", "particles.star");
-	/* A link is replaced, and what it leads to stays; but not where the link is what is read, or is written through. */
+	/* A link is replaced, and what it leads to stays; but not where the link is what is read, or is written
+	 * through. */
 	link_to("particles.star", "Soft/particles.star", false);
 	ASSERT_OK(spare(CYC_OUTPUT_SEPARATE, "Soft"));
 	const cyc_project_input linked = { .root = temp_dir, .particles = "Soft/particles.star" };
@@ -109,13 +120,17 @@ static void single_files_are_compared(void **state)
 {
 	(void)state;
 	const char *map = "maps/half1.mrc", *set = "set.star";
-	cyc_output_plan mask = { .kind = CYC_OUTPUT_MASK, .out = map, .root = temp_dir, .files = &map, .n_files = 1 };
+	cyc_output_plan mask = {
+		.kind = CYC_OUTPUT_MASK, .out = map, .root = temp_dir, .files = &map, .n_files = 1
+	};
 	ASSERT_FAILS(cyc_outputs_spare_inputs(&mask, CYC_OUTPUT_ALL), CYC_E_USAGE, "half1.mrc");
 	mask.out = "maps/../maps/half1.mrc:mrc";
 	ASSERT_FAILS(cyc_outputs_spare_inputs(&mask, CYC_OUTPUT_ALL), CYC_E_USAGE, "half1.mrc");
 	mask.out = "maps/mask.mrc";
 	ASSERT_OK(cyc_outputs_spare_inputs(&mask, CYC_OUTPUT_ALL));
-	cyc_output_plan post = { .kind = CYC_OUTPUT_POSTPROCESS, .out = "maps/half1", .root = temp_dir, .files = &set, .n_files = 1 };
+	cyc_output_plan post = {
+		.kind = CYC_OUTPUT_POSTPROCESS, .out = "maps/half1", .root = temp_dir, .files = &set, .n_files = 1
+	};
 	ASSERT_FAILS(cyc_outputs_spare_inputs(&post, CYC_OUTPUT_ALL), CYC_E_USAGE, "maps/half1.mrc");
 	post.out = "set";
 	ASSERT_FAILS(cyc_outputs_spare_inputs(&post, CYC_OUTPUT_ALL), CYC_E_USAGE, "set.star");
@@ -126,7 +141,8 @@ static void single_files_are_compared(void **state)
 static void inputs_that_cannot_be_read_are_the_jobs_matter(void **state)
 {
 	(void)state;
-	temp_write("Job/job004/tomograms.star", "data_global\nloop_\n_rlnTomoTiltSeriesStarFile\nnone.star extra\n");
+	temp_write("Job/job004/tomograms.star",
+	           "data_global\nloop_\n_rlnTomoTiltSeriesStarFile\nnone.star extra\n");
 	ASSERT_FAILS(spare(CYC_OUTPUT_CTFREFINE, "Job/job004"), CYC_E_USAGE, "tomograms.star");
 	ASSERT_OK(spare(CYC_OUTPUT_CTFREFINE, "maps"));
 	unlink(temp_path("set.star"));

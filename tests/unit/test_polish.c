@@ -16,13 +16,17 @@
 enum { T = 7, N = 5, GRID = 21 };
 static const double STEP_PX = 0.7;
 
-static double truth(double x, double y) { return cos(0.9 * x - 0.4) * cos(0.7 * y + 0.3) + 0.3 * sin(1.1 * x + 0.8 * y); }
+static double truth(double x, double y)
+{
+	return cos(0.9 * x - 0.4) * cos(0.7 * y + 0.3) + 0.3 * sin(1.1 * x + 0.8 * y);
+}
 
 static void fill_map(float *map, double cx, double cy)
 {
 	double line[GRID];
 	for (int j = 0; j < GRID; j++)
-		for (int i = 0; i < GRID; i++) map[j * GRID + i] = (float)truth((i - GRID / 2) * STEP_PX - cx, (j - GRID / 2) * STEP_PX - cy);
+		for (int i = 0; i < GRID; i++)
+			map[j * GRID + i] = (float)truth((i - GRID / 2) * STEP_PX - cx, (j - GRID / 2) * STEP_PX - cy);
 	cyc_local_map_prefilter(map, GRID, line);
 }
 
@@ -34,15 +38,21 @@ static void spline(void **state)
 	fill_map(map, 0.3, -0.2);
 	double g[2], unused[2], h = 1e-4;
 	for (int i = 0; i < 200; i++) {
-		double x = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 0) - 0.5), y = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 1) - 0.5);
+		double x = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 0) - 0.5),
+			   y = 9 * (cyc_rng_uniform_at(1, 0, (uint64_t)i, 1) - 0.5);
 		double v = cyc_local_map_value(g, map, grid, x, y);
 		assert_true(fabs(v - truth(x - 0.3, y + 0.2)) < 3e-3);
-		double dx = (cyc_local_map_value(unused, map, grid, x + h, y) - cyc_local_map_value(unused, map, grid, x - h, y)) / (2 * h);
-		double dy = (cyc_local_map_value(unused, map, grid, x, y + h) - cyc_local_map_value(unused, map, grid, x, y - h)) / (2 * h);
+		double dx = (cyc_local_map_value(unused, map, grid, x + h, y) -
+		             cyc_local_map_value(unused, map, grid, x - h, y)) /
+		            (2 * h);
+		double dy = (cyc_local_map_value(unused, map, grid, x, y + h) -
+		             cyc_local_map_value(unused, map, grid, x, y - h)) /
+		            (2 * h);
 		assert_true(fabs(dx - g[0]) < 1e-6 && fabs(dy - g[1]) < 1e-6);
 	}
 	/* Samples are reproduced, and beyond the reach the value stays. */
-	assert_true(fabs(cyc_local_map_value(g, map, grid, 2 * STEP_PX, -STEP_PX) - truth(2 * STEP_PX - 0.3, -STEP_PX + 0.2)) < 1e-5);
+	assert_true(fabs(cyc_local_map_value(g, map, grid, 2 * STEP_PX, -STEP_PX) -
+	                 truth(2 * STEP_PX - 0.3, -STEP_PX + 0.2)) < 1e-5);
 	double reach = cyc_local_map_reach(grid), edge = cyc_local_map_value(g, map, grid, reach, 0.5);
 	assert_true(cyc_local_map_value(g, map, grid, reach + 5, 0.5) == edge);
 	assert_true(g[0] == 0 && g[1] != 0);
@@ -54,26 +64,35 @@ static void modes_reproduce_the_covariance(void **state)
 	enum { M = 60 };
 	cyc_vec3 r[M];
 	for (int i = 0; i < M; i++)
-		r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0), 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 800 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 2) };
+		r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0),
+			               3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1),
+			               800 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 2) };
 	for (int is_squared = 0; is_squared < 2; is_squared++) {
 		cyc_motion_model *m = NULL;
-		const cyc_motion_options o = { .correlation_A = 2500, .is_squared = is_squared != 0, .max_modes = -1 };
+		const cyc_motion_options o = { .correlation_A = 2500,
+			                           .is_squared = is_squared != 0,
+			                           .max_modes = -1 };
 		ASSERT_OK(cyc_motion_model_create(&m, r, M, &o));
 		double error = 0;
 		for (int p = 0; p < M; p++)
 			for (int q = 0; q < M; q++) {
-				double d2 = cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y) + cyc_square(r[p].z - r[q].z), k = 0;
-				for (int b = 0; b < m->n_modes; b++) k += m->modes[p * m->n_modes + b] * m->modes[q * m->n_modes + b];
-				error = fmax(error, fabs(k - (is_squared ? exp(-d2 / (2500.0 * 2500)) : exp(-sqrt(d2) / 2500))));
+				double d2 = cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y) +
+				            cyc_square(r[p].z - r[q].z),
+					   k = 0;
+				for (int b = 0; b < m->n_modes; b++)
+					k += m->modes[p * m->n_modes + b] * m->modes[q * m->n_modes + b];
+				error =
+					fmax(error, fabs(k - (is_squared ? exp(-d2 / (2500.0 * 2500)) : exp(-sqrt(d2) / 2500))));
 			}
-		assert_true(error < 0.05); /* 0.1 % of the trace is left out: 0.06 over all particles, far less for one */
+		assert_true(error <
+		            0.05); /* 0.1 % of the trace is left out: 0.06 over all particles, far less for one */
 		assert_true(m->n_modes <= M && (!is_squared || m->n_modes < M / 2));
 		cyc_motion_model_destroy(&m);
 	}
 }
 
-/* Relative motion: no mode moves all particles, and the covariance is that of motion minus its mean. Beyond 1,500 particles the
- * modes come from another decomposition; they are orthogonal all the same. */
+/* Relative motion: no mode moves all particles, and the covariance is that of motion minus its mean. Beyond
+ * 1,500 particles the modes come from another decomposition; they are orthogonal all the same. */
 static void relative_modes_have_no_mean(void **state)
 {
 	(void)state;
@@ -83,8 +102,12 @@ static void relative_modes_have_no_mean(void **state)
 		cyc_vec3 *r = NULL;
 		cyc_motion_model *m = NULL;
 		ASSERT_OK(cyc_alloc(&r, n, sizeof *r));
-		for (int i = 0; i < n; i++) r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0), 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 0 };
-		const cyc_motion_options o = { .correlation_A = 4000, .is_squared = true, .is_relative = true, .max_modes = -1 };
+		for (int i = 0; i < n; i++)
+			r[i] = (cyc_vec3){ 3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 0),
+				               3000 * cyc_rng_uniform_at(2, 0, (uint64_t)i, 1), 0 };
+		const cyc_motion_options o = {
+			.correlation_A = 4000, .is_squared = true, .is_relative = true, .max_modes = -1
+		};
 		ASSERT_OK(cyc_motion_model_create(&m, r, n, &o));
 		assert_true(m->n_modes > 3);
 		double trace = 0, expected = 0;
@@ -100,8 +123,12 @@ static void relative_modes_have_no_mean(void **state)
 			assert_true(fabs(mean) < 1e-9 && fabs(cross) < 1e-8 * n);
 		}
 		for (int p = 0; p < n; p++)
-			for (int q = 0; q < n; q++) expected += ((p == q) - 1.0 / n) * exp(-(cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y)) / (4000.0 * 4000));
-		assert_true(fabs(trace - expected) < 0.01 * expected); /* 0.1 % of the whole trace is left out, twice */
+			for (int q = 0; q < n; q++)
+				expected +=
+					((p == q) - 1.0 / n) *
+					exp(-(cyc_square(r[p].x - r[q].x) + cyc_square(r[p].y - r[q].y)) / (4000.0 * 4000));
+		assert_true(fabs(trace - expected) <
+		            0.01 * expected); /* 0.1 % of the whole trace is left out, twice */
 		cyc_motion_model_destroy(&m);
 		cyc_free(r);
 	}
@@ -130,9 +157,12 @@ typedef struct {
 	cyc_deformation_type deformation;
 	bool is_per_tilt;
 } variant;
-static const variant VARIANTS[] = { { false, CYC_DEFORMATION_NONE, false },  { true, CYC_DEFORMATION_NONE, false },  { false, CYC_DEFORMATION_LINEAR, true },
-	                                { true, CYC_DEFORMATION_SPLINE, false }, { false, CYC_DEFORMATION_SPLINE, true }, { false, CYC_DEFORMATION_FOURIER, false },
-	                                { true, CYC_DEFORMATION_FOURIER, true } };
+static const variant VARIANTS[] = {
+	{ false, CYC_DEFORMATION_NONE, false },  { true, CYC_DEFORMATION_NONE, false },
+	{ false, CYC_DEFORMATION_LINEAR, true }, { true, CYC_DEFORMATION_SPLINE, false },
+	{ false, CYC_DEFORMATION_SPLINE, true }, { false, CYC_DEFORMATION_FOURIER, false },
+	{ true, CYC_DEFORMATION_FOURIER, true }
+};
 enum { N_VARIANTS = sizeof VARIANTS / sizeof *VARIANTS, MAX_COEFFICIENTS = 72 };
 static const variant STATIC = { 0 }, MOVING = { .has_motion = true };
 
@@ -141,9 +171,20 @@ static double deformation_width[MAX_COEFFICIENTS];
 static void make_world(variant v)
 {
 	memset(&w, 0, sizeof w);
-	w.ts = (cyc_tilt_series){ .name = "test", .pixel_size_A = 1.7, .n_tilts = T, .tilts = w.tilts, .image_nx = 400, .image_ny = 300, .size_px = { 400, 300, 200 } };
+	w.ts = (cyc_tilt_series){ .name = "test",
+		                      .pixel_size_A = 1.7,
+		                      .n_tilts = T,
+		                      .tilts = w.tilts,
+		                      .image_nx = 400,
+		                      .image_ny = 300,
+		                      .size_px = { 400, 300, 200 } };
 	for (int f = 0; f < T; f++) {
-		w.tilts[f] = (cyc_tilt){ .xtilt_rad = 0.01, .ytilt_rad = 0.25 * (f - T / 2), .zrot_rad = 1.4, .has_angles = true, .scale = 1, .has_nominal_tilt = f != 2,
+		w.tilts[f] = (cyc_tilt){ .xtilt_rad = 0.01,
+			                     .ytilt_rad = 0.25 * (f - T / 2),
+			                     .zrot_rad = 1.4,
+			                     .has_angles = true,
+			                     .scale = 1,
+			                     .has_nominal_tilt = f != 2,
 			                     .nominal_tilt_rad = 0.25 * (f - T / 2) };
 		w.order[f] = (f * 3) % T;
 		w.sigma[f] = 0.5 + 0.1 * f;
@@ -152,7 +193,8 @@ static void make_world(variant v)
 	}
 	for (int p = 0; p < N; p++) {
 		cyc_rng r = cyc_rng_make(3, 0, (uint64_t)p);
-		w.positions[p] = (cyc_vec3){ 200 * cyc_rng_normal(&r), 200 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
+		w.positions[p] =
+			(cyc_vec3){ 200 * cyc_rng_normal(&r), 200 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
 		w.weight[p] = p == 1 ? 0.5 : 1;
 	}
 	const cyc_motion_options o = { .correlation_A = 1500, .is_relative = v.is_per_tilt, .max_modes = -1 };
@@ -184,9 +226,11 @@ static void make_world(variant v)
 	};
 	w.a.do_deformation = v.deformation != CYC_DEFORMATION_NONE;
 	w.a.is_deformation_per_tilt = v.is_per_tilt;
-	w.a.deformation_model = (cyc_deformation_model){ .type = v.deformation, .grid = { 3, 3 }, .image_nx = 400, .image_ny = 300 };
+	w.a.deformation_model =
+		(cyc_deformation_model){ .type = v.deformation, .grid = { 3, 3 }, .image_nx = 400, .image_ny = 300 };
 	w.a.deformation_model.n = cyc_deformation_n_coefficients(v.deformation, w.a.deformation_model.grid);
-	for (int i = 0; i < MAX_COEFFICIENTS; i++) deformation_width[i] = v.deformation == CYC_DEFORMATION_LINEAR ? 0.004 : 0.5 + 0.01 * i;
+	for (int i = 0; i < MAX_COEFFICIENTS; i++)
+		deformation_width[i] = v.deformation == CYC_DEFORMATION_LINEAR ? 0.004 : 0.5 + 0.01 * i;
 	w.a.deformation_width = deformation_width;
 	assert_int_equal(cyc_alignment_init(&w.a), CYC_OK);
 	for (int p = 0; p < N; p++)
@@ -251,7 +295,8 @@ static void gradient_in_every_block(void **state)
 			ASSERT_OK(cyc_alignment_step(&w.a, v, h));
 			double expected = (up - down) / (2 * h);
 			if (!(fabs(expected - g[i]) < 1e-5 * (1 + fabs(expected))))
-				fail_msg("variant %d, parameter %d of %d: gradient %.8g, differences %.8g", k, (int)i, (int)n, g[i], expected);
+				fail_msg("variant %d, parameter %d of %d: gradient %.8g, differences %.8g", k, (int)i, (int)n,
+				         g[i], expected);
 		}
 		cyc_free(v);
 		cyc_free(g);
@@ -260,7 +305,8 @@ static void gradient_in_every_block(void **state)
 	}
 }
 
-/* v (1 + A^T J A) v = |v|^2 + sum of J-weighted squared displacements, which finite differences of positions give. */
+/* v (1 + A^T J A) v = |v|^2 + sum of J-weighted squared displacements, which finite differences of positions
+ * give. */
 static void curvature_is_that_of_the_displacements(void **state)
 {
 	(void)state;
@@ -269,7 +315,8 @@ static void curvature_is_that_of_the_displacements(void **state)
 	for (int k = 0; k < N_VARIANTS; k++) {
 		make_world(VARIANTS[k]);
 		int64_t n = cyc_alignment_n_parameters(&w.a);
-		double *v = numbers(n), *u = numbers(n), *Cv = numbers(n), *Cu = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
+		double *v = numbers(n), *u = numbers(n), *Cv = numbers(n), *Cu = numbers(n),
+			   *scratch = numbers(cyc_alignment_scratch(&w.a));
 		random_step(v, n, 5, 0.3);
 		ASSERT_OK(cyc_alignment_step(&w.a, v, 1));
 		ASSERT_OK(cyc_alignment_linearise(&w.a));
@@ -290,8 +337,10 @@ static void curvature_is_that_of_the_displacements(void **state)
 		for (int i = 0; i < N * T; i++) cyc_alignment_position(down[i], &w.a, i / T, i % T);
 		for (int i = 0; i < N * T; i++) {
 			if (!w.pairs[i].map) continue;
-			double x = (up[i][0] - down[i][0]) / (2 * h), y = (up[i][1] - down[i][1]) / (2 * h), scale = 1.3 * 1.3 * w.weight[i / T];
-			expected += scale * (w.pairs[i].curve[0] * x * x + 2 * w.pairs[i].curve[1] * x * y + w.pairs[i].curve[2] * y * y);
+			double x = (up[i][0] - down[i][0]) / (2 * h), y = (up[i][1] - down[i][1]) / (2 * h),
+				   scale = 1.3 * 1.3 * w.weight[i / T];
+			expected += scale * (w.pairs[i].curve[0] * x * x + 2 * w.pairs[i].curve[1] * x * y +
+			                     w.pairs[i].curve[2] * y * y);
 		}
 		assert_true(fabs(vCv - expected) < 1e-5 * expected);
 		assert_true(fabs(uCv - vCu) < 1e-9 * fabs(vCv));
@@ -301,7 +350,8 @@ static void curvature_is_that_of_the_displacements(void **state)
 	}
 }
 
-/* Without motion and deformation the preconditioner is the inverse of the curvature; a mode of the motion by itself as well. */
+/* Without motion and deformation the preconditioner is the inverse of the curvature; a mode of the motion by
+ * itself as well. */
 static void elimination_inverts_the_curvature(void **state)
 {
 	(void)state;
@@ -317,7 +367,8 @@ static void elimination_inverts_the_curvature(void **state)
 		}
 		ASSERT_OK(cyc_alignment_linearise(&w.a));
 		int64_t n = cyc_alignment_n_parameters(&w.a);
-		double *v = numbers(n), *Cv = numbers(n), *x = numbers(n), *scratch = numbers(cyc_alignment_scratch(&w.a));
+		double *v = numbers(n), *Cv = numbers(n), *x = numbers(n),
+			   *scratch = numbers(cyc_alignment_scratch(&w.a));
 		cyc_schur *s = NULL;
 		random_step(v, n, 9, 1);
 		ASSERT_OK(cyc_alignment_curvature(Cv, &w.a, v, scratch));
@@ -351,12 +402,14 @@ static void gauge_keeps_positions_and_removes_the_mean_rotation(void **state)
 	}
 	double mean[3] = { 0, 0, 0 };
 	for (int f = 0; f < T; f++) {
-		cyc_mat3 R = w.projections[f].linear, E = cyc_mat3_mul(cyc_mat3_transpose(R), cyc_mat3_mul(w.a.tilts[f].Q, R));
+		cyc_mat3 R = w.projections[f].linear,
+				 E = cyc_mat3_mul(cyc_mat3_transpose(R), cyc_mat3_mul(w.a.tilts[f].Q, R));
 		mean[0] += E.m[2][1] - E.m[1][2];
 		mean[1] += E.m[0][2] - E.m[2][0];
 		mean[2] += E.m[1][0] - E.m[0][1];
 	}
-	for (int k = 0; k < 3; k++) assert_true(fabs(mean[k]) / (2 * T) < 3e-4); /* one tilt sees a particle less; rotations were 5e-3 */
+	for (int k = 0; k < 3; k++)
+		assert_true(fabs(mean[k]) / (2 * T) < 3e-4); /* one tilt sees a particle less; rotations were 5e-3 */
 	cyc_free(v);
 	drop_world();
 }
@@ -372,8 +425,10 @@ static void errors_shrink_with_information(void **state)
 		ASSERT_OK(cyc_alignment_errors(tilt[k], particle[k], &w.a));
 		drop_world();
 	}
-	for (int i = 0; i < 3 * N; i++) assert_true(particle[1][i] < particle[0][i] && particle[0][i] < 3.0 && particle[1][i] > 0);
-	for (int i = 0; i < 5 * T; i++) assert_true(tilt[1][i] < tilt[0][i] && tilt[1][i] > 0 && tilt[0][i] < (i % 5 < 3 ? 0.003 : 2.0));
+	for (int i = 0; i < 3 * N; i++)
+		assert_true(particle[1][i] < particle[0][i] && particle[0][i] < 3.0 && particle[1][i] > 0);
+	for (int i = 0; i < 5 * T; i++)
+		assert_true(tilt[1][i] < tilt[0][i] && tilt[1][i] > 0 && tilt[0][i] < (i % 5 < 3 ? 0.003 : 2.0));
 }
 
 /* Covariance of all parameters [rad, Å] from the curvature itself: n x n, by Gauss-Jordan elimination. */
@@ -461,8 +516,8 @@ static void assert_errors(const char *what, const double *errors, const double *
 static void free_errors_are_those_without_the_gauge(void **state)
 {
 	(void)state;
-	double tilt[5 * T], particle[3 * N], motion[T], mean_motion[3 * N], raw_tilt[5 * T], raw_particle[3 * N], B[3 * (N + T) * 6],
-		errors[3 * T], found[3 * (N + T)], one[3 * (N + T)], weight[2 * T] = { 0 };
+	double tilt[5 * T], particle[3 * N], motion[T], mean_motion[3 * N], raw_tilt[5 * T], raw_particle[3 * N],
+		B[3 * (N + T) * 6], errors[3 * T], found[3 * (N + T)], one[3 * (N + T)], weight[2 * T] = { 0 };
 	double sum = 0, raw_sum = 0;
 	make_world(STATIC);
 	w.a.widths.shift_A = w.a.widths.position_A = 20; /* the gauge is hardly known */

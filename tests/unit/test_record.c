@@ -186,7 +186,7 @@ static void what_counts(void **state)
 		"_rlnTomoImportFractionalDose\n_rlnTomoDeformationType\n_rlnTomoDeformationGridSizeX\n"
 		"_rlnTomoDeformationGridSizeY\n_rlnTomoTiltSeriesStarFile\n"
 		"TS_01 300 2.7 0.1 2.0 -1 100 100 60 og1 \"my own\" 3.25 Fourier 3 4 "
-	    "Import/job001/tilt_series/TS_01.star\n"
+		"Import/job001/tilt_series/TS_01.star\n"
 		"TS_02 300 2.7 0.1 2.0 1 200 100 60 og2 other 1.5 none 3 4 Import/job001/tilt_series/TS_02.star\n");
 	const char *tilts = "Import/job001/tilt_series/TS_01.star";
 	uint64_t was = hash_of_project();

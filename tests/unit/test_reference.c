@@ -1,4 +1,5 @@
-/* References for predicting tilt images: the slices of a known density in the unit of windows, and maps that do not fit. */
+/* References for predicting tilt images: the slices of a known density in the unit of windows, and maps that
+ * do not fit. */
 #include <complex.h>
 #include <math.h>
 #include <setjmp.h>
@@ -17,7 +18,8 @@ enum { S = 48, BOX = 32 };
 static const double SIGMA = 1.6, PIXEL_A = 2;
 static const cyc_vec3 AT = { 4, -3, 5 }, NOT_AT = { -4, 6, -2 };
 
-/* Gaussians of height 1 and -1 (no mean, which would be taken off) with the grey scale sqrt(box of the windows) of reconstructed maps. */
+/* Gaussians of height 1 and -1 (no mean, which would be taken off) with the grey scale sqrt(box of the
+ * windows) of reconstructed maps. */
 static void map_write(const char *name, int32_t n, double pixel_size_A, bool is_mask)
 {
 	cyc_volume *v = NULL;
@@ -26,7 +28,9 @@ static void map_write(const char *name, int32_t n, double pixel_size_A, bool is_
 		double x = i % n - n / 2, y = i / n % n - n / 2, z = i / n / n - n / 2;
 		double r2 = cyc_square(x - AT.x) + cyc_square(y - AT.y) + cyc_square(z - AT.z);
 		double q2 = cyc_square(x - NOT_AT.x) + cyc_square(y - NOT_AT.y) + cyc_square(z - NOT_AT.z);
-		v->data[i] = is_mask ? (x * x + y * y + z * z < 169 ? 1 : 0) : (float)(sqrt((double)S) * (exp(-0.5 * r2 / (SIGMA * SIGMA)) - exp(-0.5 * q2 / (SIGMA * SIGMA))));
+		v->data[i] = is_mask ? (x * x + y * y + z * z < 169 ? 1 : 0)
+		                     : (float)(sqrt((double)S) *
+		                               (exp(-0.5 * r2 / (SIGMA * SIGMA)) - exp(-0.5 * q2 / (SIGMA * SIGMA))));
 	}
 	ASSERT_OK(cyc_mrc_write(temp_path(name), v, 2, NULL));
 	cyc_volume_destroy(&v);
@@ -45,10 +49,12 @@ static void slices_are_transforms_of_projections(void **state)
 			cyc_cfloat host[2 * S * (S / 2 + 1)];
 			const cyc_mat3 R[2] = { cyc_mat3_identity(), cyc_euler_to_matrix(0.7, 1.9, -2.5) };
 			ASSERT_OK(cyc_backend_open(&be, backends[k], 2));
-			ASSERT_OK(cyc_reference_load(&r, be, "map.mrc", "map.mrc", masked ? "mask.mrc" : NULL, NULL, 0, S, PIXEL_A, temp_dir));
+			ASSERT_OK(cyc_reference_load(&r, be, "map.mrc", "map.mrc", masked ? "mask.mrc" : NULL, NULL, 0, S,
+			                             PIXEL_A, temp_dir));
 			assert_int_equal(r->box_px, S);
 			assert_true(r->radius >= S / 2 - 3 && r->radius < S / 2 && r->n_grid >= 2 * BOX && r->fsc_is_own);
-			assert_true(masked ? r->map_diameter_px > 24 && r->map_diameter_px < 27 : r->map_diameter_px == BOX);
+			assert_true(masked ? r->map_diameter_px > 24 && r->map_diameter_px < 27
+			                   : r->map_diameter_px == BOX);
 			ASSERT_OK(cyc_buffer_create(&ft, be, 2 * cyc_half_count2(S), sizeof *host));
 			ASSERT_OK(cyc_op_slice_extract(ft, be, r->half[1], r->n_grid, R, r->radius, NULL, 0, 2, S));
 			ASSERT_OK(cyc_buffer_download(host, ft, sizeof host));
@@ -62,15 +68,18 @@ static void slices_are_transforms_of_projections(void **state)
 						double complex got = (double complex)host[(i * S + y) * (S / 2 + 1) + x], wanted = 0;
 						if (k2 < 4) continue; /* shell 0 has no weight, which reaches into shell 1 */
 						if (k2 <= r->radius * r->radius)
-							wanted = peak * exp(-2 * cyc_square(CYC_PI * SIGMA / S) * k2) * (cexp(-2 * i_unit * CYC_PI * (x * at.x + ky * at.y) / S) -
-							                                                             cexp(-2 * i_unit * CYC_PI * (x * not_at.x + ky * not_at.y) / S));
+							wanted = peak * exp(-2 * cyc_square(CYC_PI * SIGMA / S) * k2) *
+							         (cexp(-2 * i_unit * CYC_PI * (x * at.x + ky * at.y) / S) -
+							          cexp(-2 * i_unit * CYC_PI * (x * not_at.x + ky * not_at.y) / S));
 						cross += creal(got * conj(wanted));
 						power += creal(wanted * conj(wanted));
 						all += creal(got * conj(got));
 					}
-				/* Single values are off by some hundredths, up on the grid and down between: that is trilinear look-up. */
+				/* Single values are off by some hundredths, up on the grid and down between: that is
+				 * trilinear look-up. */
 				if (!(fabs(cross / power - 1) < 0.02) || !(cross / sqrt(power * all) > 0.999))
-					fail_msg("slice %d has %.4f of its scale, correlation %.5f", i, cross / power, cross / sqrt(power * all));
+					fail_msg("slice %d has %.4f of its scale, correlation %.5f", i, cross / power,
+					         cross / sqrt(power * all));
 			}
 			cyc_buffer_destroy(&ft);
 			cyc_reference_destroy(&r);
@@ -87,7 +96,8 @@ static void resolution_can_be_limited(void **state)
 	ASSERT_OK(cyc_backend_open(&be, "cpu", 1));
 	ASSERT_OK(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "mask.mrc", NULL, 8, S, PIXEL_A, temp_dir));
 	assert_int_equal(r->radius, (int)(S * PIXEL_A / 8));
-	for (int i = 0; i <= S / 2; i++) assert_true(i > 0 && i <= r->radius ? r->wiener[i] > 0.99 : r->wiener[i] == 0);
+	for (int i = 0; i <= S / 2; i++)
+		assert_true(i > 0 && i <= r->radius ? r->wiener[i] > 0.99 : r->wiener[i] == 0);
 	for (int i = 0; i <= S / 2; i++) assert_true(r->noise[i] == 0); /* equal halves have none */
 	cyc_reference_destroy(&r);
 	cyc_backend_close(&be);
@@ -102,7 +112,9 @@ static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 	map_write("small.mrc", 24, PIXEL_A, false);
 	map_write("small_mask.mrc", 24, PIXEL_A, true);
 	map_write("coarse.mrc", BOX, 4, false);
-#define REFUSED(a, b, mask, box, ...) ASSERT_FAILS(cyc_reference_load(&r, be, a, b, mask, NULL, 0, box, PIXEL_A, temp_dir), CYC_E_SHAPE, __VA_ARGS__)
+#define REFUSED(a, b, mask, box, ...)                                                                        \
+	ASSERT_FAILS(cyc_reference_load(&r, be, a, b, mask, NULL, 0, box, PIXEL_A, temp_dir), CYC_E_SHAPE,       \
+	             __VA_ARGS__)
 	REFUSED("coarse.mrc", "coarse.mrc", NULL, S, "coarse.mrc", "4 Å", "2 Å");
 	assert_non_null(strstr(cyc_error_get()->hint, "cyclotomo reconstruct --bin 1 --b 48"));
 	REFUSED("map.mrc", "map.mrc", NULL, 24, "map.mrc", "32 px", "24 px");
@@ -110,9 +122,12 @@ static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 	REFUSED("map.mrc", "small.mrc", NULL, S, "map.mrc 32 px", "small.mrc 24 px");
 	REFUSED("map.mrc", "map.mrc", "small_mask.mrc", S, "small_mask.mrc", "24 px", "32 px");
 	assert_non_null(strstr(cyc_error_get()->hint, "cyclotomo mask --i map.mrc"));
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "none.mrc", NULL, NULL, 0, S, PIXEL_A, temp_dir), CYC_E_IO, "half map 2", "none.mrc");
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "map.mrc", NULL, 0, S, PIXEL_A, temp_dir), CYC_E_DATA, "masks go from 0 to 1");
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "mask.mrc", NULL, 90, S, PIXEL_A, temp_dir), CYC_E_DATA, "nothing can be refined");
+	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "none.mrc", NULL, NULL, 0, S, PIXEL_A, temp_dir),
+	             CYC_E_IO, "half map 2", "none.mrc");
+	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "map.mrc", NULL, 0, S, PIXEL_A, temp_dir),
+	             CYC_E_DATA, "masks go from 0 to 1");
+	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "mask.mrc", NULL, 90, S, PIXEL_A, temp_dir),
+	             CYC_E_DATA, "nothing can be refined");
 	assert_null(r);
 	cyc_backend_close(&be);
 }

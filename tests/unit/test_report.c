@@ -45,8 +45,16 @@ static int count(const char *text, const char *what)
 
 static cyc_plot make_plot(const cyc_plot_series *series, int32_t n)
 {
-	return (cyc_plot){ .title = "FSC", .x_label = "resolution", .y_label = "FSC", .y_min = 0, .y_max = 1, .x_is_inverse_A = true,
-		               .h_line = 0.143, .h_line_label = "0.143", .n_series = n, .series = series };
+	return (cyc_plot){ .title = "FSC",
+		               .x_label = "resolution",
+		               .y_label = "FSC",
+		               .y_min = 0,
+		               .y_max = 1,
+		               .x_is_inverse_A = true,
+		               .h_line = 0.143,
+		               .h_line_label = "0.143",
+		               .n_series = n,
+		               .series = series };
 }
 
 static void svg_has_what_was_asked(void **state)
@@ -54,8 +62,14 @@ static void svg_has_what_was_asked(void **state)
 	(void)state;
 	char *svg = NULL;
 	cyc_plot_series s[2] = { { .label = "start & <1>", .n = N, .x = g_x, .y = g_fsc, .colour = -1 },
-		                     { .label = "refined", .n = N, .x = g_x, .y = g_fsc2, .y_error = g_error, .style = CYC_PLOT_LINE_POINTS,
-		                       .is_dashed = true, .colour = -1 } };
+		                     { .label = "refined",
+		                       .n = N,
+		                       .x = g_x,
+		                       .y = g_fsc2,
+		                       .y_error = g_error,
+		                       .style = CYC_PLOT_LINE_POINTS,
+		                       .is_dashed = true,
+		                       .colour = -1 } };
 	cyc_plot p = make_plot(s, 2);
 	p.y_min = -0.1;
 	p.y_max = 1.1;
@@ -82,7 +96,9 @@ static void curve_lies_where_it_should(void **state)
 	char *svg = NULL;
 	double x[3] = { 0, 1, 2 }, y[3] = { 0, 2, 1 }, px[3], py[3];
 	cyc_plot_series s = { .n = 3, .x = x, .y = y };
-	cyc_plot p = { .h_line = NO_VALUE, .x_min = 0, .x_max = 2, .y_min = 0, .y_max = 2, .n_series = 1, .series = &s };
+	cyc_plot p = {
+		.h_line = NO_VALUE, .x_min = 0, .x_max = 2, .y_min = 0, .y_max = 2, .n_series = 1, .series = &s
+	};
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	const char *path = strstr(svg, "stroke-width=\"1.80\"");
 	assert_non_null(path);
@@ -165,7 +181,11 @@ static void bad_text_becomes_question_marks(void **state)
 {
 	(void)state;
 	char *svg = NULL, path[64];
-	cyc_plot_series s = { .label = "a\xFF\x01" "b", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot_series s = { .label = "a\xFF\x01"
+		                           "b",
+		                  .n = N,
+		                  .x = g_x,
+		                  .y = g_fsc };
 	cyc_plot p = make_plot(&s, 1);
 	assert_int_equal(cyc_plot_svg(&svg, &p, 1), CYC_OK);
 	assert_non_null(strstr(svg, ">a??b<"));
@@ -211,7 +231,8 @@ static void pdf_has_a_page_per_figure(void **state)
 	assert_int_equal(cyc_plot_write_pdf(path, figures, (int32_t[]){ 1, 2 }, 2), CYC_OK);
 	assert_int_equal(cyc_read_file(&data, &n, path), CYC_OK);
 	int pages = 0;
-	for (size_t i = 0; i + 12 < n; i++) pages += memcmp(data + i, "/Type /Page", 11) == 0 && data[i + 11] != 's';
+	for (size_t i = 0; i + 12 < n; i++)
+		pages += memcmp(data + i, "/Type /Page", 11) == 0 && data[i + 11] != 's';
 	assert_int_equal(pages, 2);
 	cyc_free(data);
 }
@@ -274,7 +295,10 @@ static size_t decode_base64(unsigned char *out, const char *text)
 	return n;
 }
 
-typedef struct { const char *data; size_t n, at; } memory_file;
+typedef struct {
+	const char *data;
+	size_t n, at;
+} memory_file;
 static cairo_status_t read_chunk(void *file, unsigned char *data, unsigned n)
 {
 	memory_file *f = file;
@@ -292,7 +316,8 @@ static void slices_show_the_map(void **state)
 	char *png = NULL, *again = NULL, *uri = NULL;
 	size_t n, n_again;
 	assert_int_equal(cyc_volume_create(&v, BOX, BOX, BOX, 0), CYC_OK);
-	/* A cube of 8 voxels at high x, low y, middle z: right and bottom in xy, right and middle in xz, left and middle in yz. */
+	/* A cube of 8 voxels at high x, low y, middle z: right and bottom in xy, right and middle in xz, left and
+	 * middle in yz. */
 	for (int z = 12; z < 20; z++)
 		for (int y = 2; y < 20; y++)
 			for (int x = 12; x < 30; x++) v->data[(z * BOX + y) * BOX + x] = 1;
@@ -351,7 +376,9 @@ static void values_are_drawn(void **state)
 		opacity[i] = (float)(i / EDGE_PX) / EDGE_PX;
 	}
 	value[3] = NAN; /* drawn as nothing, not a reason to fail */
-	const cyc_value_panel panels[3] = { { "images", EDGE_PX, value, opacity, 1, "rad" }, { "fit", EDGE_PX, value, NULL, 0.5, NULL }, { NULL, 1, value, NULL, 2, "x" } };
+	const cyc_value_panel panels[3] = { { "images", EDGE_PX, value, opacity, 1, "rad" },
+		                                { "fit", EDGE_PX, value, NULL, 0.5, NULL },
+		                                { NULL, 1, value, NULL, 2, "x" } };
 	for (int k = 0; k < 2; k++) {
 		snprintf(path[k], sizeof path[k], "%s/values%d.png", g_dir, k);
 		assert_int_equal(cyc_values_write(path[k], "phases", panels, 3), CYC_OK);
@@ -361,8 +388,10 @@ static void values_are_drawn(void **state)
 	cairo_surface_t *image = cairo_image_surface_create_from_png(path[0]);
 	assert_int_equal(cairo_surface_status(image), CAIRO_STATUS_SUCCESS);
 	/* Red to the right, blue to the left, in the second panel (opaque): its middle row. */
-	const unsigned char *row = cairo_image_surface_get_data(image) + (size_t)cairo_image_surface_get_stride(image) * (2 * (34 + 24 + 130));
-	const unsigned char *left = row + 4 * (2 * (40 + 260 + 40 + 20)), *right = row + 4 * (2 * (40 + 260 + 40 + 240));
+	const unsigned char *row = cairo_image_surface_get_data(image) +
+	                           (size_t)cairo_image_surface_get_stride(image) * (2 * (34 + 24 + 130));
+	const unsigned char *left = row + 4 * (2 * (40 + 260 + 40 + 20)),
+						*right = row + 4 * (2 * (40 + 260 + 40 + 240));
 	assert_true(left[0] > left[2] + 60 && right[2] > right[0] + 60);
 	cairo_surface_destroy(image);
 	for (int k = 0; k < 2; k++) cyc_free(png[k]);
@@ -373,11 +402,13 @@ static void values_are_drawn(void **state)
 	assert_int_equal(cyc_values_write(path[1], NULL, panels, 1), CYC_E_IO);
 }
 
-/* Picture px of a direction's place on the map, in the middle of the image's rows and columns as they are drawn. */
+/* Picture px of a direction's place on the map, in the middle of the image's rows and columns as they are
+ * drawn. */
 static int shade_at(cairo_surface_t *image, double x, double y)
 {
 	int u = (int)(2 * (46 + 280 * (1 + x))), v = (int)(2 * (26 + 140 * (1 - y)));
-	return cairo_image_surface_get_data(image)[(size_t)v * (size_t)cairo_image_surface_get_stride(image) + 4 * (size_t)u + 2]; /* red */
+	return cairo_image_surface_get_data(
+		image)[(size_t)v * (size_t)cairo_image_surface_get_stride(image) + 4 * (size_t)u + 2]; /* red */
 }
 
 static cairo_surface_t *draw_directions(const double *rot, const double *tilt, int64_t n)
@@ -399,17 +430,27 @@ static void directions_lie_where_they_should(void **state)
 {
 	(void)state;
 	enum { MANY = 100000, EMPTY = 220 };
-	/* Half way to the right on the equator; the pole; and, by Mollweide's equation, latitude 45 degrees at the middle. */
-	const struct { double rot, tilt, x, y; } AT[] = { { 0.5, 0.5, 0.5, 0 }, { -0.5, 0.5, -0.5, 0 }, { 0.3, 0, 0, 0.985 }, { 0.05, 0.25, 0.05, 0.5919 }, { -0.05, 0.75, -0.05, -0.5919 } };
+	/* Half way to the right on the equator; the pole; and, by Mollweide's equation, latitude 45 degrees at
+	 * the middle. */
+	const struct {
+		double rot, tilt, x, y;
+	} AT[] = { { 0.5, 0.5, 0.5, 0 },
+		       { -0.5, 0.5, -0.5, 0 },
+		       { 0.3, 0, 0, 0.985 },
+		       { 0.05, 0.25, 0.05, 0.5919 },
+		       { -0.05, 0.75, -0.05, -0.5919 } };
 	enum { N_AT = sizeof AT / sizeof *AT };
 	for (int k = 0; k < N_AT; k++) {
 		/* 0.02: not on a line of the grid. Whole turns, and the other way round the pole, change nothing. */
-		double rot[3] = { CYC_PI * AT[k].rot + 0.02, CYC_PI * (AT[k].rot + 2) + 0.02, CYC_PI * (AT[k].rot + 1) + 0.02 };
-		double tilt[3] = { CYC_PI * AT[k].tilt + 0.02, CYC_PI * AT[k].tilt + 0.02, -CYC_PI * AT[k].tilt - 0.02 };
+		double rot[3] = { CYC_PI * AT[k].rot + 0.02, CYC_PI * (AT[k].rot + 2) + 0.02,
+			              CYC_PI * (AT[k].rot + 1) + 0.02 };
+		double tilt[3] = { CYC_PI * AT[k].tilt + 0.02, CYC_PI * AT[k].tilt + 0.02,
+			               -CYC_PI * AT[k].tilt - 0.02 };
 		cairo_surface_t *image = draw_directions(rot, tilt, 3);
 		for (int i = 0; i < N_AT; i++) {
 			int shade = shade_at(image, AT[i].x + 0.012, AT[i].y - 0.012);
-			if (i == k ? shade > 20 : shade < 220) fail_msg("direction %d: shade %d at place %d", k, shade, i);
+			if (i == k ? shade > 20 : shade < 220)
+				fail_msg("direction %d: shade %d at place %d", k, shade, i);
 		}
 		assert_int_equal(shade_at(image, 0.9, 0.9), 255); /* outside */
 		cairo_surface_destroy(image);
@@ -426,7 +467,8 @@ static void directions_lie_where_they_should(void **state)
 	assert_true(rot && tilt);
 	for (int half = 0; half < 2; half++) {
 		for (int i = 0; i < MANY; i++) {
-			rot[i] = (half ? CYC_PI : 2 * CYC_PI) * fmod(0.6180339887498949 * i, 1); /* a spiral of equal areas */
+			rot[i] =
+				(half ? CYC_PI : 2 * CYC_PI) * fmod(0.6180339887498949 * i, 1); /* a spiral of equal areas */
 			tilt[i] = acos(1 - 2 * (i + 0.5) / MANY);
 		}
 		cairo_surface_t *image = draw_directions(rot, tilt, MANY);

@@ -1,4 +1,5 @@
-/* Particles that were extracted, as a source of data: what is read, how it is tied to the tilts, and what is refused. */
+/* Particles that were extracted, as a source of data: what is read, how it is tied to the tilts, and what is
+ * refused. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,12 +13,18 @@
 #include "cyclotomo/stacks.h"
 #include "small_project.h"
 
-#define HEAD                                                                                                                             \
-	"data_general\n_rlnTomoSubTomosAre2DStacks 1\n\ndata_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnTomoTiltSeriesPixelSize\n"   \
-	"_rlnTomoSubtomogramBinning\n_rlnImagePixelSize\n_rlnImageSize\n_rlnCtfDataAreCtfPremultiplied\n1 og1 2.0 2 4.0 8 1\n2 og2 2.0 2 4.0 8 0\n\n" \
-	"data_particles\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n" \
-	"_rlnCenteredCoordinateZAngst\n_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_rlnImageName\n_rlnTomoVisibleFrames\n"
-#define ROWS "TS_02 TS_02/1 2 1 2 3 0 0 0 b.mrcs [1,1]\nTS_01 TS_01/1 1 12 -9 8 3 -2 4 a.mrcs [1,0,1]\nTS_01 TS_01/2 1 0 0 0 0 0 0 w.mrcs [0,1,1]\n"
+#define HEAD                                                                                                 \
+	"data_general\n_rlnTomoSubTomosAre2DStacks "                                                             \
+	"1\n\ndata_optics\nloop_\n_rlnOpticsGroup\n_rlnOpticsGroupName\n_rlnTomoTiltSeriesPixelSize\n"           \
+	"_rlnTomoSubtomogramBinning\n_rlnImagePixelSize\n_rlnImageSize\n_rlnCtfDataAreCtfPremultiplied\n1 og1 "  \
+	"2.0 2 4.0 8 1\n2 og2 2.0 2 4.0 8 0\n\n"                                                                 \
+	"data_particles\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_"                          \
+	"rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n"                                            \
+	"_rlnCenteredCoordinateZAngst\n_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n_rlnImageName\n_"   \
+	"rlnTomoVisibleFrames\n"
+#define ROWS                                                                                                 \
+	"TS_02 TS_02/1 2 1 2 3 0 0 0 b.mrcs [1,1]\nTS_01 TS_01/1 1 12 -9 8 3 -2 4 a.mrcs [1,0,1]\nTS_01 "        \
+	"TS_01/2 1 0 0 0 0 0 0 w.mrcs [0,1,1]\n"
 
 /* Each section is filled with its number, from 1. */
 static void write_stack(const char *name, int32_t n, int32_t nz)
@@ -72,8 +79,10 @@ static void images_belong_to_tilts(void **state)
 	assert_int_equal(v[0].i_tilt, 0);
 	assert_int_equal(v[1].i_tilt, 2);
 	cyc_mat3 R = cyc_tilt_to_matrix(cyc_deg_to_rad(3), cyc_deg_to_rad(25), cyc_deg_to_rad(80));
-	for (int k = 0; k < 9; k++) assert_true(fabs(v[0].R_img_part.m[k / 3][k % 3] - R.m[k / 3][k % 3]) < 1e-12);
-	/* Position 12 - 3, -9 + 2, 8 - 4; hand -1. The offset moves the particle the other way, in pixels of 4 Å. */
+	for (int k = 0; k < 9; k++)
+		assert_true(fabs(v[0].R_img_part.m[k / 3][k % 3] - R.m[k / 3][k % 3]) < 1e-12);
+	/* Position 12 - 3, -9 + 2, 8 - 4; hand -1. The offset moves the particle the other way, in pixels of 4 Å.
+	 */
 	cyc_vec3 x = cyc_mat3_apply(R, (cyc_vec3){ 9, -7, 4 }), d = cyc_mat3_apply(R, (cyc_vec3){ 3, -2, 4 });
 	assert_true(fabs(v[0].extra_defocus_A + x.z) < 1e-9);
 	assert_true(fabs(v[0].shift_x_px + d.x / 4) < 1e-9 && fabs(v[0].shift_y_px + d.y / 4) < 1e-9);
@@ -131,14 +140,16 @@ static void volumes_come_with_weights(void **state)
 	char *stacks = NULL;
 	ASSERT_OK(cyc_strdup(&stacks, head));
 	*strstr(stacks, "Stacks 1") = 'X';
-	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] w.mrc\n", stacks);
+	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] w.mrc\n",
+	         stacks);
 	ASSERT_OK(open_stacks(&s, text));
 	assert_false(s->are_2d);
 	ASSERT_OK(cyc_stacks_read_volume(data, weight, multiplicity, s, 0));
 	assert_true(data[0] == 1.F && data[511] == 8.F && weight[319] == 319.F && multiplicity[0] == 320.F);
 	assert_int_equal(cyc_stacks_read(data, s, 0), CYC_E_INTERNAL);
 	drop(&s);
-	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] d.mrc\n", stacks);
+	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] d.mrc\n",
+	         stacks);
 	ASSERT_FAILS(open_stacks(&s, text), CYC_E_SHAPE, "d.mrc", "wanted are 5 x 8 x 16");
 	drop(&s);
 	cyc_free(stacks);

@@ -36,9 +36,11 @@ static const char *value(const cyc_star *s, const char *block, int64_t row, cons
 
 /* ---------------------------------------------------------------- reading */
 
-static const char RELION5[] = "\n# version 50001\n\ndata_general\n\n_rlnTomoSubTomosAre2DStacks                       1\n \n\n# version 50001\n\n"
-                              "data_particles\n\nloop_ \n_rlnTomoName #1 \n_rlnCenteredCoordinateXAngst #2 \n     TS_01   540.000000 \n"
-                              "     TS_02    -12.50000 \n \n";
+static const char RELION5[] =
+	"\n# version 50001\n\ndata_general\n\n_rlnTomoSubTomosAre2DStacks                       1\n \n\n# "
+	"version 50001\n\n"
+	"data_particles\n\nloop_ \n_rlnTomoName #1 \n_rlnCenteredCoordinateXAngst #2 \n     TS_01   540.000000 \n"
+	"     TS_02    -12.50000 \n \n";
 
 static void relion5_list_and_table(void **state)
 {
@@ -66,9 +68,11 @@ static void other_dialects(void **state)
 	static const char *const TEXTS[] = {
 		"data_p\nloop_\n_a#1\n_b#2\n1 x\n2 y\ndata_q\n_c 3\n",
 		"data_p\r\n\r\nloop_\r\n_a #1\r\n_b #2\r\n1\tx\r\n2\ty\r\n\r\ndata_q\r\n_c 3\r\n",
-		("\xEF\xBB\xBF# Created by the starfile Python package (version 0.4.12) at 17:00:46 on 15/03/2024\n\ndata_p\n\nloop_\n_a\n_b\n1\tx\n2\ty\n\n\n\n"
+		("\xEF\xBB\xBF# Created by the starfile Python package (version 0.4.12) at 17:00:46 on "
+		 "15/03/2024\n\ndata_p\n\nloop_\n_a\n_b\n1\tx\n2\ty\n\n\n\n"
 		 "data_q\n\n_c\t\t\t3\n"),
-		"  data_p\n loop_ # comment\n  _a # 1\n\n# between\n  _b\n\n  1 x # first\n# comment\n  2 y\n\n\ndata_q\n;comment\n _c 3",
+		"  data_p\n loop_ # comment\n  _a # 1\n\n# between\n  _b\n\n  1 x # first\n# comment\n  2 "
+		"y\n\n\ndata_q\n;comment\n _c 3",
 		"data_p\nloop_\n_a\n_b\n1 x\n\n2 y\n\ndata_q\n_c 3 # three\n",
 	};
 	for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
@@ -87,7 +91,8 @@ static void other_dialects(void **state)
 static void quotes_and_hashes(void **state)
 {
 	(void)state;
-	cyc_star *s = parse("data_\nloop_\n_a\n_b\n_c\n\"two  words\" 'it''s' a#b\n\"\" \"say \"x\"now\" 'a \"b\" c'\nx\"y' \"#no\" [1,2]#c\n");
+	cyc_star *s = parse("data_\nloop_\n_a\n_b\n_c\n\"two  words\" 'it''s' a#b\n\"\" \"say \"x\"now\" 'a "
+	                    "\"b\" c'\nx\"y' \"#no\" [1,2]#c\n");
 	assert_string_equal(value(s, "", 0, "a"), "two  words");
 	assert_string_equal(value(s, "", 0, "b"), "it''s");
 	assert_string_equal(value(s, "", 0, "c"), "a#b");
@@ -103,7 +108,8 @@ static void quotes_and_hashes(void **state)
 static void lists(void **state)
 {
 	(void)state;
-	cyc_star *s = parse("data_job\n_one 1 #c\n_none\n_quoted \"a b\"\n_more 1 2 3\n\ndata_empty\n\ndata_next\nloop_\n_a\n");
+	cyc_star *s = parse(
+		"data_job\n_one 1 #c\n_none\n_quoted \"a b\"\n_more 1 2 3\n\ndata_empty\n\ndata_next\nloop_\n_a\n");
 	assert_string_equal(value(s, "job", 0, "one"), "1");
 	assert_string_equal(value(s, "job", 0, "none"), "");
 	assert_string_equal(value(s, "job", 0, "quoted"), "a b");
@@ -129,7 +135,8 @@ static void values_like_keywords(void **state)
 static void options_without_value(void **state)
 {
 	(void)state;
-	cyc_star *s = parse("data_joboptions_values\nloop_\n_rlnJobOptionVariable\n_rlnJobOptionValue\nfn_mask\nfn_in \"\"\n");
+	cyc_star *s = parse(
+		"data_joboptions_values\nloop_\n_rlnJobOptionVariable\n_rlnJobOptionValue\nfn_mask\nfn_in \"\"\n");
 	assert_string_equal(value(s, "joboptions_values", 0, "rlnJobOptionValue"), "");
 	assert_string_equal(value(s, "joboptions_values", 1, "rlnJobOptionValue"), "");
 	cyc_star_destroy(&s);
@@ -162,8 +169,8 @@ static void blocks_of_one_name(void **state)
 	ASSERT_OK(cyc_star_require(&b, s, "p"));
 	cyc_star_destroy(&s);
 	/* A blank where a value should be shifts those behind it. */
-	refuse("data_\nloop_\n_rlnTomoParticlesFile\n_rlnTomoTomogramsFile\n  tomograms.star\n", "too few values: wanted 2, found 1",
-	       "line 5");
+	refuse("data_\nloop_\n_rlnTomoParticlesFile\n_rlnTomoTomogramsFile\n  tomograms.star\n",
+	       "too few values: wanted 2, found 1", "line 5");
 }
 
 static void bad_files(void **state)
@@ -182,7 +189,8 @@ static void bad_files(void **state)
 	refuse("data_p\nloop_\n_\n", "without a label", "line 3");
 	refuse("data_p\nloop_ x\n", "wanted '_label value' or loop_ in block 'p', found 'loop_ x'", "line 2");
 	cyc_star *s = NULL;
-	ASSERT_FAILS(cyc_star_parse(&s, "data_p\n_a \0 1\n", 13, "x.star"), CYC_E_FORMAT, "x.star", "NUL", "line 2");
+	ASSERT_FAILS(cyc_star_parse(&s, "data_p\n_a \0 1\n", 13, "x.star"), CYC_E_FORMAT, "x.star", "NUL",
+	             "line 2");
 	ASSERT_FAILS(cyc_star_read(&s, "/nowhere/x.star"), CYC_E_IO, "/nowhere/x.star");
 	ASSERT_FAILS(cyc_star_read(&s, "/tmp"), CYC_E_IO, "/tmp");
 }
@@ -214,12 +222,17 @@ static void bad_values(void **state)
 static void numbers_as_relion_writes_them(void **state)
 {
 	(void)state;
-	static const struct { double v; const char *text; } KNOWN[] = {
-		{ 0.0, "0.000000" },           { -0.0, "0.000000" },         { 1.35, "1.350000" },          { -12.3456789, "-12.34568" },
-		{ 123456.789, "1.234568e+05" }, { 100000.0, "100000.00000" }, { 1.2345e-4, "1.234500e-04" }, { -1.2345e-4, "-1.23450e-04" },
-		{ 1e-100, "0.000000" },        { -1e-300, "0.000000" },      { 0.001, "0.001000" },         { 99999.9999, "99999.999900" },
-		{ -100000.0, "-100000.0000" }, { -99999.5, "-99999.50000" }, { 39242.406055, "39242.406055" }, { 1e10, "1.000000e+10" },
-		{ 1e200, "1.00000e+200" },     { -1.5e300, "-1.5000e+300" }, { 300.0, "300.000000" },
+	static const struct {
+		double v;
+		const char *text;
+	} KNOWN[] = {
+		{ 0.0, "0.000000" },           { -0.0, "0.000000" },           { 1.35, "1.350000" },
+		{ -12.3456789, "-12.34568" },  { 123456.789, "1.234568e+05" }, { 100000.0, "100000.00000" },
+		{ 1.2345e-4, "1.234500e-04" }, { -1.2345e-4, "-1.23450e-04" }, { 1e-100, "0.000000" },
+		{ -1e-300, "0.000000" },       { 0.001, "0.001000" },          { 99999.9999, "99999.999900" },
+		{ -100000.0, "-100000.0000" }, { -99999.5, "-99999.50000" },   { 39242.406055, "39242.406055" },
+		{ 1e10, "1.000000e+10" },      { 1e200, "1.00000e+200" },      { -1.5e300, "-1.5000e+300" },
+		{ 300.0, "300.000000" },
 	};
 	for (size_t i = 0; i < sizeof KNOWN / sizeof *KNOWN; i++) {
 		char text[CYC__NUMBER_TEXT];
@@ -232,15 +245,41 @@ static void numbers_as_relion_writes_them(void **state)
 static void numbers_are_read_exactly(void **state)
 {
 	(void)state;
-	static const char *const TEXTS[] = { "0", "-0", "1", "+2.5", ".5", "5.", "1e5", "1E-05", "-1.5e+22", "1e22", "1e23", "9007199254740993", "1234567890.123456789",
-		                                 "0.1", "123456789012345678", "1e-300", "4.9e-324", "2.2250738585072011e-308", "0000000000000000000000001.5", "1e+5",
-		                                 "8.41e21", "9007199254740991e22", "3.14159265358979323846264338327950288", "-6.929598E-05", "0x1p3", "1e010", "  7" };
+	static const char *const TEXTS[] = { "0",
+		                                 "-0",
+		                                 "1",
+		                                 "+2.5",
+		                                 ".5",
+		                                 "5.",
+		                                 "1e5",
+		                                 "1E-05",
+		                                 "-1.5e+22",
+		                                 "1e22",
+		                                 "1e23",
+		                                 "9007199254740993",
+		                                 "1234567890.123456789",
+		                                 "0.1",
+		                                 "123456789012345678",
+		                                 "1e-300",
+		                                 "4.9e-324",
+		                                 "2.2250738585072011e-308",
+		                                 "0000000000000000000000001.5",
+		                                 "1e+5",
+		                                 "8.41e21",
+		                                 "9007199254740991e22",
+		                                 "3.14159265358979323846264338327950288",
+		                                 "-6.929598E-05",
+		                                 "0x1p3",
+		                                 "1e010",
+		                                 "  7" };
 	for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++) {
 		double v;
 		assert_true(cyc__parse_double(&v, TEXTS[i]));
 		assert_true(v == strtod(TEXTS[i], NULL));
 	}
-	static const char *const BAD[] = { "", "-", ".", "e5", "1e", "1e+", "1.2.3", "1,5", "nan", "inf", "-infinity", "1e999", "12a", "--1", "1 2", "[1]", "0x", "1e5.0" };
+	static const char *const BAD[] = { "",      "-",   ".",   "e5",  "1e",        "1e+",
+		                               "1.2.3", "1,5", "nan", "inf", "-infinity", "1e999",
+		                               "12a",   "--1", "1 2", "[1]", "0x",        "1e5.0" };
 	for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++) {
 		double v;
 		assert_false(cyc__parse_double(&v, BAD[i]));
@@ -352,7 +391,8 @@ static void make_a_document(void **state)
 	assert_int_equal(n, strlen(RELION5));
 	cyc_free(text);
 	assert_int_equal(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST), CYC_E_INTERNAL);
-	assert_int_equal(cyc_star_set_double(cyc_star_find(s, "particles"), 0, 1, 0.0 / (double)(n - n)), CYC_E_NUMERIC);
+	assert_int_equal(cyc_star_set_double(cyc_star_find(s, "particles"), 0, 1, 0.0 / (double)(n - n)),
+	                 CYC_E_NUMERIC);
 	ASSERT_OK(cyc_star_copy(&copy, s));
 	cyc_star_remove_block(s, "general");
 	assert_int_equal(cyc_star_n_blocks(s), 1);
@@ -372,8 +412,10 @@ static void make_a_document(void **state)
 static void values_that_need_quotes(void **state)
 {
 	(void)state;
-	static const char *const VALUES[] = { "", " ", "a b", "\"", "'", "\"\"", "it's", "'quoted'", "#x", "a#x", "_x", ";x", "data_x", "data_", "loop_", "loop_x",
-		                                  "a \"b c", "say 'x' now", "\t", "a\"", "a\" ", "é Å", "x\r", "None" };
+	static const char *const VALUES[] = { "",       " ",        "a b",   "\"",     "'",       "\"\"",
+		                                  "it's",   "'quoted'", "#x",    "a#x",    "_x",      ";x",
+		                                  "data_x", "data_",    "loop_", "loop_x", "a \"b c", "say 'x' now",
+		                                  "\t",     "a\"",      "a\" ",  "é Å",    "x\r",     "None" };
 	cyc_star *s = NULL, *again = NULL;
 	cyc_star_block *b, *l;
 	int64_t row;
@@ -411,12 +453,22 @@ static void values_that_need_quotes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(relion5_list_and_table), cmocka_unit_test(other_dialects),       cmocka_unit_test(quotes_and_hashes),
-		cmocka_unit_test(lists),                  cmocka_unit_test(values_like_keywords), cmocka_unit_test(options_without_value),
+		cmocka_unit_test(relion5_list_and_table),
+		cmocka_unit_test(other_dialects),
+		cmocka_unit_test(quotes_and_hashes),
+		cmocka_unit_test(lists),
+		cmocka_unit_test(values_like_keywords),
+		cmocka_unit_test(options_without_value),
 		cmocka_unit_test(blocks_of_one_name),
-		cmocka_unit_test(two_tables_in_one_block), cmocka_unit_test(bad_files),           cmocka_unit_test(bad_values),
-		cmocka_unit_test(numbers_as_relion_writes_them), cmocka_unit_test(numbers_are_read_exactly), cmocka_unit_test(vectors),
-		cmocka_unit_test(edit_a_table),           cmocka_unit_test(make_a_document),      cmocka_unit_test(values_that_need_quotes),
+		cmocka_unit_test(two_tables_in_one_block),
+		cmocka_unit_test(bad_files),
+		cmocka_unit_test(bad_values),
+		cmocka_unit_test(numbers_as_relion_writes_them),
+		cmocka_unit_test(numbers_are_read_exactly),
+		cmocka_unit_test(vectors),
+		cmocka_unit_test(edit_a_table),
+		cmocka_unit_test(make_a_document),
+		cmocka_unit_test(values_that_need_quotes),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

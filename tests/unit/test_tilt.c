@@ -1,5 +1,5 @@
-/* Geometry of tilt series with worked numbers, the whole chain from a feature of the map to the spectrum of its window, noise
- * spectra, tables of the CTF, and which windows are used. */
+/* Geometry of tilt series with worked numbers, the whole chain from a feature of the map to the spectrum of
+ * its window, noise spectra, tables of the CTF, and which windows are used. */
 #include <complex.h>
 #include <math.h>
 #include <setjmp.h>
@@ -19,15 +19,26 @@ static const double complex i_unit = (double complex)I;
 
 static void close_to(double value, double expected, double bound)
 {
-	if (!(fabs(value - expected) <= bound)) fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
+	if (!(fabs(value - expected) <= bound))
+		fail_msg("got %.9g, expected %.9g within %g", value, expected, bound);
 }
 
 /* A series of one tilt as a plain value. */
-static cyc_tilt_series series_of(cyc_tilt *t, double pixel_size_A, int32_t X, int32_t Y, int32_t Z, int32_t W, int32_t H)
+static cyc_tilt_series series_of(cyc_tilt *t, double pixel_size_A, int32_t X, int32_t Y, int32_t Z, int32_t W,
+                                 int32_t H)
 {
 	static char name[] = "TS";
-	return (cyc_tilt_series){ .name = name, .pixel_size_A = pixel_size_A, .voltage_kV = 300, .spherical_aberration_mm = 2.7,
-		                      .amplitude_contrast_frac = 0.1, .hand = -1, .defocus_slope = 1, .size_px = { X, Y, Z }, .n_tilts = 1, .tilts = t, .image_nx = W,
+	return (cyc_tilt_series){ .name = name,
+		                      .pixel_size_A = pixel_size_A,
+		                      .voltage_kV = 300,
+		                      .spherical_aberration_mm = 2.7,
+		                      .amplitude_contrast_frac = 0.1,
+		                      .hand = -1,
+		                      .defocus_slope = 1,
+		                      .size_px = { X, Y, Z },
+		                      .n_tilts = 1,
+		                      .tilts = t,
+		                      .image_nx = W,
 		                      .image_ny = H };
 }
 
@@ -36,9 +47,15 @@ static cyc_tilt_series series_of(cyc_tilt *t, double pixel_size_A, int32_t X, in
 static void projection_example(void **state)
 {
 	(void)state;
-	cyc_tilt t = { .has_angles = true, .ytilt_rad = cyc_deg_to_rad(30), .zrot_rad = cyc_deg_to_rad(85), .shift_x_A = 27, .shift_y_A = -13.5 };
+	cyc_tilt t = { .has_angles = true,
+		           .ytilt_rad = cyc_deg_to_rad(30),
+		           .zrot_rad = cyc_deg_to_rad(85),
+		           .shift_x_A = 27,
+		           .shift_y_A = -13.5 };
 	cyc_tilt_series ts = series_of(&t, 1.35, 4000, 4000, 2000, 3838, 3710);
-	static const double P[3][4] = { { 0.075479, -0.996195, 0.043578, 3736.853350 }, { 0.862730, 0.087156, 0.498097, -552.868666 }, { -0.5, 0, 0.866025, 133.974596 } };
+	static const double P[3][4] = { { 0.075479, -0.996195, 0.043578, 3736.853350 },
+		                            { 0.862730, 0.087156, 0.498097, -552.868666 },
+		                            { -0.5, 0, 0.866025, 133.974596 } };
 	cyc_projection p;
 	ASSERT_OK(cyc_projection_of_tilt(&p, &ts, 0));
 	for (int i = 0; i < 9; i++) close_to(p.linear.m[i / 3][i % 3], P[i / 3][i % 3], 6e-7);
@@ -66,8 +83,10 @@ static cyc_vec3 direct(const cyc_tilt_series *ts, cyc_vec3 p)
 {
 	const cyc_tilt *t = ts->tilts;
 	cyc_vec3 v = { p.x - ts->size_px[0] / 2, p.y - ts->size_px[1] / 2, p.z - ts->size_px[2] / 2 };
-	v = cyc_mat3_apply(cyc_rot_z(t->zrot_rad), cyc_mat3_apply(cyc_rot_y(t->ytilt_rad), cyc_mat3_apply(cyc_rot_x(t->xtilt_rad), v)));
-	return (cyc_vec3){ v.x + ts->image_nx / 2 + t->shift_x_A / ts->pixel_size_A, v.y + ts->image_ny / 2 + t->shift_y_A / ts->pixel_size_A, v.z };
+	v = cyc_mat3_apply(cyc_rot_z(t->zrot_rad),
+	                   cyc_mat3_apply(cyc_rot_y(t->ytilt_rad), cyc_mat3_apply(cyc_rot_x(t->xtilt_rad), v)));
+	return (cyc_vec3){ v.x + ts->image_nx / 2 + t->shift_x_A / ts->pixel_size_A,
+		               v.y + ts->image_ny / 2 + t->shift_y_A / ts->pixel_size_A, v.z };
 }
 
 static void sizes_may_be_odd_and_matrices_say_the_same(void **state)
@@ -75,14 +94,20 @@ static void sizes_may_be_odd_and_matrices_say_the_same(void **state)
 	(void)state;
 	for (int k = 0; k < 16; k++) {
 		cyc_rng rng = cyc_rng_make(3, 0, (uint64_t)k);
-		cyc_tilt t = { .has_angles = true, .xtilt_rad = cyc_rng_normal(&rng), .ytilt_rad = cyc_rng_normal(&rng), .zrot_rad = cyc_rng_normal(&rng),
-			           .shift_x_A = 30 * cyc_rng_normal(&rng), .shift_y_A = 30 * cyc_rng_normal(&rng) };
-		cyc_tilt_series ts = series_of(&t, 2.1, 100 + (k & 1), 90 + (k >> 1 & 1), 60 + (k >> 2 & 1), 128 + (k >> 3), 120 + (k & 1));
+		cyc_tilt t = { .has_angles = true,
+			           .xtilt_rad = cyc_rng_normal(&rng),
+			           .ytilt_rad = cyc_rng_normal(&rng),
+			           .zrot_rad = cyc_rng_normal(&rng),
+			           .shift_x_A = 30 * cyc_rng_normal(&rng),
+			           .shift_y_A = 30 * cyc_rng_normal(&rng) };
+		cyc_tilt_series ts = series_of(&t, 2.1, 100 + (k & 1), 90 + (k >> 1 & 1), 60 + (k >> 2 & 1),
+		                               128 + (k >> 3), 120 + (k & 1));
 		cyc_projection p, from_matrix;
 		ASSERT_OK(cyc_projection_of_tilt(&p, &ts, 0));
 		/* The columns of the RELION-4 matrix: images of the origin and of unit steps from it. */
 		cyc_vec3 o = direct(&ts, (cyc_vec3){ 0, 0, 0 });
-		const cyc_vec3 e[4] = { direct(&ts, (cyc_vec3){ 1, 0, 0 }), direct(&ts, (cyc_vec3){ 0, 1, 0 }), direct(&ts, (cyc_vec3){ 0, 0, 1 }), o };
+		const cyc_vec3 e[4] = { direct(&ts, (cyc_vec3){ 1, 0, 0 }), direct(&ts, (cyc_vec3){ 0, 1, 0 }),
+			                    direct(&ts, (cyc_vec3){ 0, 0, 1 }), o };
 		for (int j = 0; j < 4; j++) {
 			t.matrix[0][j] = e[j].x - (j < 3 ? o.x : 0);
 			t.matrix[1][j] = e[j].y - (j < 3 ? o.y : 0);
@@ -92,7 +117,9 @@ static void sizes_may_be_odd_and_matrices_say_the_same(void **state)
 		ASSERT_OK(cyc_projection_of_tilt(&from_matrix, &ts, 0));
 		for (int j = 0; j < 5; j++) {
 			cyc_vec3 A = { 90 * cyc_rng_normal(&rng), 90 * cyc_rng_normal(&rng), 40 * cyc_rng_normal(&rng) };
-			cyc_vec3 wanted = direct(&ts, (cyc_vec3){ A.x / 2.1 + 0.5 * ts.size_px[0], A.y / 2.1 + 0.5 * ts.size_px[1], A.z / 2.1 + 0.5 * ts.size_px[2] });
+			cyc_vec3 wanted =
+				direct(&ts, (cyc_vec3){ A.x / 2.1 + 0.5 * ts.size_px[0], A.y / 2.1 + 0.5 * ts.size_px[1],
+			                            A.z / 2.1 + 0.5 * ts.size_px[2] });
 			const cyc_vec3 got[2] = { cyc_project(&p, A), cyc_project(&from_matrix, A) };
 			for (int i = 0; i < 2; i++) {
 				close_to(got[i].x, wanted.x, 1e-9);
@@ -168,7 +195,9 @@ static void spline_deformation(void **state)
 			close_to(d[1], node[1][0], 1e-9);
 			/* Slopes per cell and the twist, from both sides where there are two. */
 			for (int side = -1; side <= 1; side += 2) {
-				if ((i == 0 && side < 0) || (i == GX - 1 && side > 0) || (j == 0 && side < 0) || (j == GY - 1 && side > 0)) continue;
+				if ((i == 0 && side < 0) || (i == GX - 1 && side > 0) || (j == 0 && side < 0) ||
+				    (j == GY - 1 && side > 0))
+					continue;
 				double sx = side * e * hx, sy = side * e * hy, fx, fy, gx, gy;
 				cyc_deformation(&ex, &ey, &ts, 0, at[0] + sx, at[1]);
 				close_to((ex - d[0]) / (side * e), node[0][1], 5e-4);
@@ -205,11 +234,13 @@ static void fourier_deformation(void **state)
 	ts.deformation_type = CYC_DEFORMATION_FOURIER;
 	ts.deformation_grid[0] = GX;
 	ts.deformation_grid[1] = GY;
-	static const int order[][2] = { { 1, 0 }, { 2, 0 }, { 0, 1 }, { 1, 1 }, { 2, 1 }, { 1, -2 }, { 2, -2 }, { 1, -1 }, { 2, -1 } };
+	static const int order[][2] = { { 1, 0 },  { 2, 0 },  { 0, 1 },  { 1, 1 }, { 2, 1 },
+		                            { 1, -2 }, { 2, -2 }, { 1, -1 }, { 2, -1 } };
 	t.n_deformation = 4 * PAIRS;
 	for (int pair = 0; pair < PAIRS; pair++)
 		for (int part = 0; part < 4; part++) { /* cos and sin of x, cos and sin of y */
-			double dx, dy, x = 37.5, y = 81.25, w = CYC_PI * order[pair][0] / 128 * x + CYC_PI * order[pair][1] / 120 * y;
+			double dx, dy, x = 37.5, y = 81.25,
+						   w = CYC_PI * order[pair][0] / 128 * x + CYC_PI * order[pair][1] / 120 * y;
 			memset(c, 0, sizeof c);
 			c[2 * PAIRS * (part / 2) + 2 * pair + part % 2] = 3;
 			cyc_deformation(&dx, &dy, &ts, 0, x, y);
@@ -220,7 +251,8 @@ static void fourier_deformation(void **state)
 
 /* ---------------------------------------------------------------- windows */
 
-static void spectrum_of_window(cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, double x, double y, const cyc_window_spec *spec)
+static void spectrum_of_window(cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny, double x, double y,
+                               const cyc_window_spec *spec)
 {
 	cyc_backend *be = NULL;
 	cyc_buffer *bi = NULL, *bf = NULL;
@@ -237,8 +269,8 @@ static void spectrum_of_window(cyc_cfloat *ft, const float *image, int32_t nx, i
 	cyc_backend_close(&be);
 }
 
-/* q = (2172.788362, 2222.470553), S = 384, b = 2: corner (1981, 2030), t = (-0.105819, 0.235277) binned px. Here the image
- * begins at (1973, 2022). */
+/* q = (2172.788362, 2222.470553), S = 384, b = 2: corner (1981, 2030), t = (-0.105819, 0.235277) binned px.
+ * Here the image begins at (1973, 2022). */
 static void window_example(void **state)
 {
 	(void)state;
@@ -260,15 +292,18 @@ static void window_example(void **state)
 	cyc_free(ft);
 }
 
-#define CHAIN_PARTICLES                                                                                                      \
-	"data_general\n_rlnTomoSubTomosAre2DStacks 1\n\n" OPTICS                                                                 \
-	"data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_rlnCenteredCoordinateXAngst\n"           \
-	"_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnOriginXAngst\n_rlnOriginYAngst\n_rlnOriginZAngst\n"     \
-	"_rlnTomoSubtomogramRot\n_rlnTomoSubtomogramTilt\n_rlnTomoSubtomogramPsi\n_rlnAngleRot\n_rlnAngleTilt\n_rlnAnglePsi\n"   \
+#define CHAIN_PARTICLES                                                                                      \
+	"data_general\n_rlnTomoSubTomosAre2DStacks 1\n\n" OPTICS                                                 \
+	"data_particles\n\nloop_\n_rlnTomoName\n_rlnTomoParticleName\n_rlnOpticsGroup\n_"                        \
+	"rlnCenteredCoordinateXAngst\n"                                                                          \
+	"_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst\n_rlnOriginXAngst\n_rlnOriginYAngst\n_"      \
+	"rlnOriginZAngst\n"                                                                                      \
+	"_rlnTomoSubtomogramRot\n_rlnTomoSubtomogramTilt\n_rlnTomoSubtomogramPsi\n_rlnAngleRot\n_"               \
+	"rlnAngleTilt\n_rlnAnglePsi\n"                                                                           \
 	"TS_01 TS_01/1 1 12 -9 8 3 -2 4 20 70 -30 10 35 50\n"
 
-/* A feature at r in the map must appear at L r beside the particle, and a window's spectrum must carry its phase
- * exp(-2 pi i (L^T k) r / s): every sign of geometry, windows and slices at once. */
+/* A feature at r in the map must appear at L r beside the particle, and a window's spectrum must carry its
+ * phase exp(-2 pi i (L^T k) r / s): every sign of geometry, windows and slices at once. */
 static void the_whole_chain(void **state)
 {
 	(void)state;
@@ -299,7 +334,8 @@ static void the_whole_chain(void **state)
 	ASSERT_OK(cyc_alloc(&image, W * H, sizeof *image));
 	ASSERT_OK(cyc_alloc(&ft, cyc_half_count2(s), sizeof *ft));
 	for (int32_t i = 0; i < W * H; i++)
-		image[i] = (float)exp(-0.5 * (cyc_square(i % W - 75.184870) + cyc_square(i / W - 59.138618)) / (sigma * sigma));
+		image[i] = (float)exp(-0.5 * (cyc_square(i % W - 75.184870) + cyc_square(i / W - 59.138618)) /
+		                      (sigma * sigma));
 	const cyc_window_spec spec = { .box_px = s, .box_binned = s, .no_circle_crop = true };
 	spectrum_of_window(ft, image, W, H, x, y, &spec);
 	double peak = 2 * CYC_PI * sigma * sigma / s;
@@ -309,7 +345,8 @@ static void the_whole_chain(void **state)
 			if (ky == -s / 2) continue;
 			cyc_vec3 k = cyc_mat3_apply(cyc_mat3_transpose(L), (cyc_vec3){ i, ky, 0 });
 			double envelope = peak * exp(-2 * cyc_square(CYC_PI * sigma / s) * (i * i + ky * ky));
-			double complex wanted = envelope * cexp(-2 * i_unit * CYC_PI * (k.x * r.x + k.y * r.y + k.z * r.z) / s);
+			double complex wanted =
+				envelope * cexp(-2 * i_unit * CYC_PI * (k.x * r.x + k.y * r.y + k.z * r.z) / s);
 			close_to(cabs((double complex)ft[j * (s / 2 + 1) + i] - wanted) / peak, 0, 2e-5);
 		}
 	cyc_free(image);
@@ -325,7 +362,9 @@ static void motion_is_added_and_does_not_change_the_defocus(void **state)
 	cyc_tilt_series ts = series_of(t, 2, 100, 100, 60, 128, 120);
 	ts.n_tilts = 2;
 	static const float motion[6] = { 0, 0, 0, 3, -5, 7 };
-	const cyc_particle still = { .position_A = { 10, 20, -30 } }, moving = { .position_A = { 10, 20, -30 }, .motion_A = motion }, there = { .position_A = { 13, 15, -23 } };
+	const cyc_particle still = { .position_A = { 10, 20, -30 } },
+					   moving = { .position_A = { 10, 20, -30 }, .motion_A = motion },
+					   there = { .position_A = { 13, 15, -23 } };
 	cyc_projection p;
 	double x[3], y[3];
 	ASSERT_OK(cyc_projection_of_tilt(&p, &ts, 1));
@@ -336,7 +375,8 @@ static void motion_is_added_and_does_not_change_the_defocus(void **state)
 	cyc_particle_position_px(&x[1], &y[1], &p, &ts, 1, &there);
 	close_to(x[0], x[1], 1e-6);
 	close_to(y[0], y[1], 1e-6);
-	close_to(cyc_particle_extra_defocus_A(&p, &ts, &moving), cyc_particle_extra_defocus_A(&p, &ts, &still), 0);
+	close_to(cyc_particle_extra_defocus_A(&p, &ts, &moving), cyc_particle_extra_defocus_A(&p, &ts, &still),
+	         0);
 }
 
 /* ---------------------------------------------------------------- noise */
@@ -355,7 +395,9 @@ static void noise_spectrum_by_its_definition(void **state)
 				for (int kx = 0; kx <= N / 2; kx++) {
 					double complex f = 0;
 					for (int y = 0; y < N; y++)
-						for (int x = 0; x < N; x++) f += (double)image[(y0 + y) * NX + x0 + x] * cexp(-2 * i_unit * CYC_PI * (kx * x + ky * y) / N) / N;
+						for (int x = 0; x < N; x++)
+							f += (double)image[(y0 + y) * NX + x0 + x] *
+							     cexp(-2 * i_unit * CYC_PI * (kx * x + ky * y) / N) / N;
 					double r = hypot(kx, ky), share = r - floor(r);
 					int shell = (int)r;
 					if (shell > N / 2) continue;
@@ -392,7 +434,9 @@ static void white_noise_has_its_variance_everywhere(void **state)
 	const cyc_window_spec spec = { .box_px = N, .box_binned = N };
 	for (int w = 0; w < 30; w++) {
 		spectrum_of_window(ft, image, NX, NY, 30 + 8.3 * w, 40 + 7 * w, &spec);
-		for (int i = 0; i < N * (N / 2 + 1); i++) sum += (double)(crealf(ft[i]) * crealf(ft[i]) + cimagf(ft[i]) * cimagf(ft[i])) / (30.0 * N * (N / 2 + 1));
+		for (int i = 0; i < N * (N / 2 + 1); i++)
+			sum += (double)(crealf(ft[i]) * crealf(ft[i]) + cimagf(ft[i]) * cimagf(ft[i])) /
+			       (30.0 * N * (N / 2 + 1));
 	}
 	close_to(sum / cyc_circle_crop_power(N), 4, 0.4);
 	cyc_free(image);
@@ -416,16 +460,24 @@ static void tables_are_the_ctf(void **state)
 	(void)state;
 	for (int k = 0; k < 12; k++) {
 		cyc_rng rng = cyc_rng_make(8, 8, (uint64_t)k);
-		double even[9] = { 0 }, odd[6] = { 0 }, pixel = 1 + 2 * cyc_rng_uniform(&rng), cutoff = k % 3 == 2 ? 0.05 : 0;
+		double even[9] = { 0 }, odd[6] = { 0 }, pixel = 1 + 2 * cyc_rng_uniform(&rng),
+			   cutoff = k % 3 == 2 ? 0.05 : 0;
 		for (int i = 0; i < 9 && k % 2; i++) even[i] = 0.3 * cyc_rng_normal(&rng) * (i < 4 ? 1 : 20);
 		for (int i = 0; i < 6 && k % 4 > 1; i++) odd[i] = 0.3 * cyc_rng_normal(&rng);
 		const cyc_optics_group group = { .even_zernike = even, .n_even = 9, .odd_zernike = odd, .n_odd = 6 };
-		cyc_tilt t = { .has_angles = true, .defocus_u_A = 20000 + 10000 * cyc_rng_uniform(&rng), .defocus_v_A = 22000, .defocus_angle_rad = 6 * cyc_rng_uniform(&rng),
-			           .phase_shift_rad = k % 5 == 1 ? 1.3 : 0, .scale = 0.5 + cyc_rng_uniform(&rng), .bfactor_A2 = 10 * (k % 3), .pre_exposure_e_per_A2 = 7 * k };
+		cyc_tilt t = { .has_angles = true,
+			           .defocus_u_A = 20000 + 10000 * cyc_rng_uniform(&rng),
+			           .defocus_v_A = 22000,
+			           .defocus_angle_rad = 6 * cyc_rng_uniform(&rng),
+			           .phase_shift_rad = k % 5 == 1 ? 1.3 : 0,
+			           .scale = 0.5 + cyc_rng_uniform(&rng),
+			           .bfactor_A2 = 10 * (k % 3),
+			           .pre_exposure_e_per_A2 = 7 * k };
 		cyc_tilt_series ts = series_of(&t, pixel, 100, 100, 60, 128, 120);
 		ts.bfactor_per_dose_A2 = k == 7 ? 4 : 0;
 		int32_t s = 24 + 2 * k, sh = s / 2 + 1, farthest = 0;
-		double step = 1 / (s * pixel), extra = 700 * cyc_rng_normal(&rng), per_k2 = cyc_turns_per_k2(extra, 300, pixel, s);
+		double step = 1 / (s * pixel), extra = 700 * cyc_rng_normal(&rng),
+			   per_k2 = cyc_turns_per_k2(extra, 300, pixel, s);
 		cyc_tilt_tables *table = NULL;
 		ASSERT_OK(cyc_tilt_tables_create(&table, s));
 		ASSERT_OK(cyc_tilt_tables_fill(table, &ts, 0, &group, pixel, cutoff));
@@ -434,7 +486,9 @@ static void tables_are_the_ctf(void **state)
 		for (int32_t y = 0; y < s; y++)
 			for (int32_t x = 0; x < sh; x++) {
 				int32_t ky = y < s / 2 ? y : y - s, at = y * sh + x, k2 = x * x + ky * ky;
-				double kx_invA = x * step, ky_invA = ky * step, dose = cyc_dose_weight(hypot(kx_invA, ky_invA), t.pre_exposure_e_per_A2, ts.bfactor_per_dose_A2);
+				double kx_invA = x * step, ky_invA = ky * step,
+					   dose = cyc_dose_weight(hypot(kx_invA, ky_invA), t.pre_exposure_e_per_A2,
+				                              ts.bfactor_per_dose_A2);
 				double turns = (double)table->turns[at], e = (double)table->envelope[at];
 				bool has_weight = 4 * k2 <= s * s && dose > cutoff;
 				assert_true(fabs(turns) <= 0.5);
@@ -444,14 +498,16 @@ static void tables_are_the_ctf(void **state)
 				}
 				if (k2 > farthest) farthest = k2;
 				close_to(-e * sin(2 * CYC_PI * turns), dose * cyc_ctf_value(&ctf, kx_invA, ky_invA, 0), 1e-6);
-				close_to(-e * sin(2 * CYC_PI * (turns + per_k2 * k2)), dose * cyc_ctf_value(&ctf, kx_invA, ky_invA, extra), 1e-6);
+				close_to(-e * sin(2 * CYC_PI * (turns + per_k2 * k2)),
+				         dose * cyc_ctf_value(&ctf, kx_invA, ky_invA, extra), 1e-6);
 				if (!table->has_odd) continue;
 				double phase = cyc_odd_phase(odd, 6, kx_invA, ky_invA);
 				close_to((double)crealf(table->odd_phase[at]), cos(phase), 1e-6);
 				close_to((double)cimagf(table->odd_phase[at]), sin(phase), 1e-6);
 			}
 		/* Whatever has weight is inserted: at most one shell more is. */
-		assert_true(table->radius >= (int32_t)sqrt(farthest) && table->radius <= (int32_t)sqrt(farthest) + 1 && table->radius <= s / 2);
+		assert_true(table->radius >= (int32_t)sqrt(farthest) &&
+		            table->radius <= (int32_t)sqrt(farthest) + 1 && table->radius <= s / 2);
 		cyc_tilt_tables_destroy(&table);
 		assert_null(table);
 	}
@@ -461,9 +517,15 @@ static void tables_are_the_ctf(void **state)
 static void magnification_of_one_is_none(void **state)
 {
 	(void)state;
-	cyc_tilt t = { .has_angles = true, .defocus_u_A = 21000, .defocus_v_A = 20000, .defocus_angle_rad = 0.4, .scale = 0.9, .pre_exposure_e_per_A2 = 90 };
+	cyc_tilt t = { .has_angles = true,
+		           .defocus_u_A = 21000,
+		           .defocus_v_A = 20000,
+		           .defocus_angle_rad = 0.4,
+		           .scale = 0.9,
+		           .pre_exposure_e_per_A2 = 90 };
 	cyc_tilt_series ts = series_of(&t, 3, 100, 100, 60, 128, 120);
-	const cyc_optics_group plain = { 0 }, unit = { .has_magnification = true, .magnification = { { 1, 0 }, { 0, 1 } } };
+	const cyc_optics_group plain = { 0 },
+						   unit = { .has_magnification = true, .magnification = { { 1, 0 }, { 0, 1 } } };
 	const int32_t s = 48, n = s * (s / 2 + 1);
 	for (int whole = 0; whole < 2; whole++) {
 		cyc_tilt_tables *a = NULL, *b = NULL;
@@ -511,7 +573,8 @@ static void boxes_have_even_windows(void **state)
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		int good = 0;
 		ASSERT_FAILS(cyc_box_create(&b, bad[i].box, bad[i].binning, 1), CYC_E_USAGE, "even whole number");
-		if (sscanf(cyc_error_get()->hint, "use --b %d", &good) != 1) fail_msg("hint: '%s'", cyc_error_get()->hint);
+		if (sscanf(cyc_error_get()->hint, "use --b %d", &good) != 1)
+			fail_msg("hint: '%s'", cyc_error_get()->hint);
 		ASSERT_OK(cyc_box_create(&b, good, bad[i].binning, 1));
 	}
 	ASSERT_FAILS(cyc_box_create(&b, 64, 1.000123, 1), CYC_E_USAGE, "even whole number");
@@ -534,10 +597,16 @@ static void row_project_init(row_project *r)
 	r->tilt = (cyc_tilt){ .has_angles = true, .scale = 1 };
 	r->ts = series_of(&r->tilt, 2, 100, 100, 60, 128, 120);
 	for (int i = 0; i < N_ROW; i++)
-		r->particles[i] = (cyc_particle){ .i_optics = i % 2, .half = i / 2 % 2, .position_A = { 2 * (4.0 * i - 64), 6, 20.0 * i }, .R_tomo_ref = cyc_rot_y(0.1 * i), .probability = 1 };
+		r->particles[i] = (cyc_particle){ .i_optics = i % 2,
+			                              .half = i / 2 % 2,
+			                              .position_A = { 2 * (4.0 * i - 64), 6, 20.0 * i },
+			                              .R_tomo_ref = cyc_rot_y(0.1 * i),
+			                              .probability = 1 };
 	r->particles[3].half = -1;
 	r->first[1] = N_ROW;
-	r->set = (cyc_particle_set){ .n = N_ROW, .particles = r->particles, .series_first = r->first, .n_series = 1, .n_optics = 3 };
+	r->set = (cyc_particle_set){
+		.n = N_ROW, .particles = r->particles, .series_first = r->first, .n_series = 1, .n_optics = 3
+	};
 }
 
 static void batches_take_what_is_visible(void **state)
@@ -565,8 +634,12 @@ static void batches_take_what_is_visible(void **state)
 				close_to(b->at_px[2 * i + 1], 63, 1e-9);
 				assert_true(b->at_px[2 * i] > 16);
 				close_to(b->weight[i], 1, 0);
-				close_to(b->turns_per_k2[i], -0.5 * cyc_electron_wavelength_A(300) * (-20.0 * (double)k) / cyc_square(32 * 2), 1e-12);
-				for (int j = 0; j < 9; j++) close_to(b->R_img_ref[i].m[j / 3][j % 3], r.particles[k].R_tomo_ref.m[j / 3][j % 3], 1e-12);
+				close_to(b->turns_per_k2[i],
+				         -0.5 * cyc_electron_wavelength_A(300) * (-20.0 * (double)k) / cyc_square(32 * 2),
+				         1e-12);
+				for (int j = 0; j < 9; j++)
+					close_to(b->R_img_ref[i].m[j / 3][j % 3], r.particles[k].R_tomo_ref.m[j / 3][j % 3],
+					         1e-12);
 				n_seen++;
 			}
 		}
