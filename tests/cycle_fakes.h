@@ -129,7 +129,8 @@ static cyc_cycle_options make_options(void)
 	o.input.tomograms = "tomograms.star";
 	o.out_dir = "RUN/";
 	o.box_px = BOX;
-	o.skip_polish = o.skip_motion = o.skip_refine = true; /* shorter; tests of these take it back */
+	o.skip_polish = o.skip_refine = true; /* shorter; tests of these take it back */
+	o.polish.do_motion = false;
 	o.n_threads = 1;
 	return o;
 }

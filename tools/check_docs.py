@@ -21,7 +21,7 @@ LAYERS = [
     ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check"], ["refine3d", "joint"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.
-HEADER_LAYER = {"status": "base", "json": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project"}
+HEADER_LAYER = {"status": "base", "json": "base", "options": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project"}
 # (folder that includes, header): why it may.
 EXCEPTIONS = {
     ("project", "cyclotomo/compare.h"): "compare.h has the comparison of maps (map) and that of STAR files (project)",

@@ -44,6 +44,7 @@ typedef struct {
 	int n_threads;
 	const char *backend;
 } cyc_check_options;
+extern const cyc_option_table cyc_check_table;
 void cyc_check_options_default(cyc_check_options *o);
 
 typedef struct {

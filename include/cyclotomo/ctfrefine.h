@@ -53,6 +53,7 @@ typedef struct {
 	bool no_figures;
 	bool dry_run;
 } cyc_ctfrefine_options;
+extern const cyc_option_table cyc_ctfrefine_table;
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 /** Continue a hash with every option that results depend on; not with the files, which cyc_refine_hash()
  * takes by content. */

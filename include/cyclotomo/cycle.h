@@ -32,41 +32,39 @@ extern "C" {
  * them, with a warning. */
 typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
 
+/**
+ * Options of the run itself, which all jobs have alike, and those of each job. Of a job's options the cycle
+ * sets its files and the members with a namesake here (box, crop, symmetry, whole_windows, threads, backend,
+ * figures), and resume; the table (src/cycle/cycle_options.c) says which.
+ */
 typedef struct {
 	cyc_project_input input;
 	const char *mask_align; /**< applied to the half maps before they are references; NULL: mask_fsc, else the
 	                           set's mask */
 	const char *mask_fsc;   /**< for the FSC; NULL: mask_align, else the set's mask, else none */
 	const char *out_dir;    /**< run folder, relative to the root */
-	int32_t box_px, crop_px; /**< as in cyc_reconstruct_options; the box is also that of the CTF refinement */
+	int32_t box_px, crop_px; /**< as in cyc_reconstruct_options; the box is that of all jobs */
 	const char *symmetry;
-	double snr;
 	bool whole_windows; /**< leave out windows that are partly outside their image */
 	bool skip_crop; /**< insert windows as they are, instead of cropping images to crop_px after the CTF */
 	int32_t n_cycles;
-	bool skip_defocus, skip_scale; /**< leave defocus or contrast scale as they are */
-	double defocus_range_A, ctf_kmin_A;
 	bool skip_polish; /**< leave tilt geometry, particle positions and motion, which come before the CTFs in
 	                     each cycle */
-	bool skip_motion; /**< leave beam-induced motion */
-	bool keep_all;    /**< particles count alike, even if they are probably none */
 	bool skip_check;  /**< do not compare the metadata with the images after the first maps */
 	bool skip_refine; /**< leave the particles' orientations, which come last in each cycle */
-	double particle_diameter_A; /**< <= 0: what fits into the map; images are masked outside of it when
-	                               orientations are refined */
-	int32_t refine_order;       /**< HEALPix order of the coarse angular steps there; local searches, 5 (1.9
-	                               degrees, halved) */
-	double motion_sigma_A_per_dose, motion_correlation_A, polish_range_px;
-	double adhoc_bfactor_A2; /**< used instead of the automatic one if has_bfactor */
-	bool has_bfactor;
-	double bfactor_low_A, bfactor_high_A;
-	const char *mtf;
 	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
 	bool accept_worse;              /**< accept turns that are worse too */
 	bool no_figures;
 	int32_t n_threads;
 	const char *backend;
+	cyc_reconstruct_options reconstruct;
+	cyc_postprocess_options postprocess;
+	cyc_ctfrefine_options ctfrefine; /**< neither defocus nor scale nor others: CTFs are not refined */
+	cyc_polish_options polish;       /**< motion is refined unless do_motion is set to false */
+	cyc_check_options check;         /**< of the metadata, after the first maps */
+	cyc_refine3d_options refine;     /**< local searches: healpix_order 5 (1.9 degrees, halved) by default */
 } cyc_cycle_options;
+extern const cyc_option_table cyc_cycle_table;
 void cyc_cycle_options_default(cyc_cycle_options *o);
 
 /** The library calls behind the steps; tests put others in their place. */

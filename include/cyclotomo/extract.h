@@ -40,6 +40,7 @@ typedef struct {
 	const char *backend; /**< "cpu" or "strict" */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_extract_options;
+extern const cyc_option_table cyc_extract_table;
 void cyc_extract_options_default(cyc_extract_options *o);
 
 typedef struct {

@@ -29,6 +29,7 @@ typedef struct {
 	int32_t n_threads;
 	const char *backend;
 } cyc_refine_tilts_options;
+extern const cyc_option_table cyc_refine_tilts_table;
 void cyc_refine_tilts_options_default(cyc_refine_tilts_options *o);
 
 typedef struct {

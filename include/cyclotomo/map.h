@@ -70,6 +70,7 @@ typedef struct {
 	int32_t n_threads;
 	bool dry_run; /**< check options and headers, say what would be made, write nothing */
 } cyc_mask_options;
+extern const cyc_option_table cyc_mask_table;
 void cyc_mask_options_default(cyc_mask_options *o);
 typedef struct {
 	double threshold;                          /**< used; NaN with denovo */
@@ -115,10 +116,10 @@ typedef struct {
 	const char *symmetry;   /**< NULL: C1. Not applied: coefficients that it makes equal are counted once in
 	                           standard errors */
 	double pixel_size_A;    /**< <= 0: header */
-	double molecular_weight_kDa; /**< <= 0: not given */
-	const char *mtf;             /**< STAR file or NULL */
-	double mtf_pixel_size_A;     /**< <= 0: pixel size of the map */
-	bool auto_bfactor;
+	double molecular_weight_kDa;          /**< <= 0: not given */
+	const char *mtf;                      /**< STAR file or NULL */
+	double mtf_pixel_size_A;              /**< <= 0: pixel size of the map */
+	bool has_bfactor;                     /**< use adhoc_bfactor_A2 instead of the automatic one */
 	double bfactor_low_A, bfactor_high_A; /**< fit range; high <= 0: to the last shell with signal */
 	double adhoc_bfactor_A2;
 	bool skip_fsc_weighting;
@@ -144,6 +145,7 @@ typedef struct {
 	int32_t n_threads;
 	bool dry_run; /**< check options, headers and MTF, say what would be done, write nothing */
 } cyc_postprocess_options;
+extern const cyc_option_table cyc_postprocess_table;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
 
 typedef struct {

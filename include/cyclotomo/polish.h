@@ -29,7 +29,8 @@ typedef struct {
 	bool const_positions, const_angles, const_shifts;
 	bool shift_only;                  /**< one shift per tilt, from the whole image; nothing else changes */
 	bool shift_by_particles;          /**< with shift_only: from the particles' windows, within range_px */
-	cyc_deformation_type deformation; /**< 2D deformation that is refined too; NONE: existing ones stay */
+	bool do_deformation;              /**< refine a 2D deformation too; else existing ones stay */
+	cyc_deformation_type deformation; /**< its form; spline */
 	int32_t deformation_grid[2];      /**< 3 x 3 */
 	double deformation_regulariser;   /**< lambda of RELION's penalty; <= 0: images are expected to move by a
 	                                     pixel or so */
@@ -50,7 +51,13 @@ typedef struct {
 		*images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
 	bool no_figures, dry_run;
 } cyc_polish_options;
+extern const cyc_option_table cyc_polish_table;
 void cyc_polish_options_default(cyc_polish_options *o);
+/** The deformation that is refined. */
+static inline cyc_deformation_type cyc_polish_deformation(const cyc_polish_options *o)
+{
+	return o->do_deformation ? o->deformation : CYC_DEFORMATION_NONE;
+}
 /** Continue a hash with every option that results depend on; not with the files, which cyc_refine_hash()
  * takes by content. */
 CYC_MUST_CHECK cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o);

@@ -14,6 +14,7 @@
 
 #include "cyclotomo/geom.h"
 #include "cyclotomo/mrc.h"
+#include "cyclotomo/options.h"
 #include "cyclotomo/star.h"
 
 #ifdef __cplusplus
@@ -46,6 +47,18 @@ typedef struct {
 	bool erase_beads;   /**< replace gold beads by noise */
 	bool is_checked;    /**< the caller has checked the project (survey.h): a job need not again */
 } cyc_project_input;
+extern const cyc_option_table cyc_project_input_table;
+/** Rows of a struct T that has half maps ref1 and ref2, mask and fsc. */
+#define CYC_REFERENCE_OPTIONS(T)                                                                             \
+	CYC_OPTION(T, TEXT, "ref1", ref1, .relion = "--ref1", .unit = "<map>", .purpose = CYC_FOR_FILES,         \
+	           .help = "Half map 1, as cyclotomo reconstruct writes it."),                                   \
+		CYC_OPTION(T, TEXT, "ref2", ref2, .relion = "--ref2", .unit = "<map>", .purpose = CYC_FOR_FILES,     \
+	               .help = "Half map 2."),                                                                   \
+		CYC_OPTION(T, TEXT, "mask", mask, .relion = "--mask", .unit = "<mask>", .purpose = CYC_FOR_FILES,    \
+	               .help = "Soft mask of the half maps' size."),                                             \
+		CYC_OPTION(T, TEXT, "fsc", fsc, .relion = "--fsc", .unit = "<star>", .purpose = CYC_FOR_FILES,       \
+	               .no_default = "FSC of the masked halves, which is too good",                              \
+	               .help = "postprocess.star of these half maps.")
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
 

@@ -48,6 +48,7 @@ typedef struct {
 	const char *backend; /**< "cpu" or "strict" */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_reconstruct_options;
+extern const cyc_option_table cyc_reconstruct_table;
 void cyc_reconstruct_options_default(cyc_reconstruct_options *o);
 
 typedef struct {

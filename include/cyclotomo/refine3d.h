@@ -47,7 +47,7 @@ typedef struct {
 	int32_t max_iterations;
 	double min_separation_A; /**< > 0: of particles nearer than this at the end only the one that agrees best
 	                            stays in run_data.star */
-	double cache_bytes; /**< particle images are kept in memory up to this much; < 0: half of the machine's */
+	double cache_GB; /**< particle images are kept in memory up to this much; < 0: half of the machine's */
 	uint64_t seed;
 	bool resume;
 	int32_t n_threads;
@@ -60,6 +60,7 @@ typedef struct {
 	bool absolute_grey_scale;  /**< references are densities per image voxel; their scale is not fitted */
 	double perturbation_given; /**< NaN: drawn */
 } cyc_refine3d_options;
+extern const cyc_option_table cyc_refine3d_table;
 void cyc_refine3d_options_default(cyc_refine3d_options *o);
 
 typedef struct {

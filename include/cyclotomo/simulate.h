@@ -13,7 +13,7 @@
 #ifndef CYCLOTOMO_SIMULATE_H
 #define CYCLOTOMO_SIMULATE_H
 
-#include "cyclotomo/base.h"
+#include "cyclotomo/options.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -72,6 +72,7 @@ typedef struct {
 	int32_t n_threads;
 } cyc_simulate_options;
 /** The demo preset. */
+extern const cyc_option_table cyc_simulate_table;
 void cyc_simulate_options_default(cyc_simulate_options *o);
 /** Every member but out_dir, force and n_threads as the preset has it. */
 void cyc_simulate_options_preset(cyc_simulate_options *o, cyc_simulate_preset preset);

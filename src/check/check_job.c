@@ -12,7 +12,8 @@ static const double LEAST_DISTANCE_A = 10;
 
 void cyc_check_options_default(cyc_check_options *o)
 {
-	*o = (cyc_check_options){ .k_min_A = 30, .n_threads = 1, .backend = "cpu" };
+	*o = (cyc_check_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_check_table);
 }
 
 void cyc_check_result_deinit(cyc_check_result *r)

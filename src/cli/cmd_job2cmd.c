@@ -14,30 +14,16 @@ typedef struct {
 	bool is_dry_run;
 } job2cmd_args;
 
-#define A(member) offsetof(job2cmd_args, member)
-
+#define ARG(type, name, member, ...) CYC_OPTION(job2cmd_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	{ .name = "JOB_STAR",
-	  .type = CYC_OPT_ARG,
-	  .offset = A(job_star),
-	  .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the "
-	          "command line is shown as it was." },
-	{ .name = "as",
-	  .type = CYC_OPT_CHOICE,
-	  .offset = A(form),
-	  .choices = "cyclotomo,relion",
-	  .help = "Whose command line is printed." },
-	{ .name = "output",
-	  .alias = "--o",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(out_dir),
-	  .unit = "<folder/>",
-	  .help = "Folder for the outputs.",
-	  .no_default = "the folder of job.star" },
-	{ .name = "dry-run",
-	  .type = CYC_OPT_FLAG,
-	  .offset = A(is_dry_run),
-	  .help = "Also go through the command's own --dry-run: inputs are read and checked." },
+	ARG(ARG, "JOB_STAR", job_star,
+	    .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the "
+	            "command line is shown as it was."),
+	ARG(CHOICE, "as", form, .choices = "cyclotomo,relion", .help = "Whose command line is printed."),
+	ARG(TEXT, "output", out_dir, .alias = "--o", .unit = "<folder/>", .no_default = "the folder of job.star",
+	    .help = "Folder for the outputs."),
+	ARG(FLAG, "dry-run", is_dry_run,
+	    .help = "Also go through the command's own --dry-run: inputs are read and checked."),
 	CYC_COMMON_OPTIONS(job2cmd_args, common),
 };
 static const cyc_command COMMAND =

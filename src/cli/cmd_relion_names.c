@@ -15,15 +15,10 @@ typedef struct {
 	bool is_forced;
 } names_args;
 
+#define ARG(type, name, member, ...) CYC_OPTION(names_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	{ .name = "DIR",
-	  .type = CYC_OPT_ARG,
-	  .offset = offsetof(names_args, dir),
-	  .help = "Folder for the links; made if it is not there." },
-	{ .name = "force",
-	  .type = CYC_OPT_FLAG,
-	  .offset = offsetof(names_args, is_forced),
-	  .help = "Replace links that lead elsewhere; files are never replaced." },
+	ARG(ARG, "DIR", dir, .help = "Folder for the links; made if it is not there."),
+	ARG(FLAG, "force", is_forced, .help = "Replace links that lead elsewhere; files are never replaced."),
 	CYC_COMMON_OPTIONS(names_args, common),
 };
 static const cyc_command COMMAND =

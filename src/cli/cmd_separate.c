@@ -11,32 +11,18 @@ typedef struct {
 	double min_separation_A;
 } separate_args;
 
-#define A(member) offsetof(separate_args, member)
-
+#define ARG(type, name, member, ...) CYC_OPTION(separate_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	{ .name = "Input and output", .type = CYC_OPT_HEADING },
-	CYC_PROJECT_INPUT_OPTIONS(separate_args, input),
-	{ .name = "output",
-	  .alias = "--o",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(output),
-	  .unit = "<folder>",
-	  .help = "Folder for the particles that stay." },
-	{ .name = "Which particles", .type = CYC_OPT_HEADING },
-	{ .name = "min-separation",
-	  .type = CYC_OPT_DOUBLE,
-	  .offset = A(min_separation_A),
-	  .unit = "<Å>",
-	  .min = "0",
-	  .help = "No two particles of a tomogram stay that are nearer than this.",
-	  .no_default = "required" },
-	{ .name = "score",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(score),
-	  .unit = "<LABEL>",
-	  .help = "Of two that are too near the one with the higher number in this column stays, for example "
-	          "rlnMaxValueProbDistribution.",
-	  .no_default = "the first of the file stays" },
+	CYC_HEADING("Input and output"),
+	CYC_NESTED(separate_args, input, &cyc_project_input_table),
+	ARG(TEXT, "output", output, .alias = "--o", .unit = "<folder>",
+	    .help = "Folder for the particles that stay."),
+	CYC_HEADING("Which particles"),
+	ARG(DOUBLE, "min-separation", min_separation_A, .unit = "<Å>", .range = "[0,", .no_default = "required",
+	    .help = "No two particles of a tomogram stay that are nearer than this."),
+	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "the first of the file stays",
+	    .help = "Of two that are too near the one with the higher number in this column stays, for example "
+	            "rlnMaxValueProbDistribution."),
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(

@@ -9,34 +9,16 @@ typedef struct {
 	const char *input, *output, *block, *print;
 } star_args;
 
-#define A(member) offsetof(star_args, member)
-
+#define ARG(type, name, member, ...) CYC_OPTION(star_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	{ .name = "FILE",
-	  .type = CYC_OPT_ARG,
-	  .offset = A(input),
-	  .help = "STAR file, of RELION or of other programs." },
-	{ .name = "STAR file", .type = CYC_OPT_HEADING },
-	{ .name = "output",
-	  .alias = "--o",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(output),
-	  .unit = "<file>",
-	  .no_default = "none",
-	  .help =
-	      "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of FILE." },
-	{ .name = "print",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(print),
-	  .unit = "<LABEL,...>",
-	  .no_default = "none",
-	  .help = "Print these columns, separated by tabs." },
-	{ .name = "block",
-	  .type = CYC_OPT_TEXT,
-	  .offset = A(block),
-	  .unit = "<name>",
-	  .help = "Of this block.",
-	  .no_default = "the last one" },
+	ARG(ARG, "FILE", input, .help = "STAR file, of RELION or of other programs."),
+	CYC_HEADING("STAR file"),
+	ARG(TEXT, "output", output, .alias = "--o", .unit = "<file>", .no_default = "none",
+	    .help = "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of "
+	            "FILE."),
+	ARG(TEXT, "print", print, .unit = "<LABEL,...>", .no_default = "none",
+	    .help = "Print these columns, separated by tabs."),
+	ARG(TEXT, "block", block, .unit = "<name>", .no_default = "the last one", .help = "Of this block."),
 	CYC_COMMON_OPTIONS(star_args, common),
 };
 static const cyc_command COMMAND =

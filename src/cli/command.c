@@ -16,6 +16,23 @@ void cyc_run_called_as(const char *line) { g_called_as = line; }
 
 /* ---------------------------------------------------------------- begin */
 
+#define ROW(type, name, member, ...) CYC_OPTION(cyc_common_options, type, name, member, __VA_ARGS__)
+static const cyc_option ROWS[] = {
+	CYC_HEADING("Running"),
+	ROW(INT, "threads", n_threads, .alias = "--j", .unit = "<n>", .range = "[1,",
+	    .no_default = "all processors", .help = "Threads to use; results do not depend on it."),
+	ROW(TEXT, "root", root, .unit = "<folder>", .no_default = "current folder",
+	    .help = "Project folder that the paths on the command line and in STAR files start from."),
+	ROW(FLAG, "quiet", is_quiet, .alias = "-q", .help = "Only warnings and errors."),
+	ROW(FLAG, "verbose", is_verbose, .alias = "-v,-vv",
+	    .help = "Details, and for errors the places in the program they passed."),
+	ROW(TEXT, "pipeline-control", pipeline_control, .alias = "--pipeline_control", .unit = "<folder/>",
+	    .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is "
+	            "obeyed."),
+	ROW(TEXT, "theme", theme, .unit = "<name>", .help = "Accepted and ignored."),
+};
+const cyc_option_table cyc_common_table = CYC_OPTION_TABLE("common", ROWS);
+
 cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target, cyc_common_options *common,
                          int argc, char **argv)
 {
@@ -30,13 +47,16 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 	common->n_threads = cyc_n_processors();
 	if (!common->root) common->root = "";
 	cyc_help help = CYC_HELP_NONE;
-	CYC_TRY(cyc_options_parse(target, &help, command->options, command->n_options, argc, argv,
-	                          command->usage.name));
+	CYC_TRY(cyc_option_list_make(&run->options, &command->table));
+	const cyc_option_list *list = &run->options;
+	CYC_TRY(cyc_options_parse(target, &help, list->rows, list->n, argc, argv, command->usage.name));
 	run->is_help = help != CYC_HELP_NONE;
 	if (run->is_help) {
 		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) =
-			help == CYC_HELP_MAN ? cyc_options_print_man : cyc_options_print_help;
-		print(stdout, target, command->options, command->n_options, &command->usage);
+			help == CYC_HELP_MAN        ? cyc_options_print_man
+			: help == CYC_HELP_MARKDOWN ? cyc_options_print_markdown
+										: cyc_options_print_help;
+		print(stdout, target, list->rows, list->n, &command->usage);
 		goto done;
 	}
 	cyc_console_set_level(common->is_quiet, common->is_verbose);
@@ -104,22 +124,22 @@ static bool is_job_option(const cyc_run *run, const cyc_option *o)
 static cyc_status begin_job(cyc_run *run, const char *type_label)
 {
 	cyc_status st = CYC_OK;
-	const cyc_command *c = run->command;
+	const cyc_option_list *list = &run->options;
 	cyc_job_option *options = NULL;
 	char **values = NULL, *line = NULL;
 	int32_t n = 0;
-	CYC_TRY(cyc_alloc(&options, c->n_options, sizeof *options));
-	CYC_TRY(cyc_alloc(&values, c->n_options, sizeof *values));
-	for (int i = 0; i < c->n_options; i++) {
-		if (!is_job_option(run, &c->options[i])) continue;
-		CYC_TRY(cyc_option_value(&values[n], run->target, &c->options[i]));
-		options[n] = (cyc_job_option){ c->options[i].name, values[n] };
+	CYC_TRY(cyc_alloc(&options, list->n, sizeof *options));
+	CYC_TRY(cyc_alloc(&values, list->n, sizeof *values));
+	for (int i = 0; i < list->n; i++) {
+		if (!is_job_option(run, &list->rows[i])) continue;
+		CYC_TRY(cyc_option_value(&values[n], run->target, &list->rows[i]));
+		options[n] = (cyc_job_option){ list->rows[i].name, values[n] };
 		n++;
 	}
 	CYC_TRY(command_line(&line, run->argc, run->argv));
 	CYC_TRY(cyc_job_begin(run->job_dir, type_label, options, n, line));
 done:
-	for (int32_t i = 0; values && i < c->n_options; i++) cyc_free(values[i]);
+	for (int32_t i = 0; values && i < list->n; i++) cyc_free(values[i]);
 	cyc_free(values);
 	cyc_free(options);
 	cyc_free(line);
@@ -139,8 +159,8 @@ void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
 /* Does the command resume an earlier run, by the option of that name? */
 static bool is_resumed(const cyc_run *run)
 {
-	for (int i = 0; i < run->command->n_options; i++) {
-		const cyc_option *o = &run->command->options[i];
+	for (int i = 0; i < run->options.n; i++) {
+		const cyc_option *o = &run->options.rows[i];
 		if (o->type == CYC_OPT_FLAG && strcmp(o->name, "resume") == 0)
 			return *(const bool *)((const char *)run->target + o->offset);
 	}
@@ -293,6 +313,7 @@ static void run_deinit(cyc_run *run)
 	}
 	cyc_free(run->inputs);
 	cyc_free(run->outputs);
+	cyc_option_list_deinit(&run->options);
 	cyc_free(run->job_dir);
 	cyc_free(run->run_json);
 	*run = (cyc_run){ 0 };

@@ -1,6 +1,7 @@
 /**
  * @file command.h
- * What all commands share. A command is a struct of options, a table of them, and a function:
+ * What all commands share. A command is a struct of options, a table of them, and a function. The options of
+ * a job and their table are the library's; the command adds those that only a command line has:
  *
  *   typedef struct {
  *     cyc_common_options common;
@@ -8,14 +9,10 @@
  *   } mask_args;
  *
  *   static const cyc_option OPTIONS[] = {
- *     { .name = "Input and output", .type = CYC_OPT_HEADING },
- *     { .name = "input", .alias = "--i", .type = CYC_OPT_TEXT, .offset = offsetof(mask_args, o.input), .unit
- * = "<map>", .help = "Map that the mask is made from." }, { .name = "extend", .alias = "--extend_inimask",
- * .type = CYC_OPT_DOUBLE, .offset = offsetof(mask_args, o.extend_px), .unit = "<px>", .help = "Grow the mask
- * by this much.", .min = "0" }, CYC_COMMON_OPTIONS(mask_args, common),
+ *     CYC_NESTED(mask_args, o, &cyc_mask_table),
+ *     CYC_COMMON_OPTIONS(mask_args, common),
  *   };
- *   static const cyc_command COMMAND = CYC_COMMAND_DEF("mask", "Soft solvent mask from a map", NULL,
- * OPTIONS);
+ *   static const cyc_command COMMAND = CYC_COMMAND_DEF("mask", "Soft mask from a map", NULL, OPTIONS);
  *
  *   cyc_status cyc_cmd_mask(int argc, char **argv)
  *   {
@@ -27,7 +24,7 @@
  *     if (run.is_help) goto done;
  *     a.o.root = a.common.root;
  *     a.o.n_threads = a.common.n_threads;
- *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));    (a folder: cyc_run_job; not on a
+ *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));   (a folder: cyc_run_job; not on a
  * dry run) CYC_TRY(cyc_run_input(&run, "map", a.o.input)); CYC_TRY(cyc_mask_run(&result, &a.o));
  *     CYC_TRY(cyc_run_output(&run, "mask", a.o.output));
  *     printf("threshold %g\n", result.threshold);
@@ -58,117 +55,17 @@ typedef struct {
 	const char *theme;     /**< accepted and ignored, as RELION's GUI passes it on */
 } cyc_common_options;
 
-#define CYC_COMMON_OPTIONS(T, member)                                                                        \
-	{ .name = "Running", .type = CYC_OPT_HEADING },                                                          \
-		{ .name = "threads",                                                                                 \
-		  .alias = "--j",                                                                                    \
-		  .type = CYC_OPT_INT,                                                                               \
-		  .offset = offsetof(T, member.n_threads),                                                           \
-		  .unit = "<n>",                                                                                     \
-		  .min = "1",                                                                                        \
-		  .help = "Threads to use; results do not depend on it.",                                            \
-		  .no_default = "all processors" },                                                                  \
-		{ .name = "root",                                                                                    \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.root),                                                                \
-		  .unit = "<folder>",                                                                                \
-		  .help = "Project folder that the paths on the command line and in STAR files start from.",         \
-		  .no_default = "current folder" },                                                                  \
-		{ .name = "quiet",                                                                                   \
-		  .alias = "-q",                                                                                     \
-		  .type = CYC_OPT_FLAG,                                                                              \
-		  .offset = offsetof(T, member.is_quiet),                                                            \
-		  .help = "Only warnings and errors." },                                                             \
-		{ .name = "verbose",                                                                                 \
-		  .alias = "-v,-vv",                                                                                 \
-		  .type = CYC_OPT_FLAG,                                                                              \
-		  .offset = offsetof(T, member.is_verbose),                                                          \
-		  .help = "Details, and for errors the places in the program they passed." },                        \
-		{ .name = "pipeline-control",                                                                        \
-		  .alias = "--pipeline_control",                                                                     \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.pipeline_control),                                                    \
-		  .unit = "<folder/>",                                                                               \
-		  .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is "  \
-		          "obeyed." },                                                                               \
-	{                                                                                                        \
-		.name = "theme", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.theme), .unit = "<name>",        \
-		.help = "Accepted and ignored."                                                                      \
-	}
-
-/** Rows of a command whose struct T has a cyc_project_input `member`. */
-#define CYC_PROJECT_INPUT_OPTIONS(T, member)                                                                 \
-	{ .name = "optimisation-set",                                                                            \
-	  .alias = "--i,--ios",                                                                                  \
-	  .type = CYC_OPT_TEXT,                                                                                  \
-	  .offset = offsetof(T, member.optimisation_set),                                                        \
-	  .unit = "<star>",                                                                                      \
-	  .help = "Optimisation set: names the files below." },                                                  \
-		{ .name = "particles",                                                                               \
-		  .alias = "--p",                                                                                    \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.particles),                                                           \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Particles, in place of the set's." },                                                     \
-		{ .name = "tomograms",                                                                               \
-		  .alias = "--t",                                                                                    \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.tomograms),                                                           \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Tomograms, in place of the set's." },                                                     \
-		{ .name = "trajectories",                                                                            \
-		  .alias = "--mot",                                                                                  \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.trajectories),                                                        \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Particle motion, in place of the set's." },                                               \
-		{ .name = "exclude-negative-scales",                                                                 \
-		  .type = CYC_OPT_FLAG,                                                                              \
-		  .offset = offsetof(T, member.exclude_negative_scales),                                             \
-		  .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead "  \
-		          "of refusing them." },                                                                     \
-		{ .name = "keep-outliers",                                                                           \
-		  .type = CYC_OPT_FLAG,                                                                              \
-		  .offset = offsetof(T, member.keep_outliers),                                                       \
-		  .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not "   \
-		          "noise in their place." },                                                                 \
-	{                                                                                                        \
-		.name = "erase-beads", .type = CYC_OPT_FLAG, .offset = offsetof(T, member.erase_beads),              \
-		.help = "Replace gold beads by noise: of use where particles were picked on beads; particles "       \
-				"beside beads lose by it."                                                                   \
-	}
-/** Rows of a command whose struct T has the half maps ref1, ref2, mask and fsc in `member`. */
-#define CYC_REFERENCE_OPTIONS(T, member)                                                                     \
-	{ .name = "ref1",                                                                                        \
-	  .type = CYC_OPT_TEXT,                                                                                  \
-	  .offset = offsetof(T, member.ref1),                                                                    \
-	  .unit = "<map>",                                                                                       \
-	  .help = "Half map 1, as cyclotomo reconstruct writes it." },                                           \
-		{ .name = "ref2",                                                                                    \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.ref2),                                                                \
-		  .unit = "<map>",                                                                                   \
-		  .help = "Half map 2." },                                                                           \
-		{ .name = "mask",                                                                                    \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .offset = offsetof(T, member.mask),                                                                \
-		  .unit = "<mask>",                                                                                  \
-		  .help = "Soft mask of the half maps' size." },                                                     \
-	{                                                                                                        \
-		.name = "fsc", .type = CYC_OPT_TEXT, .offset = offsetof(T, member.fsc), .unit = "<star>",            \
-		.help = "postprocess.star of these half maps.",                                                      \
-		.no_default = "FSC of the masked halves, which is too good"                                          \
-	}
+extern const cyc_option_table cyc_common_table;
+#define CYC_COMMON_OPTIONS(T, member) CYC_NESTED(T, member, &cyc_common_table)
 
 /** What a command is: its usage and its table. */
 typedef struct {
 	cyc_usage usage;
-	const cyc_option *options;
-	int n_options;
+	cyc_option_table table;
 } cyc_command;
-#define CYC_COMMAND_DEF(name, summary, details, table)                                                       \
+#define CYC_COMMAND_DEF(name, summary, details, rows)                                                        \
 	{                                                                                                        \
-		{ (name), (summary), (details) }, (table), (int)(sizeof(table) / sizeof *(table))                    \
+		{ (name), (summary), (details) }, CYC_OPTION_TABLE(name, rows)                                       \
 	}
 
 /** A command: parse, call the library, report. argv[0] is its name. Returns the library's status. */
@@ -183,6 +80,7 @@ typedef struct {
  * read-only. */
 typedef struct {
 	const cyc_command *command;
+	cyc_option_list options; /**< all rows of the command, in `target` */
 	const void *target;
 	const cyc_common_options *common;
 	int argc;

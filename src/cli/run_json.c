@@ -69,7 +69,7 @@ cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 	for (int i = 0; i < run->argc; i++) cyc_json_text(&j, NULL, run->argv[i]);
 	cyc_json_end_array(&j);
 	if (run->called_as) cyc_json_text(&j, "called_as", run->called_as);
-	cyc_options_json(&j, "options", run->target, run->command->options, run->command->n_options);
+	cyc_options_json(&j, "options", run->target, run->options.rows, run->options.n);
 	if (uname(&host) == 0) {
 		cyc_json_text(&j, "host", host.nodename);
 		cyc_json_text(&j, "machine", host.machine);

@@ -19,16 +19,8 @@
 
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o)
 {
-	*o = (cyc_ctfrefine_options){ .do_defocus = true,
-		                          .do_scale = true,
-		                          .defocus_range_A = 3000,
-		                          .k_min_A = 30,
-		                          .cutoff_frac = 0.02,
-		                          .max_tilt = -1,
-		                          .even_order = 4,
-		                          .odd_order = 3,
-		                          .n_threads = 1,
-		                          .backend = "cpu" };
+	*o = (cyc_ctfrefine_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_ctfrefine_table);
 }
 
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r)
@@ -77,19 +69,10 @@ static bool wants_tilts(const cyc_ctfrefine_options *o)
 
 cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o)
 {
-	cyc_status st = CYC_OK;
-	char *text = NULL;
-	CYC_TRY(cyc_asprintf(
-		&text, "%s %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d %d %d %d %d %d %d %d %d %d",
-		cyc_backend_of_bits(o->backend), o->box_px, o->do_defocus, o->do_scale, o->defocus_range_A,
-		o->k_min_A, o->cutoff_frac, o->frequency_cutoff_A, o->sigma_defocus_A, o->sigma_astigmatism_A,
-		o->min_tilt, o->max_tilt, o->common_noise, o->whole_windows,
-		o->do_even_aberrations ? o->even_order : 0, o->do_odd_aberrations ? o->odd_order : 0,
-		o->do_magnification, wants_aberrations(o) && o->no_figures, (int)o->scale_model, o->do_bfactor));
-	*h = cyc_hash_string(*h, text);
-done:
-	cyc_free(text);
-	return st;
+	*h = cyc_hash_string(*h, cyc_backend_of_bits(o->backend));
+	/* What is kept of a series has its figures, or not. */
+	if (wants_aberrations(o)) *h = cyc_hash_string(*h, o->no_figures ? "no figures" : "figures");
+	return cyc_options_hash(h, o, &cyc_ctfrefine_table, CYC_OPTIONS_UNFINISHED);
 }
 
 static cyc_refine_request request_of(const cyc_ctfrefine_options *o)
@@ -107,6 +90,7 @@ static cyc_refine_request request_of(const cyc_ctfrefine_options *o)
 static cyc_status check_options(const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_ctfrefine_table));
 	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE,
 	          "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor "
 	          "magnification");
@@ -116,12 +100,6 @@ static cyc_status check_options(const cyc_ctfrefine_options *o)
 	          CYC_E_USAGE, "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
 	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1),
 	          CYC_E_USAGE, "the highest order of odd aberrations must be 3, 5 or 7, got %d", o->odd_order);
-	CYC_CHECK(o->defocus_range_A > 0 && o->defocus_range_A <= 1e5, CYC_E_USAGE,
-	          "the defocus range must be between 0 and 100000 Å, got %g", o->defocus_range_A);
-	CYC_CHECK(o->k_min_A > 0, CYC_E_USAGE, "the coarsest resolution must be positive, got %g Å", o->k_min_A);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
-	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
-	CYC_CHECK(o->min_tilt >= 0, CYC_E_USAGE, "the first tilt row must not be negative, got %d", o->min_tilt);
 done:
 	return st;
 }

@@ -15,29 +15,8 @@ static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run,
 
 void cyc_cycle_options_default(cyc_cycle_options *o)
 {
-	cyc_reconstruct_options r;
-	cyc_postprocess_options p;
-	cyc_ctfrefine_options c;
-	cyc_polish_options m;
-	cyc_reconstruct_options_default(&r);
-	cyc_postprocess_options_default(&p);
-	cyc_ctfrefine_options_default(&c);
-	cyc_polish_options_default(&m);
-	*o = (cyc_cycle_options){
-		.symmetry = r.symmetry,
-		.snr = r.snr,
-		.n_cycles = 1,
-		.defocus_range_A = c.defocus_range_A,
-		.ctf_kmin_A = c.k_min_A,
-		.bfactor_low_A = p.bfactor_low_A,
-		.bfactor_high_A = p.bfactor_high_A,
-		.motion_sigma_A_per_dose = m.motion_sigma_A_per_dose,
-		.motion_correlation_A = m.motion_correlation_A,
-		.polish_range_px = m.range_px,
-		.refine_order = 5,
-		.n_threads = cyc_n_processors(),
-		.backend = r.backend,
-	};
+	*o = (cyc_cycle_options){ .n_threads = cyc_n_processors() };
+	cyc_options_set_defaults(o, &cyc_cycle_table);
 }
 
 void cyc_cycle_result_deinit(cyc_cycle_result *r)
@@ -93,44 +72,46 @@ static uint64_t state_of(const cyc__cycle *c, const char *set)
 	return c->start_key;
 }
 
-/* Everything that its result follows from: what it starts from and is compared with, the options and inputs
- * it depends on, its own arguments. */
-static uint64_t step_key(const cyc__cycle *c, const cyc__step *s)
+/* Everything that its result follows from: what it starts from and is compared with, the inputs it depends
+ * on, the options of its job. */
+static cyc_status step_key(uint64_t *key, const cyc__cycle *c, const cyc__step *s)
 {
+	cyc_status st = CYC_OK;
 	uint64_t h = s->start_key;
-	const cyc__pairs *const all[] = { &c->options, &c->inputs, &s->arguments };
 	if (s->kind == CYC__POSTPROCESS) {
 		if (c->i_best >= 0) h = cyc_hash(h, &c->steps[c->i_best].state_key, sizeof c->steps->state_key);
 		if (c->before_set) h = cyc_hash(h, &c->before_key, sizeof c->before_key);
 	}
-	h = cyc_hash_string(h, cyc__kind_get(s->kind)->command);
-	for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
-		for (int32_t i = 0; i < all[k]->n; i++) {
-			const cyc__pair *p = &all[k]->items[i];
-			if (all[k] != &s->arguments && !(cyc__dependents(p->name, c->o) & 1U << s->kind)) continue;
-			h = cyc_hash_string(cyc_hash_string(h, p->name), p->value);
-		}
+	for (int32_t i = 0; i < c->inputs.n; i++) {
+		const cyc__pair *p = &c->inputs.items[i];
+		if (!(cyc__dependents(p->name, c) & 1U << s->kind)) continue;
+		h = cyc_hash_string(cyc_hash_string(h, p->name), p->value);
 	}
-	return h;
+	CYC_TRY(cyc__step_options_hash(&h, s, c));
+	*key = h;
+done:
+	return st;
 }
 
-static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const char *dir)
+static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const cyc__job_options *o,
+                            const char *dir)
 {
 	cyc_status st = CYC_OK;
+	const cyc__kind_row *kind = cyc__kind_get(s->kind);
+	cyc__pairs all = { 0 };
 	cyc_job_option *options = NULL;
 	char *command = NULL, *before = NULL, *both = NULL;
-	CYC_TRY(cyc_alloc(&options, s->arguments.n, sizeof *options));
-	for (int32_t i = 0; i < s->arguments.n; i++) {
-		const cyc__pair *a = &s->arguments.items[i];
-		options[i] = (cyc_job_option){ a->name, a->value[0] ? a->value : "Yes" };
-	}
-	CYC_TRY(cyc__step_command(&command, s));
+	CYC_TRY(cyc__arguments(&all, o, kind->table, true));
+	CYC_TRY(cyc_alloc(&options, all.n, sizeof *options));
+	for (int32_t i = 0; i < all.n; i++)
+		options[i] = (cyc_job_option){ all.items[i].name, all.items[i].value };
+	CYC_TRY(cyc__step_command(&command, s, c));
 	CYC_TRY(cyc__before_command(&before, c, s));
 	if (before) CYC_TRY(cyc_asprintf(&both, "%s\n%s", before, command));
 	CYC_TRY(cyc_make_dirs(dir));
-	CYC_TRY(cyc_job_begin(dir, cyc__kind_get(s->kind)->type_label, options, s->arguments.n,
-	                      both ? both : command));
+	CYC_TRY(cyc_job_begin(dir, kind->type_label, options, all.n, both ? both : command));
 done:
+	cyc__pairs_deinit(&all);
 	cyc_free(options);
 	cyc_free(command);
 	cyc_free(before);
@@ -204,14 +185,16 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	char *dir = NULL;
+	cyc__job_options options;
 	double start = now_s();
+	cyc__kind_get(s->kind)->options(&options, s, c);
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	remove_leftovers(dir);
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
-	CYC_TRY(begin_job(c, s, dir));
+	CYC_TRY(begin_job(c, s, &options, dir));
 	cyc__listen(s);
-	st = cyc__kind_get(s->kind)->run(s, c);
+	st = cyc__kind_get(s->kind)->run(s, c, &options);
 	cyc__listen(NULL);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
@@ -220,7 +203,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		goto done;
 	}
 	s->seconds = now_s() - start;
-	CYC_TRY(cyc__record_time_write(s, c->o));
+	CYC_TRY(cyc__record_time_write(s, c));
 	CYC_TRY(cyc_job_end(dir, CYC_OK));
 	/* Last: without this file the step counts as not done. */
 	CYC_TRY(cyc__record_step_write(s, c->o));
@@ -241,9 +224,9 @@ static cyc_status next_step(cyc__cycle *c, cyc__kind kind, int32_t i_turn, const
 	c->n_steps++;
 	CYC_TRY(cyc__step_init(s, c->o, kind, i_turn, c->n_steps));
 	CYC_TRY(cyc_strdup(&s->input_set, input_set));
-	CYC_TRY(cyc__kind_get(kind)->arguments(&s->arguments, c, s));
+	CYC_TRY(cyc__step_name(s, c));
 	s->start_key = state_of(c, input_set);
-	s->key = step_key(c, s);
+	CYC_TRY(step_key(&s->key, c, s));
 	CYC_TRY(cyc__record_step_read(&s->was_kept, s, c->o, c->has_done_step));
 	if (s->was_kept) {
 		s->seconds = cyc__record_time_read(s, c->o);
@@ -482,6 +465,7 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	*result = (cyc_cycle_result){ 0 };
 	CYC_TRY(tidy_name(&out_dir, options->out_dir));
 	tidy.out_dir = out_dir;
+	CYC_TRY(cyc_option_list_make(&c.list, &cyc_cycle_table));
 	CYC_TRY(cyc_cycle_spare_inputs(&tidy));
 	CYC_TRY(cyc__inputs_read(&c.in, &tidy));
 	CYC_TRY(cyc__inputs_require_all(&c.in, &tidy));
@@ -500,6 +484,7 @@ done:
 	if (lock >= 0) close(lock);
 	for (int32_t i = 0; i < c.n_steps; i++) cyc__step_deinit(&c.steps[i]);
 	cyc_free(c.steps);
+	cyc_option_list_deinit(&c.list);
 	cyc__pairs_deinit(&c.options);
 	cyc__step_deinit(&c.project);
 	cyc__pairs_deinit(&c.inputs);

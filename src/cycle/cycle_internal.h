@@ -123,7 +123,9 @@ typedef struct {
 	char *dir;            /**< relative to the root, with final slash */
 	char *input_set;      /**< optimisation set it starts from; "" for the run's own inputs */
 	char *output_set;     /**< and the one it leaves */
-	cyc__pairs arguments; /**< what it was called with, as options of its command; without out_dir */
+	char *judged;         /**< particles that are judged before their CTFs are refined; NULL: they are not */
+	char *compare_to;     /**< optimisation set of the state that a post-processing compares with, or NULL */
+	char *out;            /**< output of its job: its folder, or the names in it */
 	cyc__pairs outputs;   /**< what it wrote: role, path relative to the root */
 	cyc_file_marks files; /**< all files that it wrote */
 	uint64_t start_key;   /**< hash of what it starts from: inputs or outputs of steps before */
@@ -142,6 +144,15 @@ typedef struct {
 	cyc__decision decision; /**< of its turn; last step of a turn only */
 } cyc__step;
 
+/** Options of the job of a step. */
+typedef union {
+	cyc_reconstruct_options reconstruct;
+	cyc_postprocess_options postprocess;
+	cyc_ctfrefine_options ctfrefine;
+	cyc_polish_options polish;
+	cyc_refine3d_options refine3d;
+} cyc__job_options;
+
 /** A run: the steps that were done or are being done, in order. */
 typedef struct {
 	const cyc_cycle_options *o;
@@ -156,6 +167,7 @@ typedef struct {
 	int32_t n_steps;
 	cyc__step *steps;
 	int32_t i_best;         /**< post-processing step of the state that the run is in; -1 before the first */
+	cyc_option_list list;   /**< all options of the run */
 	cyc__pairs options;     /**< of cyc__record_options() */
 	cyc__pairs inputs;      /**< of cyc__inputs_hashes() */
 	uint64_t start_key;     /**< hash of the inputs that all steps depend on */
@@ -169,11 +181,13 @@ typedef struct {
 /** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in
  * plan.c. */
 typedef struct {
-	const char *folder, *type_label, *command, *what;
-	cyc_status (*arguments)(cyc__pairs *out, const cyc__cycle *c, const cyc__step *s);
-	cyc_status (*run)(cyc__step *s, const cyc__cycle *c);
-	/** Ask the job's own check, with the options that run() will give it; half maps are still to be made. */
-	cyc_status (*check)(const cyc__step *s, const cyc__cycle *c, const cyc_project_view *project);
+	const char *folder, *type_label, *what;
+	const cyc_option_table *table; /**< of the job's options; its name is the command */
+	/** Names are filled in already (cyc__step_name()). */
+	void (*options)(cyc__job_options *out, const cyc__step *s, const cyc__cycle *c);
+	cyc_status (*run)(cyc__step *s, const cyc__cycle *c, const cyc__job_options *o);
+	/** The job's own check; half maps are still to be made. */
+	cyc_status (*check)(const cyc__job_options *o, const cyc_project_view *project);
 	/** Bytes of memory and disk a step needs, roughly. */
 	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
 	/** A line on what it changed, for the log; NULL: the step refines nothing. */
@@ -184,13 +198,29 @@ const cyc__kind_row *cyc__kind_get(cyc__kind kind);
 CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind,
                                          int32_t i_turn, int32_t job);
 void cyc__step_deinit(cyc__step *s);
+/** Fill in the names that its options need; it has its input set already. */
+CYC_MUST_CHECK cyc_status cyc__step_name(cyc__step *s, const cyc__cycle *c);
 /** Command line that does the same, for note.txt. */
-CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s);
+CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s, const cyc__cycle *c);
+/** Continue a hash with all options that the step's result depends on. */
+CYC_MUST_CHECK cyc_status cyc__step_options_hash(uint64_t *h, const cyc__step *s, const cyc__cycle *c);
 
-/* Positions have been polished: what is left is small. */
-#define CYC__REFINE_OFFSET_RANGE_PX 3.0
-/** Options of a reconstruction but for its input and output. */
+/** Options of the jobs but for their inputs and outputs; of the look at the particles before CTF refinement.
+ */
 cyc_reconstruct_options cyc__reconstruct_options(const cyc_cycle_options *o);
+cyc_postprocess_options cyc__postprocess_options(const cyc_cycle_options *o);
+cyc_ctfrefine_options cyc__ctfrefine_options(const cyc_cycle_options *o);
+cyc_polish_options cyc__polish_options(const cyc_cycle_options *o);
+cyc_refine3d_options cyc__refine3d_options(const cyc_cycle_options *o);
+cyc_refine3d_options cyc__judge_options(const cyc_cycle_options *o);
+/** Whether the CTF refinement has anything to do; and whether that writes particles, with optics groups. */
+bool cyc__refines_ctfs(const cyc_cycle_options *o);
+bool cyc__refines_optics(const cyc_cycle_options *o);
+/** Options as names and values: all of a job, or those that a command line needs (flags without a value). */
+CYC_MUST_CHECK cyc_status cyc__arguments(cyc__pairs *out, const void *options, const cyc_option_table *table,
+                                         bool with_all);
+/** Names of the options that are files whose content counts, and the files. */
+CYC_MUST_CHECK cyc_status cyc__option_files(cyc__pairs *out, const cyc_cycle_options *o);
 /** Needs of the steps, by the jobs' own functions (needs.c). */
 void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
 void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
@@ -238,13 +268,13 @@ int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o);
 
 /* ---------------------------------------------------------------- records */
 
-/** Options that influence results, as text; the order is that of the header. */
-CYC_MUST_CHECK cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o);
+/** Options that influence results, as text. */
+CYC_MUST_CHECK cyc_status cyc__record_options(cyc__pairs *out, const cyc__cycle *c);
 /** Kinds of steps that depend on an option or input by its name, bit 1 << kind, apart from what they start
  * from. */
-unsigned cyc__dependents(const char *name, const cyc_cycle_options *o);
-/** Roles of inputs on which not all steps depend, in their names: masks for references and FSC, MTF. */
-extern const char *const CYC__ROLES[3];
+unsigned cyc__dependents(const char *name, const cyc__cycle *c);
+/** Roles of inputs on which not all steps depend, in their names: masks for references and FSC. */
+extern const char *const CYC__ROLES[2];
 /** Entry of the inputs for the particles that a run leaves out. */
 extern const char CYC__LEFT_OUT[];
 /**
@@ -281,7 +311,7 @@ CYC_MUST_CHECK cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_o
 CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o,
                                                 bool may_redo);
 /** run.json of a step: time, threads, memory; and the time read back, NaN if there is none. */
-CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc_cycle_options *o);
+CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c);
 double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o);
 
 /* ---------------------------------------------------------------- outputs of the run */

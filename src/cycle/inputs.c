@@ -126,19 +126,19 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d",
 	          o->n_cycles);
 	CYC_CHECK(
-		o->n_cycles == 0 || !(o->skip_defocus && o->skip_scale && o->skip_polish && o->skip_refine),
-		CYC_E_USAGE,
+		o->n_cycles == 0 || cyc__refines_ctfs(o) || !o->skip_polish || !o->skip_refine, CYC_E_USAGE,
 		"neither alignment nor defocus nor scale nor orientations are to be refined: nothing is left to do");
-	CYC_CHECK(o->refine_order >= 4 && o->refine_order <= 8, CYC_E_USAGE,
-	          "the order of the angular steps (--refine-order) must be 4 to 8, got %d", o->refine_order);
-	CYC_CHECK(o->skip_polish || (o->polish_range_px > 0 && o->polish_range_px < o->box_px / 4.0), CYC_E_USAGE,
+	CYC_CHECK(o->refine.healpix_order >= 4 && o->refine.healpix_order <= 8, CYC_E_USAGE,
+	          "the order of the angular steps (--refine-order) must be 4 to 8, got %d",
+	          o->refine.healpix_order);
+	CYC_CHECK(o->skip_polish || (o->polish.range_px > 0 && o->polish.range_px < o->box_px / 4.0), CYC_E_USAGE,
 	          "the range of the polishing (--polish-range) must be positive and less than a quarter of the "
 	          "box, got %g px",
-	          o->polish_range_px);
-	CYC_CHECK(o->skip_polish || o->skip_motion ||
-	              (o->motion_sigma_A_per_dose > 0 && o->motion_correlation_A > 0),
+	          o->polish.range_px);
+	CYC_CHECK(o->skip_polish || !o->polish.do_motion ||
+	              (o->polish.motion_sigma_A_per_dose > 0 && o->polish.motion_correlation_A > 0),
 	          CYC_E_USAGE, "--velocity-sigma and --motion-distance must be positive, got %g and %g",
-	          o->motion_sigma_A_per_dose, o->motion_correlation_A);
+	          o->polish.motion_sigma_A_per_dose, o->polish.motion_correlation_A);
 done:
 	return st;
 }
@@ -179,8 +179,8 @@ static cyc_status look_for_duplicates(cyc__inputs *in, const cyc_cycle_options *
 	}
 	/* What is given is the longest extent of the particle; what counts here is how near another one can be.
 	 */
-	if (o->particle_diameter_A > 0.0 && (!mask || o->particle_diameter_A < in->diameter_A)) {
-		in->diameter_A = o->particle_diameter_A;
+	if (o->refine.particle_diameter_A > 0.0 && (!mask || o->refine.particle_diameter_A < in->diameter_A)) {
+		in->diameter_A = o->refine.particle_diameter_A;
 		in->diameter_from = "--particle-diameter";
 	}
 	CYC_TRY(cyc_alloc(&in->keep, in->particles->n, sizeof *in->keep));
@@ -376,12 +376,12 @@ done:
 	return st;
 }
 
-static cyc_status add_in_role(cyc__pairs *out, const char *root, const char *path, const char *role)
+static cyc_status add_in_role(cyc__pairs *out, const char *root, const char *path, const char *option)
 {
 	cyc_status st = CYC_OK;
 	char *name = NULL;
 	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&name, "%s (%s)", path, role));
+	CYC_TRY(cyc_asprintf(&name, "%s (--%s)", path, option));
 	CYC_TRY(cyc_input_file_hash(&h, path, root));
 	CYC_TRY(cyc__pairs_add(out, name, "%s", cyc__hash_format(h).text));
 done:
@@ -417,6 +417,7 @@ cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_
 {
 	cyc_status st = CYC_OK;
 	const char *root = o->input.root;
+	cyc__pairs files = { 0 };
 	uint64_t images = CYC_HASH_INIT;
 	CYC_TRY(add_hash(out, root, in->set->particles));
 	CYC_TRY(add_hash(out, root, in->set->tomograms));
@@ -426,7 +427,11 @@ cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_
 	}
 	CYC_TRY(add_mask(out, in, root, in->mask_align, CYC__ROLES[0]));
 	CYC_TRY(add_mask(out, in, root, in->mask_fsc, CYC__ROLES[1]));
-	if (o->mtf) CYC_TRY(add_in_role(out, root, o->mtf, CYC__ROLES[2]));
+	CYC_TRY(cyc__option_files(&files, o));
+	for (int32_t i = 0; i < files.n; i++) {
+		if (strncmp(files.items[i].name, "mask-", 5) == 0) continue; /* as above */
+		CYC_TRY(add_in_role(out, root, files.items[i].value, files.items[i].name));
+	}
 	CYC_TRY(cyc_images_hash(&images, in->tomograms, in->particles, root, false));
 	CYC_TRY(cyc__pairs_add(out, "tilt images (names, sizes, headers)", "%s", cyc__hash_format(images).text));
 	bool leaves_out = o->duplicates == CYC_DUPLICATES_REMOVE && in->duplicates.n_left_out > 0;
@@ -434,5 +439,6 @@ cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_
 		leaves_out ? cyc_hash(CYC_HASH_INIT, in->keep, (size_t)in->particles->n * sizeof *in->keep) : 0;
 	CYC_TRY(cyc__pairs_add(out, CYC__LEFT_OUT, "%s", cyc__hash_format(kept).text));
 done:
+	cyc__pairs_deinit(&files);
 	return st;
 }

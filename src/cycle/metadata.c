@@ -26,8 +26,7 @@ static bool is_clear(const cyc_check_result *r)
 static cyc_status compare(cyc_check_result *r, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
-	cyc_check_options o;
-	cyc_check_options_default(&o);
+	cyc_check_options o = c->o->check;
 	o.input = cyc__input_of(c, s->output_set);
 	o.input.is_checked = true;
 	o.mask = c->in.mask_align;

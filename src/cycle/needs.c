@@ -27,10 +27,8 @@ void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, 
 
 void cyc__need_postprocess(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	cyc_postprocess_options p;
-	cyc_postprocess_options_default(&p);
+	cyc_postprocess_options p = cyc__postprocess_options(o);
 	p.mask = in->mask_fsc;
-	p.n_threads = o->n_threads;
 	*memory = cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A);
 	p.compare_to = "another state";
 	*memory = fmax(*memory, cyc_postprocess_memory_bytes(&p, in->crop_px, in->pixel_size_A));
@@ -47,47 +45,28 @@ static cyc_refine3d_sizes refine3d_sizes(const cyc__inputs *in, const cyc_cycle_
 		                     .map_px = in->crop_px,
 		                     .pixel_size_A = in->pixel_size_A,
 		                     .particle_diameter_A =
-		                         o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A,
+		                         r->particle_diameter_A > 0 ? r->particle_diameter_A : widest_A,
 		                     .n_groups = cyc_refine3d_n_groups(r, &in->size) };
 	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, in->tomograms, in->particles,
 	                                           in->crop_px, in->pixel_size_A, r->cutoff_frac);
 	return z;
 }
 
-static void refine3d_options(cyc_refine3d_options *r, const cyc_cycle_options *o)
-{
-	cyc_refine3d_options_default(r);
-	r->symmetry = o->symmetry;
-	r->healpix_order = o->refine_order;
-	r->offset_range_px = CYC__REFINE_OFFSET_RANGE_PX;
-	r->n_threads = o->n_threads;
-}
-
 void cyc__need_ctfrefine(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	cyc_ctfrefine_options c;
-	cyc_ctfrefine_options_default(&c);
-	c.box_px = o->box_px;
-	c.n_threads = o->n_threads;
+	const cyc_ctfrefine_options c = cyc__ctfrefine_options(o);
 	*memory = cyc_ctfrefine_memory_bytes(&c, &in->size, in->crop_px);
 	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles;
-	if (o->skip_refine || o->keep_all) return;
+	if (o->skip_refine || o->refine.keep_all) return;
 	/* The particles are judged first. */
-	cyc_refine3d_options r;
-	refine3d_options(&r, o);
-	r.only_judge = true;
+	const cyc_refine3d_options r = cyc__judge_options(o);
 	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
 	*memory = fmax(*memory, cyc_refine3d_memory_bytes(&r, &in->size, &z));
 }
 
 void cyc__need_polish(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	cyc_polish_options p;
-	cyc_polish_options_default(&p);
-	p.box_px = o->box_px;
-	p.range_px = o->polish_range_px;
-	p.do_motion = !o->skip_motion;
-	p.n_threads = o->n_threads;
+	const cyc_polish_options p = cyc__polish_options(o);
 	*memory = cyc_polish_memory_bytes(&p, &in->size, in->crop_px);
 	*disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles +
 	        RECORD_OF_MOTION * in->size.n_images + (p.do_motion ? ROW_OF_MOTION * in->size.n_images : 0.0);
@@ -95,8 +74,7 @@ void cyc__need_polish(double *memory, double *disk, const cyc__inputs *in, const
 
 void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o)
 {
-	cyc_refine3d_options r;
-	refine3d_options(&r, o);
+	const cyc_refine3d_options r = cyc__refine3d_options(o);
 	const cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);
 	*memory = cyc_refine3d_memory_bytes(&r, &in->size, &z);
 	/* Half maps of each iteration, filtered and not, those of the checkpoint, and three at the end. */

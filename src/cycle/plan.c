@@ -7,7 +7,6 @@
 
 static bool wants_polish(const cyc_cycle_options *o) { return !o->skip_polish; }
 static bool wants_refine3d(const cyc_cycle_options *o) { return !o->skip_refine; }
-static bool wants_ctfrefine(const cyc_cycle_options *o) { return !(o->skip_defocus && o->skip_scale); }
 
 /* What a cycle refines, in order. Alignment first: where it is wrong, the reference that the CTFs are judged
  * by is blurred. */
@@ -15,7 +14,7 @@ static const struct {
 	cyc__kind kind;
 	bool (*is_wanted)(const cyc_cycle_options *o);
 } PLAN_TURNS[] = { { CYC__POLISH, wants_polish },
-	               { CYC__CTFREFINE, wants_ctfrefine },
+	               { CYC__CTFREFINE, cyc__refines_ctfs },
 	               { CYC__REFINE3D, wants_refine3d } };
 
 int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o)

@@ -47,7 +47,7 @@ done:
 
 /* ---------------------------------------------------------------- seals */
 
-enum { RECORD_FORMAT = 2 };
+enum { RECORD_FORMAT = 3 };
 static const char SEAL[] = "\ndata_end\n";
 
 /* What stands behind a text of n bytes, and says that it is whole. */
@@ -106,51 +106,43 @@ done:
 
 /* ---------------------------------------------------------------- the run's own record */
 
-static cyc_status add_text(cyc__pairs *out, const char *name, const char *value)
+static bool is_recorded(const cyc_option *o)
 {
-	return cyc__pairs_add(out, name, "%s", value ? value : "");
+	return o->type != CYC_OPT_HEADING && o->purpose != CYC_FOR_RUN && strcmp(o->name, "output") != 0;
 }
 
-cyc_status cyc__record_options(cyc__pairs *out, const cyc_cycle_options *o)
+cyc_status cyc__record_options(cyc__pairs *out, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(add_text(out, "optimisation-set", o->input.optimisation_set));
-	CYC_TRY(add_text(out, "particles", o->input.particles));
-	CYC_TRY(add_text(out, "tomograms", o->input.tomograms));
-	CYC_TRY(add_text(out, "trajectories", o->input.trajectories));
-	CYC_TRY(cyc__pairs_add(out, "exclude-negative-scales", "%d", o->input.exclude_negative_scales));
-	CYC_TRY(cyc__pairs_add(out, "keep-outliers", "%d", o->input.keep_outliers));
-	CYC_TRY(cyc__pairs_add(out, "erase-beads", "%d", o->input.erase_beads));
-	CYC_TRY(add_text(out, "mask-align", o->mask_align));
-	CYC_TRY(add_text(out, "mask-fsc", o->mask_fsc));
-	CYC_TRY(cyc__pairs_add(out, "box", "%d", o->box_px));
-	CYC_TRY(cyc__pairs_add(out, "crop", "%d", o->crop_px));
-	CYC_TRY(add_text(out, "symmetry", o->symmetry));
-	CYC_TRY(cyc__pairs_add(out, "snr", "%.17g", o->snr));
-	CYC_TRY(cyc__pairs_add(out, "whole-windows", "%d", o->whole_windows));
-	CYC_TRY(cyc__pairs_add(out, "skip-crop", "%d", o->skip_crop));
-	CYC_TRY(cyc__pairs_add(out, "skip-defocus", "%d", o->skip_defocus));
-	CYC_TRY(cyc__pairs_add(out, "skip-scale", "%d", o->skip_scale));
-	CYC_TRY(cyc__pairs_add(out, "defocus-range", "%.17g", o->defocus_range_A));
-	CYC_TRY(cyc__pairs_add(out, "kmin", "%.17g", o->ctf_kmin_A));
-	CYC_TRY(cyc__pairs_add(out, "skip-polish", "%d", o->skip_polish));
-	CYC_TRY(cyc__pairs_add(out, "skip-motion", "%d", o->skip_motion));
-	CYC_TRY(cyc__pairs_add(out, "skip-refine", "%d", o->skip_refine));
-	CYC_TRY(cyc__pairs_add(out, "keep-all", "%d", o->keep_all));
-	CYC_TRY(cyc__pairs_add(out, "particle-diameter", "%.17g", o->particle_diameter_A));
-	CYC_TRY(cyc__pairs_add(out, "refine-order", "%d", o->refine_order));
-	CYC_TRY(cyc__pairs_add(out, "polish-range", "%.17g", o->polish_range_px));
-	CYC_TRY(cyc__pairs_add(out, "velocity-sigma", "%.17g", o->motion_sigma_A_per_dose));
-	CYC_TRY(cyc__pairs_add(out, "motion-distance", "%.17g", o->motion_correlation_A));
-	if (o->has_bfactor) CYC_TRY(cyc__pairs_add(out, "bfactor", "%.17g", o->adhoc_bfactor_A2));
-	else CYC_TRY(cyc__pairs_add(out, "bfactor", "automatic"));
-	CYC_TRY(cyc__pairs_add(out, "bfactor-low", "%.17g", o->bfactor_low_A));
-	CYC_TRY(cyc__pairs_add(out, "bfactor-high", "%.17g", o->bfactor_high_A));
-	CYC_TRY(add_text(out, "mtf", o->mtf));
-	static const char *const DUPLICATES[] = { "remove", "refuse", "keep" };
-	CYC_TRY(add_text(out, "duplicates", DUPLICATES[o->duplicates]));
-	CYC_TRY(add_text(out, "backend", o->backend));
+	char *value = NULL;
+	for (int i = 0; i < c->list.n; i++) {
+		const cyc_option *o = &c->list.rows[i];
+		if (!is_recorded(o)) continue;
+		CYC_TRY(cyc_option_value(&value, c->o, o));
+		CYC_TRY(cyc__pairs_add(out, o->name, "%s", cyc_option_is_default(c->o, o) && o->is_set ? "" : value));
+		cyc_free(value);
+		value = NULL;
+	}
 done:
+	cyc_free(value);
+	return st;
+}
+
+/* Options that an earlier version did not have were at their defaults. */
+static cyc_status add_new_options(cyc__pairs *old, const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *value = NULL;
+	for (int i = 0; i < c->list.n; i++) {
+		const cyc_option *o = &c->list.rows[i];
+		if (!is_recorded(o) || cyc__pairs_get(old, o->name)) continue;
+		CYC_TRY(cyc_option_default_value(&value, o));
+		CYC_TRY(cyc__pairs_add(old, o->name, "%s", o->is_set ? "" : value));
+		cyc_free(value);
+		value = NULL;
+	}
+done:
+	cyc_free(value);
 	return st;
 }
 
@@ -184,7 +176,7 @@ static bool list_differences(char *text, size_t size, const cyc__pairs *was, con
 	return n > 0;
 }
 
-static const char MASK_REFERENCES[] = "mask for references", MASK_FSC[] = "mask for the FSC", MTF[] = "MTF";
+static const char MASK_REFERENCES[] = "mask for references", MASK_FSC[] = "mask for the FSC";
 
 enum {
 	R = 1 << CYC__RECONSTRUCT,
@@ -194,48 +186,67 @@ enum {
 	O = 1 << CYC__REFINE3D,
 	ALL = R | P | C | M | O
 };
-/* Steps that depend on an option or input directly, not only through what they start from; all on those that
- * are not listed. What decides which steps there are counts for those whose places change. */
+/* Steps that depend on options of the run itself directly, not only through what they start from; all on
+ * those that are not listed. What decides which steps there are counts for those whose places change. */
 static const struct {
 	const char *name;
 	unsigned kinds;
 } DEPENDENTS[] = {
 	{ "mask-align", M | C | O },
 	{ "mask-fsc", P },
-	{ "mtf", P },
-	{ "bfactor", P },
-	{ "bfactor-low", P },
-	{ "bfactor-high", P },
 	{ "skip-defocus", C | O },
 	{ "skip-scale", C | O },
-	{ "defocus-range", C },
-	{ "kmin", C },
 	{ "skip-polish", M | C | O },
-	{ "skip-motion", M },
-	{ "polish-range", M },
-	{ "velocity-sigma", M },
-	{ "motion-distance", M },
 	{ "skip-refine", C | O },
 	{ "keep-all", C | O },
 	{ "refine-order", O },
+	{ "offset-range", O },
 	{ "duplicates", O }, /* what they are changes the particles, which are an input */
 };
 
-unsigned cyc__dependents(const char *name, const cyc_cycle_options *o)
+/* The options of a job, by where they are; 0 for those of the run. */
+static unsigned kind_of_member(size_t offset, const cyc_cycle_options *o)
 {
 	/* Particles are looked at before CTF refinement if their orientations are refined, too. */
-	if (strcmp(name, "particle-diameter") == 0) return o->skip_refine || o->keep_all ? O : C | O;
-	for (size_t i = 0; i < sizeof DEPENDENTS / sizeof *DEPENDENTS; i++) {
-		if (strcmp(name, DEPENDENTS[i].name) == 0) return DEPENDENTS[i].kinds;
+	bool are_judged = !o->skip_refine && !o->refine.keep_all;
+	const struct {
+		size_t first, size;
+		unsigned kinds;
+	} jobs[] = {
+		{ offsetof(cyc_cycle_options, reconstruct), sizeof o->reconstruct, ALL },
+		{ offsetof(cyc_cycle_options, postprocess), sizeof o->postprocess, P },
+		{ offsetof(cyc_cycle_options, check), sizeof o->check, P }, /* what was found is kept with it */
+		{ offsetof(cyc_cycle_options, ctfrefine), sizeof o->ctfrefine, C },
+		{ offsetof(cyc_cycle_options, polish), sizeof o->polish, M },
+		{ offsetof(cyc_cycle_options, refine), sizeof o->refine, are_judged ? C | O : O },
+	};
+	for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++) {
+		if (offset >= jobs[i].first && offset < jobs[i].first + jobs[i].size) return jobs[i].kinds;
 	}
+	return 0;
+}
+
+unsigned cyc__dependents(const char *name, const cyc__cycle *c)
+{
+	char word[80];
+	/* Files of options: "mtf.star (--mtf)". */
+	const char *option = strstr(name, "(--");
+	snprintf(word, sizeof word, "--%.*s", option ? (int)strcspn(option + 3, ")") : 70,
+	         option ? option + 3 : name);
+	for (size_t i = 0; i < sizeof DEPENDENTS / sizeof *DEPENDENTS; i++) {
+		if (strcmp(word + 2, DEPENDENTS[i].name) == 0) return DEPENDENTS[i].kinds;
+	}
+	int row = cyc_option_find(c->list.rows, c->list.n, word, strlen(word));
+	unsigned kinds = row < 0 ? 0 : kind_of_member(c->list.rows[row].offset, c->o);
+	if (kinds) return kinds;
 	/* Inputs in a role: "mask.mrc (mask for the FSC)". */
 	if (strstr(name, MASK_REFERENCES)) return M | C | O;
-	if (strstr(name, MASK_FSC) || strstr(name, MTF)) return P;
+	if (strstr(name, MASK_FSC)) return P;
 	return ALL;
 }
 
 const char CYC__LEFT_OUT[] = "particles that are left out";
-const char *const CYC__ROLES[3] = { MASK_REFERENCES, MASK_FSC, MTF };
+const char *const CYC__ROLES[2] = { MASK_REFERENCES, MASK_FSC };
 
 /* ---------------------------------------------------------------- corrections */
 
@@ -286,18 +297,18 @@ static void name_first(char *text, size_t size, const finished_steps *f, unsigne
 
 /* The pairs on which finished steps depend, or the others. */
 static cyc_status pick(cyc__pairs *out, const cyc__pairs *p, unsigned finished, bool that_count,
-                       const cyc_cycle_options *o)
+                       const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t i = 0; i < p->n; i++) {
-		bool counts = (cyc__dependents(p->items[i].name, o) & finished) != 0;
+		bool counts = (cyc__dependents(p->items[i].name, c) & finished) != 0;
 		if (counts == that_count) CYC_TRY(cyc__pairs_add(out, p->items[i].name, "%s", p->items[i].value));
 	}
 done:
 	return st;
 }
 
-static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is, const cyc_cycle_options *o)
+static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is, const cyc__cycle *c)
 {
 	unsigned kinds = 0;
 	for (int pass = 0; pass < 2; pass++) {
@@ -305,7 +316,7 @@ static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is
 		for (int32_t i = 0; i < a->n; i++) {
 			const char *other = cyc__pairs_get(b, a->items[i].name);
 			if (!other || strcmp(other, a->items[i].value) != 0)
-				kinds |= cyc__dependents(a->items[i].name, o);
+				kinds |= cyc__dependents(a->items[i].name, c);
 		}
 	}
 	return kinds;
@@ -322,8 +333,8 @@ static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const
 	cyc__pairs part[4] = { { 0 } };
 	char list[700], step[64];
 	for (int k = 0; k < 2; k++) {
-		CYC_TRY(pick(&part[2 * k], was, f->kinds, k == 0, c->o));
-		CYC_TRY(pick(&part[2 * k + 1], is, f->kinds, k == 0, c->o));
+		CYC_TRY(pick(&part[2 * k], was, f->kinds, k == 0, c));
+		CYC_TRY(pick(&part[2 * k + 1], is, f->kinds, k == 0, c));
 	}
 	if (list_differences(list, sizeof list, &part[0], &part[1], are_options)) {
 		if (are_options)
@@ -333,7 +344,7 @@ static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const
 			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 			                     "inputs of the run in %s have changed since it was started: %s",
 			                     c->o->out_dir, list);
-		name_first(step, sizeof step, f, kinds_of_differences(&part[0], &part[1], c->o));
+		name_first(step, sizeof step, f, kinds_of_differences(&part[0], &part[1], c));
 		cyc_error_hint("%s is finished and was made with the old %s: put %s back, or start a new run with "
 		               "another --o; nothing was "
 		               "changed",
@@ -388,6 +399,7 @@ static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const
 	cyc_status st = CYC_OK;
 	cyc__pairs old_options = { 0 }, old_inputs = { 0 };
 	CYC_TRY(cyc__read_table(&old_options, star, "options", "cycOptionName", "cycOptionValue"));
+	CYC_TRY(add_new_options(&old_options, c));
 	CYC_TRY(cyc__read_table(&old_inputs, star, "inputs", "cycFileName", "cycFileHash"));
 	CYC_TRY(compare_pairs(is_corrected, &old_options, options, finished, c, true));
 	CYC_TRY(compare_left_out(&old_options, options, &old_inputs, finished, c));
@@ -488,17 +500,18 @@ done:
 }
 
 /* What steps start from: inputs that all depend on, and how they are read. */
-static uint64_t hash_start(const cyc__pairs *options, const cyc__pairs *inputs, const cyc_cycle_options *o)
+static cyc_status hash_start(uint64_t *key, const cyc__cycle *c)
 {
+	cyc_status st = CYC_OK;
 	uint64_t h = CYC_HASH_INIT;
-	for (int32_t i = 0; i < inputs->n; i++) {
-		if (cyc__dependents(inputs->items[i].name, o) != ALL) continue;
-		h = cyc_hash_string(cyc_hash_string(h, inputs->items[i].name), inputs->items[i].value);
+	for (int32_t i = 0; i < c->inputs.n; i++) {
+		if (cyc__dependents(c->inputs.items[i].name, c) != ALL) continue;
+		h = cyc_hash_string(cyc_hash_string(h, c->inputs.items[i].name), c->inputs.items[i].value);
 	}
-	static const char *const READING[] = { "exclude-negative-scales", "keep-outliers", "erase-beads" };
-	for (size_t i = 0; i < sizeof READING / sizeof *READING; i++)
-		h = cyc_hash_string(h, cyc__pairs_get(options, READING[i]));
-	return h;
+	CYC_TRY(cyc_options_hash(&h, &c->o->input, &cyc_project_input_table, CYC_OPTIONS_RESULT));
+	*key = h;
+done:
+	return st;
 }
 
 /* Compare all with what the folder has; nothing is written. */
@@ -508,7 +521,7 @@ static cyc_status compare_all(bool *is_new, bool *is_corrected, cyc__cycle *c, c
 	finished_steps finished;
 	cyc_star *star = NULL;
 	*is_new = *is_corrected = false;
-	CYC_TRY(cyc__record_options(&c->options, c->o));
+	CYC_TRY(cyc__record_options(&c->options, c));
 	CYC_TRY(cyc__inputs_hashes(&c->inputs, &c->in, c->o));
 	CYC_TRY(find_finished(&finished, c->o));
 	if (cyc_path_exists(path)) {
@@ -532,7 +545,7 @@ cyc_status cyc__record_start(cyc__cycle *c)
 	bool is_new, is_corrected;
 	CYC_TRY(record_path(&path, c->o, RUN_RECORD));
 	CYC_TRY(compare_all(&is_new, &is_corrected, c, path));
-	c->start_key = hash_start(&c->options, &c->inputs, c->o);
+	CYC_TRY(hash_start(&c->start_key, c));
 	CYC_TRY(record_path(&images, c->o, IMAGES_RECORD));
 	if (c->images_record) CYC_TRY(cyc_record_write_text(images, IMAGES_KIND, c->images_record, ""));
 	if (is_new || is_corrected) CYC_TRY(write_record(path, c, &c->options));
@@ -548,12 +561,14 @@ cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o
 	cyc__cycle c = { .o = o, .in = *in };
 	char *path = NULL;
 	bool is_new, is_corrected;
+	CYC_TRY(cyc_option_list_make(&c.list, &cyc_cycle_table));
 	CYC_TRY(record_path(&path, o, RUN_RECORD));
 	/* Without a record there is nothing to compare; the images of a large project are not looked at for that.
 	 */
 	if (cyc_path_exists(path)) CYC_TRY(compare_all(&is_new, &is_corrected, &c, path));
 	else CYC_TRY(refuse_foreign_folder(o->input.root, o->out_dir));
 done:
+	cyc_option_list_deinit(&c.list);
 	cyc__pairs_deinit(&c.options);
 	cyc__pairs_deinit(&c.inputs);
 	cyc_free(path);

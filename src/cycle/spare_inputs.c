@@ -1,14 +1,23 @@
 /* What a run reads, so that it does not write there. */
-#include "cyclotomo/cycle.h"
+#include "cycle_internal.h"
 
 cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o)
 {
-	const char *files[] = { o->mask_align, o->mask_fsc, o->mtf };
+	cyc_status st = CYC_OK;
+	cyc__pairs files = { 0 };
+	const char **names = NULL;
+	CYC_TRY(cyc__option_files(&files, o));
+	CYC_TRY(cyc_alloc(&names, files.n + 1, sizeof *names));
+	for (int32_t i = 0; i < files.n; i++) names[i] = files.items[i].value;
 	cyc_output_plan plan = { .kind = CYC_OUTPUT_CYCLE,
 		                     .out = o->out_dir,
 		                     .root = o->input.root,
 		                     .input = &o->input,
-		                     .files = files,
-		                     .n_files = 3 };
-	return cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL);
+		                     .files = names,
+		                     .n_files = files.n };
+	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
+done:
+	cyc_free(names);
+	cyc__pairs_deinit(&files);
+	return st;
 }

@@ -397,22 +397,22 @@ done:
 
 /* ---------------------------------------------------------------- times */
 
-cyc_status cyc__record_time_write(const cyc__step *s, const cyc_cycle_options *o)
+cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	cyc_json j = { 0 };
 	char *text = NULL, *path = NULL, *command = NULL;
-	CYC_TRY(cyc__step_command(&command, s));
+	CYC_TRY(cyc__step_command(&command, s, c));
 	cyc_json_begin_object(&j, NULL);
 	cyc_json_text(&j, "program", "cyclotomo");
 	cyc_json_text(&j, "version", CYCLOTOMO_VERSION);
 	cyc_json_text(&j, "command", command);
-	cyc_json_int(&j, "threads", o->n_threads);
+	cyc_json_int(&j, "threads", c->o->n_threads);
 	cyc_json_double(&j, "wall_s", s->seconds);
 	cyc_json_int(&j, "peak_memory_bytes", cyc_peak_memory_bytes());
 	cyc_json_end_object(&j);
 	CYC_TRY(cyc_json_finish(&text, &j));
-	CYC_TRY(step_file(&path, s, o, STEP_TIME));
+	CYC_TRY(step_file(&path, s, c->o, STEP_TIME));
 	CYC_TRY(cyc_write_file(path, text, strlen(text)));
 done:
 	cyc_json_deinit(&j);

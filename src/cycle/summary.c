@@ -224,7 +224,8 @@ const cyc__step *cyc__shown_ctf_refinement(const cyc__cycle *c, bool *is_taken)
 	const cyc__step *shown = NULL;
 	*is_taken = false;
 	for (int32_t i = 0; i < c->n_steps; i++) {
-		if (c->steps[i].kind != CYC__CTFREFINE || !c->steps[i].output_set) continue;
+		if (c->steps[i].kind != CYC__CTFREFINE || !cyc__pairs_get(&c->steps[i].outputs, "tomograms"))
+			continue;
 		bool taken = false;
 		for (int32_t k = i + 1; k < c->n_steps && c->steps[k].i_turn == c->steps[i].i_turn; k++) {
 			taken = taken || cyc__is_accepted(c->steps[k].decision);

@@ -10,15 +10,8 @@
 
 void cyc_extract_options_default(cyc_extract_options *o)
 {
-	*o = (cyc_extract_options){ .crop_px = -1,
-		                        .binning = 1,
-		                        .max_dose_e_per_A2 = -1,
-		                        .min_frames = 1,
-		                        .cone_angle_rad = 10 * CYC_PI / 180,
-		                        .cone_sigma_px = 2,
-		                        .cutoff_frac = 0.01,
-		                        .n_threads = 1,
-		                        .backend = "cpu" };
+	*o = (cyc_extract_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_extract_table);
 }
 
 void cyc_extract_result_deinit(cyc_extract_result *r)
@@ -32,6 +25,7 @@ void cyc_extract_result_deinit(cyc_extract_result *r)
 static cyc_status check_options(const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_extract_table));
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(o->box_px > 0, CYC_E_USAGE, "a box size is needed (--b)");
 	CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px), CYC_E_USAGE,
@@ -40,12 +34,6 @@ static cyc_status check_options(const cyc_extract_options *o)
 	/* The soft edge of the circle takes 5 px of the radius. */
 	CYC_CHECK(o->crop_px <= 0 || o->crop_px >= 12, CYC_E_USAGE,
 	          "a cropped box must have at least 12 px, got %d", o->crop_px);
-	CYC_CHECK(
-		o->min_frames >= 1, CYC_E_USAGE,
-		"the least number of frames must be 1 or more, got %d: a particle without images cannot be used",
-		o->min_frames);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
-	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 	CYC_CHECK(!(o->apply_orientations && o->keep_offsets), CYC_E_USAGE,
 	          "offsets cannot be kept when orientations are applied: they are in the old axes");
 	CYC_CHECK(!(o->apply_orientations && o->stacks), CYC_E_USAGE,
@@ -123,21 +111,15 @@ done:
 static cyc_status make_label(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	const cyc_extract_options *o = j->o;
-	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text, "%d %d %.17g %d %d %.17g %d %d %d %d %d %d %d %d %.17g %.17g %.17g",
-	                     o->box_px, j->crop_px, o->binning, o->stacks, o->float16, o->max_dose_e_per_A2,
-	                     o->keep_offsets, o->apply_orientations, o->no_ctf, o->no_inversion,
-	                     o->no_circle_crop, o->circle_precrop, o->whiten, o->cone_weight, o->cone_angle_rad,
-	                     o->cone_sigma_px, o->cutoff_frac));
-	uint64_t h = cyc_project_hash(cyc_hash_string(CYC_HASH_INIT, text), j->tomograms, j->particles);
+	uint64_t h = CYC_HASH_INIT;
+	CYC_TRY(cyc_options_hash(&h, j->o, &cyc_extract_table, CYC_OPTIONS_UNFINISHED));
+	h = cyc_project_hash(h, j->tomograms, j->particles);
 	j->key = h;
 	CYC_TRY(cyc_images_hash(&j->key, j->tomograms, j->particles, j->root, true));
 	/* Without times: files are the same wherever the project is. */
 	CYC_TRY(cyc_images_hash(&h, j->tomograms, j->particles, j->root, false));
 	snprintf(j->label, sizeof j->label, "cyclotomo extract %016llx", (unsigned long long)h);
 done:
-	cyc_free(text);
 	return st;
 }
 

@@ -19,14 +19,8 @@ static const char *const FOLDER[N_KINDS] = { "Polish", "CtfRefine" };
 
 void cyc_refine_tilts_options_default(cyc_refine_tilts_options *o)
 {
-	memset(o, 0, sizeof *o);
-	cyc_polish_options_default(&o->polish);
-	cyc_ctfrefine_options_default(&o->ctfrefine);
-	o->polish.do_motion = true;
-	o->n_rounds = 1;
-	o->cache_GB = 4;
-	o->n_threads = 1;
-	o->backend = "cpu";
+	*o = (cyc_refine_tilts_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_refine_tilts_table);
 }
 
 void cyc_refine_tilts_result_deinit(cyc_refine_tilts_result *r)

@@ -4,12 +4,14 @@
 
 void cyc_mask_options_default(cyc_mask_options *o)
 {
-	*o = (cyc_mask_options){ .root = "", .helix_z_frac = 0.3, .outer_radius_px = 99999.0, .n_threads = 1 };
+	*o = (cyc_mask_options){ .root = "", .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_mask_table);
 }
 
 static cyc_status check_options(const cyc_mask_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_mask_table));
 	CYC_CHECK(o->output && o->output[0], CYC_E_USAGE,
 	          "the output is missing: name the mask to write with --o");
 	CYC_CHECK(!o->denovo || !o->input, CYC_E_USAGE,

@@ -9,21 +9,8 @@ static const double MOST_BFACTOR_A2 = 1e5;
 
 void cyc_postprocess_options_default(cyc_postprocess_options *o)
 {
-	*o = (cyc_postprocess_options){
-		.root = "",
-		.out_root = "postprocess",
-		.auto_bfactor = true,
-		.bfactor_low_A = 10.0,
-		.filter_edge_px = 2.0,
-		.randomise_at_fsc = 0.8,
-		.n_random_draws = 20,
-		.locres_sampling_A = 25.0,
-		.locres_mask_radius_A = -1.0,
-		.locres_edge_A = -1.0,
-		.locres_randomise_at_A = 25.0,
-		.locres_min_A = 50.0,
-		.n_threads = 1,
-	};
+	*o = (cyc_postprocess_options){ .root = "", .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_postprocess_table);
 }
 
 void cyc_postprocess_result_deinit(cyc_postprocess_result *r)
@@ -94,18 +81,17 @@ done:
 static cyc_status check_options(const cyc_postprocess_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_postprocess_table));
 	CYC_CHECK(o->half1 || o->optimisation_set, CYC_E_USAGE,
 	          "the input is missing: name a half map with --i or an optimisation set with --ios");
 	CYC_CHECK(o->out_root && o->out_root[0], CYC_E_USAGE, "the root name of the outputs is missing: --o");
 	CYC_CHECK(o->randomised_fsc || o->n_random_draws > 0, CYC_E_USAGE,
 	          "at least one draw of random phases is needed, got %d", o->n_random_draws);
-	CYC_CHECK(!o->auto_bfactor || o->bfactor_low_A > o->bfactor_high_A, CYC_E_USAGE,
+	CYC_CHECK(o->has_bfactor || o->bfactor_low_A > o->bfactor_high_A, CYC_E_USAGE,
 	          "the fit of the B-factor must run from a low to a high resolution, got %g to %g Å",
 	          o->bfactor_low_A, o->bfactor_high_A);
 	CYC_CHECK(!o->compare_to || !o->amplitude_correlation, CYC_E_USAGE,
 	          "--compare-to does not go with --amplitude-correlation");
-	CYC_CHECK(o->filter_edge_px >= 0.0, CYC_E_USAGE, "the edge of the low-pass must not be negative, got %g",
-	          o->filter_edge_px);
 	if (o->local_resolution) {
 		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE,
 		          "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
@@ -543,7 +529,7 @@ static cyc_status make_filter(cyc__postprocess *p)
 		CYC_TRY(GUINIER(guinier_weighted));
 	}
 	p->bfactor_A2 = o->adhoc_bfactor_A2;
-	if (o->auto_bfactor) {
+	if (!o->has_bfactor) {
 		p->fit = cyc__guinier_fit(p->guinier_weighted ? p->guinier_weighted
 		                          : p->guinier_mtf    ? p->guinier_mtf
 		                                              : p->guinier_original);

@@ -133,7 +133,7 @@ static cyc_status add_general(cyc_star *s, const cyc__postprocess *p)
 		                                 cyc__shell_resolution_A(p->randomise_from, p->n, p->pixel_size_A)));
 		CYC_TRY(list_name(b, "rlnPostprocessedMapMasked", p, "_masked.mrc"));
 	}
-	if (p->o->auto_bfactor) {
+	if (!p->o->has_bfactor) {
 		CYC_TRY(cyc_star_list_set_double(b, "rlnFittedSlopeGuinierPlot", p->fit.slope_A2));
 		CYC_TRY(cyc_star_list_set_double(b, "rlnFittedInterceptGuinierPlot", p->fit.intercept));
 		CYC_TRY(cyc_star_list_set_double(b, "rlnCorrelationFitGuinierPlot", p->fit.correlation));
@@ -218,7 +218,7 @@ static cyc_status add_guinier(cyc_star *s, const cyc__postprocess *p)
 	if (p->guinier_mtf) CYC_TRY(add_column(b, "rlnLogAmplitudesMTFCorrected", p->guinier_mtf->y, n));
 	if (p->guinier_weighted) CYC_TRY(add_column(b, "rlnLogAmplitudesWeighted", p->guinier_weighted->y, n));
 	if (p->guinier_sharpened) CYC_TRY(add_column(b, "rlnLogAmplitudesSharpened", p->guinier_sharpened->y, n));
-	if (p->o->auto_bfactor) CYC_TRY(add_column(b, "rlnLogAmplitudesIntercept", v, n));
+	if (!p->o->has_bfactor) CYC_TRY(add_column(b, "rlnLogAmplitudesIntercept", v, n));
 done:
 	cyc_free(v);
 	return st;
@@ -336,7 +336,7 @@ static cyc_status write_figures(const cyc__postprocess *p)
 		gap_marked(y, n);
 		ADD(guinier, n_guinier, CURVE[c], p->guinier_original->x_invA2, y, false);
 	}
-	if (p->o->auto_bfactor && p->fit.n_points >= 3)
+	if (!p->o->has_bfactor && p->fit.n_points >= 3)
 		ADD(guinier, n_guinier, "fit", p->guinier_original->x_invA2, line, true);
 #undef ADD
 	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å",

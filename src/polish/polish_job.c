@@ -11,37 +11,14 @@
 
 void cyc_polish_options_default(cyc_polish_options *o)
 {
-	*o = (cyc_polish_options){ .range_px = 6,
-		                       .motion_sigma_A_per_dose = 0.2,
-		                       .motion_correlation_A = 5000,
-		                       .motion_max_modes = -1,
-		                       .cutoff_frac = 0.02,
-		                       .deformation_grid = { 3, 3 },
-		                       .last_tilt = -1,
-		                       .max_passes = 3,
-		                       .n_threads = 1,
-		                       .backend = "cpu" };
+	*o = (cyc_polish_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_polish_table);
 }
 
 cyc_status cyc_polish_options_hash(uint64_t *h, const cyc_polish_options *o)
 {
-	cyc_status st = CYC_OK;
-	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text,
-	                     "%s %d %.17g %d %.17g %d %.17g %d %d %d %d %d %d %d %.17g %.17g %.17g %d %d %d %d "
-	                     "%d %d %.17g %d %d %d %d %d",
-	                     cyc_backend_of_bits(o->backend), o->box_px, o->range_px, o->do_motion,
-	                     o->motion_sigma_A_per_dose, o->fixed_speed, o->motion_correlation_A,
-	                     o->squared_exponential, o->motion_max_modes, o->const_positions, o->const_angles,
-	                     o->const_shifts, o->shift_only, o->shift_by_particles, o->k_min_A, o->cutoff_frac,
-	                     o->frequency_cutoff_A, o->whole_windows, o->keep_self_correlation, o->accept_worse,
-	                     (int)o->deformation, o->deformation_grid[0], o->deformation_grid[1],
-	                     o->deformation_regulariser, o->deformation_per_tilt, o->max_passes, o->first_tilt,
-	                     o->last_tilt, o->compat_relion5));
-	*h = cyc_hash_string(*h, text);
-done:
-	cyc_free(text);
-	return st;
+	*h = cyc_hash_string(*h, cyc_backend_of_bits(o->backend));
+	return cyc_options_hash(h, o, &cyc_polish_table, CYC_OPTIONS_UNFINISHED);
 }
 
 void cyc_polish_result_deinit(cyc_polish_result *r)
@@ -78,24 +55,24 @@ static cyc_refine_request request_of(const cyc_polish_options *o)
 static cyc_status check_options(const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(o->range_px > 0 && (o->box_px <= 0 || o->range_px < o->box_px / 4.0), CYC_E_USAGE,
-	          "the range must be positive and less than a quarter of the box, got %g px", o->range_px);
+	const cyc_deformation_type deformation = cyc_polish_deformation(o);
+	CYC_TRY(cyc_options_check(o, &cyc_polish_table));
+	CYC_CHECK(o->box_px <= 0 || o->range_px < o->box_px / 4.0, CYC_E_USAGE,
+	          "the range must be less than a quarter of the box, got %g px", o->range_px);
 	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");
 	CYC_CHECK(!(o->do_motion && o->const_positions), CYC_E_USAGE,
 	          "motion cannot be refined with constant positions");
-	CYC_CHECK(!o->do_motion || o->motion_sigma_A_per_dose > 0, CYC_E_USAGE,
-	          "the width of the velocities must be positive, got %g", o->motion_sigma_A_per_dose);
 	CYC_CHECK(!(o->const_positions && o->const_angles && o->const_shifts) &&
 	              !(o->shift_only && o->const_shifts),
 	          CYC_E_USAGE, "nothing is left to refine");
-	CYC_CHECK(!(o->shift_only && o->deformation != CYC_DEFORMATION_NONE), CYC_E_USAGE,
+	CYC_CHECK(!(o->shift_only && deformation != CYC_DEFORMATION_NONE), CYC_E_USAGE,
 	          "a deformation cannot be refined when only shifts are");
-	const int32_t least = o->deformation == CYC_DEFORMATION_SPLINE ? 2 : 1, *grid = o->deformation_grid;
-	CYC_CHECK(o->deformation == CYC_DEFORMATION_NONE || o->deformation == CYC_DEFORMATION_LINEAR ||
+	const int32_t least = deformation == CYC_DEFORMATION_SPLINE ? 2 : 1, *grid = o->deformation_grid;
+	CYC_CHECK(deformation == CYC_DEFORMATION_NONE || deformation == CYC_DEFORMATION_LINEAR ||
 	              (grid[0] >= least && grid[1] >= least && grid[0] <= 64 && grid[1] <= 64),
 	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0],
 	          grid[1], least);
-	CYC_CHECK(o->first_tilt >= 0 && (o->last_tilt < 0 || o->last_tilt >= o->first_tilt), CYC_E_USAGE,
+	CYC_CHECK(o->last_tilt < 0 || o->last_tilt >= o->first_tilt, CYC_E_USAGE,
 	          "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
 done:
 	return st;

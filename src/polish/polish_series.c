@@ -92,7 +92,7 @@ static cyc_status deformation_widths(setting *s)
 	const cyc_polish_options *o = s->shared->o;
 	cyc_deformation_model *m = &s->refined;
 	double *frequency = NULL, half = 0.5 * fmax(s->ts->image_nx, s->ts->image_ny);
-	*m = (cyc_deformation_model){ .type = o->deformation,
+	*m = (cyc_deformation_model){ .type = cyc_polish_deformation(o),
 		                          .grid = { o->deformation_grid[0], o->deformation_grid[1] },
 		                          .image_nx = s->ts->image_nx,
 		                          .image_ny = s->ts->image_ny };
@@ -494,7 +494,7 @@ static cyc_status try_deformation(cyc_polished *r, setting *s, const double *bef
 	const cyc_polish_options *o = s->shared->o;
 	int32_t n = s->a.n_particles;
 	double *deformed = NULL, *difference = NULL, error;
-	if (o->deformation == CYC_DEFORMATION_NONE) goto done;
+	if (cyc_polish_deformation(o) == CYC_DEFORMATION_NONE) goto done;
 	CYC_TRY(cyc_alloc(&deformed, n, sizeof *deformed));
 	CYC_TRY(cyc_alloc(&difference, n, sizeof *difference));
 	CYC_TRY(cross_validate(deformed, NULL, s, true));

@@ -12,19 +12,8 @@
 
 void cyc_reconstruct_options_default(cyc_reconstruct_options *o)
 {
-	*o = (cyc_reconstruct_options){
-		.box_px = 0,
-		.crop_px = -1,
-		.binning = 1,
-		.snr = -1,
-		.symmetry = "C1",
-		.helical_n_asu = 1,
-		.taper_px = 10,
-		.cutoff_frac = 0.01,
-		.backup_interval_s = 120,
-		.n_threads = 1,
-		.backend = "cpu",
-	};
+	*o = (cyc_reconstruct_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_reconstruct_table);
 }
 
 void cyc_reconstruct_result_deinit(cyc_reconstruct_result *r)
@@ -56,6 +45,7 @@ typedef struct {
 static cyc_status check_options(const cyc_reconstruct_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_reconstruct_table));
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "an output folder is needed (--o)");
 	CYC_CHECK(o->box_px > 0 || o->from_stacks, CYC_E_USAGE, "a box size is needed (--b)");
 	CYC_CHECK(!o->from_stacks ||
@@ -68,10 +58,8 @@ static cyc_status check_options(const cyc_reconstruct_options *o)
 	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px),
 	          CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d",
 	          o->box_px, o->crop_px);
-	CYC_CHECK(o->taper_px > 0 && (o->box_px <= 0 || o->taper_px < o->box_px / 2.0), CYC_E_USAGE,
-	          "the taper must be positive and less than half the box, got %g px", o->taper_px);
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
-	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
+	CYC_CHECK(o->box_px <= 0 || o->taper_px < o->box_px / 2.0, CYC_E_USAGE,
+	          "the taper must be less than half the box, got %g px", o->taper_px);
 done:
 	return st;
 }
@@ -184,14 +172,9 @@ static bool weighs_by_noise(const job *j)
 static cyc_status hash_inputs(uint64_t *hash, const job *j)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reconstruct_options *o = j->o;
-	char *text = NULL;
-	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&text, "%s %d %.17g %.17g %d %d %d %d %d %d %d %d %d",
-	                     cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->box.binning,
-	                     o->cutoff_frac, o->whiten, o->no_ctf, o->no_circle_crop, o->whole_windows,
-	                     o->from_stacks, o->listed_frames, o->crop_images, o->crop_px, weighs_by_noise(j)));
-	h = cyc_project_hash(cyc_hash_string(h, text), j->tomograms, j->particles);
+	uint64_t h = cyc_hash_string(CYC_HASH_INIT, cyc_backend_of_bits(j->o->backend));
+	CYC_TRY(cyc_options_hash(&h, j->o, &cyc_reconstruct_table, CYC_OPTIONS_UNFINISHED));
+	h = cyc_project_hash(h, j->tomograms, j->particles);
 	for (int64_t i = 0; i < j->particles->n && j->stacks; i++) {
 		h = cyc_hash(h, &j->stacks->origins_A[i], sizeof j->stacks->origins_A[i]);
 		CYC_TRY(cyc_image_hash(&h, j->stacks->data_files[i], "", true));
@@ -199,7 +182,6 @@ static cyc_status hash_inputs(uint64_t *hash, const job *j)
 	if (!j->stacks) CYC_TRY(cyc_images_hash(&h, j->tomograms, j->particles, j->root, true));
 	*hash = h;
 done:
-	cyc_free(text);
 	return st;
 }
 

@@ -16,27 +16,8 @@ static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy i
 
 void cyc_refine3d_options_default(cyc_refine3d_options *o)
 {
-	*o = (cyc_refine3d_options){
-		.crop_px = -1,
-		.binning = 1,
-		.symmetry = "C1",
-		.healpix_order = 4,
-		.auto_local_order = 4,
-		.oversampling = 1,
-		.offset_range_px = 5,
-		.offset_step_px = 2,
-		.sigma_offset_A = 10,
-		.perturbation = 0.5,
-		.adaptive_frac = 0.999,
-		.join_A = 40,
-		.tau2_fudge = 1,
-		.cutoff_frac = 0.1,
-		.max_iterations = 12,
-		.cache_bytes = -1,
-		.n_threads = 1,
-		.backend = "cpu",
-		.perturbation_given = CYC_NAN,
-	};
+	*o = (cyc_refine3d_options){ .n_threads = 1 };
+	cyc_options_set_defaults(o, &cyc_refine3d_table);
 }
 
 void cyc_refine3d_result_deinit(cyc_refine3d_result *r)
@@ -51,6 +32,7 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r)
 static cyc_status check_options(const cyc_refine3d_options *o)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_options_check(o, &cyc_refine3d_table));
 	if (o->box_px > 0 && !o->from_stacks) {
 		CYC_CHECK(o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px >= 16 && o->crop_px <= o->box_px),
 		          CYC_E_USAGE,
@@ -60,25 +42,11 @@ static cyc_status check_options(const cyc_refine3d_options *o)
 	CYC_CHECK(
 		o->from_stacks || o->box_px > 0 || (o->crop_px <= 0 && fabs(o->binning - 1) <= 0), CYC_E_USAGE,
 		"--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
-	CYC_CHECK(o->healpix_order >= 0 && o->healpix_order <= 8, CYC_E_USAGE,
-	          "the order of the angular grid must be 0 to 8, got %d", o->healpix_order);
-	CYC_CHECK(o->oversampling == 0 || o->oversampling == 1, CYC_E_USAGE,
-	          "the oversampling must be 0 or 1, got %d", o->oversampling);
-	CYC_CHECK(
-		o->offset_step_px > 0 && o->offset_range_px >= 0 && o->offset_range_px <= 12 * o->offset_step_px,
-		CYC_E_USAGE, "the offset step must be positive and the range at most 12 steps, got %g and %g px",
-		o->offset_step_px, o->offset_range_px);
-	CYC_CHECK(o->sigma_offset_A > 0, CYC_E_USAGE, "the width of the offsets must be positive, got %g Å",
-	          o->sigma_offset_A);
-	CYC_CHECK(o->adaptive_frac > 0 && o->adaptive_frac < 1, CYC_E_USAGE,
-	          "the adaptive fraction must be between 0 and 1, got %g", o->adaptive_frac);
-	CYC_CHECK(o->tau2_fudge > 0, CYC_E_USAGE, "tau2_fudge must be positive, got %g", o->tau2_fudge);
-	CYC_CHECK(o->max_iterations >= 1 && o->max_iterations <= 999, CYC_E_USAGE,
-	          "the number of iterations must be 1 to 999, got %d", o->max_iterations);
+	CYC_CHECK(o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
+	          "the range of the offsets must be at most 12 steps, got %g and %g px", o->offset_range_px,
+	          o->offset_step_px);
 	CYC_CHECK(!(o->no_search && o->no_polish), CYC_E_USAGE,
 	          "without search and polish nothing is left to refine");
-	CYC_CHECK(o->cutoff_frac >= 0 && o->cutoff_frac < 1, CYC_E_USAGE,
-	          "the dose cutoff must be in [0, 1), got %g", o->cutoff_frac);
 done:
 	return st;
 }
@@ -417,26 +385,14 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	char *text = NULL;
-	CYC_TRY(cyc_asprintf(&text,
-	                     "%s %d %d %.17g %s %.17g %.17g %d %d %d %d %.17g %.17g %.17g %.17g %.17g %.17g %d "
-	                     "%d %d %d %d %.17g %.17g %.17g %llu %d %d %d %.17g",
-	                     cyc_backend_of_bits(o->backend), j->box.window.box_binned, j->crop_px,
-	                     j->box.binning, j->symmetry->name, j->particle_diameter_A, o->lowpass_A,
-	                     o->no_fsc_correction, o->healpix_order, o->auto_local_order, o->oversampling,
-	                     o->sigma_angle_rad, o->offset_range_px, o->offset_step_px, o->sigma_offset_A,
-	                     o->perturbation, o->adaptive_frac, o->no_search, o->no_polish, o->keep_all,
-	                     o->keep_self_correlation, o->no_scale, o->join_A, o->tau2_fudge, o->cutoff_frac,
-	                     (unsigned long long)o->seed, o->relion_model != NULL, o->relion_grid,
-	                     o->absolute_grey_scale, o->perturbation_given));
-	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, text));
+	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, cyc_backend_of_bits(o->backend)));
+	CYC_TRY(cyc_options_hash(&j->hash, o, &cyc_refine3d_table, CYC_OPTIONS_UNFINISHED));
 	CYC_TRY(cyc_input_file_hash(&j->hash, o->relion_model, j->in.root));
 	for (int64_t i = 0; j->stacks && i < j->in.particles->n; i++) {
 		CYC_TRY(cyc_image_hash(&j->hash, j->stacks->data_files[i], "", true));
 		j->hash = cyc_hash(j->hash, &j->refined[i].cut_offset_A, sizeof j->refined[i].cut_offset_A);
 	}
 done:
-	cyc_free(text);
 	return st;
 }
 

@@ -187,10 +187,10 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 		   finishing = maps + 3 * V + 2 * S + cyc__finish_bytes(z->box_px, z->crop_px, o->n_threads);
 	double B = fmax(fmax(reading, insertion), fmax(finishing, maps + frame_bytes(o, z)));
 	if (o->only_judge) B = reading;
-	double limit = o->cache_bytes >= 0 ? o->cache_bytes : 0.5 * available;
+	double limit = o->cache_GB >= 0 ? 1e9 * o->cache_GB : 0.5 * available;
 	out->keeps_images =
 		z->images_bytes <= limit &&
-		(o->cache_bytes >= 0 || fixed + fmax(SAID * B, poses + one) + z->images_bytes <= available);
+		(o->cache_GB >= 0 || fixed + fmax(SAID * B, poses + one) + z->images_bytes <= available);
 	fixed += out->keeps_images ? z->images_bytes : z->series_images_bytes;
 	out->n_inserted = n_inserted;
 	out->references_bytes = fmax(REFERENCES * (fixed + B) - fixed - poses, one);

@@ -54,7 +54,7 @@ fails 2 'one map for both half-sets' "$bin" refine "${common[@]}" --i optimisati
 fails 1 'R/half3.mrc' "$bin" refine "${common[@]}" --i optimisation_set.star --ref R/half3.mrc --ini_high 20 "${no[@]}"
 fails 3 'masks go from 0 to 1' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask R/half1.mrc "${no[@]}"
 fails 2 'does not fit' "$bin" refine "${common[@]}" --i R/optimisation_set.star --particle-diameter 1000 "${no[@]}"
-fails 2 'order of the angular grid' "$bin" refine "${common[@]}" --i R/optimisation_set.star --healpix-order 12 "${no[@]}"
+fails 2 '--healpix-order must be 0 to 8, got 12' "$bin" refine "${common[@]}" --i R/optimisation_set.star --healpix-order 12 "${no[@]}"
 fails 1 'nothere.star' "$bin" refine "${common[@]}" --i nothere.star --ref R/half1.mrc "${no[@]}"
 rm "p/frames/$(ls p/frames | head -n 1)"
 fails 1 "p/frames/" "$bin" refine "${common[@]}" --i R/optimisation_set.star --no-search "${no[@]}"

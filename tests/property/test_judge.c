@@ -303,7 +303,7 @@ static void same_bits_for_any_number_of_threads(void **state)
 	(void)state;
 	cyc_refine3d_options o = options("T");
 	o.n_threads = 1;
-	o.cache_bytes = 0;
+	o.cache_GB = 0;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	same_file("J/run_half1_class001_unfil.mrc", "T/run_half1_class001_unfil.mrc");
 	same_file("J/run_uncertainty.star", "T/run_uncertainty.star");

@@ -476,6 +476,7 @@ static void deformations_come_back(void **state)
 		cyc_polish_options o = options("Straight");
 		o.input.tomograms = "bent/tomograms.star";
 		o.input.particles = "truth/particles.star";
+		o.do_deformation = true;
 		o.deformation = VARIANTS[k].type;
 		o.deformation_grid[0] = o.deformation_grid[1] = 2;
 		o.deformation_per_tilt = VARIANTS[k].is_per_tilt;

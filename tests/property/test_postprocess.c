@@ -486,7 +486,7 @@ static void local_resolution_of_two_sides(void **state)
 	o.locres_sampling_A = 40.0;
 	o.locres_mask_radius_A = 32.0;
 	o.n_threads = 2;
-	o.auto_bfactor = false;
+	o.has_bfactor = true;
 	assert_int_equal(cyc_postprocess_run(&r, &o), CYC_OK);
 	cyc_postprocess_result_deinit(&r);
 	assert_int_equal(cyc_mrc_read(&map, in_dir("local/run_locres.mrc")), CYC_OK);

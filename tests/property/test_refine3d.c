@@ -920,10 +920,10 @@ static void same_bits_for_threads_caches_and_after_kills(void **state)
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	assert_same_results("T1", "T3");
 	o.out_dir = "NoCache";
-	o.cache_bytes = 0;
+	o.cache_GB = 0;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	assert_same_results("T1", "NoCache");
-	o.cache_bytes = -1;
+	o.cache_GB = -1;
 	o.out_dir = "Strict";
 	o.backend = "strict";
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
@@ -1142,7 +1142,7 @@ static void stacks_same_bits_for_threads_caches_and_after_stops(void **state)
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	assert_same_results("S", "S3");
 	o.out_dir = "SNoCache";
-	o.cache_bytes = 0;
+	o.cache_GB = 0;
 	o.backend = "strict";
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	assert_same_results("S", "SNoCache");

@@ -65,8 +65,9 @@ static void test_order_and_folders(void **state)
 		snprintf(path, sizeof path, "RUN/CtfRefine/job006/%s", FILES[i]);
 		if (!is_there(path)) fail_msg("no %s", path);
 	}
-	assert_file_contains("RUN/CtfRefine/job003/note.txt",
-	                     "cyclotomo ctfrefine --i RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains(
+		"RUN/CtfRefine/job003/note.txt",
+		"cyclotomo ctfrefine --optimisation-set RUN/PostProcess/job002/optimisation_set.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/CtfRefine/job006/tomograms.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/PostProcess/job008/postprocess.star");
 	assert_string_equal(r.final_map, "RUN/PostProcess/job008/postprocess.mrc");
@@ -81,7 +82,8 @@ static void test_polish(void **state)
 	(void)state;
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
-	o.skip_polish = o.skip_motion = false;
+	o.skip_polish = false;
+	o.polish.do_motion = true;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	/* Alignment first, then the CTFs from the aligned state. */
 	assert_string_equal(g_fake.calls, "rpmrpcrp");
@@ -93,8 +95,8 @@ static void test_polish(void **state)
 		                                   "RUN/Polish/job003/motion.star" };
 	for (int i = 0; i < 3; i++) assert_file_contains("RUN/optimisation_set.star", ENTRIES[i]);
 	assert_file_contains("RUN/Polish/job003/note.txt",
-	                     "cyclotomo polish --i RUN/PostProcess/job002/optimisation_set.star");
-	assert_file_contains("RUN/Polish/job003/note.txt", "--motion --velocity-sigma 0.2");
+	                     "cyclotomo polish --optimisation-set RUN/PostProcess/job002/optimisation_set.star");
+	assert_file_contains("RUN/Polish/job003/note.txt", " --motion --box 32");
 	assert_file_contains("RUN/Polish/job003/job.star", "relion.framealigntomo");
 	static const char *const NODES[] = { "TomogramGroupMetadata.star.relion.tomo.polish",
 		                                 "ParticleGroupMetadata.star.relion.tomo.polish",
@@ -113,12 +115,12 @@ static void test_polish(void **state)
 		"RUN/summary.html",
 		"src=\"data:image/png;base64,TWFu\"><figcaption><code>RUN/Polish/job003/TS_2_polish.png</code>");
 	cyc_cycle_result_deinit(&r);
-	o.motion_sigma_A_per_dose = 0.1;
+	o.polish.motion_sigma_A_per_dose = 0.1;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
-	o.motion_sigma_A_per_dose = 0.2;
-	o.skip_motion = true;
-	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--skip-motion (was 0");
-	o.polish_range_px = BOX / 4.0;
+	o.polish.motion_sigma_A_per_dose = 0.2;
+	o.polish.do_motion = false;
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--skip-motion (was no, now yes)");
+	o.polish.range_px = BOX / 4.0;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range");
 }
 
@@ -139,7 +141,7 @@ static void test_orientations(void **state)
 	assert_file_contains("RUN/default_pipeline.star", "ParticleGroupMetadata.star.relion.refine3d");
 	assert_file_contains("RUN/summary.html", "Error of orientations");
 	cyc_cycle_result_deinit(&r);
-	o.refine_order = 3;
+	o.refine.healpix_order = 3;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--refine-order");
 }
 
@@ -261,7 +263,7 @@ static void test_polish_that_is_worse(void **state)
 	/* Alone, without the CTFs; after a failure it goes on with the step that failed. */
 	o.out_dir = "ALONE";
 	o.n_cycles = 1;
-	o.skip_defocus = o.skip_scale = true;
+	o.ctfrefine.do_defocus = o.ctfrefine.do_scale = false;
 	g_fake.stop_at = 3;
 	assert_refused(run_cycle(&r, &o), CYC_E_IO, "the disk is full");
 	assert_true(is_there("ALONE/Polish/job003/RELION_JOB_EXIT_FAILURE"));
@@ -389,7 +391,7 @@ static void test_changes_are_noticed(void **state)
 	               "--box (was 32, now 40), --symmetry (was C1, now C6)");
 	assert_contains(cyc_error_get()->hint, "another --o");
 	changed = o;
-	changed.defocus_range_A += 1.0;
+	changed.ctfrefine.defocus_range_A += 1.0;
 	assert_refused(run_cycle(&r, &changed), CYC_E_USAGE, "--defocus-range");
 	static const char *const INPUTS[] = { "particles.star", "tomograms.star", "tilt_series/TS_2.star" };
 	for (int i = 0; i < 3; i++) {
@@ -564,11 +566,11 @@ static void test_corrections(void **state)
 	o.mask_align = "align.mrc";
 	o.mask_fsc = "fsc.mrc";
 	o.skip_polish = o.skip_refine = false;
-	o.particle_diameter_A = 50;
-	o.mtf = "mtf.star";
+	o.refine.particle_diameter_A = 50;
+	o.postprocess.mtf = "mtf.star";
 	put_file("mtf.star", "data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.5 0.5\n");
 	run_until(2, &o); /* the first post-processing fails */
-	o.bfactor_high_A = 7;
+	o.postprocess.bfactor_high_A = 7;
 	put_file("mtf.star", "data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n0 1\n0.5 0.25\n");
 	o.symmetry = "O"; /* that of finished maps */
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--symmetry (was C1, now O)");
@@ -577,9 +579,9 @@ static void test_corrections(void **state)
 	o.symmetry = "C1";
 	run_until(2, &o); /* calls of this start: post-processing, polishing */
 	put_mask("align.mrc", 1);
-	o.polish_range_px = 5;
+	o.polish.range_px = 5;
 	run_until(1, &o);
-	o.polish_range_px = 4;
+	o.polish.range_px = 4;
 	run_until(4, &o); /* polishing and the maps after it are finished */
 	put_mask("fsc.mrc", 0.75F);
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "fsc.mrc (mask for the FSC)");
@@ -587,16 +589,16 @@ static void test_corrections(void **state)
 	put_mask("align.mrc", 0.75F);
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "align.mrc (mask for references)");
 	put_mask("align.mrc", 1);
-	o.polish_range_px = 3;
+	o.polish.range_px = 3;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--polish-range (was 4, now 3)");
-	o.polish_range_px = 4;
-	o.ctf_kmin_A = 40;
-	o.particle_diameter_A = 60;
-	o.refine_order = 6;
+	o.polish.range_px = 4;
+	o.ctfrefine.k_min_A = 40;
+	o.refine.particle_diameter_A = 60;
+	o.refine.healpix_order = 6;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "crporp");
 	cyc_cycle_result_deinit(&r);
-	o.ctf_kmin_A = 30;
+	o.ctfrefine.k_min_A = 30;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--kmin (was 40, now 30)");
 	char *plan = NULL; /* says the same */
 	cyc_status outcome = CYC_OK;
@@ -604,7 +606,7 @@ static void test_corrections(void **state)
 	assert_contains(plan, "--kmin (was 40, now 30)");
 	assert_int_equal(outcome, CYC_E_USAGE);
 	cyc_free(plan);
-	o.ctf_kmin_A = 40;
+	o.ctfrefine.k_min_A = 40;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
 	cyc_cycle_result_deinit(&r);
@@ -705,7 +707,7 @@ static void test_mistakes_are_found_before_the_work(void **state)
 	o.crop_px = 34;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--crop");
 	o.crop_px = 0;
-	o.skip_defocus = o.skip_scale = true;
+	o.ctfrefine.do_defocus = o.ctfrefine.do_scale = false;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "nothing is left");
 	assert_false(is_there("RUN2"));
 	assert_string_equal(g_fake.calls, "");
@@ -976,7 +978,7 @@ static void test_duplicates(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_contains(r.verdict, "1 particle was listed twice");
 	cyc_cycle_result_deinit(&r);
-	assert_file_contains("RUN/Reconstruct/job001/note.txt", "--p RUN/particles.star");
+	assert_file_contains("RUN/Reconstruct/job001/note.txt", "--particles RUN/particles.star");
 	assert_file_contains("RUN/optimisation_set.star", "RUN/particles.star");
 	text = get_file("RUN/particles.star");
 	assert_null(strstr(text, "twice"));
@@ -1018,7 +1020,7 @@ static void test_weights_that_change(void **state)
 	char *table = get_file("particles.star"), *edited = NULL;
 	int n = (int)(strstr(table, "_rlnRandomSubset #7\n") - table);
 	o.skip_refine = false;
-	o.skip_defocus = o.skip_scale = true;
+	o.ctfrefine.do_defocus = o.ctfrefine.do_scale = false;
 	assert_int_equal(cyc_asprintf(&edited,
 	                              "%.*s_rlnRandomSubset #7\n_cycParticleProbability #8\nTS_2 TS_2/2 1 41 0 0 "
 	                              "2 0.25\nTS_1 TS_1/1 1 1 0 0 1 1\n"
@@ -1033,8 +1035,8 @@ static void test_weights_that_change(void **state)
 	assert_file_contains("RUN/PostProcess/job005/note.txt",
 	                     "--compare-to RUN/PostProcess/job005/before/optimisation_set.star");
 	assert_file_contains("RUN/PostProcess/job005/note.txt",
-	                     "cyclotomo reconstruct --i RUN/Refine3D/job003/cyclotomo_before.star --b 32 --sym "
-	                     "C1 --o RUN/PostProcess/job005/before/\n");
+	                     "cyclotomo reconstruct --optimisation-set RUN/Refine3D/job003/cyclotomo_before.star "
+	                     "--output RUN/PostProcess/job005/before/ --box 32\n");
 	/* Positions of before; names and weights of after. */
 	char *before = get_file("RUN/Refine3D/job003/cyclotomo_before_particles.star");
 	assert_null(strstr(before, "TS_1/2"));

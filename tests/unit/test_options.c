@@ -42,7 +42,7 @@ static const cyc_option OPTIONS[] = {
 	  .offset = offsetof(args, box),
 	  .unit = "<px>",
 	  .help = "Box.",
-	  .min = "2" },
+	  .range = "[2," },
 	{ .name = "seed", .type = CYC_OPT_INT64, .offset = offsetof(args, seed), .unit = "<n>", .help = "Seed." },
 	{ .name = "length",
 	  .type = CYC_OPT_DOUBLE,
@@ -67,7 +67,22 @@ static const cyc_option OPTIONS[] = {
 	  .help = "Fruit." },
 	CYC_COMMON_OPTIONS(args, common),
 };
-enum { N = sizeof OPTIONS / sizeof *OPTIONS };
+static const cyc_option_table TABLE = CYC_OPTION_TABLE("test", OPTIONS);
+static cyc_option_list g_list;
+#define ROWS g_list.rows, g_list.n
+
+static int setup(void **state)
+{
+	(void)state;
+	return cyc_option_list_make(&g_list, &TABLE) == CYC_OK ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	cyc_option_list_deinit(&g_list);
+	return 0;
+}
 
 /* Parse a command line without positional words (two are added). */
 static cyc_status parse(args *a, int n, ...)
@@ -79,7 +94,7 @@ static cyc_status parse(args *a, int n, ...)
 	for (int i = 0; i < n; i++) argv[3 + i] = va_arg(ap, char *);
 	va_end(ap);
 	*a = (args){ .circle = true, .box = 64, .length_A = 30.0, .fruit = FRUIT_PEAR };
-	return cyc_options_parse(a, &help, OPTIONS, N, 3 + n, argv, "test");
+	return cyc_options_parse(a, &help, ROWS, 3 + n, argv, "test");
 }
 
 static void test_values(void **state)
@@ -139,7 +154,7 @@ static void test_refusals(void **state)
 	assert_refused(parse(&a, 1, "third.mrc"), "unexpected word 'third.mrc'", "");
 	char *argv[] = { (char *)"test", (char *)"only.mrc" };
 	cyc_help help;
-	assert_refused(cyc_options_parse(&a, &help, OPTIONS, N, 2, argv, "test"), "SECOND is missing", "");
+	assert_refused(cyc_options_parse(&a, &help, ROWS, 2, argv, "test"), "SECOND is missing", "");
 }
 
 static void test_words_with_dashes(void **state)
@@ -148,7 +163,7 @@ static void test_words_with_dashes(void **state)
 	args a = { 0 };
 	cyc_help help = CYC_HELP_PAGE;
 	char *argv[] = { (char *)"test", (char *)"--", (char *)"--help", (char *)"--b" };
-	assert_int_equal(cyc_options_parse(&a, &help, OPTIONS, N, 4, argv, "test"), CYC_OK);
+	assert_int_equal(cyc_options_parse(&a, &help, ROWS, 4, argv, "test"), CYC_OK);
 	assert_int_equal(help, CYC_HELP_NONE);
 	assert_string_equal(a.first, "--help");
 	assert_string_equal(a.second, "--b");
@@ -163,7 +178,7 @@ static void test_help_shows_live_defaults(void **state)
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
 	assert_non_null(f);
-	cyc_options_print_help(f, &a, OPTIONS, N, &usage);
+	cyc_options_print_help(f, &a, ROWS, &usage);
 	fclose(f);
 	static const char *const PARTS[] = { "usage: cyclotomo test FIRST SECOND [options]",
 		                                 "[default: 4242 px]",
@@ -189,7 +204,7 @@ static void test_man_page(void **state)
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
 	assert_non_null(f);
-	cyc_options_print_man(f, &a, OPTIONS, N, &usage);
+	cyc_options_print_man(f, &a, ROWS, &usage);
 	fclose(f);
 	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1\n",
 		                                 "\ncyclotomo\\-test \\- a test\n",
@@ -211,7 +226,7 @@ static void test_json_of_options(void **state)
 	char *text = NULL;
 	assert_int_equal(parse(&a, 5, "--no-circle", "--twist", "30", "--p", "a\"b\\c"), CYC_OK);
 	cyc_json_begin_object(&j, NULL);
-	cyc_options_json(&j, "options", &a, OPTIONS, N);
+	cyc_options_json(&j, "options", &a, ROWS);
 	cyc_json_end_object(&j);
 	assert_int_equal(cyc_json_finish(&text, &j), CYC_OK);
 	static const char *const PARTS[] = {
@@ -263,5 +278,5 @@ int main(void)
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_out_of_memory),
 	};
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,78 @@
+#include "cyclotomo/reconstruct.h"
+
+#define ROW(type, name, member, ...) CYC_OPTION(cyc_reconstruct_options, type, name, member, __VA_ARGS__)
+
+static const cyc_option ROWS[] = {
+	CYC_HEADING("Input and output"),
+	CYC_NESTED(cyc_reconstruct_options, input, &cyc_project_input_table, .purpose = CYC_FOR_FILES),
+	ROW(TEXT, "output", out_dir, .relion = "--o", .unit = "<folder>", .purpose = CYC_FOR_FILES,
+	    .no_default = "required", .help = "Folder for the maps."),
+	ROW(FLAG, "from-stacks", from_stacks,
+	    .help = "Reconstruct from the 2D stacks of an extraction, which the particles name, instead of from "
+	            "the tilt images."),
+	CYC_HEADING("Map"),
+	ROW(INT, "box", box_px, .relion = "--b", .unit = "<px>", .range = "[8,",
+	    .no_default = "required; of stacks twice their box",
+	    .help = "Box of the windows and full maps, binned pixels; room for the particle and what the CTF "
+	            "spreads."),
+	ROW(INT, "crop", crop_px, .relion = "--crop", .relion_default = "-1", .unit = "<px>", .value = "-1",
+	    .no_default = "no crop; of stacks their box", .help = "Box of the final maps, binned pixels."),
+	ROW(DOUBLE, "bin", binning, .relion = "--bin", .relion_default = "1", .unit = "<factor>", .value = "1",
+	    .range = "[1,", .help = "Binning of the tilt images."),
+	ROW(TEXT, "symmetry", symmetry, .relion = "--sym", .relion_default = "C1", .unit = "<group>",
+	    .value = "C1", .purpose = CYC_FOR_END, .help = "Point group: Cn, Dn, T, O, I1 to I4."),
+	ROW(DOUBLE, "snr", snr, .relion = "--SNR", .relion_default = "-1", .unit = "<ratio>", .value = "-1",
+	    .no_default = "off: weights are only kept from vanishing", .purpose = CYC_FOR_END,
+	    .help = "Signal-to-noise ratio of a Wiener filter."),
+	ROW(DOUBLE, "taper", taper_px, .relion = "--taper", .relion_default = "10", .unit = "<px>", .value = "10",
+	    .purpose = CYC_FOR_END, .range = "(0,", .help = "Soft edge of the sphere that the map is cut to."),
+	ROW(FLAG, "absolute-scale", absolute_scale, .purpose = CYC_FOR_END,
+	    .help = "Grey values as density per unbinned voxel, instead of RELION's, which grow with sqrt(box) "
+	            "and binning."),
+	CYC_HEADING("Helix"),
+	ROW(INT, "helical-units", helical_n_asu, .relion = "--nr_helical_asu", .relion_default = "1",
+	    .unit = "<n>", .value = "1", .range = "[1,", .purpose = CYC_FOR_END,
+	    .help = "Number of helical units to average; 1: no helix."),
+	ROW(DOUBLE, "helical-rise", helical_rise_A, .relion = "--helical_rise", .relion_default = "0",
+	    .unit = "<Å>", .purpose = CYC_FOR_END, .help = "Rise per unit."),
+	ROW(ANGLE, "helical-twist", helical_twist_rad, .relion = "--helical_twist", .relion_default = "0",
+	    .unit = "<degree>", .purpose = CYC_FOR_END,
+	    .help = "Twist per unit, positive for a right-handed helix."),
+	CYC_HEADING("Images"),
+	ROW(FLAG, "no-noise-weights", no_noise_weights,
+	    .help = "Count all images alike, instead of by their contrast scale over their noise."),
+	ROW(FLAG, "whiten", whiten, .relion = "--whiten",
+	    .help = "Flatten the noise spectrum of each tilt image."),
+	ROW(FLAG, "no-ctf", no_ctf, .relion = "--no_ctf", .help = "Neither CTF nor dose weighting."),
+	ROW(FLAG, "no-circle-crop", no_circle_crop, .relion = "--no_circle_crop",
+	    .help = "Keep the corners of the windows."),
+	ROW(DOUBLE, "dose-cutoff", cutoff_frac, .relion = "--cutoff_fract", .relion_default = "0.01",
+	    .unit = "<fraction>", .value = "0.01", .range = "[0,1)",
+	    .help = "Frequencies whose dose weight is not above this are not used."),
+	ROW(FLAG, "whole-windows", whole_windows,
+	    .help = "Leave out windows that are partly outside their image, instead of using them for what they "
+	            "show, weighted by it."),
+	ROW(FLAG, "crop-images", crop_images,
+	    .help = "Crop images after they were multiplied by the CTF, as an extraction does, instead of "
+	            "windows before: better where the box is small for the defocus."),
+	ROW(FLAG, "listed-frames", listed_frames,
+	    .help = "Use the images that rlnTomoVisibleFrames of extracted particles lists; pixels outside of "
+	            "them repeat their border."),
+	CYC_HEADING("Work"),
+	ROW(FLAG, "resume", resume, .relion = "--only_do_unfinished", .purpose = CYC_FOR_RUN,
+	    .help = "Continue an interrupted run of the same input."),
+	ROW(FLAG, "no-backup", no_backup, .relion = "--no_backup", .purpose = CYC_FOR_RUN,
+	    .help = "Keep no sums on disk to resume from."),
+	ROW(DOUBLE, "backup-interval", backup_interval_s, .unit = "<s>", .value = "120", .range = "[0,",
+	    .purpose = CYC_FOR_RUN, .help = "Least time between two backups."),
+	ROW(FLAG, "no-maps", no_maps, .relion = "--no_recon", .purpose = CYC_FOR_END,
+	    .help = "Stop before the maps."),
+	ROW(FLAG, "write-sums", write_sums, .purpose = CYC_FOR_END,
+	    .help = "Also write data_*.mrc and weight_*.mrc."),
+	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
+	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
+	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
+	    .help = "Check everything, say what would be done, and stop."),
+};
+
+const cyc_option_table cyc_reconstruct_table = CYC_OPTION_TABLE("reconstruct", ROWS);

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Documents, man pages and job.star have the options that the tables have.
+set -euo pipefail
+cyclotomo=$(realpath "$1") source=$(cd "$(dirname "$0")/../.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2; exit 1; }
+
+sed '1,/^<!-- From here on made by/d' "$source/docs/options.md" | diff - <("$source/tools/options.sh" "$cyclotomo") ||
+	fail "docs/options.md is not up to date: tools/options.sh BINARY --update"
+
+# The same options in help, man page and document.
+for command in $(sed -n 's/^CYC_COMMAND(\([a-z0-9-]*\),.*/\1/p' "$source/src/cli/commands.def"); do
+	"$cyclotomo" "$command" --help | sed -n 's/^  --\([a-z0-9.-]*\).*/\1/p' | sort >help
+	[ -z "$(uniq -d help)" ] || fail "$command has two options of one name: $(uniq -d help)"
+	"$cyclotomo" "$command" --help-man | sed -n 's/^\.B \\-\\-\([a-z0-9.\\-]*\).*/\1/p' | tr -d '\\' | sort | diff help - || fail "man page of $command"
+	"$cyclotomo" "$command" --help-markdown | sed -n 's/^| --\([a-z0-9.-]*\).*/\1/p' | sort | diff help - || fail "document of $command"
+done
+
+# What a step of the cycle was called with is in its job.star, given or not.
+"$cyclotomo" simulate --preset tiny --o tiny --quiet >/dev/null
+"$cyclotomo" cycle --root tiny --i optimisation_set.star --b 64 --o Run --cycles 1 --skip-polish --skip-refine --ctfrefine.resolution 14 --sigma-defocus 700 \
+	--quiet >/dev/null
+grep -q '^resolution  *14' tiny/Run/CtfRefine/job003/job.star || fail "an option by its name with that of the job is not handed through"
+grep -q '^sigma-defocus  *700' tiny/Run/CtfRefine/job003/job.star || fail "an option by its plain name is not handed through"
+grep -q -- '--resolution 14 --sigma-defocus 700' tiny/Run/CtfRefine/job003/note.txt || fail "note.txt lacks options"
+for option in $("$cyclotomo" ctfrefine --help | sed '/^Work/,$d' | sed -n 's/^  --\([a-z0-9.-]*\).*/\1/p'); do
+	grep -q "^$option " tiny/Run/CtfRefine/job003/job.star || fail "job.star of a step lacks $option"
+done
+got=0
+"$cyclotomo" cycle --root tiny --i optimisation_set.star --b 64 --o Run --cycles 1 --skip-polish --skip-refine --ctfrefine.resolution 13 --sigma-defocus 700 \
+	--quiet >out 2>&1 || got=$?
+[ $got = 2 ] && grep -q -- '--ctfrefine.resolution (was 14, now 13)' out || fail "a changed option of a job is not noticed"
