@@ -62,10 +62,89 @@ static bool is_spelling(const char *names, const char *word)
 	return false;
 }
 
-int cyc_relion_find_option(const cyc_relion_program *p, const char *word)
+/* ---------------------------------------------------------------- rows */
+
+enum { MOST_ROWS = 200 };
+
+/* One that stands for nothing, or for what the command does by itself. */
+static bool is_other_default(const cyc_option *o)
+{
+	if (!o->relion_default || o->no_default || o->type == CYC_OPT_TEXT || o->type == CYC_OPT_CHOICE)
+		return false;
+	double here = o->value ? strtod(o->value, NULL) : 0.0, there = strtod(o->relion_default, NULL);
+	return !(here <= 0.0 && there <= 0.0) && fabs(here - there) > 0.0;
+}
+
+static cyc_relion_option row_of_option(const cyc_option *o)
+{
+	static const char REQUIRED[] = "required";
+	return (cyc_relion_option){ .name = o->relion,
+		                        .type = cyc_option_is_flag(o)       ? CYC_OPT_FLAG
+		                                : o->type == CYC_OPT_INT64  ? CYC_OPT_INT
+		                                : o->type == CYC_OPT_ANGLE  ? CYC_OPT_DOUBLE
+		                                : o->type == CYC_OPT_CHOICE ? CYC_OPT_TEXT
+		                                : o->type == CYC_OPT_FILE   ? CYC_OPT_TEXT
+		                                                            : o->type,
+		                        .unit = o->type == CYC_OPT_CHOICE && !o->unit ? "<word>" : o->unit,
+		                        .help = o->help,
+		                        .value = o->relion_default,
+		                        .becomes = CYC_RELION_SAME,
+		                        .to = o->name,
+		                        .is_required = o->no_default &&
+		                                       strncmp(o->no_default, REQUIRED, sizeof REQUIRED - 1) == 0,
+		                        .passes_default = is_other_default(o) };
+}
+
+/* Has the program a row of its own for it, or uses its spelling for something else? */
+static bool is_taken(const cyc_relion_program *p, const cyc_option *o)
 {
 	for (int i = 0; i < p->n_options; i++) {
-		if (p->options[i].type != CYC_OPT_HEADING && is_spelling(p->options[i].name, word)) return i;
+		const cyc_relion_option *own = &p->options[i];
+		if (own->type == CYC_OPT_HEADING) continue;
+		if (is_spelling(own->name, o->relion)) return true;
+		if (own->becomes == CYC_RELION_SAME && strcmp(own->to, o->name) == 0) return true;
+	}
+	return false;
+}
+
+static int add_rows(cyc_relion_option *rows, int n, const cyc_relion_program *p, const cyc_option_table *t)
+{
+	for (int i = 0; i < t->n && n < MOST_ROWS; i++) {
+		const cyc_option *o = &t->rows[i];
+		if (o->type == CYC_OPT_TABLE) n = add_rows(rows, n, p, o->table);
+		if (o->type == CYC_OPT_HEADING) {
+			/* In place of one that nothing came behind. */
+			if (n > 0 && rows[n - 1].type == CYC_OPT_HEADING) n--;
+			rows[n++] = (cyc_relion_option){ .name = o->name, .type = CYC_OPT_HEADING };
+		}
+		if (o->relion && !is_taken(p, o)) rows[n++] = row_of_option(o);
+	}
+	return n;
+}
+
+cyc_relion_rows cyc_relion_rows_of(const cyc_relion_program *p)
+{
+	static cyc_relion_option rows[N_PROGRAMS][MOST_ROWS];
+	static int n_rows[N_PROGRAMS];
+	int k = 0;
+	while (k + 1 < N_PROGRAMS && PROGRAMS[k] != p) k++;
+	int n = n_rows[k];
+	if (n == 0) {
+		n = add_rows(rows[k], 0, p, p->table);
+		if (n > 0 && rows[k][n - 1].type == CYC_OPT_HEADING) n--;
+		CYC_ASSERT(n + p->n_options <= MOST_ROWS);
+		memcpy(&rows[k][n], p->options, (size_t)p->n_options * sizeof *p->options);
+		n += p->n_options;
+		n_rows[k] = n;
+	}
+	return (cyc_relion_rows){ rows[k], n };
+}
+
+int cyc_relion_find_option(const cyc_relion_program *p, const char *word)
+{
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	for (int i = 0; i < all.n; i++) {
+		if (all.rows[i].type != CYC_OPT_HEADING && is_spelling(all.rows[i].name, word)) return i;
 	}
 	return -1;
 }
@@ -124,7 +203,7 @@ static const cyc_relion_option *option_of(const cyc_relion_call *c, int *row, co
 {
 	*row = cyc_relion_find_option(c->program, name);
 	CYC_ASSERT(*row >= 0);
-	return &c->program->options[*row];
+	return &cyc_relion_rows_of(c->program).rows[*row];
 }
 
 bool cyc_relion_is_given(const cyc_relion_call *c, const char *name)
@@ -149,26 +228,22 @@ double cyc_relion_number(const cyc_relion_call *c, const char *name)
 static cyc_status raise_unknown(const cyc_relion_program *p, const char *word)
 {
 	cyc_status st = CYC_OK;
-	const char **names = NULL;
-	char *all = NULL, *next = NULL;
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	const char *nearest = NULL;
+	char *names = NULL;
 	size_t room = 1;
-	int n = 0;
-	for (int i = 0; i < p->n_options; i++) room += strlen(p->options[i].name) + 1;
-	CYC_TRY(cyc_alloc(&all, room, 1));
-	CYC_TRY(cyc_alloc(&names, room, sizeof *names));
-	for (int i = 0; i < p->n_options; i++) {
-		if (p->options[i].type == CYC_OPT_HEADING) continue;
-		strcat(strcat(all, p->options[i].name), ",");
+	for (int i = 0; i < all.n; i++) room += strlen(all.rows[i].name) + 1;
+	CYC_TRY(cyc_alloc(&names, room, 1));
+	for (int i = 0; i < all.n; i++) {
+		if (all.rows[i].type != CYC_OPT_HEADING) strcat(strcat(names, all.rows[i].name), ",");
 	}
-	for (char *name = strtok_r(all, ",", &next); name; name = strtok_r(NULL, ",", &next)) names[n++] = name;
-	const char *nearest = cyc_nearest(word, names, n);
+	CYC_TRY(cyc_nearest_in(&nearest, word, names));
 	st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
 	                     word[0] == '-' ? "unknown option '%s'" : "unexpected word '%s'", word);
 	if (nearest) cyc_error_hint("did you mean %s? See '%s --help'", nearest, p->name);
 	else cyc_error_hint("see '%s --help'", p->name);
 done:
 	cyc_free(names);
-	cyc_free(all);
 	return st;
 }
 
@@ -196,27 +271,28 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
 	const cyc_relion_program *p = c->program;
-	CYC_TRY(cyc_alloc(&c->given, p->n_options, sizeof *c->given));
-	CYC_TRY(cyc_alloc(&c->spelling, p->n_options, sizeof *c->spelling));
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	CYC_TRY(cyc_alloc(&c->given, all.n, sizeof *c->given));
+	CYC_TRY(cyc_alloc(&c->spelling, all.n, sizeof *c->spelling));
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i], *value = "";
 		int row = cyc_relion_find_option(p, word);
 		if (row < 0) CYC_TRY(raise_unknown(p, word));
-		if (p->options[row].type != CYC_OPT_FLAG) {
+		if (all.rows[row].type != CYC_OPT_FLAG) {
 			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
-			CYC_CHECK(is_there || p->options[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word,
-			          p->options[row].unit ? p->options[row].unit : "");
+			CYC_CHECK(is_there || all.rows[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word,
+			          all.rows[row].unit ? all.rows[row].unit : "");
 			if (is_there) value = argv[++i];
-			CYC_TRY(check_value(&p->options[row], word, value));
+			CYC_TRY(check_value(&all.rows[row], word, value));
 		}
 		CYC_CHECK(!c->given[row] || strcmp(c->given[row], value) == 0, CYC_E_USAGE,
 		          "%s is given twice, as %s and as %s", word, c->given[row], value);
 		c->given[row] = value;
 		c->spelling[row] = word;
 	}
-	for (int i = 0; i < p->n_options; i++)
-		CYC_CHECK(!p->options[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE,
-		          "%s %s is missing", p->options[i].name, p->options[i].unit);
+	for (int i = 0; i < all.n; i++)
+		CYC_CHECK(!all.rows[i].is_required || (c->given[i] && c->given[i][0]), CYC_E_USAGE,
+		          "%s %s is missing", all.rows[i].name, all.rows[i].unit);
 done:
 	if (st == CYC_E_USAGE) cyc_error_hint("see '%s --help'", p->name);
 	return st;
@@ -237,7 +313,7 @@ static bool is_default(const cyc_relion_option *o, const char *text)
 static cyc_status translate_option(cyc_relion_call *c, int row)
 {
 	cyc_status st = CYC_OK;
-	const cyc_relion_option *o = &c->program->options[row];
+	const cyc_relion_option *o = &cyc_relion_rows_of(c->program).rows[row];
 	const char *text = c->given[row], *typed = c->spelling[row];
 	switch (o->becomes) {
 	case CYC_RELION_SAME:
@@ -277,8 +353,9 @@ cyc_status cyc_relion_translate(cyc_relion_call *c, const cyc_relion_program *p,
 	*c = (cyc_relion_call){ .program = p, .is_mpi = is_mpi };
 	CYC_TRY(read_words(c, argc, argv));
 	CYC_TRY(cyc_words_add(&c->words, &c->n_words, p->command));
-	for (int i = 0; i < p->n_options; i++) {
-		if (p->options[i].type != CYC_OPT_HEADING) CYC_TRY(translate_option(c, i));
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	for (int i = 0; i < all.n; i++) {
+		if (all.rows[i].type != CYC_OPT_HEADING) CYC_TRY(translate_option(c, i));
 	}
 	if (p->translate) CYC_TRY(p->translate(c));
 	/* A dry run writes nothing, so no flags either. */
@@ -340,8 +417,9 @@ done:
 static void print_given(const cyc_relion_call *c, const char *heading, unsigned kinds)
 {
 	bool is_first = true;
-	for (int i = 0; i < c->program->n_options; i++) {
-		const cyc_relion_option *o = &c->program->options[i];
+	const cyc_relion_rows all = cyc_relion_rows_of(c->program);
+	for (int i = 0; i < all.n; i++) {
+		const cyc_relion_option *o = &all.rows[i];
 		if (o->type == CYC_OPT_HEADING || !c->given[i]) continue;
 		cyc_relion_becomes b = o->becomes;
 		bool is_idle = (b == CYC_RELION_UNUSED || b == CYC_RELION_UNSUPPORTED) && is_default(o, c->given[i]);

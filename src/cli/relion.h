@@ -4,15 +4,14 @@
  * options, and is the single source of parsing, of --help under RELION's name and of
  * docs/formats/relion-commands.md.
  *
- * A program is a table of options, a function for those that do not go over one by one, and a table of the
- * variables that its GUI writes into job.star (src/cli/relion_mask.c is the smallest):
+ * Options that are one of the job's under another name are in the job's own table (cyc_option.relion), from
+ * which their rows are made. A program adds a table of the others, a function for those that do not pass one
+ * by one, and a table of the variables that its GUI writes into job.star (src/cli/relion_mask.c is the
+ * smallest):
  *
  *   static const cyc_relion_option OPTIONS[] = {
- *     { .name = "Input and output", .type = CYC_OPT_HEADING },
- *     { .name = "--b", .type = CYC_OPT_INT, .unit = "<px>", .help = "Box.", .becomes = CYC_RELION_SAME, .to =
- * "box" }, { .name = "--r", .type = CYC_OPT_DOUBLE, .help = "Search range.", .value = "20", .becomes =
- * CYC_RELION_SAME, .to = "range", .passes_default = true }, { .name = "--pad", .type = CYC_OPT_DOUBLE, .help
- * = "Padding.", .value = "1", .becomes = CYC_RELION_UNUSED, .note = "why not" }, CYC_RELION_COMMON_OPTIONS,
+ *     { .name = "--pad", .type = CYC_OPT_DOUBLE, .help = "Padding.", .value = "1", .becomes =
+ * CYC_RELION_UNUSED, .note = "why not" }, CYC_RELION_COMMON_OPTIONS,
  *   };
  *
  * and a line in relion_programs.def. The program is then known by its name and by its name with _mpi.
@@ -75,89 +74,20 @@ typedef struct {
 		.help = "Project folder that all paths start from.", .value = "", .becomes = CYC_RELION_OWN          \
 	}
 
-/** Rows of the programs that read a project from an optimisation set. */
-#define CYC_RELION_PROJECT_OPTIONS                                                                           \
-	{ .name = "--i",                                                                                         \
-	  .type = CYC_OPT_TEXT,                                                                                  \
-	  .unit = "<star>",                                                                                      \
-	  .help = "Optimisation set.",                                                                           \
-	  .becomes = CYC_RELION_SAME,                                                                            \
-	  .to = "optimisation-set" },                                                                            \
-		{ .name = "--p",                                                                                     \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Particles, in place of the set's.",                                                       \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "particles" },                                                                               \
-		{ .name = "--t",                                                                                     \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Tomograms, in place of the set's.",                                                       \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "tomograms" },                                                                               \
-		{ .name = "--mot",                                                                                   \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<star>",                                                                                  \
-		  .help = "Trajectories, in place of the set's.",                                                    \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "trajectories" },                                                                            \
-	{                                                                                                        \
-		.name = "--o", .type = CYC_OPT_TEXT, .unit = "<folder>", .help = "Output folder.",                   \
-		.becomes = CYC_RELION_SAME, .to = "output", .is_required = true                                      \
-	}
-
-/** Rows that CTF refinement and polishing share: the reference and how shells are weighted. */
+/** Rows that CTF refinement and polishing share: how shells are weighted. */
 #define CYC_RELION_REFERENCE_OPTIONS                                                                         \
-	{ .name = "--ref1",                                                                                      \
-	  .type = CYC_OPT_TEXT,                                                                                  \
-	  .unit = "<map>",                                                                                       \
-	  .help = "Half map 1.",                                                                                 \
-	  .becomes = CYC_RELION_SAME,                                                                            \
-	  .to = "ref1" },                                                                                        \
-		{ .name = "--ref2",                                                                                  \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<map>",                                                                                   \
-		  .help = "Half map 2.",                                                                             \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "ref2" },                                                                                    \
-		{ .name = "--mask",                                                                                  \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<mask>",                                                                                  \
-		  .help = "Mask of the reference.",                                                                  \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "mask" },                                                                                    \
-		{ .name = "--fsc",                                                                                   \
-		  .type = CYC_OPT_TEXT,                                                                              \
-		  .unit = "<star>",                                                                                  \
-		  .help = "postprocess.star with the FSC.",                                                          \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "fsc" },                                                                                     \
-		{ .name = "--freq_cutoff",                                                                           \
-		  .type = CYC_OPT_DOUBLE,                                                                            \
-		  .unit = "<Å>",                                                                                     \
-		  .help = "Finest resolution used.",                                                                 \
-		  .value = "-1",                                                                                     \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "resolution" },                                                                              \
-		{ .name = "--fsc_thresh_width",                                                                      \
-		  .type = CYC_OPT_DOUBLE,                                                                            \
-		  .unit = "<px>",                                                                                    \
-		  .help = "Soft edge beyond the last shell.",                                                        \
-		  .value = "5",                                                                                      \
-		  .becomes = CYC_RELION_UNUSED,                                                                      \
-		  .note = "the last shell used is the last one with an FSC of 0.143 or more, without an edge" },     \
+	{ .name = "--fsc_thresh_width",                                                                          \
+	  .type = CYC_OPT_DOUBLE,                                                                                \
+	  .unit = "<px>",                                                                                        \
+	  .help = "Soft edge beyond the last shell.",                                                            \
+	  .value = "5",                                                                                          \
+	  .becomes = CYC_RELION_UNUSED,                                                                          \
+	  .note = "the last shell used is the last one with an FSC of 0.143 or more, without an edge" },         \
 		{ .name = "--use_SNR_weight",                                                                        \
 		  .type = CYC_OPT_FLAG,                                                                              \
 		  .help = "Weight shells by the reference's signal-to-noise ratio.",                                 \
 		  .becomes = CYC_RELION_ALWAYS,                                                                      \
 		  .note = "each shell of the reference counts by its FSC" },                                         \
-		{ .name = "--cutoff_fract",                                                                          \
-		  .type = CYC_OPT_DOUBLE,                                                                            \
-		  .unit = "<fraction>",                                                                              \
-		  .help = "Least dose weight used.",                                                                 \
-		  .value = "0.02",                                                                                   \
-		  .becomes = CYC_RELION_SAME,                                                                        \
-		  .to = "dose-cutoff" },                                                                             \
 		{ .name = "--per_frame_noise",                                                                       \
 		  .type = CYC_OPT_FLAG,                                                                              \
 		  .help = "A noise spectrum for each tilt.",                                                         \
@@ -216,7 +146,8 @@ struct cyc_relion_program {
 	const char *summary; /**< a phrase */
 	const char *command; /**< of cyclotomo: "polish" */
 	cyc_command_fn run;
-	const cyc_relion_option *options;
+	const cyc_option_table *table;    /**< of the job */
+	const cyc_relion_option *options; /**< what the job's table does not have */
 	int n_options;
 	cyc_status (*translate)(
 		cyc_relion_call *call); /**< emits what the READ options become; NULL: none but the common ones */
@@ -243,6 +174,12 @@ const cyc_relion_program *cyc_relion_find(bool *is_mpi, const char *argv0);
  * none is known.
  */
 const cyc_relion_program *cyc_relion_find_job(const char *type_label);
+/** All options of a program, those of the job's table first. */
+typedef struct {
+	const cyc_relion_option *rows;
+	int n;
+} cyc_relion_rows;
+cyc_relion_rows cyc_relion_rows_of(const cyc_relion_program *p);
 /** Row of the option with this spelling, -1 if there is none. */
 int cyc_relion_find_option(const cyc_relion_program *p, const char *word);
 

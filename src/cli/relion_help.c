@@ -40,8 +40,9 @@ void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 	        "%s: %s, done by cyclotomo %s\n\nusage: %s [options]\n\nRELION's options, and behind the arrow "
 	        "what cyclotomo makes of them.\n",
 	        p->name, p->summary, p->command, p->name);
-	for (int i = 0; i < p->n_options; i++) {
-		const cyc_relion_option *o = &p->options[i];
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	for (int i = 0; i < all.n; i++) {
+		const cyc_relion_option *o = &all.rows[i];
 		if (o->type == CYC_OPT_HEADING) {
 			fprintf(f, "\n%s\n", o->name);
 			continue;
@@ -63,8 +64,9 @@ void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
 	        "## %s\n\n%s; `cyclotomo %s`.\n\n| option | RELION's default | to RELION | here "
 	        "|\n|---|---|---|---|\n",
 	        p->name, p->summary, p->command);
-	for (int i = 0; i < p->n_options; i++) {
-		const cyc_relion_option *o = &p->options[i];
+	const cyc_relion_rows all = cyc_relion_rows_of(p);
+	for (int i = 0; i < all.n; i++) {
+		const cyc_relion_option *o = &all.rows[i];
 		if (o->type == CYC_OPT_HEADING) continue;
 		fputs("| ", f);
 		print_spellings(f, o, "`");

@@ -260,7 +260,7 @@ say=("nothing is left")
 fails 2 "${polish[@]}" --const-positions --const-angles --const-shifts
 say=("range" "quarter")
 fails 2 "${polish[@]/%3/8}"
-say=("velocities")
+say=("--velocity-sigma must be above 0")
 fails 2 "${polish[@]}" --motion --velocity-sigma 0
 say=("TS_01" "window of 400")
 fails 3 "$bin" polish -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 400 --o ../no

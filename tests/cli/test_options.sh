@@ -19,16 +19,16 @@ for command in $(sed -n 's/^CYC_COMMAND(\([a-z0-9-]*\),.*/\1/p' "$source/src/cli
 done
 
 # What a step of the cycle was called with is in its job.star, given or not.
-"$cyclotomo" simulate --preset tiny --o tiny --quiet >/dev/null
-"$cyclotomo" cycle --root tiny --i optimisation_set.star --b 64 --o Run --cycles 1 --skip-polish --skip-refine --ctfrefine.resolution 14 --sigma-defocus 700 \
+"$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o small --quiet >/dev/null
+"$cyclotomo" cycle --root small --i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --o Run --skip-polish --skip-refine --ctfrefine.resolution 14 --sigma-defocus 700 \
 	--quiet >/dev/null
-grep -q '^resolution  *14' tiny/Run/CtfRefine/job003/job.star || fail "an option by its name with that of the job is not handed through"
-grep -q '^sigma-defocus  *700' tiny/Run/CtfRefine/job003/job.star || fail "an option by its plain name is not handed through"
-grep -q -- '--resolution 14 --sigma-defocus 700' tiny/Run/CtfRefine/job003/note.txt || fail "note.txt lacks options"
+grep -q '^ *resolution  *14' small/Run/CtfRefine/job003/job.star || fail "an option by its name with that of the job is not handed through"
+grep -q '^ *sigma-defocus  *700' small/Run/CtfRefine/job003/job.star || fail "an option by its plain name is not handed through"
+grep -q -- '--resolution 14 --sigma-defocus 700' small/Run/CtfRefine/job003/note.txt || fail "note.txt lacks options"
 for option in $("$cyclotomo" ctfrefine --help | sed '/^Work/,$d' | sed -n 's/^  --\([a-z0-9.-]*\).*/\1/p'); do
-	grep -q "^$option " tiny/Run/CtfRefine/job003/job.star || fail "job.star of a step lacks $option"
+	grep -q "^ *$option " small/Run/CtfRefine/job003/job.star || fail "job.star of a step lacks $option"
 done
 got=0
-"$cyclotomo" cycle --root tiny --i optimisation_set.star --b 64 --o Run --cycles 1 --skip-polish --skip-refine --ctfrefine.resolution 13 --sigma-defocus 700 \
+"$cyclotomo" cycle --root small --i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --o Run --skip-polish --skip-refine --ctfrefine.resolution 13 --sigma-defocus 700 \
 	--quiet >out 2>&1 || got=$?
 [ $got = 2 ] && grep -q -- '--ctfrefine.resolution (was 14, now 13)' out || fail "a changed option of a job is not noticed"
