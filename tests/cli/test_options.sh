@@ -10,6 +10,15 @@ fail() { echo "FAIL: $*" >&2; exit 1; }
 sed '1,/^<!-- From here on made by/d' "$source/docs/options.md" | diff - <("$source/tools/options.sh" "$cyclotomo") ||
 	fail "docs/options.md is not up to date: tools/options.sh BINARY --update"
 
+# One owner: the name of an option stands in its row (of the job, of what contains it), and nowhere else but where RELION's names become it and
+# where the cycle says which steps depend on it. Names that others have by chance are known.
+known='dry-run|min-separation|pixel-size'
+names() { grep -ho 'ROW([A-Z0-9]*, "[a-z0-9-]*"' "$source"/src/*/*_options.c | sed 's/.*"\(.*\)"/\1/' | grep -e - | sort -u; }
+[ "$(names | wc -l)" -gt 100 ] || fail "rows of options are not found"
+grep -rhoE '"[a-z0-9]+(-[a-z0-9]+)+"' "$source/src" --include=*.c --exclude='*_options.c' --exclude='relion_*.c' --exclude=record.c | tr -d '"' | sort -u |
+	comm -12 <(names) - | grep -vxE "$known" >others || true
+[ ! -s others ] || fail "options are named in other places than their rows: $(cat others)"
+
 # The same options in help, man page and document.
 for command in $(sed -n 's/^CYC_COMMAND(\([a-z0-9-]*\),.*/\1/p' "$source/src/cli/commands.def"); do
 	"$cyclotomo" "$command" --help | sed -n 's/^  --\([a-z0-9.-]*\).*/\1/p' | sort >help
