@@ -13,6 +13,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(check_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(check_args, o, &cyc_check_table),
+	CYC_HEADING("On the command line"),
 	ARG(FLAG, "json", as_json, .help = "Print everything as JSON."),
 	CYC_COMMON_OPTIONS(check_args, common),
 };

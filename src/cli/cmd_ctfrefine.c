@@ -17,6 +17,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(ctfrefine_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(ctfrefine_args, o, &cyc_ctfrefine_table),
+	CYC_HEADING("RELION's switches"),
 	ARG(FLAG, "do-defocus", only_defocus, .alias = "--do_defocus",
 	    .help = "Only what is named: defocus and astigmatism."),
 	ARG(FLAG, "do-scale", only_scale, .alias = "--do_scale",

@@ -12,6 +12,7 @@ typedef struct {
 
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(cycle_args, o, &cyc_cycle_table),
+	CYC_HEADING("Plan"),
 	CYC_OPTION(cycle_args, FLAG, "dry-run", is_dry_run, .alias = "--dry_run",
 	           .help =
 	               "Read the project, print the plan, sizes, memory and disk need, and which images cannot "

@@ -18,6 +18,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(mask_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(mask_args, o, &cyc_mask_table),
+	CYC_HEADING("With a second map"),
 	ARG(TEXT, "and", combine[CYC_MASK_AND], .unit = "<map>",
 	    .help = "Inside where both maps are above the threshold."),
 	ARG(TEXT, "or", combine[CYC_MASK_OR], .unit = "<map>", .help = "Inside where one of them is above."),

@@ -15,6 +15,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(postprocess_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(postprocess_args, o, &cyc_postprocess_table),
+	CYC_HEADING("On the command line"),
 	ARG(TEXT, "randomised-fsc", randomised_fsc, .unit = "<star>", .no_default = "computed",
 	    .help = "Take the phase-randomised FSC from this postprocess.star, to compare programs."),
 	ARG(FLAG, "interpolate", interpolate, .help = "Print the resolution interpolated between shells too."),

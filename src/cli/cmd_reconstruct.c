@@ -14,6 +14,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(reconstruct_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(reconstruct_args, o, &cyc_reconstruct_table),
+	CYC_HEADING("Accepted, as RELION's GUI gives them"),
 	ARG(INT, "j-in", ignored_threads[0], .alias = "--j_in", .unit = "<n>",
 	    .help = "RELION's; accepted, not needed: all threads work on one sum."),
 	ARG(INT, "j-out", ignored_threads[1], .alias = "--j_out", .unit = "<n>", .help = "As --j-in."),

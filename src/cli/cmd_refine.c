@@ -21,6 +21,7 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(refine_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(refine_args, o, &cyc_refine3d_table),
+	CYC_HEADING("Accepted, as RELION's GUI gives them"),
 	ACCEPTED("auto-refine", "--auto_refine", "It always is."),
 	ACCEPTED("split-random-halves", "--split_random_halves", "They always are; rlnRandomSubset says how."),
 	ACCEPTED("firstiter-cc", "--firstiter_cc", "Not needed: the grey scale is fitted."),

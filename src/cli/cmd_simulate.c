@@ -14,10 +14,11 @@ static const char PRESETS[] = "demo,tiny,large";
 
 #define ARG(type, name, member, ...) CYC_OPTION(simulate_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	CYC_NESTED(simulate_args, o, &cyc_simulate_table),
+	CYC_HEADING("Preset"),
 	ARG(CHOICE, "preset", preset, .unit = "<name>", .choices = PRESETS,
 	    .help =
 	        "Where the other options start from: the demonstration, a tiny set for tests, or large images."),
+	CYC_NESTED(simulate_args, o, &cyc_simulate_table),
 	CYC_COMMON_OPTIONS(simulate_args, common),
 };
 static const cyc_command COMMAND =
