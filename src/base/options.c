@@ -86,7 +86,6 @@ done:
 /* "[0,1)", in words: "at least 0 and below 1". A bound that is not there is no text. */
 typedef struct {
 	bool is_above, is_below; /* the bound itself is not allowed */
-	const char *high_text;
 	double low, high;
 	char words[64];
 } range_of;
@@ -344,7 +343,7 @@ bool cyc_option_is_default(const void *target, const cyc_option *o)
 	return strcmp(text ? text : "", v.text ? v.text : "") == 0;
 }
 
-/* The default that a list "name=value,..." has for a name, as a row; false: it has none. */
+/* What a list "name=value,..." has for a name; false: nothing. */
 static bool entry_of(char *value, size_t size, const char *list, const char *name)
 {
 	size_t n = strlen(name);
@@ -496,6 +495,13 @@ done:
 	return st;
 }
 
+/* Where a table is that has a name before those of its rows. */
+typedef struct {
+	const cyc_option *in; /* the row of the outer table; NULL: it has none, or is in none */
+	const cyc_option_table *outer;
+	size_t outer_base; /* offset of the outer struct */
+} place;
+
 /* A row of a nested table that has a name before its own. */
 typedef struct {
 	int row;              /* in the list */
@@ -508,7 +514,7 @@ typedef struct {
 	prefixed *prefixed;
 } list_maker;
 
-/* The text becomes the list's, also if that fails. */
+/* The text becomes the list's. */
 static cyc_status keep_text(const char **out, cyc_option_list *list, char **text)
 {
 	cyc_status st = CYC_OK;
@@ -520,11 +526,11 @@ done:
 	return st;
 }
 
-static bool has_member(const cyc_option_table *t, size_t offset)
+static bool has_member(const place *at, size_t offset)
 {
-	for (int i = 0; i < t->n; i++) {
-		if (t->rows[i].type != CYC_OPT_TABLE && t->rows[i].type != CYC_OPT_HEADING &&
-		    t->rows[i].offset == offset)
+	for (int i = 0; i < at->outer->n; i++) {
+		const cyc_option *o = &at->outer->rows[i];
+		if (o->type != CYC_OPT_TABLE && o->type != CYC_OPT_HEADING && at->outer_base + o->offset == offset)
 			return true;
 	}
 	return false;
@@ -554,23 +560,21 @@ done:
 	return st;
 }
 
-/* `in`: the row by which the table is in one with names before; NULL: none. */
-static cyc_status add_rows(list_maker *m, const cyc_option_table *t, size_t base, const cyc_option *in,
-                           const cyc_option_table *outer)
+static cyc_status add_rows(list_maker *m, const cyc_option_table *t, size_t base, place at)
 {
 	cyc_status st = CYC_OK;
 	for (int i = 0; i < t->n; i++) {
 		const cyc_option *o = &t->rows[i];
 		if (o->type == CYC_OPT_TABLE) {
 			const cyc_option heading = CYC_HEADING(o->help);
-			if (o->purpose == CYC_FOR_FILES && in) continue;
+			if (o->purpose == CYC_FOR_FILES && at.in) continue;
 			if (o->name && o->help) CYC_TRY(add_row(m, &heading, 0, NULL));
-			CYC_TRY(add_rows(m, o->table, base + o->offset, o->name ? o : in, o->name ? t : outer));
+			CYC_TRY(add_rows(m, o->table, base + o->offset, o->name ? (place){ o, t, base } : at));
 			continue;
 		}
-		bool is_hidden = in && (o->type == CYC_OPT_HEADING || o->purpose == CYC_FOR_FILES ||
-		                        is_in_list(in->hides, o->name) || has_member(outer, base + o->offset));
-		if (!is_hidden) CYC_TRY(add_row(m, o, base, in));
+		bool is_hidden = at.in && (o->type == CYC_OPT_HEADING || o->purpose == CYC_FOR_FILES ||
+		                           is_in_list(at.in->hides, o->name) || has_member(&at, base + o->offset));
+		if (!is_hidden) CYC_TRY(add_row(m, o, base, at.in));
 	}
 done:
 	return st;
@@ -639,7 +643,7 @@ cyc_status cyc_option_list_make(cyc_option_list *out, const cyc_option_table *ta
 	list_maker m = { .list = out };
 	cyc_option *named = NULL;
 	*out = (cyc_option_list){ 0 };
-	CYC_TRY(add_rows(&m, table, 0, NULL, NULL));
+	CYC_TRY(add_rows(&m, table, 0, (place){ 0 }));
 	CYC_TRY(cyc_alloc(&named, m.n_prefixed + 1, sizeof *named));
 	for (int i = 0; i < m.n_prefixed; i++)
 		CYC_TRY(name_row(&named[i], out, out, &out->rows[m.prefixed[i].row], m.prefixed[i].in));

@@ -230,6 +230,33 @@ static void plain_names(void **state)
 	cyc_option_list_deinit(&list);
 }
 
+/* Where the struct lies in another one is of no importance, and no member has two rows. */
+static void tables_in_structs(void **state)
+{
+	(void)state;
+	typedef struct {
+		double before[5];
+		cyc_cycle_options o;
+	} args;
+	static const cyc_option ROWS[] = { CYC_NESTED(args, o, &cyc_cycle_table) };
+	static const cyc_option_table TABLE = CYC_OPTION_TABLE("test", ROWS);
+	cyc_option_list here, there;
+	assert_int_equal(cyc_option_list_make(&here, &cyc_cycle_table), CYC_OK);
+	assert_int_equal(cyc_option_list_make(&there, &TABLE), CYC_OK);
+	assert_int_equal(here.n, there.n);
+	for (int i = 0; i < here.n; i++) {
+		assert_string_equal(here.rows[i].name, there.rows[i].name);
+		if (!is_option(&here.rows[i])) continue;
+		assert_int_equal(here.rows[i].offset + offsetof(args, o), there.rows[i].offset);
+		for (int k = 0; k < i; k++) {
+			if (is_option(&here.rows[k]) && here.rows[k].offset == here.rows[i].offset)
+				fail_msg("--%s and --%s are one", here.rows[k].name, here.rows[i].name);
+		}
+	}
+	cyc_option_list_deinit(&here);
+	cyc_option_list_deinit(&there);
+}
+
 static void ranges(void **state)
 {
 	(void)state;
@@ -264,11 +291,9 @@ static void out_of_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(rows_are_complete),
-		cmocka_unit_test(rows_are_hashed),
-		cmocka_unit_test(cycle_has_all_rows),
-		cmocka_unit_test(plain_names),
-		cmocka_unit_test(ranges),
+		cmocka_unit_test(rows_are_complete),  cmocka_unit_test(rows_are_hashed),
+		cmocka_unit_test(cycle_has_all_rows), cmocka_unit_test(plain_names),
+		cmocka_unit_test(tables_in_structs),  cmocka_unit_test(ranges),
 		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
