@@ -1,8 +1,8 @@
 /**
  * @file cycle_internal.h
- * The parts of the cycle: inputs as found (inputs.c), steps (steps.c), records of what was done (record.c),
- * the pipeline file (pipeline.c), the summary (summary.c, summary_html.c, summary_figures.c), and their order
- * (cycle.c).
+ * The parts of the cycle: its options (cycle_options.c) and those of its jobs (job_options.c), inputs as
+ * found (inputs.c), steps (steps.c), records of what was done (record.c), the pipeline file (pipeline.c), the
+ * summary (summary.c, summary_html.c, summary_figures.c), and their order (cycle.c).
  */
 #ifndef CYC_CYCLE_INTERNAL_H
 #define CYC_CYCLE_INTERNAL_H
