@@ -92,7 +92,7 @@ typedef struct {
 
 static range_of read_range(const char *range)
 {
-	range_of r = { .is_above = range[0] == '(', .low = -INFINITY, .high = INFINITY };
+	range_of r = { .is_above = range[0] == '(', .low = -HUGE_VAL, .high = HUGE_VAL };
 	const char *comma = strchr(range, ',');
 	int n_low = (int)(comma - range - 1), n_high = (int)strcspn(comma + 1, ")]");
 	r.is_below = comma[1 + n_high] == ')';
