@@ -37,7 +37,7 @@ typedef struct {
 	bool is_deep; /**< read all images, and compare them with half maps if there are some */
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	int32_t box_px;                       /**< of the windows; 0: that of the half maps */
-	double k_min_A;                       /**< coarsest resolution used, 30 Å */
+	double k_min_A;                       /**< coarsest resolution used */
 	int64_t max_images;  /**< particle images per series, about; a part of the particles is taken; 0: all */
 	bool skip_stretch;   /**< leave out sizes, which take half of the time */
 	const char *fix_dir; /**< folder for a corrected project, or NULL */

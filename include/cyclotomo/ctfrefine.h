@@ -30,15 +30,15 @@ typedef struct {
 		*fsc; /**< postprocess.star; NULL: set, else computed from the half maps (optimistic, logged) */
 	const char *out_dir;
 	int32_t box_px;
-	bool do_defocus, do_scale;                    /**< both true by default */
-	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups, both false by default */
-	cyc_scale_model scale_model;                  /**< CYC_SCALE_TILT by default */
-	bool do_bfactor;               /**< a B-factor of each tilt, relative to the best one; false by default */
-	bool do_magnification;         /**< anisotropic magnification of the optics groups, false by default */
+	bool do_defocus, do_scale;
+	bool do_even_aberrations, do_odd_aberrations; /**< of the optics groups */
+	cyc_scale_model scale_model;
+	bool do_bfactor;               /**< a B-factor of each tilt, relative to the best one */
+	bool do_magnification;         /**< anisotropic magnification of the optics groups */
 	int32_t even_order, odd_order; /**< highest orders of these: 4 (.. 8) and 3 (.. 7) */
 	double defocus_range_A;        /**< search this far on both sides of the input */
-	double k_min_A;                /**< coarsest resolution used, 30 Å */
-	double cutoff_frac;            /**< 0.02 */
+	double k_min_A;                /**< coarsest resolution used */
+	double cutoff_frac;            /**< dose weights at or below this are not used */
 	double frequency_cutoff_A;     /**< > 0: finest resolution used */
 	double sigma_defocus_A,
 		sigma_astigmatism_A;    /**< > 0: prior widths given by the user; else learned from the data */

@@ -23,8 +23,8 @@ typedef struct {
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	const char *out_dir;
 	int32_t box_px;
-	int32_t n_rounds; /**< of polishing and CTF refinement each; 1 */
-	double cache_GB;  /**< memory for tilt images that are kept between readings; 4 */
+	int32_t n_rounds; /**< of polishing and CTF refinement each */
+	double cache_GB;  /**< memory for tilt images that are kept between readings */
 	bool whole_windows, resume, no_figures, dry_run;
 	int32_t n_threads;
 	const char *backend;

@@ -125,9 +125,9 @@ typedef struct {
 	bool skip_fsc_weighting;
 	double lowpass_A; /**< 0 off, < 0 at the final resolution */
 	double filter_edge_px;
-	double randomise_at_fsc; /**< 0.8 */
+	double randomise_at_fsc; /**< FSC below which phases are randomised */
 	double randomise_at_A;   /**< > 0 overrides */
-	int32_t n_random_draws;  /**< 20: the randomised FSC is the mean over these keyed draws, made in fours
+	int32_t n_random_draws;  /**< the randomised FSC is the mean over these keyed draws, made in fours
 	                            (T3.3) */
 	uint64_t seed;
 	const double *randomised_fsc; /**< given curve instead of draws (tests, comparisons); NULL: compute */
@@ -136,11 +136,11 @@ typedef struct {
 	bool amplitude_correlation; /**< even the amplitudes out over directions first; curves of amplitudes and
 	                               phases too (T3.14) */
 	bool local_resolution;
-	double locres_sampling_A;     /**< 25: distance of the spheres */
+	double locres_sampling_A;     /**< distance of the spheres */
 	double locres_mask_radius_A;  /**< <= 0: half the sampling */
 	double locres_edge_A;         /**< <= 0: the sampling */
-	double locres_randomise_at_A; /**< 25 */
-	double locres_min_A;          /**< 50: worst resolution that is written */
+	double locres_randomise_at_A; /**< phases are randomised from here */
+	double locres_min_A;          /**< worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
 	bool dry_run; /**< check options, headers and MTF, say what would be done, write nothing */

@@ -18,7 +18,7 @@ typedef struct {
 	const char *ref1, *ref2, *mask, *fsc; /**< NULL: from the optimisation set */
 	const char *out_dir;
 	int32_t box_px;
-	double range_px; /**< largest displacement in the image that is searched, 6 px */
+	double range_px; /**< largest displacement in the image that is searched */
 	bool do_motion;
 	double motion_sigma_A_per_dose; /**< s_vel: expected width of the velocity per e/Å2 at the series' dose
 	                                   per tilt */
@@ -30,20 +30,21 @@ typedef struct {
 	bool shift_only;                  /**< one shift per tilt, from the whole image; nothing else changes */
 	bool shift_by_particles;          /**< with shift_only: from the particles' windows, within range_px */
 	bool do_deformation;              /**< refine a 2D deformation too; else existing ones stay */
-	cyc_deformation_type deformation; /**< its form; spline */
-	int32_t deformation_grid[2];      /**< 3 x 3 */
-	double deformation_regulariser;   /**< lambda of RELION's penalty; <= 0: images are expected to move by a
-	                                     pixel or so */
-	bool deformation_per_tilt;        /**< one for each tilt, not one for the series */
-	int32_t max_passes;               /**< times that windows are cut, if particles have moved far; 3 */
-	int32_t first_tilt, last_tilt; /**< chronological range of tilts that are looked at; 0, -1 (to the end) */
-	bool compat_relion5;           /**< evidence, priors and weights of RELION 5.0.1, for comparison */
-	double k_min_A;                /**< coarsest resolution used; <= 0: all */
-	double cutoff_frac;            /**< 0.02 */
-	double frequency_cutoff_A;     /**< > 0: finest resolution used */
-	bool whole_windows;            /**< leave out windows that are partly outside their image */
-	bool keep_self_correlation;    /**< compare with the half map as it is, with each image in it */
-	bool accept_worse; /**< accept a series also if images that were not fitted agree clearly less */
+	cyc_deformation_type deformation; /**< its form */
+	int32_t deformation_grid[2];
+	double deformation_regulariser; /**< lambda of RELION's penalty; <= 0: images are expected to move by a
+	                                   pixel or so */
+	bool deformation_per_tilt;      /**< one for each tilt, not one for the series */
+	int32_t max_passes;             /**< times that windows are cut, if particles have moved far */
+	int32_t first_tilt,
+		last_tilt;              /**< chronological range of tilts that are looked at; last < 0: to the end */
+	bool compat_relion5;        /**< evidence, priors and weights of RELION 5.0.1, for comparison */
+	double k_min_A;             /**< coarsest resolution used; <= 0: all */
+	double cutoff_frac;         /**< dose weights at or below this are not used */
+	double frequency_cutoff_A;  /**< > 0: finest resolution used */
+	bool whole_windows;         /**< leave out windows that are partly outside their image */
+	bool keep_self_correlation; /**< compare with the half map as it is, with each image in it */
+	bool accept_worse;          /**< accept a series also if images that were not fitted agree clearly less */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;
