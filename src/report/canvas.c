@@ -102,7 +102,7 @@ void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height, const ch
 		&c->svg,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
 		"role=\"img\" font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, "
-	    "sans-serif\">\n<title>",
+		"sans-serif\">\n<title>",
 		width, height, width, height);
 	add_text(&c->svg, title, true);
 	cyc__buffer_printf(&c->svg, "</title>\n");
