@@ -347,7 +347,7 @@ static cyc_status run_turns(cyc__cycle *c)
 	CYC_TRY(judge_state(c, i_turn++, ""));
 	cyc__move_warnings(&c->steps[0], &c->project);
 	CYC_TRY(cyc__check_metadata(c));
-	CYC_TRY(write_summary(c));
+	if (!c->steps[c->n_steps - 1].was_kept) CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
 		for (int k = 0; k < n_turns; k++, i_turn++) {
 			cyc__kind kind = turns[k];
@@ -368,7 +368,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
 			if (c->i_best != i_start) CYC_TRY(cyc__check_metadata(c));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
-			CYC_TRY(write_summary(c));
+			if (!c->steps[c->n_steps - 1].was_kept) CYC_TRY(write_summary(c));
 		}
 	}
 done:

@@ -220,11 +220,13 @@ static int32_t surface_px(const shown_maps *m)
 	return (int32_t)fmin(SURFACE_PX, fmax(120, wanted));
 }
 
-static cyc_status put_surfaces(FILE *f, const shown_maps *m, int i, int n_threads)
+/* Three images; what the page had already is taken from the cache. */
+static cyc_status put_views(FILE *f, const cyc__cycle *c, const shown_maps *m, int i)
 {
 	cyc_status st = CYC_OK;
-	char *png[N_VIEWS] = { NULL }, *uri = NULL;
+	char *png[N_VIEWS] = { NULL }, *uri[N_VIEWS] = { NULL }, *html = NULL;
 	size_t n[N_VIEWS];
+	struct cyc__page_cache *cache = c->page_cache;
 	bool has_colours = m->resolution[i] && isfinite(m->low_A);
 	const cyc_surface s = { .map = m->map[i],
 		                    .level = m->level[i],
@@ -232,25 +234,47 @@ static cyc_status put_surfaces(FILE *f, const shown_maps *m, int i, int n_thread
 		                    .colour_low = m->low_A,
 		                    .colour_high = m->high_A,
 		                    .radius_px = m->radius_px };
-	if (!(m->level[i] > 0)) return CYC_OK;
-	CYC_TRY(cyc_surface_pngs(png, n, &s, VIEWS, N_VIEWS, surface_px(m), n_threads));
-	fprintf(f, "<figure class=\"surfaces\"><div class=\"three\">");
-	for (int k = 0; k < N_VIEWS; k++) {
-		CYC_TRY(cyc_png_data_uri(&uri, png[k], n[k]));
-		fprintf(f,
-		        "<div><img class=\"surface\" alt=\"surface of the map %s, seen %s\" "
-		        "src=\"%s\"><small>%s</small></div>",
-		        m->title[i], VIEW_NAMES[k], uri, VIEW_NAMES[k]);
-		cyc_free(uri);
-		uri = NULL;
+	const double choices[5] = { m->level[i], m->radius_px, has_colours ? 1 : 0, has_colours ? m->low_A : 0,
+		                        has_colours ? m->high_A : 0 };
+	uint64_t key = cyc_hash(cyc_hash_string(m->step[i]->state_key, m->title[i]), choices, sizeof choices);
+	for (int32_t k = 0; cache && k < cache->n; k++) {
+		if (cache->pictures[k].key != key) continue;
+		fputs(cache->pictures[k].html, f);
+		return CYC_OK;
 	}
+	CYC_TRY(cyc_surface_pngs(png, n, &s, VIEWS, N_VIEWS, surface_px(m), c->o->n_threads));
+	for (int k = 0; k < N_VIEWS; k++) CYC_TRY(cyc_png_data_uri(&uri[k], png[k], n[k]));
+#define VIEW                                                                                                 \
+	"<div><img class=\"surface\" alt=\"surface of the map %s, seen %s\" src=\"%s\"><small>%s</small></div>"
+	CYC_TRY(cyc_asprintf(&html, VIEW VIEW VIEW, m->title[i], VIEW_NAMES[0], uri[0], VIEW_NAMES[0],
+	                     m->title[i], VIEW_NAMES[1], uri[1], VIEW_NAMES[1], m->title[i], VIEW_NAMES[2],
+	                     uri[2], VIEW_NAMES[2]));
+#undef VIEW
+	fputs(html, f);
+	if (!cache) goto done;
+	CYC_TRY(cyc_realloc(&cache->pictures, (size_t)cache->n, (size_t)cache->n + 1, sizeof *cache->pictures));
+	cache->pictures[cache->n++] = (cyc__picture){ .key = key, .html = html };
+	html = NULL;
+done:
+	for (int k = 0; k < N_VIEWS; k++) {
+		cyc_free(png[k]);
+		cyc_free(uri[k]);
+	}
+	cyc_free(html);
+	return st;
+}
+
+static cyc_status put_surfaces(FILE *f, const cyc__cycle *c, const shown_maps *m, int i)
+{
+	cyc_status st = CYC_OK;
+	if (!(m->level[i] > 0)) return CYC_OK;
+	fputs("<figure class=\"surfaces\"><div class=\"three\">", f);
+	CYC_TRY(put_views(f, c, m, i));
 	fprintf(f, "</div><figcaption><b>%s</b>, %.2f Å; surface at %.3g", m->title[i], m->step[i]->resolution_A,
 	        m->level[i]);
 	if (isfinite(m->median_A[i])) fprintf(f, "; local resolution %.2f Å (median)", m->median_A[i]);
 	fputs("</figcaption></figure>\n", f);
 done:
-	for (int k = 0; k < N_VIEWS; k++) cyc_free(png[k]);
-	cyc_free(uri);
 	return st;
 }
 
@@ -268,7 +292,7 @@ static void put_colour_bar(FILE *f, const shown_maps *m)
 	}
 	fputs(")\"></div><ol>", f);
 	for (int i = 0; i < TICKS; i++)
-		fprintf(f, "<li>%.4g</li>", m->low_A + i * (m->high_A - m->low_A) / (TICKS - 1));
+		fprintf(f, "<li>%.1f</li>", m->low_A + i * (m->high_A - m->low_A) / (TICKS - 1));
 	fputs("</ol><figcaption>Local resolution (Å): blue is best</figcaption></figure>\n", f);
 }
 
@@ -294,7 +318,7 @@ static cyc_status put_section(const cyc__page *p, const shown_maps *m)
 	FILE *f = p->f;
 	const cyc__cycle *c = p->c;
 	fputs("<section id=\"map\"><h2>Map</h2>\n<div class=\"two\">", f);
-	for (int i = 0; i < m->n; i++) CYC_TRY(put_surfaces(f, m, i, c->o->n_threads));
+	for (int i = 0; i < m->n; i++) CYC_TRY(put_surfaces(f, c, m, i));
 	fputs("</div>\n", f);
 	put_colour_bar(f, m);
 	fprintf(f,
@@ -310,52 +334,24 @@ static cyc_status put_section(const cyc__page *p, const shown_maps *m)
 		                     .radius_px = m->radius_px,
 		                     .resolution_low_A = m->low_A,
 		                     .resolution_high_A = m->high_A };
+	fputs("<div class=\"two\">", f);
 	if (m->level[m->n - 1] > 0 && p->is_finished) CYC_TRY(cyc__put_viewer(f, &view));
-	fputs("<h3>Central slices</h3>\n<div class=\"two\">", f);
+	fputs("<div><h3>Central slices</h3>\n", f);
 	for (int i = 0; i < m->n; i++) CYC_TRY(put_slices(f, c, m, i));
-	fputs("</div></section>\n", f);
+	fputs("</div></div></section>\n", f);
 done:
 	return st;
 }
 
-/* ---------------------------------------------------------------- the section, drawn once for a pair of
- * states */
-
-static uint64_t key_of(const cyc__page *p)
-{
-	uint64_t h = cyc_hash_string(CYC_HASH_INIT, p->is_finished ? "finished" : "under way");
-	h = cyc_hash(h, &p->c->steps[p->i_first].state_key, sizeof(uint64_t));
-	return cyc_hash(h, &p->c->steps[p->i_best].state_key, sizeof(uint64_t));
-}
+/* ---------------------------------------------------------------- the section */
 
 cyc_status cyc__put_maps(const cyc__page *p)
 {
 	cyc_status st = CYC_OK;
 	shown_maps m = { 0 };
-	cyc__page part = *p;
-	char *memory = NULL;
-	size_t n = 0;
-	struct cyc__page_cache *cache = p->c->page_cache;
-	uint64_t key = key_of(p);
-	for (int32_t i = 0; cache && i < cache->n; i++) {
-		if (cache->pictures[i].key != key) continue;
-		fputs(cache->pictures[i].html, p->f);
-		return CYC_OK;
-	}
-	part.f = open_memstream(&memory, &n);
-	CYC_CHECK(part.f, CYC_E_NOMEM, "not enough memory for the summary page");
 	CYC_TRY(maps_read(&m, p));
-	if (m.n > 0) CYC_TRY(put_section(&part, &m));
-	CYC_CHECK(!ferror(part.f) && fflush(part.f) == 0, CYC_E_NOMEM, "not enough memory for the summary page");
-	fputs(memory, p->f);
-	if (!cache) goto done;
-	CYC_TRY(cyc_realloc(&cache->pictures, (size_t)cache->n, (size_t)cache->n + 1, sizeof *cache->pictures));
-	cache->pictures[cache->n] = (cyc__picture){ .key = key };
-	CYC_TRY(cyc_strdup(&cache->pictures[cache->n].html, memory));
-	cache->n++;
+	if (m.n > 0) CYC_TRY(put_section(p, &m));
 done:
-	if (part.f && part.f != p->f) fclose(part.f);
-	free(memory);
 	maps_deinit(&m);
 	return st;
 }

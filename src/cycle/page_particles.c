@@ -47,7 +47,7 @@ static cyc_status put_directions(FILE *f, const cyc_star_block *b)
 		f,
 		"<figure><img class=\"chart\" alt=\"directions of the particles\" src=\"%s\"><figcaption><b>Angular "
 		"distribution</b>: the viewing direction at zero tilt of each of the %lld particles, in the frame of "
-	    "the map, "
+		"the map, "
 		"without symmetry. Number of particles over that of a uniform distribution, on a map that keeps "
 		"areas.</figcaption></figure>\n",
 		uri, (long long)n);

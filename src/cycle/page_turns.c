@@ -98,12 +98,12 @@ cyc_status cyc__put_refinements(const cyc__page *p)
 	cyc__end_table(f);
 	fputs(
 		"<p class=\"note\">Mean FSC: mean over all shells, to Nyquist, of the FSC of the half maps, "
-	    "corrected for "
+		"corrected for "
 		"the mask. Its change against the state before, under the same correction and with its standard "
-	    "error, "
+		"error, "
 		"decides: better or worse is what differs by two standard errors or more, and worse is rejected. The "
 		"resolution is the one point where the FSC falls below 0.143, and jumps by whole shells. The time is "
-	    "that of "
+		"that of "
 		"the refinement with the reconstruction and post-processing that judge it.</p>\n",
 		f);
 	return CYC_OK;

@@ -82,14 +82,14 @@ static const char CONTROLS[] =
 	"aria-label=\"surface of the map; drag, or use the arrow keys, to turn it\"></canvas>\n"
 	"<div class=\"controls\"><span class=\"states\"></span>"
 	"<label>Level <input type=\"range\" min=\"5\" max=\"95\" step=\"0.5\" aria-label=\"level of the "
-    "surface\"></label>"
+	"surface\"></label>"
 	"<label class=\"colours\"><input type=\"checkbox\" checked> local resolution</label>"
 	"<span class=\"views\"><button type=\"button\">z</button><button type=\"button\">y</button>"
 	"<button type=\"button\">x</button></span></div>\n"
 	"<figcaption>Drag to turn, wheel or + and − to zoom; on a grid that is coarser than the "
-    "map.</figcaption></figure>\n"
+	"map.</figcaption></figure>\n"
 	"<p class=\"note\" id=\"viewer-note\">A view to turn appears here where the browser has WebGL 2 and "
-    "scripts are "
+	"scripts are "
 	"allowed.</p>\n";
 
 cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
@@ -98,7 +98,7 @@ cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
 	static const char *const NAMES[2] = { "before", "after" };
 	double size = 2 * v->radius_px;
 	int32_t n = size > MOST_PX ? MOST_PX : (int32_t)fmax(8, size);
-	fputs("<h3>To turn</h3>\n", f);
+	fputs("<div><h3>To turn</h3>\n", f);
 	fputs(CONTROLS, f);
 	for (int i = 0; i < 2; i++) {
 		if (!v->map[i]) continue;
@@ -110,6 +110,7 @@ cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
 		CYC_TRY(put_block(f, name, v->resolution[i], RESOLUTION_PX, v->radius_px, v->resolution_low_A,
 		                  v->resolution_high_A, v->resolution_low_A));
 	}
+	fputs("</div>\n", f);
 done:
 	return st;
 }

@@ -161,7 +161,7 @@ static cyc_status fill_general(cyc_star_block *b, const cyc__progress *p)
 {
 	cyc_status st = CYC_OK;
 	cyc__progress_view v;
-	char next[100] = "", host[256] = "";
+	char next[100] = "", host[256] = "", started[32], now[32];
 	cyc__progress_look(&v, p);
 	gethostname(host, sizeof host - 1);
 	for (int32_t i = 0; i < v.n_next && i < 1; i++)
@@ -170,8 +170,6 @@ static cyc_status fill_general(cyc_star_block *b, const cyc__progress *p)
 		const char *label;
 		double v;
 	} NUMBERS[] = {
-		{ "cycStarted", v.started },
-		{ "cycUpdated", v.now },
 		{ "cycStep", v.i_step },
 		{ "cycPlannedSteps", v.n_plan },
 		{ "cycStepLeft", v.step_left_s },
@@ -181,6 +179,10 @@ static cyc_status fill_general(cyc_star_block *b, const cyc__progress *p)
 		{ "cycProcess", (double)getpid() },
 		{ "cycStageSeconds", p->n_total > 0 ? now_s(CLOCK_MONOTONIC) - p->stage_started : 0 },
 	};
+	snprintf(started, sizeof started, "%.0f", v.started);
+	snprintf(now, sizeof now, "%.0f", v.now);
+	CYC_TRY(put_text(b, 0, "cycStarted", started));
+	CYC_TRY(put_text(b, 0, "cycUpdated", now));
 	CYC_TRY(put_text(b, 0, "cycState", STATES[p->state]));
 	CYC_TRY(put_text(b, 0, "cycMessage", p->message));
 	CYC_TRY(put_text(b, 0, "cycHost", host));
