@@ -6,6 +6,7 @@
   params    every @param of a header is a parameter of the function below it
   layers    #include goes only to lower layers (EXCEPTIONS below have their reasons)
   seams     FFTW, cairo, the backends' insides and the end of the process stay in their places (SEAMS)
+  symbols   every page of docs/theory has a table of its symbols, and none stands there twice
   numbers   the sentences of docs/conventions.md and the tests of tests/unit/test_conventions.c have the same numbers
 
 Prints one line per fault and ends with 1 if there are any. Needs nothing but Python's standard library.
@@ -192,6 +193,22 @@ def check_seams():
                     faults.append("%s: '%s' belongs in %s" % (show(path, text, m.start()), m[0].strip(), " or ".join(places)))
 
 
+def check_symbols():
+    for page in files("docs/theory", ".md"):
+        text = read(page)
+        table = re.search(r"^\| symbol \| meaning \|\n\|---\|---\|\n((?:\|.*\n)+)", text, re.M)
+        if not table:
+            faults.append("%s: there is no table of symbols" % show(page, text))
+            continue
+        seen = set()
+        for line in table[1].splitlines():
+            names = re.split("[,;=]", re.sub(r"\([^)]*\)", "", line.split(" | ")[0].lstrip("| ")))
+            for name in filter(None, (n.strip() for n in names)):
+                if name in seen:
+                    faults.append("%s: the symbol '%s' has two meanings" % (show(page, text), name))
+                seen.add(name)
+
+
 def check_numbers():
     page, test = root / "docs/conventions.md", root / "tests/unit/test_conventions.c"
     if not page.exists() or not test.exists():
@@ -208,7 +225,7 @@ def check_numbers():
         faults.append("tests/unit/test_conventions.c: there is no sentence %d" % n)
 
 
-for check in (check_anchors, check_paths, check_params, check_layers, check_seams, check_numbers):
+for check in (check_anchors, check_paths, check_params, check_layers, check_seams, check_symbols, check_numbers):
     check()
 for note in notes:
     print("note: " + note)
