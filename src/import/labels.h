@@ -12,6 +12,7 @@
 #define L_AMPLITUDE "rlnAmplitudeContrast"
 #define L_ORIGINAL_PIXEL "rlnMicrographOriginalPixelSize"
 #define L_PIXEL "rlnTomoTiltSeriesPixelSize"
+#define L_FRACTIONAL_DOSE "rlnTomoImportFractionalDose"
 #define L_HAND "rlnTomoHand"
 #define L_OPTICS_NAME "rlnOpticsGroupName"
 #define L_OPTICS_GROUP "rlnOpticsGroup"

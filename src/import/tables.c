@@ -97,7 +97,8 @@ static cyc_status put_view(cyc_star_block *b, cyc_import_result *result, const c
 	CYC_TRY(cyc__section_name(&name, s->stack, v + 1));
 	CYC_TRY(cyc_star_add_row(&row, b));
 	CYC_TRY(cyc__put_text(b, row, L_MICROGRAPH, name));
-	CYC_TRY(cyc__put_double(b, row, L_NOMINAL, cyc_rad_to_deg(view->ytilt_rad)));
+	/* With the sign that the tilt has in the project's axes. */
+	CYC_TRY(cyc__put_double(b, row, L_NOMINAL, cyc_rad_to_deg(a.angle_rad[1])));
 	CYC_TRY(cyc__put_double(b, row, L_DOSE, view->pre_exposure_e_per_A2));
 	CYC_TRY(cyc__put_angles(b, row, &a, o->pixel_size_A));
 	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_U, view->defocus_u_A));
@@ -136,6 +137,18 @@ done:
 	return st;
 }
 
+/* The step from the first tilt to the second, which may be one of those that are left out; 0 if not known. */
+static double dose_of_one(const cyc__view_series *s)
+{
+	double low = HUGE_VAL, second = HUGE_VAL;
+	for (int32_t v = 0; v < s->n; v++) {
+		double d = s->views[v].pre_exposure_e_per_A2;
+		second = d < low ? low : fmin(second, d);
+		low = fmin(low, d);
+	}
+	return s->n > 1 ? second - low : 0;
+}
+
 static cyc_status add_tomogram(cyc_star_block *g, const cyc__view_series *s, const cyc_import_options *o)
 {
 	static const char *const SIZE[3] = { L_SIZES };
@@ -152,6 +165,7 @@ static cyc_status add_tomogram(cyc_star_block *g, const cyc__view_series *s, con
 	CYC_TRY(cyc__put_double(g, row, L_PIXEL, o->pixel_size_A));
 	CYC_TRY(cyc__put_double(g, row, L_HAND, o->hand));
 	CYC_TRY(cyc__put_text(g, row, L_OPTICS_NAME, "opticsGroup1"));
+	if (!o->no_dose) CYC_TRY(cyc__put_double(g, row, L_FRACTIONAL_DOSE, dose_of_one(s)));
 	for (int k = 0; k < 3; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column, g, SIZE[k], ""));
 		CYC_TRY(cyc_star_set_int(g, row, column, s->size_px[k]));
