@@ -121,10 +121,10 @@ cyc_status cyc_import_spare_inputs(const cyc_import_options *o)
 	if (o->particles && !strchr(o->particles, '*')) plan.input = &input;
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	/* What is not there is told by the run itself. */
-	if (!lead || cyc__find_names(&names, o->root, lead, "") != CYC_OK) {
-		cyc_error_clear();
-		goto done;
-	}
+	if (lead) st = cyc__find_names(&names, o->root, lead, "");
+	if (st == CYC_E_NOMEM) goto done;
+	if (st != CYC_OK) cyc_error_clear();
+	st = CYC_OK;
 	for (int32_t i = 0; i < names.n; i++) {
 		for (int k = 0; k < N; k++)
 			if (patterns[k]) CYC_TRY(cyc__fill_pattern(&files[k], patterns[k], names.names[i]));

@@ -128,25 +128,32 @@ done:
 static cyc_status check_mdoc(const mdoc_section *m, const cyc__view_series *s, const cyc__rows *rows)
 {
 	static const double LARGEST_DIFFERENCE_DEG = 5;
+	cyc_status st = CYC_OK;
+	double *difference = NULL;
+	size_t n = 0;
+	CYC_TRY(cyc_alloc(&difference, s->n, sizeof *difference));
+	for (int32_t v = 0; v < s->n; v++) {
+		CYC_CHECK(m[v].is_there, CYC_E_DATA,
+		          "'%s' has no section [ZValue = %d], but the stack has %d sections", rows->path, v, s->n);
+		if (m[v].has_angle && s->views[v].is_used)
+			difference[n++] = cyc_rad_to_deg(s->views[v].ytilt_rad) - m[v].angle_deg;
+	}
+	/* Refined angles may have another zero, of lamellas by tens of degrees: steps are compared. */
+	double offset = cyc_median(difference, n);
 	for (int32_t v = 0; v < s->n; v++) {
 		double tilt = cyc_rad_to_deg(s->views[v].ytilt_rad);
-		if (!m[v].is_there) {
-			return cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-			                       "'%s' has no section [ZValue = %d], but the stack has %d sections",
-			                       rows->path, v, s->n);
-		}
-		/* Refined angles may have another zero, of lamellas up to tens of degrees: steps are compared. */
-		double offset = cyc_rad_to_deg(s->views[0].ytilt_rad) - m[0].angle_deg;
-		if (!m[v].has_angle || !s->views[v].is_used || !s->views[0].is_used || !m[0].has_angle) continue;
-		if (fabs(tilt - offset - m[v].angle_deg) > LARGEST_DIFFERENCE_DEG) {
-			cyc_status st = cyc__rows_raise(
-				CYC_E_DATA, rows, m[v].row,
-				"the tilt angle of ZValue %d is %g°, but that of the alignment %g°", v, m[v].angle_deg, tilt);
-			cyc_error_hint("the sections of the mdoc must be those of the stack, in the same order");
-			return st;
-		}
+		if (!m[v].has_angle || !s->views[v].is_used ||
+		    fabs(tilt - offset - m[v].angle_deg) <= LARGEST_DIFFERENCE_DEG)
+			continue;
+		st = cyc__rows_raise(CYC_E_DATA, rows, m[v].row,
+		                     "the tilt angle of ZValue %d is %g°, but that of the alignment %g°", v,
+		                     m[v].angle_deg, tilt);
+		cyc_error_hint("the sections of the mdoc must be those of the stack, in the same order");
+		goto done;
 	}
-	return CYC_OK;
+done:
+	cyc_free(difference);
+	return st;
 }
 
 static cyc_status doses_of_mdoc(cyc__view_series *s, const cyc_import_options *o, const char *path)

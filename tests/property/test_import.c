@@ -824,6 +824,243 @@ static void required(void **state)
 	assert_false(temp_exists("N/optimisation_set.star"));
 }
 
+/* ---------------------------------------------------------------- single files */
+
+/* One series of IMOD's for what follows; IMPORTED with these files in place of others. */
+static cyc_status import_one(cyc_import_result *result, const char *mdoc, const char *ctf)
+{
+	cyc_import_options o = imod_options("F", CYC_IMPORT_AXES_YZ);
+	o.tilt_com = NULL;
+	o.tomogram_size = "160,144,120";
+	o.mdoc = mdoc ? "imod/one.mdoc" : NULL;
+	o.no_dose = !mdoc;
+	o.ctf = ctf;
+	o.binning = 1;
+	if (mdoc) temp_write("imod/one.mdoc", mdoc);
+	return cyc_import_run(result, &o);
+}
+
+static void views(void)
+{
+	write_imod(false, 1);
+	write_picks(false, false, 1, 0);
+}
+
+/* Doses of an mdoc: before every section, whatever the order of the sections. */
+static void mdoc(void **state)
+{
+	(void)state;
+	cyc_import_result result;
+	char text[4096];
+	views();
+	write_defocus();
+	/* Recorded from the last section to the first, over midnight and a month's end. */
+	int n = 0;
+	for (int k = 0; k < N_TILTS; k++)
+		n += snprintf(text + n, sizeof text - (size_t)n,
+		              "[ZValue = %d]\r\nTiltAngle = %g\r\nExposureDose = %d\r\nDateTime = %s\r\n", k,
+		              cyc_rad_to_deg(g_tomograms->series[0].tilts[k].ytilt_rad), k + 1,
+		              k < 3 ? (k == 0   ? "01-Dec-2021  00:10:03"
+		                       : k == 1 ? "01-Dec-2021  00:10:02"
+		                                : "01-Dec-2021  00:01:01")
+		                    : (k == 3   ? "30-Nov-2021  23:59:01"
+		                       : k == 4 ? "30-Nov-2021  23:58:01"
+		                       : k == 5 ? "30-Nov-2021  22:59:59"
+		                                : "29-Nov-2021  23:59:59"));
+	ASSERT_OK(import_one(&result, text, "imod/*.defocus"));
+	imported m = read_imported("F");
+	double before = 0;
+	for (int k = N_TILTS - 1; k >= 0; k--) {
+		close_to("dose before", m.tomograms->series[0].tilts[k].pre_exposure_e_per_A2, before, 1e-6);
+		before += k + 1;
+	}
+	destroy(&m);
+	char *at = strstr(text, "[ZValue = 3]");
+	at[10] = '9';
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "one.mdoc",
+	             "ZValue 9 is not a section");
+	at[10] = '2';
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "ZValue 2 is there twice");
+	at[0] = '#';
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "no section [ZValue = 3]");
+	at[0] = '[';
+	at[10] = '3';
+	memcpy(strstr(text, "DateTime"), "DuteTime", 8);
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_USAGE, "does not tell the dose");
+}
+
+static void ctf_files(void **state)
+{
+	(void)state;
+	cyc_import_result result;
+	views();
+	/* Version 2: ranges, with the number behind the first row; nm. Views 1 to 3 have their middle at 2, 5 to
+	 * 7 at 6: view 4 is between, view 1 has what view 2 has. */
+	for (int i = 0; i < N_SERIES; i++) {
+		char name[64];
+		snprintf(name, sizeof name, "imod/TS_%02d.defocus", i + 1);
+		temp_write(name, "1 3 -45 -15 3000 2\n5 7 15 45 2000\n");
+	}
+	ASSERT_OK(import_one(&result, NULL, "imod/*.defocus"));
+	imported m = read_imported("F");
+	static const double WANTED[N_TILTS] = { 30000, 30000, 27500, 25000, 22500, 20000, 20000 };
+	for (int k = 0; k < N_TILTS; k++) {
+		close_to("defocus U", m.tomograms->series[1].tilts[k].defocus_u_A, WANTED[k], 1e-6);
+		close_to("defocus V", m.tomograms->series[1].tilts[k].defocus_v_A, WANTED[k], 1e-6);
+	}
+	destroy(&m);
+	/* Version 3, flags 1 + 2 + 4 + 8: astigmatism and phase shift, all in rad. */
+	for (int i = 0; i < N_SERIES; i++) {
+		char name[64];
+		snprintf(name, sizeof name, "imod/TS_%02d.defocus", i + 1);
+		temp_write(name, "15 0 0. 0. 0 3\n1 7 0 0 3000 2900 0.5235987756 1.5707963268\n");
+	}
+	ASSERT_OK(import_one(&result, NULL, "imod/*.defocus"));
+	m = read_imported("F");
+	const cyc_tilt *t = &m.tomograms->series[0].tilts[4];
+	close_to("defocus U", t->defocus_u_A, 30000, 1e-6);
+	close_to("defocus V", t->defocus_v_A, 29000, 1e-6);
+	close_to("axis", t->defocus_angle_rad, cyc_deg_to_rad(30), 1e-7);
+	close_to("phase", t->phase_shift_rad, cyc_deg_to_rad(90), 1e-7);
+	destroy(&m);
+	temp_write("imod/TS_01.defocus", "15 0 0. 0. 0 3\n1 8 0 0 3000 2900 0.5 1\n");
+	ASSERT_FAILS(import_one(&result, NULL, "imod/*.defocus"), CYC_E_DATA, "line 2", "views 1 to 8");
+	temp_write("imod/TS_01.defocus", "1 7 0 0 3000 7\n");
+	ASSERT_FAILS(import_one(&result, NULL, "imod/*.defocus"), CYC_E_UNSUPPORTED, "version 7");
+	/* CTFFIND 5 has more columns, and a phase in rad. */
+	for (int i = 0; i < N_SERIES; i++) {
+		char name[64],
+			text[1024] = "# Output from CTFFind version 5.0\n# Columns: #1 - micrograph number; ...\n";
+		snprintf(name, sizeof name, "imod/TS_%02d_ctf.txt", i + 1);
+		for (int k = 0; k < N_TILTS; k++)
+			snprintf(text + strlen(text), sizeof text - strlen(text),
+			         "%d.000000 %d.5 %d.25 -60.5 1.5707963268 0.05 inf 0.1 0.2 300\n", k + 1, 20000 + k,
+			         19000 + k);
+		temp_write(name, text);
+	}
+	ASSERT_OK(import_one(&result, NULL, "imod/*_ctf.txt"));
+	m = read_imported("F");
+	t = &m.tomograms->series[1].tilts[3];
+	close_to("defocus U", t->defocus_u_A, 20003.5, 1e-6);
+	close_to("defocus V", t->defocus_v_A, 19003.25, 1e-6);
+	close_to("azimuth", t->defocus_angle_rad, cyc_deg_to_rad(-60.5), 1e-7);
+	close_to("phase", t->phase_shift_rad, cyc_deg_to_rad(90), 1e-7);
+	destroy(&m);
+	temp_write("imod/TS_01_ctf.txt",
+	           "2 1 1 0 0\n1 1 1 0 0\n3 1 1 0 0\n4 1 1 0 0\n5 1 1 0 0\n6 1 1 0 0\n7 1 1 0 0\n");
+	ASSERT_FAILS(import_one(&result, NULL, "imod/*_ctf.txt"), CYC_E_DATA, "line 2", "order of the stack");
+	temp_write("imod/TS_01_ctf.txt", "1 20000 20000 0 0\n");
+	ASSERT_FAILS(import_one(&result, NULL, "imod/*_ctf.txt"), CYC_E_DATA, "has 1 fits", "7 sections");
+}
+
+/* Averages of Warp are named after movies. */
+static void averages(void **state)
+{
+	(void)state;
+	cyc_import_result result;
+	cyc_volume *v = NULL;
+	write_matrices(false);
+	write_xml();
+	write_warp_particles(1);
+	ASSERT_OK(cyc_volume_create(&v, 170, 157, 1, g_tomograms->series[0].pixel_size_A));
+	for (int i = 0; i < N_SERIES; i++)
+		for (int t = 0; t < N_TILTS; t++) {
+			char name[64];
+			snprintf(name, sizeof name, "average/TS_%02d_%03d.mrc", i + 1, t);
+			ASSERT_OK(cyc_make_parent_dirs(temp_path(name)));
+			v->data[0] = (float)t;
+			ASSERT_OK(cyc_mrc_write(temp_path(name), v, 2, NULL));
+		}
+	cyc_volume_destroy(&v);
+	cyc_import_options o = base("V");
+	o.images = NULL;
+	o.averages = "average";
+	o.tomograms = "warp/tomograms.star";
+	o.particles = "warp/particles.star";
+	o.has_binning = true;
+	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_USAGE, "--warp");
+	o.warp = "warp/xml/*.xml";
+	ASSERT_OK(cyc_import_run(&result, &o));
+	imported m = read_imported("V");
+	assert_string_equal(m.tomograms->series[1].tilts[4].image, "average/TS_02_004.mrc");
+	destroy(&m);
+	ASSERT_OK(cyc_volume_create(&v, 170, 157, 1, 2 * g_tomograms->series[0].pixel_size_A));
+	ASSERT_OK(cyc_mrc_write(temp_path("average/TS_01_000.mrc"), v, 2, NULL));
+	cyc_volume_destroy(&v);
+	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_SHAPE, "TS_01_000.mrc", "pixel size");
+}
+
+/* A .tomostar has the same as the .xml, if it is of an aligned series. */
+static void tomostar(void **state)
+{
+	(void)state;
+	cyc_import_result result;
+	write_matrices(false);
+	write_warp_particles(1);
+	for (int has_offsets = 0; has_offsets < 2; has_offsets++) {
+		for (int32_t i = 0; i < N_SERIES; i++) {
+			const cyc_tilt_series *s = &g_tomograms->series[i];
+			FILE *f = file_for("warp/tomostar/%s.tomostar", s->name);
+			fprintf(f, "\ndata_\n\nloop_\n_wrpMovieName #1\n_wrpAngleTilt #2\n_wrpDose #3\n%s",
+			        has_offsets ? "_wrpAxisOffsetX #4\n_wrpAxisOffsetY #5\n" : "");
+			for (int32_t t = 0; t < s->n_tilts; t++) {
+				fprintf(f, "../a/b_%d.mrc %.3f %.4f", t, cyc_rad_to_deg(s->tilts[t].ytilt_rad),
+				        s->tilts[t].pre_exposure_e_per_A2);
+				if (has_offsets) fprintf(f, " %.6f %.6f", s->tilts[t].shift_x_A, s->tilts[t].shift_y_A);
+				fprintf(f, "\n");
+			}
+			fclose(f);
+		}
+		cyc_import_options o = base("T");
+		o.tomograms = "warp/tomograms.star";
+		o.particles = "warp/particles.star";
+		o.has_binning = true;
+		o.warp = "warp/tomostar/*.tomostar";
+		if (!has_offsets) {
+			ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_FORMAT, "wrpAxisOffsetX");
+			continue;
+		}
+		ASSERT_OK(cyc_import_run(&result, &o));
+		imported m = read_imported("T");
+		compare(&m, true);
+		destroy(&m);
+	}
+}
+
+/* Each allocation that fails is told, and nothing is finished; afterwards all is as always. */
+static void no_memory(void **state)
+{
+	(void)state;
+	cyc_import_result result;
+	write_matrices(false);
+	write_xml();
+	write_warp_particles(1);
+	write_imod(false, 1);
+	write_mdoc();
+	write_defocus();
+	for (int kind = 0; kind < 2; kind++) {
+		write_picks(false, false, 1, 0);
+		cyc_import_options o = kind ? imod_options("M1", CYC_IMPORT_AXES_YZ) : base("M0");
+		const char *set = kind ? "M1/optimisation_set.star" : "M0/optimisation_set.star";
+		if (!kind) {
+			o.tomograms = "warp/tomograms.star";
+			o.particles = "warp/particles.star";
+			o.warp = "warp/xml/*.xml";
+			o.has_binning = true;
+		}
+		cyc_status st = CYC_E_NOMEM;
+		int64_t n = 1, n_tried = 0;
+		for (; st == CYC_E_NOMEM; n += 1 + n / 40, n_tried++) {
+			cyc_alloc_fail_at(n);
+			st = cyc_import_run(&result, &o);
+			cyc_alloc_fail_at(0);
+			assert_true(st == CYC_OK || st == CYC_E_NOMEM);
+			assert_int_equal(temp_exists(set), st == CYC_OK);
+		}
+		if (n_tried <= 50) fail_msg("only %d allocations", (int)n);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(warp),
@@ -833,6 +1070,11 @@ int main(void)
 		                                cmocka_unit_test(imod_magnification),
 		                                cmocka_unit_test(imod_in_relion),
 		                                cmocka_unit_test(aretomo),
-		                                cmocka_unit_test(required) };
+		                                cmocka_unit_test(required),
+		                                cmocka_unit_test(mdoc),
+		                                cmocka_unit_test(ctf_files),
+		                                cmocka_unit_test(averages),
+		                                cmocka_unit_test(tomostar),
+		                                cmocka_unit_test(no_memory) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }
