@@ -56,6 +56,7 @@ typedef struct {
 	const char *ctf;      /**< ctfplotter's .defocus, or the text file of CTFFIND or AreTomo */
 	bool has_defocus;
 	double defocus_A; /**< of all tilts, for want of fits */
+	bool flat_scales; /**< contrast scales of 1; else cos(tilt), as RELION's own import gives them */
 	bool has_pixel_size, has_voltage, has_cs, has_amplitude_contrast, has_hand;
 	double pixel_size_A, voltage_kV, spherical_aberration_mm, amplitude_contrast_frac;
 	int32_t hand;              /**< +1 or -1 */

@@ -32,12 +32,22 @@ void cyc__projection_of_view(double P[3][4], const cyc__view *v, const cyc__view
 	}
 }
 
+/* The rotation nearest to a matrix, by Newton's iteration of its polar decomposition (Higham 1986). */
+static cyc_mat3 nearest_rotation(cyc_mat3 a)
+{
+	for (int n = 0; n < 50 && cyc_mat3_orthogonality_error(a) > 1e-15; n++) {
+		cyc_mat3 b = cyc_mat3_transpose(cyc_mat3_inverse(a));
+		for (int i = 0; i < 9; i++) a.m[i / 3][i % 3] = 0.5 * (a.m[i / 3][i % 3] + b.m[i / 3][i % 3]);
+	}
+	return a;
+}
+
 cyc__angles cyc__angles_of(const double P[3][4], const int32_t size_px[3], int32_t image_nx, int32_t image_ny)
 {
 	cyc__angles a = { 0 };
 	cyc_mat3 L;
 	for (int i = 0; i < 9; i++) L.m[i / 3][i % 3] = P[i / 3][i % 3];
-	cyc_tilt_from_matrix(&a.angle_rad[0], &a.angle_rad[1], &a.angle_rad[2], L);
+	cyc_tilt_from_matrix(&a.angle_rad[0], &a.angle_rad[1], &a.angle_rad[2], nearest_rotation(L));
 	cyc_mat3 R = cyc_tilt_to_matrix(a.angle_rad[0], a.angle_rad[1], a.angle_rad[2]);
 	double centre[2] = { (double)(image_nx / 2), (double)(image_ny / 2) };
 	for (int i = 0; i < 2; i++) {

@@ -69,6 +69,7 @@ static cyc_status check_matrices(const cyc_import_options *o)
 	CYC_TRY(refuse(o->has_hand, "--hand", BECAUSE));
 	CYC_TRY(refuse(o->ctf || o->has_defocus, "--ctf", BECAUSE));
 	CYC_TRY(refuse(o->mdoc || o->exposures || o->no_dose, "--mdoc, --exposures or --no-dose", BECAUSE));
+	CYC_TRY(refuse(o->flat_scales, "--flat-scales", BECAUSE));
 	CYC_TRY(refuse(o->tomogram_size != NULL, "--tomogram-size", BECAUSE));
 	CYC_TRY(refuse(o->axes != CYC_IMPORT_AXES_UNKNOWN, "--tomogram-axes", BECAUSE));
 	CYC_CHECK((o->images != NULL) + (o->averages != NULL) + o->stacks_only <= 1, CYC_E_USAGE,

@@ -84,6 +84,9 @@ done:
 
 /* ---------------------------------------------------------------- from views */
 
+/* Of tilts near 90 degrees, which a scale of 0 would exclude. */
+static const double LEAST_SCALE = 0.01;
+
 static cyc_status put_view(cyc_star_block *b, cyc_import_result *result, const cyc__view_series *s, int32_t v,
                            const cyc_import_options *o)
 {
@@ -105,7 +108,7 @@ static cyc_status put_view(cyc_star_block *b, cyc_import_result *result, const c
 	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_V, view->defocus_v_A));
 	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_ANGLE, cyc_rad_to_deg(view->defocus_angle_rad)));
 	if (s->has_phase) CYC_TRY(cyc__put_double(b, row, L_PHASE, cyc_rad_to_deg(view->phase_shift_rad)));
-	CYC_TRY(cyc__put_double(b, row, L_SCALE, 1));
+	CYC_TRY(cyc__put_double(b, row, L_SCALE, o->flat_scales ? 1 : fmax(cos(view->ytilt_rad), LEAST_SCALE)));
 	/* A table has matrices in all rows or in none: they are added behind the last. */
 	result->worst_px = fmax(result->worst_px, a.worst_px);
 	result->n_matrices += a.worst_px > CYC__KEEP_MATRIX_PX;
@@ -222,6 +225,7 @@ cyc_status cyc__tomograms_of_views(cyc__imported *out, cyc_import_result *result
 	CYC_TRY(cyc_star_create(&out->set->star));
 	CYC_TRY(cyc_star_add_block(&global, out->set->star, "global", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < names.n; i++) {
+		CYC_TRY(cyc_cancel_check());
 		CYC_TRY_CTX(read_views(&s, o, names.names[i]), "tilt series '%s'", names.names[i]);
 		CYC_TRY(add_table(&out->set->series_star[i], result, &s, o));
 		CYC_TRY(add_tomogram(global, &s, o));

@@ -39,7 +39,7 @@ for s in TS_01 TS_02; do
 	value rlnMicrographPreExposure $t > p/are/$s.dose
 done
 are=(--aln 'are/*.aln' --images 'stacks/*.mrcs' --ctf 'are/*.txt' --exposures 'are/*.dose' --pixel-size "$px" --voltage 300 --cs 2.7
-	--amplitude-contrast 0.1 --hand "$(value rlnTomoHand p/tomograms.star | head -1 | cut -d. -f1)" --tomogram-axes relion
+	--amplitude-contrast 0.1 --hand "$(value rlnTomoHand p/tomograms.star | head -1 | cut -d. -f1)" --tomogram-axes relion --flat-scales
 	--tomogram-size "$size" --particles particles.star)
 "$bin" import -q --root p "${are[@]}" --dry-run > out.txt
 grep -q 'tilt series  2 with 10 tilts' out.txt

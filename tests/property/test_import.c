@@ -560,6 +560,7 @@ static cyc_import_options microscope(cyc_import_options o)
 	o.spherical_aberration_mm = s->spherical_aberration_mm;
 	o.amplitude_contrast_frac = s->amplitude_contrast_frac;
 	o.hand = (int32_t)s->hand;
+	o.flat_scales = true;
 	o.particles = "imod/picks.csv";
 	o.has_binning = o.has_first_voxel = true;
 	return o;
@@ -653,12 +654,17 @@ static void imod_magnification(void **state)
 	cyc_import_options o = imod_options("IM", CYC_IMPORT_AXES_ROTX);
 	o.mdoc = NULL;
 	o.no_dose = true;
+	o.flat_scales = false;
 	ASSERT_OK(cyc_import_run(&result, &o));
 	assert_int_equal(result.n_matrices, N_SERIES * (N_TILTS - 3));
 	assert_true(result.worst_px > 0.5);
 	imported m = read_imported("IM");
 	assert_true(m.tomograms->series[0].tilts[0].has_matrix && m.tomograms->series[0].tilts[0].has_angles);
 	compare_imod(&m, true, 1.01);
+	for (int32_t f = 0; f < m.tomograms->series[1].n_tilts; f++) {
+		const cyc_tilt *t = &m.tomograms->series[1].tilts[f];
+		close_to("scale", t->scale, cos(t->ytilt_rad), 1e-6);
+	}
 	destroy(&m);
 }
 
