@@ -191,6 +191,24 @@ done:
 	return st;
 }
 
+/* Further than this the image shows nothing of the tomogram: numbers of something else. */
+static cyc_status check_shifts(const cyc__view_series *s, const char *file)
+{
+	cyc_status st = CYC_OK;
+	double most = 3.0 * (s->image_nx + s->image_ny);
+	for (int32_t v = 0; v < s->n; v++) {
+		const cyc__view *view = &s->views[v];
+		CYC_CHECK(!view->is_used || hypot(view->shift_px[0], view->shift_px[1]) <= most, CYC_E_DATA,
+		          "'%s': section %d is shifted by %g, %g px, far beyond its %d x %d px", file, v + 1,
+		          view->shift_px[0], view->shift_px[1], s->image_nx, s->image_ny);
+		CYC_CHECK(view->pre_exposure_e_per_A2 <= 1e4 && fabs(view->phase_shift_rad) <= 10, CYC_E_DATA,
+		          "section %d of '%s' has a dose of %g e/Å2 before it and a phase shift of %g rad", v + 1,
+		          s->stack, view->pre_exposure_e_per_A2, view->phase_shift_rad);
+	}
+done:
+	return st;
+}
+
 static cyc_status read_views(cyc__view_series *s, const cyc_import_options *o, const char *name)
 {
 	cyc_status st = CYC_OK;
@@ -205,6 +223,7 @@ static cyc_status read_views(cyc__view_series *s, const cyc_import_options *o, c
 	          name, o->xf ? ", or --tilt-com with FULLIMAGE and THICKNESS" : "");
 	CYC_TRY(cyc__read_doses(s, o));
 	CYC_TRY(cyc__read_ctf(s, o));
+	CYC_TRY(check_shifts(s, o->xf ? o->xf : o->aln));
 done:
 	return st;
 }
