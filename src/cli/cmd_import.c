@@ -286,7 +286,9 @@ cyc_status cyc_cmd_import(int argc, char **argv)
 		CYC_TRY(cyc_run_job(&run, a.o.out_dir, "cyclotomo.import"));
 		CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_IMPORT));
 	}
-	if (a.o.tomograms) CYC_TRY(cyc_run_input(&run, "tomograms", a.o.tomograms));
+	CYC_TRY(cyc_run_input(&run, "tomograms", a.o.tomograms));
+	if (a.o.particles && !strchr(a.o.particles, '*'))
+		CYC_TRY(cyc_run_input(&run, "particles", a.o.particles));
 	CYC_TRY(cyc_import_run(&result, &a.o));
 	report(&a, &result);
 	if (!a.o.dry_run) CYC_TRY(note_outputs(&run, &a.o));
