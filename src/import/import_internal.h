@@ -58,7 +58,8 @@ typedef struct {
 	double ytilt_rad, xtilt_rad;
 	double pre_exposure_e_per_A2;
 	double defocus_u_A, defocus_v_A, defocus_angle_rad, phase_shift_rad;
-	bool has_ctf;
+	bool has_ctf, has_stage;
+	double stage_rad; /* tilt angle of the stage, where something tells it */
 } cyc__view;
 typedef struct {
 	char *name, *stack; /* relative to root */
@@ -67,7 +68,7 @@ typedef struct {
 	int32_t size_px[3]; /* of the tomogram, project axes; 0: not known */
 	int32_t image_nx, image_ny;
 	double tomogram_shift_px[2]; /* IMOD's SHIFT: in x and along the beam */
-	bool has_phase;
+	bool has_phase, has_stages;
 } cyc__view_series;
 void cyc__view_series_deinit(cyc__view_series *s);
 CYC_MUST_CHECK cyc_status cyc__view_series_alloc(cyc__view_series *s, const char *name, int32_t n);
@@ -87,8 +88,8 @@ CYC_MUST_CHECK cyc_status cyc__read_stack(cyc__view_series *s, const cyc_import_
 /* What Warp knows of a series, in the order of its tilts. */
 typedef struct {
 	int32_t n;
-	double *offset_A[2], *dose, *angle_deg; /* dose or angle NULL: not there */
-	char **movie;                           /* NULL: not there */
+	double *offset_A[2], *dose; /* dose NULL: not there */
+	char **movie;               /* NULL: not there */
 	char *path;
 } cyc__warp_series;
 void cyc__warp_series_deinit(cyc__warp_series *w);

@@ -44,8 +44,6 @@
 #define L_VISIBLE "rlnTomoVisibleFrames"
 /* Of .tomostar files. */
 #define L_WARP_MOVIE "wrpMovieName"
-#define L_WARP_TILT "wrpAngleTilt"
-#define L_WARP_AXIS "wrpAxisAngle"
 #define L_WARP_OFFSET_X "wrpAxisOffsetX"
 #define L_WARP_OFFSET_Y "wrpAxisOffsetY"
 #define L_WARP_DOSE "wrpDose"

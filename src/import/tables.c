@@ -100,8 +100,12 @@ static cyc_status put_view(cyc_star_block *b, cyc_import_result *result, const c
 	CYC_TRY(cyc__section_name(&name, s->stack, v + 1));
 	CYC_TRY(cyc_star_add_row(&row, b));
 	CYC_TRY(cyc__put_text(b, row, L_MICROGRAPH, name));
-	/* With the sign that the tilt has in the project's axes. */
-	CYC_TRY(cyc__put_double(b, row, L_NOMINAL, cyc_rad_to_deg(a.angle_rad[1])));
+	if (s->has_stages) {
+		/* With the sign that the tilt has in the project's axes. */
+		bool is_turned = o->axes == CYC_IMPORT_AXES_ROTX || o->axes == CYC_IMPORT_AXES_RAW;
+		CYC_TRY(cyc__put_double(b, row, L_NOMINAL,
+		                        cyc_rad_to_deg(is_turned ? -view->stage_rad : view->stage_rad)));
+	}
 	CYC_TRY(cyc__put_double(b, row, L_DOSE, view->pre_exposure_e_per_A2));
 	CYC_TRY(cyc__put_angles(b, row, &a, o->pixel_size_A));
 	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_U, view->defocus_u_A));
@@ -222,6 +226,8 @@ static cyc_status read_views(cyc__view_series *s, const cyc_import_options *o, c
 	          "X,Y,Z%s",
 	          name, o->xf ? ", or --tilt-com with FULLIMAGE and THICKNESS" : "");
 	CYC_TRY(cyc__read_doses(s, o));
+	s->has_stages = true;
+	for (int32_t v = 0; v < s->n; v++) s->has_stages = s->has_stages && s->views[v].has_stage;
 	CYC_TRY(cyc__read_ctf(s, o));
 	CYC_TRY(check_shifts(s, o->xf ? o->xf : o->aln));
 done:

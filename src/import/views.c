@@ -186,6 +186,8 @@ static cyc_status doses_of_mdoc(cyc__view_series *s, const cyc_import_options *o
 			if (m[u].time < m[v].time || (m[u].time == m[v].time && u < v))
 				before += o->has_dose ? o->dose_e_per_A2 : m[u].dose;
 		s->views[v].pre_exposure_e_per_A2 = before;
+		s->views[v].has_stage = m[v].has_angle;
+		s->views[v].stage_rad = cyc_deg_to_rad(m[v].angle_deg);
 	}
 done:
 	cyc__rows_destroy(&rows);

@@ -263,16 +263,6 @@ static void remove_matrices(cyc_star_block *b)
 	for (int i = 0; i < 4; i++) cyc_star_remove_column(b, LABELS[i]);
 }
 
-static cyc_status put_nominal(matrix_series *m)
-{
-	cyc_status st = CYC_OK;
-	if (cyc_star_column(m->table, L_NOMINAL) >= 0 || !m->warp.angle_deg) return CYC_OK;
-	for (int32_t f = 0; f < m->ts->n_tilts; f++)
-		CYC_TRY(cyc__put_double(m->table, f, L_NOMINAL, m->warp.angle_deg[f]));
-done:
-	return st;
-}
-
 static cyc_status import_series(matrix_series *m)
 {
 	cyc_status st = CYC_OK;
@@ -283,7 +273,6 @@ static cyc_status import_series(matrix_series *m)
 	CYC_TRY(read_warp(m));
 	CYC_TRY(name_images(m));
 	CYC_TRY(m->is_rotation_only ? put_rotations(m) : put_projections(m, &keep_matrices));
-	CYC_TRY(put_nominal(m));
 	if (!keep_matrices) remove_matrices(m->table);
 	if (m->out->keep[m->i]) cyc_star_keep_rows(m->table, m->out->keep[m->i]);
 	m->out->n_rows[m->i] = m->ts->n_tilts;

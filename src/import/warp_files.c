@@ -10,7 +10,6 @@ void cyc__warp_series_deinit(cyc__warp_series *w)
 {
 	for (int k = 0; k < 2; k++) cyc_free(w->offset_A[k]);
 	cyc_free(w->dose);
-	cyc_free(w->angle_deg);
 	for (int32_t i = 0; w->movie && i < w->n; i++) cyc_free(w->movie[i]);
 	cyc_free(w->movie);
 	cyc_free(w->path);
@@ -47,7 +46,6 @@ static cyc_status read_tomostar(cyc__warp_series *w, const char *path)
 	CYC_TRY(read_column(&w->offset_A[0], b, L_WARP_OFFSET_X, true));
 	CYC_TRY(read_column(&w->offset_A[1], b, L_WARP_OFFSET_Y, true));
 	CYC_TRY(read_column(&w->dose, b, L_WARP_DOSE, false));
-	CYC_TRY(read_column(&w->angle_deg, b, L_WARP_TILT, false));
 	if (movie < 0) goto done;
 	CYC_TRY(cyc_alloc(&w->movie, w->n, sizeof *w->movie));
 	for (int32_t i = 0; i < w->n; i++) CYC_TRY(cyc_strdup(&w->movie[i], cyc_star_text(b, i, movie)));
@@ -148,7 +146,6 @@ static cyc_status read_xml(cyc__warp_series *w, const char *path)
 	CYC_TRY(read_numbers(&w->offset_A[0], w, xml, "AxisOffsetX", true));
 	CYC_TRY(read_numbers(&w->offset_A[1], w, xml, "AxisOffsetY", true));
 	CYC_TRY(read_numbers(&w->dose, w, xml, "Dose", false));
-	CYC_TRY(read_numbers(&w->angle_deg, w, xml, "Angles", false));
 	CYC_TRY(read_lines(&w->movie, &n, xml, "MoviePath"));
 	CYC_CHECK(!w->movie || n == w->n, CYC_E_FORMAT, "'%s': <MoviePath> has %d lines, <AxisOffsetX> %d", path,
 	          n, w->n);

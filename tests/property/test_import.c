@@ -321,6 +321,7 @@ static void warp(void **state)
 	imported m = read_imported("W/job001");
 	assert_string_equal(m.tomograms->series[0].name, "TS_01.tomostar");
 	assert_null(m.tomograms->series[0].stack);
+	assert_false(m.tomograms->series[0].tilts[0].has_nominal_tilt);
 	compare(&m, true);
 	destroy(&m);
 	reconstruct("optimisation_set.star", "R");
@@ -460,7 +461,8 @@ static imod_tilt imod_of(const cyc_tilt_series *s, int32_t f, bool is_turned, do
 	return m;
 }
 
-static void write_mdoc(void)
+/* Angles of the stage, which IMOD's .tlt begins with. */
+static void write_mdoc(double sign)
 {
 	for (int32_t i = 0; i < N_SERIES; i++) {
 		const cyc_tilt_series *s = &g_tomograms->series[i];
@@ -472,8 +474,8 @@ static void write_mdoc(void)
 				f,
 				"\n[ZValue = %d]\nTiltAngle = %.2f\nExposureDose = %.6f\nSubFramePath = D:\\x, y\\%d.tif\n"
 				"DateTime = 24-Nov-19  %02d:%02d:00\n",
-				t, cyc_rad_to_deg(s->tilts[t].ytilt_rad), s->fractional_dose_e_per_A2, t, 10 + before / 60,
-				before % 60);
+				t, sign * cyc_rad_to_deg(s->tilts[t].ytilt_rad), s->fractional_dose_e_per_A2, t,
+				10 + before / 60, before % 60);
 		}
 		fclose(f);
 	}
@@ -606,24 +608,16 @@ static void imod_axes(cyc_import_axes axes, const char *out, double first)
 	cyc_import_result result;
 	bool is_turned = axes != CYC_IMPORT_AXES_YZ;
 	write_imod(is_turned, 1);
-	write_mdoc();
-	/* The mdoc's angles are of the stage: of the other sign for this volume, which the check of it must see.
-	 */
+	write_mdoc(1);
 	write_defocus();
 	write_picks(is_turned, axes == CYC_IMPORT_AXES_RAW, 4, first);
 	cyc_import_options o = imod_options(out, axes);
 	o.binning = 4;
 	o.first_voxel = first;
 	if (is_turned) {
+		/* Of the other order. */
 		ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_DATA, ".mdoc", "tilt angle of ZValue");
-		o.mdoc = NULL;
-		o.exposures = "imod/*.dose";
-		for (int32_t i = 0; i < N_SERIES; i++) {
-			FILE *f = file_for("imod/%s.dose", g_tomograms->series[i].name);
-			for (int32_t t = 0; t < N_TILTS; t++)
-				fprintf(f, "%.6f\n", g_tomograms->series[i].tilts[t].pre_exposure_e_per_A2);
-			fclose(f);
-		}
+		write_mdoc(-1);
 	}
 	ASSERT_OK(cyc_import_run(&result, &o));
 	assert_int_equal(result.n_matrices, 0);
@@ -633,6 +627,11 @@ static void imod_axes(cyc_import_axes axes, const char *out, double first)
 	assert_string_equal(m.tomograms->series[0].tilts[1].image, "000003@stacks/TS_01.mrcs");
 	compare(&m, true);
 	compare_imod(&m, is_turned, 1);
+	for (int32_t f = 0; f < m.tomograms->series[1].n_tilts; f++) {
+		const cyc_tilt *t = &m.tomograms->series[1].tilts[f];
+		assert_true(t->has_nominal_tilt);
+		close_to("stage", cyc_rad_to_deg(t->nominal_tilt_rad - t->ytilt_rad), 0, 0.01);
+	}
 	destroy(&m);
 }
 
@@ -689,7 +688,7 @@ static void imod_in_relion(void **state)
 		fclose(tlt);
 		fclose(xtilt);
 	}
-	write_mdoc();
+	write_mdoc(1);
 	write_defocus();
 	cyc_import_options o = imod_options("IN", CYC_IMPORT_AXES_RELION);
 	o.tilt_com = NULL;
@@ -763,7 +762,7 @@ static void aretomo(void **state)
 		}
 	for (int first = 0; first < 2; first++) {
 		write_aretomo(first, first == 0 ? 0 : N_TILTS - 1);
-		write_mdoc();
+		write_mdoc(1);
 		write_picks(false, false, 2, 0);
 		cyc_import_options o = microscope(base(first ? "A1" : "A0"));
 		o.aln = "are/*.aln";
@@ -1042,7 +1041,7 @@ static void no_memory(void **state)
 	write_xml();
 	write_warp_particles(1);
 	write_imod(false, 1);
-	write_mdoc();
+	write_mdoc(1);
 	write_defocus();
 	for (int kind = 0; kind < 2; kind++) {
 		write_picks(false, false, 1, 0);
