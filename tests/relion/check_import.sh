@@ -6,10 +6,10 @@ mkdir "$dir/p"
 cd "$dir/p"
 ln -s "$small"/* .
 "$python" "$here/export_project.py" . .
-"$bin" import -q --tomograms warp.star --warp 'warp/*.xml' --images 'stacks/*.mrc' --particles list_warp.star --binning 4 --o Warp
+"$bin" import -q --tomograms warp.star --warp 'warp/*.xml' --images 'stacks/*.mrc' --particles list_warp.star --binning 4 --o Warp > out.txt
 "$bin" import -q --xf 'imod/*.xf' --tilt-angles 'imod/*.tlt' --x-tilts 'imod/*.xtilt' --images 'stacks/*.mrc' --ctf 'imod/*.txt' --exposures 'imod/*.dose' \
 	--pixel-size 1.7 --voltage 300 --cs 2.7 --amplitude-contrast 0.07 --hand 1 --tomogram-axes rotx --tomogram-size 860,760,392 \
-	--particles list_imod.star --binning 4 --o Imod
+	--particles list_imod.star --binning 4 --o Imod > out.txt
 for project in . Warp Imod; do
 	"$bin" check -q --i $project/optimisation_set.star | grep -q 'nothing is wrong' || fail "check of $project"
 	j=jobs/$project
