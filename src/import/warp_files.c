@@ -79,12 +79,13 @@ static cyc_status read_lines(char ***out, int32_t *n, const char *xml, const cha
 	*out = NULL;
 	*n = 0;
 	if (!text) return CYC_OK;
-	for (size_t i = 0; i < length; i++) room += text[i] == '\n';
+	for (size_t i = 0; i < length; i++) room += text[i] == '\n' || text[i] == '\r';
 	CYC_TRY(cyc_alloc(out, room, sizeof **out));
 	for (size_t i = 0; i < length;) {
 		i += strspn(text + i, " \t\r\n");
-		size_t k = strcspn(text + i, "\r\n<");
 		if (i >= length) break;
+		size_t k = strcspn(text + i, "\r\n");
+		if (k > length - i) k = length - i;
 		CYC_TRY(cyc_asprintf(&(*out)[*n], "%.*s", (int)k, text + i));
 		(*n)++;
 		i += k;

@@ -995,6 +995,40 @@ static void averages(void **state)
 	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_SHAPE, "TS_01_000.mrc", "pixel size");
 }
 
+/* Elements inside of elements, carriage returns, what is no number. */
+static void broken_xml(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *offsets, *wanted;
+	} CASES[] = { { "1\r2\r3\r4\r5\r6\r7", NULL },
+		          { "1\r\n2\r\n3\r\n4\n\n5\n6\n7\n", NULL },
+		          { "1\n2<a><b>\n<<<\n<\n<\n6\n7", "value 2 is '2<a><b>'" },
+		          { "1\n2\n3\n4\n5\n6\n7\n8", "<AxisOffsetY> has 7" },
+		          { "", "no element <AxisOffsetX>" },
+		          { "1\n2\n3\n4\n5\n6\nnan", "value 7 is 'nan'" } };
+	cyc_import_result result;
+	write_matrices(false);
+	write_xml();
+	write_warp_particles(1);
+	cyc_import_options o = base("B");
+	o.tomograms = "warp/tomograms.star";
+	o.particles = "warp/particles.star";
+	o.has_binning = true;
+	o.warp = "warp/xml/*.xml";
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		char text[512];
+		snprintf(text, sizeof text,
+		         "<TiltSeries><AxisOffsetY>1\n2\n3\n4\n5\n6\n7</AxisOffsetY><AxisOffsetX>%s</AxisOffsetX></"
+		         "TiltSeries>",
+		         CASES[i].offsets);
+		temp_write("warp/xml/TS_01.xml", text);
+		if (!CASES[i].wanted) ASSERT_OK(cyc_import_run(&result, &o));
+		else ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_FORMAT, "TS_01.xml", CASES[i].wanted);
+	}
+	write_xml();
+}
+
 /* A .tomostar has the same as the .xml, if it is of an aligned series. */
 static void tomostar(void **state)
 {
@@ -1079,6 +1113,7 @@ int main(void)
 		                                cmocka_unit_test(mdoc),
 		                                cmocka_unit_test(ctf_files),
 		                                cmocka_unit_test(averages),
+		                                cmocka_unit_test(broken_xml),
 		                                cmocka_unit_test(tomostar),
 		                                cmocka_unit_test(no_memory) };
 	return cmocka_run_group_tests(tests, setup, teardown);
