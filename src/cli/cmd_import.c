@@ -215,7 +215,7 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "dry-run",
 	  .type = CYC_OPT_FLAG,
 	  .offset = O(dry_run),
-	  .help = "Read and check everything, say what would be done, and stop." },
+	  .help = "Read all files, say what would be done, and stop." },
 	CYC_COMMON_OPTIONS(import_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
