@@ -36,6 +36,7 @@ typedef enum {
 	CYC_OUTPUT_CHECK,
 	CYC_OUTPUT_SIMULATE,
 	CYC_OUTPUT_STAR,
+	CYC_OUTPUT_IMPORT,
 	CYC_N_OUTPUTS
 } cyc_output_kind;
 
