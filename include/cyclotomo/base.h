@@ -135,6 +135,13 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/** How this process has used its threads so far. */
+typedef struct {
+	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
+	double busy_s;    /**< time that threads spent on items of loops, all threads together */
+	int most_threads; /**< of any loop */
+} cyc_thread_usage;
+void cyc_thread_usage_get(cyc_thread_usage *out);
 /**
  * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several
  * for each processor. At least one. Scratch is made for these, however many threads are asked for.
@@ -155,7 +162,7 @@ CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 int cyc_n_processors(void);
 /**
  * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its
- * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew
+ * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read again
  * at each call.
  */
 double cyc_memory_available_bytes(void);
@@ -229,7 +236,7 @@ CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
  * is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /**
- * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread;
+ * From now on each file that cyc_outfile_commit() completes is reported to `listener`, from any thread;
  * NULL: no more. One at a time for the whole process; set it while no other thread writes.
  */
 typedef void (*cyc_outfile_listener)(void *user, const char *path);

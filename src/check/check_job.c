@@ -279,6 +279,30 @@ done:
 	return st;
 }
 
+/* A project of extracted stacks alone: no table names a tilt image. */
+static bool has_stacks_only(const cyc_check *c)
+{
+	for (int32_t i = 0; i < c->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &c->tomograms->series[i];
+		if (ts->stack) return false;
+		for (int32_t f = 0; f < ts->n_tilts; f++)
+			if (ts->tilts[f].image) return false;
+	}
+	const cyc_star_block *b = cyc_star_find(c->particles->star, "particles");
+	return c->particles->are_2d_stacks && b && cyc_star_column(b, "rlnImageName") >= 0;
+}
+
+static cyc_status say_stacks_only(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "no-tilt-images", -1));
+	CYC_FINDING_SAY(f->found, "no table of a tilt series names its images: they were not looked at");
+	CYC_FINDING_SAY(f->action, "use --from-stacks with reconstruct and refine; other jobs need tilt images");
+done:
+	return st;
+}
+
 static cyc_status survey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -302,7 +326,9 @@ static cyc_status survey(cyc_check *c)
 		st = CYC_OK;
 	}
 	CYC_TRY(st);
+	o.skip_images = !o.is_deep && has_stacks_only(c);
 	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
+	if (o.skip_images) CYC_TRY(say_stacks_only(c));
 done:
 	return st;
 }

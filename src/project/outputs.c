@@ -70,6 +70,8 @@ static const char *const SIMULATE[] = { "optimisation_set.star",
 	                                    "optimisation_set.run.json",
 	                                    NULL };
 static const char *const STAR[] = { "", NULL };
+static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optimisation_set.star",
+	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
 static const char *const RECORDS[] = {
 	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
@@ -96,6 +98,7 @@ static const struct {
 	[CYC_OUTPUT_CHECK] = { CHECK, true, false, true },
 	[CYC_OUTPUT_SIMULATE] = { SIMULATE, true, true, false },
 	[CYC_OUTPUT_STAR] = { STAR, false, true, false },
+	[CYC_OUTPUT_IMPORT] = { IMPORT, true, false, false },
 };
 
 /* What is not there or is no STAR file is reported by the job itself; want of memory is not passed over. */
