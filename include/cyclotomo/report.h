@@ -97,8 +97,8 @@ CYC_MUST_CHECK cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map,
 typedef struct {
 	const cyc_volume *map;          /**< cubic */
 	double level;                   /**< > 0; what is denser is inside */
-	const cyc_volume *colour_by;    /**< of the same size, in register: its value at the surface chooses the
-	                                   colour;    where it is not positive, and if NULL, the surface is grey */
+	const cyc_volume *colour_by;    /**< of the same size: its value at the surface chooses the colour; where
+	                                   it is not positive, and if NULL, the surface is grey */
 	double colour_low, colour_high; /**< values of the two ends of the colour scale */
 	double view[3][3]; /**< rows: unit vectors to the right, up and towards the eye, in the map */
 	double radius_px;  /**< half of what the picture shows, in voxels from the map's centre; <= 0: the whole
