@@ -137,6 +137,7 @@ int main(int argc, char **argv)
 	if (relion) return run_as_relion(relion, is_mpi, argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
+		fputs("\ncyclotomo: error: no command is given\n", stderr);
 		return cyc_status_exit_code(CYC_E_USAGE);
 	}
 	if (strcmp(argv[1], "--version") == 0) {

@@ -448,9 +448,10 @@ static void make_blank(cyc_image_state *out, const mending *m)
 	float value = 0;
 	for (size_t i = 0; i < n; i++)
 		if (isfinite(m->pixels[i])) value = m->pixels[i];
+	bool is_huge = fabs((double)value) > CYC_LARGEST_PIXEL;
 	for (size_t i = 0; i < n; i++)
-		if (!isfinite(m->pixels[i])) m->pixels[i] = value;
-	out->variance = 0;
+		if (is_huge || !isfinite(m->pixels[i])) m->pixels[i] = is_huge ? 0 : value;
+	out->variance = out->largest = 0;
 	out->n_outliers = 0;
 	out->n_constant = (int64_t)n;
 }
@@ -479,6 +480,7 @@ cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32
 	CYC_TRY(cyc_alloc(&m.widest, n_tiles, sizeof *m.widest));
 	CYC_TRY(cyc_alloc(&m.row_mean, nx, sizeof *m.row_mean));
 	CYC_TRY(cyc_alloc(&m.row_sigma, nx, sizeof *m.row_sigma));
+	out->largest = fmax(fabs((double)m.clip_low), fabs((double)m.clip_high));
 	measure_tiles(&m);
 	CYC_TRY(typical_variance(&out->variance, &m));
 	if (is_constant || !(out->variance > 0)) {
