@@ -290,21 +290,49 @@ CYC_SIMD static void interpolate_row(float *mean, float *sigma, const mending *m
 
 /* ---------------------------------------------------------------- limits */
 
-static void add_to_histogram(double histogram[2][N_BINS], double *n, mending *m, const double limits[2])
+enum { NO_BIN = 2 * N_BINS, N_TABLES = 2 };
+
+/* Where the pixels of a row are counted: deviations below the mean, then those above, then what is beyond. */
+CYC_SIMD static void find_bins(int32_t *bin, const float *row, const float *mean, const float *sigma,
+                               int32_t n, float low, float high)
 {
-	int32_t step = (int32_t)((int64_t)m->nx * m->ny / MOST_HISTOGRAM) + 1;
-	memset(histogram, 0, 2 * sizeof histogram[0]);
-	*n = 0;
-	for (int32_t y = 0; y < m->ny; y += step) {
-		const float *row = m->pixels + (size_t)y * (size_t)m->nx;
-		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
-		for (int32_t x = 0; x < m->nx; x++) {
-			float z = (row[x] - m->row_mean[x]) / m->row_sigma[x];
-			if (!(z >= (float)limits[0] && z <= (float)limits[1])) continue;
-			histogram[z > 0][(int32_t)fminf(fabsf(z) / (float)BIN, N_BINS - 1)]++;
-			*n += 1;
-		}
+	for (int32_t x = 0; x < n; x++) {
+		float z = (row[x] - mean[x]) / sigma[x], q = fabsf(z) / (float)BIN;
+		int32_t i = (int32_t)(q < N_BINS - 1 ? q : N_BINS - 1), above = z > 0 ? N_BINS : 0;
+		bin[x] = z >= low && z <= high ? i + above : NO_BIN;
 	}
+}
+
+/* Neighbours are often in one bin, and an addition has to wait for the last one to it: tables in turn. */
+static void count_bins(uint32_t *count, const int32_t *bin, int32_t n)
+{
+	for (int32_t x = 0; x < n; x++) count[(size_t)(x % N_TABLES) * (NO_BIN + 1) + (size_t)bin[x]]++;
+}
+
+static cyc_status make_histogram(double histogram[2][N_BINS], double *n, mending *m, const double limits[2])
+{
+	cyc_status st = CYC_OK;
+	int32_t step = (int32_t)((int64_t)m->nx * m->ny / MOST_HISTOGRAM) + 1, *bin = NULL;
+	uint32_t *count = NULL;
+	CYC_TRY(cyc_alloc(&bin, m->nx, sizeof *bin));
+	CYC_TRY(cyc_alloc(&count, N_TABLES * (NO_BIN + 1), sizeof *count));
+	for (int32_t y = 0; y < m->ny; y += step) {
+		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
+		find_bins(bin, m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx,
+		          (float)limits[0], (float)limits[1]);
+		count_bins(count, bin, m->nx);
+	}
+	*n = 0;
+	for (size_t i = 0; i < NO_BIN; i++) {
+		double sum = 0;
+		for (size_t t = 0; t < N_TABLES; t++) sum += count[t * (NO_BIN + 1) + i];
+		histogram[i / N_BINS][i % N_BINS] = sum;
+		*n += sum;
+	}
+done:
+	cyc_free(bin);
+	cyc_free(count);
+	return st;
 }
 
 /*
@@ -343,7 +371,7 @@ static cyc_status find_limits(cyc_image_state *out, mending *m)
 	double limits[2] = { -HUGE_VAL, HUGE_VAL };
 	CYC_TRY(cyc_alloc(&histogram, 2, sizeof *histogram));
 	for (int round = 0; round < 2; round++) {
-		add_to_histogram(histogram, &n, m, limits);
+		CYC_TRY(make_histogram(histogram, &n, m, limits));
 		limits[0] = -limit_of_tail(histogram[0], n, n_pixels, round == 0 ? INNER : OUTER);
 		limits[1] = limit_of_tail(histogram[1], n, n_pixels, round == 0 ? INNER : OUTER);
 	}
