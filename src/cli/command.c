@@ -202,17 +202,26 @@ done:
 	return st;
 }
 
-cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+cyc_status cyc_run_check_job(cyc_run *run, const char *dir, const char *type_label)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
-	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
 	/* RELION's pipeline makes the folder and its job.star itself. */
-	if (!run->common->pipeline_control) CYC_TRY(refuse_other_job(path, type_label));
-	CYC_TRY(enter_folder(run, dir, type_label));
+	if (!dir || !dir[0] || run->common->pipeline_control) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
+	CYC_TRY(refuse_other_job(path, type_label));
 done:
 	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
+	CYC_TRY(cyc_run_check_job(run, dir, type_label));
+	CYC_TRY(enter_folder(run, dir, type_label));
+done:
 	return st;
 }
 

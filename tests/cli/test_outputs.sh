@@ -107,3 +107,9 @@ grep -q 'written by cyclotomo itself' err.txt
 # The folder of another kind of job is not written into.
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R > out.txt 2> err.txt
 grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R --dry-run > out.txt 2> err.txt
+grep -q "that of another job" err.txt
+for dry in "" --dry-run; do
+	fails "$bin" cycle $dry -q --root p --i optimisation_set.star --b 32 --sym O --mask-fsc mask_fsc.mrc --o R > out.txt 2> err.txt
+	grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+done
