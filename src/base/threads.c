@@ -112,6 +112,21 @@ static void *worker(void *p)
 	return NULL;
 }
 
+/* Threads have the stack that `ulimit -s` gives, but not less than tasks and libraries need. */
+static const size_t LEAST_STACK = 1 << 20;
+
+static int start_thread(pthread_t *thread, worker_arg *arg)
+{
+	pthread_attr_t attributes;
+	size_t bytes = 0;
+	if (pthread_attr_init(&attributes) != 0) return pthread_create(thread, NULL, worker, arg);
+	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < LEAST_STACK)
+		pthread_attr_setstacksize(&attributes, LEAST_STACK);
+	int result = pthread_create(thread, &attributes, worker, arg);
+	pthread_attr_destroy(&attributes);
+	return result;
+}
+
 cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 {
 	cyc_status st = CYC_OK;
@@ -135,7 +150,7 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 		CYC_TRY(cyc_alloc(&args, n_extra, sizeof *args));
 		for (; n_started < n_extra; n_started++) {
 			args[n_started] = (worker_arg){ &l, n_started + 1 };
-			if (pthread_create(&threads[n_started], NULL, worker, &args[n_started]) != 0) break;
+			if (start_thread(&threads[n_started], &args[n_started]) != 0) break;
 		}
 		if (n_started < n_extra)
 			cyc_warn("only %d of %d threads could be started; the work goes on with these", n_started + 1,

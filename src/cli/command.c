@@ -352,6 +352,7 @@ done:
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
 	int64_t n_old = 0;
+	if (st != CYC_OK) cyc_outputs_discard();
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)
 		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none",
