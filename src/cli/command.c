@@ -248,6 +248,7 @@ cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_lab
 		char *name = strrchr(full, '/'), *suffix = strrchr(name ? name : full, '.');
 		if (suffix && suffix != (name ? name + 1 : full)) *suffix = '\0';
 		CYC_TRY(cyc_asprintf(&run->run_json, "%s.run.json", full));
+		cyc_run_minds_closed_pipe();
 	}
 done:
 	cyc_free(dir);

@@ -47,6 +47,11 @@ echo 0 > code
 { "${cycle[@]}" --o Cpipe/ 2>&1 > /dev/null || echo $? > code; } | head -n 1 > /dev/null
 [ "$(cat code)" = 130 ] || fail "closed pipe: exit code $(cat code)"
 
+echo 0 > code
+{ "$bin" mask -q --root p --i truth/map.mrc --o Cmask.mrc 2> log || echo $? > code; } | true
+[ "$(cat code)" = 1 ] || [ "$(cat code)" = 130 ] || fail "closed pipe of a mask: exit code $(cat code)"
+grep -q 'error: ' log || fail "closed pipe of a mask: no message"
+
 # Closed streams: no message goes into a file that took their place.
 rec=("$bin" reconstruct --root p --i optimisation_set.star --b 32 --sym O --taper 3)
 "${rec[@]}" --o Copen/ > out 2> log
