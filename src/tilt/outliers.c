@@ -204,23 +204,30 @@ typedef struct {
 CYC_SIMD static void add_row(tile_sums *tiles, const int32_t *from, int32_t n_tiles, const float *row,
                              float low, float high, float middle)
 {
-	float s1[LANES][GROUP] = { 0 }, s2[LANES][GROUP] = { 0 }, t1[GROUP] = { 0 }, t2[GROUP] = { 0 };
+	float s1[LANES][GROUP], s2[LANES][GROUP], t1[GROUP], t2[GROUP];
+	if (n_tiles < GROUP) {
+		memset(s1, 0, sizeof s1);
+		memset(s2, 0, sizeof s2);
+		memset(t1, 0, sizeof t1);
+		memset(t2, 0, sizeof t2);
+	}
 	for (int32_t g = 0; g < n_tiles; g++) {
-		float a[LANES] = { 0 }, b[LANES] = { 0 }, count[LANES] = { 0 };
+		float a[LANES] = { 0 }, b[LANES] = { 0 };
+		int32_t n_none = 0, n = (from[g + 1] - from[g]) / LANES * LANES;
 		for (int32_t x = from[g]; x + LANES <= from[g + 1]; x += LANES)
 			for (int32_t i = 0; i < LANES; i++) {
-				float v = row[x + i], one = v == v ? 1.F : 0.F, c = v < low ? low : v > high ? high : v;
-				c = one > 0 ? c - middle : 0;
-				count[i] += one;
+				float v = row[x + i], c = v < low ? low : v > high ? high : v;
+				c = v == v ? c - middle : 0;
 				a[i] += c;
 				b[i] += c * c;
 			}
+		for (int32_t x = from[g]; x < from[g] + n; x++) n_none += row[x] != row[x];
+		tiles[g].count += (float)(n - n_none);
 		t1[g] = tiles[g].sum;
 		t2[g] = tiles[g].squares;
 		for (int32_t i = 0; i < LANES; i++) {
 			s1[i][g] = a[i];
 			s2[i][g] = b[i];
-			tiles[g].count += count[i];
 		}
 	}
 	for (int32_t i = 0; i < LANES; i++)
