@@ -17,7 +17,7 @@ import sys
 
 # Lowest first; folders on one line do not see each other.
 LAYERS = [
-    ["base"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["stacks", "report"], ["map"], ["slice"], ["refine"],
+    ["base"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["stacks", "report"], ["map"], ["slice"], ["refine"], ["halfmaps"],
     ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check"], ["refine3d", "joint"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.
