@@ -86,6 +86,8 @@ typedef struct {
  * another size; CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
+/** The most memory that cyc_mask_run() holds at one time [bytes], for a map of n px. */
+double cyc_mask_memory_bytes(const cyc_mask_options *options, int32_t n);
 /** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
