@@ -119,14 +119,14 @@ cycle killed || fail "going on after a full disk"
 fingerprint killed >found
 diff wanted found || fail "a full disk changes results"
 
-# The commands in the notes of the jobs do what the steps did.
+# The commands in the notes of the jobs do what the steps did. (The page's local resolution has no job.)
 rm -rf killed && cp -r clean killed
 for job in Reconstruct/job001 PostProcess/job002 CtfRefine/job003 Reconstruct/job004 PostProcess/job005; do
 	command=$(sed -n 's/^cyclotomo //p' "one/Run/$job/note.txt")
 	# shellcheck disable=SC2086
 	"$cyclotomo" $command --root killed >/dev/null 2>log || fail "the command of $job"
 done
-for file in $(cd one && find Run -name '*.mrc' -o -name postprocess.star -o -path '*/CtfRefine/*.star' | grep -v 'job.star\|cyclotomo_'); do
+for file in $(cd one && find Run -name '*.mrc' -o -name postprocess.star -o -path '*/CtfRefine/*.star' | grep -v 'job.star\|cyclotomo_\|LocalRes'); do
 	cmp "one/$file" "killed/$file" || fail "the commands in the notes give another $file"
 done
 
