@@ -160,17 +160,12 @@ CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char
                                                  unsigned what);
 
 /**
- * What a tilt had before images refined it. Jobs that refine keep it in columns of their own, and all jobs
- * pass unknown columns on, so that a later cycle does not take the result of an earlier one for independent
- * knowledge. Defocus and scale:
+ * What a tilt had before images refined it. Jobs that refine keep it in columns of their own
+ * (cycInputDefocusU, V, Angle and cycInputCtfScalefactor; cycInputIsRefined is 1 where defocus and scale were
+ * refined before by a program that does not keep them), and all jobs pass unknown columns on, so that a later
+ * cycle does not take the result of an earlier one for independent knowledge. Get: the value of such a
+ * column; found is false where the series has none.
  */
-#define CYC_INPUT_DEFOCUS_U "cycInputDefocusU"
-#define CYC_INPUT_DEFOCUS_V "cycInputDefocusV"
-#define CYC_INPUT_DEFOCUS_ANGLE "cycInputDefocusAngle"
-#define CYC_INPUT_SCALE "cycInputCtfScalefactor"
-/** In their place where defocus and scale were refined before by a program that does not keep them: 1. */
-#define CYC_INPUT_IS_REFINED "cycInputIsRefined"
-/** The value of such a column; found is false where the series has none. */
 CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s,
                                              int32_t i_series, int32_t i_tilt, const char *label);
 /** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is

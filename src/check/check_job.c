@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -291,7 +292,7 @@ static cyc_status survey(cyc_check *c)
 	if (c->particles->has_halves)
 		CYC_TRY(as_finding(c, "half-sets", cyc_particle_set_require_halves(c->particles)));
 	CYC_TRY(as_finding(c, "map", check_maps(c, &n_px)));
-	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : "rlnTomoReferenceMaskFile", n_px, 0);
+	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : CYC_RLN_TOMO_REFERENCE_MASK_FILE, n_px, 0);
 	/* What the command line names and is not there is no fault of the project. */
 	CYC_TRY(st == CYC_E_IO && c->o->mask ? st : as_finding(c, "mask", st));
 	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));

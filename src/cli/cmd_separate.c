@@ -34,8 +34,8 @@ static const cyc_option OPTIONS[] = {
 	  .type = CYC_OPT_TEXT,
 	  .offset = A(score),
 	  .unit = "<LABEL>",
-	  .help = "Of two that are too near the one with the higher number in this column stays, for example "
-	          "rlnMaxValueProbDistribution.",
+	  .help = "Of two that are too near the one with the higher number in this column stays, for "
+	          "example rlnMaxValueProbDistribution.",
 	  .no_default = "the first of the file stays" },
 	CYC_COMMON_OPTIONS(separate_args, common),
 };

@@ -3,6 +3,7 @@
 #include "ctfrefine/tilt_result.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <inttypes.h>
 #include <lapacke.h>
@@ -320,21 +321,21 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
 	const struct {
 		const char *label;
 		int64_t value;
-	} INTS[] = { { "rlnOpticsGroup", g + 1 },
-		         { "cycZernikeOrder", n },
-		         { "cycZernikeFrequency", m },
-		         { "cycIsWritten", r->is_written } };
+	} INTS[] = { { CYC_RLN_OPTICS_GROUP, g + 1 },
+		         { CYC_OWN_ZERNIKE_ORDER, n },
+		         { CYC_OWN_ZERNIKE_FREQUENCY, m },
+		         { CYC_OWN_IS_WRITTEN, r->is_written } };
 	for (size_t k = 0; k < sizeof INTS / sizeof *INTS; k++) {
 		CYC_TRY(cyc_star_ensure_column(&column, b, INTS[k].label, "0"));
 		CYC_TRY(cyc_star_set_int(b, row, column, INTS[k].value));
 	}
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycAberrationParity", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_ABERRATION_PARITY, ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[parity]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimit", r->theta[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimitError", r->theta_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeChange", r->zernike[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeError", r->zernike_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernike", j < n_all ? all[j] : 0));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_AT_LIMIT, r->theta[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_AT_LIMIT_ERROR, r->theta_error[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE_CHANGE, r->zernike[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE_ERROR, r->zernike_error[j]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE, j < n_all ? all[j] : 0));
 done:
 	return st;
 }
@@ -355,18 +356,18 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 			int32_t column;
 			if (!r->is_asked) continue;
 			CYC_TRY(cyc_star_add_row(&row, b));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", "0"));
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP, "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, g + 1));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycAberrationParity", ""));
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_ABERRATION_PARITY, ""));
 			CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[p]));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycIsWritten", "0"));
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_IS_WRITTEN, "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, r->is_written));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycLimitAngst",
+			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LIMIT_ANGST,
 			                            a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseRms", r->rms_rad));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycGainInOtherHalf", r->check.gain));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycChiSquare", r->check.chi2));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycTermsTested", "0"));
+			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_RMS, r->rms_rad));
+			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_GAIN_IN_OTHER_HALF, r->check.gain));
+			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_CHI_SQUARE, r->check.chi2));
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_TERMS_TESTED, "0"));
 			CYC_TRY(cyc_star_set_int(b, row, column, r->check.n_free));
 		}
 	CYC_TRY(cyc_star_add_block(&b, s, "coefficients", CYC_STAR_TABLE));

@@ -11,6 +11,7 @@
 #include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -172,14 +173,14 @@ done:
  * the tables. */
 static cyc_status recall_inputs(job *j)
 {
-	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE,
-		                                  CYC_INPUT_SCALE };
+	static const char *const LABELS[] = { CYC_OWN_INPUT_DEFOCUS_U, CYC_OWN_INPUT_DEFOCUS_V,
+		                                  CYC_OWN_INPUT_DEFOCUS_ANGLE, CYC_OWN_INPUT_CTF_SCALEFACTOR };
 	cyc_status st = CYC_OK;
 	bool has_all = true, found;
 	double v = 0;
 	CYC_TRY(cyc_job_made_it(&j->is_refined, j->in.tomograms->path, j->in.root, "relion.ctfrefinetomo"));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, 0, CYC_INPUT_IS_REFINED));
+		CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, 0, CYC_OWN_INPUT_IS_REFINED));
 		j->is_refined = j->is_refined || found;
 		for (int32_t f = 0; f < j->in.tomograms->series[i].n_tilts; f++)
 			for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++) {
@@ -805,16 +806,17 @@ static cyc_status keep_inputs(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	bool is_kept;
 	double v;
-	CYC_TRY(cyc_tilt_input_get(&is_kept, &v, j->in.tomograms, i, 0, CYC_INPUT_DEFOCUS_U));
+	CYC_TRY(cyc_tilt_input_get(&is_kept, &v, j->in.tomograms, i, 0, CYC_OWN_INPUT_DEFOCUS_U));
 	if (is_kept) goto done;
 	if (j->is_refined) {
-		CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_IS_REFINED, "", "1"));
+		CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_IS_REFINED, "", "1"));
 		goto done;
 	}
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_U, "rlnDefocusU", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_V, "rlnDefocusV", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_ANGLE, "rlnDefocusAngle", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_SCALE, "rlnCtfScalefactor", "1.000000"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_U, CYC_RLN_DEFOCUS_U, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_V, CYC_RLN_DEFOCUS_V, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_ANGLE, CYC_RLN_DEFOCUS_ANGLE, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_CTF_SCALEFACTOR, CYC_RLN_CTF_SCALEFACTOR,
+	                            "1.000000"));
 done:
 	return st;
 }

@@ -1,6 +1,7 @@
 #include "ctfrefine/tilt_result.h"
 
 #include "cyclotomo/record.h"
+#include "project/labels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -300,29 +301,29 @@ static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt
 	int64_t row;
 	int32_t column;
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnMicrographName", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_MICROGRAPH_NAME, ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
-	CYC_TRY(cyc_uncertainty_put(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticlesUsed", "0"));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_PARTICLES_USED, "0"));
 	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycTiltStatus", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_TILT_STATUS, ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleError", r->scale_error));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleRatio", r->scale_ratio));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_DEFOCUS_ERROR_ANGST, r->defocus_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_DEFOCUS_CHANGE_ANGST, r->defocus_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ASTIGMATISM_ERROR_ANGST, r->astigmatism_error_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ASTIGMATISM_CHANGE_ANGST, r->astigmatism_change_A));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_SCALE_ERROR, r->scale_error));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_SCALE_RATIO, r->scale_ratio));
 	if (has_bfactors) {
-		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorError", r->bfactor_error_A2));
-		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorChange", r->bfactor_change_A2));
+		CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BFACTOR_ERROR, r->bfactor_error_A2));
+		CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BFACTOR_CHANGE, r->bfactor_change_A2));
 	}
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodGain", r->gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycBadProbability", r->p_bad));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodExpected", r->expected_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodFound", r->found_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_GAIN, r->gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BAD_PROBABILITY, r->p_bad));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected_gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_FOUND, r->found_gain));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_RESIDUAL_SHIFT_X_ANGST, r->shift_A[0]));
+	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_RESIDUAL_SHIFT_Y_ANGST, r->shift_A[1]));
 done:
 	return st;
 }

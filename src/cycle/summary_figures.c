@@ -2,6 +2,7 @@
 #include "summary.h"
 
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -11,9 +12,9 @@
  * warnings. The third row of reference -> tomogram is the tomogram's z axis in the frame of the map. */
 static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *n, const char *path)
 {
-	static const char *const LABELS[6] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                                   "rlnTomoSubtomogramPsi", "rlnAngleRot",
-		                                   "rlnAngleTilt",          "rlnAnglePsi" };
+	static const char *const LABELS[6] = { CYC_RLN_TOMO_SUBTOMOGRAM_ROT, CYC_RLN_TOMO_SUBTOMOGRAM_TILT,
+		                                   CYC_RLN_TOMO_SUBTOMOGRAM_PSI, CYC_RLN_ANGLE_ROT,
+		                                   CYC_RLN_ANGLE_TILT,           CYC_RLN_ANGLE_PSI };
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
 	cyc_star_block *b;

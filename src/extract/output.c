@@ -1,5 +1,6 @@
 /* Names of files, what of them is there already, and the STAR files that come last. */
 #include "extract/extract_internal.h"
+#include "project/labels.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -83,15 +84,16 @@ done:
 static cyc_status set_optics(cyc_star_block *b, const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[5] = { "rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality",
-		                                  "rlnTomoSubtomogramBinning", "rlnImagePixelSize", "rlnImageSize" };
+	static const char *const LABEL[5] = { CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED,
+		                                  CYC_RLN_IMAGE_DIMENSIONALITY, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING,
+		                                  CYC_RLN_IMAGE_PIXEL_SIZE, CYC_RLN_IMAGE_SIZE };
 	int32_t column[5];
 	const cyc_extract_options *o = j->o;
 	for (int k = 0; k < 5; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
 	for (int64_t g = 0; g < cyc_star_n_rows(b); g++) {
 		double pixel_size_A;
 		/* The tomograms and the optics table agree in this, or the particles could not have been read. */
-		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnTomoTiltSeriesPixelSize",
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
 		                           j->box.pixel_size_A / o->binning));
 		/* Volumes carry their weights with them; stacks of --no-ctf do not have any. */
 		CYC_TRY(cyc_star_set_int(b, g, column[0], !(o->stacks && o->no_ctf)));
@@ -122,12 +124,14 @@ done:
 static cyc_status set_pose(cyc_star_block *b, const cyc_particle *p, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                       "rlnCenteredCoordinateZAngst" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                                        "rlnTomoSubtomogramPsi" };
-	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	static const char *const COORDINATE[3] = { CYC_RLN_CENTERED_COORDINATE_X_ANGST,
+		                                       CYC_RLN_CENTERED_COORDINATE_Y_ANGST,
+		                                       CYC_RLN_CENTERED_COORDINATE_Z_ANGST };
+	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                   CYC_RLN_ORIGIN_Z_ANGST };
+	static const char *const SUBTOMOGRAM[3] = { CYC_RLN_TOMO_SUBTOMOGRAM_ROT, CYC_RLN_TOMO_SUBTOMOGRAM_TILT,
+		                                        CYC_RLN_TOMO_SUBTOMOGRAM_PSI };
+	static const char *const ANGLE[3] = { CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI };
 	CYC_TRY(set_three(b, p->row, COORDINATE, p->position_A.x, p->position_A.y, p->position_A.z));
 	if (!o->keep_offsets) CYC_TRY(set_three(b, p->row, ORIGIN, 0, 0, 0));
 	if (o->apply_orientations) {
@@ -147,7 +151,7 @@ static cyc_status set_files(cyc_star_block *b, const cyc_extract_job *j, int64_t
 	const cyc_particle *p = &j->particles->particles[i];
 	char *name = NULL;
 	CYC_TRY(cyc__extract_file(&name, j, i, j->o->stacks ? CYC__SUFFIX_STACK : CYC__SUFFIX_DATA));
-	CYC_TRY(set_cell(b, p->row, "rlnImageName", name));
+	CYC_TRY(set_cell(b, p->row, CYC_RLN_IMAGE_NAME, name));
 	if (j->o->stacks) {
 		const uint8_t *visible = cyc__visible(&j->selection, i);
 		char *at = flags;
@@ -156,12 +160,12 @@ static cyc_status set_files(cyc_star_block *b, const cyc_extract_job *j, int64_t
 			*at++ = visible[f] ? '1' : '0';
 		}
 		strcpy(at, "]");
-		CYC_TRY(set_cell(b, p->row, "rlnTomoVisibleFrames", flags));
+		CYC_TRY(set_cell(b, p->row, CYC_RLN_TOMO_VISIBLE_FRAMES, flags));
 	} else {
 		cyc_free(name);
 		name = NULL;
 		CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_WEIGHTS));
-		CYC_TRY(set_cell(b, p->row, "rlnCtfImage", name));
+		CYC_TRY(set_cell(b, p->row, CYC_RLN_CTF_IMAGE, name));
 	}
 done:
 	cyc_free(name);
@@ -178,7 +182,7 @@ static cyc_status with_general(cyc_star **out, const cyc_star *from, bool are_2d
 	b = cyc_star_find(from, "general");
 	if (b) CYC_TRY(cyc_star_add_copy(&general, s, b));
 	else CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, "rlnTomoSubTomosAre2DStacks", are_2d_stacks));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, are_2d_stacks));
 	for (int32_t i = 0; i < cyc_star_n_blocks(from); i++) {
 		const cyc_star_block *block = cyc_star_block_at(from, i);
 		if (block == b || strcmp(cyc_star_block_name(block), "optics") != 0) continue;
@@ -199,7 +203,7 @@ done:
 static cyc_status write_particles(cyc_extract_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+	static const char *const PIXEL[3] = { CYC_RLN_COORDINATE_X, CYC_RLN_COORDINATE_Y, CYC_RLN_COORDINATE_Z };
 	cyc_particle_set *set = j->particles;
 	cyc_star *s = NULL;
 	cyc_star_block *b;
@@ -212,7 +216,7 @@ static cyc_status write_particles(cyc_extract_job *j, const char *path)
 	CYC_TRY(set_optics(b, j));
 	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
 	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, PIXEL[k]);
-	cyc_star_remove_column(b, j->o->stacks ? "rlnCtfImage" : "rlnTomoVisibleFrames");
+	cyc_star_remove_column(b, j->o->stacks ? CYC_RLN_CTF_IMAGE : CYC_RLN_TOMO_VISIBLE_FRAMES);
 	for (int64_t i = 0; i < set->n; i++) {
 		if (!j->selection.is_kept[i]) continue;
 		CYC_TRY(set_pose(b, &set->particles[i], j->o));

@@ -3,6 +3,7 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
 #include "polish/polish_start.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <math.h>
@@ -225,10 +226,12 @@ done:
 static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                       "rlnCenteredCoordinateZAngst" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
+	static const char *const COORDINATE[3] = { CYC_RLN_CENTERED_COORDINATE_X_ANGST,
+		                                       CYC_RLN_CENTERED_COORDINATE_Y_ANGST,
+		                                       CYC_RLN_CENTERED_COORDINATE_Z_ANGST };
+	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                   CYC_RLN_ORIGIN_Z_ANGST };
+	static const char *const PIXEL[3] = { CYC_RLN_COORDINATE_X, CYC_RLN_COORDINATE_Y, CYC_RLN_COORDINATE_Z };
 	cyc_star_block *b;
 	int32_t column[3], origin[3];
 	CYC_TRY(cyc_polish_keep_original_positions(f->particles));
@@ -292,14 +295,15 @@ done:
 static const char UNCERTAINTY_COMMENT[] =
 	"Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a "
 	"common\n"
-	"rotation of specimen and tilts leave all images as they are, and are taken out.\n"
-	"cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about "
+	"rotation of specimen and tilts leave all images as they are, and are taken out."
+	"\ncycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, "
+    "about "
 	"the beam,\n"
-	"less the mean turn of the tilts in the specimen.\n"
-	"cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
-	"cycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
-	"particles and axes.\n"
-	"cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
+	"less the mean turn of the tilts in the specimen."
+	"\ncycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best."
+	"\ncycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
+	"particles and axes."
+	"\ncycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
 	"and\n"
 	"rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
 	"-1: not known, for it was not refined.\n";
@@ -307,10 +311,11 @@ static const char UNCERTAINTY_COMMENT[] =
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const TILT[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg",
-		                                 "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
-	static const char *const PARTICLE[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst",
-		                                     "cycPositionZErrorAngst" };
+	static const char *const TILT[5] = { CYC_OWN_ANGLE_X_ERROR_DEG, CYC_OWN_ANGLE_Y_ERROR_DEG,
+		                                 CYC_OWN_ANGLE_Z_ERROR_DEG, CYC_OWN_SHIFT_X_ERROR_ANGST,
+		                                 CYC_OWN_SHIFT_Y_ERROR_ANGST };
+	static const char *const PARTICLE[3] = { CYC_OWN_POSITION_X_ERROR_ANGST, CYC_OWN_POSITION_Y_ERROR_ANGST,
+		                                     CYC_OWN_POSITION_Z_ERROR_ANGST };
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int64_t row;
@@ -327,11 +332,12 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 				double v = r->tilt_errors[5 * t + k];
 				CYC_TRY(set_cell(b, row, TILT[k], k < 3 ? cyc_rad_to_deg(v) : v));
 			}
-			if (r->motion_speed > 0) CYC_TRY(set_cell(b, row, "cycMotionErrorAngst", r->motion_errors[t]));
+			if (r->motion_speed > 0)
+				CYC_TRY(set_cell(b, row, CYC_OWN_MOTION_ERROR_ANGST, r->motion_errors[t]));
 		}
 	}
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_PARTICLE_NAME, ""));
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
 		const cyc_polished *r = &f->results[p->i_series];

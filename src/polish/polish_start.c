@@ -1,6 +1,7 @@
 #include "polish/polish_start.h"
 
 #include "polish/image_shift.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -131,8 +132,9 @@ done:
 
 /* ---------------------------------------------------------------- original input */
 
-static const char *const ORIGINAL[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg",
-	                                     "cycInputXShiftAngst", "cycInputYShiftAngst" };
+static const char *const ORIGINAL[5] = { CYC_OWN_INPUT_X_TILT_DEG, CYC_OWN_INPUT_Y_TILT_DEG,
+	                                     CYC_OWN_INPUT_Z_ROT_DEG, CYC_OWN_INPUT_X_SHIFT_ANGST,
+	                                     CYC_OWN_INPUT_Y_SHIFT_ANGST };
 
 static cyc_status present_numbers(double x[5], cyc_tilt_series *ts, int32_t f)
 {
@@ -224,7 +226,7 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	}
 	CYC_TRY(st);
 	const cyc_star_block *b = cyc_star_find(star, "job");
-	int32_t column = b ? cyc_star_column(b, "rlnJobTypeLabel") : -1;
+	int32_t column = b ? cyc_star_column(b, CYC_RLN_JOB_TYPE_LABEL) : -1;
 	*is_result = column >= 0 &&
 	             strncmp(cyc_star_text(b, 0, column), "relion.framealign", strlen("relion.framealign")) == 0;
 done:
@@ -280,8 +282,9 @@ done:
 	return st;
 }
 
-static const char *const ORIGINAL_PLACE[3] = { "cycInputCoordinateXAngst", "cycInputCoordinateYAngst",
-	                                           "cycInputCoordinateZAngst" };
+static const char *const ORIGINAL_PLACE[3] = { CYC_OWN_INPUT_COORDINATE_X_ANGST,
+	                                           CYC_OWN_INPUT_COORDINATE_Y_ANGST,
+	                                           CYC_OWN_INPUT_COORDINATE_Z_ANGST };
 
 cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set)
 {

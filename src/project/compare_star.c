@@ -1,6 +1,7 @@
 #include "cyclotomo/compare.h"
 
 #include "project/name_map.h"
+#include "project/labels.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,11 +160,11 @@ done:
 static cyc_status match_rows(cyc_block_comparison *c, int64_t *row_b_of, const cyc_star_block *a,
                              const cyc_star_block *b, const char *key)
 {
-	static const char *const KEYS[] = { "rlnTomoParticleName",  "rlnMicrographName",
-		                                "rlnTomoName",          "rlnImageName",
-		                                "rlnOpticsGroupName",   "rlnSpectralIndex",
-		                                "rlnJobOptionVariable", "rlnPipeLineProcessName",
-		                                "rlnPipeLineNodeName" };
+	static const char *const KEYS[] = { CYC_RLN_TOMO_PARTICLE_NAME,  CYC_RLN_MICROGRAPH_NAME,
+		                                CYC_RLN_TOMO_NAME,           CYC_RLN_IMAGE_NAME,
+		                                CYC_RLN_OPTICS_GROUP_NAME,   CYC_RLN_SPECTRAL_INDEX,
+		                                CYC_RLN_JOB_OPTION_VARIABLE, CYC_RLN_PIPE_LINE_PROCESS_NAME,
+		                                CYC_RLN_PIPE_LINE_NODE_NAME };
 	cyc_status st = CYC_OK;
 	bool is_unique = false;
 	for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS && !is_unique && !key; k++) {

@@ -1,11 +1,13 @@
 /* Parts of a particle set as files of their own, and which part that is. */
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+	                                   CYC_RLN_ORIGIN_Z_ANGST };
 
 cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 {
@@ -25,8 +27,9 @@ done:
 	return st;
 }
 
-const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { "cycMeanMotionErrorXAngst", "cycMeanMotionErrorYAngst",
-	                                                  "cycMeanMotionErrorZAngst" };
+const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { CYC_OWN_MEAN_MOTION_ERROR_X_ANGST,
+	                                                  CYC_OWN_MEAN_MOTION_ERROR_Y_ANGST,
+	                                                  CYC_OWN_MEAN_MOTION_ERROR_Z_ANGST };
 
 cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label)
 {
@@ -46,7 +49,7 @@ cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double 
 	cyc_star_block *b;
 	int32_t column;
 	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticleProbability", "1.000000"));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_PARTICLE_PROBABILITY, "1.000000"));
 	for (int64_t i = 0; i < s->n; i++) {
 		CYC_CHECK(probability[i] >= 0 && probability[i] <= 1, CYC_E_INTERNAL,
 		          "particle '%s' has the probability %g", s->particles[i].name, probability[i]);

@@ -5,6 +5,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -151,8 +152,8 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
 	if (!j->particles->has_halves)
-		cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told",
-		         j->input->particles);
+		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be told",
+		         j->input->particles, CYC_RLN_RANDOM_SUBSET);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
 		goto done;
@@ -163,8 +164,8 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
 	cyc__accumulator_box(&j->box, j->o);
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames",
-		                j->input->particles);
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _%s",
+		                j->input->particles, CYC_RLN_TOMO_VISIBLE_FRAMES);
 		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose "
 		               "window lies in the image");
 		st = CYC_E_DATA;

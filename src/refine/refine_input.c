@@ -2,6 +2,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -120,10 +121,10 @@ static cyc_status require_images(const cyc_refine_input *in)
 	for (int32_t i = 0; i < in->tomograms->n_series; i++)
 		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
 			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
-	st = cyc_error_raise(
-		CYC_E_DATA, __FILE__, __LINE__, __func__,
-		"'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
-		in->set->tomograms);
+	st =
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                    "'%s': all tilts of all series with particles are excluded (_%s 0): no image is left",
+	                    in->set->tomograms, CYC_RLN_CTF_SCALEFACTOR);
 	cyc_error_hint("set the scales of good tilts to 1");
 	return st;
 }

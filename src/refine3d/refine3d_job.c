@@ -4,6 +4,7 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "map/map_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -347,7 +348,7 @@ static cyc_status read_group_noise(cyc_refine3d_job *j)
 		CYC_CHECK(cyc_star_n_rows(b) == n_shells, CYC_E_SHAPE, "'%s' has %lld shells, a box of %d px has %d",
 		          path, (long long)cyc_star_n_rows(b), j->crop_px, n_shells);
 		for (int32_t i = 0; i < n_shells; i++)
-			CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, "rlnSigma2Noise"));
+			CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, CYC_RLN_SIGMA2_NOISE));
 		cyc_free(name);
 		name = NULL;
 	}
@@ -381,7 +382,8 @@ done:
 static cyc_status start_particles(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_star_block *b;
 	int64_t n = j->in.particles->n;
 	bool has_prior = true;
@@ -398,7 +400,7 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 			                           .cut_position_A = p->position_A,
 			                           .probability = p->probability };
 		if (j->o->keep_all) j->refined[i].probability = j->in.particles->particles[i].probability = 1;
-		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, "rlnLogLikeliContribution", 0));
+		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, 0));
 		if (likelihood == 0) continue;
 		j->start_is_refined = true;
 		CYC_TRY(read_prior(&has_prior, &j->refined[i], p, b));

@@ -1,6 +1,7 @@
 /* model.star, sampling.star and optimiser.star: what RELION's GUI shows of a refinement, and other programs
  * look up. */
 #include "refine3d/refine3d_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -57,29 +58,29 @@ static cyc_status add_general(cyc_star *s, const cyc_refine3d_job *j, int half)
 	const cyc_refine3d_state *state = &j->state;
 	double degrees = cyc_rad_to_deg(state->sigma_angle_rad[half]);
 	const entry e[] = {
-		{ "rlnReferenceDimensionality", COUNT, 3, NULL },
-		{ "rlnDataDimensionality", COUNT, 2, NULL },
-		{ "rlnOriginalImageSize", COUNT, j->crop_px, NULL },
-		{ "rlnCurrentResolution", NUMBER, state->resolution_A, NULL },
-		{ "rlnCurrentImageSize", COUNT, 2 * state->radius, NULL },
-		{ "rlnPaddingFactor", NUMBER, 2, NULL },
-		{ "rlnIsHelix", COUNT, 0, NULL },
-		{ "rlnFourierSpaceInterpolator", COUNT, 1, NULL },
-		{ "rlnMinRadiusNnInterpolation", COUNT, 10, NULL },
-		{ "rlnPixelSize", NUMBER, j->box.pixel_size_A, NULL },
-		{ "rlnNrClasses", COUNT, 1, NULL },
-		{ "rlnNrBodies", COUNT, 1, NULL },
-		{ "rlnNrGroups", COUNT, j->in.tomograms->n_series, NULL },
-		{ "rlnNrOpticsGroups", COUNT, j->in.particles->n_optics, NULL },
-		{ "rlnTau2FudgeFactor", NUMBER, j->o->tau2_fudge, NULL },
-		{ "rlnNormCorrectionAverage", NUMBER, 1, NULL },
-		{ "rlnSigmaOffsetsAngst", NUMBER, state->sigma_offset_A[half], NULL },
-		{ "rlnOrientationalPriorMode", COUNT, state->order >= j->o->auto_local_order ? 1 : 0, NULL },
-		{ "rlnSigmaPriorRotAngle", NUMBER, degrees, NULL },
-		{ "rlnSigmaPriorTiltAngle", NUMBER, degrees, NULL },
-		{ "rlnSigmaPriorPsiAngle", NUMBER, degrees, NULL },
-		{ "rlnLogLikelihood", NUMBER, state->log_likelihood[half], NULL },
-		{ "rlnAveragePmax", NUMBER, state->average_p_max, NULL },
+		{ CYC_RLN_REFERENCE_DIMENSIONALITY, COUNT, 3, NULL },
+		{ CYC_RLN_DATA_DIMENSIONALITY, COUNT, 2, NULL },
+		{ CYC_RLN_ORIGINAL_IMAGE_SIZE, COUNT, j->crop_px, NULL },
+		{ CYC_RLN_CURRENT_RESOLUTION, NUMBER, state->resolution_A, NULL },
+		{ CYC_RLN_CURRENT_IMAGE_SIZE, COUNT, 2 * state->radius, NULL },
+		{ CYC_RLN_PADDING_FACTOR, NUMBER, 2, NULL },
+		{ CYC_RLN_IS_HELIX, COUNT, 0, NULL },
+		{ CYC_RLN_FOURIER_SPACE_INTERPOLATOR, COUNT, 1, NULL },
+		{ CYC_RLN_MIN_RADIUS_NN_INTERPOLATION, COUNT, 10, NULL },
+		{ CYC_RLN_PIXEL_SIZE, NUMBER, j->box.pixel_size_A, NULL },
+		{ CYC_RLN_NR_CLASSES, COUNT, 1, NULL },
+		{ CYC_RLN_NR_BODIES, COUNT, 1, NULL },
+		{ CYC_RLN_NR_GROUPS, COUNT, j->in.tomograms->n_series, NULL },
+		{ CYC_RLN_NR_OPTICS_GROUPS, COUNT, j->in.particles->n_optics, NULL },
+		{ CYC_RLN_TAU2_FUDGE_FACTOR, NUMBER, j->o->tau2_fudge, NULL },
+		{ CYC_RLN_NORM_CORRECTION_AVERAGE, NUMBER, 1, NULL },
+		{ CYC_RLN_SIGMA_OFFSETS_ANGST, NUMBER, state->sigma_offset_A[half], NULL },
+		{ CYC_RLN_ORIENTATIONAL_PRIOR_MODE, COUNT, state->order >= j->o->auto_local_order ? 1 : 0, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_ROT_ANGLE, NUMBER, degrees, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_TILT_ANGLE, NUMBER, degrees, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_PSI_ANGLE, NUMBER, degrees, NULL },
+		{ CYC_RLN_LOG_LIKELIHOOD, NUMBER, state->log_likelihood[half], NULL },
+		{ CYC_RLN_AVERAGE_PMAX, NUMBER, state->average_p_max, NULL },
 	};
 	CYC_TRY(add_list(s, "model_general", e, sizeof e / sizeof *e));
 done:
@@ -96,12 +97,12 @@ static cyc_status add_class(cyc_star *s, const cyc_refine3d_job *j, const char *
 	const struct {
 		const char *label;
 		double v;
-	} number[] = { { "rlnClassDistribution", 1 },
-		           { "rlnAccuracyRotations", cyc_rad_to_deg(accuracy(state->rotation_error_rad)) },
-		           { "rlnAccuracyTranslationsAngst", accuracy(state->offset_error_A) },
-		           { "rlnEstimatedResolution", state->resolution_A } };
+	} number[] = { { CYC_RLN_CLASS_DISTRIBUTION, 1 },
+		           { CYC_RLN_ACCURACY_ROTATIONS, cyc_rad_to_deg(accuracy(state->rotation_error_rad)) },
+		           { CYC_RLN_ACCURACY_TRANSLATIONS_ANGST, accuracy(state->offset_error_A) },
+		           { CYC_RLN_ESTIMATED_RESOLUTION, state->resolution_A } };
 	CYC_TRY(cyc_star_add_block(&b, s, "model_classes", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnReferenceImage", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_REFERENCE_IMAGE, ""));
 	CYC_TRY(cyc_star_add_row(&row, b));
 	CYC_TRY(cyc_star_set_text(b, row, column, map));
 	for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
@@ -117,9 +118,10 @@ static cyc_status add_shells(cyc_star *s, const cyc_refine3d_job *j, bool is_joi
 {
 	cyc_status st = CYC_OK;
 	enum { INDEX, FREQUENCY, RESOLUTION, SSNR, FSC, SIGMA2, TAU2, N };
-	static const char *const LABEL[N] = { "rlnSpectralIndex", "rlnResolution",      "rlnAngstromResolution",
-		                                  "rlnSsnrMap",       "rlnGoldStandardFsc", "rlnReferenceSigma2",
-		                                  "rlnReferenceTau2" };
+	static const char *const LABEL[N] = { CYC_RLN_SPECTRAL_INDEX,      CYC_RLN_RESOLUTION,
+		                                  CYC_RLN_ANGSTROM_RESOLUTION, CYC_RLN_SSNR_MAP,
+		                                  CYC_RLN_GOLD_STANDARD_FSC,   CYC_RLN_REFERENCE_SIGMA2,
+		                                  CYC_RLN_REFERENCE_TAU2 };
 	static const bool IS_COUNT[N] = { true };
 	int32_t n = j->crop_px / 2 + 1;
 	double *v = NULL, length_A = j->crop_px * j->box.pixel_size_A;
@@ -144,8 +146,8 @@ done:
 static cyc_status add_groups(cyc_star *s, const cyc_refine3d_job *j, int half)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[4] = { "rlnGroupNumber", "rlnGroupName", "rlnGroupNrParticles",
-		                                  "rlnGroupScaleCorrection" };
+	static const char *const LABEL[4] = { CYC_RLN_GROUP_NUMBER, CYC_RLN_GROUP_NAME,
+		                                  CYC_RLN_GROUP_NR_PARTICLES, CYC_RLN_GROUP_SCALE_CORRECTION };
 	cyc_star_block *b;
 	int32_t column;
 	CYC_TRY(cyc_star_add_block(&b, s, "model_groups", CYC_STAR_TABLE));
@@ -167,7 +169,7 @@ done:
 static cyc_status add_noise(cyc_star *s, const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[3] = { "rlnSpectralIndex", "rlnResolution", "rlnSigma2Noise" };
+	static const char *const LABEL[3] = { CYC_RLN_SPECTRAL_INDEX, CYC_RLN_RESOLUTION, CYC_RLN_SIGMA2_NOISE };
 	static const bool IS_COUNT[3] = { true };
 	int32_t n = j->crop_px / 2 + 1;
 	char *name = NULL;
@@ -225,21 +227,21 @@ static cyc_status write_sampling(const cyc_refine3d_job *j, const char *prefix)
 	double step = cyc_rad_to_deg(cyc_healpix_step_rad(state->order)),
 		   first = cyc_rad_to_deg(cyc_healpix_step_rad(o->healpix_order)), a = j->box.pixel_size_A;
 	const entry e[] = {
-		{ "rlnIs3DSampling", COUNT, 1, NULL },
-		{ "rlnIs3DTranslationalSampling", COUNT, 1, NULL },
-		{ "rlnHealpixOrder", COUNT, state->order, NULL },
-		{ "rlnSymmetryGroup", TEXT, 0, j->symmetry->name },
-		{ "rlnTiltAngleLimit", NUMBER, -91, NULL },
-		{ "rlnPsiStep", NUMBER, step, NULL },
-		{ "rlnOffsetRange", NUMBER, state->offset_range_A, NULL },
-		{ "rlnOffsetStep", NUMBER, state->offset_step_A, NULL },
-		{ "rlnHelicalOffsetStep", NUMBER, -1, NULL },
-		{ "rlnSamplingPerturbInstance", NUMBER, o->no_polish ? state->perturbation : 0, NULL },
-		{ "rlnSamplingPerturbFactor", NUMBER, o->no_polish ? o->perturbation : 0, NULL },
-		{ "rlnHealpixOrderOriginal", COUNT, o->healpix_order, NULL },
-		{ "rlnPsiStepOriginal", NUMBER, first, NULL },
-		{ "rlnOffsetRangeOriginal", NUMBER, o->offset_range_px * a, NULL },
-		{ "rlnOffsetStepOriginal", NUMBER, o->offset_step_px * a, NULL },
+		{ CYC_RLN_IS_3D_SAMPLING, COUNT, 1, NULL },
+		{ CYC_RLN_IS_3D_TRANSLATIONAL_SAMPLING, COUNT, 1, NULL },
+		{ CYC_RLN_HEALPIX_ORDER, COUNT, state->order, NULL },
+		{ CYC_RLN_SYMMETRY_GROUP, TEXT, 0, j->symmetry->name },
+		{ CYC_RLN_TILT_ANGLE_LIMIT, NUMBER, -91, NULL },
+		{ CYC_RLN_PSI_STEP, NUMBER, step, NULL },
+		{ CYC_RLN_OFFSET_RANGE, NUMBER, state->offset_range_A, NULL },
+		{ CYC_RLN_OFFSET_STEP, NUMBER, state->offset_step_A, NULL },
+		{ CYC_RLN_HELICAL_OFFSET_STEP, NUMBER, -1, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_INSTANCE, NUMBER, o->no_polish ? state->perturbation : 0, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_FACTOR, NUMBER, o->no_polish ? o->perturbation : 0, NULL },
+		{ CYC_RLN_HEALPIX_ORDER_ORIGINAL, COUNT, o->healpix_order, NULL },
+		{ CYC_RLN_PSI_STEP_ORIGINAL, NUMBER, first, NULL },
+		{ CYC_RLN_OFFSET_RANGE_ORIGINAL, NUMBER, o->offset_range_px * a, NULL },
+		{ CYC_RLN_OFFSET_STEP_ORIGINAL, NUMBER, o->offset_step_px * a, NULL },
 	};
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "sampling.star"));
 	CYC_TRY(cyc_star_create(&s));
@@ -267,37 +269,37 @@ static cyc_status write_optimiser(const cyc_refine3d_job *j, const char *prefix,
 		                     is_final && i < 2 ? "model.star" : NAME[i]));
 	CYC_TRY(cyc_asprintf(&names[4], "%srun", j->in.out_dir));
 	const entry e[] = {
-		{ "rlnOutputRootName", TEXT, 0, names[4] },
-		{ "rlnModelStarFile", TEXT, 0, names[0] },
-		{ "rlnModelStarFile2", TEXT, 0, is_final ? "" : names[1] },
-		{ "rlnExperimentalDataStarFile", TEXT, 0, names[2] },
-		{ "rlnTomoTomogramsFile", TEXT, 0, j->in.set->tomograms },
-		{ "rlnTomoTrajectoriesFile", TEXT, 0, j->in.set->trajectories },
-		{ "rlnOrientSamplingStarFile", TEXT, 0, names[3] },
-		{ "rlnCurrentIteration", COUNT, t->iteration, NULL },
-		{ "rlnNumberOfIterations", COUNT, o->max_iterations, NULL },
-		{ "rlnDoSplitRandomHalves", COUNT, 1, NULL },
-		{ "rlnJoinHalvesUntilThisResolution", NUMBER, o->join_A, NULL },
-		{ "rlnAdaptiveOversampleOrder", COUNT, o->oversampling, NULL },
-		{ "rlnAdaptiveOversampleFraction", NUMBER, o->adaptive_frac, NULL },
-		{ "rlnRandomSeed", COUNT, (double)o->seed, NULL },
-		{ "rlnParticleDiameter", NUMBER, j->particle_diameter_A, NULL },
-		{ "rlnWidthMaskEdge", COUNT, 5, NULL },
-		{ "rlnDoZeroMask", COUNT, 1, NULL },
-		{ "rlnDoSolventFlattening", COUNT, 1, NULL },
-		{ "rlnDoSolventFscCorrection", COUNT, !o->no_fsc_correction, NULL },
-		{ "rlnSolventMaskName", TEXT, 0, j->in.reference_files[2] ? j->in.reference_files[2] : "None" },
-		{ "rlnDoAutoRefine", COUNT, 1, NULL },
-		{ "rlnAutoLocalSearchesHealpixOrder", COUNT, o->auto_local_order, NULL },
-		{ "rlnNumberOfIterWithoutResolutionGain", COUNT, t->n_without_gain, NULL },
-		{ "rlnBestResolutionThusFar", NUMBER, 1 / t->best_resolution_A, NULL },
-		{ "rlnNumberOfIterWithoutChangingAssignments", COUNT, t->n_without_change, NULL },
-		{ "rlnOverallAccuracyRotations", NUMBER, cyc_rad_to_deg(accuracy(t->rotation_error_rad)), NULL },
-		{ "rlnOverallAccuracyTranslationsAngst", NUMBER, accuracy(t->offset_error_A), NULL },
-		{ "rlnChangesOptimalOrientations", NUMBER, cyc_rad_to_deg(t->change_rotation_rad), NULL },
-		{ "rlnChangesOptimalOffsets", NUMBER, t->change_offset_A, NULL },
-		{ "rlnChangesOptimalClasses", NUMBER, 0, NULL },
-		{ "rlnHasConverged", COUNT, t->has_converged, NULL },
+		{ CYC_RLN_OUTPUT_ROOT_NAME, TEXT, 0, names[4] },
+		{ CYC_RLN_MODEL_STAR_FILE, TEXT, 0, names[0] },
+		{ CYC_RLN_MODEL_STAR_FILE2, TEXT, 0, is_final ? "" : names[1] },
+		{ CYC_RLN_EXPERIMENTAL_DATA_STAR_FILE, TEXT, 0, names[2] },
+		{ CYC_RLN_TOMO_TOMOGRAMS_FILE, TEXT, 0, j->in.set->tomograms },
+		{ CYC_RLN_TOMO_TRAJECTORIES_FILE, TEXT, 0, j->in.set->trajectories },
+		{ CYC_RLN_ORIENT_SAMPLING_STAR_FILE, TEXT, 0, names[3] },
+		{ CYC_RLN_CURRENT_ITERATION, COUNT, t->iteration, NULL },
+		{ CYC_RLN_NUMBER_OF_ITERATIONS, COUNT, o->max_iterations, NULL },
+		{ CYC_RLN_DO_SPLIT_RANDOM_HALVES, COUNT, 1, NULL },
+		{ CYC_RLN_JOIN_HALVES_UNTIL_THIS_RESOLUTION, NUMBER, o->join_A, NULL },
+		{ CYC_RLN_ADAPTIVE_OVERSAMPLE_ORDER, COUNT, o->oversampling, NULL },
+		{ CYC_RLN_ADAPTIVE_OVERSAMPLE_FRACTION, NUMBER, o->adaptive_frac, NULL },
+		{ CYC_RLN_RANDOM_SEED, COUNT, (double)o->seed, NULL },
+		{ CYC_RLN_PARTICLE_DIAMETER, NUMBER, j->particle_diameter_A, NULL },
+		{ CYC_RLN_WIDTH_MASK_EDGE, COUNT, 5, NULL },
+		{ CYC_RLN_DO_ZERO_MASK, COUNT, 1, NULL },
+		{ CYC_RLN_DO_SOLVENT_FLATTENING, COUNT, 1, NULL },
+		{ CYC_RLN_DO_SOLVENT_FSC_CORRECTION, COUNT, !o->no_fsc_correction, NULL },
+		{ CYC_RLN_SOLVENT_MASK_NAME, TEXT, 0, j->in.reference_files[2] ? j->in.reference_files[2] : "None" },
+		{ CYC_RLN_DO_AUTO_REFINE, COUNT, 1, NULL },
+		{ CYC_RLN_AUTO_LOCAL_SEARCHES_HEALPIX_ORDER, COUNT, o->auto_local_order, NULL },
+		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_RESOLUTION_GAIN, COUNT, t->n_without_gain, NULL },
+		{ CYC_RLN_BEST_RESOLUTION_THUS_FAR, NUMBER, 1 / t->best_resolution_A, NULL },
+		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_CHANGING_ASSIGNMENTS, COUNT, t->n_without_change, NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_ROTATIONS, NUMBER, cyc_rad_to_deg(accuracy(t->rotation_error_rad)), NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_TRANSLATIONS_ANGST, NUMBER, accuracy(t->offset_error_A), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_ORIENTATIONS, NUMBER, cyc_rad_to_deg(t->change_rotation_rad), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_OFFSETS, NUMBER, t->change_offset_A, NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_CLASSES, NUMBER, 0, NULL },
+		{ CYC_RLN_HAS_CONVERGED, COUNT, t->has_converged, NULL },
 	};
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(add_list(s, "optimiser_general", e, sizeof e / sizeof *e));

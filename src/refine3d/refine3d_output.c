@@ -1,5 +1,6 @@
 /* What a refinement writes, under RELION's names. */
 #include "refine3d/refine3d_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,9 +16,9 @@ done:
 	return st;
 }
 
-const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot",     "cycPriorAngleTilt",
-	                                      "cycPriorAnglePsi",     "cycPriorOriginXAngst",
-	                                      "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
+const char *const CYC_PRIOR_LABELS[6] = { CYC_OWN_PRIOR_ANGLE_ROT,      CYC_OWN_PRIOR_ANGLE_TILT,
+	                                      CYC_OWN_PRIOR_ANGLE_PSI,      CYC_OWN_PRIOR_ORIGIN_X_ANGST,
+	                                      CYC_OWN_PRIOR_ORIGIN_Y_ANGST, CYC_OWN_PRIOR_ORIGIN_Z_ANGST };
 
 /* ---------------------------------------------------------------- particles */
 
@@ -69,8 +70,9 @@ done:
 static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const ANGLE[3] = { CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI };
+	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	const cyc_particle *p = &j->in.particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
@@ -84,15 +86,15 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	const double origin[3] = { -o.x, -o.y, -o.z };
 	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ANGLE[k], cyc_rad_to_deg(angle[k])));
 	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
-	CYC_TRY(set_count(b, p->row, "rlnGroupNumber", p->i_series + 1));
-	CYC_TRY(set_count(b, p->row, "rlnClassNumber", 1));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnNormCorrection", "1.000000"));
-	CYC_TRY(set_number(b, p->row, "rlnLogLikeliContribution", r->log_likelihood));
-	CYC_TRY(set_number(b, p->row, "rlnMaxValueProbDistribution", r->p_max));
-	CYC_TRY(set_count(b, p->row, "rlnNrOfSignificantSamples", r->n_significant));
+	CYC_TRY(set_count(b, p->row, CYC_RLN_GROUP_NUMBER, p->i_series + 1));
+	CYC_TRY(set_count(b, p->row, CYC_RLN_CLASS_NUMBER, 1));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_NORM_CORRECTION, "1.000000"));
+	CYC_TRY(set_number(b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(set_number(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
+	CYC_TRY(set_count(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, r->n_significant));
 	if (cyc_refine3d_judges(j)) {
-		CYC_TRY(set_number(b, p->row, "cycParticleProbability", p->probability));
-		CYC_TRY(set_number(b, p->row, "cycLogLikelihoodExpected", r->expected));
+		CYC_TRY(set_number(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, p->probability));
+		CYC_TRY(set_number(b, p->row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
 	}
 	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
@@ -124,7 +126,7 @@ static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, c
 	CYC_TRY(cyc_particle_set_read(&set, relative, NULL, j->in.tomograms, j->in.root));
 	CYC_TRY(cyc_alloc(&keep, set->n, sizeof *keep));
 	CYC_TRY(cyc_alloc(&score, set->n, sizeof *score));
-	CYC_TRY(cyc_particle_column(score, set, "rlnLogLikeliContribution"));
+	CYC_TRY(cyc_particle_column(score, set, CYC_RLN_LOG_LIKELI_CONTRIBUTION));
 	CYC_TRY(cyc_particle_set_separate(keep, &j->result->n_removed, set, j->o->min_separation_A, score));
 	CYC_TRY(cyc_particle_set_write(set, keep, path));
 	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out",
@@ -140,13 +142,13 @@ done:
 static cyc_status put_judgement(cyc_star_block *b, int64_t row, const cyc_refined *r)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(set_number(b, row, "cycParticleProbability", r->probability));
-	CYC_TRY(set_number(b, row, "rlnLogLikeliContribution", r->log_likelihood));
-	CYC_TRY(set_number(b, row, "cycLogLikelihoodExpected", r->expected));
-	CYC_TRY(set_number(b, row, "cycAgreementLow", r->found_amplitude[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, "cycAgreementHigh", r->found_amplitude[CYC_BAND_HIGH]));
-	CYC_TRY(set_number(b, row, "cycResidualPowerLow", r->residual[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, "cycResidualPowerHigh", r->residual[CYC_BAND_HIGH]));
+	CYC_TRY(set_number(b, row, CYC_OWN_PARTICLE_PROBABILITY, r->probability));
+	CYC_TRY(set_number(b, row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(set_number(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
+	CYC_TRY(set_number(b, row, CYC_OWN_AGREEMENT_LOW, r->found_amplitude[CYC_BAND_LOW]));
+	CYC_TRY(set_number(b, row, CYC_OWN_AGREEMENT_HIGH, r->found_amplitude[CYC_BAND_HIGH]));
+	CYC_TRY(set_number(b, row, CYC_OWN_RESIDUAL_POWER_LOW, r->residual[CYC_BAND_LOW]));
+	CYC_TRY(set_number(b, row, CYC_OWN_RESIDUAL_POWER_HIGH, r->residual[CYC_BAND_HIGH]));
 done:
 	return st;
 }
@@ -162,14 +164,14 @@ static cyc_status write_improbable(const cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "improbable.star"));
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, "rlnParticleNumber", j->in.particles->n));
-	CYC_TRY(cyc_star_list_set_int(general, "cycImprobableNumber", j->state.n_improbable));
-	CYC_TRY(cyc_star_list_set_int(general, "cycSearchedNumber", j->state.n_searched));
-	CYC_TRY(cyc_star_list_set_int(general, "cycFoundAgainNumber", j->state.n_found_again));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_PARTICLE_NUMBER, j->in.particles->n));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_IMPROBABLE_NUMBER, j->state.n_improbable));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_SEARCHED_NUMBER, j->state.n_searched));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_FOUND_AGAIN_NUMBER, j->state.n_found_again));
 	for (int k = 0; k < 2; k++) {
 		int32_t column;
 		CYC_TRY(cyc_star_add_block(&b[k], s, BLOCK[k], CYC_STAR_TABLE));
-		CYC_TRY(cyc_star_ensure_column(&column, b[k], "rlnTomoParticleName", ""));
+		CYC_TRY(cyc_star_ensure_column(&column, b[k], CYC_RLN_TOMO_PARTICLE_NAME, ""));
 		for (int64_t i = 0; i < j->in.particles->n; i++) {
 			const cyc_refined *r = &j->refined[i];
 			int64_t row;
@@ -241,15 +243,15 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
 	static const char *const LABEL[CYC_POSE_PARAMETERS] = {
-		"cycRotationXErrorDeg",   "cycRotationYErrorDeg",   "cycRotationZErrorDeg",
-		"cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst"
+		CYC_OWN_ROTATION_X_ERROR_DEG,   CYC_OWN_ROTATION_Y_ERROR_DEG,   CYC_OWN_ROTATION_Z_ERROR_DEG,
+		CYC_OWN_POSITION_X_ERROR_ANGST, CYC_OWN_POSITION_Y_ERROR_ANGST, CYC_OWN_POSITION_Z_ERROR_ANGST
 	};
 	cyc_star *s = NULL;
 	cyc_star_block *b, *input;
 	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_PARTICLE_NAME, ""));
 	CYC_TRY(cyc_star_require(&input, j->in.particles->star, "particles"));
 	for (int64_t i = 0; i < j->in.particles->n; i++) {
 		int64_t row;

@@ -2,6 +2,7 @@
 #include "simulate/simulate_internal.h"
 
 #include "cyclotomo/star.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -68,18 +69,18 @@ static cyc_status add_tilt(cyc_star_block *b, const cyc__sim_tilt *t, const char
 	cyc_status st = CYC_OK;
 	int64_t row;
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnMicrographName", image));
-	CYC_TRY(put_double(b, row, "rlnTomoNominalStageTiltAngle", cyc_rad_to_deg(t->nominal_tilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
-	CYC_TRY(put_double(b, row, "rlnTomoXTilt", cyc_rad_to_deg(t->xtilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoYTilt", cyc_rad_to_deg(t->ytilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoZRot", cyc_rad_to_deg(t->zrot_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoXShiftAngst", t->shift_x_A));
-	CYC_TRY(put_double(b, row, "rlnTomoYShiftAngst", t->shift_y_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusU", t->defocus_u_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusV", t->defocus_v_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusAngle", cyc_rad_to_deg(t->defocus_angle_rad)));
-	CYC_TRY(put_double(b, row, "rlnCtfScalefactor", t->scale));
+	CYC_TRY(put_text(b, row, CYC_RLN_MICROGRAPH_NAME, image));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE, cyc_rad_to_deg(t->nominal_tilt_rad)));
+	CYC_TRY(put_double(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_X_TILT, cyc_rad_to_deg(t->xtilt_rad)));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_Y_TILT, cyc_rad_to_deg(t->ytilt_rad)));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_Z_ROT, cyc_rad_to_deg(t->zrot_rad)));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_X_SHIFT_ANGST, t->shift_x_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_Y_SHIFT_ANGST, t->shift_y_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_DEFOCUS_U, t->defocus_u_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_DEFOCUS_V, t->defocus_v_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_DEFOCUS_ANGLE, cyc_rad_to_deg(t->defocus_angle_rad)));
+	CYC_TRY(put_double(b, row, CYC_RLN_CTF_SCALEFACTOR, t->scale));
 done:
 	return st;
 }
@@ -113,23 +114,23 @@ done:
 static cyc_status add_tomogram(cyc_star_block *b, const cyc__sim_scene *s, int32_t i_series,
                                const char *prefix, const cyc_simulate_options *o)
 {
-	static const char *const sizes[] = { "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ" };
+	static const char *const sizes[] = { CYC_RLN_TOMO_SIZE_X, CYC_RLN_TOMO_SIZE_Y, CYC_RLN_TOMO_SIZE_Z };
 	cyc_status st = CYC_OK;
 	char *name = NULL, *path = NULL;
 	int64_t row;
 	CYC_TRY(cyc__sim_series_name(&name, i_series));
 	CYC_TRY(cyc_asprintf(&path, "%stilt_series/%s.star", prefix, name));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnTomoName", name));
-	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
-	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
-	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
-	CYC_TRY(put_double(b, row, "rlnMicrographOriginalPixelSize", s->pixel_size_A));
-	CYC_TRY(put_double(b, row, "rlnTomoHand", o->hand));
-	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
-	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
-	CYC_TRY(put_double(b, row, "rlnTomoImportFractionalDose", o->dose_e_per_A2));
-	CYC_TRY(put_text(b, row, "rlnTomoTiltSeriesStarFile", path));
+	CYC_TRY(put_text(b, row, CYC_RLN_TOMO_NAME, name));
+	CYC_TRY(put_double(b, row, CYC_RLN_VOLTAGE, o->voltage_kV));
+	CYC_TRY(put_double(b, row, CYC_RLN_SPHERICAL_ABERRATION, o->spherical_aberration_mm));
+	CYC_TRY(put_double(b, row, CYC_RLN_AMPLITUDE_CONTRAST, o->amplitude_contrast_frac));
+	CYC_TRY(put_double(b, row, CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE, s->pixel_size_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_HAND, o->hand));
+	CYC_TRY(put_text(b, row, CYC_RLN_OPTICS_GROUP_NAME, "opticsGroup1"));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, s->pixel_size_A));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, o->dose_e_per_A2));
+	CYC_TRY(put_text(b, row, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE, path));
 	for (int d = 0; d < 3; d++) CYC_TRY(put_int(b, row, sizes[d], s->size_px[d]));
 done:
 	cyc_free(name);
@@ -177,27 +178,27 @@ static cyc_status particle_name(char **out, const cyc__sim_particle *p)
 static cyc_status add_particle(cyc_star_block *b, const cyc__sim_particle *p, const cyc__sim_pose *pose,
                                const cyc_simulate_options *o)
 {
-	static const char *const sub[] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                               "rlnTomoSubtomogramPsi" };
-	static const char *const angle[] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	static const char *const sub[] = { CYC_RLN_TOMO_SUBTOMOGRAM_ROT, CYC_RLN_TOMO_SUBTOMOGRAM_TILT,
+		                               CYC_RLN_TOMO_SUBTOMOGRAM_PSI };
+	static const char *const angle[] = { CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI };
 	cyc_status st = CYC_OK;
 	char *name = NULL, *series = NULL;
 	int64_t row;
 	CYC_TRY(particle_name(&name, p));
 	CYC_TRY(cyc__sim_series_name(&series, p->i_series));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnTomoName", series));
-	CYC_TRY(put_text(b, row, "rlnTomoParticleName", name));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateXAngst", pose->position_A.x));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateYAngst", pose->position_A.y));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateZAngst", pose->position_A.z));
+	CYC_TRY(put_text(b, row, CYC_RLN_TOMO_NAME, series));
+	CYC_TRY(put_text(b, row, CYC_RLN_TOMO_PARTICLE_NAME, name));
+	CYC_TRY(put_double(b, row, CYC_RLN_CENTERED_COORDINATE_X_ANGST, pose->position_A.x));
+	CYC_TRY(put_double(b, row, CYC_RLN_CENTERED_COORDINATE_Y_ANGST, pose->position_A.y));
+	CYC_TRY(put_double(b, row, CYC_RLN_CENTERED_COORDINATE_Z_ANGST, pose->position_A.z));
 	if (o->subtomogram_angles) CYC_TRY(put_euler(b, row, sub, pose->R_tomo_part));
 	CYC_TRY(put_euler(b, row, angle, pose->R_part_ref));
-	CYC_TRY(put_double(b, row, "rlnOriginXAngst", pose->origin_A.x));
-	CYC_TRY(put_double(b, row, "rlnOriginYAngst", pose->origin_A.y));
-	CYC_TRY(put_double(b, row, "rlnOriginZAngst", pose->origin_A.z));
-	CYC_TRY(put_int(b, row, "rlnRandomSubset", p->half + 1));
-	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
+	CYC_TRY(put_double(b, row, CYC_RLN_ORIGIN_X_ANGST, pose->origin_A.x));
+	CYC_TRY(put_double(b, row, CYC_RLN_ORIGIN_Y_ANGST, pose->origin_A.y));
+	CYC_TRY(put_double(b, row, CYC_RLN_ORIGIN_Z_ANGST, pose->origin_A.z));
+	CYC_TRY(put_int(b, row, CYC_RLN_RANDOM_SUBSET, p->half + 1));
+	CYC_TRY(put_int(b, row, CYC_RLN_OPTICS_GROUP, 1));
 done:
 	cyc_free(name);
 	cyc_free(series);
@@ -208,17 +209,17 @@ done:
  */
 static cyc_status put_aberrations(cyc_star_block *b, int64_t row, const cyc_simulate_options *o)
 {
-	static const char *const labels[2][2] = { { "rlnMagMat00", "rlnMagMat01" },
-		                                      { "rlnMagMat10", "rlnMagMat11" } };
+	static const char *const labels[2][2] = { { CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT01 },
+		                                      { CYC_RLN_MAG_MAT10, CYC_RLN_MAG_MAT11 } };
 	cyc_status st = CYC_OK;
 	int32_t column;
 	double M[2][2], k3 = o->aberration_rad * pow(2 * o->pixel_size_A, 3), k4 = k3 * 2 * o->pixel_size_A;
 	const double even[9] = { k4 * 0.5 / 3, 0, k4 * 0.5 / 2, 0, 0, 0, k4 * 0.5 / 6, 0, k4 };
 	const double odd[6] = { -k3 * 0.3 * 2 / 3, k3 * 0.8 * 2 / 3, 0, -k3 * 0.3 / 3, k3 * 0.8 / 3, k3 * 0.5 };
 	if (o->aberration_rad != 0) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnEvenZernike", "[]"));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_EVEN_ZERNIKE, "[]"));
 		CYC_TRY(cyc_star_set_vector(b, row, column, even, 9));
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOddZernike", "[]"));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_ODD_ZERNIKE, "[]"));
 		CYC_TRY(cyc_star_set_vector(b, row, column, odd, 6));
 	}
 	if (o->magnification_frac == 0) goto done;
@@ -238,15 +239,15 @@ static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const 
 	int64_t row;
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnTomoSubTomosAre2DStacks", 1));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, 1));
 	CYC_TRY(cyc_star_add_block(&b, star, "optics", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
-	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
-	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
-	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
-	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
-	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
+	CYC_TRY(put_int(b, row, CYC_RLN_OPTICS_GROUP, 1));
+	CYC_TRY(put_text(b, row, CYC_RLN_OPTICS_GROUP_NAME, "opticsGroup1"));
+	CYC_TRY(put_double(b, row, CYC_RLN_SPHERICAL_ABERRATION, o->spherical_aberration_mm));
+	CYC_TRY(put_double(b, row, CYC_RLN_VOLTAGE, o->voltage_kV));
+	CYC_TRY(put_double(b, row, CYC_RLN_AMPLITUDE_CONTRAST, o->amplitude_contrast_frac));
+	CYC_TRY(put_double(b, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, s->pixel_size_A));
 	if (is_truth) CYC_TRY(put_aberrations(b, row, o));
 	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < s->n_particles; i++)
@@ -260,14 +261,15 @@ done:
 
 static cyc_status write_motion(const cyc__sim_scene *s, const char *folder)
 {
-	static const char *const labels[] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const labels[] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                  CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
 	cyc_star_block *b = NULL;
 	char *name = NULL;
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", s->n_particles));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_PARTICLE_NUMBER, s->n_particles));
 	for (int32_t i = 0; i < s->n_particles; i++) {
 		CYC_TRY(particle_name(&name, &s->particles[i]));
 		CYC_TRY(cyc_star_add_block(&b, star, name, CYC_STAR_TABLE));
@@ -298,11 +300,11 @@ static cyc_status write_optimisation_set(const char *folder, const char *prefix,
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "", CYC_STAR_LIST));
 	snprintf(name, sizeof name, "%sparticles.star", prefix);
-	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoParticlesFile", name));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_TOMO_PARTICLES_FILE, name));
 	snprintf(name, sizeof name, "%stomograms.star", prefix);
-	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTomogramsFile", name));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_TOMO_TOMOGRAMS_FILE, name));
 	snprintf(name, sizeof name, "%smotion.star", prefix);
-	if (with_motion) CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTrajectoriesFile", name));
+	if (with_motion) CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_TOMO_TRAJECTORIES_FILE, name));
 	CYC_TRY(write_at(star, folder, "optimisation_set.star"));
 done:
 	cyc_star_destroy(&star);
