@@ -142,33 +142,21 @@ static cyc_status change(cyc_check *c, const cyc_finding *f, bool *has_particles
 static cyc_status write_project(cyc_check *c, const char *dir, bool has_particles)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, c->set));
+	char *tomograms = NULL, *particles = NULL, *path = NULL;
 	CYC_TRY(cyc_tomogram_set_write(c->tomograms, dir, c->root, 0));
-	cyc_free(set->tomograms);
-	set->tomograms = NULL;
-	CYC_TRY(cyc_path_join(&set->tomograms, dir, "tomograms.star"));
+	CYC_TRY(cyc_path_join(&tomograms, dir, "tomograms.star"));
 	if (has_particles) {
-		cyc_free(set->particles);
-		set->particles = NULL;
-		CYC_TRY(cyc_path_join(&set->particles, dir, "particles.star"));
-		CYC_TRY(cyc_path_join(&path, c->root, set->particles));
+		CYC_TRY(cyc_path_join(&particles, dir, "particles.star"));
+		CYC_TRY(cyc_path_join(&path, c->root, particles));
 		CYC_TRY(cyc_star_write(c->particles->star, path));
-		cyc_free(path);
-		path = NULL;
 	}
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t k = 0; k < sizeof drop / sizeof *drop; k++) {
-		cyc_free(*drop[k]);
-		*drop[k] = NULL;
-	}
+	const cyc_set_changes now = { .tomograms = tomograms, .particles = particles };
 	CYC_TRY(cyc_path_join(&c->result->fixed_set, dir, "optimisation_set.star"));
-	CYC_TRY(cyc_path_join(&path, c->root, c->result->fixed_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(c->root, c->result->fixed_set, c->set, &now));
 done:
+	cyc_free(tomograms);
+	cyc_free(particles);
 	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

@@ -310,7 +310,7 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
                           const cyc_aberration_result *r, int32_t j)
 {
 	cyc_status st = CYC_OK;
-	int32_t n, m, column;
+	int32_t n, m;
 	int64_t row;
 	const cyc_optics_group *o = &set->optics[g];
 	const double *all = parity == CYC_EVEN ? o->even_zernike : o->odd_zernike;
@@ -318,24 +318,16 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
 	if (parity == CYC_ODD) cyc_zernike_odd_index(&n, &m, j);
 	else cyc_zernike_even_index(&n, &m, j);
 	CYC_TRY(cyc_star_add_row(&row, b));
-	const struct {
-		const char *label;
-		int64_t value;
-	} INTS[] = { { CYC_RLN_OPTICS_GROUP, g + 1 },
-		         { CYC_OWN_ZERNIKE_ORDER, n },
-		         { CYC_OWN_ZERNIKE_FREQUENCY, m },
-		         { CYC_OWN_IS_WRITTEN, r->is_written } };
-	for (size_t k = 0; k < sizeof INTS / sizeof *INTS; k++) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, INTS[k].label, "0"));
-		CYC_TRY(cyc_star_set_int(b, row, column, INTS[k].value));
-	}
-	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_ABERRATION_PARITY, ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[parity]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_AT_LIMIT, r->theta[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_AT_LIMIT_ERROR, r->theta_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE_CHANGE, r->zernike[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE_ERROR, r->zernike_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ZERNIKE, j < n_all ? all[j] : 0));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, g + 1));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_ORDER, n));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_FREQUENCY, m));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_IS_WRITTEN, r->is_written));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_ABERRATION_PARITY, PARITY_NAMES[parity]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_AT_LIMIT, r->theta[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_AT_LIMIT_ERROR, r->theta_error[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_CHANGE, r->zernike[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_ERROR, r->zernike_error[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE, j < n_all ? all[j] : 0));
 done:
 	return st;
 }
@@ -353,22 +345,17 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 		for (int p = 0; p < CYC_N_PARITIES; p++) {
 			const cyc_aberration_result *r = &results[g][p];
 			int64_t row;
-			int32_t column;
 			if (!r->is_asked) continue;
 			CYC_TRY(cyc_star_add_row(&row, b));
-			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP, "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, g + 1));
-			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_ABERRATION_PARITY, ""));
-			CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[p]));
-			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_IS_WRITTEN, "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, r->is_written));
-			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LIMIT_ANGST,
-			                            a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
-			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_PHASE_RMS, r->rms_rad));
-			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_GAIN_IN_OTHER_HALF, r->check.gain));
-			CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_CHI_SQUARE, r->check.chi2));
-			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_TERMS_TESTED, "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, r->check.n_free));
+			CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, g + 1));
+			CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_ABERRATION_PARITY, PARITY_NAMES[p]));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_IS_WRITTEN, r->is_written));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_LIMIT_ANGST,
+			                      a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_RMS, r->rms_rad));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_GAIN_IN_OTHER_HALF, r->check.gain));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_CHI_SQUARE, r->check.chi2));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_TERMS_TESTED, r->check.n_free));
 		}
 	CYC_TRY(cyc_star_add_block(&b, s, "coefficients", CYC_STAR_TABLE));
 	for (int32_t g = 0; g < set->n_optics; g++)

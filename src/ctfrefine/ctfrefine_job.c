@@ -657,34 +657,14 @@ static void count_results(job *j)
 	         (long long)count[CYC_TILT_NO_DATA], (long long)count[CYC_TILT_EXCLUDED]);
 }
 
-static cyc_status replace_name(char **name, const char *by)
-{
-	if (!by) return CYC_OK;
-	cyc_free(*name);
-	*name = NULL;
-	return cyc_strdup(name, by);
-}
-
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	/* The maps belong to the old CTFs. */
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-		cyc_free(*drop[i]);
-		*drop[i] = NULL;
-	}
-	CYC_TRY(replace_name(&set->tomograms, j->result->tomograms));
-	CYC_TRY(replace_name(&set->particles, j->result->particles));
+	const cyc_set_changes now = { .tomograms = j->result->tomograms, .particles = j->result->particles };
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->in.out_dir));
-	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, j->result->optimisation_set, j->in.set, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

@@ -283,47 +283,31 @@ done:
 
 /* ---------------------------------------------------------------- uncertainty.star */
 
-cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and
-	 * 0 would be a promise. */
-	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
-done:
-	return st;
-}
-
 static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt_result *r, bool has_bfactors)
 {
 	cyc_status st = CYC_OK;
 	int64_t row;
-	int32_t column;
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_MICROGRAPH_NAME, ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
-	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_PARTICLES_USED, "0"));
-	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
-	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_TILT_STATUS, ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_DEFOCUS_ERROR_ANGST, r->defocus_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_DEFOCUS_CHANGE_ANGST, r->defocus_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ASTIGMATISM_ERROR_ANGST, r->astigmatism_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_ASTIGMATISM_CHANGE_ANGST, r->astigmatism_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_SCALE_ERROR, r->scale_error));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_SCALE_RATIO, r->scale_ratio));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_MICROGRAPH_NAME, t->image ? t->image : ""));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PARTICLES_USED, (double)r->n_particles));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_TILT_STATUS, cyc_tilt_status_name(r->status)));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_DEFOCUS_ERROR_ANGST, r->defocus_error_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_DEFOCUS_CHANGE_ANGST, r->defocus_change_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ASTIGMATISM_ERROR_ANGST, r->astigmatism_error_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ASTIGMATISM_CHANGE_ANGST, r->astigmatism_change_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_SCALE_ERROR, r->scale_error));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_SCALE_RATIO, r->scale_ratio));
 	if (has_bfactors) {
-		CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BFACTOR_ERROR, r->bfactor_error_A2));
-		CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BFACTOR_CHANGE, r->bfactor_change_A2));
+		CYC_TRY(cyc_label_put(b, row, CYC_OWN_BFACTOR_ERROR, r->bfactor_error_A2));
+		CYC_TRY(cyc_label_put(b, row, CYC_OWN_BFACTOR_CHANGE, r->bfactor_change_A2));
 	}
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_GAIN, r->gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_BAD_PROBABILITY, r->p_bad));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_LOG_LIKELIHOOD_FOUND, r->found_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_RESIDUAL_SHIFT_X_ANGST, r->shift_A[0]));
-	CYC_TRY(cyc_uncertainty_put(b, row, CYC_OWN_RESIDUAL_SHIFT_Y_ANGST, r->shift_A[1]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_GAIN, r->gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_BAD_PROBABILITY, r->p_bad));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected_gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_FOUND, r->found_gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_SHIFT_X_ANGST, r->shift_A[0]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_SHIFT_Y_ANGST, r->shift_A[1]));
 done:
 	return st;
 }

@@ -63,8 +63,6 @@ CYC_MUST_CHECK cyc_status cyc_tilt_results_write(const char *path, const cyc_til
                                                  uint64_t hash);
 CYC_MUST_CHECK cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts,
                                                 const char *path, uint64_t hash);
-/** One number of a table of results; NaN, an error that is not known, is written as -1. */
-CYC_MUST_CHECK cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v);
 /** uncertainty.star: a block per series, a row per tilt. results[i] belongs to series i. */
 CYC_MUST_CHECK cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms,
                                                 cyc_tilt_result *const *results, bool has_bfactors);

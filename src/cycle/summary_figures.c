@@ -12,9 +12,6 @@
  * warnings. The third row of reference -> tomogram is the tomogram's z axis in the frame of the map. */
 static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *n, const char *path)
 {
-	static const char *const LABELS[6] = { CYC_RLN_TOMO_SUBTOMOGRAM_ROT, CYC_RLN_TOMO_SUBTOMOGRAM_TILT,
-		                                   CYC_RLN_TOMO_SUBTOMOGRAM_PSI, CYC_RLN_ANGLE_ROT,
-		                                   CYC_RLN_ANGLE_TILT,           CYC_RLN_ANGLE_PSI };
 	cyc_status st = CYC_OK;
 	cyc_star *star = NULL;
 	cyc_star_block *b;
@@ -25,10 +22,8 @@ static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *
 	CYC_TRY(cyc_alloc(tilt_rad, *n, sizeof **tilt_rad));
 	for (int64_t i = 0; i < *n; i++) {
 		double a[6], psi;
-		for (int k = 0; k < 6; k++) {
-			CYC_TRY(cyc_star_double_or(&a[k], b, i, LABELS[k], 0.0));
-			a[k] = cyc_deg_to_rad(a[k]);
-		}
+		CYC_TRY(cyc_label_get_three(a, b, i, CYC_LABELS_SUBTOMOGRAM));
+		CYC_TRY(cyc_label_get_three(a + 3, b, i, CYC_LABELS_ANGLE));
 		cyc_mat3 R =
 			cyc_mat3_mul(cyc_euler_to_matrix(a[0], a[1], a[2]), cyc_euler_to_matrix(a[3], a[4], a[5]));
 		cyc_euler_from_matrix(&(*rot_rad)[i], &(*tilt_rad)[i], &psi, R);

@@ -29,11 +29,11 @@ done:
 static cyc_status write_map(const cyc__postprocess *p, const cyc_volume *v, const char *suffix)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(output_name(NULL, &path, p, suffix));
-	CYC_TRY(cyc_mrc_write(path, v, 2, LABEL));
+	char *name = NULL;
+	CYC_TRY(cyc_asprintf(&name, "%s%s", p->o->out_root, suffix));
+	CYC_TRY(cyc_map_write(p->o->root, name, v, LABEL));
 done:
-	cyc_free(path);
+	cyc_free(name);
 	return st;
 }
 
@@ -382,31 +382,19 @@ done:
 
 /* ---------------------------------------------------------------- optimisation set */
 
-static cyc_status replace_text(char **text, const char *by)
-{
-	cyc_free(*text);
-	*text = NULL;
-	return cyc_strdup(text, by);
-}
-
 static cyc_status write_optimisation_set(char **name, const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL, *star = NULL;
+	cyc_optimisation_set input = *p->set;
+	char *star = NULL;
 	CYC_TRY(cyc_asprintf(&star, "%s.star", p->o->out_root));
-	CYC_TRY(output_name(name, &path, p, "_optimisation_set.star"));
-	CYC_TRY(cyc_optimisation_set_copy(&set, p->set));
-	CYC_TRY(replace_text(&set->reference_map1, p->half[0]));
-	CYC_TRY(replace_text(&set->reference_map2, p->half[1]));
-	CYC_TRY(replace_text(&set->reference_fsc, star));
+	CYC_TRY(cyc_asprintf(name, "%s_optimisation_set.star", p->o->out_root));
+	const cyc_set_changes now = { .half1 = p->half[0], .half2 = p->half[1], .fsc = star };
 	/* The set's own mask is the one particles are aligned with, which may be another than that of the FSC:
 	 * keep it. */
-	if (!set->reference_mask && p->o->mask) CYC_TRY(cyc_strdup(&set->reference_mask, p->o->mask));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	if (!input.reference_mask) input.reference_mask = (char *)(uintptr_t)p->o->mask;
+	CYC_TRY(cyc_optimisation_set_write_result(p->o->root, *name, &input, &now));
 done:
-	cyc_optimisation_set_destroy(&set);
-	cyc_free(path);
 	cyc_free(star);
 	return st;
 }

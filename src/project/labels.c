@@ -123,16 +123,38 @@ const char *const CYC_LABELS_INPUT_TILT[5] = { CYC_OWN_INPUT_X_TILT_DEG, CYC_OWN
 const char *const CYC_LABELS_INPUT_COORDINATE[3] = { CYC_OWN_INPUT_COORDINATE_X_ANGST,
 	                                                 CYC_OWN_INPUT_COORDINATE_Y_ANGST,
 	                                                 CYC_OWN_INPUT_COORDINATE_Z_ANGST };
+const char *const CYC_LABELS_MEAN_MOTION_ERROR[3] = { CYC_OWN_MEAN_MOTION_ERROR_X_ANGST,
+	                                                  CYC_OWN_MEAN_MOTION_ERROR_Y_ANGST,
+	                                                  CYC_OWN_MEAN_MOTION_ERROR_Z_ANGST };
 const char *const CYC_LABELS_MAGNIFICATION[2][2] = { { CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT01 },
 	                                                 { CYC_RLN_MAG_MAT10, CYC_RLN_MAG_MAT11 } };
 
-/* ---------------------------------------------------------------- writing */
+/* ---------------------------------------------------------------- values */
+
+cyc_status cyc_label_get_three(double v[3], const cyc_star_block *b, int64_t row, const char *const label[3])
+{
+	cyc_status st = CYC_OK;
+	for (int a = 0; a < 3; a++) {
+		const cyc_label_info *known = cyc_label_find(label[a]);
+		CYC_TRY(cyc_star_double_or(&v[a], b, row, label[a], 0));
+		if (known && known->is_angle) v[a] = cyc_deg_to_rad(v[a]);
+	}
+done:
+	return st;
+}
+
+bool cyc_label_has(const cyc_star_block *b, const char *const *label, int n)
+{
+	for (int a = 0; a < n; a++)
+		if (cyc_star_column(b, label[a]) < 0) return false;
+	return true;
+}
 
 cyc_status cyc_label_put(cyc_star_block *b, int64_t row, const char *label, double v)
 {
 	cyc_status st = CYC_OK;
 	const cyc_label_info *known = cyc_label_find(label);
-	bool is_result = known && known->tables == CYC_TABLE_RESULTS;
+	bool is_result = known && known->type == CYC_LABEL_RESULT;
 	int32_t column;
 	CYC_TRY(cyc_star_ensure_column(&column, b, label, is_result ? "-1" : "0"));
 	/* A word would make the column unreadable as numbers, and 0 would be a promise. */

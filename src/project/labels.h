@@ -17,6 +17,7 @@ typedef enum {
 	CYC_LABEL_TEXT,
 	CYC_LABEL_COUNT,
 	CYC_LABEL_NUMBER,
+	CYC_LABEL_RESULT, /**< a number of which -1 says that it is not known */
 	CYC_LABEL_VECTOR,
 	CYC_LABEL_FLAGS
 } cyc_label_type;
@@ -68,12 +69,20 @@ extern const char *const CYC_LABELS_PRIOR_ANGLE[3];
 extern const char *const CYC_LABELS_PRIOR_ORIGIN[3];
 extern const char *const CYC_LABELS_INPUT_TILT[5]; /**< three angles and two shifts of the first input */
 extern const char *const CYC_LABELS_INPUT_COORDINATE[3]; /**< places of the first input, Å */
+extern const char
+	*const CYC_LABELS_MEAN_MOTION_ERROR[3]; /**< of the mean over the tilts of a trajectory (T6.15) */
 extern const char *const CYC_LABELS_MAGNIFICATION[2][2];
+
+/** Three values of labels of one of the arrays above, 0 for columns that are not there; angles in radians. */
+CYC_MUST_CHECK cyc_status cyc_label_get_three(double v[3], const cyc_star_block *b, int64_t row,
+                                              const char *const label[3]);
+/** Whether all n columns are there. */
+bool cyc_label_has(const cyc_star_block *b, const char *const *label, int n);
 
 /**
  * Set one value of a table or list by its label; the column is added if it is not there. An angle is in
- * radians and is written in degrees; counts are written as whole numbers. In tables of results -1 stands for
- * what is not known: there NaN, and rows that nothing is put into.
+ * radians and is written in degrees; counts are written as whole numbers. A result that is NaN, and one in a
+ * row that nothing is put into, is -1.
  */
 CYC_MUST_CHECK cyc_status cyc_label_put(cyc_star_block *b, int64_t row, const char *label, double v);
 CYC_MUST_CHECK cyc_status cyc_label_put_text(cyc_star_block *b, int64_t row, const char *label,

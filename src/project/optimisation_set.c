@@ -113,6 +113,29 @@ done:
 	return st;
 }
 
+cyc_status cyc_optimisation_set_write_result(const char *root, const char *name,
+                                             const cyc_optimisation_set *input, const cyc_set_changes *now)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set s = *input; /* borrows its names */
+	char *path = NULL;
+	const struct {
+		char **name;
+		const char *by;
+		bool is_reference;
+	} NAMES[] = { { &s.particles, now->particles, false },       { &s.tomograms, now->tomograms, false },
+		          { &s.trajectories, now->trajectories, false }, { &s.reference_map1, now->half1, true },
+		          { &s.reference_map2, now->half2, true },       { &s.reference_fsc, now->fsc, true } };
+	for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+		if (NAMES[i].by || (NAMES[i].is_reference && !now->keeps_references))
+			*NAMES[i].name = (char *)(uintptr_t)NAMES[i].by;
+	CYC_TRY(cyc_path_join(&path, root, name));
+	CYC_TRY(cyc_optimisation_set_write(&s, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* A file that only the set names has to be there, or nobody would know where its name comes from. */
 static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_input *in,
                               const char *set_path)

@@ -13,8 +13,6 @@ static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block 
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
-static const char *const MAGNIFICATION_LABELS[2][2] = { { CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT01 },
-	                                                    { CYC_RLN_MAG_MAT10, CYC_RLN_MAG_MAT11 } };
 /* More than this is no distortion but a mistake. */
 static const double LARGEST_DISTORTION = 0.2;
 
@@ -24,11 +22,11 @@ static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *
 	for (int i = 0; i < 2; i++)
 		for (int j = 0; j < 2; j++) {
 			double neutral = i == j ? 1 : 0, *v = &o->magnification[i][j];
-			CYC_TRY(cyc_star_double_or(v, b, row, MAGNIFICATION_LABELS[i][j], neutral));
+			CYC_TRY(cyc_star_double_or(v, b, row, CYC_LABELS_MAGNIFICATION[i][j], neutral));
 			if (!(fabs(*v - neutral) <= LARGEST_DISTORTION)) {
 				st = cyc_star_raise(CYC_E_DATA, b, row,
 				                    "_%s of optics group '%s' must be within %g of %g, found %g",
-				                    MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
+				                    CYC_LABELS_MAGNIFICATION[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
 				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong "
 				               "belongs into the pixel size");
 				goto done;
@@ -405,7 +403,7 @@ cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_opt
 			s->optics[i_optics].magnification[i][j] = magnification[i][j];
 			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) ||
 			                                        fabs(magnification[i][j] - neutral) > 1e-9;
-			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j],
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_LABELS_MAGNIFICATION[i][j],
 			                               i == j ? "1.000000" : "0.000000"));
 			CYC_TRY(cyc_star_set_double(b, i_optics, column, magnification[i][j]));
 		}

@@ -32,15 +32,12 @@ static cyc_mat3 euler_of_degrees(const double deg[3])
 
 static cyc_status read_orientations(cyc__particle_reader *r)
 {
-	static const char *const SUBTOMOGRAM[3] = { CYC_RLN_TOMO_SUBTOMOGRAM_ROT, CYC_RLN_TOMO_SUBTOMOGRAM_TILT,
-		                                        CYC_RLN_TOMO_SUBTOMOGRAM_PSI };
-	static const char *const REFINED[3] = { CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI };
 	cyc_status st = CYC_OK;
 	int32_t part[3], ref[3];
 	bool has_part, has_ref;
 	double v[3];
-	CYC_TRY(find_three(part, &has_part, r->block, SUBTOMOGRAM));
-	CYC_TRY(find_three(ref, &has_ref, r->block, REFINED));
+	CYC_TRY(find_three(part, &has_part, r->block, CYC_LABELS_SUBTOMOGRAM));
+	CYC_TRY(find_three(ref, &has_ref, r->block, CYC_LABELS_ANGLE));
 	for (int64_t i = 0; i < r->set->n; i++) {
 		cyc_particle *p = &r->set->particles[i];
 		p->R_tomo_part = p->R_tomo_ref = cyc_mat3_identity();
@@ -88,29 +85,24 @@ done:
 
 static cyc_status read_positions(cyc__particle_reader *r)
 {
-	static const char *const CENTERED[3] = { CYC_RLN_CENTERED_COORDINATE_X_ANGST,
-		                                     CYC_RLN_CENTERED_COORDINATE_Y_ANGST,
-		                                     CYC_RLN_CENTERED_COORDINATE_Z_ANGST };
-	static const char *const CORNER[3] = { CYC_RLN_COORDINATE_X, CYC_RLN_COORDINATE_Y, CYC_RLN_COORDINATE_Z };
-	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_status st = CYC_OK;
 	const cyc_star_block *b = r->block;
 	int32_t place[3], origin[3];
 	bool is_centered, has_corner = false, has_origin;
 	double v[3], o[3], *factor = NULL;
 	/* Both kinds may be there in part; what counts is whether one is complete. */
-	is_centered = cyc_star_column(b, CENTERED[0]) >= 0 && cyc_star_column(b, CENTERED[1]) >= 0 &&
-	              cyc_star_column(b, CENTERED[2]) >= 0;
+	is_centered = cyc_star_column(b, CYC_LABELS_CENTRED[0]) >= 0 &&
+	              cyc_star_column(b, CYC_LABELS_CENTRED[1]) >= 0 &&
+	              cyc_star_column(b, CYC_LABELS_CENTRED[2]) >= 0;
 	if (is_centered) {
-		CYC_TRY(find_three(place, &is_centered, b, CENTERED));
+		CYC_TRY(find_three(place, &is_centered, b, CYC_LABELS_CENTRED));
 	} else {
-		CYC_TRY(find_three(place, &has_corner, b, CORNER));
+		CYC_TRY(find_three(place, &has_corner, b, CYC_LABELS_COORDINATE));
 		for (int a = 0; a < 3 && !has_corner; a++)
-			CYC_TRY(cyc_star_require_column(&place[a], b, CENTERED[a]));
+			CYC_TRY(cyc_star_require_column(&place[a], b, CYC_LABELS_CENTRED[a]));
 		CYC_TRY(coordinate_factors(&factor, r));
 	}
-	CYC_TRY(find_three(origin, &has_origin, b, ORIGIN));
+	CYC_TRY(find_three(origin, &has_origin, b, CYC_LABELS_ORIGIN));
 	for (int64_t i = 0; i < r->set->n; i++) {
 		cyc_particle *p = &r->set->particles[i];
 		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
@@ -237,14 +229,12 @@ done:
 
 static cyc_status read_trajectory(float *motion_A, const cyc_star_block *b, const cyc_tilt_series *ts)
 {
-	static const char *const LABEL[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-		                                  CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_status st = CYC_OK;
 	int32_t column[3];
 	bool are_there;
 	double v[3];
-	CYC_TRY(find_three(column, &are_there, b, LABEL));
-	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, LABEL[0]));
+	CYC_TRY(find_three(column, &are_there, b, CYC_LABELS_ORIGIN));
+	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, CYC_LABELS_ORIGIN[0]));
 	if (cyc_star_n_rows(b) != ts->n_tilts) {
 		st = cyc_star_raise(CYC_E_DATA, b, 0,
 		                    "the trajectory has %lld rows, but tilt series '%s' has %d tilts",

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-	                                   CYC_RLN_ORIGIN_Z_ANGST };
-
 cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 {
 	cyc_status st = CYC_OK;
@@ -16,7 +13,7 @@ cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 	int32_t column[3];
 	memset(origins_A, 0, (size_t)s->n * sizeof *origins_A);
 	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
-	for (int k = 0; k < 3; k++) column[k] = cyc_star_column(b, ORIGIN[k]);
+	for (int k = 0; k < 3; k++) column[k] = cyc_star_column(b, CYC_LABELS_ORIGIN[k]);
 	if (column[0] < 0) goto done; /* all three or none, as the set was read */
 	for (int64_t i = 0; i < s->n; i++) {
 		double v[3];
@@ -26,10 +23,6 @@ cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 done:
 	return st;
 }
-
-const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { CYC_OWN_MEAN_MOTION_ERROR_X_ANGST,
-	                                                  CYC_OWN_MEAN_MOTION_ERROR_Y_ANGST,
-	                                                  CYC_OWN_MEAN_MOTION_ERROR_Z_ANGST };
 
 cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label)
 {

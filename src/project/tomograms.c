@@ -127,7 +127,6 @@ static cyc_status read_in_range(double *out, const cyc_star_block *b, int64_t ro
 
 static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, int64_t row)
 {
-	static const char *const SIZE[3] = { CYC_RLN_TOMO_SIZE_X, CYC_RLN_TOMO_SIZE_Y, CYC_RLN_TOMO_SIZE_Z };
 	cyc_status st = CYC_OK;
 	double v;
 	CYC_TRY(copy_text_of(&ts->name, g, row, CYC_RLN_TOMO_NAME));
@@ -146,9 +145,10 @@ static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, 
 		goto done;
 	}
 	for (int a = 0; a < 3; a++) {
-		CYC_TRY(read_in_range(&v, g, row, SIZE[a], 1.0, 1e6));
+		CYC_TRY(read_in_range(&v, g, row, CYC_LABELS_SIZE[a], 1.0, 1e6));
 		if (v != floor(v)) {
-			st = cyc_star_raise(CYC_E_DATA, g, row, "_%s must be a whole number, found %g", SIZE[a], v);
+			st = cyc_star_raise(CYC_E_DATA, g, row, "_%s must be a whole number, found %g",
+			                    CYC_LABELS_SIZE[a], v);
 			goto done;
 		}
 		ts->size_px[a] = (int32_t)v;

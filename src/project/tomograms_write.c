@@ -55,27 +55,17 @@ done:
 	return st;
 }
 
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, const char *fill, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, fill));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
 static cyc_status set_geometry(cyc_star_block *b, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double angle[3] = { 0.0 }, shift[2] = { 0.0 };
 		CYC_TRY(geometry_of(angle, shift, ts, &ts->tilts[f]));
-		CYC_TRY(set_number(b, f, CYC_RLN_TOMO_X_TILT, "0", cyc_rad_to_deg(angle[0])));
-		CYC_TRY(set_number(b, f, CYC_RLN_TOMO_Y_TILT, "0", cyc_rad_to_deg(angle[1])));
-		CYC_TRY(set_number(b, f, CYC_RLN_TOMO_Z_ROT, "0", cyc_rad_to_deg(angle[2])));
-		CYC_TRY(set_number(b, f, CYC_RLN_TOMO_X_SHIFT_ANGST, "0", shift[0]));
-		CYC_TRY(set_number(b, f, CYC_RLN_TOMO_Y_SHIFT_ANGST, "0", shift[1]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_X_TILT, angle[0]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Y_TILT, angle[1]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Z_ROT, angle[2]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_X_SHIFT_ANGST, shift[0]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Y_SHIFT_ANGST, shift[1]));
 	}
 	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_X);
 	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_Y);
@@ -91,14 +81,14 @@ static cyc_status set_ctf(cyc_star_block *b, const cyc_tilt_series *ts, unsigned
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (what & CYC_WRITE_DEFOCUS) {
-			CYC_TRY(set_number(b, f, CYC_RLN_DEFOCUS_U, "0", t->defocus_u_A));
-			CYC_TRY(set_number(b, f, CYC_RLN_DEFOCUS_V, "0", t->defocus_v_A));
-			CYC_TRY(set_number(b, f, CYC_RLN_DEFOCUS_ANGLE, "0", cyc_rad_to_deg(t->defocus_angle_rad)));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_U, t->defocus_u_A));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_V, t->defocus_v_A));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_ANGLE, t->defocus_angle_rad));
 		}
 		CYC_CHECK(t->scale >= 0.0, CYC_E_NUMERIC,
 		          "tilt series '%s', tilt %d: a contrast scale of %g must not be written", ts->name, f + 1,
 		          t->scale);
-		CYC_TRY(set_number(b, f, CYC_RLN_CTF_SCALEFACTOR, "1.000000", t->scale));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_CTF_SCALEFACTOR, t->scale));
 	}
 done:
 	return st;
@@ -172,7 +162,7 @@ static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, 
 	CYC_TRY(cyc_star_require(&b, s->series_star[i], ts->name));
 	if (what & (CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE)) CYC_TRY(set_ctf(b, ts, what));
 	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++)
-		CYC_TRY(set_number(b, f, CYC_RLN_CTF_BFACTOR, "0.000000", ts->tilts[f].bfactor_A2));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_CTF_BFACTOR, ts->tilts[f].bfactor_A2));
 	if (what & CYC_WRITE_GEOMETRY) CYC_TRY(set_geometry(b, ts));
 	if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_deformation(b, ts));
 	CYC_TRY(cyc_path_join(new_path, out_dir, name));

@@ -36,15 +36,13 @@ cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name,
                                    const double (*displacement_A)[3], int32_t n_tilts)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-		                                  CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int32_t column[3];
 	CYC_TRY(cyc_star_add_block(&b, t->names, name, CYC_STAR_TABLE)); /* refuses a second one */
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, name, CYC_STAR_TABLE));
-	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
+	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, CYC_LABELS_ORIGIN[k], "0"));
 	for (int32_t f = 0; f < n_tilts; f++) {
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));

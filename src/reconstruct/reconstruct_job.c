@@ -5,6 +5,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "cyclotomo/map.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -304,17 +305,15 @@ static cyc_status write_map(char **written, const job *j, const char *prefix, co
                             const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *relative = NULL;
-	CYC_TRY(cyc_asprintf(&relative, "%s%s%s.mrc", j->out_dir, prefix, tag));
-	CYC_TRY(cyc_path_join(&path, j->root, relative));
-	CYC_TRY(cyc_mrc_write(path, v, 2, "cyclotomo reconstruct"));
+	char *name = NULL;
+	CYC_TRY(cyc_asprintf(&name, "%s%s%s.mrc", j->out_dir, prefix, tag));
+	CYC_TRY(cyc_map_write(j->root, name, v, "cyclotomo reconstruct"));
 	if (written) {
-		*written = relative;
-		relative = NULL;
+		*written = name;
+		name = NULL;
 	}
 done:
-	cyc_free(path);
-	cyc_free(relative);
+	cyc_free(name);
 	return st;
 }
 
@@ -363,24 +362,11 @@ done:
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
 	/* These halves are of this state; an FSC of older halves is not. */
-	cyc_free(set->reference_map1);
-	cyc_free(set->reference_map2);
-	cyc_free(set->reference_fsc);
-	set->reference_map1 = set->reference_map2 = set->reference_fsc = NULL;
-	if (j->result->half1) {
-		CYC_TRY(cyc_strdup(&set->reference_map1, j->result->half1));
-		CYC_TRY(cyc_strdup(&set->reference_map2, j->result->half2));
-	}
+	const cyc_set_changes now = { .half1 = j->result->half1, .half2 = j->result->half2 };
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->root, j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->root, j->result->optimisation_set, j->input, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

@@ -78,10 +78,6 @@ typedef struct {
 	bool has_searched;
 } cyc_refine3d_state;
 
-/** Columns of the pose that a particle had before its images were first refined: three angles [degrees],
- * three origins [Å]. */
-extern const char *const CYC_PRIOR_LABELS[6];
-
 /** What is kept in memory together. */
 typedef struct {
 	double bytes;            /**< most at one time */

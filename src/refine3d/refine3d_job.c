@@ -365,14 +365,13 @@ done:
 static cyc_status read_prior(bool *has, cyc_refined *r, const cyc_particle *p, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
-	double v[6];
-	*has = true;
-	for (int k = 0; k < 6 && *has; k++) *has = cyc_star_column(b, CYC_PRIOR_LABELS[k]) >= 0;
+	double angle[3], origin[3];
+	*has = cyc_label_has(b, CYC_LABELS_PRIOR_ANGLE, 3) && cyc_label_has(b, CYC_LABELS_PRIOR_ORIGIN, 3);
 	if (!*has) goto done;
-	for (int k = 0; k < 6; k++) CYC_TRY(cyc_star_double_of(&v[k], b, p->row, CYC_PRIOR_LABELS[k]));
-	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(cyc_deg_to_rad(v[0]), cyc_deg_to_rad(v[1]),
-	                                                              cyc_deg_to_rad(v[2])));
-	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -v[3], -v[4], -v[5] });
+	CYC_TRY(cyc_label_get_three(angle, b, p->row, CYC_LABELS_PRIOR_ANGLE));
+	CYC_TRY(cyc_label_get_three(origin, b, p->row, CYC_LABELS_PRIOR_ORIGIN));
+	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(angle[0], angle[1], angle[2]));
+	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -origin[0], -origin[1], -origin[2] });
 	r->offset_start_A =
 		(cyc_vec3){ d.x - r->cut_offset_A.x, d.y - r->cut_offset_A.y, d.z - r->cut_offset_A.z };
 done:
@@ -382,8 +381,6 @@ done:
 static cyc_status start_particles(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_star_block *b;
 	int64_t n = j->in.particles->n;
 	bool has_prior = true;
@@ -392,7 +389,7 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 	for (int64_t i = 0; i < n; i++) {
 		const cyc_particle *p = &j->in.particles->particles[i];
 		double o[3], likelihood;
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
+		CYC_TRY(cyc_label_get_three(o, b, p->row, CYC_LABELS_ORIGIN));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
 		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref },
 			                           .R_start = p->R_tomo_ref,

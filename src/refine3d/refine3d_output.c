@@ -1,5 +1,6 @@
 /* What a refinement writes, under RELION's names. */
 #include "refine3d/refine3d_internal.h"
+#include "cyclotomo/map.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -16,10 +17,6 @@ done:
 	return st;
 }
 
-const char *const CYC_PRIOR_LABELS[6] = { CYC_OWN_PRIOR_ANGLE_ROT,      CYC_OWN_PRIOR_ANGLE_TILT,
-	                                      CYC_OWN_PRIOR_ANGLE_PSI,      CYC_OWN_PRIOR_ORIGIN_X_ANGST,
-	                                      CYC_OWN_PRIOR_ORIGIN_Y_ANGST, CYC_OWN_PRIOR_ORIGIN_Z_ANGST };
-
 /* ---------------------------------------------------------------- particles */
 
 /* A refinement of the refined must not take what it finds for a second opinion: what was known before the
@@ -35,34 +32,9 @@ static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int6
 	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x,
 	                                                     r->cut_offset_A.y + r->offset_start_A.y,
 	                                                     r->cut_offset_A.z + r->offset_start_A.z });
-	const double v[6] = {
-		cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z
-	};
-	for (int k = 0; k < 6; k++) {
-		int32_t column;
-		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_PRIOR_LABELS[k], "0"));
-		CYC_TRY(cyc_star_set_double(b, p->row, column, v[k]));
-	}
-done:
-	return st;
-}
-
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
-static cyc_status set_count(cyc_star_block *b, int64_t row, const char *label, int64_t v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_int(b, row, column, v));
+	const double origin[3] = { -o.x, -o.y, -o.z };
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ANGLE, angle));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ORIGIN, origin));
 done:
 	return st;
 }
@@ -70,9 +42,6 @@ done:
 static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ANGLE[3] = { CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI };
-	static const char *const ORIGIN[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
-		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	const cyc_particle *p = &j->in.particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
@@ -84,17 +53,17 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	                                                     r->cut_offset_A.y + r->pose.offset_A.y,
 	                                                     r->cut_offset_A.z + r->pose.offset_A.z });
 	const double origin[3] = { -o.x, -o.y, -o.z };
-	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ANGLE[k], cyc_rad_to_deg(angle[k])));
-	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
-	CYC_TRY(set_count(b, p->row, CYC_RLN_GROUP_NUMBER, p->i_series + 1));
-	CYC_TRY(set_count(b, p->row, CYC_RLN_CLASS_NUMBER, 1));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ANGLE, angle));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ORIGIN, origin));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_GROUP_NUMBER, p->i_series + 1));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_CLASS_NUMBER, 1));
 	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_NORM_CORRECTION, "1.000000"));
-	CYC_TRY(set_number(b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
-	CYC_TRY(set_number(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
-	CYC_TRY(set_count(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, r->n_significant));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, (double)r->n_significant));
 	if (cyc_refine3d_judges(j)) {
-		CYC_TRY(set_number(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, p->probability));
-		CYC_TRY(set_number(b, p->row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, p->probability));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
 	}
 	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
@@ -142,13 +111,13 @@ done:
 static cyc_status put_judgement(cyc_star_block *b, int64_t row, const cyc_refined *r)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(set_number(b, row, CYC_OWN_PARTICLE_PROBABILITY, r->probability));
-	CYC_TRY(set_number(b, row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
-	CYC_TRY(set_number(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
-	CYC_TRY(set_number(b, row, CYC_OWN_AGREEMENT_LOW, r->found_amplitude[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, CYC_OWN_AGREEMENT_HIGH, r->found_amplitude[CYC_BAND_HIGH]));
-	CYC_TRY(set_number(b, row, CYC_OWN_RESIDUAL_POWER_LOW, r->residual[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, CYC_OWN_RESIDUAL_POWER_HIGH, r->residual[CYC_BAND_HIGH]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PARTICLE_PROBABILITY, r->probability));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_AGREEMENT_LOW, r->found_amplitude[CYC_BAND_LOW]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_AGREEMENT_HIGH, r->found_amplitude[CYC_BAND_HIGH]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_POWER_LOW, r->residual[CYC_BAND_LOW]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_POWER_HIGH, r->residual[CYC_BAND_HIGH]));
 done:
 	return st;
 }
@@ -228,7 +197,7 @@ static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int
 	const cyc_particle *p = &j->in.particles->particles[i];
 	double motion;
 	if (!p->motion_A) goto done;
-	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_MEAN_MOTION_ERROR_LABELS[axis], 0));
+	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_LABELS_MEAN_MOTION_ERROR[axis], 0));
 	if (motion > 0) *error = sqrt(cyc_square(*error) + cyc_square(motion)); /* -1: not known */
 done:
 	return st;
@@ -264,7 +233,7 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
 			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a
 			 * promise. */
-			CYC_TRY(set_number(b, row, LABEL[k], !(error > 0) ? -1 : k < 3 ? cyc_rad_to_deg(error) : error));
+			CYC_TRY(cyc_label_put(b, row, LABEL[k], error > 0 ? error : (double)NAN));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
 	}
@@ -281,54 +250,20 @@ static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const
                             const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
-	char *relative = NULL, *path = NULL;
+	char *relative = NULL;
 	cyc_volume *copy = NULL;
 	float scale = (float)(1 / (j->box.binning * sqrt((double)j->box.window.box_binned)));
-	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, name));
+	CYC_TRY(cyc_asprintf(&relative, "%s%s%s", j->in.out_dir, prefix, name));
 	CYC_TRY(cyc_volume_copy(&copy, v));
 	for (size_t i = 0; i < cyc_volume_count(copy); i++) copy->data[i] *= scale;
-	CYC_TRY(cyc_mrc_write(path, copy, 2, "cyclotomo refine"));
+	CYC_TRY(cyc_map_write(j->in.root, relative, copy, "cyclotomo refine"));
 done:
 	cyc_free(relative);
-	cyc_free(path);
 	cyc_volume_destroy(&copy);
 	return st;
 }
 
 /* ---------------------------------------------------------------- an iteration */
-
-static cyc_status write_set(char **written, const cyc_refine3d_job *j, const char *name,
-                            const char *particles, const char *half1, const char *half2)
-{
-	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *relative = NULL, *path = NULL;
-	CYC_TRY(cyc_refine3d_name(&relative, &path, j, name, ""));
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
-	cyc_free(set->particles);
-	set->particles = NULL;
-	CYC_TRY(cyc_strdup(&set->particles, particles));
-	/* Half maps and FSC of older poses are not those of these. */
-	char **const old[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
-		cyc_free(*old[i]);
-		*old[i] = NULL;
-	}
-	if (half1) {
-		CYC_TRY(cyc_strdup(&set->reference_map1, half1));
-		CYC_TRY(cyc_strdup(&set->reference_map2, half2));
-	}
-	CYC_TRY(cyc_optimisation_set_write(set, path));
-	if (written) {
-		*written = relative;
-		relative = NULL;
-	}
-done:
-	cyc_free(relative);
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
-	return st;
-}
 
 cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 {
@@ -345,8 +280,10 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
 	CYC_TRY(write_particles(j, path));
-	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", prefix));
-	CYC_TRY(write_set(NULL, j, set, relative, NULL, NULL));
+	/* Half maps and FSC of older poses are not those of these. */
+	const cyc_set_changes now = { .particles = relative };
+	CYC_TRY(cyc_asprintf(&set, "%s%soptimisation_set.star", j->in.out_dir, prefix));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now));
 done:
 	cyc_free(set);
 	cyc_free(relative);
@@ -380,7 +317,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_result *r = j->result;
-	char *path = NULL, *relative = NULL;
+	char *path = NULL, *relative = NULL, *set = NULL;
 	CYC_TRY(write_map(j, "run_", "half1_class001_unfil.mrc", j->maps->half[0]));
 	CYC_TRY(write_map(j, "run_", "half2_class001_unfil.mrc", j->maps->half[1]));
 	CYC_TRY(write_joined(j));
@@ -396,17 +333,20 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
+	const cyc_set_changes now = { .particles = r->particles, .half1 = r->half1, .half2 = r->half2 };
+	CYC_TRY(cyc_asprintf(&r->optimisation_set, "%srun_optimisation_set.star", j->in.out_dir));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, r->optimisation_set, j->in.set, &now));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
+	 * are there, or none. */
+	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", j->in.out_dir));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_path_join(&path, j->in.out, "run_optimisation_set.star"));
-	CYC_TRY(
-		write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
-	 * are there, or none. */
-	st = write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2);
+	st = cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now);
 	if (st != CYC_OK) unlink(path);
 done:
 	cyc_free(path);
 	cyc_free(relative);
+	cyc_free(set);
 	return st;
 }

@@ -76,11 +76,6 @@ done:
 
 /* ---------------------------------------------------------------- coordinates */
 
-static const char *const CENTERED[3] = { CYC_RLN_CENTERED_COORDINATE_X_ANGST,
-	                                     CYC_RLN_CENTERED_COORDINATE_Y_ANGST,
-	                                     CYC_RLN_CENTERED_COORDINATE_Z_ANGST };
-static const char *const CORNER[3] = { CYC_RLN_COORDINATE_X, CYC_RLN_COORDINATE_Y, CYC_RLN_COORDINATE_Z };
-
 static bool has_all(const cyc_star_block *b, const char *const labels[3])
 {
 	return cyc_star_column(b, labels[0]) >= 0 && cyc_star_column(b, labels[1]) >= 0 &&
@@ -107,8 +102,8 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	for (int64_t i = 0; i < set->n; i++) {
 		const cyc_tilt_series *ts = &s->p->tomograms->series[set->particles[i].i_series];
 		double at[3], corner[3], off = 0;
-		read_three(at, b, set->particles[i].row, CENTERED);
-		read_three(corner, b, set->particles[i].row, CORNER);
+		read_three(at, b, set->particles[i].row, CYC_LABELS_CENTRED);
+		read_three(corner, b, set->particles[i].row, CYC_LABELS_COORDINATE);
 		for (int a = 0; a < 3; a++)
 			off = fmax(off, fabs(at[a] - (corner[a] - 0.5 * ts->size_px[a]) * ts->pixel_size_A));
 		if (!(off > 4 * ts->pixel_size_A)) continue;
@@ -117,7 +112,7 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	}
 	if (n == 0) return CYC_OK;
 	/* Pickers write pixels of binned tomograms beside the right ones, which does no harm. */
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_NOTE, "coordinates", -1, set->path, CORNER[0]));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_NOTE, "coordinates", -1, set->path, CYC_LABELS_COORDINATE[0]));
 	f->row = row + 1;
 	f->n_more = n - 1;
 	f->measured.value = worst;
@@ -179,7 +174,8 @@ static cyc_status check_corner(cyc_survey *s)
 	bool are_few = set->n < (binning >= 1.5 ? LEAST_PARTICLES / 2 : LEAST_PARTICLES);
 	/* Stacks come with their binning, which reading has applied. */
 	if ((set->are_2d_stacks && binning > 1) || are_few || most > share) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CORNER[0]));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_COORDINATE[0]));
 	f->measured.value = most;
 	if (binning >= 1.5)
 		CYC_FINDING_SAY(
@@ -210,7 +206,7 @@ static cyc_status check_centre(cyc_survey *s)
 	cyc_finding *f;
 	for (int a = 0; a < 3; a++) is_corner = is_corner && e.low[a] >= 0.5 && e.high[a] > 0.55;
 	if (!is_corner) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CENTERED[0]));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_CENTRED[0]));
 	CYC_FINDING_SAY(f->found,
 	                "no coordinate of all %lld particles is negative, as if they were counted from a corner",
 	                (long long)set->n);
@@ -264,7 +260,7 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_star_block *b = cyc_survey_particle_table(s);
-	bool is_centered = has_all(b, CENTERED), is_corner = has_all(b, CORNER);
+	bool is_centered = has_all(b, CYC_LABELS_CENTRED), is_corner = has_all(b, CYC_LABELS_COORDINATE);
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
 	CYC_TRY(check_groups(s));
