@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, MAX_CHECKED = 60, PRIOR_ROUNDS = 50 };
+enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
 static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
@@ -164,7 +164,6 @@ typedef struct {
 	const cyc_search_spec *spec;
 	int32_t i_series;
 	cyc_search_work **work;
-	int64_t check_every;
 	cyc_found_pose *found;      /* n particles of the set */
 	const bool *which;          /* n flags: particles that are looked for; NULL: all */
 	cyc_pose_agreement *shells; /* of each thread */
@@ -193,12 +192,10 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 		.R_tomo_part = particle->R_tomo_part,
 		.half = particle->half,
 		.n_terms = j->in.tomograms->series[a->i_series].n_tilts,
-		.terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL,
-		.do_crosscheck =
-			a->spec->do_polish && a->spec->rotations && j->state.iteration == 1 && p % a->check_every == 0
+		.terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL
 	};
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
-	cyc_refine3d_note_map_step(&a->found[p], j, p, cyc_search_work_model(a->work[i_thread]), &data, a->spec);
+	cyc_refine3d_note_map_step(&a->found[p], j, p, a->work[i_thread], &data, a->spec);
 	if (cyc_refine3d_judges(j))
 		cyc_refine3d_note_agreement(&a->found[p], j,
 		                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
@@ -317,8 +314,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	CYC_TRY(cyc_refine3d_judge(j));
 	CYC_TRY(cyc_alloc(&rotation, n, sizeof *rotation));
 	CYC_TRY(cyc_alloc(&offset, n, sizeof *offset));
-	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant =
-		s->heldout_gain = 0;
+	s->change_rotation_rad = s->change_offset_A = s->average_p_max = s->average_significant = 0;
 	s->log_likelihood[0] = s->log_likelihood[1] = 0;
 	for (int64_t p = 0; p < n; p++) {
 		cyc_refined *r = &j->refined[p];
@@ -343,7 +339,6 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 		n_half[h]++;
 		s->average_p_max += f->p_max;
 		s->average_significant += (double)f->n_significant;
-		s->heldout_gain += f->heldout_gain;
 		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
@@ -416,11 +411,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
                              const bool *which)
 {
 	cyc_status st = CYC_OK;
-	pose_work a = { .j = j,
-		            .spec = spec,
-		            .found = found,
-		            .which = which,
-		            .check_every = 1 + (j->in.particles->n - 1) / MAX_CHECKED };
+	pose_work a = { .j = j, .spec = spec, .found = found, .which = which };
 	int n_threads = cyc_refine3d_n_workers(j);
 	int32_t max_images = 0;
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)

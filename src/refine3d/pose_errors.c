@@ -195,10 +195,10 @@ static bool newton_step(double step[N], const cyc_pose_derivatives *own, const c
 	return true;
 }
 
-void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w,
-                                const cyc_pose_data *data, const cyc_search_spec *spec)
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
+                                cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec)
 {
-	cyc_pose_derivatives own, other;
+	cyc_pose_derivatives other;
 	int32_t half = j->in.particles->particles[p].half;
 	int64_t every = 1 + (j->in.particles->n - 1) / MOST_ASKED;
 	for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
@@ -206,11 +206,10 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j
 	if (!spec->do_polish || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] ||
 	    !j->uses_groups[1])
 		return;
-	const cyc_pose_reference r[2] = { cyc_refine3d_reference_of(j, p, true),
-		                              cyc_refine3d_other_reference_of(j, p) };
-	cyc_pose_evaluate(&own, w, data, &r[0], &found->pose, spec->radius);
-	cyc_pose_evaluate(&other, w, data, &r[1], &found->pose, spec->radius);
-	if (!newton_step(found->map_step, &own, &other, 1 / cyc_square(spec->sigma_rotation_rad[half]),
+	const cyc_pose_reference r = cyc_refine3d_other_reference_of(j, p);
+	cyc_pose_evaluate(&other, NULL, cyc_search_work_model(w), data, &r, &found->pose, spec->radius);
+	if (!newton_step(found->map_step, cyc_search_work_at(w), &other,
+	                 1 / cyc_square(spec->sigma_rotation_rad[half]),
 	                 1 / cyc_square(spec->sigma_offset_A[half])))
 		for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 }

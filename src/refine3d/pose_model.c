@@ -371,10 +371,21 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_referenc
 	}
 }
 
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data,
-                       const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
+static void keep_terms(cyc_image_terms *t, const cyc_particle_image *image, const image_sums *sum, double s)
 {
-	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
+	t->i_tilt = image->i_tilt;
+	t->is_used = true;
+	for (int i = 0; i < N_IMAGE; i++) t->gradient[i] = (float)(2 * s * sum->by[i]);
+	for (int i = 0; i < N_PRODUCTS; i++) t->curvature[i] = (float)(2 * s * s * sum->products[i]);
+	for (int i = 0; i < 2; i++)
+		for (int k = 0; k < 3; k++) t->axes[i][k] = (float)(image->px_per_A * image->R_img_tomo.m[i][k]);
+}
+
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_image_terms *terms, cyc_pose_work *w,
+                       const cyc_pose_data *data, const cyc_pose_reference *r, const cyc_pose *pose,
+                       int32_t radius)
+{
+	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius), n_terms = 0;
 	double s = r->amplitude;
 	memset(out, 0, sizeof *out);
 	for (int32_t f = 0; f < data->n_images; f++) {
@@ -386,6 +397,7 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 		axes a = axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r);
 		load_shifted(w, image, r, pose->offset_A, n);
 		sum_image(&sum, w, r, a, n);
+		if (terms) keep_terms(&terms[n_terms++], image, &sum, s);
 		/* Image parameters to those of the particle. */
 		for (int k = 0; k < 3; k++) {
 			J[k][k] = 1;
@@ -403,29 +415,7 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_po
 					}
 		}
 	}
-}
-
-int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data,
-                             const cyc_pose_reference *r, const cyc_pose *pose, int32_t radius)
-{
-	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius), n_out = 0;
-	double s = r->amplitude;
-	for (int32_t f = 0; f < data->n_images; f++) {
-		const cyc_particle_image *image = &data->images[f];
-		int32_t n = count_within(image, within);
-		image_sums sum;
-		if (n == 0 || (data->use && !data->use[f])) continue;
-		load_shifted(w, image, r, pose->offset_A, n);
-		sum_image(&sum, w, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r), n);
-		cyc_image_terms *t = &out[n_out++];
-		t->i_tilt = image->i_tilt;
-		t->is_used = true;
-		for (int i = 0; i < N_IMAGE; i++) t->gradient[i] = (float)(2 * s * sum.by[i]);
-		for (int i = 0; i < N_PRODUCTS; i++) t->curvature[i] = (float)(2 * s * s * sum.products[i]);
-		for (int i = 0; i < 2; i++)
-			for (int k = 0; k < 3; k++) t->axes[i][k] = (float)(image->px_per_A * image->R_img_tomo.m[i][k]);
-	}
-	return n_out;
+	if (terms) terms[n_terms].is_used = false;
 }
 
 void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data,

@@ -69,12 +69,6 @@ typedef struct {
 	double gradient[CYC_POSE_PARAMETERS];
 	double curvature[CYC_POSE_PARAMETERS][CYC_POSE_PARAMETERS]; /**< expected, positive */
 } cyc_pose_derivatives;
-/**
- * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
- * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
- */
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_pose_work *w, const cyc_pose_data *data,
-                       const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
 /** One image's part of gradient and curvature, by three angles about the reference's axes and two
  * displacements [px]. */
 typedef struct {
@@ -83,9 +77,15 @@ typedef struct {
 	int32_t i_tilt;
 	bool is_used; /**< false: the end of the list */
 } cyc_image_terms;
-/** Terms of all images at a pose, as in cyc_pose_evaluate(); returns how many there are. */
-int32_t cyc_pose_image_terms(cyc_image_terms *out, cyc_pose_work *w, const cyc_pose_data *data,
-                             const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
+/**
+ * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
+ * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
+ * @param[out] terms  what each image that is used adds, ended by is_used = false: room for n_images + 1; or
+ * NULL
+ */
+void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_image_terms *terms, cyc_pose_work *w,
+                       const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
+                       int32_t radius);
 /**
  * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the
  * former is each image with itself (per unit of the amplitude). The amplitude that fits best is cross / (own

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STEPS = 12, COARSE_STEPS = 4, CHECK_STEPS = 6 };
+enum { CHUNK = 192, SHIFT_CHUNK = 128, MAX_STEPS = 12, COARSE_STEPS = 4 };
 static const double NEGLIGIBLE = 25; /* e^-25 of the best weight */
 static const double ENOUGH =
 	5e-3; /* expected gain of a step that is not worth it: a tenth of a standard error */
@@ -47,6 +47,9 @@ struct cyc_search_work {
 	double lost, lost_best; /* sum of exp(weight - lost_best) of samples that count, but were not kept */
 	uint8_t *use;           /* flags of some images */
 	ranked *ranking;        /* images by weight */
+	int32_t n_terms;        /* room for one pose */
+	cyc_image_terms *terms; /* CYC_MAX_STARTS + 1 poses */
+	cyc_pose_derivatives at;
 };
 
 void cyc_search_work_destroy(cyc_search_work **p)
@@ -61,6 +64,7 @@ void cyc_search_work_destroy(cyc_search_work **p)
 	cyc_free(w->samples);
 	cyc_free(w->use);
 	cyc_free(w->ranking);
+	cyc_free(w->terms);
 	cyc_free(w);
 	*p = NULL;
 }
@@ -97,6 +101,12 @@ static cyc_pose_room model_room(const cyc_coefficients *list, const cyc_search_s
 	return r;
 }
 
+/* Terms are kept of the maxima that poses are followed to, and of a step. */
+static double terms_count(const cyc_search_spec *spec, int32_t max_images)
+{
+	return spec->do_polish ? (CYC_MAX_STARTS + 1) * (max_images + 1.0) : 0;
+}
+
 double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
 {
 	bool samples = does_sample(spec);
@@ -104,7 +114,8 @@ double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec
 	const cyc_pose_room r = model_room(list, spec, n_t);
 	return cyc_pose_work_bytes(list, &r) + (double)room(n_o, n_t) * sizeof(sample) +
 	       CHUNK * (SHIFT_CHUNK * sizeof(float) + sizeof(cyc_mat3)) +
-	       n_t * (double)(sizeof(cyc_vec3) + sizeof(double)) + max_images * (double)(sizeof(ranked) + 1);
+	       n_t * (double)(sizeof(cyc_vec3) + sizeof(double)) + max_images * (double)(sizeof(ranked) + 1) +
+	       terms_count(spec, max_images) * (double)sizeof(cyc_image_terms);
 }
 
 cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
@@ -126,6 +137,8 @@ cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients 
 	CYC_TRY(cyc_alloc(&w->log_prior_t, w->n_t, sizeof *w->log_prior_t));
 	CYC_TRY(cyc_alloc(&w->use, max_images, sizeof *w->use));
 	CYC_TRY(cyc_alloc(&w->ranking, max_images, sizeof *w->ranking));
+	w->n_terms = max_images + 1;
+	CYC_TRY(cyc_alloc(&w->terms, terms_count(spec, max_images), sizeof *w->terms));
 	*out = w;
 	w = NULL;
 done:
@@ -134,6 +147,7 @@ done:
 }
 
 cyc_pose_work *cyc_search_work_model(cyc_search_work *w) { return w->model; }
+const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w) { return &w->at; }
 
 /* Grids made for one particle may be larger than the last one's. */
 static cyc_status reserve(cyc_search_work *w, int32_t n_o)
@@ -365,7 +379,8 @@ static void fine_pass(cyc_found_pose *out, search *s, int64_t n_significant)
 typedef struct {
 	cyc_pose pose;
 	double log_posterior, log_likelihood;
-	cyc_pose_derivatives at;
+	cyc_pose_derivatives images, at; /* of the likelihood and of the posterior */
+	cyc_image_terms *terms;          /* of each image, or NULL */
 } peak;
 
 /* Log posterior with its derivatives. */
@@ -377,7 +392,8 @@ static void evaluate(peak *p, const search *s, const cyc_pose *pose, int32_t rad
 	const double offset[3] = { moved.x, moved.y, moved.z };
 	double turn[3];
 	cyc_rotation_vector(turn, d);
-	cyc_pose_evaluate(&p->at, cyc_search_work_model(s->w), s->data, s->reference, pose, radius);
+	cyc_pose_evaluate(&p->images, p->terms, s->w->model, s->data, s->reference, pose, radius);
+	p->at = p->images;
 	p->pose = *pose;
 	p->log_likelihood = p->log_posterior = p->at.value;
 	for (int k = 0; k < 3; k++) {
@@ -401,14 +417,28 @@ static bool solve(double x[CYC_POSE_PARAMETERS], const cyc_pose_derivatives *at,
 	return LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', CYC_POSE_PARAMETERS, 1, A, CYC_POSE_PARAMETERS, x, 1) == 0;
 }
 
+static cyc_image_terms *terms_of(const cyc_search_work *w, int32_t i)
+{
+	return w->terms + (size_t)i * (size_t)w->n_terms;
+}
+
+/* Each keeps its own room for terms. */
+static void replace(peak *to, const peak *from, const cyc_search_work *w)
+{
+	cyc_image_terms *terms = to->terms;
+	if (terms) memcpy(terms, from->terms, (size_t)w->n_terms * sizeof *terms);
+	*to = *from;
+	to->terms = terms;
+}
+
 /* Levenberg-Marquardt from a pose: a step is taken if the posterior rises, and is the last if it gains next
  * to nothing.  (T8.3) */
 static void follow(peak *best, const search *s, const cyc_pose *start, int32_t radius, int max_steps)
 {
 	double damping = 1e-3;
+	peak next = { .terms = best->terms ? terms_of(s->w, CYC_MAX_STARTS) : NULL };
 	evaluate(best, s, start, radius);
 	for (int i = 0; i < max_steps && damping < 1e6; i++) {
-		peak next;
 		double step[CYC_POSE_PARAMETERS], gain = 0;
 		if (!solve(step, &best->at, damping)) break;
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) gain += 0.5 * step[k] * best->at.gradient[k];
@@ -416,7 +446,7 @@ static void follow(peak *best, const search *s, const cyc_pose *start, int32_t r
 		cyc_pose pose = cyc_pose_step(&best->pose, step);
 		evaluate(&next, s, &pose, radius);
 		if (next.log_posterior > best->log_posterior) {
-			*best = next;
+			replace(best, &next, s->w);
 			damping = fmax(damping * 0.1, 1e-4);
 		} else {
 			damping *= 10;
@@ -493,6 +523,7 @@ static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s,
 	peak peaks[CYC_MAX_STARTS], now;
 	int32_t n_kept = 0, n_out = 0;
 	for (int32_t i = 0; i < n; i++) {
+		now.terms = NULL;
 		follow(&now, s, &starts[i], s->spec->coarse_radius, COARSE_STEPS);
 		keep_peak(peaks, &n_kept, s, &now);
 	}
@@ -511,6 +542,7 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 	int32_t n = choose_starts(starts, s, n_samples), best = 0;
 	if (s->grid && s->spec->coarse_radius < s->spec->radius) n = follow_coarsely(starts, s, n);
 	for (int32_t i = 0; i < n; i++) {
+		peaks[i].terms = s->start->terms ? terms_of(s->w, i) : NULL;
 		follow(&peaks[i], s, &starts[i], s->spec->radius, MAX_STEPS);
 		log_mass[i] = peaks[i].log_posterior + errors_of(error[i], &peaks[i].at);
 		if (peaks[i].log_posterior > peaks[best].log_posterior) best = i;
@@ -518,32 +550,15 @@ static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
 	for (int32_t i = 0; i < n; i++)
 		if (i == best || !is_same_peak(s, &peaks[i], &peaks[best], error[best]))
 			sum += exp(fmax(log_mass[i] - log_mass[best], -700));
+	s->w->at = peaks[best].images;
+	for (int32_t f = 0; s->start->terms && f < s->start->n_terms; f++) {
+		s->start->terms[f] = peaks[best].terms[f];
+		if (!peaks[best].terms[f].is_used) break;
+	}
 	out->pose = peaks[best].pose;
 	out->log_likelihood = peaks[best].log_likelihood;
 	out->p_max = 1 / sum;
 	memcpy(out->error, error[best], sizeof out->error);
-}
-
-/* Even images choose, odd ones judge, and the other way round: is a followed pose better than the one it
- * started from?  (T8.11) */
-static void crosscheck(double *gain, search *s, const cyc_pose *start)
-{
-	cyc_search_work *w = s->w;
-	cyc_pose_data some = *s->data;
-	const cyc_pose_data *all = s->data;
-	*gain = 0;
-	some.use = w->use;
-	s->data = &some;
-	for (int32_t parity = 0; parity < 2; parity++) {
-		peak fitted, judged, before;
-		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 == parity;
-		follow(&fitted, s, start, s->spec->radius, CHECK_STEPS);
-		for (int32_t f = 0; f < all->n_images; f++) w->use[f] = f % 2 != parity;
-		evaluate(&judged, s, &fitted.pose, s->spec->radius);
-		evaluate(&before, s, start, s->spec->radius);
-		*gain += judged.log_likelihood - before.log_likelihood;
-	}
-	s->data = all;
 }
 
 cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data,
@@ -585,26 +600,14 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		s.data = data;
 		out->n_significant = count_significant(w, n, spec->adaptive_fraction);
 		if (!spec->do_polish) {
-			peak p;
+			peak p = { .terms = NULL };
 			fine_pass(out, &s, out->n_significant);
 			evaluate(&p, &s, &out->pose, spec->radius);
 			(void)errors_of(out->error, &p.at);
 		}
 	}
-	if (spec->do_polish) {
-		polish(out, &s, n);
-		if (start->terms) {
-			CYC_ASSERT(data->n_images <= start->n_terms);
-			int32_t n_terms =
-				cyc_pose_image_terms(start->terms, w->model, data, reference, &out->pose, spec->radius);
-			if (n_terms < start->n_terms) start->terms[n_terms].is_used = false;
-		}
-		if (start->do_crosscheck) {
-			cyc_pose from =
-				n > 0 ? (cyc_pose){ rotation(&s, w->samples[0].o, -1), w->offsets[w->samples[0].t] } : *old;
-			crosscheck(&out->heldout_gain, &s, &from);
-		}
-	}
+	CYC_ASSERT(!start->terms || data->n_images <= start->n_terms);
+	if (spec->do_polish) polish(out, &s, n);
 done:
 	cyc_rotation_grid_destroy(&own);
 	return st;

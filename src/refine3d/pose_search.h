@@ -30,9 +30,6 @@ typedef struct {
 	int64_t n_significant;             /**< coarse samples; where more than 2^19 would be, as many */
 	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset
 	                                      [Å]; 0 if not followed */
-	/** Log-likelihood of the odd images at the pose that the even ones have, and the other way round, less
-	 * that at the sampled pose. */
-	double heldout_gain;
 	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked
 	 * for the pose. */
 	cyc_pose_agreement agreement[CYC_N_BANDS];
@@ -62,11 +59,13 @@ typedef struct {
 	cyc_image_terms *terms; /**< filled at the pose that was followed to: one for each image at most, ended by
 	                           is_used = false; or NULL */
 	int32_t n_terms;        /**< room */
-	bool do_crosscheck;     /**< see cyc_found_pose.heldout_gain */
 } cyc_pose_start;
 CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data,
                                           const cyc_pose_reference *reference, const cyc_search_spec *spec,
                                           const cyc_pose_start *start);
 cyc_pose_work *cyc_search_work_model(cyc_search_work *w);
+/** Gradient and curvature of the images alone at the pose that cyc_pose_search() followed to last, without
+ * the priors. */
+const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w);
 
 #endif

@@ -61,7 +61,7 @@ typedef struct {
 	double rotation_error_rad, offset_error_A;   /**< medians */
 	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over what the
 	                              curvature promises (T8.17) */
-	double average_p_max, average_significant, heldout_gain;
+	double average_p_max, average_significant;
 	double log_likelihood[2];
 	double amplitude[2]; /**< grey scale: data over prediction, per half-set */
 	int64_t n_images, n_outside;
@@ -189,9 +189,10 @@ cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
 CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found,
                                                       const double sigma_rotation_rad[2],
                                                       const double sigma_offset_A[2]);
-/** Fill map_step of a found pose; every so many particles are asked, all if they are few. */
-void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p, cyc_pose_work *w,
-                                const cyc_pose_data *data, const cyc_search_spec *spec);
+/** Fill map_step of a pose that cyc_pose_search() has just found; every so many particles are asked, all if
+ * they are few. */
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
+                                cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */

@@ -734,11 +734,6 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		         "%.2f, %.2f and %.2f along x, y and z",
 		         s->iteration, 0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]),
 		         0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
-	int64_t n = j->in.particles->n, every = 1 + (n - 1) / 60, n_checked = (n + every - 1) / every;
-	if (s->heldout_gain != 0)
-		cyc_info("following poses to the maximum gained %.1f in log-likelihood of images that were not used "
-		         "for it, per particle",
-		         s->heldout_gain / (double)n_checked);
 done:
 	return st;
 }

@@ -303,7 +303,7 @@ static void scores_are_the_formula(void **state)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
 			cyc_pose_derivatives d;
-			cyc_pose_evaluate(&d, m.work, &m.particle, &m.reference, &pose, 12);
+			cyc_pose_evaluate(&d, NULL, m.work, &m.particle, &m.reference, &pose, 12);
 			double expected = formula(&m, &pose, 12);
 			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best))
 				fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
@@ -322,15 +322,15 @@ static void derivatives_are_those_of_the_value(void **state)
 	const double away[CYC_POSE_PARAMETERS] = { 0.03, -0.02, 0.04, 0.3, -0.2, 0.25 };
 	cyc_pose pose = cyc_pose_step(&origin, away);
 	cyc_pose_derivatives at, plus, minus;
-	cyc_pose_evaluate(&at, m.work, &m.particle, &m.reference, &pose, S);
+	cyc_pose_evaluate(&at, NULL, m.work, &m.particle, &m.reference, &pose, S);
 	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 		double step[CYC_POSE_PARAMETERS] = { 0 }, h = k < 3 ? 4e-3 : 0.02;
 		step[k] = h;
 		cyc_pose p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&plus, m.work, &m.particle, &m.reference, &p, S);
+		cyc_pose_evaluate(&plus, NULL, m.work, &m.particle, &m.reference, &p, S);
 		step[k] = -h;
 		p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&minus, m.work, &m.particle, &m.reference, &p, S);
+		cyc_pose_evaluate(&minus, NULL, m.work, &m.particle, &m.reference, &p, S);
 		double slope = (plus.value - minus.value) / (2 * h),
 			   curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
 		/* The slope jumps where the interpolation changes cells: few per cent over the step. */
