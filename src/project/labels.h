@@ -1,5 +1,5 @@
 /*
- * Labels of STAR files as identifiers: "rlnTomoName" is CYC_RLN_TOMO_NAME, columns of this program begin with
+ * Labels of STAR files as identifiers: rlnTomoName is CYC_RLN_TOMO_NAME, columns of this program begin with
  * CYC_OWN_. The table is labels.def.
  */
 #ifndef CYCLOTOMO_LABELS_INTERNAL_H
