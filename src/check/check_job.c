@@ -186,8 +186,8 @@ static cyc_status compare_images(cyc_check *c)
 	CYC_TRY(cyc_box_create(&box, box_px, 1, c->tomograms->series[first].pixel_size_A));
 	box.window.is_partial = true;
 	CYC_TRY(cyc_backend_open(&be, c->o->backend, c->o->n_threads));
-	CYC_TRY(cyc_reference_load(&reference, be, c->ref1, c->ref2, c->mask, c->fsc, 0, box_px, box.pixel_size_A,
-	                           c->root));
+	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
+	CYC_TRY(cyc_reference_load(&reference, be, &files, 0, box_px, box.pixel_size_A));
 	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A,
 	                             !c->o->skip_stretch && c->result->n_series > 1));
 	CYC_TRY(choose_particles(&part, c));

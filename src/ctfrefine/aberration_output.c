@@ -395,13 +395,20 @@ static double smoothed(const double *plane, int32_t edge, int32_t x, int32_t y)
 	return sum;
 }
 
+/* Planes of 2 r + 1 by 2 r + 1. */
+typedef struct {
+	float *seen, *fitted, *opacity;
+	double limit;
+	int32_t r;
+} phase_planes;
+
 /* The fit, and the fit plus what is left between it and the images, of one parity. */
-static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double *limit, int32_t r,
-                              const cyc_aberrations *a, int32_t g, int parity, const double *picture)
+static cyc_status draw_parity(phase_planes *out, const cyc_aberrations *a, int32_t g, int parity,
+                              const double *picture)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctf_support *s = a->model->support;
-	int32_t edge = 2 * r + 1;
+	int32_t r = out->r, edge = 2 * r + 1;
 	size_t n = (size_t)s->n, area = (size_t)edge * (size_t)edge;
 	double *planes = NULL, *list = NULL, sign = parity == CYC_ODD ? -1 : 1;
 	CYC_TRY(cyc_alloc(&planes, 3 * area, sizeof *planes));
@@ -410,19 +417,19 @@ static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double
 	to_plane(planes, r, s, picture + 2 * (size_t)parity * n, sign);
 	to_plane(planes + area, r, s, picture + (2 * (size_t)parity + 1) * n, 1);
 	to_plane(planes + 2 * area, r, s, list, sign);
-	*limit = 0.1;
-	for (size_t i = 0; i < n; i++) *limit = fmax(*limit, fabs(list[i]));
-	*limit = fmin(*limit, CYC_PI);
+	out->limit = 0.1;
+	for (size_t i = 0; i < n; i++) out->limit = fmax(out->limit, fabs(list[i]));
+	out->limit = fmin(out->limit, CYC_PI);
 	for (int32_t y = 0; y < edge; y++)
 		for (int32_t x = 0; x < edge; x++) {
 			size_t at = (size_t)y * (size_t)edge + (size_t)x;
 			double bend = smoothed(planes + area, edge, x, y), fit = planes[2 * area + at];
 			bool is_used = planes[area + at] > 0;
-			fitted[at] = (float)fit;
-			seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
+			out->fitted[at] = (float)fit;
+			out->seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
 			/* Standard error 1/sqrt(bend): log-likelihoods, each pair of coefficients counted once but summed
 			 * twice. */
-			opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
+			out->opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
 		}
 done:
 	cyc_free(planes);
@@ -442,12 +449,12 @@ static cyc_status write_picture(const char *path, const char *title, const cyc_a
 	size_t area = (size_t)edge * (size_t)edge;
 	CYC_TRY(cyc_alloc(&memory, 3 * CYC_N_PARITIES * area, sizeof *memory));
 	for (int p = 0; p < CYC_N_PARITIES; p++) {
-		float *seen = memory + 3 * (size_t)p * area, *fitted = seen + area, *opacity = fitted + area;
-		double limit;
+		float *at = memory + 3 * (size_t)p * area;
+		phase_planes o = { .seen = at, .fitted = at + area, .opacity = at + 2 * area, .r = r };
 		if (!a->is_asked[p]) continue;
-		CYC_TRY(draw_parity(seen, fitted, opacity, &limit, r, a, g, p, picture));
-		panels[n_panels++] = (cyc_value_panel){ TITLES[p][0], edge, seen, opacity, limit, "rad" };
-		panels[n_panels++] = (cyc_value_panel){ TITLES[p][1], edge, fitted, NULL, limit, "rad" };
+		CYC_TRY(draw_parity(&o, a, g, p, picture));
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][0], edge, o.seen, o.opacity, o.limit, "rad" };
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][1], edge, o.fitted, NULL, o.limit, "rad" };
 	}
 	CYC_TRY(cyc_values_write(path, title, panels, n_panels));
 done:

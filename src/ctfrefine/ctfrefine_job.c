@@ -271,8 +271,8 @@ static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 {
 	cyc_tilt_series *ts = &j->in.tomograms->series[i];
-	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt,
-	                           last_tilt_of(j, ts), j->in.root);
+	const int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);
 }
 
 /* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed
@@ -325,8 +325,8 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
-	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt,
-	                          last_tilt_of(j, ts));
+	const int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, tilts);
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));

@@ -76,7 +76,7 @@ static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_wid
 
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit,
                                const cyc_series_sums *sums, const cyc_ctf_widths *w, double gauge,
-                               const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
+                               const cyc_ctf_estimate_options *what, const int32_t tilts[2])
 {
 	bool do_defocus = what->do_defocus, do_scale = what->do_scale;
 	cyc_ice_series measured = fit->ice; /* shares the tilts */
@@ -85,9 +85,9 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 		const cyc_tilt *in = &ts->tilts[f];
 		const cyc_tilt_fit *t = &fit->tilts[f];
 		cyc_tilt_result *o = &r[f];
-		*o = (cyc_tilt_result){ .status = in->scale == 0                    ? CYC_TILT_EXCLUDED
-			                              : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
-			                                                                : CYC_TILT_NO_DATA,
+		*o = (cyc_tilt_result){ .status = in->scale == 0                 ? CYC_TILT_EXCLUDED
+			                              : f < tilts[0] || f > tilts[1] ? CYC_TILT_NOT_ASKED
+			                                                             : CYC_TILT_NO_DATA,
 			                    .defocus_u_A = in->defocus_u_A,
 			                    .defocus_v_A = in->defocus_v_A,
 			                    .defocus_angle_rad = in->defocus_angle_rad,

@@ -43,10 +43,11 @@ typedef struct {
 	int64_t n_particles;
 } cyc_tilt_result;
 
-/** Results from a fit. `gauge` multiplies the scale factors of the whole data set. */
+/** Results from a fit of rows tilts[0] to tilts[1]. `gauge` multiplies the scale factors of the whole data
+ * set. */
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit,
                                const cyc_series_sums *sums, const cyc_ctf_widths *w, double gauge,
-                               const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt);
+                               const cyc_ctf_estimate_options *what, const int32_t tilts[2]);
 /**
  * Scales by the ice's thickness: of all tilts, or only of those without particles. (T4.24)
  * @param[in] gauge  multiplies the law's scales

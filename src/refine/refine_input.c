@@ -219,7 +219,10 @@ cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in,
 {
 	if (!in->reference_files[2])
 		cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2],
-	                          in->reference_files[3], frequency_cutoff_A, in->box.window.box_px,
-	                          in->box.pixel_size_A, in->root);
+	const cyc_reference_files files = { { in->reference_files[0], in->reference_files[1] },
+		                                in->reference_files[2],
+		                                in->reference_files[3],
+		                                in->root };
+	return cyc_reference_load(out, be, &files, frequency_cutoff_A, in->box.window.box_px,
+	                          in->box.pixel_size_A);
 }

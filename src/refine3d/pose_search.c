@@ -269,8 +269,8 @@ static int64_t coarse_pass(search *s, int32_t radius)
 		for (int32_t o = 0; o < here; o++) w->rotations[o] = rotation(s, first + o, -1);
 		for (int32_t t = 0; t < w->n_t; t += SHIFT_CHUNK) {
 			int32_t n_t = w->n_t - t < SHIFT_CHUNK ? w->n_t - t : SHIFT_CHUNK;
-			cyc_pose_scores(w->scores, w->model, s->data, s->reference, w->rotations, here, w->offsets + t,
-			                n_t, radius);
+			const cyc_pose_grid chunk = { w->rotations, here, w->offsets + t, n_t };
+			cyc_pose_scores(w->scores, w->model, s->data, s->reference, &chunk, radius);
 			for (int32_t k = 0; k < here * n_t; k++) {
 				int32_t o = first + k / n_t, i = t + k % n_t;
 				double weight = (double)w->scores[k] + g->log_prior[o] + w->log_prior_t[i];
@@ -330,8 +330,8 @@ static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s
 	cyc_search_work *w = s->w;
 	int32_t n_children = cyc_rotation_grid_n_children(s->grid);
 	float scores[64 * SHIFT_CHUNK];
-	cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t,
-	                n_t, s->spec->radius);
+	const cyc_pose_grid children = { w->rotations, n_children, w->offsets + w->n_t, n_t };
+	cyc_pose_scores(scores, w->model, s->data, s->reference, &children, s->spec->radius);
 	for (int32_t c = 0; c < n_children; c++)
 		for (int32_t t = 0; t < n_t; t++) {
 			double likelihood = (double)scores[c * n_t + t],

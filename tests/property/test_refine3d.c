@@ -298,7 +298,7 @@ static void scores_are_the_formula(void **state)
 	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
 	for (int i = 0; i < 3; i++)
 		R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
-	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, R, 3, t, 2, 12);
+	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, &(cyc_pose_grid){ R, 3, t, 2 }, 12);
 	for (int o = 0; o < 3; o++)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
