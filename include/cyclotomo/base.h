@@ -145,7 +145,7 @@ CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 int cyc_n_processors(void);
 /**
  * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its
- * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew
+ * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read again
  * at each call.
  */
 double cyc_memory_available_bytes(void);
@@ -219,7 +219,7 @@ CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
  * is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /**
- * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread;
+ * From now on each file that cyc_outfile_commit() completes is reported to `listener`, from any thread;
  * NULL: no more. One at a time for the whole process; set it while no other thread writes.
  */
 typedef void (*cyc_outfile_listener)(void *user, const char *path);

@@ -75,7 +75,7 @@ typedef struct {
 	double inner_radius_px, outer_radius_px;
 	double centre_px[3]; /**< x, y, z from voxel box/2 */
 	int32_t n_threads;
-	bool dry_run; /**< check options and headers, say what would be made, write nothing */
+	bool dry_run; /**< check options and headers, print the plan, write nothing */
 } cyc_mask_options;
 void cyc_mask_options_default(cyc_mask_options *o);
 typedef struct {
@@ -93,7 +93,7 @@ typedef struct {
  * another size; CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
 /* ---------------------------------------------------------------- half maps */
@@ -149,7 +149,7 @@ typedef struct {
 	double locres_min_A;          /**< 50: worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
-	bool dry_run; /**< check options, headers and MTF, say what would be done, write nothing */
+	bool dry_run; /**< check options, headers and MTF, print the plan, write nothing */
 } cyc_postprocess_options;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
 
@@ -197,11 +197,10 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *o
  * CYC_E_NOMEM.
  * @note Same bits for any n_threads. Peak memory about 6.6 arrays of box^3 floats (n_threads x 2.5 more for
  * small boxes).
- * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
  */
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result,
                                               const cyc_postprocess_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
 /** The most memory that cyc_postprocess_run() holds at one time [bytes], for maps of n px. */
 double cyc_postprocess_memory_bytes(const cyc_postprocess_options *options, int32_t n, double pixel_size_A);

@@ -35,7 +35,7 @@ typedef struct {
 	                                     pixel or so */
 	bool deformation_per_tilt;        /**< one for each tilt, not one for the series */
 	int32_t max_passes;               /**< times that windows are cut, if particles have moved far; 3 */
-	int32_t first_tilt, last_tilt; /**< chronological range of tilts that are looked at; 0, -1 (to the end) */
+	int32_t first_tilt, last_tilt; /**< chronological range of tilts that are used here; 0, -1 (to the end) */
 	bool compat_relion5;           /**< evidence, priors and weights of RELION 5.0.1, for comparison */
 	double k_min_A;                /**< coarsest resolution used; <= 0: all */
 	double cutoff_frac;            /**< 0.02 */
@@ -71,10 +71,10 @@ void cyc_polish_result_deinit(cyc_polish_result *r);
 CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options,
                                            const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_polish_spare_inputs(const cyc_polish_options *o, cyc_output_extent extent);
 /**
- * The most memory that cyc_polish_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_polish_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] map_px  edge of the half maps
  */

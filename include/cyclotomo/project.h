@@ -178,8 +178,8 @@ CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s,
                                              int32_t i_series, int32_t i_tilt, const char *label);
-/** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is
- * absent. */
+/** Copy the column `of` of a series to `label`, unless that column exists; `otherwise` is its text where `of`
+ * is absent. */
 CYC_MUST_CHECK cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label,
                                               const char *of, const char *otherwise);
 /** Whether the file lies in the folder of a job of this type, e.g. "relion.ctfrefinetomo", by its job.star.
@@ -363,8 +363,8 @@ typedef struct {
 	const cyc_optimisation_set *set;
 	cyc_tomogram_set *tomograms; /**< checks open its series: their image sizes */
 	cyc_particle_set *particles;
-	/** Of half maps that are still to be made, and are named by nobody yet; 0: those of options and set are
-	 * looked at. */
+	/** Of half maps that do not exist yet, which a cycle will make; 0: those of options and set are checked.
+	 */
 	int32_t map_px;
 	double map_pixel_size_A;
 } cyc_project_view;
@@ -383,7 +383,7 @@ uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const c
 typedef struct {
 	int32_t n_shells;    /**< box/2 + 1 */
 	int32_t box;         /**< 2 (n_shells - 1) */
-	double pixel_size_A; /**< from the resolution column; 0 if it cannot be told */
+	double pixel_size_A; /**< from the resolution column; 0 if it cannot be determined */
 	double *corrected;   /**< rlnFourierShellCorrelationCorrected (unmasked where a file has only that) */
 	double final_resolution_A;
 } cyc_fsc_file;

@@ -81,12 +81,12 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r);
 CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options,
                                              const cyc_project_view *project);
 /**
- * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps, and
- * what is decided by it, and nothing else.
+ * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps
+ * and the decisions that depend on it, nothing else.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_spare_inputs(const cyc_refine3d_options *o, cyc_output_extent extent);
 /** Sizes that decide what a refinement needs. */
 typedef struct {
@@ -105,7 +105,7 @@ double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set 
                                  const cyc_particle_set *set, int32_t crop_px, double pixel_size_A,
                                  double cutoff_frac);
 /**
- * The most memory that cyc_refine3d_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_refine3d_run() holds at one time [bytes]: what it reports, and refuses to start
  * without. With less memory available it plans for less, and reads images again or makes references twice:
  * results are the same.
  */

@@ -28,7 +28,7 @@ typedef enum {
 typedef struct {
 	const char *out_dir; /**< folder, created */
 	bool force;          /**< write over an existing project */
-	/* What is looked at. */
+	/* The sample and the microscope. */
 	int32_t n_series, n_particles; /**< particles per series */
 	int32_t image_nx, image_ny;    /**< px; image_ny <= 0: square */
 	int32_t box_px;                /**< edge of the true map and the masks, even */

@@ -20,7 +20,7 @@ typedef struct {
 	double value, error;
 } cyc_measured;
 
-/** Errors stop a job; warnings are told and counted; notes are shown by `cyclotomo check` only. */
+/** Errors stop a job; warnings are reported and counted; notes are shown by `cyclotomo check` only. */
 typedef enum { CYC_FINDING_NOTE, CYC_FINDING_WARNING, CYC_FINDING_ERROR } cyc_finding_level;
 /** Something that is not as it should be. Texts are owned. */
 typedef struct {

@@ -61,8 +61,8 @@ typedef struct {
 
 /**
  * Log-likelihoods of all pairs of rotations and offsets of a grid, from shells up to `radius`, relative to no
- * particle: L(o,t) = sum_f sum_k 2 s Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - s^2 W_f |V_f(o)|^2 (T8.2) as
- * one matrix product per image.
+ * particle: L(o,t) = sum_f sum_k 2 eta Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - eta^2 W_f |V_f(o)|^2 (T8.2)
+ * as one matrix product per image.
  * @param[out] scores  n_rotations x n_offsets float
  */
 void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,

@@ -82,7 +82,6 @@ typedef struct {
 typedef struct {
 	double bytes;            /**< most at one time */
 	bool keeps_images;       /**< of all series; else one series at a time is cut again in each iteration */
-	int32_t n_inserted;      /**< groups whose sums are made in one pass over the images */
 	double references_bytes; /**< for references of groups; with less than all take, some are made twice */
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,

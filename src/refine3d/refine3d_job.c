@@ -521,9 +521,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		                                 .correct_fsc = !o->no_fsc_correction,
 		                                 .join_A = o->join_A,
 		                                 .tau2_fudge = o->tau2_fudge,
-		                                 .seed = o->seed,
-		                                 .n_inserted = j->memory.n_inserted };
-	cyc_reconstruct_options of_maps;
+		                                 .seed = o->seed };
+	cyc_accumulator_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
 	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the

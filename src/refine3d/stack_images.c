@@ -2,7 +2,7 @@
  * they have. */
 #include "refine3d/stack_images.h"
 
-#include "reconstruct/accumulate.h"
+#include "halfmaps/accumulate.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -250,8 +250,8 @@ static void fill_shares(cyc_stack_source *s, const cyc_tilt_series *ts, int32_t 
 		   step_invA = 1 / (s->spec.stacks->box_px * a), R = s->spec.particle_radius_px;
 	for (int32_t j = 0; j < list->n; j++) {
 		double k = step_invA * hypot(list->kx[j], list->ky[j]);
-		double share = cyc__disc_coverage(
-			R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
+		double share =
+			cyc_disc_coverage(R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
 		s->share[j] = share;
 		s->rest[j] = 0.5 * (1 - share);
 	}

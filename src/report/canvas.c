@@ -201,8 +201,8 @@ void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, cyc_
 		text_cairo(c, x, y, text, style);
 		return;
 	}
-	cyc__buffer_printf(&c->svg, "<text font-style.size=\"%.0f\" text-style.anchor=\"%s\" fill=\"%s\"%s",
-	                   style.size, anchors[style.anchor], hex(s, style.colour),
+	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", style.size,
+	                   anchors[style.anchor], hex(s, style.colour),
 	                   style.is_bold ? " font-weight=\"bold\"" : "");
 	if (style.is_upright)
 		cyc__buffer_printf(&c->svg, " transform=\"translate(%.2f %.2f) rotate(-90)\">", x, y);

@@ -726,7 +726,6 @@ static void groups_are_compared_with_the_others(void **state)
 	cyc_backend *be = NULL;
 	cyc_volume *mask = NULL;
 	cyc_group_maps *all = NULL, *others = NULL;
-	cyc_group_total total = { { NULL, NULL } };
 	cyc_reference *a = NULL, *b = NULL;
 	cyc_box box;
 	double fsc[CROP / 2 + 1];
@@ -752,7 +751,7 @@ static void groups_are_compared_with_the_others(void **state)
 	ASSERT_OK(cyc_alloc(&group, set->n, sizeof *group));
 	ASSERT_OK(cyc_particle_groups(group, set, 3));
 	ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, 14));
-	ASSERT_OK(cyc_group_maps_insert(&total, all, tomograms, set, g_root));
+	ASSERT_OK(cyc_group_maps_insert(all, tomograms, set, g_root));
 	ASSERT_OK(cyc_group_maps_reference(&a, all, 0, fsc, 0, 7));
 	/* Group 0 moved away: its particles are now turned and displaced, which the reference of group 0 must not
 	 * feel. */
@@ -762,7 +761,7 @@ static void groups_are_compared_with_the_others(void **state)
 			set->particles[i].position_A.x += 30;
 		}
 	ASSERT_OK(cyc_group_maps_create(&others, &spec, 3, group, 14));
-	ASSERT_OK(cyc_group_maps_insert(&total, others, tomograms, set, g_root));
+	ASSERT_OK(cyc_group_maps_insert(others, tomograms, set, g_root));
 	for (int k = 0; k < 2; k++) {
 		double d2 = 0, v2 = 0;
 		float *x, *y;
@@ -781,8 +780,25 @@ static void groups_are_compared_with_the_others(void **state)
 		cyc_reference_destroy(&b);
 	}
 	cyc_reference_destroy(&a);
-	cyc_group_total_deinit(&total);
 	cyc_group_maps_destroy(&all);
+	/* Sums of groups that do not go to the edge of the box, and the rest: together the map of all. */
+	static const int32_t RADIUS[2] = { 5, CROP / 2 - 1 };
+	cyc_half_maps *plain = NULL;
+	ASSERT_OK(cyc_half_maps_reconstruct(&plain, tomograms, set, g_root, &spec, true));
+	for (int k = 0; k < 2; k++) {
+		cyc_half_maps *dealt = NULL;
+		double d2 = 0, v2 = 0;
+		ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, RADIUS[k]));
+		ASSERT_OK(cyc_half_maps_reconstruct_groups(&dealt, all, tomograms, set, g_root, &spec, NULL, true));
+		for (size_t i = 0; i < cyc_volume_count(plain->merged); i++) {
+			d2 += cyc_square((double)(plain->merged->data[i] - dealt->merged->data[i]));
+			v2 += cyc_square((double)plain->merged->data[i]);
+		}
+		assert_true(v2 > 0 && d2 < 1e-12 * v2);
+		cyc_half_maps_destroy(&dealt);
+		cyc_group_maps_destroy(&all);
+	}
+	cyc_half_maps_destroy(&plain);
 	cyc_group_maps_destroy(&others);
 	cyc_volume_destroy(&mask);
 	cyc_backend_close(&be);
