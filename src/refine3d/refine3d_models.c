@@ -49,7 +49,7 @@ static cyc_status add_general(cyc_star *s, const cyc_refine3d_job *j, int half)
 		{ CYC_RLN_NR_CLASSES, 1, NULL },
 		{ CYC_RLN_NR_BODIES, 1, NULL },
 		{ CYC_RLN_NR_GROUPS, j->in.tomograms->n_series, NULL },
-		{ CYC_RLN_NR_OPTICS_GROUPS, j->in.particles->n_optics, NULL },
+		{ CYC_RLN_NR_OPTICS_GROUPS, j->particles->n_optics, NULL },
 		{ CYC_RLN_TAU2_FUDGE_FACTOR, j->o->tau2_fudge, NULL },
 		{ CYC_RLN_NORM_CORRECTION_AVERAGE, 1, NULL },
 		{ CYC_RLN_SIGMA_OFFSETS_ANGST, state->sigma_offset_A[half], NULL },
@@ -115,8 +115,8 @@ static cyc_status add_groups(cyc_star *s, const cyc_refine3d_job *j, int half)
 	CYC_TRY(cyc_star_add_block(&b, s, "model_groups", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int64_t row, n = 0;
-		for (int64_t p = j->in.particles->series_first[i]; p < j->in.particles->series_first[i + 1]; p++)
-			n += j->in.particles->particles[p].half == half;
+		for (int64_t p = j->particles->series_first[i]; p < j->particles->series_first[i + 1]; p++)
+			n += j->particles->particles[p].half == half;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_label_put(b, row, CYC_RLN_GROUP_NUMBER, i + 1));
 		CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_GROUP_NAME, j->in.tomograms->series[i].name));
@@ -131,7 +131,7 @@ static cyc_status add_noise(cyc_star *s, const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = j->crop_px / 2 + 1;
-	for (int32_t g = 0; g < j->in.particles->n_optics; g++) {
+	for (int32_t g = 0; g < j->particles->n_optics; g++) {
 		char name[48];
 		cyc_star_block *b;
 		int64_t row;
@@ -193,8 +193,8 @@ static cyc_status write_sampling(const cyc_refine3d_job *j, const char *prefix)
 		{ CYC_RLN_OFFSET_RANGE, state->offset_range_A, NULL },
 		{ CYC_RLN_OFFSET_STEP, state->offset_step_A, NULL },
 		{ CYC_RLN_HELICAL_OFFSET_STEP, -1, NULL },
-		{ CYC_RLN_SAMPLING_PERTURB_INSTANCE, o->no_polish ? state->perturbation : 0, NULL },
-		{ CYC_RLN_SAMPLING_PERTURB_FACTOR, o->no_polish ? o->perturbation : 0, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_INSTANCE, o->no_follow ? state->perturbation : 0, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_FACTOR, o->no_follow ? o->perturbation : 0, NULL },
 		{ CYC_RLN_HEALPIX_ORDER_ORIGINAL, o->healpix_order, NULL },
 		{ CYC_RLN_PSI_STEP_ORIGINAL, first, NULL },
 		{ CYC_RLN_OFFSET_RANGE_ORIGINAL, o->offset_range_px * a, NULL },

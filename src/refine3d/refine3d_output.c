@@ -24,14 +24,14 @@ done:
 static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
-	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->R_start));
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x,
-	                                                     r->cut_offset_A.y + r->offset_start_A.y,
-	                                                     r->cut_offset_A.z + r->offset_start_A.z });
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->prior.R_tomo_ref));
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut.offset_A.x + r->prior.offset_A.x,
+	                                                     r->cut.offset_A.y + r->prior.offset_A.y,
+	                                                     r->cut.offset_A.z + r->prior.offset_A.z });
 	const double origin[3] = { -o.x, -o.y, -o.z };
 	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ANGLE, angle));
 	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ORIGIN, origin));
@@ -42,16 +42,16 @@ done:
 static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
 	int32_t column;
 	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->pose.R_tomo_ref));
 	/* position = coordinate - R_tomo_part origin */
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x,
-	                                                     r->cut_offset_A.y + r->pose.offset_A.y,
-	                                                     r->cut_offset_A.z + r->pose.offset_A.z });
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut.offset_A.x + r->pose.offset_A.x,
+	                                                     r->cut.offset_A.y + r->pose.offset_A.y,
+	                                                     r->cut.offset_A.z + r->pose.offset_A.z });
 	const double origin[3] = { -o.x, -o.y, -o.z };
 	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ANGLE, angle));
 	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ORIGIN, origin));
@@ -62,10 +62,10 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, (double)r->n_significant));
 	if (cyc_refine3d_judges(j)) {
-		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, p->probability));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, j->posed.particles[i].probability));
 		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
 	}
-	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
+	if (!j->o->no_follow && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
 	return st;
 }
@@ -75,9 +75,9 @@ static cyc_status write_particles(const cyc_refine3d_job *j, const char *path)
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
 	cyc_star_block *b;
-	CYC_TRY(cyc_star_copy(&s, j->in.particles->star));
+	CYC_TRY(cyc_star_copy(&s, j->particles->star));
 	CYC_TRY(cyc_star_require(&b, s, "particles"));
-	for (int64_t i = 0; i < j->in.particles->n; i++) CYC_TRY(update_particle(b, j, i));
+	for (int64_t i = 0; i < j->particles->n; i++) CYC_TRY(update_particle(b, j, i));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
@@ -133,7 +133,7 @@ static cyc_status write_improbable(const cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "improbable.star"));
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_PARTICLE_NUMBER, j->in.particles->n));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_PARTICLE_NUMBER, j->particles->n));
 	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_IMPROBABLE_NUMBER, j->state.n_improbable));
 	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_SEARCHED_NUMBER, j->state.n_searched));
 	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_FOUND_AGAIN_NUMBER, j->state.n_found_again));
@@ -141,12 +141,12 @@ static cyc_status write_improbable(const cyc_refine3d_job *j)
 		int32_t column;
 		CYC_TRY(cyc_star_add_block(&b[k], s, BLOCK[k], CYC_STAR_TABLE));
 		CYC_TRY(cyc_star_ensure_column(&column, b[k], CYC_RLN_TOMO_PARTICLE_NAME, ""));
-		for (int64_t i = 0; i < j->in.particles->n; i++) {
+		for (int64_t i = 0; i < j->particles->n; i++) {
 			const cyc_refined *r = &j->refined[i];
 			int64_t row;
 			if (k == 0 ? r->probability >= CYC_IMPROBABLE : !r->was_found_again) continue;
 			CYC_TRY(cyc_star_add_row(&row, b[k]));
-			CYC_TRY(cyc_star_set_text(b[k], row, column, j->in.particles->particles[i].name));
+			CYC_TRY(cyc_star_set_text(b[k], row, column, j->particles->particles[i].name));
 			CYC_TRY(put_judgement(b[k], row, r));
 		}
 	}
@@ -161,16 +161,20 @@ done:
 cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_particle_set *set = j->in.particles;
+	cyc_particle_set set = j->posed;
+	cyc_star *star = NULL;
 	double *probability = NULL;
 	char *path = NULL;
 	CYC_TRY(write_improbable(j));
-	CYC_TRY(cyc_alloc(&probability, set->n, sizeof *probability));
-	for (int64_t i = 0; i < set->n; i++) probability[i] = set->particles[i].probability;
-	CYC_TRY(cyc_particle_set_put_probabilities(set, probability));
+	CYC_TRY(cyc_star_copy(&star, set.star));
+	set.star = star;
+	CYC_TRY(cyc_alloc(&probability, set.n, sizeof *probability));
+	for (int64_t i = 0; i < set.n; i++) probability[i] = set.particles[i].probability;
+	CYC_TRY(cyc_particle_set_put_probabilities(&set, probability));
 	CYC_TRY(cyc_refine3d_name(&j->result->particles, &path, j, "", "particles.star"));
-	CYC_TRY(cyc_particle_set_write(set, NULL, path));
+	CYC_TRY(cyc_particle_set_write(&set, NULL, path));
 done:
+	cyc_star_destroy(&star);
 	cyc_free(probability);
 	cyc_free(path);
 	return st;
@@ -183,7 +187,7 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 	static const double ANY_ROTATION =
 		1.27; /* RMS of a component of the rotation vector, of random rotations */
 	if (k < 3) return ANY_ROTATION / cbrt((double)j->symmetry->n);
-	return fmax(j->state.sigma_offset_A[j->in.particles->particles[i].half > 0], j->state.offset_range_A);
+	return fmax(j->state.sigma_offset_A[j->particles->particles[i].half > 0], j->state.offset_range_A);
 }
 
 /*
@@ -194,7 +198,7 @@ static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int
                                    cyc_star_block *input)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	double motion;
 	if (!p->motion_A) goto done;
 	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_LABELS_MEAN_MOTION_ERROR[axis], 0));
@@ -221,11 +225,11 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_PARTICLE_NAME, ""));
-	CYC_TRY(cyc_star_require(&input, j->in.particles->star, "particles"));
-	for (int64_t i = 0; i < j->in.particles->n; i++) {
+	CYC_TRY(cyc_star_require(&input, j->particles->star, "particles"));
+	for (int64_t i = 0; i < j->particles->n; i++) {
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_set_text(b, row, column, j->in.particles->particles[i].name));
+		CYC_TRY(cyc_star_set_text(b, row, column, j->particles->particles[i].name));
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 			const cyc_refined *r = &j->refined[i];
 			double error = r->error[k];

@@ -357,7 +357,7 @@ static void search_memory_is_bounded(void **state)
 		const cyc_rotation_grid grid = { .order = 4 + 2 * k, .n = k ? 294912 * 64 : 294912 };
 		const cyc_search_spec spec = { .rotations = &grid,
 			                           .offsets = offsets,
-			                           .do_polish = true,
+			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
 		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
@@ -987,7 +987,7 @@ static void sampling_alone_gets_there_too(void **state)
 	double before[2], after[2];
 	errors(&before[0], &before[1], "particles.star");
 	cyc_refine3d_options o = options("Sampled");
-	o.no_polish = true;
+	o.no_follow = true;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	errors(&after[0], &after[1], "Sampled/run_data.star");
 	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1],
@@ -1369,7 +1369,7 @@ static void bad_input(void **state)
 	o.particle_diameter_A = 1e4;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "does not fit");
 	o = options("Bad");
-	o.no_polish = o.no_search = true;
+	o.no_follow = o.no_search = true;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing is left");
 	o = options("Bad");
 	o.ref1 = "missing_half1.mrc";
