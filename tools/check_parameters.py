@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Functions with more than 8 parameters: check_parameters.py [ROOT]
+"""Functions with more than 8 parameters: check_parameters.py [--backends] [ROOT]
 
-Reads all C sources and headers below include/, src/ and backends/ and prints one line per function that has more
-parameters than a reader can tell apart at a call; ends with 1 if there are any. Structs of arguments, as
-cyc_window_spec, are the way out.
+Reads all C sources and headers below include/ and src/ (and backends/, whose operations take one buffer per
+argument) and prints one line per function that has more parameters than a reader can tell apart at a call; ends with
+1 if there are any. Structs of arguments, as cyc_window_spec, are the way out.
 """
 import pathlib
 import re
 import sys
 
 MOST = 8
-root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
+arguments = [a for a in sys.argv[1:] if a != "--backends"]
+folders = ("include", "src", "backends") if "--backends" in sys.argv else ("include", "src")
+root = pathlib.Path(arguments[0] if arguments else pathlib.Path(__file__).resolve().parent.parent)
 
 
 def without_comments(text):
@@ -21,7 +23,7 @@ def without_comments(text):
 
 
 def parameters(text, at):
-    """The parameters of the list that opens at `at`, and where it ends."""
+    """The parameters of the list that opens at `at`."""
     depth, begin, found = 0, at + 1, []
     for i in range(at, len(text)):
         if text[i] in "([{":
@@ -32,17 +34,16 @@ def parameters(text, at):
             found.append(text[begin:i].strip())
             begin = i + 1
         if depth == 0:
-            return found, i + 1
-    return found, len(text)
+            break
+    return found
 
 
 def functions(text):
     """(name, position, parameters) of declarations, definitions and members that point to functions."""
     word = r"(?:[A-Za-z_]\w*[\s*]+)+"
     for m in re.finditer(word + r"\(?\*?\s*([A-Za-z_]\w*)\s*\)?\s*(\()", text):
-        found, end = parameters(text, m.start(2))
-        before = m[0].split()[0]
-        if before in ("return", "else", "case", "goto", "typedef") and before != "typedef":
+        found = parameters(text, m.start(2))
+        if m[0].split()[0] in ("return", "else", "case", "goto"):
             continue
         # A definition or declaration has types in its list: each parameter two words, or one and a star.
         if all(re.match(r"(const\s+|struct\s+|unsigned\s+)*[A-Za-z_]\w*[\s*]+.*[A-Za-z_\]\)]", p, re.S) for p in found):
@@ -50,7 +51,7 @@ def functions(text):
 
 
 faults = 0
-for folder in ("include", "src", "backends"):
+for folder in folders:
     for path in sorted((root / folder).rglob("*.[ch]")):
         text = without_comments(path.read_text(encoding="utf-8"))
         for name, at, found in functions(text):
