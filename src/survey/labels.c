@@ -149,8 +149,9 @@ done:
 /* Equal but for case, underscores and the prefixes that programs put in front. */
 static bool is_alike(const char *a, const char *b)
 {
-	if (strncasecmp(a, "rln", 3) == 0) a += 3;
-	if (strncasecmp(b, "rln", 3) == 0) b += 3;
+	static const char *const PREFIXED = CYC_RLN_TOMO_NAME; /* begins as all of RELION's do */
+	if (strncasecmp(a, PREFIXED, 3) == 0) a += 3;
+	if (strncasecmp(b, PREFIXED, 3) == 0) b += 3;
 	for (;; a++, b++) {
 		while (*a == '_') a++;
 		while (*b == '_') b++;
