@@ -125,6 +125,13 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/** How this process has used its threads so far. */
+typedef struct {
+	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
+	double busy_s;    /**< time that threads spent on items of loops, all threads together */
+	int most_threads; /**< of any loop */
+} cyc_thread_usage;
+void cyc_thread_usage_get(cyc_thread_usage *out);
 /**
  * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several
  * for each processor. At least one. Scratch is made for these, however many threads are asked for.
