@@ -18,7 +18,7 @@ import sys
 # Lowest first; folders on one line do not see each other.
 LAYERS = [
     ["base"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["stacks", "report"], ["map"], ["slice"], ["refine"], ["halfmaps"],
-    ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check"], ["refine3d", "joint"], ["cycle"], ["cli"],
+    ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check", "import"], ["refine3d", "joint"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.
 HEADER_LAYER = {"status": "base", "json": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project"}

@@ -90,11 +90,21 @@ int64_t cyc_log_n_warnings(void);
 
 /* ---------------------------------------------------------------- progress */
 
-/** Called with the share done in [0,1] and a short text; installed by the CLI (bar on a terminal, plain lines
- * else). */
-typedef void (*cyc_progress_sink)(void *user, const char *what, double done_frac);
+/** Called with a short text, how much is done and of how much (> 0); installed by the CLI (bar on a terminal,
+ * plain lines else). */
+typedef void (*cyc_progress_sink)(void *user, const char *what, int64_t n_done, int64_t n_total);
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user);
-void cyc_progress(const char *what, int64_t i_done, int64_t n_total);
+void cyc_progress(const char *what, int64_t n_done, int64_t n_total);
+/** Also tell a listener, before the sink and outside of its lock, from whatever thread: for a run of several
+ * jobs, which keeps book of them. One at a time; NULL: none. Set it while no work is under way. */
+void cyc_progress_set_listener(cyc_progress_sink listener, void *user);
+/** What the work is part of, for the sink to show: "step 3 of 11, 12:30 min left of the run"; "": of nothing.
+ * Copied. */
+void cyc_progress_set_whole(const char *text);
+/** The same, to be called by the sink. */
+const char *cyc_progress_whole(void);
+/** "8 s", "4:05 min", "2:03 h"; a dash for what is not known (NaN). Thread-safe. */
+void cyc_format_seconds(char *out, size_t size, double seconds);
 
 /* ---------------------------------------------------------------- cancelling */
 

@@ -120,6 +120,16 @@ CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
 
+/**
+ * What a run in a folder is doing, or how it ended, from another process: the step at work with its rate and
+ * the time left, and what was reached so far. Reads what the run keeps up to date there, and changes nothing.
+ * @param[out] text        lines for the user; cyc_free()
+ * @param[out] is_running  a process is at work there now; may be NULL
+ * @param[in]  run         folder of the run, relative to the root
+ * @return CYC_E_IO if there is no run there
+ */
+CYC_MUST_CHECK cyc_status cyc_cycle_status(char **text, bool *is_running, const char *root, const char *run);
+
 #ifdef __cplusplus
 }
 #endif

@@ -93,6 +93,8 @@ typedef struct {
  * another size; CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
+/** The most memory that cyc_mask_run() holds at one time [bytes], for a map of n px. */
+double cyc_mask_memory_bytes(const cyc_mask_options *options, int32_t n);
 /** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
@@ -204,6 +206,17 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result,
 CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
 /** The most memory that cyc_postprocess_run() holds at one time [bytes], for maps of n px. */
 double cyc_postprocess_memory_bytes(const cyc_postprocess_options *options, int32_t n, double pixel_size_A);
+
+/**
+ * Local resolution of two half maps [Å]: the FSC inside soft spheres 25 Å apart, as post-processing has it
+ * with its defaults, without files and without the filtered map. (T3.13)
+ * @param[out] out  of the maps' size, 0 where no sphere reaches; cyc_volume_destroy()
+ * @return CYC_E_SHAPE: not cubic, odd, of different sizes, without pixel size; CYC_E_USAGE: too small a box
+ * for the spheres; CYC_E_NOMEM
+ * @note Same bits for any n_threads. Peak memory about 8 arrays of box^3 floats.
+ */
+CYC_MUST_CHECK cyc_status cyc_local_resolution(cyc_volume **out, const cyc_volume *half1,
+                                               const cyc_volume *half2, int n_threads);
 
 #ifdef __cplusplus
 }

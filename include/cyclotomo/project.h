@@ -447,6 +447,8 @@ CYC_MUST_CHECK cyc_status cyc_project_require_window(const cyc_project_size *siz
                                                      const cyc_tomogram_set *tomograms, int32_t window_px);
 /** Bytes that a program holds for its tables: particles with their rows, and tilts. */
 double cyc_project_bytes(const cyc_project_size *size);
+/** The most memory that separating the particles of a project takes [bytes]. */
+double cyc_separate_memory_bytes(const cyc_project_size *size);
 
 #ifdef __cplusplus
 }

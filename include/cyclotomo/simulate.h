@@ -88,6 +88,8 @@ typedef struct {
  * ice, CYC_E_IO if a project is there already and `force` is not set; the STAR files are written last.
  */
 CYC_MUST_CHECK cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_options *options);
+/** The most memory that cyc_simulate_run() holds at one time [bytes]; about. */
+double cyc_simulate_memory_bytes(const cyc_simulate_options *options);
 
 #ifdef __cplusplus
 }

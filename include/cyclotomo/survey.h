@@ -102,6 +102,8 @@ cyc_measured cyc_stage_slope(const cyc_tilt_series *ts);
 
 /* ---------------------------------------------------------------- what jobs check */
 
+/** A mask that leaves less around the centre leaves no reference. */
+enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 /**
  * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0
  * and 1, not empty.

@@ -167,6 +167,23 @@ static void reset_in_child(void)
 
 static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
 
+/* Threads have the stack that `ulimit -s` gives, but not less than tasks and libraries need. */
+static const size_t LEAST_STACK = 1 << 20;
+
+static bool start_thread(int number)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	size_t bytes = 0;
+	if (pthread_attr_init(&attributes) != 0) return false;
+	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < LEAST_STACK)
+		pthread_attr_setstacksize(&attributes, LEAST_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	int result = pthread_create(&thread, &attributes, worker, (void *)(intptr_t)number);
+	pthread_attr_destroy(&attributes);
+	return result == 0;
+}
+
 /* With the lock held: threads 1 .. n, or as many as can be had. */
 static void start_threads(int n)
 {
@@ -174,9 +191,7 @@ static void start_threads(int n)
 	static bool has_warned;
 	pthread_once(&once, register_reset);
 	for (; g_pool.n_threads < n; g_pool.n_threads++) {
-		pthread_t thread;
-		if (pthread_create(&thread, NULL, worker, (void *)(intptr_t)(g_pool.n_threads + 1)) != 0) break;
-		pthread_detach(thread);
+		if (!start_thread(g_pool.n_threads + 1)) break;
 	}
 	if (g_pool.n_threads < n && !has_warned)
 		cyc_warn("only %d of %d threads could be started; the work continues with these",

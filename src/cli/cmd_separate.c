@@ -75,6 +75,7 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	bool *keep = NULL;
 	double *score = NULL;
 	int64_t n_removed;
+	cyc_project_size size;
 	CYC_TRY(cyc_project_resolve(&set, &a->input));
 	CYC_TRY(cyc_tomogram_set_read_unchecked(&tomograms, set->tomograms, a->common.root));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, a->common.root));
@@ -82,6 +83,9 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 		.root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles
 	};
 	CYC_TRY(cyc_survey_require(&view, &a->input, true));
+	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, a->common.root));
+	CYC_TRY(
+		cyc_memory_require(cyc_separate_memory_bytes(&size), 1, "separate the particles in several parts"));
 	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
 	if (a->score) {
 		CYC_TRY(cyc_alloc(&score, particles->n, sizeof *score));

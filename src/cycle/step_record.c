@@ -35,6 +35,7 @@ static bool is_output(const char *name)
 		                                  "run.json",
 		                                  "cyclotomo_step.star",
 		                                  "metadata.txt",
+		                                  "evidence.star",
 		                                  "cyclotomo_before.star",
 		                                  "cyclotomo_before_particles.star" };
 	for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {

@@ -402,9 +402,9 @@ cyc_status cyc__summary_write(const cyc__cycle *c, const char *verdict)
 {
 	cyc_status st = CYC_OK;
 	char *json = NULL, *html = NULL;
-	CYC_TRY(cyc__summary_json(&json, c, verdict));
+	if (c->i_best >= 0) CYC_TRY(cyc__summary_json(&json, c, verdict));
 	CYC_TRY(cyc__summary_html(&html, c, verdict));
-	CYC_TRY(write_in_run(c, "summary.json", json));
+	if (json) CYC_TRY(write_in_run(c, "summary.json", json));
 	CYC_TRY(write_in_run(c, "summary.html", html));
 done:
 	cyc_free(json);

@@ -337,12 +337,55 @@ done:
 /* ---------------------------------------------------------------- figures */
 
 enum { MAX_TRACKS = 60 };
-static const double TRACK_MAGNIFICATION = 30;
+
+/*
+ * Tracks are magnified until the longer ones, the 90th percentile of their extents, are a twelfth of the
+ * field: 1, 2 or 5 times a power of ten. What moves less than this is not magnified further: it would be
+ * noise alone.
+ */
+static const double TRACK_SHARE = 1.0 / 12, LEAST_MOTION_A = 0.02;
+
+static double extent_A(const double *displacement_A, int32_t n_tilts)
+{
+	double low[2] = { HUGE_VAL, HUGE_VAL }, high[2] = { -HUGE_VAL, -HUGE_VAL };
+	for (int32_t t = 0; t < n_tilts; t++)
+		for (int k = 0; k < 2; k++) {
+			low[k] = fmin(low[k], displacement_A[3 * t + k]);
+			high[k] = fmax(high[k], displacement_A[3 * t + k]);
+		}
+	return n_tilts > 0 ? fmax(high[0] - low[0], high[1] - low[1]) : 0;
+}
+
+/* Also the 90th percentile itself, for the title. */
+static cyc_status track_magnification(double *out, double *long_A, const cyc_polished *r,
+                                      const cyc_particle *particles, int32_t n_tracks)
+{
+	cyc_status st = CYC_OK;
+	double *extents = NULL, low = HUGE_VAL, high = -HUGE_VAL;
+	*out = 1;
+	*long_A = 0;
+	if (n_tracks == 0) return CYC_OK;
+	CYC_TRY(cyc_alloc(&extents, n_tracks, sizeof *extents));
+	for (int32_t p = 0; p < n_tracks; p++) {
+		extents[p] = extent_A(r->displacement_A + 3 * (size_t)p * (size_t)r->n_tilts, r->n_tilts);
+		low = fmin(low, fmin(particles[p].position_A.x, particles[p].position_A.y));
+		high = fmax(high, fmax(particles[p].position_A.x, particles[p].position_A.y));
+	}
+	cyc_sort(extents, (size_t)n_tracks);
+	*long_A = extents[(size_t)(0.9 * (n_tracks - 1))];
+	double wanted = fmax(1, TRACK_SHARE * fmax(high - low, 100) / fmax(*long_A, LEAST_MOTION_A));
+	double power = pow(10, floor(log10(wanted))), m = wanted / power;
+	*out = power * (m >= 5 ? 5 : m >= 2 ? 2 : 1);
+done:
+	cyc_free(extents);
+	return st;
+}
 
 /* One series' figure, with the arrays that its panels point to. */
 typedef struct {
 	double *values;
 	char *title;
+	unsigned char *marks; /* of the shifts */
 	cyc_plot_series *tracks, shifts[2];
 	cyc_plot panels[2];
 	int32_t n_panels;
@@ -359,22 +402,26 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 			n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0,
 			*order = NULL;
 	size_t n = (size_t)T;
+	double magnification, long_A;
+	CYC_TRY(track_magnification(&magnification, &long_A, r, particles, n_tracks));
 	CYC_TRY(cyc_alloc(&g->values, n * (5 + 2 * (size_t)n_tracks), sizeof *g->values));
 	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
+	CYC_TRY(cyc_alloc(&g->marks, n, 1));
 	CYC_TRY(cyc_alloc(&g->tracks, (size_t)n_tracks + 1, sizeof *g->tracks));
 	double *v = g->values;
 	cyc_tilt_series_chronological(order, ts);
 	for (size_t t = 0; t < n; t++) {
 		size_t row = (size_t)order[t];
 		v[t] = ts->tilts[row].pre_exposure_e_per_A2;
+		if (!(ts->tilts[row].scale > 0)) g->marks[t] = CYC_MARK_EXCLUDED;
 		for (size_t k = 0; k < 2; k++) {
 			v[(1 + k) * n + t] = r->tilts[row].shift_A[k];
 			v[(3 + k) * n + t] = r->tilt_errors[5 * row + 3 + k];
 		}
 		for (size_t p = 0; p < (size_t)n_tracks; p++) {
 			const double *m = r->displacement_A + 3 * (p * n + row);
-			v[(5 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.x + TRACK_MAGNIFICATION * m[0]);
-			v[(6 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.y + TRACK_MAGNIFICATION * m[1]);
+			v[(5 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.x + magnification * m[0]);
+			v[(6 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.y + magnification * m[1]);
 		}
 	}
 	for (int32_t p = 0; p < n_tracks; p++)
@@ -388,6 +435,7 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                              .x = v,
 		                              .y = v + n,
 		                              .y_error = v + 3 * n,
+		                              .marks = g->marks,
 		                              .style = CYC_PLOT_LINE_POINTS,
 		                              .colour = 0 };
 	g->shifts[1] = (cyc_plot_series){ .label = "y",
@@ -395,10 +443,11 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                              .x = v,
 		                              .y = v + 2 * n,
 		                              .y_error = v + 4 * n,
+		                              .marks = g->marks,
 		                              .style = CYC_PLOT_LINE_POINTS,
 		                              .colour = 1 };
-	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks,
-	                     TRACK_MAGNIFICATION));
+	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times (motion up to %.2g Å)",
+	                     ts->name, n_tracks, magnification, long_A));
 	g->panels[0] = (cyc_plot){ .title = ts->name,
 		                       .x_label = "dose (e/Å²)",
 		                       .y_label = "change of shift (Å)",
@@ -462,6 +511,7 @@ done:
 		cyc_free(w.figures[i].values);
 		cyc_free(w.figures[i].title);
 		cyc_free(w.figures[i].tracks);
+		cyc_free(w.figures[i].marks);
 	}
 	cyc_free(w.figures);
 	cyc_free(pages);

@@ -50,15 +50,13 @@ static const char *const EXTRACT[] = { "particles.star", "motion.star",      "op
 static const char *const REFINE[] = { "run_*", "optimisation_set.star", "temp/*", NULL };
 static const char *const JUDGE[] = { "run_improbable.star", "particles.star", NULL };
 static const char *const SEPARATE[] = { "particles.star", "optimisation_set.star", NULL };
-static const char *const CYCLE[] = { "particles.star",        "motion.star",
-	                                 "optimisation_set.star", "summary.html",
-	                                 "summary.json",          "default_pipeline.star",
-	                                 "cyclotomo_cycle.star",  "cyclotomo_images.record",
-	                                 ".cyclotomo_lock",       "Reconstruct/job*/*",
-	                                 "PostProcess/job*/*",    "CtfRefine/job*/*",
-	                                 "CtfRefine/job*/*/*",    "Polish/job*/*",
-	                                 "Polish/job*/*/*",       "Refine3D/job*/*",
-	                                 "Refine3D/job*/*/*",     NULL };
+static const char *const CYCLE[] = {
+	"particles.star",     "motion.star",           "optimisation_set.star", "summary.html",
+	"summary.json",       "default_pipeline.star", "cyclotomo_cycle.star",  "cyclotomo_images.record",
+	".cyclotomo_lock",    "Reconstruct/job*/*",    "PostProcess/job*/*",    "CtfRefine/job*/*",
+	"CtfRefine/job*/*/*", "Polish/job*/*",         "Polish/job*/*/*",       "Refine3D/job*/*",
+	"Refine3D/job*/*/*",  "LocalRes/*_locres.mrc", ".cyclotomo_progress",   NULL
+};
 static const char *const CHECK[] = { "tomograms.star", "particles.star", "optimisation_set.star",
 	                                 "tilt_series/*", NULL };
 static const char *const SIMULATE[] = { "optimisation_set.star",
@@ -73,6 +71,8 @@ static const char *const SIMULATE[] = { "optimisation_set.star",
 	                                    "optimisation_set.run.json",
 	                                    NULL };
 static const char *const STAR[] = { "", NULL };
+static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optimisation_set.star",
+	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
 static const char *const RECORDS[] = {
 	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
@@ -99,6 +99,7 @@ static const struct {
 	[CYC_OUTPUT_CHECK] = { CHECK, true, false, true },
 	[CYC_OUTPUT_SIMULATE] = { SIMULATE, true, true, false },
 	[CYC_OUTPUT_STAR] = { STAR, false, true, false },
+	[CYC_OUTPUT_IMPORT] = { IMPORT, true, false, false },
 };
 
 /* What is not there or is no STAR file is reported by the job itself; want of memory is not passed over. */

@@ -264,6 +264,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, c
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
+/** run_figures.pdf and run_directions.png; part of cyc_refine3d_write_final(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_figures(const cyc_refine3d_job *j);
 
 /** State, poses and maps after an iteration, exact to the bit. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j);

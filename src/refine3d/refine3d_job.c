@@ -102,14 +102,23 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	bool is_empty = true;
+	double far2 = 0;
 	if (!mask || !mask[0]) return CYC_OK;
 	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
+	size_t n = (size_t)v->nx;
 	for (size_t i = 0; i < cyc_volume_count(v); i++) {
+		if (v->data[i] > 0.01F)
+			far2 = fmax(far2, cyc_square((double)(i % n) - v->nx / 2) +
+			                      cyc_square((double)(i / n % n) - v->nx / 2) +
+			                      cyc_square((double)(i / n / n) - v->nx / 2));
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
 		          "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
 		is_empty = is_empty && v->data[i] <= 0.01F;
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	          mask, CYC_LEAST_MASK_RADIUS_PX);
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -214,6 +223,37 @@ done:
 	return st;
 }
 
+/* Maps and masks are resampled, but a mask that is as wide as neither the maps nor the box is of others. */
+static cyc_status check_mask_width(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const char *map_name = j->in.reference_files[0], *mask_name = j->in.reference_files[2];
+	char *path = NULL;
+	cyc_mrc_info map, mask;
+	if (!mask_name) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, j->in.root, map_name));
+	CYC_TRY_CTX(cyc_mrc_read_info(&map, path), "half map 1");
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&path, j->in.root, mask_name));
+	CYC_TRY_CTX(cyc_mrc_read_info(&mask, path), "mask");
+	double width_A = mask.nx * mask.pixel_size_A, box_A = j->crop_px * j->box.pixel_size_A;
+	/* Boxes are even. */
+	double rounding_A = 1.001 * fmax(mask.pixel_size_A, fmax(map.pixel_size_A, j->box.pixel_size_A));
+	bool fits_map = fabs(width_A - map.nx * map.pixel_size_A) <= rounding_A;
+	if (fits_map || fabs(width_A - box_A) <= rounding_A) goto done;
+	st = cyc_error_raise(
+		CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		"the mask %s (%d px of %.4g Å) is neither as wide as the map %s (%d px of %.4g Å) nor "
+		"as the box of the refinement (%d px of %.4g Å)",
+		mask_name, mask.nx, mask.pixel_size_A, map_name, map.nx, map.pixel_size_A, j->crop_px,
+		j->box.pixel_size_A);
+	cyc_error_hint("make one from this map: cyclotomo mask --i %s --o mask.mrc", map_name);
+done:
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -257,6 +297,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	CYC_TRY(cyc_particle_set_warn_duplicates(
 		j->particles,
 		cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
+	CYC_TRY(check_mask_width(j));
 	CYC_TRY(check_particle(o, j->crop_px, j->box.pixel_size_A));
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
 done:

@@ -329,6 +329,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "uncertainty.star"));
 	CYC_TRY(write_uncertainty(j, path));
 	if (cyc_refine3d_judges(j)) CYC_TRY(write_improbable(j));
+	CYC_TRY(cyc_refine3d_write_figures(j));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));

@@ -94,15 +94,18 @@ static const char *hex(char out[8], cyc__colour c)
 	return out;
 }
 
-void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height)
+void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height, const char *title)
 {
 	c->width = width;
 	c->height = height;
 	cyc__buffer_printf(
 		&c->svg,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
-		"font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, sans-serif\">\n",
+		"role=\"img\" font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, "
+		"sans-serif\">\n<title>",
 		width, height, width, height);
+	add_text(&c->svg, title, true);
+	cyc__buffer_printf(&c->svg, "</title>\n");
 }
 
 void cyc__canvas_svg_end(cyc__canvas *c) { cyc__buffer_printf(&c->svg, "</svg>\n"); }
@@ -163,6 +166,24 @@ void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour 
 	} else {
 		cyc__buffer_printf(&c->svg, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"%s\"/>\n", x, y, r,
 		                   hex(s, colour));
+	}
+}
+
+void cyc__canvas_ring(cyc__canvas *c, double x, double y, double r, double width, cyc__colour colour)
+{
+	char s[8];
+	if (c->cr) {
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_set_line_width(c->cr, width);
+		cairo_set_dash(c->cr, NULL, 0, 0);
+		cairo_new_path(c->cr);
+		cairo_arc(c->cr, x, y, r, 0, 2 * CYC_PI);
+		cairo_stroke(c->cr);
+	} else {
+		cyc__buffer_printf(&c->svg,
+		                   "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"none\" stroke=\"%s\" "
+		                   "stroke-width=\"%.2f\"/>\n",
+		                   x, y, r, hex(s, colour), width);
 	}
 }
 

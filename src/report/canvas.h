@@ -27,7 +27,8 @@ typedef struct {
 	double width, height;
 } cyc__canvas;
 
-void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height);
+/* `title` is what readers that show no pictures say. */
+void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height, const char *title);
 void cyc__canvas_svg_end(cyc__canvas *c);
 void cyc__canvas_fill_rect(cyc__canvas *c, double x, double y, double w, double h, cyc__colour colour);
 /* n points; dash 0: solid. */
@@ -35,6 +36,7 @@ void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double wi
                           cyc__colour colour);
 void cyc__canvas_line(cyc__canvas *c, double x0, double y0, double x1, double y1, double width, double dash,
                       cyc__colour colour);
+void cyc__canvas_ring(cyc__canvas *c, double x, double y, double r, double width, cyc__colour colour);
 void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour colour);
 typedef struct {
 	double size;

@@ -291,6 +291,8 @@ cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_opti
 	if (result) memset(result, 0, sizeof *result);
 	CYC_TRY(check_sizes(o));
 	CYC_TRY(check_physics(o));
+	CYC_TRY(cyc_memory_require(cyc_simulate_memory_bytes(o), o->n_threads,
+	                           "use a smaller box (--box), smaller images (--size), or fewer threads (--j)"));
 	CYC_TRY(cyc__sim_model_make(&model, o));
 	CYC_TRY(check_particle_fits(&model, o));
 	CYC_TRY(cyc__sim_scene_make(&scene, model.radius_A, o));

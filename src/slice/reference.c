@@ -1,6 +1,7 @@
 #include "slice/reference.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/survey.h"
 #include "cyclotomo/tilt.h"
 
 #include <math.h>

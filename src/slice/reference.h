@@ -71,8 +71,6 @@ CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be
                                                const cyc_reference_spec *spec);
 void cyc_reference_destroy(cyc_reference **r);
 
-/** A mask that leaves less around the centre leaves no reference. */
-enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 /** Edge of the transforms of maps of map_px, for windows of box_px. */
 int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);
 /** Bytes of the transforms of both halves, and of what is needed while one of them is made. */

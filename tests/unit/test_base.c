@@ -125,11 +125,11 @@ static void log_sink(void *user, cyc_log_level level, const char *text)
 	g_n_lines++;
 	snprintf(g_last, sizeof g_last, "%s", text);
 }
-static void progress_sink(void *user, const char *what, double done)
+static void progress_sink(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	assert_string_equal(what, "work");
-	g_done = done;
+	g_done = (double)n_done / (double)n_total;
 }
 
 static void logging(void **state)
