@@ -13,6 +13,13 @@
 extern "C" {
 #endif
 
+/**
+ * Write a map as ROOT/NAME: float voxels, its pixel size, and `label` ("cyclotomo JOB"; NULL: none) in the
+ * header. Folders are made; the file appears when it is complete.
+ */
+CYC_MUST_CHECK cyc_status cyc_map_write(const char *root, const char *name, const cyc_volume *v,
+                                        const char *label);
+
 /* ---------------------------------------------------------------- FSC */
 
 /**

@@ -32,10 +32,10 @@ typedef struct {
 	int32_t auto_local_order, oversampling;
 	double sigma_angle_rad; /**< <= 0: twice the fine step */
 	double offset_range_px, offset_step_px, sigma_offset_A;
-	double perturbation; /**< of the grids, share of a step; only without polishing */
+	double perturbation; /**< of the grids, share of a step; only without following */
 	double adaptive_frac;
 	bool no_search;             /**< only follow the old poses to the maximum */
-	bool no_polish;             /**< only sample: the best child is the pose */
+	bool no_follow;             /**< only sample: the best child is the pose */
 	bool keep_self_correlation; /**< compare each image with the half map as it is, the image itself in it */
 	bool
 		only_judge; /**< no poses, no maps: particles are judged where they are, and particles.star written */
@@ -71,7 +71,7 @@ typedef struct {
 	int32_t n_iterations;
 	bool has_converged;
 	double resolution_A;                       /**< FSC 0.143 of the last half maps */
-	double rotation_error_rad, offset_error_A; /**< median standard errors; 0 without polishing */
+	double rotation_error_rad, offset_error_A; /**< median standard errors; 0 without following */
 	double average_p_max;
 	char *particles, *half1, *half2, *map, *optimisation_set; /**< written files relative to root */
 } cyc_refine3d_result;

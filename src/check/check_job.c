@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -184,8 +185,8 @@ static cyc_status compare_images(cyc_check *c)
 	CYC_TRY(cyc_box_create(&box, box_px, 1, c->tomograms->series[first].pixel_size_A));
 	box.window.is_partial = true;
 	CYC_TRY(cyc_backend_open(&be, c->o->backend, c->o->n_threads));
-	CYC_TRY(cyc_reference_load(&reference, be, c->ref1, c->ref2, c->mask, c->fsc, 0, box_px, box.pixel_size_A,
-	                           c->root));
+	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
+	CYC_TRY(cyc_reference_load(&reference, be, &files, 0, box_px, box.pixel_size_A));
 	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A,
 	                             !c->o->skip_stretch && c->result->n_series > 1));
 	CYC_TRY(choose_particles(&part, c));
@@ -288,7 +289,7 @@ static bool has_stacks_only(const cyc_check *c)
 			if (ts->tilts[f].image) return false;
 	}
 	const cyc_star_block *b = cyc_star_find(c->particles->star, "particles");
-	return c->particles->are_2d_stacks && b && cyc_star_column(b, "rlnImageName") >= 0;
+	return c->particles->are_2d_stacks && b && cyc_star_column(b, CYC_RLN_IMAGE_NAME) >= 0;
 }
 
 static cyc_status say_stacks_only(cyc_check *c)
@@ -314,7 +315,7 @@ static cyc_status survey(cyc_check *c)
 	if (c->particles->has_halves)
 		CYC_TRY(as_finding(c, "half-sets", cyc_particle_set_require_halves(c->particles)));
 	CYC_TRY(as_finding(c, "map", check_maps(c, &n_px)));
-	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : "rlnTomoReferenceMaskFile", n_px, 0);
+	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : CYC_RLN_TOMO_REFERENCE_MASK_FILE, n_px, 0);
 	/* What the command line names and is not there is no fault of the project. */
 	CYC_TRY(st == CYC_E_IO && c->o->mask ? st : as_finding(c, "mask", st));
 	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));

@@ -34,8 +34,8 @@ static const cyc_option OPTIONS[] = {
 	  .type = CYC_OPT_TEXT,
 	  .offset = A(score),
 	  .unit = "<LABEL>",
-	  .help = "Of two that are too near the one with the higher number in this column stays, for example "
-	          "rlnMaxValueProbDistribution.",
+	  .help = "Of two that are too near the one with the higher number in this column stays, for "
+	          "example rlnMaxValueProbDistribution.",
 	  .no_default = "the first of the file stays" },
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
@@ -50,22 +50,18 @@ static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisa
                               const cyc_particle_set *particles, const bool *keep)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	char *name = NULL, *set_name = NULL, *path = NULL;
 	CYC_TRY(cyc_path_join(&name, a->output, "particles.star"));
 	CYC_TRY(cyc_path_join(&path, a->common.root, name));
 	CYC_TRY(cyc_particle_set_write(particles, keep, path));
 	CYC_TRY(cyc_run_output(run, "particles", name));
-	cyc_free(set->particles);
-	set->particles = name;
-	name = NULL;
-	cyc_free(path);
-	path = NULL;
-	CYC_TRY(cyc_path_join(&name, a->output, "optimisation_set.star"));
-	CYC_TRY(cyc_path_join(&path, a->common.root, name));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
-	CYC_TRY(cyc_run_output(run, "optimisation set", name));
+	CYC_TRY(cyc_path_join(&set_name, a->output, "optimisation_set.star"));
+	const cyc_set_changes now = { .particles = name, .keeps_references = true };
+	CYC_TRY(cyc_optimisation_set_write_result(a->common.root, set_name, set, &now));
+	CYC_TRY(cyc_run_output(run, "optimisation set", set_name));
 done:
 	cyc_free(name);
+	cyc_free(set_name);
 	cyc_free(path);
 	return st;
 }

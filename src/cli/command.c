@@ -3,6 +3,7 @@
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <signal.h>
 #include <string.h>
@@ -158,7 +159,7 @@ static cyc_status type_of_folder(char **out, const char *job_dir)
 	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK)
 		goto done; /* one that cannot be read is written anew */
 	const cyc_star_block *b = cyc_star_find(star, "job");
-	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, "rlnJobTypeLabel") : NULL;
+	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, CYC_RLN_JOB_TYPE_LABEL) : NULL;
 	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));
 done:
 	cyc_star_destroy(&star);

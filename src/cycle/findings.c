@@ -1,6 +1,7 @@
 /* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the
  * particle. */
 #include "page.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -56,7 +57,7 @@ static cyc_status add_tilts(findings *f, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
-		const char *status = cyc_star_text_of(b, i, "cycTiltStatus");
+		const char *status = cyc_star_text_of(b, i, CYC_OWN_TILT_STATUS);
 		if (!status) return CYC_OK;
 		f->n_tilts++;
 		if (!is_bad(status)) continue;
@@ -106,7 +107,7 @@ static cyc_status read_particles(findings *f, const cyc__cycle *c)
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, set->particles));
 	CYC_TRY(cyc_star_read(&star, path));
 	CYC_TRY(cyc_star_require(&b, star, "particles"));
-	int32_t column = cyc_star_column(b, "cycParticleProbability");
+	int32_t column = cyc_star_column(b, CYC_OWN_PARTICLE_PROBABILITY);
 	if (column < 0) goto done;
 	f->n_particles = cyc_star_n_rows(b);
 	for (int64_t i = 0; i < f->n_particles; i++) {

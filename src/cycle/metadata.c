@@ -1,5 +1,6 @@
 /* Mistakes in the metadata that the first maps show already: told at the start, since no step mends them. */
 #include "cycle_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -95,10 +96,10 @@ static cyc_status write_evidence(const char *path, const cyc_check_result *r)
 	for (int32_t i = 0; i < r->n_series; i++) {
 		const cyc_series_evidence *e = &r->series[i];
 		const double values[4] = { e->hand.value, e->hand.error, e->dose.value, e->dose.error };
-		static const char *const LABELS[4] = { "cycHandSlope", "cycHandSlopeError", "cycDoseSlope",
-			                                   "cycDoseSlopeError" };
+		static const char *const LABELS[4] = { CYC_OWN_HAND_SLOPE, CYC_OWN_HAND_SLOPE_ERROR,
+			                                   CYC_OWN_DOSE_SLOPE, CYC_OWN_DOSE_SLOPE_ERROR };
 		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoName", ""));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_NAME, ""));
 		CYC_TRY(cyc_star_set_text(b, row, column, e->name));
 		for (int k = 0; k < 4; k++) {
 			CYC_TRY(cyc_star_ensure_column(&column, b, LABELS[k], "0"));

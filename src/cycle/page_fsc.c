@@ -3,6 +3,7 @@
 #include "page.h"
 
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,8 +38,10 @@ done:
 static cyc_status put_state(FILE *f, const cyc__cycle *c, const cyc__step *s, const char *which)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[2] = { "rlnFourierShellCorrelationMaskedMaps",
-		                                   "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps" };
+	static const char *const LABELS[2] = {
+		CYC_RLN_FOURIER_SHELL_CORRELATION_MASKED_MAPS,
+		CYC_RLN_CORRECTED_FOURIER_SHELL_CORRELATION_PHASE_RANDOMIZED_MASKED_MAPS
+	};
 	static const char *const NAMES[2] = { "masked", "phases randomised, masked" };
 	double *curve[2] = { NULL }, *x = NULL;
 	cyc_plot_series series[N_CURVES];

@@ -2,6 +2,7 @@
 #include "page.h"
 
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,19 +13,14 @@
  * warnings. The third row of reference -> tomogram is the tomogram's z axis in the frame of the map. */
 static cyc_status read_directions(double **rot_rad, double **tilt_rad, int64_t *n, const cyc_star_block *b)
 {
-	static const char *const LABELS[6] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                                   "rlnTomoSubtomogramPsi", "rlnAngleRot",
-		                                   "rlnAngleTilt",          "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	*n = cyc_star_n_rows(b);
 	CYC_TRY(cyc_alloc(rot_rad, *n, sizeof **rot_rad));
 	CYC_TRY(cyc_alloc(tilt_rad, *n, sizeof **tilt_rad));
 	for (int64_t i = 0; i < *n; i++) {
 		double a[6], psi;
-		for (int k = 0; k < 6; k++) {
-			CYC_TRY(cyc_star_double_or(&a[k], b, i, LABELS[k], 0.0));
-			a[k] = cyc_deg_to_rad(a[k]);
-		}
+		CYC_TRY(cyc_label_get_three(a, b, i, CYC_LABELS_SUBTOMOGRAM));
+		CYC_TRY(cyc_label_get_three(a + 3, b, i, CYC_LABELS_ANGLE));
 		cyc_mat3 R =
 			cyc_mat3_mul(cyc_euler_to_matrix(a[0], a[1], a[2]), cyc_euler_to_matrix(a[3], a[4], a[5]));
 		cyc_euler_from_matrix(&(*rot_rad)[i], &(*tilt_rad)[i], &psi, R);
@@ -87,7 +83,7 @@ static cyc_status put_probabilities(FILE *f, const cyc_star_block *b)
 	double *p = NULL;
 	char caption[300];
 	int64_t n = cyc_star_n_rows(b), n_doubtful = 0;
-	int32_t column = cyc_star_column(b, "cycParticleProbability");
+	int32_t column = cyc_star_column(b, CYC_OWN_PARTICLE_PROBABILITY);
 	if (column < 0 || n == 0) return CYC_OK;
 	CYC_TRY(cyc_alloc(&p, n, sizeof *p));
 	for (int64_t i = 0; i < n; i++) {
@@ -133,8 +129,8 @@ static cyc_status put_errors(FILE *f, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	static const char *const LABELS[2][3] = {
-		{ "cycRotationXErrorDeg", "cycRotationYErrorDeg", "cycRotationZErrorDeg" },
-		{ "cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst" }
+		{ CYC_OWN_ROTATION_X_ERROR_DEG, CYC_OWN_ROTATION_Y_ERROR_DEG, CYC_OWN_ROTATION_Z_ERROR_DEG },
+		{ CYC_OWN_POSITION_X_ERROR_ANGST, CYC_OWN_POSITION_Y_ERROR_ANGST, CYC_OWN_POSITION_Z_ERROR_ANGST }
 	};
 	static const char *const TITLES[2] = { "Error of orientations", "Error of positions" };
 	static const char *const UNITS[2] = { "standard error (degrees)", "standard error (Å)" };

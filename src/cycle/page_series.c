@@ -2,6 +2,7 @@
 #include "page.h"
 
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ static void read_statuses(series_row *r, const cyc_star *uncertainty)
 	const cyc_star_block *b = uncertainty ? cyc_star_find(uncertainty, r->ts->name) : NULL;
 	static const char *const BAD[] = { "bad", "shifted", "at-limit" };
 	for (int32_t i = 0; i < r->ts->n_tilts; i++) {
-		const char *status = b && i < cyc_star_n_rows(b) ? cyc_star_text_of(b, i, "cycTiltStatus") : NULL;
+		const char *status = b && i < cyc_star_n_rows(b) ? cyc_star_text_of(b, i, CYC_OWN_TILT_STATUS) : NULL;
 		if (!(r->ts->tilts[i].scale > 0) || (status && strcmp(status, "excluded") == 0)) {
 			r->n_excluded++;
 			r->marks[i] = CYC_MARK_EXCLUDED;
@@ -91,15 +92,15 @@ static void summarise_ctf(series_row *r)
 static cyc_status compare_shifts(series_row *r, const cyc__cycle *c, const cyc_star *global)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[2] = { "rlnTomoXShiftAngst", "rlnTomoYShiftAngst" };
+	static const char *const LABELS[2] = { CYC_RLN_TOMO_X_SHIFT_ANGST, CYC_RLN_TOMO_Y_SHIFT_ANGST };
 	cyc_star *star = NULL;
 	const char *file = NULL;
 	double sum[2] = { 0 }, sum2 = 0;
 	const cyc_star_block *g = cyc_star_find(global, "global");
 	for (int64_t i = 0; g && i < cyc_star_n_rows(g) && !file; i++) {
-		const char *name = cyc_star_text_of(g, i, "rlnTomoName");
+		const char *name = cyc_star_text_of(g, i, CYC_RLN_TOMO_NAME);
 		if (name && strcmp(name, r->ts->name) == 0)
-			file = cyc_star_text_of(g, i, "rlnTomoTiltSeriesStarFile");
+			file = cyc_star_text_of(g, i, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE);
 	}
 	CYC_TRY(cyc__read_if_readable(&star, c, file));
 	const cyc_star_block *b = star && cyc_star_n_blocks(star) > 0 ? cyc_star_block_at(star, 0) : NULL;
@@ -150,14 +151,14 @@ static cyc_status read_evidence(series_table *t, const cyc__cycle *c)
 	}
 	const cyc_star_block *b = star ? cyc_star_find(star, "evidence") : NULL;
 	for (int64_t i = 0; b && i < cyc_star_n_rows(b); i++) {
-		const char *name = cyc_star_text_of(b, i, "rlnTomoName");
+		const char *name = cyc_star_text_of(b, i, CYC_RLN_TOMO_NAME);
 		for (int32_t k = 0; name && k < t->n; k++) {
 			series_row *r = &t->rows[k];
 			if (strcmp(r->ts->name, name) != 0) continue;
-			r->hand = cell_or_nan(b, i, "cycHandSlope");
-			r->hand_error = cell_or_nan(b, i, "cycHandSlopeError");
-			r->dose = cell_or_nan(b, i, "cycDoseSlope");
-			r->dose_error = cell_or_nan(b, i, "cycDoseSlopeError");
+			r->hand = cell_or_nan(b, i, CYC_OWN_HAND_SLOPE);
+			r->hand_error = cell_or_nan(b, i, CYC_OWN_HAND_SLOPE_ERROR);
+			r->dose = cell_or_nan(b, i, CYC_OWN_DOSE_SLOPE);
+			r->dose_error = cell_or_nan(b, i, CYC_OWN_DOSE_SLOPE_ERROR);
 		}
 	}
 done:
@@ -171,7 +172,8 @@ static cyc_status read_motion(series_table *t, const cyc__cycle *c, const char *
 {
 	cyc_status st = CYC_OK;
 	enum { MOST_PARTICLES = 20000 };
-	static const char *const LABELS[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
+	static const char *const LABELS[3] = { CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST,
+		                                   CYC_RLN_ORIGIN_Z_ANGST };
 	cyc_star *star = NULL;
 	double *sum2 = NULL, *n = NULL;
 	int32_t n_series = c->in.tomograms->n_series;

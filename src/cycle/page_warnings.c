@@ -36,7 +36,7 @@ static const struct {
 	{ "predicted particles are not found",
 	  "Look at these images; too few or too faint particles are the usual reason." },
 	{ "nothing is expected of Y tilts", "Correct rlnTomoNominalStageTiltAngle in the tilt table." },
-	{ "rlnTomoNominalStageTiltAngle has the other sign",
+	{ " has the other sign; it is used with the sign",
 	  "Turn the sign of that column round; results do not depend on it." },
 	{ "a contrast scale of 0", "Nothing, if these tilts were excluded on purpose." },
 	{ "negative contrast scale", "Nothing, if these tilts were excluded on purpose; 1 has a tilt back." },

@@ -1,6 +1,7 @@
 #include "progress.h"
 
 #include "page.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -143,16 +144,16 @@ static cyc_status add_step(cyc_star_block *b, const cyc__cycle *c, const cyc__st
 	bool is_judged = s->kind == CYC__POSTPROCESS && s->n_shells > 0;
 	cyc__name_state(name, sizeof name, c, s);
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "cycJob", s->name));
-	CYC_TRY(put_text(b, row, "cycWhat", cyc__kind_get(s->kind)->what));
-	CYC_TRY(put_text(b, row, "cycState", state));
-	CYC_TRY(put_number(b, row, "cycSeconds", s->seconds));
-	CYC_TRY(put_text(b, row, "cycRefinement", is_judged ? name : ""));
-	CYC_TRY(put_number(b, row, "cycResolutionAngst", is_judged ? s->resolution_A : CYC_NAN));
-	CYC_TRY(put_number(b, row, "cycMeanFsc", is_judged ? s->mean_fsc : CYC_NAN));
-	CYC_TRY(put_text(b, row, "cycChange",
+	CYC_TRY(put_text(b, row, CYC_OWN_JOB, s->name));
+	CYC_TRY(put_text(b, row, CYC_OWN_WHAT, cyc__kind_get(s->kind)->what));
+	CYC_TRY(put_text(b, row, CYC_OWN_STATE, state));
+	CYC_TRY(put_number(b, row, CYC_OWN_SECONDS, s->seconds));
+	CYC_TRY(put_text(b, row, CYC_OWN_REFINEMENT, is_judged ? name : ""));
+	CYC_TRY(put_number(b, row, CYC_OWN_RESOLUTION_ANGST, is_judged ? s->resolution_A : CYC_NAN));
+	CYC_TRY(put_number(b, row, CYC_OWN_MEAN_FSC, is_judged ? s->mean_fsc : CYC_NAN));
+	CYC_TRY(put_text(b, row, CYC_OWN_CHANGE,
 	                 is_judged && isfinite(s->difference) ? cyc__difference_format(s).text : ""));
-	CYC_TRY(put_text(b, row, "cycDecision", is_judged ? cyc__decision_text(s->decision) : ""));
+	CYC_TRY(put_text(b, row, CYC_OWN_DECISION, is_judged ? cyc__decision_text(s->decision) : ""));
 done:
 	return st;
 }
@@ -170,24 +171,24 @@ static cyc_status fill_general(cyc_star_block *b, const cyc__progress *p)
 		const char *label;
 		double v;
 	} NUMBERS[] = {
-		{ "cycStep", v.i_step },
-		{ "cycPlannedSteps", v.n_plan },
-		{ "cycStepLeft", v.step_left_s },
-		{ "cycLeft", v.left_s },
-		{ "cycDone", (double)p->n_done },
-		{ "cycTotal", (double)p->n_total },
-		{ "cycProcess", (double)getpid() },
-		{ "cycStageSeconds", p->n_total > 0 ? now_s(CLOCK_MONOTONIC) - p->stage_started : 0 },
+		{ CYC_OWN_STEP, v.i_step },
+		{ CYC_OWN_PLANNED_STEPS, v.n_plan },
+		{ CYC_OWN_STEP_LEFT, v.step_left_s },
+		{ CYC_OWN_LEFT, v.left_s },
+		{ CYC_OWN_DONE, (double)p->n_done },
+		{ CYC_OWN_TOTAL, (double)p->n_total },
+		{ CYC_OWN_PROCESS, (double)getpid() },
+		{ CYC_OWN_STAGE_SECONDS, p->n_total > 0 ? now_s(CLOCK_MONOTONIC) - p->stage_started : 0 },
 	};
 	snprintf(started, sizeof started, "%.0f", v.started);
 	snprintf(now, sizeof now, "%.0f", v.now);
-	CYC_TRY(put_text(b, 0, "cycStarted", started));
-	CYC_TRY(put_text(b, 0, "cycUpdated", now));
-	CYC_TRY(put_text(b, 0, "cycState", STATES[p->state]));
-	CYC_TRY(put_text(b, 0, "cycMessage", p->message));
-	CYC_TRY(put_text(b, 0, "cycHost", host));
-	CYC_TRY(put_text(b, 0, "cycStage", p->what));
-	CYC_TRY(put_text(b, 0, "cycNext", next));
+	CYC_TRY(put_text(b, 0, CYC_OWN_STARTED, started));
+	CYC_TRY(put_text(b, 0, CYC_OWN_UPDATED, now));
+	CYC_TRY(put_text(b, 0, CYC_OWN_STATE, STATES[p->state]));
+	CYC_TRY(put_text(b, 0, CYC_OWN_MESSAGE, p->message));
+	CYC_TRY(put_text(b, 0, CYC_OWN_HOST, host));
+	CYC_TRY(put_text(b, 0, CYC_OWN_STAGE, p->what));
+	CYC_TRY(put_text(b, 0, CYC_OWN_NEXT, next));
 	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++)
 		CYC_TRY(put_number(b, 0, NUMBERS[i].label, NUMBERS[i].v));
 done:

@@ -3,6 +3,7 @@
 #include "progress.h"
 
 #include "cyclotomo/cycle.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,14 +47,14 @@ static void put_times(FILE *f, const cyc_star_block *g, bool is_running)
 {
 	char text[40], at[40];
 	struct tm local;
-	time_t updated = (time_t)number(g, 0, "cycUpdated");
+	time_t updated = (time_t)number(g, 0, CYC_OWN_UPDATED);
 	cyc_format_seconds(text, sizeof text,
-	                   (is_running ? (double)time(NULL) : (double)updated) - number(g, 0, "cycStarted"));
+	                   (is_running ? (double)time(NULL) : (double)updated) - number(g, 0, CYC_OWN_STARTED));
 	strftime(at, sizeof at, "%Y-%m-%d %H:%M:%S", localtime_r(&updated, &local) ? &local : &(struct tm){ 0 });
 	fprintf(f,
 	        is_running ? " on %s, process %.0f, for %s; last heard of at %s\n"
 	                   : " on %s, process %.0f, after %s, at %s\n",
-	        word(g, 0, "cycHost"), number(g, 0, "cycProcess"), text, at);
+	        word(g, 0, CYC_OWN_HOST), number(g, 0, CYC_OWN_PROCESS), text, at);
 }
 
 static void put_left(FILE *f, const char *what, double seconds)
@@ -66,21 +67,22 @@ static void put_left(FILE *f, const char *what, double seconds)
 static void put_work(FILE *f, const cyc_star_block *g, const cyc_star_block *steps)
 {
 	int64_t last = cyc_star_n_rows(steps) - 1;
-	double done = number(g, 0, "cycDone"), total = number(g, 0, "cycTotal"),
-		   elapsed = number(g, 0, "cycStageSeconds");
-	fprintf(f, "  step %.0f of %.0f  ", number(g, 0, "cycStep"), number(g, 0, "cycPlannedSteps"));
+	double done = number(g, 0, CYC_OWN_DONE), total = number(g, 0, CYC_OWN_TOTAL),
+		   elapsed = number(g, 0, CYC_OWN_STAGE_SECONDS);
+	fprintf(f, "  step %.0f of %.0f  ", number(g, 0, CYC_OWN_STEP), number(g, 0, CYC_OWN_PLANNED_STEPS));
 	if (last >= 0)
-		fprintf(f, "%s: %s (%s)\n", word(steps, last, "cycJob"), word(steps, last, "cycWhat"),
-		        word(steps, last, "cycState"));
+		fprintf(f, "%s: %s (%s)\n", word(steps, last, CYC_OWN_JOB), word(steps, last, CYC_OWN_WHAT),
+		        word(steps, last, CYC_OWN_STATE));
 	else fprintf(f, "starting\n");
 	if (total > 0) {
-		fprintf(f, "  %-10s %.0f of %.0f (%.0f %%)", word(g, 0, "cycStage"), done, total, 100 * done / total);
+		fprintf(f, "  %-10s %.0f of %.0f (%.0f %%)", word(g, 0, CYC_OWN_STAGE), done, total,
+		        100 * done / total);
 		if (done > 0 && elapsed > 1) fprintf(f, ", %.3g per min", 60 * done / elapsed);
 		fputc('\n', f);
 	}
-	put_left(f, "this step", number(g, 0, "cycStepLeft"));
-	put_left(f, "the run", number(g, 0, "cycLeft"));
-	if (word(g, 0, "cycNext")[0]) fprintf(f, "  next       %s\n", word(g, 0, "cycNext"));
+	put_left(f, "this step", number(g, 0, CYC_OWN_STEP_LEFT));
+	put_left(f, "the run", number(g, 0, CYC_OWN_LEFT));
+	if (word(g, 0, CYC_OWN_NEXT)[0]) fprintf(f, "  next       %s\n", word(g, 0, CYC_OWN_NEXT));
 }
 
 static void put_results(FILE *f, const cyc_star_block *steps)
@@ -88,15 +90,15 @@ static void put_results(FILE *f, const cyc_star_block *steps)
 	char text[40];
 	bool has_any = false;
 	for (int64_t i = 0; i < cyc_star_n_rows(steps); i++) {
-		if (!word(steps, i, "cycRefinement")[0]) continue;
+		if (!word(steps, i, CYC_OWN_REFINEMENT)[0]) continue;
 		if (!has_any) fprintf(f, "\n  %-26s %11s %9s  %s\n", "state", "resolution", "mean FSC", "decision");
 		has_any = true;
-		snprintf(text, sizeof text, "%.2f Å", number(steps, i, "cycResolutionAngst"));
+		snprintf(text, sizeof text, "%.2f Å", number(steps, i, CYC_OWN_RESOLUTION_ANGST));
 		/* Å is two bytes. */
-		fprintf(f, "  %-26s %12s %9.4f  %s%s%s%s\n", word(steps, i, "cycRefinement"), text,
-		        number(steps, i, "cycMeanFsc"), word(steps, i, "cycDecision"),
-		        word(steps, i, "cycChange")[0] ? " (" : "", word(steps, i, "cycChange"),
-		        word(steps, i, "cycChange")[0] ? ")" : "");
+		fprintf(f, "  %-26s %12s %9.4f  %s%s%s%s\n", word(steps, i, CYC_OWN_REFINEMENT), text,
+		        number(steps, i, CYC_OWN_MEAN_FSC), word(steps, i, CYC_OWN_DECISION),
+		        word(steps, i, CYC_OWN_CHANGE)[0] ? " (" : "", word(steps, i, CYC_OWN_CHANGE),
+		        word(steps, i, CYC_OWN_CHANGE)[0] ? ")" : "");
 	}
 }
 
@@ -119,7 +121,7 @@ cyc_status cyc_cycle_status(char **text, bool *is_running, const char *root, con
 	CYC_TRY(cyc_star_read(&s, path));
 	CYC_TRY(cyc_star_require(&general, s, "general"));
 	CYC_TRY(cyc_star_require(&steps, s, "steps"));
-	const char *said = word(general, 0, "cycState");
+	const char *said = word(general, 0, CYC_OWN_STATE);
 	bool is_at_work = is_locked(dir, strcmp(said, "running") == 0);
 	CYC_TRY(cyc_text_stream_open(&out));
 	fprintf(out.f, "%s: %s", dir,
@@ -127,8 +129,8 @@ cyc_status cyc_cycle_status(char **text, bool *is_running, const char *root, con
 	        : strcmp(said, "running") == 0 ? "stopped (killed)"
 	                                       : said);
 	put_times(out.f, general, is_at_work);
-	if (word(general, 0, "cycMessage")[0] && !is_at_work)
-		fprintf(out.f, "  %s\n", word(general, 0, "cycMessage"));
+	if (word(general, 0, CYC_OWN_MESSAGE)[0] && !is_at_work)
+		fprintf(out.f, "  %s\n", word(general, 0, CYC_OWN_MESSAGE));
 	if (strcmp(said, "finished") != 0 || is_at_work) put_work(out.f, general, steps);
 	put_results(out.f, steps);
 	CYC_TRY(cyc_text_stream_finish(&out));

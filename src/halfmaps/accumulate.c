@@ -408,8 +408,9 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 			if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, plane, sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, plane * sizeof(float)));
 		}
+		const cyc_image_group of = { ts, f, set, i_series, g };
 		for (int64_t cursor = 0; cursor < count && !has_measured(a);) {
-			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
+			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, &of, &box));
 			take_slots(a, set);
 			*n_images += a->batch->n;
 			if (a->batch->n > 0)

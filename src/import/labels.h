@@ -2,50 +2,54 @@
 #ifndef CYC_IMPORT_LABELS_H
 #define CYC_IMPORT_LABELS_H
 
-#define L_TOMO_NAME "rlnTomoName"
-#define L_MICROGRAPH "rlnMicrographName"
-#define L_STACK "rlnTomoTiltSeriesName"
-#define L_FRAME_COUNT "rlnTomoFrameCount"
-#define L_TABLE "rlnTomoTiltSeriesStarFile"
-#define L_VOLTAGE "rlnVoltage"
-#define L_CS "rlnSphericalAberration"
-#define L_AMPLITUDE "rlnAmplitudeContrast"
-#define L_ORIGINAL_PIXEL "rlnMicrographOriginalPixelSize"
-#define L_PIXEL "rlnTomoTiltSeriesPixelSize"
-#define L_FRACTIONAL_DOSE "rlnTomoImportFractionalDose"
-#define L_HAND "rlnTomoHand"
-#define L_OPTICS_NAME "rlnOpticsGroupName"
-#define L_OPTICS_GROUP "rlnOpticsGroup"
-#define L_SIZES "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ"
-#define L_MATRIX "rlnTomoProjX", "rlnTomoProjY", "rlnTomoProjZ", "rlnTomoProjW"
-#define L_NOMINAL "rlnTomoNominalStageTiltAngle"
-#define L_DOSE "rlnMicrographPreExposure"
-#define L_XTILT "rlnTomoXTilt"
-#define L_YTILT "rlnTomoYTilt"
-#define L_ZROT "rlnTomoZRot"
-#define L_SHIFT_X "rlnTomoXShiftAngst"
-#define L_SHIFT_Y "rlnTomoYShiftAngst"
-#define L_DEFOCUS_U "rlnDefocusU"
-#define L_DEFOCUS_V "rlnDefocusV"
-#define L_DEFOCUS_ANGLE "rlnDefocusAngle"
-#define L_PHASE "rlnPhaseShift"
-#define L_SCALE "rlnCtfScalefactor"
-#define L_ARE_STACKS "rlnTomoSubTomosAre2DStacks"
-#define L_CENTRED "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst"
-#define L_CORNER "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ"
-#define L_ORIGIN "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst"
-#define L_ORIGIN_PX "rlnOriginX", "rlnOriginY", "rlnOriginZ"
-#define L_ANGLES "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi"
-#define L_SUBTOMOGRAM_ROT "rlnTomoSubtomogramRot"
-#define L_PARTICLE_NAME "rlnTomoParticleName"
-#define L_HALF "rlnRandomSubset"
-#define L_IMAGE "rlnImageName"
-#define L_CTF_IMAGE "rlnCtfImage"
-#define L_VISIBLE "rlnTomoVisibleFrames"
+#include "project/labels.h"
+
+#define L_TOMO_NAME CYC_RLN_TOMO_NAME
+#define L_MICROGRAPH CYC_RLN_MICROGRAPH_NAME
+#define L_STACK CYC_RLN_TOMO_TILT_SERIES_NAME
+#define L_FRAME_COUNT CYC_RLN_TOMO_FRAME_COUNT
+#define L_TABLE CYC_RLN_TOMO_TILT_SERIES_STAR_FILE
+#define L_VOLTAGE CYC_RLN_VOLTAGE
+#define L_CS CYC_RLN_SPHERICAL_ABERRATION
+#define L_AMPLITUDE CYC_RLN_AMPLITUDE_CONTRAST
+#define L_ORIGINAL_PIXEL CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE
+#define L_PIXEL CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE
+#define L_FRACTIONAL_DOSE CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE
+#define L_HAND CYC_RLN_TOMO_HAND
+#define L_OPTICS_NAME CYC_RLN_OPTICS_GROUP_NAME
+#define L_OPTICS_GROUP CYC_RLN_OPTICS_GROUP
+#define L_SIZES CYC_RLN_TOMO_SIZE_X, CYC_RLN_TOMO_SIZE_Y, CYC_RLN_TOMO_SIZE_Z
+#define L_MATRIX CYC_RLN_TOMO_PROJ_X, CYC_RLN_TOMO_PROJ_Y, CYC_RLN_TOMO_PROJ_Z, CYC_RLN_TOMO_PROJ_W
+#define L_NOMINAL CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE
+#define L_DOSE CYC_RLN_MICROGRAPH_PRE_EXPOSURE
+#define L_XTILT CYC_RLN_TOMO_X_TILT
+#define L_YTILT CYC_RLN_TOMO_Y_TILT
+#define L_ZROT CYC_RLN_TOMO_Z_ROT
+#define L_SHIFT_X CYC_RLN_TOMO_X_SHIFT_ANGST
+#define L_SHIFT_Y CYC_RLN_TOMO_Y_SHIFT_ANGST
+#define L_DEFOCUS_U CYC_RLN_DEFOCUS_U
+#define L_DEFOCUS_V CYC_RLN_DEFOCUS_V
+#define L_DEFOCUS_ANGLE CYC_RLN_DEFOCUS_ANGLE
+#define L_PHASE CYC_RLN_PHASE_SHIFT
+#define L_SCALE CYC_RLN_CTF_SCALEFACTOR
+#define L_ARE_STACKS CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS
+#define L_CENTRED                                                                                            \
+	CYC_RLN_CENTERED_COORDINATE_X_ANGST, CYC_RLN_CENTERED_COORDINATE_Y_ANGST,                                \
+		CYC_RLN_CENTERED_COORDINATE_Z_ANGST
+#define L_CORNER CYC_RLN_COORDINATE_X, CYC_RLN_COORDINATE_Y, CYC_RLN_COORDINATE_Z
+#define L_ORIGIN CYC_RLN_ORIGIN_X_ANGST, CYC_RLN_ORIGIN_Y_ANGST, CYC_RLN_ORIGIN_Z_ANGST
+#define L_ORIGIN_PX CYC_RLN_ORIGIN_X, CYC_RLN_ORIGIN_Y, CYC_RLN_ORIGIN_Z
+#define L_ANGLES CYC_RLN_ANGLE_ROT, CYC_RLN_ANGLE_TILT, CYC_RLN_ANGLE_PSI
+#define L_SUBTOMOGRAM_ROT CYC_RLN_TOMO_SUBTOMOGRAM_ROT
+#define L_PARTICLE_NAME CYC_RLN_TOMO_PARTICLE_NAME
+#define L_HALF CYC_RLN_RANDOM_SUBSET
+#define L_IMAGE CYC_RLN_IMAGE_NAME
+#define L_CTF_IMAGE CYC_RLN_CTF_IMAGE
+#define L_VISIBLE CYC_RLN_TOMO_VISIBLE_FRAMES
 /* Of .tomostar files. */
-#define L_WARP_MOVIE "wrpMovieName"
-#define L_WARP_OFFSET_X "wrpAxisOffsetX"
-#define L_WARP_OFFSET_Y "wrpAxisOffsetY"
-#define L_WARP_DOSE "wrpDose"
+#define L_WARP_MOVIE CYC_WRP_MOVIE_NAME
+#define L_WARP_OFFSET_X CYC_WRP_AXIS_OFFSET_X
+#define L_WARP_OFFSET_Y CYC_WRP_AXIS_OFFSET_Y
+#define L_WARP_DOSE CYC_WRP_DOSE
 
 #endif

@@ -468,18 +468,11 @@ done:
 static cyc_status write_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	/* The half maps belong to the old tilts. */
-	char **const drop[] = { &j->set->reference_map1, &j->set->reference_map2, &j->set->reference_fsc };
-	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-		cyc_free(*drop[i]);
-		*drop[i] = NULL;
-	}
+	const cyc_set_changes now = { 0 }; /* the half maps belong to the old tilts */
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->o->input.root ? j->o->input.root : "", j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(j->set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->o->input.root ? j->o->input.root : "",
+	                                          j->result->optimisation_set, j->set, &now));
 done:
-	cyc_free(path);
 	return st;
 }
 

@@ -431,14 +431,11 @@ done:
 static cyc_status write_map(const local_work *w, const cyc_volume *v, const char *suffix)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	char *name = NULL;
 	CYC_TRY(cyc_asprintf(&name, "%s%s", w->p->o->out_root, suffix));
-	CYC_TRY(cyc_path_join(&path, w->p->o->root, name));
-	CYC_TRY(cyc_make_parent_dirs(path));
-	CYC_TRY(cyc_mrc_write(path, v, 2, LABEL));
+	CYC_TRY(cyc_map_write(w->p->o->root, name, v, LABEL));
 done:
 	cyc_free(name);
-	cyc_free(path);
 	return st;
 }
 

@@ -4,6 +4,7 @@
 #include "cyclotomo/mrc.h"
 
 #include "project/tomograms_internal.h"
+#include "project/labels.h"
 
 #include <fnmatch.h>
 #include <glob.h>
@@ -355,8 +356,8 @@ done:
 static cyc_status add_images(comparison *c, const cyc_star *s)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[] = { "rlnMicrographName", "rlnTomoTiltSeriesName", "rlnImageName",
-		                                  "rlnCtfImage", "rlnMtfFileName" };
+	static const char *const LABELS[] = { CYC_RLN_MICROGRAPH_NAME, CYC_RLN_TOMO_TILT_SERIES_NAME,
+		                                  CYC_RLN_IMAGE_NAME, CYC_RLN_CTF_IMAGE, CYC_RLN_MTF_FILE_NAME };
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++)
 		for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++)
 			CYC_TRY(add_column(c, cyc_star_block_at(s, i), LABELS[k]));
@@ -393,7 +394,7 @@ static cyc_status add_tomograms(comparison *c, const char *name)
 	CYC_TRY(add_images(c, s));
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++) {
 		const cyc_star_block *b = cyc_star_block_at(s, i);
-		int32_t column = cyc_star_column(b, "rlnTomoTiltSeriesStarFile");
+		int32_t column = cyc_star_column(b, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE);
 		for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++)
 			CYC_TRY(add_table(c, cyc_star_text(b, row, column)));
 	}

@@ -7,6 +7,8 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -167,8 +169,8 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
 	if (!j->particles->has_halves)
-		cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told",
-		         j->input->particles);
+		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be told",
+		         j->input->particles, CYC_RLN_RANDOM_SUBSET);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
 		goto done;
@@ -180,8 +182,8 @@ static cyc_status load(job *j)
 	const cyc_accumulator_options images = image_options(j->o);
 	cyc_accumulator_box(&j->box, &images);
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames",
-		                j->input->particles);
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _%s",
+		                j->input->particles, CYC_RLN_TOMO_VISIBLE_FRAMES);
 		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose "
 		               "window lies in the image");
 		st = CYC_E_DATA;
@@ -304,17 +306,15 @@ static cyc_status write_map(char **written, const job *j, const char *prefix, co
                             const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *relative = NULL;
-	CYC_TRY(cyc_asprintf(&relative, "%s%s%s.mrc", j->out_dir, prefix, tag));
-	CYC_TRY(cyc_path_join(&path, j->root, relative));
-	CYC_TRY(cyc_mrc_write(path, v, 2, "cyclotomo reconstruct"));
+	char *name = NULL;
+	CYC_TRY(cyc_asprintf(&name, "%s%s%s.mrc", j->out_dir, prefix, tag));
+	CYC_TRY(cyc_map_write(j->root, name, v, "cyclotomo reconstruct"));
 	if (written) {
-		*written = relative;
-		relative = NULL;
+		*written = name;
+		name = NULL;
 	}
 done:
-	cyc_free(path);
-	cyc_free(relative);
+	cyc_free(name);
 	return st;
 }
 
@@ -358,24 +358,11 @@ done:
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
 	/* These halves are of this state; an FSC of older halves is not. */
-	cyc_free(set->reference_map1);
-	cyc_free(set->reference_map2);
-	cyc_free(set->reference_fsc);
-	set->reference_map1 = set->reference_map2 = set->reference_fsc = NULL;
-	if (j->result->half1) {
-		CYC_TRY(cyc_strdup(&set->reference_map1, j->result->half1));
-		CYC_TRY(cyc_strdup(&set->reference_map2, j->result->half2));
-	}
+	const cyc_set_changes now = { .half1 = j->result->half1, .half2 = j->result->half2 };
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->root, j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->root, j->result->optimisation_set, j->input, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

@@ -2,6 +2,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -134,10 +135,10 @@ static cyc_status require_images(const cyc_refine_input *in)
 	for (int32_t i = 0; i < in->tomograms->n_series; i++)
 		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
 			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
-	st = cyc_error_raise(
-		CYC_E_DATA, __FILE__, __LINE__, __func__,
-		"'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
-		in->set->tomograms);
+	st =
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                    "'%s': all tilts of all series with particles are excluded (_%s 0): no image is left",
+	                    in->set->tomograms, CYC_RLN_CTF_SCALEFACTOR);
 	cyc_error_hint("set the scales of good tilts to 1");
 	return st;
 }
@@ -232,7 +233,10 @@ cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in,
 {
 	if (!in->reference_files[2])
 		cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2],
-	                          in->reference_files[3], frequency_cutoff_A, in->box.window.box_px,
-	                          in->box.pixel_size_A, in->root);
+	const cyc_reference_files files = { { in->reference_files[0], in->reference_files[1] },
+		                                in->reference_files[2],
+		                                in->reference_files[3],
+		                                in->root };
+	return cyc_reference_load(out, be, &files, frequency_cutoff_A, in->box.window.box_px,
+	                          in->box.pixel_size_A);
 }

@@ -90,15 +90,15 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 {
 	int32_t n_symmetry = cyc_symmetry_order(o->symmetry), all = z->crop_px / 2 - 1;
 	bool is_local = o->healpix_order >= o->auto_local_order;
-	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
+	double looseness = o->no_follow ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
 	double resolution_A = looseness * cyc_healpix_step_rad(o->healpix_order) / 2 * diameter_A / 1.2;
 	double coarse = fmin(ceil(z->crop_px * z->pixel_size_A / resolution_A), all), n_t = n_offsets(o),
 		   n_o = n_rotations(o, n_symmetry);
-	bool is_last = o->no_polish && o->oversampling == 0;
+	bool is_last = o->no_follow && o->oversampling == 0;
 	double n = coefficients(all), n_coarse = coefficients(is_last ? all : coarse);
 	double thread = o->no_search ? 2 * 8 * n
-	                             : fmax(8 * 192 * n_coarse, o->no_polish ? 8 * 8 * n : 0) +
-	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_polish ? 8 * 128 * n : 0) +
+	                             : fmax(8 * 192 * n_coarse, o->no_follow ? 8 * 8 * n : 0) +
+	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_follow ? 8 * 128 * n : 0) +
 	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
 	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
@@ -131,8 +131,8 @@ static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size
 
 static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes *z, bool has_terms)
 {
-	return (double)p->n_particles *
-	           (2 * sizeof(cyc_refined) + sizeof(cyc_found_pose) + 2 * 8 * (z->crop_px / 2 + 1.0)) +
+	return (double)p->n_particles * (2 * sizeof(cyc_refined) + sizeof(cyc_particle) + sizeof(cyc_found_pose) +
+	                                 2 * 8 * (z->crop_px / 2 + 1.0)) +
 	       (has_terms ? p->n_images * sizeof(cyc_image_terms) : 0);
 }
 
@@ -156,7 +156,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 {
 	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), radius = z->box_px / 2;
 	bool has_groups = z->n_groups > 1, has_symmetry = cyc_symmetry_order(o->symmetry) > 1;
-	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_polish) +
+	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_follow) +
 	               source_bytes(o, p, z) + group_sums_bytes(z);
 	double reading =
 		3 * V + fmax(cyc_map_bytes(z->map_px) + (z->is_resampled ? 2 * cyc_transform_bytes(z->map_px) +

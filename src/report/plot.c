@@ -160,7 +160,8 @@ static int32_t draw_legend(cyc__canvas *c, const cyc_plot *p, double left, doubl
 				cyc__canvas_line(c, x, yl, x + 26, yl, line_width(v), v->is_dashed ? 5 : 0,
 				                 k_palette[colour]);
 			if (v->style != CYC_PLOT_LINE) cyc__canvas_disc(c, x + 13, yl, 3.2, k_palette[colour]);
-			cyc__canvas_text(c, x + 32, yr, v->label, k_tick_size, CYC__LEFT, false, false, k_ink);
+			cyc__canvas_text(c, x + 32, yr, v->label,
+			                 (cyc__text_style){ k_tick_size, CYC__LEFT, false, false, k_ink });
 		}
 		x += width;
 	}
@@ -321,19 +322,20 @@ static void draw_ticks(cyc__canvas *c, const layout *l, const cyc_plot *p)
 		cyc__canvas_line(c, l->left, y, right, y, 0.8, 0, k_grid);
 		cyc__canvas_line(c, l->left - 4, y, l->left, y, 1, 0, k_ink);
 		tick_text(text, sizeof text, &l->y, (double)i * l->y.step);
-		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text, k_tick_size, CYC__RIGHT, false, false,
-		                 k_ink);
+		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text,
+		                 (cyc__text_style){ k_tick_size, CYC__RIGHT, false, false, k_ink });
 	}
 	for (int64_t i = first_tick(&l->x); i <= last_tick(&l->x); i++) {
 		double v = (double)i * l->x.step, x = x_of(l, v);
 		cyc__canvas_line(c, x, l->top, x, bottom, 0.8, 0, k_grid);
 		cyc__canvas_line(c, x, bottom, x, bottom + 4, 1, 0, k_ink);
 		tick_text(text, sizeof text, &l->x, v);
-		cyc__canvas_text(c, x, bottom + 6 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_text(c, x, bottom + 6 + k_tick_size, text,
+		                 (cyc__text_style){ k_tick_size, CYC__CENTRE, false, false, k_ink });
 		if (p->x_is_inverse_A && v > 1e-9 * l->x.step) {
 			resolution_text(text, sizeof text, v);
-			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false,
-			                 k_grey);
+			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text,
+			                 (cyc__text_style){ k_tick_size, CYC__CENTRE, false, false, k_grey });
 		}
 	}
 }
@@ -346,8 +348,8 @@ static void draw_v_line(cyc__canvas *c, const layout *l, const cyc_plot *p)
 	if (x < l->left - 0.5 || x > right + 0.5) return;
 	bool is_left = x + cyc__text_width(p->v_line_label, k_tick_size) + 6 > right;
 	cyc__canvas_line(c, x, l->top, x, l->top + l->height, 1.2, 4, k_grey);
-	cyc__canvas_text(c, is_left ? x - 5 : x + 5, l->top + k_tick_size + 2, p->v_line_label, k_tick_size,
-	                 is_left ? CYC__RIGHT : CYC__LEFT, true, false, k_ink);
+	cyc__canvas_text(c, is_left ? x - 5 : x + 5, l->top + k_tick_size + 2, p->v_line_label,
+	                 (cyc__text_style){ k_tick_size, is_left ? CYC__RIGHT : CYC__LEFT, true, false, k_ink });
 }
 
 static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p, double top)
@@ -356,7 +358,8 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	double right = l->left + l->width, bottom = l->top + l->height, y = top + 10;
 	if (has_text(p->title)) {
 		y += k_title_size;
-		cyc__canvas_text(c, l->left, y, p->title, k_title_size, CYC__LEFT, true, false, k_ink);
+		cyc__canvas_text(c, l->left, y, p->title,
+		                 (cyc__text_style){ k_title_size, CYC__LEFT, true, false, k_ink });
 		y += 8;
 	}
 	draw_legend(c, p, l->left, y + k_tick_size);
@@ -371,17 +374,18 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	if (has_guide && has_text(p->h_line_label)) {
 		/* Above the line unless that is outside. */
 		double yt = guide - l->top > k_tick_size + 6 ? guide - 4 : guide + k_tick_size + 2;
-		cyc__canvas_text(c, right - 3, yt, p->h_line_label, k_tick_size, CYC__RIGHT, false, false, k_grey);
+		cyc__canvas_text(c, right - 3, yt, p->h_line_label,
+		                 (cyc__text_style){ k_tick_size, CYC__RIGHT, false, false, k_grey });
 	}
 	if (!l->has_data)
-		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data", k_title_size,
-		                 CYC__CENTRE, false, false, k_grey);
+		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data",
+		                 (cyc__text_style){ k_title_size, CYC__CENTRE, false, false, k_grey });
 	if (has_text(p->x_label))
-		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label, k_label_size,
-		                 CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label,
+		                 (cyc__text_style){ k_label_size, CYC__CENTRE, false, false, k_ink });
 	if (has_text(p->y_label))
-		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label, k_label_size, CYC__CENTRE,
-		                 false, true, k_ink);
+		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label,
+		                 (cyc__text_style){ k_label_size, CYC__CENTRE, false, true, k_ink });
 done:
 	return st;
 }

@@ -298,7 +298,7 @@ static void scores_are_the_formula(void **state)
 	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
 	for (int i = 0; i < 3; i++)
 		R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
-	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, R, 3, t, 2, 12);
+	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, &(cyc_pose_grid){ R, 3, t, 2 }, 12);
 	for (int o = 0; o < 3; o++)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
@@ -357,7 +357,7 @@ static void search_memory_is_bounded(void **state)
 		const cyc_rotation_grid grid = { .order = 4 + 2 * k, .n = k ? 294912 * 64 : 294912 };
 		const cyc_search_spec spec = { .rotations = &grid,
 			                           .offsets = offsets,
-			                           .do_polish = true,
+			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
 		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
@@ -988,7 +988,7 @@ static void sampling_alone_gets_there_too(void **state)
 	double before[2], after[2];
 	errors(&before[0], &before[1], "particles.star");
 	cyc_refine3d_options o = options("Sampled");
-	o.no_polish = true;
+	o.no_follow = true;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	errors(&after[0], &after[1], "Sampled/run_data.star");
 	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1],
@@ -1370,7 +1370,7 @@ static void bad_input(void **state)
 	o.particle_diameter_A = 1e4;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "does not fit");
 	o = options("Bad");
-	o.no_polish = o.no_search = true;
+	o.no_follow = o.no_search = true;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing is left");
 	o = options("Bad");
 	o.ref1 = "missing_half1.mrc";

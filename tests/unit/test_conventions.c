@@ -917,7 +917,8 @@ static void sentence_39_magnification(void **state)
 		int64_t cursor = 0;
 		if (k == 1) ASSERT_OK(cyc_particle_set_put_magnification(p.particles, 0, M));
 		ASSERT_OK(cyc_tilt_batch_create(&b[k], 1));
-		ASSERT_OK(cyc_tilt_batch_fill(b[k], &cursor, &outside, ts, 0, p.particles, 0, 0, &box));
+		ASSERT_OK(cyc_tilt_batch_fill(b[k], &cursor, &outside, &(cyc_image_group){ ts, 0, p.particles, 0, 0 },
+		                              &box));
 		assert_int_equal(b[k]->n, 1);
 	}
 	close_to(b[1]->at_px[0], b[0]->at_px[0], 0);
