@@ -140,17 +140,33 @@ CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, c
 CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft,
                                       const cyc_buffer *ctf, const cyc_buffer *share, const cyc_buffer *rest,
                                       bool is_premultiplied, int32_t n, int32_t s);
+/** Packed slices of n images. Host arrays are read during the call only. */
+typedef struct {
+	const cyc_mat3 *M;     /**< n: reference index -> slice index (R_img_ref times the pixel size ratio) */
+	const int32_t *radius; /**< n radii in index units, <= s/2; 0: nothing is inserted */
+	const int8_t *use;     /**< n flags or NULL: slices with use[i] != select are left out */
+	int8_t select;
+	int32_t n, s; /**< s: of the packed slices */
+} cyc_slices;
+/** 2^50: what is added at once is rounded exactly below this. */
+#define CYC_MOST_ADDED 1125899906842624.0
+/** What slices are added to: 64-bit integers, whose sums do not depend on the order of additions. (T2.10) */
+typedef struct {
+	const cyc_ball *ball; /**< voxels; top < s/2 */
+	int32_t inner;        /**< voxels |p| <= inner are left out; -1: none */
+	double scale[2];      /**< integers per unit of data and of weight: powers of two */
+	double limit;         /**< largest integer that one addition may add, <= 2^50 */
+} cyc_sum_spec;
 /**
- * Add slices to a 3D sum: for each voxel p = (x,y,z), x >= 0, |p| <= radius, with (u,v,h) = M p and |h| < 1:
- *   sum(p) += (1 - |h|) bilinear(packed; u, v) (T2.2)
- * @param[in,out] sum     s x s x sh x {re, im, weight, 0} float; adds to
- * @param[in]     M       n matrices: reference index -> slice index (R_img_ref times the pixel size ratio)
- * @param[in]     radius  n radii in index units, <= s/2; 0: nothing is inserted
- * @param[in]     use     n flags or NULL: slices with use[i] != select are left out
+ * Add slices to a 3D sum: for each voxel p of the ball, |p| <= radius, with (u,v,h) = M p and |h| < 1:
+ *   sum(p) += round(scale (1 - |h|) bilinear(packed; u, v))   (T2.2), (T2.10)
+ * Slices of a call may be added up in single precision, in their order, before they are rounded.
+ * @param[in,out] sum     ball.count x {re, im, weight} int64_t; adds to
+ * @param[in]     packed  n x cyc_packed_count(s) float
+ * @return CYC_E_DATA if something is larger than the limit, or not a number; the sum is then of no use
  */
-CYC_MUST_CHECK cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed,
-                                              const cyc_mat3 *M, const int32_t *radius, const int8_t *use,
-                                              int8_t select, int32_t n, int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_sum_spec *spec,
+                                              const cyc_buffer *packed, const cyc_slices *slices);
 
 /* ---------------------------------------------------------------- extraction */
 
@@ -261,8 +277,8 @@ struct cyc_backend_ops {
 	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
 	                       const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
 	                       int32_t n, int32_t s);
-	cyc_status (*slice_insert)(void *self, float *sum, const float *packed, const cyc_mat3 *M,
-	                           const int32_t *radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
+	cyc_status (*slice_insert)(void *self, int64_t *sum, const cyc_sum_spec *spec, const float *packed,
+	                           const cyc_slices *slices);
 	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
 	                            const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
 	                            int32_t n, int32_t s);

@@ -297,17 +297,19 @@ done:
 	return st;
 }
 
-cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_buffer *packed, const cyc_mat3 *M,
-                               const int32_t *radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
+cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_sum_spec *spec,
+                               const cyc_buffer *packed, const cyc_slices *slices)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	argument(&l, sum, 4 * cyc_half_count3(s), sizeof(float));
-	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
-	for (int32_t i = 0; i < n; i++)
-		CYC_CHECK(radius[i] >= 0 && radius[i] <= s / 2, CYC_E_INTERNAL,
-		          "slice %d: radius %d is not within 0 and %d", i, radius[i], s / 2);
-	OPERATE(be->ops->slice_insert(be->self, sum->address, address(packed), M, radius, use, select, n, s));
+	argument(&l, sum, 3 * spec->ball->count, sizeof(int64_t));
+	argument(&l, packed, (size_t)slices->n * cyc_packed_count(slices->s), sizeof(float));
+	for (int32_t i = 0; i < slices->n; i++)
+		CYC_CHECK(slices->radius[i] >= 0 && slices->radius[i] <= slices->s / 2, CYC_E_INTERNAL,
+		          "slice %d: radius %d is not within 0 and %d", i, slices->radius[i], slices->s / 2);
+	CYC_CHECK(spec->ball->top < slices->s / 2 && spec->limit > 0 && spec->limit <= CYC_MOST_ADDED,
+	          CYC_E_INTERNAL, "sums of radius %d do not fit slices of %d px", spec->ball->radius, slices->s);
+	OPERATE(be->ops->slice_insert(be->self, sum->address, spec, address(packed), slices));
 done:
 	return st;
 }

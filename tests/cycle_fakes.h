@@ -56,6 +56,20 @@ static char *get_file(const char *path)
 	return text;
 }
 
+/* Of a page: the times that it gives and the name of the folder, in which runs differ. */
+static inline void strip_page(char *html)
+{
+	static const char *const PARTS[][2] = { { "<time", "</time>" },
+		                                    { "<title>", "</title>" },
+		                                    { "<span class=\"project\">", "</span>" } };
+	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++)
+		for (char *from = html, *to;
+		     (from = strstr(from, PARTS[i][0])) && (to = strstr(from, PARTS[i][1]));) {
+			to += strlen(PARTS[i][1]);
+			memmove(from, to, strlen(to) + 1);
+		}
+}
+
 static bool is_there(const char *path) { return cyc_path_exists(in_root(path)); }
 
 static void put_image(const char *path)

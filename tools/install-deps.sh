@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Install what building and testing needs, on Debian 12 or a relative of it. The one place that lists the packages.
-#   install-deps.sh [--ci]   --ci adds what only the full check needs (clang)
+#   install-deps.sh [--ci]   --ci adds what only the full check needs (clang, Chromium for the page)
 set -euo pipefail
 packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev libxxhash-dev zlib1g-dev libcmocka-dev python3)
-[ "${1:-}" != --ci ] || packages+=(clang clang-format-14 libclang-rt-dev python3-numpy python3-mrcfile time)
+[ "${1:-}" != --ci ] || packages+=(chromium clang clang-format-14 libclang-rt-dev python3-numpy python3-mrcfile time)
 
 missing=()
 for package in "${packages[@]}"; do

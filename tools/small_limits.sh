@@ -26,7 +26,7 @@ for v in "${limits[@]}"; do
 	one ctfrefine "$v" ctfrefine -q $set_ $ref --b 32 --kmin 60 --j 2 --o out
 	one polish "$v" polish -q $set_ $ref --b 32 --range 3 --motion --j 2 --o out
 	one refine "$v" refine -q $set_ $ref --b 32 --iterations 1 --j 2 --o out
-	one refine-tilts "$v" refine-tilts -q $set_ $ref --b 32 --rounds 1 --kmin 60 --j 2 --o out
+	one refine-tilts "$v" refine-tilts -q $set_ $ref --b 32 --rounds 1 --range 3 --j 2 --o out
 	one extract "$v" extract -q $set_ --b 32 --j 2 --o out
 	one extract-2d "$v" extract -q $set_ --b 32 --stack2d --j 2 --o out
 	one check "$v" check $set_

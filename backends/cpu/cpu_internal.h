@@ -43,9 +43,8 @@ cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const f
 cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
                             const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
                             int32_t n, int32_t s);
-cyc_status cyc_slice_insert_cpu(void *self, float *sum, const float *packed, const cyc_mat3 *M,
-                                const int32_t *radius, const int8_t *use, int8_t select, int32_t n,
-                                int32_t s);
+cyc_status cyc_slice_insert_cpu(void *self, int64_t *sum, const cyc_sum_spec *spec, const float *packed,
+                                const cyc_slices *slices);
 cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
                                  const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
                                  int32_t n, int32_t s);

@@ -6,9 +6,10 @@
 struct cyc_window_plan {
 	cyc_window_spec spec;
 	cyc_fft2_band *fft;
-	int32_t radius; /* largest wanted |kx|, |ky| */
-	float *circle;  /* S x S: weight inside, 0 in the corners */
-	float *corner;  /* S x S: 1 in the corners, whose mean is the background, 0 inside */
+	int32_t radius;       /* largest wanted |kx|, |ky| */
+	float *circle;        /* S x S: weight inside, 0 in the corners */
+	float *corner;        /* S x S: 1 in the corners, whose mean is the background, 0 inside */
+	int32_t *circle_from; /* S: in each row nothing is corner from here to as far from the other end */
 };
 
 void cyc__window_plan_destroy(cyc_window_plan **p)
@@ -17,6 +18,7 @@ void cyc__window_plan_destroy(cyc_window_plan **p)
 	cyc_fft2_band_destroy(&(*p)->fft);
 	cyc_free((*p)->circle);
 	cyc_free((*p)->corner);
+	cyc_free((*p)->circle_from);
 	cyc_free(*p);
 	*p = NULL;
 }
@@ -32,14 +34,18 @@ static cyc_status plan_create(cyc_window_plan **out, const cyc_window_spec *spec
 	CYC_TRY(cyc_fft2_band_create(&p->fft, spec->box_px, spec->box_px, p->radius + 1));
 	CYC_TRY(cyc_alloc(&p->circle, S * S, sizeof *p->circle));
 	CYC_TRY(cyc_alloc(&p->corner, S * S, sizeof *p->corner));
+	CYC_TRY(cyc_alloc(&p->circle_from, S, sizeof *p->circle_from));
 	double R = 0.5 * spec->box_px;
-	for (size_t y = 0; y < S; y++)
+	for (size_t y = 0; y < S; y++) {
+		p->circle_from[y] = spec->box_px;
 		for (size_t x = 0; x < S; x++) {
 			double r = hypot((double)x - R, (double)y - R), g = cyc_circle_crop_weight(spec->box_px, r);
 			bool is_corner = r > R;
 			p->circle[y * S + x] = is_corner ? 0 : (float)g;
 			p->corner[y * S + x] = is_corner ? 1 : 0;
+			if (!is_corner && (int32_t)x < p->circle_from[y]) p->circle_from[y] = (int32_t)x;
 		}
+	}
 	*out = p;
 	p = NULL;
 done:
@@ -72,30 +78,56 @@ static void copy_window(float *w, const work *a, int32_t x0, int32_t y0)
 	}
 }
 
-/* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into
- * zero. */
-static void fill_outside(float *w, const work *a, int32_t x0, int32_t y0, float m)
+/* Pixels of the window that are in the image: first to last - 1. */
+typedef struct {
+	int32_t first_x, last_x, first_y, last_y;
+} part;
+
+static part part_inside(const work *a, int32_t x0, int32_t y0)
 {
 	int32_t S = a->plan->spec.box_px;
-	for (int32_t y = 0; y < S; y++)
-		for (int32_t x = 0; x < S; x++)
-			if (x0 + x < 0 || y0 + y < 0 || x0 + x >= a->nx || y0 + y >= a->ny)
-				w[(size_t)y * (size_t)S + (size_t)x] = m;
+	part p = { .first_x = x0 < 0 ? -x0 : 0,
+		       .last_x = x0 + S > a->nx ? a->nx - x0 : S,
+		       .first_y = y0 < 0 ? -y0 : 0,
+		       .last_y = y0 + S > a->ny ? a->ny - y0 : S };
+	/* Of a window that lies beside the image altogether, nothing. */
+	if (p.first_x > S) p.first_x = S;
+	if (p.last_x < p.first_x) p.last_x = p.first_x;
+	return p;
+}
+
+/* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into
+ * zero. */
+static void fill_outside(float *w, const work *a, const part *in, float m)
+{
+	int32_t S = a->plan->spec.box_px;
+	for (int32_t y = 0; y < S; y++) {
+		float *row = w + (size_t)y * (size_t)S;
+		bool is_outside = y < in->first_y || y >= in->last_y;
+		for (int32_t x = 0; x < (is_outside ? S : in->first_x); x++) row[x] = m;
+		for (int32_t x = in->last_x; x < S && !is_outside; x++) row[x] = m;
+	}
 }
 
 enum { LANES = 16 };
 
-/* Weighted sum of a row in a fixed order of lanes, whatever the vector unit. */
-CYC_SIMD static double row_sum(double *weight_sum, const float *row, const float *weight, int32_t n)
+/*
+ * Weighted sum of a row in a fixed order of lanes, whatever the vector unit.
+ * @param[in] from, to  weights between them are zero
+ */
+CYC_SIMD static double row_sum(double *weight_sum, const float *row, const float *weight, int32_t n,
+                               int32_t from, int32_t to)
 {
 	float sum[LANES] = { 0 }, count[LANES] = { 0 };
 	double total = 0, all = 0;
 	int32_t x = 0;
-	for (; x + LANES <= n; x += LANES)
+	for (; x + LANES <= n; x += LANES) {
+		if (x >= from && x + LANES <= to) continue;
 		for (int32_t i = 0; i < LANES; i++) {
 			sum[i] += row[x + i] * weight[x + i];
 			count[i] += weight[x + i];
 		}
+	}
 	for (int32_t i = 0; i < LANES; i++) {
 		total += (double)sum[i];
 		all += (double)count[i];
@@ -109,20 +141,15 @@ CYC_SIMD static double row_sum(double *weight_sum, const float *row, const float
 }
 
 /* Mean of the corners; of a partial window, of those pixels that are in the image. */
-static float background(const float *w, const work *a, int32_t x0, int32_t y0)
+static float background(const float *w, const cyc_window_plan *p, const part *in)
 {
-	const cyc_window_plan *p = a->plan;
-	int32_t S = p->spec.box_px, first_x = 0, last_x = S, first_y = 0, last_y = S;
+	int32_t S = p->spec.box_px;
 	double sum = 0, count = 0;
-	if (p->spec.is_partial) {
-		first_x = x0 < 0 ? -x0 : 0;
-		first_y = y0 < 0 ? -y0 : 0;
-		last_x = x0 + S > a->nx ? a->nx - x0 : S;
-		last_y = y0 + S > a->ny ? a->ny - y0 : S;
-	}
-	for (int32_t y = first_y; y < last_y; y++) {
-		size_t at = (size_t)y * (size_t)S + (size_t)first_x;
-		sum += row_sum(&count, w + at, p->corner + at, last_x - first_x);
+	for (int32_t y = in->first_y; y < in->last_y; y++) {
+		size_t at = (size_t)y * (size_t)S + (size_t)in->first_x;
+		int32_t from = p->circle_from[y] - in->first_x;
+		sum += row_sum(&count, w + at, p->corner + at, in->last_x - in->first_x, from < 0 ? 0 : from,
+		               S - p->circle_from[y] - in->first_x);
 	}
 	return count > 0 ? (float)(sum / count) : 0;
 }
@@ -155,8 +182,9 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	int32_t x0 = (int32_t)round(qx) - spec->box_px / 2, y0 = (int32_t)round(qy) - spec->box_px / 2;
 	copy_window(w, a, x0, y0);
 	if (!spec->no_circle_crop || spec->is_partial) {
-		float m = background(w, a, x0, y0);
-		if (spec->is_partial) fill_outside(w, a, x0, y0, m);
+		part all = { 0, spec->box_px, 0, spec->box_px }, in = spec->is_partial ? part_inside(a, x0, y0) : all;
+		float m = background(w, a->plan, &in);
+		if (spec->is_partial) fill_outside(w, a, &in, m);
 		if (!spec->no_circle_crop) crop_circle(w, a->plan->circle, S * S, m);
 	}
 	cyc_fft2_band_forward(big, a->plan->fft, w);

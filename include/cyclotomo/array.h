@@ -53,6 +53,31 @@ static inline double cyc_transform_bytes(int32_t n) { return 8.0 * (double)cyc_h
 static inline size_t cyc_half_count2(int32_t n) { return (size_t)(n / 2 + 1) * (size_t)n; }
 
 /**
+ * Half a ball of Fourier coefficients: voxels (x, y, z), x >= 0, |p|^2 <= radius^2, |y|, |z| <= top, as rows
+ * of x one after the other. Row (z, y), z slow, has x = 0 .. cyc_ball_length() - 1. A half transform of an
+ * n^3 map without its corners: about half of it.
+ */
+typedef struct {
+	int32_t radius, top;
+	size_t count;  /**< voxels */
+	size_t *first; /**< (2 top + 1)^2 + 1: of each row */
+} cyc_ball;
+/** Destroy with cyc_ball_destroy(). @param[in] top  <= radius */
+CYC_MUST_CHECK cyc_status cyc_ball_create(cyc_ball **out, int32_t radius, int32_t top);
+void cyc_ball_destroy(cyc_ball **b);
+/** Number of its voxels, for plans of memory. */
+double cyc_ball_count(double radius);
+/** Row of -top <= z, y <= top. */
+static inline size_t cyc_ball_row(const cyc_ball *b, int32_t z, int32_t y)
+{
+	return (size_t)(z + b->top) * (size_t)(2 * b->top + 1) + (size_t)(y + b->top);
+}
+static inline int32_t cyc_ball_length(const cyc_ball *b, size_t row)
+{
+	return (int32_t)(b->first[row + 1] - b->first[row]);
+}
+
+/**
  * 3D transform plan for n x n x n maps, built from fixed 1D/2D pieces so that results are the same for any
  * number of threads and from run to run (FFTW plans of type "estimate", one thread each).
  */

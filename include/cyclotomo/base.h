@@ -90,11 +90,21 @@ int64_t cyc_log_n_warnings(void);
 
 /* ---------------------------------------------------------------- progress */
 
-/** Called with the share done in [0,1] and a short text; installed by the CLI (bar on a terminal, plain lines
- * else). */
-typedef void (*cyc_progress_sink)(void *user, const char *what, double done_frac);
+/** Called with a short text, how much is done and of how much (> 0); installed by the CLI (bar on a terminal,
+ * plain lines else). */
+typedef void (*cyc_progress_sink)(void *user, const char *what, int64_t n_done, int64_t n_total);
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user);
-void cyc_progress(const char *what, int64_t i_done, int64_t n_total);
+void cyc_progress(const char *what, int64_t n_done, int64_t n_total);
+/** Also tell a listener, before the sink and outside of its lock, from whatever thread: for a run of several
+ * jobs, which keeps book of them. One at a time; NULL: none. Set it while no work is under way. */
+void cyc_progress_set_listener(cyc_progress_sink listener, void *user);
+/** What the work is part of, for the sink to show: "step 3 of 11, 12:30 min left of the run"; "": of nothing.
+ * Copied. */
+void cyc_progress_set_whole(const char *text);
+/** The same, to be called by the sink. */
+const char *cyc_progress_whole(void);
+/** "8 s", "4:05 min", "2:03 h"; a dash for what is not known (NaN). Thread-safe. */
+void cyc_format_seconds(char *out, size_t size, double seconds);
 
 /* ---------------------------------------------------------------- cancelling */
 
@@ -125,6 +135,13 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
+/** How this process has used its threads so far. */
+typedef struct {
+	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
+	double busy_s;    /**< time that threads spent on items of loops, all threads together */
+	int most_threads; /**< of any loop */
+} cyc_thread_usage;
+void cyc_thread_usage_get(cyc_thread_usage *out);
 /**
  * Threads that cyc_parallel_for() starts for so many items: no more than there are items, and than several
  * for each processor. At least one. Scratch is made for these, however many threads are asked for.
@@ -145,7 +162,7 @@ CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
 int cyc_n_processors(void);
 /**
  * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its
- * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read anew
+ * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read again
  * at each call.
  */
 double cyc_memory_available_bytes(void);
@@ -219,7 +236,7 @@ CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
  * is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /**
- * From now on each file that cyc_outfile_commit() completes is told to `listener`, from whatever thread;
+ * From now on each file that cyc_outfile_commit() completes is reported to `listener`, from any thread;
  * NULL: no more. One at a time for the whole process; set it while no other thread writes.
  */
 typedef void (*cyc_outfile_listener)(void *user, const char *path);

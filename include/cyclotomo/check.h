@@ -1,6 +1,6 @@
 /**
  * @file check.h
- * Is the metadata of a project right? What tables show by themselves, and what the images prove against half
+ * Is the metadata of a project right? What the tables show alone, and what the images prove against half
  * maps (docs/theory/09-evidence.md): hand, order of the doses, sign of the stage angles, contrast, pixel
  * sizes, grey values.
  */
@@ -65,9 +65,14 @@ void cyc_check_result_deinit(cyc_check_result *r);
  * something to correct.
  * @return CYC_OK also with findings, of which a project that cannot be read is one; CYC_E_USAGE if no project
  * is named, fix_dir is where a file of the project lies, or images are to be compared with half maps that
- * nobody names (the result then has what was found without them); what comparing with the images raises.
+ * neither options nor set name (the result then has what was found without them); the statuses of the
+ * comparison.
  */
 CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options);
+/** The most memory that cyc_check_run() holds at one time [bytes], for half maps and a mask of so many px; 0:
+ * none. */
+double cyc_check_memory_bytes(const cyc_check_options *options, const cyc_project_size *project,
+                              int32_t map_px, int32_t mask_px);
 /** The whole result as JSON; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_check_json(char **out, const cyc_check_result *r);
 

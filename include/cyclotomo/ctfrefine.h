@@ -76,11 +76,11 @@ CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *optio
                                               const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result,
                                             const cyc_ctfrefine_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options *o,
                                                      cyc_output_extent extent);
 /**
- * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] map_px  edge of the half maps
  */

@@ -3,16 +3,21 @@
  * The refinement cycle: the jobs in their order, each fed by the one before, in job folders of one run
  * folder.
  *
- *   start:          Reconstruct/job001, PostProcess/job002
- *   each cycle:     CtfRefine/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
- *   with polishing: Polish/job003, Reconstruct/job004, PostProcess/job005; CtfRefine/job006, ...
+ *   start:       Reconstruct/job001, PostProcess/job002 (and the metadata compared with the images)
+ *   each cycle:  Polish/job003,      Reconstruct/job004, PostProcess/job005
+ *                CtfRefine/job006,   Reconstruct/job007, PostProcess/job008   (particles judged first)
+ *                Refine3D/job009,    Reconstruct/job010, PostProcess/job011
  *
- * A turn is a refining step and the reconstruction and post-processing that judge it: by the mean over all
+ * Refinements that are skipped (skip_polish, skip_refine, or both skip_defocus and skip_scale) have no
+ * folders, and numbers close up.
+ *
+ * A turn is a refinement with the reconstruction and post-processing that judge it, by the mean over all
  * shells of the FSC of the half maps, corrected for the mask, and how much that differs from the state before
  * (T3.17). A difference of two standard errors or more is "better" or "worse", a smaller one "no difference".
- * Worse turns are rejected: the run continues from the state before them. A run that was killed continues
- * where it was: what a finished step needs to say is in its folder's cyclotomo_step.star, written last, and
- * what the run was started with in the run folder's cyclotomo_cycle.star.
+ * Worse turns are rejected: the run continues from the state before them.
+ *
+ * A run that was killed resumes where it stopped: the record of a finished step is cyclotomo_step.star in its
+ * folder, written last; that of the run is cyclotomo_cycle.star in the run folder (docs/dev/records.md).
  */
 #ifndef CYCLOTOMO_CYCLE_H
 #define CYCLOTOMO_CYCLE_H
@@ -95,23 +100,33 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r);
  * Run the cycle, or continue it.
  * @param[in] ops  NULL: the library's own steps.
  * @return CYC_E_USAGE if the run folder was started with other options, CYC_E_DATA if inputs or finished
- * steps have changed since (both name what changed), CYC_E_IO if another process is at work there; the
+ * steps have changed since (both name what changed), CYC_E_IO if another process uses the folder; the
  * statuses of the steps.
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *options,
                                         const cyc_cycle_ops *ops);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for a run. Part of it. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for a run. Part of it. */
 CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
 
 /**
  * What cyc_cycle_run() would do: steps and folders, particles per series and half-set, sizes, memory and disk
- * need, and whether all jobs' own checks pass; and what is in the way: images that cannot be found, contrast
- * scales that are negative, findings of the check of the project. Writes nothing.
+ * need, and whether all jobs' own checks pass; and what prevents the run: missing images, negative contrast
+ * scales, findings of the check of the project. Writes nothing.
  * @param[out] text     lines for the user; cyc_free.
- * @param[out] outcome  what the run would end with at its start: CYC_OK if nothing is in the way, else the
+ * @param[out] outcome  the status of the run's own checks: CYC_OK if it can start, else the
  * status whose record the error of this thread then is
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
+
+/**
+ * What a run in a folder is doing, or how it ended, from another process: the step at work with its rate and
+ * the time left, and what was reached so far. Reads what the run keeps up to date there, and changes nothing.
+ * @param[out] text        lines for the user; cyc_free()
+ * @param[out] is_running  a process is at work there now; may be NULL
+ * @param[in]  run         folder of the run, relative to the root
+ * @return CYC_E_IO if there is no run there
+ */
+CYC_MUST_CHECK cyc_status cyc_cycle_status(char **text, bool *is_running, const char *root, const char *run);
 
 #ifdef __cplusplus
 }

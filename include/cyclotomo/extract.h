@@ -66,7 +66,7 @@ CYC_MUST_CHECK cyc_status cyc_extract_check(const cyc_extract_options *options,
  * files of particles stay for a resumed run; no file is half written.
  */
 CYC_MUST_CHECK cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_extract_spare_inputs(const cyc_extract_options *o, cyc_output_extent extent);
 
 #ifdef __cplusplus

@@ -45,6 +45,9 @@ cyc_mat3 cyc_tilt_to_matrix(double xtilt, double ytilt, double zrot);
 /** Inverse of cyc_tilt_to_matrix(); xtilt = 0 when |ytilt| = 90 degrees. */
 void cyc_tilt_from_matrix(double *xtilt, double *ytilt, double *zrot, cyc_mat3 r);
 
+/** Share of a disc of radius r that is in another of radius R >= r, at a distance between the centres. */
+double cyc_disc_coverage(double r, double R, double distance);
+
 /** All n rotations of a point group, the identity first. Destroy with cyc_symmetry_destroy(). */
 typedef struct {
 	char name[16];
@@ -57,6 +60,8 @@ typedef struct {
  */
 CYC_MUST_CHECK cyc_status cyc_symmetry_create(cyc_symmetry **out, const char *name);
 void cyc_symmetry_destroy(cyc_symmetry **s);
+/** Number of its rotations, for plans of memory; 1 if the name is not one. */
+int32_t cyc_symmetry_order(const char *name);
 
 #ifdef __cplusplus
 }

@@ -47,12 +47,16 @@ CYC_MUST_CHECK cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options 
 /**
  * @return CYC_E_USAGE, CYC_E_DATA and others of the two jobs, with the block that failed in the message.
  * Results of finished blocks stay in their folders, out_dir/Polish/job001, CtfRefine/job002, Polish/job003
- * ..., and `resume` goes on behind them if input and options are the same.
+ * ..., and `resume` continues after them if input and options are the same.
  * @note Results do not depend on threads or on what is kept in memory.
  */
 CYC_MUST_CHECK cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result,
                                                const cyc_refine_tilts_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** The most memory that cyc_refine_tilts_run() holds at one time [bytes], with the images that it keeps, for
+ * half maps of map_px. */
+double cyc_refine_tilts_memory_bytes(const cyc_refine_tilts_options *options, const cyc_project_size *project,
+                                     int32_t map_px);
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_refine_tilts_spare_inputs(const cyc_refine_tilts_options *o,
                                                         cyc_output_extent extent);
 

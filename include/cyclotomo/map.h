@@ -13,6 +13,13 @@
 extern "C" {
 #endif
 
+/**
+ * Write a map as ROOT/NAME: float voxels, its pixel size, and `label` ("cyclotomo JOB"; NULL: none) in the
+ * header. Folders are made; the file appears when it is complete.
+ */
+CYC_MUST_CHECK cyc_status cyc_map_write(const char *root, const char *name, const cyc_volume *v,
+                                        const char *label);
+
 /* ---------------------------------------------------------------- FSC */
 
 /**
@@ -68,7 +75,7 @@ typedef struct {
 	double inner_radius_px, outer_radius_px;
 	double centre_px[3]; /**< x, y, z from voxel box/2 */
 	int32_t n_threads;
-	bool dry_run; /**< check options and headers, say what would be made, write nothing */
+	bool dry_run; /**< check options and headers, print the plan, write nothing */
 } cyc_mask_options;
 extern const cyc_option_table cyc_mask_table;
 void cyc_mask_options_default(cyc_mask_options *o);
@@ -87,7 +94,9 @@ typedef struct {
  * another size; CYC_E_DATA: NaN, no voxel above the threshold.
  */
 CYC_MUST_CHECK cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** The most memory that cyc_mask_run() holds at one time [bytes], for a map of n px. */
+double cyc_mask_memory_bytes(const cyc_mask_options *options, int32_t n);
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 
 /* ---------------------------------------------------------------- half maps */
@@ -143,7 +152,7 @@ typedef struct {
 	double locres_min_A;          /**< worst resolution that is written */
 	bool no_figures;
 	int32_t n_threads;
-	bool dry_run; /**< check options, headers and MTF, say what would be done, write nothing */
+	bool dry_run; /**< check options, headers and MTF, print the plan, write nothing */
 } cyc_postprocess_options;
 extern const cyc_option_table cyc_postprocess_table;
 void cyc_postprocess_options_default(cyc_postprocess_options *o);
@@ -192,14 +201,24 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *o
  * CYC_E_NOMEM.
  * @note Same bits for any n_threads. Peak memory about 6.6 arrays of box^3 floats (n_threads x 2.5 more for
  * small boxes).
- * @tested tests/property/test_postprocess.c, tests/cli/test_postprocess.sh, tests/relion/check_postprocess.sh
  */
 CYC_MUST_CHECK cyc_status cyc_postprocess_run(cyc_postprocess_result *result,
                                               const cyc_postprocess_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_postprocess_spare_inputs(const cyc_postprocess_options *o);
 /** The most memory that cyc_postprocess_run() holds at one time [bytes], for maps of n px. */
 double cyc_postprocess_memory_bytes(const cyc_postprocess_options *options, int32_t n, double pixel_size_A);
+
+/**
+ * Local resolution of two half maps [Å]: the FSC inside soft spheres 25 Å apart, as post-processing has it
+ * with its defaults, without files and without the filtered map. (T3.13)
+ * @param[out] out  of the maps' size, 0 where no sphere reaches; cyc_volume_destroy()
+ * @return CYC_E_SHAPE: not cubic, odd, of different sizes, without pixel size; CYC_E_USAGE: too small a box
+ * for the spheres; CYC_E_NOMEM
+ * @note Same bits for any n_threads. Peak memory about 8 arrays of box^3 floats.
+ */
+CYC_MUST_CHECK cyc_status cyc_local_resolution(cyc_volume **out, const cyc_volume *half1,
+                                               const cyc_volume *half2, int n_threads);
 
 #ifdef __cplusplus
 }

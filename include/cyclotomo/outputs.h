@@ -1,6 +1,6 @@
 /**
  * @file outputs.h
- * Where a run may write: never on what it reads.
+ * Where a run may write: never over its inputs.
  *
  * One table (src/project/outputs.c) lists the files that each job may write, as patterns below its output.
  * Before a job writes anything, whatever is there under these names is compared with all that the job reads:
@@ -36,6 +36,7 @@ typedef enum {
 	CYC_OUTPUT_CHECK,
 	CYC_OUTPUT_SIMULATE,
 	CYC_OUTPUT_STAR,
+	CYC_OUTPUT_IMPORT,
 	CYC_N_OUTPUTS
 } cyc_output_kind;
 
@@ -43,7 +44,7 @@ typedef enum {
  * around it. */
 typedef enum { CYC_OUTPUT_RESULTS, CYC_OUTPUT_ALL } cyc_output_extent;
 
-/** A run as far as its files go. Borrowed strings, relative to the root. */
+/** The files of a run. Borrowed strings, relative to the root. */
 typedef struct {
 	cyc_output_kind kind;
 	const char *out;                /**< --o; NULL or "": nothing is written, nothing is refused */
@@ -55,8 +56,8 @@ typedef struct {
 } cyc_output_plan;
 
 /**
- * Refuse a run that would write on what it reads, or whose folder is the project root. Nothing is written.
- * Inputs that are not there or cannot be read are passed over: the job itself reports them.
+ * Refuse a run that would overwrite one of its inputs, or whose folder is the project root. Nothing is
+ * written. Inputs that are not there or cannot be read are passed over: the job itself reports them.
  * @return CYC_E_USAGE with the output, the input and what to do. Thread-safe.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_spare_inputs(const cyc_output_plan *plan, cyc_output_extent extent);
@@ -75,12 +76,15 @@ bool cyc_outputs_may_write(cyc_output_kind kind, const char *name);
 bool cyc_outputs_is_record(const char *name);
 
 /**
- * Keep a list of what is written into a job folder (full path), in a hidden file there, until
- * cyc_outputs_forget(). What the same command wrote there in an earlier run, and nobody changed since, is
- * removed when the first result of this one is complete, so that nothing of other options stays beside it;
- * not on a resumed run, which builds on it. One folder at a time for the whole process.
+ * Keep a list of the files written into a job folder (full path), in a hidden file there, until
+ * cyc_outputs_forget(). Files that the same command wrote there in an earlier run, unchanged since, are
+ * removed when the first result of this one is complete, so that no results of other options remain;
+ * not on a resumed run, which builds on them. One folder at a time for the whole process.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
+/** Of a run that failed: remove what it wrote into the folder of the list, if a part of the results is of no
+ * use. Not for jobs that resume from their results (extract, refine). */
+void cyc_outputs_discard(void);
 /** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced
  * them. May be NULL. */
 void cyc_outputs_forget(int64_t *n_old);

@@ -79,10 +79,10 @@ void cyc_polish_result_deinit(cyc_polish_result *r);
 CYC_MUST_CHECK cyc_status cyc_polish_check(const cyc_polish_options *options,
                                            const cyc_project_view *project);
 CYC_MUST_CHECK cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_polish_spare_inputs(const cyc_polish_options *o, cyc_output_extent extent);
 /**
- * The most memory that cyc_polish_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_polish_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] map_px  edge of the half maps
  */

@@ -33,6 +33,16 @@ CYC_MUST_CHECK cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, 
 CYC_MUST_CHECK cyc_status cyc_optimisation_set_write(const cyc_optimisation_set *s, const char *path);
 CYC_MUST_CHECK cyc_status cyc_optimisation_set_copy(cyc_optimisation_set **out,
                                                     const cyc_optimisation_set *s);
+/** What a result has of its own; names that are NULL are those of the input. */
+typedef struct {
+	const char *particles, *tomograms, *trajectories;
+	bool keeps_references; /**< poses and images are those that the input's half maps and FSC are made of */
+	const char *half1, *half2, *fsc; /**< half maps and FSC of this result */
+} cyc_set_changes;
+/** The optimisation set of a result, ROOT/NAME: the input's, with these changes. */
+CYC_MUST_CHECK cyc_status cyc_optimisation_set_write_result(const char *root, const char *name,
+                                                            const cyc_optimisation_set *input,
+                                                            const cyc_set_changes *now);
 void cyc_optimisation_set_destroy(cyc_optimisation_set **s);
 
 /** Where a job's input comes from. Borrowed strings; NULL when not given. Single files override the set's. */
@@ -173,21 +183,16 @@ CYC_MUST_CHECK cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char
                                                  unsigned what);
 
 /**
- * What a tilt had before images refined it. Jobs that refine keep it in columns of their own, and all jobs
- * pass unknown columns on, so that a later cycle does not take the result of an earlier one for independent
- * knowledge. Defocus and scale:
+ * What a tilt had before images refined it. Jobs that refine keep it in columns of their own
+ * (cycInputDefocusU, V, Angle and cycInputCtfScalefactor; cycInputIsRefined is 1 where defocus and scale were
+ * refined before by a program that does not keep them), and all jobs pass unknown columns on, so that a later
+ * cycle does not take the result of an earlier one for independent knowledge. Get: the value of such a
+ * column; found is false where the series has none.
  */
-#define CYC_INPUT_DEFOCUS_U "cycInputDefocusU"
-#define CYC_INPUT_DEFOCUS_V "cycInputDefocusV"
-#define CYC_INPUT_DEFOCUS_ANGLE "cycInputDefocusAngle"
-#define CYC_INPUT_SCALE "cycInputCtfScalefactor"
-/** In their place where defocus and scale were refined before by a program that does not keep them: 1. */
-#define CYC_INPUT_IS_REFINED "cycInputIsRefined"
-/** The value of such a column; found is false where the series has none. */
 CYC_MUST_CHECK cyc_status cyc_tilt_input_get(bool *found, double *value, const cyc_tomogram_set *s,
                                              int32_t i_series, int32_t i_tilt, const char *label);
-/** Copy the column `of` of a series to `label`, unless that is there; `otherwise` is its text where `of` is
- * absent. */
+/** Copy the column `of` of a series to `label`, unless that column exists; `otherwise` is its text where `of`
+ * is absent. */
 CYC_MUST_CHECK cyc_status cyc_tilt_input_keep(cyc_tomogram_set *s, int32_t i_series, const char *label,
                                               const char *of, const char *otherwise);
 /** Whether the file lies in the folder of a job of this type, e.g. "relion.ctfrefinetomo", by its job.star.
@@ -298,9 +303,6 @@ CYC_MUST_CHECK cyc_status cyc_particle_set_require_halves(const cyc_particle_set
 /** rlnOrigin*Angst of every particle [Å, subtomogram axes], 0 where the file has none; position_A has them
  * subtracted. n values by the caller. */
 CYC_MUST_CHECK cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s);
-/** Columns of the particles block that polishing writes: standard errors [Å] of the mean over the tilts of
- * each particle's trajectory, along the specimen's axes (T6.15). */
-extern const char *const CYC_MEAN_MOTION_ERROR_LABELS[3];
 /** Numbers of a column of the particles block, in the order of the set; n values by the caller. CYC_E_FORMAT
  * if it is not there. */
 CYC_MUST_CHECK cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label);
@@ -374,8 +376,8 @@ typedef struct {
 	const cyc_optimisation_set *set;
 	cyc_tomogram_set *tomograms; /**< checks open its series: their image sizes */
 	cyc_particle_set *particles;
-	/** Of half maps that are still to be made, and are named by nobody yet; 0: those of options and set are
-	 * looked at. */
+	/** Of half maps that do not exist yet, which a cycle will make; 0: those of options and set are checked.
+	 */
 	int32_t map_px;
 	double map_pixel_size_A;
 } cyc_project_view;
@@ -394,7 +396,7 @@ uint64_t cyc_project_hash(uint64_t h, const cyc_tomogram_set *tomograms, const c
 typedef struct {
 	int32_t n_shells;    /**< box/2 + 1 */
 	int32_t box;         /**< 2 (n_shells - 1) */
-	double pixel_size_A; /**< from the resolution column; 0 if it cannot be told */
+	double pixel_size_A; /**< from the resolution column; 0 if it cannot be determined */
 	double *corrected;   /**< rlnFourierShellCorrelationCorrected (unmasked where a file has only that) */
 	double final_resolution_A;
 } cyc_fsc_file;
@@ -458,6 +460,8 @@ CYC_MUST_CHECK cyc_status cyc_project_require_window(const cyc_project_size *siz
                                                      const cyc_tomogram_set *tomograms, int32_t window_px);
 /** Bytes that a program holds for its tables: particles with their rows, and tilts. */
 double cyc_project_bytes(const cyc_project_size *size);
+/** The most memory that separating the particles of a project takes [bytes]. */
+double cyc_separate_memory_bytes(const cyc_project_size *size);
 
 #ifdef __cplusplus
 }

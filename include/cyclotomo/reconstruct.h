@@ -73,7 +73,7 @@ CYC_MUST_CHECK cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o
  */
 CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result,
                                               const cyc_reconstruct_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_reconstruct_spare_inputs(const cyc_reconstruct_options *o,
                                                        cyc_output_extent extent);
 /** Edges that decide what a reconstruction needs. */
@@ -82,7 +82,7 @@ typedef struct {
 	int32_t stack_px;                   /**< of extracted images; 0 from tilt images */
 } cyc_reconstruct_sizes;
 /**
- * The most memory that cyc_reconstruct_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_reconstruct_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] options  number of threads, symmetry and what is written
  */

@@ -38,12 +38,12 @@ CYC_MUST_CHECK cyc_status cyc_record_write(const char *path, const char *kind, u
 
 typedef struct cyc_record cyc_record;
 /**
- * Open a record for reading if all of it can be used: every byte has been checked then.
+ * Open a record for reading if all of it can be used: every byte has been checked.
  * @param[out] out          NULL if there is none that can be used; close with cyc_record_close()
- * @param[in]  consequence  end of the warning that says why: "starting from the beginning"
+ * @param[in]  consequence  end of the warning that gives the reason: "starting from the beginning"
  * @param[in,out] n_other   where many records may be of other input: these are counted here instead of a
  * warning each; or NULL
- * @return CYC_E_NOMEM; what is wrong with the file is no error
+ * @return CYC_E_NOMEM; a faulty file is not an error
  */
 CYC_MUST_CHECK cyc_status cyc_record_open(cyc_record **out, const char *path, const char *kind, uint64_t key,
                                           const char *consequence, int64_t *n_other);
@@ -54,7 +54,7 @@ size_t cyc_record_count(const cyc_record *r, int32_t i, size_t size);
 /** Copy part i; CYC_E_FORMAT unless cyc_record_has() it. */
 CYC_MUST_CHECK cyc_status cyc_record_read(const cyc_record *r, int32_t i, void *data, size_t size,
                                           size_t count);
-/** Warn that a record which opened does not hold what was expected; it is not used then. */
+/** Warn that a record, although it opened, lacks the expected parts; it is not used. */
 void cyc_record_warn_unusable(const cyc_record *r, const char *consequence);
 void cyc_record_close(cyc_record **r);
 
@@ -114,7 +114,7 @@ void cyc_file_marks_deinit(cyc_file_marks *m);
 CYC_MUST_CHECK cyc_status cyc_file_marks_add(cyc_file_marks *m, const char *name);
 /**
  * Add all files in a folder and those below it, sorted by name; without hidden ones, unfinished ones (".tmp")
- * and folders named "temp", which belong to runs at work.
+ * and folders named "temp", which belong to unfinished runs.
  * @param[in] is_wanted  called with the name below the folder; NULL: all
  */
 CYC_MUST_CHECK cyc_status cyc_file_marks_add_folder(cyc_file_marks *m, const char *root, const char *folder,

@@ -32,10 +32,10 @@ typedef struct {
 	int32_t auto_local_order, oversampling;
 	double sigma_angle_rad; /**< <= 0: twice the fine step */
 	double offset_range_px, offset_step_px, sigma_offset_A;
-	double perturbation; /**< of the grids, share of a step; only without polishing */
+	double perturbation; /**< of the grids, share of a step; only without following */
 	double adaptive_frac;
 	bool no_search;             /**< only follow the old poses to the maximum */
-	bool no_polish;             /**< only sample: the best child is the pose */
+	bool no_follow;             /**< only sample: the best child is the pose */
 	bool keep_self_correlation; /**< compare each image with the half map as it is, the image itself in it */
 	bool
 		only_judge; /**< no poses, no maps: particles are judged where they are, and particles.star written */
@@ -72,7 +72,7 @@ typedef struct {
 	int32_t n_iterations;
 	bool has_converged;
 	double resolution_A;                       /**< FSC 0.143 of the last half maps */
-	double rotation_error_rad, offset_error_A; /**< median standard errors; 0 without polishing */
+	double rotation_error_rad, offset_error_A; /**< median standard errors; 0 without following */
 	double average_p_max;
 	char *particles, *half1, *half2, *map, *optimisation_set; /**< written files relative to root */
 } cyc_refine3d_result;
@@ -82,12 +82,12 @@ void cyc_refine3d_result_deinit(cyc_refine3d_result *r);
 CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options,
                                              const cyc_project_view *project);
 /**
- * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps, and
- * what is decided by it, and nothing else.
+ * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps
+ * and the decisions that depend on it, nothing else.
  * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
-/** Refuse to write on what is read: cyc_outputs_spare_inputs() for this job. Part of its run. */
+/** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_spare_inputs(const cyc_refine3d_options *o, cyc_output_extent extent);
 /** Sizes that decide what a refinement needs. */
 typedef struct {
@@ -106,7 +106,7 @@ double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set 
                                  const cyc_particle_set *set, int32_t crop_px, double pixel_size_A,
                                  double cutoff_frac);
 /**
- * The most memory that cyc_refine3d_run() holds at one time [bytes]: what it says, and refuses to start
+ * The most memory that cyc_refine3d_run() holds at one time [bytes]: what it reports, and refuses to start
  * without. With less memory available it plans for less, and reads images again or makes references twice:
  * results are the same.
  */

@@ -13,6 +13,8 @@ extern "C" {
 #endif
 
 typedef enum { CYC_PLOT_LINE, CYC_PLOT_POINTS, CYC_PLOT_LINE_POINTS } cyc_plot_style;
+/** What is drawn over a point instead of its disc: a cross for what is bad, a ring for what is left out. */
+enum { CYC_MARK_NONE, CYC_MARK_BAD, CYC_MARK_EXCLUDED };
 /** One curve; arrays are borrowed for the duration of the call. Points with a NaN coordinate are gaps. */
 typedef struct {
 	const char *label;
@@ -21,7 +23,9 @@ typedef struct {
 	const double *y_error; /**< error bars (one sigma) or NULL */
 	cyc_plot_style style;
 	bool is_dashed;
-	int32_t colour; /**< index into the palette; -1: next one */
+	int32_t colour;             /**< index into the palette; -1: next one */
+	double width;               /**< of the line, in points; 0: 1.8 */
+	const unsigned char *marks; /**< n of CYC_MARK_...; NULL: none */
 } cyc_plot_series;
 /** One panel. Axis ranges: min >= max means automatic. */
 typedef struct {
@@ -30,6 +34,8 @@ typedef struct {
 	bool x_is_inverse_A; /**< x is 1/Å: ticks are labelled as resolutions in Å too */
 	double h_line;       /**< horizontal guide, NaN: none */
 	const char *h_line_label;
+	double v_line; /**< vertical guide, drawn if it has a label */
+	const char *v_line_label;
 	int32_t n_series;
 	const cyc_plot_series *series;
 } cyc_plot;
@@ -38,7 +44,8 @@ typedef struct {
  * then renamed. Same input, same bytes. @return CYC_E_USAGE for another suffix, CYC_E_IO.
  */
 CYC_MUST_CHECK cyc_status cyc_plot_write(const char *path, const cyc_plot *panels, int32_t n_panels);
-/** As cyc_plot_write() to a new SVG string (for self-contained HTML); free with cyc_free(). */
+/** As cyc_plot_write() to a new SVG string (for self-contained HTML), with the role of an image and the first
+ * panel's title, or what its axes are, as its own; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32_t n_panels);
 /** Several figures, a page each, as one PDF ("logfile.pdf"). figures[i] has n_panels[i] panels. */
 CYC_MUST_CHECK cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures,
@@ -85,6 +92,39 @@ CYC_MUST_CHECK cyc_status cyc_directions_png(char **out, size_t *n, const double
                                              const double *tilt_rad, int64_t n_directions);
 /** As cyc_slices_png() in the form "data:image/png;base64,...", for <img src> of self-contained pages. */
 CYC_MUST_CHECK cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map, int32_t edge_px);
+
+/** The surface of a map at a level, as it is drawn. Borrowed. */
+typedef struct {
+	const cyc_volume *map;          /**< cubic */
+	double level;                   /**< > 0; what is denser is inside */
+	const cyc_volume *colour_by;    /**< of the same size: its value at the surface chooses the colour; where
+	                                   it is not positive, and if NULL, the surface is grey */
+	double colour_low, colour_high; /**< values of the two ends of the colour scale */
+	double view[3][3]; /**< rows: unit vectors to the right, up and towards the eye, in the map */
+	double radius_px;  /**< half of what the picture shows, in voxels from the map's centre; <= 0: the whole
+	                      map */
+} cyc_surface;
+/**
+ * Pictures of the surface from several sides, on a transparent ground: parallel rays meet the density,
+ * interpolated linearly on a grid that is up to four times finer than the map; light falls on its gradient,
+ * and less into cavities. Blobs of less than 1/50 of the largest are not drawn. (T10.1 - T10.3)
+ * @param[out] out, n      n_views PNG files and their sizes in bytes; free each with cyc_free(). Same map,
+ * same bytes, for any number of threads.
+ * @param[in]  views       each as cyc_surface's `view`, which does not count here
+ * @param[in]  edge_px     16 to 4000
+ * @return CYC_E_SHAPE, CYC_E_USAGE for a level that is not positive, CYC_E_NOMEM
+ */
+CYC_MUST_CHECK cyc_status cyc_surface_pngs(char **out, size_t *n, const cyc_surface *s,
+                                           const double (*views)[3][3], int32_t n_views, int32_t edge_px,
+                                           int n_threads);
+/** Colour at a share of the scale, 0 (low) to 1 (high): red, green, blue from 0 to 1. Thread-safe. */
+void cyc_surface_colour(double rgb[3], double share);
+/**
+ * The level that encloses this share of a map's voxels. (T10.1)
+ * @param[in] share  0 to 1
+ * @return CYC_E_NOMEM
+ */
+CYC_MUST_CHECK cyc_status cyc_surface_level(double *level, const cyc_volume *map, double share);
 
 #ifdef __cplusplus
 }

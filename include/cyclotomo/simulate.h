@@ -28,7 +28,7 @@ typedef enum {
 typedef struct {
 	const char *out_dir; /**< folder, created */
 	bool force;          /**< write over an existing project */
-	/* What is looked at. */
+	/* The sample and the microscope. */
 	int32_t n_series, n_particles; /**< particles per series */
 	int32_t image_nx, image_ny;    /**< px; image_ny <= 0: square */
 	int32_t box_px;                /**< edge of the true map and the masks, even */
@@ -89,6 +89,8 @@ typedef struct {
  * ice, CYC_E_IO if a project is there already and `force` is not set; the STAR files are written last.
  */
 CYC_MUST_CHECK cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_options *options);
+/** The most memory that cyc_simulate_run() holds at one time [bytes]; about. */
+double cyc_simulate_memory_bytes(const cyc_simulate_options *options);
 
 #ifdef __cplusplus
 }

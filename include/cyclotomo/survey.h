@@ -20,7 +20,7 @@ typedef struct {
 	double value, error;
 } cyc_measured;
 
-/** Errors stop a job; warnings are told and counted; notes are shown by `cyclotomo check` only. */
+/** Errors stop a job; warnings are reported and counted; notes are shown by `cyclotomo check` only. */
 typedef enum { CYC_FINDING_NOTE, CYC_FINDING_WARNING, CYC_FINDING_ERROR } cyc_finding_level;
 /** Something that is not as it should be. Texts are owned. */
 typedef struct {
@@ -102,6 +102,8 @@ cyc_measured cyc_stage_slope(const cyc_tilt_series *ts);
 
 /* ---------------------------------------------------------------- what jobs check */
 
+/** A mask that leaves less around the centre leaves no reference. */
+enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 /**
  * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0
  * and 1, not empty.

@@ -13,6 +13,9 @@ static cyc_log_sink g_listener;
 static void *g_listener_user;
 static cyc_progress_sink g_progress;
 static void *g_progress_user;
+static cyc_progress_sink g_progress_listener;
+static void *g_progress_listener_user;
+static char g_whole[160];
 
 void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 {
@@ -53,10 +56,39 @@ void cyc_progress_set_sink(cyc_progress_sink sink, void *user)
 	g_progress_user = user;
 }
 
-void cyc_progress(const char *what, int64_t i_done, int64_t n_total)
+void cyc_progress_set_listener(cyc_progress_sink listener, void *user)
 {
-	if (!g_progress || n_total <= 0) return;
+	g_progress_listener = listener;
+	g_progress_listener_user = user;
+}
+
+void cyc_progress_set_whole(const char *text)
+{
 	pthread_mutex_lock(&g_lock);
-	g_progress(g_progress_user, what, (double)i_done / (double)n_total);
+	snprintf(g_whole, sizeof g_whole, "%s", text);
 	pthread_mutex_unlock(&g_lock);
+}
+
+const char *cyc_progress_whole(void) { return g_whole; }
+
+void cyc_progress(const char *what, int64_t n_done, int64_t n_total)
+{
+	if (n_total <= 0) return;
+	if (g_progress_listener) g_progress_listener(g_progress_listener_user, what, n_done, n_total);
+	if (!g_progress) return;
+	pthread_mutex_lock(&g_lock);
+	g_progress(g_progress_user, what, n_done, n_total);
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_format_seconds(char *out, size_t size, double seconds)
+{
+	if (!isfinite(seconds) || seconds < 0 || seconds > 1e9) {
+		snprintf(out, size, "-");
+		return;
+	}
+	long s = lround(seconds);
+	if (s < 60) snprintf(out, size, "%ld s", s);
+	else if (s < 3600) snprintf(out, size, "%ld:%02ld min", s / 60, s % 60);
+	else snprintf(out, size, "%ld:%02ld h", s / 3600, s / 60 % 60);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -76,11 +77,6 @@ typedef struct {
 	cyc_error error;
 } loop;
 
-typedef struct {
-	loop *l;
-	int i_thread;
-} worker_arg;
-
 static _Thread_local bool t_in_task;
 
 static void run_items(loop *l, int i_thread)
@@ -105,19 +101,138 @@ static void run_items(loop *l, int i_thread)
 	t_in_task = false;
 }
 
+/*
+ * Threads that wait for loops: made when a loop first wants as many, and kept. A loop is offered to the first
+ * n_wanted of them; those that wake up after its last item was taken find it withdrawn.
+ */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t offered, left;
+	int n_threads;
+	loop *offer; /* NULL: none */
+	uint64_t number;
+	int n_wanted, n_inside;
+	bool is_used; /* by a loop that has not returned */
+} g_pool = { .lock = PTHREAD_MUTEX_INITIALIZER,
+	         .offered = PTHREAD_COND_INITIALIZER,
+	         .left = PTHREAD_COND_INITIALIZER };
+
+static atomic_int_least64_t g_loops_ns, g_busy_ns;
+static atomic_int g_most_threads;
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void run_timed(loop *l, int i_thread)
+{
+	int64_t start = now_ns();
+	run_items(l, i_thread);
+	atomic_fetch_add(&g_busy_ns, now_ns() - start);
+}
+
 static void *worker(void *p)
 {
-	worker_arg *a = p;
-	run_items(a->l, a->i_thread);
+	int me = (int)(intptr_t)p; /* from 1 */
+	uint64_t seen = 0;
+	pthread_mutex_lock(&g_pool.lock);
+	for (;;) {
+		while (!g_pool.offer || g_pool.number == seen || me > g_pool.n_wanted)
+			pthread_cond_wait(&g_pool.offered, &g_pool.lock);
+		loop *l = g_pool.offer;
+		seen = g_pool.number;
+		g_pool.n_inside++;
+		pthread_mutex_unlock(&g_pool.lock);
+		run_timed(l, me);
+		cyc_error_clear();
+		pthread_mutex_lock(&g_pool.lock);
+		if (--g_pool.n_inside == 0) pthread_cond_signal(&g_pool.left);
+	}
 	return NULL;
+}
+
+/* A forked process has none of the threads, whatever state the pool was in. */
+static void reset_in_child(void)
+{
+	pthread_mutex_init(&g_pool.lock, NULL);
+	pthread_cond_init(&g_pool.offered, NULL);
+	pthread_cond_init(&g_pool.left, NULL);
+	g_pool.n_threads = g_pool.n_wanted = g_pool.n_inside = 0;
+	g_pool.offer = NULL;
+	g_pool.is_used = false;
+}
+
+static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
+
+/* Threads have the stack that `ulimit -s` gives, but not less than tasks and libraries need. */
+static const size_t LEAST_STACK = 1 << 20;
+
+static bool start_thread(int number)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+	size_t bytes = 0;
+	if (pthread_attr_init(&attributes) != 0) return false;
+	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < LEAST_STACK)
+		pthread_attr_setstacksize(&attributes, LEAST_STACK);
+	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+	int result = pthread_create(&thread, &attributes, worker, (void *)(intptr_t)number);
+	pthread_attr_destroy(&attributes);
+	return result == 0;
+}
+
+/* With the lock held: threads 1 .. n, or as many as can be had. */
+static void start_threads(int n)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	static bool has_warned;
+	pthread_once(&once, register_reset);
+	for (; g_pool.n_threads < n; g_pool.n_threads++) {
+		if (!start_thread(g_pool.n_threads + 1)) break;
+	}
+	if (g_pool.n_threads < n && !has_warned)
+		cyc_warn("only %d of %d threads could be started; the work continues with these",
+		         g_pool.n_threads + 1, n + 1);
+	has_warned = has_warned || g_pool.n_threads < n;
+}
+
+/* Run a loop on this thread and n_extra others; on this one alone while another thread's loop has them. */
+static void run_loop(loop *l, int n_extra)
+{
+	bool is_shared = false;
+	int64_t start = now_ns();
+	if (n_extra > 0) {
+		pthread_mutex_lock(&g_pool.lock);
+		if (!g_pool.is_used) {
+			start_threads(n_extra);
+			is_shared = g_pool.is_used = true;
+			g_pool.offer = l;
+			g_pool.number++;
+			g_pool.n_wanted = n_extra;
+			pthread_cond_broadcast(&g_pool.offered);
+		}
+		pthread_mutex_unlock(&g_pool.lock);
+	}
+	run_timed(l, 0);
+	if (is_shared) {
+		pthread_mutex_lock(&g_pool.lock);
+		g_pool.offer = NULL;
+		while (g_pool.n_inside > 0) pthread_cond_wait(&g_pool.left, &g_pool.lock);
+		g_pool.is_used = false;
+		pthread_mutex_unlock(&g_pool.lock);
+	}
+	atomic_fetch_add(&g_loops_ns, now_ns() - start);
+	int most = atomic_load(&g_most_threads);
+	while (most < n_extra + 1 && !atomic_compare_exchange_weak(&g_most_threads, &most, n_extra + 1)) {
+	}
 }
 
 cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 {
 	cyc_status st = CYC_OK;
-	pthread_t *threads = NULL;
-	worker_arg *args = NULL;
-	int n_started = 0;
 	if (n <= 0) return CYC_OK;
 	if (t_in_task) {
 		/* Called from inside a task: the threads are busy already. */
@@ -129,26 +244,19 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 	}
 	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
 	pthread_mutex_init(&l.lock, NULL);
-	int n_extra = cyc_n_workers(n, n_threads) - 1;
-	if (n_extra > 0) {
-		CYC_TRY(cyc_alloc(&threads, n_extra, sizeof *threads));
-		CYC_TRY(cyc_alloc(&args, n_extra, sizeof *args));
-		for (; n_started < n_extra; n_started++) {
-			args[n_started] = (worker_arg){ &l, n_started + 1 };
-			if (pthread_create(&threads[n_started], NULL, worker, &args[n_started]) != 0) break;
-		}
-		if (n_started < n_extra)
-			cyc_warn("only %d of %d threads could be started; the work goes on with these", n_started + 1,
-			         n_extra + 1);
-	}
-	run_items(&l, 0);
-	for (int i = 0; i < n_started; i++) pthread_join(threads[i], NULL);
+	run_loop(&l, cyc_n_workers(n, n_threads) - 1);
+	pthread_mutex_destroy(&l.lock);
 	if (atomic_load(&l.failed)) {
 		cyc_error_set(&l.error);
 		st = cyc_error_frame(l.status, __FILE__, __LINE__, __func__);
 	}
 done:
-	cyc_free(threads);
-	cyc_free(args);
 	return st;
+}
+
+void cyc_thread_usage_get(cyc_thread_usage *out)
+{
+	out->loops_s = 1e-9 * (double)atomic_load(&g_loops_ns);
+	out->busy_s = 1e-9 * (double)atomic_load(&g_busy_ns);
+	out->most_threads = atomic_load(&g_most_threads);
 }

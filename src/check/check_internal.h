@@ -21,6 +21,8 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_check_add(cyc_finding **out, cyc_check *c, cyc_finding_level level,
                                         const char *kind, int32_t i_series);
 
+/** Edge of the windows, of half maps of map_px. */
+int32_t cyc_check_box(const cyc_check_options *o, int32_t map_px);
 /** What a refinement needs of the tables as a whole: one pixel size, one voltage. */
 CYC_MUST_CHECK cyc_status cyc_check_tables(cyc_check *c);
 /** Correlation of density with detail in the half maps: positive where matter is dense, as it should be

@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -111,17 +112,15 @@ done:
 	return st;
 }
 
-static cyc_status default_box(int32_t *box_px, const cyc_check *c)
+static cyc_status edge_of(int32_t *n_px, const cyc_check *c, const char *name)
 {
 	cyc_status st = CYC_OK;
-	cyc_volume *map = NULL;
+	cyc_mrc_info info;
 	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, c->root, c->ref1));
-	CYC_TRY(cyc_mrc_read_map(&map, path));
-	/* The CTF spreads a particle over more than its map. */
-	*box_px = cyc_fft_good_size(3 * map->nx / 2);
+	CYC_TRY(cyc_path_join(&path, c->root, name));
+	CYC_TRY(cyc_mrc_read_info(&info, path));
+	*n_px = info.nx;
 done:
-	cyc_volume_destroy(&map);
 	cyc_free(path);
 	return st;
 }
@@ -179,15 +178,16 @@ static cyc_status compare_images(cyc_check *c)
 	cyc_ring_pass *pass = NULL;
 	cyc_particle_set part = { 0 };
 	cyc_box box;
-	int32_t first = 0, box_px = c->o->box_px;
+	int32_t first = 0, box_px, map_px;
 	CYC_TRY(cyc_particle_set_require_halves(c->particles));
 	while (c->result->series[first].n_particles == 0) first++;
-	if (box_px <= 0) CYC_TRY(default_box(&box_px, c));
+	CYC_TRY_CTX(edge_of(&map_px, c, c->ref1), "half map 1");
+	box_px = cyc_check_box(c->o, map_px);
 	CYC_TRY(cyc_box_create(&box, box_px, 1, c->tomograms->series[first].pixel_size_A));
 	box.window.is_partial = true;
 	CYC_TRY(cyc_backend_open(&be, c->o->backend, c->o->n_threads));
-	CYC_TRY(cyc_reference_load(&reference, be, c->ref1, c->ref2, c->mask, c->fsc, 0, box_px, box.pixel_size_A,
-	                           c->root));
+	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
+	CYC_TRY(cyc_reference_load(&reference, be, &files, 0, box_px, box.pixel_size_A));
 	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A,
 	                             !c->o->skip_stretch && c->result->n_series > 1));
 	CYC_TRY(choose_particles(&part, c));
@@ -280,6 +280,30 @@ done:
 	return st;
 }
 
+/* A project of extracted stacks alone: no table names a tilt image. */
+static bool has_stacks_only(const cyc_check *c)
+{
+	for (int32_t i = 0; i < c->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &c->tomograms->series[i];
+		if (ts->stack) return false;
+		for (int32_t f = 0; f < ts->n_tilts; f++)
+			if (ts->tilts[f].image) return false;
+	}
+	const cyc_star_block *b = cyc_star_find(c->particles->star, "particles");
+	return c->particles->are_2d_stacks && b && cyc_star_column(b, CYC_RLN_IMAGE_NAME) >= 0;
+}
+
+static cyc_status say_stacks_only(cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "no-tilt-images", -1));
+	CYC_FINDING_SAY(f->found, "no table of a tilt series names its images: they were not looked at");
+	CYC_FINDING_SAY(f->action, "use --from-stacks with reconstruct and refine; other jobs need tilt images");
+done:
+	return st;
+}
+
 static cyc_status survey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -292,7 +316,7 @@ static cyc_status survey(cyc_check *c)
 	if (c->particles->has_halves)
 		CYC_TRY(as_finding(c, "half-sets", cyc_particle_set_require_halves(c->particles)));
 	CYC_TRY(as_finding(c, "map", check_maps(c, &n_px)));
-	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : "rlnTomoReferenceMaskFile", n_px, 0);
+	st = cyc_check_mask(c->root, c->mask, c->o->mask ? "--mask" : CYC_RLN_TOMO_REFERENCE_MASK_FILE, n_px, 0);
 	/* What the command line names and is not there is no fault of the project. */
 	CYC_TRY(st == CYC_E_IO && c->o->mask ? st : as_finding(c, "mask", st));
 	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));
@@ -303,7 +327,36 @@ static cyc_status survey(cyc_check *c)
 		st = CYC_OK;
 	}
 	CYC_TRY(st);
+	o.skip_images = !o.is_deep && has_stacks_only(c);
 	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
+	if (o.skip_images) CYC_TRY(say_stacks_only(c));
+done:
+	return st;
+}
+
+/* Maps that cannot be read are findings, later. */
+static cyc_status edge_or_none(int32_t *n_px, const cyc_check *c, const char *name)
+{
+	*n_px = 0;
+	cyc_status st = name ? edge_of(n_px, c, name) : CYC_OK;
+	if (st == CYC_E_NOMEM || st == CYC_E_CANCELLED) return st;
+	if (st != CYC_OK) cyc_error_clear();
+	return CYC_OK;
+}
+
+/* Of the cycle's, the cycle says it. */
+static cyc_status require_memory(const cyc_check *c)
+{
+	cyc_status st = CYC_OK;
+	cyc_project_size size;
+	int32_t map_px, mask_px;
+	if (c->o->input.is_checked) return CYC_OK;
+	CYC_TRY(cyc_project_size_of(&size, c->tomograms, c->particles, c->root));
+	CYC_TRY(edge_or_none(&map_px, c, c->ref1));
+	CYC_TRY(edge_or_none(&mask_px, c, c->mask));
+	CYC_TRY(
+		cyc_memory_require(cyc_check_memory_bytes(c->o, &size, map_px, mask_px), c->o->n_threads,
+	                       "use a smaller box (--b), fewer images (--max-images), or fewer threads (--j)"));
 done:
 	return st;
 }
@@ -353,6 +406,7 @@ cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *opti
 	}
 	CYC_TRY(st);
 	if (options->fix_dir) CYC_TRY(cyc_check_fix_folder(&c));
+	CYC_TRY(require_memory(&c));
 	if (!options->input.is_checked) CYC_TRY(survey(&c));
 	CYC_TRY(cyc_check_tables(&c));
 	CYC_TRY(compare_if_possible(&c));

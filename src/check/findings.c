@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/json.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -60,7 +61,7 @@ static cyc_status judge_hand(cyc_check *c, int32_t i, bool all)
 	if (!is_hand_wrong(e)) goto done;
 	int hand = c->tomograms->series[i].hand > 0 ? 1 : -1;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "hand", i));
-	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoHand"));
+	CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_TOMO_HAND));
 	f->measured = e->hand;
 	f->expected = 1;
 	f->sigma = sign_distance(e->hand);
@@ -70,8 +71,8 @@ static cyc_status judge_hand(cyc_check *c, int32_t i, bool all)
 	                "defocus falls where it should rise with height: h = %.2f +- %.2f, where the right hand "
 	                "has 1 and the wrong one -1",
 	                e->hand.value, e->hand.error);
-	CYC_FINDING_SAY(f->wanted, "rlnTomoHand %d instead of %d", -hand, hand);
-	CYC_FINDING_SAY(f->action, "set rlnTomoHand to %d%s", -hand,
+	CYC_FINDING_SAY(f->wanted, "%s %d instead of %d", CYC_RLN_TOMO_HAND, -hand, hand);
+	CYC_FINDING_SAY(f->action, "set %s to %d%s", CYC_RLN_TOMO_HAND, -hand,
 	                all ? " (all series say so: tilt angles of the wrong sign throughout would look the "
 	                      "same, with a map that is its mirror image)"
 	                    : "");
@@ -88,7 +89,7 @@ static cyc_status judge_dose(cyc_check *c, int32_t i)
 	      e->dose_gain >= ALARM_GAIN))
 		goto done;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "dose", i));
-	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnMicrographPreExposure"));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, CYC_RLN_MICROGRAPH_PRE_EXPOSURE));
 	f->measured = e->dose;
 	f->expected = 1;
 	f->sigma = sign_distance(e->dose);
@@ -99,7 +100,8 @@ static cyc_status judge_dose(cyc_check *c, int32_t i)
 	                "slope of %.2f +- %.2f against the dose of the table",
 	                e->dose.value, e->dose.error);
 	CYC_FINDING_SAY(f->wanted, "doses in reversed order");
-	CYC_FINDING_SAY(f->action, "replace each rlnMicrographPreExposure d by (lowest + highest - d)");
+	CYC_FINDING_SAY(f->action, "replace each %s d by (lowest + highest - d)",
+	                CYC_RLN_MICROGRAPH_PRE_EXPOSURE);
 done:
 	return st;
 }
@@ -133,14 +135,15 @@ static cyc_status add_contrast(cyc_check *c, int32_t i, cyc_measured m, const ch
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "contrast", i));
-	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnPhaseShift"));
+	CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, CYC_RLN_PHASE_SHIFT));
 	f->measured = m;
 	f->expected = fabs(m.value);
 	f->sigma = distance(m, 0);
 	f->can_fix = true;
 	CYC_TRY(cyc_strdup(&f->found, found));
 	CYC_FINDING_SAY(f->wanted, "particles dark in the images, or a phase shift of 180 degrees");
-	CYC_FINDING_SAY(f->action, "invert the images; in the table adding 180 to rlnPhaseShift does the same");
+	CYC_FINDING_SAY(f->action, "invert the images; in the table adding 180 to %s does the same",
+	                CYC_RLN_PHASE_SHIFT);
 done:
 	return st;
 }
@@ -225,7 +228,7 @@ static cyc_status judge_size(cyc_check *c)
 		if (worst < 0 || distance(most, 0) < ALARM_SIGMA) break;
 		const cyc_tilt_series *ts = &c->tomograms->series[worst];
 		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "pixel-size", worst));
-		CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoTiltSeriesPixelSize"));
+		CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE));
 		f->measured = most;
 		f->expected = 0;
 		f->sigma = distance(most, 0);
@@ -236,11 +239,10 @@ static cyc_status judge_size(cyc_check *c)
 		                ts->pixel_size_A,
 		                left == 2 ? ", or the other way round in the other series: two cannot tell which"
 		                          : "");
-		CYC_FINDING_SAY(
-			f->action,
-			"give the series an optics group of its own and multiply its rlnMagMat00 and rlnMagMat11 (1 if "
-			"there are none) by %.4f, or import it with its own pixel size",
-			1 + most.value);
+		CYC_FINDING_SAY(f->action,
+		                "give the series an optics group of its own and multiply its %s and %s (1 if "
+		                "there are none) by %.4f, or import it with its own pixel size",
+		                CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT11, 1 + most.value);
 		r->series[worst].stretch = nothing();
 	}
 	for (int32_t i = 0; i < r->n_series; i++) r->series[i].stretch = kept[i];
@@ -292,7 +294,7 @@ static cyc_status judge_grey(cyc_check *c)
 		if (n < 2 || fabs(e->log_grey.value) - log(MOST_GREY_RATIO) < ALARM_SIGMA * e->log_grey.error)
 			continue;
 		CYC_TRY(add_grey(&f, c, i));
-		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, "rlnMicrographName"));
+		CYC_TRY(cyc_finding_put(f, c->tomograms->series[i].table_path, CYC_RLN_MICROGRAPH_NAME));
 		f->measured = e->log_grey;
 		f->expected = 0;
 		f->sigma = distance(e->log_grey, 0);

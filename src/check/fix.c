@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/outputs.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -32,7 +33,7 @@ static cyc_status reverse_doses(cyc_check *c, int32_t i)
 		low = fmin(low, ts->tilts[f].pre_exposure_e_per_A2);
 		high = fmax(high, ts->tilts[f].pre_exposure_e_per_A2);
 	}
-	return change_column(c, i, "rlnMicrographPreExposure", "0", -1, low + high);
+	return change_column(c, i, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, "0", -1, low + high);
 }
 
 static cyc_status turn_hand(cyc_check *c, int32_t i)
@@ -41,7 +42,7 @@ static cyc_status turn_hand(cyc_check *c, int32_t i)
 	cyc_star_block *global;
 	int32_t column;
 	CYC_TRY(cyc_star_require(&global, c->tomograms->star, "global"));
-	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoHand", "1"));
+	CYC_TRY(cyc_star_ensure_column(&column, global, CYC_RLN_TOMO_HAND, "1"));
 	CYC_TRY(cyc_star_set_int(global, i, column, c->tomograms->series[i].hand > 0 ? -1 : 1));
 done:
 	return st;
@@ -56,9 +57,9 @@ static cyc_status own_group(int32_t *group, cyc_star *particles, const char *ser
 	int64_t first = -1, others = 0, new_row;
 	CYC_TRY(cyc_star_require(&optics, particles, "optics"));
 	CYC_TRY(cyc_star_require(&rows, particles, "particles"));
-	CYC_TRY(cyc_star_require_column(&number, optics, "rlnOpticsGroup"));
-	CYC_TRY(cyc_star_require_column(&name, rows, "rlnTomoName"));
-	CYC_TRY(cyc_star_require_column(&of_row, rows, "rlnOpticsGroup"));
+	CYC_TRY(cyc_star_require_column(&number, optics, CYC_RLN_OPTICS_GROUP));
+	CYC_TRY(cyc_star_require_column(&name, rows, CYC_RLN_TOMO_NAME));
+	CYC_TRY(cyc_star_require_column(&of_row, rows, CYC_RLN_OPTICS_GROUP));
 	for (int64_t r = 0; r < cyc_star_n_rows(rows); r++) {
 		int64_t g;
 		if (strcmp(cyc_star_text(rows, r, name), series) != 0) continue;
@@ -92,7 +93,8 @@ done:
 static cyc_status stretch(cyc_check *c, int32_t i, double size)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[4] = { "rlnMagMat00", "rlnMagMat01", "rlnMagMat10", "rlnMagMat11" };
+	static const char *const LABELS[4] = { CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT01, CYC_RLN_MAG_MAT10,
+		                                   CYC_RLN_MAG_MAT11 };
 	static const char *const IDENTITY[4] = { "1.000000", "0.000000", "0.000000", "1.000000" };
 	cyc_star_block *optics;
 	int32_t group = 0, column;
@@ -129,8 +131,8 @@ static cyc_status change(cyc_check *c, const cyc_finding *f, bool *has_particles
 	if (strcmp(f->kind, "hand") == 0) return turn_hand(c, i);
 	if (strcmp(f->kind, "dose") == 0) return reverse_doses(c, i);
 	if (strcmp(f->kind, "stage-sign") == 0)
-		return change_column(c, i, "rlnTomoNominalStageTiltAngle", "0", -1, 0);
-	if (strcmp(f->kind, "contrast") == 0) return change_column(c, i, "rlnPhaseShift", "0", 1, 180);
+		return change_column(c, i, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE, "0", -1, 0);
+	if (strcmp(f->kind, "contrast") == 0) return change_column(c, i, CYC_RLN_PHASE_SHIFT, "0", 1, 180);
 	*has_particles = true;
 	return stretch(c, i, 1 + f->measured.value);
 }
@@ -140,33 +142,21 @@ static cyc_status change(cyc_check *c, const cyc_finding *f, bool *has_particles
 static cyc_status write_project(cyc_check *c, const char *dir, bool has_particles)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, c->set));
+	char *tomograms = NULL, *particles = NULL, *path = NULL;
 	CYC_TRY(cyc_tomogram_set_write(c->tomograms, dir, c->root, 0));
-	cyc_free(set->tomograms);
-	set->tomograms = NULL;
-	CYC_TRY(cyc_path_join(&set->tomograms, dir, "tomograms.star"));
+	CYC_TRY(cyc_path_join(&tomograms, dir, "tomograms.star"));
 	if (has_particles) {
-		cyc_free(set->particles);
-		set->particles = NULL;
-		CYC_TRY(cyc_path_join(&set->particles, dir, "particles.star"));
-		CYC_TRY(cyc_path_join(&path, c->root, set->particles));
+		CYC_TRY(cyc_path_join(&particles, dir, "particles.star"));
+		CYC_TRY(cyc_path_join(&path, c->root, particles));
 		CYC_TRY(cyc_star_write(c->particles->star, path));
-		cyc_free(path);
-		path = NULL;
 	}
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t k = 0; k < sizeof drop / sizeof *drop; k++) {
-		cyc_free(*drop[k]);
-		*drop[k] = NULL;
-	}
+	const cyc_set_changes now = { .tomograms = tomograms, .particles = particles };
 	CYC_TRY(cyc_path_join(&c->result->fixed_set, dir, "optimisation_set.star"));
-	CYC_TRY(cyc_path_join(&path, c->root, c->result->fixed_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(c->root, c->result->fixed_set, c->set, &now));
 done:
+	cyc_free(tomograms);
+	cyc_free(particles);
 	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

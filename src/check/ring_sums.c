@@ -351,7 +351,8 @@ static cyc_status add_group(image_work *a, cyc_ring_pass *p, const cyc_tilt_seri
 	memset(p->power, 0, (size_t)s * sizeof *p->power);
 	int n_batches = 0;
 	for (int64_t cursor = 0; cursor < count; n_batches++) {
-		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &n_outside, ts, a->i_tilt, set, i_series, g));
+		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &n_outside,
+		                                 &(cyc_image_group){ ts, a->i_tilt, set, i_series, g }));
 		if (q->batch->n > 0) CYC_TRY(add_cross(a, p));
 	}
 	find_shift(d, p, ts->pixel_size_A);
@@ -361,7 +362,8 @@ static cyc_status add_group(image_work *a, cyc_ring_pass *p, const cyc_tilt_seri
 		goto done;
 	}
 	for (int64_t cursor = 0; cursor < count;) {
-		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &n_outside, ts, a->i_tilt, set, i_series, g));
+		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &n_outside,
+		                                 &(cyc_image_group){ ts, a->i_tilt, set, i_series, g }));
 		if (q->batch->n > 0) CYC_TRY(add_images(a, p));
 	}
 done:

@@ -1,5 +1,6 @@
 /* What a refinement needs of the tables as a whole. */
 #include "check/check_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -13,7 +14,7 @@ static cyc_status check_pixel_size(cyc_check *c, int32_t i, int32_t first)
 	cyc_finding *f;
 	if (fabs(ts->pixel_size_A / other->pixel_size_A - 1) < SAME_PIXEL_SIZE) goto done;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "mixed-pixel-sizes", i));
-	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoTiltSeriesPixelSize"));
+	CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE));
 	f->row = i + 1;
 	CYC_FINDING_SAY(f->found, "pixels of %.4g Å, tilt series %s has %.4g", ts->pixel_size_A, other->name,
 	                other->pixel_size_A);
@@ -30,7 +31,7 @@ static cyc_status check_voltage(cyc_check *c, int32_t i, int32_t first)
 	cyc_finding *f;
 	if (fabs(ts->voltage_kV - other->voltage_kV) <= 0) goto done;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "mixed-voltages", i));
-	CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnVoltage"));
+	CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_VOLTAGE));
 	f->row = i + 1;
 	CYC_FINDING_SAY(f->found, "%g kV, tilt series %s has %g", ts->voltage_kV, other->name, other->voltage_kV);
 	CYC_FINDING_SAY(f->wanted, "one voltage");
@@ -51,7 +52,7 @@ static cyc_status check_names(cyc_check *c)
 	}
 	if (c->particles->n_unknown_tomogram > 0) {
 		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "names", -1));
-		CYC_TRY(cyc_finding_put(f, c->set->particles, "rlnTomoName"));
+		CYC_TRY(cyc_finding_put(f, c->set->particles, CYC_RLN_TOMO_NAME));
 		CYC_FINDING_SAY(f->found, "%lld particles are of tomograms that '%s' does not have",
 		                (long long)c->particles->n_unknown_tomogram, c->set->tomograms);
 		CYC_FINDING_SAY(f->wanted, "names of that table");
@@ -59,7 +60,7 @@ static cyc_status check_names(cyc_check *c)
 	}
 	if (n_empty > 0) {
 		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "names", first));
-		CYC_TRY(cyc_finding_put(f, c->set->tomograms, "rlnTomoName"));
+		CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_TOMO_NAME));
 		f->row = first + 1;
 		f->n_more = n_empty - 1;
 		CYC_FINDING_SAY(f->found, "it has no particles");

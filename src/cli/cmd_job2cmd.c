@@ -1,4 +1,5 @@
 #include "relion.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +150,7 @@ done:
 static bool is_own_job(const cyc_star *star)
 {
 	const cyc_star_block *b = cyc_star_find(star, "joboptions_values");
-	int32_t column = b ? cyc_star_column(b, "rlnJobOptionVariable") : -1;
+	int32_t column = b ? cyc_star_column(b, CYC_RLN_JOB_OPTION_VARIABLE) : -1;
 	for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++)
 		if (strchr(cyc_star_text(b, row, column), '-')) return true;
 	return false;

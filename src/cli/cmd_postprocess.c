@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -88,8 +89,9 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	a.o.n_threads = a.common.n_threads;
 	if (a.randomised_fsc) {
 		CYC_TRY(cyc_path_join(&path, a.o.root, a.randomised_fsc));
-		CYC_TRY(cyc_fsc_read_column(&randomised, &a.o.n_randomised_fsc, path,
-		                            "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps"));
+		CYC_TRY(
+			cyc_fsc_read_column(&randomised, &a.o.n_randomised_fsc, path,
+		                        CYC_RLN_CORRECTED_FOURIER_SHELL_CORRELATION_PHASE_RANDOMIZED_MASKED_MAPS));
 		a.o.randomised_fsc = randomised;
 	}
 	CYC_TRY(cyc_postprocess_spare_inputs(&a.o));

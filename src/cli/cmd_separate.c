@@ -36,22 +36,18 @@ static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisa
                               const cyc_particle_set *particles, const bool *keep)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	char *name = NULL, *set_name = NULL, *path = NULL;
 	CYC_TRY(cyc_path_join(&name, a->output, "particles.star"));
 	CYC_TRY(cyc_path_join(&path, a->common.root, name));
 	CYC_TRY(cyc_particle_set_write(particles, keep, path));
 	CYC_TRY(cyc_run_output(run, "particles", name));
-	cyc_free(set->particles);
-	set->particles = name;
-	name = NULL;
-	cyc_free(path);
-	path = NULL;
-	CYC_TRY(cyc_path_join(&name, a->output, "optimisation_set.star"));
-	CYC_TRY(cyc_path_join(&path, a->common.root, name));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
-	CYC_TRY(cyc_run_output(run, "optimisation set", name));
+	CYC_TRY(cyc_path_join(&set_name, a->output, "optimisation_set.star"));
+	const cyc_set_changes now = { .particles = name, .keeps_references = true };
+	CYC_TRY(cyc_optimisation_set_write_result(a->common.root, set_name, set, &now));
+	CYC_TRY(cyc_run_output(run, "optimisation set", set_name));
 done:
 	cyc_free(name);
+	cyc_free(set_name);
 	cyc_free(path);
 	return st;
 }
@@ -65,6 +61,7 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	bool *keep = NULL;
 	double *score = NULL;
 	int64_t n_removed;
+	cyc_project_size size;
 	CYC_TRY(cyc_project_resolve(&set, &a->input));
 	CYC_TRY(cyc_tomogram_set_read_unchecked(&tomograms, set->tomograms, a->common.root));
 	CYC_TRY(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, a->common.root));
@@ -72,6 +69,9 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 		.root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles
 	};
 	CYC_TRY(cyc_survey_require(&view, &a->input, true));
+	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, a->common.root));
+	CYC_TRY(
+		cyc_memory_require(cyc_separate_memory_bytes(&size), 1, "separate the particles in several parts"));
 	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
 	if (a->score) {
 		CYC_TRY(cyc_alloc(&score, particles->n, sizeof *score));

@@ -3,6 +3,7 @@
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <signal.h>
 #include <string.h>
@@ -178,7 +179,7 @@ static cyc_status type_of_folder(char **out, const char *job_dir)
 	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK)
 		goto done; /* one that cannot be read is written anew */
 	const cyc_star_block *b = cyc_star_find(star, "job");
-	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, "rlnJobTypeLabel") : NULL;
+	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, CYC_RLN_JOB_TYPE_LABEL) : NULL;
 	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));
 done:
 	cyc_star_destroy(&star);
@@ -222,17 +223,26 @@ done:
 	return st;
 }
 
-cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+cyc_status cyc_run_check_job(cyc_run *run, const char *dir, const char *type_label)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
-	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
 	/* RELION's pipeline makes the folder and its job.star itself. */
-	if (!run->common->pipeline_control) CYC_TRY(refuse_other_job(path, type_label));
-	CYC_TRY(enter_folder(run, dir, type_label));
+	if (!dir || !dir[0] || run->common->pipeline_control) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
+	CYC_TRY(refuse_other_job(path, type_label));
 done:
 	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
+	CYC_TRY(cyc_run_check_job(run, dir, type_label));
+	CYC_TRY(enter_folder(run, dir, type_label));
+done:
 	return st;
 }
 
@@ -259,6 +269,7 @@ cyc_status cyc_run_job_file(cyc_run *run, const char *path, const char *type_lab
 		char *name = strrchr(full, '/'), *suffix = strrchr(name ? name : full, '.');
 		if (suffix && suffix != (name ? name + 1 : full)) *suffix = '\0';
 		CYC_TRY(cyc_asprintf(&run->run_json, "%s.run.json", full));
+		cyc_run_minds_closed_pipe();
 	}
 done:
 	cyc_free(dir);
@@ -364,6 +375,7 @@ done:
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
 	int64_t n_old = 0;
+	if (st != CYC_OK) cyc_outputs_discard();
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)
 		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none",

@@ -108,6 +108,9 @@ CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command
  * run.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label);
+/** What cyc_run_job() refuses, for a dry run: the folder is that of another type of job. Nothing is written.
+ */
+CYC_MUST_CHECK cyc_status cyc_run_check_job(cyc_run *run, const char *dir, const char *type_label);
 /**
  * After cyc_run_job(): all results in the folder are those of this run. What an earlier run of the same
  * command left there is removed as soon as this one has results; not with --resume. Without a job folder

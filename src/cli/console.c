@@ -1,7 +1,7 @@
 #include "command.h"
 
-#include <math.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,7 +13,7 @@ static struct {
 	/* Progress of one stage. */
 	char what[64];
 	double stage_start, last_shown;
-	int last_tenth;
+	int64_t last_done;
 } g_console;
 
 static double seconds_since(const struct timespec *start)
@@ -46,50 +46,74 @@ static void on_log(void *user, cyc_log_level level, const char *text)
 	        g_console.command, prefix, text);
 }
 
-static void show_bar(const char *what, double done_frac, double elapsed)
+/* What is done, the rate, and the time left: of this stage, and of what it is part of. */
+static void describe(char *text, size_t size, int64_t n_done, int64_t n_total, double elapsed)
 {
-	enum { WIDTH = 24 };
-	int n = (int)lrint(done_frac * WIDTH);
-	char eta[32] = "";
-	if (elapsed > 1.0 && done_frac > 0.02 && done_frac < 1.0) {
-		long left = lrint(elapsed * (1.0 - done_frac) / done_frac);
-		snprintf(eta, sizeof eta, " %ld:%02ld left", left / 60, left % 60);
+	const char *whole = cyc_progress_whole();
+	char left[40];
+	int n = snprintf(text, size, "%lld of %lld", (long long)n_done, (long long)n_total);
+	if (elapsed > 1.0 && n_done > 0 && n_done < n_total) {
+		double rate = (double)n_done / elapsed;
+		cyc_format_seconds(left, sizeof left, (double)(n_total - n_done) / rate);
+		/* Slow work by the minute: 0.0 a second says nothing. */
+		bool is_slow = rate < 0.5;
+		n += snprintf(text + n, size - (size_t)n, ", %.3g per %s, %s left", is_slow ? 60 * rate : rate,
+		              is_slow ? "min" : "s", left);
 	}
-	fprintf(stderr, "\r\033[K%s [%.*s%.*s] %3.0f%%%s", what, n, "########################", WIDTH - n,
-	        "........................", 100.0 * done_frac, eta);
+	if (whole[0] && n > 0 && (size_t)n < size) snprintf(text + n, size - (size_t)n, "; %s", whole);
+}
+
+static int terminal_columns(void)
+{
+	struct winsize w;
+	return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 20 ? w.ws_col : 80;
+}
+
+/* One line, cut to the terminal: a line that wraps would be left behind. */
+static void show_bar(const char *what, int64_t n_done, int64_t n_total, double elapsed)
+{
+	enum { WIDTH = 20 };
+	char text[240], line[400];
+	int n = (int)((double)WIDTH * (double)n_done / (double)n_total), most = terminal_columns() - 1;
+	describe(text, sizeof text, n_done, n_total, elapsed);
+	snprintf(line, sizeof line, "%s [%.*s%.*s] %s", what, n, "####################", WIDTH - n,
+	         "....................", text);
+	fprintf(stderr, "\r\033[K%.*s", most, line);
 	fflush(stderr);
 	g_console.has_bar = true;
 }
 
-/* A bar on a terminal, at most twice a second; elsewhere a line for every tenth of what takes long. */
-static void on_progress(void *user, const char *what, double done_frac)
+static void begin_stage(const char *what, int64_t n_done, double now)
 {
-	static const double BAR_INTERVAL_S = 0.5, LONG_STAGE_S = 10.0;
+	snprintf(g_console.what, sizeof g_console.what, "%s", what);
+	g_console.stage_start = now;
+	g_console.last_shown = now;
+	g_console.last_done = n_done;
+}
+
+/* A bar on a terminal, at most twice a second; elsewhere a line each few minutes. */
+static void on_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
+{
+	static const double BAR_INTERVAL_S = 0.5, LINE_INTERVAL_S = 120.0;
 	(void)user;
 	double now = cyc_console_seconds();
-	done_frac = done_frac < 0.0 ? 0.0 : done_frac > 1.0 ? 1.0 : done_frac;
-	if (strncmp(g_console.what, what, sizeof g_console.what - 1) != 0 ||
-	    (int)(10.0 * done_frac) < g_console.last_tenth) {
-		snprintf(g_console.what, sizeof g_console.what, "%s", what);
-		g_console.stage_start = now;
-		g_console.last_shown = now;
-		g_console.last_tenth = 0;
-	}
-	if (g_console.is_terminal) {
-		if (done_frac >= 1.0) {
-			cyc_console_clear();
-		} else if (now - g_console.last_shown >= BAR_INTERVAL_S) {
-			show_bar(what, done_frac, now - g_console.stage_start);
-			g_console.last_shown = now;
-		}
-		g_console.last_tenth = (int)(10.0 * done_frac);
+	n_done = n_done < 0 ? 0 : n_done > n_total ? n_total : n_done;
+	if (strncmp(g_console.what, what, sizeof g_console.what - 1) != 0 || n_done < g_console.last_done)
+		begin_stage(what, n_done, now);
+	g_console.last_done = n_done;
+	if (n_done == n_total) {
+		cyc_console_clear();
 		return;
 	}
-	int tenth = (int)(10.0 * done_frac);
-	if (tenth > g_console.last_tenth && tenth < 10 && now - g_console.stage_start > LONG_STAGE_S) {
-		fprintf(talk(), "[%7.1fs %s] %s %d%%\n", now, g_console.command, what, 10 * tenth);
+	if (now - g_console.last_shown < (g_console.is_terminal ? BAR_INTERVAL_S : LINE_INTERVAL_S)) return;
+	g_console.last_shown = now;
+	if (g_console.is_terminal) {
+		show_bar(what, n_done, n_total, now - g_console.stage_start);
+		return;
 	}
-	g_console.last_tenth = tenth;
+	char text[240];
+	describe(text, sizeof text, n_done, n_total, now - g_console.stage_start);
+	fprintf(talk(), "[%7.1fs %s] %s: %s\n", now, g_console.command, what, text);
 }
 
 void cyc_console_begin(const char *command)

@@ -2,9 +2,13 @@
 
 #include "cyclotomo/version.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define CYC_COMMAND(name, function, group, summary) cyc_status function(int argc, char **argv);
 #include "commands.def"
@@ -130,13 +134,21 @@ static int run_command(int argc, char **argv)
 	return finish(program, COMMANDS[i].run(argc, argv));
 }
 
-int main(int argc, char **argv)
+/* A closed standard stream would be the next file that is opened, and messages would go into it. */
+static void open_closed_streams(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) == -1 && errno == EBADF && open("/dev/null", O_RDWR) != fd) return;
+}
+
+static int run_program(int argc, char **argv)
 {
 	bool is_mpi = false;
 	const cyc_relion_program *relion = argc > 0 ? cyc_relion_find(&is_mpi, argv[0]) : NULL;
 	if (relion) return run_as_relion(relion, is_mpi, argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
+		fputs("\ncyclotomo: error: no command is given\n", stderr);
 		return cyc_status_exit_code(CYC_E_USAGE);
 	}
 	if (strcmp(argv[1], "--version") == 0) {
@@ -155,4 +167,40 @@ int main(int argc, char **argv)
 		return run_command(2, help_argv);
 	}
 	return run_command(argc - 1, argv + 1);
+}
+
+typedef struct {
+	int argc;
+	char **argv;
+	int result;
+} call;
+
+static void *call_program(void *arg)
+{
+	call *c = arg;
+	c->result = run_program(c->argc, c->argv);
+	return NULL;
+}
+
+/* With a small `ulimit -s` on a thread that has the stack that libraries need. */
+static bool call_on_larger_stack(call *c)
+{
+	const size_t LEAST = 1 << 20, WANTED = 8 << 20;
+	struct rlimit limit;
+	pthread_attr_t attributes;
+	pthread_t thread;
+	if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= LEAST) return false;
+	if (pthread_attr_init(&attributes) != 0) return false;
+	bool has_started = pthread_attr_setstacksize(&attributes, WANTED) == 0 &&
+	                   pthread_create(&thread, &attributes, call_program, c) == 0;
+	pthread_attr_destroy(&attributes);
+	if (has_started) pthread_join(thread, NULL);
+	return has_started;
+}
+
+int main(int argc, char **argv)
+{
+	call c = { argc, argv, 0 };
+	open_closed_streams();
+	return call_on_larger_stack(&c) ? c.result : run_program(argc, argv);
 }

@@ -1,4 +1,5 @@
 #include "relion.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -18,7 +19,7 @@ enum { N_COMMON = sizeof COMMON / sizeof *COMMON };
 /* Row of the variable in the job's values, -1 if it is not there. */
 static int64_t row_of(const cyc_star_block *values, const char *variable)
 {
-	int32_t column = cyc_star_column(values, "rlnJobOptionVariable");
+	int32_t column = cyc_star_column(values, CYC_RLN_JOB_OPTION_VARIABLE);
 	for (int64_t row = 0; row < cyc_star_n_rows(values); row++)
 		if (strcmp(cyc_star_text(values, row, column), variable) == 0) return row;
 	return -1;
@@ -27,7 +28,7 @@ static int64_t row_of(const cyc_star_block *values, const char *variable)
 const char *cyc_job_text(const cyc_relion_job *j, const char *variable)
 {
 	int64_t row = row_of(j->values, variable);
-	return row < 0 ? "" : cyc_star_text(j->values, row, cyc_star_column(j->values, "rlnJobOptionValue"));
+	return row < 0 ? "" : cyc_star_text(j->values, row, cyc_star_column(j->values, CYC_RLN_JOB_OPTION_VALUE));
 }
 
 /* As RELION's GUI and its pipeliner write them. */
@@ -116,7 +117,7 @@ static cyc_status check_variables(const cyc_relion_job *j)
 {
 	const cyc_relion_program *p = j->program;
 	int64_t n_rows = cyc_star_n_rows(j->values), n_known = 0;
-	int32_t column = cyc_star_column(j->values, "rlnJobOptionVariable");
+	int32_t column = cyc_star_column(j->values, CYC_RLN_JOB_OPTION_VARIABLE);
 	for (int64_t row = 0; row < n_rows; row++) {
 		const char *name = cyc_star_text(j->values, row, column);
 		bool is_common = false, is_known = false;
@@ -178,11 +179,11 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 	int32_t column;
 	CYC_TRY(cyc_star_require(&head, star, "job"));
 	CYC_TRY(cyc_star_require(&values, star, "joboptions_values"));
-	CYC_TRY(cyc_star_require_column(&column, values, "rlnJobOptionVariable"));
-	CYC_TRY(cyc_star_require_column(&column, values, "rlnJobOptionValue"));
-	CYC_TRY(cyc_star_require_column(&column, head, "rlnJobTypeLabel"));
+	CYC_TRY(cyc_star_require_column(&column, values, CYC_RLN_JOB_OPTION_VARIABLE));
+	CYC_TRY(cyc_star_require_column(&column, values, CYC_RLN_JOB_OPTION_VALUE));
+	CYC_TRY(cyc_star_require_column(&column, head, CYC_RLN_JOB_TYPE_LABEL));
 	const char *label = cyc_star_text(head, 0, column),
-			   *is_continued = cyc_star_text_of(head, 0, "rlnJobIsContinue");
+			   *is_continued = cyc_star_text_of(head, 0, CYC_RLN_JOB_IS_CONTINUE);
 	j->values = values;
 	j->is_continued = is_continued && (strcmp(is_continued, "1") == 0 || is_yes(is_continued));
 	j->program = cyc_relion_find_job(label);

@@ -3,6 +3,7 @@
 #include "ctfrefine/tilt_result.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
+#include "project/labels.h"
 
 #include <inttypes.h>
 #include <lapacke.h>
@@ -309,7 +310,7 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
                           const cyc_aberration_result *r, int32_t j)
 {
 	cyc_status st = CYC_OK;
-	int32_t n, m, column;
+	int32_t n, m;
 	int64_t row;
 	const cyc_optics_group *o = &set->optics[g];
 	const double *all = parity == CYC_EVEN ? o->even_zernike : o->odd_zernike;
@@ -317,24 +318,16 @@ static cyc_status add_row(cyc_star_block *b, const cyc_particle_set *set, int32_
 	if (parity == CYC_ODD) cyc_zernike_odd_index(&n, &m, j);
 	else cyc_zernike_even_index(&n, &m, j);
 	CYC_TRY(cyc_star_add_row(&row, b));
-	const struct {
-		const char *label;
-		int64_t value;
-	} INTS[] = { { "rlnOpticsGroup", g + 1 },
-		         { "cycZernikeOrder", n },
-		         { "cycZernikeFrequency", m },
-		         { "cycIsWritten", r->is_written } };
-	for (size_t k = 0; k < sizeof INTS / sizeof *INTS; k++) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, INTS[k].label, "0"));
-		CYC_TRY(cyc_star_set_int(b, row, column, INTS[k].value));
-	}
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycAberrationParity", ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[parity]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimit", r->theta[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseAtLimitError", r->theta_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeChange", r->zernike[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernikeError", r->zernike_error[j]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycZernike", j < n_all ? all[j] : 0));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, g + 1));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_ORDER, n));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_FREQUENCY, m));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_IS_WRITTEN, r->is_written));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_ABERRATION_PARITY, PARITY_NAMES[parity]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_AT_LIMIT, r->theta[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_AT_LIMIT_ERROR, r->theta_error[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_CHANGE, r->zernike[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE_ERROR, r->zernike_error[j]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ZERNIKE, j < n_all ? all[j] : 0));
 done:
 	return st;
 }
@@ -352,22 +345,17 @@ cyc_status cyc_aberration_results_write(const char *path, const cyc_particle_set
 		for (int p = 0; p < CYC_N_PARITIES; p++) {
 			const cyc_aberration_result *r = &results[g][p];
 			int64_t row;
-			int32_t column;
 			if (!r->is_asked) continue;
 			CYC_TRY(cyc_star_add_row(&row, b));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, g + 1));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycAberrationParity", ""));
-			CYC_TRY(cyc_star_set_text(b, row, column, PARITY_NAMES[p]));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycIsWritten", "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, r->is_written));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycLimitAngst",
-			                            a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycPhaseRms", r->rms_rad));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycGainInOtherHalf", r->check.gain));
-			CYC_TRY(cyc_uncertainty_put(b, row, "cycChiSquare", r->check.chi2));
-			CYC_TRY(cyc_star_ensure_column(&column, b, "cycTermsTested", "0"));
-			CYC_TRY(cyc_star_set_int(b, row, column, r->check.n_free));
+			CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, g + 1));
+			CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_ABERRATION_PARITY, PARITY_NAMES[p]));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_IS_WRITTEN, r->is_written));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_LIMIT_ANGST,
+			                      a->basis[p].k_max_invA > 0 ? 1 / a->basis[p].k_max_invA : 0));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_PHASE_RMS, r->rms_rad));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_GAIN_IN_OTHER_HALF, r->check.gain));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_CHI_SQUARE, r->check.chi2));
+			CYC_TRY(cyc_label_put(b, row, CYC_OWN_TERMS_TESTED, r->check.n_free));
 		}
 	CYC_TRY(cyc_star_add_block(&b, s, "coefficients", CYC_STAR_TABLE));
 	for (int32_t g = 0; g < set->n_optics; g++)
@@ -407,13 +395,20 @@ static double smoothed(const double *plane, int32_t edge, int32_t x, int32_t y)
 	return sum;
 }
 
+/* Planes of 2 r + 1 by 2 r + 1. */
+typedef struct {
+	float *seen, *fitted, *opacity;
+	double limit;
+	int32_t r;
+} phase_planes;
+
 /* The fit, and the fit plus what is left between it and the images, of one parity. */
-static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double *limit, int32_t r,
-                              const cyc_aberrations *a, int32_t g, int parity, const double *picture)
+static cyc_status draw_parity(phase_planes *out, const cyc_aberrations *a, int32_t g, int parity,
+                              const double *picture)
 {
 	cyc_status st = CYC_OK;
 	const cyc_ctf_support *s = a->model->support;
-	int32_t edge = 2 * r + 1;
+	int32_t r = out->r, edge = 2 * r + 1;
 	size_t n = (size_t)s->n, area = (size_t)edge * (size_t)edge;
 	double *planes = NULL, *list = NULL, sign = parity == CYC_ODD ? -1 : 1;
 	CYC_TRY(cyc_alloc(&planes, 3 * area, sizeof *planes));
@@ -422,19 +417,19 @@ static cyc_status draw_parity(float *seen, float *fitted, float *opacity, double
 	to_plane(planes, r, s, picture + 2 * (size_t)parity * n, sign);
 	to_plane(planes + area, r, s, picture + (2 * (size_t)parity + 1) * n, 1);
 	to_plane(planes + 2 * area, r, s, list, sign);
-	*limit = 0.1;
-	for (size_t i = 0; i < n; i++) *limit = fmax(*limit, fabs(list[i]));
-	*limit = fmin(*limit, CYC_PI);
+	out->limit = 0.1;
+	for (size_t i = 0; i < n; i++) out->limit = fmax(out->limit, fabs(list[i]));
+	out->limit = fmin(out->limit, CYC_PI);
 	for (int32_t y = 0; y < edge; y++)
 		for (int32_t x = 0; x < edge; x++) {
 			size_t at = (size_t)y * (size_t)edge + (size_t)x;
 			double bend = smoothed(planes + area, edge, x, y), fit = planes[2 * area + at];
 			bool is_used = planes[area + at] > 0;
-			fitted[at] = (float)fit;
-			seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
+			out->fitted[at] = (float)fit;
+			out->seen[at] = is_used ? (float)(fit + smoothed(planes, edge, x, y) / bend) : 0;
 			/* Standard error 1/sqrt(bend): log-likelihoods, each pair of coefficients counted once but summed
 			 * twice. */
-			opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
+			out->opacity[at] = is_used ? (float)(1 / (1 + 2 / (bend * HALF_SEEN_RAD * HALF_SEEN_RAD))) : 0;
 		}
 done:
 	cyc_free(planes);
@@ -454,12 +449,12 @@ static cyc_status write_picture(const char *path, const char *title, const cyc_a
 	size_t area = (size_t)edge * (size_t)edge;
 	CYC_TRY(cyc_alloc(&memory, 3 * CYC_N_PARITIES * area, sizeof *memory));
 	for (int p = 0; p < CYC_N_PARITIES; p++) {
-		float *seen = memory + 3 * (size_t)p * area, *fitted = seen + area, *opacity = fitted + area;
-		double limit;
+		float *at = memory + 3 * (size_t)p * area;
+		phase_planes o = { .seen = at, .fitted = at + area, .opacity = at + 2 * area, .r = r };
 		if (!a->is_asked[p]) continue;
-		CYC_TRY(draw_parity(seen, fitted, opacity, &limit, r, a, g, p, picture));
-		panels[n_panels++] = (cyc_value_panel){ TITLES[p][0], edge, seen, opacity, limit, "rad" };
-		panels[n_panels++] = (cyc_value_panel){ TITLES[p][1], edge, fitted, NULL, limit, "rad" };
+		CYC_TRY(draw_parity(&o, a, g, p, picture));
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][0], edge, o.seen, o.opacity, o.limit, "rad" };
+		panels[n_panels++] = (cyc_value_panel){ TITLES[p][1], edge, o.fitted, NULL, o.limit, "rad" };
 	}
 	CYC_TRY(cyc_values_write(path, title, panels, n_panels));
 done:

@@ -11,6 +11,7 @@
 #include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
 #include "refine/refine_input.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -150,14 +151,14 @@ done:
  * the tables. */
 static cyc_status recall_inputs(job *j)
 {
-	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE,
-		                                  CYC_INPUT_SCALE };
+	static const char *const LABELS[] = { CYC_OWN_INPUT_DEFOCUS_U, CYC_OWN_INPUT_DEFOCUS_V,
+		                                  CYC_OWN_INPUT_DEFOCUS_ANGLE, CYC_OWN_INPUT_CTF_SCALEFACTOR };
 	cyc_status st = CYC_OK;
 	bool has_all = true, found;
 	double v = 0;
 	CYC_TRY(cyc_job_made_it(&j->is_refined, j->in.tomograms->path, j->in.root, "relion.ctfrefinetomo"));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, 0, CYC_INPUT_IS_REFINED));
+		CYC_TRY(cyc_tilt_input_get(&found, &v, j->in.tomograms, i, 0, CYC_OWN_INPUT_IS_REFINED));
 		j->is_refined = j->is_refined || found;
 		for (int32_t f = 0; f < j->in.tomograms->series[i].n_tilts; f++)
 			for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++) {
@@ -248,8 +249,8 @@ static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 {
 	cyc_tilt_series *ts = &j->in.tomograms->series[i];
-	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, j->o->min_tilt,
-	                           last_tilt_of(j, ts), j->in.root);
+	const int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);
 }
 
 /* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed
@@ -302,8 +303,8 @@ static cyc_status store(job *j, int32_t i, const cyc_series_fit *fit, const cyc_
 	const cyc_ctf_estimate_options what = estimate_options(j, false);
 	char *path = NULL;
 	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
-	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, j->o->min_tilt,
-	                          last_tilt_of(j, ts));
+	const int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	cyc_tilt_results_from_fit(j->results[i], ts, fit, sums, &j->widths, j->gauge, &what, tilts);
 	if (j->aberrations) CYC_TRY(store_evidence(j, i, fit, sums));
 	if (j->stretch) CYC_TRY(store_stretch(j, i, sums->stretch));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));
@@ -634,34 +635,14 @@ static void count_results(job *j)
 	         (long long)count[CYC_TILT_NO_DATA], (long long)count[CYC_TILT_EXCLUDED]);
 }
 
-static cyc_status replace_name(char **name, const char *by)
-{
-	if (!by) return CYC_OK;
-	cyc_free(*name);
-	*name = NULL;
-	return cyc_strdup(name, by);
-}
-
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
 	/* The maps belong to the old CTFs. */
-	char **const drop[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-		cyc_free(*drop[i]);
-		*drop[i] = NULL;
-	}
-	CYC_TRY(replace_name(&set->tomograms, j->result->tomograms));
-	CYC_TRY(replace_name(&set->particles, j->result->particles));
+	const cyc_set_changes now = { .tomograms = j->result->tomograms, .particles = j->result->particles };
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->in.out_dir));
-	CYC_TRY(cyc_path_join(&path, j->in.root, j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, j->result->optimisation_set, j->in.set, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 
@@ -783,16 +764,17 @@ static cyc_status keep_inputs(job *j, int32_t i)
 	cyc_status st = CYC_OK;
 	bool is_kept;
 	double v;
-	CYC_TRY(cyc_tilt_input_get(&is_kept, &v, j->in.tomograms, i, 0, CYC_INPUT_DEFOCUS_U));
+	CYC_TRY(cyc_tilt_input_get(&is_kept, &v, j->in.tomograms, i, 0, CYC_OWN_INPUT_DEFOCUS_U));
 	if (is_kept) goto done;
 	if (j->is_refined) {
-		CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_IS_REFINED, "", "1"));
+		CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_IS_REFINED, "", "1"));
 		goto done;
 	}
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_U, "rlnDefocusU", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_V, "rlnDefocusV", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_DEFOCUS_ANGLE, "rlnDefocusAngle", "0"));
-	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_INPUT_SCALE, "rlnCtfScalefactor", "1.000000"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_U, CYC_RLN_DEFOCUS_U, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_V, CYC_RLN_DEFOCUS_V, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_DEFOCUS_ANGLE, CYC_RLN_DEFOCUS_ANGLE, "0"));
+	CYC_TRY(cyc_tilt_input_keep(j->in.tomograms, i, CYC_OWN_INPUT_CTF_SCALEFACTOR, CYC_RLN_CTF_SCALEFACTOR,
+	                            "1.000000"));
 done:
 	return st;
 }

@@ -1,6 +1,7 @@
 #include "ctfrefine/estimate.h"
 
 #include "ctfrefine/bad_tilts.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,8 +41,8 @@ done:
 cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms, int32_t i_series,
                                  bool is_refined)
 {
-	static const char *const LABELS[] = { CYC_INPUT_DEFOCUS_U, CYC_INPUT_DEFOCUS_V, CYC_INPUT_DEFOCUS_ANGLE,
-		                                  CYC_INPUT_SCALE };
+	static const char *const LABELS[] = { CYC_OWN_INPUT_DEFOCUS_U, CYC_OWN_INPUT_DEFOCUS_V,
+		                                  CYC_OWN_INPUT_DEFOCUS_ANGLE, CYC_OWN_INPUT_CTF_SCALEFACTOR };
 	enum { N_LABELS = sizeof LABELS / sizeof *LABELS };
 	cyc_status st = CYC_OK;
 	for (int32_t f = 0; f < s->n_tilts; f++) {

@@ -17,8 +17,8 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 CYC_MUST_CHECK cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts,
                                               const cyc_series_sums *sums, const cyc_ctf_model *m);
 /**
- * What the series had before images refined it, where its table says so (CYC_INPUT_DEFOCUS_U ...); where it
- * does not, but the tables are those of a refinement of CTFs, nothing is known of it. (T4.32)
+ * What the series had before images refined it, where its table says so (CYC_OWN_INPUT_DEFOCUS_U ...); where
+ * it does not, but the tables are those of a refinement of CTFs, nothing is known of it. (T4.32)
  * @param[in] is_refined  the tables are those of such a job
  */
 CYC_MUST_CHECK cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms,

@@ -78,13 +78,25 @@ enum {
 };
 
 typedef struct {
-	double *values; /* N_CURVES x n */
+	double *values;       /* N_CURVES x n */
+	unsigned char *marks; /* n */
 	char *title;
 	cyc_plot_series series[6];
 	cyc_plot panels[3];
 } page;
 
-static void fill_curves(double *v, const cyc_tilt_series *ts, const cyc_tilt_result *results)
+/* Bad or shifted images, and defoci that were not found, are crossed; excluded ones are rings. */
+static unsigned char mark_of(const cyc_tilt *t, const cyc_tilt_result *r)
+{
+	const char *status = cyc_tilt_status_name(r->status);
+	static const char *const BAD[] = { "bad", "shifted", "at-limit" };
+	for (size_t i = 0; i < sizeof BAD / sizeof *BAD; i++)
+		if (strcmp(status, BAD[i]) == 0) return CYC_MARK_BAD;
+	return t->scale > 0 ? CYC_MARK_NONE : CYC_MARK_EXCLUDED;
+}
+
+static void fill_curves(double *v, unsigned char *marks, const cyc_tilt_series *ts,
+                        const cyc_tilt_result *results)
 {
 	int32_t n = ts->n_tilts;
 	for (int32_t f = 0; f < n; f++) {
@@ -106,6 +118,7 @@ static void fill_curves(double *v, const cyc_tilt_series *ts, const cyc_tilt_res
 			                              r->scale,
 			                              r->scale_error };
 		for (int k = 0; k < N_CURVES; k++) v[(size_t)k * (size_t)n + (size_t)place] = column[k];
+		marks[place] = mark_of(t, r);
 	}
 }
 
@@ -120,8 +133,9 @@ static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt
 		            { "astigmatism U - V (Å)", OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR },
 		            { "contrast scale", OLD_SCALE, NEW_SCALE, SCALE_ERROR } };
 	CYC_TRY(cyc_alloc(&p->values, (size_t)N_CURVES * (size_t)n, sizeof *p->values));
+	CYC_TRY(cyc_alloc(&p->marks, n, 1));
 	CYC_TRY(cyc_asprintf(&p->title, "%s: before and after refinement", ts->name));
-	fill_curves(p->values, ts, results);
+	fill_curves(p->values, p->marks, ts, results);
 	for (int k = 0; k < 3; k++) {
 		const double *x = p->values + (size_t)ANGLE * (size_t)n;
 		p->series[2 * k] = (cyc_plot_series){ .label = "before",
@@ -137,7 +151,8 @@ static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt
 			                                      .y = p->values + (size_t)PANELS[k].after * (size_t)n,
 			                                      .y_error = p->values + (size_t)PANELS[k].error * (size_t)n,
 			                                      .style = CYC_PLOT_LINE_POINTS,
-			                                      .colour = 1 };
+			                                      .colour = 1,
+			                                      .marks = p->marks };
 		p->panels[k] = (cyc_plot){ .title = k == 0 ? p->title : NULL,
 			                       .x_label = k == 2 ? "tilt angle (degrees)" : NULL,
 			                       .y_label = PANELS[k].label,
@@ -175,6 +190,7 @@ cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *to
 done:
 	for (int32_t i = 0; pages && i < tomograms->n_series; i++) {
 		cyc_free(pages[i].values);
+		cyc_free(pages[i].marks);
 		cyc_free(pages[i].title);
 	}
 	cyc_free(pages);

@@ -1,4 +1,5 @@
 #include "ctfrefine/ice.h"
+#include "project/labels.h"
 
 #include <lapacke.h>
 #include <math.h>
@@ -283,11 +284,11 @@ cyc_status cyc_ice_put(cyc_tomogram_set *set, const cyc_ice_series *series, doub
 		const struct {
 			const char *label, *fill;
 			double value;
-		} COLUMNS[] = { { "rlnTomoRelativeLuminance", "1.000000", gauge * exp(s->log_luminance) },
-			            { "rlnTomoRelativeIceThickness", "0.000000", s->thickness },
-			            { "rlnTomoIceNormalX", "0.000000", s->normal.x },
-			            { "rlnTomoIceNormalY", "0.000000", s->normal.y },
-			            { "rlnTomoIceNormalZ", "1.000000", s->normal.z } };
+		} COLUMNS[] = { { CYC_RLN_TOMO_RELATIVE_LUMINANCE, "1.000000", gauge * exp(s->log_luminance) },
+			            { CYC_RLN_TOMO_RELATIVE_ICE_THICKNESS, "0.000000", s->thickness },
+			            { CYC_RLN_TOMO_ICE_NORMAL_X, "0.000000", s->normal.x },
+			            { CYC_RLN_TOMO_ICE_NORMAL_Y, "0.000000", s->normal.y },
+			            { CYC_RLN_TOMO_ICE_NORMAL_Z, "1.000000", s->normal.z } };
 		if (!s->is_fitted) continue;
 		for (size_t k = 0; k < sizeof COLUMNS / sizeof *COLUMNS; k++) {
 			int32_t column;

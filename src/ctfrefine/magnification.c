@@ -126,14 +126,22 @@ static cyc_status difference_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
+typedef struct {
+	cyc_cfloat observed, v, derivative[N_PLANES];
+	float ctf;
+	double weight, own;
+	int32_t x, ky;
+} coefficient;
+
 /* own: share of the image in its own reference (T4.14). It would make the amplitude too large, and a stretch
  * that is measured in its unit too small. */
-static inline void add_coefficient(sums *t, cyc_cfloat observed, cyc_cfloat v,
-                                   const cyc_cfloat derivative[N_PLANES], float c, double weight, double own,
-                                   int32_t x, int32_t ky)
+static inline void add_coefficient(sums *t, const coefficient *c)
 {
+	cyc_cfloat observed = c->observed, v = c->v;
+	double weight = c->weight;
+	int32_t x = c->x, ky = c->ky;
 	double re[N_TERMS], im[N_TERMS], o_re = (double)crealf(observed), o_im = (double)cimagf(observed),
-									 cw = (double)c;
+									 cw = (double)c->ctf;
 	re[SCALE] = cw * (double)crealf(v);
 	im[SCALE] = cw * (double)cimagf(v);
 	re[SHIFT_X] = -x * im[SCALE];
@@ -141,10 +149,10 @@ static inline void add_coefficient(sums *t, cyc_cfloat observed, cyc_cfloat v,
 	re[SHIFT_Y] = -ky * im[SCALE];
 	im[SHIFT_Y] = ky * re[SCALE];
 	for (int j = 0; j < N_PLANES; j++) {
-		re[XX + j] = cw * (double)crealf(derivative[j]);
-		im[XX + j] = cw * (double)cimagf(derivative[j]);
+		re[XX + j] = cw * (double)crealf(c->derivative[j]);
+		im[XX + j] = cw * (double)cimagf(c->derivative[j]);
 	}
-	t->r[SCALE] -= weight * own * cw * cw * (o_re * o_re + o_im * o_im);
+	t->r[SCALE] -= weight * c->own * cw * cw * (o_re * o_re + o_im * o_im);
 	for (int j = 0; j < N_TERMS; j++) {
 		t->r[j] += weight * (re[j] * o_re + im[j] * o_im);
 		for (int l = 0; l <= j; l++) t->H[j][l] += weight * (re[j] * re[l] + im[j] * im[l]);
@@ -166,10 +174,16 @@ static cyc_status row_task(void *arg, int64_t y, int i_thread)
 		for (int32_t x = 0; x <= last && x < s / 2; x++) {
 			size_t row = (size_t)y * sh + (size_t)x, at = (size_t)i * plane + row;
 			if (w->p->weight[row] == 0) continue;
-			cyc_cfloat D[N_PLANES], observed = -w->X[at];
-			for (int j = 0; j < N_PLANES; j++) D[j] = w->plus[j][at];
-			if (w->phase) observed *= conjf(w->phase[row]);
-			add_coefficient(t, observed, w->V[at], D, w->ctf[at], w->p->weight[row], w->p->own[row], x, ky);
+			coefficient c = { .observed = -w->X[at],
+				              .v = w->V[at],
+				              .ctf = w->ctf[at],
+				              .weight = w->p->weight[row],
+				              .own = w->p->own[row],
+				              .x = x,
+				              .ky = ky };
+			for (int j = 0; j < N_PLANES; j++) c.derivative[j] = w->plus[j][at];
+			if (w->phase) c.observed *= conjf(w->phase[row]);
+			add_coefficient(t, &c);
 		}
 	}
 	return CYC_OK;

@@ -114,16 +114,16 @@ void cyc_ctf_pass_destroy(cyc_ctf_pass **p)
 
 /* All particles of one optics group of one tilt image; n_particles[2] by half-set if these are kept apart. */
 static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, int64_t *n_outside,
-                            cyc_ctf_pass *p, const cyc_tilt_series *ts, int32_t f,
-                            const cyc_particle_set *set, int32_t i_series, int32_t g)
+                            cyc_ctf_pass *p, const cyc_image_group *of)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *q = p->predict;
-	int64_t cursor = 0, count = set->series_first[i_series + 1] - set->series_first[i_series];
-	CYC_TRY(cyc_prediction_pass_group(q, ts, f, &set->optics[g]));
+	const int64_t *first = of->set->series_first;
+	int64_t cursor = 0, count = first[of->i_series + 1] - first[of->i_series];
+	CYC_TRY(cyc_prediction_pass_group(q, of->ts, of->i_tilt, &of->set->optics[of->i_optics]));
 	if (p->magnification) cyc_magnification_begin(p->magnification);
 	while (cursor < count) {
-		CYC_TRY(cyc_prediction_pass_next(q, &cursor, n_outside, ts, f, set, i_series, g));
+		CYC_TRY(cyc_prediction_pass_next(q, &cursor, n_outside, of));
 		if (q->batch->n == 0) continue;
 		for (int32_t i = 0; i < q->batch->n; i++) n_particles[p->has_parts ? q->batch->half[i] : 0]++;
 		for (int8_t h = 0; h < (p->has_parts ? 2 : 1); h++)
@@ -132,7 +132,7 @@ static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, 
 			                        q->box.window.box_binned));
 		if (p->magnification) CYC_TRY(cyc_magnification_add(p->magnification));
 	}
-	if (p->magnification) CYC_TRY(cyc_magnification_end(stretch + 2 * g, p->magnification));
+	if (p->magnification) CYC_TRY(cyc_magnification_end(stretch + 2 * of->i_optics, p->magnification));
 done:
 	return st;
 }
@@ -229,17 +229,18 @@ static void whiten_tilt(cyc_tilt_sums *t, double crop_power, const cyc_ctf_suppo
 
 /* The particles of one tilt image, whose pixels are loaded. */
 static cyc_status collect_tilt(cyc_tilt_sums *t, cyc_series_sums *series, cyc_ctf_pass *p,
-                               const cyc_ctf_support *support, const cyc_tilt_series *ts, int32_t f,
-                               const cyc_particle_set *set, int32_t i_series, const bool *used)
+                               const cyc_ctf_support *support, cyc_image_group of, const bool *used)
 {
 	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = of.set;
 	int32_t n_used = 0;
 	for (int32_t g = 0; g < set->n_optics; g++) n_used += used[g];
 	if (p->has_parts) CYC_TRY(cyc_alloc(&t->parts, 2 * (size_t)n_used, sizeof *t->parts));
 	for (int32_t g = 0; g < set->n_optics; g++) {
 		int64_t n_particles[2] = { 0, 0 };
 		if (!used[g]) continue;
-		CYC_TRY(add_group(n_particles, series->stretch, &series->n_outside, p, ts, f, set, i_series, g));
+		of.i_optics = g;
+		CYC_TRY(add_group(n_particles, series->stretch, &series->n_outside, p, &of));
 		if (p->has_parts) CYC_TRY(gather_parts(t, p, n_particles, g, support));
 		else t->n_particles += n_particles[0];
 	}
@@ -250,7 +251,7 @@ done:
 
 cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support,
                                cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
-                               int32_t first_tilt, int32_t last_tilt, const char *root)
+                               const int32_t tilts[2], const char *root)
 {
 	cyc_status st = CYC_OK;
 	cyc_series_sums *sums = NULL;
@@ -269,7 +270,7 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 	cyc_optics_used(used, set, i_series);
 	double crop_power = cyc_circle_crop_power(window);
 	double *mean = p->power + (size_t)n_shells * (size_t)ts->n_tilts;
-	for (int32_t f = first_tilt; f <= last_tilt; f++) {
+	for (int32_t f = tilts[0]; f <= tilts[1]; f++) {
 		cyc_tilt_sums *t = &sums->tilts[f];
 		double *power = p->power + (size_t)n_shells * (size_t)f;
 		CYC_TRY(cyc_cancel_check());
@@ -278,10 +279,10 @@ cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc
 		memcpy(power, p->predict->power, (size_t)n_shells * sizeof *power);
 		n_read++;
 		for (int32_t i = 0; i < n_shells; i++) mean[i] += power[i];
-		CYC_TRY(collect_tilt(t, sums, p, support, ts, f, set, i_series, used));
+		CYC_TRY(collect_tilt(t, sums, p, support, (cyc_image_group){ ts, f, set, i_series, 0 }, used));
 	}
 	for (int32_t i = 0; i < n_shells && n_read > 0; i++) mean[i] /= n_read;
-	for (int32_t f = first_tilt; f <= last_tilt; f++) {
+	for (int32_t f = tilts[0]; f <= tilts[1]; f++) {
 		sums->tilts[f].is_blank =
 			sums->tilts[f].n_particles > 0 && is_blank(p->power + (size_t)n_shells * (size_t)f, n_shells);
 		whiten_tilt(&sums->tilts[f], crop_power, support,

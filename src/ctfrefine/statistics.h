@@ -65,11 +65,11 @@ CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *b
                                               const cyc_reference *reference,
                                               const cyc_ctf_pass_options *options);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
-/** Collect the sums of the rows first_tilt .. last_tilt of a series; opens it. The particles' own half map
+/** Collect the sums of the rows tilts[0] to tilts[1] of a series; opens it. The particles' own half map
  * predicts them. */
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p,
                                               const cyc_ctf_support *support, cyc_tilt_series *ts,
                                               const cyc_particle_set *set, int32_t i_series,
-                                              int32_t first_tilt, int32_t last_tilt, const char *root);
+                                              const int32_t tilts[2], const char *root);
 
 #endif

@@ -1,6 +1,7 @@
 #include "ctfrefine/tilt_result.h"
 
 #include "cyclotomo/record.h"
+#include "project/labels.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -75,7 +76,7 @@ static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_wid
 
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit,
                                const cyc_series_sums *sums, const cyc_ctf_widths *w, double gauge,
-                               const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt)
+                               const cyc_ctf_estimate_options *what, const int32_t tilts[2])
 {
 	bool do_defocus = what->do_defocus, do_scale = what->do_scale;
 	cyc_ice_series measured = fit->ice; /* shares the tilts */
@@ -84,9 +85,9 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 		const cyc_tilt *in = &ts->tilts[f];
 		const cyc_tilt_fit *t = &fit->tilts[f];
 		cyc_tilt_result *o = &r[f];
-		*o = (cyc_tilt_result){ .status = in->scale == 0                    ? CYC_TILT_EXCLUDED
-			                              : f < first_tilt || f > last_tilt ? CYC_TILT_NOT_ASKED
-			                                                                : CYC_TILT_NO_DATA,
+		*o = (cyc_tilt_result){ .status = in->scale == 0                 ? CYC_TILT_EXCLUDED
+			                              : f < tilts[0] || f > tilts[1] ? CYC_TILT_NOT_ASKED
+			                                                             : CYC_TILT_NO_DATA,
 			                    .defocus_u_A = in->defocus_u_A,
 			                    .defocus_v_A = in->defocus_v_A,
 			                    .defocus_angle_rad = in->defocus_angle_rad,
@@ -282,47 +283,31 @@ done:
 
 /* ---------------------------------------------------------------- uncertainty.star */
 
-cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	/* A value that was kept has no error of its own. A word would make the column unreadable as numbers, and
-	 * 0 would be a promise. */
-	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
-done:
-	return st;
-}
-
 static cyc_status write_row(cyc_star_block *b, const cyc_tilt *t, const cyc_tilt_result *r, bool has_bfactors)
 {
 	cyc_status st = CYC_OK;
 	int64_t row;
-	int32_t column;
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnMicrographName", ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, t->image ? t->image : ""));
-	CYC_TRY(cyc_uncertainty_put(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticlesUsed", "0"));
-	CYC_TRY(cyc_star_set_int(b, row, column, r->n_particles));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycTiltStatus", ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, cyc_tilt_status_name(r->status)));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusErrorAngst", r->defocus_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycDefocusChangeAngst", r->defocus_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismErrorAngst", r->astigmatism_error_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycAstigmatismChangeAngst", r->astigmatism_change_A));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleError", r->scale_error));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycScaleRatio", r->scale_ratio));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_MICROGRAPH_NAME, t->image ? t->image : ""));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PARTICLES_USED, (double)r->n_particles));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_OWN_TILT_STATUS, cyc_tilt_status_name(r->status)));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_DEFOCUS_ERROR_ANGST, r->defocus_error_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_DEFOCUS_CHANGE_ANGST, r->defocus_change_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ASTIGMATISM_ERROR_ANGST, r->astigmatism_error_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_ASTIGMATISM_CHANGE_ANGST, r->astigmatism_change_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_SCALE_ERROR, r->scale_error));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_SCALE_RATIO, r->scale_ratio));
 	if (has_bfactors) {
-		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorError", r->bfactor_error_A2));
-		CYC_TRY(cyc_uncertainty_put(b, row, "cycBfactorChange", r->bfactor_change_A2));
+		CYC_TRY(cyc_label_put(b, row, CYC_OWN_BFACTOR_ERROR, r->bfactor_error_A2));
+		CYC_TRY(cyc_label_put(b, row, CYC_OWN_BFACTOR_CHANGE, r->bfactor_change_A2));
 	}
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodGain", r->gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycBadProbability", r->p_bad));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodExpected", r->expected_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycLogLikelihoodFound", r->found_gain));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftXAngst", r->shift_A[0]));
-	CYC_TRY(cyc_uncertainty_put(b, row, "cycResidualShiftYAngst", r->shift_A[1]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_GAIN, r->gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_BAD_PROBABILITY, r->p_bad));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected_gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_FOUND, r->found_gain));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_SHIFT_X_ANGST, r->shift_A[0]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_SHIFT_Y_ANGST, r->shift_A[1]));
 done:
 	return st;
 }

@@ -43,10 +43,11 @@ typedef struct {
 	int64_t n_particles;
 } cyc_tilt_result;
 
-/** Results from a fit. `gauge` multiplies the scale factors of the whole data set. */
+/** Results from a fit of rows tilts[0] to tilts[1]. `gauge` multiplies the scale factors of the whole data
+ * set. */
 void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, const cyc_series_fit *fit,
                                const cyc_series_sums *sums, const cyc_ctf_widths *w, double gauge,
-                               const cyc_ctf_estimate_options *what, int32_t first_tilt, int32_t last_tilt);
+                               const cyc_ctf_estimate_options *what, const int32_t tilts[2]);
 /**
  * Scales by the ice's thickness: of all tilts, or only of those without particles. (T4.24)
  * @param[in] gauge  multiplies the law's scales
@@ -63,8 +64,6 @@ CYC_MUST_CHECK cyc_status cyc_tilt_results_write(const char *path, const cyc_til
                                                  uint64_t hash);
 CYC_MUST_CHECK cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilts,
                                                 const char *path, uint64_t hash);
-/** One number of a table of results; NaN, an error that is not known, is written as -1. */
-CYC_MUST_CHECK cyc_status cyc_uncertainty_put(cyc_star_block *b, int64_t row, const char *label, double v);
 /** uncertainty.star: a block per series, a row per tilt. results[i] belongs to series i. */
 CYC_MUST_CHECK cyc_status cyc_uncertainty_write(const char *path, const cyc_tomogram_set *tomograms,
                                                 cyc_tilt_result *const *results, bool has_bfactors);

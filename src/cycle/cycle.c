@@ -1,4 +1,5 @@
-#include "cycle_internal.h"
+#include "page.h"
+#include "progress.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -193,6 +194,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	c->status = "Running";
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, &options, dir));
+	cyc__progress_begin_step(c->progress);
 	cyc__listen(s);
 	st = cyc__kind_get(s->kind)->run(s, c, &options);
 	cyc__listen(NULL);
@@ -203,6 +205,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		goto done;
 	}
 	s->seconds = now_s() - start;
+	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
 	CYC_TRY(cyc__record_time_write(s, c));
 	CYC_TRY(cyc_job_end(dir, CYC_OK));
 	/* Last: without this file the step counts as not done. */
@@ -269,6 +272,18 @@ static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
 	return c->o->accept_worse ? CYC__TURN_WORSE_ACCEPTED : CYC__TURN_WORSE;
 }
 
+/* The page for the steps so far, and summary.json when there is something to say. */
+static cyc_status write_summary(const cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *verdict = NULL;
+	if (c->i_best >= 0) CYC_TRY(cyc__verdict(&verdict, c));
+	CYC_TRY(cyc__summary_write(c, verdict));
+done:
+	cyc_free(verdict);
+	return st;
+}
+
 /* Reconstruction and post-processing of a state, and whether it becomes the run's. */
 static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 {
@@ -278,6 +293,8 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	if (!r->was_kept)
 		cyc_info("%s: %.0f particles, %.0f windows, %.0f more outside of their images (%.1f s)", r->dir,
 		         r->n_particles, r->n_images, r->n_images_outside, r->seconds);
+	if (!r->was_kept) CYC_TRY(write_summary(c));
+	r = &c->steps[c->n_steps - 1];
 	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
 	cyc__step *s = &c->steps[c->n_steps - 1];
 	s->decision = decide(c, s);
@@ -293,15 +310,14 @@ done:
 	return st;
 }
 
-static cyc_status write_summary(const cyc__cycle *c)
+/* The page says that the run has stopped, and why; its error stays the one reported. */
+static void note_stop(cyc__cycle *c)
 {
-	cyc_status st = CYC_OK;
-	char *verdict = NULL;
-	CYC_TRY(cyc__verdict(&verdict, c));
-	CYC_TRY(cyc__summary_write(c, verdict));
-done:
-	cyc_free(verdict);
-	return st;
+	cyc_error record = *cyc_error_get();
+	cyc__progress_end_step(c->progress, CYC__STOPPED, record.message);
+	if (c->progress && write_summary(c) != CYC_OK)
+		cyc_debug("the page could not be written: %s", cyc_error_get()->message);
+	cyc_error_set(&record);
 }
 
 static cyc_status run_turns(cyc__cycle *c)
@@ -314,7 +330,7 @@ static cyc_status run_turns(cyc__cycle *c)
 	CYC_TRY(judge_state(c, i_turn++, ""));
 	cyc__move_warnings(&c->steps[0], &c->project);
 	CYC_TRY(cyc__check_metadata(c));
-	CYC_TRY(write_summary(c));
+	if (!c->steps[c->n_steps - 1].was_kept) CYC_TRY(write_summary(c));
 	for (int32_t i_cycle = 0; i_cycle < c->o->n_cycles; i_cycle++) {
 		for (int k = 0; k < n_turns; k++, i_turn++) {
 			cyc__kind kind = turns[k];
@@ -327,12 +343,15 @@ static cyc_status run_turns(cyc__cycle *c)
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
 			int32_t i_step = c->n_steps - 1;
-			if (!c->steps[i_step].was_kept) cyc__kind_get(kind)->log(&c->steps[i_step]);
+			if (!c->steps[i_step].was_kept) {
+				cyc__kind_get(kind)->log(&c->steps[i_step]);
+				CYC_TRY(write_summary(c));
+			}
 			CYC_TRY(cyc__reweight(c, &c->steps[i_step]));
 			CYC_TRY(judge_state(c, i_turn, c->steps[i_step].output_set));
 			if (c->i_best != i_start) CYC_TRY(cyc__check_metadata(c));
 			if (c->i_best == i_start) refused_at[kind] = i_start;
-			CYC_TRY(write_summary(c));
+			if (!c->steps[c->n_steps - 1].was_kept) CYC_TRY(write_summary(c));
 		}
 	}
 done:
@@ -476,11 +495,18 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	cyc__listen(NULL);
 	CYC_TRY(st);
 	CYC_TRY(mend_duplicates(&c));
+	CYC_TRY(cyc_alloc(&c.page_cache, 1, sizeof *c.page_cache));
+	CYC_TRY(cyc__progress_create(&c.progress, &c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
 	CYC_TRY(fill_result(result, &c));
 	CYC_TRY(write_final_set(&c, result->final_set));
+	cyc__progress_end_step(c.progress, CYC__FINISHED, NULL);
+	CYC_TRY(write_summary(&c));
 done:
+	if (st != CYC_OK && c.progress) note_stop(&c);
+	cyc__progress_destroy(&c.progress);
+	cyc__page_cache_destroy(&c.page_cache);
 	if (lock >= 0) close(lock);
 	for (int32_t i = 0; i < c.n_steps; i++) cyc__step_deinit(&c.steps[i]);
 	cyc_free(c.steps);

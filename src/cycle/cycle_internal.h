@@ -153,6 +153,8 @@ typedef union {
 	cyc_refine3d_options refine3d;
 } cyc__job_options;
 
+typedef struct cyc__progress cyc__progress;
+
 /** A run: the steps that were done or are being done, in order. */
 typedef struct {
 	const cyc_cycle_options *o;
@@ -176,6 +178,8 @@ typedef struct {
 	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
 	cyc__step project;  /**< no step: holds the warnings about the project, which go to the first step's */
 	const char *status; /**< of the newest step, as the pipeline file says it */
+	cyc__progress *progress;            /**< progress.h; NULL: nobody follows */
+	struct cyc__page_cache *page_cache; /**< page.h; pictures that the page has had already */
 } cyc__cycle;
 
 /** What differs between kinds of steps. New kinds of refinement are rows of this table and of PLAN_TURNS in
@@ -251,6 +255,8 @@ CYC_MUST_CHECK cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s);
  * resumed run repeats them.
  */
 CYC_MUST_CHECK cyc_status cyc__check_metadata(cyc__cycle *c);
+/** File of that step's folder with what the images showed of each tilt series. */
+extern const char CYC__EVIDENCE[];
 
 /** Command line for the maps that a post-processing makes itself, of c->before_set; NULL: none. */
 CYC_MUST_CHECK cyc_status cyc__before_command(char **out, const cyc__cycle *c, const cyc__step *s);

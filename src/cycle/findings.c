@@ -1,6 +1,7 @@
 /* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the
  * particle. */
-#include "summary.h"
+#include "page.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -56,7 +57,7 @@ static cyc_status add_tilts(findings *f, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
-		const char *status = cyc_star_text_of(b, i, "cycTiltStatus");
+		const char *status = cyc_star_text_of(b, i, CYC_OWN_TILT_STATUS);
 		if (!status) return CYC_OK;
 		f->n_tilts++;
 		if (!is_bad(status)) continue;
@@ -106,7 +107,7 @@ static cyc_status read_particles(findings *f, const cyc__cycle *c)
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, set->particles));
 	CYC_TRY(cyc_star_read(&star, path));
 	CYC_TRY(cyc_star_require(&b, star, "particles"));
-	int32_t column = cyc_star_column(b, "cycParticleProbability");
+	int32_t column = cyc_star_column(b, CYC_OWN_PARTICLE_PROBABILITY);
 	if (column < 0) goto done;
 	f->n_particles = cyc_star_n_rows(b);
 	for (int64_t i = 0; i < f->n_particles; i++) {
@@ -123,7 +124,7 @@ done:
 }
 
 /* True if an earlier step gave the same warning. */
-static bool was_given(const cyc__cycle *c, int32_t i_step, const char *text)
+bool cyc__was_warned_before(const cyc__cycle *c, int32_t i_step, const char *text)
 {
 	for (int32_t i = 0; i < i_step; i++) {
 		for (int32_t k = 0; k < c->steps[i].n_warnings; k++) {
@@ -141,7 +142,7 @@ static cyc_status findings_read(findings *f, const cyc__cycle *c)
 	CYC_TRY(read_particles(f, c));
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		for (int32_t k = 0; k < c->steps[i].n_warnings; k++)
-			f->n_warnings += !was_given(c, i, c->steps[i].warnings[k]);
+			f->n_warnings += !cyc__was_warned_before(c, i, c->steps[i].warnings[k]);
 	}
 done:
 	return st;
@@ -209,7 +210,7 @@ cyc_status cyc__put_findings_json(cyc_json *j, const cyc__cycle *c)
 	cyc_json_begin_array(j, "warnings");
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		for (int32_t k = 0; k < c->steps[i].n_warnings; k++) {
-			if (was_given(c, i, c->steps[i].warnings[k])) continue;
+			if (cyc__was_warned_before(c, i, c->steps[i].warnings[k])) continue;
 			cyc_json_begin_object(j, NULL);
 			cyc_json_text(j, "job", c->steps[i].name);
 			cyc_json_text(j, "text", c->steps[i].warnings[k]);
@@ -222,12 +223,15 @@ done:
 	return st;
 }
 
-static void put_bad_tilts(FILE *f, const findings *found)
+static cyc_status put_bad_tilts(FILE *f, const cyc__cycle *c, const findings *found)
 {
-	fprintf(f, "<p>%d of %d tilts were found bad, shifted or at the end of the search by <code>",
+	cyc_status st = CYC_OK;
+	static const char *const COLUMNS[] = { "Tilt series", "=Row", "Status" };
+	fprintf(f, "<h3>Bad tilts</h3><p>%d of %d tilts were found bad, shifted or at the end of the search by ",
 	        found->n_bad_tilts, found->n_tilts);
-	cyc__put_escaped(f, found->tilts_of->dir);
-	fputs("</code>:</p>\n<table><tr><th>Tilt series</th><th class=\"n\">Row</th><th>Status</th></tr>\n", f);
+	CYC_TRY(cyc__put_link(f, c, found->tilts_of->dir, found->tilts_of->name));
+	fputs(".</p>\n", f);
+	cyc__begin_table(f, "Bad tilts", COLUMNS, 3);
 	for (int32_t i = 0; i < found->n_bad_tilts && i < N_LISTED; i++) {
 		const bad_tilt *t = &found->bad_tilts[i];
 		fputs("<tr><td>", f);
@@ -236,40 +240,19 @@ static void put_bad_tilts(FILE *f, const findings *found)
 		cyc__put_escaped(f, t->status);
 		fputs("</td></tr>\n", f);
 	}
-	fputs("</table>\n", f);
+	cyc__end_table(f);
 	if (found->n_bad_tilts > N_LISTED)
-		fprintf(f, "<p class=\"muted\">%d more are in its table.</p>\n", found->n_bad_tilts - N_LISTED);
+		fprintf(f, "<p class=\"note\">%d more are in its table.</p>\n", found->n_bad_tilts - N_LISTED);
+done:
+	return st;
 }
 
-cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c)
+cyc_status cyc__put_bad_tilts(FILE *f, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
 	findings found = { 0 };
 	CYC_TRY(findings_read(&found, c));
-	if (found.n_bad_tilts > 0 || found.n_doubtful > 0)
-		fputs("<h2>Bad tilts and doubtful particles</h2>\n", f);
-	if (found.n_bad_tilts > 0) put_bad_tilts(f, &found);
-	if (found.n_doubtful > 0) {
-		fprintf(f,
-		        "<p>%lld of %lld particles are probably not the particle, or have a wrong pose "
-		        "(<code>cycParticleProbability</code> below 0.5 in <code>",
-		        (long long)found.n_doubtful, (long long)found.n_particles);
-		cyc__put_escaped(f, found.particles);
-		fputs("</code>).</p>\n", f);
-	}
-	if (found.n_warnings == 0) goto done;
-	fputs("<h2>What was warned about</h2>\n<table><tr><th>Job</th><th>Warning</th></tr>\n", f);
-	for (int32_t i = 0; i < c->n_steps; i++) {
-		for (int32_t k = 0; k < c->steps[i].n_warnings; k++) {
-			if (was_given(c, i, c->steps[i].warnings[k])) continue;
-			fputs("<tr><td><code>", f);
-			cyc__put_escaped(f, c->steps[i].name);
-			fputs("</code></td><td>", f);
-			cyc__put_escaped(f, c->steps[i].warnings[k]);
-			fputs("</td></tr>\n", f);
-		}
-	}
-	fputs("</table>\n<p class=\"muted\">Each once, with the first job that gave it.</p>\n", f);
+	if (found.n_bad_tilts > 0) CYC_TRY(put_bad_tilts(f, c, &found));
 done:
 	findings_deinit(&found);
 	return st;

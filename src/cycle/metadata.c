@@ -1,5 +1,6 @@
 /* Mistakes in the metadata that the first maps show already: told at the start, since no step mends them. */
 #include "cycle_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -76,6 +77,40 @@ done:
 	return st;
 }
 
+const char CYC__EVIDENCE[] = "evidence.star";
+
+/* Slopes that the images show, for the page. */
+static cyc_status write_evidence(const char *path, const cyc_check_result *r)
+{
+	cyc_status st = CYC_OK;
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	int64_t row;
+	int32_t column;
+	CYC_TRY(cyc_star_create(&s));
+	CYC_TRY(cyc_star_set_comment(
+		s, "What the images show of hand and doses (docs/theory/09-evidence.md): slopes that should be 1,\n"
+		   "with standard errors; -1 as an error: not known.\n"));
+	CYC_TRY(cyc_star_add_block(&b, s, "evidence", CYC_STAR_TABLE));
+	for (int32_t i = 0; i < r->n_series; i++) {
+		const cyc_series_evidence *e = &r->series[i];
+		const double values[4] = { e->hand.value, e->hand.error, e->dose.value, e->dose.error };
+		static const char *const LABELS[4] = { CYC_OWN_HAND_SLOPE, CYC_OWN_HAND_SLOPE_ERROR,
+			                                   CYC_OWN_DOSE_SLOPE, CYC_OWN_DOSE_SLOPE_ERROR };
+		CYC_TRY(cyc_star_add_row(&row, b));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_NAME, ""));
+		CYC_TRY(cyc_star_set_text(b, row, column, e->name));
+		for (int k = 0; k < 4; k++) {
+			CYC_TRY(cyc_star_ensure_column(&column, b, LABELS[k], "0"));
+			CYC_TRY(cyc_star_set_double(b, row, column, isfinite(values[k]) ? values[k] : k % 2 ? -1 : 0));
+		}
+	}
+	CYC_TRY(cyc_star_write(s, path));
+done:
+	cyc_star_destroy(&s);
+	return st;
+}
+
 /* Whether there is a record that is as it was written. */
 static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
 {
@@ -127,7 +162,7 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 	cyc_status st = CYC_OK;
 	cyc__step *s = &c->steps[c->i_best];
 	cyc_check_result r = { 0 };
-	char *dir = NULL, *path = NULL;
+	char *dir = NULL, *path = NULL, *evidence = NULL;
 	bool has = false;
 	if (!c->ops->check || c->o->skip_check || c->metadata_is_clear) goto done;
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
@@ -144,6 +179,8 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 			goto done;
 		}
 		CYC_TRY(st);
+		CYC_TRY(cyc_path_join(&evidence, dir, CYC__EVIDENCE));
+		CYC_TRY(write_evidence(evidence, &r));
 		CYC_TRY(write_record(path, &r));
 	}
 	cyc__listen(s);
@@ -153,5 +190,6 @@ done:
 	cyc_check_result_deinit(&r);
 	cyc_free(dir);
 	cyc_free(path);
+	cyc_free(evidence);
 	return st;
 }

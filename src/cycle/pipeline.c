@@ -1,4 +1,5 @@
 #include "cycle_internal.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -119,17 +120,18 @@ cyc_status cyc__pipeline_write(const cyc__cycle *c)
 	char *name = NULL, *path = NULL;
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&general, star, "pipeline_general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, "rlnPipeLineJobCounter", c->n_steps + 1));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_PIPE_LINE_JOB_COUNTER, c->n_steps + 1));
 	CYC_TRY(add_block(&processes, star, "pipeline_processes", 4,
-	                  (const char *[]){ "rlnPipeLineProcessName", "rlnPipeLineProcessAlias",
-	                                    "rlnPipeLineProcessTypeLabel", "rlnPipeLineProcessStatusLabel" }));
+	                  (const char *[]){ CYC_RLN_PIPE_LINE_PROCESS_NAME, CYC_RLN_PIPE_LINE_PROCESS_ALIAS,
+	                                    CYC_RLN_PIPE_LINE_PROCESS_TYPE_LABEL,
+	                                    CYC_RLN_PIPE_LINE_PROCESS_STATUS_LABEL }));
 	CYC_TRY(add_block(&nodes, star, "pipeline_nodes", 3,
-	                  (const char *[]){ "rlnPipeLineNodeName", "rlnPipeLineNodeTypeLabel",
-	                                    "rlnPipeLineNodeTypeLabelDepth" }));
+	                  (const char *[]){ CYC_RLN_PIPE_LINE_NODE_NAME, CYC_RLN_PIPE_LINE_NODE_TYPE_LABEL,
+	                                    CYC_RLN_PIPE_LINE_NODE_TYPE_LABEL_DEPTH }));
 	CYC_TRY(add_block(&in, star, "pipeline_input_edges", 2,
-	                  (const char *[]){ "rlnPipeLineEdgeFromNode", "rlnPipeLineEdgeProcess" }));
+	                  (const char *[]){ CYC_RLN_PIPE_LINE_EDGE_FROM_NODE, CYC_RLN_PIPE_LINE_EDGE_PROCESS }));
 	CYC_TRY(add_block(&out, star, "pipeline_output_edges", 2,
-	                  (const char *[]){ "rlnPipeLineEdgeProcess", "rlnPipeLineEdgeToNode" }));
+	                  (const char *[]){ CYC_RLN_PIPE_LINE_EDGE_PROCESS, CYC_RLN_PIPE_LINE_EDGE_TO_NODE }));
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		const char *status = i == c->n_steps - 1 ? c->status : "Succeeded";
 		CYC_TRY(add_row(processes, 4,

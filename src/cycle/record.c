@@ -2,6 +2,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/version.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -53,8 +54,8 @@ static const char SEAL[] = "\ndata_end\n";
 /* What stands behind a text of n bytes, and says that it is whole. */
 static cyc_status make_seal(char **out, const char *text, size_t n)
 {
-	return cyc_asprintf(out, "%s\n_cycRecordFormat %d\n_cycRecordHash %s\n\n", SEAL, RECORD_FORMAT,
-	                    cyc__hash_format(cyc_hash(CYC_HASH_INIT, text, n)).text);
+	return cyc_asprintf(out, "%s\n_%s %d\n_%s %s\n\n", SEAL, CYC_OWN_RECORD_FORMAT, RECORD_FORMAT,
+	                    CYC_OWN_RECORD_HASH, cyc__hash_format(cyc_hash(CYC_HASH_INIT, text, n)).text);
 }
 
 cyc_status cyc__write_sealed(const cyc_star *s, const char *path)
@@ -398,14 +399,14 @@ static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs old_options = { 0 }, old_inputs = { 0 };
-	CYC_TRY(cyc__read_table(&old_options, star, "options", "cycOptionName", "cycOptionValue"));
+	CYC_TRY(cyc__read_table(&old_options, star, "options", CYC_OWN_OPTION_NAME, CYC_OWN_OPTION_VALUE));
 	CYC_TRY(add_new_options(&old_options, c));
-	CYC_TRY(cyc__read_table(&old_inputs, star, "inputs", "cycFileName", "cycFileHash"));
+	CYC_TRY(cyc__read_table(&old_inputs, star, "inputs", CYC_OWN_FILE_NAME, CYC_OWN_FILE_HASH));
 	CYC_TRY(compare_pairs(is_corrected, &old_options, options, finished, c, true));
 	CYC_TRY(compare_left_out(&old_options, options, &old_inputs, finished, c));
 	CYC_TRY(compare_pairs(is_corrected, &old_inputs, &c->inputs, finished, c, false));
 	const cyc_star_block *general = cyc_star_find(star, "general");
-	const char *version = general ? cyc_star_text_of(general, 0, "cycVersion") : NULL;
+	const char *version = general ? cyc_star_text_of(general, 0, CYC_OWN_VERSION) : NULL;
 	if (version && strcmp(version, CYCLOTOMO_VERSION) != 0) {
 		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare",
 		         version, CYCLOTOMO_VERSION);
@@ -468,9 +469,9 @@ static cyc_status write_record(const char *path, const cyc__cycle *c, const cyc_
 	cyc_star_block *b;
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_text(b, "cycVersion", CYCLOTOMO_VERSION));
-	CYC_TRY(cyc__add_table(star, "options", "cycOptionName", "cycOptionValue", options));
-	CYC_TRY(cyc__add_table(star, "inputs", "cycFileName", "cycFileHash", &c->inputs));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_VERSION, CYCLOTOMO_VERSION));
+	CYC_TRY(cyc__add_table(star, "options", CYC_OWN_OPTION_NAME, CYC_OWN_OPTION_VALUE, options));
+	CYC_TRY(cyc__add_table(star, "inputs", CYC_OWN_FILE_NAME, CYC_OWN_FILE_HASH, &c->inputs));
 	CYC_TRY(cyc__write_sealed(star, path));
 done:
 	cyc_star_destroy(&star);

@@ -1,12 +1,13 @@
 /* The state before a turn with the particles and weights that the turn left: what its maps can fairly be
  * compared with. */
 #include "cycle_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char LABEL[] = "cycParticleProbability";
+static const char *const LABEL = CYC_OWN_PARTICLE_PROBABILITY;
 /* Weights that change by less than this, of all particles, change a mean FSC by less than F (1 - F) times it:
  * below its error. */
 static const double LEAST_CHANGE = 0.002;
@@ -43,7 +44,7 @@ static cyc_status read_weights(weighted **out, int64_t *n, const cyc_star_block 
 {
 	cyc_status st = CYC_OK;
 	int32_t name;
-	CYC_TRY(cyc_star_require_column(&name, b, "rlnTomoParticleName"));
+	CYC_TRY(cyc_star_require_column(&name, b, CYC_RLN_TOMO_PARTICLE_NAME));
 	*n = cyc_star_n_rows(b);
 	CYC_TRY(cyc_alloc(out, *n, sizeof **out));
 	for (int64_t i = 0; i < *n; i++) {
@@ -64,7 +65,7 @@ static cyc_status take_weights(double *change, cyc_star_block *old, const weight
 	int32_t name, column;
 	int64_t n = cyc_star_n_rows(old);
 	*change = 0.0;
-	CYC_TRY(cyc_star_require_column(&name, old, "rlnTomoParticleName"));
+	CYC_TRY(cyc_star_require_column(&name, old, CYC_RLN_TOMO_PARTICLE_NAME));
 	CYC_TRY(cyc_star_ensure_column(&column, old, LABEL, "1"));
 	CYC_TRY(cyc_alloc(&keep, n, sizeof *keep));
 	for (int64_t i = 0; i < n; i++) {
@@ -119,7 +120,8 @@ cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s)
 	c->before_set = NULL;
 	CYC_TRY(read_set(&set[0], &star[0], &b[0], c, c->steps[c->i_best].output_set));
 	CYC_TRY(read_set(&set[1], &star[1], &b[1], c, s->output_set));
-	if (strcmp(set[0]->particles, set[1]->particles) == 0 || cyc_star_column(b[0], "rlnTomoParticleName") < 0)
+	if (strcmp(set[0]->particles, set[1]->particles) == 0 ||
+	    cyc_star_column(b[0], CYC_RLN_TOMO_PARTICLE_NAME) < 0)
 		goto done;
 	double n_before = (double)cyc_star_n_rows(b[0]);
 	CYC_TRY(read_weights(&now, &n_now, b[1]));

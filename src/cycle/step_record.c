@@ -3,6 +3,7 @@
 
 #include "cyclotomo/json.h"
 #include "cyclotomo/version.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,6 +35,7 @@ static bool is_output(const char *name)
 		                                  "run.json",
 		                                  "cyclotomo_step.star",
 		                                  "metadata.txt",
+		                                  "evidence.star",
 		                                  "cyclotomo_before.star",
 		                                  "cyclotomo_before_particles.star" };
 	for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
@@ -88,13 +90,13 @@ static cyc_status add_outputs(cyc_star *star, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs states = { 0 };
-	CYC_TRY(cyc__add_table(star, "outputs", "cycFileRole", "cycFileName", &s->outputs));
+	CYC_TRY(cyc__add_table(star, "outputs", CYC_OWN_FILE_ROLE, CYC_OWN_FILE_NAME, &s->outputs));
 	for (int32_t i = 0; i < s->files.n; i++) {
 		const cyc_file_mark *m = &s->files.items[i];
 		CYC_TRY(
 			cyc__pairs_add(&states, m->name, "%" PRId64 ":%s", m->n_bytes, cyc__hash_format(m->hash).text));
 	}
-	CYC_TRY(cyc__add_table(star, "files", "cycFileName", "cycFileState", &states));
+	CYC_TRY(cyc__add_table(star, "files", CYC_OWN_FILE_NAME, CYC_OWN_FILE_STATE, &states));
 done:
 	cyc__pairs_deinit(&states);
 	return st;
@@ -116,7 +118,7 @@ static cyc_status add_figures(cyc_star *star, const cyc__step *s)
 	if (isfinite(s->name)) CYC_TRY(cyc__pairs_add(&figures, #name, "%.17g", s->name));
 	CYC__STEP_FIGURES(ADD_FIGURE)
 #undef ADD_FIGURE
-	CYC_TRY(cyc__add_table(star, "figures", "cycFigureName", "cycFigureValue", &figures));
+	CYC_TRY(cyc__add_table(star, "figures", CYC_OWN_FIGURE_NAME, CYC_OWN_FIGURE_VALUE, &figures));
 done:
 	cyc__pairs_deinit(&figures);
 	return st;
@@ -129,8 +131,8 @@ static cyc_status add_fsc(cyc_star *star, const cyc__step *s)
 	int32_t c[2];
 	int64_t row;
 	CYC_TRY(cyc_star_add_block(&b, star, "fsc", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&c[0], b, "cycFsc", ""));
-	CYC_TRY(cyc_star_ensure_column(&c[1], b, "cycFscUnmasked", ""));
+	CYC_TRY(cyc_star_ensure_column(&c[0], b, CYC_OWN_FSC, ""));
+	CYC_TRY(cyc_star_ensure_column(&c[1], b, CYC_OWN_FSC_UNMASKED, ""));
 	for (int32_t i = 0; i < s->n_shells; i++) {
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(set_exactly(b, row, c[0], s->fsc[i]));
@@ -148,7 +150,7 @@ static cyc_status add_warnings(cyc_star *star, const cyc__step *s)
 	int64_t row;
 	if (s->n_warnings == 0) return CYC_OK;
 	CYC_TRY(cyc_star_add_block(&b, star, "warnings", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycWarning", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_WARNING, ""));
 	for (int32_t i = 0; i < s->n_warnings; i++) {
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, s->warnings[i]));
@@ -163,7 +165,7 @@ static cyc_status read_warnings(cyc__step *s, const cyc_star *star)
 	const cyc_star_block *b = cyc_star_find(star, "warnings");
 	int32_t column;
 	if (!b) return CYC_OK;
-	CYC_TRY(cyc_star_require_column(&column, b, "cycWarning"));
+	CYC_TRY(cyc_star_require_column(&column, b, CYC_OWN_WARNING));
 	CYC_TRY(cyc_alloc(&s->warnings, cyc_star_n_rows(b), sizeof *s->warnings));
 	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
 		CYC_TRY(cyc_strdup(&s->warnings[i], cyc_star_text(b, i, column)));
@@ -183,10 +185,10 @@ cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_options *o)
 	s->state_key = hash_outputs(s->start_key, s);
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "step", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_text(b, "cycVersion", CYCLOTOMO_VERSION));
-	CYC_TRY(cyc_star_list_set_text(b, "cycStepKey", cyc__hash_format(s->key).text));
-	CYC_TRY(cyc_star_list_set_text(b, "cycInputSet", s->input_set));
-	CYC_TRY(cyc_star_list_set_text(b, "cycOutputSet", s->output_set));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_VERSION, CYCLOTOMO_VERSION));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_STEP_KEY, cyc__hash_format(s->key).text));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_INPUT_SET, s->input_set));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_OUTPUT_SET, s->output_set));
 	CYC_TRY(add_outputs(star, s));
 	CYC_TRY(add_figures(star, s));
 	if (s->n_shells > 0) CYC_TRY(add_fsc(star, s));
@@ -203,8 +205,8 @@ static cyc_status read_outputs(cyc__step *s, const cyc_star *star)
 {
 	cyc_status st = CYC_OK;
 	cyc__pairs states = { 0 };
-	CYC_TRY(cyc__read_table(&s->outputs, star, "outputs", "cycFileRole", "cycFileName"));
-	CYC_TRY(cyc__read_table(&states, star, "files", "cycFileName", "cycFileState"));
+	CYC_TRY(cyc__read_table(&s->outputs, star, "outputs", CYC_OWN_FILE_ROLE, CYC_OWN_FILE_NAME));
+	CYC_TRY(cyc__read_table(&states, star, "files", CYC_OWN_FILE_NAME, CYC_OWN_FILE_STATE));
 	for (int32_t i = 0; i < states.n; i++) {
 		const char *name = states.items[i].name, *state = states.items[i].value;
 		CYC_TRY(cyc_file_marks_add(&s->files, name));
@@ -257,7 +259,7 @@ static cyc_status read_figures(cyc__step *s, const cyc_star *star)
 	cyc_status st = CYC_OK;
 	cyc__pairs figures = { 0 };
 	const char *text;
-	CYC_TRY(cyc__read_table(&figures, star, "figures", "cycFigureName", "cycFigureValue"));
+	CYC_TRY(cyc__read_table(&figures, star, "figures", CYC_OWN_FIGURE_NAME, CYC_OWN_FIGURE_VALUE));
 #define READ_FIGURE(name)                                                                                    \
 	if ((text = cyc__pairs_get(&figures, #name)) != NULL) s->name = strtod(text, NULL);
 	CYC__STEP_FIGURES(READ_FIGURE)
@@ -273,8 +275,8 @@ static cyc_status read_fsc(cyc__step *s, const cyc_star *star)
 	const cyc_star_block *b = cyc_star_find(star, "fsc");
 	int32_t c[2];
 	if (!b) return CYC_OK;
-	CYC_TRY(cyc_star_require_column(&c[0], b, "cycFsc"));
-	CYC_TRY(cyc_star_require_column(&c[1], b, "cycFscUnmasked"));
+	CYC_TRY(cyc_star_require_column(&c[0], b, CYC_OWN_FSC));
+	CYC_TRY(cyc_star_require_column(&c[1], b, CYC_OWN_FSC_UNMASKED));
 	int32_t n = (int32_t)cyc_star_n_rows(b);
 	CYC_TRY(cyc_alloc(&s->fsc, n, sizeof *s->fsc));
 	CYC_TRY(cyc_alloc(&s->fsc_unmasked, n, sizeof *s->fsc_unmasked));
@@ -312,8 +314,8 @@ static cyc_status read_results(cyc__step *s, const cyc_star *star, const char *p
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
 	CYC_TRY(cyc_star_require(&b, star, "step"));
-	const char *set = cyc_star_text_of(b, 0, "cycOutputSet");
-	CYC_CHECK(set, CYC_E_FORMAT, "%s: no cycOutputSet", path);
+	const char *set = cyc_star_text_of(b, 0, CYC_OWN_OUTPUT_SET);
+	CYC_CHECK(set, CYC_E_FORMAT, "%s: no %s", path, CYC_OWN_OUTPUT_SET);
 	CYC_TRY(cyc_strdup(&s->output_set, set));
 	CYC_TRY(read_outputs(s, star));
 	CYC_TRY(read_figures(s, star));
@@ -330,7 +332,7 @@ static cyc_status compare_key(bool *is_of_key, const cyc_star *star, const cyc__
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
 	CYC_TRY(cyc_star_require(&b, star, "step"));
-	const char *key = cyc_star_text_of(b, 0, "cycStepKey");
+	const char *key = cyc_star_text_of(b, 0, CYC_OWN_STEP_KEY);
 	*is_of_key = key && strcmp(key, cyc__hash_format(s->key).text) == 0;
 done:
 	return st;

@@ -358,6 +358,8 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c, const cyc__job
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "map", result.map));
 	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "figures", "run_figures.pdf"));
+	CYC_TRY(add_if_there(s, o, "directions", "run_directions.png"));
 	CYC_TRY(add_if_there(s, o, "improbable particles", "run_improbable.star"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));

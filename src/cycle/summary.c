@@ -2,6 +2,7 @@
 
 #include "cyclotomo/json.h"
 #include "cyclotomo/version.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -167,9 +168,9 @@ static cyc_status read_after(cyc__ctf_series *s, const cyc_star_block *global, c
 	cyc_star *star = NULL;
 	const char *file = NULL;
 	for (int64_t i = 0; i < cyc_star_n_rows(global) && !file; i++) {
-		const char *name = cyc_star_text_of(global, i, "rlnTomoName");
+		const char *name = cyc_star_text_of(global, i, CYC_RLN_TOMO_NAME);
 		if (name && strcmp(name, s->name) == 0)
-			file = cyc_star_text_of(global, i, "rlnTomoTiltSeriesStarFile");
+			file = cyc_star_text_of(global, i, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE);
 	}
 	if (!file) return CYC_OK;
 	CYC_TRY(cyc_path_join(&path, root, file));
@@ -177,9 +178,9 @@ static cyc_status read_after(cyc__ctf_series *s, const cyc_star_block *global, c
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
 	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
 		double u, v;
-		CYC_TRY(cyc_star_double_of(&u, b, i, "rlnDefocusU"));
-		CYC_TRY(cyc_star_double_of(&v, b, i, "rlnDefocusV"));
-		CYC_TRY(cyc_star_double_or(&s->scale[1][i], b, i, "rlnCtfScalefactor", 1.0));
+		CYC_TRY(cyc_star_double_of(&u, b, i, CYC_RLN_DEFOCUS_U));
+		CYC_TRY(cyc_star_double_of(&v, b, i, CYC_RLN_DEFOCUS_V));
+		CYC_TRY(cyc_star_double_or(&s->scale[1][i], b, i, CYC_RLN_CTF_SCALEFACTOR, 1.0));
 		s->defocus_um[1][i] = 0.5 * (u + v) / 1e4;
 	}
 done:
@@ -209,8 +210,8 @@ static cyc_status read_errors(cyc__ctf_series *s, const cyc_star *uncertainty)
 	const cyc_star_block *b = cyc_star_find(uncertainty, s->name);
 	for (int32_t i = 0; b && i < s->n && i < cyc_star_n_rows(b); i++) {
 		double error_A;
-		CYC_TRY(error_of(&error_A, b, i, "cycDefocusErrorAngst"));
-		CYC_TRY(error_of(&s->scale_error[i], b, i, "cycScaleError"));
+		CYC_TRY(error_of(&error_A, b, i, CYC_OWN_DEFOCUS_ERROR_ANGST));
+		CYC_TRY(error_of(&s->scale_error[i], b, i, CYC_OWN_SCALE_ERROR));
 		s->defocus_error_um[i] = error_A / 1e4;
 		s->has_errors = s->has_errors || isfinite(error_A) || isfinite(s->scale_error[i]);
 	}
@@ -402,9 +403,9 @@ cyc_status cyc__summary_write(const cyc__cycle *c, const char *verdict)
 {
 	cyc_status st = CYC_OK;
 	char *json = NULL, *html = NULL;
-	CYC_TRY(cyc__summary_json(&json, c, verdict));
+	if (c->i_best >= 0) CYC_TRY(cyc__summary_json(&json, c, verdict));
 	CYC_TRY(cyc__summary_html(&html, c, verdict));
-	CYC_TRY(write_in_run(c, "summary.json", json));
+	if (json) CYC_TRY(write_in_run(c, "summary.json", json));
 	CYC_TRY(write_in_run(c, "summary.html", html));
 done:
 	cyc_free(json);

@@ -43,13 +43,12 @@ CYC_MUST_CHECK cyc_status cyc__append_sentence(char **text, const char *more);
  * none. */
 CYC_MUST_CHECK cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c);
 CYC_MUST_CHECK cyc_status cyc__put_findings_json(cyc_json *j, const cyc__cycle *c);
-CYC_MUST_CHECK cyc_status cyc__put_findings_html(FILE *f, const cyc__cycle *c);
+/** Table of the tilts that were found bad; nothing without any. */
+CYC_MUST_CHECK cyc_status cyc__put_bad_tilts(FILE *f, const cyc__cycle *c);
+/** True if a step before this one gave the same warning. */
+bool cyc__was_warned_before(const cyc__cycle *c, int32_t i_step, const char *text);
 
 /** Text as HTML. */
 void cyc__put_escaped(FILE *f, const char *s);
-/** Angular distribution of the particles of the final state. */
-CYC_MUST_CHECK cyc_status cyc__put_directions(FILE *f, const cyc__cycle *c);
-/** The figures of a polishing, of n_most series at most; nothing if there are none. */
-CYC_MUST_CHECK cyc_status cyc__put_polish_figures(FILE *f, const cyc__cycle *c, int n_most);
 
 #endif

@@ -1,5 +1,6 @@
 /* Names of files, what of them is there already, and the STAR files that come last. */
 #include "extract/extract_internal.h"
+#include "project/labels.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -70,49 +71,21 @@ done:
 
 /* ---------------------------------------------------------------- particles.star */
 
-static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, const char *text)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, text));
-done:
-	return st;
-}
-
 static cyc_status set_optics(cyc_star_block *b, const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[5] = { "rlnCtfDataAreCtfPremultiplied", "rlnImageDimensionality",
-		                                  "rlnTomoSubtomogramBinning", "rlnImagePixelSize", "rlnImageSize" };
-	int32_t column[5];
 	const cyc_extract_options *o = j->o;
-	for (int k = 0; k < 5; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
 	for (int64_t g = 0; g < cyc_star_n_rows(b); g++) {
 		double pixel_size_A;
 		/* The tomograms and the optics table agree in this, or the particles could not have been read. */
-		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnTomoTiltSeriesPixelSize",
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
 		                           j->box.pixel_size_A / o->binning));
 		/* Volumes carry their weights with them; stacks of --no-ctf do not have any. */
-		CYC_TRY(cyc_star_set_int(b, g, column[0], !(o->stacks && o->no_ctf)));
-		CYC_TRY(cyc_star_set_int(b, g, column[1], o->stacks ? 2 : 3));
-		CYC_TRY(cyc_star_set_double(b, g, column[2], o->binning));
-		CYC_TRY(cyc_star_set_double(b, g, column[3], o->binning * pixel_size_A));
-		CYC_TRY(cyc_star_set_int(b, g, column[4], j->crop_px));
-	}
-done:
-	return st;
-}
-
-static cyc_status set_three(cyc_star_block *b, int64_t row, const char *const label[3], double x, double y,
-                            double z)
-{
-	cyc_status st = CYC_OK;
-	const double v[3] = { x, y, z };
-	for (int k = 0; k < 3; k++) {
-		int32_t column;
-		CYC_TRY(cyc_star_ensure_column(&column, b, label[k], "0"));
-		CYC_TRY(cyc_star_set_double(b, row, column, v[k]));
+		CYC_TRY(cyc_label_put(b, g, CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED, !(o->stacks && o->no_ctf)));
+		CYC_TRY(cyc_label_put(b, g, CYC_RLN_IMAGE_DIMENSIONALITY, o->stacks ? 2 : 3));
+		CYC_TRY(cyc_label_put(b, g, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, o->binning));
+		CYC_TRY(cyc_label_put(b, g, CYC_RLN_IMAGE_PIXEL_SIZE, o->binning * pixel_size_A));
+		CYC_TRY(cyc_label_put(b, g, CYC_RLN_IMAGE_SIZE, j->crop_px));
 	}
 done:
 	return st;
@@ -122,20 +95,15 @@ done:
 static cyc_status set_pose(cyc_star_block *b, const cyc_particle *p, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                       "rlnCenteredCoordinateZAngst" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                                        "rlnTomoSubtomogramPsi" };
-	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
-	CYC_TRY(set_three(b, p->row, COORDINATE, p->position_A.x, p->position_A.y, p->position_A.z));
-	if (!o->keep_offsets) CYC_TRY(set_three(b, p->row, ORIGIN, 0, 0, 0));
+	static const double NONE[3] = { 0 };
+	const double place[3] = { p->position_A.x, p->position_A.y, p->position_A.z };
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_CENTRED, place));
+	if (!o->keep_offsets) CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ORIGIN, NONE));
 	if (o->apply_orientations) {
-		double rot, tilt, psi;
-		cyc_euler_from_matrix(&rot, &tilt, &psi, p->R_tomo_ref);
-		CYC_TRY(set_three(b, p->row, SUBTOMOGRAM, cyc_rad_to_deg(rot), cyc_rad_to_deg(tilt),
-		                  cyc_rad_to_deg(psi)));
-		CYC_TRY(set_three(b, p->row, ANGLE, 0, 0, 0));
+		double angle[3];
+		cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], p->R_tomo_ref);
+		CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_SUBTOMOGRAM, angle));
+		CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ANGLE, NONE));
 	}
 done:
 	return st;
@@ -147,7 +115,7 @@ static cyc_status set_files(cyc_star_block *b, const cyc_extract_job *j, int64_t
 	const cyc_particle *p = &j->particles->particles[i];
 	char *name = NULL;
 	CYC_TRY(cyc__extract_file(&name, j, i, j->o->stacks ? CYC__SUFFIX_STACK : CYC__SUFFIX_DATA));
-	CYC_TRY(set_cell(b, p->row, "rlnImageName", name));
+	CYC_TRY(cyc_label_put_text(b, p->row, CYC_RLN_IMAGE_NAME, name));
 	if (j->o->stacks) {
 		const uint8_t *visible = cyc__visible(&j->selection, i);
 		char *at = flags;
@@ -156,12 +124,12 @@ static cyc_status set_files(cyc_star_block *b, const cyc_extract_job *j, int64_t
 			*at++ = visible[f] ? '1' : '0';
 		}
 		strcpy(at, "]");
-		CYC_TRY(set_cell(b, p->row, "rlnTomoVisibleFrames", flags));
+		CYC_TRY(cyc_label_put_text(b, p->row, CYC_RLN_TOMO_VISIBLE_FRAMES, flags));
 	} else {
 		cyc_free(name);
 		name = NULL;
 		CYC_TRY(cyc__extract_file(&name, j, i, CYC__SUFFIX_WEIGHTS));
-		CYC_TRY(set_cell(b, p->row, "rlnCtfImage", name));
+		CYC_TRY(cyc_label_put_text(b, p->row, CYC_RLN_CTF_IMAGE, name));
 	}
 done:
 	cyc_free(name);
@@ -178,7 +146,7 @@ static cyc_status with_general(cyc_star **out, const cyc_star *from, bool are_2d
 	b = cyc_star_find(from, "general");
 	if (b) CYC_TRY(cyc_star_add_copy(&general, s, b));
 	else CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, "rlnTomoSubTomosAre2DStacks", are_2d_stacks));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, are_2d_stacks));
 	for (int32_t i = 0; i < cyc_star_n_blocks(from); i++) {
 		const cyc_star_block *block = cyc_star_block_at(from, i);
 		if (block == b || strcmp(cyc_star_block_name(block), "optics") != 0) continue;
@@ -199,7 +167,6 @@ done:
 static cyc_status write_particles(cyc_extract_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_particle_set *set = j->particles;
 	cyc_star *s = NULL;
 	cyc_star_block *b;
@@ -211,8 +178,8 @@ static cyc_status write_particles(cyc_extract_job *j, const char *path)
 	CYC_TRY(cyc_star_require(&b, set->star, "optics"));
 	CYC_TRY(set_optics(b, j));
 	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
-	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, PIXEL[k]);
-	cyc_star_remove_column(b, j->o->stacks ? "rlnCtfImage" : "rlnTomoVisibleFrames");
+	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, CYC_LABELS_COORDINATE[k]);
+	cyc_star_remove_column(b, j->o->stacks ? CYC_RLN_CTF_IMAGE : CYC_RLN_TOMO_VISIBLE_FRAMES);
 	for (int64_t i = 0; i < set->n; i++) {
 		if (!j->selection.is_kept[i]) continue;
 		CYC_TRY(set_pose(b, &set->particles[i], j->o));
@@ -244,27 +211,22 @@ done:
 cyc_status cyc__extract_write_stars(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
 	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
 	CYC_TRY(named(&j->result->particles, &path, j, "particles.star"));
 	CYC_TRY(write_particles(j, path));
-	cyc_free(set->particles);
-	set->particles = NULL;
-	CYC_TRY(cyc_strdup(&set->particles, j->result->particles));
-	if (set->trajectories && set->trajectories[0] && j->selection.n_kept < j->particles->n) {
+	const char *motion = j->input->trajectories;
+	if (motion && motion[0] && j->selection.n_kept < j->particles->n) {
 		CYC_TRY(named(&j->result->trajectories, &path, j, "motion.star"));
 		CYC_TRY(cyc_trajectories_write(j->particles, j->tomograms, j->selection.is_kept, path));
-		cyc_free(set->trajectories);
-		set->trajectories = NULL;
-		CYC_TRY(cyc_strdup(&set->trajectories, j->result->trajectories));
 	}
 	/* Half maps, mask and FSC stay: where the particles are has not changed. Last: its being there says that
 	 * all is. */
-	CYC_TRY(named(&j->result->optimisation_set, &path, j, "optimisation_set.star"));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	const cyc_set_changes now = { .particles = j->result->particles,
+		                          .trajectories = j->result->trajectories,
+		                          .keeps_references = true };
+	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
+	CYC_TRY(cyc_optimisation_set_write_result(j->root, j->result->optimisation_set, j->input, &now));
 done:
 	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }

@@ -120,3 +120,13 @@ void cyc_tilt_from_matrix(double *xtilt, double *ytilt, double *zrot, cyc_mat3 r
 		*zrot = atan2(-r.m[0][1], r.m[1][1]);
 	}
 }
+
+double cyc_disc_coverage(double r, double R, double distance)
+{
+	if (distance <= R - r) return 1;
+	if (distance >= R + r) return 0;
+	double a = (distance * distance + r * r - R * R) / (2 * distance), b = distance - a;
+	double area =
+		r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
+	return area / (CYC_PI * r * r);
+}

@@ -119,3 +119,13 @@ void cyc_symmetry_destroy(cyc_symmetry **s)
 	cyc_free(*s);
 	*s = NULL;
 }
+
+int32_t cyc_symmetry_order(const char *name)
+{
+	cyc_symmetry *group = NULL;
+	int32_t n = 1;
+	if (name && cyc_symmetry_create(&group, name) == CYC_OK) n = group->n;
+	cyc_error_clear();
+	cyc_symmetry_destroy(&group);
+	return n;
+}

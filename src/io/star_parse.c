@@ -254,7 +254,7 @@ static cyc_status parse_row(parser *ps, char *p)
 		if (n_found++ < n_wanted) CYC_TRY(add_value(ps, token));
 		if (is_last) break;
 	}
-	if (n_found == 1 && n_wanted == 2 && strcmp(ps->labels[1], "rlnJobOptionValue") == 0) {
+	if (n_found == 1 && n_wanted == 2 && strcmp(ps->block->name, "joboptions_values") == 0) {
 		/* Job options without a value: some programs leave the second column empty. In other tables a blank
 		 * would shift the values. */
 		CYC_TRY(add_value(ps, ""));

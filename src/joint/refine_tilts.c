@@ -10,11 +10,13 @@
 #include "cyclotomo/tilt.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { N_KINDS = 2 };
+static const double MOST_OF_AVAILABLE = 0.8; /* for the images: others need memory, too */
 static const char *const FOLDER[N_KINDS] = { "Polish", "CtfRefine" };
 
 void cyc_refine_tilts_options_default(cyc_refine_tilts_options *o)
@@ -33,6 +35,7 @@ typedef struct {
 	const cyc_refine_tilts_options *o;
 	cyc_refine_tilts_result *result;
 	cyc_image_cache *images;
+	double images_bytes;       /* that may be kept */
 	cyc_optimisation_set *set; /* what the next block starts from; its references are those of the input */
 	char *out_dir, *record;    /* relative to the root, and the record's path with it */
 	uint64_t hash;             /* of all inputs */
@@ -363,8 +366,36 @@ done:
 	return st;
 }
 
+/* Images are kept as far as there is room beside the refinements; no result depends on it. */
+static cyc_status plan_memory(job *j, const cyc_tomogram_set *tomograms, const cyc_particle_set *particles)
+{
+	cyc_status st = CYC_OK;
+	cyc_refine_tilts_options o = *j->o;
+	cyc_project_size size;
+	cyc_mrc_info info;
+	char *path = NULL;
+	const char *root = o.input.root ? o.input.root : "";
+	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, root));
+	CYC_TRY(cyc_path_join(&path, root, j->set->reference_map1));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
+	double wanted = cyc_refine_tilts_memory_bytes(&o, &size, info.nx);
+	o.cache_GB = 0;
+	double least = cyc_refine_tilts_memory_bytes(&o, &size, info.nx);
+	double room = fmax(MOST_OF_AVAILABLE * cyc_memory_available_bytes() - least, 0);
+	j->images_bytes = fmin(wanted - least, room);
+	if (j->images_bytes < wanted - least)
+		cyc_info("only %.2f of %.2f GB of images can be kept in memory; the others are read again",
+		         j->images_bytes / 1e9, (wanted - least) / 1e9);
+	CYC_TRY(cyc_memory_require(
+		least + j->images_bytes, o.n_threads,
+		"use a smaller box (--b) or range (--range), half maps of a smaller box, or fewer threads (--j)"));
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* Both blocks' checks before the first: an option of the second is not to be refused after an alignment. */
-static cyc_status check_all(const job *j)
+static cyc_status check_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_tomogram_set *tomograms = NULL;
@@ -378,6 +409,7 @@ static cyc_status check_all(const job *j)
 	};
 	CYC_TRY(cyc_refine_tilts_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &input, false));
+	CYC_TRY(plan_memory(j, tomograms, particles));
 done:
 	cyc_particle_set_destroy(&particles);
 	cyc_tomogram_set_destroy(&tomograms);
@@ -410,7 +442,7 @@ static cyc_status prepare(job *j)
 		goto done;
 	}
 	CYC_TRY(check_all(j));
-	CYC_TRY(cyc_image_cache_create(&j->images, 1e9 * o->cache_GB));
+	CYC_TRY(cyc_image_cache_create(&j->images, j->images_bytes));
 	if (o->dry_run) goto done;
 	CYC_TRY(hash_inputs(&j->hash, o, j->set));
 	CYC_TRY(cyc_alloc(&j->marks, N_KINDS * o->n_rounds, sizeof *j->marks));
@@ -430,18 +462,11 @@ done:
 static cyc_status write_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	/* The half maps belong to the old tilts. */
-	char **const drop[] = { &j->set->reference_map1, &j->set->reference_map2, &j->set->reference_fsc };
-	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-		cyc_free(*drop[i]);
-		*drop[i] = NULL;
-	}
+	const cyc_set_changes now = { 0 }; /* the half maps belong to the old tilts */
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->o->input.root ? j->o->input.root : "", j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(j->set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->o->input.root ? j->o->input.root : "",
+	                                          j->result->optimisation_set, j->set, &now));
 done:
-	cyc_free(path);
 	return st;
 }
 

@@ -431,44 +431,95 @@ done:
 static cyc_status write_map(const local_work *w, const cyc_volume *v, const char *suffix)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	char *name = NULL;
 	CYC_TRY(cyc_asprintf(&name, "%s%s", w->p->o->out_root, suffix));
-	CYC_TRY(cyc_path_join(&path, w->p->o->root, name));
-	CYC_TRY(cyc_make_parent_dirs(path));
-	CYC_TRY(cyc_mrc_write(path, v, 2, LABEL));
+	CYC_TRY(cyc_map_write(w->p->o->root, name, v, LABEL));
 done:
 	cyc_free(name);
-	cyc_free(path);
 	return st;
+}
+
+/* Curves of all spheres, and the sums that their resolutions are averaged with. */
+static cyc_status measure(local_work *w, const cyc__postprocess *p)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(begin(w, p));
+	CYC_TRY(make_maps(w));
+	CYC_TRY(cyc_parallel_for(w->n_points, w->n_workers, point_task, w));
+	for (int h = 0; h < 2; h++) {
+		cyc_volume_destroy(&w->half[h]);
+		cyc_volume_destroy(&w->random[h]);
+	}
+	CYC_TRY(cyc_volume_create(&w->resolution, p->n, p->n, p->n, p->pixel_size_A));
+	CYC_TRY(cyc_volume_create(&w->mask_sum, p->n, p->n, p->n, p->pixel_size_A));
+	CYC_TRY(cyc_parallel_for(p->n, w->n_workers, sums_task, w));
+done:
+	return st;
+}
+
+/* Sums to weighted means; 0 where no sphere reaches. */
+static void divide(local_work *w)
+{
+	const float MIN_MASK = 1e-6f; /* less is rounding at the rim of a sphere */
+	size_t count = cyc_volume_count(w->resolution);
+	for (size_t i = 0; i < count; i++) {
+		bool is_covered = w->mask_sum->data[i] > MIN_MASK;
+		if (w->filtered)
+			w->filtered->data[i] = is_covered ? w->filtered->data[i] / w->mask_sum->data[i] : 0.0f;
+		w->resolution->data[i] = is_covered ? w->mask_sum->data[i] / w->resolution->data[i] : 0.0f;
+	}
 }
 
 cyc_status cyc__local_resolution_run(const cyc__postprocess *p)
 {
-	const float MIN_MASK = 1e-6f; /* less is rounding at the rim of a sphere */
 	cyc_status st = CYC_OK;
 	local_work w = { 0 };
-	CYC_TRY(begin(&w, p));
-	CYC_TRY(make_maps(&w));
-	CYC_TRY(cyc_parallel_for(w.n_points, w.n_workers, point_task, &w));
-	for (int h = 0; h < 2; h++) {
-		cyc_volume_destroy(&w.half[h]);
-		cyc_volume_destroy(&w.random[h]);
-	}
+	CYC_TRY(measure(&w, p));
 	CYC_TRY(cyc_volume_create(&w.filtered, p->n, p->n, p->n, p->pixel_size_A));
-	CYC_TRY(cyc_volume_create(&w.resolution, p->n, p->n, p->n, p->pixel_size_A));
-	CYC_TRY(cyc_volume_create(&w.mask_sum, p->n, p->n, p->n, p->pixel_size_A));
-	CYC_TRY(cyc_parallel_for(p->n, w.n_workers, sums_task, &w));
 	CYC_TRY(filter_locally(&w));
-	size_t count = cyc_volume_count(w.filtered);
-	for (size_t i = 0; i < count; i++) {
-		bool is_covered = w.mask_sum->data[i] > MIN_MASK;
-		w.filtered->data[i] = is_covered ? w.filtered->data[i] / w.mask_sum->data[i] : 0.0f;
-		w.resolution->data[i] = is_covered ? w.mask_sum->data[i] / w.resolution->data[i] : 0.0f;
-	}
+	divide(&w);
 	CYC_TRY(write_map(&w, w.resolution, "_locres.mrc"));
 	CYC_TRY(write_map(&w, w.filtered, "_locres_filtered.mrc"));
 	CYC_TRY(summarise(&w, w.resolution));
 done:
 	work_deinit(&w);
+	return st;
+}
+
+cyc_status cyc_local_resolution(cyc_volume **out, const cyc_volume *half1, const cyc_volume *half2,
+                                int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_postprocess_options o;
+	local_work w = { 0 };
+	cyc__postprocess p = { .o = &o };
+	const cyc_volume *const half[2] = { half1, half2 };
+	*out = NULL;
+	cyc_postprocess_options_default(&o);
+	o.n_threads = n_threads;
+	p.n = half1->nx;
+	p.n_shells = cyc__n_shells(p.n);
+	p.pixel_size_A = half1->pixel_size_A;
+	CYC_CHECK(cyc_volume_is_cubic(half1) && cyc_volume_is_cubic(half2) && half2->nx == p.n && p.n % 2 == 0,
+	          CYC_E_SHAPE,
+	          "local resolution needs two cubic half maps of one even size, got %d and %d voxels", p.n,
+	          half2->nx);
+	CYC_CHECK(p.pixel_size_A > 0.0, CYC_E_SHAPE, "local resolution needs half maps with a pixel size");
+	/* As coarse as the map is, at least a few spheres and shells are to be in it. */
+	o.locres_randomise_at_A = fmin(o.locres_randomise_at_A, p.n * p.pixel_size_A / 2.0);
+	CYC_TRY(cyc_fft3_create(&p.plan, p.n, n_threads));
+	for (int h = 0; h < 2; h++) {
+		CYC_TRY(cyc_alloc(&p.ft[h], cyc_half_count3(p.n), sizeof *p.ft[h]));
+		CYC_TRY(cyc_fft3_forward(p.ft[h], p.plan, half[h]->data));
+	}
+	CYC_TRY(measure(&w, &p));
+	divide(&w);
+	*out = w.resolution;
+	w.resolution = NULL;
+done:
+	work_deinit(&w);
+	cyc_fft3_destroy(&p.plan);
+	cyc_free(p.ft[0]);
+	cyc_free(p.ft[1]);
 	return st;
 }

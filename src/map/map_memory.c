@@ -47,3 +47,16 @@ double cyc_postprocess_memory_bytes(const cyc_postprocess_options *o, int32_t n,
 	if (o->local_resolution) cyc_memory_pass(&m, local_resolution_bytes(o, n, pixel_size_A));
 	return m.peak;
 }
+
+double cyc_mask_memory_bytes(const cyc_mask_options *o, int32_t n)
+{
+	cyc_memory_plan m = { 0 };
+	bool has_lowpass = o->has_lowpass ? o->lowpass_A > 0.0 : !o->has_threshold;
+	cyc_memory_take(&m, CYC_PROGRAM_BYTES + cyc_map_bytes(n));
+	if (o->denovo) return m.peak;
+	if (has_lowpass) cyc_memory_pass(&m, cyc_transform_bytes(n) + cyc_fft3_bytes(n, o->n_threads));
+	cyc_memory_take(&m, 0.25 * cyc_map_bytes(n)); /* one byte per voxel: inside or not */
+	if (o->combine_with) cyc_memory_pass(&m, cyc_map_bytes(n));
+	cyc_memory_pass(&m, 2.0 * cyc_map_bytes(n)); /* squared distances, and those of the axis before */
+	return m.peak;
+}

@@ -189,10 +189,16 @@ static cyc_status plan(const cyc_mask_options *o)
 		cyc_free(path);
 		path = NULL;
 	}
+	CYC_TRY(cyc_memory_require(cyc_mask_memory_bytes(o, o->denovo ? o->box_px : info[0].nx), o->n_threads,
+	                           o->denovo
+	                               ? "use a smaller box (--box-size)"
+	                               : "use a map of a smaller box (cyclotomo reconstruct --crop), or fewer "
+	                                 "threads (--j)"));
 	CYC_CHECK(!name[1] || info[1].nx == info[0].nx, CYC_E_SHAPE,
 	          "the maps must have one box: '%s' has %d voxels, '%s' has %d", name[0], info[0].nx, name[1],
 	          info[1].nx);
-	cyc_info("a mask of %d px would be written to %s", o->denovo ? o->box_px : info[0].nx, o->output);
+	if (o->dry_run)
+		cyc_info("a mask of %d px would be written to %s", o->denovo ? o->box_px : info[0].nx, o->output);
 done:
 	cyc_free(path);
 	return st;
@@ -208,8 +214,8 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	CYC_TRY(check_options(options));
 	CYC_TRY(cyc_mask_spare_inputs(options));
 	set_automatic(&r, options);
+	CYC_TRY(plan(options));
 	if (options->dry_run) {
-		CYC_TRY(plan(options));
 		*result = r;
 		goto done;
 	}

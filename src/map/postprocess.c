@@ -1,6 +1,7 @@
 #include "postprocess_internal.h"
 
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -140,8 +141,8 @@ static cyc_status find_halves(cyc__postprocess *p)
 		if (!half1) {
 			half1 = p->set->reference_map1;
 			if (!half2) half2 = p->set->reference_map2;
-			CYC_CHECK(half1, CYC_E_DATA,
-			          "'%s' names no half maps (rlnTomoReferenceMap1File): name one with --i", path);
+			CYC_CHECK(half1, CYC_E_DATA, "'%s' names no half maps (%s): name one with --i", path,
+			          CYC_RLN_TOMO_REFERENCE_MAP1_FILE);
 		}
 	}
 	CYC_TRY(cyc_strdup(&p->half[0], half1));
@@ -199,6 +200,7 @@ static cyc_status read_mask(cyc__postprocess *p)
 	const double TOLERANCE = 1e-4; /* that of all jobs */
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
+	double far2 = 0;
 	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));
 	CYC_CHECK(p->mask->nx == p->n, CYC_E_SHAPE, "mask '%s' has a box of %d, the half maps of %d", p->o->mask,
 	          p->mask->nx, p->n);
@@ -213,8 +215,15 @@ static cyc_status read_mask(cyc__postprocess *p)
 			goto done;
 		}
 		n_inside += v > 0.5;
+		if (v > 0.01)
+			far2 = fmax(far2, cyc_square((double)(i % n) - p->n / 2) +
+			                      cyc_square((double)(i / n % n) - p->n / 2) +
+			                      cyc_square((double)(i / n / n) - p->n / 2));
 	}
 	CYC_CHECK(n_inside > 0, CYC_E_DATA, "mask '%s' is empty: no voxel is above 0.5", p->o->mask);
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "mask '%s' has only voxels less than %d px from the centre: too little to compare maps in",
+	          p->o->mask, CYC_LEAST_MASK_RADIUS_PX);
 	p->mask_fraction = (double)n_inside / (double)count;
 done:
 	return st;
@@ -231,11 +240,11 @@ static cyc_status read_mtf(cyc__postprocess *p)
 	CYC_TRY(cyc_path_join(&path, p->o->root, p->o->mtf));
 	CYC_TRY(cyc_star_read(&s, path));
 	for (int32_t i = 0; i < cyc_star_n_blocks(s) && !b; i++)
-		if (cyc_star_column(cyc_star_block_at(s, i), "rlnMtfValue") >= 0) b = cyc_star_block_at(s, i);
-	CYC_CHECK(b, CYC_E_FORMAT, "'%s' has no table with the column rlnMtfValue", path);
+		if (cyc_star_column(cyc_star_block_at(s, i), CYC_RLN_MTF_VALUE) >= 0) b = cyc_star_block_at(s, i);
+	CYC_CHECK(b, CYC_E_FORMAT, "'%s' has no table with the column %s", path, CYC_RLN_MTF_VALUE);
 	CYC_TRY(cyc_star_check_unique(b));
-	CYC_TRY(cyc_star_require_column(&i_frequency, b, "rlnResolutionInversePixel"));
-	CYC_TRY(cyc_star_require_column(&i_value, b, "rlnMtfValue"));
+	CYC_TRY(cyc_star_require_column(&i_frequency, b, CYC_RLN_RESOLUTION_INVERSE_PIXEL));
+	CYC_TRY(cyc_star_require_column(&i_value, b, CYC_RLN_MTF_VALUE));
 	int32_t n = (int32_t)cyc_star_n_rows(b);
 	CYC_TRY(cyc_alloc(&frequency, n, sizeof *frequency));
 	CYC_TRY(cyc_alloc(&value, n, sizeof *value));

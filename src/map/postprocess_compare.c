@@ -1,6 +1,7 @@
 /* Whether another state of the same particles is better or worse, and whether the half maps are independent
  * at all. */
 #include "postprocess_internal.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -15,8 +16,8 @@ static cyc_status read_other(cyc_cfloat *ft[2], const cyc__postprocess *p)
 	CYC_TRY(cyc_path_join(&path, p->o->root, p->o->compare_to));
 	CYC_TRY(cyc_optimisation_set_read(&set, path));
 	const char *const maps[2] = { set->reference_map1, set->reference_map2 };
-	CYC_CHECK(maps[0] && maps[1], CYC_E_DATA,
-	          "'%s' names no half maps (rlnTomoReferenceMap1File) to compare with", path);
+	CYC_CHECK(maps[0] && maps[1], CYC_E_DATA, "'%s' names no half maps (%s) to compare with", path,
+	          CYC_RLN_TOMO_REFERENCE_MAP1_FILE);
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(cyc__read_map(&v, p->o->root, maps[h], p->o->pixel_size_A, "half map to compare with"));
 		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE,

@@ -2,6 +2,7 @@
 
 #include "cyclotomo/report.h"
 #include "cyclotomo/version.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -28,11 +29,11 @@ done:
 static cyc_status write_map(const cyc__postprocess *p, const cyc_volume *v, const char *suffix)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(output_name(NULL, &path, p, suffix));
-	CYC_TRY(cyc_mrc_write(path, v, 2, LABEL));
+	char *name = NULL;
+	CYC_TRY(cyc_asprintf(&name, "%s%s", p->o->out_root, suffix));
+	CYC_TRY(cyc_map_write(p->o->root, name, v, LABEL));
 done:
-	cyc_free(path);
+	cyc_free(name);
 	return st;
 }
 
@@ -92,17 +93,17 @@ done:
 static cyc_status add_judgement(cyc_star_block *b, const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_star_list_set_double(b, "cycMeanFsc", cyc__mean_fsc(p->fsc_judged, p->n_shells)));
-	CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFsc", p->edge_fsc));
-	CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscError", p->edge_fsc_error));
+	CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_MEAN_FSC, cyc__mean_fsc(p->fsc_judged, p->n_shells)));
+	CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_EDGE_FSC, p->edge_fsc));
+	CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_EDGE_FSC_ERROR, p->edge_fsc_error));
 	if (p->mask) {
-		CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscOutside", p->edge_fsc_outside));
-		CYC_TRY(cyc_star_list_set_double(b, "cycEdgeFscOutsideError", p->edge_fsc_outside_error));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_EDGE_FSC_OUTSIDE, p->edge_fsc_outside));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_EDGE_FSC_OUTSIDE_ERROR, p->edge_fsc_outside_error));
 	}
 	if (p->o->compare_to) {
-		CYC_TRY(cyc_star_list_set_text(b, "cycComparedTo", p->o->compare_to));
-		CYC_TRY(cyc_star_list_set_double(b, "cycMeanFscDifference", p->difference));
-		CYC_TRY(cyc_star_list_set_double(b, "cycMeanFscDifferenceError", p->difference_error));
+		CYC_TRY(cyc_star_list_set_text(b, CYC_OWN_COMPARED_TO, p->o->compare_to));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_MEAN_FSC_DIFFERENCE, p->difference));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_OWN_MEAN_FSC_DIFFERENCE_ERROR, p->difference_error));
 	}
 done:
 	return st;
@@ -114,29 +115,30 @@ static cyc_status add_general(cyc_star *s, const cyc__postprocess *p)
 	cyc_star_block *b = NULL;
 	double weight_kDa = p->o->molecular_weight_kDa;
 	CYC_TRY(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_double(b, "rlnFinalResolution",
+	CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_FINAL_RESOLUTION,
 	                                 cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
-	CYC_TRY(cyc_star_list_set_double(b, "rlnBfactorUsedForSharpening", p->bfactor_A2));
-	CYC_TRY(cyc_star_list_set_text(b, "rlnUnfilteredMapHalf1", p->half[0]));
-	CYC_TRY(cyc_star_list_set_text(b, "rlnUnfilteredMapHalf2", p->half[1]));
-	CYC_TRY(list_name(b, "rlnPostprocessedMap", p, ".mrc"));
+	CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_BFACTOR_USED_FOR_SHARPENING, p->bfactor_A2));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_UNFILTERED_MAP_HALF1, p->half[0]));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_UNFILTERED_MAP_HALF2, p->half[1]));
+	CYC_TRY(list_name(b, CYC_RLN_POSTPROCESSED_MAP, p, ".mrc"));
 	if (weight_kDa > 0.0) {
-		CYC_TRY(cyc_star_list_set_double(b, "rlnMolecularWeight", weight_kDa));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionMolecularWeight",
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_MOLECULAR_WEIGHT, weight_kDa));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_PARTICLE_BOX_FRACTION_MOLECULAR_WEIGHT,
 		                                 cyc__molecular_weight_fraction(weight_kDa, p->n, p->pixel_size_A)));
 	}
 	CYC_TRY(add_judgement(b, p));
 	if (p->mask) {
-		CYC_TRY(cyc_star_list_set_double(b, "rlnParticleBoxFractionSolventMask", 0.476 / p->mask_fraction));
-		CYC_TRY(cyc_star_list_set_text(b, "rlnMaskName", p->o->mask));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnRandomiseFrom",
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_PARTICLE_BOX_FRACTION_SOLVENT_MASK,
+		                                 0.476 / p->mask_fraction));
+		CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_MASK_NAME, p->o->mask));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_RANDOMISE_FROM,
 		                                 cyc__shell_resolution_A(p->randomise_from, p->n, p->pixel_size_A)));
-		CYC_TRY(list_name(b, "rlnPostprocessedMapMasked", p, "_masked.mrc"));
+		CYC_TRY(list_name(b, CYC_RLN_POSTPROCESSED_MAP_MASKED, p, "_masked.mrc"));
 	}
 	if (!p->o->has_bfactor) {
-		CYC_TRY(cyc_star_list_set_double(b, "rlnFittedSlopeGuinierPlot", p->fit.slope_A2));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnFittedInterceptGuinierPlot", p->fit.intercept));
-		CYC_TRY(cyc_star_list_set_double(b, "rlnCorrelationFitGuinierPlot", p->fit.correlation));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_FITTED_SLOPE_GUINIER_PLOT, p->fit.slope_A2));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_FITTED_INTERCEPT_GUINIER_PLOT, p->fit.intercept));
+		CYC_TRY(cyc_star_list_set_double(b, CYC_RLN_CORRELATION_FIT_GUINIER_PLOT, p->fit.correlation));
 	}
 done:
 	return st;
@@ -162,35 +164,35 @@ static cyc_status add_fsc(cyc_star *s, const cyc__postprocess *p)
 	int64_t row;
 	CYC_TRY(cyc_alloc(&v, n, sizeof *v));
 	CYC_TRY(cyc_star_add_block(&b, s, "fsc", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnSpectralIndex", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_SPECTRAL_INDEX, ""));
 	for (int32_t i = 0; i < n; i++) {
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_int(b, row, column, i));
 		v[i] = 1.0 / cyc__shell_resolution_A(i, p->n, p->pixel_size_A);
 	}
-	CYC_TRY(add_column(b, "rlnResolution", v, n));
+	CYC_TRY(add_column(b, CYC_RLN_RESOLUTION, v, n));
 	for (int32_t i = 0; i < n; i++) v[i] = cyc__shell_resolution_A(i, p->n, p->pixel_size_A);
-	CYC_TRY(add_column(b, "rlnAngstromResolution", v, n));
-	CYC_TRY(add_column(b, "rlnFourierShellCorrelationCorrected", p->fsc_corrected, n));
+	CYC_TRY(add_column(b, CYC_RLN_ANGSTROM_RESOLUTION, v, n));
+	CYC_TRY(add_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_CORRECTED, p->fsc_corrected, n));
 	if (p->mask) {
 		for (int32_t i = 0; i < n; i++) v[i] = cyc__fsc_of_particle(p->fsc_unmasked[i], fraction);
-		CYC_TRY(add_column(b, "rlnFourierShellCorrelationParticleMaskFraction", v, n));
+		CYC_TRY(add_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_PARTICLE_MASK_FRACTION, v, n));
 	}
 	if (p->o->molecular_weight_kDa > 0.0) {
 		fraction = cyc__molecular_weight_fraction(p->o->molecular_weight_kDa, p->n, p->pixel_size_A);
 		for (int32_t i = 0; i < n; i++) v[i] = cyc__fsc_of_particle(p->fsc_unmasked[i], fraction);
-		CYC_TRY(add_column(b, "rlnFourierShellCorrelationParticleMolWeight", v, n));
+		CYC_TRY(add_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_PARTICLE_MOL_WEIGHT, v, n));
 	}
-	CYC_TRY(add_column(b, "rlnFourierShellCorrelationUnmaskedMaps", p->fsc_unmasked, n));
+	CYC_TRY(add_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_UNMASKED_MAPS, p->fsc_unmasked, n));
 	if (p->mask) {
-		CYC_TRY(add_column(b, "rlnFourierShellCorrelationMaskedMaps", p->fsc_masked, n));
-		CYC_TRY(add_column(b, "rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps",
+		CYC_TRY(add_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_MASKED_MAPS, p->fsc_masked, n));
+		CYC_TRY(add_column(b, CYC_RLN_CORRECTED_FOURIER_SHELL_CORRELATION_PHASE_RANDOMIZED_MASKED_MAPS,
 		                   p->fsc_randomised, n));
 	}
-	static const char *const AMPLITUDE[2] = { "rlnAmplitudeCorrelationUnmaskedMaps",
-		                                      "rlnAmplitudeCorrelationMaskedMaps" };
-	static const char *const RESIDUAL[2] = { "rlnDifferentialPhaseResidualUnmaskedMaps",
-		                                     "rlnDifferentialPhaseResidualMaskedMaps" };
+	static const char *const AMPLITUDE[2] = { CYC_RLN_AMPLITUDE_CORRELATION_UNMASKED_MAPS,
+		                                      CYC_RLN_AMPLITUDE_CORRELATION_MASKED_MAPS };
+	static const char *const RESIDUAL[2] = { CYC_RLN_DIFFERENTIAL_PHASE_RESIDUAL_UNMASKED_MAPS,
+		                                     CYC_RLN_DIFFERENTIAL_PHASE_RESIDUAL_MASKED_MAPS };
 	for (int i = 0; i < 2; i++)
 		if (p->amplitude_correlation[i]) CYC_TRY(add_column(b, AMPLITUDE[i], p->amplitude_correlation[i], n));
 	for (int i = 0; i < 2; i++)
@@ -213,12 +215,14 @@ static cyc_status add_guinier(cyc_star *s, const cyc__postprocess *p)
 		CYC_TRY(cyc_star_add_row(&row, b));
 		v[i] = p->fit.intercept;
 	}
-	CYC_TRY(add_column(b, "rlnResolutionSquared", p->guinier_original->x_invA2, n));
-	CYC_TRY(add_column(b, "rlnLogAmplitudesOriginal", p->guinier_original->y, n));
-	if (p->guinier_mtf) CYC_TRY(add_column(b, "rlnLogAmplitudesMTFCorrected", p->guinier_mtf->y, n));
-	if (p->guinier_weighted) CYC_TRY(add_column(b, "rlnLogAmplitudesWeighted", p->guinier_weighted->y, n));
-	if (p->guinier_sharpened) CYC_TRY(add_column(b, "rlnLogAmplitudesSharpened", p->guinier_sharpened->y, n));
-	if (!p->o->has_bfactor) CYC_TRY(add_column(b, "rlnLogAmplitudesIntercept", v, n));
+	CYC_TRY(add_column(b, CYC_RLN_RESOLUTION_SQUARED, p->guinier_original->x_invA2, n));
+	CYC_TRY(add_column(b, CYC_RLN_LOG_AMPLITUDES_ORIGINAL, p->guinier_original->y, n));
+	if (p->guinier_mtf) CYC_TRY(add_column(b, CYC_RLN_LOG_AMPLITUDES_MTF_CORRECTED, p->guinier_mtf->y, n));
+	if (p->guinier_weighted)
+		CYC_TRY(add_column(b, CYC_RLN_LOG_AMPLITUDES_WEIGHTED, p->guinier_weighted->y, n));
+	if (p->guinier_sharpened)
+		CYC_TRY(add_column(b, CYC_RLN_LOG_AMPLITUDES_SHARPENED, p->guinier_sharpened->y, n));
+	if (!p->o->has_bfactor) CYC_TRY(add_column(b, CYC_RLN_LOG_AMPLITUDES_INTERCEPT, v, n));
 done:
 	cyc_free(v);
 	return st;
@@ -378,31 +382,19 @@ done:
 
 /* ---------------------------------------------------------------- optimisation set */
 
-static cyc_status replace_text(char **text, const char *by)
-{
-	cyc_free(*text);
-	*text = NULL;
-	return cyc_strdup(text, by);
-}
-
 static cyc_status write_optimisation_set(char **name, const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL, *star = NULL;
+	cyc_optimisation_set input = *p->set;
+	char *star = NULL;
 	CYC_TRY(cyc_asprintf(&star, "%s.star", p->o->out_root));
-	CYC_TRY(output_name(name, &path, p, "_optimisation_set.star"));
-	CYC_TRY(cyc_optimisation_set_copy(&set, p->set));
-	CYC_TRY(replace_text(&set->reference_map1, p->half[0]));
-	CYC_TRY(replace_text(&set->reference_map2, p->half[1]));
-	CYC_TRY(replace_text(&set->reference_fsc, star));
+	CYC_TRY(cyc_asprintf(name, "%s_optimisation_set.star", p->o->out_root));
+	const cyc_set_changes now = { .half1 = p->half[0], .half2 = p->half[1], .fsc = star };
 	/* The set's own mask is the one particles are aligned with, which may be another than that of the FSC:
 	 * keep it. */
-	if (!set->reference_mask && p->o->mask) CYC_TRY(cyc_strdup(&set->reference_mask, p->o->mask));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	if (!input.reference_mask) input.reference_mask = (char *)(uintptr_t)p->o->mask;
+	CYC_TRY(cyc_optimisation_set_write_result(p->o->root, *name, &input, &now));
 done:
-	cyc_optimisation_set_destroy(&set);
-	cyc_free(path);
 	cyc_free(star);
 	return st;
 }

@@ -173,7 +173,8 @@ static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc
 	const cyc_particle *first = &set->particles[set->series_first[i_series]];
 	CYC_TRY(cyc_prediction_pass_group(q, ts, f, &set->optics[g]));
 	for (int64_t cursor = 0; cursor < e->n_particles;) {
-		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &e->n_outside, ts, f, set, i_series, g));
+		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &e->n_outside,
+		                                 &(cyc_image_group){ ts, f, set, i_series, g }));
 		if (q->batch->n == 0) continue;
 		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be, q->ft, q->prediction, q->ctf, q->phase, p->weight,
 		                         p->o.keep_self_correlation ? NULL : p->self, q->radius, p->grid, q->batch->n,

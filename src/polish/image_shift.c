@@ -95,7 +95,8 @@ static cyc_status paint(search *w, cyc_image_shift *out, cyc_prediction_pass *p,
 		for (int64_t cursor = 0; cursor < count;) {
 			const cyc_cfloat *V;
 			const float *ctf;
-			CYC_TRY(cyc_prediction_pass_next(p, &cursor, &out->n_outside, ts, f, set, i_series, g));
+			CYC_TRY(cyc_prediction_pass_next(p, &cursor, &out->n_outside,
+			                                 &(cyc_image_group){ ts, f, set, i_series, g }));
 			CYC_TRY(cyc_buffer_map(&V, p->prediction));
 			CYC_TRY(cyc_buffer_map(&ctf, p->ctf));
 			for (int32_t i = 0; i < p->batch->n; i++)

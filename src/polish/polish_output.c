@@ -3,6 +3,7 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/report.h"
 #include "polish/polish_start.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <math.h>
@@ -171,17 +172,6 @@ done:
 
 /* ---------------------------------------------------------------- project files */
 
-static cyc_status set_cell(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "-1"));
-	/* A word would make the column unreadable as numbers, and 0 would be a promise. */
-	CYC_TRY(cyc_star_set_double(b, row, column, isnan(v) ? -1 : v));
-done:
-	return st;
-}
-
 cyc_status cyc_tilt_change_apply(cyc_tilt_series *ts, int32_t f, const cyc_tilt_change *change)
 {
 	cyc_status st = CYC_OK;
@@ -225,22 +215,18 @@ done:
 static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const COORDINATE[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                       "rlnCenteredCoordinateZAngst" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	static const char *const PIXEL[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
 	cyc_star_block *b;
 	int32_t column[3], origin[3];
 	CYC_TRY(cyc_polish_keep_original_positions(f->particles));
 	CYC_TRY(cyc_star_require(&b, f->particles->star, "particles"));
 	for (int k = 0; k < 3; k++) {
-		CYC_TRY(cyc_star_ensure_column(&column[k], b, COORDINATE[k], "0"));
-		CYC_TRY(cyc_star_ensure_column(&origin[k], b, ORIGIN[k], "0"));
-		cyc_star_remove_column(b, PIXEL[k]);
+		CYC_TRY(cyc_star_ensure_column(&column[k], b, CYC_LABELS_CENTRED[k], "0"));
+		CYC_TRY(cyc_star_ensure_column(&origin[k], b, CYC_LABELS_ORIGIN[k], "0"));
+		cyc_star_remove_column(b, CYC_LABELS_COORDINATE[k]);
 	}
 	for (int k = 0; k < 3; k++) { /* removing may have moved them */
-		column[k] = cyc_star_column(b, COORDINATE[k]);
-		origin[k] = cyc_star_column(b, ORIGIN[k]);
+		column[k] = cyc_star_column(b, CYC_LABELS_CENTRED[k]);
+		origin[k] = cyc_star_column(b, CYC_LABELS_ORIGIN[k]);
 	}
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
@@ -253,8 +239,9 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 		}
 		/* Places that are refined with this motion have its errors, too (T8.17). */
 		for (int k = 0; k < 3 && f->write_motion && r->is_taken && r->has_errors; k++)
-			CYC_TRY(set_cell(b, p->row, CYC_MEAN_MOTION_ERROR_LABELS[k],
-			                 r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
+			CYC_TRY(
+				cyc_label_put(b, p->row, CYC_LABELS_MEAN_MOTION_ERROR[k],
+			                  r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
 	}
 	CYC_TRY(cyc_star_write(f->particles->star, path));
 done:
@@ -292,14 +279,15 @@ done:
 static const char UNCERTAINTY_COMMENT[] =
 	"Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a "
 	"common\n"
-	"rotation of specimen and tilts leave all images as they are, and are taken out.\n"
-	"cycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, about "
+	"rotation of specimen and tilts leave all images as they are, and are taken out."
+	"\ncycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, "
+	"about "
 	"the beam,\n"
-	"less the mean turn of the tilts in the specimen.\n"
-	"cycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best.\n"
-	"cycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
-	"particles and axes.\n"
-	"cycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
+	"less the mean turn of the tilts in the specimen."
+	"\ncycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best."
+	"\ncycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
+	"particles and axes."
+	"\ncycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
 	"and\n"
 	"rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
 	"-1: not known, for it was not refined.\n";
@@ -307,10 +295,11 @@ static const char UNCERTAINTY_COMMENT[] =
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
 	cyc_status st = CYC_OK;
-	static const char *const TILT[5] = { "cycAngleXErrorDeg", "cycAngleYErrorDeg", "cycAngleZErrorDeg",
-		                                 "cycShiftXErrorAngst", "cycShiftYErrorAngst" };
-	static const char *const PARTICLE[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst",
-		                                     "cycPositionZErrorAngst" };
+	static const char *const TILT[5] = { CYC_OWN_ANGLE_X_ERROR_DEG, CYC_OWN_ANGLE_Y_ERROR_DEG,
+		                                 CYC_OWN_ANGLE_Z_ERROR_DEG, CYC_OWN_SHIFT_X_ERROR_ANGST,
+		                                 CYC_OWN_SHIFT_Y_ERROR_ANGST };
+	static const char *const PARTICLE[3] = { CYC_OWN_POSITION_X_ERROR_ANGST, CYC_OWN_POSITION_Y_ERROR_ANGST,
+		                                     CYC_OWN_POSITION_Z_ERROR_ANGST };
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int64_t row;
@@ -323,15 +312,13 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 		CYC_TRY(cyc_star_add_block(&b, s, f->tomograms->series[i].name, CYC_STAR_TABLE));
 		for (int32_t t = 0; t < r->n_tilts; t++) {
 			CYC_TRY(cyc_star_add_row(&row, b));
-			for (int k = 0; k < 5; k++) {
-				double v = r->tilt_errors[5 * t + k];
-				CYC_TRY(set_cell(b, row, TILT[k], k < 3 ? cyc_rad_to_deg(v) : v));
-			}
-			if (r->motion_speed > 0) CYC_TRY(set_cell(b, row, "cycMotionErrorAngst", r->motion_errors[t]));
+			for (int k = 0; k < 5; k++) CYC_TRY(cyc_label_put(b, row, TILT[k], r->tilt_errors[5 * t + k]));
+			if (r->motion_speed > 0)
+				CYC_TRY(cyc_label_put(b, row, CYC_OWN_MOTION_ERROR_ANGST, r->motion_errors[t]));
 		}
 	}
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_PARTICLE_NAME, ""));
 	for (int64_t i = 0; i < f->particles->n; i++) {
 		const cyc_particle *p = &f->particles->particles[i];
 		const cyc_polished *r = &f->results[p->i_series];
@@ -339,7 +326,7 @@ static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 		if (!r->has_errors || isnan(errors[0])) continue;
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, column, p->name));
-		for (int k = 0; k < 3; k++) CYC_TRY(set_cell(b, row, PARTICLE[k], errors[k]));
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_label_put(b, row, PARTICLE[k], errors[k]));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:
@@ -350,12 +337,55 @@ done:
 /* ---------------------------------------------------------------- figures */
 
 enum { MAX_TRACKS = 60 };
-static const double TRACK_MAGNIFICATION = 30;
+
+/*
+ * Tracks are magnified until the longer ones, the 90th percentile of their extents, are a twelfth of the
+ * field: 1, 2 or 5 times a power of ten. What moves less than this is not magnified further: it would be
+ * noise alone.
+ */
+static const double TRACK_SHARE = 1.0 / 12, LEAST_MOTION_A = 0.02;
+
+static double extent_A(const double *displacement_A, int32_t n_tilts)
+{
+	double low[2] = { HUGE_VAL, HUGE_VAL }, high[2] = { -HUGE_VAL, -HUGE_VAL };
+	for (int32_t t = 0; t < n_tilts; t++)
+		for (int k = 0; k < 2; k++) {
+			low[k] = fmin(low[k], displacement_A[3 * t + k]);
+			high[k] = fmax(high[k], displacement_A[3 * t + k]);
+		}
+	return n_tilts > 0 ? fmax(high[0] - low[0], high[1] - low[1]) : 0;
+}
+
+/* Also the 90th percentile itself, for the title. */
+static cyc_status track_magnification(double *out, double *long_A, const cyc_polished *r,
+                                      const cyc_particle *particles, int32_t n_tracks)
+{
+	cyc_status st = CYC_OK;
+	double *extents = NULL, low = HUGE_VAL, high = -HUGE_VAL;
+	*out = 1;
+	*long_A = 0;
+	if (n_tracks == 0) return CYC_OK;
+	CYC_TRY(cyc_alloc(&extents, n_tracks, sizeof *extents));
+	for (int32_t p = 0; p < n_tracks; p++) {
+		extents[p] = extent_A(r->displacement_A + 3 * (size_t)p * (size_t)r->n_tilts, r->n_tilts);
+		low = fmin(low, fmin(particles[p].position_A.x, particles[p].position_A.y));
+		high = fmax(high, fmax(particles[p].position_A.x, particles[p].position_A.y));
+	}
+	cyc_sort(extents, (size_t)n_tracks);
+	*long_A = extents[(size_t)(0.9 * (n_tracks - 1))];
+	double wanted = fmax(1, TRACK_SHARE * fmax(high - low, 100) / fmax(*long_A, LEAST_MOTION_A));
+	double power = pow(10, floor(log10(wanted))), m = wanted / power;
+	*out = power * (m >= 5 ? 5 : m >= 2 ? 2 : 1);
+done:
+	cyc_free(extents);
+	return st;
+}
 
 /* One series' figure, with the arrays that its panels point to. */
 typedef struct {
 	double *values;
 	char *title;
+	unsigned char *marks; /* of the shifts */
 	cyc_plot_series *tracks, shifts[2];
 	cyc_plot panels[2];
 	int32_t n_panels;
@@ -372,22 +402,26 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 			n_tracks = f->write_motion ? (r->n_particles < MAX_TRACKS ? r->n_particles : MAX_TRACKS) : 0,
 			*order = NULL;
 	size_t n = (size_t)T;
+	double magnification, long_A;
+	CYC_TRY(track_magnification(&magnification, &long_A, r, particles, n_tracks));
 	CYC_TRY(cyc_alloc(&g->values, n * (5 + 2 * (size_t)n_tracks), sizeof *g->values));
 	CYC_TRY(cyc_alloc(&order, n, sizeof *order));
+	CYC_TRY(cyc_alloc(&g->marks, n, 1));
 	CYC_TRY(cyc_alloc(&g->tracks, (size_t)n_tracks + 1, sizeof *g->tracks));
 	double *v = g->values;
 	cyc_tilt_series_chronological(order, ts);
 	for (size_t t = 0; t < n; t++) {
 		size_t row = (size_t)order[t];
 		v[t] = ts->tilts[row].pre_exposure_e_per_A2;
+		if (!(ts->tilts[row].scale > 0)) g->marks[t] = CYC_MARK_EXCLUDED;
 		for (size_t k = 0; k < 2; k++) {
 			v[(1 + k) * n + t] = r->tilts[row].shift_A[k];
 			v[(3 + k) * n + t] = r->tilt_errors[5 * row + 3 + k];
 		}
 		for (size_t p = 0; p < (size_t)n_tracks; p++) {
 			const double *m = r->displacement_A + 3 * (p * n + row);
-			v[(5 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.x + TRACK_MAGNIFICATION * m[0]);
-			v[(6 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.y + TRACK_MAGNIFICATION * m[1]);
+			v[(5 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.x + magnification * m[0]);
+			v[(6 + 2 * p) * n + t] = 0.1 * (particles[p].position_A.y + magnification * m[1]);
 		}
 	}
 	for (int32_t p = 0; p < n_tracks; p++)
@@ -401,6 +435,7 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                              .x = v,
 		                              .y = v + n,
 		                              .y_error = v + 3 * n,
+		                              .marks = g->marks,
 		                              .style = CYC_PLOT_LINE_POINTS,
 		                              .colour = 0 };
 	g->shifts[1] = (cyc_plot_series){ .label = "y",
@@ -408,10 +443,11 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                              .x = v,
 		                              .y = v + 2 * n,
 		                              .y_error = v + 4 * n,
+		                              .marks = g->marks,
 		                              .style = CYC_PLOT_LINE_POINTS,
 		                              .colour = 1 };
-	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times", ts->name, n_tracks,
-	                     TRACK_MAGNIFICATION));
+	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times (motion up to %.2g Å)",
+	                     ts->name, n_tracks, magnification, long_A));
 	g->panels[0] = (cyc_plot){ .title = ts->name,
 		                       .x_label = "dose (e/Å²)",
 		                       .y_label = "change of shift (Å)",
@@ -475,6 +511,7 @@ done:
 		cyc_free(w.figures[i].values);
 		cyc_free(w.figures[i].title);
 		cyc_free(w.figures[i].tracks);
+		cyc_free(w.figures[i].marks);
 	}
 	cyc_free(w.figures);
 	cyc_free(pages);
@@ -497,32 +534,13 @@ done:
 static cyc_status write_optimisation_set(cyc_polish_result *result, const cyc_polish_files *f)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, f->input));
-	const struct {
-		char **to;
-		const char *now;
-	} entry[] = { { &set->tomograms, result->tomograms },
-		          { &set->particles, result->particles },
-		          { &set->trajectories, result->trajectories } };
-	for (size_t i = 0; i < sizeof entry / sizeof *entry; i++) {
-		if (!entry[i].now) continue;
-		cyc_free(*entry[i].to);
-		*entry[i].to = NULL;
-		CYC_TRY(cyc_strdup(entry[i].to, entry[i].now));
-	}
-	char **const drop[] = { &set->reference_map1, &set->reference_map2,
-		                    &set->reference_fsc }; /* of the old alignment */
-	for (size_t i = 0; i < sizeof drop / sizeof *drop; i++) {
-		cyc_free(*drop[i]);
-		*drop[i] = NULL;
-	}
-	CYC_TRY(named(&result->optimisation_set, &path, f, "optimisation_set.star"));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	/* The maps are of the old alignment. */
+	const cyc_set_changes now = { .tomograms = result->tomograms,
+		                          .particles = result->particles,
+		                          .trajectories = result->trajectories };
+	CYC_TRY(cyc_asprintf(&result->optimisation_set, "%soptimisation_set.star", f->out_dir));
+	CYC_TRY(cyc_optimisation_set_write_result(f->root, result->optimisation_set, f->input, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 

@@ -2,6 +2,7 @@
 
 #include "polish/image_shift.h"
 #include "polish/polish_start.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -147,15 +148,15 @@ static cyc_status find_stage(setting *s)
 	if (!r.is_known || r.sign == 1) goto done;
 	if (r.sign < 0)
 		cyc_warn("tilt series %s: Y tilts fall where the stage's angles rise (slope %.3f +- %.3f): "
-		         "rlnTomoNominalStageTiltAngle has the other sign; it is used with the sign "
+		         "%s has the other sign; it is used with the sign "
 		         "that fits",
-		         s->ts->name, r.slope, r.slope_error);
+		         s->ts->name, r.slope, r.slope_error, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 	else
 		cyc_warn("tilt series %s: Y tilts do not follow the stage's angles (slope %.2f +- %.2f, %.1f degrees "
-		         "of scatter of %.1f without it): see rlnTomoNominalStageTiltAngle; "
+		         "of scatter of %.1f without it): see %s; "
 		         "nothing is expected of Y tilts but to be near the input",
 		         s->ts->name, r.slope, r.slope_error, cyc_rad_to_deg(r.scatter_rad),
-		         cyc_rad_to_deg(r.without_rad));
+		         cyc_rad_to_deg(r.without_rad), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 done:
 	return st;
 }

@@ -1,6 +1,7 @@
 #include "polish/polish_start.h"
 
 #include "polish/image_shift.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -131,9 +132,6 @@ done:
 
 /* ---------------------------------------------------------------- original input */
 
-static const char *const ORIGINAL[5] = { "cycInputXTiltDeg", "cycInputYTiltDeg", "cycInputZRotDeg",
-	                                     "cycInputXShiftAngst", "cycInputYShiftAngst" };
-
 static cyc_status present_numbers(double x[5], cyc_tilt_series *ts, int32_t f)
 {
 	cyc_status st = CYC_OK;
@@ -164,7 +162,7 @@ cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double 
 	int32_t column[5];
 	*is_found = b != NULL;
 	for (int k = 0; k < 5 && *is_found; k++) {
-		column[k] = cyc_star_column(b, ORIGINAL[k]);
+		column[k] = cyc_star_column(b, CYC_LABELS_INPUT_TILT[k]);
 		*is_found = column[k] >= 0;
 	}
 	for (int32_t f = 0; f < ts->n_tilts && *is_found; f++) {
@@ -173,7 +171,7 @@ cyc_status cyc_polish_original_input(bool *is_found, double *angles_rad, double 
 		for (int k = 0; k < 5; k++) {
 			CYC_TRY(cyc_star_double(&original, b, f, column[k]));
 			CYC_CHECK(isfinite(original), CYC_E_DATA, "tilt series %s, row %d: _%s is not a number", ts->name,
-			          f + 1, ORIGINAL[k]);
+			          f + 1, CYC_LABELS_INPUT_TILT[k]);
 			if (k < 3) angles_rad[3 * f + k] = remainder(cyc_deg_to_rad(original - now[k]), 2 * CYC_PI);
 			else shifts_A[2 * f + k - 3] = original - now[k];
 		}
@@ -189,14 +187,14 @@ cyc_status cyc_polish_keep_original_input(cyc_tomogram_set *tomograms)
 		cyc_tilt_series *ts = &tomograms->series[i];
 		cyc_star_block *b = cyc_star_find(tomograms->series_star[i], ts->name);
 		bool is_kept = b != NULL;
-		for (int k = 0; k < 5 && is_kept; k++) is_kept = cyc_star_column(b, ORIGINAL[k]) >= 0;
+		for (int k = 0; k < 5 && is_kept; k++) is_kept = cyc_star_column(b, CYC_LABELS_INPUT_TILT[k]) >= 0;
 		if (is_kept || !b) continue;
 		for (int32_t f = 0; f < ts->n_tilts; f++) {
 			double x[5];
 			CYC_TRY(present_numbers(x, ts, f));
 			for (int k = 0; k < 5; k++) {
 				int32_t column;
-				CYC_TRY(cyc_star_ensure_column(&column, b, ORIGINAL[k], "0"));
+				CYC_TRY(cyc_star_ensure_column(&column, b, CYC_LABELS_INPUT_TILT[k], "0"));
 				CYC_TRY(cyc_star_set_double(b, f, column, x[k]));
 			}
 		}
@@ -224,7 +222,7 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	}
 	CYC_TRY(st);
 	const cyc_star_block *b = cyc_star_find(star, "job");
-	int32_t column = b ? cyc_star_column(b, "rlnJobTypeLabel") : -1;
+	int32_t column = b ? cyc_star_column(b, CYC_RLN_JOB_TYPE_LABEL) : -1;
 	*is_result = column >= 0 &&
 	             strncmp(cyc_star_text(b, 0, column), "relion.framealign", strlen("relion.framealign")) == 0;
 done:
@@ -280,9 +278,6 @@ done:
 	return st;
 }
 
-static const char *const ORIGINAL_PLACE[3] = { "cycInputCoordinateXAngst", "cycInputCoordinateYAngst",
-	                                           "cycInputCoordinateZAngst" };
-
 cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set)
 {
 	cyc_status st = CYC_OK;
@@ -290,10 +285,10 @@ cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_partic
 	for (int64_t i = 0; i < set->n; i++) positions_A[i] = set->particles[i].position_A;
 	const cyc_star_block *b = cyc_star_find(set->star, "particles");
 	for (int k = 0; k < 3; k++)
-		if (!b || cyc_star_column(b, ORIGINAL_PLACE[k]) < 0) goto done;
+		if (!b || cyc_star_column(b, CYC_LABELS_INPUT_COORDINATE[k]) < 0) goto done;
 	CYC_TRY(cyc_alloc(&values, set->n, sizeof *values));
 	for (int k = 0; k < 3; k++) {
-		CYC_TRY(cyc_particle_column(values, set, ORIGINAL_PLACE[k]));
+		CYC_TRY(cyc_particle_column(values, set, CYC_LABELS_INPUT_COORDINATE[k]));
 		for (int64_t i = 0; i < set->n; i++)
 			*(k == 0 ? &positions_A[i].x : k == 1 ? &positions_A[i].y : &positions_A[i].z) = values[i];
 	}
@@ -309,8 +304,9 @@ cyc_status cyc_polish_keep_original_positions(cyc_particle_set *set)
 	int32_t column[3];
 	CYC_TRY(cyc_star_require(&b, set->star, "particles"));
 	for (int k = 0; k < 3; k++)
-		if (cyc_star_column(b, ORIGINAL_PLACE[k]) >= 0) goto done;
-	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, ORIGINAL_PLACE[k], "0"));
+		if (cyc_star_column(b, CYC_LABELS_INPUT_COORDINATE[k]) >= 0) goto done;
+	for (int k = 0; k < 3; k++)
+		CYC_TRY(cyc_star_ensure_column(&column[k], b, CYC_LABELS_INPUT_COORDINATE[k], "0"));
 	for (int64_t i = 0; i < set->n; i++) {
 		const cyc_particle *p = &set->particles[i];
 		const double x[3] = { p->position_A.x, p->position_A.y, p->position_A.z };

@@ -1,6 +1,7 @@
 #include "cyclotomo/compare.h"
 
 #include "project/name_map.h"
+#include "project/labels.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,18 +73,24 @@ static bool read_number(double *out, const cyc_star_block *b, int64_t row, int32
 	return ok;
 }
 
-static cyc_status compare_vectors(bool *is_same, bool *are_vectors, bool *is_largest, column_work *w,
-                                  const cyc_star_block *a, int64_t row_a, int32_t column_a,
-                                  const cyc_star_block *b, int64_t row_b, int32_t column_b)
+typedef struct {
+	const cyc_star_block *block;
+	int64_t row;
+	int32_t column;
+} cell;
+
+static const char *text_of(cell c) { return cyc_star_text(c.block, c.row, c.column); }
+
+static cyc_status compare_vectors(bool *is_same, bool *are_vectors, bool *is_largest, column_work *w, cell a,
+                                  cell b)
 {
 	cyc_status st = CYC_OK, sa, sb = CYC_OK;
 	double *va = NULL, *vb = NULL;
 	int32_t na = 0, nb = 0;
 	*is_same = *are_vectors = *is_largest = false;
-	if (cyc_star_text(a, row_a, column_a)[0] != '[' || cyc_star_text(b, row_b, column_b)[0] != '[')
-		return CYC_OK;
-	sa = cyc_star_vector(&va, &na, a, row_a, column_a);
-	if (sa == CYC_OK) sb = cyc_star_vector(&vb, &nb, b, row_b, column_b);
+	if (text_of(a)[0] != '[' || text_of(b)[0] != '[') return CYC_OK;
+	sa = cyc_star_vector(&va, &na, a.block, a.row, a.column);
+	if (sa == CYC_OK) sb = cyc_star_vector(&vb, &nb, b.block, b.row, b.column);
 	if (sa == CYC_E_NOMEM || sb == CYC_E_NOMEM) CYC_TRY(CYC_E_NOMEM);
 	if (sa != CYC_OK || sb != CYC_OK) {
 		cyc_error_clear();
@@ -102,24 +109,22 @@ done:
 	return st;
 }
 
-static cyc_status compare_values(column_work *w, const cyc_star_block *a, int64_t row_a, int32_t column_a,
-                                 const cyc_star_block *b, int64_t row_b, int32_t column_b)
+static cyc_status compare_values(column_work *w, cell a, cell b)
 {
 	cyc_status st = CYC_OK;
-	const char *ta = cyc_star_text(a, row_a, column_a), *tb = cyc_star_text(b, row_b, column_b);
+	const char *ta = text_of(a), *tb = text_of(b);
 	double x, y;
 	bool is_same, is_largest = false, are_vectors = false;
-	if (read_number(&x, a, row_a, column_a) && read_number(&y, b, row_b, column_b)) {
+	if (read_number(&x, a.block, a.row, a.column) && read_number(&y, b.block, b.row, b.column)) {
 		is_same = compare_numbers(w, x, y, &is_largest);
 	} else {
-		CYC_TRY(
-			compare_vectors(&is_same, &are_vectors, &is_largest, w, a, row_a, column_a, b, row_b, column_b));
+		CYC_TRY(compare_vectors(&is_same, &are_vectors, &is_largest, w, a, b));
 		if (!are_vectors) is_same = strcmp(ta, tb) == 0;
 	}
 	if (!is_same) w->c->n_different++;
 	if (is_largest || (!is_same && w->c->row_a < 0)) {
-		w->c->row_a = row_a;
-		w->c->row_b = row_b;
+		w->c->row_a = a.row;
+		w->c->row_b = b.row;
 		w->c->text_a = ta;
 		w->c->text_b = tb;
 	}
@@ -159,11 +164,11 @@ done:
 static cyc_status match_rows(cyc_block_comparison *c, int64_t *row_b_of, const cyc_star_block *a,
                              const cyc_star_block *b, const char *key)
 {
-	static const char *const KEYS[] = { "rlnTomoParticleName",  "rlnMicrographName",
-		                                "rlnTomoName",          "rlnImageName",
-		                                "rlnOpticsGroupName",   "rlnSpectralIndex",
-		                                "rlnJobOptionVariable", "rlnPipeLineProcessName",
-		                                "rlnPipeLineNodeName" };
+	static const char *const KEYS[] = { CYC_RLN_TOMO_PARTICLE_NAME,  CYC_RLN_MICROGRAPH_NAME,
+		                                CYC_RLN_TOMO_NAME,           CYC_RLN_IMAGE_NAME,
+		                                CYC_RLN_OPTICS_GROUP_NAME,   CYC_RLN_SPECTRAL_INDEX,
+		                                CYC_RLN_JOB_OPTION_VARIABLE, CYC_RLN_PIPE_LINE_PROCESS_NAME,
+		                                CYC_RLN_PIPE_LINE_NODE_NAME };
 	cyc_status st = CYC_OK;
 	bool is_unique = false;
 	for (size_t k = 0; k < sizeof KEYS / sizeof *KEYS && !is_unique && !key; k++) {
@@ -213,7 +218,7 @@ static cyc_status compare_column(cyc_block_comparison *c, cyc_column_comparison 
 		goto done;
 	}
 	for (int64_t i = 0; i < c->n_rows_a; i++) {
-		if (row_b_of[i] >= 0) CYC_TRY(compare_values(&w, a, i, ja, b, row_b_of[i], jb));
+		if (row_b_of[i] >= 0) CYC_TRY(compare_values(&w, (cell){ a, i, ja }, (cell){ b, row_b_of[i], jb }));
 	}
 	column->rms_difference = column->n_numbers > 0 ? sqrt(w.sum2 / (double)column->n_numbers) : 0.0;
 	column->state = column->n_different > 0 ? CYC_COLUMN_DIFFERENT : CYC_COLUMN_SAME;

@@ -1,4 +1,5 @@
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -13,17 +14,17 @@ void cyc_fsc_file_destroy(cyc_fsc_file **f)
 static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const char *path)
 {
 	cyc_status st = CYC_OK;
-	int32_t index, value = cyc_star_column(b, "rlnFourierShellCorrelationCorrected"),
-				   resolution = cyc_star_column(b, "rlnResolution");
-	CYC_TRY(cyc_star_require_column(&index, b, "rlnSpectralIndex"));
+	int32_t index, value = cyc_star_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_CORRECTED),
+				   resolution = cyc_star_column(b, CYC_RLN_RESOLUTION);
+	CYC_TRY(cyc_star_require_column(&index, b, CYC_RLN_SPECTRAL_INDEX));
 	if (value < 0) {
-		value = cyc_star_column(b, "rlnFourierShellCorrelationUnmaskedMaps");
+		value = cyc_star_column(b, CYC_RLN_FOURIER_SHELL_CORRELATION_UNMASKED_MAPS);
 		if (value >= 0)
 			cyc_warn("'%s' has no corrected FSC (post-processing had no mask): the FSC of the unmasked maps "
 			         "is used",
 			         path);
 	}
-	if (value < 0) CYC_TRY(cyc_star_require_column(&value, b, "rlnFourierShellCorrelationCorrected"));
+	if (value < 0) CYC_TRY(cyc_star_require_column(&value, b, CYC_RLN_FOURIER_SHELL_CORRELATION_CORRECTED));
 	int64_t n = cyc_star_n_rows(b);
 	CYC_CHECK(n >= 3 && n < 1 << 20, CYC_E_DATA, "'%s': wanted at least 3 shells in block 'fsc', found %lld",
 	          path, (long long)n);
@@ -32,8 +33,8 @@ static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const ch
 		int64_t shell;
 		CYC_TRY(cyc_star_int(&shell, b, i, index));
 		if (shell != i) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "wanted shell %lld in _rlnSpectralIndex, found %lld",
-			                    (long long)i, (long long)shell);
+			st = cyc_star_raise(CYC_E_DATA, b, i, "wanted shell %lld in _%s, found %lld", (long long)i,
+			                    CYC_RLN_SPECTRAL_INDEX, (long long)shell);
 			goto done;
 		}
 		CYC_TRY(cyc_star_double(&f->corrected[i], b, i, value));
@@ -62,7 +63,7 @@ cyc_status cyc_fsc_file_read(cyc_fsc_file **out, const char *path)
 	b = cyc_star_find(star, "general");
 	CYC_TRY(cyc_star_check_unique(b));
 	if (b && cyc_star_n_rows(b) > 0)
-		CYC_TRY(cyc_star_double_or(&f->final_resolution_A, b, 0, "rlnFinalResolution", 0.0));
+		CYC_TRY(cyc_star_double_or(&f->final_resolution_A, b, 0, CYC_RLN_FINAL_RESOLUTION, 0.0));
 	*out = f;
 	f = NULL;
 done:

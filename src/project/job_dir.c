@@ -1,4 +1,5 @@
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,12 +68,12 @@ static cyc_status write_job_star(const char *dir, const char *type_label, const 
 	}
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "job", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_text(b, "rlnJobTypeLabel", type_label));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnJobIsContinue", 0));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnJobIsTomo", is_tomo_flag(type_label) ? 1 : 0));
+	CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_JOB_TYPE_LABEL, type_label));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_JOB_IS_CONTINUE, 0));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_JOB_IS_TOMO, is_tomo_flag(type_label) ? 1 : 0));
 	CYC_TRY(cyc_star_add_block(&b, star, "joboptions_values", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&variable, b, "rlnJobOptionVariable", ""));
-	CYC_TRY(cyc_star_ensure_column(&value, b, "rlnJobOptionValue", ""));
+	CYC_TRY(cyc_star_ensure_column(&variable, b, CYC_RLN_JOB_OPTION_VARIABLE, ""));
+	CYC_TRY(cyc_star_ensure_column(&value, b, CYC_RLN_JOB_OPTION_VALUE, ""));
 	for (int32_t i = 0; i < n_options; i++) {
 		CYC_TRY(cyc_star_add_row(&row, b));
 		CYC_TRY(cyc_star_set_text(b, row, variable, sorted[i].variable));

@@ -1,4 +1,5 @@
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <errno.h>
 #include <string.h>
@@ -8,14 +9,14 @@ static const struct {
 	const char *label;
 	size_t offset;
 } MEMBERS[] = {
-	{ "rlnTomoParticlesFile", offsetof(cyc_optimisation_set, particles) },
-	{ "rlnTomoTomogramsFile", offsetof(cyc_optimisation_set, tomograms) },
-	{ "rlnTomoTrajectoriesFile", offsetof(cyc_optimisation_set, trajectories) },
-	{ "rlnTomoManifoldsFile", offsetof(cyc_optimisation_set, manifolds) },
-	{ "rlnTomoReferenceMap1File", offsetof(cyc_optimisation_set, reference_map1) },
-	{ "rlnTomoReferenceMap2File", offsetof(cyc_optimisation_set, reference_map2) },
-	{ "rlnTomoReferenceMaskFile", offsetof(cyc_optimisation_set, reference_mask) },
-	{ "rlnTomoReferenceFscFile", offsetof(cyc_optimisation_set, reference_fsc) },
+	{ CYC_RLN_TOMO_PARTICLES_FILE, offsetof(cyc_optimisation_set, particles) },
+	{ CYC_RLN_TOMO_TOMOGRAMS_FILE, offsetof(cyc_optimisation_set, tomograms) },
+	{ CYC_RLN_TOMO_TRAJECTORIES_FILE, offsetof(cyc_optimisation_set, trajectories) },
+	{ CYC_RLN_TOMO_MANIFOLDS_FILE, offsetof(cyc_optimisation_set, manifolds) },
+	{ CYC_RLN_TOMO_REFERENCE_MAP1_FILE, offsetof(cyc_optimisation_set, reference_map1) },
+	{ CYC_RLN_TOMO_REFERENCE_MAP2_FILE, offsetof(cyc_optimisation_set, reference_map2) },
+	{ CYC_RLN_TOMO_REFERENCE_MASK_FILE, offsetof(cyc_optimisation_set, reference_mask) },
+	{ CYC_RLN_TOMO_REFERENCE_FSC_FILE, offsetof(cyc_optimisation_set, reference_fsc) },
 };
 enum { N_MEMBERS = sizeof MEMBERS / sizeof MEMBERS[0] };
 
@@ -65,10 +66,9 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 		if (is_named) CYC_TRY(replace(member(s, i), text));
 	}
 	if (!s->particles && !s->tomograms) {
-		st = cyc_error_raise(
-			CYC_E_FORMAT, __FILE__, __LINE__, __func__,
-			"'%s' is not an optimisation set: it has neither _rlnTomoParticlesFile nor _rlnTomoTomogramsFile",
-			path);
+		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+		                     "'%s' is not an optimisation set: it has neither _%s nor _%s", path,
+		                     CYC_RLN_TOMO_PARTICLES_FILE, CYC_RLN_TOMO_TOMOGRAMS_FILE);
 		cyc_error_hint("give particles and tomograms by themselves with --p and --t");
 		goto done;
 	}
@@ -110,6 +110,29 @@ cyc_status cyc_optimisation_set_copy(cyc_optimisation_set **out, const cyc_optim
 	c = NULL;
 done:
 	cyc_optimisation_set_destroy(&c);
+	return st;
+}
+
+cyc_status cyc_optimisation_set_write_result(const char *root, const char *name,
+                                             const cyc_optimisation_set *input, const cyc_set_changes *now)
+{
+	cyc_status st = CYC_OK;
+	cyc_optimisation_set s = *input; /* borrows its names */
+	char *path = NULL;
+	const struct {
+		char **name;
+		const char *by;
+		bool is_reference;
+	} NAMES[] = { { &s.particles, now->particles, false },       { &s.tomograms, now->tomograms, false },
+		          { &s.trajectories, now->trajectories, false }, { &s.reference_map1, now->half1, true },
+		          { &s.reference_map2, now->half2, true },       { &s.reference_fsc, now->fsc, true } };
+	for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+		if (NAMES[i].by || (NAMES[i].is_reference && !now->keeps_references))
+			*NAMES[i].name = (char *)(uintptr_t)NAMES[i].by;
+	CYC_TRY(cyc_path_join(&path, root, name));
+	CYC_TRY(cyc_optimisation_set_write(&s, path));
+done:
+	cyc_free(path);
 	return st;
 }
 

@@ -4,6 +4,7 @@
 #include "cyclotomo/mrc.h"
 
 #include "project/tomograms_internal.h"
+#include "project/labels.h"
 
 #include <fnmatch.h>
 #include <glob.h>
@@ -49,15 +50,13 @@ static const char *const EXTRACT[] = { "particles.star", "motion.star",      "op
 static const char *const REFINE[] = { "run_*", "optimisation_set.star", "temp/*", NULL };
 static const char *const JUDGE[] = { "run_improbable.star", "particles.star", NULL };
 static const char *const SEPARATE[] = { "particles.star", "optimisation_set.star", NULL };
-static const char *const CYCLE[] = { "particles.star",        "motion.star",
-	                                 "optimisation_set.star", "summary.html",
-	                                 "summary.json",          "default_pipeline.star",
-	                                 "cyclotomo_cycle.star",  "cyclotomo_images.record",
-	                                 ".cyclotomo_lock",       "Reconstruct/job*/*",
-	                                 "PostProcess/job*/*",    "CtfRefine/job*/*",
-	                                 "CtfRefine/job*/*/*",    "Polish/job*/*",
-	                                 "Polish/job*/*/*",       "Refine3D/job*/*",
-	                                 "Refine3D/job*/*/*",     NULL };
+static const char *const CYCLE[] = {
+	"particles.star",     "motion.star",           "optimisation_set.star", "summary.html",
+	"summary.json",       "default_pipeline.star", "cyclotomo_cycle.star",  "cyclotomo_images.record",
+	".cyclotomo_lock",    "Reconstruct/job*/*",    "PostProcess/job*/*",    "CtfRefine/job*/*",
+	"CtfRefine/job*/*/*", "Polish/job*/*",         "Polish/job*/*/*",       "Refine3D/job*/*",
+	"Refine3D/job*/*/*",  "LocalRes/*_locres.mrc", ".cyclotomo_progress",   NULL
+};
 static const char *const CHECK[] = { "tomograms.star", "particles.star", "optimisation_set.star",
 	                                 "tilt_series/*", NULL };
 static const char *const SIMULATE[] = { "optimisation_set.star",
@@ -72,6 +71,8 @@ static const char *const SIMULATE[] = { "optimisation_set.star",
 	                                    "optimisation_set.run.json",
 	                                    NULL };
 static const char *const STAR[] = { "", NULL };
+static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optimisation_set.star",
+	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
 static const char *const RECORDS[] = {
 	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
@@ -98,6 +99,7 @@ static const struct {
 	[CYC_OUTPUT_CHECK] = { CHECK, true, false, true },
 	[CYC_OUTPUT_SIMULATE] = { SIMULATE, true, true, false },
 	[CYC_OUTPUT_STAR] = { STAR, false, true, false },
+	[CYC_OUTPUT_IMPORT] = { IMPORT, true, false, false },
 };
 
 /* What is not there or is no STAR file is reported by the job itself; want of memory is not passed over. */
@@ -354,8 +356,8 @@ done:
 static cyc_status add_images(comparison *c, const cyc_star *s)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABELS[] = { "rlnMicrographName", "rlnTomoTiltSeriesName", "rlnImageName",
-		                                  "rlnCtfImage", "rlnMtfFileName" };
+	static const char *const LABELS[] = { CYC_RLN_MICROGRAPH_NAME, CYC_RLN_TOMO_TILT_SERIES_NAME,
+		                                  CYC_RLN_IMAGE_NAME, CYC_RLN_CTF_IMAGE, CYC_RLN_MTF_FILE_NAME };
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++)
 		for (size_t k = 0; k < sizeof LABELS / sizeof *LABELS; k++)
 			CYC_TRY(add_column(c, cyc_star_block_at(s, i), LABELS[k]));
@@ -392,7 +394,7 @@ static cyc_status add_tomograms(comparison *c, const char *name)
 	CYC_TRY(add_images(c, s));
 	for (int32_t i = 0; s && i < cyc_star_n_blocks(s); i++) {
 		const cyc_star_block *b = cyc_star_block_at(s, i);
-		int32_t column = cyc_star_column(b, "rlnTomoTiltSeriesStarFile");
+		int32_t column = cyc_star_column(b, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE);
 		for (int64_t row = 0; column >= 0 && row < cyc_star_n_rows(b); row++)
 			CYC_TRY(add_table(c, cyc_star_text(b, row, column)));
 	}

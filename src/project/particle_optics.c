@@ -2,6 +2,7 @@
 
 #include "cyclotomo/optics.h"
 #include "project/name_map.h"
+#include "project/labels.h"
 #include <math.h>
 #include <string.h>
 
@@ -12,8 +13,6 @@ static cyc_status read_vector_of(double **out, int32_t *n, const cyc_star_block 
 	return column < 0 ? CYC_OK : cyc_star_vector(out, n, b, row, column);
 }
 
-static const char *const MAGNIFICATION_LABELS[2][2] = { { "rlnMagMat00", "rlnMagMat01" },
-	                                                    { "rlnMagMat10", "rlnMagMat11" } };
 /* More than this is no distortion but a mistake. */
 static const double LARGEST_DISTORTION = 0.2;
 
@@ -23,11 +22,11 @@ static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *
 	for (int i = 0; i < 2; i++)
 		for (int j = 0; j < 2; j++) {
 			double neutral = i == j ? 1 : 0, *v = &o->magnification[i][j];
-			CYC_TRY(cyc_star_double_or(v, b, row, MAGNIFICATION_LABELS[i][j], neutral));
+			CYC_TRY(cyc_star_double_or(v, b, row, CYC_LABELS_MAGNIFICATION[i][j], neutral));
 			if (!(fabs(*v - neutral) <= LARGEST_DISTORTION)) {
 				st = cyc_star_raise(CYC_E_DATA, b, row,
 				                    "_%s of optics group '%s' must be within %g of %g, found %g",
-				                    MAGNIFICATION_LABELS[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
+				                    CYC_LABELS_MAGNIFICATION[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
 				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong "
 				               "belongs into the pixel size");
 				goto done;
@@ -43,15 +42,16 @@ static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, i
 {
 	cyc_status st = CYC_OK;
 	double x, y, odd[6] = { 0 }, *all = NULL;
-	CYC_TRY(cyc_star_double_or(&x, b, row, "rlnBeamTiltX", 0));
-	CYC_TRY(cyc_star_double_or(&y, b, row, "rlnBeamTiltY", 0));
+	CYC_TRY(cyc_star_double_or(&x, b, row, CYC_RLN_BEAM_TILT_X, 0));
+	CYC_TRY(cyc_star_double_or(&y, b, row, CYC_RLN_BEAM_TILT_Y, 0));
 	if (x == 0 && y == 0) goto done;
 	if (!(o->voltage_kV > 0) || !isfinite(o->spherical_aberration_mm)) {
 		st = cyc_star_raise(CYC_E_DATA, b, row,
-		                    "optics group '%s' has a beam tilt of %g, %g mrad, but no _rlnVoltage and "
-		                    "_rlnSphericalAberration to turn it into a phase",
-		                    o->name, x, y);
-		cyc_error_hint("add both columns to the optics table, or remove _rlnBeamTiltX and _rlnBeamTiltY");
+		                    "optics group '%s' has a beam tilt of %g, %g mrad, but no _%s and "
+		                    "_%s to turn it into a phase",
+		                    o->name, x, y, CYC_RLN_VOLTAGE, CYC_RLN_SPHERICAL_ABERRATION);
+		cyc_error_hint("add both columns to the optics table, or remove _%s and _%s", CYC_RLN_BEAM_TILT_X,
+		               CYC_RLN_BEAM_TILT_Y);
 		goto done;
 	}
 	int32_t n = o->n_odd < 6 ? 6 : o->n_odd;
@@ -72,15 +72,16 @@ done:
 static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64_t row)
 {
 	cyc_status st = CYC_OK;
-	const char *name = cyc_star_text_of(b, row, "rlnOpticsGroupName");
+	const char *name = cyc_star_text_of(b, row, CYC_RLN_OPTICS_GROUP_NAME);
 	if (name) CYC_TRY(cyc_strdup(&o->name, name));
 	else CYC_TRY(cyc_asprintf(&o->name, "opticsGroup%lld", (long long)row + 1));
-	CYC_TRY(cyc_star_double_or(&o->voltage_kV, b, row, "rlnVoltage", (double)NAN));
-	CYC_TRY(cyc_star_double_or(&o->spherical_aberration_mm, b, row, "rlnSphericalAberration", (double)NAN));
-	CYC_TRY(cyc_star_double_or(&o->amplitude_contrast_frac, b, row, "rlnAmplitudeContrast", (double)NAN));
-	CYC_TRY(cyc_star_double_or(&o->pixel_size_A, b, row, "rlnTomoTiltSeriesPixelSize", (double)NAN));
-	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, "rlnEvenZernike"));
-	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, "rlnOddZernike"));
+	CYC_TRY(cyc_star_double_or(&o->voltage_kV, b, row, CYC_RLN_VOLTAGE, (double)NAN));
+	CYC_TRY(
+		cyc_star_double_or(&o->spherical_aberration_mm, b, row, CYC_RLN_SPHERICAL_ABERRATION, (double)NAN));
+	CYC_TRY(cyc_star_double_or(&o->amplitude_contrast_frac, b, row, CYC_RLN_AMPLITUDE_CONTRAST, (double)NAN));
+	CYC_TRY(cyc_star_double_or(&o->pixel_size_A, b, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, (double)NAN));
+	CYC_TRY(read_vector_of(&o->even_zernike, &o->n_even, b, row, CYC_RLN_EVEN_ZERNIKE));
+	CYC_TRY(read_vector_of(&o->odd_zernike, &o->n_odd, b, row, CYC_RLN_ODD_ZERNIKE));
 	CYC_TRY(read_beam_tilt(o, b, row));
 	CYC_TRY(read_magnification(o, b, row));
 done:
@@ -92,12 +93,12 @@ static cyc_status map_group_numbers(int32_t **row_of, int64_t *n_numbers, const 
 {
 	cyc_status st = CYC_OK;
 	int64_t n = cyc_star_n_rows(b), highest = 0, number;
-	int32_t column = cyc_star_column(b, "rlnOpticsGroup");
+	int32_t column = cyc_star_column(b, CYC_RLN_OPTICS_GROUP);
 	for (int64_t i = 0; i < n; i++) {
 		number = i + 1;
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
 		if (number < 1 || number > 10000000) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "_rlnOpticsGroup must be 1 or more, found %lld",
+			st = cyc_star_raise(CYC_E_DATA, b, i, "_%s must be 1 or more, found %lld", CYC_RLN_OPTICS_GROUP,
 			                    (long long)number);
 			goto done;
 		}
@@ -124,7 +125,7 @@ static cyc_status read_groups(cyc__particle_reader *r, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_set *s = r->set;
-	int32_t *row_of = NULL, column = cyc_star_column(r->block, "rlnOpticsGroup");
+	int32_t *row_of = NULL, column = cyc_star_column(r->block, CYC_RLN_OPTICS_GROUP);
 	int64_t n = cyc_star_n_rows(b), n_numbers = 0, number = 1;
 	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'optics' has %lld rows", cyc_star_name(s->star),
 	          (long long)n);
@@ -132,7 +133,7 @@ static cyc_status read_groups(cyc__particle_reader *r, const cyc_star_block *b)
 	s->n_optics = (int32_t)n;
 	for (int32_t i = 0; i < s->n_optics; i++) CYC_TRY(read_group(&s->optics[i], b, i));
 	CYC_TRY(map_group_numbers(&row_of, &n_numbers, b));
-	if (column < 0 && n > 1) CYC_TRY(cyc_star_require_column(&column, r->block, "rlnOpticsGroup"));
+	if (column < 0 && n > 1) CYC_TRY(cyc_star_require_column(&column, r->block, CYC_RLN_OPTICS_GROUP));
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, r->block, row, column));
 		if (number < 0 || number >= n_numbers || row_of[number] < 0) {
@@ -156,17 +157,17 @@ static cyc_status add_group(cyc_particle_set *s, const cyc_tilt_series *ts, int3
 	int64_t row;
 	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP, ""));
 	CYC_TRY(cyc_star_set_int(b, row, column, i + 1));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroupName", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP_NAME, ""));
 	CYC_TRY(cyc_star_set_text(b, row, column, ts->optics_group_name));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnSphericalAberration", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_SPHERICAL_ABERRATION, ""));
 	CYC_TRY(cyc_star_set_double(b, row, column, ts->spherical_aberration_mm));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnVoltage", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_VOLTAGE, ""));
 	CYC_TRY(cyc_star_set_double(b, row, column, ts->voltage_kV));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnAmplitudeContrast", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_AMPLITUDE_CONTRAST, ""));
 	CYC_TRY(cyc_star_set_double(b, row, column, ts->amplitude_contrast_frac));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoTiltSeriesPixelSize", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, ""));
 	CYC_TRY(cyc_star_set_double(b, row, column, ts->pixel_size_A));
 	cyc_optics_group *o = &s->optics[i];
 	CYC_TRY(cyc_strdup(&o->name, ts->optics_group_name));
@@ -187,7 +188,7 @@ static cyc_status make_groups(cyc__particle_reader *r)
 	cyc_star_block *b;
 	int32_t column;
 	CYC_TRY(cyc_star_add_block(&b, s->star, "optics", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup", "1"));
+	CYC_TRY(cyc_star_ensure_column(&column, r->block, CYC_RLN_OPTICS_GROUP, "1"));
 	CYC_TRY(cyc_alloc(&s->optics, (size_t)s->n_series, sizeof *s->optics));
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		if (r->series[row] < 0) continue;
@@ -283,10 +284,10 @@ static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	static const optics_number NUMBERS[] = {
-		{ "rlnSphericalAberration", offsetof(cyc_tilt_series, spherical_aberration_mm) },
-		{ "rlnVoltage", offsetof(cyc_tilt_series, voltage_kV) },
-		{ "rlnAmplitudeContrast", offsetof(cyc_tilt_series, amplitude_contrast_frac) },
-		{ "rlnTomoTiltSeriesPixelSize", offsetof(cyc_tilt_series, pixel_size_A) }
+		{ CYC_RLN_SPHERICAL_ABERRATION, offsetof(cyc_tilt_series, spherical_aberration_mm) },
+		{ CYC_RLN_VOLTAGE, offsetof(cyc_tilt_series, voltage_kV) },
+		{ CYC_RLN_AMPLITUDE_CONTRAST, offsetof(cyc_tilt_series, amplitude_contrast_frac) },
+		{ CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, offsetof(cyc_tilt_series, pixel_size_A) }
 	};
 	int32_t *series_of = NULL, column;
 	if (r->tomograms->n_series == 0) return CYC_OK;
@@ -294,8 +295,8 @@ static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
 	for (int32_t g = 0; g < r->set->n_optics; g++) series_of[g] = -1;
 	for (int64_t row = 0; row < r->n_rows; row++)
 		if (r->series[row] >= 0 && series_of[r->optics[row]] < 0) series_of[r->optics[row]] = r->series[row];
-	if (cyc_star_column(b, "rlnOpticsGroupName") < 0) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroupName", ""));
+	if (cyc_star_column(b, CYC_RLN_OPTICS_GROUP_NAME) < 0) {
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP_NAME, ""));
 		/* The tomograms know the name where the optics table has none. */
 		for (int32_t g = 0; g < r->set->n_optics; g++) {
 			const char *known =
@@ -306,14 +307,14 @@ static cyc_status fill_document(cyc__particle_reader *r, cyc_star_block *b)
 	}
 	for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++)
 		CYC_TRY(add_number(r, b, &NUMBERS[i], series_of));
-	if (cyc_star_column(b, "rlnOpticsGroup") < 0) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOpticsGroup", ""));
+	if (cyc_star_column(b, CYC_RLN_OPTICS_GROUP) < 0) {
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_OPTICS_GROUP, ""));
 		for (int32_t g = 0; g < r->set->n_optics; g++) CYC_TRY(cyc_star_set_int(b, g, column, g + 1));
 	}
 	/* There is one group only, or they would have been refused. */
-	if (cyc_star_column(r->block, "rlnOpticsGroup") < 0)
-		CYC_TRY(cyc_star_ensure_column(&column, r->block, "rlnOpticsGroup",
-		                               cyc_star_text_of(b, 0, "rlnOpticsGroup")));
+	if (cyc_star_column(r->block, CYC_RLN_OPTICS_GROUP) < 0)
+		CYC_TRY(cyc_star_ensure_column(&column, r->block, CYC_RLN_OPTICS_GROUP,
+		                               cyc_star_text_of(b, 0, CYC_RLN_OPTICS_GROUP)));
 done:
 	cyc_free(series_of);
 	return st;
@@ -372,14 +373,14 @@ cyc_status cyc_particle_set_put_aberrations(cyc_particle_set *s, int32_t i_optic
                                             int32_t n_even, const double *odd, int32_t n_odd)
 {
 	cyc_status st = CYC_OK;
-	static const char *const TILTS[] = { "rlnBeamTiltX", "rlnBeamTiltY" };
+	static const char *const TILTS[] = { CYC_RLN_BEAM_TILT_X, CYC_RLN_BEAM_TILT_Y };
 	cyc_optics_group *o = &s->optics[i_optics];
 	cyc_star_block *b;
 	CYC_TRY(cyc_star_require(&b, s->star, "optics"));
 	if (even) CYC_TRY(copy_vector(&o->even_zernike, &o->n_even, even, n_even));
 	if (odd) CYC_TRY(copy_vector(&o->odd_zernike, &o->n_odd, odd, n_odd));
-	if (even) CYC_TRY(put_vectors(s, b, "rlnEvenZernike", false));
-	if (odd) CYC_TRY(put_vectors(s, b, "rlnOddZernike", true));
+	if (even) CYC_TRY(put_vectors(s, b, CYC_RLN_EVEN_ZERNIKE, false));
+	if (odd) CYC_TRY(put_vectors(s, b, CYC_RLN_ODD_ZERNIKE, true));
 	for (int k = 0; k < 2 && odd; k++) {
 		int32_t column = cyc_star_column(b, TILTS[k]);
 		for (int32_t i = 0; i < s->n_optics && column >= 0; i++)
@@ -402,7 +403,7 @@ cyc_status cyc_particle_set_put_magnification(cyc_particle_set *s, int32_t i_opt
 			s->optics[i_optics].magnification[i][j] = magnification[i][j];
 			s->optics[i_optics].has_magnification = (i + j > 0 && s->optics[i_optics].has_magnification) ||
 			                                        fabs(magnification[i][j] - neutral) > 1e-9;
-			CYC_TRY(cyc_star_ensure_column(&column, b, MAGNIFICATION_LABELS[i][j],
+			CYC_TRY(cyc_star_ensure_column(&column, b, CYC_LABELS_MAGNIFICATION[i][j],
 			                               i == j ? "1.000000" : "0.000000"));
 			CYC_TRY(cyc_star_set_double(b, i_optics, column, magnification[i][j]));
 		}

@@ -1,4 +1,5 @@
 #include "project/particles_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -31,15 +32,12 @@ static cyc_mat3 euler_of_degrees(const double deg[3])
 
 static cyc_status read_orientations(cyc__particle_reader *r)
 {
-	static const char *const SUBTOMOGRAM[3] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                                        "rlnTomoSubtomogramPsi" };
-	static const char *const REFINED[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	int32_t part[3], ref[3];
 	bool has_part, has_ref;
 	double v[3];
-	CYC_TRY(find_three(part, &has_part, r->block, SUBTOMOGRAM));
-	CYC_TRY(find_three(ref, &has_ref, r->block, REFINED));
+	CYC_TRY(find_three(part, &has_part, r->block, CYC_LABELS_SUBTOMOGRAM));
+	CYC_TRY(find_three(ref, &has_ref, r->block, CYC_LABELS_ANGLE));
 	for (int64_t i = 0; i < r->set->n; i++) {
 		cyc_particle *p = &r->set->particles[i];
 		p->R_tomo_part = p->R_tomo_ref = cyc_mat3_identity();
@@ -70,16 +68,16 @@ static cyc_status coordinate_factors(double **factor, const cyc__particle_reader
 	for (int32_t i = 0; i < s->n_optics; i++) {
 		(*factor)[i] = 1.0;
 		if (!s->are_2d_stacks) continue;
-		CYC_TRY(cyc_star_double_or(&(*factor)[i], optics, i, "rlnTomoSubtomogramBinning", 1.0));
+		CYC_TRY(cyc_star_double_or(&(*factor)[i], optics, i, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, 1.0));
 		if (!((*factor)[i] > 0.0)) {
-			st = cyc_star_raise(CYC_E_DATA, optics, i,
-			                    "_rlnTomoSubtomogramBinning must be positive, found %g", (*factor)[i]);
+			st = cyc_star_raise(CYC_E_DATA, optics, i, "_%s must be positive, found %g",
+			                    CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, (*factor)[i]);
 			goto done;
 		}
 	}
 	if (s->are_2d_stacks && (*factor)[0] != 1.0) {
-		cyc_info("'%s': 2D stacks with _rlnCoordinateX/Y/Z (WarpTools): taken as pixels binned by %g",
-		         s->path, (*factor)[0]);
+		cyc_info("'%s': 2D stacks with _%s/Y/Z (WarpTools): taken as pixels binned by %g", s->path,
+		         CYC_RLN_COORDINATE_X, (*factor)[0]);
 	}
 done:
 	return st;
@@ -87,27 +85,24 @@ done:
 
 static cyc_status read_positions(cyc__particle_reader *r)
 {
-	static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-		                                     "rlnCenteredCoordinateZAngst" };
-	static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_status st = CYC_OK;
 	const cyc_star_block *b = r->block;
 	int32_t place[3], origin[3];
 	bool is_centered, has_corner = false, has_origin;
 	double v[3], o[3], *factor = NULL;
 	/* Both kinds may be there in part; what counts is whether one is complete. */
-	is_centered = cyc_star_column(b, CENTERED[0]) >= 0 && cyc_star_column(b, CENTERED[1]) >= 0 &&
-	              cyc_star_column(b, CENTERED[2]) >= 0;
+	is_centered = cyc_star_column(b, CYC_LABELS_CENTRED[0]) >= 0 &&
+	              cyc_star_column(b, CYC_LABELS_CENTRED[1]) >= 0 &&
+	              cyc_star_column(b, CYC_LABELS_CENTRED[2]) >= 0;
 	if (is_centered) {
-		CYC_TRY(find_three(place, &is_centered, b, CENTERED));
+		CYC_TRY(find_three(place, &is_centered, b, CYC_LABELS_CENTRED));
 	} else {
-		CYC_TRY(find_three(place, &has_corner, b, CORNER));
+		CYC_TRY(find_three(place, &has_corner, b, CYC_LABELS_COORDINATE));
 		for (int a = 0; a < 3 && !has_corner; a++)
-			CYC_TRY(cyc_star_require_column(&place[a], b, CENTERED[a]));
+			CYC_TRY(cyc_star_require_column(&place[a], b, CYC_LABELS_CENTRED[a]));
 		CYC_TRY(coordinate_factors(&factor, r));
 	}
-	CYC_TRY(find_three(origin, &has_origin, b, ORIGIN));
+	CYC_TRY(find_three(origin, &has_origin, b, CYC_LABELS_ORIGIN));
 	for (int64_t i = 0; i < r->set->n; i++) {
 		cyc_particle *p = &r->set->particles[i];
 		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
@@ -129,15 +124,15 @@ done:
 static cyc_status read_halves(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
-	int32_t column = cyc_star_column(r->block, "rlnRandomSubset");
+	int32_t column = cyc_star_column(r->block, CYC_RLN_RANDOM_SUBSET);
 	r->set->has_halves = column >= 0;
 	for (int64_t i = 0; i < r->set->n && column >= 0; i++) {
 		int64_t half;
 		cyc_particle *p = &r->set->particles[i];
 		CYC_TRY(cyc_star_int(&half, r->block, p->row, column));
 		if (half != 1 && half != 2) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_rlnRandomSubset must be 1 or 2, found %lld",
-			                    (long long)half);
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_%s must be 1 or 2, found %lld",
+			                    CYC_RLN_RANDOM_SUBSET, (long long)half);
 			goto done;
 		}
 		p->half = (int32_t)half - 1;
@@ -149,15 +144,15 @@ done:
 static cyc_status read_probabilities(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
-	int32_t column = cyc_star_column(r->block, "cycParticleProbability");
+	int32_t column = cyc_star_column(r->block, CYC_OWN_PARTICLE_PROBABILITY);
 	for (int64_t i = 0; i < r->set->n; i++) {
 		cyc_particle *p = &r->set->particles[i];
 		p->probability = 1;
 		if (column < 0) continue;
 		CYC_TRY(cyc_star_double(&p->probability, r->block, p->row, column));
 		if (!(p->probability >= 0 && p->probability <= 1)) {
-			st = cyc_star_raise(CYC_E_DATA, r->block, p->row,
-			                    "_cycParticleProbability must be from 0 to 1, found %g", p->probability);
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row, "_%s must be from 0 to 1, found %g",
+			                    CYC_OWN_PARTICLE_PROBABILITY, p->probability);
 			goto done;
 		}
 	}
@@ -184,7 +179,7 @@ static cyc_status read_visible(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_set *s = r->set;
-	int32_t column = cyc_star_column(r->block, "rlnTomoVisibleFrames");
+	int32_t column = cyc_star_column(r->block, CYC_RLN_TOMO_VISIBLE_FRAMES);
 	double *v = NULL;
 	size_t total = 0;
 	if (column < 0) goto done;
@@ -205,10 +200,9 @@ static cyc_status read_visible(cyc__particle_reader *r)
 			v = NULL;
 		}
 		if (n != ts->n_tilts) {
-			st = cyc_star_raise(
-				CYC_E_DATA, r->block, p->row,
-				"_rlnTomoVisibleFrames of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
-				p->name, (long long)n, ts->name, ts->n_tilts);
+			st = cyc_star_raise(CYC_E_DATA, r->block, p->row,
+			                    "_%s of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
+			                    CYC_RLN_TOMO_VISIBLE_FRAMES, p->name, (long long)n, ts->name, ts->n_tilts);
 			goto done;
 		}
 		p->visible_frames = flags;
@@ -235,13 +229,12 @@ done:
 
 static cyc_status read_trajectory(float *motion_A, const cyc_star_block *b, const cyc_tilt_series *ts)
 {
-	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_status st = CYC_OK;
 	int32_t column[3];
 	bool are_there;
 	double v[3];
-	CYC_TRY(find_three(column, &are_there, b, LABEL));
-	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, LABEL[0]));
+	CYC_TRY(find_three(column, &are_there, b, CYC_LABELS_ORIGIN));
+	if (!are_there) CYC_TRY(cyc_star_require_column(&column[0], b, CYC_LABELS_ORIGIN[0]));
 	if (cyc_star_n_rows(b) != ts->n_tilts) {
 		st = cyc_star_raise(CYC_E_DATA, b, 0,
 		                    "the trajectory has %lld rows, but tilt series '%s' has %d tilts",
@@ -270,11 +263,10 @@ static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star 
 			"matched",
 			cyc_star_name(star), (long long)n, r->set->path, (long long)r->n_rows);
 	} else if (!by_row && r->set->has_generated_names) {
-		st = cyc_error_raise(
-			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"'%s' has trajectories by particle name, but '%s' has no _rlnTomoParticleName: they cannot "
-			"be matched",
-			cyc_star_name(star), r->set->path);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "'%s' has trajectories by particle name, but '%s' has no _%s: they cannot "
+		                     "be matched",
+		                     cyc_star_name(star), r->set->path, CYC_RLN_TOMO_PARTICLE_NAME);
 	}
 	if (st != CYC_OK)
 		cyc_error_hint(

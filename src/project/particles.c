@@ -1,6 +1,7 @@
 #include "project/particles_internal.h"
 
 #include "project/name_map.h"
+#include "project/labels.h"
 #include <string.h>
 
 void cyc_particle_set_destroy(cyc_particle_set **s)
@@ -34,12 +35,11 @@ static cyc_status find_series(cyc__particle_reader *r)
 	int64_t found, n_unknown = 0;
 	const char *last = "", *first_unknown = NULL;
 	int32_t last_series = -1;
-	st = cyc_star_require_column(&column, b, "rlnTomoName");
-	if (st != CYC_OK && cyc_star_column(b, "rlnMicrographName") >= 0)
-		cyc_error_hint(
-			"the column _rlnMicrographName is where RELION 3, Warp and PyTom name the tomogram: write its "
-			"names, as '%s' has them, into a column _rlnTomoName",
-			r->tomograms->path);
+	st = cyc_star_require_column(&column, b, CYC_RLN_TOMO_NAME);
+	if (st != CYC_OK && cyc_star_column(b, CYC_RLN_MICROGRAPH_NAME) >= 0)
+		cyc_error_hint("the column _%s is where RELION 3, Warp and PyTom name the tomogram: write its "
+		               "names, as '%s' has them, into a column _%s",
+		               CYC_RLN_MICROGRAPH_NAME, r->tomograms->path, CYC_RLN_TOMO_NAME);
 	CYC_TRY(st);
 	for (int32_t i = 0; i < r->tomograms->n_series; i++)
 		CYC_TRY(cyc__name_map_add(&found, &known, r->tomograms->series[i].name, i));
@@ -79,8 +79,8 @@ static cyc_status generate_names(cyc__particle_reader *r)
 	int64_t *count = NULL;
 	char *name = NULL;
 	int32_t tomogram;
-	CYC_TRY(cyc_star_require_column(&tomogram, r->block, "rlnTomoName"));
-	CYC_TRY(cyc_star_ensure_column(&r->name_column, r->block, "rlnTomoParticleName", ""));
+	CYC_TRY(cyc_star_require_column(&tomogram, r->block, CYC_RLN_TOMO_NAME));
+	CYC_TRY(cyc_star_ensure_column(&r->name_column, r->block, CYC_RLN_TOMO_PARTICLE_NAME, ""));
 	CYC_TRY(cyc_alloc(&count, (size_t)r->n_rows, sizeof *count));
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		int64_t first;
@@ -91,8 +91,8 @@ static cyc_status generate_names(cyc__particle_reader *r)
 		cyc_free(name);
 		name = NULL;
 	}
-	cyc_info("'%s' has no _rlnTomoParticleName: particles are named TOMOGRAM/1, TOMOGRAM/2, ...",
-	         r->set->path);
+	cyc_info("'%s' has no _%s: particles are named TOMOGRAM/1, TOMOGRAM/2, ...", r->set->path,
+	         CYC_RLN_TOMO_PARTICLE_NAME);
 done:
 	cyc_free(name);
 	cyc_free(count);
@@ -109,12 +109,14 @@ static cyc_status check_names(const cyc__particle_reader *r)
 		const char *name = cyc_star_text(r->block, row, r->name_column);
 		CYC_TRY(cyc__name_map_add(&first, &names, name, row));
 		if (first != row || !name[0]) {
-			st = name[0] ? cyc_star_raise(CYC_E_DATA, r->block, row,
-			                              "particle '%s' is there already, in row %lld", name,
-			                              (long long)first + 1)
-			             : cyc_star_raise(CYC_E_DATA, r->block, row, "_rlnTomoParticleName is empty");
-			cyc_error_hint("particle names must be unique; remove the column _rlnTomoParticleName to have "
-			               "them generated (trajectories cannot be used then)");
+			st =
+				name[0]
+					? cyc_star_raise(CYC_E_DATA, r->block, row, "particle '%s' is there already, in row %lld",
+			                         name, (long long)first + 1)
+					: cyc_star_raise(CYC_E_DATA, r->block, row, "_%s is empty", CYC_RLN_TOMO_PARTICLE_NAME);
+			cyc_error_hint("particle names must be unique; remove the column _%s to have "
+			               "them generated (trajectories cannot be used then)",
+			               CYC_RLN_TOMO_PARTICLE_NAME);
 			goto done;
 		}
 	}
@@ -158,9 +160,10 @@ done:
 static bool look_like_2d_stacks(const cyc__particle_reader *r)
 {
 	const cyc_star_block *optics = cyc_star_find(r->set->star, "optics");
-	int32_t column = cyc_star_column(r->block, "rlnImageName");
-	const char *dimension =
-		optics && cyc_star_n_rows(optics) > 0 ? cyc_star_text_of(optics, 0, "rlnImageDimensionality") : NULL;
+	int32_t column = cyc_star_column(r->block, CYC_RLN_IMAGE_NAME);
+	const char *dimension = optics && cyc_star_n_rows(optics) > 0
+	                            ? cyc_star_text_of(optics, 0, CYC_RLN_IMAGE_DIMENSIONALITY)
+	                            : NULL;
 	if (dimension) return column >= 0 && strcmp(dimension, "2") == 0;
 	size_t n = column >= 0 ? strlen(cyc_star_text(r->block, 0, column)) : 0;
 	return n > 5 && strcmp(cyc_star_text(r->block, 0, column) + n - 5, ".mrcs") == 0;
@@ -171,17 +174,16 @@ static bool look_like_2d_stacks(const cyc__particle_reader *r)
 static cyc_status find_stacks(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
-	static const char LABEL[] = "rlnTomoSubTomosAre2DStacks";
+	static const char *const LABEL = CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS;
 	cyc_particle_set *s = r->set;
 	cyc_star_block *general = cyc_star_find(s->star, "general");
 	const char *text = general && cyc_star_n_rows(general) > 0 ? cyc_star_text_of(general, 0, LABEL) : NULL;
 	bool is_known = text && text[0], look = look_like_2d_stacks(r);
 	s->are_2d_stacks = is_known ? strcmp(text, "1") == 0 : look;
 	if (is_known && look && !s->are_2d_stacks)
-		cyc_warn(
-			"'%s': _%s is %s, but the images look like 2D stacks: they and _rlnCoordinateX/Y/Z, if that is "
-			"where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
-			s->path, LABEL, text);
+		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they and _%s/Y/Z, if that is "
+		         "where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
+		         s->path, LABEL, text, CYC_RLN_COORDINATE_X);
 	if (is_known || !look) goto done;
 	cyc_warn(
 		"'%s' does not say whether its images are 2D stacks (_%s in block general), but their columns look "
@@ -229,7 +231,7 @@ cyc_status cyc_particle_set_read(cyc_particle_set **out, const char *path, const
 	CYC_TRY(cyc_alloc(&r.series, (size_t)r.n_rows, sizeof *r.series));
 	CYC_TRY(cyc_alloc(&r.optics, (size_t)r.n_rows, sizeof *r.optics));
 	CYC_TRY(find_series(&r));
-	r.name_column = cyc_star_column(r.block, "rlnTomoParticleName");
+	r.name_column = cyc_star_column(r.block, CYC_RLN_TOMO_PARTICLE_NAME);
 	s->has_generated_names = r.name_column < 0;
 	if (r.name_column < 0) CYC_TRY(generate_names(&r));
 	CYC_TRY(check_names(&r));
@@ -264,8 +266,9 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 	cyc_status st = CYC_OK;
 	long long n[2] = { 0, 0 }, n_counted[2] = { 0, 0 };
 	if (!s->has_halves) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "'%s' has no half-sets: column _rlnRandomSubset is not there", s->path);
+		st =
+			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                    "'%s' has no half-sets: column _%s is not there", s->path, CYC_RLN_RANDOM_SUBSET);
 		cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
 		return st;
 	}
@@ -282,9 +285,9 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 		} else if (n_counted[h] == 0) {
 			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 			                     "'%s': none of the %lld particles of half-set %d counts: "
-			                     "_cycParticleProbability is 0 for all",
-			                     s->path, n[h], h + 1);
-			cyc_error_hint("remove the column _cycParticleProbability to let all particles count");
+			                     "_%s is 0 for all",
+			                     s->path, n[h], h + 1, CYC_OWN_PARTICLE_PROBABILITY);
+			cyc_error_hint("remove the column _%s to let all particles count", CYC_OWN_PARTICLE_PROBABILITY);
 		}
 	}
 	return st;

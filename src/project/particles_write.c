@@ -1,11 +1,10 @@
 /* Parts of a particle set as files of their own, and which part that is. */
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 
 cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 {
@@ -14,7 +13,7 @@ cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 	int32_t column[3];
 	memset(origins_A, 0, (size_t)s->n * sizeof *origins_A);
 	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
-	for (int k = 0; k < 3; k++) column[k] = cyc_star_column(b, ORIGIN[k]);
+	for (int k = 0; k < 3; k++) column[k] = cyc_star_column(b, CYC_LABELS_ORIGIN[k]);
 	if (column[0] < 0) goto done; /* all three or none, as the set was read */
 	for (int64_t i = 0; i < s->n; i++) {
 		double v[3];
@@ -24,9 +23,6 @@ cyc_status cyc_particle_origins(cyc_vec3 *origins_A, const cyc_particle_set *s)
 done:
 	return st;
 }
-
-const char *const CYC_MEAN_MOTION_ERROR_LABELS[3] = { "cycMeanMotionErrorXAngst", "cycMeanMotionErrorYAngst",
-	                                                  "cycMeanMotionErrorZAngst" };
 
 cyc_status cyc_particle_column(double *values, const cyc_particle_set *s, const char *label)
 {
@@ -46,7 +42,7 @@ cyc_status cyc_particle_set_put_probabilities(cyc_particle_set *s, const double 
 	cyc_star_block *b;
 	int32_t column;
 	CYC_TRY(cyc_star_require(&b, s->star, "particles"));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "cycParticleProbability", "1.000000"));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_OWN_PARTICLE_PROBABILITY, "1.000000"));
 	for (int64_t i = 0; i < s->n; i++) {
 		CYC_CHECK(probability[i] >= 0 && probability[i] <= 1, CYC_E_INTERNAL,
 		          "particle '%s' has the probability %g", s->particles[i].name, probability[i]);

@@ -68,3 +68,10 @@ double cyc_project_bytes(const cyc_project_size *s)
 {
 	return BYTES_OF_ROW * ((double)s->n_particles + (double)s->n_series * s->most_tilts);
 }
+
+double cyc_separate_memory_bytes(const cyc_project_size *s)
+{
+	/* Whether it stays, its score, its place in a cell; and its row in the table that is written. */
+	const double OF_PARTICLE = 600;
+	return CYC_PROGRAM_BYTES + cyc_project_bytes(s) + OF_PARTICLE * (double)s->n_particles;
+}

@@ -1,4 +1,5 @@
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -16,8 +17,9 @@ static cyc_status locate(char **path, int64_t *section, bool *has_section, const
 	if (!image) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image",
 		                     ts->table_path, f + 1);
-		cyc_error_hint("tilt images are named by _rlnMicrographName, or a whole stack by "
-		               "_rlnTomoTiltSeriesName in tomograms.star");
+		cyc_error_hint("tilt images are named by _%s, or a whole stack by "
+		               "_%s in tomograms.star",
+		               CYC_RLN_MICROGRAPH_NAME, CYC_RLN_TOMO_TILT_SERIES_NAME);
 		goto done;
 	}
 	CYC_TRY_CTX(cyc_mrc_split_name(&name, section, &is_stack, image), "'%s': row %d", ts->table_path, f + 1);

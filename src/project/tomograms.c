@@ -1,6 +1,7 @@
 #include "cyclotomo/project.h"
 
 #include "project/name_map.h"
+#include "project/labels.h"
 #include <math.h>
 #include <string.h>
 #include <strings.h>
@@ -67,18 +68,20 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 {
 	cyc_status st = CYC_OK;
 	double gx, gy;
-	const char *x = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeX"),
-			   *y = cyc_star_text_of(g, row, "rlnTomoDeformationGridSizeY");
+	const char *x = cyc_star_text_of(g, row, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_X),
+			   *y = cyc_star_text_of(g, row, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_Y);
 	gx = gy = 0.0;
-	if (x && !is_no_deformation(x)) CYC_TRY(cyc_star_double_of(&gx, g, row, "rlnTomoDeformationGridSizeX"));
-	if (y && !is_no_deformation(y)) CYC_TRY(cyc_star_double_of(&gy, g, row, "rlnTomoDeformationGridSizeY"));
+	if (x && !is_no_deformation(x))
+		CYC_TRY(cyc_star_double_of(&gx, g, row, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_X));
+	if (y && !is_no_deformation(y))
+		CYC_TRY(cyc_star_double_of(&gy, g, row, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_Y));
 	if (!(gx >= 0.0 && gx < 1000.0 && gy >= 0.0 && gy < 1000.0 && gx == floor(gx) && gy == floor(gy))) {
 		st = cyc_star_raise(CYC_E_DATA, g, row, "a deformation grid of %g x %g nodes is not usable", gx, gy);
 		goto done;
 	}
 	ts->deformation_grid[0] = (int32_t)gx;
 	ts->deformation_grid[1] = (int32_t)gy;
-	const char *type = cyc_star_text_of(g, row, "rlnTomoDeformationType");
+	const char *type = cyc_star_text_of(g, row, CYC_RLN_TOMO_DEFORMATION_TYPE);
 	if (!type) ts->deformation_type = gx > 0.0 && gy > 0.0 ? CYC_DEFORMATION_SPLINE : CYC_DEFORMATION_NONE;
 	else if (strcasecmp(type, "linear") == 0) ts->deformation_type = CYC_DEFORMATION_LINEAR;
 	else if (strcasecmp(type, "spline") == 0) ts->deformation_type = CYC_DEFORMATION_SPLINE;
@@ -86,8 +89,8 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 	else if (is_no_deformation(type)) ts->deformation_type = CYC_DEFORMATION_NONE;
 	else {
 		st = cyc_star_raise(CYC_E_UNSUPPORTED, g, row,
-		                    "_rlnTomoDeformationType must be linear, spline, Fourier or none, found '%s'",
-		                    type);
+		                    "_%s must be linear, spline, Fourier or none, found '%s'",
+		                    CYC_RLN_TOMO_DEFORMATION_TYPE, type);
 		cyc_error_hint("if the tomogram has no deformation, write none");
 		goto done;
 	}
@@ -124,38 +127,40 @@ static cyc_status read_in_range(double *out, const cyc_star_block *b, int64_t ro
 
 static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, int64_t row)
 {
-	static const char *const SIZE[3] = { "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ" };
 	cyc_status st = CYC_OK;
 	double v;
-	CYC_TRY(copy_text_of(&ts->name, g, row, "rlnTomoName"));
+	CYC_TRY(copy_text_of(&ts->name, g, row, CYC_RLN_TOMO_NAME));
 	if (!ts->name) {
 		st = cyc_star_raise(CYC_E_DATA, g, row, "the tomogram has no name");
 		goto done;
 	}
-	CYC_TRY(read_in_range(&ts->voltage_kV, g, row, "rlnVoltage", 1.0, 10000.0));
-	CYC_TRY(read_in_range(&ts->spherical_aberration_mm, g, row, "rlnSphericalAberration", -1000.0, 1000.0));
-	CYC_TRY(read_in_range(&ts->amplitude_contrast_frac, g, row, "rlnAmplitudeContrast", 0.0, 1.0));
-	CYC_TRY(read_in_range(&ts->pixel_size_A, g, row, "rlnTomoTiltSeriesPixelSize", 1e-3, 1e4));
-	CYC_TRY(cyc_star_double_of(&ts->hand, g, row, "rlnTomoHand"));
+	CYC_TRY(read_in_range(&ts->voltage_kV, g, row, CYC_RLN_VOLTAGE, 1.0, 10000.0));
+	CYC_TRY(
+		read_in_range(&ts->spherical_aberration_mm, g, row, CYC_RLN_SPHERICAL_ABERRATION, -1000.0, 1000.0));
+	CYC_TRY(read_in_range(&ts->amplitude_contrast_frac, g, row, CYC_RLN_AMPLITUDE_CONTRAST, 0.0, 1.0));
+	CYC_TRY(read_in_range(&ts->pixel_size_A, g, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, 1e-3, 1e4));
+	CYC_TRY(cyc_star_double_of(&ts->hand, g, row, CYC_RLN_TOMO_HAND));
 	if (ts->hand != 1.0 && ts->hand != -1.0) {
-		st = cyc_star_raise(CYC_E_DATA, g, row, "_rlnTomoHand must be 1 or -1, found %g", ts->hand);
+		st = cyc_star_raise(CYC_E_DATA, g, row, "_%s must be 1 or -1, found %g", CYC_RLN_TOMO_HAND, ts->hand);
 		goto done;
 	}
 	for (int a = 0; a < 3; a++) {
-		CYC_TRY(read_in_range(&v, g, row, SIZE[a], 1.0, 1e6));
+		CYC_TRY(read_in_range(&v, g, row, CYC_LABELS_SIZE[a], 1.0, 1e6));
 		if (v != floor(v)) {
-			st = cyc_star_raise(CYC_E_DATA, g, row, "_%s must be a whole number, found %g", SIZE[a], v);
+			st = cyc_star_raise(CYC_E_DATA, g, row, "_%s must be a whole number, found %g",
+			                    CYC_LABELS_SIZE[a], v);
 			goto done;
 		}
 		ts->size_px[a] = (int32_t)v;
 	}
-	CYC_TRY(copy_text_of(&ts->stack, g, row, "rlnTomoTiltSeriesName"));
+	CYC_TRY(copy_text_of(&ts->stack, g, row, CYC_RLN_TOMO_TILT_SERIES_NAME));
 	CYC_TRY(cyc_file_name(&ts->file_name, ts->name));
-	CYC_TRY(copy_text_of(&ts->optics_group_name, g, row, "rlnOpticsGroupName"));
+	CYC_TRY(copy_text_of(&ts->optics_group_name, g, row, CYC_RLN_OPTICS_GROUP_NAME));
 	if (!ts->optics_group_name) CYC_TRY(cyc_strdup(&ts->optics_group_name, ts->name));
-	CYC_TRY(cyc_star_double_or(&ts->defocus_slope, g, row, "rlnTomoDefocusSlope", 1.0));
-	CYC_TRY(cyc_star_double_or(&ts->bfactor_per_dose_A2, g, row, "rlnCtfBfactorPerElectronDose", 0.0));
-	CYC_TRY(cyc_star_double_or(&ts->fractional_dose_e_per_A2, g, row, "rlnTomoImportFractionalDose", -1.0));
+	CYC_TRY(cyc_star_double_or(&ts->defocus_slope, g, row, CYC_RLN_TOMO_DEFOCUS_SLOPE, 1.0));
+	CYC_TRY(cyc_star_double_or(&ts->bfactor_per_dose_A2, g, row, CYC_RLN_CTF_BFACTOR_PER_ELECTRON_DOSE, 0.0));
+	CYC_TRY(
+		cyc_star_double_or(&ts->fractional_dose_e_per_A2, g, row, CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, -1.0));
 	CYC_TRY(read_deformation_type(ts, g, row));
 done:
 	return st;
@@ -172,32 +177,32 @@ typedef struct {
 static cyc_status find_tilt_columns(tilt_columns *c, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
-	c->image = cyc_star_column(b, "rlnMicrographName");
-	st = cyc_star_require_column(&c->exposure, b, "rlnMicrographPreExposure");
+	c->image = cyc_star_column(b, CYC_RLN_MICROGRAPH_NAME);
+	st = cyc_star_require_column(&c->exposure, b, CYC_RLN_MICROGRAPH_PRE_EXPOSURE);
 	if (st != CYC_OK) {
-		if (cyc_star_column(b, "wrpDose") >= 0)
-			cyc_error_hint("_wrpDose is Warp's name of it: rename the column");
+		if (cyc_star_column(b, CYC_WRP_DOSE) >= 0)
+			cyc_error_hint("_%s is Warp's name of it: rename the column", CYC_WRP_DOSE);
 		else
 			cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not "
 			               "known, which weighs them alike");
 	}
 	CYC_TRY(st);
-	c->xtilt = cyc_star_column(b, "rlnTomoXTilt");
-	c->ytilt = cyc_star_column(b, "rlnTomoYTilt");
-	c->zrot = cyc_star_column(b, "rlnTomoZRot");
-	c->shift_x = cyc_star_column(b, "rlnTomoXShiftAngst");
-	c->shift_y = cyc_star_column(b, "rlnTomoYShiftAngst");
-	c->matrix[0] = cyc_star_column(b, "rlnTomoProjX");
-	c->matrix[1] = cyc_star_column(b, "rlnTomoProjY");
-	c->matrix[2] = cyc_star_column(b, "rlnTomoProjZ");
-	c->nominal = cyc_star_column(b, "rlnTomoNominalStageTiltAngle");
-	CYC_TRY(cyc_star_require_column(&c->defocus_u, b, "rlnDefocusU"));
-	CYC_TRY(cyc_star_require_column(&c->defocus_v, b, "rlnDefocusV"));
-	CYC_TRY(cyc_star_require_column(&c->defocus_angle, b, "rlnDefocusAngle"));
-	c->phase_shift = cyc_star_column(b, "rlnPhaseShift");
-	c->scale = cyc_star_column(b, "rlnCtfScalefactor");
-	c->bfactor = cyc_star_column(b, "rlnCtfBfactor");
-	c->deformation = cyc_star_column(b, "rlnTomoDeformationCoefficients");
+	c->xtilt = cyc_star_column(b, CYC_RLN_TOMO_X_TILT);
+	c->ytilt = cyc_star_column(b, CYC_RLN_TOMO_Y_TILT);
+	c->zrot = cyc_star_column(b, CYC_RLN_TOMO_Z_ROT);
+	c->shift_x = cyc_star_column(b, CYC_RLN_TOMO_X_SHIFT_ANGST);
+	c->shift_y = cyc_star_column(b, CYC_RLN_TOMO_Y_SHIFT_ANGST);
+	c->matrix[0] = cyc_star_column(b, CYC_RLN_TOMO_PROJ_X);
+	c->matrix[1] = cyc_star_column(b, CYC_RLN_TOMO_PROJ_Y);
+	c->matrix[2] = cyc_star_column(b, CYC_RLN_TOMO_PROJ_Z);
+	c->nominal = cyc_star_column(b, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
+	CYC_TRY(cyc_star_require_column(&c->defocus_u, b, CYC_RLN_DEFOCUS_U));
+	CYC_TRY(cyc_star_require_column(&c->defocus_v, b, CYC_RLN_DEFOCUS_V));
+	CYC_TRY(cyc_star_require_column(&c->defocus_angle, b, CYC_RLN_DEFOCUS_ANGLE));
+	c->phase_shift = cyc_star_column(b, CYC_RLN_PHASE_SHIFT);
+	c->scale = cyc_star_column(b, CYC_RLN_CTF_SCALEFACTOR);
+	c->bfactor = cyc_star_column(b, CYC_RLN_CTF_BFACTOR);
+	c->deformation = cyc_star_column(b, CYC_RLN_TOMO_DEFORMATION_COEFFICIENTS);
 done:
 	return st;
 }
@@ -271,8 +276,8 @@ static cyc_status read_tilt(cyc_tilt *t, const cyc_star_block *b, int64_t row, c
 	if (image[0]) CYC_TRY(cyc_strdup(&t->image, image));
 	CYC_TRY(cyc_star_double(&t->pre_exposure_e_per_A2, b, row, c->exposure));
 	if (t->pre_exposure_e_per_A2 < 0.0) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "_rlnMicrographPreExposure cannot be negative, found %g",
-		                    t->pre_exposure_e_per_A2);
+		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s cannot be negative, found %g",
+		                    CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2);
 		goto done;
 	}
 	CYC_TRY(read_geometry(t, b, row, c));
@@ -322,10 +327,12 @@ static cyc_status read_tilt_table(cyc_tilt_series *ts, const cyc_star_block *b, 
 	for (int32_t f = 0; f < ts->n_tilts; f++) CYC_TRY(read_tilt(&ts->tilts[f], b, f, &c, ts));
 	if (!ts->tilts[0].has_angles && !ts->tilts[0].has_matrix) {
 		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
-		                     "'%s': block '%s' has no tilt geometry: wanted _rlnTomoYTilt, _rlnTomoZRot, "
-		                     "_rlnTomoXShiftAngst and "
-		                     "_rlnTomoYShiftAngst, or _rlnTomoProjX, _rlnTomoProjY and _rlnTomoProjZ",
-		                     file, ts->name);
+		                     "'%s': block '%s' has no tilt geometry: wanted _%s, _%s, "
+		                     "_%s and "
+		                     "_%s, or _%s, _%s and _%s",
+		                     file, ts->name, CYC_RLN_TOMO_Y_TILT, CYC_RLN_TOMO_Z_ROT,
+		                     CYC_RLN_TOMO_X_SHIFT_ANGST, CYC_RLN_TOMO_Y_SHIFT_ANGST, CYC_RLN_TOMO_PROJ_X,
+		                     CYC_RLN_TOMO_PROJ_Y, CYC_RLN_TOMO_PROJ_Z);
 		cyc_error_hint("align the tilt series first; RELION-5 drops the matrices of RELION-4 sets when it "
 		               "saves them, so use the set before that");
 		goto done;
@@ -344,10 +351,10 @@ static cyc_status read_series_relion5(cyc_tomogram_set *s, int32_t i, const cyc_
 	cyc_tilt_series *ts = &s->series[i];
 	char *path = NULL;
 	cyc_star_block *b;
-	CYC_TRY(copy_text_of(&ts->star_path, global, i, "rlnTomoTiltSeriesStarFile"));
+	CYC_TRY(copy_text_of(&ts->star_path, global, i, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE));
 	if (!ts->star_path) {
-		st = cyc_star_raise(CYC_E_DATA, global, i, "_rlnTomoTiltSeriesStarFile of tomogram '%s' is empty",
-		                    ts->name);
+		st = cyc_star_raise(CYC_E_DATA, global, i, "_%s of tomogram '%s' is empty",
+		                    CYC_RLN_TOMO_TILT_SERIES_STAR_FILE, ts->name);
 		goto done;
 	}
 	CYC_TRY(cyc_strdup(&ts->table_path, ts->star_path));
@@ -371,8 +378,9 @@ static cyc_status read_series_relion4(cyc_tomogram_set *s, int32_t i)
 	cyc_star_block *b, *copy;
 	st = cyc_star_require(&b, s->star, ts->name);
 	if (st != CYC_OK) {
-		cyc_error_hint("a tomograms file has either a column _rlnTomoTiltSeriesStarFile (RELION-5) or a "
-		               "block for each tomogram (RELION-4)");
+		cyc_error_hint("a tomograms file has either a column _%s (RELION-5) or a "
+		               "block for each tomogram (RELION-4)",
+		               CYC_RLN_TOMO_TILT_SERIES_STAR_FILE);
 	}
 	CYC_TRY(st);
 	CYC_TRY(cyc_path_dir(&dir, s->path));
@@ -418,9 +426,9 @@ cyc_status cyc_tomogram_set_check_scales(const cyc_tomogram_set *s)
 		}
 	}
 	if (n > 0) {
-		st = cyc_star_raise(
-			CYC_E_DATA, b, row, "the contrast scale _rlnCtfScalefactor is negative: %s (%lld tilt%s)",
-			cyc_star_text_of(b, row, "rlnCtfScalefactor"), (long long)n, n == 1 ? " in all" : "s in all");
+		st = cyc_star_raise(CYC_E_DATA, b, row, "the contrast scale _%s is negative: %s (%lld tilt%s)",
+		                    CYC_RLN_CTF_SCALEFACTOR, cyc_star_text_of(b, row, CYC_RLN_CTF_SCALEFACTOR),
+		                    (long long)n, n == 1 ? " in all" : "s in all");
 		cyc_error_hint("no image has negative contrast: set these values to 0 to exclude the tilts, or to 1 "
 		               "to start again");
 	}
@@ -495,11 +503,11 @@ cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *p
 	CYC_TRY(cyc_path_join(&file, root, path));
 	CYC_TRY(cyc_star_read(&s->star, file));
 	CYC_TRY(cyc_star_require(&global, s->star, "global"));
-	CYC_TRY(cyc_star_require_column(&column, global, "rlnTomoName"));
+	CYC_TRY(cyc_star_require_column(&column, global, CYC_RLN_TOMO_NAME));
 	int64_t n = cyc_star_n_rows(global);
 	CYC_CHECK(n > 0 && n < 1 << 24, CYC_E_DATA, "'%s': block 'global' has %lld tomograms", file,
 	          (long long)n);
-	s->is_relion4 = cyc_star_column(global, "rlnTomoTiltSeriesStarFile") < 0;
+	s->is_relion4 = cyc_star_column(global, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE) < 0;
 	CYC_TRY(cyc_alloc(&s->series, (size_t)n, sizeof *s->series));
 	CYC_TRY(cyc_alloc(&s->series_star, (size_t)n, sizeof *s->series_star));
 	s->n_series = (int32_t)n;

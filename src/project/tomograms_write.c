@@ -2,6 +2,7 @@
 
 #include "project/name_map.h"
 #include "project/tomograms_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -54,32 +55,22 @@ done:
 	return st;
 }
 
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, const char *fill, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, fill));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
 static cyc_status set_geometry(cyc_star_block *b, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double angle[3] = { 0.0 }, shift[2] = { 0.0 };
 		CYC_TRY(geometry_of(angle, shift, ts, &ts->tilts[f]));
-		CYC_TRY(set_number(b, f, "rlnTomoXTilt", "0", cyc_rad_to_deg(angle[0])));
-		CYC_TRY(set_number(b, f, "rlnTomoYTilt", "0", cyc_rad_to_deg(angle[1])));
-		CYC_TRY(set_number(b, f, "rlnTomoZRot", "0", cyc_rad_to_deg(angle[2])));
-		CYC_TRY(set_number(b, f, "rlnTomoXShiftAngst", "0", shift[0]));
-		CYC_TRY(set_number(b, f, "rlnTomoYShiftAngst", "0", shift[1]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_X_TILT, angle[0]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Y_TILT, angle[1]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Z_ROT, angle[2]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_X_SHIFT_ANGST, shift[0]));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_TOMO_Y_SHIFT_ANGST, shift[1]));
 	}
-	cyc_star_remove_column(b, "rlnTomoProjX");
-	cyc_star_remove_column(b, "rlnTomoProjY");
-	cyc_star_remove_column(b, "rlnTomoProjZ");
-	cyc_star_remove_column(b, "rlnTomoProjW");
+	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_X);
+	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_Y);
+	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_Z);
+	cyc_star_remove_column(b, CYC_RLN_TOMO_PROJ_W);
 done:
 	return st;
 }
@@ -90,14 +81,14 @@ static cyc_status set_ctf(cyc_star_block *b, const cyc_tilt_series *ts, unsigned
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (what & CYC_WRITE_DEFOCUS) {
-			CYC_TRY(set_number(b, f, "rlnDefocusU", "0", t->defocus_u_A));
-			CYC_TRY(set_number(b, f, "rlnDefocusV", "0", t->defocus_v_A));
-			CYC_TRY(set_number(b, f, "rlnDefocusAngle", "0", cyc_rad_to_deg(t->defocus_angle_rad)));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_U, t->defocus_u_A));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_V, t->defocus_v_A));
+			CYC_TRY(cyc_label_put(b, f, CYC_RLN_DEFOCUS_ANGLE, t->defocus_angle_rad));
 		}
 		CYC_CHECK(t->scale >= 0.0, CYC_E_NUMERIC,
 		          "tilt series '%s', tilt %d: a contrast scale of %g must not be written", ts->name, f + 1,
 		          t->scale);
-		CYC_TRY(set_number(b, f, "rlnCtfScalefactor", "1.000000", t->scale));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_CTF_SCALEFACTOR, t->scale));
 	}
 done:
 	return st;
@@ -108,7 +99,7 @@ static cyc_status set_deformation(cyc_star_block *b, const cyc_tilt_series *ts)
 	cyc_status st = CYC_OK;
 	int32_t column;
 	if (ts->deformation_type == CYC_DEFORMATION_NONE) goto done;
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoDeformationCoefficients", "[]"));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_DEFORMATION_COEFFICIENTS, "[]"));
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_star_set_vector(b, f, column, ts->tilts[f].deformation, ts->tilts[f].n_deformation));
 	}
@@ -125,11 +116,11 @@ static cyc_status set_global_deformation(cyc_star_block *global, int32_t i, cons
 	cyc_status st = CYC_OK;
 	int32_t column;
 	if (ts->deformation_type == CYC_DEFORMATION_NONE) goto done;
-	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoDeformationType", "none"));
+	CYC_TRY(cyc_star_ensure_column(&column, global, CYC_RLN_TOMO_DEFORMATION_TYPE, "none"));
 	CYC_TRY(cyc_star_set_text(global, i, column, NAMES[ts->deformation_type]));
-	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoDeformationGridSizeX", "0"));
+	CYC_TRY(cyc_star_ensure_column(&column, global, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_X, "0"));
 	CYC_TRY(cyc_star_set_int(global, i, column, ts->deformation_grid[0]));
-	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoDeformationGridSizeY", "0"));
+	CYC_TRY(cyc_star_ensure_column(&column, global, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_Y, "0"));
 	CYC_TRY(cyc_star_set_int(global, i, column, ts->deformation_grid[1]));
 done:
 	return st;
@@ -171,7 +162,7 @@ static cyc_status write_series(char **new_path, cyc_tomogram_set *s, int32_t i, 
 	CYC_TRY(cyc_star_require(&b, s->series_star[i], ts->name));
 	if (what & (CYC_WRITE_DEFOCUS | CYC_WRITE_SCALE)) CYC_TRY(set_ctf(b, ts, what));
 	for (int32_t f = 0; f < ts->n_tilts && what & CYC_WRITE_BFACTOR; f++)
-		CYC_TRY(set_number(b, f, "rlnCtfBfactor", "0.000000", ts->tilts[f].bfactor_A2));
+		CYC_TRY(cyc_label_put(b, f, CYC_RLN_CTF_BFACTOR, ts->tilts[f].bfactor_A2));
 	if (what & CYC_WRITE_GEOMETRY) CYC_TRY(set_geometry(b, ts));
 	if (what & CYC_WRITE_DEFORMATION) CYC_TRY(set_deformation(b, ts));
 	CYC_TRY(cyc_path_join(new_path, out_dir, name));
@@ -190,7 +181,7 @@ cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, cons
 	int32_t column;
 	CYC_TRY(table_names(&names, s));
 	CYC_TRY(cyc_star_require(&global, s->star, "global"));
-	CYC_TRY(cyc_star_ensure_column(&column, global, "rlnTomoTiltSeriesStarFile", ""));
+	CYC_TRY(cyc_star_ensure_column(&column, global, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE, ""));
 	for (int32_t i = 0; i < s->n_series; i++) {
 		CYC_TRY_CTX(write_series(&path, s, i, names[i], out_dir, root, what), "writing tilt series '%s'",
 		            s->series[i].name);

@@ -1,4 +1,5 @@
 #include "cyclotomo/project.h"
+#include "project/labels.h"
 
 /* A document of one block as text at the end of the file. */
 static cyc_status append(cyc_trajectory_file *t, const cyc_star *s)
@@ -22,7 +23,7 @@ cyc_status cyc_trajectory_file_open(cyc_trajectory_file *t, const char *path, in
 	CYC_TRY(cyc_star_create(&t->names));
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", n_particles));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_PARTICLE_NUMBER, n_particles));
 	CYC_TRY(cyc_star_add_block(&b, t->names, "general", CYC_STAR_LIST));
 	CYC_TRY(cyc_outfile_open(&t->out, path));
 	CYC_TRY(append(t, s));
@@ -35,14 +36,13 @@ cyc_status cyc_trajectory_file_add(cyc_trajectory_file *t, const char *name,
                                    const double (*displacement_A)[3], int32_t n_tilts)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int32_t column[3];
 	CYC_TRY(cyc_star_add_block(&b, t->names, name, CYC_STAR_TABLE)); /* refuses a second one */
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, name, CYC_STAR_TABLE));
-	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, LABEL[k], "0"));
+	for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_ensure_column(&column[k], b, CYC_LABELS_ORIGIN[k], "0"));
 	for (int32_t f = 0; f < n_tilts; f++) {
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));

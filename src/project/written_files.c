@@ -24,6 +24,8 @@ static struct {
 	bool is_resumed;
 	written_file *old;
 	int64_t n_old, room;
+	char **own; /* written by this run, full paths */
+	int64_t n_own;
 } g = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static bool describe(written_file *f, const char *path)
@@ -107,6 +109,21 @@ static void open_list(const char *new_name)
 	cyc_free(path);
 }
 
+/* Of these a part is of no use. The others are resumed from what is there. */
+static bool is_whole(cyc_output_kind kind)
+{
+	return kind == CYC_OUTPUT_RECONSTRUCT || kind == CYC_OUTPUT_CTFREFINE ||
+	       kind == CYC_OUTPUT_CTFREFINE_TILTS || kind == CYC_OUTPUT_POLISH || kind == CYC_OUTPUT_SEPARATE ||
+	       kind == CYC_OUTPUT_JUDGE;
+}
+
+static void remember(const char *path)
+{
+	int64_t n = g.n_own;
+	if (!is_whole(g.kind) || cyc_realloc(&g.own, (size_t)n, (size_t)n + 1, sizeof *g.own) != CYC_OK) return;
+	if (cyc_strdup(&g.own[n], path) == CYC_OK) g.n_own++;
+}
+
 /* A list that cannot be written costs tidiness, no result. */
 static void on_file(void *user, const char *path)
 {
@@ -121,6 +138,7 @@ static void on_file(void *user, const char *path)
 	if (!cyc_outputs_may_write(g.kind, name) || cyc_outputs_is_record(name)) return;
 	pthread_mutex_lock(&g.lock);
 	if (!g.list) open_list(name);
+	remember(path);
 	if (g.list) {
 		fprintf(g.list, "%" PRId64 " %" PRId64 " %" PRId64 " %s\n", f.size, f.seconds, f.nanoseconds, name);
 		fflush(g.list);
@@ -144,6 +162,11 @@ done:
 	return st;
 }
 
+void cyc_outputs_discard(void)
+{
+	for (int64_t i = 0; i < g.n_own; i++) unlink(g.own[i]);
+}
+
 void cyc_outputs_forget(int64_t *n_old)
 {
 	char *path = NULL;
@@ -156,9 +179,13 @@ void cyc_outputs_forget(int64_t *n_old)
 	}
 	if (g.list) fclose(g.list);
 	for (int64_t i = 0; i < g.n_old; i++) cyc_free(g.old[i].name);
+	for (int64_t i = 0; i < g.n_own; i++) cyc_free(g.own[i]);
 	cyc_free(g.old);
+	cyc_free(g.own);
 	cyc_free(g.dir);
 	g.list = NULL;
+	g.own = NULL;
+	g.n_own = 0;
 	g.old = NULL;
 	g.dir = NULL;
 	g.n_old = g.room = 0;

@@ -1,10 +1,14 @@
 /* The job: files in, files out. What is computed is in accumulate.c, symmetrise.c and finish.c. */
-#include "reconstruct/accumulate.h"
-#include "reconstruct/checkpoint.h"
-#include "reconstruct/reconstruct_internal.h"
+#include "cyclotomo/reconstruct.h"
+
+#include "halfmaps/accumulate.h"
+#include "halfmaps/checkpoint.h"
+#include "halfmaps/sums.h"
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -38,7 +42,9 @@ typedef struct {
 	cyc_box box;
 	int32_t crop_px;
 	cyc_backend *be;
-	cyc_accumulator *sums;
+	cyc_sums *sums; /* of the half-sets */
+	cyc_accumulator *accumulator;
+	cyc_half_sum *half[2];
 	cyc_reconstruct_result *result;
 } job;
 
@@ -81,8 +87,8 @@ cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_pro
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_backend_check(o->backend));
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
-	                         o->helical_twist_rad, pixel_size_A));
+	CYC_TRY(cyc_fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
+	                        o->helical_twist_rad, pixel_size_A));
 	if (p->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(p->particles));
 	if (!o->from_stacks) {
 		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
@@ -92,6 +98,18 @@ cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_pro
 done:
 	cyc_free(ops);
 	return st;
+}
+
+static cyc_accumulator_options image_options(const cyc_reconstruct_options *o)
+{
+	return (cyc_accumulator_options){ .crop_px = o->crop_px,
+		                              .cutoff_frac = o->cutoff_frac,
+		                              .crop_images = o->crop_images,
+		                              .no_ctf = o->no_ctf,
+		                              .whiten = o->whiten,
+		                              .no_circle_crop = o->no_circle_crop,
+		                              .whole_windows = o->whole_windows,
+		                              .listed_frames = o->listed_frames };
 }
 
 /* Images of an extraction give box and pixel size; padding them makes the interpolation between their
@@ -139,8 +157,8 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
 	if (!j->particles->has_halves)
-		cyc_warn("%s has no rlnRandomSubset: only a merged map is made, and its resolution cannot be told",
-		         j->input->particles);
+		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be told",
+		         j->input->particles, CYC_RLN_RANDOM_SUBSET);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
 		goto done;
@@ -149,10 +167,11 @@ static cyc_status load(job *j)
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;
 	CYC_TRY(cyc_box_create(&j->box, j->o->box_px, j->o->binning, j->tomograms->series[i].pixel_size_A));
-	cyc__accumulator_box(&j->box, j->o);
+	const cyc_accumulator_options images = image_options(j->o);
+	cyc_accumulator_box(&j->box, &images);
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _rlnTomoVisibleFrames",
-		                j->input->particles);
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _%s",
+		                j->input->particles, CYC_RLN_TOMO_VISIBLE_FRAMES);
 		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose "
 		               "window lies in the image");
 		st = CYC_E_DATA;
@@ -203,10 +222,12 @@ static cyc_status insert_all(job *j)
 	int64_t n_done = 0;
 	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
 	CYC_TRY(hash_inputs(&hash, j));
+	if (weighs_by_noise(j))
+		CYC_TRY(cyc_accumulator_learn_noise(j->accumulator, j->tomograms, j->particles, j->root));
+	CYC_TRY(cyc_accumulator_measure(j->accumulator, j->tomograms, j->particles, j->stacks, j->root));
 	if (o->resume) {
 		cyc_checkpoint_counts c = { 0 };
-		CYC_TRY(cyc__checkpoint_read(&c, cyc__accumulator_sum(j->sums, 0), cyc__accumulator_sum(j->sums, 1),
-		                             checkpoint, hash, j->tomograms->n_series));
+		CYC_TRY(cyc_sums_checkpoint_read(&c, j->sums, checkpoint, hash, j->tomograms->n_series));
 		first = c.n_series_done;
 		j->result->n_images = c.n_images;
 		j->result->n_images_outside = c.n_outside;
@@ -214,23 +235,18 @@ static cyc_status insert_all(job *j)
 		if (first > 0)
 			cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
 	}
-	if (weighs_by_noise(j))
-		CYC_TRY(cyc__accumulator_learn_noise(j->sums, j->tomograms, j->particles, j->root));
 	double last_backup = seconds();
 	for (int32_t i = first; i < j->tomograms->n_series; i++) {
 		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
 		if (count == 0) continue;
-		if (j->stacks) CYC_TRY(cyc__accumulate_stacks(j->sums, &j->result->n_images, j->stacks, i));
-		else
-			CYC_TRY(cyc__accumulate_series(j->sums, &j->result->n_images, &j->result->n_images_outside,
-			                               &j->tomograms->series[i], j->particles, i, j->root));
+		CYC_TRY(cyc_accumulator_add(j->accumulator, &j->result->n_images, &j->result->n_images_outside,
+		                            j->tomograms, j->particles, j->stacks, i, j->root));
 		n_done += count;
 		cyc_progress("inserting particles", n_done, j->particles->n);
 		if (!o->no_backup && i + 1 < j->tomograms->n_series &&
 		    seconds() - last_backup >= o->backup_interval_s) {
 			cyc_checkpoint_counts c = { i + 1, j->result->n_images, j->result->n_images_outside };
-			CYC_TRY(cyc__checkpoint_write(checkpoint, &c, cyc__accumulator_sum(j->sums, 0),
-			                              cyc__accumulator_sum(j->sums, 1), hash));
+			CYC_TRY(cyc_sums_checkpoint_write(checkpoint, &c, j->sums, hash));
 			last_backup = seconds();
 		}
 	}
@@ -260,23 +276,10 @@ static cyc_status symmetrise(job *j)
 	const cyc_reconstruct_options *o = j->o;
 	cyc_fourier_op *ops = NULL;
 	int32_t n_ops = 0;
-	cyc_buffer *out = NULL;
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
-	                         o->helical_twist_rad, j->box.pixel_size_A));
-	for (int h = 0; h < 2 && n_ops > 0; h++) {
-		float *to, *from;
-		cyc_buffer *sum = cyc__accumulator_sum(j->sums, h);
-		CYC_TRY(cyc_buffer_create(&out, j->be, 4 * cyc_half_count3(j->box.window.box_binned), sizeof(float)));
-		CYC_TRY(cyc_buffer_map(&to, out));
-		CYC_TRY(cyc_buffer_map(&from, sum));
-		CYC_TRY(cyc__symmetrise(to, from, j->box.window.box_binned, ops, n_ops, o->n_threads));
-		CYC_TRY(cyc_buffer_unmap(sum));
-		CYC_TRY(cyc_buffer_unmap(out));
-		cyc__accumulator_set_sum(j->sums, h, out);
-		out = NULL;
-	}
+	CYC_TRY(cyc_fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
+	                        o->helical_twist_rad, j->box.pixel_size_A));
+	CYC_TRY(cyc_sums_to_halves(j->half, j->sums, ops, n_ops));
 done:
-	cyc_buffer_destroy(&out);
 	cyc_free(ops);
 	return st;
 }
@@ -285,40 +288,33 @@ static cyc_status write_map(char **written, const job *j, const char *prefix, co
                             const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL, *relative = NULL;
-	CYC_TRY(cyc_asprintf(&relative, "%s%s%s.mrc", j->out_dir, prefix, tag));
-	CYC_TRY(cyc_path_join(&path, j->root, relative));
-	CYC_TRY(cyc_mrc_write(path, v, 2, "cyclotomo reconstruct"));
+	char *name = NULL;
+	CYC_TRY(cyc_asprintf(&name, "%s%s%s.mrc", j->out_dir, prefix, tag));
+	CYC_TRY(cyc_map_write(j->root, name, v, "cyclotomo reconstruct"));
 	if (written) {
-		*written = relative;
-		relative = NULL;
+		*written = name;
+		name = NULL;
 	}
 done:
-	cyc_free(path);
-	cyc_free(relative);
+	cyc_free(name);
 	return st;
 }
 
 /* One of half1, half2 (sum b NULL) and merged. */
-static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *a, cyc_buffer *b)
+static cyc_status make_map(char **written, job *j, const char *tag, const cyc_half_sum *a,
+                           const cyc_half_sum *b)
 {
 	cyc_status st = CYC_OK;
 	const cyc_reconstruct_options *o = j->o;
 	cyc_volume *full = NULL, *cropped = NULL, *data = NULL, *weight = NULL;
-	const float *sum1 = NULL, *sum2 = NULL;
 	int32_t s = j->box.window.box_binned;
-	const cyc_finish_spec spec = { .box_px = s,
-		                           .pixel_size_A = j->box.pixel_size_A,
+	const cyc_finish_spec spec = { .pixel_size_A = j->box.pixel_size_A,
 		                           .snr = o->snr,
 		                           .grey_scale =
 		                               (o->absolute_scale ? 1 / (j->box.binning * sqrt((double)s)) : 1) *
 		                               (j->stacks ? j->box.binning : 1) };
-	CYC_TRY(cyc_buffer_map(&sum1, a));
-	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
-	CYC_TRY(cyc__finish(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, sum1,
-	                    sum2, &spec));
-	CYC_TRY(cyc_buffer_unmap(a));
-	if (b) CYC_TRY(cyc_buffer_unmap(b));
+	CYC_TRY(cyc_finish_map(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, a, b,
+	                       &spec));
 	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
 	if (weight) CYC_TRY(write_map(NULL, j, "weight_", tag, weight));
 	if (j->crop_px < s) {
@@ -332,7 +328,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, cyc_buffer *
 		full = cropped;
 		cropped = NULL;
 	}
-	cyc__taper(full, o->taper_px);
+	cyc_taper_map(full, o->taper_px);
 	CYC_TRY(write_map(written, j, "", tag, full));
 done:
 	cyc_volume_destroy(&full);
@@ -344,24 +340,11 @@ done:
 static cyc_status write_optimisation_set(job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *path = NULL;
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->input));
 	/* These halves are of this state; an FSC of older halves is not. */
-	cyc_free(set->reference_map1);
-	cyc_free(set->reference_map2);
-	cyc_free(set->reference_fsc);
-	set->reference_map1 = set->reference_map2 = set->reference_fsc = NULL;
-	if (j->result->half1) {
-		CYC_TRY(cyc_strdup(&set->reference_map1, j->result->half1));
-		CYC_TRY(cyc_strdup(&set->reference_map2, j->result->half2));
-	}
+	const cyc_set_changes now = { .half1 = j->result->half1, .half2 = j->result->half2 };
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
-	CYC_TRY(cyc_path_join(&path, j->root, j->result->optimisation_set));
-	CYC_TRY(cyc_optimisation_set_write(set, path));
+	CYC_TRY(cyc_optimisation_set_write_result(j->root, j->result->optimisation_set, j->input, &now));
 done:
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
 	return st;
 }
 
@@ -369,7 +352,7 @@ static cyc_status make_maps(job *j)
 {
 	cyc_status st = CYC_OK;
 	char *checkpoint = NULL, *folder = NULL;
-	cyc_buffer *sum1 = cyc__accumulator_sum(j->sums, 0), *sum2 = cyc__accumulator_sum(j->sums, 1);
+	const cyc_half_sum *sum1 = j->half[0], *sum2 = j->half[1];
 	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
 	CYC_TRY(cyc_path_join(&folder, j->out, "temp"));
 	if (j->particles->has_halves) {
@@ -381,7 +364,7 @@ static cyc_status make_maps(job *j)
 	CYC_TRY(make_map(&j->result->merged, j, "merged", sum1, j->particles->has_halves ? sum2 : NULL));
 	cyc_progress("making maps", 3, 3);
 	CYC_TRY(write_optimisation_set(j));
-	cyc__checkpoint_remove(checkpoint, folder);
+	cyc_sums_checkpoint_remove(checkpoint, folder);
 done:
 	cyc_free(checkpoint);
 	cyc_free(folder);
@@ -427,14 +410,20 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));
 	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
-	CYC_TRY(cyc__accumulator_create(&j.sums, j.be, &j.box, o));
+	int32_t s = j.box.window.box_binned;
+	CYC_TRY(cyc_sums_create(&j.sums, j.be, s, s / 2, -1, 2));
+	const cyc_accumulator_sums sums = { .sums = j.sums };
+	const cyc_accumulator_options images = image_options(o);
+	CYC_TRY(cyc_accumulator_create(&j.accumulator, j.be, &j.box, &images, &sums));
 	CYC_TRY(insert_all(&j));
-	cyc__accumulator_release_work(j.sums);
+	cyc_accumulator_destroy(&j.accumulator);
 	if (o->no_maps) goto done;
 	CYC_TRY(symmetrise(&j));
 	CYC_TRY(make_maps(&j));
 done:
-	cyc__accumulator_destroy(&j.sums);
+	cyc_accumulator_destroy(&j.accumulator);
+	cyc_sums_destroy(&j.sums);
+	for (int h = 0; h < 2; h++) cyc_half_sum_destroy(&j.half[h]);
 	cyc_backend_close(&j.be);
 	cyc_stacks_close(&j.stacks);
 	cyc_particle_set_destroy(&j.particles);

@@ -124,13 +124,13 @@ done:
 }
 
 cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int64_t *n_outside,
-                                    const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
-                                    int32_t i_series, int32_t i_optics)
+                                    const cyc_image_group *of)
 {
 	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = of->ts;
 	int32_t s = p->box.window.box_binned;
 	const cyc_tilt_batch *b = p->batch;
-	CYC_TRY(cyc_tilt_batch_fill(p->batch, cursor, n_outside, ts, i_tilt, set, i_series, i_optics, &p->box));
+	CYC_TRY(cyc_tilt_batch_fill(p->batch, cursor, n_outside, of, &p->box));
 	if (b->n == 0) goto done;
 	CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
 	                      &p->box.window));
@@ -139,7 +139,7 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 	for (int8_t h = 0; h < 2; h++)
 		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid,
 		                             b->R_img_ref, p->radius, b->half, h, b->n, s));
-	if (p->weighs_partial) CYC_TRY(weigh_partial(p, ts, i_tilt));
+	if (p->weighs_partial) CYC_TRY(weigh_partial(p, ts, of->i_tilt));
 	CYC_TRY(
 		cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_scale_items(p->prediction, p->be, b->probability, true, b->n,

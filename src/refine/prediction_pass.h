@@ -68,9 +68,7 @@ CYC_MUST_CHECK cyc_status cyc_prediction_pass_group(cyc_prediction_pass *p, cons
  * @param[in,out] cursor, n_outside  as in cyc_tilt_batch_fill()
  */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor,
-                                                   int64_t *n_outside, const cyc_tilt_series *ts,
-                                                   int32_t i_tilt, const cyc_particle_set *set,
-                                                   int32_t i_series, int32_t i_optics);
+                                                   int64_t *n_outside, const cyc_image_group *of);
 /**
  * Part of one image in its own reference at a radius [index units], as it counts against |X|^2 of cropped
  * windows.     (T4.14)

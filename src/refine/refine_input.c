@@ -2,6 +2,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -62,6 +63,29 @@ done:
 	return st;
 }
 
+/* Also where maps are resampled: halves of different sizes are not of one reconstruction. */
+static cyc_status check_pair(int32_t *n_px, const char *const maps[2], const char *root)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_mrc_info info[2];
+	for (int h = 0; h < 2; h++) {
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, root, maps[h]));
+		CYC_TRY_CTX(cyc_mrc_read_info(&info[h], path), "half map %d", h + 1);
+	}
+	if (info[0].nx != info[1].nx || fabs(info[0].pixel_size_A - info[1].pixel_size_A) > 1e-3) {
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                     "the half maps differ: %s has %d px of %.4g Å, %s has %d px of %.4g Å", maps[0],
+		                     info[0].nx, info[0].pixel_size_A, maps[1], info[1].nx, info[1].pixel_size_A);
+		cyc_error_hint("give the two half maps of one reconstruction (--ref1, --ref2)");
+	}
+	*n_px = info[1].nx;
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* Half maps that are still to be made fit; their mask has to. Of those that are there the headers tell. */
 static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view *p)
 {
@@ -70,15 +94,7 @@ static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view
 		                          first_of(r->ref2, p->set->reference_map2) };
 	const char *mask = first_of(r->mask, p->set->reference_mask);
 	int32_t n_px = p->map_px;
-	char *path = NULL;
-	for (int h = 0; h < 2 && p->map_px == 0 && !r->has_own_box; h++) {
-		cyc_mrc_info info;
-		if (!maps[h]) continue;
-		cyc_free(path);
-		CYC_TRY(cyc_path_join(&path, p->root, maps[h]));
-		CYC_TRY(cyc_mrc_read_info(&info, path));
-		n_px = info.nx;
-	}
+	if (n_px == 0 && maps[0] && maps[1]) CYC_TRY(check_pair(&n_px, maps, p->root));
 	/* Jobs with a box of their own resample maps and masks. */
 	if (!r->has_own_box && p->map_px > 0)
 		CYC_TRY(cyc_check_mask(p->root, mask, "--mask", n_px, p->map_pixel_size_A));
@@ -92,7 +108,6 @@ static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view
 			n_px, r->box_px);
 	}
 done:
-	cyc_free(path);
 	return st;
 }
 
@@ -120,10 +135,10 @@ static cyc_status require_images(const cyc_refine_input *in)
 	for (int32_t i = 0; i < in->tomograms->n_series; i++)
 		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
 			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
-	st = cyc_error_raise(
-		CYC_E_DATA, __FILE__, __LINE__, __func__,
-		"'%s': all tilts of all series with particles are excluded (_rlnCtfScalefactor 0): no image is left",
-		in->set->tomograms);
+	st =
+		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                    "'%s': all tilts of all series with particles are excluded (_%s 0): no image is left",
+	                    in->set->tomograms, CYC_RLN_CTF_SCALEFACTOR);
 	cyc_error_hint("set the scales of good tilts to 1");
 	return st;
 }
@@ -218,7 +233,10 @@ cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in,
 {
 	if (!in->reference_files[2])
 		cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
-	return cyc_reference_load(out, be, in->reference_files[0], in->reference_files[1], in->reference_files[2],
-	                          in->reference_files[3], frequency_cutoff_A, in->box.window.box_px,
-	                          in->box.pixel_size_A, in->root);
+	const cyc_reference_files files = { { in->reference_files[0], in->reference_files[1] },
+		                                in->reference_files[2],
+		                                in->reference_files[3],
+		                                in->root };
+	return cyc_reference_load(out, be, &files, frequency_cutoff_A, in->box.window.box_px,
+	                          in->box.pixel_size_A);
 }

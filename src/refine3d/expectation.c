@@ -12,7 +12,7 @@ static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
 static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
 {
-	int32_t n_optics = j->in.particles->n_optics, n_shells = j->crop_px / 2 + 1;
+	int32_t n_optics = j->particles->n_optics, n_shells = j->crop_px / 2 + 1;
 	j->state.n_images += s->n_total;
 	j->state.n_outside += s->n_outside;
 	for (int32_t g = 0; g < n_optics; g++) j->noise_count[g] += s->noise_count[g];
@@ -22,17 +22,11 @@ static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
 cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
-	cyc_particle_set *set = j->in.particles;
 	if (j->images[i]) return CYC_OK;
-	/* Images stay where they were cut first, whatever poses the set has now. */
-	for (int64_t p = set->series_first[i]; p < set->series_first[i + 1]; p++) {
-		set->particles[p].position_A = j->refined[p].cut_position_A;
-		cyc_refine3d_set_stack_offset(j, p, j->refined[p].cut_offset_A);
-	}
 	if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
 	else
-		CYC_TRY(
-			cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], set, i, j->in.root));
+		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,
+		                             j->in.root));
 	if (!j->is_counted[i]) count_images(j, j->images[i]);
 	j->is_counted[i] = true;
 done:
@@ -48,7 +42,7 @@ static int32_t series_count(const cyc_refine3d_job *j, int32_t i)
 {
 	return (int32_t)cyc_refine_n_particles(&j->in, i);
 }
-static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->in.particles->series_first[i]; }
+static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->particles->series_first[i]; }
 
 /*
  * Run a task for all particles, item i for particle i of series *i_series: block by block of the references,
@@ -67,7 +61,7 @@ static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_
 			CYC_TRY(cyc_refine3d_load_series(j, i));
 			CYC_TRY(cyc_parallel_for(n, j->o->n_threads, task, arg));
 			cyc_refine3d_release_series(j, i);
-			if (what && block == 0) cyc_progress(what, series_first(j, i) + n, j->in.particles->n);
+			if (what && block == 0) cyc_progress(what, series_first(j, i) + n, j->particles->n);
 		}
 		CYC_TRY(cyc_refine3d_close_block(j));
 	}
@@ -134,12 +128,12 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	int64_t n_shells = j->crop_px / 2 + 1;
 	double *series_sums = NULL;
 	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
-	CYC_TRY(cyc_alloc(&a.own, j->in.particles->n, sizeof *a.own));
+	CYC_TRY(cyc_alloc(&a.own, j->particles->n, sizeof *a.own));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
 	CYC_TRY(for_all_particles(j, &a.i_series, amplitude_task, &a, NULL));
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
-		const cyc_particle *particle = &j->in.particles->particles[p];
+	for (int64_t p = 0; p < j->particles->n; p++) {
+		const cyc_particle *particle = &j->particles->particles[p];
 		double *to = series_sums + (2 * particle->i_series + particle->half) * 3,
 			   weight = cyc_refine3d_weight(j, p);
 		to[1] += weight * a.own[p];
@@ -175,24 +169,24 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 	const pose_work *a = arg;
 	const cyc_refine3d_job *j = a->j;
 	int64_t p = series_first(j, a->i_series) + i;
-	const cyc_particle *particle = &j->in.particles->particles[p];
+	const cyc_particle *particle = &j->particles->particles[p];
 	const cyc_series_images *s = j->images[a->i_series];
 	if (a->which && !a->which[p]) return CYC_OK;
 	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
 	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
 	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
 	const cyc_refined *refined = &j->refined[p];
-	cyc_vec3 c = refined->cut_offset_A;
+	cyc_vec3 c = refined->cut.offset_A;
 	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the
 	 * coordinates. */
 	const cyc_pose_start start = {
 		.old = refined->pose,
-		.prior = { a->spec->do_polish ? refined->R_start : refined->pose.R_tomo_ref,
-		           a->spec->do_polish ? refined->offset_start_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
+		.prior = { a->spec->do_follow ? refined->prior.R_tomo_ref : refined->pose.R_tomo_ref,
+		           a->spec->do_follow ? refined->prior.offset_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
 		.R_tomo_part = particle->R_tomo_part,
 		.half = particle->half,
 		.n_terms = j->in.tomograms->series[a->i_series].n_tilts,
-		.terms = a->spec->do_polish ? cyc_refine3d_terms_of(j, p) : NULL
+		.terms = a->spec->do_follow ? cyc_refine3d_terms_of(j, p) : NULL
 	};
 	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
 	cyc_refine3d_note_map_step(&a->found[p], j, p, a->work[i_thread], &data, a->spec);
@@ -240,12 +234,12 @@ static double learn_width(const deviation *d, int64_t n, double old, double leas
 static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r, const cyc_symmetry *symmetry)
 {
 	int32_t mate = 0;
-	(void)cyc_rotation_distance_rad(r->R_start, r->pose.R_tomo_ref, symmetry, &mate);
+	(void)cyc_rotation_distance_rad(r->prior.R_tomo_ref, r->pose.R_tomo_ref, symmetry, &mate);
 	cyc_mat3 R = cyc_mat3_mul(r->pose.R_tomo_ref, symmetry->ops[mate]);
-	cyc_rotation_vector(change, cyc_mat3_mul(cyc_mat3_transpose(r->R_start), R));
-	change[3] = r->pose.offset_A.x - r->offset_start_A.x;
-	change[4] = r->pose.offset_A.y - r->offset_start_A.y;
-	change[5] = r->pose.offset_A.z - r->offset_start_A.z;
+	cyc_rotation_vector(change, cyc_mat3_mul(cyc_mat3_transpose(r->prior.R_tomo_ref), R));
+	change[3] = r->pose.offset_A.x - r->prior.offset_A.x;
+	change[4] = r->pose.offset_A.y - r->prior.offset_A.y;
+	change[5] = r->pose.offset_A.z - r->prior.offset_A.z;
 }
 
 /* kind 0: rotations, 1: offsets; from `first` on. */
@@ -253,7 +247,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
-	int64_t n = j->in.particles->n;
+	int64_t n = j->particles->n;
 	deviation *d = NULL;
 	CYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));
 	for (int32_t h = 0; h < 2; h++)
@@ -262,7 +256,7 @@ static cyc_status learn_priors(cyc_refine3d_job *j, int first)
 			for (int64_t p = 0; p < n; p++) {
 				const cyc_refined *r = &j->refined[p];
 				double change[CYC_POSE_PARAMETERS];
-				if (j->in.particles->particles[p].half != h || !(r->error[0] > 0) ||
+				if (j->particles->particles[p].half != h || !(r->error[0] > 0) ||
 				    r->probability < CYC_IMPROBABLE)
 					continue;
 				from_start(change, r, j->symmetry);
@@ -304,8 +298,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
-	bool is_polished = spec->do_polish;
-	int64_t n = j->in.particles->n, n_seen = 0;
+	bool is_followed = spec->do_follow;
+	int64_t n = j->particles->n, n_seen = 0;
 	double *rotation = NULL, *offset = NULL, moved2 = 0, whole2[2] = { 0, 0 }, n_half[2] = { 0, 0 };
 	for (int64_t p = 0; p < n; p++) {
 		memcpy(j->refined[p].agreement, found[p].agreement, sizeof found[p].agreement);
@@ -319,7 +313,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	for (int64_t p = 0; p < n; p++) {
 		cyc_refined *r = &j->refined[p];
 		const cyc_found_pose *f = &found[p];
-		int32_t h = j->in.particles->particles[p].half;
+		int32_t h = j->particles->particles[p].half;
 		if (f->p_max <= 0) continue;
 		/* What is not the particle tells nothing of how far particles move and how well they are known. */
 		if (r->probability < CYC_IMPROBABLE) {
@@ -333,16 +327,16 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 		                                     f->pose.offset_A.z - r->pose.offset_A.z });
 		take_pose(r, f);
 		n_seen++;
-		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut_offset_A.x,
-		                                        r->pose.offset_A.y + r->cut_offset_A.y,
-		                                        r->pose.offset_A.z + r->cut_offset_A.z });
+		whole2[h] += cyc_vec3_norm2((cyc_vec3){ r->pose.offset_A.x + r->cut.offset_A.x,
+		                                        r->pose.offset_A.y + r->cut.offset_A.y,
+		                                        r->pose.offset_A.z + r->cut.offset_A.z });
 		n_half[h]++;
 		s->average_p_max += f->p_max;
 		s->average_significant += (double)f->n_significant;
 		s->log_likelihood[h] += f->log_likelihood;
 	}
 	double count = n_seen > 0 ? (double)n_seen : 1;
-	if (is_polished)
+	if (is_followed)
 		CYC_TRY(cyc_refine3d_scatter_errors(j, found, spec->sigma_rotation_rad, spec->sigma_offset_A));
 	n_seen = 0;
 	for (int64_t p = 0; p < n; p++) {
@@ -356,22 +350,45 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	s->average_significant /= count;
 	s->rotation_error_rad = cyc_median(rotation, (size_t)n_seen);
 	s->offset_error_A = cyc_median(offset, (size_t)n_seen);
-	for (int h = 0; h < 2 && !is_polished; h++)
+	for (int h = 0; h < 2 && !is_followed; h++)
 		s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
 	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
-	for (int64_t p = 0; p < n && is_global; p++) j->refined[p].R_start = j->refined[p].pose.R_tomo_ref;
-	if (is_polished && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
+	for (int64_t p = 0; p < n && is_global; p++)
+		j->refined[p].prior.R_tomo_ref = j->refined[p].pose.R_tomo_ref;
+	if (is_followed && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
 	return st;
 }
 
-void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A)
+/* Offset of a stack's image whose particle is `offset_A` from its coordinates: position = coordinate -
+ * R_tomo_part origin. */
+static cyc_vec3 stack_origin(const cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A)
 {
-	if (!j->stacks) return;
-	cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(j->in.particles->particles[p].R_tomo_part), offset_A);
-	j->stacks->origins_A[p] = (cyc_vec3){ -o.x, -o.y, -o.z }; /* position = coordinate - R_tomo_part origin */
+	cyc_vec3 o = cyc_mat3_apply(cyc_mat3_transpose(j->particles->particles[p].R_tomo_part), offset_A);
+	return (cyc_vec3){ -o.x, -o.y, -o.z };
+}
+
+cyc_status cyc_refine3d_create_posed(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int64_t n = j->particles->n;
+	j->posed = *j->particles;
+	j->posed.particles = NULL;
+	CYC_TRY(cyc_alloc(&j->posed.particles, n, sizeof *j->posed.particles));
+	memcpy(j->posed.particles, j->particles->particles, (size_t)n * sizeof *j->posed.particles);
+	if (j->stacks) {
+		j->posed_stacks = *j->stacks;
+		j->posed_stacks.particles = &j->posed;
+		j->posed_stacks.origins_A = NULL;
+		CYC_TRY(cyc_alloc(&j->posed_stacks.origins_A, n, sizeof *j->posed_stacks.origins_A));
+		for (int64_t p = 0; p < n; p++)
+			j->stacks->origins_A[p] = stack_origin(j, p, j->refined[p].cut.offset_A);
+	}
+	cyc_refine3d_apply_poses(j);
+done:
+	return st;
 }
 
 void cyc_refine3d_join_frames(cyc_refine3d_job *j)
@@ -379,9 +396,9 @@ void cyc_refine3d_join_frames(cyc_refine3d_job *j)
 	cyc_vec3 turn = j->frame.turn_rad, shift = j->frame.shift_A;
 	double angle = sqrt(cyc_vec3_norm2(turn));
 	if (angle == 0 && cyc_vec3_norm2(shift) == 0) return;
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		cyc_pose *pose = &j->refined[p].pose;
-		double share = j->in.particles->particles[p].half ? 0.5 : -0.5;
+		double share = j->particles->particles[p].half ? 0.5 : -0.5;
 		cyc_vec3 d = cyc_mat3_apply(pose->R_tomo_ref, shift);
 		pose->offset_A = (cyc_vec3){ pose->offset_A.x + share * d.x, pose->offset_A.y + share * d.y,
 			                         pose->offset_A.z + share * d.z };
@@ -391,18 +408,19 @@ void cyc_refine3d_join_frames(cyc_refine3d_job *j)
 
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j)
 {
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
-		cyc_particle *to = &j->in.particles->particles[p];
+	for (int64_t p = 0; p < j->particles->n; p++) {
+		cyc_particle *to = &j->posed.particles[p];
 		const cyc_refined *r = &j->refined[p];
 		to->R_tomo_ref = r->pose.R_tomo_ref;
 		to->probability = cyc_refine3d_weight(j, p);
 		to->position_A =
-			(cyc_vec3){ r->cut_position_A.x + r->pose.offset_A.x, r->cut_position_A.y + r->pose.offset_A.y,
-			            r->cut_position_A.z + r->pose.offset_A.z };
-		cyc_refine3d_set_stack_offset(j, p,
-		                              (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x,
-		                                          r->cut_offset_A.y + r->pose.offset_A.y,
-		                                          r->cut_offset_A.z + r->pose.offset_A.z });
+			(cyc_vec3){ r->cut.position_A.x + r->pose.offset_A.x, r->cut.position_A.y + r->pose.offset_A.y,
+			            r->cut.position_A.z + r->pose.offset_A.z };
+		if (j->stacks)
+			j->posed_stacks.origins_A[p] = stack_origin(j, p,
+			                                            (cyc_vec3){ r->cut.offset_A.x + r->pose.offset_A.x,
+			                                                        r->cut.offset_A.y + r->pose.offset_A.y,
+			                                                        r->cut.offset_A.z + r->pose.offset_A.z });
 	}
 }
 
@@ -446,15 +464,15 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	bool is_local = s->order >= o->auto_local_order;
 	double step = cyc_healpix_step_rad(s->order);
 	/* Global searches go on while the maps still turn particles by more than they can be followed. */
-	bool is_sampled = o->no_polish ||
+	bool is_sampled = o->no_follow ||
 	                  (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
 	bool is_global = is_sampled && !is_local;
 	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told
 	 * from others. */
-	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7;
+	double looseness = o->no_follow ? 1 : is_local ? 3.4 : 1.7;
 	cyc_search_spec spec = { .order = s->order,
 		                     .oversampling = o->oversampling,
-		                     .do_polish = !o->no_polish,
+		                     .do_follow = !o->no_follow,
 		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
 		                     .coarse_radius = coarse_radius(j, s->order, looseness),
 		                     .radius = j->reference->radius,
@@ -464,12 +482,12 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 		                     .adaptive_fraction = o->adaptive_frac,
 		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
-	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	CYC_TRY(cyc_alloc(&found, j->particles->n, sizeof *found));
 	if (is_sampled) {
 		CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
 		spec.offsets = offsets;
-		spec.perturbation_rad = o->no_polish ? s->perturbation * step : 0;
-		spec.offset_perturbation_A = o->no_polish ? s->perturbation * s->offset_step_A : 0;
+		spec.perturbation_rad = o->no_follow ? s->perturbation * step : 0;
+		spec.offset_perturbation_A = o->no_follow ? s->perturbation * s->offset_step_A : 0;
 		spec.is_near = is_local && o->relion_grid;
 		if (!is_local) CYC_TRY(cyc_rotation_grid_global(&grid, s->order, o->oversampling, j->symmetry));
 		else if (!spec.is_near)
@@ -505,7 +523,7 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 	cyc_found_pose *found = NULL;
 	int32_t order = again_order(j);
 	cyc_search_spec spec = { .order = order,
-		                     .do_polish = true,
+		                     .do_follow = true,
 		                     .n_starts = MAX_STARTS_GLOBAL,
 		                     .coarse_radius = coarse_radius(j, order, 1.7),
 		                     .radius = j->reference->radius,
@@ -514,14 +532,14 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 		                     .adaptive_fraction = j->o->adaptive_frac,
 		                     .symmetry = j->symmetry };
 	if (spec.coarse_radius > spec.radius) spec.coarse_radius = spec.radius;
-	CYC_TRY(cyc_alloc(&found, j->in.particles->n, sizeof *found));
+	CYC_TRY(cyc_alloc(&found, j->particles->n, sizeof *found));
 	CYC_TRY(cyc_offset_grid_create(&offsets, s->offset_range_A, s->offset_step_A));
 	CYC_TRY(cyc_rotation_grid_global(&grid, order, 0, j->symmetry));
 	spec.offsets = offsets;
 	spec.rotations = grid;
 	CYC_TRY(search_all(found, j, &spec, which));
 	s->n_poses = fmax(s->n_poses, grid->n * (double)offsets->n);
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		cyc_refined *r = &j->refined[p];
 		if (!which[p]) continue;
 		r->was_searched = true;
@@ -530,7 +548,7 @@ cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)
 		take_pose(r, &found[p]);
 		cyc_refine3d_widen_errors(j, p);
 		r->was_found_again = true; /* if it is the particle there */
-		r->R_start = r->pose.R_tomo_ref;
+		r->prior.R_tomo_ref = r->pose.R_tomo_ref;
 	}
 	cyc_refine3d_apply_poses(j);
 done:

@@ -6,23 +6,23 @@
 static const double WEIGHT_FLOOR = 0.001; /* of a shell's mean, as in the reconstruction */
 enum { MARGIN = 3 };                      /* shells beyond the last one of a reference */
 
-/* Rows of the half sphere |k| <= radius one after the other: z, y from -radius up, x from 0 to where it ends.
- */
 struct cyc_group_maps {
 	const cyc_half_maps_spec *spec;
-	int32_t n_groups, s, radius; /* of the sums' box s */
+	int32_t n_groups, s, radius; /* last shell of a reference, in the sums' box s */
 	const int32_t *group;
-	int32_t edge,
-		crop_px; /* box and map of the references: as wide as s and spec->crop_px, with larger pixels */
-	size_t n_rows, count;
-	size_t *row_first;   /* n_rows + 1 */
-	float *sum;          /* 2 x n_groups x count x {re, im, weight} */
-	float *total;        /* 2 x count x {re, im, weight} */
-	double *mean_weight; /* 2 x (radius + 2): of the totals, per shell */
-	cyc_volume *mask;    /* crop_px */
-	float *gridding;     /* by squared radius */
+	/* Box and map of the references: as wide as s and spec->crop_px, with larger pixels. */
+	int32_t edge, crop_px;
+	cyc_sums *sums;         /* 2 x n_groups */
+	cyc_half_sum *total[2]; /* of the half-sets, symmetrised, to where the groups' sums go */
+	cyc_half_sum *full[2];  /* the same to the edge of the box; where that is no other: NULL */
+	double *mean_weight;    /* 2 x (radius + 2): of the totals, per shell */
+	cyc_fourier_op *ops;
+	int32_t n_ops;
+	cyc_volume *mask; /* crop_px */
+	float *gridding;  /* by squared radius */
 	cyc_fft3 *plan;
-	/* Work memory that is used again: the system has to clear what it gives anew. */
+	/* Work memory that is used again: the system has to clear what it gives. */
+	cyc_half_sum *own, *other;
 	cyc_cfloat *ft;
 	float *real;
 	cyc_volume *half[2];
@@ -35,16 +35,21 @@ void cyc_group_maps_destroy(cyc_group_maps **p)
 {
 	cyc_group_maps *g = *p;
 	if (!g) return;
-	cyc_free(g->row_first);
-	cyc_free(g->sum);
-	cyc_free(g->total);
+	cyc_sums_destroy(&g->sums);
+	cyc_group_maps_drop_full(g);
+	for (int h = 0; h < 2; h++) {
+		cyc_half_sum_destroy(&g->total[h]);
+		cyc_volume_destroy(&g->half[h]);
+	}
+	cyc_half_sum_destroy(&g->own);
+	cyc_half_sum_destroy(&g->other);
 	cyc_free(g->mean_weight);
+	cyc_free(g->ops);
 	cyc_volume_destroy(&g->mask);
 	cyc_free(g->gridding);
 	cyc_fft3_destroy(&g->plan);
 	cyc_free(g->ft);
 	cyc_free(g->real);
-	for (int h = 0; h < 2; h++) cyc_volume_destroy(&g->half[h]);
 	cyc_reference_scratch_deinit(&g->scratch);
 	cyc_free(g);
 	*p = NULL;
@@ -55,7 +60,12 @@ double cyc_group_maps_bytes(double *reference, const cyc_group_maps *g)
 	if (reference)
 		*reference =
 			2.0 * (double)cyc_reference_count(cyc_fft_good_size(2 * g->crop_px)) * sizeof(cyc_cfloat);
-	return 2.0 * (g->n_groups + 1) * (double)g->count * 3 * sizeof(float);
+	return cyc_group_sums_bytes(g->n_groups, g->sums->ball->radius);
+}
+
+double cyc_group_sums_bytes(int32_t n_groups, double radius)
+{
+	return 2.0 * n_groups * cyc_sum_bytes(radius) + 4 * cyc_half_sum_bytes(radius);
 }
 
 int32_t cyc_group_maps_n_groups(const cyc_group_maps *g) { return g->n_groups; }
@@ -83,16 +93,6 @@ bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius)
 	int32_t edge, crop;
 	choose_edge(&edge, &crop, g, radius);
 	return edge == g->edge;
-}
-
-static size_t row_index(const cyc_group_maps *g, int32_t z, int32_t y)
-{
-	return (size_t)(z + g->radius) * (size_t)(2 * g->radius + 1) + (size_t)(y + g->radius);
-}
-static int32_t row_length(const cyc_group_maps *g, int32_t z, int32_t y)
-{
-	int32_t left = g->radius * g->radius - z * z - y * y;
-	return left < 0 ? 0 : (int32_t)sqrt((double)left) + 1;
 }
 
 static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
@@ -127,17 +127,10 @@ cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec 
 	/* All shells that such references can have. */
 	g->radius =
 		(int32_t)fmin(ceil((g->crop_px / 2 - 1 + MARGIN) * (double)g->s / spec->crop_px), g->edge / 2 - 1);
-	g->n_rows = (size_t)(2 * g->radius + 1) * (size_t)(2 * g->radius + 1);
-	CYC_TRY(cyc_alloc(&g->row_first, g->n_rows + 1, sizeof *g->row_first));
-	for (int32_t z = -g->radius; z <= g->radius; z++)
-		for (int32_t y = -g->radius; y <= g->radius; y++) {
-			size_t row = row_index(g, z, y);
-			g->row_first[row + 1] = g->row_first[row] + (size_t)row_length(g, z, y);
-		}
-	g->count = g->row_first[g->n_rows];
-	CYC_TRY(
-		cyc_alloc_(&g->sum, 2 * (size_t)n_groups * g->count * 3, sizeof *g->sum, "the sums of the groups"));
-	CYC_TRY(cyc_alloc(&g->total, 2 * g->count * 3, sizeof *g->total));
+	/* Two shells more: look-ups of symmetry mates at the rim see what lies beyond. */
+	int32_t sum_radius = g->radius + 2 < g->s / 2 ? g->radius + 2 : g->s / 2;
+	CYC_TRY_CTX(cyc_sums_create(&g->sums, spec->be, g->s, sum_radius, -1, 2 * n_groups), "sums of groups");
+	CYC_TRY(cyc_fourier_ops(&g->ops, &g->n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
 	CYC_TRY(cyc_alloc(&g->mean_weight, 2 * ((size_t)g->radius + 2), sizeof *g->mean_weight));
 	double a = spec->box->pixel_size_A * spec->crop_px / g->crop_px;
 	CYC_TRY(cyc_volume_resample(&g->mask, spec->mask, a, g->crop_px, cyc_backend_n_threads(spec->be)));
@@ -154,204 +147,95 @@ done:
 
 /* ---------------------------------------------------------------- insertion */
 
-void cyc_group_total_deinit(cyc_group_total *t)
+void cyc_group_maps_drop_full(cyc_group_maps *g)
 {
-	for (int h = 0; h < 2; h++) cyc_buffer_destroy(&t->sum[h]);
+	for (int h = 0; h < 2; h++) cyc_half_sum_destroy(&g->full[h]);
+}
+
+const cyc_half_sum *cyc_group_maps_full(const cyc_group_maps *g, int32_t half)
+{
+	return g->full[half] ? g->full[half] : g->total[half];
 }
 
 typedef struct {
 	const cyc_group_maps *g;
-	const float *cube;
-	float *whole, *to, *total; /* the half-set's cube; the group's and the half-set's rows */
-	double *weight;            /* mean_weights(): per plane, sum and count of each shell */
-} copying;
-
-/* A plane of a group's cube (symmetrised or not yet) to its rows. */
-static cyc_status rows_task(void *arg, int64_t i, int i_thread)
-{
-	(void)i_thread;
-	const copying *c = arg;
-	const cyc_group_maps *g = c->g;
-	int32_t z = (int32_t)i - g->radius;
-	size_t s = (size_t)g->s, sh = s / 2 + 1;
-	for (int32_t y = -g->radius; y <= g->radius; y++) {
-		size_t row = row_index(g, z, y), first = g->row_first[row], n = g->row_first[row + 1] - first;
-		const float *from =
-			c->cube + 4 * (((size_t)(z < 0 ? z + g->s : z) * s + (size_t)(y < 0 ? y + g->s : y)) * sh);
-		for (size_t x = 0; x < n; x++)
-			for (size_t k = 0; k < 3; k++) {
-				c->to[3 * (first + x) + k] = from[4 * x + k];
-				c->total[3 * (first + x) + k] += from[4 * x + k];
-			}
-	}
-	return CYC_OK;
-}
-
-static cyc_status add_task(void *arg, int64_t z, int i_thread)
-{
-	(void)i_thread;
-	const copying *c = arg;
-	int32_t s = c->g->s, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
-	/* Nothing is inserted beyond the Nyquist sphere. */
-	for (int32_t ky = -s / 2; ky < s / 2; ky++) {
-		int32_t left = s * s / 4 - kz * kz - ky * ky;
-		if (left < 0) continue;
-		size_t first = 4 * ((size_t)z * (size_t)s + (size_t)(ky < 0 ? ky + s : ky)) * (size_t)(s / 2 + 1),
-			   n = 4 * ((size_t)sqrt((double)left) + 1);
-		for (size_t k = first; k < first + n; k++) c->whole[k] += c->cube[k];
-	}
-	return CYC_OK;
-}
-
-/* The finished sum of one group of one half-set: into its half-set's, symmetrised into its own rows. */
-static cyc_status take_sum(cyc_group_total *total, cyc_group_maps *g, cyc_buffer *sum, float *mates,
-                           int32_t half, int32_t i_group, const cyc_fourier_op *ops, int32_t n_ops)
-{
-	cyc_status st = CYC_OK;
-	int n_threads = cyc_backend_n_threads(g->spec->be);
-	float *cube;
-	copying c = { .g = g,
-		          .to = g->sum + 3 * g->count * (size_t)(half * g->n_groups + i_group),
-		          .total = g->total + 3 * g->count * (size_t)half };
-	CYC_TRY(cyc_buffer_map(&cube, sum));
-	CYC_TRY(cyc_buffer_map(&c.whole, total->sum[half]));
-	c.cube = cube;
-	CYC_TRY(cyc_parallel_for(g->s, n_threads, add_task, &c));
-	CYC_TRY(cyc_buffer_unmap(total->sum[half]));
-	if (n_ops > 0) {
-		CYC_TRY(cyc__symmetrise_within(mates, cube, g->s, g->radius, ops, n_ops, n_threads));
-		c.cube = mates;
-	}
-	CYC_TRY(cyc_parallel_for(2 * g->radius + 1, n_threads, rows_task, &c));
-	CYC_TRY(cyc_buffer_unmap(sum));
-done:
-	return st;
-}
-
-static cyc_status symmetrise_total(cyc_group_total *total, const cyc_group_maps *g, const cyc_fourier_op *ops,
-                                   int32_t n_ops)
-{
-	cyc_status st = CYC_OK;
-	cyc_buffer *out = NULL;
-	for (int h = 0; h < 2 && n_ops > 0; h++) {
-		float *to, *from;
-		CYC_TRY(cyc_buffer_create(&out, g->spec->be, 4 * cyc_half_count3(g->s), sizeof(float)));
-		CYC_TRY(cyc_buffer_map(&to, out));
-		CYC_TRY(cyc_buffer_map(&from, total->sum[h]));
-		CYC_TRY(cyc__symmetrise(to, from, g->s, ops, n_ops, cyc_backend_n_threads(g->spec->be)));
-		CYC_TRY(cyc_buffer_unmap(total->sum[h]));
-		CYC_TRY(cyc_buffer_unmap(out));
-		cyc_buffer_destroy(&total->sum[h]);
-		total->sum[h] = out;
-		out = NULL;
-	}
-done:
-	cyc_buffer_destroy(&out);
-	return st;
-}
+	const cyc_half_sum *total;
+	double *sum; /* per plane: sum and count of each shell */
+} weighing;
 
 static cyc_status weight_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
-	const copying *c = arg;
-	const cyc_group_maps *g = c->g;
-	int32_t z = (int32_t)i - g->radius;
-	double *sum = c->weight + (size_t)i * 2 * (size_t)(g->radius + 2);
-	for (int32_t y = -g->radius; y <= g->radius; y++) {
-		size_t row = row_index(g, z, y), first = g->row_first[row], n = g->row_first[row + 1] - first;
-		for (size_t x = 0; x < n; x++) {
+	const weighing *w = arg;
+	int32_t R = w->g->radius, z = (int32_t)i - R;
+	double *sum = w->sum + (size_t)i * 2 * (size_t)(R + 2);
+	for (int32_t y = -R; y <= R; y++) {
+		const float *row = w->total->value + 4 * w->total->ball->first[cyc_ball_row(w->total->ball, z, y)];
+		int32_t left = R * R - z * z - y * y;
+		for (int32_t x = 0; x * x <= left; x++) {
 			int32_t shell = (int32_t)(sqrt((double)(z * z + y * y) + (double)(x * x)) + 0.5);
-			sum[2 * shell] += (double)c->total[3 * (first + x) + 2];
+			sum[2 * shell] += (double)row[4 * x + 2];
 			sum[2 * shell + 1]++;
 		}
 	}
 	return CYC_OK;
 }
 
+/* Mean weight of the shells of the totals. */
 static cyc_status mean_weights(cyc_group_maps *g)
 {
 	cyc_status st = CYC_OK;
 	int32_t n_planes = 2 * g->radius + 1, n_shells = g->radius + 2;
-	copying c = { .g = g };
+	weighing w = { .g = g };
+	CYC_TRY(cyc_alloc(&w.sum, 2 * (size_t)n_planes * (size_t)n_shells, sizeof *w.sum));
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY(cyc_alloc(&c.weight, 2 * (size_t)n_planes * (size_t)n_shells, sizeof *c.weight));
-		c.total = g->total + 3 * g->count * (size_t)h;
-		CYC_TRY(cyc_parallel_for(n_planes, cyc_backend_n_threads(g->spec->be), weight_task, &c));
+		w.total = g->total[h];
+		memset(w.sum, 0, 2 * (size_t)n_planes * (size_t)n_shells * sizeof *w.sum);
+		CYC_TRY(cyc_parallel_for(n_planes, cyc_backend_n_threads(g->spec->be), weight_task, &w));
 		for (int32_t r = 0; r < n_shells; r++) {
 			double sum = 0, count = 0;
 			for (int32_t i = 0; i < n_planes; i++) {
-				sum += c.weight[2 * (i * n_shells + r)];
-				count += c.weight[2 * (i * n_shells + r) + 1];
+				sum += w.sum[2 * (i * n_shells + r)];
+				count += w.sum[2 * (i * n_shells + r) + 1];
 			}
 			g->mean_weight[h * n_shells + r] = count > 0 ? sum / count : 0;
 		}
-		cyc_free(c.weight);
-		c.weight = NULL;
 	}
 done:
-	cyc_free(c.weight);
+	cyc_free(w.sum);
 	return st;
 }
 
-/* One pass over all images for groups first .. first + n - 1. */
-static cyc_status insert_some(cyc_group_total *total, cyc_group_maps *g, int32_t first, int32_t n,
-                              int8_t *slot, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                              const char *root)
-{
-	cyc_status st = CYC_OK;
-	const cyc_half_maps_spec *spec = g->spec;
-	cyc_accumulator *sums = NULL;
-	cyc_fourier_op *ops = NULL;
-	float *mates = NULL;
-	int32_t n_ops = 0;
-	int64_t n_images = 0, n_outside = 0;
-	cyc_reconstruct_options o;
-	cyc_box box = *spec->box;
-	cyc_half_maps_options(&o, &box, spec);
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, box.pixel_size_A));
-	for (int64_t i = 0; i < set->n; i++) {
-		int32_t in_pass = g->group[i] - first;
-		slot[i] = in_pass >= 0 && in_pass < n ? (int8_t)((set->particles[i].half > 0) * n + in_pass) : -1;
-	}
-	CYC_TRY(cyc__accumulator_create_slots(&sums, spec->be, &box, &o, 2 * n, slot));
-	for (int32_t i = 0; i < tomograms->n_series; i++)
-		if (set->series_first[i + 1] > set->series_first[i]) {
-			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));
-			else
-				CYC_TRY(
-					cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
-		}
-	cyc__accumulator_release_work(sums);
-	if (n_ops > 0) CYC_TRY(cyc_alloc(&mates, 4 * cyc_half_count3(g->s), sizeof *mates));
-	for (int32_t k = 0; k < 2 * n; k++) {
-		CYC_TRY(take_sum(total, g, cyc__accumulator_sum(sums, k), mates, k / n, first + k % n, ops, n_ops));
-		cyc__accumulator_set_sum(sums, k, NULL);
-	}
-	if (first + n == g->n_groups) CYC_TRY(symmetrise_total(total, g, ops, n_ops));
-done:
-	cyc__accumulator_destroy(&sums);
-	cyc_free(mates);
-	cyc_free(ops);
-	return st;
-}
-
-cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g, cyc_tomogram_set *tomograms,
-                                 const cyc_particle_set *set, const char *root)
+cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                 const char *root)
 {
 	cyc_status st = CYC_OK;
 	int8_t *slot = NULL;
-	int32_t at_once =
-		g->spec->n_inserted > 0 && g->spec->n_inserted < g->n_groups ? g->spec->n_inserted : g->n_groups;
-	cyc_group_total_deinit(total);
+	cyc_sums *rest = NULL;
+	int32_t inner = g->sums->ball->radius, K = g->n_groups;
+	int n_threads = cyc_backend_n_threads(g->spec->be);
+	cyc_group_maps_drop_full(g);
 	CYC_TRY(cyc_alloc(&slot, set->n, sizeof *slot));
-	for (int h = 0; h < 2; h++)
-		CYC_TRY(cyc_buffer_create(&total->sum[h], g->spec->be, 4 * cyc_half_count3(g->s), sizeof(float)));
-	memset(g->total, 0, 2 * g->count * 3 * sizeof *g->total);
-	for (int32_t first = 0; first < g->n_groups; first += at_once)
-		CYC_TRY(insert_some(total, g, first, first + at_once < g->n_groups ? at_once : g->n_groups - first,
-		                    slot, tomograms, set, root));
+	for (int64_t i = 0; i < set->n; i++) slot[i] = (int8_t)((set->particles[i].half > 0) * K + g->group[i]);
+	CYC_TRY(cyc_sums_clear(g->sums));
+	if (inner < g->s / 2) CYC_TRY(cyc_sums_create(&rest, g->spec->be, g->s, g->s / 2, inner, 2));
+	const cyc_accumulator_sums sums = { .sums = g->sums, .rest = rest, .slot = slot };
+	CYC_TRY(cyc_half_maps_insert(tomograms, set, root, g->spec, &sums));
+	for (int32_t h = 0; h < 2; h++) {
+		CYC_TRY(cyc_sums_take(&g->total[h], g->sums, h * K, K, -1, NULL, 0));
+		CYC_TRY(cyc_symmetrise(&g->total[h], &g->other, g->ops, g->n_ops, n_threads));
+	}
+	for (int32_t h = 0; h < 2 && rest; h++) {
+		cyc_half_sum *other = NULL;
+		CYC_TRY(cyc_sums_take(&g->full[h], g->sums, h * K, K, -1, rest, h));
+		cyc_buffer_destroy(&rest->sum[h]);
+		st = cyc_symmetrise(&g->full[h], &other, g->ops, g->n_ops, n_threads);
+		cyc_half_sum_destroy(&other);
+		CYC_TRY(st);
+	}
 	CYC_TRY(mean_weights(g));
 done:
+	cyc_sums_destroy(&rest);
 	cyc_free(slot);
 	return st;
 }
@@ -360,7 +244,7 @@ done:
 
 typedef struct {
 	const cyc_group_maps *g;
-	int32_t half, i_group, join_radius;
+	int32_t half, join_radius;
 	cyc_cfloat *ft;
 	const float *real;
 	cyc_volume *out;
@@ -369,17 +253,11 @@ typedef struct {
 	float mean;
 } making;
 
-/* One coefficient of a map: data over weight, of all but a group (or of all: `less` NULL). */
-static inline cyc_cfloat divided(const float *all, const float *less, float least)
+/* One coefficient of a map: data over weight. */
+static inline cyc_cfloat divided(const float v[4], float least)
 {
-	float re = all[0], im = all[1], w = all[2];
-	if (less) {
-		re -= less[0];
-		im -= less[1];
-		w -= less[2];
-	}
-	if (w < least) w = least;
-	return w > 0 ? re / w + im / w * I : 0;
+	float w = v[2] < least ? least : v[2];
+	return w > 0 ? v[0] / w + v[1] / w * I : 0;
 }
 
 /* A plane of the transform, phase origin in the middle of the map. */
@@ -390,21 +268,20 @@ static cyc_status divide_task(void *arg, int64_t i, int i_thread)
 	const cyc_group_maps *g = m->g;
 	int32_t z = (int32_t)i - g->radius, e = g->edge, n_shells = g->radius + 2;
 	size_t eh = (size_t)(e / 2 + 1);
-	const float *own = g->sum + 3 * g->count * (size_t)(m->half * g->n_groups + m->i_group),
-				*all = g->total + 3 * g->count * (size_t)m->half;
-	const float *other = g->total + 3 * g->count * (size_t)(1 - m->half);
+	const cyc_half_sum *own = g->own, *other = g->total[1 - m->half];
 	const double *floor_ = g->mean_weight + m->half * n_shells,
 				 *other_floor = g->mean_weight + (1 - m->half) * n_shells;
 	for (int32_t y = -g->radius; y <= g->radius; y++) {
-		size_t row = row_index(g, z, y), first = g->row_first[row], n = g->row_first[row + 1] - first;
+		int32_t left = g->radius * g->radius - z * z - y * y;
+		size_t first = 4 * own->ball->first[cyc_ball_row(own->ball, z, y)];
 		cyc_cfloat *to = m->ft + ((size_t)(z < 0 ? z + e : z) * (size_t)e + (size_t)(y < 0 ? y + e : y)) * eh;
-		for (size_t x = 0; x < n; x++) {
+		for (int32_t x = 0; x * x <= left; x++) {
 			int32_t shell = (int32_t)(sqrtf((float)(z * z + y * y) + (float)(x * x)) + 0.5F);
-			size_t at = 3 * (first + x);
-			cyc_cfloat v = divided(all + at, own + at, (float)(WEIGHT_FLOOR * floor_[shell]));
+			size_t at = first + 4 * (size_t)x;
+			cyc_cfloat v = divided(own->value + at, (float)(WEIGHT_FLOOR * floor_[shell]));
 			if (shell <= m->join_radius)
-				v = 0.5F * (v + divided(other + at, NULL, (float)(WEIGHT_FLOOR * other_floor[shell])));
-			to[x] = (z + y + (int32_t)x) % 2 ? -v : v;
+				v = 0.5F * (v + divided(other->value + at, (float)(WEIGHT_FLOOR * other_floor[shell])));
+			to[x] = (z + y + x) % 2 ? -v : v;
 		}
 	}
 	return CYC_OK;
@@ -453,7 +330,6 @@ static cyc_status make_map(cyc_volume *out, cyc_group_maps *g, int32_t half, int
 	double sum = 0, count = 0, *sums = NULL;
 	making m = { .g = g,
 		         .half = half,
-		         .i_group = i_group,
 		         .taper_px = spec->taper_px * g->crop_px / spec->crop_px,
 		         .ft = g->ft,
 		         .real = g->real,
@@ -461,6 +337,9 @@ static cyc_status make_map(cyc_volume *out, cyc_group_maps *g, int32_t half, int
 		         .join_radius =
 		             spec->join_A > 0 ? (int32_t)(g->edge * out->pixel_size_A / spec->join_A + 0.5) : -1 };
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)g->crop_px, sizeof *sums));
+	CYC_TRY(cyc_sums_take(&g->own, g->sums, half * g->n_groups, g->n_groups, half * g->n_groups + i_group,
+	                      NULL, 0));
+	CYC_TRY(cyc_symmetrise(&g->own, &g->other, g->ops, g->n_ops, n_threads));
 	memset(g->ft, 0, cyc_half_count3(g->edge) * sizeof *g->ft);
 	CYC_TRY(cyc_parallel_for(2 * g->radius + 1, n_threads, divide_task, &m));
 	CYC_TRY(cyc_fft3_inverse(g->real, g->plan, g->ft));

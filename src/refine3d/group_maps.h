@@ -32,23 +32,22 @@ void cyc_group_maps_destroy(cyc_group_maps **g);
 bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius);
 /** Bytes of the sums, and of one reference of both half-sets. */
 double cyc_group_maps_bytes(double *reference, const cyc_group_maps *g);
+/** The former, for sums to some radius. */
+double cyc_group_sums_bytes(int32_t n_groups, double radius);
 int32_t cyc_group_maps_n_groups(const cyc_group_maps *g);
 /** Last shell that references can have. */
 int32_t cyc_group_maps_radius(const cyc_group_maps *g);
 
-/** Sum of all particles in the full box: cubes of s x s x (s/2 + 1) x {re, im, weight, 0} per half-set,
- * symmetrised. */
-typedef struct {
-	cyc_buffer *sum[2];
-} cyc_group_total;
 /**
- * Insert all particles at the poses that `set` has now: sums of the groups into g, those of the half-sets
- * into *total. As many groups at a time as the spec says. Same bits for any number of threads.
+ * Add all particles at the poses that `set` has now, in place of those added before. Same bits for any number
+ * of threads.
  */
-CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_total *total, cyc_group_maps *g,
-                                                cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                                                const char *root);
-void cyc_group_total_deinit(cyc_group_total *t);
+CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms,
+                                                const cyc_particle_set *set, const char *root);
+/** Sum of all particles of a half-set to the edge of the box, symmetrised; borrowed until it is dropped. */
+const cyc_half_sum *cyc_group_maps_full(const cyc_group_maps *g, int32_t half);
+/** Free what only cyc_group_maps_full() needs. */
+void cyc_group_maps_drop_full(cyc_group_maps *g);
 /**
  * References of group i: half[h] is of all other groups of half-set h, joined with the other half-set coarser
  * than join_A, with the Wiener factor of (K - 1)/K of a half-set's images.

@@ -100,65 +100,58 @@ done:
 
 /* ---------------------------------------------------------------- reconstruction */
 
-static cyc_status symmetrise(cyc_accumulator *sums, const cyc_half_maps_spec *spec)
-{
-	cyc_status st = CYC_OK;
-	cyc_fourier_op *ops = NULL;
-	int32_t n_ops = 0, s = spec->box->window.box_binned;
-	cyc_buffer *out = NULL;
-	CYC_TRY(cyc__fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
-	for (int h = 0; h < 2 && n_ops > 0; h++) {
-		float *to, *from;
-		cyc_buffer *sum = cyc__accumulator_sum(sums, h);
-		CYC_TRY(cyc_buffer_create(&out, spec->be, 4 * cyc_half_count3(s), sizeof(float)));
-		CYC_TRY(cyc_buffer_map(&to, out));
-		CYC_TRY(cyc_buffer_map(&from, sum));
-		CYC_TRY(cyc__symmetrise(to, from, s, ops, n_ops, cyc_backend_n_threads(spec->be)));
-		CYC_TRY(cyc_buffer_unmap(sum));
-		CYC_TRY(cyc_buffer_unmap(out));
-		cyc__accumulator_set_sum(sums, h, out);
-		out = NULL;
-	}
-done:
-	cyc_buffer_destroy(&out);
-	cyc_free(ops);
-	return st;
-}
-
-static cyc_status finish(cyc_volume **out, cyc_buffer *a, cyc_buffer *b, const cyc_half_maps_spec *spec)
+static cyc_status finish(cyc_volume **out, const cyc_half_sum *a, const cyc_half_sum *b,
+                         const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *full = NULL;
-	const float *sum1 = NULL, *sum2 = NULL;
-	const cyc_finish_spec f = { .box_px = spec->box->window.box_binned,
-		                        .pixel_size_A = spec->box->pixel_size_A,
+	/* Stacks have grey values divided by the binning. */
+	const cyc_finish_spec f = { .pixel_size_A = spec->box->pixel_size_A,
 		                        .snr = -1,
-		                        .grey_scale = spec->stacks
-		                                          ? spec->box->binning
-		                                          : 1 }; /* stacks have grey values divided by the binning */
-	CYC_TRY(cyc_buffer_map(&sum1, a));
-	if (b) CYC_TRY(cyc_buffer_map(&sum2, b));
-	CYC_TRY(cyc__finish(&full, NULL, NULL, spec->be, sum1, sum2, &f));
-	CYC_TRY(cyc_buffer_unmap(a));
-	if (b) CYC_TRY(cyc_buffer_unmap(b));
+		                        .grey_scale = spec->stacks ? spec->box->binning : 1 };
+	CYC_TRY(cyc_finish_map(&full, NULL, NULL, spec->be, a, b, &f));
 	CYC_TRY(cyc_volume_resize(out, full, spec->crop_px));
-	cyc__taper(*out, spec->taper_px);
+	cyc_taper_map(*out, spec->taper_px);
 done:
 	cyc_volume_destroy(&full);
 	return st;
 }
 
-void cyc_half_maps_options(cyc_reconstruct_options *o, cyc_box *box, const cyc_half_maps_spec *spec)
+static cyc_status finish_all(cyc_half_maps *m, const cyc_half_sum *const half[2],
+                             const cyc_half_maps_spec *spec, bool with_merged)
 {
-	cyc_reconstruct_options_default(o);
+	cyc_status st = CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], half[h], NULL, spec));
+	if (with_merged) CYC_TRY(finish(&m->merged, half[0], half[1], spec));
+done:
+	return st;
+}
+
+void cyc_half_maps_options(cyc_accumulator_options *o, cyc_box *box, const cyc_half_maps_spec *spec)
+{
 	*box = *spec->box;
-	o->box_px = box->window.box_binned;
-	o->binning = box->binning;
-	o->cutoff_frac = spec->cutoff_frac;
-	o->crop_px = spec->crop_px;
-	o->crop_images =
-		!spec->stacks && !spec->whole_windows && spec->crop_px >= 12 && spec->crop_px < o->box_px;
-	if (o->crop_images) cyc__accumulator_box(box, o);
+	*o = (cyc_accumulator_options){ .crop_px = spec->crop_px, .cutoff_frac = spec->cutoff_frac };
+	o->crop_images = !spec->stacks && !spec->whole_windows && spec->crop_px >= 12 &&
+	                 spec->crop_px < box->window.box_binned;
+	if (o->crop_images) cyc_accumulator_box(box, o);
+}
+
+cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root,
+                                const cyc_half_maps_spec *spec, const cyc_accumulator_sums *sums)
+{
+	cyc_status st = CYC_OK;
+	cyc_accumulator *a = NULL;
+	int64_t n_images = 0, n_outside = 0;
+	cyc_accumulator_options o;
+	cyc_box box = *spec->box;
+	cyc_half_maps_options(&o, &box, spec);
+	CYC_TRY(cyc_accumulator_create(&a, spec->be, &box, &o, sums));
+	CYC_TRY(cyc_accumulator_measure(a, tomograms, set, spec->stacks, root));
+	for (int32_t i = 0; i < tomograms->n_series; i++)
+		CYC_TRY(cyc_accumulator_add(a, &n_images, &n_outside, tomograms, set, spec->stacks, i, root));
+done:
+	cyc_accumulator_destroy(&a);
+	return st;
 }
 
 cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms,
@@ -167,32 +160,26 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *m = NULL;
-	cyc_accumulator *sums = NULL;
-	int64_t n_images = 0, n_outside = 0;
-	cyc_reconstruct_options o;
-	cyc_box box = *spec->box;
+	cyc_sums *sums = NULL;
+	cyc_half_sum *half[2] = { NULL, NULL };
+	cyc_fourier_op *ops = NULL;
+	int32_t n_ops = 0, s = spec->box->window.box_binned;
 	*out = NULL;
-	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
-	CYC_TRY(cyc__accumulator_create(&sums, spec->be, &box, &o));
-	for (int32_t i = 0; i < tomograms->n_series; i++)
-		if (set->series_first[i + 1] > set->series_first[i]) {
-			if (spec->stacks) CYC_TRY(cyc__accumulate_stacks(sums, &n_images, spec->stacks, i));
-			else
-				CYC_TRY(
-					cyc__accumulate_series(sums, &n_images, &n_outside, &tomograms->series[i], set, i, root));
-		}
-	cyc__accumulator_release_work(sums);
-	CYC_TRY(symmetrise(sums, spec));
-	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], cyc__accumulator_sum(sums, h), NULL, spec));
-	if (with_merged)
-		CYC_TRY(finish(&m->merged, cyc__accumulator_sum(sums, 0), cyc__accumulator_sum(sums, 1), spec));
-	cyc__accumulator_destroy(&sums);
+	CYC_TRY(cyc_sums_create(&sums, spec->be, s, s / 2, -1, 2));
+	CYC_TRY(cyc_half_maps_insert(tomograms, set, root, spec, &(cyc_accumulator_sums){ .sums = sums }));
+	CYC_TRY(cyc_fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
+	CYC_TRY(cyc_sums_to_halves(half, sums, ops, n_ops));
+	cyc_sums_destroy(&sums);
+	CYC_TRY(finish_all(m, (const cyc_half_sum *const *)half, spec, with_merged));
+	for (int h = 0; h < 2; h++) cyc_half_sum_destroy(&half[h]);
 	CYC_TRY(compare(m, spec));
 	*out = m;
 	m = NULL;
 done:
-	cyc__accumulator_destroy(&sums);
+	cyc_sums_destroy(&sums);
+	for (int h = 0; h < 2; h++) cyc_half_sum_destroy(&half[h]);
+	cyc_free(ops);
 	cyc_half_maps_destroy(&m);
 	return st;
 }
@@ -204,13 +191,12 @@ cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, cyc_group_maps 
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *m = NULL;
-	cyc_group_total total = { { NULL, NULL } };
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
-	CYC_TRY(cyc_group_maps_insert(&total, groups, tomograms, set, root));
-	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], total.sum[h], NULL, spec));
-	if (with_merged) CYC_TRY(finish(&m->merged, total.sum[0], total.sum[1], spec));
-	cyc_group_total_deinit(&total);
+	CYC_TRY(cyc_group_maps_insert(groups, tomograms, set, root));
+	const cyc_half_sum *const half[2] = { cyc_group_maps_full(groups, 0), cyc_group_maps_full(groups, 1) };
+	CYC_TRY(finish_all(m, half, spec, with_merged));
+	cyc_group_maps_drop_full(groups);
 	if (!curves) {
 		CYC_TRY(compare(m, spec));
 	} else {
@@ -223,7 +209,6 @@ cyc_status cyc_half_maps_reconstruct_groups(cyc_half_maps **out, cyc_group_maps 
 	*out = m;
 	m = NULL;
 done:
-	cyc_group_total_deinit(&total);
 	cyc_half_maps_destroy(&m);
 	return st;
 }

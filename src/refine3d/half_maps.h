@@ -3,8 +3,8 @@
 #define CYC_REFINE3D_HALF_MAPS_H
 
 #include "cyclotomo/map.h"
-#include "reconstruct/accumulate.h"
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/accumulate.h"
+#include "halfmaps/sums.h"
 #include "slice/reference.h"
 
 /** What maps are made with, constant through a refinement. */
@@ -23,7 +23,6 @@ typedef struct {
 	double join_A;    /**< coarser than this the two references are the same; 0: nowhere */
 	double tau2_fudge;
 	uint64_t seed;
-	int32_t n_inserted; /**< groups whose sums are made in one pass over the images; 0: all */
 	bool no_grids;      /**< references are not sliced: cyc_reference_spec.no_grids */
 	bool whole_windows; /**< windows as they are, and only those that lie in their image, instead of images
 	                       cropped after the CTF */
@@ -42,7 +41,11 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *ha
                                              const cyc_half_maps_spec *spec);
 /** How the images of these maps are cut: as `reconstruct --crop-images` does it where the maps are smaller
  * than the windows. */
-void cyc_half_maps_options(cyc_reconstruct_options *o, cyc_box *box, const cyc_half_maps_spec *spec);
+void cyc_half_maps_options(cyc_accumulator_options *o, cyc_box *box, const cyc_half_maps_spec *spec);
+/** Add all particles, at the poses that `set` has now, to sums. */
+CYC_MUST_CHECK cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                               const char *root, const cyc_half_maps_spec *spec,
+                                               const cyc_accumulator_sums *sums);
 /** Reconstruct from the poses that `set` has now. @param[in] with_merged  also the map of all particles */
 CYC_MUST_CHECK cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms,
                                                     const cyc_particle_set *set, const char *root,

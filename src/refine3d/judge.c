@@ -41,12 +41,12 @@ static cyc_status typical_residuals(double typical[CYC_N_BANDS], const cyc_refin
 {
 	cyc_status st = CYC_OK;
 	double *v = NULL;
-	CYC_TRY(cyc_alloc(&v, j->in.particles->n, sizeof *v));
+	CYC_TRY(cyc_alloc(&v, j->particles->n, sizeof *v));
 	for (int b = 0; b < CYC_N_BANDS; b++) {
 		int64_t n = 0;
-		for (int64_t p = 0; p < j->in.particles->n; p++) {
+		for (int64_t p = 0; p < j->particles->n; p++) {
 			const cyc_pose_agreement *a = &j->refined[p].agreement[b];
-			if (j->in.particles->particles[p].half == half && a->noise > 0) v[n++] = a->residual / a->noise;
+			if (j->particles->particles[p].half == half && a->noise > 0) v[n++] = a->residual / a->noise;
 		}
 		double middle = cyc_median(v, (size_t)n);
 		typical[b] = middle > 0 ? middle : 1;
@@ -70,7 +70,7 @@ static cyc_band_agreement agreement_of(const cyc_refined *r, int b, double typic
 static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 {
 	cyc_status st = CYC_OK;
-	cyc_particle_set *set = j->in.particles;
+	const cyc_particle_set *set = j->particles;
 	cyc_agreement *agreement = NULL;
 	double *probability = NULL, typical[CYC_N_BANDS];
 	int64_t *index = NULL, n = 0;
@@ -103,7 +103,7 @@ static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 			/* 2 s^2 x sum W |V|^2 - s^2 sum W |V|^2 at the amplitude of a typical particle. */
 			r->expected += cyc_square(r->amplitude) * r->agreement[b].power * (2 * m->mean[b] - 1);
 		}
-		set->particles[index[i]].probability = cyc_refine3d_weight(j, index[i]);
+		j->posed.particles[index[i]].probability = cyc_refine3d_weight(j, index[i]);
 	}
 done:
 	cyc_free(agreement);
@@ -121,7 +121,7 @@ cyc_status cyc_refine3d_judge(cyc_refine3d_job *j)
 	double share = 0;
 	if (!cyc_refine3d_judges(j)) goto done;
 	for (int32_t half = 0; half < 2; half++) CYC_TRY(judge_half(j, half));
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		n += j->refined[p].probability < CYC_IMPROBABLE;
 		share += j->refined[p].probability;
 	}
@@ -129,7 +129,7 @@ cyc_status cyc_refine3d_judge(cyc_refine3d_job *j)
 	if (n > 0)
 		cyc_info("iteration %d: %lld of %lld particles are probably not the particle, or not at this pose "
 		         "(sum of probabilities %.1f)",
-		         j->state.iteration, (long long)n, (long long)j->in.particles->n, share);
+		         j->state.iteration, (long long)n, (long long)j->particles->n, share);
 done:
 	return st;
 }
@@ -137,7 +137,7 @@ done:
 int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j)
 {
 	int64_t n = 0;
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		const cyc_refined *r = &j->refined[p];
 		is_doubtful[p] = cyc_refine3d_judges(j) && !r->was_searched &&
 		                 (r->probability < CYC_IMPROBABLE || r->is_far_below);

@@ -384,13 +384,14 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 	CYC_TRY(
 		cyc_tilt_tables_fill(s->crop_tables, ts, f, &set->optics[g], box.pixel_size_A, s->spec.cutoff_frac));
 	int32_t n_coefficients = cyc_coefficients_within(s->coefficients, s->crop_tables->radius);
+	const cyc_image_group of = { ts, f, set, i_series, g };
 	for (int64_t cursor = 0; cursor < count;) {
 		const cyc_tilt_batch *batch = s->batch;
 		cut c = { .s = s,
 			      .n = n_coefficients,
 			      .sigma2 =
 			          s->spec.group_sigma2 ? s->spec.group_sigma2 + (size_t)g * (size_t)(n / 2 + 1) : NULL };
-		CYC_TRY(cyc_tilt_batch_fill(s->batch, &cursor, &out->n_outside, ts, f, set, i_series, g, &box));
+		CYC_TRY(cyc_tilt_batch_fill(s->batch, &cursor, &out->n_outside, &of, &box));
 		if (batch->n == 0) continue;
 		CYC_TRY(cyc_op_window(s->ft, s->be, s->image.device, ts->image_nx, ts->image_ny, batch->at_px,
 		                      batch->n, &box.window));

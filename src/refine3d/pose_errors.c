@@ -18,8 +18,8 @@ typedef struct {
 
 static cyc_image_terms *terms_of(const cyc_refine3d_job *j, int64_t p)
 {
-	const cyc_particle *particle = &j->in.particles->particles[p];
-	int64_t in_series = p - j->in.particles->series_first[particle->i_series];
+	const cyc_particle *particle = &j->particles->particles[p];
+	int64_t in_series = p - j->particles->series_first[particle->i_series];
 	return j->terms + j->series_terms[particle->i_series] +
 	       in_series * j->in.tomograms->series[particle->i_series].n_tilts;
 }
@@ -56,11 +56,10 @@ static void fit_common(common *tilts, const cyc_refine3d_job *j, int32_t i_serie
 {
 	const cyc_tilt_series *ts = &j->in.tomograms->series[i_series];
 	memset(tilts, 0, (size_t)ts->n_tilts * sizeof *tilts);
-	for (int64_t p = j->in.particles->series_first[i_series]; p < j->in.particles->series_first[i_series + 1];
+	for (int64_t p = j->particles->series_first[i_series]; p < j->particles->series_first[i_series + 1];
 	     p++) {
 		const cyc_image_terms *t = terms_of(j, p);
-		if (j->in.particles->particles[p].half != half || j->refined[p].probability < CYC_IMPROBABLE)
-			continue;
+		if (j->particles->particles[p].half != half || j->refined[p].probability < CYC_IMPROBABLE) continue;
 		for (int32_t f = 0; f < ts->n_tilts && t[f].is_used; f++) {
 			common *c = &tilts[t[f].i_tilt];
 			c->M[0] += curvature(&t[f], 3, 3);
@@ -165,13 +164,13 @@ static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n
 /* What is no particle scatters by what it is. */
 static bool counts(const cyc_refine3d_job *j, int64_t p, int32_t half)
 {
-	return j->in.particles->particles[p].half == half && j->refined[p].error[0] > 0 &&
+	return j->particles->particles[p].half == half && j->refined[p].error[0] > 0 &&
 	       j->refined[p].probability >= CYC_IMPROBABLE;
 }
 
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p)
 {
-	const double *factor = j->state.error_factor[j->in.particles->particles[p].half > 0];
+	const double *factor = j->state.error_factor[j->particles->particles[p].half > 0];
 	for (int k = 0; k < N; k++) j->refined[p].error[k] *= factor[k < 3 ? 0 : k - 2];
 }
 
@@ -199,11 +198,11 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j
                                 cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec)
 {
 	cyc_pose_derivatives other;
-	int32_t half = j->in.particles->particles[p].half;
-	int64_t every = 1 + (j->in.particles->n - 1) / MOST_ASKED;
+	int32_t half = j->particles->particles[p].half;
+	int64_t every = 1 + (j->particles->n - 1) / MOST_ASKED;
 	for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 	/* Both maps must be of as many other images, and of no image of this particle. */
-	if (!spec->do_polish || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] ||
+	if (!spec->do_follow || !(found->error[0] > 0) || p % every != 0 || !j->uses_groups[0] ||
 	    !j->uses_groups[1])
 		return;
 	const cyc_pose_reference r = cyc_refine3d_other_reference_of(j, p);
@@ -220,7 +219,7 @@ static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_fo
 {
 	double n = 0;
 	memset(mean, 0, N * sizeof *mean);
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		const double *d = found[p].map_step;
 		if (!counts(j, p, half) || !isfinite(d[0])) continue;
 		cyc_vec3 o =
@@ -244,7 +243,7 @@ static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const
 	double mean[N], sum[N_KINDS] = { 0 }, count[N_KINDS] = { 0 }, n = frame_step(mean, j, found, half);
 	memset(ratio, 0, N_KINDS * sizeof *ratio);
 	if (n < 2) return;
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		const double *d = found[p].map_step;
 		if (!counts(j, p, half) || !isfinite(d[0])) continue;
 		cyc_vec3 o = cyc_mat3_apply(found[p].pose.R_tomo_ref, (cyc_vec3){ mean[3], mean[4], mean[5] });
@@ -272,7 +271,7 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 		double sum[N_KINDS] = { 3, 1, 1, 1 }, count[N_KINDS] = { 3, 1, 1, 1 },
 			   *factor = j->state.error_factor[h];
 		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-			int64_t first = j->in.particles->series_first[i], end = j->in.particles->series_first[i + 1];
+			int64_t first = j->particles->series_first[i], end = j->particles->series_first[i + 1];
 			double n = 0;
 			fit_common(tilts, j, i, h);
 			for (int64_t p = first; p < end; p++) n += counts(j, p, h);
@@ -294,8 +293,8 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 		double map[N_KINDS];
 		map_variance(map, j, found, h);
 		for (int k = 0; k < N_KINDS; k++) factor[k] = sqrt(sum[k] / count[k] + map[k]);
-		for (int64_t p = 0; p < j->in.particles->n; p++)
-			if (j->in.particles->particles[p].half == h) cyc_refine3d_widen_errors(j, p);
+		for (int64_t p = 0; p < j->particles->n; p++)
+			if (j->particles->particles[p].half == h) cyc_refine3d_widen_errors(j, p);
 	}
 done:
 	cyc_free(tilts);

@@ -229,9 +229,9 @@ static int32_t count_within(const cyc_particle_image *image, int32_t within)
 }
 
 void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r,
-                     const cyc_mat3 *rotations, int32_t n_o, const cyc_vec3 *offsets_A, int32_t n_t,
-                     int32_t radius)
+                     const cyc_pose_grid *grid, int32_t radius)
 {
+	int32_t n_o = grid->n_rotations, n_t = grid->n_offsets;
 	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
 	float s2 = (float)(r->amplitude * r->amplitude);
 	memset(scores, 0, (size_t)n_o * (size_t)n_t * sizeof *scores);
@@ -243,15 +243,16 @@ void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
 		weigh(w, image, r, n);
 		for (int32_t t = 0; t < n_t; t++) {
 			double d[2];
-			displacement(d, image, offsets_A[t]);
+			displacement(d, image, grid->offsets_A[t]);
 			ramps(w, d);
 			shift(w->shifted + (size_t)t * (size_t)n, w, image->data, n);
 			for (int32_t k = 0; k < n && r->spread; k++)
 				w->shifted[(size_t)t * (size_t)n + (size_t)k] *= w->share[k];
 		}
 		for (int32_t o = 0; o < n_o; o++) {
-			double power = slice(w->slices + (size_t)o * (size_t)n, w->list, r,
-			                     axes_of(cyc_mat3_mul(image->R_img_tomo, rotations[o]), r), w->weight, n);
+			double power =
+				slice(w->slices + (size_t)o * (size_t)n, w->list, r,
+			          axes_of(cyc_mat3_mul(image->R_img_tomo, grid->rotations[o]), r), w->weight, n);
 			for (int32_t t = 0; t < n_t; t++)
 				scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
 		}
@@ -273,10 +274,16 @@ typedef struct {
 
 /* One block of coefficients; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V. Signs
  * come later. */
-CYC_SIMD static void add_block(lane_sums *sum, const float *v, size_t stride, const float *y_re,
-                               const float *y_im, const float *weight, const float *kx, const float *ky,
-                               axes a, float s, float per_px)
+typedef struct {
+	const float *v;
+	size_t stride; /* between re, im and their slopes */
+	const float *y_re, *y_im, *weight, *kx, *ky;
+} block;
+
+CYC_SIMD static void add_block(lane_sums *sum, const block *b, axes a, float s, float per_px)
 {
+	const float *v = b->v, *y_re = b->y_re, *y_im = b->y_im, *weight = b->weight, *kx = b->kx, *ky = b->ky;
+	size_t stride = b->stride;
 	float re[N_IMAGE][LANES], im[N_IMAGE][LANES], res_re[LANES], res_im[LANES];
 	for (int l = 0; l < LANES; l++) {
 		float q0 = a.x[0] * kx[l] + a.y[0] * ky[l], q1 = a.x[1] * kx[l] + a.y[1] * ky[l],
@@ -354,8 +361,10 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_referenc
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		memset(&part, 0, sizeof part);
 		for (int32_t j = first; j + LANES <= end; j += LANES)
-			add_block(&part, w->v + j, stride, w->y + j, w->y + stride + j, w->weight + j, list->fx + j,
-			          list->fy + j, a, (float)r->amplitude, per_px);
+			add_block(&part,
+			          &(block){ w->v + j, stride, w->y + j, w->y + stride + j, w->weight + j, list->fx + j,
+			                    list->fy + j },
+			          a, (float)r->amplitude, per_px);
 		if (end % LANES) { /* the end of the list; blocks are whole numbers of lanes */
 			float weight[LANES] = { 0 }, y[2 * LANES] = { 0 };
 			int32_t from = end / LANES * LANES;
@@ -364,8 +373,9 @@ static void sum_image(image_sums *sum, cyc_pose_work *w, const cyc_pose_referenc
 				y[j - from] = w->y[j];
 				y[LANES + j - from] = w->y[w->n_padded + j];
 			}
-			add_block(&part, w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from, a,
-			          (float)r->amplitude, per_px);
+			add_block(&part,
+			          &(block){ w->v + from, stride, y, y + LANES, weight, list->fx + from, list->fy + from },
+			          a, (float)r->amplitude, per_px);
 		}
 		add_lanes(sum, &part);
 	}

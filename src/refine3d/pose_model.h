@@ -51,15 +51,22 @@ CYC_MUST_CHECK cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const c
 double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room);
 void cyc_pose_work_destroy(cyc_pose_work **w);
 
+/** Rotations and offsets that are tried with each other. Borrows both. */
+typedef struct {
+	const cyc_mat3 *rotations;
+	int32_t n_rotations;
+	const cyc_vec3 *offsets_A;
+	int32_t n_offsets;
+} cyc_pose_grid;
+
 /**
- * Log-likelihoods of all pairs of n_o rotations and n_t offsets, from shells up to `radius`, relative to no
- * particle: L(o,t) = sum_f sum_k 2 s Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - s^2 W_f |V_f(o)|^2 (T8.2) as
- * one matrix product per image.
- * @param[out] scores  n_o x n_t float
+ * Log-likelihoods of all pairs of rotations and offsets of a grid, from shells up to `radius`, relative to no
+ * particle: L(o,t) = sum_f sum_k 2 eta Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - eta^2 W_f |V_f(o)|^2 (T8.2)
+ * as one matrix product per image.
+ * @param[out] scores  n_rotations x n_offsets float
  */
 void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
-                     const cyc_pose_reference *reference, const cyc_mat3 *rotations, int32_t n_o,
-                     const cyc_vec3 *offsets_A, int32_t n_t, int32_t radius);
+                     const cyc_pose_reference *reference, const cyc_pose_grid *grid, int32_t radius);
 
 enum { CYC_POSE_PARAMETERS = 6 };
 /** Value, gradient and curvature at a pose; parameters: rotation about the reference's axes (rad), offset (Å,

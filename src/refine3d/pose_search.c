@@ -80,7 +80,7 @@ static bool does_sample(const cyc_search_spec *spec) { return spec->rotations ||
 /* Most coefficients of one image in a coarse and in a fine pass. */
 static int32_t coarse_count(const cyc_coefficients *list, const cyc_search_spec *spec)
 {
-	bool is_last = !spec->do_polish && spec->oversampling == 0;
+	bool is_last = !spec->do_follow && spec->oversampling == 0;
 	return cyc_coefficients_within(list, is_last ? spec->radius : spec->coarse_radius);
 }
 
@@ -89,7 +89,7 @@ static cyc_pose_room model_room(const cyc_coefficients *list, const cyc_search_s
 	cyc_pose_room r = { .n_slice = (size_t)list->n, .n_shift = (size_t)list->n };
 	if (!does_sample(spec)) return r;
 	size_t coarse = (size_t)coarse_count(list, spec),
-		   fine = spec->do_polish ? 0 : (size_t)cyc_coefficients_within(list, spec->radius);
+		   fine = spec->do_follow ? 0 : (size_t)cyc_coefficients_within(list, spec->radius);
 	size_t shifts = (size_t)(n_t < SHIFT_CHUNK ? n_t : SHIFT_CHUNK),
 		   children = (size_t)1 << 3 * spec->oversampling;
 	const size_t slices[] = { CHUNK * coarse, children * fine },
@@ -104,7 +104,7 @@ static cyc_pose_room model_room(const cyc_coefficients *list, const cyc_search_s
 /* Terms are kept of the maxima that poses are followed to, and of a step. */
 static double terms_count(const cyc_search_spec *spec, int32_t max_images)
 {
-	return spec->do_polish ? (CYC_MAX_STARTS + 1) * (max_images + 1.0) : 0;
+	return spec->do_follow ? (CYC_MAX_STARTS + 1) * (max_images + 1.0) : 0;
 }
 
 double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images)
@@ -269,8 +269,8 @@ static int64_t coarse_pass(search *s, int32_t radius)
 		for (int32_t o = 0; o < here; o++) w->rotations[o] = rotation(s, first + o, -1);
 		for (int32_t t = 0; t < w->n_t; t += SHIFT_CHUNK) {
 			int32_t n_t = w->n_t - t < SHIFT_CHUNK ? w->n_t - t : SHIFT_CHUNK;
-			cyc_pose_scores(w->scores, w->model, s->data, s->reference, w->rotations, here, w->offsets + t,
-			                n_t, radius);
+			const cyc_pose_grid chunk = { w->rotations, here, w->offsets + t, n_t };
+			cyc_pose_scores(w->scores, w->model, s->data, s->reference, &chunk, radius);
 			for (int32_t k = 0; k < here * n_t; k++) {
 				int32_t o = first + k / n_t, i = t + k % n_t;
 				double weight = (double)w->scores[k] + g->log_prior[o] + w->log_prior_t[i];
@@ -330,8 +330,8 @@ static void fine_chunk(cyc_found_pose *out, double *best, double *sum, search *s
 	cyc_search_work *w = s->w;
 	int32_t n_children = cyc_rotation_grid_n_children(s->grid);
 	float scores[64 * SHIFT_CHUNK];
-	cyc_pose_scores(scores, w->model, s->data, s->reference, w->rotations, n_children, w->offsets + w->n_t,
-	                n_t, s->spec->radius);
+	const cyc_pose_grid children = { w->rotations, n_children, w->offsets + w->n_t, n_t };
+	cyc_pose_scores(scores, w->model, s->data, s->reference, &children, s->spec->radius);
 	for (int32_t c = 0; c < n_children; c++)
 		for (int32_t t = 0; t < n_t; t++) {
 			double likelihood = (double)scores[c * n_t + t],
@@ -534,7 +534,7 @@ static int32_t follow_coarsely(cyc_pose starts[CYC_MAX_STARTS], const search *s,
 
 /* The highest maximum that the starts lead to; its share of the posterior among the different ones. (T8.10)
  */
-static void polish(cyc_found_pose *out, const search *s, int64_t n_samples)
+static void follow_best(cyc_found_pose *out, const search *s, int64_t n_samples)
 {
 	peak peaks[CYC_MAX_STARTS];
 	cyc_pose starts[CYC_MAX_STARTS];
@@ -589,9 +589,9 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		s.grid = own;
 	}
 	if (s.grid) {
-		bool is_last = !spec->do_polish && spec->oversampling == 0;
+		bool is_last = !spec->do_follow && spec->oversampling == 0;
 		cyc_pose_data some = *data;
-		if (spec->do_polish) {
+		if (spec->do_follow) {
 			choose_images(w, data, spec->coarse_radius, COARSE_SHARE);
 			some.use = w->use;
 			s.data = &some;
@@ -599,7 +599,7 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		n = coarse_pass(&s, is_last ? spec->radius : spec->coarse_radius);
 		s.data = data;
 		out->n_significant = count_significant(w, n, spec->adaptive_fraction);
-		if (!spec->do_polish) {
+		if (!spec->do_follow) {
 			peak p = { .terms = NULL };
 			fine_pass(out, &s, out->n_significant);
 			evaluate(&p, &s, &out->pose, spec->radius);
@@ -607,7 +607,7 @@ cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_po
 		}
 	}
 	CYC_ASSERT(!start->terms || data->n_images <= start->n_terms);
-	if (spec->do_polish) polish(out, &s, n);
+	if (spec->do_follow) follow_best(out, &s, n);
 done:
 	cyc_rotation_grid_destroy(&own);
 	return st;

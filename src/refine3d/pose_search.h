@@ -14,7 +14,7 @@ typedef struct {
 	bool is_near; /**< RELION's local grid, made for each particle: order, oversampling and sigma below */
 	int32_t order, oversampling;
 	double perturbation_rad, offset_perturbation_A;
-	bool do_polish;   /**< follow to the maximum instead of sampling children */
+	bool do_follow;   /**< follow to the maximum instead of sampling children */
 	int32_t n_starts; /**< most poses that are followed, <= CYC_MAX_STARTS */
 	int32_t coarse_radius, radius;
 	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */

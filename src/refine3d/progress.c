@@ -15,7 +15,7 @@ static bool is_held_out(const cyc_refine3d_job *j) { return j->uses_groups[0] &&
 cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	size_t n = (size_t)j->in.particles->n, n_shells = (size_t)j->crop_px / 2 + 1;
+	size_t n = (size_t)j->particles->n, n_shells = (size_t)j->crop_px / 2 + 1;
 	CYC_TRY(cyc_alloc(&j->shells, n * n_shells, sizeof *j->shells));
 	CYC_TRY(cyc_alloc(&j->best_shells, n * n_shells, sizeof *j->best_shells));
 	CYC_TRY(cyc_alloc(&j->best, n, sizeof *j->best));
@@ -32,18 +32,18 @@ done:
 static cyc_status evidence_of(double *out, const cyc_refine3d_job *j, float (*shells)[2], int32_t radius)
 {
 	cyc_status st = CYC_OK;
-	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1;
+	int64_t n = j->particles->n, n_shells = j->crop_px / 2 + 1;
 	double(*sums)[2] = NULL;
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)n_shells, sizeof *sums));
 	for (int64_t p = 0; p < n; p++)
 		for (int64_t r = 0; r <= radius; r++)
 			for (int k = 0; k < 2; k++)
-				sums[j->in.particles->particles[p].half * n_shells + r][k] +=
+				sums[j->particles->particles[p].half * n_shells + r][k] +=
 					cyc_refine3d_weight(j, p) * (double)shells[p * n_shells + r][k];
 	for (int64_t p = 0; p < n; p++) {
 		out[p] = 0;
 		for (int64_t r = 0; r <= radius; r++) {
-			const double *s = sums[j->in.particles->particles[p].half * n_shells + r],
+			const double *s = sums[j->particles->particles[p].half * n_shells + r],
 						 a = s[1] > 0 ? fmax(s[0] / s[1], 0) : 0;
 			out[p] +=
 				2 * a * (double)shells[p * n_shells + r][0] - a * a * (double)shells[p * n_shells + r][1];
@@ -70,7 +70,7 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
-	int64_t n = j->in.particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
+	int64_t n = j->particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
 	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
 	double sum = 0, sum2 = 0, *now = NULL, *best = NULL,
 		   fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
@@ -128,9 +128,9 @@ cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_jo
 	double own = 0, given = 0, *evidence = NULL;
 	*are_better = false;
 	if (j->state.iteration != 2 || !j->state.began_with_given || !is_held_out(j)) goto done;
-	CYC_TRY(cyc_alloc(&evidence, j->in.particles->n, sizeof *evidence));
+	CYC_TRY(cyc_alloc(&evidence, j->particles->n, sizeof *evidence));
 	CYC_TRY(evidence_of(evidence, j, j->shells, j->state.radius));
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		own += evidence[p];
 		given += j->refined[p].log_likelihood - 0.5 * FITTED; /* fitted to these very maps */
 	}
@@ -149,7 +149,7 @@ bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
 	const cyc_refine3d_state *s = &j->state;
 	if (s->best_iteration < 0) return false;
 	bool differs = false;
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		cyc_refined *r = &j->refined[p], last = *r;
 		differs = differs || memcmp(&r->pose, &j->best[p].pose, sizeof r->pose) != 0;
 		if (s->best_iteration > 0) {

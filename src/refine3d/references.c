@@ -16,7 +16,7 @@ bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o)
 {
 	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow
 	 * it, but may be judged by what is left. */
-	return !o->only_judge && !o->keep_self_correlation && !o->no_polish && !o->relion_model &&
+	return !o->only_judge && !o->keep_self_correlation && !o->no_follow && !o->relion_model &&
 	       !o->relion_grid && !o->absolute_grey_scale;
 }
 
@@ -25,9 +25,9 @@ cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	int64_t n[2] = { 0, 0 };
 	j->n_groups = 1;
-	CYC_TRY(cyc_alloc(&j->group, j->in.particles->n, sizeof *j->group));
+	CYC_TRY(cyc_alloc(&j->group, j->particles->n, sizeof *j->group));
 	if (!cyc_refine3d_wants_groups(j->o)) goto done;
-	for (int64_t p = 0; p < j->in.particles->n; p++) n[j->in.particles->particles[p].half > 0]++;
+	for (int64_t p = 0; p < j->particles->n; p++) n[j->particles->particles[p].half > 0]++;
 	int32_t n_groups = cyc_group_count(n[0] < n[1] ? n[0] : n[1]);
 	if (n_groups < 2) {
 		cyc_warn("half-sets of %lld and %lld particles are too small to be dealt to groups: each particle is "
@@ -36,7 +36,7 @@ cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
 		goto done;
 	}
 	j->n_groups = n_groups;
-	CYC_TRY(cyc_particle_groups(j->group, j->in.particles, n_groups));
+	CYC_TRY(cyc_particle_groups(j->group, j->particles, n_groups));
 done:
 	return st;
 }
@@ -78,12 +78,12 @@ cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
 	/* Final poses are compared with nothing any more. */
 	if (j->n_groups < 2 || j->state.has_converged) {
 		cyc_group_maps_destroy(&j->groups);
-		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, j->in.particles, j->in.root, &j->maps_spec,
+		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, &j->posed, j->in.root, &j->maps_spec,
 		                                  with_merged));
 	} else {
 		CYC_TRY(create_groups(j));
-		CYC_TRY(cyc_half_maps_reconstruct_groups(&maps, j->groups, j->in.tomograms, j->in.particles,
-		                                         j->in.root, &j->maps_spec, NULL, with_merged));
+		CYC_TRY(cyc_half_maps_reconstruct_groups(&maps, j->groups, j->in.tomograms, &j->posed, j->in.root,
+		                                         &j->maps_spec, NULL, with_merged));
 		j->uses_groups[0] = j->uses_groups[1] = true;
 	}
 	cyc_half_maps_destroy(&j->maps);
@@ -141,7 +141,7 @@ cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
 	if (j->n_groups < 2 || (j->is_one_map && j->state.iteration == 0)) goto done;
 	cyc_refine3d_apply_poses(j);
 	CYC_TRY(create_groups(j));
-	CYC_TRY(cyc_half_maps_reconstruct_groups(&own, j->groups, j->in.tomograms, j->in.particles, j->in.root,
+	CYC_TRY(cyc_half_maps_reconstruct_groups(&own, j->groups, j->in.tomograms, &j->posed, j->in.root,
 	                                         &j->maps_spec, j->maps, false));
 	j->uses_groups[0] = j->uses_groups[1] = true;
 	if (j->state.iteration > 0) goto done; /* resumed: maps and FSC are those of the checkpoint */
@@ -274,7 +274,7 @@ done:
 bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
 {
 	int32_t first, end;
-	if (!j->uses_groups[j->in.particles->particles[p].half]) return j->block == 0;
+	if (!j->uses_groups[j->particles->particles[p].half]) return j->block == 0;
 	block_range(&first, &end, j, j->block);
 	return j->group[p] >= first && j->group[p] < end;
 }
@@ -282,7 +282,7 @@ bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p)
 static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p, int32_t half,
                                             bool is_for_poses)
 {
-	int32_t i = j->in.particles->particles[p].i_series;
+	int32_t i = j->particles->particles[p].i_series;
 	bool in_groups = j->uses_groups[half];
 	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
 	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has
@@ -302,10 +302,10 @@ static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p
 
 cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses)
 {
-	return reference_of_half(j, p, j->in.particles->particles[p].half, is_for_poses);
+	return reference_of_half(j, p, j->particles->particles[p].half, is_for_poses);
 }
 
 cyc_pose_reference cyc_refine3d_other_reference_of(const cyc_refine3d_job *j, int64_t p)
 {
-	return reference_of_half(j, p, 1 - j->in.particles->particles[p].half, true);
+	return reference_of_half(j, p, 1 - j->particles->particles[p].half, true);
 }

@@ -11,9 +11,9 @@ enum { N_SIZES = 4, N_FIRST = 2, MAX_ARRAYS = 16 };
 /* The arrays of a checkpoint, in the order of the file. */
 static int32_t arrays_of(cyc_record_part out[MAX_ARRAYS], const cyc_refine3d_job *j)
 {
-	size_t n = (size_t)j->crop_px, n_shells = n / 2 + 1, N = (size_t)j->in.particles->n;
+	size_t n = (size_t)j->crop_px, n_shells = n / 2 + 1, N = (size_t)j->particles->n;
 	const cyc_half_maps *m = j->maps;
-	size_t n_optics = (size_t)j->in.particles->n_optics, n_series = (size_t)j->in.tomograms->n_series;
+	size_t n_optics = (size_t)j->particles->n_optics, n_series = (size_t)j->in.tomograms->n_series;
 	int32_t k = 0;
 	const cyc_record_part all[] = {
 		{ j->refined, sizeof *j->refined, N },
@@ -37,7 +37,7 @@ static int32_t arrays_of(cyc_record_part out[MAX_ARRAYS], const cyc_refine3d_job
 
 static void sizes_of(int64_t sizes[N_SIZES], const cyc_refine3d_job *j)
 {
-	sizes[0] = j->in.particles->n;
+	sizes[0] = j->particles->n;
 	sizes[1] = j->in.tomograms->n_series;
 	sizes[2] = j->crop_px;
 	sizes[3] = j->maps->merged != NULL;

@@ -13,14 +13,18 @@
 
 #define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 
+/** Where a particle's images are cut: its position when the run began. */
+typedef struct {
+	cyc_vec3 offset_A; /**< from the particle's coordinates; tomogram axes */
+	cyc_vec3 position_A;
+} cyc_cut_place;
+
 /** A particle between iterations. */
 typedef struct {
-	cyc_pose pose;    /**< offset from where its images are cut */
-	cyc_mat3 R_start; /**< orientation that the prior is about: at the start of the run, or before the images
-	                     were first refined */
-	cyc_vec3 offset_start_A; /**< position that it is about, from where images are cut */
-	cyc_vec3 cut_offset_A;   /**< where that is, from the particle's coordinates; tomogram axes */
-	cyc_vec3 cut_position_A;
+	cyc_cut_place cut; /**< never changes; poses have their offsets from there */
+	cyc_pose pose;     /**< the present one */
+	cyc_pose prior;    /**< pose that the prior is about: at the start of the run, or before the images were
+	                      first refined */
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
 	int64_t n_significant;
 	/* Is it the particle: judge.c. */
@@ -78,15 +82,10 @@ typedef struct {
 	bool has_searched;
 } cyc_refine3d_state;
 
-/** Columns of the pose that a particle had before its images were first refined: three angles [degrees],
- * three origins [Å]. */
-extern const char *const CYC_PRIOR_LABELS[6];
-
 /** What is kept in memory together. */
 typedef struct {
 	double bytes;            /**< most at one time */
 	bool keeps_images;       /**< of all series; else one series at a time is cut again in each iteration */
-	int32_t n_inserted;      /**< groups whose sums are made in one pass over the images */
 	double references_bytes; /**< for references of groups; with less than all take, some are made twice */
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
@@ -102,7 +101,10 @@ bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
 typedef struct {
 	const cyc_refine3d_options *o;
 	cyc_refine_input in;
-	char *ref2_name; /**< owned, if it was made from ref1 */
+	const cyc_particle_set *particles; /**< as they were read: nothing in a run changes them */
+	cyc_particle_set posed; /**< the same at their present poses and probabilities, as maps are made of them:
+	                           shares all but the particles */
+	char *ref2_name;        /**< owned, if it was made from ref1 */
 	bool is_one_map;
 	cyc_box box;
 	int32_t crop_px;
@@ -111,7 +113,8 @@ typedef struct {
 	cyc_backend *be;
 	cyc_coefficients *list;
 	cyc_tilt_source *source; /**< NULL with --from-stacks */
-	cyc_stacks *stacks;      /**< NULL: from the tilt images */
+	cyc_stacks *stacks;      /**< NULL: from the tilt images; offsets are where images are cut */
+	cyc_stacks posed_stacks; /**< the same with offsets of the present poses: shares all but these */
 	cyc_stack_source *stack_source;
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
@@ -201,13 +204,12 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
-/** Where particle p's images, if they are of stacks, have it: `offset_A` from its coordinates, tomogram axes.
- */
-void cyc_refine3d_set_stack_offset(cyc_refine3d_job *j, int64_t p, cyc_vec3 offset_A);
+/** Make the posed particles (and stacks), at the poses of `refined`. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_create_posed(cyc_refine3d_job *j);
 /** Both half-sets to the middle of their frames: what `frame` says that found poses have from the references.
  */
 void cyc_refine3d_join_frames(cyc_refine3d_job *j);
-/** Put the refined poses into the particle set, from which maps are made. */
+/** Bring the posed particles to the present poses. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 /** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2
  * + 1, work memory */
@@ -262,6 +264,8 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, c
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
+/** run_figures.pdf and run_directions.png; part of cyc_refine3d_write_final(). */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_figures(const cyc_refine3d_job *j);
 
 /** State, poses and maps after an iteration, exact to the bit. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_write(const cyc_refine3d_job *j);

@@ -4,6 +4,7 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "map/map_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -45,8 +46,9 @@ static cyc_status check_options(const cyc_refine3d_options *o)
 	CYC_CHECK(o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
 	          "the range of the offsets must be at most 12 steps, got %g and %g px", o->offset_range_px,
 	          o->offset_step_px);
-	CYC_CHECK(!(o->no_search && o->no_polish), CYC_E_USAGE,
-	          "without search and polish nothing is left to refine");
+	CYC_CHECK(!(o->no_search && o->no_follow), CYC_E_USAGE,
+	          "with neither a search nor following, nothing is left to refine: leave out --no-search or "
+	          "--no-follow");
 done:
 	return st;
 }
@@ -68,14 +70,23 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	bool is_empty = true;
+	double far2 = 0;
 	if (!mask || !mask[0]) return CYC_OK;
 	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
+	size_t n = (size_t)v->nx;
 	for (size_t i = 0; i < cyc_volume_count(v); i++) {
+		if (v->data[i] > 0.01F)
+			far2 = fmax(far2, cyc_square((double)(i % n) - v->nx / 2) +
+			                      cyc_square((double)(i / n % n) - v->nx / 2) +
+			                      cyc_square((double)(i / n / n) - v->nx / 2));
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
 		          "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
 		is_empty = is_empty && v->data[i] <= 0.01F;
 	}
 	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
+	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	          mask, CYC_LEAST_MASK_RADIUS_PX);
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -152,7 +163,7 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	CYC_TRY(cyc_stacks_open(&j->stacks, j->in.particles, j->in.tomograms, j->in.root));
+	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
 	if (!j->stacks->are_2d) {
 		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
@@ -180,6 +191,37 @@ done:
 	return st;
 }
 
+/* Maps and masks are resampled, but a mask that is as wide as neither the maps nor the box is of others. */
+static cyc_status check_mask_width(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const char *map_name = j->in.reference_files[0], *mask_name = j->in.reference_files[2];
+	char *path = NULL;
+	cyc_mrc_info map, mask;
+	if (!mask_name) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, j->in.root, map_name));
+	CYC_TRY_CTX(cyc_mrc_read_info(&map, path), "half map 1");
+	cyc_free(path);
+	path = NULL;
+	CYC_TRY(cyc_path_join(&path, j->in.root, mask_name));
+	CYC_TRY_CTX(cyc_mrc_read_info(&mask, path), "mask");
+	double width_A = mask.nx * mask.pixel_size_A, box_A = j->crop_px * j->box.pixel_size_A;
+	/* Boxes are even. */
+	double rounding_A = 1.001 * fmax(mask.pixel_size_A, fmax(map.pixel_size_A, j->box.pixel_size_A));
+	bool fits_map = fabs(width_A - map.nx * map.pixel_size_A) <= rounding_A;
+	if (fits_map || fabs(width_A - box_A) <= rounding_A) goto done;
+	st = cyc_error_raise(
+		CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		"the mask %s (%d px of %.4g Å) is neither as wide as the map %s (%d px of %.4g Å) nor "
+		"as the box of the refinement (%d px of %.4g Å)",
+		mask_name, mask.nx, mask.pixel_size_A, map_name, map.nx, map.pixel_size_A, j->crop_px,
+		j->box.pixel_size_A);
+	cyc_error_hint("make one from this map: cyclotomo mask --i %s --o mask.mrc", map_name);
+done:
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -193,6 +235,7 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		                           .skip_images = o->from_stacks };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
+	j->particles = j->in.particles;
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	if (j->is_one_map && o->lowpass_A <= 0) {
@@ -220,8 +263,9 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	double widest_A = (j->crop_px - 10) * j->box.pixel_size_A;
 	j->particle_diameter_A = o->particle_diameter_A > 0 ? o->particle_diameter_A : widest_A;
 	CYC_TRY(cyc_particle_set_warn_duplicates(
-		j->in.particles,
+		j->particles,
 		cyc_duplicate_distance_A(o->particle_diameter_A > 0 ? o->particle_diameter_A : 0.5 * widest_A)));
+	CYC_TRY(check_mask_width(j));
 	CYC_TRY(check_particle(o, j->crop_px, j->box.pixel_size_A));
 	CYC_TRY(cyc_symmetry_create(&j->symmetry, o->symmetry));
 done:
@@ -306,16 +350,16 @@ static cyc_status read_group_noise(cyc_refine3d_job *j)
 	int32_t n_shells = j->crop_px / 2 + 1;
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->o->relion_model));
 	CYC_TRY(cyc_star_read(&s, path));
-	CYC_TRY(cyc_alloc(&j->group_sigma2, (size_t)j->in.particles->n_optics * (size_t)n_shells,
+	CYC_TRY(cyc_alloc(&j->group_sigma2, (size_t)j->particles->n_optics * (size_t)n_shells,
 	                  sizeof *j->group_sigma2));
-	for (int32_t g = 0; g < j->in.particles->n_optics; g++) {
+	for (int32_t g = 0; g < j->particles->n_optics; g++) {
 		cyc_star_block *b;
 		CYC_TRY(cyc_asprintf(&name, "model_optics_group_%d", g + 1));
 		CYC_TRY(cyc_star_require(&b, s, name));
 		CYC_CHECK(cyc_star_n_rows(b) == n_shells, CYC_E_SHAPE, "'%s' has %lld shells, a box of %d px has %d",
 		          path, (long long)cyc_star_n_rows(b), j->crop_px, n_shells);
 		for (int32_t i = 0; i < n_shells; i++)
-			CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, "rlnSigma2Noise"));
+			CYC_TRY(cyc_star_double_of(&j->group_sigma2[g * n_shells + i], b, i, CYC_RLN_SIGMA2_NOISE));
 		cyc_free(name);
 		name = NULL;
 	}
@@ -332,16 +376,15 @@ done:
 static cyc_status read_prior(bool *has, cyc_refined *r, const cyc_particle *p, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
-	double v[6];
-	*has = true;
-	for (int k = 0; k < 6 && *has; k++) *has = cyc_star_column(b, CYC_PRIOR_LABELS[k]) >= 0;
+	double angle[3], origin[3];
+	*has = cyc_label_has(b, CYC_LABELS_PRIOR_ANGLE, 3) && cyc_label_has(b, CYC_LABELS_PRIOR_ORIGIN, 3);
 	if (!*has) goto done;
-	for (int k = 0; k < 6; k++) CYC_TRY(cyc_star_double_of(&v[k], b, p->row, CYC_PRIOR_LABELS[k]));
-	r->R_start = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(cyc_deg_to_rad(v[0]), cyc_deg_to_rad(v[1]),
-	                                                              cyc_deg_to_rad(v[2])));
-	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -v[3], -v[4], -v[5] });
-	r->offset_start_A =
-		(cyc_vec3){ d.x - r->cut_offset_A.x, d.y - r->cut_offset_A.y, d.z - r->cut_offset_A.z };
+	CYC_TRY(cyc_label_get_three(angle, b, p->row, CYC_LABELS_PRIOR_ANGLE));
+	CYC_TRY(cyc_label_get_three(origin, b, p->row, CYC_LABELS_PRIOR_ORIGIN));
+	r->prior.R_tomo_ref = cyc_mat3_mul(p->R_tomo_part, cyc_euler_to_matrix(angle[0], angle[1], angle[2]));
+	cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -origin[0], -origin[1], -origin[2] });
+	r->prior.offset_A =
+		(cyc_vec3){ d.x - r->cut.offset_A.x, d.y - r->cut.offset_A.y, d.z - r->cut.offset_A.z };
 done:
 	return st;
 }
@@ -349,24 +392,22 @@ done:
 static cyc_status start_particles(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_star_block *b;
-	int64_t n = j->in.particles->n;
+	int64_t n = j->particles->n;
 	bool has_prior = true;
-	CYC_TRY(cyc_star_require(&b, j->in.particles->star, "particles"));
+	CYC_TRY(cyc_star_require(&b, j->particles->star, "particles"));
 	CYC_TRY(cyc_alloc(&j->refined, n, sizeof *j->refined));
 	for (int64_t i = 0; i < n; i++) {
-		const cyc_particle *p = &j->in.particles->particles[i];
+		const cyc_particle *p = &j->particles->particles[i];
 		double o[3], likelihood;
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_or(&o[k], b, p->row, ORIGIN[k], 0));
+		CYC_TRY(cyc_label_get_three(o, b, p->row, CYC_LABELS_ORIGIN));
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, (cyc_vec3){ -o[0], -o[1], -o[2] });
 		j->refined[i] = (cyc_refined){ .pose = { .R_tomo_ref = p->R_tomo_ref },
-			                           .R_start = p->R_tomo_ref,
-			                           .cut_offset_A = d,
-			                           .cut_position_A = p->position_A,
+			                           .prior = { .R_tomo_ref = p->R_tomo_ref },
+			                           .cut = { .offset_A = d, .position_A = p->position_A },
 			                           .probability = p->probability };
-		if (j->o->keep_all) j->refined[i].probability = j->in.particles->particles[i].probability = 1;
-		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, "rlnLogLikeliContribution", 0));
+		if (j->o->keep_all) j->refined[i].probability = 1;
+		CYC_TRY(cyc_star_double_or(&likelihood, b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, 0));
 		if (likelihood == 0) continue;
 		j->start_is_refined = true;
 		CYC_TRY(read_prior(&has_prior, &j->refined[i], p, b));
@@ -388,9 +429,9 @@ static cyc_status hash_all(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, cyc_backend_of_bits(o->backend)));
 	CYC_TRY(cyc_options_hash(&j->hash, o, &cyc_refine3d_table, CYC_OPTIONS_UNFINISHED));
 	CYC_TRY(cyc_input_file_hash(&j->hash, o->relion_model, j->in.root));
-	for (int64_t i = 0; j->stacks && i < j->in.particles->n; i++) {
+	for (int64_t i = 0; j->stacks && i < j->particles->n; i++) {
 		CYC_TRY(cyc_image_hash(&j->hash, j->stacks->data_files[i], "", true));
-		j->hash = cyc_hash(j->hash, &j->refined[i].cut_offset_A, sizeof j->refined[i].cut_offset_A);
+		j->hash = cyc_hash(j->hash, &j->refined[i].cut.offset_A, sizeof j->refined[i].cut.offset_A);
 	}
 done:
 	return st;
@@ -409,14 +450,14 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 		                     .crop_px = j->crop_px,
 		                     .pixel_size_A = j->box.pixel_size_A,
 		                     .particle_diameter_A = j->particle_diameter_A };
-	CYC_TRY(cyc_project_size_of(&size, j->in.tomograms, j->in.particles, j->in.root));
+	CYC_TRY(cyc_project_size_of(&size, j->in.tomograms, j->particles, j->in.root));
 	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->in.tomograms, z.window_px));
 	CYC_TRY(cyc_path_join(&path, j->in.root, j->in.reference_files[0]));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "%s", j->is_one_map ? "reference" : "half map 1");
 	z.map_px = info.nx;
 	z.is_resampled = fabs(info.pixel_size_A / z.pixel_size_A - 1) >= 1e-3;
 	z.n_groups = cyc_refine3d_n_groups(o, &size);
-	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->in.particles,
+	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->particles,
 	                                           z.crop_px, z.pixel_size_A, o->cutoff_frac);
 	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
 	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE,
@@ -427,7 +468,7 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
 	         "%s, %d threads",
-	         (long long)j->in.particles->n, j->in.tomograms->n_series,
+	         (long long)j->particles->n, j->in.tomograms->n_series,
 	         j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px,
 	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);
 	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
@@ -469,7 +510,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	if (o->relion_model) CYC_TRY(read_group_noise(j));
 	j->maps_spec = (cyc_half_maps_spec){ .be = j->be,
 		                                 .box = &j->box,
-		                                 .stacks = j->stacks,
+		                                 .stacks = j->stacks ? &j->posed_stacks : NULL,
 		                                 .crop_px = j->crop_px,
 		                                 .symmetry = o->symmetry,
 		                                 .cutoff_frac = 0.01,
@@ -478,9 +519,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		                                 .correct_fsc = !o->no_fsc_correction,
 		                                 .join_A = o->join_A,
 		                                 .tau2_fudge = o->tau2_fudge,
-		                                 .seed = o->seed,
-		                                 .n_inserted = j->memory.n_inserted };
-	cyc_reconstruct_options of_maps;
+		                                 .seed = o->seed };
+	cyc_accumulator_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
 	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the
@@ -509,12 +549,13 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));
 	CYC_TRY(start_particles(j));
+	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
-	if (!o->no_polish) CYC_TRY(cyc_refine3d_alloc_terms(j));
+	if (!o->no_follow) CYC_TRY(cyc_refine3d_alloc_terms(j));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
-	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->in.particles->n_optics * (size_t)(j->crop_px / 2 + 1),
+	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 1),
 	                  sizeof *j->noise_sum));
-	CYC_TRY(cyc_alloc(&j->noise_count, j->in.particles->n_optics, sizeof *j->noise_count));
+	CYC_TRY(cyc_alloc(&j->noise_count, j->particles->n_optics, sizeof *j->noise_count));
 	CYC_TRY(cyc_alloc(&j->spread, 2 * ((size_t)j->crop_px / 2 + 1), sizeof *j->spread));
 	j->given_scale[0] = j->given_scale[1] = 1;
 	CYC_TRY(cyc_alloc(&j->own_share, j->crop_px / 2 + 1, sizeof *j->own_share));
@@ -571,13 +612,13 @@ static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 	bool *which = NULL;
 	int64_t n_found = 0;
 	*is_any_found = false;
-	CYC_TRY(cyc_alloc(&which, j->in.particles->n, sizeof *which));
+	CYC_TRY(cyc_alloc(&which, j->particles->n, sizeof *which));
 	s->has_searched = true;
 	int64_t n = cyc_refine3d_doubtful(which, j);
 	if (n == 0 || j->o->no_search) goto done;
 	CYC_TRY(cyc_refine3d_search_again(j, which));
 	CYC_TRY(cyc_refine3d_judge(j));
-	for (int64_t p = 0; p < j->in.particles->n; p++) {
+	for (int64_t p = 0; p < j->particles->n; p++) {
 		cyc_refined *r = &j->refined[p];
 		r->was_found_again = r->was_found_again && r->probability >= CYC_IMPROBABLE;
 		n_found += which[p] && r->was_found_again;
@@ -650,7 +691,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	bool is_any_found = false;
 	if (!is_better) {
 		cyc_refine3d_restore_best(j);
-		if (!j->o->no_polish && !s->has_searched) CYC_TRY(find_again(&is_any_found, j));
+		if (!j->o->no_follow && !s->has_searched) CYC_TRY(find_again(&is_any_found, j));
 		if (!is_any_found) {
 			s->iteration--;
 			s->has_converged = true;
@@ -660,16 +701,16 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		}
 	} else {
 		CYC_TRY(cyc_refine3d_expectation(j));
-		if (!j->o->no_polish && is_settled(s)) {
+		if (!j->o->no_follow && is_settled(s)) {
 			if (!s->has_searched) CYC_TRY(find_again(&is_any_found, j));
 			s->has_converged = s->is_settled = !is_any_found;
 		}
 	}
 	bool is_last = s->has_converged || s->iteration >= j->o->max_iterations;
 	cyc_refine3d_drop_references(j); /* the sums of the maps need the room */
-	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_polish));
+	CYC_TRY(cyc_refine3d_make_maps(j, is_last || j->o->no_follow));
 	note_resolution(j);
-	if (j->o->no_polish && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3),
+	if (j->o->no_follow && refine_sampling(j, SIGNIFICANT * s->rotation_error_rad / sqrt(3),
 	                                       SIGNIFICANT * s->offset_error_A / sqrt(3)))
 		s->has_converged = true;
 	cyc_info(
@@ -686,7 +727,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		         s->iteration, cyc_rad_to_deg(sqrt(cyc_vec3_norm2(j->frame.turn_rad))),
 		         sqrt(cyc_vec3_norm2(j->frame.shift_A)));
 	const double(*f)[4] = (const double(*)[4])s->error_factor;
-	if (!j->o->no_polish)
+	if (!j->o->no_follow)
 		cyc_info("iteration %d: standard errors are %.2f times what noise alone would make them in rotation, "
 		         "%.2f, %.2f and %.2f along x, y and z",
 		         s->iteration, 0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]),
@@ -720,8 +761,8 @@ static cyc_status finish(cyc_refine3d_job *j)
 	if (is_other || !j->maps->merged) {
 		cyc_refine3d_apply_poses(j);
 		cyc_half_maps_destroy(&j->maps);
-		CYC_TRY(cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, j->in.particles, j->in.root,
-		                                  &j->maps_spec, true));
+		CYC_TRY(
+			cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, &j->posed, j->in.root, &j->maps_spec, true));
 		note_resolution(j);
 	}
 done:
@@ -741,7 +782,7 @@ static cyc_status judge_only(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_look(j));
 	CYC_TRY(cyc_refine3d_judge(j));
 	CYC_TRY(cyc_refine3d_write_judged(j));
-	r->n_particles = j->in.particles->n;
+	r->n_particles = j->particles->n;
 	r->n_images = j->state.n_images;
 	r->n_improbable = j->state.n_improbable;
 done:
@@ -771,7 +812,7 @@ static cyc_status run(cyc_refine3d_job *j)
 	unlink(checkpoint);
 	rmdir(folder); /* fails, rightly, if something else is in it */
 	cyc_refine3d_result *r = j->result;
-	r->n_particles = j->in.particles->n;
+	r->n_particles = j->particles->n;
 	r->n_images = j->state.n_images;
 	r->n_improbable = j->state.n_improbable;
 	r->n_searched = j->state.n_searched;
@@ -819,6 +860,8 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_free(j->noise_sum);
 	cyc_free(j->noise_count);
 	cyc_backend_close(&j->be);
+	cyc_free(j->posed.particles);
+	cyc_free(j->posed_stacks.origins_A);
 	cyc_stacks_close(&j->stacks);
 	cyc_refine_input_deinit(&j->in);
 	cyc_free(j->ref2_name);

@@ -1,21 +1,19 @@
 /*
  * What a refinement holds at one time, and what it gives up where memory is short: images of particles in
- * memory, then groups whose sums are made in one pass, then references that are there together. Measured by
- * tools/memory_said.py.
+ * memory, then references that are held together. Measured by tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
 
 #include "map/map_internal.h"
-#include "reconstruct/accumulate.h"
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/accumulate.h"
+#include "halfmaps/sums.h"
 #include "refine/prediction_pass.h"
 
 #include <math.h>
 
 enum { N_DRAWS = 8 };
-/* Of the memory of insertion: what is said, so that references that are a little larger do not make it wrong;
- * and what they may take. */
-static const double SAID = 1.15, REFERENCES = 1.4;
+/* Of the available memory: what references that are held together may fill it to. */
+static const double FILLED = 0.5;
 
 static double coefficients(double radius)
 {
@@ -90,21 +88,17 @@ double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
                                  int64_t most_particles)
 {
-	cyc_symmetry *group = NULL;
-	int32_t n_symmetry = 1, all = z->crop_px / 2 - 1;
-	if (cyc_symmetry_create(&group, o->symmetry) == CYC_OK) n_symmetry = group->n;
-	cyc_error_clear();
-	cyc_symmetry_destroy(&group);
+	int32_t n_symmetry = cyc_symmetry_order(o->symmetry), all = z->crop_px / 2 - 1;
 	bool is_local = o->healpix_order >= o->auto_local_order;
-	double looseness = o->no_polish ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
+	double looseness = o->no_follow ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
 	double resolution_A = looseness * cyc_healpix_step_rad(o->healpix_order) / 2 * diameter_A / 1.2;
 	double coarse = fmin(ceil(z->crop_px * z->pixel_size_A / resolution_A), all), n_t = n_offsets(o),
 		   n_o = n_rotations(o, n_symmetry);
-	bool is_last = o->no_polish && o->oversampling == 0;
+	bool is_last = o->no_follow && o->oversampling == 0;
 	double n = coefficients(all), n_coarse = coefficients(is_last ? all : coarse);
 	double thread = o->no_search ? 2 * 8 * n
-	                             : fmax(8 * 192 * n_coarse, o->no_polish ? 8 * 8 * n : 0) +
-	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_polish ? 8 * 128 * n : 0) +
+	                             : fmax(8 * 192 * n_coarse, o->no_follow ? 8 * 8 * n : 0) +
+	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_follow ? 8 * 128 * n : 0) +
 	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
 	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
@@ -114,10 +108,8 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 
 static double group_sums_bytes(const cyc_refine3d_sizes *z)
 {
-	double r = fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px), z->box_px / 2 - 1);
-	if (z->n_groups < 2) return 0;
-	return 2.0 * (z->n_groups + 1) * 2 / 3 * CYC_PI * r * r * r * 3 * sizeof(float) +
-	       cyc_square(2 * r + 1) * sizeof(size_t) + cyc_map_bytes(z->crop_px);
+	double r = fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px) + 2, z->box_px / 2);
+	return z->n_groups < 2 ? 0 : cyc_group_sums_bytes(z->n_groups, r) + cyc_map_bytes(z->crop_px);
 }
 
 /* Work memory of the source of the particle images. */
@@ -139,8 +131,8 @@ static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size
 
 static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes *z, bool has_terms)
 {
-	return (double)p->n_particles *
-	           (2 * sizeof(cyc_refined) + sizeof(cyc_found_pose) + 2 * 8 * (z->crop_px / 2 + 1.0)) +
+	return (double)p->n_particles * (2 * sizeof(cyc_refined) + sizeof(cyc_particle) + sizeof(cyc_found_pose) +
+	                                 2 * 8 * (z->crop_px / 2 + 1.0)) +
 	       (has_terms ? p->n_images * sizeof(cyc_image_terms) : 0);
 }
 
@@ -162,11 +154,9 @@ static double frame_bytes(const cyc_refine3d_options *o, const cyc_refine3d_size
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
                               const cyc_project_size *p, const cyc_refine3d_sizes *z)
 {
-	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px),
-		   S = cyc__sum_bytes(z->box_px);
-	bool has_groups = z->n_groups > 1;
-	int32_t n_inserted = has_groups ? (int32_t)fmin(fmax(floor(available / 8 / (2 * S)), 1), z->n_groups) : 1;
-	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_polish) +
+	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), radius = z->box_px / 2;
+	bool has_groups = z->n_groups > 1, has_symmetry = cyc_symmetry_order(o->symmetry) > 1;
+	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_follow) +
 	               source_bytes(o, p, z) + group_sums_bytes(z);
 	double reading =
 		3 * V + fmax(cyc_map_bytes(z->map_px) + (z->is_resampled ? 2 * cyc_transform_bytes(z->map_px) +
@@ -179,23 +169,24 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	double making =
 		scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
 	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p->most_particles);
-	double sums = has_groups ? 2 * S + 2 * n_inserted * S : 2 * S,
-		   mates = cyc__symmetrise_bytes(o->symmetry, z->box_px);
+	/* Sums of groups are held all the time. Where they do not go to the edge of the box, the rest is less
+	 * than what they are smaller by. */
 	double work =
-		cyc__accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
-	double insertion = maps + sums + fmax(mates, work),
-		   finishing = maps + 3 * V + 2 * S + cyc__finish_bytes(z->box_px, z->crop_px, o->n_threads);
-	double B = fmax(fmax(reading, insertion), fmax(finishing, maps + frame_bytes(o, z)));
+		cyc_accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
+	double insertion = maps + (has_groups ? 0 : 2 * cyc_sum_bytes(radius)) + work,
+		   halves = maps + (has_groups ? 0 : cyc_sums_to_halves_bytes(radius, has_symmetry)),
+		   finishing = maps + 3 * V + (has_groups ? 0 : 2 * cyc_half_sum_bytes(radius)) +
+	                   cyc_finish_bytes(z->box_px, z->crop_px, o->n_threads);
+	double B = fmax(fmax(reading, fmax(insertion, halves)), fmax(finishing, maps + frame_bytes(o, z)));
 	if (o->only_judge) B = reading;
 	double limit = o->cache_GB >= 0 ? 1e9 * o->cache_GB : 0.5 * available;
-	out->keeps_images =
-		z->images_bytes <= limit &&
-		(o->cache_GB >= 0 || fixed + fmax(SAID * B, poses + one) + z->images_bytes <= available);
+	out->keeps_images = z->images_bytes <= limit &&
+	                    (o->cache_GB >= 0 || fixed + fmax(B, poses + one) + z->images_bytes <= available);
 	fixed += out->keeps_images ? z->images_bytes : z->series_images_bytes;
-	out->n_inserted = n_inserted;
-	out->references_bytes = fmax(REFERENCES * (fixed + B) - fixed - poses, one);
-	out->bytes = has_groups && !o->only_judge ? fmax(SAID * (fixed + B), fixed + poses + one)
-	                                          : fixed + fmax(B, poses + one);
+	/* Fewer references than groups are made twice in each iteration. */
+	double n = has_groups ? floor((FILLED * available - fixed - poses) / one) : 1;
+	out->references_bytes = fmin(fmax(n, 1), z->n_groups > 1 ? z->n_groups : 1) * one;
+	out->bytes = fixed + fmax(B, poses + out->references_bytes);
 }
 
 double cyc_refine3d_memory_bytes(const cyc_refine3d_options *o, const cyc_project_size *p,

@@ -1,6 +1,7 @@
 /* model.star, sampling.star and optimiser.star: what RELION's GUI shows of a refinement, and other programs
  * look up. */
 #include "refine3d/refine3d_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,7 +9,6 @@
 /* One value of a list block. */
 typedef struct {
 	const char *label;
-	enum { NUMBER, COUNT, TEXT } kind;
 	double number;
 	const char *text;
 } entry;
@@ -19,30 +19,9 @@ static cyc_status add_list(cyc_star *s, const char *name, const entry *e, size_t
 	cyc_star_block *b;
 	CYC_TRY(cyc_star_add_block(&b, s, name, CYC_STAR_LIST));
 	for (size_t i = 0; i < n; i++) {
-		if (e[i].kind == TEXT) CYC_TRY(cyc_star_list_set_text(b, e[i].label, e[i].text ? e[i].text : ""));
-		else if (e[i].kind == COUNT) CYC_TRY(cyc_star_list_set_int(b, e[i].label, (int64_t)e[i].number));
-		else CYC_TRY(cyc_star_list_set_double(b, e[i].label, e[i].number));
-	}
-done:
-	return st;
-}
-
-/* A table whose columns are arrays of numbers; is_count: written as whole numbers. */
-static cyc_status add_table(cyc_star *s, const char *name, const char *const *labels, const bool *is_count,
-                            const double *const *columns, int n_columns, int64_t n_rows)
-{
-	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	int32_t column;
-	CYC_TRY(cyc_star_add_block(&b, s, name, CYC_STAR_TABLE));
-	for (int c = 0; c < n_columns; c++) CYC_TRY(cyc_star_ensure_column(&column, b, labels[c], "0"));
-	for (int64_t i = 0; i < n_rows; i++) {
-		int64_t row;
-		CYC_TRY(cyc_star_add_row(&row, b));
-		for (int c = 0; c < n_columns; c++) {
-			if (is_count[c]) CYC_TRY(cyc_star_set_int(b, row, c, (int64_t)columns[c][i]));
-			else CYC_TRY(cyc_star_set_double(b, row, c, columns[c][i]));
-		}
+		if (cyc_label_find(e[i].label)->type != CYC_LABEL_TEXT)
+			CYC_TRY(cyc_label_put(b, 0, e[i].label, e[i].number));
+		else CYC_TRY(cyc_label_put_text(b, 0, e[i].label, e[i].text ? e[i].text : ""));
 	}
 done:
 	return st;
@@ -55,31 +34,31 @@ static cyc_status add_general(cyc_star *s, const cyc_refine3d_job *j, int half)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_state *state = &j->state;
-	double degrees = cyc_rad_to_deg(state->sigma_angle_rad[half]);
+	double width = state->sigma_angle_rad[half];
 	const entry e[] = {
-		{ "rlnReferenceDimensionality", COUNT, 3, NULL },
-		{ "rlnDataDimensionality", COUNT, 2, NULL },
-		{ "rlnOriginalImageSize", COUNT, j->crop_px, NULL },
-		{ "rlnCurrentResolution", NUMBER, state->resolution_A, NULL },
-		{ "rlnCurrentImageSize", COUNT, 2 * state->radius, NULL },
-		{ "rlnPaddingFactor", NUMBER, 2, NULL },
-		{ "rlnIsHelix", COUNT, 0, NULL },
-		{ "rlnFourierSpaceInterpolator", COUNT, 1, NULL },
-		{ "rlnMinRadiusNnInterpolation", COUNT, 10, NULL },
-		{ "rlnPixelSize", NUMBER, j->box.pixel_size_A, NULL },
-		{ "rlnNrClasses", COUNT, 1, NULL },
-		{ "rlnNrBodies", COUNT, 1, NULL },
-		{ "rlnNrGroups", COUNT, j->in.tomograms->n_series, NULL },
-		{ "rlnNrOpticsGroups", COUNT, j->in.particles->n_optics, NULL },
-		{ "rlnTau2FudgeFactor", NUMBER, j->o->tau2_fudge, NULL },
-		{ "rlnNormCorrectionAverage", NUMBER, 1, NULL },
-		{ "rlnSigmaOffsetsAngst", NUMBER, state->sigma_offset_A[half], NULL },
-		{ "rlnOrientationalPriorMode", COUNT, state->order >= j->o->auto_local_order ? 1 : 0, NULL },
-		{ "rlnSigmaPriorRotAngle", NUMBER, degrees, NULL },
-		{ "rlnSigmaPriorTiltAngle", NUMBER, degrees, NULL },
-		{ "rlnSigmaPriorPsiAngle", NUMBER, degrees, NULL },
-		{ "rlnLogLikelihood", NUMBER, state->log_likelihood[half], NULL },
-		{ "rlnAveragePmax", NUMBER, state->average_p_max, NULL },
+		{ CYC_RLN_REFERENCE_DIMENSIONALITY, 3, NULL },
+		{ CYC_RLN_DATA_DIMENSIONALITY, 2, NULL },
+		{ CYC_RLN_ORIGINAL_IMAGE_SIZE, j->crop_px, NULL },
+		{ CYC_RLN_CURRENT_RESOLUTION, state->resolution_A, NULL },
+		{ CYC_RLN_CURRENT_IMAGE_SIZE, 2 * state->radius, NULL },
+		{ CYC_RLN_PADDING_FACTOR, 2, NULL },
+		{ CYC_RLN_IS_HELIX, 0, NULL },
+		{ CYC_RLN_FOURIER_SPACE_INTERPOLATOR, 1, NULL },
+		{ CYC_RLN_MIN_RADIUS_NN_INTERPOLATION, 10, NULL },
+		{ CYC_RLN_PIXEL_SIZE, j->box.pixel_size_A, NULL },
+		{ CYC_RLN_NR_CLASSES, 1, NULL },
+		{ CYC_RLN_NR_BODIES, 1, NULL },
+		{ CYC_RLN_NR_GROUPS, j->in.tomograms->n_series, NULL },
+		{ CYC_RLN_NR_OPTICS_GROUPS, j->particles->n_optics, NULL },
+		{ CYC_RLN_TAU2_FUDGE_FACTOR, j->o->tau2_fudge, NULL },
+		{ CYC_RLN_NORM_CORRECTION_AVERAGE, 1, NULL },
+		{ CYC_RLN_SIGMA_OFFSETS_ANGST, state->sigma_offset_A[half], NULL },
+		{ CYC_RLN_ORIENTATIONAL_PRIOR_MODE, state->order >= j->o->auto_local_order ? 1 : 0, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_ROT_ANGLE, width, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_TILT_ANGLE, width, NULL },
+		{ CYC_RLN_SIGMA_PRIOR_PSI_ANGLE, width, NULL },
+		{ CYC_RLN_LOG_LIKELIHOOD, state->log_likelihood[half], NULL },
+		{ CYC_RLN_AVERAGE_PMAX, state->average_p_max, NULL },
 	};
 	CYC_TRY(add_list(s, "model_general", e, sizeof e / sizeof *e));
 done:
@@ -90,24 +69,15 @@ static cyc_status add_class(cyc_star *s, const cyc_refine3d_job *j, const char *
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b;
-	int32_t column;
 	int64_t row;
 	const cyc_refine3d_state *state = &j->state;
-	const struct {
-		const char *label;
-		double v;
-	} number[] = { { "rlnClassDistribution", 1 },
-		           { "rlnAccuracyRotations", cyc_rad_to_deg(accuracy(state->rotation_error_rad)) },
-		           { "rlnAccuracyTranslationsAngst", accuracy(state->offset_error_A) },
-		           { "rlnEstimatedResolution", state->resolution_A } };
 	CYC_TRY(cyc_star_add_block(&b, s, "model_classes", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnReferenceImage", ""));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc_star_set_text(b, row, column, map));
-	for (size_t i = 0; i < sizeof number / sizeof *number; i++) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, number[i].label, "0"));
-		CYC_TRY(cyc_star_set_double(b, row, column, number[i].v));
-	}
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_REFERENCE_IMAGE, map));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_CLASS_DISTRIBUTION, 1));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_ACCURACY_ROTATIONS, accuracy(state->rotation_error_rad)));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_ACCURACY_TRANSLATIONS_ANGST, accuracy(state->offset_error_A)));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_ESTIMATED_RESOLUTION, state->resolution_A));
 done:
 	return st;
 }
@@ -116,49 +86,42 @@ done:
 static cyc_status add_shells(cyc_star *s, const cyc_refine3d_job *j, bool is_joined)
 {
 	cyc_status st = CYC_OK;
-	enum { INDEX, FREQUENCY, RESOLUTION, SSNR, FSC, SIGMA2, TAU2, N };
-	static const char *const LABEL[N] = { "rlnSpectralIndex", "rlnResolution",      "rlnAngstromResolution",
-		                                  "rlnSsnrMap",       "rlnGoldStandardFsc", "rlnReferenceSigma2",
-		                                  "rlnReferenceTau2" };
-	static const bool IS_COUNT[N] = { true };
-	int32_t n = j->crop_px / 2 + 1;
-	double *v = NULL, length_A = j->crop_px * j->box.pixel_size_A;
-	const double *columns[N];
-	CYC_TRY(cyc_alloc(&v, (size_t)N * (size_t)n, sizeof *v));
-	for (int c = 0; c < N; c++) columns[c] = v + c * n;
-	for (int32_t i = 0; i < n; i++) {
+	double length_A = j->crop_px * j->box.pixel_size_A;
+	cyc_star_block *b;
+	int64_t row;
+	CYC_TRY(cyc_star_add_block(&b, s, "model_class_1", CYC_STAR_TABLE));
+	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
 		double f = fmin(fmax(j->maps->fsc[i], 0.001), 1),
 			   fsc = fmin(is_joined ? sqrt(2 * f / (1 + f)) : f, 0.999),
-			   ssnr = j->o->tau2_fudge * fsc / (1 - fsc);
-		double sigma2 = 0.5 * j->map_noise[i] / cyc_square(j->crop_px);
-		const double row[N] = { i,      i / length_A, i > 0 ? length_A / i : 999, ssnr, j->maps->fsc[i],
-			                    sigma2, ssnr * sigma2 };
-		for (int c = 0; c < N; c++) v[c * n + i] = row[c];
+			   ssnr = j->o->tau2_fudge * fsc / (1 - fsc),
+			   sigma2 = 0.5 * j->map_noise[i] / cyc_square(j->crop_px);
+		CYC_TRY(cyc_star_add_row(&row, b));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_SPECTRAL_INDEX, i));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_RESOLUTION, i / length_A));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_ANGSTROM_RESOLUTION, i > 0 ? length_A / i : 999));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_SSNR_MAP, ssnr));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_GOLD_STANDARD_FSC, j->maps->fsc[i]));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_REFERENCE_SIGMA2, sigma2));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_REFERENCE_TAU2, ssnr * sigma2));
 	}
-	CYC_TRY(add_table(s, "model_class_1", LABEL, IS_COUNT, columns, N, n));
 done:
-	cyc_free(v);
 	return st;
 }
 
 static cyc_status add_groups(cyc_star *s, const cyc_refine3d_job *j, int half)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[4] = { "rlnGroupNumber", "rlnGroupName", "rlnGroupNrParticles",
-		                                  "rlnGroupScaleCorrection" };
 	cyc_star_block *b;
-	int32_t column;
 	CYC_TRY(cyc_star_add_block(&b, s, "model_groups", CYC_STAR_TABLE));
-	for (int c = 0; c < 4; c++) CYC_TRY(cyc_star_ensure_column(&column, b, LABEL[c], "0"));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int64_t row, n = 0;
-		for (int64_t p = j->in.particles->series_first[i]; p < j->in.particles->series_first[i + 1]; p++)
-			n += j->in.particles->particles[p].half == half;
+		for (int64_t p = j->particles->series_first[i]; p < j->particles->series_first[i + 1]; p++)
+			n += j->particles->particles[p].half == half;
 		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_set_int(b, row, 0, i + 1));
-		CYC_TRY(cyc_star_set_text(b, row, 1, j->in.tomograms->series[i].name));
-		CYC_TRY(cyc_star_set_int(b, row, 2, n));
-		CYC_TRY(cyc_star_set_double(b, row, 3, j->series_scale[2 * i + half]));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_GROUP_NUMBER, i + 1));
+		CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_GROUP_NAME, j->in.tomograms->series[i].name));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_GROUP_NR_PARTICLES, (double)n));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_GROUP_SCALE_CORRECTION, j->series_scale[2 * i + half]));
 	}
 done:
 	return st;
@@ -167,27 +130,23 @@ done:
 static cyc_status add_noise(cyc_star *s, const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	static const char *const LABEL[3] = { "rlnSpectralIndex", "rlnResolution", "rlnSigma2Noise" };
-	static const bool IS_COUNT[3] = { true };
 	int32_t n = j->crop_px / 2 + 1;
-	char *name = NULL;
-	double *v = NULL;
-	CYC_TRY(cyc_alloc(&v, 3 * (size_t)n, sizeof *v));
-	const double *const columns[3] = { v, v + n, v + 2 * n };
-	for (int32_t g = 0; g < j->in.particles->n_optics; g++) {
+	for (int32_t g = 0; g < j->particles->n_optics; g++) {
+		char name[48];
+		cyc_star_block *b;
+		int64_t row;
+		snprintf(name, sizeof name, "model_optics_group_%d", g + 1);
+		CYC_TRY(cyc_star_add_block(&b, s, name, CYC_STAR_TABLE));
 		for (int32_t i = 0; i < n; i++) {
-			v[i] = i;
-			v[n + i] = i / (j->crop_px * j->box.pixel_size_A);
-			v[2 * n + i] = j->noise_count[g] > 0 ? j->noise_sum[g * n + i] / (double)j->noise_count[g] : 0;
+			double count = (double)j->noise_count[g],
+				   sigma2 = count > 0 ? j->noise_sum[g * n + i] / count : 0;
+			CYC_TRY(cyc_star_add_row(&row, b));
+			CYC_TRY(cyc_label_put(b, row, CYC_RLN_SPECTRAL_INDEX, i));
+			CYC_TRY(cyc_label_put(b, row, CYC_RLN_RESOLUTION, i / (j->crop_px * j->box.pixel_size_A)));
+			CYC_TRY(cyc_label_put(b, row, CYC_RLN_SIGMA2_NOISE, sigma2));
 		}
-		CYC_TRY(cyc_asprintf(&name, "model_optics_group_%d", g + 1));
-		CYC_TRY(add_table(s, name, LABEL, IS_COUNT, columns, 3, n));
-		cyc_free(name);
-		name = NULL;
 	}
 done:
-	cyc_free(name);
-	cyc_free(v);
 	return st;
 }
 
@@ -222,24 +181,24 @@ static cyc_status write_sampling(const cyc_refine3d_job *j, const char *prefix)
 	const cyc_refine3d_options *o = j->o;
 	cyc_star *s = NULL;
 	char *relative = NULL, *path = NULL;
-	double step = cyc_rad_to_deg(cyc_healpix_step_rad(state->order)),
-		   first = cyc_rad_to_deg(cyc_healpix_step_rad(o->healpix_order)), a = j->box.pixel_size_A;
+	double step = cyc_healpix_step_rad(state->order), first = cyc_healpix_step_rad(o->healpix_order),
+		   a = j->box.pixel_size_A;
 	const entry e[] = {
-		{ "rlnIs3DSampling", COUNT, 1, NULL },
-		{ "rlnIs3DTranslationalSampling", COUNT, 1, NULL },
-		{ "rlnHealpixOrder", COUNT, state->order, NULL },
-		{ "rlnSymmetryGroup", TEXT, 0, j->symmetry->name },
-		{ "rlnTiltAngleLimit", NUMBER, -91, NULL },
-		{ "rlnPsiStep", NUMBER, step, NULL },
-		{ "rlnOffsetRange", NUMBER, state->offset_range_A, NULL },
-		{ "rlnOffsetStep", NUMBER, state->offset_step_A, NULL },
-		{ "rlnHelicalOffsetStep", NUMBER, -1, NULL },
-		{ "rlnSamplingPerturbInstance", NUMBER, o->no_polish ? state->perturbation : 0, NULL },
-		{ "rlnSamplingPerturbFactor", NUMBER, o->no_polish ? o->perturbation : 0, NULL },
-		{ "rlnHealpixOrderOriginal", COUNT, o->healpix_order, NULL },
-		{ "rlnPsiStepOriginal", NUMBER, first, NULL },
-		{ "rlnOffsetRangeOriginal", NUMBER, o->offset_range_px * a, NULL },
-		{ "rlnOffsetStepOriginal", NUMBER, o->offset_step_px * a, NULL },
+		{ CYC_RLN_IS_3D_SAMPLING, 1, NULL },
+		{ CYC_RLN_IS_3D_TRANSLATIONAL_SAMPLING, 1, NULL },
+		{ CYC_RLN_HEALPIX_ORDER, state->order, NULL },
+		{ CYC_RLN_SYMMETRY_GROUP, 0, j->symmetry->name },
+		{ CYC_RLN_TILT_ANGLE_LIMIT, cyc_deg_to_rad(-91), NULL },
+		{ CYC_RLN_PSI_STEP, step, NULL },
+		{ CYC_RLN_OFFSET_RANGE, state->offset_range_A, NULL },
+		{ CYC_RLN_OFFSET_STEP, state->offset_step_A, NULL },
+		{ CYC_RLN_HELICAL_OFFSET_STEP, -1, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_INSTANCE, o->no_follow ? state->perturbation : 0, NULL },
+		{ CYC_RLN_SAMPLING_PERTURB_FACTOR, o->no_follow ? o->perturbation : 0, NULL },
+		{ CYC_RLN_HEALPIX_ORDER_ORIGINAL, o->healpix_order, NULL },
+		{ CYC_RLN_PSI_STEP_ORIGINAL, first, NULL },
+		{ CYC_RLN_OFFSET_RANGE_ORIGINAL, o->offset_range_px * a, NULL },
+		{ CYC_RLN_OFFSET_STEP_ORIGINAL, o->offset_step_px * a, NULL },
 	};
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "sampling.star"));
 	CYC_TRY(cyc_star_create(&s));
@@ -267,37 +226,37 @@ static cyc_status write_optimiser(const cyc_refine3d_job *j, const char *prefix,
 		                     is_final && i < 2 ? "model.star" : NAME[i]));
 	CYC_TRY(cyc_asprintf(&names[4], "%srun", j->in.out_dir));
 	const entry e[] = {
-		{ "rlnOutputRootName", TEXT, 0, names[4] },
-		{ "rlnModelStarFile", TEXT, 0, names[0] },
-		{ "rlnModelStarFile2", TEXT, 0, is_final ? "" : names[1] },
-		{ "rlnExperimentalDataStarFile", TEXT, 0, names[2] },
-		{ "rlnTomoTomogramsFile", TEXT, 0, j->in.set->tomograms },
-		{ "rlnTomoTrajectoriesFile", TEXT, 0, j->in.set->trajectories },
-		{ "rlnOrientSamplingStarFile", TEXT, 0, names[3] },
-		{ "rlnCurrentIteration", COUNT, t->iteration, NULL },
-		{ "rlnNumberOfIterations", COUNT, o->max_iterations, NULL },
-		{ "rlnDoSplitRandomHalves", COUNT, 1, NULL },
-		{ "rlnJoinHalvesUntilThisResolution", NUMBER, o->join_A, NULL },
-		{ "rlnAdaptiveOversampleOrder", COUNT, o->oversampling, NULL },
-		{ "rlnAdaptiveOversampleFraction", NUMBER, o->adaptive_frac, NULL },
-		{ "rlnRandomSeed", COUNT, (double)o->seed, NULL },
-		{ "rlnParticleDiameter", NUMBER, j->particle_diameter_A, NULL },
-		{ "rlnWidthMaskEdge", COUNT, 5, NULL },
-		{ "rlnDoZeroMask", COUNT, 1, NULL },
-		{ "rlnDoSolventFlattening", COUNT, 1, NULL },
-		{ "rlnDoSolventFscCorrection", COUNT, !o->no_fsc_correction, NULL },
-		{ "rlnSolventMaskName", TEXT, 0, j->in.reference_files[2] ? j->in.reference_files[2] : "None" },
-		{ "rlnDoAutoRefine", COUNT, 1, NULL },
-		{ "rlnAutoLocalSearchesHealpixOrder", COUNT, o->auto_local_order, NULL },
-		{ "rlnNumberOfIterWithoutResolutionGain", COUNT, t->n_without_gain, NULL },
-		{ "rlnBestResolutionThusFar", NUMBER, 1 / t->best_resolution_A, NULL },
-		{ "rlnNumberOfIterWithoutChangingAssignments", COUNT, t->n_without_change, NULL },
-		{ "rlnOverallAccuracyRotations", NUMBER, cyc_rad_to_deg(accuracy(t->rotation_error_rad)), NULL },
-		{ "rlnOverallAccuracyTranslationsAngst", NUMBER, accuracy(t->offset_error_A), NULL },
-		{ "rlnChangesOptimalOrientations", NUMBER, cyc_rad_to_deg(t->change_rotation_rad), NULL },
-		{ "rlnChangesOptimalOffsets", NUMBER, t->change_offset_A, NULL },
-		{ "rlnChangesOptimalClasses", NUMBER, 0, NULL },
-		{ "rlnHasConverged", COUNT, t->has_converged, NULL },
+		{ CYC_RLN_OUTPUT_ROOT_NAME, 0, names[4] },
+		{ CYC_RLN_MODEL_STAR_FILE, 0, names[0] },
+		{ CYC_RLN_MODEL_STAR_FILE2, 0, is_final ? "" : names[1] },
+		{ CYC_RLN_EXPERIMENTAL_DATA_STAR_FILE, 0, names[2] },
+		{ CYC_RLN_TOMO_TOMOGRAMS_FILE, 0, j->in.set->tomograms },
+		{ CYC_RLN_TOMO_TRAJECTORIES_FILE, 0, j->in.set->trajectories },
+		{ CYC_RLN_ORIENT_SAMPLING_STAR_FILE, 0, names[3] },
+		{ CYC_RLN_CURRENT_ITERATION, t->iteration, NULL },
+		{ CYC_RLN_NUMBER_OF_ITERATIONS, o->max_iterations, NULL },
+		{ CYC_RLN_DO_SPLIT_RANDOM_HALVES, 1, NULL },
+		{ CYC_RLN_JOIN_HALVES_UNTIL_THIS_RESOLUTION, o->join_A, NULL },
+		{ CYC_RLN_ADAPTIVE_OVERSAMPLE_ORDER, o->oversampling, NULL },
+		{ CYC_RLN_ADAPTIVE_OVERSAMPLE_FRACTION, o->adaptive_frac, NULL },
+		{ CYC_RLN_RANDOM_SEED, (double)o->seed, NULL },
+		{ CYC_RLN_PARTICLE_DIAMETER, j->particle_diameter_A, NULL },
+		{ CYC_RLN_WIDTH_MASK_EDGE, 5, NULL },
+		{ CYC_RLN_DO_ZERO_MASK, 1, NULL },
+		{ CYC_RLN_DO_SOLVENT_FLATTENING, 1, NULL },
+		{ CYC_RLN_DO_SOLVENT_FSC_CORRECTION, !o->no_fsc_correction, NULL },
+		{ CYC_RLN_SOLVENT_MASK_NAME, 0, j->in.reference_files[2] ? j->in.reference_files[2] : "None" },
+		{ CYC_RLN_DO_AUTO_REFINE, 1, NULL },
+		{ CYC_RLN_AUTO_LOCAL_SEARCHES_HEALPIX_ORDER, o->auto_local_order, NULL },
+		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_RESOLUTION_GAIN, t->n_without_gain, NULL },
+		{ CYC_RLN_BEST_RESOLUTION_THUS_FAR, 1 / t->best_resolution_A, NULL },
+		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_CHANGING_ASSIGNMENTS, t->n_without_change, NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_ROTATIONS, accuracy(t->rotation_error_rad), NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_TRANSLATIONS_ANGST, accuracy(t->offset_error_A), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_ORIENTATIONS, t->change_rotation_rad, NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_OFFSETS, t->change_offset_A, NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_CLASSES, 0, NULL },
+		{ CYC_RLN_HAS_CONVERGED, t->has_converged, NULL },
 	};
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(add_list(s, "optimiser_general", e, sizeof e / sizeof *e));

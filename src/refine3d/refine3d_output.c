@@ -1,5 +1,7 @@
 /* What a refinement writes, under RELION's names. */
 #include "refine3d/refine3d_internal.h"
+#include "cyclotomo/map.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,10 +17,6 @@ done:
 	return st;
 }
 
-const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot",     "cycPriorAngleTilt",
-	                                      "cycPriorAnglePsi",     "cycPriorOriginXAngst",
-	                                      "cycPriorOriginYAngst", "cycPriorOriginZAngst" };
-
 /* ---------------------------------------------------------------- particles */
 
 /* A refinement of the refined must not take what it finds for a second opinion: what was known before the
@@ -26,42 +24,17 @@ const char *const CYC_PRIOR_LABELS[6] = { "cycPriorAngleRot",     "cycPriorAngle
 static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
-	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->R_start));
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->offset_start_A.x,
-	                                                     r->cut_offset_A.y + r->offset_start_A.y,
-	                                                     r->cut_offset_A.z + r->offset_start_A.z });
-	const double v[6] = {
-		cyc_rad_to_deg(angle[0]), cyc_rad_to_deg(angle[1]), cyc_rad_to_deg(angle[2]), -o.x, -o.y, -o.z
-	};
-	for (int k = 0; k < 6; k++) {
-		int32_t column;
-		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_PRIOR_LABELS[k], "0"));
-		CYC_TRY(cyc_star_set_double(b, p->row, column, v[k]));
-	}
-done:
-	return st;
-}
-
-static cyc_status set_number(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
-static cyc_status set_count(cyc_star_block *b, int64_t row, const char *label, int64_t v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "0"));
-	CYC_TRY(cyc_star_set_int(b, row, column, v));
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->prior.R_tomo_ref));
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut.offset_A.x + r->prior.offset_A.x,
+	                                                     r->cut.offset_A.y + r->prior.offset_A.y,
+	                                                     r->cut.offset_A.z + r->prior.offset_A.z });
+	const double origin[3] = { -o.x, -o.y, -o.z };
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ANGLE, angle));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_PRIOR_ORIGIN, origin));
 done:
 	return st;
 }
@@ -69,32 +42,30 @@ done:
 static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	static const char *const ANGLE[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
-	static const char *const ORIGIN[3] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	const cyc_refined *r = &j->refined[i];
 	cyc_mat3 R_part_tomo = cyc_mat3_transpose(p->R_tomo_part);
 	double angle[3];
 	int32_t column;
 	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], cyc_mat3_mul(R_part_tomo, r->pose.R_tomo_ref));
 	/* position = coordinate - R_tomo_part origin */
-	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut_offset_A.x + r->pose.offset_A.x,
-	                                                     r->cut_offset_A.y + r->pose.offset_A.y,
-	                                                     r->cut_offset_A.z + r->pose.offset_A.z });
+	cyc_vec3 o = cyc_mat3_apply(R_part_tomo, (cyc_vec3){ r->cut.offset_A.x + r->pose.offset_A.x,
+	                                                     r->cut.offset_A.y + r->pose.offset_A.y,
+	                                                     r->cut.offset_A.z + r->pose.offset_A.z });
 	const double origin[3] = { -o.x, -o.y, -o.z };
-	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ANGLE[k], cyc_rad_to_deg(angle[k])));
-	for (int k = 0; k < 3; k++) CYC_TRY(set_number(b, p->row, ORIGIN[k], origin[k]));
-	CYC_TRY(set_count(b, p->row, "rlnGroupNumber", p->i_series + 1));
-	CYC_TRY(set_count(b, p->row, "rlnClassNumber", 1));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnNormCorrection", "1.000000"));
-	CYC_TRY(set_number(b, p->row, "rlnLogLikeliContribution", r->log_likelihood));
-	CYC_TRY(set_number(b, p->row, "rlnMaxValueProbDistribution", r->p_max));
-	CYC_TRY(set_count(b, p->row, "rlnNrOfSignificantSamples", r->n_significant));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ANGLE, angle));
+	CYC_TRY(cyc_label_put_three(b, p->row, CYC_LABELS_ORIGIN, origin));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_GROUP_NUMBER, p->i_series + 1));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_CLASS_NUMBER, 1));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_NORM_CORRECTION, "1.000000"));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
+	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, (double)r->n_significant));
 	if (cyc_refine3d_judges(j)) {
-		CYC_TRY(set_number(b, p->row, "cycParticleProbability", p->probability));
-		CYC_TRY(set_number(b, p->row, "cycLogLikelihoodExpected", r->expected));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_PARTICLE_PROBABILITY, j->posed.particles[i].probability));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
 	}
-	if (!j->o->no_polish && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
+	if (!j->o->no_follow && !j->has_no_prior) CYC_TRY(write_prior(b, j, i));
 done:
 	return st;
 }
@@ -104,9 +75,9 @@ static cyc_status write_particles(const cyc_refine3d_job *j, const char *path)
 	cyc_status st = CYC_OK;
 	cyc_star *s = NULL;
 	cyc_star_block *b;
-	CYC_TRY(cyc_star_copy(&s, j->in.particles->star));
+	CYC_TRY(cyc_star_copy(&s, j->particles->star));
 	CYC_TRY(cyc_star_require(&b, s, "particles"));
-	for (int64_t i = 0; i < j->in.particles->n; i++) CYC_TRY(update_particle(b, j, i));
+	for (int64_t i = 0; i < j->particles->n; i++) CYC_TRY(update_particle(b, j, i));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
@@ -124,7 +95,7 @@ static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, c
 	CYC_TRY(cyc_particle_set_read(&set, relative, NULL, j->in.tomograms, j->in.root));
 	CYC_TRY(cyc_alloc(&keep, set->n, sizeof *keep));
 	CYC_TRY(cyc_alloc(&score, set->n, sizeof *score));
-	CYC_TRY(cyc_particle_column(score, set, "rlnLogLikeliContribution"));
+	CYC_TRY(cyc_particle_column(score, set, CYC_RLN_LOG_LIKELI_CONTRIBUTION));
 	CYC_TRY(cyc_particle_set_separate(keep, &j->result->n_removed, set, j->o->min_separation_A, score));
 	CYC_TRY(cyc_particle_set_write(set, keep, path));
 	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out",
@@ -140,13 +111,13 @@ done:
 static cyc_status put_judgement(cyc_star_block *b, int64_t row, const cyc_refined *r)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(set_number(b, row, "cycParticleProbability", r->probability));
-	CYC_TRY(set_number(b, row, "rlnLogLikeliContribution", r->log_likelihood));
-	CYC_TRY(set_number(b, row, "cycLogLikelihoodExpected", r->expected));
-	CYC_TRY(set_number(b, row, "cycAgreementLow", r->found_amplitude[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, "cycAgreementHigh", r->found_amplitude[CYC_BAND_HIGH]));
-	CYC_TRY(set_number(b, row, "cycResidualPowerLow", r->residual[CYC_BAND_LOW]));
-	CYC_TRY(set_number(b, row, "cycResidualPowerHigh", r->residual[CYC_BAND_HIGH]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_PARTICLE_PROBABILITY, r->probability));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_LOG_LIKELIHOOD_EXPECTED, r->expected));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_AGREEMENT_LOW, r->found_amplitude[CYC_BAND_LOW]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_AGREEMENT_HIGH, r->found_amplitude[CYC_BAND_HIGH]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_POWER_LOW, r->residual[CYC_BAND_LOW]));
+	CYC_TRY(cyc_label_put(b, row, CYC_OWN_RESIDUAL_POWER_HIGH, r->residual[CYC_BAND_HIGH]));
 done:
 	return st;
 }
@@ -162,20 +133,20 @@ static cyc_status write_improbable(const cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "improbable.star"));
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&general, s, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, "rlnParticleNumber", j->in.particles->n));
-	CYC_TRY(cyc_star_list_set_int(general, "cycImprobableNumber", j->state.n_improbable));
-	CYC_TRY(cyc_star_list_set_int(general, "cycSearchedNumber", j->state.n_searched));
-	CYC_TRY(cyc_star_list_set_int(general, "cycFoundAgainNumber", j->state.n_found_again));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_PARTICLE_NUMBER, j->particles->n));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_IMPROBABLE_NUMBER, j->state.n_improbable));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_SEARCHED_NUMBER, j->state.n_searched));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_OWN_FOUND_AGAIN_NUMBER, j->state.n_found_again));
 	for (int k = 0; k < 2; k++) {
 		int32_t column;
 		CYC_TRY(cyc_star_add_block(&b[k], s, BLOCK[k], CYC_STAR_TABLE));
-		CYC_TRY(cyc_star_ensure_column(&column, b[k], "rlnTomoParticleName", ""));
-		for (int64_t i = 0; i < j->in.particles->n; i++) {
+		CYC_TRY(cyc_star_ensure_column(&column, b[k], CYC_RLN_TOMO_PARTICLE_NAME, ""));
+		for (int64_t i = 0; i < j->particles->n; i++) {
 			const cyc_refined *r = &j->refined[i];
 			int64_t row;
 			if (k == 0 ? r->probability >= CYC_IMPROBABLE : !r->was_found_again) continue;
 			CYC_TRY(cyc_star_add_row(&row, b[k]));
-			CYC_TRY(cyc_star_set_text(b[k], row, column, j->in.particles->particles[i].name));
+			CYC_TRY(cyc_star_set_text(b[k], row, column, j->particles->particles[i].name));
 			CYC_TRY(put_judgement(b[k], row, r));
 		}
 	}
@@ -190,16 +161,20 @@ done:
 cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	cyc_particle_set *set = j->in.particles;
+	cyc_particle_set set = j->posed;
+	cyc_star *star = NULL;
 	double *probability = NULL;
 	char *path = NULL;
 	CYC_TRY(write_improbable(j));
-	CYC_TRY(cyc_alloc(&probability, set->n, sizeof *probability));
-	for (int64_t i = 0; i < set->n; i++) probability[i] = set->particles[i].probability;
-	CYC_TRY(cyc_particle_set_put_probabilities(set, probability));
+	CYC_TRY(cyc_star_copy(&star, set.star));
+	set.star = star;
+	CYC_TRY(cyc_alloc(&probability, set.n, sizeof *probability));
+	for (int64_t i = 0; i < set.n; i++) probability[i] = set.particles[i].probability;
+	CYC_TRY(cyc_particle_set_put_probabilities(&set, probability));
 	CYC_TRY(cyc_refine3d_name(&j->result->particles, &path, j, "", "particles.star"));
-	CYC_TRY(cyc_particle_set_write(set, NULL, path));
+	CYC_TRY(cyc_particle_set_write(&set, NULL, path));
 done:
+	cyc_star_destroy(&star);
 	cyc_free(probability);
 	cyc_free(path);
 	return st;
@@ -212,7 +187,7 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 	static const double ANY_ROTATION =
 		1.27; /* RMS of a component of the rotation vector, of random rotations */
 	if (k < 3) return ANY_ROTATION / cbrt((double)j->symmetry->n);
-	return fmax(j->state.sigma_offset_A[j->in.particles->particles[i].half > 0], j->state.offset_range_A);
+	return fmax(j->state.sigma_offset_A[j->particles->particles[i].half > 0], j->state.offset_range_A);
 }
 
 /*
@@ -223,10 +198,10 @@ static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int
                                    cyc_star_block *input)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->in.particles->particles[i];
+	const cyc_particle *p = &j->particles->particles[i];
 	double motion;
 	if (!p->motion_A) goto done;
-	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_MEAN_MOTION_ERROR_LABELS[axis], 0));
+	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_LABELS_MEAN_MOTION_ERROR[axis], 0));
 	if (motion > 0) *error = sqrt(cyc_square(*error) + cyc_square(motion)); /* -1: not known */
 done:
 	return st;
@@ -241,20 +216,20 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
 	static const char *const LABEL[CYC_POSE_PARAMETERS] = {
-		"cycRotationXErrorDeg",   "cycRotationYErrorDeg",   "cycRotationZErrorDeg",
-		"cycPositionXErrorAngst", "cycPositionYErrorAngst", "cycPositionZErrorAngst"
+		CYC_OWN_ROTATION_X_ERROR_DEG,   CYC_OWN_ROTATION_Y_ERROR_DEG,   CYC_OWN_ROTATION_Z_ERROR_DEG,
+		CYC_OWN_POSITION_X_ERROR_ANGST, CYC_OWN_POSITION_Y_ERROR_ANGST, CYC_OWN_POSITION_Z_ERROR_ANGST
 	};
 	cyc_star *s = NULL;
 	cyc_star_block *b, *input;
 	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_add_block(&b, s, "particles", CYC_STAR_TABLE));
-	CYC_TRY(cyc_star_ensure_column(&column, b, "rlnTomoParticleName", ""));
-	CYC_TRY(cyc_star_require(&input, j->in.particles->star, "particles"));
-	for (int64_t i = 0; i < j->in.particles->n; i++) {
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_PARTICLE_NAME, ""));
+	CYC_TRY(cyc_star_require(&input, j->particles->star, "particles"));
+	for (int64_t i = 0; i < j->particles->n; i++) {
 		int64_t row;
 		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_set_text(b, row, column, j->in.particles->particles[i].name));
+		CYC_TRY(cyc_star_set_text(b, row, column, j->particles->particles[i].name));
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 			const cyc_refined *r = &j->refined[i];
 			double error = r->error[k];
@@ -262,7 +237,7 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
 			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a
 			 * promise. */
-			CYC_TRY(set_number(b, row, LABEL[k], !(error > 0) ? -1 : k < 3 ? cyc_rad_to_deg(error) : error));
+			CYC_TRY(cyc_label_put(b, row, LABEL[k], error > 0 ? error : (double)NAN));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
 	}
@@ -279,54 +254,20 @@ static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const
                             const cyc_volume *v)
 {
 	cyc_status st = CYC_OK;
-	char *relative = NULL, *path = NULL;
+	char *relative = NULL;
 	cyc_volume *copy = NULL;
 	float scale = (float)(1 / (j->box.binning * sqrt((double)j->box.window.box_binned)));
-	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, name));
+	CYC_TRY(cyc_asprintf(&relative, "%s%s%s", j->in.out_dir, prefix, name));
 	CYC_TRY(cyc_volume_copy(&copy, v));
 	for (size_t i = 0; i < cyc_volume_count(copy); i++) copy->data[i] *= scale;
-	CYC_TRY(cyc_mrc_write(path, copy, 2, "cyclotomo refine"));
+	CYC_TRY(cyc_map_write(j->in.root, relative, copy, "cyclotomo refine"));
 done:
 	cyc_free(relative);
-	cyc_free(path);
 	cyc_volume_destroy(&copy);
 	return st;
 }
 
 /* ---------------------------------------------------------------- an iteration */
-
-static cyc_status write_set(char **written, const cyc_refine3d_job *j, const char *name,
-                            const char *particles, const char *half1, const char *half2)
-{
-	cyc_status st = CYC_OK;
-	cyc_optimisation_set *set = NULL;
-	char *relative = NULL, *path = NULL;
-	CYC_TRY(cyc_refine3d_name(&relative, &path, j, name, ""));
-	CYC_TRY(cyc_optimisation_set_copy(&set, j->in.set));
-	cyc_free(set->particles);
-	set->particles = NULL;
-	CYC_TRY(cyc_strdup(&set->particles, particles));
-	/* Half maps and FSC of older poses are not those of these. */
-	char **const old[] = { &set->reference_map1, &set->reference_map2, &set->reference_fsc };
-	for (size_t i = 0; i < sizeof old / sizeof *old; i++) {
-		cyc_free(*old[i]);
-		*old[i] = NULL;
-	}
-	if (half1) {
-		CYC_TRY(cyc_strdup(&set->reference_map1, half1));
-		CYC_TRY(cyc_strdup(&set->reference_map2, half2));
-	}
-	CYC_TRY(cyc_optimisation_set_write(set, path));
-	if (written) {
-		*written = relative;
-		relative = NULL;
-	}
-done:
-	cyc_free(relative);
-	cyc_free(path);
-	cyc_optimisation_set_destroy(&set);
-	return st;
-}
 
 cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 {
@@ -343,8 +284,10 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
 	CYC_TRY(write_particles(j, path));
-	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", prefix));
-	CYC_TRY(write_set(NULL, j, set, relative, NULL, NULL));
+	/* Half maps and FSC of older poses are not those of these. */
+	const cyc_set_changes now = { .particles = relative };
+	CYC_TRY(cyc_asprintf(&set, "%s%soptimisation_set.star", j->in.out_dir, prefix));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now));
 done:
 	cyc_free(set);
 	cyc_free(relative);
@@ -378,7 +321,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_result *r = j->result;
-	char *path = NULL, *relative = NULL;
+	char *path = NULL, *relative = NULL, *set = NULL;
 	CYC_TRY(write_map(j, "run_", "half1_class001_unfil.mrc", j->maps->half[0]));
 	CYC_TRY(write_map(j, "run_", "half2_class001_unfil.mrc", j->maps->half[1]));
 	CYC_TRY(write_joined(j));
@@ -386,6 +329,7 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "uncertainty.star"));
 	CYC_TRY(write_uncertainty(j, path));
 	if (cyc_refine3d_judges(j)) CYC_TRY(write_improbable(j));
+	CYC_TRY(cyc_refine3d_write_figures(j));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_refine3d_name(&r->particles, &path, j, "run_", "data.star"));
@@ -394,17 +338,20 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&r->half1, "%srun_half1_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->half2, "%srun_half2_class001_unfil.mrc", j->in.out_dir));
 	CYC_TRY(cyc_asprintf(&r->map, "%srun_class001.mrc", j->in.out_dir));
+	const cyc_set_changes now = { .particles = r->particles, .half1 = r->half1, .half2 = r->half2 };
+	CYC_TRY(cyc_asprintf(&r->optimisation_set, "%srun_optimisation_set.star", j->in.out_dir));
+	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, r->optimisation_set, j->in.set, &now));
+	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
+	 * are there, or none. */
+	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", j->in.out_dir));
 	cyc_free(path);
 	path = NULL;
 	CYC_TRY(cyc_path_join(&path, j->in.out, "run_optimisation_set.star"));
-	CYC_TRY(
-		write_set(&r->optimisation_set, j, "run_optimisation_set.star", r->particles, r->half1, r->half2));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
-	 * are there, or none. */
-	st = write_set(NULL, j, "optimisation_set.star", r->particles, r->half1, r->half2);
+	st = cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now);
 	if (st != CYC_OK) unlink(path);
 done:
 	cyc_free(path);
 	cyc_free(relative);
+	cyc_free(set);
 	return st;
 }

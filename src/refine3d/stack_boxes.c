@@ -1,6 +1,7 @@
 /* Boxes of a refinement of extracted particles: maps as large as their images, windows with room for what the
  * CTF spreads. */
 #include "refine3d/refine3d_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -9,17 +10,18 @@ static cyc_status read_optics(cyc_refine3d_boxes *out, const cyc_particle_set *s
 {
 	cyc_status st = CYC_OK;
 	cyc_star_block *b = cyc_star_find(set->star, "optics");
-	if (!b || cyc_star_n_rows(b) == 0 || cyc_star_column(b, "rlnImageSize") < 0 ||
-	    cyc_star_column(b, "rlnTomoSubtomogramBinning") < 0) {
+	if (!b || cyc_star_n_rows(b) == 0 || cyc_star_column(b, CYC_RLN_IMAGE_SIZE) < 0 ||
+	    cyc_star_column(b, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING) < 0) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
 		                     "a box size is needed (--b): the optics table of '%s' tells none", set->path);
-		cyc_error_hint("particles of an extraction have rlnImageSize and rlnTomoSubtomogramBinning there");
+		cyc_error_hint("particles of an extraction have %s and %s there", CYC_RLN_IMAGE_SIZE,
+		               CYC_RLN_TOMO_SUBTOMOGRAM_BINNING);
 		goto done;
 	}
 	for (int64_t row = 0; row < cyc_star_n_rows(b); row++) {
 		double size, binning;
-		CYC_TRY(cyc_star_double_of(&size, b, row, "rlnImageSize"));
-		CYC_TRY(cyc_star_double_of(&binning, b, row, "rlnTomoSubtomogramBinning"));
+		CYC_TRY(cyc_star_double_of(&size, b, row, CYC_RLN_IMAGE_SIZE));
+		CYC_TRY(cyc_star_double_of(&binning, b, row, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING));
 		CYC_CHECK(size >= 16 && size <= 8192 && fmod(size, 2) <= 0 && binning >= 1 && binning <= 1000,
 		          CYC_E_DATA,
 		          "'%s': block 'optics', row %lld: images of %g px at binning %g; wanted are an even size of "

@@ -2,7 +2,8 @@
  * they have. */
 #include "refine3d/stack_images.h"
 
-#include "reconstruct/accumulate.h"
+#include "halfmaps/accumulate.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -133,14 +134,15 @@ static cyc_status read_task(void *arg, int64_t k, int i_thread)
 		if (l->ts->tilts[view->i_tilt].scale == 0) continue;
 		for (size_t x = 0; x < pixels && is_zero; x++) is_zero = image[x] == 0;
 		CYC_CHECK(!is_zero, CYC_E_DATA,
-		          "'%s': the image of tilt %d (of 1 to %d) is zero everywhere, though rlnTomoVisibleFrames "
+		          "'%s': the image of tilt %d (of 1 to %d) is zero everywhere, though %s "
 		          "lists it",
-		          stacks->data_files[i], view->i_tilt + 1, l->ts->n_tilts);
+		          stacks->data_files[i], view->i_tilt + 1, l->ts->n_tilts, CYC_RLN_TOMO_VISIBLE_FRAMES);
 		double shift_px = hypot(view->shift_x_px, view->shift_y_px);
 		if (!(shift_px <= LARGEST_OFFSET * stacks->box_px)) {
-			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-			                "rlnOrigin* move the particle by %.1f px, out of its images of %d px", shift_px,
-			                stacks->box_px);
+			cyc_error_raise(
+				CYC_E_DATA, __FILE__, __LINE__, __func__,
+				"its offsets (rlnOrigin...) move the particle by %.1f px, out of its images of %d px",
+				shift_px, stacks->box_px);
 			cyc_error_hint("extract again: 'cyclotomo extract' cuts at the refined positions");
 			st = CYC_E_DATA;
 			goto done;
@@ -248,8 +250,8 @@ static void fill_shares(cyc_stack_source *s, const cyc_tilt_series *ts, int32_t 
 		   step_invA = 1 / (s->spec.stacks->box_px * a), R = s->spec.particle_radius_px;
 	for (int32_t j = 0; j < list->n; j++) {
 		double k = step_invA * hypot(list->kx[j], list->ky[j]);
-		double share = cyc__disc_coverage(
-			R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
+		double share =
+			cyc_disc_coverage(R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
 		s->share[j] = share;
 		s->rest[j] = 0.5 * (1 - share);
 	}

@@ -94,15 +94,18 @@ static const char *hex(char out[8], cyc__colour c)
 	return out;
 }
 
-void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height)
+void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height, const char *title)
 {
 	c->width = width;
 	c->height = height;
 	cyc__buffer_printf(
 		&c->svg,
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" "
-		"font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, sans-serif\">\n",
+		"role=\"img\" font-family=\"'DejaVu Sans', 'Liberation Sans', Helvetica, Arial, "
+		"sans-serif\">\n<title>",
 		width, height, width, height);
+	add_text(&c->svg, title, true);
+	cyc__buffer_printf(&c->svg, "</title>\n");
 }
 
 void cyc__canvas_svg_end(cyc__canvas *c) { cyc__buffer_printf(&c->svg, "</svg>\n"); }
@@ -166,8 +169,25 @@ void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour 
 	}
 }
 
-static void text_cairo(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor,
-                       bool is_bold, bool is_upright, cyc__colour colour)
+void cyc__canvas_ring(cyc__canvas *c, double x, double y, double r, double width, cyc__colour colour)
+{
+	char s[8];
+	if (c->cr) {
+		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		cairo_set_line_width(c->cr, width);
+		cairo_set_dash(c->cr, NULL, 0, 0);
+		cairo_new_path(c->cr);
+		cairo_arc(c->cr, x, y, r, 0, 2 * CYC_PI);
+		cairo_stroke(c->cr);
+	} else {
+		cyc__buffer_printf(&c->svg,
+		                   "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%.2f\" fill=\"none\" stroke=\"%s\" "
+		                   "stroke-width=\"%.2f\"/>\n",
+		                   x, y, r, hex(s, colour), width);
+	}
+}
+
+static void text_cairo(cyc__canvas *c, double x, double y, const char *text, cyc__text_style style)
 {
 	cairo_text_extents_t extents;
 	cyc__buffer clean = { 0 };
@@ -175,16 +195,16 @@ static void text_cairo(cyc__canvas *c, double x, double y, const char *text, dou
 	if (clean.status == CYC_OK && clean.n > 0) {
 		cairo_save(c->cr);
 		cairo_select_font_face(c->cr, "sans", CAIRO_FONT_SLANT_NORMAL,
-		                       is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
-		cairo_set_font_size(c->cr, size);
-		cairo_set_source_rgb(c->cr, colour.r, colour.g, colour.b);
+		                       style.is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
+		cairo_set_font_size(c->cr, style.size);
+		cairo_set_source_rgb(c->cr, style.colour.r, style.colour.g, style.colour.b);
 		cairo_text_extents(c->cr, clean.data, &extents);
 		cairo_translate(c->cr, x, y);
-		if (is_upright) cairo_rotate(c->cr, -CYC_PI / 2);
+		if (style.is_upright) cairo_rotate(c->cr, -CYC_PI / 2);
 		cairo_move_to(c->cr,
-		              anchor == CYC__LEFT     ? 0
-		              : anchor == CYC__CENTRE ? -extents.x_advance / 2
-		                                      : -extents.x_advance,
+		              style.anchor == CYC__LEFT     ? 0
+		              : style.anchor == CYC__CENTRE ? -extents.x_advance / 2
+		                                            : -extents.x_advance,
 		              0);
 		cairo_show_text(c->cr, clean.data);
 		cairo_restore(c->cr);
@@ -194,18 +214,19 @@ static void text_cairo(cyc__canvas *c, double x, double y, const char *text, dou
 	cyc_free(clean.data);
 }
 
-void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor,
-                      bool is_bold, bool is_upright, cyc__colour colour)
+void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, cyc__text_style style)
 {
 	static const char *const anchors[] = { "start", "middle", "end" };
 	char s[8];
 	if (c->cr) {
-		text_cairo(c, x, y, text, size, anchor, is_bold, is_upright, colour);
+		text_cairo(c, x, y, text, style);
 		return;
 	}
-	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", size,
-	                   anchors[anchor], hex(s, colour), is_bold ? " font-weight=\"bold\"" : "");
-	if (is_upright) cyc__buffer_printf(&c->svg, " transform=\"translate(%.2f %.2f) rotate(-90)\">", x, y);
+	cyc__buffer_printf(&c->svg, "<text font-size=\"%.0f\" text-anchor=\"%s\" fill=\"%s\"%s", style.size,
+	                   anchors[style.anchor], hex(s, style.colour),
+	                   style.is_bold ? " font-weight=\"bold\"" : "");
+	if (style.is_upright)
+		cyc__buffer_printf(&c->svg, " transform=\"translate(%.2f %.2f) rotate(-90)\">", x, y);
 	else cyc__buffer_printf(&c->svg, " x=\"%.2f\" y=\"%.2f\">", x, y);
 	add_text(&c->svg, text, true);
 	cyc__buffer_printf(&c->svg, "</text>\n");

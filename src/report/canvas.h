@@ -27,7 +27,8 @@ typedef struct {
 	double width, height;
 } cyc__canvas;
 
-void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height);
+/* `title` is what readers that show no pictures say. */
+void cyc__canvas_svg_begin(cyc__canvas *c, double width, double height, const char *title);
 void cyc__canvas_svg_end(cyc__canvas *c);
 void cyc__canvas_fill_rect(cyc__canvas *c, double x, double y, double w, double h, cyc__colour colour);
 /* n points; dash 0: solid. */
@@ -35,11 +36,16 @@ void cyc__canvas_polyline(cyc__canvas *c, const double *xy, int32_t n, double wi
                           cyc__colour colour);
 void cyc__canvas_line(cyc__canvas *c, double x0, double y0, double x1, double y1, double width, double dash,
                       cyc__colour colour);
+void cyc__canvas_ring(cyc__canvas *c, double x, double y, double r, double width, cyc__colour colour);
 void cyc__canvas_disc(cyc__canvas *c, double x, double y, double r, cyc__colour colour);
-/* Text with its baseline at y; upright = read from below (axis labels). `text` is any bytes: bad UTF-8
- * becomes '?'. */
-void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, double size, cyc__anchor anchor,
-                      bool is_bold, bool is_upright, cyc__colour colour);
+typedef struct {
+	double size;
+	cyc__anchor anchor;
+	bool is_bold, is_upright; /* upright: read from below (axis labels) */
+	cyc__colour colour;
+} cyc__text_style;
+/* Text with its baseline at y. `text` is any bytes: bad UTF-8 becomes '?'. */
+void cyc__canvas_text(cyc__canvas *c, double x, double y, const char *text, cyc__text_style style);
 /* The picture of a canvas on a cairo image surface, appended as PNG; failures of all calls before show here.
  */
 CYC_MUST_CHECK cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c);

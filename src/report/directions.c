@@ -160,16 +160,18 @@ static void draw_grid(cyc__canvas *c)
 		double at = TOP + 0.5 * HEIGHT * (1 - y), half = 0.5 * WIDTH * x, middle = SIDE + 0.5 * WIDTH;
 		cyc__canvas_line(c, middle - half, at, middle + half, at, 0.5, 0, k_line);
 		snprintf(text, sizeof text, "%d\xC2\xB0", 30 * line);
-		cyc__canvas_text(c, middle - half - 5, at + 4, text, 11, CYC__RIGHT, false, false, k_ink);
+		cyc__canvas_text(c, middle - half - 5, at + 4, text,
+		                 (cyc__text_style){ 11, CYC__RIGHT, false, false, k_ink });
 	}
-	cyc__canvas_text(c, SIDE + 0.5 * WIDTH, TOP - 8, "tilt 0\xC2\xB0", 11, CYC__CENTRE, false, false, k_ink);
+	cyc__canvas_text(c, SIDE + 0.5 * WIDTH, TOP - 8, "tilt 0\xC2\xB0",
+	                 (cyc__text_style){ 11, CYC__CENTRE, false, false, k_ink });
 	for (int k = -2; k <= 2; k++) {
 		snprintf(text, sizeof text, "%s%d\xC2\xB0", k == -2 ? "rot " : "", 60 * k);
 		double width = cyc__text_width(text, 10);
 		cyc__canvas_fill_rect(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0) - 0.5 * width, TOP + 0.5 * HEIGHT - 13,
 		                      width, 12, (cyc__colour){ 1, 1, 1 });
-		cyc__canvas_text(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0), TOP + 0.5 * HEIGHT - 4, text, 10, CYC__CENTRE,
-		                 false, false, k_ink);
+		cyc__canvas_text(c, SIDE + 0.5 * WIDTH * (1 + k / 3.0), TOP + 0.5 * HEIGHT - 4, text,
+		                 (cyc__text_style){ 10, CYC__CENTRE, false, false, k_ink });
 	}
 }
 
@@ -181,13 +183,15 @@ static void draw_bar(cyc__canvas *c, double highest)
 		   width = (double)BAR_WIDTH / STEPS;
 	for (int i = 0; i < STEPS; i++)
 		cyc__canvas_fill_rect(c, left + i * width, top, width + 0.5, 8, colour_of((double)i / (STEPS - 1)));
-	cyc__canvas_text(c, left, top + 21, "0", 11, CYC__CENTRE, false, false, k_ink);
+	cyc__canvas_text(c, left, top + 21, "0", (cyc__text_style){ 11, CYC__CENTRE, false, false, k_ink });
 	snprintf(text, sizeof text, "%.3g", 0.5 * highest);
-	cyc__canvas_text(c, left + 0.5 * BAR_WIDTH, top + 21, text, 11, CYC__CENTRE, false, false, k_ink);
+	cyc__canvas_text(c, left + 0.5 * BAR_WIDTH, top + 21, text,
+	                 (cyc__text_style){ 11, CYC__CENTRE, false, false, k_ink });
 	snprintf(text, sizeof text, "%.3g", highest);
-	cyc__canvas_text(c, left + BAR_WIDTH, top + 21, text, 11, CYC__CENTRE, false, false, k_ink);
-	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times an even spread", 11, CYC__LEFT, false, false,
-	                 k_ink);
+	cyc__canvas_text(c, left + BAR_WIDTH, top + 21, text,
+	                 (cyc__text_style){ 11, CYC__CENTRE, false, false, k_ink });
+	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times an even spread",
+	                 (cyc__text_style){ 11, CYC__LEFT, false, false, k_ink });
 }
 
 cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, const double *tilt_rad,
@@ -212,8 +216,8 @@ cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, cons
 	draw_grid(&c);
 	if (n_counted > 0) draw_bar(&c, g.highest);
 	else
-		cyc__canvas_text(&c, 0.5 * c.width, TOP + HEIGHT + 36, "no directions", 12, CYC__CENTRE, false, false,
-		                 k_ink);
+		cyc__canvas_text(&c, 0.5 * c.width, TOP + HEIGHT + 36, "no directions",
+		                 (cyc__text_style){ 12, CYC__CENTRE, false, false, k_ink });
 	CYC_TRY(cyc__canvas_png(&png, &c));
 	*out = png.data;
 	*n = png.n;

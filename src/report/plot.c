@@ -19,7 +19,8 @@ static const cyc__colour k_palette[] = {
 };
 enum { N_PALETTE = sizeof k_palette / sizeof k_palette[0] };
 static const cyc__colour k_ink = { 0.15, 0.15, 0.15 }, k_grey = { 0.42, 0.42, 0.42 },
-						 k_grid = { 0.90, 0.90, 0.90 }, k_white = { 1, 1, 1 };
+						 k_grid = { 0.90, 0.90, 0.90 }, k_white = { 1, 1, 1 },
+						 k_bad = { 0.776, 0.110, 0.110 };
 
 typedef struct {
 	double min, max, step;
@@ -113,13 +114,37 @@ static void data_range(const cyc_plot *p, double x[2], double y[2], bool *has_po
 
 static bool has_text(const char *s) { return s && s[0]; }
 
+static double line_width(const cyc_plot_series *v) { return v->width > 0 ? v->width : 1.8; }
+
+/* Whether any point of a panel has this mark. */
+static bool has_mark(const cyc_plot *p, unsigned char mark)
+{
+	for (int32_t s = 0; s < p->n_series; s++)
+		for (int32_t i = 0; p->series[s].marks && i < p->series[s].n; i++)
+			if (p->series[s].marks[i] == mark) return true;
+	return false;
+}
+
+static void draw_mark(cyc__canvas *c, double x, double y, unsigned char mark)
+{
+	const double r = 4.2;
+	if (mark == CYC_MARK_EXCLUDED) cyc__canvas_ring(c, x, y, r, 1.6, k_grey);
+	if (mark != CYC_MARK_BAD) return;
+	cyc__canvas_line(c, x - r, y - r, x + r, y + r, 2.2, 0, k_bad);
+	cyc__canvas_line(c, x - r, y + r, x + r, y - r, 2.2, 0, k_bad);
+}
+
 /* Legend entries flow in rows; returns the number of rows and, with a canvas, draws them. */
 static int32_t draw_legend(cyc__canvas *c, const cyc_plot *p, double left, double y)
 {
 	double x = left;
 	int32_t n_rows = 0, next = 0;
-	for (int32_t s = 0; s < p->n_series; s++) {
-		const cyc_plot_series *v = &p->series[s];
+	static const char *const MARKS[] = { "", "bad", "left out" };
+	for (int32_t s = 0; s < p->n_series + CYC_MARK_EXCLUDED; s++) {
+		unsigned char mark = (unsigned char)(s < p->n_series ? 0 : s - p->n_series + 1);
+		if (mark && !has_mark(p, mark)) continue;
+		const cyc_plot_series entry = { .label = MARKS[mark], .colour = 0 };
+		const cyc_plot_series *v = mark ? &entry : &p->series[s];
 		int32_t colour = v->colour >= 0 ? v->colour % N_PALETTE : next++ % N_PALETTE;
 		if (!has_text(v->label)) continue;
 		double width = 34 + cyc__text_width(v->label, k_tick_size) + 12;
@@ -130,10 +155,13 @@ static int32_t draw_legend(cyc__canvas *c, const cyc_plot *p, double left, doubl
 		}
 		if (c) {
 			double yr = y + (n_rows - 1) * k_legend_row, yl = yr - 0.36 * k_tick_size;
-			if (v->style != CYC_PLOT_POINTS)
-				cyc__canvas_line(c, x, yl, x + 26, yl, 2, v->is_dashed ? 5 : 0, k_palette[colour]);
+			draw_mark(c, x + 13, yl, mark);
+			if (v->style != CYC_PLOT_POINTS && !mark)
+				cyc__canvas_line(c, x, yl, x + 26, yl, line_width(v), v->is_dashed ? 5 : 0,
+				                 k_palette[colour]);
 			if (v->style != CYC_PLOT_LINE) cyc__canvas_disc(c, x + 13, yl, 3.2, k_palette[colour]);
-			cyc__canvas_text(c, x + 32, yr, v->label, k_tick_size, CYC__LEFT, false, false, k_ink);
+			cyc__canvas_text(c, x + 32, yr, v->label,
+			                 (cyc__text_style){ k_tick_size, CYC__LEFT, false, false, k_ink });
 		}
 		x += width;
 	}
@@ -226,7 +254,7 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 		                is_plottable(s[3]) && clip(l, s);
 		/* memcmp: the run goes on only if the last point was not cut, i.e. is bit for bit the same. */
 		if (!is_drawn || (n > 0 && memcmp(&xy[2 * (n - 1)], s, 2 * sizeof *s) != 0)) {
-			cyc__canvas_polyline(c, xy, n, 1.8, dash, colour);
+			cyc__canvas_polyline(c, xy, n, line_width(v), dash, colour);
 			n = 0;
 		}
 		if (!is_drawn) continue;
@@ -239,7 +267,7 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 		xy[2 * n + 1] = s[3];
 		n++;
 	}
-	cyc__canvas_polyline(c, xy, n, 1.8, dash, colour);
+	cyc__canvas_polyline(c, xy, n, line_width(v), dash, colour);
 }
 
 static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *v, bool with_discs,
@@ -255,8 +283,10 @@ static void draw_points(cyc__canvas *c, const layout *l, const cyc_plot_series *
 			draw_clipped_line(c, l, (double[]){ x - 2.5, y0, x + 2.5, y0 }, 1, 0, colour);
 			draw_clipped_line(c, l, (double[]){ x - 2.5, y1, x + 2.5, y1 }, 1, 0, colour);
 		}
-		if (with_discs && y >= l->top - 0.5 && y <= l->top + l->height + 0.5)
-			cyc__canvas_disc(c, x, y, 2.8, colour);
+		bool is_inside = y >= l->top - 0.5 && y <= l->top + l->height + 0.5;
+		unsigned char mark = v->marks ? v->marks[i] : CYC_MARK_NONE;
+		if (with_discs && is_inside && mark == CYC_MARK_NONE) cyc__canvas_disc(c, x, y, 2.8, colour);
+		if (is_inside) draw_mark(c, x, y, mark);
 	}
 }
 
@@ -292,21 +322,34 @@ static void draw_ticks(cyc__canvas *c, const layout *l, const cyc_plot *p)
 		cyc__canvas_line(c, l->left, y, right, y, 0.8, 0, k_grid);
 		cyc__canvas_line(c, l->left - 4, y, l->left, y, 1, 0, k_ink);
 		tick_text(text, sizeof text, &l->y, (double)i * l->y.step);
-		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text, k_tick_size, CYC__RIGHT, false, false,
-		                 k_ink);
+		cyc__canvas_text(c, l->left - 7, y + 0.36 * k_tick_size, text,
+		                 (cyc__text_style){ k_tick_size, CYC__RIGHT, false, false, k_ink });
 	}
 	for (int64_t i = first_tick(&l->x); i <= last_tick(&l->x); i++) {
 		double v = (double)i * l->x.step, x = x_of(l, v);
 		cyc__canvas_line(c, x, l->top, x, bottom, 0.8, 0, k_grid);
 		cyc__canvas_line(c, x, bottom, x, bottom + 4, 1, 0, k_ink);
 		tick_text(text, sizeof text, &l->x, v);
-		cyc__canvas_text(c, x, bottom + 6 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_text(c, x, bottom + 6 + k_tick_size, text,
+		                 (cyc__text_style){ k_tick_size, CYC__CENTRE, false, false, k_ink });
 		if (p->x_is_inverse_A && v > 1e-9 * l->x.step) {
 			resolution_text(text, sizeof text, v);
-			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text, k_tick_size, CYC__CENTRE, false, false,
-			                 k_grey);
+			cyc__canvas_text(c, x, bottom + 20 + k_tick_size, text,
+			                 (cyc__text_style){ k_tick_size, CYC__CENTRE, false, false, k_grey });
 		}
 	}
+}
+
+/* With its label at the top, on the side where there is room. */
+static void draw_v_line(cyc__canvas *c, const layout *l, const cyc_plot *p)
+{
+	if (!has_text(p->v_line_label) || !is_plottable(p->v_line)) return;
+	double x = x_of(l, p->v_line), right = l->left + l->width;
+	if (x < l->left - 0.5 || x > right + 0.5) return;
+	bool is_left = x + cyc__text_width(p->v_line_label, k_tick_size) + 6 > right;
+	cyc__canvas_line(c, x, l->top, x, l->top + l->height, 1.2, 4, k_grey);
+	cyc__canvas_text(c, is_left ? x - 5 : x + 5, l->top + k_tick_size + 2, p->v_line_label,
+	                 (cyc__text_style){ k_tick_size, is_left ? CYC__RIGHT : CYC__LEFT, true, false, k_ink });
 }
 
 static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p, double top)
@@ -315,7 +358,8 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	double right = l->left + l->width, bottom = l->top + l->height, y = top + 10;
 	if (has_text(p->title)) {
 		y += k_title_size;
-		cyc__canvas_text(c, l->left, y, p->title, k_title_size, CYC__LEFT, true, false, k_ink);
+		cyc__canvas_text(c, l->left, y, p->title,
+		                 (cyc__text_style){ k_title_size, CYC__LEFT, true, false, k_ink });
 		y += 8;
 	}
 	draw_legend(c, p, l->left, y + k_tick_size);
@@ -323,23 +367,25 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	double guide = is_plottable(p->h_line) ? y_of(l, p->h_line) : -1;
 	bool has_guide = guide >= l->top - 0.5 && guide <= bottom + 0.5;
 	if (has_guide) cyc__canvas_line(c, l->left, guide, right, guide, 1.2, 4, k_grey);
+	draw_v_line(c, l, p);
 	CYC_TRY(draw_series(c, l, p));
 	cyc__canvas_line(c, l->left, l->top, l->left, bottom, 1, 0, k_ink);
 	cyc__canvas_line(c, l->left, bottom, right, bottom, 1, 0, k_ink);
 	if (has_guide && has_text(p->h_line_label)) {
 		/* Above the line unless that is outside. */
 		double yt = guide - l->top > k_tick_size + 6 ? guide - 4 : guide + k_tick_size + 2;
-		cyc__canvas_text(c, right - 3, yt, p->h_line_label, k_tick_size, CYC__RIGHT, false, false, k_grey);
+		cyc__canvas_text(c, right - 3, yt, p->h_line_label,
+		                 (cyc__text_style){ k_tick_size, CYC__RIGHT, false, false, k_grey });
 	}
 	if (!l->has_data)
-		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data", k_title_size,
-		                 CYC__CENTRE, false, false, k_grey);
+		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data",
+		                 (cyc__text_style){ k_title_size, CYC__CENTRE, false, false, k_grey });
 	if (has_text(p->x_label))
-		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label, k_label_size,
-		                 CYC__CENTRE, false, false, k_ink);
+		cyc__canvas_text(c, l->left + l->width / 2, bottom + l->below - 8, p->x_label,
+		                 (cyc__text_style){ k_label_size, CYC__CENTRE, false, false, k_ink });
 	if (has_text(p->y_label))
-		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label, k_label_size, CYC__CENTRE,
-		                 false, true, k_ink);
+		cyc__canvas_text(c, k_label_size + 6, l->top + l->height / 2, p->y_label,
+		                 (cyc__text_style){ k_label_size, CYC__CENTRE, false, true, k_ink });
 done:
 	return st;
 }
@@ -412,10 +458,15 @@ cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32_t n_panels)
 	cyc_status st = CYC_OK;
 	cyc__canvas c = { 0 };
 	double height = 0;
+	char title[256];
 	*out = NULL;
 	CYC_TRY(check_panels(panels, n_panels));
 	CYC_TRY(draw_figure(NULL, &height, panels, n_panels));
-	cyc__canvas_svg_begin(&c, FIGURE_WIDTH, height);
+	const cyc_plot *p = &panels[0];
+	if (has_text(p->title) || !has_text(p->x_label) || !has_text(p->y_label))
+		snprintf(title, sizeof title, "%s", has_text(p->title) ? p->title : "plot");
+	else snprintf(title, sizeof title, "%s against %s", p->y_label, p->x_label);
+	cyc__canvas_svg_begin(&c, FIGURE_WIDTH, height, title);
 	CYC_TRY(draw_figure(&c, &height, panels, n_panels));
 	cyc__canvas_svg_end(&c);
 	CYC_TRY(c.svg.status);

@@ -75,7 +75,7 @@ static void draw_scale_bar(cyc__canvas *c, const cyc_volume *map, double edge)
 	snprintf(label, sizeof label, "%g \xC3\x85", bar_A);
 	cyc__colour white = { 1, 1, 1 };
 	cyc__canvas_fill_rect(c, 8, edge - 11, bar, 3, white);
-	cyc__canvas_text(c, 8, edge - 15, label, 11, CYC__LEFT, false, false, white);
+	cyc__canvas_text(c, 8, edge - 15, label, (cyc__text_style){ 11, CYC__LEFT, false, false, white });
 }
 
 static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int stride, const cyc_volume *map,

@@ -68,7 +68,8 @@ static void draw_bar(cyc__canvas *c, const cyc_value_panel *p, double left, doub
 	for (int i = 0; i < 3; i++) {
 		snprintf(text, sizeof text, "%.3g%s%s", (i - 1) * p->limit, i == 2 && p->unit ? " " : "",
 		         i == 2 && p->unit ? p->unit : "");
-		cyc__canvas_text(c, left + 0.5 * i * EDGE, top + 21, text, 11, (cyc__anchor)i, false, false, k_ink);
+		cyc__canvas_text(c, left + 0.5 * i * EDGE, top + 21, text,
+		                 (cyc__text_style){ 11, (cyc__anchor)i, false, false, k_ink });
 	}
 }
 
@@ -90,12 +91,14 @@ cyc_status cyc_values_write(const char *path, const char *title, const cyc_value
 	c.cr = cairo_create(surface);
 	cairo_scale(c.cr, 2, 2);
 	cyc__canvas_fill_rect(&c, 0, 0, c.width, c.height, (cyc__colour){ 1, 1, 1 });
-	if (title) cyc__canvas_text(&c, 0.5 * c.width, 22, title, 14, CYC__CENTRE, true, false, k_ink);
+	if (title)
+		cyc__canvas_text(&c, 0.5 * c.width, 22, title,
+		                 (cyc__text_style){ 14, CYC__CENTRE, true, false, k_ink });
 	for (int32_t i = 0; i < n_panels; i++) {
 		double left = GAP + i % 2 * (EDGE + GAP), top = TITLE + i / 2 * (EDGE + LABEL + BAR) + LABEL;
 		if (panels[i].title)
-			cyc__canvas_text(&c, left + 0.5 * EDGE, top - 8, panels[i].title, 12, CYC__CENTRE, false, false,
-			                 k_ink);
+			cyc__canvas_text(&c, left + 0.5 * EDGE, top - 8, panels[i].title,
+			                 (cyc__text_style){ 12, CYC__CENTRE, false, false, k_ink });
 		CYC_TRY(draw_square(&c, &panels[i], left, top));
 		draw_bar(&c, &panels[i], left, top + EDGE + 8);
 	}

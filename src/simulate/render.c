@@ -116,6 +116,8 @@ done:
 	return st;
 }
 
+double cyc__sim_slicer_bytes(int32_t n) { return 4.0 * n * n * (n + 2.0 * MARGIN + 1) * sizeof(cyc_cfloat); }
+
 void cyc__sim_slicer_destroy(cyc__sim_slicer **s)
 {
 	if (!*s) return;

@@ -1,6 +1,8 @@
 /* The job: checks, scene, images, files. */
 #include "simulate/simulate_internal.h"
 
+#include "cyclotomo/map.h"
+
 #include "cyclotomo/outputs.h"
 
 #include <math.h>
@@ -265,26 +267,15 @@ done:
 
 /* ---------------------------------------------------------------- job */
 
-static cyc_status write_map(cyc_volume *v, const char *name, const cyc_simulate_options *o)
-{
-	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, o->out_dir, name));
-	CYC_TRY(cyc_mrc_write(path, v, 2, NULL));
-done:
-	cyc_free(path);
-	return st;
-}
-
 static cyc_status write_masks(const cyc__sim_model *m, const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	CYC_TRY(cyc__sim_mask(&v, m, 14, 6 * o->pixel_size_A, o));
-	CYC_TRY(write_map(v, "mask_align.mrc", o));
+	CYC_TRY(cyc_map_write(o->out_dir, "mask_align.mrc", v, NULL));
 	cyc_volume_destroy(&v);
 	CYC_TRY(cyc__sim_mask(&v, m, 7, 5 * o->pixel_size_A, o));
-	CYC_TRY(write_map(v, "mask_fsc.mrc", o));
+	CYC_TRY(cyc_map_write(o->out_dir, "mask_fsc.mrc", v, NULL));
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -300,6 +291,8 @@ cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_opti
 	if (result) memset(result, 0, sizeof *result);
 	CYC_TRY(check_sizes(o));
 	CYC_TRY(check_physics(o));
+	CYC_TRY(cyc_memory_require(cyc_simulate_memory_bytes(o), o->n_threads,
+	                           "use a smaller box (--box), smaller images (--size), or fewer threads (--j)"));
 	CYC_TRY(cyc__sim_model_make(&model, o));
 	CYC_TRY(check_particle_fits(&model, o));
 	CYC_TRY(cyc__sim_scene_make(&scene, model.radius_A, o));
@@ -307,7 +300,7 @@ cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_opti
 	CYC_TRY(cyc_path_join(&truth, o->out_dir, "truth"));
 	CYC_TRY(cyc_make_dirs(truth));
 	CYC_TRY(cyc__sim_map(&map, &model, o));
-	CYC_TRY(write_map(map, "truth/map.mrc", o));
+	CYC_TRY(cyc_map_write(o->out_dir, "truth/map.mrc", map, NULL));
 	CYC_TRY(write_masks(&model, o));
 	CYC_TRY(make_images(&scene, map, o));
 	CYC_TRY(cyc__sim_write_stars(&scene, o));

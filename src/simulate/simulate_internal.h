@@ -89,6 +89,8 @@ cyc_vec3 cyc__sim_centre(const cyc__sim_pose *p);
 /* Oversampled transform of the true map, for central slices. */
 typedef struct cyc__sim_slicer cyc__sim_slicer;
 cyc_status cyc__sim_slicer_create(cyc__sim_slicer **out, const cyc_volume *map, int n_threads);
+/* Bytes of the transform that it holds. */
+double cyc__sim_slicer_bytes(int32_t n);
 void cyc__sim_slicer_destroy(cyc__sim_slicer **s);
 /* ft (n x (n/2+1), corner origin, phase origin at pixel n/2 + shift): slice of the map seen along R_img_ref.
  */

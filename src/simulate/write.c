@@ -1,7 +1,8 @@
 /* The STAR files of a simulated project, with the errors and without. */
 #include "simulate/simulate_internal.h"
 
-#include "cyclotomo/star.h"
+#include "cyclotomo/project.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,37 +17,6 @@ cyc_status cyc__sim_image_name(char **out, int32_t i_series, int32_t i_tilt, con
 {
 	if (o->as_stack) return cyc_asprintf(out, "%06d@stacks/TS_%02d.mrcs", (int)i_tilt + 1, (int)i_series + 1);
 	return cyc_asprintf(out, "frames/TS_%02d_%03d.mrc", (int)i_series + 1, (int)i_tilt + 1);
-}
-
-/* One value of a table row under construction: the column is made by the first row. */
-static cyc_status put_double(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t c;
-	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
-	CYC_TRY(cyc_star_set_double(b, row, c, v));
-done:
-	return st;
-}
-
-static cyc_status put_int(cyc_star_block *b, int64_t row, const char *label, int64_t v)
-{
-	cyc_status st = CYC_OK;
-	int32_t c;
-	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
-	CYC_TRY(cyc_star_set_int(b, row, c, v));
-done:
-	return st;
-}
-
-static cyc_status put_text(cyc_star_block *b, int64_t row, const char *label, const char *v)
-{
-	cyc_status st = CYC_OK;
-	int32_t c;
-	CYC_TRY(cyc_star_ensure_column(&c, b, label, ""));
-	CYC_TRY(cyc_star_set_text(b, row, c, v));
-done:
-	return st;
 }
 
 static cyc_status write_at(const cyc_star *star, const char *folder, const char *name)
@@ -68,18 +38,18 @@ static cyc_status add_tilt(cyc_star_block *b, const cyc__sim_tilt *t, const char
 	cyc_status st = CYC_OK;
 	int64_t row;
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnMicrographName", image));
-	CYC_TRY(put_double(b, row, "rlnTomoNominalStageTiltAngle", cyc_rad_to_deg(t->nominal_tilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnMicrographPreExposure", t->pre_exposure_e_per_A2));
-	CYC_TRY(put_double(b, row, "rlnTomoXTilt", cyc_rad_to_deg(t->xtilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoYTilt", cyc_rad_to_deg(t->ytilt_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoZRot", cyc_rad_to_deg(t->zrot_rad)));
-	CYC_TRY(put_double(b, row, "rlnTomoXShiftAngst", t->shift_x_A));
-	CYC_TRY(put_double(b, row, "rlnTomoYShiftAngst", t->shift_y_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusU", t->defocus_u_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusV", t->defocus_v_A));
-	CYC_TRY(put_double(b, row, "rlnDefocusAngle", cyc_rad_to_deg(t->defocus_angle_rad)));
-	CYC_TRY(put_double(b, row, "rlnCtfScalefactor", t->scale));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_MICROGRAPH_NAME, image));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE, t->nominal_tilt_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, t->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_X_TILT, t->xtilt_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Y_TILT, t->ytilt_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Z_ROT, t->zrot_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_X_SHIFT_ANGST, t->shift_x_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Y_SHIFT_ANGST, t->shift_y_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_U, t->defocus_u_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_V, t->defocus_v_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_ANGLE, t->defocus_angle_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_CTF_SCALEFACTOR, t->scale));
 done:
 	return st;
 }
@@ -113,24 +83,23 @@ done:
 static cyc_status add_tomogram(cyc_star_block *b, const cyc__sim_scene *s, int32_t i_series,
                                const char *prefix, const cyc_simulate_options *o)
 {
-	static const char *const sizes[] = { "rlnTomoSizeX", "rlnTomoSizeY", "rlnTomoSizeZ" };
 	cyc_status st = CYC_OK;
 	char *name = NULL, *path = NULL;
 	int64_t row;
 	CYC_TRY(cyc__sim_series_name(&name, i_series));
 	CYC_TRY(cyc_asprintf(&path, "%stilt_series/%s.star", prefix, name));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnTomoName", name));
-	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
-	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
-	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
-	CYC_TRY(put_double(b, row, "rlnMicrographOriginalPixelSize", s->pixel_size_A));
-	CYC_TRY(put_double(b, row, "rlnTomoHand", o->hand));
-	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
-	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
-	CYC_TRY(put_double(b, row, "rlnTomoImportFractionalDose", o->dose_e_per_A2));
-	CYC_TRY(put_text(b, row, "rlnTomoTiltSeriesStarFile", path));
-	for (int d = 0; d < 3; d++) CYC_TRY(put_int(b, row, sizes[d], s->size_px[d]));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_NAME, name));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_VOLTAGE, o->voltage_kV));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_SPHERICAL_ABERRATION, o->spherical_aberration_mm));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_AMPLITUDE_CONTRAST, o->amplitude_contrast_frac));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE, s->pixel_size_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_HAND, o->hand));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_OPTICS_GROUP_NAME, "opticsGroup1"));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, s->pixel_size_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, o->dose_e_per_A2));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE, path));
+	for (int d = 0; d < 3; d++) CYC_TRY(cyc_label_put(b, row, CYC_LABELS_SIZE[d], s->size_px[d]));
 done:
 	cyc_free(name);
 	cyc_free(path);
@@ -160,11 +129,9 @@ done:
 static cyc_status put_euler(cyc_star_block *b, int64_t row, const char *const labels[3], cyc_mat3 m)
 {
 	cyc_status st = CYC_OK;
-	double rot, tilt, psi;
-	cyc_euler_from_matrix(&rot, &tilt, &psi, m);
-	CYC_TRY(put_double(b, row, labels[0], cyc_rad_to_deg(rot)));
-	CYC_TRY(put_double(b, row, labels[1], cyc_rad_to_deg(tilt)));
-	CYC_TRY(put_double(b, row, labels[2], cyc_rad_to_deg(psi)));
+	double angle[3];
+	cyc_euler_from_matrix(&angle[0], &angle[1], &angle[2], m);
+	CYC_TRY(cyc_label_put_three(b, row, labels, angle));
 done:
 	return st;
 }
@@ -177,27 +144,22 @@ static cyc_status particle_name(char **out, const cyc__sim_particle *p)
 static cyc_status add_particle(cyc_star_block *b, const cyc__sim_particle *p, const cyc__sim_pose *pose,
                                const cyc_simulate_options *o)
 {
-	static const char *const sub[] = { "rlnTomoSubtomogramRot", "rlnTomoSubtomogramTilt",
-		                               "rlnTomoSubtomogramPsi" };
-	static const char *const angle[] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
 	cyc_status st = CYC_OK;
 	char *name = NULL, *series = NULL;
+	const double place[3] = { pose->position_A.x, pose->position_A.y, pose->position_A.z },
+				 origin[3] = { pose->origin_A.x, pose->origin_A.y, pose->origin_A.z };
 	int64_t row;
 	CYC_TRY(particle_name(&name, p));
 	CYC_TRY(cyc__sim_series_name(&series, p->i_series));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_text(b, row, "rlnTomoName", series));
-	CYC_TRY(put_text(b, row, "rlnTomoParticleName", name));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateXAngst", pose->position_A.x));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateYAngst", pose->position_A.y));
-	CYC_TRY(put_double(b, row, "rlnCenteredCoordinateZAngst", pose->position_A.z));
-	if (o->subtomogram_angles) CYC_TRY(put_euler(b, row, sub, pose->R_tomo_part));
-	CYC_TRY(put_euler(b, row, angle, pose->R_part_ref));
-	CYC_TRY(put_double(b, row, "rlnOriginXAngst", pose->origin_A.x));
-	CYC_TRY(put_double(b, row, "rlnOriginYAngst", pose->origin_A.y));
-	CYC_TRY(put_double(b, row, "rlnOriginZAngst", pose->origin_A.z));
-	CYC_TRY(put_int(b, row, "rlnRandomSubset", p->half + 1));
-	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_NAME, series));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_PARTICLE_NAME, name));
+	CYC_TRY(cyc_label_put_three(b, row, CYC_LABELS_CENTRED, place));
+	if (o->subtomogram_angles) CYC_TRY(put_euler(b, row, CYC_LABELS_SUBTOMOGRAM, pose->R_tomo_part));
+	CYC_TRY(put_euler(b, row, CYC_LABELS_ANGLE, pose->R_part_ref));
+	CYC_TRY(cyc_label_put_three(b, row, CYC_LABELS_ORIGIN, origin));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_RANDOM_SUBSET, p->half + 1));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, 1));
 done:
 	cyc_free(name);
 	cyc_free(series);
@@ -208,23 +170,21 @@ done:
  */
 static cyc_status put_aberrations(cyc_star_block *b, int64_t row, const cyc_simulate_options *o)
 {
-	static const char *const labels[2][2] = { { "rlnMagMat00", "rlnMagMat01" },
-		                                      { "rlnMagMat10", "rlnMagMat11" } };
 	cyc_status st = CYC_OK;
 	int32_t column;
 	double M[2][2], k3 = o->aberration_rad * pow(2 * o->pixel_size_A, 3), k4 = k3 * 2 * o->pixel_size_A;
 	const double even[9] = { k4 * 0.5 / 3, 0, k4 * 0.5 / 2, 0, 0, 0, k4 * 0.5 / 6, 0, k4 };
 	const double odd[6] = { -k3 * 0.3 * 2 / 3, k3 * 0.8 * 2 / 3, 0, -k3 * 0.3 / 3, k3 * 0.8 / 3, k3 * 0.5 };
 	if (o->aberration_rad != 0) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnEvenZernike", "[]"));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_EVEN_ZERNIKE, "[]"));
 		CYC_TRY(cyc_star_set_vector(b, row, column, even, 9));
-		CYC_TRY(cyc_star_ensure_column(&column, b, "rlnOddZernike", "[]"));
+		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_ODD_ZERNIKE, "[]"));
 		CYC_TRY(cyc_star_set_vector(b, row, column, odd, 6));
 	}
 	if (o->magnification_frac == 0) goto done;
 	cyc__sim_magnification(M, o);
 	for (int i = 0; i < 2; i++)
-		for (int j = 0; j < 2; j++) CYC_TRY(put_double(b, row, labels[i][j], M[i][j]));
+		for (int j = 0; j < 2; j++) CYC_TRY(cyc_label_put(b, row, CYC_LABELS_MAGNIFICATION[i][j], M[i][j]));
 done:
 	return st;
 }
@@ -238,15 +198,15 @@ static cyc_status write_particles(const cyc__sim_scene *s, bool is_truth, const 
 	int64_t row;
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnTomoSubTomosAre2DStacks", 1));
+	CYC_TRY(cyc_star_list_set_int(b, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, 1));
 	CYC_TRY(cyc_star_add_block(&b, star, "optics", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(put_int(b, row, "rlnOpticsGroup", 1));
-	CYC_TRY(put_text(b, row, "rlnOpticsGroupName", "opticsGroup1"));
-	CYC_TRY(put_double(b, row, "rlnSphericalAberration", o->spherical_aberration_mm));
-	CYC_TRY(put_double(b, row, "rlnVoltage", o->voltage_kV));
-	CYC_TRY(put_double(b, row, "rlnAmplitudeContrast", o->amplitude_contrast_frac));
-	CYC_TRY(put_double(b, row, "rlnTomoTiltSeriesPixelSize", s->pixel_size_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_OPTICS_GROUP, 1));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_OPTICS_GROUP_NAME, "opticsGroup1"));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_SPHERICAL_ABERRATION, o->spherical_aberration_mm));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_VOLTAGE, o->voltage_kV));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_AMPLITUDE_CONTRAST, o->amplitude_contrast_frac));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, s->pixel_size_A));
 	if (is_truth) CYC_TRY(put_aberrations(b, row, o));
 	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < s->n_particles; i++)
@@ -260,30 +220,28 @@ done:
 
 static cyc_status write_motion(const cyc__sim_scene *s, const char *folder)
 {
-	static const char *const labels[] = { "rlnOriginXAngst", "rlnOriginYAngst", "rlnOriginZAngst" };
 	cyc_status st = CYC_OK;
-	cyc_star *star = NULL;
-	cyc_star_block *b = NULL;
-	char *name = NULL;
-	CYC_TRY(cyc_star_create(&star));
-	CYC_TRY(cyc_star_add_block(&b, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(b, "rlnParticleNumber", s->n_particles));
+	cyc_trajectory_file file = { 0 };
+	double(*moved_A)[3] = NULL;
+	char *name = NULL, *path = NULL;
+	CYC_TRY(cyc_path_join(&path, folder, "motion.star"));
+	CYC_TRY(cyc_make_parent_dirs(path));
+	CYC_TRY(cyc_alloc(&moved_A, s->n_tilts, sizeof *moved_A));
+	CYC_TRY(cyc_trajectory_file_open(&file, path, s->n_particles));
 	for (int32_t i = 0; i < s->n_particles; i++) {
 		CYC_TRY(particle_name(&name, &s->particles[i]));
-		CYC_TRY(cyc_star_add_block(&b, star, name, CYC_STAR_TABLE));
+		for (int32_t f = 0; f < s->n_tilts; f++)
+			for (int c = 0; c < 3; c++) moved_A[f][c] = s->particles[i].motion_A[3 * f + c];
+		CYC_TRY(cyc_trajectory_file_add(&file, name, (const double(*)[3])moved_A, s->n_tilts));
 		cyc_free(name);
 		name = NULL;
-		for (int32_t f = 0; f < s->n_tilts; f++) {
-			int64_t row;
-			CYC_TRY(cyc_star_add_row(&row, b));
-			for (int c = 0; c < 3; c++)
-				CYC_TRY(put_double(b, row, labels[c], s->particles[i].motion_A[3 * f + c]));
-		}
 	}
-	CYC_TRY(write_at(star, folder, "motion.star"));
+	CYC_TRY(cyc_trajectory_file_commit(&file));
 done:
+	cyc_trajectory_file_abandon(&file);
+	cyc_free(moved_A);
 	cyc_free(name);
-	cyc_star_destroy(&star);
+	cyc_free(path);
 	return st;
 }
 
@@ -292,20 +250,18 @@ done:
 static cyc_status write_optimisation_set(const char *folder, const char *prefix, bool with_motion)
 {
 	cyc_status st = CYC_OK;
-	cyc_star *star = NULL;
-	cyc_star_block *b = NULL;
-	char name[64];
-	CYC_TRY(cyc_star_create(&star));
-	CYC_TRY(cyc_star_add_block(&b, star, "", CYC_STAR_LIST));
-	snprintf(name, sizeof name, "%sparticles.star", prefix);
-	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoParticlesFile", name));
-	snprintf(name, sizeof name, "%stomograms.star", prefix);
-	CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTomogramsFile", name));
-	snprintf(name, sizeof name, "%smotion.star", prefix);
-	if (with_motion) CYC_TRY(cyc_star_list_set_text(b, "rlnTomoTrajectoriesFile", name));
-	CYC_TRY(write_at(star, folder, "optimisation_set.star"));
+	cyc_optimisation_set set = { 0 };
+	char *path = NULL;
+	CYC_TRY(cyc_asprintf(&set.particles, "%sparticles.star", prefix));
+	CYC_TRY(cyc_asprintf(&set.tomograms, "%stomograms.star", prefix));
+	if (with_motion) CYC_TRY(cyc_asprintf(&set.trajectories, "%smotion.star", prefix));
+	CYC_TRY(cyc_path_join(&path, folder, "optimisation_set.star"));
+	CYC_TRY(cyc_optimisation_set_write(&set, path));
 done:
-	cyc_star_destroy(&star);
+	cyc_free(set.particles);
+	cyc_free(set.tomograms);
+	cyc_free(set.trajectories);
+	cyc_free(path);
 	return st;
 }
 

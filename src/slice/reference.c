@@ -1,6 +1,7 @@
 #include "slice/reference.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/survey.h"
 #include "cyclotomo/tilt.h"
 
 #include <math.h>
@@ -397,14 +398,13 @@ static cyc_status check_halves(cyc_volume *const half[2], const char *const name
 	return cyc_half_maps_check(half, names);
 }
 
-cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1, const char *map2,
-                              const char *mask, const char *fsc, double cutoff_A, int32_t box_px,
-                              double pixel_size_A, const char *root)
+cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_reference_files *files,
+                              double cutoff_A, int32_t box_px, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference *r = NULL;
 	cyc_volume *half[2] = { NULL, NULL };
-	const char *const names[2] = { map1, map2 };
+	const char *const *names = files->half, *root = files->root;
 	double *curve = NULL;
 	int32_t n_shells = 0, fsc_box = 0;
 	int n_threads = cyc_backend_n_threads(be);
@@ -417,12 +417,13 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
 	}
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
-	          "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
+	          "the half maps have different boxes: %s %d px, %s %d px", names[0], half[0]->nx, names[1],
+	          half[1]->nx);
 	CYC_TRY(check_halves(half, names));
 	r->map_diameter_px = half[0]->nx;
-	if (mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, mask, map1, root));
+	if (files->mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, files->mask, names[0], root));
 	CYC_TRY(noise_power(r, half, n_threads));
-	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, fsc, root, n_threads));
+	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, files->fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
 	CYC_TRY(make_halves(r, be, half, NULL));
 	*out = r;

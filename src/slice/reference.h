@@ -23,24 +23,27 @@ typedef struct {
 	cyc_buffer *half[2];    /**< cyc_reference_count(m) complex each */
 } cyc_reference;
 
+/** Files of a reference. */
+typedef struct {
+	const char *half[2]; /**< half maps of cyclotomo reconstruct or RELION's particle reconstruction (grey
+	                        scale sqrt(box)) */
+	const char *mask;    /**< NULL: none */
+	const char *fsc;     /**< postprocess.star, or NULL: FSC of the masked halves (too good; logged) */
+	const char *root;    /**< project root for all four names */
+} cyc_reference_files;
+
 /**
  * Read half maps, mask them, correct for trilinear look-up, transform. V(k) of cyc_op_slice_extract() is then
  * the unitary 2D transform (box s) of the projected density, times the FSC of its shell: the best linear
  * estimate from one half.  (T4.1)
  *
- * @param[in] map1, map2   half maps of cyclotomo reconstruct or RELION's particle reconstruction (grey scale
- * sqrt(box))
- * @param[in] mask         NULL: none
- * @param[in] fsc          postprocess.star, or NULL: FSC of the masked halves (too good; logged)
  * @param[in] frequency_cutoff_A  > 0: nothing finer is used
- * @param[in] root         project root for all four names
  * @return CYC_E_SHAPE: maps of another pixel size than the tilt series, larger than the box, halves or mask
  * that do not fit each other; each message says which command makes the right one.
  */
-CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const char *map1,
-                                             const char *map2, const char *mask, const char *fsc,
-                                             double frequency_cutoff_A, int32_t box_px, double pixel_size_A,
-                                             const char *root);
+CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be,
+                                             const cyc_reference_files *files, double frequency_cutoff_A,
+                                             int32_t box_px, double pixel_size_A);
 /** Work memory of several references of one size; starts zeroed. */
 typedef struct {
 	cyc_buffer *grid, *ft;
@@ -68,8 +71,6 @@ CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be
                                                const cyc_reference_spec *spec);
 void cyc_reference_destroy(cyc_reference **r);
 
-/** A mask that leaves less around the centre leaves no reference. */
-enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 /** Edge of the transforms of maps of map_px, for windows of box_px. */
 int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);
 /** Bytes of the transforms of both halves, and of what is needed while one of them is made. */

@@ -1,6 +1,7 @@
 #include "cyclotomo/stacks.h"
 
 #include "cyclotomo/tilt.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -40,11 +41,11 @@ static cyc_status read_optics(cyc_stacks *s)
 	for (int32_t g = 0; g < set->n_optics; g++) {
 		double binning, pixel_size_A, box_px, premultiplied;
 		if (!used[g]) continue;
-		CYC_TRY(cyc_star_double_or(&binning, b, g, "rlnTomoSubtomogramBinning", 1));
-		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, "rlnImagePixelSize",
+		CYC_TRY(cyc_star_double_or(&binning, b, g, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, 1));
+		CYC_TRY(cyc_star_double_or(&pixel_size_A, b, g, CYC_RLN_IMAGE_PIXEL_SIZE,
 		                           binning * set->optics[g].pixel_size_A));
-		CYC_TRY(cyc_star_double_of(&box_px, b, g, "rlnImageSize"));
-		CYC_TRY(cyc_star_double_of(&premultiplied, b, g, "rlnCtfDataAreCtfPremultiplied"));
+		CYC_TRY(cyc_star_double_of(&box_px, b, g, CYC_RLN_IMAGE_SIZE));
+		CYC_TRY(cyc_star_double_of(&premultiplied, b, g, CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED));
 		if (!(binning > 0 && pixel_size_A > 0 && box_px >= 8 && box_px < 32768 && fmod(box_px, 2) == 0)) {
 			st = cyc_star_raise(CYC_E_DATA, b, g,
 			                    "binning %g, pixel size %g Å, box %g px: the first two must be positive, the "
@@ -107,9 +108,9 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 		nz = s->has_all_tilts[i] ? n_tilts : s->n_views[i];
 	}
 	CYC_CHECK(info->nx == N && info->ny == N && info->nz == nz, CYC_E_SHAPE,
-	          "'%s' has %d x %d x %d voxels; wanted are %d x %d (rlnImageSize) x %d (%s)", s->data_files[i],
-	          info->nx, info->ny, info->nz, N, N, nz,
-	          s->are_2d ? "ones in rlnTomoVisibleFrames" : "rlnImageSize");
+	          "'%s' has %d x %d x %d voxels; wanted are %d x %d (%s) x %d (%s%s)", s->data_files[i], info->nx,
+	          info->ny, info->nz, N, N, CYC_RLN_IMAGE_SIZE, nz, s->are_2d ? "ones in " : "",
+	          s->are_2d ? CYC_RLN_TOMO_VISIBLE_FRAMES : CYC_RLN_IMAGE_SIZE);
 	if (s->are_2d) goto done;
 	CYC_TRY(find_file(&s->weight_files[i], &weights, b, p->row, weight_column, root));
 	CYC_CHECK(weights.nx == N / 2 + 1 && weights.ny == N && weights.nz == 2 * N, CYC_E_SHAPE,
@@ -157,12 +158,12 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
 	CYC_TRY(cyc_alloc(&s->weight_files, particles->n, sizeof *s->weight_files));
 	CYC_TRY(cyc_alloc(&s->data_info, particles->n, sizeof *s->data_info));
 	CYC_TRY(cyc_star_require(&b, particles->star, "particles"));
-	st = cyc_star_require_column(&data, b, "rlnImageName");
+	st = cyc_star_require_column(&data, b, CYC_RLN_IMAGE_NAME);
 	if (st != CYC_OK) cyc_error_hint("these particles have not been extracted: run 'cyclotomo extract'");
 	CYC_TRY(st);
 	CYC_TRY(read_optics(s));
-	if (s->are_2d) CYC_TRY(cyc_star_require_column(&weights, b, "rlnTomoVisibleFrames"));
-	else CYC_TRY(cyc_star_require_column(&weights, b, "rlnCtfImage"));
+	if (s->are_2d) CYC_TRY(cyc_star_require_column(&weights, b, CYC_RLN_TOMO_VISIBLE_FRAMES));
+	else CYC_TRY(cyc_star_require_column(&weights, b, CYC_RLN_CTF_IMAGE));
 	for (int64_t i = 0; i < particles->n; i++)
 		CYC_TRY_CTX(open_particle(s, b, i, data, weights, root), "'%s': particle '%s'", particles->path,
 		            particles->particles[i].name);

@@ -1,5 +1,6 @@
 /* Images: headers, sizes, one file in two places, grey values. The series that have particles are opened. */
 #include "survey/survey_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static cyc_status explain(cyc_survey *s, int32_t i, cyc_status raised)
 			f->i_series = i;
 			f->row = k + 1;
 			CYC_TRY(cyc_strdup(&f->series, ts->name));
-			CYC_TRY(cyc_finding_put(f, ts->table_path, "rlnMicrographName"));
+			CYC_TRY(cyc_finding_put(f, ts->table_path, CYC_RLN_MICROGRAPH_NAME));
 		}
 		cyc_error_clear();
 	}
@@ -65,15 +66,14 @@ static cyc_status check_pixel_size(cyc_survey *s, int32_t i)
 	if (n == 0) return CYC_OK;
 	double header = ts->image_info[first].pixel_size_A;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "header-pixel-size", i, ts->table_path,
-	                       ts->stack ? NULL : "rlnMicrographName"));
+	                       ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 	f->row = first + 1;
 	f->n_more = n - 1;
 	f->measured.value = header;
 	f->expected = ts->pixel_size_A;
-	CYC_FINDING_SAY(
-		f->found,
-		"the header of '%s' gives a pixel size of %.4g Å, '%s' (_rlnTomoTiltSeriesPixelSize) %.4g Å",
-		ts->image_path[first], header, s->p->tomograms->path, ts->pixel_size_A);
+	CYC_FINDING_SAY(f->found, "the header of '%s' gives a pixel size of %.4g Å, '%s' (_%s) %.4g Å",
+	                ts->image_path[first], header, s->p->tomograms->path, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
+	                ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "one pixel size");
 	CYC_FINDING_SAY(f->action,
 	                "the table's is used: correct it if the header is right (a factor of 2 is that of "
@@ -99,15 +99,18 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 		if (is_far && n++ == 0) first = k;
 	}
 	if (n == 0) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "shift", i, ts->table_path, "rlnTomoXShiftAngst"));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "shift", i, ts->table_path, CYC_RLN_TOMO_X_SHIFT_ANGST));
 	f->row = first + 1;
 	f->n_more = n - 1;
 	CYC_FINDING_SAY(f->found, "shifts of %.5g and %.5g Å, further than the image is wide (%.0f x %.0f Å)",
 	                ts->tilts[first].shift_x_A, ts->tilts[first].shift_y_A, ts->image_nx * ts->pixel_size_A,
 	                ts->image_ny * ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
-	CYC_FINDING_SAY(f->action, "check whether they are in pixels, or the tilt is not aligned; a "
-	                           "_rlnCtfScalefactor of 0 excludes it");
+	CYC_FINDING_SAY(f->action,
+	                "check whether they are in pixels, or the tilt is not aligned; a "
+	                "_%s of 0 excludes it",
+	                CYC_RLN_CTF_SCALEFACTOR);
 done:
 	return st;
 }
@@ -151,7 +154,7 @@ static cyc_status add_same(cyc_survey *s, const image_id *a, const image_id *b)
 	cyc_finding *f;
 	if (is_within && (ts->tilts[a->row].scale == 0 || ts->tilts[b->row].scale == 0)) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, is_within ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "image-twice",
-	                       b->i_series, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	                       b->i_series, ts->table_path, ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 	f->row = b->row + 1;
 	CYC_FINDING_SAY(f->found, "the image '%s'%s%.0lld is that of row %d of tilt series %s ('%s') too",
 	                ts->image_path[b->row], ts->image_info[b->row].nz > 1 ? ", section " : "",
@@ -159,7 +162,7 @@ static cyc_status add_same(cyc_survey *s, const image_id *a, const image_id *b)
 	                first->table_path);
 	CYC_FINDING_SAY(f->wanted, "an image of its own for each row");
 	CYC_FINDING_SAY(f->action, "%s",
-	                is_within ? "correct the name, or exclude one of the two with a _rlnCtfScalefactor of 0"
+	                is_within ? "correct the name, or exclude one of the two with a contrast scale of 0"
 	                          : "if the tilt series is in the project twice, leave one out");
 done:
 	return st;
@@ -264,7 +267,7 @@ static cyc_status measure_grey(double *step, cyc_survey *s, int32_t i)
 	CYC_TRY(cyc_finding_add_raised(&f, s->found, "image", st));
 	f->i_series = i;
 	f->row = tilt + 1;
-	CYC_TRY(cyc_finding_put(f, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	CYC_TRY(cyc_finding_put(f, ts->table_path, ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 done:
 	cyc_free(image);
 	return st;
@@ -290,7 +293,7 @@ static cyc_status check_grey(cyc_survey *s)
 		cyc_finding *f;
 		if (!(step[i] > 0) || (ratio < MOST_GREY_RATIO && ratio > 1 / MOST_GREY_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "grey-values", i, set->series[i].table_path,
-		                       set->series[i].stack ? NULL : "rlnMicrographName"));
+		                       set->series[i].stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 		f->measured.value = ratio;
 		f->expected = 1;
 		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",

@@ -47,6 +47,7 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 {
 	cyc_status st = CYC_OK;
 	size_t count = cyc_volume_count(v), n_inside = 0, n = (size_t)v->nx;
+	double far2 = 0;
 	for (size_t i = 0; i < count; i++) {
 		double w = (double)v->data[i];
 		if (w < -MASK_TOLERANCE || w > 1 + MASK_TOLERANCE) {
@@ -57,10 +58,20 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 			goto done;
 		}
 		n_inside += w > 0.5;
+		if (w > 0.01)
+			far2 = fmax(far2, cyc_square((double)(i % n) - v->nx / 2) +
+			                      cyc_square((double)(i / n % n) - v->ny / 2) +
+			                      cyc_square((double)(i / n / n) - v->nz / 2));
 	}
 	if (n_inside == 0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) is empty: no voxel is above 0.5", mask, option);
+		cyc_error_hint("make one from a map with 'cyclotomo mask'");
+	} else if (far2 < cyc_square(CYC_LEAST_MASK_RADIUS_PX)) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "the mask %s (%s) has only voxels less than %d px from the centre: too little "
+		                     "to compare maps in",
+		                     mask, option, CYC_LEAST_MASK_RADIUS_PX);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
 	}
 done:

@@ -13,73 +13,59 @@ typedef enum { AS_NUMBER, AS_VOLTAGE, AS_CS, AS_CONTRAST, AS_PIXEL_SIZE, AS_NOTH
 
 static const struct {
 	const char *label;
-	unsigned tables;
 	neutral_kind neutral;
 	double number;
-	const char *unless; /* with this label beside it all is said */
-	const char *means, *action;
+	const char *unless;         /* with this label beside it all is said */
+	const char *means, *action; /* an action that ends with "_" is followed by the other label */
 } FOREIGN[] = {
-#define T CYC_TABLE_TILTS
-#define G CYC_TABLE_TOMOGRAMS
-#define O CYC_TABLE_OPTICS
-#define P CYC_TABLE_PARTICLES
-	{ "rlnOriginX", P, AS_NUMBER, 0, "rlnOriginXAngst", "RELION 3.0's offsets in pixels",
-	  "multiply by the images' pixel size and write _rlnOriginXAngst" },
-	{ "rlnOriginY", P, AS_NUMBER, 0, "rlnOriginYAngst", "RELION 3.0's offsets in pixels",
-	  "multiply by the images' pixel size and write _rlnOriginYAngst" },
-	{ "rlnOriginZ", P, AS_NUMBER, 0, "rlnOriginZAngst", "RELION 3.0's offsets in pixels",
-	  "multiply by the images' pixel size and write _rlnOriginZAngst" },
-	{ "rlnVoltage", P | T, AS_VOLTAGE, 0, NULL, "a voltage other than that of the tomograms' table",
+	{ CYC_RLN_ORIGIN_X, AS_NUMBER, 0, CYC_RLN_ORIGIN_X_ANGST, "RELION 3.0's offsets in pixels",
+	  "multiply by the images' pixel size and write _" },
+	{ CYC_RLN_ORIGIN_Y, AS_NUMBER, 0, CYC_RLN_ORIGIN_Y_ANGST, "RELION 3.0's offsets in pixels",
+	  "multiply by the images' pixel size and write _" },
+	{ CYC_RLN_ORIGIN_Z, AS_NUMBER, 0, CYC_RLN_ORIGIN_Z_ANGST, "RELION 3.0's offsets in pixels",
+	  "multiply by the images' pixel size and write _" },
+	{ CYC_RLN_VOLTAGE, AS_VOLTAGE, 0, NULL, "a voltage other than that of the tomograms' table",
 	  "correct one of the two" },
-	{ "rlnSphericalAberration", P | T, AS_CS, 0, NULL,
+	{ CYC_RLN_SPHERICAL_ABERRATION, AS_CS, 0, NULL,
 	  "a spherical aberration other than that of the tomograms' table", "correct one of the two" },
-	{ "rlnAmplitudeContrast", P | T, AS_CONTRAST, 0, NULL,
+	{ CYC_RLN_AMPLITUDE_CONTRAST, AS_CONTRAST, 0, NULL,
 	  "an amplitude contrast other than that of the tomograms' table", "correct one of the two" },
-	{ "rlnTomoTiltSeriesPixelSize", P | T, AS_PIXEL_SIZE, 0, NULL,
+	{ CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, AS_PIXEL_SIZE, 0, NULL,
 	  "a pixel size other than that of the tomograms' table", "correct one of the two" },
-	{ "rlnMicrographOriginalPixelSize", O | P, AS_PIXEL_SIZE, 0, "rlnTomoTiltSeriesPixelSize",
+	{ CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE, AS_PIXEL_SIZE, 0, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
 	  "RELION 3.1's pixel size, other than that of the tomograms' table", "correct one of the two" },
-	{ "rlnDefocusU", P, AS_NUMBER, 0, NULL, "a defocus for each particle",
+	{ CYC_RLN_DEFOCUS_U, AS_NUMBER, 0, NULL, "a defocus for each particle",
 	  "that of a particle follows from its tilts and its height: put defocus into the tilt tables" },
-	{ "rlnDefocusV", P, AS_NUMBER, 0, NULL, "a defocus for each particle",
+	{ CYC_RLN_DEFOCUS_V, AS_NUMBER, 0, NULL, "a defocus for each particle",
 	  "that of a particle follows from its tilts and its height: put defocus into the tilt tables" },
-	{ "rlnPhaseShift", P | O, AS_NUMBER, 0, NULL, "a phase shift", "put it into the tilt tables" },
-	{ "rlnCtfScalefactor", P | O, AS_NUMBER, 1, NULL, "a contrast scale", "put it into the tilt tables" },
-	{ "rlnCtfBfactor", P | O, AS_NUMBER, 0, NULL, "a B-factor", "put it into the tilt tables" },
-	{ "rlnCtfBfactorPerElectronDose", O | T | P, AS_NUMBER, 0, NULL, "a B-factor per dose",
+	{ CYC_RLN_PHASE_SHIFT, AS_NUMBER, 0, NULL, "a phase shift", "put it into the tilt tables" },
+	{ CYC_RLN_CTF_SCALEFACTOR, AS_NUMBER, 1, NULL, "a contrast scale", "put it into the tilt tables" },
+	{ CYC_RLN_CTF_BFACTOR, AS_NUMBER, 0, NULL, "a B-factor", "put it into the tilt tables" },
+	{ CYC_RLN_CTF_BFACTOR_PER_ELECTRON_DOSE, AS_NUMBER, 0, NULL, "a B-factor per dose",
 	  "put it into the tomograms' table" },
-	{ "rlnBeamTiltX", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt",
+	{ CYC_RLN_BEAM_TILT_X, AS_NUMBER, 0, NULL, "a beam tilt", "put it into the particles' optics table" },
+	{ CYC_RLN_BEAM_TILT_Y, AS_NUMBER, 0, NULL, "a beam tilt", "put it into the particles' optics table" },
+	{ CYC_RLN_EVEN_ZERNIKE, AS_NOTHING, 0, NULL, "aberrations", "put them into the particles' optics table" },
+	{ CYC_RLN_ODD_ZERNIKE, AS_NOTHING, 0, NULL, "aberrations", "put them into the particles' optics table" },
+	{ CYC_RLN_MAG_MAT00, AS_NUMBER, 1, NULL, "a magnification matrix",
 	  "put it into the particles' optics table" },
-	{ "rlnBeamTiltY", P | T | G, AS_NUMBER, 0, NULL, "a beam tilt",
+	{ CYC_RLN_MAG_MAT01, AS_NUMBER, 0, NULL, "a magnification matrix",
 	  "put it into the particles' optics table" },
-	{ "rlnEvenZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations",
-	  "put them into the particles' optics table" },
-	{ "rlnOddZernike", P | T | G, AS_NOTHING, 0, NULL, "aberrations",
-	  "put them into the particles' optics table" },
-	{ "rlnMagMat00", P | T | G, AS_NUMBER, 1, NULL, "a magnification matrix",
-	  "put it into the particles' optics table" },
-	{ "rlnMagMat01", P | T | G, AS_NUMBER, 0, NULL, "a magnification matrix",
-	  "put it into the particles' optics table" },
-	{ "rlnMtfFileName", O | P, AS_NOTHING, 0, NULL, "the detector's MTF",
+	{ CYC_RLN_MTF_FILE_NAME, AS_NOTHING, 0, NULL, "the detector's MTF",
 	  "it is used by postprocess and cycle where they get it with --mtf" },
-	{ "rlnTomoHand", P | O | T, AS_NOTHING, 0, NULL, "a hand", "put it into the tomograms' table" },
-	{ "rlnTomoImportFractionalDose", T | P | O, AS_NOTHING, 0, NULL, "a dose per tilt",
+	{ CYC_RLN_TOMO_HAND, AS_NOTHING, 0, NULL, "a hand", "put it into the tomograms' table" },
+	{ CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, AS_NOTHING, 0, NULL, "a dose per tilt",
 	  "put it into the tomograms' table" },
-	{ "rlnTomoVisibleFrames", T | G, AS_NOTHING, 0, NULL, "which images are used",
+	{ CYC_RLN_TOMO_VISIBLE_FRAMES, AS_NOTHING, 0, NULL, "which images are used",
 	  "put it into the particles' table" },
-	{ "wrpRandomSubset", P, AS_NOTHING, 0, "rlnRandomSubset", "M's half-sets",
-	  "rename it to _rlnRandomSubset" },
-	{ "rlnHalfSet", P, AS_NOTHING, 0, "rlnRandomSubset", "half-sets", "rename it to _rlnRandomSubset" },
-	{ "rlnHalfset", P, AS_NOTHING, 0, "rlnRandomSubset", "half-sets", "rename it to _rlnRandomSubset" },
-	{ "ccHalfset", P, AS_NOTHING, 0, "rlnRandomSubset", "cryoCAT's half-sets",
-	  "rename it to _rlnRandomSubset, with 1 and 2" },
-	{ "wrpDose", T, AS_NOTHING, 0, "rlnMicrographPreExposure", "Warp's accumulated dose",
-	  "write it as _rlnMicrographPreExposure" },
-	{ "wrpAngleTilt", T, AS_NOTHING, 0, "rlnTomoYTilt", "Warp's tilt angles", "write them as _rlnTomoYTilt" },
-#undef T
-#undef G
-#undef O
-#undef P
+	{ CYC_WRP_RANDOM_SUBSET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "M's half-sets", "rename it to _" },
+	{ CYC_RLN_HALF_SET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "half-sets", "rename it to _" },
+	{ CYC_RLN_HALFSET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "half-sets", "rename it to _" },
+	{ CYC_CC_HALFSET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "cryoCAT's half-sets",
+	  "with 1 and 2 in it, rename it to _" },
+	{ CYC_WRP_DOSE, AS_NOTHING, 0, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, "Warp's accumulated dose",
+	  "write it as _" },
+	{ CYC_WRP_ANGLE_TILT, AS_NOTHING, 0, CYC_RLN_TOMO_Y_TILT, "Warp's tilt angles", "write them as _" },
 };
 
 /* The tilt series a row belongs to; NULL if that cannot be told. */
@@ -134,7 +120,10 @@ static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	int64_t first = -1, n = 0, n_rows = cyc_star_n_rows(t->block);
-	int32_t column = FOREIGN[k].tables & t->kind ? cyc_star_column(t->block, FOREIGN[k].label) : -1;
+	const cyc_label_info *known = cyc_label_find(FOREIGN[k].label);
+	/* Where it may stand, but is not read. */
+	bool is_foreign = known && (known->tables & ~known->read_from & (unsigned)t->kind);
+	int32_t column = is_foreign ? cyc_star_column(t->block, FOREIGN[k].label) : -1;
 	if (column < 0 || is_told_by(t->block, FOREIGN[k].unless)) return CYC_OK;
 	for (int64_t row = 0; row < n_rows; row++) {
 		if (says_nothing(s, t, row, column, k)) continue;
@@ -142,97 +131,27 @@ static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t
 		if (FOREIGN[k].neutral == AS_NOTHING) break;
 	}
 	if (n == 0) return CYC_OK;
-	bool is_note = strcmp(FOREIGN[k].label, "rlnMtfFileName") == 0;
+	bool is_note = strcmp(FOREIGN[k].label, CYC_RLN_MTF_FILE_NAME) == 0;
 	CYC_TRY(cyc_survey_add(&f, s, is_note ? CYC_FINDING_NOTE : CYC_FINDING_WARNING, "label", t->i_series,
 	                       t->file, FOREIGN[k].label));
 	f->row = first + 1;
 	f->n_more = n - 1;
 	CYC_FINDING_SAY(f->found, "_%s (%s: %s) is not read from this table", FOREIGN[k].label,
 	                cyc_star_text(t->block, first, column), FOREIGN[k].means);
-	CYC_FINDING_SAY(f->action, "%s", FOREIGN[k].action);
+	const char *action = FOREIGN[k].action;
+	CYC_FINDING_SAY(f->action, "%s%s", action, action[strlen(action) - 1] == '_' ? FOREIGN[k].unless : "");
 done:
 	return st;
 }
 
 /* ---------------------------------------------------------------- nearly right labels */
 
-/* What is read, for labels that are this but for case, underscores or the prefix. */
-static const char *const KNOWN[] = {
-	"rlnTomoName",
-	"rlnTomoTiltSeriesStarFile",
-	"rlnTomoTiltSeriesName",
-	"rlnVoltage",
-	"rlnSphericalAberration",
-	"rlnAmplitudeContrast",
-	"rlnTomoTiltSeriesPixelSize",
-	"rlnTomoHand",
-	"rlnTomoSizeX",
-	"rlnTomoSizeY",
-	"rlnTomoSizeZ",
-	"rlnOpticsGroup",
-	"rlnOpticsGroupName",
-	"rlnTomoDefocusSlope",
-	"rlnCtfBfactorPerElectronDose",
-	"rlnTomoImportFractionalDose",
-	"rlnTomoDeformationType",
-	"rlnTomoDeformationGridSizeX",
-	"rlnTomoDeformationGridSizeY",
-	"rlnMicrographName",
-	"rlnMicrographPreExposure",
-	"rlnTomoXTilt",
-	"rlnTomoYTilt",
-	"rlnTomoZRot",
-	"rlnTomoXShiftAngst",
-	"rlnTomoYShiftAngst",
-	"rlnTomoProjX",
-	"rlnTomoProjY",
-	"rlnTomoProjZ",
-	"rlnTomoNominalStageTiltAngle",
-	"rlnDefocusU",
-	"rlnDefocusV",
-	"rlnDefocusAngle",
-	"rlnPhaseShift",
-	"rlnCtfScalefactor",
-	"rlnCtfBfactor",
-	"rlnTomoDeformationCoefficients",
-	"rlnEvenZernike",
-	"rlnOddZernike",
-	"rlnBeamTiltX",
-	"rlnBeamTiltY",
-	"rlnMagMat00",
-	"rlnMagMat01",
-	"rlnMagMat10",
-	"rlnMagMat11",
-	"rlnTomoSubtomogramBinning",
-	"rlnImageDimensionality",
-	"rlnTomoParticleName",
-	"rlnCenteredCoordinateXAngst",
-	"rlnCenteredCoordinateYAngst",
-	"rlnCenteredCoordinateZAngst",
-	"rlnCoordinateX",
-	"rlnCoordinateY",
-	"rlnCoordinateZ",
-	"rlnOriginXAngst",
-	"rlnOriginYAngst",
-	"rlnOriginZAngst",
-	"rlnAngleRot",
-	"rlnAngleTilt",
-	"rlnAnglePsi",
-	"rlnTomoSubtomogramRot",
-	"rlnTomoSubtomogramTilt",
-	"rlnTomoSubtomogramPsi",
-	"rlnRandomSubset",
-	"rlnTomoVisibleFrames",
-	"rlnImageName",
-	"cycParticleProbability",
-	"rlnLogLikeliContribution",
-};
-
 /* Equal but for case, underscores and the prefixes that programs put in front. */
 static bool is_alike(const char *a, const char *b)
 {
-	if (strncasecmp(a, "rln", 3) == 0) a += 3;
-	if (strncasecmp(b, "rln", 3) == 0) b += 3;
+	static const char *const PREFIXED = CYC_RLN_TOMO_NAME; /* begins as all of RELION's do */
+	if (strncasecmp(a, PREFIXED, 3) == 0) a += 3;
+	if (strncasecmp(b, PREFIXED, 3) == 0) b += 3;
 	for (;; a++, b++) {
 		while (*a == '_') a++;
 		while (*b == '_') b++;
@@ -247,12 +166,17 @@ static cyc_status check_spelling(cyc_survey *s, const cyc_survey_table *t, int32
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	const char *label = cyc_star_label(t->block, column);
-	for (size_t k = 0; k < sizeof KNOWN / sizeof *KNOWN; k++) {
-		if (!is_alike(label, KNOWN[k]) || strcmp(label, KNOWN[k]) == 0) continue;
-		if (cyc_star_column(t->block, KNOWN[k]) >= 0) continue;
+	const unsigned SURVEYED = CYC_TABLE_TILTS | CYC_TABLE_TOMOGRAMS | CYC_TABLE_OPTICS | CYC_TABLE_PARTICLES;
+	size_t n;
+	const cyc_label_info *known = cyc_label_table(&n);
+	for (size_t k = 0; k < n; k++) {
+		if (!(known[k].read_from & SURVEYED) || !is_alike(label, known[k].name) ||
+		    strcmp(label, known[k].name) == 0)
+			continue;
+		if (cyc_star_column(t->block, known[k].name) >= 0) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "label", t->i_series, t->file, label));
 		CYC_FINDING_SAY(f->found, "_%s is not read", label);
-		CYC_FINDING_SAY(f->wanted, "_%s, if that is what it means", KNOWN[k]);
+		CYC_FINDING_SAY(f->wanted, "_%s, if that is what it means", known[k].name);
 		CYC_FINDING_SAY(f->action, "rename the column");
 	}
 done:
@@ -264,15 +188,16 @@ done:
 /* RELION 3.0's 10^4 detector pixel / magnification; PyTom's and cryoCAT's voxel, without a magnification. */
 static bool old_pixel_size(double *out, const cyc_star_block *b, int64_t row)
 {
-	static const char *const SIZES[] = { "rlnImagePixelSize", "rlnPixelSize", "rlnDetectorPixelSize" };
+	static const char *const SIZES[] = { CYC_RLN_IMAGE_PIXEL_SIZE, CYC_RLN_PIXEL_SIZE,
+		                                 CYC_RLN_DETECTOR_PIXEL_SIZE };
 	double magnification = 0;
 	*out = 0;
 	for (size_t k = 0; k < sizeof SIZES / sizeof *SIZES && !(*out > 0); k++)
 		if (cyc_star_double_or(out, b, row, SIZES[k], 0) != CYC_OK) *out = 0;
-	if (cyc_star_double_or(&magnification, b, row, "rlnMagnification", 0) != CYC_OK) magnification = 0;
+	if (cyc_star_double_or(&magnification, b, row, CYC_RLN_MAGNIFICATION, 0) != CYC_OK) magnification = 0;
 	cyc_error_clear();
-	if (magnification > 0 && cyc_star_column(b, "rlnImagePixelSize") < 0 &&
-	    cyc_star_column(b, "rlnPixelSize") < 0)
+	if (magnification > 0 && cyc_star_column(b, CYC_RLN_IMAGE_PIXEL_SIZE) < 0 &&
+	    cyc_star_column(b, CYC_RLN_PIXEL_SIZE) < 0)
 		*out *= 1e4 / magnification;
 	return *out > 0;
 }
@@ -291,10 +216,10 @@ static cyc_status check_pixel_size(cyc_survey *s, const cyc_survey_table *t)
 	if (!(t->kind & (CYC_TABLE_OPTICS | CYC_TABLE_PARTICLES)) || cyc_star_n_rows(t->block) == 0) goto done;
 	const cyc_tilt_series *ts = series_of(s, t, 0);
 	if (!ts || !old_pixel_size(&old, t->block, 0)) goto done;
-	if (cyc_star_double_or(&binning, t->block, 0, "rlnTomoSubtomogramBinning", 1) != CYC_OK) binning = 1;
+	if (cyc_star_double_or(&binning, t->block, 0, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, 1) != CYC_OK) binning = 1;
 	cyc_error_clear();
 	if (fabs(old / (ts->pixel_size_A * binning) - 1) < 1e-2) goto done;
-	bool counts = cyc_star_column(rows, "rlnCenteredCoordinateXAngst") < 0;
+	bool counts = cyc_star_column(rows, CYC_RLN_CENTERED_COORDINATE_X_ANGST) < 0;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "voxel-size", -1, t->file, NULL));
 	f->row = 1;
 	f->measured.value = old;
@@ -304,12 +229,13 @@ static cyc_status check_pixel_size(cyc_survey *s, const cyc_survey_table *t)
 	                "binned by %.4g have %.4g",
 	                old, ts->pixel_size_A, binning, ts->pixel_size_A * binning);
 	if (counts)
-		CYC_FINDING_SAY(
-			f->action,
-			"_rlnCoordinateX/Y/Z are taken as unbinned pixels: if they were picked in voxels of %.4g Å, "
-			"multiply them by %.4g",
-			old, old / ts->pixel_size_A);
-	else CYC_FINDING_SAY(f->action, "correct the pixel size or the binning (_rlnTomoSubtomogramBinning)");
+		CYC_FINDING_SAY(f->action,
+		                "_%s/Y/Z are taken as unbinned pixels: if they were picked in voxels of %.4g Å, "
+		                "multiply them by %.4g",
+		                CYC_RLN_COORDINATE_X, old, old / ts->pixel_size_A);
+	else
+		CYC_FINDING_SAY(f->action, "correct the pixel size or the binning (_%s)",
+		                CYC_RLN_TOMO_SUBTOMOGRAM_BINNING);
 done:
 	return st;
 }

@@ -1,6 +1,7 @@
 /* Particles: half-sets, particles that are there twice, coordinates that count in other units or from
  * elsewhere. */
 #include "survey/survey_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -25,7 +26,7 @@ static cyc_status check_halves(cyc_survey *s)
 	if (set->has_halves && (!is_uneven || n[0] + n[1] < LEAST_PARTICLES)) goto done;
 	/* Jobs that need half-sets refuse a project without, with their own words. */
 	CYC_TRY(cyc_survey_add(&f, s, set->has_halves ? CYC_FINDING_WARNING : CYC_FINDING_NOTE, "half-sets", -1,
-	                       set->path, "rlnRandomSubset"));
+	                       set->path, CYC_RLN_RANDOM_SUBSET));
 	if (!set->has_halves) CYC_FINDING_SAY(f->found, "there are no half-sets");
 	else
 		CYC_FINDING_SAY(f->found, "the half-sets have %lld and %lld particles", (long long)n[0],
@@ -75,10 +76,6 @@ done:
 
 /* ---------------------------------------------------------------- coordinates */
 
-static const char *const CENTERED[3] = { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst",
-	                                     "rlnCenteredCoordinateZAngst" };
-static const char *const CORNER[3] = { "rlnCoordinateX", "rlnCoordinateY", "rlnCoordinateZ" };
-
 static bool has_all(const cyc_star_block *b, const char *const labels[3])
 {
 	return cyc_star_column(b, labels[0]) >= 0 && cyc_star_column(b, labels[1]) >= 0 &&
@@ -105,8 +102,8 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	for (int64_t i = 0; i < set->n; i++) {
 		const cyc_tilt_series *ts = &s->p->tomograms->series[set->particles[i].i_series];
 		double at[3], corner[3], off = 0;
-		read_three(at, b, set->particles[i].row, CENTERED);
-		read_three(corner, b, set->particles[i].row, CORNER);
+		read_three(at, b, set->particles[i].row, CYC_LABELS_CENTRED);
+		read_three(corner, b, set->particles[i].row, CYC_LABELS_COORDINATE);
 		for (int a = 0; a < 3; a++)
 			off = fmax(off, fabs(at[a] - (corner[a] - 0.5 * ts->size_px[a]) * ts->pixel_size_A));
 		if (!(off > 4 * ts->pixel_size_A)) continue;
@@ -115,15 +112,14 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	}
 	if (n == 0) return CYC_OK;
 	/* Pickers write pixels of binned tomograms beside the right ones, which does no harm. */
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_NOTE, "coordinates", -1, set->path, CORNER[0]));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_NOTE, "coordinates", -1, set->path, CYC_LABELS_COORDINATE[0]));
 	f->row = row + 1;
 	f->n_more = n - 1;
 	f->measured.value = worst;
-	CYC_FINDING_SAY(
-		f->found,
-		"_rlnCoordinateX/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
-		"which are used",
-		worst);
+	CYC_FINDING_SAY(f->found,
+	                "_%s/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
+	                "which are used",
+	                CYC_RLN_COORDINATE_X, worst);
 	CYC_FINDING_SAY(f->action, "remove the ones that are wrong");
 done:
 	return st;
@@ -159,7 +155,7 @@ static double binning_of(const cyc_survey *s)
 	const cyc_star_block *optics = cyc_star_find(s->p->particles->star, "optics");
 	double b = 1;
 	if (optics && cyc_star_n_rows(optics) > 0 &&
-	    cyc_star_double_or(&b, optics, 0, "rlnTomoSubtomogramBinning", 1) != CYC_OK) {
+	    cyc_star_double_or(&b, optics, 0, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING, 1) != CYC_OK) {
 		cyc_error_clear();
 		b = 1;
 	}
@@ -178,7 +174,8 @@ static cyc_status check_corner(cyc_survey *s)
 	bool are_few = set->n < (binning >= 1.5 ? LEAST_PARTICLES / 2 : LEAST_PARTICLES);
 	/* Stacks come with their binning, which reading has applied. */
 	if ((set->are_2d_stacks && binning > 1) || are_few || most > share) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CORNER[0]));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_COORDINATE[0]));
 	f->measured.value = most;
 	if (binning >= 1.5)
 		CYC_FINDING_SAY(
@@ -193,8 +190,8 @@ static cyc_status check_corner(cyc_survey *s)
 			"coordinates were in binned pixels",
 			(long long)set->n, most);
 	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
-	CYC_FINDING_SAY(f->action,
-	                "multiply _rlnCoordinateX/Y/Z by the binning of the tomograms they were picked in");
+	CYC_FINDING_SAY(f->action, "multiply _%s/Y/Z by the binning of the tomograms they were picked in",
+	                CYC_RLN_COORDINATE_X);
 done:
 	return st;
 }
@@ -209,13 +206,13 @@ static cyc_status check_centre(cyc_survey *s)
 	cyc_finding *f;
 	for (int a = 0; a < 3; a++) is_corner = is_corner && e.low[a] >= 0.5 && e.high[a] > 0.55;
 	if (!is_corner) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CENTERED[0]));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_CENTRED[0]));
 	CYC_FINDING_SAY(f->found,
 	                "no coordinate of all %lld particles is negative, as if they were counted from a corner",
 	                (long long)set->n);
 	CYC_FINDING_SAY(f->wanted, "Å from the middle of the tomogram");
-	CYC_FINDING_SAY(f->action,
-	                "subtract half of the tomogram's size, _rlnTomoSizeX/Y/Z times the pixel size");
+	CYC_FINDING_SAY(f->action, "subtract half of the tomogram's size, _%s/Y/Z times the pixel size",
+	                CYC_RLN_TOMO_SIZE_X);
 done:
 	return st;
 }
@@ -245,8 +242,8 @@ static cyc_status check_groups(cyc_survey *s)
 	}
 	if (n == 0) return CYC_OK;
 	const cyc_particle *p = &set->particles[first];
-	CYC_TRY(
-		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path, "rlnOpticsGroup"));
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "optics-group", p->i_series, set->path,
+	                       CYC_RLN_OPTICS_GROUP));
 	f->row = p->row + 1;
 	f->n_more = n - 1;
 	CYC_FINDING_SAY(f->found, "the particle is in optics group '%s', its tomogram ('%s') in '%s'",
@@ -263,7 +260,7 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
 	const cyc_star_block *b = cyc_survey_particle_table(s);
-	bool is_centered = has_all(b, CENTERED), is_corner = has_all(b, CORNER);
+	bool is_centered = has_all(b, CYC_LABELS_CENTRED), is_corner = has_all(b, CYC_LABELS_COORDINATE);
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
 	CYC_TRY(check_groups(s));

@@ -1,5 +1,6 @@
 /* All pixels of all images: those that are no numbers, images that are constant or dead. */
 #include "survey/survey_internal.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -63,7 +64,7 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 		cyc_error_set(&p->error);
 		CYC_TRY(cyc_finding_add_raised(&d, s->found, "image", p->status));
 		d->i_series = i;
-		CYC_TRY(cyc_finding_put(d, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+		CYC_TRY(cyc_finding_put(d, ts->table_path, ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 		d->row = f + 1;
 		goto done;
 	}
@@ -71,7 +72,7 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 	                       is_constant ? "image-constant"
 	                       : is_dead   ? "image-dead"
 	                                   : "image-noise",
-	                       i, ts->table_path, ts->stack ? NULL : "rlnMicrographName"));
+	                       i, ts->table_path, ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 	d->row = f + 1;
 	if (is_constant) CYC_FINDING_SAY(d->found, "all pixels of '%s' are %g", ts->image_path[f], p->low);
 	else if (is_dead)
@@ -81,7 +82,7 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 		CYC_FINDING_SAY(d->found, "the grey values of '%s' spread by %.3g, those of the series by %.3g",
 		                ts->image_path[f], p->rms, noise);
 	CYC_FINDING_SAY(d->wanted, "an image");
-	CYC_FINDING_SAY(d->action, "look at it; a _rlnCtfScalefactor of 0 excludes the tilt");
+	CYC_FINDING_SAY(d->action, "look at it; a _%s of 0 excludes the tilt", CYC_RLN_CTF_SCALEFACTOR);
 done:
 	return st;
 }

@@ -2,6 +2,7 @@
 #include "survey/survey_internal.h"
 
 #include "cyclotomo/tilt.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -17,11 +18,11 @@ static cyc_status check_size(cyc_survey *s, int32_t i)
 	cyc_finding *f;
 	if (longest < MOST_SIZE_RATIO * image && longest > image / MOST_SIZE_RATIO) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "tomogram-size", i, s->p->tomograms->path,
-	                       "rlnTomoSizeX"));
+	                       CYC_RLN_TOMO_SIZE_X));
 	f->row = i + 1;
 	CYC_FINDING_SAY(f->found, "the tomogram has %d x %d px, the images have %d x %d", ts->size_px[0],
 	                ts->size_px[1], ts->image_nx, ts->image_ny);
-	CYC_FINDING_SAY(f->wanted, "_rlnTomoSizeX/Y/Z in unbinned pixels of the tilt images");
+	CYC_FINDING_SAY(f->wanted, "_%s/Y/Z in unbinned pixels of the tilt images", CYC_RLN_TOMO_SIZE_X);
 	CYC_FINDING_SAY(f->action,
 	                "multiply the sizes by the tomogram's binning if they are those of a binned one");
 done:

@@ -3,6 +3,7 @@
 #define CYC_SURVEY_INTERNAL_H
 
 #include "cyclotomo/survey.h"
+#include "project/labels.h"
 
 /** One survey. */
 typedef struct {
@@ -31,7 +32,6 @@ CYC_MUST_CHECK cyc_status cyc_survey_add(cyc_finding **out, cyc_survey *s, cyc_f
                                          const char *column);
 
 /* Kinds of tables, as bits. */
-enum { CYC_TABLE_TILTS = 1, CYC_TABLE_TOMOGRAMS = 2, CYC_TABLE_OPTICS = 4, CYC_TABLE_PARTICLES = 8 };
 /** One of the tables of a project. */
 typedef struct {
 	const cyc_star_block *block;

@@ -2,6 +2,7 @@
 #include "survey/survey_internal.h"
 
 #include "cyclotomo/tilt.h"
+#include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
@@ -67,17 +68,16 @@ static cyc_status check_stage(cyc_survey *s, int32_t i)
 	cyc_finding *f;
 	if (!isfinite(stage.error) || stage.value + 5 * stage.error > 0) goto done;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-sign", i, ts->table_path,
-	                       "rlnTomoNominalStageTiltAngle"));
+	                       CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE));
 	f->measured = stage;
 	f->expected = 1;
 	f->sigma = fabs(stage.value - 1) / stage.error;
 	f->can_fix = true;
-	CYC_FINDING_SAY(
-		f->found,
-		"stage angles have the sign opposite to the projections': slope %.3f +- %.3f against rlnTomoYTilt",
-		stage.value, stage.error);
+	CYC_FINDING_SAY(f->found,
+	                "stage angles have the sign opposite to the projections': slope %.3f +- %.3f against %s",
+	                stage.value, stage.error, CYC_RLN_TOMO_Y_TILT);
 	CYC_FINDING_SAY(f->wanted, "a slope of 1");
-	CYC_FINDING_SAY(f->action, "change the sign of rlnTomoNominalStageTiltAngle");
+	CYC_FINDING_SAY(f->action, "change the sign of %s", CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 done:
 	return st;
 }
@@ -100,14 +100,13 @@ static cyc_status check_stage_spread(cyc_survey *s, int32_t i)
 	}
 	double spread = high[0] - low[0], stage = high[1] - low[1];
 	if (!(stage >= LEAST_SPREAD_RAD) || spread > 0.5 * stage) return CYC_OK;
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
-	CYC_FINDING_SAY(
-		f->found,
-		"_rlnTomoYTilt spreads over %.3g degrees, the stage (_rlnTomoNominalStageTiltAngle) over %.3g",
-		cyc_rad_to_deg(spread), cyc_rad_to_deg(stage));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, CYC_RLN_TOMO_Y_TILT));
+	CYC_FINDING_SAY(f->found, "_%s spreads over %.3g degrees, the stage (_%s) over %.3g", CYC_RLN_TOMO_Y_TILT,
+	                cyc_rad_to_deg(spread), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE, cyc_rad_to_deg(stage));
 	CYC_FINDING_SAY(f->wanted, "degrees, and about the same");
-	CYC_FINDING_SAY(f->action,
-	                "check whether the angles are in radians, or in another column (_rlnTomoXTilt)");
+	CYC_FINDING_SAY(f->action, "check whether the angles are in radians, or in another column (_%s)",
+	                CYC_RLN_TOMO_X_TILT);
 done:
 	return st;
 }
@@ -136,12 +135,13 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 	}
 	if (n_off == 0) goto done;
 	const cyc_tilt *t = &ts->tilts[first];
-	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, "rlnTomoYTilt"));
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, CYC_RLN_TOMO_Y_TILT));
 	f->row = first + 1;
 	f->n_more = n_off - 1;
-	CYC_FINDING_SAY(f->found,
-	                "_rlnTomoYTilt is %.4g degrees, the stage (_rlnTomoNominalStageTiltAngle) was at %.4g",
-	                cyc_rad_to_deg(t->ytilt_rad), cyc_rad_to_deg(t->nominal_tilt_rad));
+	CYC_FINDING_SAY(f->found, "_%s is %.4g degrees, the stage (_%s) was at %.4g", CYC_RLN_TOMO_Y_TILT,
+	                cyc_rad_to_deg(t->ytilt_rad), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE,
+	                cyc_rad_to_deg(t->nominal_tilt_rad));
 	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.3g",
 	                cyc_rad_to_deg(MOST_STAGE_ERROR_RAD), cyc_rad_to_deg(middle));
 	CYC_FINDING_SAY(f->action, "check whether rows belong to other images");
@@ -166,7 +166,7 @@ static cyc_status check_dose(cyc_survey *s, int32_t i)
 	if (ts->n_tilts < 2) goto done;
 	if (high > low && n_zero < 2) goto done;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, high > low ? "dose-missing" : "no-dose", i,
-	                       ts->table_path, "rlnMicrographPreExposure"));
+	                       ts->table_path, CYC_RLN_MICROGRAPH_PRE_EXPOSURE));
 	if (high > low) {
 		f->row = second_zero + 1;
 		f->n_more = n_zero - 2;
@@ -249,7 +249,7 @@ static cyc_status add_scale(cyc_survey *s, int32_t i, int32_t row, double ratio,
 	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
 	cyc_finding *f;
 	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "scale", i,
-	                       ts->table_path, "rlnCtfScalefactor"));
+	                       ts->table_path, CYC_RLN_CTF_SCALEFACTOR));
 	f->row = row + 1;
 	CYC_FINDING_SAY(f->found, "a contrast scale of %.3g, %.3g times what the series has at this tilt",
 	                ts->tilts[row].scale, ratio);
@@ -274,7 +274,7 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 	if (t.n < LEAST_TILTS) goto done;
 	if (t.b * t.reach > log(MOST_SCALE_RATIO)) {
 		CYC_TRY(cyc_survey_add(&finding, s, CYC_FINDING_WARNING, "scale", i, ts->table_path,
-		                       "rlnCtfScalefactor"));
+		                       CYC_RLN_CTF_SCALEFACTOR));
 		CYC_FINDING_SAY(
 			finding->found,
 			"contrast scales rise with tilt, %.3g-fold to the highest, where more ice lets them fall",
@@ -316,7 +316,7 @@ static cyc_status compare_scales(cyc_survey *s)
 		cyc_finding *f;
 		if (!(ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "series-scale", i, set->series[i].table_path,
-		                       "rlnCtfScalefactor"));
+		                       CYC_RLN_CTF_SCALEFACTOR));
 		CYC_FINDING_SAY(f->found,
 		                "its contrast scales, %.3g in the middle, are %.3g times those of other series",
 		                own[i], ratio);
@@ -340,12 +340,13 @@ static cyc_status add_defocus(cyc_survey *s, int32_t i, int64_t row, int64_t n, 
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "defocus", i, s->p->tomograms->series[i].table_path,
-	                       "rlnDefocusU"));
+	                       CYC_RLN_DEFOCUS_U));
 	f->row = row + 1;
 	f->n_more = n - 1;
 	CYC_TRY(cyc_strdup(&f->found, found));
 	CYC_TRY(cyc_strdup(&f->wanted, wanted));
-	CYC_FINDING_SAY(f->action, "estimate it again, or exclude the tilt with a _rlnCtfScalefactor of 0");
+	CYC_FINDING_SAY(f->action, "estimate it again, or exclude the tilt with a _%s of 0",
+	                CYC_RLN_CTF_SCALEFACTOR);
 done:
 	return st;
 }
@@ -371,12 +372,14 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 		snprintf(wanted, sizeof wanted, "within %.0f Å of that", MOST_DEFOCUS_CHANGE_A);
 		CYC_TRY(add_defocus(s, i, first[0], off[0], found, wanted));
 	}
-	if (off[2] > 0)
-		CYC_TRY(add_defocus(s, i, first[2], off[2], "no defocus, _rlnDefocusU and _rlnDefocusV are 0",
-		                    "an estimate"));
+	if (off[2] > 0) {
+		snprintf(found, sizeof found, "no defocus, _%s and _%s are 0", CYC_RLN_DEFOCUS_U, CYC_RLN_DEFOCUS_V);
+		CYC_TRY(add_defocus(s, i, first[2], off[2], found, "an estimate"));
+	}
 	if (off[1] > 0) {
-		snprintf(found, sizeof found, "an astigmatism of %.5g Å (_rlnDefocusU - _rlnDefocusV)",
-		         ts->tilts[first[1]].defocus_u_A - ts->tilts[first[1]].defocus_v_A);
+		snprintf(found, sizeof found, "an astigmatism of %.5g Å (_%s - _%s)",
+		         ts->tilts[first[1]].defocus_u_A - ts->tilts[first[1]].defocus_v_A, CYC_RLN_DEFOCUS_U,
+		         CYC_RLN_DEFOCUS_V);
 		snprintf(wanted, sizeof wanted, "at most %.0f Å", MOST_ASTIGMATISM_A);
 		CYC_TRY(add_defocus(s, i, first[1], off[1], found, wanted));
 	}
@@ -400,7 +403,7 @@ static cyc_status check_defocus(cyc_survey *s, int32_t i)
 	if (n == 0) goto done;
 	double median = cyc_median(v, n);
 	if (most < LEAST_DEFOCUS_A) {
-		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "defocus", i, ts->table_path, "rlnDefocusU"));
+		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "defocus", i, ts->table_path, CYC_RLN_DEFOCUS_U));
 		f->measured.value = most;
 		CYC_FINDING_SAY(f->found, "no tilt has a defocus of more than %.3g Å", most);
 		CYC_FINDING_SAY(f->wanted, "Å, from an estimate of each tilt's CTF");
@@ -423,13 +426,13 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 	cyc_finding *f;
 	double n = ts->n_tilts;
 	int32_t first = -1;
-	if (global && cyc_star_double_or(&n, global, i, "rlnTomoFrameCount", n) != CYC_OK) cyc_error_clear();
+	if (global && cyc_star_double_or(&n, global, i, CYC_RLN_TOMO_FRAME_COUNT, n) != CYC_OK) cyc_error_clear();
 	if (fabs(n - ts->n_tilts) > 0.5) {
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, s->p->tomograms->path,
-		                       "rlnTomoFrameCount"));
+		                       CYC_RLN_TOMO_FRAME_COUNT));
 		f->row = i + 1;
-		CYC_FINDING_SAY(f->found, "_rlnTomoFrameCount is %g, but the table of the series has %d rows", n,
-		                ts->n_tilts);
+		CYC_FINDING_SAY(f->found, "_%s is %g, but the table of the series has %d rows",
+		                CYC_RLN_TOMO_FRAME_COUNT, n, ts->n_tilts);
 		CYC_FINDING_SAY(f->wanted, "the same number");
 		CYC_FINDING_SAY(f->action, "check whether tilts were removed from one of the two only");
 	}
@@ -438,13 +441,14 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 			if (ts->tilts[k].deformation[c] != 0) first = k;
 	if (first >= 0 && ts->deformation_type == CYC_DEFORMATION_NONE) {
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, ts->table_path,
-		                       "rlnTomoDeformationCoefficients"));
+		                       CYC_RLN_TOMO_DEFORMATION_COEFFICIENTS));
 		f->row = first + 1;
 		CYC_FINDING_SAY(f->found,
 		                "there are deformation coefficients, but '%s' gives the series no deformation type "
 		                "or no grid: they are not used",
 		                s->p->tomograms->path);
-		CYC_FINDING_SAY(f->wanted, "_rlnTomoDeformationType and _rlnTomoDeformationGridSizeX and Y");
+		CYC_FINDING_SAY(f->wanted, "_%s and _%s and Y", CYC_RLN_TOMO_DEFORMATION_TYPE,
+		                CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_X);
 		CYC_FINDING_SAY(f->action, "take the tomograms' table that these tilts were written with");
 	}
 done:

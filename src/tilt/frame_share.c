@@ -3,6 +3,7 @@
 #include <math.h>
 
 enum { N_DISC = 512 };
+static const float ROUNDING = 1.001F;   /* by which distances may be wrong */
 static const float LEAST_SHARE = 0.05F; /* what is less is no image to compare with */
 
 double cyc_disc_beside_line(double d)
@@ -23,6 +24,7 @@ cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, i
 	double by_defocus = lambda * 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A),
 		   by_Cs = 1e7 * ts->spherical_aberration_mm * pow(lambda, 3);
 	if (!t->moved) CYC_TRY(cyc_alloc(&t->moved, cyc_half_count2(s), sizeof *t->moved));
+	if (!t->reach) CYC_TRY(cyc_alloc(&t->reach, s, sizeof *t->reach));
 	if (!t->disc) {
 		CYC_TRY(cyc_alloc(&t->disc, N_DISC + 2, sizeof *t->disc));
 		for (int i = 0; i < N_DISC + 2; i++) t->disc[i] = (float)cyc_disc_beside_line(2.0 * i / N_DISC - 1);
@@ -30,14 +32,18 @@ cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, i
 	t->s = s;
 	t->radius_px = radius_px;
 	t->farthest = 0;
-	for (int32_t y = 0; y < s; y++)
+	for (int32_t y = 0; y < s; y++) {
+		double reach = 0;
 		for (int32_t x = 0; x < sh; x++) {
 			int32_t ky = y < s / 2 ? y : y - s;
 			double k2 = (double)(x * x + ky * ky),
 				   moved = unit * fabs(by_defocus - by_Cs * step_invA * step_invA * k2);
 			t->moved[(size_t)y * (size_t)sh + (size_t)x] = (float)moved;
+			reach = fmax(reach, moved * sqrt(k2));
 			if (4 * k2 <= s * (double)s) t->farthest = fmax(t->farthest, moved * sqrt(k2));
 		}
+		t->reach[y] = ROUNDING * (float)reach;
+	}
 done:
 	return st;
 }
@@ -45,6 +51,7 @@ done:
 void cyc_frame_share_deinit(cyc_frame_share *t)
 {
 	cyc_free(t->moved);
+	cyc_free(t->reach);
 	cyc_free(t->disc);
 	*t = (cyc_frame_share){ 0 };
 }
@@ -89,9 +96,14 @@ static float disc_at(const float *disc, float d)
 	return disc[i] + (at - (float)i) * (disc[i + 1] - disc[i]);
 }
 
-/* Shares along a row of the half plane. */
-static void row_shares(float *shares, const cyc_frame_share *t, const edge *edges, int n, int32_t y)
+/* Shares along a row of the half plane; false if no signal of this row crosses an edge: all of them are 1. */
+static bool row_shares(float *shares, const cyc_frame_share *t, const edge all[4], int n_all, int32_t y)
 {
+	edge edges[4];
+	int n = 0;
+	for (int k = 0; k < n_all; k++)
+		if (all[k].distance < ROUNDING + t->reach[y]) edges[n++] = all[k];
+	if (n == 0) return false;
 	int32_t s = t->s, sh = s / 2 + 1;
 	float ky = (float)(y < s / 2 ? y : y - s);
 	const float *moved = t->moved + (size_t)y * (size_t)sh;
@@ -105,6 +117,7 @@ static void row_shares(float *shares, const cyc_frame_share *t, const edge *edge
 		}
 		shares[x] = 0.5F * (ahead + behind);
 	}
+	return true;
 }
 
 static cyc_status apply_task(void *arg, int64_t i, int i_thread)
@@ -120,7 +133,7 @@ static cyc_status apply_task(void *arg, int64_t i, int i_thread)
 	CYC_TRY(cyc_alloc(&shares, sh, sizeof *shares));
 	for (int32_t row = 0; row < s + 4; row++) {
 		float *to = packed + (size_t)row * (size_t)(sh + 1) * 4;
-		row_shares(shares, w->t, edges, n, (row + s - s / 2 - 1) % s);
+		if (!row_shares(shares, w->t, edges, n, (row + s - s / 2 - 1) % s)) continue;
 		for (int32_t x = 0; x < sh; x++) to[4 * x + 2] *= shares[x];
 	}
 done:
@@ -148,7 +161,7 @@ static cyc_status balance_task(void *arg, int64_t i, int i_thread)
 	CYC_TRY(cyc_alloc(&shares, sh, sizeof *shares));
 	for (int32_t y = 0; y < s; y++) {
 		size_t at = ((size_t)i * (size_t)s + (size_t)y) * (size_t)sh;
-		row_shares(shares, w->t, edges, n, y);
+		if (!row_shares(shares, w->t, edges, n, y)) continue;
 		for (int32_t x = 0; x < sh; x++) {
 			float root = sqrtf(fmaxf(shares[x], LEAST_SHARE));
 			w->observed[at + (size_t)x] *= 1 / root;

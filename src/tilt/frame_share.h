@@ -17,6 +17,7 @@ typedef struct {
 	double radius_px; /**< of the particle, binned px */
 	double farthest;  /**< largest distance that a frequency is moved, in radii */
 	float *moved;     /**< s x (s/2 + 1): that distance in radii over |k| in index units */
+	float *reach;     /**< s: largest of these distances in each row, rounded up */
 	float *disc;      /**< disc_beside_line() at N steps of its argument */
 } cyc_frame_share;
 /**

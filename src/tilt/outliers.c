@@ -45,6 +45,36 @@ static int compare_floats(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/* Sort finite numbers by their bits, which are in the order of their values once those of negative ones are
+ * turned: 11 at a time. */
+static cyc_status sort_floats(float *v, size_t n)
+{
+	enum { BITS = 11, N_PASSES = 3, N_DIGITS = 1 << BITS };
+	cyc_status st = CYC_OK;
+	uint32_t *keys = NULL, *other = NULL, *start = NULL;
+	CYC_TRY(cyc_alloc(&keys, n, sizeof *keys));
+	CYC_TRY(cyc_alloc(&other, n, sizeof *other));
+	CYC_TRY(cyc_alloc(&start, N_DIGITS + 1, sizeof *start));
+	memcpy(keys, v, n * sizeof *keys);
+	for (size_t i = 0; i < n; i++) keys[i] ^= keys[i] >> 31 ? UINT32_MAX : 1U << 31;
+	for (int pass = 0; pass < N_PASSES; pass++) {
+		memset(start, 0, (N_DIGITS + 1) * sizeof *start);
+		for (size_t i = 0; i < n; i++) start[(keys[i] >> (BITS * pass)) % N_DIGITS + 1]++;
+		for (size_t d = 0; d < N_DIGITS; d++) start[d + 1] += start[d];
+		for (size_t i = 0; i < n; i++) other[start[(keys[i] >> (BITS * pass)) % N_DIGITS]++] = keys[i];
+		uint32_t *swap = keys;
+		keys = other;
+		other = swap;
+	}
+	for (size_t i = 0; i < n; i++) keys[i] ^= keys[i] >> 31 ? 1U << 31 : UINT32_MAX;
+	memcpy(v, keys, n * sizeof *keys);
+done:
+	cyc_free(keys);
+	cyc_free(other);
+	cyc_free(start);
+	return st;
+}
+
 /* Where values are clipped for means and variances: some way beyond the central 90 %. */
 static cyc_status find_range(bool *is_constant, mending *m)
 {
@@ -58,7 +88,7 @@ static cyc_status find_range(bool *is_constant, mending *m)
 		if (isfinite(m->pixels[i])) sample[count++] = m->pixels[i];
 	*is_constant = count == 0;
 	if (count == 0) goto done;
-	qsort(sample, count, sizeof *sample, compare_floats);
+	CYC_TRY(sort_floats(sample, count));
 	double low = (double)sample[count / 200], middle = (double)sample[count / 2],
 		   high = (double)sample[count - 1 - count / 200];
 	/* Outliers may be one in a hundred; counts may be zero for nineteen in twenty. */
@@ -155,56 +185,96 @@ done:
 
 /* ---------------------------------------------------------------- local mean and variance */
 
-enum { LANES = 16 };
-
-/* Sums over a row of a tile, about `middle`; what is no number counts for nothing. */
-CYC_SIMD static void add_row(float sum[3], const float *row, int32_t n, float low, float high, float middle)
-{
-	float s0[LANES] = { 0 }, s1[LANES] = { 0 }, s2[LANES] = { 0 };
-	int32_t x = 0;
-	for (; x + LANES <= n; x += LANES)
-		for (int32_t i = 0; i < LANES; i++) {
-			float v = row[x + i], one = v == v ? 1.F : 0.F, c = v < low ? low : v > high ? high : v;
-			c = one > 0 ? c - middle : 0;
-			s0[i] += one;
-			s1[i] += c;
-			s2[i] += c * c;
-		}
-	for (int32_t i = 0; i < LANES; i++) {
-		sum[0] += s0[i];
-		sum[1] += s1[i];
-		sum[2] += s2[i];
-	}
-	for (; x < n; x++) {
-		float v = row[x], c = v < low ? low : v > high ? high : v;
-		if (v != v) continue;
-		sum[0] += 1;
-		sum[1] += c - middle;
-		sum[2] += (c - middle) * (c - middle);
-	}
-}
+enum { LANES = 16, GROUP = 8 };
 
 static int32_t tile_from(int32_t i, int32_t n_tiles, int32_t n)
 {
 	return (int32_t)((int64_t)i * n / n_tiles);
 }
 
-static void measure_tiles(mending *m)
+typedef struct {
+	float count, sum, squares; /* about the middle of the values */
+} tile_sums;
+
+/*
+ * Add a row of pixels to the sums of up to GROUP tiles; what is no number counts for nothing. The lanes of a
+ * tile are added up one after another, whatever the vector unit, those of several tiles side by side.
+ * @param[in] from  where each tile begins, and the last one ends
+ */
+CYC_SIMD static void add_row(tile_sums *tiles, const int32_t *from, int32_t n_tiles, const float *row,
+                             float low, float high, float middle)
 {
+	float s1[LANES][GROUP], s2[LANES][GROUP], t1[GROUP], t2[GROUP];
+	if (n_tiles < GROUP) {
+		memset(s1, 0, sizeof s1);
+		memset(s2, 0, sizeof s2);
+		memset(t1, 0, sizeof t1);
+		memset(t2, 0, sizeof t2);
+	}
+	for (int32_t g = 0; g < n_tiles; g++) {
+		float a[LANES] = { 0 }, b[LANES] = { 0 };
+		int32_t n_none = 0, n = (from[g + 1] - from[g]) / LANES * LANES;
+		for (int32_t x = from[g]; x + LANES <= from[g + 1]; x += LANES)
+			for (int32_t i = 0; i < LANES; i++) {
+				float v = row[x + i], c = v < low ? low : v > high ? high : v;
+				c = v == v ? c - middle : 0;
+				a[i] += c;
+				b[i] += c * c;
+			}
+		for (int32_t x = from[g]; x < from[g] + n; x++) n_none += row[x] != row[x];
+		tiles[g].count += (float)(n - n_none);
+		t1[g] = tiles[g].sum;
+		t2[g] = tiles[g].squares;
+		for (int32_t i = 0; i < LANES; i++) {
+			s1[i][g] = a[i];
+			s2[i][g] = b[i];
+		}
+	}
+	for (int32_t i = 0; i < LANES; i++)
+		for (int32_t g = 0; g < GROUP; g++) {
+			t1[g] += s1[i][g];
+			t2[g] += s2[i][g];
+		}
+	for (int32_t g = 0; g < n_tiles; g++) {
+		tiles[g].sum = t1[g];
+		tiles[g].squares = t2[g];
+		for (int32_t x = from[g] + (from[g + 1] - from[g]) / LANES * LANES; x < from[g + 1]; x++) {
+			float v = row[x], c = v < low ? low : v > high ? high : v;
+			if (v != v) continue;
+			tiles[g].count += 1;
+			tiles[g].sum += c - middle;
+			tiles[g].squares += (c - middle) * (c - middle);
+		}
+	}
+}
+
+static cyc_status measure_tiles(mending *m)
+{
+	cyc_status st = CYC_OK;
 	float middle = 0.5F * (m->clip_low + m->clip_high);
-	for (int32_t j = 0; j < m->down; j++)
+	int32_t *from = NULL;
+	tile_sums *sums = NULL;
+	CYC_TRY(cyc_alloc(&from, m->across + 1, sizeof *from));
+	CYC_TRY(cyc_alloc(&sums, m->across, sizeof *sums));
+	for (int32_t i = 0; i <= m->across; i++) from[i] = tile_from(i, m->across, m->nx);
+	for (int32_t j = 0; j < m->down; j++) {
+		memset(sums, 0, (size_t)m->across * sizeof *sums);
+		for (int32_t y = tile_from(j, m->down, m->ny); y < tile_from(j + 1, m->down, m->ny); y++)
+			for (int32_t i = 0; i < m->across; i += GROUP)
+				add_row(sums + i, from + i, m->across - i < GROUP ? m->across - i : GROUP,
+				        m->pixels + (size_t)y * (size_t)m->nx, m->clip_low, m->clip_high, middle);
 		for (int32_t i = 0; i < m->across; i++) {
-			int32_t x0 = tile_from(i, m->across, m->nx), x1 = tile_from(i + 1, m->across, m->nx);
-			float sum[3] = { 0 };
-			for (int32_t y = tile_from(j, m->down, m->ny); y < tile_from(j + 1, m->down, m->ny); y++)
-				add_row(sum, m->pixels + (size_t)y * (size_t)m->nx + (size_t)x0, x1 - x0, m->clip_low,
-				        m->clip_high, middle);
 			size_t at = (size_t)j * (size_t)m->across + (size_t)i;
-			double count = (double)sum[0], mean = count > 0 ? (double)sum[1] / count : 0,
-				   variance = count > 1 ? (double)sum[2] / count - mean * mean : 0;
+			double count = (double)sums[i].count, mean = count > 0 ? (double)sums[i].sum / count : 0,
+				   variance = count > 1 ? (double)sums[i].squares / count - mean * mean : 0;
 			m->mean[at] = (float)(mean + (double)middle);
 			m->sigma[at] = count >= LEAST_IN_TILE && variance > 0 ? (float)sqrt(variance) : 0;
 		}
+	}
+done:
+	cyc_free(from);
+	cyc_free(sums);
+	return st;
 }
 
 /* Mean of the neighbours that had values before this round. */
@@ -290,21 +360,49 @@ CYC_SIMD static void interpolate_row(float *mean, float *sigma, const mending *m
 
 /* ---------------------------------------------------------------- limits */
 
-static void add_to_histogram(double histogram[2][N_BINS], double *n, mending *m, const double limits[2])
+enum { NO_BIN = 2 * N_BINS, N_TABLES = 2 };
+
+/* Where the pixels of a row are counted: deviations below the mean, then those above, then what is beyond. */
+CYC_SIMD static void find_bins(int32_t *bin, const float *row, const float *mean, const float *sigma,
+                               int32_t n, float low, float high)
 {
-	int32_t step = (int32_t)((int64_t)m->nx * m->ny / MOST_HISTOGRAM) + 1;
-	memset(histogram, 0, 2 * sizeof histogram[0]);
-	*n = 0;
-	for (int32_t y = 0; y < m->ny; y += step) {
-		const float *row = m->pixels + (size_t)y * (size_t)m->nx;
-		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
-		for (int32_t x = 0; x < m->nx; x++) {
-			float z = (row[x] - m->row_mean[x]) / m->row_sigma[x];
-			if (!(z >= (float)limits[0] && z <= (float)limits[1])) continue;
-			histogram[z > 0][(int32_t)fminf(fabsf(z) / (float)BIN, N_BINS - 1)]++;
-			*n += 1;
-		}
+	for (int32_t x = 0; x < n; x++) {
+		float z = (row[x] - mean[x]) / sigma[x], q = fabsf(z) / (float)BIN;
+		int32_t i = (int32_t)(q < N_BINS - 1 ? q : N_BINS - 1), above = z > 0 ? N_BINS : 0;
+		bin[x] = z >= low && z <= high ? i + above : NO_BIN;
 	}
+}
+
+/* Neighbours are often in one bin, and an addition has to wait for the last one to it: tables in turn. */
+static void count_bins(uint32_t *count, const int32_t *bin, int32_t n)
+{
+	for (int32_t x = 0; x < n; x++) count[(size_t)(x % N_TABLES) * (NO_BIN + 1) + (size_t)bin[x]]++;
+}
+
+static cyc_status make_histogram(double histogram[2][N_BINS], double *n, mending *m, const double limits[2])
+{
+	cyc_status st = CYC_OK;
+	int32_t step = (int32_t)((int64_t)m->nx * m->ny / MOST_HISTOGRAM) + 1, *bin = NULL;
+	uint32_t *count = NULL;
+	CYC_TRY(cyc_alloc(&bin, m->nx, sizeof *bin));
+	CYC_TRY(cyc_alloc(&count, N_TABLES * (NO_BIN + 1), sizeof *count));
+	for (int32_t y = 0; y < m->ny; y += step) {
+		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
+		find_bins(bin, m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx,
+		          (float)limits[0], (float)limits[1]);
+		count_bins(count, bin, m->nx);
+	}
+	*n = 0;
+	for (size_t i = 0; i < NO_BIN; i++) {
+		double sum = 0;
+		for (size_t t = 0; t < N_TABLES; t++) sum += count[t * (NO_BIN + 1) + i];
+		histogram[i / N_BINS][i % N_BINS] = sum;
+		*n += sum;
+	}
+done:
+	cyc_free(bin);
+	cyc_free(count);
+	return st;
 }
 
 /*
@@ -343,7 +441,7 @@ static cyc_status find_limits(cyc_image_state *out, mending *m)
 	double limits[2] = { -HUGE_VAL, HUGE_VAL };
 	CYC_TRY(cyc_alloc(&histogram, 2, sizeof *histogram));
 	for (int round = 0; round < 2; round++) {
-		add_to_histogram(histogram, &n, m, limits);
+		CYC_TRY(make_histogram(histogram, &n, m, limits));
 		limits[0] = -limit_of_tail(histogram[0], n, n_pixels, round == 0 ? INNER : OUTER);
 		limits[1] = limit_of_tail(histogram[1], n, n_pixels, round == 0 ? INNER : OUTER);
 	}
@@ -407,12 +505,48 @@ static void replace_row(int64_t *n_outliers, mending *m, int32_t y, float low, f
 	}
 }
 
+/* Pixels within these limits are within those of all pixels of a row of tiles, by more than rounding. */
+static void narrow_limits(double limits[2], const mending *m, int32_t j, const cyc_image_state *state)
+{
+	limits[0] = -HUGE_VAL;
+	limits[1] = HUGE_VAL;
+	for (int32_t i = 0; i < m->across; i++) {
+		size_t at = (size_t)j * (size_t)m->across + (size_t)i;
+		double mean = (double)m->mean[at], widest = (double)m->widest[at];
+		for (int k = 0; k < 2; k++) {
+			double distance = (k == 0 ? -state->low : state->high) * widest,
+				   inside = distance - 1e-5 * (fabs(mean) + distance);
+			/* Also if one of them is no number. */
+			if (!(inside > 0)) inside = 0;
+			if (k == 0) limits[0] = fmax(limits[0], mean - inside);
+			else limits[1] = fmin(limits[1], mean + inside);
+		}
+	}
+}
+
+/* What lies between the limits of two rows of tiles lies between those of each pixel from one to the other.
+ */
+CYC_SIMD static bool is_between(const float *row, int32_t n, float low, float high)
+{
+	int32_t count = 0;
+	for (int32_t x = 0; x < n; x++) count += (row[x] >= low) & (row[x] <= high);
+	return count == n;
+}
+
 static cyc_status replace(cyc_image_state *out, mending *m, bool keep)
 {
 	cyc_status st = CYC_OK;
 	float *sigma = NULL, low = (float)out->low, high = (float)out->high;
+	double(*limits)[2] = NULL;
 	CYC_TRY(cyc_alloc(&sigma, m->nx, sizeof *sigma));
+	CYC_TRY(cyc_alloc(&limits, m->down, sizeof *limits));
+	for (int32_t j = 0; j < m->down; j++) narrow_limits(limits[j], m, j, out);
 	for (int32_t y = 0; y < m->ny; y++) {
+		int32_t j = (int32_t)tile_position(y, m->down, m->ny), next = j + 1 < m->down ? j + 1 : j;
+		if (is_between(m->pixels + (size_t)y * (size_t)m->nx, m->nx,
+		               (float)fmax(limits[j][0], limits[next][0]),
+		               (float)fmin(limits[j][1], limits[next][1])))
+			continue;
 		interpolate_row(m->row_mean, m->row_sigma, m, m->widest, y);
 		if (count_beyond(m->pixels + (size_t)y * (size_t)m->nx, m->row_mean, m->row_sigma, m->nx, low, high) >
 		    0)
@@ -422,6 +556,7 @@ static cyc_status replace(cyc_image_state *out, mending *m, bool keep)
 	out->n_outliers -= out->n_constant;
 done:
 	cyc_free(sigma);
+	cyc_free(limits);
 	return st;
 }
 
@@ -448,9 +583,10 @@ static void make_blank(cyc_image_state *out, const mending *m)
 	float value = 0;
 	for (size_t i = 0; i < n; i++)
 		if (isfinite(m->pixels[i])) value = m->pixels[i];
+	bool is_huge = fabs((double)value) > CYC_LARGEST_PIXEL;
 	for (size_t i = 0; i < n; i++)
-		if (!isfinite(m->pixels[i])) m->pixels[i] = value;
-	out->variance = 0;
+		if (is_huge || !isfinite(m->pixels[i])) m->pixels[i] = is_huge ? 0 : value;
+	out->variance = out->largest = 0;
 	out->n_outliers = 0;
 	out->n_constant = (int64_t)n;
 }
@@ -479,7 +615,8 @@ cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32
 	CYC_TRY(cyc_alloc(&m.widest, n_tiles, sizeof *m.widest));
 	CYC_TRY(cyc_alloc(&m.row_mean, nx, sizeof *m.row_mean));
 	CYC_TRY(cyc_alloc(&m.row_sigma, nx, sizeof *m.row_sigma));
-	measure_tiles(&m);
+	out->largest = fmax(fabs((double)m.clip_low), fabs((double)m.clip_high));
+	CYC_TRY(measure_tiles(&m));
 	CYC_TRY(typical_variance(&out->variance, &m));
 	if (is_constant || !(out->variance > 0)) {
 		make_blank(out, &m);
@@ -491,7 +628,7 @@ cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32
 		/* Many of them have a part in the local variances: once more without them. */
 		if (keep || pass > 0 || count_outliers(&m, out) < MANY * nx * ny) break;
 		remove_outliers(&m, out);
-		measure_tiles(&m);
+		CYC_TRY(measure_tiles(&m));
 		CYC_TRY(typical_variance(&out->variance, &m));
 	}
 	CYC_TRY(replace(out, &m, keep));

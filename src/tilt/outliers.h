@@ -8,12 +8,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/** Sums of squares of larger values leave the range of numbers. */
+#define CYC_LARGEST_PIXEL 1e15
+
 typedef struct {
 	int64_t
 		n_outliers; /**< pixels beyond what the image's own tails explain, and those that are no numbers */
 	int64_t n_constant; /**< pixels of constant areas */
 	double variance;  /**< of the pixels about their local mean, typical of the image; 0: a constant image */
 	double high, low; /**< limits in local standard deviations; low is negative */
+	double largest;   /**< what the values that are no outliers reach, positive or negative; about */
 } cyc_image_state;
 
 /**
@@ -23,6 +27,7 @@ typedef struct {
  * @param[in,out] pixels  ny x nx
  * @param[in] key         of the noise: another one for each image
  * @param[in] keep        count only
+ * An image without data stays or becomes one value: 0 if the square of another left the range of numbers.
  * @note Same bits for any number of threads; thread-safe. Not finite pixels are always replaced.
  */
 CYC_MUST_CHECK cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny,

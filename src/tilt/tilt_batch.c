@@ -99,12 +99,14 @@ double cyc_visible_share(const cyc_tilt_series *ts, double x, double y, double r
 }
 
 cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside,
-                               const cyc_tilt_series *ts, int32_t i_tilt, const cyc_particle_set *set,
-                               int32_t i_series, int32_t i_optics, const cyc_box *box)
+                               const cyc_image_group *of, const cyc_box *box)
 {
 	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = of->ts;
+	const cyc_particle_set *set = of->set;
+	int32_t i_tilt = of->i_tilt, i_optics = of->i_optics;
 	cyc_projection p;
-	int64_t first = set->series_first[i_series], count = set->series_first[i_series + 1] - first;
+	int64_t first = set->series_first[of->i_series], count = set->series_first[of->i_series + 1] - first;
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, i_tilt));
 	/* A slice holds F(R^T k); magnified images want F(R^T M k). (T1.14) */
 	const cyc_optics_group *group = set->optics ? &set->optics[i_optics] : NULL;

@@ -46,15 +46,21 @@ int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
 /** The most that it ever is. */
 enum { CYC_TILT_BATCH_MOST = 128 };
 
+/** Particles of one optics group in one tilt image. Borrows all. */
+typedef struct {
+	const cyc_tilt_series *ts;
+	int32_t i_tilt;
+	const cyc_particle_set *set;
+	int32_t i_series, i_optics;
+} cyc_image_group;
+
 /**
- * Fill a batch with the next particles of one optics group that row i_tilt shows.
+ * Fill a batch with the next particles of a group that its tilt image shows.
  * @param[in,out] cursor  offset into the series' particles; start at 0, done when it reaches their number
  * @param[in,out] n_outside  counts particles left out because their window leaves the image
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_fill(cyc_tilt_batch *b, int64_t *cursor, int64_t *n_outside,
-                                              const cyc_tilt_series *ts, int32_t i_tilt,
-                                              const cyc_particle_set *set, int32_t i_series, int32_t i_optics,
-                                              const cyc_box *box);
+                                              const cyc_image_group *of, const cyc_box *box);
 /**
  * Multiply item i of n, each `size` bytes of float, by factor[i] (by its square root if is_root); factors of
  * 1 cost nothing. Statistics that are quadratic in observations and predictions count particles by their

@@ -1,4 +1,5 @@
 #include "cyclotomo/tilt.h"
+#include "project/labels.h"
 
 #include <math.h>
 
@@ -7,8 +8,8 @@ cyc_status cyc_projection_linear(cyc_mat3 *out, const cyc_tilt_series *ts, int32
 	cyc_status st = CYC_OK;
 	const cyc_tilt *t = &ts->tilts[i_tilt];
 	CYC_CHECK(t->has_angles || t->has_matrix, CYC_E_DATA,
-	          "tilt series %s, row %d: no geometry (rlnTomoYTilt, rlnTomoZRot, ... or rlnTomoProjX, ...)",
-	          ts->name, i_tilt + 1);
+	          "tilt series %s, row %d: no geometry (%s, %s, ... or %s, ...)", ts->name, i_tilt + 1,
+	          CYC_RLN_TOMO_Y_TILT, CYC_RLN_TOMO_Z_ROT, CYC_RLN_TOMO_PROJ_X);
 	*out = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
 	for (int i = 0; i < 9 && t->has_matrix; i++) out->m[i / 3][i % 3] = t->matrix[i / 3][i % 3];
 done:

@@ -123,13 +123,27 @@ static void tell_series(const cyc_tilt_series *ts)
 	         ts->keep_outliers ? " were kept" : " were replaced by noise");
 }
 
-/* Outliers that are kept may not be such that sums of squares leave the range of numbers. */
+/* Sums of squares must not leave the range of numbers. */
+static cyc_status check_range(double largest, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	cyc_status st = CYC_OK;
+	if (largest <= CYC_LARGEST_PIXEL) goto done;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+	                     "tilt series %s, row %d ('%s'): the values of the image reach %.2g; at most %g can "
+	                     "be computed with",
+	                     ts->name, i_tilt + 1, ts->image_path[i_tilt], largest, CYC_LARGEST_PIXEL);
+	cyc_error_hint("write the image again with smaller values, or set its _rlnCtfScalefactor to 0 to exclude "
+	               "the tilt");
+done:
+	return st;
+}
+
+/* Outliers that are kept count, too. */
 static cyc_status check_kept(const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	const float LARGEST = 1e15F;
 	for (int64_t i = 0; i < (int64_t)ts->image_nx * ts->image_ny; i++) {
-		if (fabsf(t->pixels[i]) <= LARGEST) continue;
+		if (fabs((double)t->pixels[i]) <= CYC_LARGEST_PIXEL) continue;
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "tilt series %s, row %d ('%s'): the pixel x %d, y %d (counted from 0) is %g, "
 		                     "and outliers are kept",
@@ -150,6 +164,7 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, ts->name), &i_tilt, sizeof i_tilt);
 	CYC_TRY(cyc_image_mend(&state, t->pixels, ts->image_nx, ts->image_ny, key, ts->keep_outliers));
 	t->variance = state.variance;
+	CYC_TRY(check_range(state.largest, ts, i_tilt));
 	if (ts->keep_outliers) CYC_TRY(check_kept(t, ts, i_tilt));
 	if (ts->erase_beads)
 		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny,

@@ -154,6 +154,12 @@ say=("small.mrc" "30" "32" "cyclotomo mask")
 fails 3 "$bin" ctfrefine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask small.mrc --b 32 --o ../no
 fails 3 "$bin" polish -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask small.mrc --b 32 --o ../no
 fails 3 "$bin" postprocess -q --i p/R/half1.mrc --mask p/small.mrc --o no/postprocess
+say=("small.mrc" "30" "32")
+fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask small.mrc --b 32 --o ../no
+"$bin" mask -q --denovo --box_size 32 --outer_radius 1 --angpix 4 --width_soft_edge 0 --o p/point.mrc > /dev/null
+say=("point.mrc" "less than 2 px")
+fails 3 "${postprocess[@]/mask_fsc/point}"
+fails 3 "$bin" cycle -q --dry-run --root p --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --mask-align point.mrc --o ../no
 say=("small.mrc" "one box")
 fails 3 "$bin" mask -q --i p/R/merged.mrc --and p/small.mrc --ini_threshold 0.01 --o no/mask.mrc
 broken p/particles.star 'for r in $(seq 12); do set_value p/particles.star rlnRandomSubset $r 2; done'
@@ -251,6 +257,20 @@ fails 3 "${reconstruct[@]}"
 ! grep -q "smaller box" err.txt
 fails 3 "${refine[@]}"
 fails 3 "${polish[@]}"
+mended p/frames/TS_02_004.mrc
+
+## values whose squares are no numbers
+huge() { # FILE FACTOR
+	perl -e 'local $/; open F, "<:raw", $ARGV[0]; my $d = <F>; my @v = unpack("f<*", substr($d, 1024));
+		open G, ">:raw", $ARGV[0]; print G substr($d, 0, 1024), pack("f<*", map { $_ * $ARGV[1] } @v);' "$1" "$2"
+}
+broken p/frames/TS_02_004.mrc 'huge p/frames/TS_02_004.mrc 1e30'
+say=("TS_02_004.mrc" "row 4" "1e+15" "rlnCtfScalefactor")
+fails 3 "${extract[@]}"
+fails 3 "${reconstruct[@]}"
+fails 3 "${refine[@]}"
+fails 3 "${polish[@]}"
+fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask mask_align.mrc --b 32 --iterations 1 --o ../no/run
 mended p/frames/TS_02_004.mrc
 
 ## options that do not go together, and boxes that do not fit

@@ -19,6 +19,7 @@ grep -q '^  cycle ' out || fail "help does not list the commands"
 [ ! -s err ] || fail "help talks on stderr"
 expect 2
 grep -q usage err || fail "no usage without a command"
+grep -q '^cyclotomo: error: no command is given$' err || fail "no error without a command"
 [ ! -s out ] || fail "usage of a mistaken call is on stdout"
 expect 2 versoin
 grep -q "error: there is no command 'versoin'" err || fail "unknown command"

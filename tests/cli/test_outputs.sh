@@ -104,6 +104,21 @@ grep -q '^cyclotomo separate .*--min-separation 10' out.txt
 fails "$bin" job2cmd p/S/job.star --as relion > out.txt 2> err.txt
 grep -q 'written by cyclotomo itself' err.txt
 
+# A run that fails while it writes leaves no part of its results.
+mkdir -p p/Half/half2.mrc p/Tilts/optimisation_set.star
+fails "$bin" reconstruct "${in[@]}" --b 32 --sym O --taper 3 --o Half > out.txt 2> err.txt
+grep -q 'half2.mrc' err.txt
+[ ! -e p/Half/half1.mrc ] && [ -e p/Half/RELION_JOB_EXIT_FAILURE ]
+fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o Tilts > out.txt 2> err.txt
+grep -q 'optimisation_set.star' err.txt
+[ ! -e p/Tilts/tomograms.star ] && [ ! -e p/Tilts/uncertainty.star ] && [ ! -e p/Tilts/tilt_series/TS_01.star ]
+
 # The folder of another kind of job is not written into.
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R > out.txt 2> err.txt
 grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R --dry-run > out.txt 2> err.txt
+grep -q "that of another job" err.txt
+for dry in "" --dry-run; do
+	fails "$bin" cycle $dry -q --root p --i optimisation_set.star --b 32 --sym O --mask-fsc mask_fsc.mrc --o R > out.txt 2> err.txt
+	grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+done

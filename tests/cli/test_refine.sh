@@ -53,6 +53,14 @@ fails 2 'two half maps are needed' "$bin" refine "${common[@]}" --i optimisation
 fails 2 'one map for both half-sets' "$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc "${no[@]}"
 fails 1 'R/half3.mrc' "$bin" refine "${common[@]}" --i optimisation_set.star --ref R/half3.mrc --ini_high 20 "${no[@]}"
 fails 3 'masks go from 0 to 1' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask R/half1.mrc "${no[@]}"
+"$bin" mask -q --denovo --box_size 30 --outer_radius 8 --angpix 4 --o p/small.mrc > /dev/null
+"$bin" mask -q --denovo --box_size 64 --outer_radius 16 --angpix 2 --o p/fine.mrc > /dev/null
+"$bin" mask -q --denovo --box_size 32 --outer_radius 1 --angpix 4 --width_soft_edge 0 --o p/point.mrc > /dev/null
+"$bin" reconstruct -q --root p --i optimisation_set.star --b 40 --crop 30 --sym O --taper 3 --o R30 > /dev/null
+fails 3 'small.mrc' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask small.mrc "${no[@]}"
+fails 3 'less than 2 px' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask point.mrc "${no[@]}"
+fails 3 'half maps differ' "$bin" refine "${common[@]}" --i optimisation_set.star --ref1 R/half1.mrc --ref2 R30/half2.mrc "${no[@]}"
+"$bin" refine "${common[@]}" --i R/optimisation_set.star --mask fine.mrc --no-search --iterations 1 --o F > /dev/null
 fails 2 'does not fit' "$bin" refine "${common[@]}" --i R/optimisation_set.star --particle-diameter 1000 "${no[@]}"
 fails 2 '--healpix-order must be 0 to 8, got 12' "$bin" refine "${common[@]}" --i R/optimisation_set.star --healpix-order 12 "${no[@]}"
 fails 1 'nothere.star' "$bin" refine "${common[@]}" --i nothere.star --ref R/half1.mrc "${no[@]}"

@@ -47,6 +47,22 @@ echo 0 > code
 { "${cycle[@]}" --o Cpipe/ 2>&1 > /dev/null || echo $? > code; } | head -n 1 > /dev/null
 [ "$(cat code)" = 130 ] || fail "closed pipe: exit code $(cat code)"
 
+echo 0 > code
+{ "$bin" mask -q --root p --i truth/map.mrc --o Cmask.mrc 2> log || echo $? > code; } | true
+[ "$(cat code)" = 1 ] || [ "$(cat code)" = 130 ] || fail "closed pipe of a mask: exit code $(cat code)"
+grep -q 'error: ' log || fail "closed pipe of a mask: no message"
+
+# Closed streams: no message goes into a file that took their place.
+rec=("$bin" reconstruct --root p --i optimisation_set.star --b 32 --sym O --taper 3)
+"${rec[@]}" --o Copen/ > out 2> log
+"${rec[@]}" --o Cclosed/ <&- >&- 2>&- || fail "closed streams: exit code $?"
+for f in half1.mrc half2.mrc merged.mrc; do cmp p/Copen/$f p/Cclosed/$f || fail "closed streams: $f differs"; done
+sed 's/Copen/Cclosed/' p/Copen/optimisation_set.star | cmp - p/Cclosed/optimisation_set.star || fail "closed streams: optimisation_set.star"
+wc -l < p/Copen/.cyclotomo_files | cmp - <(wc -l < p/Cclosed/.cyclotomo_files) || fail "closed streams: list of files"
+
+# A small stack is enough, also for the libraries.
+(ulimit -s 64; env -i PATH="$PATH" "$bin" ctfrefine -q --root p --i optimisation_set.star --ref1 Copen/half1.mrc --ref2 Copen/half2.mrc --b 32 --kmin 60 --o Cstack/) > out 2> log || fail "ulimit -s: exit code $?"
+
 # A limit on the size of files is an error that names the file.
 code=0
 (ulimit -f 20; "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --o Climit/) > out 2> log || code=$?

@@ -40,7 +40,7 @@ for b in 100000 30000 400 -4 2147483646; do
 done
 absurd 'out of range' refine "${set_[@]}" "${ref[@]}" --b 32 --sigma-angle 1e30 --o out
 absurd 'order|memory' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 30 --o out
-absurd 'poses of each particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --local-from 9 --no-polish --o out
+absurd 'poses of each particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --local-from 9 --no-follow --o out
 absurd 'poses of each particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --sigma-angle 180 --o out
 for o in sampling mask-radius edge; do absurd 'out of range' postprocess --root p --i R/half1.mrc --locres --locres-$o 1e9 --o out/pp; done
 for o in radius thickness pixel-size size box particles; do absurd 'out of range|whole number' simulate --preset tiny --$o 1e30 --o q; done
@@ -51,6 +51,26 @@ for o in radius thickness pixel-size size box particles; do absurd 'out of range
 cmp -s <(tail -n +8 p/few/run_data.star) <(tail -n +8 p/many/run_data.star) || fail "10000 threads give another result"
 peak() { sed -n 's/.*"peak_memory_bytes": *\([0-9]*\).*/\1/p' "$1/run.json"; }
 [ "$(peak p/many)" -lt $((3 * $(peak p/few))) ] || fail "10000 threads take $(peak p/many) bytes, two take $(peak p/few)"
+
+# Every job says what it needs, and so does its dry run.
+says() {
+	"$bin" "$@" > log 2>&1 || fail "exit code $? of: $*"
+	grep -q 'memory needed: about' log || fail "nothing said of memory: $*"
+}
+for dry in "" --dry-run; do
+	for job in "reconstruct ${set_[*]} --b 32 --sym O --o said/1" "postprocess --root p --i R/half1.mrc --o said/pp" "mask --root p --i R/merged.mrc --o said/mask.mrc" \
+	           "ctfrefine ${set_[*]} ${ref[*]} --b 32 --kmin 60 --o said/2" "polish ${set_[*]} ${ref[*]} --b 32 --range 3 --o said/3" \
+	           "refine-tilts ${set_[*]} ${ref[*]} --b 32 --range 3 --o said/4" "extract ${set_[*]} --b 32 --o said/5" \
+	           "refine ${set_[*]} ${ref[*]} --b 32 --iterations 1 --no-search --o said/6"; do
+		# shellcheck disable=SC2086
+		says $job $dry
+	done
+done
+says check "${set_[@]}" "${ref[@]}" --deep
+says separate "${set_[@]}" --min-separation 10 --o said/7
+says simulate --preset tiny --series 1 --tilts 3 --particles 2 --o said
+# Images that do not fit are read again.
+(ulimit -v 1000000; "$bin" refine-tilts "${set_[@]}" "${ref[@]}" --b 32 --range 3 --j 1 --cache 1000000 --o said/8) > log 2>&1 || grep -q 'failed to map\|cannot allocate\|memory' log || fail "a large cache"
 
 # ---- limits of addresses
 if (ulimit -v 4000000; "$bin" version) > log 2>&1; then

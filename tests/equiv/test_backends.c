@@ -307,21 +307,35 @@ static void *pack(size_t *bytes, cyc_backend *be, const inputs *in, bool is_prem
 }
 static void *run_pack(size_t *bytes, cyc_backend *be, const inputs *in) { return pack(bytes, be, in, true); }
 
-static void *insert(size_t *bytes, cyc_backend *be, const inputs *in, bool has_use, int8_t select)
+static const double SUM_SCALE[2] = { 1 << 30, 1 << 28 };
+
+/* Sums of all slices, or of those with use = select, of voxels inner < |p| <= radius. */
+static void *insert(size_t *bytes, cyc_backend *be, const inputs *in, bool has_use, int8_t select,
+                    const cyc_ball *ball, int32_t inner)
 {
 	size_t count = (size_t)in->n * cyc_packed_count(in->s), n_packed;
-	cyc_buffer *sum = up(be, NULL, 4 * cyc_half_count3(in->s), sizeof(float));
-	void *slices = modulate(&n_packed, be, in, true, false, false, true);
-	cyc_buffer *packed = up(be, slices, count, sizeof(float));
-	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, in->M, in->radius, has_use ? in->use : NULL, select, in->n,
-	                              in->s));
+	const cyc_sum_spec spec = { ball, inner, { SUM_SCALE[0], SUM_SCALE[1] }, CYC_MOST_ADDED };
+	const cyc_slices slices = { .M = in->M,
+		                        .radius = in->radius,
+		                        .use = has_use ? in->use : NULL,
+		                        .select = select,
+		                        .n = in->n,
+		                        .s = in->s };
+	cyc_buffer *sum = up(be, NULL, 3 * ball->count, sizeof(int64_t));
+	void *host = modulate(&n_packed, be, in, true, false, false, true);
+	cyc_buffer *packed = up(be, host, count, sizeof(float));
+	ASSERT_OK(cyc_op_slice_insert(sum, be, &spec, packed, &slices));
 	cyc_buffer_destroy(&packed);
-	cyc_free(slices);
+	cyc_free(host);
 	return down(&sum, bytes);
 }
 static void *run_insert(size_t *bytes, cyc_backend *be, const inputs *in)
 {
-	return insert(bytes, be, in, true, 0);
+	cyc_ball *ball = NULL;
+	ASSERT_OK(cyc_ball_create(&ball, in->s / 2, in->s / 2 - 1));
+	void *sum = insert(bytes, be, in, in->n < 10, 0, ball, 1);
+	cyc_ball_destroy(&ball);
+	return sum;
 }
 
 static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
@@ -462,7 +476,7 @@ static const struct {
 	               { "correlate", run_correlate },
 	               { "fft3_forward", run_fft3_forward },
 	               { "fft3_inverse", run_fft3_inverse } };
-static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 } };
+static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
 static void backends_and_threads_agree_bit_for_bit(void **state)
@@ -809,66 +823,136 @@ static void bilinear(double v[3], const inputs *in, int32_t i, double u, double 
 	v[1] *= sign;
 }
 
+#define ASSERT_STATUS(call, status, text)                                                                    \
+	do {                                                                                                     \
+		cyc_error_clear();                                                                                   \
+		cyc_status got_ = (call);                                                                            \
+		if (got_ != (status) || !strstr(cyc_error_get()->message, (text)))                                   \
+			fail_msg("%s: %s; wanted %s with '%s'", cyc_status_name(got_), cyc_error_get()->message,         \
+			         cyc_status_name(status), text);                                                         \
+	} while (0)
+
+/* What a voxel gets from slice i. */
+static void inserted(double v[3], const inputs *in, int32_t i, int32_t x, int32_t y, int32_t z)
+{
+	cyc_vec3 q = cyc_mat3_apply(in->M[i], (cyc_vec3){ x, y, z });
+	v[0] = v[1] = v[2] = 0;
+	if (in->radius[i] == 0 || x * x + y * y + z * z > in->radius[i] * in->radius[i] || fabs(q.z) >= 1) return;
+	bilinear(v, in, i, q.x, q.y);
+	for (int c = 0; c < 3; c++) v[c] *= 1 - fabs(q.z);
+}
+
 static void insertion_is_a_sum_over_voxels(void **state)
 {
 	(void)state;
-	for (int k = 0; k < 3; k++) {
-		inputs *in = inputs_create(k == 2 ? 8 : 16, k == 2 ? 1 : 9);
-		int32_t s = in->s, sh = s / 2 + 1;
-		int8_t select = k == 1;
+	/* Few slices and many, some of them, a smaller ball, a hollow one. */
+	static const struct {
+		int32_t s, n, radius, inner;
+		bool has_use;
+	} CASES[] = { { 16, 9, 8, -1, false },  { 16, 9, 8, -1, true },  { 8, 1, 4, -1, false },
+		          { 16, 30, 8, -1, false }, { 16, 30, 5, -1, true }, { 16, 30, 8, 4, false },
+		          { 16, 9, 8, 4, true } };
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
+		inputs *in = inputs_create(CASES[k].s, CASES[k].n);
+		int32_t R = CASES[k].radius, top = R < in->s / 2 ? R : in->s / 2 - 1, inner = CASES[k].inner;
 		cyc_backend *be = cpu();
-		size_t bytes, count = 4 * cyc_half_count3(s);
-		float *got = insert(&bytes, be, in, k == 1, select);
-		double *wanted = NULL;
-		ASSERT_OK(cyc_alloc(&wanted, count, sizeof *wanted));
-		for (int32_t i = 0; i < in->n; i++)
-			for (int32_t z = 0; z < s; z++)
-				for (int32_t y = 0; y < s; y++)
-					for (int32_t x = 0; x < sh; x++) {
-						int32_t ky = y < s / 2 ? y : y - s, kz = z < s / 2 ? z : z - s;
-						if (k == 1 && in->use[i] != select) continue;
-						if (in->radius[i] == 0 || x * x + ky * ky + kz * kz > in->radius[i] * in->radius[i])
-							continue;
-						cyc_vec3 q = cyc_mat3_apply(in->M[i], (cyc_vec3){ x, ky, kz });
-						double v[3];
-						if (fabs(q.z) >= 1) continue;
-						bilinear(v, in, i, q.x, q.y);
-						for (int c = 0; c < 3; c++)
-							wanted[4 * (((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x) +
-							       (size_t)c] += (1 - fabs(q.z)) * v[c];
+		cyc_ball *ball = NULL;
+		size_t bytes;
+		double most = 0, worst = 0;
+		ASSERT_OK(cyc_ball_create(&ball, R, top));
+		int64_t *got = insert(&bytes, be, in, CASES[k].has_use, 1, ball, inner);
+		assert_true(bytes == 3 * ball->count * sizeof *got);
+		for (int32_t z = -top; z <= top; z++)
+			for (int32_t y = -top; y <= top; y++) {
+				size_t row = cyc_ball_row(ball, z, y);
+				for (int32_t x = 0; x < cyc_ball_length(ball, row); x++) {
+					double wanted[3] = { 0, 0, 0 }, v[3];
+					for (int32_t i = 0; i < in->n; i++) {
+						if (CASES[k].has_use && in->use[i] != 1) continue;
+						if (inner >= 0 && x * x + y * y + z * z <= inner * inner) continue;
+						inserted(v, in, i, x, y, z);
+						for (int c = 0; c < 3; c++) wanted[c] += v[c];
 					}
-		close_all("slice_insert", got, wanted, count, 3e-6);
-		cyc_free(wanted);
+					for (int c = 0; c < 3; c++) {
+						double value =
+							(double)got[3 * (ball->first[row] + (size_t)x) + (size_t)c] / SUM_SCALE[c / 2];
+						most = fmax(most, fabs(wanted[c]));
+						worst = fmax(worst, fabs(value - wanted[c]));
+					}
+				}
+			}
+		assert_true(most > 0 && worst < 3e-6 * most);
 		cyc_free(got);
+		cyc_ball_destroy(&ball);
 		cyc_backend_close(&be);
 		inputs_destroy(in);
 	}
 }
 
-static void insertion_adds_to_the_sum(void **state)
+/* Calls in another order leave the same bits. */
+static void insertion_does_not_depend_on_order(void **state)
 {
 	(void)state;
-	inputs *in = inputs_create(16, 3);
+	inputs *in = inputs_create(16, 30);
 	cyc_backend *be = cpu();
-	size_t bytes, count = (size_t)in->n * cyc_packed_count(in->s);
-	float *once = insert(&bytes, be, in, false, 0);
-	cyc_buffer *sum = up(be, once, bytes / sizeof(float), sizeof(float));
-	float *slices = modulate(&bytes, be, in, true, false, false, true);
-	cyc_buffer *packed = up(be, slices, count, sizeof(float));
-	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, in->M, in->radius, NULL, 0, in->n, in->s));
-	float *twice = down(&sum, &bytes);
-	/* Slices are added one by one to what is there already: the order of the additions is another one, and so
-	 * is the last bit. */
-	double largest = 0;
-	for (size_t i = 0; i < bytes / sizeof(float); i++) largest = fmax(largest, fabs((double)once[i]));
-	for (size_t i = 0; i < bytes / sizeof(float); i++)
-		assert_true(fabs((double)twice[i] - 2 * (double)once[i]) <= 4 * 6e-8 * in->n * largest);
+	cyc_ball *ball = NULL;
+	size_t bytes, n_bytes;
+	ASSERT_OK(cyc_ball_create(&ball, 8, 7));
+	const cyc_sum_spec spec = { ball, -1, { SUM_SCALE[0], SUM_SCALE[1] }, CYC_MOST_ADDED };
+	void *host = modulate(&bytes, be, in, true, false, false, true);
+	cyc_buffer *packed = up(be, host, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	int64_t *sums[2];
+	for (int k = 0; k < 2; k++) {
+		cyc_buffer *sum = up(be, NULL, 3 * ball->count, sizeof(int64_t));
+		for (int8_t i = 0; i < 2; i++) {
+			const cyc_slices slices = { .M = in->M,
+				                        .radius = in->radius,
+				                        .use = in->use,
+				                        .select = k ? 1 - i : i,
+				                        .n = in->n,
+				                        .s = in->s };
+			ASSERT_OK(cyc_op_slice_insert(sum, be, &spec, packed, &slices));
+		}
+		sums[k] = down(&sum, &n_bytes);
+	}
+	assert_memory_equal(sums[0], sums[1], n_bytes);
+	for (int k = 0; k < 2; k++) cyc_free(sums[k]);
 	cyc_buffer_destroy(&packed);
-	cyc_free(slices);
-	cyc_free(once);
-	cyc_free(twice);
+	cyc_free(host);
+	cyc_ball_destroy(&ball);
 	cyc_backend_close(&be);
 	inputs_destroy(in);
+}
+
+static void insertion_refuses_what_does_not_fit(void **state)
+{
+	(void)state;
+	for (int32_t n = 3; n <= 30; n += 27) {
+		inputs *in = inputs_create(16, n);
+		cyc_backend *be = cpu();
+		cyc_ball *ball = NULL;
+		size_t bytes, count = (size_t)in->n * cyc_packed_count(in->s);
+		ASSERT_OK(cyc_ball_create(&ball, 8, 7));
+		cyc_sum_spec spec = { ball, -1, { 1 << 20, 1 << 20 }, 100 };
+		const cyc_slices slices = { .M = in->M, .radius = in->radius, .n = in->n, .s = in->s };
+		float *host = modulate(&bytes, be, in, true, false, false, true);
+		cyc_buffer *packed = up(be, host, count, sizeof(float)),
+				   *sum = up(be, NULL, 3 * ball->count, sizeof(int64_t));
+		ASSERT_STATUS(cyc_op_slice_insert(sum, be, &spec, packed, &slices), CYC_E_DATA, "far larger");
+		spec.limit = CYC_MOST_ADDED;
+		ASSERT_OK(cyc_op_slice_insert(sum, be, &spec, packed, &slices));
+		for (size_t i = 0; i < count; i++) host[i] = CYC_NAN;
+		ASSERT_OK(cyc_buffer_upload(packed, host, count * sizeof *host));
+		ASSERT_STATUS(cyc_op_slice_insert(sum, be, &spec, packed, &slices), CYC_E_DATA, "not numbers");
+		spec.limit = 2 * CYC_MOST_ADDED;
+		ASSERT_STATUS(cyc_op_slice_insert(sum, be, &spec, packed, &slices), CYC_E_INTERNAL, "do not fit");
+		cyc_buffer_destroy(&packed);
+		cyc_buffer_destroy(&sum);
+		cyc_free(host);
+		cyc_ball_destroy(&ball);
+		cyc_backend_close(&be);
+		inputs_destroy(in);
+	}
 }
 
 static double complex reference_at(const inputs *in, double x, double y, double z)
@@ -1061,15 +1145,6 @@ static void transforms_follow_their_definition(void **state)
 
 /* ---------------------------------------------------------------- misuse */
 
-#define ASSERT_STATUS(call, status, text)                                                                    \
-	do {                                                                                                     \
-		cyc_error_clear();                                                                                   \
-		cyc_status got_ = (call);                                                                            \
-		if (got_ != (status) || !strstr(cyc_error_get()->message, (text)))                                   \
-			fail_msg("%s: %s; wanted %s with '%s'", cyc_status_name(got_), cyc_error_get()->message,         \
-			         cyc_status_name(status), text);                                                         \
-	} while (0)
-
 static void misuse_is_reported(void **state)
 {
 	static const char *const names[] = { "cpu", "strict" };
@@ -1105,8 +1180,12 @@ static void misuse_is_reported(void **state)
 		const cyc_particle_image_spec crop = { .box_binned = 8, .circle_px = 6, .edge_px = 7 };
 		ASSERT_STATUS(cyc_op_particle_image(image, be, ft, NULL, NULL, NULL, &crop, 1), CYC_E_SHAPE,
 		              "images of 7 px with a circle of 6 px from a box of 8 px");
-		ASSERT_STATUS(cyc_op_slice_insert(image, be, ft, &M, &large, NULL, 0, 1, 8), CYC_E_INTERNAL,
-		              "radius 5");
+		cyc_ball *ball = NULL;
+		ASSERT_OK(cyc_ball_create(&ball, 3, 3));
+		const cyc_sum_spec sum_spec = { ball, -1, { 1, 1 }, 1 };
+		const cyc_slices slices = { .M = &M, .radius = &large, .n = 1, .s = 8 };
+		ASSERT_STATUS(cyc_op_slice_insert(image, be, &sum_spec, ft, &slices), CYC_E_INTERNAL, "radius 5");
+		cyc_ball_destroy(&ball);
 		ASSERT_STATUS(cyc_buffer_unmap(image), CYC_E_INTERNAL, "not mapped");
 		ASSERT_OK(cyc_buffer_map(&host, image));
 		assert_memory_equal(host, pixels, sizeof pixels);
@@ -1193,7 +1272,8 @@ int main(void)
 		cmocka_unit_test(particle_images_are_inverse_transforms),
 		cmocka_unit_test(packing_weighs_cropped_images),
 		cmocka_unit_test(insertion_is_a_sum_over_voxels),
-		cmocka_unit_test(insertion_adds_to_the_sum),
+		cmocka_unit_test(insertion_does_not_depend_on_order),
+		cmocka_unit_test(insertion_refuses_what_does_not_fit),
 		cmocka_unit_test(extraction_is_trilinear),
 		cmocka_unit_test(sums_are_sums),
 		cmocka_unit_test(correlation_is_a_sum),

@@ -502,11 +502,12 @@ static void a_clean_microscope_stays_clean(void **state)
 /* ---------------------------------------------------------------- threads, kills */
 
 static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, double done)
+static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	(void)what;
-	(void)done;
+	(void)n_done;
+	(void)n_total;
 	if (++g_calls == g_kill_at) raise(SIGKILL);
 }
 

@@ -15,6 +15,7 @@
 #include "ctfrefine/self_correlation.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/reconstruct.h"
+#include "project/labels.h"
 #include "cyclotomo/simulate.h"
 
 static void close_to(double value, double expected, double bound)
@@ -423,7 +424,7 @@ static void wrong_rows_are_mended_and_inputs_kept(void **state)
 			double v;
 			assert_true(first->scale > 0);
 			for (int k = 0; k < 2; k++) { /* of both cycles: what was there before the first */
-				ASSERT_OK(cyc_tilt_input_get(&found, &v, out[k], i, f, CYC_INPUT_DEFOCUS_U));
+				ASSERT_OK(cyc_tilt_input_get(&found, &v, out[k], i, f, CYC_OWN_INPUT_DEFOCUS_U));
 				assert_true(found);
 				close_to(v, in->series[i].tilts[f].defocus_u_A, 0.01);
 			}

@@ -426,11 +426,12 @@ static void threads_backends_and_kills_change_nothing(void **state)
 	}
 }
 
-static void die(void *user, const char *what, double done)
+static void die(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	(void)what;
-	(void)done;
+	(void)n_done;
+	(void)n_total;
 	raise(SIGKILL);
 }
 

@@ -8,7 +8,7 @@
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
 #include "tilt/frame_share.h"
-#include "reconstruct/noise_weights.h"
+#include "halfmaps/noise_weights.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -305,14 +305,13 @@ static void weight_of_one_image(void **state)
 {
 	(void)state;
 	double gain[2] = { 1, 3 }, scale;
-	const cyc__noise_weights w = { .n_series = 2, .gain = gain, .level = 2 };
+	const cyc_noise_weights w = { .n_series = 2, .gain = gain, .level = 2 };
 	const cyc_tilt tilt = { .scale = 0.5 };
-	assert_true(fabs(cyc__noise_weight(&scale, &w, 0, &tilt, 1) - 4) < 1e-12 && fabs(scale - 0.5) < 1e-12);
-	assert_true(fabs(cyc__noise_weight(&scale, &w, 1, &tilt, 16) - 0.25) < 1e-12 &&
-	            fabs(scale - 1.5) < 1e-12);
-	assert_true(fabs(cyc__noise_weight(&scale, &w, 0, &tilt, 1e-4) - 4e4) < 1e-6 &&
+	assert_true(fabs(cyc_noise_weight(&scale, &w, 0, &tilt, 1) - 4) < 1e-12 && fabs(scale - 0.5) < 1e-12);
+	assert_true(fabs(cyc_noise_weight(&scale, &w, 1, &tilt, 16) - 0.25) < 1e-12 && fabs(scale - 1.5) < 1e-12);
+	assert_true(fabs(cyc_noise_weight(&scale, &w, 0, &tilt, 1e-4) - 4e4) < 1e-6 &&
 	            fabs(scale - 0.005) < 1e-12);
-	assert_true(cyc__noise_weight(&scale, &w, 0, &tilt, 0) == 0);
+	assert_true(cyc_noise_weight(&scale, &w, 0, &tilt, 0) == 0);
 }
 
 int main(void)

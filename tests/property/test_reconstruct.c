@@ -19,7 +19,7 @@
 #include "cyclotomo/mrc.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/sums.h"
 
 /* ---------------------------------------------------------------- one particle seen from everywhere */
 
@@ -231,32 +231,42 @@ static void symmetry_is_copies_of_the_particles(void **state)
 
 /* ---------------------------------------------------------------- helix */
 
+static float *voxel_of(cyc_half_sum *sum, int32_t x, int32_t y, int32_t z)
+{
+	return sum->value + 4 * (sum->ball->first[cyc_ball_row(sum->ball, z, y)] + (size_t)x);
+}
+
+static size_t index_of(int32_t x, int32_t y, int32_t z, int32_t s)
+{
+	return ((size_t)(z < 0 ? z + s : z) * (size_t)s + (size_t)(y < 0 ? y + s : y)) * (size_t)(s / 2 + 1) +
+	       (size_t)x;
+}
+
 static void helix_operators_turn_to_the_right(void **state)
 {
 	(void)state;
 	enum { s = 24 };
 	cyc_fourier_op *ops = NULL;
 	int32_t n = 0;
-	ASSERT_FAILS(cyc__fourier_ops(&ops, &n, "C1", 0, 0, 0, 1), CYC_E_USAGE, "at least 1");
-	ASSERT_OK(cyc__fourier_ops(&ops, &n, "C1", 1, 5, 0.3, 1));
+	ASSERT_FAILS(cyc_fourier_ops(&ops, &n, "C1", 0, 0, 0, 1), CYC_E_USAGE, "at least 1");
+	ASSERT_OK(cyc_fourier_ops(&ops, &n, "C1", 1, 5, 0.3, 1));
 	assert_int_equal(n, 0);
 	cyc_free(ops);
-	ASSERT_OK(cyc__fourier_ops(&ops, &n, "D2", 4, 5, 0.3, 1));
+	ASSERT_OK(cyc_fourier_ops(&ops, &n, "D2", 4, 5, 0.3, 1));
 	assert_int_equal(n, 4 * 4 - 1);
 	cyc_free(ops);
 	/* A spot at (5, 0, 0); units of 90 degrees and 8 Å (4 px): also at (0, 5, 4) and (0, -5, -4). */
-	ASSERT_OK(cyc__fourier_ops(&ops, &n, "C1", 3, 8, CYC_PI / 2, 2));
+	ASSERT_OK(cyc_fourier_ops(&ops, &n, "C1", 3, 8, CYC_PI / 2, 2));
 	assert_int_equal(n, 2);
 	static const double spots[3][3] = { { 5, 0, 0 }, { 0, 5, 4 }, { 0, -5, -4 } };
-	float *map[2] = { NULL, NULL }, *sum = NULL, *out = NULL, *again = NULL;
+	float *map[2] = { NULL, NULL };
+	cyc_half_sum *sum[2] = { NULL, NULL }, *other = NULL;
 	cyc_cfloat *ft = NULL;
 	cyc_fft3 *plan = NULL;
 	size_t half = cyc_half_count3(s);
 	ASSERT_OK(cyc_fft3_create(&plan, s, 1));
 	for (int i = 0; i < 2; i++) ASSERT_OK(cyc_alloc(&map[i], s * s * s, sizeof(float)));
-	ASSERT_OK(cyc_alloc(&sum, 4 * half, sizeof(float)));
-	ASSERT_OK(cyc_alloc(&out, 4 * half, sizeof(float)));
-	ASSERT_OK(cyc_alloc(&again, 4 * half, sizeof(float)));
+	for (int i = 0; i < 2; i++) ASSERT_OK(cyc_half_sum_create(&sum[i], s, s / 2));
 	ASSERT_OK(cyc_alloc(&ft, half, sizeof *ft));
 	for (int32_t i = 0; i < s * s * s; i++) /* phase origin at voxel 0, as in the sums */
 		for (int k = 0; k < 3; k++) {
@@ -270,28 +280,37 @@ static void helix_operators_turn_to_the_right(void **state)
 			map[1][i] += (float)(v / 3);
 		}
 	ASSERT_OK(cyc_fft3_forward(ft, plan, map[0]));
-	for (size_t i = 0; i < half; i++) {
-		sum[4 * i] = crealf(ft[i]);
-		sum[4 * i + 1] = cimagf(ft[i]);
-		sum[4 * i + 2] = 1;
+	for (int32_t z = 1 - s / 2; z < s / 2; z++)
+		for (int32_t y = 1 - s / 2; y < s / 2; y++)
+			for (int32_t x = 0; x * x + y * y + z * z <= s * s / 4; x++)
+				for (int i = 0; i < 2; i++) {
+					float *to = voxel_of(sum[i], x, y, z);
+					cyc_cfloat v = ft[index_of(x, y, z, s)];
+					to[0] = crealf(v);
+					to[1] = cimagf(v);
+					to[2] = 1;
+				}
+	for (int i = 0; i < 2; i++) {
+		ASSERT_OK(cyc_symmetrise(&sum[i], &other, ops, n, 1 + 2 * i));
+		cyc_half_sum_destroy(&other);
 	}
-	ASSERT_OK(cyc__symmetrise(out, sum, s, ops, n, 1));
-	ASSERT_OK(cyc__symmetrise(again, sum, s, ops, n, 3));
-	assert_memory_equal(again, out, 4 * half * sizeof *out);
-	for (size_t i = 0; i < half; i++) {
-		ft[i] = out[4 * i] + out[4 * i + 1] * I;
-		assert_true(out[4 * i + 2] == 0 ||
-		            fabsf(out[4 * i + 2] - 1) < 1e-5F); /* an average; nothing beyond Nyquist */
-	}
+	assert_memory_equal(sum[0]->value, sum[1]->value, 4 * sum[0]->ball->count * sizeof(float));
+	memset(ft, 0, half * sizeof *ft);
+	for (int32_t z = 1 - s / 2; z < s / 2; z++)
+		for (int32_t y = 1 - s / 2; y < s / 2; y++)
+			for (int32_t x = 0; x * x + y * y + z * z <= s * s / 4; x++) {
+				const float *v = voxel_of(sum[0], x, y, z);
+				ft[index_of(x, y, z, s)] = v[0] + v[1] * I;
+				/* An average; look-ups beyond the sphere find nothing. */
+				if (x * x + y * y + z * z < (s / 2 - 2) * (s / 2 - 2)) assert_true(fabsf(v[2] - 1) < 1e-5F);
+			}
 	ASSERT_OK(cyc_fft3_inverse(map[0], plan, ft));
 	for (int32_t i = 0; i < s * s * s; i++)
 		if (fabsf(map[0][i] - map[1][i]) > 0.01F)
 			fail_msg("voxel %d: %g, not %g", i, (double)map[0][i], (double)map[1][i]);
 	cyc_fft3_destroy(&plan);
 	for (int i = 0; i < 2; i++) cyc_free(map[i]);
-	cyc_free(sum);
-	cyc_free(out);
-	cyc_free(again);
+	for (int i = 0; i < 2; i++) cyc_half_sum_destroy(&sum[i]);
 	cyc_free(ft);
 	cyc_free(ops);
 }
@@ -470,11 +489,12 @@ static void partial_windows_use_more_images(void **state)
 /* ---------------------------------------------------------------- resuming */
 
 static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, double done)
+static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	(void)what;
-	(void)done;
+	(void)n_done;
+	(void)n_total;
 	if (++g_calls == g_kill_at) raise(SIGKILL);
 }
 
@@ -585,6 +605,35 @@ static void images_that_were_replaced_are_read_anew(void **state)
 	resumed_and_same(&o, "other input or options");
 }
 
+/* Sums of integers have room for images of very different strength, but not for any. */
+static void far_too_strong_images_are_refused(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = NULL;
+	cyc_reconstruct_options o = options("Strong");
+	char *path = NULL, *data = NULL, *before = NULL;
+	size_t n;
+	o.no_noise_weights = true;
+	ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", temp_path("sim")));
+	ASSERT_OK(cyc_path_join(&path, temp_path("sim"), t->series[t->n_series - 1].tilts[0].image));
+	ASSERT_OK(cyc_read_file(&before, &n, path));
+	for (int k = 0; k < 2; k++) {
+		ASSERT_OK(cyc_read_file(&data, &n, path));
+		float *pixels = (float *)(void *)(data + 1024);
+		for (size_t i = 0; i < (n - 1024) / sizeof *pixels; i++) pixels[i] *= k ? 1e15F : 20;
+		ASSERT_OK(cyc_write_file(path, data, n));
+		cyc_free(data);
+		if (k == 0) ASSERT_OK(cyc_reconstruct_run(NULL, &o));
+		else
+			ASSERT_FAILS(cyc_reconstruct_run(NULL, &o), CYC_E_DATA, "far larger",
+			             t->series[t->n_series - 1].name);
+	}
+	ASSERT_OK(cyc_write_file(path, before, n));
+	cyc_free(before);
+	cyc_free(path);
+	cyc_tomogram_set_destroy(&t);
+}
+
 /* Two particles, the second turned by 40 degrees, with their probabilities. */
 static cyc_volume *map_of_probable(const char *first, const char *second, bool crop)
 {
@@ -663,6 +712,7 @@ int main(void)
 		cmocka_unit_test(killed_runs_continue_to_the_same_bits),
 		cmocka_unit_test(strange_checkpoints_are_not_used),
 		cmocka_unit_test(images_that_were_replaced_are_read_anew),
+		cmocka_unit_test(far_too_strong_images_are_refused),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);
 }

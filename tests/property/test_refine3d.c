@@ -298,7 +298,7 @@ static void scores_are_the_formula(void **state)
 	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
 	for (int i = 0; i < 3; i++)
 		R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
-	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, R, 3, t, 2, 12);
+	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, &(cyc_pose_grid){ R, 3, t, 2 }, 12);
 	for (int o = 0; o < 3; o++)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
@@ -357,7 +357,7 @@ static void search_memory_is_bounded(void **state)
 		const cyc_rotation_grid grid = { .order = 4 + 2 * k, .n = k ? 294912 * 64 : 294912 };
 		const cyc_search_spec spec = { .rotations = &grid,
 			                           .offsets = offsets,
-			                           .do_polish = true,
+			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
 		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
@@ -726,7 +726,6 @@ static void groups_are_compared_with_the_others(void **state)
 	cyc_backend *be = NULL;
 	cyc_volume *mask = NULL;
 	cyc_group_maps *all = NULL, *others = NULL;
-	cyc_group_total total = { { NULL, NULL } };
 	cyc_reference *a = NULL, *b = NULL;
 	cyc_box box;
 	double fsc[CROP / 2 + 1];
@@ -752,7 +751,7 @@ static void groups_are_compared_with_the_others(void **state)
 	ASSERT_OK(cyc_alloc(&group, set->n, sizeof *group));
 	ASSERT_OK(cyc_particle_groups(group, set, 3));
 	ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, 14));
-	ASSERT_OK(cyc_group_maps_insert(&total, all, tomograms, set, g_root));
+	ASSERT_OK(cyc_group_maps_insert(all, tomograms, set, g_root));
 	ASSERT_OK(cyc_group_maps_reference(&a, all, 0, fsc, 0, 7));
 	/* Group 0 moved away: its particles are now turned and displaced, which the reference of group 0 must not
 	 * feel. */
@@ -762,7 +761,7 @@ static void groups_are_compared_with_the_others(void **state)
 			set->particles[i].position_A.x += 30;
 		}
 	ASSERT_OK(cyc_group_maps_create(&others, &spec, 3, group, 14));
-	ASSERT_OK(cyc_group_maps_insert(&total, others, tomograms, set, g_root));
+	ASSERT_OK(cyc_group_maps_insert(others, tomograms, set, g_root));
 	for (int k = 0; k < 2; k++) {
 		double d2 = 0, v2 = 0;
 		float *x, *y;
@@ -781,8 +780,25 @@ static void groups_are_compared_with_the_others(void **state)
 		cyc_reference_destroy(&b);
 	}
 	cyc_reference_destroy(&a);
-	cyc_group_total_deinit(&total);
 	cyc_group_maps_destroy(&all);
+	/* Sums of groups that do not go to the edge of the box, and the rest: together the map of all. */
+	static const int32_t RADIUS[2] = { 5, CROP / 2 - 1 };
+	cyc_half_maps *plain = NULL;
+	ASSERT_OK(cyc_half_maps_reconstruct(&plain, tomograms, set, g_root, &spec, true));
+	for (int k = 0; k < 2; k++) {
+		cyc_half_maps *dealt = NULL;
+		double d2 = 0, v2 = 0;
+		ASSERT_OK(cyc_group_maps_create(&all, &spec, 3, group, RADIUS[k]));
+		ASSERT_OK(cyc_half_maps_reconstruct_groups(&dealt, all, tomograms, set, g_root, &spec, NULL, true));
+		for (size_t i = 0; i < cyc_volume_count(plain->merged); i++) {
+			d2 += cyc_square((double)(plain->merged->data[i] - dealt->merged->data[i]));
+			v2 += cyc_square((double)plain->merged->data[i]);
+		}
+		assert_true(v2 > 0 && d2 < 1e-12 * v2);
+		cyc_half_maps_destroy(&dealt);
+		cyc_group_maps_destroy(&all);
+	}
+	cyc_half_maps_destroy(&plain);
 	cyc_group_maps_destroy(&others);
 	cyc_volume_destroy(&mask);
 	cyc_backend_close(&be);
@@ -901,11 +917,12 @@ static void assert_same_results(const char *a, const char *b)
 }
 
 static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, double done)
+static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	(void)what;
-	(void)done;
+	(void)n_done;
+	(void)n_total;
 	if (++g_calls == g_kill_at) raise(SIGKILL);
 }
 
@@ -971,7 +988,7 @@ static void sampling_alone_gets_there_too(void **state)
 	double before[2], after[2];
 	errors(&before[0], &before[1], "particles.star");
 	cyc_refine3d_options o = options("Sampled");
-	o.no_polish = true;
+	o.no_follow = true;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	errors(&after[0], &after[1], "Sampled/run_data.star");
 	print_message("sampled: %.2f -> %.2f degrees, %.2f -> %.2f A\n", before[0], after[0], before[1],
@@ -1353,7 +1370,7 @@ static void bad_input(void **state)
 	o.particle_diameter_A = 1e4;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "does not fit");
 	o = options("Bad");
-	o.no_polish = o.no_search = true;
+	o.no_follow = o.no_search = true;
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing is left");
 	o = options("Bad");
 	o.ref1 = "missing_half1.mrc";

@@ -506,6 +506,9 @@ static void masks_and_folders(void **state)
 	MASK();
 	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "m.mrc", "--mask",
 	             "no voxel is above 0.5");
+	v->data[8 + 16 * 8 + 256 * 9] = 1;
+	MASK();
+	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "m.mrc", "less than 2 px");
 	v->data[5 + 16 * 6 + 256 * 7] = 1;
 	MASK();
 	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 4));

@@ -48,7 +48,7 @@ bar "view error (degrees):" "$(figure view_rms_deg --t J_ctf4/tomograms.star --p
 
 echo "== one iteration as RELION's"
 settings[1]=REF/mask_align96.mrc
-"$bin" refine -q --p EX_ctf4/particles_asu.star --t J_ctf4/tomograms.star --mot J_pol3/motion.star --ref REF/ref_half1.mrc "${settings[@]}" --crop 96 --ini_high 5 --no-polish \
+"$bin" refine -q --p EX_ctf4/particles_asu.star --t J_ctf4/tomograms.star --mot J_pol3/motion.star --ref REF/ref_half1.mrc "${settings[@]}" --crop 96 --ini_high 5 --no-follow \
 	--relion-noise REF/run_it000_half1_model.star --relion-grid --absolute-scale --perturbation-value=-0.14448 --iterations 1 --keep-self-correlation --no-scale --dose-cutoff 0 \
 	--o One/ > /dev/null
 read -r angle offset p_max n_significant < <("$python" - "$shared" <<-'P'

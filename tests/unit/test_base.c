@@ -3,6 +3,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -124,11 +125,11 @@ static void log_sink(void *user, cyc_log_level level, const char *text)
 	g_n_lines++;
 	snprintf(g_last, sizeof g_last, "%s", text);
 }
-static void progress_sink(void *user, const char *what, double done)
+static void progress_sink(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	(void)user;
 	assert_string_equal(what, "work");
-	g_done = done;
+	g_done = (double)n_done / (double)n_total;
 }
 
 static void logging(void **state)
@@ -205,10 +206,43 @@ static void parallel_loops(void **state)
 		assert_int_equal(r.n_done, 70);
 	}
 	ASSERT_OK(cyc_parallel_for(0, 3, item, NULL));
-	cyc_alloc_fail_at(1);
-	assert_int_equal(cyc_parallel_for(10, 3, item, &r), CYC_E_NOMEM);
-	cyc_alloc_fail_at(0);
 	assert_true(cyc_n_processors() >= 1);
+	cyc_thread_usage usage;
+	cyc_thread_usage_get(&usage);
+	assert_true(usage.loops_s > 0 && usage.busy_s > 0 && usage.most_threads == 5);
+}
+
+static void *loop_of_a_thread(void *arg)
+{
+	loop_record *r = arg;
+	for (int k = 0; k < 200; k++)
+		if (cyc_parallel_for(N_ITEMS, 3, item, r) != CYC_OK) return NULL;
+	return r;
+}
+
+/* Loops of two threads at once, and of a process that was forked from one with threads. */
+static void loops_beside_each_other(void **state)
+{
+	(void)state;
+	static loop_record r[2];
+	pthread_t thread;
+	void *result = NULL;
+	for (int k = 0; k < 2; k++) {
+		r[k].n_threads = 3;
+		r[k].fail_from = N_ITEMS;
+	}
+	assert_int_equal(pthread_create(&thread, NULL, loop_of_a_thread, &r[0]), 0);
+	assert_ptr_equal(loop_of_a_thread(&r[1]), &r[1]);
+	assert_int_equal(pthread_join(thread, &result), 0);
+	assert_ptr_equal(result, &r[0]);
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < N_ITEMS; i++) assert_int_equal(r[k].count[i], 200);
+	int status;
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) _exit(loop_of_a_thread(&r[0]) && r[0].count[7] == 400 ? 0 : 1);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 static void cancelling(void **state)
@@ -431,6 +465,7 @@ int main(void)
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),
+		cmocka_unit_test(loops_beside_each_other),
 		cmocka_unit_test(cancelling),
 		cmocka_unit_test(random_numbers_are_philox),
 		cmocka_unit_test(paths),

@@ -12,7 +12,7 @@
 
 #include "backends/backend.h"
 #include "cyclotomo/tilt.h"
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/sums.h"
 #include "tilt/tilt_batch.h"
 
 static void close_to(double value, double expected, double bound)
@@ -117,6 +117,20 @@ static cyc_buffer *buffer_of(cyc_backend *be, const void *data, size_t n, size_t
 	ASSERT_OK(cyc_buffer_create(&b, be, n, size));
 	if (data) ASSERT_OK(cyc_buffer_upload(b, data, n * size));
 	return b;
+}
+
+/* Add slices to sums whose scale is 2^30. */
+static void insert(cyc_sums *sums, cyc_backend *be, cyc_buffer *packed, const cyc_slices *slices, int32_t i)
+{
+	cyc_sum_spec *spec = &sums->spec[i];
+	spec->scale[0] = spec->scale[1] = 1 << 30;
+	spec->limit = CYC_MOST_ADDED;
+	ASSERT_OK(cyc_op_slice_insert(sums->sum[i], be, spec, packed, slices));
+}
+
+static const float *voxel_of(const cyc_half_sum *sum, int32_t x, int32_t y, int32_t z)
+{
+	return sum->value + 4 * (sum->ball->first[cyc_ball_row(sum->ball, z, y)] + (size_t)x);
 }
 
 static size_t index_of(int32_t kx, int32_t ky, int32_t s)
@@ -482,21 +496,20 @@ static void sentence_21_slices(void **state)
 		for (int32_t kx = 0; kx <= s / 2; kx++)
 			slice[index_of(kx, ky, s)] = -wave(-(kx * q.x + ky * q.y) / s);
 	ASSERT_OK(cyc_buffer_upload(ft, slice, cyc_half_count2(s) * sizeof *slice));
-	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)),
-			   *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
+	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float));
+	cyc_sums *sums = NULL;
+	cyc_half_sum *sum = NULL;
+	const cyc_slices slices = { .M = &R, .radius = &radius, .n = 1, .s = s };
+	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
-	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, &R, &radius, NULL, 0, 1, s));
-	const float *v = NULL;
-	ASSERT_OK(cyc_buffer_map(&v, sum));
+	insert(sums, be, packed, &slices, 0);
+	ASSERT_OK(cyc_sums_take(&sum, sums, 0, 1, -1, NULL, 0));
 	int n_checked = 0;
 	for (int32_t kz = -9; kz <= 9; kz++)
 		for (int32_t ky = -9; ky <= 9; ky++)
 			for (int32_t kx = 0; kx <= 9; kx++) {
 				double h = R.m[2][0] * kx + R.m[2][1] * ky + R.m[2][2] * kz;
-				const float *at =
-					v +
-					4 * (((size_t)(kz < 0 ? kz + s : kz) * s + (size_t)(ky < 0 ? ky + s : ky)) * (s / 2 + 1) +
-				         (size_t)kx);
+				const float *at = voxel_of(sum, kx, ky, kz);
 				close_to((double)at[2], fmax(0, 1 - fabs(h)), 1e-5);
 				if (fabs(h) > 0.2) continue;
 				n_checked++;
@@ -505,9 +518,10 @@ static void sentence_21_slices(void **state)
 					0, 0.05);
 			}
 	assert_true(n_checked > 20);
-	ASSERT_OK(cyc_buffer_unmap(sum));
-	cyc_buffer *const all[] = { reference, ft, packed, sum };
-	for (size_t i = 0; i < 4; i++) cyc_buffer_destroy(&(cyc_buffer *){ all[i] });
+	cyc_buffer *const all[] = { reference, ft, packed };
+	for (size_t i = 0; i < 3; i++) cyc_buffer_destroy(&(cyc_buffer *){ all[i] });
+	cyc_sums_destroy(&sums);
+	cyc_half_sum_destroy(&sum);
 	cyc_free(F);
 	cyc_free(slice);
 	cyc_backend_close(&be);
@@ -725,16 +739,18 @@ static void sentence_32_halves(void **state)
 	const double weight[2] = { 1, 4 };
 	cyc_buffer *ft = buffer_of(be, NULL, 2 * cyc_half_count2(s), sizeof(cyc_cfloat)),
 			   *packed = buffer_of(be, NULL, 2 * cyc_packed_count(s), sizeof(float));
-	cyc_buffer *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
-	const float *v = NULL;
+	cyc_sums *sums = NULL;
+	cyc_half_sum *sum = NULL;
+	const cyc_slices slices = { .M = R, .radius = radius, .use = half, .select = 1, .n = 2, .s = s };
+	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, weight, 2, s));
-	ASSERT_OK(cyc_op_slice_insert(sum, be, packed, R, radius, half, 1, 2, s));
-	ASSERT_OK(cyc_buffer_map(&v, sum));
-	close_to((double)v[4 * 1 + 2], 4, 1e-6);
-	ASSERT_OK(cyc_buffer_unmap(sum));
+	insert(sums, be, packed, &slices, 0);
+	ASSERT_OK(cyc_sums_take(&sum, sums, 0, 1, -1, NULL, 0));
+	close_to((double)voxel_of(sum, 1, 0, 0)[2], 4, 1e-6);
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&packed);
-	cyc_buffer_destroy(&sum);
+	cyc_sums_destroy(&sums);
+	cyc_half_sum_destroy(&sum);
 	cyc_backend_close(&be);
 }
 
@@ -768,34 +784,35 @@ static double reconstructed_peak(int32_t s, int32_t binning)
 	int32_t S = s * binning, N = S + 8;
 	const double sigma = 1.5 * binning, at = N / 2.0, at_px[2] = { at, at };
 	const cyc_window_spec spec = { .box_px = S, .box_binned = s, .no_circle_crop = true };
-	const cyc_finish_spec finish = { .box_px = s, .pixel_size_A = binning, .snr = -1, .grey_scale = 1 };
+	const cyc_finish_spec finish = { .pixel_size_A = binning, .snr = -1, .grey_scale = 1 };
 	const int32_t radius = s / 2;
 	cyc_backend *be = open_backend();
 	float *pixels = image_of_gaussian(N, at, at, sigma, -sigma * sqrt(2 * CYC_PI)); /* the projection, dark */
 	cyc_buffer *image = buffer_of(be, pixels, (size_t)N * (size_t)N, sizeof(float)),
 			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof(cyc_cfloat));
-	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float)),
-			   *sum = buffer_of(be, NULL, 4 * cyc_half_count3(s), sizeof(float));
+	cyc_buffer *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float));
+	cyc_sums *sums = NULL;
+	cyc_half_sum *sum = NULL;
+	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
 	ASSERT_OK(cyc_op_window(ft, be, image, N, N, at_px, 1, &spec));
 	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
 	for (int i = 0; i < N_VIEWS; i++) {
 		cyc_rng r = cyc_rng_make(5, 0, (uint64_t)i);
 		double rot = 2 * CYC_PI * cyc_rng_uniform(&r), tilt = acos(2 * cyc_rng_uniform(&r) - 1);
 		cyc_mat3 R = cyc_euler_to_matrix(rot, tilt, 0);
-		ASSERT_OK(cyc_op_slice_insert(sum, be, packed, &R, &radius, NULL, 0, 1, s));
+		insert(sums, be, packed, &(cyc_slices){ .M = &R, .radius = &radius, .n = 1, .s = s }, 0);
 	}
-	const float *v = NULL;
 	cyc_volume *map = NULL;
-	ASSERT_OK(cyc_buffer_map(&v, sum));
-	ASSERT_OK(cyc__finish(&map, NULL, NULL, be, v, NULL, &finish));
-	ASSERT_OK(cyc_buffer_unmap(sum));
+	ASSERT_OK(cyc_sums_take(&sum, sums, 0, 1, -1, NULL, 0));
+	ASSERT_OK(cyc_finish_map(&map, NULL, NULL, be, sum, NULL, &finish));
 	double peak =
 		(double)map->data[((size_t)(s / 2) * (size_t)s + (size_t)(s / 2)) * (size_t)s + (size_t)(s / 2)];
 	cyc_volume_destroy(&map);
 	cyc_buffer_destroy(&image);
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&packed);
-	cyc_buffer_destroy(&sum);
+	cyc_sums_destroy(&sums);
+	cyc_half_sum_destroy(&sum);
 	cyc_free(pixels);
 	cyc_backend_close(&be);
 	return peak;
@@ -900,7 +917,8 @@ static void sentence_39_magnification(void **state)
 		int64_t cursor = 0;
 		if (k == 1) ASSERT_OK(cyc_particle_set_put_magnification(p.particles, 0, M));
 		ASSERT_OK(cyc_tilt_batch_create(&b[k], 1));
-		ASSERT_OK(cyc_tilt_batch_fill(b[k], &cursor, &outside, ts, 0, p.particles, 0, 0, &box));
+		ASSERT_OK(cyc_tilt_batch_fill(b[k], &cursor, &outside, &(cyc_image_group){ ts, 0, p.particles, 0, 0 },
+		                              &box));
 		assert_int_equal(b[k]->n, 1);
 	}
 	close_to(b[1]->at_px[0], b[0]->at_px[0], 0);

@@ -104,7 +104,7 @@ static void test_polish(void **state)
 		                                 "TomoOptimisationSet.star.relion.tomo.polish" };
 	for (int i = 0; i < 4; i++) assert_file_contains("RUN/default_pipeline.star", NODES[i]);
 	assert_file_contains("RUN/summary.json", "\"shift_change_rms_A\": 1.25");
-	assert_file_contains("RUN/summary.html", "1 of 2 tilt series");
+	assert_file_contains("RUN/summary.html", "1 of 2 tilt series agree better");
 	cyc_cycle_result_deinit(&r);
 	/* Nothing is done twice; other options of the polishing are other results. Figures of the polishing are
 	 * on the page. */
@@ -113,7 +113,8 @@ static void test_polish(void **state)
 	assert_string_equal(g_fake.calls, "");
 	assert_file_contains(
 		"RUN/summary.html",
-		"src=\"data:image/png;base64,TWFu\"><figcaption><code>RUN/Polish/job003/TS_2_polish.png</code>");
+		"src=\"data:image/png;base64,TWFu\"><figcaption>Shifts of the tilts and tracks of particles by "
+		"<a href=\"Polish/job003/\">");
 	cyc_cycle_result_deinit(&r);
 	o.polish.motion_sigma_A_per_dose = 0.1;
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--velocity-sigma (was 0.2");
@@ -772,13 +773,19 @@ static void test_summary_page(void **state)
 	o.out_dir = "A&B <run>";
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	char *html = get_file("A&B <run>/summary.html"), *json = get_file("A&B <run>/summary.json");
-	int n_figures = 0;
+	int n_figures = 0, n_named = 0;
 	for (const char *p = html; (p = strstr(p, "<svg ")); p++) n_figures++;
-	assert_int_equal(n_figures, 1 + N_SERIES);
+	for (const char *p = html; (p = strstr(p, "role=\"img\"")); p++) n_named++;
+	/* FSC before, after and of all states; a figure and a small one of each series. */
+	assert_int_equal(n_figures, 3 + 2 * N_SERIES);
+	assert_true(n_named >= n_figures);
 	assert_contains(html, "A&amp;B &lt;run&gt;");
 	assert_null(strstr(html, "<run>"));
 	assert_null(strstr(html, "http://www.example"));
-	assert_null(strstr(html, "<script"));
+	assert_null(strstr(html, "src=\"http"));
+	assert_null(strstr(html, "http-equiv"));
+	assert_contains(html, "href=\"PostProcess/job005/postprocess.mrc\"");
+	assert_contains(html, "href=\"CtfRefine/job003/\"");
 	assert_null(strstr(html, ">nan<")); /* the letters may stand in a picture */
 	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
 	assert_contains(html, "each of the 4 particles");
@@ -857,7 +864,7 @@ static void test_significance(void **state)
 		assert_int_equal(r.n_turns_taken, CASES[i].decision != CYC__TURN_WORSE);
 		cyc_cycle_result_deinit(&r);
 		snprintf(path, sizeof path, "%s/summary.html", dir);
-		snprintf(text, sizeof text, "<td>%s</td>", WORDS[CASES[i].decision]);
+		snprintf(text, sizeof text, ">%s</span></td>", WORDS[CASES[i].decision]);
 		assert_file_contains(path, text);
 		snprintf(path, sizeof path, "%s/summary.json", dir);
 		snprintf(text, sizeof text, "\"decision\": \"%s\"", WORDS[CASES[i].decision]);
@@ -902,14 +909,16 @@ static void test_warnings_are_on_the_page(void **state)
 	assert_contains(r.verdict, "The steps gave 1 warning;");
 	cyc_cycle_result_deinit(&r);
 	char *first = get_file("RUN/summary.html");
-	assert_contains(first,
-	                "<td><code>PostProcess/job002/</code></td><td>the 'mask' isn't &lt;soft&gt; at all</td>");
+	const char *told = strstr(first, "<p>the 'mask' isn't &lt;soft&gt; at all</p>");
+	assert_non_null(told);
 	/* Both post-processings gave it; it is told once. */
-	assert_null(strstr(first, "<td><code>PostProcess/job005/</code></td><td>the"));
+	assert_null(strstr(told + 20, "isn't &lt;soft"));
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
 	cyc_cycle_result_deinit(&r);
 	char *again = get_file("RUN/summary.html");
+	strip_page(first);
+	strip_page(again);
 	assert_string_equal(first, again);
 	assert_file_contains("RUN/summary.json", "\"text\": \"the 'mask' isn't <soft> at all\"");
 	cyc_free(first);

@@ -3,6 +3,7 @@
 #include "cycle/cycle_internal.h"
 #include "cli/command.h"
 #include "cyclotomo/extract.h"
+#include "cyclotomo/import.h"
 #include "cyclotomo/joint.h"
 #include "cyclotomo/simulate.h"
 
@@ -25,13 +26,14 @@ typedef union {
 	cyc_mask_options mask;
 	cyc_check_options check;
 	cyc_simulate_options simulate;
+	cyc_import_options import;
 	cyc_cycle_options cycle;
 } any_options;
 
 static const cyc_option_table *const TABLES[] = {
 	&cyc_reconstruct_table, &cyc_postprocess_table,  &cyc_ctfrefine_table, &cyc_polish_table,
 	&cyc_refine3d_table,    &cyc_extract_table,      &cyc_mask_table,      &cyc_check_table,
-	&cyc_simulate_table,    &cyc_refine_tilts_table, &cyc_cycle_table,
+	&cyc_simulate_table,    &cyc_refine_tilts_table, &cyc_cycle_table,     &cyc_import_table,
 };
 enum { N_TABLES = sizeof TABLES / sizeof *TABLES };
 

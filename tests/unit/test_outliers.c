@@ -164,12 +164,35 @@ static void no_data(void **state)
 	for (int i = 0; i < NX * NY; i++) image[i] = NAN;
 	mend(&s, false);
 	assert_true(s.variance == 0 && image[5] == 0);
+	/* Its transform would leave the range of numbers, and no data times infinity is no number. */
+	for (int i = 0; i < NX * NY; i++) image[i] = 1e38F;
+	mend(&s, false);
+	assert_true(s.variance == 0 && image[5] == 0 && s.largest == 0);
 	fill(NORMAL, 0, 8);
 	image[4] = NAN;
 	image[5] = INFINITY;
 	mend(&s, false);
 	assert_int_equal(s.n_outliers, 2);
 	assert_true(fabs((double)image[4]) < 6 && fabs((double)image[5]) < 6);
+}
+
+/* Values whose squares leave the range of numbers are told; a single one is an outlier. */
+static void largest(void **state)
+{
+	(void)state;
+	cyc_image_state s;
+	fill(NORMAL, 0, 8);
+	image[4] = 1e30F;
+	mend(&s, false);
+	assert_true(s.largest > 3 && s.largest < 100);
+	fill(NORMAL, 0, 8);
+	for (int i = 0; i < NX * NY; i++) image[i] *= 1e30F;
+	mend(&s, false);
+	assert_true(s.largest > 3e30);
+	fill(NORMAL, 0, 8);
+	for (int i = 0; i < NX * NY; i++) image[i] = 1e20F * (1 + 1e-3F * image[i]);
+	mend(&s, false);
+	assert_true(s.largest > 1e20);
 }
 
 static void add_disc(double x, double y, double radius_px, double share)
@@ -221,12 +244,9 @@ static void beads(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms),
-		                                cmocka_unit_test(hot_pixels),
-		                                cmocka_unit_test(noise_is_keyed),
-		                                cmocka_unit_test(kept),
-		                                cmocka_unit_test(constant_bands),
-		                                cmocka_unit_test(no_data),
-		                                cmocka_unit_test(beads) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(few_false_alarms), cmocka_unit_test(hot_pixels),
+		                                cmocka_unit_test(noise_is_keyed),   cmocka_unit_test(kept),
+		                                cmocka_unit_test(constant_bands),   cmocka_unit_test(no_data),
+		                                cmocka_unit_test(largest),          cmocka_unit_test(beads) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,8 +49,11 @@ static void slices_are_transforms_of_projections(void **state)
 			cyc_cfloat host[2 * S * (S / 2 + 1)];
 			const cyc_mat3 R[2] = { cyc_mat3_identity(), cyc_euler_to_matrix(0.7, 1.9, -2.5) };
 			ASSERT_OK(cyc_backend_open(&be, backends[k], 2));
-			ASSERT_OK(cyc_reference_load(&r, be, "map.mrc", "map.mrc", masked ? "mask.mrc" : NULL, NULL, 0, S,
-			                             PIXEL_A, temp_dir));
+			ASSERT_OK(
+				cyc_reference_load(&r, be,
+			                       &(cyc_reference_files){
+									   { "map.mrc", "map.mrc" }, masked ? "mask.mrc" : NULL, NULL, temp_dir },
+			                       0, S, PIXEL_A));
 			assert_int_equal(r->box_px, S);
 			assert_true(r->radius >= S / 2 - 3 && r->radius < S / 2 && r->n_grid >= 2 * BOX && r->fsc_is_own);
 			assert_true(masked ? r->map_diameter_px > 24 && r->map_diameter_px < 27
@@ -94,7 +97,9 @@ static void resolution_can_be_limited(void **state)
 	cyc_backend *be = NULL;
 	cyc_reference *r = NULL;
 	ASSERT_OK(cyc_backend_open(&be, "cpu", 1));
-	ASSERT_OK(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "mask.mrc", NULL, 8, S, PIXEL_A, temp_dir));
+	ASSERT_OK(cyc_reference_load(
+		&r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "mask.mrc", NULL, temp_dir }, 8, S,
+		PIXEL_A));
 	assert_int_equal(r->radius, (int)(S * PIXEL_A / 8));
 	for (int i = 0; i <= S / 2; i++)
 		assert_true(i > 0 && i <= r->radius ? r->wiener[i] > 0.99 : r->wiener[i] == 0);
@@ -113,8 +118,9 @@ static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 	map_write("small_mask.mrc", 24, PIXEL_A, true);
 	map_write("coarse.mrc", BOX, 4, false);
 #define REFUSED(a, b, mask, box, ...)                                                                        \
-	ASSERT_FAILS(cyc_reference_load(&r, be, a, b, mask, NULL, 0, box, PIXEL_A, temp_dir), CYC_E_SHAPE,       \
-	             __VA_ARGS__)
+	ASSERT_FAILS(cyc_reference_load(&r, be, &(cyc_reference_files){ { a, b }, mask, NULL, temp_dir }, 0,     \
+	                                box, PIXEL_A),                                                           \
+	             CYC_E_SHAPE, __VA_ARGS__)
 	REFUSED("coarse.mrc", "coarse.mrc", NULL, S, "coarse.mrc", "4 Å", "2 Å");
 	assert_non_null(strstr(cyc_error_get()->hint, "cyclotomo reconstruct --bin 1 --b 48"));
 	REFUSED("map.mrc", "map.mrc", NULL, 24, "map.mrc", "32 px", "24 px");
@@ -122,11 +128,17 @@ static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 	REFUSED("map.mrc", "small.mrc", NULL, S, "map.mrc 32 px", "small.mrc 24 px");
 	REFUSED("map.mrc", "map.mrc", "small_mask.mrc", S, "small_mask.mrc", "24 px", "32 px");
 	assert_non_null(strstr(cyc_error_get()->hint, "cyclotomo mask --i map.mrc"));
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "none.mrc", NULL, NULL, 0, S, PIXEL_A, temp_dir),
+	ASSERT_FAILS(cyc_reference_load(&r, be,
+	                                &(cyc_reference_files){ { "map.mrc", "none.mrc" }, NULL, NULL, temp_dir },
+	                                0, S, PIXEL_A),
 	             CYC_E_IO, "half map 2", "none.mrc");
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "map.mrc", NULL, 0, S, PIXEL_A, temp_dir),
+	ASSERT_FAILS(cyc_reference_load(
+					 &r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "map.mrc", NULL, temp_dir }, 0,
+					 S, PIXEL_A),
 	             CYC_E_DATA, "masks go from 0 to 1");
-	ASSERT_FAILS(cyc_reference_load(&r, be, "map.mrc", "map.mrc", "mask.mrc", NULL, 90, S, PIXEL_A, temp_dir),
+	ASSERT_FAILS(cyc_reference_load(
+					 &r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "mask.mrc", NULL, temp_dir },
+					 90, S, PIXEL_A),
 	             CYC_E_DATA, "nothing can be refined");
 	assert_null(r);
 	cyc_backend_close(&be);

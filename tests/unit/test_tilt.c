@@ -625,7 +625,8 @@ static void batches_take_what_is_visible(void **state)
 	ASSERT_OK(cyc_tilt_batch_create(&b, 2));
 	for (int32_t g = 0; g < 2; g++)
 		for (int64_t cursor = 0; cursor < N_ROW;) {
-			ASSERT_OK(cyc_tilt_batch_fill(b, &cursor, &outside, &r.ts, 0, &r.set, 0, g, &box));
+			ASSERT_OK(cyc_tilt_batch_fill(b, &cursor, &outside, &(cyc_image_group){ &r.ts, 0, &r.set, 0, g },
+			                              &box));
 			for (int32_t i = 0; i < b->n; i++) {
 				int64_t k = b->particles[i] - r.particles;
 				assert_int_equal(r.particles[k].i_optics, g);
@@ -663,7 +664,7 @@ static void partial_windows_count_by_what_they_show(void **state)
 	ASSERT_OK(cyc_box_create(&box, 32, 1, 2));
 	box.window.is_partial = true;
 	ASSERT_OK(cyc_tilt_batch_create(&b, N_ROW));
-	ASSERT_OK(cyc_tilt_batch_fill(b, &cursor, &outside, &r.ts, 0, &r.set, 0, 0, &box));
+	ASSERT_OK(cyc_tilt_batch_fill(b, &cursor, &outside, &(cyc_image_group){ &r.ts, 0, &r.set, 0, 0 }, &box));
 	assert_int_equal(outside, 2); /* 4 and 8 px from the border */
 	assert_int_equal(b->n, N_ROW - 2);
 	double inside = 0, all = 0;

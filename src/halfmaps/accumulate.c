@@ -1,7 +1,7 @@
-#include "reconstruct/accumulate.h"
+#include "halfmaps/accumulate.h"
 
+#include "halfmaps/noise_weights.h"
 #include "tilt/frame_share.h"
-#include "reconstruct/noise_weights.h"
 #include "tilt/tilt_image.h"
 
 #include <math.h>
@@ -25,10 +25,13 @@ typedef struct {
 struct cyc_accumulator {
 	cyc_backend *be;
 	cyc_box box;
-	const cyc_reconstruct_options *options;
-	cyc_buffer **sum;
-	int32_t n_sums;
-	const int8_t *slot; /* sum of each particle of the set, or NULL: by half-set */
+	cyc_accumulator_options options;
+	cyc_sums *sums, *rest; /* rest: NULL, or what is beyond the radius of the sums, by half-set */
+	const int8_t *slot;    /* sum of each particle of the set, or NULL: by half-set */
+	int8_t *half;          /* of each slice of the batch */
+	bool has_half[2];      /* whether there are any of it */
+	bool is_measuring;     /* nothing is inserted: scales are chosen by the first batch */
+	double n_additions;    /* to a voxel, at most */
 	cyc_tilt_image image;
 	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten, *k2;
 	cyc_tilt_batch *batch;
@@ -38,7 +41,7 @@ struct cyc_accumulator {
 	double *power;
 	float *whiten_host;
 	crop_work crop;
-	cyc__noise_weights noise; /* gain NULL: all images count alike */
+	cyc_noise_weights noise; /* gain NULL: all images count alike */
 	cyc_frame_share frame;
 	int32_t frame_tilt;  /* whose frame that is; -1: none yet */
 	double image_weight; /* u of the present image (T2.9) */
@@ -49,15 +52,8 @@ static size_t bytes_per_particle(int32_t s)
 	return cyc_half_count2(s) * (sizeof(cyc_cfloat) + sizeof(float)) + cyc_packed_count(s) * sizeof(float);
 }
 
-cyc_status cyc__accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
-                                   const cyc_reconstruct_options *options)
-{
-	return cyc__accumulator_create_slots(out, be, box, options, 2, NULL);
-}
-
-cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
-                                         const cyc_reconstruct_options *options, int32_t n_sums,
-                                         const int8_t *slot)
+cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
+                                  const cyc_accumulator_options *options, const cyc_accumulator_sums *sums)
 {
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = NULL;
@@ -67,14 +63,13 @@ cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be,
 	CYC_TRY(cyc_alloc(&a, 1, sizeof *a));
 	a->be = be;
 	a->box = *box;
-	a->options = options;
+	a->options = *options;
 	a->image_weight = 1;
-	a->slot = slot;
-	CYC_ASSERT(n_sums >= 1 && n_sums <= INT8_MAX);
-	CYC_TRY(cyc_alloc(&a->sum, n_sums, sizeof *a->sum));
-	a->n_sums = n_sums;
-	for (int32_t h = 0; h < n_sums; h++)
-		CYC_TRY(cyc_buffer_create(&a->sum[h], be, 4 * cyc_half_count3(s), sizeof(float)));
+	a->sums = sums->sums;
+	a->rest = sums->rest;
+	a->slot = sums->slot;
+	CYC_ASSERT(a->sums->n <= INT8_MAX && a->sums->box_px == s && (!a->rest || a->sums->n % 2 == 0));
+	CYC_TRY(cyc_alloc(&a->half, capacity, sizeof *a->half));
 	CYC_TRY(cyc_buffer_create(&a->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->ctf, be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->packed, be, n * cyc_packed_count(s), sizeof(float)));
@@ -92,56 +87,29 @@ cyc_status cyc__accumulator_create_slots(cyc_accumulator **out, cyc_backend *be,
 	*out = a;
 	a = NULL;
 done:
-	cyc__accumulator_destroy(&a);
+	cyc_accumulator_destroy(&a);
 	return st;
 }
 
-void cyc__accumulator_release_work(cyc_accumulator *a)
-{
-	cyc_buffer **const buffers[] = { &a->ft,       &a->ctf,   &a->packed, &a->turns,
-		                             &a->envelope, &a->phase, &a->whiten, &a->k2 };
-	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
-	cyc_tilt_image_deinit(&a->image);
-	cyc__noise_weights_deinit(&a->noise);
-	cyc_frame_share_deinit(&a->frame);
-	crop_work *w = &a->crop;
-	cyc_buffer_destroy(&w->images);
-	cyc_buffer_destroy(&w->share);
-	cyc_buffer_destroy(&w->rest);
-	cyc_free(w->plane);
-	cyc_free(w->left);
-	cyc_free(w->centres);
-	cyc_free(w->read);
-	cyc_free(w->first);
-	cyc_free(w->views);
-	cyc_free(w->slot);
-	cyc_free(w->section);
-	memset(w, 0, sizeof *w);
-}
-
-void cyc__accumulator_destroy(cyc_accumulator **p)
+void cyc_accumulator_destroy(cyc_accumulator **p)
 {
 	cyc_accumulator *a = *p;
 	if (!a) return;
-	cyc__accumulator_release_work(a);
-	for (int32_t h = 0; h < a->n_sums; h++) cyc_buffer_destroy(&a->sum[h]);
-	cyc_free(a->sum);
+	cyc_buffer **const buffers[] = { &a->ft,          &a->ctf,        &a->packed,   &a->turns,
+		                             &a->envelope,    &a->phase,      &a->whiten,   &a->k2,
+		                             &a->crop.images, &a->crop.share, &a->crop.rest };
+	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
+	cyc_tilt_image_deinit(&a->image);
+	cyc_noise_weights_deinit(&a->noise);
+	cyc_frame_share_deinit(&a->frame);
+	void *const blocks[] = { a->crop.plane, a->crop.left, a->crop.centres, a->crop.read, a->crop.first,
+		                     a->crop.views, a->crop.slot, a->crop.section, a->half,      a->radius,
+		                     a->M,          a->power,     a->whiten_host };
+	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cyc_free(blocks[i]);
 	cyc_tilt_batch_destroy(&a->batch);
 	cyc_tilt_tables_destroy(&a->tables);
-	cyc_free(a->radius);
-	cyc_free(a->M);
-	cyc_free(a->power);
-	cyc_free(a->whiten_host);
 	cyc_free(a);
 	*p = NULL;
-}
-
-cyc_buffer *cyc__accumulator_sum(cyc_accumulator *a, int half) { return a->sum[half]; }
-
-void cyc__accumulator_set_sum(cyc_accumulator *a, int half, cyc_buffer *sum)
-{
-	cyc_buffer_destroy(&a->sum[half]);
-	a->sum[half] = sum;
 }
 
 /* Window and binned box have the same frequency step, so the same index of the spectrum. */
@@ -157,22 +125,22 @@ done:
 	return st;
 }
 
-cyc_status cyc__accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms,
-                                        const cyc_particle_set *set, const char *root)
+cyc_status cyc_accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms,
+                                       const cyc_particle_set *set, const char *root)
 {
-	return cyc__noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
+	return cyc_noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
 }
 
 /* Radius of the particles, binned px: three quarters of the circle that they are cropped to, or what is in
  * the middle half. */
-static double particle_radius_px(const cyc_reconstruct_options *o, int32_t s)
+static double particle_radius_px(const cyc_accumulator_options *o, int32_t s)
 {
 	return o->crop_px > CYC_CIRCLE_EDGE_PX && o->crop_px < s
 	           ? CYC_PARTICLE_SHARE * 0.5 * (o->crop_px - CYC_CIRCLE_EDGE_PX)
 	           : 0.25 * s;
 }
 
-void cyc__accumulator_box(cyc_box *box, const cyc_reconstruct_options *o)
+void cyc_accumulator_box(cyc_box *box, const cyc_accumulator_options *o)
 {
 	int32_t s = box->window.box_binned;
 	/* RELION asks for half the binned box, so that with binning parts of the windows may lie outside. With
@@ -206,6 +174,27 @@ static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
 	if (a->slot) b->n = n;
 }
 
+/*
+ * Add each slice of the batch to its slot, and what of it is beyond the slots' sphere to the rest. Slices are
+ * added up in the same company there, so that where the sphere ends does not show.
+ */
+static cyc_status insert_slots(cyc_accumulator *a)
+{
+	cyc_status st = CYC_OK;
+	cyc_slices slices = {
+		.M = a->M, .radius = a->radius, .use = a->batch->half, .n = a->batch->n, .s = a->box.window.box_binned
+	};
+	for (int32_t i = 0; i < a->sums->n; i++) {
+		int32_t h = cyc_sums_half(a->sums, i);
+		slices.select = (int8_t)i;
+		CYC_TRY(cyc_op_slice_insert(a->sums->sum[i], a->be, &a->sums->spec[h], a->packed, &slices));
+		if (a->rest)
+			CYC_TRY(cyc_op_slice_insert(a->rest->sum[h], a->be, &a->rest->spec[h], a->packed, &slices));
+	}
+done:
+	return st;
+}
+
 /* Insert the packed slices of the batch, each into the sum of its half-set. */
 static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel_ratio)
 {
@@ -221,25 +210,18 @@ static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel
 	}
 	CYC_TRY(
 		cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
-	for (int32_t h = 0; h < a->n_sums; h++) {
-		bool is_used = false;
-		for (int32_t i = 0; i < b->n && !is_used; i++) is_used = b->half[i] == h;
-		if (is_used)
-			CYC_TRY(cyc_op_slice_insert(a->sum[h], a->be, a->packed, a->M, a->radius, b->half, (int8_t)h,
-			                            b->n, s));
+	if (!a->is_measuring) {
+		CYC_ASSERT(a->sums->spec[0].scale[0] > 0 && a->sums->spec[1].scale[0] > 0);
+		CYC_TRY(insert_slots(a));
+		goto done;
+	}
+	for (int32_t i = 0; i < b->n; i++) a->half[i] = (int8_t)cyc_sums_half(a->sums, b->half[i]);
+	for (int8_t h = 0; h < 2; h++) {
+		const cyc_slices slices = { .radius = a->radius, .use = a->half, .select = h, .n = b->n, .s = s };
+		CYC_TRY(cyc_sums_choose_scale(a->sums, h, a->packed, &slices, a->n_additions));
 	}
 done:
 	return st;
-}
-
-double cyc__disc_coverage(double r, double R, double distance)
-{
-	if (distance <= R - r) return 1;
-	if (distance >= R + r) return 0;
-	double a = (distance * distance + r * r - R * R) / (2 * distance), b = distance - a;
-	double area =
-		r * r * acos(a / r) - a * sqrt(r * r - a * a) + R * R * acos(b / R) - b * sqrt(R * R - b * b);
-	return area / (CYC_PI * r * r);
 }
 
 /* Tables of the weights of images cropped to a circle of crop_px. (T7.7) */
@@ -272,9 +254,9 @@ static cyc_status load_weights(cyc_accumulator *a, const cyc_tilt_series *ts, in
 				double moved_px =
 					fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a->box.pixel_size_A;
 				bool is_used = cyc_dose_weight(k, tilt->pre_exposure_e_per_A2, ts->bfactor_per_dose_A2) >
-				               a->options->cutoff_frac;
-				left[r2] = is_used ? cyc__disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px)
-				                   : UNUSED;
+				               a->options.cutoff_frac;
+				left[r2] =
+					is_used ? cyc_disc_coverage(radius, crop, (is_premultiplied ? 2 : 1) * moved_px) : UNUSED;
 			}
 			if (left[r2] >= UNUSED) continue;
 			share[at] = (float)(a->image_weight * left[r2]);
@@ -316,10 +298,10 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 	cyc_status st = CYC_OK;
 	int32_t s = a->box.window.box_binned;
 	float *packed;
-	if (!a->box.window.is_partial || a->options->no_ctf) goto done;
+	if (!a->box.window.is_partial || a->options.no_ctf) goto done;
 	if (a->frame_tilt != f)
 		CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A,
-		                             particle_radius_px(a->options, s)));
+		                             particle_radius_px(&a->options, s)));
 	a->frame_tilt = f;
 	CYC_TRY(cyc_buffer_map(&packed, a->packed));
 	CYC_TRY(
@@ -350,7 +332,7 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, 
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
 	const cyc_particle_image_spec spec = {
-		.box_binned = s, .circle_px = a->options->crop_px, .edge_px = s, .factor = -1
+		.box_binned = s, .circle_px = a->options.crop_px, .edge_px = s, .factor = -1
 	};
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
 	                      &a->box.window));
@@ -368,7 +350,7 @@ done:
 static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, int32_t f, double pixel_ratio)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reconstruct_options *o = a->options;
+	const cyc_accumulator_options *o = &a->options;
 	const cyc_tilt_batch *b = a->batch;
 	int32_t s = a->box.window.box_binned;
 	cyc_window_spec window = a->box.window;
@@ -391,13 +373,20 @@ done:
 	return st;
 }
 
+/* Scales of both half-sets are known. Each is of its own images: half-sets share nothing. */
+static bool has_measured(const cyc_accumulator *a)
+{
+	return a->is_measuring && (!a->has_half[0] || a->sums->spec[0].scale[0] > 0) &&
+	       (!a->has_half[1] || a->sums->spec[1].scale[0] > 0);
+}
+
 /* The particles of one tilt image, whose pixels are loaded. */
 static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
                                   const cyc_tilt_series *ts, int32_t f, const cyc_particle_set *set,
                                   int32_t i_series, const bool *used)
 {
 	cyc_status st = CYC_OK;
-	const cyc_reconstruct_options *o = a->options;
+	const cyc_accumulator_options *o = &a->options;
 	size_t plane = cyc_half_count2(a->box.window.box_binned);
 	int64_t count = set->series_first[i_series + 1] - set->series_first[i_series];
 	cyc_box box = a->box; /* of this series: windows have its own pixel size */
@@ -419,8 +408,9 @@ static cyc_status accumulate_tilt(cyc_accumulator *a, int64_t *n_images, int64_t
 			if (!a->k2) CYC_TRY(cyc_buffer_create(&a->k2, a->be, plane, sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->k2, a->tables->k2, plane * sizeof(float)));
 		}
-		for (int64_t cursor = 0; cursor < count;) {
-			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, ts, f, set, i_series, g, &box));
+		const cyc_image_group of = { ts, f, set, i_series, g };
+		for (int64_t cursor = 0; cursor < count && !has_measured(a);) {
+			CYC_TRY(cyc_tilt_batch_fill(a->batch, &cursor, n_outside, &of, &box));
 			take_slots(a, set);
 			*n_images += a->batch->n;
 			if (a->batch->n > 0)
@@ -440,16 +430,15 @@ static cyc_status weigh_image(cyc_accumulator *a, cyc_tilt_series *ts, int32_t f
 	a->image_weight = 1;
 	if (!a->noise.gain) goto done;
 	a->image_weight =
-		cyc__noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
+		cyc_noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
 	for (size_t i = 0; i < plane; i++) a->whiten_host[i] = (float)a->image_weight;
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, plane * sizeof(float)));
 done:
 	return st;
 }
 
-cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
-                                  cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
-                                  const char *root)
+static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside, cyc_tilt_series *ts,
+                             const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
 	int32_t S = a->box.window.box_px;
@@ -460,8 +449,8 @@ cyc_status cyc__accumulate_series(cyc_accumulator *a, int64_t *n_images, int64_t
 	          ts->image_nx, ts->image_ny);
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
-	if (a->options->crop_images) CYC_TRY(create_crop_work(a));
-	for (int32_t f = 0; f < ts->n_tilts; f++) {
+	if (a->options.crop_images) CYC_TRY(create_crop_work(a));
+	for (int32_t f = 0; f < ts->n_tilts && !has_measured(a); f++) {
 		double scale = ts->tilts[f].scale;
 		CYC_TRY(cyc_cancel_check());
 		if (scale == 0) continue;
@@ -580,7 +569,7 @@ static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, 
 	cyc_accumulator *a = p->a;
 	const cyc_particle_set *set = p->stacks->particles;
 	size_t plane = cyc_half_count2(a->box.window.box_binned);
-	for (int32_t f = 0; f < ts->n_tilts; f++) {
+	for (int32_t f = 0; f < ts->n_tilts && !has_measured(a); f++) {
 		if (ts->tilts[f].scale == 0) continue;
 		CYC_TRY(cyc_cancel_check());
 		for (int32_t g = 0; g < set->n_optics; g++) {
@@ -588,11 +577,11 @@ static cyc_status insert_particles(stack_pass *p, int64_t n, int64_t *n_images, 
 			for (int64_t k = 0; k < n && !is_used; k++) is_used = set->particles[p->first + k].i_optics == g;
 			if (!is_used) continue;
 			CYC_TRY(cyc_tilt_tables_fill(a->tables, ts, f, &set->optics[g], a->box.pixel_size_A,
-			                             a->options->cutoff_frac));
+			                             a->options.cutoff_frac));
 			CYC_TRY(cyc_buffer_upload(a->turns, a->tables->turns, plane * sizeof(float)));
 			CYC_TRY(cyc_buffer_upload(a->envelope, a->tables->envelope, plane * sizeof(float)));
 			CYC_TRY(load_weights(a, ts, f, p->stacks->box_px, p->stacks->is_premultiplied[g]));
-			for (int64_t cursor = 0; cursor < n;) {
+			for (int64_t cursor = 0; cursor < n && !has_measured(a);) {
 				fill_from_stacks(p, &cursor, n, ts, f, g);
 				*n_images += a->batch->n;
 				if (a->batch->n > 0) CYC_TRY(insert_from_stacks(p, p->stacks->is_premultiplied[g]));
@@ -621,8 +610,8 @@ done:
 	return st;
 }
 
-cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks,
-                                  int32_t i_series)
+static cyc_status add_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks,
+                             int32_t i_series)
 {
 	cyc_status st = CYC_OK;
 	const cyc_particle_set *set = stacks->particles;
@@ -630,7 +619,7 @@ cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const c
 	stack_pass p = { .a = a, .stacks = stacks, .n_tilts = ts->n_tilts, .first = set->series_first[i_series] };
 	size_t pixels = (size_t)stacks->box_px * (size_t)stacks->box_px;
 	CYC_TRY(create_crop_work(a));
-	for (int64_t end = set->series_first[i_series + 1]; p.first < end;) {
+	for (int64_t end = set->series_first[i_series + 1]; p.first < end && !has_measured(a);) {
 		size_t count = 0;
 		int64_t n = 0;
 		for (; p.first + n < end; n++) {
@@ -650,5 +639,46 @@ cyc_status cyc__accumulate_stacks(cyc_accumulator *a, int64_t *n_images, const c
 	}
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
+	return st;
+}
+
+/* ---------------------------------------------------------------- all of a set */
+
+cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
+                               cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                               const cyc_stacks *stacks, int32_t i_series, const char *root)
+{
+	if (set->series_first[i_series + 1] == set->series_first[i_series]) return CYC_OK;
+	return stacks ? add_stacks(a, n_images, stacks, i_series)
+	              : add_series(a, n_images, n_outside, &tomograms->series[i_series], set, i_series, root);
+}
+
+cyc_status cyc_accumulator_measure(cyc_accumulator *a, cyc_tomogram_set *tomograms,
+                                   const cyc_particle_set *set, const cyc_stacks *stacks, const char *root)
+{
+	cyc_status st = CYC_OK;
+	int64_t n_images = 0, n_outside = 0;
+	a->n_additions = 0;
+	for (int32_t i = 0; i < tomograms->n_series; i++) {
+		double n = (double)(set->series_first[i + 1] - set->series_first[i]);
+		a->n_additions += n * tomograms->series[i].n_tilts;
+	}
+	a->has_half[0] = a->has_half[1] = false;
+	for (int64_t i = 0; i < set->n; i++) {
+		int8_t slot = a->slot ? a->slot[i] : (int8_t)(set->particles[i].half > 0);
+		if (slot >= 0) a->has_half[cyc_sums_half(a->sums, slot)] = true;
+	}
+	a->is_measuring = true;
+	for (int32_t i = 0; i < tomograms->n_series && !has_measured(a); i++)
+		CYC_TRY(cyc_accumulator_add(a, &n_images, &n_outside, tomograms, set, stacks, i, root));
+	for (int h = 0; h < 2; h++) {
+		cyc_sum_spec *spec = &a->sums->spec[h];
+		if (!(spec->scale[0] > 0)) cyc_sums_scale_any(a->sums, h);
+		if (!a->rest) continue;
+		a->rest->spec[h].limit = spec->limit;
+		memcpy(a->rest->spec[h].scale, spec->scale, sizeof spec->scale);
+	}
+done:
+	a->is_measuring = false;
 	return st;
 }

@@ -1,7 +1,8 @@
 /* From sums to maps: docs/theory/02-reconstruct.md, (T2.4) to (T2.6). */
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/sums.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const double GRIDDING_FLOOR = 0.01, WEIGHT_FLOOR = 0.001;
@@ -9,8 +10,8 @@ static const double GRIDDING_FLOOR = 0.01, WEIGHT_FLOOR = 0.001;
 static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
 
 typedef struct {
-	int32_t s;
-	const float *sum1, *sum2; /* sum2 may be NULL */
+	int32_t s, top;
+	const cyc_half_sum *sum1, *sum2; /* sum2 may be NULL */
 	cyc_cfloat *ft;
 	float *real;
 	const cyc_finish_spec *spec;
@@ -19,9 +20,26 @@ typedef struct {
 	float *gridding;
 } work;
 
-static float weight_at(const work *a, size_t i)
+/* Row (z, y) of the sums, and how many of its voxels lie in them: none beyond the sphere. */
+typedef struct {
+	const float *v1, *v2;
+	int32_t n;
+} sum_row;
+
+static sum_row row_of(const work *a, int32_t kz, int32_t ky)
 {
-	return a->sum1[4 * i + 2] + (a->sum2 ? a->sum2[4 * i + 2] : 0);
+	const cyc_ball *ball = a->sum1->ball;
+	int64_t left = (int64_t)a->sum1->radius * a->sum1->radius - (int64_t)kz * kz - (int64_t)ky * ky;
+	if (left < 0 || abs(kz) > a->top || abs(ky) > a->top) return (sum_row){ NULL, NULL, 0 };
+	size_t at = 4 * ball->first[cyc_ball_row(ball, kz, ky)];
+	return (sum_row){ a->sum1->value + at, a->sum2 ? a->sum2->value + at : NULL,
+		              (int32_t)sqrt((double)left) + 1 };
+}
+
+static float value_of(const sum_row *r, int32_t x, int component)
+{
+	if (x >= r->n) return 0;
+	return r->v1[4 * x + component] + (r->v2 ? r->v2[4 * x + component] : 0);
 }
 
 /* Sum of the data, with the checkerboard that puts the centre of the map at voxel s/2. */
@@ -29,17 +47,15 @@ static cyc_status data_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	size_t s = (size_t)a->s, sh = s / 2 + 1;
-	for (size_t y = 0; y < s; y++)
-		for (size_t x = 0; x < sh; x++) {
-			size_t i = ((size_t)z * s + y) * sh + x;
-			float sign = (x + y + (size_t)z) % 2 ? -1.F : 1.F, re = a->sum1[4 * i], im = a->sum1[4 * i + 1];
-			if (a->sum2) {
-				re += a->sum2[4 * i];
-				im += a->sum2[4 * i + 1];
-			}
-			a->ft[i] = sign * re + sign * im * I;
+	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
+	for (int32_t y = 0; y < s; y++) {
+		const sum_row r = row_of(a, kz, y < s / 2 ? y : y - s);
+		cyc_cfloat *to = a->ft + ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
+		for (int32_t x = 0; x < sh; x++) {
+			float sign = (x + y + (int32_t)z) % 2 ? -1.F : 1.F;
+			to[x] = sign * value_of(&r, x, 0) + sign * value_of(&r, x, 1) * I;
 		}
+	}
 	return CYC_OK;
 }
 
@@ -82,9 +98,9 @@ static cyc_status radial_task(void *arg, int64_t z, int i_thread)
 	double *sum = a->radial_weight + (size_t)z * (size_t)sh * 2, *count = sum + sh;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;
+		const sum_row row = row_of(a, kz, ky);
 		for (int32_t x = 0; x < sh; x++) {
-			double r = sqrt((double)(x * x + ky * ky + kz * kz)),
-				   w = (double)weight_at(a, ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x);
+			double r = sqrt((double)(x * x + ky * ky + kz * kz)), w = (double)value_of(&row, x, 2);
 			int32_t i = (int32_t)r;
 			if (i >= sh) continue;
 			double f = r - i;
@@ -105,9 +121,10 @@ static cyc_status divide_task(void *arg, int64_t z, int i_thread)
 	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s;
+		const sum_row row = row_of(a, kz, ky);
 		for (int32_t x = 0; x < sh; x++) {
 			size_t i = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh + (size_t)x;
-			double w = (double)weight_at(a, i);
+			double w = (double)value_of(&row, x, 2);
 			if (a->spec->snr > 0) {
 				a->ft[i] *= (float)(1 / (w + 1 / a->spec->snr));
 				continue;
@@ -151,33 +168,27 @@ done:
 static cyc_status weight_volume(cyc_volume **out, const work *a)
 {
 	cyc_status st = CYC_OK;
-	int32_t s = a->s, sh = s / 2 + 1;
+	int32_t s = a->s;
 	CYC_TRY(cyc_volume_create(out, s, s, s, 1 / a->spec->pixel_size_A));
-	for (int32_t z = 0; z < s; z++)
-		for (int32_t y = 0; y < s; y++)
-			for (int32_t x = 0; x < s; x++) {
-				int32_t kx = x - s / 2, ky = y - s / 2, kz = z - s / 2;
-				if (kx < 0) {
-					kx = -kx;
-					ky = -ky;
-					kz = -kz;
-				}
-				size_t i =
-					((size_t)((kz + s) % s) * (size_t)s + (size_t)((ky + s) % s)) * (size_t)sh + (size_t)kx;
-				(*out)->data[((size_t)z * (size_t)s + (size_t)y) * (size_t)s + (size_t)x] = weight_at(a, i);
-			}
+	for (int32_t kz = -s / 2; kz < s / 2; kz++)
+		for (int32_t ky = -s / 2; ky < s / 2; ky++) {
+			const sum_row row = row_of(a, kz, ky), mate = row_of(a, -kz, -ky);
+			float *to = (*out)->data + ((size_t)(kz + s / 2) * (size_t)s + (size_t)(ky + s / 2)) * (size_t)s;
+			for (int32_t kx = -s / 2; kx < s / 2; kx++)
+				to[kx + s / 2] = kx < 0 ? value_of(&mate, -kx, 2) : value_of(&row, kx, 2);
+		}
 done:
 	return st;
 }
 
-cyc_status cyc__finish(cyc_volume **full, cyc_volume **data, cyc_volume **weight, cyc_backend *be,
-                       const float *sum1, const float *sum2, const cyc_finish_spec *spec)
+cyc_status cyc_finish_map(cyc_volume **full, cyc_volume **data, cyc_volume **weight, cyc_backend *be,
+                          const cyc_half_sum *sum1, const cyc_half_sum *sum2, const cyc_finish_spec *spec)
 {
 	cyc_status st = CYC_OK;
-	int32_t s = spec->box_px;
+	int32_t s = sum1->box_px;
 	int n_threads = cyc_backend_n_threads(be);
 	size_t half = cyc_half_count3(s);
-	work a = { .s = s, .sum1 = sum1, .sum2 = sum2, .spec = spec };
+	work a = { .s = s, .top = cyc_half_sum_top(sum1), .sum1 = sum1, .sum2 = sum2, .spec = spec };
 	cyc_buffer *ft = NULL, *real = NULL;
 	cyc_volume *v = NULL;
 	double *mean = NULL;
@@ -219,7 +230,7 @@ done:
 	return st;
 }
 
-void cyc__taper(cyc_volume *v, double taper_px)
+void cyc_taper_map(cyc_volume *v, double taper_px)
 {
 	int32_t n = v->nx;
 	double R = n / 2.0, sum = 0, count = 0;

@@ -1,4 +1,4 @@
-#include "reconstruct/reconstruct_internal.h"
+#include "halfmaps/sums.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,8 +15,8 @@ static bool is_permutation(const cyc_mat3 *R)
 	return true;
 }
 
-cyc_status cyc__fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t n_asu,
-                            double rise_A, double twist_rad, double pixel_size_A)
+cyc_status cyc_fourier_ops(cyc_fourier_op **out, int32_t *n, const char *symmetry, int32_t n_asu,
+                           double rise_A, double twist_rad, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
 	cyc_symmetry *group = NULL;
@@ -41,46 +41,38 @@ done:
 }
 
 typedef struct {
+	const cyc_ball *ball; /* of both, with its rim */
 	v4 *out;
 	const v4 *sum;
-	int32_t s, n_ops;
+	int32_t s, radius, top, n_ops; /* frequencies -s/2 and s/2 are one, and stay 0 */
 	const cyc_fourier_op *ops;
-	int32_t radius2; /* of the sphere that is wanted */
-	bool clears;     /* what is outside of it */
 } work;
 
-/* Index of a frequency -s/2 .. s/2 on an axis of s; s/2 stands at -s/2. */
-static inline size_t wrap(int32_t i, int32_t s) { return (size_t)(i < 0 ? i + s : i); }
+static inline const v4 *row_at(const work *a, int32_t z, int32_t y)
+{
+	return a->sum + a->ball->first[cyc_ball_row(a->ball, z, y)];
+}
 
-static inline v4 sample(const v4 *sum, int32_t s, float x, float y, float z)
+static inline v4 sample(const work *a, float x, float y, float z)
 {
 	float mirror = x < 0 ? -1.F : 1.F;
 	x *= mirror;
 	y *= mirror;
 	z *= mirror;
 	float yf = floorf(y), zf = floorf(z);
-	int32_t x0 = (int32_t)x, x1 = x0 < s / 2 ? x0 + 1 : x0, y0 = (int32_t)yf, z0 = (int32_t)zf;
+	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf;
 	float fx = x - (float)x0, fy = y - yf, fz = z - zf;
-	size_t sh = (size_t)(s / 2 + 1), slab = sh * (size_t)s;
-	const v4 *z_low = sum + wrap(z0, s) * slab, *z_high = sum + wrap(z0 + 1, s) * slab;
-	size_t y_low = wrap(y0, s) * sh, y_high = wrap(y0 + 1, s) * sh;
-	const v4 *a = z_low + y_low, *b = z_low + y_high, *c = z_high + y_low, *d = z_high + y_high;
-	v4 va = a[x0] + fx * (a[x1] - a[x0]), vb = b[x0] + fx * (b[x1] - b[x0]),
-	   vc = c[x0] + fx * (c[x1] - c[x0]), vd = d[x0] + fx * (d[x1] - d[x0]);
+	const v4 *q = row_at(a, z0, y0) + x0, *b = row_at(a, z0, y0 + 1) + x0, *c = row_at(a, z0 + 1, y0) + x0,
+			 *d = row_at(a, z0 + 1, y0 + 1) + x0;
+	v4 va = q[0] + fx * (q[1] - q[0]), vb = b[0] + fx * (b[1] - b[0]), vc = c[0] + fx * (c[1] - c[0]),
+	   vd = d[0] + fx * (d[1] - d[0]);
 	v4 low = va + fy * (vb - va), high = vc + fy * (vd - vc);
 	return (low + fz * (high - low)) * (v4){ 1, mirror, 1, 1 };
 }
 
-static inline v4 voxel(const v4 *sum, int32_t s, int32_t x, int32_t y, int32_t z)
+static inline v4 voxel(const work *a, int32_t x, int32_t y, int32_t z)
 {
-	bool is_mirrored = x < 0;
-	if (is_mirrored) {
-		x = -x;
-		y = -y;
-		z = -z;
-	}
-	v4 v = sum[(wrap(z, s) * (size_t)s + wrap(y, s)) * (size_t)(s / 2 + 1) + (size_t)x];
-	return is_mirrored ? v * (v4){ 1, -1, 1, 1 } : v;
+	return x < 0 ? row_at(a, -z, -y)[-x] * (v4){ 1, -1, 1, 1 } : row_at(a, z, y)[x];
 }
 
 /* Add one operation's share to a row of voxels x = 0 .. last. */
@@ -92,7 +84,7 @@ CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, i
 		int32_t m[9];
 		for (int i = 0; i < 9; i++) m[i] = (int32_t)round(R->m[i / 3][i % 3]);
 		for (int32_t x = 0; x <= last; x++)
-			row[x] += voxel(a->sum, a->s, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz,
+			row[x] += voxel(a, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz,
 			                m[6] * x + m[7] * ky + m[8] * kz);
 		return;
 	}
@@ -104,25 +96,24 @@ CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, i
 	}
 	for (int32_t x = 0; x <= last; x++) {
 		float fx = (float)x;
-		v4 v = sample(a->sum, a->s, o[0] + d[0] * fx, o[1] + d[1] * fx, o[2] + d[2] * fx);
+		v4 v = sample(a, o[0] + d[0] * fx, o[1] + d[1] * fx, o[2] + d[2] * fx);
 		row[x] += (v4){ c * v[0] - sn * v[1], c * v[1] + sn * v[0], v[2], 0 };
 	}
 }
 
-static cyc_status plane_task(void *arg, int64_t z, int i_thread)
+static cyc_status plane_task(void *arg, int64_t i_plane, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	int32_t s = a->s, sh = s / 2 + 1, kz = z < s / 2 ? (int32_t)z : (int32_t)z - s;
+	int32_t R = a->radius, kz = (int32_t)i_plane - a->top;
 	float share = (float)(1.0 / (a->n_ops + 1));
-	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s, left = a->radius2 - ky * ky - kz * kz,
-				last = left < 0 ? -1 : (int32_t)sqrt((double)left);
-		size_t at = ((size_t)z * (size_t)s + (size_t)y) * (size_t)sh;
-		v4 *row = a->out + at;
-		/* Nothing is ever inserted beyond the Nyquist sphere. */
-		if (a->clears) memset(row, 0, (size_t)sh * sizeof *row);
-		memcpy(row, a->sum + at, (size_t)(last + 1) * sizeof *row);
+	for (int32_t ky = -a->top; ky <= a->top; ky++) {
+		int64_t left = (int64_t)R * R - (int64_t)ky * ky - (int64_t)kz * kz;
+		if (left < 0) continue;
+		int32_t last = (int32_t)sqrt((double)left);
+		size_t first = a->ball->first[cyc_ball_row(a->ball, kz, ky)];
+		v4 *row = a->out + first;
+		memcpy(row, a->sum + first, (size_t)(last + 1) * sizeof *row);
 		for (int32_t i = 0; i < a->n_ops; i++) add_row(row, a, &a->ops[i], ky, kz, last);
 		for (int32_t x = 0; x <= last; x++) row[x] *= share;
 	}
@@ -207,45 +198,39 @@ static int32_t find_chain(step *steps, const cyc_fourier_op *ops, int32_t n_ops)
 	return n == n_ops + 1 ? n_steps : 0;
 }
 
-/* The last of an even number of steps goes to `out`: the steps between alternate with a buffer. */
-static cyc_status along_chain(const work *all, const step *steps, int32_t n_steps, int n_threads)
+/* Average `sum` over operations into `other`; the two change places. */
+static cyc_status average(cyc_half_sum **sum, cyc_half_sum **other, const cyc_fourier_op *ops, int32_t n_ops,
+                          int n_threads)
 {
 	cyc_status st = CYC_OK;
-	v4 *between = NULL;
-	if (n_steps > 1) CYC_TRY(cyc_alloc(&between, cyc_half_count3(all->s), sizeof *between));
-	const v4 *from = all->sum;
-	for (int32_t i = 0; i < n_steps; i++) {
-		work a = *all;
-		a.sum = from;
-		a.out = (n_steps - 1 - i) % 2 == 0 ? all->out : between;
-		a.ops = steps[i].ops;
-		a.n_ops = steps[i].n_ops;
-		CYC_TRY(cyc_parallel_for(all->s, n_threads, plane_task, &a));
-		from = a.out;
-	}
+	cyc_half_sum *from = *sum;
+	const work a = { .ball = from->ball,
+		             .out = (v4 *)(void *)(*other)->value,
+		             .sum = (const v4 *)(const void *)from->value,
+		             .s = from->box_px,
+		             .radius = from->radius,
+		             .top = cyc_half_sum_top(from),
+		             .n_ops = n_ops,
+		             .ops = ops };
+	CYC_TRY(cyc_parallel_for(2 * a.top + 1, n_threads, plane_task, (void *)&a));
+	*sum = *other;
+	*other = from;
 done:
-	cyc_free(between);
 	return st;
 }
 
-static cyc_status symmetrise(const work *a, int n_threads)
+cyc_status cyc_symmetrise(cyc_half_sum **sum, cyc_half_sum **other, const cyc_fourier_op *ops, int32_t n_ops,
+                          int n_threads)
 {
+	cyc_status st = CYC_OK;
 	step steps[MOST_STEPS];
-	int32_t n_steps = find_chain(steps, a->ops, a->n_ops);
-	if (n_steps > 0) return along_chain(a, steps, n_steps, n_threads);
-	return cyc_parallel_for(a->s, n_threads, plane_task, (void *)a);
-}
-
-cyc_status cyc__symmetrise(float *out, const float *sum, int32_t s, const cyc_fourier_op *ops, int32_t n_ops,
-                           int n_threads)
-{
-	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, s * s / 4, true };
-	return symmetrise(&a, n_threads);
-}
-
-cyc_status cyc__symmetrise_within(float *out, const float *sum, int32_t s, int32_t radius,
-                                  const cyc_fourier_op *ops, int32_t n_ops, int n_threads)
-{
-	const work a = { (v4 *)out, (const v4 *)sum, s, n_ops, ops, radius * radius, false };
-	return symmetrise(&a, n_threads);
+	int32_t n_steps = find_chain(steps, ops, n_ops);
+	if (n_ops == 0) goto done;
+	if (!*other) CYC_TRY(cyc_half_sum_create(other, (*sum)->box_px, (*sum)->radius));
+	CYC_ASSERT((*other)->radius == (*sum)->radius);
+	if (n_steps == 0) CYC_TRY(average(sum, other, ops, n_ops, n_threads));
+	for (int32_t i = 0; i < n_steps; i++)
+		CYC_TRY(average(sum, other, steps[i].ops, steps[i].n_ops, n_threads));
+done:
+	return st;
 }

@@ -1,5 +1,5 @@
 /* Weights of images by their noise: docs/theory/02-reconstruct.md, (T2.8) and (T2.9). */
-#include "reconstruct/noise_weights.h"
+#include "halfmaps/noise_weights.h"
 
 #include <math.h>
 
@@ -13,10 +13,10 @@ static const double MOST_RATIO = 4;
 /* Scales that nobody has fitted are 1 or the cosine of the tilt. */
 static const double SAME_SCALE = 5e-3;
 
-void cyc__noise_weights_deinit(cyc__noise_weights *w)
+void cyc_noise_weights_deinit(cyc_noise_weights *w)
 {
 	cyc_free(w->gain);
-	*w = (cyc__noise_weights){ 0 };
+	*w = (cyc_noise_weights){ 0 };
 }
 
 /* The logarithm of noise over contrast: median of the images of least exposure; NAN where none has data. */
@@ -76,7 +76,7 @@ static double find_level(const double *ratio, const cyc_particle_set *set, int32
 	return level;
 }
 
-static void find_gains(cyc__noise_weights *w, const double *ratio, const cyc_tomogram_set *tomograms,
+static void find_gains(cyc_noise_weights *w, const double *ratio, const cyc_tomogram_set *tomograms,
                        const cyc_particle_set *set)
 {
 	bool are_unfitted = true;
@@ -99,13 +99,12 @@ static void find_gains(cyc__noise_weights *w, const double *ratio, const cyc_tom
 	}
 }
 
-cyc_status cyc__noise_weights_learn(cyc__noise_weights *out, cyc_tilt_image *image, cyc_backend *be,
-                                    cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                                    const char *root)
+cyc_status cyc_noise_weights_learn(cyc_noise_weights *out, cyc_tilt_image *image, cyc_backend *be,
+                                   cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
 {
 	cyc_status st = CYC_OK;
 	double *ratio = NULL;
-	*out = (cyc__noise_weights){ .n_series = tomograms->n_series };
+	*out = (cyc_noise_weights){ .n_series = tomograms->n_series };
 	CYC_TRY(cyc_alloc(&out->gain, tomograms->n_series, sizeof *out->gain));
 	CYC_TRY(cyc_alloc(&ratio, tomograms->n_series, sizeof *ratio));
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
@@ -118,12 +117,12 @@ cyc_status cyc__noise_weights_learn(cyc__noise_weights *out, cyc_tilt_image *ima
 	find_gains(out, ratio, tomograms, set);
 done:
 	cyc_free(ratio);
-	if (st != CYC_OK) cyc__noise_weights_deinit(out);
+	if (st != CYC_OK) cyc_noise_weights_deinit(out);
 	return st;
 }
 
-double cyc__noise_weight(double *scale, const cyc__noise_weights *w, int32_t i_series, const cyc_tilt *tilt,
-                         double variance)
+double cyc_noise_weight(double *scale, const cyc_noise_weights *w, int32_t i_series, const cyc_tilt *tilt,
+                        double variance)
 {
 	*scale = tilt->scale * w->gain[i_series];
 	if (!(variance > 0) || !(w->level > 0)) return 0;
