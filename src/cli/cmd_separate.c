@@ -21,8 +21,8 @@ static const cyc_option OPTIONS[] = {
 	ARG(DOUBLE, "min-separation", min_separation_A, .unit = "<Å>", .range = "[0,", .no_default = "required",
 	    .help = "No two particles of a tomogram stay that are nearer than this."),
 	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "the first of the file stays",
-	    .help = "Of two that are too near the one with the higher number in this column stays, for example "
-	            "rlnMaxValueProbDistribution."),
+	    .help = "Of two that are too near the one with the higher number in this column "
+	            "stays, for example rlnMaxValueProbDistribution."),
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(

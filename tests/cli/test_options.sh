@@ -11,8 +11,8 @@ sed '1,/^<!-- From here on made by/d' "$source/docs/options.md" | diff - <("$sou
 	fail "docs/options.md is not up to date: tools/options.sh BINARY --update"
 
 # One owner: the name of an option stands in its row (of the job, of what contains it), and nowhere else but where RELION's names become it and
-# where the cycle says which steps depend on it. Names that others have by chance are known.
-known='dry-run|min-separation|pixel-size'
+# where the cycle says which steps depend on it. Kinds of findings and other commands may have the same names.
+known='dry-run|min-separation|no-dose|pixel-size|tomogram-size'
 names() { grep -ho 'ROW([A-Z0-9]*, "[a-z0-9-]*"' "$source"/src/*/*_options.c | sed 's/.*"\(.*\)"/\1/' | grep -e - | sort -u; }
 [ "$(names | wc -l)" -gt 100 ] || fail "rows of options are not found"
 grep -rhoE '"[a-z0-9]+(-[a-z0-9]+)+"' "$source/src" --include=*.c --exclude='*_options.c' --exclude='relion_*.c' --exclude=record.c | tr -d '"' | sort -u |
