@@ -89,6 +89,14 @@ def check_anchors():
         notes.append("not cited by code: " + " ".join("T%d.%d" % k for k in unused))
 
 
+def check_merges():
+    for path in [p for p in root.glob("*.md")] + files("docs", ".md") + [p for f in CODE for p in files(f)]:
+        if path.suffix in (".md", ".c", ".h", ".def", ".sh", ".py"):
+            text = read(path)
+            for m in re.finditer(r"^(<{7}|>{7}) ", text, re.M):
+                faults.append("%s: an unfinished merge" % show(path, text, m.start()))
+
+
 def check_paths():
     path_like = re.compile(r"(?<![\w/.<])((?:docs|tests|src|tools|backends|include|cmake)/[\w./{},-]*\w\.(?:md|c|h|sh|py|def|txt))\b")
     documents = [p for p in root.glob("*.md")] + files("docs", ".md")
@@ -226,7 +234,7 @@ def check_numbers():
         faults.append("tests/unit/test_conventions.c: there is no sentence %d" % n)
 
 
-for check in (check_anchors, check_paths, check_params, check_layers, check_seams, check_symbols, check_numbers):
+for check in (check_anchors, check_merges, check_paths, check_params, check_layers, check_seams, check_symbols, check_numbers):
     check()
 for note in notes:
     print("note: " + note)
