@@ -102,6 +102,29 @@ static const cyc__step *maps_behind(const cyc__cycle *c, const cyc__step *s)
 	return NULL;
 }
 
+/* By content: names of folders are no part of a result. */
+static cyc_status hash_maps(uint64_t *hash, const cyc__cycle *c, const cyc__step *reconstruction)
+{
+	cyc_status st = CYC_OK;
+	static const char *const LABELS[2] = { "half map 1", "half map 2" };
+	char *path = NULL;
+	*hash = CYC_HASH_INIT;
+	for (int h = 0; h < 2; h++) {
+		const char *name = cyc__pairs_get(&reconstruction->outputs, LABELS[h]);
+		uint64_t content;
+		if (!name) continue;
+		cyc_free(path);
+		path = NULL;
+		CYC_TRY(cyc_path_join(&path, c->o->input.root, name));
+		if (!cyc_path_exists(path)) continue;
+		CYC_TRY(cyc_hash_file(&content, path));
+		*hash = cyc_hash(*hash, &content, sizeof content);
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* Of a state: from an earlier writing if it is of these half maps, else computed and written. */
 static cyc_status local_resolution(cyc_volume **out, const cyc__cycle *c, const cyc__step *s,
                                    const char *name)
@@ -110,12 +133,14 @@ static cyc_status local_resolution(cyc_volume **out, const cyc__cycle *c, const 
 	cyc_volume *half[2] = { NULL };
 	char *file = NULL, *path = NULL, label[80];
 	const cyc__step *r = maps_behind(c, s);
+	uint64_t hash;
 	int32_t n = c->in.crop_px;
 	*out = NULL;
 	if (!r) return CYC_OK;
+	CYC_TRY(hash_maps(&hash, c, r));
 	CYC_TRY(cyc_asprintf(&file, "%s/LocalRes/%s_locres.mrc", c->o->out_dir, name));
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, file));
-	snprintf(label, sizeof label, "cyclotomo cycle, of %s", cyc__hash_format(r->state_key).text);
+	snprintf(label, sizeof label, "cyclotomo cycle, of %s", cyc__hash_format(hash).text);
 	if (cyc_mrc_is_sealed(path, n, n, n, 2, label)) {
 		CYC_TRY(cyc_mrc_read_map(out, path));
 		goto done;

@@ -32,8 +32,9 @@ grep -q "rlnTomoParticlesFile *Extract/job001/particles.star" Extract/job001/opt
 grep -q "files of 8 particles are there already" err.txt || fail "nothing is kept: $(cat err.txt)"
 
 ## a refinement takes its boxes from what was extracted, and says so
+for h in 1 2; do cp truth/map.mrc x_half$h.mrc; done
 refine=("$bin" refine --ref x_half1.mrc --dry-run --o Refine/)
-! "${refine[@]}" --i Extract/job001/optimisation_set.star > out.txt 2> err.txt
+"${refine[@]}" --i Extract/job001/optimisation_set.star > out.txt 2> err.txt || true
 grep -q "windows of 48 px are cut from the tilt images, for maps of the stacks' 24 px at binning 1 " err.txt || fail "boxes: $(cat err.txt)"
 refused() { # MESSAGE COMMAND...
 	local code=0

@@ -52,6 +52,13 @@ page=$work/project/Run/summary.html
 [ -s project/Run/LocalRes/before_locres.mrc ] || [ -s project/Run/LocalRes/result_locres.mrc ] || fail "no local resolution"
 [ "$(grep -o 'class="surface"' "$page" | wc -l)" -ge 3 ] || fail "no surfaces"
 
+# A result does not depend on what its folder is called.
+"$cyclotomo" simulate --preset tiny --sym O --series 2 --tilts 5 --tilt-step 15 --particles 6 --signal 6 --o small --quiet >/dev/null
+for out in One Other; do
+	"$cyclotomo" cycle --root small --i optimisation_set.star --b 32 --sym O --mask-fsc mask_fsc.mrc --skip-polish --skip-refine --o $out >out 2>log || fail "cycle of a small project"
+done
+for map in small/One/LocalRes/*.mrc; do cmp "$map" "small/Other/LocalRes/${map##*/}" || fail "the folder's name is in a result"; done
+
 chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -z "$chromium" ]; then
 	echo "SKIPPED: the part in Chromium, which is not installed (tools/install-deps.sh --ci does)" >&2

@@ -1380,6 +1380,8 @@ static void bad_input(void **state)
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "Q3");
 	o = options("Bad");
 	o.mask = "truth/map.mrc";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "neither as wide");
+	o.mask = "R/half1.mrc";
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "masks go from 0 to 1");
 	assert_false(cyc_path_exists(in_root("Bad")));
 }
