@@ -32,6 +32,9 @@ void cyc_free(void *p);
 CYC_MUST_CHECK cyc_status cyc_strdup(char **out, const char *s);
 /** printf into a new string; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_asprintf(char **out, const char *fmt, ...) CYC_PRINTF(2, 3);
+/** printf into a new string that replaces *inout, which is freed (NULL is allowed); on error it is kept. The
+ * old string may be among what is printed. */
+CYC_MUST_CHECK cyc_status cyc_reprintf(char **inout, const char *fmt, ...) CYC_PRINTF(2, 3);
 /**
  * From here on keep so many addresses free where their number is limited (ulimit -v), for libraries that hang
  * or abort without them and for stacks of threads: cyc_alloc_() fails where less would be left. The most that

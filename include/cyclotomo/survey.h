@@ -52,8 +52,8 @@ CYC_MUST_CHECK cyc_status cyc_finding_add(cyc_finding **out, cyc_finding_list *l
                                           const char *kind);
 /** File and column; NULL: none. */
 CYC_MUST_CHECK cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column);
-/** printf into a text of a finding, in a function with the label `done`. */
-#define CYC_FINDING_SAY(text, ...) CYC_TRY(cyc_asprintf(&(text), __VA_ARGS__))
+/** printf into a text of a finding, in place of what it said, in a function with the label `done`. */
+#define CYC_FINDING_SAY(text, ...) CYC_TRY(cyc_reprintf(&(text), __VA_ARGS__))
 /** The error that was raised last becomes a finding (its hint is what to do), and is cleared. */
 CYC_MUST_CHECK cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_list *l, const char *kind,
                                                  cyc_status raised);
@@ -102,8 +102,6 @@ cyc_measured cyc_stage_slope(const cyc_tilt_series *ts);
 
 /* ---------------------------------------------------------------- what jobs check */
 
-/** A mask that leaves less around the centre leaves no reference. */
-enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 /**
  * A mask for maps of n_px voxels (0: any) of a pixel size (0: any, or none): readable, that size, between 0
  * and 1, not empty.

@@ -133,14 +133,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_asprintf(char **out, const char *fmt, ...)
+static cyc_status print(char **out, const char *fmt, va_list ap)
 {
 	cyc_status st = CYC_OK;
-	va_list ap, again;
-	va_start(ap, fmt);
+	va_list again;
 	va_copy(again, ap);
 	int n = vsnprintf(NULL, 0, fmt, ap);
-	va_end(ap);
 	*out = NULL;
 	CYC_CHECK(n >= 0, CYC_E_INTERNAL, "bad format '%s'", fmt);
 	CYC_TRY(cyc_alloc_(out, (size_t)n + 1, 1, "a text"));
@@ -148,6 +146,28 @@ cyc_status cyc_asprintf(char **out, const char *fmt, ...)
 done:
 	va_end(again);
 	return st;
+}
+
+cyc_status cyc_asprintf(char **out, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	cyc_status st = print(out, fmt, ap);
+	va_end(ap);
+	return st;
+}
+
+cyc_status cyc_reprintf(char **inout, const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+	va_start(ap, fmt);
+	cyc_status st = print(&text, fmt, ap);
+	va_end(ap);
+	if (st != CYC_OK) return st;
+	cyc_free(*inout);
+	*inout = text;
+	return CYC_OK;
 }
 
 int64_t cyc_peak_memory_bytes(void)

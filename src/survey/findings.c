@@ -48,8 +48,8 @@ done:
 cyc_status cyc_finding_put(cyc_finding *f, const char *file, const char *column)
 {
 	cyc_status st = CYC_OK;
-	if (file) CYC_TRY(cyc_strdup(&f->file, file));
-	if (column) CYC_TRY(cyc_strdup(&f->column, column));
+	if (file) CYC_TRY(cyc_reprintf(&f->file, "%s", file));
+	if (column) CYC_TRY(cyc_reprintf(&f->column, "%s", column));
 done:
 	return st;
 }

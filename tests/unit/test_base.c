@@ -46,6 +46,16 @@ static void memory(void **state)
 	char *s = NULL;
 	ASSERT_OK(cyc_asprintf(&s, "%s %d", "x", 7));
 	assert_string_equal(s, "x 7");
+	ASSERT_OK(cyc_reprintf(&s, "%s, again", s));
+	assert_string_equal(s, "x 7, again");
+	cyc_alloc_fail_at(1);
+	ASSERT_FAILS(cyc_reprintf(&s, "%s, not again", s), CYC_E_NOMEM, "memory");
+	cyc_alloc_fail_at(0);
+	assert_string_equal(s, "x 7, again");
+	cyc_free(s);
+	s = NULL;
+	ASSERT_OK(cyc_reprintf(&s, "%s", "new"));
+	assert_string_equal(s, "new");
 	cyc_free(s);
 	ASSERT_OK(cyc_strdup(&s, ""));
 	assert_string_equal(s, "");
