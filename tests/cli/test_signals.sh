@@ -14,6 +14,7 @@ cycle=("$bin" cycle --root p --i optimisation_set.star --b 32 --sym O --mask-ali
 started() { # folder, command...
 	local folder=$1
 	shift
+	: > log # of the run before
 	"$@" --o "$folder/" > out 2> log &
 	pid=$!
 	for _ in $(seq 600); do
