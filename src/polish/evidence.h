@@ -1,4 +1,5 @@
-/** @file evidence.h  Reading a tilt series once: local correlation maps of all particles in all tilts (T6.2).
+/** @file evidence.h  Reading a tilt series once: local correlation maps of all particles in all tilts (T6.2),
+ * under the model of (T6.1).
  */
 #ifndef CYC_POLISH_EVIDENCE_H
 #define CYC_POLISH_EVIDENCE_H

@@ -239,6 +239,7 @@ double cyc__sim_wavelength_A(double voltage_kV)
 	return 12.2643247 / sqrt(v * (1 + 0.978466e-6 * v));
 }
 
+/* (T5.2) */
 double cyc__sim_filter(double k, const cyc_simulate_options *o)
 {
 	double k_nyquist = 0.5 / o->pixel_size_A;
@@ -283,7 +284,7 @@ static void splat_atoms(float *map, int32_t n, double voxel_A, const cyc__sim_mo
 	}
 }
 
-/* Keep the inner part of the fine transform, undo the width of the splats, apply the filter. */
+/* Keep the inner part of the fine transform, undo the width of the splats, apply the filter. (T5.1) */
 static void crop_and_filter(cyc_cfloat *out, int32_t n, const cyc_cfloat *fine, double voxel_A,
                             const cyc_simulate_options *o)
 {

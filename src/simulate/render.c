@@ -362,6 +362,7 @@ static void add_stamp(float *image, const cyc__sim_renderer *r, const float *sta
 	}
 }
 
+/* (T5.3) */
 static void add_particle(float *image, const cyc__sim_renderer *r, scratch *w, const cyc__sim_particle *p,
                          int32_t i_tilt)
 {
