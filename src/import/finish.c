@@ -1,45 +1,29 @@
 /* What a list of particles lacks: centred coordinates in place of others, and half-sets. */
 #include "import/import_internal.h"
 
-#include "import/labels.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const CENTRED[3] = { L_CENTRED };
-static const char *const CORNER[3] = { L_CORNER };
 
 static cyc_status put_centred(cyc_particle_set *set, cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;
 	cyc_vec3 *origin = NULL;
-	if (cyc_star_column(b, CENTRED[0]) >= 0) goto done;
+	if (cyc_star_column(b, CYC_LABELS_CENTRED[0]) >= 0) goto done;
 	CYC_TRY(cyc_alloc(&origin, set->n, sizeof *origin));
 	CYC_TRY(cyc_particle_origins(origin, set));
 	for (int64_t i = 0; i < set->n; i++) {
 		const cyc_particle *p = &set->particles[i];
 		cyc_vec3 d = cyc_mat3_apply(p->R_tomo_part, origin[i]);
-		CYC_TRY(cyc__put_double(b, p->row, CENTRED[0], p->position_A.x + d.x));
-		CYC_TRY(cyc__put_double(b, p->row, CENTRED[1], p->position_A.y + d.y));
-		CYC_TRY(cyc__put_double(b, p->row, CENTRED[2], p->position_A.z + d.z));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_LABELS_CENTRED[0], p->position_A.x + d.x));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_LABELS_CENTRED[1], p->position_A.y + d.y));
+		CYC_TRY(cyc_label_put(b, p->row, CYC_LABELS_CENTRED[2], p->position_A.z + d.z));
 	}
-	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, CORNER[k]);
+	for (int k = 0; k < 3; k++) cyc_star_remove_column(b, CYC_LABELS_COORDINATE[k]);
 done:
 	cyc_free(origin);
 	return st;
-}
-
-typedef struct {
-	uint64_t key;
-	int64_t i;
-	const char *name;
-} dealt;
-
-static int by_key(const void *a, const void *b)
-{
-	const dealt *x = a, *y = b;
-	if (x->key != y->key) return x->key < y->key ? -1 : 1;
-	return strcmp(x->name, y->name);
 }
 
 /* In the order of a hash of their names, particles go to the one half and the other: equal numbers, whatever
@@ -47,23 +31,18 @@ static int by_key(const void *a, const void *b)
 static cyc_status deal_halves(cyc_particle_set *set, cyc_star_block *b, int64_t seed)
 {
 	cyc_status st = CYC_OK;
-	dealt *d = NULL;
+	int64_t *order = NULL;
 	int32_t column;
-	CYC_TRY(cyc_alloc(&d, set->n, sizeof *d));
-	CYC_TRY(cyc_star_ensure_column(&column, b, L_HALF, "1"));
-	for (int64_t i = 0; i < set->n; i++) {
-		const char *name = set->particles[i].name;
-		d[i] = (dealt){ cyc_hash_string(cyc_hash(CYC_HASH_INIT, &seed, sizeof seed), name), i, name };
-	}
-	qsort(d, (size_t)set->n, sizeof *d, by_key);
+	CYC_TRY(cyc_particles_shuffled(&order, set, cyc_hash(CYC_HASH_INIT, &seed, sizeof seed)));
+	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_RANDOM_SUBSET, "1"));
 	for (int64_t k = 0; k < set->n; k++) {
-		cyc_particle *p = &set->particles[d[k].i];
+		cyc_particle *p = &set->particles[order[k]];
 		p->half = (int32_t)(k % 2);
 		CYC_TRY(cyc_star_set_int(b, p->row, column, p->half + 1));
 	}
 	set->has_halves = true;
 done:
-	cyc_free(d);
+	cyc_free(order);
 	return st;
 }
 

@@ -34,7 +34,7 @@ done:
 static cyc_status read_com_row(tilt_com *c, cyc__view_series *s, const cyc__rows *rows, int64_t i)
 {
 	cyc_status st = CYC_OK;
-	static const char *const IGNORED[] = { "LOCALFILE", "ZFACTORFILE", "COSINTERP", "SLICE" };
+	static const char *const IGNORED[] = { "LOCALFILE", "ZFACTORFILE" };
 	const struct {
 		const char *key;
 		double *to;
@@ -49,9 +49,9 @@ static cyc_status read_com_row(tilt_com *c, cyc__view_series *s, const cyc__rows
 			CYC_TRY(cyc__rows_double(&NUMBERS[k].to[j], rows, i, j + 1, NUMBERS[k].key));
 	}
 	if (strncasecmp(key, "EXCLUDELIST", 11) == 0) CYC_TRY(exclude(s, rows, i));
-	for (int k = 0; k < 2; k++)
+	for (size_t k = 0; k < sizeof IGNORED / sizeof *IGNORED; k++)
 		if (strcasecmp(key, IGNORED[k]) == 0) c->ignored = IGNORED[k];
-	if (strcasecmp(key, "SLICE") == 0 && s->image_ny > 0) {
+	if (strcasecmp(key, "SLICE") == 0) {
 		/* A tomogram of part of the rows would have another origin in Y. */
 		st = cyc__rows_raise(CYC_E_UNSUPPORTED, rows, i,
 		                     "the tomogram is of part of the rows (SLICE), which is not supported");

@@ -46,6 +46,8 @@ CYC_MUST_CHECK cyc_status cyc__fill_pattern(char **out, const char *pattern, con
 /* The same with root in front; CYC_E_IO naming the option if it is not there. NULL for a NULL pattern. */
 CYC_MUST_CHECK cyc_status cyc__require_file(char **out, const char *root, const char *pattern,
                                             const char *name, const char *option);
+/* Length of a tomogram's name without the extension of a file of it. */
+size_t cyc__stem_length(const char *name);
 /* "k@stack", with the extension that makes RELION take it as a stack. */
 CYC_MUST_CHECK cyc_status cyc__section_name(char **out, const char *stack, int64_t section);
 
@@ -113,8 +115,7 @@ cyc__angles cyc__angles_of(const double P[3][4], const int32_t size_px[3], int32
 
 /* ---------------------------------------------------------------- tables */
 
-CYC_MUST_CHECK cyc_status cyc__put_double(cyc_star_block *b, int64_t row, const char *label, double v);
-CYC_MUST_CHECK cyc_status cyc__put_text(cyc_star_block *b, int64_t row, const char *label, const char *v);
+extern const char *const cyc__matrix_labels[4];
 /* The five numbers, and the matrix where these are not enough. */
 CYC_MUST_CHECK cyc_status cyc__put_angles(cyc_star_block *b, int64_t row, const cyc__angles *a,
                                           double pixel_size_A);

@@ -78,7 +78,6 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Output"),
 	ROW(TEXT, "output", out_dir, .alias = "--o", .unit = "<folder>", .purpose = CYC_FOR_FILES,
 	    .help = "Folder for the project's STAR files."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Read all files, say what would be done, and stop."),
+	CYC_DRY_RUN_OPTION(cyc_import_options),
 };
 const cyc_option_table cyc_import_table = CYC_OPTION_TABLE("import", ROWS);

@@ -1,30 +1,15 @@
 /* Lists of particles: STAR files of RELION, Warp and M, and text. */
 #include "import/import_internal.h"
 
-#include "import/labels.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-static const char *const CENTRED[3] = { L_CENTRED };
-static const char *const CORNER[3] = { L_CORNER };
-static const char *const ORIGIN[3] = { L_ORIGIN };
-static const char *const ORIGIN_PX[3] = { L_ORIGIN_PX };
-static const char *const ANGLES[3] = { L_ANGLES };
+static const char *const ORIGIN_PX[3] = { CYC_RLN_ORIGIN_X, CYC_RLN_ORIGIN_Y, CYC_RLN_ORIGIN_Z };
 
 /* ---------------------------------------------------------------- names of tomograms */
-
-static size_t stem_length(const char *name)
-{
-	static const char *const ENDS[] = { ".tomostar", ".mrc", ".rec", ".st", ".mrcs", ".star", ".ali" };
-	size_t n = strlen(name);
-	for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
-		size_t m = strlen(ENDS[i]);
-		if (n > m && strcmp(name + n - m, ENDS[i]) == 0) return n - m;
-	}
-	return n;
-}
 
 /* Warp's volumes have the pixel size behind their names: "TS_01_10.00Apx". */
 static bool is_pixel_suffix(const char *text, size_t n)
@@ -38,9 +23,9 @@ static int32_t find_series(const cyc_tomogram_set *t, const char *text)
 	int32_t exact = cyc_tomogram_set_find(t, text);
 	if (exact >= 0) return exact;
 	const char *slash = strrchr(text, '/'), *file = slash ? slash + 1 : text;
-	size_t n = stem_length(file);
+	size_t n = cyc__stem_length(file);
 	for (int32_t i = 0; i < t->n_series; i++) {
-		size_t m = stem_length(t->series[i].name);
+		size_t m = cyc__stem_length(t->series[i].name);
 		if (n < m || strncmp(file, t->series[i].name, m) != 0) continue;
 		if (n == m || is_pixel_suffix(file + m, n - m)) return i;
 	}
@@ -74,13 +59,12 @@ static void centre(double out_A[3], const double v[3], const cyc_tilt_series *ts
 }
 
 /* Orientations turn with the axes: (x, thickness, y) is turned about x to (x, y, -thickness). */
-static void turn(double deg[3], const cyc_import_options *o)
+static void turn(double angle_rad[3], const cyc_import_options *o)
 {
 	static const cyc_mat3 TURN = { { { 1, 0, 0 }, { 0, 0, 1 }, { 0, -1, 0 } } };
 	if (o->axes != CYC_IMPORT_AXES_RAW) return;
-	cyc_mat3 R = cyc_euler_to_matrix(cyc_deg_to_rad(deg[0]), cyc_deg_to_rad(deg[1]), cyc_deg_to_rad(deg[2]));
-	cyc_euler_from_matrix(&deg[0], &deg[1], &deg[2], cyc_mat3_mul(TURN, R));
-	for (int k = 0; k < 3; k++) deg[k] = cyc_rad_to_deg(deg[k]);
+	cyc_mat3 R = cyc_euler_to_matrix(angle_rad[0], angle_rad[1], angle_rad[2]);
+	cyc_euler_from_matrix(&angle_rad[0], &angle_rad[1], &angle_rad[2], cyc_mat3_mul(TURN, R));
 }
 
 static cyc_status require_binning(const cyc_import_options *o, const char *path)
@@ -93,14 +77,6 @@ static cyc_status require_binning(const cyc_import_options *o, const char *path)
 		"the binning of the volume in which the particles of '%s' were picked is not known: give it with "
 		"--binning (1 for unbinned)",
 		path);
-done:
-	return st;
-}
-
-static cyc_status put_three(cyc_star_block *b, int64_t row, const char *const label[3], const double v[3])
-{
-	cyc_status st = CYC_OK;
-	for (int k = 0; k < 3; k++) CYC_TRY(cyc__put_double(b, row, label[k], v[k]));
 done:
 	return st;
 }
@@ -128,15 +104,16 @@ static cyc_status add_text_row(cyc_star_block *b, const cyc__rows *rows, int64_t
 	for (int k = 0; k < n; k++) CYC_TRY(cyc__rows_double(&v[k], rows, i, first + k, WHAT[k]));
 	centre(A, v, ts, o);
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc__put_text(b, row, L_TOMO_NAME, ts->name));
-	CYC_TRY(put_three(b, row, CENTRED, A));
-	if ((n == 6) != (cyc_star_column(b, ANGLES[0]) >= 0) && row > 0) {
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_NAME, ts->name));
+	CYC_TRY(cyc_label_put_three(b, row, CYC_LABELS_CENTRED, A));
+	if ((n == 6) != (cyc_star_column(b, CYC_LABELS_ANGLE[0]) >= 0) && row > 0) {
 		st = cyc__rows_raise(CYC_E_FORMAT, rows, i, "some rows have angles and some have none");
 		goto done;
 	}
 	if (n == 3) goto done;
+	for (int k = 3; k < 6; k++) v[k] = cyc_deg_to_rad(v[k]);
 	turn(v + 3, o);
-	CYC_TRY(put_three(b, row, ANGLES, v + 3));
+	CYC_TRY(cyc_label_put_three(b, row, CYC_LABELS_ANGLE, v + 3));
 done:
 	return st;
 }
@@ -188,7 +165,7 @@ static cyc_status read_text(cyc_star_block *b, const cyc_tomogram_set *t, const 
 	bool is_pattern = strchr(o->particles, '*') != NULL;
 	for (int32_t i = 0; i < (is_pattern ? t->n_series : 1); i++) {
 		const char *name = t->series[i].name;
-		CYC_TRY(cyc_asprintf(&stem, "%.*s", (int)stem_length(name), name));
+		CYC_TRY(cyc_asprintf(&stem, "%.*s", (int)cyc__stem_length(name), name));
 		CYC_TRY(cyc__require_file(&path, o->root, o->particles, stem, "--particles"));
 		CYC_TRY(add_text_file(b, path, is_pattern ? i : t->n_series == 1 ? 0 : -1, t, o));
 		cyc_free(path);
@@ -232,17 +209,17 @@ done:
 static cyc_status find_rows(star_list *l, const cyc_star_block *from)
 {
 	cyc_status st = CYC_OK;
-	int32_t column = cyc_star_column(l->b, L_TOMO_NAME), to;
-	if (column < 0) column = cyc_star_column(l->b, L_MICROGRAPH);
-	if (column < 0) CYC_TRY(cyc_star_require_column(&column, from, L_TOMO_NAME));
-	CYC_TRY(cyc_star_ensure_column(&to, l->b, L_TOMO_NAME, ""));
+	int32_t column = cyc_star_column(l->b, CYC_RLN_TOMO_NAME), to;
+	if (column < 0) column = cyc_star_column(l->b, CYC_RLN_MICROGRAPH_NAME);
+	if (column < 0) CYC_TRY(cyc_star_require_column(&column, from, CYC_RLN_TOMO_NAME));
+	CYC_TRY(cyc_star_ensure_column(&to, l->b, CYC_RLN_TOMO_NAME, ""));
 	for (int64_t i = 0; i < l->n; i++) {
 		l->series[i] = find_series(l->tomograms->set, cyc_star_text(l->b, i, column));
 		if (l->series[i] >= 0)
 			CYC_TRY(cyc_star_set_text(l->b, i, to, l->tomograms->set->series[l->series[i]].name));
 		else if (to != column) CYC_TRY(cyc_star_set_text(l->b, i, to, cyc_star_text(from, i, column)));
 	}
-	cyc_star_remove_column(l->b, L_MICROGRAPH);
+	cyc_star_remove_column(l->b, CYC_RLN_MICROGRAPH_NAME);
 done:
 	return st;
 }
@@ -254,7 +231,7 @@ static cyc_status convert_coordinates(star_list *l, const char *path)
 	cyc_status st = CYC_OK;
 	double v[3], A[3];
 	bool is_centred = true;
-	for (int k = 0; k < 3; k++) is_centred = is_centred && cyc_star_column(l->b, CENTRED[k]) >= 0;
+	for (int k = 0; k < 3; k++) is_centred = is_centred && cyc_star_column(l->b, CYC_LABELS_CENTRED[k]) >= 0;
 	if (is_centred) {
 		CYC_CHECK(l->o->axes != CYC_IMPORT_AXES_RAW, CYC_E_USAGE,
 		          "'%s' has centred coordinates of RELION's axes: --tomogram-axes raw is not their frame",
@@ -264,12 +241,12 @@ static cyc_status convert_coordinates(star_list *l, const char *path)
 	if (l->has_images && !l->o->has_binning) goto done;
 	CYC_TRY(require_binning(l->o, path));
 	for (int64_t i = 0; i < l->n; i++) {
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_of(&v[k], l->b, i, CORNER[k]));
+		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_of(&v[k], l->b, i, CYC_LABELS_COORDINATE[k]));
 		if (l->series[i] >= 0) centre(A, v, &l->tomograms->set->series[l->series[i]], l->o);
 		else memset(A, 0, sizeof A);
-		CYC_TRY(put_three(l->b, i, CENTRED, A));
+		CYC_TRY(cyc_label_put_three(l->b, i, CYC_LABELS_CENTRED, A));
 	}
-	for (int k = 0; k < 3; k++) cyc_star_remove_column(l->b, CORNER[k]);
+	for (int k = 0; k < 3; k++) cyc_star_remove_column(l->b, CYC_LABELS_COORDINATE[k]);
 done:
 	return st;
 }
@@ -279,7 +256,8 @@ static cyc_status convert_origins(star_list *l, const char *path)
 {
 	cyc_status st = CYC_OK;
 	double v[3];
-	if (cyc_star_column(l->b, ORIGIN_PX[0]) < 0 || cyc_star_column(l->b, ORIGIN[0]) >= 0) goto done;
+	if (cyc_star_column(l->b, ORIGIN_PX[0]) < 0 || cyc_star_column(l->b, CYC_LABELS_ORIGIN[0]) >= 0)
+		goto done;
 	CYC_TRY(require_binning(l->o, path));
 	for (int64_t i = 0; i < l->n; i++) {
 		const cyc_tilt_series *ts = &l->tomograms->set->series[l->series[i] >= 0 ? l->series[i] : 0];
@@ -287,7 +265,7 @@ static cyc_status convert_origins(star_list *l, const char *path)
 			CYC_TRY(cyc_star_double_or(&v[k], l->b, i, ORIGIN_PX[k], 0));
 			v[k] *= ts->pixel_size_A * (l->o->has_binning ? l->o->binning : 1);
 		}
-		CYC_TRY(put_three(l->b, i, ORIGIN, v));
+		CYC_TRY(cyc_label_put_three(l->b, i, CYC_LABELS_ORIGIN, v));
 	}
 	for (int k = 0; k < 3; k++) cyc_star_remove_column(l->b, ORIGIN_PX[k]);
 done:
@@ -298,14 +276,15 @@ static cyc_status convert_angles(star_list *l, const char *path)
 {
 	cyc_status st = CYC_OK;
 	double v[3];
-	if (l->o->axes != CYC_IMPORT_AXES_RAW || cyc_star_column(l->b, ANGLES[0]) < 0) goto done;
-	CYC_CHECK(cyc_star_column(l->b, L_SUBTOMOGRAM_ROT) < 0 && cyc_star_column(l->b, ORIGIN[0]) < 0,
+	if (l->o->axes != CYC_IMPORT_AXES_RAW || cyc_star_column(l->b, CYC_LABELS_ANGLE[0]) < 0) goto done;
+	CYC_CHECK(cyc_star_column(l->b, CYC_RLN_TOMO_SUBTOMOGRAM_ROT) < 0 &&
+	              cyc_star_column(l->b, CYC_LABELS_ORIGIN[0]) < 0,
 	          CYC_E_UNSUPPORTED,
 	          "'%s' has subtomogram angles or origins, which --tomogram-axes raw does not go with", path);
 	for (int64_t i = 0; i < l->n; i++) {
-		for (int k = 0; k < 3; k++) CYC_TRY(cyc_star_double_of(&v[k], l->b, i, ANGLES[k]));
+		CYC_TRY(cyc_label_get_three(v, l->b, i, CYC_LABELS_ANGLE));
 		turn(v, l->o);
-		CYC_TRY(put_three(l->b, i, ANGLES, v));
+		CYC_TRY(cyc_label_put_three(l->b, i, CYC_LABELS_ANGLE, v));
 	}
 done:
 	return st;
@@ -315,7 +294,7 @@ done:
 static cyc_status convert_visible(star_list *l)
 {
 	cyc_status st = CYC_OK;
-	int32_t column = cyc_star_column(l->b, L_VISIBLE), n;
+	int32_t column = cyc_star_column(l->b, CYC_RLN_TOMO_VISIBLE_FRAMES), n;
 	double *v = NULL;
 	for (int64_t i = 0; i < l->n && column >= 0; i++) {
 		int32_t s = l->series[i], n_kept = 0;
@@ -323,8 +302,8 @@ static cyc_status convert_visible(star_list *l)
 		if (!keep) continue;
 		CYC_TRY(cyc_star_vector(&v, &n, l->b, i, column));
 		if (n != l->tomograms->n_rows[s]) {
-			st = cyc_star_raise(CYC_E_DATA, l->b, i, "_%s has %d flags, but there are %d tilts", L_VISIBLE, n,
-			                    l->tomograms->n_rows[s]);
+			st = cyc_star_raise(CYC_E_DATA, l->b, i, "_%s has %d flags, but there are %d tilts",
+			                    CYC_RLN_TOMO_VISIBLE_FRAMES, n, l->tomograms->n_rows[s]);
 			goto done;
 		}
 		for (int32_t f = 0; f < n; f++) {
@@ -348,13 +327,14 @@ done:
 static void judge_images(star_list *l, const cyc_star *from)
 {
 	const cyc_star_block *general = cyc_star_find(from, "general");
-	const char *are_stacks =
-		general && cyc_star_n_rows(general) > 0 ? cyc_star_text_of(general, 0, L_ARE_STACKS) : NULL;
-	int32_t column = cyc_star_column(l->b, L_IMAGE);
+	const char *are_stacks = general && cyc_star_n_rows(general) > 0
+	                             ? cyc_star_text_of(general, 0, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS)
+	                             : NULL;
+	int32_t column = cyc_star_column(l->b, CYC_RLN_IMAGE_NAME);
 	l->has_images = column >= 0 && are_stacks && strcmp(are_stacks, "1") == 0;
 	if (l->has_images || column < 0) return;
-	cyc_star_remove_column(l->b, L_IMAGE);
-	cyc_star_remove_column(l->b, L_CTF_IMAGE);
+	cyc_star_remove_column(l->b, CYC_RLN_IMAGE_NAME);
+	cyc_star_remove_column(l->b, CYC_RLN_CTF_IMAGE);
 	cyc_info("the particles' own volumes are left out: particles are cut from the tilt images");
 }
 
@@ -387,7 +367,7 @@ static cyc_status read_star(cyc_star *out, cyc_star_block *b, const cyc__importe
 	const cyc_star_block *groups = cyc_star_find(star, "optics");
 	/* Groups without images are made of the tomograms' optics. */
 	if (groups && l.has_images) CYC_TRY(cyc_star_add_copy(&optics, out, groups));
-	else cyc_star_remove_column(b, L_OPTICS_GROUP);
+	else cyc_star_remove_column(b, CYC_RLN_OPTICS_GROUP);
 done:
 	cyc_free(l.series);
 	cyc_free(path);
@@ -407,7 +387,7 @@ cyc_status cyc__read_particle_list(cyc_star **out, const cyc__imported *tomogram
 	          "'%s' is a table of Dynamo's: convert it to a STAR file first", o->particles);
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&general, star, "general", CYC_STAR_LIST));
-	CYC_TRY(cyc_star_list_set_int(general, L_ARE_STACKS, 1));
+	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, 1));
 	CYC_TRY(cyc_star_add_block(&b, star, "particles", CYC_STAR_TABLE));
 	CYC_TRY(cyc_star_set_name(star, o->particles));
 	if (n > 5 && strcmp(o->particles + n - 5, ".star") == 0) CYC_TRY(read_star(star, b, tomograms, o));

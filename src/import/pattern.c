@@ -140,3 +140,14 @@ cyc_status cyc__section_name(char **out, const char *stack, int64_t section)
 	bool is_known = dot && (strcmp(dot, ".mrcs") == 0 || strcmp(dot, ".st") == 0);
 	return cyc_asprintf(out, "%06lld@%s%s", (long long)section, stack, is_known ? "" : ":mrcs");
 }
+
+size_t cyc__stem_length(const char *name)
+{
+	static const char *const ENDS[] = { ".tomostar", ".mrc", ".rec", ".st", ".mrcs", ".star", ".ali" };
+	size_t n = strlen(name);
+	for (size_t i = 0; i < sizeof ENDS / sizeof *ENDS; i++) {
+		size_t m = strlen(ENDS[i]);
+		if (n > m && strcmp(name + n - m, ENDS[i]) == 0) return n - m;
+	}
+	return n;
+}

@@ -1,51 +1,33 @@
 /* Values into tables, and tomograms of views. */
 #include "import/import_internal.h"
 
-#include "import/labels.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-cyc_status cyc__put_double(cyc_star_block *b, int64_t row, const char *label, double v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, ""));
-	CYC_TRY(cyc_star_set_double(b, row, column, v));
-done:
-	return st;
-}
-
-cyc_status cyc__put_text(cyc_star_block *b, int64_t row, const char *label, const char *v)
-{
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, ""));
-	CYC_TRY(cyc_star_set_text(b, row, column, v));
-done:
-	return st;
-}
-
 cyc_status cyc__put_angles(cyc_star_block *b, int64_t row, const cyc__angles *a, double pixel_size_A)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(cyc__put_double(b, row, L_XTILT, cyc_rad_to_deg(a->angle_rad[0])));
-	CYC_TRY(cyc__put_double(b, row, L_YTILT, cyc_rad_to_deg(a->angle_rad[1])));
-	CYC_TRY(cyc__put_double(b, row, L_ZROT, cyc_rad_to_deg(a->angle_rad[2])));
-	CYC_TRY(cyc__put_double(b, row, L_SHIFT_X, a->shift_px[0] * pixel_size_A));
-	CYC_TRY(cyc__put_double(b, row, L_SHIFT_Y, a->shift_px[1] * pixel_size_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_X_TILT, a->angle_rad[0]));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Y_TILT, a->angle_rad[1]));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Z_ROT, a->angle_rad[2]));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_X_SHIFT_ANGST, a->shift_px[0] * pixel_size_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_Y_SHIFT_ANGST, a->shift_px[1] * pixel_size_A));
 done:
 	return st;
 }
 
+const char *const cyc__matrix_labels[4] = { CYC_RLN_TOMO_PROJ_X, CYC_RLN_TOMO_PROJ_Y, CYC_RLN_TOMO_PROJ_Z,
+	                                        CYC_RLN_TOMO_PROJ_W };
+
 cyc_status cyc__put_matrix(cyc_star_block *b, int64_t row, const double P[3][4])
 {
-	static const char *const LABELS[4] = { L_MATRIX };
 	static const double LAST[4] = { 0, 0, 0, 1 };
 	cyc_status st = CYC_OK;
 	int32_t column;
 	for (int i = 0; i < 4; i++) {
-		CYC_TRY(cyc_star_ensure_column(&column, b, LABELS[i], ""));
+		CYC_TRY(cyc_star_ensure_column(&column, b, cyc__matrix_labels[i], ""));
 		CYC_TRY(cyc_star_set_vector(b, row, column, i < 3 ? P[i] : LAST, 4));
 	}
 done:
@@ -99,20 +81,21 @@ static cyc_status put_view(cyc_star_block *b, cyc_import_result *result, const c
 	cyc__angles a = cyc__angles_of((const double(*)[4])P, s->size_px, s->image_nx, s->image_ny);
 	CYC_TRY(cyc__section_name(&name, s->stack, v + 1));
 	CYC_TRY(cyc_star_add_row(&row, b));
-	CYC_TRY(cyc__put_text(b, row, L_MICROGRAPH, name));
+	CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_MICROGRAPH_NAME, name));
 	if (s->has_stages) {
 		/* With the sign that the tilt has in the project's axes. */
 		bool is_turned = o->axes == CYC_IMPORT_AXES_ROTX || o->axes == CYC_IMPORT_AXES_RAW;
-		CYC_TRY(cyc__put_double(b, row, L_NOMINAL,
-		                        cyc_rad_to_deg(is_turned ? -view->stage_rad : view->stage_rad)));
+		CYC_TRY(cyc_label_put(b, row, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE,
+		                      is_turned ? -view->stage_rad : view->stage_rad));
 	}
-	CYC_TRY(cyc__put_double(b, row, L_DOSE, view->pre_exposure_e_per_A2));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, view->pre_exposure_e_per_A2));
 	CYC_TRY(cyc__put_angles(b, row, &a, o->pixel_size_A));
-	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_U, view->defocus_u_A));
-	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_V, view->defocus_v_A));
-	CYC_TRY(cyc__put_double(b, row, L_DEFOCUS_ANGLE, cyc_rad_to_deg(view->defocus_angle_rad)));
-	if (s->has_phase) CYC_TRY(cyc__put_double(b, row, L_PHASE, cyc_rad_to_deg(view->phase_shift_rad)));
-	CYC_TRY(cyc__put_double(b, row, L_SCALE, o->flat_scales ? 1 : fmax(cos(view->ytilt_rad), LEAST_SCALE)));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_U, view->defocus_u_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_V, view->defocus_v_A));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_DEFOCUS_ANGLE, view->defocus_angle_rad));
+	if (s->has_phase) CYC_TRY(cyc_label_put(b, row, CYC_RLN_PHASE_SHIFT, view->phase_shift_rad));
+	CYC_TRY(cyc_label_put(b, row, CYC_RLN_CTF_SCALEFACTOR,
+	                      o->flat_scales ? 1 : fmax(cos(view->ytilt_rad), LEAST_SCALE)));
 	/* A table has matrices in all rows or in none: they are added behind the last. */
 	result->worst_px = fmax(result->worst_px, a.worst_px);
 	result->n_matrices += a.worst_px > CYC__KEEP_MATRIX_PX;
@@ -158,25 +141,20 @@ static double dose_of_one(const cyc__view_series *s)
 
 static cyc_status add_tomogram(cyc_star_block *g, const cyc__view_series *s, const cyc_import_options *o)
 {
-	static const char *const SIZE[3] = { L_SIZES };
 	cyc_status st = CYC_OK;
 	int64_t row;
-	int32_t column;
 	CYC_TRY(cyc_star_add_row(&row, g));
-	CYC_TRY(cyc__put_text(g, row, L_TOMO_NAME, s->name));
-	CYC_TRY(cyc__put_text(g, row, L_TABLE, ""));
-	CYC_TRY(cyc__put_double(g, row, L_VOLTAGE, o->voltage_kV));
-	CYC_TRY(cyc__put_double(g, row, L_CS, o->spherical_aberration_mm));
-	CYC_TRY(cyc__put_double(g, row, L_AMPLITUDE, o->amplitude_contrast_frac));
-	CYC_TRY(cyc__put_double(g, row, L_ORIGINAL_PIXEL, o->pixel_size_A));
-	CYC_TRY(cyc__put_double(g, row, L_PIXEL, o->pixel_size_A));
-	CYC_TRY(cyc__put_double(g, row, L_HAND, o->hand));
-	CYC_TRY(cyc__put_text(g, row, L_OPTICS_NAME, "opticsGroup1"));
-	if (!o->no_dose) CYC_TRY(cyc__put_double(g, row, L_FRACTIONAL_DOSE, dose_of_one(s)));
-	for (int k = 0; k < 3; k++) {
-		CYC_TRY(cyc_star_ensure_column(&column, g, SIZE[k], ""));
-		CYC_TRY(cyc_star_set_int(g, row, column, s->size_px[k]));
-	}
+	CYC_TRY(cyc_label_put_text(g, row, CYC_RLN_TOMO_NAME, s->name));
+	CYC_TRY(cyc_label_put_text(g, row, CYC_RLN_TOMO_TILT_SERIES_STAR_FILE, ""));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_VOLTAGE, o->voltage_kV));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_SPHERICAL_ABERRATION, o->spherical_aberration_mm));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_AMPLITUDE_CONTRAST, o->amplitude_contrast_frac));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE, o->pixel_size_A));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE, o->pixel_size_A));
+	CYC_TRY(cyc_label_put(g, row, CYC_RLN_TOMO_HAND, o->hand));
+	CYC_TRY(cyc_label_put_text(g, row, CYC_RLN_OPTICS_GROUP_NAME, "opticsGroup1"));
+	if (!o->no_dose) CYC_TRY(cyc_label_put(g, row, CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, dose_of_one(s)));
+	for (int k = 0; k < 3; k++) CYC_TRY(cyc_label_put(g, row, CYC_LABELS_SIZE[k], s->size_px[k]));
 done:
 	return st;
 }

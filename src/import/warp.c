@@ -1,7 +1,7 @@
 /* Tomograms of RELION-4's kind, with matrices: as Warp and M export them, and as RELION-4 wrote them. */
 #include "import/import_internal.h"
 
-#include "import/labels.h"
+#include "project/labels.h"
 
 #include <string.h>
 
@@ -18,14 +18,6 @@ typedef struct {
 	int32_t image_nx, image_ny;
 	bool is_rotation_only;
 } matrix_series;
-
-/* Warp names tomograms by their .tomostar files; other files are named without it. */
-static cyc_status stem_of(char **out, const char *name)
-{
-	size_t n = strlen(name), m = strlen(".tomostar");
-	bool has = n > m && strcmp(name + n - m, ".tomostar") == 0;
-	return cyc_asprintf(out, "%.*s", (int)(has ? n - m : n), name);
-}
 
 static cyc_status check_matrices(matrix_series *m)
 {
@@ -130,7 +122,7 @@ static cyc_status name_sections(matrix_series *m)
 	for (int32_t f = 0; f < n; f++) {
 		const bool *keep = m->out->keep[m->i];
 		if (!keep || keep[f]) CYC_TRY(cyc__section_name(&name, stack, ++section));
-		CYC_TRY(cyc__put_text(m->table, f, L_MICROGRAPH, name ? name : ""));
+		CYC_TRY(cyc_label_put_text(m->table, f, CYC_RLN_MICROGRAPH_NAME, name ? name : ""));
 		cyc_free(name);
 		name = NULL;
 	}
@@ -162,7 +154,7 @@ static cyc_status name_averages(matrix_series *m)
 		                     (int)(dot && dot > movie ? (size_t)(dot - movie) : strlen(movie)), movie));
 		CYC_TRY(cyc_path_join(&image, m->o->averages, file));
 		CYC_TRY(cyc__require_file(&path, m->o->root, image, m->stem, "--averages"));
-		CYC_TRY(cyc__put_text(m->table, f, L_MICROGRAPH, image));
+		CYC_TRY(cyc_label_put_text(m->table, f, CYC_RLN_MICROGRAPH_NAME, image));
 		if (f == 0) {
 			CYC_TRY(cyc_mrc_read_info(&info, path));
 			CYC_TRY(check_pixel_size(&info, path, m));
@@ -259,8 +251,7 @@ done:
 
 static void remove_matrices(cyc_star_block *b)
 {
-	static const char *const LABELS[4] = { L_MATRIX };
-	for (int i = 0; i < 4; i++) cyc_star_remove_column(b, LABELS[i]);
+	for (int i = 0; i < 4; i++) cyc_star_remove_column(b, cyc__matrix_labels[i]);
 }
 
 static cyc_status import_series(matrix_series *m)
@@ -268,7 +259,7 @@ static cyc_status import_series(matrix_series *m)
 	cyc_status st = CYC_OK;
 	bool keep_matrices = false;
 	CYC_TRY(cyc_star_require(&m->table, m->out->set->series_star[m->i], m->ts->name));
-	CYC_TRY(stem_of(&m->stem, m->ts->name));
+	CYC_TRY(cyc_asprintf(&m->stem, "%.*s", (int)cyc__stem_length(m->ts->name), m->ts->name));
 	CYC_TRY(check_matrices(m));
 	CYC_TRY(read_warp(m));
 	CYC_TRY(name_images(m));
@@ -310,8 +301,8 @@ cyc_status cyc__tomograms_of_matrices(cyc__imported *out, cyc_import_result *res
 	}
 	CYC_TRY(cyc_star_require(&global, out->set->star, "global"));
 	/* Of a stack that is none: images are named in the tables. */
-	cyc_star_remove_column(global, L_STACK);
-	cyc_star_remove_column(global, L_FRAME_COUNT);
+	cyc_star_remove_column(global, CYC_RLN_TOMO_TILT_SERIES_NAME);
+	cyc_star_remove_column(global, CYC_RLN_TOMO_FRAME_COUNT);
 	result->n_series = out->set->n_series;
 done:
 	return st;

@@ -1,7 +1,7 @@
 /* Warp's own files of a tilt series: .tomostar, and the .xml that Warp and M keep the alignment in. */
 #include "import/import_internal.h"
 
-#include "import/labels.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -39,13 +39,13 @@ static cyc_status read_tomostar(cyc__warp_series *w, const char *path)
 	cyc_star *star = NULL;
 	CYC_TRY(cyc_star_read(&star, path));
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
-	int32_t movie = b ? cyc_star_column(b, L_WARP_MOVIE) : -1;
+	int32_t movie = b ? cyc_star_column(b, CYC_WRP_MOVIE_NAME) : -1;
 	CYC_CHECK(b && cyc_star_n_rows(b) > 0 && cyc_star_n_rows(b) < 1 << 20, CYC_E_DATA, "'%s' has no tilts",
 	          path);
 	w->n = (int32_t)cyc_star_n_rows(b);
-	CYC_TRY(read_column(&w->offset_A[0], b, L_WARP_OFFSET_X, true));
-	CYC_TRY(read_column(&w->offset_A[1], b, L_WARP_OFFSET_Y, true));
-	CYC_TRY(read_column(&w->dose, b, L_WARP_DOSE, false));
+	CYC_TRY(read_column(&w->offset_A[0], b, CYC_WRP_AXIS_OFFSET_X, true));
+	CYC_TRY(read_column(&w->offset_A[1], b, CYC_WRP_AXIS_OFFSET_Y, true));
+	CYC_TRY(read_column(&w->dose, b, CYC_WRP_DOSE, false));
 	if (movie < 0) goto done;
 	CYC_TRY(cyc_alloc(&w->movie, w->n, sizeof *w->movie));
 	for (int32_t i = 0; i < w->n; i++) CYC_TRY(cyc_strdup(&w->movie[i], cyc_star_text(b, i, movie)));
