@@ -45,6 +45,12 @@ static inline bool cyc_volume_is_cubic(const cyc_volume *v) { return v->nx == v-
  * sizes only. */
 CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n);
 
+/** Distance in voxels from a mask's centre, voxel n/2, to its farthest voxel above 0.01; -1 if there is none.
+ */
+double cyc_mask_reach_px(const cyc_volume *mask);
+/** A mask that reaches less far leaves no reference, and too little to compare maps in. */
+enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
+
 /** Number of complex values of the half transform of an n^3 map. */
 static inline size_t cyc_half_count3(int32_t n) { return (size_t)(n / 2 + 1) * (size_t)n * (size_t)n; }
 /** Bytes of a map of n^3 voxels, and of its transform. */

@@ -105,6 +105,15 @@ struct cyc_option_table {
 	{                                                                                                        \
 		.type = CYC_OPT_TABLE, .offset = offsetof(T, member_), .table = __VA_ARGS__                          \
 	}
+/** Rows that jobs have alike: members `backend`, `no_figures` and `dry_run` of T. */
+#define CYC_BACKEND_OPTION(T)                                                                                \
+	CYC_OPTION(T, TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,        \
+	           .help = "What computes: cpu, or strict (a fake device, for testing).")
+#define CYC_NO_FIGURES_OPTION(T)                                                                             \
+	CYC_OPTION(T, FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "Write no plots.")
+#define CYC_DRY_RUN_OPTION(T)                                                                                \
+	CYC_OPTION(T, FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,                                          \
+	           .help = "Check everything, say what would be done, and stop.")
 
 /* ---------------------------------------------------------------- a struct and its table */
 

@@ -38,6 +38,7 @@ typedef struct {
 	const char *particles, *tomograms, *trajectories;
 	bool keeps_references; /**< poses and images are those that the input's half maps and FSC are made of */
 	const char *half1, *half2, *fsc; /**< half maps and FSC of this result */
+	const char *mask;                /**< named only where the input names none */
 } cyc_set_changes;
 /** The optimisation set of a result, ROOT/NAME: the input's, with these changes. */
 CYC_MUST_CHECK cyc_status cyc_optimisation_set_write_result(const char *root, const char *name,
@@ -214,6 +215,8 @@ CYC_MUST_CHECK cyc_status cyc_tilt_series_find_missing(bool *is_missing, int32_t
  * closed.
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_open(cyc_tilt_series *ts, const char *root);
+/** The same for windows that are to be cut from it; CYC_E_SHAPE if they are larger than its images. */
+CYC_MUST_CHECK cyc_status cyc_tilt_series_open_for(cyc_tilt_series *ts, const char *root, int32_t window_px);
 /** Size of the first image of a series, from its header alone; the series stays as it is. */
 CYC_MUST_CHECK cyc_status cyc_tilt_series_image_size(int32_t *nx, int32_t *ny, const cyc_tilt_series *ts,
                                                      const char *root);
@@ -317,6 +320,12 @@ CYC_MUST_CHECK cyc_status cyc_particle_column(double *values, const cyc_particle
  */
 CYC_MUST_CHECK cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_particle_set *s,
                                                     double min_separation_A, const double *score);
+/**
+ * The particles in the order of a hash of their names, started with `hash`: a random order that does not
+ * depend on that of the file.
+ * @param[out] order  s->n indices; free with cyc_free()
+ */
+CYC_MUST_CHECK cyc_status cyc_particles_shuffled(int64_t **order, const cyc_particle_set *s, uint64_t hash);
 /**
  * Deal the particles of each half-set to n_groups groups whose sizes differ by at most one: in the order of a
  * hash of their names, so that neighbours fall apart and the groups do not depend on the order of the file.

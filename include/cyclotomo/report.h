@@ -39,6 +39,8 @@ typedef struct {
 	int32_t n_series;
 	const cyc_plot_series *series;
 } cyc_plot;
+/** A panel of FSC curves against 1/Å with the guide at 0.143; nothing is copied. */
+cyc_plot cyc_fsc_plot(const char *title, const cyc_plot_series *series, int32_t n_series);
 /**
  * Draw panels below each other into path; the suffix .svg, .png or .pdf decides. Written to a temporary name,
  * then renamed. Same input, same bytes. @return CYC_E_USAGE for another suffix, CYC_E_IO.
@@ -77,6 +79,8 @@ CYC_MUST_CHECK cyc_status cyc_values_write(const char *path, const char *title, 
  * @param[in]  edge_px  edge of a slice in the picture, 32 to 2000.
  */
 CYC_MUST_CHECK cyc_status cyc_slices_png(char **out, size_t *n, const cyc_volume *map, int32_t edge_px);
+/** Bytes in base64, as web pages hold them; free with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_base64(char **out, const void *data, size_t n);
 /** A PNG file in memory as "data:image/png;base64,...", for <img src> of self-contained pages; free with
  * cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_png_data_uri(char **out, const char *png, size_t n);
@@ -92,6 +96,14 @@ CYC_MUST_CHECK cyc_status cyc_directions_png(char **out, size_t *n, const double
                                              const double *tilt_rad, int64_t n_directions);
 /** As cyc_slices_png() in the form "data:image/png;base64,...", for <img src> of self-contained pages. */
 CYC_MUST_CHECK cyc_status cyc_slices_data_uri(char **out, const cyc_volume *map, int32_t edge_px);
+
+/** Bins of the histograms that the program draws. */
+enum { CYC_HISTOGRAM_BINS = 40, CYC_HISTOGRAM_POINTS = 2 * CYC_HISTOGRAM_BINS + 2 };
+/**
+ * A histogram as the curve of its outline, for a plot; values beyond its ends are left out.
+ * @param[out] x, y  CYC_HISTOGRAM_POINTS
+ */
+void cyc_histogram_outline(double *x, double *y, const double *values, int64_t n, double low, double high);
 
 /** The surface of a map at a level, as it is drawn. Borrowed. */
 typedef struct {

@@ -1,5 +1,6 @@
 #include "cyclotomo/array.h"
 
+#include <math.h>
 #include <string.h>
 
 cyc_status cyc_volume_create(cyc_volume **out, int32_t nx, int32_t ny, int32_t nz, double pixel_size_A)
@@ -55,4 +56,18 @@ cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n)
 			       (size_t)m * sizeof(float));
 done:
 	return st;
+}
+
+double cyc_mask_reach_px(const cyc_volume *mask)
+{
+	const float OUTSIDE = 0.01F;
+	const float *w = mask->data;
+	double far2 = -1;
+	for (int32_t z = 0; z < mask->nz; z++)
+		for (int32_t y = 0; y < mask->ny; y++)
+			for (int32_t x = 0; x < mask->nx; x++)
+				if (*w++ > OUTSIDE)
+					far2 = fmax(far2, cyc_square(x - mask->nx / 2) + cyc_square(y - mask->ny / 2) +
+					                      cyc_square(z - mask->nz / 2));
+	return far2 < 0 ? -1 : sqrt(far2);
 }

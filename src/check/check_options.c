@@ -19,8 +19,7 @@ static const cyc_option ROWS[] = {
 	ROW(INT64, "max-images", max_images, .unit = "<n>", .range = "[0,", .no_default = "all",
 	    .help = "Look at a part of the particles, about so many images a series."),
 	ROW(FLAG, "skip-size", skip_stretch, .help = "Do not compare pixel sizes, which takes half of the time."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
+	CYC_BACKEND_OPTION(cyc_check_options),
 };
 
 const cyc_option_table cyc_check_table = CYC_OPTION_TABLE("check", ROWS);

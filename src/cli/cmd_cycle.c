@@ -79,7 +79,7 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	CYC_TRY(cyc_cycle_spare_inputs(&a.o));
-	CYC_TRY(cyc_run_check_job(&run, a.o.out_dir, "relion.external"));
+	CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.external", true));
 	if (a.is_dry_run) {
 		CYC_TRY(dry_run(&a.o));
 		goto done;

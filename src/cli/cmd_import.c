@@ -86,7 +86,7 @@ cyc_status cyc_cmd_import(int argc, char **argv)
 	          "an output folder is needed (--o)");
 	CYC_TRY(cyc_import_spare_inputs(&a.o));
 	if (!a.o.dry_run) {
-		CYC_TRY(cyc_run_job(&run, a.o.out_dir, "cyclotomo.import"));
+		CYC_TRY(cyc_run_job(&run, a.o.out_dir, "cyclotomo.import", false));
 		CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_IMPORT));
 	}
 	CYC_TRY(cyc_run_input(&run, "tomograms", a.o.tomograms));

@@ -33,8 +33,7 @@ cyc_status cyc_cmd_polish(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	CYC_TRY(cyc_polish_spare_inputs(&a.o, CYC_OUTPUT_ALL));
-	if (a.o.out_dir)
-		CYC_TRY((a.o.dry_run ? cyc_run_check_job : cyc_run_job)(&run, a.o.out_dir, "relion.framealigntomo"));
+	if (a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.framealigntomo", a.o.dry_run));
 	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_POLISH));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, a.o.fsc));

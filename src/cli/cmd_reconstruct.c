@@ -42,9 +42,7 @@ cyc_status cyc_cmd_reconstruct(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	CYC_TRY(cyc_reconstruct_spare_inputs(&a.o, CYC_OUTPUT_ALL));
-	if (a.o.out_dir)
-		CYC_TRY((a.o.dry_run ? cyc_run_check_job : cyc_run_job)(&run, a.o.out_dir,
-		                                                        "relion.reconstructparticletomo"));
+	if (a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.reconstructparticletomo", a.o.dry_run));
 	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_RECONSTRUCT));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_reconstruct_run(&result, &a.o));

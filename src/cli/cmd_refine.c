@@ -60,8 +60,7 @@ cyc_status cyc_cmd_refine(int argc, char **argv)
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	CYC_TRY(cyc_refine3d_spare_inputs(&a.o, CYC_OUTPUT_ALL));
-	if (a.o.out_dir)
-		CYC_TRY((a.o.dry_run ? cyc_run_check_job : cyc_run_job)(&run, a.o.out_dir, "relion.refine3d.tomo"));
+	if (a.o.out_dir) CYC_TRY(cyc_run_job(&run, a.o.out_dir, "relion.refine3d.tomo", a.o.dry_run));
 	CYC_TRY(cyc_run_owns_folder(&run, a.o.only_judge ? CYC_OUTPUT_JUDGE : CYC_OUTPUT_REFINE));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, NULL));

@@ -106,7 +106,7 @@ cyc_status cyc_cmd_separate(int argc, char **argv)
 		.kind = CYC_OUTPUT_SEPARATE, .out = a.output, .root = a.common.root, .input = &a.input
 	};
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
-	CYC_TRY(cyc_run_job(&run, a.output, "relion.select.removeduplicates"));
+	CYC_TRY(cyc_run_job(&run, a.output, "relion.select.removeduplicates", false));
 	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_SEPARATE));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.input));
 	CYC_TRY(separate(&run, &a));

@@ -223,12 +223,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_run_check_job(cyc_run *run, const char *dir, const char *type_label)
+static cyc_status check_job(const cyc_run *run, const char *dir, const char *type_label)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	/* RELION's pipeline makes the folder and its job.star itself. */
-	if (!dir || !dir[0] || run->common->pipeline_control) return CYC_OK;
+	if (run->common->pipeline_control) return CYC_OK;
 	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
 	CYC_TRY(refuse_other_job(path, type_label));
 done:
@@ -236,12 +236,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label)
+cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label, bool is_dry_run)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
-	CYC_TRY(cyc_run_check_job(run, dir, type_label));
-	CYC_TRY(enter_folder(run, dir, type_label));
+	CYC_TRY(check_job(run, dir, type_label));
+	if (!is_dry_run) CYC_TRY(enter_folder(run, dir, type_label));
 done:
 	return st;
 }

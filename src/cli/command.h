@@ -24,8 +24,9 @@
  *     if (run.is_help) goto done;
  *     a.o.root = a.common.root;
  *     a.o.n_threads = a.common.n_threads;
- *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));   (a folder: cyc_run_job; not on a
- * dry run) CYC_TRY(cyc_run_input(&run, "map", a.o.input)); CYC_TRY(cyc_mask_run(&result, &a.o));
+ *     CYC_TRY(cyc_run_job_file(&run, a.o.output, "relion.maskcreate"));   (a folder: cyc_run_job)
+ *     CYC_TRY(cyc_run_input(&run, "map", a.o.input));
+ *     CYC_TRY(cyc_mask_run(&result, &a.o));
  *     CYC_TRY(cyc_run_output(&run, "mask", a.o.output));
  *     printf("threshold %g\n", result.threshold);
  *   done:
@@ -104,13 +105,10 @@ CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command
 /**
  * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt,
  * and at the end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and
- * note.txt itself. On a failure nothing but the flag is left there by this layer. Do not call it on a dry
- * run.
+ * note.txt itself. On a failure nothing but the flag is left there by this layer. A dry run
+ * writes nothing: it only refuses the folder of another type of job, as the run itself would.
  */
-CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label);
-/** What cyc_run_job() refuses, for a dry run: the folder is that of another type of job. Nothing is written.
- */
-CYC_MUST_CHECK cyc_status cyc_run_check_job(cyc_run *run, const char *dir, const char *type_label);
+CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label, bool is_dry_run);
 /**
  * After cyc_run_job(): all results in the folder are those of this run. What an earlier run of the same
  * command left there is removed as soon as this one has results; not with --resume. Without a job folder

@@ -54,11 +54,9 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Work"),
 	ROW(FLAG, "resume", resume, .relion = "--only_do_unfinished", .purpose = CYC_FOR_RUN,
 	    .help = "Continue an interrupted run of the same input."),
-	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "Write no plots."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_NO_FIGURES_OPTION(cyc_ctfrefine_options),
+	CYC_BACKEND_OPTION(cyc_ctfrefine_options),
+	CYC_DRY_RUN_OPTION(cyc_ctfrefine_options),
 };
 
 const cyc_option_table cyc_ctfrefine_table = CYC_OPTION_TABLE("ctfrefine", ROWS);

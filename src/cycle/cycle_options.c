@@ -52,8 +52,7 @@ static const cyc_option ROWS[] = {
 	ROW(FLAG, "accept-worse", accept_worse, .purpose = CYC_FOR_RUN,
 	    .help = "Accept turns that are worse too; without it they are reported and the run continues from "
 	            "before them."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (slow, finds mistakes)."),
+	CYC_BACKEND_OPTION(cyc_cycle_options),
 	JOB(reconstruct, &cyc_reconstruct_table, "Reconstruction", .hides = HIDDEN ",crop-images,no-maps"),
 	JOB(postprocess, &cyc_postprocess_table, "Post-processing", .hides = HIDDEN ",pixel-size",
 	    .alias = "adhoc-bfactor=bfactor"),

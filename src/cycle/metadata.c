@@ -86,7 +86,6 @@ static cyc_status write_evidence(const char *path, const cyc_check_result *r)
 	cyc_star *s = NULL;
 	cyc_star_block *b;
 	int64_t row;
-	int32_t column;
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(cyc_star_set_comment(
 		s, "What the images show of hand and doses (docs/theory/09-evidence.md): slopes that should be 1,\n"
@@ -98,12 +97,9 @@ static cyc_status write_evidence(const char *path, const cyc_check_result *r)
 		static const char *const LABELS[4] = { CYC_OWN_HAND_SLOPE, CYC_OWN_HAND_SLOPE_ERROR,
 			                                   CYC_OWN_DOSE_SLOPE, CYC_OWN_DOSE_SLOPE_ERROR };
 		CYC_TRY(cyc_star_add_row(&row, b));
-		CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_TOMO_NAME, ""));
-		CYC_TRY(cyc_star_set_text(b, row, column, e->name));
-		for (int k = 0; k < 4; k++) {
-			CYC_TRY(cyc_star_ensure_column(&column, b, LABELS[k], "0"));
-			CYC_TRY(cyc_star_set_double(b, row, column, isfinite(values[k]) ? values[k] : k % 2 ? -1 : 0));
-		}
+		CYC_TRY(cyc_label_put_text(b, row, CYC_RLN_TOMO_NAME, e->name));
+		for (int k = 0; k < 4; k++)
+			CYC_TRY(cyc_label_put(b, row, LABELS[k], isfinite(values[k]) ? values[k] : k % 2 ? -1 : 0));
 	}
 	CYC_TRY(cyc_star_write(s, path));
 done:

@@ -108,7 +108,7 @@ static void put_running(FILE *f, const cyc__progress_view *v)
 	if (v->state == CYC__STOPPED) {
 		fputs("<p>", f);
 		cyc__put_escaped(f, v->message);
-		fputs("</p><p>The same command continues where it was.</p></div>\n", f);
+		fputs("</p><p>To continue, run the same command again.</p></div>\n", f);
 		return;
 	}
 	fprintf(f, "<progress value=\"%d\" max=\"%d\" aria-label=\"steps done\"></progress><p class=\"note\">",
@@ -116,8 +116,7 @@ static void put_running(FILE *f, const cyc__progress_view *v)
 	if (v->n_next > 0) fprintf(f, "Next: %s. ", cyc__kind_get(v->next[0].kind)->what);
 	fputs("Started ", f);
 	cyc__put_instant(f, v->started);
-	fprintf(f, "; this page is written after each step and loads itself again every %d s.</p></div>\n",
-	        REFRESH_S);
+	fprintf(f, "; this page is updated after each step and reloads every %d s.</p></div>\n", REFRESH_S);
 }
 
 /* ---------------------------------------------------------------- verdict */
@@ -309,8 +308,7 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 	CYC_CHECK(p.f, CYC_E_NOMEM, "not enough memory for the summary page");
 	CYC_TRY(put_body(&p, &v, verdict));
 	fputs("<footer>Figures are embedded and nothing is loaded from elsewhere: this page can be mailed. Links "
-	      "lead to files of "
-	      "the project.</footer>\n<script>",
+	      "lead to files of the project.</footer>\n<script>",
 	      p.f);
 	fwrite(cyc__page_js, 1, cyc__page_js_n, p.f);
 	fputs("</script>\n</body></html>\n", p.f);

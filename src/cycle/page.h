@@ -47,9 +47,6 @@ void cyc__end_table(FILE *f);
 /** A plot with its caption; the caption may have markup. */
 CYC_MUST_CHECK cyc_status cyc__put_plot(FILE *f, const cyc_plot *panels, int32_t n_panels,
                                         const char *caption);
-/** Bins of a histogram as an outline, for a curve: 2 n_bins + 2 points. */
-void cyc__histogram_outline(double *x, double *y, const double *values, int64_t n, double low, double high,
-                            int n_bins);
 /** The name of a state by what it comes after: "start", "after CTF refinement 1". */
 void cyc__name_state(char *out, size_t size, const cyc__cycle *c, const cyc__step *s);
 /** The name of a kind of refinement for people: "CTF refinement". */
@@ -76,6 +73,10 @@ CYC_MUST_CHECK cyc_status cyc__put_tilt_series(const cyc__page *p); /**< page_se
 CYC_MUST_CHECK cyc_status cyc__put_particles(const cyc__page *p);   /**< page_particles.c */
 CYC_MUST_CHECK cyc_status cyc__put_warnings(const cyc__page *p);    /**< page_warnings.c */
 
+/** The HTML of a picture, written from the cache; false if it is not there. */
+bool cyc__put_cached(FILE *f, const cyc__cycle *c, uint64_t key);
+/** Write the HTML of a new picture and keep it, if the page has a cache; takes it over in any case. */
+CYC_MUST_CHECK cyc_status cyc__put_and_keep(FILE *f, const cyc__cycle *c, uint64_t key, char **html);
 void cyc__page_cache_destroy(struct cyc__page_cache **cache);
 
 /** Interactive view: script data of the maps, on a grid of at most 72 points an edge. (page_viewer.c) */

@@ -68,18 +68,9 @@ static cyc_status put_state(FILE *f, const cyc__cycle *c, const cyc__step *s, co
 	cyc__name_state(state, sizeof state, c, s);
 	snprintf(title, sizeof title, "%s: %s", which, state);
 	snprintf(mark, sizeof mark, "%.2f Å", s->resolution_A);
-	const cyc_plot plot = { .title = title,
-		                    .x_label = "spatial frequency (1/Å)",
-		                    .y_label = "FSC",
-		                    .y_min = -0.1,
-		                    .y_max = 1.05,
-		                    .x_is_inverse_A = true,
-		                    .h_line = 0.143,
-		                    .h_line_label = "0.143",
-		                    .v_line = s->resolution_A > 0 ? 1 / s->resolution_A : CYC_NAN,
-		                    .v_line_label = mark,
-		                    .n_series = n,
-		                    .series = series };
+	cyc_plot plot = cyc_fsc_plot(title, series, n);
+	plot.v_line = s->resolution_A > 0 ? 1 / s->resolution_A : CYC_NAN;
+	plot.v_line_label = mark;
 	CYC_TRY(cyc__put_plot(f, &plot, 1,
 	                      c->in.mask_fsc
 	                          ? "Half maps of this state. The resolution is where the corrected curve falls "
@@ -119,17 +110,9 @@ static cyc_status put_steps(FILE *f, const cyc__cycle *c)
 			                           .width = i == c->i_best ? 2.8 : 0 };
 		n++;
 	}
-	const cyc_plot plot = { .title = c->in.mask_fsc ? "After each refinement, corrected for the mask"
-		                                            : "After each refinement, without mask",
-		                    .x_label = "spatial frequency (1/Å)",
-		                    .y_label = "FSC",
-		                    .y_min = -0.1,
-		                    .y_max = 1.05,
-		                    .x_is_inverse_A = true,
-		                    .h_line = 0.143,
-		                    .h_line_label = "0.143",
-		                    .n_series = n,
-		                    .series = series };
+	const cyc_plot plot = cyc_fsc_plot(c->in.mask_fsc ? "After each refinement, corrected for the mask"
+	                                                  : "After each refinement, without mask",
+	                                   series, n);
 	CYC_TRY(cyc__put_plot(f, &plot, 1, "The curve that each decision went by; the result is drawn thick."));
 done:
 	cyc_free(series);

@@ -251,7 +251,6 @@ static cyc_status put_views(FILE *f, const cyc__cycle *c, const shown_maps *m, i
 	cyc_status st = CYC_OK;
 	char *png[N_VIEWS] = { NULL }, *uri[N_VIEWS] = { NULL }, *html = NULL;
 	size_t n[N_VIEWS];
-	struct cyc__page_cache *cache = c->page_cache;
 	bool has_colours = m->resolution[i] && isfinite(m->low_A);
 	const cyc_surface s = { .map = m->map[i],
 		                    .level = m->level[i],
@@ -262,11 +261,7 @@ static cyc_status put_views(FILE *f, const cyc__cycle *c, const shown_maps *m, i
 	const double choices[5] = { m->level[i], m->radius_px, has_colours ? 1 : 0, has_colours ? m->low_A : 0,
 		                        has_colours ? m->high_A : 0 };
 	uint64_t key = cyc_hash(cyc_hash_string(m->step[i]->state_key, m->title[i]), choices, sizeof choices);
-	for (int32_t k = 0; cache && k < cache->n; k++) {
-		if (cache->pictures[k].key != key) continue;
-		fputs(cache->pictures[k].html, f);
-		return CYC_OK;
-	}
+	if (cyc__put_cached(f, c, key)) return CYC_OK;
 	CYC_TRY(cyc_surface_pngs(png, n, &s, VIEWS, N_VIEWS, surface_px(m), c->o->n_threads));
 	for (int k = 0; k < N_VIEWS; k++) CYC_TRY(cyc_png_data_uri(&uri[k], png[k], n[k]));
 #define VIEW                                                                                                 \
@@ -275,11 +270,7 @@ static cyc_status put_views(FILE *f, const cyc__cycle *c, const shown_maps *m, i
 	                     m->title[i], VIEW_NAMES[1], uri[1], VIEW_NAMES[1], m->title[i], VIEW_NAMES[2],
 	                     uri[2], VIEW_NAMES[2]));
 #undef VIEW
-	fputs(html, f);
-	if (!cache) goto done;
-	CYC_TRY(cyc_realloc(&cache->pictures, (size_t)cache->n, (size_t)cache->n + 1, sizeof *cache->pictures));
-	cache->pictures[cache->n++] = (cyc__picture){ .key = key, .html = html };
-	html = NULL;
+	CYC_TRY(cyc__put_and_keep(f, c, key, &html));
 done:
 	for (int k = 0; k < N_VIEWS; k++) {
 		cyc_free(png[k]);
@@ -379,12 +370,4 @@ cyc_status cyc__put_maps(const cyc__page *p)
 done:
 	maps_deinit(&m);
 	return st;
-}
-
-void cyc__page_cache_destroy(struct cyc__page_cache **cache)
-{
-	for (int32_t i = 0; *cache && i < (*cache)->n; i++) cyc_free((*cache)->pictures[i].html);
-	if (*cache) cyc_free((*cache)->pictures);
-	cyc_free(*cache);
-	*cache = NULL;
 }

@@ -29,24 +29,27 @@ done:
 	return st;
 }
 
-static cyc_status put_directions(FILE *f, const cyc_star_block *b)
+/* The pictures of the page are drawn once a state. */
+static cyc_status put_directions(FILE *f, const cyc__cycle *c, const cyc_star_block *b, uint64_t state_key)
 {
 	cyc_status st = CYC_OK;
-	char *png = NULL, *uri = NULL;
+	char *png = NULL, *uri = NULL, *html = NULL;
 	double *rot_rad = NULL, *tilt_rad = NULL;
 	int64_t n = 0;
 	size_t n_bytes = 0;
+	uint64_t key = cyc_hash_string(state_key, "directions");
+	if (cyc__put_cached(f, c, key)) return CYC_OK;
 	CYC_TRY(read_directions(&rot_rad, &tilt_rad, &n, b));
 	CYC_TRY(cyc_directions_png(&png, &n_bytes, rot_rad, tilt_rad, n));
 	CYC_TRY(cyc_png_data_uri(&uri, png, n_bytes));
-	fprintf(
-		f,
+	CYC_TRY(cyc_asprintf(
+		&html,
 		"<figure><img class=\"chart\" alt=\"directions of the particles\" src=\"%s\"><figcaption><b>Angular "
 		"distribution</b>: the viewing direction at zero tilt of each of the %lld particles, in the frame of "
-		"the map, "
-		"without symmetry. Number of particles over that of a uniform distribution, on a map that keeps "
-		"areas.</figcaption></figure>\n",
-		uri, (long long)n);
+		"the map, without symmetry. Number of particles over that of a uniform distribution, on a map that "
+		"keeps areas.</figcaption></figure>\n",
+		uri, (long long)n));
+	CYC_TRY(cyc__put_and_keep(f, c, key, &html));
 done:
 	cyc_free(png);
 	cyc_free(uri);
@@ -57,14 +60,12 @@ done:
 
 /* ---------------------------------------------------------------- histograms */
 
-enum { N_BINS = 40, N_POINTS = 2 * N_BINS + 2 };
-
 static cyc_status put_histogram(FILE *f, const double *values, int64_t n, double low, double high,
                                 const char *title, const char *x_label, const char *caption)
 {
-	double x[N_POINTS], y[N_POINTS];
-	cyc__histogram_outline(x, y, values, n, low, high, N_BINS);
-	const cyc_plot_series series = { .n = N_POINTS, .x = x, .y = y, .width = 2.2 };
+	double x[CYC_HISTOGRAM_POINTS], y[CYC_HISTOGRAM_POINTS];
+	cyc_histogram_outline(x, y, values, n, low, high);
+	const cyc_plot_series series = { .n = CYC_HISTOGRAM_POINTS, .x = x, .y = y, .width = 2.2 };
 	const cyc_plot plot = { .title = title,
 		                    .x_label = x_label,
 		                    .y_label = "particles",
@@ -214,7 +215,7 @@ cyc_status cyc__put_particles(const cyc__page *p)
 	fputs("<section id=\"particles\"><h2>Particles</h2>\n<p>Of the state that the run is in: ", f);
 	CYC_TRY(cyc__put_link(f, c, set->particles, NULL));
 	fputs(".</p>\n<div class=\"two\">", f);
-	CYC_TRY(put_directions(f, b));
+	CYC_TRY(put_directions(f, c, b, c->steps[p->i_best].state_key));
 	CYC_TRY(put_probabilities(f, b));
 	if (refined) CYC_TRY(put_errors(f, c, refined));
 	fputs("</div>\n", f);

@@ -30,12 +30,10 @@ void cyc__put_number_cell(FILE *f, const char *format, double v)
 void cyc__put_duration(FILE *f, double seconds)
 {
 	if (!isfinite(seconds) || seconds < 0) return;
-	long s = lround(seconds);
-	fprintf(f, "<time datetime=\"PT%ldS\">", s);
-	if (seconds < 60) fprintf(f, "%.1f s", seconds);
-	else if (s < 3600) fprintf(f, "%ld:%02ld min", s / 60, s % 60);
-	else fprintf(f, "%ld:%02ld h", s / 3600, s / 60 % 60);
-	fputs("</time>", f);
+	char text[40];
+	cyc_format_seconds(text, sizeof text, seconds);
+	if (seconds < 60) snprintf(text, sizeof text, "%.1f s", seconds);
+	fprintf(f, "<time datetime=\"PT%.0fS\">%s</time>", seconds, text);
 }
 
 void cyc__put_instant(FILE *f, double unix_time)
@@ -137,23 +135,6 @@ done:
 	return st;
 }
 
-void cyc__histogram_outline(double *x, double *y, const double *values, int64_t n, double low, double high,
-                            int n_bins)
-{
-	double width = (high - low) / n_bins;
-	for (int i = 0; i < 2 * n_bins + 2; i++) {
-		x[i] = low + (i / 2) * width;
-		y[i] = 0;
-	}
-	for (int64_t i = 0; i < n; i++) {
-		if (!(values[i] >= low && values[i] <= high)) continue;
-		int bin = (int)((values[i] - low) / width);
-		bin = bin < n_bins ? bin : n_bins - 1;
-		y[2 * bin + 1] += 1;
-		y[2 * bin + 2] += 1;
-	}
-}
-
 /* ---------------------------------------------------------------- steps */
 
 const char *cyc__refinement_name(cyc__kind kind)
@@ -224,4 +205,40 @@ cyc_status cyc__read_if_readable(cyc_star **out, const cyc__cycle *c, const char
 done:
 	cyc_free(full);
 	return st;
+}
+
+/* ---------------------------------------------------------------- pictures kept */
+
+bool cyc__put_cached(FILE *f, const cyc__cycle *c, uint64_t key)
+{
+	const struct cyc__page_cache *cache = c->page_cache;
+	for (int32_t k = 0; cache && k < cache->n; k++) {
+		if (cache->pictures[k].key != key) continue;
+		fputs(cache->pictures[k].html, f);
+		return true;
+	}
+	return false;
+}
+
+cyc_status cyc__put_and_keep(FILE *f, const cyc__cycle *c, uint64_t key, char **html)
+{
+	cyc_status st = CYC_OK;
+	struct cyc__page_cache *cache = c->page_cache;
+	fputs(*html, f);
+	if (!cache) goto done;
+	CYC_TRY(cyc_realloc(&cache->pictures, (size_t)cache->n, (size_t)cache->n + 1, sizeof *cache->pictures));
+	cache->pictures[cache->n++] = (cyc__picture){ .key = key, .html = *html };
+	*html = NULL;
+done:
+	cyc_free(*html);
+	*html = NULL;
+	return st;
+}
+
+void cyc__page_cache_destroy(struct cyc__page_cache **cache)
+{
+	for (int32_t i = 0; *cache && i < (*cache)->n; i++) cyc_free((*cache)->pictures[i].html);
+	if (*cache) cyc_free((*cache)->pictures);
+	cyc_free(*cache);
+	*cache = NULL;
 }

@@ -48,32 +48,25 @@ static void fill(unsigned char *bytes, int32_t n, const cyc_volume *v, double ra
 			}
 }
 
-static void put_base64(FILE *f, const unsigned char *b, size_t n)
-{
-	static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	for (size_t i = 0; i < n; i += 3) {
-		uint32_t v = 0;
-		for (size_t j = 0; j < 3; j++) v = v << 8 | (i + j < n ? b[i + j] : 0U);
-		for (size_t j = 0; j < 4; j++) fputc(i + j <= n ? DIGITS[v >> (18 - 6 * j) & 63] : '=', f);
-	}
-}
-
 /* One block of data; the script finds it by its class and name. */
 static cyc_status put_block(FILE *f, const char *name, const cyc_volume *v, int32_t n, double radius_px,
                             double low, double high, double level)
 {
 	cyc_status st = CYC_OK;
 	unsigned char *bytes = NULL;
+	char *text = NULL;
 	size_t count = (size_t)n * (size_t)n * (size_t)n;
 	CYC_TRY(cyc_alloc(&bytes, count, 1));
 	fill(bytes, n, v, radius_px, low, high);
+	CYC_TRY(cyc_base64(&text, bytes, count));
 	fprintf(
 		f, "<script type=\"text/plain\" class=\"volume\" data-name=\"%s\" data-n=\"%d\" data-level=\"%.5f\">",
 		name, n, (level - low) / (high - low));
-	put_base64(f, bytes, count);
+	fputs(text, f);
 	fputs("</script>\n", f);
 done:
 	cyc_free(bytes);
+	cyc_free(text);
 	return st;
 }
 
@@ -86,11 +79,10 @@ static const char CONTROLS[] =
 	"<label class=\"colours\"><input type=\"checkbox\" checked> local resolution</label>"
 	"<span class=\"views\"><button type=\"button\">z</button><button type=\"button\">y</button>"
 	"<button type=\"button\">x</button></span></div>\n"
-	"<figcaption>Drag to turn, wheel or + and − to zoom; on a grid that is coarser than the "
+	"<figcaption>Drag to turn, wheel or + and − to zoom; the grid is coarser than that of the "
 	"map.</figcaption></figure>\n"
-	"<p class=\"note\" id=\"viewer-note\">A view to turn appears here where the browser has WebGL 2 and "
-	"scripts are "
-	"allowed.</p>\n";
+	"<p class=\"note\" id=\"viewer-note\">An interactive view appears here if the browser supports WebGL 2 "
+	"and allows scripts.</p>\n";
 
 cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
 {
@@ -98,7 +90,7 @@ cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
 	static const char *const NAMES[2] = { "before", "after" };
 	double size = 2 * v->radius_px;
 	int32_t n = size > MOST_PX ? MOST_PX : (int32_t)fmax(8, size);
-	fputs("<div><h3>To turn</h3>\n", f);
+	fputs("<div><h3>Interactive view</h3>\n", f);
 	fputs(CONTROLS, f);
 	for (int i = 0; i < 2; i++) {
 		if (!v->map[i]) continue;

@@ -116,24 +116,15 @@ void cyc__progress_look(cyc__progress_view *out, const cyc__progress *p)
 
 static const char *const STATES[] = { "running", "finished", "stopped" };
 
+/* An empty word would be no word of a table; what is not known is -1. */
 static cyc_status put_text(cyc_star_block *b, int64_t row, const char *label, const char *text)
 {
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "-"));
-	CYC_TRY(cyc_star_set_text(b, row, column, text[0] ? text : "-"));
-done:
-	return st;
+	return cyc_label_put_text(b, row, label, text[0] ? text : "-");
 }
 
 static cyc_status put_number(cyc_star_block *b, int64_t row, const char *label, double v)
 {
-	cyc_status st = CYC_OK;
-	int32_t column;
-	CYC_TRY(cyc_star_ensure_column(&column, b, label, "-1"));
-	CYC_TRY(cyc_star_set_double(b, row, column, isfinite(v) ? v : -1));
-done:
-	return st;
+	return cyc_label_put(b, row, label, isfinite(v) ? v : -1);
 }
 
 static cyc_status add_step(cyc_star_block *b, const cyc__cycle *c, const cyc__step *s, const char *state)

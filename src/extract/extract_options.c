@@ -50,10 +50,8 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Work"),
 	ROW(FLAG, "resume", resume, .relion = "--only_do_unfinished", .purpose = CYC_FOR_RUN,
 	    .help = "Keep what an interrupted run of the same input and options has finished."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_BACKEND_OPTION(cyc_extract_options),
+	CYC_DRY_RUN_OPTION(cyc_extract_options),
 };
 
 const cyc_option_table cyc_extract_table = CYC_OPTION_TABLE("extract", ROWS);

@@ -441,12 +441,8 @@ static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_o
                              const cyc_particle_set *set, int32_t i_series, const char *root)
 {
 	cyc_status st = CYC_OK;
-	int32_t S = a->box.window.box_px;
 	bool *used = NULL;
-	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE,
-	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
-	          ts->image_nx, ts->image_ny);
+	CYC_TRY(cyc_tilt_series_open_for(ts, root, a->box.window.box_px));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	if (a->options.crop_images) CYC_TRY(create_crop_work(a));

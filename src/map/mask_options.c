@@ -44,8 +44,7 @@ static const cyc_option ROWS[] = {
 	    .help = "As above, y."),
 	ROW(DOUBLE, "centre-z", centre_px[2], .relion = "--center_z", .relion_default = "0", .unit = "<px>",
 	    .help = "As above, z."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_DRY_RUN_OPTION(cyc_mask_options),
 };
 
 const cyc_option_table cyc_mask_table = CYC_OPTION_TABLE("mask", ROWS);

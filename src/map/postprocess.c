@@ -200,7 +200,6 @@ static cyc_status read_mask(cyc__postprocess *p)
 	const double TOLERANCE = 1e-4; /* that of all jobs */
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
-	double far2 = 0;
 	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));
 	CYC_CHECK(p->mask->nx == p->n, CYC_E_SHAPE, "mask '%s' has a box of %d, the half maps of %d", p->o->mask,
 	          p->mask->nx, p->n);
@@ -215,13 +214,9 @@ static cyc_status read_mask(cyc__postprocess *p)
 			goto done;
 		}
 		n_inside += v > 0.5;
-		if (v > 0.01)
-			far2 = fmax(far2, cyc_square((double)(i % n) - p->n / 2) +
-			                      cyc_square((double)(i / n % n) - p->n / 2) +
-			                      cyc_square((double)(i / n / n) - p->n / 2));
 	}
 	CYC_CHECK(n_inside > 0, CYC_E_DATA, "mask '%s' is empty: no voxel is above 0.5", p->o->mask);
-	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	CYC_CHECK(cyc_mask_reach_px(p->mask) >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "mask '%s' has only voxels less than %d px from the centre: too little to compare maps in",
 	          p->o->mask, CYC_LEAST_MASK_RADIUS_PX);
 	p->mask_fraction = (double)n_inside / (double)count;

@@ -20,7 +20,7 @@ static const cyc_option ROWS[] = {
 	    .no_default = "header", .help = "Pixel size, in place of the one in the header."),
 	ROW(FLAG, "half-maps", write_half_maps, .relion = "--half_maps",
 	    .help = "Write the two half maps sharpened in the same way."),
-	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "No plots."),
+	CYC_NO_FIGURES_OPTION(cyc_postprocess_options),
 	CYC_HEADING("FSC"),
 	ROW(FLAG, "force-mask", force_mask, .relion = "--force_mask",
 	    .help = "Use the masked FSC even if the unmasked one reaches a higher resolution."),
@@ -78,8 +78,7 @@ static const cyc_option ROWS[] = {
 	    .relion_default = "25", .unit = "<Å>", .value = "25", .help = "Randomise phases from here."),
 	ROW(DOUBLE, "locres-min-resolution", locres_min_A, .relion = "--locres_minres", .relion_default = "50",
 	    .unit = "<Å>", .value = "50", .help = "Worst resolution that is written."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_DRY_RUN_OPTION(cyc_postprocess_options),
 };
 
 const cyc_option_table cyc_postprocess_table = CYC_OPTION_TABLE("postprocess", ROWS);

@@ -346,22 +346,13 @@ static cyc_status write_figures(const cyc__postprocess *p)
 	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å",
 	                     cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
 	CYC_TRY(cyc_asprintf(&guinier_title, "Guinier plot: B-factor %.1f Å²", p->bfactor_A2));
-	cyc_plot fsc_plot = { .title = title,
-		                  .x_label = "Resolution (1/Å)",
-		                  .y_label = "Fourier shell correlation",
-		                  .x_is_inverse_A = true,
-		                  .y_min = -0.1,
-		                  .y_max = 1.05,
-		                  .h_line = 0.143,
-		                  .h_line_label = "0.143",
-		                  .n_series = n_fsc,
-		                  .series = fsc };
-	cyc_plot guinier_plot = { .title = guinier_title,
-		                      .x_label = "Resolution squared (1/Å²)",
-		                      .y_label = "ln mean amplitude",
-		                      .h_line = (double)NAN,
-		                      .n_series = n_guinier,
-		                      .series = guinier };
+	const cyc_plot fsc_plot = cyc_fsc_plot(title, fsc, n_fsc);
+	const cyc_plot guinier_plot = { .title = guinier_title,
+		                            .x_label = "Resolution squared (1/Å²)",
+		                            .y_label = "ln mean amplitude",
+		                            .h_line = (double)NAN,
+		                            .n_series = n_guinier,
+		                            .series = guinier };
 	CYC_TRY(write_figure(p, &fsc_plot, "_fsc"));
 	CYC_TRY(write_figure(p, &guinier_plot, "_guinier"));
 	CYC_TRY(cyc_path_dir(&dir, p->o->out_root));
@@ -385,15 +376,13 @@ done:
 static cyc_status write_optimisation_set(char **name, const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	cyc_optimisation_set input = *p->set;
 	char *star = NULL;
 	CYC_TRY(cyc_asprintf(&star, "%s.star", p->o->out_root));
 	CYC_TRY(cyc_asprintf(name, "%s_optimisation_set.star", p->o->out_root));
-	const cyc_set_changes now = { .half1 = p->half[0], .half2 = p->half[1], .fsc = star };
+	const cyc_set_changes now = { .half1 = p->half[0], .half2 = p->half[1], .fsc = star, .mask = p->o->mask };
 	/* The set's own mask is the one particles are aligned with, which may be another than that of the FSC:
 	 * keep it. */
-	if (!input.reference_mask) input.reference_mask = (char *)(uintptr_t)p->o->mask;
-	CYC_TRY(cyc_optimisation_set_write_result(p->o->root, *name, &input, &now));
+	CYC_TRY(cyc_optimisation_set_write_result(p->o->root, *name, p->set, &now));
 done:
 	cyc_free(star);
 	return st;

@@ -129,6 +129,7 @@ cyc_status cyc_optimisation_set_write_result(const char *root, const char *name,
 	for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
 		if (NAMES[i].by || (NAMES[i].is_reference && !now->keeps_references))
 			*NAMES[i].name = (char *)(uintptr_t)NAMES[i].by;
+	if (!s.reference_mask) s.reference_mask = (char *)(uintptr_t)now->mask;
 	CYC_TRY(cyc_path_join(&path, root, name));
 	CYC_TRY(cyc_optimisation_set_write(&s, path));
 done:

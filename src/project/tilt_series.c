@@ -175,6 +175,20 @@ done:
 	return st;
 }
 
+cyc_status cyc_tilt_series_open_for(cyc_tilt_series *ts, const char *root, int32_t window_px)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_tilt_series_open(ts, root));
+	if (window_px > ts->image_nx || window_px > ts->image_ny) {
+		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+		                     "the window of %d px is larger than the tilt images of %s (%d x %d px)",
+		                     window_px, ts->name, ts->image_nx, ts->image_ny);
+		cyc_error_hint("use a smaller box (--b)");
+	}
+done:
+	return st;
+}
+
 cyc_status cyc_tilt_series_read_image(float *dst, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;

@@ -69,10 +69,8 @@ static const cyc_option ROWS[] = {
 	    .help = "Stop before the maps."),
 	ROW(FLAG, "write-sums", write_sums, .purpose = CYC_FOR_END,
 	    .help = "Also write data_*.mrc and weight_*.mrc."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_BACKEND_OPTION(cyc_reconstruct_options),
+	CYC_DRY_RUN_OPTION(cyc_reconstruct_options),
 };
 
 const cyc_option_table cyc_reconstruct_table = CYC_OPTION_TABLE("reconstruct", ROWS);

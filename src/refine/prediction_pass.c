@@ -54,14 +54,7 @@ void cyc_prediction_pass_destroy(cyc_prediction_pass **pp)
 
 cyc_status cyc_prediction_pass_open(const cyc_prediction_pass *p, cyc_tilt_series *ts, const char *root)
 {
-	cyc_status st = CYC_OK;
-	int32_t window = p->box.window.box_px;
-	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(window <= ts->image_nx && window <= ts->image_ny, CYC_E_SHAPE,
-	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", window, ts->name,
-	          ts->image_nx, ts->image_ny);
-done:
-	return st;
+	return cyc_tilt_series_open_for(ts, root, p->box.window.box_px);
 }
 
 cyc_status cyc_prediction_pass_image(cyc_prediction_pass *p, const cyc_tilt_series *ts, int32_t i_tilt)

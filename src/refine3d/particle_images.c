@@ -453,12 +453,9 @@ cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc
 	cyc_status st = CYC_OK;
 	cyc_series_images *images = NULL;
 	bool *used = NULL;
-	int32_t S = s->spec.box.window.box_px;
+	const int32_t S = s->spec.box.window.box_px;
 	*out = NULL;
-	CYC_TRY(cyc_tilt_series_open(ts, root));
-	CYC_CHECK(S <= ts->image_nx && S <= ts->image_ny, CYC_E_SHAPE,
-	          "the window of %d px is larger than the tilt images of %s (%d x %d px)", S, ts->name,
-	          ts->image_nx, ts->image_ny);
+	CYC_TRY(cyc_tilt_series_open_for(ts, root, S));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	CYC_TRY(cyc_series_images_create(&images,
@@ -468,8 +465,8 @@ cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
 		CYC_TRY(cyc_tilt_image_load(&s->image, s->be, ts, f));
-		CYC_TRY(cyc_noise_spectrum(s->power, s->image.pixels, ts->image_nx, ts->image_ny, S,
-		                           cyc_backend_n_threads(s->be)));
+		CYC_TRY(cyc_noise_spectrum(s->power, s->image.pixels, ts->image_nx, ts->image_ny,
+		                           s->spec.box.window.box_px, cyc_backend_n_threads(s->be)));
 		/* Binned windows keep their grey level: their transforms are smaller by the binning. */
 		for (int32_t i = 0; i <= S / 2; i++) s->power[i] /= cyc_square(s->spec.box.binning);
 		fill_inverse_noise(s);

@@ -8,28 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N_BINS = 40, N_POINTS = 2 * N_BINS + 2, MOST_PAGES = 4 };
+enum { MOST_PAGES = 4 };
 
 typedef struct {
-	double x[N_POINTS], y[N_POINTS];
+	double x[CYC_HISTOGRAM_POINTS], y[CYC_HISTOGRAM_POINTS];
 	cyc_plot_series series;
 	cyc_plot plot;
 } histogram;
 
-/* Outline of a histogram; values beyond its ends are left out. */
 static void fill(histogram *h, const double *values, int64_t n, double high, const char *title,
                  const char *x_label)
 {
-	double width = high / N_BINS;
-	for (int i = 0; i < N_POINTS; i++) h->x[i] = (i / 2) * width;
-	for (int64_t i = 0; i < n; i++) {
-		if (!(values[i] >= 0 && values[i] <= high)) continue;
-		int bin = (int)(values[i] / width);
-		bin = bin < N_BINS ? bin : N_BINS - 1;
-		h->y[2 * bin + 1] += 1;
-		h->y[2 * bin + 2] += 1;
-	}
-	h->series = (cyc_plot_series){ .n = N_POINTS, .x = h->x, .y = h->y, .width = 2.2 };
+	cyc_histogram_outline(h->x, h->y, values, n, 0, high);
+	h->series = (cyc_plot_series){ .n = CYC_HISTOGRAM_POINTS, .x = h->x, .y = h->y, .width = 2.2 };
 	h->plot = (cyc_plot){ .title = title,
 		                  .x_label = x_label,
 		                  .y_label = "particles",
@@ -116,18 +107,10 @@ cyc_status cyc_refine3d_write_figures(const cyc_refine3d_job *j)
 	};
 	snprintf(mark, sizeof mark, "%.2f Å", j->state.resolution_143_A);
 	const bool has_unmasked = j->maps->fsc_unmasked != NULL;
-	const cyc_plot fsc = { .title = "Half maps of the last iteration",
-		                   .x_label = "spatial frequency (1/Å)",
-		                   .y_label = "FSC",
-		                   .y_min = -0.1,
-		                   .y_max = 1.05,
-		                   .x_is_inverse_A = true,
-		                   .h_line = 0.143,
-		                   .h_line_label = "0.143",
-		                   .v_line = j->state.resolution_143_A > 0 ? 1 / j->state.resolution_143_A : CYC_NAN,
-		                   .v_line_label = mark,
-		                   .n_series = has_unmasked ? 2 : 1,
-		                   .series = has_unmasked ? curves : curves + 1 };
+	cyc_plot fsc = cyc_fsc_plot("Half maps of the last iteration", has_unmasked ? curves : curves + 1,
+	                            has_unmasked ? 2 : 1);
+	fsc.v_line = j->state.resolution_143_A > 0 ? 1 / j->state.resolution_143_A : CYC_NAN;
+	fsc.v_line_label = mark;
 	for (int64_t i = 0; i < j->in.particles->n; i++) values[i] = j->refined[i].probability;
 	if (cyc_refine3d_judges(j))
 		fill(&h[0], values, j->in.particles->n, 1, "Probability of the particles", "P(particle)");

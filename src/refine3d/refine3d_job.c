@@ -69,22 +69,14 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
-	bool is_empty = true;
-	double far2 = 0;
 	if (!mask || !mask[0]) return CYC_OK;
 	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
-	size_t n = (size_t)v->nx;
-	for (size_t i = 0; i < cyc_volume_count(v); i++) {
-		if (v->data[i] > 0.01F)
-			far2 = fmax(far2, cyc_square((double)(i % n) - v->nx / 2) +
-			                      cyc_square((double)(i / n % n) - v->nx / 2) +
-			                      cyc_square((double)(i / n / n) - v->nx / 2));
+	for (size_t i = 0; i < cyc_volume_count(v); i++)
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
 		          "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
-		is_empty = is_empty && v->data[i] <= 0.01F;
-	}
-	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask);
-	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	double reach_px = cyc_mask_reach_px(v);
+	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask);
+	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
 	          mask, CYC_LEAST_MASK_RADIUS_PX);
 done:
@@ -292,10 +284,10 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	int32_t n = j->crop_px;
 	const char *name = j->in.reference_files[2];
-	double far2 = 0, R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
+	double R = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	if (name) CYC_TRY(read_map(&j->mask, j, name, "mask"));
 	else CYC_TRY(cyc_volume_create(&j->mask, n, n, n, j->box.pixel_size_A));
-	bool is_resampled = false, is_empty = true;
+	bool is_resampled = false;
 	for (size_t i = 0; i < cyc_volume_count(j->mask); i++) {
 		int32_t x = (int32_t)(i % (size_t)n) - n / 2, y = (int32_t)(i / (size_t)n % (size_t)n) - n / 2,
 				z = (int32_t)(i / (size_t)n / (size_t)n) - n / 2;
@@ -307,16 +299,15 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		          name ? name : "", (double)*w);
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
-		is_empty = is_empty && *w <= 0.01F;
-		if (*w > 0.01F) far2 = fmax(far2, r * r);
 	}
-	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px",
+	double reach_px = cyc_mask_reach_px(j->mask);
+	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px",
 	          name ? name : "", n);
-	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
 	          name ? name : "of the particle diameter", CYC_LEAST_MASK_RADIUS_PX);
 	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
-	j->maps_spec.mask_diameter_px = 2 * sqrt(far2);
+	j->maps_spec.mask_diameter_px = 2 * reach_px;
 done:
 	return st;
 }

@@ -102,10 +102,8 @@ static const cyc_option ROWS[] = {
 	    .purpose = CYC_FOR_RUN,
 	    .help =
 	        "Memory for particle images; where it does not suffice they are cut again in every iteration."),
-	ROW(TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,
-	    .help = "What computes: cpu, or strict (a fake device, for testing)."),
-	ROW(FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,
-	    .help = "Check everything, say what would be done, and stop."),
+	CYC_BACKEND_OPTION(cyc_refine3d_options),
+	CYC_DRY_RUN_OPTION(cyc_refine3d_options),
 };
 
 const cyc_option_table cyc_refine3d_table = CYC_OPTION_TABLE("refine", ROWS);

@@ -255,23 +255,32 @@ done:
 	return st;
 }
 
-cyc_status cyc_png_data_uri(char **out, const char *png, size_t n)
+cyc_status cyc_base64(char **out, const void *data, size_t n)
 {
 	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	static const char head[] = "data:image/png;base64,";
 	cyc_status st = CYC_OK;
-	char *text = NULL;
+	const unsigned char *b = data;
 	*out = NULL;
-	CYC_TRY(cyc_alloc(&text, sizeof head + 4 * ((n + 2) / 3), 1));
-	memcpy(text, head, sizeof head);
-	char *t = text + sizeof head - 1;
+	CYC_TRY(cyc_alloc(out, 4 * ((n + 2) / 3) + 1, 1));
+	char *t = *out;
 	for (size_t i = 0; i < n; i += 3) {
 		uint32_t v = 0;
-		for (size_t j = 0; j < 3; j++) v = v << 8 | (i + j < n ? (unsigned char)png[i + j] : 0);
+		for (size_t j = 0; j < 3; j++) v = v << 8 | (i + j < n ? b[i + j] : 0U);
 		for (size_t j = 0; j < 4; j++) *t++ = i + j <= n ? digits[v >> (18 - 6 * j) & 63] : '=';
 	}
 	*t = '\0';
-	*out = text;
 done:
+	return st;
+}
+
+cyc_status cyc_png_data_uri(char **out, const char *png, size_t n)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	*out = NULL;
+	CYC_TRY(cyc_base64(&text, png, n));
+	CYC_TRY(cyc_asprintf(out, "data:image/png;base64,%s", text));
+done:
+	cyc_free(text);
 	return st;
 }

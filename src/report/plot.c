@@ -568,3 +568,33 @@ done:
 	cyc_free(b.data);
 	return st;
 }
+
+void cyc_histogram_outline(double *x, double *y, const double *values, int64_t n, double low, double high)
+{
+	double width = (high - low) / CYC_HISTOGRAM_BINS;
+	for (int i = 0; i < CYC_HISTOGRAM_POINTS; i++) {
+		x[i] = low + (i / 2) * width;
+		y[i] = 0;
+	}
+	for (int64_t i = 0; i < n; i++) {
+		if (!(values[i] >= low && values[i] <= high)) continue;
+		int bin = (int)((values[i] - low) / width);
+		bin = bin < CYC_HISTOGRAM_BINS ? bin : CYC_HISTOGRAM_BINS - 1;
+		y[2 * bin + 1] += 1;
+		y[2 * bin + 2] += 1;
+	}
+}
+
+cyc_plot cyc_fsc_plot(const char *title, const cyc_plot_series *series, int32_t n_series)
+{
+	return (cyc_plot){ .title = title,
+		               .x_label = "spatial frequency (1/Å)",
+		               .y_label = "FSC",
+		               .y_min = -0.1,
+		               .y_max = 1.05,
+		               .x_is_inverse_A = true,
+		               .h_line = 0.143,
+		               .h_line_label = "0.143",
+		               .n_series = n_series,
+		               .series = series };
+}

@@ -305,7 +305,7 @@ cyc_status cyc_surface_pngs(char **out, size_t *n, const cyc_surface *s, const d
 	for (int32_t i = 0; i < n_views; i++) out[i] = NULL;
 	CYC_TRY(check(s, edge_px));
 	CYC_TRY(cyc_alloc(&argb, (size_t)edge_px * (size_t)edge_px, sizeof *argb));
-	CYC_TRY(cyc__field_create(&f, s->map, s->level, edge_px, n_threads));
+	CYC_TRY(cyc__field_create(&f, s->map, s->level, edge_px));
 	for (int32_t i = 0; i < n_views; i++) {
 		memcpy(one.view, views[i], sizeof one.view);
 		CYC_TRY(cyc__surface_draw(argb, &f, &one, edge_px, n_threads));

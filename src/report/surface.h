@@ -24,7 +24,7 @@ typedef struct {
  * between the voxels are interpolated (Catmull-Rom) until there are as many as the picture can show.
  */
 CYC_MUST_CHECK cyc_status cyc__field_create(cyc__field *f, const cyc_volume *map, double level,
-                                            int32_t edge_px, int n_threads);
+                                            int32_t edge_px);
 void cyc__field_deinit(cyc__field *f);
 
 /* edge_px^2 words of cairo's ARGB32 (premultiplied, row 0 at the top). */

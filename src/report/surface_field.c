@@ -253,12 +253,10 @@ done:
 	return st;
 }
 
-cyc_status cyc__field_create(cyc__field *f, const cyc_volume *map, double level, int32_t edge_px,
-                             int n_threads)
+cyc_status cyc__field_create(cyc__field *f, const cyc_volume *map, double level, int32_t edge_px)
 {
 	cyc_status st = CYC_OK;
 	blobs b = { 0 };
-	(void)n_threads;
 	*f = (cyc__field){ .level = (float)level, .fineness = 1 };
 	CYC_TRY(find_blobs(&b, map, (double)f->level));
 	CYC_TRY(cut_out(f, map, &b));
@@ -274,17 +272,38 @@ done:
 	return st;
 }
 
+enum { LEVEL_BITS = 16, N_LEVELS = 1 << LEVEL_BITS };
+
+/* Bits of a number that are in the order of its value. */
+static uint32_t ordered_bits(float v)
+{
+	uint32_t bits;
+	memcpy(&bits, &v, sizeof bits);
+	return bits >> 31 ? ~bits : bits | (1U << 31);
+}
+
+/* The upper half of the bits of the wanted value by counting, then the lower half: no copy of the map. */
 cyc_status cyc_surface_level(double *level, const cyc_volume *map, double share)
 {
 	cyc_status st = CYC_OK;
-	double *sorted = NULL;
-	size_t n = cyc_volume_count(map);
-	CYC_TRY(cyc_alloc(&sorted, n, sizeof *sorted));
-	for (size_t i = 0; i < n; i++) sorted[i] = (double)map->data[i];
-	cyc_sort(sorted, n);
-	size_t i = (size_t)llround((1 - fmin(1, fmax(0, share))) * (double)(n - 1));
-	*level = sorted[i];
+	size_t *n_of = NULL, n = cyc_volume_count(map);
+	size_t wanted = (size_t)llround((1 - fmin(1, fmax(0, share))) * (double)(n - 1)), below = 0;
+	uint32_t upper = 0, lower = 0, bits;
+	float value;
+	CYC_TRY(cyc_alloc(&n_of, N_LEVELS, sizeof *n_of));
+	for (size_t i = 0; i < n; i++) n_of[ordered_bits(map->data[i]) >> LEVEL_BITS]++;
+	for (; below + n_of[upper] <= wanted; upper++) below += n_of[upper];
+	memset(n_of, 0, N_LEVELS * sizeof *n_of);
+	for (size_t i = 0; i < n; i++) {
+		bits = ordered_bits(map->data[i]);
+		if (bits >> LEVEL_BITS == upper) n_of[bits % N_LEVELS]++;
+	}
+	for (; below + n_of[lower] <= wanted; lower++) below += n_of[lower];
+	bits = upper << LEVEL_BITS | lower;
+	bits = bits >> 31 ? bits ^ (1U << 31) : ~bits;
+	memcpy(&value, &bits, sizeof value);
+	*level = (double)value;
 done:
-	cyc_free(sorted);
+	cyc_free(n_of);
 	return st;
 }

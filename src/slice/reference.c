@@ -64,8 +64,6 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	cyc_status st = CYC_OK;
 	cyc_volume *mask = NULL;
 	int32_t n = half[0]->nx;
-	double far2 = 0;
-	bool is_empty = true;
 	CYC_TRY(read_one(&mask, mask_name, root));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
@@ -80,18 +78,13 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA,
 		          "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
 		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
-		if (w > 0.01F) {
-			is_empty = false;
-			int32_t x = (int32_t)(i % (size_t)n), y = (int32_t)(i / (size_t)n % (size_t)n),
-					z = (int32_t)(i / (size_t)n / (size_t)n);
-			far2 = fmax(far2, cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2));
-		}
 	}
-	CYC_CHECK(!is_empty, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
-	CYC_CHECK(far2 >= cyc_square(CYC_LEAST_MASK_RADIUS_PX), CYC_E_DATA,
+	double reach_px = cyc_mask_reach_px(mask);
+	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
+	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
 	          mask_name, CYC_LEAST_MASK_RADIUS_PX);
-	*diameter_px = 2 * sqrt(far2);
+	*diameter_px = 2 * reach_px;
 	for (int h = 0; h < 2; h++)
 		CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name),
 		            "under the mask %s", mask_name);

@@ -47,7 +47,6 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 {
 	cyc_status st = CYC_OK;
 	size_t count = cyc_volume_count(v), n_inside = 0, n = (size_t)v->nx;
-	double far2 = 0;
 	for (size_t i = 0; i < count; i++) {
 		double w = (double)v->data[i];
 		if (w < -MASK_TOLERANCE || w > 1 + MASK_TOLERANCE) {
@@ -58,16 +57,12 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 			goto done;
 		}
 		n_inside += w > 0.5;
-		if (w > 0.01)
-			far2 = fmax(far2, cyc_square((double)(i % n) - v->nx / 2) +
-			                      cyc_square((double)(i / n % n) - v->ny / 2) +
-			                      cyc_square((double)(i / n / n) - v->nz / 2));
 	}
 	if (n_inside == 0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) is empty: no voxel is above 0.5", mask, option);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
-	} else if (far2 < cyc_square(CYC_LEAST_MASK_RADIUS_PX)) {
+	} else if (cyc_mask_reach_px(v) < CYC_LEAST_MASK_RADIUS_PX) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) has only voxels less than %d px from the centre: too little "
 		                     "to compare maps in",
@@ -105,13 +100,7 @@ cyc_status cyc_check_window(const cyc_project_view *p, int32_t window_px)
 	for (int32_t i = 0; i < p->tomograms->n_series; i++) {
 		cyc_tilt_series *ts = &p->tomograms->series[i];
 		if (p->particles->series_first[i + 1] == p->particles->series_first[i]) continue;
-		CYC_TRY(cyc_tilt_series_open(ts, p->root));
-		if (window_px <= ts->image_nx && window_px <= ts->image_ny) continue;
-		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                     "the window of %d px is larger than the tilt images of %s (%d x %d px)",
-		                     window_px, ts->name, ts->image_nx, ts->image_ny);
-		cyc_error_hint("use a smaller box (--b)");
-		goto done;
+		CYC_TRY(cyc_tilt_series_open_for(ts, p->root, window_px));
 	}
 done:
 	return st;

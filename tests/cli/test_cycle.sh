@@ -28,7 +28,7 @@ diff wanted found || fail "the number of threads changes results"
 for file in summary.json run.json default_pipeline.star optimisation_set.star CtfRefine/job003/tomograms.star PostProcess/job005/postprocess.star; do
 	[ -s "one/Run/$file" ] || fail "no $file"
 done
-for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 64' '"wall_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
+for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 64' '"wall_s": [0-9.]*' '"loops_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
 	grep -q "$text" one/Run/run.json || fail "no $text in run.json"
 done
 [ ! -e one/default_pipeline.star ] || fail "the user's project was touched"

@@ -35,7 +35,7 @@ static uint32_t *draw(const cyc_surface *s, const double view[3][3], int n_threa
 	cyc_surface one = *s;
 	memcpy(one.view, view, sizeof one.view);
 	assert_int_equal(cyc_alloc(&argb, EDGE * EDGE, sizeof *argb), CYC_OK);
-	assert_int_equal(cyc__field_create(&f, s->map, s->level, EDGE, n_threads), CYC_OK);
+	assert_int_equal(cyc__field_create(&f, s->map, s->level, EDGE), CYC_OK);
 	assert_int_equal(cyc__surface_draw(argb, &f, &one, EDGE, n_threads), CYC_OK);
 	cyc__field_deinit(&f);
 	return argb;
