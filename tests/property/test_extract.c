@@ -682,7 +682,7 @@ static void options_that_cannot_be(void **state)
 	ASSERT_FAILS(cyc_extract_run(NULL, &o), CYC_E_USAGE, "at least 12 px");
 	o = options("N");
 	o.min_frames = 0;
-	ASSERT_FAILS(cyc_extract_run(NULL, &o), CYC_E_USAGE, "1 or more, got 0");
+	ASSERT_FAILS(cyc_extract_run(NULL, &o), CYC_E_USAGE, "at least 1, got 0");
 	o = options("N");
 	o.cone_weight = true;
 	ASSERT_FAILS(cyc_extract_run(NULL, &o), CYC_E_USAGE, "cone");
