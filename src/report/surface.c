@@ -8,6 +8,9 @@
 #include <string.h>
 
 enum { SAMPLES = 2, N_REFINE = 4 };
+/* A pixel is sampled more finely where it differs from a neighbour by more: in the linear light of a colour,
+ * and in depth, in pixels. */
+static const double LIGHT_STEP = 0.08, DEPTH_STEP = 3;
 /* Of a step from one sample of a ray to the next, in points of the field. */
 static const double STEP = 0.7;
 
@@ -28,8 +31,14 @@ typedef struct {
 	vec right, up, towards, centre; /* centre: of the map, in points of the field */
 	double scale;                   /* points of the field per pixel */
 	int32_t edge_px;
+	struct sample *middle; /* edge_px^2: the rays through the pixels' middles */
 	uint32_t *argb;
 } drawing;
+
+/* What a ray met; is_hit is 0 or 1. */
+typedef struct sample {
+	float rgb[3], depth_px, is_hit;
+} sample;
 
 /* ---------------------------------------------------------------- values */
 
@@ -57,7 +66,20 @@ static double value_at(const float *v, const int32_t n[3], double x, double y, d
 	return plane[0] + w[2] * (plane[1] - plane[0]);
 }
 
-static double density(const cyc__field *f, vec p) { return value_at(f->value, f->n, p.x, p.y, p.z); }
+/* The same, without the care for the rim where there is no need of it: rays spend most of their time here. */
+static double density(const cyc__field *f, vec p)
+{
+	if (!(p.x >= 0 && p.y >= 0 && p.z >= 0 && p.x < f->n[0] - 1 && p.y < f->n[1] - 1 && p.z < f->n[2] - 1))
+		return value_at(f->value, f->n, p.x, p.y, p.z);
+	int32_t x = (int32_t)p.x, y = (int32_t)p.y, z = (int32_t)p.z;
+	size_t nx = (size_t)f->n[0], plane = nx * (size_t)f->n[1];
+	const float *c = f->value + (size_t)z * plane + (size_t)y * nx + (size_t)x, *d = c + plane;
+	float wx = (float)(p.x - x), wy = (float)(p.y - y), wz = (float)(p.z - z);
+	float a = c[0] + wx * (c[1] - c[0]), b = c[nx] + wx * (c[nx + 1] - c[nx]);
+	float e = d[0] + wx * (d[1] - d[0]), g = d[nx] + wx * (d[nx + 1] - d[nx]);
+	float near = a + wy * (b - a), far = e + wy * (g - e);
+	return (double)(near + wz * (far - near));
+}
 
 /* Out of the particle; over two points of the field, but not less than a voxel. */
 static vec normal_at(const cyc__field *f, vec p)
@@ -87,61 +109,70 @@ static bool clip_ray(double *t0, double *t1, vec p, vec d, const double low[3], 
 	return *t0 <= *t1;
 }
 
-/* Where the ray leaves the block of p, if nothing in that reaches the level; else `t`. */
-static double pass_block(const cyc__field *f, vec start, vec d, double t)
+/* Where the ray leaves the block that it is in at t (never before t); whether that block reaches the level.
+ */
+static bool block_at(double *leave, const cyc__field *f, vec start, vec d, double t)
 {
 	vec p = add_scaled(start, t, d);
 	const double v[3] = { p.x, p.y, p.z };
-	double low[3], high[3], t0 = 0, t1 = HUGE_VAL;
+	double low[3], high[3], t0 = 0;
 	size_t i[3];
 	for (int k = 0; k < 3; k++) {
-		int64_t b = (int64_t)floor(v[k] / CYC__SURFACE_BLOCK);
-		b = b < 0 ? 0 : b >= f->n_blocks[k] ? f->n_blocks[k] - 1 : b;
+		int32_t b = v[k] > 0 ? (int32_t)(v[k] / CYC__SURFACE_BLOCK) : 0;
+		if (b >= f->n_blocks[k]) b = f->n_blocks[k] - 1;
 		i[k] = (size_t)b;
-		low[k] = (double)(b * CYC__SURFACE_BLOCK);
+		low[k] = b * CYC__SURFACE_BLOCK;
 		high[k] = low[k] + CYC__SURFACE_BLOCK;
 	}
-	size_t at = (i[2] * (size_t)f->n_blocks[1] + i[1]) * (size_t)f->n_blocks[0] + i[0];
-	if (f->highest[at] >= f->level || !clip_ray(&t0, &t1, start, d, low, high)) return t;
-	return t1;
+	*leave = HUGE_VAL;
+	if (!clip_ray(&t0, leave, start, d, low, high) || *leave < t) *leave = t;
+	return f->highest[(i[2] * (size_t)f->n_blocks[1] + i[1]) * (size_t)f->n_blocks[0] + i[0]] >= f->level;
+}
+
+/* Between a place below the level and one, t, that is not: bracketed secant. */
+static double crossing(const cyc__field *f, vec start, vec d, double before, double value_before, double t,
+                       double value)
+{
+	double level = (double)f->level;
+	for (int i = 0; i < N_REFINE; i++) {
+		double share = (level - value_before) / (value - value_before);
+		double middle = before + fmin(0.95, fmax(0.05, share)) * (t - before);
+		double v = density(f, add_scaled(start, middle, d));
+		if (v < level) {
+			before = middle;
+			value_before = v;
+		} else {
+			t = middle;
+			value = v;
+		}
+	}
+	return t;
 }
 
 /* First place where the ray enters what is above the level; false if there is none. */
 static bool hit(double *found, const cyc__field *f, vec start, vec d)
 {
-	double t = 0, end = HUGE_VAL, before = 0, value_before = 0, level = (double)f->level;
+	double t = 0, end = HUGE_VAL, before = 0, value_before = 0, level = (double)f->level, leave;
 	const double low[3] = { 0, 0, 0 }, high[3] = { f->n[0] - 1.0, f->n[1] - 1.0, f->n[2] - 1.0 };
 	bool has_before = false;
 	if (!clip_ray(&t, &end, start, d, low, high)) return false;
 	while (t <= end) {
-		double beyond = pass_block(f, start, d, t);
-		if (beyond > t) {
-			t = beyond + 1e-6;
+		if (!block_at(&leave, f, start, d, t)) {
+			t = leave + 1e-6;
 			has_before = false;
 			continue;
 		}
-		double value = density(f, add_scaled(start, t, d));
-		if (value < level) {
+		do {
+			double value = density(f, add_scaled(start, t, d));
+			if (value >= level) {
+				*found = has_before ? crossing(f, start, d, before, value_before, t, value) : t;
+				return true;
+			}
 			before = t;
 			value_before = value;
 			has_before = true;
 			t += STEP;
-			continue;
-		}
-		for (int i = 0; has_before && i < N_REFINE; i++) {
-			double share = (level - value_before) / (value - value_before);
-			double middle = before + fmin(0.95, fmax(0.05, share)) * (t - before);
-			double v = density(f, add_scaled(start, middle, d));
-			if (v < level) {
-				before = middle;
-				value_before = v;
-			} else {
-				t = middle;
-				value = v;
-			}
-		}
-		*found = t;
-		return true;
+		} while (t <= leave && t <= end);
 	}
 	return false;
 }
@@ -198,42 +229,74 @@ static void light(double rgb[3], const drawing *g, vec p, vec normal, double dep
 	for (int k = 0; k < 3; k++) rgb[k] = pow(rgb[k], 2.2) * bright * 1.22 + shine;
 }
 
-/* One ray; adds its colour (linear light) and coverage. */
-static void trace(double sum[4], const drawing *g, double u, double v)
+/* The ray through a place of the picture, in pixels from its top left corner. */
+static sample trace(const drawing *g, double x, double y)
 {
 	const cyc__field *f = g->f;
+	double u = (x - 0.5 * g->edge_px) * g->scale, v = (0.5 * g->edge_px - y) * g->scale;
 	double far = f->n[0] + f->n[1] + f->n[2] + fabs(g->centre.x) + fabs(g->centre.y) + fabs(g->centre.z), t;
 	vec start = add_scaled(add_scaled(add_scaled(g->centre, u, g->right), v, g->up), far, g->towards);
 	vec d = { -g->towards.x, -g->towards.y, -g->towards.z };
-	if (!hit(&t, f, start, d)) return;
+	if (!hit(&t, f, start, d)) return (sample){ 0 };
 	vec p = add_scaled(start, t, d);
 	double rgb[3], half = 0.5 * g->scale * g->edge_px;
+	sample s = { .depth_px = (float)(t / g->scale), .is_hit = 1 };
 	paint(rgb, g, p);
 	/* 0 at the near side of the picture's cube, 1 at the far one. */
 	light(rgb, g, p, normal_at(f, p), fmin(1, fmax(0, 0.5 * (t - far + half) / half)));
-	for (int k = 0; k < 3; k++) sum[k] += fmin(1, rgb[k]);
-	sum[3] += 1;
+	for (int k = 0; k < 3; k++) s.rgb[k] = (float)fmin(1, rgb[k]);
+	return s;
+}
+
+static cyc_status middle_task(void *arg, int64_t row, int i_thread)
+{
+	const drawing *g = arg;
+	(void)i_thread;
+	for (int32_t x = 0; x < g->edge_px; x++)
+		g->middle[(size_t)row * (size_t)g->edge_px + (size_t)x] = trace(g, x + 0.5, (double)row + 0.5);
+	return CYC_OK;
+}
+
+static bool differs(const sample *a, const sample *b)
+{
+	bool yes = a->is_hit != b->is_hit || fabs((double)a->depth_px - (double)b->depth_px) > DEPTH_STEP;
+	for (int k = 0; k < 3; k++) yes = yes || fabs((double)a->rgb[k] - (double)b->rgb[k]) > LIGHT_STEP;
+	return yes;
+}
+
+/* Whether one ray does not stand for the pixel. */
+static bool is_uneven(const drawing *g, int32_t x, int32_t y)
+{
+	int32_t n = g->edge_px;
+	const sample *s = &g->middle[(size_t)y * (size_t)n + (size_t)x];
+	return (x > 0 && differs(s, s - 1)) || (x < n - 1 && differs(s, s + 1)) || (y > 0 && differs(s, s - n)) ||
+	       (y < n - 1 && differs(s, s + n));
 }
 
 static cyc_status row_task(void *arg, int64_t row, int i_thread)
 {
 	const drawing *g = arg;
-	int32_t n = g->edge_px;
+	int32_t n = g->edge_px, y = (int32_t)row;
 	(void)i_thread;
 	for (int32_t x = 0; x < n; x++) {
-		double sum[4] = { 0 };
-		for (int i = 0; i < SAMPLES * SAMPLES; i++) {
-			double u = x + (i % SAMPLES + 0.5) / SAMPLES - 0.5 * n;
-			double v = 0.5 * n - (double)row - (i / SAMPLES + 0.5) / SAMPLES;
-			trace(sum, g, u * g->scale, v * g->scale);
+		sample sum = g->middle[(size_t)y * (size_t)n + (size_t)x];
+		int n_samples = 1;
+		if (is_uneven(g, x, y)) {
+			sum = (sample){ 0 };
+			n_samples = SAMPLES * SAMPLES;
+			for (int i = 0; i < n_samples; i++) {
+				sample s = trace(g, x + (i % SAMPLES + 0.5) / SAMPLES, y + (i / SAMPLES + 0.5) / SAMPLES);
+				for (int k = 0; k < 3; k++) sum.rgb[k] += s.rgb[k];
+				sum.is_hit += s.is_hit;
+			}
 		}
-		double alpha = sum[3] / (SAMPLES * SAMPLES);
+		double hits = (double)sum.is_hit, alpha = hits / n_samples;
 		uint32_t word = (uint32_t)lround(255 * alpha);
 		for (int k = 0; k < 3; k++) {
-			double c = sum[3] > 0 ? pow(sum[k] / sum[3], 1 / 2.2) * alpha : 0;
+			double c = hits > 0 ? pow((double)sum.rgb[k] / hits, 1 / 2.2) * alpha : 0;
 			word = word << 8 | (uint32_t)lround(255 * fmin(alpha, c));
 		}
-		g->argb[(size_t)row * (size_t)n + (size_t)x] = word;
+		g->argb[(size_t)y * (size_t)n + (size_t)x] = word;
 	}
 	return CYC_OK;
 }
@@ -243,6 +306,7 @@ static cyc_status row_task(void *arg, int64_t row, int i_thread)
 cyc_status cyc__surface_draw(uint32_t *argb, const cyc__field *f, const cyc_surface *s, int32_t edge_px,
                              int n_threads)
 {
+	cyc_status st = CYC_OK;
 	double radius_px = s->radius_px > 0 ? s->radius_px : 0.5 * s->map->nx;
 	drawing g = { .f = f, .s = s, .edge_px = edge_px, .argb = argb };
 	g.right = (vec){ s->view[0][0], s->view[0][1], s->view[0][2] };
@@ -253,7 +317,13 @@ cyc_status cyc__surface_draw(uint32_t *argb, const cyc__field *f, const cyc_surf
 	g.centre = (vec){ (c - f->origin[0]) * f->fineness, (c - f->origin[1]) * f->fineness,
 		              (c - f->origin[2]) * f->fineness };
 	memset(argb, 0, (size_t)edge_px * (size_t)edge_px * sizeof *argb);
-	return f->is_empty ? CYC_OK : cyc_parallel_for(edge_px, n_threads, row_task, &g);
+	if (f->is_empty) goto done;
+	CYC_TRY(cyc_alloc(&g.middle, (size_t)edge_px * (size_t)edge_px, sizeof *g.middle));
+	CYC_TRY(cyc_parallel_for(edge_px, n_threads, middle_task, &g));
+	CYC_TRY(cyc_parallel_for(edge_px, n_threads, row_task, &g));
+done:
+	cyc_free(g.middle);
+	return st;
 }
 
 static cyc_status to_png(char **out, size_t *n, uint32_t *argb, int32_t edge_px)

@@ -5,7 +5,7 @@
 
 #include "cyclotomo/report.h"
 
-enum { CYC__SURFACE_BLOCK = 8 };
+enum { CYC__SURFACE_BLOCK = 4 };
 
 /* Values on a grid of n[0] x n[1] x n[2] points, x fastest; grid point g is voxel origin + g / fineness. */
 typedef struct {
