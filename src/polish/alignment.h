@@ -240,11 +240,12 @@ CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *part
  * is held; motion counts in the mean place, and in turns, which it may be. A tilt without images has the
  * widths of its prior; what is not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over
  * particles; 0 without motion).
- * @param[out] mean_motion_errors  n x 3 [Å]: what motion alone leaves open of the mean places, a part of
- *                                 particle_errors
+ * @param[out] held_errors  n x 3 [Å]: what the errors of tilts and motion are of a place, a part of
+ *                          particle_errors: places that are refined later with these held have it as well
+ *                          (of the motion alone if positions are not refined here)
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors,
-                                                    double *motion_errors, double *mean_motion_errors,
+                                                    double *motion_errors, double *held_errors,
                                                     cyc_alignment *a);
 /**
  * Precision of the modes' amplitudes with the tilts' shifts and angles free, each tilt by itself (n_tilts x 3

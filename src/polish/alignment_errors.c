@@ -172,19 +172,30 @@ done:
 	return st;
 }
 
+/* What the images tell of a particle's place with the tilts held: inverse covariance [1/Å2], without the
+ * prior. */
+static cyc_mat3 place_information(const cyc_alignment *a, int32_t p)
+{
+	cyc_mat3 M = { 0 };
+	for (int32_t f = 0; f < a->n_tilts; f++) {
+		const cyc_linear_pair *l = cyc_linear_of(a, p, f);
+		if (!cyc_pair_is_seen(a, p, f)) continue;
+		for (int i = 0; i < 3; i++)
+			for (int j = 0; j < 3; j++)
+				M.m[i][j] += l->H[0] * l->axes[0][i] * l->axes[0][j] +
+				             l->H[2] * l->axes[1][i] * l->axes[1][j] +
+				             l->H[1] * (l->axes[0][i] * l->axes[1][j] + l->axes[1][i] * l->axes[0][j]);
+	}
+	return M;
+}
+
 /* Share of the images in what is known of a particle's place, the rest being the prior's: 1 but for particles
  * that hardly count. */
 static double known_share(const cyc_alignment *a, int32_t p)
 {
-	double sum = 0, prior = 3 / cyc_square(a->widths.position_A);
-	for (int32_t f = 0; f < a->n_tilts; f++) {
-		const cyc_linear_pair *j = cyc_linear_of(a, p, f);
-		if (!cyc_pair_is_seen(a, p, f)) continue;
-		for (int k = 0; k < 3; k++)
-			sum += j->axes[0][k] * (j->H[0] * j->axes[0][k] + 2 * j->H[1] * j->axes[1][k]) +
-			       j->H[2] * j->axes[1][k] * j->axes[1][k];
-	}
-	return sum / (sum + prior);
+	cyc_mat3 M = place_information(a, p);
+	double sum = M.m[0][0] + M.m[1][1] + M.m[2][2];
+	return sum / (sum + 3 / cyc_square(a->widths.position_A));
 }
 
 /* B and C K of the positions, before the factors are used up; m = 0: nothing to take out. */
@@ -368,8 +379,38 @@ done:
 	return st;
 }
 
+/*
+ * From the variances of places to what the tilts' errors are of them: less those with the tilts held, from
+ * which the same gauge (m of them; none: NULL) is taken.
+ */
+static cyc_status take_held_out(double *variances, const double *B, const double *K, size_t m,
+                                const cyc_alignment *a)
+{
+	cyc_status st = CYC_OK;
+	size_t N = (size_t)a->n_particles;
+	double *held = NULL, *CK = NULL;
+	CYC_TRY(cyc_alloc(&held, 3 * N, sizeof *held));
+	CYC_TRY(cyc_alloc(&CK, 3 * N * m + 1, sizeof *CK));
+	for (size_t p = 0; p < N; p++) {
+		cyc_mat3 M = place_information(a, (int32_t)p);
+		for (int k = 0; k < 3; k++) M.m[k][k] += 1 / cyc_square(a->widths.position_A);
+		M = cyc_mat3_inverse(M);
+		for (size_t i = 0; i < 3; i++) {
+			held[3 * p + i] = M.m[i][i];
+			for (size_t j = 0; j < 3; j++)
+				for (size_t k = 0; k < m; k++) CK[(3 * p + i) * m + k] += M.m[i][j] * K[(3 * p + j) * m + k];
+		}
+	}
+	if (m > 0) take_gauge_out(held, B, K, CK, 3 * N, m);
+	for (size_t i = 0; i < 3 * N; i++) variances[i] = fmax(variances[i] - held[i], 0);
+done:
+	cyc_free(held);
+	cyc_free(CK);
+	return st;
+}
+
 cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_errors, double *motion_errors,
-                                     double *mean_motion_errors, cyc_alignment *a)
+                                     double *held_errors, cyc_alignment *a)
 {
 	cyc_status st = CYC_OK;
 	free_errors e = { .a = a, .n_tilt = CYC_PER_TILT * (size_t)a->n_tilts };
@@ -406,9 +447,14 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) particle_errors[i] *= cyc_square(a->widths.position_A);
 	if (m > 0) take_gauge_out(particle_errors, B, K, CK, 3 * (size_t)a->n_particles, m);
+	memset(held_errors, 0, 3 * (size_t)a->n_particles * sizeof *held_errors);
+	if (a->do_positions) {
+		memcpy(held_errors, particle_errors, 3 * (size_t)a->n_particles * sizeof *held_errors);
+		CYC_TRY(take_held_out(held_errors, B, K, m, a));
+	}
 	for (int32_t i = 0; i < 3 * a->n_particles; i++) {
 		particle_errors[i] = a->do_positions ? sqrt(particle_errors[i] + moved[i]) : CYC_NAN;
-		mean_motion_errors[i] = sqrt(moved[i]);
+		held_errors[i] = sqrt(held_errors[i] + moved[i]);
 	}
 done:
 	cyc_free(B);

@@ -25,7 +25,7 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->tilt_errors, 5 * T, sizeof *r->tilt_errors));
 	CYC_TRY(cyc_alloc(&r->particle_errors, 3 * N, sizeof *r->particle_errors));
 	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
-	CYC_TRY(cyc_alloc(&r->mean_motion_errors, 3 * N, sizeof *r->mean_motion_errors));
+	CYC_TRY(cyc_alloc(&r->held_errors, 3 * N, sizeof *r->held_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
 	/* What is not refined has no error that anybody knows. */
 	for (size_t i = 0; i < 5 * T; i++) r->tilt_errors[i] = CYC_NAN;
@@ -42,7 +42,7 @@ void cyc_polished_deinit(cyc_polished *r)
 	cyc_free(r->tilt_errors);
 	cyc_free(r->particle_errors);
 	cyc_free(r->motion_errors);
-	cyc_free(r->mean_motion_errors);
+	cyc_free(r->held_errors);
 	cyc_free(r->deformation);
 	memset(r, 0, sizeof *r);
 }
@@ -80,7 +80,7 @@ static void record_arrays(cyc_record_part p[N_ARRAYS], const cyc_polished *r)
 		                                     { r->tilt_errors, sizeof(double), 5 * T },
 		                                     { r->particle_errors, sizeof(double), 3 * N },
 		                                     { r->motion_errors, sizeof(double), T },
-		                                     { r->mean_motion_errors, sizeof(double), 3 * N },
+		                                     { r->held_errors, sizeof(double), 3 * N },
 		                                     { r->deformation, sizeof(double),
 		                                       T * (size_t)r->n_deformation } };
 	memcpy(p, list, sizeof list);
@@ -131,10 +131,8 @@ static cyc_status read_result(bool *is_usable, cyc_polished *r, const cyc_record
 	record_arrays(arrays, r);
 	for (int i = 0; i < N_ARRAYS; i++)
 		*is_usable = *is_usable && cyc_record_has(record, 2 + i, arrays[i].size, arrays[i].count);
-	void *const to[N_ARRAYS] = {
-		r->tilts,           r->offsets_A,     r->displacement_A,     r->tilt_errors,
-		r->particle_errors, r->motion_errors, r->mean_motion_errors, r->deformation
-	};
+	void *const to[N_ARRAYS] = { r->tilts,           r->offsets_A,     r->displacement_A, r->tilt_errors,
+		                         r->particle_errors, r->motion_errors, r->held_errors,    r->deformation };
 	for (int i = 0; i < N_ARRAYS && *is_usable; i++)
 		CYC_TRY(cyc_record_read(record, 2 + i, to[i], arrays[i].size, arrays[i].count));
 	r->outcome = (cyc_polish_outcome)n[0];
@@ -237,11 +235,10 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 			CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
 			CYC_TRY(cyc_star_set_double(b, p->row, origin[k], 0));
 		}
-		/* Places that are refined with this motion have its errors, too (T8.17). */
-		for (int k = 0; k < 3 && f->write_motion && r->is_taken && r->has_errors; k++)
-			CYC_TRY(
-				cyc_label_put(b, p->row, CYC_LABELS_MEAN_MOTION_ERROR[k],
-			                  r->mean_motion_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
+		/* Places that are refined with these tilts and this motion have their errors, too (T6.15). */
+		for (int k = 0; k < 3 && r->is_taken && r->has_errors; k++)
+			CYC_TRY(cyc_label_put(b, p->row, CYC_LABELS_ALIGNMENT_ERROR[k],
+			                      r->held_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
 	}
 	CYC_TRY(cyc_star_write(f->particles->star, path));
 done:

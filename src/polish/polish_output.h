@@ -13,15 +13,15 @@ typedef struct {
 	bool is_taken, has_errors;
 	int64_t n_images;
 	double heldout_before, heldout_after, heldout_error;
-	cyc_tilt_change *tilts;     /**< n_tilts */
-	cyc_vec3 *offsets_A;        /**< n_particles */
-	double *displacement_A;     /**< n_particles x n_tilts x 3 */
-	double *tilt_errors;        /**< n_tilts x 5: angles [rad], shifts [Å] */
-	double *particle_errors;    /**< n_particles x 3 [Å] */
-	double *motion_errors;      /**< n_tilts [Å] */
-	double *mean_motion_errors; /**< n_particles x 3 [Å]: of the mean of each trajectory, along the specimen's
-	                               axes */
-	double motion_speed;        /**< found over expected; 0: motion was not refined */
+	cyc_tilt_change *tilts;  /**< n_tilts */
+	cyc_vec3 *offsets_A;     /**< n_particles */
+	double *displacement_A;  /**< n_particles x n_tilts x 3 */
+	double *tilt_errors;     /**< n_tilts x 5: angles [rad], shifts [Å] */
+	double *particle_errors; /**< n_particles x 3 [Å] */
+	double *motion_errors;   /**< n_tilts [Å] */
+	double *held_errors; /**< n_particles x 3 [Å]: of places, by the errors of tilts and motion, along the
+	                        specimen's axes */
+	double motion_speed; /**< found over expected; 0: motion was not refined */
 	/* A refined deformation. */
 	cyc_deformation_type deformation_type;
 	int32_t deformation_grid[2], n_deformation;

@@ -658,8 +658,8 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		         s->ts->name, 100 * far, FAR_SHARE * o->range_px);
 		CYC_TRY(collect_again(s));
 	}
-	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors,
-	                                  r->mean_motion_errors, &s->a));
+	CYC_TRY(cyc_alignment_free_errors(r->tilt_errors, r->particle_errors, r->motion_errors, r->held_errors,
+	                                  &s->a));
 	add_frame_errors(r->particle_errors, s);
 	if (s->a.do_angles && s->a.do_positions && !o->compat_relion5) cyc_alignment_fix_gauge(&s->a);
 	CYC_TRY(cyc_polished_take(r, &s->a));

@@ -123,9 +123,9 @@ const char *const CYC_LABELS_INPUT_TILT[5] = { CYC_OWN_INPUT_X_TILT_DEG, CYC_OWN
 const char *const CYC_LABELS_INPUT_COORDINATE[3] = { CYC_OWN_INPUT_COORDINATE_X_ANGST,
 	                                                 CYC_OWN_INPUT_COORDINATE_Y_ANGST,
 	                                                 CYC_OWN_INPUT_COORDINATE_Z_ANGST };
-const char *const CYC_LABELS_MEAN_MOTION_ERROR[3] = { CYC_OWN_MEAN_MOTION_ERROR_X_ANGST,
-	                                                  CYC_OWN_MEAN_MOTION_ERROR_Y_ANGST,
-	                                                  CYC_OWN_MEAN_MOTION_ERROR_Z_ANGST };
+const char *const CYC_LABELS_ALIGNMENT_ERROR[3] = { CYC_OWN_ALIGNMENT_ERROR_X_ANGST,
+	                                                CYC_OWN_ALIGNMENT_ERROR_Y_ANGST,
+	                                                CYC_OWN_ALIGNMENT_ERROR_Z_ANGST };
 const char *const CYC_LABELS_MAGNIFICATION[2][2] = { { CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT01 },
 	                                                 { CYC_RLN_MAG_MAT10, CYC_RLN_MAG_MAT11 } };
 

@@ -70,7 +70,7 @@ extern const char *const CYC_LABELS_PRIOR_ORIGIN[3];
 extern const char *const CYC_LABELS_INPUT_TILT[5]; /**< three angles and two shifts of the first input */
 extern const char *const CYC_LABELS_INPUT_COORDINATE[3]; /**< places of the first input, Å */
 extern const char
-	*const CYC_LABELS_MEAN_MOTION_ERROR[3]; /**< of the mean over the tilts of a trajectory (T6.15) */
+	*const CYC_LABELS_ALIGNMENT_ERROR[3]; /**< of a place, by those of tilts and motion (T6.15) */
 extern const char *const CYC_LABELS_MAGNIFICATION[2][2];
 
 /** Three values of labels of one of the arrays above, 0 for columns that are not there; angles in radians. */

@@ -191,18 +191,18 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 }
 
 /*
- * A place is the mean over the tilts, and the images tell it with the trajectory held: early tilts tell most
- * of it. What polishing left open of the trajectory between these two means is an error of the place. (T6.15)
+ * The images determine a place with tilts and trajectory held. What polishing left open of these is an error
+ * of the place: turns of tilts strain the specimen, and early tilts count for more than their part of the
+ * mean over the tilts.                          (T6.15)
  */
-static cyc_status add_motion_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis,
-                                   cyc_star_block *input)
+static cyc_status add_alignment_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis,
+                                      cyc_star_block *input)
 {
 	cyc_status st = CYC_OK;
-	const cyc_particle *p = &j->particles->particles[i];
-	double motion;
-	if (!p->motion_A) goto done;
-	CYC_TRY(cyc_star_double_or(&motion, input, p->row, CYC_LABELS_MEAN_MOTION_ERROR[axis], 0));
-	if (motion > 0) *error = sqrt(cyc_square(*error) + cyc_square(motion)); /* -1: not known */
+	double held;
+	CYC_TRY(cyc_star_double_or(&held, input, j->particles->particles[i].row, CYC_LABELS_ALIGNMENT_ERROR[axis],
+	                           0));
+	if (held > 0) *error = sqrt(cyc_square(*error) + cyc_square(held)); /* -1: not known */
 done:
 	return st;
 }
@@ -233,7 +233,7 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 			const cyc_refined *r = &j->refined[i];
 			double error = r->error[k];
-			if (k >= 3 && error > 0) CYC_TRY(add_motion_error(&error, j, i, k - 3, input));
+			if (k >= 3 && error > 0) CYC_TRY(add_alignment_error(&error, j, i, k - 3, input));
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
 			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a
 			 * promise. */

@@ -432,7 +432,7 @@ static void errors_shrink_with_information(void **state)
 }
 
 /* Covariance of all parameters [rad, Å] from the curvature itself: n x n, by Gauss-Jordan elimination. */
-static double *dense_covariance(int64_t n)
+static double *dense_covariance(int64_t n, bool tilts_are_held)
 {
 	double *M = numbers(n * n), *C = numbers(n * n), *v = numbers(n),
 		   *scratch = numbers(cyc_alignment_scratch(&w.a));
@@ -442,6 +442,8 @@ static double *dense_covariance(int64_t n)
 		v[i] = C[i * n + i] = 1;
 		ASSERT_OK(cyc_alignment_curvature(M + i * n, &w.a, v, scratch));
 	}
+	for (int64_t i = 0; i < n * n && tilts_are_held; i++)
+		if ((i / n < 5 * T) != (i % n < 5 * T)) M[i] = 0;
 	for (int64_t i = 0; i < n; i++) {
 		double pivot = M[i * n + i];
 		for (int64_t j = 0; j < n; j++) {
@@ -516,16 +518,16 @@ static void assert_errors(const char *what, const double *errors, const double *
 static void free_errors_are_those_without_the_gauge(void **state)
 {
 	(void)state;
-	double tilt[5 * T], particle[3 * N], motion[T], mean_motion[3 * N], raw_tilt[5 * T], raw_particle[3 * N],
-		B[3 * (N + T) * 6], errors[3 * T], found[3 * (N + T)], one[3 * (N + T)], weight[2 * T] = { 0 };
+	double tilt[5 * T], particle[3 * N], motion[T], by_tilts[3 * N], raw_tilt[5 * T], raw_particle[3 * N],
+		B[3 * (N + T) * 6], errors[3 * (N + T)], found[3 * (N + T)], one[3 * (N + T)], weight[2 * T] = { 0 };
 	double sum = 0, raw_sum = 0;
 	make_world(STATIC);
 	w.a.widths.shift_A = w.a.widths.position_A = 20; /* the gauge is hardly known */
 	ASSERT_OK(cyc_alignment_set_priors(&w.a));
 	int64_t n = cyc_alignment_n_parameters(&w.a);
-	double *C = dense_covariance(n), *L = numbers(3 * (N + T) * n);
+	double *C = dense_covariance(n, false), *L = numbers(3 * (N + T) * n);
 	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
-	ASSERT_OK(cyc_alignment_free_errors(tilt, particle, motion, mean_motion, &w.a));
+	ASSERT_OK(cyc_alignment_free_errors(tilt, particle, motion, by_tilts, &w.a));
 	ASSERT_OK(cyc_alignment_errors(raw_tilt, raw_particle, &w.a));
 	for (int i = 0; i < 3 * N; i++) {
 		const double x[3] = { w.positions[i / 3].x, w.positions[i / 3].y, w.positions[i / 3].z };
@@ -551,8 +553,20 @@ static void free_errors_are_those_without_the_gauge(void **state)
 		for (int k = 0; k < 3; k++) one[3 * p + k] = told / (told + 3 / cyc_square(w.a.widths.position_A));
 	}
 	variances_without(found, L, B, one, 3 * N, 6, C, n);
-	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
 	assert_errors("position", particle, found, 3 * N, 1e-6);
+	double *held = dense_covariance(n, true);
+	variances_without(errors, L, B, one, 3 * N, 6, held, n);
+	for (int i = 0; i < 3 * N; i++) {
+		found[i] -= errors[i]; /* what the tilts' errors are of it */
+		sum += found[i];
+		raw_sum += errors[i];
+	}
+	print_message("places: %.3g of the variance with the tilts held is added by the tilts\n", sum / raw_sum);
+	assert_true(sum > 0.01 * raw_sum);
+	sum = raw_sum = 0;
+	assert_errors("position by the tilts", by_tilts, found, 3 * N, 1e-5);
+	cyc_free(held);
+	for (int i = 0; i < 3 * (N + T); i++) one[i] = 1;
 	memset(L, 0, (size_t)(3 * (N + T) * n) * sizeof *L);
 	for (int i = 0; i < 3 * T; i++) {
 		cyc_mat3 R = cyc_tilt_to_matrix(w.tilts[i / 3].xtilt_rad, w.tilts[i / 3].ytilt_rad, 0);
