@@ -181,6 +181,69 @@ static void a_reference_of_something_else_judges_nobody(void **state)
 	                             N_POSES)); /* nobody to judge */
 }
 
+/* Nine in ten are expected to be the particle before anything is seen: as if nine had been, and half an
+ * object of each other kind. Where no image tells anything, that is what comes back, however many there are.
+ */
+static void nothing_seen_leaves_the_prior(void **state)
+{
+	(void)state;
+	static const double SEEN = 9, OTHERS = 0.5;
+	static const double CONVERGENCE = 1e-4; /* of the iteration, which ends at changes of 1e-7 per particle */
+	for (int64_t n = 1; n <= 32; n *= 2) {
+		memset(&g_set, 0, sizeof g_set);
+		g_set.n = n;
+		fit(&g_set);
+		for (int64_t i = 0; i < n; i++)
+			assert_true(fabs(g_set.probability[i] - SEEN / (SEEN + 2 * OTHERS)) < CONVERGENCE);
+	}
+}
+
+/* How strongly noise agrees at its best pose is known before, as if three had been seen: objects that agree
+ * more strongly than that move it by their number. */
+static void few_others_move_what_is_known_of_noise(void **state)
+{
+	(void)state;
+	static const double SEEN = 3, STRENGTH = 7;
+	static const double OVERLAP = 0.01; /* others are not quite all told */
+	for (int64_t n = 4; n <= 16; n *= 2) {
+		draw(&g_set, 100 + n, 0, 0, 0, 0.15, 1 / 600.0, 3);
+		for (int64_t i = 0; i < n; i++) {
+			cyc_band_agreement *band = g_set.agreement[i].band;
+			band[CYC_BAND_LOW].amplitude = 0;
+			band[CYC_BAND_HIGH].amplitude = STRENGTH * sqrt(band[CYC_BAND_HIGH].variance);
+		}
+		fit(&g_set);
+		double before = sqrt(2 * log(N_POSES)),
+			   expected = ((double)n * STRENGTH + SEEN * before) / ((double)n + SEEN);
+		assert_true(fabs(g_set.model.other_mean[CYC_BAND_HIGH] - expected) < OVERLAP * expected);
+	}
+}
+
+/* Of a set in which a seventh are particles they are told; a fourteenth makes no map, nor do three. */
+static void too_few_particles_are_not_told(void **state)
+{
+	(void)state;
+	static set few;
+	static const struct {
+		int64_t n, n_particles;
+		bool is_told;
+	} CASES[] = { { 2000, 280, true }, { 2000, 140, false }, { 20, 6, true }, { 20, 3, false } };
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
+		draw(&g_set, CASES[k].n, 1, 0, 0, 0.1, 1 / 600.0, 11);
+		draw(&few, CASES[k].n_particles, 0, 0, 0, 0.1, 1 / 600.0, 12);
+		for (int64_t i = 0; i < few.n; i++) {
+			g_set.agreement[i] = few.agreement[i];
+			g_set.kind[i] = 0;
+		}
+		fit(&g_set);
+		if (g_set.model.is_told_apart != CASES[k].is_told)
+			fail_msg("%lld of %lld are the particle: told apart %d", (long long)few.n, (long long)g_set.n,
+			         g_set.model.is_told_apart);
+		if (CASES[k].is_told)
+			assert_true(share_improbable(&g_set, 0) <= 0.01 && share_improbable(&g_set, 1) >= 0.9);
+	}
+}
+
 static void errors_hold_what_is_not_the_particle(void **state)
 {
 	(void)state;
@@ -206,6 +269,9 @@ int main(void)
 		cmocka_unit_test(two_strengths_are_both_particles),
 		cmocka_unit_test(no_evidence_leaves_the_share),
 		cmocka_unit_test(a_reference_of_something_else_judges_nobody),
+		cmocka_unit_test(nothing_seen_leaves_the_prior),
+		cmocka_unit_test(few_others_move_what_is_known_of_noise),
+		cmocka_unit_test(too_few_particles_are_not_told),
 		cmocka_unit_test(errors_hold_what_is_not_the_particle),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
