@@ -1,0 +1,243 @@
+/* The search for the pose of one particle whose images follow the model: which samples count, which maxima
+ * are followed, with which images, and how wrong the pose is that is found. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "blob_particle.h"
+#include "temp_dir.h"
+
+#include "refine3d/pose_search.h"
+
+enum { COARSE = 7 };
+static const double FLAT = 1e6; /* width of a prior that says nothing */
+static const cyc_symmetry NONE = { .n = 1, .ops = &(cyc_mat3){ { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } } };
+
+typedef struct {
+	cyc_rotation_grid *grid;
+	cyc_offset_grid *offsets;
+	cyc_search_spec spec;
+	cyc_pose_start start;
+	cyc_search_work *work;
+} search_room;
+
+static void open_search(search_room *r, const model *m, int32_t order, bool do_follow)
+{
+	cyc_symmetry *none = NULL;
+	memset(r, 0, sizeof *r);
+	ASSERT_OK(cyc_symmetry_create(&none, "C1"));
+	ASSERT_OK(cyc_rotation_grid_global(&r->grid, order, 0, none));
+	ASSERT_OK(cyc_offset_grid_create(&r->offsets, 2.1, 2));
+	r->spec = (cyc_search_spec){ .rotations = r->grid,
+		                         .offsets = r->offsets,
+		                         .do_follow = do_follow,
+		                         .n_starts = CYC_MAX_STARTS,
+		                         .coarse_radius = COARSE,
+		                         .radius = do_follow ? S / 2 - 1 : COARSE,
+		                         .sigma_rotation_rad = { FLAT, FLAT },
+		                         .sigma_offset_A = { FLAT, FLAT },
+		                         .adaptive_fraction = 0.999 };
+	r->start = (cyc_pose_start){ .old = { cyc_mat3_identity(), { 0, 0, 0 } },
+		                         .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
+		                         .R_tomo_part = cyc_mat3_identity() };
+	ASSERT_OK(cyc_search_work_create(&r->work, m->list, &r->spec, N_IMAGES));
+	cyc_symmetry_destroy(&none);
+}
+
+static void close_search(search_room *r)
+{
+	cyc_search_work_destroy(&r->work);
+	cyc_rotation_grid_destroy(&r->grid);
+	cyc_offset_grid_destroy(&r->offsets);
+}
+
+static double degrees_apart(cyc_mat3 a, cyc_mat3 b)
+{
+	return cyc_rad_to_deg(cyc_rotation_distance_rad(a, b, &NONE, NULL));
+}
+
+/* Data and weights of an image times a factor each. */
+static void scale_image(model *m, int f, float data, float weight)
+{
+	for (int32_t j = 0; j < m->list->n; j++) {
+		size_t at = (size_t)f * (size_t)m->list->n + (size_t)j;
+		m->data[at] *= data;
+		m->weight[at] *= weight;
+	}
+}
+
+static int downward(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x < y) - (x > y);
+}
+
+/* The samples called significant are the fewest of all that hold the fraction of the posterior, whatever is
+ * left out on the way. */
+static void significant_samples_are_the_fewest(void **state)
+{
+	(void)state;
+	static const double ROUNDING = 0.01; /* of scores in single precision, at the last sample */
+	model m;
+	search_room r;
+	cyc_found_pose found;
+	make_model(&m);
+	for (int k = 0; k < 3; k++) {
+		for (int f = 0; f < N_IMAGES; f++) scale_image(&m, f, k ? 3 : 2e-4F, k ? 3 : 2e-4F);
+		open_search(&r, &m, 1, false);
+		int64_t n = (int64_t)r.grid->n * r.offsets->n, fewest = 0;
+		double *weight = NULL, sum = 0, part = 0;
+		ASSERT_OK(cyc_alloc(&weight, n, sizeof *weight));
+		for (int64_t i = 0; i < n; i++) {
+			float score;
+			cyc_mat3 R = cyc_rotation_grid_at(r.grid, (int32_t)(i / r.offsets->n), -1, cyc_mat3_identity());
+			cyc_pose_scores(&score, m.work, &m.particle, &m.reference,
+			                &(cyc_pose_grid){ &R, 1, &r.offsets->offset_A[i % r.offsets->n], 1 }, COARSE);
+			weight[i] = (double)score;
+		}
+		qsort(weight, (size_t)n, sizeof *weight, downward);
+		for (int64_t i = 0; i < n; i++) sum += exp(weight[i] - weight[0]);
+		while (fewest < n && part <= r.spec.adaptive_fraction * sum)
+			part += exp(weight[fewest++] - weight[0]);
+		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		print_message("%lld of %lld samples are significant, %lld by all scores\n",
+		              (long long)found.n_significant, (long long)n, (long long)fewest);
+		assert_true(fewest > 1);
+		assert_true(fabs((double)(found.n_significant - fewest)) <= ROUNDING * (double)fewest + 1);
+		cyc_free(weight);
+		close_search(&r);
+	}
+	drop_model(&m);
+}
+
+/* Images of which the coarse part shows another pose, by as much as the log-likelihood of that one is to be
+ * higher there; the rest shows the true pose. */
+static void lead_astray(model *m, const cyc_pose *other, double by)
+{
+	model second;
+	const cyc_pose right = true_pose();
+	make_model_at(&second, other);
+	size_t n = (size_t)m->list->n;
+	int32_t n_coarse = cyc_coefficients_within(m->list, COARSE);
+	for (int f = 0; f < N_IMAGES; f++) scale_image(&second, f, 0.01F, 0.01F);
+	for (int f = 0; f < N_IMAGES; f++) scale_image(m, f, 0.01F, 0.01F);
+	/* Linear in the strength of the other: two values tell all. */
+	double lead[2];
+	for (int k = 0; k < 2; k++) {
+		lead[k] = formula(m, other, COARSE) - formula(m, &right, COARSE);
+		for (size_t f = 0; f < N_IMAGES && k == 0; f++)
+			for (int32_t j = 0; j < n_coarse; j++)
+				m->data[f * n + (size_t)j] += second.data[f * n + (size_t)j];
+	}
+	double more = (by - lead[1]) / (lead[1] - lead[0]);
+	for (size_t f = 0; f < N_IMAGES; f++)
+		for (int32_t j = 0; j < n_coarse; j++)
+			m->data[f * n + (size_t)j] += (float)more * second.data[f * n + (size_t)j];
+	print_message("the other pose leads by %.1f at the coarse resolution, by %.1f at the full one\n",
+	              formula(m, other, COARSE) - formula(m, &right, COARSE),
+	              formula(m, other, S / 2 - 1) - formula(m, &right, S / 2 - 1));
+	drop_model(&second);
+}
+
+/* By chance the right pose lies 6 below another in one of some hundred particles: it is followed all the
+ * same, and its full resolution tells. */
+static void what_may_be_right_is_followed(void **state)
+{
+	(void)state;
+	static const double LEAD = 6, NEAR_DEG = 2;
+	const cyc_pose other = { cyc_euler_to_matrix(2.2, 0.7, 1.5), { -0.8, 0.6, 0.5 } };
+	model m;
+	search_room r;
+	cyc_found_pose found;
+	make_model(&m);
+	lead_astray(&m, &other, LEAD);
+	open_search(&r, &m, 2, true);
+	ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
+	print_message("found %.2f degrees from the true pose, %.1f from the other\n", off,
+	              degrees_apart(found.pose.R_tomo_ref, other.R_tomo_ref));
+	assert_true(off < NEAR_DEG);
+	close_search(&r);
+	drop_model(&m);
+}
+
+/* An image without the particle that weighs most does not decide where poses are followed from. */
+static void one_image_does_not_choose(void **state)
+{
+	(void)state;
+	static const double NEAR_DEG = 1;
+	for (int bad = 0; bad < N_IMAGES; bad++) {
+		model m;
+		search_room r;
+		cyc_found_pose found;
+		make_model(&m);
+		scale_image(&m, bad, 0, 1.6F);
+		open_search(&r, &m, 2, true);
+		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
+		print_message("image %d is empty: found %.2f degrees from the true pose\n", bad, off);
+		assert_true(off < NEAR_DEG);
+		close_search(&r);
+		drop_model(&m);
+	}
+}
+
+/* Over many draws of the noise, poses deviate from where they are without noise by their standard errors. */
+static void standard_errors_are_what_noise_does(void **state)
+{
+	(void)state;
+	enum { DRAWS = 60 };
+	static const double SCATTER =
+		4; /* standard deviations of a root mean square of 60 x 6 numbers, and more */
+	model m;
+	search_room r;
+	cyc_found_pose still, found;
+	make_model(&m);
+	open_search(&r, &m, 2, true);
+	r.spec.rotations = NULL; /* followed from the true pose */
+	r.start.old = true_pose();
+	ASSERT_OK(cyc_pose_search(&still, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	size_t n = N_IMAGES * (size_t)m.list->n;
+	cyc_cfloat *signal = NULL;
+	ASSERT_OK(cyc_alloc(&signal, n, sizeof *signal));
+	memcpy(signal, m.data, n * sizeof *signal);
+	double sum = 0;
+	for (int draw = 0; draw < DRAWS; draw++) {
+		cyc_rng rng = cyc_rng_make(5, (uint32_t)draw, 0);
+		/* Re and Im of the data have half the variance W of a coefficient each. */
+		for (size_t i = 0; i < n; i++) {
+			double sd = sqrt(0.5 * (double)m.weight[i]), re = sd * cyc_rng_normal(&rng),
+				   im = sd * cyc_rng_normal(&rng);
+			m.data[i] = signal[i] + (float)re + (float)im * I;
+		}
+		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		double turn[3], z[CYC_POSE_PARAMETERS];
+		cyc_rotation_vector(turn,
+		                    cyc_mat3_mul(cyc_mat3_transpose(still.pose.R_tomo_ref), found.pose.R_tomo_ref));
+		for (int k = 0; k < 3; k++) z[k] = turn[k] / found.error[k];
+		z[3] = (found.pose.offset_A.x - still.pose.offset_A.x) / found.error[3];
+		z[4] = (found.pose.offset_A.y - still.pose.offset_A.y) / found.error[4];
+		z[5] = (found.pose.offset_A.z - still.pose.offset_A.z) / found.error[5];
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) sum += z[k] * z[k] / (DRAWS * CYC_POSE_PARAMETERS);
+	}
+	print_message("deviations over standard errors %.3f\n", sqrt(sum));
+	assert_true(fabs(sqrt(sum) - 1) < SCATTER / sqrt(2.0 * DRAWS * CYC_POSE_PARAMETERS));
+	cyc_free(signal);
+	close_search(&r);
+	drop_model(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(significant_samples_are_the_fewest),
+		cmocka_unit_test(what_may_be_right_is_followed),
+		cmocka_unit_test(one_image_does_not_choose),
+		cmocka_unit_test(standard_errors_are_what_noise_does),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
