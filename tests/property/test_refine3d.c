@@ -502,6 +502,35 @@ static void errors(double *angle, double *distance, const char *particles)
 	cyc_symmetry_destroy(&symmetry);
 }
 
+/* Widths of the priors are learned: they are what the start was wrong by, and not what the options say.
+ * (T8.13) */
+static void assert_widths(double start_deg, double start_A)
+{
+	/* Of ten particles and three axes: 13 per cent by chance, three times that, and what the images leave
+	 * open. */
+	static const double LEAST = 0.6, MOST = 1.5;
+	static const char *const LABEL[2] = { "rlnSigmaPriorRotAngle", "rlnSigmaOffsetsAngst" };
+	const double expected[2] = { start_deg / sqrt(3), start_A / sqrt(3) };
+	for (int h = 1; h <= 2; h++) {
+		char name[48];
+		cyc_star *s = NULL;
+		cyc_star_block *b;
+		snprintf(name, sizeof name, "P/run_it002_half%d_model.star", h);
+		ASSERT_OK(cyc_star_read(&s, in_root(name)));
+		ASSERT_OK(cyc_star_require(&b, s, "model_general"));
+		for (int k = 0; k < 2; k++) {
+			double width;
+			ASSERT_OK(cyc_star_double_of(&width, b, 0, LABEL[k]));
+			print_message("%s of half %d: %.2f, the start was wrong by %.2f\n", LABEL[k], h, width,
+			              expected[k]);
+			if (!(width > LEAST * expected[k] && width < MOST * expected[k]))
+				fail_msg("%s of half %d: %.2f where the start was wrong by %.2f", LABEL[k], h, width,
+				         expected[k]);
+		}
+		cyc_star_destroy(&s);
+	}
+}
+
 static void poses_come_back(void **state)
 {
 	(void)state;
@@ -519,6 +548,7 @@ static void poses_come_back(void **state)
 	              r.offset_error_A, r.resolution_A, r.n_iterations);
 	if (!(after[0] < 0.5 * before[0])) fail_msg("orientations: %.2f -> %.2f degrees", before[0], after[0]);
 	if (!(after[1] < 0.7 * before[1])) fail_msg("positions: %.2f -> %.2f Å", before[1], after[1]);
+	assert_widths(before[0], before[1]);
 	/* Standard errors are what the errors are, within the scatter of twenty particles and what neighbours do
 	 * to each other. */
 	assert_true(cyc_rad_to_deg(r.rotation_error_rad) > 0.3 * after[0] &&
