@@ -1278,6 +1278,46 @@ static void noise_stays_noise(void **state)
 	cyc_star_destroy(&s);
 }
 
+/* Noise of a run's only optics group in shell r. */
+static double noise_of_shell(const char *file, int64_t r)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	double noise;
+	ASSERT_OK(cyc_star_read(&s, in_root(file)));
+	ASSERT_OK(cyc_star_require(&b, s, "model_optics_group_1"));
+	ASSERT_OK(cyc_star_double_of(&noise, b, r, "rlnSigma2Noise"));
+	cyc_star_destroy(&s);
+	return noise;
+}
+
+/* Where images are nothing but noise, stacks, whose noise was multiplied by the CTF and cropped, have the
+ * noise of the images that they were cut from. (T8.14) */
+static void noise_of_stacks_is_that_of_images(void **state)
+{
+	(void)state;
+	/* The zero of the CTF is a shell with 2 per cent of the power of others; without what cropping fills it
+	 * with, its noise would be found four times too high. */
+	static const double BOUND = 0.35;
+	double worst = 0;
+	extract("particles.star", "NX", false, false);
+	cyc_refine3d_options o = stack_options("NX/optimisation_set.star", "NS");
+	o.ref1 = "balls.mrc";
+	o.lowpass_A = 30;
+	o.symmetry = "C1";
+	o.no_fsc_correction = true;
+	o.max_iterations = 1;
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	for (int64_t r = CROP / 10; r < 2 * CROP / 5; r++) {
+		double images = noise_of_shell("N/run_model.star", r),
+			   stacks = noise_of_shell("NS/run_model.star", r);
+		print_message("shell %lld: noise of images %.4g, of stacks over that %.3f\n", (long long)r, images,
+		              stacks / images);
+		worst = fmax(worst, fabs(stacks / images - 1));
+	}
+	assert_true(worst < BOUND);
+}
+
 /* ---------------------------------------------------------------- bad input */
 
 static void bad_input(void **state)
@@ -1336,6 +1376,7 @@ int main(void)
 		cmocka_unit_test(bad_stacks),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
 		cmocka_unit_test(noise_stays_noise),
+		cmocka_unit_test(noise_of_stacks_is_that_of_images),
 		cmocka_unit_test(errors_hold_the_noise_of_the_map),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
