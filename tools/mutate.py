@@ -111,15 +111,16 @@ for name, file, old, value, tests in [
     ("polish", "polish_memory.c", "\treturn m.peak;\n}\n", "m.peak", "docs/memory_table"),
     ("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;\n}\n", "m.peak", "docs/memory_table"),
     ("refine", "refine3d_memory.c", "\treturn m.bytes;\n", "m.bytes", "docs/memory_table"),
-    ("simulate", "simulate_memory.c", "\treturn m.peak;\n}\n", "m.peak", "cli/test_memory"),
+    ("simulate", "simulate_memory.c", "\treturn m.peak;\n}\n", "m.peak", "cli/memory_said"),
     ("postprocess", "map_memory.c", "local_resolution_bytes(o, n, pixel_size_A));\n\treturn m.peak;\n", "m.peak", "docs/memory_table"),
-    ("mask", "map_memory.c", "of the axis before */\n\treturn m.peak;\n", "m.peak", "cli/test_memory"),
-    ("check", "check_memory.c", "\t                        cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;\n", "m.peak", "cli/test_memory"),
-    ("separate", "project_size.c", "return CYC_PROGRAM_BYTES + cyc_project_bytes(s) + OF_PARTICLE * (double)s->n_particles", "CYC_PROGRAM_BYTES + cyc_project_bytes(s) + OF_PARTICLE * (double)s->n_particles", "cli/test_memory"),
-    ("refine-tilts", "refine_tilts_memory.c", "\treturn fmin(1e9 * o->cache_GB,", "fmin(1e9 * o->cache_GB,", "cli/test_memory"),
+    ("mask", "map_memory.c", "of the axis before */\n\treturn m.peak;\n", "m.peak", "cli/memory_said"),
+    ("check", "check_memory.c", "\t                        cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;\n", "m.peak", "cli/memory_said"),
+    ("separate", "project_size.c", "return CYC_PROGRAM_BYTES + cyc_project_bytes(s) + OF_PARTICLE * (double)s->n_particles", "CYC_PROGRAM_BYTES + cyc_project_bytes(s) + OF_PARTICLE * (double)s->n_particles", "cli/memory_said"),
+    ("refine-tilts", "refine_tilts_memory.c", "(double)p->n_series * p->most_tilts * each)", "(double)p->n_series * p->most_tilts * each", "unit/test_memory_plans"),
+    ("extract", "series.c", "return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S", "CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S", "cli/memory_said"),
 ]:
     for factor in ("2", "0.5"):
-        MUTATIONS.append(Mutation("memory-%s-%sx" % (name, factor), file, old, old.replace(value, "%s * (%s)" % (factor, value) if name != "refine-tilts" else factor + " * " + value), tests,
+        MUTATIONS.append(Mutation("memory-%s-%sx" % (name, factor), file, old, old.replace(value, "%s * (%s)" % (factor, value)), tests,
                                   "a job is killed, or refuses what fits"))
 
 
