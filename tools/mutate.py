@@ -109,7 +109,7 @@ MUTATIONS = [
 for name, file, old, value, tests in [
     ("reconstruct", "reconstruct_memory.c", "\treturn m.peak;\n}\n", "m.peak", "docs/memory_table"),
     ("polish", "polish_memory.c", "\treturn m.peak;\n}\n", "m.peak", "docs/memory_table"),
-    ("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;\n}\n", "m.peak", "docs/memory_table"),
+    ("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;\n}\n", "m.peak", "cli/memory_said"),
     ("refine", "refine3d_memory.c", "\treturn m.bytes;\n", "m.bytes", "docs/memory_table"),
     ("simulate", "simulate_memory.c", "\treturn m.peak;\n}\n", "m.peak", "cli/memory_said"),
     ("postprocess", "map_memory.c", "local_resolution_bytes(o, n, pixel_size_A));\n\treturn m.peak;\n", "m.peak", "docs/memory_table"),
