@@ -2,7 +2,7 @@
  * its half-set. */
 #include "refine3d/refine3d_internal.h"
 
-#include "map/map_internal.h"
+#include "map/half_map_fsc.h"
 
 #include <math.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
-#include "map/map_internal.h"
+#include "map/map_files.h"
 #include "project/labels.h"
 
 #include <math.h>
