@@ -82,8 +82,11 @@ bool cyc_outputs_is_record(const char *name);
  * not on a resumed run, which builds on them. One folder at a time for the whole process.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
-/** Of a run that failed: remove what it wrote into the folder of the list, if a part of the results is of no
- * use. Not for jobs that resume from their results (extract, refine). */
+/** The same for results that share a prefix and not a folder: without a list, so that nothing of earlier runs
+ * is removed. */
+void cyc_outputs_watch(cyc_output_kind kind);
+/** Of a run that failed: remove what it wrote into the folder of the list, or since it is watched, if a part
+ * of the results is of no use. Not for jobs that resume from their results (extract, refine). */
 void cyc_outputs_discard(void);
 /** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced
  * them. May be NULL. */

@@ -96,6 +96,7 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	}
 	CYC_TRY(cyc_postprocess_spare_inputs(&a.o));
 	CYC_TRY(spare_curve(&a));
+	cyc_outputs_watch(CYC_OUTPUT_POSTPROCESS);
 	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.out_root, "relion.postprocess"));
 	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.half1));
 	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.half2));
