@@ -108,12 +108,12 @@ struct cyc_option_table {
 /** Rows that jobs have alike: members `backend`, `no_figures` and `dry_run` of T. */
 #define CYC_BACKEND_OPTION(T)                                                                                \
 	CYC_OPTION(T, TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,        \
-	           .help = "What computes: cpu, or strict (a fake device, for testing).")
+	           .help = "Compute backend: cpu, or strict (a mock device, for testing).")
 #define CYC_NO_FIGURES_OPTION(T)                                                                             \
 	CYC_OPTION(T, FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "Write no plots.")
 #define CYC_DRY_RUN_OPTION(T)                                                                                \
 	CYC_OPTION(T, FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,                                          \
-	           .help = "Check everything, say what would be done, and stop.")
+	           .help = "Check everything, print the plan, and stop.")
 
 /* ---------------------------------------------------------------- a struct and its table */
 

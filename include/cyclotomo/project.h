@@ -66,10 +66,10 @@ extern const cyc_option_table cyc_project_input_table;
 		CYC_OPTION(T, TEXT, "ref2", ref2, .relion = "--ref2", .unit = "<map>", .purpose = CYC_FOR_FILES,     \
 	               .help = "Half map 2."),                                                                   \
 		CYC_OPTION(T, TEXT, "mask", mask, .relion = "--mask", .unit = "<mask>", .purpose = CYC_FOR_FILES,    \
-	               .help = "Soft mask of the half maps' size."),                                             \
+	               .help = "Soft mask, in the half maps' box."),                                             \
 		CYC_OPTION(T, TEXT, "fsc", fsc, .relion = "--fsc", .unit = "<star>", .purpose = CYC_FOR_FILES,       \
-	               .no_default = "FSC of the masked halves, which is too good",                              \
-	               .help = "postprocess.star of these half maps.")
+	               .no_default = "FSC of the masked half maps, which is too optimistic",                     \
+	               .help = "postprocess.star of these half maps, for the FSC.")
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
 

@@ -57,7 +57,7 @@ static cyc_status close_group(cyc_symmetry *s, const generator *g, int n_generat
 			bool is_known = false;
 			for (int32_t j = 0; j < s->n && !is_known; j++) is_known = same(&c, &s->ops[j]);
 			if (is_known) continue;
-			CYC_CHECK(s->n < MAX_OPS, CYC_E_INTERNAL, "point group %s does not close", s->name);
+			CYC_CHECK(s->n < MAX_OPS, CYC_E_INTERNAL, "point group %s is not a group", s->name);
 			snap(&c);
 			s->ops[s->n++] = c;
 		}

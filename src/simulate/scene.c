@@ -151,8 +151,8 @@ static cyc_status find_place(cyc_vec3 *out, cyc_rng *r, const cyc__sim_scene *s,
 		goto done;
 	}
 	cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                "only %d of %d particles of radius %.0f Å fit into tilt series %d with a distance of %d "
-	                "px from the image border in all tilts",
+	                "only %d of %d particles of radius %.0f Å fit into tilt series %d at a distance of %d px "
+	                "from the image border in all tilts",
 	                (int)n_placed, (int)o->n_particles, radius, (int)i_series + 1, (int)edge);
 	cyc_error_hint("lower --particles or --edge-px, or raise --size or --thickness");
 	st = CYC_E_DATA;

@@ -65,7 +65,7 @@ cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_list *l, const 
 	(*out)->code = raised;
 	CYC_TRY(cyc_strdup(&(*out)->found, error.message));
 	CYC_TRY(cyc_strdup(&(*out)->action,
-	                   error.hint[0] ? error.hint : "correct the file, or take it from where it came from"));
+	                   error.hint[0] ? error.hint : "correct the file, or get it again from its source"));
 done:
 	return st;
 }
