@@ -138,7 +138,7 @@ static cyc_status parse_double(double *out, const cyc_option *o, const char *giv
 	errno = 0;
 	double v = strtod(text, &end);
 	double factor = end == text ? 0.0 : unit_factor(end, o->unit);
-	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s wants a number%s%s, got '%s'",
+	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s must be a number%s%s, got '%s'",
 	          given, o->unit ? " " : "", o->unit ? o->unit : "", text);
 	v *= factor;
 	CYC_TRY(check_unit(o, given, text, v));

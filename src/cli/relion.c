@@ -261,7 +261,8 @@ static cyc_status check_value(const cyc_relion_option *o, const char *name, cons
 	} else if (o->type == CYC_OPT_DOUBLE) {
 		double v = strtod(text, &end);
 		CYC_CHECK(end != text && *end == '\0' && errno == 0 && isfinite(v), CYC_E_USAGE,
-		          "%s wants a number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "", text);
+		          "%s must be a number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "",
+		          text);
 	}
 done:
 	return st;
@@ -280,7 +281,7 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 		if (row < 0) CYC_TRY(raise_unknown(p, word));
 		if (all.rows[row].type != CYC_OPT_FLAG) {
 			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
-			CYC_CHECK(is_there || all.rows[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word,
+			CYC_CHECK(is_there || all.rows[row].may_be_bare, CYC_E_USAGE, "%s needs a value %s", word,
 			          all.rows[row].unit ? all.rows[row].unit : "");
 			if (is_there) value = argv[++i];
 			CYC_TRY(check_value(&all.rows[row], word, value));

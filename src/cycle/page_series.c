@@ -489,9 +489,10 @@ cyc_status cyc__put_tilt_series(const cyc__page *p)
 {
 	cyc_status st = CYC_OK;
 	static const char *const COLUMNS[] = {
-		"Tilt series",    "Needs a look",          "=Particles<br>half 1 + 2", "=Tilts used",
-		"=Shifts<br>(Å)", "=Motion<br>(Å)",        "=Defocus<br>(Å)",          "=Scale",
-		"=Evidence",      "Defocus change by tilt"
+		"Tilt series",           "To check",       "=Particles<br>half 1 + 2",
+		"=Tilts used",           "=Shifts<br>(Å)", "=Motion<br>(Å)",
+		"=Defocus<br>(Å)",       "=Scale",         "=Evidence",
+		"Defocus change by tilt"
 	};
 	series_table t = { 0 };
 	FILE *f = p->f;

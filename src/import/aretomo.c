@@ -30,7 +30,7 @@ static cyc_status read_whole(int32_t *out, const cyc__rows *rows, int64_t i, int
 	double v;
 	CYC_TRY(cyc__rows_double(&v, rows, i, token, what));
 	if (!(v >= 0 && v < 1e6 && v == floor(v)))
-		st = cyc__rows_raise(CYC_E_FORMAT, rows, i, "wanted %s, found %g", what, v);
+		st = cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s, found %g", what, v);
 	else *out = (int32_t)v;
 done:
 	return st;

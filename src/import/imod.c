@@ -21,7 +21,7 @@ static cyc_status exclude(cyc__view_series *s, const cyc__rows *rows, int64_t i)
 		long first = strtol(rows->rows[i].token[k], &end, 10), last = first;
 		if (*end == '-') last = strtol(end + 1, &end, 10);
 		if (*end || first < 1 || last < first || last > s->n) {
-			st = cyc__rows_raise(CYC_E_DATA, rows, i, "wanted sections from 1 to %d, found '%s'", s->n,
+			st = cyc__rows_raise(CYC_E_DATA, rows, i, "expected sections from 1 to %d, found '%s'", s->n,
 			                     rows->rows[i].token[k]);
 			goto done;
 		}

@@ -111,7 +111,7 @@ static cyc_status read_numbers(double **out, cyc__warp_series *w, const char *xm
 	          n, w->n);
 	CYC_TRY(cyc_alloc(out, n, sizeof **out));
 	for (int32_t i = 0; i < n; i++) {
-		CYC_CHECK(cyc__is_number(lines[i]), CYC_E_FORMAT, "'%s': <%s>: value %d is '%s', wanted a number",
+		CYC_CHECK(cyc__is_number(lines[i]), CYC_E_FORMAT, "'%s': <%s>: value %d is '%s', expected a number",
 		          w->path, tag, i + 1, lines[i]);
 		(*out)[i] = strtod(lines[i], NULL);
 	}

@@ -30,7 +30,7 @@ static cyc_status find_in_list(bool *found, double *value, const char *list, con
 			char *end = NULL;
 			double v = equals ? strtod(equals + 1, &end) : -1.0;
 			CYC_CHECK(equals && end == p + n && end > equals + 1 && v >= 0.0, CYC_E_USAGE,
-			          "'%.*s': wanted LABEL=TOLERANCE", (int)n, p);
+			          "'%.*s': expected LABEL=TOLERANCE", (int)n, p);
 			if ((size_t)(equals - p) == n_label && strncmp(p, label, n_label) == 0) {
 				*found = true;
 				*value = v;

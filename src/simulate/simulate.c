@@ -143,7 +143,7 @@ static cyc_status check_physics(const cyc_simulate_options *o)
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
 		CYC_CHECK(isfinite(numbers[i].value) &&
 		              (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)),
-		          CYC_E_USAGE, "the %s must %s, not %g", numbers[i].what,
+		          CYC_E_USAGE, "the %s must %s, got %g", numbers[i].what,
 		          numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
 	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE,
 	          "the ice must be at most 100000 Å and particles at most 10000 Å, got %g and %g", o->thickness_A,

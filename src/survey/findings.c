@@ -120,7 +120,7 @@ static cyc_status found_text(char **out, const cyc_finding *f)
 	if (f->series) CYC_TRY(cyc_asprintf(&where, "tilt series %s: ", f->series));
 	if (isfinite(f->sigma)) CYC_TRY(cyc_asprintf(&sigma, " (%.0f standard errors)", f->sigma));
 	CYC_TRY(cyc_asprintf(out, "%s%s%s%s%s", where ? where : "", f->found ? f->found : "", sigma ? sigma : "",
-	                     has_wanted ? "; wanted: " : "", has_wanted ? f->wanted : ""));
+	                     has_wanted ? "; expected: " : "", has_wanted ? f->wanted : ""));
 done:
 	cyc_free(where);
 	cyc_free(sigma);

@@ -318,8 +318,7 @@ static cyc_status compare_scales(cyc_survey *s)
 		if (!(ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "series-scale", i, set->series[i].table_path,
 		                       CYC_RLN_CTF_SCALEFACTOR));
-		CYC_FINDING_SAY(f->found,
-		                "its contrast scales, %.3g in the median, are %.3g times those of other series",
+		CYC_FINDING_SAY(f->found, "its contrast scales (median %.3g) are %.3g times those of other series",
 		                own[i], ratio);
 		CYC_FINDING_SAY(f->wanted, "within a factor of %g", MOST_SCALE_RATIO);
 		CYC_FINDING_SAY(f->action, "normalise the images of all series in the same way, and set the scales "

@@ -75,7 +75,7 @@ say=("must be 3, 5 or 7, got 1")
 fails 2 "${refine[@]}" --do_odd_aberrations --no 1
 say=("not both")
 fails 2 "${refine[@]}" --per_frame_scale --per_tomogram_scale
-say=("law for the scales")
+say=("--scale-model needs scales")
 fails 2 "${refine[@]}" --do_defocus --scale-model global
 say=("planted")
 fails 2 "$bin" simulate -q --preset tiny --aberrations 50 --o no
@@ -201,7 +201,7 @@ say=("TS_02/1" "1_stack2d.mrcs")
 fails 1 "${from_stacks[@]}"
 mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
 broken p/X/Subtomograms/TS_02/1_stack2d.mrcs 'head -c 3000 keep > p/X/Subtomograms/TS_02/1_stack2d.mrcs'
-say=("TS_02/1" "1_stack2d.mrcs" "cut short")
+say=("TS_02/1" "1_stack2d.mrcs" "truncated")
 fails 3 "${from_stacks[@]}"
 mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
 say=("rlnImageName" "cyclotomo extract")
@@ -276,7 +276,7 @@ mended p/frames/TS_02_004.mrc
 ## options that do not go together, and boxes that do not fit
 say=("motion" "shifts")
 fails 2 "${polish[@]}" --motion --shift-only
-say=("nothing is left")
+say=("nothing to refine")
 fails 2 "${polish[@]}" --const-positions --const-angles --const-shifts
 say=("range" "quarter")
 fails 2 "${polish[@]/%3/8}"

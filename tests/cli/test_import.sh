@@ -48,7 +48,7 @@ grep -q 'tilt series  2 with 10 tilts' out.txt
 grep -q 'particles    8, half-sets of' out.txt
 [ -e p/Import/job001/RELION_JOB_EXIT_SUCCESS ] && [ -e p/Import/job001/run.json ]
 "$bin" check -q --root p --i Import/job001/optimisation_set.star > out.txt
-grep -q 'nothing is wrong' out.txt || { cat out.txt; exit 1; }
+grep -q 'nothing wrong was found' out.txt || { cat out.txt; exit 1; }
 "$bin" reconstruct -q --root p --i optimisation_set.star --b 40 --crop 32 --sym O --o R > out.txt
 "$bin" reconstruct -q --root p --i Import/job001/optimisation_set.star --b 40 --crop 32 --sym O --o RI > out.txt
 "$bin" compare --root p --min-fsc 0.9999 R/merged.mrc RI/merged.mrc > out.txt 2> err.txt
@@ -76,7 +76,7 @@ refused 2 '--dose-per-tilt cannot be used' "${are[@]}" --dose-per-tilt 3 --o n
 sed -i 's/^    3/    9/' p/are/TS_01.aln
 refused 3 'RawSize' "${are[@]}" --o n
 sed -i 's/^    9/    2/' p/are/TS_01.aln
-refused 3 "line 6: section 2 is there twice" "${are[@]}" --o n
+refused 3 "line 6: section 2 occurs twice" "${are[@]}" --o n
 sed -i '6s/^    2/    3/; 5s/[-0-9.]*$/tilt/' p/are/TS_01.aln
 refused 3 "line 5: wanted the tilt angle (TILT) in column 10, found 'tilt'" "${are[@]}" --o n
 sed -i '5s/tilt$/0/' p/are/TS_01.aln

@@ -885,7 +885,7 @@ static void mdoc(void **state)
 	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "one.mdoc",
 	             "ZValue 9 is not a section");
 	at[10] = '2';
-	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "ZValue 2 is there twice");
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "ZValue 2 occurs twice");
 	at[0] = '#';
 	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "no section [ZValue = 3]");
 	at[0] = '[';

@@ -213,7 +213,7 @@ static void bad_files(void **state)
 	make_raw(&f, 5, 4, 3, 2, false, 0);
 	f.n -= 3;
 	save(&f, "short.mrc");
-	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "cut short", "1264",
+	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "truncated", "1264",
 	             "1261");
 	f.n = 1000;
 	save(&f, "short.mrc");
@@ -236,7 +236,7 @@ static void bad_files(void **state)
 	put32(&f, 1, 0xFFFFFF, false);
 	put32(&f, 2, 0x7FFFFFFF, false);
 	save(&f, "size.mrc");
-	ASSERT_FAILS(cyc_mrc_read_info(&info, temp_path("size.mrc")), CYC_E_FORMAT, "size.mrc", "cut short");
+	ASSERT_FAILS(cyc_mrc_read_info(&info, temp_path("size.mrc")), CYC_E_FORMAT, "size.mrc", "truncated");
 	make_raw(&f, 5, 4, 3, 2, false, 0);
 	put32(&f, 23, 0x80000000u, false);
 	save(&f, "ext.mrc");
