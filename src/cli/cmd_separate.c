@@ -21,8 +21,8 @@ static const cyc_option OPTIONS[] = {
 	    .help =
 	        "Least distance between two particles of a tomogram; of pairs that are closer one is removed."),
 	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "keep the first in the file",
-	    .help = "Of two that are too close keep the one with the higher value in this column, for example "
-	            "rlnMaxValueProbDistribution."),
+	    .help = "Column with a score: of two that are too close keep the one with the higher value (for "
+	            "example rlnMaxValueProbDistribution)."),
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
 static const cyc_command COMMAND =

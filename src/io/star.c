@@ -28,8 +28,8 @@ cyc_status cyc__star_memory(void *out, cyc_star *s, size_t n, size_t size)
 	cyc_status st = CYC_OK;
 	cyc__chunk *c = NULL;
 	char *p = NULL;
-	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM, "cannot hold %zu x %zu bytes of '%s'", n,
-	          size, s->name);
+	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM,
+	          "not enough memory for %zu x %zu bytes of '%s'", n, size, s->name);
 	size_t bytes = (n * size + 15) / 16 * 16;
 	if (ONE_CHUNK_EACH || !s->chunks || s->chunk_size - s->chunk_used < bytes) {
 		size_t next = s->chunk_size < CHUNK_MIN ? CHUNK_MIN : s->chunk_size * 2;

@@ -20,7 +20,7 @@ static const cyc_option ROWS[] = {
 	ROW(FLAG, "gaussian-decay", squared_exponential, .relion = "--sq_exp_ker",
 	    .help = "Correlation exp(-r^2/d^2) instead of exp(-r/d)."),
 	ROW(INT, "max-modes", motion_max_modes, .relion = "--max_ed", .relion_default = "-1", .unit = "<n>",
-	    .value = "-1", .no_default = "as many as hold 99.9 % of the variance",
+	    .value = "-1", .no_default = "enough for 99.9 % of the variance",
 	    .help = "Maximum number of modes of motion."),
 	ROW(FLAG, "const-positions", const_positions, .relion = "--const_p",
 	    .help = "Do not refine particle positions."),

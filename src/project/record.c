@@ -212,7 +212,7 @@ done:
 
 void cyc_record_warn_unusable(const cyc_record *r, const char *consequence)
 {
-	cyc_warn("'%s' does not hold what was expected and is not used; %s", r->path, consequence);
+	cyc_warn("'%s' does not contain what was expected and is not used; %s", r->path, consequence);
 }
 
 void cyc_record_close(cyc_record **p)

@@ -253,7 +253,7 @@ cyc_status cyc__sim_scene_make(cyc__sim_scene *s, double particle_radius_A, cons
 	s->size_px[1] = s->image_ny + s->image_ny % 2;
 	s->size_px[2] = 2 * (int32_t)ceil(0.6 * o->thickness_A / o->pixel_size_A);
 	CYC_CHECK(o->thickness_A >= 2 * particle_radius_A, CYC_E_USAGE,
-	          "ice of %.0f Å cannot hold particles of radius %.0f Å", o->thickness_A, particle_radius_A);
+	          "ice of %.0f Å is too thin for particles of radius %.0f Å", o->thickness_A, particle_radius_A);
 	size_t n_tilts = (size_t)s->n_series * (size_t)s->n_tilts;
 	CYC_TRY(cyc_alloc(&s->truth, n_tilts, sizeof *s->truth));
 	CYC_TRY(cyc_alloc(&s->given, n_tilts, sizeof *s->given));

@@ -73,11 +73,11 @@ say=("must be 4, 6 or 8, got 5")
 fails 2 "${refine[@]}" --even-aberrations --ne 5
 say=("must be 3, 5 or 7, got 1")
 fails 2 "${refine[@]}" --do_odd_aberrations --no 1
-say=("not both")
+say=("exclude each other")
 fails 2 "${refine[@]}" --per_frame_scale --per_tomogram_scale
 say=("--scale-model needs scales")
 fails 2 "${refine[@]}" --do_defocus --scale-model global
-say=("planted")
+say=("must be -20")
 fails 2 "$bin" simulate -q --preset tiny --aberrations 50 --o no
 
 ## missing files
@@ -231,7 +231,7 @@ rm -r p/Odd
 
 ## duplicates
 "$bin" separate -q --root p --i optimisation_set.star --min-separation 100000 --o Sep > out.txt
-grep -q "^3 of 12 particles stay" out.txt
+grep -q "^3 of 12 particles kept" out.txt
 [ "$("$bin" star p/Sep/particles.star --print rlnTomoParticleName | paste -sd ' ')" = "TS_01/1 TS_02/1 TS_03/1" ]
 say=("min-separation")
 fails 2 "$bin" separate -q --root p --i optimisation_set.star --o ../no
@@ -289,7 +289,7 @@ fails 2 "$bin" polish -q --root p --i optimisation_set.star --b 32 --o ../no
 
 ## full disk: a small file system, or else a limit on the size of files
 mkdir full
-say=("cannot write\|No space\|File too large")
+say=("cannot write\|ot enough space\|File too large")
 limited() { (trap '' XFSZ; ulimit -f "$1"; shift; exec "$@"); }
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=64k none full 2> /dev/null; then
 	mounted=yes

@@ -65,9 +65,9 @@ grep -q "8 particles, 40 images" out.txt || fail "$(cat out.txt)"
 "$bin" reconstruct -q --i Extract/job001/optimisation_set.star --b 32 --crop 24 --listed-frames --sym O --taper 3 --o R2 > /dev/null
 code=0
 "$bin" reconstruct -q --i Extract/job003/optimisation_set.star --from-stacks --o R3 2> err.txt || code=$?
-[ $code = 3 ] && grep -q "only 2D stacks" err.txt || fail "volumes: $code $(cat err.txt)"
+[ $code = 3 ] && grep -q "needs 2D stacks" err.txt || fail "volumes: $code $(cat err.txt)"
 
 ## offsets count when duplicates are looked for
 "$bin" separate --i Extract/job001/optimisation_set.star --min-separation 1 --o Select/job004/ > out.txt 2> err.txt
-grep -q "^8 of 8 particles stay" out.txt || fail "$(cat out.txt)"
+grep -q "^8 of 8 particles kept" out.txt || fail "$(cat out.txt)"
 echo ok

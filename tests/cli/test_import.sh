@@ -69,9 +69,9 @@ refused 2 'the project itself' "${are[@]}" --o .
 refused 2 'an output folder' "${are[@]}"
 
 # What is missing or does not fit together.
-refused 1 'no file fits --aln' "${are[@]/are\/\*.aln/none/*.aln}" --o n
+refused 1 'no file matches --aln' "${are[@]/are\/\*.aln/none/*.aln}" --o n
 grep -q 'hint: .*quotes' err.txt
-refused 1 'is not there' "${are[@]/stacks\/\*.mrcs/stack/*.mrcs}" --o n
+refused 1 'does not exist' "${are[@]/stacks\/\*.mrcs/stack/*.mrcs}" --o n
 refused 2 '--dose-per-tilt cannot be used' "${are[@]}" --dose-per-tilt 3 --o n
 sed -i 's/^    3/    9/' p/are/TS_01.aln
 refused 3 'RawSize' "${are[@]}" --o n

@@ -500,8 +500,8 @@ static void test_steps_after_a_changed_one(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
 	assert_string_equal(g_fake.calls, "");
-	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it "
-	                            "had finished; no other step reads it");
+	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after its "
+	                            "step had finished; no other step reads it");
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -528,7 +528,7 @@ static void test_files_of_iterations(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
 	assert_contains(g_warnings, "the first: run_it001_full.mrc/CtfRefine/job003/run_it001_data.star");
-	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ that no other step reads");
+	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ were changed or removed");
 	cyc_cycle_result_deinit(&r);
 	put_file("run_it001_full.mrc/CtfRefine/job003/tomograms.star", "data_\n");
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -906,7 +906,7 @@ static void test_warnings_are_on_the_page(void **state)
 	cyc_cycle_result r;
 	g_fake.warning = "the \"mask\" isn't <soft>\nat all";
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_contains(r.verdict, "The steps gave 1 warning;");
+	assert_contains(r.verdict, "The steps gave 1 warning,");
 	cyc_cycle_result_deinit(&r);
 	char *first = get_file("RUN/summary.html");
 	const char *told = strstr(first, "<p>the 'mask' isn't &lt;soft&gt; at all</p>");
@@ -971,7 +971,7 @@ static void test_duplicates(void **state)
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
-	               "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, "
+	               "2 pairs of particles in different half-sets are closer than 8.0 Å (rows 1 and 5: 3.0 Å, "
 	               "rows 5 and 6: 3.6 Å)");
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_E_DATA);
@@ -980,8 +980,9 @@ static void test_duplicates(void **state)
 	o.duplicates = CYC_DUPLICATES_REMOVE;
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_OK);
-	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than "
-	                      "8.0 Å and is kept");
+	assert_contains(text,
+	                "listed twice, and 1 is left out of the run; 1 pair in the same half-set is closer than "
+	                "8.0 Å and is kept");
 	cyc_free(text);
 	assert_false(is_there("RUN"));
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);

@@ -756,7 +756,7 @@ static void probabilities(void **state)
 	/* A half-set whose particles all have 0 is as empty as one without particles. */
 	ASSERT_OK(cyc_particle_set_require_halves(s));
 	for (int64_t i = 0; i < s->n; i++) s->particles[i].probability = s->particles[i].half == 0;
-	ASSERT_FAILS(cyc_particle_set_require_halves(s), CYC_E_DATA, "of half-set 2 counts",
+	ASSERT_FAILS(cyc_particle_set_require_halves(s), CYC_E_DATA, "of half-set 2 has any weight",
 	             "_cycParticleProbability is 0");
 	cyc_particle_set_destroy(&s);
 	static const char *const BAD[] = { "1.01", "-0.1" };
@@ -1035,7 +1035,7 @@ static void duplicates(void **state)
 	assert_int_equal(d.n_left_out, n_left_out);
 	for (int64_t k = 1; k < n_pairs; k++) assert_true(pairs[k].distance_A >= pairs[k - 1].distance_A);
 	cyc_duplicates_describe(text, sizeof text, &d, s);
-	assert_non_null(strstr(text, "pairs of particles in different half-sets are nearer than 12.0 Å (rows "));
+	assert_non_null(strstr(text, "pairs of particles in different half-sets are closer than 12.0 Å (rows "));
 	assert_non_null(strstr(text, ", ...)"));
 	cyc_free(pairs);
 	ASSERT_FAILS(cyc_particle_pairs(&pairs, &n_pairs, s, CYC_NAN), CYC_E_USAGE, "positive");

@@ -183,9 +183,9 @@ static void bad_files(void **state)
 	refuse("1 2 3\n", "expected a line with data_", "line 1");
 	refuse("data_p\n5\n", "expected '_label value' or loop_", "line 2");
 	refuse("loop_\n_a\n", "before any data_", "line 1");
-	refuse("data_p\n_a 1\n_b 2\n_a 3\n", "label _a is twice", "line 4");
-	refuse("data_p\nloop_\n_a #1\n_a #2\n", "label _a is twice", "line 4");
-	refuse("data_p\nloop_\n_a 1\n", "behind table label _a", "line 3");
+	refuse("data_p\n_a 1\n_b 2\n_a 3\n", "label _a occurs twice", "line 4");
+	refuse("data_p\nloop_\n_a #1\n_a #2\n", "label _a occurs twice", "line 4");
+	refuse("data_p\nloop_\n_a 1\n", "after table label _a", "line 3");
 	refuse("data_p\nloop_\n_\n", "without a label", "line 3");
 	refuse("data_p\nloop_ x\n", "expected '_label value' or loop_ in block 'p', found 'loop_ x'", "line 2");
 	cyc_star *s = NULL;
