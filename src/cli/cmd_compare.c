@@ -58,7 +58,7 @@ static const cyc_option OPTIONS[] = {
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"compare", "Compare two maps or two STAR files",
 	"The exit code is 0 if they are equal within the tolerances, else 1. Labels are given without the "
-    "underscore.\n"
+	"underscore.\n"
 	"  cyclotomo compare --mask mask.mrc --resolution 4.2 --min-fsc 0.995 a.mrc b.mrc\n"
 	"  cyclotomo compare --tolerance 1e-5 --column rlnDefocusU=0.5,rlnDefocusV=0.5 a.star b.star",
 	OPTIONS);

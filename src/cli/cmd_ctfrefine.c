@@ -44,9 +44,9 @@ static const cyc_option OPTIONS[] = {
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"ctfrefine", "Defocus, astigmatism and contrast scale of every tilt image; aberrations of optics groups",
 	"  cyclotomo ctfrefine --i PostProcess/job002/postprocess_optimisation_set.star --mask mask.mrc --b 192 "
-    "--o CtfRefine/job003/\n"
+	"--o CtfRefine/job003/\n"
 	"compares the tilt images with projections of the half maps. How far a tilt's values may change depends "
-    "on its signal;\n"
+	"on its signal;\n"
 	"refinement.txt lists what changed, with a status per tilt, and uncertainty.star the standard errors.",
 	OPTIONS);
 

@@ -20,11 +20,11 @@ static const cyc_option OPTIONS[] = {
 };
 
 static const char DETAILS[] = "Reconstructs and post-processes; then each cycle polishes (tilt geometry, "
-                              "positions, motion), refines CTFs and refines\n"
+							  "positions, motion), refines CTFs and refines\n"
 							  "orientations. After each of these a new map is made, and its FSC decides: a "
-                              "refinement that makes it significantly worse\n"
+							  "refinement that makes it significantly worse\n"
 							  "is rejected. Every step has a job folder in the run folder and starts from "
-                              "the result of the one before.\n"
+							  "the result of the one before.\n"
 							  "\n"
 							  "  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
 							  "      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";

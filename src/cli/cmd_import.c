@@ -30,7 +30,7 @@ static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"           --pixel-size 1.35 --voltage 300 --cs 2.7 --amplitude-contrast 0.1 --hand -1 \\\n"
 	"           --tomogram-axes rotx --particles picks.txt --binning 8 --o Import/job001/\n"
 	"AreTomo: the same with --aln 'aretomo/*.aln' and --tomogram-size, without --xf and IMOD's other "
-    "options.\n"
+	"options.\n"
 	"How each program's numbers are converted: docs/import.md. Then run `cyclotomo check` on the project.",
 	OPTIONS);
 

@@ -31,7 +31,7 @@ static const cyc_option OPTIONS[] = {
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"mask", "Make a soft solvent mask from a map",
 	"The map is low-pass filtered, voxels at or above a threshold are taken as the particle, and the mask is "
-    "extended and given\n"
+	"extended and given\n"
 	"a soft edge. Without --threshold a suitable one is found from the grey values, and printed:\n"
 	"  cyclotomo mask --i Reconstruct/job001/merged.mrc --o mask.mrc",
 	OPTIONS);

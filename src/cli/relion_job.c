@@ -191,7 +191,7 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 		                     "%s: jobs of the type '%s' are not supported here", cyc_star_name(star), label);
 		cyc_error_hint(
 			"supported: relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, "
-		    "relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
+			"relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
 	}
 done:
 	return st;

@@ -30,14 +30,14 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 	fprintf(
 		o.f,
 		"# Defocus, astigmatism and contrast scale of each tilt image after refinement. Lengths in Å, dose "
-	    "in e/Å².\n"
+		"in e/Å².\n"
 		"# seen: particles used; +-: standard error of the value before it; change: of the defocus, from the "
-	    "input;\n"
+		"input;\n"
 		"# ratio: new scale over old; gain: rise of the log-likelihood (values of a few are noise). Status:\n"
 		"#   moved         changed by more than two standard errors\n"
 		"#   confirmed     the image agrees with the input\n"
 		"#   weak          more than half of the result comes from the input and the trend of the series, "
-	    "not from this image;\n"
+		"not from this image;\n"
 		"#                 the values may still have changed much\n"
 		"#   shifted       all particles were elsewhere in the image; the shift of the tilt was corrected\n"
 		"#   bad           the image does not show its particles; scale 0, no longer used\n"

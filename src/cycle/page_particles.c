@@ -45,9 +45,9 @@ static cyc_status put_directions(FILE *f, const cyc__cycle *c, const cyc_star_bl
 	CYC_TRY(cyc_asprintf(
 		&html,
 		"<figure><img class=\"chart\" alt=\"directions of the particles\" src=\"%s\"><figcaption><b>Angular "
-	    "distribution</b>: viewing direction of each of the %lld particles at zero tilt, in the frame of the "
-	    "map, no symmetry applied. Colour: number of particles relative to a uniform distribution. "
-	    "Equal-area projection.</figcaption></figure>\n",
+		"distribution</b>: viewing direction of each of the %lld particles at zero tilt, in the frame of the "
+		"map, no symmetry applied. Colour: number of particles relative to a uniform distribution. "
+		"Equal-area projection.</figcaption></figure>\n",
 		uri, (long long)n));
 	CYC_TRY(cyc__put_and_keep(f, c, key, &html));
 done:

@@ -49,10 +49,10 @@ static void describe_change(char *out, size_t size, const cyc__step *before, con
 	else if (t->n_better > 0) headline = "Refinement improved the map:";
 	if (t->n_better > 0 && gain > 0.0 && after->resolution_A > before->resolution_A) {
 		remark = " The resolution, a single point where the FSC crosses 0.143, did not improve: the gain is "
-		         "at lower resolution.";
+				 "at lower resolution.";
 	} else if (gain < 0.0 && after->resolution_A < before->resolution_A) {
 		remark = " The resolution is a single point where the FSC crosses 0.143, and is misleading here: the "
-		         "map lost more at other resolutions.";
+				 "map lost more at other resolutions.";
 	}
 	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s",
 	         headline, before->mean_fsc, after->mean_fsc, before->resolution_A, after->resolution_A, remark);

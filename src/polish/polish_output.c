@@ -278,18 +278,18 @@ done:
 
 static const char UNCERTAINTY_COMMENT[] =
 	"Standard errors of what the images determine (docs/theory/06-polishing.md, T6.15). A common shift and "
-    "a\n"
+	"a\n"
 	"common rotation of specimen and tilts do not change the images, and are not included."
 	"\ncycAngleX, Y, ZErrorDeg: rotations of a tilt about the image axis across the tilt axis, about the "
-    "tilt\n"
+	"tilt\n"
 	"axis and about the beam, without the mean rotation of the tilts in the specimen."
 	"\ncycShiftX, YErrorAngst: shifts, without the best-fitting offset of the specimen."
 	"\ncycMotionErrorAngst: motion since the lowest dose (where it is 0 by definition), RMS over particles "
-    "and\n"
+	"and\n"
 	"axes."
 	"\ncycPositionX, Y, ZErrorAngst: positions along the specimen's axes, mean over the tilts, without the\n"
 	"best-fitting offset and rotation of all particles of the series (kept fixed if there are fewer than "
-    "four\n"
+	"four\n"
 	"particles).\n"
 	"-1: unknown, because it was not refined.\n";
 

@@ -56,7 +56,7 @@ static cyc_status check_one_kind(const cyc_project_view *p)
 			fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV,
 			CYC_E_UNSUPPORTED,
 			"tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select "
-		    "particles with one pixel size and voltage",
+			"particles with one pixel size and voltage",
 			first->name, first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
 	}
 done:

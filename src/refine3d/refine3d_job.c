@@ -705,8 +705,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		s->has_converged = true;
 	cyc_info(
 		"iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses changed by %.3f degrees and %.3f "
-	    "Å, standard errors %.3f degrees and %.3f Å (of the start: %.2f and %.2f); mean maximum of the "
-	    "posterior %.2f",
+		"Å, standard errors %.3f degrees and %.3f Å (of the start: %.2f and %.2f); mean maximum of the "
+		"posterior %.2f",
 		s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc,
 		cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A, cyc_rad_to_deg(s->rotation_error_rad),
 		s->offset_error_A,

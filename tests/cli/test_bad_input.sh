@@ -218,7 +218,7 @@ say=("--crop-images")
 fails 2 "${reconstruct[@]}" --crop-images
 say=("unknown option '--max-dos'")
 fails 2 "${extract[@]}" --max-dos 3
-say=("none of the 12 particles" "seen in 6 tilt images")
+say=("none of the 12 particles" "visible in at least 6 tilt images")
 fails 3 "${extract[@]}" --min_frames 6
 # Names that would leave the folder, or meet in one file, become other names of files.
 cp p/particles.star keep

@@ -78,13 +78,13 @@ refused 3 'RawSize' "${are[@]}" --o n
 sed -i 's/^    9/    2/' p/are/TS_01.aln
 refused 3 "line 6: section 2 occurs twice" "${are[@]}" --o n
 sed -i '6s/^    2/    3/; 5s/[-0-9.]*$/tilt/' p/are/TS_01.aln
-refused 3 "line 5: wanted the tilt angle (TILT) in column 10, found 'tilt'" "${are[@]}" --o n
+refused 3 "line 5: expected the tilt angle (TILT) in column 10, found 'tilt'" "${are[@]}" --o n
 sed -i '5s/tilt$/0/' p/are/TS_01.aln
 echo 7 >> p/are/TS_01.dose
 refused 3 'has 6 doses' "${are[@]}" --o n
 sed -i '$d' p/are/TS_01.dose
 printf '1 2 3\n4 5 x\n' > p/picks.txt
-refused 3 "line 2: wanted z in column 3, found 'x'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
+refused 3 "line 2: expected z in column 3, found 'x'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
 printf 'TS_09 1 2 3\n' > p/picks.txt
 refused 3 "there is no tomogram 'TS_09'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
 refused 2 '--binning' "${are[@]/few.star/picks.txt}" --o n

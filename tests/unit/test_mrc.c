@@ -44,7 +44,8 @@ static void names(void **state)
 	char *p = NULL;
 	int64_t s;
 	bool k;
-	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.ctf"), CYC_E_FORMAT, "x.ctf", "'ctf' is not the extension");
+	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.ctf"), CYC_E_FORMAT, "x.ctf",
+	             "'ctf' is not the extension");
 	assert_non_null(strstr(cyc_error_get()->hint, "x.ctf:mrc"));
 	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.tif"), CYC_E_UNSUPPORTED, "x.tif");
 	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "dir.mrc/x"), CYC_E_FORMAT, "dir.mrc/x");

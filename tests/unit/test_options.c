@@ -141,7 +141,8 @@ static void test_refusals(void **state)
 	assert_refused(parse(&a, 2, "--b", "12.5"), "--b must be a whole number <px>, got '12.5'", "");
 	assert_refused(parse(&a, 2, "--b", "0"), "at least 2", "");
 	assert_refused(parse(&a, 2, "--b", "99999999999"), "out of range", "");
-	assert_refused(parse(&a, 2, "--length", "30 parsec"), "--length must be a number <Å>, got '30 parsec'", "");
+	assert_refused(parse(&a, 2, "--length", "30 parsec"), "--length must be a number <Å>, got '30 parsec'",
+	               "");
 	assert_refused(parse(&a, 2, "--length", "nan"), "must be a number", "");
 	assert_refused(parse(&a, 2, "--length", ""), "must be a number", "");
 	assert_refused(parse(&a, 2, "--twist", "3A"), "must be a number <degrees>", "");
