@@ -44,7 +44,8 @@ static const cyc_option OPTIONS[] = {
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"refine", "Refine orientation and position of every particle",
 	"  cyclotomo refine --i Reconstruct/job005/optimisation_set.star --mask mask.mrc --b 256 --crop 192 "
-	"--sym C6 --particle-diameter 230 --o Refine3D/job006/\n"
+	"--sym C6 \\\n"
+	"      --particle-diameter 230 --o Refine3D/job006/\n"
 	"refines poses against the half map of their own half-set, directly from the tilt images.",
 	OPTIONS);
 

@@ -19,7 +19,7 @@ static const cyc_option OPTIONS[] = {
 	CYC_HEADING("Which particles"),
 	ARG(DOUBLE, "min-separation", min_separation_A, .unit = "<Å>", .range = "[0,", .no_default = "required",
 	    .help =
-	        "Least distance between two particles of a tomogram; of pairs that are closer one is removed."),
+	        "Minimum distance between two particles of a tomogram; of pairs that are closer one is removed."),
 	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "keep the first in the file",
 	    .help = "Column with a score: of two that are too close keep the one with the higher value (for "
 	            "example rlnMaxValueProbDistribution)."),

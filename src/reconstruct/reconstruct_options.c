@@ -50,8 +50,9 @@ static const cyc_option ROWS[] = {
 	    .help = "Leave out particle windows that are partly outside their image, instead of using the part "
 	            "inside."),
 	ROW(FLAG, "crop-images", crop_images,
-	    .help = "Crop images to --crop after multiplication by the CTF, as an extraction does, instead of "
-	            "cropping the map: better if the box is small for the defocus. The cycle does this."),
+	    .help = "Crop images to --crop after multiplication by the CTF, as an extraction and the cycle do, "
+	            "instead of inserting whole windows and cropping the map: better if the box is small for the "
+	            "defocus."),
 	ROW(FLAG, "listed-frames", listed_frames,
 	    .help = "Use the images listed in rlnTomoVisibleFrames of extracted particles; outside the image its "
 	            "border pixels are repeated."),

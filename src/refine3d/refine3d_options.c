@@ -6,7 +6,7 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Input and output"),
 	CYC_NESTED(cyc_refine3d_options, input, &cyc_project_input_table, .purpose = CYC_FOR_FILES),
 	ROW(TEXT, "ref", ref1, .alias = "--ref1", .relion = "--ref", .unit = "<map>",
-	    .no_default = "of the optimisation set", .purpose = CYC_FOR_FILES,
+	    .no_default = "from the optimisation set", .purpose = CYC_FOR_FILES,
 	    .help = "Half map 1 (half map 2 is found by its name), or one map for both half-sets."),
 	ROW(TEXT, "ref2", ref2, .unit = "<map>", .purpose = CYC_FOR_FILES, .help = "Half map 2."),
 	ROW(TEXT, "mask", mask, .relion = "--solvent_mask", .unit = "<mask>",

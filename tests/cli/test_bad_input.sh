@@ -274,7 +274,7 @@ fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc -
 mended p/frames/TS_02_004.mrc
 
 ## options that do not go together, and boxes that do not fit
-say=("motion" "shifts")
+say=("--motion" "--shift-only")
 fails 2 "${polish[@]}" --motion --shift-only
 say=("nothing to refine")
 fails 2 "${polish[@]}" --const-positions --const-angles --const-shifts
