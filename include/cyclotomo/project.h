@@ -88,7 +88,7 @@ typedef struct {
 	double pre_exposure_e_per_A2;
 	double xtilt_rad, ytilt_rad, zrot_rad;
 	double shift_x_A, shift_y_A; /**< image axes, added */
-	bool has_angles;             /**< the five numbers above are there */
+	bool has_angles;             /**< the five numbers above are given */
 	bool has_matrix;             /**< RELION-4: `matrix` holds the projection and wins */
 	double matrix[3][4];         /**< tomogram px (from corner) -> image px, rows x, y, depth */
 	bool has_nominal_tilt;
@@ -394,7 +394,7 @@ typedef struct {
 int32_t cyc_particle_set_first_series(const cyc_particle_set *s);
 
 /**
- * Hash of everything that tomograms and particles say, continuing `h`: the structs, and all cells of the
+ * Hash of the content of tomograms and particles, continuing `h`: the structs, and all cells of the
  * tables they come from (tilt tables too). Not of the images: cyc_images_hash() of record.h. What a resumed
  * job compares its unfinished results with.
  */

@@ -136,9 +136,11 @@ static const char *measured_text(char text[48], cyc_measured m, double scale, co
 static void tell_series(const cyc_series_evidence *e)
 {
 	char hand[48], dose[48], contrast[48], size[48];
-	cyc_info("%s: %lld images; hand %s, dose %s, contrast %s, pixel size %s", e->name, (long long)e->n_images,
-	         measured_text(hand, e->hand, 1, ""), measured_text(dose, e->dose, 1, ""),
-	         measured_text(contrast, e->contrast, 1, ""), measured_text(size, e->stretch, 100, " %"));
+	cyc_info(
+		"%s: %lld images; hand %s and dose %s (should be 1); contrast %s (should be positive); pixel size %s",
+		e->name, (long long)e->n_images, measured_text(hand, e->hand, 1, ""),
+		measured_text(dose, e->dose, 1, ""), measured_text(contrast, e->contrast, 1, ""),
+		measured_text(size, e->stretch, 100, " %"));
 }
 
 static cyc_status compare_series(cyc_check *c, cyc_ring_pass *pass, const cyc_particle_set *part, int32_t i)

@@ -34,7 +34,7 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 		"# seen: particles used; +-: standard error of the value before it; change: of the defocus, from the "
 		"input;\n"
 		"# ratio: new scale over old; gain: rise of the log-likelihood (values of a few are noise). Status:\n"
-		"#   moved         changed by more than two standard errors\n"
+		"#   moved         defocus, astigmatism or scale changed by more than two standard errors\n"
 		"#   confirmed     the image agrees with the input\n"
 		"#   weak          more than half of the result comes from the input and the trend of the series, "
 		"not from this image;\n"

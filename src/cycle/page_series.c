@@ -504,8 +504,9 @@ cyc_status cyc__put_tilt_series(const cyc__page *p)
 	cyc__end_table(f);
 	fputs("<p class=\"note\">Shifts, motion and defocus: RMS change since the start of the run (shifts and "
 	      "motion per axis, without a common shift). Scale: mean contrast scale of the tilts used. Evidence: "
-	      "hand and doses of the tables compared with the images; both should be 1. Changed: by more than "
-	      "two standard errors. Weak: determined mostly by the input and the trend of the series.",
+	      "hand and doses of the tables compared with the images; both should be 1. Changed: defocus, "
+	      "astigmatism or scale by more than two standard errors. Weak: determined mostly by the input and "
+	      "the trend of the series.",
 	      f);
 	if (t.ctf.step) {
 		fputs(" Defocus and scale are from ", f);

@@ -314,9 +314,9 @@ done:
 
 static void polish_log(const cyc__step *s)
 {
-	cyc_info(
-		"%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)",
-		s->dir, s->n_improved, s->n_series, s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
+	cyc_info("%s: %.0f of %.0f tilt series agree better with held-out images; shifts changed by %.2f Å RMS, "
+	         "positions by %.2f Å (%.1f s)",
+	         s->dir, s->n_improved, s->n_series, s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
 }
 
 /* ---------------------------------------------------------------- orientations */
