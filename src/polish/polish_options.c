@@ -68,7 +68,7 @@ static const cyc_option ROWS[] = {
 	ROW(INT, "last-tilt", last_tilt, .alias = "--max_frame", .unit = "<n>", .value = "-1",
 	    .no_default = "the last one", .help = "Last tilt used."),
 	ROW(FLAG, "compat-relion5", compat_relion5,
-	    .help = "Images, priors and weights as in RELION 5.0.1, for comparison."),
+	    .help = "Likelihood, priors and weights as in RELION 5.0.1, for comparison."),
 	ROW(FLAG, "keep-self-correlation", keep_self_correlation,
 	    .help = "Do not correct for the image's own contribution to the half map it is compared with."),
 	ROW(FLAG, "accept-worse", accept_worse,

@@ -42,7 +42,8 @@ static const cyc_option ROWS[] = {
 	    .help = "Initial angular step: 2 is 15 degrees, 3 is 7.5, 4 is 3.75, 5 is 1.9; halved by "
 	            "--oversampling."),
 	ROW(INT, "local-from", auto_local_order, .relion = "--auto_local_healpix_order", .relion_default = "4",
-	    .unit = "<n>", .value = "4", .range = "[0,", .help = "Order from which on searches are local."),
+	    .unit = "<n>", .value = "4", .range = "[0,",
+	    .help = "HEALPix order from which on searches are local."),
 	ROW(INT, "oversampling", oversampling, .relion = "--oversampling", .relion_default = "1", .unit = "<n>",
 	    .value = "1", .range = "[0,1]", .help = "How often steps are halved in the second pass: 0 or 1."),
 	ROW(ANGLE, "sigma-angle", sigma_angle_rad, .relion = "--sigma_ang", .relion_default = "-1",

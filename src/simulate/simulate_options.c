@@ -56,17 +56,19 @@ static const cyc_option ROWS[] = {
 	    .help = "Power of low-resolution noise relative to shot noise."),
 	ROW(FLAG, "noise-free", noise_free, .help = "No noise in the images."),
 	CYC_HEADING("Errors added to the metadata, RMS; 0: none"),
-	ROW(DOUBLE, "error-defocus", error_defocus_A, .unit = "<Å>", .help = "Per tilt."),
+	ROW(DOUBLE, "error-defocus", error_defocus_A, .unit = "<Å>", .help = "Error of the defocus, per tilt."),
 	ROW(DOUBLE, "error-astigmatism", error_astigmatism_A, .unit = "<Å>",
 	    .help = "Error of the astigmatism vector, per tilt."),
-	ROW(DOUBLE, "error-scale", error_scale, .unit = "<fraction>", .help = "Per tilt."),
+	ROW(DOUBLE, "error-scale", error_scale, .unit = "<fraction>",
+	    .help = "Error of the contrast scale, per tilt."),
 	ROW(DOUBLE, "error-shift", error_shift_A, .unit = "<Å>",
 	    .help = "Error of the shift, per tilt and image axis."),
 	ROW(ANGLE, "error-angle", error_angle_rad, .unit = "<degrees>",
 	    .help = "Error of each of the three angles, per tilt."),
 	ROW(DOUBLE, "error-position", error_position_A, .unit = "<Å>",
 	    .help = "Error of the position, per particle and axis."),
-	ROW(ANGLE, "error-orientation", error_orientation_rad, .unit = "<degrees>", .help = "Per particle."),
+	ROW(ANGLE, "error-orientation", error_orientation_rad, .unit = "<degrees>",
+	    .help = "Error of the orientation, per particle."),
 };
 
 const cyc_option_table cyc_simulate_table = CYC_OPTION_TABLE("simulate", ROWS);
