@@ -263,7 +263,7 @@ cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c)
 		s = cairo_surface_write_to_png_stream(cairo_get_target(c->cr), write_chunk, out);
 	CYC_TRY(out->status);
 	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL,
-	          "the drawing library failed: %s", cairo_status_to_string(s));
+	          "the drawing library (cairo) failed: %s", cairo_status_to_string(s));
 done:
 	return st;
 }

@@ -92,7 +92,7 @@ for damage in 'sed -i s/85/86/ hurt/Run/CtfRefine/job003/tilt_series/TS_01.star'
 	'truncate -s 3000 hurt/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ hurt/Run/PostProcess/job002/cyclotomo_step.star'; do
 	eval "$damage"
 	cycle hurt || fail "after: $damage"
-	grep -q 'is done again' log || fail "not noticed: $damage"
+	grep -q 'is repeated' log || fail "not noticed: $damage"
 	fingerprint hurt >found
 	diff wanted found || fail "other results after: $damage"
 done

@@ -48,7 +48,7 @@ for delay in 0.1 0.3 0.5 0.8 1.2; do
 	[ -z "$(find p/K -name '*.tmp*')" ] || fail "temporary files are left"
 done
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 >out 2>log || fail "other options"
-grep -q 'other options: the CTFs of round 1 and all that follows are done again' log || fail "other options take the old results"
+grep -q 'other options: the CTFs of round 1 and all later steps are repeated' log || fail "other options take the old results"
 ! grep -q 'round 1 of 2: alignment' log || fail "an alignment that knows nothing of the option is done again"
 
 # Inputs that changed since are not what finished blocks were made from: tables that tomograms.star names, too. Nor is a block
@@ -69,7 +69,7 @@ for damage in ': >p/A/Polish/job001/particles.star' 'rm p/A/Polish/job003/tilt_s
 	'sed -i s/rlnDefocusU/rlnDefocusX/ p/A/CtfRefine/job002/tilt_series/TS_01.star'; do
 	eval "$damage"
 	again || fail "resuming after: $damage"
-	grep -q 'since it was written: .* are done again' log || fail "not noticed: $damage"
+	grep -q 'since it was written: .* are repeated' log || fail "not noticed: $damage"
 	results p/A >found
 	diff wanted found || fail "other results after: $damage"
 done

@@ -356,7 +356,7 @@ static void laws_for_scales(void **state)
 	cyc_ctfrefine_options o = options("edited/tomograms.star", "Never");
 	o.do_scale = false;
 	o.scale_model = CYC_SCALE_GLOBAL;
-	ASSERT_FAILS(cyc_ctfrefine_run(NULL, &o), CYC_E_USAGE, "scales are not refined");
+	ASSERT_FAILS(cyc_ctfrefine_run(NULL, &o), CYC_E_USAGE, "needs scales to be refined");
 }
 
 static void wrong_bfactors_are_put_right(void **state)

@@ -567,7 +567,7 @@ static void strange_checkpoints_are_not_used(void **state)
 	other.box_px = 48;
 	run_until_killed(&other, 3);
 	resumed_and_same(&o, "other input or options");
-	static const char *const SAID[] = { "is cut short", "is cut short", "is not a record of this version",
+	static const char *const SAID[] = { "is truncated", "is truncated", "is not a record of this version",
 		                                "is damaged", "is damaged" };
 	for (int k = 0; k < 5; k++) {
 		char *data = NULL;

@@ -1371,7 +1371,7 @@ static void bad_input(void **state)
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "does not fit");
 	o = options("Bad");
 	o.no_follow = o.no_search = true;
-	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing is left");
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_USAGE, "nothing to refine");
 	o = options("Bad");
 	o.ref1 = "missing_half1.mrc";
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_IO, "missing_half1.mrc");
@@ -1382,7 +1382,7 @@ static void bad_input(void **state)
 	o.mask = "truth/map.mrc";
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "neither as wide");
 	o.mask = "R/half1.mrc";
-	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "masks go from 0 to 1");
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "masks must be between 0 and 1");
 	assert_false(cyc_path_exists(in_root("Bad")));
 }
 
