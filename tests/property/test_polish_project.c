@@ -6,50 +6,28 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
 #include "polish/polish_start.h"
 #include "refine/refine_input.h"
 
 enum { BOX = 48 };
-static const char *g_root;
-
-static const char *in_root(const char *name)
-{
-	static char buffer[8][600];
-	static int i;
-	i = (i + 1) % 8;
-	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
-	return buffer[i];
-}
 
 /* Images whose alignment alone is wrong, and half maps made with the true metadata. */
 static void simulate(const char *name, int32_t n_series, int32_t n_particles, double motion_A,
                      bool noise_free)
 {
-	cyc_simulate_options p;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	static char root[96];
-	snprintf(root, sizeof root, "%s", temp_path(name));
-	g_root = root;
-	p.out_dir = g_root;
+	cyc_simulate_options p = simulated_project(name);
 	p.noise_free = noise_free;
-	p.symmetry = "O";
 	p.n_series = n_series;
 	p.n_particles = n_particles;
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.edge_px = 30;
 	p.n_tilts = n_series > 1 ? 11 : 21;
 	p.tilt_step_rad = cyc_deg_to_rad(n_series > 1 ? 10 : 5);
@@ -770,20 +748,13 @@ static void partial_windows_count_for_their_share(void **state)
 
 static void assert_same_results(const char *a, const char *b, int32_t n_series)
 {
-	char name[3 + 3][40] = { "particles.star", "motion.star", "uncertainty.star" };
-	for (int32_t i = 0; i < n_series; i++)
-		snprintf(name[3 + i], sizeof name[0], "tilt_series/TS_%02d.star", i + 1);
-	for (int32_t k = 0; k < 3 + n_series; k++) {
-		char *data[2], path[2][400];
-		size_t n[2];
-		for (int i = 0; i < 2; i++) {
-			snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name[k]);
-			ASSERT_OK(cyc_read_file(&data[i], &n[i], in_root(path[i])));
-		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
-			fail_msg("%s and %s differ", path[0], path[1]);
-		for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	char name[3][40];
+	const char *files[3 + 3] = { "particles.star", "motion.star", "uncertainty.star" };
+	for (int32_t i = 0; i < n_series; i++) {
+		snprintf(name[i], sizeof name[i], "tilt_series/TS_%02d.star", i + 1);
+		files[3 + i] = name[i];
 	}
+	assert_same_files(a, b, files, 3 + (size_t)n_series);
 }
 
 /* Sum of squares of (shift - truth) / error of a series, less the offset of the specimen that makes it least;
@@ -848,16 +819,6 @@ static void errors_are_as_large_as_is_said(void **state)
 	cyc_tomogram_set_destroy(&out);
 }
 
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
-}
-
 static void same_bits_for_threads_and_after_kills(void **state)
 {
 	(void)state;
@@ -877,17 +838,7 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.out_dir = "Killed";
 	o.resume = true;
 	for (int at = 1; at <= 3; at++) {
-		int status;
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			g_kill_at = at;
-			g_calls = 0;
-			cyc_progress_set_sink(kill_at_progress, NULL);
-			_exit(cyc_polish_run(NULL, &o) == CYC_OK ? 0 : 1);
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		RUN_UNTIL_KILLED(at, cyc_polish_run, &o);
 		char record[40];
 		snprintf(record, sizeof record, "Killed/temp/TS_%02d.polish", at);
 		assert_true(cyc_path_exists(in_root(record)));
