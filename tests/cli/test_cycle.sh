@@ -2,13 +2,15 @@
 # The cycle on a simulated project: same bits for any number of threads, however often it was killed; clear refusals.
 set -euo pipefail
 cyclotomo=$1
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
+source "$here/kill_at_line.sh"
 
 "$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
-options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish --skip-refine)
+options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-check --skip-polish --skip-refine)
 cycle() { local root=$1; shift; "$cyclotomo" cycle --root "$root" "${options[@]}" "$@" >out 2>log; }
 # Results of a run, with everything that may depend on time, host and threads left out.
 fingerprint() {
@@ -34,30 +36,27 @@ done
 [ ! -e one/default_pipeline.star ] || fail "the user's project was touched"
 [ -z "$(find one/Run -name '*.tmp*')" ] || fail "temporary files are left"
 
-# Killed at any moment and started again, it ends with the same.
-for delay in 0.05 0.2 0.4 0.7 1.1 1.6; do
+# Killed at any moment and started again, it ends with the same: in the first step, between steps, in the middle of the CTF
+# refinement and in the last step.
+killed_and_resumed() { # line, options
+	local line=$1
+	shift
 	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed --j 2 || fail "going on after a kill at $delay s"
+	kill_at_line KILL "${line%%:*}" -e "${line#*:}" "$cyclotomo" cycle --root killed "${options[@]}" "$@" --j 2
+	[ "$killed_code" = 137 ] || fail "ended with $killed_code, and was not killed at $line"
+	cycle killed "$@" --j 2 || fail "going on after a kill at $line"
 	[ -z "$(find killed/Run/*/ -name '*.tmp*')" ] || fail "temporary files of the killed run are left"
 	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results"
-done
+	diff wanted found || fail "a kill at $line changes results"
+}
+for line in '1:' '1:job002/: resolution' '1:reference: 64 px map' '1:input errors' '2:PostProcess/job005'; do killed_and_resumed "$line"; done
 
-# Ctrl-C: exit code 130, flags, and it goes on.
+# A request to stop: exit code 130, flags, and it goes on.
 rm -rf killed && cp -r clean killed
-"$cyclotomo" cycle --root killed "${options[@]}" >/dev/null 2>log &
-pid=$!
-sleep 0.15
-code=0
-kill -TERM $pid 2>/dev/null || true
-wait $pid || code=$?
-[ $code = 130 ] || [ $code = 0 ] || fail "exit code $code after a request to stop"
-[ $code = 0 ] || grep -q 'error: .*interrupted' log || fail "message of a request to stop"
+kill_at_line TERM 2 -e job001 "$cyclotomo" cycle --root killed "${options[@]}"
+cp killed_log log
+[ "$killed_code" = 130 ] || fail "exit code $killed_code after a request to stop"
+grep -q 'error: .*interrupted' log || fail "message of a request to stop"
 cycle killed || fail "going on after a request to stop"
 
 # Refusals: nothing done, nothing changed.
@@ -144,17 +143,7 @@ for file in tomograms.star particles.star motion.star optimisation_set.star unce
 done
 [ ! -e one/Run/Polish/job003/temp ] || fail "records of polishing are left"
 grep -q 'Run/PostProcess/job005\|Run/PostProcess/job002' one/Run/CtfRefine/job006/note.txt || fail "the CTF refinement does not follow"
-for delay in 0.3 0.5 0.7 0.9; do
-	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" "${polish[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed "${polish[@]}" --j 2 || fail "going on with polishing after a kill at $delay s"
-	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results of polishing"
-done
+for line in '1:displacements up to' '1:of 2 tilt series' '1:CtfRefine/job006'; do killed_and_resumed "$line" "${polish[@]}"; done
 rm -rf killed && cp -r clean killed
 for job in Reconstruct/job001 PostProcess/job002 Polish/job003; do
 	command=$(sed -n 's/^cyclotomo //p' "one/Run/$job/note.txt")
@@ -168,7 +157,7 @@ refused 2 'was started with other options: --velocity-sigma (was 0.05' one
 
 # So do the orientations, last in a cycle; killed in the middle of everything, the whole cycle ends with the same.
 rm -rf one two && cp -r clean one && cp -r clean two
-options=("${options[@]:0:${#options[@]}-1}")
+options=("${options[@]:0:${#options[@]}-2}") # with the check of the metadata
 cycle one --j 1 || fail "the whole cycle"
 cycle two --j 2 || fail "the whole cycle with two threads"
 fingerprint one >wanted
@@ -177,14 +166,4 @@ diff wanted found || fail "the number of threads changes results of the whole cy
 for file in run_data.star run_optimisation_set.star run_uncertainty.star RELION_JOB_EXIT_SUCCESS; do
 	[ -e "one/Run/Refine3D/job009/$file" ] || fail "no $file of the refinement of the orientations"
 done
-for delay in 1.7; do
-	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed --j 2 || fail "going on with the whole cycle after a kill at $delay s"
-	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results of the whole cycle"
-done
+killed_and_resumed '1:iteration 1: FSC'
