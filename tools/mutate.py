@@ -61,7 +61,7 @@ mutation("refine_tilts: box is not in the hash", "refine_tilts.c", "{ o->box_px,
 mutation("refine_tilts: whole windows are not in the hash", "refine_tilts.c", "{ o->box_px, o->whole_windows }", "{ o->box_px, 0 }", "cli/test_refine_tilts")
 mutation("refine_tilts: references are not in the hash", "refine_tilts.c", "\t\tCYC_TRY(cyc_input_file_hash(&h, files[i], root));", "\t\th++;", "cli/test_refine_tilts")
 mutation("magnified tables: full plane", "tilt_batch.c", "if (x * x + ky * ky >= n_k2 || envelope[2 * (x * x + ky * ky)] == 0) continue;", "(void)envelope;\n\t\t\t(void)n_k2;", "unit/test_tilt|property/test_aberrations")
-mutation("magnified tables: envelope of the image's frequency", "tilt_batch.c", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2),", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * hypot(x, ky),", "unit/test_tilt|property/test_aberrations")
+mutation("magnified tables: envelope of the image's frequency", "tilt_batch.c", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2),", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * hypot(x, ky),", "unit/test_conventions|unit/test_tilt")
 mutation("poses: no errors", "pose_search.c", "for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);", "for (int k = 0; k < N; k++) error[k] = 0;", REFINE)
 mutation("poses: no mass of a maximum", "pose_search.c", "log_mass[i] = peaks[i].log_posterior + errors_of(error[i], &peaks[i].at);", "log_mass[i] = peaks[i].log_posterior + 0 * errors_of(error[i], &peaks[i].at);", REFINE)
 mutation("polish: errors of tilts are 0", "polish_output.c", "TILT[k], r->tilt_errors[5 * t + k])", "TILT[k], 0 * r->tilt_errors[5 * t + k])", POLISH)

@@ -789,6 +789,40 @@ static double shift_chi2(const cyc_tilt_series *truth, const cyc_tilt_series *fo
 	return chi2;
 }
 
+/* Root mean square of (place - truth) / error over particles and axes, less the mean offset of each series.
+ */
+static double places_z(const char *particles, const cyc_star_block *errors)
+{
+	static const char *const LABEL[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst",
+		                                  "cycPositionZErrorAngst" };
+	metadata truth = read_metadata("truth/tomograms.star", "truth/particles.star", NULL),
+			 found = read_metadata("truth/tomograms.star", particles, NULL);
+	double chi2 = 0;
+	assert_non_null(errors);
+	assert_int_equal(cyc_star_n_rows(errors), truth.particles->n);
+	for (int32_t s = 0; s < truth.tomograms->n_series; s++) {
+		int64_t first = truth.particles->series_first[s], last = truth.particles->series_first[s + 1];
+		double mean[3] = { 0 };
+		for (int pass = 0; pass < 2; pass++)
+			for (int64_t i = first; i < last; i++) {
+				const cyc_particle *a = &found.particles->particles[i], *b = &truth.particles->particles[i];
+				const double d[3] = { a->position_A.x - b->position_A.x, a->position_A.y - b->position_A.y,
+					                  a->position_A.z - b->position_A.z };
+				for (int k = 0; k < 3; k++) {
+					double sigma;
+					ASSERT_OK(cyc_star_double_of(&sigma, errors, i, LABEL[k]));
+					assert_true(sigma > 0 && isfinite(sigma));
+					if (pass == 0) mean[k] += d[k] / (double)(last - first);
+					else chi2 += cyc_square((d[k] - mean[k]) / sigma);
+				}
+			}
+	}
+	double n = 3 * (double)truth.particles->n;
+	drop(&truth);
+	drop(&found);
+	return sqrt(chi2 / n);
+}
+
 /* An error bar is a promise: of noisy images, errors of shifts are as large as is said, neither much larger
  * nor much smaller. */
 static void errors_are_as_large_as_is_said(void **state)
@@ -814,6 +848,12 @@ static void errors_are_as_large_as_is_said(void **state)
 	 * as well. */
 	if (!(chi2 > 0.6 * expected && chi2 < 1.7 * expected))
 		fail_msg("shifts: RMS of error over standard error is %.3f", sqrt(chi2 / expected));
+	/* The common rotation, which is in the places but not in their errors, and the half maps' centres widen
+	 * it. */
+	static const double LEAST_Z = 0.5, MOST_Z = 2;
+	double z = places_z("N/particles.star", cyc_star_find(errors, "particles"));
+	print_message("places: RMS of error over standard error %.3f\n", z);
+	assert_true(z > LEAST_Z && z < MOST_Z);
 	cyc_star_destroy(&errors);
 	cyc_tomogram_set_destroy(&truth);
 	cyc_tomogram_set_destroy(&out);
@@ -830,6 +870,20 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.n_threads = 2;
 	ASSERT_OK(cyc_polish_run(NULL, &o));
 	assert_same_results("T1", "T2", 3);
+	/* Motion is known since the lowest dose, where it is nil, and worse the later. */
+	cyc_star *errors = NULL;
+	ASSERT_OK(cyc_star_read(&errors, in_root("T1/uncertainty.star")));
+	const cyc_star_block *b = cyc_star_find(errors, "TS_01");
+	assert_non_null(b);
+	int n_nil = 0;
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		double sigma;
+		ASSERT_OK(cyc_star_double_of(&sigma, b, i, "cycMotionErrorAngst"));
+		assert_true(sigma >= 0 && isfinite(sigma));
+		n_nil += sigma <= 0;
+	}
+	assert_int_equal(n_nil, 1);
+	cyc_star_destroy(&errors);
 	o.out_dir = "Strict";
 	o.backend = "strict";
 	ASSERT_OK(cyc_polish_run(NULL, &o));

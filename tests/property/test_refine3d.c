@@ -589,6 +589,37 @@ static void errors(double *angle, double *distance, const char *particles)
 	cyc_symmetry_destroy(&symmetry);
 }
 
+static double number_of(const cyc_star *s, const char *block, int64_t row, const char *label)
+{
+	double value;
+	const cyc_star_block *b = cyc_star_find(s, block);
+	assert_non_null(b);
+	ASSERT_OK(cyc_star_double_of(&value, b, row, label));
+	return value;
+}
+
+/* Priors are learned (T8.13): poses that are known to half a degree and an Angstrom, from a start that is
+ * wrong by 4 degrees and 1.5 Angstrom [per axis, 30 numbers to a half-set: to 13 %], have priors of about
+ * that width, whatever they began with. The contrast of series is relative to all (T8.6): their mean is 1. */
+static void assert_learned(const char *file)
+{
+	static const double START_DEG = 4, START_A = 1.5, LEAST_SHARE = 0.3, MOST_SHARE = 1.5;
+	static const double MEAN_OF_SCALES = 0.02, SAME_CONTRAST = 0.3; /* series of ten particles in equal ice */
+	cyc_star *s = NULL;
+	ASSERT_OK(cyc_star_read(&s, in_root(file)));
+	double rotation = number_of(s, "model_general", 0, "rlnSigmaPriorRotAngle"),
+		   offset = number_of(s, "model_general", 0, "rlnSigmaOffsetsAngst"),
+		   scale[2] = { number_of(s, "model_groups", 0, "rlnGroupScaleCorrection"),
+		                number_of(s, "model_groups", 1, "rlnGroupScaleCorrection") };
+	print_message("priors of %.2f degrees and %.2f A, contrasts of series %.3f and %.3f\n", rotation, offset,
+	              scale[0], scale[1]);
+	assert_true(rotation > LEAST_SHARE * START_DEG && rotation < MOST_SHARE * START_DEG);
+	assert_true(offset > LEAST_SHARE * START_A && offset < MOST_SHARE * START_A);
+	assert_true(fabs(0.5 * (scale[0] + scale[1]) - 1) < MEAN_OF_SCALES + 0.5 * fabs(scale[0] - scale[1]));
+	assert_true(fabs(scale[0] - scale[1]) < SAME_CONTRAST);
+	cyc_star_destroy(&s);
+}
+
 static void poses_come_back(void **state)
 {
 	(void)state;
@@ -629,6 +660,7 @@ static void poses_come_back(void **state)
 		if (!cyc_path_exists(in_root(name))) fail_msg("%s was not written", name);
 	}
 	assert_false(cyc_path_exists(in_root("P/temp")));
+	assert_learned("P/run_it001_half1_model.star");
 }
 
 /* Rotation vectors from the truth, less their mean, which is the map's, over their standard errors: root mean
