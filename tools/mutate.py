@@ -264,6 +264,7 @@ def main():
     if stale or o.list:
         sys.exit(2 if stale else 0)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the line is put back
+    os.environ["CYCLOTOMO_MEMORY_SAID"] = "1"
     o.work.mkdir(parents=True, exist_ok=True)
     tree, counts = Tree(o.work.resolve(), o.jobs), {}
     for m in chosen:
