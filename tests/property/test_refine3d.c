@@ -7,16 +7,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/extract.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
-#include "cyclotomo/simulate.h"
 #include "refine3d/frames.h"
 #include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
@@ -507,32 +505,14 @@ static void frames_of_half_maps_come_back(void **state)
 /* ---------------------------------------------------------------- projects */
 
 enum { BOX = 48, CROP = 40 };
-static const char *g_root, *g_symmetry = "O";
-
-static const char *in_root(const char *name)
-{
-	static char buffer[8][600];
-	static int i;
-	i = (i + 1) % 8;
-	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
-	return buffer[i];
-}
+static const char *g_symmetry = "O";
 
 static void make_project(const char *name, int32_t n_series, int32_t n_particles, double signal)
 {
-	static char root[96];
-	cyc_simulate_options p;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	snprintf(root, sizeof root, "%s", temp_path(name));
-	g_root = root;
-	p.out_dir = g_root;
+	cyc_simulate_options p = simulated_project(name);
 	p.symmetry = g_symmetry;
 	p.n_series = n_series;
 	p.n_particles = n_particles;
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.edge_px = 30;
 	p.n_tilts = 11;
 	p.tilt_step_rad = cyc_deg_to_rad(8);
@@ -609,6 +589,37 @@ static void errors(double *angle, double *distance, const char *particles)
 	cyc_symmetry_destroy(&symmetry);
 }
 
+static double number_of(const cyc_star *s, const char *block, int64_t row, const char *label)
+{
+	double value;
+	const cyc_star_block *b = cyc_star_find(s, block);
+	assert_non_null(b);
+	ASSERT_OK(cyc_star_double_of(&value, b, row, label));
+	return value;
+}
+
+/* Priors are learned (T8.13): poses that are known to half a degree and an Angstrom, from a start that is
+ * wrong by 4 degrees and 1.5 Angstrom [per axis, 30 numbers to a half-set: to 13 %], have priors of about
+ * that width, whatever they began with. The contrast of series is relative to all (T8.6): their mean is 1. */
+static void assert_learned(const char *file)
+{
+	static const double START_DEG = 4, START_A = 1.5, LEAST_SHARE = 0.3, MOST_SHARE = 1.5;
+	static const double MEAN_OF_SCALES = 0.02, SAME_CONTRAST = 0.3; /* series of ten particles in equal ice */
+	cyc_star *s = NULL;
+	ASSERT_OK(cyc_star_read(&s, in_root(file)));
+	double rotation = number_of(s, "model_general", 0, "rlnSigmaPriorRotAngle"),
+		   offset = number_of(s, "model_general", 0, "rlnSigmaOffsetsAngst"),
+		   scale[2] = { number_of(s, "model_groups", 0, "rlnGroupScaleCorrection"),
+		                number_of(s, "model_groups", 1, "rlnGroupScaleCorrection") };
+	print_message("priors of %.2f degrees and %.2f A, contrasts of series %.3f and %.3f\n", rotation, offset,
+	              scale[0], scale[1]);
+	assert_true(rotation > LEAST_SHARE * START_DEG && rotation < MOST_SHARE * START_DEG);
+	assert_true(offset > LEAST_SHARE * START_A && offset < MOST_SHARE * START_A);
+	assert_true(fabs(0.5 * (scale[0] + scale[1]) - 1) < MEAN_OF_SCALES + 0.5 * fabs(scale[0] - scale[1]));
+	assert_true(fabs(scale[0] - scale[1]) < SAME_CONTRAST);
+	cyc_star_destroy(&s);
+}
+
 static void poses_come_back(void **state)
 {
 	(void)state;
@@ -649,6 +660,7 @@ static void poses_come_back(void **state)
 		if (!cyc_path_exists(in_root(name))) fail_msg("%s was not written", name);
 	}
 	assert_false(cyc_path_exists(in_root("P/temp")));
+	assert_learned("P/run_it001_half1_model.star");
 }
 
 /* Rotation vectors from the truth, less their mean, which is the map's, over their standard errors: root mean
@@ -894,36 +906,11 @@ static void mates_and_grey_scales_do_not_matter(void **state)
 	assert_float_equal(mates[1], plain[1], (0.1 * plain[1]));
 }
 
-static void assert_same_file(const char *a, const char *b)
-{
-	char *data[2];
-	size_t n[2];
-	ASSERT_OK(cyc_read_file(&data[0], &n[0], in_root(a)));
-	ASSERT_OK(cyc_read_file(&data[1], &n[1], in_root(b)));
-	if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", a, b);
-	for (int i = 0; i < 2; i++) cyc_free(data[i]);
-}
-
 static void assert_same_results(const char *a, const char *b)
 {
 	static const char *const FILES[] = { "run_data.star", "run_uncertainty.star", "run_class001.mrc",
 		                                 "run_half1_class001_unfil.mrc", "run_half2_class001_unfil.mrc" };
-	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
-		char x[80], y[80];
-		snprintf(x, sizeof x, "%s/%s", a, FILES[i]);
-		snprintf(y, sizeof y, "%s/%s", b, FILES[i]);
-		assert_same_file(x, y);
-	}
-}
-
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
+	assert_same_files(a, b, FILES, sizeof FILES / sizeof *FILES);
 }
 
 static void same_bits_for_threads_caches_and_after_kills(void **state)
@@ -951,17 +938,7 @@ static void same_bits_for_threads_caches_and_after_kills(void **state)
 	/* Progress is told once per tilt series and iteration: killed in the first iteration, and in the second
 	 * after the first was kept. */
 	for (int at = 1; at <= 3; at += 2) {
-		int status;
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			g_kill_at = at;
-			g_calls = 0;
-			cyc_progress_set_sink(kill_at_progress, NULL);
-			_exit(cyc_refine3d_run(NULL, &o) == CYC_OK ? 0 : 1);
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		RUN_UNTIL_KILLED(at, cyc_refine3d_run, &o);
 		assert_int_equal(cyc_path_exists(in_root("Killed/temp/iteration.checkpoint")), at == 3);
 	}
 	/* Other options do not take the checkpoint, nor is a damaged one used. */
@@ -1165,17 +1142,8 @@ static void stacks_same_bits_for_threads_caches_and_after_stops(void **state)
 	assert_same_results("S", "SNoCache");
 	o.out_dir = "SKilled";
 	o.resume = true;
-	int status;
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		g_kill_at = 3;
-		g_calls = 0;
-		cyc_progress_set_sink(kill_at_progress, NULL);
-		_exit(cyc_refine3d_run(NULL, &o) == CYC_OK ? 0 : 1);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFSIGNALED(status) && cyc_path_exists(in_root("SKilled/temp/iteration.checkpoint")));
+	RUN_UNTIL_KILLED(3, cyc_refine3d_run, &o);
+	assert_true(cyc_path_exists(in_root("SKilled/temp/iteration.checkpoint")));
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
 	assert_same_results("S", "SKilled");
 }

@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Does a test notice?   mutate.py [--only NAME ...] [--list] [--work FOLDER] [--jobs N]
+
+Each mutation is one wrong line of the program: an option that is forgotten, a formula without its factor, a constant that is
+twice what a theory page names. Copies the tracked files into FOLDER (default: build-mutate), builds there, and for each mutation
+changes the line, builds again, runs the tests that should notice, and puts the line back. Prints a table; the exit code is 1 if
+a mutation survives and 2 if the list is stale. --only takes names, or beginnings of names. Run by hand; needs what building
+needs, and Python's standard library.
+
+Files are found by their name anywhere under src/ and backends/, so the list survives moves. The old text has to occur once.
+"""
+import argparse
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Name, file, old text, new text, tests (a regular expression of ctest -R).
+M = []
+
+
+def mutation(name, file, old, new, tests):
+    M.append((name, file, old, new, tests))
+
+
+def constant(file, name, value, factor, tests, suffix=""):
+    """A named constant times a factor; its old text is `NAME = VALUE` up to what follows."""
+    text = "%s =%s" % (name, value if value.startswith("\n") else " " + value)
+    for f in factor if isinstance(factor, tuple) else (factor,):
+        mutation("%s x%g%s" % (name, f, suffix), file, text, "%s = %g * %s" % (name, f, value.strip()), tests)
+
+
+REFINE, MEMORY = "property/test_refine3d", "docs/memory_said"
+POLISH, CTF, BAD = "unit/test_polish|property/test_polish_project", "property/test_ctfrefine", "property/test_bad_tilts"
+
+# ---------------------------------------------------------------- steps left out
+
+mutation("learn_priors: returns at once", "expectation.c", "\tdeviation *d = NULL;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));",
+         "\tdeviation *d = NULL;\n\tif (n >= 0) return CYC_OK;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));", REFINE)
+# There was once an estimate of a particle's own noise in its reference; now its group is taken out of the map instead (T8.5).
+mutation("groups: all images are in every reference", "group_maps.c", "half * g->n_groups + i_group,\n", "-1,\n", REFINE)
+mutation("stacks: fill_shares gives 1", "stack_images.c", "\t\ts->share[j] = share;", "\t\tshare = 1;\n\t\ts->share[j] = share;", REFINE)
+mutation("fit_scales: mean of scales is not 1", "expectation.c", "\t\t\tj->series_scale[2 * i + h] *= count / mean;", "\t\t\tj->series_scale[2 * i + h] *= 2 * count / mean;", REFINE)
+mutation("fit_scales: clamps left out", "expectation.c", "fmin(fmax(scale, 0.2), 5)", "scale", REFINE)
+mutation("fit_scales: no least amplitude", "expectation.c", "fmax(all[0], sqrt(0.5 * all[2]))", "all[0]", REFINE)
+mutation("fit_scales: no own noise in it", "expectation.c", "j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2])",
+         "j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / all[2]", REFINE)
+mutation("polish: angle widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, n_input, expected), LEAST_ANGLE_RAD)", "robust_spread(squares, n_input, expected)", POLISH)
+mutation("polish: shift widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0), LEAST_SHIFT_A)", "robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0)", POLISH)
+mutation("reconstruct: weight of partial windows dropped", "tilt_batch.c", "\t\tb->weight[i] = weight;", "\t\tb->weight[i] = 1;", "unit/test_tilt|property/test_reconstruct|property/test_extract")
+mutation("reconstruct: weight of an image dropped", "accumulate.c", "b->weight[i] = a->image_weight;", "b->weight[i] = 1;", "property/test_image_weights|property/test_reconstruct")
+mutation("reconstruct: weights are not moved with their particles", "accumulate.c", "\t\tb->weight[n] = b->weight[i];\n", "", "property/test_refine3d|property/test_reconstruct|property/test_judge")
+mutation("refine_tilts: polishing's options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_polish_options_hash(&h, &j->o->polish));", "h++;", "cli/test_refine_tilts")
+mutation("refine_tilts: CTF options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_ctfrefine_options_hash(&h, &j->o->ctfrefine));", "h++;", "cli/test_refine_tilts")
+mutation("refine_tilts: box is not in the hash", "refine_tilts.c", "{ o->box_px, o->whole_windows }", "{ 0, o->whole_windows }", "cli/test_refine_tilts")
+mutation("refine_tilts: whole windows are not in the hash", "refine_tilts.c", "{ o->box_px, o->whole_windows }", "{ o->box_px, 0 }", "cli/test_refine_tilts")
+mutation("refine_tilts: references are not in the hash", "refine_tilts.c", "\t\tCYC_TRY(cyc_input_file_hash(&h, files[i], root));", "\t\th++;", "cli/test_refine_tilts")
+mutation("magnified tables: full plane", "tilt_batch.c", "if (x * x + ky * ky >= n_k2 || envelope[2 * (x * x + ky * ky)] == 0) continue;", "(void)envelope;\n\t\t\t(void)n_k2;", "unit/test_tilt|property/test_aberrations")
+mutation("magnified tables: envelope of the image's frequency", "tilt_batch.c", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2),", "double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * hypot(x, ky),", "unit/test_conventions|unit/test_tilt")
+mutation("poses: no errors", "pose_search.c", "for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);", "for (int k = 0; k < N; k++) error[k] = 0;", REFINE)
+mutation("poses: no mass of a maximum", "pose_search.c", "log_mass[i] = peaks[i].log_posterior + errors_of(error[i], &peaks[i].at);", "log_mass[i] = peaks[i].log_posterior + 0 * errors_of(error[i], &peaks[i].at);", REFINE)
+mutation("polish: errors of tilts are 0", "polish_output.c", "TILT[k], r->tilt_errors[5 * t + k])", "TILT[k], 0 * r->tilt_errors[5 * t + k])", POLISH)
+mutation("polish: errors of particles are 0", "polish_output.c", "PARTICLE[k], errors[k])", "PARTICLE[k], 0 * errors[k])", POLISH)
+mutation("polish: errors of motion are 0", "polish_output.c", "CYC_OWN_MOTION_ERROR_ANGST, r->motion_errors[t])", "CYC_OWN_MOTION_ERROR_ANGST, 0 * r->motion_errors[t])", POLISH)
+
+# ---------------------------------------------------------------- memory and disk that is said to be needed
+
+
+def need(name, file, old, new):
+    for factor in ("2.0", "0.5"):
+        mutation("memory of %s x%s" % (name, factor), file, old, new % factor, MEMORY)
+
+
+need("reconstruct", "reconstruct_memory.c", "+ more);\n\treturn m.peak;", "+ more);\n\treturn %s * m.peak;")
+need("postprocess", "map_memory.c", "local_resolution_bytes(o, n, pixel_size_A));\n\treturn m.peak;", "local_resolution_bytes(o, n, pixel_size_A));\n\treturn %s * m.peak;")
+need("mask", "map_memory.c", "and those of the axis before */\n\treturn m.peak;", "and those of the axis before */\n\treturn %s * m.peak;")
+need("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
+need("polish", "polish_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
+need("refine-tilts", "refine_tilts_memory.c", "\treturn kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px),\n\t                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px));",
+     "\treturn %s * (kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px), cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px)));")
+need("extract", "series.c", "return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;",
+     "return %s * (CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S);")
+need("check", "check_memory.c", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn %s * m.peak;")
+need("refine", "refine3d_memory.c", "\treturn m.bytes;", "\treturn %s * m.bytes;")
+need("simulate", "simulate_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
+
+
+def plan(name, old, new):
+    """Of a cycle: memory by the jobs' own functions, so that only the disk and what they are given can be wrong here."""
+    for factor in ("2.0", "0.5"):
+        mutation("plan of %s x%s" % (name, factor), "needs.c", old, new % factor, "docs/memory_table")
+
+
+plan("reconstruct: disk", "*disk = SMALL_FILES + 2.0 * 24.0 * cyc_ball_count", "*disk = SMALL_FILES + %s * 2.0 * 24.0 * cyc_ball_count")
+plan("postprocess: disk", "(in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes", "%s * (in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes")
+plan("refine: disk", "(4.0 * r.max_iterations + 5.0) * cyc_map_bytes", "%s * (4.0 * r.max_iterations + 5.0) * cyc_map_bytes")
+plan("tables: disk", "return SMALL_FILES +\n", "return SMALL_FILES + (%s - 1) * p->n_series * FIGURES_OF_SERIES +\n")
+# FIGURES_OF_SERIES, ROWS_OF_TILT and the other numbers of needs.c are shares of the last; of a small project they are below the
+# megabyte that the plan is rounded to, and of a large one far below the maps.
+plan("reconstruct: memory", "*memory = cyc_reconstruct_memory_bytes", "*memory = %s * cyc_reconstruct_memory_bytes")
+plan("ctfrefine: memory", "*memory = cyc_ctfrefine_memory_bytes(&c", "*memory = %s * cyc_ctfrefine_memory_bytes(&c")
+plan("polish: memory", "*memory = cyc_polish_memory_bytes", "*memory = %s * cyc_polish_memory_bytes")
+plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = ",
+     "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = %s * ")
+
+# ---------------------------------------------------------------- constants of docs/theory
+
+# 1. Image formation, 2. reconstruction
+mutation("dose: 0.245 x2 (T1.7)", "ctf.c", "0.245 * pow(k_invA, -1.665)", "0.49 * pow(k_invA, -1.665)", "unit/test_optics|unit/test_conventions")
+mutation("dose: 2.81 x2 (T1.7)", "ctf.c", "+ 2.81))", "+ 5.62))", "unit/test_optics|unit/test_conventions")
+mutation("GRIDDING_FLOOR x10 (T2.4)", "finish.c", "GRIDDING_FLOOR = 0.01", "GRIDDING_FLOOR = 0.1", "property/test_reconstruct|property/test_simulate_reconstruct")
+mutation("WEIGHT_FLOOR x10 (T2.5)", "finish.c", "WEIGHT_FLOOR = 0.001", "WEIGHT_FLOOR = 0.01", "property/test_reconstruct|property/test_simulate_reconstruct")
+# 3. Maps
+constant("half_maps.c", "RANDOMISE_AT_FSC", "0.8", 0.5, REFINE)
+constant("reference.c", "FSC_THRESHOLD", "0.143", (2, 0.5), "unit/test_reference|property/test_ctfrefine")
+# 4. CTF refinement
+constant("hierarchy.c", "STUDENT", "4", 2, CTF)
+constant("hierarchy.c", "PSEUDO_COUNT", "\n\t8", 2, CTF)
+constant("bad_tilts.c", "BAD_BELOW", "0.5", (2, 0.5), BAD)
+constant("bad_tilts.c", "SURE", "0.95", 0.5, BAD)
+constant("bad_tilts.c", "FARTHEST_DEFOCUS_A", "4e4", 0.5, BAD)
+constant("bad_tilts.c", "LARGEST_AMPLITUDE", "1.5", (2, 0.5), BAD)
+constant("self_correlation.c", "PRIOR_SD", "0.5", 2, CTF)
+constant("self_correlation.c", "MISFIT_FRAC", "0.3", 2, CTF)
+constant("aberration.c", "CONSTANT_SD_RAD", "0.05", 2, "property/test_aberrations")
+constant("ice.c", "THICKNESS_MEAN", "0.3", 2, "property/test_ice")
+constant("ice.c", "THICKNESS_SD", "1", 2, "property/test_ice")
+# 6. Polishing
+constant("evidence.c", "OVERSAMPLING", "2.2", (2, 0.5), POLISH)
+constant("alignment_prior.c", "OUTLIER", "2.5", 2, POLISH)
+constant("alignment_prior.c", "CUT_SHARE", "0.9775", (2, 0.5), POLISH)
+constant("alignment_prior.c", "LEAST_SHIFT_A", "2", 2, POLISH)
+mutation("LEAST_ANGLE_RAD x2", "alignment_prior.c", "LEAST_ANGLE_RAD = 0.1 * CYC_PI", "LEAST_ANGLE_RAD = 0.2 * CYC_PI", POLISH)
+constant("alignment_strength.c", "SHARE_BAD", "0.02", 2, POLISH)
+constant("alignment_strength.c", "MOST_RATIO", "3", 2, POLISH)
+constant("motion_model.c", "KEPT_FRACTION", "0.999", 0.5, POLISH)
+constant("motion_speed.c", "LOG_WIDTH", "1", 2, POLISH)
+constant("motion_speed.c", "LEAST_SHARE", "0.2", 2, POLISH)
+constant("polish_series.c", "FAR_SHARE", "0.9", 2, POLISH)
+constant("polish_start.c", "LEAST_ODDS", "100", 2, POLISH)
+# 8. Refinement
+constant("pose_search.c", "HOPELESS", "\n\t12", 0.1, REFINE)
+constant("pose_search.c", "HOPELESS", "\n\t12", 10, REFINE)
+constant("pose_search.c", "COARSE_SHARE", "\n\t0.85", 0.1, REFINE)
+constant("pose_search.c", "COARSE_SHARE", "\n\t0.85", 10, REFINE)
+constant("pose_search.c", "NEGLIGIBLE", "25", 0.1, REFINE)
+constant("pose_search.c", "NEGLIGIBLE", "25", 10, REFINE)
+constant("pose_search.c", "ENOUGH", "\n\t5e-3", 100, REFINE)
+constant("expectation.c", "LEAST_WIDTH", "0.1", 10, REFINE)
+constant("expectation.c", "LEAST_SIGMA_OFFSET_A", "1.4142", 2, REFINE)
+constant("judge.c", "LOW_BAND_A", "20", 2, "property/test_judge")
+MEMBERS = "unit/test_membership"
+constant("membership.c", "FAR_BELOW", "3", 2, MEMBERS)
+constant("membership.c", "WRONG_MEAN", "0.15", 2, MEMBERS)
+constant("membership.c", "WRONG_SPREAD", "0.15", 2, MEMBERS)
+constant("membership.c", "BLOB_SPREAD", "1.5", 2, MEMBERS)
+constant("membership.c", "PRIOR_PARTICLES", "9", 2, MEMBERS)
+constant("membership.c", "PRIOR_SPREAD", "0.2", 2, MEMBERS)
+constant("membership.c", "OTHER_WEIGHT", "3", 2, MEMBERS)
+constant("membership.c", "LEAST_SHARE", "0.1", 2, MEMBERS)
+# 9. Evidence
+constant("cycle.c", "WORSE_SIGMAS", "2.0", 2, "unit/test_cycle")
+constant("reweight.c", "LEAST_CHANGE", "0.002", 10, "unit/test_cycle")
+
+# ---------------------------------------------------------------- the work
+
+
+def find(tree, name):
+    found = [p for top in ("src", "backends", "include") for p in (tree / top).rglob(name)]
+    return found
+
+
+def place(tree, m):
+    """The file that has the old text, once; or why there is none."""
+    at = [(p, p.read_text().count(m[2])) for p in find(tree, m[1])]
+    hits = [(p, n) for p, n in at if n]
+    if len(hits) == 1 and hits[0][1] == 1:
+        return hits[0][0], None
+    what = "no file of this name" if not at else "the old text is not there" if not hits else "the old text occurs %d times" % sum(n for _, n in hits)
+    return None, "%s: %s: %s" % (m[0], m[1], what)
+
+
+def quiet(command, **more):
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
+
+
+class Tree:
+    def __init__(self, work, jobs):
+        self.root, self.build, self.jobs, self.passed = work / "tree", work / "build", jobs, {}
+        for name in quiet(["git", "ls-files"], cwd=ROOT).stdout.split("\n"):
+            if not name or not (ROOT / name).is_file():
+                continue
+            to, data = self.root / name, (ROOT / name).read_bytes()
+            if to.exists() and to.read_bytes() == data:
+                continue
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_bytes(data)
+            to.chmod((ROOT / name).stat().st_mode)
+        r = quiet(["cmake", "-S", str(self.root), "-B", str(self.build), "-G", "Ninja"])
+        if r.returncode:
+            sys.exit(r.stdout)
+
+    def names(self, tests):
+        listed = re.findall(r"Test +#\d+: (\S+)", quiet(["ctest", "--test-dir", str(self.build), "-N", "-R", "^(%s)$" % tests]).stdout)
+        wanted = tests.split("|")
+        return [t for t in wanted if t in listed], [t for t in wanted if t not in listed]
+
+    def make(self, tests):
+        targets = sorted({t.split("/")[1] if not t.startswith(("cli/", "docs/")) else "cyclotomo_cli" for t in tests})
+        return quiet(["cmake", "--build", str(self.build), "-j", str(self.jobs), "--target"] + targets)
+
+    def run(self, test):
+        return quiet(["ctest", "--test-dir", str(self.build), "-R", "^%s$" % test]).returncode == 0
+
+    def first_failure(self, tests):
+        return next((t for t in tests if not self.run(t)), None)
+
+
+def try_one(tree, m):
+    tests, missing = tree.names(m[4])
+    if missing:
+        return "STALE", "no test " + ", ".join(missing)
+    path, _ = place(tree.root, m)
+    for t in tests:
+        if t not in tree.passed:
+            r = tree.make([t])
+            tree.passed[t] = r.returncode == 0 and tree.run(t)
+        if not tree.passed[t]:
+            return "STALE", "%s fails without any mutation" % t
+    text = path.read_text()
+    try:
+        path.write_text(text.replace(m[2], m[3]))
+        built = tree.make(tests)
+        if built.returncode:
+            errors = [line for line in built.stdout.split("\n") if "error" in line]
+            return "STALE", "does not compile: " + (errors or ["?"])[0]
+        caught = tree.first_failure(tests)
+    finally:
+        path.write_text(text)
+    return ("caught", caught) if caught else ("SURVIVES", ", ".join(tests))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", help="names of mutations, or their beginnings")
+    parser.add_argument("--list", action="store_true", help="list the mutations, and check that each has its place")
+    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build-mutate")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    o = parser.parse_args()
+    chosen = [m for m in M if not o.only or any(m[0].startswith(name) for name in o.only)]
+    if not chosen:
+        sys.exit("no mutation has such a name; --list lists them")
+    stale = [why for why in (place(ROOT, m)[1] for m in chosen) if why]
+    if o.list:
+        for m in chosen:
+            print("%-55s %-24s %s" % (m[0], m[1], m[4]))
+    for why in stale:
+        print("the list is stale: " + why)
+    if stale or o.list:
+        sys.exit(2 if stale else 0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the line is put back
+    os.environ["CYCLOTOMO_MEMORY_SAID"] = "1"
+    o.work.mkdir(parents=True, exist_ok=True)
+    tree, counts = Tree(o.work.resolve(), o.jobs), {}
+    for m in chosen:
+        start = time.time()
+        result, detail = try_one(tree, m)
+        counts[result] = counts.get(result, 0) + 1
+        print("%-8s  %-55s %5.0f s  %s" % (result, m[0], time.time() - start, detail), flush=True)
+    print(", ".join("%d %s" % (n, what) for what, n in sorted(counts.items())))
+    sys.exit(2 if counts.get("STALE") else 1 if counts.get("SURVIVES") else 0)
+
+
+if __name__ == "__main__":
+    main()
