@@ -4,7 +4,7 @@
   anchors   every (Tn.m) that code cites stands in docs/theory/0n-*.md, once; equations that no code cites are listed
   paths     every docs/, tests/, src/, tools/ ... path that a document or a comment names is there
   params    every @param of a header is a parameter of the function below it
-  layers    #include goes only to lower layers (EXCEPTIONS below have their reasons)
+  layers    #include goes only to lower layers (EXCEPTIONS below have their reasons), and never to another folder's *_internal.h
   seams     FFTW, cairo, the backends' insides and the end of the process stay in their places (SEAMS)
   symbols   every page of docs/theory has a table of its symbols (or a line 'Symbols: ...'), and none stands there twice
   numbers   the sentences of docs/conventions.md and the tests of tests/unit/test_conventions.c have the same numbers
@@ -179,6 +179,8 @@ def check_layers():
                 to = HEADER_LAYER.get(stem, stem) if head[0] == "cyclotomo" else head[0]
                 if to == own:
                     continue
+                if stem.endswith("_internal"):
+                    faults.append("%s: '%s' is internal to %s; what is shared goes into a header with a name of its own" % (show(path, text, m.start()), m[1], to))
                 if (own, m[1]) in EXCEPTIONS:
                     used.add((own, m[1]))
                 elif to not in rank:

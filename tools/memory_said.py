@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Memory that jobs say they need, against what they took: tools/memory_said.py BINARY SCRATCH [BOX ...]
+"""Memory that jobs say they need, against what they took: tools/memory_said.py BINARY SCRATCH [--tolerance=SHARE] [BOX ...]
 
 Simulates a small project for each box and runs each job on it, as a dry run too. Prints what was said, what was measured and their
-ratio; the exit code is 1 if one is wrong by more than a quarter, or the dry run says another figure. Needs Python's standard library.
+ratio; the exit code is 1 if one is wrong by more than SHARE (a quarter), or the dry run says another figure. Needs Python's standard library.
 """
 import os, re, subprocess, sys, tempfile
 
@@ -69,6 +69,10 @@ def measure(binary, root, box):
 
 
 def main():
+    global TOLERANCE
+    for option in [a for a in sys.argv if a.startswith("--tolerance=")]:
+        TOLERANCE = float(option.split("=")[1])
+        sys.argv.remove(option)
     binary, scratch = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
     boxes = [int(b) for b in sys.argv[3:]] or [128, 256, 512]
     sys.exit(1 if sum(measure(binary, os.path.join(scratch, "memory%d" % b), b) for b in boxes) else 0)

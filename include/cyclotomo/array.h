@@ -106,7 +106,7 @@ void cyc_fft2_destroy(cyc_fft2 **p);
 void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real);
 /** real = inverse transform of ft, UNSCALED. Destroys ft. */
 void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft);
-/** Forward plan of which only the columns x < n_columns are wanted: those that lie within a radius. */
+/** Forward plan of which only the columns x < n_columns are needed: those that lie within a radius. */
 typedef struct cyc_fft2_band cyc_fft2_band;
 CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny,
                                                int32_t n_columns);

@@ -98,7 +98,7 @@ int64_t cyc_log_n_warnings(void);
 typedef void (*cyc_progress_sink)(void *user, const char *what, int64_t n_done, int64_t n_total);
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user);
 void cyc_progress(const char *what, int64_t n_done, int64_t n_total);
-/** Also tell a listener, before the sink and outside of its lock, from whatever thread: for a run of several
+/** Also notify a listener, before the sink and outside its lock, from any thread: for a run of several
  * jobs, which keeps book of them. One at a time; NULL: none. Set it while no work is under way. */
 void cyc_progress_set_listener(cyc_progress_sink listener, void *user);
 /** What the work is part of, for the sink to show: "step 3 of 11, 12:30 min left of the run"; "": of nothing.
@@ -113,7 +113,7 @@ void cyc_format_seconds(char *out, size_t size, double seconds);
 
 /**
  * Ask running work to stop (from a signal handler: async-signal-safe).
- * @param[in] reason  what the error will say, a literal; NULL takes the request back
+ * @param[in] reason  text of the error, a literal; NULL withdraws the request
  */
 void cyc_cancel_request(const char *reason);
 /** CYC_E_CANCELLED with a record if somebody asked to stop or the abort file exists, else CYC_OK. */

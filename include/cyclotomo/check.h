@@ -61,7 +61,7 @@ typedef struct {
 void cyc_check_result_deinit(cyc_check_result *r);
 
 /**
- * Check a project. Nothing of it is changed: with fix_dir a corrected one is written beside it, if there is
+ * Check a project. It is not changed: with fix_dir a corrected one is written into that folder, if there is
  * something to correct.
  * @return CYC_OK also with findings, of which a project that cannot be read is one; CYC_E_USAGE if no project
  * is named, fix_dir is where a file of the project lies, or images are to be compared with half maps that

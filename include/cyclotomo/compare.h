@@ -1,6 +1,6 @@
 /**
  * @file compare.h
- * How alike are two maps, or two STAR files? For users, and for tests that hold results against recorded
+ * How similar are two maps, or two STAR files? For users, and for tests that hold results against recorded
  * ones.
  */
 #ifndef CYCLOTOMO_COMPARE_H

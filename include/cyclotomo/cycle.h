@@ -38,9 +38,9 @@ extern "C" {
 typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP } cyc_duplicates_mode;
 
 /**
- * Options of the run itself, which all jobs have alike, and those of each job. Of a job's options the cycle
- * sets its files and the members with a namesake here (box, crop, symmetry, whole_windows, threads, backend,
- * figures), and resume; the table (src/cycle/cycle_options.c) says which.
+ * Options of the run itself, which are the same for all jobs, and those of each job. Of a job's options the
+ * cycle sets its files and the members with a namesake here (box, crop, symmetry, whole_windows, threads,
+ * backend, figures), and resume; see the table (src/cycle/cycle_options.c).
  */
 typedef struct {
 	cyc_project_input input;
@@ -119,10 +119,10 @@ CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
 CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
 
 /**
- * What a run in a folder is doing, or how it ended, from another process: the step at work with its rate and
+ * What a run in a folder is doing, or how it ended, from another process: the current step with its rate and
  * the time left, and what was reached so far. Reads what the run keeps up to date there, and changes nothing.
  * @param[out] text        lines for the user; cyc_free()
- * @param[out] is_running  a process is at work there now; may be NULL
+ * @param[out] is_running  a process is running there now; may be NULL
  * @param[in]  run         folder of the run, relative to the root
  * @return CYC_E_IO if there is no run there
  */

@@ -61,9 +61,9 @@ CYC_MUST_CHECK cyc_status cyc_extract_check(const cyc_extract_options *options,
 /**
  * Run the job: files in, files out. Same bytes for any n_threads. Files of particles come first, STAR files
  * last.
- * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
+ * @param[out] result  zeroed first; deinit it also after a failure. NULL if not needed.
  * @return any status; CYC_E_IO before anything is written if the disk has not the room. On failure finished
- * files of particles stay for a resumed run; no file is half written.
+ * files of particles stay for a resumed run; no partial files are left.
  */
 CYC_MUST_CHECK cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *options);
 /** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */

@@ -7,7 +7,7 @@
  * program, and what is assumed of it: docs/import.md.
  *
  * File options are patterns relative to the root: a `*` stands for the name of the tilt series, the same text
- * wherever it is. The alignments (tomograms, xf or aln) tell which series there are.
+ * wherever it is. The series are those of the alignments (tomograms, xf or aln).
  */
 #ifndef CYCLOTOMO_IMPORT_H
 #define CYCLOTOMO_IMPORT_H
@@ -78,7 +78,7 @@ typedef struct {
 	int32_t n_series, n_tilts;
 	int32_t n_left_out; /**< sections of the stacks without a row */
 	int32_t n_excluded; /**< rows with a contrast scale of 0 */
-	int32_t n_matrices; /**< tilts whose matrices were kept, as angles and shifts cannot say them */
+	int32_t n_matrices; /**< tilts whose matrices were kept, since angles and shifts cannot express them */
 	double worst_px;    /**< most that angles and shifts are off, at the corners of the tomograms */
 	int64_t n_particles, n_half[2], n_outside; /**< outside of their tomogram */
 	bool made_halves;

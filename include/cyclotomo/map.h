@@ -181,7 +181,7 @@ void cyc_postprocess_result_deinit(cyc_postprocess_result *r);
 /**
  * Whether the job could run with these options: MTF, symmetry, folder, and the mask against half maps that
  * are still to be made (of a project's map_px). Nothing is computed or written. The job itself asks it first.
- * @param[in] project  NULL: the half maps are there, and the job looks at their headers itself
+ * @param[in] project  NULL: the half maps exist, and the job reads their headers itself
  */
 CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *options,
                                                 const cyc_project_view *project);
@@ -192,7 +192,7 @@ CYC_MUST_CHECK cyc_status cyc_postprocess_check(const cyc_postprocess_options *o
  * Writes, all with out_root in front: .mrc, _masked.mrc, _fsc.xml, _fsc.dat, _fsc and _guinier as .svg and
  * .png, .star; logfile.pdf beside them; with write_half_maps _half1.mrc, _half2.mrc (+ _masked); with an
  * optimisation set _optimisation_set.star; with local_resolution _locres.mrc, _locres_filtered.mrc and, if
- * figures are wanted, a histogram (also as histogram.pdf beside them, RELION's name). Each file appears
+ * figures are requested, a histogram (also as histogram.pdf beside them, RELION's name). Each file appears
  * complete or not at all, the STAR file last. Nothing is written if an input is refused.
  *
  * @param[out] result  to be freed with cyc_postprocess_result_deinit(); untouched on failure.

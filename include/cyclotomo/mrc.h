@@ -28,13 +28,14 @@ typedef struct {
 /** A name split into its parts. `section` is 0 if none was given (else 1-based). Free `path` with cyc_free().
  */
 CYC_MUST_CHECK cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, const char *name);
-/** cyc_path_join() for such names: the root goes behind "N@". Free with cyc_free(). */
+/** cyc_path_join() for such names: the root goes after "N@". Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_mrc_join_name(char **out, const char *root, const char *name);
-/** Header of a file; checks that the file is long enough for its data. Errors name file, wanted and found. */
+/** Header of a file; checks that the file is long enough for its data. Errors name file, expected and found.
+ */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name);
 /** Whole file (or the one section of "N@x") as float32. CYC_E_DATA if a voxel is NaN or Inf, saying where. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read(cyc_volume **out, const char *name);
-/** A cubic map with even edge and a pixel size; the errors say which of these is missing. */
+/** A cubic map with even edge and a pixel size; the errors name which of these is missing. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name);
 /** One image (nx x ny of `info`) into dst; `section` 0-based. CYC_E_DATA on NaN/Inf. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *info, const char *path,

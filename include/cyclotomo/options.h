@@ -1,6 +1,6 @@
 /**
  * @file options.h
- * Options as tables: one row says all that is known of an option. A job has a struct of options and, beside
+ * Options as tables: one row has everything about an option. A job has a struct of options and, beside
  * it, the table of its rows; defaults, command lines, help, job.star, run.json, hashes, the options of the
  * cycle and the documents are made from it (docs/dev/options.md).
  */
@@ -105,15 +105,15 @@ struct cyc_option_table {
 	{                                                                                                        \
 		.type = CYC_OPT_TABLE, .offset = offsetof(T, member_), .table = __VA_ARGS__                          \
 	}
-/** Rows that jobs have alike: members `backend`, `no_figures` and `dry_run` of T. */
+/** Rows that are the same in all jobs: members `backend`, `no_figures` and `dry_run` of T. */
 #define CYC_BACKEND_OPTION(T)                                                                                \
 	CYC_OPTION(T, TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,        \
-	           .help = "What computes: cpu, or strict (a fake device, for testing).")
+	           .help = "Compute backend: cpu, or strict (a mock device, for testing).")
 #define CYC_NO_FIGURES_OPTION(T)                                                                             \
 	CYC_OPTION(T, FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "Write no plots.")
 #define CYC_DRY_RUN_OPTION(T)                                                                                \
 	CYC_OPTION(T, FLAG, "dry-run", dry_run, .purpose = CYC_FOR_RUN,                                          \
-	           .help = "Check everything, say what would be done, and stop.")
+	           .help = "Check everything, print the plan, and stop.")
 
 /* ---------------------------------------------------------------- a struct and its table */
 
@@ -121,7 +121,7 @@ struct cyc_option_table {
 void cyc_options_set_defaults(void *target, const cyc_option_table *table);
 /**
  * Whether all numbers are in the ranges of their rows.
- * @return CYC_E_USAGE naming the option, what is wanted and what was found
+ * @return CYC_E_USAGE naming the option, what is expected and what was found
  */
 CYC_MUST_CHECK cyc_status cyc_options_check(const void *target, const cyc_option_table *table);
 /** Purposes whose options make another result, and others that make what an unfinished run keeps another. */

@@ -3,7 +3,7 @@
  * Where a run may write: never over its inputs.
  *
  * One table (src/project/outputs.c) lists the files that each job may write, as patterns below its output.
- * Before a job writes anything, whatever is there under these names is compared with all that the job reads:
+ * Before a job writes anything, existing files of these names are compared with all that the job reads:
  * the files it is given, the STAR files these name, the tilt tables and images that those name. Files are the
  * same if device and inode are, so other spellings of a path, links of both kinds and folders that are links
  * make no difference.
@@ -63,16 +63,16 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_outputs_spare_inputs(const cyc_output_plan *plan, cyc_output_extent extent);
 
 /**
- * A file that a run of this kind would write and that is there already: its path in *found (cyc_free), else
- * NULL. For what may not be written over at all.
+ * An existing file that a run of this kind would write: its path in *found (cyc_free), else
+ * NULL. For what must not be overwritten at all.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_find(char **found, cyc_output_kind kind, const char *root,
                                            const char *out);
 
-/** May a run of this kind write `name`, the path behind its folder (behind its root name for
+/** May a run of this kind write `name`, the path after its folder (after its root name for
  * post-processing)? */
 bool cyc_outputs_may_write(cyc_output_kind kind, const char *name);
-/** Is `name`, behind the folder, one of the files around a job (job.star, exit flags ...)? */
+/** Is `name`, after the folder, one of the files around a job (job.star, exit flags ...)? */
 bool cyc_outputs_is_record(const char *name);
 
 /**
@@ -82,8 +82,11 @@ bool cyc_outputs_is_record(const char *name);
  * not on a resumed run, which builds on them. One folder at a time for the whole process.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
-/** Of a run that failed: remove what it wrote into the folder of the list, if a part of the results is of no
- * use. Not for jobs that resume from their results (extract, refine). */
+/** The same for results that share a prefix and not a folder: without a list, so that nothing of earlier runs
+ * is removed. */
+void cyc_outputs_watch(cyc_output_kind kind);
+/** Of a run that failed: remove what it wrote into the folder of the list, or since it is watched, if a part
+ * of the results is of no use. Not for jobs that resume from their results (extract, refine). */
 void cyc_outputs_discard(void);
 /** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced
  * them. May be NULL. */

@@ -35,16 +35,15 @@ typedef struct {
 	double deformation_regulariser; /**< lambda of RELION's penalty; <= 0: images are expected to move by a
 	                                   pixel or so */
 	bool deformation_per_tilt;      /**< one for each tilt, not one for the series */
-	int32_t max_passes;             /**< times that windows are cut, if particles have moved far */
-	int32_t first_tilt,
-		last_tilt;              /**< chronological range of tilts that are looked at; last < 0: to the end */
-	bool compat_relion5;        /**< evidence, priors and weights of RELION 5.0.1, for comparison */
-	double k_min_A;             /**< coarsest resolution used; <= 0: all */
-	double cutoff_frac;         /**< dose weights at or below this are not used */
-	double frequency_cutoff_A;  /**< > 0: finest resolution used */
-	bool whole_windows;         /**< leave out windows that are partly outside their image */
-	bool keep_self_correlation; /**< compare with the half map as it is, with each image in it */
-	bool accept_worse;          /**< accept a series also if images that were not fitted agree clearly less */
+	int32_t max_passes;             /**< most passes: windows are cut again if particles have shifted far */
+	int32_t first_tilt, last_tilt;  /**< chronological range of tilts used; last < 0: to the end */
+	bool compat_relion5;            /**< evidence, priors and weights of RELION 5.0.1, for comparison */
+	double k_min_A;                 /**< coarsest resolution used; <= 0: all */
+	double cutoff_frac;             /**< dose weights at or below this are not used */
+	double frequency_cutoff_A;      /**< > 0: finest resolution used */
+	bool whole_windows;             /**< leave out windows that are partly outside their image */
+	bool keep_self_correlation;     /**< compare with the half map as it is, with each image in it */
+	bool accept_worse; /**< accept a series also if images that were not fitted agree clearly less */
 	bool resume;
 	int32_t n_threads;
 	const char *backend;

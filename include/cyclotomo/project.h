@@ -66,10 +66,10 @@ extern const cyc_option_table cyc_project_input_table;
 		CYC_OPTION(T, TEXT, "ref2", ref2, .relion = "--ref2", .unit = "<map>", .purpose = CYC_FOR_FILES,     \
 	               .help = "Half map 2."),                                                                   \
 		CYC_OPTION(T, TEXT, "mask", mask, .relion = "--mask", .unit = "<mask>", .purpose = CYC_FOR_FILES,    \
-	               .help = "Soft mask of the half maps' size."),                                             \
+	               .help = "Soft mask, in the half maps' box."),                                             \
 		CYC_OPTION(T, TEXT, "fsc", fsc, .relion = "--fsc", .unit = "<star>", .purpose = CYC_FOR_FILES,       \
-	               .no_default = "FSC of the masked halves, which is too good",                              \
-	               .help = "postprocess.star of these half maps.")
+	               .no_default = "FSC of the masked half maps, which is too optimistic",                     \
+	               .help = "postprocess.star of these half maps, for the FSC.")
 /** The set after overrides. @return CYC_E_USAGE if particles or tomograms are not named. */
 CYC_MUST_CHECK cyc_status cyc_project_resolve(cyc_optimisation_set **out, const cyc_project_input *in);
 
@@ -88,7 +88,7 @@ typedef struct {
 	double pre_exposure_e_per_A2;
 	double xtilt_rad, ytilt_rad, zrot_rad;
 	double shift_x_A, shift_y_A; /**< image axes, added */
-	bool has_angles;             /**< the five numbers above are there */
+	bool has_angles;             /**< the five numbers above are given */
 	bool has_matrix;             /**< RELION-4: `matrix` holds the projection and wins */
 	double matrix[3][4];         /**< tomogram px (from corner) -> image px, rows x, y, depth */
 	bool has_nominal_tilt;
@@ -394,7 +394,7 @@ typedef struct {
 int32_t cyc_particle_set_first_series(const cyc_particle_set *s);
 
 /**
- * Hash of everything that tomograms and particles say, continuing `h`: the structs, and all cells of the
+ * Hash of the content of tomograms and particles, continuing `h`: the structs, and all cells of the
  * tables they come from (tilt tables too). Not of the images: cyc_images_hash() of record.h. What a resumed
  * job compares its unfinished results with.
  */

@@ -33,8 +33,8 @@ typedef struct {
 	bool listed_frames; /**< use the images that rlnTomoVisibleFrames lists, instead of those whose window
 	                       lies in the image */
 	bool whiten, no_ctf, no_circle_crop;
-	bool no_noise_weights; /**< all images count alike, however noisy they are. Not with whiten or no_ctf,
-	                          which have no such weights */
+	bool no_noise_weights; /**< all images have the same weight, however noisy they are. Not with whiten or
+	                          no_ctf, which have no such weights */
 	bool whole_windows;    /**< leave out windows that are partly outside their image */
 	bool resume; /**< continue from the per-series sums of an interrupted run with the same input and options
 	              */
@@ -68,7 +68,7 @@ CYC_MUST_CHECK cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o
                                                 const cyc_project_view *project);
 /**
  * Run the job: files in, files out. Same bits for any n_threads.
- * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
+ * @param[out] result  zeroed first; deinit it also after a failure. NULL if not needed.
  * @return any status; on failure no map of this job is half written.
  */
 CYC_MUST_CHECK cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result,

@@ -3,12 +3,12 @@
  * What unfinished and finished results were made from, and whether they are whole: the files that a resumed
  * job believes.
  *
- * A record is a file of parts (arrays) behind a header: format, program version, kind, sizes, the key of
+ * A record is a file of parts (arrays) after a header: format, program version, kind, sizes, the key of
  * everything that the parts depend on, and a hash of their bytes. It is used as a whole or not at all: one
  * that is damaged, of another version or of another key is as good as none, with a warning. See
  * docs/dev/records.md.
  *
- * Marks of files say whether outputs are still as they were left: size and hash of each.
+ * Marks of files record whether outputs are unchanged: size and hash of each.
  */
 #ifndef CYCLOTOMO_RECORD_H
 #define CYCLOTOMO_RECORD_H

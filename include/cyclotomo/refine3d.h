@@ -39,7 +39,7 @@ typedef struct {
 	bool keep_self_correlation; /**< compare each image with the half map as it is, the image itself in it */
 	bool
 		only_judge; /**< no poses, no maps: particles are judged where they are, and particles.star written */
-	bool keep_all;  /**< all particles count 1, whatever their images say */
+	bool keep_all;  /**< all particles have weight 1, whatever their probability */
 	bool no_scale;  /**< no contrast per tilt series */
 	double join_A;  /**< low_resol_join_halves; <= 0: nowhere */
 	double tau2_fudge;
@@ -65,10 +65,10 @@ void cyc_refine3d_options_default(cyc_refine3d_options *o);
 
 typedef struct {
 	int64_t n_particles, n_images;
-	int64_t n_removed;    /**< as duplicates */
-	int64_t n_improbable; /**< particles whose probability of being the particle is below 1/2 */
-	int64_t n_searched,
-		n_found_again; /**< looked for among all rotations because they agreed too little, and found there */
+	int64_t n_removed;                 /**< as duplicates */
+	int64_t n_improbable;              /**< particles whose probability of being the particle is below 1/2 */
+	int64_t n_searched, n_found_again; /**< searched for among all rotations because they agreed too little,
+	                                      and found there */
 	int32_t n_iterations;
 	bool has_converged;
 	double resolution_A;                       /**< FSC 0.143 of the last half maps */
@@ -84,7 +84,7 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_check(const cyc_refine3d_options *options
 /**
  * Run the job: files in, files out. Same bits for any n_threads. Half-sets share the FSC of their maps
  * and the decisions that depend on it, nothing else.
- * @param[out] result  zeroed first; deinit it also after a failure. NULL if not wanted.
+ * @param[out] result  zeroed first; deinit it also after a failure. NULL if not needed.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_options *options);
 /** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
@@ -98,10 +98,10 @@ typedef struct {
 	double pixel_size_A, particle_diameter_A;
 	double images_bytes, series_images_bytes; /**< of cyc_refine3d_images_bytes() */
 } cyc_refine3d_sizes;
-/** Groups that half-sets are dealt to; 1: none. */
+/** Number of groups that half-sets are divided into; 1: none. */
 int32_t cyc_refine3d_n_groups(const cyc_refine3d_options *options, const cyc_project_size *project);
-/** Bytes of the images of all particles, as far as their dose lets them count; and of one tilt series at
- * most. */
+/** Bytes of the images of all particles, up to the frequencies that their dose leaves; and of one tilt series
+ * at most. */
 double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set *tomograms,
                                  const cyc_particle_set *set, int32_t crop_px, double pixel_size_A,
                                  double cutoff_frac);

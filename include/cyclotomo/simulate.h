@@ -52,7 +52,7 @@ typedef struct {
 	                              askew; neither */
 	double mean_free_path_A;   /**< of inelastic scattering: contrast exp(-t/(L cos)) */
 	double motion_A;           /**< beam-induced motion per tilt and axis, rms; 0: none */
-	double motion_length_A;    /**< distance over which it is alike */
+	double motion_length_A;    /**< correlation length of the motion */
 	double signal;             /**< multiplies the scattering of the particles; 0: pure noise */
 	double ice_noise;          /**< power of low-resolution noise over that of shot noise */
 	bool noise_free;           /**< images without any noise */
@@ -86,7 +86,7 @@ typedef struct {
 /**
  * Write the project. Same bits for any n_threads.
  * @return CYC_E_USAGE for options out of range, CYC_E_DATA if the particles do not fit into the images or the
- * ice, CYC_E_IO if a project is there already and `force` is not set; the STAR files are written last.
+ * ice, CYC_E_IO if a project exists and `force` is not set; the STAR files are written last.
  */
 CYC_MUST_CHECK cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_options *options);
 /** The most memory that cyc_simulate_run() holds at one time [bytes]; about. */

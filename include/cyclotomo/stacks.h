@@ -53,7 +53,7 @@ typedef struct {
  * sections as rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in
  * binning and pixel size. Reads no images; tilt images need not be there.
  * @return CYC_E_FORMAT if a column is missing; CYC_E_IO, CYC_E_DATA, CYC_E_SHAPE naming the particle, file,
- * wanted and found.
+ * expected and found.
  * @note Needs cyc_stacks_close() before the sets are destroyed.
  */
 CYC_MUST_CHECK cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,

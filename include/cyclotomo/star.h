@@ -24,7 +24,7 @@ CYC_MUST_CHECK cyc_status cyc_star_create(cyc_star **out);
 /**
  * Read a STAR file (RELION, the `starfile` Python package, WarpTools: blank or no blank after labels, LF or
  * CRLF, with or without blank line after a table, comments, quotes).
- * @return CYC_E_IO if it cannot be read; CYC_E_FORMAT naming file, line, what was wanted and found
+ * @return CYC_E_IO if it cannot be read; CYC_E_FORMAT naming file, line, what was expected and found
  *         (row with too few or too many values, value outside any block, NUL byte, duplicate label in a
  * block).
  */
@@ -41,7 +41,7 @@ CYC_MUST_CHECK cyc_status cyc_star_print(char **out, size_t *n, const cyc_star *
  * Copied. */
 CYC_MUST_CHECK cyc_status cyc_star_set_comment(cyc_star *s, const char *text);
 /**
- * Hash of everything a document says, continuing `h`: kinds, names, labels and values of its blocks in their
+ * Hash of the content of a document, continuing `h`: kinds, names, labels and values of its blocks in their
  * order; not of its layout and comments. Written and read back it is the same.
  * @param[in] without  a block that is left out (to put the hash into); NULL: none
  */
@@ -55,9 +55,9 @@ int32_t cyc_star_n_blocks(const cyc_star *s);
 cyc_star_block *cyc_star_block_at(const cyc_star *s, int32_t i);
 /** Borrowed; NULL if there is none of this name ("" is the nameless block). */
 cyc_star_block *cyc_star_find(const cyc_star *s, const char *block);
-/** CYC_E_DATA with the lines if a later block has the same name, which nobody would read; NULL is unique. */
+/** CYC_E_DATA with the lines if a later block has the same name, which would not be read; NULL is unique. */
 CYC_MUST_CHECK cyc_status cyc_star_check_unique(const cyc_star_block *b);
-/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that are there, CYC_E_DATA if it is there
+/** As cyc_star_find(); CYC_E_FORMAT naming the file and the blocks that exist, CYC_E_DATA if it exists
  * twice. */
 CYC_MUST_CHECK cyc_status cyc_star_require(cyc_star_block **out, const cyc_star *s, const char *block);
 /** New empty block at the end; a list starts with its one row. Borrowed. Names may repeat only if the file

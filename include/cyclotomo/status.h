@@ -4,7 +4,7 @@
  *
  * A function that can fail returns a cyc_status, has one `done:` label, and reports through
  * CYC_CHECK (the user's or the data's fault: always compiled) or CYC_TRY (pass on a failure).
- * The raiser says what was wrong, what was wanted and what was found; callers add where
+ * The raiser states what was wrong, what was expected and what was found; callers add where
  * (cyc_error_context) and what to do (cyc_error_hint). Only src/cli ends the process.
  *
  *   cyc_status f(T **out, ...)

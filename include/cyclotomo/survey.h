@@ -60,7 +60,7 @@ CYC_MUST_CHECK cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_
 int32_t cyc_finding_count(const cyc_finding_list *l, cyc_finding_level level);
 /** The most severe first, then in the order of the series. */
 void cyc_finding_sort(cyc_finding_list *l);
-/** One line: where, what was found and wanted, what to do. Free with cyc_free(). */
+/** One line: where, what was found and expected, what to do. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_finding_text(char **out, const cyc_finding *f);
 void cyc_finding_json(cyc_json *j, const cyc_finding *f);
 /** Warn of each warning, of many of one kind of the first three and their number. */
@@ -73,7 +73,7 @@ CYC_MUST_CHECK cyc_status cyc_finding_raise(const cyc_finding_list *l);
 typedef struct {
 	bool skip_images;            /**< look at tables only */
 	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */
-	double duplicate_distance_A; /**< particles that are nearer are listed twice; 0: not looked for */
+	double duplicate_distance_A; /**< particles closer than this are listed twice; 0: not checked */
 	int n_threads;
 } cyc_survey_options;
 

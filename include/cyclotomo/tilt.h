@@ -50,7 +50,7 @@ cyc_deformation_model cyc_deformation_model_of(const cyc_tilt_series *ts);
  * Displacement u [px] and its derivatives J[i][j] = d u_i / d x_j at an image position. Beyond the image a
  * spline keeps its value at the border, so its derivative is 0 there.
  * @param[in] coefficients  model->n in the order of RELION's rlnTomoDeformationCoefficients; NULL: zero
- * @param[out] J            NULL: not wanted
+ * @param[out] J            NULL: not needed
  * @note Thread-safe.
  */
 void cyc_deformation_value(double u[2], double J[2][2], const cyc_deformation_model *model,

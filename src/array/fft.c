@@ -31,7 +31,8 @@ cyc_status cyc_fft2_create(cyc_fft2 **out, int32_t nx, int32_t ny)
 	float *real = NULL;
 	cyc_cfloat *ft = NULL;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0, CYC_E_SHAPE, "sizes of a transform must be positive, got %d x %d", nx, ny);
+	CYC_CHECK(nx > 0 && ny > 0, CYC_E_SHAPE, "the sizes of a Fourier transform must be positive, got %d x %d",
+	          nx, ny);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->nx = nx;
 	p->ny = ny;
@@ -144,7 +145,7 @@ cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 	cyc_status st = CYC_OK;
 	cyc_fft3 *p = NULL;
 	*out = NULL;
-	CYC_CHECK(n > 0, CYC_E_SHAPE, "the edge of a transform must be positive, got %d", n);
+	CYC_CHECK(n > 0, CYC_E_SHAPE, "the edge of a Fourier transform must be positive, got %d", n);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->n = n;
 	p->n_threads = n_threads = workers3(n, n_threads);

@@ -54,10 +54,10 @@ cyc_status cyc_reserve_addresses(double bytes)
 	if (bytes > g_reserved) g_reserved = bytes;
 	if (!is_limited() || has_addresses(cyc_reserved_addresses())) goto done;
 	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
-	                     "addresses for %.0f MB are needed by threads and libraries, and fewer are left of "
-	                     "those that may be used (ulimit -v)",
+	                     "threads and libraries need %.0f MB of address space, and less than that is left of "
+	                     "what is allowed (ulimit -v)",
 	                     cyc_reserved_addresses() / 1e6);
-	cyc_error_hint("raise the limit of addresses, or use fewer threads (--j)");
+	cyc_error_hint("raise the address space limit (ulimit -v), or use fewer threads (--j)");
 done:
 	return st;
 }
@@ -87,7 +87,7 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 		free(p);
 		p = NULL;
 	}
-	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB were needed for %s", (double)bytes / 1e6, what);
+	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB are needed for %s", (double)bytes / 1e6, what);
 #ifdef MADV_HUGEPAGE
 	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it cannot be had
 	 * nothing is lost. */

@@ -48,7 +48,7 @@ cyc_status cyc_make_dirs(const char *path)
 		if (keep == '\0') break;
 	}
 	struct stat s;
-	CYC_CHECK(stat(p, &s) == 0 && S_ISDIR(s.st_mode), CYC_E_IO, "'%s' is there but is not a folder", p);
+	CYC_CHECK(stat(p, &s) == 0 && S_ISDIR(s.st_mode), CYC_E_IO, "'%s' exists but is not a folder", p);
 done:
 	cyc_free(p);
 	return st;
@@ -72,7 +72,7 @@ cyc_status cyc_disk_free(double *bytes, const char *path)
 	char *p = NULL;
 	CYC_TRY(cyc_strdup(&p, path[0] ? path : "."));
 	for (size_t n = strlen(p); statvfs(p, &v) != 0;) {
-		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot tell how much room there is for '%s': %s", path,
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot determine the free disk space for '%s': %s", path,
 		          strerror(errno));
 		while (n > 0 && p[n - 1] == '/') p[--n] = '\0';
 		while (n > 0 && p[n - 1] != '/') p[--n] = '\0';
@@ -175,8 +175,8 @@ cyc_status cyc_outfile_commit(cyc_outfile *o)
 	if (g_listener) g_listener(g_listener_user, o->path);
 done:
 	if (st != CYC_OK)
-		cyc_error_hint("check that the disk is not full and the folder is writable; nothing was changed "
-		               "under that name");
+		cyc_error_hint("check that the disk is not full and the folder is writable; the file of that name "
+		               "was not changed");
 	cyc_free(o->path);
 	cyc_free(o->tmp);
 	memset(o, 0, sizeof *o);
@@ -228,8 +228,8 @@ cyc_status cyc_read_file(char **out, size_t *n, const char *path)
 	CYC_CHECK(f && fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_TRY(cyc_alloc_(&data, (size_t)s.st_size + 1, 1, path));
 	*n = fread(data, 1, (size_t)s.st_size, f);
-	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': %zu bytes were expected, only %zu could be read",
-	          path, (size_t)s.st_size, *n);
+	CYC_CHECK(*n == (size_t)s.st_size, CYC_E_IO, "'%s': expected %zu bytes, but only %zu could be read", path,
+	          (size_t)s.st_size, *n);
 	*out = data;
 	data = NULL;
 done:

@@ -21,8 +21,8 @@ static cyc_status hash_pieces(XXH3_state_t *state, char *piece, int fd, int64_t 
 		if (n < 0 && errno == EINTR) continue;
 		CYC_CHECK(n >= 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 		CYC_CHECK(n > 0 || n_bytes < 0, CYC_E_IO,
-		          "'%s': %lld bytes from byte %lld on were expected, only %lld are there", path,
-		          (long long)n_bytes, (long long)offset, (long long)done);
+		          "'%s': expected %lld bytes from byte %lld on, found only %lld", path, (long long)n_bytes,
+		          (long long)offset, (long long)done);
 		if (n == 0) break;
 		XXH3_64bits_update(state, piece, (size_t)n);
 		done += n;

@@ -22,8 +22,8 @@ cyc_status cyc_memory_require(double bytes, int n_threads, const char *less)
 	if (bytes + threads <= available) goto done;
 	if (threads > 0)
 		cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
-		                "about %.3g GB of memory are needed, and addresses for %.2f GB more (%d threads), "
-		                "but only %.3g GB may be used (ulimit -v)",
+		                "about %.3g GB of memory and %.2f GB more address space (%d threads) are needed, but "
+		                "the limit is %.3g GB (ulimit -v)",
 		                bytes / 1e9, threads / 1e9, n_threads, available / 1e9);
 	else
 		cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,

@@ -54,7 +54,7 @@ static const struct {
 	{ "<Å>", 1e7, "that is a millimetre, more than a specimen" },
 	{ "<Å²>", 1e6, "a B-factor leaves nothing there" },
 	{ "<Å/(e/Å2)>", 1e4, "nothing moves faster" },
-	{ "<e/Å2>", 1e5, "no specimen stands it" },
+	{ "<e/Å2>", 1e5, "no specimen survives it" },
 	{ "<degrees>", 3600, "that is ten turns" },
 	{ "<rad>", 1e3, "" },
 	{ "<n>", 1e6, "" },
@@ -63,10 +63,10 @@ static const struct {
 	{ "<ratio>", 1e6, "" },
 	{ "<strength>", 1e12, "" },
 	{ "<steps>", 1e3, "" },
-	{ "<kV>", 1e4, "no microscope has it" },
-	{ "<mm>", 1e3, "no lens has it" },
-	{ "<kDa>", 1e9, "no particle weighs it" },
-	{ "<GB>", 1e7, "no machine has it" },
+	{ "<kV>", 1e4, "no microscope has that" },
+	{ "<mm>", 1e3, "no lens has that" },
+	{ "<kDa>", 1e9, "no particle weighs that much" },
+	{ "<GB>", 1e7, "no computer has that much" },
 	{ "<s>", 1e9, "" },
 };
 
@@ -138,7 +138,7 @@ static cyc_status parse_double(double *out, const cyc_option *o, const char *giv
 	errno = 0;
 	double v = strtod(text, &end);
 	double factor = end == text ? 0.0 : unit_factor(end, o->unit);
-	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s wants a number%s%s, got '%s'",
+	CYC_CHECK(factor > 0.0 && isfinite(v) && errno == 0, CYC_E_USAGE, "%s must be a number%s%s, got '%s'",
 	          given, o->unit ? " " : "", o->unit ? o->unit : "", text);
 	v *= factor;
 	CYC_TRY(check_unit(o, given, text, v));
@@ -157,7 +157,7 @@ static cyc_status parse_int(int64_t *out, const cyc_option *o, const char *given
 	errno = 0;
 	long long v = strtoll(text, &end, 10);
 	CYC_CHECK(end != text && unit_factor(end, o->unit) == 1.0 && errno == 0, CYC_E_USAGE,
-	          "%s wants a whole number%s%s, got '%s'", given, o->unit ? " " : "", o->unit ? o->unit : "",
+	          "%s must be a whole number%s%s, got '%s'", given, o->unit ? " " : "", o->unit ? o->unit : "",
 	          text);
 	CYC_CHECK(v >= min && v <= max, CYC_E_USAGE, "%s is out of range: %s", given, text);
 	if (o->type == CYC_OPT_INT) CYC_TRY(check_unit(o, given, text, (double)v));
@@ -214,7 +214,7 @@ cyc_status cyc_option_set(void *target, const cyc_option *o, const char *given, 
 	case CYC_OPT_TEXT:
 	case CYC_OPT_FILE:
 	case CYC_OPT_ARG:
-		CYC_CHECK(text[0], CYC_E_USAGE, "%s wants a text, got an empty one", given);
+		CYC_CHECK(text[0], CYC_E_USAGE, "%s needs a value, got an empty one", given);
 		memcpy(member, &text, sizeof text);
 		break;
 	case CYC_OPT_HEADING:

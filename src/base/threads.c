@@ -27,7 +27,7 @@ cyc_status cyc_cancel_check(void)
 	cyc_status st = CYC_OK;
 	const char *reason = atomic_load(&g_cancel);
 	CYC_CHECK(!reason, CYC_E_CANCELLED, "%s", reason);
-	CYC_CHECK(!g_watch || access(g_watch, F_OK) != 0, CYC_E_CANCELLED, "stopped on request of %s", g_watch);
+	CYC_CHECK(!g_watch || access(g_watch, F_OK) != 0, CYC_E_CANCELLED, "stopped on request: %s", g_watch);
 done:
 	return st;
 }
@@ -194,8 +194,8 @@ static void start_threads(int n)
 		if (!start_thread(g_pool.n_threads + 1)) break;
 	}
 	if (g_pool.n_threads < n && !has_warned)
-		cyc_warn("only %d of %d threads could be started; the work continues with these",
-		         g_pool.n_threads + 1, n + 1);
+		cyc_warn("only %d of %d threads could be started; continuing with these", g_pool.n_threads + 1,
+		         n + 1);
 	has_warned = has_warned || g_pool.n_threads < n;
 }
 

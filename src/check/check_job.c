@@ -136,9 +136,11 @@ static const char *measured_text(char text[48], cyc_measured m, double scale, co
 static void tell_series(const cyc_series_evidence *e)
 {
 	char hand[48], dose[48], contrast[48], size[48];
-	cyc_info("%s: %lld images; hand %s, dose %s, contrast %s, size %s", e->name, (long long)e->n_images,
-	         measured_text(hand, e->hand, 1, ""), measured_text(dose, e->dose, 1, ""),
-	         measured_text(contrast, e->contrast, 1, ""), measured_text(size, e->stretch, 100, " %"));
+	cyc_info(
+		"%s: %lld images; hand %s and dose %s (should be 1); contrast %s (should be positive); pixel size %s",
+		e->name, (long long)e->n_images, measured_text(hand, e->hand, 1, ""),
+		measured_text(dose, e->dose, 1, ""), measured_text(contrast, e->contrast, 1, ""),
+		measured_text(size, e->stretch, 100, " %"));
 }
 
 static cyc_status compare_series(cyc_check *c, cyc_ring_pass *pass, const cyc_particle_set *part, int32_t i)
@@ -253,7 +255,7 @@ static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 		CYC_TRY(cyc_path_join(&path, c->root, names[h]));
 		CYC_TRY_CTX(cyc_mrc_read_info(&info[h], path), "half map %d", h + 1);
 		CYC_CHECK(info[h].nx == info[h].ny && info[h].nx == info[h].nz, CYC_E_SHAPE,
-		          "half map %d '%s' has %d x %d x %d voxels; wanted a cube", h + 1, names[h], info[h].nx,
+		          "half map %d '%s' has %d x %d x %d voxels; it must be a cube", h + 1, names[h], info[h].nx,
 		          info[h].ny, info[h].nz);
 		*n_px = info[h].nx;
 	}
@@ -298,7 +300,7 @@ static cyc_status say_stacks_only(cyc_check *c)
 	cyc_status st = CYC_OK;
 	cyc_finding *f;
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "no-tilt-images", -1));
-	CYC_FINDING_SAY(f->found, "no table of a tilt series names its images: they were not looked at");
+	CYC_FINDING_SAY(f->found, "no table of a tilt series names its images, so images were not checked");
 	CYC_FINDING_SAY(f->action, "use --from-stacks with reconstruct and refine; other jobs need tilt images");
 done:
 	return st;
@@ -374,7 +376,7 @@ static cyc_status compare_if_possible(cyc_check *c)
 		goto done;
 	}
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_NOTE, "not-compared", -1));
-	CYC_FINDING_SAY(f->found, "hand, doses, contrast and sizes were not compared with the images");
+	CYC_FINDING_SAY(f->found, "hand, doses, contrast and pixel sizes were not compared with the images");
 	CYC_FINDING_SAY(f->action, "correct the errors first");
 done:
 	return st;
@@ -386,9 +388,8 @@ static cyc_status require_maps(const cyc_check *c)
 	cyc_status st = CYC_OK;
 	bool is_compared = !c->o->is_deep || cyc_finding_count(&c->result->found, CYC_FINDING_ERROR) > 0;
 	CYC_CHECK(is_compared || (c->ref1 && c->ref2), CYC_E_USAGE,
-	          "all images were read, but not compared with anything: that takes half maps, --ref1 and "
-	          "--ref2, or an "
-	          "optimisation set that names them");
+	          "all images were read, but not compared with projections: this needs half maps (--ref1 and "
+	          "--ref2, or an optimisation set that names them)");
 done:
 	return st;
 }

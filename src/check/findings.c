@@ -68,13 +68,13 @@ static cyc_status judge_hand(cyc_check *c, int32_t i, bool all)
 	f->gain = e->hand_gain;
 	f->can_fix = true;
 	CYC_FINDING_SAY(f->found,
-	                "defocus falls where it should rise with height: h = %.2f +- %.2f, where the right hand "
-	                "has 1 and the wrong one -1",
+	                "the hand is wrong, defocus changes with height in the opposite direction: h = %.2f +- "
+	                "%.2f (right hand 1, wrong hand -1)",
 	                e->hand.value, e->hand.error);
 	CYC_FINDING_SAY(f->wanted, "%s %d instead of %d", CYC_RLN_TOMO_HAND, -hand, hand);
 	CYC_FINDING_SAY(f->action, "set %s to %d%s", CYC_RLN_TOMO_HAND, -hand,
-	                all ? " (all series say so: tilt angles of the wrong sign throughout would look the "
-	                      "same, with a map that is its mirror image)"
+	                all ? " (so in all series: if all tilt angles had the wrong sign it would look the same, "
+	                      "and the map would be a mirror image)"
 	                    : "");
 done:
 	return st;
@@ -96,11 +96,11 @@ static cyc_status judge_dose(cyc_check *c, int32_t i)
 	f->gain = e->dose_gain;
 	f->can_fix = true;
 	CYC_FINDING_SAY(f->found,
-	                "tilts that should be damaged most show most detail: the dose that images show has a "
-	                "slope of %.2f +- %.2f against the dose of the table",
+	                "the tilts with the highest dose show the most detail: the dose seen in the images has a "
+	                "slope of %.2f +- %.2f against that of the table (should be 1)",
 	                e->dose.value, e->dose.error);
 	CYC_FINDING_SAY(f->wanted, "doses in reversed order");
-	CYC_FINDING_SAY(f->action, "replace each %s d by (lowest + highest - d)",
+	CYC_FINDING_SAY(f->action, "reverse them: replace each %s d by (lowest + highest - d)",
 	                CYC_RLN_MICROGRAPH_PRE_EXPOSURE);
 done:
 	return st;
@@ -121,10 +121,10 @@ static cyc_status judge_order(cyc_check *c, int32_t i)
 		f->sigma = distance(e->order_dose, 0);
 		cyc_free(f->action);
 		f->action = NULL;
-		CYC_FINDING_SAY(
-			f->action,
-			"the images show tilts taken %s, with %.2f +- %.2f e/Å2 for each: give them doses in this order",
-			e->order, e->order_dose.value, e->order_dose.error);
+		CYC_FINDING_SAY(f->action,
+		                "according to the images the tilts were taken %s, with %.2f +- %.2f e/Å2 each: give "
+		                "them doses in this order",
+		                e->order, e->order_dose.value, e->order_dose.error);
 	}
 done:
 	return st;
@@ -141,7 +141,7 @@ static cyc_status add_contrast(cyc_check *c, int32_t i, cyc_measured m, const ch
 	f->sigma = distance(m, 0);
 	f->can_fix = true;
 	CYC_TRY(cyc_strdup(&f->found, found));
-	CYC_FINDING_SAY(f->wanted, "particles dark in the images, or a phase shift of 180 degrees");
+	CYC_FINDING_SAY(f->wanted, "dark particles in the images, or a phase shift of 180 degrees");
 	CYC_FINDING_SAY(f->action, "invert the images; in the table adding 180 to %s does the same",
 	                CYC_RLN_PHASE_SHIFT);
 done:
@@ -164,12 +164,12 @@ static cyc_status judge_contrast(cyc_check *c)
 		if (is_inverted == (e->contrast.value < 0)) continue;
 		if (is_inverted)
 			CYC_TRY(cyc_asprintf(&text,
-			                     "contrast is inverted: the map is less dense where it has detail "
-			                     "(correlation %.2f +- %.2f), and these images agree with it",
+			                     "contrast is inverted: the map has its detail in its low densities "
+			                     "(correlation %.2f +- %.2f), and these images agree with the map",
 			                     d->value, d->error));
 		else
 			CYC_TRY(cyc_asprintf(&text,
-			                     "contrast is inverted against the map of all series: images are %.2f +- "
+			                     "contrast is inverted relative to the map of all series: images are %.2f +- "
 			                     "%.2f times their predictions",
 			                     e->contrast.value, e->contrast.error));
 		CYC_TRY(add_contrast(c, i, is_inverted ? *d : e->contrast, text));
@@ -235,13 +235,15 @@ static cyc_status judge_size(cyc_check *c)
 		f->can_fix = true;
 		CYC_FINDING_SAY(f->found, "particles are %.2f +- %.2f %% %s than in the other series",
 		                100 * fabs(most.value), 100 * most.error, most.value > 0 ? "larger" : "smaller");
-		CYC_FINDING_SAY(f->wanted, "pixels of %.4g Å instead of %.4g%s", ts->pixel_size_A / (1 + most.value),
-		                ts->pixel_size_A,
-		                left == 2 ? ", or the other way round in the other series: two cannot tell which"
-		                          : "");
+		CYC_FINDING_SAY(
+			f->wanted, "pixels of %.4g Å instead of %.4g%s", ts->pixel_size_A / (1 + most.value),
+			ts->pixel_size_A,
+			left == 2
+				? ", or the other way round in the other series (with two series it cannot be decided which)"
+				: "");
 		CYC_FINDING_SAY(f->action,
-		                "give the series an optics group of its own and multiply its %s and %s (1 if "
-		                "there are none) by %.4f, or import it with its own pixel size",
+		                "give the series its own optics group and multiply its %s and %s (1 if missing) by "
+		                "%.4f, or import it with its own pixel size",
 		                CYC_RLN_MAG_MAT00, CYC_RLN_MAG_MAT11, 1 + most.value);
 		r->series[worst].stretch = nothing();
 	}
@@ -300,8 +302,9 @@ static cyc_status judge_grey(cyc_check *c)
 		f->sigma = distance(e->log_grey, 0);
 		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",
 		                exp(e->log_grey.value));
-		CYC_FINDING_SAY(f->wanted, "grey values of one scale, or weights by noise");
-		CYC_FINDING_SAY(f->action, "normalise the images of all series alike, or weigh them by their noise");
+		CYC_FINDING_SAY(f->wanted, "grey values on one scale, or weights by noise");
+		CYC_FINDING_SAY(f->action,
+		                "normalise the images of all series in the same way, or weight them by their noise");
 	}
 done:
 	cyc_free(values);

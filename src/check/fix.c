@@ -68,7 +68,8 @@ static cyc_status own_group(int32_t *group, cyc_star *particles, const char *ser
 		others += g != first;
 	}
 	CYC_CHECK(first >= 1 && first <= cyc_star_n_rows(optics) && others == 0, CYC_E_UNSUPPORTED,
-	          "the particles of %s are in several optics groups: give their magnification by hand", series);
+	          "the particles of %s are in several optics groups: correct their magnification by hand",
+	          series);
 	for (int64_t r = 0; r < cyc_star_n_rows(rows); r++) {
 		int64_t g;
 		CYC_TRY(cyc_star_int(&g, rows, r, of_row));
@@ -118,8 +119,8 @@ static cyc_status refuse_existing(const cyc_check *c, const char *dir)
 	char *found = NULL;
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
 	CYC_TRY(cyc_outputs_find(&found, CYC_OUTPUT_CHECK, c->root, dir));
-	CYC_CHECK(!found, CYC_E_USAGE,
-	          "%s is there already: a corrected project goes into a folder of its own (--fix)", found);
+	CYC_CHECK(!found, CYC_E_USAGE, "%s already exists: name a new folder for the corrected project (--fix)",
+	          found);
 done:
 	cyc_free(found);
 	return st;

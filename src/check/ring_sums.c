@@ -412,7 +412,7 @@ cyc_status cyc_ring_pass_series(cyc_ring_sums **out, cyc_ring_pass *p, cyc_tilt_
 	sums->n_rings = p->predict->reference->radius - first_ring(p) + 1;
 	sums->has_stretch = p->has_stretch;
 	CYC_CHECK(sums->n_rings >= 2, CYC_E_DATA,
-	          "the reference is good to %.1f Å only, which is too coarse to compare images with",
+	          "the reference reaches only %.1f Å, too low a resolution to compare images with",
 	          p->predict->reference->box_px * p->predict->reference->pixel_size_A /
 	              p->predict->reference->radius);
 	size_t n = (size_t)sums->n_particles * (size_t)ts->n_tilts, n_rings = (size_t)sums->n_rings;

@@ -16,10 +16,10 @@ static cyc_status check_pixel_size(cyc_check *c, int32_t i, int32_t first)
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "mixed-pixel-sizes", i));
 	CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE));
 	f->row = i + 1;
-	CYC_FINDING_SAY(f->found, "pixels of %.4g Å, tilt series %s has %.4g", ts->pixel_size_A, other->name,
-	                other->pixel_size_A);
-	CYC_FINDING_SAY(f->wanted, "one pixel size, to %g %%", 100 * SAME_PIXEL_SIZE);
-	CYC_FINDING_SAY(f->action, "refine series of different pixel sizes in runs of their own");
+	CYC_FINDING_SAY(f->found, "pixel size of %.4g Å, but tilt series %s has %.4g", ts->pixel_size_A,
+	                other->name, other->pixel_size_A);
+	CYC_FINDING_SAY(f->wanted, "the same pixel size, to %g %%", 100 * SAME_PIXEL_SIZE);
+	CYC_FINDING_SAY(f->action, "refine series of different pixel sizes in separate runs");
 done:
 	return st;
 }
@@ -33,9 +33,10 @@ static cyc_status check_voltage(cyc_check *c, int32_t i, int32_t first)
 	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_ERROR, "mixed-voltages", i));
 	CYC_TRY(cyc_finding_put(f, c->set->tomograms, CYC_RLN_VOLTAGE));
 	f->row = i + 1;
-	CYC_FINDING_SAY(f->found, "%g kV, tilt series %s has %g", ts->voltage_kV, other->name, other->voltage_kV);
+	CYC_FINDING_SAY(f->found, "%g kV, but tilt series %s has %g", ts->voltage_kV, other->name,
+	                other->voltage_kV);
 	CYC_FINDING_SAY(f->wanted, "one voltage");
-	CYC_FINDING_SAY(f->action, "refine series of different voltages in runs of their own");
+	CYC_FINDING_SAY(f->action, "refine series of different voltages in separate runs");
 done:
 	return st;
 }
@@ -53,9 +54,9 @@ static cyc_status check_names(cyc_check *c)
 	if (c->particles->n_unknown_tomogram > 0) {
 		CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "names", -1));
 		CYC_TRY(cyc_finding_put(f, c->set->particles, CYC_RLN_TOMO_NAME));
-		CYC_FINDING_SAY(f->found, "%lld particles are of tomograms that '%s' does not have",
+		CYC_FINDING_SAY(f->found, "%lld particles belong to tomograms that are not in '%s'",
 		                (long long)c->particles->n_unknown_tomogram, c->set->tomograms);
-		CYC_FINDING_SAY(f->wanted, "names of that table");
+		CYC_FINDING_SAY(f->wanted, "names in that table");
 		CYC_FINDING_SAY(f->action, "they are left out: correct the names, or add the tomograms");
 	}
 	if (n_empty > 0) {

@@ -17,16 +17,16 @@ static const cyc_option OPTIONS[] = {
 	ARG(FLAG, "json", as_json, .help = "Print everything as JSON."),
 	CYC_COMMON_OPTIONS(check_args, common),
 };
-static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"check", "Mistakes in the metadata, from its tables and from the images",
-	"  cyclotomo check --i PostProcess/job002/postprocess_optimisation_set.star --mask "
-	"mask.mrc --deep --fix Fixed/\n"
-	"compares all images with projections of the half maps and tells what in the tables "
-	"cannot be right, with its standard error.\n"
-	"Without --deep it looks at tables, headers of images, masks and maps, in seconds, as every "
-	"job does before it begins; docs/checks.md has the list.\n"
-	"Ends with 3 if there are findings that spoil a refinement.",
-	OPTIONS);
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("check", "Find errors in the metadata, from its tables and from the images",
+                    "  cyclotomo check --i PostProcess/job002/postprocess_optimisation_set.star --mask "
+                    "mask.mrc --deep --fix Fixed/\n"
+                    "compares all images with projections of the half maps and reports what in the tables "
+                    "cannot be right, with standard errors.\n"
+                    "Without --deep it checks tables, image headers, masks and maps, in seconds, as every "
+                    "job does before it starts; docs/checks.md has the list.\n"
+                    "The exit code is 3 if there are findings that would spoil a refinement.",
+                    OPTIONS);
 
 static void print_number(cyc_measured m, int digits, double unit)
 {
@@ -64,7 +64,7 @@ static cyc_status print_findings(const cyc_check_result *r)
 		cyc_free(text);
 		text = NULL;
 	}
-	if (r->found.n == 0) printf("nothing is wrong that can be seen\n");
+	if (r->found.n == 0) printf("nothing wrong was found\n");
 done:
 	cyc_free(text);
 	return st;
@@ -81,8 +81,10 @@ static cyc_status print_result(const check_args *a, const cyc_check_result *r)
 	}
 	if (a->o.is_deep) print_series(r);
 	CYC_TRY(print_findings(r));
-	if (r->fixed_set) printf("%d of them corrected in %s: reconstruct from it\n", r->n_fixed, r->fixed_set);
-	else if (a->o.fix_dir) printf("nothing to correct: %s is not written\n", a->o.fix_dir);
+	if (r->fixed_set)
+		printf("%d of them corrected in %s: start again from that project with a reconstruction\n",
+		       r->n_fixed, r->fixed_set);
+	else if (a->o.fix_dir) printf("nothing to correct: %s was not written\n", a->o.fix_dir);
 done:
 	cyc_free(text);
 	return st;

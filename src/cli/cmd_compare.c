@@ -22,41 +22,42 @@ typedef struct {
 static const cyc_option OPTIONS[] = {
 	ARG(ARG, "FILE1", first, .help = "Map (.mrc) or STAR file."),
 	ARG(ARG, "FILE2", second, .help = "File of the same kind."),
-	CYC_HEADING("What is the same"),
+	CYC_HEADING("What counts as equal"),
 	ARG(DOUBLE, "tolerance", tolerance, .alias = "--tol", .unit = "<number>", .range = "[0,",
-	    .help = "Numbers, or voxels, may differ by this much."),
+	    .help = "Largest difference allowed between numbers, or voxels."),
 	ARG(DOUBLE, "relative", relative, .alias = "--rtol", .unit = "<fraction>", .range = "[0,",
-	    .help = "And by this part of the larger number, or of the map's standard deviation."),
+	    .help = "Also allowed: this fraction of the larger number, or of the map's standard deviation."),
 	CYC_HEADING("Maps"),
 	ARG(TEXT, "mask", mask, .unit = "<map>", .help = "Multiply both maps by this mask."),
 	ARG(DOUBLE, "resolution", resolution_A, .alias = "--res", .unit = "<Å>", .no_default = "Nyquist",
-	    .help = "Give correlation, scale and lowest FSC to this resolution."),
+	    .help = "Print correlation, scale and lowest FSC up to this resolution."),
 	ARG(DOUBLE, "min-fsc", min_fsc, .is_set = offsetof(compare_args, has_min_fsc), .unit = "<number>",
 	    .no_default = "off",
-	    .help = "The same if the FSC is nowhere lower up to the resolution, whatever the voxels."),
+	    .help = "Maps count as equal if no shell up to --resolution has a lower FSC, whatever the voxels."),
 	ARG(DOUBLE, "max-scale-error", max_scale_error, .is_set = offsetof(compare_args, has_scale),
 	    .unit = "<fraction>", .range = "[0,", .no_default = "off",
-	    .help = "The same if the scale up to the resolution is 1 within this, whatever the voxels."),
+	    .help =
+	        "Maps count as equal if their scale up to --resolution is 1 within this, whatever the voxels."),
 	ARG(FLAG, "z-mirror", mirror_z, .alias = "--mirror-z",
-	    .help = "Mirror the second map in z first: the other hand."),
+	    .help = "Mirror the second map in z first (the other hand)."),
 	ARG(FLAG, "all-shells", all_shells, .help = "Print the FSC of every shell."),
 	CYC_HEADING("STAR files"),
 	ARG(TEXT, "column", star.columns, .unit = "<LABEL=TOLERANCE,...>", .no_default = "none",
-	    .help = "Tolerances of single columns."),
+	    .help = "Tolerances for single columns."),
 	ARG(TEXT, "ignore", star.ignore, .unit = "<LABEL,...>", .no_default = "none",
 	    .help = "Columns that may differ."),
 	ARG(TEXT, "key", star.key, .unit = "<LABEL>",
-	    .no_default = "particle, micrograph or tomogram name, else the order",
+	    .no_default = "particle, micrograph or tomogram name, else the order of rows",
 	    .help = "Match rows by this column."),
-	ARG(TEXT, "block", star.block, .unit = "<name>", .no_default = "all", .help = "Compare this block only."),
+	ARG(TEXT, "block", star.block, .unit = "<name>", .no_default = "all", .help = "Compare only this block."),
 	ARG(FLAG, "common", star.common_only,
-	    .help = "Blocks, columns and rows that only one file has are no difference."),
-	ARG(FLAG, "all-columns", all_columns, .help = "Print columns without any difference too."),
+	    .help = "Ignore blocks, columns and rows that only one of the files has."),
+	ARG(FLAG, "all-columns", all_columns, .help = "Also print columns without any difference."),
 	CYC_COMMON_OPTIONS(compare_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"compare", "Two maps or two STAR files: are they the same, and if not, how different?",
-	"Ends with 0 if they are the same within the tolerances, with 1 if not. Labels are given without the "
+	"compare", "Compare two maps or two STAR files",
+	"The exit code is 0 if they are equal within the tolerances, else 1. Labels are given without the "
 	"underscore.\n"
 	"  cyclotomo compare --mask mask.mrc --resolution 4.2 --min-fsc 0.995 a.mrc b.mrc\n"
 	"  cyclotomo compare --tolerance 1e-5 --column rlnDefocusU=0.5,rlnDefocusV=0.5 a.star b.star",
@@ -98,14 +99,14 @@ static cyc_status judge_maps(const cyc_map_comparison *c, const compare_args *a)
 	CYC_CHECK((!a->has_min_fsc && !a->has_scale) || c->n_shells > 0, CYC_E_SHAPE,
 	          "an FSC needs cubic maps with an even box");
 	CYC_CHECK(!a->has_min_fsc || c->min_fsc >= a->min_fsc, CYC_E_DIFFERENT,
-	          "the FSC is as low as %.6f up to %.2f Å, wanted %g or more", c->min_fsc, c->limit_A,
+	          "the FSC falls to %.6f up to %.2f Å; it must be at least %g", c->min_fsc, c->limit_A,
 	          a->min_fsc);
 	CYC_CHECK(!a->has_scale || fabs(c->scale_to_limit - 1.0) <= a->max_scale_error, CYC_E_DIFFERENT,
-	          "the scale is %.6f up to %.2f Å, wanted 1 within %g", c->scale_to_limit, c->limit_A,
+	          "the scale is %.6f up to %.2f Å; it must be 1 within %g", c->scale_to_limit, c->limit_A,
 	          a->max_scale_error);
 	double allowed = a->tolerance + a->relative * c->rms_a;
 	CYC_CHECK(a->has_min_fsc || a->has_scale || c->max_difference <= allowed, CYC_E_DIFFERENT,
-	          "voxels differ by up to %.6g, allowed are %.6g", c->max_difference, allowed);
+	          "voxels differ by up to %.6g; allowed: %.6g", c->max_difference, allowed);
 	printf("\nthe same%s\n",
 	       a->has_min_fsc || a->has_scale || allowed > 0.0 ? " within the bounds given" : "");
 done:

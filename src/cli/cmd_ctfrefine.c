@@ -19,42 +19,42 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(ctfrefine_args, o, &cyc_ctfrefine_table),
 	CYC_HEADING("RELION's switches"),
 	ARG(FLAG, "do-defocus", only_defocus, .alias = "--do_defocus",
-	    .help = "Only what is named: defocus and astigmatism."),
+	    .help = "Refine defocus and astigmatism; of the --do-... options, only what is named is refined."),
 	ARG(FLAG, "do-scale", only_scale, .alias = "--do_scale",
-	    .help = "Only what is named: contrast scale per tilt."),
+	    .help = "Refine the contrast scale per tilt; see --do-defocus."),
 	ARG(FLAG, "do-even-aberrations", only_even, .alias = "--do_even_aberrations",
-	    .help = "Only what is named: even aberrations."),
+	    .help = "Refine even aberrations; see --do-defocus."),
 	ARG(FLAG, "do-odd-aberrations", only_odd, .alias = "--do_odd_aberrations",
-	    .help = "Only what is named: odd aberrations."),
+	    .help = "Refine odd aberrations; see --do-defocus."),
 	ARG(DOUBLE, "d0", range_low_A, .is_set = offsetof(ctfrefine_args, has_low), .unit = "<Å>",
-	    .help = "RELION's: lower end of the search."),
+	    .help = "RELION's lower end of the defocus search; must be -d1. Use --defocus-range."),
 	ARG(DOUBLE, "d1", range_high_A, .is_set = offsetof(ctfrefine_args, has_high), .unit = "<Å>",
-	    .help = "RELION's: upper end of the search."),
+	    .help = "RELION's upper end of the defocus search. Use --defocus-range."),
 	ARG(FLAG, "per-tilt-scale", per_tilt_scale, .alias = "--per_frame_scale",
-	    .help = "RELION's; accepted: scales are per tilt."),
+	    .help = "Accepted; scales are per tilt anyway."),
 	ARG(FLAG, "per-tomogram-scale", per_tomogram_scale, .alias = "--per_tomogram_scale,--per_tomo_scale",
-	    .help = "RELION's: as --scale-model tomogram."),
+	    .help = "The same as --scale-model tomogram."),
 	ARG(FLAG, "regularise", regularise, .alias = "--do_reg_defocus",
-	    .help = "RELION's; accepted: priors are always learned."),
+	    .help = "Accepted; defocus is always regularised, with a strength learned from the data."),
 	ARG(DOUBLE, "lambda", lambda, .is_set = offsetof(ctfrefine_args, has_lambda), .unit = "<strength>",
-	    .help = "RELION's; accepted, not used: priors have widths in Å (--sigma-defocus, "
-	            "--sigma-astigmatism), learned unless given."),
+	    .help = "Accepted but not used: the strength is learned, or set in Å with --sigma-defocus and "
+	            "--sigma-astigmatism."),
 	CYC_COMMON_OPTIONS(ctfrefine_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"ctfrefine", "Defocus, astigmatism and contrast scale of every tilt image; aberrations of optics groups",
 	"  cyclotomo ctfrefine --i PostProcess/job002/postprocess_optimisation_set.star --mask mask.mrc --b 192 "
 	"--o CtfRefine/job003/\n"
-	"compares the tilt images with projections of the half maps. Evidence decides how far a tilt may move; "
-	"refinement.txt\n"
-	"says which moved and why, uncertainty.star how certain the new values are.",
+	"compares the tilt images with projections of the half maps. How far a tilt's values may change depends "
+	"on its signal;\n"
+	"refinement.txt lists what changed, with a status per tilt, and uncertainty.star the standard errors.",
 	OPTIONS);
 
 static cyc_status interpret(ctfrefine_args *a)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK((a->o.do_defocus || !a->only_defocus) && (a->o.do_scale || !a->only_scale), CYC_E_USAGE,
-	          "the same thing is asked for and forbidden");
+	          "the same thing is requested (--do-...) and excluded (--skip-...)");
 	if (a->only_defocus || a->only_scale || a->only_even || a->only_odd) {
 		a->o.do_defocus = a->only_defocus;
 		a->o.do_scale = a->only_scale;
@@ -62,17 +62,17 @@ static cyc_status interpret(ctfrefine_args *a)
 		a->o.do_odd_aberrations = a->o.do_odd_aberrations || a->only_odd;
 	}
 	if (a->per_tomogram_scale) {
-		CYC_CHECK(!a->per_tilt_scale, CYC_E_USAGE, "scales are per tilt or per tomogram, not both");
+		CYC_CHECK(!a->per_tilt_scale, CYC_E_USAGE,
+		          "--per-tilt-scale and --per-tomogram-scale exclude each other");
 		a->o.scale_model = CYC_SCALE_TOMOGRAM;
 	}
 	if (a->has_lambda)
-		cyc_warn("--lambda is not used: how far a tilt may move is learned from the data; --sigma-defocus "
-		         "sets it in Å");
+		cyc_warn("--lambda is not used: the strength of the regularisation is learned from the data; "
+		         "--sigma-defocus sets it in Å");
 	if (a->has_low || a->has_high) {
 		CYC_CHECK(
 			a->has_low && a->has_high && fabs(a->range_low_A + a->range_high_A) < 1e-6 && a->range_high_A > 0,
-			CYC_E_USAGE,
-			"--d0 and --d1 must lie equally far on both sides of zero, got %g and %g; or use --defocus-range",
+			CYC_E_USAGE, "--d0 and --d1 must be symmetric about zero, got %g and %g; or use --defocus-range",
 			a->range_low_A, a->range_high_A);
 		a->o.defocus_range_A = a->range_high_A;
 	}
@@ -104,10 +104,11 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	if (result.particles) CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
 	if (result.particles)
-		printf("%d aberrations, %d magnifications found: %s\n", result.n_aberrations, result.n_magnifications,
-		       result.particles);
+		printf("%d aberrations and %d magnifications written: %s\n", result.n_aberrations,
+		       result.n_magnifications, result.particles);
 	if (result.tomograms)
-		printf("%lld tilts, %lld moved (defocus by %.0f Å rms), %lld flagged: %s\n",
+		printf("%lld tilts, %lld changed by more than two standard errors (defocus: %.0f Å RMS), %lld weak, "
+		       "bad or not refined: %s\n",
 		       (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
 		       (long long)result.n_flagged, result.tomograms);
 done:

@@ -14,21 +14,20 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(cycle_args, o, &cyc_cycle_table),
 	CYC_HEADING("Plan"),
 	CYC_OPTION(cycle_args, FLAG, "dry-run", is_dry_run, .alias = "--dry_run",
-	           .help =
-	               "Read the project, print the plan, sizes, memory and disk need, and which images cannot "
-	               "be found; write nothing. Ends with the exit code that the run would end with if it "
-	               "could not start."),
+	           .help = "Check everything, print the plan with sizes, memory and disk space, and missing "
+	                   "images; write nothing. The exit code is that of the run if it cannot start, else 0."),
 	CYC_COMMON_OPTIONS(cycle_args, common),
 };
 
-static const char DETAILS[] =
-	"Reconstructs and post-processes; then, in each cycle, polishes (tilt geometry, positions, motion), "
-	"refines the CTFs and\n"
-	"the orientations, each followed by a reconstruction and its FSC. Every step has a job folder in the run "
-	"folder and is fed by the one before.\n"
-	"A refinement that makes the FSC significantly worse is reported and rejected.\n\n"
-	"  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
-	"      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";
+static const char DETAILS[] = "Reconstructs and post-processes; then each cycle polishes (tilt geometry, "
+							  "positions, motion), refines CTFs and refines\n"
+							  "orientations. After each of these a new map is made, and its FSC decides: a "
+							  "refinement that makes it significantly worse\n"
+							  "is rejected. Every step has a job folder in the run folder and starts from "
+							  "the result of the one before.\n"
+							  "\n"
+							  "  cyclotomo cycle --i optimisation_set.star --b 192 --crop 112 --sym O \\\n"
+							  "      --mask-align mask_wide.mrc --mask-fsc mask_tight.mrc --o Cycle/";
 static const cyc_command COMMAND =
 	CYC_COMMAND_DEF("cycle", "all steps of the refinement cycle in turn", DETAILS, OPTIONS);
 
@@ -60,8 +59,8 @@ static void print_result(const cyc_cycle_result *r, const char *root)
 	printf("  resolution   %.2f -> %.2f Å\n  mean FSC     %.4f -> %.4f\n  steps        %d",
 	       r->resolution_before_A, r->resolution_after_A, r->mean_fsc_before, r->mean_fsc_after, r->n_steps);
 	if (r->n_steps_kept > 0) printf(" (%d finished earlier)", r->n_steps_kept);
-	printf("; of %d refinements %d better, %d no difference, %d worse (%d accepted)\n\nWhere to look\n\n",
-	       r->n_turns, r->n_better, r->n_same, r->n_turns - r->n_better - r->n_same, r->n_turns_taken);
+	printf("; %d refinements: %d better, %d no difference, %d worse (%d accepted)\n\nResults\n\n", r->n_turns,
+	       r->n_better, r->n_same, r->n_turns - r->n_better - r->n_same, r->n_turns_taken);
 	print_path(root, r->summary, "summary");
 	print_path(root, r->final_map, "final map");
 	print_path(root, r->final_set, "next job's --i");

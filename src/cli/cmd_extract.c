@@ -14,10 +14,10 @@ static const cyc_option OPTIONS[] = {
 	CYC_COMMON_OPTIONS(extract_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("extract", "Particles cut out of the tilt images, as 2D stacks or 3D volumes",
+	CYC_COMMAND_DEF("extract", "Cut particles out of the tilt images, as 2D stacks or 3D volumes",
                     "  cyclotomo extract --i Polish/job003/optimisation_set.star --stacks --float16 --b 192 "
                     "--crop 96 --o Extract/job004/\n"
-                    "writes a file (for volumes two) per particle into Subtomograms/, and a particles.star "
+                    "writes one file per particle (two for volumes) into Subtomograms/, and a particles.star "
                     "and an optimisation set for\n"
                     "3D refinement.",
                     OPTIONS);

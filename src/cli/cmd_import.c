@@ -17,20 +17,21 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(import_args, o, &cyc_import_table),
 	CYC_HEADING("AreTomo"),
 	CYC_OPTION(import_args, CHOICE, "alpha-offset", alpha, .choices = ALPHA,
-	           .no_default = "asked for where there is one",
-	           .help = "AreTomo: whether an AlphaOffset is a tilt about x of all images."),
+	           .no_default = "must be given if there is one",
+	           .help = "AreTomo: is an AlphaOffset a tilt of all images about x?"),
 	CYC_COMMON_OPTIONS(import_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"import", "A RELION-5 project from files of Warp, M, IMOD or AreTomo",
+	"import", "Make a RELION-5 project from files of Warp, M, IMOD or AreTomo",
 	"Warp:    cyclotomo import --tomograms matching_tomograms.star --particles matching.star \\\n"
 	"           --images 'tiltstack/*/*.st' --warp 'warp_tiltseries/*.xml' --o Import/job001/\n"
 	"IMOD:    cyclotomo import --xf 'imod/*/*.xf' --tilt-angles 'imod/*/*.tlt' --images 'imod/*/*.st' \\\n"
 	"           --mdoc 'mdocs/*.mdoc' --ctf 'imod/*/*.defocus' --tilt-com 'imod/*/tilt.com' \\\n"
 	"           --pixel-size 1.35 --voltage 300 --cs 2.7 --amplitude-contrast 0.1 --hand -1 \\\n"
 	"           --tomogram-axes rotx --particles picks.txt --binning 8 --o Import/job001/\n"
-	"AreTomo: the same with --aln 'aretomo/*.aln' and --tomogram-size, without --xf and what is IMOD's.\n"
-	"What each program's numbers are taken for: docs/import.md. `cyclotomo check` then looks at the project.",
+	"AreTomo: the same with --aln 'aretomo/*.aln' and --tomogram-size, without --xf and IMOD's other "
+	"options.\n"
+	"How each program's numbers are converted: docs/import.md. Then run `cyclotomo check` on the project.",
 	OPTIONS);
 
 static void report(const import_args *a, const cyc_import_result *r)
@@ -40,13 +41,13 @@ static void report(const import_args *a, const cyc_import_result *r)
 	if (r->n_excluded > 0) printf(", %d of scale 0 (excluded)", r->n_excluded);
 	printf("\n");
 	if (r->n_matrices > 0)
-		printf(
-			"geometry     matrices are kept: angles and shifts alone are off by up to %.3g px for %d tilts\n",
-			r->worst_px, r->n_matrices);
+		printf("geometry     projection matrices kept: angles and shifts alone would be off by up to %.3g px "
+		       "for %d tilts\n",
+		       r->worst_px, r->n_matrices);
 	else printf("geometry     angles and shifts, within %.1e px of the alignment\n", r->worst_px);
 	if (a->o.dry_run) return;
 	printf("particles    %lld, half-sets of %lld and %lld%s\n", (long long)r->n_particles,
-	       (long long)r->n_half[0], (long long)r->n_half[1], r->made_halves ? " (made here)" : "");
+	       (long long)r->n_half[0], (long long)r->n_half[1], r->made_halves ? " (assigned now)" : "");
 	printf("next: cyclotomo check --i %s%soptimisation_set.star\n", a->o.out_dir,
 	       a->o.out_dir[strlen(a->o.out_dir) - 1] == '/' ? "" : "/");
 }

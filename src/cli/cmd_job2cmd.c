@@ -18,23 +18,22 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(job2cmd_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	ARG(ARG, "JOB_STAR", job_star,
-	    .help = "A job.star that RELION has written, or the folder it is in; of this program's own, the "
-	            "command line is shown as it was."),
-	ARG(CHOICE, "as", form, .choices = "cyclotomo,relion", .help = "Whose command line is printed."),
+	    .help = "A job.star written by RELION, or its folder. For a job.star written by cyclotomo the "
+	            "original command line is printed."),
+	ARG(CHOICE, "as", form, .choices = "cyclotomo,relion", .help = "Print the command line of this program."),
 	ARG(TEXT, "output", out_dir, .alias = "--o", .unit = "<folder/>", .no_default = "the folder of job.star",
-	    .help = "Folder for the outputs."),
-	ARG(FLAG, "dry-run", is_dry_run,
-	    .help = "Also go through the command's own --dry-run: inputs are read and checked."),
+	    .help = "Output folder in the command line."),
+	ARG(FLAG, "dry-run", is_dry_run, .help = "Also do a --dry-run of the command, which checks its inputs."),
 	CYC_COMMON_OPTIONS(job2cmd_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("job2cmd", "The command line of a RELION job.star",
-                    "Jobs of the types CtfRefine, Polish, Extract, Refine3D, Reconstruct particle, "
-                    "PostProcess and MaskCreate become the command that does the same:\n"
+	CYC_COMMAND_DEF("job2cmd", "Print the command line of a RELION job.star",
+                    "For jobs of the types CtfRefine, Polish, Extract, Refine3D, Reconstruct particle, "
+                    "PostProcess and MaskCreate it prints the command that does the same:\n"
                     "  cyclotomo job2cmd CtfRefine/job027/job.star\n"
-                    "Paths in a job.star start at the project's folder: start there, or the part of the path "
-                    "before Type/jobNNN/ is taken\n"
-                    "for it. The queue and the number of MPI processes have no influence.",
+                    "Paths in a job.star are relative to the project folder: run it there, or the part of "
+                    "the path before Type/jobNNN/ is\n"
+                    "taken for it. Queue settings and the number of MPI processes are ignored.",
                     OPTIONS);
 
 typedef struct {
@@ -125,7 +124,7 @@ static void warn_of_results(const job_place *p)
 	if (cyc_path_join(&folder, p->root, p->folder) != CYC_OK) return;
 	for (size_t i = 0; i < sizeof RESULTS / sizeof *RESULTS; i++) {
 		if (cyc_path_join(&path, folder, RESULTS[i]) == CYC_OK && cyc_path_exists(path))
-			cyc_warn("'%s' is there already and would be written over; --o names another folder", path);
+			cyc_warn("'%s' already exists and would be overwritten; choose another folder with --o", path);
 		cyc_free(path);
 		path = NULL;
 	}
@@ -164,7 +163,7 @@ static cyc_status print_own_line(const job_place *place, const job2cmd_args *a)
 	char *dir = NULL, *path = NULL, *text = NULL, *last = NULL;
 	size_t n = 0;
 	CYC_CHECK(a->form == FORM_CYCLOTOMO && !a->out_dir && !a->is_dry_run, CYC_E_UNSUPPORTED,
-	          "'%s' was written by cyclotomo itself: its command line can only be shown as it was, without "
+	          "'%s' was written by cyclotomo itself: only its original command line can be printed, without "
 	          "--as relion, --output and --dry-run",
 	          place->path);
 	CYC_TRY(cyc_path_dir(&dir, place->path));
@@ -172,8 +171,8 @@ static cyc_status print_own_line(const job_place *place, const job2cmd_args *a)
 	CYC_TRY(cyc_read_file(&text, &n, path));
 	for (char *at = text; (at = strstr(at, START)) != NULL; at++) last = at + 1;
 	CYC_CHECK(last, CYC_E_DATA,
-	          "'%s' was written by cyclotomo itself, but '%s' beside it has no command line", place->path,
-	          path);
+	          "'%s' was written by cyclotomo itself, but '%s' in the same folder has no command line",
+	          place->path, path);
 	printf("%.*s\n", (int)strcspn(last, "\n"), last);
 done:
 	cyc_free(dir);

@@ -20,21 +20,21 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(mask_args, o, &cyc_mask_table),
 	CYC_HEADING("With a second map"),
 	ARG(TEXT, "and", combine[CYC_MASK_AND], .unit = "<map>",
-	    .help = "Inside where both maps are above the threshold."),
-	ARG(TEXT, "or", combine[CYC_MASK_OR], .unit = "<map>", .help = "Inside where one of them is above."),
+	    .help = "Mask where both maps are above the threshold."),
+	ARG(TEXT, "or", combine[CYC_MASK_OR], .unit = "<map>", .help = "Mask where at least one of them is."),
 	ARG(TEXT, "and-not", combine[CYC_MASK_AND_NOT], .alias = "--and_not", .unit = "<map>",
-	    .help = "Inside where the first is above and this one is below."),
+	    .help = "Mask where the first is above and this one is below."),
 	ARG(TEXT, "or-not", combine[CYC_MASK_OR_NOT], .alias = "--or_not", .unit = "<map>",
-	    .help = "Inside where the first is above or this one is below."),
+	    .help = "Mask where the first is above or this one is below."),
 	CYC_COMMON_OPTIONS(mask_args, common),
 };
-static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("mask", "Soft solvent mask from a map",
-                    "The map is low-passed, voxels at and above a threshold are the particle, the mask is "
-                    "extended and given a soft edge.\n"
-                    "Without --threshold one is found that splits the grey values best in two, and printed:\n"
-                    "  cyclotomo mask --i Reconstruct/job001/merged.mrc --o mask.mrc",
-                    OPTIONS);
+static const cyc_command COMMAND = CYC_COMMAND_DEF(
+	"mask", "Make a soft solvent mask from a map",
+	"The map is low-pass filtered, voxels at or above a threshold are taken as the particle, and the mask is "
+	"extended and given\n"
+	"a soft edge. Without --threshold a suitable one is found from the grey values, and printed:\n"
+	"  cyclotomo mask --i Reconstruct/job001/merged.mrc --o mask.mrc",
+	OPTIONS);
 
 static void report(const mask_args *a, const cyc_mask_result *r)
 {
@@ -59,7 +59,7 @@ cyc_status cyc_cmd_mask(int argc, char **argv)
 	if (!a.o.output) a.o.output = "mask.mrc";
 	for (int i = N_COMBINE - 1; i >= 0; i--) {
 		if (!a.combine[i]) continue;
-		CYC_CHECK(!a.o.combine_with, CYC_E_USAGE, "only one of --and, --or, --and-not, --or-not can be used");
+		CYC_CHECK(!a.o.combine_with, CYC_E_USAGE, "--and, --or, --and-not and --or-not exclude each other");
 		a.o.combine_with = a.combine[i];
 		a.o.combine = (cyc_mask_combine)i;
 	}

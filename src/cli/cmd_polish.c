@@ -13,12 +13,13 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(polish_args, o, &cyc_polish_table),
 	CYC_COMMON_OPTIONS(polish_args, common),
 };
-static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"polish", "Tilt geometry, particle positions and beam-induced motion",
-	"  cyclotomo polish --i PostProcess/job002/postprocess_optimisation_set.star --mask mask.mrc --b 192 "
-	"--motion --o Polish/job003/\n"
-	"moves projections and particles to where the images agree best with projections of the half maps.",
-	OPTIONS);
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("polish", "Refine tilt geometry, particle positions and beam-induced motion",
+                    "  cyclotomo polish --i PostProcess/job002/postprocess_optimisation_set.star --mask "
+                    "mask.mrc --b 192 --motion --o Polish/job003/\n"
+                    "refines tilt shifts, tilt angles and particle positions by comparing the images with "
+                    "projections of the half maps.",
+                    OPTIONS);
 
 cyc_status cyc_cmd_polish(int argc, char **argv);
 cyc_status cyc_cmd_polish(int argc, char **argv)

@@ -18,20 +18,20 @@ static const cyc_option OPTIONS[] = {
 	CYC_NESTED(postprocess_args, o, &cyc_postprocess_table),
 	CYC_HEADING("On the command line"),
 	ARG(TEXT, "randomised-fsc", randomised_fsc, .unit = "<star>", .no_default = "computed",
-	    .help = "Take the phase-randomised FSC from this postprocess.star, to compare programs."),
-	ARG(FLAG, "interpolate", interpolate, .help = "Print the resolution interpolated between shells too."),
+	    .help = "Take the phase-randomised FSC from this postprocess.star (to compare programs)."),
+	ARG(FLAG, "interpolate", interpolate, .help = "Also print the resolution interpolated between shells."),
 	ARG(FLAG, "auto-bfactor", asked_auto, .alias = "--auto_bfac",
-	    .help = "Fit the B-factor to the Guinier plot; done unless --adhoc-bfactor is given."),
+	    .help = "Accepted; the B-factor is fitted to the Guinier plot unless --adhoc-bfactor is given."),
 	ARG(INT, "verb", verbosity, .unit = "<n>", .help = "Accepted and ignored."),
 	CYC_COMMON_OPTIONS(postprocess_args, common),
 };
 static const cyc_command COMMAND =
 	CYC_COMMAND_DEF("postprocess", "FSC, resolution, sharpened map, local resolution",
-                    "The gold-standard FSC of two half maps, corrected for the mask by phase randomisation, "
-                    "the resolution where it falls\n"
-                    "below 0.143, and the average map sharpened and weighted by it:\n"
-                    "  cyclotomo postprocess --i Reconstruct/job001/half1.mrc --mask mask.mrc --o "
-                    "PostProcess/job002/postprocess",
+                    "Computes the gold-standard FSC of two half maps, corrected for the mask by phase "
+                    "randomisation, and the resolution where\n"
+                    "it falls below 0.143; sharpens and FSC-weights the average map:\n"
+                    "  cyclotomo postprocess --ios Reconstruct/job001/optimisation_set.star --mask mask.mrc "
+                    "--o PostProcess/job002/postprocess",
                     OPTIONS);
 
 /* What the curve says between the last shell above 0.143 and the next. */
@@ -55,7 +55,8 @@ static void report(const postprocess_args *a, const cyc_postprocess_result *r)
 	printf("FSC of the last %d shells %+.4f, standard error %.4f", r->n_edge_shells, r->edge_fsc,
 	       r->edge_fsc_error);
 	if (r->fsc_masked)
-		printf("; outside of the mask %+.4f, %.4f", r->edge_fsc_outside, r->edge_fsc_outside_error);
+		printf("; outside the mask %+.4f, standard error %.4f", r->edge_fsc_outside,
+		       r->edge_fsc_outside_error);
 	printf("\ncurves in %s\n", r->star);
 	if (r->optimisation_set) printf("optimisation set %s\n", r->optimisation_set);
 }
@@ -96,6 +97,7 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	}
 	CYC_TRY(cyc_postprocess_spare_inputs(&a.o));
 	CYC_TRY(spare_curve(&a));
+	cyc_outputs_watch(CYC_OUTPUT_POSTPROCESS);
 	if (!a.o.dry_run) CYC_TRY(cyc_run_job_file(&run, a.o.out_root, "relion.postprocess"));
 	CYC_TRY(cyc_run_input(&run, "half map 1", a.o.half1));
 	CYC_TRY(cyc_run_input(&run, "half map 2", a.o.half2));

@@ -14,18 +14,17 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(reconstruct_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(reconstruct_args, o, &cyc_reconstruct_table),
-	CYC_HEADING("Accepted, as RELION's GUI gives them"),
+	CYC_HEADING("Accepted for RELION's GUI"),
 	ARG(INT, "j-in", ignored_threads[0], .alias = "--j_in", .unit = "<n>",
-	    .help = "RELION's; accepted, not needed: all threads work on one sum."),
+	    .help = "Accepted and ignored: all threads work on one sum."),
 	ARG(INT, "j-out", ignored_threads[1], .alias = "--j_out", .unit = "<n>", .help = "As --j-in."),
 	ARG(DOUBLE, "mem", ignored_memory, .unit = "<GB>", .help = "As --j-in."),
 	CYC_COMMON_OPTIONS(reconstruct_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"reconstruct", "Half maps and merged map from the tilt images",
+	"reconstruct", "Reconstruct half maps and a merged map from the tilt images",
 	"  cyclotomo reconstruct --i optimisation_set.star --b 192 --crop 96 --sym C6 --o Reconstruct/job001/\n"
-	"writes half1.mrc, half2.mrc and merged.mrc (half1_full.mrc, ... before the crop) and an optimisation "
-	"set\n"
+	"writes half1.mrc, half2.mrc and merged.mrc (uncropped: half1_full.mrc, ...) and an optimisation set\n"
 	"that names them.",
 	OPTIONS);
 

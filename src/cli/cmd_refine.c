@@ -21,30 +21,32 @@ typedef struct {
 #define ARG(type, name, member, ...) CYC_OPTION(refine_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
 	CYC_NESTED(refine_args, o, &cyc_refine3d_table),
-	CYC_HEADING("Accepted, as RELION's GUI gives them"),
-	ACCEPTED("auto-refine", "--auto_refine", "It always is."),
-	ACCEPTED("split-random-halves", "--split_random_halves", "They always are; rlnRandomSubset says how."),
+	CYC_HEADING("Accepted for RELION's GUI"),
+	ACCEPTED("auto-refine", "--auto_refine", "Always on."),
+	ACCEPTED("split-random-halves", "--split_random_halves",
+	         "Always on; half-sets are those of rlnRandomSubset."),
 	ACCEPTED("firstiter-cc", "--firstiter_cc", "Not needed: the grey scale is fitted."),
-	ACCEPTED("trust-ref-size", "--trust_ref_size", "Maps of other sizes are always made to fit."),
-	ACCEPTED("flatten-solvent", "--flatten_solvent", "Always."),
-	ACCEPTED("zero-mask", "--zero_mask", "Always."),
-	ACCEPTED("solvent-correct-fsc", "--solvent_correct_fsc", "Always, but with --no-fsc-correction."),
-	ACCEPTED("ctf", "--ctf", "Always."),
-	ACCEPTED("norm", "--norm", "No meaning for tilt series."),
-	ACCEPTED("scale", "--scale", "Always, but with --no-scale."),
-	ACCEPTED("dont-combine-weights-via-disc", "--dont_combine_weights_via_disc", "No meaning here."),
-	ACCEPTED("no-parallel-disc-io", "--no_parallel_disc_io", "No meaning here."),
-	ACCEPTED("preread-images", "--preread_images", "No meaning here: see --cache."),
+	ACCEPTED("trust-ref-size", "--trust_ref_size", "References are always rescaled and resized to fit."),
+	ACCEPTED("flatten-solvent", "--flatten_solvent", "Always on."),
+	ACCEPTED("zero-mask", "--zero_mask", "Always on."),
+	ACCEPTED("solvent-correct-fsc", "--solvent_correct_fsc", "On unless --no-fsc-correction is given."),
+	ACCEPTED("ctf", "--ctf", "Always on."),
+	ACCEPTED("norm", "--norm", "Ignored: not used for tilt series."),
+	ACCEPTED("scale", "--scale", "On unless --no-scale is given."),
+	ACCEPTED("dont-combine-weights-via-disc", "--dont_combine_weights_via_disc", "Ignored."),
+	ACCEPTED("no-parallel-disc-io", "--no_parallel_disc_io", "Ignored."),
+	ACCEPTED("preread-images", "--preread_images", "Ignored: see --cache."),
 	ARG(INT, "pad", ignored_number, .unit = "<factor>", .no_default = "2",
-	    .help = "References are always padded twice."),
-	ARG(INT, "pool", ignored_number, .unit = "<n>", .no_default = "none", .help = "No meaning here."),
+	    .help = "Ignored: the padding is always 2."),
+	ARG(INT, "pool", ignored_number, .unit = "<n>", .no_default = "none", .help = "Ignored."),
 	CYC_COMMON_OPTIONS(refine_args, common),
 };
 static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"refine", "Orientation and position of every particle from its tilt images",
-	"  cyclotomo refine --i Reconstruct/job005/optimisation_set.star --mask mask.mrc --b 192 --crop 96 --sym "
-	"C6 --particle-diameter 230 --o Refine3D/job006/\n"
-	"refines poses against the half maps of their own half-set, straight from the tilt images.",
+	"refine", "Refine orientation and position of every particle",
+	"  cyclotomo refine --i Reconstruct/job005/optimisation_set.star --mask mask.mrc --b 256 --crop 192 "
+	"--sym C6 \\\n"
+	"      --particle-diameter 230 --o Refine3D/job006/\n"
+	"refines poses against the half map of their own half-set, directly from the tilt images.",
 	OPTIONS);
 
 cyc_status cyc_cmd_refine(int argc, char **argv);
@@ -72,10 +74,10 @@ cyc_status cyc_cmd_refine(int argc, char **argv)
 	CYC_TRY(cyc_run_output(&run, "map", result.map));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
 	if (result.n_improbable > 0)
-		printf("%lld of %lld particles are probably not the particle: see run_improbable.star\n",
+		printf("%lld of %lld picks probably do not show the particle: see run_improbable.star\n",
 		       (long long)result.n_improbable, (long long)result.n_particles);
-	printf("%lld particles, %d iterations, FSC 0.143 at %.2f Å: %s\n", (long long)result.n_particles,
-	       result.n_iterations, result.resolution_A, result.particles);
+	printf("%lld particles, %d iterations, resolution %.2f Å (FSC 0.143): %s\n",
+	       (long long)result.n_particles, result.n_iterations, result.resolution_A, result.particles);
 done:
 	cyc_refine3d_result_deinit(&result);
 	return cyc_run_end(&run, st);

@@ -14,10 +14,10 @@ static const cyc_option OPTIONS[] = {
 	CYC_COMMON_OPTIONS(tilts_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("refine-tilts", "Alignment and CTFs of the tilts in turn, with the images read once",
+	CYC_COMMAND_DEF("refine-tilts", "Polish and refine CTFs in turn, reading the images once",
                     "  cyclotomo refine-tilts --i PostProcess/job002/postprocess_optimisation_set.star "
                     "--mask mask.mrc --b 192 --o Tilts/job003/\n"
-                    "does what polish and ctfrefine do, one after the other, against the same half maps.",
+                    "runs polish and ctfrefine one after the other against the same half maps.",
                     OPTIONS);
 
 cyc_status cyc_cmd_refine_tilts(int argc, char **argv);
@@ -40,7 +40,7 @@ cyc_status cyc_cmd_refine_tilts(int argc, char **argv)
 	CYC_TRY(cyc_refine_tilts_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
-	printf("%d rounds of alignment and CTFs: %s\n", a.o.n_rounds, result.optimisation_set);
+	printf("%d rounds of alignment and CTF refinement: %s\n", a.o.n_rounds, result.optimisation_set);
 done:
 	cyc_refine_tilts_result_deinit(&result);
 	return cyc_run_end(&run, st);

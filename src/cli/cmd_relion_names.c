@@ -17,17 +17,17 @@ typedef struct {
 
 #define ARG(type, name, member, ...) CYC_OPTION(names_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	ARG(ARG, "DIR", dir, .help = "Folder for the links; made if it is not there."),
-	ARG(FLAG, "force", is_forced, .help = "Replace links that lead elsewhere; files are never replaced."),
+	ARG(ARG, "DIR", dir, .help = "Folder for the links; created if necessary."),
+	ARG(FLAG, "force", is_forced, .help = "Replace links that point elsewhere; files are never replaced."),
 	CYC_COMMON_OPTIONS(names_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("relion-names", "Links by which RELION's GUI and scripts call cyclotomo",
+	CYC_COMMAND_DEF("relion-names", "Make links by which RELION's GUI and scripts call cyclotomo",
                     "  cyclotomo relion-names ~/cyclotomo-as-relion\n"
                     "  PATH=~/cyclotomo-as-relion:$PATH relion\n"
-                    "links the names of RELION's programs, each also with _mpi, to this program. Called by "
-                    "one of them it takes RELION's\n"
-                    "options, which <name> --help lists with what becomes of them.",
+                    "makes links with the names of RELION's programs (also with _mpi) to this program. "
+                    "Called by such a name it takes RELION's\n"
+                    "options; <name> --help lists them and how each is handled.",
                     OPTIONS);
 
 static const char *const SUFFIX[] = { "", "_mpi" };
@@ -53,16 +53,16 @@ static cyc_status check_place(bool *is_there, const char *path, const char *prog
 	char *real = NULL;
 	*is_there = false;
 	if (lstat(path, &s) != 0) {
-		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot look at '%s': %s", path, strerror(errno));
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 		goto done;
 	}
 	CYC_CHECK(S_ISLNK(s.st_mode), CYC_E_IO,
-	          "'%s' is there and is no link: it may be RELION's own program; choose another folder", path);
+	          "'%s' exists and is not a link: it may be RELION's own program; choose another folder", path);
 	real = realpath(path, NULL);
 	*is_there = real && strcmp(real, program) == 0;
 	if (!*is_there && !is_forced) {
 		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "'%s' is a link to %s", path,
-		                     real ? real : "a file that is not there");
+		                     real ? real : "a file that does not exist");
 		cyc_error_hint("choose another folder, or replace such links with --force");
 	}
 done:
@@ -109,7 +109,8 @@ static cyc_status link_all(const char *dir, bool is_forced)
 			path = name = NULL;
 		}
 	}
-	cyc_info("put %s in front of PATH: scripts and RELION's GUI then call %s by these names", dir, program);
+	cyc_info("put %s at the front of PATH: RELION's GUI and scripts then call %s by these names", dir,
+	         program);
 done:
 	cyc_free(program);
 	cyc_free(path);

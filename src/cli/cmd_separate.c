@@ -15,22 +15,23 @@ typedef struct {
 static const cyc_option OPTIONS[] = {
 	CYC_HEADING("Input and output"),
 	CYC_NESTED(separate_args, input, &cyc_project_input_table),
-	ARG(TEXT, "output", output, .alias = "--o", .unit = "<folder>",
-	    .help = "Folder for the particles that stay."),
+	ARG(TEXT, "output", output, .alias = "--o", .unit = "<folder>", .help = "Output folder."),
 	CYC_HEADING("Which particles"),
 	ARG(DOUBLE, "min-separation", min_separation_A, .unit = "<Å>", .range = "[0,", .no_default = "required",
-	    .help = "No two particles of a tomogram stay that are nearer than this."),
-	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "the first of the file stays",
-	    .help = "Of two that are too near the one with the higher number in this column "
-	            "stays, for example rlnMaxValueProbDistribution."),
+	    .help =
+	        "Minimum distance between two particles of a tomogram; of pairs that are closer one is removed."),
+	ARG(TEXT, "score", score, .unit = "<LABEL>", .no_default = "keep the first in the file",
+	    .help = "Column with a score: of two that are too close keep the one with the higher value (for "
+	            "example rlnMaxValueProbDistribution)."),
 	CYC_COMMON_OPTIONS(separate_args, common),
 };
-static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"separate", "Particles without duplicates: no two nearer than a distance",
-	"  cyclotomo separate --i Refine3D/job034/run_optimisation_set.star --min-separation 30 --o "
-	"Select/job035/\n"
-	"writes the particles.star that is left, and an optimisation set with it. Offsets (rlnOrigin...) count.",
-	OPTIONS);
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("separate", "Remove duplicates: particles closer than a given distance",
+                    "  cyclotomo separate --i Refine3D/job034/run_optimisation_set.star --min-separation 30 "
+                    "--o Select/job035/\n"
+                    "writes particles.star without the duplicates, and an optimisation set. Positions "
+                    "include the offsets (rlnOrigin...).",
+                    OPTIONS);
 
 static cyc_status write_files(cyc_run *run, const separate_args *a, cyc_optimisation_set *set,
                               const cyc_particle_set *particles, const bool *keep)
@@ -70,8 +71,8 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	};
 	CYC_TRY(cyc_survey_require(&view, &a->input, true));
 	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, a->common.root));
-	CYC_TRY(
-		cyc_memory_require(cyc_separate_memory_bytes(&size), 1, "separate the particles in several parts"));
+	CYC_TRY(cyc_memory_require(cyc_separate_memory_bytes(&size), 1,
+	                           "split the particle set and separate the parts one by one"));
 	CYC_TRY(cyc_alloc(&keep, particles->n, sizeof *keep));
 	if (a->score) {
 		CYC_TRY(cyc_alloc(&score, particles->n, sizeof *score));
@@ -79,7 +80,7 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	}
 	CYC_TRY(cyc_particle_set_separate(keep, &n_removed, particles, a->min_separation_A, score));
 	CYC_TRY(write_files(run, a, set, particles, keep));
-	printf("%lld of %lld particles stay, %lld are nearer than %g Å to a better one\n",
+	printf("%lld of %lld particles kept, %lld removed (closer than %g Å to one that is kept)\n",
 	       (long long)(particles->n - n_removed), (long long)particles->n, (long long)n_removed,
 	       a->min_separation_A);
 done:

@@ -16,20 +16,18 @@ static const char PRESETS[] = "demo,tiny,large";
 static const cyc_option OPTIONS[] = {
 	CYC_HEADING("Preset"),
 	ARG(CHOICE, "preset", preset, .unit = "<name>", .choices = PRESETS,
-	    .help =
-	        "Where the other options start from: the demonstration, a tiny set for tests, or large images."),
+	    .help = "Defaults of the other options: the demonstration, a tiny set for tests, or large images."),
 	CYC_NESTED(simulate_args, o, &cyc_simulate_table),
 	CYC_COMMON_OPTIONS(simulate_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("simulate", "a small RELION-5 project with known truth",
+	CYC_COMMAND_DEF("simulate", "Make a small RELION-5 project with known truth",
                     "  cyclotomo simulate --o demo\n"
                     "  cyclotomo cycle --root demo --i optimisation_set.star --mask-align mask_align.mrc "
                     "--mask-fsc mask_fsc.mrc \\\n"
                     "            --b 128 --crop 96 --sym O --o Cycle\n"
-                    "makes the demonstration project and improves it. What the metadata should be, the "
-                    "motion and the map are in its\n"
-                    "folder truth/.",
+                    "makes the demonstration project and refines it. The true metadata, motion and map are "
+                    "in its folder truth/.",
                     OPTIONS);
 
 /* The preset sets what the other options start from, so it is looked for before they are read. Mistakes are

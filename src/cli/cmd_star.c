@@ -11,18 +11,17 @@ typedef struct {
 
 #define ARG(type, name, member, ...) CYC_OPTION(star_args, type, name, member, __VA_ARGS__)
 static const cyc_option OPTIONS[] = {
-	ARG(ARG, "FILE", input, .help = "STAR file, of RELION or of other programs."),
+	ARG(ARG, "FILE", input, .help = "STAR file of RELION or of another program."),
 	CYC_HEADING("STAR file"),
 	ARG(TEXT, "output", output, .alias = "--o", .unit = "<file>", .no_default = "none",
-	    .help = "Write all blocks and values in RELION's layout, which RELION reads whatever the layout of "
-	            "FILE."),
+	    .help = "Write all blocks and values to this file, in a layout that RELION can read."),
 	ARG(TEXT, "print", print, .unit = "<LABEL,...>", .no_default = "none",
 	    .help = "Print these columns, separated by tabs."),
-	ARG(TEXT, "block", block, .unit = "<name>", .no_default = "the last one", .help = "Of this block."),
+	ARG(TEXT, "block", block, .unit = "<name>", .no_default = "the last one", .help = "Block for --print."),
 	CYC_COMMON_OPTIONS(star_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("star", "What is in a STAR file; copy it in RELION's layout; print columns",
+	CYC_COMMAND_DEF("star", "Show what is in a STAR file, print columns, copy it in RELION's layout",
                     "Labels are given without the underscore.\n"
                     "  cyclotomo star particles.star\n"
                     "  cyclotomo star particles.star --print rlnTomoName,rlnOriginXAngst\n"

@@ -11,15 +11,18 @@ static const cyc_option OPTIONS[] = {
 	{ .name = "RUN",
 	  .type = CYC_OPT_ARG,
 	  .offset = offsetof(status_args, run),
-	  .help = "Folder of a cycle: what --o of 'cyclotomo cycle' was." },
+	  .help = "Folder of a cycle: the --o of 'cyclotomo cycle'." },
 	CYC_COMMON_OPTIONS(status_args, common),
 };
-static const cyc_command COMMAND = CYC_COMMAND_DEF(
-	"status", "what a cycle is doing, from another terminal",
-	"The step at work with its rate, the time left of it and of the run, and what was reached so far. Times "
-	"are those of steps that are done;\nuntil a kind of step has been done once they are a guess. Reads "
-	"only.\n\n  cyclotomo status Cycle/",
-	OPTIONS);
+static const cyc_command COMMAND =
+	CYC_COMMAND_DEF("status", "Show the progress of a running cycle",
+                    "Shows the current step and its speed, the time left for it and for the run, and the "
+                    "results so far. Times are estimated\n"
+                    "from finished steps and are guesses until a step of each kind has run. Only reads; can "
+                    "be used from another terminal.\n"
+                    "\n"
+                    "  cyclotomo status Cycle/",
+                    OPTIONS);
 
 cyc_status cyc_cmd_status(int argc, char **argv);
 cyc_status cyc_cmd_status(int argc, char **argv)

@@ -17,7 +17,7 @@ static const cyc_option OPTIONS[] = {
 	CYC_COMMON_OPTIONS(version_args, common),
 };
 static const cyc_command COMMAND =
-	CYC_COMMAND_DEF("version", "version; with --verbose also how it was built", NULL, OPTIONS);
+	CYC_COMMAND_DEF("version", "Print the version; with --verbose also how it was built", NULL, OPTIONS);
 
 cyc_status cyc_cmd_version(int argc, char **argv)
 {

@@ -20,16 +20,15 @@ void cyc_run_called_as(const char *line) { g_called_as = line; }
 #define ROW(type, name, member, ...) CYC_OPTION(cyc_common_options, type, name, member, __VA_ARGS__)
 static const cyc_option ROWS[] = {
 	CYC_HEADING("Running"),
-	ROW(INT, "threads", n_threads, .alias = "--j", .unit = "<n>", .range = "[1,",
-	    .no_default = "all processors", .help = "Threads to use; results do not depend on it."),
+	ROW(INT, "threads", n_threads, .alias = "--j", .unit = "<n>", .range = "[1,", .no_default = "all cores",
+	    .help = "Number of threads; results do not depend on it."),
 	ROW(TEXT, "root", root, .unit = "<folder>", .no_default = "current folder",
-	    .help = "Project folder that the paths on the command line and in STAR files start from."),
-	ROW(FLAG, "quiet", is_quiet, .alias = "-q", .help = "Only warnings and errors."),
+	    .help = "Project folder; paths on the command line and in STAR files are relative to it."),
+	ROW(FLAG, "quiet", is_quiet, .alias = "-q", .help = "Print only warnings and errors."),
 	ROW(FLAG, "verbose", is_verbose, .alias = "-v,-vv",
-	    .help = "Details, and for errors the places in the program they passed."),
+	    .help = "Print details, and for errors the places in the source code."),
 	ROW(TEXT, "pipeline-control", pipeline_control, .alias = "--pipeline_control", .unit = "<folder/>",
-	    .help = "Job folder of a RELION pipeline: exit flags are written there, RELION_JOB_ABORT_NOW is "
-	            "obeyed."),
+	    .help = "Job folder of a RELION pipeline: for exit flags, and RELION_JOB_ABORT_NOW."),
 	ROW(TEXT, "theme", theme, .unit = "<name>", .help = "Accepted and ignored."),
 };
 const cyc_option_table cyc_common_table = CYC_OPTION_TABLE("common", ROWS);
@@ -152,7 +151,7 @@ done:
 static void on_broken_pipe(int number)
 {
 	(void)number;
-	cyc_cancel_request("interrupted: nobody reads the output any more (SIGPIPE)");
+	cyc_cancel_request("interrupted: the output pipe was closed (SIGPIPE)");
 }
 
 void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
@@ -198,9 +197,9 @@ static cyc_status refuse_other_job(const char *job_dir, const char *type_label)
 	if (!there || strncmp(there, type_label, least) == 0) goto done;
 	st = cyc_error_raise(
 		CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		"the output folder '%s' is that of another job (%s), whose files would be written over", job_dir,
+		"the output folder '%s' belongs to another job (%s), whose files would be overwritten", job_dir,
 		there);
-	cyc_error_hint("give each job a folder of its own (--o); nothing was written");
+	cyc_error_hint("give each job its own folder (--o); nothing was written");
 done:
 	cyc_free(there);
 	return st;
@@ -378,7 +377,7 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 	if (st != CYC_OK) cyc_outputs_discard();
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)
-		cyc_warn("%s still holds the results of an earlier run, %lld files: this one wrote none",
+		cyc_warn("%s still holds the results of an earlier run (%lld files): this run wrote none",
 		         run->job_dir, (long long)n_old);
 	if (!run->is_help) {
 		if (st == CYC_OK) st = check_output(run);

@@ -27,7 +27,8 @@ enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
 static void print_help(FILE *f)
 {
 	fprintf(f,
-	        "cyclotomo %s: tomo refinement cycle for cryo-electron tomography, on RELION-5 projects\n\n"
+	        "cyclotomo %s: subtomogram refinement for cryo-electron tomography, on RELION-5 projects\n"
+	        "\n"
 	        "usage: cyclotomo <command> [options]\n",
 	        CYCLOTOMO_VERSION);
 	const char *group = "";
@@ -53,7 +54,7 @@ static int unknown_command(const char *name)
 	const char *names[N_COMMANDS];
 	for (int i = 0; i < N_COMMANDS; i++) names[i] = COMMANDS[i].name;
 	const char *nearest = cyc_nearest(name, names, N_COMMANDS);
-	fprintf(stderr, "cyclotomo: error: there is no command '%s'\n", name);
+	fprintf(stderr, "cyclotomo: error: unknown command '%s'\n", name);
 	if (nearest) fprintf(stderr, "  hint: did you mean '%s'?\n", nearest);
 	else fputs("  hint: 'cyclotomo --help' lists the commands\n", stderr);
 	return cyc_status_exit_code(CYC_E_USAGE);
@@ -148,7 +149,7 @@ static int run_program(int argc, char **argv)
 	if (relion) return run_as_relion(relion, is_mpi, argc, argv);
 	if (argc < 2) {
 		print_help(stderr);
-		fputs("\ncyclotomo: error: no command is given\n", stderr);
+		fputs("\ncyclotomo: error: no command given\n", stderr);
 		return cyc_status_exit_code(CYC_E_USAGE);
 	}
 	if (strcmp(argv[1], "--version") == 0) {

@@ -112,7 +112,7 @@ static cyc_status parse_option(void *target, bool *seen, const cyc_option *table
 	} else {
 		const char *next = *i + 1 < argc ? argv[*i + 1] : "--";
 		bool is_there = strncmp(next, "--", 2) != 0 && cyc_option_find(table, n, next, strlen(next)) < 0;
-		CYC_CHECK(is_there, CYC_E_USAGE, "%s wants a value %s", given, table[k].unit ? table[k].unit : "");
+		CYC_CHECK(is_there, CYC_E_USAGE, "%s needs a value %s", given, table[k].unit ? table[k].unit : "");
 		value = argv[++*i];
 	}
 	CYC_TRY(cyc_option_set(target, &table[k], given, value));

@@ -256,12 +256,13 @@ static cyc_status check_value(const cyc_relion_option *o, const char *name, cons
 	if (o->type == CYC_OPT_INT) {
 		long long v = strtoll(text, &end, 10);
 		CYC_CHECK(end != text && *end == '\0' && errno == 0 && v >= INT32_MIN && v <= INT32_MAX, CYC_E_USAGE,
-		          "%s wants a whole number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "",
+		          "%s must be a whole number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "",
 		          text);
 	} else if (o->type == CYC_OPT_DOUBLE) {
 		double v = strtod(text, &end);
 		CYC_CHECK(end != text && *end == '\0' && errno == 0 && isfinite(v), CYC_E_USAGE,
-		          "%s wants a number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "", text);
+		          "%s must be a number%s%s, got '%s'", name, o->unit ? " " : "", o->unit ? o->unit : "",
+		          text);
 	}
 done:
 	return st;
@@ -280,7 +281,7 @@ static cyc_status read_words(cyc_relion_call *c, int argc, char **argv)
 		if (row < 0) CYC_TRY(raise_unknown(p, word));
 		if (all.rows[row].type != CYC_OPT_FLAG) {
 			bool is_there = i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0;
-			CYC_CHECK(is_there || all.rows[row].may_be_bare, CYC_E_USAGE, "%s wants a value %s", word,
+			CYC_CHECK(is_there || all.rows[row].may_be_bare, CYC_E_USAGE, "%s needs a value %s", word,
 			          all.rows[row].unit ? all.rows[row].unit : "");
 			if (is_there) value = argv[++i];
 			CYC_TRY(check_value(&all.rows[row], word, value));
@@ -327,17 +328,16 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 		break;
 	case CYC_RELION_INERT:
 		if (text)
-			cyc_warn("%s has no effect: RELION reads it and does nothing with it%s%s", typed,
-			         o->note ? "; " : "", o->note ? o->note : "");
+			cyc_warn("%s has no effect, nor has it in RELION%s%s", typed, o->note ? "; " : "",
+			         o->note ? o->note : "");
 		break;
 	case CYC_RELION_UNSUPPORTED:
 		if (!text || is_default(o, text)) break;
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet",
 		                     typed);
 		cyc_error_hint(
-			"%s", o->note
-					  ? o->note
-					  : "leave it out, or run RELION's own program for this step: the files are the same");
+			"%s", o->note ? o->note
+						  : "leave it out, or run RELION's own program for this step: files are compatible");
 		break;
 	case CYC_RELION_READ:
 	case CYC_RELION_ALWAYS: break;
@@ -401,8 +401,8 @@ cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
 	if (c->is_mpi) {
 		int64_t all = n * ranks_on_this_machine();
 		if (n_processors < n)
-			cyc_warn("%lld threads are asked for, but the launcher binds this process to %d processor%s: "
-			         "start it with --bind-to none (mpirun)",
+			cyc_warn("%lld threads were requested, but the launcher binds this process to %d processor%s: "
+			         "use mpirun --bind-to none",
 			         (long long)n, n_processors, n_processors == 1 ? "" : "s");
 		if (all > n) n = all < n_processors ? all : n > n_processors ? n : n_processors;
 	}
@@ -433,8 +433,8 @@ static void print_call(const cyc_relion_call *c, const char *line)
 {
 	printf("%s%s:", c->program->name, c->is_mpi ? "_mpi" : "");
 	print_given(c, " understood", 1U << CYC_RELION_SAME | 1U << CYC_RELION_READ | 1U << CYC_RELION_OWN);
-	print_given(c, "; nothing to do for:", 1U << CYC_RELION_ALWAYS);
-	print_given(c, "; without effect, see the warnings:", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
+	print_given(c, "; nothing to do for", 1U << CYC_RELION_ALWAYS);
+	print_given(c, "; without effect, see the warnings", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
 	printf("\nrunning: cyclotomo %s\n", line);
 }
 

@@ -67,11 +67,11 @@ typedef struct {
 		{ .name = "Not RELION's", .type = CYC_OPT_HEADING },                                                 \
 		{ .name = "--dry-run",                                                                               \
 		  .type = CYC_OPT_FLAG,                                                                              \
-		  .help = "Check everything, say what would be done, and stop.",                                     \
+		  .help = "Check everything, print the plan, and stop.",                                             \
 		  .becomes = CYC_RELION_OWN },                                                                       \
 	{                                                                                                        \
 		.name = "--root", .type = CYC_OPT_TEXT, .unit = "<folder>",                                          \
-		.help = "Project folder that all paths start from.", .value = "", .becomes = CYC_RELION_OWN          \
+		.help = "Project folder; all paths are relative to it.", .value = "", .becomes = CYC_RELION_OWN      \
 	}
 
 /** Rows that CTF refinement and polishing share: how shells are weighted. */
@@ -82,12 +82,12 @@ typedef struct {
 	  .help = "Soft edge beyond the last shell.",                                                            \
 	  .value = "5",                                                                                          \
 	  .becomes = CYC_RELION_UNUSED,                                                                          \
-	  .note = "the last shell used is the last one with an FSC of 0.143 or more, without an edge" },         \
+	  .note = "the last shell used is the last one with an FSC of 0.143 or more, without a soft edge" },     \
 		{ .name = "--use_SNR_weight",                                                                        \
 		  .type = CYC_OPT_FLAG,                                                                              \
 		  .help = "Weight shells by the reference's signal-to-noise ratio.",                                 \
 		  .becomes = CYC_RELION_ALWAYS,                                                                      \
-		  .note = "each shell of the reference counts by its FSC" },                                         \
+		  .note = "each shell of the reference is weighted by its FSC" },                                    \
 		{ .name = "--per_frame_noise",                                                                       \
 		  .type = CYC_OPT_FLAG,                                                                              \
 		  .help = "A noise spectrum for each tilt.",                                                         \
@@ -95,7 +95,7 @@ typedef struct {
 		  .note = "every tilt has its own" },                                                                \
 	{                                                                                                        \
 		.name = "--diag", .type = CYC_OPT_FLAG, .help = "Diagnostic images.", .becomes = CYC_RELION_UNUSED,  \
-		.note = "RELION's diagnostic images are not written; figures and uncertainty.star are"               \
+		.note = "RELION's diagnostic images are not written; see the figures and uncertainty.star"           \
 	}
 
 /** A number of threads; the program's function emits what it comes to with cyc_relion_emit_threads(). */

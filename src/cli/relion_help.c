@@ -16,7 +16,7 @@ static void print_fate(FILE *f, const cyc_relion_option *o, const char *mark)
 		break;
 	case CYC_RELION_ALWAYS: fputs("nothing to do", f); break;
 	case CYC_RELION_UNUSED: fputs("not used, with a warning", f); break;
-	case CYC_RELION_INERT: fputs("no effect, as in RELION; a warning says so", f); break;
+	case CYC_RELION_INERT: fputs("no effect, as in RELION, with a warning", f); break;
 	case CYC_RELION_UNSUPPORTED: fputs("refused: not supported yet", f); break;
 	case CYC_RELION_OWN: fputs("the same", f); break;
 	}
@@ -37,8 +37,11 @@ static void print_spellings(FILE *f, const cyc_relion_option *o, const char *mar
 void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 {
 	fprintf(f,
-	        "%s: %s, done by cyclotomo %s\n\nusage: %s [options]\n\nRELION's options, and behind the arrow "
-	        "what cyclotomo makes of them.\n",
+	        "%s: %s, done by cyclotomo %s\n"
+	        "\n"
+	        "usage: %s [options]\n"
+	        "\n"
+	        "RELION's options, and after the arrow what cyclotomo does with them.\n",
 	        p->name, p->summary, p->command, p->name);
 	const cyc_relion_rows all = cyc_relion_rows_of(p);
 	for (int i = 0; i < all.n; i++) {

@@ -124,13 +124,12 @@ static cyc_status check_variables(const cyc_relion_job *j)
 		for (int i = 0; i < N_COMMON; i++) is_common = is_common || is_variable(&COMMON[i], name);
 		for (int i = 0; i < p->n_variables; i++) is_known = is_known || is_variable(&p->variables[i], name);
 		n_known += is_known;
-		if (!is_common && !is_known)
-			cyc_warn("the variable '%s' is not known and has no influence on the command", name);
+		if (!is_common && !is_known) cyc_warn("the variable '%s' is unknown and was ignored", name);
 	}
 	if (n_known > 0) return CYC_OK;
 	cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 	                "none of the %lld variables is one of RELION's for this type of job", (long long)n_rows);
-	cyc_error_hint("a job.star of cyclotomo's own has its command in the note.txt beside it");
+	cyc_error_hint("the command of a job.star that cyclotomo wrote is in the note.txt in the same folder");
 	return CYC_E_DATA;
 }
 
@@ -189,10 +188,9 @@ static cyc_status read_head(cyc_relion_job *j, const cyc_star *star)
 	j->program = cyc_relion_find_job(label);
 	if (!j->program) {
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                     "%s: a job of the type '%s' has no command line here", cyc_star_name(star),
-		                     label);
+		                     "%s: jobs of the type '%s' are not supported here", cyc_star_name(star), label);
 		cyc_error_hint(
-			"known are relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, "
+			"supported: relion.reconstructparticletomo, relion.ctfrefinetomo, relion.framealigntomo, "
 			"relion.pseudosubtomo, relion.refine3d.tomo, relion.postprocess and relion.maskcreate");
 	}
 done:

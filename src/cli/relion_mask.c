@@ -10,22 +10,22 @@ cyc_status cyc_cmd_mask(int argc, char **argv);
 	{                                                                                                        \
 		.name = "--" spelling, .type = CYC_OPT_TEXT, .unit = "<map>", .help = text,                          \
 		.becomes = CYC_RELION_READ, .to = spelling,                                                          \
-		.note = "of several the first of and, or, and_not, or_not counts"                                    \
+		.note = "if several are given the first of and, or, and_not, or_not is used"                         \
 	}
 
 static const cyc_relion_option OPTIONS[] = {
-	SECOND_MAP("and", "Inside where both maps are above the threshold."),
-	SECOND_MAP("or", "Inside where one of the maps is above."),
-	SECOND_MAP("and_not", "Inside where the first is above and this one below."),
-	SECOND_MAP("or_not", "Inside where the first is above or this one below."),
+	SECOND_MAP("and", "Mask where both maps are above the threshold."),
+	SECOND_MAP("or", "Mask where at least one of the maps is."),
+	SECOND_MAP("and_not", "Mask where the first is above and this one below."),
+	SECOND_MAP("or_not", "Mask where the first is above or this one below."),
 	{ .name = "--ini_threshold",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<grey>",
-	  .help = "Voxels of this value and more are inside.",
+	  .help = "Voxels with this value or more are inside.",
 	  .value = "0.01",
 	  .becomes = CYC_RELION_READ,
 	  .to = "threshold",
-	  .note = "0.01 unless given, never automatic" },
+	  .note = "0.01 unless given; never automatic" },
 	CYC_RELION_THREADS_OPTION("1"),
 	CYC_RELION_COMMON_OPTIONS,
 };
@@ -42,8 +42,7 @@ static cyc_status translate(cyc_relion_call *c)
 	for (size_t i = 0; i < sizeof SECOND / sizeof *SECOND; i++) {
 		if (!cyc_relion_is_given(c, SECOND[i].relion)) continue;
 		if (used) {
-			cyc_warn("%s is not used: of several second maps RELION takes that of %s", SECOND[i].relion,
-			         used);
+			cyc_warn("%s is not used: of several second maps RELION uses that of %s", SECOND[i].relion, used);
 			continue;
 		}
 		used = SECOND[i].relion;
@@ -87,7 +86,7 @@ done:
 extern const cyc_relion_program cyc_relion_mask_create;
 const cyc_relion_program cyc_relion_mask_create = {
 	.name = "relion_mask_create",
-	.summary = "Soft solvent mask from a map",
+	.summary = "Make a soft solvent mask from a map",
 	.command = "mask",
 	.run = cyc_cmd_mask,
 	.table = &cyc_mask_table,

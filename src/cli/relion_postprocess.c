@@ -8,32 +8,32 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv);
 
 static const char AUTO_MASK[] =
 	"make the mask with relion_mask_create and give it with --mask: RELION's program refuses this too";
-static const char MASK_FILE[] = "masks come from relion_mask_create";
+static const char MASK_FILE[] = "make masks with relion_mask_create";
 
 static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Mask", .type = CYC_OPT_HEADING },
 	{ .name = "--auto_mask",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Formerly: make a mask.",
+	  .help = "Obsolete: make a mask.",
 	  .becomes = CYC_RELION_UNSUPPORTED,
 	  .note = AUTO_MASK },
 	{ .name = "--inimask_threshold",
 	  .type = CYC_OPT_DOUBLE,
-	  .help = "Formerly: of the automatic mask.",
+	  .help = "Obsolete: for the automatic mask.",
 	  .value = "0.02",
 	  .becomes = CYC_RELION_INERT,
 	  .note = MASK_FILE },
 	{ .name = "--extend_inimask",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<px>",
-	  .help = "Formerly: of the automatic mask.",
+	  .help = "Obsolete: for the automatic mask.",
 	  .value = "3",
 	  .becomes = CYC_RELION_INERT,
 	  .note = MASK_FILE },
 	{ .name = "--width_mask_edge",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<px>",
-	  .help = "Formerly: of the automatic mask.",
+	  .help = "Obsolete: for the automatic mask.",
 	  .value = "6",
 	  .becomes = CYC_RELION_INERT,
 	  .note = MASK_FILE },
@@ -50,11 +50,11 @@ static const cyc_relion_option OPTIONS[] = {
 	  .value = "0",
 	  .becomes = CYC_RELION_READ,
 	  .to = "adhoc-bfactor",
-	  .note = "0, no sharpening, unless it or --auto_bfac is given" },
+	  .note = "without this and --auto_bfac the map is not sharpened (0)" },
 	{ .name = "FSC", .type = CYC_OPT_HEADING },
 	{ .name = "--interpolate",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Print the interpolated resolution too.",
+	  .help = "Also print the interpolated resolution.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "interpolate" },
 	{ .name = "--random_seed",
@@ -79,12 +79,12 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help = "Local resolution.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "locres",
-	  .note = "in addition to the files of post-processing, which RELION leaves out then" },
+	  .note = "written in addition to the post-processing results, which RELION then leaves out" },
 	CYC_RELION_COMMON_OPTIONS,
 	{ .name = "--j",
 	  .type = CYC_OPT_INT,
 	  .unit = "<n>",
-	  .help = "Threads; one unless given, as RELION's program uses.",
+	  .help = "Threads; default 1, as in RELION's program.",
 	  .value = "1",
 	  .becomes = CYC_RELION_READ,
 	  .to = "threads" },
@@ -100,9 +100,9 @@ static cyc_status translate(cyc_relion_call *c)
 	if (is_auto) CYC_TRY(cyc_relion_emit(c, "auto-bfactor", NULL));
 	else CYC_TRY(cyc_relion_emit(c, "adhoc-bfactor", cyc_relion_text(c, "--adhoc_bfac")));
 	if (seed < 0.0)
-		cyc_warn(
-			"--random_seed %g asks for a seed from the clock; 0 is used, so that the result can be had again",
-			seed);
+		cyc_warn("--random_seed %g asks for a seed from the clock; 0 is used instead, so that the result is "
+		         "reproducible",
+		         seed);
 	else if (cyc_relion_is_given(c, "--random_seed")) CYC_TRY(cyc_relion_emit_number(c, "seed", seed));
 	if (cyc_relion_number(c, "--verb") < 1.0) CYC_TRY(cyc_relion_emit(c, "quiet", NULL));
 	CYC_TRY(cyc_relion_emit_threads(c, (int64_t)cyc_relion_number(c, "--j")));

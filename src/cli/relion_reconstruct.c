@@ -7,8 +7,7 @@
 
 cyc_status cyc_cmd_reconstruct(int argc, char **argv);
 
-static const char THREADS[] =
-	"as many threads as RELION would have at work at once: j, or j_in x j_out; they all work on one sum";
+static const char THREADS[] = "as many threads as RELION would run: j, or j_in x j_out; all work on one sum";
 
 static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Images", .type = CYC_OPT_HEADING },
@@ -17,7 +16,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help = "Neither CTF nor dose weights.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "no-ctf",
-	  .note = "also by the name with _mpi, where RELION forgets it" },
+	  .note = "also under the _mpi name, where RELION forgets it" },
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	{ .name = "--mem",
 	  .type = CYC_OPT_DOUBLE,
@@ -25,7 +24,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help = "Memory for sums: fewer of them.",
 	  .value = "-1",
 	  .becomes = CYC_RELION_ALWAYS,
-	  .note = "there is one sum per half-set, however many threads" },
+	  .note = "there is one sum per half-set, whatever the number of threads" },
 	CYC_RELION_THREADS_OPTION("6"),
 	{ .name = "--j_in",
 	  .type = CYC_OPT_INT,
@@ -81,8 +80,9 @@ static cyc_status map_job(cyc_relion_job *j)
 	const char *threads = cyc_job_text(j, "nr_threads"), *snr = cyc_job_text(j, "snr");
 	if (cyc_job_is_yes(j, "do_helix")) {
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                     "a reconstruction of a helix (do_helix is Yes) has no command line here");
-		cyc_error_hint("write it by hand, with --nr_helical_asu, --helical_rise and --helical_twist");
+		                     "helical reconstruction jobs (do_helix Yes) are not supported here");
+		cyc_error_hint(
+			"write the command by hand, with --nr_helical_asu, --helical_rise and --helical_twist");
 		goto done;
 	}
 	CYC_TRY(cyc_job_emit_project(j));
@@ -101,7 +101,7 @@ done:
 extern const cyc_relion_program cyc_relion_reconstruct_particle;
 const cyc_relion_program cyc_relion_reconstruct_particle = {
 	.name = "relion_tomo_reconstruct_particle",
-	.summary = "Half maps and merged map from the tilt images",
+	.summary = "Reconstruct half maps and a merged map from the tilt images",
 	.command = "reconstruct",
 	.run = cyc_cmd_reconstruct,
 	.table = &cyc_reconstruct_table,

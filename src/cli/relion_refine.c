@@ -7,13 +7,14 @@
 
 cyc_status cyc_cmd_refine(int argc, char **argv);
 
-static const char OWN_NOISE[] = "noise spectra are those of the tilt images";
-static const char NO_STACKS[] = "images are cut from the tilt images, once; stacks are not read";
-static const char NO_VOLUMES[] = "subtomogram volumes are not read: images are cut from the tilt images";
+static const char OWN_NOISE[] = "noise spectra are measured in the tilt images";
+static const char NO_STACKS[] = "particle images are cut from the tilt images; stacks are not read";
+static const char NO_VOLUMES[] =
+	"subtomogram volumes are not read; particle images are cut from the tilt images";
 static const char SIGMA[] =
-	"not used where searches are local from the start, as in RELION unless all three are given; else refused";
+	"not used in local searches (as in RELION, unless all three are given); refused in global ones";
 static const char ONLY_AUTO[] = "only 3D auto-refinement of one map is done here";
-static const char GRIDDING[] = "references are interpolated and maps corrected in one way";
+static const char GRIDDING[] = "there is only one way of interpolation and gridding correction";
 
 #define UNSUPPORTED_FLAG(option, text, why)                                                                  \
 	{                                                                                                        \
@@ -44,35 +45,35 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "--i",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<star>",
-	  .help = "Particles, in place of the set's.",
+	  .help = "Particles, instead of those of the optimisation set.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "particles" },
 	{ .name = "--tomograms",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<star>",
-	  .help = "Tomograms, in place of the set's.",
+	  .help = "Tomograms, instead of those of the optimisation set.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "tomograms" },
 	{ .name = "--trajectories",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<star>",
-	  .help = "Trajectories, in place of the set's.",
+	  .help = "Trajectories, instead of those of the optimisation set.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "trajectories" },
 	{ .name = "--ref",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<map>",
-	  .help = "Reference; one of two half maps stands for both.",
+	  .help = "Reference; given one of two half maps, both are used.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "ref",
 	  .is_required = true },
 	{ .name = "--o",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<folder/run>",
-	  .help = "Root of the outputs' names.",
+	  .help = "Root name of the outputs.",
 	  .becomes = CYC_RELION_READ,
 	  .to = "output",
-	  .note = "its folder; files are named run_... in it",
+	  .note = "its folder; files in it are named run_...",
 	  .is_required = true },
 	{ .name = "--continue",
 	  .type = CYC_OPT_TEXT,
@@ -80,9 +81,10 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help = "Continue an interrupted run.",
 	  .becomes = CYC_RELION_READ,
 	  .to = "resume",
-	  .note = "with the options of the first call beside it; iterations that RELION did are not taken up" },
-	ALWAYS_FLAG("--trust_ref_size", "Make the reference fit.", "maps of other sizes are always made to fit"),
-	NUMBER("--ref_angpix", "<Å>", "Pixel size of the reference, in place of the header's.", "-1",
+	  .note = "together with all options of the first call; RELION's own iterations cannot be continued" },
+	ALWAYS_FLAG("--trust_ref_size", "Resize the reference.",
+	            "references are always rescaled and resized to fit"),
+	NUMBER("--ref_angpix", "<Å>", "Pixel size of the reference, instead of that in the header.", "-1",
 	       CYC_RELION_UNSUPPORTED, "put the pixel size into the map's header"),
 	{ .name = "Refinement", .type = CYC_OPT_HEADING },
 	{ .name = "--auto_refine",
@@ -94,12 +96,12 @@ static const cyc_relion_option OPTIONS[] = {
 	  .type = CYC_OPT_FLAG,
 	  .help = "Two half-sets.",
 	  .becomes = CYC_RELION_READ,
-	  .note = "a call without it is refused; rlnRandomSubset says which" },
+	  .note = "a call without it is refused; half-sets are those of rlnRandomSubset" },
 	WHOLE("--K", "<n>", "Number of classes.", "1", CYC_RELION_UNSUPPORTED, ONLY_AUTO),
 	WHOLE("--iter", "<n>", "Number of iterations of a classification.", NULL, CYC_RELION_UNSUPPORTED,
 	      "--auto_iter_max limits the iterations of a refinement"),
 	UNSUPPORTED_FLAG("--grad", "Gradient optimisation.", ONLY_AUTO),
-	UNSUPPORTED_FLAG("--blush", "Regularisation by a network.", NULL),
+	UNSUPPORTED_FLAG("--blush", "Regularisation by a neural network (Blush).", NULL),
 	UNSUPPORTED_FLAG("--helix", "Helices.", NULL),
 	{ .name = "--relax_sym",
 	  .type = CYC_OPT_TEXT,
@@ -121,22 +123,23 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "Images and masks", .type = CYC_OPT_HEADING },
 	{ .name = "--ctf",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Images have a CTF.",
+	  .help = "Correct for the CTF.",
 	  .becomes = CYC_RELION_READ,
 	  .note = "a call without it is refused" },
-	UNSUPPORTED_FLAG("--ctf_intact_first_peak", "Leave the CTF before its first peak out.", NULL),
+	UNSUPPORTED_FLAG("--ctf_intact_first_peak", "Ignore the CTF before its first peak.", NULL),
 	UNSUPPORTED_FLAG("--only_flip_phases", "Flip phases only.", NULL),
-	UNSUPPORTED_FLAG("--ctf_phase_flipped", "Phases are flipped already.", NULL),
-	ALWAYS_FLAG("--pad_ctf", "Padded CTFs.", "CTFs act on windows larger than the particle's box"),
+	UNSUPPORTED_FLAG("--ctf_phase_flipped", "Phases are already flipped.", NULL),
+	ALWAYS_FLAG("--pad_ctf", "Padded CTFs.", "windows are larger than the particle's box"),
 	ALWAYS_FLAG("--flatten_solvent", "Mask the reference.", "it is always masked"),
-	ALWAYS_FLAG("--zero_mask", "Nothing outside of the images' mask.", "there is never noise put in"),
+	ALWAYS_FLAG("--zero_mask", "Zeros outside the particle diameter.",
+	            "it is always filled with zeros, never with noise"),
 	{ .name = "--solvent_mask",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<mask>",
 	  .help = "Mask of the reference.",
 	  .becomes = CYC_RELION_SAME,
 	  .to = "mask",
-	  .note = "without it the one that the optimisation set names, else a sphere" },
+	  .note = "default: that of the optimisation set, else a sphere" },
 	{ .name = "--solvent_mask2",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<mask>",
@@ -145,25 +148,23 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "--lowpass_mask",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<mask>",
-	  .help = "Mask of a low-passed part.",
+	  .help = "Mask of a low-pass filtered part.",
 	  .becomes = CYC_RELION_UNSUPPORTED },
 	{ .name = "--solvent_correct_fsc",
 	  .type = CYC_OPT_FLAG,
-	  .help = "FSC under the mask, corrected.",
+	  .help = "Correct the FSC for the mask.",
 	  .becomes = CYC_RELION_READ,
 	  .to = "no-fsc-correction",
-	  .note = "a call without it has that option" },
+	  .note = "without it, that option is set" },
 	NUMBER("--maskedge", "<px>", "Edge of the images' mask.", "5", CYC_RELION_UNUSED, "it is 5 px"),
-	ALWAYS_FLAG("--norm", "Correct the norm of each image.",
-	            "it has no meaning for tilt series, and RELION leaves it out too"),
+	ALWAYS_FLAG("--norm", "Correct the norm of each image.", "not used for tilt series, neither by RELION"),
 	{ .name = "--scale",
 	  .type = CYC_OPT_FLAG,
 	  .help = "Contrast of each tilt series.",
 	  .becomes = CYC_RELION_READ,
 	  .to = "no-scale",
-	  .note = "a call without it has that option" },
-	NUMBER("--pad", "<factor>", "Padding of references.", "2", CYC_RELION_UNUSED,
-	       "references are always padded twice"),
+	  .note = "without it, that option is set" },
+	NUMBER("--pad", "<factor>", "Padding of references.", "2", CYC_RELION_UNUSED, "the padding is always 2"),
 	{ .name = "--sigma",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<star>",
@@ -172,77 +173,77 @@ static const cyc_relion_option OPTIONS[] = {
 	  .note = OWN_NOISE },
 	UNSUPPORTED_FLAG("--fix_sigma_noise", "Keep the first noise spectra.", OWN_NOISE),
 	NUMBER("--sigma2_fudge", "<factor>", "Factor on the noise.", "1", CYC_RELION_UNSUPPORTED, OWN_NOISE),
-	WHOLE("--nr_parts_sigma2noise", "<n>", "Particles for the first noise spectra.", "10", CYC_RELION_UNUSED,
-	      OWN_NOISE),
-	NUMBER("--strict_highres_exp", "<Å>", "Finest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
+	WHOLE("--nr_parts_sigma2noise", "<n>", "Number of particles for the first noise spectra.", "10",
+	      CYC_RELION_UNUSED, OWN_NOISE),
+	NUMBER("--strict_highres_exp", "<Å>", "Highest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
 	       NULL),
-	NUMBER("--strict_lowres_exp", "<Å>", "Coarsest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
+	NUMBER("--strict_lowres_exp", "<Å>", "Lowest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
 	       NULL),
-	NUMBER("--subtomo_multi_thr", "<fraction>", "Least multiplicity in volumes.", "0.01", CYC_RELION_UNUSED,
+	NUMBER("--subtomo_multi_thr", "<fraction>", "Minimum multiplicity in volumes.", "0.01", CYC_RELION_UNUSED,
 	       NO_VOLUMES),
 	ALWAYS_FLAG("--normalised_subtomo", "Volumes are divided by their multiplicity.", NO_VOLUMES),
 	ALWAYS_FLAG("--skip_subtomo_multi", "Volumes have no multiplicity.", NO_VOLUMES),
-	ALWAYS_FLAG("--ctf3d_not_squared", "Volumes of CTFs that are not squared.", NO_VOLUMES),
+	ALWAYS_FLAG("--ctf3d_not_squared", "CTF volumes are not squared.", NO_VOLUMES),
 	{ .name = "--NN",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Nearest voxels of references.",
+	  .help = "Nearest-neighbour interpolation of references.",
 	  .becomes = CYC_RELION_UNUSED,
 	  .note = GRIDDING },
 	WHOLE("--r_min_nn", "<shells>", "Interpolation up to this shell.", "10", CYC_RELION_UNUSED, GRIDDING),
 	{ .name = "--dont_skip_gridding",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Gridding by iterations.",
+	  .help = "Iterative gridding correction.",
 	  .becomes = CYC_RELION_UNUSED,
 	  .note = GRIDDING },
-	WHOLE("--gridding_iter", "<n>", "Their number.", "10", CYC_RELION_UNUSED, GRIDDING),
+	WHOLE("--gridding_iter", "<n>", "Number of these iterations.", "10", CYC_RELION_UNUSED, GRIDDING),
 	{ .name = "Poses", .type = CYC_OPT_HEADING },
-	NUMBER("--offset_range_x", "<Å>", "Offsets looked at along x.", "-1", CYC_RELION_UNSUPPORTED,
-	       "--offset_range is the same along all axes"),
-	NUMBER("--offset_range_y", "<Å>", "Offsets looked at along y.", "-1", CYC_RELION_UNSUPPORTED,
-	       "--offset_range is the same along all axes"),
-	NUMBER("--offset_range_z", "<Å>", "Offsets looked at along z.", "-1", CYC_RELION_UNSUPPORTED,
-	       "--offset_range is the same along all axes"),
+	NUMBER("--offset_range_x", "<Å>", "Range of offsets along x.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range applies to all axes"),
+	NUMBER("--offset_range_y", "<Å>", "Range of offsets along y.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range applies to all axes"),
+	NUMBER("--offset_range_z", "<Å>", "Range of offsets along z.", "-1", CYC_RELION_UNSUPPORTED,
+	       "--offset_range applies to all axes"),
 	UNSUPPORTED_FLAG("--fix_sigma_offset", "Keep this width.", NULL),
-	NUMBER("--min_sigma2_offset", "<Å2>", "Least variance of the offsets.", "2", CYC_RELION_UNUSED,
-	       "it is what the particles' offsets say"),
+	NUMBER("--min_sigma2_offset", "<Å2>", "Minimum variance of the offsets.", "2", CYC_RELION_UNUSED,
+	       "it is that of the particles' offsets"),
 	NUMBER("--sigma_rot", "<degrees>", "The same, for rot alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--sigma_tilt", "<degrees>", "The same, for tilt alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--sigma_psi", "<degrees>", "The same, for psi alone.", "-1", CYC_RELION_READ, SIGMA),
 	NUMBER("--limit_tilt", "<degrees>", "Limit of tilt.", "-91", CYC_RELION_UNSUPPORTED, NULL),
 	NUMBER("--perturb", "<steps>", "Random shift of the grids.", "0.5", CYC_RELION_UNUSED,
-	       "poses are followed from the grid to the maximum"),
-	WHOLE("--maxsig", "<n>", "Most samples of the second pass.", "-1", CYC_RELION_UNUSED,
-	      "all that count are looked at"),
+	       "poses are refined continuously from the best grid points"),
+	WHOLE("--maxsig", "<n>", "Maximum number of samples in the second pass.", "-1", CYC_RELION_UNUSED,
+	      "all significant ones are used"),
 	WHOLE("--incr_size", "<shells>", "Shells beyond the resolution.", "10", CYC_RELION_UNUSED,
-	      "the FSC of each shell says how much it counts"),
+	      "each shell is weighted by its FSC"),
 	WHOLE("--coarse_size", "<px>", "Box of the first pass.", "-1", CYC_RELION_UNUSED,
-	      "it follows from the angular step"),
+	      "it depends on the angular step"),
 	NUMBER("--minimum_angular_sampling", "<degrees>", "Do not stop before this step.", "0", CYC_RELION_UNUSED,
-	       "steps get no coarser than poses are known"),
+	       "steps follow from the errors of the poses"),
 	NUMBER("--maximum_angular_sampling", "<degrees>", "No finer steps.", "0", CYC_RELION_UNUSED,
-	       "poses are followed from the grid to the maximum"),
+	       "poses are refined continuously from the best grid points"),
 	{ .name = "--auto_ignore_angles",
 	  .type = CYC_OPT_FLAG,
-	  .help = "Finer steps although poses still move.",
+	  .help = "Go to finer steps before poses have settled.",
 	  .becomes = CYC_RELION_UNUSED,
-	  .note = "poses are followed from the grid to the maximum" },
+	  .note = "poses are refined continuously from the best grid points" },
 	{ .name = "--auto_resol_angles",
 	  .type = CYC_OPT_FLAG,
 	  .help = "Steps by the resolution.",
 	  .becomes = CYC_RELION_UNUSED,
-	  .note = "poses are followed from the grid to the maximum" },
+	  .note = "poses are refined continuously from the best grid points" },
 	UNSUPPORTED_FLAG("--skip_align", "Keep poses.",
-	                 "relion_tomo_reconstruct_particle makes the map of poses as they are"),
+	                 "use relion_tomo_reconstruct_particle for a map with the poses as they are"),
 	{ .name = "Work", .type = CYC_OPT_HEADING },
 	CYC_RELION_THREADS_OPTION("1"),
-	WHOLE("--pool", "<n>", "Particles at once.", "1", CYC_RELION_ALWAYS,
-	      "they are taken tilt series by tilt series"),
+	WHOLE("--pool", "<n>", "Number of particles processed at once.", "1", CYC_RELION_ALWAYS,
+	      "particles are processed by tilt series"),
 	{ .name = "--gpu",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<ids>",
 	  .help = "GPUs.",
 	  .becomes = CYC_RELION_UNUSED,
-	  .note = "the processor's cores compute",
+	  .note = "there is no GPU version yet; CPU cores are used",
 	  .may_be_bare = true },
 	ALWAYS_FLAG("--cpu", "Vectorised code.", "it always is"),
 	ALWAYS_FLAG("--preread_images", "All stacks into memory.", NO_STACKS),
@@ -253,7 +254,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .becomes = CYC_RELION_ALWAYS,
 	  .note = NO_STACKS },
 	NUMBER("--keep_free_scratch", "<GB>", "Room to leave there.", "10", CYC_RELION_ALWAYS, NO_STACKS),
-	ALWAYS_FLAG("--reuse_scratch", "Copies are there already.", NO_STACKS),
+	ALWAYS_FLAG("--reuse_scratch", "Reuse earlier copies.", NO_STACKS),
 	ALWAYS_FLAG("--keep_scratch", "Leave them there.", NO_STACKS),
 	ALWAYS_FLAG("--no_parallel_disc_io", "One rank reads for all.", "one process does"),
 	ALWAYS_FLAG("--dont_combine_weights_via_disc", "Sums go from rank to rank.",
@@ -266,10 +267,11 @@ static const cyc_relion_option OPTIONS[] = {
 /* Another kind of job of the same program must not run as a refinement. */
 static cyc_status check_kind(const cyc_relion_call *c)
 {
-	static const char *const NEEDED[][2] = { { "--auto_refine", "only 3D auto-refinement is done here" },
-		                                     { "--split_random_halves",
-		                                       "half-sets are always refined apart" },
-		                                     { "--ctf", "images without a CTF cannot be refined here" } };
+	static const char *const NEEDED[][2] = {
+		{ "--auto_refine", "only 3D auto-refinement is done here" },
+		{ "--split_random_halves", "half-sets are always refined separately" },
+		{ "--ctf", "refinement without CTF correction is not supported" }
+	};
 	cyc_status st = CYC_OK;
 	for (size_t i = 0; i < sizeof NEEDED / sizeof *NEEDED; i++) {
 		if (cyc_relion_is_given(c, NEEDED[i][0])) continue;
@@ -280,9 +282,9 @@ static cyc_status check_kind(const cyc_relion_call *c)
 	}
 	if (!cyc_relion_is_given(c, "--ios") && !cyc_relion_is_given(c, "--i")) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "no particles are given: --ios, or --i and --tomograms, is missing");
+		                     "no particles given: --ios, or --i and --tomograms, is missing");
 		cyc_error_hint("%s", cyc_relion_is_given(c, "--continue")
-		                         ? "--continue needs the options of the first call beside it"
+		                         ? "--continue needs all options of the first call as well"
 		                         : "see 'relion_refine --help'");
 	}
 done:
@@ -300,16 +302,16 @@ static cyc_status check_sigmas(const cyc_relion_call *c)
 	for (int i = 0; i < 3; i++) {
 		if (!(cyc_relion_number(c, NAMES[i]) > 0.0)) continue;
 		if (is_local && !are_all) {
-			cyc_warn("%s is not used: searches are local from the start, and the width of their prior "
-			         "follows from the step",
+			cyc_warn("%s is not used: searches are local, and the width of their prior follows from the "
+			         "angular step",
 			         NAMES[i]);
 			continue;
 		}
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet",
 		                     NAMES[i]);
 		cyc_error_hint("%s", are_all ? "--sigma_ang sets one width for all three"
-		                             : "leave it out, or start with local searches: a --healpix_order of "
-		                               "--auto_local_healpix_order or more");
+		                             : "leave it out, or start with local searches: --healpix_order must be "
+		                               "at least --auto_local_healpix_order");
 		goto done;
 	}
 done:
@@ -325,7 +327,7 @@ static cyc_status emit_folder(cyc_relion_call *c)
 	char *folder = NULL;
 	CYC_TRY(cyc_asprintf(&folder, "%.*s", slash ? (int)(slash - root) + 1 : 2, slash ? root : "./"));
 	if (strcmp(base, "run") != 0)
-		cyc_warn("--o %s: names of files begin with 'run_', in the folder %s", root, folder);
+		cyc_warn("--o %s: file names start with 'run_', in the folder %s", root, folder);
 	CYC_TRY(cyc_relion_emit(c, "output", folder));
 done:
 	cyc_free(folder);
@@ -411,7 +413,7 @@ static cyc_status emit_order(cyc_relion_job *j, const char *variable, const char
 		snprintf(order, sizeof order, "%d", i);
 		return cyc_job_emit(j, option, order);
 	}
-	CYC_RAISE(CYC_E_DATA, "%s: '%s' is none of the steps of the menu", variable, text);
+	CYC_RAISE(CYC_E_DATA, "%s: '%s' is not one of the steps in the menu", variable, text);
 done:
 	return st;
 }
@@ -459,7 +461,7 @@ static cyc_status map_job(cyc_relion_job *j)
 	char *root = NULL;
 	if (cyc_job_text(j, "fn_img")[0]) {
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                     "a refinement of single particles (fn_img is %s) has no command line here",
+		                     "single-particle refinements (fn_img is %s) are not supported here",
 		                     cyc_job_text(j, "fn_img"));
 		cyc_error_hint("particles of tilt series come with an optimisation set");
 		goto done;
@@ -488,7 +490,7 @@ done:
 extern const cyc_relion_program cyc_relion_refine;
 const cyc_relion_program cyc_relion_refine = {
 	.name = "relion_refine",
-	.summary = "Orientation and position of every particle, straight from the tilt images",
+	.summary = "Refine orientation and position of every particle, directly from the tilt images",
 	.command = "refine",
 	.run = cyc_cmd_refine,
 	.table = &cyc_refine3d_table,

@@ -20,15 +20,15 @@ static const cyc_relion_option OPTIONS[] = {
 	  .type = CYC_OPT_FLAG,
 	  .help = "Regularise them.",
 	  .becomes = CYC_RELION_ALWAYS,
-	  .note = "how far a tilt may move is learned from the data" },
+	  .note = "the strength of the regularisation is learned from the data" },
 	{ .name = "--lambda",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<strength>",
 	  .help = "Strength of the regularisation.",
 	  .value = "0.001",
 	  .becomes = CYC_RELION_UNUSED,
-	  .note = "how far a tilt may move is learned from the data; cyclotomo ctfrefine --sigma-defocus sets it "
-	          "in Å" },
+	  .note = "the strength of the regularisation is learned from the data; cyclotomo ctfrefine "
+	          "--sigma-defocus sets it in Å" },
 	{ .name = "--d0",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<Å>",
@@ -36,7 +36,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .value = "-3000",
 	  .becomes = CYC_RELION_READ,
 	  .to = "defocus-range",
-	  .note = "the search is as wide on both sides" },
+	  .note = "the search is symmetric" },
 	{ .name = "--d1",
 	  .type = CYC_OPT_DOUBLE,
 	  .unit = "<Å>",
@@ -44,14 +44,14 @@ static const cyc_relion_option OPTIONS[] = {
 	  .value = "3000",
 	  .becomes = CYC_RELION_READ,
 	  .to = "defocus-range",
-	  .note = "the search is as wide on both sides" },
+	  .note = "the search is symmetric" },
 	{ .name = "--ds",
 	  .type = CYC_OPT_INT,
 	  .unit = "<n>",
 	  .help = "Steps of the search.",
 	  .value = "100",
 	  .becomes = CYC_RELION_UNUSED,
-	  .note = "the steps follow from the resolution" },
+	  .note = "steps depend on the resolution" },
 	{ .name = "--reset_to_common",
 	  .type = CYC_OPT_FLAG,
 	  .help = "Start all tilts from the first one's CTF.",
@@ -66,13 +66,13 @@ static const cyc_relion_option OPTIONS[] = {
 	  .type = CYC_OPT_FLAG,
 	  .help = "One per tilt.",
 	  .becomes = CYC_RELION_READ,
-	  .note = "without it scales follow the law of the ice, with one luminance for all series" },
+	  .note = "without it scales follow the ice thickness, with one beam intensity for all series" },
 	{ .name = "--per_tomogram_scale,--per_tomo_scale",
 	  .type = CYC_OPT_FLAG,
-	  .help = "A model of the ice per series (the second spelling is the GUI's).",
+	  .help = "An ice model per series (the GUI uses the second spelling).",
 	  .becomes = CYC_RELION_READ,
 	  .to = "scale-model",
-	  .note = "scales by the law of the ice of each series" },
+	  .note = "scales follow the ice thickness of each series" },
 	{ .name = "Aberrations", .type = CYC_OPT_HEADING },
 	{ .name = "--do_even_aberrations",
 	  .type = CYC_OPT_FLAG,
@@ -88,7 +88,7 @@ static const cyc_relion_option OPTIONS[] = {
 	{ .name = "--max_frame",
 	  .type = CYC_OPT_INT,
 	  .unit = "<row>",
-	  .help = "Last row; not above 0: all.",
+	  .help = "Last row; 0 or less: all.",
 	  .value = "-1",
 	  .becomes = CYC_RELION_READ,
 	  .to = "max-tilt" },
@@ -103,8 +103,8 @@ static cyc_status emit_range(cyc_relion_call *c)
 		   widest = fmax(fabs(low), fabs(high));
 	CYC_CHECK(low < high, CYC_E_USAGE, "--d0 must be below --d1, got %g and %g Å", low, high);
 	if (fabs(low + high) > 1e-6)
-		cyc_warn("--d0 %g --d1 %g: the search is as wide on both sides, so it goes from %g to %g Å", low,
-		         high, -widest, widest);
+		cyc_warn("--d0 %g --d1 %g: the search is symmetric, so it goes from %g to %g Å", low, high, -widest,
+		         widest);
 	CYC_TRY(cyc_relion_emit_number(c, "defocus-range", widest));
 done:
 	return st;
@@ -116,7 +116,7 @@ static cyc_status translate(cyc_relion_call *c)
 	bool do_defocus = cyc_relion_is_given(c, "--do_defocus"), do_scale = cyc_relion_is_given(c, "--do_scale");
 	if (!do_defocus && !do_scale && !cyc_relion_is_given(c, "--do_even_aberrations") &&
 	    !cyc_relion_is_given(c, "--do_odd_aberrations")) {
-		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "nothing to refine is named");
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "nothing to refine was requested");
 		cyc_error_hint("give --do_defocus, --do_scale --per_frame_scale, or both");
 		goto done;
 	}

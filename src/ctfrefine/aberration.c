@@ -391,7 +391,7 @@ cyc_status cyc_aberration_step(double step[CYC_MAX_TERMS], double (*covariance)[
 	for (int32_t j = 0; j < n; j++) step[j] = q.g[j];
 	if (!covariance) goto done;
 	CYC_CHECK(LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', n, &q.H[0][0], CYC_MAX_TERMS) == 0, CYC_E_NUMERIC,
-	          "the errors of the aberrations cannot be told");
+	          "the errors of the aberrations cannot be determined");
 	for (int32_t j = 0; j < n; j++)
 		for (int32_t k = j; k < n; k++) covariance[j][k] = covariance[k][j] = q.H[j][k];
 done:

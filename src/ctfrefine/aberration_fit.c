@@ -280,7 +280,8 @@ static cyc_status reject(bool *any, learning *l)
 			if (!l->is_here[g] || !a->is_asked[p] || a->groups[g].is_rejected[p]) continue;
 			CYC_TRY(cyc_aberration_test(&check, a, p, a->groups[g].theta[p], &l->evidence[g].half[0][p],
 			                            &l->evidence[g].half[1][p]));
-			cyc_debug("group %d, %s aberrations: gain in the other half-set %.1f with %d terms, chi2 %.1f",
+			cyc_debug("group %d, %s aberrations: log-likelihood gain in the other half-set %.1f with %d "
+			          "terms, chi2 %.1f",
 			          g + 1, p == CYC_EVEN ? "even" : "odd", check.gain, check.n_free, check.chi2);
 			if (cyc_aberration_is_confirmed(&check)) continue;
 			a->groups[g].is_rejected[p] = true;

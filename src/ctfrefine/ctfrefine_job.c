@@ -93,10 +93,9 @@ static cyc_status check_options(const cyc_ctfrefine_options *o)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_options_check(o, &cyc_ctfrefine_table));
 	CYC_CHECK(wants_tilts(o) || wants_optics(o), CYC_E_USAGE,
-	          "nothing is to be refined: neither defocus nor scale nor B-factors nor aberrations nor "
-	          "magnification");
+	          "nothing to refine: defocus, scale, B-factors, aberrations and magnification are all off");
 	CYC_CHECK(o->do_scale || o->scale_model == CYC_SCALE_TILT, CYC_E_USAGE,
-	          "a law for the scales is asked for, but scales are not refined");
+	          "--scale-model needs scales to be refined, but --skip-scale is given");
 	CYC_CHECK(!o->do_even_aberrations || (o->even_order >= 4 && o->even_order <= 8 && o->even_order % 2 == 0),
 	          CYC_E_USAGE, "the highest order of even aberrations must be 4, 6 or 8, got %d", o->even_order);
 	CYC_CHECK(!o->do_odd_aberrations || (o->odd_order >= 3 && o->odd_order <= 7 && o->odd_order % 2 == 1),
@@ -112,8 +111,8 @@ static cyc_status check_own(const cyc_ctfrefine_options *o, const cyc_project_vi
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(cyc_backend_check(o->backend));
 	CYC_CHECK(o->k_min_A > 2 * pixel_size_A, CYC_E_USAGE,
-	          "the coarsest resolution used must be coarser than what pixels of %.4g Å hold, %.4g Å, got %g "
-	          "Å (--kmin)",
+	          "the lowest resolution used (--kmin) must be lower than the Nyquist resolution of %.4g Å "
+	          "pixels, %.4g Å, got %g Å",
 	          pixel_size_A, 2 * pixel_size_A, o->k_min_A);
 done:
 	return st;
@@ -169,11 +168,11 @@ static cyc_status recall_inputs(job *j)
 	}
 	j->hash = cyc_hash(j->hash, &j->is_refined, sizeof j->is_refined);
 	if (has_all)
-		cyc_info(
-			"the tables hold the CTFs from before they were refined: those count as input (columns %s, ...)",
-			LABELS[0]);
+		cyc_info("the tables contain the CTFs from before their first refinement: these are taken as the "
+		         "input (columns %s, ...)",
+		         LABELS[0]);
 	else if (j->is_refined)
-		cyc_info("the CTFs are those of a refinement against images: they do not count as independent input");
+		cyc_info("the CTFs were already refined against the images: they are not taken as independent input");
 done:
 	return st;
 }
@@ -204,7 +203,7 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	CYC_CHECK(k_min < j->reference->radius, CYC_E_DATA,
-	          "the reference is good to %.1f Å, coarser than the coarsest resolution used, %.1f Å",
+	          "the reference reaches only %.1f Å, lower than the lowest resolution used (--kmin), %.1f Å",
 	          length_A / j->reference->radius, o->k_min_A);
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
@@ -224,7 +223,7 @@ static cyc_status prepare(job *j)
 		j->widths.a_input_A = o->sigma_astigmatism_A;
 		j->widths.a_input_is_given = true;
 	}
-	cyc_info("reference: %d px map to %.2f Å, %d coefficients from %.1f Å on; search +-%.0f Å",
+	cyc_info("reference: %d px map to %.2f Å, %d coefficients above %.1f Å; defocus search +-%.0f Å",
 	         j->reference->box_px, length_A / j->reference->radius, j->support->n, o->k_min_A,
 	         o->defocus_range_A);
 done:
@@ -354,8 +353,8 @@ static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 		}
 	j->gauge = j->o->do_scale && count > 0 ? exp(-sum / count) : 1;
 	if (j->o->do_scale)
-		cyc_info("images are %.3f times as strong as predicted, on average; this common factor is left out "
-		         "of the scales",
+		cyc_info("images have on average %.3f times the predicted contrast; this common factor is not "
+		         "included in the scales",
 		         1 / j->gauge);
 }
 
@@ -384,7 +383,7 @@ static cyc_status learn_tilts(job *j, cyc_series_fit *fits, cyc_series_sums *con
 		                                j->o->n_threads));
 		for (int32_t k = 0; k < n; k++) cyc_self_excess_take(sums[k], j->support->n, left.value);
 		j->widths.self_excess += left.value;
-		cyc_debug("self-correlation left: %+.3f +- %.3f of it", left.value, left.error);
+		cyc_debug("remaining self-correlation: %+.3f +- %.3f of the total", left.value, left.error);
 	}
 done:
 	return st;
@@ -417,8 +416,8 @@ static cyc_status learn(job *j)
 	set_gauge(j, fits, n);
 	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
 	if (j->o->do_defocus)
-		cyc_info("input errors: defocus %.0f Å (at zero tilt), astigmatism %.0f Å; scatter about the series' "
-		         "trend: %.0f Å, %.0f Å",
+		cyc_info("estimated errors of the input: defocus %.0f Å (at zero tilt), astigmatism %.0f Å; scatter "
+		         "about the trend of the series: %.0f Å, %.0f Å",
 		         j->widths.z_input_A, j->widths.a_input_A, j->widths.z_trend_A, j->widths.a_trend_A);
 done:
 	for (int32_t k = 0; k < n; k++) {
@@ -582,24 +581,24 @@ done:
 static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, const cyc_tilt_result *r)
 {
 	const char *image = ts->tilts[f].image ? ts->tilts[f].image : "";
-	const char *done = r->scale == 0 ? "; its scale is 0 from now on" : "";
+	const char *done = r->scale == 0 ? "; its scale is set to 0" : "";
 	if (r->status == CYC_TILT_BAD && r->is_blank)
-		cyc_warn("tilt series %s, row %d (%s): bad: the image is constant where its particles are%s",
-		         ts->name, f + 1, image, done);
+		cyc_warn("tilt series %s, row %d (%s): bad: the image is constant at the particles%s", ts->name,
+		         f + 1, image, done);
 	else if (r->status == CYC_TILT_BAD)
-		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should add %.0f "
-		         "to the log-likelihood and add %.0f; "
-		         "no shift or defocus explains it%s",
+		cyc_warn("tilt series %s, row %d (%s): bad with probability %.3f: its %lld particles should raise "
+		         "the log-likelihood by %.0f and raise it by %.0f; no shift or defocus explains this%s",
 		         ts->name, f + 1, image, r->p_bad, (long long)r->n_particles, r->expected_gain, r->found_gain,
 		         done);
 	if (r->status == CYC_TILT_SHIFTED)
 		cyc_warn("tilt series %s, row %d (%s): all particles are %.1f, %.1f Å away from where they should "
-		         "be; the tilt's shift is corrected by that%s",
+		         "be; the shift of the tilt is corrected by that%s",
 		         ts->name, f + 1, image, r->shift_A[0], r->shift_A[1],
-		         fabs(r->defocus_change_A) > j->o->defocus_range_A ? ", and its defocus was far off" : "");
+		         fabs(r->defocus_change_A) > j->o->defocus_range_A ? "; its defocus was far off as well"
+		                                                           : "");
 	if (r->status == CYC_TILT_AT_LIMIT)
-		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; it is kept, with an error "
-		         "of %.0f Å",
+		cyc_warn("tilt series %s, row %d (%s): its defocus is beyond the search; the input is kept, with an "
+		         "error of %.0f Å",
 		         ts->name, f + 1, image, r->defocus_error_A);
 }
 
@@ -627,8 +626,9 @@ static void count_results(job *j)
 	for (int k = 0; k < CYC_N_TILT_STATUS; k++) j->result->n_tilts += count[k];
 	j->result->defocus_change_rms_A = n > 0 ? sqrt(z2 / n) : 0;
 	j->result->scale_change_rms = n > 0 ? sqrt(s2 / n) : 0;
-	cyc_info("%lld tilts: %lld moved, %lld confirmed, %lld with little evidence, %lld shifted, %lld bad, "
-	         "%lld without particles, %lld excluded",
+	cyc_info("%lld tilts: %lld moved (changed by more than two standard errors), %lld confirmed, %lld weak "
+	         "(determined mostly by the input and the trend of the series), %lld shifted, %lld bad, %lld "
+	         "without particles, %lld excluded",
 	         (long long)j->result->n_tilts, (long long)count[CYC_TILT_MOVED],
 	         (long long)count[CYC_TILT_CONFIRMED], (long long)count[CYC_TILT_WEAK],
 	         (long long)count[CYC_TILT_SHIFTED], (long long)count[CYC_TILT_BAD],
@@ -682,7 +682,8 @@ static cyc_status fit_ice(job *j)
 		CYC_TRY(cyc_ice_series_init(&ice[i], ts));
 		if (j->o->scale_model == CYC_SCALE_GLOBAL) {
 			CYC_CHECK(ts->fractional_dose_e_per_A2 > 0, CYC_E_DATA,
-			          "tilt series %s: the dose per tilt is not known, and one luminance for all needs it",
+			          "tilt series %s: the dose per tilt is unknown, but is needed for one beam intensity "
+			          "for all series",
 			          ts->name);
 			ice[i].dose = ts->fractional_dose_e_per_A2;
 		}
@@ -705,14 +706,14 @@ static cyc_status fit_ice(job *j)
 		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 		if (!j->results[i]) continue;
 		if (!ice[i].is_fitted) {
-			cyc_warn("tilt series %s: too few tilts have particles to tell the thickness of the ice; its "
-			         "scales are those of single tilts",
+			cyc_warn("tilt series %s: too few tilts have particles to determine the ice thickness; scales "
+			         "are refined tilt by tilt",
 			         ts->name);
 			continue;
 		}
 		cyc_tilt_results_take_ice(j->results[i], ts, &ice[i], gauge, j->o->scale_model == CYC_SCALE_ICE);
-		cyc_info("tilt series %s: ice of %.3f +- %.3f mean free paths, its normal %.1f +- %.1f degrees off "
-		         "the mean view",
+		cyc_info("tilt series %s: ice thickness %.3f +- %.3f mean free paths, its normal %.1f +- %.1f "
+		         "degrees off the mean view",
 		         ts->name, ice[i].thickness, sqrt(ice[i].covariance[1][1]), cyc_rad_to_deg(ice[i].angle_rad),
 		         cyc_rad_to_deg(sqrt(ice[i].covariance[2][2])));
 	}
@@ -823,13 +824,13 @@ static cyc_status write_aberrations(job *j)
 			if (!r->is_asked) continue;
 			j->result->n_aberrations += r->is_written;
 			if (r->is_written)
-				cyc_info("optics group %s, %s aberrations: %.3f rad rms to %.2f Å; log-likelihood gained in "
+				cyc_info("optics group %s, %s aberrations: %.3f rad RMS to %.2f Å; log-likelihood gain in "
 				         "the other half-set %.1f with %d terms",
 				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad,
 				         1 / j->aberrations->basis[p].k_max_invA, r->check.gain, r->check.n_free);
 			else
-				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad rms, "
-				         "gain %.1f); nothing is changed",
+				cyc_info("optics group %s, %s aberrations: none that both half-sets agree on (%.3f rad RMS, "
+				         "log-likelihood gain %.1f); unchanged",
 				         j->in.particles->optics[g].name, p == CYC_EVEN ? "even" : "odd", r->rms_rad,
 				         r->check.gain);
 		}
@@ -855,13 +856,12 @@ static cyc_status write_magnification(job *j)
 		const cyc_magnification_result *r = &results[g];
 		j->result->n_magnifications += r->is_written;
 		if (r->is_written)
-			cyc_info("optics group %s, magnification: along x against y %+.4f +- %.4f, askew %+.4f +- %.4f; "
-			         "log-likelihood gained in the other half-set %.1f",
+			cyc_info("optics group %s, magnification: x relative to y %+.4f +- %.4f, diagonal %+.4f +- %.4f; "
+			         "log-likelihood gain in the other half-set %.1f",
 			         j->in.particles->optics[g].name, 2 * r->stretch[1], 2 * r->error[1], 2 * r->stretch[2],
 			         2 * r->error[2], r->gain);
 		else
-			cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; nothing is "
-			         "changed",
+			cyc_info("optics group %s, magnification: no anisotropy that both half-sets agree on; unchanged",
 			         j->in.particles->optics[g].name);
 	}
 	CYC_TRY(cyc_magnification_apply(j->in.particles, results));

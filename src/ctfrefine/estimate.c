@@ -549,8 +549,8 @@ cyc_status cyc_ctf_estimate(cyc_series_fit *series, cyc_ctf_widths *widths, cyc_
 	int n_rounds = o->n_rounds > 0 ? o->n_rounds : o->learn ? LEARNING_ROUNDS : ROUNDS;
 	for (int round = 0; round < n_rounds && w.n > 0; round++) {
 		CYC_TRY(one_round(&w, series, n_series));
-		cyc_debug("round %d: widths shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale "
-		          "%.3f / %.3f, bad %.3f",
+		cyc_debug("round %d: widths of shift %.2f A, defocus %.0f / %.0f A, astigmatism %.0f / %.0f A, scale "
+		          "%.3f / %.3f; bad tilts %.3f",
 		          round + 1, widths->shift_A, widths->z_input_A, widths->z_trend_A, widths->a_input_A,
 		          widths->a_trend_A, widths->s_input, widths->s_trend, widths->bad_frac);
 	}

@@ -27,17 +27,24 @@ cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogram_set *tomogra
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
 	CYC_TRY(cyc_outfile_open(&o, path));
-	fprintf(o.f, "# Defocus, astigmatism and scale of each tilt image after refinement, with standard errors "
-	             "and changes.\n"
-	             "# moved: by more than two standard errors; confirmed: the images agree with the input; "
-	             "weak: the image tells little, the\n"
-	             "# values follow input and neighbours; shifted: all particles were in another place, and "
-	             "the tilt's shift is corrected;\n"
-	             "# bad: the image shows no particles where it should, scale 0; at-limit: defocus beyond the "
-	             "search, kept;\n"
-	             "# no-particles, excluded, not-asked: input kept. gain: log-likelihood.\n");
+	fprintf(
+		o.f,
+		"# Defocus, astigmatism and contrast scale of each tilt image after refinement. Lengths in Å, dose "
+		"in e/Å².\n"
+		"# seen: particles used; +-: standard error of the value before it; change: of the defocus, from the "
+		"input;\n"
+		"# ratio: new scale over old; gain: rise of the log-likelihood (values of a few are noise). Status:\n"
+		"#   moved         defocus, astigmatism or scale changed by more than two standard errors\n"
+		"#   confirmed     the image agrees with the input\n"
+		"#   weak          more than half of the result comes from the input and the trend of the series, "
+		"not from this image;\n"
+		"#                 the values may still have changed much\n"
+		"#   shifted       all particles were elsewhere in the image; the shift of the tilt was corrected\n"
+		"#   bad           the image does not show its particles; scale 0, no longer used\n"
+		"#   at-limit      the best defocus is beyond the search; the input was kept\n"
+		"#   no-particles, excluded, not-asked   the input was kept\n");
 	if (blind_follow_ice)
-		fprintf(o.f, "# Scales of tilts without particles are those of the ice's thickness and slope.\n");
+		fprintf(o.f, "# Scales of tilts without particles follow from the thickness and slope of the ice.\n");
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &tomograms->series[i];
 		if (!results[i]) continue;

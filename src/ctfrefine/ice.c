@@ -235,7 +235,7 @@ static cyc_status finish(cyc_ice_series *s)
 	s->normal = mix(cos(s->angle_rad), s->q, sin(s->angle_rad), s->p);
 	CYC_CHECK(LAPACKE_dpotrf(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0 &&
 	              LAPACKE_dpotri(LAPACK_ROW_MAJOR, 'U', 3, &e.H[0][0], 3) == 0,
-	          CYC_E_NUMERIC, "the errors of the ice thickness cannot be told");
+	          CYC_E_NUMERIC, "the errors of the ice thickness cannot be determined");
 	for (int i = 0; i < 3; i++)
 		for (int j = i; j < 3; j++) s->covariance[i][j] = s->covariance[j][i] = e.H[i][j];
 	s->is_fitted = true;

@@ -40,7 +40,7 @@ int32_t cyc__first_postprocess(const cyc__cycle *c)
 const char *cyc__decision_text(cyc__decision d)
 {
 	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted",
-		                                 "worse, but accepted as asked", "worse: rejected" };
+		                                 "worse, but accepted (--accept-worse)", "worse: rejected" };
 	return TEXTS[d];
 }
 
@@ -234,7 +234,7 @@ static cyc_status next_step(cyc__cycle *c, cyc__kind kind, int32_t i_turn, const
 	if (s->was_kept) {
 		s->seconds = cyc__record_time_read(s, c->o);
 		c->status = "Succeeded";
-		cyc_info("%s is finished already", s->dir);
+		cyc_info("%s is already finished", s->dir);
 	} else {
 		cyc_info("%s: %s", s->dir, cyc__kind_get(kind)->what);
 		c->has_done_step = true;
@@ -291,8 +291,8 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	CYC_TRY(next_step(c, CYC__RECONSTRUCT, i_turn, set));
 	const cyc__step *r = &c->steps[c->n_steps - 1];
 	if (!r->was_kept)
-		cyc_info("%s: %.0f particles, %.0f windows, %.0f more outside of their images (%.1f s)", r->dir,
-		         r->n_particles, r->n_images, r->n_images_outside, r->seconds);
+		cyc_info("%s: %.0f particles, %.0f windows; %.0f other windows lie outside their images (%.1f s)",
+		         r->dir, r->n_particles, r->n_images, r->n_images_outside, r->seconds);
 	if (!r->was_kept) CYC_TRY(write_summary(c));
 	r = &c->steps[c->n_steps - 1];
 	CYC_TRY(next_step(c, CYC__POSTPROCESS, i_turn, r->output_set));
@@ -300,8 +300,8 @@ static cyc_status judge_state(cyc__cycle *c, int32_t i_turn, const char *set)
 	s->decision = decide(c, s);
 	log_result(c, s);
 	if (cyc__is_rejected(s->decision)) {
-		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The turn is rejected, the run "
-		         "continues from before it (--accept-worse accepts it)",
+		cyc_warn("%s is worse: its mean FSC differs by %s from that of %s. The refinement is rejected, and "
+		         "the run continues from the state before it (--accept-worse would accept it)",
 		         s->dir, cyc__difference_format(s).text, c->steps[c->i_best].dir);
 	} else {
 		c->i_best = c->n_steps - 1;
@@ -337,8 +337,8 @@ static cyc_status run_turns(cyc__cycle *c)
 			int32_t i_start = c->i_best;
 			/* From the same state it would end as before. */
 			if (refused_at[kind] == i_start) {
-				cyc_info("cycle %d: nothing to do for %s, it would only repeat what was rejected",
-				         i_cycle + 1, cyc__kind_get(kind)->folder);
+				cyc_info("cycle %d: %s is skipped, since it would only repeat what was rejected", i_cycle + 1,
+				         cyc__kind_get(kind)->folder);
 				continue;
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
@@ -372,8 +372,8 @@ static cyc_status lock_folder(int *lock, const cyc_cycle_options *o)
 	*lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	CYC_CHECK(*lock >= 0, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
 	if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-		CYC_CHECK(errno != EWOULDBLOCK, CYC_E_IO, "another 'cyclotomo cycle' is at work in %s", dir);
-		cyc_warn("%s cannot be locked (%s): take care that no second run uses it", dir, strerror(errno));
+		CYC_CHECK(errno != EWOULDBLOCK, CYC_E_IO, "another 'cyclotomo cycle' is running in %s", dir);
+		cyc_warn("%s cannot be locked (%s): make sure that no other run uses it", dir, strerror(errno));
 	}
 done:
 	cyc_free(dir);

@@ -12,46 +12,44 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Input"),
 	CYC_NESTED(cyc_cycle_options, input, &cyc_project_input_table),
 	ROW(FILE, "mask-align", mask_align, .alias = "--mask_align", .unit = "<map>",
-	    .no_default = "as --mask-fsc",
-	    .help = "Mask on the half maps when they are references; wide and soft."),
+	    .no_default = "as --mask-fsc", .help = "Wide, soft mask for the half maps as references."),
 	ROW(FILE, "mask-fsc", mask_fsc, .alias = "--mask_fsc", .unit = "<map>", .no_default = "as --mask-align",
-	    .help = "Mask for the FSC."),
+	    .help = "Mask for the FSC (tight, soft)."),
 	CYC_HEADING("Output"),
 	ROW(TEXT, "output", out_dir, .alias = "--o,--out", .unit = "<folder>", .purpose = CYC_FOR_FILES,
-	    .help = "Folder of the run: job folders, default_pipeline.star, summary.html. Started again with the "
-	            "same options it continues where it was."),
+	    .help = "Run folder, with job folders, default_pipeline.star and summary.html. Repeat the same "
+	            "command to resume an interrupted run."),
 	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN,
-	    .help = "No figures beside the jobs' results."),
+	    .help = "Write no figures in the job folders."),
 	CYC_HEADING("Maps"),
-	ROW(INT, "box", box_px, .alias = "--b", .unit = "<px>", .range = "[2,",
-	    .no_default = "none, must be given",
-	    .help = "Edge of the windows cut out around the particles: large enough that the delocalised signal "
-	            "fits."),
+	ROW(INT, "box", box_px, .alias = "--b", .unit = "<px>", .range = "[2,", .no_default = "required",
+	    .help = "Box of the windows cut from the tilt images, unbinned pixels: large enough for the signal "
+	            "delocalised by the CTF."),
 	ROW(INT, "crop", crop_px, .unit = "<px>", .range = "[0,", .no_default = "as --box",
-	    .help = "Edge of the maps."),
+	    .help = "Box of the maps and masks, unbinned pixels."),
 	ROW(TEXT, "symmetry", symmetry, .alias = "--sym", .unit = "<group>", .value = "C1",
 	    .help = "Point group: C1, C6, D2, O, I1 ..."),
 	ROW(FLAG, "whole-windows", whole_windows,
-	    .help = "Leave out windows that are partly outside their image, instead of using what is there."),
+	    .help = "Leave out particle windows that are partly outside their image, instead of using the part "
+	            "inside."),
 	ROW(FLAG, "skip-crop", skip_crop,
-	    .help = "Insert windows as they are, instead of cropping each image to --crop after it was "
-	            "multiplied by the CTF."),
+	    .help = "Insert whole windows instead of cropping each image to --crop after multiplication by the "
+	            "CTF (as `reconstruct` without --crop-images)."),
 	CYC_HEADING("Refinement"),
 	ROW(INT, "cycles", n_cycles, .unit = "<n>", .value = "1", .range = "[0,", .purpose = CYC_FOR_RUN,
-	    .help = "Times that the CTFs (and before them the alignment) are refined, each followed by a "
-	            "reconstruction and its FSC. A finished run continues with a larger number."),
+	    .help = "Number of cycles: polishing, CTF refinement, orientation refinement, each judged by a new "
+	            "map. Repeat the command with a larger number to extend a finished run."),
 	ROW(FLAG, "skip-polish", skip_polish,
-	    .help = "Leave tilt geometry, particle positions and motion as they are."),
-	ROW(CLEAR, "skip-motion", polish.do_motion, .help = "Leave the particles' motion as it is."),
-	ROW(FLAG, "skip-refine", skip_refine, .help = "Leave the particles' orientations as they are."),
+	    .help = "Do not refine tilt geometry, particle positions and motion."),
+	ROW(CLEAR, "skip-motion", polish.do_motion, .help = "Do not refine the particles' motion."),
+	ROW(FLAG, "skip-refine", skip_refine, .help = "Do not refine the particles' orientations."),
 	ROW(FLAG, "skip-check", skip_check, .purpose = CYC_FOR_RUN,
-	    .help = "Do not look for mistakes in the metadata when the first maps are there."),
+	    .help = "Do not compare the metadata with the images after the first maps."),
 	ROW(CHOICE, "duplicates", duplicates, .unit = "<what>", .choices = "remove,refuse,keep",
-	    .help = "Particles that are in both half-sets, nearer to each other than a quarter of their "
-	            "diameter: leave one of each pair out of the run, refuse to start, or keep them."),
+	    .help = "Pairs of particles in different half-sets that are closer than a quarter of their diameter: "
+	            "leave one of each pair out of the run, refuse to start, or keep them."),
 	ROW(FLAG, "accept-worse", accept_worse, .purpose = CYC_FOR_RUN,
-	    .help = "Accept turns that are worse too; without it they are reported and the run continues from "
-	            "before them."),
+	    .help = "Also accept refinements that make the FSC worse; without it they are rejected."),
 	CYC_BACKEND_OPTION(cyc_cycle_options),
 	JOB(reconstruct, &cyc_reconstruct_table, "Reconstruction", .hides = HIDDEN ",crop-images,no-maps"),
 	JOB(postprocess, &cyc_postprocess_table, "Post-processing", .hides = HIDDEN ",pixel-size",

@@ -163,24 +163,24 @@ cyc_status cyc__add_findings_to_verdict(char **text, const cyc__cycle *c)
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	} else if (c->in.duplicates.n_across > 0) {
 		snprintf(sentence, sizeof sentence,
-		         "%lld pairs of particles are in both half-sets, so the FSC claims too much.",
+		         "%lld pairs of particles in different half-sets are duplicates, so the FSC is too good.",
 		         (long long)c->in.duplicates.n_across);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_bad_tilts > 0) {
 		snprintf(sentence, sizeof sentence,
-		         "%d of %d tilts were found bad, shifted or at the end of the search.", f.n_bad_tilts,
+		         "%d of %d tilts are bad, shifted or at the limit of the defocus search.", f.n_bad_tilts,
 		         f.n_tilts);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_doubtful > 0) {
 		snprintf(sentence, sizeof sentence,
-		         "%lld of %lld particles are probably not the particle, or have a wrong pose.",
+		         "%lld of %lld picks probably do not show the particle, or have a wrong pose.",
 		         (long long)f.n_doubtful, (long long)f.n_particles);
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
 	if (f.n_warnings > 0) {
-		snprintf(sentence, sizeof sentence, "The steps gave %d warning%s; summary.html lists them.",
+		snprintf(sentence, sizeof sentence, "The steps gave %d warning%s, listed in summary.html.",
 		         f.n_warnings, f.n_warnings == 1 ? "" : "s");
 		CYC_TRY(cyc__append_sentence(text, sentence));
 	}
@@ -227,7 +227,9 @@ static cyc_status put_bad_tilts(FILE *f, const cyc__cycle *c, const findings *fo
 {
 	cyc_status st = CYC_OK;
 	static const char *const COLUMNS[] = { "Tilt series", "=Row", "Status" };
-	fprintf(f, "<h3>Bad tilts</h3><p>%d of %d tilts were found bad, shifted or at the end of the search by ",
+	fprintf(f,
+	        "<h3>Bad tilts</h3><p>%d of %d tilts are bad, shifted or at the limit of the defocus search "
+	        "according to ",
 	        found->n_bad_tilts, found->n_tilts);
 	CYC_TRY(cyc__put_link(f, c, found->tilts_of->dir, found->tilts_of->name));
 	fputs(".</p>\n", f);
@@ -242,7 +244,8 @@ static cyc_status put_bad_tilts(FILE *f, const cyc__cycle *c, const findings *fo
 	}
 	cyc__end_table(f);
 	if (found->n_bad_tilts > N_LISTED)
-		fprintf(f, "<p class=\"note\">%d more are in its table.</p>\n", found->n_bad_tilts - N_LISTED);
+		fprintf(f, "<p class=\"note\">%d more are in its table of tilts.</p>\n",
+		        found->n_bad_tilts - N_LISTED);
 done:
 	return st;
 }

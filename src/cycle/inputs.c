@@ -46,7 +46,7 @@ static cyc_status look_for_images(cyc__inputs *in, int32_t i_series, const char 
 		CYC_TRY_CTX(image_file(&path, ts, &ts->tilts[i], root), "tilt series %s", ts->name);
 		s->n_images++;
 		if (!path || stat(path, &file) != 0) {
-			CYC_TRY(note_missing(s, name ? name : "(not named in the tilt series)"));
+			CYC_TRY(note_missing(s, name ? name : "(no name in the table of the tilt series)"));
 			continue;
 		}
 		if (!has_size) {
@@ -125,9 +125,8 @@ static cyc_status check_options(const cyc_cycle_options *o)
 	          o->crop_px);
 	CYC_CHECK(o->n_cycles >= 0, CYC_E_USAGE, "the number of cycles must not be negative, got %d",
 	          o->n_cycles);
-	CYC_CHECK(
-		o->n_cycles == 0 || cyc__refines_ctfs(o) || !o->skip_polish || !o->skip_refine, CYC_E_USAGE,
-		"neither alignment nor defocus nor scale nor orientations are to be refined: nothing is left to do");
+	CYC_CHECK(o->n_cycles == 0 || cyc__refines_ctfs(o) || !o->skip_polish || !o->skip_refine, CYC_E_USAGE,
+	          "nothing to refine: alignment, defocus, scale and orientations are all skipped");
 	CYC_CHECK(o->refine.healpix_order >= 4 && o->refine.healpix_order <= 8, CYC_E_USAGE,
 	          "the order of the angular steps (--refine-order) must be 4 to 8, got %d",
 	          o->refine.healpix_order);
@@ -209,19 +208,18 @@ void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs 
 		if (n < 0 || (size_t)n >= size) return;
 		if (o->duplicates == CYC_DUPLICATES_REMOVE) {
 			n += snprintf(text + n, size - (size_t)n,
-			              "they are taken for particles listed twice, and %lld %s left out of the run",
+			              "they are treated as particles listed twice, and %lld %s left out of the run",
 			              (long long)d->n_left_out, d->n_left_out == 1 ? "is" : "are");
 		} else if (o->duplicates == CYC_DUPLICATES_KEEP) {
-			n += snprintf(text + n, size - (size_t)n,
-			              "the half maps share their noise, and the FSC claims too much");
+			n += snprintf(text + n, size - (size_t)n, "the half maps share noise, and the FSC is too good");
 		} else {
-			n += snprintf(text + n, size - (size_t)n, "the FSC would claim too much");
+			n += snprintf(text + n, size - (size_t)n, "the FSC would be too good");
 		}
 	}
 	if (d->n_within > 0 && (size_t)n < size) {
 		snprintf(text + n, size - (size_t)n,
-		         "%s%lld pair%s of one half-set %s nearer than %.1f Å and %s kept: the same images may count "
-		         "twice",
+		         "%s%lld pair%s in the same half-set %s closer than %.1f Å and %s kept: the same images may "
+		         "count twice",
 		         n ? "; " : "", (long long)d->n_within, d->n_within == 1 ? "" : "s",
 		         d->n_within == 1 ? "is" : "are", d->distance_A, d->n_within == 1 ? "is" : "are");
 	}
@@ -239,12 +237,12 @@ static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_opti
 	cyc__inputs_describe_duplicates(text, sizeof text, in, o);
 	if (o->duplicates == CYC_DUPLICATES_REFUSE) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s", text);
-		cyc_error_hint("without --duplicates refuse one of each pair is left out; if they are different "
-		               "particles, give their true --particle-diameter");
+		cyc_error_hint("without '--duplicates refuse' one of each pair is left out; if they are different "
+		               "particles, give the true --particle-diameter");
 	} else {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "%s, and no particle would be left in a half-set", text);
-		cyc_error_hint("assign the particles to half-sets anew, each once");
+		                     "%s, and a half-set would have no particles left", text);
+		cyc_error_hint("assign each particle to one half-set only");
 	}
 	return st;
 }
@@ -328,7 +326,7 @@ static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
 	CYC_TRY(cyc_disk_free(&available, dir));
 	if (is_new && all > available)
-		cyc_warn("the run may need %.3g GB on the disk of '%s', where %.3g GB are free", all / 1e9,
+		cyc_warn("the run may need %.3g GB of disk space in '%s', where only %.3g GB are free", all / 1e9,
 		         o->out_dir, available / 1e9);
 done:
 	cyc_free(plan);
@@ -356,8 +354,8 @@ cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_option
 	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 	                     "%lld of %lld tilt images cannot be found, the first is %s",
 	                     (long long)in->n_missing, (long long)in->n_images, first);
-	cyc_error_hint("names in STAR files start at the project root: give it with --root; --dry-run lists what "
-	               "is missing");
+	cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; --dry-run "
+	               "lists what is missing");
 done:
 	return st;
 }

@@ -87,9 +87,9 @@ static cyc_status write_evidence(const char *path, const cyc_check_result *r)
 	cyc_star_block *b;
 	int64_t row;
 	CYC_TRY(cyc_star_create(&s));
-	CYC_TRY(cyc_star_set_comment(
-		s, "What the images show of hand and doses (docs/theory/09-evidence.md): slopes that should be 1,\n"
-		   "with standard errors; -1 as an error: not known.\n"));
+	CYC_TRY(cyc_star_set_comment(s, "Hand and doses of the tables compared with the images "
+	                                "(docs/theory/09-evidence.md): slopes that should be 1,\n"
+	                                "with standard errors; an error of -1 means unknown.\n"));
 	CYC_TRY(cyc_star_add_block(&b, s, "evidence", CYC_STAR_TABLE));
 	for (int32_t i = 0; i < r->n_series; i++) {
 		const cyc_series_evidence *e = &r->series[i];
@@ -146,8 +146,8 @@ static cyc_status tell(bool *clear, const char *path)
 		if (end) *end = '\n';
 	}
 	if (n_told > 0)
-		cyc_warn("this is what the images show: 'cyclotomo check --deep --fix' writes a corrected project to "
-		         "start again from");
+		cyc_warn("the images contradict the table: 'cyclotomo check --deep --fix' writes a corrected project "
+		         "from which to start again");
 done:
 	cyc_free(text);
 	return st;

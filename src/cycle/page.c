@@ -59,7 +59,7 @@ static cyc_status put_head(const cyc__page *p, const cyc__progress_view *v)
 	put_particle(f, p->c);
 	fputs(", ", f);
 	if (p->i_first >= 0) put_resolutions(f, p, "→");
-	else fputs("under way", f);
+	else fputs("running", f);
 	fputs("</title>\n<style>", f);
 	fwrite(cyc__page_css, 1, cyc__page_css_n, f);
 	fputs("</style></head><body>\n<header><p class=\"kicker\">cyclotomo refinement cycle · ", f);
@@ -89,17 +89,17 @@ static void put_left(FILE *f, double seconds)
 	char text[40];
 	if (!isfinite(seconds)) return;
 	cyc_format_seconds(text, sizeof text, seconds);
-	fprintf(f, " About <time datetime=\"PT%.0fS\">%s</time> left of the run.", seconds, text);
+	fprintf(f, " About <time datetime=\"PT%.0fS\">%s</time> left.", seconds, text);
 }
 
 static void put_running(FILE *f, const cyc__progress_view *v)
 {
 	if (v->state == CYC__FINISHED) return;
 	fprintf(f, "<div class=\"running\" role=\"status\"><p><b>%s</b>",
-	        v->state == CYC__RUNNING ? "Under way" : "Stopped");
+	        v->state == CYC__RUNNING ? "Running" : "Stopped");
 	if (v->step)
 		fprintf(f, ": step %d of %d, %s (%s)", v->i_step, v->n_plan, cyc__kind_get(v->step->kind)->what,
-		        v->is_at_work              ? "at work"
+		        v->is_at_work              ? "running"
 		        : v->state == CYC__RUNNING ? "done"
 		                                   : "not finished");
 	fputs(".", f);
@@ -177,7 +177,7 @@ static void put_tiles(FILE *f, const cyc__page *p)
 	else snprintf(text, sizeof text, "%.3f", best->mean_fsc);
 	put_tile(f, text, "mean FSC to Nyquist");
 	snprintf(text, sizeof text, "%.0f Å²", best->bfactor_A2);
-	put_tile(f, isfinite(best->bfactor_A2) ? text : "-", "B-factor of sharpening");
+	put_tile(f, isfinite(best->bfactor_A2) ? text : "-", "sharpening B-factor");
 	snprintf(text, sizeof text, "%lld + %lld", (long long)n_half[0], (long long)n_half[1]);
 	put_tile(f, text, "particles in the half-sets");
 	snprintf(text, sizeof text, "%d of %d", n_accepted, n_turns);
@@ -219,7 +219,7 @@ static cyc_status put_files(const cyc__page *p)
 {
 	cyc_status st = CYC_OK;
 	static const char *const COLUMNS[] = { "What", "File" };
-	static const char *const RUN_FILES[][2] = { { "figures of this page for scripts", "summary.json" },
+	static const char *const RUN_FILES[][2] = { { "the numbers of this page, for scripts", "summary.json" },
 		                                        { "the run in RELION's pipeline", "default_pipeline.star" },
 		                                        { "local resolution", "LocalRes/after_locres.mrc" },
 		                                        { "local resolution", "LocalRes/result_locres.mrc" } };
@@ -270,7 +270,7 @@ static cyc_status put_body(const cyc__page *p, const cyc__progress_view *v, cons
 	CYC_TRY(put_head(p, v));
 	put_running(f, v);
 	if (p->i_first < 0) {
-		fputs("<div class=\"verdict\"><p>The first maps are being made; there is nothing to judge "
+		fputs("<div class=\"verdict\"><p>The first maps are being made; there are no results "
 		      "yet.</p></div></header>\n"
 		      "<main></main>\n",
 		      f);
@@ -307,8 +307,9 @@ cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdic
 		                  .is_finished = v.state == CYC__FINISHED };
 	CYC_CHECK(p.f, CYC_E_NOMEM, "not enough memory for the summary page");
 	CYC_TRY(put_body(&p, &v, verdict));
-	fputs("<footer>Figures are embedded and nothing is loaded from elsewhere: this page can be mailed. Links "
-	      "lead to files of the project.</footer>\n<script>",
+	fputs("<footer>All figures are embedded, so this page can be sent by mail. Links point to files of the "
+	      "project.</footer>\n"
+	      "<script>",
 	      p.f);
 	fwrite(cyc__page_js, 1, cyc__page_js_n, p.f);
 	fputs("</script>\n</body></html>\n", p.f);

@@ -71,11 +71,11 @@ static cyc_status put_state(FILE *f, const cyc__cycle *c, const cyc__step *s, co
 	cyc_plot plot = cyc_fsc_plot(title, series, n);
 	plot.v_line = s->resolution_A > 0 ? 1 / s->resolution_A : CYC_NAN;
 	plot.v_line_label = mark;
-	CYC_TRY(cyc__put_plot(f, &plot, 1,
-	                      c->in.mask_fsc
-	                          ? "Half maps of this state. The resolution is where the corrected curve falls "
-	                            "below 0.143."
-	                          : "Half maps of this state, without a mask."));
+	CYC_TRY(cyc__put_plot(
+		f, &plot, 1,
+		c->in.mask_fsc
+			? "FSC of the current half maps. The resolution is where the corrected curve falls below 0.143."
+			: "FSC of the current half maps, without a mask."));
 done:
 	cyc_free(curve[0]);
 	cyc_free(curve[1]);
@@ -113,7 +113,8 @@ static cyc_status put_steps(FILE *f, const cyc__cycle *c)
 	const cyc_plot plot = cyc_fsc_plot(c->in.mask_fsc ? "After each refinement, corrected for the mask"
 	                                                  : "After each refinement, without mask",
 	                                   series, n);
-	CYC_TRY(cyc__put_plot(f, &plot, 1, "The curve that each decision went by; the result is drawn thick."));
+	CYC_TRY(cyc__put_plot(f, &plot, 1,
+	                      "The curves on which the decisions were based; that of the result is thick."));
 done:
 	cyc_free(series);
 	cyc_free(labels);

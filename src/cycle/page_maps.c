@@ -338,12 +338,11 @@ static cyc_status put_section(const cyc__page *p, const shown_maps *m)
 	fputs("</div>\n", f);
 	put_colour_bar(f, m);
 	fprintf(f,
-	        "<p class=\"note\">Sharpened map%s at the level that encloses %s; the same volume before and "
-	        "after. Blobs "
-	        "smaller than 1/50 of the largest are not drawn.%s</p>\n",
+	        "<p class=\"note\">Sharpened map%s at the level that encloses %s, the same volume before and "
+	        "after. Blobs smaller than 1/50 of the largest are not drawn.%s</p>\n",
 	        m->n > 1 ? "s" : "",
-	        c->in.mask_fsc ? "a sixth of the mask" : "what is above three standard deviations",
-	        p->is_finished ? "" : " Colours by local resolution follow when the run has ended.");
+	        c->in.mask_fsc ? "a sixth of the mask volume" : "all voxels above three standard deviations",
+	        p->is_finished ? "" : " The surface will be coloured by local resolution at the end of the run.");
 	const cyc__view view = { .map = { m->n > 1 ? m->map[0] : NULL, m->map[m->n - 1] },
 		                     .resolution = { m->n > 1 ? m->resolution[0] : NULL, m->resolution[m->n - 1] },
 		                     .level = { m->level[0], m->level[m->n - 1] },

@@ -45,9 +45,9 @@ static cyc_status put_directions(FILE *f, const cyc__cycle *c, const cyc_star_bl
 	CYC_TRY(cyc_asprintf(
 		&html,
 		"<figure><img class=\"chart\" alt=\"directions of the particles\" src=\"%s\"><figcaption><b>Angular "
-		"distribution</b>: the viewing direction at zero tilt of each of the %lld particles, in the frame of "
-		"the map, without symmetry. Number of particles over that of a uniform distribution, on a map that "
-		"keeps areas.</figcaption></figure>\n",
+		"distribution</b>: viewing direction of each of the %lld particles at zero tilt, in the frame of the "
+		"map, no symmetry applied. Colour: number of particles relative to a uniform distribution. "
+		"Equal-area projection.</figcaption></figure>\n",
 		uri, (long long)n));
 	CYC_TRY(cyc__put_and_keep(f, c, key, &html));
 done:
@@ -92,11 +92,10 @@ static cyc_status put_probabilities(FILE *f, const cyc_star_block *b)
 		n_doubtful += p[i] < DOUBTFUL;
 	}
 	snprintf(caption, sizeof caption,
-	         "<b>P(particle)</b>: how probable it is that it is the particle, at about this pose; %lld of "
-	         "%lld are below "
-	         "0.5 and count little (<code>cycParticleProbability</code>).",
+	         "<b>P(particle)</b>: probability that a pick shows the particle at about this pose; %lld of "
+	         "%lld are below 0.5 and get little weight (<code>cycParticleProbability</code>).",
 	         (long long)n_doubtful, (long long)n);
-	CYC_TRY(put_histogram(f, p, n, 0, 1, "Probability of the particles", "P(particle)", caption));
+	CYC_TRY(put_histogram(f, p, n, 0, 1, "Probability of being the particle", "P(particle)", caption));
 done:
 	cyc_free(p);
 	return st;
@@ -146,9 +145,9 @@ static cyc_status put_errors(FILE *f, const cyc__cycle *c, const cyc__step *s)
 		if (n > 0) {
 			double high = v[(int64_t)(0.98 * (double)(n - 1))] * 1.15;
 			snprintf(caption, sizeof caption,
-			         "<b>%s</b>, three axes together: median %.2f %s%s. Beyond the right end: %s.", TITLES[k],
-			         v[n / 2], k == 0 ? "degrees" : "Å", cyc__is_turn_accepted(c, s) ? "" : " (rejected)",
-			         "the worst 2 % at most");
+			         "<b>%s</b>, three axes combined: median %.2f %s%s. Not shown on the right: %s.",
+			         TITLES[k], v[n / 2], k == 0 ? "degrees" : "Å",
+			         cyc__is_turn_accepted(c, s) ? "" : " (rejected)", "at most the worst 2 %");
 			if (high > 0) CYC_TRY(put_histogram(f, v, n, 0, high, TITLES[k], UNITS[k], caption));
 		}
 		cyc_free(v);
@@ -167,8 +166,8 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 		                                   "=Iterations",
 		                                   "=Error of orientations (°)",
 		                                   "=Error of positions (Å)",
-		                                   "=Probably not the particle",
-		                                   "=Found at another pose" };
+		                                   "=Probably not<br>the particle",
+		                                   "=Wrong pose,<br>found again" };
 	bool has_any = false;
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		const cyc__step *s = &c->steps[i];
@@ -185,11 +184,9 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 	}
 	if (!has_any) return;
 	cyc__end_table(f);
-	fputs("<p class=\"note\">Medians of the standard errors, the three axes together. What is probably not "
-	      "the particle "
-	      "counts little or nothing from there on (<code>run_improbable.star</code>; <code>--keep-all</code> "
-	      "counts all "
-	      "alike).</p>\n",
+	fputs("<p class=\"note\">Medians of the standard errors, three axes combined. Picks that probably do not "
+	      "show the particle get little or no weight in later steps (listed in "
+	      "<code>run_improbable.star</code>; <code>--keep-all</code> weights all alike).</p>\n",
 	      f);
 }
 
@@ -212,7 +209,7 @@ cyc_status cyc__put_particles(const cyc__page *p)
 	CYC_TRY(cyc_path_join(&path, c->o->input.root, set->particles));
 	CYC_TRY(cyc_star_read(&star, path));
 	CYC_TRY(cyc_star_require(&b, star, "particles"));
-	fputs("<section id=\"particles\"><h2>Particles</h2>\n<p>Of the state that the run is in: ", f);
+	fputs("<section id=\"particles\"><h2>Particles</h2>\n<p>Current state: ", f);
 	CYC_TRY(cyc__put_link(f, c, set->particles, NULL));
 	fputs(".</p>\n<div class=\"two\">", f);
 	CYC_TRY(put_directions(f, c, b, c->steps[p->i_best].state_key));

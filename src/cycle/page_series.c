@@ -239,8 +239,8 @@ static bool is_off(double slope, double error)
 static void weigh(series_row *r, const cyc__cycle *c)
 {
 	int n_used = r->ts->n_tilts - r->n_excluded;
-	if (is_off(r->hand, r->hand_error)) add_reason(r, 100, "hand %.2f: should be 1", r->hand);
-	if (is_off(r->dose, r->dose_error)) add_reason(r, 80, "doses %.2f: should be 1", r->dose);
+	if (is_off(r->hand, r->hand_error)) add_reason(r, 100, "hand %.2f, should be 1", r->hand);
+	if (is_off(r->dose, r->dose_error)) add_reason(r, 80, "doses %.2f, should be 1", r->dose);
 	int n_warnings = n_warnings_of(c, r->ts->name);
 	if (n_warnings > 0)
 		add_reason(r, 10 * n_warnings, n_warnings == 1 ? "%.0f warning" : "%.0f warnings", n_warnings);
@@ -250,7 +250,7 @@ static void weigh(series_row *r, const cyc__cycle *c)
 	if (isfinite(r->scale) && (r->scale > 3 || r->scale < 0.33))
 		add_reason(r, 4, "contrast scale %.2f", r->scale);
 	if (r->n_half[0] + r->n_half[1] < 5)
-		add_reason(r, 2, "few particles: %.0f", (double)(r->n_half[0] + r->n_half[1]));
+		add_reason(r, 2, "only %.0f particles", (double)(r->n_half[0] + r->n_half[1]));
 }
 
 static int by_need(const void *a, const void *b)
@@ -349,7 +349,7 @@ static void put_row(FILE *f, const series_row *r, bool has_figures)
 	cyc__put_escaped(f, r->ts->name);
 	fprintf(f, "%s</th><td class=\"what\">", has_figures ? "</a>" : "");
 	if (r->reason[0]) {
-		fputs(r->need >= 5 ? "<span class=\"tag warn\">look</span><small>" : "<small>", f);
+		fputs(r->need >= 5 ? "<span class=\"tag warn\">check</span><small>" : "<small>", f);
 		cyc__put_escaped(f, r->reason);
 		fputs("</small>", f);
 	} else {
@@ -357,7 +357,7 @@ static void put_row(FILE *f, const series_row *r, bool has_figures)
 	}
 	fprintf(f, "</td><td class=\"n\">%lld + %lld</td><td class=\"n\">%d of %d", (long long)r->n_half[0],
 	        (long long)r->n_half[1], r->ts->n_tilts - r->n_excluded, r->ts->n_tilts);
-	if (r->ctf) fprintf(f, "<small>%d moved, %d weak</small>", r->n_moved, r->n_weak);
+	if (r->ctf) fprintf(f, "<small>%d changed, %d weak</small>", r->n_moved, r->n_weak);
 	fputs("</td>", f);
 	cyc__put_number_cell(f, "%.2f", r->shift_rms_A);
 	cyc__put_number_cell(f, r->motion_rms_A < 0.1 ? "%.3f" : "%.2f", r->motion_rms_A);
@@ -401,7 +401,7 @@ static cyc_status put_ctf_figure(FILE *f, const series_row *r, const cyc__ctf_su
 	cyc_status st = CYC_OK;
 	double *v = NULL;
 	unsigned char *marks = NULL;
-	const char *after = ctf->is_taken ? "refined" : "refined, rejected";
+	const char *after = ctf->is_taken ? "refined" : "refined, but rejected";
 	cyc_plot_series series[4];
 	CYC_TRY(sorted_columns(&v, &marks, r));
 	size_t n = (size_t)r->ctf->n;
@@ -436,7 +436,8 @@ static cyc_status put_ctf_figure(FILE *f, const series_row *r, const cyc__ctf_su
 		  .series = series + 2 },
 	};
 	CYC_TRY(cyc__put_plot(
-		f, plots, 2, "Defocus and contrast scale, before the run and refined; bars are standard errors."));
+		f, plots, 2,
+		"Defocus and contrast scale, before the run and after refinement; bars are standard errors."));
 done:
 	cyc_free(v);
 	cyc_free(marks);
@@ -459,7 +460,7 @@ static cyc_status put_polish_figure(FILE *f, const cyc__cycle *c, const series_r
 		f,
 		"<figure><img class=\"chart\" alt=\"alignment and motion of a tilt series\" src=\"%s\"><figcaption>",
 		uri);
-	fputs("Shifts of the tilts and tracks of particles by ", f);
+	fputs("Shifts of the tilts and motion of particles from ", f);
 	CYC_TRY(cyc__put_link(f, c, polish->dir, polish->name));
 	fputs("</figcaption></figure>\n", f);
 done:
@@ -488,31 +489,31 @@ cyc_status cyc__put_tilt_series(const cyc__page *p)
 {
 	cyc_status st = CYC_OK;
 	static const char *const COLUMNS[] = {
-		"Tilt series",    "Needs a look",          "=Particles<br>half 1 + 2", "=Tilts used",
-		"=Shifts<br>(Å)", "=Motion<br>(Å)",        "=Defocus<br>(Å)",          "=Scale",
-		"=Evidence",      "Defocus change by tilt"
+		"Tilt series",           "To check",       "=Particles<br>half 1 + 2",
+		"=Tilts used",           "=Shifts<br>(Å)", "=Motion<br>(Å)",
+		"=Defocus<br>(Å)",       "=Scale",         "=Evidence",
+		"Defocus change by tilt"
 	};
 	series_table t = { 0 };
 	FILE *f = p->f;
 	CYC_TRY(table_read(&t, p));
 	fputs("<section id=\"tilt-series\"><h2>Tilt series</h2>\n", f);
 	bool has_figures = t.ctf.step || t.polish;
-	cyc__begin_table(f, "Tilt series, those that need a look first", COLUMNS, 10);
+	cyc__begin_table(f, "Tilt series, those that need checking first", COLUMNS, 10);
 	for (int32_t i = 0; i < t.n; i++) put_row(f, &t.rows[i], has_figures && i < N_FIGURES);
 	cyc__end_table(f);
-	fputs("<p class=\"note\">Shifts, motion and defocus: RMS of what changed since the start of the run "
-	      "(shifts and motion "
-	      "per axis, a common shift left out). Scale: mean contrast of the tilts in use. Evidence: slopes "
-	      "that the images "
-	      "show for hand and doses of the table; both should be 1.",
+	fputs("<p class=\"note\">Shifts, motion and defocus: RMS change since the start of the run (shifts and "
+	      "motion per axis, without a common shift). Scale: mean contrast scale of the tilts used. Evidence: "
+	      "hand and doses of the tables compared with the images; both should be 1. Changed: defocus, "
+	      "astigmatism or scale by more than two standard errors. Weak: determined mostly by the input and "
+	      "the trend of the series.",
 	      f);
 	if (t.ctf.step) {
-		fputs(" Defocus and scale are those of ", f);
+		fputs(" Defocus and scale are from ", f);
 		CYC_TRY(cyc__put_link(f, p->c, t.ctf.step->dir, t.ctf.step->name));
 		fprintf(f,
-		        "%s: %.0f of %.0f tilts moved by more than chance; %.0f have little evidence of their own "
-		        "and follow the "
-		        "others or stay.",
+		        "%s: %.0f of %.0f tilts changed by more than two standard errors; %.0f are determined mostly "
+		        "by the input and the trend of the series, or were not refined.",
 		        t.ctf.is_taken ? "" : ", which was rejected", t.ctf.step->n_moved, t.ctf.step->n_tilts,
 		        t.ctf.step->n_flagged);
 	}
@@ -520,8 +521,7 @@ cyc_status cyc__put_tilt_series(const cyc__page *p)
 	for (int32_t i = 0; has_figures && i < t.n && i < N_FIGURES; i++)
 		CYC_TRY(put_figures(f, p->c, &t, &t.rows[i], i == 0));
 	if (has_figures && t.n > N_FIGURES)
-		fprintf(f,
-		        "<p class=\"note\">Figures of the other %d tilt series are in the folders of the jobs.</p>\n",
+		fprintf(f, "<p class=\"note\">Figures of the other %d tilt series are in the job folders.</p>\n",
 		        t.n - N_FIGURES);
 	fputs("</section>\n", f);
 done:

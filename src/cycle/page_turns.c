@@ -26,24 +26,25 @@ static void describe(char *text, size_t size, const cyc__step *s)
 	text[0] = '\0';
 	if (s->kind == CYC__POLISH) {
 		if (isfinite(s->n_improved))
-			snprintf(text, size, "%.0f of %.0f tilt series agree better with images that were not fitted",
-			         s->n_improved, s->n_series);
+			snprintf(text, size, "%.0f of %.0f tilt series agree better with held-out images", s->n_improved,
+			         s->n_series);
 		append(text, size, "shifts changed by %.2f Å", s->shift_change_rms_A);
 		append(text, size, "positions by %.2f Å", s->position_change_rms_A);
 		append(text, size, "motion %.2f Å (RMS per axis)", s->motion_rms_A);
 	} else if (s->kind == CYC__CTFREFINE) {
 		if (isfinite(s->n_moved))
-			snprintf(text, size, "%.0f of %.0f tilts moved by more than chance, %.0f have little evidence",
+			snprintf(text, size,
+			         "%.0f of %.0f tilts changed by more than two standard errors, %.0f are weak, bad or not "
+			         "refined",
 			         s->n_moved, s->n_tilts, s->n_flagged);
 		append(text, size, "defocus changed by %.0f Å RMS", s->defocus_change_rms_A);
 		append(text, size, "scale by %.3f", s->scale_change_rms);
 	} else if (s->kind == CYC__REFINE3D) {
-		append(text, size, "orientations known to %.2f°", s->rotation_error_deg);
-		append(text, size, "positions to %.2f Å (median, three axes together)", s->offset_error_A);
+		append(text, size, "standard errors: orientations %.2f°", s->rotation_error_deg);
+		append(text, size, "positions %.2f Å (median, three axes combined)", s->offset_error_A);
 		append(text, size, "%.0f iterations", s->n_iterations);
-		if (s->n_improbable > 0)
-			append(text, size, "%.0f particles probably not the particle", s->n_improbable);
-		if (s->n_found_again > 0) append(text, size, "%.0f found at another pose", s->n_found_again);
+		if (s->n_improbable > 0) append(text, size, "%.0f picks probably not the particle", s->n_improbable);
+		if (s->n_found_again > 0) append(text, size, "%.0f found again at another pose", s->n_found_again);
 	}
 }
 
@@ -61,7 +62,7 @@ static void put_turn(FILE *f, const cyc__cycle *c, const cyc__step *s)
 	char name[80], what[400];
 	cyc__name_state(name, sizeof name, c, s);
 	fputs("<tr><th scope=\"row\">", f);
-	if (!r) fputs("Start<small>the metadata as given</small>", f);
+	if (!r) fputs("Start<small>input metadata</small>", f);
 	else {
 		describe(what, sizeof what, r);
 		fprintf(f, "%s%s<small>", cyc__refinement_name(r->kind),
@@ -91,21 +92,17 @@ cyc_status cyc__put_refinements(const cyc__page *p)
 		                                   "=Change",    "Decision",        "=Time" };
 	FILE *f = p->f;
 	fputs("<section id=\"refinements\"><h2>Refinements</h2>\n", f);
-	cyc__begin_table(f, "What each refinement did to the map", COLUMNS, 6);
+	cyc__begin_table(f, "Effect of each refinement on the map", COLUMNS, 6);
 	for (int32_t i = 0; i < p->c->n_steps; i++)
 		if (p->c->steps[i].kind == CYC__POSTPROCESS && p->c->steps[i].n_shells > 0)
 			put_turn(f, p->c, &p->c->steps[i]);
 	cyc__end_table(f);
-	fputs(
-		"<p class=\"note\">Mean FSC: mean over all shells, to Nyquist, of the FSC of the half maps, "
-		"corrected for "
-		"the mask. Its change against the state before, under the same correction and with its standard "
-		"error, "
-		"decides: better or worse is what differs by two standard errors or more, and worse is rejected. The "
-		"resolution is the one point where the FSC falls below 0.143, and jumps by whole shells. The time is "
-		"that of "
-		"the refinement with the reconstruction and post-processing that judge it.</p>\n",
-		f);
+	fputs("<p class=\"note\">Mean FSC: mean over all shells up to Nyquist of the FSC of the half maps, "
+	      "corrected for the mask. Its change from the state before, with its standard error, decides: a "
+	      "change of two standard errors or more is called better or worse, and worse is rejected. The "
+	      "resolution is the single point where the FSC falls below 0.143, and changes in steps of whole "
+	      "shells. Times include the reconstruction and post-processing after the refinement.</p>\n",
+	      f);
 	return CYC_OK;
 }
 

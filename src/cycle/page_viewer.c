@@ -72,17 +72,16 @@ done:
 
 static const char CONTROLS[] =
 	"<figure id=\"viewer\" hidden><canvas width=\"720\" height=\"720\" tabindex=\"0\" role=\"img\" "
-	"aria-label=\"surface of the map; drag, or use the arrow keys, to turn it\"></canvas>\n"
-	"<div class=\"controls\"><span class=\"states\"></span>"
-	"<label>Level <input type=\"range\" min=\"5\" max=\"95\" step=\"0.5\" aria-label=\"level of the "
-	"surface\"></label>"
-	"<label class=\"colours\"><input type=\"checkbox\" checked> local resolution</label>"
-	"<span class=\"views\"><button type=\"button\">z</button><button type=\"button\">y</button>"
-	"<button type=\"button\">x</button></span></div>\n"
-	"<figcaption>Drag to turn, wheel or + and − to zoom; the grid is coarser than that of the "
+	"aria-label=\"surface of the map; drag, or use the arrow keys, to rotate it\"></canvas>\n"
+	"<div class=\"controls\"><span class=\"states\"></span><label>Level <input type=\"range\" min=\"5\" "
+	"max=\"95\" step=\"0.5\" aria-label=\"level of the surface\"></label><label class=\"colours\"><input "
+	"type=\"checkbox\" checked> local resolution</label><span class=\"views\"><button "
+	"type=\"button\">z</button><button type=\"button\">y</button><button "
+	"type=\"button\">x</button></span></div>\n"
+	"<figcaption>Drag to rotate, wheel or + and − to zoom; the grid is coarser than that of the "
 	"map.</figcaption></figure>\n"
 	"<p class=\"note\" id=\"viewer-note\">An interactive view appears here if the browser supports WebGL 2 "
-	"and allows scripts.</p>\n";
+	"and runs scripts.</p>\n";
 
 cyc_status cyc__put_viewer(FILE *f, const cyc__view *v)
 {

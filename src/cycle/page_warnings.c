@@ -8,52 +8,52 @@
 static const struct {
 	const char *part, *advice;
 } ADVICE[] = {
-	{ "half maps are not independent", "Look for particles that are in both half-sets (cyclotomo separate), "
-	                                   "or for images that are shared; no figure on "
-	                                   "this page can be trusted until then." },
+	{ "half maps are not independent", "Check for particles in both half-sets (cyclotomo separate), or for "
+	                                   "shared images; no number on this page can be trusted until then." },
 	{ "reaches the border of the box", "Run the cycle with a larger --crop and a mask of that size, or make "
 	                                   "a tighter mask: a higher --threshold, smaller "
 	                                   "--extend or --soft-edge." },
 	{ "phase-randomised FSC is still",
 	  "Make a softer or wider mask: cyclotomo mask with a larger --extend and --soft-edge." },
 	{ "without the mask the resolution is better",
-	  "Check that --mask-fsc is the right mask, and lies on the particle." },
-	{ "no mask is given",
-	  "Make one from the map of this run with cyclotomo mask, and give it as --mask-align and --mask-fsc." },
+	  "Check that --mask-fsc is the right mask and covers the particle." },
+	{ "no mask is given", "Make one from the map of this run with cyclotomo mask, and give it with "
+	                      "--mask-align and --mask-fsc." },
 	{ "bad: the image is constant",
-	  "Nothing: its contrast scale is 0 and it no longer counts. Look at the image." },
-	{ "bad with probability",
-	  "Nothing: its contrast scale is 0 and it no longer counts. Look at the image if there are many." },
+	  "Nothing: its contrast scale is now 0 and it is no longer used. Inspect the image." },
+	{ "bad with probability", "Nothing: its contrast scale is now 0 and it is no longer used. If there are "
+	                          "many, inspect the images." },
 	{ "all particles are",
-	  "Nothing: its shift is corrected. Many such tilts say that the alignment needs to be done again." },
-	{ "its defocus is beyond the search", "Correct its defocus in the tilt table, or search further with "
-	                                      "--defocus-range; until then it keeps an error." },
-	{ "are not seen, neither where",
-	  "Look at the image; if it shows nothing, exclude it with a contrast scale of 0." },
-	{ "images that were not fitted agree less",
-	  "Nothing: the series keeps its alignment. Few or wrong particles are the usual reason." },
+	  "Nothing: its shift is corrected. If there are many, align the tilt series again." },
+	{ "its defocus is beyond the search",
+	  "Correct its defocus in the tilt table, or search further with --defocus-range." },
+	{ "are not found, neither where",
+	  "Inspect the image; if it shows nothing, exclude it with a contrast scale of 0." },
+	{ "held-out images agree less",
+	  "Nothing: the series keeps its alignment. The usual reason is too few or wrong particles." },
 	{ "do not agree better after the shifts", "Nothing: the series keeps its alignment." },
-	{ "predicted particles are not found",
-	  "Look at these images; too few or too faint particles are the usual reason." },
-	{ "nothing is expected of Y tilts", "Correct rlnTomoNominalStageTiltAngle in the tilt table." },
+	{ "the predicted particles are not found",
+	  "Inspect these images; the usual reason is too few or too faint particles." },
+	{ "they are not used as a prior of the Y tilts",
+	  "Correct rlnTomoNominalStageTiltAngle in the tilt table." },
 	{ " has the other sign; it is used with the sign",
 	  "Change the sign of that column; results do not depend on it." },
 	{ "a contrast scale of 0", "Nothing, if these tilts were excluded on purpose." },
 	{ "negative contrast scale",
-	  "Nothing, if these tilts were excluded on purpose; a scale of 1 brings a tilt back." },
-	{ "The turn is rejected",
-	  "Nothing: the run continued from the state before. --accept-worse would accept it." },
-	{ "was it corrected for gain and defects", "Check gain correction and defect map of these images." },
-	{ "another unit",
-	  "Nothing: its weight was corrected. Series of one grey scale are safer: process them alike." },
+	  "Nothing, if these tilts were excluded on purpose; set the scale to 1 to use a tilt again." },
+	{ "The refinement is rejected",
+	  "Nothing: the run continued from the state before. To accept it anyway use --accept-worse." },
+	{ "was it corrected for gain and defects", "Check the gain correction and defect map of these images." },
+	{ "another unit", "Nothing: its weight was corrected. It is safer to process all series in the same way, "
+	                  "so that they have one grey scale." },
 	{ "no B-factor can be fitted", "Give one with --bfactor, or use more particles." },
 	{ "the pixel size limits the resolution", "If the images were binned, continue with smaller pixels." },
 	{ "cannot be locked", "Make sure that no other run uses the folder." },
 	{ "threads could be started", "Nothing; the run takes longer." },
 	{ "check --deep --fix",
-	  "Start again from the corrected project that it writes, after a look at what it says." },
+	  "Check its findings, then start again from the corrected project that it writes." },
 	{ "cyclotomo separate",
-	  "Leave one of each pair out with cyclotomo separate, or run with --duplicates remove." },
+	  "Remove one of each pair with cyclotomo separate, or run with --duplicates remove." },
 };
 
 static const char *advice_for(const char *text)
@@ -88,16 +88,15 @@ static void put_own(FILE *f, const cyc__cycle *c, bool *is_first)
 	for (int32_t i = 0; i < c->n_steps; i++) {
 		const cyc__step *s = &c->steps[i];
 		if (!(s->n_images_outside > 0.0) || s->kind != CYC__RECONSTRUCT || s->i_turn > 0) continue;
-		snprintf(text, sizeof text, "%.0f windows of particles %s and were left out.", s->n_images_outside,
-		         c->o->whole_windows ? "lie partly outside of their tilt image (--whole-windows)"
-		                             : "lie so far outside of their tilt image that the particle is cut");
-		PUT(text, "Nothing, if particles lie near the edge of the images.");
+		snprintf(text, sizeof text, "%.0f particle windows %s and were left out.", s->n_images_outside,
+		         c->o->whole_windows ? "are partly outside their tilt image (--whole-windows)"
+		                             : "are so far outside their tilt image that the particle is cut off");
+		PUT(text, "Nothing, if there are particles near the edges of the images.");
 	}
 	cyc__inputs_describe_duplicates(text, sizeof text, &c->in, c->o);
 	if (text[0]) PUT(text, NULL);
 	if (!c->in.mask_fsc)
-		PUT("No mask was given: the resolution is pessimistic, and references carry the noise of the "
-		    "solvent.",
+		PUT("No mask was given: the resolution is underestimated, and the references contain solvent noise.",
 		    advice_for("no mask is given"));
 #undef PUT
 }

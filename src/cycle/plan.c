@@ -104,7 +104,7 @@ static cyc_status put_steps(FILE *f, const cyc__inputs *in, const cyc_cycle_opti
 		all_disk += disk;
 		cyc__step_deinit(&s);
 	}
-	fprintf(f, "  %-24s %-38s ", "all", "most memory, sum of disk");
+	fprintf(f, "  %-24s %-38s ", "all", "peak memory, total disk");
 	put_size(f, most_memory);
 	fputc(' ', f);
 	put_size(f, all_disk);
@@ -160,7 +160,7 @@ static void put_scales(FILE *f, const cyc__inputs *in)
 static void put_missing(FILE *f, const cyc__inputs *in)
 {
 	if (in->n_missing == 0) {
-		fprintf(f, "\nAll %lld tilt images are there.\n", (long long)in->n_images);
+		fprintf(f, "\nAll %lld tilt images were found.\n", (long long)in->n_images);
 		return;
 	}
 	fprintf(f, "\nImages that cannot be found: %lld of %lld\n", (long long)in->n_missing,
@@ -180,7 +180,7 @@ static void put_missing(FILE *f, const cyc__inputs *in)
 static void put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	if (cyc__record_compare(in, o) == CYC_OK) return;
-	fprintf(f, "\nThe run that this folder has\n\n  %s\n    %s\n", cyc_error_get()->message,
+	fprintf(f, "\nExisting run in this folder\n\n  %s\n    %s\n", cyc_error_get()->message,
 	        cyc_error_get()->hint);
 	cyc_error_clear();
 }

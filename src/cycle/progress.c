@@ -242,7 +242,7 @@ static void tell_console(const cyc__progress *p)
 		if (isfinite(v.left_s) && v.left_s > 0) {
 			size_t n = strlen(text);
 			cyc_format_seconds(left, sizeof left, v.left_s);
-			snprintf(text + n, sizeof text - n, ", %s left of the run", left);
+			snprintf(text + n, sizeof text - n, ", %s left for the run", left);
 		}
 	}
 	cyc_progress_set_whole(text);

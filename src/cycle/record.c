@@ -346,15 +346,14 @@ static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const
 			                     "inputs of the run in %s have changed since it was started: %s",
 			                     c->o->out_dir, list);
 		name_first(step, sizeof step, f, kinds_of_differences(&part[0], &part[1], c));
-		cyc_error_hint("%s is finished and was made with the old %s: put %s back, or start a new run with "
-		               "another --o; nothing was "
-		               "changed",
+		cyc_error_hint("%s is finished and was made with the old %s: restore %s, or start a new run with "
+		               "another --o; nothing was changed",
 		               step, are_options ? "options" : "inputs", are_options ? "them" : "these files");
 		goto done;
 	}
 	if (list_differences(list, sizeof list, &part[2], &part[3], are_options)) {
 		*is_corrected = true;
-		cyc_info("%s corrected, on which no finished step depends: %s", are_options ? "options" : "inputs",
+		cyc_info("%s changed, but no finished step depends on it: %s", are_options ? "options" : "inputs",
 		         list);
 	}
 done:
@@ -368,10 +367,9 @@ static cyc_status open_record(cyc_star **out, const char *path)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc__read_sealed(out, path));
 	if (*out) goto done;
-	cyc_warn(
-		"'%s' is damaged, or of another version of the program, and is not used: it is written anew, and "
-		"finished steps are compared with the present options and inputs by their own records",
-		path);
+	cyc_warn("'%s' is damaged or from another version of the program, and is not used: it is rewritten, and "
+	         "finished steps are compared with the current options and inputs by their own records",
+	         path);
 done:
 	return st;
 }
@@ -385,12 +383,11 @@ static cyc_status compare_left_out(const cyc__pairs *old_options, const cyc__pai
 			   *is = cyc__pairs_get(&c->inputs, CYC__LEFT_OUT);
 	if (!f->kinds || !was || !is || strcmp(was, is) == 0) return CYC_OK;
 	if (!list_differences(list, sizeof list, old_options, options, true)) return CYC_OK;
-	cyc_status st = cyc_error_raise(
-		CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		"the run in %s was started with other options: %s, with which other particles are left out as "
-		"listed twice",
-		c->o->out_dir, list);
-	cyc_error_hint("put them back, or start a new run with another --o; nothing was changed");
+	cyc_status st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+	                                "the run in %s was started with other options: %s; with these, other "
+	                                "particles would be left out as duplicates",
+	                                c->o->out_dir, list);
+	cyc_error_hint("restore them, or start a new run with another --o; nothing was changed");
 	return st;
 }
 
@@ -408,8 +405,9 @@ static cyc_status compare_record(bool *is_corrected, const cyc_star *star, const
 	const cyc_star_block *general = cyc_star_find(star, "general");
 	const char *version = general ? cyc_star_text_of(general, 0, CYC_OWN_VERSION) : NULL;
 	if (version && strcmp(version, CYCLOTOMO_VERSION) != 0) {
-		cyc_warn("the run was started by version %s, this is %s: steps before and after may not compare",
-		         version, CYCLOTOMO_VERSION);
+		cyc_warn(
+			"the run was started with version %s, this is %s: earlier and later steps may not be comparable",
+			version, CYCLOTOMO_VERSION);
 	}
 done:
 	cyc__pairs_deinit(&old_options);
@@ -442,13 +440,13 @@ static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, c
 	*to_be_written = 0;
 	CYC_TRY(cyc_images_hash(&key, c->in.tomograms, c->in.particles, c->o->input.root, true));
 	CYC_TRY(record_path(&path, c->o, IMAGES_RECORD));
-	CYC_TRY(cyc_record_open(&r, path, IMAGES_KIND, key, "it is written anew", &n_other));
+	CYC_TRY(cyc_record_open(&r, path, IMAGES_KIND, key, "it is rewritten", &n_other));
 	if (r) goto done;
 	if (n_other > 0 && finished->kinds) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "tilt images of the run in %s have been written again since it was started: "
-		                     "their modification times differ",
-		                     c->o->out_dir);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"tilt images of the run in %s have changed since it was started: their modification times differ",
+			c->o->out_dir);
 		cyc_error_hint("if they are the same images (a copy without 'cp -p' or 'rsync -a'), remove '%s'; "
 		               "else start a new run with "
 		               "another --o",
@@ -490,8 +488,8 @@ static cyc_status refuse_foreign_folder(const char *root, const char *out_dir)
 			cyc_path_join(&path, dir, i < 0 ? "default_pipeline.star" : cyc__kind_get((cyc__kind)i)->folder));
 		if (!cyc_path_exists(path)) continue;
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "'%s' is there already, but not from 'cyclotomo cycle'", path);
-		cyc_error_hint("give the run a folder of its own with --o");
+		                     "'%s' exists but was not made by 'cyclotomo cycle'", path);
+		cyc_error_hint("give the run its own folder with --o");
 		goto done;
 	}
 done:

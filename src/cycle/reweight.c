@@ -128,8 +128,8 @@ cyc_status cyc__reweight(cyc__cycle *c, const cyc__step *s)
 	CYC_TRY(take_weights(&change, b[0], now, n_now));
 	if (change < LEAST_CHANGE * n_before) goto done;
 	CYC_TRY(write_state(c, s, set[0], star[0]));
-	cyc_info("%s: weights of particles changed by %.1f of %.0f; to compare, maps of the state before it are "
-	         "made with the new ones",
+	cyc_info("%s: the weights of particles changed by %.1f of %.0f; for comparison, maps of the state before "
+	         "are made again with the new weights",
 	         s->dir, change, n_before);
 done:
 	for (int i = 0; i < 2; i++) {

@@ -52,7 +52,7 @@ static void put_times(FILE *f, const cyc_star_block *g, bool is_running)
 	                   (is_running ? (double)time(NULL) : (double)updated) - number(g, 0, CYC_OWN_STARTED));
 	strftime(at, sizeof at, "%Y-%m-%d %H:%M:%S", localtime_r(&updated, &local) ? &local : &(struct tm){ 0 });
 	fprintf(f,
-	        is_running ? " on %s, process %.0f, for %s; last heard of at %s\n"
+	        is_running ? " on %s, process %.0f, for %s; last update at %s\n"
 	                   : " on %s, process %.0f, after %s, at %s\n",
 	        word(g, 0, CYC_OWN_HOST), number(g, 0, CYC_OWN_PROCESS), text, at);
 }
@@ -114,7 +114,7 @@ cyc_status cyc_cycle_status(char **text, bool *is_running, const char *root, con
 	CYC_TRY(cyc_path_join(&path, dir, CYC__PROGRESS_FILE));
 	if (!cyc_path_exists(path)) {
 		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-		                     "'%s' is no folder of a cycle: it has no %s", dir, CYC__PROGRESS_FILE);
+		                     "'%s' is not the folder of a cycle: it has no %s", dir, CYC__PROGRESS_FILE);
 		cyc_error_hint("give the folder that 'cyclotomo cycle --o' was given");
 		goto done;
 	}

@@ -239,14 +239,14 @@ static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_
 	}
 	*is_whole = needed < 0;
 	if (needed >= 0) {
-		cyc_warn("%s %s after the step that wrote it had finished: %s is done again",
-		         s->files.items[needed].name, WHAT[states[needed]], s->dir);
+		cyc_warn("%s %s after its step had finished: %s is repeated", s->files.items[needed].name,
+		         WHAT[states[needed]], s->dir);
 	} else if (n_others == 1) {
-		cyc_warn("%s %s after the step that wrote it had finished; no other step reads it",
-		         s->files.items[other].name, WHAT[states[other]]);
+		cyc_warn("%s %s after its step had finished; no other step reads it", s->files.items[other].name,
+		         WHAT[states[other]]);
 	} else if (n_others > 1) {
-		cyc_warn("%d files of %s that no other step reads were changed or removed after it had finished; the "
-		         "first: %s",
+		cyc_warn("%d files of %s were changed or removed after it had finished, but no other step reads "
+		         "them; the first: %s",
 		         n_others, s->dir, s->files.items[other].name);
 	}
 done:
@@ -347,23 +347,22 @@ static cyc_status open_step_record(cyc_star **out, const char *path, const cyc__
 	*out = NULL;
 	CYC_TRY(cyc__read_sealed(&star, path));
 	if (!star) {
-		cyc_warn("'%s' is damaged, or of another version of the program, and is not used: %s is done again",
+		cyc_warn("'%s' is damaged or from another version of the program, and is not used: %s is repeated",
 		         path, s->dir);
 		goto done;
 	}
 	CYC_TRY(compare_key(&is_of_key, star, s));
 	if (!is_of_key && !may_redo) {
-		st =
-			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                    "the finished step %s started from something else than this run has now", s->dir);
-		cyc_error_hint("start a new run with another --o, or call it with the options of before "
-		               "(--accept-worse decides, too)");
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"the finished step %s started from an input or options other than the current ones", s->dir);
+		cyc_error_hint(
+			"start a new run with another --o, or use the same options as before (including --accept-worse)");
 		goto done;
 	}
 	if (!is_of_key) {
-		cyc_warn(
-			"%s was made from what an earlier step had left before it was done again: it is done again, too",
-			s->dir);
+		cyc_warn("%s was made from the old result of an earlier step that was repeated: it is repeated, too",
+		         s->dir);
 		goto done;
 	}
 	*out = star;

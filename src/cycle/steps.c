@@ -207,7 +207,7 @@ static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *
 	r.out_dir = dir;
 	CYC_TRY(c->ops->judge(judged, &r));
 	if (judged->n_improbable > 0)
-		cyc_info("%s: %lld of %lld particles are probably not the particle, or not at this pose "
+		cyc_info("%s: %lld of %lld picks probably do not show the particle, or not at this pose "
 		         "(run_improbable.star)",
 		         s->dir, (long long)judged->n_improbable, (long long)judged->n_particles);
 done:
@@ -267,8 +267,8 @@ done:
 
 static void ctfrefine_log(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilts moved, %.0f with little evidence; defocus changed by %.0f Å RMS, scale "
-	         "by %.3f RMS (%.1f s)",
+	cyc_info("%s: %.0f of %.0f tilts changed by more than two standard errors, %.0f are weak, bad or not "
+	         "refined; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)",
 	         s->dir, s->n_moved, s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms,
 	         s->seconds);
 }
@@ -314,9 +314,9 @@ done:
 
 static void polish_log(const cyc__step *s)
 {
-	cyc_info(
-		"%s: %.0f of %.0f tilt series improved; shifts changed by %.2f Å RMS, positions by %.2f Å (%.1f s)",
-		s->dir, s->n_improved, s->n_series, s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
+	cyc_info("%s: %.0f of %.0f tilt series agree better with held-out images; shifts changed by %.2f Å RMS, "
+	         "positions by %.2f Å (%.1f s)",
+	         s->dir, s->n_improved, s->n_series, s->shift_change_rms_A, s->position_change_rms_A, s->seconds);
 }
 
 /* ---------------------------------------------------------------- orientations */
@@ -377,13 +377,14 @@ done:
 
 static void refine3d_log(const cyc__step *s)
 {
-	cyc_info("%s: orientations known to %.2f degrees, offsets to %.2f Å after %.0f iterations (%.1f s)",
-	         s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations, s->seconds);
+	cyc_info(
+		"%s: standard errors of orientations %.2f degrees, of offsets %.2f Å after %.0f iterations (%.1f s)",
+		s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations, s->seconds);
 	if (s->n_improbable > 0)
-		cyc_info("%s: %.0f of %.0f particles are probably not the particle: run_improbable.star", s->dir,
+		cyc_info("%s: %.0f of %.0f picks probably do not show the particle: run_improbable.star", s->dir,
 		         s->n_improbable, s->n_judged);
 	if (s->n_found_again > 0)
-		cyc_info("%s: %.0f particles were in a wrong pose and found again", s->dir, s->n_found_again);
+		cyc_info("%s: %.0f particles had a wrong pose and were found again", s->dir, s->n_found_again);
 }
 
 /* ---------------------------------------------------------------- the table */

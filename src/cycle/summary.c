@@ -43,16 +43,16 @@ static void describe_change(char *out, size_t size, const cyc__step *before, con
                             const turn_counts *t)
 {
 	double gain = after->mean_fsc - before->mean_fsc;
-	const char *headline = "Refinement made no difference that the half maps can show:", *remark = "";
+	const char *headline = "Refinement made no significant difference to the half maps:", *remark = "";
 	if (t->n_worse_accepted > 0 && gain < 0.0)
-		headline = "Refinement made the map worse, and was accepted as asked:";
+		headline = "Refinement made the map worse, and was accepted (--accept-worse):";
 	else if (t->n_better > 0) headline = "Refinement improved the map:";
 	if (t->n_better > 0 && gain > 0.0 && after->resolution_A > before->resolution_A) {
-		remark = " The resolution figure, the one point where the FSC crosses 0.143, did not follow: the "
-				 "gain is at lower resolution.";
+		remark = " The resolution, a single point where the FSC crosses 0.143, did not improve: the gain is "
+				 "at lower resolution.";
 	} else if (gain < 0.0 && after->resolution_A < before->resolution_A) {
-		remark = " The resolution figure is the one point where the FSC crosses 0.143, and misleads here: "
-				 "the map lost more elsewhere.";
+		remark = " The resolution is a single point where the FSC crosses 0.143, and is misleading here: the "
+				 "map lost more at other resolutions.";
 	}
 	snprintf(out, size, "%s the mean FSC went from %.4f to %.4f, the resolution from %.2f to %.2f Å.%s",
 	         headline, before->mean_fsc, after->mean_fsc, before->resolution_A, after->resolution_A, remark);
@@ -68,21 +68,20 @@ static cyc_status add_outcome(char **text, const cyc__cycle *c)
 	if (cyc__are_halves_suspect(best)) {
 		snprintf(sentence, sizeof sentence,
 		         "The half maps are not independent (their last shells correlate by %.3f ± %.3f): FSC, "
-		         "resolution and all that was decided by "
-		         "them cannot be trusted. The mean FSC went from %.4f to %.4f, the resolution from %.2f to "
-		         "%.2f Å.",
+		         "resolution and all decisions based on them cannot be trusted. The mean FSC went from %.4f "
+		         "to %.4f, the resolution from %.2f to %.2f Å.",
 		         best->edge_fsc, best->edge_fsc_error, first->mean_fsc, best->mean_fsc, first->resolution_A,
 		         best->resolution_A);
 	} else if (t.n == 0) {
 		snprintf(sentence, sizeof sentence,
-		         "Nothing has been refined yet: the map is that of the metadata as given, with a mean FSC of "
+		         "Nothing has been refined yet: the map is that of the input metadata, with a mean FSC of "
 		         "%.4f and a resolution of %.2f Å.",
 		         first->mean_fsc, first->resolution_A);
 	} else if (best == first) {
 		snprintf(sentence, sizeof sentence,
-		         "Refinement did not help: %s worse, and the result is the map of the metadata as given, "
-		         "with a mean FSC of %.4f and a resolution of %.2f Å.",
-		         t.n == 1 ? "what was tried is" : "all that was tried is", first->mean_fsc,
+		         "Refinement did not help: %s worse, and the result is the map of the input metadata, with a "
+		         "mean FSC of %.4f and a resolution of %.2f Å.",
+		         t.n == 1 ? "what was tried is" : "everything tried is", first->mean_fsc,
 		         first->resolution_A);
 	} else {
 		describe_change(sentence, sizeof sentence, first, best, &t);
@@ -108,17 +107,18 @@ cyc_status cyc__verdict(char **out, const cyc__cycle *c)
 		const cyc__step *s = &c->steps[i];
 		if (s->kind != CYC__POSTPROCESS || !cyc__is_rejected(s->decision)) continue;
 		snprintf(sentence, sizeof sentence,
-		         "The turn that ends in %s was worse (mean FSC %s, %.2f Å) and was rejected.", s->name,
+		         "The refinement judged in %s was worse (mean FSC %s, %.2f Å) and was rejected.", s->name,
 		         cyc__difference_format(s).text, s->resolution_A);
 		CYC_TRY(cyc__append_sentence(&text, sentence));
 	}
 	CYC_TRY(cyc__add_findings_to_verdict(&text, c));
 	if (!c->in.mask_fsc)
-		CYC_TRY(cyc__append_sentence(&text, "Without a mask the FSC includes the noise around the particle: "
-		                                    "the true resolution is better than the figure."));
+		CYC_TRY(cyc__append_sentence(
+			&text,
+			"Without a mask the FSC includes the noise around the particle: the true resolution is better."));
 	CYC_TRY(cyc__append_sentence(
 		&text,
-		"The FSC compares the two half maps with each other; errors that both share do not show in it."));
+		"The FSC compares the two half maps with each other; errors common to both are not detected."));
 	*out = text;
 	text = NULL;
 done:

@@ -35,11 +35,11 @@ static cyc_status check_options(const cyc_extract_options *o)
 	CYC_CHECK(o->crop_px <= 0 || o->crop_px >= 12, CYC_E_USAGE,
 	          "a cropped box must have at least 12 px, got %d", o->crop_px);
 	CYC_CHECK(!(o->apply_orientations && o->keep_offsets), CYC_E_USAGE,
-	          "offsets cannot be kept when orientations are applied: they are in the old axes");
+	          "offsets cannot be kept when orientations are applied, since they refer to the old axes");
 	CYC_CHECK(!(o->apply_orientations && o->stacks), CYC_E_USAGE,
-	          "orientations can be applied to volumes only: images of a stack are not turned");
+	          "orientations can be applied to volumes only: images of a stack are not rotated");
 	CYC_CHECK(!(o->cone_weight && o->stacks), CYC_E_USAGE,
-	          "a cone can be weighted down in volumes only, not in stacks");
+	          "the cone weight works for volumes only, not for stacks");
 	CYC_CHECK(!o->cone_weight ||
 	              (o->cone_angle_rad > 0 && o->cone_angle_rad < CYC_PI && o->cone_sigma_px > 0),
 	          CYC_E_USAGE, "the cone needs an angle between 0 and 180 degrees and a positive width");
@@ -133,7 +133,7 @@ static cyc_status find_done(cyc_extract_job *j)
 	char *path = NULL;
 	struct stat s;
 	CYC_TRY(cyc_path_join(&path, j->out, RECORD));
-	CYC_TRY(cyc_record_open(&r, path, KIND, j->key, "all particles are extracted anew", NULL));
+	CYC_TRY(cyc_record_open(&r, path, KIND, j->key, "all particles are extracted again", NULL));
 	if (!r || stat(path, &s) != 0) goto done;
 	j->is_begun = true;
 	j->begun = s.st_mtim;
@@ -172,10 +172,10 @@ static cyc_status check_disk(cyc_extract_job *j)
 	if (needed > available) {
 		st = cyc_error_raise(
 			CYC_E_IO, __FILE__, __LINE__, __func__,
-			"No space for the files of particles in '%s': %.3g MB are needed, %.3g MB are free", j->out,
+			"Not enough space for the particle files in '%s': %.3g MB are needed, %.3g MB are free", j->out,
 			needed / 1e6, available / 1e6);
-		cyc_error_hint(
-			"make room, write elsewhere (--o), or less: --float16, a smaller --crop, a higher --bin");
+		cyc_error_hint("free disk space, write elsewhere (--o), or write less: --float16, a smaller --crop, "
+		               "a higher --bin");
 		goto done;
 	}
 done:
@@ -192,10 +192,10 @@ static void print_plan(const cyc_extract_job *j)
 	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A,
 	         o->float16 ? "float16" : "float32", o->n_threads);
 	if (j->result->n_rejected > 0)
-		cyc_warn("%lld particles are left out: fewer than %d tilt images show them",
+		cyc_warn("%lld particles are left out: visible in fewer than %d tilt images",
 		         (long long)j->result->n_rejected, o->min_frames);
 	if (j->result->n_kept > 0)
-		cyc_info("the files of %lld particles are there already", (long long)j->result->n_kept);
+		cyc_info("the files of %lld particles exist already", (long long)j->result->n_kept);
 }
 
 static cyc_status extract_all(cyc_extract_job *j)

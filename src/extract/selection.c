@@ -61,10 +61,10 @@ cyc_status cyc__extract_select(cyc_extract_job *j)
 		s->n_images += s->n_visible[i];
 	}
 	if (s->n_kept == 0) {
-		st = cyc_error_raise(
-			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"none of the %lld particles is seen in %d tilt images or more with %g px to the border around it",
-			(long long)set->n, j->o->min_frames, j->box.margin_px);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "none of the %lld particles is visible in at least %d tilt images with a border "
+		                     "of %g px around it",
+		                     (long long)set->n, j->o->min_frames, j->box.margin_px);
 		cyc_error_hint("use a smaller --crop or --min-frames, or a higher --max-dose");
 		goto done;
 	}

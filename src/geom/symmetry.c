@@ -57,7 +57,7 @@ static cyc_status close_group(cyc_symmetry *s, const generator *g, int n_generat
 			bool is_known = false;
 			for (int32_t j = 0; j < s->n && !is_known; j++) is_known = same(&c, &s->ops[j]);
 			if (is_known) continue;
-			CYC_CHECK(s->n < MAX_OPS, CYC_E_INTERNAL, "point group %s does not close", s->name);
+			CYC_CHECK(s->n < MAX_OPS, CYC_E_INTERNAL, "point group %s is not a group", s->name);
 			snap(&c);
 			s->ops[s->n++] = c;
 		}
@@ -65,36 +65,48 @@ done:
 	return st;
 }
 
+/* Kind of group, C, D, T, O or I, and the number after it (of C and D the fold, of I the setting); false if
+ * there is no such group. */
+static bool parse(char *kind, int *number, const char *name)
+{
+	*kind = (char)toupper((unsigned char)(name ? name[0] : 0));
+	const char *rest = *kind ? name + 1 : "";
+	char *end;
+	long value = strtol(rest, &end, 10);
+	bool has_number = isdigit((unsigned char)rest[0]) && *end == '\0' && value >= 1 && value <= 100;
+	*number = has_number ? (int)value : *kind == 'I' ? 2 : 0;
+	switch (*kind) {
+	case 'C':
+	case 'D': return has_number;
+	case 'T':
+	case 'O': return !rest[0];
+	case 'I': return !rest[0] || (has_number && value <= 4);
+	default: return false;
+	}
+}
+
 cyc_status cyc_symmetry_create(cyc_symmetry **out, const char *name)
 {
 	cyc_status st = CYC_OK;
 	cyc_symmetry *s = NULL;
 	generator g[3];
-	int n = 0, order = 0;
+	int n = 0, number;
+	char kind;
 	const cyc_vec3 X = { 1, 0, 0 }, Z = { 0, 0, 1 }, DIAGONAL = { 1, 1, 1 };
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
-	char kind = (char)toupper((unsigned char)(name ? name[0] : 0));
-	const char *rest = kind ? name + 1 : "";
-	char *end;
-	long value = strtol(rest, &end, 10);
-	bool has_number = isdigit((unsigned char)rest[0]) && *end == '\0' && value >= 1 && value <= 100;
-	order = has_number ? (int)value : 0;
-	bool is_known = true;
-	if ((kind == 'C' || kind == 'D') && has_number) {
-		if (order > 1) g[n++] = (generator){ Z, order };
+	bool is_known = parse(&kind, &number, name);
+	if (is_known && (kind == 'C' || kind == 'D')) {
+		if (number > 1) g[n++] = (generator){ Z, number };
 		if (kind == 'D') g[n++] = (generator){ X, 2 };
-	} else if (kind == 'T' && !rest[0]) {
+	} else if (is_known && kind == 'T') {
 		g[n++] = (generator){ Z, 3 };
 		g[n++] = (generator){ { 0, sqrt(2.0 / 3.0), sqrt(1.0 / 3.0) }, 2 };
-	} else if (kind == 'O' && !rest[0]) {
+	} else if (is_known && kind == 'O') {
 		g[n++] = (generator){ Z, 4 };
 		g[n++] = (generator){ DIAGONAL, 3 };
-	} else if (kind == 'I' && (!rest[0] || (has_number && order <= 4))) {
-		if (!rest[0]) order = 2;
-		for (; n < 3; n++) g[n] = ICOSAHEDRAL[order - 1][n];
-	} else {
-		is_known = false;
+	} else if (is_known) {
+		for (; n < 3; n++) g[n] = ICOSAHEDRAL[number - 1][n];
 	}
 	if (!is_known) {
 		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__, "unknown point group '%s'",
@@ -103,7 +115,7 @@ cyc_status cyc_symmetry_create(cyc_symmetry **out, const char *name)
 		st = CYC_E_USAGE;
 		goto done;
 	}
-	snprintf(s->name, sizeof s->name, "%c%s", kind, rest);
+	snprintf(s->name, sizeof s->name, "%c%s", kind, name + 1);
 	CYC_TRY(close_group(s, g, n));
 	*out = s;
 	s = NULL;
@@ -122,10 +134,8 @@ void cyc_symmetry_destroy(cyc_symmetry **s)
 
 int32_t cyc_symmetry_order(const char *name)
 {
-	cyc_symmetry *group = NULL;
-	int32_t n = 1;
-	if (name && cyc_symmetry_create(&group, name) == CYC_OK) n = group->n;
-	cyc_error_clear();
-	cyc_symmetry_destroy(&group);
-	return n;
+	char kind;
+	int number;
+	if (!parse(&kind, &number, name)) return 1;
+	return kind == 'C' ? number : kind == 'D' ? 2 * number : kind == 'T' ? 12 : kind == 'O' ? 24 : 60;
 }

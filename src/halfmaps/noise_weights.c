@@ -92,9 +92,9 @@ static void find_gains(cyc_noise_weights *w, const double *ratio, const cyc_tomo
 		bool is_far = fabs(ratio[i] - level) > log(MOST_RATIO);
 		if (is_far || are_unfitted) w->gain[i] = exp(ratio[i] - level);
 		if (is_far)
-			cyc_warn("tilt series %s: noise over contrast scale is %.3g times that of most particles, which "
-			         "no ice or dose explains; its grey "
-			         "values are taken to have another unit, and its contrast scales multiplied by that",
+			cyc_warn("tilt series %s: its noise relative to its contrast scale is %.3g times that of most "
+			         "particles, which ice or dose cannot explain; its grey values are assumed to have "
+			         "another unit, and its contrast scales are multiplied by that",
 			         tomograms->series[i].name, w->gain[i]);
 	}
 }

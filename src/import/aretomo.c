@@ -30,7 +30,7 @@ static cyc_status read_whole(int32_t *out, const cyc__rows *rows, int64_t i, int
 	double v;
 	CYC_TRY(cyc__rows_double(&v, rows, i, token, what));
 	if (!(v >= 0 && v < 1e6 && v == floor(v)))
-		st = cyc__rows_raise(CYC_E_FORMAT, rows, i, "wanted %s, found %g", what, v);
+		st = cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s, found %g", what, v);
 	else *out = (int32_t)v;
 done:
 	return st;
@@ -80,10 +80,10 @@ static cyc_status find_first_section(int32_t *first, const aln_head *h, const cy
 	if (low < 0 || low > 1 || (*first == 1 && high != h->raw_size[2]) ||
 	    (*first == 0 && high > h->raw_size[2] - 1)) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "'%s': the sections go from %g to %g, of a stack of %d (RawSize): it cannot be "
-		                     "told whether they are counted from 0 or from 1",
+		                     "'%s': the sections go from %g to %g, of a stack of %d (RawSize): they could be "
+		                     "counted from 0 or from 1",
 		                     rows->path, low, high, h->raw_size[2]);
-		cyc_error_hint("name the sections that were left out in lines '# DarkFrame = SEC SEC ANGLE'");
+		cyc_error_hint("add lines '# DarkFrame = SEC SEC ANGLE' for the sections that were left out");
 	}
 done:
 	return st;
@@ -105,7 +105,7 @@ static cyc_status read_section(cyc__view_series *s, const cyc__rows *rows, int64
 	section -= first;
 	if (section < 0 || section >= s->n || s->views[section].is_used) {
 		st = cyc__rows_raise(CYC_E_DATA, rows, i, "section %d %s", section + first,
-		                     section < 0 || section >= s->n ? "is not in the stack" : "is there twice");
+		                     section < 0 || section >= s->n ? "is not in the stack" : "occurs twice");
 		goto done;
 	}
 	if (fabs(magnification - 1) > 1e-4 || fabs(tilt) > 180) {
@@ -130,9 +130,9 @@ static cyc_status check_alpha(const aln_head *h, const cyc__rows *rows, const cy
 	cyc_status st = CYC_OK;
 	if (h->alpha_deg == 0 || o->has_alpha) return CYC_OK;
 	st = cyc__rows_raise(CYC_E_USAGE, rows, h->alpha_row,
-	                     "AlphaOffset is %g°: whether the tomograms were made with it is not known",
+	                     "AlphaOffset is %g°, and it is not known whether the tomograms were made with it",
 	                     h->alpha_deg);
-	cyc_error_hint("say --alpha-offset x-tilt if they were, else --alpha-offset ignore");
+	cyc_error_hint("give --alpha-offset x-tilt if they were, else --alpha-offset ignore");
 	return st;
 }
 
@@ -158,10 +158,10 @@ cyc_status cyc__read_aretomo(cyc__view_series *s, const cyc_import_options *o, c
 			CYC_TRY(read_section(s, rows, i, first, o->alpha_is_x_tilt ? cyc_deg_to_rad(h.alpha_deg) : 0));
 	CYC_TRY(cyc__read_stack(s, o));
 	CYC_CHECK(s->image_nx == h.raw_size[0] && s->image_ny == h.raw_size[1], CYC_E_SHAPE,
-	          "'%s' is of images of %d x %d px, but those of '%s' have %d x %d: shifts are in pixels of the "
+	          "'%s' is for images of %d x %d px, but those of '%s' have %d x %d: shifts are in pixels of the "
 	          "stack that was aligned",
 	          path, h.raw_size[0], h.raw_size[1], s->stack, s->image_nx, s->image_ny);
-	if (h.n_patches > 0) cyc_warn("'%s': the local alignment of %d patches is left out", path, h.n_patches);
+	if (h.n_patches > 0) cyc_warn("'%s': the local alignment of %d patches is ignored", path, h.n_patches);
 done:
 	cyc__rows_destroy(&rows);
 	cyc_free(path);

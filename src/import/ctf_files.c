@@ -70,8 +70,7 @@ static cyc_status read_defocus(cyc__view_series *s, const cyc__rows *rows)
 	/* Version 2 has its number behind the first row; 3 has a row of flags before all. */
 	if (r->n > 5) CYC_TRY(cyc__rows_double(&version, rows, 0, 5, "the version"));
 	if (version != 0 && version != 2 && version != 3) {
-		st =
-			cyc__rows_raise(CYC_E_UNSUPPORTED, rows, 0, "version %g of .defocus files is not known", version);
+		st = cyc__rows_raise(CYC_E_UNSUPPORTED, rows, 0, "unknown version %g of a .defocus file", version);
 		goto done;
 	}
 	if (version == 3) CYC_TRY(cyc__rows_double(&flags, rows, 0, 0, "the flags"));
@@ -126,9 +125,8 @@ static cyc_status read_fits(cyc__view_series *s, const cyc__rows *rows)
 		CYC_TRY(cyc__rows_double(&number, rows, i, 0, "the number of the image"));
 		if (!(number > last)) {
 			st = cyc__rows_raise(CYC_E_DATA, rows, i,
-			                     "image %g behind image %g: rows must be in the order of "
-			                     "the stack",
-			                     number, last);
+			                     "image %g after image %g: rows must be in the order of the stack", number,
+			                     last);
 			goto done;
 		}
 		last = number;
@@ -156,7 +154,7 @@ cyc_status cyc__read_ctf(cyc__view_series *s, const cyc_import_options *o)
 		const cyc__view *w = &s->views[v];
 		CYC_CHECK(!w->is_used || (fabs(w->defocus_u_A) < 5e5 && fabs(w->defocus_v_A) < 5e5), CYC_E_DATA,
 		          "'%s': the defocus of section %d is %g, %g Å: the file must be ctfplotter's, named "
-		          ".defocus (nm), or of CTFFIND's form (Å)",
+		          ".defocus (nm), or in CTFFIND's format (Å)",
 		          path, v + 1, w->defocus_u_A, w->defocus_v_A);
 	}
 done:

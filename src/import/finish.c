@@ -61,14 +61,13 @@ static cyc_status count(cyc_import_result *result, const cyc_particle_set *set, 
 		result->n_half[p->half]++;
 	}
 	if (2 * result->n_outside > set->n) {
-		st = cyc_error_raise(
-			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"%lld of the %lld particles are outside of their tomograms: binning, unit, axes or the "
-			"size of the tomogram are wrong",
-			(long long)result->n_outside, (long long)set->n);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "%lld of the %lld particles are outside their tomograms: binning, units, axes "
+		                     "or the size of the tomogram are wrong",
+		                     (long long)result->n_outside, (long long)set->n);
 		cyc_error_hint("see --binning, --coordinates, --tomogram-axes, --tomogram-size");
 	} else if (result->n_outside > 0) {
-		cyc_warn("%lld of the %lld particles are outside of their tomograms", (long long)result->n_outside,
+		cyc_warn("%lld of the %lld particles are outside their tomograms", (long long)result->n_outside,
 		         (long long)set->n);
 	}
 	return st;

@@ -21,7 +21,7 @@ static cyc_status exclude(cyc__view_series *s, const cyc__rows *rows, int64_t i)
 		long first = strtol(rows->rows[i].token[k], &end, 10), last = first;
 		if (*end == '-') last = strtol(end + 1, &end, 10);
 		if (*end || first < 1 || last < first || last > s->n) {
-			st = cyc__rows_raise(CYC_E_DATA, rows, i, "wanted sections from 1 to %d, found '%s'", s->n,
+			st = cyc__rows_raise(CYC_E_DATA, rows, i, "expected sections from 1 to %d, found '%s'", s->n,
 			                     rows->rows[i].token[k]);
 			goto done;
 		}
@@ -54,7 +54,7 @@ static cyc_status read_com_row(tilt_com *c, cyc__view_series *s, const cyc__rows
 	if (strcasecmp(key, "SLICE") == 0) {
 		/* A tomogram of part of the rows would have another origin in Y. */
 		st = cyc__rows_raise(CYC_E_UNSUPPORTED, rows, i,
-		                     "the tomogram is of part of the rows (SLICE), which is not supported");
+		                     "the tomogram covers only part of the rows (SLICE), which is not supported");
 		cyc_error_hint("remove the line and add the first row to the Y coordinates of the particles");
 	}
 done:
@@ -76,7 +76,7 @@ static cyc_status read_tilt_com(tilt_com *c, cyc__view_series *s, const cyc_impo
 		CYC_TRY(read_com_row(c, s, rows, i));
 	}
 	if (c->ignored)
-		cyc_warn("'%s': %s is left out: positions are those of the global alignment, and may be pixels off "
+		cyc_warn("'%s': %s is ignored: positions follow the global alignment and may be some pixels off "
 		         "until tilts and particles are refined",
 		         path, c->ignored);
 	s->size_px[0] = whole(c->width > 0 ? c->width : c->full_image[0]);
@@ -105,10 +105,9 @@ static cyc_status read_transforms(cyc__view_series *s, const cyc__rows *rows)
 		const double(*m)[2] = (const double(*)[2])s->views[v].matrix;
 		double det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
 		if (!(det > 0.5 && det < 2)) {
-			st = cyc__rows_raise(CYC_E_DATA, rows, i,
-			                     "the transform changes areas by a factor of %g: it is no alignment of tilt "
-			                     "images",
-			                     det);
+			st = cyc__rows_raise(
+				CYC_E_DATA, rows, i,
+				"the transform changes areas by a factor of %g: it is not an alignment of tilt images", det);
 			goto done;
 		}
 		v++;

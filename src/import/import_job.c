@@ -15,7 +15,7 @@ static cyc_status need(bool is_there, const char *what, const char *option)
 {
 	if (is_there) return CYC_OK;
 	return cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-	                       "%s cannot be known from these files: give it with %s", what, option);
+	                       "these files do not contain %s: give it with %s", what, option);
 }
 
 static cyc_status need_positive(bool is_there, double v, const char *what, const char *option)
@@ -30,7 +30,7 @@ done:
 static cyc_status check_views(const cyc_import_options *o)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(need(o->images != NULL, "where the raw tilt stacks are", "--images"));
+	CYC_TRY(need(o->images != NULL, "the location of the raw tilt stacks", "--images"));
 	if (o->xf) CYC_TRY(need(o->tilts != NULL, "the tilt angles", "--tilt-angles"));
 	CYC_TRY(
 		need_positive(o->has_pixel_size, o->pixel_size_A, "the pixel size of the raw stack", "--pixel-size"));
@@ -42,10 +42,10 @@ static cyc_status check_views(const cyc_import_options *o)
 	CYC_TRY(need(o->has_hand, "the hand of the defocus (1 or -1)", "--hand"));
 	CYC_CHECK(o->hand == 1 || o->hand == -1, CYC_E_USAGE, "--hand must be 1 or -1, got %d", o->hand);
 	CYC_TRY(need(o->axes != CYC_IMPORT_AXES_UNKNOWN,
-	             "in which kind of volume the particles were picked (relion, rotx, yz or raw)",
+	             "the kind of volume in which the particles were picked (relion, rotx, yz or raw)",
 	             "--tomogram-axes"));
 	CYC_TRY(need(o->mdoc || o->exposures || o->no_dose, "the dose before each tilt",
-	             "--mdoc, --exposures, or --no-dose to weigh all tilts alike"));
+	             "--mdoc, --exposures, or --no-dose for no dose weighting"));
 	CYC_TRY(need(o->ctf || o->has_defocus, "the defocus", "--ctf, or --defocus for all tilts"));
 done:
 	return st;
@@ -84,7 +84,7 @@ static cyc_status check_options(const cyc_import_options *o)
 	cyc_status st = CYC_OK;
 	CYC_CHECK((o->tomograms != NULL) + (o->xf != NULL) + (o->aln != NULL) == 1, CYC_E_USAGE,
 	          "one alignment is needed: --tomograms (Warp, M, RELION-4), --xf (IMOD) or --aln (AreTomo)");
-	CYC_TRY(need(o->particles != NULL, "where the particles are", "--particles"));
+	CYC_TRY(need(o->particles != NULL, "the particle positions", "--particles"));
 	CYC_CHECK(o->binning > 0, CYC_E_USAGE, "--binning must be positive, got %g", o->binning);
 	if (o->tomograms) CYC_TRY(check_matrices(o));
 	else CYC_TRY(check_views(o));

@@ -72,11 +72,10 @@ static cyc_status require_binning(const cyc_import_options *o, const char *path)
 	cyc_status st = CYC_OK;
 	bool is_needed = o->unit == CYC_IMPORT_PIXELS ||
 	                 (o->unit == CYC_IMPORT_ANGSTROM && !o->tomograms && o->axes != CYC_IMPORT_AXES_RELION);
-	CYC_CHECK(
-		o->has_binning || !is_needed, CYC_E_USAGE,
-		"the binning of the volume in which the particles of '%s' were picked is not known: give it with "
-		"--binning (1 for unbinned)",
-		path);
+	CYC_CHECK(o->has_binning || !is_needed, CYC_E_USAGE,
+	          "unknown binning of the volume in which the particles of '%s' were picked: give it with "
+	          "--binning (1 for unbinned)",
+	          path);
 done:
 	return st;
 }
@@ -94,11 +93,10 @@ static cyc_status add_text_row(cyc_star_block *b, const cyc__rows *rows, int64_t
 	double v[6], A[3];
 	int64_t row;
 	if (n != 3 && n != 6) {
-		st = cyc__rows_raise(
-			CYC_E_FORMAT, rows, i,
-			"wanted x y z or x y z rot tilt psi, behind the tomogram's name if there are several, "
-			"found %d columns",
-			r->n);
+		st = cyc__rows_raise(CYC_E_FORMAT, rows, i,
+		                     "expected x y z or x y z rot tilt psi, after the tomogram's name if there are "
+		                     "several, found %d columns",
+		                     r->n);
 		goto done;
 	}
 	for (int k = 0; k < n; k++) CYC_TRY(cyc__rows_double(&v[k], rows, i, first + k, WHAT[k]));
@@ -142,10 +140,9 @@ static cyc_status add_text_file(cyc_star_block *b, const char *path, int32_t i_s
 			cyc__is_number(rows->rows[i].token[0]) ? i_series : find_series(t, rows->rows[i].token[0]);
 		if (at < 0) {
 			bool has_name = !cyc__is_number(rows->rows[i].token[0]);
-			st = has_name
-			         ? cyc__rows_raise(CYC_E_DATA, rows, i, "there is no tomogram '%s'",
-			                           rows->rows[i].token[0])
-			         : cyc__rows_raise(CYC_E_DATA, rows, i, "which tomogram the particle is of is not told");
+			st = has_name ? cyc__rows_raise(CYC_E_DATA, rows, i, "there is no tomogram '%s'",
+			                                rows->rows[i].token[0])
+			              : cyc__rows_raise(CYC_E_DATA, rows, i, "the particle has no tomogram");
 			cyc_error_hint("write the tomogram's name ('%s' is one) before each x, or give a file for each "
 			               "with a * in --particles",
 			               t->series[0].name);
@@ -234,7 +231,7 @@ static cyc_status convert_coordinates(star_list *l, const char *path)
 	for (int k = 0; k < 3; k++) is_centred = is_centred && cyc_star_column(l->b, CYC_LABELS_CENTRED[k]) >= 0;
 	if (is_centred) {
 		CYC_CHECK(l->o->axes != CYC_IMPORT_AXES_RAW, CYC_E_USAGE,
-		          "'%s' has centred coordinates of RELION's axes: --tomogram-axes raw is not their frame",
+		          "'%s' has centred coordinates, which have RELION's axes: do not use --tomogram-axes raw",
 		          path);
 		goto done;
 	}
@@ -280,7 +277,7 @@ static cyc_status convert_angles(star_list *l, const char *path)
 	CYC_CHECK(cyc_star_column(l->b, CYC_RLN_TOMO_SUBTOMOGRAM_ROT) < 0 &&
 	              cyc_star_column(l->b, CYC_LABELS_ORIGIN[0]) < 0,
 	          CYC_E_UNSUPPORTED,
-	          "'%s' has subtomogram angles or origins, which --tomogram-axes raw does not go with", path);
+	          "'%s' has subtomogram angles or origins, which cannot be used with --tomogram-axes raw", path);
 	for (int64_t i = 0; i < l->n; i++) {
 		CYC_TRY(cyc_label_get_three(v, l->b, i, CYC_LABELS_ANGLE));
 		turn(v, l->o);
@@ -309,7 +306,7 @@ static cyc_status convert_visible(star_list *l)
 		for (int32_t f = 0; f < n; f++) {
 			if (!keep[f] && v[f] != 0) {
 				st = cyc_star_raise(CYC_E_DATA, l->b, i,
-				                    "the particle has an image of tilt %d, which is left out", f + 1);
+				                    "the particle has an image of tilt %d, which is excluded", f + 1);
 				goto done;
 			}
 			if (keep[f]) v[n_kept++] = v[f];
@@ -335,7 +332,7 @@ static void judge_images(star_list *l, const cyc_star *from)
 	if (l->has_images || column < 0) return;
 	cyc_star_remove_column(l->b, CYC_RLN_IMAGE_NAME);
 	cyc_star_remove_column(l->b, CYC_RLN_CTF_IMAGE);
-	cyc_info("the particles' own volumes are left out: particles are cut from the tilt images");
+	cyc_info("the particles' own volumes are ignored: particles are cut from the tilt images");
 }
 
 static cyc_status read_star(cyc_star *out, cyc_star_block *b, const cyc__imported *t,
@@ -347,7 +344,7 @@ static cyc_status read_star(cyc_star *out, cyc_star_block *b, const cyc__importe
 	star_list l = { .b = b, .tomograms = t, .o = o };
 	cyc_star_block *optics;
 	CYC_CHECK(!strchr(o->particles, '*'), CYC_E_UNSUPPORTED,
-	          "--particles '%s': STAR files cannot be one for each tilt series; join them first",
+	          "--particles '%s': one STAR file per tilt series is not supported; join them first",
 	          o->particles);
 	CYC_TRY(cyc_path_join(&path, o->root, o->particles));
 	CYC_TRY(cyc_star_read(&star, path));
@@ -384,7 +381,7 @@ cyc_status cyc__read_particle_list(cyc_star **out, const cyc__imported *tomogram
 	size_t n = strlen(o->particles);
 	*out = NULL;
 	CYC_CHECK(!(n > 4 && strcmp(o->particles + n - 4, ".tbl") == 0), CYC_E_UNSUPPORTED,
-	          "'%s' is a table of Dynamo's: convert it to a STAR file first", o->particles);
+	          "'%s' is a Dynamo table: convert it to a STAR file first", o->particles);
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc_star_add_block(&general, star, "general", CYC_STAR_LIST));
 	CYC_TRY(cyc_star_list_set_int(general, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, 1));

@@ -89,9 +89,9 @@ cyc_status cyc__find_names(cyc__names *out, const char *root, const char *patter
 	int rc = glob(escaped, 0, NULL, &g);
 	CYC_CHECK(rc != GLOB_NOSPACE, CYC_E_NOMEM, "no memory for the files of '%s'", full);
 	if (rc != 0 || g.gl_pathc == 0) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "no file fits %s '%s'", option, full);
-		cyc_error_hint("a * stands for the name of a tilt series; put the pattern into quotes, so that the "
-		               "shell leaves it as it is");
+		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "no file matches %s '%s'", option, full);
+		cyc_error_hint("a * stands for the name of a tilt series; put the pattern in quotes, so that the "
+		               "shell does not expand it");
 		goto done;
 	}
 	CYC_TRY(cyc_alloc(&out->names, g.gl_pathc, sizeof *out->names));
@@ -121,7 +121,7 @@ cyc_status cyc__require_file(char **out, const char *root, const char *pattern, 
 	CYC_TRY(cyc_path_join(out, root, file));
 	if (!cyc_path_exists(*out)) {
 		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-		                     "tilt series '%s': '%s' (%s) is not there", name, *out, option);
+		                     "tilt series '%s': '%s' (%s) does not exist", name, *out, option);
 		cyc_error_hint("a * in '%s' stands for '%s'; paths are relative to --root", pattern, name);
 	}
 done:

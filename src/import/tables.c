@@ -52,11 +52,11 @@ cyc_status cyc__tomogram_size(bool *is_given, int32_t size_px[3], const cyc_impo
 	for (int k = 0; k < 3; k++) {
 		char *end;
 		long v = strtol(c, &end, 10);
-		CYC_CHECK(end != c && v > 0 && v < 1000000 && (k < 2 ? *end == ',' || *end == 'x' : *end == '\0'),
-		          CYC_E_USAGE,
-		          "--tomogram-size: wanted three whole numbers of unbinned pixels, as 4000,4000,2000, found "
-		          "'%s'",
-		          o->tomogram_size);
+		CYC_CHECK(
+			end != c && v > 0 && v < 1000000 && (k < 2 ? *end == ',' || *end == 'x' : *end == '\0'),
+			CYC_E_USAGE,
+			"--tomogram-size must be three whole numbers of unbinned pixels such as 4000,4000,2000, got '%s'",
+			o->tomogram_size);
 		size_px[k] = (int32_t)v;
 		c = end + 1;
 	}
@@ -115,7 +115,7 @@ static cyc_status add_table(cyc_star **out, cyc_import_result *result, const cyc
 	CYC_TRY(cyc_star_add_block(&b, *out, s->name, CYC_STAR_TABLE));
 	for (int32_t v = 0; v < s->n; v++)
 		if (s->views[v].is_used) CYC_TRY(put_view(b, result, s, v, o));
-	CYC_CHECK(cyc_star_n_rows(b) > 0, CYC_E_DATA, "tilt series '%s': all sections are left out", s->name);
+	CYC_CHECK(cyc_star_n_rows(b) > 0, CYC_E_DATA, "tilt series '%s': all sections are excluded", s->name);
 	for (int32_t v = 0, row = 0; v < s->n && result->n_matrices > n_before; v++) {
 		if (!s->views[v].is_used) continue;
 		cyc__projection_of_view(P, &s->views[v], s, o->axes);
@@ -200,9 +200,8 @@ static cyc_status read_views(cyc__view_series *s, const cyc_import_options *o, c
 	CYC_TRY(cyc__tomogram_size(&is_given, size, o));
 	for (int k = 0; k < 3 && is_given; k++) s->size_px[k] = size[k];
 	CYC_CHECK(s->size_px[0] > 0 && s->size_px[1] > 0 && s->size_px[2] > 0, CYC_E_USAGE,
-	          "the size of the tomogram '%s' is not known: give it in unbinned pixels, --tomogram-size "
-	          "X,Y,Z%s",
-	          name, o->xf ? ", or --tilt-com with FULLIMAGE and THICKNESS" : "");
+	          "unknown size of the tomogram '%s': give it in unbinned pixels, --tomogram-size X,Y,Z%s", name,
+	          o->xf ? ", or --tilt-com with FULLIMAGE and THICKNESS" : "");
 	CYC_TRY(cyc__read_doses(s, o));
 	s->has_stages = true;
 	for (int32_t v = 0; v < s->n; v++) s->has_stages = s->has_stages && s->views[v].has_stage;

@@ -56,7 +56,7 @@ cyc_status cyc__rows_read(cyc__rows **out, const char *path)
 	CYC_TRY(cyc_alloc(&rows, 1, sizeof *rows));
 	CYC_TRY(cyc_strdup(&rows->path, path));
 	CYC_TRY(cyc_read_file(&rows->text, &n, path));
-	CYC_CHECK(strlen(rows->text) == n, CYC_E_FORMAT, "'%s' is no text file: it has a NUL byte", path);
+	CYC_CHECK(strlen(rows->text) == n, CYC_E_FORMAT, "'%s' is not a text file: it has a NUL byte", path);
 	char *rest = rows->text;
 	int64_t number = 0;
 	for (char *line; (line = strsep(&rest, "\n")) != NULL;) CYC_TRY(add_row(rows, line, ++number));
@@ -88,10 +88,10 @@ cyc_status cyc__rows_double(double *out, const cyc__rows *rows, int64_t i, int32
 {
 	const cyc__row *r = &rows->rows[i];
 	if (token >= r->n)
-		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "wanted %s in column %d, but there are %d", what,
-		                       token + 1, r->n);
+		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, but there are %d columns",
+		                       what, token + 1, r->n);
 	if (!parse(out, r->token[token]))
-		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "wanted %s in column %d, found '%s'", what, token + 1,
+		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, found '%s'", what, token + 1,
 		                       r->token[token]);
 	return CYC_OK;
 }

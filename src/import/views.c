@@ -35,14 +35,14 @@ cyc_status cyc__read_stack(cyc__view_series *s, const cyc_import_options *o)
 	CYC_TRY(cyc_mrc_read_info(&info, name));
 	if (info.nz != s->n) {
 		st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                     "'%s' has %d sections, but the alignment of '%s' is of %d", path, info.nz,
-		                     s->name, s->n);
+		                     "'%s' has %d sections, but the alignment of '%s' has %d", path, info.nz, s->name,
+		                     s->n);
 		cyc_error_hint("give the raw stack that was aligned, with all its sections: --images");
 		goto done;
 	}
 	if (info.pixel_size_A > 0 && fabs(info.pixel_size_A / o->pixel_size_A - 1) > 0.01 &&
 	    fabs(info.pixel_size_A - 1) > 1e-6)
-		cyc_warn("the header of '%s' gives a pixel size of %.4g Å, --pixel-size is %.4g Å, which is used",
+		cyc_warn("the header of '%s' gives a pixel size of %.4g Å, but --pixel-size is %.4g Å, which is used",
 		         path, info.pixel_size_A, o->pixel_size_A);
 	s->image_nx = info.nx;
 	s->image_ny = info.ny;
@@ -108,7 +108,7 @@ static cyc_status read_mdoc(mdoc_section *m, const cyc__view_series *s, const cy
 			long z = strtol(r->token[2], NULL, 10);
 			if (z < 0 || z >= s->n || m[z].is_there) {
 				st = cyc__rows_raise(CYC_E_DATA, rows, i, "ZValue %ld %s", z,
-				                     z < 0 || z >= s->n ? "is not a section of the stack" : "is there twice");
+				                     z < 0 || z >= s->n ? "is not a section of the stack" : "occurs twice");
 				goto done;
 			}
 			now = &m[z];
@@ -173,8 +173,8 @@ static cyc_status doses_of_mdoc(cyc__view_series *s, const cyc_import_options *o
 	}
 	if (!has_prior && !(has_time && (has_dose || o->has_dose))) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "'%s' does not tell the dose before each tilt: wanted PriorRecordDose, or "
-		                     "DateTime with ExposureDose, of every section",
+		                     "'%s' does not give the dose before each tilt: it needs PriorRecordDose, or "
+		                     "DateTime with ExposureDose, for every section",
 		                     path);
 		cyc_error_hint(has_time ? "give the dose of a tilt with --dose-per-tilt"
 		                        : "give the dose before each section in a file: --exposures");
@@ -204,7 +204,7 @@ cyc_status cyc__read_doses(cyc__view_series *s, const cyc_import_options *o)
 	if (o->exposures) {
 		CYC_TRY(cyc__require_file(&path, o->root, o->exposures, s->name, "--exposures"));
 		CYC_TRY(cyc__read_numbers(&dose, &n, path, "a dose in e/Å2"));
-		CYC_CHECK(n == s->n, CYC_E_DATA, "'%s' has %d doses, but the stack %d sections", path, n, s->n);
+		CYC_CHECK(n == s->n, CYC_E_DATA, "'%s' has %d doses, but the stack has %d sections", path, n, s->n);
 		for (int32_t v = 0; v < n; v++) {
 			CYC_CHECK(dose[v] >= 0, CYC_E_DATA, "'%s': dose %d is %g e/Å2", path, v + 1, dose[v]);
 			s->views[v].pre_exposure_e_per_A2 = dose[v];

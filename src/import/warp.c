@@ -27,16 +27,16 @@ static cyc_status check_matrices(matrix_series *m)
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		const cyc_tilt *t = &ts->tilts[f];
 		if (!t->has_matrix) {
-			st = cyc_star_raise(CYC_E_DATA, m->table, f, "tilt series '%s' has angles and no matrices",
-			                    ts->name);
-			cyc_error_hint("it is of RELION-5's kind, and needs no import");
+			st = cyc_star_raise(CYC_E_DATA, m->table, f,
+			                    "tilt series '%s' has angles but no projection matrices", ts->name);
+			cyc_error_hint("it is already in RELION-5 format and needs no import");
 			goto done;
 		}
 		cyc_mat3 L;
 		for (int k = 0; k < 9; k++) L.m[k / 3][k % 3] = t->matrix[k / 3][k % 3];
 		if (!(fabs(cyc_mat3_det(L) - 1) < 0.3)) {
 			st = cyc_star_raise(CYC_E_DATA, m->table, f,
-			                    "the matrix has a determinant of %g: it is no rotation, or a mirror",
+			                    "the matrix has a determinant of %g: it is not a rotation, or a mirror",
 			                    cyc_mat3_det(L));
 			goto done;
 		}
@@ -95,8 +95,8 @@ static cyc_status check_pixel_size(const cyc_mrc_info *info, const char *path, c
 	double header = info->pixel_size_A, px = m->ts->pixel_size_A;
 	if (header <= 0 || fabs(header - 1) < 1e-6 || fabs(header / px - 1) < 0.01) return CYC_OK;
 	st = cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-	                     "the header of '%s' gives a pixel size of %.4g Å, but '%s' is of pixels of %.4g Å",
-	                     path, header, m->o->tomograms, px);
+	                     "the header of '%s' gives a pixel size of %.4g Å, but '%s' has %.4g Å", path, header,
+	                     m->o->tomograms, px);
 	cyc_error_hint("export tomograms.star and images with the same pixel size, best unbinned");
 	return st;
 }
@@ -143,8 +143,8 @@ static cyc_status name_averages(matrix_series *m)
 	char *image = NULL, *path = NULL, *file = NULL;
 	cyc_mrc_info info;
 	CYC_CHECK(m->warp.movie, CYC_E_USAGE,
-	          "the averages of the tilts of '%s' are named after its movies, which only Warp's "
-	          ".xml or .tomostar tells: give it with --warp",
+	          "the averages of the tilts of '%s' are named after its movies, whose names are only in Warp's "
+	          ".xml or .tomostar: give it with --warp",
 	          m->ts->name);
 	for (int32_t f = 0; f < m->ts->n_tilts; f++) {
 		const char *slash = strrchr(m->warp.movie[f], '/'), *back = strrchr(m->warp.movie[f], '\\');
@@ -184,10 +184,9 @@ static cyc_status name_images(matrix_series *m)
 	}
 	if (m->ts->stack && !m->o->images) CYC_TRY(cyc_path_join(&path, m->o->root, m->ts->stack));
 	if (!m->o->images && !(path && cyc_path_exists(path))) {
-		st = cyc_error_raise(
-			CYC_E_USAGE, __FILE__, __LINE__, __func__,
-			"where the tilt images of '%s' are is not known: '%s' names '%s', which is not there",
-			m->ts->name, m->o->tomograms, m->ts->stack ? m->ts->stack : "none");
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "the tilt images of '%s' cannot be found: '%s' names '%s', which does not exist",
+		                     m->ts->name, m->o->tomograms, m->ts->stack ? m->ts->stack : "none");
 		cyc_error_hint("give the tilt stacks with --images 'tiltstack/*/*.st', Warp's averages with "
 		               "--averages FOLDER, or --stacks-only for a project of the particles' own images");
 		goto done;
@@ -205,11 +204,10 @@ static cyc_status put_rotations(matrix_series *m)
 {
 	cyc_status st = CYC_OK;
 	if (m->warp.n == 0 && !m->o->stacks_only) {
-		st = cyc_error_raise(
-			CYC_E_USAGE, __FILE__, __LINE__, __func__,
-			"the matrices of '%s' have no shifts, as Warp exports them: where particles are in the "
-			"tilt images is not known",
-			m->ts->name);
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "the matrices of '%s' have no shifts, as exported by Warp, so the particles "
+		                     "cannot be located in the tilt images",
+		                     m->ts->name);
 		cyc_error_hint(
 			"give the .xml of the tilt series with --warp 'warp_tiltseries/*.xml', or --stacks-only "
 			"for a project of the particles' own images");
@@ -221,7 +219,7 @@ static cyc_status put_rotations(matrix_series *m)
 			a.shift_px[k] = m->warp.n > 0 ? m->warp.offset_A[k][f] / m->ts->pixel_size_A : 0;
 		m->result->worst_px = fmax(m->result->worst_px, a.worst_px);
 		if (a.worst_px > CYC__KEEP_MATRIX_PX && m->warp.n > 0) {
-			st = cyc_star_raise(CYC_E_UNSUPPORTED, m->table, f, "the matrix is no rotation");
+			st = cyc_star_raise(CYC_E_UNSUPPORTED, m->table, f, "the matrix is not a rotation");
 			goto done;
 		}
 		CYC_TRY(cyc__put_angles(m->table, f, &a, m->ts->pixel_size_A));
@@ -283,10 +281,10 @@ cyc_status cyc__tomograms_of_matrices(cyc__imported *out, cyc_import_result *res
 	cyc_star_block *global;
 	CYC_TRY(cyc_tomogram_set_read(&out->set, o->tomograms, o->root));
 	if (!out->set->is_relion4) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "'%s' is of RELION-5's kind, with a table of its own for each tilt series: it "
-		                     "needs no import",
-		                     o->tomograms);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"'%s' is already in RELION-5 format, with one table per tilt series: it needs no import",
+			o->tomograms);
 		goto done;
 	}
 	CYC_TRY(cyc_alloc(&out->keep, out->set->n_series, sizeof *out->keep));

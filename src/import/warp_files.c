@@ -107,11 +107,11 @@ static cyc_status read_numbers(double **out, cyc__warp_series *w, const char *xm
 	          w->path, tag);
 	if (n == 0) goto done;
 	if (w->n == 0) w->n = n;
-	CYC_CHECK(n == w->n, CYC_E_FORMAT, "'%s': <%s> has %d values, those before have %d", w->path, tag, n,
-	          w->n);
+	CYC_CHECK(n == w->n, CYC_E_FORMAT, "'%s': <%s> has %d values, but earlier elements have %d", w->path, tag,
+	          n, w->n);
 	CYC_TRY(cyc_alloc(out, n, sizeof **out));
 	for (int32_t i = 0; i < n; i++) {
-		CYC_CHECK(cyc__is_number(lines[i]), CYC_E_FORMAT, "'%s': <%s>: value %d is '%s', wanted a number",
+		CYC_CHECK(cyc__is_number(lines[i]), CYC_E_FORMAT, "'%s': <%s>: value %d is '%s', expected a number",
 		          w->path, tag, i + 1, lines[i]);
 		(*out)[i] = strtod(lines[i], NULL);
 	}
@@ -152,8 +152,8 @@ static cyc_status read_xml(cyc__warp_series *w, const char *path)
 	          n, w->n);
 	for (size_t i = 0; i < sizeof GRIDS / sizeof *GRIDS; i++) {
 		if (!has_values(xml, GRIDS[i])) continue;
-		cyc_warn("'%s': the deformations that M found (<%s> and others) are left out: positions may be "
-		         "pixels off until tilts and particles are refined",
+		cyc_warn("'%s': M's deformations (<%s> and others) are ignored: positions may be some pixels off "
+		         "until tilts and particles are refined",
 		         path, GRIDS[i]);
 		break;
 	}

@@ -45,7 +45,7 @@ cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, con
 	size_t n_digits = strspn(name, "0123456789");
 	if (name[n_digits] == '@') {
 		CYC_CHECK(n_digits >= 1 && n_digits <= 12, CYC_E_FORMAT,
-		          "'%s': wanted a section number before '@', counted from 1", name);
+		          "'%s': expected a section number before '@', counted from 1", name);
 		*section = strtoll(name, NULL, 10);
 		CYC_CHECK(*section >= 1, CYC_E_FORMAT, "'%s': sections are counted from 1", name);
 		rest = name + n_digits + 1;
@@ -58,7 +58,7 @@ cyc_status cyc_mrc_split_name(char **path, int64_t *section, bool *is_stack, con
 	if (kind == EXT_UNKNOWN || kind == EXT_OTHER_FORMAT) {
 		st = cyc_error_raise(kind == EXT_UNKNOWN ? CYC_E_FORMAT : CYC_E_UNSUPPORTED, __FILE__, __LINE__,
 		                     __func__,
-		                     "'%s': extension '%s' is not one of an MRC file (.mrc .map .rec for volumes, "
+		                     "'%s': '%s' is not the extension of an MRC file (.mrc .map .rec for volumes, "
 		                     ".mrcs .st .ali for stacks)",
 		                     name, ext);
 		if (kind == EXT_UNKNOWN)
@@ -102,8 +102,8 @@ static cyc_status read_at(void *dst, int fd, size_t n, int64_t offset, const cha
 		ssize_t k = pread(fd, (char *)dst + have, n - have, (off_t)(offset + (int64_t)have));
 		if (k < 0 && errno == EINTR) continue;
 		CYC_CHECK(k >= 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
-		CYC_CHECK(k > 0, CYC_E_FORMAT, "'%s' is cut short: wanted %zu bytes at offset %lld, found %zu", path,
-		          n, (long long)offset, have);
+		CYC_CHECK(k > 0, CYC_E_FORMAT, "'%s' is truncated: expected %zu bytes at offset %lld, found %zu",
+		          path, n, (long long)offset, have);
 		have += (size_t)k;
 	}
 done:
@@ -164,7 +164,7 @@ static cyc_status parse_header(cyc_mrc_info *out, const uint8_t *header, int64_t
 	/* nx, ny < 2^24, nz < 2^31: the product can pass 2^63, so compare in floating point first. */
 	double wanted = (double)m.data_offset_bytes + (double)m.nx * m.ny * m.nz * (double)bytes;
 	CYC_CHECK(wanted <= (double)file_bytes, CYC_E_FORMAT,
-	          "'%s' is cut short: %d x %d x %d voxels of mode %d need %.0f bytes, the file has %lld", path,
+	          "'%s' is truncated: %d x %d x %d voxels of mode %d need %.0f bytes, the file has %lld", path,
 	          m.nx, m.ny, m.nz, m.mode, wanted, (long long)file_bytes);
 	m.pixel_size_A = pixel_size(header, 0, m.is_swapped);
 	m.pixel_size_y_A = pixel_size(header, 1, m.is_swapped);
@@ -183,7 +183,7 @@ static cyc_status read_header(cyc_mrc_info *out, const char *path, bool is_stack
 	CYC_TRY(cyc_open_regular(&fd, path));
 	CYC_CHECK(fstat(fd, &s) == 0, CYC_E_IO, "cannot read '%s': %s", path, strerror(errno));
 	CYC_CHECK(s.st_size >= CYC__MRC_HEADER, CYC_E_FORMAT,
-	          "'%s' is cut short: an MRC header has %d bytes, the file has %lld", path, (int)CYC__MRC_HEADER,
+	          "'%s' is truncated: an MRC header has %d bytes, the file has %lld", path, (int)CYC__MRC_HEADER,
 	          (long long)s.st_size);
 	CYC_TRY(read_at(header, fd, sizeof header, 0, path));
 	CYC_TRY(parse_header(out, header, (int64_t)s.st_size, path));
@@ -201,7 +201,7 @@ cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name)
 	bool is_stack;
 	CYC_TRY(cyc_mrc_split_name(&path, &section, &is_stack, name));
 	CYC_TRY(read_header(out, path, is_stack));
-	CYC_CHECK(section <= out->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d", name,
+	CYC_CHECK(section <= out->nz, CYC_E_DATA, "'%s': section %lld is requested, but the file has %d", name,
 	          (long long)section, out->nz);
 done:
 	cyc_free(path);
@@ -244,8 +244,8 @@ done:
 cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *info, const char *path, int64_t section)
 {
 	cyc_status st = CYC_OK;
-	CYC_CHECK(section >= 0 && section < info->nz, CYC_E_DATA, "'%s': section %lld is wanted, the file has %d",
-	          path, (long long)section + 1, info->nz);
+	CYC_CHECK(section >= 0 && section < info->nz, CYC_E_DATA,
+	          "'%s': section %lld is requested, but the file has %d", path, (long long)section + 1, info->nz);
 	CYC_TRY(read_sections(dst, info, path, section, 1));
 done:
 	return st;
@@ -262,9 +262,9 @@ static cyc_status check_range(const cyc_volume *v, const char *name)
 		if (fabsf(v->data[i]) <= LARGEST) continue;
 		st = cyc_error_raise(
 			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %g; wanted are values up to %g", name,
+			"'%s': voxel x %zu, y %zu, z %zu (counted from 0) is %g; values must be within +-%g", name,
 			i % nx, i / nx % ny, i / nx / ny, (double)v->data[i], (double)LARGEST);
-		cyc_error_hint("such a value is a defect of the file or of the job that made it: make it anew");
+		cyc_error_hint("the file is damaged, or the job that made it failed: make it again");
 		break;
 	}
 	return st;

@@ -117,13 +117,13 @@ static cyc_status write_mrc(const char *path, const cyc_volume *v, int32_t mode,
 	bool is_stack;
 	uint8_t header[CYC__MRC_HEADER];
 	CYC_CHECK(mode == 2 || mode == 12, CYC_E_USAGE,
-	          "MRC mode %d cannot be written, only 2 (float32) and 12 (float16)", mode);
+	          "MRC mode %d cannot be written; only 2 (float32) and 12 (float16) can", mode);
 	CYC_TRY(cyc_mrc_split_name(&file, &section, &is_stack, path));
-	CYC_CHECK(section == 0, CYC_E_USAGE, "'%s': one section of a stack cannot be written by itself", path);
+	CYC_CHECK(section == 0, CYC_E_USAGE, "'%s': a single section of a stack cannot be written", path);
 	size_t n = cyc_volume_count(v), bad = cyc__first_not_finite(v->data, n);
 	if (bad < n) {
 		size_t nx = (size_t)v->nx, ny = (size_t)v->ny;
-		CYC_RAISE(CYC_E_DATA, "'%s' is not written: voxel x %zu, y %zu, z %zu would be %s", path, bad % nx,
+		CYC_RAISE(CYC_E_DATA, "'%s' was not written: voxel x %zu, y %zu, z %zu would be %s", path, bad % nx,
 		          bad / nx % ny, bad / nx / ny, isnan(v->data[bad]) ? "NaN" : "infinite");
 	}
 	make_header(header, v, mode, is_stack, label);

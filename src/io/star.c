@@ -28,8 +28,8 @@ cyc_status cyc__star_memory(void *out, cyc_star *s, size_t n, size_t size)
 	cyc_status st = CYC_OK;
 	cyc__chunk *c = NULL;
 	char *p = NULL;
-	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM, "cannot hold %zu x %zu bytes of '%s'", n,
-	          size, s->name);
+	CYC_CHECK(size == 0 || n < SIZE_MAX / 4 / size, CYC_E_NOMEM,
+	          "not enough memory for %zu x %zu bytes of '%s'", n, size, s->name);
 	size_t bytes = (n * size + 15) / 16 * 16;
 	if (ONE_CHUNK_EACH || !s->chunks || s->chunk_size - s->chunk_used < bytes) {
 		size_t next = s->chunk_size < CHUNK_MIN ? CHUNK_MIN : s->chunk_size * 2;
@@ -195,7 +195,7 @@ cyc_status cyc_star_add_block(cyc_star_block **out, cyc_star *s, const char *blo
 	CYC_CHECK(!cyc_star_find(s, block), CYC_E_INTERNAL, "'%s' already has a block '%s'", s->name, block);
 	CYC_CHECK(!strpbrk(block, "\n\r"), CYC_E_INTERNAL, "a block name cannot have a line break");
 	CYC_CHECK(n == 0 || !(cyc__is_blank(block[0]) || cyc__is_blank(block[n - 1])), CYC_E_INTERNAL,
-	          "block name '%s' begins or ends with a blank", block);
+	          "block name '%s' starts or ends with a blank", block);
 	CYC_TRY(cyc__star_keep_text(&name, s, block, n));
 	CYC_TRY(cyc__star_append_block(out, s, name, kind));
 done:
@@ -229,13 +229,11 @@ cyc_status cyc_star_check_unique(const cyc_star_block *b)
 	}
 	st = cyc_error_raise(
 		CYC_E_DATA, __FILE__, __LINE__, __func__,
-		"'%s' has %d blocks '%s' (their rows begin in line %lld and line %lld): only one can be "
-		"used",
+		"'%s' has %d blocks '%s' (their rows start in line %lld and line %lld): only one can be used",
 		s->name, n, b->name, (long long)(b->n_rows > 0 ? b->lines[0] : 0),
 		(long long)(other->n_rows > 0 ? other->lines[0] : 0));
-	cyc_error_hint(
-		"files that were joined with cat have each block twice: put all rows under one header, for "
-		"example with relion_star_handler --combine, or the starfile package");
+	cyc_error_hint("files joined with cat have each block twice: put all rows under one header, for example "
+	               "with relion_star_handler --combine or the starfile package");
 	return st;
 }
 
@@ -563,8 +561,9 @@ cyc_status cyc_star_set_double(cyc_star_block *b, int64_t row, int32_t column, d
 {
 	cyc_status st = CYC_OK;
 	char text[CYC__NUMBER_TEXT];
-	CYC_CHECK(v - v == 0.0, CYC_E_NUMERIC, "_%s of block '%s' would be %f, which no STAR file may hold",
-	          b->labels[column], b->name, v);
+	CYC_CHECK(v - v == 0.0, CYC_E_NUMERIC,
+	          "_%s of block '%s' would be %f, which cannot be written to a STAR file", b->labels[column],
+	          b->name, v);
 	cyc__format_double(text, v);
 	CYC_TRY(cyc_star_set_text(b, row, column, text));
 done:
@@ -587,8 +586,8 @@ cyc_status cyc_star_set_vector(cyc_star_block *b, int64_t row, int32_t column, c
 	text[0] = '[';
 	for (int32_t i = 0; i < n; i++) {
 		CYC_CHECK(v[i] - v[i] == 0.0, CYC_E_NUMERIC,
-		          "_%s of block '%s' would hold %f, which no STAR file may", b->labels[column], b->name,
-		          v[i]);
+		          "_%s of block '%s' would contain %f, which cannot be written to a STAR file",
+		          b->labels[column], b->name, v[i]);
 		if (i) text[used++] = ',';
 		cyc__format_significant(text + used, v[i], 12);
 		used += strlen(text + used);

@@ -83,7 +83,7 @@ static cyc_status next_token(char **token, char **p, bool *is_last, parser *ps)
 		/* The closing quote is the first one with a blank or the end of the line behind it. */
 		while (*q && *q != '\n' && !(*q == quote && ENDS_TOKEN[(uint8_t)q[1]])) q++;
 		if (*q != quote)
-			PARSE_ERROR(ps, "a value begins with %c but the quote is not closed on this line", quote);
+			PARSE_ERROR(ps, "a value starts with %c but the quote is not closed on this line", quote);
 		*q++ = '\0';
 	} else {
 		while (!ENDS_TOKEN[(uint8_t)*q]) q++;
@@ -178,10 +178,10 @@ done:
 static cyc_status add_label(parser *ps, const char *label)
 {
 	cyc_status st = CYC_OK;
-	if (!label[0]) PARSE_ERROR(ps, "found '_' without a label behind it");
+	if (!label[0]) PARSE_ERROR(ps, "found '_' without a label after it");
 	for (size_t i = 0; i < ps->n_labels; i++) {
 		if (strcmp(ps->labels[i], label) == 0)
-			PARSE_ERROR(ps, "label _%s is twice in block '%s'", label, ps->block->name);
+			PARSE_ERROR(ps, "label _%s occurs twice in block '%s'", label, ps->block->name);
 	}
 	if (ps->n_labels >= 10000) PARSE_ERROR(ps, "block '%s' has more than 10000 labels", ps->block->name);
 	if (ps->n_labels == ps->label_capacity)
@@ -213,7 +213,7 @@ static cyc_status parse_table_label(parser *ps, char *p)
 	CYC_TRY(add_label(ps, label));
 	if (!had_feed) CYC_TRY(next_token(&token, &rest, &had_feed, ps));
 	if (token)
-		PARSE_ERROR(ps, "wanted '#%zu' or nothing behind table label _%s, found '%s'", ps->n_labels, label,
+		PARSE_ERROR(ps, "expected '#%zu' or nothing after table label _%s, found '%s'", ps->n_labels, label,
 		            token);
 	end_line(ps, rest, had_feed);
 done:
@@ -230,7 +230,7 @@ static cyc_status parse_list_line(parser *ps, char *p)
 		CYC_TRY(next_token(&value, &rest, &is_last, ps));
 		if (value && !is_last) CYC_TRY(next_token(&more, &rest, &is_last, ps));
 		if (more) {
-			cyc_warn("%s: line %lld: text behind the value of _%s is ignored: '%s'", ps->star->name,
+			cyc_warn("%s: line %lld: text after the value of _%s is ignored: '%s'", ps->star->name,
 			         (long long)ps->line, label, more);
 			if (!is_last) rest = skip_line(rest);
 		}
@@ -263,7 +263,7 @@ static cyc_status parse_row(parser *ps, char *p)
 	if (n_found != n_wanted) {
 		if (n_found > 0 && ps->n_values > first) {
 			PARSE_ERROR(
-				ps, "a row of block '%s' has too %s values: wanted %zu, found %zu (it begins with '%.40s')",
+				ps, "a row of block '%s' has too %s values: expected %zu, found %zu (it starts with '%.40s')",
 				ps->block->name, n_found < n_wanted ? "few" : "many", n_wanted, n_found, ps->values[first]);
 		}
 		PARSE_ERROR(ps, "found a value in block '%s', whose table has no labels", ps->block->name);
@@ -301,7 +301,7 @@ static cyc_status parse_line(parser *ps)
 	} else if (strncmp(p, "loop_", 5) == 0 && is_alone(p + 5, false)) {
 		CYC_TRY(parse_loop_line(ps, p));
 	} else if (!ps->block) {
-		PARSE_ERROR(ps, "wanted a line with data_, found '%.40s'", cut_line(p));
+		PARSE_ERROR(ps, "expected a line with data_, found '%.40s'", cut_line(p));
 	} else if (in_rows) {
 		CYC_TRY(parse_row(ps, p));
 	} else if (*p == '_') {
@@ -309,7 +309,7 @@ static cyc_status parse_line(parser *ps)
 	} else if (ps->is_header) {
 		CYC_TRY(parse_row(ps, p));
 	} else {
-		PARSE_ERROR(ps, "wanted '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name,
+		PARSE_ERROR(ps, "expected '_label value' or loop_ in block '%s', found '%.40s'", ps->block->name,
 		            cut_line(p));
 	}
 done:

@@ -74,7 +74,7 @@ static cyc_status put_value(text_buffer *t, const char *text, size_t width, cons
 	cyc_status st = CYC_OK;
 	size_t n = strlen(text);
 	CYC_CHECK(!memchr(text, '\n', n), CYC_E_FORMAT,
-	          "block '%s': a value of _%s has a line break, which STAR files cannot hold", b->name,
+	          "block '%s': a value of _%s has a line break, which is not possible in a STAR file", b->name,
 	          b->labels[column]);
 	if (!cyc__star_needs_quotes(text)) {
 		CYC_TRY(put(t, text, n, width));
@@ -82,10 +82,10 @@ static cyc_status put_value(text_buffer *t, const char *text, size_t width, cons
 	}
 	char quote[2] = "\"";
 	if (closes_inside(text, '"')) quote[0] = '\'';
-	CYC_CHECK(
-		!closes_inside(text, quote[0]), CYC_E_FORMAT,
-		"block '%s': value <%s> of _%s has both kinds of quotes before blanks, which STAR files cannot hold",
-		b->name, text, b->labels[column]);
+	CYC_CHECK(!closes_inside(text, quote[0]), CYC_E_FORMAT,
+	          "block '%s': value <%s> of _%s has both kinds of quotes before blanks, which is not possible "
+	          "in a STAR file",
+	          b->name, text, b->labels[column]);
 	CYC_TRY(put(t, quote, 1, width > n + 1 ? width - n - 1 : 0));
 	CYC_TRY(put(t, text, n, 0));
 	CYC_TRY(put(t, quote, 1, 0));

@@ -46,7 +46,7 @@ typedef struct {
 
 /* ---------------------------------------------------------------- what is done */
 
-static const char KIND[] = "finished blocks of refine-tilts", CONSEQUENCE[] = "everything is done again";
+static const char KIND[] = "finished blocks of refine-tilts", CONSEQUENCE[] = "everything is repeated";
 
 /* All inputs. The first block's are read here once more: only so is each table that they name in it. */
 static cyc_status hash_inputs(uint64_t *hash, const cyc_refine_tilts_options *o,
@@ -165,7 +165,7 @@ done:
 static void reject_block(job *j, int32_t i, const char *file, const char *why)
 {
 	j->n_done = i;
-	cyc_warn("%s%s%s: %s of round %d and all that follows are done again", file, file[0] ? " " : "", why,
+	cyc_warn("%s%s%s: %s of round %d and all later steps are repeated", file, file[0] ? " " : "", why,
 	         i % N_KINDS == 0 ? "the alignment" : "the CTFs", i / N_KINDS + 1);
 }
 
@@ -384,7 +384,7 @@ static cyc_status plan_memory(job *j, const cyc_tomogram_set *tomograms, const c
 	double room = fmax(MOST_OF_AVAILABLE * cyc_memory_available_bytes() - least, 0);
 	j->images_bytes = fmin(wanted - least, room);
 	if (j->images_bytes < wanted - least)
-		cyc_info("only %.2f of %.2f GB of images can be kept in memory; the others are read again",
+		cyc_info("only %.2f of %.2f GB of images can be kept in memory; the rest is read again each time",
 		         j->images_bytes / 1e9, (wanted - least) / 1e9);
 	CYC_TRY(cyc_memory_require(
 		least + j->images_bytes, o.n_threads,

@@ -22,7 +22,7 @@ cyc_status cyc_half_map_check(const cyc_volume *v, const char *what, const char 
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s '%s' is zero everywhere", what,
 		                     name);
 	cyc_error_hint(
-		"the job that made it had no particles, or failed: look at its messages and make the map anew");
+		"the job that made it had no particles, or failed: see its messages and make the map again");
 done:
 	return st;
 }
@@ -33,11 +33,11 @@ cyc_status cyc_half_maps_differ(double correlation, const char *name1, const cha
 	if (fabs(correlation) < 1 - SAME) return CYC_OK;
 	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 	                     correlation > 0
-	                         ? "half map 2 '%s' is identical with half map 1 '%s', but for scale: their FSC "
-	                           "is 1 and says nothing"
-	                         : "half map 2 '%s' is half map 1 '%s' with the sign turned: their FSC is -1",
+	                         ? "half map 2 '%s' is identical to half map 1 '%s' except for scale: their FSC "
+	                           "is 1 and meaningless"
+	                         : "half map 2 '%s' is half map 1 '%s' with inverted contrast: their FSC is -1",
 	                     name2, name1);
-	cyc_error_hint("half maps are made of different particles: reconstruct both from the half-sets "
+	cyc_error_hint("half maps must be made from different particles: reconstruct both from the half-sets "
 	               "(cyclotomo reconstruct)");
 	return st;
 }

@@ -132,10 +132,10 @@ static cyc_status begin(local_work *w, const cyc__postprocess *p)
 	w->randomise_from = (int32_t)floor(p->n * p->pixel_size_A / o->locres_randomise_at_A);
 	CYC_CHECK(
 		w->reach > 0, CYC_E_USAGE,
-		"the spheres of the local resolution have no voxels: %g Å and an edge of %g Å at %g Å per pixel",
+		"the spheres of the local resolution contain no voxels: radius %g Å and edge %g Å at %g Å per pixel",
 		radius_A, edge_A, p->pixel_size_A);
 	CYC_CHECK(w->randomise_from > 0 && w->randomise_from < p->n_shells, CYC_E_USAGE,
-	          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->locres_randomise_at_A,
+	          "phases cannot be randomised from %g Å: the box covers %g to %g Å", o->locres_randomise_at_A,
 	          p->n * p->pixel_size_A, 2.0 * p->pixel_size_A);
 	w->n_sub = cyc_fft_good_size((int32_t)(2 * w->reach + 1 > MIN_SUB_BOX ? 2 * w->reach + 1 : MIN_SUB_BOX));
 	w->n_workers = cyc_n_workers(INT64_MAX, o->n_threads);

@@ -1,64 +1,10 @@
-/*
- * What the files of src/map share. Shells, radial tables and slab sums: docs/theory/03-maps.md.
- *
- * A "radial table" holds one value per squared frequency index r2 = x^2 + y^2 + z^2, r2 = 0 .. 3 (n/2)^2:
- * filters and spectra of an n^3 map are functions of r2 only, so they are worked out there once and applied
- * in one pass.
- */
+/* What the files of src/map share and no other module needs. */
 #ifndef CYC_MAP_INTERNAL_H
 #define CYC_MAP_INTERNAL_H
 
-#include "cyclotomo/map.h"
-
-#include <math.h>
-
-/** Frequency of index j of an axis of n, absolute value: signs do not matter to shells. */
-static inline int64_t cyc__frequency(int64_t j, int32_t n) { return j <= n / 2 ? j : n - j; }
-/** round(sqrt(r2)) in integers: shell s holds s(s-1) < r2 <= s(s+1), and no r2 lies on a border. */
-static inline int32_t cyc__shell(int64_t r2)
-{
-	int64_t s = (int64_t)sqrt((double)r2);
-	while (s * (s + 1) < r2) s++;
-	while (s * (s - 1) >= r2 && s > 0) s--;
-	return (int32_t)s;
-}
-static inline int32_t cyc__n_shells(int32_t n) { return n / 2 + 1; }
-static inline size_t cyc__n_radial(int32_t n) { return 3 * (size_t)(n / 2) * (size_t)(n / 2) + 1; }
-/** Resolution of a shell [Å]; 999 for shell 0, as in RELION's files. */
-static inline double cyc__shell_resolution_A(int32_t i, int32_t n, double pixel_size_A)
-{
-	return i > 0 ? n * pixel_size_A / i : 999.0;
-}
-
-/* ---------------------------------------------------------------- fsc.c */
-
-/** As cyc_fsc_compute() on n_threads threads; same bits. */
-CYC_MUST_CHECK cyc_status cyc__fsc_compute_threads(double *fsc, const cyc_cfloat *ft1, const cyc_cfloat *ft2,
-                                                   int32_t n, int n_threads);
-
-/** Mean over all shells but the first. */
-double cyc__mean_fsc(const double *fsc, int32_t n_shells);
-
-/* ---------------------------------------------------------------- random_phases.c */
-
-typedef struct {
-	const cyc_cfloat *ft[2]; /**< half transforms of the unmasked half maps */
-	const float *mask;       /**< n^3 */
-	int32_t n;
-	int32_t randomise_from; /**< shell R: coefficients with |p| >= R get random phases */
-	uint64_t seed;
-	int32_t n_draws;
-	int n_threads;
-} cyc__random_fsc_input;
-/** FSC of the masked maps after phase randomisation, mean over the draws. n/2+1 values. (T3.3) */
-/** Bytes that it takes, and draws that are made side by side. */
-double cyc__random_fsc_bytes(int32_t n, int n_draws, int n_threads);
-int cyc__random_fsc_workers(int32_t n, int n_draws, int n_threads);
-CYC_MUST_CHECK cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in);
-/** Copy of a half transform with random phases from shell R on; draw and half choose the phases. */
-CYC_MUST_CHECK cyc_status cyc__randomise_phases(cyc_cfloat *out, const cyc_cfloat *ft, int32_t n,
-                                                int32_t randomise_from, uint64_t seed, int32_t draw,
-                                                int32_t half, int n_threads);
+#include "map/half_map_fsc.h"
+#include "map/map_files.h"
+#include "map/shells.h"
 
 /* ---------------------------------------------------------------- filter.c */
 
@@ -84,10 +30,6 @@ void cyc__mtf_destroy(cyc__mtf **m);
 double cyc__mtf_value(const cyc__mtf *m, double frequency_invA);
 /** Divide by the response below Nyquist. (T3.4) */
 CYC_MUST_CHECK cyc_status cyc__filter_mtf(double *table, int32_t n, double pixel_size_A, const cyc__mtf *mtf);
-/** ft(p) *= scale * table(|p|^2). */
-CYC_MUST_CHECK cyc_status cyc__filter_apply(cyc_cfloat *ft, int32_t n, const double *table, double scale,
-                                            int n_threads);
-
 /** Sums of |F| and numbers of stored coefficients per r2. */
 CYC_MUST_CHECK cyc_status cyc__radial_amplitudes(double *amplitude, int64_t *count, const cyc_cfloat *ft,
                                                  int32_t n, int n_threads);
@@ -122,21 +64,6 @@ CYC_MUST_CHECK cyc_status cyc__flatten_directions(cyc_cfloat *ft, int32_t n, int
 CYC_MUST_CHECK cyc_status cyc__amplitude_curves(double *correlation, double *residual_deg,
                                                 const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n,
                                                 int n_threads);
-
-/* ---------------------------------------------------------------- read_map.c */
-
-/**
- * A cubic map of even box. pixel_size_A > 0 replaces the header's. `what` names its role in errors ("half map
- * 1"). Destroy with cyc_volume_destroy().
- */
-CYC_MUST_CHECK cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name,
-                                        double pixel_size_A, const char *what);
-
-/* ---------------------------------------------------------------- postprocess.c */
-
-/** The other half's name: "half1" <-> "half2" in the file name, the last of them if there are several;
- * CYC_E_USAGE if none. */
-CYC_MUST_CHECK cyc_status cyc__other_half(char **out, const char *name);
 
 /* ---------------------------------------------------------------- mask_ops.c */
 

@@ -13,18 +13,17 @@ static cyc_status check_options(const cyc_mask_options *o)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_options_check(o, &cyc_mask_table));
 	CYC_CHECK(o->output && o->output[0], CYC_E_USAGE,
-	          "the output is missing: name the mask to write with --o");
+	          "the output is missing: give the mask to write with --o");
 	CYC_CHECK(!o->denovo || !o->input, CYC_E_USAGE,
-	          "--denovo makes a mask without a map, but a map is given: leave one of the two out");
+	          "--denovo makes a mask without a map, but a map is given: leave out one of the two");
 	CYC_CHECK(o->denovo || (o->input && o->input[0]), CYC_E_USAGE,
-	          "the input is missing: name a map with --i, or ask for a sphere with --denovo");
+	          "the input is missing: give a map with --i, or --denovo for a sphere");
 	CYC_CHECK(!o->has_soft_edge || o->soft_edge_px >= 0.0, CYC_E_USAGE,
 	          "the soft edge must not be negative, got %g px", o->soft_edge_px);
-	CYC_CHECK(!o->combine_with || o->has_threshold, CYC_E_USAGE,
-	          "two maps are combined at one threshold, which must be given: --threshold");
+	CYC_CHECK(!o->combine_with || o->has_threshold, CYC_E_USAGE, "combining two maps needs a --threshold");
 	if (o->helix) {
 		CYC_CHECK(o->helix_z_frac >= 0.1 && o->helix_z_frac <= 0.9, CYC_E_USAGE,
-		          "the part of the box kept along the helix must be 0.1 to 0.9, got %g", o->helix_z_frac);
+		          "--helix-z must be 0.1 to 0.9, got %g", o->helix_z_frac);
 		CYC_CHECK(!(o->has_soft_edge || o->has_threshold) || o->soft_edge_px > 0.0, CYC_E_USAGE,
 		          "a helical mask needs a soft edge: --soft-edge");
 	}
@@ -75,8 +74,8 @@ static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_o
 	if (n_set == 0) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the mask is empty: no voxel of '%s' reaches the threshold %g%s", o->input,
-		                     r->threshold, second ? " as asked for" : "");
-		cyc_error_hint("the highest value is %g%s; without --threshold a suitable one is found",
+		                     r->threshold, second ? " in the combination of the two maps" : "");
+		cyc_error_hint("the highest value is %g%s; without --threshold a suitable one is found automatically",
 		               (double)highest, r->lowpass_A > 0.0 ? " after the low-pass" : "");
 		goto done;
 	}
@@ -132,7 +131,7 @@ static cyc_status mask_of_shell(cyc_volume **out, const cyc_mask_result *r, cons
 	double pixel_size_A = o->pixel_size_A;
 	if (!(pixel_size_A > 0.0)) {
 		pixel_size_A = 1.0;
-		cyc_warn("no pixel size is given: the mask's header says 1 Å; give the one of your maps with "
+		cyc_warn("no pixel size is given, so the mask's header says 1 Å; give that of your maps with "
 		         "--pixel-size");
 	}
 	CYC_TRY(cyc_volume_create(out, o->box_px, o->box_px, o->box_px, pixel_size_A));
@@ -198,7 +197,8 @@ static cyc_status plan(const cyc_mask_options *o)
 	          "the maps must have one box: '%s' has %d voxels, '%s' has %d", name[0], info[0].nx, name[1],
 	          info[1].nx);
 	if (o->dry_run)
-		cyc_info("a mask of %d px would be written to %s", o->denovo ? o->box_px : info[0].nx, o->output);
+		cyc_info("dry run: a mask of %d px will be written to %s", o->denovo ? o->box_px : info[0].nx,
+		         o->output);
 done:
 	cyc_free(path);
 	return st;
@@ -224,8 +224,8 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	else CYC_TRY(mask_from_map(&mask, &r, options));
 	size_t count = cyc_volume_count(mask);
 	if (!options->invert && !options->denovo && touches_border(mask))
-		cyc_warn("the mask reaches the border of the box: the particle or its neighbours fill it; a higher "
-		         "threshold or a larger box may be needed");
+		cyc_warn("the mask reaches the border of the box: raise --threshold, lower --extend or --soft-edge, "
+		         "or reconstruct with a larger --crop");
 	for (size_t i = 0; i < count; i++) {
 		if (options->invert) mask->data[i] = 1.0f - mask->data[i];
 		sum += (double)mask->data[i];

@@ -84,15 +84,15 @@ static cyc_status check_options(const cyc_postprocess_options *o)
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_options_check(o, &cyc_postprocess_table));
 	CYC_CHECK(o->half1 || o->optimisation_set, CYC_E_USAGE,
-	          "the input is missing: name a half map with --i or an optimisation set with --ios");
+	          "the input is missing: give a half map with --i or an optimisation set with --ios");
 	CYC_CHECK(o->out_root && o->out_root[0], CYC_E_USAGE, "the root name of the outputs is missing: --o");
 	CYC_CHECK(o->randomised_fsc || o->n_random_draws > 0, CYC_E_USAGE,
-	          "at least one draw of random phases is needed, got %d", o->n_random_draws);
+	          "at least one set of random phases is needed (--random-draws), got %d", o->n_random_draws);
 	CYC_CHECK(o->has_bfactor || o->bfactor_low_A > o->bfactor_high_A, CYC_E_USAGE,
 	          "the fit of the B-factor must run from a low to a high resolution, got %g to %g Å",
 	          o->bfactor_low_A, o->bfactor_high_A);
 	CYC_CHECK(!o->compare_to || !o->amplitude_correlation, CYC_E_USAGE,
-	          "--compare-to does not go with --amplitude-correlation");
+	          "--compare-to cannot be used with --amplitude-correlation");
 	if (o->local_resolution) {
 		CYC_CHECK(o->locres_sampling_A > 0.0, CYC_E_USAGE,
 		          "the sampling of the local resolution must be positive, got %g Å", o->locres_sampling_A);
@@ -186,8 +186,8 @@ static cyc_status check_headers(cyc__postprocess *p)
 			cyc_error_hint("if one header is wrong, give the right pixel size with --pixel-size");
 			goto done;
 		}
-		cyc_warn("the header of the mask '%s' gives %.4f Å per pixel, that of the maps %.4f: the mask is "
-		         "used voxel by voxel",
+		cyc_warn("the header of the mask '%s' gives a pixel size of %.4f Å, that of the maps %.4f Å: the "
+		         "mask is used voxel by voxel",
 		         name[2], a, b);
 	}
 done:
@@ -217,8 +217,8 @@ static cyc_status read_mask(cyc__postprocess *p)
 	}
 	CYC_CHECK(n_inside > 0, CYC_E_DATA, "mask '%s' is empty: no voxel is above 0.5", p->o->mask);
 	CYC_CHECK(cyc_mask_reach_px(p->mask) >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
-	          "mask '%s' has only voxels less than %d px from the centre: too little to compare maps in",
-	          p->o->mask, CYC_LEAST_MASK_RADIUS_PX);
+	          "mask '%s' reaches less than %d px from the centre: too small to compare maps in", p->o->mask,
+	          CYC_LEAST_MASK_RADIUS_PX);
 	p->mask_fraction = (double)n_inside / (double)count;
 done:
 	return st;
@@ -286,7 +286,7 @@ cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_pro
 	CYC_TRY(cyc_check_mask(o->root, o->mask, "--mask", p->map_px, 0));
 	CYC_CHECK(!(o->randomise_at_A > 0) ||
 	              (o->randomise_at_A > 2 * pixel_size_A && o->randomise_at_A <= p->map_px * pixel_size_A),
-	          CYC_E_USAGE, "phases cannot be randomised from %g Å: the box holds %g to %g Å",
+	          CYC_E_USAGE, "phases cannot be randomised from %g Å: the box covers %g to %g Å",
 	          o->randomise_at_A, p->map_px * pixel_size_A, 2 * pixel_size_A);
 done:
 	cyc_symmetry_destroy(&symmetry);
@@ -305,7 +305,7 @@ static cyc_status flatten(cyc__postprocess *p, cyc_volume *v, cyc_cfloat *ft)
 	size_t n_half = cyc_half_count3(p->n);
 	int32_t from = (int32_t)floor(p->n_shells * p->pixel_size_A / o->bfactor_low_A);
 	CYC_CHECK(from >= 1 && from <= p->n / 2, CYC_E_USAGE,
-	          "amplitudes cannot be evened out from %g Å on (--bfactor-low): that is shell %d of %d",
+	          "amplitudes cannot be flattened from %g Å on (--bfactor-low): that is shell %d of %d",
 	          o->bfactor_low_A, from, p->n / 2);
 	CYC_TRY(cyc__flatten_directions(ft, p->n, from, o->n_threads));
 	CYC_TRY(cyc_alloc(&copy, n_half, sizeof *copy));
@@ -353,18 +353,16 @@ static void judge_resolution(const cyc__postprocess *p)
 	int32_t n_low = p->n_shells > 5 ? 4 : 1;
 	for (int32_t i = 1; i <= n_low; i++) low += p->fsc_unmasked[i] / n_low;
 	if (low < -0.5)
-		cyc_warn("half map 2 has the contrast of half map 1 turned round (FSC %.2f in the first shells): one "
-		         "of them is wrong",
+		cyc_warn("half map 2 has the opposite contrast of half map 1 (FSC %.2f in the first shells): one of "
+		         "them is wrong",
 		         low);
 	if (p->resolution_shell < 1)
 		cyc_warn("the half maps have nothing in common: their FSC is below 0.143 from the first shell on "
-		         "(%.2f); there is no resolution to be told, "
-		         "999 stands for that",
+		         "(%.2f); no resolution can be given (999 in the files)",
 		         p->fsc_corrected[1]);
 	else if (p->resolution_shell >= p->n_shells - 1)
-		cyc_warn("the FSC does not fall below 0.143 up to the Nyquist frequency, %.3f Å: the pixel size "
-		         "limits the resolution, or the half maps are not "
-		         "independent, or the mask is too tight",
+		cyc_warn("the FSC does not fall below 0.143 up to Nyquist, %.3f Å: the pixel size limits the "
+		         "resolution, the half maps are not independent, or the mask is too tight",
 		         nyquist_A);
 }
 
@@ -427,16 +425,15 @@ static cyc_status choose_randomise_from(cyc__postprocess *p)
 	if (o->randomise_at_A > 0.0) {
 		p->randomise_from = (int32_t)floor(p->n * p->pixel_size_A / o->randomise_at_A);
 		CYC_CHECK(p->randomise_from > 0 && p->randomise_from < p->n_shells, CYC_E_USAGE,
-		          "phases cannot be randomised from %g Å: the box holds %g to %g Å", o->randomise_at_A,
+		          "phases cannot be randomised from %g Å: the box covers %g to %g Å", o->randomise_at_A,
 		          p->n * p->pixel_size_A, 2.0 * p->pixel_size_A);
 		return CYC_OK;
 	}
 	p->randomise_from = cyc_fsc_randomise_from(p->fsc_unmasked, p->n_shells, o->randomise_at_fsc);
 	if (p->randomise_from < 0) {
 		p->randomise_from = p->n_shells - 1;
-		cyc_warn("the unmasked FSC never falls below %g: nothing can be corrected for the mask, and the "
-		         "pixel size may limit the resolution; "
-		         "check that the half maps are independent",
+		cyc_warn("the unmasked FSC never falls below %g, so it cannot be corrected for the mask; the pixel "
+		         "size may limit the resolution, or the half maps are not independent",
 		         o->randomise_at_fsc);
 	}
 done:
@@ -483,8 +480,7 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 	p->resolution_shell = cyc_fsc_resolution_shell(p->fsc_corrected, p->n_shells);
 	if (unmasked_shell > p->resolution_shell && !p->o->force_mask) {
 		cyc_warn("without the mask the resolution is better (%.2f Å, with it %.2f Å): the unmasked FSC is "
-		         "used; check the mask, or insist with "
-		         "--force-mask",
+		         "used; check the mask, or use --force-mask",
 		         cyc__shell_resolution_A(unmasked_shell, p->n, p->pixel_size_A),
 		         cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A));
 		memcpy(p->fsc_corrected, p->fsc_unmasked, (size_t)p->n_shells * sizeof(double));
@@ -493,8 +489,7 @@ static cyc_status corrected_curve(cyc__postprocess *p)
 	}
 	if (p->fsc_randomised[p->resolution_shell] > 0.1)
 		cyc_warn("the phase-randomised FSC is still %.2f at the final resolution: the mask is too tight or "
-		         "its edge too hard; "
-		         "make a softer one with cyclotomo mask --soft-edge",
+		         "its edge too sharp; make a softer one with cyclotomo mask --soft-edge",
 		         p->fsc_randomised[p->resolution_shell]);
 done:
 	return st;
@@ -539,9 +534,8 @@ static cyc_status make_filter(cyc__postprocess *p)
 		                                              : p->guinier_original);
 		p->bfactor_A2 = 4.0 * p->fit.slope_A2;
 		if (p->fit.n_points < 3)
-			cyc_warn("only %d shells lie between %g Å and the end of the signal: no B-factor can be fitted, "
-			         "the map is not sharpened; "
-			         "give one with --adhoc-bfactor",
+			cyc_warn("only %d shells lie between %g Å and the resolution limit: no B-factor can be fitted, "
+			         "and the map is not sharpened; give one with --adhoc-bfactor",
 			         p->fit.n_points, o->bfactor_low_A);
 	}
 	if (fabs(p->bfactor_A2) > 0.0) {
@@ -622,8 +616,8 @@ static cyc_status plan(cyc__postprocess *p)
 	                           "resolution (--locres-sampling)"));
 	if (!p->o->dry_run) goto done;
 	if (p->o->mtf) CYC_TRY(read_mtf(p));
-	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: to %s.star and the files beside it", p->half[0],
-	         p->half[1], info.nx, p->pixel_size_A, p->o->mask ? "mask " : "no mask",
+	cyc_info("half maps %s and %s, %d px of %.4f Å, %s%s: results in %s.star and files of the same root name",
+	         p->half[0], p->half[1], info.nx, p->pixel_size_A, p->o->mask ? "mask " : "no mask",
 	         p->o->mask ? p->o->mask : "", p->o->out_root);
 done:
 	cyc_free(path);

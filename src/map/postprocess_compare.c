@@ -138,10 +138,9 @@ cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[
 			p->are_halves_suspect && p->edge_fsc_outside > SIGMAS * p->edge_fsc_outside_error;
 	}
 	if (p->are_halves_suspect) {
-		cyc_warn("the half maps are not independent: beyond the signal, in the last %d shells, they "
-		         "correlate by %.3f, with a standard error of %.3f; FSC and "
-		         "resolution claim too much. Look for particles that are in both half-sets (cyclotomo "
-		         "separate), or maps that share images",
+		cyc_warn("the half maps are not independent: in the last %d shells, beyond the signal, they "
+		         "correlate by %.3f with a standard error of %.3f; FSC and resolution are too good. Check "
+		         "for particles in both half-sets (cyclotomo separate), or shared images",
 		         p->n_edge_shells, p->edge_fsc, p->edge_fsc_error);
 	}
 done:

@@ -293,8 +293,8 @@ cyc_status cyc__random_fsc(double *fsc, const cyc__random_fsc_input *in)
 	int n_workers = cyc__random_fsc_workers(in->n, in->n_draws, in->n_threads);
 	cyc_cfloat *phasors = NULL;
 	draws_work d = { .in = in, .n_inner = n_workers > 1 ? 1 : in->n_threads };
-	CYC_CHECK(in->n_draws > 0, CYC_E_USAGE, "at least one draw of random phases is needed, got %d",
-	          in->n_draws);
+	CYC_CHECK(in->n_draws > 0, CYC_E_USAGE,
+	          "at least one set of random phases is needed (--random-draws), got %d", in->n_draws);
 	CYC_TRY(make_phasors(&phasors));
 	d.phasors = phasors;
 	CYC_TRY(begin(&d, n_workers));

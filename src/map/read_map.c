@@ -23,7 +23,7 @@ cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, d
 	}
 	double used_A = pixel_size_A > 0.0 ? pixel_size_A : info.pixel_size_A;
 	CYC_CHECK(used_A >= 0.01 && used_A <= 1e4, CYC_E_DATA,
-	          "%s '%s': a pixel size of %g Å is not one: wanted are 0.01 to 10000", what, path, used_A);
+	          "%s '%s': impossible pixel size of %g Å; it must be 0.01 to 10000", what, path, used_A);
 	CYC_TRY_CTX(cyc_mrc_read(&v, path), "%s", what);
 	v->pixel_size_A = used_A;
 	*out = v;

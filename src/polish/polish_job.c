@@ -58,22 +58,22 @@ static cyc_status check_options(const cyc_polish_options *o)
 	const cyc_deformation_type deformation = cyc_polish_deformation(o);
 	CYC_TRY(cyc_options_check(o, &cyc_polish_table));
 	CYC_CHECK(o->box_px <= 0 || o->range_px < o->box_px / 4.0, CYC_E_USAGE,
-	          "the range must be less than a quarter of the box, got %g px", o->range_px);
-	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "motion cannot be refined when only shifts are");
+	          "the range (--range) must be less than a quarter of the box, got %g px", o->range_px);
+	CYC_CHECK(!(o->do_motion && o->shift_only), CYC_E_USAGE, "--motion cannot be used with --shift-only");
 	CYC_CHECK(!(o->do_motion && o->const_positions), CYC_E_USAGE,
-	          "motion cannot be refined with constant positions");
+	          "--motion cannot be used with --const-positions");
 	CYC_CHECK(!(o->const_positions && o->const_angles && o->const_shifts) &&
 	              !(o->shift_only && o->const_shifts),
-	          CYC_E_USAGE, "nothing is left to refine");
+	          CYC_E_USAGE, "nothing to refine");
 	CYC_CHECK(!(o->shift_only && deformation != CYC_DEFORMATION_NONE), CYC_E_USAGE,
-	          "a deformation cannot be refined when only shifts are");
+	          "--deformation cannot be used with --shift-only");
 	const int32_t least = deformation == CYC_DEFORMATION_SPLINE ? 2 : 1, *grid = o->deformation_grid;
 	CYC_CHECK(deformation == CYC_DEFORMATION_NONE || deformation == CYC_DEFORMATION_LINEAR ||
 	              (grid[0] >= least && grid[1] >= least && grid[0] <= 64 && grid[1] <= 64),
-	          CYC_E_USAGE, "a deformation grid of %d x %d is not usable: %d to 64 on each side", grid[0],
-	          grid[1], least);
+	          CYC_E_USAGE, "a deformation grid of %d x %d is not possible: each side must be %d to 64",
+	          grid[0], grid[1], least);
 	CYC_CHECK(o->last_tilt < 0 || o->last_tilt >= o->first_tilt, CYC_E_USAGE,
-	          "no tilt lies between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
+	          "there is no tilt between tilt %d and tilt %d", o->first_tilt, o->last_tilt);
 done:
 	return st;
 }
@@ -167,7 +167,7 @@ static cyc_status prepare(job *j)
 		                             .has_relion5_weights = o->compat_relion5 };
 	CYC_TRY(cyc_evidence_pass_create(&j->pass, j->be, &j->in.box, j->reference, &e));
 	cyc_evidence_predictions(j->pass)->image.cache = o->images;
-	cyc_info("reference to %.2f Å; displacements up to %.1f px are seen", length_A / j->reference->radius,
+	cyc_info("reference to %.2f Å; displacements up to %.1f px are searched", length_A / j->reference->radius,
 	         o->range_px);
 done:
 	return st;
@@ -216,7 +216,7 @@ static cyc_status polish_all(job *j)
 	}
 	if (n_other > 0)
 		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these "
-		         "series were polished anew",
+		         "series were polished again",
 		         (long long)n_other, j->in.out);
 done:
 	cyc_free(path);
@@ -249,8 +249,8 @@ static void summarise(job *j)
 	j->result->position_rms_A = n_position > 0 ? sqrt(position / n_position) : 0;
 	j->result->motion_rms_A = n_motion > 0 ? sqrt(motion / n_motion) : 0;
 	j->result->heldout_error = sqrt(error);
-	cyc_info("of %d tilt series %d are better, %d worse; log-likelihood of images that were not fitted %+.1f "
-	         "+- %.1f; shifts %.2f Å, positions %.2f Å, motion %.2f Å rms per axis",
+	cyc_info("%d tilt series, %d better, %d worse; change of the log-likelihood of held-out images %+.1f +- "
+	         "%.1f; RMS change per axis: shifts %.2f Å, positions %.2f Å, motion %.2f Å",
 	         j->result->n_series, j->result->n_improved, j->result->n_worse,
 	         j->result->heldout_after - j->result->heldout_before, j->result->heldout_error,
 	         j->result->shift_rms_A, j->result->position_rms_A, j->result->motion_rms_A);

@@ -274,20 +274,21 @@ done:
 }
 
 static const char UNCERTAINTY_COMMENT[] =
-	"Standard errors of what the images tell (docs/theory/06-polishing.md, T6.15): a common offset and a "
-	"common\n"
-	"rotation of specimen and tilts leave all images as they are, and are taken out."
-	"\ncycAngleX, Y, ZErrorDeg: turns of a tilt across the tilt axis in the image, about the tilt axis, "
-	"about "
-	"the beam,\n"
-	"less the mean turn of the tilts in the specimen."
-	"\ncycShiftX, YErrorAngst: shifts, less the offset of the specimen that fits them best."
-	"\ncycMotionErrorAngst: motion since the lowest dose (0 there: it is the origin), root mean square over "
-	"particles and axes."
-	"\ncycPositionX, Y, ZErrorAngst: places along the specimen's axes, mean over the tilts, less the offset "
+	"Standard errors of what the images determine (docs/theory/06-polishing.md, T6.15). A common shift and "
+	"a\n"
+	"common rotation of specimen and tilts do not change the images, and are not included."
+	"\ncycAngleX, Y, ZErrorDeg: rotations of a tilt about the image axis across the tilt axis, about the "
+	"tilt\n"
+	"axis and about the beam, without the mean rotation of the tilts in the specimen."
+	"\ncycShiftX, YErrorAngst: shifts, without the best-fitting offset of the specimen."
+	"\ncycMotionErrorAngst: motion since the lowest dose (where it is 0 by definition), RMS over particles "
 	"and\n"
-	"rotation of the series' particles that fit best; with fewer than four particles these are held.\n"
-	"-1: not known, for it was not refined.\n";
+	"axes."
+	"\ncycPositionX, Y, ZErrorAngst: positions along the specimen's axes, mean over the tilts, without the\n"
+	"best-fitting offset and rotation of all particles of the series (kept fixed if there are fewer than "
+	"four\n"
+	"particles).\n"
+	"-1: unknown, because it was not refined.\n";
 
 static cyc_status write_uncertainty(const cyc_polish_files *f, const char *path)
 {
@@ -443,7 +444,7 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                              .marks = g->marks,
 		                              .style = CYC_PLOT_LINE_POINTS,
 		                              .colour = 1 };
-	CYC_TRY(cyc_asprintf(&g->title, "%s: tracks of %d particles, magnified %.0f times (motion up to %.2g Å)",
+	CYC_TRY(cyc_asprintf(&g->title, "%s: motion of %d particles, magnified %.0f times (up to %.2g Å)",
 	                     ts->name, n_tracks, magnification, long_A));
 	g->panels[0] = (cyc_plot){ .title = ts->name,
 		                       .x_label = "dose (e/Å²)",

@@ -147,14 +147,12 @@ static cyc_status find_stage(setting *s)
 	s->a.stage_sign = r.sign;
 	if (!r.is_known || r.sign == 1) goto done;
 	if (r.sign < 0)
-		cyc_warn("tilt series %s: Y tilts fall where the stage's angles rise (slope %.3f +- %.3f): "
-		         "%s has the other sign; it is used with the sign "
-		         "that fits",
+		cyc_warn("tilt series %s: Y tilts decrease where the stage angles increase (slope %.3f +- %.3f): %s "
+		         "has the other sign; it is used with the sign that fits",
 		         s->ts->name, r.slope, r.slope_error, CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 	else
-		cyc_warn("tilt series %s: Y tilts do not follow the stage's angles (slope %.2f +- %.2f, %.1f degrees "
-		         "of scatter of %.1f without it): see %s; "
-		         "nothing is expected of Y tilts but to be near the input",
+		cyc_warn("tilt series %s: Y tilts do not follow the stage angles (slope %.2f +- %.2f; scatter of "
+		         "%.1f degrees, %.1f without them): check %s; they are not used as a prior of the Y tilts",
 		         s->ts->name, r.slope, r.slope_error, cyc_rad_to_deg(r.scatter_rad),
 		         cyc_rad_to_deg(r.without_rad), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 done:
@@ -464,9 +462,10 @@ static cyc_status compare(cyc_polished *r, setting *s, double *after, const doub
 	r->heldout_after = sum_of(after, n);
 	CYC_TRY(gain_of_seen_input(&allowance, s));
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n, allowance);
-	cyc_info("tilt series %s: images that were not fitted: %s (log-likelihood %+.1f +- %.1f%s)", s->ts->name,
-	         cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before, r->heldout_error,
-	         s->has_original || s->a.has_dependent_input ? ", the input has seen them" : "");
+	cyc_info("tilt series %s: held-out images: %s (change of the log-likelihood %+.1f +- %.1f%s)",
+	         s->ts->name, cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before,
+	         r->heldout_error,
+	         s->has_original || s->a.has_dependent_input ? "; the input was itself refined on them" : "");
 done:
 	cyc_free(difference);
 	return st;
@@ -478,7 +477,7 @@ static cyc_status try_without_geometry(cyc_polished *r, setting *s, double *afte
 {
 	cyc_status st = CYC_OK;
 	if (r->outcome != CYC_POLISH_WORSE || !s->a.do_angles || s->shared->o->compat_relion5) goto done;
-	cyc_info("tilt series %s: once more, with priors about the input only", s->ts->name);
+	cyc_info("tilt series %s: trying again with priors on the input only", s->ts->name);
 	s->a.has_no_geometry = true;
 	memset(after, 0, (size_t)s->a.n_particles * sizeof *after);
 	CYC_TRY(cross_validate(after, NULL, s, false));
@@ -503,9 +502,9 @@ static cyc_status try_deformation(cyc_polished *r, setting *s, const double *bef
 	cyc_polish_outcome outcome = cyc_polish_judge(&error, difference, n, 0);
 	s->a.do_deformation = outcome == CYC_POLISH_BETTER || o->accept_worse || o->compat_relion5;
 	cyc_info(
-		"tilt series %s: deformation, of images that were not fitted: %s (log-likelihood %+.1f +- %.1f), %s",
+		"tilt series %s: deformation, held-out images: %s (change of the log-likelihood %+.1f +- %.1f), %s",
 		s->ts->name, cyc_polish_outcome_name(outcome), sum_of(difference, n), error,
-		s->a.do_deformation ? "accepted" : "left out");
+		s->a.do_deformation ? "accepted" : "rejected");
 	if (!s->a.do_deformation) goto done;
 	s->a.deformation_model = s->refined;
 	CYC_TRY(compare(r, s, deformed, before));
@@ -531,8 +530,8 @@ static cyc_status decide(cyc_polished *r, setting *s)
 	CYC_TRY(try_deformation(r, s, before, after));
 	r->is_taken = r->outcome != CYC_POLISH_WORSE || o->accept_worse || o->compat_relion5;
 	if (!r->is_taken)
-		cyc_warn("tilt series %s: images that were not fitted agree less after polishing (log-likelihood "
-		         "%.1f +- %.1f); it keeps its input",
+		cyc_warn("tilt series %s: held-out images agree less after polishing (change of the log-likelihood "
+		         "%.1f +- %.1f); the input is kept",
 		         s->ts->name, r->heldout_after - r->heldout_before, r->heldout_error);
 done:
 	cyc_free(after);
@@ -654,7 +653,8 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		                                    .search_shifts = pass == 0 && !o->compat_relion5 }));
 		double far = share_far_away(s);
 		if (pass + 1 >= o->max_passes || far < 0.01 || o->compat_relion5) break;
-		cyc_info("tilt series %s: %.0f %% of the images moved by more than %.1f px; windows are cut anew",
+		cyc_info("tilt series %s: %.0f %% of the particle images shifted by more than %.1f px; windows are "
+		         "cut again",
 		         s->ts->name, 100 * far, FAR_SHARE * o->range_px);
 		CYC_TRY(collect_again(s));
 	}
@@ -714,14 +714,14 @@ static cyc_status shifts_of_images(cyc_polished *r, const cyc_polish_shared *sha
 	}
 	if (n_faint > 0)
 		cyc_warn("tilt series %s: in %d images the predicted particles are not found (peak below %.0f "
-		         "sigma); their shifts stay",
+		         "sigma); their shifts are kept",
 		         ts->name, n_faint, CYC_IMAGE_SHIFT_LEAST_PEAK);
 	r->outcome = cyc_polish_judge(&r->heldout_error, difference, n_seen, 0);
 	r->is_taken = r->n_images > 0 && (r->outcome == CYC_POLISH_BETTER || shared->o->accept_worse);
 	r->has_errors = r->is_taken;
 	if (r->n_images > 0 && !r->is_taken)
-		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (log-likelihood "
-		         "%+.1f +- %.1f); it keeps its input",
+		cyc_warn("tilt series %s: the half-sets do not agree better after the shifts: %s (change of the "
+		         "log-likelihood %+.1f +- %.1f); the input is kept",
 		         ts->name, cyc_polish_outcome_name(r->outcome), r->heldout_after - r->heldout_before,
 		         r->heldout_error);
 done:
@@ -749,8 +749,7 @@ cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared, i
 		r->n_images = s.evidence->n_visible;
 	}
 	if (r->n_images == 0) {
-		cyc_warn("tilt series %s: no particle has its window inside any image; nothing is changed",
-		         s.ts->name);
+		cyc_warn("tilt series %s: no particle has its window inside any image; unchanged", s.ts->name);
 	} else if (!is_by_image) {
 		CYC_TRY(setting_init(&s));
 		CYC_TRY(find_lost_tilts(&s));

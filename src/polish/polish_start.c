@@ -93,12 +93,12 @@ static cyc_status look_for_tilt(double shift_A[2], bool *is_moved, const cyc_ali
 	for (int k = 0; k < 2 && *is_moved; k++) shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
 	if (*is_moved)
 		cyc_warn("tilt series %s, row %d: its particles are %.1f Å from where its shift puts them "
-		         "(log-likelihood +%.0f over all places nearby, less %.0f for the number "
-		         "of places): it starts from there",
+		         "(log-likelihood +%.0f over all nearby positions, less %.0f for the number of positions): "
+		         "the refinement starts from there",
 		         ts->name, f + 1, hypot(shift_A[0], shift_A[1]), over_near + n_places, n_places);
 	else
-		cyc_warn("tilt series %s, row %d: its particles are not seen, neither where they are expected nor "
-		         "elsewhere in the image; its shift and angles are those of the prior",
+		cyc_warn("tilt series %s, row %d: its particles are not found, neither where expected nor elsewhere "
+		         "in the image; its shift and angles follow the prior",
 		         ts->name, f + 1);
 done:
 	return st;

@@ -30,7 +30,7 @@ static cyc_status find_in_list(bool *found, double *value, const char *list, con
 			char *end = NULL;
 			double v = equals ? strtod(equals + 1, &end) : -1.0;
 			CYC_CHECK(equals && end == p + n && end > equals + 1 && v >= 0.0, CYC_E_USAGE,
-			          "'%.*s': wanted LABEL=TOLERANCE", (int)n, p);
+			          "'%.*s': expected LABEL=TOLERANCE", (int)n, p);
 			if ((size_t)(equals - p) == n_label && strncmp(p, label, n_label) == 0) {
 				*found = true;
 				*value = v;
@@ -179,8 +179,8 @@ static cyc_status match_rows(cyc_block_comparison *c, int64_t *row_b_of, const c
 	    cyc_star_column(b, key) >= 0) {
 		CYC_TRY(match_by(&is_unique, row_b_of, a, b, key));
 		CYC_CHECK(is_unique, CYC_E_USAGE,
-		          "rows of block '%s' cannot be matched by _%s: its values are not unique, or none is in "
-		          "both files",
+		          "rows of block '%s' cannot be matched by _%s: its values are not unique, or the files have "
+		          "none in common",
 		          c->name, key);
 		c->key = key;
 	}
@@ -312,7 +312,7 @@ cyc_status cyc_star_compare(cyc_star_comparison **out, const cyc_star *a, const 
 	if (options->key) {
 		bool has_key = false;
 		for (int32_t i = 0; i < c->n_blocks; i++) has_key = has_key || c->blocks[i].key;
-		CYC_CHECK(has_key, CYC_E_USAGE, "no table of both files has a column _%s to match rows by",
+		CYC_CHECK(has_key, CYC_E_USAGE, "the files have no table with a column _%s to match rows by",
 		          options->key);
 	}
 	*out = c;

@@ -154,7 +154,7 @@ done:
 
 void cyc_duplicates_describe(char *text, size_t size, const cyc_duplicates *d, const cyc_particle_set *s)
 {
-	int n = snprintf(text, size, "%lld pair%s of particles in different half-sets %s nearer than %.1f Å (",
+	int n = snprintf(text, size, "%lld pair%s of particles in different half-sets %s closer than %.1f Å (",
 	                 (long long)d->n_across, d->n_across == 1 ? "" : "s", d->n_across == 1 ? "is" : "are",
 	                 d->distance_A);
 	for (int64_t k = 0; k < d->n_across && k < CYC_DUPLICATES_NAMED && n > 0 && (size_t)n < size; k++) {
@@ -175,8 +175,8 @@ cyc_status cyc_particle_set_warn_duplicates(const cyc_particle_set *s, double di
 	CYC_TRY(cyc_particle_set_find_duplicates(&d, NULL, s, distance_A));
 	if (d.n_across == 0) return CYC_OK;
 	cyc_duplicates_describe(text, sizeof text, &d, s);
-	cyc_warn("'%s': %s: the half maps share their noise, and the FSC claims too much; leave one of each out "
-	         "with 'cyclotomo separate --min-separation %.0f'",
+	cyc_warn("'%s': %s: the half maps share noise, and the FSC is too good; remove one of each with "
+	         "'cyclotomo separate --min-separation %.0f'",
 	         s->path, text, distance_A);
 done:
 	return st;

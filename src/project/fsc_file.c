@@ -26,14 +26,14 @@ static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const ch
 	}
 	if (value < 0) CYC_TRY(cyc_star_require_column(&value, b, CYC_RLN_FOURIER_SHELL_CORRELATION_CORRECTED));
 	int64_t n = cyc_star_n_rows(b);
-	CYC_CHECK(n >= 3 && n < 1 << 20, CYC_E_DATA, "'%s': wanted at least 3 shells in block 'fsc', found %lld",
-	          path, (long long)n);
+	CYC_CHECK(n >= 3 && n < 1 << 20, CYC_E_DATA,
+	          "'%s': expected at least 3 shells in block 'fsc', found %lld", path, (long long)n);
 	CYC_TRY(cyc_alloc(&f->corrected, (size_t)n, sizeof *f->corrected));
 	for (int64_t i = 0; i < n; i++) {
 		int64_t shell;
 		CYC_TRY(cyc_star_int(&shell, b, i, index));
 		if (shell != i) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "wanted shell %lld in _%s, found %lld", (long long)i,
+			st = cyc_star_raise(CYC_E_DATA, b, i, "expected shell %lld in _%s, found %lld", (long long)i,
 			                    CYC_RLN_SPECTRAL_INDEX, (long long)shell);
 			goto done;
 		}

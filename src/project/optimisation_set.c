@@ -57,7 +57,7 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
 	CYC_TRY(cyc_star_check_unique(b));
 	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT,
-	          "'%s' is not an optimisation set: wanted one block with one row, found %lld rows", path,
+	          "'%s' is not an optimisation set: expected one block with one row, found %lld rows", path,
 	          b ? (long long)cyc_star_n_rows(b) : 0LL);
 	for (int i = 0; i < N_MEMBERS; i++) {
 		const char *text = cyc_star_text_of(b, 0, MEMBERS[i].label);
@@ -69,7 +69,7 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
 		                     "'%s' is not an optimisation set: it has neither _%s nor _%s", path,
 		                     CYC_RLN_TOMO_PARTICLES_FILE, CYC_RLN_TOMO_TOMOGRAMS_FILE);
-		cyc_error_hint("give particles and tomograms by themselves with --p and --t");
+		cyc_error_hint("give particles and tomograms separately with --p and --t");
 		goto done;
 	}
 	*out = s;
@@ -154,7 +154,7 @@ static cyc_status check_named(const cyc_optimisation_set *s, const cyc_project_i
 		                     "cannot open '%s', which '%s' names as _%s: %s", path, set_path,
 		                     MEMBERS[i].label, strerror(errno));
 		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; other "
-		               "files can be named with --p, --t and --mot");
+		               "files can be given with --p, --t and --mot");
 		goto done;
 	}
 done:

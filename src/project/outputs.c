@@ -197,7 +197,7 @@ static cyc_status refuse_folder(const char *path, const char *pattern)
 	struct stat s;
 	if (strpbrk(pattern, "*?[") || stat(path, &s) != 0 || !S_ISDIR(s.st_mode)) return CYC_OK;
 	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-	                     "'%s' is a folder, but a file of this name would be written", path);
+	                     "'%s' is a folder, but a file of this name is to be written", path);
 	cyc_error_hint("rename the folder, or choose another output (--o); nothing was written");
 	return st;
 }
@@ -476,7 +476,7 @@ static cyc_status refuse_root(bool *is_there, const cyc_output_plan *p)
 	    root.st_ino == out.st_ino) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
 		                     "the output folder '%s' is the project itself", p->out);
-		cyc_error_hint("give the job a folder of its own, for example --o job001; nothing was written");
+		cyc_error_hint("give the job its own folder, for example --o job001; nothing was written");
 	}
 done:
 	cyc_free(path);
@@ -491,13 +491,12 @@ static cyc_status compare(comparison *c)
 		const file_id *in =
 			bsearch(&c->found.items[i], c->inputs.items, (size_t)c->inputs.n, sizeof *in, by_identity);
 		if (!in) continue;
-		st = cyc_error_raise(
-			CYC_E_USAGE, __FILE__, __LINE__, __func__,
-			"the output '%s' would be written over an input of this run: '%s' is the same file",
-			c->found.items[i].name, in->name);
+		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                     "the output '%s' would overwrite an input of this run: '%s' is the same file",
+		                     c->found.items[i].name, in->name);
 		cyc_error_hint("choose another output (--o): %s; nothing was written",
-		               KINDS[c->plan->kind].is_folder ? "a folder of its own for each job"
-		                                              : "a name that no input has");
+		               KINDS[c->plan->kind].is_folder ? "a separate folder for each job"
+		                                              : "a different name");
 		break;
 	}
 	return st;

@@ -38,7 +38,7 @@ cyc_status cyc_particle_groups(int32_t *group, const cyc_particle_set *s, int32_
 {
 	cyc_status st = CYC_OK;
 	int64_t *order = NULL, n_dealt[3] = { 0 }; /* of half -1 (none), 0, 1 */
-	CYC_CHECK(n_groups >= 1, CYC_E_INTERNAL, "particles cannot be dealt to %d groups", n_groups);
+	CYC_CHECK(n_groups >= 1, CYC_E_INTERNAL, "particles cannot be divided into %d groups", n_groups);
 	CYC_TRY(cyc_particles_shuffled(&order, s, CYC_HASH_INIT));
 	for (int64_t k = 0; k < s->n; k++)
 		group[order[k]] = (int32_t)(n_dealt[s->particles[order[k]].half + 1]++ % n_groups);

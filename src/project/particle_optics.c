@@ -27,8 +27,8 @@ static cyc_status read_magnification(cyc_optics_group *o, const cyc_star_block *
 				st = cyc_star_raise(CYC_E_DATA, b, row,
 				                    "_%s of optics group '%s' must be within %g of %g, found %g",
 				                    CYC_LABELS_MAGNIFICATION[i][j], o->name, LARGEST_DISTORTION, neutral, *v);
-				cyc_error_hint("magnification matrices are near the identity; a pixel size that is wrong "
-				               "belongs into the pixel size");
+				cyc_error_hint("magnification matrices are close to the identity; correct a wrong pixel size "
+				               "in the pixel size column");
 				goto done;
 			}
 			o->has_magnification = o->has_magnification || fabs(*v - neutral) > 1e-9;
@@ -46,10 +46,10 @@ static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, i
 	CYC_TRY(cyc_star_double_or(&y, b, row, CYC_RLN_BEAM_TILT_Y, 0));
 	if (x == 0 && y == 0) goto done;
 	if (!(o->voltage_kV > 0) || !isfinite(o->spherical_aberration_mm)) {
-		st = cyc_star_raise(CYC_E_DATA, b, row,
-		                    "optics group '%s' has a beam tilt of %g, %g mrad, but no _%s and "
-		                    "_%s to turn it into a phase",
-		                    o->name, x, y, CYC_RLN_VOLTAGE, CYC_RLN_SPHERICAL_ABERRATION);
+		st = cyc_star_raise(
+			CYC_E_DATA, b, row,
+			"optics group '%s' has a beam tilt of %g, %g mrad, but no _%s and _%s to convert it into a phase",
+			o->name, x, y, CYC_RLN_VOLTAGE, CYC_RLN_SPHERICAL_ABERRATION);
 		cyc_error_hint("add both columns to the optics table, or remove _%s and _%s", CYC_RLN_BEAM_TILT_X,
 		               CYC_RLN_BEAM_TILT_Y);
 		goto done;
@@ -62,8 +62,9 @@ static cyc_status read_beam_tilt(cyc_optics_group *o, const cyc_star_block *b, i
 	o->odd_zernike = all;
 	o->n_odd = n;
 	all = NULL;
-	cyc_info("optics group %s: beam tilt %g, %g mrad is used as a coma (RELION's tomo programs leave it out)",
-	         o->name, x, y);
+	cyc_info(
+		"optics group %s: the beam tilt of %g, %g mrad is used as coma (RELION's tomo programs ignore it)",
+		o->name, x, y);
 done:
 	cyc_free(all);
 	return st;
@@ -110,7 +111,7 @@ static cyc_status map_group_numbers(int32_t **row_of, int64_t *n_numbers, const 
 		number = i + 1;
 		if (column >= 0) CYC_TRY(cyc_star_int(&number, b, i, column));
 		if ((*row_of)[number] >= 0) {
-			st = cyc_star_raise(CYC_E_DATA, b, i, "optics group %lld is there already, in row %d",
+			st = cyc_star_raise(CYC_E_DATA, b, i, "optics group %lld occurs twice, first in row %d",
 			                    (long long)number, (*row_of)[number] + 1);
 			goto done;
 		}
@@ -202,7 +203,7 @@ static cyc_status make_groups(cyc__particle_reader *r)
 		r->optics[row] = (int32_t)i;
 		CYC_TRY(cyc_star_set_int(r->block, row, column, i + 1));
 	}
-	cyc_info("'%s' has no optics groups: %d made from '%s'", s->path, s->n_optics, r->tomograms->path);
+	cyc_info("'%s' has no optics groups: %d were made from '%s'", s->path, s->n_optics, r->tomograms->path);
 done:
 	cyc__name_map_deinit(&groups);
 	return st;
@@ -262,9 +263,8 @@ static cyc_status add_number(const cyc__particle_reader *r, cyc_star_block *b, c
 		double a = *(const double *)((const char *)first + what->offset),
 			   c = *(const double *)((const char *)now + what->offset);
 		if (fabs(a - c) <= 1e-3) continue;
-		cyc_warn("'%s': optics group '%s' has no %s, and its tilt series %s and %s differ in it (%g, %g): "
-		         "what is written has none either; give each an "
-		         "optics group of its own",
+		cyc_warn("'%s': optics group '%s' has no %s, and its tilt series %s and %s have different ones (%g, "
+		         "%g), so the output has none either; give each series its own optics group",
 		         r->set->path, r->set->optics[r->optics[row]].name, what->label, first->name, now->name, a,
 		         c);
 		goto done;

@@ -76,7 +76,7 @@ static cyc_status coordinate_factors(double **factor, const cyc__particle_reader
 		}
 	}
 	if (s->are_2d_stacks && (*factor)[0] != 1.0) {
-		cyc_info("'%s': 2D stacks with _%s/Y/Z (WarpTools): taken as pixels binned by %g", s->path,
+		cyc_info("'%s': the _%s/Y/Z of these 2D stacks (WarpTools) are taken as pixels binned by %g", s->path,
 		         CYC_RLN_COORDINATE_X, (*factor)[0]);
 	}
 done:
@@ -239,7 +239,7 @@ static cyc_status read_trajectory(float *motion_A, const cyc_star_block *b, cons
 		st = cyc_star_raise(CYC_E_DATA, b, 0,
 		                    "the trajectory has %lld rows, but tilt series '%s' has %d tilts",
 		                    (long long)cyc_star_n_rows(b), ts->name, ts->n_tilts);
-		cyc_error_hint("use the trajectories that were made with these tomograms");
+		cyc_error_hint("use the trajectories made with these tomograms");
 		goto done;
 	}
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
@@ -259,8 +259,7 @@ static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star 
 	if (by_row && n != r->n_rows) {
 		st = cyc_error_raise(
 			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"'%s' numbers its %lld trajectories by rows, but '%s' has %lld particles: they cannot be "
-			"matched",
+			"'%s' numbers its %lld trajectories by row, but '%s' has %lld particles: they cannot be matched",
 			cyc_star_name(star), (long long)n, r->set->path, (long long)r->n_rows);
 	} else if (!by_row && r->set->has_generated_names) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
@@ -270,7 +269,7 @@ static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star 
 	}
 	if (st != CYC_OK)
 		cyc_error_hint(
-			"use the particles that the trajectories were made with, names and all, or no trajectories");
+			"use the particles with which the trajectories were made, with their names, or no trajectories");
 	return st;
 }
 
@@ -299,7 +298,7 @@ cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char 
 			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 			                     "'%s' has no trajectory of particle '%s' (row %lld of '%s')", path, p->name,
 			                     (long long)p->row + 1, s->path);
-			cyc_error_hint("use the trajectories that belong to these particles, or none");
+			cyc_error_hint("use the trajectories of these particles, or none");
 			goto done;
 		}
 		CYC_TRY(cyc_star_check_unique(b));

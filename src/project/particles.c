@@ -37,8 +37,8 @@ static cyc_status find_series(cyc__particle_reader *r)
 	int32_t last_series = -1;
 	st = cyc_star_require_column(&column, b, CYC_RLN_TOMO_NAME);
 	if (st != CYC_OK && cyc_star_column(b, CYC_RLN_MICROGRAPH_NAME) >= 0)
-		cyc_error_hint("the column _%s is where RELION 3, Warp and PyTom name the tomogram: write its "
-		               "names, as '%s' has them, into a column _%s",
+		cyc_error_hint("RELION 3, Warp and PyTom give the tomogram in the column _%s: write its name, as in "
+		               "'%s', into a column _%s",
 		               CYC_RLN_MICROGRAPH_NAME, r->tomograms->path, CYC_RLN_TOMO_NAME);
 	CYC_TRY(st);
 	for (int32_t i = 0; i < r->tomograms->n_series; i++)
@@ -55,15 +55,16 @@ static cyc_status find_series(cyc__particle_reader *r)
 	}
 	r->set->n_unknown_tomogram = n_unknown;
 	if (n_unknown == r->n_rows) {
-		st = cyc_star_raise(CYC_E_DATA, b, 0,
-		                    "none of the %lld particles belongs to a tomogram of '%s' (this one to '%s')",
-		                    (long long)r->n_rows, r->tomograms->path, first_unknown);
+		st = cyc_star_raise(
+			CYC_E_DATA, b, 0,
+			"none of the %lld particles belongs to a tomogram in '%s' (this one belongs to '%s')",
+			(long long)r->n_rows, r->tomograms->path, first_unknown);
 		cyc_error_hint(
-			"check that particles and tomograms are of the same project; the first tomogram there is '%s'",
+			"check that particles and tomograms belong to the same project; the first tomogram there is '%s'",
 			r->tomograms->series[0].name);
 	} else if (n_unknown > 0) {
-		cyc_warn("'%s': %lld of %lld particles are left out, because their tomogram is not in '%s' (the "
-		         "first is '%s')",
+		cyc_warn("'%s': %lld of %lld particles are left out because their tomogram is not in '%s' (the first "
+		         "is '%s')",
 		         r->set->path, (long long)n_unknown, (long long)r->n_rows, r->tomograms->path, first_unknown);
 	}
 done:
@@ -109,11 +110,11 @@ static cyc_status check_names(const cyc__particle_reader *r)
 		const char *name = cyc_star_text(r->block, row, r->name_column);
 		CYC_TRY(cyc__name_map_add(&first, &names, name, row));
 		if (first != row || !name[0]) {
-			st =
-				name[0]
-					? cyc_star_raise(CYC_E_DATA, r->block, row, "particle '%s' is there already, in row %lld",
-			                         name, (long long)first + 1)
-					: cyc_star_raise(CYC_E_DATA, r->block, row, "_%s is empty", CYC_RLN_TOMO_PARTICLE_NAME);
+			st = name[0]
+			         ? cyc_star_raise(CYC_E_DATA, r->block, row,
+			                          "particle '%s' occurs twice, first in row %lld", name,
+			                          (long long)first + 1)
+			         : cyc_star_raise(CYC_E_DATA, r->block, row, "_%s is empty", CYC_RLN_TOMO_PARTICLE_NAME);
 			cyc_error_hint("particle names must be unique; remove the column _%s to have "
 			               "them generated (trajectories cannot be used then)",
 			               CYC_RLN_TOMO_PARTICLE_NAME);
@@ -181,14 +182,13 @@ static cyc_status find_stacks(cyc__particle_reader *r)
 	bool is_known = text && text[0], look = look_like_2d_stacks(r);
 	s->are_2d_stacks = is_known ? strcmp(text, "1") == 0 : look;
 	if (is_known && look && !s->are_2d_stacks)
-		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they and _%s/Y/Z, if that is "
-		         "where positions are, are taken as those of 3D volumes; write 1 if they are stacks",
+		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they, and positions in _%s/Y/Z, are "
+		         "read as those of 3D volumes; write 1 if they are stacks",
 		         s->path, LABEL, text, CYC_RLN_COORDINATE_X);
 	if (is_known || !look) goto done;
-	cyc_warn(
-		"'%s' does not say whether its images are 2D stacks (_%s in block general), but their columns look "
-		"like it: they are taken as such",
-		s->path, LABEL);
+	cyc_warn("'%s' does not state whether its images are 2D stacks (_%s in block general); from their "
+	         "columns they seem to be, and are read as such",
+	         s->path, LABEL);
 	if (!general) CYC_TRY(cyc_star_add_block(&general, s->star, "general", CYC_STAR_LIST));
 	if (cyc_star_block_kind(general) == CYC_STAR_LIST) CYC_TRY(cyc_star_list_set_text(general, LABEL, "1"));
 done:
@@ -266,9 +266,8 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 	cyc_status st = CYC_OK;
 	long long n[2] = { 0, 0 }, n_counted[2] = { 0, 0 };
 	if (!s->has_halves) {
-		st =
-			cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                    "'%s' has no half-sets: column _%s is not there", s->path, CYC_RLN_RANDOM_SUBSET);
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "'%s' has no half-sets: column _%s is missing", s->path, CYC_RLN_RANDOM_SUBSET);
 		cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
 		return st;
 	}
@@ -283,11 +282,11 @@ cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 			                     2 - h, n[1 - h]);
 			cyc_error_hint("half-sets are assigned by a 3D auto-refinement; use its run_data.star");
 		} else if (n_counted[h] == 0) {
-			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-			                     "'%s': none of the %lld particles of half-set %d counts: "
-			                     "_%s is 0 for all",
-			                     s->path, n[h], h + 1, CYC_OWN_PARTICLE_PROBABILITY);
-			cyc_error_hint("remove the column _%s to let all particles count", CYC_OWN_PARTICLE_PROBABILITY);
+			st = cyc_error_raise(
+				CYC_E_DATA, __FILE__, __LINE__, __func__,
+				"'%s': none of the %lld particles of half-set %d has any weight: _%s is 0 for all", s->path,
+				n[h], h + 1, CYC_OWN_PARTICLE_PROBABILITY);
+			cyc_error_hint("remove the column _%s to use all particles", CYC_OWN_PARTICLE_PROBABILITY);
 		}
 	}
 	return st;

@@ -138,7 +138,7 @@ cyc_status cyc_particle_set_separate(bool *keep, int64_t *n_removed, const cyc_p
 	cyc_status st = CYC_OK;
 	*n_removed = 0;
 	CYC_CHECK(min_separation_A > 0 && isfinite(min_separation_A), CYC_E_USAGE,
-	          "the least distance must be positive, got %g Å", min_separation_A);
+	          "the minimum distance must be positive, got %g Å", min_separation_A);
 	for (int64_t i = 0; i < s->n && score; i++)
 		CYC_CHECK(!isnan(score[i]), CYC_E_DATA, "'%s': row %lld: the score of particle '%s' is not a number",
 		          s->path, (long long)s->particles[i].row + 1, s->particles[i].name);

@@ -4,21 +4,20 @@
 
 static const cyc_option ROWS[] = {
 	ROW(TEXT, "optimisation-set", optimisation_set, .alias = "--ios", .relion = "--i", .unit = "<star>",
-	    .purpose = CYC_FOR_FILES, .help = "Optimisation set: names the files below."),
+	    .purpose = CYC_FOR_FILES, .help = "Optimisation set, which names the files below."),
 	ROW(TEXT, "particles", particles, .relion = "--p", .unit = "<star>", .purpose = CYC_FOR_FILES,
-	    .help = "Particles, in place of the set's."),
+	    .help = "Particles, instead of those of the optimisation set."),
 	ROW(TEXT, "tomograms", tomograms, .relion = "--t", .unit = "<star>", .purpose = CYC_FOR_FILES,
-	    .help = "Tomograms, in place of the set's."),
+	    .help = "Tomograms, instead of those of the optimisation set."),
 	ROW(TEXT, "trajectories", trajectories, .relion = "--mot", .unit = "<star>", .purpose = CYC_FOR_FILES,
-	    .help = "Particle motion, in place of the set's."),
+	    .help = "Particle motion, instead of that of the optimisation set."),
 	ROW(FLAG, "exclude-negative-scales", exclude_negative_scales,
-	    .help = "Take tilts with a negative contrast scale, as RELION may write it, as excluded instead of "
-	            "refusing them."),
+	    .help = "Exclude tilts with a negative contrast scale, which RELION may write, instead of refusing "
+	            "them."),
 	ROW(FLAG, "keep-outliers", keep_outliers,
-	    .help = "Use hot and dead pixels, X-ray hits and constant areas of the images as they are, not noise "
-	            "in their place."),
+	    .help = "Do not replace hot and dead pixels, X-ray hits and constant areas of the images by noise."),
 	ROW(FLAG, "erase-beads", erase_beads,
-	    .help = "Replace gold beads by noise: of use where particles were picked on beads; particles beside "
-	            "beads lose by it."),
+	    .help = "Replace gold beads by noise: useful where particles were picked on beads; particles next to "
+	            "beads become worse."),
 };
 const cyc_option_table cyc_project_input_table = CYC_OPTION_TABLE("project", ROWS);

@@ -115,22 +115,22 @@ static const char *fault_of_header(cyc_record *r, const char *kind)
 	struct stat s;
 	header *h = &r->h;
 	if (fstat(r->fd, &s) != 0 || !S_ISREG(s.st_mode)) return "cannot be read";
-	if (!read_exactly(r->fd, h, sizeof *h, 0)) return "is cut short";
+	if (!read_exactly(r->fd, h, sizeof *h, 0)) return "is truncated";
 	if (memcmp(h->magic, MAGIC, sizeof h->magic) != 0)
 		return "is not a record of this version of the program";
 	if (h->n_parts > CYC_RECORD_MAX_PARTS) return "is damaged";
 	if (!read_exactly(r->fd, r->table, (size_t)h->n_parts * sizeof *r->table, sizeof *h))
-		return "is cut short";
+		return "is truncated";
 	/* Whatever the header says is believed only from here on. */
 	if (h->header_hash != hash_header(h, r->table)) return "is damaged";
-	if (h->byte_order != BYTE_ORDER_MARK) return "was written by a machine of another byte order";
+	if (h->byte_order != BYTE_ORDER_MARK) return "was written by a machine with another byte order";
 	if (h->format != FORMAT || strncmp(h->version, CYCLOTOMO_VERSION, sizeof h->version) != 0)
 		return "was written by another version of the program";
-	if (strncmp(h->kind, kind, sizeof h->kind) != 0) return "is the record of something else";
+	if (strncmp(h->kind, kind, sizeof h->kind) != 0) return "is another kind of record";
 	int64_t at = (int64_t)(sizeof *h + (size_t)h->n_parts * sizeof *r->table);
 	if (s.st_size < at || (uint64_t)(s.st_size - at) != h->n_bytes)
-		return (uint64_t)s.st_size < (uint64_t)at + h->n_bytes ? "is cut short"
-		                                                       : "is longer than it was written";
+		return (uint64_t)s.st_size < (uint64_t)at + h->n_bytes ? "is truncated"
+		                                                       : "is longer than when it was written";
 	for (uint64_t i = 0; i < h->n_parts; i++) {
 		r->offset[i] = at;
 		at += (int64_t)(r->table[i].size * r->table[i].count);
@@ -212,7 +212,7 @@ done:
 
 void cyc_record_warn_unusable(const cyc_record *r, const char *consequence)
 {
-	cyc_warn("'%s' does not hold what was expected and is not used; %s", r->path, consequence);
+	cyc_warn("'%s' does not contain what was expected and is not used; %s", r->path, consequence);
 }
 
 void cyc_record_close(cyc_record **p)

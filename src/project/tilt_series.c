@@ -17,8 +17,7 @@ static cyc_status locate(char **path, int64_t *section, bool *has_section, const
 	if (!image) {
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s': row %d names no image",
 		                     ts->table_path, f + 1);
-		cyc_error_hint("tilt images are named by _%s, or a whole stack by "
-		               "_%s in tomograms.star",
+		cyc_error_hint("give tilt images in _%s, or a whole stack in _%s in tomograms.star",
 		               CYC_RLN_MICROGRAPH_NAME, CYC_RLN_TOMO_TILT_SERIES_NAME);
 		goto done;
 	}
@@ -71,7 +70,7 @@ static cyc_status check_none_missing(const cyc_tilt_series *ts, const char *root
 	while (!is_missing[f]) f++;
 	CYC_TRY(locate(&path, &section, &has_section, ts, f, root));
 	st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-	                     "tilt image '%s' (row %d of '%s') is not there or not readable; %d of the %d images "
+	                     "tilt image '%s' (row %d of '%s') is missing or cannot be read; %d of the %d images "
 	                     "of this tilt series are missing",
 	                     path, f + 1, ts->table_path, n_missing, ts->n_tilts);
 	cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
@@ -117,15 +116,15 @@ static cyc_status open_image(cyc_tilt_series *ts, int32_t f, const char *root)
 	          "row %d of '%s': '%s' is one tilt image but the file has %d sections", f + 1, ts->table_path,
 	          path, info->nz);
 	CYC_CHECK(ts->image_section[f] < info->nz, CYC_E_DATA,
-	          "row %d of '%s': section %lld of '%s' is wanted, the file has %d", f + 1, ts->table_path,
+	          "row %d of '%s': section %lld of '%s' is requested, but the file has %d", f + 1, ts->table_path,
 	          (long long)ts->image_section[f] + 1, path, info->nz);
 	CYC_CHECK(info->nx == ts->image_info[0].nx && info->ny == ts->image_info[0].ny, CYC_E_SHAPE,
-	          "row %d of '%s': '%s' has %d x %d pixels, the first image of the series has %d x %d", f + 1,
+	          "row %d of '%s': '%s' has %d x %d pixels, but the first image of the series has %d x %d", f + 1,
 	          ts->table_path, path, info->nx, info->ny, ts->image_info[0].nx, ts->image_info[0].ny);
 	double px = info->pixel_size_A, py = info->pixel_size_y_A;
 	CYC_CHECK(px <= 0.0 || py <= 0.0 || fabs(px - py) <= 1e-3 * px, CYC_E_SHAPE,
-	          "row %d of '%s': '%s' has pixels of %g x %g Å; only square pixels can be used", f + 1,
-	          ts->table_path, path, px, py);
+	          "row %d of '%s': '%s' has pixels of %g x %g Å; pixels must be square", f + 1, ts->table_path,
+	          path, px, py);
 done:
 	cyc_free(name);
 	return st;

@@ -76,7 +76,8 @@ static cyc_status read_deformation_type(cyc_tilt_series *ts, const cyc_star_bloc
 	if (y && !is_no_deformation(y))
 		CYC_TRY(cyc_star_double_of(&gy, g, row, CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_Y));
 	if (!(gx >= 0.0 && gx < 1000.0 && gy >= 0.0 && gy < 1000.0 && gx == floor(gx) && gy == floor(gy))) {
-		st = cyc_star_raise(CYC_E_DATA, g, row, "a deformation grid of %g x %g nodes is not usable", gx, gy);
+		st =
+			cyc_star_raise(CYC_E_DATA, g, row, "a deformation grid of %g x %g nodes is not possible", gx, gy);
 		goto done;
 	}
 	ts->deformation_grid[0] = (int32_t)gx;
@@ -181,10 +182,10 @@ static cyc_status find_tilt_columns(tilt_columns *c, const cyc_star_block *b)
 	st = cyc_star_require_column(&c->exposure, b, CYC_RLN_MICROGRAPH_PRE_EXPOSURE);
 	if (st != CYC_OK) {
 		if (cyc_star_column(b, CYC_WRP_DOSE) >= 0)
-			cyc_error_hint("_%s is Warp's name of it: rename the column", CYC_WRP_DOSE);
+			cyc_error_hint("Warp calls it _%s: rename the column", CYC_WRP_DOSE);
 		else
-			cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if it is not "
-			               "known, which weighs them alike");
+			cyc_error_hint("it is the dose before each exposure, in e/Å2; 0 for all tilts if unknown (no "
+			               "dose weighting)");
 	}
 	CYC_TRY(st);
 	c->xtilt = cyc_star_column(b, CYC_RLN_TOMO_X_TILT);
@@ -260,7 +261,7 @@ static cyc_status read_deformation(cyc_tilt *t, const cyc_star_block *b, int64_t
 	if (ts->deformation_type == CYC_DEFORMATION_FOURIER) wanted = n - n % 4;
 	if (n > 0 && row > 0 && ts->tilts[0].n_deformation > 0) wanted = ts->tilts[0].n_deformation;
 	if (n != wanted && n > 0) {
-		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s: wanted %d coefficients, found %d",
+		st = cyc_star_raise(CYC_E_DATA, b, row, "_%s: expected %d coefficients, found %d",
 		                    cyc_star_label(b, column), wanted, n);
 	}
 done:
@@ -326,15 +327,13 @@ static cyc_status read_tilt_table(cyc_tilt_series *ts, const cyc_star_block *b, 
 	CYC_TRY(cyc_alloc(&ts->tilts, (size_t)n, sizeof *ts->tilts));
 	for (int32_t f = 0; f < ts->n_tilts; f++) CYC_TRY(read_tilt(&ts->tilts[f], b, f, &c, ts));
 	if (!ts->tilts[0].has_angles && !ts->tilts[0].has_matrix) {
-		st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
-		                     "'%s': block '%s' has no tilt geometry: wanted _%s, _%s, "
-		                     "_%s and "
-		                     "_%s, or _%s, _%s and _%s",
-		                     file, ts->name, CYC_RLN_TOMO_Y_TILT, CYC_RLN_TOMO_Z_ROT,
-		                     CYC_RLN_TOMO_X_SHIFT_ANGST, CYC_RLN_TOMO_Y_SHIFT_ANGST, CYC_RLN_TOMO_PROJ_X,
-		                     CYC_RLN_TOMO_PROJ_Y, CYC_RLN_TOMO_PROJ_Z);
-		cyc_error_hint("align the tilt series first; RELION-5 drops the matrices of RELION-4 sets when it "
-		               "saves them, so use the set before that");
+		st = cyc_error_raise(
+			CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+			"'%s': block '%s' has no tilt geometry: it needs _%s, _%s, _%s and _%s, or _%s, _%s and _%s",
+			file, ts->name, CYC_RLN_TOMO_Y_TILT, CYC_RLN_TOMO_Z_ROT, CYC_RLN_TOMO_X_SHIFT_ANGST,
+			CYC_RLN_TOMO_Y_SHIFT_ANGST, CYC_RLN_TOMO_PROJ_X, CYC_RLN_TOMO_PROJ_Y, CYC_RLN_TOMO_PROJ_Z);
+		cyc_error_hint("align the tilt series first; RELION-5 loses the matrices of RELION-4 sets when "
+		               "saving them, so use the set from before that");
 		goto done;
 	}
 	ts->fractional_dose_e_per_A2 = fractional_dose(ts);
@@ -405,8 +404,7 @@ static void warn_of_excluded_tilts(const cyc_tomogram_set *s)
 		n_series += n > 0;
 	}
 	if (n_tilts > 0) {
-		cyc_warn("'%s': %lld tilt%s of %lld tilt series %s a contrast scale of 0: excluded tilts, which "
-		         "contribute nothing",
+		cyc_warn("'%s': %lld tilt%s of %lld tilt series %s a contrast scale of 0: excluded and not used",
 		         s->path, (long long)n_tilts, n_tilts == 1 ? "" : "s", (long long)n_series,
 		         n_tilts == 1 ? "has" : "have");
 	}
@@ -429,8 +427,8 @@ cyc_status cyc_tomogram_set_check_scales(const cyc_tomogram_set *s)
 		st = cyc_star_raise(CYC_E_DATA, b, row, "the contrast scale _%s is negative: %s (%lld tilt%s)",
 		                    CYC_RLN_CTF_SCALEFACTOR, cyc_star_text_of(b, row, CYC_RLN_CTF_SCALEFACTOR),
 		                    (long long)n, n == 1 ? " in all" : "s in all");
-		cyc_error_hint("no image has negative contrast: set these values to 0 to exclude the tilts, or to 1 "
-		               "to start again");
+		cyc_error_hint("negative contrast is impossible: set these values to 0 to exclude the tilts, or to 1 "
+		               "to refine them again");
 	}
 	return st;
 }
@@ -466,7 +464,7 @@ static void exclude_negative_scales(cyc_tomogram_set *s)
 	}
 	if (n > 0)
 		cyc_warn("%d tilt%s with a negative contrast scale count%s as excluded, the first in row %d of '%s'; "
-		         "set the scale to 1 to have a tilt back",
+		         "set the scale to 1 to use a tilt again",
 		         n, n == 1 ? "" : "s", n == 1 ? "s" : "", first_tilt + 1, first->table_path);
 }
 
@@ -516,7 +514,7 @@ cyc_status cyc_tomogram_set_read_unchecked(cyc_tomogram_set **out, const char *p
 		CYC_TRY(read_global_row(&s->series[i], global, i));
 		CYC_TRY(cyc__name_map_add(&first, &names, s->series[i].name, i));
 		if (first != i) {
-			st = cyc_star_raise(CYC_E_DATA, global, i, "tomogram '%s' is there already, in row %lld",
+			st = cyc_star_raise(CYC_E_DATA, global, i, "tomogram '%s' occurs twice, first in row %lld",
 			                    s->series[i].name, (long long)first + 1);
 			goto done;
 		}

@@ -37,8 +37,8 @@ static cyc_status geometry_of(double angle_rad[3], double shift_A[2], const cyc_
 		goto done;
 	}
 	CYC_CHECK(ts->image_nx > 0 && ts->image_ny > 0, CYC_E_DATA,
-	          "tilt series '%s': its projection matrices can only be turned into angles and shifts with the "
-	          "size of the images, which are not open",
+	          "tilt series '%s': converting its projection matrices into angles and shifts needs the size of "
+	          "the images, which are not open",
 	          ts->name);
 	cyc_mat3 lin;
 	for (int i = 0; i < 3; i++) {

@@ -114,7 +114,7 @@ static bool is_whole(cyc_output_kind kind)
 {
 	return kind == CYC_OUTPUT_RECONSTRUCT || kind == CYC_OUTPUT_CTFREFINE ||
 	       kind == CYC_OUTPUT_CTFREFINE_TILTS || kind == CYC_OUTPUT_POLISH || kind == CYC_OUTPUT_SEPARATE ||
-	       kind == CYC_OUTPUT_JUDGE;
+	       kind == CYC_OUTPUT_JUDGE || kind == CYC_OUTPUT_POSTPROCESS;
 }
 
 static void remember(const char *path)
@@ -129,7 +129,13 @@ static void on_file(void *user, const char *path)
 {
 	(void)user;
 	written_file f = { 0 };
-	size_t n = strlen(g.dir);
+	size_t n = g.dir ? strlen(g.dir) : 0;
+	if (!g.dir) { /* cyc_outputs_watch() */
+		pthread_mutex_lock(&g.lock);
+		remember(path);
+		pthread_mutex_unlock(&g.lock);
+		return;
+	}
 	if (strncmp(path, g.dir, n) != 0) return;
 	const char *name = path + n;
 	while (*name == '/') name++;
@@ -160,6 +166,13 @@ cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_
 done:
 	cyc_free(path);
 	return st;
+}
+
+void cyc_outputs_watch(cyc_output_kind kind)
+{
+	cyc_outputs_forget(NULL);
+	g.kind = kind;
+	cyc_outfile_set_listener(on_file, NULL);
 }
 
 void cyc_outputs_discard(void)

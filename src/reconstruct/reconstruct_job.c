@@ -57,10 +57,10 @@ static cyc_status check_options(const cyc_reconstruct_options *o)
 	CYC_CHECK(!o->from_stacks ||
 	              !(o->no_ctf || o->whiten || o->no_circle_crop || o->listed_frames || o->crop_images),
 	          CYC_E_USAGE,
-	          "--no-ctf, --whiten, --no-circle-crop, --crop-images and --listed-frames are for windows of "
-	          "tilt images; those of --from-stacks are cut already");
+	          "--no-ctf, --whiten, --no-circle-crop, --crop-images and --listed-frames cannot be used with "
+	          "--from-stacks, whose images are already cut");
 	CYC_CHECK(!o->crop_images || (o->crop_px >= 12 && !(o->no_ctf || o->whiten)), CYC_E_USAGE,
-	          "--crop-images needs a --crop of at least 12 px, and does not go with --no-ctf and --whiten");
+	          "--crop-images needs a --crop of at least 12 px, and cannot be used with --no-ctf or --whiten");
 	CYC_CHECK(o->box_px <= 0 || o->crop_px <= 0 || (o->crop_px % 2 == 0 && o->crop_px <= o->box_px),
 	          CYC_E_USAGE, "the cropped box must be even and not larger than the box of %d px, got %d",
 	          o->box_px, o->crop_px);
@@ -125,8 +125,8 @@ static cyc_status load_stacks(job *j)
 		          "optics group '%s' has a magnification matrix, which is not used with extracted images; "
 		          "reconstruct from the tilt images",
 		          j->particles->optics[g].name);
-	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED,
-	          "'%s' has 3D volumes; only 2D stacks can be reconstructed from", j->input->particles);
+	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED, "'%s' has 3D volumes; --from-stacks needs 2D stacks",
+	          j->input->particles);
 	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
 	          "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
 	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE,
@@ -157,7 +157,7 @@ static cyc_status load(job *j)
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
 	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
 	if (!j->particles->has_halves)
-		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be told",
+		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be determined",
 		         j->input->particles, CYC_RLN_RANDOM_SUBSET);
 	if (j->o->from_stacks) {
 		CYC_TRY(load_stacks(j));
@@ -172,8 +172,8 @@ static cyc_status load(job *j)
 	if (j->o->listed_frames && !j->particles->particles[0].visible_frames) {
 		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "'%s' has no column _%s",
 		                j->input->particles, CYC_RLN_TOMO_VISIBLE_FRAMES);
-		cyc_error_hint("only extracted particles have it; without --listed-frames images are used whose "
-		               "window lies in the image");
+		cyc_error_hint("only extracted particles have it; without --listed-frames all images are used that "
+		               "contain the particle's window");
 		st = CYC_E_DATA;
 		goto done;
 	}
@@ -256,15 +256,15 @@ static cyc_status insert_all(job *j)
 		                j->box.window.box_px, (long long)j->result->n_images_outside);
 		cyc_error_hint(
 			o->whole_windows
-				? "use a smaller box, or leave --whole-windows out to keep windows that are partly inside"
-				: "use a smaller box, or see whether the particles belong to these tilt series");
+				? "use a smaller box, or leave out --whole-windows to use windows that are partly inside"
+				: "use a smaller box, or check whether the particles belong to these tilt series");
 		st = CYC_E_DATA;
 		goto done;
 	}
 	if (j->result->n_images_outside > 0)
 		cyc_info("%lld of %lld particle images left out: %s", (long long)j->result->n_images_outside,
 		         (long long)(j->result->n_images + j->result->n_images_outside),
-		         j->o->listed_frames ? "they are not listed" : "their window leaves the image");
+		         j->o->listed_frames ? "they are not listed" : "their window extends beyond the image");
 done:
 	cyc_free(checkpoint);
 	return st;

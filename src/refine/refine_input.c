@@ -56,7 +56,7 @@ static cyc_status check_one_kind(const cyc_project_view *p)
 			fabs(ts->pixel_size_A / first->pixel_size_A - 1) < 2e-3 && ts->voltage_kV == first->voltage_kV,
 			CYC_E_UNSUPPORTED,
 			"tilt series %s (%.4g Å, %g kV) and %s (%.4g Å, %g kV) cannot be refined in one run: select "
-			"particles of one kind",
+			"particles with one pixel size and voltage",
 			first->name, first->pixel_size_A, first->voltage_kV, ts->name, ts->pixel_size_A, ts->voltage_kV);
 	}
 done:
@@ -102,7 +102,7 @@ static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view
 		st = cyc_error_raise(
 			CYC_E_SHAPE, __FILE__, __LINE__, __func__,
 			"the half maps (%s) have a box of %d px, larger than the box of the windows, %d px",
-			maps[0] ? maps[0] : "to be made", n_px, r->box_px);
+			maps[0] ? maps[0] : "not made yet", n_px, r->box_px);
 		cyc_error_hint(
 			"use --b %d or more, or make smaller half maps: cyclotomo reconstruct --b %d --crop %d ...", n_px,
 			n_px, r->box_px);
@@ -135,10 +135,10 @@ static cyc_status require_images(const cyc_refine_input *in)
 	for (int32_t i = 0; i < in->tomograms->n_series; i++)
 		for (int32_t f = 0; f < in->tomograms->series[i].n_tilts && cyc_refine_n_particles(in, i) > 0; f++)
 			if (in->tomograms->series[i].tilts[f].scale != 0) return CYC_OK;
-	st =
-		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                    "'%s': all tilts of all series with particles are excluded (_%s 0): no image is left",
-	                    in->set->tomograms, CYC_RLN_CTF_SCALEFACTOR);
+	st = cyc_error_raise(
+		CYC_E_DATA, __FILE__, __LINE__, __func__,
+		"'%s': all tilts of all series with particles are excluded (_%s 0): no images are left",
+		in->set->tomograms, CYC_RLN_CTF_SCALEFACTOR);
 	cyc_error_hint("set the scales of good tilts to 1");
 	return st;
 }
@@ -160,19 +160,20 @@ cyc_status cyc_refine_require_tilts(const cyc_refine_input *in, int32_t first, i
 	}
 	if (n_without == n_series) {
 		if (last < 0)
+			st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			                     "there are no tilts from tilt %d on: no series has more than %d tilts",
+			                     first, most);
+		else
 			st = cyc_error_raise(
 				CYC_E_USAGE, __FILE__, __LINE__, __func__,
-				"no tilt lies in the range from tilt %d on: no series has more than %d tilts", first, most);
-		else
-			st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-			                     "no tilt lies between tilt %d and tilt %d: the longest series has %d tilts",
-			                     first, last, most);
+				"there are no tilts between tilt %d and tilt %d: the longest series has %d tilts", first,
+				last, most);
 		cyc_error_hint("tilts are counted from 0: give a range from 0 to %d", most - 1);
 		goto done;
 	}
 	if (n_without > 0)
-		cyc_warn("%d of %d tilt series have no tilt in the range that is asked for, the first %s: nothing is "
-		         "changed there",
+		cyc_warn("%d of %d tilt series have no tilts in the requested range, the first is %s: they are left "
+		         "unchanged",
 		         n_without, n_series, example);
 done:
 	return st;
@@ -232,7 +233,8 @@ cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in,
                                 double frequency_cutoff_A)
 {
 	if (!in->reference_files[2])
-		cyc_warn("no mask is given: noise around the particle weakens the reference; give --mask");
+		cyc_warn("no mask is given: noise around the particle degrades the reference; give --mask (cycle: "
+		         "--mask-align and --mask-fsc)");
 	const cyc_reference_files files = { { in->reference_files[0], in->reference_files[1] },
 		                                in->reference_files[2],
 		                                in->reference_files[3],

@@ -1,6 +1,6 @@
 #include "refine3d/frames.h"
 
-#include "map/map_internal.h"
+#include "map/shells.h"
 
 #include <lapacke.h>
 #include <math.h>

@@ -1,6 +1,7 @@
 #include "refine3d/half_maps.h"
 
-#include "map/map_internal.h"
+#include "map/half_map_fsc.h"
+#include "map/shells.h"
 #include "refine3d/group_maps.h"
 
 #include <math.h>

@@ -88,9 +88,9 @@ static cyc_status judge_half(cyc_refine3d_job *j, int32_t half)
 	}
 	CYC_TRY(cyc_membership_fit(probability, m, agreement, n, j->state.n_poses));
 	if (!m->is_told_apart && n > 0)
-		cyc_warn("half-set %d: too few particles agree with the map to tell them from what is not one; all "
-		         "are kept",
-		         half + 1);
+		cyc_warn(
+			"half-set %d: too few particles agree with the map to distinguish them from junk; all are kept",
+			half + 1);
 	for (int64_t i = 0; i < n; i++) {
 		cyc_refined *r = &j->refined[index[i]];
 		r->probability = probability[i] < LEAST_WEIGHT       ? 0
@@ -127,7 +127,7 @@ cyc_status cyc_refine3d_judge(cyc_refine3d_job *j)
 	}
 	j->state.n_improbable = n;
 	if (n > 0)
-		cyc_info("iteration %d: %lld of %lld particles are probably not the particle, or not at this pose "
+		cyc_info("iteration %d: %lld of %lld picks probably do not show the particle, or not at this pose "
 		         "(sum of probabilities %.1f)",
 		         j->state.iteration, (long long)n, (long long)j->particles->n, share);
 done:

@@ -106,10 +106,9 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
 		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
 		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
-		cyc_info("poses of iteration %d: log-likelihood of images against maps of other groups %+.1f +- "
-		         "%.1f, compared with %s",
+		cyc_info("poses of iteration %d: log-likelihood of held-out images %+.1f +- %.1f compared with %s",
 		         iteration, sum, s->evidence_gain_error,
-		         s->best_iteration == 0 ? "the start" : "the best before");
+		         s->best_iteration == 0 ? "the start" : "the best so far");
 	}
 	if (!*is_better) goto done;
 	s->best_iteration = iteration;
@@ -136,7 +135,7 @@ cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_jo
 	}
 	*are_better = given > own;
 	if (*are_better)
-		cyc_info("the given half maps foretell the images better (log-likelihood %.0f) than maps of these "
+		cyc_info("the given half maps predict the images better (log-likelihood %.0f) than maps of these "
 		         "particles (%.0f): the poses found with them are kept",
 		         given, own);
 done:

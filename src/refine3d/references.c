@@ -2,7 +2,7 @@
  * its half-set. */
 #include "refine3d/refine3d_internal.h"
 
-#include "map/map_internal.h"
+#include "map/half_map_fsc.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,8 +30,8 @@ cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j)
 	for (int64_t p = 0; p < j->particles->n; p++) n[j->particles->particles[p].half > 0]++;
 	int32_t n_groups = cyc_group_count(n[0] < n[1] ? n[0] : n[1]);
 	if (n_groups < 2) {
-		cyc_warn("half-sets of %lld and %lld particles are too small to be dealt to groups: each particle is "
-		         "compared with a map that it is in",
+		cyc_warn("half-sets of %lld and %lld particles are too small to be divided into groups: each "
+		         "particle is compared with a map that contains it",
 		         (long long)n[0], (long long)n[1]);
 		goto done;
 	}
@@ -63,7 +63,7 @@ static cyc_status create_groups(cyc_refine3d_job *j)
 	/* All references at once if the plan has room for them; else as many as it has, each made twice. */
 	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_bytes / one), 1), j->n_groups);
 	if (!j->has_told_groups)
-		cyc_info("half-sets in %d groups, each compared with the map of the others: %.2f GB for their sums, "
+		cyc_info("half-sets in %d groups, each compared with a map of the others: %.2f GB for their sums, "
 		         "%.2f GB for references",
 		         j->n_groups, sums / 1e9, j->n_at_once * one / 1e9);
 	j->has_told_groups = true;
@@ -153,8 +153,8 @@ cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
 		                     first, j->o->n_threads));
 		j->uses_groups[h] = rho >= LEAST_SHARED_NOISE;
 		if (!j->uses_groups[h])
-			cyc_info("half map %d is not made of these images (its noise correlates with theirs to %.2f): it "
-			         "is used as it is in the first iteration",
+			cyc_info("half map %d was not made from these images (correlation with their noise %.2f): it is "
+			         "used unchanged in the first iteration",
 			         h + 1, rho);
 	}
 done:

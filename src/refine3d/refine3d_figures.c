@@ -113,10 +113,10 @@ cyc_status cyc_refine3d_write_figures(const cyc_refine3d_job *j)
 	fsc.v_line_label = mark;
 	for (int64_t i = 0; i < j->in.particles->n; i++) values[i] = j->refined[i].probability;
 	if (cyc_refine3d_judges(j))
-		fill(&h[0], values, j->in.particles->n, 1, "Probability of the particles", "P(particle)");
-	fill_errors(&h[1], values, j, 0, cyc_rad_to_deg(1), "Error of orientations, three axes together",
+		fill(&h[0], values, j->in.particles->n, 1, "Probability of being the particle", "P(particle)");
+	fill_errors(&h[1], values, j, 0, cyc_rad_to_deg(1), "Error of orientations, three axes combined",
 	            "standard error (degrees)");
-	fill_errors(&h[2], values, j, 3, 1, "Error of positions, three axes together", "standard error (Å)");
+	fill_errors(&h[2], values, j, 3, 1, "Error of positions, three axes combined", "standard error (Å)");
 	CYC_TRY(write_pages(j, &fsc, h, 3));
 	CYC_TRY(write_directions(j));
 done:

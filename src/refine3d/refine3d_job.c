@@ -3,7 +3,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
-#include "map/map_internal.h"
+#include "map/map_files.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -42,13 +42,12 @@ static cyc_status check_options(const cyc_refine3d_options *o)
 	}
 	CYC_CHECK(
 		o->from_stacks || o->box_px > 0 || (o->crop_px <= 0 && fabs(o->binning - 1) <= 0), CYC_E_USAGE,
-		"--crop and --bin come with a box (--b): without it all three are those of the extracted particles");
+		"--crop and --bin need a box (--b): without it all three are taken from the extracted particles");
 	CYC_CHECK(o->offset_range_px <= 12 * o->offset_step_px, CYC_E_USAGE,
 	          "the range of the offsets must be at most 12 steps, got %g and %g px", o->offset_range_px,
 	          o->offset_step_px);
 	CYC_CHECK(!(o->no_search && o->no_follow), CYC_E_USAGE,
-	          "with neither a search nor following, nothing is left to refine: leave out --no-search or "
-	          "--no-follow");
+	          "with --no-search and --no-follow there is nothing to refine: leave out one of them");
 done:
 	return st;
 }
@@ -73,12 +72,12 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
 	for (size_t i = 0; i < cyc_volume_count(v); i++)
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
-		          "the mask %s has a value of %g; masks go from 0 to 1", mask, (double)v->data[i]);
+		          "the mask %s has a value of %g; masks must be between 0 and 1", mask, (double)v->data[i]);
 	double reach_px = cyc_mask_reach_px(v);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask);
 	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
-	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
-	          mask, CYC_LEAST_MASK_RADIUS_PX);
+	          "the mask %s reaches less than %d px from the centre: too small for a reference", mask,
+	          CYC_LEAST_MASK_RADIUS_PX);
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -95,9 +94,10 @@ static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_vie
 	CYC_TRY(cyc_backend_check(o->backend));
 	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry));
 	for (int32_t g = 0; g < p->particles->n_optics; g++)
-		CYC_CHECK(!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED,
-		          "optics group '%s' has a magnification matrix, with which poses cannot be refined yet",
-		          p->particles->optics[g].name);
+		CYC_CHECK(
+			!p->particles->optics[g].has_magnification, CYC_E_UNSUPPORTED,
+			"optics group '%s' has a magnification matrix, which is not supported yet when refining poses",
+			p->particles->optics[g].name);
 	if (!o->from_stacks && o->box_px > 0) {
 		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
 		CYC_TRY(cyc_check_window(p, box.window.box_px));
@@ -159,9 +159,8 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
 	if (!j->stacks->are_2d) {
 		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                "'%s' has 3D volumes; poses can only be refined from 2D stacks",
-		                j->in.set->particles);
-		cyc_error_hint("extract with --stack2d, or leave --from-stacks out to refine from the tilt images");
+		                "'%s' has 3D volumes; --from-stacks needs 2D stacks", j->in.set->particles);
+		cyc_error_hint("extract with --stack2d, or leave out --from-stacks to refine from the tilt images");
 		st = CYC_E_UNSUPPORTED;
 		goto done;
 	}
@@ -231,12 +230,12 @@ static cyc_status read_input(cyc_refine3d_job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	if (j->is_one_map && o->lowpass_A <= 0) {
-		cyc_error_raise(
-			CYC_E_USAGE, __FILE__, __LINE__, __func__,
-			"%s is one map for both half-sets: it needs an initial low-pass, so that they share no detail",
-			o->ref1);
-		cyc_error_hint("give --ini_high (60 Å without good poses, well short of the resolution sought in any "
-		               "case), or half maps");
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+		                "%s is one map for both half-sets: it needs an initial low-pass filter, so that the "
+		                "half-sets stay independent",
+		                o->ref1);
+		cyc_error_hint("give --ini_high (60 Å without good poses, and always well below the expected "
+		               "resolution), or half maps");
 		st = CYC_E_USAGE;
 		goto done;
 	}
@@ -271,7 +270,7 @@ static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const ch
 	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
 	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
 	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
-		cyc_info("%s: %d px of %.4g Å made into %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px,
+		cyc_info("%s: %d px of %.4g Å resampled to %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px,
 		         j->box.pixel_size_A);
 done:
 	cyc_volume_destroy(&v);
@@ -295,8 +294,9 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		float *w = &j->mask->data[i];
 		if (!name) *w = r <= R ? 1 : r >= R + 5 ? 0 : (float)(0.5 + 0.5 * cos(CYC_PI * (r - R) / 5));
 		/* Resampling rings a little; more than that is no mask. */
-		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA, "the mask %s has a value of %g; masks go from 0 to 1",
-		          name ? name : "", (double)*w);
+		CYC_CHECK(*w > -0.2F && *w < 1.2F, CYC_E_DATA,
+		          "the mask %s has a value of %g; masks must be between 0 and 1", name ? name : "",
+		          (double)*w);
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
 	}
@@ -304,9 +304,9 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px",
 	          name ? name : "", n);
 	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
-	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
+	          "the mask %s reaches less than %d px from the centre: too small for a reference",
 	          name ? name : "of the particle diameter", CYC_LEAST_MASK_RADIUS_PX);
-	if (is_resampled && name) cyc_info("%s: values outside of 0 to 1 were cut", name);
+	if (is_resampled && name) cyc_info("%s: values outside 0 to 1 were clipped", name);
 	j->maps_spec.mask_diameter_px = 2 * reach_px;
 done:
 	return st;
@@ -405,10 +405,10 @@ static cyc_status start_particles(cyc_refine3d_job *j)
 	}
 	j->has_no_prior = j->start_is_refined && !has_prior;
 	if (j->has_no_prior)
-		cyc_info("these poses were refined from images already: they are no prior for another refinement "
-		         "from images");
+		cyc_info("these poses were already refined from images: they are not used as a prior");
 	else if (j->start_is_refined)
-		cyc_info("these poses were refined from images already: the prior is about what they were before");
+		cyc_info(
+			"these poses were already refined from images: the prior is centred on the poses before that");
 done:
 	return st;
 }
@@ -452,9 +452,8 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	                                           z.crop_px, z.pixel_size_A, o->cutoff_frac);
 	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
 	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE,
-	          "a search among %.2g poses of each particle would take hours for each: use a lower "
-	          "--healpix-order, a smaller "
-	          "--sigma-angle, or a smaller --offset-range",
+	          "a search of %.2g poses per particle would take hours for each: use a lower --healpix-order, a "
+	          "smaller --sigma-angle, or a smaller --offset-range",
 	          n_poses);
 	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
@@ -616,8 +615,8 @@ static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 	}
 	s->n_found_again += n_found;
 	*is_any_found = n_found > 0;
-	cyc_info("iteration %d: %lld particles that agree far less than expected were looked for among all "
-	         "rotations: %lld found",
+	cyc_info("iteration %d: for %lld particles that agree far less than expected all rotations were "
+	         "searched: %lld were found at another pose",
 	         s->iteration, (long long)n, (long long)n_found);
 done:
 	cyc_free(which);
@@ -686,7 +685,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		if (!is_any_found) {
 			s->iteration--;
 			s->has_converged = true;
-			cyc_info("nothing is gained any more: the poses of %s are the best",
+			cyc_info("no further improvement: the poses of %s are the best",
 			         s->best_iteration == 0 ? "the start" : "the iteration before");
 			goto done;
 		}
@@ -705,22 +704,23 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	                                       SIGNIFICANT * s->offset_error_A / sqrt(3)))
 		s->has_converged = true;
 	cyc_info(
-		"iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses moved by %.3f degrees and %.3f "
-		"Å, known to %.3f and %.3f (start: %.2f and %.2f); posterior %.2f",
+		"iteration %d: FSC 0.5 at %.2f Å, 0.143 at %.2f Å, mean %.4f; poses changed by %.3f degrees and %.3f "
+		"Å, standard errors %.3f degrees and %.3f Å (of the start: %.2f and %.2f); mean maximum of the "
+		"posterior %.2f",
 		s->iteration, s->resolution_A, s->resolution_143_A, s->mean_fsc,
 		cyc_rad_to_deg(s->change_rotation_rad), s->change_offset_A, cyc_rad_to_deg(s->rotation_error_rad),
 		s->offset_error_A,
 		cyc_rad_to_deg(sqrt(1.5 * (cyc_square(s->sigma_angle_rad[0]) + cyc_square(s->sigma_angle_rad[1])))),
 		sqrt(1.5 * (cyc_square(s->sigma_offset_A[0]) + cyc_square(s->sigma_offset_A[1]))), s->average_p_max);
 	if (cyc_vec3_norm2(j->frame.turn_rad) > 0 || cyc_vec3_norm2(j->frame.shift_A) > 0)
-		cyc_info("iteration %d: the half maps differed by a turn of %.3f degrees and a shift of %.3f Å, "
-		         "which are taken off",
+		cyc_info("iteration %d: the half maps were rotated by %.3f degrees and shifted by %.3f Å relative to "
+		         "each other; this was corrected",
 		         s->iteration, cyc_rad_to_deg(sqrt(cyc_vec3_norm2(j->frame.turn_rad))),
 		         sqrt(cyc_vec3_norm2(j->frame.shift_A)));
 	const double(*f)[4] = (const double(*)[4])s->error_factor;
 	if (!j->o->no_follow)
-		cyc_info("iteration %d: standard errors are %.2f times what noise alone would make them in rotation, "
-		         "%.2f, %.2f and %.2f along x, y and z",
+		cyc_info("iteration %d: standard errors are larger than from noise alone by a factor of %.2f "
+		         "(rotation) and %.2f, %.2f, %.2f (x, y, z)",
 		         s->iteration, 0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]),
 		         0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
 done:
@@ -747,8 +747,7 @@ static cyc_status finish(cyc_refine3d_job *j)
 		is_other = cyc_refine3d_restore_best(j);
 	}
 	if (s->best_iteration == 0 && is_other)
-		cyc_info("the poses as they were given agree best with images that had no part in the maps: they are "
-		         "left as they were");
+		cyc_info("the input poses agree best with held-out images: they are kept");
 	if (is_other || !j->maps->merged) {
 		cyc_refine3d_apply_poses(j);
 		cyc_half_maps_destroy(&j->maps);
@@ -765,7 +764,8 @@ static cyc_status judge_only(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_result *r = j->result;
-	CYC_CHECK(cyc_refine3d_judges(j), CYC_E_USAGE, "particles are not judged with RELION's noise");
+	CYC_CHECK(cyc_refine3d_judges(j), CYC_E_USAGE,
+	          "the probabilities of particles are not computed with RELION's noise spectra");
 	CYC_TRY(cyc_make_dirs(j->in.out));
 	j->state.iteration = 1;
 	CYC_TRY(cyc_refine3d_make_reference(j));

@@ -4,7 +4,7 @@
  */
 #include "refine3d/refine3d_internal.h"
 
-#include "map/map_internal.h"
+#include "map/half_map_fsc.h"
 #include "halfmaps/accumulate.h"
 #include "halfmaps/sums.h"
 #include "refine/prediction_pass.h"

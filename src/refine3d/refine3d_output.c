@@ -98,7 +98,7 @@ static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, c
 	CYC_TRY(cyc_particle_column(score, set, CYC_RLN_LOG_LIKELI_CONTRIBUTION));
 	CYC_TRY(cyc_particle_set_separate(keep, &j->result->n_removed, set, j->o->min_separation_A, score));
 	CYC_TRY(cyc_particle_set_write(set, keep, path));
-	cyc_info("%lld of %lld particles are nearer than %g Å to a better one and left out",
+	cyc_info("%lld of %lld particles are left out, because they are closer than %g Å to a better one",
 	         (long long)j->result->n_removed, (long long)set->n, j->o->min_separation_A);
 done:
 	cyc_particle_set_destroy(&set);

@@ -13,8 +13,9 @@ static cyc_status read_optics(cyc_refine3d_boxes *out, const cyc_particle_set *s
 	if (!b || cyc_star_n_rows(b) == 0 || cyc_star_column(b, CYC_RLN_IMAGE_SIZE) < 0 ||
 	    cyc_star_column(b, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING) < 0) {
 		st = cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		                     "a box size is needed (--b): the optics table of '%s' tells none", set->path);
-		cyc_error_hint("particles of an extraction have %s and %s there", CYC_RLN_IMAGE_SIZE,
+		                     "a box size is needed (--b): '%s' does not give one in its optics table",
+		                     set->path);
+		cyc_error_hint("extracted particles have %s and %s there", CYC_RLN_IMAGE_SIZE,
 		               CYC_RLN_TOMO_SUBTOMOGRAM_BINNING);
 		goto done;
 	}
@@ -24,8 +25,8 @@ static cyc_status read_optics(cyc_refine3d_boxes *out, const cyc_particle_set *s
 		CYC_TRY(cyc_star_double_of(&binning, b, row, CYC_RLN_TOMO_SUBTOMOGRAM_BINNING));
 		CYC_CHECK(size >= 16 && size <= 8192 && fmod(size, 2) <= 0 && binning >= 1 && binning <= 1000,
 		          CYC_E_DATA,
-		          "'%s': block 'optics', row %lld: images of %g px at binning %g; wanted are an even size of "
-		          "16 or more and a binning of 1 or more",
+		          "'%s': block 'optics', row %lld: images of %g px at binning %g; the size must be even and "
+		          "at least 16, the binning at least 1",
 		          set->path, (long long)row + 1, size, binning);
 		CYC_CHECK(row == 0 ||
 		              (fabs(size - out->crop_px) <= 0 && fabs(binning - out->binning) <= 1e-6 * binning),
@@ -58,9 +59,8 @@ cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refin
 	CYC_TRY(read_optics(out, in->particles));
 	CYC_TRY(cyc_tilt_series_open(first, in->root));
 	out->box_px = widest_window(out, first);
-	cyc_info("the stacks of the particles are not read: windows of %d px are cut from the tilt images, for "
-	         "maps of the stacks' %d px at binning %g (--b, --crop and "
-	         "--bin set others)",
+	cyc_info("the particles' stacks are not read: windows of %d px are cut from the tilt images, for maps of "
+	         "the same %d px at binning %g as the stacks (change with --b, --crop and --bin)",
 	         out->box_px, out->crop_px, out->binning);
 done:
 	return st;

@@ -56,7 +56,7 @@ cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be,
 	size_t plane = cyc_half_count2(N),
 		   n_threads = (size_t)cyc_n_workers(INT64_MAX, cyc_backend_n_threads(be));
 	*out = NULL;
-	CYC_CHECK(coefficients->box_px == N, CYC_E_INTERNAL, "coefficients of a box of %d px for images of %d px",
+	CYC_CHECK(coefficients->box_px == N, CYC_E_INTERNAL, "the box of %d px does not fit images of %d px",
 	          coefficients->box_px, N);
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	s->be = be;
@@ -141,7 +141,7 @@ static cyc_status read_task(void *arg, int64_t k, int i_thread)
 		if (!(shift_px <= LARGEST_OFFSET * stacks->box_px)) {
 			cyc_error_raise(
 				CYC_E_DATA, __FILE__, __LINE__, __func__,
-				"its offsets (rlnOrigin...) move the particle by %.1f px, out of its images of %d px",
+				"its offsets (rlnOrigin...) shift the particle by %.1f px, out of its images of %d px",
 				shift_px, stacks->box_px);
 			cyc_error_hint("extract again: 'cyclotomo extract' cuts at the refined positions");
 			st = CYC_E_DATA;

@@ -187,6 +187,18 @@ void cyc__canvas_ring(cyc__canvas *c, double x, double y, double r, double width
 	}
 }
 
+/* Glyphs as the font has them. By default they are fitted to the pixels, and whether they are depends on what
+ * the process has drawn before: the same figure would have other bytes after a restart. */
+static void set_plain_glyphs(cairo_t *cr)
+{
+	cairo_font_options_t *options = cairo_font_options_create();
+	cairo_font_options_set_antialias(options, CAIRO_ANTIALIAS_GRAY);
+	cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_NONE);
+	cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
+	cairo_set_font_options(cr, options);
+	cairo_font_options_destroy(options);
+}
+
 static void text_cairo(cyc__canvas *c, double x, double y, const char *text, cyc__text_style style)
 {
 	cairo_text_extents_t extents;
@@ -197,6 +209,7 @@ static void text_cairo(cyc__canvas *c, double x, double y, const char *text, cyc
 		cairo_select_font_face(c->cr, "sans", CAIRO_FONT_SLANT_NORMAL,
 		                       style.is_bold ? CAIRO_FONT_WEIGHT_BOLD : CAIRO_FONT_WEIGHT_NORMAL);
 		cairo_set_font_size(c->cr, style.size);
+		set_plain_glyphs(c->cr);
 		cairo_set_source_rgb(c->cr, style.colour.r, style.colour.g, style.colour.b);
 		cairo_text_extents(c->cr, clean.data, &extents);
 		cairo_translate(c->cr, x, y);
@@ -250,7 +263,7 @@ cyc_status cyc__canvas_png(cyc__buffer *out, const cyc__canvas *c)
 		s = cairo_surface_write_to_png_stream(cairo_get_target(c->cr), write_chunk, out);
 	CYC_TRY(out->status);
 	CYC_CHECK(s == CAIRO_STATUS_SUCCESS, s == CAIRO_STATUS_NO_MEMORY ? CYC_E_NOMEM : CYC_E_INTERNAL,
-	          "the drawing library failed: %s", cairo_status_to_string(s));
+	          "the drawing library (cairo) failed: %s", cairo_status_to_string(s));
 done:
 	return st;
 }

@@ -190,7 +190,7 @@ static void draw_bar(cyc__canvas *c, double highest)
 	snprintf(text, sizeof text, "%.3g", highest);
 	cyc__canvas_text(c, left + BAR_WIDTH, top + 21, text,
 	                 (cyc__text_style){ 11, CYC__CENTRE, false, false, k_ink });
-	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times an even spread",
+	cyc__canvas_text(c, left + BAR_WIDTH + 22, top + 8, "times uniform",
 	                 (cyc__text_style){ 11, CYC__LEFT, false, false, k_ink });
 }
 
@@ -205,7 +205,7 @@ cyc_status cyc_directions_png(char **out, size_t *n, const double *rot_rad, cons
 	*out = NULL;
 	*n = 0;
 	CYC_CHECK(n_directions >= 0 && (n_directions == 0 || (rot_rad && tilt_rad)), CYC_E_USAGE,
-	          "no arrays of %lld directions", (long long)n_directions);
+	          "%lld directions, but no arrays", (long long)n_directions);
 	CYC_TRY(grid_create(&g, n_directions));
 	int64_t n_counted = grid_fill(&g, rot_rad, tilt_rad, n_directions);
 	surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, SCALE * (int)c.width, SCALE * (int)c.height);

@@ -195,8 +195,7 @@ cyc_status cyc__sim_model_make(cyc__sim_model *m, const cyc_simulate_options *o)
 	m->radius_A = o->radius_A > 0 ? o->radius_A : 0.3 * o->box_px * o->pixel_size_A;
 	double r_out = m->radius_A - k_side_chain_reach_A, r_in = sym->n >= 12 ? 0.35 * r_out : 0;
 	CYC_CHECK(r_out >= 8, CYC_E_USAGE,
-	          "a particle of radius %.1f Å is too small to hold a helix: at least 13 Å are needed",
-	          m->radius_A);
+	          "a particle of radius %.1f Å is too small for a helix: it must be at least 13 Å", m->radius_A);
 	CYC_TRY(grid_create(&g, m->radius_A));
 	/* Loosely packed: parts of real particles are too disordered to be seen. */
 	double n_wanted = 0.8 * 4.0 / 3 * CYC_PI * (pow(r_out, 3) - pow(r_in, 3)) / k_residue_A3 / sym->n;

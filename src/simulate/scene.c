@@ -151,8 +151,8 @@ static cyc_status find_place(cyc_vec3 *out, cyc_rng *r, const cyc__sim_scene *s,
 		goto done;
 	}
 	cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                "only %d of %d particles of radius %.0f Å fit into tilt series %d with a distance of %d "
-	                "px from the image border in all tilts",
+	                "only %d of %d particles of radius %.0f Å fit into tilt series %d at a distance of %d px "
+	                "from the image border in all tilts",
 	                (int)n_placed, (int)o->n_particles, radius, (int)i_series + 1, (int)edge);
 	cyc_error_hint("lower --particles or --edge-px, or raise --size or --thickness");
 	st = CYC_E_DATA;
@@ -253,7 +253,7 @@ cyc_status cyc__sim_scene_make(cyc__sim_scene *s, double particle_radius_A, cons
 	s->size_px[1] = s->image_ny + s->image_ny % 2;
 	s->size_px[2] = 2 * (int32_t)ceil(0.6 * o->thickness_A / o->pixel_size_A);
 	CYC_CHECK(o->thickness_A >= 2 * particle_radius_A, CYC_E_USAGE,
-	          "ice of %.0f Å cannot hold particles of radius %.0f Å", o->thickness_A, particle_radius_A);
+	          "ice of %.0f Å is too thin for particles of radius %.0f Å", o->thickness_A, particle_radius_A);
 	size_t n_tilts = (size_t)s->n_series * (size_t)s->n_tilts;
 	CYC_TRY(cyc_alloc(&s->truth, n_tilts, sizeof *s->truth));
 	CYC_TRY(cyc_alloc(&s->given, n_tilts, sizeof *s->given));

@@ -91,24 +91,24 @@ static cyc_status check_sizes(const cyc_simulate_options *o)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(o->out_dir && o->out_dir[0], CYC_E_USAGE, "no output folder is given");
-	CYC_CHECK(o->n_series >= 1 && o->n_series <= 999, CYC_E_USAGE, "1 to 999 tilt series can be made, not %d",
-	          (int)o->n_series);
+	CYC_CHECK(o->n_series >= 1 && o->n_series <= 999, CYC_E_USAGE,
+	          "the number of tilt series must be 1 to 999, got %d", (int)o->n_series);
 	CYC_CHECK(o->n_particles >= 1 && o->n_particles <= 100000, CYC_E_USAGE,
-	          "1 to 100000 particles per series can be made, not %d", (int)o->n_particles);
-	CYC_CHECK(o->n_tilts >= 1 && o->n_tilts <= 999, CYC_E_USAGE, "1 to 999 tilts can be made, not %d",
-	          (int)o->n_tilts);
+	          "the number of particles per series must be 1 to 100000, got %d", (int)o->n_particles);
+	CYC_CHECK(o->n_tilts >= 1 && o->n_tilts <= 999, CYC_E_USAGE,
+	          "the number of tilts must be 1 to 999, got %d", (int)o->n_tilts);
 	CYC_CHECK(o->image_nx >= 32 && o->image_nx <= 16384 && o->image_ny <= 16384 &&
 	              (o->image_ny <= 0 || o->image_ny >= 32),
-	          CYC_E_USAGE, "images must have 32 to 16384 px, not %d x %d", (int)o->image_nx,
+	          CYC_E_USAGE, "images must have 32 to 16384 px, got %d x %d", (int)o->image_nx,
 	          (int)o->image_ny);
 	CYC_CHECK(o->box_px >= 16 && o->box_px <= 512 && o->box_px % 2 == 0, CYC_E_USAGE,
-	          "the box must be even and 16 to 512 px, not %d", (int)o->box_px);
+	          "the box must be even and 16 to 512 px, got %d", (int)o->box_px);
 	CYC_CHECK(o->pixel_size_A >= 0.2 && o->pixel_size_A <= 50, CYC_E_USAGE,
-	          "a pixel size of 0.2 to 50 Å is wanted, not %g", o->pixel_size_A);
+	          "the pixel size must be 0.2 to 50 Å, got %g", o->pixel_size_A);
 	CYC_CHECK(o->tilt_step_rad >= 0 && o->tilt_step_rad * (o->n_tilts / 2) < cyc_deg_to_rad(80), CYC_E_USAGE,
 	          "%d tilts in steps of %g degrees reach beyond 80 degrees", (int)o->n_tilts,
 	          cyc_rad_to_deg(o->tilt_step_rad));
-	CYC_CHECK(o->hand == 1 || o->hand == -1, CYC_E_USAGE, "the hand is 1 or -1, not %d", (int)o->hand);
+	CYC_CHECK(o->hand == 1 || o->hand == -1, CYC_E_USAGE, "the hand must be 1 or -1, got %d", (int)o->hand);
 done:
 	return st;
 }
@@ -143,20 +143,20 @@ static cyc_status check_physics(const cyc_simulate_options *o)
 	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
 		CYC_CHECK(isfinite(numbers[i].value) &&
 		              (numbers[i].value > 0 || (numbers[i].may_be_zero && numbers[i].value >= 0)),
-		          CYC_E_USAGE, "the %s must %s, not %g", numbers[i].what,
+		          CYC_E_USAGE, "the %s must %s, got %g", numbers[i].what,
 		          numbers[i].may_be_zero ? "not be negative" : "be positive", numbers[i].value);
 	CYC_CHECK(o->thickness_A <= 1e5 && !(fabs(o->radius_A) > 1e4), CYC_E_USAGE,
-	          "ice of at most 100000 Å and particles of at most 10000 Å can be made, not %g and %g",
-	          o->thickness_A, o->radius_A);
+	          "the ice must be at most 100000 Å and particles at most 10000 Å, got %g and %g", o->thickness_A,
+	          o->radius_A);
 	CYC_CHECK(o->amplitude_contrast_frac >= 0 && o->amplitude_contrast_frac < 1, CYC_E_USAGE,
-	          "the amplitude contrast must lie in [0, 1), not %g", o->amplitude_contrast_frac);
-	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE,
-	          "aberrations of -20 to 20 rad can be planted, not %g", o->aberration_rad);
+	          "the amplitude contrast must be in [0, 1), got %g", o->amplitude_contrast_frac);
+	CYC_CHECK(fabs(o->aberration_rad) <= 20, CYC_E_USAGE, "aberrations must be -20 to 20 rad, got %g",
+	          o->aberration_rad);
 	CYC_CHECK(fabs(o->magnification_frac) <= 0.1, CYC_E_USAGE,
-	          "an anisotropic magnification of -0.1 to 0.1 can be planted, not %g", o->magnification_frac);
+	          "the anisotropic magnification must be -0.1 to 0.1, got %g", o->magnification_frac);
 	CYC_CHECK(o->defocus_min_A > 0 && o->defocus_min_A <= o->defocus_max_A && o->defocus_max_A <= 2e5,
 	          CYC_E_USAGE,
-	          "the defocus must lie between 0 and 200000 Å, minimum before maximum, not %g to %g",
+	          "the defocus must be 0 to 200000 Å, the minimum not above the maximum, got %g to %g",
 	          o->defocus_min_A, o->defocus_max_A);
 done:
 	return st;
@@ -192,8 +192,8 @@ static cyc_status check_free(const cyc_simulate_options *o)
 	bool is_leftover = cyc_path_exists(map) && !cyc_path_exists(set);
 	if (!o->force && path && !is_leftover) {
 		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-		                "there is a project already: %s would be written over", path);
-		cyc_error_hint("choose another folder, or write over it with --force");
+		                "a project exists already: %s would be overwritten", path);
+		cyc_error_hint("choose another folder, or overwrite it with --force");
 		st = CYC_E_IO;
 	}
 done:

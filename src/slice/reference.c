@@ -36,10 +36,10 @@ static cyc_status check_map(const cyc_volume *v, const char *name, int32_t box_p
 	cyc_status st = CYC_OK;
 	if (fabs(v->pixel_size_A / pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                "%s has pixels of %.4g Å, the tilt series of %.4g Å", name, v->pixel_size_A,
+		                "%s has a pixel size of %.4g Å, but the tilt series %.4g Å", name, v->pixel_size_A,
 		                pixel_size_A);
-		cyc_error_hint("a reference at the tilt series' own pixel size is needed: cyclotomo reconstruct "
-		               "--bin 1 --b %d ... makes one",
+		cyc_error_hint("a reference with the pixel size of the tilt series is needed: make one with "
+		               "cyclotomo reconstruct --bin 1 --b %d ...",
 		               box_px);
 		st = CYC_E_SHAPE;
 		goto done;
@@ -76,14 +76,14 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	for (size_t i = 0; i < cyc_volume_count(mask); i++) {
 		float w = mask->data[i];
 		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA,
-		          "the mask %s has a value of %g; masks go from 0 to 1", mask_name, (double)w);
+		          "the mask %s has a value of %g; masks must be between 0 and 1", mask_name, (double)w);
 		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
 	}
 	double reach_px = cyc_mask_reach_px(mask);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
 	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
-	          "the mask %s leaves only voxels less than %d px from the centre: too little for a reference",
-	          mask_name, CYC_LEAST_MASK_RADIUS_PX);
+	          "the mask %s reaches less than %d px from the centre: too small for a reference", mask_name,
+	          CYC_LEAST_MASK_RADIUS_PX);
 	*diameter_px = 2 * reach_px;
 	for (int h = 0; h < 2; h++)
 		CYC_TRY_CTX(cyc_half_map_check(half[h], h ? "half map 2" : "half map 1", map_name),
@@ -174,8 +174,8 @@ static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_re
 	char *path = NULL;
 	cyc_cfloat *ft[2] = { NULL, NULL };
 	if (!name) {
-		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too good because "
-		         "the mask is in both; give --fsc postprocess.star");
+		cyc_warn("no FSC file is given: the FSC of the masked half maps is used, which is too optimistic "
+		         "because both contain the mask; give --fsc postprocess.star");
 		r->fsc_is_own = true;
 		*box = half[0]->nx;
 		*n_shells = *box / 2 + 1;
@@ -189,9 +189,10 @@ static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_re
 	*n_shells = file->n_shells;
 	*box = file->box;
 	if (file->pixel_size_A > 0 && fabs(file->pixel_size_A / r->pixel_size_A - 1) > 5e-3) {
-		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
-		                "the FSC of %s is of maps with pixels of %.4g Å, the tilt series has %.4g Å", name,
-		                file->pixel_size_A, r->pixel_size_A);
+		cyc_error_raise(
+			CYC_E_SHAPE, __FILE__, __LINE__, __func__,
+			"the FSC in %s is for maps with a pixel size of %.4g Å, but the tilt series has %.4g Å", name,
+			file->pixel_size_A, r->pixel_size_A);
 		cyc_error_hint("post-process the half maps that are used here: cyclotomo postprocess --i half1.mrc "
 		               "--mask ... --o ...");
 		st = CYC_E_SHAPE;
@@ -249,7 +250,7 @@ static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_s
 	if (cutoff_A > 0) r->radius = (int32_t)fmin(r->radius, r->box_px * r->pixel_size_A / cutoff_A);
 	if (r->radius > r->box_px / 2 - 1) r->radius = r->box_px / 2 - 1;
 	CYC_CHECK(r->radius >= 3, CYC_E_DATA,
-	          "the half maps agree (FSC >= %.3f) only to %.1f Å: nothing can be refined with them",
+	          "the half maps agree (FSC >= %.3f) only to %.1f Å: too low a resolution to refine with",
 	          FSC_THRESHOLD, r->box_px * r->pixel_size_A / fmax(r->radius, 1));
 	for (int32_t i = 1; i <= r->radius; i++)
 		r->wiener[i] = fmin(fmax(cyc_radial_at(fsc, n_shells, i * ratio), 0), 1);

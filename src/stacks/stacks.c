@@ -63,8 +63,8 @@ static cyc_status read_optics(cyc_stacks *s)
 		if (s->box_px != (int32_t)box_px || fabs(s->pixel_size_A - pixel_size_A) > 1e-3 * pixel_size_A ||
 		    fabs(s->binning - binning) > 1e-3 * binning) {
 			st = cyc_star_raise(CYC_E_SHAPE, b, g,
-			                    "images of %g px of %g Å, binned by %g; those of the first optics group are "
-			                    "of %d px of %g Å, binned by %g",
+			                    "images have %g px of %g Å, binned by %g, but those of the first optics "
+			                    "group %d px of %g Å, binned by %g",
 			                    box_px, pixel_size_A, binning, s->box_px, s->pixel_size_A, s->binning);
 			cyc_error_hint("extract all particles with the same box and binning");
 			goto done;
@@ -108,13 +108,13 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 		nz = s->has_all_tilts[i] ? n_tilts : s->n_views[i];
 	}
 	CYC_CHECK(info->nx == N && info->ny == N && info->nz == nz, CYC_E_SHAPE,
-	          "'%s' has %d x %d x %d voxels; wanted are %d x %d (%s) x %d (%s%s)", s->data_files[i], info->nx,
+	          "'%s' has %d x %d x %d voxels; expected %d x %d (%s) x %d (%s%s)", s->data_files[i], info->nx,
 	          info->ny, info->nz, N, N, CYC_RLN_IMAGE_SIZE, nz, s->are_2d ? "ones in " : "",
 	          s->are_2d ? CYC_RLN_TOMO_VISIBLE_FRAMES : CYC_RLN_IMAGE_SIZE);
 	if (s->are_2d) goto done;
 	CYC_TRY(find_file(&s->weight_files[i], &weights, b, p->row, weight_column, root));
 	CYC_CHECK(weights.nx == N / 2 + 1 && weights.ny == N && weights.nz == 2 * N, CYC_E_SHAPE,
-	          "'%s' has %d x %d x %d voxels; wanted are %d x %d x %d", s->weight_files[i], weights.nx,
+	          "'%s' has %d x %d x %d voxels; expected %d x %d x %d", s->weight_files[i], weights.nx,
 	          weights.ny, weights.nz, N / 2 + 1, N, 2 * N);
 done:
 	return st;
@@ -132,9 +132,8 @@ static void warn_of_headers(const cyc_stacks *s)
 		if (n++ == 0) first = i;
 	}
 	if (n > 0)
-		cyc_warn("the headers of %lld extracted images give another pixel size than the optics table of '%s' "
-		         "(%.4g Å): "
-		         "'%s' (row %lld) has %.4g Å; the table's is used",
+		cyc_warn("the headers of %lld extracted images have another pixel size than the optics table of '%s' "
+		         "(%.4g Å): '%s' (row %lld) has %.4g Å; that of the table is used",
 		         (long long)n, s->particles->path, s->pixel_size_A, s->data_files[first],
 		         (long long)s->particles->particles[first].row + 1, s->data_info[first].pixel_size_A);
 }

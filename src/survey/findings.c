@@ -65,7 +65,7 @@ cyc_status cyc_finding_add_raised(cyc_finding **out, cyc_finding_list *l, const 
 	(*out)->code = raised;
 	CYC_TRY(cyc_strdup(&(*out)->found, error.message));
 	CYC_TRY(cyc_strdup(&(*out)->action,
-	                   error.hint[0] ? error.hint : "correct the file, or take it from where it came from"));
+	                   error.hint[0] ? error.hint : "correct the file, or get it again from its source"));
 done:
 	return st;
 }
@@ -120,7 +120,7 @@ static cyc_status found_text(char **out, const cyc_finding *f)
 	if (f->series) CYC_TRY(cyc_asprintf(&where, "tilt series %s: ", f->series));
 	if (isfinite(f->sigma)) CYC_TRY(cyc_asprintf(&sigma, " (%.0f standard errors)", f->sigma));
 	CYC_TRY(cyc_asprintf(out, "%s%s%s%s%s", where ? where : "", f->found ? f->found : "", sigma ? sigma : "",
-	                     has_wanted ? "; wanted: " : "", has_wanted ? f->wanted : ""));
+	                     has_wanted ? "; expected: " : "", has_wanted ? f->wanted : ""));
 done:
 	cyc_free(where);
 	cyc_free(sigma);

@@ -71,14 +71,14 @@ static cyc_status check_pixel_size(cyc_survey *s, int32_t i)
 	f->n_more = n - 1;
 	f->measured.value = header;
 	f->expected = ts->pixel_size_A;
-	CYC_FINDING_SAY(f->found, "the header of '%s' gives a pixel size of %.4g Å, '%s' (_%s) %.4g Å",
+	CYC_FINDING_SAY(f->found, "the header of '%s' gives a pixel size of %.4g Å, but '%s' (_%s) %.4g Å",
 	                ts->image_path[first], header, s->p->tomograms->path, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
 	                ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "one pixel size");
 	CYC_FINDING_SAY(f->action,
-	                "the table's is used: correct it if the header is right (a factor of 2 is that of "
+	                "that of the table is used: correct it if the header is right (a factor of 2 suggests "
 	                "super-resolution%s)",
-	                fabs(header - 1) < 1e-6 ? "; 1 Å may mean that the header was never set" : "");
+	                fabs(header - 1) < 1e-6 ? "; 1 Å in a header usually means that it was not set" : "");
 done:
 	return st;
 }
@@ -108,8 +108,7 @@ static cyc_status check_shifts(cyc_survey *s, int32_t i)
 	                ts->image_ny * ts->pixel_size_A);
 	CYC_FINDING_SAY(f->wanted, "Å, within the image");
 	CYC_FINDING_SAY(f->action,
-	                "check whether they are in pixels, or the tilt is not aligned; a "
-	                "_%s of 0 excludes it",
+	                "check whether they are in pixels, or the tilt is badly aligned; a _%s of 0 excludes it",
 	                CYC_RLN_CTF_SCALEFACTOR);
 done:
 	return st;
@@ -156,11 +155,11 @@ static cyc_status add_same(cyc_survey *s, const image_id *a, const image_id *b)
 	CYC_TRY(cyc_survey_add(&f, s, is_within ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "image-twice",
 	                       b->i_series, ts->table_path, ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 	f->row = b->row + 1;
-	CYC_FINDING_SAY(f->found, "the image '%s'%s%.0lld is that of row %d of tilt series %s ('%s') too",
+	CYC_FINDING_SAY(f->found, "the image '%s'%s%.0lld is also used in row %d of tilt series %s ('%s')",
 	                ts->image_path[b->row], ts->image_info[b->row].nz > 1 ? ", section " : "",
 	                (long long)(ts->image_info[b->row].nz > 1 ? b->section + 1 : 0), a->row + 1, first->name,
 	                first->table_path);
-	CYC_FINDING_SAY(f->wanted, "an image of its own for each row");
+	CYC_FINDING_SAY(f->wanted, "a different image in each row");
 	CYC_FINDING_SAY(f->action, "%s",
 	                is_within ? "correct the name, or exclude one of the two with a contrast scale of 0"
 	                          : "if the tilt series is in the project twice, leave one out");
@@ -298,9 +297,9 @@ static cyc_status check_grey(cyc_survey *s)
 		f->expected = 1;
 		CYC_FINDING_SAY(f->found, "the grey values of its images are %.3g times those of other series",
 		                ratio);
-		CYC_FINDING_SAY(f->wanted, "grey values of one scale");
-		CYC_FINDING_SAY(f->action, "normalise the images of all series alike; jobs weigh images by their "
-		                           "noise, other programs may not");
+		CYC_FINDING_SAY(f->wanted, "grey values on one scale");
+		CYC_FINDING_SAY(f->action, "normalise the images of all series in the same way; cyclotomo weights "
+		                           "images by their noise, other programs may not");
 	}
 done:
 	cyc_free(step);

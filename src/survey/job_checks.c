@@ -27,7 +27,7 @@ static cyc_status check_header(const cyc_mrc_info *m, const char *mask, const ch
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the header of the mask %s (%s) gives no pixel size; the maps have %.4g Å", mask,
 		                     option, pixel_size_A);
-		cyc_error_hint("if it is one for these maps, set the cell size in its header, for example with IMOD: "
+		cyc_error_hint("if it belongs to these maps, set the cell size in its header, for example with IMOD: "
 		               "alterheader -del %.4g,%.4g,%.4g '%s'",
 		               pixel_size_A, pixel_size_A, pixel_size_A, mask);
 	} else if (pixel_size_A > 0 && fabs(m->pixel_size_A / pixel_size_A - 1) > 2e-3) {
@@ -53,7 +53,7 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 			st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 			                     "the mask %s (%s) must lie between 0 and 1, but voxel %zu, %zu, %zu is %g",
 			                     mask, option, i % n, i / n % n, i / n / n, w);
-			cyc_error_hint("make one from a map with 'cyclotomo mask', or cut its values to 0 to 1");
+			cyc_error_hint("make one from a map with 'cyclotomo mask', or clip its values to 0 to 1");
 			goto done;
 		}
 		n_inside += w > 0.5;
@@ -63,10 +63,10 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 		                     "the mask %s (%s) is empty: no voxel is above 0.5", mask, option);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
 	} else if (cyc_mask_reach_px(v) < CYC_LEAST_MASK_RADIUS_PX) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "the mask %s (%s) has only voxels less than %d px from the centre: too little "
-		                     "to compare maps in",
-		                     mask, option, CYC_LEAST_MASK_RADIUS_PX);
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"the mask %s (%s) reaches less than %d px from the centre: too small to compare maps in", mask,
+			option, CYC_LEAST_MASK_RADIUS_PX);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
 	}
 done:
@@ -114,7 +114,7 @@ static cyc_status existing_part(char *path, struct stat *s)
 	cyc_status st = CYC_OK;
 	size_t n = strlen(path);
 	while (stat(path, s) != 0) {
-		CYC_CHECK(errno == ENOENT, CYC_E_IO, "'%s' cannot be made a folder for results: %s", path,
+		CYC_CHECK(errno == ENOENT, CYC_E_IO, "the folder '%s' for the results cannot be created: %s", path,
 		          strerror(errno));
 		/* A link to nowhere is there, but nothing can be made of it. */
 		struct stat link;
@@ -150,13 +150,13 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	CYC_TRY(cyc_path_join(&path, root, out_dir));
 	CYC_TRY(cyc_asprintf(&part, "%s%s", path, path[0] ? "" : "."));
 	CYC_TRY(existing_part(part, &s));
-	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO, "'%s' exists and is not a folder: results cannot go into '%s'",
-	          part, path);
-	CYC_CHECK(!holds_no_files(part), CYC_E_IO, "results cannot go into '%s': '%s' belongs to the kernel",
-	          path, part);
+	CYC_CHECK(S_ISDIR(s.st_mode), CYC_E_IO,
+	          "'%s' exists but is not a folder: results cannot be written to '%s'", part, path);
+	CYC_CHECK(!holds_no_files(part), CYC_E_IO,
+	          "results cannot be written to '%s': '%s' belongs to the kernel", path, part);
 	if (access(part, W_OK | X_OK) != 0) {
 		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-		                     "results cannot go into '%s': folder '%s' cannot be written to: %s", path, part,
+		                     "results cannot be written to '%s': folder '%s' is not writable: %s", path, part,
 		                     strerror(errno));
 		cyc_error_hint("write elsewhere (--o), or change the folder's permissions");
 		goto done;
@@ -165,11 +165,11 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 	double available = (double)v.f_bavail * (double)v.f_frsize;
 	bool has_no_inode = v.f_files > 0 && v.f_favail == 0;
 	if (v.f_blocks > 0 && (available < fmax(need_bytes, 1) || has_no_inode)) {
-		st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-		                     "No space for results in '%s': about %.3g MB are needed, %.3g MB are free%s",
-		                     path, need_bytes / 1e6, available / 1e6,
-		                     has_no_inode ? ", and no room for another file" : "");
-		cyc_error_hint("make room, or write elsewhere (--o)");
+		st = cyc_error_raise(
+			CYC_E_IO, __FILE__, __LINE__, __func__,
+			"Not enough space for results in '%s': about %.3g MB are needed, %.3g MB are free%s", path,
+			need_bytes / 1e6, available / 1e6, has_no_inode ? ", and no more files can be created" : "");
+		cyc_error_hint("free disk space, or write elsewhere (--o)");
 	}
 done:
 	cyc_free(path);

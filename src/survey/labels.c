@@ -35,9 +35,9 @@ static const struct {
 	{ CYC_RLN_MICROGRAPH_ORIGINAL_PIXEL_SIZE, AS_PIXEL_SIZE, 0, CYC_RLN_TOMO_TILT_SERIES_PIXEL_SIZE,
 	  "RELION 3.1's pixel size, other than that of the tomograms' table", "correct one of the two" },
 	{ CYC_RLN_DEFOCUS_U, AS_NUMBER, 0, NULL, "a defocus for each particle",
-	  "that of a particle follows from its tilts and its height: put defocus into the tilt tables" },
+	  "it follows from the tilt and the particle's height: put the defocus into the tilt tables" },
 	{ CYC_RLN_DEFOCUS_V, AS_NUMBER, 0, NULL, "a defocus for each particle",
-	  "that of a particle follows from its tilts and its height: put defocus into the tilt tables" },
+	  "it follows from the tilt and the particle's height: put the defocus into the tilt tables" },
 	{ CYC_RLN_PHASE_SHIFT, AS_NUMBER, 0, NULL, "a phase shift", "put it into the tilt tables" },
 	{ CYC_RLN_CTF_SCALEFACTOR, AS_NUMBER, 1, NULL, "a contrast scale", "put it into the tilt tables" },
 	{ CYC_RLN_CTF_BFACTOR, AS_NUMBER, 0, NULL, "a B-factor", "put it into the tilt tables" },
@@ -52,7 +52,7 @@ static const struct {
 	{ CYC_RLN_MAG_MAT01, AS_NUMBER, 0, NULL, "a magnification matrix",
 	  "put it into the particles' optics table" },
 	{ CYC_RLN_MTF_FILE_NAME, AS_NOTHING, 0, NULL, "the detector's MTF",
-	  "it is used by postprocess and cycle where they get it with --mtf" },
+	  "give it to postprocess or cycle with --mtf" },
 	{ CYC_RLN_TOMO_HAND, AS_NOTHING, 0, NULL, "a hand", "put it into the tomograms' table" },
 	{ CYC_RLN_TOMO_IMPORT_FRACTIONAL_DOSE, AS_NOTHING, 0, NULL, "a dose per tilt",
 	  "put it into the tomograms' table" },
@@ -62,7 +62,7 @@ static const struct {
 	{ CYC_RLN_HALF_SET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "half-sets", "rename it to _" },
 	{ CYC_RLN_HALFSET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "half-sets", "rename it to _" },
 	{ CYC_CC_HALFSET, AS_NOTHING, 0, CYC_RLN_RANDOM_SUBSET, "cryoCAT's half-sets",
-	  "with 1 and 2 in it, rename it to _" },
+	  "if it contains 1 and 2, rename it to _" },
 	{ CYC_WRP_DOSE, AS_NOTHING, 0, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, "Warp's accumulated dose",
 	  "write it as _" },
 	{ CYC_WRP_ANGLE_TILT, AS_NOTHING, 0, CYC_RLN_TOMO_Y_TILT, "Warp's tilt angles", "write them as _" },
@@ -176,7 +176,7 @@ static cyc_status check_spelling(cyc_survey *s, const cyc_survey_table *t, int32
 		if (cyc_star_column(t->block, known[k].name) >= 0) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "label", t->i_series, t->file, label));
 		CYC_FINDING_SAY(f->found, "_%s is not read", label);
-		CYC_FINDING_SAY(f->wanted, "_%s, if that is what it means", known[k].name);
+		CYC_FINDING_SAY(f->wanted, "_%s, if it means the same", known[k].name);
 		CYC_FINDING_SAY(f->action, "rename the column");
 	}
 done:
@@ -225,13 +225,13 @@ static cyc_status check_pixel_size(cyc_survey *s, const cyc_survey_table *t)
 	f->measured.value = old;
 	f->expected = ts->pixel_size_A * binning;
 	CYC_FINDING_SAY(f->found,
-	                "the particles' images or voxels have %.4g Å by their table, but tilt images of %.4g Å "
-	                "binned by %.4g have %.4g",
+	                "the pixel size of the particles is %.4g Å in their table, but tilt images of %.4g Å "
+	                "binned by %.4g give %.4g",
 	                old, ts->pixel_size_A, binning, ts->pixel_size_A * binning);
 	if (counts)
 		CYC_FINDING_SAY(f->action,
-		                "_%s/Y/Z are taken as unbinned pixels: if they were picked in voxels of %.4g Å, "
-		                "multiply them by %.4g",
+		                "_%s/Y/Z are read as unbinned pixels: if particles were picked in voxels of %.4g Å, "
+		                "multiply by %.4g",
 		                CYC_RLN_COORDINATE_X, old, old / ts->pixel_size_A);
 	else
 		CYC_FINDING_SAY(f->action, "correct the pixel size or the binning (_%s)",

@@ -33,8 +33,8 @@ static cyc_status check_halves(cyc_survey *s)
 		                (long long)n[1]);
 	CYC_FINDING_SAY(f->wanted, "two half-sets of about the same size");
 	CYC_FINDING_SAY(f->action, "%s",
-	                set->has_halves ? "the smaller one limits the FSC; assign the particles to half-sets "
-	                                  "again, unless this is intended"
+	                set->has_halves ? "assign the particles to half-sets again, unless this is intended; the "
+	                                  "smaller half-set limits the FSC"
 	                                : "a 3D auto-refinement assigns them: use its run_data.star");
 done:
 	return st;
@@ -54,21 +54,21 @@ static cyc_status check_duplicates(cyc_survey *s)
 	if (d.n_across > 0) {
 		cyc_duplicates_describe(text, sizeof text, &d, set);
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-across", -1, set->path, NULL));
-		CYC_FINDING_SAY(f->found, "%s: both maps get their noise, and the FSC claims too much", text);
+		CYC_FINDING_SAY(f->found, "%s: both half maps contain their noise, and the FSC is too good", text);
 		CYC_FINDING_SAY(f->wanted, "each particle once");
-		CYC_FINDING_SAY(f->action, "cyclotomo separate --min-separation %.1f leaves one of each",
+		CYC_FINDING_SAY(f->action, "cyclotomo separate --min-separation %.1f keeps one of each",
 		                d.distance_A);
 	}
 	if (d.n_within > 0) {
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "duplicates-within", -1, set->path, NULL));
-		CYC_FINDING_SAY(
-			f->found,
-			"%lld pair%s of particles of one half-set %s nearer than %.1f Å: the same images count twice",
-			(long long)d.n_within, d.n_within == 1 ? "" : "s", d.n_within == 1 ? "is" : "are", d.distance_A);
+		CYC_FINDING_SAY(f->found,
+		                "%lld pair%s of particles in the same half-set %s closer than %.1f Å: the same "
+		                "images count twice",
+		                (long long)d.n_within, d.n_within == 1 ? "" : "s", d.n_within == 1 ? "is" : "are",
+		                d.distance_A);
 		CYC_FINDING_SAY(f->wanted, "each particle once");
-		CYC_FINDING_SAY(f->action,
-		                "cyclotomo separate leaves one of each; overlapping segments and symmetry-expanded "
-		                "sets are meant to be so");
+		CYC_FINDING_SAY(f->action, "cyclotomo separate keeps one of each; for overlapping segments and "
+		                           "symmetry-expanded sets this is normal");
 	}
 done:
 	return st;
@@ -120,7 +120,7 @@ static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 	                "_%s/Y/Z, as unbinned pixels, are up to %.0f Å from _rlnCenteredCoordinate*Angst, "
 	                "which are used",
 	                CYC_RLN_COORDINATE_X, worst);
-	CYC_FINDING_SAY(f->action, "remove the ones that are wrong");
+	CYC_FINDING_SAY(f->action, "remove the wrong ones");
 done:
 	return st;
 }
@@ -178,19 +178,17 @@ static cyc_status check_corner(cyc_survey *s)
 		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_COORDINATE[0]));
 	f->measured.value = most;
 	if (binning >= 1.5)
-		CYC_FINDING_SAY(
-			f->found,
-			"all %lld particles lie within 1/%.3g of the tomograms from their corner, and the table gives "
-			"a binning of %.3g, as if coordinates were in binned pixels",
-			(long long)set->n, binning, binning);
+		CYC_FINDING_SAY(f->found,
+		                "all %lld particles lie within 1/%.3g of the tomograms from their corner, and the "
+		                "table gives a binning of %.3g: coordinates seem to be in binned pixels",
+		                (long long)set->n, binning, binning);
 	else
-		CYC_FINDING_SAY(
-			f->found,
-			"all %lld particles lie in one corner of the tomograms, within %.2f of their size, as if "
-			"coordinates were in binned pixels",
-			(long long)set->n, most);
+		CYC_FINDING_SAY(f->found,
+		                "all %lld particles lie in one corner of the tomograms, within %.2f of their size: "
+		                "coordinates seem to be in binned pixels",
+		                (long long)set->n, most);
 	CYC_FINDING_SAY(f->wanted, "unbinned pixels of the tilt series");
-	CYC_FINDING_SAY(f->action, "multiply _%s/Y/Z by the binning of the tomograms they were picked in",
+	CYC_FINDING_SAY(f->action, "multiply _%s/Y/Z by the binning of the tomograms used for picking",
 	                CYC_RLN_COORDINATE_X);
 done:
 	return st;
@@ -207,10 +205,11 @@ static cyc_status check_centre(cyc_survey *s)
 	for (int a = 0; a < 3; a++) is_corner = is_corner && e.low[a] >= 0.5 && e.high[a] > 0.55;
 	if (!is_corner) return CYC_OK;
 	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_CENTRED[0]));
-	CYC_FINDING_SAY(f->found,
-	                "no coordinate of all %lld particles is negative, as if they were counted from a corner",
-	                (long long)set->n);
-	CYC_FINDING_SAY(f->wanted, "Å from the middle of the tomogram");
+	CYC_FINDING_SAY(
+		f->found,
+		"none of the %lld particles has a negative coordinate: coordinates seem to be counted from a corner",
+		(long long)set->n);
+	CYC_FINDING_SAY(f->wanted, "Å from the centre of the tomogram");
 	CYC_FINDING_SAY(f->action, "subtract half of the tomogram's size, _%s/Y/Z times the pixel size",
 	                CYC_RLN_TOMO_SIZE_X);
 done:

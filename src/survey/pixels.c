@@ -76,13 +76,13 @@ static cyc_status add_image(cyc_survey *s, int32_t i, int32_t f, const image_pix
 	d->row = f + 1;
 	if (is_constant) CYC_FINDING_SAY(d->found, "all pixels of '%s' are %g", ts->image_path[f], p->low);
 	else if (is_dead)
-		CYC_FINDING_SAY(d->found, "of '%s' %.0f %% of the pixels are like their neighbour", ts->image_path[f],
-		                100 * p->equal_share);
+		CYC_FINDING_SAY(d->found, "in '%s' %.0f %% of the pixels are equal to their neighbour",
+		                ts->image_path[f], 100 * p->equal_share);
 	else
-		CYC_FINDING_SAY(d->found, "the grey values of '%s' spread by %.3g, those of the series by %.3g",
+		CYC_FINDING_SAY(d->found, "the grey values of '%s' have a spread of %.3g, those of the series %.3g",
 		                ts->image_path[f], p->rms, noise);
 	CYC_FINDING_SAY(d->wanted, "an image");
-	CYC_FINDING_SAY(d->action, "look at it; a _%s of 0 excludes the tilt", CYC_RLN_CTF_SCALEFACTOR);
+	CYC_FINDING_SAY(d->action, "inspect the image; a _%s of 0 excludes the tilt", CYC_RLN_CTF_SCALEFACTOR);
 done:
 	return st;
 }

@@ -23,8 +23,7 @@ static cyc_status check_size(cyc_survey *s, int32_t i)
 	CYC_FINDING_SAY(f->found, "the tomogram has %d x %d px, the images have %d x %d", ts->size_px[0],
 	                ts->size_px[1], ts->image_nx, ts->image_ny);
 	CYC_FINDING_SAY(f->wanted, "_%s/Y/Z in unbinned pixels of the tilt images", CYC_RLN_TOMO_SIZE_X);
-	CYC_FINDING_SAY(f->action,
-	                "multiply the sizes by the tomogram's binning if they are those of a binned one");
+	CYC_FINDING_SAY(f->action, "if these are sizes of a binned tomogram multiply them by its binning");
 done:
 	return st;
 }
@@ -98,13 +97,13 @@ static cyc_status add_lost(cyc_survey *s, const lost *l, bool is_unseen)
 	                       set->path, NULL));
 	f->row = l->first_row + 1;
 	f->n_more = l->n - 1;
-	CYC_FINDING_SAY(f->found, "%lld of %lld particles are outside of %s, the first of tilt series %s",
+	CYC_FINDING_SAY(f->found, "%lld of %lld particles are outside %s, the first in tilt series %s",
 	                (long long)l->n, (long long)set->n,
 	                is_unseen ? "all images of their tilt series" : "their tomograms",
 	                s->p->tomograms->series[l->i_series].name);
-	CYC_FINDING_SAY(f->wanted, "positions inside, in Å from the middle of the tomogram "
-	                           "(_rlnCenteredCoordinate*Angst)");
-	CYC_FINDING_SAY(f->action, "check whether coordinates, tomogram sizes and pixel sizes belong together");
+	CYC_FINDING_SAY(f->wanted,
+	                "positions inside, in Å from the centre of the tomogram (_rlnCenteredCoordinate*Angst)");
+	CYC_FINDING_SAY(f->action, "check whether coordinates, tomogram sizes and pixel sizes are consistent");
 done:
 	return st;
 }

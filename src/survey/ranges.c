@@ -99,7 +99,7 @@ static cyc_status check_vector(cyc_survey *s, int32_t i_series, const char *file
 		f->measured.value = v[i];
 		CYC_FINDING_SAY(f->found, "number %d of _%s is %g", i + 1, label, v[i]);
 		CYC_FINDING_SAY(f->wanted, "at most %g", most);
-		CYC_FINDING_SAY(f->action, "correct the value, or take the table from before it was damaged");
+		CYC_FINDING_SAY(f->action, "correct the value, or use an earlier, undamaged table");
 		break;
 	}
 done:

@@ -73,9 +73,10 @@ static cyc_status check_stage(cyc_survey *s, int32_t i)
 	f->expected = 1;
 	f->sigma = fabs(stage.value - 1) / stage.error;
 	f->can_fix = true;
-	CYC_FINDING_SAY(f->found,
-	                "stage angles have the sign opposite to the projections': slope %.3f +- %.3f against %s",
-	                stage.value, stage.error, CYC_RLN_TOMO_Y_TILT);
+	CYC_FINDING_SAY(
+		f->found,
+		"stage angles have the opposite sign of the refined tilt angles: slope %.3f +- %.3f against %s",
+		stage.value, stage.error, CYC_RLN_TOMO_Y_TILT);
 	CYC_FINDING_SAY(f->wanted, "a slope of 1");
 	CYC_FINDING_SAY(f->action, "change the sign of %s", CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE);
 done:
@@ -102,10 +103,10 @@ static cyc_status check_stage_spread(cyc_survey *s, int32_t i)
 	if (!(stage >= LEAST_SPREAD_RAD) || spread > 0.5 * stage) return CYC_OK;
 	CYC_TRY(
 		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, CYC_RLN_TOMO_Y_TILT));
-	CYC_FINDING_SAY(f->found, "_%s spreads over %.3g degrees, the stage (_%s) over %.3g", CYC_RLN_TOMO_Y_TILT,
+	CYC_FINDING_SAY(f->found, "_%s covers %.3g degrees, but the stage (_%s) %.3g", CYC_RLN_TOMO_Y_TILT,
 	                cyc_rad_to_deg(spread), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE, cyc_rad_to_deg(stage));
 	CYC_FINDING_SAY(f->wanted, "degrees, and about the same");
-	CYC_FINDING_SAY(f->action, "check whether the angles are in radians, or in another column (_%s)",
+	CYC_FINDING_SAY(f->action, "check whether the angles are in radians, or belong in another column (_%s)",
 	                CYC_RLN_TOMO_X_TILT);
 done:
 	return st;
@@ -139,12 +140,12 @@ static cyc_status check_stage_rows(cyc_survey *s, int32_t i)
 		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "stage-angle", i, ts->table_path, CYC_RLN_TOMO_Y_TILT));
 	f->row = first + 1;
 	f->n_more = n_off - 1;
-	CYC_FINDING_SAY(f->found, "_%s is %.4g degrees, the stage (_%s) was at %.4g", CYC_RLN_TOMO_Y_TILT,
+	CYC_FINDING_SAY(f->found, "_%s is %.4g degrees, but the stage (_%s) was at %.4g", CYC_RLN_TOMO_Y_TILT,
 	                cyc_rad_to_deg(t->ytilt_rad), CYC_RLN_TOMO_NOMINAL_STAGE_TILT_ANGLE,
 	                cyc_rad_to_deg(t->nominal_tilt_rad));
-	CYC_FINDING_SAY(f->wanted, "the same to %.0f degrees, but for the offset of the series, %.3g",
+	CYC_FINDING_SAY(f->wanted, "the same within %.0f degrees, after the offset of the series, %.3g",
 	                cyc_rad_to_deg(MOST_STAGE_ERROR_RAD), cyc_rad_to_deg(middle));
-	CYC_FINDING_SAY(f->action, "check whether rows belong to other images");
+	CYC_FINDING_SAY(f->action, "check whether rows belong to the wrong images");
 done:
 	cyc_free(difference);
 	return st;
@@ -170,15 +171,16 @@ static cyc_status check_dose(cyc_survey *s, int32_t i)
 	if (high > low) {
 		f->row = second_zero + 1;
 		f->n_more = n_zero - 2;
-		CYC_FINDING_SAY(f->found, "%lld tilts have no dose before them, and others have", (long long)n_zero);
-		CYC_FINDING_SAY(f->wanted, "one tilt that comes first");
-		CYC_FINDING_SAY(f->action, "give the doses that are missing");
+		CYC_FINDING_SAY(f->found, "%lld tilts have no dose before them, but others do", (long long)n_zero);
+		CYC_FINDING_SAY(f->wanted, "only one tilt without, the first");
+		CYC_FINDING_SAY(f->action, "add the missing doses");
 		goto done;
 	}
 	CYC_FINDING_SAY(f->found, "all tilts have the same dose, %g e/Å2", low);
 	CYC_FINDING_SAY(f->wanted, "the dose before each exposure");
-	CYC_FINDING_SAY(f->action,
-	                "give the doses; without them tilts are neither weighted by damage nor in their order");
+	CYC_FINDING_SAY(
+		f->action,
+		"add the doses; without them there is no dose weighting and the order of the tilts is unknown");
 done:
 	return st;
 }
@@ -251,10 +253,10 @@ static cyc_status add_scale(cyc_survey *s, int32_t i, int32_t row, double ratio,
 	CYC_TRY(cyc_survey_add(&f, s, is_error ? CYC_FINDING_ERROR : CYC_FINDING_WARNING, "scale", i,
 	                       ts->table_path, CYC_RLN_CTF_SCALEFACTOR));
 	f->row = row + 1;
-	CYC_FINDING_SAY(f->found, "a contrast scale of %.3g, %.3g times what the series has at this tilt",
+	CYC_FINDING_SAY(f->found, "a contrast scale of %.3g, %.3g times that of the series at this tilt",
 	                ts->tilts[row].scale, ratio);
 	CYC_FINDING_SAY(f->wanted, "within a factor of %g", MOST_SCALE_RATIO);
-	CYC_FINDING_SAY(f->action, "look at the image; a scale of 0 excludes the tilt");
+	CYC_FINDING_SAY(f->action, "inspect the image; a scale of 0 excludes the tilt");
 done:
 	return st;
 }
@@ -275,13 +277,12 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 	if (t.b * t.reach > log(MOST_SCALE_RATIO)) {
 		CYC_TRY(cyc_survey_add(&finding, s, CYC_FINDING_WARNING, "scale", i, ts->table_path,
 		                       CYC_RLN_CTF_SCALEFACTOR));
-		CYC_FINDING_SAY(
-			finding->found,
-			"contrast scales rise with tilt, %.3g-fold to the highest, where more ice lets them fall",
-			exp(t.b * t.reach));
-		CYC_FINDING_SAY(finding->wanted, "scales that fall with tilt");
-		CYC_FINDING_SAY(finding->action,
-		                "look at the order of the doses: doses that are wrong make scales wrong");
+		CYC_FINDING_SAY(finding->found,
+		                "contrast scales increase with tilt, %.3g-fold up to the highest; since the path "
+		                "through the ice grows they should decrease",
+		                exp(t.b * t.reach));
+		CYC_FINDING_SAY(finding->wanted, "scales that decrease with tilt");
+		CYC_FINDING_SAY(finding->action, "check the order of the doses: wrong doses lead to wrong scales");
 	}
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double longer, ratio;
@@ -317,12 +318,11 @@ static cyc_status compare_scales(cyc_survey *s)
 		if (!(ratio > MOST_SCALE_RATIO || ratio < 1 / MOST_SCALE_RATIO)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "series-scale", i, set->series[i].table_path,
 		                       CYC_RLN_CTF_SCALEFACTOR));
-		CYC_FINDING_SAY(f->found,
-		                "its contrast scales, %.3g in the middle, are %.3g times those of other series",
+		CYC_FINDING_SAY(f->found, "its contrast scales (median %.3g) are %.3g times those of other series",
 		                own[i], ratio);
 		CYC_FINDING_SAY(f->wanted, "within a factor of %g", MOST_SCALE_RATIO);
-		CYC_FINDING_SAY(f->action,
-		                "normalise the images of all series alike, and set the scales to 1 to start again");
+		CYC_FINDING_SAY(f->action, "normalise the images of all series in the same way, and set the scales "
+		                           "to 1 to refine them again");
 	}
 done:
 	cyc_free(own);
@@ -367,7 +367,7 @@ static cyc_status check_defocus_rows(cyc_survey *s, int32_t i, double median)
 			if (is_off[k] && off[k]++ == 0) first[k] = f;
 	}
 	if (off[0] > 0) {
-		snprintf(found, sizeof found, "a defocus of %.5g Å, where the series has %.5g",
+		snprintf(found, sizeof found, "a defocus of %.5g Å, but the series has %.5g",
 		         defocus_of(&ts->tilts[first[0]]), median);
 		snprintf(wanted, sizeof wanted, "within %.0f Å of that", MOST_DEFOCUS_CHANGE_A);
 		CYC_TRY(add_defocus(s, i, first[0], off[0], found, wanted));
@@ -444,12 +444,12 @@ static cyc_status check_tables(cyc_survey *s, int32_t i)
 		                       CYC_RLN_TOMO_DEFORMATION_COEFFICIENTS));
 		f->row = first + 1;
 		CYC_FINDING_SAY(f->found,
-		                "there are deformation coefficients, but '%s' gives the series no deformation type "
-		                "or no grid: they are not used",
+		                "there are deformation coefficients, but '%s' has no deformation type or no grid for "
+		                "the series: they are not used",
 		                s->p->tomograms->path);
 		CYC_FINDING_SAY(f->wanted, "_%s and _%s and Y", CYC_RLN_TOMO_DEFORMATION_TYPE,
 		                CYC_RLN_TOMO_DEFORMATION_GRID_SIZE_X);
-		CYC_FINDING_SAY(f->action, "take the tomograms' table that these tilts were written with");
+		CYC_FINDING_SAY(f->action, "use the tomograms' table that was written together with these tilts");
 	}
 done:
 	return st;

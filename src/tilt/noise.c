@@ -94,7 +94,7 @@ cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int
 	size_t n = (size_t)box, half = n / 2 + 1;
 	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
 	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE,
-	          "a box of %d px does not fit into the tilt image of %d x %d px", box, nx, ny);
+	          "a box of %d px does not fit into a tilt image of %d x %d px", box, nx, ny);
 	t.n_across = n_tiles_along(nx, box);
 	t.n_down = n_tiles_along(ny, box);
 	n_threads = cyc_n_workers(t.n_down, n_threads);

@@ -117,7 +117,7 @@ static void tell_series(const cyc_tilt_series *ts)
 		cyc_info("tilt series %s: %lld beads in %d images were replaced by noise", ts->name, (long long)beads,
 		         n);
 	if (outliers + constant == 0) return;
-	cyc_info("tilt series %s: %lld outlier pixels and %lld of constant areas in %d images (%.3g %%)%s",
+	cyc_info("tilt series %s: %lld outlier pixels and %lld pixels of constant areas in %d images (%.3g %%)%s",
 	         ts->name, (long long)outliers, (long long)constant, n,
 	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny),
 	         ts->keep_outliers ? " were kept" : " were replaced by noise");
@@ -128,10 +128,10 @@ static cyc_status check_range(double largest, const cyc_tilt_series *ts, int32_t
 {
 	cyc_status st = CYC_OK;
 	if (largest <= CYC_LARGEST_PIXEL) goto done;
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                     "tilt series %s, row %d ('%s'): the values of the image reach %.2g; at most %g can "
-	                     "be computed with",
-	                     ts->name, i_tilt + 1, ts->image_path[i_tilt], largest, CYC_LARGEST_PIXEL);
+	st = cyc_error_raise(
+		CYC_E_DATA, __FILE__, __LINE__, __func__,
+		"tilt series %s, row %d ('%s'): the values of the image reach %.2g; they must not exceed %g",
+		ts->name, i_tilt + 1, ts->image_path[i_tilt], largest, CYC_LARGEST_PIXEL);
 	cyc_error_hint("write the image again with smaller values, or set its _rlnCtfScalefactor to 0 to exclude "
 	               "the tilt");
 done:
@@ -144,12 +144,12 @@ static cyc_status check_kept(const cyc_tilt_image *t, const cyc_tilt_series *ts,
 	cyc_status st = CYC_OK;
 	for (int64_t i = 0; i < (int64_t)ts->image_nx * ts->image_ny; i++) {
 		if (fabs((double)t->pixels[i]) <= CYC_LARGEST_PIXEL) continue;
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "tilt series %s, row %d ('%s'): the pixel x %d, y %d (counted from 0) is %g, "
-		                     "and outliers are kept",
-		                     ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx),
-		                     (int)(i / ts->image_nx), (double)t->pixels[i]);
-		cyc_error_hint("without --keep-outliers noise takes the place of such pixels");
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"tilt series %s, row %d ('%s'): pixel x %d, y %d (counted from 0) is %g, and outliers are kept",
+			ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx), (int)(i / ts->image_nx),
+			(double)t->pixels[i]);
+		cyc_error_hint("without --keep-outliers such pixels are replaced by noise");
 		break;
 	}
 	return st;
@@ -174,11 +174,10 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 	ts->n_constant[i_tilt] = state.n_constant;
 	ts->n_beads[i_tilt] = n_beads;
 	if (!(state.variance > 0))
-		cyc_warn("tilt series %s, row %d: the image is constant; it has no data and no weight", ts->name,
-		         i_tilt + 1);
+		cyc_warn("tilt series %s, row %d: the image is constant; it gets no weight", ts->name, i_tilt + 1);
 	else if ((double)state.n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)
-		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) lie outside of what the noise of the image "
-		         "explains%s; was it corrected for gain and defects?",
+		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) are outliers from the noise of the image%s; "
+		         "was it corrected for gain and defects?",
 		         ts->name, i_tilt + 1, (long long)state.n_outliers,
 		         100.0 * (double)state.n_outliers / ((double)ts->image_nx * ts->image_ny),
 		         ts->keep_outliers ? "" : " and were replaced by noise");

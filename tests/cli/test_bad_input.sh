@@ -73,11 +73,11 @@ say=("must be 4, 6 or 8, got 5")
 fails 2 "${refine[@]}" --even-aberrations --ne 5
 say=("must be 3, 5 or 7, got 1")
 fails 2 "${refine[@]}" --do_odd_aberrations --no 1
-say=("not both")
+say=("exclude each other")
 fails 2 "${refine[@]}" --per_frame_scale --per_tomogram_scale
-say=("law for the scales")
+say=("--scale-model needs scales")
 fails 2 "${refine[@]}" --do_defocus --scale-model global
-say=("planted")
+say=("must be -20")
 fails 2 "$bin" simulate -q --preset tiny --aberrations 50 --o no
 
 ## missing files
@@ -201,7 +201,7 @@ say=("TS_02/1" "1_stack2d.mrcs")
 fails 1 "${from_stacks[@]}"
 mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
 broken p/X/Subtomograms/TS_02/1_stack2d.mrcs 'head -c 3000 keep > p/X/Subtomograms/TS_02/1_stack2d.mrcs'
-say=("TS_02/1" "1_stack2d.mrcs" "cut short")
+say=("TS_02/1" "1_stack2d.mrcs" "truncated")
 fails 3 "${from_stacks[@]}"
 mended p/X/Subtomograms/TS_02/1_stack2d.mrcs
 say=("rlnImageName" "cyclotomo extract")
@@ -218,7 +218,7 @@ say=("--crop-images")
 fails 2 "${reconstruct[@]}" --crop-images
 say=("unknown option '--max-dos'")
 fails 2 "${extract[@]}" --max-dos 3
-say=("none of the 12 particles" "seen in 6 tilt images")
+say=("none of the 12 particles" "visible in at least 6 tilt images")
 fails 3 "${extract[@]}" --min_frames 6
 # Names that would leave the folder, or meet in one file, become other names of files.
 cp p/particles.star keep
@@ -231,7 +231,7 @@ rm -r p/Odd
 
 ## duplicates
 "$bin" separate -q --root p --i optimisation_set.star --min-separation 100000 --o Sep > out.txt
-grep -q "^3 of 12 particles stay" out.txt
+grep -q "^3 of 12 particles kept" out.txt
 [ "$("$bin" star p/Sep/particles.star --print rlnTomoParticleName | paste -sd ' ')" = "TS_01/1 TS_02/1 TS_03/1" ]
 say=("min-separation")
 fails 2 "$bin" separate -q --root p --i optimisation_set.star --o ../no
@@ -274,9 +274,9 @@ fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc -
 mended p/frames/TS_02_004.mrc
 
 ## options that do not go together, and boxes that do not fit
-say=("motion" "shifts")
+say=("--motion" "--shift-only")
 fails 2 "${polish[@]}" --motion --shift-only
-say=("nothing is left")
+say=("nothing to refine")
 fails 2 "${polish[@]}" --const-positions --const-angles --const-shifts
 say=("range" "quarter")
 fails 2 "${polish[@]/%3/8}"
@@ -289,7 +289,7 @@ fails 2 "$bin" polish -q --root p --i optimisation_set.star --b 32 --o ../no
 
 ## full disk: a small file system, or else a limit on the size of files
 mkdir full
-say=("cannot write\|No space\|File too large")
+say=("cannot write\|ot enough space\|File too large")
 limited() { (trap '' XFSZ; ulimit -f "$1"; shift; exec "$@"); }
 if [ "$(id -u)" = 0 ] && mount -t tmpfs -o size=64k none full 2> /dev/null; then
 	mounted=yes

@@ -17,7 +17,7 @@ check=("$bin" check -q --root p)
 
 # Tables alone: nothing wrong, no maps needed, nothing written.
 "${check[@]}" --i optimisation_set.star > out.txt
-grep -q 'nothing is wrong' out.txt
+grep -q 'nothing wrong was found' out.txt
 "${check[@]}" --i optimisation_set.star --fix Fixed > out.txt
 grep -q 'nothing to correct' out.txt
 [ ! -e p/Fixed ]
@@ -31,8 +31,8 @@ grep -q 'warning: tilt series TS_02: stage angles' out.txt
 grep -q 'rlnTomoNominalStageTiltAngle' out.txt
 cmp wrong.star p/tilt_series/TS_02.star
 "${check[@]}" --i Fixed/optimisation_set.star > out.txt
-grep -q 'nothing is wrong' out.txt
-fails 2 'is there already' "${check[@]}" --i optimisation_set.star --fix Fixed
+grep -q 'nothing wrong was found' out.txt
+fails 2 'already exists' "${check[@]}" --i optimisation_set.star --fix Fixed
 fails 2 'is the project itself' "${check[@]}" --i optimisation_set.star --fix .
 "${check[@]}" --i optimisation_set.star --json > out.txt
 python3 -c 'import json, sys; d = json.load(open("out.txt")); f = d["findings"]; assert len(f) == 1 and f[0]["kind"] == "stage-sign" and f[0]["level"] == "warning" and f[0]["sigma"] > 10' 2> err.txt ||

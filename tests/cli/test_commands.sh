@@ -19,10 +19,10 @@ grep -q '^  cycle ' out || fail "help does not list the commands"
 [ ! -s err ] || fail "help talks on stderr"
 expect 2
 grep -q usage err || fail "no usage without a command"
-grep -q '^cyclotomo: error: no command is given$' err || fail "no error without a command"
+grep -q '^cyclotomo: error: no command given$' err || fail "no error without a command"
 [ ! -s out ] || fail "usage of a mistaken call is on stdout"
 expect 2 versoin
-grep -q "error: there is no command 'versoin'" err || fail "unknown command"
+grep -q "error: unknown command 'versoin'" err || fail "unknown command"
 grep -q "hint: did you mean 'version'" err || fail "no did-you-mean"
 expect 0 --version
 grep -Eq '^cyclotomo [0-9]+\.[0-9]+\.[0-9]+$' out || fail "version"

@@ -36,7 +36,7 @@ ends 1 "differ" "$bin" compare a.star b.star --column rlnDefocusU=0.3
 ends 0 "matched by rlnTomoParticleName" "$bin" compare a.star b.star --rtol 1e-4
 ends 0 "the same" "$bin" compare --root "$dir" a.star b.star --ignore rlnDefocusU
 ends 0 "the same" "$bin" compare a.star b.star --block general
-ends 3 "too few values: wanted 3, found 2" "$bin" compare a.star short.star
+ends 3 "too few values: expected 3, found 2" "$bin" compare a.star short.star
 ends 1 "none.star" "$bin" compare a.star none.star
 ends 2 "not files of the same kind" "$bin" compare a.star a.mrc
 ends 2 "FILE2" "$bin" compare a.star
@@ -49,13 +49,13 @@ ends 0 "the same" "$bin" compare ball.mrc ball.mrc
 ends 1 "voxels differ by up to" "$bin" compare ball.mrc larger.mrc
 ends 0 "the same within the bounds" "$bin" compare ball.mrc larger.mrc --tol 1
 ends 0 "the same within the bounds" "$bin" compare ball.mrc larger.mrc --resolution 20 --min-fsc 0.75
-ends 1 "wanted 0.9 or more" "$bin" compare ball.mrc larger.mrc --min-fsc 0.9
+ends 1 "must be at least 0.9" "$bin" compare ball.mrc larger.mrc --min-fsc 0.9
 ends 1 "the scale is" "$bin" compare ball.mrc larger.mrc --res 20 --max-scale-error 0.001
 ends 0 "masked by ball.mrc" "$bin" compare ball.mrc ball.mrc --mask ball.mrc --z-mirror
 ends 3 "24 x 24 x 24" "$bin" compare ball.mrc small.mrc
 ends 3 "mask" "$bin" compare ball.mrc ball.mrc --mask small.mrc
 head -c 5000 ball.mrc > cut.mrc
-ends 3 "cut short" "$bin" compare ball.mrc cut.mrc
+ends 3 "truncated" "$bin" compare ball.mrc cut.mrc
 "$bin" compare -q ball.mrc larger.mrc --j 1 --all-shells > one.txt 2> /dev/null || true
 "$bin" compare -q ball.mrc larger.mrc --j 2 --all-shells > two.txt 2> /dev/null || true
 cmp one.txt two.txt

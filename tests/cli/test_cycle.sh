@@ -10,6 +10,25 @@ fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 "$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
 options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish --skip-refine)
 cycle() { local root=$1; shift; "$cyclotomo" cycle --root "$root" "${options[@]}" "$@" >out 2>log; }
+# Start a run in a fresh copy of the project, and send it a signal when its log has that many per cent of the lines of a whole run.
+stopped_at() { # per cent, signal, arguments...
+	local n=$(($1 * lines / 100)) signal=$2
+	shift 2
+	rm -rf killed pipe && cp -r clean killed && mkfifo pipe
+	"$cyclotomo" cycle --root killed "${options[@]}" "$@" >/dev/null 2>pipe &
+	pid=$!
+	exec 3<pipe
+	: >log
+	for ((i = 0; i <= n; i++)); do
+		read -r line <&3 || fail "the run ended before line $n of $lines"
+		echo "$line" >>log
+	done
+	kill "-$signal" $pid
+	code=0
+	cat <&3 >>log
+	exec 3<&-
+	wait $pid 2>/dev/null || code=$?
+}
 # Results of a run, with everything that may depend on time, host and threads left out.
 fingerprint() {
 	(cd "$1" && find Run -name '*.star' -o -name '*.mrc' | sort | xargs sha256sum)
@@ -22,6 +41,7 @@ cycle one --j 1 || fail "cycle with one thread"
 grep -q 'resolution .* -> .* Å' out || fail "no resolution before and after"
 grep -q 'one/Run/summary.html' out || fail "not said where to look"
 cycle two --j 2 || fail "cycle with two threads"
+lines=$(wc -l <log)
 fingerprint one >wanted
 fingerprint two >found
 diff wanted found || fail "the number of threads changes results"
@@ -35,30 +55,20 @@ done
 [ -z "$(find one/Run -name '*.tmp*')" ] || fail "temporary files are left"
 
 # Killed at any moment and started again, it ends with the same.
-for delay in 0.05 0.2 0.4 0.7 1.1 1.6; do
-	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed --j 2 || fail "going on after a kill at $delay s"
+for share in 0 25 50 75; do
+	stopped_at $share KILL --j 2
+	[ $code = 137 ] || fail "the run was at its end before $share % of its log"
+	cycle killed --j 2 || fail "resuming after a kill at $share %"
 	[ -z "$(find killed/Run/*/ -name '*.tmp*')" ] || fail "temporary files of the killed run are left"
 	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results"
+	diff wanted found || fail "a kill at $share % changes results"
 done
 
-# Ctrl-C: exit code 130, flags, and it goes on.
-rm -rf killed && cp -r clean killed
-"$cyclotomo" cycle --root killed "${options[@]}" >/dev/null 2>log &
-pid=$!
-sleep 0.15
-code=0
-kill -TERM $pid 2>/dev/null || true
-wait $pid || code=$?
-[ $code = 130 ] || [ $code = 0 ] || fail "exit code $code after a request to stop"
-[ $code = 0 ] || grep -q 'error: .*interrupted' log || fail "message of a request to stop"
-cycle killed || fail "going on after a request to stop"
+# A request to stop: exit code 130, flags, and it resumes.
+stopped_at 35 TERM --j 2
+[ $code = 130 ] || fail "exit code $code after a request to stop"
+grep -q 'error: .*interrupted' log || fail "message of a request to stop"
+cycle killed || fail "resuming after a request to stop"
 
 # Refusals: nothing done, nothing changed.
 refused() {
@@ -82,7 +92,7 @@ for damage in 'sed -i s/85/86/ hurt/Run/CtfRefine/job003/tilt_series/TS_01.star'
 	'truncate -s 3000 hurt/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ hurt/Run/PostProcess/job002/cyclotomo_step.star'; do
 	eval "$damage"
 	cycle hurt || fail "after: $damage"
-	grep -q 'is done again' log || fail "not noticed: $damage"
+	grep -q 'is repeated' log || fail "not noticed: $damage"
 	fingerprint hurt >found
 	diff wanted found || fail "other results after: $damage"
 done
@@ -136,6 +146,7 @@ options=("${options[@]:0:${#options[@]}-2}" --skip-refine)
 polish=(--velocity-sigma 0.05)
 cycle one "${polish[@]}" --j 1 || fail "cycle with polishing"
 cycle two "${polish[@]}" --j 2 || fail "cycle with polishing and two threads"
+lines=$(wc -l <log)
 fingerprint one >wanted
 fingerprint two >found
 diff wanted found || fail "the number of threads changes results of polishing"
@@ -144,16 +155,12 @@ for file in tomograms.star particles.star motion.star optimisation_set.star unce
 done
 [ ! -e one/Run/Polish/job003/temp ] || fail "records of polishing are left"
 grep -q 'Run/PostProcess/job005\|Run/PostProcess/job002' one/Run/CtfRefine/job006/note.txt || fail "the CTF refinement does not follow"
-for delay in 0.3 0.5 0.7 0.9; do
-	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" "${polish[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed "${polish[@]}" --j 2 || fail "going on with polishing after a kill at $delay s"
+for share in 30 45; do # in the middle of polishing, and after it
+	stopped_at $share KILL "${polish[@]}" --j 2
+	[ $code = 137 ] || fail "the run with polishing was at its end before $share % of its log"
+	cycle killed "${polish[@]}" --j 2 || fail "resuming with polishing after a kill at $share %"
 	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results of polishing"
+	diff wanted found || fail "a kill at $share % changes results of polishing"
 done
 rm -rf killed && cp -r clean killed
 for job in Reconstruct/job001 PostProcess/job002 Polish/job003; do
@@ -171,20 +178,15 @@ rm -rf one two && cp -r clean one && cp -r clean two
 options=("${options[@]:0:${#options[@]}-1}")
 cycle one --j 1 || fail "the whole cycle"
 cycle two --j 2 || fail "the whole cycle with two threads"
+lines=$(wc -l <log)
 fingerprint one >wanted
 fingerprint two >found
 diff wanted found || fail "the number of threads changes results of the whole cycle"
 for file in run_data.star run_optimisation_set.star run_uncertainty.star RELION_JOB_EXIT_SUCCESS; do
 	[ -e "one/Run/Refine3D/job009/$file" ] || fail "no $file of the refinement of the orientations"
 done
-for delay in 1.7; do
-	rm -rf killed && cp -r clean killed
-	"$cyclotomo" cycle --root killed "${options[@]}" --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	cycle killed --j 2 || fail "going on with the whole cycle after a kill at $delay s"
-	fingerprint killed >found
-	diff wanted found || fail "a kill at $delay s changes results of the whole cycle"
-done
+stopped_at 70 KILL --j 2
+[ $code = 137 ] || fail "the whole cycle was at its end before 70 % of its log"
+cycle killed --j 2 || fail "resuming the whole cycle after a kill"
+fingerprint killed >found
+diff wanted found || fail "a kill changes results of the whole cycle"

@@ -29,20 +29,20 @@ grep -q "rlnTomoParticlesFile *Extract/job001/particles.star" Extract/job001/opt
 
 ## a second run with --only_do_unfinished finds all done
 "${call[@]}" --only_do_unfinished > out.txt 2> err.txt
-grep -q "files of 8 particles are there already" err.txt || fail "nothing is kept: $(cat err.txt)"
+grep -q "files of 8 particles exist already" err.txt || fail "nothing is kept: $(cat err.txt)"
 
 ## a refinement takes its boxes from what was extracted, and says so
 for h in 1 2; do cp truth/map.mrc x_half$h.mrc; done
 refine=("$bin" refine --ref x_half1.mrc --dry-run --o Refine/)
 "${refine[@]}" --i Extract/job001/optimisation_set.star > out.txt 2> err.txt || true
-grep -q "windows of 48 px are cut from the tilt images, for maps of the stacks' 24 px at binning 1 " err.txt || fail "boxes: $(cat err.txt)"
+grep -q "windows of 48 px are cut from the tilt images, for maps of the same 24 px at binning 1 " err.txt || fail "boxes: $(cat err.txt)"
 refused() { # MESSAGE COMMAND...
 	local code=0
 	"${@:2}" > out.txt 2> err.txt || code=$?
 	[ "$code" -ge 2 ] && grep -q -- "$1" err.txt || fail "'$1' is not in: $(cat err.txt)"
 }
-refused 'a box size is needed (--b): the optics table of .particles.star. tells none' "${refine[@]}" --i optimisation_set.star
-refused '--crop and --bin come with a box' "${refine[@]}" --i Extract/job001/optimisation_set.star --crop 16
+refused 'a box size is needed (--b): .particles.star. does not give one' "${refine[@]}" --i optimisation_set.star
+refused '--crop and --bin need a box' "${refine[@]}" --i Extract/job001/optimisation_set.star --crop 16
 awk '/^data_/ { optics = /^data_optics/ } optics && $1 ~ /^_rln/ { at[$1] = ++n }
 	optics && n > 0 && NF == n && !/^_/ { print; $at["_rlnOpticsGroup"] = 2; $at["_rlnImageSize"] = 32 } { print }' Extract/job001/particles.star > two.star
 refused 'cannot be refined in one run' "${refine[@]}" --i Extract/job001/optimisation_set.star --p two.star
@@ -65,9 +65,9 @@ grep -q "8 particles, 40 images" out.txt || fail "$(cat out.txt)"
 "$bin" reconstruct -q --i Extract/job001/optimisation_set.star --b 32 --crop 24 --listed-frames --sym O --taper 3 --o R2 > /dev/null
 code=0
 "$bin" reconstruct -q --i Extract/job003/optimisation_set.star --from-stacks --o R3 2> err.txt || code=$?
-[ $code = 3 ] && grep -q "only 2D stacks" err.txt || fail "volumes: $code $(cat err.txt)"
+[ $code = 3 ] && grep -q "needs 2D stacks" err.txt || fail "volumes: $code $(cat err.txt)"
 
 ## offsets count when duplicates are looked for
 "$bin" separate --i Extract/job001/optimisation_set.star --min-separation 1 --o Select/job004/ > out.txt 2> err.txt
-grep -q "^8 of 8 particles stay" out.txt || fail "$(cat out.txt)"
+grep -q "^8 of 8 particles kept" out.txt || fail "$(cat out.txt)"
 echo ok

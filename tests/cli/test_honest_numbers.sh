@@ -34,8 +34,8 @@ for m in "" "--mask mask_fsc.mrc"; do
 	refused 3 "half map 2 'one_half2.mrc' is zero everywhere" "$bin" postprocess -q --root p --i one_half1.mrc $m --o pp
 	refused 3 'identical' "$bin" postprocess -q --root p --i copy_half1.mrc $m --o pp
 	refused 3 'identical' "$bin" postprocess -q --root p --i strong_half1.mrc $m --o pp
-	refused 3 'sign turned' "$bin" postprocess -q --root p --i turned_half1.mrc $m --o pp
-	refused 0 'contrast of half map 1 turned round' "$bin" postprocess -q --root p --i other_half1.mrc $m --o pp
+	refused 3 'inverted contrast' "$bin" postprocess -q --root p --i turned_half1.mrc $m --o pp
+	refused 0 'opposite contrast of half map 1' "$bin" postprocess -q --root p --i other_half1.mrc $m --o pp
 	grep -q 'nothing in common' err.txt
 done
 refused 3 "mask 'no_mask.mrc' is empty" "$bin" postprocess -q --root p --i R/half1.mrc --mask no_mask.mrc --o pp
@@ -43,14 +43,14 @@ for job in "ctfrefine --kmin 60" "polish --range 3" refine-tilts "refine --no-se
 	refused 3 'zero everywhere' "$bin" $job "${in[@]}" "${t[@]}" "${b[@]}" --ref1 zero_half1.mrc --ref2 zero_half2.mrc --o "J_${job%% *}"
 	refused 3 'zero everywhere' "$bin" $job "${in[@]}" "${t[@]}" "${b[@]}" --ref1 one_half1.mrc --ref2 one_half2.mrc --o "J_${job%% *}"
 	refused 3 'identical' "$bin" $job "${in[@]}" "${t[@]}" "${b[@]}" --ref1 copy_half1.mrc --ref2 copy_half2.mrc --o "J_${job%% *}"
-	refused 3 'sign turned' "$bin" $job "${in[@]}" "${t[@]}" "${b[@]}" --ref1 turned_half1.mrc --ref2 turned_half2.mrc --o "J_${job%% *}"
+	refused 3 'inverted contrast' "$bin" $job "${in[@]}" "${t[@]}" "${b[@]}" --ref1 turned_half1.mrc --ref2 turned_half2.mrc --o "J_${job%% *}"
 	refused 3 'zero everywhere' "$bin" $job "${in[@]}" "${t[@]}" --b 32 --mask no_mask.mrc --ref1 R/half1.mrc --ref2 R/half2.mrc --o "J_${job%% *}"
 done
 # Tilts that are not there, or all excluded.
 ref=(--ref1 R/half1.mrc --ref2 R/half2.mrc)
-refused 2 'no tilt lies' "$bin" ctfrefine "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --kmin 60 --min-tilt 5 --o J_ctfrefine
-refused 2 'no tilt lies' "$bin" ctfrefine "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --kmin 60 --min-tilt 3 --max-tilt 2 --o J_ctfrefine
-refused 2 'no tilt lies' "$bin" polish "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --range 3 --first-tilt 5 --o J_polish
+refused 2 'there are no tilts\|there is no tilt between' "$bin" ctfrefine "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --kmin 60 --min-tilt 5 --o J_ctfrefine
+refused 2 'there are no tilts\|there is no tilt between' "$bin" ctfrefine "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --kmin 60 --min-tilt 3 --max-tilt 2 --o J_ctfrefine
+refused 2 'there are no tilts\|there is no tilt between' "$bin" polish "${in[@]}" "${t[@]}" "${b[@]}" "${ref[@]}" --range 3 --first-tilt 5 --o J_polish
 mkdir -p p/none/tilt_series
 cp p/tomograms.star p/none/; sed -i 's,tilt_series/,none/tilt_series/,' p/none/tomograms.star
 for s in TS_01 TS_02; do awk '/^frames/ {$NF = "0"} {print}' p/tilt_series/$s.star > p/none/tilt_series/$s.star; done

@@ -48,7 +48,7 @@ grep -q 'tilt series  2 with 10 tilts' out.txt
 grep -q 'particles    8, half-sets of' out.txt
 [ -e p/Import/job001/RELION_JOB_EXIT_SUCCESS ] && [ -e p/Import/job001/run.json ]
 "$bin" check -q --root p --i Import/job001/optimisation_set.star > out.txt
-grep -q 'nothing is wrong' out.txt || { cat out.txt; exit 1; }
+grep -q 'nothing wrong was found' out.txt || { cat out.txt; exit 1; }
 "$bin" reconstruct -q --root p --i optimisation_set.star --b 40 --crop 32 --sym O --o R > out.txt
 "$bin" reconstruct -q --root p --i Import/job001/optimisation_set.star --b 40 --crop 32 --sym O --o RI > out.txt
 "$bin" compare --root p --min-fsc 0.9999 R/merged.mrc RI/merged.mrc > out.txt 2> err.txt
@@ -69,22 +69,22 @@ refused 2 'the project itself' "${are[@]}" --o .
 refused 2 'an output folder' "${are[@]}"
 
 # What is missing or does not fit together.
-refused 1 'no file fits --aln' "${are[@]/are\/\*.aln/none/*.aln}" --o n
+refused 1 'no file matches --aln' "${are[@]/are\/\*.aln/none/*.aln}" --o n
 grep -q 'hint: .*quotes' err.txt
-refused 1 'is not there' "${are[@]/stacks\/\*.mrcs/stack/*.mrcs}" --o n
+refused 1 'does not exist' "${are[@]/stacks\/\*.mrcs/stack/*.mrcs}" --o n
 refused 2 '--dose-per-tilt cannot be used' "${are[@]}" --dose-per-tilt 3 --o n
 sed -i 's/^    3/    9/' p/are/TS_01.aln
 refused 3 'RawSize' "${are[@]}" --o n
 sed -i 's/^    9/    2/' p/are/TS_01.aln
-refused 3 "line 6: section 2 is there twice" "${are[@]}" --o n
+refused 3 "line 6: section 2 occurs twice" "${are[@]}" --o n
 sed -i '6s/^    2/    3/; 5s/[-0-9.]*$/tilt/' p/are/TS_01.aln
-refused 3 "line 5: wanted the tilt angle (TILT) in column 10, found 'tilt'" "${are[@]}" --o n
+refused 3 "line 5: expected the tilt angle (TILT) in column 10, found 'tilt'" "${are[@]}" --o n
 sed -i '5s/tilt$/0/' p/are/TS_01.aln
 echo 7 >> p/are/TS_01.dose
 refused 3 'has 6 doses' "${are[@]}" --o n
 sed -i '$d' p/are/TS_01.dose
 printf '1 2 3\n4 5 x\n' > p/picks.txt
-refused 3 "line 2: wanted z in column 3, found 'x'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
+refused 3 "line 2: expected z in column 3, found 'x'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
 printf 'TS_09 1 2 3\n' > p/picks.txt
 refused 3 "there is no tomogram 'TS_09'" "${are[@]/few.star/picks.txt}" --binning 1 --o n
 refused 2 '--binning' "${are[@]/few.star/picks.txt}" --o n

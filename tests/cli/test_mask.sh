@@ -35,8 +35,8 @@ fails 2 "input is missing" "$bin" mask --o no.mrc
 fails 1 "nothere.mrc" "$bin" mask --i nothere.mrc --o no.mrc
 fails 3 "mask is empty" "$bin" mask --i ball.mrc --ini_threshold 7 --o no.mrc
 fails 3 "one box" "$bin" mask --i ball.mrc --ini_threshold 0.5 --and small.mrc --o no.mrc
-fails 2 "one threshold" "$bin" mask --i ball.mrc --and shell.mrc --o no.mrc
-fails 2 "only one of" "$bin" mask --i ball.mrc --ini_threshold 0.5 --and shell.mrc --or shell.mrc --o no.mrc
+fails 2 "needs a --threshold" "$bin" mask --i ball.mrc --and shell.mrc --o no.mrc
+fails 2 "exclude each other" "$bin" mask --i ball.mrc --ini_threshold 0.5 --and shell.mrc --or shell.mrc --o no.mrc
 fails 2 "even box" "$bin" mask --denovo --box_size 31 --o no.mrc
 fails 2 "radii" "$bin" mask --denovo --box_size 32 --inner_radius 9 --outer_radius 8 --o no.mrc
 head -c 5000 ball.mrc > short.mrc

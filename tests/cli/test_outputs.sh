@@ -57,7 +57,7 @@ refused ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o Polish
 mkdir e
 echo mine > e/particles.star
 fails "$bin" simulate -q --preset tiny --o e > out.txt 2> err.txt
-grep -q 'e/particles.star would be written over' err.txt
+grep -q 'e/particles.star would be overwritten' err.txt
 [ "$(cat e/particles.star)" = mine ]
 [ "$(ls e)" = particles.star ]
 
@@ -115,10 +115,10 @@ grep -q 'optimisation_set.star' err.txt
 
 # The folder of another kind of job is not written into.
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R > out.txt 2> err.txt
-grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+grep -q "belongs to another job (relion.reconstructparticletomo)" err.txt
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R --dry-run > out.txt 2> err.txt
-grep -q "that of another job" err.txt
+grep -q "belongs to another job" err.txt
 for dry in "" --dry-run; do
 	fails "$bin" cycle $dry -q --root p --i optimisation_set.star --b 32 --sym O --mask-fsc mask_fsc.mrc --o R > out.txt 2> err.txt
-	grep -q "that of another job (relion.reconstructparticletomo)" err.txt
+	grep -q "belongs to another job (relion.reconstructparticletomo)" err.txt
 done

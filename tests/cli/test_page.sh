@@ -22,7 +22,7 @@ done <parts
 options=(--root project --i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-refine)
 code=0
 "$cyclotomo" status project/Run >out 2>log || code=$?
-[ $code = 1 ] && grep -q 'no folder of a cycle' log || fail "status of nothing"
+[ $code = 1 ] && grep -q 'not the folder of a cycle' log || fail "status of nothing"
 "$cyclotomo" cycle "${options[@]}" --j 2 >out 2>log &
 pid=$!
 for _ in $(seq 600); do

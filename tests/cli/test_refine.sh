@@ -52,7 +52,7 @@ fails 2 'a binning of 2 was given' "$bin" refine "${stacks[@]}" --i EX/optimisat
 fails 2 'two half maps are needed' "$bin" refine "${common[@]}" --i optimisation_set.star "${no[@]}"
 fails 2 'one map for both half-sets' "$bin" refine "${common[@]}" --i optimisation_set.star --ref truth/map.mrc "${no[@]}"
 fails 1 'R/half3.mrc' "$bin" refine "${common[@]}" --i optimisation_set.star --ref R/half3.mrc --ini_high 20 "${no[@]}"
-fails 3 'masks go from 0 to 1' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask R/half1.mrc "${no[@]}"
+fails 3 'masks must be between 0 and 1' "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask R/half1.mrc "${no[@]}"
 "$bin" mask -q --denovo --box_size 30 --outer_radius 8 --angpix 4 --o p/small.mrc > /dev/null
 "$bin" mask -q --denovo --box_size 64 --outer_radius 16 --angpix 2 --o p/fine.mrc > /dev/null
 "$bin" mask -q --denovo --box_size 32 --outer_radius 1 --angpix 4 --width_soft_edge 0 --o p/point.mrc > /dev/null

@@ -2,10 +2,12 @@
 # Alignment and CTFs in turn: what separate jobs do, whatever is kept in memory; killed and resumed it ends with the same; refusals.
 set -euo pipefail
 cyclotomo=$1
+here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
+source "$here/kill_at_line.sh"
 
 "$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o p --quiet >/dev/null
 "$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 64 --sym O --o R/ >/dev/null
@@ -34,21 +36,18 @@ for file in particles.star motion.star; do cmp p/A/Polish/job001/$file p/C/$file
 "$cyclotomo" ctfrefine "${with[@]}" --i C/optimisation_set.star --o D >/dev/null 2>log || fail "ctfrefine"
 cmp p/A/CtfRefine/job002/refinement.txt p/D/refinement.txt || fail "ctfrefine gives another table"
 
-# Killed at any moment and resumed.
-for delay in 0.1 0.3 0.5 0.8 1.2; do
+# Killed at any moment and resumed: in the first alignment, in the CTFs of the first round, and in both of the second.
+for line in 2: '1:round 1 of 2: CTFs' '1:round 2 of 2: alignment' '1:round 2 of 2: CTFs'; do
 	rm -rf p/K
-	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 >/dev/null 2>&1 &
-	pid=$!
-	sleep $delay
-	kill -9 $pid 2>/dev/null || true
-	wait $pid 2>/dev/null || true
-	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 --resume >out 2>log || fail "resuming after a kill at $delay s"
+	kill_at_line KILL "${line%%:*}" -e "${line#*:}" "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2
+	[ "$killed_code" = 137 ] || fail "ended with $killed_code, and was not killed at $line"
+	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 --resume >out 2>log || fail "resuming after a kill at $line"
 	results p/K >found
-	diff wanted found || fail "a kill at $delay s changes results"
+	diff wanted found || fail "a kill at $line changes results"
 	[ -z "$(find p/K -name '*.tmp*')" ] || fail "temporary files are left"
 done
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 >out 2>log || fail "other options"
-grep -q 'other options: the CTFs of round 1 and all that follows are done again' log || fail "other options take the old results"
+grep -q 'other options: the CTFs of round 1 and all later steps are repeated' log || fail "other options take the old results"
 ! grep -q 'round 1 of 2: alignment' log || fail "an alignment that knows nothing of the option is done again"
 
 # Inputs that changed since are not what finished blocks were made from: tables that tomograms.star names, too. Nor is a block
@@ -69,7 +68,7 @@ for damage in ': >p/A/Polish/job001/particles.star' 'rm p/A/Polish/job003/tilt_s
 	'sed -i s/rlnDefocusU/rlnDefocusX/ p/A/CtfRefine/job002/tilt_series/TS_01.star'; do
 	eval "$damage"
 	again || fail "resuming after: $damage"
-	grep -q 'since it was written: .* are done again' log || fail "not noticed: $damage"
+	grep -q 'since it was written: .* are repeated' log || fail "not noticed: $damage"
 	results p/A >found
 	diff wanted found || fail "other results after: $damage"
 done

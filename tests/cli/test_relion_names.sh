@@ -94,7 +94,7 @@ for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc 
 	J_ctf/{tomograms,optimisation_set}.star J_ctf/logfile.pdf Reconstruct/job007/{half1.mrc,half2.mrc,merged.mrc,optimisation_set.star} mask_relion.mrc; do
 	[ -e "$file" ] || fail "no $file"
 done
-grep -q "stacks of the particles are not read: .* maps of the stacks' $box px at binning 1" out_refine || fail "not said what is refined"
+grep -q "stacks are not read: .* maps of the same $box px at binning 1" out_refine || fail "not said what is refined"
 [ "$(od -An -t d4 -N 4 REF/run_class001.mrc | tr -d ' ')" = "$box" ] || fail "size of the refined map"
 grep -q '^relion_tomo_align --p particles.star' J_pol/note.txt || fail "note.txt has not the line that was typed"
 grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json has not the line that was typed"
@@ -230,7 +230,7 @@ expect 0 "$cyclotomo" "${words[@]:1}" -q
 [ -e CtfRefine/job011/tomograms.star ] && [ -e CtfRefine/job011/RELION_JOB_EXIT_SUCCESS ] || fail "the command of job2cmd"
 cmp CtfRefine/job011/job.star job.wanted || fail "RELION's job.star is written over"
 expect 0 "$cyclotomo" job2cmd CtfRefine/job011
-grep -q 'would be written over' err || fail "nothing said of results that are there"
+grep -q 'would be overwritten' err || fail "nothing said of results that are there"
 expect 3 "$cyclotomo" job2cmd particles.star
 expect 1 "$cyclotomo" job2cmd no/job.star
 expect 0 "$cyclotomo" job2cmd J_pol/job.star

@@ -40,8 +40,8 @@ for b in 100000 30000 400 -4 2147483646; do
 done
 absurd 'out of range' refine "${set_[@]}" "${ref[@]}" --b 32 --sigma-angle 1e30 --o out
 absurd 'order|memory' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 30 --o out
-absurd 'poses of each particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --local-from 9 --no-follow --o out
-absurd 'poses of each particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --sigma-angle 180 --o out
+absurd 'poses per particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --local-from 9 --no-follow --o out
+absurd 'poses per particle' refine "${set_[@]}" "${ref[@]}" --b 32 --healpix-order 8 --sigma-angle 180 --o out
 for o in sampling mask-radius edge; do absurd 'out of range' postprocess --root p --i R/half1.mrc --locres --locres-$o 1e9 --o out/pp; done
 for o in radius thickness pixel-size size box particles; do absurd 'out of range|whole number' simulate --preset tiny --$o 1e30 --o q; done
 

@@ -16,10 +16,7 @@
 
 #include <cmocka.h>
 
-#define ASSERT_OK(call)                                                                                      \
-	do {                                                                                                     \
-		if ((call) != CYC_OK) fail_msg("%s", cyc_error_get()->message);                                      \
-	} while (0)
+#include "temp_dir.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAS_SANITIZER 1

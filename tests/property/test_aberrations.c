@@ -6,17 +6,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "ctfrefine/aberration.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -245,22 +243,13 @@ static void models_follow_the_phase(void **state)
 
 /* ---------------------------------------------------------------- simulated projects */
 
-static const char *g_root;
 enum { BOX = 48 };
 
 static cyc_simulate_options project(const char *name)
 {
-	cyc_simulate_options o;
-	cyc_simulate_options_default(&o);
-	cyc_simulate_options_preset(&o, CYC_SIMULATE_TINY);
-	g_root = temp_path(name);
-	o.out_dir = g_root;
+	cyc_simulate_options o = simulated_project(name);
 	o.n_series = 2;
 	o.n_particles = 14;
-	o.symmetry = "O";
-	o.image_nx = 250;
-	o.image_ny = 237;
-	o.thickness_A = 700;
 	o.edge_px = 26;
 	o.n_tilts = 21;
 	o.tilt_step_rad = cyc_deg_to_rad(5);
@@ -501,31 +490,11 @@ static void a_clean_microscope_stays_clean(void **state)
 
 /* ---------------------------------------------------------------- threads, kills */
 
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
-}
-
 static void assert_same_results(const char *dir_a, const char *dir_b)
 {
 	static const char *const files[] = { "uncertainty.star", "particles.star", "aberrations.star",
 		                                 "tilt_series/TS_01.star", "tilt_series/TS_10.star" };
-	for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
-		char *data[2], path[2][300];
-		size_t n[2];
-		for (int i = 0; i < 2; i++) {
-			snprintf(path[i], sizeof path[i], "%s/%s/%s", g_root, i ? dir_b : dir_a, files[k]);
-			ASSERT_OK(cyc_read_file(&data[i], &n[i], path[i]));
-		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
-			fail_msg("%s and %s differ", path[0], path[1]);
-		for (int i = 0; i < 2; i++) cyc_free(data[i]);
-	}
+	assert_same_files(dir_a, dir_b, files, sizeof files / sizeof *files);
 }
 
 /* Ten series, more than are learned from, in two optics groups; the second one only in the last series, which
@@ -577,17 +546,7 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	static const int points[] = { 3, 9,
 		                          10 }; /* while learning, and after the first and second series after that */
 	for (size_t k = 0; k < sizeof points / sizeof *points; k++) {
-		int status;
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			g_kill_at = points[k];
-			g_calls = 0;
-			cyc_progress_set_sink(kill_at_progress, NULL);
-			_exit(cyc_ctfrefine_run(NULL, &o) == CYC_OK ? 0 : 1);
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		RUN_UNTIL_KILLED(points[k], cyc_ctfrefine_run, &o);
 		if (k == 2) {
 			assert_true(temp_exists("many/Killed/temp/TS_09.aberrations"));
 			temp_write("many/Killed/temp/TS_09.aberrations",

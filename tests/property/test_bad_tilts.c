@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "ctfrefine/bad_tilts.h"
 #include "ctfrefine/estimate.h"
@@ -16,7 +16,6 @@
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/reconstruct.h"
 #include "project/labels.h"
-#include "cyclotomo/simulate.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -338,25 +337,16 @@ static void self_correlation_left_is_measured(void **state)
 
 /* ---------------------------------------------------------------- from end to end */
 
-static const char *g_root;
 enum { ROW_SHIFTED = 3, ROW_OUT_OF_FOCUS = 5 };
 static const double FAR_A = 8000, AWAY_A = 22;
 
 static void make_project(void)
 {
-	cyc_simulate_options p;
+	cyc_simulate_options p = simulated_project("bad");
 	cyc_reconstruct_options r;
 	cyc_tomogram_set *s = NULL;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	g_root = temp_path("bad");
-	p.out_dir = g_root;
 	p.n_series = 2;
 	p.n_particles = 12;
-	p.symmetry = "O";
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.edge_px = 26;
 	p.n_tilts = 21;
 	p.tilt_step_rad = cyc_deg_to_rad(5);

@@ -6,16 +6,14 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -386,14 +384,12 @@ static void slopes_of_the_scale_are_found(void **state)
 
 /* ---------------------------------------------------------------- simulated projects */
 
-static const char *g_root;
-
 static cyc_simulate_options project(const char *name)
 {
 	cyc_simulate_options o;
 	cyc_simulate_options_default(&o);
 	cyc_simulate_options_preset(&o, CYC_SIMULATE_TINY);
-	g_root = temp_path(name);
+	use_project(name);
 	o.out_dir = g_root;
 	return o;
 }
@@ -592,38 +588,17 @@ static void blind_and_excluded_tilts_keep_their_input(void **state)
 
 static void assert_same_results(const char *dir_a, const char *dir_b)
 {
-	static const char *const files[] = { "uncertainty.star", "refinement.txt", "tilt_series/TS_01.star",
-		                                 "tilt_series/TS_09.star", "tilt_series/TS_10.star" };
-	for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
-		char *data[2], path[2][300];
-		size_t n[2];
-		for (int i = 0; i < 2; i++) {
-			snprintf(path[i], sizeof path[i], "%s/%s/%s%s", g_root, i ? dir_b : dir_a, k > 1 ? "edited/" : "",
-			         files[k]);
-			if (!cyc_path_exists(path[i]))
-				snprintf(path[i], sizeof path[i], "%s/%s/%s", g_root, i ? dir_b : dir_a, files[k]);
-			ASSERT_OK(cyc_read_file(&data[i], &n[i], path[i]));
-		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
-			fail_msg("%s and %s differ", path[0], path[1]);
-		for (int i = 0; i < 2; i++) cyc_free(data[i]);
-	}
-}
-
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
+	/* Tables of tilts lie where the input has them. */
+	static const char *const files[] = { "uncertainty.star", "refinement.txt",
+		                                 "edited/tilt_series/TS_01.star", "edited/tilt_series/TS_09.star",
+		                                 "edited/tilt_series/TS_10.star" };
+	assert_same_files(dir_a, dir_b, files, sizeof files / sizeof *files);
 }
 
 static void same_bits_for_threads_and_after_kills(void **state)
 {
 	(void)state;
-	g_root = temp_path("many");
+	use_project("many");
 	cyc_ctfrefine_options o = many_options("T1");
 	ASSERT_OK(cyc_ctfrefine_run(NULL, &o));
 	o.out_dir = "T2";
@@ -639,18 +614,8 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	static const int points[] = { 3, 9,
 		                          10 }; /* while learning, and after the first and second series after that */
 	for (size_t k = 0; k < sizeof points / sizeof *points; k++) {
-		int status;
 		char path[200];
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			g_kill_at = points[k];
-			g_calls = 0;
-			cyc_progress_set_sink(kill_at_progress, NULL);
-			_exit(cyc_ctfrefine_run(NULL, &o) == CYC_OK ? 0 : 1);
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		RUN_UNTIL_KILLED(points[k], cyc_ctfrefine_run, &o);
 		snprintf(path, sizeof path, "%s/Killed/temp/.learned.ctf", g_root);
 		assert_int_equal(cyc_path_exists(path), k > 0);
 		if (k == 2) { /* a digit is another: learned again */

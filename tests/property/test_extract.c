@@ -11,33 +11,22 @@
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/compare.h"
 #include "cyclotomo/extract.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 #include "cyclotomo/stacks.h"
 #include "cyclotomo/tilt.h"
-
-static char g_root[96];
 
 static int set_up(void **state)
 {
 	if (temp_dir_make(state) != 0) return -1;
-	cyc_simulate_options p;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	snprintf(g_root, sizeof g_root, "%s/sim", temp_dir);
-	p.out_dir = g_root;
+	cyc_simulate_options p = simulated_project("sim");
 	p.noise_free = true;
-	p.symmetry = "O";
 	p.n_series = 2;
 	p.n_particles = 6;
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.edge_px = 20;
 	p.n_tilts = 21;
 	p.tilt_step_rad = cyc_deg_to_rad(6);
@@ -48,15 +37,6 @@ static int set_up(void **state)
 	p.subtomogram_angles = true;
 	p.n_threads = 2;
 	return cyc_simulate_run(NULL, &p) == CYC_OK ? 0 : -1;
-}
-
-static const char *in_root(const char *name)
-{
-	static char buffer[4][400];
-	static int i;
-	i = (i + 1) % 4;
-	snprintf(buffer[i], sizeof buffer[i], "%s/%s", g_root, name);
-	return buffer[i];
 }
 
 static cyc_extract_options options(const char *out)
@@ -100,18 +80,6 @@ static void drop(extracted *e)
 	cyc_stacks_close(&e->stacks);
 	cyc_particle_set_destroy(&e->particles);
 	cyc_tomogram_set_destroy(&e->tomograms);
-}
-
-static void same_bytes(const char *a, const char *b)
-{
-	char *x = NULL, *y = NULL;
-	size_t n, m;
-	ASSERT_OK(cyc_read_file(&x, &n, in_root(a)));
-	ASSERT_OK(cyc_read_file(&y, &m, in_root(b)));
-	assert_int_equal(n, m);
-	assert_memory_equal(x, y, n);
-	cyc_free(x);
-	cyc_free(y);
 }
 
 /* ---------------------------------------------------------------- tests */
@@ -391,13 +359,13 @@ static void threads_backends_and_kills_change_nothing(void **state)
 			snprintf(a, sizeof a, "%s/Subtomograms/%s%s", k ? "T3" : "T2", FILES[i],
 			         k ? "_data.mrc" : "_stack2d.mrcs");
 			snprintf(b, sizeof b, "TX/Subtomograms/%s%s", FILES[i], k ? "_data.mrc" : "_stack2d.mrcs");
-			same_bytes(a, b);
+			assert_same_file(a, b);
 		}
 		o.backend = "strict";
 		o.out_dir = "TY";
 		run(&o, NULL);
 		snprintf(a, sizeof a, "TY/Subtomograms/%s%s", FILES[2], k ? "_data.mrc" : "_stack2d.mrcs");
-		same_bytes(a, b);
+		assert_same_file(a, b);
 		/* One file cut short, one of other options: both are made again, the others are kept. */
 		o.backend = "cpu";
 		o.out_dir = "TX";
@@ -406,7 +374,7 @@ static void threads_backends_and_kills_change_nothing(void **state)
 		run(&o, &r);
 		assert_int_equal(r.n_kept, r.n_particles - 1);
 		cyc_extract_result_deinit(&r);
-		same_bytes(a, b);
+		assert_same_file(a, b);
 		/* Whole, but one voxel was changed. */
 		FILE *f = fopen(in_root(b), "r+b");
 		assert_non_null(f);
@@ -418,21 +386,12 @@ static void threads_backends_and_kills_change_nothing(void **state)
 		run(&o, &r);
 		assert_int_equal(r.n_kept, r.n_particles - 1);
 		cyc_extract_result_deinit(&r);
-		same_bytes(a, b);
+		assert_same_file(a, b);
 		o.no_inversion = true;
 		run(&o, &r);
 		assert_int_equal(r.n_kept, 0);
 		cyc_extract_result_deinit(&r);
 	}
-}
-
-static void die(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	raise(SIGKILL);
 }
 
 /* Other images of the same size and header: nothing is kept, not even what a run that was not resumed has not
@@ -452,13 +411,9 @@ static void images_that_were_replaced_count(void **state)
 	const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
 	assert_int_equal(utimensat(AT_FDCWD, in_root(t->series[0].tilts[0].image), times, 0), 0);
 	cyc_tomogram_set_destroy(&t);
-	pid_t child = fork();
-	if (child == 0) {
-		o.resume = false;
-		cyc_progress_set_sink(die, NULL);
-		_exit(cyc_extract_run(NULL, &o) == CYC_OK ? 0 : 1);
-	}
-	waitpid(child, NULL, 0);
+	o.resume = false;
+	RUN_UNTIL_KILLED(1, cyc_extract_run, &o);
+	o.resume = true;
 	run(&o, &r);
 	assert_int_equal(r.n_kept, 6); /* of the first series, which the killed run has replaced */
 	cyc_extract_result_deinit(&r);
@@ -471,16 +426,10 @@ static void a_killed_run_goes_on(void **state)
 	run(&o, NULL);
 	o.out_dir = "K";
 	o.resume = true;
-	for (int ms = 5; ms <= 45; ms += 10) {
-		pid_t child = fork();
-		if (child == 0) _exit(cyc_extract_run(NULL, &o) == CYC_OK ? 0 : 1);
-		usleep((useconds_t)(1000 * ms));
-		kill(child, SIGKILL);
-		waitpid(child, NULL, 0);
-	}
+	for (int at = 1; at <= 2; at++) RUN_UNTIL_KILLED(at, cyc_extract_run, &o);
 	run(&o, NULL);
-	same_bytes("K/Subtomograms/TS_01/1_stack2d.mrcs", "KW/Subtomograms/TS_01/1_stack2d.mrcs");
-	same_bytes("K/Subtomograms/TS_02/6_stack2d.mrcs", "KW/Subtomograms/TS_02/6_stack2d.mrcs");
+	assert_same_file("K/Subtomograms/TS_01/1_stack2d.mrcs", "KW/Subtomograms/TS_01/1_stack2d.mrcs");
+	assert_same_file("K/Subtomograms/TS_02/6_stack2d.mrcs", "KW/Subtomograms/TS_02/6_stack2d.mrcs");
 }
 
 /* Data over weights of a noise-free particle: what was put in comes out, so both sides agree about every

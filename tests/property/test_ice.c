@@ -9,12 +9,11 @@
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -223,21 +222,11 @@ static void planted_falloff_is_found(void **state)
 
 /* ---------------------------------------------------------------- simulated projects */
 
-static const char *g_root;
-
 static void make_project(void)
 {
-	cyc_simulate_options p;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	g_root = temp_path("ice");
-	p.out_dir = g_root;
+	cyc_simulate_options p = simulated_project("ice");
 	p.n_series = 2;
 	p.n_particles = 14;
-	p.symmetry = "O";
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.mean_free_path_A = 1500;
 	p.edge_px = 26;
 	p.n_tilts = 21;
@@ -356,14 +345,14 @@ static void laws_for_scales(void **state)
 	cyc_ctfrefine_options o = options("edited/tomograms.star", "Never");
 	o.do_scale = false;
 	o.scale_model = CYC_SCALE_GLOBAL;
-	ASSERT_FAILS(cyc_ctfrefine_run(NULL, &o), CYC_E_USAGE, "scales are not refined");
+	ASSERT_FAILS(cyc_ctfrefine_run(NULL, &o), CYC_E_USAGE, "needs scales to be refined");
 }
 
 static void wrong_bfactors_are_put_right(void **state)
 {
 	(void)state;
 	double mean[2] = { 0, 0 };
-	g_root = temp_path("ice");
+	use_project("ice");
 	cyc_ctfrefine_options o = options("edited2/tomograms.star", "B");
 	o.do_bfactor = true;
 	ASSERT_OK(cyc_ctfrefine_run(NULL, &o));

@@ -825,7 +825,7 @@ static void required(void **state)
 	o.mdoc = NULL;
 	o.no_dose = true;
 	o.binning = 40;
-	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_DATA, "outside of their tomograms");
+	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_DATA, "outside their tomograms");
 	assert_false(temp_exists("N/optimisation_set.star"));
 }
 
@@ -885,13 +885,13 @@ static void mdoc(void **state)
 	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "one.mdoc",
 	             "ZValue 9 is not a section");
 	at[10] = '2';
-	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "ZValue 2 is there twice");
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "ZValue 2 occurs twice");
 	at[0] = '#';
 	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_DATA, "no section [ZValue = 3]");
 	at[0] = '[';
 	at[10] = '3';
 	memcpy(strstr(text, "DateTime"), "DuteTime", 8);
-	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_USAGE, "does not tell the dose");
+	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_USAGE, "does not give the dose");
 }
 
 static void ctf_files(void **state)

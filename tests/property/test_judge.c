@@ -8,11 +8,10 @@
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
-#include "cyclotomo/simulate.h"
 #include "refine3d/sampling.h"
 
 enum {
@@ -24,18 +23,8 @@ enum {
 	N_WRONG = 4,
 	N = PER_SERIES * N_SERIES
 };
-static const char *g_root;
 static const double FAR_A = 110; /* from any particle: nothing is there */
 static const double WRONG_DEG = 30;
-
-static const char *in_root(const char *name)
-{
-	static char buffer[8][600];
-	static int i;
-	i = (i + 1) % 8;
-	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
-	return buffer[i];
-}
 
 static cyc_symmetry *g_symmetry;
 
@@ -118,20 +107,12 @@ static void spoil(const char *name)
 
 static int make_project(void **state)
 {
-	static char root[96];
-	cyc_simulate_options p;
 	if (temp_dir_make(state) != 0) return -1;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	snprintf(root, sizeof root, "%s", temp_path("judge"));
-	g_root = root;
-	p.out_dir = g_root;
-	p.symmetry = "O";
+	cyc_simulate_options p = simulated_project("judge");
 	p.n_series = N_SERIES;
 	p.n_particles = PER_SERIES;
 	p.image_nx = 330;
 	p.image_ny = 330;
-	p.thickness_A = 700;
 	p.edge_px = 30;
 	p.n_tilts = 11;
 	p.tilt_step_rad = cyc_deg_to_rad(8);
@@ -287,17 +268,6 @@ static void all_can_be_kept(void **state)
 	cyc_refine3d_result_deinit(&r);
 }
 
-static void same_file(const char *a, const char *b)
-{
-	char *x = NULL, *y = NULL;
-	size_t n, m;
-	ASSERT_OK(cyc_read_file(&x, &n, in_root(a)));
-	ASSERT_OK(cyc_read_file(&y, &m, in_root(b)));
-	if (n != m || memcmp(x, y, n) != 0) fail_msg("%s and %s differ", a, b);
-	cyc_free(x);
-	cyc_free(y);
-}
-
 static void same_bits_for_any_number_of_threads(void **state)
 {
 	(void)state;
@@ -305,9 +275,9 @@ static void same_bits_for_any_number_of_threads(void **state)
 	o.n_threads = 1;
 	o.cache_GB = 0;
 	ASSERT_OK(cyc_refine3d_run(NULL, &o));
-	same_file("J/run_half1_class001_unfil.mrc", "T/run_half1_class001_unfil.mrc");
-	same_file("J/run_uncertainty.star", "T/run_uncertainty.star");
-	same_file("J/run_improbable.star", "T/run_improbable.star");
+	assert_same_file("J/run_half1_class001_unfil.mrc", "T/run_half1_class001_unfil.mrc");
+	assert_same_file("J/run_uncertainty.star", "T/run_uncertainty.star");
+	assert_same_file("J/run_improbable.star", "T/run_improbable.star");
 }
 
 int main(void)

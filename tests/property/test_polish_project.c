@@ -6,50 +6,28 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/polish.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
 #include "polish/polish_start.h"
 #include "refine/refine_input.h"
 
 enum { BOX = 48 };
-static const char *g_root;
-
-static const char *in_root(const char *name)
-{
-	static char buffer[8][600];
-	static int i;
-	i = (i + 1) % 8;
-	snprintf(buffer[i], sizeof buffer[i], "%.200s/%.300s", g_root, name);
-	return buffer[i];
-}
 
 /* Images whose alignment alone is wrong, and half maps made with the true metadata. */
 static void simulate(const char *name, int32_t n_series, int32_t n_particles, double motion_A,
                      bool noise_free)
 {
-	cyc_simulate_options p;
-	cyc_simulate_options_default(&p);
-	cyc_simulate_options_preset(&p, CYC_SIMULATE_TINY);
-	static char root[96];
-	snprintf(root, sizeof root, "%s", temp_path(name));
-	g_root = root;
-	p.out_dir = g_root;
+	cyc_simulate_options p = simulated_project(name);
 	p.noise_free = noise_free;
-	p.symmetry = "O";
 	p.n_series = n_series;
 	p.n_particles = n_particles;
-	p.image_nx = 250;
-	p.image_ny = 237;
-	p.thickness_A = 700;
 	p.edge_px = 30;
 	p.n_tilts = n_series > 1 ? 11 : 21;
 	p.tilt_step_rad = cyc_deg_to_rad(n_series > 1 ? 10 : 5);
@@ -770,20 +748,13 @@ static void partial_windows_count_for_their_share(void **state)
 
 static void assert_same_results(const char *a, const char *b, int32_t n_series)
 {
-	char name[3 + 3][40] = { "particles.star", "motion.star", "uncertainty.star" };
-	for (int32_t i = 0; i < n_series; i++)
-		snprintf(name[3 + i], sizeof name[0], "tilt_series/TS_%02d.star", i + 1);
-	for (int32_t k = 0; k < 3 + n_series; k++) {
-		char *data[2], path[2][400];
-		size_t n[2];
-		for (int i = 0; i < 2; i++) {
-			snprintf(path[i], sizeof path[i], "%s/%s", i ? b : a, name[k]);
-			ASSERT_OK(cyc_read_file(&data[i], &n[i], in_root(path[i])));
-		}
-		if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0)
-			fail_msg("%s and %s differ", path[0], path[1]);
-		for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	char name[3][40];
+	const char *files[3 + 3] = { "particles.star", "motion.star", "uncertainty.star" };
+	for (int32_t i = 0; i < n_series; i++) {
+		snprintf(name[i], sizeof name[i], "tilt_series/TS_%02d.star", i + 1);
+		files[3 + i] = name[i];
 	}
+	assert_same_files(a, b, files, 3 + (size_t)n_series);
 }
 
 /* Sum of squares of (shift - truth) / error of a series, less the offset of the specimen that makes it least;
@@ -818,6 +789,40 @@ static double shift_chi2(const cyc_tilt_series *truth, const cyc_tilt_series *fo
 	return chi2;
 }
 
+/* Root mean square of (place - truth) / error over particles and axes, less the mean offset of each series.
+ */
+static double places_z(const char *particles, const cyc_star_block *errors)
+{
+	static const char *const LABEL[3] = { "cycPositionXErrorAngst", "cycPositionYErrorAngst",
+		                                  "cycPositionZErrorAngst" };
+	metadata truth = read_metadata("truth/tomograms.star", "truth/particles.star", NULL),
+			 found = read_metadata("truth/tomograms.star", particles, NULL);
+	double chi2 = 0;
+	assert_non_null(errors);
+	assert_int_equal(cyc_star_n_rows(errors), truth.particles->n);
+	for (int32_t s = 0; s < truth.tomograms->n_series; s++) {
+		int64_t first = truth.particles->series_first[s], last = truth.particles->series_first[s + 1];
+		double mean[3] = { 0 };
+		for (int pass = 0; pass < 2; pass++)
+			for (int64_t i = first; i < last; i++) {
+				const cyc_particle *a = &found.particles->particles[i], *b = &truth.particles->particles[i];
+				const double d[3] = { a->position_A.x - b->position_A.x, a->position_A.y - b->position_A.y,
+					                  a->position_A.z - b->position_A.z };
+				for (int k = 0; k < 3; k++) {
+					double sigma;
+					ASSERT_OK(cyc_star_double_of(&sigma, errors, i, LABEL[k]));
+					assert_true(sigma > 0 && isfinite(sigma));
+					if (pass == 0) mean[k] += d[k] / (double)(last - first);
+					else chi2 += cyc_square((d[k] - mean[k]) / sigma);
+				}
+			}
+	}
+	double n = 3 * (double)truth.particles->n;
+	drop(&truth);
+	drop(&found);
+	return sqrt(chi2 / n);
+}
+
 /* An error bar is a promise: of noisy images, errors of shifts are as large as is said, neither much larger
  * nor much smaller. */
 static void errors_are_as_large_as_is_said(void **state)
@@ -843,19 +848,15 @@ static void errors_are_as_large_as_is_said(void **state)
 	 * as well. */
 	if (!(chi2 > 0.6 * expected && chi2 < 1.7 * expected))
 		fail_msg("shifts: RMS of error over standard error is %.3f", sqrt(chi2 / expected));
+	/* The common rotation, which is in the places but not in their errors, and the half maps' centres widen
+	 * it. */
+	static const double LEAST_Z = 0.5, MOST_Z = 2;
+	double z = places_z("N/particles.star", cyc_star_find(errors, "particles"));
+	print_message("places: RMS of error over standard error %.3f\n", z);
+	assert_true(z > LEAST_Z && z < MOST_Z);
 	cyc_star_destroy(&errors);
 	cyc_tomogram_set_destroy(&truth);
 	cyc_tomogram_set_destroy(&out);
-}
-
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
 }
 
 static void same_bits_for_threads_and_after_kills(void **state)
@@ -869,6 +870,20 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.n_threads = 2;
 	ASSERT_OK(cyc_polish_run(NULL, &o));
 	assert_same_results("T1", "T2", 3);
+	/* Motion is known since the lowest dose, where it is nil, and worse the later. */
+	cyc_star *errors = NULL;
+	ASSERT_OK(cyc_star_read(&errors, in_root("T1/uncertainty.star")));
+	const cyc_star_block *b = cyc_star_find(errors, "TS_01");
+	assert_non_null(b);
+	int n_nil = 0;
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		double sigma;
+		ASSERT_OK(cyc_star_double_of(&sigma, b, i, "cycMotionErrorAngst"));
+		assert_true(sigma >= 0 && isfinite(sigma));
+		n_nil += sigma <= 0;
+	}
+	assert_int_equal(n_nil, 1);
+	cyc_star_destroy(&errors);
 	o.out_dir = "Strict";
 	o.backend = "strict";
 	ASSERT_OK(cyc_polish_run(NULL, &o));
@@ -877,17 +892,7 @@ static void same_bits_for_threads_and_after_kills(void **state)
 	o.out_dir = "Killed";
 	o.resume = true;
 	for (int at = 1; at <= 3; at++) {
-		int status;
-		pid_t child = fork();
-		assert_true(child >= 0);
-		if (child == 0) {
-			g_kill_at = at;
-			g_calls = 0;
-			cyc_progress_set_sink(kill_at_progress, NULL);
-			_exit(cyc_polish_run(NULL, &o) == CYC_OK ? 0 : 1);
-		}
-		assert_int_equal(waitpid(child, &status, 0), child);
-		assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		RUN_UNTIL_KILLED(at, cyc_polish_run, &o);
 		char record[40];
 		snprintf(record, sizeof record, "Killed/temp/TS_%02d.polish", at);
 		assert_true(cyc_path_exists(in_root(record)));

@@ -7,18 +7,16 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/wait.h>
 
 #include <cmocka.h>
 
-#include "temp_dir.h"
+#include "project_fixture.h"
 
 #include "cyclotomo/array.h"
 #include "cyclotomo/geom.h"
 #include "cyclotomo/map.h"
 #include "cyclotomo/mrc.h"
 #include "cyclotomo/reconstruct.h"
-#include "cyclotomo/simulate.h"
 #include "halfmaps/sums.h"
 
 /* ---------------------------------------------------------------- one particle seen from everywhere */
@@ -322,7 +320,8 @@ static void simulate(void)
 	cyc_simulate_options o;
 	cyc_simulate_options_default(&o);
 	cyc_simulate_options_preset(&o, CYC_SIMULATE_TINY);
-	o.out_dir = temp_path("sim");
+	use_project("sim");
+	o.out_dir = g_root;
 	o.n_series = 3;
 	o.n_tilts = 5;
 	o.tilt_step_rad = cyc_deg_to_rad(20);
@@ -334,9 +333,7 @@ static cyc_reconstruct_options options(const char *out)
 {
 	cyc_reconstruct_options o;
 	cyc_reconstruct_options_default(&o);
-	static char root[128];
-	snprintf(root, sizeof root, "%s/sim", temp_dir);
-	o.input.root = root;
+	o.input.root = g_root;
 	o.input.optimisation_set = "optimisation_set.star";
 	o.out_dir = out;
 	o.box_px = 32;
@@ -353,18 +350,15 @@ static const char *const FILES[] = { "half1.mrc",        "half2.mrc",        "me
 
 static void assert_same_bytes(const char *dir_a, const char *dir_b, const char *file_a, const char *file_b)
 {
-	char *data[2] = { NULL, NULL }, name[2][100];
-	size_t n[2];
-	snprintf(name[0], sizeof name[0], "sim/%s/%s", dir_a, file_a);
-	snprintf(name[1], sizeof name[1], "sim/%s/%s", dir_b, file_b);
-	for (int i = 0; i < 2; i++) ASSERT_OK(cyc_read_file(&data[i], &n[i], temp_path(name[i])));
-	if (n[0] != n[1] || memcmp(data[0], data[1], n[0]) != 0) fail_msg("%s and %s differ", name[0], name[1]);
-	for (int i = 0; i < 2; i++) cyc_free(data[i]);
+	char a[100], b[100];
+	snprintf(a, sizeof a, "%s/%s", dir_a, file_a);
+	snprintf(b, sizeof b, "%s/%s", dir_b, file_b);
+	assert_same_file(a, b);
 }
 
 static void assert_same_maps(const char *a, const char *b)
 {
-	for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) assert_same_bytes(a, b, FILES[i], FILES[i]);
+	assert_same_files(a, b, FILES, sizeof FILES / sizeof *FILES);
 }
 
 static void threads_and_backends_write_the_same_files(void **state)
@@ -488,30 +482,6 @@ static void partial_windows_use_more_images(void **state)
 
 /* ---------------------------------------------------------------- resuming */
 
-static int g_kill_at, g_calls;
-static void kill_at_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
-{
-	(void)user;
-	(void)what;
-	(void)n_done;
-	(void)n_total;
-	if (++g_calls == g_kill_at) raise(SIGKILL);
-}
-
-static void run_until_killed(const cyc_reconstruct_options *o, int n_calls)
-{
-	int status;
-	pid_t child = fork();
-	assert_true(child >= 0);
-	if (child == 0) {
-		g_kill_at = n_calls;
-		cyc_progress_set_sink(kill_at_progress, NULL);
-		_exit(cyc_reconstruct_run(NULL, o) == CYC_OK ? 0 : 1);
-	}
-	assert_int_equal(waitpid(child, &status, 0), child);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
 static char g_log[2000];
 static void keep_log(void *user, cyc_log_level level, const char *text)
 {
@@ -539,16 +509,16 @@ static void killed_runs_continue_to_the_same_bits(void **state)
 	ASSERT_OK(cyc_reconstruct_run(NULL, &o));
 	o.out_dir = "Killed";
 	o.resume = true; /* without a checkpoint: from the start */
-	run_until_killed(&o, 3);
+	RUN_UNTIL_KILLED(3, cyc_reconstruct_run, &o);
 	assert_true(temp_exists("sim/Killed/temp/sums.checkpoint"));
 	assert_false(temp_exists("sim/Killed/merged.mrc"));
 	o.n_threads = 2; /* nobody minds */
 	resumed_and_same(&o, "continuing after 2 of 3 tilt series");
 	o.backend = "strict";
-	run_until_killed(&o, 2);
+	RUN_UNTIL_KILLED(2, cyc_reconstruct_run, &o);
 	o.backend = "cpu";
 	resumed_and_same(&o, "continuing after 1 of 3 tilt series");
-	run_until_killed(&o, 4); /* between the maps */
+	RUN_UNTIL_KILLED(4, cyc_reconstruct_run, &o); /* between the maps */
 	resumed_and_same(&o, "continuing after 2 of 3 tilt series");
 }
 
@@ -561,18 +531,18 @@ static void strange_checkpoints_are_not_used(void **state)
 	o.out_dir = "Killed";
 	o.resume = true;
 	other.no_circle_crop = true;
-	run_until_killed(&other, 3);
+	RUN_UNTIL_KILLED(3, cyc_reconstruct_run, &other);
 	resumed_and_same(&o, "other input or options");
 	other = options("Killed");
 	other.box_px = 48;
-	run_until_killed(&other, 3);
+	RUN_UNTIL_KILLED(3, cyc_reconstruct_run, &other);
 	resumed_and_same(&o, "other input or options");
-	static const char *const SAID[] = { "is cut short", "is cut short", "is not a record of this version",
+	static const char *const SAID[] = { "is truncated", "is truncated", "is not a record of this version",
 		                                "is damaged", "is damaged" };
 	for (int k = 0; k < 5; k++) {
 		char *data = NULL;
 		size_t n;
-		run_until_killed(&o, 3);
+		RUN_UNTIL_KILLED(3, cyc_reconstruct_run, &o);
 		ASSERT_OK(cyc_read_file(&data, &n, temp_path(name)));
 		if (k == 2) data[3] = 'x';
 		if (k == 3) data[88] ^= 1;       /* of the header */
@@ -592,7 +562,7 @@ static void images_that_were_replaced_are_read_anew(void **state)
 	o.resume = true;
 	ASSERT_OK(cyc_reconstruct_run(NULL, &o));
 	o.out_dir = "Killed";
-	run_until_killed(&o, 3);
+	RUN_UNTIL_KILLED(3, cyc_reconstruct_run, &o);
 	ASSERT_OK(cyc_tomogram_set_read(&t, "tomograms.star", temp_path("sim")));
 	for (int32_t i = 0; i < t->n_series; i++) { /* as images of the same kind, but not of the same moment */
 		const struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };

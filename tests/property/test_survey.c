@@ -187,7 +187,7 @@ static void impossible_values(void **state)
 		assert_int_equal(f->n_more, 0);
 		if (cases[k].level == CYC_FINDING_ERROR) {
 			snprintf(label, sizeof label, "_%s", cases[k].label);
-			ASSERT_FAILS(cyc_finding_raise(&l), CYC_E_DATA, label, "wanted: ", cases[k].file + 2);
+			ASSERT_FAILS(cyc_finding_raise(&l), CYC_E_DATA, label, "expected: ", cases[k].file + 2);
 		}
 		cyc_finding_list_deinit(&l);
 	}
@@ -531,7 +531,7 @@ static void masks_and_folders(void **state)
 	ASSERT_FAILS(cyc_check_output(root, "m.mrc", 0), CYC_E_IO, "not a folder");
 	ASSERT_FAILS(cyc_check_output(root, "m.mrc/job001", 0), CYC_E_IO, "m.mrc");
 	ASSERT_FAILS(cyc_check_output("", "/proc/job", 0), CYC_E_IO, "/proc");
-	ASSERT_FAILS(cyc_check_output(root, "new", 1e30), CYC_E_IO, "No space", "new");
+	ASSERT_FAILS(cyc_check_output(root, "new", 1e30), CYC_E_IO, "Not enough space", "new");
 	assert_int_equal(symlink("nowhere", temp_path("p/link")), 0);
 	ASSERT_FAILS(cyc_check_output(root, "link/job", 0), CYC_E_IO, "is a broken link");
 }

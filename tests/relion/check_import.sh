@@ -11,7 +11,7 @@ ln -s "$small"/* .
 	--pixel-size 1.7 --voltage 300 --cs 2.7 --amplitude-contrast 0.07 --hand 1 --tomogram-axes rotx --tomogram-size 860,760,392 \
 	--particles list_imod.star --binning 4 --o Imod > out.txt
 for project in . Warp Imod; do
-	"$bin" check -q --i $project/optimisation_set.star | grep -q 'nothing is wrong' || fail "check of $project"
+	"$bin" check -q --i $project/optimisation_set.star | grep -q 'nothing wrong was found' || fail "check of $project"
 	j=jobs/$project
 	"$bin" reconstruct -q --i $project/optimisation_set.star --b 192 --crop 112 --sym O --o "$j/R" > out.txt
 	"$bin" postprocess -q --i "$j/R/half1.mrc" --i2 "$j/R/half2.mrc" --mask mask_fsc.mrc --o "$j/P/postprocess" > out.txt

@@ -354,7 +354,7 @@ static void paths(void **state)
 	ASSERT_OK(cyc_make_dirs(""));
 	assert_true(temp_exists("x/y/z"));
 	temp_write("x/file", "here");
-	ASSERT_FAILS(cyc_make_dirs(temp_path("x/file")), CYC_E_IO, "x/file' is there but is not a folder");
+	ASSERT_FAILS(cyc_make_dirs(temp_path("x/file")), CYC_E_IO, "x/file' exists but is not a folder");
 	ASSERT_FAILS(cyc_make_dirs(temp_path("x/file/deeper")), CYC_E_IO, "x/file");
 	double here = 0, there = 0;
 	ASSERT_OK(cyc_disk_free(&here, temp_dir));

@@ -113,7 +113,7 @@ static void test_polish(void **state)
 	assert_string_equal(g_fake.calls, "");
 	assert_file_contains(
 		"RUN/summary.html",
-		"src=\"data:image/png;base64,TWFu\"><figcaption>Shifts of the tilts and tracks of particles by "
+		"src=\"data:image/png;base64,TWFu\"><figcaption>Shifts of the tilts and motion of particles from "
 		"<a href=\"Polish/job003/\">");
 	cyc_cycle_result_deinit(&r);
 	o.polish.motion_sigma_A_per_dose = 0.1;
@@ -353,7 +353,7 @@ static void test_no_difference_is_accepted(void **state)
 	g_fake.quality[1] = g_fake.quality[0];
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_int_equal(r.n_turns_taken, 1);
-	assert_contains(r.verdict, "no difference that the half maps can show");
+	assert_contains(r.verdict, "no significant difference to the half maps");
 	assert_int_equal(r.n_same, 1);
 	cyc_cycle_result_deinit(&r);
 }
@@ -500,8 +500,8 @@ static void test_steps_after_a_changed_one(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_log_set_sink(NULL, NULL, CYC_LOG_WARN);
 	assert_string_equal(g_fake.calls, "");
-	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after the step that wrote it "
-	                            "had finished; no other step reads it");
+	assert_contains(g_warnings, "RUN/CtfRefine/job003/logfile.pdf was changed after its "
+	                            "step had finished; no other step reads it");
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -528,7 +528,7 @@ static void test_files_of_iterations(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	assert_string_equal(g_fake.calls, "");
 	assert_contains(g_warnings, "the first: run_it001_full.mrc/CtfRefine/job003/run_it001_data.star");
-	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ that no other step reads");
+	assert_contains(g_warnings, "2 files of run_it001_full.mrc/CtfRefine/job003/ were changed or removed");
 	cyc_cycle_result_deinit(&r);
 	put_file("run_it001_full.mrc/CtfRefine/job003/tomograms.star", "data_\n");
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -623,7 +623,7 @@ static void test_replaced_images(void **state)
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
 	cyc_cycle_result_deinit(&r);
 	assert_int_equal(utimensat(AT_FDCWD, in_root("frames/TS_2_1.mrc"), times, 0), 0);
-	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "have been written again");
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "have changed since it was started");
 	assert_contains(cyc_error_get()->hint, "cyclotomo_images.record");
 	assert_int_equal(unlink(in_root("RUN/cyclotomo_images.record")), 0);
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -709,7 +709,7 @@ static void test_mistakes_are_found_before_the_work(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--crop");
 	o.crop_px = 0;
 	o.ctfrefine.do_defocus = o.ctfrefine.do_scale = false;
-	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "nothing is left");
+	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "nothing to refine");
 	assert_false(is_there("RUN2"));
 	assert_string_equal(g_fake.calls, "");
 }
@@ -727,7 +727,7 @@ static void test_plan(void **state)
 		"pixel 2 Å, box 32 px (64 Å)", "Reconstruct/job001/",
 		"PostProcess/job002/",         "CtfRefine/job003/",
 		"PostProcess/job005/",         "64 x 64 px",
-		"All 6 tilt images are there"
+		"All 6 tilt images were found"
 	};
 	for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) assert_contains(text, PARTS[i]);
 	cyc_free(text);
@@ -790,7 +790,7 @@ static void test_summary_page(void **state)
 	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
 	assert_contains(html, "each of the 4 particles");
 	assert_contains(html, "alt=\"directions of the particles\" src=\"data:image/png;base64,iVBOR");
-	assert_contains(html, "5 of 6 tilts moved");
+	assert_contains(html, "5 of 6 tilts changed");
 	assert_contains(html, "No mask was given");
 	assert_contains(html, "PostProcess/job005/postprocess.mrc");
 	assert_contains(json, "\"defocus_before_um\": [2.95, 2.95, 2.95]");
@@ -906,7 +906,7 @@ static void test_warnings_are_on_the_page(void **state)
 	cyc_cycle_result r;
 	g_fake.warning = "the \"mask\" isn't <soft>\nat all";
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_contains(r.verdict, "The steps gave 1 warning;");
+	assert_contains(r.verdict, "The steps gave 1 warning,");
 	cyc_cycle_result_deinit(&r);
 	char *first = get_file("RUN/summary.html");
 	const char *told = strstr(first, "<p>the 'mask' isn't &lt;soft&gt; at all</p>");
@@ -947,8 +947,8 @@ static void test_bad_tilts_and_particles(void **state)
 	cyc_free(table);
 	cyc_free(edited);
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_contains(r.verdict, "2 of 6 tilts were found bad, shifted or at the end of the search.");
-	assert_contains(r.verdict, "2 of 4 particles are probably not the particle");
+	assert_contains(r.verdict, "2 of 6 tilts are bad, shifted or at the limit of the defocus search.");
+	assert_contains(r.verdict, "2 of 4 picks probably do not show the particle");
 	cyc_cycle_result_deinit(&r);
 	assert_file_contains("RUN/summary.html", "<tr><td>TS_1</td><td class=\"n\">2</td><td>bad</td></tr>");
 	assert_file_contains("RUN/summary.html", "<tr><td>TS_2</td><td class=\"n\">1</td><td>at-limit</td></tr>");
@@ -971,7 +971,7 @@ static void test_duplicates(void **state)
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
-	               "2 pairs of particles in different half-sets are nearer than 8.0 Å (rows 1 and 5: 3.0 Å, "
+	               "2 pairs of particles in different half-sets are closer than 8.0 Å (rows 1 and 5: 3.0 Å, "
 	               "rows 5 and 6: 3.6 Å)");
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_E_DATA);
@@ -980,8 +980,9 @@ static void test_duplicates(void **state)
 	o.duplicates = CYC_DUPLICATES_REMOVE;
 	assert_int_equal(cyc_cycle_plan(&text, &outcome, &o), CYC_OK);
 	assert_int_equal(outcome, CYC_OK);
-	assert_contains(text, "listed twice, and 1 is left out of the run; 1 pair of one half-set is nearer than "
-	                      "8.0 Å and is kept");
+	assert_contains(text,
+	                "listed twice, and 1 is left out of the run; 1 pair in the same half-set is closer than "
+	                "8.0 Å and is kept");
 	cyc_free(text);
 	assert_false(is_there("RUN"));
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
@@ -1003,7 +1004,7 @@ static void test_duplicates(void **state)
 	assert_refused(run_cycle(&r, &o), CYC_E_USAGE, "--duplicates (was remove, now keep)");
 	o.out_dir = "KEPT";
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	assert_contains(r.verdict, "2 pairs of particles are in both half-sets");
+	assert_contains(r.verdict, "2 pairs of particles in different half-sets are duplicates");
 	assert_false(is_there("KEPT/particles.star"));
 	cyc_cycle_result_deinit(&r);
 	/* With only one half-set left nothing can be judged. */
@@ -1013,7 +1014,7 @@ static void test_duplicates(void **state)
 	put_file("particles.star", text);
 	o.out_dir = "EMPTY";
 	o.duplicates = CYC_DUPLICATES_REMOVE;
-	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "no particle would be left in a half-set");
+	assert_refused(run_cycle(&r, &o), CYC_E_DATA, "a half-set would have no particles left");
 	cyc_free(text);
 	cyc_free(table);
 	cyc_free(edited);

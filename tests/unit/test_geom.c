@@ -67,6 +67,7 @@ static void groups(void **state)
 	for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
 		cyc_symmetry *s = NULL;
 		assert_int_equal(cyc_symmetry_create(&s, known[k].name), CYC_OK);
+		assert_int_equal(cyc_symmetry_order(known[k].name), s->n);
 		assert_int_equal(s->n, known[k].n);
 		assert_true(difference(s->ops[0], cyc_mat3_identity()) == 0);
 		for (int i = 0; i < s->n; i++) {
@@ -127,6 +128,7 @@ static void unknown_group(void **state)
 	for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
 		cyc_symmetry *s = NULL;
 		assert_int_equal(cyc_symmetry_create(&s, names[k]), CYC_E_USAGE);
+		assert_int_equal(cyc_symmetry_order(names[k]), 1);
 		assert_null(s);
 		assert_non_null(strstr(cyc_error_get()->hint, "I4"));
 	}

@@ -137,8 +137,8 @@ static void loops_see_the_abort_file(void **state)
 	(void)state;
 	int n_done = 0;
 	ASSERT_OK(cyc_cancel_watch_file(temp_path("RELION_JOB_ABORT_NOW")));
-	ASSERT_FAILS(cyc_parallel_for(1000, 2, slow_item, &n_done), CYC_E_CANCELLED, "on request of",
-	             "RELION_JOB_ABORT_NOW");
+	ASSERT_FAILS(cyc_parallel_for(1000, 2, slow_item, &n_done), CYC_E_CANCELLED,
+	             "on request:", "RELION_JOB_ABORT_NOW");
 	assert_in_range(n_done, 4, 400);
 	ASSERT_OK(cyc_cancel_watch_file(NULL));
 }

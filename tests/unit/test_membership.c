@@ -112,6 +112,23 @@ static void strong_evidence_tells_all_apart(void **state)
 		}
 }
 
+/* Of particles one in some 700 lies three standard deviations below the median by chance, and is looked for
+ * elsewhere. (T8.24) */
+static void few_are_far_below_by_chance(void **state)
+{
+	(void)state;
+	static const double SHARE = 1 / 740.0; /* of a normal distribution */
+	double n = 0, n_far = 0;
+	for (uint64_t seed = 1; seed < 6; seed++) {
+		draw(&g_set, MOST, 0, 0, 0, 0.15, 1 / 600.0, seed);
+		fit(&g_set);
+		for (int64_t i = 0; i < g_set.n; i++, n++)
+			n_far += cyc_membership_is_far_below(&g_set.model, &g_set.agreement[i]);
+	}
+	print_message("%.0f of %.0f particles are far below, %.0f by chance\n", n_far, n, SHARE * n);
+	assert_true(n_far > 0.4 * SHARE * n && n_far < 2.5 * SHARE * n); /* 27 expected */
+}
+
 /* Where the kinds overlap, of those with probability p the share p are particles. */
 static void probabilities_are_shares(void **state)
 {
@@ -265,6 +282,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(strong_evidence_tells_all_apart),
+		cmocka_unit_test(few_are_far_below_by_chance),
 		cmocka_unit_test(probabilities_are_shares),
 		cmocka_unit_test(two_strengths_are_both_particles),
 		cmocka_unit_test(no_evidence_leaves_the_share),

@@ -44,7 +44,8 @@ static void names(void **state)
 	char *p = NULL;
 	int64_t s;
 	bool k;
-	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.ctf"), CYC_E_FORMAT, "x.ctf", "extension 'ctf'");
+	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.ctf"), CYC_E_FORMAT, "x.ctf",
+	             "'ctf' is not the extension");
 	assert_non_null(strstr(cyc_error_get()->hint, "x.ctf:mrc"));
 	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "x.tif"), CYC_E_UNSUPPORTED, "x.tif");
 	ASSERT_FAILS(cyc_mrc_split_name(&p, &s, &k, "dir.mrc/x"), CYC_E_FORMAT, "dir.mrc/x");
@@ -213,7 +214,7 @@ static void bad_files(void **state)
 	make_raw(&f, 5, 4, 3, 2, false, 0);
 	f.n -= 3;
 	save(&f, "short.mrc");
-	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "cut short", "1264",
+	ASSERT_FAILS(cyc_mrc_read(&v, temp_path("short.mrc")), CYC_E_FORMAT, "short.mrc", "truncated", "1264",
 	             "1261");
 	f.n = 1000;
 	save(&f, "short.mrc");
@@ -236,7 +237,7 @@ static void bad_files(void **state)
 	put32(&f, 1, 0xFFFFFF, false);
 	put32(&f, 2, 0x7FFFFFFF, false);
 	save(&f, "size.mrc");
-	ASSERT_FAILS(cyc_mrc_read_info(&info, temp_path("size.mrc")), CYC_E_FORMAT, "size.mrc", "cut short");
+	ASSERT_FAILS(cyc_mrc_read_info(&info, temp_path("size.mrc")), CYC_E_FORMAT, "size.mrc", "truncated");
 	make_raw(&f, 5, 4, 3, 2, false, 0);
 	put32(&f, 23, 0x80000000u, false);
 	save(&f, "ext.mrc");

@@ -138,18 +138,19 @@ static void test_refusals(void **state)
 	assert_refused(parse(&a, 1, "--no-circle_crop"), "unknown option", "--no_circle_crop");
 	assert_refused(parse(&a, 1, "--thresh"), "unknown option", "--threshold");
 	assert_refused(parse(&a, 1, "--zzzzzzzzzz=3"), "unknown option '--zzzzzzzzzz'", "--help");
-	assert_refused(parse(&a, 2, "--b", "12.5"), "--b wants a whole number <px>, got '12.5'", "");
+	assert_refused(parse(&a, 2, "--b", "12.5"), "--b must be a whole number <px>, got '12.5'", "");
 	assert_refused(parse(&a, 2, "--b", "0"), "at least 2", "");
 	assert_refused(parse(&a, 2, "--b", "99999999999"), "out of range", "");
-	assert_refused(parse(&a, 2, "--length", "30 parsec"), "--length wants a number <Å>, got '30 parsec'", "");
-	assert_refused(parse(&a, 2, "--length", "nan"), "wants a number", "");
-	assert_refused(parse(&a, 2, "--length", ""), "wants a number", "");
-	assert_refused(parse(&a, 2, "--twist", "3A"), "wants a number <degrees>", "");
+	assert_refused(parse(&a, 2, "--length", "30 parsec"), "--length must be a number <Å>, got '30 parsec'",
+	               "");
+	assert_refused(parse(&a, 2, "--length", "nan"), "must be a number", "");
+	assert_refused(parse(&a, 2, "--length", ""), "must be a number", "");
+	assert_refused(parse(&a, 2, "--twist", "3A"), "must be a number <degrees>", "");
 	assert_refused(parse(&a, 2, "--fruit", "app"), "one of apple,pear,plum", "");
 	assert_refused(parse(&a, 2, "--b=64", "--box=64"), "given twice", "");
 	assert_refused(parse(&a, 1, "--flag=yes"), "takes no value", "");
-	assert_refused(parse(&a, 1, "--p"), "--p wants a value", "");
-	assert_refused(parse(&a, 2, "--p", "--flag"), "--p wants a value", "");
+	assert_refused(parse(&a, 1, "--p"), "--p needs a value", "");
+	assert_refused(parse(&a, 2, "--p", "--flag"), "--p needs a value", "");
 	assert_refused(parse(&a, 2, "--p", ""), "empty", "");
 	assert_refused(parse(&a, 1, "third.mrc"), "unexpected word 'third.mrc'", "");
 	char *argv[] = { (char *)"test", (char *)"only.mrc" };

@@ -814,6 +814,57 @@ static void a_tilt_without_signal_has_no_strength(void **state)
 	drop_world();
 }
 
+/* What is learned from a solution whose errors are nil: shifts of +-sigma about the input, with those of the
+ * last tilt off by `outlier`. */
+static void learn_widths_of(double shift_sigma_A, double angle_sigma_rad, double outlier_A, uint64_t trial)
+{
+	static const double CERTAIN = 1e9; /* of curvature, over that of the world's maps */
+	cyc_rng r = cyc_rng_make(17, 1, trial);
+	make_world(STATIC);
+	for (int i = 0; i < N * T; i++)
+		for (int k = 0; k < 3; k++) w.pairs[i].curve[k] *= CERTAIN;
+	for (int f = 0; f < T; f++) {
+		for (int k = 0; k < 3; k++) w.a.angles[3 * f + k] = angle_sigma_rad * cyc_rng_normal(&r);
+		for (int k = 0; k < 2; k++)
+			w.a.tilts[f].shift_A[k] = shift_sigma_A * cyc_rng_normal(&r) + (f == T - 1 ? outlier_A : 0);
+	}
+	ASSERT_OK(cyc_alignment_learn_widths(&w.a));
+}
+
+/* An input that the solution agrees with to the last digit is not taken for certain: the floors of (T6.7). */
+static void agreement_with_the_input_has_a_floor(void **state)
+{
+	(void)state;
+	static const double FLOOR_DEG = 0.1, FLOOR_A = 2, ROUNDING = 1e-6;
+	learn_widths_of(0, 0, 0, 0);
+	assert_float_equal(cyc_rad_to_deg(w.a.widths.angle_input_rad), FLOOR_DEG, ROUNDING);
+	assert_float_equal(w.a.widths.shift_A, FLOOR_A, ROUNDING);
+	drop_world();
+}
+
+/* Widths are those of the numbers, with ten that are expected among them; and a tilt that is far off changes
+ * them by less than half. (T6.7) */
+static void widths_are_those_of_the_numbers(void **state)
+{
+	(void)state;
+	enum { TRIALS = 60, PSEUDO = 10, N_SHIFTS = 2 * T };
+	static const double SIGMA_A = 6, FAR_A = 300, EXPECTED_A = 1;
+	/* 14 numbers in each of 60 trials are known to 3 %, what the cut takes from few of them included. */
+	static const double CLOSE = 0.1, MOST_BY_OUTLIER = 1.5;
+	double mean[2] = { 0, 0 };
+	for (int is_off = 0; is_off < 2; is_off++)
+		for (int t = 0; t < TRIALS; t++) {
+			learn_widths_of(SIGMA_A, 0.01, is_off ? FAR_A : 0, (uint64_t)t);
+			mean[is_off] += cyc_square(w.a.widths.shift_A) / TRIALS;
+			drop_world();
+		}
+	double expected = (N_SHIFTS * SIGMA_A * SIGMA_A + PSEUDO * EXPECTED_A * EXPECTED_A) / (N_SHIFTS + PSEUDO);
+	print_message("width of shifts %.2f A, expected %.2f; %.2f with a tilt that is far off\n", sqrt(mean[0]),
+	              sqrt(expected), sqrt(mean[1]));
+	assert_true(fabs(sqrt(mean[0] / expected) - 1) < CLOSE);
+	assert_true(mean[1] < cyc_square(MOST_BY_OUTLIER) * mean[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(spline),
@@ -830,6 +881,8 @@ int main(void)
 		                                cmocka_unit_test(precision_of_modes_with_free_tilts),
 		                                cmocka_unit_test(motion_errors_are_those_of_the_posterior),
 		                                cmocka_unit_test(outcomes_have_their_error),
-		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength) };
+		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength),
+		                                cmocka_unit_test(agreement_with_the_input_has_a_floor),
+		                                cmocka_unit_test(widths_are_those_of_the_numbers) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -282,13 +282,13 @@ static void bad_tomograms(void **state)
 	refuse_tilts("_rlnTomoZRot\n", "_x\n", CYC_E_FORMAT, "no tilt geometry", "_rlnTomoZRot", "_rlnTomoProjX");
 	refuse_tilts("30000 29000 45", "30000 29x 45", CYC_E_FORMAT, "line 16", "_rlnDefocusV", "29x");
 	refuse_tilts("a1.mrc 6", "a1.mrc -6", CYC_E_DATA, "line 16", "_rlnMicrographPreExposure", "-6");
-	refuse_tilts(" 10 0 r", " 10 0", CYC_E_FORMAT, "line 18", "wanted 12", "found 11");
+	refuse_tilts(" 10 0 r", " 10 0", CYC_E_FORMAT, "line 18", "expected 12", "found 11");
 	refuse_tilts("data_TS_01", "data_TS_1", CYC_E_FORMAT, "no block 'TS_01'", "'TS_1'", "TS_01.star");
 	refuse_tomograms("2.0 1 200", "2.0 1.5 200", CYC_E_DATA, "_rlnTomoHand", "1.5");
 	refuse_tomograms("2.0 1 200", "0 1 200", CYC_E_DATA, "_rlnTomoTiltSeriesPixelSize", "row 2");
 	refuse_tomograms("2.0 1 200", "2.0 1 200.5", CYC_E_DATA, "_rlnTomoSizeX", "200.5");
 	refuse_tomograms("2.7 0.1 2.0 1", "2.7 1.1 2.0 1", CYC_E_DATA, "_rlnAmplitudeContrast", "1.1");
-	refuse_tomograms("TS_02 300", "TS_01 300", CYC_E_DATA, "'TS_01' is there already", "row 2");
+	refuse_tomograms("TS_02 300", "TS_01 300", CYC_E_DATA, "'TS_01' occurs twice", "row 2");
 	refuse_tomograms("TS_02 300", "\"\" 300", CYC_E_DATA, "no name", "row 2");
 	refuse_tomograms("_rlnVoltage\n", "_x\n", CYC_E_FORMAT, "_rlnVoltage", "bad.star");
 	refuse_tomograms("job001/tilt_series/TS_02.star", "job001/none.star", CYC_E_IO, "none.star",
@@ -362,7 +362,7 @@ static void deformations(void **state)
 	replace(text, sizeof text, globals, "[1,2,-3]", "[1,2]");
 	temp_write("Import/job001/tilt_series/TS_01.star", text);
 	ASSERT_FAILS(cyc_tomogram_set_read(&s, "deformed.star", temp_dir), CYC_E_DATA, "TS_01.star", "line 17",
-	             "wanted 3", "found 2");
+	             "expected 3", "found 2");
 	temp_write("Import/job001/tilt_series/TS_01.star", TS_01);
 }
 
@@ -463,7 +463,7 @@ static void open_images(void **state)
 	             "128 x 120");
 	assert_int_equal(truncate(temp_path("frames/a3.mrc"), 5000), 0);
 	ASSERT_FAILS(cyc_tilt_series_open(&s->series[0], temp_dir), CYC_E_FORMAT, "TS_01", "row 3", "a3.mrc",
-	             "cut short");
+	             "truncated");
 	cyc_volume_destroy(&v);
 	small_project_image("frames/a3.mrc", 1);
 	small_project_image("frames/b.mrcs", 1);
@@ -615,7 +615,7 @@ static void optics_with_beam_tilt_and_magnification(void **state)
 	temp_write("optics.star", BODY);
 	begin_log();
 	ASSERT_OK(cyc_particle_set_read(&s, "optics.star", NULL, t, temp_dir));
-	assert_int_equal(count_in_log("used as a coma"), 1);
+	assert_int_equal(count_in_log("used as coma"), 1);
 	const cyc_optics_group *o = &s->optics[0];
 	assert_int_equal(o->n_odd, 6);
 	double coma = -65.755164 * 0.3 / 3; /* 2e4 pi Cs lambda^2, mrad */
@@ -691,12 +691,12 @@ static void bad_particles(void **state)
 	(void)state;
 	refuse_particles("TS_02/2 2 4 5 6 2", "TS_02/2 2 4 5 6 3", CYC_E_DATA, "row 3",
 	                 "_rlnRandomSubset must be 1 or 2, found 3");
-	refuse_particles("TS_02/2 2", "TS_02/1 2", CYC_E_DATA, "row 3", "'TS_02/1' is there already, in row 1");
+	refuse_particles("TS_02/2 2", "TS_02/1 2", CYC_E_DATA, "row 3", "'TS_02/1' occurs twice, first in row 1");
 	refuse_particles("TS_02/2 2", "\"\" 2", CYC_E_DATA, "row 3", "_rlnTomoParticleName is empty");
 	refuse_particles("TS_02/2 2", "TS_02/2 3", CYC_E_DATA, "row 3", "optics group 3");
 	refuse_particles("1 og1 300 2.0", "1 og1 300 2.1", CYC_E_DATA, "pixel size", "TS_01");
 	refuse_particles("1 og1 300 2.0", "1 og1 200 2.0", CYC_E_DATA, "voltage", "TS_01");
-	refuse_particles("2 og2 300.0005", "1 og2 300", CYC_E_DATA, "optics group 1 is there already", "row 2");
+	refuse_particles("2 og2 300.0005", "1 og2 300", CYC_E_DATA, "optics group 1 occurs twice", "row 2");
 	refuse_particles("_rlnCenteredCoordinateYAngst", "_y", CYC_E_FORMAT, "_rlnCenteredCoordinateYAngst",
 	                 "no column");
 	refuse_particles("_rlnTomoName\n", "_x\n", CYC_E_FORMAT, "_rlnTomoName", "no column");
@@ -756,7 +756,7 @@ static void probabilities(void **state)
 	/* A half-set whose particles all have 0 is as empty as one without particles. */
 	ASSERT_OK(cyc_particle_set_require_halves(s));
 	for (int64_t i = 0; i < s->n; i++) s->particles[i].probability = s->particles[i].half == 0;
-	ASSERT_FAILS(cyc_particle_set_require_halves(s), CYC_E_DATA, "of half-set 2 counts",
+	ASSERT_FAILS(cyc_particle_set_require_halves(s), CYC_E_DATA, "of half-set 2 has any weight",
 	             "_cycParticleProbability is 0");
 	cyc_particle_set_destroy(&s);
 	static const char *const BAD[] = { "1.01", "-0.1" };
@@ -818,7 +818,7 @@ static void trajectories_need_names(void **state)
 	           "data_general\n_rlnParticleNumber 3\n" MOTION_TABLE("0") "1 2 3\n4 5 6\n" MOTION_TABLE(
 				   "1") "7 8 9\n0 0 0\n0 0 0\n" MOTION_TABLE("2") "0 0 0\n0 0 0\n");
 	ASSERT_FAILS(cyc_particle_set_read(&s, "one.star", "numbered.star", t, temp_dir), CYC_E_DATA,
-	             "3 trajectories by rows", "2 particles");
+	             "3 trajectories by row", "2 particles");
 	ASSERT_OK(cyc_particle_set_read(&s, "one.star", NULL, t, temp_dir));
 	assert_true(s->has_generated_names);
 	cyc_particle_set_destroy(&s);
@@ -1035,7 +1035,7 @@ static void duplicates(void **state)
 	assert_int_equal(d.n_left_out, n_left_out);
 	for (int64_t k = 1; k < n_pairs; k++) assert_true(pairs[k].distance_A >= pairs[k - 1].distance_A);
 	cyc_duplicates_describe(text, sizeof text, &d, s);
-	assert_non_null(strstr(text, "pairs of particles in different half-sets are nearer than 12.0 Å (rows "));
+	assert_non_null(strstr(text, "pairs of particles in different half-sets are closer than 12.0 Å (rows "));
 	assert_non_null(strstr(text, ", ...)"));
 	cyc_free(pairs);
 	ASSERT_FAILS(cyc_particle_pairs(&pairs, &n_pairs, s, CYC_NAN), CYC_E_USAGE, "positive");
@@ -1098,7 +1098,7 @@ static void fsc_files(void **state)
 	ASSERT_FAILS(cyc_fsc_file_read(&f, temp_path("fsc.star")), CYC_E_FORMAT, "line 10", "nan");
 	replace(text, sizeof text, FSC, "\n1 0.0", "\n2 0.0");
 	temp_write("fsc.star", text);
-	ASSERT_FAILS(cyc_fsc_file_read(&f, temp_path("fsc.star")), CYC_E_DATA, "wanted shell 1", "found 2");
+	ASSERT_FAILS(cyc_fsc_file_read(&f, temp_path("fsc.star")), CYC_E_DATA, "expected shell 1", "found 2");
 	assert_null(f);
 }
 

@@ -72,7 +72,7 @@ static void round_trip(void **state)
 	assert_false(opens(path, KIND, KEY + 1));
 	ASSERT_WARNED("round.record' was made with other input or options; nothing is lost");
 	assert_false(opens(path, "something else", KEY));
-	ASSERT_WARNED("is the record of something else");
+	ASSERT_WARNED("is another kind of record");
 	g_warnings[0] = '\0';
 	ASSERT_OK(cyc_record_open(&r, path, KIND, KEY + 1, "nothing is lost", &n_other));
 	assert_null(r);
@@ -101,14 +101,14 @@ static void damage(void **state)
 		data[i] ^= 0x20;
 		ASSERT_OK(cyc_write_file(path, data, i));
 		if (opens(path, KIND, KEY)) fail_msg("%zu of %zu bytes were accepted", i, n);
-		ASSERT_WARNED(i < 8 ? "is not used" : "is cut short and is not used; nothing is lost");
+		ASSERT_WARNED(i < 8 ? "is not used" : "is truncated and is not used; nothing is lost");
 	}
 	char *longer = NULL;
 	ASSERT_OK(cyc_alloc(&longer, n + 8, 1));
 	memcpy(longer, data, n);
 	ASSERT_OK(cyc_write_file(path, longer, n + 8));
 	assert_false(opens(path, KIND, KEY));
-	ASSERT_WARNED("is longer than it was written");
+	ASSERT_WARNED("is longer than when it was written");
 	ASSERT_OK(cyc_write_file(path, data, n));
 	assert_true(opens(path, KIND, KEY));
 	assert_int_equal(mkfifo(temp_path("pipe.record"), 0600), 0);

@@ -135,11 +135,11 @@ static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 	ASSERT_FAILS(cyc_reference_load(
 					 &r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "map.mrc", NULL, temp_dir }, 0,
 					 S, PIXEL_A),
-	             CYC_E_DATA, "masks go from 0 to 1");
+	             CYC_E_DATA, "masks must be between 0 and 1");
 	ASSERT_FAILS(cyc_reference_load(
 					 &r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "mask.mrc", NULL, temp_dir },
 					 90, S, PIXEL_A),
-	             CYC_E_DATA, "nothing can be refined");
+	             CYC_E_DATA, "too low a resolution");
 	assert_null(r);
 	cyc_backend_close(&be);
 }

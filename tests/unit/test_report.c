@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -217,6 +218,45 @@ static void same_input_same_bytes(void **state)
 		cyc_free(data[0]);
 		cyc_free(data[1]);
 	}
+}
+
+/* In a process of its own, which has drawn nothing before but n PDF files. */
+static void draw_after(const char *name, int n, const cyc_plot *p)
+{
+	pid_t child = fork();
+	assert_true(child >= 0);
+	if (child == 0) {
+		char path[64];
+		bool is_well = true;
+		for (int i = 0; i < n; i++) {
+			snprintf(path, sizeof path, "%s/before.%s", g_dir, i % 2 ? "png" : "pdf");
+			is_well = is_well && cyc_plot_write(path, p, 1) == CYC_OK;
+		}
+		snprintf(path, sizeof path, "%s/%s.png", g_dir, name);
+		_exit(is_well && cyc_plot_write(path, p, 1) == CYC_OK ? 0 : 1);
+	}
+	int status;
+	assert_true(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* A run that resumes has drawn less before. The first test: children have what this process has drawn. */
+static void pictures_do_not_depend_on_earlier_ones(void **state)
+{
+	(void)state;
+	cyc_plot_series s = { .label = "corrected", .n = N, .x = g_x, .y = g_fsc };
+	cyc_plot p = make_plot(&s, 1);
+	char path[64], *data[2];
+	size_t n[2];
+	draw_after("alone", 0, &p);
+	draw_after("later", 3, &p);
+	for (int i = 0; i < 2; i++) {
+		snprintf(path, sizeof path, "%s/%s.png", g_dir, i ? "later" : "alone");
+		assert_int_equal(cyc_read_file(&data[i], &n[i], path), CYC_OK);
+	}
+	assert_int_equal(n[0], n[1]);
+	assert_memory_equal(data[0], data[1], n[0]);
+	cyc_free(data[0]);
+	cyc_free(data[1]);
 }
 
 static void pdf_has_a_page_per_figure(void **state)
@@ -507,6 +547,7 @@ static void directions_lie_where_they_should(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(pictures_do_not_depend_on_earlier_ones),
 		cmocka_unit_test(svg_has_what_was_asked),
 		cmocka_unit_test(curve_lies_where_it_should),
 		cmocka_unit_test(gaps_split_curves_and_clipping_keeps_inside),

@@ -117,7 +117,7 @@ static void what_does_not_fit_is_refused(void **state)
 	refused("a.mrcs", "none.mrcs", CYC_E_IO, "TS_01/1", "none.mrcs");
 	refused("a.mrcs", "\"\"", CYC_E_DATA, "row 2", "_rlnImageName is empty");
 	refused("[1,0,1]", "[0,0,1]", CYC_E_SHAPE, "a.mrcs' has 8 x 8 x 2", "x 1 (ones");
-	refused("2 4.0 8 1\n", "2 4.0 10 1\n", CYC_E_SHAPE, "images of 8 px", "10 px");
+	refused("2 4.0 8 1\n", "2 4.0 10 1\n", CYC_E_SHAPE, "images have 8 px", "10 px");
 	refused("2 4.0 8 0\n", "2 4.1 8 0\n", CYC_E_SHAPE, "row 2", "4.1");
 	refused("2 4.0 8 1\n", "2 4.0 7 1\n", CYC_E_DATA, "box 7 px", "even");
 	refused("2 4.0 8 1\n", "0 4.0 8 1\n", CYC_E_DATA, "binning 0", "positive");
@@ -150,7 +150,7 @@ static void volumes_come_with_weights(void **state)
 	drop(&s);
 	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] d.mrc\n",
 	         stacks);
-	ASSERT_FAILS(open_stacks(&s, text), CYC_E_SHAPE, "d.mrc", "wanted are 5 x 8 x 16");
+	ASSERT_FAILS(open_stacks(&s, text), CYC_E_SHAPE, "d.mrc", "expected 5 x 8 x 16");
 	drop(&s);
 	cyc_free(stacks);
 }

@@ -170,24 +170,24 @@ static void blocks_of_one_name(void **state)
 	cyc_star_destroy(&s);
 	/* A blank where a value should be shifts those behind it. */
 	refuse("data_\nloop_\n_rlnTomoParticlesFile\n_rlnTomoTomogramsFile\n  tomograms.star\n",
-	       "too few values: wanted 2, found 1", "line 5");
+	       "too few values: expected 2, found 1", "line 5");
 }
 
 static void bad_files(void **state)
 {
 	(void)state;
-	refuse("data_p\nloop_\n_a\n_b\n_c\n1 2 3\n4 5\n", "too few values: wanted 3, found 2", "line 7");
-	refuse("data_p\nloop_\n_a\n_b\n_c\n1 2 3\n4 5 6 7\n", "too many values: wanted 3, found 4", "line 7");
-	refuse("data_p\nloop_\n_a\n1\n2 3\n", "too many values: wanted 1, found 2", "line 5");
+	refuse("data_p\nloop_\n_a\n_b\n_c\n1 2 3\n4 5\n", "too few values: expected 3, found 2", "line 7");
+	refuse("data_p\nloop_\n_a\n_b\n_c\n1 2 3\n4 5 6 7\n", "too many values: expected 3, found 4", "line 7");
+	refuse("data_p\nloop_\n_a\n1\n2 3\n", "too many values: expected 1, found 2", "line 5");
 	refuse("data_p\nloop_\n1 2\n", "no labels", "line 3");
-	refuse("1 2 3\n", "wanted a line with data_", "line 1");
-	refuse("data_p\n5\n", "wanted '_label value' or loop_", "line 2");
+	refuse("1 2 3\n", "expected a line with data_", "line 1");
+	refuse("data_p\n5\n", "expected '_label value' or loop_", "line 2");
 	refuse("loop_\n_a\n", "before any data_", "line 1");
-	refuse("data_p\n_a 1\n_b 2\n_a 3\n", "label _a is twice", "line 4");
-	refuse("data_p\nloop_\n_a #1\n_a #2\n", "label _a is twice", "line 4");
-	refuse("data_p\nloop_\n_a 1\n", "behind table label _a", "line 3");
+	refuse("data_p\n_a 1\n_b 2\n_a 3\n", "label _a occurs twice", "line 4");
+	refuse("data_p\nloop_\n_a #1\n_a #2\n", "label _a occurs twice", "line 4");
+	refuse("data_p\nloop_\n_a 1\n", "after table label _a", "line 3");
 	refuse("data_p\nloop_\n_\n", "without a label", "line 3");
-	refuse("data_p\nloop_ x\n", "wanted '_label value' or loop_ in block 'p', found 'loop_ x'", "line 2");
+	refuse("data_p\nloop_ x\n", "expected '_label value' or loop_ in block 'p', found 'loop_ x'", "line 2");
 	cyc_star *s = NULL;
 	ASSERT_FAILS(cyc_star_parse(&s, "data_p\n_a \0 1\n", 13, "x.star"), CYC_E_FORMAT, "x.star", "NUL",
 	             "line 2");
