@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "blob_particle.h"
 #include "project_fixture.h"
 
 #include "cyclotomo/extract.h"
@@ -174,114 +175,6 @@ static void offset_lattice(void **state)
 }
 
 /* ---------------------------------------------------------------- the likelihood */
-
-enum { S = 32, M = 64, N_BLOBS = 5, N_IMAGES = 4 };
-
-/* Transform of a few Gaussian blobs at an index of the grid, phase origin in their middle. */
-static cyc_cfloat blobs(double x, double y, double z)
-{
-	static const double AT[N_BLOBS][4] = {
-		{ 3, 1, -2, 1 }, { -4, 2, 1, 0.7 }, { 0, -5, 3, 1.2 }, { 2, 4, 4, 0.9 }, { -2, -3, -4, 1.1 }
-	};
-	double re = 0, im = 0;
-	for (int b = 0; b < N_BLOBS; b++) {
-		double phase = -2 * CYC_PI * (x * AT[b][0] + y * AT[b][1] + z * AT[b][2]) / M,
-			   a = AT[b][3] * exp(-(x * x + y * y + z * z) * 6.0 / (M * M));
-		re += a * cos(phase);
-		im += a * sin(phase);
-	}
-	return (float)re + (float)im * I;
-}
-
-typedef struct {
-	cyc_coefficients *list;
-	cyc_cfloat *grid, *data;
-	float *weight, own[S / 2 + 1];
-	cyc_particle_image images[N_IMAGES];
-	cyc_pose_data particle;
-	cyc_pose_reference reference;
-	cyc_pose_work *work;
-} model;
-
-static cyc_pose true_pose(void)
-{
-	return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } };
-}
-
-/* Images of the blobs at a true pose, without noise. */
-static void make_model(model *m)
-{
-	cyc_pose pose = true_pose();
-	memset(m, 0, sizeof *m);
-	ASSERT_OK(cyc_coefficients_create(&m->list, S));
-	ASSERT_OK(cyc_alloc(&m->grid, cyc_reference_count(M), sizeof *m->grid));
-	for (int z = 0; z < M; z++)
-		for (int y = 0; y < M; y++)
-			for (int x = 0; x < M / 2 + 2; x++)
-				m->grid[((size_t)z * M + (size_t)y) * (M / 2 + 2) + (size_t)x] =
-					blobs(x, y < M / 2 ? y : y - M, z < M / 2 ? z : z - M);
-	size_t n = (size_t)m->list->n;
-	ASSERT_OK(cyc_alloc(&m->data, N_IMAGES * n, sizeof *m->data));
-	ASSERT_OK(cyc_alloc(&m->weight, N_IMAGES * n, sizeof *m->weight));
-	for (int f = 0; f < N_IMAGES; f++) {
-		cyc_particle_image *image = &m->images[f];
-		*image = (cyc_particle_image){ .i_tilt = f,
-			                           .n = m->list->n,
-			                           .R_img_tomo = cyc_tilt_to_matrix(0.02, 0.5 * f - 0.8, 0.3),
-			                           .px_per_A = 0.5,
-			                           .is_in_map = true,
-			                           .data = m->data + (size_t)f * n,
-			                           .weight = m->weight + (size_t)f * n };
-		cyc_mat3 R = cyc_mat3_mul(image->R_img_tomo, pose.R_tomo_ref);
-		cyc_vec3 d = cyc_mat3_apply(image->R_img_tomo, pose.offset_A);
-		for (size_t j = 0; j < n; j++) {
-			double kx = m->list->kx[j], ky = m->list->ky[j], q[3],
-				   phase = -2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
-			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
-			float w = (float)(30 * cyc_square(sin(0.3 * hypot(kx, ky) + f)));
-			m->weight[(size_t)f * n + j] = w;
-			m->data[(size_t)f * n + j] =
-				w * blobs(q[0], q[1], q[2]) * ((float)cos(phase) + (float)sin(phase) * I);
-		}
-	}
-	for (int i = 0; i <= S / 2; i++) m->own[i] = 0.01F;
-	m->particle = (cyc_pose_data){ m->list, m->images, N_IMAGES, NULL };
-	m->reference = (cyc_pose_reference){
-		.grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9
-	};
-	ASSERT_OK(cyc_pose_work_create(&m->work, m->list, 8, 8));
-}
-
-static void drop_model(model *m)
-{
-	cyc_pose_work_destroy(&m->work);
-	cyc_coefficients_destroy(&m->list);
-	cyc_free(m->grid);
-	cyc_free(m->data);
-	cyc_free(m->weight);
-}
-
-/* (T8.1) summed coefficient by coefficient, with the blobs themselves. */
-static double formula(const model *m, const cyc_pose *pose, int32_t radius)
-{
-	double sum = 0, s = m->reference.amplitude;
-	int32_t n = cyc_coefficients_within(m->list, radius);
-	for (int f = 0; f < N_IMAGES; f++) {
-		cyc_mat3 R = cyc_mat3_mul(m->images[f].R_img_tomo, pose->R_tomo_ref);
-		cyc_vec3 d = cyc_mat3_apply(m->images[f].R_img_tomo, pose->offset_A);
-		for (int32_t j = 0; j < n; j++) {
-			double kx = m->list->kx[j], ky = m->list->ky[j], q[3],
-				   phase = 2 * CYC_PI * 0.5 * (kx * d.x + ky * d.y) / S;
-			for (int k = 0; k < 3; k++) q[k] = (double)M / S * (R.m[0][k] * kx + R.m[1][k] * ky);
-			cyc_cfloat V = blobs(q[0], q[1], q[2]), D = m->images[f].data[j];
-			double v_re = (double)crealf(V), v_im = (double)cimagf(V), re = (double)crealf(D),
-				   im = (double)cimagf(D), c = cos(phase), sn = sin(phase);
-			sum += 2 * s * ((re * c - im * sn) * v_re + (re * sn + im * c) * v_im) -
-			       s * s * (double)m->images[f].weight[j] * (v_re * v_re + v_im * v_im);
-		}
-	}
-	return sum;
-}
 
 static const double INTERPOLATION = 0.02; /* of trilinear look-up, padding 2 */
 
