@@ -1,4 +1,4 @@
-#include "tilt/frame_share.h"
+#include "images/frame_share.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 #include <math.h>
 

@@ -1,4 +1,4 @@
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"

@@ -1,5 +1,5 @@
 /* Outlier pixels: docs/theory/01-image-formation.md, "Pixels that are no data". */
-#include "tilt/outliers.h"
+#include "images/outliers.h"
 
 #include "cyclotomo/base.h"
 

@@ -1,7 +1,7 @@
-#include "tilt/tilt_image.h"
+#include "images/tilt_image.h"
 
-#include "tilt/beads.h"
-#include "tilt/outliers.h"
+#include "images/beads.h"
+#include "images/outliers.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-#include "cyclotomo/tilt.h"
+#include "cyclotomo/array.h"
+#include "cyclotomo/images.h"
 
 #include <math.h>
 #include <string.h>

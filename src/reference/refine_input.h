@@ -5,8 +5,8 @@
 #ifndef CYC_REFINE_INPUT_H
 #define CYC_REFINE_INPUT_H
 
-#include "slice/reference.h"
-#include "tilt/tilt_batch.h"
+#include "reference/reference.h"
+#include "images/tilt_batch.h"
 
 /** Command line of such a job; borrowed strings, NULL when not given. */
 typedef struct {

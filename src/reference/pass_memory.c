@@ -1,4 +1,4 @@
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* Gold beads: docs/theory/01-image-formation.md, "Beads". */
-#include "tilt/beads.h"
+#include "images/beads.h"
 
 #include "cyclotomo/base.h"
 

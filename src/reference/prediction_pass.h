@@ -6,10 +6,10 @@
 #ifndef CYC_PREDICTION_PASS_H
 #define CYC_PREDICTION_PASS_H
 
-#include "slice/reference.h"
-#include "tilt/frame_share.h"
-#include "tilt/tilt_batch.h"
-#include "tilt/tilt_image.h"
+#include "reference/reference.h"
+#include "images/frame_share.h"
+#include "images/tilt_batch.h"
+#include "images/tilt_image.h"
 
 /** Work memory of a pass; one at a time per backend. Read-only outside prediction_pass.c. */
 typedef struct {

@@ -4,6 +4,7 @@
 #define CYC_TILT_IMAGE_H
 
 #include "backends/backend.h"
+#include "cyclotomo/images.h"
 #include "cyclotomo/tilt.h"
 
 /**

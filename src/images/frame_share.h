@@ -3,7 +3,7 @@
 #define CYC_FRAME_SHARE_H
 
 #include "backends/backend.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 /** Radius of a particle, for its weights, of the radius of the circle to which images are cropped. */
 #define CYC_PARTICLE_SHARE 0.75

@@ -1,4 +1,4 @@
-#include "slice/reference.h"
+#include "reference/reference.h"
 
 #include <math.h>
 

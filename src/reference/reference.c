@@ -1,8 +1,8 @@
-#include "slice/reference.h"
+#include "reference/reference.h"
 
 #include "cyclotomo/map.h"
 #include "cyclotomo/survey.h"
-#include "cyclotomo/tilt.h"
+#include "cyclotomo/images.h"
 
 #include <math.h>
 #include <string.h>
