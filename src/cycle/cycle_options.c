@@ -6,7 +6,7 @@
 	           .help = title ": each also as --" #member ".NAME", __VA_ARGS__)
 
 /* What the cycle gives to all jobs alike, or decides for them. */
-#define HIDDEN "box,crop,bin,symmetry,whole-windows,from-stacks,resume,no-figures,backend,dry-run"
+#define HIDDEN "box,crop,bin,symmetry,whole-windows,from-stacks,resume,part,no-figures,backend,dry-run"
 
 static const cyc_option ROWS[] = {
 	CYC_HEADING("Input"),

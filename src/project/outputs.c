@@ -75,7 +75,7 @@ static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optim
 	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
 static const char *const RECORDS[] = {
-	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
+	"job.star", "note.txt", "run.json", "run_part*of*.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
 };
 
 static const struct {
