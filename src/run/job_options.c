@@ -1,5 +1,5 @@
 /* The options of the jobs: what the user gave for each, and what the cycle gives to all alike. */
-#include "cycle_internal.h"
+#include "run/options.h"
 
 /* Of windows that are much larger than the map only what the CTF brings back into the map is wanted. */
 static bool crops_images(const cyc_cycle_options *o)

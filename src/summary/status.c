@@ -1,6 +1,6 @@
 /* A run as another process sees it. */
-#include "page.h"
-#include "progress.h"
+#include "summary/page.h"
+#include "summary/progress.h"
 
 #include "cyclotomo/cycle.h"
 #include "project/labels.h"

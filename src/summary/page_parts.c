@@ -1,5 +1,5 @@
 /* Words, cells and links that all sections of the page are made of. */
-#include "page.h"
+#include "summary/page.h"
 
 #include "cyclotomo/report.h"
 

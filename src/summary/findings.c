@@ -1,6 +1,6 @@
 /* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the
  * particle. */
-#include "page.h"
+#include "summary/page.h"
 #include "project/labels.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* One row per tilt series, those that need a look first; figures of each below. */
-#include "page.h"
+#include "summary/page.h"
 
 #include "cyclotomo/report.h"
 #include "project/labels.h"

@@ -1,5 +1,5 @@
 /* What was warned about, each once, with what to do about it. */
-#include "page.h"
+#include "summary/page.h"
 
 #include <string.h>
 

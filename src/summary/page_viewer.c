@@ -1,6 +1,6 @@
 /* The maps as data of the page's own script, which turns them in the reader's browser: bytes on a small grid.
  */
-#include "page.h"
+#include "summary/page.h"
 
 #include <math.h>
 #include <string.h>

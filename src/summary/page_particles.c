@@ -1,5 +1,5 @@
 /* The particles of the state that the run is in: directions, probabilities, errors of their poses. */
-#include "page.h"
+#include "summary/page.h"
 
 #include "cyclotomo/report.h"
 #include "project/labels.h"

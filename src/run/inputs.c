@@ -1,4 +1,6 @@
-#include "cycle_internal.h"
+#include "run/inputs.h"
+
+#include "run/options.h"
 
 #include <math.h>
 #include <string.h>
@@ -225,28 +227,6 @@ void cyc__inputs_describe_duplicates(char *text, size_t size, const cyc__inputs 
 	}
 }
 
-/* A half-set must not be left empty. */
-static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	int64_t n[2] = { 0, 0 };
-	char text[900];
-	if (in->duplicates.n_across == 0 || o->duplicates == CYC_DUPLICATES_KEEP) return CYC_OK;
-	for (int64_t i = 0; i < in->particles->n; i++) n[in->particles->particles[i].half] += in->keep[i];
-	if (o->duplicates == CYC_DUPLICATES_REMOVE && n[0] > 0 && n[1] > 0) return CYC_OK;
-	cyc__inputs_describe_duplicates(text, sizeof text, in, o);
-	if (o->duplicates == CYC_DUPLICATES_REFUSE) {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "%s", text);
-		cyc_error_hint("without '--duplicates refuse' one of each pair is left out; if they are different "
-		               "particles, give the true --particle-diameter");
-	} else {
-		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-		                     "%s, and a half-set would have no particles left", text);
-		cyc_error_hint("assign each particle to one half-set only");
-	}
-	return st;
-}
-
 cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -300,143 +280,4 @@ void cyc__inputs_deinit(cyc__inputs *in)
 	cyc_tomogram_set_destroy(&in->tomograms);
 	cyc_optimisation_set_destroy(&in->set);
 	*in = (cyc__inputs){ 0 };
-}
-
-/*
- * The folder can be made and written to; a run that begins has room for the maps of all its reconstructions,
- * which stay. What else its steps may need is an estimate: that is a warning.
- */
-static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc__planned *plan = NULL;
-	char *dir = NULL;
-	int32_t n;
-	double all = 0, maps = 0, memory, disk, available;
-	double edges = pow(in->crop_px, 3) + (in->crop_px < o->box_px ? pow(o->box_px, 3) : 0);
-	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
-	CYC_TRY(cyc__plan_steps(&plan, &n, o));
-	for (int32_t i = 0; i < n; i++) {
-		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
-		all += disk;
-		if (plan[i].kind == CYC__RECONSTRUCT) maps += 3 * sizeof(float) * edges;
-	}
-	/* Of a run that is continued nobody knows how much is there already. */
-	bool is_new = !cyc_path_exists(dir);
-	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
-	CYC_TRY(cyc_disk_free(&available, dir));
-	if (is_new && all > available)
-		cyc_warn("the run may need %.3g GB of disk space in '%s', where only %.3g GB are free", all / 1e9,
-		         o->out_dir, available / 1e9);
-done:
-	cyc_free(plan);
-	cyc_free(dir);
-	return st;
-}
-
-cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	const char *first = "";
-	CYC_TRY(cyc_tomogram_set_check_scales(in->tomograms));
-	CYC_TRY(cyc_project_require_window(&in->size, in->tomograms, o->box_px));
-	CYC_TRY(cyc__require_memory(in, o));
-	CYC_TRY(check_what_is_left(in, o));
-	for (int32_t i = in->tomograms->n_series - 1; i >= 0; i--) {
-		if (in->series[i].missing[0]) first = in->series[i].missing[0];
-	}
-	if (in->n_missing == 0) {
-		CYC_TRY(cyc_finding_raise(&in->found));
-		CYC_TRY(cyc__check_steps(in, o));
-		CYC_TRY(check_room(in, o));
-		goto done;
-	}
-	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
-	                     "%lld of %lld tilt images cannot be found, the first is %s",
-	                     (long long)in->n_missing, (long long)in->n_images, first);
-	cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; --dry-run "
-	               "lists what is missing");
-done:
-	return st;
-}
-
-static cyc_status add_hash(cyc__pairs *out, const char *root, const char *path)
-{
-	cyc_status st = CYC_OK;
-	char *full = NULL;
-	uint64_t h;
-	if (!path || cyc__pairs_get(out, path)) return CYC_OK;
-	CYC_TRY(cyc_path_join(&full, root, path));
-	CYC_TRY(cyc_hash_file(&h, full));
-	CYC_TRY(cyc__pairs_add(out, path, "%s", cyc__hash_format(h).text));
-done:
-	cyc_free(full);
-	return st;
-}
-
-static cyc_status add_in_role(cyc__pairs *out, const char *root, const char *path, const char *option)
-{
-	cyc_status st = CYC_OK;
-	char *name = NULL;
-	uint64_t h = CYC_HASH_INIT;
-	CYC_TRY(cyc_asprintf(&name, "%s (--%s)", path, option));
-	CYC_TRY(cyc_input_file_hash(&h, path, root));
-	CYC_TRY(cyc__pairs_add(out, name, "%s", cyc__hash_format(h).text));
-done:
-	cyc_free(name);
-	return st;
-}
-
-/* Size, pixel size and voxels: a header that lacks the pixel size means that of the maps, and other words in
- * it nothing. */
-static cyc_status add_mask(cyc__pairs *out, const cyc__inputs *in, const char *root, const char *path,
-                           const char *role)
-{
-	cyc_status st = CYC_OK;
-	char *full = NULL, *name = NULL, *size = NULL;
-	cyc_mrc_info info;
-	uint64_t h;
-	if (!path) return CYC_OK;
-	CYC_TRY(cyc_path_join(&full, root, path));
-	CYC_TRY(cyc_mrc_read_info(&info, full));
-	CYC_TRY(cyc_hash_file_part(&h, full, info.data_offset_bytes, -1));
-	CYC_TRY(cyc_asprintf(&size, "%d %d %d %d %d %.4g", info.nx, info.ny, info.nz, info.mode, info.is_swapped,
-	                     info.pixel_size_A > 0.0 ? info.pixel_size_A : in->pixel_size_A));
-	CYC_TRY(cyc_asprintf(&name, "%s (%s)", path, role));
-	CYC_TRY(cyc__pairs_add(out, name, "%s", cyc__hash_format(cyc_hash_string(h, size)).text));
-done:
-	cyc_free(full);
-	cyc_free(name);
-	cyc_free(size);
-	return st;
-}
-
-cyc_status cyc__inputs_hashes(cyc__pairs *out, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	const char *root = o->input.root;
-	cyc__pairs files = { 0 };
-	uint64_t images = CYC_HASH_INIT;
-	CYC_TRY(add_hash(out, root, in->set->particles));
-	CYC_TRY(add_hash(out, root, in->set->tomograms));
-	CYC_TRY(add_hash(out, root, in->set->trajectories));
-	for (int32_t i = 0; !in->tomograms->is_relion4 && i < in->tomograms->n_series; i++) {
-		CYC_TRY(add_hash(out, root, in->tomograms->series[i].star_path));
-	}
-	CYC_TRY(add_mask(out, in, root, in->mask_align, CYC__ROLES[0]));
-	CYC_TRY(add_mask(out, in, root, in->mask_fsc, CYC__ROLES[1]));
-	CYC_TRY(cyc__option_files(&files, o));
-	for (int32_t i = 0; i < files.n; i++) {
-		if (strncmp(files.items[i].name, "mask-", 5) == 0) continue; /* as above */
-		CYC_TRY(add_in_role(out, root, files.items[i].value, files.items[i].name));
-	}
-	CYC_TRY(cyc_images_hash(&images, in->tomograms, in->particles, root, false));
-	CYC_TRY(cyc__pairs_add(out, "tilt images (names, sizes, headers)", "%s", cyc__hash_format(images).text));
-	bool leaves_out = o->duplicates == CYC_DUPLICATES_REMOVE && in->duplicates.n_left_out > 0;
-	uint64_t kept =
-		leaves_out ? cyc_hash(CYC_HASH_INIT, in->keep, (size_t)in->particles->n * sizeof *in->keep) : 0;
-	CYC_TRY(cyc__pairs_add(out, CYC__LEFT_OUT, "%s", cyc__hash_format(kept).text));
-done:
-	cyc__pairs_deinit(&files);
-	return st;
 }

@@ -1,7 +1,7 @@
 /* RUN/summary.html: one page that stands for itself and can be mailed, verdict first. */
-#include "page.h"
+#include "summary/page.h"
 
-#include "progress.h"
+#include "summary/progress.h"
 
 #include "cyclotomo/version.h"
 

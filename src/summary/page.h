@@ -3,10 +3,10 @@
  * The parts of RUN/summary.html: what each section needs to be written. Sections are functions of the steps
  * so far; what a section reads beyond them may be missing, and is left out then.
  */
-#ifndef CYC_CYCLE_PAGE_H
-#define CYC_CYCLE_PAGE_H
+#ifndef CYC_SUMMARY_PAGE_H
+#define CYC_SUMMARY_PAGE_H
 
-#include "summary.h"
+#include "summary/summary.h"
 
 #include "cyclotomo/report.h"
 

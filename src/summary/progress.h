@@ -3,10 +3,11 @@
  * What a run is doing: for its page, for the bar on the terminal, and in RUN/.cyclotomo_progress for
  * `cyclotomo status` in another one.
  */
-#ifndef CYC_CYCLE_PROGRESS_H
-#define CYC_CYCLE_PROGRESS_H
+#ifndef CYC_SUMMARY_PROGRESS_H
+#define CYC_SUMMARY_PROGRESS_H
 
-#include "cycle_internal.h"
+#include "run/plan.h"
+#include "run/run.h"
 
 typedef enum { CYC__RUNNING, CYC__FINISHED, CYC__STOPPED } cyc__run_state;
 

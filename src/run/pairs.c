@@ -1,4 +1,4 @@
-#include "cycle_internal.h"
+#include "run/pairs.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Fourier shell correlations: all curves of the states before and after, and the judged one of every state.
  */
-#include "page.h"
+#include "summary/page.h"
 
 #include "cyclotomo/report.h"
 #include "project/labels.h"

@@ -1,54 +1,11 @@
-#include "cycle_internal.h"
+/* The plan of a run as text, and what would stop it. */
+#include "cycle/records.h"
+#include "cycle/requirements.h"
+#include "cycle/steps.h"
+#include "run/plan.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-/* ---------------------------------------------------------------- order of steps */
-
-static bool wants_polish(const cyc_cycle_options *o) { return !o->skip_polish; }
-static bool wants_refine3d(const cyc_cycle_options *o) { return !o->skip_refine; }
-
-/* What a cycle refines, in order. Alignment first: where it is wrong, the reference that the CTFs are judged
- * by is blurred. */
-static const struct {
-	cyc__kind kind;
-	bool (*is_wanted)(const cyc_cycle_options *o);
-} PLAN_TURNS[] = { { CYC__POLISH, wants_polish },
-	               { CYC__CTFREFINE, cyc__refines_ctfs },
-	               { CYC__REFINE3D, wants_refine3d } };
-
-int cyc__plan_turns(cyc__kind turns[CYC__N_KINDS], const cyc_cycle_options *o)
-{
-	int n = 0;
-	for (size_t k = 0; k < sizeof PLAN_TURNS / sizeof *PLAN_TURNS; k++) {
-		if (PLAN_TURNS[k].is_wanted(o)) turns[n++] = PLAN_TURNS[k].kind;
-	}
-	return n;
-}
-
-cyc_status cyc__plan_steps(cyc__planned **out, int32_t *n, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc__planned *p = NULL;
-	cyc__kind turns[CYC__N_KINDS];
-	int n_turns = cyc__plan_turns(turns, o);
-	int32_t i_turn = 0;
-	*n = 0;
-	CYC_TRY(cyc_alloc(&p, 2 + (int64_t)o->n_cycles * n_turns * 3, sizeof *p));
-	for (int32_t i_cycle = 0; i_cycle <= o->n_cycles; i_cycle++) {
-		for (int k = 0; k < (i_cycle == 0 ? 1 : n_turns); k++) {
-			if (i_cycle > 0) p[(*n)++] = (cyc__planned){ turns[k], i_turn };
-			p[(*n)++] = (cyc__planned){ CYC__RECONSTRUCT, i_turn };
-			p[(*n)++] = (cyc__planned){ CYC__POSTPROCESS, i_turn };
-			i_turn++;
-		}
-	}
-	*out = p;
-	p = NULL;
-done:
-	cyc_free(p);
-	return st;
-}
 
 /* ---------------------------------------------------------------- parts of the text */
 
@@ -92,9 +49,9 @@ static cyc_status put_steps(FILE *f, const cyc__inputs *in, const cyc_cycle_opti
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	fprintf(f, "\nSteps\n\n  %-24s %-38s %11s %11s\n", "folder", "what", "memory", "disk");
 	for (int32_t i = 0; i < n; i++) {
-		const cyc__kind_row *kind = cyc__kind_get(plan[i].kind);
+		const cyc__kind_names *kind = cyc__kind_get(plan[i].kind);
 		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
-		kind->need(&memory, &disk, in, o);
+		cyc__kind_work_of(plan[i].kind)->need(&memory, &disk, in, o);
 		fprintf(f, "  %-24s %-38s ", s.name, kind->what);
 		put_size(f, memory);
 		fputc(' ', f);

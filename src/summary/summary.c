@@ -1,4 +1,4 @@
-#include "summary.h"
+#include "summary/summary.h"
 
 #include "cyclotomo/json.h"
 #include "cyclotomo/version.h"

@@ -1,5 +1,5 @@
 /* One row per refinement, and the jobs behind them. */
-#include "page.h"
+#include "summary/page.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* The map before and after: surfaces from three sides, coloured by local resolution when the run has ended;
  * slices. */
-#include "page.h"
+#include "summary/page.h"
 
 #include "cyclotomo/map.h"
 #include "cyclotomo/mrc.h"

@@ -1,16 +1,25 @@
 /**
  * @file summary.h
- * What the summary shows beside the steps' own figures: the CTF of every tilt before and after refinement,
- * and pictures.
+ * RUN/summary.json and summary.html: the sentences, and what they show beside the steps' own figures: the CTF
+ * of every tilt before and after refinement, and pictures.
  */
-#ifndef CYC_CYCLE_SUMMARY_H
-#define CYC_CYCLE_SUMMARY_H
+#ifndef CYC_SUMMARY_SUMMARY_H
+#define CYC_SUMMARY_SUMMARY_H
 
-#include "cycle_internal.h"
+#include "run/run.h"
 
 #include "cyclotomo/json.h"
 
 #include <stdio.h>
+
+/** RUN/summary.json and RUN/summary.html for the steps so far. */
+CYC_MUST_CHECK cyc_status cyc__summary_write(const cyc__cycle *c, const char *verdict);
+CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, const char *verdict);
+CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
+/** Sentences on what the run did to the map. */
+CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
+/** By its post-processing the half maps of a state have more in common than signal, or are the same. */
+bool cyc__are_halves_suspect(const cyc__step *s);
 
 /** Tilts of one series; arrays of n, NaN where not known. */
 typedef struct {

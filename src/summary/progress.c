@@ -1,6 +1,6 @@
-#include "progress.h"
+#include "summary/progress.h"
 
-#include "page.h"
+#include "summary/page.h"
 #include "project/labels.h"
 
 #include <errno.h>
