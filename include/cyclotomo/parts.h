@@ -23,10 +23,11 @@ enum { CYC_MAX_PARTS = 10000 };
 
 /** The row of a job that can be dealt: member `part` of T. */
 #define CYC_PART_OPTION(T)                                                                                   \
-	CYC_OPTION(T, TEXT, "part", part, .unit = "<k/n>", .purpose = CYC_FOR_RUN, .no_default = "the whole job", \
-	           .help = "Compute only part k of n of the tilt series and leave their results in temp/. Repeat " \
-	                   "the command without --part when all parts have finished. Part 0/n prepares what all "  \
-	                   "parts need.")
+	CYC_OPTION(                                                                                              \
+		T, TEXT, "part", part, .unit = "<k/n>", .purpose = CYC_FOR_RUN, .no_default = "the whole job",       \
+		.help = "Compute only part k of n of the tilt series and leave their results in temp/. Repeat "      \
+				"the command without --part when all parts have finished. Part 0/n prepares what all "       \
+				"parts need.")
 
 /** Part k of n. n = 0: the whole job; k = 0: what all parts need. */
 typedef struct {
@@ -53,16 +54,16 @@ double cyc_series_cost(int32_t n_tilts, int64_t n_particles);
 /** What became of a part, for the result of its job. Zeroed: the whole job was done. */
 typedef struct {
 	cyc_part part;
-	int32_t n_own, n_kept; /**< series of this part, and those of them that had finished before */
+	int32_t n_own, n_kept;    /**< series of this part, and those of them that had finished before */
 	bool others_are_finished; /**< all parts of part.n had finished before this run */
 } cyc_part_outcome;
 
 /** What one process does of a job. Zeroed: nothing. */
 typedef struct {
 	cyc_part part;
-	bool *is_own;          /**< n_series: has particles, and is this part's, or the job is not dealt */
-	bool uses_records;     /**< records of finished series count: of an earlier run, or of parts */
-	bool are_all_finished; /**< all parts of part.n have finished (or of any number, for the whole job) */
+	bool *is_own;              /**< n_series: has particles, and is this part's, or the job is not dealt */
+	bool uses_records;         /**< records of finished series count: of an earlier run, or of parts */
+	bool are_all_finished;     /**< all parts of part.n have finished (or of any number, for the whole job) */
 	int64_t begun_s, begun_ns; /**< when the first of the parts began that left records; 0: none did */
 	int32_t n_own, n_kept;     /**< series of this part, and those of them that had finished before */
 } cyc_share;

@@ -220,8 +220,9 @@ done:
 cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind)
 {
 	/* What parts have left is built on, as what an earlier run has. */
-	return run->job_dir ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run) || cyc_parts_exist(run->job_dir))
-	                    : CYC_OK;
+	return run->job_dir
+	           ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run) || cyc_parts_exist(run->job_dir))
+	           : CYC_OK;
 }
 
 static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_label)
@@ -236,8 +237,8 @@ done:
 	return st;
 }
 
-/* Only a run.json of its own: flags, job.star, note and list are those of the job, and other parts are at work
- * beside this one. */
+/* Only a run.json of its own: flags, job.star, note and list are those of the job, and other parts are at
+ * work beside this one. */
 static cyc_status enter_as_part(cyc_run *run, const char *dir, const char *text)
 {
 	cyc_status st = CYC_OK;
@@ -432,8 +433,8 @@ bool cyc_run_print_part(const cyc_part_outcome *o, const char *dir)
 	if (o->part.n == 0) return false;
 	if (o->part.k == 0) printf("what all %d parts need is prepared: %s\n", o->part.n, dir);
 	else
-		printf("part %d/%d: %d tilt series, of which %d had finished earlier: %s\n", o->part.k, o->part.n, o->n_own,
-		       o->n_kept, dir);
+		printf("part %d/%d: %d tilt series, of which %d had finished earlier: %s\n", o->part.k, o->part.n,
+		       o->n_own, o->n_kept, dir);
 	return true;
 }
 

@@ -108,8 +108,8 @@ CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command
  * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt,
  * and at the end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and
  * note.txt itself. On a failure nothing but the flag is left there by this layer. A dry run
- * writes nothing: it only refuses the folder of another type of job, as the run itself would. With --part only
- * run_partKofN.json is written.
+ * writes nothing: it only refuses the folder of another type of job, as the run itself would. With --part
+ * only run_partKofN.json is written.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label, bool is_dry_run);
 /**

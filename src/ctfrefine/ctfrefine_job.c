@@ -505,8 +505,8 @@ static cyc_ctf_learned learned_of(job *j)
 	return (cyc_ctf_learned){ j->model, &j->widths, &j->gauge, j->aberrations };
 }
 
-/* What was learned, with the results of the series that it was learned from: they were fitted together, and are
- * used together or not at all. */
+/* What was learned, with the results of the series that it was learned from: they were fitted together, and
+ * are used together or not at all. */
 static cyc_status find_learned(bool *found, job *j, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -591,8 +591,8 @@ done:
 	return st;
 }
 
-/* Sums over the series, from their records: in one order, whoever computed them and when. First those that all
- * was learned from. */
+/* Sums over the series, from their records: in one order, whoever computed them and when. First those that
+ * all was learned from. */
 static cyc_status add_up(job *j)
 {
 	cyc_status st = CYC_OK;

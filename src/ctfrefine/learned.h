@@ -6,7 +6,7 @@
 
 /** Where it is kept while the job runs. Borrowed. */
 typedef struct {
-	cyc_ctf_model *model;   /**< its alpha */
+	cyc_ctf_model *model; /**< its alpha */
 	cyc_ctf_widths *widths;
 	double *gauge;
 	cyc_aberrations *aberrations; /**< NULL: not refined */

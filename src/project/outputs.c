@@ -74,9 +74,10 @@ static const char *const STAR[] = { "", NULL };
 static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optimisation_set.star",
 	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
-static const char *const RECORDS[] = {
-	"job.star", "note.txt", "run.json", "run_part*of*.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
-};
+static const char *const RECORDS[] = { "job.star",          "note.txt",
+	                                   "run.json",          "run_part*of*.json",
+	                                   "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW",
+	                                   ".cyclotomo_files",  NULL };
 
 static const struct {
 	const char *const *patterns;

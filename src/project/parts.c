@@ -93,8 +93,7 @@ cyc_status cyc_share_create(cyc_share *s, const char *text, const cyc_tomogram_s
 		s->is_own[i] = cost[i] > 0 && (s->part.n == 0 || owner[i] == s->part.k - 1);
 		s->n_own += s->is_own[i];
 	}
-	if (s->part.k > 0)
-		cyc_info("part %d/%d: %d of %d tilt series", s->part.k, s->part.n, s->n_own, n);
+	if (s->part.k > 0) cyc_info("part %d/%d: %d of %d tilt series", s->part.k, s->part.n, s->n_own, n);
 done:
 	if (st != CYC_OK) cyc_share_deinit(s);
 	cyc_free(owner);
@@ -191,7 +190,8 @@ done:
 
 static void keep_first(cyc_share *s, const note *n)
 {
-	if (s->begun_s != 0 && (s->begun_s < n->begun_s || (s->begun_s == n->begun_s && s->begun_ns <= n->begun_ns)))
+	if (s->begun_s != 0 &&
+	    (s->begun_s < n->begun_s || (s->begun_s == n->begun_s && s->begun_ns <= n->begun_ns)))
 		return;
 	s->begun_s = n->begun_s;
 	s->begun_ns = n->begun_ns;
@@ -239,10 +239,10 @@ done:
 
 static cyc_status refuse_others(const notes *found, const char *out)
 {
-	cyc_status st = cyc_error_raise(
-		CYC_E_USAGE, __FILE__, __LINE__, __func__,
-		"part %d/%d in '%stemp/' was begun with other input or options than this run has", found->other.k,
-		found->other.n, out);
+	cyc_status st =
+		cyc_error_raise(CYC_E_USAGE, __FILE__, __LINE__, __func__,
+	                    "part %d/%d in '%stemp/' was begun with other input or options than this run has",
+	                    found->other.k, found->other.n, out);
 	cyc_error_hint("give all parts, and the command that gathers them, the same options and input; or choose "
 	               "another folder (--o); or add --resume to give up what those parts have done");
 	return st;
@@ -287,16 +287,19 @@ cyc_status cyc_share_end(cyc_part_outcome *outcome, const cyc_share *s, const ch
 	CYC_TRY(note_path(&path, out, p));
 	CYC_TRY(read_note(&own, path, key));
 	if (!own.is_finished) {
-		snprintf(text, sizeof text, "finished; begun at %" PRId64 " %" PRId64 "\n", own.begun_s, own.begun_ns);
+		snprintf(text, sizeof text, "finished; begun at %" PRId64 " %" PRId64 "\n", own.begun_s,
+		         own.begun_ns);
 		CYC_TRY(cyc_record_write_text(path, KIND, key, text));
 	}
 	*outcome = (cyc_part_outcome){ s->part, s->n_own, s->n_kept, s->are_all_finished };
 	if (p->k == 0) cyc_info("what all %d parts need is prepared", p->n);
-	else if (s->n_own == 0) cyc_info("part %d/%d has no tilt series: there are more parts than series", p->k, p->n);
-	else if (s->n_kept == s->n_own) cyc_info("part %d/%d had finished earlier; nothing was computed", p->k, p->n);
+	else if (s->n_own == 0)
+		cyc_info("part %d/%d has no tilt series: there are more parts than series", p->k, p->n);
+	else if (s->n_kept == s->n_own)
+		cyc_info("part %d/%d had finished earlier; nothing was computed", p->k, p->n);
 	else
-		cyc_info("part %d/%d has finished: %d tilt series, of which %d had finished earlier", p->k, p->n, s->n_own,
-		         s->n_kept);
+		cyc_info("part %d/%d has finished: %d tilt series, of which %d had finished earlier", p->k, p->n,
+		         s->n_own, s->n_kept);
 done:
 	cyc_free(path);
 	return st;
