@@ -83,7 +83,7 @@ wait_for() { # SECONDS WHAT COMMAND...
 	fail "$what (see the files in $dir/log)"
 }
 
-both_idle() { [ "$(sinfo -h -o '%n %T' | grep -cE '^n[12] (idle|mixed|allocated)$')" = 2 ]; }
+both_idle() { [ "$(sinfo -h -N -o '%N %T' | grep -cE '^n[12] (idle|mixed|allocated)$')" = 2 ]; }
 
 start() {
 	local reason
