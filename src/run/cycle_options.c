@@ -21,6 +21,12 @@ static const cyc_option ROWS[] = {
 	            "command to resume an interrupted run."),
 	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN,
 	    .help = "Write no figures in the job folders."),
+	ROW(INT, "parts", n_parts, .unit = "<n>", .range = "[0,10000]", .purpose = CYC_FOR_RUN,
+	    .no_default = "one process does all",
+	    .help =
+	        "Stop before each step that can be dealt (polishing, CTF refinement) until n parts of it have "
+	        "finished; they are computed by 'cyclotomo cycle --o FOLDER --part k/n'. 'cyclotomo slurm' runs "
+	        "all that on a cluster."),
 	CYC_HEADING("Maps"),
 	ROW(INT, "box", box_px, .alias = "--b", .unit = "<px>", .range = "[2,", .no_default = "required",
 	    .help = "Box of the windows cut from the tilt images, unbinned pixels: large enough for the signal "
