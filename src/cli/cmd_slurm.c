@@ -56,9 +56,9 @@ static const cyc_command COMMAND = CYC_COMMAND_DEF(
 	"      --mask-fsc tight.mrc --o Cycle/ --parts 16 --submit\n"
 	"  cyclotomo slurm --o Cycle/ --status\n"
 	"Takes the options of 'cyclotomo cycle'. Polishing and CTF refinement become arrays of --parts tasks; "
-    "what lies\n"
+	"what lies\n"
 	"between them is one job. Memory is asked for as the plan of the cycle says. Files and logs lie in the "
-    "run's slurm/.",
+	"run's slurm/.",
 	OPTIONS);
 
 /* ---------------------------------------------------------------- templates */
@@ -306,7 +306,7 @@ done:
 
 /* Numbers of all jobs in one file, written at the end: there they are all submitted. */
 static const char NOTE_JOBS[] = "for i in \"${!ids[@]}\"; do printf '%s %s\\n' \"${ids[i]}\" "
-                                "\"${names[i]}\"; done >jobs.new && mv jobs.new jobs\n"
+								"\"${names[i]}\"; done >jobs.new && mv jobs.new jobs\n"
 								"printf 'submitted: %s\\n' \"${ids[*]}\"\n";
 
 static cyc_status write_chain(const slurm_args *a, const cyc_cycle_job *jobs, int32_t n)
