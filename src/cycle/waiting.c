@@ -32,14 +32,25 @@ done:
 	return st;
 }
 
-/* Options that do not act on results are left out of a step's command; of these the records depend on some.
- */
-static cyc_status add_running(cyc__pairs *words, const cyc_cycle_options *o)
+/* Options of how a job runs are left out of a step's command; of these the records depend on some. */
+static cyc_status add_running(cyc__pairs *words, const cyc__job_options *options,
+                              const cyc_option_table *table)
 {
 	cyc_status st = CYC_OK;
-	if (o->no_figures) CYC_TRY(cyc__pairs_add(words, "no-figures", "flag"));
-	if (o->backend) CYC_TRY(cyc__pairs_add(words, "backend", "=%s", o->backend));
+	char *value = NULL;
+	for (int i = 0; i < table->n; i++) {
+		const cyc_option *o = &table->rows[i];
+		if (o->type == CYC_OPT_HEADING || o->type == CYC_OPT_TABLE || o->purpose != CYC_FOR_RUN) continue;
+		/* A part has its own of these. */
+		if (strcmp(o->name, "resume") == 0 || strcmp(o->name, "part") == 0) continue;
+		if (cyc_option_is_default(options, o)) continue;
+		CYC_TRY(cyc_option_value(&value, options, o));
+		CYC_TRY(cyc__pairs_add(words, o->name, cyc_option_is_flag(o) ? "flag" : "=%s", value));
+		cyc_free(value);
+		value = NULL;
+	}
 done:
+	cyc_free(value);
 	return st;
 }
 
@@ -58,7 +69,7 @@ cyc_status cyc__waiting_write(const cyc__cycle *c, const cyc__step *s, const cyc
 		const cyc__pair *p = &options.items[i];
 		CYC_TRY(cyc__pairs_add(&words, p->name, p->value[0] ? "=%s" : "flag", p->value));
 	}
-	CYC_TRY(add_running(&words, c->o));
+	CYC_TRY(add_running(&words, o, table));
 	CYC_TRY(cyc_star_create(&star));
 	CYC_TRY(cyc__add_table(star, "step", CYC_OWN_OPTION_NAME, CYC_OWN_OPTION_VALUE, &step));
 	CYC_TRY(cyc__add_table(star, "options", CYC_OWN_OPTION_NAME, CYC_OWN_OPTION_VALUE, &words));
