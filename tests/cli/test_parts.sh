@@ -118,6 +118,26 @@ find p/E -name '*_stack2d.mrcs' | grep -q . || fail "no stacks"
 run volumes E >/dev/null 2>log || fail "volumes over stacks of parts"
 ! find p/E -name '*_stack2d.mrcs' | grep . || fail "files of parts are not on the list of the folder"
 
+# More series than all is learned from, and an optics group that none of those has: it is learned from the first series that has it,
+# whoever that belongs to.
+rm -rf p
+"$cyclotomo" simulate -q --preset tiny --sym O --series 11 --tilts 7 --particles 6 --signal 6 --o p >/dev/null
+awk '/^data_/ { section = $1 }
+	section == "data_optics" && $2 == "opticsGroup1" { print; $1 = 2; $2 = "opticsGroup2" }
+	section == "data_particles" && $1 ~ /^TS_(02|05|09)$/ { if (++n[$1] > 4) next; if (n[$1] % 2 == 0) $NF = 2 }
+	{ print }' p/particles.star >particles.star && mv particles.star p/
+with=(--root p --i optimisation_set.star --b 32)
+"$cyclotomo" reconstruct -q "${with[@]}" --sym O --o R/ >/dev/null 2>log || fail "reconstruct"
+"$cyclotomo" postprocess -q --root p --i R/half1.mrc --i2 R/half2.mrc --mask mask_fsc.mrc --o PP/postprocess >/dev/null 2>log || fail "postprocess"
+arguments[aberrations]+=" --kmin 40"
+run aberrations whole_groups --j 2 >/dev/null 2>log || fail "two optics groups"
+for k in 4 2 1 3; do run aberrations parts_groups --part $k/4 --j 1 >/dev/null 2>log || fail "two optics groups, part $k/4"; done
+run aberrations parts_groups >/dev/null 2>log || fail "two optics groups: gathering"
+results whole_groups >wanted
+results parts_groups >found
+diff wanted found || fail "parts change what a rare optics group learns"
+grep -q '^ *2 *even' p/whole_groups/aberrations.star || fail "nothing is known of the rare group"
+
 for text in 3/2 -1/2 a/b 1 1/0 1/ /2 1/2/3 0x1/2 1/99999; do
 	rc=0
 	run polish bad --part "$text" >/dev/null 2>log || rc=$?
