@@ -84,6 +84,22 @@ done:
 	return st;
 }
 
+/* As one word, for a shell and for sbatch. */
+static cyc_status fill_in_quoted(fillings *f, const char *word, const char *value)
+{
+	cyc_status st = CYC_OK;
+	char *copy = NULL, *quoted = NULL;
+	if (value && value[0]) {
+		CYC_TRY(cyc_strdup(&copy, value));
+		CYC_TRY(cyc_shell_line(&quoted, 1, &copy));
+	}
+	CYC_TRY(fill_in(f, word, quoted));
+done:
+	cyc_free(copy);
+	cyc_free(quoted);
+	return st;
+}
+
 static void fillings_deinit(fillings *f)
 {
 	for (int i = 0; i < f->n; i++) cyc_free(f->items[i].value);
@@ -264,17 +280,17 @@ static cyc_status fill_job(fillings *f, const chain *c, int32_t i, const char *n
 	                     c->dir, name, job->is_dealt ? "_%a" : ""));
 	CYC_TRY(job_command(&command, a, job, i == c->n - 1));
 	CYC_TRY(fill_in(f, "name", name));
-	CYC_TRY(fill_in(f, "directory", here));
-	CYC_TRY(fill_in(f, "log", log));
+	CYC_TRY(fill_in_quoted(f, "directory", here));
+	CYC_TRY(fill_in_quoted(f, "log", log));
 	snprintf(number, sizeof number, "%d", job->is_dealt ? 1 : a->n_nodes);
 	CYC_TRY(fill_in(f, "nodes", number));
 	snprintf(number, sizeof number, "%d", a->cpus);
 	CYC_TRY(fill_in(f, "threads", number));
 	snprintf(number, sizeof number, "%.0f", ceil(job->memory_bytes * MEMORY_MARGIN / 1e6 + MEMORY_FIXED_MB));
 	CYC_TRY(fill_in(f, "memory_MB", number));
-	CYC_TRY(fill_in(f, "time", a->time));
-	CYC_TRY(fill_in(f, "partition", a->partition));
-	CYC_TRY(fill_in(f, "account", a->account));
+	CYC_TRY(fill_in_quoted(f, "time", a->time));
+	CYC_TRY(fill_in_quoted(f, "partition", a->partition));
+	CYC_TRY(fill_in_quoted(f, "account", a->account));
 	CYC_TRY(fill_in(f, "launcher", job->is_dealt ? NULL : a->launcher));
 	CYC_TRY(fill_in(f, "command", command));
 done:

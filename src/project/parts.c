@@ -164,7 +164,7 @@ void cyc_parts_forget(const char *out)
 
 /* What a note says: whether it is of this key, whether its part has finished, and when that had begun. */
 typedef struct {
-	bool is_here, is_finished;
+	bool is_here, is_finished, is_other;
 	int64_t begun_s, begun_ns;
 } note;
 
@@ -176,6 +176,7 @@ static cyc_status read_note(note *found, const char *path, uint64_t key)
 	struct stat s;
 	*found = (note){ 0 };
 	CYC_TRY(cyc_record_read_text(&text, path, KIND, key, "that part counts as not done", &n_other));
+	found->is_other = n_other > 0;
 	if (!text) goto done;
 	found->is_here = true;
 	found->is_finished =
@@ -217,8 +218,8 @@ static cyc_status read_notes(notes *found, cyc_share *s, const char *out, uint64
 		CYC_TRY(note_path(&path, out, &p));
 		CYC_TRY(read_note(&at, path, key));
 		found->n_here += at.is_here;
-		found->n_other += !at.is_here;
-		if (!at.is_here) found->other = p;
+		found->n_other += at.is_other;
+		if (at.is_other) found->other = p;
 		if (!at.is_here) continue;
 		keep_first(s, &at);
 		if (s->part.n == 0 && p.n > found->n_of) found->n_of = p.n;

@@ -73,13 +73,13 @@ grep -q '4 of 4\|3 of 3 parts have finished' plain/Cycle/slurm/03_*.log || fail 
 grep -q 'plain/Cycle/: finished' out || fail "--status at the end: $(cat out)"
 
 # A job that is queued again while it runs: what preemption and the time limit do.
-submit requeued
+submit "requeued here"
 wait_for 60 "the first job does not start" runs 01_start
 sleep 1
-scontrol requeue "$(awk 'NR == 1 { print $1 }' requeued/Cycle/slurm/jobs)" || fail "the job cannot be queued again"
+scontrol requeue "$(awk 'NR == 1 { print $1 }' 'requeued here/Cycle/slurm/jobs')" || fail "the job cannot be queued again"
 wait_for 300 "the jobs do not end after one was queued again" queue_is_empty
-has_same requeued
-grep -q 'start 1$' requeued/Cycle/slurm/01_start.log || fail "the job was not started again"
+has_same "requeued here"
+grep -q 'start 1$' 'requeued here/Cycle/slurm/01_start.log' || fail "the job was not started again"
 
 # Nodes that die, with all that runs there.
 for ((kill = 0; kill < kills; kill++)); do

@@ -8,6 +8,10 @@
 #include "temp_dir.h"
 
 #include "cyclotomo/parts.h"
+#include "cyclotomo/record.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 static void test_parse(void **state)
 {
@@ -177,6 +181,37 @@ static void test_other_key(void **state)
 	assert_true(temp_exists("other/temp/part2of2.record"));
 }
 
+/* A note is written again while others read it: they find the old one or the new one, whole. */
+static void *write_again(void *is_done)
+{
+	static const char *const TEXTS[] = { "begun\n", "finished; begun at 1790000000 123456789\n" };
+	for (int i = 0; i < 3000; i++)
+		if (cyc_record_write_text(temp_path("rewritten.record"), "part", 7, TEXTS[i % 2]) != CYC_OK) break;
+	atomic_store((atomic_bool *)is_done, true);
+	return NULL;
+}
+
+static void test_read_while_written(void **state)
+{
+	(void)state;
+	atomic_bool is_done = false;
+	pthread_t writer;
+	char path[600];
+	int n = 0;
+	snprintf(path, sizeof path, "%s", temp_path("rewritten.record"));
+	ASSERT_OK(cyc_record_write_text(path, "part", 7, "begun\n"));
+	assert_int_equal(pthread_create(&writer, NULL, write_again, &is_done), 0);
+	while (!atomic_load(&is_done)) {
+		char *text = NULL;
+		ASSERT_OK(cyc_record_read_text(&text, path, "part", 7, "it counts as not done", NULL));
+		if (!text) fail_msg("a whole record was not read, the %d-th time", n);
+		cyc_free(text);
+		n++;
+	}
+	pthread_join(writer, NULL);
+	assert_true(n > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -186,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_every_series_has_one_owner),
 		cmocka_unit_test(test_notes),
 		cmocka_unit_test(test_other_key),
+		cmocka_unit_test(test_read_while_written),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }
