@@ -237,47 +237,13 @@ done:
 	return st;
 }
 
-/* ---------------------------------------------------------------- dealing */
+int cyc_ranks_in_job(void) { return is_shared() ? g.t.size : 1; }
 
 int cyc_ranks_maker(int64_t i) { return is_shared() && g.is_one_machine ? (int)(i % g.t.size) : g.t.rank; }
 
 cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i)
 {
 	return g.is_one_machine ? cyc_ranks_broadcast(data, n_bytes, cyc_ranks_maker(i)) : CYC_OK;
-}
-
-typedef struct {
-	double cost;
-	int32_t unit;
-} costed;
-
-static int by_cost(const void *a, const void *b)
-{
-	const costed *x = a, *y = b;
-	if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
-	return x->unit < y->unit ? -1 : 1;
-}
-
-cyc_status cyc_ranks_deal(int32_t *owner, const double *cost, int32_t n_units)
-{
-	cyc_status st = CYC_OK;
-	costed *order = NULL;
-	double *load = NULL;
-	CYC_TRY(cyc_alloc(&order, n_units, sizeof *order));
-	CYC_TRY(cyc_alloc(&load, g.t.size, sizeof *load));
-	for (int32_t i = 0; i < n_units; i++) order[i] = (costed){ cost[i], i };
-	qsort(order, (size_t)n_units, sizeof *order, by_cost);
-	for (int32_t i = 0; i < n_units; i++) {
-		int least = 0;
-		for (int r = 1; r < g.t.size; r++)
-			if (load[r] < load[least]) least = r;
-		owner[order[i].unit] = is_shared() ? least : 0;
-		load[least] += order[i].cost;
-	}
-done:
-	cyc_free(order);
-	cyc_free(load);
-	return st;
 }
 
 /* ---------------------------------------------------------------- jobs */
