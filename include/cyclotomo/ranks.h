@@ -89,12 +89,18 @@ CYC_MUST_CHECK cyc_status cyc_ranks_share(void *items, size_t size, const int64_
 int cyc_ranks_maker(int64_t i);
 /** Piece i, from its maker to all others; nothing to do where each has made its own. */
 CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i);
-/** What the ranks sent and waited for so far. */
+/** What a rank did so far. */
 typedef struct {
-	double sent_bytes; /**< by this rank, counted once for all who get it */
-	double waited_s;   /**< for the others, in exchanges */
-} cyc_ranks_usage;
-void cyc_ranks_usage_get(cyc_ranks_usage *out);
+	char host[65];
+	int32_t n_threads; /**< most of a loop (cyc_thread_usage) */
+	double cpu_s;
+	double busy_s;     /**< of threads in loops */
+	double waited_s;   /**< for other ranks, in exchanges of jobs */
+	double sent_bytes; /**< counted once for all who get them */
+	int64_t peak_memory_bytes;
+} cyc_rank_report;
+/** Reports of all ranks when the last job that they shared ended well; *n = 0: none has. Borrowed. */
+const cyc_rank_report *cyc_ranks_reports(int *n);
 
 #ifdef __cplusplus
 }

@@ -52,6 +52,12 @@ for n in $ways; do
 	same one several
 done
 
+python3 - several/Reconstruct/run.json <<'END' || fail "run.json does not say what the ranks did"
+import json, sys
+ranks = json.load(open(sys.argv[1]))["ranks"]
+assert len(ranks) > 1 and all(r["host"] and r["cpu_s"] > 0 and r["sent_bytes"] > 0 for r in ranks), ranks
+END
+
 # A rank is killed in the middle: the run ends with one error, and resumes with other ranks.
 fresh killed
 cd killed
