@@ -88,6 +88,8 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
  * steps on a page. One at a time; NULL: none. Called under the lock, so a listener must not log.
  */
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
+/** Whether this warning was given already (of the last few thousand). Thread-safe. */
+bool cyc_log_has_warned(const char *text);
 /** Number of warnings logged so far; the CLI repeats the count in the final summary. */
 int64_t cyc_log_n_warnings(void);
 

@@ -9,6 +9,9 @@ static cyc_log_sink g_sink;
 static void *g_user;
 static cyc_log_level g_level = CYC_LOG_INFO;
 static _Atomic int64_t g_n_warnings;
+enum { N_REMEMBERED = 4096 };
+static uint64_t g_warned[N_REMEMBERED]; /* hashes of the last warnings */
+static int64_t g_n_remembered;
 static cyc_log_sink g_listener;
 static void *g_listener_user;
 static cyc_progress_sink g_progress;
@@ -27,8 +30,8 @@ void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
 	if (level == CYC_LOG_WARN) g_n_warnings++;
-	bool is_logged = g_sink && level <= g_level, is_heard = g_listener && level == CYC_LOG_WARN;
-	if (!is_logged && !is_heard) return;
+	bool is_logged = g_sink && level <= g_level, is_warning = level == CYC_LOG_WARN;
+	if (!is_logged && !is_warning) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
@@ -36,8 +39,19 @@ void cyc_log(cyc_log_level level, const char *fmt, ...)
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
 	if (is_logged) g_sink(g_user, level, text);
-	if (is_heard) g_listener(g_listener_user, level, text);
+	if (is_warning) g_warned[g_n_remembered++ % N_REMEMBERED] = cyc_hash_string(CYC_HASH_INIT, text);
+	if (is_warning && g_listener) g_listener(g_listener_user, level, text);
 	pthread_mutex_unlock(&g_lock);
+}
+
+bool cyc_log_has_warned(const char *text)
+{
+	uint64_t h = cyc_hash_string(CYC_HASH_INIT, text);
+	bool has = false;
+	pthread_mutex_lock(&g_lock);
+	for (int64_t i = 0; i < g_n_remembered && i < N_REMEMBERED && !has; i++) has = g_warned[i] == h;
+	pthread_mutex_unlock(&g_lock);
+	return has;
 }
 
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)

@@ -26,6 +26,8 @@ static struct {
 	bool has_failed; /* and all know that it failed */
 	header *headers; /* of all ranks */
 	double sent_bytes, waited_s;
+	char *warnings; /* ranks other than 0: of the job, one after the other with their zeros */
+	size_t n_warnings;
 	cyc_rank_report *reports; /* of all ranks, at the end of the last job */
 	bool has_reports;
 } g = { .t = { .name = "single", .size = 1 } };
@@ -395,14 +397,53 @@ static cyc_status gather_reports(void)
 	return CYC_OK;
 }
 
+/* A warning on a rank that has no log. Memory that is short loses the warning, not the job. */
+static void collect_warning(void *user, cyc_log_level level, const char *text)
+{
+	size_t n = strlen(text) + 1;
+	(void)user, (void)level;
+	if (!g.has_begun || cyc_realloc(&g.warnings, g.n_warnings, g.n_warnings + n, 1) != CYC_OK) return;
+	memcpy(g.warnings + g.n_warnings, text, n);
+	g.n_warnings += n;
+}
+
+/* Warnings of the other ranks that rank 0 has not given itself. */
+static cyc_status relay_warnings(void)
+{
+	cyc_status st = CYC_OK;
+	uint64_t *n = NULL, own = g.n_warnings;
+	char *texts = NULL;
+	CYC_TRY(cyc_alloc(&n, g.t.size, sizeof *n));
+	if (g.t.gather(&g.t, n, &own, sizeof own)) return cyc_free(n), transport_failed();
+	for (int r = 1; r < g.t.size; r++) {
+		if (n[r] == 0) continue;
+		CYC_TRY(cyc_alloc(&texts, n[r], 1));
+		if (r == g.t.rank) memcpy(texts, g.warnings, n[r]);
+		if (g.t.broadcast(&g.t, texts, n[r], r)) st = transport_failed();
+		for (size_t at = 0; at < n[r] && g.t.rank == 0 && st == CYC_OK; at += strlen(texts + at) + 1)
+			if (!cyc_log_has_warned(texts + at)) cyc_warn("%s", texts + at);
+		cyc_free(texts);
+		texts = NULL;
+		CYC_TRY(st);
+	}
+done:
+	cyc_free(n);
+	cyc_free(texts);
+	return st;
+}
+
 cyc_status cyc_ranks_end(cyc_status st)
 {
 	if (!is_shared()) return st;
 	if (!g.has_failed) {
 		cyc_status all = meet(OP_END, st, 0);
 		if (all == CYC_OK) all = gather_reports();
+		if (all == CYC_OK) all = relay_warnings();
 		if (st == CYC_OK) st = all;
 	}
+	cyc_free(g.warnings);
+	g.warnings = NULL;
+	g.n_warnings = 0;
 	g.has_begun = false;
 	return st;
 }
@@ -440,12 +481,14 @@ done:
 cyc_status cyc_ranks_serve(const cyc_rank_job *const *jobs, int n_jobs)
 {
 	cyc_status st = CYC_OK;
+	cyc_log_set_warning_listener(collect_warning, NULL);
 	while (!g.is_alone) {
 		CYC_TRY(meet(OP_BEGIN, CYC_OK, 0));
 		if (g.headers[0].op == OP_LEAVE) break;
 		CYC_TRY(serve_job(jobs, n_jobs));
 	}
 done:
+	cyc_log_set_warning_listener(NULL, NULL);
 	return st;
 }
 

@@ -97,6 +97,19 @@ wait $pid || code=$?
 grep -q 'error: rank 1 (.*interrupted (SIGTERM)' log || { cat log; fail "the reason was not named"; }
 cd ..
 
+# Warnings about the images of all ranks, each once.
+fresh doubtful
+for image in $(find doubtful/frames doubtful/tilt_series -name '*.mrc' | sort | awk 'NR % 7 == 3'); do
+	size=$(stat -c %s "$image")
+	truncate -s 1024 "$image" && truncate -s "$size" "$image"
+done
+for n in 1 3; do
+	(cd doubtful && CYCLOTOMO_PROCESSES=$n "$bin" $reconstruct --j 1 >"../log$n" 2>&1) || { cat "log$n"; fail "constant images on $n ranks"; }
+	sed -n 's/.*\(tilt series .*constant.*\)/\1/p' "log$n" | sort >"warnings$n"
+done
+[ "$(grep -c 'row' warnings1)" -gt 2 ] || { cat log1; fail "constant images are not warned about"; }
+diff warnings1 warnings3 || fail "other warnings on 3 ranks"
+
 # Errors before and in a job are those of one process.
 for n in 1 3; do
 	code=0
