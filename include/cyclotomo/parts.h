@@ -86,9 +86,9 @@ CYC_MUST_CHECK cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_
 CYC_MUST_CHECK cyc_status cyc_share_end(cyc_part_outcome *outcome, const cyc_share *s, const char *out,
                                         uint64_t key);
 /** The whole job has written its outputs: the notes of the parts have done their work. */
-void cyc_parts_forget(const char *out);
+CYC_MUST_CHECK cyc_status cyc_parts_forget(const char *out);
 /** Have parts worked in this job folder since its outputs were last written? */
-bool cyc_parts_exist(const char *out);
+CYC_MUST_CHECK cyc_status cyc_parts_exist(bool *found, const char *out);
 
 /* ---------------------------------------------------------------- ranks */
 

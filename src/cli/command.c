@@ -219,10 +219,14 @@ done:
 
 cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind)
 {
+	cyc_status st = CYC_OK;
+	bool has_parts;
+	if (!run->job_dir) return CYC_OK;
 	/* What parts have left is built on, as what an earlier run has. */
-	return run->job_dir
-	           ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run) || cyc_parts_exist(run->job_dir))
-	           : CYC_OK;
+	CYC_TRY(cyc_parts_exist(&has_parts, run->job_dir));
+	CYC_TRY(cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run) || has_parts));
+done:
+	return st;
 }
 
 static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_label)

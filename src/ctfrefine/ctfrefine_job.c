@@ -700,7 +700,7 @@ static cyc_status remove_records(const job *j)
 			path = NULL;
 		}
 	}
-	cyc_parts_forget(j->in.out);
+	CYC_TRY(cyc_parts_forget(j->in.out));
 	CYC_TRY(cyc_asprintf(&path, "%stemp", j->in.out));
 	rmdir(path); /* stays if something else is in it */
 done:

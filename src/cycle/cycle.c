@@ -161,7 +161,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	CYC_TRY(cyc_job_end(dir, CYC_OK));
 	/* Last: without this file the step counts as not done. */
 	CYC_TRY(cyc__record_step_write(s, c->o));
-	cyc__waiting_forget(c);
+	CYC_TRY(cyc__waiting_forget(c));
 	c->status = "Succeeded";
 	CYC_TRY(cyc__pipeline_write(c));
 done:

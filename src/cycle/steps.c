@@ -253,7 +253,7 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 		r.part = NULL;
 	}
 	CYC_TRY(c->ops->ctfrefine(&result, &r));
-	cyc__judged_forget(c, s);
+	CYC_TRY(cyc__judged_forget(c, s));
 	CYC_CHECK((result.tomograms || result.particles) && result.optimisation_set, CYC_E_INTERNAL,
 	          "the CTF refinement did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));

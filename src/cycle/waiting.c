@@ -84,11 +84,15 @@ done:
 	return st;
 }
 
-void cyc__waiting_forget(const cyc__cycle *c)
+cyc_status cyc__waiting_forget(const cyc__cycle *c)
 {
+	cyc_status st = CYC_OK;
 	char *path = NULL;
-	if (note_path(&path, c->o->input.root, c->o->out_dir) == CYC_OK) unlink(path);
+	CYC_TRY(note_path(&path, c->o->input.root, c->o->out_dir));
+	unlink(path);
+done:
 	cyc_free(path);
+	return st;
 }
 
 static cyc_status add_word(char **words, int *n, const char *text)
@@ -259,13 +263,15 @@ done:
 	return st;
 }
 
-void cyc__judged_forget(const cyc__cycle *c, const cyc__step *s)
+cyc_status cyc__judged_forget(const cyc__cycle *c, const cyc__step *s)
 {
+	cyc_status st = CYC_OK;
 	char *path = NULL;
-	if (judged_path(&path, c, s) == CYC_OK) {
-		unlink(path);
-		*strrchr(path, '/') = '\0';
-		rmdir(path); /* stays if something else is in it */
-	}
+	CYC_TRY(judged_path(&path, c, s));
+	unlink(path);
+	*strrchr(path, '/') = '\0';
+	rmdir(path); /* stays if something else is in it */
+done:
 	cyc_free(path);
+	return st;
 }

@@ -20,7 +20,7 @@ cyc__part_text cyc__preparation(int32_t n_parts);
 CYC_MUST_CHECK cyc_status cyc__waiting_write(const cyc__cycle *c, const cyc__step *s,
                                              const cyc__job_options *o);
 /** No step waits any more. */
-void cyc__waiting_forget(const cyc__cycle *c);
+CYC_MUST_CHECK cyc_status cyc__waiting_forget(const cyc__cycle *c);
 
 /**
  * What became of the look at the particles before CTF refinement, kept while its parts are computed: they
@@ -31,6 +31,6 @@ CYC_MUST_CHECK cyc_status cyc__judged_write(const cyc__cycle *c, const cyc__step
 /** *found: false if there is none of this step's key and of the particles as they lie there. */
 CYC_MUST_CHECK cyc_status cyc__judged_read(bool *found, const cyc__cycle *c, const cyc__step *s,
                                            cyc_refine3d_result *r);
-void cyc__judged_forget(const cyc__cycle *c, const cyc__step *s);
+CYC_MUST_CHECK cyc_status cyc__judged_forget(const cyc__cycle *c, const cyc__step *s);
 
 #endif

@@ -274,14 +274,9 @@ done:
 static cyc_status gather(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
 	if (j->share.begun_s != 0) CYC_TRY(note_files(j));
 	CYC_TRY(cyc__extract_write_stars(j));
-	cyc_parts_forget(j->out);
-	CYC_TRY(cyc_path_join(&path, j->out, "temp"));
-	rmdir(path); /* stays if something else is in it */
 done:
-	cyc_free(path);
 	return st;
 }
 

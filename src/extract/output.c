@@ -4,6 +4,7 @@
 
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 cyc_status cyc__extract_file(char **name, const cyc_extract_job *j, int64_t i, const char *suffix)
 {
@@ -208,6 +209,19 @@ done:
 	return st;
 }
 
+/* The notes of parts have done their work once all particles are there. */
+static cyc_status forget_parts(const cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_TRY(cyc_parts_forget(j->out));
+	CYC_TRY(cyc_path_join(&path, j->out, "temp"));
+	rmdir(path); /* stays if something else is in it */
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc__extract_write_stars(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -224,6 +238,7 @@ cyc_status cyc__extract_write_stars(cyc_extract_job *j)
 	const cyc_set_changes now = { .particles = j->result->particles,
 		                          .trajectories = j->result->trajectories,
 		                          .keeps_references = true };
+	CYC_TRY(forget_parts(j));
 	CYC_TRY(cyc_asprintf(&j->result->optimisation_set, "%soptimisation_set.star", j->out_dir));
 	CYC_TRY(cyc_optimisation_set_write_result(j->root, j->result->optimisation_set, j->input, &now));
 done:

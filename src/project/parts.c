@@ -133,33 +133,49 @@ static bool next_note(cyc_part *p, DIR *d)
 	return false;
 }
 
-static DIR *open_notes(const char *out)
+/* *d: NULL without a folder of notes. */
+static cyc_status open_notes(DIR **d, const char *out)
 {
+	cyc_status st = CYC_OK;
 	char *dir = NULL;
-	DIR *d = cyc_path_join(&dir, out, "temp") == CYC_OK ? opendir(dir) : NULL;
+	*d = NULL;
+	CYC_TRY(cyc_path_join(&dir, out, "temp"));
+	*d = opendir(dir);
+done:
 	cyc_free(dir);
-	return d;
+	return st;
 }
 
-bool cyc_parts_exist(const char *out)
+cyc_status cyc_parts_exist(bool *found, const char *out)
 {
+	cyc_status st = CYC_OK;
 	cyc_part p;
-	DIR *d = open_notes(out);
-	bool found = next_note(&p, d);
+	DIR *d = NULL;
+	*found = false;
+	CYC_TRY(open_notes(&d, out));
+	*found = next_note(&p, d);
+done:
 	if (d) closedir(d);
-	return found;
+	return st;
 }
 
-void cyc_parts_forget(const char *out)
+cyc_status cyc_parts_forget(const char *out)
 {
+	cyc_status st = CYC_OK;
 	cyc_part p;
-	DIR *d = open_notes(out);
+	char *path = NULL;
+	DIR *d = NULL;
+	CYC_TRY(open_notes(&d, out));
 	while (next_note(&p, d)) {
-		char *path = NULL;
-		if (note_path(&path, out, &p) == CYC_OK) unlink(path);
+		CYC_TRY(note_path(&path, out, &p));
+		unlink(path);
 		cyc_free(path);
+		path = NULL;
 	}
+done:
+	cyc_free(path);
 	if (d) closedir(d);
+	return st;
 }
 
 /* What a note says: whether it is of this key, whether its part has finished, and when that had begun. */
@@ -210,8 +226,9 @@ static cyc_status read_notes(notes *found, cyc_share *s, const char *out, uint64
 	cyc_part p;
 	char *path = NULL;
 	note at;
-	DIR *d = open_notes(out);
+	DIR *d = NULL;
 	*found = (notes){ .n_of = s->part.n };
+	CYC_TRY(open_notes(&d, out));
 	while (next_note(&p, d)) {
 		cyc_free(path);
 		path = NULL;
@@ -259,7 +276,7 @@ cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool res
 	if (found.n_other > 0 && !resume) CYC_TRY(refuse_others(&found, out));
 	if (found.n_other > 0 && found.n_here == 0) {
 		cyc_warn("the parts in %stemp/ were made with other input or options, and are not used", out);
-		cyc_parts_forget(out);
+		CYC_TRY(cyc_parts_forget(out));
 	}
 	s->uses_records = resume || s->part.n > 0 || found.n_here > 0;
 	if (s->part.n == 0) {

@@ -122,6 +122,13 @@ static void test_every_series_has_one_owner(void **state)
 	}
 }
 
+static bool exist(const char *out)
+{
+	bool found;
+	ASSERT_OK(cyc_parts_exist(&found, out));
+	return found;
+}
+
 static void test_notes(void **state)
 {
 	(void)state;
@@ -129,14 +136,14 @@ static void test_notes(void **state)
 	cyc_share s;
 	make(&p);
 	const char *out = temp_path("job/");
-	assert_false(cyc_parts_exist(out));
+	assert_false(exist(out));
 	/* Begun, and not finished. */
 	share(&s, &p, "1/2");
 	ASSERT_OK(cyc_share_begin(&s, out, 7, false));
 	assert_true(s.uses_records && s.begun_s > 0 && !s.are_all_finished);
 	int64_t begun_s = s.begun_s, begun_ns = s.begun_ns;
 	cyc_share_deinit(&s);
-	assert_true(cyc_parts_exist(out));
+	assert_true(exist(out));
 	finish(&p, "2/2", out, 7);
 	share(&s, &p, NULL);
 	ASSERT_OK(cyc_share_begin(&s, out, 7, false));
@@ -153,8 +160,8 @@ static void test_notes(void **state)
 	ASSERT_OK(cyc_share_begin(&s, out, 7, false));
 	assert_false(s.are_all_finished);
 	cyc_share_deinit(&s);
-	cyc_parts_forget(out);
-	assert_false(cyc_parts_exist(out));
+	ASSERT_OK(cyc_parts_forget(out));
+	assert_false(exist(out));
 	share(&s, &p, NULL);
 	ASSERT_OK(cyc_share_begin(&s, out, 7, false));
 	assert_false(s.uses_records || s.are_all_finished);
@@ -185,7 +192,7 @@ static void test_other_key(void **state)
 static void *write_again(void *is_done)
 {
 	static const char *const TEXTS[] = { "begun\n", "finished; begun at 1790000000 123456789\n" };
-	for (int i = 0; i < 3000; i++)
+	for (int i = 0; i < 1000; i++)
 		if (cyc_record_write_text(temp_path("rewritten.record"), "part", 7, TEXTS[i % 2]) != CYC_OK) break;
 	atomic_store((atomic_bool *)is_done, true);
 	return NULL;
@@ -209,7 +216,7 @@ static void test_read_while_written(void **state)
 		n++;
 	}
 	pthread_join(writer, NULL);
-	assert_true(n > 100);
+	assert_true(n > 10);
 }
 
 int main(void)
