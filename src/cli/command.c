@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include "completion.h"
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
@@ -52,11 +53,13 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 	CYC_TRY(cyc_options_parse(target, &help, list->rows, list->n, argc, argv, command->usage.name));
 	run->is_help = help != CYC_HELP_NONE;
 	if (run->is_help) {
-		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) =
-			help == CYC_HELP_MAN        ? cyc_options_print_man
-			: help == CYC_HELP_MARKDOWN ? cyc_options_print_markdown
-										: cyc_options_print_help;
-		print(stdout, target, list->rows, list->n, &command->usage);
+		static void (*const PRINT[])(FILE *, const void *, const cyc_option *, int,
+		                             const cyc_usage *) = { [CYC_HELP_PAGE] = cyc_options_print_help,
+			                                                [CYC_HELP_MAN] = cyc_options_print_man,
+			                                                [CYC_HELP_MARKDOWN] = cyc_options_print_markdown,
+			                                                [CYC_HELP_BASH] = cyc_completion_print_bash,
+			                                                [CYC_HELP_ZSH] = cyc_completion_print_zsh };
+		PRINT[help](stdout, target, list->rows, list->n, &command->usage);
 		goto done;
 	}
 	cyc_console_set_level(common->is_quiet, common->is_verbose);
