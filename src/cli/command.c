@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
 /* The command line as it was typed under another program's name, NULL otherwise. */
@@ -65,7 +66,10 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 	cyc_console_set_level(common->is_quiet, common->is_verbose);
 	if (common->pipeline_control) {
 		CYC_TRY(cyc_path_join(&abort_file, common->pipeline_control, ABORT_FLAG));
+		/* The pipeline leaves it there, and who repeats the call wants no end of it. */
+		if (unlink(abort_file) == 0) cyc_warn("removed %s, which was left from before this run", abort_file);
 		CYC_TRY(cyc_cancel_watch_file(abort_file));
+		run->had_finished = cyc_job_has_finished(common->pipeline_control);
 	}
 	run->has_begun = true;
 done:
@@ -220,6 +224,7 @@ static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_l
 	CYC_TRY(cyc_path_join(&run->run_json, run->job_dir, "run.json"));
 	CYC_TRY(cyc_make_dirs(run->job_dir));
 	cyc_run_minds_closed_pipe();
+	run->had_finished = run->had_finished || cyc_job_has_finished(run->job_dir);
 	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
 done:
 	return st;
@@ -346,6 +351,12 @@ static void log_costs(void)
 	         (double)cyc_peak_memory_bytes() / 1e6);
 }
 
+/* A call that was refused before it changed anything takes nothing away from a job that has finished. */
+static bool keeps_flag(const cyc_run *run, cyc_status result)
+{
+	return run->had_finished && !run->has_written && result != CYC_OK && result != CYC_E_CANCELLED;
+}
+
 /* Flags and run.json, whatever became of the run; the first failure among them. */
 static cyc_status write_records(cyc_run *run, cyc_status result)
 {
@@ -353,6 +364,7 @@ static cyc_status write_records(cyc_run *run, cyc_status result)
 	if (run->run_json && result == CYC_OK) CYC_TRY(cyc_run_json_write(run->run_json, run));
 done:
 	if (st != CYC_OK) result = st;
+	if (keeps_flag(run, result)) result = CYC_OK;
 	if (run->job_dir) {
 		cyc_status flag = cyc_job_end(run->job_dir, result);
 		if (st == CYC_OK) st = flag;
@@ -377,6 +389,7 @@ done:
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
 	int64_t n_old = 0;
+	run->has_written = cyc_outputs_n_written() > 0;
 	if (st != CYC_OK) cyc_outputs_discard();
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)

@@ -137,3 +137,11 @@ done:
 	cyc_free(path);
 	return st;
 }
+
+bool cyc_job_has_finished(const char *dir)
+{
+	char *path = NULL;
+	bool is_there = cyc_path_join(&path, dir, EXIT_SUCCESS_FLAG) == CYC_OK && cyc_path_exists(path);
+	cyc_free(path);
+	return is_there;
+}
