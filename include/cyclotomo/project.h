@@ -432,6 +432,8 @@ CYC_MUST_CHECK cyc_status cyc_job_begin(const char *dir, const char *type_label,
 CYC_MUST_CHECK cyc_status cyc_job_end(const char *dir, cyc_status result);
 /** Does the folder have the flag of success? */
 bool cyc_job_has_finished(const char *dir);
+/** Does it have any exit flag? */
+bool cyc_job_has_ended(const char *dir);
 
 /* ---------------------------------------------------------------- trajectories */
 

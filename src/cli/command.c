@@ -224,7 +224,6 @@ static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_l
 	CYC_TRY(cyc_path_join(&run->run_json, run->job_dir, "run.json"));
 	CYC_TRY(cyc_make_dirs(run->job_dir));
 	cyc_run_minds_closed_pipe();
-	run->had_finished = run->had_finished || cyc_job_has_finished(run->job_dir);
 	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
 done:
 	return st;

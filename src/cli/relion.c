@@ -422,12 +422,14 @@ static cyc_status prepare_pipeline(const cyc_relion_call *c)
 
 /* The pipeline waits for a flag, also if the call was not even understood. Of a job that has finished the
  * results are still there, and so is its flag. */
-static void flag_failure(int argc, char **argv, cyc_status st)
+static void flag_failure(int argc, char **argv, cyc_status st, bool has_run)
 {
 	cyc_error record = *cyc_error_get();
+	/* A run writes its own flag, unless its options were refused before it knew of the folder. */
 	const char *folder = cyc_relion_word_value(argc, argv, "--pipeline_control");
 	if (folder && folder[0] && !cyc_relion_word_value(argc, argv, "--dry-run") && cyc_path_exists(folder) &&
-	    !cyc_job_has_finished(folder) && cyc_job_end(folder, st) != CYC_OK)
+	    !(has_run ? cyc_job_has_ended(folder) : cyc_job_has_finished(folder)) &&
+	    cyc_job_end(folder, st) != CYC_OK)
 		cyc_warn("no exit flag could be written into '%s'", folder);
 	cyc_error_set(&record);
 }
@@ -539,7 +541,7 @@ cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, c
 	CYC_TRY(run_call(&call, &old, argc, argv, &has_run));
 done:
 	if (st != CYC_OK) {
-		if (!has_run) flag_failure(argc, argv, st);
+		flag_failure(argc, argv, st, has_run);
 		cyc_relion_word_error(p, st, has_run);
 	}
 	cyc_relion_call_deinit(&call);
