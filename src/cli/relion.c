@@ -434,6 +434,22 @@ static void flag_failure(int argc, char **argv, cyc_status st, bool has_run)
 	cyc_error_set(&record);
 }
 
+void cyc_relion_hand_on_early(int argc, char **argv)
+{
+	static const char *const TEXTS[] = { "--help", "-h", "--version", "--help-markdown" };
+	const cyc_relion_program *p = argc > 0 ? cyc_relion_find(NULL, argv[0]) : NULL;
+	if (!p && argc > 1) {
+		p = cyc_relion_find(NULL, argv[1]);
+		argc--;
+		argv++;
+	}
+	if (!p || argc < 2) return;
+	for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+		if (cyc_relion_word_value(argc, argv, TEXTS[i])) return;
+	/* A refusal is raised again by the run itself. */
+	if (cyc_relion_hand_on(p, rank_of_process() == 0, argc, argv) != CYC_OK) return;
+}
+
 static bool print_texts(const cyc_relion_program *p, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -528,10 +544,9 @@ cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, c
 	/* RELION's GUI shows what goes to stderr in red, and stdout as it comes. */
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	cyc_console_talk_on(stdout);
-	/* All ranks go to the other program. */
-	st = cyc_relion_hand_on(p, !is_idle, argc, argv);
 	if (is_idle) return CYC_OK;
-	CYC_TRY(st);
+	/* With an option that is not ours: only if there is no program to hand it on to. */
+	CYC_TRY(cyc_relion_hand_on(p, true, argc, argv));
 	if (p->keeps_call) CYC_TRY(cyc_relion_continue(&old, p, argc, argv));
 	if (old.words) {
 		argc = old.n_words;

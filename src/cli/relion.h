@@ -230,6 +230,8 @@ CYC_MUST_CHECK cyc_status cyc_relion_emit_threads(cyc_relion_call *call, int64_t
  * refuses.
  */
 CYC_MUST_CHECK cyc_status cyc_relion_hand_on(const cyc_relion_program *p, bool talks, int argc, char **argv);
+/** The same for the program that argv names, if it names one of RELION's; for all ranks, before they join. */
+void cyc_relion_hand_on_early(int argc, char **argv);
 
 /* ---------------------------------------------------------------- --continue (relion_continue.c) */
 
