@@ -99,6 +99,17 @@ grep -q '^  + FINAL RESOLUTION: *[0-9.]*$' PostProcess/job003/run.out || fail "n
 [ "$(grep -c 'finished already' Refine3D/job007/run.out)" = 1 ] || fail "a finished refinement is done again"
 grep -q '^ignored (see the warnings): --lambda$' CtfRefine/job004/run.out || fail "what is ignored"
 
+# What RELION looks up in the files of a refinement.
+job=Refine3D/job007
+for label in rlnMaximumCoarseImageSize rlnDoMapEstimation rlnDoSkipAlign rlnSmallestChangesOrientations rlnHasHighFscAtResolLimit rlnDoCorrectNorm rlnDoCorrectCtf rlnRefsAreCtfCorrected \
+	rlnFixSigmaNoiseEstimates rlnMaxNumberOfPooledParticles rlnModelStarFile2; do
+	grep -q "^_$label " $job/run_it001_optimiser.star || fail "optimiser.star has no $label"
+done
+n=$(awk '/^data_sampling_directions/ { on = 1 } on && /^ *-?[0-9]/' $job/run_it001_sampling.star | wc -l)
+[ "$n" -gt 100 ] && [ "$(awk '/^data_model_pdf_orient_class_1/ { on = 1 } on && /^ *-?[0-9]/' $job/run_it001_half1_model.star | wc -l)" = "$n" ] || fail "directions and their prior"
+grep -q '^.cylinder ' $job/run_class001_angdist.bild || fail "no picture of the directions"
+[ "$(grep -c '^.cylinder ' $job/run_class001_angdist.bild)" -le 8 ] || fail "more directions than particles"
+
 # Abort and Continue of a refinement that is under way, stopped while the request comes.
 job=Refine3D/job008
 start $job
