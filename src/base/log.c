@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -17,6 +18,31 @@ static cyc_progress_sink g_progress_listener;
 static void *g_progress_listener_user;
 static char g_whole[160];
 
+/* Texts that were given already, by their hash. */
+typedef struct {
+	uint64_t *hashes;
+	size_t n, room;
+} text_set;
+static text_set g_warned, g_told;
+
+/* Without memory every text is new. */
+static bool is_new(text_set *s, const char *text)
+{
+	uint64_t hash = 0xcbf29ce484222325U;
+	for (; *text; text++) hash = (hash ^ (unsigned char)*text) * 0x100000001b3U;
+	for (size_t i = 0; i < s->n; i++)
+		if (s->hashes[i] == hash) return false;
+	if (s->n == s->room) {
+		size_t room = s->room > 0 ? 2 * s->room : 64;
+		uint64_t *larger = realloc(s->hashes, room * sizeof *larger);
+		if (!larger) return true;
+		s->hashes = larger;
+		s->room = room;
+	}
+	s->hashes[s->n++] = hash;
+	return true;
+}
+
 void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 {
 	g_sink = sink;
@@ -24,19 +50,38 @@ void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 	g_level = max_level;
 }
 
+static void put(cyc_log_level level, const char *text)
+{
+	if (g_sink && level <= g_level) g_sink(g_user, level, text);
+	if (g_listener && level == CYC_LOG_WARN) g_listener(g_listener_user, level, text);
+}
+
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
-	if (level == CYC_LOG_WARN) g_n_warnings++;
-	bool is_logged = g_sink && level <= g_level, is_heard = g_listener && level == CYC_LOG_WARN;
-	if (!is_logged && !is_heard) return;
+	bool is_warning = level == CYC_LOG_WARN;
+	if (is_warning) g_n_warnings++;
+	if (!is_warning && !(g_sink && level <= g_level)) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
-	if (is_logged) g_sink(g_user, level, text);
-	if (is_heard) g_listener(g_listener_user, level, text);
+	if (is_warning) (void)is_new(&g_warned, text);
+	put(level, text);
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_info_once(const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+	if (!g_sink || CYC_LOG_INFO > g_level) return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	pthread_mutex_lock(&g_lock);
+	if (is_new(&g_told, text)) put(CYC_LOG_INFO, text);
 	pthread_mutex_unlock(&g_lock);
 }
 
@@ -49,6 +94,14 @@ void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)
 }
 
 int64_t cyc_log_n_warnings(void) { return g_n_warnings; }
+
+int64_t cyc_log_n_different_warnings(void)
+{
+	pthread_mutex_lock(&g_lock);
+	int64_t n = (int64_t)g_warned.n;
+	pthread_mutex_unlock(&g_lock);
+	return n;
+}
 
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user)
 {

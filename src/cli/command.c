@@ -344,7 +344,7 @@ static void log_costs(void)
 		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
 		      1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 	}
-	int64_t n_warnings = cyc_log_n_warnings();
+	int64_t n_warnings = cyc_log_n_different_warnings();
 	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
 	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu,
 	         (double)cyc_peak_memory_bytes() / 1e6);

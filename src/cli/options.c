@@ -197,6 +197,16 @@ static void print_wrapped(FILE *f, const char *text, int *column)
 	}
 }
 
+/* "<px>" is one; "<factor>" says what the number is, not what it counts. */
+static bool is_unit(const char *unit)
+{
+	static const char *const NONE[] = { "<n>",        "<factor>", "<fraction>", "<ratio>",
+		                                "<strength>", "<row>",    "<number>",   "<1 or -1>" };
+	for (size_t i = 0; i < sizeof NONE / sizeof *NONE; i++)
+		if (strcmp(unit, NONE[i]) == 0) return false;
+	return true;
+}
+
 /* "30 Å"; NULL if there is nothing to say. Free with cyc_free(). */
 static char *default_text(const void *target, const cyc_option *o)
 {
@@ -207,8 +217,7 @@ static char *default_text(const void *target, const cyc_option *o)
 		bool is_number = o->type != CYC_OPT_TEXT && o->type != CYC_OPT_FILE && o->type != CYC_OPT_CHOICE;
 		/* "<px>" -> " px" */
 		const char *unit = is_number && o->unit ? o->unit : "";
-		int n_unit = unit[0] == '<' ? (int)strcspn(unit + 1, ">") : 0;
-		if (n_unit == 1 && unit[1] == 'n') n_unit = 0;
+		int n_unit = unit[0] == '<' && is_unit(unit) ? (int)strcspn(unit + 1, ">") : 0;
 		if (cyc_asprintf(&text, "%s%s%.*s", value, n_unit ? " " : "", n_unit, n_unit ? unit + 1 : "") !=
 		    CYC_OK)
 			text = NULL;

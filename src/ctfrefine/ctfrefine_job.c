@@ -139,9 +139,9 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d thread%s",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
-	         o->n_threads);
+	         o->n_threads, cyc_plural(o->n_threads));
 done:
 	return st;
 }
@@ -612,7 +612,7 @@ static void log_statuses(const int64_t *count, int64_t n_tilts)
 			n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld %s", n > 0 ? ", " : "",
 			                      (long long)count[k], cyc_tilt_status_name((cyc_tilt_status)k));
 	cyc_info("%lld tilt%s: %s (these words are explained in refinement.txt)", (long long)n_tilts,
-	         n_tilts == 1 ? "" : "s", text);
+	         cyc_plural(n_tilts), text);
 }
 
 static void count_results(job *j)

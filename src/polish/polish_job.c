@@ -112,9 +112,9 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d thread%s",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
-	         o->n_threads);
+	         o->n_threads, cyc_plural(o->n_threads));
 done:
 	return st;
 }
