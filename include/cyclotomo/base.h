@@ -88,10 +88,16 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
  * steps on a page. One at a time; NULL: none. Called under the lock, so a listener must not log.
  */
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
-/** Whether this warning was given already (of the last few thousand). Thread-safe. */
+/** Whether this warning was given already. Thread-safe. */
 bool cyc_log_has_warned(const char *text);
-/** Number of warnings logged so far; the CLI repeats the count in the final summary. */
+/** "s" behind a number that is not 1: "%d iteration%s". */
+#define cyc_plural(n) ((n) > 1 || (n) < 1 ? "s" : "")
+/** An information that is not repeated: nothing if this process has given the same text by it before. */
+void cyc_info_once(const char *fmt, ...) CYC_PRINTF(1, 2);
+/** Number of warnings logged so far. */
 int64_t cyc_log_n_warnings(void);
+/** The same without repetitions of a text; the CLI gives this count in the final summary. */
+int64_t cyc_log_n_different_warnings(void);
 
 /* ---------------------------------------------------------------- progress */
 

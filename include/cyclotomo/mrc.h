@@ -44,7 +44,7 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *i
 /**
  * Write a volume (".mrc") or stack (".mrcs", by the extension) to a temporary name, then rename.
  * @param[in] mode   2 float32 or 12 float16 (round half away from zero, clamp to +-65504).
- * @param[in] label  provenance line for the header ("cyclotomo 0.1.0 reconstruct"), NULL for the program's
+ * @param[in] label  provenance line for the header ("cyclotomo 0.2.0 reconstruct"), NULL for the program's
  * name; no time or host.
  * @return CYC_E_DATA if a voxel is NaN or Inf (nothing is written), CYC_E_IO.
  */

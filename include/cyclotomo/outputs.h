@@ -90,6 +90,8 @@ void cyc_outputs_watch(cyc_output_kind kind);
 /** Of a run that failed: remove what it wrote into the folder of the list, or since it is watched, if a part
  * of the results is of no use. Not for jobs that resume from their results (extract, refine). */
 void cyc_outputs_discard(void);
+/** Results written since the list or the watch began. */
+int64_t cyc_outputs_n_written(void);
 /** End of the list. *n_old: files of an earlier run that are still there, as no result of this run replaced
  * them. May be NULL. */
 void cyc_outputs_forget(int64_t *n_old);

@@ -430,6 +430,10 @@ CYC_MUST_CHECK cyc_status cyc_job_begin(const char *dir, const char *type_label,
                                         const char *command_line);
 /** Write the exit flag of a status: RELION_JOB_EXIT_SUCCESS, _FAILURE or _ABORTED. */
 CYC_MUST_CHECK cyc_status cyc_job_end(const char *dir, cyc_status result);
+/** Does the folder have the flag of success? */
+bool cyc_job_has_finished(const char *dir);
+/** Does it have any exit flag? */
+bool cyc_job_has_ended(const char *dir);
 
 /* ---------------------------------------------------------------- trajectories */
 

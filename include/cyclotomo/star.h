@@ -37,7 +37,7 @@ CYC_MUST_CHECK cyc_status cyc_star_copy(cyc_star **out, const cyc_star *s);
 CYC_MUST_CHECK cyc_status cyc_star_write(const cyc_star *s, const char *path);
 /** As cyc_star_write() into a new NUL-terminated text (n excludes the NUL). Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_star_print(char **out, size_t *n, const cyc_star *s);
-/** Lines ("# text") to be written above the first block, e.g. "cyclotomo 0.1.0 reconstruct"; NULL: none.
+/** Lines ("# text") to be written above the first block, e.g. "cyclotomo 0.2.0 reconstruct"; NULL: none.
  * Copied. */
 CYC_MUST_CHECK cyc_status cyc_star_set_comment(cyc_star *s, const char *text);
 /**

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -9,9 +10,6 @@ static cyc_log_sink g_sink;
 static void *g_user;
 static cyc_log_level g_level = CYC_LOG_INFO;
 static _Atomic int64_t g_n_warnings;
-enum { N_REMEMBERED = 4096 };
-static uint64_t g_warned[N_REMEMBERED]; /* hashes of the last warnings */
-static int64_t g_n_remembered;
 static cyc_log_sink g_listener;
 static void *g_listener_user;
 static cyc_progress_sink g_progress;
@@ -20,6 +18,36 @@ static cyc_progress_sink g_progress_listener;
 static void *g_progress_listener_user;
 static char g_whole[160];
 
+/* Texts that were given already, by their hash. */
+typedef struct {
+	uint64_t *hashes;
+	size_t n, room;
+} text_set;
+static text_set g_warned, g_told;
+
+static bool has(const text_set *s, uint64_t hash)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->hashes[i] == hash) return true;
+	return false;
+}
+
+/* Without memory every text is new. */
+static bool is_new(text_set *s, const char *text)
+{
+	uint64_t hash = cyc_hash_string(CYC_HASH_INIT, text);
+	if (has(s, hash)) return false;
+	if (s->n == s->room) {
+		size_t room = s->room > 0 ? 2 * s->room : 64;
+		uint64_t *larger = realloc(s->hashes, room * sizeof *larger);
+		if (!larger) return true;
+		s->hashes = larger;
+		s->room = room;
+	}
+	s->hashes[s->n++] = hash;
+	return true;
+}
+
 void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 {
 	g_sink = sink;
@@ -27,31 +55,47 @@ void cyc_log_set_sink(cyc_log_sink sink, void *user, cyc_log_level max_level)
 	g_level = max_level;
 }
 
+static void put(cyc_log_level level, const char *text)
+{
+	if (g_sink && level <= g_level) g_sink(g_user, level, text);
+	if (g_listener && level == CYC_LOG_WARN) g_listener(g_listener_user, level, text);
+}
+
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
-	if (level == CYC_LOG_WARN) g_n_warnings++;
-	bool is_logged = g_sink && level <= g_level, is_warning = level == CYC_LOG_WARN;
-	if (!is_logged && !is_warning) return;
+	bool is_warning = level == CYC_LOG_WARN;
+	if (is_warning) g_n_warnings++;
+	if (!is_warning && !(g_sink && level <= g_level)) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
-	if (is_logged) g_sink(g_user, level, text);
-	if (is_warning) g_warned[g_n_remembered++ % N_REMEMBERED] = cyc_hash_string(CYC_HASH_INIT, text);
-	if (is_warning && g_listener) g_listener(g_listener_user, level, text);
+	if (is_warning) (void)is_new(&g_warned, text);
+	put(level, text);
 	pthread_mutex_unlock(&g_lock);
 }
 
 bool cyc_log_has_warned(const char *text)
 {
-	uint64_t h = cyc_hash_string(CYC_HASH_INIT, text);
-	bool has = false;
 	pthread_mutex_lock(&g_lock);
-	for (int64_t i = 0; i < g_n_remembered && i < N_REMEMBERED && !has; i++) has = g_warned[i] == h;
+	bool has_warned = has(&g_warned, cyc_hash_string(CYC_HASH_INIT, text));
 	pthread_mutex_unlock(&g_lock);
-	return has;
+	return has_warned;
+}
+
+void cyc_info_once(const char *fmt, ...)
+{
+	char text[4096];
+	va_list ap;
+	if (!g_sink || CYC_LOG_INFO > g_level) return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	pthread_mutex_lock(&g_lock);
+	if (is_new(&g_told, text)) put(CYC_LOG_INFO, text);
+	pthread_mutex_unlock(&g_lock);
 }
 
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)
@@ -63,6 +107,14 @@ void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)
 }
 
 int64_t cyc_log_n_warnings(void) { return g_n_warnings; }
+
+int64_t cyc_log_n_different_warnings(void)
+{
+	pthread_mutex_lock(&g_lock);
+	int64_t n = (int64_t)g_warned.n;
+	pthread_mutex_unlock(&g_lock);
+	return n;
+}
 
 void cyc_progress_set_sink(cyc_progress_sink sink, void *user)
 {

@@ -136,7 +136,7 @@ static const char *measured_text(char text[48], cyc_measured m, double scale, co
 static void tell_series(const cyc_series_evidence *e)
 {
 	char hand[48], dose[48], contrast[48], size[48];
-	cyc_info(
+	cyc_info_once(
 		"%s: %lld images; hand %s and dose %s (should be 1); contrast %s (should be positive); pixel size %s",
 		e->name, (long long)e->n_images, measured_text(hand, e->hand, 1, ""),
 		measured_text(dose, e->dose, 1, ""), measured_text(contrast, e->contrast, 1, ""),

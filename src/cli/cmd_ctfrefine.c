@@ -107,10 +107,10 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 		printf("%d aberrations and %d magnifications written: %s\n", result.n_aberrations,
 		       result.n_magnifications, result.particles);
 	if (result.tomograms)
-		printf("%lld tilts, %lld changed by more than two standard errors (defocus: %.0f Å RMS), %lld weak, "
-		       "bad or not refined: %s\n",
-		       (long long)result.n_tilts, (long long)result.n_moved, result.defocus_change_rms_A,
-		       (long long)result.n_flagged, result.tomograms);
+		printf("%lld tilts: %lld changed by more than two standard errors, %lld weak, bad or not refined;\n"
+		       "defocus changed by %.0f Å RMS: %s\n",
+		       (long long)result.n_tilts, (long long)result.n_moved, (long long)result.n_flagged,
+		       result.defocus_change_rms_A, result.tomograms);
 done:
 	cyc_ctfrefine_result_deinit(&result);
 	return cyc_run_end(&run, st);

@@ -4,6 +4,7 @@
 #include "project/labels.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct {
 	cyc_common_options common;
@@ -61,6 +62,25 @@ static void report(const postprocess_args *a, const cyc_postprocess_result *r)
 	if (r->optimisation_set) printf("optimisation set %s\n", r->optimisation_set);
 }
 
+/* --o takes how names begin, as RELION's does, or a folder, as that of all other jobs: then names begin with
+ * "postprocess". */
+static cyc_status name_in_folder(char **named, postprocess_args *a)
+{
+	cyc_status st = CYC_OK;
+	struct stat s;
+	char *path = NULL;
+	size_t n = a->o.out_root ? strlen(a->o.out_root) : 0;
+	if (n == 0) return CYC_OK;
+	CYC_TRY(cyc_path_join(&path, a->common.root, a->o.out_root));
+	if (a->o.out_root[n - 1] == '/' || (stat(path, &s) == 0 && S_ISDIR(s.st_mode))) {
+		CYC_TRY(cyc_path_join(named, a->o.out_root, "postprocess"));
+		a->o.out_root = *named;
+	}
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* The curve that is read here, not by the job. */
 static cyc_status spare_curve(const postprocess_args *a)
 {
@@ -80,10 +100,11 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	cyc_run run = { 0 };
 	cyc_postprocess_result result = { 0 };
 	double *randomised = NULL;
-	char *path = NULL;
+	char *path = NULL, *named = NULL;
 	cyc_postprocess_options_default(&a.o);
 	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
 	if (run.is_help) goto done;
+	CYC_TRY(name_in_folder(&named, &a));
 	CYC_CHECK(!(a.asked_auto && a.o.has_bfactor), CYC_E_USAGE,
 	          "--auto-bfactor and --adhoc-bfactor exclude each other");
 	a.o.root = a.common.root;
@@ -110,9 +131,13 @@ cyc_status cyc_cmd_postprocess(int argc, char **argv)
 	CYC_TRY(cyc_run_output(&run, "post-process STAR", result.star));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
 	report(&a, &result);
+	/* As scripts look for it. */
+	if (run.called_as) printf("  + FINAL RESOLUTION: %12.3f\n", result.final_resolution_A);
 done:
 	cyc_postprocess_result_deinit(&result);
 	cyc_free(randomised);
 	cyc_free(path);
-	return cyc_run_end(&run, st);
+	st = cyc_run_end(&run, st);
+	cyc_free(named);
+	return st;
 }

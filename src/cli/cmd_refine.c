@@ -76,8 +76,9 @@ cyc_status cyc_cmd_refine(int argc, char **argv)
 	if (result.n_improbable > 0)
 		printf("%lld of %lld picks probably do not show the particle: see run_improbable.star\n",
 		       (long long)result.n_improbable, (long long)result.n_particles);
-	printf("%lld particles, %d iterations, resolution %.2f Å (FSC 0.143): %s\n",
-	       (long long)result.n_particles, result.n_iterations, result.resolution_A, result.particles);
+	printf("%lld particle%s, %d iteration%s, resolution %.2f Å (FSC 0.143): %s\n",
+	       (long long)result.n_particles, cyc_plural(result.n_particles), result.n_iterations,
+	       cyc_plural(result.n_iterations), result.resolution_A, result.particles);
 done:
 	cyc_refine3d_result_deinit(&result);
 	return cyc_run_end(&run, st);

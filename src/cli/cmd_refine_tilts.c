@@ -40,7 +40,8 @@ cyc_status cyc_cmd_refine_tilts(int argc, char **argv)
 	CYC_TRY(cyc_refine_tilts_run(&result, &a.o));
 	if (a.o.dry_run) goto done;
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));
-	printf("%d rounds of alignment and CTF refinement: %s\n", a.o.n_rounds, result.optimisation_set);
+	printf("%d round%s of alignment and CTF refinement: %s\n", a.o.n_rounds, cyc_plural(a.o.n_rounds),
+	       result.optimisation_set);
 done:
 	cyc_refine_tilts_result_deinit(&result);
 	return cyc_run_end(&run, st);

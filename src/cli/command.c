@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include "completion.h"
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
 /* The command line as it was typed under another program's name, NULL otherwise. */
@@ -52,17 +54,22 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 	CYC_TRY(cyc_options_parse(target, &help, list->rows, list->n, argc, argv, command->usage.name));
 	run->is_help = help != CYC_HELP_NONE;
 	if (run->is_help) {
-		void (*print)(FILE *, const void *, const cyc_option *, int, const cyc_usage *) =
-			help == CYC_HELP_MAN        ? cyc_options_print_man
-			: help == CYC_HELP_MARKDOWN ? cyc_options_print_markdown
-										: cyc_options_print_help;
-		print(stdout, target, list->rows, list->n, &command->usage);
+		static void (*const PRINT[])(FILE *, const void *, const cyc_option *, int,
+		                             const cyc_usage *) = { [CYC_HELP_PAGE] = cyc_options_print_help,
+			                                                [CYC_HELP_MAN] = cyc_options_print_man,
+			                                                [CYC_HELP_MARKDOWN] = cyc_options_print_markdown,
+			                                                [CYC_HELP_BASH] = cyc_completion_print_bash,
+			                                                [CYC_HELP_ZSH] = cyc_completion_print_zsh };
+		PRINT[help](stdout, target, list->rows, list->n, &command->usage);
 		goto done;
 	}
 	cyc_console_set_level(common->is_quiet, common->is_verbose);
 	if (common->pipeline_control) {
 		CYC_TRY(cyc_path_join(&abort_file, common->pipeline_control, ABORT_FLAG));
+		/* The pipeline leaves it there, and who repeats the call wants no end of it. */
+		if (unlink(abort_file) == 0) cyc_warn("removed %s, which was left from before this run", abort_file);
 		CYC_TRY(cyc_cancel_watch_file(abort_file));
+		run->had_finished = cyc_job_has_finished(common->pipeline_control);
 	}
 	run->has_begun = true;
 done:
@@ -377,10 +384,16 @@ static void log_costs(void)
 		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
 		      1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 	}
-	int64_t n_warnings = cyc_log_n_warnings();
+	int64_t n_warnings = cyc_log_n_different_warnings();
 	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
 	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu,
 	         (double)cyc_peak_memory_bytes() / 1e6);
+}
+
+/* A call that was refused before it changed anything takes nothing away from a job that has finished. */
+static bool keeps_flag(const cyc_run *run, cyc_status result)
+{
+	return run->had_finished && !run->has_written && result != CYC_OK && result != CYC_E_CANCELLED;
 }
 
 /* Flags and run.json, whatever became of the run; the first failure among them. */
@@ -390,6 +403,7 @@ static cyc_status write_records(cyc_run *run, cyc_status result)
 	if (run->run_json && result == CYC_OK) CYC_TRY(cyc_run_json_write(run->run_json, run));
 done:
 	if (st != CYC_OK) result = st;
+	if (keeps_flag(run, result)) result = CYC_OK;
 	if (run->job_dir) {
 		cyc_status flag = cyc_job_end(run->job_dir, result);
 		if (st == CYC_OK) st = flag;
@@ -414,6 +428,7 @@ done:
 cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 {
 	int64_t n_old = 0;
+	run->has_written = cyc_outputs_n_written() > 0;
 	if (st != CYC_OK) cyc_outputs_discard();
 	cyc_outputs_forget(&n_old);
 	if (st != CYC_OK && n_old > 0)

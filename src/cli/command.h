@@ -94,6 +94,8 @@ typedef struct {
 	char *run_json; /**< where run.json goes; NULL: nowhere */
 	bool is_part;   /**< of --part: other parts are at work in the same folder */
 	bool has_begun; /**< the log and the timings run */
+	bool had_finished,
+		has_written; /**< the pipeline's folder had the flag of success; results were written */
 	int32_t n_inputs, n_outputs;
 	cyc_run_file *inputs, *outputs;
 } cyc_run;

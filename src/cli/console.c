@@ -35,6 +35,30 @@ void cyc_console_clear(void)
 	g_console.has_bar = false;
 }
 
+/* RELION's windows are as wide as this, and have no good way to show longer lines. Warnings are whole lines:
+ * the window of stderr shows the last ones. */
+static void print_wrapped(FILE *f, const char *text, size_t column)
+{
+	enum { WIDTH = 108, INDENT = 12 };
+	bool is_first = true;
+	while (*text) {
+		size_t n = strcspn(text, " "), n_bytes = n, n_columns = 0;
+		for (size_t i = 0; i < n; i++) n_columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+		if (!is_first && column + 1 + n_columns > WIDTH) {
+			fprintf(f, "\n%*s", INDENT, "");
+			column = INDENT;
+		} else if (!is_first) {
+			fputc(' ', f);
+			column++;
+		}
+		fprintf(f, "%.*s", (int)n_bytes, text);
+		column += n_columns;
+		text += n_bytes + (text[n_bytes] == ' ');
+		is_first = false;
+	}
+	fputc('\n', f);
+}
+
 static void on_log(void *user, cyc_log_level level, const char *text)
 {
 	(void)user;
@@ -42,8 +66,10 @@ static void on_log(void *user, cyc_log_level level, const char *text)
 	const char *prefix = level == CYC_LOG_WARN ? "warning: " : level == CYC_LOG_ERROR ? "error: " : "";
 	/* Results on stdout come before the log lines that follow them, also when both go to one file. */
 	fflush(stdout);
-	fprintf(level <= CYC_LOG_WARN ? stderr : talk(), "[%7.1fs %s] %s%s\n", cyc_console_seconds(),
-	        g_console.command, prefix, text);
+	FILE *f = level <= CYC_LOG_WARN ? stderr : talk();
+	int n = fprintf(f, "[%7.1fs %s] %s", cyc_console_seconds(), g_console.command, prefix);
+	if (g_console.talk && f == g_console.talk) print_wrapped(f, text, n > 0 ? (size_t)n : 0);
+	else fprintf(f, "%s\n", text);
 }
 
 /* What is done, the rate, and the time left: of this stage, and of what it is part of. */

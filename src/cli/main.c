@@ -47,6 +47,32 @@ static void print_help(FILE *f)
 	      f);
 }
 
+/* The page that those of the commands belong to. */
+static void print_man(FILE *f)
+{
+	fprintf(f,
+	        ".TH CYCLOTOMO 1 \"\" \"cyclotomo %s\"\n"
+	        ".SH NAME\ncyclotomo \\- subtomogram refinement for cryo\\-electron tomography\n"
+	        ".SH SYNOPSIS\n.B cyclotomo\n.I command\n[options]\n"
+	        ".SH DESCRIPTION\nRefines RELION\\-5 projects of tilt series: "
+	        "reconstructs the particle directly from the tilt images and refines\n"
+	        "tilt geometry, positions, motion, CTFs and orientations; each step is judged by the map "
+	        "that it leads to.\n"
+	        "Each command has a page of its own,\n.BR cyclotomo\\- command (1),\nand\n"
+	        ".BR \"cyclotomo command \\-\\-help\" .\n",
+	        CYCLOTOMO_VERSION);
+	const char *group = "";
+	for (int i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(group, COMMANDS[i].group) != 0) fprintf(f, ".SH %s\n", COMMANDS[i].group);
+		group = COMMANDS[i].group;
+		fprintf(f, ".TP\n.B %s\n%s\n", COMMANDS[i].name, COMMANDS[i].summary);
+	}
+	fputs(".SH EXIT STATUS\n0 success, 1 run time, 2 usage, 3 input data, 130 interrupted.\n"
+	      ".SH EXAMPLE\n.nf\ncyclotomo simulate \\-\\-preset tiny \\-\\-o tiny\n"
+	      "cyclotomo check \\-\\-root tiny \\-\\-i optimisation_set.star\n.fi\n",
+	      f);
+}
+
 static int find_command(const char *name)
 {
 	for (int i = 0; i < N_COMMANDS; i++) {
@@ -162,6 +188,10 @@ static int run_program(int argc, char **argv)
 		printf("cyclotomo %s\n", CYCLOTOMO_VERSION);
 		return 0;
 	}
+	if (strcmp(argv[1], "--help-man") == 0) {
+		print_man(stdout);
+		return 0;
+	}
 	bool is_help =
 		strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
 	if (is_help && argc < 3) {
@@ -185,6 +215,7 @@ static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc
 static int run_on_ranks(int argc, char **argv)
 {
 	int code = 0;
+	cyc_relion_hand_on_early(argc, argv);
 	cyc_status st = cyc_ranks_join();
 	if (st != CYC_OK) code = finish("cyclotomo", st);
 	else if (cyc_is_first_rank()) code = run_program(argc, argv);

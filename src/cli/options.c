@@ -1,5 +1,7 @@
 #include "options.h"
 
+#include "cyclotomo/version.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -123,14 +125,19 @@ done:
 cyc_status cyc_options_parse(void *target, cyc_help *help, const cyc_option *table, int n, int argc,
                              char **argv, const char *command)
 {
+	static const struct {
+		const char *word;
+		cyc_help help;
+	} FORMS[] = { { "--help", CYC_HELP_PAGE },      { "-h", CYC_HELP_PAGE },
+		          { "--help-man", CYC_HELP_MAN },   { "--help-markdown", CYC_HELP_MARKDOWN },
+		          { "--help-bash", CYC_HELP_BASH }, { "--help-zsh", CYC_HELP_ZSH } };
 	cyc_status st = CYC_OK;
 	bool *seen = NULL, only_words = false;
 	int next_arg = 0;
 	*help = CYC_HELP_NONE;
 	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) *help = CYC_HELP_PAGE;
-		if (strcmp(argv[i], "--help-man") == 0) *help = CYC_HELP_MAN;
-		if (strcmp(argv[i], "--help-markdown") == 0) *help = CYC_HELP_MARKDOWN;
+		for (size_t k = 0; k < sizeof FORMS / sizeof *FORMS; k++)
+			if (strcmp(argv[i], FORMS[k].word) == 0) *help = FORMS[k].help;
 	}
 	if (*help != CYC_HELP_NONE) return CYC_OK;
 	CYC_TRY(cyc_alloc(&seen, n + 1, sizeof *seen));
@@ -190,6 +197,16 @@ static void print_wrapped(FILE *f, const char *text, int *column)
 	}
 }
 
+/* "<px>" is one; "<factor>" says what the number is, not what it counts. */
+static bool is_unit(const char *unit)
+{
+	static const char *const NONE[] = { "<n>",        "<factor>", "<fraction>", "<ratio>",
+		                                "<strength>", "<row>",    "<number>",   "<1 or -1>" };
+	for (size_t i = 0; i < sizeof NONE / sizeof *NONE; i++)
+		if (strcmp(unit, NONE[i]) == 0) return false;
+	return true;
+}
+
 /* "30 Å"; NULL if there is nothing to say. Free with cyc_free(). */
 static char *default_text(const void *target, const cyc_option *o)
 {
@@ -200,8 +217,7 @@ static char *default_text(const void *target, const cyc_option *o)
 		bool is_number = o->type != CYC_OPT_TEXT && o->type != CYC_OPT_FILE && o->type != CYC_OPT_CHOICE;
 		/* "<px>" -> " px" */
 		const char *unit = is_number && o->unit ? o->unit : "";
-		int n_unit = unit[0] == '<' ? (int)strcspn(unit + 1, ">") : 0;
-		if (n_unit == 1 && unit[1] == 'n') n_unit = 0;
+		int n_unit = unit[0] == '<' && is_unit(unit) ? (int)strcspn(unit + 1, ">") : 0;
 		if (cyc_asprintf(&text, "%s%s%.*s", value, n_unit ? " " : "", n_unit, n_unit ? unit + 1 : "") !=
 		    CYC_OK)
 			text = NULL;
@@ -300,7 +316,8 @@ static void print_roff(FILE *f, const char *text)
 void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table, int n,
                            const cyc_usage *usage)
 {
-	fprintf(f, ".TH CYCLOTOMO-%s 1\n.SH NAME\ncyclotomo\\-%s \\- ", usage->name, usage->name);
+	fprintf(f, ".TH CYCLOTOMO-%s 1 \"\" \"cyclotomo %s\"\n.SH NAME\ncyclotomo\\-%s \\- ", usage->name,
+	        CYCLOTOMO_VERSION, usage->name);
 	print_roff(f, usage->summary);
 	fprintf(f, ".SH SYNOPSIS\ncyclotomo %s", usage->name);
 	for (int i = 0; i < n; i++) {
@@ -325,7 +342,7 @@ void cyc_options_print_man(FILE *f, const void *target, const cyc_option *table,
 		free(names);
 		cyc_free(text);
 	}
-	fputs(".SH SEE ALSO\ncyclotomo \\-\\-help\n", f);
+	fputs(".SH SEE ALSO\n.BR cyclotomo (1)\n", f);
 }
 
 /* A cell: no column ends in it, and nothing is taken for a tag. */

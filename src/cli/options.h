@@ -15,11 +15,18 @@ typedef struct {
 	const char *details; /**< a paragraph, an example; NULL: none */
 } cyc_usage;
 
-typedef enum { CYC_HELP_NONE, CYC_HELP_PAGE, CYC_HELP_MAN, CYC_HELP_MARKDOWN } cyc_help;
+typedef enum {
+	CYC_HELP_NONE,
+	CYC_HELP_PAGE,
+	CYC_HELP_MAN,
+	CYC_HELP_MARKDOWN,
+	CYC_HELP_BASH, /**< the command's part of a script for completion (completion.h) */
+	CYC_HELP_ZSH
+} cyc_help;
 /**
  * Parse argv[1..] into `target`, which holds the defaults. Forms: --name value and --name=value; flags alone.
- * @param[out] help  set if --help, -h, --help-man or --help-markdown was there; then nothing else was looked
- * at.
+ * @param[out] help  set if --help, -h or one of --help-man, -markdown, -bash and -zsh was there; then nothing
+ * else was looked at.
  * @return CYC_E_USAGE naming the option and the text: unknown (with the nearest known one as hint), given
  * twice, without value, a value that is not of its type. `target` is then partly filled.
  */

@@ -303,7 +303,7 @@ done:
 /* ---------------------------------------------------------------- translation */
 
 /* What a script writes out though RELION has it by itself asks for nothing. */
-static bool is_default(const cyc_relion_option *o, const char *text)
+bool cyc_relion_is_default(const cyc_relion_option *o, const char *text)
 {
 	if (o->type == CYC_OPT_FLAG) return false;
 	if (!text[0]) return !o->may_be_bare;
@@ -325,7 +325,7 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 		CYC_TRY(cyc_relion_emit(c, o->to ? o->to : o->name + 2, o->type == CYC_OPT_FLAG ? NULL : text));
 		break;
 	case CYC_RELION_UNUSED:
-		if (text && !is_default(o, text)) cyc_warn("%s is not used: %s", typed, o->note);
+		if (text && !cyc_relion_is_default(o, text)) cyc_warn("%s is not used: %s", typed, o->note);
 		break;
 	case CYC_RELION_INERT:
 		if (text)
@@ -333,7 +333,7 @@ static cyc_status translate_option(cyc_relion_call *c, int row)
 			         o->note ? o->note : "");
 		break;
 	case CYC_RELION_UNSUPPORTED:
-		if (!text || is_default(o, text)) break;
+		if (!text || cyc_relion_is_default(o, text)) break;
 		st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__, "%s is not supported yet",
 		                     typed);
 		cyc_error_hint(
@@ -414,31 +414,6 @@ done:
 
 /* ---------------------------------------------------------------- run */
 
-/* Names of the given options of some kinds, each with a blank in front. */
-static void print_given(const cyc_relion_call *c, const char *heading, unsigned kinds)
-{
-	bool is_first = true;
-	const cyc_relion_rows all = cyc_relion_rows_of(c->program);
-	for (int i = 0; i < all.n; i++) {
-		const cyc_relion_option *o = &all.rows[i];
-		if (o->type == CYC_OPT_HEADING || !c->given[i]) continue;
-		cyc_relion_becomes b = o->becomes;
-		bool is_idle = (b == CYC_RELION_UNUSED || b == CYC_RELION_UNSUPPORTED) && is_default(o, c->given[i]);
-		if (!(kinds >> (is_idle ? CYC_RELION_SAME : b) & 1U)) continue;
-		printf("%s %s", is_first ? heading : "", c->spelling[i]);
-		is_first = false;
-	}
-}
-
-static void print_call(const cyc_relion_call *c, const char *line)
-{
-	printf("%s%s:", c->program->name, c->is_mpi ? "_mpi" : "");
-	print_given(c, " understood", 1U << CYC_RELION_SAME | 1U << CYC_RELION_READ | 1U << CYC_RELION_OWN);
-	print_given(c, "; nothing to do for", 1U << CYC_RELION_ALWAYS);
-	print_given(c, "; without effect, see the warnings", 1U << CYC_RELION_UNUSED | 1U << CYC_RELION_INERT);
-	printf("\nrunning: cyclotomo %s\n", line);
-}
-
 /* A run must not end for want of a place for its flag. */
 static cyc_status prepare_pipeline(const cyc_relion_call *c)
 {
@@ -446,59 +421,146 @@ static cyc_status prepare_pipeline(const cyc_relion_call *c)
 	return folder[0] && !cyc_relion_is_given(c, "--dry-run") ? cyc_make_dirs(folder) : CYC_OK;
 }
 
-/* The pipeline waits for a flag, also if the call was not even understood. */
-static void flag_failure(int argc, char **argv, cyc_status st)
+/* The pipeline waits for a flag, also if the call was not even understood. Of a job that has finished the
+ * results are still there, and so is its flag. */
+static void flag_failure(int argc, char **argv, cyc_status st, bool has_run)
 {
 	cyc_error record = *cyc_error_get();
-	bool is_dry_run = false;
-	const char *folder = NULL;
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--dry-run") == 0) is_dry_run = true;
-		if (strcmp(argv[i], "--pipeline_control") == 0 && i + 1 < argc) folder = argv[i + 1];
-	}
-	if (folder && !is_dry_run && cyc_path_exists(folder) && cyc_job_end(folder, st) != CYC_OK)
+	/* A run writes its own flag, unless its options were refused before it knew of the folder. */
+	const char *folder = cyc_relion_word_value(argc, argv, "--pipeline_control");
+	if (folder && folder[0] && !cyc_relion_word_value(argc, argv, "--dry-run") && cyc_path_exists(folder) &&
+	    !(has_run ? cyc_job_has_ended(folder) : cyc_job_has_finished(folder)) &&
+	    cyc_job_end(folder, st) != CYC_OK)
 		cyc_warn("no exit flag could be written into '%s'", folder);
 	cyc_error_set(&record);
+}
+
+void cyc_relion_hand_on_early(int argc, char **argv)
+{
+	static const char *const TEXTS[] = { "--help", "-h", "--version", "--help-markdown" };
+	const cyc_relion_program *p = argc > 0 ? cyc_relion_find(NULL, argv[0]) : NULL;
+	if (!p && argc > 1) {
+		p = cyc_relion_find(NULL, argv[1]);
+		argc--;
+		argv++;
+	}
+	if (!p || argc < 2) return;
+	for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+		if (cyc_relion_word_value(argc, argv, TEXTS[i])) return;
+	/* A refusal is raised again by the run itself. */
+	if (cyc_relion_hand_on(p, rank_of_process() == 0, argc, argv) != CYC_OK) return;
+}
+
+static bool print_texts(const cyc_relion_program *p, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--version") == 0) {
+			printf("cyclotomo %s as %s\n", CYCLOTOMO_VERSION, p->name);
+			return true;
+		}
+		if (strcmp(argv[i], "--help-markdown") == 0) {
+			cyc_relion_print_markdown(stdout, p);
+			return true;
+		}
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			cyc_relion_print_help(stdout, p);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The call as it was typed, in run.json and note.txt. */
+static cyc_status note_call(const cyc_relion_call *c, char **line, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	char *typed = NULL;
+	CYC_TRY(cyc_shell_line(&typed, argc - 1, argv + 1));
+	CYC_TRY(cyc_asprintf(line, "%s%s %s", c->program->name, c->is_mpi ? "_mpi" : "", typed));
+	cyc_run_called_as(*line);
+done:
+	cyc_free(typed);
+	return st;
+}
+
+/* A dry run shows how the command is called under its own name. */
+static cyc_status print_own_line(const cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	char *line = NULL;
+	if (!cyc_relion_is_given(c, "--dry-run")) return CYC_OK;
+	CYC_TRY(cyc_shell_line(&line, c->n_words, c->words));
+	printf("as cyclotomo's own command: cyclotomo %s\n", line);
+done:
+	cyc_free(line);
+	return st;
+}
+
+/* The refinement is at its end, and nothing else is asked for. */
+static cyc_status say_finished(const cyc_relion_call *c)
+{
+	cyc_status st = CYC_OK;
+	const char *folder = cyc_relion_text(c, "--pipeline_control");
+	printf("this run has finished already, and no option has changed: its results stay as they are\n");
+	if (folder[0] && !cyc_relion_is_given(c, "--dry-run")) CYC_TRY(cyc_job_end(folder, CYC_OK));
+done:
+	return st;
+}
+
+static cyc_status run_call(const cyc_relion_call *c, const cyc_relion_continuation *old, int argc,
+                           char **argv, bool *has_run)
+{
+	cyc_status st = CYC_OK;
+	char *line = NULL;
+	cyc_relion_kept_call kept = { 0 };
+	bool is_resumed = old->words || (cyc_relion_find_option(c->program, "--only_do_unfinished") >= 0 &&
+	                                 cyc_relion_is_given(c, "--only_do_unfinished"));
+	cyc_relion_print_head(c, is_resumed);
+	CYC_TRY(print_own_line(c));
+	if (old->is_finished && !old->changed) return say_finished(c);
+	if (old->is_finished)
+		cyc_warn("this run has finished: with another %s it is done again from the start", old->changed);
+	CYC_TRY(note_call(c, &line, argc, argv));
+	CYC_TRY(prepare_pipeline(c));
+	if (c->program->keeps_call) CYC_TRY(cyc_relion_keep_call(&kept, argc, argv));
+	*has_run = true;
+	st = c->program->run(c->n_words, c->words);
+	cyc_error record = *cyc_error_get();
+	cyc_status written = cyc_relion_end_call(&kept, st);
+	if (st == CYC_OK) st = written;
+	else cyc_error_set(&record);
+done:
+	cyc_run_called_as(NULL);
+	cyc_free(line);
+	return st;
 }
 
 cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
 	cyc_relion_call call = { 0 };
-	char *line = NULL, *typed = NULL;
-	if (is_mpi && rank_of_process() > 0) return CYC_OK;
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--version") == 0) {
-			printf("cyclotomo %s as %s\n", CYCLOTOMO_VERSION, p->name);
-			return CYC_OK;
-		}
-		if (strcmp(argv[i], "--help-markdown") == 0) {
-			cyc_relion_print_markdown(stdout, p);
-			return CYC_OK;
-		}
-		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			cyc_relion_print_help(stdout, p);
-			return CYC_OK;
-		}
-	}
+	cyc_relion_continuation old = { 0 };
+	bool is_idle = is_mpi && rank_of_process() > 0, has_run = false;
+	if (!is_idle && print_texts(p, argc, argv)) return CYC_OK;
 	/* RELION's GUI shows what goes to stderr in red, and stdout as it comes. */
 	setvbuf(stdout, NULL, _IOLBF, BUFSIZ);
 	cyc_console_talk_on(stdout);
+	if (is_idle) return CYC_OK;
+	/* With an option that is not ours: only if there is no program to hand it on to. */
+	CYC_TRY(cyc_relion_hand_on(p, true, argc, argv));
+	if (p->keeps_call) CYC_TRY(cyc_relion_continue(&old, p, argc, argv));
+	if (old.words) {
+		argc = old.n_words;
+		argv = old.words;
+	}
 	CYC_TRY(cyc_relion_translate(&call, p, is_mpi, argc, argv));
-	CYC_TRY(cyc_shell_line(&typed, argc - 1, argv + 1));
-	CYC_TRY(cyc_shell_line(&line, call.n_words, call.words));
-	print_call(&call, line);
-	cyc_free(line);
-	line = NULL;
-	CYC_TRY(cyc_asprintf(&line, "%s%s %s", p->name, is_mpi ? "_mpi" : "", typed));
-	cyc_run_called_as(line);
-	CYC_TRY(prepare_pipeline(&call));
-	CYC_TRY(p->run(call.n_words, call.words));
+	CYC_TRY(run_call(&call, &old, argc, argv, &has_run));
 done:
-	cyc_run_called_as(NULL);
-	if (st != CYC_OK) flag_failure(argc, argv, st);
+	if (st != CYC_OK) {
+		flag_failure(argc, argv, st, has_run);
+		cyc_relion_word_error(p, st, has_run);
+	}
 	cyc_relion_call_deinit(&call);
-	cyc_free(line);
-	cyc_free(typed);
+	cyc_relion_continuation_deinit(&old);
 	return st;
 }

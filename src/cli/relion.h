@@ -149,6 +149,10 @@ struct cyc_relion_program {
 	const cyc_option_table *table;    /**< of the job */
 	const cyc_relion_option *options; /**< what the job's table does not have */
 	int n_options;
+	/** What the call asks for that the program's table does not show, such as another kind of job under the
+	 * same name: a phrase ("3D classification"); NULL: nothing. NULL for programs without such modes. */
+	const char *(*other_mode)(int argc, char **argv);
+	bool keeps_call; /**< --continue names no inputs: the call is kept in the folder of --o */
 	cyc_status (*translate)(
 		cyc_relion_call *call); /**< emits what the READ options become; NULL: none but the common ones */
 	const char *job_type;       /**< rlnJobTypeLabel, or how it begins; NULL: none */
@@ -196,10 +200,15 @@ CYC_MUST_CHECK cyc_status cyc_relion_translate(cyc_relion_call *call, const cyc_
                                                bool is_mpi, int argc, char **argv);
 void cyc_relion_call_deinit(cyc_relion_call *call);
 /**
- * Everything under RELION's name: --help, translation, the two lines that say what was understood, the run,
- * exit flags. Of several ranks that mpirun started only the first one works.
+ * Everything under RELION's name: --help, other modes, translation, the head of the log, the run, exit flags.
+ * Of several ranks that mpirun started only the first one works.
  */
 cyc_status cyc_relion_main(const cyc_relion_program *p, bool is_mpi, int argc, char **argv);
+
+/** Is this what RELION does without the option? Such a value asks for nothing. */
+bool cyc_relion_is_default(const cyc_relion_option *o, const char *value);
+/** Value of the option in RELION's words: "" without a value, NULL if it is not there. */
+const char *cyc_relion_word_value(int argc, char **argv, const char *option);
 
 /* For the programs' translate functions. Names must be in the program's table. */
 bool cyc_relion_is_given(const cyc_relion_call *call, const char *name);
@@ -211,6 +220,55 @@ CYC_MUST_CHECK cyc_status cyc_relion_emit(cyc_relion_call *call, const char *to,
 CYC_MUST_CHECK cyc_status cyc_relion_emit_number(cyc_relion_call *call, const char *to, double value);
 /** --threads: n for each rank that runs on this machine. */
 CYC_MUST_CHECK cyc_status cyc_relion_emit_threads(cyc_relion_call *call, int64_t n);
+
+/* ---------------------------------------------------------------- other modes (relion_hand_on.c) */
+
+/**
+ * If the call has an option or mode that is not done here, replace this process by the next program of the
+ * same name on PATH that is not cyclotomo; one line says so where `talks`. Returns if the call is ours, or if
+ * there is no such program: then with CYC_E_UNSUPPORTED for a mode, and CYC_OK for an option, which the table
+ * refuses.
+ */
+CYC_MUST_CHECK cyc_status cyc_relion_hand_on(const cyc_relion_program *p, bool talks, int argc, char **argv);
+/** The same for the program that argv names, if it names one of RELION's; for all ranks, before they join. */
+void cyc_relion_hand_on_early(int argc, char **argv);
+
+/* ---------------------------------------------------------------- --continue (relion_continue.c) */
+
+/** A call that continues an earlier one. Start from a zeroed struct. */
+typedef struct {
+	char **first; /**< the call that began the run */
+	int n_first;
+	char **words; /**< that call with the options of the new one in place of its own; NULL: not known, or no
+	                 --continue */
+	int n_words;
+	bool is_finished;    /**< the earlier run came to its end */
+	const char *changed; /**< an option that asks for another result than the first call; NULL: none */
+} cyc_relion_continuation;
+CYC_MUST_CHECK cyc_status cyc_relion_continue(cyc_relion_continuation *c, const cyc_relion_program *p,
+                                              int argc, char **argv);
+void cyc_relion_continuation_deinit(cyc_relion_continuation *c);
+/** Is the call that began the run kept in the folder of this file? */
+bool cyc_relion_has_call(const char *of_file, int argc, char **argv);
+
+/** The call of this run in the folder of its --o. Start from a zeroed struct. */
+typedef struct {
+	char *path, *before, **words;
+	int n_words;
+} cyc_relion_kept_call;
+CYC_MUST_CHECK cyc_status cyc_relion_keep_call(cyc_relion_kept_call *k, int argc, char **argv);
+/** After the run: note how it ended; a refused call leaves the one before it. Frees the struct's members. */
+CYC_MUST_CHECK cyc_status cyc_relion_end_call(cyc_relion_kept_call *k, cyc_status result);
+
+/* ---------------------------------------------------------------- what is said (relion_words.c) */
+
+/** First lines of a log: program, version, date and host, then what is ignored. */
+void cyc_relion_print_head(const cyc_relion_call *call, bool is_continued);
+/** The text with options in RELION's spelling instead of cyclotomo's, without line breaks. */
+void cyc_relion_respell(char *to, size_t size, const cyc_relion_program *p, const char *text);
+/** Make one line of the error record, for windows that show the last line only: message and hint, respelt if
+ * they are in the words of cyclotomo's own command (`is_own`). */
+void cyc_relion_word_error(const cyc_relion_program *p, cyc_status st, bool is_own);
 
 /* ---------------------------------------------------------------- job.star (relion_job.c) */
 

@@ -81,7 +81,9 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help = "Continue an interrupted run.",
 	  .becomes = CYC_RELION_READ,
 	  .to = "resume",
-	  .note = "together with all options of the first call; RELION's own iterations cannot be continued" },
+	  .note =
+	      "from the last complete iteration, whichever is named; options that are not given are those of the "
+	      "first call; a run that RELION began is handed on to it" },
 	ALWAYS_FLAG("--trust_ref_size", "Resize the reference.",
 	            "references are always rescaled and resized to fit"),
 	NUMBER("--ref_angpix", "<Å>", "Pixel size of the reference, instead of that in the header.", "-1",
@@ -263,6 +265,58 @@ static const cyc_relion_option OPTIONS[] = {
 	WHOLE("--verb", "<n>", "0: print nothing.", "1", CYC_RELION_READ, "0: --quiet"),
 	CYC_RELION_COMMON_OPTIONS,
 };
+
+/* RELION writes its version into the first line of its files. */
+static bool is_of_relion(const char *path)
+{
+	char line[64] = "";
+	FILE *f = fopen(path, "r");
+	if (!f) return false;
+	bool is_read = fgets(line, sizeof line, f) != NULL;
+	fclose(f);
+	return is_read && strncmp(line, "# RELION", 8) == 0;
+}
+
+/* Options of RELION's that stand for another kind of job, and of helices. */
+static const char *mode_of_option(const char *word)
+{
+	static const char *const MODES[][2] = {
+		{ "--print_symmetry_ops", "printing symmetry operators" },
+		{ "--denovo_3dref", "making an initial model" },
+		{ "--multibody_masks", "multi-body refinement" },
+		{ "--grad", "gradient refinement" },
+		{ "--blush", "regularisation by Blush" },
+		{ "--helix", "refinement of helices" },
+		{ "--skip_align", "a run without alignment" },
+		{ "--skip_rotate", "a run without rotations" },
+		{ "--som", "a self-organising map" },
+	};
+	for (size_t i = 0; i < sizeof MODES / sizeof *MODES; i++)
+		if (strcmp(word, MODES[i][0]) == 0) return MODES[i][1];
+	return NULL;
+}
+
+static const char *other_mode(int argc, char **argv)
+{
+	const char *from = cyc_relion_word_value(argc, argv, "--continue"),
+			   *relaxed = cyc_relion_word_value(argc, argv, "--relax_sym"),
+			   *classes = cyc_relion_word_value(argc, argv, "--K");
+	for (int i = 1; i < argc; i++) {
+		const char *mode = mode_of_option(argv[i]);
+		if (mode) return mode;
+	}
+	if (relaxed && relaxed[0]) return "refinement with relaxed symmetry";
+	if (from && cyc_relion_has_call(from, argc, argv)) return NULL;
+	if (from && is_of_relion(from)) return "continuing a run of RELION's own";
+	if (from && !cyc_relion_word_value(argc, argv, "--auto_refine")) return NULL;
+	if ((classes && strtol(classes, NULL, 10) > 1) || !cyc_relion_word_value(argc, argv, "--auto_refine"))
+		return cyc_relion_word_value(argc, argv, "--ref") ? "3D classification" : "2D classification";
+	if (cyc_relion_word_value(argc, argv, "--i") && !cyc_relion_word_value(argc, argv, "--tomograms") &&
+	    !cyc_relion_word_value(argc, argv, "--ios"))
+		return "refinement of single particles (no tomograms are given: --ios, or --tomograms)";
+	if (!cyc_relion_word_value(argc, argv, "--ctf")) return "refinement without --ctf";
+	return NULL;
+}
 
 /* Another kind of job of the same program must not run as a refinement. */
 static cyc_status check_kind(const cyc_relion_call *c)
@@ -495,6 +549,8 @@ const cyc_relion_program cyc_relion_refine = {
 	.run = cyc_cmd_refine,
 	.table = &cyc_refine3d_table,
 	CYC_RELION_TABLES(OPTIONS, VARIABLES),
+	.other_mode = other_mode,
+	.keeps_call = true,
 	.translate = translate,
 	.job_type = "relion.refine3d",
 	.map_job = map_job,

@@ -57,7 +57,7 @@ static void put_costs(cyc_json *j, const cyc_run *run)
 	cyc_json_double(j, "loops_s", threads.loops_s);
 	cyc_json_double(j, "busy_in_loops_s", threads.busy_s);
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
-	cyc_json_int(j, "warnings", cyc_log_n_warnings());
+	cyc_json_int(j, "warnings", cyc_log_n_different_warnings());
 }
 
 /* What each rank did for the jobs that ranks shared. */

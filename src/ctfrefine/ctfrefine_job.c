@@ -145,9 +145,9 @@ static cyc_status read_input(job *j)
 	CYC_CHECK(!o->part || !o->part[0] || !o->images, CYC_E_USAGE,
 	          "a job that keeps images for another one cannot be dealt (--part)");
 	CYC_TRY(cyc_share_create(&j->share, o->part, j->in.tomograms, j->in.particles));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d thread%s",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
-	         o->n_threads);
+	         o->n_threads, cyc_plural(o->n_threads));
 done:
 	return st;
 }
@@ -641,6 +641,19 @@ static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, con
 		         ts->name, f + 1, image, r->defocus_error_A);
 }
 
+/* Every status that occurs, so that the counts add up; those of refined tilts also where none has them. */
+static void log_statuses(const int64_t *count, int64_t n_tilts)
+{
+	char text[400] = "";
+	size_t n = 0;
+	for (int k = 0; k < CYC_N_TILT_STATUS && n < sizeof text; k++)
+		if (count[k] > 0 || k <= CYC_TILT_WEAK)
+			n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld %s", n > 0 ? ", " : "",
+			                      (long long)count[k], cyc_tilt_status_name((cyc_tilt_status)k));
+	cyc_info("%lld tilt%s: %s (these words are explained in refinement.txt)", (long long)n_tilts,
+	         cyc_plural(n_tilts), text);
+}
+
 static void count_results(job *j)
 {
 	double z2 = 0, s2 = 0, n = 0;
@@ -665,13 +678,7 @@ static void count_results(job *j)
 	for (int k = 0; k < CYC_N_TILT_STATUS; k++) j->result->n_tilts += count[k];
 	j->result->defocus_change_rms_A = n > 0 ? sqrt(z2 / n) : 0;
 	j->result->scale_change_rms = n > 0 ? sqrt(s2 / n) : 0;
-	cyc_info("%lld tilts: %lld moved (changed by more than two standard errors), %lld confirmed, %lld weak "
-	         "(determined mostly by the input and the trend of the series), %lld shifted, %lld bad, %lld "
-	         "without particles, %lld excluded",
-	         (long long)j->result->n_tilts, (long long)count[CYC_TILT_MOVED],
-	         (long long)count[CYC_TILT_CONFIRMED], (long long)count[CYC_TILT_WEAK],
-	         (long long)count[CYC_TILT_SHIFTED], (long long)count[CYC_TILT_BAD],
-	         (long long)count[CYC_TILT_NO_DATA], (long long)count[CYC_TILT_EXCLUDED]);
+	log_statuses(count, j->result->n_tilts);
 }
 
 static cyc_status write_optimisation_set(job *j)

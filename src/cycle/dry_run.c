@@ -27,6 +27,10 @@ static void put_inputs(FILE *f, const cyc__inputs *in, const cyc_cycle_options *
 	fprintf(f, "  trajectories   %s\n", in->set->trajectories ? in->set->trajectories : "none");
 	fprintf(f, "  masks          alignment %s, FSC %s\n", in->mask_align ? in->mask_align : "none",
 	        in->mask_fsc ? in->mask_fsc : "none");
+	if (!in->mask_align)
+		cyc_warn(
+			"no mask is given: noise around the particle degrades the reference, and the FSC is that of the "
+			"whole box; give --mask-align and --mask-fsc (cyclotomo mask makes them from a map)");
 	fprintf(f, "  sizes          pixel %.4g Å, box %d px (%.0f Å), maps %d px (%.0f Å), symmetry %s\n",
 	        in->pixel_size_A, o->box_px, o->box_px * in->pixel_size_A, in->crop_px,
 	        in->crop_px * in->pixel_size_A, o->symmetry);

@@ -396,8 +396,9 @@ done:
 static void refine3d_log(const cyc__step *s)
 {
 	cyc_info(
-		"%s: standard errors of orientations %.2f degrees, of offsets %.2f Å after %.0f iterations (%.1f s)",
-		s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations, s->seconds);
+		"%s: standard errors of orientations %.2f degrees, of offsets %.2f Å after %.0f iteration%s (%.1f s)",
+		s->dir, s->rotation_error_deg, s->offset_error_A, s->n_iterations, cyc_plural(s->n_iterations),
+		s->seconds);
 	if (s->n_improbable > 0)
 		cyc_info("%s: %.0f of %.0f picks probably do not show the particle: run_improbable.star", s->dir,
 		         s->n_improbable, s->n_judged);

@@ -203,11 +203,11 @@ static void print_plan(const cyc_extract_job *j)
 {
 	const cyc_extract_options *o = j->o;
 	cyc_info("%lld of %lld particles in %d tilt series, %lld images; windows of %d px, box %d px, %s of %d "
-	         "px of %.4g Å, %s, %d threads",
+	         "px of %.4g Å, %s, %d thread%s",
 	         (long long)j->selection.n_kept, (long long)j->particles->n, j->tomograms->n_series,
 	         (long long)j->selection.n_images, j->box.window.box_px, o->box_px,
 	         o->stacks ? "2D stacks" : "3D volumes", j->crop_px, j->box.pixel_size_A,
-	         o->float16 ? "float16" : "float32", o->n_threads);
+	         o->float16 ? "float16" : "float32", o->n_threads, cyc_plural(o->n_threads));
 	if (j->result->n_rejected > 0)
 		cyc_warn("%lld particles are left out: visible in fewer than %d tilt images",
 		         (long long)j->result->n_rejected, o->min_frames);

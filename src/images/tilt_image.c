@@ -114,13 +114,14 @@ static void tell_series(const cyc_tilt_series *ts)
 		beads += ts->n_beads[f];
 	}
 	if (beads > 0)
-		cyc_info("tilt series %s: %lld beads in %d images were replaced by noise", ts->name, (long long)beads,
-		         n);
+		cyc_info_once("tilt series %s: %lld beads in %d images were replaced by noise", ts->name,
+		              (long long)beads, n);
 	if (outliers + constant == 0) return;
-	cyc_info("tilt series %s: %lld outlier pixels and %lld pixels of constant areas in %d images (%.3g %%)%s",
-	         ts->name, (long long)outliers, (long long)constant, n,
-	         100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny),
-	         ts->keep_outliers ? " were kept" : " were replaced by noise");
+	cyc_info_once(
+		"tilt series %s: %lld outlier pixel%s and %lld pixel%s of constant areas in %d image%s (%.3g %%)%s",
+		ts->name, (long long)outliers, cyc_plural(outliers), (long long)constant, cyc_plural(constant), n,
+		cyc_plural(n), 100.0 * (double)(outliers + constant) / ((double)n * ts->image_nx * ts->image_ny),
+		ts->keep_outliers ? " were kept" : " were replaced by noise");
 }
 
 /* Sums of squares must not leave the range of numbers. */

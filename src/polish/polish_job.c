@@ -116,9 +116,9 @@ static cyc_status read_input(job *j)
 	CYC_CHECK(!o->part || !o->part[0] || !o->images, CYC_E_USAGE,
 	          "a job that keeps images for another one cannot be dealt (--part)");
 	CYC_TRY(cyc_share_create(&j->share, o->part, j->in.tomograms, j->in.particles));
-	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
+	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d thread%s",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
-	         o->n_threads);
+	         o->n_threads, cyc_plural(o->n_threads));
 done:
 	return st;
 }

@@ -137,3 +137,19 @@ done:
 	cyc_free(path);
 	return st;
 }
+
+static bool has_file(const char *dir, const char *name)
+{
+	char *path = NULL;
+	bool is_there = cyc_path_join(&path, dir, name) == CYC_OK && cyc_path_exists(path);
+	cyc_free(path);
+	return is_there;
+}
+
+bool cyc_job_has_finished(const char *dir) { return has_file(dir, EXIT_SUCCESS_FLAG); }
+
+bool cyc_job_has_ended(const char *dir)
+{
+	return has_file(dir, EXIT_SUCCESS_FLAG) || has_file(dir, EXIT_FAILURE_FLAG) ||
+	       has_file(dir, EXIT_ABORTED_FLAG);
+}

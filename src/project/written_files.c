@@ -25,7 +25,7 @@ static struct {
 	written_file *old;
 	int64_t n_old, room;
 	char **own; /* written by this run, full paths */
-	int64_t n_own;
+	int64_t n_own, n_written;
 } g = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static bool describe(written_file *f, const char *path)
@@ -132,6 +132,7 @@ static void on_file(void *user, const char *path)
 	size_t n = g.dir ? strlen(g.dir) : 0;
 	if (!g.dir) { /* cyc_outputs_watch() */
 		pthread_mutex_lock(&g.lock);
+		g.n_written++;
 		remember(path);
 		pthread_mutex_unlock(&g.lock);
 		return;
@@ -144,6 +145,7 @@ static void on_file(void *user, const char *path)
 	if (!cyc_outputs_may_write(g.kind, name) || cyc_outputs_is_record(name)) return;
 	pthread_mutex_lock(&g.lock);
 	if (!g.list) open_list(name);
+	g.n_written++;
 	remember(path);
 	if (g.list) {
 		fprintf(g.list, "%" PRId64 " %" PRId64 " %" PRId64 " %s\n", f.size, f.seconds, f.nanoseconds, name);
@@ -185,6 +187,8 @@ void cyc_outputs_discard(void)
 	for (int64_t i = 0; i < g.n_own; i++) unlink(g.own[i]);
 }
 
+int64_t cyc_outputs_n_written(void) { return g.n_written; }
+
 void cyc_outputs_forget(int64_t *n_old)
 {
 	char *path = NULL;
@@ -203,7 +207,7 @@ void cyc_outputs_forget(int64_t *n_old)
 	cyc_free(g.dir);
 	g.list = NULL;
 	g.own = NULL;
-	g.n_own = 0;
+	g.n_own = g.n_written = 0;
 	g.old = NULL;
 	g.dir = NULL;
 	g.n_old = g.room = 0;

@@ -448,9 +448,10 @@ static cyc_status print_plan(job *j)
 		                              j->stacks ? j->stacks->box_px : 0 };
 	const cyc_reconstruct_options *o = j->o;
 	cyc_info("%lld particles in %d tilt series; windows of %d px, box %d px of %.4g Å, maps of %d px, "
-	         "symmetry %s, %d threads",
+	         "symmetry %s, %d thread%s",
 	         (long long)j->particles->n, j->tomograms->n_series, j->box.window.box_px,
-	         j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads);
+	         j->box.window.box_binned, j->box.pixel_size_A, j->crop_px, o->symmetry, o->n_threads,
+	         cyc_plural(o->n_threads));
 	CYC_TRY(cyc_project_size_of(&size, j->tomograms, j->particles, j->root));
 	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->tomograms, z.window_px));
 	CYC_TRY(cyc_memory_require(cyc_reconstruct_memory_bytes(o, &size, &z), o->n_threads,

@@ -61,6 +61,7 @@ static cyc_status write_directions(const cyc_refine3d_job *j)
 	CYC_TRY(cyc_directions_png(&png, &n_bytes, rot, tilt, n));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, "run_", "directions.png"));
 	CYC_TRY(cyc_write_file(path, png, n_bytes));
+	CYC_TRY(cyc_refine3d_write_views(j, rot, tilt, n));
 done:
 	cyc_free(rot);
 	cyc_free(tilt);

@@ -263,6 +263,16 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const 
  * together. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix,
                                                     bool is_final);
+/** What RELION needs in optimiser.star, sampling.star and model.star to continue from them, beside what says
+ * how the refinement went: its other settings; the directions of the grid; their prior, which is uniform
+ * here. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_settle_optimiser(cyc_star *s, const cyc_refine3d_job *j);
+CYC_MUST_CHECK cyc_status cyc_refine3d_add_directions(cyc_star *s, const cyc_refine3d_job *j);
+CYC_MUST_CHECK cyc_status cyc_refine3d_add_direction_prior(cyc_star *s, const cyc_refine3d_job *j);
+/** run_class001_angdist.bild: how many particles are seen from where, as sticks around the map, for ChimeraX.
+ */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_views(const cyc_refine3d_job *j, const double *rot,
+                                                   const double *tilt, int64_t n);
 /** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */

@@ -457,10 +457,11 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	          n_poses);
 	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
-	         "%s, %d threads",
+	         "%s, %d thread%s",
 	         (long long)j->particles->n, j->in.tomograms->n_series,
 	         j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px,
-	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads);
+	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads,
+	         cyc_plural(o->n_threads));
 	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
 	         j->memory.keeps_images ? "kept in memory"
 	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
@@ -824,7 +825,8 @@ static cyc_status run(cyc_refine3d_job *j)
 		if (j->state.iteration == before) break; /* no new poses */
 		CYC_TRY(write_iteration(j));
 	}
-	if (!j->state.has_converged) cyc_info("stopped after %d iterations", j->state.iteration);
+	if (!j->state.has_converged)
+		cyc_info("stopped after %d iteration%s", j->state.iteration, cyc_plural(j->state.iteration));
 	CYC_TRY(finish(j));
 	if (cyc_is_first_rank()) {
 		CYC_TRY(cyc_refine3d_write_final(j));

@@ -164,6 +164,7 @@ static cyc_status write_model(const cyc_refine3d_job *j, const char *prefix, con
 	CYC_TRY(add_shells(s, j, is_joined));
 	CYC_TRY(add_groups(s, j, half));
 	CYC_TRY(add_noise(s, j));
+	CYC_TRY(cyc_refine3d_add_direction_prior(s, j));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
@@ -203,6 +204,7 @@ static cyc_status write_sampling(const cyc_refine3d_job *j, const char *prefix)
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "sampling.star"));
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(add_list(s, "sampling_general", e, sizeof e / sizeof *e));
+	CYC_TRY(cyc_refine3d_add_directions(s, j));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	cyc_star_destroy(&s);
@@ -260,6 +262,7 @@ static cyc_status write_optimiser(const cyc_refine3d_job *j, const char *prefix,
 	};
 	CYC_TRY(cyc_star_create(&s));
 	CYC_TRY(add_list(s, "optimiser_general", e, sizeof e / sizeof *e));
+	CYC_TRY(cyc_refine3d_settle_optimiser(s, j));
 	CYC_TRY(cyc_star_write(s, path));
 done:
 	for (int i = 0; i < 5; i++) cyc_free(names[i]);

@@ -160,16 +160,14 @@ cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_
 	return around(out, order, oversampling, sigma_rad, view(rot, tilt), psi);
 }
 
-cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
-                                    const cyc_symmetry *symmetry)
+cyc_status cyc_healpix_unique(int64_t **out, int64_t *n, int32_t order, const cyc_symmetry *symmetry)
 {
 	cyc_status st = CYC_OK;
-	direction_list d = { 0 };
 	/* On no axis or plane of any group: then exactly one mate is nearest, but on a set without area. */
 	const cyc_vec3 generic = view(0.4236, 0.3171);
 	int64_t all = 12 * ((int64_t)1 << 2 * order);
-	CYC_TRY(cyc_alloc(&d.direction, all, sizeof *d.direction));
-	CYC_TRY(cyc_alloc(&d.log_direction, all, sizeof *d.log_direction));
+	*n = 0;
+	CYC_TRY(cyc_alloc(out, all, sizeof **out));
 	for (int64_t i = 0; i < all; i++) {
 		double rot, tilt;
 		bool is_nearest = true;
@@ -177,8 +175,19 @@ cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int3
 		cyc_vec3 v = view(rot, tilt);
 		for (int32_t s = 1; s < symmetry->n && is_nearest; s++)
 			is_nearest = dot(cyc_mat3_apply(symmetry->ops[s], v), generic) <= dot(v, generic) + 1e-9;
-		if (is_nearest) d.direction[d.n++] = i;
+		if (is_nearest) (*out)[(*n)++] = i;
 	}
+done:
+	return st;
+}
+
+cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
+                                    const cyc_symmetry *symmetry)
+{
+	cyc_status st = CYC_OK;
+	direction_list d = { 0 };
+	CYC_TRY(cyc_healpix_unique(&d.direction, &d.n, order, symmetry));
+	CYC_TRY(cyc_alloc(&d.log_direction, d.n, sizeof *d.log_direction));
 	CYC_TRY(make_pairs(out, order, oversampling, &d, 0, 0));
 done:
 	cyc_free(d.direction);

@@ -11,6 +11,14 @@ double cyc_healpix_step_rad(int32_t order);
  */
 void cyc_healpix_direction(double *rot, double *tilt, int32_t order, int64_t i);
 
+/**
+ * Pixels that no symmetry mate repeats: the directions that are nearer to a generic fixed one than their
+ * mates are.
+ * @param[out] pixels  *n of them, ascending; cyc_free
+ */
+CYC_MUST_CHECK cyc_status cyc_healpix_unique(int64_t **pixels, int64_t *n, int32_t order,
+                                             const cyc_symmetry *symmetry);
+
 /** Rotations of a coarse grid with their prior, each with 8^oversampling finer children. */
 typedef struct {
 	int32_t order, oversampling, n;

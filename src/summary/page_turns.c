@@ -42,7 +42,7 @@ static void describe(char *text, size_t size, const cyc__step *s)
 	} else if (s->kind == CYC__REFINE3D) {
 		append(text, size, "standard errors: orientations %.2f°", s->rotation_error_deg);
 		append(text, size, "positions %.2f Å (median, three axes combined)", s->offset_error_A);
-		append(text, size, "%.0f iterations", s->n_iterations);
+		append(text, size, s->n_iterations > 1 ? "%.0f iterations" : "%.0f iteration", s->n_iterations);
 		if (s->n_improbable > 0) append(text, size, "%.0f picks probably not the particle", s->n_improbable);
 		if (s->n_found_again > 0) append(text, size, "%.0f found again at another pose", s->n_found_again);
 	}

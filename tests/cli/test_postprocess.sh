@@ -46,6 +46,14 @@ for label in rlnFinalResolution rlnMolecularWeight rlnRandomiseFrom rlnFittedSlo
 	rlnFourierShellCorrelationParticleMolWeight rlnCorrectedFourierShellCorrelationPhaseRandomizedMaskedMaps rlnLogAmplitudesWeighted; do
 	grep -q "^_$label " PP/postprocess.star || { echo "no $label"; exit 1; }
 done
+# A folder, with a slash or there already: the same files in it, none hidden.
+mkdir P1b
+for folder in P1a/ P1b; do
+	"$bin" postprocess -q --i maps/half1.mrc --mask mask.mrc --o $folder --bfactor-low 15 --no-figures > /dev/null
+	[ -s ${folder%/}/postprocess.star ] && [ -s ${folder%/}/postprocess.mrc ] || { echo "no postprocess.star in $folder"; exit 1; }
+	[ -z "$(ls -A $folder | grep '^\.')" ] || { echo "hidden files in $folder: $(ls -A $folder)"; exit 1; }
+	cmp PP/postprocess.mrc ${folder%/}/postprocess.mrc
+done
 # Our spelling, one thread, again: the same bytes.
 "$bin" postprocess -q --half1 maps/half1.mrc --half2 maps/half2.mrc --mask mask.mrc --output P2/postprocess --bfactor-low 15 --half-maps --molecular-weight 200 --threads 1 > /dev/null
 for f in .mrc _masked.mrc _half2.mrc _fsc.xml _fsc.svg _guinier.png; do cmp "PP/postprocess$f" "P2/postprocess$f"; done

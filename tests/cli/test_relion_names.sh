@@ -82,8 +82,7 @@ touch Reconstruct/job007/RELION_JOB_EXIT_FAILURE
 while read -r line; do
 	read -ra words <<<"$line"
 	expect 0 "${words[@]}"
-	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "first line of ${words[0]}: $(head -n 1 out)"
-	sed -n 2p out | grep -q '^running: cyclotomo ' || fail "second line of ${words[0]}"
+	head -n 1 out | grep -q "^cyclotomo .* in place of ${words[0]}: 20" || fail "first line of ${words[0]}: $(head -n 1 out)"
 	if grep '^\[' err | grep -v 'warning: '; then fail "${words[0]} talks on stderr"; fi
 	[ "${words[0]}" != relion_refine_mpi ] || cp out out_refine
 	[ "${words[0]}" != relion_tomo_refine_ctf ] || grep -q 'warning: --lambda is not used' err || fail "nothing said of --lambda"
@@ -94,7 +93,7 @@ for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc 
 	J_ctf/{tomograms,optimisation_set}.star J_ctf/logfile.pdf Reconstruct/job007/{half1.mrc,half2.mrc,merged.mrc,optimisation_set.star} mask_relion.mrc; do
 	[ -e "$file" ] || fail "no $file"
 done
-grep -q "stacks are not read: .* maps of the same $box px at binning 1" out_refine || fail "not said what is refined"
+tr -s '\n ' ' ' <out_refine | grep -q "stacks are not read: .* maps of the same $box px at binning 1" || fail "not said what is refined"
 [ "$(od -An -t d4 -N 4 REF/run_class001.mrc | tr -d ' ')" = "$box" ] || fail "size of the refined map"
 grep -q '^relion_tomo_align --p particles.star' J_pol/note.txt || fail "note.txt has not the line that was typed"
 grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json has not the line that was typed"
@@ -150,10 +149,12 @@ mkdir -p Polish/job009
 expect 2 relion_tomo_align --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --motoin --pipeline_control Polish/job009/
 grep -q 'did you mean --motion' err || fail "no did-you-mean"
 rm Polish/job009/*
+# A request to stop from before the start is of an earlier run (tests/gui has one that comes during the run).
 touch Polish/job009/RELION_JOB_ABORT_NOW
-expect 130 relion_tomo_reconstruct_particle --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --pipeline_control Polish/job009/
-[ -e Polish/job009/RELION_JOB_EXIT_ABORTED ] && [ ! -e Polish/job009/merged.mrc ] || fail "flags of an aborted run"
-rm Polish/job009/*
+expect 0 relion_tomo_reconstruct_particle --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --pipeline_control Polish/job009/
+grep -q 'warning: removed Polish/job009/RELION_JOB_ABORT_NOW' err || fail "nothing said of a request to stop from before the start"
+rm -r Polish/job009
+mkdir Polish/job009
 
 # Nothing is left by a dry run, nor by the ranks that do not work.
 expect 0 relion_tomo_reconstruct_particle --i J_ctf/optimisation_set.star --b 48 --o Polish/job009/ --pipeline_control Polish/job009/ --dry-run

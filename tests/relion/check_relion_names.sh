@@ -42,18 +42,19 @@ while read -r line; do
 	[ -e "$dir/names/${words[0]}" ] || continue
 	/usr/bin/time -f "%e s  $(cut -c 1-60 <<<"$line") ..." "${words[@]}" >out 2>err || { cat out err; fail "$line"; }
 	tail -n 1 err
-	head -n 1 out | grep -q "^${words[0]}: understood --" || fail "nothing is said of what was understood: $line"
+	head -n 1 out | grep -q "^cyclotomo .* in place of ${words[0]}: " || fail "first line of: $line"
 	n=$((n + 1))
 done <"$gold/commands.txt"
 [ $n = 18 ] || fail "$n calls instead of 18"
 # What lies there of other calls: a reconstruction with the truth; of the refinement, the start that RELION writes out as iteration 0.
 "$python" "$here/compare_files.py" "$gold" . $(cd "$gold" && ls -d R_* PP_* J_* EX_ctf4 EX3_ctf4 mask_relion.mrc | grep -v PP_truth)
 "$python" "$here/compare_files.py" "$gold" . REF/run_it001_data.star REF/run_it001_half1_class001.mrc REF/run_it001_half2_class001.mrc
-running=$(grep '^running: cyclotomo refine ' out) || fail "not said what is run"
+"${words[@]}" --dry-run >dry 2>/dev/null || fail "a dry run of the refinement"
+running=$(grep "^as cyclotomo's own command: cyclotomo refine " dry) || fail "not said what is run"
 for words in "optimisation-set EX_ctf4/optimisation_set_asu.star" "lowpass 5" "join 40" "healpix-order 5" "local-from 4" "offset-range 3" "offset-step 2"; do
 	grep -q -- " --$words " <<<"$running " || fail "settings of the refinement: no --$words in: $running"
 done
-grep -q 'stacks are not read: windows of 192 px .* maps of the same 96 px at binning 1' out || fail "not said what is cut out"
+tr -s '\n ' ' ' <out | grep -q 'stacks are not read: windows of 192 px .* maps of the same 96 px at binning 1' || fail "not said what is cut out"
 "$python" "$here/compare_files.py" "$gold" "$gold" J_pol1 >/dev/null
 if "$python" "$here/compare_files.py" "$gold" "$dir" J_pol1 >/dev/null; then fail "the comparison finds nothing"; fi
 

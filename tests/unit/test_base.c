@@ -156,6 +156,10 @@ static void logging(void **state)
 	cyc_warn("to nobody, but counted");
 	assert_int_equal(g_n_lines, 2);
 	assert_int_equal(cyc_log_n_warnings(), warnings + 2);
+	/* Counted once, whether they reach anybody or not; informations are given once. */
+	int64_t different = cyc_log_n_different_warnings();
+	for (int i = 0; i < 3; i++) cyc_warn("a text of its own");
+	assert_int_equal(cyc_log_n_different_warnings(), different + 1);
 	cyc_progress_set_sink(progress_sink, NULL);
 	cyc_progress("work", 3, 4);
 	assert_true(g_done == 0.75);

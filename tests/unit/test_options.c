@@ -207,7 +207,7 @@ static void test_man_page(void **state)
 	assert_non_null(f);
 	cyc_options_print_man(f, &a, ROWS, &usage);
 	fclose(f);
-	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1\n",
+	static const char *const PARTS[] = { ".TH CYCLOTOMO-test 1 ",
 		                                 "\ncyclotomo\\-test \\- a test\n",
 		                                 "cyclotomo test FIRST SECOND [options]",
 		                                 ".SH Input\n",
