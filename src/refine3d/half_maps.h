@@ -5,7 +5,7 @@
 #include "cyclotomo/map.h"
 #include "halfmaps/accumulate.h"
 #include "halfmaps/sums.h"
-#include "slice/reference.h"
+#include "reference/reference.h"
 
 /** What maps are made with, constant through a refinement. */
 typedef struct {

@@ -3,7 +3,7 @@
 #define CYC_REFINE3D_INTERNAL_H
 
 #include "cyclotomo/refine3d.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 #include "refine3d/frames.h"
 #include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
