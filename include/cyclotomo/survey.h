@@ -70,8 +70,8 @@ CYC_MUST_CHECK cyc_status cyc_finding_raise(const cyc_finding_list *l);
 
 /* ---------------------------------------------------------------- the project */
 
-/** So many pixels are read in some tenths of a second. */
-#define CYC_SURVEY_FEW_PIXELS 1e8
+/** So many pixels are read in about a second. */
+#define CYC_SURVEY_FEW_PIXELS 5e7
 typedef struct {
 	bool skip_images;            /**< look at tables only */
 	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */

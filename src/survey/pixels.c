@@ -50,8 +50,9 @@ static cyc_status read_task(void *arg, int64_t f, int i_thread)
 	p->low = p->high = (double)v[0];
 	for (size_t i = 0; i < n; i++) {
 		double x = (double)v[i];
-		p->low = fmin(p->low, x);
-		p->high = fmax(p->high, x);
+		/* Reading has refused what is no number. */
+		p->low = x < p->low ? x : p->low;
+		p->high = x > p->high ? x : p->high;
 		sum += x;
 		sum2 += x * x;
 		n_equal += i > 0 && v[i] == v[i - 1];
