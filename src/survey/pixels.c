@@ -5,7 +5,7 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/stat.h>
 
 /* An image with more equal neighbours than this is mostly filled in; integer counts of a weak exposure have a
  * third. */
@@ -111,15 +111,12 @@ static int compare_sums(const void *a, const void *b)
 	return (x->row > y->row) - (x->row < y->row);
 }
 
-/* One file under two names is an image twice without a look at its pixels. */
-static bool is_told(const cyc_survey *s, const image_sums *b)
+/* One file under two names, and one section of it, is an image twice without a look at its pixels. */
+static bool is_one_file(const cyc_tilt_series *a, int32_t f, const cyc_tilt_series *b, int32_t g)
 {
-	for (int32_t i = 0; i < s->found->n; i++) {
-		const cyc_finding *f = &s->found->items[i];
-		if (f->i_series == b->i_series && f->row == b->row + 1 && strcmp(f->kind, "image-twice") == 0)
-			return true;
-	}
-	return false;
+	struct stat x, y;
+	return a->image_section[f] == b->image_section[g] && stat(a->image_path[f], &x) == 0 &&
+	       stat(b->image_path[g], &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 /* Copies of one image in two files, or in two sections of one. */
@@ -133,7 +130,8 @@ static cyc_status check_copies(cyc_survey *s, image_sums *sums, size_t n)
 							  *ts = &s->p->tomograms->series[b->i_series];
 		cyc_finding *f;
 		if (a->sum < b->sum || a->sum2 < b->sum2 || a->sum2 > b->sum2) continue;
-		if (first->image_nx != ts->image_nx || first->image_ny != ts->image_ny || is_told(s, b)) continue;
+		if (first->image_nx != ts->image_nx || first->image_ny != ts->image_ny) continue;
+		if (is_one_file(first, a->row, ts, b->row)) continue;
 		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "image-twice", b->i_series, ts->table_path,
 		                       ts->stack ? NULL : CYC_RLN_MICROGRAPH_NAME));
 		f->row = b->row + 1;
