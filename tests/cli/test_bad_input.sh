@@ -163,6 +163,19 @@ fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc -
 say=("point.mrc" "less than 2 px")
 fails 3 "${postprocess[@]/mask_fsc/point}"
 fails 3 "$bin" cycle -q --dry-run --root p --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --mask-align point.mrc --o ../no
+# The solvent's mask: ones around a hole.
+{
+	head -c 1024 p/mask_align.mrc
+	for z in $(seq 0 31); do
+		if [ "$z" -lt 10 ] || [ "$z" -gt 22 ]; then printf '\0\0\200\77%.0s' $(seq 1024); else head -c 4096 /dev/zero; fi
+	done
+} > p/solvent.mrc
+say=("solvent.mrc" "inverted")
+fails 3 "${refine[@]/mask_align/solvent}"
+fails 3 "${polish[@]/mask_align/solvent}"
+fails 3 "${postprocess[@]/mask_fsc/solvent}"
+fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask solvent.mrc --b 32 --iterations 1 --o ../no
+fails 3 "$bin" cycle -q --dry-run --root p --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --mask-align solvent.mrc --o ../no
 say=("small.mrc" "one box")
 fails 3 "$bin" mask -q --i p/R/merged.mrc --and p/small.mrc --ini_threshold 0.01 --o no/mask.mrc
 broken p/particles.star 'for r in $(seq 12); do set_value p/particles.star rlnRandomSubset $r 2; done'

@@ -624,7 +624,8 @@ static void masks_and_folders(void **state)
 {
 	(void)state;
 	cyc_volume *v = NULL;
-	const char *root = temp_path("p");
+	char root[256];
+	snprintf(root, sizeof root, "%s", temp_path("p"));
 	ASSERT_OK(cyc_volume_create(&v, 16, 16, 16, 4));
 #define MASK() ASSERT_OK(cyc_mrc_write(temp_path("p/m.mrc"), v, 2, NULL))
 	MASK();
@@ -647,6 +648,16 @@ static void masks_and_folders(void **state)
 	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "no pixel size");
 	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
 	ASSERT_OK(cyc_check_mask(root, NULL, "--mask", 16, 4));
+	/* All of the box is a mask, its corners alone are not; nor is a shell of a virus inverted. */
+	for (size_t i = 0; i < 4096; i++) v->data[i] = 1;
+	MASK();
+	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
+	v->data[8 + 16 * 8 + 256 * 8] = 0;
+	MASK();
+	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 0), CYC_E_DATA, "m.mrc", "is inverted");
+	v->data[4095] = 0;
+	MASK();
+	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
 	ASSERT_FAILS(cyc_check_mask(root, "no.mrc", "--mask", 16, 4), CYC_E_IO, "no.mrc");
 	cyc_volume_destroy(&v);
 	ASSERT_OK(cyc_check_output(root, "new/job001/", 1e3));
