@@ -17,7 +17,7 @@ import sys
 
 # Lowest first; folders on one line do not see each other.
 LAYERS = [
-    ["base"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["images", "report"], ["map"], ["reference"], ["halfmaps"],
+    ["base"], ["ranks"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["images", "report"], ["map"], ["reference"], ["halfmaps"],
     ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check", "import"], ["refine3d", "joint"], ["run"], ["summary"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.

@@ -339,7 +339,6 @@ static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_
 	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
 	CYC_TRY(cyc_buffer_unmap(scratch->grid));
 	CYC_TRY(cyc_op_fft3_forward(scratch->ft, be, scratch->grid, m));
-	if (!r->half[h]) CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(m), sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_map(&a.ft, scratch->ft));
 	CYC_TRY(cyc_buffer_map(&a.to, r->half[h]));
 	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, &a));
@@ -371,7 +370,7 @@ done:
 
 /* The grids of both halves; tapers the maps. */
 static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
-                              cyc_reference_scratch *scratch)
+                              const bool skip_grid[2], cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
 	cyc_reference_scratch own = { NULL, NULL };
@@ -379,6 +378,9 @@ static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *con
 	 */
 	r->n_grid = cyc_reference_grid(half[0]->nx, r->box_px);
 	for (int h = 0; h < 2; h++) {
+		if (!r->half[h])
+			CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(r->n_grid), sizeof(cyc_cfloat)));
+		if (skip_grid[h]) continue;
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
 		CYC_TRY(make_half(r, be, h, half[h], scratch ? scratch : &own));
 	}
@@ -421,7 +423,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 	CYC_TRY(noise_power(r, half, n_threads));
 	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, files->fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
-	CYC_TRY(make_halves(r, be, half, NULL));
+	CYC_TRY(make_halves(r, be, half, (const bool[2]){ false, false }, NULL));
 	*out = r;
 	r = NULL;
 done:
@@ -439,7 +441,7 @@ cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *c
 	memset(r->wiener, 0, ((size_t)r->box_px / 2 + 1) * sizeof *r->wiener);
 	if (!spec->no_noise) CYC_TRY(noise_power(r, half, cyc_backend_n_threads(be)));
 	CYC_TRY(shell_weights(r, spec->fsc, spec->n_fsc, spec->fsc_box, spec->frequency_cutoff_A));
-	if (!spec->no_grids) CYC_TRY(make_halves(r, be, half, spec->scratch));
+	if (!spec->no_grids) CYC_TRY(make_halves(r, be, half, spec->skip_grid, spec->scratch));
 done:
 	return st;
 }

@@ -58,6 +58,7 @@ typedef struct {
 	double pixel_size_A, grey_scale, map_diameter_px;
 	cyc_reference_scratch *scratch; /**< work memory that is used again, or NULL */
 	bool no_noise;                  /**< `noise` is not wanted: zeros */
+	bool skip_grid[2];              /**< of a half: its transform is not made, there is memory for it only */
 	bool no_grids;                  /**< only `radius`, `wiener` and `noise` are wanted: no transforms */
 } cyc_reference_spec;
 /**
