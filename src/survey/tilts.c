@@ -206,15 +206,20 @@ done:
 	return st;
 }
 
-/* Scales above `most` are mistakes that would bend the line. */
-static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts, double most)
+/* Scales that far from the median of the series are mistakes that would bend the line. */
+static bool is_absurd(double scale, double median)
+{
+	return scale > ABSURD_SCALE_RATIO * median || scale < median / ABSURD_SCALE_RATIO;
+}
+
+static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts, double median)
 {
 	cyc_status st = CYC_OK;
 	double x = 0, y = 0, xx = 0, xy = 0;
 	*t = (scale_trend){ 0 };
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double longer, log_s;
-		if (!(ts->tilts[f].scale > 0) || ts->tilts[f].scale > most) continue;
+		if (!(ts->tilts[f].scale > 0) || is_absurd(ts->tilts[f].scale, median)) continue;
 		CYC_TRY(tilt_path(&longer, ts, f));
 		log_s = log(ts->tilts[f].scale);
 		x += longer;
@@ -271,7 +276,7 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 	scale_trend t;
 	double median;
 	CYC_TRY(median_scale(&median, ts));
-	CYC_TRY(fit_trend(&t, ts, ABSURD_SCALE_RATIO * median));
+	CYC_TRY(fit_trend(&t, ts, median));
 	for (int32_t f = 0; f < ts->n_tilts && t.n > 2; f++)
 		if (ts->tilts[f].scale > ABSURD_SCALE_RATIO * median)
 			CYC_TRY(add_scale(s, i, f, ts->tilts[f].scale / median, true));

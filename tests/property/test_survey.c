@@ -219,6 +219,19 @@ static void many_rows_are_one_finding(void **state)
 	cyc_finding_list_deinit(&l);
 }
 
+/* A scale of nearly 0 is a finding, and bends no line from which the others then differ. */
+static void a_scale_of_nearly_nothing(void **state)
+{
+	(void)state;
+	cyc_finding_list l;
+	put(TILTS_1, "TS_01", "rlnCtfScalefactor", 0, "1e-9");
+	survey(&l, false);
+	if (l.n != 1) print_all(&l);
+	assert_int_equal(l.n, 1);
+	assert_int_equal(find(&l, "scale", CYC_FINDING_WARNING)->row, 1);
+	cyc_finding_list_deinit(&l);
+}
+
 /* Tilts without a defocus are one finding, and not also far from that of the series. */
 static void tilts_without_a_defocus(void **state)
 {
@@ -702,6 +715,7 @@ int main(void)
 		TEST(impossible_values),
 		TEST(excluded_tilts_are_not_looked_at),
 		TEST(many_rows_are_one_finding),
+		TEST(a_scale_of_nearly_nothing),
 		TEST(tilts_without_a_defocus),
 		TEST(contradictions_and_labels),
 		TEST(other_units),
