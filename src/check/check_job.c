@@ -335,6 +335,7 @@ static cyc_status survey(cyc_check *c)
 		.root = c->root, .set = c->set, .tomograms = c->tomograms, .particles = c->particles
 	};
 	cyc_survey_options o = { .is_deep = c->o->is_deep,
+		                     .skip_hands = c->o->is_deep && c->ref1 && c->ref2,
 		                     .most_pixels = CYC_SURVEY_FEW_PIXELS,
 		                     .n_threads = c->o->n_threads };
 	int32_t n_px = 0;

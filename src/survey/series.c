@@ -95,7 +95,7 @@ static cyc_status check_hands(cyc_survey *s)
 		int k = set->series[i].hand > 0;
 		if (n[k]++ == 0) first[k] = i;
 	}
-	if (n[0] == 0 || n[1] == 0) return CYC_OK;
+	if (n[0] == 0 || n[1] == 0 || s->o->skip_hands) return CYC_OK;
 	/* Of as many the later ones are the odd ones. */
 	int odd = n[0] == n[1] ? first[1] > first[0] : n[1] < n[0];
 	CYC_TRY(
