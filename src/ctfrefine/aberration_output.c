@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "aberrations of a series",
-				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const PARITY_NAMES[CYC_N_PARITIES] = { "even", "odd" };
 
@@ -109,7 +108,7 @@ cyc_status cyc_aberration_record_write(const char *path, const cyc_aberrations *
 	}
 	fprintf(o.f, "end\n");
 	CYC_TRY(cyc_text_stream_finish(&o));
-	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
+	CYC_TRY(cyc_record_write_text(path, CYC_ABERRATION_KIND, hash, o.text));
 done:
 	cyc_text_stream_deinit(&o);
 	return st;
@@ -122,7 +121,7 @@ cyc_status cyc_aberration_record_read(bool *found, cyc_aberrations *a, cyc_aberr
 	char *text = NULL, *at;
 	int n_groups = 0, used = 0;
 	*found = false;
-	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	CYC_TRY(cyc_record_read_text(&text, path, CYC_ABERRATION_KIND, hash, CONSEQUENCE, NULL));
 	if (!text || sscanf(text, "%d\n%n", &n_groups, &used) < 1 || n_groups != a->n_groups) goto done;
 	size_t n = strlen(text);
 	if (n < 5 || strcmp(text + n - 5, "\nend\n") != 0) goto done;

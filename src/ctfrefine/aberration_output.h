@@ -9,6 +9,9 @@
 #include "ctfrefine/aberration.h"
 #include "cyclotomo/project.h"
 
+/** Kind of the records on disk. */
+#define CYC_ABERRATION_KIND "aberrations of a series"
+
 /** Evidence of the data set, series by series. */
 typedef struct {
 	cyc_aberration_evidence *total; /**< n_groups */

@@ -537,42 +537,93 @@ done:
 	return st;
 }
 
+/* What is on disk of a series, into the results; not found if a part is missing or damaged. */
+static cyc_status reload(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	char *path = NULL;
+	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));
+	CYC_TRY(cyc_tilt_results_read(found, j->results[i], ts->n_tilts, path, j->hash));
+	if (*found && j->stretch) CYC_TRY(reload_stretch(found, j, i));
+	if (*found && j->aberrations) CYC_TRY(reload_evidence(found, j, i));
+done:
+	if (st != CYC_OK || !*found) {
+		cyc_free(j->results[i]);
+		j->results[i] = NULL;
+	}
+	cyc_free(path);
+	return st;
+}
+
+/*
+ * Series that were learned from were refined together. One of them alone ends with other numbers, so all are
+ * refined again if the results of one are missing or damaged.
+ */
+static cyc_status has_all_learning(bool *has_all, const job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_series = j->in.tomograms->n_series, n;
+	const struct {
+		const char *name, *kind;
+		bool is_used;
+	} parts[] = { { "ctf", CYC_TILT_RESULTS_KIND, true },
+		          { "magnification", CYC_MAGNIFICATION_KIND, j->stretch != NULL },
+		          { "aberrations", CYC_ABERRATION_KIND, j->aberrations != NULL } };
+	static const char CONSEQUENCE[] = "starting from the beginning";
+	bool *chosen = NULL;
+	char *path = NULL, *text = NULL;
+	/* Of other input or options: reading what was learned reports that. */
+	int64_t n_other = 0;
+	*has_all = true;
+	CYC_TRY(cyc_alloc(&chosen, n_series, sizeof *chosen));
+	CYC_TRY(choose_learning(chosen, &n, j));
+	for (int32_t i = 0; i < n_series && *has_all; i++) {
+		for (size_t k = 0; chosen[i] && *has_all && k < sizeof parts / sizeof *parts; k++) {
+			if (!parts[k].is_used) continue;
+			cyc_free(path);
+			cyc_free(text);
+			text = NULL;
+			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.%s", j->in.out, j->in.tomograms->series[i].file_name,
+			                     parts[k].name));
+			CYC_TRY(cyc_record_read_text(&text, path, parts[k].kind, j->hash, CONSEQUENCE, &n_other));
+			*has_all = text || n_other > 0;
+			if (!cyc_path_exists(path)) cyc_warn("'%s' is missing; %s", path, CONSEQUENCE);
+		}
+	}
+done:
+	cyc_free(text);
+	cyc_free(path);
+	cyc_free(chosen);
+	return st;
+}
+
 static cyc_status refine_all(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *learned = NULL, *path = NULL;
+	char *learned = NULL;
 	bool has_learned = false;
 	int32_t n_series = j->in.tomograms->n_series;
 	CYC_TRY(cyc_asprintf(&learned, "%stemp/.learned.ctf", j->in.out));
 	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
-	if (j->o->resume) CYC_TRY(learned_read(&has_learned, j, learned));
+	if (j->o->resume && cyc_path_exists(learned)) CYC_TRY(has_all_learning(&has_learned, j));
+	if (has_learned) CYC_TRY(learned_read(&has_learned, j, learned));
 	if (!has_learned) {
 		CYC_TRY(learn(j));
 		CYC_TRY(learned_write(j, learned));
 	}
 	for (int32_t i = 0; i < n_series; i++) {
+		bool found = false;
 		CYC_TRY(cyc_cancel_check());
 		if (j->results[i] || !has_particles(j, i)) continue;
-		if (has_learned) {
-			bool found = false;
-			CYC_TRY(cyc_alloc(&j->results[i], j->in.tomograms->series[i].n_tilts, sizeof *j->results[i]));
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].file_name));
-			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path,
-			                              j->hash));
-			cyc_free(path);
-			path = NULL;
-			if (found && j->stretch) CYC_TRY(reload_stretch(&found, j, i));
-			if (found && j->aberrations) CYC_TRY(reload_evidence(&found, j, i));
-			if (found) continue;
-			cyc_free(j->results[i]);
-			j->results[i] = NULL;
-		}
+		if (has_learned) CYC_TRY(reload(&found, j, i));
+		if (found) continue;
 		CYC_TRY(fit_series(j, i));
 		cyc_progress("refining", i + 1, n_series);
 	}
 done:
 	cyc_free(learned);
-	cyc_free(path);
 	return st;
 }
 

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "magnification of a series",
-				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 /* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the
  * edge of a box of 100. */
@@ -391,7 +390,7 @@ cyc_status cyc_magnification_record_write(const char *path, const cyc_stretch_mo
 	}
 	fprintf(o.f, "end\n");
 	CYC_TRY(cyc_text_stream_finish(&o));
-	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
+	CYC_TRY(cyc_record_write_text(path, CYC_MAGNIFICATION_KIND, hash, o.text));
 done:
 	cyc_text_stream_deinit(&o);
 	return st;
@@ -404,7 +403,7 @@ cyc_status cyc_magnification_record_read(bool *found, cyc_stretch_model *models,
 	char *text = NULL, *at, *end;
 	int file_groups = 0, used = 0;
 	*found = false;
-	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	CYC_TRY(cyc_record_read_text(&text, path, CYC_MAGNIFICATION_KIND, hash, CONSEQUENCE, NULL));
 	if (!text || sscanf(text, "%d\n%n", &file_groups, &used) < 1 || file_groups != n_groups) goto done;
 	at = text + used;
 	for (int32_t i = 0; i < 2 * n_groups; i++) {

@@ -13,6 +13,9 @@
 #include "cyclotomo/project.h"
 #include "reference/prediction_pass.h"
 
+/** Kind of the records on disk. */
+#define CYC_MAGNIFICATION_KIND "magnification of a series"
+
 /** Quadratic model of the log-likelihood in (trace/2, (E_xx - E_yy)/2, (E_xy + E_yx)/2), the tilts' scale,
  * shift and rotation free. */
 enum { CYC_N_STRETCH = 3 };

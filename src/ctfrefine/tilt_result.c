@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char KIND[] = "ctf of a series",
-				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
+static const char CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
 static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved",        "confirmed", "weak",
 	                                                         "shifted",      "bad",       "at-limit",
@@ -245,7 +244,7 @@ cyc_status cyc_tilt_results_write(const char *path, const cyc_tilt_result *r, in
 	}
 	fprintf(o.f, "end\n");
 	CYC_TRY(cyc_text_stream_finish(&o));
-	CYC_TRY(cyc_record_write_text(path, KIND, hash, o.text));
+	CYC_TRY(cyc_record_write_text(path, CYC_TILT_RESULTS_KIND, hash, o.text));
 done:
 	cyc_text_stream_deinit(&o);
 	return st;
@@ -258,7 +257,7 @@ cyc_status cyc_tilt_results_read(bool *found, cyc_tilt_result *r, int32_t n_tilt
 	char *text = NULL, *at;
 	int file_tilts = 0, used = 0;
 	*found = false;
-	CYC_TRY(cyc_record_read_text(&text, path, KIND, hash, CONSEQUENCE, NULL));
+	CYC_TRY(cyc_record_read_text(&text, path, CYC_TILT_RESULTS_KIND, hash, CONSEQUENCE, NULL));
 	if (!text || sscanf(text, "%d\n%n", &file_tilts, &used) < 1 || file_tilts != n_tilts) goto done;
 	at = text + used;
 	for (int32_t f = 0; f < n_tilts; f++) {

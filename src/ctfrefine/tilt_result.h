@@ -9,6 +9,9 @@
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/project.h"
 
+/** Kind of the records on disk. */
+#define CYC_TILT_RESULTS_KIND "ctf of a series"
+
 /** Why a tilt has the values it has. */
 typedef enum {
 	CYC_TILT_MOVED,     /**< changed by more than two standard errors */
