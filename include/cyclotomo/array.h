@@ -48,6 +48,8 @@ CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *
 /** Distance in voxels from a mask's centre, voxel n/2, to its farthest voxel above 0.01; -1 if there is none.
  */
 double cyc_mask_reach_px(const cyc_volume *mask);
+/** The solvent's mask: above 0.5 at the eight corners of the box, below in its centre. */
+bool cyc_mask_is_inverted(const cyc_volume *mask);
 /** A mask that reaches less far leaves no reference, and too little to compare maps in. */
 enum { CYC_LEAST_MASK_RADIUS_PX = 2 };
 

@@ -70,9 +70,13 @@ CYC_MUST_CHECK cyc_status cyc_finding_raise(const cyc_finding_list *l);
 
 /* ---------------------------------------------------------------- the project */
 
+/** So many pixels are read in about a second. */
+#define CYC_SURVEY_FEW_PIXELS 5e7
 typedef struct {
 	bool skip_images;            /**< look at tables only */
 	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */
+	bool skip_hands;             /**< the caller finds them from the images */
+	double most_pixels;          /**< images that have no more altogether are read as if is_deep */
 	double duplicate_distance_A; /**< particles closer than this are listed twice; 0: not checked */
 	int n_threads;
 } cyc_survey_options;

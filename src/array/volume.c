@@ -58,6 +58,17 @@ done:
 	return st;
 }
 
+bool cyc_mask_is_inverted(const cyc_volume *mask)
+{
+	const float HALF = 0.5F;
+	size_t nx = (size_t)mask->nx, ny = (size_t)mask->ny, nz = (size_t)mask->nz;
+	for (size_t k = 0; k < 8; k++) {
+		size_t x = k & 1 ? nx - 1 : 0, y = k & 2 ? ny - 1 : 0, z = k & 4 ? nz - 1 : 0;
+		if (!(mask->data[(z * ny + y) * nx + x] > HALF)) return false;
+	}
+	return mask->data[(nz / 2 * ny + ny / 2) * nx + nx / 2] < HALF;
+}
+
 double cyc_mask_reach_px(const cyc_volume *mask)
 {
 	const float OUTSIDE = 0.01F;

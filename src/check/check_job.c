@@ -242,6 +242,27 @@ done:
 	return st;
 }
 
+/* Another pixel size than that of the tilt series, binned or not: another calibration, or a wrong header. */
+static cyc_status compare_map_pixels(cyc_check *c, const char *name, double pixel_A)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	const cyc_tilt_series *ts = &c->tomograms->series[cyc_particle_set_first_series(c->particles)];
+	double ratio = pixel_A / ts->pixel_size_A, whole = fmax(1, round(ratio));
+	if (!(pixel_A > 0) || fabs(ratio / whole - 1) < 2e-3) return CYC_OK;
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "map", -1));
+	CYC_TRY(cyc_finding_put(f, name, NULL));
+	f->measured.value = pixel_A;
+	f->expected = ts->pixel_size_A;
+	CYC_FINDING_SAY(f->found, "the half maps have a pixel size of %.4g Å, tilt series %s %.4g Å", pixel_A,
+	                ts->name, ts->pixel_size_A);
+	CYC_FINDING_SAY(f->wanted, "that of the tilt series, or a multiple");
+	CYC_FINDING_SAY(f->action, "ctfrefine and polish refuse these maps, refine resamples them: correct the "
+	                           "header if it is wrong, or reconstruct maps from these tilt series");
+done:
+	return st;
+}
+
 /* Half maps that are named: there, of one size and the tilt series' pixel size. */
 static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 {
@@ -263,6 +284,7 @@ static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 	CYC_CHECK(info[0].nx == info[1].nx && fabs(info[0].pixel_size_A - info[1].pixel_size_A) < 1e-3,
 	          CYC_E_SHAPE, "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0],
 	          info[0].nx, info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
+	CYC_TRY(compare_map_pixels(c, names[0], info[0].pixel_size_A));
 done:
 	cyc_free(path);
 	return st;
@@ -312,7 +334,10 @@ static cyc_status survey(cyc_check *c)
 	const cyc_project_view view = {
 		.root = c->root, .set = c->set, .tomograms = c->tomograms, .particles = c->particles
 	};
-	cyc_survey_options o = { .is_deep = c->o->is_deep, .n_threads = c->o->n_threads };
+	cyc_survey_options o = { .is_deep = c->o->is_deep,
+		                     .skip_hands = c->o->is_deep && c->ref1 && c->ref2,
+		                     .most_pixels = CYC_SURVEY_FEW_PIXELS,
+		                     .n_threads = c->o->n_threads };
 	int32_t n_px = 0;
 	CYC_TRY(as_finding(c, "negative-scale", cyc_tomogram_set_check_scales(c->tomograms)));
 	if (c->particles->has_halves)

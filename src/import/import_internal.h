@@ -8,11 +8,15 @@
 
 enum { CYC__MAX_TOKENS = 48 };
 typedef struct {
-	int64_t line; /* from 1 */
-	int32_t n;    /* tokens; what is beyond CYC__MAX_TOKENS is left out */
+	int64_t line;             /* from 1 */
+	int32_t n;                /* tokens; what is beyond CYC__MAX_TOKENS is left out */
+	int32_t n_decimal_commas; /* 2 in "0,5 12,25 3": the commas do not separate columns */
 	char *token[CYC__MAX_TOKENS];
 } cyc__row;
-/* Lines of words: blanks and commas separate, empty lines are left out, comments are not. */
+/*
+ * Lines of words: blanks and commas separate, empty lines are left out, comments are not. Lines end with LF,
+ * CR LF or CR; a byte order mark is skipped.
+ */
 typedef struct {
 	char *path, *text;
 	int64_t n, room;
@@ -23,12 +27,14 @@ void cyc__rows_destroy(cyc__rows **rows);
 /* Raises with file and line. */
 cyc_status cyc__rows_raise(cyc_status code, const cyc__rows *rows, int64_t i, const char *fmt, ...)
 	CYC_PRINTF(4, 5);
+/* Raises if the row has that many decimal commas. */
+CYC_MUST_CHECK cyc_status cyc__rows_require_points(const cyc__rows *rows, int64_t i, int32_t n_commas);
 /* The number in a token; the error names what was wanted. */
 CYC_MUST_CHECK cyc_status cyc__rows_double(double *out, const cyc__rows *rows, int64_t i, int32_t token,
                                            const char *what);
 bool cyc__is_number(const char *text);
 static inline bool cyc__is_comment(const cyc__row *r) { return r->token[0][0] == '#'; }
-/* A column of numbers from rows without comments, one a line. Free with cyc_free(). */
+/* The first column of rows without comments. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc__read_numbers(double **out, int32_t *n, const char *path, const char *what);
 
 /* ---------------------------------------------------------------- names of series in patterns */

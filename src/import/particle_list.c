@@ -92,6 +92,7 @@ static cyc_status add_text_row(cyc_star_block *b, const cyc__rows *rows, int64_t
 	int32_t first = cyc__is_number(r->token[0]) ? 0 : 1, n = r->n - first;
 	double v[6], A[3];
 	int64_t row;
+	CYC_TRY(cyc__rows_require_points(rows, i, 1));
 	if (n != 3 && n != 6) {
 		st = cyc__rows_raise(CYC_E_FORMAT, rows, i,
 		                     "expected x y z or x y z rot tilt psi, after the tomogram's name if there are "

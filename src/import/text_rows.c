@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char SEPARATORS[] = " \t\r\v\f,";
+static const char SEPARATORS[] = " \t\r\v\f,", BYTE_ORDER_MARK[] = "\xEF\xBB\xBF";
 
 void cyc__rows_destroy(cyc__rows **rows)
 {
@@ -28,10 +28,32 @@ cyc_status cyc__rows_raise(cyc_status code, const cyc__rows *rows, int64_t i, co
 	                       (long long)rows->rows[i].line, text);
 }
 
+/*
+ * Numbers with a country's decimal comma where it does not separate columns: blanks do that, each number has
+ * one comma at most, and none a point.
+ */
+static int32_t count_decimal_commas(const char *line)
+{
+	int32_t n = 0;
+	if (strchr(line, '.')) return 0;
+	while (*(line += strspn(line, " \t\r\v\f"))) {
+		size_t length = strcspn(line, " \t\r\v\f"), before = strcspn(line, ",");
+		if (before < length) {
+			size_t after = length - before - 1;
+			bool is_number = before > 0 && after > 0 && strspn(line, "+-0123456789") == before &&
+			                 strspn(line + before + 1, "0123456789eE+-") == after;
+			if (!is_number) return 0;
+			n++;
+		}
+		line += length;
+	}
+	return n;
+}
+
 static cyc_status add_row(cyc__rows *rows, char *line, int64_t number)
 {
 	cyc_status st = CYC_OK;
-	cyc__row row = { .line = number };
+	cyc__row row = { .line = number, .n_decimal_commas = count_decimal_commas(line) };
 	char *rest = line;
 	for (char *word; (word = strsep(&rest, SEPARATORS)) != NULL;) {
 		if (word[0] && row.n < CYC__MAX_TOKENS) row.token[row.n++] = word;
@@ -57,8 +79,13 @@ cyc_status cyc__rows_read(cyc__rows **out, const char *path)
 	CYC_TRY(cyc_strdup(&rows->path, path));
 	CYC_TRY(cyc_read_file(&rows->text, &n, path));
 	CYC_CHECK(strlen(rows->text) == n, CYC_E_FORMAT, "'%s' is not a text file: it has a NUL byte", path);
-	char *rest = rows->text;
+	char *rest = strncmp(rows->text, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0
+	                 ? rows->text + strlen(BYTE_ORDER_MARK)
+	                 : rows->text;
 	int64_t number = 0;
+	/* Old Macs end lines with CR alone. */
+	for (char *c = rest; (c = strchr(c, '\r')) != NULL; c++)
+		if (c[1] != '\n') *c = '\n';
 	for (char *line; (line = strsep(&rest, "\n")) != NULL;) CYC_TRY(add_row(rows, line, ++number));
 	CYC_CHECK(rows->n > 0, CYC_E_FORMAT, "'%s' is empty", path);
 	*out = rows;
@@ -84,16 +111,27 @@ bool cyc__is_number(const char *text)
 	return parse(&v, text);
 }
 
+cyc_status cyc__rows_require_points(const cyc__rows *rows, int64_t i, int32_t n_commas)
+{
+	if (rows->rows[i].n_decimal_commas < n_commas) return CYC_OK;
+	return cyc__rows_raise(CYC_E_FORMAT, rows, i,
+	                       "expected numbers with decimal points, found decimal commas");
+}
+
 cyc_status cyc__rows_double(double *out, const cyc__rows *rows, int64_t i, int32_t token, const char *what)
 {
+	cyc_status st = CYC_OK;
 	const cyc__row *r = &rows->rows[i];
+	/* One comma may be that of two whole numbers. */
+	CYC_TRY(cyc__rows_require_points(rows, i, 2));
 	if (token >= r->n)
-		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, but there are %d columns",
-		                       what, token + 1, r->n);
+		CYC_TRY(cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, but there are %d columns",
+		                        what, token + 1, r->n));
 	if (!parse(out, r->token[token]))
-		return cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, found '%s'", what, token + 1,
-		                       r->token[token]);
-	return CYC_OK;
+		CYC_TRY(cyc__rows_raise(CYC_E_FORMAT, rows, i, "expected %s in column %d, found '%s'", what,
+		                        token + 1, r->token[token]));
+done:
+	return st;
 }
 
 cyc_status cyc__read_numbers(double **out, int32_t *n, const char *path, const char *what)
@@ -107,6 +145,7 @@ cyc_status cyc__read_numbers(double **out, int32_t *n, const char *path, const c
 	CYC_TRY(cyc_alloc(out, rows->n, sizeof **out));
 	for (int64_t i = 0; i < rows->n; i++) {
 		if (cyc__is_comment(&rows->rows[i])) continue;
+		CYC_TRY(cyc__rows_require_points(rows, i, 1));
 		CYC_TRY(cyc__rows_double(&(*out)[*n], rows, i, 0, what));
 		(*n)++;
 	}

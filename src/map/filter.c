@@ -93,7 +93,8 @@ done:
 
 /* ---------------------------------------------------------------- detector response */
 
-static const double MIN_MTF = 1e-10;
+/* 1 at frequency 0 by definition; measured curves are a little above in places. */
+static const double MIN_MTF = 1e-10, MOST_MTF = 2;
 
 cyc_status cyc__mtf_create(cyc__mtf **out, const double *inverse_px, const double *value, int32_t n,
                            double pixel_size_A)
@@ -108,6 +109,9 @@ cyc_status cyc__mtf_create(cyc__mtf **out, const double *inverse_px, const doubl
 	m->n = n;
 	for (int32_t i = 0; i < n; i++) {
 		CYC_CHECK(value[i] >= MIN_MTF, CYC_E_DATA, "row %d: an MTF value must be positive, got %g", i + 1,
+		          value[i]);
+		CYC_CHECK(value[i] <= MOST_MTF, CYC_E_DATA,
+		          "row %d: an MTF value must be a fraction of at most 1, not in percent, got %g", i + 1,
 		          value[i]);
 		CYC_CHECK(i == 0 || inverse_px[i] > inverse_px[i - 1], CYC_E_DATA,
 		          "row %d: MTF frequencies must increase, got %g after %g", i + 1, inverse_px[i],

@@ -216,6 +216,8 @@ static cyc_status read_mask(cyc__postprocess *p)
 		n_inside += v > 0.5;
 	}
 	CYC_CHECK(n_inside > 0, CYC_E_DATA, "mask '%s' is empty: no voxel is above 0.5", p->o->mask);
+	CYC_CHECK(!cyc_mask_is_inverted(p->mask), CYC_E_DATA,
+	          "mask '%s' is inverted: it is 1 at the corners of the box and 0 in the centre", p->o->mask);
 	CYC_CHECK(cyc_mask_reach_px(p->mask) >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "mask '%s' reaches less than %d px from the centre: too small to compare maps in", p->o->mask,
 	          CYC_LEAST_MASK_RADIUS_PX);

@@ -81,6 +81,8 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	}
 	double reach_px = cyc_mask_reach_px(mask);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
+	CYC_CHECK(!cyc_mask_is_inverted(mask), CYC_E_DATA,
+	          "the mask %s is inverted: it is 1 at the corners of the box and 0 in the centre", mask_name);
 	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "the mask %s reaches less than %d px from the centre: too small for a reference", mask_name,
 	          CYC_LEAST_MASK_RADIUS_PX);

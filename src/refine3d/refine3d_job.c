@@ -75,6 +75,8 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 		          "the mask %s has a value of %g; masks must be between 0 and 1", mask, (double)v->data[i]);
 	double reach_px = cyc_mask_reach_px(v);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask);
+	CYC_CHECK(!cyc_mask_is_inverted(v), CYC_E_DATA,
+	          "the mask %s is inverted: it is 1 at the corners of the box and 0 in the centre", mask);
 	CYC_CHECK(reach_px >= CYC_LEAST_MASK_RADIUS_PX, CYC_E_DATA,
 	          "the mask %s reaches less than %d px from the centre: too small for a reference", mask,
 	          CYC_LEAST_MASK_RADIUS_PX);
@@ -300,6 +302,8 @@ static cyc_status make_mask(cyc_refine3d_job *j)
 		is_resampled = is_resampled || *w < -1e-4F || *w > 1.0001F;
 		*w = fminf(fmaxf(*w, 0), 1);
 	}
+	CYC_CHECK(!name || !cyc_mask_is_inverted(j->mask), CYC_E_DATA,
+	          "the mask %s is inverted: it is 1 at the corners of the box and 0 in the centre", name);
 	double reach_px = cyc_mask_reach_px(j->mask);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere inside the cropped box of %d px",
 	          name ? name : "", n);

@@ -261,7 +261,7 @@ cyc_status cyc__inputs_read(cyc__inputs *in, const cyc_cycle_options *o)
 	const cyc_project_view view = {
 		.root = root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles
 	};
-	const cyc_survey_options survey = { .n_threads = o->n_threads };
+	const cyc_survey_options survey = { .n_threads = o->n_threads, .most_pixels = CYC_SURVEY_FEW_PIXELS };
 	CYC_TRY(cyc_survey_project(&in->found, &view, &survey));
 	cyc_finding_sort(&in->found);
 done:

@@ -62,6 +62,13 @@ static cyc_status check_values(const cyc_volume *v, const char *mask, const char
 		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                     "the mask %s (%s) is empty: no voxel is above 0.5", mask, option);
 		cyc_error_hint("make one from a map with 'cyclotomo mask'");
+	} else if (cyc_mask_is_inverted(v)) {
+		st = cyc_error_raise(
+			CYC_E_DATA, __FILE__, __LINE__, __func__,
+			"the mask %s (%s) is inverted: it is 1 at the corners of the box and 0 in the centre", mask,
+			option);
+		cyc_error_hint(
+			"masks are 1 at the particle: make one with 'cyclotomo mask', or take 1 minus this one");
 	} else if (cyc_mask_reach_px(v) < CYC_LEAST_MASK_RADIUS_PX) {
 		st = cyc_error_raise(
 			CYC_E_DATA, __FILE__, __LINE__, __func__,

@@ -66,6 +66,14 @@ static const struct {
 	{ CYC_WRP_DOSE, AS_NOTHING, 0, CYC_RLN_MICROGRAPH_PRE_EXPOSURE, "Warp's accumulated dose",
 	  "write it as _" },
 	{ CYC_WRP_ANGLE_TILT, AS_NOTHING, 0, CYC_RLN_TOMO_Y_TILT, "Warp's tilt angles", "write them as _" },
+	{ CYC_WRP_AXIS_ANGLE, AS_NUMBER, 0, CYC_RLN_TOMO_Z_ROT, "Warp's tilt axis",
+	  "get the tables with cyclotomo import, which writes _" },
+	{ CYC_WRP_AXIS_OFFSET_X, AS_NUMBER, 0, CYC_RLN_TOMO_X_SHIFT_ANGST, "Warp's shift of the image",
+	  "get the tables with cyclotomo import, which writes _" },
+	{ CYC_WRP_AXIS_OFFSET_Y, AS_NUMBER, 0, CYC_RLN_TOMO_Y_SHIFT_ANGST, "Warp's shift of the image",
+	  "get the tables with cyclotomo import, which writes _" },
+	{ CYC_RLN_IS_FLIP, AS_NUMBER, 0, NULL, "a mirror image",
+	  "remove these particles, or correct the hand of the project" },
 };
 
 /* The tilt series a row belongs to; NULL if that cannot be told. */

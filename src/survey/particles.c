@@ -1,5 +1,5 @@
-/* Particles: half-sets, particles that are there twice, coordinates that count in other units or from
- * elsewhere. */
+/* Particles: half-sets, particles that are there twice, angles and coordinates that count in other units or
+ * from elsewhere. */
 #include "survey/survey_internal.h"
 #include "project/labels.h"
 
@@ -10,6 +10,11 @@
 static const double MOST_HALF_RATIO = 3;
 /* So many particles do not lie in one corner by chance. */
 enum { LEAST_PARTICLES = 20 };
+/* Centred coordinates of pickers fill more of the tomograms' width and height than this; in nm, or in pixels
+ * of 4 Å, they do not. */
+static const double LEAST_SPREAD = 0.26;
+/* Rotations of particles are not all this small in degrees while their median is above the other. */
+static const double FULL_TURN = 2 * CYC_PI + 1e-3, MEDIAN_TURN = 1;
 
 static cyc_status check_halves(cyc_survey *s)
 {
@@ -216,6 +221,69 @@ done:
 	return st;
 }
 
+/* Centred coordinates all in the middle of several tomograms. */
+static cyc_status check_spread(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	const extent e = extent_of(s);
+	double most = 0;
+	int32_t n_series = 0;
+	cyc_finding *f;
+	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) n_series += cyc_survey_has_particles(s, i);
+	for (int a = 0; a < 2; a++) most = fmax(most, 2 * fmax(e.high[a] - 0.5, 0.5 - e.low[a]));
+	if (n_series < 2 || set->n < LEAST_PARTICLES || most > LEAST_SPREAD) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "coordinates", -1, set->path, CYC_LABELS_CENTRED[0]));
+	f->measured.value = most;
+	CYC_FINDING_SAY(f->found,
+	                "all %lld particles lie within the middle %.2g of the tomograms' width and height",
+	                (long long)set->n, most);
+	CYC_FINDING_SAY(f->wanted, "Å from the centre of the tomogram");
+	CYC_FINDING_SAY(f->action,
+	                "check the unit: multiply by 10 if these are nm, by the pixel size if they are "
+	                "pixels");
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- angles */
+
+/* Radians: no angle is above a full turn of 6.28, and most are not small either. */
+static cyc_status check_angles(cyc_survey *s, const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	double *angle[3] = { NULL, NULL, NULL }, most[3] = { 0, 0, 0 }, sub[3], v[3], median = 0;
+	bool is_subtomogram = false;
+	cyc_finding *f;
+	if (set->n < LEAST_PARTICLES || !has_all(b, CYC_LABELS_ANGLE)) return CYC_OK;
+	for (int a = 0; a < 3; a++) CYC_TRY(cyc_alloc(&angle[a], set->n, sizeof **angle));
+	for (int64_t i = 0; i < set->n; i++) {
+		read_three(v, b, set->particles[i].row, CYC_LABELS_ANGLE);
+		for (int a = 0; a < 3; a++) {
+			angle[a][i] = fabs(v[a]);
+			most[a] = fmax(most[a], fabs(v[a]));
+		}
+		if (!has_all(b, CYC_LABELS_SUBTOMOGRAM)) continue;
+		/* Angles that come on top of these may all be small. */
+		read_three(sub, b, set->particles[i].row, CYC_LABELS_SUBTOMOGRAM);
+		for (int a = 0; a < 3; a++) is_subtomogram = is_subtomogram || fabs(sub[a]) > 0;
+	}
+	for (int a = 0; a < 3; a++) median = fmax(median, cyc_median(angle[a], (size_t)set->n));
+	double largest = fmax(most[0], fmax(most[1], most[2]));
+	if (is_subtomogram || largest > FULL_TURN || most[1] > 0.5 * FULL_TURN || median < MEDIAN_TURN) goto done;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "angles", -1, set->path, CYC_LABELS_ANGLE[0]));
+	f->measured.value = largest;
+	CYC_FINDING_SAY(f->found, "no angle of the %lld particles is above %.3g: angles seem to be in radians",
+	                (long long)set->n, largest);
+	CYC_FINDING_SAY(f->wanted, "degrees");
+	CYC_FINDING_SAY(f->action, "multiply _%s, _%s and _%s by 57.29578 if they are radians",
+	                CYC_LABELS_ANGLE[0], CYC_LABELS_ANGLE[1], CYC_LABELS_ANGLE[2]);
+done:
+	for (int a = 0; a < 3; a++) cyc_free(angle[a]);
+	return st;
+}
+
 /* ---------------------------------------------------------------- optics groups */
 
 /* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up.
@@ -263,9 +331,11 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
 	CYC_TRY(check_groups(s));
+	CYC_TRY(check_angles(s, b));
 	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1))
 		CYC_TRY(compare_coordinates(s, b));
 	CYC_TRY(is_centered ? check_centre(s) : check_corner(s));
+	if (is_centered) CYC_TRY(check_spread(s));
 done:
 	return st;
 }

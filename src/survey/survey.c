@@ -55,6 +55,17 @@ done:
 	return st;
 }
 
+/* Of all images of the series that are open. */
+static double count_pixels(const cyc_survey *s)
+{
+	double n = 0;
+	for (int32_t i = 0; i < s->p->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+		if (ts->image_info) n += (double)ts->n_tilts * ts->image_nx * ts->image_ny;
+	}
+	return n;
+}
+
 cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p, const cyc_survey_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -67,12 +78,13 @@ cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p
 			s.is_broken[found->items[i].i_series] = true;
 	CYC_TRY(cyc_survey_labels(&s));
 	CYC_TRY(cyc_survey_tilts(&s));
+	CYC_TRY(cyc_survey_series(&s));
 	CYC_TRY(cyc_survey_particles(&s));
 	if (o->skip_images) goto done;
 	CYC_TRY(cyc_cancel_check());
 	CYC_TRY(cyc_survey_images(&s));
 	CYC_TRY(cyc_survey_places(&s));
-	if (o->is_deep) CYC_TRY(cyc_survey_pixels(&s));
+	if (o->is_deep || count_pixels(&s) <= o->most_pixels) CYC_TRY(cyc_survey_pixels(&s));
 done:
 	cyc_free(s.row_series);
 	cyc_free(s.is_broken);

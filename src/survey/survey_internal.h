@@ -50,7 +50,9 @@ CYC_MUST_CHECK cyc_status cyc_survey_ranges(cyc_survey *s);
 CYC_MUST_CHECK cyc_status cyc_survey_labels(cyc_survey *s);
 /** Tilt tables: doses, stage angles, scales, defocus: tilts.c. */
 CYC_MUST_CHECK cyc_status cyc_survey_tilts(cyc_survey *s);
-/** Particles: half-sets, duplicates, coordinates: particles.c. */
+/** Tilt series against each other: doses, hands: series.c. */
+CYC_MUST_CHECK cyc_status cyc_survey_series(cyc_survey *s);
+/** Particles: half-sets, duplicates, angles, coordinates: particles.c. */
 CYC_MUST_CHECK cyc_status cyc_survey_particles(cyc_survey *s);
 /** Images: headers, sizes, one file twice, grey values; opens the series: images.c. */
 CYC_MUST_CHECK cyc_status cyc_survey_images(cyc_survey *s);

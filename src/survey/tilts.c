@@ -20,6 +20,8 @@ static const double MOST_STAGE_ERROR_RAD = 15 * CYC_PI / 180;
 static const double MOST_DEFOCUS_CHANGE_A = 20000, MOST_ASTIGMATISM_A = 6000;
 /* In Å nobody is so near to focus in all tilts. */
 static const double LEAST_DEFOCUS_A = 100;
+/* Without a phase plate nothing is seen nearer to focus than this; IMOD writes nm. */
+static const double USUAL_DEFOCUS_A = 6000, LEAST_PHASE_PLATE_RAD = 30 * CYC_PI / 180;
 
 typedef struct {
 	double offset, slope, variance, sxx;
@@ -204,15 +206,20 @@ done:
 	return st;
 }
 
-/* Scales above `most` are mistakes that would bend the line. */
-static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts, double most)
+/* Scales that far from the median of the series are mistakes that would bend the line. */
+static bool is_absurd(double scale, double median)
+{
+	return scale > ABSURD_SCALE_RATIO * median || scale < median / ABSURD_SCALE_RATIO;
+}
+
+static cyc_status fit_trend(scale_trend *t, const cyc_tilt_series *ts, double median)
 {
 	cyc_status st = CYC_OK;
 	double x = 0, y = 0, xx = 0, xy = 0;
 	*t = (scale_trend){ 0 };
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		double longer, log_s;
-		if (!(ts->tilts[f].scale > 0) || ts->tilts[f].scale > most) continue;
+		if (!(ts->tilts[f].scale > 0) || is_absurd(ts->tilts[f].scale, median)) continue;
 		CYC_TRY(tilt_path(&longer, ts, f));
 		log_s = log(ts->tilts[f].scale);
 		x += longer;
@@ -269,7 +276,7 @@ static cyc_status check_scales(cyc_survey *s, int32_t i)
 	scale_trend t;
 	double median;
 	CYC_TRY(median_scale(&median, ts));
-	CYC_TRY(fit_trend(&t, ts, ABSURD_SCALE_RATIO * median));
+	CYC_TRY(fit_trend(&t, ts, median));
 	for (int32_t f = 0; f < ts->n_tilts && t.n > 2; f++)
 		if (ts->tilts[f].scale > ABSURD_SCALE_RATIO * median)
 			CYC_TRY(add_scale(s, i, f, ts->tilts[f].scale / median, true));
@@ -394,9 +401,11 @@ static cyc_status check_defocus(cyc_survey *s, int32_t i)
 	double *v = NULL, most = 0;
 	size_t n = 0;
 	cyc_finding *f;
+	bool has_phase_plate = false;
 	CYC_TRY(cyc_alloc(&v, ts->n_tilts, sizeof *v));
 	for (int32_t k = 0; k < ts->n_tilts; k++) {
 		if (ts->tilts[k].scale == 0) continue;
+		has_phase_plate = has_phase_plate || fabs(ts->tilts[k].phase_shift_rad) > LEAST_PHASE_PLATE_RAD;
 		v[n++] = defocus_of(&ts->tilts[k]);
 		most = fmax(most, fmax(fabs(ts->tilts[k].defocus_u_A), fabs(ts->tilts[k].defocus_v_A)));
 	}
@@ -408,6 +417,12 @@ static cyc_status check_defocus(cyc_survey *s, int32_t i)
 		CYC_FINDING_SAY(f->found, "no tilt has a defocus of more than %.3g Å", most);
 		CYC_FINDING_SAY(f->wanted, "Å, from an estimate of each tilt's CTF");
 		CYC_FINDING_SAY(f->action, most > 0.1 ? "multiply by 10000 if these are µm" : "estimate the CTFs");
+	} else if (fabs(median) < USUAL_DEFOCUS_A && !has_phase_plate) {
+		CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "defocus", i, ts->table_path, CYC_RLN_DEFOCUS_U));
+		f->measured.value = median;
+		CYC_FINDING_SAY(f->found, "the tilts have a defocus of %.4g Å (median)", median);
+		CYC_FINDING_SAY(f->wanted, "%.0f Å or more without a phase plate", USUAL_DEFOCUS_A);
+		CYC_FINDING_SAY(f->action, "multiply by 10 if these are nm");
 	} else {
 		CYC_TRY(check_defocus_rows(s, i, median));
 	}

@@ -1,12 +1,15 @@
 # What goes wrong with real data: each command says which file and what, ends with the status of docs/errors.md, and leaves no
-# half-written output. Killed runs continue to the same bytes.
+# half-written output. Killed runs that are resumed end with the same bytes.
 set -euo pipefail
 bin=$1
+here=$(cd "$(dirname "$0")" && pwd)
 dir=$(mktemp -d)
 mounted=
 trap '[ -z "$mounted" ] || umount "$dir/full"; rm -rf "$dir"' EXIT
 cd "$dir"
 export OMP_NUM_THREADS=1
+fail() { echo "FAIL: $*"; exit 1; }
+source "$here/kill_at_line.sh"
 
 # fails CODE COMMAND...: the texts in the array `say` are in the message; nothing but records of the job is in the folder "no".
 fails() {
@@ -160,6 +163,19 @@ fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc -
 say=("point.mrc" "less than 2 px")
 fails 3 "${postprocess[@]/mask_fsc/point}"
 fails 3 "$bin" cycle -q --dry-run --root p --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --mask-align point.mrc --o ../no
+# The solvent's mask: ones around a hole.
+{
+	head -c 1024 p/mask_align.mrc
+	for z in $(seq 0 31); do
+		if [ "$z" -lt 10 ] || [ "$z" -gt 22 ]; then printf '\0\0\200\77%.0s' $(seq 1024); else head -c 4096 /dev/zero; fi
+	done
+} > p/solvent.mrc
+say=("solvent.mrc" "inverted")
+fails 3 "${refine[@]/mask_align/solvent}"
+fails 3 "${polish[@]/mask_align/solvent}"
+fails 3 "${postprocess[@]/mask_fsc/solvent}"
+fails 3 "$bin" refine -q --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --mask solvent.mrc --b 32 --iterations 1 --o ../no
+fails 3 "$bin" cycle -q --dry-run --root p --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --mask-align solvent.mrc --o ../no
 say=("small.mrc" "one box")
 fails 3 "$bin" mask -q --i p/R/merged.mrc --and p/small.mrc --ini_threshold 0.01 --o no/mask.mrc
 broken p/particles.star 'for r in $(seq 12); do set_value p/particles.star rlnRandomSubset $r 2; done'
@@ -310,36 +326,42 @@ same() { # folders, files
 	shift 2
 	for f in "$@"; do cmp "$a/$f" "$b/$f"; done
 }
-killed() { # seconds, command...
-	local after=$1
+# killed LINE COMMAND...: killed when it has written this line, "N" or "N:TEXT" for the N-th with this text.
+hits=0
+killed() {
+	local line=$1 text=()
 	shift
-	"$@" > /dev/null 2>&1 &
-	local pid=$!
-	sleep "$after"
-	kill -9 "$pid" 2> /dev/null || true
-	wait "$pid" 2> /dev/null || true
+	[[ $line != *:* ]] || text=(-e "${line#*:}")
+	kill_at_line KILL "${line%%:*}" "${text[@]}" "$@"
+	[ "$killed_code" != 137 ] || hits=$((hits + 1))
 }
-for after in 0.02 0.05 0.1 0.15 0.3; do
-	rm -rf p/K p/KC KP
-	killed $after "$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --backup-interval 0 --o K
-	"$bin" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --taper 3 --backup-interval 0 --o K --resume > /dev/null
+reconstruct=("$bin" reconstruct --root p --i optimisation_set.star --b 32 --sym O --taper 3 --backup-interval 0 --j 1 --o K)
+refine=("$bin" ctfrefine --root p --i optimisation_set.star "${refine_with[@]}" --j 1 --o KC)
+extract=("$bin" extract --root p --i optimisation_set.star "${extract_with[@]}" --j 1 --o KX)
+polish=("$bin" polish --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --j 1 --o KM)
+for line in 1 2 '1:tilt series TS_01' '2:tilt series' 1:done; do
+	rm -rf p/K p/KC p/KX p/KM
+	# Only polish has a line for each series.
+	killed "${line/2:tilt/1:tilt}" "${reconstruct[@]}"
+	"${reconstruct[@]}" --resume > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 	same p/R p/K half1.mrc half2.mrc merged.mrc
-	killed $after "$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC
-	"$bin" ctfrefine -q --root p --i optimisation_set.star "${refine_with[@]}" --o KC --resume > /dev/null 2>&1
+	killed "${line/2:tilt series/1:contrast}" "${refine[@]}"
+	"${refine[@]}" --resume > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 	same p/C p/KC uncertainty.star refinement.txt
-	rm -rf p/KX
-	killed $after "$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o KX
-	"$bin" extract -q --root p --i optimisation_set.star "${extract_with[@]}" --o KX --resume > /dev/null
+	killed "${line/2:tilt/1:tilt}" "${extract[@]}"
+	"${extract[@]}" --resume > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 	same p/X p/KX Subtomograms/TS_01/1_stack2d.mrcs Subtomograms/TS_03/4_stack2d.mrcs
-	rm -rf p/KM
-	killed $after "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM
-	"$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --motion --accept-worse --o KM --resume > /dev/null 2>&1
+	killed "$line" "${polish[@]}"
+	"${polish[@]}" --resume > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 	same p/M p/KM uncertainty.star particles.star motion.star tilt_series/TS_01.star tilt_series/TS_03.star
 done
-"$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o P/postprocess > /dev/null 2>&1
-for after in 0.01 0.04; do
-	killed $after "$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o KP/postprocess
-	"$bin" postprocess -q --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures --o KP/postprocess > /dev/null 2>&1
+postprocess=("$bin" postprocess --i p/R/half1.mrc --mask p/mask_fsc.mrc --no-figures)
+"${postprocess[@]}" --o P/postprocess > /dev/null 2>&1
+for line in 1 1:warning 1:done; do
+	rm -rf KP
+	killed "$line" "${postprocess[@]}" --o KP/postprocess
+	"${postprocess[@]}" --o KP/postprocess > /dev/null 2> err.txt || { cat err.txt; exit 1; }
 	same P KP postprocess.mrc postprocess_masked.mrc
 done
+[ "$hits" -gt 0 ] || fail "no run was killed before it ended"
 echo ok

@@ -58,6 +58,13 @@ for i in 1 2; do
 	cp right$i.star p/tilt_series/TS_0$i.star
 done
 
+# Half maps of another calibration; those of binned images are none.
+for pixel in 4.2 8; do
+	"$bin" simulate -q --preset tiny --sym O --series 1 --tilts 3 --particles 2 --pixel-size $pixel --o q$pixel --force > /dev/null
+	"${check[@]}" --i optimisation_set.star --ref1 ../q$pixel/truth/map.mrc --ref2 ../q$pixel/truth/map.mrc > out.txt
+	if [ $pixel = 8 ]; then ! grep -q 'pixel size' out.txt; else grep -q 'warning: the half maps have a pixel size of 4.2' out.txt; fi
+done
+
 # The images.
 "${check[@]}" --i R/optimisation_set.star --mask mask_align.mrc --deep --b 40 --kmin 60 > out.txt 2> err.txt || { [ $? = 3 ] && ! grep -q 'CYC_E' err.txt; }
 grep -q '^TS_01' out.txt

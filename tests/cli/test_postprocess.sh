@@ -104,6 +104,8 @@ fails 2 "cannot be randomised" "$bin" postprocess --i maps/half1.mrc --mask mask
 fails 3 "has 17 shells" "$bin" postprocess --i small_half1.mrc --mask small_mask.mrc --o no/run --randomised-fsc PP/postprocess.star
 printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1.0\n0.5 0.0\n' > mtf.star
 fails 3 "MTF value must be positive" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
+printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 100\n0.5 40\n' > mtf.star
+fails 3 "row 1: an MTF value must be a fraction" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
 printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n0.0\n0.5\n' > mtf.star
 fails 3 "rlnMtfValue" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
 # A run that fails on its way leaves no part of its results.

@@ -894,6 +894,105 @@ static void mdoc(void **state)
 	ASSERT_FAILS(import_one(&result, text, "imod/*.defocus"), CYC_E_USAGE, "does not give the dose");
 }
 
+static void write_all_of_imod(void)
+{
+	write_imod(false, 1);
+	write_mdoc(1);
+	write_defocus();
+	write_picks(false, false, 4, 0);
+}
+
+static cyc_import_options all_of_imod(const char *out)
+{
+	cyc_import_options o = imod_options(out, CYC_IMPORT_AXES_YZ);
+	o.binning = 4;
+	return o;
+}
+
+/* A text file as another system or program writes it. */
+static void rewrite(const char *name, const char *line_end, char from, char to, const char *head)
+{
+	char *text = NULL;
+	size_t n;
+	ASSERT_OK(cyc_read_file(&text, &n, temp_path(name)));
+	FILE *f = file_for(name, "");
+	fputs(head, f);
+	for (const char *c = text; *c; c++) {
+		if (*c == '\n') fputs(line_end, f);
+		else fputc(*c == from ? to : *c, f);
+	}
+	fclose(f);
+	cyc_free(text);
+}
+
+static void same_project(const imported *a, const imported *b)
+{
+	assert_true(a->particles->n == b->particles->n);
+	for (int64_t i = 0; i < a->particles->n; i++)
+		assert_memory_equal(&a->particles->particles[i].position_A, &b->particles->particles[i].position_A,
+		                    sizeof(cyc_vec3));
+	for (int32_t f = 0; f < b->tomograms->series[0].n_tilts; f++) {
+		const cyc_tilt *s = &a->tomograms->series[0].tilts[f], *t = &b->tomograms->series[0].tilts[f];
+		close_to("tilt", s->ytilt_rad, t->ytilt_rad, 0);
+		close_to("shift", s->shift_x_A, t->shift_x_A, 0);
+		close_to("defocus", s->defocus_u_A, t->defocus_u_A, 0);
+		close_to("dose", s->pre_exposure_e_per_A2, t->pre_exposure_e_per_A2, 0);
+	}
+}
+
+static const char *const FILES_OF_IMOD[] = { "imod/TS_01.xf",      "imod/TS_01.tlt",  "imod/TS_01.xtilt",
+	                                         "imod/TS_01.defocus", "imod/TS_01.mdoc", "imod/TS_01_tilt.com",
+	                                         "imod/picks.csv" };
+enum { N_FILES_OF_IMOD = sizeof FILES_OF_IMOD / sizeof *FILES_OF_IMOD };
+
+/* Line ends of Windows and old Macs, a byte order mark, and tabs change nothing. */
+static void other_systems(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *line_end;
+		char to;
+		const char *head;
+	} cases[] = { { "\r\n", ' ', "" }, { "\r", ' ', "" }, { "\n", '\t', "\xEF\xBB\xBF" } };
+	cyc_import_options o = all_of_imod("Plain");
+	cyc_import_result result;
+	write_all_of_imod();
+	ASSERT_OK(cyc_import_run(&result, &o));
+	imported plain = read_imported("Plain");
+	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+		write_all_of_imod();
+		for (int i = 0; i < N_FILES_OF_IMOD; i++)
+			rewrite(FILES_OF_IMOD[i], cases[k].line_end, ' ', cases[k].to, cases[k].head);
+		o.out_dir = "Other";
+		ASSERT_OK(cyc_import_run(&result, &o));
+		imported m = read_imported("Other");
+		same_project(&m, &plain);
+		destroy(&m);
+	}
+	destroy(&plain);
+}
+
+/* Decimal commas are refused, not cut off or taken for two columns; commas that separate columns are not. */
+static void decimal_commas(void **state)
+{
+	(void)state;
+	cyc_import_options o = all_of_imod("Commas");
+	cyc_import_result result;
+	for (int i = 0; i < 4; i++) {
+		write_all_of_imod();
+		rewrite(FILES_OF_IMOD[i], "\n", '.', ',', "");
+		ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_FORMAT, FILES_OF_IMOD[i], "decimal commas");
+	}
+	write_all_of_imod();
+	temp_write("imod/picks.csv", "TS_01\t12,5\t3,25\t4,5\n");
+	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_FORMAT, "picks.csv", "line 1", "decimal commas");
+	temp_write("imod/picks.csv", "TS_01 12,5 3 4\n");
+	ASSERT_FAILS(cyc_import_run(&result, &o), CYC_E_FORMAT, "picks.csv", "line 1", "decimal commas");
+	assert_false(temp_exists("Commas/optimisation_set.star"));
+	temp_write("imod/picks.csv", "TS_01,12,3,4\nTS_02, 5,6,7\n");
+	ASSERT_OK(cyc_import_run(&result, &o));
+}
+
 static void ctf_files(void **state)
 {
 	(void)state;
@@ -1111,6 +1210,8 @@ int main(void)
 		                                cmocka_unit_test(aretomo),
 		                                cmocka_unit_test(required),
 		                                cmocka_unit_test(mdoc),
+		                                cmocka_unit_test(other_systems),
+		                                cmocka_unit_test(decimal_commas),
 		                                cmocka_unit_test(ctf_files),
 		                                cmocka_unit_test(averages),
 		                                cmocka_unit_test(broken_xml),

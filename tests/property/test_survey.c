@@ -75,7 +75,7 @@ static void put(const char *file, const char *block, const char *label, int64_t 
 }
 
 /* What the survey finds; CYC_OK also if there is something. */
-static void survey(cyc_finding_list *found, bool is_deep)
+static void survey_images_of(cyc_finding_list *found, bool is_deep, double most_pixels)
 {
 	const cyc_project_input in = { .root = temp_path("p"), .optimisation_set = "optimisation_set.star" };
 	cyc_optimisation_set *set = NULL;
@@ -88,13 +88,17 @@ static void survey(cyc_finding_list *found, bool is_deep)
 	const cyc_project_view view = {
 		.root = in.root, .set = set, .tomograms = tomograms, .particles = particles
 	};
-	const cyc_survey_options o = { .is_deep = is_deep, .duplicate_distance_A = 8, .n_threads = 2 };
+	const cyc_survey_options o = {
+		.is_deep = is_deep, .most_pixels = most_pixels, .duplicate_distance_A = 8, .n_threads = 2
+	};
 	ASSERT_OK(cyc_survey_project(found, &view, &o));
 	cyc_finding_sort(found);
 	cyc_particle_set_destroy(&particles);
 	cyc_tomogram_set_destroy(&tomograms);
 	cyc_optimisation_set_destroy(&set);
 }
+
+static void survey(cyc_finding_list *found, bool is_deep) { survey_images_of(found, is_deep, 0); }
 
 static void print_all(const cyc_finding_list *l)
 {
@@ -215,6 +219,19 @@ static void many_rows_are_one_finding(void **state)
 	cyc_finding_list_deinit(&l);
 }
 
+/* A scale of nearly 0 is a finding, and bends no line from which the others then differ. */
+static void a_scale_of_nearly_nothing(void **state)
+{
+	(void)state;
+	cyc_finding_list l;
+	put(TILTS_1, "TS_01", "rlnCtfScalefactor", 0, "1e-9");
+	survey(&l, false);
+	if (l.n != 1) print_all(&l);
+	assert_int_equal(l.n, 1);
+	assert_int_equal(find(&l, "scale", CYC_FINDING_WARNING)->row, 1);
+	cyc_finding_list_deinit(&l);
+}
+
 /* Tilts without a defocus are one finding, and not also far from that of the series. */
 static void tilts_without_a_defocus(void **state)
 {
@@ -264,6 +281,12 @@ static void contradictions_and_labels(void **state)
 		{ PARTICLES, "particles", "rlnDetectorPixelSize", "16", -1, "voxel-size" },
 		{ PARTICLES, "optics", "rlnImagePixelSize", "16", -1, "voxel-size" },
 		{ PARTICLES, "particles", "rlnangletilt", "3", -1, NULL },
+		{ PARTICLES, "particles", "rlnIsFlip", "1", 7, "label" },
+		{ TOMOGRAMS, "global", "rlnPhaseShift", "90", 0, "label" },
+		{ TOMOGRAMS, "global", "rlnDefocusU", "30000", 0, "label" },
+		{ TILTS_1, "TS_01", "wrpAxisAngle", "84", -1, NULL },
+		{ TOMOGRAMS, "global", "rlnTomoHand", "1", 1, "mixed-hands" },
+		{ TOMOGRAMS, "global", "rlnTomoImportFractionalDose", "0.3", 1, "dose-step" },
 		{ PARTICLES, "particles", "rlnTomoSubTomogramRot", "3", -1, "label" },
 		{ TILTS_1, "TS_01", "rlnBeamTiltY", "2", -1, "label" },
 		{ PARTICLES, "particles", "rlnCenteredCoordinateXAngst", "5000", 2, "outside-images" },
@@ -288,6 +311,74 @@ static void contradictions_and_labels(void **state)
 	put(PARTICLES, "particles", "rlnOriginX", -1, "0");
 	put(PARTICLES, "particles", "rlnVoltage", -1, "300");
 	put(TOMOGRAMS, "global", "rlnTomoFrameCount", -1, "7");
+	expect_nothing(false);
+}
+
+/* Every value of a column (numbers) times a factor. */
+static void multiply(const char *file, const char *block, const char *label, double factor)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	ASSERT_OK(cyc_star_read(&s, temp_path(file)));
+	ASSERT_OK(cyc_star_require(&b, s, block));
+	int32_t column = cyc_star_column(b, label);
+	assert_true(column >= 0);
+	for (int64_t r = 0; r < cyc_star_n_rows(b); r++) {
+		double v;
+		ASSERT_OK(cyc_star_double(&v, b, r, column));
+		ASSERT_OK(cyc_star_set_double(b, r, column, factor * v));
+	}
+	ASSERT_OK(cyc_star_write(s, temp_path(file)));
+	cyc_star_destroy(&s);
+}
+
+/* Whole columns in another unit: nm, radians, pixels, doses of frames. */
+static void other_units(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *file, *block, *labels[3], *kind;
+		double factor;
+	} cases[] = {
+		{ TILTS_1, "TS_01", { "rlnDefocusU", "rlnDefocusV" }, "defocus", 0.1 },
+		{ TILTS_1, "TS_01", { "rlnDefocusU", "rlnDefocusV" }, "defocus", 1e-4 },
+		{ TILTS_1, "TS_01", { "rlnMicrographPreExposure" }, "dose-step", 0.1 },
+		{ TILTS_2, "TS_02", { "rlnMicrographPreExposure" }, "dose-step", 8 },
+		{ PARTICLES, "particles", { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" }, "angles", CYC_PI / 180 },
+		{ PARTICLES,
+		  "particles",
+		  { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" },
+		  "coordinates",
+		  0.1 },
+		{ PARTICLES,
+		  "particles",
+		  { "rlnCenteredCoordinateXAngst", "rlnCenteredCoordinateYAngst", "rlnCenteredCoordinateZAngst" },
+		  "coordinates",
+		  0.25 },
+	};
+	for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+		cyc_finding_list l;
+		restore(NULL);
+		for (int a = 0; a < 3 && cases[k].labels[a]; a++)
+			multiply(cases[k].file, cases[k].block, cases[k].labels[a], cases[k].factor);
+		survey(&l, false);
+		const cyc_finding *f = find(&l, cases[k].kind, CYC_FINDING_WARNING);
+		if (strcmp(cases[k].file, TILTS_1) == 0) assert_int_equal(f->i_series, 0);
+		cyc_finding_list_deinit(&l);
+	}
+	/* A phase plate, doses that differ as data sets do, and small angles on top of those of subtomograms. */
+	restore(NULL);
+	multiply(TILTS_1, "TS_01", "rlnDefocusU", 0.2);
+	multiply(TILTS_1, "TS_01", "rlnDefocusV", 0.2);
+	put(TILTS_1, "TS_01", "rlnPhaseShift", -1, "90");
+	multiply(TILTS_2, "TS_02", "rlnMicrographPreExposure", 2);
+	put(TOMOGRAMS, "global", "rlnTomoHand", -1, "1");
+	put(PARTICLES, "particles", "rlnAngleRot", -1, "2");
+	put(PARTICLES, "particles", "rlnAngleTilt", -1, "2");
+	put(PARTICLES, "particles", "rlnAnglePsi", -1, "2");
+	put(PARTICLES, "particles", "rlnTomoSubtomogramRot", -1, "30");
+	put(PARTICLES, "particles", "rlnTomoSubtomogramTilt", -1, "60");
+	put(PARTICLES, "particles", "rlnTomoSubtomogramPsi", -1, "0");
 	expect_nothing(false);
 }
 
@@ -473,6 +564,52 @@ static void pixels(void **state)
 }
 
 /* Images of one series with 16 times the grey values. */
+/* Copies of an image, in one series or two; of small projects all pixels are read. */
+static void copies_and_small_projects(void **state)
+{
+	(void)state;
+	cyc_finding_list l;
+	change_image(image_of(2), 1, 0, 0);
+	put(TILTS_1, "TS_01", "rlnMicrographName", 5, "other.mrc");
+	survey(&l, true);
+	const cyc_finding *f = find(&l, "image-twice", CYC_FINDING_WARNING);
+	assert_int_equal(f->i_series, 0);
+	assert_int_equal(f->row, 6);
+	assert_non_null(strstr(f->found, "row 3"));
+	cyc_finding_list_deinit(&l);
+	put(TILTS_1, "TS_01", "rlnCtfScalefactor", 5, "0");
+	expect_nothing(true);
+	restore(NULL);
+	put(TILTS_2, "TS_02", "rlnMicrographName", 5, "other.mrc");
+	survey(&l, true);
+	assert_int_equal(find(&l, "image-twice", CYC_FINDING_WARNING)->i_series, 1);
+	cyc_finding_list_deinit(&l);
+	/* A pixel of the fourth tilt is no number. */
+	restore(NULL);
+	cyc_volume *v = NULL;
+	ASSERT_OK(cyc_mrc_read(&v, temp_path(image_of(3))));
+	double n_pixels = 14.0 * v->nx * v->ny;
+	cyc_volume_destroy(&v);
+	change_image(image_of(3), 1, 0, 0);
+	char *bytes = NULL;
+	size_t n;
+	ASSERT_OK(cyc_read_file(&bytes, &n, temp_path("p/other.mrc")));
+	cyc_free(bytes);
+	FILE *file = fopen(temp_path("p/other.mrc"), "r+b");
+	assert_non_null(file);
+	const float no_number = (float)CYC_NAN;
+	assert_int_equal(fseek(file, (long)n - 4 * 1000, SEEK_SET), 0);
+	assert_int_equal(fwrite(&no_number, sizeof no_number, 1, file), 1);
+	assert_int_equal(fclose(file), 0);
+	put(TILTS_1, "TS_01", "rlnMicrographName", 3, "other.mrc");
+	survey_images_of(&l, false, n_pixels - 1);
+	assert_int_equal(cyc_finding_count(&l, CYC_FINDING_ERROR), 0);
+	cyc_finding_list_deinit(&l);
+	survey_images_of(&l, false, n_pixels);
+	assert_int_equal(find(&l, "image", CYC_FINDING_ERROR)->row, 4);
+	cyc_finding_list_deinit(&l);
+}
+
 static void grey_values(void **state)
 {
 	(void)state;
@@ -500,7 +637,8 @@ static void masks_and_folders(void **state)
 {
 	(void)state;
 	cyc_volume *v = NULL;
-	const char *root = temp_path("p");
+	char root[256];
+	snprintf(root, sizeof root, "%s", temp_path("p"));
 	ASSERT_OK(cyc_volume_create(&v, 16, 16, 16, 4));
 #define MASK() ASSERT_OK(cyc_mrc_write(temp_path("p/m.mrc"), v, 2, NULL))
 	MASK();
@@ -523,6 +661,16 @@ static void masks_and_folders(void **state)
 	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 4), CYC_E_DATA, "no pixel size");
 	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
 	ASSERT_OK(cyc_check_mask(root, NULL, "--mask", 16, 4));
+	/* All of the box is a mask, its corners alone are not; nor is a shell of a virus inverted. */
+	for (size_t i = 0; i < 4096; i++) v->data[i] = 1;
+	MASK();
+	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
+	v->data[8 + 16 * 8 + 256 * 8] = 0;
+	MASK();
+	ASSERT_FAILS(cyc_check_mask(root, "m.mrc", "--mask", 16, 0), CYC_E_DATA, "m.mrc", "is inverted");
+	v->data[4095] = 0;
+	MASK();
+	ASSERT_OK(cyc_check_mask(root, "m.mrc", "--mask", 16, 0));
 	ASSERT_FAILS(cyc_check_mask(root, "no.mrc", "--mask", 16, 4), CYC_E_IO, "no.mrc");
 	cyc_volume_destroy(&v);
 	ASSERT_OK(cyc_check_output(root, "new/job001/", 1e3));
@@ -567,12 +715,15 @@ int main(void)
 		TEST(impossible_values),
 		TEST(excluded_tilts_are_not_looked_at),
 		TEST(many_rows_are_one_finding),
+		TEST(a_scale_of_nearly_nothing),
 		TEST(tilts_without_a_defocus),
 		TEST(contradictions_and_labels),
+		TEST(other_units),
 		TEST(particles_twice),
 		TEST(coordinates),
 		TEST(images),
 		TEST(pixels),
+		TEST(copies_and_small_projects),
 		TEST(grey_values),
 		TEST(masks_and_folders),
 		TEST(jobs_stop_at_errors),
