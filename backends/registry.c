@@ -189,7 +189,7 @@ done:
 	return st;
 }
 
-static const void *address(const cyc_buffer *b) { return b ? b->address : NULL; }
+const void *cyc_buffer_address(const cyc_buffer *b) { return b ? b->address : NULL; }
 
 /* The body of every operation: check, open, call, close. */
 #define OPERATE(call)                                                                                        \
@@ -211,49 +211,37 @@ cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *imag
 	          spec->box_px, spec->box_binned);
 	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
 	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
-	OPERATE(be->ops->window(be->self, ft->address, address(image), nx, ny, at_px, n, spec));
+	OPERATE(be->ops->window(be->self, ft->address, cyc_buffer_address(image), nx, ny, at_px, n, spec));
 done:
 	return st;
 }
 
-cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns,
-                      const cyc_buffer *envelope, const double *turns_per_k2, int32_t n, int32_t s)
-{
-	return cyc_op_ctf_magnified(ctf, quadrature, be, turns, envelope, NULL, turns_per_k2, n, s);
-}
-
-cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be,
-                                const cyc_buffer *turns, const cyc_buffer *envelope, const cyc_buffer *k2,
-                                const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_ctf_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
-	argument(&l, turns, plane, sizeof(float));
-	argument(&l, envelope, plane, sizeof(float));
-	argument(&l, k2, plane, sizeof(float));
-	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns),
-	                     address(envelope), address(k2), turns_per_k2, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, quadrature, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->turns, plane, sizeof(float));
+	argument(&l, in->envelope, plane, sizeof(float));
+	argument(&l, in->k2, plane, sizeof(float));
+	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
-                           const cyc_buffer *phase, const cyc_buffer *whiten, const double *particle_weight,
-                           int32_t n, int32_t s)
+cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modulate_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->modulate(be->self, packed->address, address(ft), address(ctf), address(phase),
-	                          address(whiten), particle_weight, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	argument(&l, in->whiten, plane, sizeof(float));
+	OPERATE(be->ops->modulate(be->self, packed->address, in));
 done:
 	return st;
 }
@@ -273,26 +261,24 @@ cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->particle_image(be->self, images->address, address(ft), address(ctf), address(phase),
-	                                address(whiten), spec, n));
+	OPERATE(be->ops->particle_image(be->self, images->address, cyc_buffer_address(ft),
+	                                cyc_buffer_address(ctf), cyc_buffer_address(phase),
+	                                cyc_buffer_address(whiten), spec, n));
 done:
 	return st;
 }
 
-cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
-                       const cyc_buffer *share, const cyc_buffer *rest, bool is_premultiplied, int32_t n,
-                       int32_t s)
+cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, share, plane, sizeof(float));
-	argument(&l, rest, plane, sizeof(float));
-	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest),
-	                      is_premultiplied, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->share, plane, sizeof(float));
+	argument(&l, in->rest, plane, sizeof(float));
+	OPERATE(be->ops->pack(be->self, packed->address, in));
 done:
 	return st;
 }
@@ -309,66 +295,55 @@ cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_sum_s
 		          "slice %d: radius %d is not within 0 and %d", i, slices->radius[i], slices->s / 2);
 	CYC_CHECK(spec->ball->top < slices->s / 2 && spec->limit > 0 && spec->limit <= CYC_MOST_ADDED,
 	          CYC_E_INTERNAL, "sums of radius %d do not fit slices of %d px", spec->ball->radius, slices->s);
-	OPERATE(be->ops->slice_insert(be->self, sum->address, spec, address(packed), slices));
+	OPERATE(be->ops->slice_insert(be->self, sum->address, spec, cyc_buffer_address(packed), slices));
 done:
 	return st;
 }
 
-cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m,
-                                const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
-                                int32_t n, int32_t s)
+cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_slice_extract_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	argument(&l, ft, (size_t)n * cyc_half_count2(s), sizeof(cyc_cfloat));
-	argument(&l, reference, cyc_reference_count(m), sizeof(cyc_cfloat));
-	OPERATE(
-		be->ops->slice_extract(be->self, ft->address, address(reference), m, M, radius, use, select, n, s));
+	argument(&l, ft, (size_t)in->n * cyc_half_count2(in->s), sizeof(cyc_cfloat));
+	argument(&l, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat));
+	OPERATE(be->ops->slice_extract(be->self, ft->address, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft,
-                           const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *quadrature,
-                           const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select,
-                           int32_t n, int32_t s)
+cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_ctf_sums_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
+	size_t plane = cyc_half_count2(in->s), all = (size_t)in->n * plane;
 	argument(&l, sums, CYC_N_SUMS * plane, sizeof(double));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf),
-	                          address(quadrature), address(phase), radius, use, select, n, s));
+	argument(&l, in->ft, all, sizeof(cyc_cfloat));
+	argument(&l, in->prediction, all, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, all, sizeof(float));
+	argument(&l, in->quadrature, all, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	OPERATE(be->ops->ctf_sums(be->self, sums->address, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft,
-                            const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *phase,
-                            const cyc_buffer *weight, const cyc_buffer *self, int32_t radius,
-                            cyc_local_grid grid, int32_t n, int32_t s)
+cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_correlate_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	CYC_CHECK(grid.n > 0 && grid.n % 2 == 1 && grid.step_px > 0 && radius >= 0 && radius < s / 2,
-	          CYC_E_INTERNAL, "grid of %d points, radius %d", grid.n, radius);
-	argument(&l, maps, (size_t)n * (size_t)grid.n * (size_t)grid.n, sizeof(float));
-	argument(&l, curves, (size_t)n * CYC_N_CURVE, sizeof(double));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	argument(&l, weight, plane, sizeof(float));
-	argument(&l, self, plane, sizeof(float));
-	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, address(ft), address(prediction),
-	                           address(ctf), address(phase), address(weight), address(self), radius, grid, n,
-	                           s));
+	size_t plane = cyc_half_count2(in->s), n = (size_t)in->n, edge = (size_t)in->grid.n;
+	CYC_CHECK(in->grid.n > 0 && in->grid.n % 2 == 1 && in->grid.step_px > 0 && in->radius >= 0 &&
+	              in->radius < in->s / 2,
+	          CYC_E_INTERNAL, "grid of %d points, radius %d", in->grid.n, in->radius);
+	argument(&l, maps, n * edge * edge, sizeof(float));
+	argument(&l, curves, n * CYC_N_CURVE, sizeof(double));
+	argument(&l, in->ft, n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->prediction, n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, n * plane, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	argument(&l, in->weight, plane, sizeof(float));
+	argument(&l, in->self, plane, sizeof(float));
+	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, in));
 done:
 	return st;
 }
@@ -379,7 +354,7 @@ cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer
 	argument_list l = { .n = 0 };
 	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
 	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
-	OPERATE(be->ops->fft3_forward(be->self, ft->address, address(real), s));
+	OPERATE(be->ops->fft3_forward(be->self, ft->address, cyc_buffer_address(real), s));
 done:
 	return st;
 }

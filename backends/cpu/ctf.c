@@ -80,9 +80,14 @@ static cyc_status ctf_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
-                       const float *k2, const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const cyc_ctf_in *in)
 {
-	work a = { ctf, quadrature, turns, envelope, k2, turns_per_k2, s };
-	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);
+	work a = { .ctf = ctf,
+		       .quadrature = quadrature,
+		       .turns = cyc_buffer_address(in->turns),
+		       .envelope = cyc_buffer_address(in->envelope),
+		       .k2 = cyc_buffer_address(in->k2),
+		       .turns_per_k2 = in->turns_per_k2,
+		       .s = in->s };
+	return cyc_parallel_for(in->n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);
 }

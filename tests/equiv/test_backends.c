@@ -226,8 +226,11 @@ static void *run_ctf(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float)),
 			   *alone = up(be, NULL, all, sizeof(float));
 	float *both = NULL;
-	ASSERT_OK(cyc_op_ctf(c, q, be, turns, envelope, in->turns_per_k2, in->n, in->s));
-	ASSERT_OK(cyc_op_ctf(alone, NULL, be, turns, envelope, in->turns_per_k2, in->n, in->s));
+	const cyc_ctf_in ctf_in = {
+		.turns = turns, .envelope = envelope, .turns_per_k2 = in->turns_per_k2, .n = in->n, .s = in->s
+	};
+	ASSERT_OK(cyc_op_ctf(c, q, be, &ctf_in));
+	ASSERT_OK(cyc_op_ctf(alone, NULL, be, &ctf_in));
 	cyc_buffer_destroy(&turns);
 	cyc_buffer_destroy(&envelope);
 	void *hc = down(&c, &b1), *hq = down(&q, &b2), *ha = down(&alone, bytes);
@@ -250,8 +253,14 @@ static void *modulate(size_t *bytes, cyc_backend *be, const inputs *in, bool has
 			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)),
 			   *packed = up(be, in->packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL,
-	                          has_whiten ? whiten : NULL, has_weight ? in->weight : NULL, in->n, in->s));
+	const cyc_modulate_in modulate_in = { .ft = ft,
+		                                  .ctf = has_ctf ? ctf : NULL,
+		                                  .phase = has_phase ? phase : NULL,
+		                                  .whiten = has_whiten ? whiten : NULL,
+		                                  .particle_weight = has_weight ? in->weight : NULL,
+		                                  .n = in->n,
+		                                  .s = in->s };
+	ASSERT_OK(cyc_op_modulate(packed, be, &modulate_in));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&phase);
@@ -295,7 +304,14 @@ static void *pack(size_t *bytes, cyc_backend *be, const inputs *in, bool is_prem
 			   *share = up(be, in->envelope, in->plane, sizeof(float));
 	cyc_buffer *rest = up(be, in->envelope, in->plane, sizeof(float)),
 			   *packed = up(be, NULL, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	ASSERT_OK(cyc_op_pack(packed, be, ft, ctf, share, rest, is_premultiplied, in->n, in->s));
+	const cyc_pack_in pack_in = { .ft = ft,
+		                          .ctf = ctf,
+		                          .share = share,
+		                          .rest = rest,
+		                          .is_premultiplied = is_premultiplied,
+		                          .n = in->n,
+		                          .s = in->s };
+	ASSERT_OK(cyc_op_pack(packed, be, &pack_in));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&share);
@@ -339,7 +355,14 @@ static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
 {
 	cyc_buffer *reference = up(be, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat)),
 			   *ft = up(be, in->ft, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
-	ASSERT_OK(cyc_op_slice_extract(ft, be, reference, in->m, in->M, in->s / 2 - 2, in->use, 0, in->n, in->s));
+	const cyc_slice_extract_in extract_in = { .reference = reference,
+		                                      .m = in->m,
+		                                      .M = in->M,
+		                                      .radius = in->s / 2 - 2,
+		                                      .use = in->use,
+		                                      .n = in->n,
+		                                      .s = in->s };
+	ASSERT_OK(cyc_op_slice_extract(ft, be, &extract_in));
 	cyc_buffer_destroy(&reference);
 	return down(&ft, bytes);
 }
@@ -352,7 +375,16 @@ static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)),
 			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *sums = up(be, in->sums, CYC_N_SUMS * in->plane, sizeof(double));
-	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->use, 0, in->n, in->s));
+	const cyc_ctf_sums_in sums_in = { .ft = ft,
+		                              .prediction = v,
+		                              .ctf = c,
+		                              .quadrature = q,
+		                              .phase = phase,
+		                              .radius = in->s / 2 - 1,
+		                              .use = in->use,
+		                              .n = in->n,
+		                              .s = in->s };
+	ASSERT_OK(cyc_op_ctf_sums(sums, be, &sums_in));
 	cyc_buffer *const done[] = { ft, v, c, q, phase };
 	for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
 		cyc_buffer *b = done[i];
@@ -372,7 +404,13 @@ static void *run_ctf_magnified(size_t *bytes, cyc_backend *be, const inputs *in)
 			   *envelope = up(be, in->envelope, in->plane, sizeof(float)),
 			   *k2 = up(be, table, in->plane, sizeof(float));
 	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float));
-	ASSERT_OK(cyc_op_ctf_magnified(c, q, be, turns, envelope, k2, in->turns_per_k2, in->n, in->s));
+	const cyc_ctf_in ctf_in = { .turns = turns,
+		                        .envelope = envelope,
+		                        .k2 = k2,
+		                        .turns_per_k2 = in->turns_per_k2,
+		                        .n = in->n,
+		                        .s = in->s };
+	ASSERT_OK(cyc_op_ctf(c, q, be, &ctf_in));
 	cyc_buffer_destroy(&turns);
 	cyc_buffer_destroy(&envelope);
 	cyc_buffer_destroy(&k2);
@@ -416,8 +454,17 @@ static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t
 			   *w = up(be, weight, in->plane, sizeof(float)), *o = up(be, own, in->plane, sizeof(float));
 	cyc_buffer *maps = up(be, NULL, n_map, sizeof(float)),
 			   *curves = up(be, NULL, (size_t)in->n * CYC_N_CURVE, sizeof(double));
-	ASSERT_OK(cyc_op_correlate(maps, curves, be, ft, v, c, has_phase ? phase : NULL, w, has_own ? o : NULL,
-	                           radius, grid, in->n, in->s));
+	const cyc_correlate_in correlate_in = { .ft = ft,
+		                                    .prediction = v,
+		                                    .ctf = c,
+		                                    .phase = has_phase ? phase : NULL,
+		                                    .weight = w,
+		                                    .self = has_own ? o : NULL,
+		                                    .radius = radius,
+		                                    .grid = grid,
+		                                    .n = in->n,
+		                                    .s = in->s };
+	ASSERT_OK(cyc_op_correlate(maps, curves, be, &correlate_in));
 	cyc_buffer *const inputs_done[] = { ft, v, c, phase, w, o };
 	for (size_t i = 0; i < sizeof inputs_done / sizeof *inputs_done; i++) {
 		cyc_buffer *b = inputs_done[i];
