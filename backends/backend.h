@@ -3,8 +3,9 @@
  * The seam between the science and what runs the few heavy operations.
  *
  * Science modules hold buffers of a backend and call its operations on batches (the particles seen in one
- * tilt image); they never know who runs them. `cpu` is the readable reference; `strict` is a fake device with
- * its own memory, on which host code that touches device memory faults at once. An operation overwrites its
+ * tilt image); they never know who runs them. `cpu` is the readable reference; `cuda` is a plug-in for NVIDIA
+ * GPUs; `emulate` runs the kernels of the GPU on the host; `strict` is a fake device with its own memory, on
+ * which host code that touches device memory faults at once. An operation overwrites its
  * outputs fully unless it says "adds to". Same inputs give the same bits on one backend, whatever its number
  * of threads. Calls on one backend are serial. Arguments come in the order outputs, backend, inputs; more
  * inputs than a reader can tell apart at a call are members of a struct, which is read during the call only.
@@ -23,10 +24,18 @@ typedef struct cyc_backend cyc_backend;
 /** Memory of a backend; its address means nothing to host code. */
 typedef struct cyc_buffer cyc_buffer;
 
-/** @param name "cpu" or "strict"; NULL: cpu. @return CYC_E_DEVICE naming what there is for another name. */
+/**
+ * @param name  "cpu", "strict", "emulate" or "emulate:SEED" (of the order of blocks and lanes), "cuda" or
+ * "cuda:NUMBER" of the device, "auto": cuda where a device can be used, else cpu, and one line in the log if
+ * the plug-in is installed all the same. NULL: cpu
+ * @return CYC_E_DEVICE naming what there is for another name, CYC_E_UNSUPPORTED for a device that cannot be
+ * used, CYC_E_USAGE for options that make no sense
+ */
 CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
 /** Whether there is one of this name, for checks before a job begins. */
 CYC_MUST_CHECK cyc_status cyc_backend_check(const char *name);
+/** The backend whose bits a backend's results have, for keys: strict and emulate compute as cpu does. */
+const char *cyc_backend_bits(const char *name);
 void cyc_backend_close(cyc_backend **be);
 const char *cyc_backend_name(const cyc_backend *be);
 int cyc_backend_n_threads(const cyc_backend *be);
@@ -278,7 +287,8 @@ const void *cyc_buffer_address(const cyc_buffer *b);
  */
 struct cyc_backend_ops {
 	const char *name;
-	cyc_status (*create)(void **self, int n_threads);
+	/** @param[in] options  after the colon of the name, or "" */
+	cyc_status (*create)(void **self, int n_threads, const char *options);
 	void (*destroy)(void *self);
 	cyc_status (*alloc)(void *self, void **address, size_t bytes);
 	void (*free)(void *self, void *address, size_t bytes);

@@ -4,6 +4,7 @@
  * to the pixels.
  */
 #include "backends/cpu/cpu_internal.h"
+#include "backends/tables.h"
 
 #include <math.h>
 #include <string.h>
@@ -106,26 +107,6 @@ static cyc_status correlate_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* exp(2 pi i x d / s) of the displacements d of the grid, for each x and each y within the radius. */
-static void fill_tables(const work *a, float *ex, float *ey, double step_px)
-{
-	size_t width = (size_t)a->width, n_grid = (size_t)a->n_grid, nx = (size_t)(a->radius + 1) * width,
-		   ny = (size_t)(2 * a->radius + 1) * n_grid;
-	for (int32_t j = 0; j < a->n_grid; j++) {
-		double turn = 2 * CYC_PI * (j - a->n_grid / 2) * step_px / a->s;
-		for (int32_t x = 0; x <= a->radius; x++) {
-			float *to = ex + (size_t)x * width + (size_t)j;
-			to[0] = (float)cos(turn * x);
-			to[nx] = (float)sin(turn * x);
-		}
-		for (int32_t y = -a->radius; y <= a->radius; y++) {
-			float *to = ey + (size_t)(y + a->radius) * n_grid + (size_t)j;
-			to[0] = (float)cos(turn * y);
-			to[ny] = (float)sin(turn * y);
-		}
-	}
-}
-
 cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_correlate_in *in)
 {
 	cyc_status st = CYC_OK;
@@ -153,7 +134,8 @@ cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_
 		       .ex_im = ex + nx,
 		       .ey_re = ey,
 		       .ey_im = ey + ny };
-	fill_tables(&a, ex, ey, in->grid.step_px);
+	cyc__turn_table(ex, ex + nx, 0, in->radius, in->grid, (size_t)width, in->s);
+	cyc__turn_table(ey, ey + ny, -in->radius, in->radius, in->grid, (size_t)in->grid.n, in->s);
 	CYC_TRY(cyc__cpu_scratch(
 		cpu, in->n, (2 * sh + 2 * (size_t)width + (size_t)in->grid.n * (size_t)width) * sizeof(float)));
 	CYC_TRY(cyc_parallel_for(in->n, cpu->n_threads, correlate_task, &a));

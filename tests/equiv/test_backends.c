@@ -505,6 +505,71 @@ static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 	return down(&real, bytes);
 }
 
+/* The same with other arguments: what is left out, filled, cut off. */
+static void *run_window_partial(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec = (cyc_window_spec){
+		.box_px = in->s + 20, .box_binned = in->s, .is_partial = true, .radius = in->s / 4
+	};
+	return run_window(bytes, be, &other);
+}
+static void *run_window_whole(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec = (cyc_window_spec){ .box_px = in->s, .box_binned = in->s, .no_circle_crop = true };
+	return run_window(bytes, be, &other);
+}
+static void *run_window_filled(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec =
+		(cyc_window_spec){ .box_px = in->s, .box_binned = in->s, .no_circle_crop = true, .is_partial = true };
+	return run_window(bytes, be, &other);
+}
+static void *run_modulate_bare(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return modulate(bytes, be, in, false, false, false, false);
+}
+static void *run_particle_image_whole(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s, .edge_px = in->s, .factor = 2
+	};
+	return particle_image(bytes, be, in, &spec, false, false, false);
+}
+static void *run_particle_image_rim(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s - 4, .edge_px = in->s, .factor = 1
+	};
+	return particle_image(bytes, be, in, &spec, true, false, true);
+}
+static void *run_particle_image_uncropped(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s - 4, .edge_px = in->s - 4, .no_circle_crop = true, .factor = 1
+	};
+	return particle_image(bytes, be, in, &spec, true, true, false);
+}
+static void *run_pack_raw(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return pack(bytes, be, in, false);
+}
+static void *run_insert_all(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	cyc_ball *ball = NULL;
+	ASSERT_OK(cyc_ball_create(&ball, in->s / 2 - 1, in->s / 2 - 2));
+	void *sum = insert(bytes, be, in, false, 0, ball, -1);
+	cyc_ball_destroy(&ball);
+	return sum;
+}
+static void *run_correlate_bare(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	/* More displacements than a block has lanes. */
+	return correlate(bytes, be, in, in->s / 4, (cyc_local_grid){ 67, 0.05 }, false, false);
+}
+
 static const struct {
 	const char *name;
 	runner run;
@@ -519,8 +584,18 @@ static const struct {
 	               { "ctf_sums", run_sums },
 	               { "correlate", run_correlate },
 	               { "fft3_forward", run_fft3_forward },
-	               { "fft3_inverse", run_fft3_inverse } };
-static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 } };
+	               { "fft3_inverse", run_fft3_inverse },
+	               { "window, partial", run_window_partial },
+	               { "window, whole", run_window_whole },
+	               { "window, filled", run_window_filled },
+	               { "modulate, bare", run_modulate_bare },
+	               { "particle_image, whole", run_particle_image_whole },
+	               { "particle_image, with a rim", run_particle_image_rim },
+	               { "particle_image, uncropped", run_particle_image_uncropped },
+	               { "pack, not multiplied", run_pack_raw },
+	               { "slice_insert, all", run_insert_all },
+	               { "correlate, bare", run_correlate_bare } };
+static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 }, { 12, 150 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
 static void backends_and_threads_agree_bit_for_bit(void **state)
@@ -529,7 +604,10 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 	static const struct {
 		const char *name;
 		int n_threads;
-	} others[] = { { "cpu", 2 }, { "cpu", 3 }, { "strict", 1 }, { "strict", 2 } };
+	} others[] = { { "cpu", 2 },       { "cpu", 3 },       { "strict", 1 },    { "strict", 2 },
+		           { "emulate", 1 },   { "emulate", 2 },   { "emulate:1", 1 }, { "emulate:2", 1 },
+		           { "emulate:3", 2 }, { "emulate:4", 1 }, { "emulate:5", 1 }, { "emulate:6", 1 },
+		           { "emulate:7", 3 } };
 	for (int i = 0; i < N_SHAPES; i++) {
 		inputs *in = inputs_create(SHAPES[i][0], SHAPES[i][1]);
 		for (size_t k = 0; k < sizeof OPERATIONS / sizeof *OPERATIONS; k++) {
@@ -971,10 +1049,11 @@ static void insertion_does_not_depend_on_order(void **state)
 static void insertion_refuses_what_does_not_fit(void **state)
 {
 	(void)state;
-	for (int32_t n = 3; n <= 30; n += 27) {
-		inputs *in = inputs_create(16, n);
-		cyc_backend *be = cpu();
+	for (int32_t k = 0; k < 4; k++) {
+		inputs *in = inputs_create(16, k % 2 ? 30 : 3);
+		cyc_backend *be = NULL;
 		cyc_ball *ball = NULL;
+		ASSERT_OK(cyc_backend_open(&be, k / 2 ? "emulate" : "cpu", 2));
 		size_t bytes, count = (size_t)in->n * cyc_packed_count(in->s);
 		ASSERT_OK(cyc_ball_create(&ball, 8, 7));
 		cyc_sum_spec spec = { ball, -1, { 1 << 20, 1 << 20 }, 100 };
@@ -1191,9 +1270,9 @@ static void transforms_follow_their_definition(void **state)
 
 static void misuse_is_reported(void **state)
 {
-	static const char *const names[] = { "cpu", "strict" };
+	static const char *const names[] = { "cpu", "strict", "emulate" };
 	(void)state;
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < 3; k++) {
 		cyc_backend *be = NULL, *other = NULL;
 		cyc_buffer *image = NULL, *ft = NULL, *foreign = NULL;
 		float pixels[64] = { 0 }, *host, *again;
@@ -1254,8 +1333,12 @@ static void misuse_is_reported(void **state)
 		cyc_backend_close(&other);
 	}
 	cyc_backend *be = NULL;
-	ASSERT_STATUS(cyc_backend_open(&be, "cuda", 1), CYC_E_DEVICE,
-	              "'cuda' in this program; it has cpu and strict");
+	ASSERT_STATUS(cyc_backend_open(&be, "vulkan", 1), CYC_E_DEVICE,
+	              "'vulkan' in this program; it has cpu, cuda, auto");
+	assert_null(be);
+	ASSERT_STATUS(cyc_backend_open(&be, "emulate:x", 1), CYC_E_USAGE, "must be a whole number");
+	assert_null(be);
+	ASSERT_STATUS(cyc_backend_open(&be, "cpu:2", 1), CYC_E_USAGE, "has no options");
 	assert_null(be);
 }
 
@@ -1285,7 +1368,7 @@ static void device_memory_is_closed_to_the_host(void **state)
 	const struct cyc_backend_ops *ops = &cyc_backend_strict;
 	void *self = NULL, *p = NULL, *host = NULL;
 	char data[5000] = "data", back[5000];
-	ASSERT_OK(ops->create(&self, 1));
+	ASSERT_OK(ops->create(&self, 1, ""));
 	ASSERT_OK(ops->alloc(self, &p, sizeof data));
 	assert_int_equal(touched(p, false), SIGSEGV);
 	ASSERT_OK(ops->upload(self, p, data, sizeof data));
