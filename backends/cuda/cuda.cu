@@ -121,9 +121,14 @@ static cyc_device_result open_(void **out, const char *options, int32_t, char *w
 	}
 	cudaError_t e = cudaGetDeviceCount(&n_devices);
 	(void)cudaDriverGetVersion(&driver);
+	if (driver == 0) {
+		snprintf(why, n_why, "no NVIDIA GPU can be used: there is no driver on this machine");
+		return CYC_DEVICE_UNUSABLE;
+	}
 	if (e != cudaSuccess || n_devices == 0) {
-		snprintf(why, n_why, "no NVIDIA GPU can be used: %s (driver for CUDA %d.%d, built for CUDA %d.%d)",
-		         e == cudaSuccess ? "there is none" : cudaGetErrorString(e), driver / 1000,
+		snprintf(why, n_why,
+		         "no NVIDIA GPU can be used: %s; the driver is for CUDA %d.%d, this was built for %d.%d",
+		         e == cudaSuccess ? "none is there" : cudaGetErrorString(e), driver / 1000,
 		         driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
 		return CYC_DEVICE_UNUSABLE;
 	}

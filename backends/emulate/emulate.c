@@ -25,6 +25,8 @@ CYC_KERNEL_LIST(CYC_EMULATE_RUN)
 #define CYC_EMULATE_ROW(name, lanes) [CYC_KERNEL_##name] = { run_##name, lanes, sizeof(cyc_##name##_shared) },
 static const cyc_emulated_kernel KERNELS[CYC_N_KERNELS] = { CYC_KERNEL_LIST(CYC_EMULATE_ROW) };
 
+const cyc_emulated_kernel *cyc__emulated_kernel(cyc_kernel_id kernel) { return &KERNELS[kernel]; }
+
 /* ---------------------------------------------------------------- order */
 
 enum { MOST_LANES = 1024, N_ORDERS = 16, BLOCKS_AT_ONCE = 16, POISON = 0xff };

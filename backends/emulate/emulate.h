@@ -2,7 +2,7 @@
 #ifndef CYC_EMULATE_H
 #define CYC_EMULATE_H
 
-#include "backends/kernels/dialect.h"
+#include "backends/device/device_api.h"
 #include "cyclotomo/base.h"
 
 typedef struct {
@@ -11,6 +11,8 @@ typedef struct {
 	size_t shared_bytes;
 } cyc_emulated_kernel;
 
+/** A kernel of the list. */
+const cyc_emulated_kernel *cyc__emulated_kernel(cyc_kernel_id kernel);
 /** Run all blocks of a kernel, blocks and lanes in the order of a seed, blocks on n_threads threads. */
 CYC_MUST_CHECK cyc_status cyc__emulate_launch(const cyc_emulated_kernel *kernel, const void *args,
                                               int64_t n_blocks, uint64_t seed, int n_threads);

@@ -58,6 +58,12 @@ refused 3 "needs the plug-in" --backend cuda
 grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
 refused 3 "needs the plug-in" --backend cuda
+if command -v cc >/dev/null; then # a plug-in of another version
+	echo 'const void *cyc_device_plugin_1(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
+	cc -w -shared -fPIC other.c -o libcyclotomo_cuda.so
+	refused 3 "belongs to another version" --backend cuda
+	echo "no library" >libcyclotomo_cuda.so
+fi
 "$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --sym O --taper 3 --o auto/R --backend auto >/dev/null 2>log ||
 	fail "reconstruct --backend auto"
 [ "$(grep -c 'Computing on the processor' log)" = 1 ] || fail "auto does not say once that it computes on the processor"
@@ -66,4 +72,11 @@ rm libcyclotomo_cuda.so
 "$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --sym O --taper 3 --o auto/R2 --backend auto >/dev/null 2>log ||
 	fail "reconstruct --backend auto without a plug-in"
 ! grep -q 'Computing on' log || fail "auto without a plug-in mentions GPUs"
+
+# The plug-in that was built beside the program, on a machine without a driver.
+unset CYCLOTOMO_CUDA_PLUGIN
+if [ -e "$(dirname "$cyclotomo")/libcyclotomo_cuda.so" ] && [ ! -e /proc/driver/nvidia/version ]; then
+	refused 3 "no NVIDIA GPU can be used" --backend cuda
+	refused 2 "must be a whole number" --backend cuda:first
+fi
 echo "all passed"

@@ -573,28 +573,29 @@ static void *run_correlate_bare(size_t *bytes, cyc_backend *be, const inputs *in
 static const struct {
 	const char *name;
 	runner run;
-} OPERATIONS[] = { { "window", run_window },
-	               { "ctf", run_ctf },
-	               { "ctf_magnified", run_ctf_magnified },
-	               { "modulate", run_modulate },
-	               { "particle_image", run_particle_image },
-	               { "pack", run_pack },
-	               { "slice_insert", run_insert },
-	               { "slice_extract", run_extract },
-	               { "ctf_sums", run_sums },
-	               { "correlate", run_correlate },
-	               { "fft3_forward", run_fft3_forward },
-	               { "fft3_inverse", run_fft3_inverse },
-	               { "window, partial", run_window_partial },
-	               { "window, whole", run_window_whole },
-	               { "window, filled", run_window_filled },
-	               { "modulate, bare", run_modulate_bare },
-	               { "particle_image, whole", run_particle_image_whole },
-	               { "particle_image, with a rim", run_particle_image_rim },
-	               { "particle_image, uncropped", run_particle_image_uncropped },
-	               { "pack, not multiplied", run_pack_raw },
-	               { "slice_insert, all", run_insert_all },
-	               { "correlate, bare", run_correlate_bare } };
+	bool has_transform; /* whose rounding differs from library to library; the results are floats */
+} OPERATIONS[] = { { "window", run_window, true },
+	               { "ctf", run_ctf, false },
+	               { "ctf_magnified", run_ctf_magnified, false },
+	               { "modulate", run_modulate, false },
+	               { "particle_image", run_particle_image, true },
+	               { "pack", run_pack, false },
+	               { "slice_insert", run_insert, false },
+	               { "slice_extract", run_extract, false },
+	               { "ctf_sums", run_sums, false },
+	               { "correlate", run_correlate, false },
+	               { "fft3_forward", run_fft3_forward, true },
+	               { "fft3_inverse", run_fft3_inverse, true },
+	               { "window, partial", run_window_partial, true },
+	               { "window, whole", run_window_whole, true },
+	               { "window, filled", run_window_filled, true },
+	               { "modulate, bare", run_modulate_bare, false },
+	               { "particle_image, whole", run_particle_image_whole, true },
+	               { "particle_image, with a rim", run_particle_image_rim, true },
+	               { "particle_image, uncropped", run_particle_image_uncropped, true },
+	               { "pack, not multiplied", run_pack_raw, false },
+	               { "slice_insert, all", run_insert_all, false },
+	               { "correlate, bare", run_correlate_bare, false } };
 static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 }, { 12, 150 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
@@ -635,6 +636,66 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 			cyc_free(wanted);
 		}
 		inputs_destroy(in);
+	}
+}
+
+/*
+ * Largest difference of a transform of another library, over the largest value: a few roundings of single
+ * precision, as for the formulae below.
+ */
+static const double TRANSFORM_BOUND = 4e-6;
+
+static void close_floats(const char *what, const char *backend, const float *got, const float *wanted,
+                         size_t n)
+{
+	double scale = 0, worst = 0;
+	for (size_t i = 0; i < n; i++) {
+		double d = fabs((double)got[i] - (double)wanted[i]);
+		scale = fmax(scale, fabs((double)wanted[i]));
+		if (!(d <= worst)) worst = d;
+	}
+	if (!(worst <= TRANSFORM_BOUND * scale))
+		fail_msg("%s on %s: differs by %.3g of the largest value", what, backend, worst / scale);
+}
+
+/* The bits of cpu for operations without a transform, a bound for those with one, twice the same bits for
+ * all. Without a GPU only `emulate` is here to be compared. */
+static void devices_agree_with_cpu(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "emulate", "cuda" };
+	for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+		cyc_backend *device = NULL, *be = NULL;
+		if (cyc_backend_open(&device, names[k], 2) != CYC_OK) {
+			print_message("not compared: %s\n", cyc_error_get()->message);
+			cyc_error_clear();
+			assert_string_equal(names[k], "cuda");
+			continue;
+		}
+		ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+		for (int i = 0; i < N_SHAPES; i++) {
+			inputs *in = inputs_create(SHAPES[i][0], SHAPES[i][1]);
+			for (size_t j = 0; j < sizeof OPERATIONS / sizeof *OPERATIONS; j++) {
+				size_t n_wanted, n, n_again;
+				void *wanted = OPERATIONS[j].run(&n_wanted, be, in), *got = OPERATIONS[j].run(&n, device, in),
+					 *again = OPERATIONS[j].run(&n_again, device, in);
+				assert_int_equal(n, n_wanted);
+				assert_int_equal(n_again, n_wanted);
+				if (memcmp(got, again, n) != 0)
+					fail_msg("%s on %s is not the same twice", OPERATIONS[j].name, names[k]);
+				if (OPERATIONS[j].has_transform)
+					close_floats(OPERATIONS[j].name, names[k], got, wanted, n / sizeof(float));
+				else if (memcmp(got, wanted, n) != 0)
+					fail_msg("%s on %s, box %d, %d particles: other bits than cpu", OPERATIONS[j].name,
+					         names[k], in->s, in->n);
+				cyc_free(wanted);
+				cyc_free(got);
+				cyc_free(again);
+			}
+			inputs_destroy(in);
+		}
+		cyc_backend_close(&device);
+		cyc_backend_close(&be);
 	}
 }
 
@@ -1383,16 +1444,43 @@ static void device_memory_is_closed_to_the_host(void **state)
 	ASSERT_OK(ops->unmap(self, host, p, sizeof data));
 	ops->enter(self, p, sizeof data);
 	assert_int_equal(touched(p, true), 0);
+	/* What follows it is closed all the same; it begins at the next multiple of 64 bytes. */
+	assert_int_equal(touched((char *)p + 5055, true), 0);
+	assert_int_equal(touched((char *)p + 5056, true), SIGSEGV);
 	ops->leave(self, p, sizeof data);
 	assert_int_equal(touched(p, true), SIGSEGV);
 	ops->free(self, p, sizeof data);
 	ops->destroy(self);
 }
 
+static void emulated_memory_is_closed_to_the_host(void **state)
+{
+	(void)state;
+	if (HAS_SANITIZER) skip();
+	cyc_backend *be = NULL;
+	cyc_buffer *b = NULL;
+	char data[300] = "data", *host;
+	void *p;
+	ASSERT_OK(cyc_backend_open(&be, "emulate", 1));
+	ASSERT_OK(cyc_buffer_create(&b, be, sizeof data, 1));
+	const void *address = cyc_buffer_address(b);
+	memcpy(&p, &address, sizeof p);
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_upload(b, data, sizeof data));
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_map(&host, b));
+	assert_string_equal(host, "data");
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_unmap(b));
+	cyc_buffer_destroy(&b);
+	cyc_backend_close(&be);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backends_and_threads_agree_bit_for_bit),
+		cmocka_unit_test(devices_agree_with_cpu),
 		cmocka_unit_test(window_is_a_cut_and_a_transform),
 		cmocka_unit_test(ctf_is_a_sine),
 		cmocka_unit_test(modulate_packs_data_and_weights),
@@ -1407,6 +1495,7 @@ int main(void)
 		cmocka_unit_test(transforms_follow_their_definition),
 		cmocka_unit_test(misuse_is_reported),
 		cmocka_unit_test(device_memory_is_closed_to_the_host),
+		cmocka_unit_test(emulated_memory_is_closed_to_the_host),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
