@@ -23,7 +23,7 @@ elseif(CYC_CUDA)
   # Products and sums are not contracted: the arithmetic is that of the host. Libraries are shared: a static cudart beside a shared
   # cuFFT would have a current device of its own.
   set(CYC_NVCC_FLAGS -O3 -std=c++17 -fmad=false --cudart=shared -Xcompiler=-fPIC,-ffp-contract=off,-fvisibility=hidden,-Wall
-    -I${CMAKE_CURRENT_SOURCE_DIR} -I${CMAKE_CURRENT_SOURCE_DIR}/include)
+    -DCYC_PLUGIN_VERSION="${PROJECT_VERSION}" -I${CMAKE_CURRENT_SOURCE_DIR} -I${CMAKE_CURRENT_SOURCE_DIR}/include)
   foreach(architecture ${CYC_CUDA_ARCHITECTURES})
     list(APPEND CYC_NVCC_FLAGS -gencode=arch=compute_${architecture},code=sm_${architecture})
   endforeach()

@@ -8,7 +8,7 @@ nvcc=${1:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 [ -x "$nvcc" ] || { echo "no nvcc"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-flags=(-O3 -std=c++17 -fmad=false --Werror=all-warnings -I. -Iinclude)
+flags=(-O3 -std=c++17 -fmad=false --Werror=all-warnings -DCYC_PLUGIN_VERSION='"0"' -I. -Iinclude)
 "$nvcc" "${flags[@]}" -arch=compute_80 -ptx backends/cuda/cuda.cu -o "$work/cuda.ptx"
 n_kernels=$(grep -c '^\.entry\|\.visible \.entry' "$work/cuda.ptx")
 n_fma=$(grep -c 'fma\.' "$work/cuda.ptx" || true)

@@ -78,6 +78,9 @@ static const char *fft_error(cufftResult r)
 	}
 }
 
+/* The current device is one per thread of the host. */
+static cyc_device_result use(device *d) { return result_of(d, cudaSetDevice(d->number), "selecting it"); }
+
 static cyc_device_result fft_result_of(device *d, cufftResult r, int32_t s)
 {
 	if (r == CUFFT_SUCCESS) return CYC_DEVICE_OK;
@@ -186,17 +189,26 @@ static void free_(void *self, void *address, size_t)
 
 static cyc_device_result fill(void *self, void *address, int32_t byte, size_t bytes)
 {
-	return result_of((device *)self, cudaMemset(address, byte, bytes), "memory");
+	device *d = (device *)self;
+	cyc_device_result r = use(d);
+	return r != CYC_DEVICE_OK ? r : result_of(d, cudaMemset(address, byte, bytes), "memory");
 }
 
 static cyc_device_result upload(void *self, void *address, const void *host, size_t bytes)
 {
-	return result_of((device *)self, cudaMemcpy(address, host, bytes, cudaMemcpyHostToDevice), "copy");
+	device *d = (device *)self;
+	cyc_device_result r = use(d);
+	return r != CYC_DEVICE_OK
+	           ? r
+	           : result_of(d, cudaMemcpy(address, host, bytes, cudaMemcpyHostToDevice), "copy");
 }
 
 static cyc_device_result download(void *self, void *host, const void *address, size_t bytes)
 {
-	return result_of((device *)self, cudaMemcpy(host, address, bytes, cudaMemcpyDeviceToHost),
+	device *d = (device *)self;
+	cyc_device_result r = use(d);
+	if (r != CYC_DEVICE_OK) return r;
+	return result_of(d, cudaMemcpy(host, address, bytes, cudaMemcpyDeviceToHost),
 	                 "copy from the GPU, or a kernel before it");
 }
 
@@ -209,6 +221,8 @@ static cyc_device_result launch(void *self, cyc_kernel_id kernel, const void *ar
 		snprintf(d->what, sizeof d->what, "kernel %d with %lld blocks", (int)kernel, (long long)n_blocks);
 		return CYC_DEVICE_FAILED;
 	}
+	cyc_device_result r = use(d);
+	if (r != CYC_DEVICE_OK) return r;
 	f(args, (unsigned)n_blocks);
 	return result_of(d, cudaGetLastError(), "launch");
 }
@@ -285,7 +299,8 @@ static cyc_device_result fft2(void *self, const cyc_fft2_call *c)
 {
 	device *d = (device *)self;
 	plan p = wanted_plan(c->is_forward, c->s, c->n, 2, c->real_distance, c->ft_distance);
-	return fft_result_of(d, transform(d, &p, c->real, c->ft), c->s);
+	cyc_device_result r = use(d);
+	return r != CYC_DEVICE_OK ? r : fft_result_of(d, transform(d, &p, c->real, c->ft), c->s);
 }
 
 static cyc_device_result fft3(void *self, const cyc_fft3_call *c)
@@ -293,7 +308,8 @@ static cyc_device_result fft3(void *self, const cyc_fft3_call *c)
 	device *d = (device *)self;
 	int64_t s = c->s, n_real = s * s * s;
 	plan p = wanted_plan(c->is_forward, c->s, 1, 3, 1, 1); /* distances of a batch of one */
-	cyc_device_result r = fft_result_of(d, transform(d, &p, c->real, c->ft), c->s);
+	cyc_device_result r = use(d);
+	if (r == CYC_DEVICE_OK) r = fft_result_of(d, transform(d, &p, c->real, c->ft), c->s);
 	if (r != CYC_DEVICE_OK || c->is_forward) return r;
 	cyc_scale_args a = { c->real, (float)(1.0 / ((double)s * (double)s * (double)s)), n_real };
 	return launch(self, CYC_KERNEL_scale, &a, cyc_n_blocks(n_real, CYC_SCALE_LANES));
@@ -307,6 +323,7 @@ extern "C" __attribute__((visibility("default"))) const cyc_device_api *cyc_devi
 	if (abi != CYC_DEVICE_ABI) return nullptr;
 	memset(&api, 0, sizeof api);
 	api.abi = CYC_DEVICE_ABI;
+	api.version = CYC_PLUGIN_VERSION;
 #define CYC_CUDA_BYTES(name, lanes) api.kernel_bytes[CYC_KERNEL_##name] = (int32_t)sizeof(cyc_##name##_args);
 	CYC_KERNEL_LIST(CYC_CUDA_BYTES)
 	api.open = open_;

@@ -5,7 +5,7 @@
 #include "backends/cuda/loader.h"
 
 #include "backends/device/device.h"
-#include "backends/kernels/kernels.h"
+#include "cyclotomo/version.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -50,7 +50,8 @@ static bool is_of_this_program(const cyc_device_api *api)
 {
 #define CYC_KERNEL_BYTES(name, lanes) [CYC_KERNEL_##name] = sizeof(cyc_##name##_args),
 	static const int32_t BYTES[CYC_N_KERNELS] = { CYC_KERNEL_LIST(CYC_KERNEL_BYTES) };
-	return api && api->abi == CYC_DEVICE_ABI && memcmp(api->kernel_bytes, BYTES, sizeof BYTES) == 0;
+	return api && api->abi == CYC_DEVICE_ABI && strcmp(api->version, CYCLOTOMO_VERSION) == 0 &&
+	       memcmp(api->kernel_bytes, BYTES, sizeof BYTES) == 0;
 }
 
 static cyc_status load(void)

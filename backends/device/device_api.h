@@ -10,11 +10,11 @@
 #ifndef CYC_DEVICE_API_H
 #define CYC_DEVICE_API_H
 
-#include "backends/kernels/dialect.h"
+#include "backends/kernels/kernels.h"
 
 #include <stddef.h>
 
-/** Changed with anything in this file or in the arguments of a kernel. */
+/** Changed with anything in this file. */
 enum { CYC_DEVICE_ABI = 1 };
 
 typedef enum {
@@ -25,26 +25,9 @@ typedef enum {
 	CYC_DEVICE_FAILED,
 } cyc_device_result;
 
-/** The kernels of kernels/kernels.h, by number. */
-typedef enum {
-	CYC_KERNEL_any,
-	CYC_KERNEL_correlate_maps,
-	CYC_KERNEL_correlate_rows,
-	CYC_KERNEL_ctf,
-	CYC_KERNEL_ctf_sums,
-	CYC_KERNEL_image_cut,
-	CYC_KERNEL_image_means,
-	CYC_KERNEL_image_weigh,
-	CYC_KERNEL_modulate,
-	CYC_KERNEL_pack,
-	CYC_KERNEL_scale,
-	CYC_KERNEL_slice_extract,
-	CYC_KERNEL_slice_insert,
-	CYC_KERNEL_window_cut,
-	CYC_KERNEL_window_means,
-	CYC_KERNEL_window_turn,
-	CYC_N_KERNELS
-} cyc_kernel_id;
+/** The kernels, by number. */
+#define CYC_KERNEL_ID(name, lanes) CYC_KERNEL_##name,
+typedef enum { CYC_KERNEL_LIST(CYC_KERNEL_ID) CYC_N_KERNELS } cyc_kernel_id;
 
 /** Unscaled transforms of n planes: s x s real, s x (s/2 + 1) complex; distances in values of their kind. */
 typedef struct {
@@ -65,7 +48,8 @@ typedef struct {
 
 typedef struct {
 	int32_t abi;                         /**< CYC_DEVICE_ABI */
-	int32_t kernel_bytes[CYC_N_KERNELS]; /**< of their arguments: both sides were built from one source */
+	const char *version;                 /**< of the program that it was built with, and: */
+	int32_t kernel_bytes[CYC_N_KERNELS]; /**< size of the arguments of each kernel */
 	/**
 	 * @param[in]  options  after the colon of the backend's name, or ""
 	 * @param[out] why      of a failure, one line

@@ -8,7 +8,7 @@
 
 #include "backends/device/device.h"
 #include "backends/guarded.h"
-#include "backends/kernels/kernels.h"
+#include "cyclotomo/version.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -333,6 +333,7 @@ done:
 #define CYC_EMULATE_BYTES(name, lanes) [CYC_KERNEL_##name] = sizeof(cyc_##name##_args),
 static const cyc_device_api API = {
 	.abi = CYC_DEVICE_ABI,
+	.version = CYCLOTOMO_VERSION,
 	.kernel_bytes = { CYC_KERNEL_LIST(CYC_EMULATE_BYTES) },
 	.open = open_,
 	.close = close_,

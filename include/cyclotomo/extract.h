@@ -37,7 +37,7 @@ typedef struct {
 	double cutoff_frac;    /**< 3D: frequencies whose dose weight is at or below this are not inserted */
 	bool resume; /**< keep the files that an interrupted run with the same input and options has finished */
 	int32_t n_threads;
-	const char *backend; /**< "cpu" or "strict" */
+	const char *backend; /**< as for cyc_backend_open() */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_extract_options;
 extern const cyc_option_table cyc_extract_table;

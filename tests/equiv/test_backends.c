@@ -1476,7 +1476,8 @@ static void emulated_memory_is_closed_to_the_host(void **state)
 	cyc_backend_close(&be);
 }
 
-int main(void)
+/* With the name of a test, only that one. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backends_and_threads_agree_bit_for_bit),
@@ -1497,5 +1498,6 @@ int main(void)
 		cmocka_unit_test(device_memory_is_closed_to_the_host),
 		cmocka_unit_test(emulated_memory_is_closed_to_the_host),
 	};
+	if (argc > 1) cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
