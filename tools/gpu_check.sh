@@ -7,7 +7,7 @@
 # FOLDER is for results (default: a temporary one, removed at the end).
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
-backend=cuda size=(--preset large --series 1 --particles 300) box=256
+backend=cuda size=(--preset large --series 1 --particles 300) box=160
 if [ "${1:-}" = --rehearse ]; then
 	backend=emulate size=(--preset tiny --series 2 --tilts 9 --particles 6) box=32
 	shift
@@ -77,7 +77,7 @@ jobs_of() {
 	both ctfrefine "$p" "--tolerance 1e-2 --column rlnDefocusU=1,rlnDefocusV=1 --ignore rlnTomoTiltSeriesStarFile" tomograms.star ctfrefine --i cpu/reconstruct/optimisation_set.star --mask mask_align.mrc --b "$b"
 	both polish "$p" "--tolerance 1e-2" particles.star polish --i cpu/reconstruct/optimisation_set.star --mask mask_align.mrc --b "$b"
 	both extract "$p" "--tolerance 1e-2 --ignore rlnImageName" particles.star extract --i optimisation_set.star --stacks --b "$b"
-	both refine "$p" "--tolerance 1e-2" particles.star refine --i cpu/reconstruct/optimisation_set.star --mask mask_align.mrc --b "$b" --sym O --iterations 1
+	both refine "$p" "--tolerance 1e-2 --ignore rlnImageName" run_data.star refine --i cpu/reconstruct/optimisation_set.star --mask mask_align.mrc --b "$b" --sym O --iterations 1
 }
 "$cyclotomo" simulate -q --preset tiny --sym O --series 2 --tilts 21 --tilt-step 5 --particles 12 --o small >/dev/null
 jobs_of small 32
