@@ -17,11 +17,11 @@ import sys
 
 # Lowest first; folders on one line do not see each other.
 LAYERS = [
-    ["base"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["stacks", "report"], ["map"], ["slice"], ["refine"], ["halfmaps"],
-    ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check", "import"], ["refine3d", "joint"], ["cycle"], ["cli"],
+    ["base"], ["ranks"], ["geom"], ["array"], ["io", "optics"], ["backends"], ["project"], ["tilt"], ["survey"], ["images", "report"], ["map"], ["reference"], ["halfmaps"],
+    ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check", "import"], ["refine3d", "joint"], ["run"], ["summary"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.
-HEADER_LAYER = {"status": "base", "json": "base", "options": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project"}
+HEADER_LAYER = {"status": "base", "json": "base", "options": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project", "stacks": "images", "cycle": "run"}
 # (folder that includes, header): why it may.
 EXCEPTIONS = {
     ("project", "cyclotomo/compare.h"): "compare.h has the comparison of maps (map) and that of STAR files (project)",

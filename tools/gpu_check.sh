@@ -38,7 +38,7 @@ cmake -S "$source" -B "$build" -G Ninja "${options[@]}" >"$work/log" 2>&1 && cma
 row "build" ok
 step "kernels: no spills, no fma" 120 "$source/tools/check_cuda.sh"
 cyclotomo=$build/cyclotomo
-export CYCLOTOMO_CUDA_PLUGIN=$build/libcyclotomo_cuda.so
+export CYCLOTOMO_PLUGINS=$build
 
 # 2, 3. The test says so if it has found no GPU.
 cd "$source/tests"

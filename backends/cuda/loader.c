@@ -7,43 +7,13 @@
 #include "backends/device/device.h"
 #include "cyclotomo/version.h"
 
-#include <dlfcn.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PLUGIN "libcyclotomo_cuda.so"
 
 static pthread_mutex_t g_mutex = PTHREAD_MUTEX_INITIALIZER;
 static const cyc_device_api *g_api; /* stays open until the process ends */
-
-/* Where the plug-in may lie: what CYCLOTOMO_CUDA_PLUGIN names, else beside the program or in the library
- * folders of its prefix. NULL if it is in none; the system's search path is left then. */
-static cyc_status find_plugin(char **out)
-{
-	cyc_status st = CYC_OK;
-	static const char *const PLACES[] = { "", "../lib/cyclotomo/", "../lib/", "../lib64/cyclotomo/" };
-	const char *named = getenv("CYCLOTOMO_CUDA_PLUGIN");
-	char exe[4096], *folder = NULL;
-	ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-	*out = NULL;
-	if (named && named[0]) {
-		CYC_TRY(cyc_strdup(out, named));
-		goto done;
-	}
-	exe[n > 0 ? n : 0] = 0;
-	CYC_TRY(cyc_path_dir(&folder, exe));
-	for (size_t i = 0; i < sizeof PLACES / sizeof *PLACES && folder[0]; i++) {
-		CYC_TRY(cyc_reprintf(out, "%s%s" PLUGIN, folder, PLACES[i]));
-		if (cyc_path_exists(*out)) goto done;
-	}
-	cyc_free(*out);
-	*out = NULL;
-done:
-	cyc_free(folder);
-	return st;
-}
 
 /* Both sides must have been built from one source. */
 static bool is_of_this_program(const cyc_device_api *api)
@@ -57,20 +27,16 @@ static bool is_of_this_program(const cyc_device_api *api)
 static cyc_status load(void)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
+	char reason[512];
 	cyc_device_plugin entry = NULL;
-	CYC_TRY(find_plugin(&path));
-	void *library = dlopen(path ? path : PLUGIN, RTLD_NOW | RTLD_LOCAL);
-	CYC_CHECK(library, CYC_E_UNSUPPORTED, "the backend cuda needs the plug-in " PLUGIN ": %s", dlerror());
-	void *symbol = dlsym(library, CYC_DEVICE_PLUGIN);
+	void *symbol = cyc_plugin_symbol(PLUGIN, CYC_DEVICE_PLUGIN, reason, sizeof reason);
+	CYC_CHECK(symbol, CYC_E_UNSUPPORTED, "the backend cuda needs the plug-in " PLUGIN ": %s", reason);
 	memcpy(&entry, &symbol, sizeof entry);
-	const cyc_device_api *api = entry ? entry(CYC_DEVICE_ABI) : NULL;
-	if (is_of_this_program(api)) g_api = api;
-	else dlclose(library);
-	CYC_CHECK(g_api, CYC_E_UNSUPPORTED, "the plug-in %s belongs to another version of this program",
-	          path ? path : PLUGIN);
+	const cyc_device_api *api = entry(CYC_DEVICE_ABI);
+	CYC_CHECK(is_of_this_program(api), CYC_E_UNSUPPORTED,
+	          "the plug-in " PLUGIN " belongs to another version of this program");
+	g_api = api;
 done:
-	cyc_free(path);
 	return st;
 }
 
@@ -86,16 +52,4 @@ done:
 	return st;
 }
 
-bool cyc__cuda_is_installed(void)
-{
-	char *path = NULL;
-	bool is_found = false;
-	pthread_mutex_lock(&g_mutex);
-	is_found = g_api != NULL;
-	pthread_mutex_unlock(&g_mutex);
-	if (is_found) return true;
-	if (find_plugin(&path) != CYC_OK) cyc_error_clear();
-	is_found = path && cyc_path_exists(path);
-	cyc_free(path);
-	return is_found;
-}
+bool cyc__cuda_is_installed(void) { return cyc_plugin_exists(PLUGIN); }

@@ -49,7 +49,7 @@ typedef struct {
 	int32_t n_threads;
 	const char *backend;
 	struct cyc_image_cache
-		*images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
+		*images; /**< images kept from another job, see cyclotomo/images.h; NULL: none. Borrowed */
 	bool no_figures;
 	bool dry_run;
 } cyc_ctfrefine_options;

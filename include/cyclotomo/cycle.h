@@ -40,7 +40,7 @@ typedef enum { CYC_DUPLICATES_REMOVE, CYC_DUPLICATES_REFUSE, CYC_DUPLICATES_KEEP
 /**
  * Options of the run itself, which are the same for all jobs, and those of each job. Of a job's options the
  * cycle sets its files and the members with a namesake here (box, crop, symmetry, whole_windows, threads,
- * backend, figures), and resume; see the table (src/cycle/cycle_options.c).
+ * backend, figures), and resume; see the table (src/run/cycle_options.c).
  */
 typedef struct {
 	cyc_project_input input;

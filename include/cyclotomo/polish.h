@@ -48,7 +48,7 @@ typedef struct {
 	int32_t n_threads;
 	const char *backend;
 	struct cyc_image_cache
-		*images; /**< images kept from another job, see cyclotomo/tilt.h; NULL: none. Borrowed */
+		*images; /**< images kept from another job, see cyclotomo/images.h; NULL: none. Borrowed */
 	bool no_figures, dry_run;
 } cyc_polish_options;
 extern const cyc_option_table cyc_polish_table;

@@ -8,6 +8,7 @@
 
 #include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
+#include "cyclotomo/ranks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -49,6 +50,7 @@ typedef struct {
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_reconstruct_options;
 extern const cyc_option_table cyc_reconstruct_table;
+extern const cyc_rank_job cyc_reconstruct_rank_job;
 void cyc_reconstruct_options_default(cyc_reconstruct_options *o);
 
 typedef struct {

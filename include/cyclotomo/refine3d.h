@@ -8,6 +8,7 @@
 
 #include "cyclotomo/outputs.h"
 #include "cyclotomo/project.h"
+#include "cyclotomo/ranks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,6 +62,7 @@ typedef struct {
 	double perturbation_given; /**< NaN: drawn */
 } cyc_refine3d_options;
 extern const cyc_option_table cyc_refine3d_table;
+extern const cyc_rank_job cyc_refine3d_rank_job;
 void cyc_refine3d_options_default(cyc_refine3d_options *o);
 
 typedef struct {

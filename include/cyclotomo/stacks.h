@@ -7,7 +7,7 @@
  * them. Their model is image_f = FT^-1[c_f^2 V(R_img_ref^T (k, 0))] + noise   if they were multiplied by the
  * CTF at extraction, else c_f in place of c_f^2, c_f the CTF with dose weight, scale, B-factor and even
  * aberrations of the tilt at the particle's depth: cyc_ctf_of_tilt() with cyc_stack_view.extra_defocus_A,
- * times cyc_dose_weight(); src/tilt/tilt_batch.h has both as tables.
+ * times cyc_dose_weight(); src/images/tilt_batch.h has both as tables.
  */
 #ifndef CYCLOTOMO_STACKS_H
 #define CYCLOTOMO_STACKS_H

@@ -4,7 +4,7 @@
 #define CYC_CHECK_INTERNAL_H
 
 #include "check/series_fit.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 
 /** What a check has read. */
 typedef struct {

@@ -10,7 +10,7 @@
 #ifndef CYC_CHECK_RING_SUMS_H
 #define CYC_CHECK_RING_SUMS_H
 
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 /**
  * Per particle image and ring, with w = share / noise of the image, x = -X exp(-i odd phase), V the

@@ -1,5 +1,8 @@
 #include "relion.h"
 
+#include "cyclotomo/ranks.h"
+#include "cyclotomo/reconstruct.h"
+#include "cyclotomo/refine3d.h"
 #include "cyclotomo/version.h"
 
 #include <errno.h>
@@ -170,6 +173,25 @@ static int run_program(int argc, char **argv)
 	return run_command(argc - 1, argv + 1);
 }
 
+/* Jobs that ranks share. */
+static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc_refine3d_rank_job };
+
+/* The program on rank 0; the others do what its jobs ask of them. */
+static int run_on_ranks(int argc, char **argv)
+{
+	int code = 0;
+	cyc_status st = cyc_ranks_join();
+	if (st != CYC_OK) code = finish("cyclotomo", st);
+	else if (cyc_is_first_rank()) code = run_program(argc, argv);
+	else {
+		catch_signals();
+		st = cyc_ranks_serve(RANK_JOBS, sizeof RANK_JOBS / sizeof *RANK_JOBS);
+		code = cyc_status_exit_code(st);
+	}
+	cyc_ranks_leave();
+	return code;
+}
+
 typedef struct {
 	int argc;
 	char **argv;
@@ -179,7 +201,7 @@ typedef struct {
 static void *call_program(void *arg)
 {
 	call *c = arg;
-	c->result = run_program(c->argc, c->argv);
+	c->result = run_on_ranks(c->argc, c->argv);
 	return NULL;
 }
 
@@ -203,5 +225,5 @@ int main(int argc, char **argv)
 {
 	call c = { argc, argv, 0 };
 	open_closed_streams();
-	return call_on_larger_stack(&c) ? c.result : run_program(argc, argv);
+	return call_on_larger_stack(&c) ? c.result : run_on_ranks(argc, argv);
 }

@@ -10,7 +10,7 @@
 #include "ctfrefine/figures.h"
 #include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 #include "project/labels.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* What a CTF refinement holds at one time; measured against it by tools/memory_said.py. */
 #include "cyclotomo/ctfrefine.h"
 #include "ctfrefine/statistics.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 

@@ -11,7 +11,7 @@
 #define CYC_MAGNIFICATION_H
 
 #include "cyclotomo/project.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 /** Quadratic model of the log-likelihood in (trace/2, (E_xx - E_yy)/2, (E_xy + E_yx)/2), the tilts' scale,
  * shift and rotation free. */

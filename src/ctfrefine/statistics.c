@@ -1,6 +1,6 @@
 #include "ctfrefine/statistics.h"
 
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 #include <stdlib.h>

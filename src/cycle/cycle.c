@@ -1,5 +1,11 @@
-#include "page.h"
-#include "progress.h"
+#include "cycle/between_steps.h"
+#include "cycle/records.h"
+#include "cycle/requirements.h"
+#include "cycle/steps.h"
+#include "run/options.h"
+#include "run/plan.h"
+#include "summary/page.h"
+#include "summary/progress.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,32 +33,6 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r)
 	cyc_free(r->final_set);
 	cyc_free(r->summary);
 	*r = (cyc_cycle_result){ 0 };
-}
-
-int32_t cyc__first_postprocess(const cyc__cycle *c)
-{
-	for (int32_t i = 0; i < c->n_steps; i++) {
-		if (c->steps[i].kind == CYC__POSTPROCESS && c->steps[i].n_shells > 0) return i;
-	}
-	return -1;
-}
-
-const char *cyc__decision_text(cyc__decision d)
-{
-	static const char *const TEXTS[] = { "start", "better: accepted", "no difference: accepted",
-		                                 "worse, but accepted (--accept-worse)", "worse: rejected" };
-	return TEXTS[d];
-}
-
-cyc__difference_text cyc__difference_format(const cyc__step *s)
-{
-	cyc__difference_text t;
-	int decimals = 4;
-	/* Two digits of the error. */
-	while (decimals < 9 && s->difference_error > 0.0 && s->difference_error * pow(10.0, decimals) < 9.5)
-		decimals++;
-	snprintf(t.text, sizeof t.text, "%+.*f ± %.*f", decimals, s->difference, decimals, s->difference_error);
-	return t;
 }
 
 /* ---------------------------------------------------------------- a step */
@@ -98,7 +78,7 @@ static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const cyc__
                             const char *dir)
 {
 	cyc_status st = CYC_OK;
-	const cyc__kind_row *kind = cyc__kind_get(s->kind);
+	const cyc__kind_names *kind = cyc__kind_get(s->kind);
 	cyc__pairs all = { 0 };
 	cyc_job_option *options = NULL;
 	char *command = NULL, *before = NULL, *both = NULL;
@@ -147,48 +127,13 @@ static void remove_leftovers(const char *dir)
 	if (d) closedir(d);
 }
 
-/* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no
- * result. */
-static void hear_warning(void *user, cyc_log_level level, const char *text)
-{
-	cyc__step *s = user;
-	char *copy = NULL;
-	(void)level;
-	if (cyc_strdup(&copy, text) != CYC_OK) return;
-	/* One line and one kind of quotes: what a STAR file can hold whatever comes. */
-	for (char *at = copy; *at; at++) *at = *at == '"' ? '\'' : (unsigned char)*at < ' ' ? ' ' : *at;
-	for (int32_t i = 0; i < s->n_warnings; i++) {
-		if (strcmp(s->warnings[i], copy) == 0) {
-			cyc_free(copy);
-			return;
-		}
-	}
-	if (cyc_realloc(&s->warnings, (size_t)s->n_warnings, (size_t)s->n_warnings + 1, sizeof *s->warnings) ==
-	    CYC_OK)
-		s->warnings[s->n_warnings++] = copy;
-	else cyc_free(copy);
-}
-
-void cyc__move_warnings(cyc__step *to, cyc__step *from)
-{
-	for (int32_t i = 0; i < from->n_warnings; i++) {
-		hear_warning(to, CYC_LOG_WARN, from->warnings[i]);
-		cyc_free(from->warnings[i]);
-	}
-	cyc_free(from->warnings);
-	from->warnings = NULL;
-	from->n_warnings = 0;
-}
-
-void cyc__listen(cyc__step *s) { cyc_log_set_warning_listener(s ? hear_warning : NULL, s); }
-
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	char *dir = NULL;
 	cyc__job_options options;
 	double start = now_s();
-	cyc__kind_get(s->kind)->options(&options, s, c);
+	cyc__kind_work_of(s->kind)->options(&options, s, c);
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	remove_leftovers(dir);
 	c->status = "Running";
@@ -196,7 +141,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	CYC_TRY(begin_job(c, s, &options, dir));
 	cyc__progress_begin_step(c->progress);
 	cyc__listen(s);
-	st = cyc__kind_get(s->kind)->run(s, c, &options);
+	st = cyc__kind_work_of(s->kind)->run(s, c, &options);
 	cyc__listen(NULL);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
@@ -344,7 +289,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
 			int32_t i_step = c->n_steps - 1;
 			if (!c->steps[i_step].was_kept) {
-				cyc__kind_get(kind)->log(&c->steps[i_step]);
+				cyc__kind_work_of(kind)->log(&c->steps[i_step]);
 				CYC_TRY(write_summary(c));
 			}
 			CYC_TRY(cyc__reweight(c, &c->steps[i_step]));

@@ -1,5 +1,5 @@
 /* Mistakes in the metadata that the first maps show already: told at the start, since no step mends them. */
-#include "cycle_internal.h"
+#include "cycle/between_steps.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -76,8 +76,6 @@ done:
 	cyc_free(text);
 	return st;
 }
-
-const char CYC__EVIDENCE[] = "evidence.star";
 
 /* Slopes that the images show, for the page. */
 static cyc_status write_evidence(const char *path, const cyc_check_result *r)

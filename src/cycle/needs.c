@@ -1,7 +1,8 @@
 /* Memory and disk that steps need: by the jobs' own functions, so that the plan says what the job says. */
-#include "cycle_internal.h"
+#include "cycle/needs.h"
 
 #include "cyclotomo/map.h"
+#include "run/options.h"
 
 #include <math.h>
 
@@ -80,27 +81,4 @@ void cyc__need_refine3d(double *memory, double *disk, const cyc__inputs *in, con
 	/* Half maps of each iteration, filtered and not, those of the checkpoint, and three at the end. */
 	*disk = SMALL_FILES + (4.0 * r.max_iterations + 5.0) * cyc_map_bytes(in->crop_px) +
 	        ROW_OF_PARTICLE * (r.max_iterations + 2.0) * (double)in->size.n_particles;
-}
-
-cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc__planned *plan = NULL;
-	int32_t n, most = 0;
-	double bytes = 0.0, available = cyc_memory_available_bytes();
-	CYC_TRY(cyc__plan_steps(&plan, &n, o));
-	for (int32_t i = 0; i < n; i++) {
-		double memory, disk;
-		cyc__kind_get(plan[i].kind)->need(&memory, &disk, in, o);
-		if (memory > bytes) most = i;
-		bytes = fmax(bytes, memory);
-	}
-	if (bytes <= available) goto done;
-	st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
-	                     "%s needs about %.3g GB of memory, but only %.3g GB are available",
-	                     cyc__kind_get(plan[most].kind)->folder, bytes / 1e9, available / 1e9);
-	cyc_error_hint("use a smaller box (--b), smaller maps (--crop), or fewer threads (--j)");
-done:
-	cyc_free(plan);
-	return st;
 }

@@ -1,4 +1,4 @@
-#include "cycle_internal.h"
+#include "cycle/between_steps.h"
 #include "project/labels.h"
 
 #include <string.h>

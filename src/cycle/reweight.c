@@ -1,6 +1,6 @@
 /* The state before a turn with the particles and weights that the turn left: what its maps can fairly be
  * compared with. */
-#include "cycle_internal.h"
+#include "cycle/between_steps.h"
 #include "project/labels.h"
 
 #include <math.h>

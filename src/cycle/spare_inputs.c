@@ -1,5 +1,5 @@
 /* What a run reads, so that it does not write there. */
-#include "cycle_internal.h"
+#include "run/options.h"
 
 cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o)
 {

@@ -1,5 +1,7 @@
 /* Records of steps: what each was made from, what it left, and what the run goes by. */
-#include "cycle_internal.h"
+#include "cycle/records.h"
+#include "cycle/steps.h"
+#include "run/sealed.h"
 
 #include "cyclotomo/json.h"
 #include "cyclotomo/version.h"

@@ -1,17 +1,12 @@
-#include "cycle_internal.h"
+#include "cycle/steps.h"
+
+#include "cycle/needs.h"
+#include "run/options.h"
 
 #include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- reconstruct */
-
-cyc_project_input cyc__input_of(const cyc__cycle *c, const char *set)
-{
-	cyc_project_input in = c->o->input;
-	in.optimisation_set = set;
-	in.particles = in.tomograms = in.trajectories = NULL;
-	return in;
-}
 
 static cyc_project_input step_input(const cyc__cycle *c, const cyc__step *s)
 {
@@ -389,88 +384,18 @@ static void refine3d_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- the table */
 
-static const cyc__kind_row KINDS[CYC__N_KINDS] = {
-	[CYC__RECONSTRUCT] = { "Reconstruct", "relion.reconstructparticletomo", "half maps and merged map",
-	                       &cyc_reconstruct_table, reconstruct_options, reconstruct_run, reconstruct_check,
-	                       cyc__need_reconstruct, NULL },
-	[CYC__POSTPROCESS] = { "PostProcess", "relion.postprocess", "FSC, resolution, sharpened map",
-	                       &cyc_postprocess_table, postprocess_options, postprocess_run, postprocess_check,
-	                       cyc__need_postprocess, NULL },
-	[CYC__CTFREFINE] = { "CtfRefine", "relion.ctfrefinetomo", "defocus, astigmatism, contrast scale",
-	                     &cyc_ctfrefine_table, ctfrefine_options, ctfrefine_run, ctfrefine_check,
-	                     cyc__need_ctfrefine, ctfrefine_log },
-	[CYC__POLISH] = { "Polish", "relion.framealigntomo", "tilt geometry, positions, motion",
-	                  &cyc_polish_table, polish_options, polish_run, polish_check, cyc__need_polish,
-	                  polish_log },
-	[CYC__REFINE3D] = { "Refine3D", "relion.refine3d.tomo", "orientations and positions", &cyc_refine3d_table,
-	                    refine3d_options, refine3d_run, refine3d_check, cyc__need_refine3d, refine3d_log },
+static const cyc__kind_work WORK[CYC__N_KINDS] = {
+	[CYC__RECONSTRUCT] = { reconstruct_options, reconstruct_run, reconstruct_check, cyc__need_reconstruct,
+	                       NULL },
+	[CYC__POSTPROCESS] = { postprocess_options, postprocess_run, postprocess_check, cyc__need_postprocess,
+	                       NULL },
+	[CYC__CTFREFINE] = { ctfrefine_options, ctfrefine_run, ctfrefine_check, cyc__need_ctfrefine,
+	                     ctfrefine_log },
+	[CYC__POLISH] = { polish_options, polish_run, polish_check, cyc__need_polish, polish_log },
+	[CYC__REFINE3D] = { refine3d_options, refine3d_run, refine3d_check, cyc__need_refine3d, refine3d_log },
 };
 
-const cyc__kind_row *cyc__kind_get(cyc__kind kind) { return &KINDS[kind]; }
-
-cyc_status cyc__check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	cyc_status st = CYC_OK;
-	cyc__cycle c = { .o = o, .in = *in, .start = o->input, .i_best = -1 };
-	const cyc_project_view project = { .root = o->input.root ? o->input.root : "",
-		                               .set = in->set,
-		                               .tomograms = in->tomograms,
-		                               .particles = in->particles,
-		                               .map_px = in->crop_px,
-		                               .map_pixel_size_A = in->pixel_size_A };
-	cyc__planned *plan = NULL;
-	cyc__step s = { 0 };
-	cyc__job_options options;
-	bool is_done[CYC__N_KINDS] = { false };
-	int32_t n;
-	CYC_TRY(cyc__plan_steps(&plan, &n, o));
-	for (int32_t i = 0; i < n; i++) {
-		if (is_done[plan[i].kind]) continue;
-		is_done[plan[i].kind] = true;
-		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
-		CYC_TRY(cyc_strdup(&s.input_set, ""));
-		CYC_TRY(cyc_strdup(&s.out, s.dir));
-		KINDS[plan[i].kind].options(&options, &s, &c);
-		CYC_TRY_CTX(KINDS[plan[i].kind].check(&options, &project), "step %s", KINDS[plan[i].kind].folder);
-		cyc__step_deinit(&s);
-	}
-done:
-	cyc__step_deinit(&s);
-	cyc_free(plan);
-	return st;
-}
-
-cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind, int32_t i_turn,
-                          int32_t job)
-{
-	cyc_status st = CYC_OK;
-	*s = (cyc__step){ .kind = kind, .i_turn = i_turn, .job = job, .seconds = CYC_NAN };
-#define NOT_APPLICABLE(name) s->name = CYC_NAN;
-	CYC__STEP_FIGURES(NOT_APPLICABLE)
-#undef NOT_APPLICABLE
-	CYC_TRY(cyc_asprintf(&s->name, "%s/job%03d/", KINDS[kind].folder, job));
-	CYC_TRY(cyc_path_join(&s->dir, o->out_dir, s->name));
-done:
-	return st;
-}
-
-void cyc__step_deinit(cyc__step *s)
-{
-	cyc_free(s->name);
-	cyc_free(s->dir);
-	cyc_free(s->input_set);
-	cyc_free(s->output_set);
-	cyc_free(s->judged);
-	cyc_free(s->compare_to);
-	cyc_free(s->out);
-	cyc__pairs_deinit(&s->outputs);
-	cyc_file_marks_deinit(&s->files);
-	cyc_free(s->fsc);
-	cyc_free(s->fsc_unmasked);
-	for (int32_t i = 0; i < s->n_warnings; i++) cyc_free(s->warnings[i]);
-	cyc_free(s->warnings);
-	*s = (cyc__step){ 0 };
-}
+const cyc__kind_work *cyc__kind_work_of(cyc__kind kind) { return &WORK[kind]; }
 
 cyc_status cyc__step_name(cyc__step *s, const cyc__cycle *c)
 {
@@ -490,11 +415,11 @@ done:
 cyc_status cyc__step_command(char **out, const cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
-	const cyc__kind_row *kind = &KINDS[s->kind];
+	const cyc__kind_names *kind = cyc__kind_get(s->kind);
 	cyc__job_options options;
 	cyc__pairs arguments = { 0 };
 	char *line = NULL, *longer = NULL;
-	kind->options(&options, s, c);
+	WORK[s->kind].options(&options, s, c);
 	CYC_TRY(cyc__arguments(&arguments, &options, kind->table, false));
 	CYC_TRY(cyc_asprintf(&line, "cyclotomo %s", kind->table->name));
 	for (int32_t i = 0; i < arguments.n; i++) {
@@ -515,10 +440,10 @@ done:
 cyc_status cyc__step_options_hash(uint64_t *h, const cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
-	const cyc__kind_row *kind = &KINDS[s->kind];
+	const cyc__kind_names *kind = cyc__kind_get(s->kind);
 	cyc__job_options options;
 	*h = cyc_hash_string(*h, kind->table->name);
-	kind->options(&options, s, c);
+	WORK[s->kind].options(&options, s, c);
 	CYC_TRY(cyc_options_hash(h, &options, kind->table, CYC_OPTIONS_ALL));
 	if (s->judged) {
 		const cyc_refine3d_options judge = cyc__judge_options(c->o);

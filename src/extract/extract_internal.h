@@ -4,7 +4,7 @@
 #define CYC_EXTRACT_INTERNAL_H
 
 #include "cyclotomo/extract.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 #include <time.h>
 

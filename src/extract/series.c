@@ -1,7 +1,7 @@
 /* The passes over the images of a tilt series: as many of its particles at a time as memory has room for,
  * each tilt image read once in a pass. */
 #include "extract/extract_internal.h"
-#include "tilt/tilt_image.h"
+#include "images/tilt_image.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,8 +1,8 @@
 #include "halfmaps/accumulate.h"
 
 #include "halfmaps/noise_weights.h"
-#include "tilt/frame_share.h"
-#include "tilt/tilt_image.h"
+#include "images/frame_share.h"
+#include "images/tilt_image.h"
 
 #include <math.h>
 #include <string.h>

@@ -4,7 +4,7 @@
 
 #include "cyclotomo/stacks.h"
 #include "halfmaps/sums.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 /** How particle images are cut and weighted: docs/theory/02-reconstruct.md. */
 typedef struct {

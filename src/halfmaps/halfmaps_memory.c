@@ -1,6 +1,6 @@
 /* What adding images to sums, and making maps of them, holds at one time. */
 #include "halfmaps/accumulate.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 

@@ -3,7 +3,7 @@
 #ifndef CYC_NOISE_WEIGHTS_H
 #define CYC_NOISE_WEIGHTS_H
 
-#include "tilt/tilt_image.h"
+#include "images/tilt_image.h"
 
 typedef struct {
 	int32_t n_series;

@@ -1,5 +1,7 @@
 #include "halfmaps/sums.h"
 
+#include "cyclotomo/ranks.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +108,23 @@ cyc_status cyc_sums_choose_scale(cyc_sums *s, int32_t half, cyc_buffer *packed, 
 		spec->scale[k] = exp2(fmin(fine, safe));
 	}
 	spec->limit = limit;
+done:
+	return st;
+}
+
+cyc_status cyc_sums_add_ranks(cyc_sums *s)
+{
+	cyc_status st = CYC_OK;
+	if (cyc_n_ranks() == 1) return CYC_OK;
+	for (int32_t i = 0; i < s->n; i++) {
+		int64_t *host;
+		if (!s->sum[i]) continue;
+		CYC_TRY(cyc_buffer_map(&host, s->sum[i]));
+		st = cyc_ranks_sum(host, 3 * s->ball->count);
+		cyc_status unmapped = cyc_buffer_unmap(s->sum[i]);
+		CYC_TRY(st);
+		CYC_TRY(unmapped);
+	}
 done:
 	return st;
 }

@@ -41,6 +41,8 @@ static inline int32_t cyc_sums_half(const cyc_sums *s, int32_t i) { return i >= 
  */
 CYC_MUST_CHECK cyc_status cyc_sums_choose_scale(cyc_sums *s, int32_t half, cyc_buffer *packed,
                                                 const cyc_slices *slices, double n_additions);
+/** Add those of all ranks (cyclotomo/ranks.h): afterwards every rank has the sums of all images. */
+CYC_MUST_CHECK cyc_status cyc_sums_add_ranks(cyc_sums *s);
 /** Scales for images that are all zero. */
 void cyc_sums_scale_any(cyc_sums *s, int32_t half);
 

@@ -7,7 +7,7 @@
 
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
-#include "cyclotomo/tilt.h"
+#include "cyclotomo/images.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -1,6 +1,6 @@
 #include "polish/evidence.h"
 
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 #include <string.h>

@@ -5,8 +5,8 @@
 #define CYC_POLISH_EVIDENCE_H
 
 #include "polish/alignment.h"
-#include "refine/prediction_pass.h"
-#include "tilt/tilt_batch.h"
+#include "reference/prediction_pass.h"
+#include "images/tilt_batch.h"
 
 typedef struct {
 	int32_t n_particles, n_tilts;

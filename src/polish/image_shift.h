@@ -6,7 +6,7 @@
 #ifndef CYC_IMAGE_SHIFT_H
 #define CYC_IMAGE_SHIFT_H
 
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 typedef struct {
 	double error_px[2]; /**< standard errors, by the curvature of log L at the peak; NaN where it has none, 0

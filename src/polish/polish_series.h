@@ -4,7 +4,7 @@
 
 #include "polish/evidence.h"
 #include "polish/polish_output.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 
 /** What all series of a job share. Borrowed. */
 typedef struct {

@@ -3,7 +3,7 @@
 #define CYC_POLISH_START_H
 
 #include "polish/alignment.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 /**
  * Tilts that do not show their particles anywhere near where they are expected, and where in the whole image

@@ -211,45 +211,115 @@ static double seconds(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Inserts all series, keeping a checkpoint on the way. */
+/* Tilt series of this rank, and what is in its sums. */
+typedef struct {
+	int32_t *owner;
+	char *folder, *path; /* of checkpoints, and its own */
+	uint64_t hash;
+	cyc_checkpoint_state state;
+	double last_backup;
+} insertion;
+
+static void insertion_deinit(insertion *in)
+{
+	cyc_free(in->owner);
+	cyc_free(in->folder);
+	cyc_free(in->path);
+	cyc_free(in->state.is_done);
+}
+
+static cyc_status insertion_init(insertion *in, const job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = j->tomograms->n_series;
+	*in = (insertion){ .state.n_series = n, .last_backup = seconds() };
+	CYC_TRY(cyc_path_join(&in->folder, j->out, "temp"));
+	CYC_TRY(cyc_sums_checkpoint_path(&in->path, in->folder, cyc_rank()));
+	CYC_TRY(hash_inputs(&in->hash, j));
+	CYC_TRY(cyc_alloc(&in->state.is_done, n, sizeof *in->state.is_done));
+	CYC_TRY(cyc_project_deal(&in->owner, j->tomograms, j->particles));
+done:
+	return st;
+}
+
+/* What an interrupted run has, whatever its number of ranks was: it goes into the sums of rank 0. */
+static cyc_status take_checkpoints(insertion *in, job *j)
+{
+	cyc_status st = CYC_OK;
+	if (j->o->resume && cyc_is_first_rank()) {
+		int32_t n_done = 0;
+		CYC_TRY(cyc_sums_checkpoint_read_all(&in->state, j->sums, in->folder, in->hash));
+		for (int32_t i = 0; i < in->state.n_series; i++) n_done += in->state.is_done[i];
+		if (n_done > 0)
+			cyc_info("continuing after %d of %d tilt series (%s)", n_done, in->state.n_series, in->path);
+		/* In one file, before others write theirs. */
+		if (n_done > 0 && cyc_n_ranks() > 1 && !j->o->no_backup) {
+			CYC_TRY(cyc_sums_checkpoint_write(in->path, &in->state, j->sums, in->hash));
+			cyc_sums_checkpoint_remove(in->folder, in->path);
+		}
+	}
+	CYC_TRY(
+		cyc_ranks_broadcast(in->state.is_done, (size_t)in->state.n_series * sizeof *in->state.is_done, 0));
+done:
+	return st;
+}
+
+/* The series of this rank that are not done. The others' are none of its checkpoint's. */
+static cyc_status insert_own(insertion *in, job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_checkpoint_state *s = &in->state;
+	int64_t n_done = 0, n_all = 0;
+	for (int32_t i = 0; i < s->n_series; i++) {
+		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
+		if (in->owner[i] == cyc_rank()) n_all += count;
+		if (in->owner[i] == cyc_rank() && s->is_done[i]) n_done += count;
+	}
+	for (int32_t i = 0; i < s->n_series; i++) {
+		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
+		bool is_done = s->is_done[i];
+		if (cyc_rank() > 0) s->is_done[i] = false;
+		if (count == 0 || is_done || in->owner[i] != cyc_rank()) continue;
+		CYC_TRY(cyc_accumulator_add(j->accumulator, &s->n_images, &s->n_outside, j->tomograms, j->particles,
+		                            j->stacks, i, j->root));
+		s->is_done[i] = true;
+		n_done += count;
+		cyc_progress("inserting particles", n_done, n_all);
+		if (!j->o->no_backup && n_done < n_all && seconds() - in->last_backup >= j->o->backup_interval_s) {
+			CYC_TRY(cyc_sums_checkpoint_write(in->path, s, j->sums, in->hash));
+			in->last_backup = seconds();
+		}
+	}
+done:
+	return st;
+}
+
+/* Sums and counts of all ranks. */
+static cyc_status add_ranks(const insertion *in, job *j)
+{
+	cyc_status st = CYC_OK;
+	int64_t counts[2] = { in->state.n_images, in->state.n_outside };
+	CYC_TRY(cyc_ranks_sum(counts, 2));
+	CYC_TRY(cyc_sums_add_ranks(j->sums));
+	j->result->n_images = counts[0];
+	j->result->n_images_outside = counts[1];
+done:
+	return st;
+}
+
+/* Inserts all series, keeping checkpoints on the way. */
 static cyc_status insert_all(job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_reconstruct_options *o = j->o;
-	char *checkpoint = NULL;
-	uint64_t hash = 0;
-	int32_t first = 0;
-	int64_t n_done = 0;
-	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
-	CYC_TRY(hash_inputs(&hash, j));
+	insertion in;
+	CYC_TRY(insertion_init(&in, j));
 	if (weighs_by_noise(j))
 		CYC_TRY(cyc_accumulator_learn_noise(j->accumulator, j->tomograms, j->particles, j->root));
 	CYC_TRY(cyc_accumulator_measure(j->accumulator, j->tomograms, j->particles, j->stacks, j->root));
-	if (o->resume) {
-		cyc_checkpoint_counts c = { 0 };
-		CYC_TRY(cyc_sums_checkpoint_read(&c, j->sums, checkpoint, hash, j->tomograms->n_series));
-		first = c.n_series_done;
-		j->result->n_images = c.n_images;
-		j->result->n_images_outside = c.n_outside;
-		n_done = j->particles->series_first[first];
-		if (first > 0)
-			cyc_info("continuing after %d of %d tilt series (%s)", first, j->tomograms->n_series, checkpoint);
-	}
-	double last_backup = seconds();
-	for (int32_t i = first; i < j->tomograms->n_series; i++) {
-		int64_t count = j->particles->series_first[i + 1] - j->particles->series_first[i];
-		if (count == 0) continue;
-		CYC_TRY(cyc_accumulator_add(j->accumulator, &j->result->n_images, &j->result->n_images_outside,
-		                            j->tomograms, j->particles, j->stacks, i, j->root));
-		n_done += count;
-		cyc_progress("inserting particles", n_done, j->particles->n);
-		if (!o->no_backup && i + 1 < j->tomograms->n_series &&
-		    seconds() - last_backup >= o->backup_interval_s) {
-			cyc_checkpoint_counts c = { i + 1, j->result->n_images, j->result->n_images_outside };
-			CYC_TRY(cyc_sums_checkpoint_write(checkpoint, &c, j->sums, hash));
-			last_backup = seconds();
-		}
-	}
+	CYC_TRY(take_checkpoints(&in, j));
+	CYC_TRY(insert_own(&in, j));
+	CYC_TRY(add_ranks(&in, j));
 	if (j->result->n_images == 0) {
 		cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
 		                "no particle has its window of %d px inside any tilt image; %lld were left out",
@@ -266,7 +336,7 @@ static cyc_status insert_all(job *j)
 		         (long long)(j->result->n_images + j->result->n_images_outside),
 		         j->o->listed_frames ? "they are not listed" : "their window extends beyond the image");
 done:
-	cyc_free(checkpoint);
+	insertion_deinit(&in);
 	return st;
 }
 
@@ -351,9 +421,8 @@ done:
 static cyc_status make_maps(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *checkpoint = NULL, *folder = NULL;
+	char *folder = NULL;
 	const cyc_half_sum *sum1 = j->half[0], *sum2 = j->half[1];
-	CYC_TRY(cyc_path_join(&checkpoint, j->out, "temp/sums.checkpoint"));
 	CYC_TRY(cyc_path_join(&folder, j->out, "temp"));
 	if (j->particles->has_halves) {
 		CYC_TRY(make_map(&j->result->half1, j, "half1", sum1, NULL));
@@ -364,9 +433,8 @@ static cyc_status make_maps(job *j)
 	CYC_TRY(make_map(&j->result->merged, j, "merged", sum1, j->particles->has_halves ? sum2 : NULL));
 	cyc_progress("making maps", 3, 3);
 	CYC_TRY(write_optimisation_set(j));
-	cyc_sums_checkpoint_remove(checkpoint, folder);
+	cyc_sums_checkpoint_remove(folder, NULL);
 done:
-	cyc_free(checkpoint);
 	cyc_free(folder);
 	return st;
 }
@@ -396,6 +464,7 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	cyc_reconstruct_result own = { 0 };
 	job j = { .o = o, .root = o->input.root ? o->input.root : "", .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
+	if (!o->dry_run) CYC_TRY(cyc_ranks_begin(&cyc_reconstruct_rank_job, o));
 	CYC_TRY(check_options(o));
 	CYC_TRY(cyc_reconstruct_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(
@@ -417,7 +486,7 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	CYC_TRY(cyc_accumulator_create(&j.accumulator, j.be, &j.box, &images, &sums));
 	CYC_TRY(insert_all(&j));
 	cyc_accumulator_destroy(&j.accumulator);
-	if (o->no_maps) goto done;
+	if (o->no_maps || !cyc_is_first_rank()) goto done;
 	CYC_TRY(symmetrise(&j));
 	CYC_TRY(make_maps(&j));
 done:
@@ -432,5 +501,14 @@ done:
 	cyc_free(j.out_dir);
 	cyc_free(j.out);
 	cyc_reconstruct_result_deinit(&own);
-	return st;
+	return cyc_ranks_end(st);
 }
+
+static cyc_status run_rank(const void *options) { return cyc_reconstruct_run(NULL, options); }
+static const size_t TEXTS[] = { offsetof(cyc_reconstruct_options, input.root) };
+const cyc_rank_job cyc_reconstruct_rank_job = { .table = &cyc_reconstruct_table,
+	                                            .size = sizeof(cyc_reconstruct_options),
+	                                            .n_threads = offsetof(cyc_reconstruct_options, n_threads),
+	                                            .n_texts = 1,
+	                                            .texts = TEXTS,
+	                                            .run = run_rank };

@@ -3,7 +3,7 @@
 
 #include "halfmaps/accumulate.h"
 #include "halfmaps/sums.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 

@@ -10,13 +10,51 @@ static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothin
 static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
-static void count_images(cyc_refine3d_job *j, const cyc_series_images *s)
+/*
+ * Counts and noise of series: what an image counts is known where it is read, once; all ranks add it in the
+ * order of the series. A row: images in all, images outside, then for each optics group its images and its
+ * noise per shell.
+ */
+static size_t count_row(const cyc_refine3d_job *j)
 {
+	return 2 + (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 2);
+}
+
+static cyc_status keep_counts(cyc_refine3d_job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
 	int32_t n_optics = j->particles->n_optics, n_shells = j->crop_px / 2 + 1;
-	j->state.n_images += s->n_total;
-	j->state.n_outside += s->n_outside;
-	for (int32_t g = 0; g < n_optics; g++) j->noise_count[g] += s->noise_count[g];
-	for (int32_t i = 0; i < n_optics * n_shells; i++) j->noise_sum[i] += s->noise_sum[i];
+	const cyc_series_images *s = j->images[i];
+	if (j->is_counted[i] || j->counts[i]) return CYC_OK;
+	CYC_TRY(cyc_alloc(&j->counts[i], count_row(j), sizeof *j->counts[i]));
+	double *to = j->counts[i];
+	*to++ = (double)s->n_total;
+	*to++ = (double)s->n_outside;
+	for (int32_t g = 0; g < n_optics; g++) *to++ = (double)s->noise_count[g];
+	memcpy(to, s->noise_sum, (size_t)n_optics * (size_t)n_shells * sizeof *to);
+done:
+	return st;
+}
+
+static cyc_status add_counts(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_optics = j->particles->n_optics, n_shells = j->crop_px / 2 + 1;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		if (j->is_counted[i] || cyc_refine_n_particles(&j->in, i) == 0) continue;
+		if (!j->counts[i]) CYC_TRY(cyc_alloc(&j->counts[i], count_row(j), sizeof *j->counts[i]));
+		CYC_TRY(cyc_ranks_broadcast(j->counts[i], count_row(j) * sizeof *j->counts[i], j->owner[i]));
+		const double *from = j->counts[i];
+		j->state.n_images += (int64_t)*from++;
+		j->state.n_outside += (int64_t)*from++;
+		for (int32_t g = 0; g < n_optics; g++) j->noise_count[g] += (int64_t)*from++;
+		for (int32_t k = 0; k < n_optics * n_shells; k++) j->noise_sum[k] += *from++;
+		cyc_free(j->counts[i]);
+		j->counts[i] = NULL;
+		j->is_counted[i] = true;
+	}
+done:
+	return st;
 }
 
 cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
@@ -27,8 +65,7 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 	else
 		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,
 		                             j->in.root));
-	if (!j->is_counted[i]) count_images(j, j->images[i]);
-	j->is_counted[i] = true;
+	CYC_TRY(keep_counts(j, i));
 done:
 	return st;
 }
@@ -46,27 +83,40 @@ static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->pa
 
 /*
  * Run a task for all particles, item i for particle i of series *i_series: block by block of the references,
- * and in each series by series of the images. The task passes over particles that are not in the block.
- * `what`: the progress that is shown, or NULL.
+ * and in each series by series of the images, those of this rank. The task passes over particles that are not
+ * in the block. What it finds has to be shared with the other ranks (share()). `what`: the progress that is
+ * shown, or NULL.
  */
 static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_task task, void *arg,
                                     const char *what)
 {
 	cyc_status st = CYC_OK;
+	int64_t n_all = 0;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		if (j->owner[i] == cyc_rank()) n_all += series_count(j, i);
 	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
+		int64_t n_done = 0;
 		CYC_TRY(cyc_refine3d_open_block(j, block));
 		for (*i_series = 0; *i_series < j->in.tomograms->n_series; ++*i_series) {
 			int32_t i = *i_series, n = series_count(j, i);
-			if (n == 0) continue;
+			if (n == 0 || j->owner[i] != cyc_rank()) continue;
 			CYC_TRY(cyc_refine3d_load_series(j, i));
 			CYC_TRY(cyc_parallel_for(n, j->o->n_threads, task, arg));
 			cyc_refine3d_release_series(j, i);
-			if (what && block == 0) cyc_progress(what, series_first(j, i) + n, j->particles->n);
+			n_done += n;
+			if (what && block == 0) cyc_progress(what, n_done, n_all);
 		}
 		CYC_TRY(cyc_refine3d_close_block(j));
 	}
+	CYC_TRY(add_counts(j));
 done:
 	return st;
+}
+
+/* What was found for each particle, `size` bytes, from the ranks that found it to all. */
+static cyc_status share(const cyc_refine3d_job *j, void *items, size_t size)
+{
+	return cyc_ranks_share(items, size, j->particles->series_first, j->owner, j->in.tomograms->n_series);
 }
 
 /* ---------------------------------------------------------------- amplitudes */
@@ -132,6 +182,8 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
 	CYC_TRY(for_all_particles(j, &a.i_series, amplitude_task, &a, NULL));
+	CYC_TRY(share(j, a.own, sizeof *a.own));
+	CYC_TRY(share(j, j->shells, (size_t)n_shells * sizeof *j->shells));
 	for (int64_t p = 0; p < j->particles->n; p++) {
 		const cyc_particle *particle = &j->particles->particles[p];
 		double *to = series_sums + (2 * particle->i_series + particle->half) * 3,
@@ -439,6 +491,10 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 		CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	CYC_TRY(for_all_particles(j, &a.i_series, pose_task, &a, "poses"));
+	CYC_TRY(share(j, found, sizeof *found));
+	if (spec->do_follow)
+		CYC_TRY(cyc_ranks_share(j->terms, sizeof *j->terms, j->series_terms, j->owner,
+		                        j->in.tomograms->n_series));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
 	cyc_free(a.work);
@@ -600,6 +656,7 @@ cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
 	CYC_TRY(for_all_particles(j, &a.i_series, look_task, &a, NULL));
+	CYC_TRY(share(j, j->refined, sizeof *j->refined));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);

@@ -1,5 +1,7 @@
 #include "refine3d/group_maps.h"
 
+#include "cyclotomo/ranks.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -206,6 +208,16 @@ done:
 	return st;
 }
 
+/* A sum of half-set h, from the rank that made it to the others. */
+static cyc_status pass_on(cyc_half_sum **sum, const cyc_group_maps *g, int32_t radius, int32_t h)
+{
+	cyc_status st = CYC_OK;
+	if (!*sum) CYC_TRY(cyc_half_sum_create(sum, g->s, radius));
+	CYC_TRY(cyc_ranks_pass_on((*sum)->value, 4 * (*sum)->ball->count * sizeof *(*sum)->value, h));
+done:
+	return st;
+}
+
 cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                  const char *root)
 {
@@ -222,16 +234,23 @@ cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms,
 	const cyc_accumulator_sums sums = { .sums = g->sums, .rest = rest, .slot = slot };
 	CYC_TRY(cyc_half_maps_insert(tomograms, set, root, g->spec, &sums));
 	for (int32_t h = 0; h < 2; h++) {
+		if (cyc_ranks_maker(h) != cyc_rank()) continue;
 		CYC_TRY(cyc_sums_take(&g->total[h], g->sums, h * K, K, -1, NULL, 0));
 		CYC_TRY(cyc_symmetrise(&g->total[h], &g->other, g->ops, g->n_ops, n_threads));
 	}
 	for (int32_t h = 0; h < 2 && rest; h++) {
 		cyc_half_sum *other = NULL;
-		CYC_TRY(cyc_sums_take(&g->full[h], g->sums, h * K, K, -1, rest, h));
+		if (cyc_ranks_maker(h) == cyc_rank())
+			CYC_TRY(cyc_sums_take(&g->full[h], g->sums, h * K, K, -1, rest, h));
 		cyc_buffer_destroy(&rest->sum[h]);
+		if (cyc_ranks_maker(h) != cyc_rank()) continue;
 		st = cyc_symmetrise(&g->full[h], &other, g->ops, g->n_ops, n_threads);
 		cyc_half_sum_destroy(&other);
 		CYC_TRY(st);
+	}
+	for (int32_t h = 0; h < 2; h++) {
+		CYC_TRY(pass_on(&g->total[h], g, g->sums->ball->radius, h));
+		if (rest) CYC_TRY(pass_on(&g->full[h], g, g->s / 2, h));
 	}
 	CYC_TRY(mean_weights(g));
 done:
@@ -371,6 +390,25 @@ done:
 	return st;
 }
 
+/* Rank that makes the reference of half-set `half` for group i. */
+static int maker(int32_t i, int32_t half) { return cyc_ranks_maker(2 * i + half); }
+
+cyc_status cyc_group_maps_reference_pass_on(cyc_reference *r, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	if (cyc_n_ranks() == 1) return CYC_OK;
+	for (int h = 0; h < 2; h++) {
+		void *grid;
+		CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
+		st = cyc_ranks_pass_on(grid, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat), 2 * i + h);
+		cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
+		CYC_TRY(st);
+		CYC_TRY(unmapped);
+	}
+done:
+	return st;
+}
+
 cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i, const double *fsc,
                                     double lowpass_A, double grey_scale)
 {
@@ -379,8 +417,10 @@ cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int3
 	double *weight = NULL;
 	CYC_TRY(reserve(g));
 	CYC_TRY(cyc_half_maps_wiener(&weight, fsc, lowpass_A, (g->n_groups - 1.0) / g->n_groups, spec));
-	for (int h = 0; h < 2; h++) CYC_TRY(make_map(g->half[h], g, h, i));
-	const cyc_reference_spec r = { .fsc = weight,
+	for (int h = 0; h < 2; h++)
+		if (maker(i, h) == cyc_rank()) CYC_TRY(make_map(g->half[h], g, h, i));
+	const cyc_reference_spec r = { .skip_grid = { maker(i, 0) != cyc_rank(), maker(i, 1) != cyc_rank() },
+		                           .fsc = weight,
 		                           .n_fsc = g->crop_px / 2 + 1,
 		                           .fsc_box = g->crop_px,
 		                           .box_px = g->crop_px,

@@ -1,5 +1,6 @@
 #include "refine3d/half_maps.h"
 
+#include "cyclotomo/ranks.h"
 #include "map/half_map_fsc.h"
 #include "map/shells.h"
 #include "refine3d/group_maps.h"
@@ -70,6 +71,11 @@ static cyc_status compare(cyc_half_maps *m, const cyc_half_maps_spec *spec)
 	CYC_TRY(cyc__random_fsc(randomised, &in));
 	cyc_fsc_correct(m->fsc, fsc_masked, randomised, n_shells, from);
 done:
+	/* Processors with other vector units differ in the last bits, but decisions must be the same on all
+	 * ranks. */
+	if (st == CYC_OK) st = cyc_ranks_broadcast(m->fsc, (size_t)n_shells * sizeof *m->fsc, 0);
+	if (st == CYC_OK)
+		st = cyc_ranks_broadcast(m->fsc_unmasked, (size_t)n_shells * sizeof *m->fsc_unmasked, 0);
 	for (int h = 0; h < 2; h++) {
 		cyc_free(ft[h]);
 		cyc_free(masked[h]);
@@ -122,8 +128,15 @@ static cyc_status finish_all(cyc_half_maps *m, const cyc_half_sum *const half[2]
                              const cyc_half_maps_spec *spec, bool with_merged)
 {
 	cyc_status st = CYC_OK;
-	for (int h = 0; h < 2; h++) CYC_TRY(finish(&m->half[h], half[h], NULL, spec));
-	if (with_merged) CYC_TRY(finish(&m->merged, half[0], half[1], spec));
+	cyc_volume **const maps[3] = { &m->half[0], &m->half[1], &m->merged };
+	for (int i = 0; i < (with_merged ? 3 : 2); i++)
+		if (cyc_ranks_maker(i) == cyc_rank())
+			CYC_TRY(finish(maps[i], half[i == 1], i == 2 ? half[1] : NULL, spec));
+	for (int i = 0; i < (with_merged ? 3 : 2); i++) {
+		int32_t n = spec->crop_px;
+		if (!*maps[i]) CYC_TRY(cyc_volume_create(maps[i], n, n, n, spec->box->pixel_size_A));
+		CYC_TRY(cyc_ranks_pass_on((*maps[i])->data, cyc_volume_count(*maps[i]) * sizeof(float), i));
+	}
 done:
 	return st;
 }
@@ -143,14 +156,20 @@ cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = NULL;
 	int64_t n_images = 0, n_outside = 0;
+	int32_t *owner = NULL;
 	cyc_accumulator_options o;
 	cyc_box box = *spec->box;
 	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_accumulator_create(&a, spec->be, &box, &o, sums));
 	CYC_TRY(cyc_accumulator_measure(a, tomograms, set, spec->stacks, root));
+	CYC_TRY(cyc_project_deal(&owner, tomograms, set));
 	for (int32_t i = 0; i < tomograms->n_series; i++)
-		CYC_TRY(cyc_accumulator_add(a, &n_images, &n_outside, tomograms, set, spec->stacks, i, root));
+		if (owner[i] == cyc_rank())
+			CYC_TRY(cyc_accumulator_add(a, &n_images, &n_outside, tomograms, set, spec->stacks, i, root));
+	CYC_TRY(cyc_sums_add_ranks(sums->sums));
+	if (sums->rest) CYC_TRY(cyc_sums_add_ranks(sums->rest));
 done:
+	cyc_free(owner);
 	cyc_accumulator_destroy(&a);
 	return st;
 }

@@ -5,7 +5,7 @@
 #include "cyclotomo/map.h"
 #include "halfmaps/accumulate.h"
 #include "halfmaps/sums.h"
-#include "slice/reference.h"
+#include "reference/reference.h"
 
 /** What maps are made with, constant through a refinement. */
 typedef struct {
@@ -42,7 +42,8 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *ha
 /** How the images of these maps are cut: as `reconstruct --crop-images` does it where the maps are smaller
  * than the windows. */
 void cyc_half_maps_options(cyc_accumulator_options *o, cyc_box *box, const cyc_half_maps_spec *spec);
-/** Add all particles, at the poses that `set` has now, to sums. */
+/** Add all particles, at the poses that `set` has now, to sums: each rank those of its tilt series, and then
+ * the ranks' sums. */
 CYC_MUST_CHECK cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                                const char *root, const cyc_half_maps_spec *spec,
                                                const cyc_accumulator_sums *sums);

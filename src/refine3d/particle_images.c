@@ -1,6 +1,6 @@
 #include "refine3d/particle_images.h"
 
-#include "tilt/tilt_image.h"
+#include "images/tilt_image.h"
 
 #include <math.h>
 #include <string.h>

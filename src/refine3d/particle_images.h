@@ -10,7 +10,7 @@
 #define CYC_PARTICLE_IMAGES_H
 
 #include "backends/backend.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 /**
  * The Fourier coefficients of a box that count, each pair k, -k once: 0 < |k| <= n/2 - 1, kx > 0 or (kx = 0

@@ -30,11 +30,12 @@ cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	int64_t count = 0;
-	CYC_TRY(cyc_alloc(&j->series_terms, j->in.tomograms->n_series, sizeof *j->series_terms));
+	CYC_TRY(cyc_alloc(&j->series_terms, j->in.tomograms->n_series + 1, sizeof *j->series_terms));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		j->series_terms[i] = count;
 		count += cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
 	}
+	j->series_terms[j->in.tomograms->n_series] = count;
 	CYC_TRY(cyc_alloc_(&j->terms, (size_t)count, sizeof *j->terms, "slopes of images"));
 done:
 	return st;

@@ -126,6 +126,8 @@ static cyc_status shared_noise(double *rho, double *scale, const cyc_volume *a, 
 		bb += (double)b->data[i] * (double)b->data[i];
 	}
 	*scale = bb > 0 && ab > 0 ? ab / bb : 1;
+	CYC_TRY(cyc_ranks_broadcast(rho, sizeof *rho, 0));
+	CYC_TRY(cyc_ranks_broadcast(scale, sizeof *scale, 0));
 done:
 	for (int k = 0; k < 2; k++) cyc_free(ft[k]);
 	cyc_free(curve);
@@ -245,6 +247,9 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 		if (!j->is_made[g])
 			CYC_TRY(cyc_group_maps_reference(&j->group_references[g], j->groups, g, j->maps->fsc,
 			                                 j->lowpass_A, grey_scale(j)));
+	}
+	for (int32_t g = first; g < end; g++) {
+		if (!j->is_made[g]) CYC_TRY(cyc_group_maps_reference_pass_on(j->group_references[g], g));
 		j->is_made[g] = true;
 		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&j->grid[g][h], j->group_references[g]->half[h]));
 	}

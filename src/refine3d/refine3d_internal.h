@@ -2,8 +2,9 @@
 #ifndef CYC_REFINE3D_INTERNAL_H
 #define CYC_REFINE3D_INTERNAL_H
 
+#include "cyclotomo/ranks.h"
 #include "cyclotomo/refine3d.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 #include "refine3d/frames.h"
 #include "refine3d/group_maps.h"
 #include "refine3d/half_maps.h"
@@ -119,7 +120,9 @@ typedef struct {
 	cyc_series_images **images; /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
 	double *group_sigma2; /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
+	int32_t *owner;       /**< n_series: rank whose images they are */
 	bool *is_counted;     /**< n_series: its images are in the counts and the noise */
+	double **counts;      /**< n_series: of images that were read here, until they are counted; else NULL */
 	double *noise_sum;    /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
 	int64_t *noise_count; /**< n_optics */
 	cyc_volume *mask;
@@ -143,8 +146,8 @@ typedef struct {
 	bool is_made[CYC_MOST_GROUPS];                    /**< holds the present maps */
 	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1]
 						  [2]; /**< of the open references, by group and half-set; last: the half maps */
-	cyc_image_terms
-		*terms; /**< of all images at the poses; series_terms: where a series begins, n_tilts a particle */
+	cyc_image_terms *terms; /**< of all images at the poses; series_terms: where a series begins (n_series +
+	                           1), n_tilts a particle */
 	int64_t *series_terms;
 	float (*shells)[2]; /**< n particles x (crop/2 + 1): data with prediction, prediction with itself, at the
 	                       poses that the references are made of */

@@ -542,6 +542,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
 	if (!o->no_follow) CYC_TRY(cyc_refine3d_alloc_terms(j));
+	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles));
+	CYC_TRY(cyc_alloc(&j->counts, j->in.tomograms->n_series, sizeof *j->counts));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 1),
 	                  sizeof *j->noise_sum));
@@ -772,10 +774,35 @@ static cyc_status judge_only(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	CYC_TRY(cyc_refine3d_look(j));
 	CYC_TRY(cyc_refine3d_judge(j));
-	CYC_TRY(cyc_refine3d_write_judged(j));
+	if (cyc_is_first_rank()) CYC_TRY(cyc_refine3d_write_judged(j));
 	r->n_particles = j->particles->n;
 	r->n_images = j->state.n_images;
 	r->n_improbable = j->state.n_improbable;
+done:
+	return st;
+}
+
+/* All ranks have read the same checkpoint, or none, before rank 0 writes a new one. */
+static cyc_status require_same_start(const cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t first = j->state.iteration;
+	CYC_TRY(cyc_ranks_broadcast(&first, sizeof first, 0));
+	CYC_CHECK(first == j->state.iteration, CYC_E_IO,
+	          "the checkpoint in '%s' is of iteration %d here, and of %d on rank 0: all ranks must see the "
+	          "same files",
+	          j->in.out, j->state.iteration, first);
+done:
+	return st;
+}
+
+/* Files are the first rank's. */
+static cyc_status write_iteration(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	if (!cyc_is_first_rank()) return CYC_OK;
+	CYC_TRY(cyc_refine3d_write_iteration(j));
+	CYC_TRY(cyc_refine3d_checkpoint_write(j));
 done:
 	return st;
 }
@@ -788,20 +815,22 @@ static cyc_status run(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_checkpoint_path(&checkpoint, j));
 	CYC_TRY(cyc_path_dir(&folder, checkpoint));
 	if (j->o->resume) CYC_TRY(cyc_refine3d_checkpoint_read(j));
+	CYC_TRY(require_same_start(j));
 	if (!j->state.has_converged && j->state.iteration < j->o->max_iterations)
 		CYC_TRY(cyc_refine3d_start_groups(j));
 	while (!j->state.has_converged && j->state.iteration < j->o->max_iterations) {
 		int32_t before = j->state.iteration;
 		CYC_TRY(iterate(j));
 		if (j->state.iteration == before) break; /* no new poses */
-		CYC_TRY(cyc_refine3d_write_iteration(j));
-		CYC_TRY(cyc_refine3d_checkpoint_write(j));
+		CYC_TRY(write_iteration(j));
 	}
 	if (!j->state.has_converged) cyc_info("stopped after %d iterations", j->state.iteration);
 	CYC_TRY(finish(j));
-	CYC_TRY(cyc_refine3d_write_final(j));
-	unlink(checkpoint);
-	rmdir(folder); /* fails, rightly, if something else is in it */
+	if (cyc_is_first_rank()) {
+		CYC_TRY(cyc_refine3d_write_final(j));
+		unlink(checkpoint);
+		rmdir(folder); /* fails, rightly, if something else is in it */
+	}
 	cyc_refine3d_result *r = j->result;
 	r->n_particles = j->particles->n;
 	r->n_images = j->state.n_images;
@@ -824,6 +853,9 @@ static void deinit(cyc_refine3d_job *j)
 {
 	for (int32_t i = 0; j->images && i < j->in.tomograms->n_series; i++)
 		cyc_series_images_destroy(&j->images[i]);
+	for (int32_t i = 0; j->counts && i < j->in.tomograms->n_series; i++) cyc_free(j->counts[i]);
+	cyc_free(j->counts);
+	cyc_free(j->owner);
 	cyc_free(j->images);
 	cyc_tilt_source_destroy(&j->source);
 	cyc_stack_source_destroy(&j->stack_source);
@@ -864,6 +896,7 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 	cyc_refine3d_result own = { 0 };
 	cyc_refine3d_job j = { .o = o, .result = result ? result : &own };
 	memset(j.result, 0, sizeof *j.result);
+	if (!o->dry_run) CYC_TRY(cyc_ranks_begin(&cyc_refine3d_rank_job, o));
 	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(check_options(o));
 	/* A step of the cycle has its own particles judged in their place; the command line refuses that. */
@@ -874,5 +907,14 @@ cyc_status cyc_refine3d_run(cyc_refine3d_result *result, const cyc_refine3d_opti
 done:
 	deinit(&j);
 	cyc_refine3d_result_deinit(&own);
-	return st;
+	return cyc_ranks_end(st);
 }
+
+static cyc_status run_rank(const void *options) { return cyc_refine3d_run(NULL, options); }
+static const size_t TEXTS[] = { offsetof(cyc_refine3d_options, input.root) };
+const cyc_rank_job cyc_refine3d_rank_job = { .table = &cyc_refine3d_table,
+	                                         .size = sizeof(cyc_refine3d_options),
+	                                         .n_threads = offsetof(cyc_refine3d_options, n_threads),
+	                                         .n_texts = 1,
+	                                         .texts = TEXTS,
+	                                         .run = run_rank };

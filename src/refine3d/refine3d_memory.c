@@ -7,7 +7,7 @@
 #include "map/half_map_fsc.h"
 #include "halfmaps/accumulate.h"
 #include "halfmaps/sums.h"
-#include "refine/prediction_pass.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 

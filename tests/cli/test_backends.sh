@@ -53,7 +53,7 @@ refused 1 "there is no compute backend 'vulkan'" --backend vulkan
 refused 2 "must be a whole number" --backend emulate:two
 
 # Without a plug-in, or with one that is none, cuda is refused and auto computes on the processor.
-export CYCLOTOMO_CUDA_PLUGIN=$work/libcyclotomo_cuda.so
+export CYCLOTOMO_PLUGINS=$work
 refused 3 "needs the plug-in" --backend cuda
 grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
@@ -74,7 +74,7 @@ rm libcyclotomo_cuda.so
 ! grep -q 'Computing on' log || fail "auto without a plug-in mentions GPUs"
 
 # The plug-in that was built beside the program, on a machine without a driver.
-unset CYCLOTOMO_CUDA_PLUGIN
+unset CYCLOTOMO_PLUGINS
 if [ -e "$(dirname "$cyclotomo")/libcyclotomo_cuda.so" ] && [ ! -e /proc/driver/nvidia/version ]; then
 	refused 3 "no NVIDIA GPU can be used" --backend cuda
 	refused 2 "must be a whole number" --backend cuda:first

@@ -11,7 +11,7 @@ fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 
 # Every part of a warning that the page has advice for is in a message of the program.
 cat "$source"/src/*/*.c | tr -d '\n\t' | sed 's/"  *"//g; s/""//g' >program
-sed -n '/^} ADVICE/,/^};/p' "$source/src/cycle/page_warnings.c" | tr -d '\n\t' | sed 's/"  *"//g; s/""//g' | grep -o '{ *"[^"]*", *"' |
+sed -n '/^} ADVICE/,/^};/p' "$source/src/summary/page_warnings.c" | tr -d '\n\t' | sed 's/"  *"//g; s/""//g' | grep -o '{ *"[^"]*", *"' |
 	sed 's/^{ *"//; s/", *"$//' >parts
 [ "$(wc -l <parts)" -ge 20 ] || fail "no table of advice found"
 while read -r part; do

@@ -7,7 +7,7 @@
 #include "cyclotomo/project.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/simulate.h"
-#include "tilt/frame_share.h"
+#include "images/frame_share.h"
 #include "halfmaps/noise_weights.h"
 
 #include <math.h>

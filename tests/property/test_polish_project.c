@@ -16,7 +16,7 @@
 #include "cyclotomo/tilt.h"
 #include "polish/evidence.h"
 #include "polish/polish_start.h"
-#include "refine/refine_input.h"
+#include "reference/refine_input.h"
 
 enum { BOX = 48 };
 

@@ -13,7 +13,7 @@
 #include "backends/backend.h"
 #include "cyclotomo/tilt.h"
 #include "halfmaps/sums.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 static void close_to(double value, double expected, double bound)
 {

@@ -2,8 +2,7 @@
  * summary. */
 #include "cycle_fakes.h"
 
-#include "cycle/cycle_internal.h"
-
+#include "run/step.h"
 #include <fcntl.h>
 #include <sys/file.h>
 

@@ -1,6 +1,6 @@
 /* Every row of every job's table: it fits its member, has a default in its range, and is wherever an option
  * has to be. */
-#include "cycle/cycle_internal.h"
+#include "cycle/records.h"
 #include "cli/command.h"
 #include "cyclotomo/extract.h"
 #include "cyclotomo/import.h"

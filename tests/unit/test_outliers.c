@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "cyclotomo/base.h"
-#include "tilt/beads.h"
-#include "tilt/outliers.h"
+#include "images/beads.h"
+#include "images/outliers.h"
 
 enum { NX = 420, NY = 350 };
 static float image[NX * NY], before[NX * NY];

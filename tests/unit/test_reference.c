@@ -12,7 +12,7 @@
 #include "temp_dir.h"
 
 #include "cyclotomo/mrc.h"
-#include "slice/reference.h"
+#include "reference/reference.h"
 
 enum { S = 48, BOX = 32 };
 static const double SIGMA = 1.6, PIXEL_A = 2;

@@ -12,8 +12,9 @@
 #include "temp_dir.h"
 #include "small_project.h"
 
+#include "cyclotomo/images.h"
 #include "cyclotomo/tilt.h"
-#include "tilt/tilt_batch.h"
+#include "images/tilt_batch.h"
 
 static const double complex i_unit = (double complex)I;
 

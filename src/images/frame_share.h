@@ -1,0 +1,45 @@
+/** @file frame_share.h  What the frame of a tilt image leaves of the signal of a particle near its border. */
+#ifndef CYC_FRAME_SHARE_H
+#define CYC_FRAME_SHARE_H
+
+#include "backends/backend.h"
+#include "images/tilt_batch.h"
+
+/** Radius of a particle, for its weights, of the radius of the circle to which images are cropped. */
+#define CYC_PARTICLE_SHARE 0.75
+/** Of its radius a particle's centre must be inside of the frame; less, and a third of the particle is cut
+ * off. */
+#define CYC_LEAST_INSIDE 0.25
+
+/** Tables of one tilt. Start from a zeroed struct. */
+typedef struct {
+	int32_t s;
+	double radius_px; /**< of the particle, binned px */
+	double farthest;  /**< largest distance that a frequency is moved, in radii */
+	float *moved;     /**< s x (s/2 + 1): that distance in radii over |k| in index units */
+	float *reach;     /**< s: largest of these distances in each row, rounded up */
+	float *disc;      /**< disc_beside_line() at N steps of its argument */
+} cyc_frame_share;
+/**
+ * How far defocus moves each frequency, |lambda Df k - Cs lambda^3 k^3|, of the mean defocus. (T7.7)
+ * @param[in] radius_px  of the particle, binned px */
+CYC_MUST_CHECK cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, int32_t i_tilt,
+                                               int32_t s, double pixel_size_A, double radius_px);
+void cyc_frame_share_deinit(cyc_frame_share *t);
+/** Multiply the weights of packed slices (cyc_packed_count(s) floats each) by the share of their signal that
+ * the frame shows. (T2.7) */
+CYC_MUST_CHECK cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t,
+                                                const cyc_tilt_series *ts, const cyc_tilt_batch *batch,
+                                                double binning, int n_threads);
+/**
+ * Multiply predictions of a batch by the root of that share and divide observations by it: products of both
+ * stay what they are, and the power of the predictions becomes that of what the frame shows. (T2.7)
+ * @param[in,out] observed, predicted  batch->n x s x (s/2 + 1)
+ */
+CYC_MUST_CHECK cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted,
+                                                  const cyc_frame_share *t, const cyc_tilt_series *ts,
+                                                  const cyc_tilt_batch *batch, double binning, int n_threads);
+/** Share of a disc of radius 1 on the near side of a line, at a signed distance `d` from its centre. */
+double cyc_disc_beside_line(double d);
+
+#endif

@@ -1,0 +1,132 @@
+#include "cyclotomo/array.h"
+#include "cyclotomo/images.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct {
+	const float *image;
+	int32_t nx, ny, box, n_across, n_down;
+	cyc_fft2_band *fft;
+	float *tiles;    /* n_threads x box x box */
+	cyc_cfloat *fts; /* n_threads x box x (box/2 + 1) */
+	float *power;    /* rows of tiles x box x (box/2 + 1): kept apart so that the sum over tiles has a fixed
+	                    order */
+} tiling;
+
+CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		float re = crealf(ft[i]), im = cimagf(ft[i]);
+		power[i] += re * re + im * im;
+	}
+}
+
+/*
+ * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles tell each shell but the
+ * first few to two or three per cent; more would only take time.
+ */
+enum { MOST_TILES = 5 };
+
+static int32_t n_tiles_along(int32_t n, int32_t box)
+{
+	int32_t all = (n - box) / (box / 2) + 1;
+	return all < MOST_TILES ? all : MOST_TILES;
+}
+
+static size_t tile_start(int32_t i, int32_t n_tiles, int32_t n, int32_t box)
+{
+	if (n_tiles < MOST_TILES) return (size_t)i * (size_t)(box / 2);
+	return (size_t)((int64_t)i * (n - box) / (n_tiles - 1));
+}
+
+/* One row of tiles. */
+static cyc_status tile_row_task(void *arg, int64_t row, int i_thread)
+{
+	const tiling *t = arg;
+	size_t box = (size_t)t->box, half = box / 2 + 1, y0 = tile_start((int32_t)row, t->n_down, t->ny, t->box);
+	float *tile = t->tiles + (size_t)i_thread * box * box;
+	cyc_cfloat *ft = t->fts + (size_t)i_thread * box * half;
+	for (int32_t i = 0; i < t->n_across; i++) {
+		size_t x0 = tile_start(i, t->n_across, t->nx, t->box);
+		for (size_t y = 0; y < box; y++)
+			memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
+		cyc_fft2_band_forward(ft, t->fft, tile);
+		add_power(t->power + (size_t)row * box * half, ft, box * half);
+	}
+	return CYC_OK;
+}
+
+/* Mean over directions of the planes' sum, split linearly between neighbouring shells. */
+static cyc_status radial_mean(double *power, const float *planes, int32_t n_planes, int32_t n_tiles,
+                              int32_t box)
+{
+	cyc_status st = CYC_OK;
+	double *weight = NULL;
+	size_t n = (size_t)box, half = n / 2 + 1;
+	CYC_TRY(cyc_alloc(&weight, half, sizeof *weight));
+	memset(power, 0, half * sizeof *power);
+	for (size_t y = 0; y < n; y++)
+		for (size_t x = 0; x < half; x++) {
+			double ky = y < n / 2 ? (double)y : (double)y - (double)n, r = sqrt((double)(x * x) + ky * ky),
+				   sum = 0;
+			size_t shell = (size_t)r;
+			if (shell >= half) continue;
+			for (int32_t i = 0; i < n_planes; i++) sum += (double)planes[((size_t)i * n + y) * half + x];
+			double f = r - (double)shell;
+			power[shell] += (1 - f) * sum;
+			weight[shell] += 1 - f;
+			if (shell + 1 >= half) continue;
+			power[shell + 1] += f * sum;
+			weight[shell + 1] += f;
+		}
+	/* The transform is unscaled: the unitary one carries 1/box, its power 1/box^2. */
+	for (size_t s = 0; s < half; s++) power[s] /= weight[s] * n_tiles * (double)(n * n);
+done:
+	cyc_free(weight);
+	return st;
+}
+
+cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box,
+                              int n_threads)
+{
+	cyc_status st = CYC_OK;
+	tiling t = { .image = image, .nx = nx, .ny = ny, .box = box };
+	size_t n = (size_t)box, half = n / 2 + 1;
+	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
+	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE,
+	          "a box of %d px does not fit into a tilt image of %d x %d px", box, nx, ny);
+	t.n_across = n_tiles_along(nx, box);
+	t.n_down = n_tiles_along(ny, box);
+	n_threads = cyc_n_workers(t.n_down, n_threads);
+	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half));
+	CYC_TRY(cyc_alloc(&t.tiles, (size_t)n_threads * n * n, sizeof *t.tiles));
+	CYC_TRY(cyc_alloc(&t.fts, (size_t)n_threads * n * half, sizeof *t.fts));
+	CYC_TRY(cyc_alloc(&t.power, (size_t)t.n_down * n * half, sizeof *t.power));
+	CYC_TRY(cyc_parallel_for(t.n_down, n_threads, tile_row_task, &t));
+	CYC_TRY(radial_mean(power, t.power, t.n_down, t.n_across * t.n_down, box));
+done:
+	cyc_fft2_band_destroy(&t.fft);
+	cyc_free(t.tiles);
+	cyc_free(t.fts);
+	cyc_free(t.power);
+	return st;
+}
+
+double cyc_radial_at(const double *shells, int32_t n_shells, double r)
+{
+	int32_t i = (int32_t)r;
+	if (i >= n_shells - 1) return shells[n_shells - 1];
+	double f = r - i;
+	return (1 - f) * shells[i] + f * shells[i + 1];
+}
+
+void cyc_whitening_plane(float *plane, int32_t s, const double *power, int32_t n_shells)
+{
+	int32_t sh = s / 2 + 1;
+	for (int32_t y = 0; y < s; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			double p = cyc_radial_at(power, n_shells, hypot(x, y < s / 2 ? y : y - s));
+			plane[(size_t)y * (size_t)sh + (size_t)x] = p > 0 ? (float)(1 / sqrt(p)) : 0;
+		}
+}

@@ -1,0 +1,34 @@
+/** @file tilt_image.h  One tilt image at a time, on the host and in a backend's memory; and images kept for
+ * another reading. */
+#ifndef CYC_TILT_IMAGE_H
+#define CYC_TILT_IMAGE_H
+
+#include "backends/backend.h"
+#include "cyclotomo/images.h"
+#include "cyclotomo/tilt.h"
+
+/**
+ * Start from a zeroed struct; buffers grow with the largest image.
+ */
+typedef struct {
+	cyc_buffer *device;
+	float *pixels;
+	int64_t count;
+	double
+		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
+	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
+} cyc_tilt_image;
+/**
+ * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says
+ * otherwise; how many is told once per image and series, in the log and in n_outliers and n_constant of the
+ * series.                     (T1.16), (T1.17)
+ */
+CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts,
+                                              int32_t i_tilt);
+void cyc_tilt_image_deinit(cyc_tilt_image *t);
+/** Noise spectrum of the image just loaded, box/2 + 1 shells; remembered with the image. (T1.10) */
+CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,
+                                               const cyc_tilt_series *ts, int32_t i_tilt, int32_t box,
+                                               int n_threads);
+
+#endif

@@ -1,0 +1,468 @@
+#include "cyclotomo/ranks.h"
+
+#include "ranks/transport.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+/* What ranks are about to do together. */
+typedef enum { OP_BEGIN = 1, OP_LEAVE, OP_END, OP_SUM, OP_BROADCAST, OP_SHARE } operation;
+
+/* Exchanged before each: ranks that are about to do different things would wait for ever. */
+typedef struct {
+	int32_t op, status;
+	uint64_t n_bytes;
+} header;
+
+static struct {
+	cyc_transport t;
+	bool is_joined, is_alone; /* alone: MPI started several, and cannot be used */
+	bool is_one_machine;
+	bool is_gone;    /* a rank does not answer any more */
+	bool has_begun;  /* between begin and end of a job, */
+	bool has_failed; /* and all know that it failed */
+	header *headers; /* of all ranks */
+	cyc_ranks_usage usage;
+} g = { .t = { .name = "single", .size = 1 } };
+
+int cyc_rank(void) { return g.t.rank; }
+int cyc_n_ranks(void) { return g.t.size; }
+const char *cyc_ranks_transport(void) { return g.t.name; }
+void cyc_ranks_usage_get(cyc_ranks_usage *out) { *out = g.usage; }
+
+static double now_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* ---------------------------------------------------------------- joining */
+
+/* Number in the first of these variables that is set. */
+static int variable(int *out, const char *const *names)
+{
+	for (; *names; names++) {
+		const char *text = getenv(*names);
+		if (text && text[0] >= '0' && text[0] <= '9') return *out = atoi(text), 1;
+	}
+	return 0;
+}
+
+/* Whether MPI started this process as one of several; Open MPI, MPICH and its descendants, PMIx under Slurm.
+ */
+static bool is_started_by_mpi(int *rank)
+{
+	static const char *const RANKS[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", NULL };
+	static const char *const SIZES[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", NULL };
+	int size = 1;
+	return variable(rank, RANKS) && variable(&size, SIZES) && size > 1;
+}
+
+static cyc_status join_mpi(int rank)
+{
+	char reason[CYC_TRANSPORT_ERROR];
+	cyc_transport_open_fn open_mpi;
+	void *symbol = cyc_plugin_symbol("libcyclotomo_mpi.so", CYC_TRANSPORT_OPEN, reason, sizeof reason);
+	memcpy(&open_mpi, &symbol, sizeof symbol); /* what POSIX promises, and C does not */
+	if (symbol && open_mpi(&g.t, CYC_TRANSPORT_VERSION) == 0) return CYC_OK;
+	if (symbol) snprintf(reason, sizeof reason, "%s", g.t.error);
+	g.t = (cyc_transport){ .name = "single", .rank = rank, .size = 1 };
+	g.is_alone = true;
+	if (rank == 0)
+		cyc_warn(
+			"several processes were started by MPI, but only this one works: the plug-in libcyclotomo_mpi.so "
+			"cannot be used (%s)",
+			reason);
+	return CYC_OK;
+}
+
+static cyc_status transport_failed(void);
+
+static cyc_status compare_machines(void)
+{
+	cyc_status st = CYC_OK;
+	char own[sizeof(((struct utsname *)0)->nodename)] = "", *all = NULL;
+	struct utsname host;
+	g.is_one_machine = true;
+	if (g.t.size == 1) return CYC_OK;
+	if (uname(&host) == 0) memcpy(own, host.nodename, sizeof own);
+	CYC_TRY(cyc_alloc(&all, g.t.size, sizeof own));
+	if (g.t.gather(&g.t, all, own, sizeof own)) {
+		st = transport_failed();
+		goto done;
+	}
+	for (int r = 0; r < g.t.size; r++)
+		g.is_one_machine = g.is_one_machine && strcmp(all + (size_t)r * sizeof own, own) == 0;
+done:
+	cyc_free(all);
+	return st;
+}
+
+cyc_status cyc_ranks_join(void)
+{
+	cyc_status st = CYC_OK;
+	const char *processes = getenv("CYCLOTOMO_PROCESSES");
+	int rank = 0;
+	CYC_CHECK(!g.is_joined, CYC_E_INTERNAL, "this process has joined already");
+	if (is_started_by_mpi(&rank)) {
+		CYC_TRY(join_mpi(rank));
+	} else if (processes) {
+		char *end;
+		long n = strtol(processes, &end, 10);
+		CYC_CHECK(end != processes && *end == '\0' && n >= 1 && n <= 1024, CYC_E_USAGE,
+		          "CYCLOTOMO_PROCESSES must be a number of processes from 1 to 1024, got '%s'", processes);
+		if (n > 1)
+			CYC_CHECK(cyc_transport_processes(&g.t, (int)n) == 0, CYC_E_IO, "cannot start %ld processes: %s",
+			          n, g.t.error);
+	}
+	g.is_joined = true;
+	CYC_TRY(cyc_alloc(&g.headers, g.t.size, sizeof *g.headers));
+	CYC_TRY(compare_machines());
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- exchanges */
+
+static cyc_status transport_failed(void)
+{
+	g.is_gone = g.has_failed = true;
+	cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__, "the ranks of this run lost each other: %s",
+	                g.t.error);
+	cyc_error_hint(
+		"the same command with --resume (of a cycle: the same command) continues from what is finished");
+	return CYC_E_IO;
+}
+
+/* The error of a rank, to all others. */
+static cyc_status spread_error(int from)
+{
+	cyc_error e = *cyc_error_get();
+	struct utsname host = { 0 };
+	g.has_failed = true;
+	if (from == g.t.rank) {
+		e.n_frames = 0; /* names of files as addresses of this process */
+		if (!e.message[0])
+			snprintf(e.message, sizeof e.message, "%s", cyc_status_text((cyc_status)g.headers[from].status));
+		e.status = (cyc_status)g.headers[from].status;
+		if (from > 0 && uname(&host) == 0) {
+			cyc_error kept = *cyc_error_get();
+			cyc_error_set(&e);
+			cyc_error_context("rank %d (%s)", from, host.nodename);
+			e = *cyc_error_get();
+			cyc_error_set(&kept);
+		}
+	}
+	if (g.t.broadcast(&g.t, &e, sizeof e, from)) return transport_failed();
+	if (g.headers[g.t.rank].status == CYC_OK) cyc_error_set(&e);
+	return (cyc_status)g.headers[from].status;
+}
+
+/* All ranks say what they are about to do and how they are. */
+static cyc_status meet(operation op, cyc_status own, uint64_t n_bytes)
+{
+	const header h = { op, own, n_bytes };
+	double start = now_s();
+	if (g.is_gone) return own != CYC_OK ? own : transport_failed();
+	int code = g.t.gather(&g.t, g.headers, &h, sizeof h);
+	g.usage.waited_s += now_s() - start;
+	if (code) return transport_failed();
+	for (int r = 0; r < g.t.size; r++)
+		if (g.headers[r].status != CYC_OK) return spread_error(r);
+	for (int r = 0; r < g.t.size; r++) {
+		if (g.headers[r].op == (int32_t)op && g.headers[r].n_bytes == n_bytes) continue;
+		/* Rank 0 may leave where the others wait for a job. */
+		if (g.headers[0].op == OP_LEAVE && (g.t.rank == 0 || op == OP_BEGIN)) continue;
+		g.has_failed = true;
+		return cyc_error_raise(
+			CYC_E_INTERNAL, __FILE__, __LINE__, __func__,
+			"the ranks are out of step: operation %d of %llu bytes on rank %d, %d of %llu on rank %d",
+			(int)op, (unsigned long long)n_bytes, g.t.rank, g.headers[r].op,
+			(unsigned long long)g.headers[r].n_bytes, r);
+	}
+	return CYC_OK;
+}
+
+/* Whether there is anything to exchange: not for one rank, and not where a job was not begun on all. */
+static bool is_shared(void) { return g.t.size > 1 && g.has_begun; }
+
+static cyc_status refuse_after_failure(void)
+{
+	return cyc_error_raise(CYC_E_INTERNAL, __FILE__, __LINE__, __func__,
+	                       "a job went on after it failed on a rank");
+}
+
+cyc_status cyc_ranks_sum(int64_t *data, size_t n)
+{
+	cyc_status st = CYC_OK;
+	if (!is_shared()) return CYC_OK;
+	if (g.has_failed) return refuse_after_failure();
+	CYC_TRY(meet(OP_SUM, CYC_OK, n));
+	if (g.t.sum(&g.t, data, n)) return transport_failed();
+	g.usage.sent_bytes += (double)n * sizeof *data;
+done:
+	return st;
+}
+
+cyc_status cyc_ranks_broadcast(void *data, size_t n_bytes, int root)
+{
+	cyc_status st = CYC_OK;
+	if (!is_shared()) return CYC_OK;
+	if (g.has_failed) return refuse_after_failure();
+	CYC_TRY(meet(OP_BROADCAST, CYC_OK, n_bytes));
+	if (n_bytes > 0 && g.t.broadcast(&g.t, data, n_bytes, root)) return transport_failed();
+	if (root == g.t.rank) g.usage.sent_bytes += (double)n_bytes;
+done:
+	return st;
+}
+
+cyc_status cyc_ranks_share(void *items, size_t size, const int64_t *first, const int32_t *owner,
+                           int32_t n_units)
+{
+	cyc_status st = CYC_OK;
+	if (!is_shared()) return CYC_OK;
+	if (g.has_failed) return refuse_after_failure();
+	CYC_TRY(meet(OP_SHARE, CYC_OK, (uint64_t)first[n_units] * size));
+	for (int32_t i = 0; i < n_units; i++) {
+		size_t n = (size_t)(first[i + 1] - first[i]) * size;
+		if (n == 0) continue;
+		if (g.t.broadcast(&g.t, (char *)items + (size_t)first[i] * size, n, owner[i]))
+			return transport_failed();
+		if (owner[i] == g.t.rank) g.usage.sent_bytes += (double)n;
+	}
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- dealing */
+
+int cyc_ranks_maker(int64_t i) { return is_shared() && g.is_one_machine ? (int)(i % g.t.size) : g.t.rank; }
+
+cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i)
+{
+	return g.is_one_machine ? cyc_ranks_broadcast(data, n_bytes, cyc_ranks_maker(i)) : CYC_OK;
+}
+
+typedef struct {
+	double cost;
+	int32_t unit;
+} costed;
+
+static int by_cost(const void *a, const void *b)
+{
+	const costed *x = a, *y = b;
+	if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
+	return x->unit < y->unit ? -1 : 1;
+}
+
+cyc_status cyc_ranks_deal(int32_t *owner, const double *cost, int32_t n_units)
+{
+	cyc_status st = CYC_OK;
+	costed *order = NULL;
+	double *load = NULL;
+	CYC_TRY(cyc_alloc(&order, n_units, sizeof *order));
+	CYC_TRY(cyc_alloc(&load, g.t.size, sizeof *load));
+	for (int32_t i = 0; i < n_units; i++) order[i] = (costed){ cost[i], i };
+	qsort(order, (size_t)n_units, sizeof *order, by_cost);
+	for (int32_t i = 0; i < n_units; i++) {
+		int least = 0;
+		for (int r = 1; r < g.t.size; r++)
+			if (load[r] < load[least]) least = r;
+		owner[order[i].unit] = is_shared() ? least : 0;
+		load[least] += order[i].cost;
+	}
+done:
+	cyc_free(order);
+	cyc_free(load);
+	return st;
+}
+
+/* ---------------------------------------------------------------- jobs */
+
+/* Texts that a struct of options has, by offset: those of its table, those of tables in it, and others. */
+typedef struct {
+	int n;
+	size_t *offsets;
+} text_list;
+
+static cyc_status add_text(text_list *l, size_t offset)
+{
+	cyc_status st = CYC_OK;
+	for (int i = 0; i < l->n; i++)
+		if (l->offsets[i] == offset) return CYC_OK;
+	CYC_TRY(cyc_realloc(&l->offsets, (size_t)l->n, (size_t)l->n + 1, sizeof *l->offsets));
+	l->offsets[l->n++] = offset;
+done:
+	return st;
+}
+
+static cyc_status add_texts(text_list *l, const cyc_option_table *table, size_t base)
+{
+	cyc_status st = CYC_OK;
+	for (int i = 0; i < table->n; i++) {
+		const cyc_option *o = &table->rows[i];
+		if (o->type == CYC_OPT_TABLE) CYC_TRY(add_texts(l, o->table, base + o->offset));
+		else if (o->type == CYC_OPT_TEXT || o->type == CYC_OPT_FILE || o->type == CYC_OPT_ARG)
+			CYC_TRY(add_text(l, base + o->offset));
+	}
+done:
+	return st;
+}
+
+static cyc_status list_texts(text_list *l, const cyc_rank_job *job)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(add_texts(l, job->table, 0));
+	for (int i = 0; i < job->n_texts; i++) CYC_TRY(add_text(l, job->texts[i]));
+done:
+	return st;
+}
+
+/* What goes to the other ranks: the struct, then each text with a byte in front that says whether there is
+ * one. */
+static cyc_status pack(char **out, size_t *n, const cyc_rank_job *job, const void *options)
+{
+	cyc_status st = CYC_OK;
+	text_list l = { 0 };
+	size_t at = job->size;
+	CYC_TRY(list_texts(&l, job));
+	*n = job->size;
+	for (int pass = 0; pass < 2; pass++) {
+		if (pass == 1) {
+			CYC_TRY(cyc_alloc(out, *n, 1));
+			memcpy(*out, options, job->size);
+		}
+		for (int i = 0; i < l.n; i++) {
+			const char *text;
+			memcpy(&text, (const char *)options + l.offsets[i], sizeof text);
+			size_t length = text ? strlen(text) + 1 : 0;
+			if (pass == 0) *n += 1 + length;
+			else {
+				(*out)[at++] = text != NULL;
+				if (text) memcpy(*out + at, text, length);
+				at += length;
+			}
+		}
+	}
+done:
+	cyc_free(l.offsets);
+	return st;
+}
+
+/* The struct with texts that lie in `packed`, which must outlive it. */
+static cyc_status unpack(void *options, char *packed, const cyc_rank_job *job)
+{
+	cyc_status st = CYC_OK;
+	text_list l = { 0 };
+	size_t at = job->size;
+	CYC_TRY(list_texts(&l, job));
+	memcpy(options, packed, job->size);
+	for (int i = 0; i < l.n; i++) {
+		const char *text = packed[at++] ? packed + at : NULL;
+		if (text) at += strlen(text) + 1;
+		memcpy((char *)options + l.offsets[i], &text, sizeof text);
+	}
+done:
+	cyc_free(l.offsets);
+	return st;
+}
+
+/* What is sent before the options. */
+typedef struct {
+	char job[32];
+	uint64_t n_bytes;
+	bool uses_all_processors;
+} invitation;
+
+cyc_status cyc_ranks_begin(const cyc_rank_job *job, const void *options)
+{
+	cyc_status st = CYC_OK;
+	char *packed = NULL;
+	invitation i = { 0 };
+	size_t n;
+	int32_t n_threads;
+	if (g.t.size == 1 || g.t.rank > 0) return CYC_OK;
+	CYC_CHECK(!g.has_begun, CYC_E_INTERNAL, "a job was begun in a job");
+	CYC_TRY(pack(&packed, &n, job, options));
+	memcpy(&n_threads, (const char *)options + job->n_threads, sizeof n_threads);
+	snprintf(i.job, sizeof i.job, "%s", job->table->name);
+	i.n_bytes = n;
+	i.uses_all_processors = n_threads == cyc_n_processors();
+	CYC_TRY(meet(OP_BEGIN, CYC_OK, 0));
+	g.has_begun = true;
+	g.has_failed = false;
+	if (g.t.broadcast(&g.t, &i, sizeof i, 0) || g.t.broadcast(&g.t, packed, n, 0)) st = transport_failed();
+done:
+	cyc_free(packed);
+	return st;
+}
+
+cyc_status cyc_ranks_end(cyc_status st)
+{
+	if (!is_shared()) return st;
+	if (!g.has_failed) {
+		cyc_status all = meet(OP_END, st, 0);
+		if (st == CYC_OK) st = all;
+	}
+	g.has_begun = false;
+	return st;
+}
+
+static cyc_status serve_job(const cyc_rank_job *const *jobs, int n_jobs)
+{
+	cyc_status st = CYC_OK;
+	invitation in;
+	char *packed = NULL, *options = NULL;
+	const cyc_rank_job *job = NULL;
+	int32_t n_threads = cyc_n_processors();
+	g.has_begun = true;
+	g.has_failed = false;
+	if (g.t.broadcast(&g.t, &in, sizeof in, 0)) return transport_failed();
+	CYC_TRY(cyc_alloc(&packed, in.n_bytes, 1));
+	if (g.t.broadcast(&g.t, packed, in.n_bytes, 0)) {
+		st = transport_failed();
+		goto done;
+	}
+	for (int k = 0; k < n_jobs; k++)
+		if (strcmp(jobs[k]->table->name, in.job) == 0) job = jobs[k];
+	CYC_CHECK(job, CYC_E_INTERNAL, "rank %d knows no job '%s'", g.t.rank, in.job);
+	CYC_TRY(cyc_alloc(&options, job->size, 1));
+	CYC_TRY(unpack(options, packed, job));
+	if (in.uses_all_processors) memcpy(options + job->n_threads, &n_threads, sizeof n_threads);
+	st = job->run(options);
+done:
+	/* A job that was run has ended by itself. */
+	if (g.has_begun) st = cyc_ranks_end(st);
+	cyc_free(packed);
+	cyc_free(options);
+	return g.is_gone ? st : CYC_OK; /* rank 0 has the error, and decides what follows */
+}
+
+cyc_status cyc_ranks_serve(const cyc_rank_job *const *jobs, int n_jobs)
+{
+	cyc_status st = CYC_OK;
+	while (!g.is_alone) {
+		CYC_TRY(meet(OP_BEGIN, CYC_OK, 0));
+		if (g.headers[0].op == OP_LEAVE) break;
+		CYC_TRY(serve_job(jobs, n_jobs));
+	}
+done:
+	return st;
+}
+
+void cyc_ranks_leave(void)
+{
+	cyc_error record = *cyc_error_get();
+	if (g.t.size > 1) {
+		if (g.t.rank == 0 && meet(OP_LEAVE, CYC_OK, 0) != CYC_OK) g.is_gone = true;
+		g.t.close(&g.t, g.is_gone);
+	}
+	cyc_free(g.headers);
+	g.headers = NULL;
+	g.is_joined = false;
+	g.t = (cyc_transport){ .name = "single", .size = 1 };
+	cyc_error_set(&record);
+}

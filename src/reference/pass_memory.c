@@ -1,0 +1,29 @@
+#include "reference/prediction_pass.h"
+
+#include <math.h>
+
+double cyc_window_scratch_bytes(int32_t window_px, int n_threads)
+{
+	double area = (double)window_px * window_px;
+	/* The weights of circle and corners, and of each thread a window with its transform. */
+	return 8 * area + cyc_n_workers(CYC_TILT_BATCH_MOST, n_threads) * 8.1 * area;
+}
+
+double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
+{
+	double image = (double)nx * ny, area = (double)window_px * window_px,
+		   n_down = fmax(2.0 * ny / window_px, 1);
+	/* On the device and on the host; while it is read, and its noise is measured, one of them is in work. */
+	return 8 * image +
+	       fmax(2 * image, 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area);
+}
+
+double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, bool has_quadrature,
+                                 double more_bytes, int n_threads)
+{
+	double plane = (double)cyc_half_count2(window_px), each = plane * (has_quadrature ? 24 : 20) + more_bytes;
+	double n = cyc_tilt_batch_capacity((size_t)each);
+	/* Tables of the CTF, on both sides. */
+	return n * each + 48 * plane + cyc_image_bytes(p->image_nx, p->image_ny, window_px, n_threads) +
+	       cyc_window_scratch_bytes(window_px, n_threads);
+}

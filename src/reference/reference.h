@@ -1,0 +1,83 @@
+/**
+ * @file reference.h
+ * Half maps made ready for slicing: what predicted particle images are cut from.
+ */
+#ifndef CYC_REFERENCE_H
+#define CYC_REFERENCE_H
+
+#include "backends/backend.h"
+#include "cyclotomo/project.h"
+
+typedef struct {
+	int32_t box_px; /**< s of the windows that are predicted */
+	int32_t n_grid; /**< m, edge of the transforms; > s: finer than the windows need */
+	int32_t radius; /**< last shell of the s-box that carries signal */
+	double pixel_size_A;
+	double grey_scale; /**< what the maps hold per density of an image pixel: sqrt(box) of a particle
+	                      reconstruction */
+	double *wiener;    /**< s/2 + 1: FSC of the halves at each shell of the s-box, 0 beyond `radius` */
+	double *noise; /**< s/2 + 1: power of the noise of V(k) before the Wiener factor, from the difference of
+	                  the halves */
+	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
+	bool fsc_is_own;        /**< the FSC was computed from the maps: optimistic */
+	cyc_buffer *half[2];    /**< cyc_reference_count(m) complex each */
+} cyc_reference;
+
+/** Files of a reference. */
+typedef struct {
+	const char *half[2]; /**< half maps of cyclotomo reconstruct or RELION's particle reconstruction (grey
+	                        scale sqrt(box)) */
+	const char *mask;    /**< NULL: none */
+	const char *fsc;     /**< postprocess.star, or NULL: FSC of the masked halves (too good; logged) */
+	const char *root;    /**< project root for all four names */
+} cyc_reference_files;
+
+/**
+ * Read half maps, mask them, correct for trilinear look-up, transform. V(k) of cyc_op_slice_extract() is then
+ * the unitary 2D transform (box s) of the projected density, times the FSC of its shell: the best linear
+ * estimate from one half.  (T4.1)
+ *
+ * @param[in] frequency_cutoff_A  > 0: nothing finer is used
+ * @return CYC_E_SHAPE: maps of another pixel size than the tilt series, larger than the box, halves or mask
+ * that do not fit each other; each message says which command makes the right one.
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be,
+                                             const cyc_reference_files *files, double frequency_cutoff_A,
+                                             int32_t box_px, double pixel_size_A);
+/** Work memory of several references of one size; starts zeroed. */
+typedef struct {
+	cyc_buffer *grid, *ft;
+} cyc_reference_scratch;
+void cyc_reference_scratch_deinit(cyc_reference_scratch *s);
+/** How maps in memory become a reference. */
+typedef struct {
+	const double *fsc; /**< n_fsc shells of a box of fsc_box map pixels */
+	int32_t n_fsc, fsc_box;
+	double frequency_cutoff_A; /**< > 0: nothing finer is used */
+	int32_t box_px;            /**< of the windows, at least the maps' */
+	double pixel_size_A, grey_scale, map_diameter_px;
+	cyc_reference_scratch *scratch; /**< work memory that is used again, or NULL */
+	bool no_noise;                  /**< `noise` is not wanted: zeros */
+	bool skip_grid[2];              /**< of a half: its transform is not made, there is memory for it only */
+	bool no_grids;                  /**< only `radius`, `wiener` and `noise` are wanted: no transforms */
+} cyc_reference_spec;
+/**
+ * As cyc_reference_load() from half maps in memory that are masked already, with a given FSC and grey scale.
+ * @param[in,out] half  cubic, of one size; overwritten (tapered)
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backend *be,
+                                                  cyc_volume *const half[2], const cyc_reference_spec *spec);
+/** Other maps of the same size and scale into the memory of a reference. */
+CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
+                                               const cyc_reference_spec *spec);
+void cyc_reference_destroy(cyc_reference **r);
+
+/** Edge of the transforms of maps of map_px, for windows of box_px. */
+int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);
+/** Bytes of the transforms of both halves, and of what is needed while one of them is made. */
+double cyc_reference_bytes(int32_t map_px, int32_t box_px);
+double cyc_reference_scratch_bytes(int32_t map_px, int32_t box_px);
+/** What cyc_reference_load() takes, and what stays of it. */
+void cyc_reference_memory(cyc_memory_plan *m, int32_t map_px, int32_t box_px, int n_threads);
+
+#endif

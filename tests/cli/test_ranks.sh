@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Runs of several ranks: the same bits as one process has, whatever their number; a rank that fails, is stopped or killed ends the
+# run on all of them, and another number of ranks resumes it. With processes of our own, and by MPI where mpirun and the plug-in are.
+set -euo pipefail
+bin=$(realpath "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2; exit 1; }
+. "$here/kill_at_line.sh"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_btl=self,vader,tcp
+
+"$bin" simulate -q --preset tiny --sym O --series 4 --tilts 9 --particles 6 --signal 6 --o project >/dev/null
+# Fresh copies of the project, so that names in the files are the same.
+fresh() { rm -rf "$1" && cp -r project "$1"; }
+reconstruct="reconstruct --i optimisation_set.star --b 32 --sym O --o Reconstruct/"
+refine="refine --i Reconstruct/optimisation_set.star --b 32 --sym O --mask mask_align.mrc --iterations 3 --o Refine/"
+# on RANKS COMMAND...: 0 is by MPI, two ranks
+on() {
+	local n=$1
+	shift
+	if [ "$n" = 0 ]; then mpirun -n 2 "$bin" "$@"; else CYCLOTOMO_PROCESSES=$n "$bin" "$@"; fi
+}
+# What was computed; STAR files and maps, not the notes of when and how.
+same() {
+	local n=0 f
+	while IFS= read -r f; do
+		cmp "$1/$f" "$2/$f" || fail "$2: $f is not that of one process"
+		n=$((n + 1))
+	done < <(cd "$1" && find Reconstruct Refine Cycle -name '*.star' -o -name '*.mrc' 2>/dev/null | grep -v job.star | sort)
+	[ "$n" -gt 5 ] || fail "there was nothing to compare ($n files)"
+}
+
+fresh one
+(cd one && "$bin" $reconstruct -q --j 2 && "$bin" $refine -q --j 2) >log 2>&1 || { cat log; fail "one process"; }
+ways="2 3 6"
+if command -v mpirun >/dev/null && [ -e "$(dirname "$bin")/libcyclotomo_mpi.so" ]; then ways="$ways 0"
+else echo "skipped: by MPI: no mpirun, or no plug-in"; fi
+for n in $ways; do
+	fresh several
+	(cd several && on "$n" $reconstruct -q --j 1 && on "$n" $refine -q --j 1) >log 2>&1 || { cat log; fail "$n ranks"; }
+	same one several
+done
+
+# A rank is killed in the middle: the run ends with one error, and resumes with other ranks.
+fresh killed
+cd killed
+for _ in 1 2 3; do
+	rm -rf Reconstruct
+	CYCLOTOMO_PROCESSES=3 "$bin" $reconstruct --j 1 --backup-interval 0 >log 2>&1 &
+	pid=$!
+	for _ in $(seq 2000); do
+		[ ! -e Reconstruct/temp/sums.checkpoint.1 ] && [ ! -e Reconstruct/temp/sums.checkpoint ] || break
+		sleep 0.005
+	done
+	child=$(pgrep -P $pid | tail -1)
+	[ -z "$child" ] || kill -9 "$child" 2>/dev/null || true
+	code=0
+	wait $pid || code=$?
+	[ $code = 0 ] || break
+done
+[ $code = 1 ] || { cat log; fail "exit code $code of a run that lost a rank"; }
+grep -q 'error: .*lost each other: rank [12] has ended' log || { cat log; fail "the lost rank was not named"; }
+[ "$(grep -c 'error:' log)" = 1 ] || { cat log; fail "more than one error"; }
+CYCLOTOMO_PROCESSES=2 "$bin" $reconstruct --j 1 --resume >log 2>&1 || { cat log; fail "resumed"; }
+[ -z "$(ls Reconstruct/temp 2>/dev/null)" ] || fail "checkpoints were left"
+cd ..
+for f in half1 half2 merged; do cmp one/Reconstruct/$f.mrc killed/Reconstruct/$f.mrc || fail "resumed with other ranks: $f"; done
+
+# A rank that is asked to stop stops all, with its reason, once.
+fresh stopped
+cd stopped
+"$bin" $reconstruct -q >log 2>&1
+CYCLOTOMO_PROCESSES=2 "$bin" $refine --j 1 >log 2>&1 &
+pid=$!
+for _ in $(seq 2000); do child=$(pgrep -P $pid | tail -1 || true); [ -z "$child" ] || ! grep -q 'iteration 1: ref' log || break; sleep 0.005; done
+kill -TERM "$child" 2>/dev/null || true
+code=0
+wait $pid || code=$?
+[ $code = 130 ] || { cat log; fail "exit code $code of a run whose rank was asked to stop"; }
+grep -q 'error: rank 1 (.*interrupted (SIGTERM)' log || { cat log; fail "the reason was not named"; }
+cd ..
+
+# Errors before and in a job are those of one process.
+for n in 1 3; do
+	code=0
+	(cd one && CYCLOTOMO_PROCESSES=$n "$bin" reconstruct --i optimisation_set.star --b 4096 --o X/ >"../log$n" 2>&1) || code=$?
+	[ $code != 0 ] || fail "$n ranks: a box larger than the images"
+done
+diff <(sed 's/^\[[^]]*\] //' log1 | grep error) <(sed 's/^\[[^]]*\] //' log3 | grep error) || fail "another error with ranks"
+code=0
+CYCLOTOMO_PROCESSES=many "$bin" version >log 2>&1 || code=$?
+[ $code = 2 ] && grep -q "CYCLOTOMO_PROCESSES must be a number" log || { cat log; fail "a number that is none"; }
