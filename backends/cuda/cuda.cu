@@ -143,7 +143,7 @@ static cyc_device_result open_(void **out, const char *options, int32_t, char *w
 	device *d = (device *)calloc(1, sizeof *d);
 	if (!d) {
 		snprintf(why, n_why, "not enough memory");
-		return CYC_DEVICE_NO_MEMORY;
+		return CYC_DEVICE_NO_HOST_MEMORY;
 	}
 	d->number = (int)number;
 	cyc_device_result r = describe(d, why, n_why);

@@ -12,6 +12,7 @@ static cyc_status status_of(cyc_device_result result)
 	case CYC_DEVICE_USAGE: return CYC_E_USAGE;
 	case CYC_DEVICE_UNUSABLE: return CYC_E_UNSUPPORTED;
 	case CYC_DEVICE_NO_MEMORY: return CYC_E_DEVICE_NOMEM;
+	case CYC_DEVICE_NO_HOST_MEMORY: return CYC_E_NOMEM;
 	case CYC_DEVICE_FAILED: break;
 	}
 	return CYC_E_DEVICE;

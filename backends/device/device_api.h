@@ -19,9 +19,10 @@ enum { CYC_DEVICE_ABI = 1 };
 
 typedef enum {
 	CYC_DEVICE_OK,
-	CYC_DEVICE_USAGE,    /**< the options of a device make no sense */
-	CYC_DEVICE_UNUSABLE, /**< none that can be used: no driver, too old a one, no card ... */
-	CYC_DEVICE_NO_MEMORY,
+	CYC_DEVICE_USAGE,          /**< the options of a device make no sense */
+	CYC_DEVICE_UNUSABLE,       /**< none that can be used: no driver, too old a one, no card ... */
+	CYC_DEVICE_NO_MEMORY,      /**< of the device */
+	CYC_DEVICE_NO_HOST_MEMORY, /**< of the host */
 	CYC_DEVICE_FAILED,
 } cyc_device_result;
 

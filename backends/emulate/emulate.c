@@ -130,7 +130,9 @@ static cyc_device_result result_of(emulated *e, cyc_status st)
 	if (st == CYC_OK) return CYC_DEVICE_OK;
 	snprintf(e->what, sizeof e->what, "%s", cyc_error_get()->message);
 	cyc_error_clear();
-	return st == CYC_E_NOMEM || st == CYC_E_DEVICE_NOMEM ? CYC_DEVICE_NO_MEMORY : CYC_DEVICE_FAILED;
+	return st == CYC_E_NOMEM          ? CYC_DEVICE_NO_HOST_MEMORY
+	       : st == CYC_E_DEVICE_NOMEM ? CYC_DEVICE_NO_MEMORY
+	                                  : CYC_DEVICE_FAILED;
 }
 
 static cyc_device_result open_(void **device, const char *options, int32_t n_threads, char *why, size_t n_why)
@@ -144,7 +146,8 @@ static cyc_device_result open_(void **device, const char *options, int32_t n_thr
 	}
 	if (cyc_alloc(&e, 1, sizeof *e) != CYC_OK) {
 		snprintf(why, n_why, "%s", cyc_error_get()->message);
-		return CYC_DEVICE_NO_MEMORY;
+		cyc_error_clear();
+		return CYC_DEVICE_NO_HOST_MEMORY;
 	}
 	e->seed = seed;
 	e->n_threads = n_threads;
