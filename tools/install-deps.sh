@@ -1,9 +1,16 @@
 #!/usr/bin/env bash
 # Install what building and testing needs, on Debian 12 or a relative of it. The one place that lists the packages.
-#   install-deps.sh [--ci]   --ci adds what only the full check needs (clang, Chromium for the page)
+#   install-deps.sh [--ci] [--cluster]   --ci adds what only the full check needs (clang, Chromium for the page), --cluster what
+#   the cluster of tools/slurm_cluster.sh and MPI need
 set -euo pipefail
 packages=(build-essential cmake ninja-build pkg-config git libfftw3-dev libopenblas-dev liblapacke-dev libcairo2-dev libxxhash-dev zlib1g-dev libcmocka-dev python3)
-[ "${1:-}" != --ci ] || packages+=(chromium clang clang-format-14 libclang-rt-dev python3-numpy python3-mrcfile time)
+for list in "$@"; do
+	case $list in
+	--ci) packages+=(chromium clang clang-format-14 libclang-rt-dev python3-numpy python3-mrcfile time) ;;
+	--cluster) packages+=(slurm-wlm munge openmpi-bin libopenmpi-dev) ;;
+	*) echo "unknown list $list" >&2; exit 2 ;;
+	esac
+done
 
 missing=()
 for package in "${packages[@]}"; do

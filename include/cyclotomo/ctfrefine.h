@@ -7,6 +7,7 @@
 #define CYCLOTOMO_CTFREFINE_H
 
 #include "cyclotomo/outputs.h"
+#include "cyclotomo/parts.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -46,6 +47,7 @@ typedef struct {
 	bool common_noise;          /**< one noise spectrum for all tilts of a series instead of one each */
 	bool whole_windows;         /**< leave out windows that are partly outside their image */
 	bool resume;
+	const char *part; /**< "k/n": only this share, see cyclotomo/parts.h; NULL: all */
 	int32_t n_threads;
 	const char *backend;
 	struct cyc_image_cache
@@ -68,6 +70,7 @@ typedef struct {
 	/** Written files, relative to root; cyc_free. particles: NULL unless aberrations or magnification were
 	 * asked for, tomograms: unless defocus or scale were */
 	char *tomograms, *particles, *optimisation_set;
+	cyc_part_outcome part; /**< of a part, which sets nothing else here */
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
 /** Whether the job could run with these options on a project: nothing is computed or written. The job itself

@@ -60,6 +60,8 @@ typedef struct {
 	cyc_duplicates_mode duplicates; /**< what to do if particles are in both half-sets */
 	bool accept_worse;              /**< accept turns that are worse too */
 	bool no_figures;
+	int32_t
+		n_parts; /**< > 0: stop before each step that can be dealt, until so many parts of it have finished */
 	int32_t n_threads;
 	const char *backend;
 	cyc_reconstruct_options reconstruct;
@@ -93,6 +95,8 @@ typedef struct {
 	int32_t n_better, n_same;       /**< of these the better ones, and those that made no difference */
 	char *verdict;                  /**< sentences for the user */
 	char *final_map, *final_set, *summary; /**< relative to the root */
+	char *waiting; /**< folder of the step before whose parts the run has stopped, and nothing else is set;
+	                  NULL: it has ended */
 } cyc_cycle_result;
 void cyc_cycle_result_deinit(cyc_cycle_result *r);
 
@@ -117,6 +121,35 @@ CYC_MUST_CHECK cyc_status cyc_cycle_spare_inputs(const cyc_cycle_options *o);
  * status whose record the error of this thread then is
  */
 CYC_MUST_CHECK cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_options *options);
+
+/** A job of a scheduler's: one process, or many that each compute a part of a step. */
+typedef struct {
+	char name[40]; /**< "start", "polish_1", "after_polish_1" ... */
+	bool is_dealt;
+	double memory_bytes; /**< what it needs at most */
+} cyc_cycle_job;
+/**
+ * The jobs of a whole run, each of which waits for the one before it. Writes nothing.
+ * @param[out] jobs      cyc_free()
+ * @param[out] n_series  tilt series with particles: more parts than these find nothing to do
+ */
+CYC_MUST_CHECK cyc_status cyc_cycle_jobs(cyc_cycle_job **jobs, int32_t *n, int32_t *n_series,
+                                         const cyc_cycle_options *options);
+/** Who computes a part of the step that a run waits for. Paths relative to the root. */
+typedef struct {
+	const char *root, *run, *part; /**< part: "k/n" */
+	int32_t n_threads;
+} cyc_part_call;
+/**
+ * The command line, without the program's name, that computes it.
+ * @param[out] words  cyc_cycle_words_free(); NULL: no step waits
+ * @return CYC_E_USAGE if the step waits for another number of parts
+ */
+CYC_MUST_CHECK cyc_status cyc_cycle_part_command(char ***words, int *n_words, const cyc_part_call *call);
+void cyc_cycle_words_free(char **words);
+/** Folder of the step that a run waits for (cyc_free()), and how many parts it is to have; NULL: none. */
+CYC_MUST_CHECK cyc_status cyc_cycle_waiting(char **step_dir, int32_t *n_parts, const char *root,
+                                            const char *run);
 
 /**
  * What a run in a folder is doing, or how it ended, from another process: the current step with its rate and

@@ -7,6 +7,7 @@
 #define CYCLOTOMO_EXTRACT_H
 
 #include "cyclotomo/outputs.h"
+#include "cyclotomo/parts.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -36,6 +37,7 @@ typedef struct {
 	double cone_sigma_px;  /**< width at the origin, Fourier px */
 	double cutoff_frac;    /**< 3D: frequencies whose dose weight is at or below this are not inserted */
 	bool resume; /**< keep the files that an interrupted run with the same input and options has finished */
+	const char *part; /**< "k/n": only this share, see cyclotomo/parts.h; NULL: all */
 	int32_t n_threads;
 	const char *backend; /**< as for cyc_backend_open() */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
@@ -51,6 +53,7 @@ typedef struct {
 	double disk_bytes;   /**< size of all files of particles */
 	char *particles, *trajectories,
 		*optimisation_set; /**< written files relative to root, NULL if not written; cyc_free */
+	cyc_part_outcome part; /**< of a part, which names no files here */
 } cyc_extract_result;
 void cyc_extract_result_deinit(cyc_extract_result *r);
 

@@ -82,6 +82,8 @@ bool cyc_outputs_is_record(const char *name);
  * not on a resumed run, which builds on them. One folder at a time for the whole process.
  */
 CYC_MUST_CHECK cyc_status cyc_outputs_keep_list(const char *dir, cyc_output_kind kind, bool is_resumed);
+/** Note a file that another process has written for this run (full path). */
+void cyc_outputs_note(const char *path);
 /** The same for results that share a prefix and not a folder: without a list, so that nothing of earlier runs
  * is removed. */
 void cyc_outputs_watch(cyc_output_kind kind);

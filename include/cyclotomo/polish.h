@@ -7,6 +7,7 @@
 #define CYCLOTOMO_POLISH_H
 
 #include "cyclotomo/outputs.h"
+#include "cyclotomo/parts.h"
 #include "cyclotomo/project.h"
 
 #ifdef __cplusplus
@@ -45,6 +46,7 @@ typedef struct {
 	bool keep_self_correlation;     /**< compare with the half map as it is, with each image in it */
 	bool accept_worse; /**< accept a series also if images that were not fitted agree clearly less */
 	bool resume;
+	const char *part; /**< "k/n": only this share, see cyclotomo/parts.h; NULL: all */
 	int32_t n_threads;
 	const char *backend;
 	struct cyc_image_cache
@@ -71,6 +73,7 @@ typedef struct {
 	double heldout_error; /**< standard error of their difference */
 	char *tomograms, *particles, *trajectories,
 		*optimisation_set; /**< written files, relative to root; NULL if not written */
+	cyc_part_outcome part; /**< of a part, which names no files here */
 } cyc_polish_result;
 void cyc_polish_result_deinit(cyc_polish_result *r);
 /** Whether the job could run with these options on a project: nothing is computed or written. The job itself

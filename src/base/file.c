@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -113,14 +114,22 @@ done:
 	return st;
 }
 
+/* Process and machine: keeps two runs into one folder, on different nodes too, from writing into each other's
+ * file. */
+static uint64_t process_number(void)
+{
+	struct utsname host;
+	uint64_t machine = uname(&host) == 0 ? cyc_hash_string(CYC_HASH_INIT, host.nodename) % 1000000 : 0;
+	return machine * 10000000 + (uint64_t)getpid();
+}
+
 cyc_status cyc_outfile_open(cyc_outfile *o, const char *path)
 {
 	cyc_status st = CYC_OK;
 	memset(o, 0, sizeof *o);
 	CYC_TRY(cyc_make_parent_dirs(path));
 	CYC_TRY(cyc_strdup(&o->path, path));
-	/* The process number keeps two runs into one folder from writing into each other's file. */
-	CYC_TRY(cyc_asprintf(&o->tmp, "%s.tmp%ld", path, (long)getpid()));
+	CYC_TRY(cyc_asprintf(&o->tmp, "%s.tmp%llu", path, (unsigned long long)process_number()));
 	CYC_TRY(open_nameless(&o->f, path));
 	o->is_nameless = o->f != NULL;
 	if (!o->f) o->f = fopen(o->tmp, "wb");

@@ -99,7 +99,7 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_run_reference_inputs(&run, a.o.ref1, a.o.ref2, a.o.mask, a.o.fsc));
 	CYC_TRY(cyc_ctfrefine_run(&result, &a.o));
-	if (a.o.dry_run) goto done;
+	if (a.o.dry_run || cyc_run_print_part(&result.part, a.o.out_dir)) goto done;
 	if (result.tomograms) CYC_TRY(cyc_run_output(&run, "tomograms", result.tomograms));
 	if (result.particles) CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));

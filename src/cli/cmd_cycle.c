@@ -2,12 +2,17 @@
 
 #include "cyclotomo/cycle.h"
 
+#include <string.h>
+
 cyc_status cyc_cmd_cycle(int argc, char **argv);
+cyc_status cyc_cmd_polish(int argc, char **argv);
+cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
 
 typedef struct {
 	cyc_common_options common;
 	cyc_cycle_options o;
 	bool is_dry_run;
+	const char *part;
 } cycle_args;
 
 static const cyc_option OPTIONS[] = {
@@ -16,6 +21,11 @@ static const cyc_option OPTIONS[] = {
 	CYC_OPTION(cycle_args, FLAG, "dry-run", is_dry_run, .alias = "--dry_run",
 	           .help = "Check everything, print the plan with sizes, memory and disk space, and missing "
 	                   "images; write nothing. The exit code is that of the run if it cannot start, else 0."),
+	CYC_HEADING("Parts"),
+	CYC_OPTION(cycle_args, TEXT, "part", part, .unit = "<k/n>",
+	           .help =
+	               "Compute only part k of n of the step that a run with --parts n has stopped at. Of the "
+	               "other options only --o, --root and --threads may be given; the rest is the run's."),
 	CYC_COMMON_OPTIONS(cycle_args, common),
 };
 
@@ -66,6 +76,45 @@ static void print_result(const cyc_cycle_result *r, const char *root)
 	print_path(root, r->final_set, "next job's --i");
 }
 
+/* Options that --part takes from the run must not seem to be given. */
+static cyc_status refuse_other_options(const cycle_args *a)
+{
+	cyc_status st = CYC_OK;
+	cyc_cycle_options given = a->o, by_default;
+	uint64_t h = CYC_HASH_INIT, h_default = CYC_HASH_INIT;
+	cyc_cycle_options_default(&by_default);
+	given.out_dir = by_default.out_dir;
+	given.n_cycles = by_default.n_cycles;
+	CYC_TRY(cyc_options_hash(&h, &given, &cyc_cycle_table, CYC_OPTIONS_ALL));
+	CYC_TRY(cyc_options_hash(&h_default, &by_default, &cyc_cycle_table, CYC_OPTIONS_ALL));
+	CYC_CHECK(h == h_default && !a->is_dry_run && a->o.n_parts == 0, CYC_E_USAGE,
+	          "--part takes its options from the run: give only --o, --root and --threads beside it");
+	CYC_CHECK(a->o.out_dir && a->o.out_dir[0], CYC_E_USAGE, "the run folder is missing: give it with --o");
+done:
+	return st;
+}
+
+/* One part of the step that the run waits for, by the command of its job. */
+static cyc_status compute_part(const cycle_args *a)
+{
+	cyc_status st = CYC_OK;
+	char **words = NULL, *dir = NULL;
+	int n = 0;
+	const cyc_part_call call = { a->common.root, a->o.out_dir, a->part, a->common.n_threads };
+	CYC_TRY(refuse_other_options(a));
+	CYC_TRY(cyc_path_join(&dir, a->common.root, a->o.out_dir));
+	CYC_CHECK(cyc_path_exists(dir), CYC_E_IO, "there is no run in '%s'", dir);
+	CYC_TRY(cyc_cycle_part_command(&words, &n, &call));
+	if (!words) printf("no step of %s waits for parts\n", a->o.out_dir);
+	else if (strcmp(words[0], "polish") == 0) CYC_TRY(cyc_cmd_polish(n, words));
+	else if (strcmp(words[0], "ctfrefine") == 0) CYC_TRY(cyc_cmd_ctfrefine(n, words));
+	else CYC_RAISE(CYC_E_FORMAT, "a step of the kind '%s' cannot be dealt", words[0]);
+done:
+	cyc_cycle_words_free(words);
+	cyc_free(dir);
+	return st;
+}
+
 cyc_status cyc_cmd_cycle(int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
@@ -75,6 +124,11 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 	cyc_cycle_options_default(&a.o);
 	CYC_TRY(cyc_run_begin(&run, &COMMAND, &a, &a.common, argc, argv));
 	if (run.is_help) goto done;
+	if (a.part) {
+		run.has_begun = false; /* the job's command has its own line of times */
+		CYC_TRY(compute_part(&a));
+		goto done;
+	}
 	a.o.input.root = a.common.root;
 	a.o.n_threads = a.common.n_threads;
 	CYC_TRY(cyc_cycle_spare_inputs(&a.o));
@@ -85,6 +139,13 @@ cyc_status cyc_cmd_cycle(int argc, char **argv)
 	}
 	cyc_run_minds_closed_pipe();
 	CYC_TRY(cyc_cycle_run(&result, &a.o, NULL));
+	if (result.waiting) {
+		printf(
+			"%s waits for its %d parts: cyclotomo cycle%s%s --o %s --part k/%d, then repeat this command\n",
+			result.waiting, a.o.n_parts, a.common.root[0] ? " --root " : "", a.common.root, a.o.out_dir,
+			a.o.n_parts);
+		goto done;
+	}
 	CYC_TRY(cyc_run_record_in(&run, a.o.out_dir));
 	CYC_TRY(cyc_run_input(&run, "optimisation set", a.o.input.optimisation_set));
 	CYC_TRY(cyc_run_input(&run, "particles", a.o.input.particles));

@@ -39,7 +39,7 @@ cyc_status cyc_cmd_extract(int argc, char **argv)
 	CYC_TRY(cyc_run_owns_folder(&run, CYC_OUTPUT_EXTRACT));
 	CYC_TRY(cyc_run_project_inputs(&run, &a.o.input));
 	CYC_TRY(cyc_extract_run(&result, &a.o));
-	if (a.o.dry_run) goto done;
+	if (a.o.dry_run || cyc_run_print_part(&result.part, a.o.out_dir)) goto done;
 	CYC_TRY(cyc_run_output(&run, "particles", result.particles));
 	CYC_TRY(cyc_run_output(&run, "trajectories", result.trajectories));
 	CYC_TRY(cyc_run_output(&run, "optimisation set", result.optimisation_set));

@@ -167,6 +167,18 @@ static bool is_resumed(const cyc_run *run)
 	return false;
 }
 
+/* The k/n of --part; NULL: the whole job, or a command that cannot be dealt. */
+static const char *part_of(const cyc_run *run)
+{
+	for (int i = 0; i < run->options.n; i++) {
+		const cyc_option *o = &run->options.rows[i];
+		if (o->type != CYC_OPT_TEXT || strcmp(o->name, "part") != 0) continue;
+		const char *text = *(const char *const *)(const void *)((const char *)run->target + o->offset);
+		return text && text[0] ? text : NULL;
+	}
+	return NULL;
+}
+
 /* The type label in the job.star that is there already; NULL if there is none. */
 static cyc_status type_of_folder(char **out, const char *job_dir)
 {
@@ -207,7 +219,10 @@ done:
 
 cyc_status cyc_run_owns_folder(cyc_run *run, cyc_output_kind kind)
 {
-	return run->job_dir ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run)) : CYC_OK;
+	/* What parts have left is built on, as what an earlier run has. */
+	return run->job_dir
+	           ? cyc_outputs_keep_list(run->job_dir, kind, is_resumed(run) || cyc_parts_exist(run->job_dir))
+	           : CYC_OK;
 }
 
 static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_label)
@@ -219,6 +234,25 @@ static cyc_status enter_folder(cyc_run *run, const char *dir, const char *type_l
 	cyc_run_minds_closed_pipe();
 	if (!run->common->pipeline_control) CYC_TRY(begin_job(run, type_label));
 done:
+	return st;
+}
+
+/* Only a run.json of its own: flags, job.star, note and list are those of the job, and other parts are at
+ * work beside this one. */
+static cyc_status enter_as_part(cyc_run *run, const char *dir, const char *text)
+{
+	cyc_status st = CYC_OK;
+	cyc_part part;
+	char name[64], *path = NULL;
+	CYC_TRY(cyc_part_parse(&part, text));
+	snprintf(name, sizeof name, "run_part%dof%d.json", part.k, part.n);
+	CYC_TRY(cyc_path_join(&path, run->common->root, dir));
+	CYC_TRY(cyc_path_join(&run->run_json, path, name));
+	CYC_TRY(cyc_make_dirs(path));
+	run->is_part = true;
+	cyc_run_minds_closed_pipe();
+done:
+	cyc_free(path);
 	return st;
 }
 
@@ -240,7 +274,9 @@ cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label, bo
 	cyc_status st = CYC_OK;
 	CYC_CHECK(dir && dir[0], CYC_E_USAGE, "the output folder is missing: give it with --o");
 	CYC_TRY(check_job(run, dir, type_label));
-	if (!is_dry_run) CYC_TRY(enter_folder(run, dir, type_label));
+	const char *part = part_of(run);
+	if (is_dry_run) goto done;
+	CYC_TRY(part ? enter_as_part(run, dir, part) : enter_folder(run, dir, type_label));
 done:
 	return st;
 }
@@ -354,7 +390,7 @@ done:
 		cyc_status flag = cyc_job_end(run->job_dir, result);
 		if (st == CYC_OK) st = flag;
 	}
-	if (run->common && run->common->pipeline_control) {
+	if (run->common && run->common->pipeline_control && !run->is_part) {
 		cyc_status flag = cyc_job_end(run->common->pipeline_control, result);
 		if (st == CYC_OK) st = flag;
 	}
@@ -390,6 +426,16 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 	if (st == CYC_OK && run->has_begun) log_costs();
 	run_deinit(run);
 	return st;
+}
+
+bool cyc_run_print_part(const cyc_part_outcome *o, const char *dir)
+{
+	if (o->part.n == 0) return false;
+	if (o->part.k == 0) printf("what all %d parts need is prepared: %s\n", o->part.n, dir);
+	else
+		printf("part %d/%d: %d tilt series, of which %d had finished earlier: %s\n", o->part.k, o->part.n,
+		       o->n_own, o->n_kept, dir);
+	return true;
 }
 
 cyc_status cyc_run_project_inputs(cyc_run *run, const cyc_project_input *input)

@@ -42,6 +42,7 @@
 #include "options.h"
 
 #include "cyclotomo/outputs.h"
+#include "cyclotomo/parts.h"
 #include "cyclotomo/project.h"
 
 #include <stddef.h>
@@ -91,6 +92,7 @@ typedef struct {
 	bool is_help;   /**< --help was given and answered: leave at once with CYC_OK */
 	char *job_dir;  /**< with the root in front; NULL without a job folder */
 	char *run_json; /**< where run.json goes; NULL: nowhere */
+	bool is_part;   /**< of --part: other parts are at work in the same folder */
 	bool has_begun; /**< the log and the timings run */
 	int32_t n_inputs, n_outputs;
 	cyc_run_file *inputs, *outputs;
@@ -106,7 +108,8 @@ CYC_MUST_CHECK cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command
  * The output folder `dir` (relative to the root) is a job of this type: make it, write job.star and note.txt,
  * and at the end the exit flag and run.json. With --pipeline-control the pipeline writes job.star and
  * note.txt itself. On a failure nothing but the flag is left there by this layer. A dry run
- * writes nothing: it only refuses the folder of another type of job, as the run itself would.
+ * writes nothing: it only refuses the folder of another type of job, as the run itself would. With --part
+ * only run_partKofN.json is written.
  */
 CYC_MUST_CHECK cyc_status cyc_run_job(cyc_run *run, const char *dir, const char *type_label, bool is_dry_run);
 /**
@@ -132,6 +135,8 @@ CYC_MUST_CHECK cyc_status cyc_run_output(cyc_run *run, const char *label, const 
 CYC_MUST_CHECK cyc_status cyc_run_project_inputs(cyc_run *run, const cyc_project_input *input);
 CYC_MUST_CHECK cyc_status cyc_run_reference_inputs(cyc_run *run, const char *ref1, const char *ref2,
                                                    const char *mask, const char *fsc);
+/** The line on stdout of a part of a job; false if it was none. */
+bool cyc_run_print_part(const cyc_part_outcome *o, const char *dir);
 /**
  * End of the run: exit flags, run.json, the line with times and memory. Returns `st` with its error record,
  * or the status of writing these if `st` is CYC_OK.

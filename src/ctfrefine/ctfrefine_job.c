@@ -8,6 +8,7 @@
 #include "cyclotomo/record.h"
 #include "ctfrefine/aberration_output.h"
 #include "ctfrefine/figures.h"
+#include "ctfrefine/learned.h"
 #include "ctfrefine/self_correlation.h"
 #include "ctfrefine/tilt_result.h"
 #include "reference/refine_input.h"
@@ -50,6 +51,8 @@ typedef struct {
 	cyc_aberration_evidence *evidence; /* n_optics: of the present series */
 	bool *was_learned;                 /* n_optics: before the present series */
 	cyc_stretch_model *stretch; /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
+	cyc_share share;
+	bool *is_chosen; /* n_series: what all series share is learned from these */
 	cyc_ctfrefine_result *result;
 } job;
 
@@ -139,6 +142,9 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->min_tilt, o->max_tilt));
+	CYC_CHECK(!o->part || !o->part[0] || !o->images, CYC_E_USAGE,
+	          "a job that keeps images for another one cannot be dealt (--part)");
+	CYC_TRY(cyc_share_create(&j->share, o->part, j->in.tomograms, j->in.particles));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
 	         o->n_threads);
@@ -252,8 +258,7 @@ static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);
 }
 
-/* What a series says about the aberrations at the end of its fit: into the tally, and on disk for a resumed
- * run. */
+/* What a series says about the aberrations at the end of its fit: on disk, from where all are summed up. */
 static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
@@ -263,7 +268,6 @@ static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, c
 	                                j->o->n_threads));
 	CYC_TRY(
 		cyc_aberrations_draw(j->evidence, j->aberrations, fit, &sums, 1, j->o->do_scale, j->o->n_threads));
-	cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_aberration_record_write(path, j->aberrations, j->evidence, j->was_learned, j->hash));
 done:
@@ -287,7 +291,6 @@ static cyc_status store_stretch(job *j, int32_t i, const cyc_stretch_model *mode
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	add_stretch(j, models);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_magnification_record_write(path, models, j->in.particles->n_optics, j->hash));
 done:
@@ -314,29 +317,28 @@ done:
 }
 
 /* Series to learn from: those with most particles, as many as fit in memory; order of the file. */
-static cyc_status choose_learning(bool *chosen, int32_t *n, const job *j)
+static cyc_status choose_learning(job *j)
 {
 	cyc_status st = CYC_OK;
 	int32_t n_series = j->in.tomograms->n_series;
 	double memory = 0;
-	memset(chosen, 0, (size_t)n_series * sizeof *chosen);
-	*n = 0;
-	while (*n < CYC_MAX_LEARNING_SERIES) {
+	CYC_TRY(cyc_alloc(&j->is_chosen, n_series, sizeof *j->is_chosen));
+	for (int n = 0; n < CYC_MAX_LEARNING_SERIES; n++) {
 		int32_t best = -1;
 		int64_t most = 0;
 		for (int32_t i = 0; i < n_series; i++) {
 			int64_t count = j->in.particles->series_first[i + 1] - j->in.particles->series_first[i];
-			if (chosen[i] || count <= most) continue;
+			if (j->is_chosen[i] || count <= most) continue;
 			most = count;
 			best = i;
 		}
 		if (best < 0) break;
 		memory += 4.0 * CYC_N_SUMS * j->support->n * j->in.tomograms->series[best].n_tilts *
 		          (j->aberrations ? 3 : 1);
-		if (*n > 0 && memory > CYC_LEARNING_BYTES) break;
-		chosen[best] = true;
-		(*n)++;
+		if (n > 0 && memory > CYC_LEARNING_BYTES) break;
+		j->is_chosen[best] = true;
 	}
+done:
 	return st;
 }
 
@@ -393,16 +395,14 @@ static cyc_status learn(job *j)
 {
 	cyc_status st = CYC_OK;
 	int32_t n_series = j->in.tomograms->n_series, n = 0, *index = NULL;
-	bool *chosen = NULL;
 	cyc_series_sums **sums = NULL;
 	cyc_series_fit *fits = NULL;
-	CYC_TRY(cyc_alloc(&chosen, n_series, sizeof *chosen));
-	CYC_TRY(choose_learning(chosen, &n, j));
+	for (int32_t i = 0; i < n_series; i++) n += j->is_chosen[i];
 	CYC_TRY(cyc_alloc(&index, n, sizeof *index));
 	CYC_TRY(cyc_alloc(&sums, n, sizeof *sums));
 	CYC_TRY(cyc_alloc(&fits, n, sizeof *fits));
 	for (int32_t i = 0, k = 0; i < n_series; i++) {
-		if (!chosen[i]) continue;
+		if (!j->is_chosen[i]) continue;
 		index[k] = i;
 		CYC_TRY(collect(&sums[k], j, i));
 		CYC_TRY(cyc_series_fit_init(&fits[k], &j->in.tomograms->series[i], sums[k], j->model));
@@ -427,7 +427,6 @@ done:
 	cyc_free(sums);
 	cyc_free(fits);
 	cyc_free(index);
-	cyc_free(chosen);
 	return st;
 }
 
@@ -451,128 +450,168 @@ done:
 	return st;
 }
 
-static const char LEARNED[] = "ctf, learned";
-
-/* What was learned, as text exact to the bit: a resumed run must use the same. */
-static cyc_status learned_write(const job *j, const char *path)
-{
-	cyc_status st = CYC_OK;
-	cyc_text_stream o = { 0 };
-	const cyc_ctf_widths *w = &j->widths;
-	CYC_TRY(cyc_text_stream_open(&o));
-	fprintf(o.f, "%d\n%a %a %a %a %a %a %a %a %a %a %a\n", j->model->n_shells, w->shift_A, w->z_input_A,
-	        w->z_trend_A, w->a_input_A, w->a_trend_A, w->s_input, w->s_trend, w->b_A2, w->bad_frac,
-	        w->self_excess, j->gauge);
-	for (int32_t r = 0; r < j->model->n_shells; r++) fprintf(o.f, "%a\n", j->model->alpha[r]);
-	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
-		const cyc_group_aberration *group = &j->aberrations->groups[g];
-		fprintf(o.f, "%d %d %d\n", group->is_learned, group->is_rejected[CYC_EVEN],
-		        group->is_rejected[CYC_ODD]);
-		for (int p = 0; p < CYC_N_PARITIES; p++)
-			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) fprintf(o.f, "%a\n", group->theta[p][k]);
-	}
-	fprintf(o.f, "end\n");
-	CYC_TRY(cyc_text_stream_finish(&o));
-	CYC_TRY(cyc_record_write_text(path, LEARNED, j->hash, o.text));
-done:
-	cyc_text_stream_deinit(&o);
-	return st;
-}
-
-static cyc_status learned_read(bool *found, job *j, const char *path)
-{
-	cyc_status st = CYC_OK;
-	char *text = NULL, *at;
-	int n_shells = 0, used = 0;
-	cyc_ctf_widths *w = &j->widths;
-	double *const numbers[] = { &w->shift_A,   &w->z_input_A,   &w->z_trend_A, &w->a_input_A,
-		                        &w->a_trend_A, &w->s_input,     &w->s_trend,   &w->b_A2,
-		                        &w->bad_frac,  &w->self_excess, &j->gauge };
-	*found = false;
-	CYC_TRY(cyc_record_read_text(&text, path, LEARNED, j->hash, "starting from the beginning", NULL));
-	if (!text || sscanf(text, "%d\n%n", &n_shells, &used) < 1 || n_shells != j->model->n_shells) goto done;
-	if (!strstr(text, "\nend\n")) goto done;
-	at = text + used;
-	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) *numbers[i] = strtod(at, &at);
-	for (int32_t r = 0; r < n_shells; r++) j->model->alpha[r] = strtod(at, &at);
-	for (int32_t g = 0; j->aberrations && g < j->aberrations->n_groups; g++) {
-		cyc_group_aberration *group = &j->aberrations->groups[g];
-		group->is_learned = strtol(at, &at, 10) != 0;
-		for (int p = 0; p < CYC_N_PARITIES; p++) group->is_rejected[p] = strtol(at, &at, 10) != 0;
-		for (int p = 0; p < CYC_N_PARITIES; p++)
-			for (int32_t k = 0; k < j->aberrations->basis[p].n; k++) group->theta[p][k] = strtod(at, &at);
-	}
-	if (j->aberrations) cyc_aberrations_update(j->aberrations);
-	*found = true;
-done:
-	cyc_free(text);
-	return st;
-}
-
-static cyc_status reload_evidence(bool *found, job *j, int32_t i)
+/* The groups of a series are known then, too. */
+static cyc_status read_evidence(bool *found, job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	cyc_aberration_evidence_clear(j->evidence, j->aberrations);
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.aberrations", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_aberration_record_read(found, j->aberrations, j->evidence, j->was_learned, path, j->hash));
-	if (*found) cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
 done:
 	cyc_free(path);
 	return st;
 }
 
-static cyc_status reload_stretch(bool *found, job *j, int32_t i)
+static cyc_status read_stretch(bool *found, job *j, cyc_stretch_model *models, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
-	cyc_stretch_model *models = NULL;
-	CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
 	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.magnification", j->in.out, j->in.tomograms->series[i].file_name));
 	CYC_TRY(cyc_magnification_record_read(found, models, j->in.particles->n_optics, path, j->hash));
-	if (*found) add_stretch(j, models);
+done:
+	cyc_free(path);
+	return st;
+}
+
+/* All that an earlier run or another part has stored of a series; without one of its records it is not
+ * finished. */
+static cyc_status find_series(bool *found, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	char *path = NULL;
+	cyc_stretch_model *models = NULL;
+	*found = false;
+	CYC_TRY(cyc_alloc(&j->results[i], ts->n_tilts, sizeof *j->results[i]));
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, ts->file_name));
+	CYC_TRY(cyc_tilt_results_read(found, j->results[i], ts->n_tilts, path, j->hash));
+	if (*found && j->stretch) {
+		CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
+		CYC_TRY(read_stretch(found, j, models, i));
+	}
+	if (*found && j->aberrations) CYC_TRY(read_evidence(found, j, i));
+	if (*found) goto done;
+	cyc_free(j->results[i]);
+	j->results[i] = NULL;
 done:
 	cyc_free(models);
 	cyc_free(path);
 	return st;
 }
 
+static cyc_ctf_learned learned_of(job *j)
+{
+	return (cyc_ctf_learned){ j->model, &j->widths, &j->gauge, j->aberrations };
+}
+
+/* What was learned, with the results of the series that it was learned from: they were fitted together, and
+ * are used together or not at all. */
+static cyc_status find_learned(bool *found, job *j, const char *path)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	cyc_group_aberration *before = NULL;
+	int32_t n_groups = j->aberrations ? j->aberrations->n_groups : 0;
+	*found = false;
+	const cyc_ctf_learned now = learned_of(j);
+	CYC_TRY(cyc_ctf_learned_open(&text, path, j->hash));
+	if (!text) goto done;
+	CYC_TRY(cyc_alloc(&before, n_groups, sizeof *before));
+	if (n_groups > 0) memcpy(before, j->aberrations->groups, (size_t)n_groups * sizeof *before);
+	*found = true;
+	for (int32_t i = 0; *found && i < j->in.tomograms->n_series; i++)
+		if (j->is_chosen[i]) CYC_TRY(find_series(found, j, i));
+	if (*found) cyc_ctf_learned_read(found, &now, text);
+	if (*found) goto done;
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		cyc_free(j->results[i]);
+		j->results[i] = NULL;
+	}
+	if (n_groups > 0) {
+		memcpy(j->aberrations->groups, before, (size_t)n_groups * sizeof *before);
+		cyc_aberrations_update(j->aberrations);
+	}
+done:
+	cyc_free(before);
+	cyc_free(text);
+	return st;
+}
+
+/* Has a series an optics group that none before it had? Its aberrations are learned from this one, so that
+ * later series need it, whichever part they belong to. */
+static cyc_status has_new_group(bool *is_new, const job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	bool *used = NULL;
+	*is_new = false;
+	if (!j->aberrations) return CYC_OK;
+	CYC_TRY(cyc_alloc(&used, j->aberrations->n_groups, sizeof *used));
+	cyc_optics_used(used, j->in.particles, i);
+	for (int32_t g = 0; g < j->aberrations->n_groups; g++)
+		*is_new = *is_new || (used[g] && !j->aberrations->groups[g].is_learned);
+done:
+	cyc_free(used);
+	return st;
+}
+
 static cyc_status refine_all(job *j)
 {
 	cyc_status st = CYC_OK;
-	char *learned = NULL, *path = NULL;
+	char *learned = NULL;
 	bool has_learned = false;
 	int32_t n_series = j->in.tomograms->n_series;
 	CYC_TRY(cyc_asprintf(&learned, "%stemp/.learned.ctf", j->in.out));
 	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
-	if (j->o->resume) CYC_TRY(learned_read(&has_learned, j, learned));
+	CYC_TRY(choose_learning(j));
+	if (j->share.uses_records) CYC_TRY(find_learned(&has_learned, j, learned));
 	if (!has_learned) {
 		CYC_TRY(learn(j));
-		CYC_TRY(learned_write(j, learned));
+		const cyc_ctf_learned now = learned_of(j);
+		CYC_TRY(cyc_ctf_learned_write(learned, &now, j->hash));
 	}
 	for (int32_t i = 0; i < n_series; i++) {
+		bool found = false, is_new;
 		CYC_TRY(cyc_cancel_check());
-		if (j->results[i] || !has_particles(j, i)) continue;
-		if (has_learned) {
-			bool found = false;
-			CYC_TRY(cyc_alloc(&j->results[i], j->in.tomograms->series[i].n_tilts, sizeof *j->results[i]));
-			CYC_TRY(cyc_asprintf(&path, "%stemp/%s.ctf", j->in.out, j->in.tomograms->series[i].file_name));
-			CYC_TRY(cyc_tilt_results_read(&found, j->results[i], j->in.tomograms->series[i].n_tilts, path,
-			                              j->hash));
-			cyc_free(path);
-			path = NULL;
-			if (found && j->stretch) CYC_TRY(reload_stretch(&found, j, i));
-			if (found && j->aberrations) CYC_TRY(reload_evidence(&found, j, i));
-			if (found) continue;
-			cyc_free(j->results[i]);
-			j->results[i] = NULL;
+		if (!has_particles(j, i)) continue;
+		if (j->is_chosen[i]) {
+			j->share.n_kept += has_learned && j->share.is_own[i];
+			continue;
 		}
+		CYC_TRY(has_new_group(&is_new, j, i));
+		if (!j->share.is_own[i] && !is_new) continue;
+		if (has_learned) CYC_TRY(find_series(&found, j, i));
+		j->share.n_kept += found && j->share.is_own[i];
+		if (found) continue;
 		CYC_TRY(fit_series(j, i));
 		cyc_progress("refining", i + 1, n_series);
 	}
 done:
 	cyc_free(learned);
-	cyc_free(path);
+	return st;
+}
+
+/* Sums over the series, from their records: in one order, whoever computed them and when. First those that
+ * all was learned from. */
+static cyc_status add_up(job *j)
+{
+	cyc_status st = CYC_OK;
+	cyc_stretch_model *models = NULL;
+	bool found = true;
+	CYC_TRY(cyc_alloc(&models, 2 * (size_t)j->in.particles->n_optics, sizeof *models));
+	for (int pass = 0; pass < 2; pass++)
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+			if (!j->results[i] || j->is_chosen[i] != (pass == 0)) continue;
+			if (j->stretch) CYC_TRY(read_stretch(&found, j, models, i));
+			if (found && j->stretch) add_stretch(j, models);
+			if (found && j->aberrations) CYC_TRY(read_evidence(&found, j, i));
+			CYC_CHECK(found, CYC_E_IO, "a record of tilt series %s in '%stemp/' was changed during the run",
+			          j->in.tomograms->series[i].name, j->in.out);
+			if (j->aberrations)
+				cyc_aberration_tally_add(&j->tally, j->aberrations, j->evidence, j->was_learned);
+		}
+done:
+	cyc_free(models);
 	return st;
 }
 
@@ -661,6 +700,7 @@ static cyc_status remove_records(const job *j)
 			path = NULL;
 		}
 	}
+	cyc_parts_forget(j->in.out);
 	CYC_TRY(cyc_asprintf(&path, "%stemp", j->in.out));
 	rmdir(path); /* stays if something else is in it */
 done:
@@ -887,6 +927,7 @@ done:
 static cyc_status write_all(job *j)
 {
 	cyc_status st = CYC_OK;
+	if (wants_optics(j->o)) CYC_TRY(add_up(j));
 	if (wants_optics(j->o)) CYC_TRY(write_particles(j));
 	if (wants_tilts(j->o)) CYC_TRY(write_tilts(j));
 	CYC_TRY(remove_records(j));
@@ -913,8 +954,10 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));
+	CYC_TRY(cyc_share_begin(&j.share, j.in.out, j.hash, o->resume));
 	CYC_TRY(refine_all(&j));
-	CYC_TRY(write_all(&j));
+	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.in.out, j.hash));
+	else CYC_TRY(write_all(&j));
 done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
@@ -924,6 +967,8 @@ done:
 		cyc_aberration_evidence_destroy(&j.evidence, j.aberrations->n_groups);
 	}
 	cyc_aberrations_destroy(&j.aberrations);
+	cyc_share_deinit(&j.share);
+	cyc_free(j.is_chosen);
 	cyc_free(j.was_learned);
 	cyc_free(j.stretch);
 	cyc_ctf_model_destroy(&j.model);

@@ -57,6 +57,7 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Work"),
 	ROW(FLAG, "resume", resume, .relion = "--only_do_unfinished", .purpose = CYC_FOR_RUN,
 	    .help = "Continue an interrupted run of the same input."),
+	CYC_PART_OPTION(cyc_ctfrefine_options),
 	CYC_NO_FIGURES_OPTION(cyc_ctfrefine_options),
 	CYC_BACKEND_OPTION(cyc_ctfrefine_options),
 	CYC_DRY_RUN_OPTION(cyc_ctfrefine_options),

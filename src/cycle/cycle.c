@@ -2,6 +2,7 @@
 #include "cycle/records.h"
 #include "cycle/requirements.h"
 #include "cycle/steps.h"
+#include "cycle/waiting.h"
 #include "run/options.h"
 #include "run/plan.h"
 #include "summary/page.h"
@@ -32,6 +33,7 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r)
 	cyc_free(r->final_map);
 	cyc_free(r->final_set);
 	cyc_free(r->summary);
+	cyc_free(r->waiting);
 	*r = (cyc_cycle_result){ 0 };
 }
 
@@ -149,12 +151,17 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		note_failure(c, dir, st);
 		goto done;
 	}
+	if (s->waits) {
+		CYC_TRY(cyc__waiting_write(c, s, &options));
+		goto done;
+	}
 	s->seconds = now_s() - start;
 	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
 	CYC_TRY(cyc__record_time_write(s, c));
 	CYC_TRY(cyc_job_end(dir, CYC_OK));
 	/* Last: without this file the step counts as not done. */
 	CYC_TRY(cyc__record_step_write(s, c->o));
+	cyc__waiting_forget(c);
 	c->status = "Succeeded";
 	CYC_TRY(cyc__pipeline_write(c));
 done:
@@ -288,6 +295,7 @@ static cyc_status run_turns(cyc__cycle *c)
 			}
 			CYC_TRY(next_step(c, kind, i_turn, c->steps[i_start].output_set));
 			int32_t i_step = c->n_steps - 1;
+			if (c->steps[i_step].waits) goto done;
 			if (!c->steps[i_step].was_kept) {
 				cyc__kind_work_of(kind)->log(&c->steps[i_step]);
 				CYC_TRY(write_summary(c));
@@ -300,6 +308,22 @@ static cyc_status run_turns(cyc__cycle *c)
 		}
 	}
 done:
+	return st;
+}
+
+/* The page shows how far the run is; others go on from here. */
+static cyc_status note_waiting(char **step, cyc__cycle *c)
+{
+	cyc_status st = CYC_OK;
+	char *text = NULL;
+	const cyc__step *s = &c->steps[c->n_steps - 1];
+	CYC_TRY(cyc_asprintf(&text, "%s waits for its %d parts", s->dir, c->o->n_parts));
+	cyc__progress_end_step(c->progress, CYC__STOPPED, text);
+	CYC_TRY(write_summary(c));
+	cyc_info("%s", text);
+	CYC_TRY(cyc_strdup(step, s->dir));
+done:
+	cyc_free(text);
 	return st;
 }
 
@@ -444,6 +468,10 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	CYC_TRY(cyc__progress_create(&c.progress, &c));
 	CYC_TRY(run_turns(&c));
 	CYC_TRY(cyc__pipeline_write(&c));
+	if (c.steps[c.n_steps - 1].waits) {
+		CYC_TRY(note_waiting(&result->waiting, &c));
+		goto done;
+	}
 	CYC_TRY(fill_result(result, &c));
 	CYC_TRY(write_final_set(&c, result->final_set));
 	cyc__progress_end_step(c.progress, CYC__FINISHED, NULL);

@@ -43,7 +43,7 @@ static bool is_output(const char *name)
 	for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
 		if (strcmp(name, OTHERS[i]) == 0) return false;
 	}
-	return strncmp(name, "RELION_JOB_", 11) != 0;
+	return strncmp(name, "RELION_JOB_", 11) != 0 && strncmp(name, "run_part", 8) != 0;
 }
 
 static bool ends_with(const char *name, const char *end)

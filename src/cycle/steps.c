@@ -1,6 +1,7 @@
 #include "cycle/steps.h"
 
 #include "cycle/needs.h"
+#include "cycle/waiting.h"
 #include "run/options.h"
 
 #include <math.h>
@@ -230,8 +231,13 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 	const cyc_cycle_options *o = c->o;
 	cyc_ctfrefine_result result = { 0 };
 	cyc_refine3d_result judged = { 0 };
+	cyc_ctfrefine_options r = options->ctfrefine;
+	const cyc__part_text preparation = cyc__preparation(o->n_parts);
 	if (s->judged) {
-		CYC_TRY(judge_particles(&judged, s, c));
+		bool found;
+		CYC_TRY(cyc__judged_read(&found, c, s, &judged));
+		if (!found) CYC_TRY(judge_particles(&judged, s, c));
+		if (!found && o->n_parts > 0) CYC_TRY(cyc__judged_write(c, s, &judged));
 		CYC_TRY(add_output(s, "particles", judged.particles));
 		CYC_TRY(
 			add_if_there(s, o, "improbable particles",
@@ -239,7 +245,15 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 		s->n_judged = (double)judged.n_particles;
 		s->n_improbable = (double)judged.n_improbable;
 	}
-	CYC_TRY(c->ops->ctfrefine(&result, &options->ctfrefine));
+	if (o->n_parts > 0) {
+		r.part = preparation.text;
+		CYC_TRY(c->ops->ctfrefine(&result, &r));
+		s->waits = !result.part.others_are_finished;
+		if (s->waits) goto done;
+		r.part = NULL;
+	}
+	CYC_TRY(c->ops->ctfrefine(&result, &r));
+	cyc__judged_forget(c, s);
 	CYC_CHECK((result.tomograms || result.particles) && result.optimisation_set, CYC_E_INTERNAL,
 	          "the CTF refinement did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));
@@ -288,7 +302,16 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c, const cyc__job_o
 	cyc_status st = CYC_OK;
 	const cyc_cycle_options *o = c->o;
 	cyc_polish_result result = { 0 };
-	CYC_TRY(c->ops->polish(&result, &options->polish));
+	cyc_polish_options p = options->polish;
+	const cyc__part_text preparation = cyc__preparation(o->n_parts);
+	if (o->n_parts > 0) {
+		p.part = preparation.text;
+		CYC_TRY(c->ops->polish(&result, &p));
+		s->waits = !result.part.others_are_finished;
+		if (s->waits) goto done;
+		p.part = NULL;
+	}
+	CYC_TRY(c->ops->polish(&result, &p));
 	CYC_CHECK(result.tomograms && result.particles && result.optimisation_set, CYC_E_INTERNAL,
 	          "the polishing did not name its outputs");
 	CYC_TRY(add_output(s, "tomograms", result.tomograms));

@@ -4,9 +4,12 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 void cyc_extract_options_default(cyc_extract_options *o)
 {
@@ -125,7 +128,13 @@ done:
 
 static const char KIND[] = "extraction", RECORD[] = "extract.record";
 
-/* The record of an earlier run into this folder: it says that images are the same, and since when. */
+static bool is_earlier(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec < b->tv_sec || (a->tv_sec == b->tv_sec && a->tv_nsec < b->tv_nsec);
+}
+
+/* The record of an earlier run into this folder, or of parts: it says that images are the same, and since
+ * when. */
 static cyc_status find_done(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -134,10 +143,13 @@ static cyc_status find_done(cyc_extract_job *j)
 	struct stat s;
 	CYC_TRY(cyc_path_join(&path, j->out, RECORD));
 	CYC_TRY(cyc_record_open(&r, path, KIND, j->key, "all particles are extracted again", NULL));
-	if (!r || stat(path, &s) != 0) goto done;
-	j->is_begun = true;
-	j->begun = s.st_mtim;
-	CYC_TRY(cyc__extract_find_done(j));
+	if (r && stat(path, &s) == 0) {
+		j->is_begun = true;
+		j->begun = s.st_mtim;
+	}
+	const struct timespec parts = { (time_t)j->share.begun_s, (long)j->share.begun_ns };
+	if (j->share.begun_s != 0 && (!j->is_begun || is_earlier(&parts, &j->begun))) j->begun = parts;
+	if (j->is_begun || j->share.begun_s != 0) CYC_TRY(cyc__extract_find_done(j));
 done:
 	cyc_record_close(&r);
 	cyc_free(path);
@@ -150,6 +162,11 @@ static cyc_status write_record(const cyc_extract_job *j)
 	char *path = NULL;
 	CYC_TRY(cyc_path_join(&path, j->out, RECORD));
 	CYC_TRY(cyc_record_write_text(path, KIND, j->key, ""));
+	/* What parts have written since they began stays valid. */
+	const struct timespec times[2] = { j->begun, j->begun };
+	if (j->share.begun_s != 0)
+		CYC_CHECK(utimensat(AT_FDCWD, path, times, 0) == 0, CYC_E_IO, "cannot set the time of '%s': %s", path,
+		          strerror(errno));
 done:
 	cyc_free(path);
 	return st;
@@ -160,7 +177,7 @@ static cyc_status check_disk(cyc_extract_job *j)
 	cyc_status st = CYC_OK;
 	double needed = 0, available;
 	for (int64_t i = 0; i < j->particles->n; i++) {
-		if (!j->selection.is_kept[i]) continue;
+		if (!j->selection.is_kept[i] || !j->share.is_own[j->particles->particles[i].i_series]) continue;
 		double bytes = cyc__extract_file_bytes(j, i);
 		j->result->disk_bytes += bytes;
 		if (!j->is_done[i]) needed += bytes;
@@ -203,17 +220,68 @@ static cyc_status extract_all(cyc_extract_job *j)
 	cyc_status st = CYC_OK;
 	cyc_extract_work *work = NULL;
 	CYC_TRY(cyc_make_dirs(j->out));
-	if (!j->is_begun) CYC_TRY(write_record(j));
+	/* Parts have notes of their own. */
+	if (!j->is_begun && !cyc_share_is_part(&j->share)) CYC_TRY(write_record(j));
 	if (j->result->n_kept == j->selection.n_kept) goto done;
 	CYC_TRY(cyc_backend_open(&j->be, j->o->backend, j->o->n_threads));
 	CYC_TRY(cyc__extract_work_create(&work, j));
 	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
 		CYC_TRY(cyc_cancel_check());
+		if (!j->share.is_own[i]) continue;
 		CYC_TRY(cyc__extract_series(j, work, i));
 		cyc_progress("extracting particles", j->particles->series_first[i + 1], j->particles->n);
 	}
 done:
 	cyc__extract_work_destroy(&work);
+	return st;
+}
+
+/* Series of this share of which all files are there. */
+static void count_done_series(cyc_extract_job *j)
+{
+	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
+		bool is_done = j->share.is_own[i];
+		for (int64_t p = j->particles->series_first[i]; p < j->particles->series_first[i + 1]; p++)
+			is_done = is_done && (j->is_done[p] || !j->selection.is_kept[p]);
+		j->share.n_kept += is_done;
+	}
+}
+
+/* Files of parts belong to the folder's list as its own do. */
+static cyc_status note_files(const cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	const char *const suffixes[2] = { j->o->stacks ? CYC__SUFFIX_STACK : CYC__SUFFIX_DATA,
+		                              j->o->stacks ? NULL : CYC__SUFFIX_WEIGHTS };
+	char *name = NULL, *path = NULL;
+	for (int64_t i = 0; i < j->particles->n; i++) {
+		if (!j->selection.is_kept[i] || !j->is_done[i]) continue;
+		for (int k = 0; k < 2 && suffixes[k]; k++) {
+			CYC_TRY(cyc__extract_file(&name, j, i, suffixes[k]));
+			CYC_TRY(cyc_path_join(&path, j->root, name));
+			cyc_outputs_note(path);
+			cyc_free(name);
+			cyc_free(path);
+			name = path = NULL;
+		}
+	}
+done:
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status gather(cyc_extract_job *j)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	if (j->share.begun_s != 0) CYC_TRY(note_files(j));
+	CYC_TRY(cyc__extract_write_stars(j));
+	cyc_parts_forget(j->out);
+	CYC_TRY(cyc_path_join(&path, j->out, "temp"));
+	rmdir(path); /* stays if something else is in it */
+done:
+	cyc_free(path);
 	return st;
 }
 
@@ -234,18 +302,23 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 	CYC_TRY(load(&j));
 	CYC_TRY(make_label(&j));
 	CYC_TRY(cyc_alloc(&j.is_done, j.particles->n, sizeof *j.is_done));
-	if (o->resume) CYC_TRY(find_done(&j));
+	CYC_TRY(cyc_share_create(&j.share, o->part, j.tomograms, j.particles));
+	if (!o->dry_run) CYC_TRY(cyc_share_begin(&j.share, j.out, j.key, o->resume));
+	if (j.share.uses_records || o->resume) CYC_TRY(find_done(&j));
+	count_done_series(&j);
 	print_plan(&j);
 	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads,
 	                           "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(extract_all(&j));
-	CYC_TRY(cyc__extract_write_stars(&j));
+	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.out, j.key));
+	else CYC_TRY(gather(&j));
 done:
 	cyc_backend_close(&j.be);
 	cyc__extract_selection_deinit(&j.selection);
 	cyc_free(j.is_done);
+	cyc_share_deinit(&j.share);
 	cyc_particle_set_destroy(&j.particles);
 	cyc_tomogram_set_destroy(&j.tomograms);
 	cyc_optimisation_set_destroy(&j.input);

@@ -52,6 +52,7 @@ static const cyc_option ROWS[] = {
 	CYC_HEADING("Work"),
 	ROW(FLAG, "resume", resume, .relion = "--only_do_unfinished", .purpose = CYC_FOR_RUN,
 	    .help = "Continue an interrupted run with the same input and options."),
+	CYC_PART_OPTION(cyc_extract_options),
 	CYC_BACKEND_OPTION(cyc_extract_options),
 	CYC_DRY_RUN_OPTION(cyc_extract_options),
 };

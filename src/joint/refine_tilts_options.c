@@ -3,7 +3,7 @@
 #define ROW(type, name, member, ...) CYC_OPTION(cyc_refine_tilts_options, type, name, member, __VA_ARGS__)
 
 /* What both jobs have from the options here. */
-#define HIDDEN "box,whole-windows,resume,no-figures,backend,dry-run"
+#define HIDDEN "box,whole-windows,resume,part,no-figures,backend,dry-run"
 
 static const cyc_option ROWS[] = {
 	CYC_HEADING("Input and output"),

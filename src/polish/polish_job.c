@@ -37,6 +37,7 @@ typedef struct {
 	uint64_t hash;
 	bool is_dependent;
 	cyc_polished *results; /* n_series */
+	cyc_share share;
 	cyc_polish_result *result;
 } job;
 
@@ -112,6 +113,9 @@ static cyc_status read_input(job *j)
 	const cyc_project_view view = cyc_refine_view(&j->in);
 	CYC_TRY(check_own(o, &view));
 	CYC_TRY(cyc_refine_require_tilts(&j->in, o->first_tilt, o->last_tilt));
+	CYC_CHECK(!o->part || !o->part[0] || !o->images, CYC_E_USAGE,
+	          "a job that keeps images for another one cannot be dealt (--part)");
+	CYC_TRY(cyc_share_create(&j->share, o->part, j->in.tomograms, j->in.particles));
 	cyc_info("%lld particles in %d tilt series, box %d px of %.4g Å, %d threads",
 	         (long long)j->in.particles->n, j->in.tomograms->n_series, o->box_px, j->in.box.pixel_size_A,
 	         o->n_threads);
@@ -173,10 +177,45 @@ done:
 	return st;
 }
 
-static cyc_status polish_all(job *j)
+/* Matrices become angles and shifts in the output, which takes the size of the images. */
+static cyc_status open_matrices(job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	for (int32_t f = 0; f < ts->n_tilts; f++)
+		if (ts->tilts[f].has_matrix) CYC_TRY(cyc_tilt_series_open(ts, j->in.root));
+done:
+	return st;
+}
+
+/* One series: from its record, or computed. */
+static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *shared, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
+	bool found = false;
+	cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, ts->file_name));
+	if (j->share.uses_records)
+		CYC_TRY(cyc_polished_read(&found, n_other, &j->results[i], path, ts->n_tilts,
+		                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+	j->share.n_kept += found;
+	if (found) {
+		CYC_TRY(cyc_tilt_series_open(ts, j->in.root)); /* its image size is part of the geometry */
+	} else {
+		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
+		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
+	}
+	/* A part leaves the record; nothing else is needed of it. */
+	if (cyc_share_is_part(&j->share)) cyc_polished_deinit(&j->results[i]);
+done:
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status polish_all(job *j)
+{
+	cyc_status st = CYC_OK;
 	cyc_vec3 *original = NULL;
 	int32_t n = j->in.tomograms->n_series;
 	int64_t n_other = 0;
@@ -189,29 +228,10 @@ static cyc_status polish_all(job *j)
 	                             j->in.root));
 	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
-		bool found = false;
-		if (cyc_refine_n_particles(&j->in, i) == 0) {
-			/* Matrices become angles and shifts in the output, which takes the size of the images. */
-			cyc_tilt_series *ts = &j->in.tomograms->series[i];
-			for (int32_t f = 0; f < ts->n_tilts; f++)
-				if (ts->tilts[f].has_matrix) CYC_TRY(cyc_tilt_series_open(ts, j->in.root));
-			continue;
-		}
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name));
-		if (j->o->resume)
-			CYC_TRY(cyc_polished_read(&found, &n_other, &j->results[i], path,
-			                          j->in.tomograms->series[i].n_tilts,
-			                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
-		if (found) {
-			CYC_TRY(cyc_tilt_series_open(&j->in.tomograms->series[i],
-			                             j->in.root)); /* its image size is part of the geometry */
-		} else {
-			CYC_TRY(cyc_polish_series(&j->results[i], &shared, i));
-			CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
-		}
-		cyc_free(path);
-		path = NULL;
+		if (cyc_refine_n_particles(&j->in, i) == 0) CYC_TRY(open_matrices(j, i));
+		if (!j->share.is_own[i]) continue;
+		CYC_TRY(polish_one(&n_other, j, &shared, i));
 		cyc_progress("polishing", i + 1, n);
 	}
 	if (n_other > 0)
@@ -219,7 +239,6 @@ static cyc_status polish_all(job *j)
 		         "series were polished again",
 		         (long long)n_other, j->in.out);
 done:
-	cyc_free(path);
 	cyc_free(original);
 	return st;
 }
@@ -294,11 +313,14 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));
+	CYC_TRY(cyc_share_begin(&j.share, j.in.out, j.hash, o->resume));
 	CYC_TRY(polish_all(&j));
-	CYC_TRY(write_all(&j));
+	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.in.out, j.hash));
+	else CYC_TRY(write_all(&j));
 done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_polished_deinit(&j.results[i]);
 	cyc_free(j.results);
+	cyc_share_deinit(&j.share);
 	cyc_evidence_pass_destroy(&j.pass);
 	cyc_reference_destroy(&j.reference);
 	cyc_backend_close(&j.be);

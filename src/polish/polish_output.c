@@ -552,6 +552,7 @@ static cyc_status remove_records(const cyc_polish_files *f)
 		cyc_free(path);
 		path = NULL;
 	}
+	cyc_parts_forget(f->out);
 	CYC_TRY(cyc_asprintf(&path, "%stemp", f->out));
 	rmdir(path); /* stays if something else is in it */
 done:

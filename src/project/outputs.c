@@ -50,13 +50,28 @@ static const char *const EXTRACT[] = { "particles.star", "motion.star",      "op
 static const char *const REFINE[] = { "run_*", "optimisation_set.star", "temp/*", NULL };
 static const char *const JUDGE[] = { "run_improbable.star", "particles.star", NULL };
 static const char *const SEPARATE[] = { "particles.star", "optimisation_set.star", NULL };
-static const char *const CYCLE[] = {
-	"particles.star",     "motion.star",           "optimisation_set.star", "summary.html",
-	"summary.json",       "default_pipeline.star", "cyclotomo_cycle.star",  "cyclotomo_images.record",
-	".cyclotomo_lock",    "Reconstruct/job*/*",    "PostProcess/job*/*",    "CtfRefine/job*/*",
-	"CtfRefine/job*/*/*", "Polish/job*/*",         "Polish/job*/*/*",       "Refine3D/job*/*",
-	"Refine3D/job*/*/*",  "LocalRes/*_locres.mrc", ".cyclotomo_progress",   NULL
-};
+static const char *const CYCLE[] = { "particles.star",
+	                                 "motion.star",
+	                                 "optimisation_set.star",
+	                                 "summary.html",
+	                                 "summary.json",
+	                                 "default_pipeline.star",
+	                                 "cyclotomo_cycle.star",
+	                                 "cyclotomo_images.record",
+	                                 ".cyclotomo_lock",
+	                                 "Reconstruct/job*/*",
+	                                 "PostProcess/job*/*",
+	                                 "CtfRefine/job*/*",
+	                                 "CtfRefine/job*/*/*",
+	                                 "Polish/job*/*",
+	                                 "Polish/job*/*/*",
+	                                 "Refine3D/job*/*",
+	                                 "Refine3D/job*/*/*",
+	                                 "LocalRes/*_locres.mrc",
+	                                 ".cyclotomo_progress",
+	                                 ".cyclotomo_parts",
+	                                 "slurm/*",
+	                                 NULL };
 static const char *const CHECK[] = { "tomograms.star", "particles.star", "optimisation_set.star",
 	                                 "tilt_series/*", NULL };
 static const char *const SIMULATE[] = { "optimisation_set.star",
@@ -74,9 +89,10 @@ static const char *const STAR[] = { "", NULL };
 static const char *const IMPORT[] = { "tomograms.star", "particles.star", "optimisation_set.star",
 	                                  "tilt_series/*", NULL };
 /* Written by the layer above the jobs. */
-static const char *const RECORDS[] = {
-	"job.star", "note.txt", "run.json", "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW", ".cyclotomo_files", NULL
-};
+static const char *const RECORDS[] = { "job.star",          "note.txt",
+	                                   "run.json",          "run_part*of*.json",
+	                                   "RELION_JOB_EXIT_*", "RELION_JOB_ABORT_NOW",
+	                                   ".cyclotomo_files",  NULL };
 
 static const struct {
 	const char *const *patterns;

@@ -168,6 +168,11 @@ done:
 	return st;
 }
 
+void cyc_outputs_note(const char *path)
+{
+	if (g.dir) on_file(NULL, path);
+}
+
 void cyc_outputs_watch(cyc_output_kind kind)
 {
 	cyc_outputs_forget(NULL);

@@ -6,7 +6,7 @@
 	           .help = title ": each also as --" #member ".NAME", __VA_ARGS__)
 
 /* What the cycle gives to all jobs alike, or decides for them. */
-#define HIDDEN "box,crop,bin,symmetry,whole-windows,from-stacks,resume,no-figures,backend,dry-run"
+#define HIDDEN "box,crop,bin,symmetry,whole-windows,from-stacks,resume,part,no-figures,backend,dry-run"
 
 static const cyc_option ROWS[] = {
 	CYC_HEADING("Input"),
@@ -21,6 +21,12 @@ static const cyc_option ROWS[] = {
 	            "command to resume an interrupted run."),
 	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN,
 	    .help = "Write no figures in the job folders."),
+	ROW(INT, "parts", n_parts, .unit = "<n>", .range = "[0,10000]", .purpose = CYC_FOR_RUN,
+	    .no_default = "one process does all",
+	    .help =
+	        "Stop before each step that can be dealt (polishing, CTF refinement) until n parts of it have "
+	        "finished; they are computed by 'cyclotomo cycle --o FOLDER --part k/n'. 'cyclotomo slurm' runs "
+	        "all that on a cluster."),
 	CYC_HEADING("Maps"),
 	ROW(INT, "box", box_px, .alias = "--b", .unit = "<px>", .range = "[2,", .no_default = "required",
 	    .help = "Box of the windows cut from the tilt images, unbinned pixels: large enough for the signal "

@@ -75,6 +75,7 @@ typedef struct {
 	int32_t n_warnings;
 	char **warnings;        /**< what it warned about, each text once */
 	double seconds;         /**< NaN if not known */
+	bool waits;             /**< for its parts; what they need is prepared */
 	bool was_kept;          /**< an earlier run had finished it */
 	cyc__decision decision; /**< of its turn; last step of a turn only */
 } cyc__step;

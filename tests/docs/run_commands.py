@@ -25,7 +25,7 @@ COMMAND = re.compile(r"^(?:\S*/)?cyclotomo$")
 RELION_NAME = re.compile(r"^relion_\w+$")
 # Options of other programs that documents speak of.
 FOREIGN = {"--preset", "--build", "--install", "--prefix", "--component", "--cpus-per-task", "--mem", "--bind-to", "--update", "--version", "--as", "--dest", "--time",
-           "--job-name", "--output", "--help-man", "--help-markdown", "--ci", "--strip-components", "--enablerepo", "--test-dir"}
+           "--job-name", "--output", "--help-man", "--help-markdown", "--ci", "--strip-components", "--enablerepo", "--test-dir", "--requeue"}
 
 
 def fail(where, text):

@@ -156,7 +156,7 @@ static void cycle_has_all_rows(void **state)
 	(void)state;
 	/* What may be hidden at all: a row more here is a decision. */
 	static const char MAY_HIDE[] =
-		"box,crop,bin,symmetry,whole-windows,from-stacks,resume,no-figures,backend,dry-run,"
+		"box,crop,bin,symmetry,whole-windows,from-stacks,resume,part,no-figures,backend,dry-run,"
 		"crop-images,no-maps,pixel-size,only-judge,deep,fix,max-images";
 	cyc_option_list list;
 	cyc_cycle_options o;
