@@ -56,6 +56,7 @@ typedef struct {
 	bool dry_run;
 } cyc_ctfrefine_options;
 extern const cyc_option_table cyc_ctfrefine_table;
+extern const cyc_rank_job cyc_ctfrefine_rank_job;
 void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 /** Continue a hash with every option that results depend on; not with the files, which cyc_refine_hash()
  * takes by content. */

@@ -43,6 +43,7 @@ typedef struct {
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_extract_options;
 extern const cyc_option_table cyc_extract_table;
+extern const cyc_rank_job cyc_extract_rank_job;
 void cyc_extract_options_default(cyc_extract_options *o);
 
 typedef struct {

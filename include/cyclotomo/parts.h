@@ -14,6 +14,7 @@
 
 #include "cyclotomo/options.h"
 #include "cyclotomo/project.h"
+#include "cyclotomo/ranks.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -88,6 +89,30 @@ CYC_MUST_CHECK cyc_status cyc_share_end(cyc_part_outcome *outcome, const cyc_sha
 void cyc_parts_forget(const char *out);
 /** Have parts worked in this job folder since its outputs were last written? */
 bool cyc_parts_exist(const char *out);
+
+/* ---------------------------------------------------------------- ranks */
+
+/**
+ * Deal the tilt series to the ranks of this run (cyclotomo/ranks.h), by their number of images; the same on
+ * all ranks.
+ * @param[out] owner  rank of each series; n_series. Free with cyc_free()
+ */
+CYC_MUST_CHECK cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms,
+                                           const cyc_particle_set *set);
+
+/** A job whose parts the ranks of a run compute, each its own. */
+typedef struct {
+	const cyc_rank_job *job;
+	size_t part;                            /**< offset of its member `part` */
+	cyc_status (*run)(const void *options); /**< the job by itself */
+} cyc_dealt_job;
+/**
+ * Rank 0, before the job itself: prepare it, and have each rank compute its part; the job then finds all
+ * series finished. Nothing is done where there is one rank.
+ */
+CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options);
+/** The other ranks: their part. */
+CYC_MUST_CHECK cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options);
 
 #ifdef __cplusplus
 }

@@ -54,6 +54,7 @@ typedef struct {
 	bool no_figures, dry_run;
 } cyc_polish_options;
 extern const cyc_option_table cyc_polish_table;
+extern const cyc_rank_job cyc_polish_rank_job;
 void cyc_polish_options_default(cyc_polish_options *o);
 /** The deformation that is refined. */
 static inline cyc_deformation_type cyc_polish_deformation(const cyc_polish_options *o)

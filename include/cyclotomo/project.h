@@ -472,14 +472,6 @@ double cyc_project_bytes(const cyc_project_size *size);
 /** The most memory that separating the particles of a project takes [bytes]. */
 double cyc_separate_memory_bytes(const cyc_project_size *size);
 
-/**
- * Deal the tilt series to the ranks of this run (cyclotomo/ranks.h), by their number of images; the same on
- * all ranks.
- * @param[out] owner  rank of each series; n_series. Free with cyc_free()
- */
-CYC_MUST_CHECK cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms,
-                                           const cyc_particle_set *set);
-
 #ifdef __cplusplus
 }
 #endif

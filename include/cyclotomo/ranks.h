@@ -5,7 +5,7 @@
  * Rank 0 runs the program: it reads the command line, writes all files, logs, and decides. The others wait in
  * cyc_ranks_serve(). A job that can share its work calls cyc_ranks_begin(), which sends its options to the
  * others; they call the same job, read the same input, and keep the same state. Each rank then works on its
- * own units (tilt series, cyc_ranks_deal()), and what they found is made known to all: sums of integers,
+ * own units (tilt series, cyc_project_deal()), and what they found is made known to all: sums of integers,
  * which are the same in any order (T2.10), and results of units as they are. So the bits do not depend on the
  * number of ranks. Nobody but rank 0 writes results (cyc_is_first_rank()).
  *
@@ -68,12 +68,8 @@ CYC_MUST_CHECK cyc_status cyc_ranks_serve(const cyc_rank_job *const *jobs, int n
 
 /* ---------------------------------------------------------------- work */
 
-/**
- * Deal units to all ranks by their cost, the largest first to who has least: the same on all ranks.
- * @param[out] owner  rank of each unit; n_units
- * @param[in]  cost   any unit; >= 0
- */
-CYC_MUST_CHECK cyc_status cyc_ranks_deal(int32_t *owner, const double *cost, int32_t n_units);
+/** Ranks that share the job that this one is in; 1 outside of one. */
+int cyc_ranks_in_job(void);
 /** Sum of all ranks' numbers, on all ranks. */
 CYC_MUST_CHECK cyc_status cyc_ranks_sum(int64_t *data, size_t n);
 /** Data of a rank, to all others. */
@@ -93,12 +89,18 @@ CYC_MUST_CHECK cyc_status cyc_ranks_share(void *items, size_t size, const int64_
 int cyc_ranks_maker(int64_t i);
 /** Piece i, from its maker to all others; nothing to do where each has made its own. */
 CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i);
-/** What the ranks sent and waited for so far. */
+/** What a rank did so far. */
 typedef struct {
-	double sent_bytes; /**< by this rank, counted once for all who get it */
-	double waited_s;   /**< for the others, in exchanges */
-} cyc_ranks_usage;
-void cyc_ranks_usage_get(cyc_ranks_usage *out);
+	char host[65];
+	int32_t n_threads; /**< most of a loop (cyc_thread_usage) */
+	double cpu_s;
+	double busy_s;     /**< of threads in loops */
+	double waited_s;   /**< for other ranks, in exchanges of jobs */
+	double sent_bytes; /**< counted once for all who get them */
+	int64_t peak_memory_bytes;
+} cyc_rank_report;
+/** Reports of all ranks when the last job that they shared ended well; *n = 0: none has. Borrowed. */
+const cyc_rank_report *cyc_ranks_reports(int *n);
 
 #ifdef __cplusplus
 }

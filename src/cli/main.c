@@ -1,5 +1,8 @@
 #include "relion.h"
 
+#include "cyclotomo/ctfrefine.h"
+#include "cyclotomo/extract.h"
+#include "cyclotomo/polish.h"
 #include "cyclotomo/ranks.h"
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
@@ -174,7 +177,9 @@ static int run_program(int argc, char **argv)
 }
 
 /* Jobs that ranks share. */
-static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc_refine3d_rank_job };
+static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc_refine3d_rank_job,
+	                                             &cyc_ctfrefine_rank_job, &cyc_polish_rank_job,
+	                                             &cyc_extract_rank_job };
 
 /* The program on rank 0; the others do what its jobs ask of them. */
 static int run_on_ranks(int argc, char **argv)

@@ -1,5 +1,6 @@
 #include "relion.h"
 
+#include "cyclotomo/ranks.h"
 #include "cyclotomo/version.h"
 
 #include <errno.h>
@@ -398,7 +399,7 @@ cyc_status cyc_relion_emit_threads(cyc_relion_call *c, int64_t n)
 	int n_processors = cyc_n_processors();
 	CYC_CHECK(n >= 1 && n <= INT32_MAX, CYC_E_USAGE, "there must be at least one thread, got %lld",
 	          (long long)n);
-	if (c->is_mpi) {
+	if (c->is_mpi && cyc_n_ranks() == 1) {
 		int64_t all = n * ranks_on_this_machine();
 		if (n_processors < n)
 			cyc_warn("%lld threads were requested, but the launcher binds this process to %d processor%s: "

@@ -1,6 +1,7 @@
 #include "run_json.h"
 
 #include "cyclotomo/git_state.h"
+#include "cyclotomo/ranks.h"
 #include "cyclotomo/version.h"
 
 #include <inttypes.h>
@@ -59,6 +60,28 @@ static void put_costs(cyc_json *j, const cyc_run *run)
 	cyc_json_int(j, "warnings", cyc_log_n_warnings());
 }
 
+/* What each rank did for the jobs that ranks shared. */
+static void put_ranks(cyc_json *j)
+{
+	int n;
+	const cyc_rank_report *ranks = cyc_ranks_reports(&n);
+	if (n == 0) return;
+	cyc_json_text(j, "transport", cyc_ranks_transport());
+	cyc_json_begin_array(j, "ranks");
+	for (int r = 0; r < n; r++) {
+		cyc_json_begin_object(j, NULL);
+		cyc_json_text(j, "host", ranks[r].host);
+		cyc_json_int(j, "most_threads_of_a_loop", ranks[r].n_threads);
+		cyc_json_double(j, "cpu_s", ranks[r].cpu_s);
+		cyc_json_double(j, "busy_in_loops_s", ranks[r].busy_s);
+		cyc_json_double(j, "waited_s", ranks[r].waited_s);
+		cyc_json_double(j, "sent_bytes", ranks[r].sent_bytes);
+		cyc_json_int(j, "peak_memory_bytes", ranks[r].peak_memory_bytes);
+		cyc_json_end_object(j);
+	}
+	cyc_json_end_array(j);
+}
+
 cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 {
 	cyc_status st = CYC_OK;
@@ -81,6 +104,7 @@ cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 		cyc_json_text(&j, "machine", host.machine);
 	}
 	put_costs(&j, run);
+	put_ranks(&j);
 	cyc_json_begin_array(&j, "inputs");
 	for (int32_t i = 0; i < run->n_inputs; i++)
 		CYC_TRY(put_file(&j, run->common->root, &run->inputs[i], true));

@@ -936,7 +936,7 @@ done:
 	return st;
 }
 
-cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
+static cyc_status run_here(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_ctfrefine_result own = { 0 };
@@ -977,5 +977,30 @@ done:
 	cyc_backend_close(&j.be);
 	cyc_refine_input_deinit(&j.in);
 	cyc_ctfrefine_result_deinit(&own);
+	return st;
+}
+
+static cyc_status run_part(const void *options) { return run_here(NULL, options); }
+static cyc_status run_rank(const void *options);
+static const size_t TEXTS[] = { offsetof(cyc_ctfrefine_options, input.root) };
+const cyc_rank_job cyc_ctfrefine_rank_job = { .table = &cyc_ctfrefine_table,
+	                                          .size = sizeof(cyc_ctfrefine_options),
+	                                          .n_threads = offsetof(cyc_ctfrefine_options, n_threads),
+	                                          .n_texts = 1,
+	                                          .texts = TEXTS,
+	                                          .run = run_rank };
+static const cyc_dealt_job DEALT = { &cyc_ctfrefine_rank_job, offsetof(cyc_ctfrefine_options, part),
+	                                 run_part };
+static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+
+cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
+{
+	cyc_status st = CYC_OK;
+	/* Images that are kept for another job are in this process only. */
+	bool is_dealt = !(o->dry_run || (o->part && o->part[0]) || o->images);
+	if (result) memset(result, 0, sizeof *result);
+	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
+	CYC_TRY(run_here(result, o));
+done:
 	return st;
 }

@@ -285,7 +285,7 @@ done:
 	return st;
 }
 
-cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *o)
+static cyc_status run_here(cyc_extract_result *result, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_extract_result own = { 0 };
@@ -325,5 +325,28 @@ done:
 	cyc_free(j.out_dir);
 	cyc_free(j.out);
 	cyc_extract_result_deinit(&own);
+	return st;
+}
+
+static cyc_status run_part(const void *options) { return run_here(NULL, options); }
+static cyc_status run_rank(const void *options);
+static const size_t TEXTS[] = { offsetof(cyc_extract_options, input.root) };
+const cyc_rank_job cyc_extract_rank_job = { .table = &cyc_extract_table,
+	                                        .size = sizeof(cyc_extract_options),
+	                                        .n_threads = offsetof(cyc_extract_options, n_threads),
+	                                        .n_texts = 1,
+	                                        .texts = TEXTS,
+	                                        .run = run_rank };
+static const cyc_dealt_job DEALT = { &cyc_extract_rank_job, offsetof(cyc_extract_options, part), run_part };
+static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+
+cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *o)
+{
+	cyc_status st = CYC_OK;
+	bool is_dealt = !(o->dry_run || (o->part && o->part[0]));
+	if (result) memset(result, 0, sizeof *result);
+	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
+	CYC_TRY(run_here(result, o));
+done:
 	return st;
 }

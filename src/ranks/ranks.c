@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -24,13 +25,19 @@ static struct {
 	bool has_begun;  /* between begin and end of a job, */
 	bool has_failed; /* and all know that it failed */
 	header *headers; /* of all ranks */
-	cyc_ranks_usage usage;
+	double sent_bytes, waited_s;
+	cyc_rank_report *reports; /* of all ranks, at the end of the last job */
+	bool has_reports;
 } g = { .t = { .name = "single", .size = 1 } };
 
 int cyc_rank(void) { return g.t.rank; }
 int cyc_n_ranks(void) { return g.t.size; }
 const char *cyc_ranks_transport(void) { return g.t.name; }
-void cyc_ranks_usage_get(cyc_ranks_usage *out) { *out = g.usage; }
+const cyc_rank_report *cyc_ranks_reports(int *n)
+{
+	*n = g.has_reports ? g.t.size : 0;
+	return g.reports;
+}
 
 static double now_s(void)
 {
@@ -120,6 +127,7 @@ cyc_status cyc_ranks_join(void)
 	}
 	g.is_joined = true;
 	CYC_TRY(cyc_alloc(&g.headers, g.t.size, sizeof *g.headers));
+	CYC_TRY(cyc_alloc(&g.reports, g.t.size, sizeof *g.reports));
 	CYC_TRY(compare_machines());
 done:
 	return st;
@@ -168,7 +176,7 @@ static cyc_status meet(operation op, cyc_status own, uint64_t n_bytes)
 	double start = now_s();
 	if (g.is_gone) return own != CYC_OK ? own : transport_failed();
 	int code = g.t.gather(&g.t, g.headers, &h, sizeof h);
-	g.usage.waited_s += now_s() - start;
+	if (g.has_begun) g.waited_s += now_s() - start; /* not between jobs */
 	if (code) return transport_failed();
 	for (int r = 0; r < g.t.size; r++)
 		if (g.headers[r].status != CYC_OK) return spread_error(r);
@@ -202,7 +210,7 @@ cyc_status cyc_ranks_sum(int64_t *data, size_t n)
 	if (g.has_failed) return refuse_after_failure();
 	CYC_TRY(meet(OP_SUM, CYC_OK, n));
 	if (g.t.sum(&g.t, data, n)) return transport_failed();
-	g.usage.sent_bytes += (double)n * sizeof *data;
+	g.sent_bytes += (double)n * sizeof *data;
 done:
 	return st;
 }
@@ -214,7 +222,7 @@ cyc_status cyc_ranks_broadcast(void *data, size_t n_bytes, int root)
 	if (g.has_failed) return refuse_after_failure();
 	CYC_TRY(meet(OP_BROADCAST, CYC_OK, n_bytes));
 	if (n_bytes > 0 && g.t.broadcast(&g.t, data, n_bytes, root)) return transport_failed();
-	if (root == g.t.rank) g.usage.sent_bytes += (double)n_bytes;
+	if (root == g.t.rank) g.sent_bytes += (double)n_bytes;
 done:
 	return st;
 }
@@ -231,53 +239,19 @@ cyc_status cyc_ranks_share(void *items, size_t size, const int64_t *first, const
 		if (n == 0) continue;
 		if (g.t.broadcast(&g.t, (char *)items + (size_t)first[i] * size, n, owner[i]))
 			return transport_failed();
-		if (owner[i] == g.t.rank) g.usage.sent_bytes += (double)n;
+		if (owner[i] == g.t.rank) g.sent_bytes += (double)n;
 	}
 done:
 	return st;
 }
 
-/* ---------------------------------------------------------------- dealing */
+int cyc_ranks_in_job(void) { return is_shared() ? g.t.size : 1; }
 
 int cyc_ranks_maker(int64_t i) { return is_shared() && g.is_one_machine ? (int)(i % g.t.size) : g.t.rank; }
 
 cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i)
 {
 	return g.is_one_machine ? cyc_ranks_broadcast(data, n_bytes, cyc_ranks_maker(i)) : CYC_OK;
-}
-
-typedef struct {
-	double cost;
-	int32_t unit;
-} costed;
-
-static int by_cost(const void *a, const void *b)
-{
-	const costed *x = a, *y = b;
-	if (x->cost != y->cost) return x->cost > y->cost ? -1 : 1;
-	return x->unit < y->unit ? -1 : 1;
-}
-
-cyc_status cyc_ranks_deal(int32_t *owner, const double *cost, int32_t n_units)
-{
-	cyc_status st = CYC_OK;
-	costed *order = NULL;
-	double *load = NULL;
-	CYC_TRY(cyc_alloc(&order, n_units, sizeof *order));
-	CYC_TRY(cyc_alloc(&load, g.t.size, sizeof *load));
-	for (int32_t i = 0; i < n_units; i++) order[i] = (costed){ cost[i], i };
-	qsort(order, (size_t)n_units, sizeof *order, by_cost);
-	for (int32_t i = 0; i < n_units; i++) {
-		int least = 0;
-		for (int r = 1; r < g.t.size; r++)
-			if (load[r] < load[least]) least = r;
-		owner[order[i].unit] = is_shared() ? least : 0;
-		load[least] += order[i].cost;
-	}
-done:
-	cyc_free(order);
-	cyc_free(load);
-	return st;
 }
 
 /* ---------------------------------------------------------------- jobs */
@@ -400,11 +374,33 @@ done:
 	return st;
 }
 
+/* What every rank did, to all. */
+static cyc_status gather_reports(void)
+{
+	cyc_rank_report own = { .waited_s = g.waited_s,
+		                    .sent_bytes = g.sent_bytes,
+		                    .peak_memory_bytes = cyc_peak_memory_bytes() };
+	cyc_thread_usage threads;
+	struct utsname host;
+	struct rusage u;
+	cyc_thread_usage_get(&threads);
+	own.n_threads = threads.most_threads;
+	own.busy_s = threads.busy_s;
+	if (uname(&host) == 0) snprintf(own.host, sizeof own.host, "%s", host.nodename);
+	if (getrusage(RUSAGE_SELF, &u) == 0)
+		own.cpu_s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		            1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+	if (g.t.gather(&g.t, g.reports, &own, sizeof own)) return transport_failed();
+	g.has_reports = true;
+	return CYC_OK;
+}
+
 cyc_status cyc_ranks_end(cyc_status st)
 {
 	if (!is_shared()) return st;
 	if (!g.has_failed) {
 		cyc_status all = meet(OP_END, st, 0);
+		if (all == CYC_OK) all = gather_reports();
 		if (st == CYC_OK) st = all;
 	}
 	g.has_begun = false;
@@ -461,7 +457,10 @@ void cyc_ranks_leave(void)
 		g.t.close(&g.t, g.is_gone);
 	}
 	cyc_free(g.headers);
+	cyc_free(g.reports);
 	g.headers = NULL;
+	g.reports = NULL;
+	g.has_reports = false;
 	g.is_joined = false;
 	g.t = (cyc_transport){ .name = "single", .size = 1 };
 	cyc_error_set(&record);

@@ -5,6 +5,7 @@
 #include "halfmaps/checkpoint.h"
 #include "halfmaps/sums.h"
 
+#include "cyclotomo/parts.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/map.h"

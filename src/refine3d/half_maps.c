@@ -1,6 +1,6 @@
 #include "refine3d/half_maps.h"
 
-#include "cyclotomo/ranks.h"
+#include "cyclotomo/parts.h"
 #include "map/half_map_fsc.h"
 #include "map/shells.h"
 #include "refine3d/group_maps.h"

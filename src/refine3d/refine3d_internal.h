@@ -2,7 +2,7 @@
 #ifndef CYC_REFINE3D_INTERNAL_H
 #define CYC_REFINE3D_INTERNAL_H
 
-#include "cyclotomo/ranks.h"
+#include "cyclotomo/parts.h"
 #include "cyclotomo/refine3d.h"
 #include "reference/refine_input.h"
 #include "refine3d/frames.h"

@@ -16,6 +16,15 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 fresh() { rm -rf "$1" && cp -r project "$1"; }
 reconstruct="reconstruct --i optimisation_set.star --b 32 --sym O --o Reconstruct/"
 refine="refine --i Reconstruct/optimisation_set.star --b 32 --sym O --mask mask_align.mrc --iterations 3 --o Refine/"
+extract="extract --i optimisation_set.star --b 32 --crop 24 --stack2d --o Extract/"
+cycle="cycle --i optimisation_set.star --b 32 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Cycle/ --iterations 2"
+# All jobs; RANKS as for on(), THREADS
+all_jobs() {
+	local ranks=$1 command
+	for command in "$reconstruct" "$refine" "$extract" "$cycle"; do
+		on "$ranks" $command -q --j "$2" >log 2>&1 || { cat log; fail "$ranks ranks: ${command%% *}"; }
+	done
+}
 # on RANKS COMMAND...: 0 is by MPI, two ranks
 on() {
 	local n=$1
@@ -28,20 +37,26 @@ same() {
 	while IFS= read -r f; do
 		cmp "$1/$f" "$2/$f" || fail "$2: $f is not that of one process"
 		n=$((n + 1))
-	done < <(cd "$1" && find Reconstruct Refine Cycle -name '*.star' -o -name '*.mrc' 2>/dev/null | grep -v job.star | sort)
+	done < <(cd "$1" && find Reconstruct Refine Extract Cycle -name '*.star' -o -name '*.mrc' 2>/dev/null | grep -v job.star | sort)
 	[ "$n" -gt 5 ] || fail "there was nothing to compare ($n files)"
 }
 
 fresh one
-(cd one && "$bin" $reconstruct -q --j 2 && "$bin" $refine -q --j 2) >log 2>&1 || { cat log; fail "one process"; }
+(cd one && all_jobs 1 2)
 ways="2 3 6"
 if command -v mpirun >/dev/null && [ -e "$(dirname "$bin")/libcyclotomo_mpi.so" ]; then ways="$ways 0"
 else echo "skipped: by MPI: no mpirun, or no plug-in"; fi
 for n in $ways; do
 	fresh several
-	(cd several && on "$n" $reconstruct -q --j 1 && on "$n" $refine -q --j 1) >log 2>&1 || { cat log; fail "$n ranks"; }
+	(cd several && all_jobs "$n" 1)
 	same one several
 done
+
+python3 - several/Reconstruct/run.json <<'END' || fail "run.json does not say what the ranks did"
+import json, sys
+ranks = json.load(open(sys.argv[1]))["ranks"]
+assert len(ranks) > 1 and all(r["host"] and r["cpu_s"] > 0 and r["sent_bytes"] > 0 for r in ranks), ranks
+END
 
 # A rank is killed in the middle: the run ends with one error, and resumes with other ranks.
 fresh killed
