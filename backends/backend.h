@@ -3,10 +3,12 @@
  * The seam between the science and what runs the few heavy operations.
  *
  * Science modules hold buffers of a backend and call its operations on batches (the particles seen in one
- * tilt image); they never know who runs them. `cpu` is the readable reference; `strict` is a fake device with
- * its own memory, on which host code that touches device memory faults at once. An operation overwrites its
+ * tilt image); they never know who runs them. `cpu` is the readable reference; `cuda` is a plug-in for NVIDIA
+ * GPUs; `emulate` runs the kernels of the GPU on the host; `strict` is a fake device with its own memory, on
+ * which host code that touches device memory faults at once. An operation overwrites its
  * outputs fully unless it says "adds to". Same inputs give the same bits on one backend, whatever its number
- * of threads. Calls on one backend are serial.
+ * of threads. Calls on one backend are serial. Arguments come in the order outputs, backend, inputs; more
+ * inputs than a reader can tell apart at a call are members of a struct, which is read during the call only.
  *
  * Shapes: s = box in binned px, sh = s/2 + 1. Half planes are s x sh, corner origin, row y for y < s/2, else
  * y - s; phase origin on the particle (pixel s/2 of the window). Transforms of windows are unitary (divided
@@ -22,10 +24,18 @@ typedef struct cyc_backend cyc_backend;
 /** Memory of a backend; its address means nothing to host code. */
 typedef struct cyc_buffer cyc_buffer;
 
-/** @param name "cpu" or "strict"; NULL: cpu. @return CYC_E_DEVICE naming what there is for another name. */
+/**
+ * @param name  "cpu", "strict", "emulate" or "emulate:SEED" (of the order of blocks and lanes), "cuda" or
+ * "cuda:NUMBER" of the device, "auto": cuda where a device can be used, else cpu, and one line in the log if
+ * the plug-in is installed all the same. NULL: cpu
+ * @return CYC_E_DEVICE naming what there is for another name, CYC_E_UNSUPPORTED for a device that cannot be
+ * used, CYC_E_USAGE for options that make no sense
+ */
 CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
 /** Whether there is one of this name, for checks before a job begins. */
 CYC_MUST_CHECK cyc_status cyc_backend_check(const char *name);
+/** The backend whose bits a backend's results have, for keys: strict and emulate compute as cpu does. */
+const char *cyc_backend_bits(const char *name);
 void cyc_backend_close(cyc_backend **be);
 const char *cyc_backend_name(const cyc_backend *be);
 int cyc_backend_n_threads(const cyc_backend *be);
@@ -76,23 +86,22 @@ CYC_MUST_CHECK cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const c
 
 /* ---------------------------------------------------------------- CTF */
 
+typedef struct {
+	const cyc_buffer *turns;    /**< s x sh float: gamma of the tilt / 2 pi, reduced to [-1/2, 1/2] */
+	const cyc_buffer *envelope; /**< s x sh float */
+	const cyc_buffer *k2;       /**< s x sh float: |k|^2 [index^2] where magnification makes it another one
+	                               than the image's (T1.14); NULL: it does not */
+	const double *turns_per_k2; /**< n: -lambda (extra defocus) / 2, unit 1/(index^2) */
+	int32_t n, s;
+} cyc_ctf_in;
 /**
  * CTF and its quadrature for n particles of one tilt image:
  *   c = -envelope sin(2 pi (turns + turns_per_k2 k^2)),  q = -envelope cos(...) (T1.6) so that an error d of
- * the phase gives c cos d + q sin d. turns: gamma of the tilt / 2 pi, reduced to [-1/2, 1/2].
- * @param[out] ctf, quadrature     n x s x sh float; quadrature NULL: not wanted
- * @param[in]  turns, envelope     s x sh float
- * @param[in]  turns_per_k2        n host doubles: -lambda (extra defocus) / 2, unit 1/(index^2)
+ * the phase gives c cos d + q sin d.
+ * @param[out] ctf, quadrature  n x s x sh float; quadrature NULL: not wanted
  */
 CYC_MUST_CHECK cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be,
-                                     const cyc_buffer *turns, const cyc_buffer *envelope,
-                                     const double *turns_per_k2, int32_t n, int32_t s);
-/** The same with |k|^2 [index^2] from a table of s x sh float, where magnification makes it another one than
- * the image's (T1.14). */
-CYC_MUST_CHECK cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be,
-                                               const cyc_buffer *turns, const cyc_buffer *envelope,
-                                               const cyc_buffer *k2, const double *turns_per_k2, int32_t n,
-                                               int32_t s);
+                                     const cyc_ctf_in *in);
 
 /* ---------------------------------------------------------------- particle images */
 
@@ -119,27 +128,35 @@ CYC_MUST_CHECK cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend 
 
 /** Edge of the packed slices below: (s + 4) rows x (sh + 1) columns x {re, im, weight, 0}. */
 static inline size_t cyc_packed_count(int32_t s) { return (size_t)(s + 4) * (size_t)(s / 2 + 2) * 4; }
+typedef struct {
+	const cyc_buffer *ft;          /**< n x s x sh complex */
+	const cyc_buffer *ctf;         /**< n x s x sh float, or NULL */
+	const cyc_buffer *phase;       /**< s x sh complex, exp(i odd phase), or NULL: 1 */
+	const cyc_buffer *whiten;      /**< s x sh float, or NULL: 1 */
+	const double *particle_weight; /**< n factors of data and weight alike, or NULL: 1 */
+	int32_t n, s;
+} cyc_modulate_in;
 /**
  * Observations to what is inserted: d = -ctf X conj(phase) whiten, w = ctf^2 whiten; d = -X..., w = whiten if
- * ctf is NULL. (T2.1) Particle i is further multiplied by particle_weight[i] (NULL: 1), data and weight
- * alike.
- * @param[out] packed   n x cyc_packed_count(s) float
- * @param[in]  phase    s x sh complex, exp(i odd phase), or NULL;  whiten: s x sh float or NULL
+ * ctf is NULL. (T2.1)
+ * @param[out] packed  n x cyc_packed_count(s) float
  */
-CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft,
-                                          const cyc_buffer *ctf, const cyc_buffer *phase,
-                                          const cyc_buffer *whiten, const double *particle_weight, int32_t n,
-                                          int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modulate_in *in);
+typedef struct {
+	const cyc_buffer *ft;           /**< n x s x sh complex */
+	const cyc_buffer *ctf;          /**< n x s x sh float */
+	const cyc_buffer *share, *rest; /**< s x sh float: how much of the CTF's oscillation is left in cropped
+	                                   images, and what stands for the other part */
+	bool is_premultiplied;          /**< the images were multiplied by the CTF before they were cropped */
+	int32_t n, s;
+} cyc_pack_in;
 /**
  * As cyc_op_modulate() for images that an extraction made, bright particles and aberrations taken off: d = X
  * if they were multiplied by the CTF then, else ctf X;  w = share ctf^2 + rest;  both 0 where share and rest
  * are.                (T7.6)
- * @param[in] share, rest  s x sh float: how much of the CTF's oscillation is left in cropped images, and what
- * stands for the other part
+ * @param[out] packed  n x cyc_packed_count(s) float
  */
-CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft,
-                                      const cyc_buffer *ctf, const cyc_buffer *share, const cyc_buffer *rest,
-                                      bool is_premultiplied, int32_t n, int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *in);
 /** Packed slices of n images. Host arrays are read during the call only. */
 typedef struct {
 	const cyc_mat3 *M;     /**< n: reference index -> slice index (R_img_ref times the pixel size ratio) */
@@ -172,17 +189,23 @@ CYC_MUST_CHECK cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, 
 
 /** Complex values of a reference for slicing: m x m x (m/2 + 2) (one spare column). */
 static inline size_t cyc_reference_count(int32_t m) { return (size_t)m * (size_t)m * (size_t)(m / 2 + 2); }
+typedef struct {
+	const cyc_buffer *reference; /**< m x m x (m/2 + 2) complex, corner origin, phase origin at the map's
+	                                centre */
+	int32_t m;
+	const cyc_mat3 *M; /**< n matrices R_img_ref */
+	int32_t radius;    /**< index units of the slices */
+	const int8_t *use; /**< n flags or NULL: slices with use[i] != select keep what `ft` holds */
+	int8_t select;
+	int32_t n, s;
+} cyc_slice_extract_in;
 /**
  * Central slices of a reference by trilinear interpolation: V(k) = F(M^T (kx, ky, 0) m/s), 0 beyond the
  * radius.      (T4.1)
- * @param[out] ft         n x s x sh complex
- * @param[in]  reference  m x m x (m/2 + 2) complex, corner origin, phase origin at the map's centre
- * @param[in]  M          n matrices R_img_ref
- * @param[in]  select     n flags: slices with use[i] != select keep what `ft` holds
+ * @param[out] ft  n x s x sh complex
  */
-CYC_MUST_CHECK cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference,
-                                               int32_t m, const cyc_mat3 *M, int32_t radius,
-                                               const int8_t *use, int8_t select, int32_t n, int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be,
+                                               const cyc_slice_extract_in *in);
 
 /* ---------------------------------------------------------------- statistics of CTF refinement */
 
@@ -200,18 +223,21 @@ enum {
 	CYC_SUM_PQ,
 	CYC_N_SUMS
 };
+typedef struct {
+	const cyc_buffer *ft, *prediction;  /**< n x s x sh complex: X, V */
+	const cyc_buffer *ctf, *quadrature; /**< n x s x sh float: c, q */
+	const cyc_buffer *phase;            /**< s x sh complex, exp(i odd phase), or NULL: 1 */
+	int32_t radius;
+	const int8_t *use; /**< n flags or NULL: particles with use[i] != select are left out */
+	int8_t select;
+	int32_t n, s;
+} cyc_ctf_sums_in;
 /**
  * With v = |V|^2, a = -X conj(phase) conj(V), p = |X|^2: sums of v c c, v c q, v q q, of the complex a c, a
  * q, and of p c c, p c q over the particles, in their order.
- * @param[in,out] sums   CYC_N_SUMS x s x sh double; adds to; coefficients beyond `radius` are not touched
- * @param[in]     phase  as in cyc_op_modulate()
- * @param[in]     use    n flags or NULL: particles with use[i] != select are left out
+ * @param[in,out] sums  CYC_N_SUMS x s x sh double; adds to; coefficients beyond the radius are not touched
  */
-CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft,
-                                          const cyc_buffer *prediction, const cyc_buffer *ctf,
-                                          const cyc_buffer *quadrature, const cyc_buffer *phase,
-                                          int32_t radius, const int8_t *use, int8_t select, int32_t n,
-                                          int32_t s);
+CYC_MUST_CHECK cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_ctf_sums_in *in);
 
 /* ---------------------------------------------------------------- local correlation of polishing */
 
@@ -222,21 +248,26 @@ typedef struct {
 } cyc_local_grid;
 /** Curvature terms per particle: sums of weight c^2 |V|^2 times 1, kx^2, kx ky, ky^2 (index units). */
 enum { CYC_CURVE_1, CYC_CURVE_XX, CYC_CURVE_XY, CYC_CURVE_YY, CYC_N_CURVE };
+typedef struct {
+	const cyc_buffer *ft, *prediction; /**< n x s x sh complex: X, V */
+	const cyc_buffer *ctf;             /**< n x s x sh float: c */
+	const cyc_buffer *phase;           /**< s x sh complex, exp(i odd phase), or NULL: 1 */
+	const cyc_buffer *weight; /**< s x sh float: what the coefficient counts (1/noise, share of the half
+	                             plane, 0 where it is not used) */
+	const cyc_buffer *self;   /**< s x sh float: part of each image in its own reference (T4.14), or NULL */
+	int32_t radius;
+	cyc_local_grid grid;
+	int32_t n, s;
+} cyc_correlate_in;
 /**
  * Cross-correlation of observations with their predictions near zero displacement, exactly, by direct
  * summation: map(d) = sum_k weight Re[(-X conj(phase) conj(c V) - self c^2 |X|^2) exp(2 pi i k.d / s)] (T6.2)
  * over the half plane within the radius. The caller's weight is 0 at k = 0, whose grey level tells nothing.
  * @param[out] maps    n x grid.n x grid.n float (y slow)
  * @param[out] curves  n x CYC_N_CURVE double
- * @param[in]  weight  s x sh float: what the coefficient counts (1/noise, share of the half plane, 0 where it
- * is not used)
- * @param[in]  self    s x sh float: part of each image in its own reference (T4.14), or NULL
  */
 CYC_MUST_CHECK cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be,
-                                           const cyc_buffer *ft, const cyc_buffer *prediction,
-                                           const cyc_buffer *ctf, const cyc_buffer *phase,
-                                           const cyc_buffer *weight, const cyc_buffer *self, int32_t radius,
-                                           cyc_local_grid grid, int32_t n, int32_t s);
+                                           const cyc_correlate_in *in);
 
 /* ---------------------------------------------------------------- 3D transforms */
 
@@ -248,13 +279,16 @@ CYC_MUST_CHECK cyc_status cyc_op_fft3_inverse(cyc_buffer *real, cyc_backend *be,
 
 /* ---------------------------------------------------------------- for implementers */
 
+/** Address of a buffer in the memory of its backend; NULL for NULL. */
+const void *cyc_buffer_address(const cyc_buffer *b);
 /**
- * The operations of a backend, on addresses in its own memory. registry.c checks sizes before it calls them.
- * `self` is what create() made.
+ * The operations of a backend, on addresses in its own memory; of buffers in a struct, cyc_buffer_address()
+ * has them. registry.c checks sizes before it calls them. `self` is what create() made.
  */
 struct cyc_backend_ops {
 	const char *name;
-	cyc_status (*create)(void **self, int n_threads);
+	/** @param[in] options  after the colon of the name, or "" */
+	cyc_status (*create)(void **self, int n_threads, const char *options);
 	void (*destroy)(void *self);
 	cyc_status (*alloc)(void *self, void **address, size_t bytes);
 	void (*free)(void *self, void *address, size_t bytes);
@@ -267,28 +301,17 @@ struct cyc_backend_ops {
 	void (*leave)(void *self, void *address, size_t bytes);
 	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
 	                     const double *at_px, int32_t n, const cyc_window_spec *spec);
-	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
-	                  const float *k2, const double *turns_per_k2, int32_t n, int32_t s);
+	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const cyc_ctf_in *in);
 	cyc_status (*particle_image)(void *self, float *images, const cyc_cfloat *ft, const float *ctf,
 	                             const cyc_cfloat *phase, const float *whiten,
 	                             const cyc_particle_image_spec *spec, int32_t n);
-	cyc_status (*pack)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share,
-	                   const float *rest, bool is_premultiplied, int32_t n, int32_t s);
-	cyc_status (*modulate)(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
-	                       const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
-	                       int32_t n, int32_t s);
+	cyc_status (*pack)(void *self, float *packed, const cyc_pack_in *in);
+	cyc_status (*modulate)(void *self, float *packed, const cyc_modulate_in *in);
 	cyc_status (*slice_insert)(void *self, int64_t *sum, const cyc_sum_spec *spec, const float *packed,
 	                           const cyc_slices *slices);
-	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
-	                            const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
-	                            int32_t n, int32_t s);
-	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction,
-	                       const float *ctf, const float *quadrature, const cyc_cfloat *phase, int32_t radius,
-	                       const int8_t *use, int8_t select, int32_t n, int32_t s);
-	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_cfloat *ft,
-	                        const cyc_cfloat *prediction, const float *ctf, const cyc_cfloat *phase,
-	                        const float *weight, const float *own, int32_t radius, cyc_local_grid grid,
-	                        int32_t n, int32_t s);
+	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
+	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_ctf_sums_in *in);
+	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_correlate_in *in);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
 };

@@ -1,11 +1,14 @@
 /* Chooses a backend, owns its buffers, checks sizes, and opens guarded memory around each operation. */
 #include "backends/backend.h"
+#include "backends/cuda/loader.h"
+#include "backends/device/device.h"
+#include "backends/emulate/emulate.h"
 
 #include <math.h>
 #include <string.h>
 
 struct cyc_backend {
-	const struct cyc_backend_ops *ops;
+	struct cyc_backend_ops ops;
 	void *self;
 	int n_threads;
 };
@@ -16,20 +19,72 @@ struct cyc_buffer {
 	size_t bytes;
 };
 
-cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads)
+/* ---------------------------------------------------------------- which there are */
+
+typedef cyc_status (*creator)(void **self, int n_threads, const char *options);
+typedef struct {
+	const char *name, *bits; /* bits: the backend that gives the same */
+	const struct cyc_backend_ops *ops;
+	creator create; /* NULL: that of ops */
+} row;
+static const row ALL[] = {
+	{ "cpu", "cpu", &cyc_backend_cpu, NULL },
+	{ "strict", "cpu", &cyc_backend_strict, NULL },
+	{ "emulate", "cpu", &cyc__device_ops, cyc__emulate_create },
+	{ "cuda", "cuda", &cyc__device_ops, cyc__cuda_create },
+};
+enum { N_BACKENDS = sizeof ALL / sizeof *ALL };
+
+/* The row of a name, which ends at a colon; options stand behind it. NULL: none of this name. */
+static const row *find(const char *name, const char **options)
+{
+	size_t length = strcspn(name, ":");
+	*options = name[length] ? name + length + 1 : "";
+	for (int i = 0; i < N_BACKENDS; i++)
+		if (strlen(ALL[i].name) == length && strncmp(ALL[i].name, name, length) == 0) return &ALL[i];
+	return NULL;
+}
+
+static cyc_status create(cyc_backend *be, const char *name)
+{
+	cyc_status st = CYC_OK;
+	const char *options;
+	const row *r = find(name, &options);
+	CYC_CHECK(
+		r, CYC_E_DEVICE,
+		"there is no compute backend '%s' in this program; it has cpu, cuda, auto, and strict and emulate "
+		"for tests",
+		name);
+	CYC_CHECK(!options[0] || r->create, CYC_E_USAGE, "the backend %s has no options: '%s'", r->name, name);
+	be->ops = *r->ops;
+	be->ops.name = r->name;
+	if (r->create) be->ops.create = r->create;
+	CYC_TRY(be->ops.create(&be->self, be->n_threads, options));
+done:
+	return st;
+}
+
+/* "auto": a GPU if there is one that can be used. Without a plug-in nothing is said. */
+static cyc_status create_any(cyc_backend *be, bool is_quiet)
+{
+	cyc_status st = create(be, "cuda");
+	if (st == CYC_OK || st == CYC_E_NOMEM) return st;
+	if (cyc__cuda_is_installed() && !is_quiet)
+		cyc_info("Computing on the processor: %s", cyc_error_get()->message);
+	cyc_error_clear();
+	return create(be, "cpu");
+}
+
+static cyc_status open_backend(cyc_backend **out, const char *name, int n_threads, bool is_quiet)
 {
 	cyc_status st = CYC_OK;
 	cyc_backend *be = NULL;
-	static const struct cyc_backend_ops *const ALL[] = { &cyc_backend_cpu, &cyc_backend_strict };
 	*out = NULL;
 	if (!name || !name[0]) name = "cpu";
 	CYC_TRY(cyc_alloc(&be, 1, sizeof *be));
-	for (size_t i = 0; i < sizeof ALL / sizeof *ALL; i++)
-		if (strcmp(ALL[i]->name, name) == 0) be->ops = ALL[i];
-	CYC_CHECK(be->ops, CYC_E_DEVICE,
-	          "there is no compute backend '%s' in this program; it has cpu and strict", name);
 	be->n_threads = n_threads < 1 ? 1 : n_threads;
-	CYC_TRY(be->ops->create(&be->self, be->n_threads));
+	if (strcmp(name, "auto") == 0) CYC_TRY(create_any(be, is_quiet));
+	else CYC_TRY(create(be, name));
 	*out = be;
 	be = NULL;
 done:
@@ -37,25 +92,45 @@ done:
 	return st;
 }
 
+cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(open_backend(out, name, n_threads, false));
+	if (strcmp((*out)->ops.name, "cuda") == 0) cyc_info("Computing on %s", cyc__device_name((*out)->self));
+done:
+	return st;
+}
+
 cyc_status cyc_backend_check(const char *name)
 {
 	cyc_status st = CYC_OK;
 	cyc_backend *be = NULL;
-	CYC_TRY(cyc_backend_open(&be, name, 1));
+	CYC_TRY(open_backend(&be, name, 1, true));
 done:
 	cyc_backend_close(&be);
 	return st;
 }
 
+const char *cyc_backend_bits(const char *name)
+{
+	const char *options;
+	cyc_backend *be = NULL;
+	if (!name || !name[0]) return "cpu";
+	if (strcmp(name, "auto") == 0 && open_backend(&be, name, 1, true) == CYC_OK) name = be->ops.name;
+	const row *r = find(name, &options);
+	cyc_backend_close(&be);
+	return r ? r->bits : name;
+}
+
 void cyc_backend_close(cyc_backend **be)
 {
 	if (!*be) return;
-	if ((*be)->self) (*be)->ops->destroy((*be)->self);
+	if ((*be)->self) (*be)->ops.destroy((*be)->self);
 	cyc_free(*be);
 	*be = NULL;
 }
 
-const char *cyc_backend_name(const cyc_backend *be) { return be->ops->name; }
+const char *cyc_backend_name(const cyc_backend *be) { return be->ops.name; }
 int cyc_backend_n_threads(const cyc_backend *be) { return be->n_threads; }
 
 cyc_status cyc_buffer_create(cyc_buffer **out, cyc_backend *be, size_t n, size_t size)
@@ -67,7 +142,7 @@ cyc_status cyc_buffer_create(cyc_buffer **out, cyc_backend *be, size_t n, size_t
 	CYC_TRY(cyc_alloc(&b, 1, sizeof *b));
 	b->be = be;
 	b->bytes = n > 0 ? n * size : 1;
-	CYC_TRY(be->ops->alloc(be->self, &b->address, b->bytes));
+	CYC_TRY(be->ops.alloc(be->self, &b->address, b->bytes));
 	*out = b;
 	b = NULL;
 done:
@@ -79,8 +154,8 @@ void cyc_buffer_destroy(cyc_buffer **b)
 {
 	if (!*b) return;
 	cyc_buffer *p = *b;
-	if (p->host) (void)p->be->ops->unmap(p->be->self, p->host, p->address, p->bytes);
-	if (p->address) p->be->ops->free(p->be->self, p->address, p->bytes);
+	if (p->host) (void)p->be->ops.unmap(p->be->self, p->host, p->address, p->bytes);
+	if (p->address) p->be->ops.free(p->be->self, p->address, p->bytes);
 	cyc_free(p);
 	*b = NULL;
 }
@@ -92,7 +167,7 @@ cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes)
 	cyc_status st = CYC_OK;
 	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "upload of %zu bytes to a%s buffer of %zu",
 	          n_bytes, b->host ? " mapped" : "", b->bytes);
-	CYC_TRY(b->be->ops->upload(b->be->self, b->address, host, n_bytes));
+	CYC_TRY(b->be->ops.upload(b->be->self, b->address, host, n_bytes));
 done:
 	return st;
 }
@@ -102,7 +177,7 @@ cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, size_t n_bytes)
 	cyc_status st = CYC_OK;
 	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "download of %zu bytes from a%s buffer of %zu",
 	          n_bytes, b->host ? " mapped" : "", b->bytes);
-	CYC_TRY(b->be->ops->download(b->be->self, host, b->address, n_bytes));
+	CYC_TRY(b->be->ops.download(b->be->self, host, b->address, n_bytes));
 done:
 	return st;
 }
@@ -111,7 +186,7 @@ cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	CYC_TRY(b->be->ops->map(b->be->self, &b->host, b->address, b->bytes));
+	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes));
 	memcpy(host_out, &b->host, sizeof b->host);
 done:
 	return st;
@@ -123,7 +198,7 @@ cyc_status cyc_buffer_unmap(cyc_buffer *b)
 	CYC_CHECK(b->host, CYC_E_INTERNAL, "a buffer is unmapped that was not mapped");
 	void *host = b->host;
 	b->host = NULL;
-	CYC_TRY(b->be->ops->unmap(b->be->self, host, b->address, b->bytes));
+	CYC_TRY(b->be->ops.unmap(b->be->self, host, b->address, b->bytes));
 done:
 	return st;
 }
@@ -168,7 +243,7 @@ static void argument(argument_list *l, const cyc_buffer *b, size_t count, size_t
 
 static void guard(cyc_backend *be, const argument_list *l, bool is_entering)
 {
-	void (*f)(void *, void *, size_t) = is_entering ? be->ops->enter : be->ops->leave;
+	void (*f)(void *, void *, size_t) = is_entering ? be->ops.enter : be->ops.leave;
 	for (int i = 0; f && i < l->n; i++) f(be->self, l->buffers[i]->address, l->buffers[i]->bytes);
 }
 
@@ -189,7 +264,7 @@ done:
 	return st;
 }
 
-static const void *address(const cyc_buffer *b) { return b ? b->address : NULL; }
+const void *cyc_buffer_address(const cyc_buffer *b) { return b ? b->address : NULL; }
 
 /* The body of every operation: check, open, call, close. */
 #define OPERATE(call)                                                                                        \
@@ -211,49 +286,37 @@ cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *imag
 	          spec->box_px, spec->box_binned);
 	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
 	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
-	OPERATE(be->ops->window(be->self, ft->address, address(image), nx, ny, at_px, n, spec));
+	OPERATE(be->ops.window(be->self, ft->address, cyc_buffer_address(image), nx, ny, at_px, n, spec));
 done:
 	return st;
 }
 
-cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_buffer *turns,
-                      const cyc_buffer *envelope, const double *turns_per_k2, int32_t n, int32_t s)
-{
-	return cyc_op_ctf_magnified(ctf, quadrature, be, turns, envelope, NULL, turns_per_k2, n, s);
-}
-
-cyc_status cyc_op_ctf_magnified(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be,
-                                const cyc_buffer *turns, const cyc_buffer *envelope, const cyc_buffer *k2,
-                                const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, const cyc_ctf_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
-	argument(&l, turns, plane, sizeof(float));
-	argument(&l, envelope, plane, sizeof(float));
-	argument(&l, k2, plane, sizeof(float));
-	OPERATE(be->ops->ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, address(turns),
-	                     address(envelope), address(k2), turns_per_k2, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, quadrature, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->turns, plane, sizeof(float));
+	argument(&l, in->envelope, plane, sizeof(float));
+	argument(&l, in->k2, plane, sizeof(float));
+	OPERATE(be->ops.ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
-                           const cyc_buffer *phase, const cyc_buffer *whiten, const double *particle_weight,
-                           int32_t n, int32_t s)
+cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modulate_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->modulate(be->self, packed->address, address(ft), address(ctf), address(phase),
-	                          address(whiten), particle_weight, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	argument(&l, in->whiten, plane, sizeof(float));
+	OPERATE(be->ops.modulate(be->self, packed->address, in));
 done:
 	return st;
 }
@@ -273,26 +336,23 @@ cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, whiten, plane, sizeof(float));
-	OPERATE(be->ops->particle_image(be->self, images->address, address(ft), address(ctf), address(phase),
-	                                address(whiten), spec, n));
+	OPERATE(be->ops.particle_image(be->self, images->address, cyc_buffer_address(ft), cyc_buffer_address(ctf),
+	                               cyc_buffer_address(phase), cyc_buffer_address(whiten), spec, n));
 done:
 	return st;
 }
 
-cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_buffer *ft, const cyc_buffer *ctf,
-                       const cyc_buffer *share, const cyc_buffer *rest, bool is_premultiplied, int32_t n,
-                       int32_t s)
+cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	argument(&l, packed, (size_t)n * cyc_packed_count(s), sizeof(float));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, share, plane, sizeof(float));
-	argument(&l, rest, plane, sizeof(float));
-	OPERATE(be->ops->pack(be->self, packed->address, address(ft), address(ctf), address(share), address(rest),
-	                      is_premultiplied, n, s));
+	size_t plane = cyc_half_count2(in->s);
+	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
+	argument(&l, in->share, plane, sizeof(float));
+	argument(&l, in->rest, plane, sizeof(float));
+	OPERATE(be->ops.pack(be->self, packed->address, in));
 done:
 	return st;
 }
@@ -309,66 +369,55 @@ cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_sum_s
 		          "slice %d: radius %d is not within 0 and %d", i, slices->radius[i], slices->s / 2);
 	CYC_CHECK(spec->ball->top < slices->s / 2 && spec->limit > 0 && spec->limit <= CYC_MOST_ADDED,
 	          CYC_E_INTERNAL, "sums of radius %d do not fit slices of %d px", spec->ball->radius, slices->s);
-	OPERATE(be->ops->slice_insert(be->self, sum->address, spec, address(packed), slices));
+	OPERATE(be->ops.slice_insert(be->self, sum->address, spec, cyc_buffer_address(packed), slices));
 done:
 	return st;
 }
 
-cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *reference, int32_t m,
-                                const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
-                                int32_t n, int32_t s)
+cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_slice_extract_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	argument(&l, ft, (size_t)n * cyc_half_count2(s), sizeof(cyc_cfloat));
-	argument(&l, reference, cyc_reference_count(m), sizeof(cyc_cfloat));
-	OPERATE(
-		be->ops->slice_extract(be->self, ft->address, address(reference), m, M, radius, use, select, n, s));
+	argument(&l, ft, (size_t)in->n * cyc_half_count2(in->s), sizeof(cyc_cfloat));
+	argument(&l, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat));
+	OPERATE(be->ops.slice_extract(be->self, ft->address, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_buffer *ft,
-                           const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *quadrature,
-                           const cyc_buffer *phase, int32_t radius, const int8_t *use, int8_t select,
-                           int32_t n, int32_t s)
+cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_ctf_sums_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
+	size_t plane = cyc_half_count2(in->s), all = (size_t)in->n * plane;
 	argument(&l, sums, CYC_N_SUMS * plane, sizeof(double));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, quadrature, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	OPERATE(be->ops->ctf_sums(be->self, sums->address, address(ft), address(prediction), address(ctf),
-	                          address(quadrature), address(phase), radius, use, select, n, s));
+	argument(&l, in->ft, all, sizeof(cyc_cfloat));
+	argument(&l, in->prediction, all, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, all, sizeof(float));
+	argument(&l, in->quadrature, all, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	OPERATE(be->ops.ctf_sums(be->self, sums->address, in));
 done:
 	return st;
 }
 
-cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_buffer *ft,
-                            const cyc_buffer *prediction, const cyc_buffer *ctf, const cyc_buffer *phase,
-                            const cyc_buffer *weight, const cyc_buffer *self, int32_t radius,
-                            cyc_local_grid grid, int32_t n, int32_t s)
+cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be, const cyc_correlate_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
-	size_t plane = cyc_half_count2(s);
-	CYC_CHECK(grid.n > 0 && grid.n % 2 == 1 && grid.step_px > 0 && radius >= 0 && radius < s / 2,
-	          CYC_E_INTERNAL, "grid of %d points, radius %d", grid.n, radius);
-	argument(&l, maps, (size_t)n * (size_t)grid.n * (size_t)grid.n, sizeof(float));
-	argument(&l, curves, (size_t)n * CYC_N_CURVE, sizeof(double));
-	argument(&l, ft, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, prediction, (size_t)n * plane, sizeof(cyc_cfloat));
-	argument(&l, ctf, (size_t)n * plane, sizeof(float));
-	argument(&l, phase, plane, sizeof(cyc_cfloat));
-	argument(&l, weight, plane, sizeof(float));
-	argument(&l, self, plane, sizeof(float));
-	OPERATE(be->ops->correlate(be->self, maps->address, curves->address, address(ft), address(prediction),
-	                           address(ctf), address(phase), address(weight), address(self), radius, grid, n,
-	                           s));
+	size_t plane = cyc_half_count2(in->s), n = (size_t)in->n, edge = (size_t)in->grid.n;
+	CYC_CHECK(in->grid.n > 0 && in->grid.n % 2 == 1 && in->grid.step_px > 0 && in->radius >= 0 &&
+	              in->radius < in->s / 2,
+	          CYC_E_INTERNAL, "grid of %d points, radius %d", in->grid.n, in->radius);
+	argument(&l, maps, n * edge * edge, sizeof(float));
+	argument(&l, curves, n * CYC_N_CURVE, sizeof(double));
+	argument(&l, in->ft, n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->prediction, n * plane, sizeof(cyc_cfloat));
+	argument(&l, in->ctf, n * plane, sizeof(float));
+	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	argument(&l, in->weight, plane, sizeof(float));
+	argument(&l, in->self, plane, sizeof(float));
+	OPERATE(be->ops.correlate(be->self, maps->address, curves->address, in));
 done:
 	return st;
 }
@@ -379,7 +428,7 @@ cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer
 	argument_list l = { .n = 0 };
 	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
 	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
-	OPERATE(be->ops->fft3_forward(be->self, ft->address, address(real), s));
+	OPERATE(be->ops.fft3_forward(be->self, ft->address, cyc_buffer_address(real), s));
 done:
 	return st;
 }
@@ -390,7 +439,7 @@ cyc_status cyc_op_fft3_inverse(cyc_buffer *real, cyc_backend *be, cyc_buffer *ft
 	argument_list l = { .n = 0 };
 	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
 	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
-	OPERATE(be->ops->fft3_inverse(be->self, real->address, ft->address, s));
+	OPERATE(be->ops.fft3_inverse(be->self, real->address, ft->address, s));
 done:
 	return st;
 }

@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""Functions with more than 8 parameters: check_parameters.py [--backends] [ROOT]
+"""Functions with more than 8 parameters: check_parameters.py [ROOT]
 
-Reads all C sources and headers below include/ and src/ (and backends/, whose operations take one buffer per
-argument) and prints one line per function that has more parameters than a reader can tell apart at a call; ends with
-1 if there are any. Structs of arguments, as cyc_window_spec, are the way out.
+Reads all C sources and headers below include/, src/ and backends/ and prints one line per function that has more
+parameters than a reader can tell apart at a call; ends with 1 if there are any. Structs of arguments, as
+cyc_ctf_sums_in, are the way out.
 """
 import pathlib
 import re
 import sys
 
 MOST = 8
-arguments = [a for a in sys.argv[1:] if a != "--backends"]
-folders = ("include", "src", "backends") if "--backends" in sys.argv else ("include", "src")
-root = pathlib.Path(arguments[0] if arguments else pathlib.Path(__file__).resolve().parent.parent)
+folders = ("include", "src", "backends")
+root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).resolve().parent.parent)
 
 
 def without_comments(text):

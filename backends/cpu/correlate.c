@@ -4,6 +4,7 @@
  * to the pixels.
  */
 #include "backends/cpu/cpu_internal.h"
+#include "backends/tables.h"
 
 #include <math.h>
 #include <string.h>
@@ -43,15 +44,23 @@ CYC_SIMD static void add_rows(float *map, const float *re, const float *im, floa
 	for (int32_t j = 0; j < width; j++) map[j] += re[j] * c - im[j] * d;
 }
 
-CYC_SIMD static void products(float *g_re, float *g_im, double *curve, const cyc_cfloat *X,
-                              const cyc_cfloat *V, const float *ctf, const cyc_cfloat *phase,
-                              const float *weight, const float *own, int32_t ky, int32_t count)
+/* One row of one particle. */
+typedef struct {
+	const cyc_cfloat *X, *V;
+	const float *ctf;
+	const cyc_cfloat *phase;
+	const float *weight, *own;
+	int32_t ky, count;
+} row;
+
+CYC_SIMD static void products(float *g_re, float *g_im, double *curve, const row *r)
 {
 	double p0 = 0, p1 = 0, p2 = 0;
-	for (int32_t x = 0; x < count; x++) {
-		cyc_cfloat v = phase ? V[x] * phase[x] : V[x];
-		float w = weight[x], c = ctf[x], a = crealf(X[x]), b = cimagf(X[x]), vr = crealf(v), vi = cimagf(v);
-		float self = own ? own[x] * c * c * (a * a + b * b) : 0;
+	for (int32_t x = 0; x < r->count; x++) {
+		cyc_cfloat v = r->phase ? r->V[x] * r->phase[x] : r->V[x];
+		float w = r->weight[x], c = r->ctf[x], a = crealf(r->X[x]), b = cimagf(r->X[x]), vr = crealf(v),
+			  vi = cimagf(v);
+		float self = r->own ? r->own[x] * c * c * (a * a + b * b) : 0;
 		g_re[x] = w * (-c * (a * vr + b * vi) - self);
 		g_im[x] = -w * c * (b * vr - a * vi);
 		double p = (double)(w * c * c * (vr * vr + vi * vi));
@@ -61,8 +70,8 @@ CYC_SIMD static void products(float *g_re, float *g_im, double *curve, const cyc
 	}
 	curve[CYC_CURVE_1] += p0;
 	curve[CYC_CURVE_XX] += p2;
-	curve[CYC_CURVE_XY] += p1 * ky;
-	curve[CYC_CURVE_YY] += p0 * ky * ky;
+	curve[CYC_CURVE_XY] += p1 * r->ky;
+	curve[CYC_CURVE_YY] += p0 * r->ky * r->ky;
 }
 
 static cyc_status correlate_task(void *arg, int64_t i, int i_thread)
@@ -76,10 +85,17 @@ static cyc_status correlate_task(void *arg, int64_t i, int i_thread)
 	memset(map, 0, (size_t)n * (size_t)width * sizeof *map);
 	memset(curve, 0, CYC_N_CURVE * sizeof *curve);
 	for (int32_t ky = -R; ky <= R; ky++) {
-		size_t row = (size_t)(ky < 0 ? ky + s : ky) * sh, at = (size_t)i * plane + row;
+		size_t first = (size_t)(ky < 0 ? ky + s : ky) * sh, at = (size_t)i * plane + first;
 		int32_t count = (int32_t)sqrt((double)(R * R - ky * ky)) + 1;
-		products(g_re, g_im, curve, a->ft + at, a->prediction + at, a->ctf + at,
-		         a->phase ? a->phase + row : NULL, a->weight + row, a->own ? a->own + row : NULL, ky, count);
+		const row r = { .X = a->ft + at,
+			            .V = a->prediction + at,
+			            .ctf = a->ctf + at,
+			            .phase = a->phase ? a->phase + first : NULL,
+			            .weight = a->weight + first,
+			            .own = a->own ? a->own + first : NULL,
+			            .ky = ky,
+			            .count = count };
+		products(g_re, g_im, curve, &r);
 		turn_row(re, im, g_re, g_im, count, a->ex_re, a->ex_im, width);
 		const float *c = a->ey_re + (size_t)(ky + R) * (size_t)n,
 					*d = a->ey_im + (size_t)(ky + R) * (size_t)n;
@@ -91,35 +107,38 @@ static cyc_status correlate_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft,
-                             const cyc_cfloat *prediction, const float *ctf, const cyc_cfloat *phase,
-                             const float *weight, const float *own, int32_t radius, cyc_local_grid grid,
-                             int32_t n, int32_t s)
+cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_correlate_in *in)
 {
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
-	int32_t width = (grid.n + VECTOR - 1) / VECTOR * VECTOR;
-	size_t nx = (size_t)(radius + 1) * (size_t)width, ny = (size_t)(2 * radius + 1) * (size_t)grid.n;
+	int32_t width = (in->grid.n + VECTOR - 1) / VECTOR * VECTOR;
+	size_t nx = (size_t)(in->radius + 1) * (size_t)width,
+		   ny = (size_t)(2 * in->radius + 1) * (size_t)in->grid.n, sh = (size_t)(in->s / 2 + 1);
 	float *tables = NULL;
 	CYC_TRY(cyc_alloc(&tables, 2 * (nx + ny), sizeof *tables));
-	float *ex_re = tables, *ex_im = ex_re + nx, *ey_re = ex_im + nx, *ey_im = ey_re + ny;
-	for (int32_t j = 0; j < grid.n; j++) {
-		double turn = 2 * CYC_PI * (j - grid.n / 2) * grid.step_px / s;
-		for (int32_t x = 0; x <= radius; x++) {
-			ex_re[(size_t)x * (size_t)width + (size_t)j] = (float)cos(turn * x);
-			ex_im[(size_t)x * (size_t)width + (size_t)j] = (float)sin(turn * x);
-		}
-		for (int32_t y = -radius; y <= radius; y++) {
-			ey_re[(size_t)(y + radius) * (size_t)grid.n + (size_t)j] = (float)cos(turn * y);
-			ey_im[(size_t)(y + radius) * (size_t)grid.n + (size_t)j] = (float)sin(turn * y);
-		}
-	}
-	CYC_TRY(cyc__cpu_scratch(cpu, n,
-	                         (2 * (size_t)(s / 2 + 1) + 2 * (size_t)width + (size_t)grid.n * (size_t)width) *
-	                             sizeof(float)));
-	work a = { cpu,    maps,   curves, ft, prediction, ctf,   phase, weight, own,
-		       radius, grid.n, width,  s,  ex_re,      ex_im, ey_re, ey_im };
-	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, correlate_task, &a));
+	float *ex = tables, *ey = ex + 2 * nx;
+	work a = { .cpu = cpu,
+		       .maps = maps,
+		       .curves = curves,
+		       .ft = cyc_buffer_address(in->ft),
+		       .prediction = cyc_buffer_address(in->prediction),
+		       .ctf = cyc_buffer_address(in->ctf),
+		       .phase = cyc_buffer_address(in->phase),
+		       .weight = cyc_buffer_address(in->weight),
+		       .own = cyc_buffer_address(in->self),
+		       .radius = in->radius,
+		       .n_grid = in->grid.n,
+		       .width = width,
+		       .s = in->s,
+		       .ex_re = ex,
+		       .ex_im = ex + nx,
+		       .ey_re = ey,
+		       .ey_im = ey + ny };
+	cyc__turn_table(ex, ex + nx, 0, in->radius, in->grid, (size_t)width, in->s);
+	cyc__turn_table(ey, ey + ny, -in->radius, in->radius, in->grid, (size_t)in->grid.n, in->s);
+	CYC_TRY(cyc__cpu_scratch(
+		cpu, in->n, (2 * sh + 2 * (size_t)width + (size_t)in->grid.n * (size_t)width) * sizeof(float)));
+	CYC_TRY(cyc_parallel_for(in->n, cpu->n_threads, correlate_task, &a));
 done:
 	cyc_free(tables);
 	return st;

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-static cyc_status create(void **self, int n_threads)
+static cyc_status create(void **self, int n_threads, const char *options)
 {
 	cyc_status st = CYC_OK;
+	(void)options;
 	cyc_cpu *cpu = NULL;
 	CYC_TRY(cyc_alloc(&cpu, 1, sizeof *cpu));
 	cpu->n_threads = n_threads < 1 ? 1 : n_threads;

@@ -33,28 +33,17 @@ typedef float cyc_v4 __attribute__((vector_size(16)));
 
 cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
                           const double *at_px, int32_t n, const cyc_window_spec *spec);
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
-                       const float *k2, const double *turns_per_k2, int32_t n, int32_t s);
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const cyc_ctf_in *in);
 cyc_status cyc_particle_image_cpu(void *self, float *images, const cyc_cfloat *ft, const float *ctf,
                                   const cyc_cfloat *phase, const float *whiten,
                                   const cyc_particle_image_spec *spec, int32_t n);
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share,
-                        const float *rest, bool is_premultiplied, int32_t n, int32_t s);
-cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
-                            const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
-                            int32_t n, int32_t s);
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_pack_in *in);
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_modulate_in *in);
 cyc_status cyc_slice_insert_cpu(void *self, int64_t *sum, const cyc_sum_spec *spec, const float *packed,
                                 const cyc_slices *slices);
-cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
-                                 const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
-                                 int32_t n, int32_t s);
-cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction,
-                            const float *ctf, const float *quadrature, const cyc_cfloat *phase,
-                            int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s);
-cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_cfloat *ft,
-                             const cyc_cfloat *prediction, const float *ctf, const cyc_cfloat *phase,
-                             const float *weight, const float *own, int32_t radius, cyc_local_grid grid,
-                             int32_t n, int32_t s);
+cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_ctf_sums_in *in);
+cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_correlate_in *in);
 cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 cyc_status cyc_fft3_inverse_cpu(void *self, float *real, cyc_cfloat *ft, int32_t s);
 

@@ -1,6 +1,5 @@
 #include "backends/cpu/cpu_internal.h"
-
-#include <math.h>
+#include "backends/turns.h"
 
 typedef struct {
 	float *ctf, *quadrature;
@@ -9,40 +8,20 @@ typedef struct {
 	int32_t s;
 } work;
 
-/*
- * sin and cos of 2 pi t by Taylor series on [-1/4, 1/4] turns: errors below 1e-7, no branches, no library
- * call, so that the loop below becomes vector code. Adding and taking off 1.5 x 2^23 rounds to an integer.
- */
-static inline __attribute__((always_inline)) void sincos_turns(float *sin_out, float *cos_out, float t)
-{
-	const float MAGIC = 12582912.F;
-	float j = (2 * t + MAGIC) - MAGIC, f = t - 0.5F * j;
-	float odd = j - 2 * ((0.5F * j + MAGIC) - MAGIC), sign = 1 - 2 * odd * odd; /* (-1)^j */
-	float a = 6.28318530717958648F * f, b = a * a;
-	float sn =
-		a * (1 + b * (-1.F / 6 +
-	                  b * (1.F / 120 + b * (-1.F / 5040 + b * (1.F / 362880 + b * (-1.F / 39916800))))));
-	float cs =
-		1 + b * (-0.5F + b * (1.F / 24 + b * (-1.F / 720 + b * (1.F / 40320 + b * (-1.F / 3628800 +
-	                                                                               b * (1.F / 479001600))))));
-	*sin_out = sign * sn;
-	*cos_out = sign * cs;
-}
-
 CYC_SIMD static void ctf_row(float *ctf, float *quadrature, const float *turns, const float *envelope,
                              float per_k2, float y2, int32_t sh)
 {
 	if (quadrature) {
 		for (int32_t x = 0; x < sh; x++) {
 			float sn, cs;
-			sincos_turns(&sn, &cs, turns[x] + per_k2 * ((float)(x * x) + y2));
+			cyc_sincos_turns(&sn, &cs, turns[x] + per_k2 * ((float)(x * x) + y2));
 			ctf[x] = -envelope[x] * sn;
 			quadrature[x] = -envelope[x] * cs;
 		}
 	} else {
 		for (int32_t x = 0; x < sh; x++) {
 			float sn, cs;
-			sincos_turns(&sn, &cs, turns[x] + per_k2 * ((float)(x * x) + y2));
+			cyc_sincos_turns(&sn, &cs, turns[x] + per_k2 * ((float)(x * x) + y2));
 			ctf[x] = -envelope[x] * sn;
 		}
 	}
@@ -53,7 +32,7 @@ CYC_SIMD static void ctf_row_of(float *ctf, float *quadrature, const float *turn
 {
 	for (int32_t x = 0; x < sh; x++) {
 		float sn, cs;
-		sincos_turns(&sn, &cs, turns[x] + per_k2 * k2[x]);
+		cyc_sincos_turns(&sn, &cs, turns[x] + per_k2 * k2[x]);
 		ctf[x] = -envelope[x] * sn;
 		if (quadrature) quadrature[x] = -envelope[x] * cs;
 	}
@@ -80,9 +59,14 @@ static cyc_status ctf_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const float *turns, const float *envelope,
-                       const float *k2, const double *turns_per_k2, int32_t n, int32_t s)
+cyc_status cyc_ctf_cpu(void *self, float *ctf, float *quadrature, const cyc_ctf_in *in)
 {
-	work a = { ctf, quadrature, turns, envelope, k2, turns_per_k2, s };
-	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);
+	work a = { .ctf = ctf,
+		       .quadrature = quadrature,
+		       .turns = cyc_buffer_address(in->turns),
+		       .envelope = cyc_buffer_address(in->envelope),
+		       .k2 = cyc_buffer_address(in->k2),
+		       .turns_per_k2 = in->turns_per_k2,
+		       .s = in->s };
+	return cyc_parallel_for(in->n, ((cyc_cpu *)self)->n_threads, ctf_task, &a);
 }

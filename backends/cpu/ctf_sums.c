@@ -52,10 +52,18 @@ static cyc_status row_task(void *arg, int64_t y, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_cfloat *ft, const cyc_cfloat *prediction,
-                            const float *ctf, const float *quadrature, const cyc_cfloat *phase,
-                            int32_t radius, const int8_t *use, int8_t select, int32_t n, int32_t s)
+cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_ctf_sums_in *in)
 {
-	work a = { sums, ft, prediction, ctf, quadrature, phase, use, select, radius, n, s };
-	return cyc_parallel_for(s, ((cyc_cpu *)self)->n_threads, row_task, &a);
+	work a = { .sums = sums,
+		       .ft = cyc_buffer_address(in->ft),
+		       .prediction = cyc_buffer_address(in->prediction),
+		       .ctf = cyc_buffer_address(in->ctf),
+		       .quadrature = cyc_buffer_address(in->quadrature),
+		       .phase = cyc_buffer_address(in->phase),
+		       .use = in->use,
+		       .select = in->select,
+		       .radius = in->radius,
+		       .n = in->n,
+		       .s = in->s };
+	return cyc_parallel_for(in->s, ((cyc_cpu *)self)->n_threads, row_task, &a);
 }

@@ -36,12 +36,16 @@ static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf,
-                            const cyc_cfloat *phase, const float *whiten, const double *particle_weight,
-                            int32_t n, int32_t s)
+cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_modulate_in *in)
 {
-	work a = { packed, ft, ctf, phase, whiten, particle_weight, s };
-	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, modulate_task, &a);
+	work a = { .packed = packed,
+		       .ft = cyc_buffer_address(in->ft),
+		       .ctf = cyc_buffer_address(in->ctf),
+		       .phase = cyc_buffer_address(in->phase),
+		       .whiten = cyc_buffer_address(in->whiten),
+		       .particle_weight = in->particle_weight,
+		       .s = in->s };
+	return cyc_parallel_for(in->n, ((cyc_cpu *)self)->n_threads, modulate_task, &a);
 }
 
 /* ---------------------------------------------------------------- images of an extraction */
@@ -78,9 +82,14 @@ static cyc_status pack_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_cfloat *ft, const float *ctf, const float *share,
-                        const float *rest, bool is_premultiplied, int32_t n, int32_t s)
+cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_pack_in *in)
 {
-	pack_work a = { packed, ft, ctf, share, rest, is_premultiplied, s };
-	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, pack_task, &a);
+	pack_work a = { .packed = packed,
+		            .ft = cyc_buffer_address(in->ft),
+		            .ctf = cyc_buffer_address(in->ctf),
+		            .share = cyc_buffer_address(in->share),
+		            .rest = cyc_buffer_address(in->rest),
+		            .is_premultiplied = in->is_premultiplied,
+		            .s = in->s };
+	return cyc_parallel_for(in->n, ((cyc_cpu *)self)->n_threads, pack_task, &a);
 }

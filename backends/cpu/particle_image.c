@@ -1,6 +1,6 @@
 #include "backends/cpu/cpu_internal.h"
+#include "backends/tables.h"
 
-#include <math.h>
 #include <string.h>
 
 struct cyc_image_plan {
@@ -23,21 +23,12 @@ static cyc_status plan_create(cyc_image_plan **out, const cyc_particle_image_spe
 {
 	cyc_status st = CYC_OK;
 	cyc_image_plan *p = NULL;
-	size_t s = (size_t)spec->box_binned, c = (size_t)spec->circle_px;
+	size_t c = (size_t)spec->circle_px;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->spec = *spec;
 	CYC_TRY(cyc_fft2_create(&p->fft, spec->box_binned, spec->box_binned));
 	CYC_TRY(cyc_alloc(&p->circle, c * c, sizeof *p->circle));
-	/* Two pixels on the circle itself, (c/2, 0) and (0, c/2) from its centre, lie beyond its square. */
-	p->outside_count = (double)(s * s - c * c) - (c < s ? 2 : 0);
-	double R = 0.5 * (double)c;
-	for (size_t y = 0; y < c; y++)
-		for (size_t x = 0; x < c; x++) {
-			double r = hypot((double)x - R, (double)y - R);
-			bool is_outside = r > R;
-			p->outside_count += is_outside;
-			p->circle[y * c + x] = is_outside ? -1.F : (float)cyc_circle_crop_weight(spec->circle_px, r);
-		}
+	cyc__image_circle(p->circle, &p->outside_count, spec);
 	*out = p;
 	p = NULL;
 done:

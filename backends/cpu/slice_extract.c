@@ -5,12 +5,7 @@
 typedef struct {
 	cyc_cfloat *ft;
 	const cyc_cfloat *reference;
-	int32_t m;
-	const cyc_mat3 *M;
-	int32_t radius;
-	const int8_t *use;
-	int8_t select;
-	int32_t s;
+	const cyc_slice_extract_in *in;
 } work;
 
 /* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
@@ -45,10 +40,10 @@ static inline cyc_cfloat sample(const cyc_cfloat *F, int32_t m, float x, float y
 
 CYC_SIMD static void extract(cyc_cfloat *out, const work *a, const cyc_mat3 *M)
 {
-	int32_t s = a->s, sh = s / 2 + 1, m = a->m;
+	int32_t s = a->in->s, sh = s / 2 + 1, m = a->in->m, radius = a->in->radius;
 	double zoom = (double)m / s;
 	/* At the rim the neighbours beyond m/2 - 1 would wrap around. */
-	int32_t R = a->radius < s / 2 - 1 ? a->radius : s / 2 - 1;
+	int32_t R = radius < s / 2 - 1 ? radius : s / 2 - 1;
 	float xx = (float)(zoom * M->m[0][0]), xy = (float)(zoom * M->m[0][1]), xz = (float)(zoom * M->m[0][2]);
 	for (int32_t y = 0; y < s; y++) {
 		int32_t ky = y < s / 2 ? y : y - s,
@@ -66,14 +61,14 @@ static cyc_status extract_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	if (!a->use || a->use[i] == a->select) extract(a->ft + (size_t)i * cyc_half_count2(a->s), a, &a->M[i]);
+	const cyc_slice_extract_in *in = a->in;
+	if (!in->use || in->use[i] == in->select)
+		extract(a->ft + (size_t)i * cyc_half_count2(in->s), a, &in->M[i]);
 	return CYC_OK;
 }
 
-cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_cfloat *reference, int32_t m,
-                                 const cyc_mat3 *M, int32_t radius, const int8_t *use, int8_t select,
-                                 int32_t n, int32_t s)
+cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in)
 {
-	work a = { ft, reference, m, M, radius, use, select, s };
-	return cyc_parallel_for(n, ((cyc_cpu *)self)->n_threads, extract_task, &a);
+	work a = { ft, cyc_buffer_address(in->reference), in };
+	return cyc_parallel_for(in->n, ((cyc_cpu *)self)->n_threads, extract_task, &a);
 }

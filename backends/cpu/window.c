@@ -1,4 +1,5 @@
 #include "backends/cpu/cpu_internal.h"
+#include "backends/tables.h"
 
 #include <math.h>
 #include <string.h>
@@ -30,22 +31,12 @@ static cyc_status plan_create(cyc_window_plan **out, const cyc_window_spec *spec
 	size_t S = (size_t)spec->box_px;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->spec = *spec;
-	p->radius = spec->radius > 0 && spec->radius < spec->box_binned / 2 ? spec->radius : spec->box_binned / 2;
+	p->radius = cyc__window_radius(spec);
 	CYC_TRY(cyc_fft2_band_create(&p->fft, spec->box_px, spec->box_px, p->radius + 1));
 	CYC_TRY(cyc_alloc(&p->circle, S * S, sizeof *p->circle));
 	CYC_TRY(cyc_alloc(&p->corner, S * S, sizeof *p->corner));
 	CYC_TRY(cyc_alloc(&p->circle_from, S, sizeof *p->circle_from));
-	double R = 0.5 * spec->box_px;
-	for (size_t y = 0; y < S; y++) {
-		p->circle_from[y] = spec->box_px;
-		for (size_t x = 0; x < S; x++) {
-			double r = hypot((double)x - R, (double)y - R), g = cyc_circle_crop_weight(spec->box_px, r);
-			bool is_corner = r > R;
-			p->circle[y * S + x] = is_corner ? 0 : (float)g;
-			p->corner[y * S + x] = is_corner ? 1 : 0;
-			if (!is_corner && (int32_t)x < p->circle_from[y]) p->circle_from[y] = (int32_t)x;
-		}
-	}
+	cyc__window_circle(p->circle, p->corner, p->circle_from, spec->box_px);
 	*out = p;
 	p = NULL;
 done:
@@ -78,27 +69,9 @@ static void copy_window(float *w, const work *a, int32_t x0, int32_t y0)
 	}
 }
 
-/* Pixels of the window that are in the image: first to last - 1. */
-typedef struct {
-	int32_t first_x, last_x, first_y, last_y;
-} part;
-
-static part part_inside(const work *a, int32_t x0, int32_t y0)
-{
-	int32_t S = a->plan->spec.box_px;
-	part p = { .first_x = x0 < 0 ? -x0 : 0,
-		       .last_x = x0 + S > a->nx ? a->nx - x0 : S,
-		       .first_y = y0 < 0 ? -y0 : 0,
-		       .last_y = y0 + S > a->ny ? a->ny - y0 : S };
-	/* Of a window that lies beside the image altogether, nothing. */
-	if (p.first_x > S) p.first_x = S;
-	if (p.last_x < p.first_x) p.last_x = p.first_x;
-	return p;
-}
-
 /* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into
  * zero. */
-static void fill_outside(float *w, const work *a, const part *in, float m)
+static void fill_outside(float *w, const work *a, const cyc_window_part *in, float m)
 {
 	int32_t S = a->plan->spec.box_px;
 	for (int32_t y = 0; y < S; y++) {
@@ -141,7 +114,7 @@ CYC_SIMD static double row_sum(double *weight_sum, const float *row, const float
 }
 
 /* Mean of the corners; of a partial window, of those pixels that are in the image. */
-static float background(const float *w, const cyc_window_plan *p, const part *in)
+static float background(const float *w, const cyc_window_plan *p, const cyc_window_part *in)
 {
 	int32_t S = p->spec.box_px;
 	double sum = 0, count = 0;
@@ -177,34 +150,25 @@ static cyc_status window_task(void *arg, int64_t i, int i_thread)
 	size_t S = (size_t)spec->box_px, s = (size_t)spec->box_binned, sh = s / 2 + 1, Sh = S / 2 + 1;
 	float *w = cyc__cpu_scratch_of(a->cpu, i_thread);
 	cyc_cfloat *big = (cyc_cfloat *)(w + (S * S + 15) / 16 * 16), *ramp_x = big + Sh * S,
-			   *out = a->ft + (size_t)i * s * sh;
-	double qx = a->at_px[2 * i], qy = a->at_px[2 * i + 1], binning = (double)S / (double)s;
-	int32_t x0 = (int32_t)round(qx) - spec->box_px / 2, y0 = (int32_t)round(qy) - spec->box_px / 2;
+			   *ramp_y = ramp_x + Sh, *out = a->ft + (size_t)i * s * sh;
+	int32_t x0, y0;
+	cyc__window_corner(&x0, &y0, a->at_px + 2 * i, spec->box_px);
 	copy_window(w, a, x0, y0);
 	if (!spec->no_circle_crop || spec->is_partial) {
-		part all = { 0, spec->box_px, 0, spec->box_px }, in = spec->is_partial ? part_inside(a, x0, y0) : all;
+		cyc_window_part in = cyc__window_part(spec, x0, y0, a->nx, a->ny);
 		float m = background(w, a->plan, &in);
 		if (spec->is_partial) fill_outside(w, a, &in, m);
 		if (!spec->no_circle_crop) crop_circle(w, a->plan->circle, S * S, m);
 	}
 	cyc_fft2_band_forward(big, a->plan->fft, w);
-	/* exp(2 pi i k.t / s) centres the particle, (-1)^(kx+ky) moves the phase origin to pixel S/2, 1/S makes
-	 * it unitary, and 1/binning keeps the grey level of binned pixels. */
-	double tx = (qx - x0) / binning - 0.5 * (double)s, ty = (qy - y0) / binning - 0.5 * (double)s;
+	cyc__window_ramps(ramp_x, ramp_y, spec, a->at_px + 2 * i);
 	size_t radius = (size_t)a->plan->radius;
-	for (size_t x = 0; x <= radius; x++) {
-		double phase = 2 * CYC_PI * tx * (double)x / (double)s, sign = x % 2 ? -1 : 1;
-		ramp_x[x] = (float)(sign * cos(phase)) + (float)(sign * sin(phase)) * I;
-	}
-	double scale = 1 / ((double)S * binning);
 	for (size_t y = 0; y < s; y++) {
-		double ky = y < s / 2 ? (double)y : (double)y - (double)s, phase = 2 * CYC_PI * ty * ky / (double)s,
-			   sign = y % 2 ? -scale : scale;
-		cyc_cfloat ramp_y = (float)(sign * cos(phase)) + (float)(sign * sin(phase)) * I;
+		size_t ky = y < s / 2 ? y : s - y; /* its size */
 		const cyc_cfloat *from = big + (y < s / 2 ? y : y + S - s) * Sh;
 		cyc_cfloat *to = out + y * sh;
-		size_t count = fabs(ky) <= (double)radius ? radius + 1 : 0;
-		turn(to, from, ramp_x, ramp_y, count);
+		size_t count = ky <= radius ? radius + 1 : 0;
+		turn(to, from, ramp_x, ramp_y[y], count);
 		memset(to + count, 0, (sh - count) * sizeof *to);
 	}
 	return CYC_OK;
@@ -223,7 +187,7 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 		cyc__window_plan_destroy(&cpu->window);
 		CYC_TRY(plan_create(&cpu->window, spec));
 	}
-	CYC_TRY(cyc__cpu_scratch(cpu, n, (S * S + 16) * sizeof(float) + (Sh * S + Sh) * sizeof(cyc_cfloat)));
+	CYC_TRY(cyc__cpu_scratch(cpu, n, (S * S + 16) * sizeof(float) + (Sh * S + Sh + S) * sizeof(cyc_cfloat)));
 	work a = { cpu, cpu->window, ft, image, nx, ny, at_px };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, window_task, &a));
 done:

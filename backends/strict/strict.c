@@ -4,63 +4,39 @@
  * unmaps show here, on any machine, before they do on a real device.
  */
 #include "backends/cpu/cpu_internal.h"
+#include "backends/guarded.h"
 
-#include <stdatomic.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-static size_t rounded(size_t bytes)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	return (bytes + page - 1) / page * page;
-}
-
-/* A page that could not be closed: from then on this backend finds no mistakes any more, and may not look as
- * if it did. */
-static atomic_bool g_is_open;
 
 static void enter(void *self, void *address, size_t bytes)
 {
 	(void)self;
-	if (mprotect(address, rounded(bytes), PROT_READ | PROT_WRITE) != 0) atomic_store(&g_is_open, true);
+	cyc__guarded_open(address, bytes);
 }
 
 static void leave(void *self, void *address, size_t bytes)
 {
 	(void)self;
-	if (mprotect(address, rounded(bytes), PROT_NONE) != 0) atomic_store(&g_is_open, true);
+	cyc__guarded_close(address, bytes);
 }
 
-static cyc_status check_closed(void)
+static cyc_status create(void **self, int n_threads, const char *options)
 {
-	cyc_status st = CYC_OK;
-	CYC_CHECK(!atomic_load(&g_is_open), CYC_E_DEVICE,
-	          "memory of the fake device could not be opened or closed (mprotect)");
-done:
-	return st;
+	return cyc_backend_cpu.create(self, n_threads, options);
 }
 
-static cyc_status create(void **self, int n_threads) { return cyc_backend_cpu.create(self, n_threads); }
 static void destroy(void *self) { cyc_backend_cpu.destroy(self); }
 
 static cyc_status alloc(void *self, void **address, size_t bytes)
 {
-	cyc_status st = CYC_OK;
-	void *p = mmap(NULL, rounded(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CYC_CHECK(p != MAP_FAILED, CYC_E_DEVICE_NOMEM, "not enough device memory: %.1f MB were asked for",
-	          (double)bytes / 1e6);
-	leave(self, p, bytes);
-	if ((st = check_closed()) != CYC_OK) munmap(p, rounded(bytes));
-	else *address = p;
-done:
-	return st;
+	(void)self;
+	return cyc__guarded_alloc(address, bytes);
 }
 
 static void free_(void *self, void *address, size_t bytes)
 {
 	(void)self;
-	munmap(address, rounded(bytes));
+	cyc__guarded_free(address, bytes);
 }
 
 static cyc_status upload(void *self, void *address, const void *host, size_t bytes)
@@ -68,7 +44,7 @@ static cyc_status upload(void *self, void *address, const void *host, size_t byt
 	enter(self, address, bytes);
 	memcpy(address, host, bytes);
 	leave(self, address, bytes);
-	return check_closed();
+	return cyc__guarded_check();
 }
 
 static cyc_status download(void *self, void *host, const void *address, size_t bytes)
@@ -78,7 +54,7 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 	enter(self, p, bytes);
 	memcpy(host, address, bytes);
 	leave(self, p, bytes);
-	return check_closed();
+	return cyc__guarded_check();
 }
 
 /* A copy, as on a device whose memory the host cannot reach. */

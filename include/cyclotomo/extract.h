@@ -39,7 +39,7 @@ typedef struct {
 	bool resume; /**< keep the files that an interrupted run with the same input and options has finished */
 	const char *part; /**< "k/n": only this share, see cyclotomo/parts.h; NULL: all */
 	int32_t n_threads;
-	const char *backend; /**< "cpu" or "strict" */
+	const char *backend; /**< as for cyc_backend_open() */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_extract_options;
 extern const cyc_option_table cyc_extract_table;

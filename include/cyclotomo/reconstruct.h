@@ -46,7 +46,7 @@ typedef struct {
 	bool absolute_scale; /**< divide by binning sqrt(box): density per unbinned voxel instead of RELION's grey
 	                        scale */
 	int32_t n_threads;
-	const char *backend; /**< "cpu" or "strict" */
+	const char *backend; /**< as for cyc_backend_open() */
 	bool dry_run;        /**< check everything, print the plan, write nothing */
 } cyc_reconstruct_options;
 extern const cyc_option_table cyc_reconstruct_table;

@@ -94,7 +94,8 @@ CYC_MUST_CHECK cyc_status cyc_image_hash(uint64_t *h, const char *name, const ch
  * be read. */
 CYC_MUST_CHECK cyc_status cyc_input_file_hash(uint64_t *h, const char *name, const char *root);
 
-/** The backend whose bits a backend's results have, for keys: "strict" computes as "cpu" does. */
+/** The backend whose bits a backend's results have, for keys: "strict" computes as "cpu" does, "auto" as the
+ * one it finds. */
 const char *cyc_backend_of_bits(const char *backend);
 
 /* ---------------------------------------------------------------- marks of files */

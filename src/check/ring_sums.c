@@ -175,8 +175,15 @@ static cyc_status extract_stretched(cyc_buffer *to, cyc_ring_pass *p, double by)
 	A.m[0][0] = A.m[1][1] = 1 + by;
 	for (int32_t i = 0; i < q->batch->n; i++) p->M[i] = cyc_mat3_mul(A, q->batch->R_img_ref[i]);
 	for (int8_t h = 0; h < 2; h++)
-		CYC_TRY(cyc_op_slice_extract(to, q->be, q->reference->half[h], q->reference->n_grid, p->M, q->radius,
-		                             q->batch->half, h, q->batch->n, q->box.window.box_binned));
+		CYC_TRY(cyc_op_slice_extract(to, q->be,
+		                             &(cyc_slice_extract_in){ .reference = q->reference->half[h],
+		                                                      .m = q->reference->n_grid,
+		                                                      .M = p->M,
+		                                                      .radius = q->radius,
+		                                                      .use = q->batch->half,
+		                                                      .select = h,
+		                                                      .n = q->batch->n,
+		                                                      .s = q->box.window.box_binned }));
 done:
 	return st;
 }

@@ -127,9 +127,17 @@ static cyc_status add_group(int64_t n_particles[2], cyc_stretch_model *stretch, 
 		if (q->batch->n == 0) continue;
 		for (int32_t i = 0; i < q->batch->n; i++) n_particles[p->has_parts ? q->batch->half[i] : 0]++;
 		for (int8_t h = 0; h < (p->has_parts ? 2 : 1); h++)
-			CYC_TRY(cyc_op_ctf_sums(p->sums[h], q->be, q->ft, q->prediction, q->ctf, q->quadrature, q->phase,
-			                        q->radius, p->has_parts ? q->batch->half : NULL, h, q->batch->n,
-			                        q->box.window.box_binned));
+			CYC_TRY(cyc_op_ctf_sums(p->sums[h], q->be,
+			                        &(cyc_ctf_sums_in){ .ft = q->ft,
+			                                            .prediction = q->prediction,
+			                                            .ctf = q->ctf,
+			                                            .quadrature = q->quadrature,
+			                                            .phase = q->phase,
+			                                            .radius = q->radius,
+			                                            .use = p->has_parts ? q->batch->half : NULL,
+			                                            .select = h,
+			                                            .n = q->batch->n,
+			                                            .s = q->box.window.box_binned }));
 		if (p->magnification) CYC_TRY(cyc_magnification_add(p->magnification));
 	}
 	if (p->magnification) CYC_TRY(cyc_magnification_end(stretch + 2 * of->i_optics, p->magnification));

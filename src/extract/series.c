@@ -268,8 +268,13 @@ static cyc_status do_batch(const cyc_extract_job *j, cyc_extract_work *w, const 
 	CYC_TRY(cyc_op_window(w->ft, w->be, w->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
 	                      &j->box.window));
 	if (!o->no_ctf)
-		CYC_TRY(cyc_op_ctf_magnified(w->ctf, NULL, w->be, w->turns, w->envelope,
-		                             w->tables->has_k2 ? w->k2 : NULL, b->turns_per_k2, b->n, s));
+		CYC_TRY(cyc_op_ctf(w->ctf, NULL, w->be,
+		                   &(cyc_ctf_in){ .turns = w->turns,
+		                                  .envelope = w->envelope,
+		                                  .k2 = w->tables->has_k2 ? w->k2 : NULL,
+		                                  .turns_per_k2 = b->turns_per_k2,
+		                                  .n = b->n,
+		                                  .s = s }));
 	CYC_TRY(cyc_op_particle_image(w->images, w->be, w->ft, o->no_ctf ? NULL : w->ctf,
 	                              w->tables->has_odd ? w->phase : NULL, o->whiten ? w->whiten : NULL, &spec,
 	                              b->n));

@@ -318,10 +318,28 @@ static cyc_status pack_images(cyc_accumulator *a, const double *centres, bool is
 	int32_t s = a->box.window.box_binned, n = a->batch->n;
 	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
-	CYC_TRY(
-		cyc_op_pack(a->packed, a->be, a->ft, a->ctf, a->crop.share, a->crop.rest, is_premultiplied, n, s));
+	CYC_TRY(cyc_op_pack(a->packed, a->be,
+	                    &(cyc_pack_in){ .ft = a->ft,
+	                                    .ctf = a->ctf,
+	                                    .share = a->crop.share,
+	                                    .rest = a->crop.rest,
+	                                    .is_premultiplied = is_premultiplied,
+	                                    .n = n,
+	                                    .s = s }));
 done:
 	return st;
+}
+
+/* The CTFs of the batch. */
+static cyc_status fill_ctf(cyc_accumulator *a, bool has_k2)
+{
+	return cyc_op_ctf(a->ctf, NULL, a->be,
+	                  &(cyc_ctf_in){ .turns = a->turns,
+	                                 .envelope = a->envelope,
+	                                 .k2 = has_k2 ? a->k2 : NULL,
+	                                 .turns_per_k2 = a->batch->turns_per_k2,
+	                                 .n = a->batch->n,
+	                                 .s = a->box.window.box_binned });
 }
 
 /* Windows multiplied by the CTF and only then cropped: what it had spread beyond the crop is back in the
@@ -336,8 +354,7 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, 
 	};
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
 	                      &a->box.window));
-	CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope, a->tables->has_k2 ? a->k2 : NULL,
-	                             b->turns_per_k2, b->n, s));
+	CYC_TRY(fill_ctf(a, a->tables->has_k2));
 	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL,
 	                              a->noise.gain ? a->whiten : NULL, &spec, b->n));
 	CYC_TRY(pack_images(a, a->crop.centres, true));
@@ -361,12 +378,15 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	window.radius = o->no_ctf ? 0 : a->tables->radius + 2;
 	CYC_TRY(
 		cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
-	if (!o->no_ctf)
-		CYC_TRY(cyc_op_ctf_magnified(a->ctf, NULL, a->be, a->turns, a->envelope,
-		                             a->tables->has_k2 ? a->k2 : NULL, b->turns_per_k2, b->n, s));
-	CYC_TRY(cyc_op_modulate(a->packed, a->be, a->ft, o->no_ctf ? NULL : a->ctf,
-	                        a->tables->has_odd ? a->phase : NULL, o->whiten ? a->whiten : NULL, b->weight,
-	                        b->n, s));
+	if (!o->no_ctf) CYC_TRY(fill_ctf(a, a->tables->has_k2));
+	CYC_TRY(cyc_op_modulate(a->packed, a->be,
+	                        &(cyc_modulate_in){ .ft = a->ft,
+	                                            .ctf = o->no_ctf ? NULL : a->ctf,
+	                                            .phase = a->tables->has_odd ? a->phase : NULL,
+	                                            .whiten = o->whiten ? a->whiten : NULL,
+	                                            .particle_weight = b->weight,
+	                                            .n = b->n,
+	                                            .s = s }));
 	CYC_TRY(weigh_partial(a, ts, f));
 	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
 done:
@@ -550,8 +570,7 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 	CYC_TRY(cyc_buffer_map(&p->padded, a->crop.images));
 	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
 	CYC_TRY(cyc_buffer_unmap(a->crop.images));
-	CYC_TRY(cyc_op_ctf(a->ctf, NULL, a->be, a->turns, a->envelope, a->batch->turns_per_k2, a->batch->n,
-	                   a->box.window.box_binned));
+	CYC_TRY(fill_ctf(a, false));
 	CYC_TRY(pack_images(a, a->batch->at_px, is_premultiplied));
 	CYC_TRY(insert_packed(a, a->tables->radius, 1));
 done:

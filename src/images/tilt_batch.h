@@ -87,8 +87,7 @@ typedef struct {
 	bool has_even;
 	float *even_turns; /**< s x (s/2+1), even Zernike phase / 2 pi; NULL unless has_even */
 	bool has_k2;
-	float *
-		k2; /**< s x (s/2+1), |k|^2 of the object [index^2], for cyc_op_ctf_magnified(); NULL unless has_k2 */
+	float *k2; /**< s x (s/2+1), |k|^2 of the object [index^2], for cyc_op_ctf(); NULL unless has_k2 */
 } cyc_tilt_tables;
 CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s);
 void cyc_tilt_tables_destroy(cyc_tilt_tables **t);

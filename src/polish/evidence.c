@@ -176,9 +176,17 @@ static cyc_status collect_group(cyc_evidence *e, cyc_evidence_pass *p, const cyc
 		CYC_TRY(cyc_prediction_pass_next(q, &cursor, &e->n_outside,
 		                                 &(cyc_image_group){ ts, f, set, i_series, g }));
 		if (q->batch->n == 0) continue;
-		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be, q->ft, q->prediction, q->ctf, q->phase, p->weight,
-		                         p->o.keep_self_correlation ? NULL : p->self, q->radius, p->grid, q->batch->n,
-		                         q->box.window.box_binned));
+		CYC_TRY(cyc_op_correlate(p->maps, p->curves, q->be,
+		                         &(cyc_correlate_in){ .ft = q->ft,
+		                                              .prediction = q->prediction,
+		                                              .ctf = q->ctf,
+		                                              .phase = q->phase,
+		                                              .weight = p->weight,
+		                                              .self = p->o.keep_self_correlation ? NULL : p->self,
+		                                              .radius = q->radius,
+		                                              .grid = p->grid,
+		                                              .n = q->batch->n,
+		                                              .s = q->box.window.box_binned }));
 		CYC_TRY(keep(e, p, f, first));
 	}
 done:

@@ -1,6 +1,8 @@
 /* What says that images are still the same ones, without reading them. */
 #include "cyclotomo/record.h"
 
+#include "backends/backend.h"
+
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -67,10 +69,7 @@ done:
 	return st;
 }
 
-const char *cyc_backend_of_bits(const char *backend)
-{
-	return !backend || strcmp(backend, "strict") == 0 ? "cpu" : backend;
-}
+const char *cyc_backend_of_bits(const char *backend) { return cyc_backend_bits(backend); }
 
 cyc_status cyc_input_file_hash(uint64_t *h, const char *name, const char *root)
 {

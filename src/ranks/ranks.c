@@ -174,7 +174,7 @@ static cyc_status spread_error(int from)
 /* All ranks say what they are about to do and how they are. */
 static cyc_status meet(operation op, cyc_status own, uint64_t n_bytes)
 {
-	const header h = { op, own, n_bytes };
+	const header h = { (int32_t)op, (int32_t)own, n_bytes };
 	double start = now_s();
 	if (g.is_gone) return own != CYC_OK ? own : transport_failed();
 	int code = g.t.gather(&g.t, g.headers, &h, sizeof h);

@@ -127,11 +127,23 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 	if (b->n == 0) goto done;
 	CYC_TRY(cyc_op_window(p->ft, p->be, p->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n,
 	                      &p->box.window));
-	CYC_TRY(cyc_op_ctf_magnified(p->ctf, p->quadrature, p->be, p->turns, p->envelope, p->k2, b->turns_per_k2,
-	                             b->n, s));
+	CYC_TRY(cyc_op_ctf(p->ctf, p->quadrature, p->be,
+	                   &(cyc_ctf_in){ .turns = p->turns,
+	                                  .envelope = p->envelope,
+	                                  .k2 = p->k2,
+	                                  .turns_per_k2 = b->turns_per_k2,
+	                                  .n = b->n,
+	                                  .s = s }));
 	for (int8_t h = 0; h < 2; h++)
-		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be, p->reference->half[h], p->reference->n_grid,
-		                             b->R_img_ref, p->radius, b->half, h, b->n, s));
+		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be,
+		                             &(cyc_slice_extract_in){ .reference = p->reference->half[h],
+		                                                      .m = p->reference->n_grid,
+		                                                      .M = b->R_img_ref,
+		                                                      .radius = p->radius,
+		                                                      .use = b->half,
+		                                                      .select = h,
+		                                                      .n = b->n,
+		                                                      .s = s }));
 	if (p->weighs_partial) CYC_TRY(weigh_partial(p, ts, of->i_tilt));
 	CYC_TRY(
 		cyc_scale_items(p->ft, p->be, b->probability, true, b->n, cyc_half_count2(s) * sizeof(cyc_cfloat)));

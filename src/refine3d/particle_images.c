@@ -397,7 +397,12 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 		                      batch->n, &box.window));
 		CYC_TRY(cyc_buffer_upload(s->turns, s->tables->turns, plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(s->envelope, s->tables->envelope, plane * sizeof(float)));
-		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be, s->turns, s->envelope, batch->turns_per_k2, batch->n, b));
+		cyc_ctf_in ctf_in = { .turns = s->turns,
+			                  .envelope = s->envelope,
+			                  .turns_per_k2 = batch->turns_per_k2,
+			                  .n = batch->n,
+			                  .s = b };
+		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be, &ctf_in));
 		CYC_TRY(cyc_buffer_upload(s->turns, s->crop_tables->turns, crop_plane * sizeof(float)));
 		CYC_TRY(cyc_buffer_upload(s->envelope, s->crop_tables->envelope, crop_plane * sizeof(float)));
 		for (int32_t i = 0; i < batch->n; i++) {
@@ -406,7 +411,9 @@ static cyc_status load_group(cyc_series_images *out, cyc_tilt_source *s, cyc_til
 			                                s->spec.particle_radius_px * box.binning);
 		}
 		c.share = s->share;
-		CYC_TRY(cyc_op_ctf(s->crop_ctf, NULL, s->be, s->turns, s->envelope, s->crop_turns, batch->n, n));
+		ctf_in.turns_per_k2 = s->crop_turns;
+		ctf_in.s = n;
+		CYC_TRY(cyc_op_ctf(s->crop_ctf, NULL, s->be, &ctf_in));
 		CYC_TRY(
 			cyc_series_images_block(&c.data, out, (size_t)batch->n * (size_t)n_coefficients, sizeof *c.data));
 		CYC_TRY(cyc_series_images_block(&c.weight, out, (size_t)batch->n * (size_t)n_coefficients,

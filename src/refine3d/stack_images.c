@@ -309,7 +309,12 @@ static cyc_status load_group(load *l, int32_t f, int32_t g)
 	for (int64_t cursor = 0; cursor < l->n;) {
 		int32_t n = fill_batch(l, &cursor, f, g);
 		if (n == 0) continue;
-		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be, s->turns, s->envelope, s->turns_per_k2, n, stacks->box_px));
+		CYC_TRY(cyc_op_ctf(s->ctf, NULL, s->be,
+		                   &(cyc_ctf_in){ .turns = s->turns,
+		                                  .envelope = s->envelope,
+		                                  .turns_per_k2 = s->turns_per_k2,
+		                                  .n = n,
+		                                  .s = stacks->box_px }));
 		CYC_TRY(cyc_series_images_block(&b.data, l->out, (size_t)n * (size_t)b.n, sizeof *b.data));
 		CYC_TRY(cyc_series_images_block(&b.weight, l->out, (size_t)n * (size_t)b.n, sizeof *b.weight));
 		CYC_TRY(cyc_alloc(&b.sums, (size_t)n * 4 * (size_t)l->n_shells, sizeof *b.sums));

@@ -226,8 +226,11 @@ static void *run_ctf(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float)),
 			   *alone = up(be, NULL, all, sizeof(float));
 	float *both = NULL;
-	ASSERT_OK(cyc_op_ctf(c, q, be, turns, envelope, in->turns_per_k2, in->n, in->s));
-	ASSERT_OK(cyc_op_ctf(alone, NULL, be, turns, envelope, in->turns_per_k2, in->n, in->s));
+	const cyc_ctf_in ctf_in = {
+		.turns = turns, .envelope = envelope, .turns_per_k2 = in->turns_per_k2, .n = in->n, .s = in->s
+	};
+	ASSERT_OK(cyc_op_ctf(c, q, be, &ctf_in));
+	ASSERT_OK(cyc_op_ctf(alone, NULL, be, &ctf_in));
 	cyc_buffer_destroy(&turns);
 	cyc_buffer_destroy(&envelope);
 	void *hc = down(&c, &b1), *hq = down(&q, &b2), *ha = down(&alone, bytes);
@@ -250,8 +253,14 @@ static void *modulate(size_t *bytes, cyc_backend *be, const inputs *in, bool has
 			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *whiten = up(be, in->whiten, in->plane, sizeof(float)),
 			   *packed = up(be, in->packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, has_ctf ? ctf : NULL, has_phase ? phase : NULL,
-	                          has_whiten ? whiten : NULL, has_weight ? in->weight : NULL, in->n, in->s));
+	const cyc_modulate_in modulate_in = { .ft = ft,
+		                                  .ctf = has_ctf ? ctf : NULL,
+		                                  .phase = has_phase ? phase : NULL,
+		                                  .whiten = has_whiten ? whiten : NULL,
+		                                  .particle_weight = has_weight ? in->weight : NULL,
+		                                  .n = in->n,
+		                                  .s = in->s };
+	ASSERT_OK(cyc_op_modulate(packed, be, &modulate_in));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&phase);
@@ -295,7 +304,14 @@ static void *pack(size_t *bytes, cyc_backend *be, const inputs *in, bool is_prem
 			   *share = up(be, in->envelope, in->plane, sizeof(float));
 	cyc_buffer *rest = up(be, in->envelope, in->plane, sizeof(float)),
 			   *packed = up(be, NULL, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	ASSERT_OK(cyc_op_pack(packed, be, ft, ctf, share, rest, is_premultiplied, in->n, in->s));
+	const cyc_pack_in pack_in = { .ft = ft,
+		                          .ctf = ctf,
+		                          .share = share,
+		                          .rest = rest,
+		                          .is_premultiplied = is_premultiplied,
+		                          .n = in->n,
+		                          .s = in->s };
+	ASSERT_OK(cyc_op_pack(packed, be, &pack_in));
 	cyc_buffer_destroy(&ft);
 	cyc_buffer_destroy(&ctf);
 	cyc_buffer_destroy(&share);
@@ -339,7 +355,14 @@ static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
 {
 	cyc_buffer *reference = up(be, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat)),
 			   *ft = up(be, in->ft, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
-	ASSERT_OK(cyc_op_slice_extract(ft, be, reference, in->m, in->M, in->s / 2 - 2, in->use, 0, in->n, in->s));
+	const cyc_slice_extract_in extract_in = { .reference = reference,
+		                                      .m = in->m,
+		                                      .M = in->M,
+		                                      .radius = in->s / 2 - 2,
+		                                      .use = in->use,
+		                                      .n = in->n,
+		                                      .s = in->s };
+	ASSERT_OK(cyc_op_slice_extract(ft, be, &extract_in));
 	cyc_buffer_destroy(&reference);
 	return down(&ft, bytes);
 }
@@ -352,7 +375,16 @@ static void *run_sums(size_t *bytes, cyc_backend *be, const inputs *in)
 	cyc_buffer *q = up(be, in->quadrature, all, sizeof(float)),
 			   *phase = up(be, in->phase, in->plane, sizeof(cyc_cfloat));
 	cyc_buffer *sums = up(be, in->sums, CYC_N_SUMS * in->plane, sizeof(double));
-	ASSERT_OK(cyc_op_ctf_sums(sums, be, ft, v, c, q, phase, in->s / 2 - 1, in->use, 0, in->n, in->s));
+	const cyc_ctf_sums_in sums_in = { .ft = ft,
+		                              .prediction = v,
+		                              .ctf = c,
+		                              .quadrature = q,
+		                              .phase = phase,
+		                              .radius = in->s / 2 - 1,
+		                              .use = in->use,
+		                              .n = in->n,
+		                              .s = in->s };
+	ASSERT_OK(cyc_op_ctf_sums(sums, be, &sums_in));
 	cyc_buffer *const done[] = { ft, v, c, q, phase };
 	for (size_t i = 0; i < sizeof done / sizeof *done; i++) {
 		cyc_buffer *b = done[i];
@@ -372,7 +404,13 @@ static void *run_ctf_magnified(size_t *bytes, cyc_backend *be, const inputs *in)
 			   *envelope = up(be, in->envelope, in->plane, sizeof(float)),
 			   *k2 = up(be, table, in->plane, sizeof(float));
 	cyc_buffer *c = up(be, NULL, all, sizeof(float)), *q = up(be, NULL, all, sizeof(float));
-	ASSERT_OK(cyc_op_ctf_magnified(c, q, be, turns, envelope, k2, in->turns_per_k2, in->n, in->s));
+	const cyc_ctf_in ctf_in = { .turns = turns,
+		                        .envelope = envelope,
+		                        .k2 = k2,
+		                        .turns_per_k2 = in->turns_per_k2,
+		                        .n = in->n,
+		                        .s = in->s };
+	ASSERT_OK(cyc_op_ctf(c, q, be, &ctf_in));
 	cyc_buffer_destroy(&turns);
 	cyc_buffer_destroy(&envelope);
 	cyc_buffer_destroy(&k2);
@@ -416,8 +454,17 @@ static void *correlate(size_t *bytes, cyc_backend *be, const inputs *in, int32_t
 			   *w = up(be, weight, in->plane, sizeof(float)), *o = up(be, own, in->plane, sizeof(float));
 	cyc_buffer *maps = up(be, NULL, n_map, sizeof(float)),
 			   *curves = up(be, NULL, (size_t)in->n * CYC_N_CURVE, sizeof(double));
-	ASSERT_OK(cyc_op_correlate(maps, curves, be, ft, v, c, has_phase ? phase : NULL, w, has_own ? o : NULL,
-	                           radius, grid, in->n, in->s));
+	const cyc_correlate_in correlate_in = { .ft = ft,
+		                                    .prediction = v,
+		                                    .ctf = c,
+		                                    .phase = has_phase ? phase : NULL,
+		                                    .weight = w,
+		                                    .self = has_own ? o : NULL,
+		                                    .radius = radius,
+		                                    .grid = grid,
+		                                    .n = in->n,
+		                                    .s = in->s };
+	ASSERT_OK(cyc_op_correlate(maps, curves, be, &correlate_in));
 	cyc_buffer *const inputs_done[] = { ft, v, c, phase, w, o };
 	for (size_t i = 0; i < sizeof inputs_done / sizeof *inputs_done; i++) {
 		cyc_buffer *b = inputs_done[i];
@@ -458,22 +505,98 @@ static void *run_fft3_inverse(size_t *bytes, cyc_backend *be, const inputs *in)
 	return down(&real, bytes);
 }
 
+/* The same with other arguments: what is left out, filled, cut off. */
+static void *run_window_partial(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec = (cyc_window_spec){
+		.box_px = in->s + 20, .box_binned = in->s, .is_partial = true, .radius = in->s / 4
+	};
+	return run_window(bytes, be, &other);
+}
+static void *run_window_whole(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec = (cyc_window_spec){ .box_px = in->s, .box_binned = in->s, .no_circle_crop = true };
+	return run_window(bytes, be, &other);
+}
+static void *run_window_filled(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	inputs other = *in;
+	other.spec =
+		(cyc_window_spec){ .box_px = in->s, .box_binned = in->s, .no_circle_crop = true, .is_partial = true };
+	return run_window(bytes, be, &other);
+}
+static void *run_modulate_bare(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return modulate(bytes, be, in, false, false, false, false);
+}
+static void *run_particle_image_whole(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s, .edge_px = in->s, .factor = 2
+	};
+	return particle_image(bytes, be, in, &spec, false, false, false);
+}
+static void *run_particle_image_rim(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s - 4, .edge_px = in->s, .factor = 1
+	};
+	return particle_image(bytes, be, in, &spec, true, false, true);
+}
+static void *run_particle_image_uncropped(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	const cyc_particle_image_spec spec = {
+		.box_binned = in->s, .circle_px = in->s - 4, .edge_px = in->s - 4, .no_circle_crop = true, .factor = 1
+	};
+	return particle_image(bytes, be, in, &spec, true, true, false);
+}
+static void *run_pack_raw(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	return pack(bytes, be, in, false);
+}
+static void *run_insert_all(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	cyc_ball *ball = NULL;
+	ASSERT_OK(cyc_ball_create(&ball, in->s / 2 - 1, in->s / 2 - 2));
+	void *sum = insert(bytes, be, in, false, 0, ball, -1);
+	cyc_ball_destroy(&ball);
+	return sum;
+}
+static void *run_correlate_bare(size_t *bytes, cyc_backend *be, const inputs *in)
+{
+	/* More displacements than a block has lanes. */
+	return correlate(bytes, be, in, in->s / 4, (cyc_local_grid){ 67, 0.05 }, false, false);
+}
+
 static const struct {
 	const char *name;
 	runner run;
-} OPERATIONS[] = { { "window", run_window },
-	               { "ctf", run_ctf },
-	               { "ctf_magnified", run_ctf_magnified },
-	               { "modulate", run_modulate },
-	               { "particle_image", run_particle_image },
-	               { "pack", run_pack },
-	               { "slice_insert", run_insert },
-	               { "slice_extract", run_extract },
-	               { "ctf_sums", run_sums },
-	               { "correlate", run_correlate },
-	               { "fft3_forward", run_fft3_forward },
-	               { "fft3_inverse", run_fft3_inverse } };
-static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 } };
+	bool has_transform; /* whose rounding differs from library to library; the results are floats */
+} OPERATIONS[] = { { "window", run_window, true },
+	               { "ctf", run_ctf, false },
+	               { "ctf_magnified", run_ctf_magnified, false },
+	               { "modulate", run_modulate, false },
+	               { "particle_image", run_particle_image, true },
+	               { "pack", run_pack, false },
+	               { "slice_insert", run_insert, false },
+	               { "slice_extract", run_extract, false },
+	               { "ctf_sums", run_sums, false },
+	               { "correlate", run_correlate, false },
+	               { "fft3_forward", run_fft3_forward, true },
+	               { "fft3_inverse", run_fft3_inverse, true },
+	               { "window, partial", run_window_partial, true },
+	               { "window, whole", run_window_whole, true },
+	               { "window, filled", run_window_filled, true },
+	               { "modulate, bare", run_modulate_bare, false },
+	               { "particle_image, whole", run_particle_image_whole, true },
+	               { "particle_image, with a rim", run_particle_image_rim, true },
+	               { "particle_image, uncropped", run_particle_image_uncropped, true },
+	               { "pack, not multiplied", run_pack_raw, false },
+	               { "slice_insert, all", run_insert_all, false },
+	               { "correlate, bare", run_correlate_bare, false } };
+static const int32_t SHAPES[][2] = { { 8, 1 }, { 16, 3 }, { 34, 7 }, { 16, 9 }, { 16, 20 }, { 12, 150 } };
 enum { N_SHAPES = sizeof SHAPES / sizeof *SHAPES };
 
 static void backends_and_threads_agree_bit_for_bit(void **state)
@@ -482,7 +605,10 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 	static const struct {
 		const char *name;
 		int n_threads;
-	} others[] = { { "cpu", 2 }, { "cpu", 3 }, { "strict", 1 }, { "strict", 2 } };
+	} others[] = { { "cpu", 2 },       { "cpu", 3 },       { "strict", 1 },    { "strict", 2 },
+		           { "emulate", 1 },   { "emulate", 2 },   { "emulate:1", 1 }, { "emulate:2", 1 },
+		           { "emulate:3", 2 }, { "emulate:4", 1 }, { "emulate:5", 1 }, { "emulate:6", 1 },
+		           { "emulate:7", 3 } };
 	for (int i = 0; i < N_SHAPES; i++) {
 		inputs *in = inputs_create(SHAPES[i][0], SHAPES[i][1]);
 		for (size_t k = 0; k < sizeof OPERATIONS / sizeof *OPERATIONS; k++) {
@@ -510,6 +636,72 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 			cyc_free(wanted);
 		}
 		inputs_destroy(in);
+	}
+}
+
+/*
+ * Largest difference of a transform of another library, over the largest value: a few roundings of single
+ * precision, as for the formulae below.
+ */
+static const double TRANSFORM_BOUND = 4e-6;
+
+static void close_floats(const char *what, const char *backend, const float *got, const float *wanted,
+                         size_t n)
+{
+	double scale = 0, worst = 0;
+	for (size_t i = 0; i < n; i++) {
+		double d = fabs((double)got[i] - (double)wanted[i]);
+		scale = fmax(scale, fabs((double)wanted[i]));
+		if (!(d <= worst)) worst = d;
+	}
+	if (!(worst <= TRANSFORM_BOUND * scale))
+		fail_msg("%s on %s: differs by %.3g of the largest value", what, backend, worst / scale);
+}
+
+/* The bits of cpu for operations without a transform, a bound for those with one, twice the same bits for
+ * all. Without a GPU only `emulate` is here to be compared. */
+static void devices_agree_with_cpu(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "emulate", "cuda" };
+	/* Sanitizers and the driver of a GPU do not go together. */
+#ifdef CYC_SANITIZED
+	enum { N_DEVICES = 1 };
+#else
+	enum { N_DEVICES = sizeof names / sizeof *names };
+#endif
+	for (size_t k = 0; k < N_DEVICES; k++) {
+		cyc_backend *device = NULL, *be = NULL;
+		if (cyc_backend_open(&device, names[k], 2) != CYC_OK) {
+			print_message("not compared: %s\n", cyc_error_get()->message);
+			cyc_error_clear();
+			assert_string_equal(names[k], "cuda");
+			continue;
+		}
+		ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+		for (int i = 0; i < N_SHAPES; i++) {
+			inputs *in = inputs_create(SHAPES[i][0], SHAPES[i][1]);
+			for (size_t j = 0; j < sizeof OPERATIONS / sizeof *OPERATIONS; j++) {
+				size_t n_wanted, n, n_again;
+				void *wanted = OPERATIONS[j].run(&n_wanted, be, in), *got = OPERATIONS[j].run(&n, device, in),
+					 *again = OPERATIONS[j].run(&n_again, device, in);
+				assert_int_equal(n, n_wanted);
+				assert_int_equal(n_again, n_wanted);
+				if (memcmp(got, again, n) != 0)
+					fail_msg("%s on %s is not the same twice", OPERATIONS[j].name, names[k]);
+				if (OPERATIONS[j].has_transform)
+					close_floats(OPERATIONS[j].name, names[k], got, wanted, n / sizeof(float));
+				else if (memcmp(got, wanted, n) != 0)
+					fail_msg("%s on %s, box %d, %d particles: other bits than cpu", OPERATIONS[j].name,
+					         names[k], in->s, in->n);
+				cyc_free(wanted);
+				cyc_free(got);
+				cyc_free(again);
+			}
+			inputs_destroy(in);
+		}
+		cyc_backend_close(&device);
+		cyc_backend_close(&be);
 	}
 }
 
@@ -924,10 +1116,11 @@ static void insertion_does_not_depend_on_order(void **state)
 static void insertion_refuses_what_does_not_fit(void **state)
 {
 	(void)state;
-	for (int32_t n = 3; n <= 30; n += 27) {
-		inputs *in = inputs_create(16, n);
-		cyc_backend *be = cpu();
+	for (int32_t k = 0; k < 4; k++) {
+		inputs *in = inputs_create(16, k % 2 ? 30 : 3);
+		cyc_backend *be = NULL;
 		cyc_ball *ball = NULL;
+		ASSERT_OK(cyc_backend_open(&be, k / 2 ? "emulate" : "cpu", 2));
 		size_t bytes, count = (size_t)in->n * cyc_packed_count(in->s);
 		ASSERT_OK(cyc_ball_create(&ball, 8, 7));
 		cyc_sum_spec spec = { ball, -1, { 1 << 20, 1 << 20 }, 100 };
@@ -1144,9 +1337,9 @@ static void transforms_follow_their_definition(void **state)
 
 static void misuse_is_reported(void **state)
 {
-	static const char *const names[] = { "cpu", "strict" };
+	static const char *const names[] = { "cpu", "strict", "emulate" };
 	(void)state;
-	for (int k = 0; k < 2; k++) {
+	for (int k = 0; k < 3; k++) {
 		cyc_backend *be = NULL, *other = NULL;
 		cyc_buffer *image = NULL, *ft = NULL, *foreign = NULL;
 		float pixels[64] = { 0 }, *host, *again;
@@ -1207,8 +1400,12 @@ static void misuse_is_reported(void **state)
 		cyc_backend_close(&other);
 	}
 	cyc_backend *be = NULL;
-	ASSERT_STATUS(cyc_backend_open(&be, "cuda", 1), CYC_E_DEVICE,
-	              "'cuda' in this program; it has cpu and strict");
+	ASSERT_STATUS(cyc_backend_open(&be, "vulkan", 1), CYC_E_DEVICE,
+	              "'vulkan' in this program; it has cpu, cuda, auto");
+	assert_null(be);
+	ASSERT_STATUS(cyc_backend_open(&be, "emulate:x", 1), CYC_E_USAGE, "must be a whole number");
+	assert_null(be);
+	ASSERT_STATUS(cyc_backend_open(&be, "cpu:2", 1), CYC_E_USAGE, "has no options");
 	assert_null(be);
 }
 
@@ -1238,7 +1435,7 @@ static void device_memory_is_closed_to_the_host(void **state)
 	const struct cyc_backend_ops *ops = &cyc_backend_strict;
 	void *self = NULL, *p = NULL, *host = NULL;
 	char data[5000] = "data", back[5000];
-	ASSERT_OK(ops->create(&self, 1));
+	ASSERT_OK(ops->create(&self, 1, ""));
 	ASSERT_OK(ops->alloc(self, &p, sizeof data));
 	assert_int_equal(touched(p, false), SIGSEGV);
 	ASSERT_OK(ops->upload(self, p, data, sizeof data));
@@ -1253,16 +1450,44 @@ static void device_memory_is_closed_to_the_host(void **state)
 	ASSERT_OK(ops->unmap(self, host, p, sizeof data));
 	ops->enter(self, p, sizeof data);
 	assert_int_equal(touched(p, true), 0);
+	/* What follows it is closed all the same; it begins at the next multiple of 64 bytes. */
+	assert_int_equal(touched((char *)p + 5055, true), 0);
+	assert_int_equal(touched((char *)p + 5056, true), SIGSEGV);
 	ops->leave(self, p, sizeof data);
 	assert_int_equal(touched(p, true), SIGSEGV);
 	ops->free(self, p, sizeof data);
 	ops->destroy(self);
 }
 
-int main(void)
+static void emulated_memory_is_closed_to_the_host(void **state)
+{
+	(void)state;
+	if (HAS_SANITIZER) skip();
+	cyc_backend *be = NULL;
+	cyc_buffer *b = NULL;
+	char data[300] = "data", *host;
+	void *p;
+	ASSERT_OK(cyc_backend_open(&be, "emulate", 1));
+	ASSERT_OK(cyc_buffer_create(&b, be, sizeof data, 1));
+	const void *address = cyc_buffer_address(b);
+	memcpy(&p, &address, sizeof p);
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_upload(b, data, sizeof data));
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_map(&host, b));
+	assert_string_equal(host, "data");
+	assert_int_equal(touched(p, false), SIGSEGV);
+	ASSERT_OK(cyc_buffer_unmap(b));
+	cyc_buffer_destroy(&b);
+	cyc_backend_close(&be);
+}
+
+/* With the name of a test, only that one. */
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backends_and_threads_agree_bit_for_bit),
+		cmocka_unit_test(devices_agree_with_cpu),
 		cmocka_unit_test(window_is_a_cut_and_a_transform),
 		cmocka_unit_test(ctf_is_a_sine),
 		cmocka_unit_test(modulate_packs_data_and_weights),
@@ -1277,6 +1502,8 @@ int main(void)
 		cmocka_unit_test(transforms_follow_their_definition),
 		cmocka_unit_test(misuse_is_reported),
 		cmocka_unit_test(device_memory_is_closed_to_the_host),
+		cmocka_unit_test(emulated_memory_is_closed_to_the_host),
 	};
+	if (argc > 1) cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

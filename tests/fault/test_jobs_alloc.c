@@ -76,6 +76,14 @@ static cyc_status reconstruct_on_strict(void)
 	return cyc_reconstruct_run(NULL, &o);
 }
 
+static cyc_status reconstruct_on_emulate(void)
+{
+	cyc_reconstruct_options o = reconstruct_options();
+	o.backend = "emulate";
+	o.n_threads = 1;
+	return cyc_reconstruct_run(NULL, &o);
+}
+
 static cyc_status refine_with(bool has_figures, bool everything)
 {
 	cyc_ctfrefine_options o;
@@ -273,6 +281,7 @@ static void reconstruction_on_a_device(void **state)
 {
 	(void)state;
 	every_failure_is_reported(reconstruct_on_strict, "merged.mrc", 2, 20);
+	every_failure_is_reported(reconstruct_on_emulate, "merged.mrc", 2, 20);
 }
 
 static void refinement(void **state)

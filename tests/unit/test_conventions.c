@@ -485,7 +485,10 @@ static void sentence_21_slices(void **state)
 					wave(-(x * r.x + (y < s / 2 ? y : y - s) * r.y + (z < s / 2 ? z : z - s) * r.z) / s);
 	cyc_buffer *reference = buffer_of(be, F, cyc_reference_count(s), sizeof *F),
 			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof *slice);
-	ASSERT_OK(cyc_op_slice_extract(ft, be, reference, s, &R, radius, &use, 0, 1, s));
+	ASSERT_OK(cyc_op_slice_extract(
+		ft, be,
+		&(cyc_slice_extract_in){
+			.reference = reference, .m = s, .M = &R, .radius = radius, .use = &use, .n = 1, .s = s }));
 	ASSERT_OK(cyc_buffer_download(slice, ft, cyc_half_count2(s) * sizeof *slice));
 	for (int32_t ky = -12; ky <= 12; ky += 4)
 		for (int32_t kx = 0; kx <= 12; kx += 4)
@@ -501,7 +504,7 @@ static void sentence_21_slices(void **state)
 	cyc_half_sum *sum = NULL;
 	const cyc_slices slices = { .M = &R, .radius = &radius, .n = 1, .s = s };
 	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
+	ASSERT_OK(cyc_op_modulate(packed, be, &(cyc_modulate_in){ .ft = ft, .n = 1, .s = s }));
 	insert(sums, be, packed, &slices, 0);
 	ASSERT_OK(cyc_sums_take(&sum, sums, 0, 1, -1, NULL, 0));
 	int n_checked = 0;
@@ -577,7 +580,8 @@ static void modulated(float out[3], cyc_cfloat X, float ctf, cyc_cfloat phase)
 			   *b_c = buffer_of(be, c, sizeof c / sizeof *c, sizeof *c);
 	cyc_buffer *b_chi = buffer_of(be, chi, sizeof chi / sizeof *chi, sizeof *chi),
 			   *packed = buffer_of(be, NULL, cyc_packed_count(s), sizeof(float));
-	ASSERT_OK(cyc_op_modulate(packed, be, b_ft, b_c, b_chi, NULL, NULL, 1, s));
+	ASSERT_OK(cyc_op_modulate(packed, be,
+	                          &(cyc_modulate_in){ .ft = b_ft, .ctf = b_c, .phase = b_chi, .n = 1, .s = s }));
 	const float *v = NULL;
 	ASSERT_OK(cyc_buffer_map(&v, packed));
 	/* Rows of the packed slice begin at -s/2 - 1. */
@@ -743,7 +747,8 @@ static void sentence_32_halves(void **state)
 	cyc_half_sum *sum = NULL;
 	const cyc_slices slices = { .M = R, .radius = radius, .use = half, .select = 1, .n = 2, .s = s };
 	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, weight, 2, s));
+	ASSERT_OK(cyc_op_modulate(packed, be,
+	                          &(cyc_modulate_in){ .ft = ft, .particle_weight = weight, .n = 2, .s = s }));
 	insert(sums, be, packed, &slices, 0);
 	ASSERT_OK(cyc_sums_take(&sum, sums, 0, 1, -1, NULL, 0));
 	close_to((double)voxel_of(sum, 1, 0, 0)[2], 4, 1e-6);
@@ -795,7 +800,7 @@ static double reconstructed_peak(int32_t s, int32_t binning)
 	cyc_half_sum *sum = NULL;
 	ASSERT_OK(cyc_sums_create(&sums, be, s, s / 2, -1, 2));
 	ASSERT_OK(cyc_op_window(ft, be, image, N, N, at_px, 1, &spec));
-	ASSERT_OK(cyc_op_modulate(packed, be, ft, NULL, NULL, NULL, NULL, 1, s));
+	ASSERT_OK(cyc_op_modulate(packed, be, &(cyc_modulate_in){ .ft = ft, .n = 1, .s = s }));
 	for (int i = 0; i < N_VIEWS; i++) {
 		cyc_rng r = cyc_rng_make(5, 0, (uint64_t)i);
 		double rot = 2 * CYC_PI * cyc_rng_uniform(&r), tilt = acos(2 * cyc_rng_uniform(&r) - 1);

@@ -59,7 +59,10 @@ static void slices_are_transforms_of_projections(void **state)
 			assert_true(masked ? r->map_diameter_px > 24 && r->map_diameter_px < 27
 			                   : r->map_diameter_px == BOX);
 			ASSERT_OK(cyc_buffer_create(&ft, be, 2 * cyc_half_count2(S), sizeof *host));
-			ASSERT_OK(cyc_op_slice_extract(ft, be, r->half[1], r->n_grid, R, r->radius, NULL, 0, 2, S));
+			ASSERT_OK(cyc_op_slice_extract(
+				ft, be,
+				&(cyc_slice_extract_in){
+					.reference = r->half[1], .m = r->n_grid, .M = R, .radius = r->radius, .n = 2, .s = S }));
 			ASSERT_OK(cyc_buffer_download(host, ft, sizeof host));
 			double peak = pow(2 * CYC_PI, 1.5) * SIGMA * SIGMA * SIGMA / S;
 			for (int i = 0; i < 2; i++) {

@@ -1,0 +1,31 @@
+/** @file turns.h  Sine and cosine as the cpu backend and the kernels have them, to the bit. C17 and C++17. */
+#ifndef CYC_TURNS_H
+#define CYC_TURNS_H
+
+#ifdef __CUDACC__
+#define CYC_TURNS_INLINE static __device__ __forceinline__
+#else
+#define CYC_TURNS_INLINE static inline __attribute__((always_inline))
+#endif
+
+/*
+ * sin and cos of 2 pi t by Taylor series on [-1/4, 1/4] turns: errors below 1e-7, no branches, no library
+ * call, so that loops become vector code. Adding and taking off 1.5 x 2^23 rounds to an integer.
+ */
+CYC_TURNS_INLINE void cyc_sincos_turns(float *sin_out, float *cos_out, float t)
+{
+	const float MAGIC = 12582912.F;
+	float j = (2 * t + MAGIC) - MAGIC, f = t - 0.5F * j;
+	float odd = j - 2 * ((0.5F * j + MAGIC) - MAGIC), sign = 1 - 2 * odd * odd; /* (-1)^j */
+	float a = 6.28318530717958648F * f, b = a * a;
+	float sn =
+		a * (1 + b * (-1.F / 6 +
+	                  b * (1.F / 120 + b * (-1.F / 5040 + b * (1.F / 362880 + b * (-1.F / 39916800))))));
+	float cs =
+		1 + b * (-0.5F + b * (1.F / 24 + b * (-1.F / 720 + b * (1.F / 40320 + b * (-1.F / 3628800 +
+	                                                                               b * (1.F / 479001600))))));
+	*sin_out = sign * sn;
+	*cos_out = sign * cs;
+}
+
+#endif

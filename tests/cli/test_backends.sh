@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Whole jobs with --backend emulate, whose kernels are those of the GPU: the same bits as with cpu, whatever the order of blocks and
+# lanes. And what is said where the backend cannot be had.
+set -euo pipefail
+cyclotomo=$1
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
+fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
+
+"$cyclotomo" simulate --series 2 --particles 8 --tilts 9 --size 200 --size-y 180 --box 48 --pixel-size 4 --sym O --o p --quiet >/dev/null
+# A job of the project: its output, then its command.
+job() {
+	local out=$1 command=$2
+	shift 2
+	"$cyclotomo" "$command" --root p --o "$out" "$@" -q >/dev/null 2>log || fail "$command --o $out"
+}
+# All jobs with one backend, into folders of that name.
+jobs_of() {
+	local to=$1
+	shift
+	job "$to/R" reconstruct --i optimisation_set.star --b 48 --sym O --taper 3 "$@"
+	job "$to/C" ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 "$@"
+	job "$to/P" polish --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --motion "$@"
+	job "$to/X" extract --i optimisation_set.star --stacks --b 48 --crop 40 "$@"
+	job "$to/F" refine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --sym O --iterations 1 "$@"
+}
+# STAR files and maps, without those that hold the command; the name of the backend's folder is left out of them.
+fingerprint() {
+	(cd "p/$1" && find . \( -name '*.star' -o -name '*.mrc*' \) ! -name job.star ! -name job_pipeline.star | sort |
+		while read -r file; do echo "$file $(sed "s#$1/#OUT/#g" "$file" | sha256sum)"; done)
+}
+
+jobs_of cpu --backend cpu --j 2
+fingerprint cpu >wanted
+[ "$(wc -l <wanted)" -ge 25 ] || fail "only $(wc -l <wanted) files to compare"
+for seed in 1 2; do
+	jobs_of "e$seed" --backend "emulate:$seed" --j $seed
+	fingerprint "e$seed" >found
+	diff wanted found || fail "emulate with seed $seed gives other results than cpu"
+done
+
+# The name of the backend: what there is, before anything is done.
+refused() {
+	local code=$1 text=$2 got=0
+	shift 2
+	"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --o p/no "$@" >/dev/null 2>log || got=$?
+	[ $got = "$code" ] || fail "exit code $got, not $code, for $*"
+	grep -q "$text" log || fail "no '$text' for $*"
+	[ ! -e p/no ] || fail "a folder was made for $*"
+}
+refused 1 "there is no compute backend 'vulkan'" --backend vulkan
+refused 2 "must be a whole number" --backend emulate:two
+
+# Without a plug-in, or with one that is none, cuda is refused and auto computes on the processor.
+export CYCLOTOMO_PLUGINS=$work
+refused 3 "needs the plug-in" --backend cuda
+grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
+echo "no library" >libcyclotomo_cuda.so
+refused 3 "needs the plug-in" --backend cuda
+if command -v cc >/dev/null; then # a plug-in of another version
+	echo 'const void *cyc_device_plugin_1(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
+	cc -w -shared -fPIC other.c -o libcyclotomo_cuda.so
+	refused 3 "belongs to another version" --backend cuda
+	echo "no library" >libcyclotomo_cuda.so
+fi
+"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --sym O --taper 3 --o auto/R --backend auto >/dev/null 2>log ||
+	fail "reconstruct --backend auto"
+[ "$(grep -c 'Computing on the processor' log)" = 1 ] || fail "auto does not say once that it computes on the processor"
+for map in half1 half2 merged; do cmp "p/cpu/R/$map.mrc" "p/auto/R/$map.mrc" || fail "auto on the processor gives another $map"; done
+rm libcyclotomo_cuda.so
+"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --sym O --taper 3 --o auto/R2 --backend auto >/dev/null 2>log ||
+	fail "reconstruct --backend auto without a plug-in"
+! grep -q 'Computing on' log || fail "auto without a plug-in mentions GPUs"
+
+# The plug-in that was built beside the program, on a machine without a driver.
+unset CYCLOTOMO_PLUGINS
+if [ -e "$(dirname "$cyclotomo")/libcyclotomo_cuda.so" ] && [ ! -e /proc/driver/nvidia/version ]; then
+	refused 3 "no NVIDIA GPU can be used" --backend cuda
+	refused 2 "must be a whole number" --backend cuda:first
+fi
+echo "all passed"
