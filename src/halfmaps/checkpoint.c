@@ -113,6 +113,14 @@ done:
 	return st;
 }
 
+/* "sums.checkpoint", "sums.checkpoint.3" */
+static bool is_checkpoint(const char *name)
+{
+	const char *tail = name + sizeof NAME - 1;
+	if (strncmp(name, NAME, sizeof NAME - 1) != 0) return false;
+	return tail[0] == '\0' || (tail[0] == '.' && tail[1] && !tail[1 + strspn(tail + 1, "0123456789")]);
+}
+
 /* Paths of all checkpoints of a folder, that of rank 0 first: it may hold what the others did before. */
 static cyc_status list_all(char ***out, int *n, const char *folder)
 {
@@ -122,12 +130,9 @@ static cyc_status list_all(char ***out, int *n, const char *folder)
 	*out = NULL;
 	*n = 0;
 	for (int i = 0; i < count && st == CYC_OK; i++) {
-		const char *name = found[i]->d_name, *tail = name + sizeof NAME - 1;
 		char *path = NULL;
-		if (strncmp(name, NAME, sizeof NAME - 1) != 0 ||
-		    (tail[0] != '\0' && (tail[0] != '.' || !tail[1] || tail[1 + strspn(tail + 1, "0123456789")])))
-			continue;
-		st = cyc_asprintf(&path, "%s/%s", folder, name);
+		if (!is_checkpoint(found[i]->d_name)) continue;
+		st = cyc_asprintf(&path, "%s/%s", folder, found[i]->d_name);
 		if (st == CYC_OK) st = cyc_realloc(out, (size_t)*n, (size_t)*n + 1, sizeof **out);
 		if (st == CYC_OK) (*out)[(*n)++] = path;
 		else cyc_free(path);
@@ -153,14 +158,12 @@ done:
 
 void cyc_sums_checkpoint_remove(const char *folder, const char *keep)
 {
-	char **paths = NULL;
-	int n = 0;
-	cyc_error record = *cyc_error_get();
-	if (list_all(&paths, &n, folder) != CYC_OK) cyc_error_set(&record);
-	for (int i = 0; i < n; i++) {
-		if (!keep || strcmp(paths[i], keep) != 0) unlink(paths[i]);
-		cyc_free(paths[i]);
-	}
-	cyc_free(paths);
+	const char *kept = keep ? strrchr(keep, '/') : NULL;
+	DIR *d = opendir(folder);
+	/* By their names: the outputs are written, and nothing may fail any more for want of memory. */
+	for (struct dirent *e = d ? readdir(d) : NULL; e; e = readdir(d))
+		if (is_checkpoint(e->d_name) && (!kept || strcmp(e->d_name, kept + 1) != 0))
+			unlinkat(dirfd(d), e->d_name, 0);
+	if (d) closedir(d);
 	if (!keep) rmdir(folder); /* fails, rightly, if something else is in it */
 }
