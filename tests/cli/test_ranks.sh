@@ -105,7 +105,7 @@ for image in $(find doubtful/frames doubtful/tilt_series -name '*.mrc' | sort | 
 done
 for n in 1 3; do
 	(cd doubtful && CYCLOTOMO_PROCESSES=$n "$bin" $reconstruct --j 1 >"../log$n" 2>&1) || { cat "log$n"; fail "constant images on $n ranks"; }
-	sed -n 's/.*\(tilt series .*constant.*\)/\1/p' "log$n" | sort >"warnings$n"
+	sed -n 's/.*\(tilt series [^ ]*, row .*constant.*\)/\1/p' "log$n" | sort >"warnings$n"
 done
 [ "$(grep -c 'row' warnings1)" -gt 2 ] || { cat log1; fail "constant images are not warned about"; }
 diff warnings1 warnings3 || fail "other warnings on 3 ranks"

@@ -121,7 +121,7 @@ for b in 128 512; do
 done
 # One processor: one thread.
 in_group reconstruct "${bset[@]}" --b 128 --o threads --dry-run > log 2>&1 || fail "dry run in a group"
-grep -q ' 1 threads' log || fail "not one thread in a group of one processor"
+grep -q ' 1 thread' log || fail "not one thread in a group of one processor"
 # Polishing writes little: a full disk cannot be the reason that is found first.
 in_group polish "${bset[@]}" "${ref[@]}" --b 512 --motion --o refused > log 2>&1 && fail "a box of 512 px fits into 2 GB?"
 grep -q 'error: about .* GB of memory are needed' log || fail "no figure"
