@@ -15,7 +15,7 @@ static int failed(cyc_transport *t, int code, const char *what)
 	char text[MPI_MAX_ERROR_STRING] = "";
 	if (code == MPI_SUCCESS) return 0;
 	MPI_Error_string(code, text, &n);
-	snprintf(t->error, sizeof t->error, "%s: %s", what, text);
+	snprintf(t->error, sizeof t->error, "%s: %.200s", what, text);
 	return 1;
 }
 
