@@ -397,6 +397,15 @@ static cyc_status gather_reports(void)
 	return CYC_OK;
 }
 
+/* Room for what the others send next. Without it this rank is out of step with them, so it leaves, which ends
+ * all. */
+static cyc_status room_for(char **out, size_t n)
+{
+	cyc_status st = cyc_alloc(out, n, 1);
+	if (st != CYC_OK) g.is_gone = g.has_failed = true;
+	return st;
+}
+
 /* A warning on a rank that has no log. Memory that is short loses the warning, not the job. */
 static void collect_warning(void *user, cyc_log_level level, const char *text)
 {
@@ -417,7 +426,7 @@ static cyc_status relay_warnings(void)
 	if (g.t.gather(&g.t, n, &own, sizeof own)) return cyc_free(n), transport_failed();
 	for (int r = 1; r < g.t.size; r++) {
 		if (n[r] == 0) continue;
-		CYC_TRY(cyc_alloc(&texts, n[r], 1));
+		CYC_TRY(room_for(&texts, n[r]));
 		if (r == g.t.rank) memcpy(texts, g.warnings, n[r]);
 		if (g.t.broadcast(&g.t, texts, n[r], r)) st = transport_failed();
 		for (size_t at = 0; at < n[r] && g.t.rank == 0 && st == CYC_OK; at += strlen(texts + at) + 1)
@@ -458,7 +467,7 @@ static cyc_status serve_job(const cyc_rank_job *const *jobs, int n_jobs)
 	g.has_begun = true;
 	g.has_failed = false;
 	if (g.t.broadcast(&g.t, &in, sizeof in, 0)) return transport_failed();
-	CYC_TRY(cyc_alloc(&packed, in.n_bytes, 1));
+	CYC_TRY(room_for(&packed, in.n_bytes));
 	if (g.t.broadcast(&g.t, packed, in.n_bytes, 0)) {
 		st = transport_failed();
 		goto done;
