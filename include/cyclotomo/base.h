@@ -88,6 +88,11 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
  * steps on a page. One at a time; NULL: none. Called under the lock, so a listener must not log.
  */
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
+/**
+ * Also give each line down to information to a listener, whatever the sink: for a job that keeps the log of
+ * its steps in their folders. One at a time; NULL: none. Called under the lock, so a listener must not log.
+ */
+void cyc_log_set_transcript(cyc_log_sink listener, void *user);
 /** Whether this warning was given already. Thread-safe. */
 bool cyc_log_has_warned(const char *text);
 /** "s" behind a number that is not 1: "%d iteration%s". */
@@ -128,6 +133,8 @@ void cyc_cancel_request(const char *reason);
 CYC_MUST_CHECK cyc_status cyc_cancel_check(void);
 /** File whose existence means "abort" (RELION_JOB_ABORT_NOW of a job folder); NULL: none. Copied. */
 cyc_status cyc_cancel_watch_file(const char *path);
+/** The same for the folder of a step of the running job, beside that. Not while work is under way. */
+cyc_status cyc_cancel_watch_step(const char *path);
 
 /* ---------------------------------------------------------------- threads */
 

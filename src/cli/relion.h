@@ -47,6 +47,7 @@ typedef struct {
 	bool passes_default; /**< SAME: pass RELION's default on when the option is not given, as the command's
 	                        own is another */
 	bool may_be_bare;    /**< RELION takes it without a value too */
+	bool is_hidden;      /**< an option of the command that RELION has no name for, accepted under its own */
 } cyc_relion_option;
 
 /** Options of all programs; the last rows of their tables. */

@@ -525,7 +525,9 @@ static cyc_status map_job(cyc_relion_job *j)
 	CYC_TRY(cyc_asprintf(&root, "%srun", j->folder));
 	CYC_TRY(cyc_job_emit(j, "--o", root));
 	for (size_t i = 0; i < sizeof ALWAYS / sizeof *ALWAYS; i++) CYC_TRY(cyc_job_emit(j, ALWAYS[i], NULL));
-	CYC_TRY(cyc_job_emit(j, "--low_resol_join_halves", "40"));
+	/* The additional arguments may have another value. */
+	if (!strstr(cyc_job_text(j, "other_args"), "--low_resol_join_halves"))
+		CYC_TRY(cyc_job_emit(j, "--low_resol_join_halves", "40"));
 	CYC_TRY(cyc_job_emit(j, "--pad", cyc_job_is_yes(j, "do_pad1") ? "1" : "2"));
 	if (j->is_continued && cyc_job_text(j, "fn_cont")[0])
 		CYC_TRY(cyc_job_emit(j, "--continue", cyc_job_text(j, "fn_cont")));

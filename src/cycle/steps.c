@@ -318,6 +318,7 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c, const cyc__job_o
 	CYC_TRY(add_output(s, "particles", result.particles));
 	CYC_TRY(add_output(s, "trajectories", result.trajectories));
 	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "figures", "logfile.pdf"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
 	s->n_series = (double)result.n_series;
@@ -375,6 +376,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c, const cyc__job
 	CYC_TRY(add_output(s, "half map 1", result.half1));
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "map", result.map));
+	CYC_TRY(add_if_there(s, o, "optimiser", "run_optimiser.star"));
 	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
 	CYC_TRY(add_if_there(s, o, "figures", "run_figures.pdf"));
 	CYC_TRY(add_if_there(s, o, "directions", "run_directions.png"));

@@ -28,7 +28,7 @@ cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind ki
 	CYC__STEP_FIGURES(NOT_APPLICABLE)
 #undef NOT_APPLICABLE
 	CYC_TRY(cyc_asprintf(&s->name, "%s/job%03d/", NAMES[kind].folder, job));
-	CYC_TRY(cyc_path_join(&s->dir, o->out_dir, s->name));
+	CYC_TRY(cyc_path_join(&s->dir, o->in_project ? "" : o->out_dir, s->name));
 done:
 	return st;
 }

@@ -54,7 +54,8 @@ typedef struct {
 	cyc__kind kind;
 	int32_t i_turn;       /**< 0: the start */
 	int32_t job;          /**< number of the job folder */
-	char *name;           /**< "CtfRefine/job003/", relative to the run folder */
+	char *name;           /**< "CtfRefine/job003/", relative to the run folder or, of a run in the project's
+	                         pipeline, to the root */
 	char *dir;            /**< relative to the root, with final slash */
 	char *input_set;      /**< optimisation set it starts from; "" for the run's own inputs */
 	char *output_set;     /**< and the one it leaves */
@@ -80,7 +81,9 @@ typedef struct {
 	cyc__decision decision; /**< of its turn; last step of a turn only */
 } cyc__step;
 
-/** A step that has not run: its names. `job` counts from 1. */
+/** A step that has not run: its names. `job` counts from 1, or is the number that the project's pipeline
+ * gave.
+ */
 CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind,
                                          int32_t i_turn, int32_t job);
 void cyc__step_deinit(cyc__step *s);
