@@ -266,6 +266,12 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 	s->n_tilts = (double)result.n_tilts;
 	s->n_moved = (double)result.n_moved;
 	s->n_flagged = (double)result.n_flagged;
+	s->n_confirmed = (double)result.n_confirmed;
+	s->n_from_trend = (double)result.n_from_trend;
+	s->n_shifted = (double)result.n_shifted;
+	s->n_bad = (double)result.n_bad;
+	s->n_at_limit = (double)result.n_at_limit;
+	s->n_kept = (double)result.n_kept;
 	s->defocus_change_rms_A = result.defocus_change_rms_A;
 	s->scale_change_rms = result.scale_change_rms;
 done:
@@ -276,10 +282,10 @@ done:
 
 static void ctfrefine_log(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilts changed by more than two standard errors, %.0f are weak, bad or not "
-	         "refined; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)",
-	         s->dir, s->n_moved, s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms,
-	         s->seconds);
+	char text[400];
+	cyc__tilts_describe(text, sizeof text, s);
+	cyc_info("%s: %s; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, text,
+	         s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
 }
 
 /* ---------------------------------------------------------------- polishing */

@@ -69,6 +69,29 @@ cyc__difference_text cyc__difference_format(const cyc__step *s)
 	return t;
 }
 
+void cyc__tilts_describe(char *text, size_t size, const cyc__step *s)
+{
+	text[0] = '\0';
+	if (!isfinite(s->n_tilts)) return;
+	/* Records of earlier versions do not have all of these. */
+	if (!isfinite(s->n_confirmed)) {
+		snprintf(text, size, "%.0f of %.0f tilts changed by more than two standard errors", s->n_moved,
+		         s->n_tilts);
+		return;
+	}
+	const cyc_ctfrefine_result r = {
+		.n_tilts = (int64_t)s->n_tilts,
+		.n_moved = (int64_t)s->n_moved,
+		.n_confirmed = (int64_t)s->n_confirmed,
+		.n_from_trend = (int64_t)s->n_from_trend,
+		.n_shifted = (int64_t)s->n_shifted,
+		.n_bad = (int64_t)s->n_bad,
+		.n_at_limit = (int64_t)s->n_at_limit,
+		.n_kept = (int64_t)s->n_kept,
+	};
+	cyc_ctfrefine_describe(text, size, &r);
+}
+
 /* ---------------------------------------------------------------- warnings */
 
 /* A warning of a step; the same one again says nothing new. Memory that is short loses a line of the page, no

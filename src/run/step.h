@@ -32,6 +32,7 @@ const cyc__kind_names *cyc__kind_get(cyc__kind kind);
 #define CYC__STEP_FIGURES(X) \
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images) \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
+	X(n_confirmed) X(n_from_trend) X(n_shifted) X(n_bad) X(n_at_limit) X(n_kept) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A) \
 	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) \
 	X(edge_fsc) X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) \
@@ -93,6 +94,8 @@ void cyc__listen(cyc__step *s);
 /** Move the warnings of one to another. */
 void cyc__move_warnings(cyc__step *to, cyc__step *from);
 
+/** What a CTF refinement did with the tilts: "82 tilts: 40 changed ..."; "" where that is not known. */
+void cyc__tilts_describe(char *text, size_t size, const cyc__step *s);
 /** Text of a decision for tables: "start", "better: accepted", ... */
 const char *cyc__decision_text(cyc__decision d);
 /** Difference of a turn as text: "+0.0123 ± 0.0034", with as many decimals as its error needs. */

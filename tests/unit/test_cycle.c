@@ -930,7 +930,8 @@ static void test_bad_tilts_and_particles(void **state)
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
 	g_fake.uncertainty =
-		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
+		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nchanged 120\nbad "
+		"none\nfrom-trend 250\n\n"
 		"\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved "
 		"99\n\n";
 	char *table = get_file("particles.star"), *edited = NULL;
