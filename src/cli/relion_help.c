@@ -85,4 +85,5 @@ void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
 		print_fate(f, o, "`");
 		fputs(" |\n", f);
 	}
+	cyc_relion_print_tab(f, p);
 }

@@ -789,7 +789,7 @@ static void test_summary_page(void **state)
 	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
 	assert_contains(html, "each of the 4 particles");
 	assert_contains(html, "alt=\"directions of the particles\" src=\"data:image/png;base64,iVBOR");
-	assert_contains(html, "5 of 6 tilts changed");
+	assert_contains(html, "6 tilts: 5 changed by more than two standard errors");
 	assert_contains(html, "No mask was given");
 	assert_contains(html, "PostProcess/job005/postprocess.mrc");
 	assert_contains(json, "\"defocus_before_um\": [2.95, 2.95, 2.95]");
