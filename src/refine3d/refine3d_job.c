@@ -157,15 +157,9 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
+	CYC_TRY(cyc_stacks_require_2d(j->particles));
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
-	if (!j->stacks->are_2d) {
-		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                "'%s' has 3D volumes; --from-stacks needs 2D stacks", j->in.set->particles);
-		cyc_error_hint("extract with --stack2d, or leave out --from-stacks to refine from the tilt images");
-		st = CYC_E_UNSUPPORTED;
-		goto done;
-	}
 	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px",
 	          j->in.set->particles, N);
 	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
