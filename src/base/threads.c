@@ -1,3 +1,5 @@
+#include "base/thread_start.h"
+
 #include "cyclotomo/base.h"
 
 #include <errno.h>
@@ -185,18 +187,24 @@ static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
 /* Threads have the stack that `ulimit -s` gives, but not less than tasks and libraries need. */
 static const size_t LEAST_STACK = 1 << 20;
 
-static bool start_thread(int number)
+bool cyc_thread_start(pthread_t *out, void *(*run)(void *), void *arg)
 {
 	pthread_attr_t attributes;
-	pthread_t thread;
 	size_t bytes = 0;
 	if (pthread_attr_init(&attributes) != 0) return false;
 	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < LEAST_STACK)
 		pthread_attr_setstacksize(&attributes, LEAST_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	int result = pthread_create(&thread, &attributes, worker, (void *)(intptr_t)number);
+	int result = pthread_create(out, &attributes, run, arg);
 	pthread_attr_destroy(&attributes);
 	return result == 0;
+}
+
+static bool start_thread(int number)
+{
+	pthread_t thread;
+	if (!cyc_thread_start(&thread, worker, (void *)(intptr_t)number)) return false;
+	pthread_detach(thread);
+	return true;
 }
 
 /* With the lock held: threads 1 .. n, or as many as can be had. */
