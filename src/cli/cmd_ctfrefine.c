@@ -81,6 +81,21 @@ done:
 }
 
 cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
+/* A list of counts as lines that the window of RELION's GUI can show: broken behind commas. */
+static void break_lines(char *text)
+{
+	enum { WIDTH = 100 };
+	char *start = text, *comma = NULL;
+	for (char *c = text; *c; c++) {
+		if (c - start >= WIDTH && comma) {
+			comma[1] = '\n';
+			start = comma + 2;
+			comma = NULL;
+		}
+		if (c[0] == ',' && c[1] == ' ') comma = c;
+	}
+}
+
 cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
@@ -109,6 +124,7 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 		       result.n_magnifications, result.particles);
 	if (result.tomograms) {
 		cyc_ctfrefine_describe(text, sizeof text, &result);
+		break_lines(text);
 		printf("%s;\ndefocus changed by %.0f Å RMS: %s\n", text, result.defocus_change_rms_A,
 		       result.tomograms);
 	}
