@@ -67,8 +67,9 @@ typedef struct {
 	/** Of these, by what happened to them (refinement.txt says it tilt by tilt): changed by more than two
 	 * standard errors; agree with the input; are decided mostly by the trend of their series; were elsewhere
 	 * in their image; show no particles where they should (their scale is 0 now); have their best defocus
-	 * beyond the search; are kept as they were (no particles, excluded, not asked for). */
-	int64_t n_moved, n_confirmed, n_from_trend, n_shifted, n_bad, n_at_limit, n_kept;
+	 * beyond the search; and those kept as they were: without particles, excluded, not asked for. */
+	int64_t n_moved, n_confirmed, n_from_trend, n_shifted, n_bad, n_at_limit;
+	int64_t n_no_particles, n_excluded, n_not_asked;
 	int64_t n_flagged; /**< from trend, bad, at the limit, without particles or excluded */
 	double defocus_change_rms_A, scale_change_rms;
 	int32_t n_aberrations;    /**< even or odd aberrations of a group that were found and written */

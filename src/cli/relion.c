@@ -135,7 +135,7 @@ static bool is_among(const cyc_relion_option *rows, int n, const char *spelling,
 }
 
 /* Options of the command that RELION has no name for, as "additional arguments" of the GUI: under their own
- * names, in `names`. Files are RELION's to name, but for the state to compare with. */
+ * names, in `names`. Files are RELION's to name, or have a row of their own. */
 static int add_own_rows(cyc_relion_option *rows, int n, const cyc_option_table *t,
                         char (*names)[LONGEST_NAME])
 {
@@ -143,7 +143,7 @@ static int add_own_rows(cyc_relion_option *rows, int n, const cyc_option_table *
 		const cyc_option *o = &t->rows[i];
 		if (o->type == CYC_OPT_TABLE) n = add_own_rows(rows, n, o->table, names);
 		if (o->type == CYC_OPT_TABLE || o->type == CYC_OPT_HEADING || o->type == CYC_OPT_ARG) continue;
-		if (o->purpose == CYC_FOR_FILES && strcmp(o->name, "compare-to") != 0) continue;
+		if (o->purpose == CYC_FOR_FILES) continue;
 		snprintf(names[n], LONGEST_NAME, "--%s", o->name);
 		if (o->relion || is_among(rows, n, names[n], o->name)) continue;
 		rows[n] = row_of_option(o);

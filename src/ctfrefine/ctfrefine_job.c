@@ -653,7 +653,9 @@ void cyc_ctfrefine_describe(char *text, size_t size, const cyc_ctfrefine_result 
 		          { r->n_shifted, "were elsewhere in their image", false },
 		          { r->n_bad, "bad", false },
 		          { r->n_at_limit, "at the limit of the search", false },
-		          { r->n_kept, "kept as they were", false } };
+		          { r->n_no_particles, "without particles", false },
+		          { r->n_excluded, "excluded", false },
+		          { r->n_not_asked, "not asked for", false } };
 	int n = snprintf(text, size, "%lld tilt%s: ", (long long)r->n_tilts, cyc_plural(r->n_tilts));
 	bool is_first = true;
 	for (size_t i = 0; i < sizeof parts / sizeof *parts && n > 0 && (size_t)n < size; i++) {
@@ -688,7 +690,9 @@ static void count_results(job *j)
 	j->result->n_shifted = count[CYC_TILT_SHIFTED];
 	j->result->n_bad = count[CYC_TILT_BAD];
 	j->result->n_at_limit = count[CYC_TILT_AT_LIMIT];
-	j->result->n_kept = count[CYC_TILT_NO_DATA] + count[CYC_TILT_EXCLUDED] + count[CYC_TILT_NOT_ASKED];
+	j->result->n_no_particles = count[CYC_TILT_NO_DATA];
+	j->result->n_excluded = count[CYC_TILT_EXCLUDED];
+	j->result->n_not_asked = count[CYC_TILT_NOT_ASKED];
 	j->result->n_flagged = count[CYC_TILT_WEAK] + count[CYC_TILT_BAD] + count[CYC_TILT_AT_LIMIT] +
 	                       count[CYC_TILT_NO_DATA] + count[CYC_TILT_EXCLUDED];
 	for (int k = 0; k < CYC_N_TILT_STATUS; k++) j->result->n_tilts += count[k];

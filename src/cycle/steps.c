@@ -271,7 +271,9 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 	s->n_shifted = (double)result.n_shifted;
 	s->n_bad = (double)result.n_bad;
 	s->n_at_limit = (double)result.n_at_limit;
-	s->n_kept = (double)result.n_kept;
+	s->n_no_particles = (double)result.n_no_particles;
+	s->n_excluded = (double)result.n_excluded;
+	s->n_not_asked = (double)result.n_not_asked;
 	s->defocus_change_rms_A = result.defocus_change_rms_A;
 	s->scale_change_rms = result.scale_change_rms;
 done:

@@ -158,8 +158,9 @@ cyc_status cyc_stacks_require_2d(const cyc_particle_set *particles)
 	                     "'%s' has 3D volumes (_%s in its block 'general' is not 1; the first is '%s'), but "
 	                     "--from-stacks needs 2D stacks",
 	                     particles->path, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, cyc_star_text(b, 0, column));
-	cyc_error_hint("leave out --from-stacks: the same particles are then cut from the tilt images; or extract "
-	               "them as stacks (cyclotomo extract --stacks, in RELION 'Write output as 2D stacks')");
+	cyc_error_hint(
+		"leave out --from-stacks: the same particles are then cut from the tilt images; or extract "
+		"them as stacks (cyclotomo extract --stacks, in RELION 'Write output as 2D stacks')");
 done:
 	return st;
 }

@@ -87,7 +87,9 @@ void cyc__tilts_describe(char *text, size_t size, const cyc__step *s)
 		.n_shifted = (int64_t)s->n_shifted,
 		.n_bad = (int64_t)s->n_bad,
 		.n_at_limit = (int64_t)s->n_at_limit,
-		.n_kept = (int64_t)s->n_kept,
+		.n_no_particles = (int64_t)s->n_no_particles,
+		.n_excluded = (int64_t)s->n_excluded,
+		.n_not_asked = (int64_t)s->n_not_asked,
 	};
 	cyc_ctfrefine_describe(text, size, &r);
 }

@@ -32,7 +32,8 @@ const cyc__kind_names *cyc__kind_get(cyc__kind kind);
 #define CYC__STEP_FIGURES(X) \
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images) \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
-	X(n_confirmed) X(n_from_trend) X(n_shifted) X(n_bad) X(n_at_limit) X(n_kept) \
+	X(n_confirmed) X(n_from_trend) X(n_shifted) X(n_bad) X(n_at_limit) \
+	X(n_no_particles) X(n_excluded) X(n_not_asked) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A) \
 	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) \
 	X(edge_fsc) X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) \
