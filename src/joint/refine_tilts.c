@@ -5,6 +5,7 @@
  */
 #include "cyclotomo/joint.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
@@ -339,6 +340,7 @@ static cyc_status run_block(job *j, int32_t i)
 	CYC_TRY(take_over(j, set_name));
 	CYC_TRY(mark_block(j, i));
 	CYC_TRY(record_write(j, i + 1));
+	cyc_outputs_settle();
 	j->result->n_blocks_done++;
 done:
 	if (st != CYC_OK) cyc_error_context("%s of round %d", kind == 0 ? "alignment" : "CTFs", i / N_KINDS + 1);

@@ -1,6 +1,7 @@
 /* The job: files in, files out, iteration after iteration. */
 #include "refine3d/refine3d_internal.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "map/map_files.h"
@@ -808,6 +809,7 @@ static cyc_status write_iteration(cyc_refine3d_job *j)
 	if (!cyc_is_first_rank()) return CYC_OK;
 	CYC_TRY(cyc_refine3d_write_iteration(j));
 	CYC_TRY(cyc_refine3d_checkpoint_write(j));
+	cyc_outputs_settle();
 done:
 	return st;
 }
