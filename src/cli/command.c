@@ -60,6 +60,7 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 			                                                [CYC_HELP_MARKDOWN] = cyc_options_print_markdown,
 			                                                [CYC_HELP_BASH] = cyc_completion_print_bash,
 			                                                [CYC_HELP_ZSH] = cyc_completion_print_zsh };
+		cyc_help_ends_with_pipe();
 		PRINT[help](stdout, target, list->rows, list->n, &command->usage);
 		goto done;
 	}
@@ -162,6 +163,15 @@ static void on_broken_pipe(int number)
 }
 
 void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
+
+/* `cyclotomo reconstruct --help | head`: the reader has seen enough, and nothing went wrong. */
+static void on_help_closed(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+void cyc_help_ends_with_pipe(void) { signal(SIGPIPE, on_help_closed); }
 
 /* Does the command resume an earlier run, by the option of that name? */
 static bool is_resumed(const cyc_run *run)

@@ -410,7 +410,8 @@ static cyc_status check_all(job *j)
 		.root = root, .set = j->set, .tomograms = tomograms, .particles = particles
 	};
 	CYC_TRY(cyc_refine_tilts_check(j->o, &view));
-	CYC_TRY(cyc_survey_require(&view, &input, false));
+	const cyc_survey_options survey = { .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &input, &survey));
 	CYC_TRY(plan_memory(j, tomograms, particles));
 done:
 	cyc_particle_set_destroy(&particles);

@@ -216,6 +216,12 @@ done:
 	return st;
 }
 
+/* Then the orientations of the input do not matter. */
+static bool searches_all_rotations(const cyc_refine3d_options *o)
+{
+	return !o->no_search && !o->only_judge && o->healpix_order < o->auto_local_order;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -226,7 +232,8 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		                           .mask = o->mask,
 		                           .out_dir = o->out_dir,
 		                           .has_own_box = true,
-		                           .skip_images = o->from_stacks };
+		                           .skip_images = o->from_stacks,
+		                           .skip_orientations = searches_all_rotations(o) };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	j->particles = j->in.particles;
