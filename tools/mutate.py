@@ -90,10 +90,10 @@ need("refine", "refine3d_memory.c", "\treturn m.bytes;", "\treturn %s * m.bytes;
 need("simulate", "simulate_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
 
 
-def plan(name, old, new):
+def plan(name, old, new, tests="docs/memory_table"):
     """Of a cycle: memory by the jobs' own functions, so that only the disk and what they are given can be wrong here."""
     for factor in ("2.0", "0.5"):
-        mutation("plan of %s x%s" % (name, factor), "needs.c", old, new % factor, "docs/memory_table")
+        mutation("plan of %s x%s" % (name, factor), "needs.c", old, new % factor, tests)
 
 
 plan("reconstruct: disk", "*disk = SMALL_FILES + 2.0 * 24.0 * cyc_ball_count", "*disk = SMALL_FILES + %s * 2.0 * 24.0 * cyc_ball_count")
@@ -103,7 +103,7 @@ plan("tables: disk", "return SMALL_FILES +\n", "return SMALL_FILES + (%s - 1) * 
 # FIGURES_OF_SERIES, ROWS_OF_TILT and the other numbers of needs.c are shares of the last; of a small project they are below the
 # megabyte that the plan is rounded to, and of a large one far below the maps.
 plan("reconstruct: memory", "*memory = cyc_reconstruct_memory_bytes", "*memory = %s * cyc_reconstruct_memory_bytes")
-plan("ctfrefine: memory", "*memory = cyc_ctfrefine_memory_bytes(&c", "*memory = %s * cyc_ctfrefine_memory_bytes(&c")
+plan("ctfrefine: memory", "*memory = cyc_ctfrefine_memory_bytes(&c", "*memory = %s * cyc_ctfrefine_memory_bytes(&c", "unit/test_memory_plans")
 plan("polish: memory", "*memory = cyc_polish_memory_bytes", "*memory = %s * cyc_polish_memory_bytes")
 plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = ",
      "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = %s * ")
