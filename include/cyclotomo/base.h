@@ -50,6 +50,9 @@ void cyc_alloc_fail_at(int64_t n);
 int64_t cyc_alloc_count(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
+/** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
+ * would need in a process of its own. */
+void cyc_memory_give_back(void);
 
 /** The most memory that a job will hold at one time, found by walking through what it allocates and frees.
  * Starts zeroed. */

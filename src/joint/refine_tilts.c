@@ -484,6 +484,7 @@ cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refin
 	for (int32_t i = 0; i < N_KINDS * o->n_rounds; i++) {
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(run_block(&j, i));
+		cyc_memory_give_back();
 		if (o->dry_run && i + 1 == N_KINDS) goto done; /* the next round's input is not there */
 	}
 	cyc_image_cache_counts(&j.result->n_images_kept, &j.result->n_images_read, j.images);
