@@ -35,7 +35,7 @@ def constant(file, name, value, factor, tests, suffix=""):
         mutation("%s x%g%s" % (name, f, suffix), file, text, "%s = %g * %s" % (name, f, value.strip()), tests)
 
 
-REFINE, MEMORY = "property/test_refine3d", "docs/memory_said"
+REFINE, SEARCH, MEMORY = "property/test_refine3d", "unit/test_pose_search", "docs/memory_said"
 POLISH, CTF, BAD = "unit/test_polish|property/test_polish_project", "property/test_ctfrefine", "property/test_bad_tilts"
 
 # ---------------------------------------------------------------- steps left out
@@ -44,12 +44,12 @@ mutation("learn_priors: returns at once", "expectation.c", "\tdeviation *d = NUL
          "\tdeviation *d = NULL;\n\tif (n >= 0) return CYC_OK;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));", REFINE)
 # There was once an estimate of a particle's own noise in its reference; now its group is taken out of the map instead (T8.5).
 mutation("groups: all images are in every reference", "group_maps.c", "half * g->n_groups + i_group,\n", "-1,\n", REFINE)
-mutation("stacks: fill_shares gives 1", "stack_images.c", "\t\ts->share[j] = share;", "\t\tshare = 1;\n\t\ts->share[j] = share;", REFINE)
-mutation("fit_scales: mean of scales is not 1", "expectation.c", "\t\t\tj->series_scale[2 * i + h] *= count / mean;", "\t\t\tj->series_scale[2 * i + h] *= 2 * count / mean;", REFINE)
-mutation("fit_scales: clamps left out", "expectation.c", "fmin(fmax(scale, 0.2), 5)", "scale", REFINE)
-mutation("fit_scales: no least amplitude", "expectation.c", "fmax(all[0], sqrt(0.5 * all[2]))", "all[0]", REFINE)
-mutation("fit_scales: no own noise in it", "expectation.c", "j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2])",
-         "j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / all[2]", REFINE)
+mutation("stacks: fill_shares gives 1", "stack_images.c", "\t\tshare[j] = kept;", "\t\tkept = 1;\n\t\tshare[j] = kept;", SEARCH)
+mutation("fit_scales: mean of scales is not 1", "expectation.c", "\t\t\tseries_scale[2 * i + h] *= count / mean;", "\t\t\tseries_scale[2 * i + h] *= 2 * count / mean;", SEARCH)
+mutation("fit_scales: clamps left out", "expectation.c", "fmin(fmax(scale, 0.2), 5)", "scale", SEARCH)
+mutation("fit_scales: no least amplitude", "expectation.c", "fmax(all[0], sqrt(0.5 * all[2]))", "all[0]", SEARCH)
+mutation("fit_scales: no own noise in it", "expectation.c", "amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2])",
+         "amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / all[2]", SEARCH)
 mutation("polish: angle widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, n_input, expected), LEAST_ANGLE_RAD)", "robust_spread(squares, n_input, expected)", POLISH)
 mutation("polish: shift widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0), LEAST_SHIFT_A)", "robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0)", POLISH)
 mutation("reconstruct: weight of partial windows dropped", "tilt_batch.c", "\t\tb->weight[i] = weight;", "\t\tb->weight[i] = 1;", "unit/test_tilt|property/test_reconstruct|property/test_extract")

@@ -51,14 +51,14 @@ static void steps_need_what_their_jobs_need(void **state)
 		true; /* else the particles are judged before their CTFs are refined, which may need more */
 	const cyc_ctfrefine_options c = cyc__ctfrefine_options(&o);
 	cyc__need_ctfrefine(&memory, &disk, &in, &o);
-	assert_float_equal(memory, cyc_ctfrefine_memory_bytes(&c, &SIZE, 64), 1);
+	assert_true(fabs(memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64)) < 1);
 	const cyc_polish_options p = cyc__polish_options(&o);
 	cyc__need_polish(&memory, &disk, &in, &o);
-	assert_float_equal(memory, cyc_polish_memory_bytes(&p, &SIZE, 64), 1);
+	assert_true(fabs(memory - cyc_polish_memory_bytes(&p, &SIZE, 64)) < 1);
 	const cyc_reconstruct_options r = cyc__reconstruct_options(&o);
 	const cyc_reconstruct_sizes z = { 96, 96, 64, 0 };
 	cyc__need_reconstruct(&memory, &disk, &in, &o);
-	assert_float_equal(memory, cyc_reconstruct_memory_bytes(&r, &SIZE, &z), 1);
+	assert_true(fabs(memory - cyc_reconstruct_memory_bytes(&r, &SIZE, &z)) < 1);
 }
 
 int main(void)
