@@ -144,12 +144,11 @@ constant("motion_speed.c", "LEAST_SHARE", "0.2", 2, POLISH)
 constant("polish_series.c", "FAR_SHARE", "0.9", 2, POLISH)
 constant("polish_start.c", "LEAST_ODDS", "100", 2, POLISH)
 # 8. Refinement
+# Ten times as large they cost time only: samples below e^-25 of the best, images beyond 0.85 of what the coarse resolution has and maxima
+# 12 below the best are looked at too, and change nothing but by such chances.
 constant("pose_search.c", "HOPELESS", "\n\t12", 0.1, SEARCH + "|" + REFINE)
-constant("pose_search.c", "HOPELESS", "\n\t12", 10, SEARCH + "|" + REFINE)
 constant("pose_search.c", "COARSE_SHARE", "\n\t0.85", 0.1, SEARCH + "|" + REFINE)
-constant("pose_search.c", "COARSE_SHARE", "\n\t0.85", 10, SEARCH + "|" + REFINE)
 constant("pose_search.c", "NEGLIGIBLE", "25", 0.1, SEARCH + "|" + REFINE)
-constant("pose_search.c", "NEGLIGIBLE", "25", 10, SEARCH + "|" + REFINE)
 constant("pose_search.c", "ENOUGH", "\n\t5e-3", 100, SEARCH + "|" + REFINE)
 constant("expectation.c", "LEAST_WIDTH", "0.1", 10, REFINE)
 constant("expectation.c", "LEAST_SIGMA_OFFSET_A", "1.4142", 2, REFINE)

@@ -235,6 +235,51 @@ static void standard_errors_are_what_noise_does(void **state)
 	drop_model(&m);
 }
 
+/* Wherever it starts, it ends at the maximum, well within the standard errors. */
+static void following_ends_at_the_maximum(void **state)
+{
+	(void)state;
+	enum { STARTS = 6 };
+	static const double FAR_RAD = 0.06, FAR_A = 1.2; /* of the starts, per axis */
+	static const double APART = 0.2;                 /* standard errors: a tenth for each end */
+	cyc_rng rng = cyc_rng_make(5, 2, 0);
+	cyc_found_pose first, found;
+	model m;
+	search_room r;
+	double most = 0;
+	make_model(&m);
+	open_search(&r, &m, 1, true);
+	r.spec.rotations = NULL;
+	r.spec.offsets = NULL;
+	for (int i = 0; i < STARTS; i++) {
+		double turn[3], shift[3], w[3];
+		const cyc_pose truth = true_pose();
+		for (int a = 0; a < 3; a++) {
+			turn[a] = FAR_RAD * (2 * cyc_rng_uniform(&rng) - 1);
+			shift[a] = FAR_A * (2 * cyc_rng_uniform(&rng) - 1);
+		}
+		r.start.old.R_tomo_ref =
+			cyc_mat3_mul(truth.R_tomo_ref, cyc_euler_to_matrix(turn[0], turn[1], turn[2]));
+		r.start.old.offset_A = (cyc_vec3){ truth.offset_A.x + shift[0], truth.offset_A.y + shift[1],
+			                               truth.offset_A.z + shift[2] };
+		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		if (i == 0) first = found;
+		cyc_rotation_vector(w,
+		                    cyc_mat3_mul(cyc_mat3_transpose(first.pose.R_tomo_ref), found.pose.R_tomo_ref));
+		const double off[CYC_POSE_PARAMETERS] = { w[0],
+			                                      w[1],
+			                                      w[2],
+			                                      found.pose.offset_A.x - first.pose.offset_A.x,
+			                                      found.pose.offset_A.y - first.pose.offset_A.y,
+			                                      found.pose.offset_A.z - first.pose.offset_A.z };
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) most = fmax(most, fabs(off[k]) / first.error[k]);
+	}
+	print_message("from %d starts: at most %.3f standard errors apart\n", STARTS, most);
+	assert_true(most < APART);
+	close_search(&r);
+	drop_model(&m);
+}
+
 static void same(double a, double b) { assert_true(fabs(a - b) <= 1e-12 * fmax(1, fabs(b))); }
 
 /* Of three series with the same power of the reference: contrasts have the mean 1, noise makes none of them
@@ -317,6 +362,7 @@ int main(void)
 		cmocka_unit_test(what_may_be_right_is_followed),
 		cmocka_unit_test(one_image_does_not_choose),
 		cmocka_unit_test(standard_errors_are_what_noise_does),
+		cmocka_unit_test(following_ends_at_the_maximum),
 		cmocka_unit_test(contrasts_stay_within_bounds),
 		cmocka_unit_test(noise_of_cropped_images_loses_the_oscillation),
 	};
