@@ -243,7 +243,7 @@ static void following_ends_at_the_maximum(void **state)
 	static const double FAR_RAD = 0.06, FAR_A = 1.2; /* of the starts, per axis */
 	static const double APART = 0.2;                 /* standard errors: a tenth for each end */
 	cyc_rng rng = cyc_rng_make(5, 2, 0);
-	cyc_found_pose first, found;
+	cyc_found_pose first = { 0 }, found;
 	model m;
 	search_room r;
 	double most = 0;
