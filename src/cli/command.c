@@ -167,15 +167,6 @@ static void on_broken_pipe(int number)
 
 void cyc_run_minds_closed_pipe(void) { signal(SIGPIPE, on_broken_pipe); }
 
-/* `cyclotomo reconstruct --help | head`: the reader has seen enough, and nothing went wrong. */
-static void on_help_closed(int number)
-{
-	(void)number;
-	_exit(0);
-}
-
-void cyc_help_ends_with_pipe(void) { signal(SIGPIPE, on_help_closed); }
-
 /* Does the command resume an earlier run, by the option of that name? */
 static bool is_resumed(const cyc_run *run)
 {
