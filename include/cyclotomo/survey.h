@@ -38,7 +38,7 @@ typedef struct {
 	double sigma; /**< distance of the two in standard errors, NaN: none */
 	double gain;  /**< log-likelihood of the alternative over that of what is given, NaN: none */
 	char *found, *wanted, *action; /**< for people */
-	bool can_fix;                  /**< cyc_check_options.fix_dir mends it */
+	bool can_fix;                  /**< cyc_check_options.fix_dir corrects it */
 } cyc_finding;
 
 /** Zeroed: empty. */

@@ -46,7 +46,7 @@ static double sign_distance(cyc_measured m) { return fmin(fmax(1 - m.value, 0), 
 
 /* ---------------------------------------------------------------- what the images prove */
 
-/* Every series says so: then the whole geometry may be a mirror image as well. */
+/* All series agree: then the whole geometry may be a mirror image as well. */
 static bool is_hand_wrong(const cyc_series_evidence *e)
 {
 	return isfinite(e->hand.error) && e->hand.value < 0 && sign_distance(e->hand) >= ALARM_SIGMA &&
@@ -271,7 +271,7 @@ static cyc_status add_grey(cyc_finding **out, cyc_check *c, int32_t i)
 	return cyc_check_add(out, c, CYC_FINDING_WARNING, "grey-values", i);
 }
 
-/* Grey values of series against the median of all, from the noise of their images, which is there whatever
+/* Grey values of series against the median of all, from the noise of their images, which exists whatever
  * the map. */
 static cyc_status judge_grey(cyc_check *c)
 {

@@ -37,7 +37,7 @@ typedef struct {
 	bool is_begun;          /**< an earlier run of this key has begun, */
 	struct timespec begun;  /**< at this time: older files are of other images */
 	cyc_extract_selection selection;
-	bool *is_done;   /**< n_particles: files are there already */
+	bool *is_done;   /**< n_particles: files exist already */
 	cyc_share share; /**< which series are extracted */
 	cyc_backend *be;
 	cyc_extract_result *result;

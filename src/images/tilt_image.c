@@ -96,8 +96,8 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
-/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected
- * better than this. */
+/* Fraction of the pixels of an image above which there is a warning: gain and defects of a camera were
+ * corrected better than this. */
 static const double MANY_OUTLIERS = 0.005;
 
 /* Once every image of the series that is used has been read. */
@@ -170,7 +170,7 @@ static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_t
 	if (ts->erase_beads)
 		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny,
 		                              ts->pixel_size_A, state.variance, key));
-	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */
+	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* reported before */
 	ts->n_outliers[i_tilt] = state.n_outliers;
 	ts->n_constant[i_tilt] = state.n_constant;
 	ts->n_beads[i_tilt] = n_beads;

@@ -366,7 +366,7 @@ done:
 	return st;
 }
 
-/* Images are kept as far as there is room beside the refinements; no result depends on it. */
+/* As many images are kept as fit beside the refinements; no result depends on it. */
 static cyc_status plan_memory(job *j, const cyc_tomogram_set *tomograms, const cyc_particle_set *particles)
 {
 	cyc_status st = CYC_OK;

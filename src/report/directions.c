@@ -77,7 +77,7 @@ static int64_t grid_fill(cell_grid *g, const double *rot_rad, const double *tilt
 
 /* ---------------------------------------------------------------- drawing */
 
-/* Steep near zero, so that directions that are rare are told from those that are missing. */
+/* Steep near zero, so that rare directions can be distinguished from missing ones. */
 static cyc__colour colour_of(double share)
 {
 	static const cyc__colour low = { 0.95, 0.95, 0.95 }, high = { 0.03, 0.19, 0.42 };

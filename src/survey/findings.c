@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Of one kind so many are told one by one. */
+/* So many of one kind are reported one by one. */
 enum { TOLD_OF_A_KIND = 3 };
 
 static void finding_deinit(cyc_finding *f)

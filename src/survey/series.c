@@ -43,7 +43,7 @@ done:
 	return st;
 }
 
-/* The two tables that tell the dose of a tilt; and the series against the others. */
+/* The two tables that give the dose of a tilt; and the series against the others. */
 static cyc_status check_doses(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
