@@ -1,6 +1,6 @@
 /**
  * @file base.h
- * What knows nothing of cryo-EM: memory, logging, progress, threads, random numbers, paths.
+ * General utilities, without cryo-EM: memory, logging, progress, threads, random numbers, paths.
  */
 #ifndef CYCLOTOMO_BASE_H
 #define CYCLOTOMO_BASE_H

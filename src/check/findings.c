@@ -1,4 +1,4 @@
-/* What measurements mean: findings. */
+/* From measurements to findings. */
 #include "check/check_internal.h"
 
 #include "cyclotomo/json.h"

@@ -1,6 +1,6 @@
 /**
  * @file series_fit.h
- * What the images of a tilt series say about its metadata, from their ring sums: docs/theory/09-evidence.md.
+ * What the images of a tilt series show about its metadata, from their ring sums: docs/theory/09-evidence.md.
  */
 #ifndef CYC_CHECK_SERIES_FIT_H
 #define CYC_CHECK_SERIES_FIT_H

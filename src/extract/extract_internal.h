@@ -1,5 +1,5 @@
-/** @file extract_internal.h  The parts of the extraction: who is extracted, the passes over the images,
- * volumes, and the files. */
+/** @file extract_internal.h  The parts of the extraction: the selection of particles, the passes over the
+ * images, volumes, and the files. */
 #ifndef CYC_EXTRACT_INTERNAL_H
 #define CYC_EXTRACT_INTERNAL_H
 

@@ -1,4 +1,4 @@
-/* Outlier pixels: docs/theory/01-image-formation.md, "Pixels that are no data". */
+/* Outlier pixels: docs/theory/01-image-formation.md, "Pixels without data". */
 #include "images/outliers.h"
 
 #include "cyclotomo/base.h"

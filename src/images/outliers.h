@@ -1,4 +1,4 @@
-/** @file outliers.h  Pixels of a tilt image that are no data: hot and dead ones, X-ray hits, constant areas.
+/** @file outliers.h  Pixels of a tilt image without data: hot and dead ones, X-ray hits, constant areas.
  */
 #ifndef CYC_OUTLIERS_H
 #define CYC_OUTLIERS_H

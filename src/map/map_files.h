@@ -1,4 +1,4 @@
-/* Maps by name: reading one for a purpose, finding the other half. For src/map and what stands above it. */
+/* Maps by name: reading one for a purpose, finding the other half. For src/map and the modules above it. */
 #ifndef CYC_MAP_MAP_FILES_H
 #define CYC_MAP_MAP_FILES_H
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fontconfig keeps what it has read until the process ends, and the leak checker takes it for lost. */
+/* Fontconfig keeps what it has read until the process ends, and the leak checker reports it. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define CYC_HAS_LEAK_CHECK

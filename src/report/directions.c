@@ -1,4 +1,4 @@
-/* How directions are spread over the sphere, on a map that keeps areas. */
+/* The distribution of directions over the sphere, in an equal-area projection. */
 #include "cyclotomo/report.h"
 #include "report/canvas.h"
 

@@ -1,6 +1,6 @@
 /**
  * @file inputs.h
- * What a run starts from, as found in the project: tables, images, masks, duplicates.
+ * The input of a run, as found in the project: tables, images, masks, duplicates.
  */
 #ifndef CYC_RUN_INPUTS_H
 #define CYC_RUN_INPUTS_H

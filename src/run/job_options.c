@@ -1,4 +1,4 @@
-/* The options of the jobs: what the user gave for each, and what the cycle gives to all alike. */
+/* The options of the jobs: those given by the user for each, and those passed by the cycle to all alike. */
 #include "run/options.h"
 
 /* Of windows that are much larger than the map only what the CTF brings back into the map is wanted. */

@@ -1,6 +1,6 @@
 /**
  * @file sealed.h
- * Records as STAR files of which every byte is known to be as it was written, and pairs as tables in them.
+ * Records as STAR files with a checksum over every byte, and pairs as tables in them.
  */
 #ifndef CYC_RUN_SEALED_H
 #define CYC_RUN_SEALED_H

@@ -1,4 +1,4 @@
-/* Findings: records, and what people and programs read of them. */
+/* Findings: records, and their output for people and programs. */
 #include "cyclotomo/survey.h"
 
 #include <math.h>

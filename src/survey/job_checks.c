@@ -1,4 +1,4 @@
-/* What the checks of several jobs have in common: masks, windows, folders for results. */
+/* Shared by the checks of several jobs: masks, windows, folders for results. */
 #include "cyclotomo/survey.h"
 
 #include <errno.h>

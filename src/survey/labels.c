@@ -1,4 +1,5 @@
-/* Labels of other versions and programs that say something this one needs, and does not read by that name. */
+/* Labels of other versions and programs with information that is needed here, but not read under that name.
+ */
 #include "survey/survey_internal.h"
 
 #include <math.h>

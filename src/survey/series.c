@@ -1,4 +1,4 @@
-/* Tilt series against each other, and their doses against what the tomograms' table says of each tilt. */
+/* Tilt series against each other, and their doses against what the tomograms' table has for each tilt. */
 #include "survey/survey_internal.h"
 
 #include <math.h>

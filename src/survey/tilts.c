@@ -1,4 +1,4 @@
-/* What tilt tables show without any image. */
+/* Checks of tilt tables that need no image. */
 #include "survey/survey_internal.h"
 
 #include "cyclotomo/tilt.h"
