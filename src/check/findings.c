@@ -334,31 +334,23 @@ done:
 
 /* ---------------------------------------------------------------- as text */
 
-static void put_measured(cyc_json *j, const char *key, cyc_measured m)
-{
-	cyc_json_begin_object(j, key);
-	cyc_json_double(j, "value", m.value);
-	cyc_json_double(j, "error", m.error);
-	cyc_json_end_object(j);
-}
-
 static void put_series(cyc_json *j, const cyc_series_evidence *e)
 {
 	cyc_json_begin_object(j, NULL);
 	cyc_json_text(j, "name", e->name);
 	cyc_json_int(j, "particles", e->n_particles);
 	cyc_json_int(j, "images", e->n_images);
-	put_measured(j, "contrast", e->contrast);
-	put_measured(j, "hand", e->hand);
+	cyc_measured_json(j, "contrast", e->contrast);
+	cyc_measured_json(j, "hand", e->hand);
 	cyc_json_double(j, "hand_gain", e->hand_gain);
-	put_measured(j, "dose", e->dose);
+	cyc_measured_json(j, "dose", e->dose);
 	cyc_json_double(j, "dose_gain", e->dose_gain);
-	put_measured(j, "stage", e->stage);
-	put_measured(j, "size", e->stretch);
-	put_measured(j, "log_grey", e->log_grey);
+	cyc_measured_json(j, "stage", e->stage);
+	cyc_measured_json(j, "size", e->stretch);
+	cyc_measured_json(j, "log_grey", e->log_grey);
 	cyc_json_double(j, "noise", e->noise);
 	cyc_json_text(j, "order", e->order);
-	put_measured(j, "order_dose", e->order_dose);
+	cyc_measured_json(j, "order_dose", e->order_dose);
 	cyc_json_end_object(j);
 }
 
@@ -367,7 +359,7 @@ cyc_status cyc_check_json(char **out, const cyc_check_result *r)
 	cyc_status st = CYC_OK;
 	cyc_json j = { 0 };
 	cyc_json_begin_object(&j, NULL);
-	put_measured(&j, "density", r->density);
+	cyc_measured_json(&j, "density", r->density);
 	cyc_json_begin_array(&j, "series");
 	for (int32_t i = 0; i < r->n_series; i++) put_series(&j, &r->series[i]);
 	cyc_json_end_array(&j);
