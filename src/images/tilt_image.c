@@ -94,8 +94,8 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
-/* Fraction of the pixels of an image above which there is a warning: gain and defects of a camera were corrected
- * better than this. */
+/* Fraction of the pixels of an image above which there is a warning: gain and defects of a camera were
+ * corrected better than this. */
 static const double MANY_OUTLIERS = 0.005;
 
 /* Once every image of the series that is used has been read. */
