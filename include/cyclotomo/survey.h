@@ -38,7 +38,7 @@ typedef struct {
 	double sigma; /**< distance of the two in standard errors, NaN: none */
 	double gain;  /**< log-likelihood of the alternative over that of what is given, NaN: none */
 	char *found, *wanted, *action; /**< for people */
-	bool can_fix;                  /**< cyc_check_options.fix_dir mends it */
+	bool can_fix;                  /**< cyc_check_options.fix_dir corrects it */
 } cyc_finding;
 
 /** Zeroed: empty. */
@@ -63,6 +63,7 @@ void cyc_finding_sort(cyc_finding_list *l);
 /** One line: where, what was found and expected, what to do. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_finding_text(char **out, const cyc_finding *f);
 void cyc_finding_json(cyc_json *j, const cyc_finding *f);
+void cyc_measured_json(cyc_json *j, const char *key, cyc_measured m);
 /** Warn of each warning, of many of one kind of the first three and their number. */
 CYC_MUST_CHECK cyc_status cyc_finding_warn(const cyc_finding_list *l);
 /** Raise the first error, with the number of further ones; CYC_OK if there is none. */
@@ -76,6 +77,7 @@ typedef struct {
 	bool skip_images;            /**< look at tables only */
 	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */
 	bool skip_hands;             /**< the caller finds them from the images */
+	bool skip_orientations;      /**< those of the particles are not used, or searched for */
 	double most_pixels;          /**< images that have no more altogether are read as if is_deep */
 	double duplicate_distance_A; /**< particles closer than this are listed twice; 0: not checked */
 	int n_threads;
@@ -91,12 +93,11 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p,
                                              const cyc_survey_options *o);
 /**
- * For jobs: the quick survey, unless the caller has done it (input->is_checked). Warnings are logged.
- * @param[in] skip_images  the job uses none of the tilt images
+ * For jobs: the survey, unless the caller has done it (input->is_checked). Warnings are logged.
  * @return the first error found
  */
 CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input,
-                                             bool skip_images);
+                                             const cyc_survey_options *o);
 
 /**
  * Slope of the stage's angles against the projections' (1 or -1) with the error that the scatter about the

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an
- * extraction. */
+/* What insertion of cropped images needs in addition: of windows that are cropped here, or of the images of
+ * an extraction. */
 typedef struct {
 	cyc_buffer *images;       /* capacity x s x s, one below the other */
 	cyc_buffer *share, *rest; /* of the weights, s x sh */

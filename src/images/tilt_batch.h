@@ -14,8 +14,8 @@ typedef struct {
 	cyc_window_spec window;
 	double binning;
 	double pixel_size_A; /**< of the binned windows */
-	bool listed_frames;  /**< what shows a particle is told by rlnTomoVisibleFrames, where there is such a
-	                        column, not by the margin */
+	bool listed_frames;  /**< images that show a particle are listed by rlnTomoVisibleFrames, where there is
+	                        such a  column, not by the margin */
 	double margin_px;    /**< distance a position must keep from the image border, image px */
 	double partial_margin_px; /**< the same of partial windows; 0: a quarter of the window, so that its middle
 	                             half is inside */

@@ -164,7 +164,7 @@ done:
 	return st;
 }
 
-/* Note a file that is there, and the link by which it is reached, if it is one. */
+/* Note an existing file, and the link by which it is reached, if it is one. */
 static cyc_status list_add(file_list *l, const char *path, const char *name)
 {
 	cyc_status st = CYC_OK;
@@ -190,7 +190,7 @@ static int by_identity(const void *a, const void *b)
 	return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
-/* ---------------------------------------------------------------- what is there already */
+/* ---------------------------------------------------------------- what exists already */
 
 /* Blanks, brackets and stars in a folder's name stand for themselves. */
 static cyc_status escape(char **out, const char *path)
@@ -291,7 +291,9 @@ static cyc_status output_start(char **start, const cyc_output_plan *p)
 	/* The writer of maps takes "map:mrc" for the file "map". */
 	if (kind == CYC_OUTPUT_MASK)
 		CYC_TRY(unless_no_memory(cyc_mrc_split_name(&file, &section, &is_stack, path)));
-	CYC_TRY(cyc_asprintf(start, "%s%s", file ? file : path, KINDS[kind].is_folder ? "/" : ""));
+	size_t n = strlen(path);
+	bool lacks_slash = KINDS[kind].is_folder && (n == 0 || path[n - 1] != '/');
+	CYC_TRY(cyc_asprintf(start, "%s%s", file ? file : path, lacks_slash ? "/" : ""));
 done:
 	cyc_free(path);
 	cyc_free(file);
@@ -383,7 +385,7 @@ done:
 	return st;
 }
 
-/* The table of a series, its images, and what is there already under the name that a new table would get. */
+/* The table of a series, its images, and what exists already under the name that a new table would get. */
 static cyc_status add_table(comparison *c, const char *name)
 {
 	cyc_status st = CYC_OK;
