@@ -48,6 +48,10 @@ double cyc_reserved_addresses(void);
 void cyc_alloc_fail_at(int64_t n);
 /** Allocations made so far by this process; for the fault-injection tests. */
 int64_t cyc_alloc_count(void);
+/** Seconds since some moment in the past, which is the same throughout a process: for durations. */
+double cyc_clock_s(void);
+/** Processor seconds of this process so far, all threads, user and system (getrusage). */
+double cyc_cpu_s(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
 

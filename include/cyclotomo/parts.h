@@ -113,6 +113,24 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options);
 /** The other ranks: their part. */
 CYC_MUST_CHECK cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options);
+/**
+ * Make a job of cyc_NAME_options one whose parts ranks compute: defines cyc_NAME_rank_job, and DEALT for
+ * cyc_parts_on_ranks().
+ * @param run_here  the job by itself: a function of its result, here NULL, and its options
+ */
+#define CYC_DEALT_JOB(NAME, run_here)                                                                        \
+	static cyc_status run_part(const void *options) { return run_here(NULL, options); }                      \
+	static cyc_status run_rank(const void *options);                                                         \
+	static const size_t TEXTS[] = { offsetof(cyc_##NAME##_options, input.root) };                            \
+	const cyc_rank_job cyc_##NAME##_rank_job = { .table = &cyc_##NAME##_table,                               \
+		                                         .size = sizeof(cyc_##NAME##_options),                       \
+		                                         .n_threads = offsetof(cyc_##NAME##_options, n_threads),     \
+		                                         .n_texts = 1,                                               \
+		                                         .texts = TEXTS,                                             \
+		                                         .run = run_rank };                                          \
+	static const cyc_dealt_job DEALT = { &cyc_##NAME##_rank_job, offsetof(cyc_##NAME##_options, part),       \
+		                                 run_part };                                                         \
+	static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
 
 #ifdef __cplusplus
 }

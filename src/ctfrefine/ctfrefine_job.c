@@ -987,18 +987,7 @@ done:
 	return st;
 }
 
-static cyc_status run_part(const void *options) { return run_here(NULL, options); }
-static cyc_status run_rank(const void *options);
-static const size_t TEXTS[] = { offsetof(cyc_ctfrefine_options, input.root) };
-const cyc_rank_job cyc_ctfrefine_rank_job = { .table = &cyc_ctfrefine_table,
-	                                          .size = sizeof(cyc_ctfrefine_options),
-	                                          .n_threads = offsetof(cyc_ctfrefine_options, n_threads),
-	                                          .n_texts = 1,
-	                                          .texts = TEXTS,
-	                                          .run = run_rank };
-static const cyc_dealt_job DEALT = { &cyc_ctfrefine_rank_job, offsetof(cyc_ctfrefine_options, part),
-	                                 run_part };
-static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+CYC_DEALT_JOB(ctfrefine, run_here)
 
 cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
 {

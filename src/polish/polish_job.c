@@ -329,17 +329,7 @@ done:
 	return st;
 }
 
-static cyc_status run_part(const void *options) { return run_here(NULL, options); }
-static cyc_status run_rank(const void *options);
-static const size_t TEXTS[] = { offsetof(cyc_polish_options, input.root) };
-const cyc_rank_job cyc_polish_rank_job = { .table = &cyc_polish_table,
-	                                       .size = sizeof(cyc_polish_options),
-	                                       .n_threads = offsetof(cyc_polish_options, n_threads),
-	                                       .n_texts = 1,
-	                                       .texts = TEXTS,
-	                                       .run = run_rank };
-static const cyc_dealt_job DEALT = { &cyc_polish_rank_job, offsetof(cyc_polish_options, part), run_part };
-static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+CYC_DEALT_JOB(polish, run_here)
 
 cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o)
 {
