@@ -94,6 +94,26 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
 /** Whether this warning was given already. Thread-safe. */
 bool cyc_log_has_warned(const char *text);
+/**
+ * Keep what is logged from here on, warnings and information, whatever the sink's level: for a record of what
+ * is computed meanwhile. Drops what was kept before. Kept texts are not given again by cyc_log_repeat(). One
+ * at a time in a process; memory that is short loses a text.
+ */
+void cyc_log_keep(void);
+void cyc_log_keep_end(void);
+/** What was kept so far, plain bytes; borrowed until something is logged. @param[out] n  0: nothing */
+const char *cyc_log_kept(size_t *n);
+/**
+ * Give kept texts again, each that this process has not given yet; a listener gets all warnings. Bytes that
+ * are not whole texts are ignored.
+ */
+void cyc_log_repeat(const char *kept, size_t n);
+/**
+ * From here to the end, texts (warnings, information) are given once: for a job that runs several times in
+ * one process, and reads the same input each time. Not nested.
+ */
+void cyc_log_once(void);
+void cyc_log_once_end(void);
 /** "s" behind a number that is not 1: "%d iteration%s". */
 #define cyc_plural(n) ((n) > 1 || (n) < 1 ? "s" : "")
 /** An information that is not repeated: nothing if this process has given the same text by it before. */

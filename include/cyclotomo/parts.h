@@ -108,7 +108,8 @@ typedef struct {
 } cyc_dealt_job;
 /**
  * Rank 0, before the job itself: prepare it, and have each rank compute its part; the job then finds all
- * series finished. Nothing is done where there is one rank.
+ * series finished. What was logged meanwhile is not logged again, until cyc_log_once_end(). Nothing is done
+ * where there is one rank.
  */
 CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options);
 /** The other ranks: their part. */

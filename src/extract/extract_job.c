@@ -306,10 +306,13 @@ static cyc_status run_here(cyc_extract_result *result, const cyc_extract_options
 	                           "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
+	/* The part's own record has its log: files of particles have none. */
+	if (cyc_share_is_part(&j.share)) cyc_log_keep();
 	CYC_TRY(extract_all(&j));
 	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.out, j.key));
 	else CYC_TRY(gather(&j));
 done:
+	cyc_log_keep_end();
 	cyc_backend_close(&j.be);
 	cyc__extract_selection_deinit(&j.selection);
 	cyc_free(j.is_done);
@@ -333,5 +336,6 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
 	CYC_TRY(run_here(result, o));
 done:
+	cyc_log_once_end();
 	return st;
 }

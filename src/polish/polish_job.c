@@ -203,12 +203,14 @@ static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *
 	if (found) {
 		CYC_TRY(cyc_tilt_series_open(ts, j->in.root)); /* its image size is part of the geometry */
 	} else {
+		cyc_log_keep();
 		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
 		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 	}
 	/* A part leaves the record; nothing else is needed of it. */
 	if (cyc_share_is_part(&j->share)) cyc_polished_deinit(&j->results[i]);
 done:
+	cyc_log_keep_end();
 	cyc_free(path);
 	return st;
 }
@@ -340,5 +342,6 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
 	CYC_TRY(run_here(result, o));
 done:
+	cyc_log_once_end();
 	return st;
 }

@@ -40,6 +40,7 @@ cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options)
 {
 	cyc_status st = CYC_OK;
 	if (cyc_n_ranks() == 1) return CYC_OK;
+	cyc_log_once();
 	CYC_TRY(run_part(d, options, 0));
 	CYC_TRY(cyc_ranks_begin(d->job, options));
 	st = cyc_ranks_end(run_part(d, options, 1));

@@ -311,6 +311,7 @@ static cyc_status insert_all(job *j)
 	if (weighs_by_noise(j))
 		CYC_TRY(cyc_accumulator_learn_noise(j->accumulator, j->tomograms, j->particles, j->root));
 	CYC_TRY(cyc_accumulator_measure(j->accumulator, j->tomograms, j->particles, j->stacks, j->root));
+	cyc_log_keep();
 	CYC_TRY(take_checkpoints(&in, j));
 	CYC_TRY(insert_own(&in, j));
 	CYC_TRY(add_ranks(&in, j));
@@ -330,6 +331,7 @@ static cyc_status insert_all(job *j)
 		         (long long)(j->result->n_images + j->result->n_images_outside),
 		         j->o->listed_frames ? "they are not listed" : "their window extends beyond the image");
 done:
+	cyc_log_keep_end();
 	insertion_deinit(&in);
 	return st;
 }
