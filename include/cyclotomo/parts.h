@@ -116,7 +116,8 @@ CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void 
 CYC_MUST_CHECK cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options);
 /**
  * Make a job of cyc_NAME_options one whose parts ranks compute: defines cyc_NAME_rank_job, and DEALT for
- * cyc_parts_on_ranks(). `run_here` is the job by itself: a function of its result, here NULL, and its options.
+ * cyc_parts_on_ranks(). `run_here` is the job by itself: a function of its result, here NULL, and its
+ * options.
  */
 #define CYC_DEALT_JOB(NAME, run_here)                                                                        \
 	static cyc_status run_part(const void *options) { return run_here(NULL, options); }                      \
