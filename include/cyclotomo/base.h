@@ -174,6 +174,7 @@ CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task ta
 typedef struct {
 	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
 	double busy_s;    /**< time that threads spent on items of loops, all threads together */
+	double full_s;    /**< wall time in which all threads that a loop was given were at work */
 	int most_threads; /**< of any loop */
 } cyc_thread_usage;
 void cyc_thread_usage_get(cyc_thread_usage *out);

@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "completion.h"
+#include "profile_table.h"
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
@@ -28,6 +29,8 @@ static const cyc_option ROWS[] = {
 	ROW(FLAG, "quiet", is_quiet, .alias = "-q", .help = "Print only warnings and errors."),
 	ROW(FLAG, "verbose", is_verbose, .alias = "-v,-vv",
 	    .help = "Print details, and for errors the places in the source code."),
+	ROW(FLAG, "profile", has_profile,
+	    .help = "At the end, print what the time went into; run.json has it always."),
 	ROW(TEXT, "pipeline-control", pipeline_control, .alias = "--pipeline_control", .unit = "<folder/>",
 	    .help = "Job folder of a RELION pipeline: for exit flags, and RELION_JOB_ABORT_NOW."),
 	ROW(TEXT, "theme", theme, .unit = "<name>", .help = "Accepted and ignored."),
@@ -375,8 +378,9 @@ static void run_deinit(cyc_run *run)
 	*run = (cyc_run){ 0 };
 }
 
-static void log_costs(void)
+static void log_costs(const cyc_common_options *common)
 {
+	if (common->has_profile) cyc_profile_log(common->n_threads);
 	int64_t n_warnings = cyc_log_n_different_warnings();
 	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
 	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cyc_cpu_s(),
@@ -435,7 +439,7 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 		if (st == CYC_OK) st = written;
 		else cyc_error_set(&record);
 	}
-	if (st == CYC_OK && run->has_begun) log_costs();
+	if (st == CYC_OK && run->has_begun) log_costs(run->common);
 	run_deinit(run);
 	return st;
 }

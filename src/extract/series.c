@@ -96,6 +96,7 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
 	w->be = j->be;
+	w->image.reads_ahead = true;
 	CYC_TRY(cyc_buffer_create(&w->ft, j->be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&w->ctf, j->be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->images, j->be, n * edge * edge, sizeof(float)));

@@ -466,6 +466,8 @@ static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_o
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	if (a->options.crop_images) CYC_TRY(create_crop_work(a));
+	/* Scales are often known after the first image. */
+	a->image.reads_ahead = !a->is_measuring;
 	for (int32_t f = 0; f < ts->n_tilts && !has_measured(a); f++) {
 		double scale = ts->tilts[f].scale;
 		CYC_TRY(cyc_cancel_check());

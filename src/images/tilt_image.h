@@ -17,6 +17,10 @@ typedef struct {
 	double
 		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
+	bool
+		reads_ahead; /**< while an image is worked on, the next one of the series that is not excluded is read
+	                    by a thread more, where the backend has several: for passes over all tilts in order */
+	struct cyc_read_ahead *ahead; /**< NULL: nothing was read ahead so far */
 } cyc_tilt_image;
 /**
  * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says

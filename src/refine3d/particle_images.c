@@ -210,6 +210,7 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	s->be = be;
+	s->image.reads_ahead = true;
 	s->coefficients = coefficients;
 	s->spec = *spec;
 	int32_t capacity =
