@@ -100,6 +100,18 @@ CYC_MUST_CHECK cyc_status cyc_parts_exist(bool *found, const char *out);
 CYC_MUST_CHECK cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms,
                                            const cyc_particle_set *set);
 
+/** Tilts first .. end - 1 of a series; none if they are equal. */
+typedef struct {
+	int32_t first, end;
+} cyc_tilt_range;
+/**
+ * Deal tilts to the ranks of this run, for work of which every tilt is done for itself: whole series where
+ * that loads the ranks evenly, else some are divided between two or more.
+ * @param[out] own  of each series the tilts of this rank; n_series. Free with cyc_free()
+ */
+CYC_MUST_CHECK cyc_status cyc_project_deal_tilts(cyc_tilt_range **own, const cyc_tomogram_set *tomograms,
+                                                 const cyc_particle_set *set);
+
 /** A job whose parts the ranks of a run compute, each its own. */
 typedef struct {
 	const cyc_rank_job *job;
