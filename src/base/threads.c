@@ -207,7 +207,7 @@ static bool start_thread(int number)
 	return true;
 }
 
-/* With the lock held: threads 1 .. n, or as many as can be had. */
+/* With the lock held: threads 1 .. n, or as many as are available. */
 static void start_threads(int n)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -188,7 +188,7 @@ static const char *part_of(const cyc_run *run)
 	return NULL;
 }
 
-/* The type label in the job.star that is there already; NULL if there is none. */
+/* The type label in an existing job.star; NULL if there is none. */
 static cyc_status type_of_folder(char **out, const char *job_dir)
 {
 	cyc_status st = CYC_OK;
@@ -197,7 +197,7 @@ static cyc_status type_of_folder(char **out, const char *job_dir)
 	*out = NULL;
 	CYC_TRY(cyc_path_join(&path, job_dir, "job.star"));
 	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK)
-		goto done; /* one that cannot be read is written anew */
+		goto done; /* one that cannot be read is written again */
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, CYC_RLN_JOB_TYPE_LABEL) : NULL;
 	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));

@@ -94,8 +94,8 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
-/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected
- * better than this. */
+/* Fraction of the pixels of an image above which there is a warning: gain and defects of a camera were
+ * corrected better than this. */
 static const double MANY_OUTLIERS = 0.005;
 
 /* Once every image of the series that is used has been read. */
@@ -126,7 +126,7 @@ static void tell_series(const cyc_tilt_series *ts)
 static void tell_image(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_ready_image *image)
 {
 	const cyc_image_state *state = &image->state;
-	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) return; /* told before */
+	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) return; /* reported before */
 	ts->n_outliers[i_tilt] = state->n_outliers;
 	ts->n_constant[i_tilt] = state->n_constant;
 	ts->n_beads[i_tilt] = image->n_beads;

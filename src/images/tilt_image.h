@@ -24,8 +24,8 @@ typedef struct {
 } cyc_tilt_image;
 /**
  * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says
- * otherwise; how many is told once per image and series, in the log and in n_outliers and n_constant of the
- * series.                     (T1.16), (T1.17)
+ * otherwise; their number is reported once per image and series, in the log and in n_outliers and n_constant
+ * of the series.                     (T1.16), (T1.17)
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts,
                                               int32_t i_tilt);
