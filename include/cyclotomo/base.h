@@ -54,6 +54,9 @@ double cyc_clock_s(void);
 double cyc_cpu_s(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
+/** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
+ * would need in a process of its own. */
+void cyc_memory_give_back(void);
 
 /** The most memory that a job will hold at one time, found by walking through what it allocates and frees.
  * Starts zeroed. */

@@ -147,6 +147,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		CYC_TRY(cyc__waiting_write(c, s, &options));
 		goto done;
 	}
+	cyc_memory_give_back();
 	s->seconds = cyc_clock_s() - start;
 	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
 	CYC_TRY(cyc__record_time_write(s, c));

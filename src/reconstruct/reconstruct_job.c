@@ -155,7 +155,8 @@ static cyc_status load(job *j)
 		.root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles
 	};
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
-	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
+	const cyc_survey_options survey = { .skip_images = j->o->from_stacks, .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &j->o->input, &survey));
 	if (!j->particles->has_halves)
 		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be determined",
 		         j->input->particles, CYC_RLN_RANDOM_SUBSET);

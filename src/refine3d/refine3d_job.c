@@ -1,6 +1,7 @@
 /* The job: files in, files out, iteration after iteration. */
 #include "refine3d/refine3d_internal.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "map/map_files.h"
@@ -215,6 +216,12 @@ done:
 	return st;
 }
 
+/* Then the orientations of the input do not matter. */
+static bool searches_all_rotations(const cyc_refine3d_options *o)
+{
+	return !o->no_search && !o->only_judge && o->healpix_order < o->auto_local_order;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -225,7 +232,8 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		                           .mask = o->mask,
 		                           .out_dir = o->out_dir,
 		                           .has_own_box = true,
-		                           .skip_images = o->from_stacks };
+		                           .skip_images = o->from_stacks,
+		                           .skip_orientations = searches_all_rotations(o) };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	j->particles = j->in.particles;
@@ -808,6 +816,7 @@ static cyc_status write_iteration(cyc_refine3d_job *j)
 	if (!cyc_is_first_rank()) return CYC_OK;
 	CYC_TRY(cyc_refine3d_write_iteration(j));
 	CYC_TRY(cyc_refine3d_checkpoint_write(j));
+	cyc_outputs_settle();
 done:
 	return st;
 }

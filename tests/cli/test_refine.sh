@@ -20,7 +20,10 @@ common=(-q --root p --b 40 --crop 32 --sym O --j 2)
 # The set of a reconstruction names the half maps.
 "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask mask_align.mrc --no-search --iterations 2 --o A > out.txt 2> err.txt || { cat err.txt; exit 1; }
 grep -q 'A/run_data.star' out.txt
-[ -e p/A/RELION_JOB_EXIT_SUCCESS ] && [ -e p/A/run.json ] && [ -e p/A/run_class001.mrc ] && [ -e p/A/run_it001_optimiser.star ]
+[ -e p/A/RELION_JOB_EXIT_SUCCESS ]
+[ -e p/A/run.json ]
+[ -e p/A/run_class001.mrc ]
+[ -e p/A/run_it001_optimiser.star ]
 [ ! -e p/A/temp ]
 # What the time went into: always in run.json, and printed where it is asked for.
 "$bin" reconstruct --profile --root p --i optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --j 2 --o P > /dev/null 2> err.txt

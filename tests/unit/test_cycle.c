@@ -964,9 +964,9 @@ static void test_duplicates(void **state)
 	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
 	cyc_status outcome;
 	size_t n = strlen(table);
-	assert_int_equal(
-		cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table),
-		CYC_OK);
+	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2 5 6 7\nTS_1 same 1 0 2 0 1 7 6 5\n\n",
+	                              (int)n - 1, table),
+	                 CYC_OK);
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
@@ -1007,7 +1007,7 @@ static void test_duplicates(void **state)
 	assert_false(is_there("KEPT/particles.star"));
 	cyc_cycle_result_deinit(&r);
 	/* With only one half-set left nothing can be judged. */
-	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n",
+	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1 5 6 7\nTS_1 b 1 3 0 0 2 7 6 5\n\n",
 	                              (int)(strstr(table, "TS_1 TS_1/1") - table), table),
 	                 CYC_OK);
 	put_file("particles.star", text);
