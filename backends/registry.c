@@ -274,7 +274,7 @@ static void note(const char *function, const argument_list *l, double start_s)
 {
 	cyc_profile_row call = { .name = function + strlen("cyc_op_"),
 		                     .rows = l->rows,
-		                     .seconds = cyc_profile_clock() - start_s,
+		                     .seconds = cyc_clock_s() - start_s,
 		                     .work = l->work };
 	for (int i = 0; i < l->n; i++) call.bytes += (double)l->needed[i];
 	cyc_profile_add(&call);
@@ -283,7 +283,7 @@ static void note(const char *function, const argument_list *l, double start_s)
 /* The body of every operation: check, open, call, close, count. */
 #define OPERATE(call)                                                                                        \
 	do {                                                                                                     \
-		double start_s = cyc_profile_clock();                                                                \
+		double start_s = cyc_clock_s();                                                                      \
 		CYC_TRY(begin(be, &l));                                                                              \
 		st = (call);                                                                                         \
 		guard(be, &l, false);                                                                                \

@@ -48,6 +48,10 @@ double cyc_reserved_addresses(void);
 void cyc_alloc_fail_at(int64_t n);
 /** Allocations made so far by this process; for the fault-injection tests. */
 int64_t cyc_alloc_count(void);
+/** Seconds since some moment in the past, which is the same throughout a process: for durations. */
+double cyc_clock_s(void);
+/** Processor seconds of this process so far, all threads, user and system (getrusage). */
+double cyc_cpu_s(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
 /** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
@@ -98,6 +102,26 @@ void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
 void cyc_log_set_transcript(cyc_log_sink listener, void *user);
 /** Whether this warning was given already. Thread-safe. */
 bool cyc_log_has_warned(const char *text);
+/**
+ * Keep what is logged from here on, warnings and information, whatever the sink's level: for a record of what
+ * is computed meanwhile. Drops what was kept before. Kept texts are not given again by cyc_log_repeat(). One
+ * at a time in a process; memory that is short loses a text.
+ */
+void cyc_log_keep(void);
+void cyc_log_keep_end(void);
+/** What was kept so far, plain bytes; borrowed until something is logged. @param[out] n  0: nothing */
+const char *cyc_log_kept(size_t *n);
+/**
+ * Give kept texts again, each that this process has not given yet; a listener gets all warnings. Bytes that
+ * are not whole texts are ignored.
+ */
+void cyc_log_repeat(const char *kept, size_t n);
+/**
+ * From here to the end, texts (warnings, information) are given once: for a job that runs several times in
+ * one process, and reads the same input each time. Not nested.
+ */
+void cyc_log_once(void);
+void cyc_log_once_end(void);
 /** "s" behind a number that is not 1: "%d iteration%s". */
 #define cyc_plural(n) ((n) > 1 || (n) < 1 ? "s" : "")
 /** An information that is not repeated: nothing if this process has given the same text by it before. */

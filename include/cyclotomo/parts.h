@@ -100,6 +100,18 @@ CYC_MUST_CHECK cyc_status cyc_parts_exist(bool *found, const char *out);
 CYC_MUST_CHECK cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms,
                                            const cyc_particle_set *set);
 
+/** Tilts first .. end - 1 of a series; none if they are equal. */
+typedef struct {
+	int32_t first, end;
+} cyc_tilt_range;
+/**
+ * Deal tilts to the ranks of this run, for work of which every tilt is done for itself: whole series where
+ * that loads the ranks evenly, else some are divided between two or more.
+ * @param[out] own  of each series the tilts of this rank; n_series. Free with cyc_free()
+ */
+CYC_MUST_CHECK cyc_status cyc_project_deal_tilts(cyc_tilt_range **own, const cyc_tomogram_set *tomograms,
+                                                 const cyc_particle_set *set);
+
 /** A job whose parts the ranks of a run compute, each its own. */
 typedef struct {
 	const cyc_rank_job *job;
@@ -108,11 +120,30 @@ typedef struct {
 } cyc_dealt_job;
 /**
  * Rank 0, before the job itself: prepare it, and have each rank compute its part; the job then finds all
- * series finished. Nothing is done where there is one rank.
+ * series finished. What was logged meanwhile is not logged again, until cyc_log_once_end(). Nothing is done
+ * where there is one rank.
  */
 CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options);
 /** The other ranks: their part. */
 CYC_MUST_CHECK cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options);
+/**
+ * Make a job of cyc_NAME_options one whose parts ranks compute: defines cyc_NAME_rank_job, and DEALT for
+ * cyc_parts_on_ranks(). `run_here` is the job by itself: a function of its result, here NULL, and its
+ * options.
+ */
+#define CYC_DEALT_JOB(NAME, run_here)                                                                        \
+	static cyc_status run_part(const void *options) { return run_here(NULL, options); }                      \
+	static cyc_status run_rank(const void *options);                                                         \
+	static const size_t TEXTS[] = { offsetof(cyc_##NAME##_options, input.root) };                            \
+	const cyc_rank_job cyc_##NAME##_rank_job = { .table = &cyc_##NAME##_table,                               \
+		                                         .size = sizeof(cyc_##NAME##_options),                       \
+		                                         .n_threads = offsetof(cyc_##NAME##_options, n_threads),     \
+		                                         .n_texts = 1,                                               \
+		                                         .texts = TEXTS,                                             \
+		                                         .run = run_rank };                                          \
+	static const cyc_dealt_job DEALT = { &cyc_##NAME##_rank_job, offsetof(cyc_##NAME##_options, part),       \
+		                                 run_part };                                                         \
+	static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
 
 #ifdef __cplusplus
 }

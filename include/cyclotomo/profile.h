@@ -36,7 +36,5 @@ int cyc_profile_get(cyc_profile_row *rows);
 /** Bytes that this process has read from files, pipes and sockets so far; 0 where the system does not count.
  */
 double cyc_profile_bytes_read(void);
-/** Seconds of a clock that only moves forward, from any start: to measure the time of a call. */
-double cyc_profile_clock(void);
 
 #endif

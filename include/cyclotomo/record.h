@@ -5,7 +5,8 @@
  *
  * A record is a file of parts (arrays) after a header: format, program version, kind, sizes, the key of
  * everything that the parts depend on, and a hash of their bytes. It is used as a whole or not at all: one
- * that is damaged, of another version or of another key is as good as none, with a warning. See
+ * that is damaged, of another version or of another key is as good as none, with a warning. What was logged
+ * while its parts were computed (cyc_log_keep()) is in it, and given again when it is opened. See
  * docs/dev/records.md.
  *
  * Marks of files record whether outputs are unchanged: size and hash of each.

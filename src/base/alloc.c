@@ -9,6 +9,7 @@
 #endif
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <time.h>
 
 static _Atomic int64_t g_count, g_fail_at;
 
@@ -171,6 +172,21 @@ cyc_status cyc_reprintf(char **inout, const char *fmt, ...)
 	cyc_free(*inout);
 	*inout = text;
 	return CYC_OK;
+}
+
+double cyc_clock_s(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double cyc_cpu_s(void)
+{
+	struct rusage u;
+	if (getrusage(RUSAGE_SELF, &u) != 0) return 0;
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+	       1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 }
 
 void cyc_memory_give_back(void)

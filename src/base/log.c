@@ -26,6 +26,15 @@ typedef struct {
 	size_t n, room;
 } text_set;
 static text_set g_warned, g_told;
+static text_set g_once; /* between cyc_log_once() and its end */
+static bool g_is_once;
+
+/* Texts that are kept for a record: level, text, zero. */
+static struct {
+	bool is_on;
+	char *bytes;
+	size_t n, room;
+} g_kept;
 
 static bool has(const text_set *s, uint64_t hash)
 {
@@ -70,11 +79,85 @@ static bool is_heard(cyc_log_level level)
 	return (g_sink && level <= g_level) || (g_transcript && level <= CYC_LOG_INFO);
 }
 
+/* Under the lock. What is kept counts as given, so that a record of this process repeats nothing in it. */
+static void keep(cyc_log_level level, const char *text)
+{
+	size_t length = strlen(text) + 2;
+	if (!g_kept.is_on || (level != CYC_LOG_WARN && level != CYC_LOG_INFO)) return;
+	if (level == CYC_LOG_INFO) (void)is_new(&g_told, text);
+	if (g_kept.n + length > g_kept.room) {
+		size_t room = 2 * (g_kept.n + length);
+		char *larger = realloc(g_kept.bytes, room);
+		if (!larger) return;
+		g_kept.bytes = larger;
+		g_kept.room = room;
+	}
+	g_kept.bytes[g_kept.n] = (char)level;
+	memcpy(g_kept.bytes + g_kept.n + 1, text, length - 1);
+	g_kept.n += length;
+}
+
+void cyc_log_keep(void)
+{
+	pthread_mutex_lock(&g_lock);
+	g_kept.is_on = true;
+	g_kept.n = 0;
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_log_keep_end(void)
+{
+	pthread_mutex_lock(&g_lock);
+	free(g_kept.bytes);
+	memset(&g_kept, 0, sizeof g_kept);
+	pthread_mutex_unlock(&g_lock);
+}
+
+const char *cyc_log_kept(size_t *n)
+{
+	*n = g_kept.is_on ? g_kept.n : 0;
+	return g_kept.bytes;
+}
+
+void cyc_log_repeat(const char *kept, size_t n)
+{
+	pthread_mutex_lock(&g_lock);
+	for (size_t at = 0; at < n;) {
+		cyc_log_level level = (cyc_log_level)kept[at++];
+		const char *text = kept + at, *end = memchr(text, '\0', n - at);
+		if (!end) break;
+		at += (size_t)(end - text) + 1;
+		if (level != CYC_LOG_WARN && level != CYC_LOG_INFO) continue;
+		bool is_first = is_new(level == CYC_LOG_WARN ? &g_warned : &g_told, text);
+		if (is_first) keep(level, text);
+		if (is_first && level == CYC_LOG_WARN) g_n_warnings++;
+		if (is_first) put(level, text);
+		else if (g_listener && level == CYC_LOG_WARN) g_listener(g_listener_user, level, text);
+	}
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_log_once(void)
+{
+	pthread_mutex_lock(&g_lock);
+	g_is_once = true;
+	g_once.n = 0;
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_log_once_end(void)
+{
+	pthread_mutex_lock(&g_lock);
+	free(g_once.hashes);
+	g_once = (text_set){ 0 };
+	g_is_once = false;
+	pthread_mutex_unlock(&g_lock);
+}
+
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
 	bool is_warning = level == CYC_LOG_WARN;
-	if (is_warning) g_n_warnings++;
-	if (!is_warning && !is_heard(level)) return;
+	if (!is_warning && !g_kept.is_on && !is_heard(level)) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
@@ -82,7 +165,11 @@ void cyc_log(cyc_log_level level, const char *fmt, ...)
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
 	if (is_warning) (void)is_new(&g_warned, text);
-	put(level, text);
+	keep(level, text);
+	if (!g_is_once || is_new(&g_once, text)) {
+		if (is_warning) g_n_warnings++;
+		put(level, text);
+	}
 	pthread_mutex_unlock(&g_lock);
 }
 
@@ -98,12 +185,15 @@ void cyc_info_once(const char *fmt, ...)
 {
 	char text[4096];
 	va_list ap;
-	if (!is_heard(CYC_LOG_INFO)) return;
+	if (!g_kept.is_on && !is_heard(CYC_LOG_INFO)) return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	pthread_mutex_lock(&g_lock);
-	if (is_new(&g_told, text)) put(CYC_LOG_INFO, text);
+	if (is_new(&g_told, text)) {
+		keep(CYC_LOG_INFO, text);
+		put(CYC_LOG_INFO, text);
+	}
 	pthread_mutex_unlock(&g_lock);
 }
 

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static pthread_mutex_t g_lock = PTHREAD_MUTEX_INITIALIZER;
 static cyc_profile_row g_rows[CYC_PROFILE_MOST_ROWS];
@@ -58,11 +57,4 @@ double cyc_profile_bytes_read(void)
 	if (fscanf(f, "rchar: %lf", &bytes) != 1) bytes = 0;
 	(void)fclose(f);
 	return bytes;
-}
-
-double cyc_profile_clock(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }

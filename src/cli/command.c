@@ -9,7 +9,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static const char ABORT_FLAG[] = "RELION_JOB_ABORT_NOW";
@@ -382,16 +381,10 @@ static void run_deinit(cyc_run *run)
 
 static void log_costs(const cyc_common_options *common)
 {
-	struct rusage u;
-	double cpu = 0.0;
 	if (common->has_profile) cyc_profile_log(common->n_threads);
-	if (getrusage(RUSAGE_SELF, &u) == 0) {
-		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-		      1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
-	}
 	int64_t n_warnings = cyc_log_n_different_warnings();
 	if (n_warnings > 0) cyc_info("%lld warning%s above", (long long)n_warnings, n_warnings == 1 ? "" : "s");
-	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cpu,
+	cyc_info("done: %.1f s, CPU %.1f s, peak memory %.0f MB", cyc_console_seconds(), cyc_cpu_s(),
 	         (double)cyc_peak_memory_bytes() / 1e6);
 }
 

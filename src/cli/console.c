@@ -3,13 +3,12 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct {
 	const char *command;
-	FILE *talk; /* of what is no warning; NULL: stderr */
-	struct timespec start;
+	FILE *talk;   /* of what is no warning; NULL: stderr */
+	double start; /* by cyc_clock_s() */
 	bool is_terminal, is_verbose, has_bar;
 	/* Progress of one stage. */
 	char what[64];
@@ -17,17 +16,10 @@ static struct {
 	int64_t last_done;
 } g_console;
 
-static double seconds_since(const struct timespec *start)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - start->tv_sec) + 1e-9 * (double)(now.tv_nsec - start->tv_nsec);
-}
-
 static FILE *talk(void) { return g_console.talk ? g_console.talk : stderr; }
 void cyc_console_talk_on(FILE *f) { g_console.talk = f; }
 
-double cyc_console_seconds(void) { return seconds_since(&g_console.start); }
+double cyc_console_seconds(void) { return cyc_clock_s() - g_console.start; }
 bool cyc_console_is_verbose(void) { return g_console.is_verbose; }
 
 void cyc_console_clear(void)
@@ -147,7 +139,7 @@ void cyc_console_begin(const char *command)
 {
 	g_console.command = command;
 	g_console.is_terminal = isatty(STDERR_FILENO) == 1;
-	clock_gettime(CLOCK_MONOTONIC, &g_console.start);
+	g_console.start = cyc_clock_s();
 	cyc_console_set_level(false, false);
 }
 

@@ -9,7 +9,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 
@@ -45,16 +44,11 @@ done:
 
 static void put_costs(cyc_json *j, const cyc_run *run)
 {
-	struct rusage u;
 	cyc_thread_usage threads;
 	cyc_thread_usage_get(&threads);
 	cyc_json_int(j, "threads", run->common->n_threads);
 	cyc_json_double(j, "wall_s", cyc_console_seconds());
-	if (getrusage(RUSAGE_SELF, &u) == 0) {
-		cyc_json_double(j, "cpu_s",
-		                (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-		                    1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
-	}
+	cyc_json_double(j, "cpu_s", cyc_cpu_s());
 	/* Threads that were busy on average: busy_in_loops_s / loops_s; one thread's: the rest of wall_s. */
 	cyc_json_int(j, "most_threads_of_a_loop", threads.most_threads);
 	cyc_json_double(j, "loops_s", threads.loops_s);

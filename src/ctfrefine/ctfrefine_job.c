@@ -566,9 +566,11 @@ static cyc_status refine_all(job *j)
 	CYC_TRY(choose_learning(j));
 	if (j->share.uses_records) CYC_TRY(find_learned(&has_learned, j, learned));
 	if (!has_learned) {
+		cyc_log_keep();
 		CYC_TRY(learn(j));
 		const cyc_ctf_learned now = learned_of(j);
 		CYC_TRY(cyc_ctf_learned_write(learned, &now, j->hash));
+		cyc_log_keep_end();
 	}
 	for (int32_t i = 0; i < n_series; i++) {
 		bool found = false, is_new;
@@ -583,10 +585,13 @@ static cyc_status refine_all(job *j)
 		if (has_learned) CYC_TRY(find_series(&found, j, i));
 		j->share.n_kept += found && j->share.is_own[i];
 		if (found) continue;
+		cyc_log_keep();
 		CYC_TRY(fit_series(j, i));
+		cyc_log_keep_end();
 		cyc_progress("refining", i + 1, n_series);
 	}
 done:
+	cyc_log_keep_end();
 	cyc_free(learned);
 	return st;
 }
@@ -1008,18 +1013,7 @@ done:
 	return st;
 }
 
-static cyc_status run_part(const void *options) { return run_here(NULL, options); }
-static cyc_status run_rank(const void *options);
-static const size_t TEXTS[] = { offsetof(cyc_ctfrefine_options, input.root) };
-const cyc_rank_job cyc_ctfrefine_rank_job = { .table = &cyc_ctfrefine_table,
-	                                          .size = sizeof(cyc_ctfrefine_options),
-	                                          .n_threads = offsetof(cyc_ctfrefine_options, n_threads),
-	                                          .n_texts = 1,
-	                                          .texts = TEXTS,
-	                                          .run = run_rank };
-static const cyc_dealt_job DEALT = { &cyc_ctfrefine_rank_job, offsetof(cyc_ctfrefine_options, part),
-	                                 run_part };
-static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+CYC_DEALT_JOB(ctfrefine, run_here)
 
 cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
 {
@@ -1030,5 +1024,6 @@ cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_o
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
 	CYC_TRY(run_here(result, o));
 done:
+	cyc_log_once_end();
 	return st;
 }

@@ -15,7 +15,6 @@
 #include <math.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run,
@@ -39,13 +38,6 @@ void cyc_cycle_result_deinit(cyc_cycle_result *r)
 }
 
 /* ---------------------------------------------------------------- a step */
-
-static double now_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* What a step starts from: the run's inputs, or what the steps before it left. */
 static uint64_t state_of(const cyc__cycle *c, const char *set)
@@ -155,7 +147,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	cyc_status st = CYC_OK;
 	char *dir = NULL;
 	cyc__job_options options;
-	double start = now_s();
+	double start = cyc_clock_s();
 	cyc__kind_work_of(s->kind)->options(&options, s, c);
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	remove_leftovers(dir);
@@ -175,7 +167,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		goto done;
 	}
 	cyc_memory_give_back();
-	s->seconds = now_s() - start;
+	s->seconds = cyc_clock_s() - start;
 	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
 	CYC_TRY(cyc__record_time_write(s, c));
 	CYC_TRY(cyc_job_end(dir, CYC_OK));

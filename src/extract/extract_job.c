@@ -307,10 +307,13 @@ static cyc_status run_here(cyc_extract_result *result, const cyc_extract_options
 	                           "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
+	/* The part's own record has its log: files of particles have none. */
+	if (cyc_share_is_part(&j.share)) cyc_log_keep();
 	CYC_TRY(extract_all(&j));
 	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.out, j.key));
 	else CYC_TRY(gather(&j));
 done:
+	cyc_log_keep_end();
 	cyc_backend_close(&j.be);
 	cyc__extract_selection_deinit(&j.selection);
 	cyc_free(j.is_done);
@@ -324,17 +327,7 @@ done:
 	return st;
 }
 
-static cyc_status run_part(const void *options) { return run_here(NULL, options); }
-static cyc_status run_rank(const void *options);
-static const size_t TEXTS[] = { offsetof(cyc_extract_options, input.root) };
-const cyc_rank_job cyc_extract_rank_job = { .table = &cyc_extract_table,
-	                                        .size = sizeof(cyc_extract_options),
-	                                        .n_threads = offsetof(cyc_extract_options, n_threads),
-	                                        .n_texts = 1,
-	                                        .texts = TEXTS,
-	                                        .run = run_rank };
-static const cyc_dealt_job DEALT = { &cyc_extract_rank_job, offsetof(cyc_extract_options, part), run_part };
-static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+CYC_DEALT_JOB(extract, run_here)
 
 cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *o)
 {
@@ -344,5 +337,6 @@ cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
 	CYC_TRY(run_here(result, o));
 done:
+	cyc_log_once_end();
 	return st;
 }

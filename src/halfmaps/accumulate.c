@@ -43,9 +43,12 @@ struct cyc_accumulator {
 	crop_work crop;
 	cyc_noise_weights noise; /* gain NULL: all images count alike */
 	cyc_frame_share frame;
-	int32_t frame_tilt;  /* whose frame that is; -1: none yet */
-	double image_weight; /* u of the present image (T2.9) */
+	int32_t frame_tilt;        /* whose frame that is; -1: none yet */
+	double image_weight;       /* u of the present image (T2.9) */
+	const cyc_tilt_range *own; /* by series, NULL: all tilts */
 };
+
+void cyc_accumulator_set_tilts(cyc_accumulator *a, const cyc_tilt_range *own) { a->own = own; }
 
 static size_t bytes_per_particle(int32_t s)
 {
@@ -462,13 +465,15 @@ static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_o
 {
 	cyc_status st = CYC_OK;
 	bool *used = NULL;
+	const cyc_tilt_range all = { 0, ts->n_tilts }, own = a->own && !a->is_measuring ? a->own[i_series] : all;
+	if (own.first == own.end) return CYC_OK;
 	CYC_TRY(cyc_tilt_series_open_for(ts, root, a->box.window.box_px));
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	if (a->options.crop_images) CYC_TRY(create_crop_work(a));
 	/* Scales are often known after the first image. */
 	a->image.reads_ahead = !a->is_measuring;
-	for (int32_t f = 0; f < ts->n_tilts && !has_measured(a); f++) {
+	for (int32_t f = own.first; f < own.end && !has_measured(a); f++) {
 		double scale = ts->tilts[f].scale;
 		CYC_TRY(cyc_cancel_check());
 		if (scale == 0) continue;

@@ -2,6 +2,7 @@
 #ifndef CYC_ACCUMULATE_H
 #define CYC_ACCUMULATE_H
 
+#include "cyclotomo/parts.h"
 #include "cyclotomo/stacks.h"
 #include "halfmaps/sums.h"
 #include "images/tilt_batch.h"
@@ -57,6 +58,9 @@ CYC_MUST_CHECK cyc_status cyc_accumulator_measure(cyc_accumulator *a, cyc_tomogr
 CYC_MUST_CHECK cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
                                               cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                               const cyc_stacks *stacks, int32_t i_series, const char *root);
+/** From here on cyc_accumulator_add() adds these tilts alone, of tilt images: `own` by series, borrowed;
+ * NULL: all. */
+void cyc_accumulator_set_tilts(cyc_accumulator *a, const cyc_tilt_range *own);
 /** Bytes of the work memory: windows of S px, box s. The sums come on top. */
 double cyc_accumulator_work_bytes(const cyc_project_size *project, int32_t s, int32_t S, bool crops_images,
                                   int n_threads);

@@ -203,12 +203,14 @@ static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *
 	if (found) {
 		CYC_TRY(cyc_tilt_series_open(ts, j->in.root)); /* its image size is part of the geometry */
 	} else {
+		cyc_log_keep();
 		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
 		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 	}
 	/* A part leaves the record; nothing else is needed of it. */
 	if (cyc_share_is_part(&j->share)) cyc_polished_deinit(&j->results[i]);
 done:
+	cyc_log_keep_end();
 	cyc_free(path);
 	return st;
 }
@@ -329,17 +331,7 @@ done:
 	return st;
 }
 
-static cyc_status run_part(const void *options) { return run_here(NULL, options); }
-static cyc_status run_rank(const void *options);
-static const size_t TEXTS[] = { offsetof(cyc_polish_options, input.root) };
-const cyc_rank_job cyc_polish_rank_job = { .table = &cyc_polish_table,
-	                                       .size = sizeof(cyc_polish_options),
-	                                       .n_threads = offsetof(cyc_polish_options, n_threads),
-	                                       .n_texts = 1,
-	                                       .texts = TEXTS,
-	                                       .run = run_rank };
-static const cyc_dealt_job DEALT = { &cyc_polish_rank_job, offsetof(cyc_polish_options, part), run_part };
-static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+CYC_DEALT_JOB(polish, run_here)
 
 cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o)
 {
@@ -350,5 +342,6 @@ cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
 	CYC_TRY(run_here(result, o));
 done:
+	cyc_log_once_end();
 	return st;
 }

@@ -10,7 +10,8 @@
 #include <xxhash.h>
 
 static const char MAGIC[8] = "cycrec\r\n"; /* "\r\n": a transfer as text damages it at once */
-enum { FORMAT = 1, BYTE_ORDER_MARK = 0x01020304 };
+/* The last part of every file is what was logged while the others were computed. */
+enum { FORMAT = 2, BYTE_ORDER_MARK = 0x01020304, MOST_ROWS = CYC_RECORD_MAX_PARTS + 1 };
 
 /* Without padding: every byte is written, and hashed. */
 typedef struct {
@@ -28,8 +29,8 @@ struct cyc_record {
 	char *path;
 	int fd;
 	header h;
-	table_row table[CYC_RECORD_MAX_PARTS];
-	int64_t offset[CYC_RECORD_MAX_PARTS];
+	table_row table[MOST_ROWS];
+	int64_t offset[MOST_ROWS];
 };
 
 static uint64_t hash_header(const header *h, const table_row *table)
@@ -46,25 +47,22 @@ static cyc_status hash_parts(uint64_t *hash, const cyc_record_part *parts, int32
 	XXH3_state_t *state = XXH3_createState();
 	CYC_CHECK(state, CYC_E_NOMEM, "not enough memory for a hash");
 	XXH3_64bits_reset_withSeed(state, CYC_HASH_INIT);
-	for (int32_t i = 0; i < n; i++) {
+	for (int32_t i = 0; i < n; i++)
 		if (parts[i].size * parts[i].count > 0)
 			XXH3_64bits_update(state, parts[i].data, parts[i].size * parts[i].count);
-	}
 	*hash = XXH3_64bits_digest(state);
 done:
 	XXH3_freeState(state);
 	return st;
 }
 
-cyc_status cyc_record_write(const char *path, const char *kind, uint64_t key, const cyc_record_part *parts,
+static cyc_status write_all(const char *path, const char *kind, uint64_t key, const cyc_record_part *parts,
                             int32_t n_parts)
 {
 	cyc_status st = CYC_OK;
 	cyc_outfile o = { 0 };
-	table_row table[CYC_RECORD_MAX_PARTS];
+	table_row table[MOST_ROWS];
 	header h;
-	CYC_CHECK(n_parts >= 0 && n_parts <= CYC_RECORD_MAX_PARTS && strlen(kind) < sizeof h.kind, CYC_E_INTERNAL,
-	          "'%s': a record of %d parts", path, n_parts);
 	memset(&h, 0, sizeof h);
 	memcpy(h.magic, MAGIC, sizeof h.magic);
 	h.format = FORMAT;
@@ -93,6 +91,22 @@ done:
 	return st;
 }
 
+cyc_status cyc_record_write(const char *path, const char *kind, uint64_t key, const cyc_record_part *parts,
+                            int32_t n_parts)
+{
+	cyc_status st = CYC_OK;
+	cyc_record_part all[MOST_ROWS];
+	size_t n_kept;
+	CYC_CHECK(n_parts >= 0 && n_parts <= CYC_RECORD_MAX_PARTS && strlen(kind) < sizeof((header *)0)->kind,
+	          CYC_E_INTERNAL, "'%s': a record of %d parts", path, n_parts);
+	for (int32_t i = 0; i < n_parts; i++) all[i] = parts[i];
+	const char *kept = cyc_log_kept(&n_kept);
+	all[n_parts] = (cyc_record_part){ kept, 1, n_kept };
+	CYC_TRY(write_all(path, kind, key, all, n_parts + 1));
+done:
+	return st;
+}
+
 /* ---------------------------------------------------------------- reading */
 
 static bool read_exactly(int fd, void *data, size_t n, int64_t offset)
@@ -118,7 +132,7 @@ static const char *fault_of_header(cyc_record *r, const char *kind)
 	if (!read_exactly(r->fd, h, sizeof *h, 0)) return "is truncated";
 	if (memcmp(h->magic, MAGIC, sizeof h->magic) != 0)
 		return "is not a record of this version of the program";
-	if (h->n_parts > CYC_RECORD_MAX_PARTS) return "is damaged";
+	if (h->n_parts < 1 || h->n_parts > MOST_ROWS) return "is damaged";
 	if (!read_exactly(r->fd, r->table, (size_t)h->n_parts * sizeof *r->table, sizeof *h))
 		return "is truncated";
 	/* The header is trusted only from here on. */
@@ -173,6 +187,21 @@ static cyc_status forgive(cyc_status st)
 	return CYC_OK;
 }
 
+static cyc_status repeat_log(const cyc_record *r)
+{
+	cyc_status st = CYC_OK;
+	uint64_t last = r->h.n_parts - 1;
+	size_t n = r->table[last].size * r->table[last].count;
+	char *kept = NULL;
+	if (n == 0) return CYC_OK;
+	CYC_TRY(cyc_alloc(&kept, n, 1));
+	/* Without it no result is other. */
+	if (read_exactly(r->fd, kept, n, r->offset[last])) cyc_log_repeat(kept, n);
+done:
+	cyc_free(kept);
+	return st;
+}
+
 cyc_status cyc_record_open(cyc_record **out, const char *path, const char *kind, uint64_t key,
                            const char *consequence, int64_t *n_other)
 {
@@ -200,6 +229,7 @@ cyc_status cyc_record_open(cyc_record **out, const char *path, const char *kind,
 		cyc_warn("'%s' %s and is not used; %s", path, fault, consequence);
 		goto done;
 	}
+	CYC_TRY(repeat_log(r));
 	*out = r;
 	r = NULL;
 done:
@@ -209,13 +239,13 @@ done:
 
 size_t cyc_record_count(const cyc_record *r, int32_t i, size_t size)
 {
-	if (i < 0 || (uint64_t)i >= r->h.n_parts || r->table[i].size != size) return 0;
+	if (i < 0 || (uint64_t)i >= r->h.n_parts - 1 || r->table[i].size != size) return 0;
 	return (size_t)r->table[i].count;
 }
 
 bool cyc_record_has(const cyc_record *r, int32_t i, size_t size, size_t count)
 {
-	return i >= 0 && (uint64_t)i < r->h.n_parts && r->table[i].size == size && r->table[i].count == count;
+	return i >= 0 && (uint64_t)i < r->h.n_parts - 1 && r->table[i].size == size && r->table[i].count == count;
 }
 
 cyc_status cyc_record_read(const cyc_record *r, int32_t i, void *data, size_t size, size_t count)

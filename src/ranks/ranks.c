@@ -4,9 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 /* What ranks are about to do together. */
 typedef enum { OP_BEGIN = 1, OP_LEAVE, OP_END, OP_SUM, OP_BROADCAST, OP_SHARE } operation;
@@ -39,13 +37,6 @@ const cyc_rank_report *cyc_ranks_reports(int *n)
 {
 	*n = g.has_reports ? g.t.size : 0;
 	return g.reports;
-}
-
-static double now_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* ---------------------------------------------------------------- joining */
@@ -175,10 +166,10 @@ static cyc_status spread_error(int from)
 static cyc_status meet(operation op, cyc_status own, uint64_t n_bytes)
 {
 	const header h = { (int32_t)op, (int32_t)own, n_bytes };
-	double start = now_s();
+	double start = cyc_clock_s();
 	if (g.is_gone) return own != CYC_OK ? own : transport_failed();
 	int code = g.t.gather(&g.t, g.headers, &h, sizeof h);
-	if (g.has_begun) g.waited_s += now_s() - start; /* not between jobs */
+	if (g.has_begun) g.waited_s += cyc_clock_s() - start; /* not between jobs */
 	if (code) return transport_failed();
 	for (int r = 0; r < g.t.size; r++)
 		if (g.headers[r].status != CYC_OK) return spread_error(r);
@@ -379,19 +370,16 @@ done:
 /* What every rank did, to all. */
 static cyc_status gather_reports(void)
 {
-	cyc_rank_report own = { .waited_s = g.waited_s,
+	cyc_rank_report own = { .cpu_s = cyc_cpu_s(),
+		                    .waited_s = g.waited_s,
 		                    .sent_bytes = g.sent_bytes,
 		                    .peak_memory_bytes = cyc_peak_memory_bytes() };
 	cyc_thread_usage threads;
 	struct utsname host;
-	struct rusage u;
 	cyc_thread_usage_get(&threads);
 	own.n_threads = threads.most_threads;
 	own.busy_s = threads.busy_s;
 	if (uname(&host) == 0) snprintf(own.host, sizeof own.host, "%s", host.nodename);
-	if (getrusage(RUSAGE_SELF, &u) == 0)
-		own.cpu_s = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
-		            1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
 	if (g.t.gather(&g.t, g.reports, &own, sizeof own)) return transport_failed();
 	g.has_reports = true;
 	return CYC_OK;

@@ -13,7 +13,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 void cyc_reconstruct_options_default(cyc_reconstruct_options *o)
 {
@@ -205,13 +204,6 @@ done:
 	return st;
 }
 
-static double seconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Tilt series of this rank, and what is in its sums. */
 typedef struct {
 	int32_t *owner;
@@ -233,7 +225,7 @@ static cyc_status insertion_init(insertion *in, const job *j)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = j->tomograms->n_series;
-	*in = (insertion){ .state.n_series = n, .last_backup = seconds() };
+	*in = (insertion){ .state.n_series = n, .last_backup = cyc_clock_s() };
 	CYC_TRY(cyc_path_join(&in->folder, j->out, "temp"));
 	CYC_TRY(cyc_sums_checkpoint_path(&in->path, in->folder, cyc_rank()));
 	CYC_TRY(hash_inputs(&in->hash, j));
@@ -286,9 +278,10 @@ static cyc_status insert_own(insertion *in, job *j)
 		s->is_done[i] = true;
 		n_done += count;
 		cyc_progress("inserting particles", n_done, n_all);
-		if (!j->o->no_backup && n_done < n_all && seconds() - in->last_backup >= j->o->backup_interval_s) {
+		if (!j->o->no_backup && n_done < n_all &&
+		    cyc_clock_s() - in->last_backup >= j->o->backup_interval_s) {
 			CYC_TRY(cyc_sums_checkpoint_write(in->path, s, j->sums, in->hash));
-			in->last_backup = seconds();
+			in->last_backup = cyc_clock_s();
 		}
 	}
 done:
@@ -318,6 +311,7 @@ static cyc_status insert_all(job *j)
 	if (weighs_by_noise(j))
 		CYC_TRY(cyc_accumulator_learn_noise(j->accumulator, j->tomograms, j->particles, j->root));
 	CYC_TRY(cyc_accumulator_measure(j->accumulator, j->tomograms, j->particles, j->stacks, j->root));
+	cyc_log_keep();
 	CYC_TRY(take_checkpoints(&in, j));
 	CYC_TRY(insert_own(&in, j));
 	CYC_TRY(add_ranks(&in, j));
@@ -337,6 +331,7 @@ static cyc_status insert_all(job *j)
 		         (long long)(j->result->n_images + j->result->n_images_outside),
 		         j->o->listed_frames ? "they are not listed" : "their window extends beyond the image");
 done:
+	cyc_log_keep_end();
 	insertion_deinit(&in);
 	return st;
 }

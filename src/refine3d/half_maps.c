@@ -157,19 +157,24 @@ cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_
 	cyc_accumulator *a = NULL;
 	int64_t n_images = 0, n_outside = 0;
 	int32_t *owner = NULL;
+	cyc_tilt_range *own = NULL;
 	cyc_accumulator_options o;
 	cyc_box box = *spec->box;
 	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_accumulator_create(&a, spec->be, &box, &o, sums));
 	CYC_TRY(cyc_accumulator_measure(a, tomograms, set, spec->stacks, root));
 	CYC_TRY(cyc_project_deal(&owner, tomograms, set));
+	CYC_TRY(cyc_project_deal_tilts(&own, tomograms, set));
+	/* Images of an extraction lie by particles. */
+	if (!spec->stacks) cyc_accumulator_set_tilts(a, own);
 	for (int32_t i = 0; i < tomograms->n_series; i++)
-		if (owner[i] == cyc_rank())
+		if (!spec->stacks || owner[i] == cyc_rank())
 			CYC_TRY(cyc_accumulator_add(a, &n_images, &n_outside, tomograms, set, spec->stacks, i, root));
 	CYC_TRY(cyc_sums_add_ranks(sums->sums));
 	if (sums->rest) CYC_TRY(cyc_sums_add_ranks(sums->rest));
 done:
 	cyc_free(owner);
+	cyc_free(own);
 	cyc_accumulator_destroy(&a);
 	return st;
 }

@@ -32,10 +32,10 @@ struct cyc__progress {
 	double stage_started;
 };
 
-static double now_s(clockid_t clock)
+static double unix_s(void)
 {
 	struct timespec t;
-	clock_gettime(clock, &t);
+	clock_gettime(CLOCK_REALTIME, &t);
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -84,7 +84,7 @@ static bool is_ahead(const cyc__progress *p, int32_t i)
 static double step_left_s(const cyc__progress *p)
 {
 	const cyc__cycle *c = p->c;
-	double now = now_s(CLOCK_MONOTONIC), elapsed = now - p->step_started, of_stage = 0;
+	double now = cyc_clock_s(), elapsed = now - p->step_started, of_stage = 0;
 	if (!p->is_at_work || c->n_steps == 0) return 0;
 	if (p->n_total > 0 && p->n_done > 0)
 		of_stage = (now - p->stage_started) * (double)(p->n_total - p->n_done) / (double)p->n_done;
@@ -98,7 +98,7 @@ void cyc__progress_look(cyc__progress_view *out, const cyc__progress *p)
 	*out = (cyc__progress_view){ .state = p->state,
 		                         .message = p->message,
 		                         .started = p->started_unix,
-		                         .now = now_s(CLOCK_REALTIME),
+		                         .now = unix_s(),
 		                         .n_plan = p->n_plan,
 		                         .i_step = c->n_steps,
 		                         .is_at_work = p->is_at_work,
@@ -169,7 +169,7 @@ static cyc_status fill_general(cyc_star_block *b, const cyc__progress *p)
 		{ CYC_OWN_DONE, (double)p->n_done },
 		{ CYC_OWN_TOTAL, (double)p->n_total },
 		{ CYC_OWN_PROCESS, (double)getpid() },
-		{ CYC_OWN_STAGE_SECONDS, p->n_total > 0 ? now_s(CLOCK_MONOTONIC) - p->stage_started : 0 },
+		{ CYC_OWN_STAGE_SECONDS, p->n_total > 0 ? cyc_clock_s() - p->stage_started : 0 },
 	};
 	snprintf(started, sizeof started, "%.0f", v.started);
 	snprintf(now, sizeof now, "%.0f", v.now);
@@ -227,7 +227,7 @@ static void write_quietly(cyc__progress *p)
 	cyc_error record = *cyc_error_get();
 	if (write_file(p) != CYC_OK) unlink(p->new_path);
 	cyc_error_set(&record);
-	p->last_written = now_s(CLOCK_MONOTONIC);
+	p->last_written = cyc_clock_s();
 }
 
 /* ---------------------------------------------------------------- following */
@@ -251,7 +251,7 @@ static void tell_console(const cyc__progress *p)
 static void on_progress(void *user, const char *what, int64_t n_done, int64_t n_total)
 {
 	cyc__progress *p = user;
-	double now = now_s(CLOCK_MONOTONIC);
+	double now = cyc_clock_s();
 	pthread_mutex_lock(&p->lock);
 	if (strncmp(p->what, what, sizeof p->what - 1) != 0 || n_done < p->n_done) {
 		snprintf(p->what, sizeof p->what, "%s", what);
@@ -272,8 +272,8 @@ cyc_status cyc__progress_create(cyc__progress **out, const cyc__cycle *c)
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->c = c;
 	pthread_mutex_init(&p->lock, NULL);
-	p->started = now_s(CLOCK_MONOTONIC);
-	p->started_unix = now_s(CLOCK_REALTIME);
+	p->started = cyc_clock_s();
+	p->started_unix = unix_s();
 	CYC_TRY(cyc__plan_steps(&p->plan, &p->n_plan, c->o));
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, c->o->out_dir));
 	CYC_TRY(cyc_path_join(&p->path, dir, CYC__PROGRESS_FILE));
@@ -307,7 +307,7 @@ void cyc__progress_begin_step(cyc__progress *p)
 	if (!p) return;
 	pthread_mutex_lock(&p->lock);
 	p->is_at_work = true;
-	p->step_started = p->stage_started = now_s(CLOCK_MONOTONIC);
+	p->step_started = p->stage_started = cyc_clock_s();
 	p->n_done = p->n_total = 0;
 	p->what[0] = '\0';
 	write_quietly(p);

@@ -138,6 +138,33 @@ results parts_groups >found
 diff wanted found || fail "parts change what a rare optics group learns"
 grep -q '^ *2 *even' p/whole_groups/aberrations.star || fail "nothing is known of the rare group"
 
+# What was logged about the tilt series is in the log of the run that takes their results, each once: of parts, and of a run that was
+# interrupted.
+for image in $(find p/frames p/tilt_series -name '*.mrc' | sort | awk 'NR % 11 == 3'); do
+	size=$(stat -c %s "$image")
+	truncate -s 1024 "$image" && truncate -s "$size" "$image"
+done
+texts() { sed 's/^\[[^]]*\] //' log | grep -E 'tilt series TS|estimated errors' | grep -v -e '^error' | LC_ALL=C sort; }
+said() { texts >"$1"; [ -z "$(grep warning "$1" | uniq -d)" ] || fail "$1: warnings twice: $(uniq -d <"$1")"; }
+for kind in aberrations polish extract; do
+	run $kind noisy_$kind --j 2 >/dev/null 2>log || fail "$kind of constant images"
+	said wanted
+	[ "$(grep -c 'row.*constant' wanted)" -gt 3 ] || fail "$kind: constant images are not warned about"
+	for k in 3 1 2; do run $kind "noisy_parts_$kind" --part $k/3 --j 1 >/dev/null 2>log || fail "$kind of constant images, part $k/3"; done
+	run $kind "noisy_parts_$kind" >/dev/null 2>log || fail "$kind of constant images: gathering"
+	said found
+	diff wanted found || fail "$kind: another log with parts"
+	CYCLOTOMO_PROCESSES=3 run $kind "noisy_ranks_$kind" --j 1 >/dev/null 2>log || fail "$kind of constant images on 3 ranks"
+	said found
+	diff <(grep warning wanted) <(grep warning found) || fail "$kind: other warnings with ranks"
+done
+kill_at_line KILL 1 -e 'TS_05: held-out' "$cyclotomo" polish "${with[@]}" ${arguments[polish]} --o noisy_killed/ --j 1
+run polish noisy_polish >/dev/null 2>log || fail "polish of constant images again"
+said wanted
+run polish noisy_killed --resume >/dev/null 2>log || fail "resuming a polish of constant images"
+said found
+diff wanted found || fail "another log after a resume"
+
 for text in 3/2 -1/2 a/b 1 1/0 1/ /2 1/2/3 0x1/2 1/99999; do
 	rc=0
 	run polish bad --part "$text" >/dev/null 2>log || rc=$?

@@ -27,10 +27,12 @@ results whole >wanted
 "$tools/slurm_cluster.sh" start "$work/cluster" "$work" >log 2>&1 || fail "the cluster does not start: $(cat log)"
 export SLURM_CONF=$work/cluster/slurm.conf
 
-submit() { # PROJECT
-	rm -rf "$1"
-	cp -r project "$1"
-	"$cyclotomo" slurm --root "$1" "${options[@]}" --parts 3 --cpus 1 --submit >out 2>log || fail "submitting"
+submit() { # PROJECT [OPTIONS...]
+	local project=$1
+	shift
+	rm -rf "$project"
+	cp -r project "$project"
+	"$cyclotomo" slurm --root "$project" "${options[@]}" --parts 3 --cpus 1 "$@" --submit >out 2>log || fail "submitting"
 	grep -q '02_polish_1 *array' out || fail "no array of parts: $(cat out)"
 }
 # Wait until the command holds.
@@ -72,6 +74,20 @@ grep -q '4 of 4\|3 of 3 parts have finished' plain/Cycle/slurm/03_*.log || fail 
 "$cyclotomo" slurm --root plain --o Cycle/ --status >out 2>log || fail "--status at the end"
 grep -q 'plain/Cycle/: finished' out || fail "--status at the end: $(cat out)"
 
+# The jobs between the arrays as two ranks on two nodes, by MPI; one of them is queued again while it runs.
+ranks="jobs between arrays by MPI not tried: no pmix in Slurm, or no plug-in for MPI"
+if srun --mpi=list 2>&1 | grep -qw pmix && [ -e "$(dirname "$cyclotomo")/libcyclotomo_mpi.so" ]; then
+	submit ranks --nodes 2 --launcher 'srun --mpi=pmix'
+	wait_for 100 "the job of two ranks does not start" runs 05_after
+	sleep 1
+	scontrol requeue "$(awk 'NR == 5 { print $1 }' ranks/Cycle/slurm/jobs)" || fail "a job of two ranks cannot be queued again"
+	wait_for 400 "the jobs of two ranks do not end" queue_is_empty
+	has_same ranks
+	grep -q 'start 1$' ranks/Cycle/slurm/05_after_*.log || fail "the job of two ranks was not started again"
+	[ "$(grep -o '"host": "n[12]"' ranks/Cycle/run.json | sort -u | wc -l)" = 2 ] || fail "the last job was not shared by two nodes"
+	ranks="jobs between arrays by MPI on both nodes"
+fi
+
 # A job that is queued again while it runs: what preemption and the time limit do.
 submit "requeued here"
 wait_for 60 "the first job does not start" runs 01_start
@@ -102,4 +118,4 @@ for ((kill = 0; kill < kills; kill++)); do
 	"$tools/slurm_cluster.sh" node "$work/cluster" "$node"
 	wait_for 60 "node $node does not come back" sh -c "sinfo -h -N -o '%N %T' | grep -qx '$node idle'"
 done
-echo "Slurm: the same bits in one process, as jobs on two nodes, queued again, and after $kills dead node(s)"
+echo "Slurm: the same bits in one process, as jobs on two nodes, queued again, and after $kills dead node(s); $ranks"

@@ -333,12 +333,54 @@ static void marks(void **state)
 	assert_int_equal(m.n, 0);
 }
 
+static int g_n_heard;
+static void hear(void *user, cyc_log_level level, const char *text)
+{
+	(void)user, (void)level, (void)text;
+	g_n_heard++;
+}
+
+/* What was logged while a record was made is in it. Opening gives it again: to a process that has not given
+ * it yet, and to a listener in any case. */
+static void log_of_record(void **state)
+{
+	(void)state;
+	static const char KEPT[] = "\1the image is dark\0\1the image is bright\0\1cut of";
+	const char *path = temp_path("log.record");
+	size_t n;
+	g_warnings[0] = '\0';
+	cyc_log_keep();
+	cyc_log_repeat(KEPT, sizeof KEPT - 1);
+	assert_string_equal(g_warnings, "the image is dark\nthe image is bright\n");
+	cyc_warn("the image is noisy");
+	cyc_log_kept(&n);
+	assert_int_equal(n, sizeof "-the image is dark" + sizeof "-the image is bright" +
+	                        sizeof "-the image is noisy");
+	put_record(path);
+	cyc_log_keep_end();
+	put_record(temp_path("silent.record"));
+	cyc_log_set_warning_listener(hear, NULL);
+	assert_true(opens(path, KIND, KEY));
+	assert_string_equal(g_warnings, ""); /* given already */
+	assert_int_equal(g_n_heard, 3);
+	assert_true(opens(temp_path("silent.record"), KIND, KEY));
+	assert_int_equal(g_n_heard, 3);
+	cyc_log_set_warning_listener(NULL, NULL);
+	/* Texts once, for a job that runs several times. */
+	cyc_log_once();
+	for (int i = 0; i < 2; i++) cyc_warn("read again");
+	cyc_log_once_end();
+	assert_string_equal(g_warnings, "read again\n");
+	cyc_warn("read again");
+	assert_string_equal(g_warnings, "read again\nread again\n");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),  cmocka_unit_test(damage),       cmocka_unit_test(texts),
 		cmocka_unit_test(what_counts), cmocka_unit_test(images_count), cmocka_unit_test(star_hashes),
-		cmocka_unit_test(file_hashes), cmocka_unit_test(marks),
+		cmocka_unit_test(file_hashes), cmocka_unit_test(marks),        cmocka_unit_test(log_of_record),
 	};
 	cyc_log_set_sink(note_warning, NULL, CYC_LOG_WARN);
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
