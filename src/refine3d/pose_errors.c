@@ -196,7 +196,8 @@ static bool newton_step(double step[N], const cyc_pose_derivatives *own, const c
 }
 
 void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
-                                cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec)
+                                const cyc_pose_derivatives *own, cyc_pose_work *work,
+                                const cyc_pose_data *data, const cyc_search_spec *spec)
 {
 	cyc_pose_derivatives other;
 	int32_t half = j->particles->particles[p].half;
@@ -207,9 +208,8 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j
 	    !j->uses_groups[1])
 		return;
 	const cyc_pose_reference r = cyc_refine3d_other_reference_of(j, p);
-	cyc_pose_evaluate(&other, NULL, cyc_search_work_model(w), data, &r, &found->pose, spec->radius);
-	if (!newton_step(found->map_step, cyc_search_work_at(w), &other,
-	                 1 / cyc_square(spec->sigma_rotation_rad[half]),
+	cyc_pose_evaluate(&other, NULL, work, data, &r, &found->pose, spec->radius);
+	if (!newton_step(found->map_step, own, &other, 1 / cyc_square(spec->sigma_rotation_rad[half]),
 	                 1 / cyc_square(spec->sigma_offset_A[half])))
 		for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 }

@@ -425,7 +425,7 @@ void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_image_terms *terms, cyc_po
 					}
 		}
 	}
-	if (terms) terms[n_terms].is_used = false;
+	if (terms) memset(&terms[n_terms], 0, sizeof *terms);
 }
 
 void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data,

@@ -12,6 +12,9 @@
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
 
+/** Particles of a unit of the search at most: enough for all cores, few enough for the memory. */
+enum { CYC_UNIT_PARTICLES = 64 };
+
 #define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 
 /** Where a particle's images are cut: its position when the run began. */
@@ -95,7 +98,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
 /** Bytes of the search: work of all threads, and grids. */
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
-                                 int64_t most_particles);
+                                 const cyc_project_size *p);
 /** Whether half-sets are dealt to groups if they are large enough. */
 bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
 
@@ -199,10 +202,14 @@ cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
 CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found,
                                                       const double sigma_rotation_rad[2],
                                                       const double sigma_offset_A[2]);
-/** Fill map_step of a pose that cyc_pose_search() has just found; every so many particles are asked, all if
- * they are few. */
+/**
+ * Fill map_step of a pose that cyc_pose_search() has just found; every so many particles are asked, all if
+ * they are few.
+ * @param[in] own  what the images say there (cyc_search_work_at())
+ */
 void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
-                                cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec);
+                                const cyc_pose_derivatives *own, cyc_pose_work *work,
+                                const cyc_pose_data *data, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */

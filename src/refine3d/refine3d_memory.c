@@ -3,6 +3,7 @@
  * memory, then references that are held together. Measured by tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
+#include "refine3d/pose_follow.h"
 
 #include "map/half_map_fsc.h"
 #include "halfmaps/accumulate.h"
@@ -86,7 +87,7 @@ double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
 }
 
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
-                                 int64_t most_particles)
+                                 const cyc_project_size *p)
 {
 	int32_t n_symmetry = cyc_symmetry_order(o->symmetry), all = z->crop_px / 2 - 1;
 	bool is_local = o->healpix_order >= o->auto_local_order;
@@ -100,7 +101,12 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 	                             : fmax(8 * 192 * n_coarse, o->no_follow ? 8 * 8 * n : 0) +
 	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_follow ? 8 * 128 * n : 0) +
 	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
-	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) +
+	int64_t most = p->most_particles < CYC_UNIT_PARTICLES ? p->most_particles : CYC_UNIT_PARTICLES;
+	/* Maxima on the way, and what each image says at them. */
+	double unit =
+		CYC_UNIT_PARTICLES * CYC_MAX_STARTS *
+		(2 * sizeof(cyc_peak) + (o->no_follow ? 0 : 2 * sizeof(cyc_image_terms)) * (p->most_tilts + 1.0));
+	return cyc_n_workers(most, o->n_threads) * (thread + 12 * 4 * n) + unit +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
 }
 
@@ -168,7 +174,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 		   scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
 	double making =
 		scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
-	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p->most_particles);
+	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p);
 	/* Sums of groups are held all the time. Where they do not go to the edge of the box, the rest is less
 	 * than what they are smaller by. */
 	double work =

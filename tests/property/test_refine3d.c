@@ -251,7 +251,7 @@ static void search_memory_is_bounded(void **state)
 			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
-		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
+		bytes[k] = cyc_search_work_bytes(m.list, &spec, &(cyc_search_size){ 1, N_IMAGES, 1 });
 	}
 	assert_true(bytes[0] == bytes[1]);
 	assert_true(bytes[0] < 25e6);
@@ -286,14 +286,16 @@ static void flat_posteriors_are_searched_too(void **state)
 		                           .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                           .R_tomo_part = cyc_mat3_identity() };
 	assert_true((int64_t)grid->n * offsets->n > 1 << 20);
-	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, N_IMAGES));
+	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, &(cyc_search_size){ 1, N_IMAGES, 1 }));
 	m.reference.amplitude = 1e-6;
 	m.particle.n_images = 1;
-	ASSERT_OK(cyc_pose_search(&flat, work, &m.particle, &m.reference, &spec, &start));
+	cyc_search_particle one = { m.particle, m.reference, start, &flat };
+	ASSERT_OK(cyc_pose_search(work, &one, 1));
 	assert_int_equal(flat.n_significant, 1 << 19);
 	assert_true(flat.p_max > 0 && flat.p_max < 1e-5);
 	m.reference.amplitude = 0.9;
-	ASSERT_OK(cyc_pose_search(&sharp, work, &m.particle, &m.reference, &spec, &start));
+	one = (cyc_search_particle){ m.particle, m.reference, start, &sharp };
+	ASSERT_OK(cyc_pose_search(work, &one, 1));
 	assert_true(sharp.n_significant < 1 << 19);
 	assert_true(sharp.p_max > flat.p_max);
 	cyc_search_work_destroy(&work);

@@ -44,8 +44,14 @@ static void open_search(search_room *r, const model *m, int32_t order, bool do_f
 	r->start = (cyc_pose_start){ .old = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .R_tomo_part = cyc_mat3_identity() };
-	ASSERT_OK(cyc_search_work_create(&r->work, m->list, &r->spec, N_IMAGES));
+	ASSERT_OK(cyc_search_work_create(&r->work, m->list, &r->spec, &(cyc_search_size){ 1, N_IMAGES, 1 }));
 	cyc_symmetry_destroy(&none);
+}
+
+static cyc_status search_one(cyc_found_pose *found, search_room *r, const model *m)
+{
+	const cyc_search_particle one = { m->particle, m->reference, r->start, found };
+	return cyc_pose_search(r->work, &one, 1);
 }
 
 static void close_search(search_room *r)
@@ -103,7 +109,7 @@ static void significant_samples_are_the_fewest(void **state)
 		for (int64_t i = 0; i < n; i++) sum += exp(weight[i] - weight[0]);
 		while (fewest < n && part <= r.spec.adaptive_fraction * sum)
 			part += exp(weight[fewest++] - weight[0]);
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		print_message("%lld of %lld samples are significant, %lld by all scores\n",
 		              (long long)found.n_significant, (long long)n, (long long)fewest);
 		assert_true(fewest > 1);
@@ -158,7 +164,7 @@ static void what_may_be_right_is_followed(void **state)
 	make_model(&m);
 	lead_astray(&m, &other, LEAD);
 	open_search(&r, &m, 2, true);
-	ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	ASSERT_OK(search_one(&found, &r, &m));
 	double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
 	print_message("found %.2f degrees from the true pose, %.1f from the other\n", off,
 	              degrees_apart(found.pose.R_tomo_ref, other.R_tomo_ref));
@@ -179,7 +185,7 @@ static void one_image_does_not_choose(void **state)
 		make_model(&m);
 		scale_image(&m, bad, 0, 1.6F);
 		open_search(&r, &m, 2, true);
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
 		print_message("image %d is empty: found %.2f degrees from the true pose\n", bad, off);
 		assert_true(off < NEAR_DEG);
@@ -202,7 +208,7 @@ static void standard_errors_are_what_noise_does(void **state)
 	open_search(&r, &m, 2, true);
 	r.spec.rotations = NULL; /* followed from the true pose */
 	r.start.old = true_pose();
-	ASSERT_OK(cyc_pose_search(&still, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	ASSERT_OK(search_one(&still, &r, &m));
 	size_t n = N_IMAGES * (size_t)m.list->n;
 	cyc_cfloat *signal = NULL;
 	ASSERT_OK(cyc_alloc(&signal, n, sizeof *signal));
@@ -216,7 +222,7 @@ static void standard_errors_are_what_noise_does(void **state)
 				   im = sd * cyc_rng_normal(&rng);
 			m.data[i] = signal[i] + (float)re + (float)im * I;
 		}
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		double turn[3], z[CYC_POSE_PARAMETERS];
 		cyc_rotation_vector(turn,
 		                    cyc_mat3_mul(cyc_mat3_transpose(still.pose.R_tomo_ref), found.pose.R_tomo_ref));
@@ -233,6 +239,73 @@ static void standard_errors_are_what_noise_does(void **state)
 	drop_model(&m);
 }
 
+enum { MANY = 7 };
+
+/* Particles of different noise and starts. */
+static void make_many(model models[MANY], cyc_search_particle particles[MANY], cyc_found_pose found[MANY],
+                      cyc_image_terms (*terms)[N_IMAGES + 1], const search_room *r)
+{
+	for (int i = 0; i < MANY; i++) {
+		model *m = &models[i];
+		make_model(m);
+		cyc_rng rng = cyc_rng_make(6, (uint32_t)i, 0);
+		for (size_t k = 0; k < N_IMAGES * (size_t)m->list->n; k++) {
+			double sd = sqrt(0.5 * (double)m->weight[k]), re = sd * cyc_rng_normal(&rng),
+				   im = sd * cyc_rng_normal(&rng);
+			m->data[k] += (float)re + (float)im * I;
+		}
+		m->particle.n_images = N_IMAGES - i % 3;
+		particles[i] = (cyc_search_particle){ m->particle, m->reference, r->start, &found[i] };
+		particles[i].start.old.offset_A.x = 0.3 * i;
+		particles[i].start.half = i % 2;
+		if (terms) {
+			particles[i].start.terms = terms[i];
+			particles[i].start.n_terms = N_IMAGES + 1;
+		}
+	}
+}
+
+/* Poses, errors and terms of images are the same to the bit for any size of the block and number of threads.
+ */
+static void blocks_and_threads_do_not_matter(void **state)
+{
+	(void)state;
+	static const int32_t BLOCK[] = { 1, 3, MANY, MANY, MANY };
+	static const int THREADS[] = { 1, 1, 1, 2, 7 };
+	for (int is_followed = 0; is_followed < 2; is_followed++) {
+		model models[MANY];
+		search_room r;
+		cyc_search_particle particles[MANY];
+		cyc_found_pose found[MANY], wanted[MANY];
+		cyc_image_terms terms[MANY][N_IMAGES + 1], wanted_terms[MANY][N_IMAGES + 1];
+		make_model(&models[0]);
+		open_search(&r, &models[0], 1, is_followed);
+		drop_model(&models[0]);
+		r.spec.oversampling = is_followed ? 0 : 1;
+		memset(terms, 0, sizeof terms);
+		make_many(models, particles, found, is_followed ? terms : NULL, &r);
+		for (size_t k = 0; k < sizeof BLOCK / sizeof *BLOCK; k++) {
+			cyc_search_work *work = NULL;
+			const cyc_search_size size = { BLOCK[k], N_IMAGES, THREADS[k] };
+			ASSERT_OK(cyc_search_work_create(&work, models[0].list, &r.spec, &size));
+			memset(found, 0, sizeof found);
+			for (int32_t i = 0; i < MANY; i += BLOCK[k])
+				ASSERT_OK(cyc_pose_search(work, particles + i, i + BLOCK[k] < MANY ? BLOCK[k] : MANY - i));
+			if (k == 0) {
+				memcpy(wanted, found, sizeof found);
+				memcpy(wanted_terms, terms, sizeof terms);
+				for (int i = 0; i < MANY; i++)
+					assert_true(found[i].p_max > 0 && (found[i].error[0] > 0 || !is_followed));
+			}
+			assert_memory_equal(found, wanted, sizeof found);
+			assert_memory_equal(terms, wanted_terms, sizeof terms);
+			cyc_search_work_destroy(&work);
+		}
+		for (int i = 0; i < MANY; i++) drop_model(&models[i]);
+		close_search(&r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -240,6 +313,7 @@ int main(void)
 		cmocka_unit_test(what_may_be_right_is_followed),
 		cmocka_unit_test(one_image_does_not_choose),
 		cmocka_unit_test(standard_errors_are_what_noise_does),
+		cmocka_unit_test(blocks_and_threads_do_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
