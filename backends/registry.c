@@ -182,15 +182,18 @@ done:
 	return st;
 }
 
-cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b)
+static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes));
+	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
 	memcpy(host_out, &b->host, sizeof b->host);
 done:
 	return st;
 }
+
+cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, false); }
+cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b) { return map(host_out, b, true); }
 
 cyc_status cyc_buffer_unmap(cyc_buffer *b)
 {
@@ -223,7 +226,7 @@ double cyc_circle_crop_power(int32_t box_px)
 
 /* ---------------------------------------------------------------- operations */
 
-enum { MAX_ARGUMENTS = 12 };
+enum { MAX_ARGUMENTS = 24 };
 typedef struct {
 	const cyc_buffer *buffers[MAX_ARGUMENTS];
 	size_t needed[MAX_ARGUMENTS];
@@ -418,6 +421,48 @@ cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *b
 	argument(&l, in->weight, plane, sizeof(float));
 	argument(&l, in->self, plane, sizeof(float));
 	OPERATE(be->ops.correlate(be->self, maps->address, curves->address, in));
+done:
+	return st;
+}
+
+static void pose_arguments(argument_list *l, const cyc_pose_images *in)
+{
+	argument(l, in->fx, (size_t)in->n, sizeof(float));
+	argument(l, in->fy, (size_t)in->n, sizeof(float));
+	argument(l, in->shell, (size_t)in->n, sizeof(int32_t));
+	argument(l, in->data, in->n_data, sizeof(cyc_cfloat));
+	argument(l, in->weight, in->n_data, sizeof(float));
+	argument(l, in->spread, (size_t)in->n_maps * ((size_t)in->box_px / 2 + 1), sizeof(float));
+	for (int32_t i = 0; i < in->n_maps; i++)
+		argument(l, in->maps[i], cyc_reference_count(in->m), sizeof(cyc_cfloat));
+}
+
+/* Whether images of n coefficients from `first` on, and a reference, are there. */
+static cyc_status check_image(const cyc_pose_images *in, int64_t first, int32_t n, int32_t i_map)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(n >= 0 && n <= in->n && first >= 0 && (size_t)first + (size_t)n <= in->n_data, CYC_E_INTERNAL,
+	          "an image of %d coefficients from %lld on, of %zu", n, (long long)first, in->n_data);
+	CYC_CHECK(i_map >= 0 && i_map < in->n_maps && in->n_maps <= CYC_MOST_POSE_MAPS && in->maps[i_map] &&
+	              (in->spread || !in->has_spread[i_map]),
+	          CYC_E_INTERNAL, "reference %d of %d", i_map, in->n_maps);
+done:
+	return st;
+}
+
+cyc_status cyc_op_pose_terms(cyc_buffer *sums, cyc_backend *be, const cyc_pose_images *images,
+                             const cyc_pose_row *rows, int64_t n)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, sums, (size_t)n * CYC_N_POSE_TERMS, sizeof(double));
+	for (int64_t i = 0; i < n; i++) {
+		CYC_TRY(check_image(images, rows[i].first, rows[i].n, rows[i].map));
+		CYC_CHECK(rows[i].reach >= 0 && rows[i].reach < images->box_px / 2, CYC_E_INTERNAL,
+		          "row %lld reaches to %d in a box of %d px", (long long)i, rows[i].reach, images->box_px);
+	}
+	pose_arguments(&l, images);
+	OPERATE(be->ops.pose_terms(be->self, sums->address, images, rows, n));
 done:
 	return st;
 }

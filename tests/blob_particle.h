@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "refine3d/pose_model.h"
+#include "refine3d/pose_store.h"
 #include "temp_dir.h"
 
 enum { S = 32, M = 64, N_BLOBS = 5, N_IMAGES = 4 };
@@ -34,11 +34,31 @@ typedef struct {
 	cyc_pose_data particle;
 	cyc_pose_reference reference;
 	cyc_pose_work *work;
+	cyc_backend *be;
+	cyc_buffer *map;
+	cyc_pose_store *store;
 } model;
 
 static cyc_pose true_pose(void)
 {
 	return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } };
+}
+
+/* The reference in the memory of the model's backend. */
+static void open_store(model *m)
+{
+	size_t count = cyc_reference_count(M);
+	ASSERT_OK(cyc_buffer_create(&m->map, m->be, count, sizeof *m->grid));
+	ASSERT_OK(cyc_buffer_upload(m->map, m->grid, count * sizeof *m->grid));
+	ASSERT_OK(cyc_pose_store_create(&m->store, m->be, m->list));
+	ASSERT_OK(cyc_pose_store_set_map(m->store, 0, m->map, M, NULL));
+}
+
+static void close_store(model *m)
+{
+	cyc_pose_store_destroy(&m->store);
+	cyc_buffer_destroy(&m->map);
+	cyc_backend_close(&m->be);
 }
 
 /* Images of the blobs at a pose, without noise. */
@@ -82,6 +102,8 @@ static void make_model_at(model *m, const cyc_pose *pose)
 		.grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9
 	};
 	ASSERT_OK(cyc_pose_work_create(&m->work, m->list, 8, 8));
+	ASSERT_OK(cyc_backend_open(&m->be, "cpu", 1));
+	open_store(m);
 }
 
 static void make_model(model *m)
@@ -92,6 +114,7 @@ static void make_model(model *m)
 
 static void drop_model(model *m)
 {
+	close_store(m);
 	cyc_pose_work_destroy(&m->work);
 	cyc_coefficients_destroy(&m->list);
 	cyc_free(m->grid);

@@ -71,6 +71,8 @@ cyc_status cyc_slice_insert_device(void *self, int64_t *sum, const cyc_sum_spec 
 cyc_status cyc_slice_extract_device(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
 cyc_status cyc_ctf_sums_device(void *self, double *sums, const cyc_ctf_sums_in *in);
 cyc_status cyc_correlate_device(void *self, float *maps, double *curves, const cyc_correlate_in *in);
+cyc_status cyc_pose_terms_device(void *self, double *sums, const cyc_pose_images *images,
+                                 const cyc_pose_row *rows, int64_t n);
 
 /** All operations but create(), for the table of a backend. */
 extern const struct cyc_backend_ops cyc__device_ops;

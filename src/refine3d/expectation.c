@@ -147,9 +147,14 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 
 static cyc_status amplitudes_of_series(void *arg, int32_t i_series)
 {
+	cyc_status st = CYC_OK;
 	amplitude_work *a = arg;
 	a->i_series = i_series;
-	return cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, amplitude_task, a);
+	CYC_TRY(cyc_pose_store_open_maps(a->j->store));
+	CYC_TRY(cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, amplitude_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(a->j->store));
+done:
+	return st;
 }
 
 /* Sums of a series to its own scale, relative to that of all: data over prediction. (T8.6) */
@@ -224,6 +229,10 @@ typedef struct {
 	cyc_search_particle *particles; /* CYC_UNIT_PARTICLES */
 	int64_t *numbers;               /* theirs in the set */
 	int32_t n;
+	double bytes; /* of their images */
+	cyc_pose_reference *others;
+	cyc_pose_query *queries;
+	cyc_pose_derivatives *answers;
 } pose_work;
 
 static void add_particle(pose_work *a, int32_t i_series, int64_t p)
@@ -249,22 +258,48 @@ static void add_particle(pose_work *a, int32_t i_series, int64_t p)
 		                                        .reference = cyc_refine3d_reference_of(j, p, true),
 		                                        .start = start,
 		                                        .found = &a->found[p] };
+	a->bytes += cyc_pose_store_image_bytes(&a->particles[a->n].data);
 	a->numbers[a->n++] = p;
 }
 
-/* What the images say at the pose that was found. */
-static cyc_status note_task(void *arg, int64_t i, int i_thread)
+/* What the map of the other half-set says at the poses that were found. */
+static cyc_status note_map_steps(pose_work *a)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_job *j = a->j;
+	int32_t n = 0;
+	for (int32_t i = 0; i < a->n; i++) {
+		cyc_search_particle *particle = &a->particles[i];
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) particle->found->map_step[k] = CYC_NAN;
+		if (!cyc_refine3d_wants_map_step(particle->found, j, a->numbers[i], a->spec)) continue;
+		a->others[i] = cyc_refine3d_other_reference_of(j, a->numbers[i]);
+		a->queries[n++] = (cyc_pose_query){ .particle = i,
+			                                .data = &particle->data,
+			                                .reference = &a->others[i],
+			                                .pose = particle->found->pose,
+			                                .radius = a->spec->radius,
+			                                .out = &a->answers[i] };
+	}
+	CYC_TRY(cyc_pose_ask(j->store, a->queries, n));
+	for (int32_t k = 0; k < n; k++) {
+		int32_t i = a->queries[k].particle;
+		cyc_refine3d_note_map_step(a->particles[i].found, cyc_search_work_at(a->work, i), &a->answers[i],
+		                           a->particles[i].start.half, a->spec);
+	}
+done:
+	return st;
+}
+
+static cyc_status agreement_task(void *arg, int64_t i, int i_thread)
 {
 	const pose_work *a = arg;
 	const cyc_refine3d_job *j = a->j;
 	const cyc_search_particle *particle = &a->particles[i];
-	cyc_pose_work *model = cyc_search_work_model(a->work, i_thread);
-	cyc_refine3d_note_map_step(particle->found, j, a->numbers[i], cyc_search_work_at(a->work, (int32_t)i),
-	                           model, &particle->data, a->spec);
-	if (cyc_refine3d_judges(j))
-		cyc_refine3d_note_agreement(particle->found, j,
-		                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1), model,
-		                            &particle->data, &particle->reference);
+	cyc_pose_reference r = particle->reference;
+	r.grid = cyc_pose_store_grid(j->store, r.map);
+	cyc_refine3d_note_agreement(particle->found, j,
+	                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+	                            cyc_search_work_model(a->work, i_thread), &particle->data, &r);
 	return CYC_OK;
 }
 
@@ -272,8 +307,14 @@ static cyc_status search_unit(pose_work *a)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_pose_search(a->work, a->particles, a->n));
-	CYC_TRY(cyc_parallel_for(a->n, a->j->o->n_threads, note_task, a));
+	CYC_TRY(note_map_steps(a));
+	if (cyc_refine3d_judges(a->j)) {
+		CYC_TRY(cyc_pose_store_open_maps(a->j->store));
+		CYC_TRY(cyc_parallel_for(a->n, a->j->o->n_threads, agreement_task, a));
+		CYC_TRY(cyc_pose_store_close_maps(a->j->store));
+	}
 	a->n = 0;
+	a->bytes = 0;
 done:
 	return st;
 }
@@ -286,8 +327,12 @@ static cyc_status search_series(void *arg, int32_t i_series)
 	int64_t first = series_first(j, i_series), end = first + series_count(j, i_series);
 	for (int64_t p = first; p < end; p++) {
 		if (!cyc_refine3d_is_in_block(j, p) || (a->which && !a->which[p])) continue;
+		double bytes =
+			cyc_pose_store_image_bytes(&(cyc_pose_data){ j->list, j->images[i_series]->images[p - first],
+		                                                 j->images[i_series]->n_images[p - first], NULL });
+		if (a->n == CYC_UNIT_PARTICLES || (a->n > 0 && a->bytes + bytes > CYC_UNIT_BYTES))
+			CYC_TRY(search_unit(a));
 		add_particle(a, i_series, p);
-		if (a->n == CYC_UNIT_PARTICLES) CYC_TRY(search_unit(a));
 	}
 	if (a->n > 0) CYC_TRY(search_unit(a));
 done:
@@ -527,13 +572,16 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .which = which };
 	int n_threads = cyc_n_workers(CYC_UNIT_PARTICLES, j->o->n_threads);
-	cyc_search_size size = { .n_particles = CYC_UNIT_PARTICLES, .n_threads = n_threads };
+	cyc_search_size size = { .n_particles = CYC_UNIT_PARTICLES };
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (j->in.tomograms->series[i].n_tilts > size.max_images)
 			size.max_images = j->in.tomograms->series[i].n_tilts;
-	CYC_TRY(cyc_search_work_create(&a.work, j->list, spec, &size));
+	CYC_TRY(cyc_search_work_create(&a.work, j->store, spec, &size));
 	CYC_TRY(cyc_alloc(&a.particles, CYC_UNIT_PARTICLES, sizeof *a.particles));
 	CYC_TRY(cyc_alloc(&a.numbers, CYC_UNIT_PARTICLES, sizeof *a.numbers));
+	CYC_TRY(cyc_alloc(&a.others, CYC_UNIT_PARTICLES, sizeof *a.others));
+	CYC_TRY(cyc_alloc(&a.queries, CYC_UNIT_PARTICLES, sizeof *a.queries));
+	CYC_TRY(cyc_alloc(&a.answers, CYC_UNIT_PARTICLES, sizeof *a.answers));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
 	CYC_TRY(for_all_series(j, search_series, &a, "poses"));
 	CYC_TRY(share(j, found, sizeof *found));
@@ -544,6 +592,9 @@ done:
 	cyc_search_work_destroy(&a.work);
 	cyc_free(a.particles);
 	cyc_free(a.numbers);
+	cyc_free(a.others);
+	cyc_free(a.queries);
+	cyc_free(a.answers);
 	cyc_free(a.shells);
 	return st;
 }
@@ -695,9 +746,14 @@ static cyc_status look_task(void *arg, int64_t i, int i_thread)
 
 static cyc_status look_at_series(void *arg, int32_t i_series)
 {
+	cyc_status st = CYC_OK;
 	look *a = arg;
 	a->i_series = i_series;
-	return cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, look_task, a);
+	CYC_TRY(cyc_pose_store_open_maps(a->j->store));
+	CYC_TRY(cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, look_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(a->j->store));
+done:
+	return st;
 }
 
 cyc_status cyc_refine3d_look(cyc_refine3d_job *j)

@@ -1,7 +1,7 @@
 /**
  * @file pose_model.h
  * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its
- * images, for many poses at a coarse level, and with gradient and curvature at one.
+ * images, for many poses at a coarse level. Gradient and curvature: pose_store.h.
  *
  * A pose is R_tomo_ref and an offset in Å (tomogram axes) from where the images were cut.
  */
@@ -15,9 +15,10 @@ typedef struct {
 	cyc_vec3 offset_A;
 } cyc_pose;
 
-/** The reference of one half-set, on the host while poses are looked for. */
+/** The reference of one half-set. */
 typedef struct {
-	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half */
+	int32_t map;            /**< its number in a cyc_pose_store */
+	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half; NULL while it is not the host's */
 	int32_t m, box_px, radius;
 	const float *own_share; /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is
 	                           made of these images; or NULL */
@@ -84,15 +85,6 @@ typedef struct {
 	int32_t i_tilt;
 	bool is_used; /**< false: the end of the list */
 } cyc_image_terms;
-/**
- * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
- * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
- * @param[out] terms  what each image that is used adds, ended by is_used = false: room for n_images + 1; or
- * NULL
- */
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_image_terms *terms, cyc_pose_work *w,
-                       const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                       int32_t radius);
 /**
  * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the
  * former is each image with itself (per unit of the amplitude). The amplitude that fits best is cross / (own

@@ -395,7 +395,9 @@ cyc_status cyc_sampler_run(cyc_pose starts[CYC_MAX_STARTS], int32_t *n_starts, c
 	cyc_status st = CYC_OK;
 	cyc_rotation_grid *own = NULL;
 	const cyc_search_spec *spec = of->spec;
-	search s = { w, of, &of->of->start, spec, &of->of->data, &of->of->reference, of->grid };
+	cyc_pose_reference reference = of->of->reference;
+	search s = { w, of, &of->of->start, spec, &of->of->data, &reference, of->grid };
+	reference.grid = cyc_pose_store_grid(of->store, reference.map);
 	*n_starts = 1;
 	starts[0] = s.start->old;
 	if (spec->is_near) {

@@ -18,14 +18,16 @@ typedef struct {
 } place;
 
 struct cyc_search_work {
+	cyc_pose_store *store;
 	const cyc_search_spec *spec;
 	int n_threads;
 	cyc_sampler **samplers;     /* n_threads */
 	int32_t n_most, n, n_terms; /* n_terms: room for one pose */
 	place *places;              /* n_most */
 	cyc_image_terms *terms;     /* n_most x n_tracks() x 2 poses */
-	int32_t *asked;             /* n_most x CYC_MAX_STARTS: the tracks whose next poses are looked at */
-	int32_t n_asked;
+	cyc_pose_data *data;        /* n_most */
+	cyc_pose_query *queries;    /* n_most x n_tracks(): the next poses of tracks */
+	int32_t n_queries;
 };
 
 void cyc_search_work_destroy(cyc_search_work **p)
@@ -36,7 +38,8 @@ void cyc_search_work_destroy(cyc_search_work **p)
 	cyc_free(w->samplers);
 	cyc_free(w->places);
 	cyc_free(w->terms);
-	cyc_free(w->asked);
+	cyc_free(w->data);
+	cyc_free(w->queries);
 	cyc_free(w);
 	*p = NULL;
 }
@@ -51,17 +54,18 @@ static size_t terms_count(const cyc_search_spec *spec, int32_t max_images)
 }
 
 double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec,
-                             const cyc_search_size *size)
+                             const cyc_search_size *size, int n_threads)
 {
-	int n = cyc_n_workers(size->n_particles, size->n_threads);
+	int n = cyc_n_workers(size->n_particles, n_threads);
 	return n * cyc_sampler_bytes(list, spec, size->max_images) +
 	       size->n_particles *
-	           ((double)sizeof(place) + CYC_MAX_STARTS * sizeof(int32_t) +
+	           ((double)sizeof(place) + n_tracks(spec) * (double)sizeof(cyc_pose_query) +
+	            sizeof(cyc_pose_data) +
 	            (double)terms_count(spec, size->max_images) * (double)sizeof(cyc_image_terms));
 }
 
-cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
-                                  const cyc_search_spec *spec, const cyc_search_size *size)
+cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store, const cyc_search_spec *spec,
+                                  const cyc_search_size *size)
 {
 	cyc_status st = CYC_OK;
 	cyc_search_work *w = NULL;
@@ -69,16 +73,18 @@ cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients 
 	*out = NULL;
 	CYC_ASSERT(spec->n_starts <= CYC_MAX_STARTS);
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
+	w->store = store;
 	w->spec = spec;
 	w->n_most = size->n_particles;
 	w->n_terms = size->max_images + 1;
-	w->n_threads = cyc_n_workers(size->n_particles, size->n_threads);
+	w->n_threads = cyc_n_workers(size->n_particles, cyc_backend_n_threads(cyc_pose_store_backend(store)));
 	CYC_TRY(cyc_alloc(&w->samplers, w->n_threads, sizeof *w->samplers));
 	for (int t = 0; t < w->n_threads; t++)
-		CYC_TRY(cyc_sampler_create(&w->samplers[t], list, spec, size->max_images));
+		CYC_TRY(cyc_sampler_create(&w->samplers[t], cyc_pose_store_list(store), spec, size->max_images));
 	CYC_TRY(cyc_alloc(&w->places, n, sizeof *w->places));
 	CYC_TRY(cyc_alloc(&w->terms, n * terms_count(spec, size->max_images), sizeof *w->terms));
-	CYC_TRY(cyc_alloc(&w->asked, n * CYC_MAX_STARTS, sizeof *w->asked));
+	CYC_TRY(cyc_alloc(&w->data, n, sizeof *w->data));
+	CYC_TRY(cyc_alloc(&w->queries, n * (size_t)n_tracks(spec), sizeof *w->queries));
 	*out = w;
 	w = NULL;
 done:
@@ -190,23 +196,35 @@ static cyc_status advance_task(void *arg, int64_t i, int i_thread)
 
 /* ---------------------------------------------------------------- all particles */
 
-static void ask(cyc_search_work *w)
+/* The next poses of all tracks; false: all have ended. */
+static bool list_queries(cyc_search_work *w)
 {
-	w->n_asked = 0;
-	for (int32_t i = 0; i < w->n; i++)
-		for (int32_t k = 0; k < w->places[i].n_tracks && !w->places[i].has_ended; k++)
-			if (!w->places[i].tracks[k].has_ended) w->asked[w->n_asked++] = i * CYC_MAX_STARTS + k;
+	w->n_queries = 0;
+	for (int32_t i = 0; i < w->n; i++) {
+		place *p = &w->places[i];
+		for (int32_t k = 0; k < p->n_tracks && !p->has_ended; k++) {
+			cyc_track *t = &p->tracks[k];
+			if (t->has_ended) continue;
+			w->queries[w->n_queries++] = (cyc_pose_query){ .particle = i,
+				                                           .data = &p->s.of->data,
+				                                           .reference = &p->s.of->reference,
+				                                           .pose = t->next.pose,
+				                                           .radius = t->radius,
+				                                           .out = &t->next.images,
+				                                           .terms = p->is_coarse ? NULL : t->next.terms };
+		}
+	}
+	return w->n_queries > 0;
 }
 
-static cyc_status answer_task(void *arg, int64_t i, int i_thread)
+static cyc_status sample(cyc_search_work *w)
 {
-	cyc_search_work *w = arg;
-	const place *p = &w->places[w->asked[i] / CYC_MAX_STARTS];
-	cyc_track *t = &w->places[w->asked[i] / CYC_MAX_STARTS].tracks[w->asked[i] % CYC_MAX_STARTS];
-	bool has_terms = !p->is_coarse;
-	cyc_pose_evaluate(&t->next.images, has_terms ? t->next.terms : NULL, cyc_search_work_model(w, i_thread),
-	                  &p->s.of->data, &p->s.of->reference, &t->next.pose, t->radius);
-	return CYC_OK;
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_pose_store_open_maps(w->store));
+	CYC_TRY(cyc_parallel_for(w->n, w->n_threads, begin_task, w));
+	CYC_TRY(cyc_pose_store_close_maps(w->store));
+done:
+	return st;
 }
 
 cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *particles, int32_t n)
@@ -219,16 +237,19 @@ cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *partic
 		const cyc_pose_start *start = &particles[i].start;
 		w->places[i].s = (cyc_search_one){ .of = &particles[i],
 			                               .spec = spec,
+			                               .store = w->store,
 			                               .R_part_old = cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part),
 			                                                          start->old.R_tomo_ref),
 			                               .sigma_rotation_rad = spec->sigma_rotation_rad[start->half],
 			                               .sigma_offset_A = spec->sigma_offset_A[start->half],
 			                               .grid = spec->rotations };
+		w->data[i] = particles[i].data;
 	}
-	CYC_TRY(cyc_parallel_for(n, w->n_threads, begin_task, w));
-	for (ask(w); w->n_asked > 0; ask(w)) {
+	CYC_TRY(cyc_pose_store_set_images(w->store, w->data, n));
+	CYC_TRY(sample(w));
+	while (list_queries(w)) {
 		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_parallel_for(w->n_asked, w->n_threads, answer_task, w));
+		CYC_TRY(cyc_pose_ask(w->store, w->queries, w->n_queries));
 		CYC_TRY(cyc_parallel_for(n, w->n_threads, advance_task, w));
 	}
 done:

@@ -8,7 +8,7 @@
 #define CYC_POSE_SEARCH_H
 
 #include "refine3d/membership.h"
-#include "refine3d/pose_model.h"
+#include "refine3d/pose_store.h"
 #include "refine3d/sampling.h"
 
 enum { CYC_MAX_STARTS = 8 };
@@ -66,19 +66,21 @@ typedef struct {
 /** What one search is made for. */
 typedef struct {
 	int32_t n_particles, max_images; /**< of any block; of any particle */
-	int n_threads;
 } cyc_search_size;
-/** Work memory of a search, and what it found last. Not thread-safe; it uses threads of its own. */
+/** Work memory of a search, and what it found last. Not thread-safe; it uses the backend's threads. */
 typedef struct cyc_search_work cyc_search_work;
-/** @param[in] spec  borrowed; may be changed between searches, but for the sizes of grids */
-CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
+/**
+ * @param[in] store  borrowed, with the references
+ * @param[in] spec   borrowed; may be changed between searches, but for the sizes of grids
+ */
+CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store,
                                                  const cyc_search_spec *spec, const cyc_search_size *size);
 /** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded
  * for any grid. */
 double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec,
-                             const cyc_search_size *size);
+                             const cyc_search_size *size, int n_threads);
 void cyc_search_work_destroy(cyc_search_work **w);
-/** Poses of n particles, at most size.n_particles. */
+/** Poses of n particles, at most size.n_particles. Their images stay in the store. */
 CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *particles,
                                           int32_t n);
 /** Work memory of one of its threads. */

@@ -102,11 +102,13 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_follow ? 8 * 128 * n : 0) +
 	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
 	int64_t most = p->most_particles < CYC_UNIT_PARTICLES ? p->most_particles : CYC_UNIT_PARTICLES;
-	/* Maxima on the way, and what each image says at them. */
-	double unit =
-		CYC_UNIT_PARTICLES * CYC_MAX_STARTS *
-		(2 * sizeof(cyc_peak) + (o->no_follow ? 0 : 2 * sizeof(cyc_image_terms)) * (p->most_tilts + 1.0));
-	return cyc_n_workers(most, o->n_threads) * (thread + 12 * 4 * n) + unit +
+	/* Maxima on the way, what each image says at them, and the images of a unit. */
+	double n_images = p->most_tilts + 1.0, n_poses = CYC_MAX_STARTS * (double)CYC_UNIT_PARTICLES,
+		   unit = n_poses *
+	                  (2 * sizeof(cyc_peak) + (o->no_follow ? 0 : 2 * sizeof(cyc_image_terms)) * n_images) +
+	              n_poses * n_images * (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double)) +
+	              fmin(fmax(CYC_UNIT_BYTES, 12 * n * n_images), z->series_images_bytes);
+	return cyc_n_workers(most, o->n_threads) * (thread + 4 * 4 * n) + unit +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
 }
 

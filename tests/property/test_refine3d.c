@@ -178,6 +178,15 @@ static void offset_lattice(void **state)
 
 static const double INTERPOLATION = 0.02; /* of trilinear look-up, padding 2 */
 
+static void look_at(cyc_pose_derivatives *out, const model *m, const cyc_pose *pose, int32_t radius)
+{
+	const cyc_pose_query query = {
+		.data = &m->particle, .reference = &m->reference, .pose = *pose, .radius = radius, .out = out
+	};
+	ASSERT_OK(cyc_pose_store_set_images(m->store, &m->particle, 1));
+	ASSERT_OK(cyc_pose_ask(m->store, &query, 1));
+}
+
 static void scores_are_the_formula(void **state)
 {
 	(void)state;
@@ -194,7 +203,7 @@ static void scores_are_the_formula(void **state)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
 			cyc_pose_derivatives d;
-			cyc_pose_evaluate(&d, NULL, m.work, &m.particle, &m.reference, &pose, 12);
+			look_at(&d, &m, &pose, 12);
 			double expected = formula(&m, &pose, 12);
 			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best))
 				fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
@@ -213,15 +222,15 @@ static void derivatives_are_those_of_the_value(void **state)
 	const double away[CYC_POSE_PARAMETERS] = { 0.03, -0.02, 0.04, 0.3, -0.2, 0.25 };
 	cyc_pose pose = cyc_pose_step(&origin, away);
 	cyc_pose_derivatives at, plus, minus;
-	cyc_pose_evaluate(&at, NULL, m.work, &m.particle, &m.reference, &pose, S);
+	look_at(&at, &m, &pose, S);
 	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 		double step[CYC_POSE_PARAMETERS] = { 0 }, h = k < 3 ? 4e-3 : 0.02;
 		step[k] = h;
 		cyc_pose p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&plus, NULL, m.work, &m.particle, &m.reference, &p, S);
+		look_at(&plus, &m, &p, S);
 		step[k] = -h;
 		p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&minus, NULL, m.work, &m.particle, &m.reference, &p, S);
+		look_at(&minus, &m, &p, S);
 		double slope = (plus.value - minus.value) / (2 * h),
 			   curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
 		/* The slope jumps where the interpolation changes cells: few per cent over the step. */
@@ -251,7 +260,7 @@ static void search_memory_is_bounded(void **state)
 			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
-		bytes[k] = cyc_search_work_bytes(m.list, &spec, &(cyc_search_size){ 1, N_IMAGES, 1 });
+		bytes[k] = cyc_search_work_bytes(m.list, &spec, &(cyc_search_size){ 1, N_IMAGES }, 1);
 	}
 	assert_true(bytes[0] == bytes[1]);
 	assert_true(bytes[0] < 25e6);
@@ -286,7 +295,7 @@ static void flat_posteriors_are_searched_too(void **state)
 		                           .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                           .R_tomo_part = cyc_mat3_identity() };
 	assert_true((int64_t)grid->n * offsets->n > 1 << 20);
-	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, &(cyc_search_size){ 1, N_IMAGES, 1 }));
+	ASSERT_OK(cyc_search_work_create(&work, m.store, &spec, &(cyc_search_size){ 1, N_IMAGES }));
 	m.reference.amplitude = 1e-6;
 	m.particle.n_images = 1;
 	cyc_search_particle one = { m.particle, m.reference, start, &flat };

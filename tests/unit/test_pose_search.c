@@ -44,7 +44,7 @@ static void open_search(search_room *r, const model *m, int32_t order, bool do_f
 	r->start = (cyc_pose_start){ .old = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .R_tomo_part = cyc_mat3_identity() };
-	ASSERT_OK(cyc_search_work_create(&r->work, m->list, &r->spec, &(cyc_search_size){ 1, N_IMAGES, 1 }));
+	ASSERT_OK(cyc_search_work_create(&r->work, m->store, &r->spec, &(cyc_search_size){ 1, N_IMAGES }));
 	cyc_symmetry_destroy(&none);
 }
 
@@ -241,12 +241,19 @@ static void standard_errors_are_what_noise_does(void **state)
 
 enum { MANY = 7 };
 
-/* Particles of different noise and starts. */
-static void make_many(model models[MANY], cyc_search_particle particles[MANY], cyc_found_pose found[MANY],
-                      cyc_image_terms (*terms)[N_IMAGES + 1], const search_room *r)
+/* Particles of different noise, images and starts, all with the reference of the first one. */
+typedef struct {
+	model models[MANY];
+	cyc_search_particle particles[MANY];
+	cyc_found_pose found[MANY];
+	cyc_image_terms terms[MANY][N_IMAGES + 1];
+} crowd;
+
+static void make_crowd(crowd *c, const search_room *r, bool has_terms)
 {
+	memset(c, 0, sizeof *c);
 	for (int i = 0; i < MANY; i++) {
-		model *m = &models[i];
+		model *m = &c->models[i];
 		make_model(m);
 		cyc_rng rng = cyc_rng_make(6, (uint32_t)i, 0);
 		for (size_t k = 0; k < N_IMAGES * (size_t)m->list->n; k++) {
@@ -255,54 +262,74 @@ static void make_many(model models[MANY], cyc_search_particle particles[MANY], c
 			m->data[k] += (float)re + (float)im * I;
 		}
 		m->particle.n_images = N_IMAGES - i % 3;
-		particles[i] = (cyc_search_particle){ m->particle, m->reference, r->start, &found[i] };
-		particles[i].start.old.offset_A.x = 0.3 * i;
-		particles[i].start.half = i % 2;
-		if (terms) {
-			particles[i].start.terms = terms[i];
-			particles[i].start.n_terms = N_IMAGES + 1;
-		}
+		c->particles[i] = (cyc_search_particle){ m->particle, m->reference, r->start, &c->found[i] };
+		c->particles[i].start.old.offset_A.x = 0.3 * i;
+		c->particles[i].start.half = i % 2;
+		c->particles[i].start.terms = has_terms ? c->terms[i] : NULL;
+		c->particles[i].start.n_terms = N_IMAGES + 1;
 	}
 }
 
-/* Poses, errors and terms of images are the same to the bit for any size of the block and number of threads.
- */
-static void blocks_and_threads_do_not_matter(void **state)
+static void drop_crowd(crowd *c)
+{
+	for (int i = 0; i < MANY; i++) drop_model(&c->models[i]);
+}
+
+/* Poses of the crowd, by blocks of some size and another backend. */
+static void search_crowd(crowd *c, const search_room *r, const char *backend, int n_threads, int32_t block)
+{
+	cyc_search_work *work = NULL;
+	const cyc_search_size size = { block, N_IMAGES };
+	model *m = &c->models[0];
+	memset(c->found, 0, sizeof c->found);
+	memset(c->terms, 0, sizeof c->terms);
+	close_store(m);
+	ASSERT_OK(cyc_backend_open(&m->be, backend, n_threads));
+	open_store(m);
+	ASSERT_OK(cyc_search_work_create(&work, m->store, &r->spec, &size));
+	for (int32_t i = 0; i < MANY; i += block)
+		ASSERT_OK(cyc_pose_search(work, c->particles + i, i + block < MANY ? block : MANY - i));
+	cyc_search_work_destroy(&work);
+}
+
+/* Poses, errors and terms of images are the same to the bit for any size of the block, number of threads and
+ * backend. */
+static void blocks_threads_and_backends_do_not_matter(void **state)
 {
 	(void)state;
-	static const int32_t BLOCK[] = { 1, 3, MANY, MANY, MANY };
-	static const int THREADS[] = { 1, 1, 1, 2, 7 };
+	static const struct {
+		const char *backend;
+		int n_threads;
+		int32_t block;
+	} WAYS[] = { { "cpu", 1, 1 },    { "cpu", 1, 3 },    { "cpu", 1, MANY },       { "cpu", 2, MANY },
+		         { "cpu", 7, MANY }, { "strict", 2, 3 }, { "emulate:3", 2, MANY }, { "emulate:4", 1, 2 } };
 	for (int is_followed = 0; is_followed < 2; is_followed++) {
-		model models[MANY];
 		search_room r;
-		cyc_search_particle particles[MANY];
-		cyc_found_pose found[MANY], wanted[MANY];
-		cyc_image_terms terms[MANY][N_IMAGES + 1], wanted_terms[MANY][N_IMAGES + 1];
-		make_model(&models[0]);
-		open_search(&r, &models[0], 1, is_followed);
-		drop_model(&models[0]);
+		crowd *c = NULL, *wanted = NULL;
+		ASSERT_OK(cyc_alloc(&c, 1, sizeof *c));
+		ASSERT_OK(cyc_alloc(&wanted, 1, sizeof *wanted));
+		model m;
+		make_model(&m);
+		open_search(&r, &m, 1, is_followed);
 		r.spec.oversampling = is_followed ? 0 : 1;
-		memset(terms, 0, sizeof terms);
-		make_many(models, particles, found, is_followed ? terms : NULL, &r);
-		for (size_t k = 0; k < sizeof BLOCK / sizeof *BLOCK; k++) {
-			cyc_search_work *work = NULL;
-			const cyc_search_size size = { BLOCK[k], N_IMAGES, THREADS[k] };
-			ASSERT_OK(cyc_search_work_create(&work, models[0].list, &r.spec, &size));
-			memset(found, 0, sizeof found);
-			for (int32_t i = 0; i < MANY; i += BLOCK[k])
-				ASSERT_OK(cyc_pose_search(work, particles + i, i + BLOCK[k] < MANY ? BLOCK[k] : MANY - i));
-			if (k == 0) {
-				memcpy(wanted, found, sizeof found);
-				memcpy(wanted_terms, terms, sizeof terms);
-				for (int i = 0; i < MANY; i++)
-					assert_true(found[i].p_max > 0 && (found[i].error[0] > 0 || !is_followed));
+		make_crowd(c, &r, is_followed);
+		for (size_t k = 0; k < sizeof WAYS / sizeof *WAYS; k++) {
+			search_crowd(c, &r, WAYS[k].backend, WAYS[k].n_threads, WAYS[k].block);
+			if (k == 0) *wanted = *c;
+			for (int i = 0; i < MANY; i++) {
+				assert_true(c->found[i].p_max > 0 && c->found[i].error[0] > 0);
+				assert_true(!is_followed || c->terms[i][N_IMAGES - i % 3 - 1].is_used);
 			}
-			assert_memory_equal(found, wanted, sizeof found);
-			assert_memory_equal(terms, wanted_terms, sizeof terms);
-			cyc_search_work_destroy(&work);
+			if (memcmp(c->found, wanted->found, sizeof c->found) != 0 ||
+			    memcmp(c->terms, wanted->terms, sizeof c->terms) != 0)
+				fail_msg("%s, %d threads, blocks of %d: other poses", WAYS[k].backend, WAYS[k].n_threads,
+				         WAYS[k].block);
 		}
-		for (int i = 0; i < MANY; i++) drop_model(&models[i]);
+		drop_crowd(c);
 		close_search(&r);
+		drop_model(&m);
+		cyc_free(c);
+		cyc_free(wanted);
 	}
 }
 
@@ -313,7 +340,7 @@ int main(void)
 		cmocka_unit_test(what_may_be_right_is_followed),
 		cmocka_unit_test(one_image_does_not_choose),
 		cmocka_unit_test(standard_errors_are_what_noise_does),
-		cmocka_unit_test(blocks_and_threads_do_not_matter),
+		cmocka_unit_test(blocks_threads_and_backends_do_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
