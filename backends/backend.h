@@ -300,6 +300,33 @@ typedef struct {
  */
 CYC_MUST_CHECK cyc_status cyc_op_pose_terms(cyc_buffer *sums, cyc_backend *be, const cyc_pose_images *images,
                                             const cyc_pose_row *rows, int64_t n);
+/** What is tried in one call. Host memory, read during the call. */
+typedef struct {
+	const cyc_pose_trial *trials;
+	int32_t n;
+	const cyc_pose_image *images; /**< n_images */
+	int32_t n_images;
+	const cyc_pose_rotation
+		*rotations; /**< n_rotations; those of the trials follow each other, without gaps */
+	int32_t n_rotations;
+	const cyc_pose_offset *offsets; /**< n_offsets */
+	int32_t n_offsets;
+	double margin; /**< samples whose log posterior is more than this below the best of their trial are left
+	                  out */
+} cyc_pose_trials;
+/** Samples of all trials, none left out. */
+int64_t cyc_pose_trials_count(const cyc_pose_trials *in);
+/**
+ * Scores of all pairs of rotations and offsets of each trial (T8.2): for each image and block of
+ * CYC_POSE_BLOCK coefficients Re[Y V*] and W |V|^2 are added in single precision in the order of the list,
+ * and blocks, then images, in double precision; Y = share D exp(2 pi i (kx d_x/box + ky d_y/box)) in single
+ * precision.
+ * @param[out] samples  cyc_pose_trials_count() cyc_pose_sample: those that are kept, by trial, rotation,
+ * offset
+ * @param[out] counts   n, host memory: how many of each trial
+ */
+CYC_MUST_CHECK cyc_status cyc_op_pose_scores(cyc_buffer *samples, int64_t *counts, cyc_backend *be,
+                                             const cyc_pose_images *images, const cyc_pose_trials *in);
 
 /* ---------------------------------------------------------------- 3D transforms */
 
@@ -346,6 +373,8 @@ struct cyc_backend_ops {
 	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_correlate_in *in);
 	cyc_status (*pose_terms)(void *self, double *sums, const cyc_pose_images *images,
 	                         const cyc_pose_row *rows, int64_t n);
+	cyc_status (*pose_scores)(void *self, cyc_pose_sample *samples, int64_t *counts,
+	                          const cyc_pose_images *images, const cyc_pose_trials *in);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
 };

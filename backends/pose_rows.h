@@ -29,4 +29,28 @@ enum {
 	CYC_N_POSE_TERMS = CYC_POSE_PRODUCTS + 15
 };
 
+/** An image that trials have, a rotation and an offset of one, with the logarithms of their priors. */
+typedef struct {
+	int64_t first;           /**< of its data and weights in their buffers */
+	double R_img_tomo[2][3]; /**< the axes of the image */
+	double px_per_A;
+	int32_t n; /**< coefficients that count: a beginning of the list */
+} cyc_pose_image;
+typedef struct {
+	double R_tomo_ref[3][3], log_prior;
+} cyc_pose_rotation;
+typedef struct {
+	double A[3], log_prior;
+} cyc_pose_offset;
+/** Rotations and offsets of a particle that are tried with each other: ranges of the lists of a call. */
+typedef struct {
+	int32_t first_image, n_images, first_rotation, n_rotations, first_offset, n_offsets, map;
+	double amplitude;
+} cyc_pose_trial;
+/** One of them, numbers from the beginning of the trial's ranges. */
+typedef struct {
+	double score; /**< log-likelihood (T8.2), without priors */
+	int32_t rotation, offset;
+} cyc_pose_sample;
+
 #endif

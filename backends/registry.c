@@ -467,6 +467,48 @@ done:
 	return st;
 }
 
+int64_t cyc_pose_trials_count(const cyc_pose_trials *in)
+{
+	int64_t n = 0;
+	for (int32_t i = 0; i < in->n; i++) n += (int64_t)in->trials[i].n_rotations * in->trials[i].n_offsets;
+	return n;
+}
+
+static cyc_status check_trials(const cyc_pose_images *images, const cyc_pose_trials *in)
+{
+	cyc_status st = CYC_OK;
+	int64_t n_rotations = 0;
+	for (int32_t i = 0; i < in->n; i++) {
+		const cyc_pose_trial *t = &in->trials[i];
+		CYC_CHECK(
+			t->first_rotation == n_rotations && t->n_rotations > 0 && t->n_offsets > 0 &&
+				t->first_offset >= 0 && t->first_offset + t->n_offsets <= in->n_offsets &&
+				t->first_image >= 0 && t->n_images >= 0 && t->first_image + t->n_images <= in->n_images,
+			CYC_E_INTERNAL, "trial %d: %d rotations from %d on, %d offsets from %d on, %d images from %d on",
+			i, t->n_rotations, t->first_rotation, t->n_offsets, t->first_offset, t->n_images, t->first_image);
+		n_rotations += t->n_rotations;
+		for (int32_t f = t->first_image; f < t->first_image + t->n_images; f++)
+			CYC_TRY(check_image(images, in->images[f].first, in->images[f].n, t->map));
+	}
+	CYC_CHECK(n_rotations == in->n_rotations, CYC_E_INTERNAL, "trials of %lld rotations, there are %d",
+	          (long long)n_rotations, in->n_rotations);
+done:
+	return st;
+}
+
+cyc_status cyc_op_pose_scores(cyc_buffer *samples, int64_t *counts, cyc_backend *be,
+                              const cyc_pose_images *images, const cyc_pose_trials *in)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, samples, (size_t)cyc_pose_trials_count(in), sizeof(cyc_pose_sample));
+	CYC_TRY(check_trials(images, in));
+	pose_arguments(&l, images);
+	OPERATE(be->ops.pose_scores(be->self, samples->address, counts, images, in));
+done:
+	return st;
+}
+
 cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *real, int32_t s)
 {
 	cyc_status st = CYC_OK;

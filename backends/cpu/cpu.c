@@ -139,6 +139,7 @@ const struct cyc_backend_ops cyc_backend_cpu = {
 	.ctf_sums = cyc_ctf_sums_cpu,
 	.correlate = cyc_correlate_cpu,
 	.pose_terms = cyc_pose_terms_cpu,
+	.pose_scores = cyc_pose_scores_cpu,
 	.fft3_forward = cyc_fft3_forward_cpu,
 	.fft3_inverse = cyc_fft3_inverse_cpu,
 };

@@ -305,6 +305,7 @@ const struct cyc_backend_ops cyc__device_ops = {
 	.ctf_sums = cyc_ctf_sums_device,
 	.correlate = cyc_correlate_device,
 	.pose_terms = cyc_pose_terms_device,
+	.pose_scores = cyc_pose_scores_device,
 	.fft3_forward = fft3_forward,
 	.fft3_inverse = fft3_inverse,
 };

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
+enum { MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
 static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
@@ -193,7 +193,7 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
 	CYC_TRY(cyc_alloc(&a.own, j->particles->n, sizeof *a.own));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list));
 	CYC_TRY(for_all_series(j, amplitudes_of_series, &a, NULL));
 	CYC_TRY(share(j, a.own, sizeof *a.own));
 	CYC_TRY(share(j, j->shells, (size_t)n_shells * sizeof *j->shells));
@@ -225,7 +225,8 @@ typedef struct {
 	cyc_search_work *work;
 	cyc_found_pose *found;          /* n particles of the set */
 	const bool *which;              /* n flags: particles that are looked for; NULL: all */
-	cyc_pose_agreement *shells;     /* of each thread */
+	cyc_pose_work **models;         /* of each thread */
+	cyc_pose_agreement *shells;     /* the same */
 	cyc_search_particle *particles; /* CYC_UNIT_PARTICLES */
 	int64_t *numbers;               /* theirs in the set */
 	int32_t n;
@@ -299,7 +300,7 @@ static cyc_status agreement_task(void *arg, int64_t i, int i_thread)
 	r.grid = cyc_pose_store_grid(j->store, r.map);
 	cyc_refine3d_note_agreement(particle->found, j,
 	                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
-	                            cyc_search_work_model(a->work, i_thread), &particle->data, &r);
+	                            a->models[i_thread], &particle->data, &r);
 	return CYC_OK;
 }
 
@@ -571,12 +572,17 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 {
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .which = which };
-	int n_threads = cyc_n_workers(CYC_UNIT_PARTICLES, j->o->n_threads);
-	cyc_search_size size = { .n_particles = CYC_UNIT_PARTICLES };
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		if (j->in.tomograms->series[i].n_tilts > size.max_images)
-			size.max_images = j->in.tomograms->series[i].n_tilts;
+	cyc_search_size size = { .n_particles = 1 };
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n_tilts = j->in.tomograms->series[i].n_tilts;
+		if (n_tilts > size.max_images) size.max_images = n_tilts;
+		if (series_count(j, i) > size.n_particles) size.n_particles = series_count(j, i);
+	}
+	if (size.n_particles > CYC_UNIT_PARTICLES) size.n_particles = CYC_UNIT_PARTICLES;
+	int n_threads = cyc_n_workers(size.n_particles, j->o->n_threads);
 	CYC_TRY(cyc_search_work_create(&a.work, j->store, spec, &size));
+	CYC_TRY(cyc_alloc(&a.models, n_threads, sizeof *a.models));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.models[t], j->list));
 	CYC_TRY(cyc_alloc(&a.particles, CYC_UNIT_PARTICLES, sizeof *a.particles));
 	CYC_TRY(cyc_alloc(&a.numbers, CYC_UNIT_PARTICLES, sizeof *a.numbers));
 	CYC_TRY(cyc_alloc(&a.others, CYC_UNIT_PARTICLES, sizeof *a.others));
@@ -590,6 +596,8 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 		                        j->in.tomograms->n_series));
 done:
 	cyc_search_work_destroy(&a.work);
+	for (int t = 0; a.models && t < n_threads; t++) cyc_pose_work_destroy(&a.models[t]);
+	cyc_free(a.models);
 	cyc_free(a.particles);
 	cyc_free(a.numbers);
 	cyc_free(a.others);
@@ -626,7 +634,7 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_search_spec spec = { .order = s->order,
 		                     .oversampling = o->oversampling,
 		                     .do_follow = !o->no_follow,
-		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
+		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : CYC_STARTS_LOCAL,
 		                     .coarse_radius = coarse_radius(j, s->order, looseness),
 		                     .radius = j->reference->radius,
 		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0],
@@ -763,7 +771,7 @@ cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 	int n_threads = cyc_refine3d_n_workers(j);
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list));
 	CYC_TRY(for_all_series(j, look_at_series, &a, NULL));
 	CYC_TRY(share(j, j->refined, sizeof *j->refined));
 done:

@@ -10,9 +10,9 @@
 
 /** One particle's search: what is constant in it. */
 typedef struct {
+	int32_t i; /**< its number in the block */
 	const cyc_search_particle *of;
 	const cyc_search_spec *spec;
-	const cyc_pose_store *store;
 	cyc_mat3 R_part_old;
 	double sigma_rotation_rad, sigma_offset_A; /**< of its half-set */
 	const cyc_rotation_grid *grid;             /**< NULL: nothing is sampled */

@@ -1,6 +1,5 @@
 #include "refine3d/pose_model.h"
 
-#include <cblas.h>
 #include <math.h>
 #include <string.h>
 
@@ -10,10 +9,8 @@ enum { BLOCK = 256 }; /* sums of single precision end here */
 
 struct cyc_pose_work {
 	const cyc_coefficients *list;
-	cyc_pose_room room;
 	int32_t n;
-	cyc_cfloat *slices;  /* room.n_slice */
-	cyc_cfloat *shifted; /* room.n_shift */
+	cyc_cfloat *slice, *shifted; /* n */
 	cyc_cfloat *ramp_x, *ramp_y;
 	float *y;              /* 2 arrays of n: shifted data */
 	float *weight, *share; /* n: W and what multiplies the data, where predictions are uncertain */
@@ -23,7 +20,7 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 {
 	cyc_pose_work *w = *p;
 	if (!w) return;
-	cyc_free(w->slices);
+	cyc_free(w->slice);
 	cyc_free(w->shifted);
 	cyc_free(w->ramp_x);
 	cyc_free(w->ramp_y);
@@ -34,32 +31,21 @@ void cyc_pose_work_destroy(cyc_pose_work **p)
 	*p = NULL;
 }
 
-cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list, int32_t max_slices,
-                                int32_t max_shifts)
+double cyc_pose_work_bytes(const cyc_coefficients *list)
 {
-	const cyc_pose_room room = { (size_t)max_slices * (size_t)list->n, (size_t)max_shifts * (size_t)list->n };
-	return cyc_pose_work_create_room(out, list, &room);
+	return 2.0 * (list->n + list->box_px) * sizeof(cyc_cfloat) + 4.0 * list->n * sizeof(float);
 }
 
-double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room)
-{
-	return (double)(room->n_slice + room->n_shift + 2 * (size_t)list->box_px) * sizeof(cyc_cfloat) +
-	       4.0 * list->n * sizeof(float);
-}
-
-cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list,
-                                     const cyc_pose_room *room)
+cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list)
 {
 	cyc_status st = CYC_OK;
 	cyc_pose_work *w = NULL;
 	*out = NULL;
-	CYC_ASSERT(room->n_slice >= (size_t)list->n && room->n_shift >= (size_t)list->n);
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
 	w->list = list;
-	w->room = *room;
 	w->n = list->n;
-	CYC_TRY(cyc_alloc(&w->slices, room->n_slice, sizeof *w->slices));
-	CYC_TRY(cyc_alloc(&w->shifted, room->n_shift, sizeof *w->shifted));
+	CYC_TRY(cyc_alloc(&w->slice, w->n, sizeof *w->slice));
+	CYC_TRY(cyc_alloc(&w->shifted, w->n, sizeof *w->shifted));
 	CYC_TRY(cyc_alloc(&w->ramp_x, list->box_px, sizeof *w->ramp_x));
 	CYC_TRY(cyc_alloc(&w->ramp_y, list->box_px, sizeof *w->ramp_y));
 	CYC_TRY(cyc_alloc(&w->y, 2 * (size_t)w->n, sizeof *w->y));
@@ -198,39 +184,6 @@ static int32_t count_within(const cyc_particle_image *image, int32_t within)
 	return image->n < within ? image->n : within;
 }
 
-void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data, const cyc_pose_reference *r,
-                     const cyc_pose_grid *grid, int32_t radius)
-{
-	int32_t n_o = grid->n_rotations, n_t = grid->n_offsets;
-	int32_t within = cyc_coefficients_within(w->list, radius < r->radius ? radius : r->radius);
-	float s2 = (float)(r->amplitude * r->amplitude);
-	memset(scores, 0, (size_t)n_o * (size_t)n_t * sizeof *scores);
-	for (int32_t f = 0; f < data->n_images; f++) {
-		const cyc_particle_image *image = &data->images[f];
-		int32_t n = count_within(image, within);
-		if (n == 0 || (data->use && !data->use[f])) continue;
-		CYC_ASSERT((size_t)n_o * (size_t)n <= w->room.n_slice && (size_t)n_t * (size_t)n <= w->room.n_shift);
-		weigh(w, image, r, n);
-		for (int32_t t = 0; t < n_t; t++) {
-			double d[2];
-			displacement(d, image, grid->offsets_A[t]);
-			ramps(w, d);
-			shift(w->shifted + (size_t)t * (size_t)n, w, image->data, n);
-			for (int32_t k = 0; k < n && r->spread; k++)
-				w->shifted[(size_t)t * (size_t)n + (size_t)k] *= w->share[k];
-		}
-		for (int32_t o = 0; o < n_o; o++) {
-			double power =
-				slice(w->slices + (size_t)o * (size_t)n, w->list, r,
-			          axes_of(cyc_mat3_mul(image->R_img_tomo, grid->rotations[o]), r), w->weight, n);
-			for (int32_t t = 0; t < n_t; t++)
-				scores[(size_t)o * (size_t)n_t + (size_t)t] -= s2 * (float)power;
-		}
-		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n_o, n_t, 2 * n, (float)(2 * r->amplitude),
-		            (const float *)w->slices, 2 * n, (const float *)w->shifted, 2 * n, 1.F, scores, n_t);
-	}
-}
-
 /* ---------------------------------------------------------------- agreement */
 
 /* The data of an image shifted, split into re and im, weighed for this reference. */
@@ -258,10 +211,10 @@ void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, co
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
 		load_shifted(w, image, r, pose->offset_A, n);
-		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
+		(void)slice(w->slice, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
 		            w->weight, n);
 		for (int32_t j = 0; j < n; j++) {
-			float re = crealf(w->slices[j]), im = cimagf(w->slices[j]), *to = by_shell[w->list->shell[j]];
+			float re = crealf(w->slice[j]), im = cimagf(w->slice[j]), *to = by_shell[w->list->shell[j]];
 			to[0] += w->y[j] * re + w->y[w->n + j] * im;
 			to[1] += w->weight[j] * (re * re + im * im);
 		}
@@ -280,11 +233,11 @@ void cyc_pose_agree(cyc_pose_agreement *shells, cyc_pose_work *w, const cyc_pose
 		int32_t n = count_within(image, within);
 		if (n == 0 || (data->use && !data->use[f])) continue;
 		load_shifted(w, image, r, pose->offset_A, n);
-		(void)slice(w->slices, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
+		(void)slice(w->slice, w->list, r, axes_of(cyc_mat3_mul(image->R_img_tomo, pose->R_tomo_ref), r),
 		            w->weight, n);
 		for (int32_t j = 0; j < n; j++) {
 			cyc_pose_agreement *to = &shells[w->list->shell[j]];
-			float W = w->weight[j], re = crealf(w->slices[j]), im = cimagf(w->slices[j]), y_re = w->y[j],
+			float W = w->weight[j], re = crealf(w->slice[j]), im = cimagf(w->slice[j]), y_re = w->y[j],
 				  y_im = w->y[w->n + j];
 			float left_re = y_re - s * W * re, left_im = y_im - s * W * im;
 			to->cross += (double)(y_re * re + y_im * im);

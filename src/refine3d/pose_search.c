@@ -21,7 +21,8 @@ struct cyc_search_work {
 	cyc_pose_store *store;
 	const cyc_search_spec *spec;
 	int n_threads;
-	cyc_sampler **samplers;     /* n_threads */
+	cyc_sampler *sampler;       /* NULL: nothing is sampled */
+	cyc_sampling *samplings;    /* n_threads */
 	int32_t n_most, n, n_terms; /* n_terms: room for one pose */
 	place *places;              /* n_most */
 	cyc_image_terms *terms;     /* n_most x n_tracks() x 2 poses */
@@ -34,8 +35,8 @@ void cyc_search_work_destroy(cyc_search_work **p)
 {
 	cyc_search_work *w = *p;
 	if (!w) return;
-	for (int t = 0; w->samplers && t < w->n_threads; t++) cyc_sampler_destroy(&w->samplers[t]);
-	cyc_free(w->samplers);
+	cyc_sampler_destroy(&w->sampler);
+	cyc_free(w->samplings);
 	cyc_free(w->places);
 	cyc_free(w->terms);
 	cyc_free(w->data);
@@ -53,14 +54,14 @@ static size_t terms_count(const cyc_search_spec *spec, int32_t max_images)
 	return spec->do_follow ? 2 * (size_t)n_tracks(spec) * ((size_t)max_images + 1) : 0;
 }
 
-double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec,
-                             const cyc_search_size *size, int n_threads)
+static bool does_sample(const cyc_search_spec *spec) { return spec->rotations || spec->is_near; }
+
+double cyc_search_work_bytes(const cyc_search_spec *spec, const cyc_search_size *size)
 {
-	int n = cyc_n_workers(size->n_particles, n_threads);
-	return n * cyc_sampler_bytes(list, spec, size->max_images) +
+	return (does_sample(spec) ? cyc_sampler_bytes(spec, size->n_particles, size->max_images) : 0) +
 	       size->n_particles *
-	           ((double)sizeof(place) + n_tracks(spec) * (double)sizeof(cyc_pose_query) +
-	            sizeof(cyc_pose_data) +
+	           ((double)(sizeof(place) + sizeof(cyc_sampling) + sizeof(cyc_pose_data)) +
+	            n_tracks(spec) * (double)sizeof(cyc_pose_query) +
 	            (double)terms_count(spec, size->max_images) * (double)sizeof(cyc_image_terms));
 }
 
@@ -77,10 +78,10 @@ cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store, 
 	w->spec = spec;
 	w->n_most = size->n_particles;
 	w->n_terms = size->max_images + 1;
-	w->n_threads = cyc_n_workers(size->n_particles, cyc_backend_n_threads(cyc_pose_store_backend(store)));
-	CYC_TRY(cyc_alloc(&w->samplers, w->n_threads, sizeof *w->samplers));
-	for (int t = 0; t < w->n_threads; t++)
-		CYC_TRY(cyc_sampler_create(&w->samplers[t], cyc_pose_store_list(store), spec, size->max_images));
+	w->n_threads = cyc_backend_n_threads(cyc_pose_store_backend(store));
+	if (does_sample(spec))
+		CYC_TRY(cyc_sampler_create(&w->sampler, store, spec, size->n_particles, size->max_images));
+	CYC_TRY(cyc_alloc(&w->samplings, n, sizeof *w->samplings));
 	CYC_TRY(cyc_alloc(&w->places, n, sizeof *w->places));
 	CYC_TRY(cyc_alloc(&w->terms, n * terms_count(spec, size->max_images), sizeof *w->terms));
 	CYC_TRY(cyc_alloc(&w->data, n, sizeof *w->data));
@@ -90,11 +91,6 @@ cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store, 
 done:
 	cyc_search_work_destroy(&w);
 	return st;
-}
-
-cyc_pose_work *cyc_search_work_model(cyc_search_work *w, int i_thread)
-{
-	return cyc_sampler_model(w->samplers[i_thread]);
 }
 
 const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w, int32_t i)
@@ -130,30 +126,35 @@ static void share_terms(cyc_search_work *w, int32_t i)
 	}
 }
 
-/* Samples, and the first poses to follow. */
+/* Where to begin, whatever is sampled. */
 static cyc_status begin_task(void *arg, int64_t i, int i_thread)
 {
-	cyc_status st = CYC_OK;
+	(void)i_thread;
 	cyc_search_work *w = arg;
 	place *p = &w->places[i];
 	const cyc_search_particle *of = p->s.of;
 	cyc_found_pose *out = of->found;
-	int32_t n = 0;
 	memset(out, 0, sizeof *out);
-	out->pose = of->start.old;
+	out->pose = p->starts[0] = of->start.old;
+	p->n_tracks = 1;
 	p->best = 0;
-	p->has_ended = true;
 	memset(&p->tracks[0].best, 0, sizeof p->tracks[0].best);
-	if (of->data.n_images == 0) goto done;
 	CYC_ASSERT(!of->start.terms || of->data.n_images <= of->start.n_terms);
-	CYC_TRY(cyc_sampler_run(p->starts, &n, out, w->samplers[i_thread], &p->s));
-	bool is_sampled = w->spec->rotations || w->spec->is_near;
-	if (!is_sampled && !w->spec->do_follow) goto done;
+	p->has_ended = of->data.n_images == 0 || (!does_sample(w->spec) && !w->spec->do_follow);
+	return CYC_OK;
+}
+
+/* The first poses to follow. */
+static cyc_status follow_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	cyc_search_work *w = arg;
+	const cyc_search_spec *spec = w->spec;
+	place *p = &w->places[i];
+	if (p->has_ended) return CYC_OK;
 	share_terms(w, (int32_t)i);
-	begin_tracks(p, n, is_sampled && w->spec->do_follow && w->spec->coarse_radius < w->spec->radius);
-	p->has_ended = false;
-done:
-	return st;
+	begin_tracks(p, p->n_tracks, does_sample(spec) && spec->do_follow && spec->coarse_radius < spec->radius);
+	return CYC_OK;
 }
 
 /* All maxima are reached: those that are different are followed at the full resolution, or the best is the
@@ -219,12 +220,13 @@ static bool list_queries(cyc_search_work *w)
 
 static cyc_status sample(cyc_search_work *w)
 {
-	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_pose_store_open_maps(w->store));
-	CYC_TRY(cyc_parallel_for(w->n, w->n_threads, begin_task, w));
-	CYC_TRY(cyc_pose_store_close_maps(w->store));
-done:
-	return st;
+	int32_t n = 0;
+	for (int32_t i = 0; i < w->n; i++) {
+		place *p = &w->places[i];
+		if (!p->has_ended)
+			w->samplings[n++] = (cyc_sampling){ &p->s, p->starts, &p->n_tracks, p->s.of->found };
+	}
+	return cyc_sampler_run(w->sampler, w->samplings, n);
 }
 
 cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *particles, int32_t n)
@@ -235,9 +237,9 @@ cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *partic
 	w->n = n;
 	for (int32_t i = 0; i < n; i++) {
 		const cyc_pose_start *start = &particles[i].start;
-		w->places[i].s = (cyc_search_one){ .of = &particles[i],
+		w->places[i].s = (cyc_search_one){ .i = i,
+			                               .of = &particles[i],
 			                               .spec = spec,
-			                               .store = w->store,
 			                               .R_part_old = cyc_mat3_mul(cyc_mat3_transpose(start->R_tomo_part),
 			                                                          start->old.R_tomo_ref),
 			                               .sigma_rotation_rad = spec->sigma_rotation_rad[start->half],
@@ -246,7 +248,9 @@ cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *partic
 		w->data[i] = particles[i].data;
 	}
 	CYC_TRY(cyc_pose_store_set_images(w->store, w->data, n));
-	CYC_TRY(sample(w));
+	CYC_TRY(cyc_parallel_for(n, w->n_threads, begin_task, w));
+	if (does_sample(spec)) CYC_TRY(sample(w));
+	CYC_TRY(cyc_parallel_for(n, w->n_threads, follow_task, w));
 	while (list_queries(w)) {
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(cyc_pose_ask(w->store, w->queries, w->n_queries));

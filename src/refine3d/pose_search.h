@@ -75,16 +75,12 @@ typedef struct cyc_search_work cyc_search_work;
  */
 CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store,
                                                  const cyc_search_spec *spec, const cyc_search_size *size);
-/** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded
- * for any grid. */
-double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec,
-                             const cyc_search_size *size, int n_threads);
+/** Bytes that it takes, and the largest call of the backend (of grids, n is read). Bounded for any grid. */
+double cyc_search_work_bytes(const cyc_search_spec *spec, const cyc_search_size *size);
 void cyc_search_work_destroy(cyc_search_work **w);
 /** Poses of n particles, at most size.n_particles. Their images stay in the store. */
 CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *particles,
                                           int32_t n);
-/** Work memory of one of its threads. */
-cyc_pose_work *cyc_search_work_model(cyc_search_work *w, int i_thread);
 /** Gradient and curvature of the images alone at the pose that particle i of the last block was followed to,
  * without the priors. */
 const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w, int32_t i);

@@ -7,7 +7,7 @@ enum { N_IMAGE = 5 }; /* parameters of an image: three angles, two displacements
 struct cyc_pose_store {
 	cyc_backend *be;
 	const cyc_coefficients *list;
-	cyc_buffer *fx, *fy, *shell, *spread, *data, *weight, *sums;
+	cyc_buffer *fx, *fy, *shell, *spread, *data, *weight, *sums, *samples;
 	cyc_buffer *maps[CYC_MOST_POSE_MAPS]; /* not owned */
 	const cyc_cfloat *grids[CYC_MOST_POSE_MAPS];
 	bool has_spread[CYC_MOST_POSE_MAPS];
@@ -29,7 +29,8 @@ void cyc_pose_store_destroy(cyc_pose_store **p)
 {
 	cyc_pose_store *s = *p;
 	if (!s) return;
-	cyc_buffer **const buffers[] = { &s->fx, &s->fy, &s->shell, &s->spread, &s->data, &s->weight, &s->sums };
+	cyc_buffer **const buffers[] = { &s->fx,   &s->fy,     &s->shell, &s->spread,
+		                             &s->data, &s->weight, &s->sums,  &s->samples };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
 	cyc_free(s->spreads);
 	cyc_free(s->first_image);
@@ -217,13 +218,21 @@ static cyc_pose_images images_of(const cyc_pose_store *s)
 
 /* ---------------------------------------------------------------- what images say */
 
-/* Coefficients of an image up to a radius; 0: it is not used. */
+int64_t cyc_pose_store_place(const cyc_pose_store *s, int32_t particle, int32_t f)
+{
+	return s->first[s->first_image[particle] + f];
+}
+
+int32_t cyc_pose_count(const cyc_pose_data *data, const cyc_pose_reference *r, int32_t radius, int32_t f)
+{
+	int32_t within = cyc_coefficients_within(data->list, radius < r->radius ? radius : r->radius),
+			n = data->images[f].n < within ? data->images[f].n : within;
+	return data->use && !data->use[f] ? 0 : n;
+}
+
 static int32_t count_of(const cyc_pose_query *q, int32_t f)
 {
-	const cyc_pose_reference *r = q->reference;
-	int32_t within = cyc_coefficients_within(q->data->list, q->radius < r->radius ? q->radius : r->radius),
-			n = q->data->images[f].n < within ? q->data->images[f].n : within;
-	return q->data->use && !q->data->use[f] ? 0 : n;
+	return cyc_pose_count(q->data, q->reference, q->radius, f);
 }
 
 static cyc_status rows_task(void *arg, int64_t i, int i_thread)
@@ -240,7 +249,7 @@ static cyc_status rows_task(void *arg, int64_t i, int i_thread)
 		if (n == 0) continue;
 		cyc_mat3 R = cyc_mat3_mul(image->R_img_tomo, q->pose.R_tomo_ref);
 		cyc_vec3 d = cyc_mat3_apply(image->R_img_tomo, q->pose.offset_A);
-		*row = (cyc_pose_row){ .first = s->first[s->first_image[q->particle] + f],
+		*row = (cyc_pose_row){ .first = cyc_pose_store_place(s, q->particle, f),
 			                   .n = n,
 			                   .reach = cyc_coefficients_reach(s->list, n),
 			                   .map = r->map,
@@ -339,6 +348,23 @@ cyc_status cyc_pose_ask(cyc_pose_store *s, const cyc_pose_query *queries, int32_
 	CYC_TRY(cyc_op_pose_terms(s->sums, s->be, &images, s->rows, n_rows));
 	CYC_TRY(cyc_buffer_download(s->answers, s->sums, (size_t)n_rows * CYC_N_POSE_TERMS * sizeof *s->answers));
 	CYC_TRY(cyc_parallel_for(n, n_threads, answer_task, s));
+done:
+	return st;
+}
+
+cyc_status cyc_pose_try(cyc_pose_sample *samples, int64_t *counts, cyc_pose_store *s,
+                        const cyc_pose_trials *in)
+{
+	cyc_status st = CYC_OK;
+	size_t n = (size_t)cyc_pose_trials_count(in), n_kept = 0;
+	const cyc_pose_images images = images_of(s);
+	if (!s->samples || cyc_buffer_bytes(s->samples) < n * sizeof *samples) {
+		cyc_buffer_destroy(&s->samples);
+		CYC_TRY(cyc_buffer_create(&s->samples, s->be, n, sizeof *samples));
+	}
+	CYC_TRY(cyc_op_pose_scores(s->samples, counts, s->be, &images, in));
+	for (int32_t i = 0; i < in->n; i++) n_kept += (size_t)counts[i];
+	CYC_TRY(cyc_buffer_download(samples, s->samples, n_kept * sizeof *samples));
 done:
 	return st;
 }

@@ -36,6 +36,12 @@ double cyc_pose_store_image_bytes(const cyc_pose_data *data);
 /** The images of n particles in place of those before. */
 CYC_MUST_CHECK cyc_status cyc_pose_store_set_images(cyc_pose_store *s, const cyc_pose_data *data, int32_t n);
 
+/** Where the data of image f of a particle begin there. */
+int64_t cyc_pose_store_place(const cyc_pose_store *s, int32_t particle, int32_t f);
+/** Coefficients of image f up to a radius, at most that of the reference; 0: it is not used. */
+int32_t cyc_pose_count(const cyc_pose_data *data, const cyc_pose_reference *reference, int32_t radius,
+                       int32_t f);
+
 /** A particle at a pose, and where the answer goes. */
 typedef struct {
 	int32_t particle;          /**< number in cyc_pose_store_set_images() */
@@ -52,5 +58,12 @@ typedef struct {
  * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
  */
 CYC_MUST_CHECK cyc_status cyc_pose_ask(cyc_pose_store *s, const cyc_pose_query *queries, int32_t n);
+/**
+ * Scores of many poses: cyc_op_pose_scores().
+ * @param[out] samples  room for cyc_pose_trials_count(): those that are kept
+ * @param[out] counts   in->n: of each trial
+ */
+CYC_MUST_CHECK cyc_status cyc_pose_try(cyc_pose_sample *samples, int64_t *counts, cyc_pose_store *s,
+                                       const cyc_pose_trials *in);
 
 #endif

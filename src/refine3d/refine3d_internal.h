@@ -14,7 +14,9 @@
 
 /** Particles of a unit of the search at most: enough for all cores, few enough for the memory. */
 enum { CYC_UNIT_PARTICLES = 64 };
-#define CYC_UNIT_BYTES 128e6 /* of their images, unless it is one particle */
+enum { CYC_STARTS_LOCAL = 3 };         /* poses that are followed after a local search */
+#define CYC_SEARCH_SCRATCH_BYTES 0.4e6 /* of a thread, in the backend */
+#define CYC_UNIT_BYTES 128e6           /* of their images, unless it is one particle */
 
 #define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 

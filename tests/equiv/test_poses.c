@@ -14,7 +14,7 @@
 
 #include "refine3d/particle_images.h"
 
-enum { N_IMAGES = 7, N_MAPS = 3, N_ROWS = 23 };
+enum { N_IMAGES = 7, N_MAPS = 3, N_ROWS = 23, N_TRIALS = 5, N_ROTATIONS = 108, N_OFFSETS = 34 };
 
 /* Images of noise and references of noise. */
 typedef struct {
@@ -24,7 +24,46 @@ typedef struct {
 	cyc_cfloat *data, *grid[N_MAPS];
 	float *weight, *spread;
 	cyc_pose_row rows[N_ROWS];
+	cyc_pose_image images[N_IMAGES];
+	cyc_pose_rotation rotations[N_ROTATIONS];
+	cyc_pose_offset offsets[N_OFFSETS];
 } inputs;
+
+/* Of all sizes: more than a tile and a slab, one sample, no image. */
+static const cyc_pose_trial TRIALS[N_TRIALS] = { { 0, 3, 0, 5, 0, 3, 0, 0.8 },
+	                                             { 2, N_IMAGES - 2, 5, 77, 3, 19, 1, 0.6 },
+	                                             { 1, 1, 82, 1, 4, 1, 2, 1.1 },
+	                                             { 0, 0, 83, 9, 0, 2, 0, 0.9 },
+	                                             { 3, 2, 92, 16, 2, 32, 2, 0.7 } };
+
+/* The same images as parts of particles, and poses to try. */
+static void make_trials(inputs *in)
+{
+	cyc_rng rng = cyc_rng_make(10, (uint32_t)in->box_px, 0);
+	for (int i = 0; i < N_IMAGES; i++) {
+		cyc_mat3 R = cyc_tilt_to_matrix(0.02, 0.3 * i - 1, 0.4);
+		in->images[i] = (cyc_pose_image){ .first = (int64_t)i * in->list->n,
+			                              .px_per_A = 0.6 + 0.1 * i,
+			                              .n = i == 2 ? 0 : in->list->n * (i + 1) / N_IMAGES };
+		memcpy(in->images[i].R_img_tomo, R.m, sizeof in->images[i].R_img_tomo);
+	}
+	for (int i = 0; i < N_ROTATIONS; i++) {
+		cyc_mat3 R = cyc_euler_to_matrix(6 * cyc_rng_uniform(&rng), 3 * cyc_rng_uniform(&rng),
+		                                 6 * cyc_rng_uniform(&rng));
+		memcpy(in->rotations[i].R_tomo_ref, R.m, sizeof R.m);
+		in->rotations[i].log_prior = -10 * cyc_rng_uniform(&rng);
+	}
+	for (int i = 0; i < N_OFFSETS; i++) {
+		for (int k = 0; k < 3; k++) in->offsets[i].A[k] = 3 * cyc_rng_normal(&rng);
+		in->offsets[i].log_prior = -10 * cyc_rng_uniform(&rng);
+	}
+}
+
+static cyc_pose_trials trials_of(const inputs *in, double margin)
+{
+	return (cyc_pose_trials){ TRIALS,      N_TRIALS,    in->images, N_IMAGES, in->rotations,
+		                      N_ROTATIONS, in->offsets, N_OFFSETS,  margin };
+}
 
 static void make_inputs(inputs *in, int32_t box_px)
 {
@@ -66,6 +105,7 @@ static void make_inputs(inputs *in, int32_t box_px)
 			r->y[k] = (float)(2 * R.m[1][k]);
 		}
 	}
+	make_trials(in);
 }
 
 static void drop_inputs(inputs *in)
@@ -79,7 +119,7 @@ static void drop_inputs(inputs *in)
 
 /* ---------------------------------------------------------------- running an operation */
 
-enum { N_BUFFERS = 6 + N_MAPS };
+enum { N_BUFFERS = 6 + N_MAPS, N_SAMPLES = 5 * 3 + 77 * 19 + 1 + 9 * 2 + 16 * 32 };
 typedef struct {
 	cyc_backend *be;
 	cyc_buffer *all[N_BUFFERS];
@@ -134,6 +174,26 @@ static void run_terms(double *out, const inputs *in, const char *backend, int n_
 	close_room(&r);
 }
 
+/* Returns the number of samples that are kept. */
+static int64_t run_scores(cyc_pose_sample *out, int64_t counts[N_TRIALS], const inputs *in, double margin,
+                          const char *backend, int n_threads)
+{
+	room r;
+	cyc_buffer *samples = NULL;
+	const cyc_pose_trials trials = trials_of(in, margin);
+	int64_t n = 0;
+	assert_int_equal(cyc_pose_trials_count(&trials), N_SAMPLES);
+	open_room(&r, in, backend, n_threads);
+	ASSERT_OK(cyc_buffer_create(&samples, r.be, N_SAMPLES, sizeof *out));
+	ASSERT_OK(cyc_op_pose_scores(samples, counts, r.be, &r.images, &trials));
+	for (int i = 0; i < N_TRIALS; i++) n += counts[i];
+	assert_true(n <= N_SAMPLES);
+	ASSERT_OK(cyc_buffer_download(out, samples, (size_t)n * sizeof *out));
+	cyc_buffer_destroy(&samples);
+	close_room(&r);
+	return n;
+}
+
 static const struct {
 	const char *name;
 	int n_threads;
@@ -161,6 +221,8 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 	static const int32_t BOXES[] = { 16, 48, 70 };
 	for (size_t k = 0; k < sizeof BOXES / sizeof *BOXES; k++) {
 		inputs in;
+		int64_t counts[N_TRIALS];
+		static cyc_pose_sample samples[N_SAMPLES], others[N_SAMPLES];
 		double wanted[N_ROWS * CYC_N_POSE_TERMS], got[N_ROWS * CYC_N_POSE_TERMS];
 		make_inputs(&in, BOXES[k]);
 		run_terms(wanted, &in, "cpu", 1);
@@ -169,6 +231,17 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 			run_terms(got, &in, OTHERS[i].name, OTHERS[i].n_threads);
 			if (memcmp(got, wanted, sizeof got) != 0)
 				fail_msg("box %d: %s with %d threads differs", BOXES[k], OTHERS[i].name, OTHERS[i].n_threads);
+			for (int m = 0; m < 2; m++) {
+				int64_t again[N_TRIALS];
+				double margin = m ? 20 : HUGE_VAL;
+				int64_t n_wanted = run_scores(samples, counts, &in, margin, "cpu", 1),
+						n = run_scores(others, again, &in, margin, OTHERS[i].name, OTHERS[i].n_threads);
+				assert_int_equal(n, n_wanted);
+				if (memcmp(again, counts, sizeof counts) != 0 ||
+				    memcmp(others, samples, (size_t)n * sizeof *others) != 0)
+					fail_msg("box %d: scores of %s with %d threads differ", BOXES[k], OTHERS[i].name,
+					         OTHERS[i].n_threads);
+			}
 		}
 		drop_inputs(&in);
 	}
@@ -271,6 +344,75 @@ static void terms_are_the_formula(void **state)
 	drop_inputs(&in);
 }
 
+/* One score by (T8.2), and the sum of the absolute values of what is added. */
+static double score(double *size, const inputs *in, const cyc_pose_trial *t, const cyc_pose_rotation *r,
+                    const cyc_pose_offset *d, bool has_spread)
+{
+	double sum = 0;
+	*size = 0;
+	for (int32_t f = t->first_image; f < t->first_image + t->n_images; f++) {
+		const cyc_pose_image *image = &in->images[f];
+		cyc_pose_row row = { .first = image->first, .n = image->n, .map = t->map, .amplitude = t->amplitude };
+		double part[CYC_N_POSE_TERMS], sizes[CYC_N_POSE_TERMS], s = t->amplitude;
+		for (int k = 0; k < 3; k++) {
+			double x = 0, y = 0;
+			for (int m = 0; m < 3; m++) {
+				x += image->R_img_tomo[0][m] * r->R_tomo_ref[m][k];
+				y += image->R_img_tomo[1][m] * r->R_tomo_ref[m][k];
+				row.shift_px[0] += k ? 0 : image->px_per_A * image->R_img_tomo[0][m] * d->A[m];
+				row.shift_px[1] += k ? 0 : image->px_per_A * image->R_img_tomo[1][m] * d->A[m];
+			}
+			row.x[k] = (float)(2 * x);
+			row.y[k] = (float)(2 * y);
+		}
+		terms(part, sizes, in, &row, has_spread);
+		sum += 2 * s * part[CYC_POSE_CROSS] - s * s * part[CYC_POSE_POWER];
+		*size += 2 * s * sizes[CYC_POSE_CROSS] + s * s * sizes[CYC_POSE_POWER];
+	}
+	return sum;
+}
+
+static void scores_are_the_formula(void **state)
+{
+	(void)state;
+	static const double ROUNDING = 2e-6, MARGIN = 30;
+	inputs in;
+	static cyc_pose_sample all[N_SAMPLES], kept[N_SAMPLES];
+	int64_t counts[N_TRIALS], n_kept[N_TRIALS];
+	make_inputs(&in, 24);
+	run_scores(all, counts, &in, HUGE_VAL, "cpu", 1);
+	run_scores(kept, n_kept, &in, MARGIN, "cpu", 1);
+	const cyc_pose_sample *s = all, *next = kept;
+	for (int i = 0; i < N_TRIALS; i++) {
+		const cyc_pose_trial *t = &TRIALS[i];
+		double best = -HUGE_VAL;
+		assert_int_equal(counts[i], t->n_rotations * t->n_offsets);
+		for (int64_t k = 0; k < counts[i]; k++) {
+			const cyc_pose_rotation *r = &in.rotations[t->first_rotation + s[k].rotation];
+			const cyc_pose_offset *d = &in.offsets[t->first_offset + s[k].offset];
+			double size, wanted = score(&size, &in, t, r, d, t->map == 1);
+			assert_int_equal(s[k].rotation, k / t->n_offsets);
+			assert_int_equal(s[k].offset, k % t->n_offsets);
+			if (!(fabs(s[k].score - wanted) <= ROUNDING * size))
+				fail_msg("trial %d, sample %lld: %.9g, not %.9g", i, (long long)k, s[k].score, wanted);
+			best = fmax(best, s[k].score + r->log_prior + d->log_prior);
+		}
+		int64_t n = 0;
+		for (int64_t k = 0; k < counts[i]; k++) {
+			double weight = s[k].score + in.rotations[t->first_rotation + s[k].rotation].log_prior +
+			                in.offsets[t->first_offset + s[k].offset].log_prior;
+			if (weight < best - MARGIN) continue;
+			assert_memory_equal(&s[k], next, sizeof *s);
+			next++;
+			n++;
+		}
+		assert_int_equal(n, n_kept[i]);
+		s += counts[i];
+	}
+	assert_true(n_kept[1] > 1 && n_kept[1] < counts[1]);
+	drop_inputs(&in);
+}
+
 /* ---------------------------------------------------------------- misuse */
 
 static void misuse_is_reported(void **state)
@@ -293,6 +435,15 @@ static void misuse_is_reported(void **state)
 	row.reach = 8;
 	ASSERT_FAILS(cyc_op_pose_terms(sums, r.be, &r.images, &row, 1), CYC_E_INTERNAL, "reaches to 8");
 	ASSERT_OK(cyc_op_pose_terms(sums, r.be, &r.images, in.rows, 1));
+	int64_t counts[N_TRIALS];
+	cyc_pose_trials trials = trials_of(&in, 1);
+	ASSERT_FAILS(cyc_op_pose_scores(sums, counts, r.be, &r.images, &trials), CYC_E_INTERNAL, "are needed");
+	trials.n_offsets--;
+	ASSERT_FAILS(cyc_op_pose_scores(sums, counts, r.be, &r.images, &trials), CYC_E_INTERNAL, "trial 4");
+	trials = trials_of(&in, 1);
+	trials.n_rotations++;
+	ASSERT_FAILS(cyc_op_pose_scores(sums, counts, r.be, &r.images, &trials), CYC_E_INTERNAL,
+	             "trials of 108 rotations, there are 109");
 	cyc_buffer_destroy(&sums);
 	close_room(&r);
 	drop_inputs(&in);
@@ -303,6 +454,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backends_and_threads_agree_bit_for_bit),
 		cmocka_unit_test(terms_are_the_formula),
+		cmocka_unit_test(scores_are_the_formula),
 		cmocka_unit_test(misuse_is_reported),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,13 +98,12 @@ static void significant_samples_are_the_fewest(void **state)
 		int64_t n = (int64_t)r.grid->n * r.offsets->n, fewest = 0;
 		double *weight = NULL, sum = 0, part = 0;
 		ASSERT_OK(cyc_alloc(&weight, n, sizeof *weight));
-		for (int64_t i = 0; i < n; i++) {
-			float score;
-			cyc_mat3 R = cyc_rotation_grid_at(r.grid, (int32_t)(i / r.offsets->n), -1, cyc_mat3_identity());
-			cyc_pose_scores(&score, m.work, &m.particle, &m.reference,
-			                &(cyc_pose_grid){ &R, 1, &r.offsets->offset_A[i % r.offsets->n], 1 }, COARSE);
-			weight[i] = (double)score;
-		}
+		cyc_mat3 *R = NULL;
+		ASSERT_OK(cyc_alloc(&R, r.grid->n, sizeof *R));
+		for (int32_t o = 0; o < r.grid->n; o++)
+			R[o] = cyc_rotation_grid_at(r.grid, o, -1, cyc_mat3_identity());
+		try_poses(weight, &m, R, r.grid->n, r.offsets->offset_A, r.offsets->n, COARSE);
+		cyc_free(R);
 		qsort(weight, (size_t)n, sizeof *weight, downward);
 		for (int64_t i = 0; i < n; i++) sum += exp(weight[i] - weight[0]);
 		while (fewest < n && part <= r.spec.adaptive_fraction * sum)
