@@ -265,7 +265,8 @@ typedef struct {
 /**
  * Cross-correlation of observations with their predictions near zero displacement, exactly, by direct
  * summation: map(d) = sum_k weight Re[(-X conj(phase) conj(c V) - self c^2 |X|^2) exp(2 pi i k.d / s)] (T6.2)
- * over the half plane within the radius. The caller's weight is 0 at k = 0, whose grey level tells nothing.
+ * over the half plane within the radius. The caller's weight is 0 at k = 0, whose grey level carries no
+ * information.
  * @param[out] maps    n x grid.n x grid.n float (y slow)
  * @param[out] curves  n x CYC_N_CURVE double
  */

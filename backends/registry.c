@@ -3,6 +3,7 @@
 #include "backends/cuda/loader.h"
 #include "backends/device/device.h"
 #include "backends/emulate/emulate.h"
+#include "cyclotomo/profile.h"
 
 #include <math.h>
 #include <string.h>
@@ -231,6 +232,8 @@ typedef struct {
 	const cyc_buffer *buffers[MAX_ARGUMENTS];
 	size_t needed[MAX_ARGUMENTS];
 	int n;
+	int64_t rows; /* of the profile: particle images, or maps */
+	double work;  /* nominal operations, see profile.h */
 } argument_list;
 
 static void argument(argument_list *l, const cyc_buffer *b, size_t count, size_t size)
@@ -269,14 +272,40 @@ done:
 
 const void *cyc_buffer_address(const cyc_buffer *b) { return b ? b->address : NULL; }
 
-/* The body of every operation: check, open, call, close. */
+/* What a call took, under the operation's name without its prefix. */
+static void note(const char *function, const argument_list *l, double start_s)
+{
+	cyc_profile_row call = { .name = function + strlen("cyc_op_"),
+		                     .rows = l->rows,
+		                     .seconds = cyc_profile_clock() - start_s,
+		                     .work = l->work };
+	for (int i = 0; i < l->n; i++) call.bytes += (double)l->needed[i];
+	cyc_profile_add(&call);
+}
+
+/* The body of every operation: check, open, call, close, count. */
 #define OPERATE(call)                                                                                        \
 	do {                                                                                                     \
+		double start_s = cyc_profile_clock();                                                                \
 		CYC_TRY(begin(be, &l));                                                                              \
 		st = (call);                                                                                         \
 		guard(be, &l, false);                                                                                \
 		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);                                 \
+		note(__func__, &l, start_s);                                                                         \
 	} while (0)
+
+/* Nominal operations of a real transform of n values, of the coefficients of n half discs of a radius, and of
+ * the two layers of voxels of a half ball that a slice of that radius meets. */
+static double transform_work(double n) { return 2.5 * n * log2(n); }
+static double disc(double n, double radius) { return 0.5 * n * CYC_PI * radius * radius; }
+static double slab(double n, double radius) { return 2 * disc(n, radius); }
+enum {
+	SINE_WORK = 10,
+	COMPLEX_PRODUCT = 6,
+	TRILINEAR_WORK = 7 * 4,
+	BILINEAR_WORK = 3 * 3 * 3,
+	POSE_WORK = 220
+};
 
 cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny,
                          const double *at_px, int32_t n, const cyc_window_spec *spec)
@@ -289,6 +318,8 @@ cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *imag
 	          spec->box_px, spec->box_binned);
 	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
 	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
+	l.rows = n;
+	l.work = n * transform_work(cyc_square((double)spec->box_px));
 	OPERATE(be->ops.window(be->self, ft->address, cyc_buffer_address(image), nx, ny, at_px, n, spec));
 done:
 	return st;
@@ -304,6 +335,8 @@ cyc_status cyc_op_ctf(cyc_buffer *ctf, cyc_buffer *quadrature, cyc_backend *be, 
 	argument(&l, in->turns, plane, sizeof(float));
 	argument(&l, in->envelope, plane, sizeof(float));
 	argument(&l, in->k2, plane, sizeof(float));
+	l.rows = in->n;
+	l.work = 2.0 * SINE_WORK * in->n * (double)plane;
 	OPERATE(be->ops.ctf(be->self, ctf->address, quadrature ? quadrature->address : NULL, in));
 done:
 	return st;
@@ -319,6 +352,8 @@ cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modula
 	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
 	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
 	argument(&l, in->whiten, plane, sizeof(float));
+	l.rows = in->n;
+	l.work = 2.0 * COMPLEX_PRODUCT * in->n * (double)plane;
 	OPERATE(be->ops.modulate(be->self, packed->address, in));
 done:
 	return st;
@@ -339,6 +374,8 @@ cyc_status cyc_op_particle_image(cyc_buffer *images, cyc_backend *be, const cyc_
 	argument(&l, ctf, (size_t)n * plane, sizeof(float));
 	argument(&l, phase, plane, sizeof(cyc_cfloat));
 	argument(&l, whiten, plane, sizeof(float));
+	l.rows = n;
+	l.work = n * (transform_work(cyc_square((double)s)) + 2.0 * COMPLEX_PRODUCT * (double)plane);
 	OPERATE(be->ops.particle_image(be->self, images->address, cyc_buffer_address(ft), cyc_buffer_address(ctf),
 	                               cyc_buffer_address(phase), cyc_buffer_address(whiten), spec, n));
 done:
@@ -355,6 +392,8 @@ cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *i
 	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
 	argument(&l, in->share, plane, sizeof(float));
 	argument(&l, in->rest, plane, sizeof(float));
+	l.rows = in->n;
+	l.work = 1.0 * COMPLEX_PRODUCT * in->n * (double)plane;
 	OPERATE(be->ops.pack(be->self, packed->address, in));
 done:
 	return st;
@@ -372,6 +411,11 @@ cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, const cyc_sum_s
 		          "slice %d: radius %d is not within 0 and %d", i, slices->radius[i], slices->s / 2);
 	CYC_CHECK(spec->ball->top < slices->s / 2 && spec->limit > 0 && spec->limit <= CYC_MOST_ADDED,
 	          CYC_E_INTERNAL, "sums of radius %d do not fit slices of %d px", spec->ball->radius, slices->s);
+	for (int32_t i = 0; i < slices->n; i++) {
+		if (slices->use && slices->use[i] != slices->select) continue;
+		l.rows++;
+		l.work += BILINEAR_WORK * slab(1, slices->radius[i]);
+	}
 	OPERATE(be->ops.slice_insert(be->self, sum->address, spec, cyc_buffer_address(packed), slices));
 done:
 	return st;
@@ -383,6 +427,8 @@ cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_slice
 	argument_list l = { .n = 0 };
 	argument(&l, ft, (size_t)in->n * cyc_half_count2(in->s), sizeof(cyc_cfloat));
 	argument(&l, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat));
+	l.rows = in->n;
+	l.work = TRILINEAR_WORK * disc(in->n, in->radius);
 	OPERATE(be->ops.slice_extract(be->self, ft->address, in));
 done:
 	return st;
@@ -399,6 +445,8 @@ cyc_status cyc_op_ctf_sums(cyc_buffer *sums, cyc_backend *be, const cyc_ctf_sums
 	argument(&l, in->ctf, all, sizeof(float));
 	argument(&l, in->quadrature, all, sizeof(float));
 	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
+	l.rows = in->n;
+	l.work = (3.0 * COMPLEX_PRODUCT + 2 * CYC_N_SUMS) * disc(in->n, in->radius);
 	OPERATE(be->ops.ctf_sums(be->self, sums->address, in));
 done:
 	return st;
@@ -420,6 +468,8 @@ cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *b
 	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
 	argument(&l, in->weight, plane, sizeof(float));
 	argument(&l, in->self, plane, sizeof(float));
+	l.rows = in->n;
+	l.work = (4.0 * (double)(edge * edge) + 3 * COMPLEX_PRODUCT) * disc(in->n, in->radius);
 	OPERATE(be->ops.correlate(be->self, maps->address, curves->address, in));
 done:
 	return st;
@@ -460,8 +510,10 @@ cyc_status cyc_op_pose_terms(cyc_buffer *sums, cyc_backend *be, const cyc_pose_i
 		CYC_TRY(check_image(images, rows[i].first, rows[i].n, rows[i].map));
 		CYC_CHECK(rows[i].reach >= 0 && rows[i].reach < images->box_px / 2, CYC_E_INTERNAL,
 		          "row %lld reaches to %d in a box of %d px", (long long)i, rows[i].reach, images->box_px);
+		l.work += POSE_WORK * (double)rows[i].n;
 	}
 	pose_arguments(&l, images);
+	l.rows = n;
 	OPERATE(be->ops.pose_terms(be->self, sums->address, images, rows, n));
 done:
 	return st;
@@ -504,6 +556,14 @@ cyc_status cyc_op_pose_scores(cyc_buffer *samples, int64_t *counts, cyc_backend 
 	argument(&l, samples, (size_t)cyc_pose_trials_count(in), sizeof(cyc_pose_sample));
 	CYC_TRY(check_trials(images, in));
 	pose_arguments(&l, images);
+	for (int32_t i = 0; i < in->n; i++) {
+		const cyc_pose_trial *t = &in->trials[i];
+		double each = (double)t->n_rotations * TRILINEAR_WORK +
+		              (double)t->n_offsets * (SINE_WORK + 2 * COMPLEX_PRODUCT) +
+		              4.0 * t->n_rotations * t->n_offsets;
+		l.rows += t->n_images;
+		for (int32_t k = 0; k < t->n_images; k++) l.work += each * in->images[t->first_image + k].n;
+	}
 	OPERATE(be->ops.pose_scores(be->self, samples->address, counts, images, in));
 done:
 	return st;
@@ -515,6 +575,8 @@ cyc_status cyc_op_fft3_forward(cyc_buffer *ft, cyc_backend *be, const cyc_buffer
 	argument_list l = { .n = 0 };
 	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
 	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
+	l.rows = 1;
+	l.work = transform_work(pow(s, 3));
 	OPERATE(be->ops.fft3_forward(be->self, ft->address, cyc_buffer_address(real), s));
 done:
 	return st;
@@ -526,6 +588,8 @@ cyc_status cyc_op_fft3_inverse(cyc_buffer *real, cyc_backend *be, cyc_buffer *ft
 	argument_list l = { .n = 0 };
 	argument(&l, real, (size_t)s * (size_t)s * (size_t)s, sizeof(float));
 	argument(&l, ft, cyc_half_count3(s), sizeof(cyc_cfloat));
+	l.rows = 1;
+	l.work = transform_work(pow(s, 3));
 	OPERATE(be->ops.fft3_inverse(be->self, real->address, ft->address, s));
 done:
 	return st;

@@ -1,4 +1,4 @@
-/** @file turns.h  Sine and cosine as the cpu backend and the kernels have them, to the bit. C17 and C++17. */
+/** @file turns.h  Sine and cosine, the same in the cpu backend and the kernels to the bit. C17 and C++17. */
 #ifndef CYC_TURNS_H
 #define CYC_TURNS_H
 

@@ -21,7 +21,7 @@ LAYERS = [
     ["reconstruct", "ctfrefine", "polish", "extract", "simulate", "check", "import"], ["refine3d", "joint"], ["run"], ["summary"], ["cycle"], ["cli"],
 ]
 # Public headers by the layer they belong to; others are named as their folder.
-HEADER_LAYER = {"status": "base", "json": "base", "options": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project", "parts": "project", "stacks": "images", "cycle": "run"}
+HEADER_LAYER = {"status": "base", "profile": "base", "json": "base", "options": "base", "version": "base", "git_state": "cli", "star": "io", "mrc": "io", "compare": "map", "record": "project", "outputs": "project", "parts": "project", "stacks": "images", "cycle": "run"}
 # (folder that includes, header): why it may.
 EXCEPTIONS = {
     ("project", "cyclotomo/compare.h"): "compare.h has the comparison of maps (map) and that of STAR files (project)",

@@ -172,7 +172,7 @@ CYC_SIMD static bool add_rows(int64_t *sum, const cyc_v4 *plane, size_t width, c
 	return is_good;
 }
 
-/* sqrt of what is left of a squared radius, -1 if nothing is. */
+/* sqrt of what remains of a squared radius, -1 if nothing does. */
 static int32_t chord(int32_t R, int32_t a, int32_t b)
 {
 	int64_t left = (int64_t)R * R - (int64_t)a * a - (int64_t)b * b;

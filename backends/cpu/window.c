@@ -69,7 +69,7 @@ static void copy_window(float *w, const work *a, int32_t x0, int32_t y0)
 	}
 }
 
-/* Pixels that are not in the image tell nothing: they take the value m, which the circle crop turns into
+/* Pixels outside the image carry no information: they take the value m, which the circle crop turns into
  * zero. */
 static void fill_outside(float *w, const work *a, const cyc_window_part *in, float m)
 {

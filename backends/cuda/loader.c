@@ -1,6 +1,6 @@
 /*
  * The program never links CUDA: its libraries are large, and it must run where there are none. The plug-in
- * libcyclotomo_cuda.so has them, and is opened when somebody asks for the backend.
+ * libcyclotomo_cuda.so has them, and is opened when the backend is requested.
  */
 #include "backends/cuda/loader.h"
 

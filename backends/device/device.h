@@ -50,7 +50,7 @@ typedef struct {
 	int32_t grid_radius, grid_s;
 } cyc_device;
 
-/** Open a device of an API. CYC_E_UNSUPPORTED if there is none that can be used. */
+/** Open a device of an API. CYC_E_UNSUPPORTED if no device can be used. */
 CYC_MUST_CHECK cyc_status cyc__device_create(void **self, const cyc_device_api *api, int n_threads,
                                              const char *options);
 /** A line about it, for the log. */

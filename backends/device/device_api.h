@@ -5,7 +5,7 @@
  * backend.h on top of it are in device/.
  *
  * Calls of one device are serial; memory is the device's, its address means nothing to the host. Functions
- * that can fail return a cyc_device_result, what() tells why.
+ * that can fail return a cyc_device_result, what() gives the reason.
  */
 #ifndef CYC_DEVICE_API_H
 #define CYC_DEVICE_API_H

@@ -1,5 +1,5 @@
 /*
- * A device that is none: the kernels of a GPU as loops on the host. Blocks and lanes run in an order that a
+ * A pretended device: the kernels of a GPU as loops on the host. Blocks and lanes run in an order that a
  * seed shuffles ("emulate:SEED"), shared memory is poisoned before each block, scratch memory when it is
  * made, and all memory is closed except while something of the device runs. What depends on an order, needs
  * a barrier that is not there, or touches memory of the other side shows on any machine.

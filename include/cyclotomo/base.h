@@ -1,6 +1,6 @@
 /**
  * @file base.h
- * What knows nothing of cryo-EM: memory, logging, progress, threads, random numbers, paths.
+ * General utilities, without cryo-EM: memory, logging, progress, threads, random numbers, paths.
  */
 #ifndef CYCLOTOMO_BASE_H
 #define CYCLOTOMO_BASE_H
@@ -150,6 +150,7 @@ CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task ta
 typedef struct {
 	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
 	double busy_s;    /**< time that threads spent on items of loops, all threads together */
+	double full_s;    /**< wall time in which all threads that a loop was given were at work */
 	int most_threads; /**< of any loop */
 } cyc_thread_usage;
 void cyc_thread_usage_get(cyc_thread_usage *out);
@@ -285,7 +286,7 @@ CYC_MUST_CHECK cyc_status cyc_hash_file(uint64_t *h, const char *path);
  * A function of a plug-in, which is opened for the rest of the process: a library beside the program, in
  * ../lib/cyclotomo or ../lib from there, or where the system looks for libraries; or only in the folder that
  * CYCLOTOMO_PLUGINS in the environment names.
- * @param[out] reason  why it cannot be had, if NULL is returned
+ * @param[out] reason  why it is not available, if NULL is returned
  */
 void *cyc_plugin_symbol(const char *library, const char *symbol, char *reason, size_t size);
 /** Whether a plug-in is installed with the program, whether or not it can be opened. */

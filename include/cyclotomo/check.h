@@ -1,6 +1,6 @@
 /**
  * @file check.h
- * Is the metadata of a project right? What the tables show alone, and what the images prove against half
+ * Checks of a project's metadata, from the tables alone and from the images compared with half
  * maps (docs/theory/09-evidence.md): hand, order of the doses, sign of the stage angles, contrast, pixel
  * sizes, grey values.
  */

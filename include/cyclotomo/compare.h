@@ -1,6 +1,6 @@
 /**
  * @file compare.h
- * How similar are two maps, or two STAR files? For users, and for tests that hold results against recorded
+ * Comparison of two maps, or of two STAR files: for users, and for tests that compare results with recorded
  * ones.
  */
 #ifndef CYCLOTOMO_COMPARE_H

@@ -2,7 +2,7 @@
  * @file joint.h
  * Alignment and CTFs of the tilts together: polishing and CTF refinement in turn, against the same half maps,
  * with the images read once. Defocus, shifts and aberrations disturb each other; each turn sees what the one
- * before has mended.
+ * before has corrected.
  */
 #ifndef CYCLOTOMO_JOINT_H
 #define CYCLOTOMO_JOINT_H

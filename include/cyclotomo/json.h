@@ -1,6 +1,6 @@
 /**
  * @file json.h
- * A writer of JSON text: what run.json and summary.json are made with. Indented, keys in the order given, the
+ * A writer of JSON text, used for run.json and summary.json. Indented, keys in the order given, the
  * same bytes for the same calls.
  */
 #ifndef CYCLOTOMO_JSON_H

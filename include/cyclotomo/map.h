@@ -1,6 +1,6 @@
 /**
  * @file map.h
- * What is done to maps: Fourier shell correlation, masks, filters, post-processing, local resolution,
+ * Operations on maps: Fourier shell correlation, masks, filters, post-processing, local resolution,
  * comparison.
  */
 #ifndef CYCLOTOMO_MAP_H

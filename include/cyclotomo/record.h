@@ -39,7 +39,7 @@ CYC_MUST_CHECK cyc_status cyc_record_write(const char *path, const char *kind, u
 typedef struct cyc_record cyc_record;
 /**
  * Open a record for reading if all of it can be used: every byte has been checked.
- * @param[out] out          NULL if there is none that can be used; close with cyc_record_close()
+ * @param[out] out          NULL if no usable one exists; close with cyc_record_close()
  * @param[in]  consequence  end of the warning that gives the reason: "starting from the beginning"
  * @param[in,out] n_other   where many records may be of other input: these are counted here instead of a
  * warning each; or NULL
@@ -72,7 +72,7 @@ void cyc_text_stream_deinit(cyc_text_stream *s);
 /** A record of one text. */
 CYC_MUST_CHECK cyc_status cyc_record_write_text(const char *path, const char *kind, uint64_t key,
                                                 const char *text);
-/** Its text (free with cyc_free()); NULL if there is none that can be used. Parameters as in
+/** Its text (free with cyc_free()); NULL if no usable one exists. Parameters as in
  * cyc_record_open(). */
 CYC_MUST_CHECK cyc_status cyc_record_read_text(char **text, const char *path, const char *kind, uint64_t key,
                                                const char *consequence, int64_t *n_other);

@@ -13,7 +13,7 @@ extern "C" {
 #endif
 
 typedef enum { CYC_PLOT_LINE, CYC_PLOT_POINTS, CYC_PLOT_LINE_POINTS } cyc_plot_style;
-/** What is drawn over a point instead of its disc: a cross for what is bad, a ring for what is left out. */
+/** Marks drawn in place of a point's disc: a cross for bad points, a ring for excluded ones. */
 enum { CYC_MARK_NONE, CYC_MARK_BAD, CYC_MARK_EXCLUDED };
 /** One curve; arrays are borrowed for the duration of the call. Points with a NaN coordinate are gaps. */
 typedef struct {

@@ -49,7 +49,7 @@ typedef struct {
 } cyc_stacks;
 
 /**
- * Find the files of all particles and check that they are there and of one size, that stacks have as many
+ * Find the files of all particles and check that they exist and have one size, that stacks have as many
  * sections as rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in
  * binning and pixel size. Reads no images; tilt images need not be there.
  * @return CYC_E_FORMAT if a column is missing; CYC_E_IO, CYC_E_DATA, CYC_E_SHAPE naming the particle, file,

@@ -2,7 +2,7 @@
  * @file star.h
  * STAR files as syntax: blocks of lists and tables of text values, read, edited and written losslessly.
  *
- * What this layer does not know it does not touch: unknown blocks, columns and their order survive a
+ * Anything this layer does not know is left untouched: unknown blocks, columns and their order survive a
  * read-write cycle. Labels are given without the leading underscore. Meaning (units, frames) lives in
  * project.h. Grammar: docs/formats/star.md.
  */

@@ -38,7 +38,7 @@ typedef struct {
 	double sigma; /**< distance of the two in standard errors, NaN: none */
 	double gain;  /**< log-likelihood of the alternative over that of what is given, NaN: none */
 	char *found, *wanted, *action; /**< for people */
-	bool can_fix;                  /**< cyc_check_options.fix_dir mends it */
+	bool can_fix;                  /**< cyc_check_options.fix_dir corrects it */
 } cyc_finding;
 
 /** Zeroed: empty. */
@@ -63,6 +63,7 @@ void cyc_finding_sort(cyc_finding_list *l);
 /** One line: where, what was found and expected, what to do. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_finding_text(char **out, const cyc_finding *f);
 void cyc_finding_json(cyc_json *j, const cyc_finding *f);
+void cyc_measured_json(cyc_json *j, const char *key, cyc_measured m);
 /** Warn of each warning, of many of one kind of the first three and their number. */
 CYC_MUST_CHECK cyc_status cyc_finding_warn(const cyc_finding_list *l);
 /** Raise the first error, with the number of further ones; CYC_OK if there is none. */

@@ -89,7 +89,7 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	}
 	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB are needed for %s", (double)bytes / 1e6, what);
 #ifdef MADV_HUGEPAGE
-	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it cannot be had
+	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it is not available
 	 * nothing is lost. */
 	if (bytes >= HUGE_BYTES) {
 		uintptr_t first = ((uintptr_t)p + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;

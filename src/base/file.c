@@ -85,7 +85,7 @@ done:
 	return st;
 }
 
-/* Who is told of finished files; changed only while no file is being written. */
+/* Called for each finished file; changed only while no file is being written. */
 static cyc_outfile_listener g_listener;
 static void *g_listener_user;
 

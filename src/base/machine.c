@@ -21,7 +21,7 @@ static bool read_line(char *line, const char *path)
 	return is_read;
 }
 
-/* A number, or infinity for "max", for what is no number and for what is not there. */
+/* A number, or infinity for "max", for other text and for a missing file. */
 static double read_number(const char *path)
 {
 	char line[LINE], *end;

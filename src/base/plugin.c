@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Folder of the program, with its final slash; "" if it cannot be told. */
+/* Folder of the program, with its final slash; "" if it cannot be determined. */
 static void program_dir(char *out, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", out, size - 1);

@@ -1,3 +1,5 @@
+#include "base/thread_start.h"
+
 #include "cyclotomo/base.h"
 
 #include <errno.h>
@@ -75,6 +77,10 @@ typedef struct {
 	int64_t failed_item;
 	cyc_status status;
 	cyc_error error;
+	int n_threads;       /* that it is for */
+	atomic_int n_joined; /* of them, so far */
+	/* Between these all that joined are at work; the end is negative, so that the first is the largest. */
+	atomic_int_least64_t last_start_ns, first_end_ns;
 } loop;
 
 static _Thread_local bool t_in_task;
@@ -117,7 +123,7 @@ static struct {
 	         .offered = PTHREAD_COND_INITIALIZER,
 	         .left = PTHREAD_COND_INITIALIZER };
 
-static atomic_int_least64_t g_loops_ns, g_busy_ns;
+static atomic_int_least64_t g_loops_ns, g_busy_ns, g_full_ns;
 static atomic_int g_most_threads;
 
 static int64_t now_ns(void)
@@ -127,11 +133,22 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static void keep_largest(atomic_int_least64_t *at, int64_t value)
+{
+	int_least64_t old = atomic_load(at);
+	while (old < value && !atomic_compare_exchange_weak(at, &old, value)) {
+	}
+}
+
 static void run_timed(loop *l, int i_thread)
 {
 	int64_t start = now_ns();
+	atomic_fetch_add(&l->n_joined, 1);
+	keep_largest(&l->last_start_ns, start);
 	run_items(l, i_thread);
-	atomic_fetch_add(&g_busy_ns, now_ns() - start);
+	int64_t end = now_ns();
+	keep_largest(&l->first_end_ns, -end);
+	atomic_fetch_add(&g_busy_ns, end - start);
 }
 
 static void *worker(void *p)
@@ -170,21 +187,27 @@ static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
 /* Threads have the stack that `ulimit -s` gives, but not less than tasks and libraries need. */
 static const size_t LEAST_STACK = 1 << 20;
 
-static bool start_thread(int number)
+bool cyc_thread_start(pthread_t *out, void *(*run)(void *), void *arg)
 {
 	pthread_attr_t attributes;
-	pthread_t thread;
 	size_t bytes = 0;
 	if (pthread_attr_init(&attributes) != 0) return false;
 	if (pthread_attr_getstacksize(&attributes, &bytes) == 0 && bytes < LEAST_STACK)
 		pthread_attr_setstacksize(&attributes, LEAST_STACK);
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	int result = pthread_create(&thread, &attributes, worker, (void *)(intptr_t)number);
+	int result = pthread_create(out, &attributes, run, arg);
 	pthread_attr_destroy(&attributes);
 	return result == 0;
 }
 
-/* With the lock held: threads 1 .. n, or as many as can be had. */
+static bool start_thread(int number)
+{
+	pthread_t thread;
+	if (!cyc_thread_start(&thread, worker, (void *)(intptr_t)number)) return false;
+	pthread_detach(thread);
+	return true;
+}
+
+/* With the lock held: threads 1 .. n, or as many as are available. */
 static void start_threads(int n)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -225,6 +248,8 @@ static void run_loop(loop *l, int n_extra)
 		pthread_mutex_unlock(&g_pool.lock);
 	}
 	atomic_fetch_add(&g_loops_ns, now_ns() - start);
+	int64_t full = -atomic_load(&l->first_end_ns) - atomic_load(&l->last_start_ns);
+	if (full > 0 && atomic_load(&l->n_joined) >= l->n_threads) atomic_fetch_add(&g_full_ns, full);
 	int most = atomic_load(&g_most_threads);
 	while (most < n_extra + 1 && !atomic_compare_exchange_weak(&g_most_threads, &most, n_extra + 1)) {
 	}
@@ -242,7 +267,9 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 		}
 		return CYC_OK;
 	}
-	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
+	loop l = {
+		.task = task, .arg = arg, .n = n, .status = CYC_OK, .n_threads = n_threads, .first_end_ns = INT64_MIN
+	};
 	pthread_mutex_init(&l.lock, NULL);
 	run_loop(&l, cyc_n_workers(n, n_threads) - 1);
 	pthread_mutex_destroy(&l.lock);
@@ -257,6 +284,7 @@ done:
 void cyc_thread_usage_get(cyc_thread_usage *out)
 {
 	out->loops_s = 1e-9 * (double)atomic_load(&g_loops_ns);
+	out->full_s = 1e-9 * (double)atomic_load(&g_full_ns);
 	out->busy_s = 1e-9 * (double)atomic_load(&g_busy_ns);
 	out->most_threads = atomic_load(&g_most_threads);
 }

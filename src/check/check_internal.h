@@ -33,7 +33,7 @@ CYC_MUST_CHECK cyc_status cyc_check_density(cyc_measured *density, const char *m
 CYC_MUST_CHECK cyc_status cyc_check_judge(cyc_check *c);
 /** CYC_E_USAGE if files of a project are in the folder for the corrected one already. */
 CYC_MUST_CHECK cyc_status cyc_check_fix_folder(const cyc_check *c);
-/** The corrected project, if a finding can be mended. Changes the documents of the project in memory. */
+/** The corrected project, if a finding can be corrected. Changes the documents of the project in memory. */
 CYC_MUST_CHECK cyc_status cyc_check_fix(cyc_check *c);
 
 #endif

@@ -223,7 +223,7 @@ done:
 	return st;
 }
 
-/* Volume of the mask as that of a sphere, of which a quarter of the diameter tells particles apart. */
+/* Volume of the mask as that of a sphere; particles closer than a quarter of its diameter are duplicates. */
 static cyc_status duplicate_distance(double *out, const cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -349,7 +349,7 @@ static cyc_status survey(cyc_check *c)
 	CYC_TRY(as_finding(c, "fsc", check_fsc(c)));
 	st = duplicate_distance(&o.duplicate_distance_A, c);
 	if (st != CYC_OK && st != CYC_E_NOMEM) {
-		/* A mask that cannot be read has been told. */
+		/* A mask that cannot be read has been reported. */
 		cyc_error_clear();
 		st = CYC_OK;
 	}
@@ -426,7 +426,7 @@ cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *opti
 	*result = (cyc_check_result){ 0 };
 	st = read_project(&c);
 	if (st != CYC_OK && !options->fix_dir && !options->input.is_checked) {
-		/* Nothing more can be told of a project that cannot be read. */
+		/* Nothing more can be said about a project that cannot be read. */
 		CYC_TRY(as_finding(&c, "unreadable", st));
 		goto done;
 	}

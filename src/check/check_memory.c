@@ -1,4 +1,4 @@
-/* What a check holds at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of a check; compared with measurements by tools/memory_said.py. */
 #include "check/check_internal.h"
 
 #include <math.h>

@@ -5,6 +5,8 @@
  */
 #include "check/check_internal.h"
 
+#include "map/map_files.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -98,17 +100,6 @@ done:
 	return st;
 }
 
-static cyc_status read_map(cyc_volume **out, const char *name, const char *root)
-{
-	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, root, name));
-	CYC_TRY(cyc_mrc_read_map(out, path));
-done:
-	cyc_free(path);
-	return st;
-}
-
 cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *map2, const char *root,
                              int n_threads)
 {
@@ -118,8 +109,8 @@ cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *ma
 	cyc_fft3 *plan = NULL;
 	mapping m = { 0 };
 	*out = (cyc_measured){ CYC_NAN, CYC_NAN };
-	CYC_TRY(read_map(&half[0], map1, root));
-	CYC_TRY(read_map(&half[1], map2, root));
+	CYC_TRY(cyc__read_any_map(&half[0], root, map1));
+	CYC_TRY(cyc__read_any_map(&half[1], root, map2));
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
 	          "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
 	m.n = half[0]->nx;

@@ -1,4 +1,4 @@
-/* What measurements mean: findings. */
+/* From measurements to findings. */
 #include "check/check_internal.h"
 
 #include "cyclotomo/json.h"
@@ -46,7 +46,7 @@ static double sign_distance(cyc_measured m) { return fmin(fmax(1 - m.value, 0), 
 
 /* ---------------------------------------------------------------- what the images prove */
 
-/* Every series says so: then the whole geometry may be a mirror image as well. */
+/* All series agree: then the whole geometry may be a mirror image as well. */
 static bool is_hand_wrong(const cyc_series_evidence *e)
 {
 	return isfinite(e->hand.error) && e->hand.value < 0 && sign_distance(e->hand) >= ALARM_SIGMA &&
@@ -271,7 +271,7 @@ static cyc_status add_grey(cyc_finding **out, cyc_check *c, int32_t i)
 	return cyc_check_add(out, c, CYC_FINDING_WARNING, "grey-values", i);
 }
 
-/* Grey values of series against the median of all, from the noise of their images, which is there whatever
+/* Grey values of series against the median of all, from the noise of their images, which exists whatever
  * the map. */
 static cyc_status judge_grey(cyc_check *c)
 {
@@ -334,31 +334,23 @@ done:
 
 /* ---------------------------------------------------------------- as text */
 
-static void put_measured(cyc_json *j, const char *key, cyc_measured m)
-{
-	cyc_json_begin_object(j, key);
-	cyc_json_double(j, "value", m.value);
-	cyc_json_double(j, "error", m.error);
-	cyc_json_end_object(j);
-}
-
 static void put_series(cyc_json *j, const cyc_series_evidence *e)
 {
 	cyc_json_begin_object(j, NULL);
 	cyc_json_text(j, "name", e->name);
 	cyc_json_int(j, "particles", e->n_particles);
 	cyc_json_int(j, "images", e->n_images);
-	put_measured(j, "contrast", e->contrast);
-	put_measured(j, "hand", e->hand);
+	cyc_measured_json(j, "contrast", e->contrast);
+	cyc_measured_json(j, "hand", e->hand);
 	cyc_json_double(j, "hand_gain", e->hand_gain);
-	put_measured(j, "dose", e->dose);
+	cyc_measured_json(j, "dose", e->dose);
 	cyc_json_double(j, "dose_gain", e->dose_gain);
-	put_measured(j, "stage", e->stage);
-	put_measured(j, "size", e->stretch);
-	put_measured(j, "log_grey", e->log_grey);
+	cyc_measured_json(j, "stage", e->stage);
+	cyc_measured_json(j, "size", e->stretch);
+	cyc_measured_json(j, "log_grey", e->log_grey);
 	cyc_json_double(j, "noise", e->noise);
 	cyc_json_text(j, "order", e->order);
-	put_measured(j, "order_dose", e->order_dose);
+	cyc_measured_json(j, "order_dose", e->order_dose);
 	cyc_json_end_object(j);
 }
 
@@ -367,7 +359,7 @@ cyc_status cyc_check_json(char **out, const cyc_check_result *r)
 	cyc_status st = CYC_OK;
 	cyc_json j = { 0 };
 	cyc_json_begin_object(&j, NULL);
-	put_measured(&j, "density", r->density);
+	cyc_measured_json(&j, "density", r->density);
 	cyc_json_begin_array(&j, "series");
 	for (int32_t i = 0; i < r->n_series; i++) put_series(&j, &r->series[i]);
 	cyc_json_end_array(&j);

@@ -111,7 +111,7 @@ done:
 	return st;
 }
 
-/* Nothing that is there already may be written over, of this project or another. */
+/* No existing file may be overwritten, of this project or another. */
 static cyc_status refuse_existing(const cyc_check *c, const char *dir)
 {
 	cyc_status st = CYC_OK;

@@ -190,8 +190,8 @@ done:
 
 /* ---------------------------------------------------------------- shift of a tilt */
 
-/* Row y of the sums that tell how far the image of a tilt lies from where it is predicted: particles in their
- * order. */
+/* Row y of the sums that measure how far the image of a tilt is from its predicted position: particles in
+ * their order. */
 static cyc_status cross_task(void *arg, int64_t y, int i_thread)
 {
 	(void)i_thread;

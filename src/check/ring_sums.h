@@ -54,7 +54,7 @@ static inline float *cyc_ring_sums_of(const cyc_ring_sums *s, int32_t i_particle
 
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ring_pass cyc_ring_pass;
-/** @param[in] has_stretch  also what tells the size of the particles: twice the time */
+/** @param[in] has_stretch  also the sums for the size of the particles: twice the time */
 CYC_MUST_CHECK cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_box *box,
                                                const cyc_reference *reference, double k_min_A,
                                                bool has_stretch);

@@ -349,7 +349,7 @@ static cyc_status fit_hand(cyc_measured *hand, double *gain, fit *a)
 		add_up_tilts(a);
 		fit_scales(a->s, a->cross, a->power, a->damage, a->alpha, a->n_tilts, a->n_rings);
 		CYC_TRY(hand_step(&step, &error, z_steps, a));
-		/* No step leads farther than the scan is fine: a maximum that runs away is none. */
+		/* No step is longer than that of the scan: a maximum that runs away is not one. */
 		step = fmin(fmax(step, -HAND_STEP), HAND_STEP);
 		a->slope += step;
 		for (int32_t f = 0; f < a->n_tilts; f++) a->z_A[f] += fmin(fmax(z_steps[f], -g.step_A), g.step_A);
@@ -444,9 +444,9 @@ static double dose_scatter(const dose_work *w, double b)
 }
 
 /*
- * Error of the slope b with all amplitudes of tilts and shells free: what is left of d log damage / d b when
- * its means over each tilt's rings and each ring's tilts are taken off is all that tells b. Tilts that are
- * blurred more or less than the line says add to it.      (T9.7)
+ * Error of the slope b with all amplitudes of tilts and shells free: only what remains of d log damage / d b
+ * after its means over the rings of each tilt and the tilts of each ring are subtracted determines b. Tilts
+ * that are blurred more or less than the line says add to it.      (T9.7)
  */
 static cyc_status dose_error(double *error, dose_work *w, double b)
 {

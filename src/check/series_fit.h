@@ -1,6 +1,6 @@
 /**
  * @file series_fit.h
- * What the images of a tilt series say about its metadata, from their ring sums: docs/theory/09-evidence.md.
+ * What the images of a tilt series show about its metadata, from their ring sums: docs/theory/09-evidence.md.
  */
 #ifndef CYC_CHECK_SERIES_FIT_H
 #define CYC_CHECK_SERIES_FIT_H
@@ -17,7 +17,7 @@ typedef struct {
 } cyc_series_optics;
 
 /**
- * Fill all measurements of `e` but those of tables and maps. NaN where the images cannot tell.
+ * Fill all measurements of `e` but those of tables and maps. NaN where the images do not determine them.
  * @note Same results for any number of threads: it uses one.
  */
 CYC_MUST_CHECK cyc_status cyc_series_fit_images(cyc_series_evidence *e, const cyc_ring_sums *sums,

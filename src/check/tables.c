@@ -1,4 +1,4 @@
-/* What a refinement needs of the tables as a whole. */
+/* Requirements of a refinement on the tables as a whole. */
 #include "check/check_internal.h"
 #include "project/labels.h"
 

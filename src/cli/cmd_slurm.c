@@ -106,7 +106,7 @@ static void fillings_deinit(fillings *f)
 	*f = (fillings){ 0 };
 }
 
-/* The value of the word that a text begins with, "{word}"; NULL: it is none, as in ${variable}. */
+/* The value of the word that a text begins with, "{word}"; NULL: not one of ours, as in ${variable}. */
 static const filling *word_at(const fillings *f, const char *at)
 {
 	for (int i = 0; i < f->n; i++) {

@@ -1,6 +1,7 @@
 #include "command.h"
 
 #include "completion.h"
+#include "profile_table.h"
 #include "run_json.h"
 
 #include "cyclotomo/project.h"
@@ -29,6 +30,8 @@ static const cyc_option ROWS[] = {
 	ROW(FLAG, "quiet", is_quiet, .alias = "-q", .help = "Print only warnings and errors."),
 	ROW(FLAG, "verbose", is_verbose, .alias = "-v,-vv",
 	    .help = "Print details, and for errors the places in the source code."),
+	ROW(FLAG, "profile", has_profile,
+	    .help = "At the end, print what the time went into; run.json has it always."),
 	ROW(TEXT, "pipeline-control", pipeline_control, .alias = "--pipeline_control", .unit = "<folder/>",
 	    .help = "Job folder of a RELION pipeline: for exit flags, and RELION_JOB_ABORT_NOW."),
 	ROW(TEXT, "theme", theme, .unit = "<name>", .help = "Accepted and ignored."),
@@ -186,7 +189,7 @@ static const char *part_of(const cyc_run *run)
 	return NULL;
 }
 
-/* The type label in the job.star that is there already; NULL if there is none. */
+/* The type label in an existing job.star; NULL if there is none. */
 static cyc_status type_of_folder(char **out, const char *job_dir)
 {
 	cyc_status st = CYC_OK;
@@ -195,7 +198,7 @@ static cyc_status type_of_folder(char **out, const char *job_dir)
 	*out = NULL;
 	CYC_TRY(cyc_path_join(&path, job_dir, "job.star"));
 	if (!cyc_path_exists(path) || cyc_star_read(&star, path) != CYC_OK)
-		goto done; /* one that cannot be read is written anew */
+		goto done; /* one that cannot be read is written again */
 	const cyc_star_block *b = cyc_star_find(star, "job");
 	const char *label = b && cyc_star_n_rows(b) == 1 ? cyc_star_text_of(b, 0, CYC_RLN_JOB_TYPE_LABEL) : NULL;
 	if (label && label[0]) CYC_TRY(cyc_strdup(out, label));
@@ -376,10 +379,11 @@ static void run_deinit(cyc_run *run)
 	*run = (cyc_run){ 0 };
 }
 
-static void log_costs(void)
+static void log_costs(const cyc_common_options *common)
 {
 	struct rusage u;
 	double cpu = 0.0;
+	if (common->has_profile) cyc_profile_log(common->n_threads);
 	if (getrusage(RUSAGE_SELF, &u) == 0) {
 		cpu = (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
 		      1e-6 * (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
@@ -442,7 +446,7 @@ cyc_status cyc_run_end(cyc_run *run, cyc_status st)
 		if (st == CYC_OK) st = written;
 		else cyc_error_set(&record);
 	}
-	if (st == CYC_OK && run->has_begun) log_costs();
+	if (st == CYC_OK && run->has_begun) log_costs(run->common);
 	run_deinit(run);
 	return st;
 }

@@ -51,6 +51,7 @@
 typedef struct {
 	int32_t n_threads; /**< all processors unless given */
 	bool is_quiet, is_verbose;
+	bool has_profile; /**< print what the time went into */
 	const char *root; /**< project root; "" is the current folder */
 	const char
 		*pipeline_control; /**< RELION's: folder, with a final slash, for exit flags and abort requests */

@@ -1,7 +1,7 @@
 /*
  * OpenBLAS makes threads and maps buffers for all of the machine's cores while the program is loaded, and
- * waits for ever where these may not be had (ulimit -v). It is told before it begins that one thread is all
- * it will be allowed: by an environment, which only a program that starts anew can be given, since the C
+ * waits for ever where these are not available (ulimit -v). It must learn before it begins that one thread is
+ * all it will be allowed: by an environment, which only a program that starts anew can be given, since the C
  * library is not ready for setenv() that early.
  */
 #include <limits.h>
@@ -22,7 +22,7 @@ static void limit_blas(int argc, char **argv, char **envp)
 	(void)argc;
 	if (!envp || getrlimit(RLIMIT_AS, &r) != 0 || r.rlim_cur == RLIM_INFINITY) return;
 	for (; envp[n] && n < MOST_VARIABLES; n++) {
-		if (strcmp(envp[n], g_one) == 0) return; /* told already */
+		if (strcmp(envp[n], g_one) == 0) return; /* already set */
 		variables[n] = strncmp(envp[n], g_one, sizeof g_one - 2) == 0 ? g_one : envp[n];
 	}
 	ssize_t length = readlink("/proc/self/exe", path, sizeof path - 1);

@@ -67,7 +67,7 @@ static bool is_spelling(const char *names, const char *word)
 
 enum { MOST_ROWS = 200 };
 
-/* One that stands for nothing, or for what the command does by itself. */
+/* One without effect, or for what the command does by default. */
 static bool is_other_default(const cyc_option *o)
 {
 	if (!o->relion_default || o->no_default || o->type == CYC_OPT_TEXT || o->type == CYC_OPT_CHOICE)
@@ -302,7 +302,7 @@ done:
 
 /* ---------------------------------------------------------------- translation */
 
-/* What a script writes out though RELION has it by itself asks for nothing. */
+/* An option given with RELION's default value is accepted silently. */
 bool cyc_relion_is_default(const cyc_relion_option *o, const char *text)
 {
 	if (o->type == CYC_OPT_FLAG) return false;

@@ -28,7 +28,7 @@ typedef enum {
 	CYC_RELION_ALWAYS, /**< nothing: what it asks for is done anyway (note: how) */
 	CYC_RELION_UNUSED, /**< a warning: there is no counterpart (note: what is done instead) */
 	CYC_RELION_INERT,  /**< a warning: RELION reads it too and does nothing with it */
-	CYC_RELION_UNSUPPORTED, /**< refused, unless the value is the one that RELION has by itself (note: what to
+	CYC_RELION_UNSUPPORTED, /**< refused, unless the value is RELION's default (note: what to
 	                           do) */
 	CYC_RELION_OWN          /**< cyclotomo's addition: the option of the same name */
 } cyc_relion_becomes;

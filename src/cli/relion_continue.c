@@ -208,7 +208,7 @@ done:
 	return st;
 }
 
-/* A call that was refused leaves the one before it, whose results are there. */
+/* A call that was refused leaves the one before it, whose results exist. */
 cyc_status cyc_relion_end_call(cyc_relion_kept_call *k, cyc_status result)
 {
 	cyc_status st = CYC_OK;

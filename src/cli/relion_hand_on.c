@@ -49,7 +49,7 @@ static bool is_in_list(const char *list, const char *word)
 	return false;
 }
 
-/* First program of that name on PATH that is none of the visited ones; NULL if there is none. */
+/* First program of that name on PATH that was not visited before; NULL if there is none. */
 static cyc_status find_next(char **out, const char *name, const char *visited)
 {
 	cyc_status st = CYC_OK;

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The sentence that says what becomes of an option; `mark` stands around names of options. */
+/* The sentence that describes how an option is treated; `mark` surrounds names of options. */
 static void print_fate(FILE *f, const cyc_relion_option *o, const char *mark)
 {
 	const char *to = o->to ? o->to : o->name + 2;

@@ -1,4 +1,4 @@
-/* What is said under RELION's names, where its GUI shows stdout as it comes and the last two lines of stderr.
+/* Messages under RELION's names, where its GUI shows stdout as it comes and the last two lines of stderr.
  */
 #include "relion.h"
 

@@ -88,6 +88,7 @@ cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_bo
 	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned)
 	                                                        : 0));
 	p->predict->image.cache = o->images;
+	p->predict->image.reads_ahead = true;
 	p->predict->weighs_partial = true;
 	if (o->has_magnification)
 		CYC_TRY(cyc_magnification_pass_create(&p->magnification, p->predict, o->k_min_index));

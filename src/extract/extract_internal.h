@@ -1,5 +1,5 @@
-/** @file extract_internal.h  The parts of the extraction: who is extracted, the passes over the images,
- * volumes, and the files. */
+/** @file extract_internal.h  The parts of the extraction: the selection of particles, the passes over the
+ * images, volumes, and the files. */
 #ifndef CYC_EXTRACT_INTERNAL_H
 #define CYC_EXTRACT_INTERNAL_H
 
@@ -37,7 +37,7 @@ typedef struct {
 	bool is_begun;          /**< an earlier run of this key has begun, */
 	struct timespec begun;  /**< at this time: older files are of other images */
 	cyc_extract_selection selection;
-	bool *is_done;   /**< n_particles: files are there already */
+	bool *is_done;   /**< n_particles: files exist already */
 	cyc_share share; /**< which series are extracted */
 	cyc_backend *be;
 	cyc_extract_result *result;

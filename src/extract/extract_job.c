@@ -236,7 +236,7 @@ done:
 	return st;
 }
 
-/* Series of this share of which all files are there. */
+/* Series of this part whose files all exist. */
 static void count_done_series(cyc_extract_job *j)
 {
 	for (int32_t i = 0; i < j->tomograms->n_series; i++) {

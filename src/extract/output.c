@@ -1,4 +1,4 @@
-/* Names of files, what of them is there already, and the STAR files that come last. */
+/* Names of files, which of them exist already, and the STAR files, which are written last. */
 #include "extract/extract_internal.h"
 #include "project/labels.h"
 
@@ -92,7 +92,7 @@ done:
 	return st;
 }
 
-/* Coordinates where the particle was cut out, and what is left of offset and orientation. */
+/* Coordinates at which the particle was cut out, and the remaining offset and orientation. */
 static cyc_status set_pose(cyc_star_block *b, const cyc_particle *p, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -209,7 +209,7 @@ done:
 	return st;
 }
 
-/* The notes of parts have done their work once all particles are there. */
+/* The notes of parts are not needed any more once all particles exist. */
 static cyc_status forget_parts(const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;

@@ -1,4 +1,4 @@
-/* Who is extracted: the tilt images that show each particle, and the particles that enough of them show. */
+/* The selection: the tilt images that show each particle, and the particles that enough of them show. */
 #include "extract/extract_internal.h"
 
 #include <string.h>

@@ -96,6 +96,7 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
 	w->be = j->be;
+	w->image.reads_ahead = true;
 	CYC_TRY(cyc_buffer_create(&w->ft, j->be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&w->ctf, j->be, n * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->images, j->be, n * edge * edge, sizeof(float)));
@@ -104,7 +105,7 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_buffer_create(&w->envelope, j->be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&w->phase, j->be, plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&w->whiten, j->be, plane, sizeof(float)));
-	CYC_TRY(cyc_tilt_tables_create(&w->tables, s));
+	CYC_TRY(cyc_tilt_tables_create(&w->tables, s, j->o->n_threads));
 	w->tables->is_full_plane = true;
 	CYC_TRY(cyc_tilt_batch_create(&w->batch, n_batch));
 	CYC_TRY(cyc_alloc(&w->slot, n, sizeof *w->slot));

@@ -7,8 +7,8 @@
 #include <math.h>
 #include <string.h>
 
-/* What insertion of cropped images needs besides: of windows that are cropped here, or of the images of an
- * extraction. */
+/* What insertion of cropped images needs in addition: of windows that are cropped here, or of the images of
+ * an extraction. */
 typedef struct {
 	cyc_buffer *images;       /* capacity x s x s, one below the other */
 	cyc_buffer *share, *rest; /* of the weights, s x sh */
@@ -78,7 +78,7 @@ cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const 
 	CYC_TRY(cyc_buffer_create(&a->phase, be, plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->whiten, be, plane, sizeof(float)));
 	CYC_TRY(cyc_tilt_batch_create(&a->batch, capacity));
-	CYC_TRY(cyc_tilt_tables_create(&a->tables, s));
+	CYC_TRY(cyc_tilt_tables_create(&a->tables, s, cyc_backend_n_threads(be)));
 	a->tables->is_full_plane = options->crop_images; /* what is cut off sharply would ring in the crop */
 	CYC_TRY(cyc_alloc(&a->radius, capacity, sizeof *a->radius));
 	CYC_TRY(cyc_alloc(&a->M, capacity, sizeof *a->M));
@@ -466,6 +466,8 @@ static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_o
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	if (a->options.crop_images) CYC_TRY(create_crop_work(a));
+	/* Scales are often known after the first image. */
+	a->image.reads_ahead = !a->is_measuring;
 	for (int32_t f = 0; f < ts->n_tilts && !has_measured(a); f++) {
 		double scale = ts->tilts[f].scale;
 		CYC_TRY(cyc_cancel_check());

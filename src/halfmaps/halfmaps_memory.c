@@ -1,4 +1,4 @@
-/* What adding images to sums, and making maps of them, holds at one time. */
+/* Peak memory of adding images to sums, and of making maps from them. */
 #include "halfmaps/accumulate.h"
 #include "reference/prediction_pass.h"
 

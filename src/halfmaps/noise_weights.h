@@ -1,4 +1,4 @@
-/** @file noise_weights.h  How much each tilt image counts by its noise, and which series have grey values of
+/** @file noise_weights.h  The weight of each tilt image by its noise, and which series have grey values of
  * another scale. */
 #ifndef CYC_NOISE_WEIGHTS_H
 #define CYC_NOISE_WEIGHTS_H

@@ -9,8 +9,8 @@
 
 enum {
 	PURPOSE = 0x62656164, /* of the random numbers */
-	REACH = 10,           /* the background is the median of the blocks as far as this to all sides ... */
-	SPACING = 5,          /* ... at every fifth block, and linear between */
+	REACH = 10,  /* the background is the median of the blocks up to this distance on all sides ... */
+	SPACING = 5, /* ... at every fifth block, and linear between */
 };
 static const double BLOCK_A = 16;
 /* Biological matter of the thickness of ice scatters a few per cent of the electrons away, gold of 5 nm and
@@ -23,7 +23,7 @@ static const double NEGATIVE_SHARE = 0.01;
 typedef struct {
 	const float *pixels;
 	int32_t nx, ny, q, across,
-		down; /* blocks of q x q px; what is left over at the right and below belongs to the last ones */
+		down; /* blocks of q x q px; the remainder at the right and below belongs to the last ones */
 	float *mean, *wide, *background; /* down x across: of a block, of 3 x 3 of them, of what is around */
 	uint8_t *mark;                   /* 1: part of a bead; 2: of something larger */
 } blocks;

@@ -1,4 +1,5 @@
-/** @file frame_share.h  What the frame of a tilt image leaves of the signal of a particle near its border. */
+/** @file frame_share.h  The fraction of a particle's signal that lies inside a tilt image, near its border.
+ */
 #ifndef CYC_FRAME_SHARE_H
 #define CYC_FRAME_SHARE_H
 

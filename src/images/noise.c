@@ -23,8 +23,8 @@ CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
 }
 
 /*
- * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles tell each shell but the
- * first few to two or three per cent; more would only take time.
+ * Tiles along an axis: at steps of half a box, but no more than MOST_TILES. 25 tiles determine each shell but
+ * the first few to two or three per cent; more would only take time.
  */
 enum { MOST_TILES = 5 };
 

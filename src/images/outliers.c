@@ -1,4 +1,4 @@
-/* Outlier pixels: docs/theory/01-image-formation.md, "Pixels that are no data". */
+/* Outlier pixels: docs/theory/01-image-formation.md, "Pixels without data". */
 #include "images/outliers.h"
 
 #include "cyclotomo/base.h"
@@ -14,7 +14,7 @@ enum {
 	N_BINS = 1200, /* of the histogram of deviations */
 	MOST_HISTOGRAM = 1 << 17,
 	LEAST_IN_TILE = 16,
-	SPARSE_ROWS = 8,      /* every eighth row tells whether there are many outliers */
+	SPARSE_ROWS = 8,      /* every eighth row is enough to see whether there are many outliers */
 	PURPOSE = 0x6d656e64, /* of the random numbers */
 };
 static const double FALSE_ALARMS = 0.1;   /* per image and kind */
@@ -123,7 +123,7 @@ CYC_SIMD static int32_t longest_down(int32_t *down, const float *row, const floa
 
 enum { SHORT_RUN = 5 }; /* that is looked for first; fewer than LEAST_RUN */
 
-/* Whether SHORT_RUN pixels in a row are equal: seldom, and told without a branch for each pixel. */
+/* Whether SHORT_RUN pixels in a row are equal: rare, and tested without a branch for each pixel. */
 CYC_SIMD static bool has_short_run(const float *row, int32_t n)
 {
 	int32_t count = 0;

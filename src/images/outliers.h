@@ -1,4 +1,4 @@
-/** @file outliers.h  Pixels of a tilt image that are no data: hot and dead ones, X-ray hits, constant areas.
+/** @file outliers.h  Pixels of a tilt image without data: hot and dead ones, X-ray hits, constant areas.
  */
 #ifndef CYC_OUTLIERS_H
 #define CYC_OUTLIERS_H
@@ -21,7 +21,7 @@ typedef struct {
 } cyc_image_state;
 
 /**
- * Judge the pixels of an image and, unless told otherwise, replace those that are no data by noise of the
+ * Judge the pixels of an image and, by default, replace those without data by noise of the
  * local mean and variance. Limits come from the image's own distribution: less than one false alarm in ten
  * images for any distribution with tails that fall at least exponentially. (T1.16), (T1.17)
  * @param[in,out] pixels  ny x nx

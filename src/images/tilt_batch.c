@@ -191,13 +191,14 @@ void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series)
 		flags[set->particles[i].i_optics] = true;
 }
 
-cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s)
+cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_tilt_tables *t = NULL;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&t, 1, sizeof *t));
 	t->s = s;
+	t->n_threads = n_threads;
 	CYC_TRY(cyc_alloc(&t->turns, cyc_half_count2(s), sizeof *t->turns));
 	CYC_TRY(cyc_alloc(&t->envelope, cyc_half_count2(s), sizeof *t->envelope));
 	*out = t;
@@ -278,88 +279,143 @@ static int32_t n_squares(const cyc_tilt_tables *t)
 	return t->is_full_plane ? t->s * t->s / 2 + 1 : t->s * t->s / 4 + 1;
 }
 
-/* Tables where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without
- * magnification, those with a value in `envelope`, which has it by the k^2 of the image, two numbers each. */
-static void fill_magnified(cyc_tilt_tables *t, const cyc_ctf *round_ctf, const cyc_ctf *ctf,
-                           const cyc_tilt_series *ts, int32_t i_tilt, const cyc_optics_group *group,
-                           double step_invA, const double *envelope)
+/* What the tables of one tilt are made of. */
+typedef struct {
+	cyc_tilt_tables *t;
+	const cyc_tilt_series *ts;
+	const cyc_optics_group *group;
+	cyc_ctf ctf, round_ctf; /* the latter without defocus and scale */
+	cyc_defocus defocus;
+	double step_invA, cutoff_frac, dose_e_per_A2;
+	double *radial; /* n_k2 x {envelope, turns of the round part}, by squared index */
+	int32_t n_k2;
+} table_work;
+
+enum { RADII_AT_ONCE = 4096 };
+
+/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole number.
+ */
+static cyc_status radial_task(void *arg, int64_t i_piece, int i_thread)
 {
-	const cyc_defocus d = cyc_defocus_from_uva(ctf->defocus_u_A, ctf->defocus_v_A, ctf->defocus_angle_rad);
-	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
-	double per_A = -0.5 * ctf->wavelength_A * step_invA * step_invA;
-	for (int32_t y = 0; y < s; y++)
-		for (int32_t x = 0; x < sh; x++) {
-			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			int32_t ky = y < s / 2 ? y : y - s;
-			double k[2];
-			t->turns[at] = 0;
-			t->envelope[at] = 0;
-			if (x * x + ky * ky >= n_k2 || envelope[2 * (x * x + ky * ky)] == 0) continue;
-			object_frequency(k, group, x, ky);
-			double k2 = k[0] * k[0] + k[1] * k[1], r = step_invA * sqrt(k2),
-				   w = cyc_dose_weight(r, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-			double turns = cyc_ctf_phase(round_ctf, r, 0, 0) / (2 * CYC_PI) +
-			               per_A * (d.mean_A * k2 + d.astig_x_A * (k[0] * k[0] - k[1] * k[1]) +
-			                        2 * d.astig_y_A * k[0] * k[1]);
-			if (t->has_even) turns += (double)t->even_turns[at];
-			t->turns[at] = (float)(turns - round(turns));
-			t->envelope[at] = (float)(ctf->scale * w * exp(-0.25 * ctf->bfactor_A2 * r * r));
-		}
+	table_work *w = arg;
+	(void)i_thread;
+	int32_t first = (int32_t)i_piece * RADII_AT_ONCE,
+			end = first + RADII_AT_ONCE < w->n_k2 ? first + RADII_AT_ONCE : w->n_k2;
+	for (int32_t i = first; i < end; i++) {
+		double k = w->step_invA * sqrt((double)i),
+			   weight = cyc_dose_weight(k, w->dose_e_per_A2, w->ts->bfactor_per_dose_A2);
+		if (!(weight > w->cutoff_frac) && !w->t->is_full_plane)
+			break; /* and none of what is finer: weights fall, and the table is zero */
+		w->radial[2 * i] = w->ctf.scale * weight * exp(-0.25 * w->ctf.bfactor_A2 * k * k);
+		w->radial[2 * i + 1] = cyc_ctf_phase(&w->round_ctf, k, 0, 0) / (2 * CYC_PI);
+	}
+	return CYC_OK;
+}
+
+/* Radius of the last coefficient with weight. */
+static int32_t radius_with_weight(const table_work *w)
+{
+	int32_t low = 0, high = w->n_k2; /* weights fall: the first is above the cutoff, none from `high` on is */
+	while (high - low > 1) {
+		int32_t i = low + (high - low) / 2;
+		double k = w->step_invA * sqrt((double)i);
+		if (cyc_dose_weight(k, w->dose_e_per_A2, w->ts->bfactor_per_dose_A2) > w->cutoff_frac) low = i;
+		else high = i;
+	}
+	return (int32_t)sqrt((double)low);
+}
+
+/* A row where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without
+ * magnification, those with a value in `radial`, which has it by the k^2 of the image. */
+static void fill_magnified(const table_work *w, int32_t y)
+{
+	cyc_tilt_tables *t = w->t;
+	int32_t s = t->s, sh = s / 2 + 1, ky = y < s / 2 ? y : y - s;
+	const cyc_defocus *d = &w->defocus;
+	double per_A = -0.5 * w->ctf.wavelength_A * w->step_invA * w->step_invA;
+	for (int32_t x = 0; x < sh; x++) {
+		size_t at = (size_t)y * (size_t)sh + (size_t)x;
+		double k[2];
+		t->turns[at] = 0;
+		t->envelope[at] = 0;
+		if (x * x + ky * ky >= w->n_k2 || w->radial[2 * (x * x + ky * ky)] == 0) continue;
+		object_frequency(k, w->group, x, ky);
+		double k2 = k[0] * k[0] + k[1] * k[1], r = w->step_invA * sqrt(k2),
+			   weight = cyc_dose_weight(r, w->dose_e_per_A2, w->ts->bfactor_per_dose_A2);
+		double turns = cyc_ctf_phase(&w->round_ctf, r, 0, 0) / (2 * CYC_PI) +
+		               per_A * (d->mean_A * k2 + d->astig_x_A * (k[0] * k[0] - k[1] * k[1]) +
+		                        2 * d->astig_y_A * k[0] * k[1]);
+		if (t->has_even) turns += (double)t->even_turns[at];
+		t->turns[at] = (float)(turns - round(turns));
+		t->envelope[at] = (float)(w->ctf.scale * weight * exp(-0.25 * w->ctf.bfactor_A2 * r * r));
+	}
+}
+
+static void fill_plain(const table_work *w, int32_t y)
+{
+	cyc_tilt_tables *t = w->t;
+	int32_t s = t->s, sh = s / 2 + 1, ky = y < s / 2 ? y : y - s;
+	const cyc_defocus *d = &w->defocus;
+	const double *radial = w->radial, per_A = -0.5 * w->ctf.wavelength_A * w->step_invA * w->step_invA;
+	for (int32_t x = 0; x < sh; x++) {
+		size_t at = (size_t)y * (size_t)sh + (size_t)x;
+		int32_t k2 = x * x + ky * ky;
+		t->turns[at] = 0;
+		t->envelope[at] = 0;
+		if (k2 >= w->n_k2 || radial[2 * k2] == 0) continue;
+		double turns = radial[2 * k2 + 1] + per_A * (d->mean_A * k2 + d->astig_x_A * (x * x - ky * ky) +
+		                                             2 * d->astig_y_A * x * ky);
+		if (t->has_even) turns += (double)t->even_turns[at];
+		t->turns[at] = (float)(turns - round(turns));
+		t->envelope[at] = (float)radial[2 * k2];
+	}
+}
+
+enum { ROWS_AT_ONCE = 16 };
+
+static cyc_status rows_task(void *arg, int64_t i_piece, int i_thread)
+{
+	const table_work *w = arg;
+	(void)i_thread;
+	int32_t first = (int32_t)i_piece * ROWS_AT_ONCE,
+			end = first + ROWS_AT_ONCE < w->t->s ? first + ROWS_AT_ONCE : w->t->s;
+	for (int32_t y = first; y < end; y++) {
+		if (w->t->has_k2) fill_magnified(w, y);
+		else fill_plain(w, y);
+	}
+	return CYC_OK;
 }
 
 cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt,
                                 const cyc_optics_group *group, double pixel_size_A, double cutoff_frac)
 {
 	cyc_status st = CYC_OK;
-	double *radial = NULL;
-	int32_t s = t->s, sh = s / 2 + 1, n_k2 = n_squares(t);
-	double step_invA = 1 / (s * pixel_size_A);
+	int32_t s = t->s;
 	const cyc_ctf ctf = cyc_ctf_of_tilt(ts, i_tilt, group);
-	const cyc_ctf round_ctf = { .wavelength_A = ctf.wavelength_A,
-		                        .spherical_aberration_mm = ctf.spherical_aberration_mm,
-		                        .scale = 1,
-		                        .amplitude_contrast_frac = ctf.amplitude_contrast_frac,
-		                        .phase_shift_rad = ctf.phase_shift_rad };
-	const cyc_defocus d = cyc_defocus_from_uva(ctf.defocus_u_A, ctf.defocus_v_A, ctf.defocus_angle_rad);
-	CYC_TRY(load_group(t, group, step_invA));
-	/* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole
-	 * number. */
-	CYC_TRY(cyc_alloc(&radial, 2 * (size_t)n_k2, sizeof *radial));
-	t->radius = 0;
-	for (int32_t i = 0; i < n_k2; i++) {
-		double k = step_invA * sqrt((double)i),
-			   w = cyc_dose_weight(k, ts->tilts[i_tilt].pre_exposure_e_per_A2, ts->bfactor_per_dose_A2);
-		if (!(w > cutoff_frac) && !t->is_full_plane)
-			break; /* and none of what is finer: weights fall, and the table is zero */
-		radial[2 * i] = ctf.scale * w * exp(-0.25 * ctf.bfactor_A2 * k * k);
-		radial[2 * i + 1] = cyc_ctf_phase(&round_ctf, k, 0, 0) / (2 * CYC_PI);
-		if (w > cutoff_frac) t->radius = (int32_t)sqrt((double)i);
-	}
+	table_work w = { .t = t,
+		             .ts = ts,
+		             .group = group,
+		             .ctf = ctf,
+		             .round_ctf = { .wavelength_A = ctf.wavelength_A,
+		                            .spherical_aberration_mm = ctf.spherical_aberration_mm,
+		                            .scale = 1,
+		                            .amplitude_contrast_frac = ctf.amplitude_contrast_frac,
+		                            .phase_shift_rad = ctf.phase_shift_rad },
+		             .defocus = cyc_defocus_from_uva(ctf.defocus_u_A, ctf.defocus_v_A, ctf.defocus_angle_rad),
+		             .step_invA = 1 / (s * pixel_size_A),
+		             .cutoff_frac = cutoff_frac,
+		             .dose_e_per_A2 = ts->tilts[i_tilt].pre_exposure_e_per_A2,
+		             .n_k2 = n_squares(t) };
+	CYC_TRY(load_group(t, group, w.step_invA));
+	CYC_TRY(cyc_alloc(&w.radial, 2 * (size_t)w.n_k2, sizeof *w.radial));
+	CYC_TRY(cyc_parallel_for((w.n_k2 + RADII_AT_ONCE - 1) / RADII_AT_ONCE, t->n_threads, radial_task, &w));
 	/* The first shell without weight still belongs to the triangle that reaches back into the last one with
 	 * it. */
+	t->radius = radius_with_weight(&w);
 	if (t->radius < s / 2) t->radius++;
 	if (t->radius > s / 2) t->radius = s / 2;
-	if (t->has_k2) {
-		fill_magnified(t, &round_ctf, &ctf, ts, i_tilt, group, step_invA, radial);
-		goto done;
-	}
-	double per_A = -0.5 * ctf.wavelength_A * step_invA * step_invA;
-	for (int32_t y = 0; y < s; y++) {
-		int32_t ky = y < s / 2 ? y : y - s;
-		for (int32_t x = 0; x < sh; x++) {
-			size_t at = (size_t)y * (size_t)sh + (size_t)x;
-			int32_t k2 = x * x + ky * ky;
-			t->turns[at] = 0;
-			t->envelope[at] = 0;
-			if (k2 >= n_k2 || radial[2 * k2] == 0) continue;
-			double turns = radial[2 * k2 + 1] + per_A * (d.mean_A * k2 + d.astig_x_A * (x * x - ky * ky) +
-			                                             2 * d.astig_y_A * x * ky);
-			if (t->has_even) turns += (double)t->even_turns[at];
-			t->turns[at] = (float)(turns - round(turns));
-			t->envelope[at] = (float)radial[2 * k2];
-		}
-	}
+	CYC_TRY(cyc_parallel_for((s + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE, t->n_threads, rows_task, &w));
 done:
-	cyc_free(radial);
+	cyc_free(w.radial);
 	return st;
 }

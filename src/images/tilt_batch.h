@@ -14,8 +14,8 @@ typedef struct {
 	cyc_window_spec window;
 	double binning;
 	double pixel_size_A; /**< of the binned windows */
-	bool listed_frames;  /**< what shows a particle is told by rlnTomoVisibleFrames, where there is such a
-	                        column, not by the margin */
+	bool listed_frames;  /**< images that show a particle are listed by rlnTomoVisibleFrames, where there is
+	                        such a  column, not by the margin */
 	double margin_px;    /**< distance a position must keep from the image border, image px */
 	double partial_margin_px; /**< the same of partial windows; 0: a quarter of the window, so that its middle
 	                             half is inside */
@@ -76,6 +76,7 @@ void cyc_optics_used(bool *flags, const cyc_particle_set *set, int32_t i_series)
 /** Per-tilt tables of the CTF on the host; see cyc_op_ctf(). */
 typedef struct {
 	int32_t s, radius;       /**< insertion radius: nothing beyond it has weight */
+	int n_threads;           /**< that fill them */
 	float *turns, *envelope; /**< s x (s/2+1) */
 	cyc_cfloat *odd_phase;   /**< s x (s/2+1), exp(i odd phase); NULL unless has_odd */
 	bool has_odd;
@@ -89,7 +90,7 @@ typedef struct {
 	bool has_k2;
 	float *k2; /**< s x (s/2+1), |k|^2 of the object [index^2], for cyc_op_ctf(); NULL unless has_k2 */
 } cyc_tilt_tables;
-CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s);
+CYC_MUST_CHECK cyc_status cyc_tilt_tables_create(cyc_tilt_tables **out, int32_t s, int n_threads);
 void cyc_tilt_tables_destroy(cyc_tilt_tables **t);
 /**
  * @param[in] group  borrowed for the life of `t`: its aberrations are computed once and must not change.

@@ -1,9 +1,7 @@
 #include "images/tilt_image.h"
 
-#include "images/beads.h"
-#include "images/outliers.h"
+#include "images/read_ahead.h"
 
-#include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- images kept */
@@ -96,8 +94,8 @@ done:
 
 /* ---------------------------------------------------------------- one image */
 
-/* Share of the pixels of an image above which its user is told: gain and defects of a camera were corrected
- * better than this. */
+/* Fraction of the pixels of an image above which there is a warning: gain and defects of a camera were
+ * corrected better than this. */
 static const double MANY_OUTLIERS = 0.005;
 
 /* Once every image of the series that is used has been read. */
@@ -124,65 +122,50 @@ static void tell_series(const cyc_tilt_series *ts)
 		ts->keep_outliers ? " were kept" : " were replaced by noise");
 }
 
-/* Sums of squares must not leave the range of numbers. */
-static cyc_status check_range(double largest, const cyc_tilt_series *ts, int32_t i_tilt)
+/* What was found in an image is told once per image and series. */
+static void tell_image(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_ready_image *image)
+{
+	const cyc_image_state *state = &image->state;
+	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) return; /* reported before */
+	ts->n_outliers[i_tilt] = state->n_outliers;
+	ts->n_constant[i_tilt] = state->n_constant;
+	ts->n_beads[i_tilt] = image->n_beads;
+	if (!(state->variance > 0))
+		cyc_warn("tilt series %s, row %d: the image is constant; it gets no weight", ts->name, i_tilt + 1);
+	else if ((double)state->n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)
+		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) are outliers from the noise of the image%s; "
+		         "was it corrected for gain and defects?",
+		         ts->name, i_tilt + 1, (long long)state->n_outliers,
+		         100.0 * (double)state->n_outliers / ((double)ts->image_nx * ts->image_ny),
+		         ts->keep_outliers ? "" : " and were replaced by noise");
+	tell_series(ts);
+}
+
+/* The image that was read ahead if it is this one, else read now. */
+static cyc_status take_image(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	if (largest <= CYC_LARGEST_PIXEL) goto done;
-	st = cyc_error_raise(
-		CYC_E_DATA, __FILE__, __LINE__, __func__,
-		"tilt series %s, row %d ('%s'): the values of the image reach %.2g; they must not exceed %g",
-		ts->name, i_tilt + 1, ts->image_path[i_tilt], largest, CYC_LARGEST_PIXEL);
-	cyc_error_hint("write the image again with smaller values, or set its _rlnCtfScalefactor to 0 to exclude "
-	               "the tilt");
+	bool found;
+	cyc_ready_image image = { .pixels = t->pixels, .count = t->count };
+	st = cyc_read_ahead_take(&found, &image, t->ahead, ts, i_tilt);
+	if (!found) st = cyc_ready_image_make(&image, ts, i_tilt);
+	/* Room may have been exchanged. */
+	t->pixels = image.pixels;
+	t->count = image.count;
+	CYC_TRY(st);
+	t->variance = image.state.variance;
+	tell_image(ts, i_tilt, &image);
 done:
 	return st;
 }
 
-/* Outliers that are kept count, too. */
-static cyc_status check_kept(const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
+/* The next row that a pass over the series wants. */
+static cyc_status read_ahead(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	for (int64_t i = 0; i < (int64_t)ts->image_nx * ts->image_ny; i++) {
-		if (fabs((double)t->pixels[i]) <= CYC_LARGEST_PIXEL) continue;
-		st = cyc_error_raise(
-			CYC_E_DATA, __FILE__, __LINE__, __func__,
-			"tilt series %s, row %d ('%s'): pixel x %d, y %d (counted from 0) is %g, and outliers are kept",
-			ts->name, i_tilt + 1, ts->image_path[i_tilt], (int)(i % ts->image_nx), (int)(i / ts->image_nx),
-			(double)t->pixels[i]);
-		cyc_error_hint("without --keep-outliers such pixels are replaced by noise");
-		break;
-	}
-	return st;
-}
-
-static cyc_status mend(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
-{
-	cyc_status st = CYC_OK;
-	cyc_image_state state;
-	int32_t n_beads = 0;
-	int64_t bead_pixels = 0;
-	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, ts->name), &i_tilt, sizeof i_tilt);
-	CYC_TRY(cyc_image_mend(&state, t->pixels, ts->image_nx, ts->image_ny, key, ts->keep_outliers));
-	t->variance = state.variance;
-	CYC_TRY(check_range(state.largest, ts, i_tilt));
-	if (ts->keep_outliers) CYC_TRY(check_kept(t, ts, i_tilt));
-	if (ts->erase_beads)
-		CYC_TRY(cyc_image_erase_beads(&n_beads, &bead_pixels, t->pixels, ts->image_nx, ts->image_ny,
-		                              ts->pixel_size_A, state.variance, key));
-	if (!ts->n_outliers || ts->n_outliers[i_tilt] >= 0) goto done; /* told before */
-	ts->n_outliers[i_tilt] = state.n_outliers;
-	ts->n_constant[i_tilt] = state.n_constant;
-	ts->n_beads[i_tilt] = n_beads;
-	if (!(state.variance > 0))
-		cyc_warn("tilt series %s, row %d: the image is constant; it gets no weight", ts->name, i_tilt + 1);
-	else if ((double)state.n_outliers > MANY_OUTLIERS * (double)ts->image_nx * ts->image_ny)
-		cyc_warn("tilt series %s, row %d: %lld pixels (%.2g %%) are outliers from the noise of the image%s; "
-		         "was it corrected for gain and defects?",
-		         ts->name, i_tilt + 1, (long long)state.n_outliers,
-		         100.0 * (double)state.n_outliers / ((double)ts->image_nx * ts->image_ny),
-		         ts->keep_outliers ? "" : " and were replaced by noise");
-	tell_series(ts);
+	int32_t next = i_tilt + 1;
+	while (next < ts->n_tilts && ts->tilts[next].scale == 0) next++;
+	if (next < ts->n_tilts && !find(t->cache, ts, next)) CYC_TRY(cyc_read_ahead_start(&t->ahead, ts, next));
 done:
 	return st;
 }
@@ -191,9 +174,15 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 {
 	cyc_status st = CYC_OK;
 	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
-	if (count > t->count) {
-		cyc_tilt_image_deinit(t);
+	CYC_CHECK(ts->image_info, CYC_E_INTERNAL, "tilt series '%s' is not open", ts->name);
+	if (!t->device || cyc_buffer_bytes(t->device) < (size_t)count * sizeof(float)) {
+		cyc_buffer_destroy(&t->device);
 		CYC_TRY(cyc_buffer_create(&t->device, be, (size_t)count, sizeof(float)));
+	}
+	if (count > t->count) {
+		cyc_free(t->pixels);
+		t->pixels = NULL;
+		t->count = 0;
 		CYC_TRY(cyc_alloc(&t->pixels, count, sizeof *t->pixels));
 		t->count = count;
 	}
@@ -203,8 +192,8 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 		t->variance = e->variance;
 		t->cache->n_kept++;
 	} else {
-		CYC_TRY(cyc_tilt_series_read_image(t->pixels, ts, i_tilt));
-		CYC_TRY(mend(t, ts, i_tilt));
+		CYC_TRY(take_image(t, ts, i_tilt));
+		if (t->reads_ahead && cyc_backend_n_threads(be) > 1) CYC_TRY(read_ahead(t, ts, i_tilt));
 		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t->pixels, t->variance, count));
 	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
@@ -214,6 +203,7 @@ done:
 
 void cyc_tilt_image_deinit(cyc_tilt_image *t)
 {
+	cyc_read_ahead_destroy(&t->ahead);
 	cyc_buffer_destroy(&t->device);
 	cyc_free(t->pixels);
 	t->pixels = NULL;

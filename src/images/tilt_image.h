@@ -17,11 +17,15 @@ typedef struct {
 	double
 		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
+	bool
+		reads_ahead; /**< while an image is worked on, the next one of the series that is not excluded is read
+	                    by a thread more, where the backend has several: for passes over all tilts in order */
+	struct cyc_read_ahead *ahead; /**< NULL: nothing was read ahead so far */
 } cyc_tilt_image;
 /**
  * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says
- * otherwise; how many is told once per image and series, in the log and in n_outliers and n_constant of the
- * series.                     (T1.16), (T1.17)
+ * otherwise; their number is reported once per image and series, in the log and in n_outliers and n_constant
+ * of the series.                     (T1.16), (T1.17)
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts,
                                               int32_t i_tilt);

@@ -67,7 +67,7 @@ typedef struct {
 	double pre_exposure_e_per_A2;
 	double defocus_u_A, defocus_v_A, defocus_angle_rad, phase_shift_rad;
 	bool has_ctf, has_stage;
-	double stage_rad; /* tilt angle of the stage, where something tells it */
+	double stage_rad; /* tilt angle of the stage, where it is known */
 } cyc__view;
 typedef struct {
 	char *name, *stack; /* relative to root */

@@ -122,7 +122,7 @@ cyc_status cyc_import_spare_inputs(const cyc_import_options *o)
 	plan.reads_stacks = o->tomograms != NULL;
 	if (o->particles && !strchr(o->particles, '*')) plan.input = &input;
 	CYC_TRY(cyc_outputs_spare_inputs(&plan, CYC_OUTPUT_ALL));
-	/* What is not there is told by the run itself. */
+	/* Missing inputs are reported by the run itself. */
 	if (lead) st = cyc__find_names(&names, o->root, lead, "");
 	if (st == CYC_E_NOMEM) goto done;
 	if (st != CYC_OK) cyc_error_clear();

@@ -298,7 +298,7 @@ cyc_status cyc__tomograms_of_matrices(cyc__imported *out, cyc_import_result *res
 		CYC_TRY(cyc_asprintf(&m.ts->star_path, "tilt_series/%s.star", m.ts->file_name));
 	}
 	CYC_TRY(cyc_star_require(&global, out->set->star, "global"));
-	/* Of a stack that is none: images are named in the tables. */
+	/* Not a stack: images are named in the tables. */
 	cyc_star_remove_column(global, CYC_RLN_TOMO_TILT_SERIES_NAME);
 	cyc_star_remove_column(global, CYC_RLN_TOMO_FRAME_COUNT);
 	result->n_series = out->set->n_series;

@@ -33,10 +33,10 @@ struct cyc_star {
 /* Memory that lives as long as the document: blocks, labels, values. Zeroed, 16-byte aligned. */
 CYC_MUST_CHECK cyc_status cyc__star_memory(void *out, cyc_star *s, size_t n, size_t size);
 CYC_MUST_CHECK cyc_status cyc__star_keep_text(const char **out, cyc_star *s, const char *text, size_t n);
-/* As cyc_star_add_block() without the check for a name that is there already; `name` is not copied. */
+/* As cyc_star_add_block() without the check for an existing name; `name` is not copied. */
 CYC_MUST_CHECK cyc_status cyc__star_append_block(cyc_star_block **out, cyc_star *s, const char *name,
                                                  cyc_star_kind kind);
-/* Room for n_columns and n_rows; keeps what is there. */
+/* Room for n_columns and n_rows; keeps the content. */
 CYC_MUST_CHECK cyc_status cyc__star_reserve(cyc_star_block *b, int32_t n_columns, int64_t n_rows);
 
 /* Numbers that do not depend on the locale. */

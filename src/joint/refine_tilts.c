@@ -250,22 +250,28 @@ static cyc_project_input block_input(const job *j)
 	return in;
 }
 
+/* What the jobs of all blocks are given. */
+#define FOR_BLOCK(job, o, set, dir)                                                                          \
+	do {                                                                                                     \
+		(job).ref1 = (set)->reference_map1;                                                                  \
+		(job).ref2 = (set)->reference_map2;                                                                  \
+		(job).mask = (set)->reference_mask;                                                                  \
+		(job).fsc = (set)->reference_fsc;                                                                    \
+		(job).out_dir = (dir);                                                                               \
+		(job).box_px = (o)->box_px;                                                                          \
+		(job).whole_windows = (o)->whole_windows;                                                            \
+		(job).resume = (o)->resume;                                                                          \
+		(job).n_threads = (o)->n_threads;                                                                    \
+		(job).backend = (o)->backend;                                                                        \
+		(job).no_figures = (o)->no_figures;                                                                  \
+		(job).dry_run = (o)->dry_run;                                                                        \
+	} while (0)
+
 static cyc_polish_options polish_options(const cyc_refine_tilts_options *o, const cyc_optimisation_set *set,
                                          const char *dir)
 {
 	cyc_polish_options p = o->polish;
-	p.ref1 = set->reference_map1;
-	p.ref2 = set->reference_map2;
-	p.mask = set->reference_mask;
-	p.fsc = set->reference_fsc;
-	p.out_dir = dir;
-	p.box_px = o->box_px;
-	p.whole_windows = o->whole_windows;
-	p.resume = o->resume;
-	p.n_threads = o->n_threads;
-	p.backend = o->backend;
-	p.no_figures = o->no_figures;
-	p.dry_run = o->dry_run;
+	FOR_BLOCK(p, o, set, dir);
 	return p;
 }
 
@@ -273,18 +279,7 @@ static cyc_ctfrefine_options ctfrefine_options(const cyc_refine_tilts_options *o
                                                const cyc_optimisation_set *set, const char *dir)
 {
 	cyc_ctfrefine_options c = o->ctfrefine;
-	c.ref1 = set->reference_map1;
-	c.ref2 = set->reference_map2;
-	c.mask = set->reference_mask;
-	c.fsc = set->reference_fsc;
-	c.out_dir = dir;
-	c.box_px = o->box_px;
-	c.whole_windows = o->whole_windows;
-	c.resume = o->resume;
-	c.n_threads = o->n_threads;
-	c.backend = o->backend;
-	c.no_figures = o->no_figures;
-	c.dry_run = o->dry_run;
+	FOR_BLOCK(c, o, set, dir);
 	return c;
 }
 
@@ -366,7 +361,7 @@ done:
 	return st;
 }
 
-/* Images are kept as far as there is room beside the refinements; no result depends on it. */
+/* As many images are kept as fit beside the refinements; no result depends on it. */
 static cyc_status plan_memory(job *j, const cyc_tomogram_set *tomograms, const cyc_particle_set *particles)
 {
 	cyc_status st = CYC_OK;

@@ -1,4 +1,4 @@
-/* What both refinements of the tilts hold at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of both refinements of the tilts; compared with measurements by tools/memory_said.py. */
 #include "cyclotomo/joint.h"
 
 #include <math.h>

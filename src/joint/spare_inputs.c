@@ -1,4 +1,4 @@
-/* What this job reads, so that it does not write there. */
+/* The inputs of this job, so that it does not write over them. */
 #include "cyclotomo/joint.h"
 
 cyc_status cyc_refine_tilts_spare_inputs(const cyc_refine_tilts_options *o, cyc_output_extent extent)

@@ -198,7 +198,7 @@ static cyc_status divide_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* One over the root of the mean of |F|^2 / <|F|^2> at each point; 1 where there is none. */
+/* One over the root of the mean of |F|^2 / <|F|^2> at each point; 1 where it is undefined. */
 static void direction_factors(double *factor, int64_t *count, int64_t n_points, const direction_work *w,
                               const double *sums)
 {

@@ -36,7 +36,7 @@ void cyc__sector_sums_deinit(cyc__sector_sums *s);
 void cyc__sector_fsc(double *fsc, const cyc__sector_sums *s, int32_t without);
 /**
  * Standard error of a statistic from its values with one sector left out each (n_sectors of them). (T3.17)
- * @param[in] shell        where the statistic has most of its scatter: how wide sectors are there
+ * @param[in] shell        where the statistic has most of its scatter: the width of sectors is taken there
  * @param[in] diameter_px  of what the map is confined to in its box of n, which makes coefficients near each
  * other alike
  */

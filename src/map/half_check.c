@@ -1,4 +1,4 @@
-/* Half maps that nothing can be learned from, and what is wrong with them. */
+/* Half maps that are useless for refinement, and the reasons. */
 #include "map/map_internal.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Maps by name: reading one for a purpose, finding the other half. For src/map and what stands above it. */
+/* Maps by name: reading one for a purpose, finding the other half. For src/map and the modules above it. */
 #ifndef CYC_MAP_MAP_FILES_H
 #define CYC_MAP_MAP_FILES_H
 
@@ -12,6 +12,8 @@
  */
 CYC_MUST_CHECK cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name,
                                         double pixel_size_A, const char *what);
+/** A map of any shape, as its file has it. Destroy with cyc_volume_destroy(). */
+CYC_MUST_CHECK cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name);
 
 /* ---------------------------------------------------------------- postprocess.c */
 

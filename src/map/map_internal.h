@@ -1,4 +1,4 @@
-/* What the files of src/map share and no other module needs. */
+/* Shared by the files of src/map only. */
 #ifndef CYC_MAP_INTERNAL_H
 #define CYC_MAP_INTERNAL_H
 

@@ -1,4 +1,4 @@
-/* What post-processing and masks hold at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of post-processing and masks; compared with measurements by tools/memory_said.py. */
 #include "map_internal.h"
 
 double cyc__random_fsc_bytes(int32_t n, int n_draws, int n_threads)

@@ -368,7 +368,7 @@ static void judge_resolution(const cyc__postprocess *p)
 		         nyquist_A);
 }
 
-/* Maps come and go one by one: at most six n^3 arrays are there at a time. */
+/* Maps are allocated and freed one by one: at most six n^3 arrays exist at a time. */
 static cyc_status read_and_correlate(cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;

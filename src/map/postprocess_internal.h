@@ -47,7 +47,8 @@ double cyc__molecular_weight_fraction(double weight_kDa, int32_t n, double pixel
 CYC_MUST_CHECK cyc_status cyc__test_independence(cyc__postprocess *p, cyc_cfloat *const masked[2]);
 /** Mean FSC of this state less that of o->compare_to, with its standard error. (T3.17) */
 CYC_MUST_CHECK cyc_status cyc__compare_states(cyc__postprocess *p);
-/** All files of a finished post-processing; the STAR file last, so that its presence means the rest is there.
+/** All files of a finished post-processing; the STAR file last, so that its presence means that all others
+ * exist.
  */
 CYC_MUST_CHECK cyc_status cyc__postprocess_write(char **star, char **optimisation_set,
                                                  const cyc__postprocess *p);

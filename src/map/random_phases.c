@@ -222,7 +222,7 @@ static cyc_status sums_plane(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* The draws 4 i .. 4 i + 3, as far as they are wanted. */
+/* The draws 4 i .. 4 i + 3, or those of them that are wanted. */
 static cyc_status four_draws(void *arg, int64_t i_four, int i_thread)
 {
 	static const double SIGN[4][2] = { { 1, 1 }, { -1, -1 }, { 1, -1 }, { -1, 1 } };

@@ -1,5 +1,16 @@
 #include "map_internal.h"
 
+cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	CYC_TRY(cyc_path_join(&path, root, name));
+	CYC_TRY(cyc_mrc_read_map(out, path));
+done:
+	cyc_free(path);
+	return st;
+}
+
 cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A,
                          const char *what)
 {

@@ -1,4 +1,4 @@
-/* What these jobs read, so that they do not write there. */
+/* The inputs of these jobs, so that they do not write over them. */
 #include "map/map_internal.h"
 
 cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o)

@@ -227,9 +227,13 @@ static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_
                                const cyc_particle_set *set, int32_t i_series, const bool *rows)
 {
 	cyc_status st = CYC_OK;
+	int32_t n_rows = 0;
 	bool *used = NULL;
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
+	for (int32_t f = 0; f < ts->n_tilts; f++) n_rows += rows[f];
+	/* Where few are wanted the next one is seldom among them. */
+	p->predict->image.reads_ahead = 2 * n_rows > ts->n_tilts;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());
 		if (!rows[f]) continue;
@@ -239,6 +243,7 @@ static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_
 			if (used[g]) CYC_TRY(collect_group(e, p, ts, f, set, i_series, g));
 	}
 done:
+	p->predict->image.reads_ahead = false;
 	cyc_free(used);
 	return st;
 }

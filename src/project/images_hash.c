@@ -1,4 +1,4 @@
-/* What says that images are still the same ones, without reading them. */
+/* A hash that shows whether images are still the same, without reading them. */
 #include "cyclotomo/record.h"
 
 #include "backends/backend.h"

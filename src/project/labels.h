@@ -76,7 +76,7 @@ extern const char *const CYC_LABELS_MAGNIFICATION[2][2];
 /** Three values of labels of one of the arrays above, 0 for columns that are not there; angles in radians. */
 CYC_MUST_CHECK cyc_status cyc_label_get_three(double v[3], const cyc_star_block *b, int64_t row,
                                               const char *const label[3]);
-/** Whether all n columns are there. */
+/** Whether all n columns exist. */
 bool cyc_label_has(const cyc_star_block *b, const char *const *label, int n);
 
 /**

@@ -10,7 +10,7 @@ typedef struct {
 	size_t n, size; /* size: a power of two, at least twice n */
 } cyc__name_map;
 
-/* Set key -> value unless the key is there; *found is the value it then has. */
+/* Set key -> value unless the key exists; *found is its value afterwards. */
 CYC_MUST_CHECK cyc_status cyc__name_map_add(int64_t *found, cyc__name_map *m, const char *key, int64_t value);
 /* Value of a key, -1 if there is none. */
 int64_t cyc__name_map_get(const cyc__name_map *m, const char *key);

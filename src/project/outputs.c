@@ -162,7 +162,7 @@ done:
 	return st;
 }
 
-/* Note a file that is there, and the link by which it is reached, if it is one. */
+/* Note an existing file, and the link by which it is reached, if it is one. */
 static cyc_status list_add(file_list *l, const char *path, const char *name)
 {
 	cyc_status st = CYC_OK;
@@ -188,7 +188,7 @@ static int by_identity(const void *a, const void *b)
 	return (x->inode > y->inode) - (x->inode < y->inode);
 }
 
-/* ---------------------------------------------------------------- what is there already */
+/* ---------------------------------------------------------------- what exists already */
 
 /* Blanks, brackets and stars in a folder's name stand for themselves. */
 static cyc_status escape(char **out, const char *path)
@@ -381,7 +381,7 @@ done:
 	return st;
 }
 
-/* The table of a series, its images, and what is there already under the name that a new table would get. */
+/* The table of a series, its images, and what exists already under the name that a new table would get. */
 static cyc_status add_table(comparison *c, const char *name)
 {
 	cyc_status st = CYC_OK;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Three columns that come together: true if all are there, an error if only some are. */
+/* Three columns that come together: true if all exist, an error if only some do. */
 static cyc_status find_three(int32_t column[3], bool *are_there, const cyc_star_block *b,
                              const char *const label[3])
 {

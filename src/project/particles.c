@@ -171,7 +171,7 @@ static bool look_like_2d_stacks(const cyc__particle_reader *r)
 }
 
 /* The block general says whether images are 2D stacks. Scripts lose it, since it has no loop_; then the
- * images' own columns say it, and the block is put back for whoever reads what is written from this. */
+ * images' own columns say it, and the block is restored for programs that read what is written from this. */
 static cyc_status find_stacks(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;

@@ -1,4 +1,4 @@
-/* Shares of a job, and the notes by which parts and the job that gathers them know of each other. */
+/* Shares of a job, and the notes that connect parts and the job that gathers them. */
 #include "cyclotomo/parts.h"
 
 #include "cyclotomo/record.h"

@@ -4,7 +4,7 @@
 
 static uint64_t hash_count(uint64_t h, int64_t n) { return cyc_hash(h, &n, sizeof n); }
 
-/* With its length: of arrays in a row it can be told where one ends. */
+/* With its length, so that consecutive arrays cannot be confused. */
 static uint64_t hash_numbers(uint64_t h, const double *v, int64_t n)
 {
 	h = hash_count(h, v ? n : -1);

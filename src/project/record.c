@@ -121,7 +121,7 @@ static const char *fault_of_header(cyc_record *r, const char *kind)
 	if (h->n_parts > CYC_RECORD_MAX_PARTS) return "is damaged";
 	if (!read_exactly(r->fd, r->table, (size_t)h->n_parts * sizeof *r->table, sizeof *h))
 		return "is truncated";
-	/* Whatever the header says is believed only from here on. */
+	/* The header is trusted only from here on. */
 	if (h->header_hash != hash_header(h, r->table)) return "is damaged";
 	if (h->byte_order != BYTE_ORDER_MARK) return "was written by a machine with another byte order";
 	if (h->format != FORMAT || strncmp(h->version, CYCLOTOMO_VERSION, sizeof h->version) != 0)

@@ -1,4 +1,4 @@
-/* What tilts had before images refined it: columns cycInput... of the tilt tables. */
+/* Values of tilts before any refinement: columns cycInput... of the tilt tables. */
 #include "cyclotomo/project.h"
 
 #include <string.h>

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Where the image of a tilt lies: file with root and 0-based section. */
+/* Location of the image of a tilt: file with root and 0-based section. */
 static cyc_status locate(char **path, int64_t *section, bool *has_section, const cyc_tilt_series *ts,
                          int32_t f, const char *root)
 {

@@ -194,7 +194,7 @@ cyc_status cyc_tomogram_set_write(cyc_tomogram_set *s, const char *out_dir, cons
 		path = NULL;
 	}
 	s->is_relion4 = false;
-	/* Last, so that a set that is there names files that are there. */
+	/* Last, so that an existing set names existing files. */
 	CYC_TRY(cyc_path_join(&path, out_dir, "tomograms.star"));
 	CYC_TRY(cyc_path_join(&file, root, path));
 	CYC_TRY(cyc_star_write(s->star, file));

@@ -10,7 +10,7 @@
 
 static const char LIST[] = ".cyclotomo_files", HEADER[] = "cyclotomo files 1";
 
-/* A file is known by what a look at it tells; one that was changed since is somebody else's. */
+/* A file is recognised by its size and times; one that was changed since is somebody else's. */
 typedef struct {
 	int64_t size, seconds, nanoseconds;
 	char *name; /* behind the folder */
@@ -109,7 +109,7 @@ static void open_list(const char *new_name)
 	cyc_free(path);
 }
 
-/* Of these a part is of no use. The others are resumed from what is there. */
+/* A part of these is of no use. The others are resumed from what exists. */
 static bool is_whole(cyc_output_kind kind)
 {
 	return kind == CYC_OUTPUT_RECONSTRUCT || kind == CYC_OUTPUT_CTFREFINE ||

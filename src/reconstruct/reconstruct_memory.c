@@ -1,4 +1,4 @@
-/* What a reconstruction holds at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of a reconstruction; compared with measurements by tools/memory_said.py. */
 #include "cyclotomo/reconstruct.h"
 
 #include "halfmaps/accumulate.h"

@@ -1,4 +1,4 @@
-/* What this job reads, so that it does not write there. */
+/* The inputs of this job, so that it does not write over them. */
 #include "cyclotomo/reconstruct.h"
 
 cyc_status cyc_reconstruct_spare_inputs(const cyc_reconstruct_options *o, cyc_output_extent extent)

@@ -13,9 +13,11 @@ double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
 {
 	double image = (double)nx * ny, area = (double)window_px * window_px,
 		   n_down = fmax(2.0 * ny / window_px, 1);
-	/* On the device and on the host; while it is read, and its noise is measured, one of them is in work. */
-	return 8 * image +
-	       fmax(2 * image, 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area);
+	double reading = 2 * image,
+		   noise = 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area;
+	/* On the device and on the host; with several threads the next one is read while this one is worked on.
+	 */
+	return 8 * image + (n_threads > 1 ? 4 * image + reading + noise : fmax(reading, noise));
 }
 
 double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, bool has_quadrature,

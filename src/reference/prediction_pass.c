@@ -27,7 +27,7 @@ cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be
 	CYC_TRY(cyc_buffer_create(&p->envelope, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->phase_memory, be, plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_tilt_batch_create(&p->batch, capacity));
-	CYC_TRY(cyc_tilt_tables_create(&p->tables, s));
+	CYC_TRY(cyc_tilt_tables_create(&p->tables, s, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_alloc(&p->power, (size_t)box->window.box_px / 2 + 1, sizeof *p->power));
 	*out = p;
 	p = NULL;

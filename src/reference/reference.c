@@ -3,6 +3,7 @@
 #include "cyclotomo/map.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
+#include "map/map_files.h"
 
 #include <math.h>
 #include <string.h>
@@ -18,17 +19,6 @@ void cyc_reference_destroy(cyc_reference **p)
 	cyc_free(r->noise);
 	cyc_free(r);
 	*p = NULL;
-}
-
-static cyc_status read_one(cyc_volume **out, const char *name, const char *root)
-{
-	cyc_status st = CYC_OK;
-	char *path = NULL;
-	CYC_TRY(cyc_path_join(&path, root, name));
-	CYC_TRY(cyc_mrc_read_map(out, path));
-done:
-	cyc_free(path);
-	return st;
 }
 
 static cyc_status check_map(const cyc_volume *v, const char *name, int32_t box_px, double pixel_size_A)
@@ -64,7 +54,7 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 	cyc_status st = CYC_OK;
 	cyc_volume *mask = NULL;
 	int32_t n = half[0]->nx;
-	CYC_TRY(read_one(&mask, mask_name, root));
+	CYC_TRY(cyc__read_any_map(&mask, root, mask_name));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
 		                "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
@@ -411,7 +401,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 	 * here. */
 	CYC_TRY(create(&r, box_px, pixel_size_A, sqrt((double)box_px), 0));
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY_CTX(read_one(&half[h], names[h], root), "half map %d", h + 1);
+		CYC_TRY_CTX(cyc__read_any_map(&half[h], root, names[h]), "half map %d", h + 1);
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
 	}
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,

@@ -1,6 +1,6 @@
 /**
  * @file reference.h
- * Half maps made ready for slicing: what predicted particle images are cut from.
+ * Half maps prepared for slicing, from which particle images are predicted.
  */
 #ifndef CYC_REFERENCE_H
 #define CYC_REFERENCE_H

@@ -86,7 +86,7 @@ done:
 	return st;
 }
 
-/* Half maps that are still to be made fit; their mask has to. Of those that are there the headers tell. */
+/* Half maps that are still to be made fit; their mask has to. For existing ones the headers are checked. */
 static cyc_status check_maps(const cyc_refine_request *r, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;

@@ -1,6 +1,6 @@
 /**
  * @file refine_input.h
- * What jobs that refine against half maps read and check before they start.
+ * Input of jobs that refine against half maps, read and checked before they start.
  */
 #ifndef CYC_REFINE_INPUT_H
 #define CYC_REFINE_INPUT_H

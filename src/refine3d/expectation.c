@@ -227,9 +227,9 @@ typedef struct {
 	const bool *which;              /* n flags: particles that are looked for; NULL: all */
 	cyc_pose_work **models;         /* of each thread */
 	cyc_pose_agreement *shells;     /* the same */
-	cyc_search_particle *particles; /* CYC_UNIT_PARTICLES */
+	cyc_search_particle *particles; /* n_most */
 	int64_t *numbers;               /* theirs in the set */
-	int32_t n;
+	int32_t n, n_most, i_series;
 	double bytes; /* of their images */
 	cyc_pose_reference *others;
 	cyc_pose_query *queries;
@@ -291,33 +291,34 @@ done:
 	return st;
 }
 
-static cyc_status agreement_task(void *arg, int64_t i, int i_thread)
-{
-	const pose_work *a = arg;
-	const cyc_refine3d_job *j = a->j;
-	const cyc_search_particle *particle = &a->particles[i];
-	cyc_pose_reference r = particle->reference;
-	r.grid = cyc_pose_store_grid(j->store, r.map);
-	cyc_refine3d_note_agreement(particle->found, j,
-	                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
-	                            a->models[i_thread], &particle->data, &r);
-	return CYC_OK;
-}
-
 static cyc_status search_unit(pose_work *a)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_pose_search(a->work, a->particles, a->n));
 	CYC_TRY(note_map_steps(a));
-	if (cyc_refine3d_judges(a->j)) {
-		CYC_TRY(cyc_pose_store_open_maps(a->j->store));
-		CYC_TRY(cyc_parallel_for(a->n, a->j->o->n_threads, agreement_task, a));
-		CYC_TRY(cyc_pose_store_close_maps(a->j->store));
-	}
 	a->n = 0;
 	a->bytes = 0;
 done:
 	return st;
+}
+
+static bool is_wanted(const pose_work *a, int64_t p)
+{
+	return cyc_refine3d_is_in_block(a->j, p) && (!a->which || a->which[p]);
+}
+
+static cyc_status agreement_task(void *arg, int64_t i, int i_thread)
+{
+	const pose_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	if (!is_wanted(a, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
+	cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+	                            a->models[i_thread], &data, &r);
+	return CYC_OK;
 }
 
 static cyc_status search_series(void *arg, int32_t i_series)
@@ -325,17 +326,21 @@ static cyc_status search_series(void *arg, int32_t i_series)
 	cyc_status st = CYC_OK;
 	pose_work *a = arg;
 	const cyc_refine3d_job *j = a->j;
-	int64_t first = series_first(j, i_series), end = first + series_count(j, i_series);
-	for (int64_t p = first; p < end; p++) {
-		if (!cyc_refine3d_is_in_block(j, p) || (a->which && !a->which[p])) continue;
-		double bytes =
-			cyc_pose_store_image_bytes(&(cyc_pose_data){ j->list, j->images[i_series]->images[p - first],
-		                                                 j->images[i_series]->n_images[p - first], NULL });
-		if (a->n == CYC_UNIT_PARTICLES || (a->n > 0 && a->bytes + bytes > CYC_UNIT_BYTES))
+	const cyc_series_images *s = j->images[i_series];
+	int64_t first = series_first(j, i_series), n = series_count(j, i_series);
+	for (int64_t i = 0; i < n; i++) {
+		const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+		if (!is_wanted(a, first + i)) continue;
+		if (a->n == a->n_most || (a->n > 0 && a->bytes + cyc_pose_store_image_bytes(&data) > CYC_UNIT_BYTES))
 			CYC_TRY(search_unit(a));
-		add_particle(a, i_series, p);
+		add_particle(a, i_series, first + i);
 	}
 	if (a->n > 0) CYC_TRY(search_unit(a));
+	if (!cyc_refine3d_judges(j)) goto done;
+	a->i_series = i_series;
+	CYC_TRY(cyc_pose_store_open_maps(j->store));
+	CYC_TRY(cyc_parallel_for(n, j->o->n_threads, agreement_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(j->store));
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", j->in.tomograms->series[i_series].name);
 	return st;
@@ -572,6 +577,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 {
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .which = which };
+	int n_threads = cyc_refine3d_n_workers(j);
 	cyc_search_size size = { .n_particles = 1 };
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		int32_t n_tilts = j->in.tomograms->series[i].n_tilts;
@@ -579,7 +585,7 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 		if (series_count(j, i) > size.n_particles) size.n_particles = series_count(j, i);
 	}
 	if (size.n_particles > CYC_UNIT_PARTICLES) size.n_particles = CYC_UNIT_PARTICLES;
-	int n_threads = cyc_n_workers(size.n_particles, j->o->n_threads);
+	a.n_most = size.n_particles;
 	CYC_TRY(cyc_search_work_create(&a.work, j->store, spec, &size));
 	CYC_TRY(cyc_alloc(&a.models, n_threads, sizeof *a.models));
 	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.models[t], j->list));

@@ -218,6 +218,7 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&s, 1, sizeof *s));
 	s->be = be;
+	s->image.reads_ahead = true;
 	s->coefficients = coefficients;
 	s->spec = *spec;
 	int32_t capacity =
@@ -229,8 +230,8 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
 	CYC_TRY(cyc_buffer_create(&s->turns, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->envelope, be, plane, sizeof(float)));
 	CYC_TRY(cyc_tilt_batch_create(&s->batch, capacity));
-	CYC_TRY(cyc_tilt_tables_create(&s->tables, b));
-	CYC_TRY(cyc_tilt_tables_create(&s->crop_tables, n));
+	CYC_TRY(cyc_tilt_tables_create(&s->tables, b, cyc_backend_n_threads(be)));
+	CYC_TRY(cyc_tilt_tables_create(&s->crop_tables, n, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_fft2_create(&s->fft, b, b));
 	CYC_TRY(cyc_fft2_create(&s->crop_fft, n, n));
 	CYC_TRY(cyc_alloc(&s->power, (size_t)spec->box.window.box_px / 2 + 1, sizeof *s->power));

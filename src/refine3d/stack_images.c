@@ -66,7 +66,7 @@ cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be,
 	CYC_TRY(cyc_buffer_create(&s->ctf, be, (size_t)s->capacity * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->turns, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->envelope, be, plane, sizeof(float)));
-	CYC_TRY(cyc_tilt_tables_create(&s->tables, N));
+	CYC_TRY(cyc_tilt_tables_create(&s->tables, N, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_fft2_create(&s->fft, N, N));
 	CYC_TRY(cyc_alloc(&s->turns_per_k2, s->capacity, sizeof *s->turns_per_k2));
 	CYC_TRY(cyc_alloc(&s->slot, s->capacity, sizeof *s->slot));

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Fontconfig keeps what it has read until the process ends, and the leak checker takes it for lost. */
+/* Fontconfig keeps what it has read until the process ends, and the leak checker reports it. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define CYC_HAS_LEAK_CHECK
@@ -44,7 +44,7 @@ void cyc__buffer_printf(cyc__buffer *b, const char *fmt, ...)
 
 /* ---------------------------------------------------------------- text */
 
-/* Length of the UTF-8 character at s, 0 if it is none that may stand in a picture. */
+/* Length of the UTF-8 character at s, 0 if it may not stand in a picture. */
 static int character_length(const unsigned char *s)
 {
 	if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7F;

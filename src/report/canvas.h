@@ -1,4 +1,4 @@
-/* Drawing surface of the report module: the few calls plots are made of, on cairo (PNG, PDF) or as SVG text.
+/* Drawing surface of the report module: the few calls that plots use, on cairo (PNG, PDF) or as SVG text.
  * SVG is written by hand: native text stays readable and searchable, and nothing carries an id that could
  * collide with that of another figure of the same HTML page. Lengths are in points, y downwards. */
 #ifndef CYC_REPORT_CANVAS_H

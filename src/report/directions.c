@@ -1,4 +1,4 @@
-/* How directions are spread over the sphere, on a map that keeps areas. */
+/* The distribution of directions over the sphere, in an equal-area projection. */
 #include "cyclotomo/report.h"
 #include "report/canvas.h"
 
@@ -77,7 +77,7 @@ static int64_t grid_fill(cell_grid *g, const double *rot_rad, const double *tilt
 
 /* ---------------------------------------------------------------- drawing */
 
-/* Steep near zero, so that directions that are rare are told from those that are missing. */
+/* Steep near zero, so that rare directions can be distinguished from missing ones. */
 static cyc__colour colour_of(double share)
 {
 	static const cyc__colour low = { 0.95, 0.95, 0.95 }, high = { 0.03, 0.19, 0.42 };
@@ -102,14 +102,15 @@ static void project(double *x, double *y, double rot, double tilt)
 	*y = sin(t);
 }
 
-/* And back; false outside of the map. */
-static bool unproject(double *rot, double *tilt, double x, double y)
+/* The colour of each cell. */
+static cyc_status colour_cells(uint32_t **out, const cell_grid *g)
 {
-	if (x * x + y * y >= 1) return false;
-	double t = asin(y);
-	*tilt = CYC_PI / 2 - asin(fmax(-1, fmin(1, (2 * t + sin(2 * t)) / CYC_PI)));
-	*rot = CYC_PI * x / cos(t);
-	return true;
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_alloc(out, g->n_cells, sizeof **out));
+	for (int32_t i = 0; i < g->n_cells; i++)
+		(*out)[i] = pixel_of(colour_of(g->highest > 0 ? g->density[i] / g->highest : 0));
+done:
+	return st;
 }
 
 static cyc_status draw_cells(cyc__canvas *c, const cell_grid *g)
@@ -118,15 +119,20 @@ static cyc_status draw_cells(cyc__canvas *c, const cell_grid *g)
 	enum { NX = WIDTH * SCALE, NY = HEIGHT * SCALE };
 	int stride = cairo_format_stride_for_width(CAIRO_FORMAT_RGB24, NX);
 	unsigned char *pixels = NULL;
+	uint32_t *colour = NULL;
+	CYC_TRY(colour_cells(&colour, g));
 	CYC_TRY(cyc_alloc(&pixels, (size_t)NY * (size_t)stride, 1));
-	for (int v = 0; v < NY; v++)
+	for (int v = 0; v < NY; v++) {
+		/* The projection back; a row of the map has one tilt. */
+		double y = 1 - (v + 0.5) / NY * 2, t = asin(y), cos_t = cos(t);
+		double tilt = CYC_PI / 2 - asin(fmax(-1, fmin(1, (2 * t + sin(2 * t)) / CYC_PI)));
 		for (int u = 0; u < NX; u++) {
-			double rot, tilt;
-			bool is_inside = unproject(&rot, &tilt, (u + 0.5) / NX * 2 - 1, 1 - (v + 0.5) / NY * 2);
-			double share = is_inside && g->highest > 0 ? g->density[cell_of(g, rot, tilt)] / g->highest : 0;
-			uint32_t rgb = is_inside ? pixel_of(colour_of(share)) : 0xFFFFFF;
+			double x = (u + 0.5) / NX * 2 - 1;
+			bool is_inside = x * x + y * y < 1;
+			uint32_t rgb = is_inside ? colour[cell_of(g, CYC_PI * x / cos_t, tilt)] : 0xFFFFFF;
 			memcpy(pixels + (size_t)v * (size_t)stride + 4 * (size_t)u, &rgb, 4);
 		}
+	}
 	cairo_surface_t *image = cairo_image_surface_create_for_data(pixels, CAIRO_FORMAT_RGB24, NX, NY, stride);
 	cairo_save(c->cr);
 	cairo_translate(c->cr, SIDE, TOP);
@@ -137,6 +143,7 @@ static cyc_status draw_cells(cyc__canvas *c, const cell_grid *g)
 	cairo_restore(c->cr);
 	cairo_surface_destroy(image);
 done:
+	cyc_free(colour);
 	cyc_free(pixels);
 	return st;
 }

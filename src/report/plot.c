@@ -12,7 +12,8 @@ enum { FIGURE_WIDTH = 640, PLOT_HEIGHT = 230, MAX_PANELS = 40 };
 static const double k_tick_size = 11, k_label_size = 12, k_title_size = 14, k_legend_row = 18,
 					k_png_scale = 2;
 
-/* Okabe & Ito's palette without its yellow: told apart by colour-blind readers, dark enough on white. */
+/* Okabe & Ito's palette without its yellow: distinguishable for colour-blind readers, dark enough on white.
+ */
 static const cyc__colour k_palette[] = {
 	{ 0.000, 0.447, 0.698 }, { 0.835, 0.369, 0.000 }, { 0.000, 0.620, 0.451 }, { 0.800, 0.475, 0.655 },
 	{ 0.902, 0.624, 0.000 }, { 0.337, 0.706, 0.914 }, { 0.200, 0.200, 0.200 },
@@ -77,7 +78,7 @@ static void tick_text(char *out, size_t size, const axis *a, double v)
 	         digits[0] == '-' ? digits + 1 : digits);
 }
 
-/* 0.15 1/Å -> "6.67 Å"; digits enough to tell shells apart, no trailing zeros. */
+/* 0.15 1/Å -> "6.67 Å"; digits enough to distinguish shells, no trailing zeros. */
 static void resolution_text(char *out, size_t size, double inverse_A)
 {
 	char digits[48];
@@ -252,7 +253,7 @@ static void draw_curve(cyc__canvas *c, const layout *l, const cyc_plot_series *v
 		double s[4] = { x_of(l, v->x[i - 1]), y_of(l, v->y[i - 1]), x_of(l, v->x[i]), y_of(l, v->y[i]) };
 		bool is_drawn = is_plottable(s[0]) && is_plottable(s[1]) && is_plottable(s[2]) &&
 		                is_plottable(s[3]) && clip(l, s);
-		/* memcmp: the run goes on only if the last point was not cut, i.e. is bit for bit the same. */
+		/* memcmp: the run continues only if the last point was not cut, i.e. is bit for bit the same. */
 		if (!is_drawn || (n > 0 && memcmp(&xy[2 * (n - 1)], s, 2 * sizeof *s) != 0)) {
 			cyc__canvas_polyline(c, xy, n, line_width(v), dash, colour);
 			n = 0;

@@ -149,7 +149,7 @@ static double crossing(const cyc__field *f, vec start, vec d, double before, dou
 	return t;
 }
 
-/* First place where the ray enters what is above the level; false if there is none. */
+/* First point where the ray enters the region above the level; false if there is none. */
 static bool hit(double *found, const cyc__field *f, vec start, vec d)
 {
 	double t = 0, end = HUGE_VAL, before = 0, value_before = 0, level = (double)f->level, leave;
@@ -179,7 +179,7 @@ static bool hit(double *found, const cyc__field *f, vec start, vec d)
 
 /* ---------------------------------------------------------------- light and colour */
 
-/* Tol's "sunset": blue to red over pale yellow, told apart by colour-blind readers. */
+/* Tol's "sunset": blue to red over pale yellow, distinguishable for colour-blind readers. */
 static const double COLOURS[11][3] = {
 	{ 54, 75, 154 },   { 74, 123, 183 },  { 110, 166, 205 }, { 152, 202, 225 },
 	{ 194, 228, 239 }, { 234, 236, 204 }, { 254, 218, 139 }, { 253, 179, 102 },

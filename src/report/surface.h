@@ -1,5 +1,5 @@
-/* What a surface is drawn from: the part of a map that it fills, finer where the picture needs that. Shared
- * by surface.c, surface_field.c and their tests. */
+/* Input of the drawing of a surface: the part of a map that it fills, interpolated where the picture needs
+ * that. Shared by surface.c, surface_field.c and their tests. */
 #ifndef CYC_REPORT_SURFACE_H
 #define CYC_REPORT_SURFACE_H
 

@@ -1,4 +1,5 @@
-/* The field that surfaces are found in: cut out, cleaned, refined, with what lets rays pass empty space. */
+/* The field that surfaces are found in: cut out, cleaned, refined, with blocks that let rays skip empty
+ * space. */
 #include "report/surface.h"
 
 #include <math.h>

@@ -9,7 +9,7 @@
 enum { EDGE = 260, GAP = 40, TITLE = 34, LABEL = 24, BAR = 44, MAX_VALUE_PANELS = 40 };
 static const cyc__colour k_ink = { 0.15, 0.15, 0.15 };
 
-/* White in the middle, blue below, red above: told apart by colour-blind readers. */
+/* White in the middle, blue below, red above: distinguishable for colour-blind readers. */
 static cyc__colour colour_of(double v)
 {
 	static const cyc__colour low = { 0.02, 0.19, 0.58 }, high = { 0.60, 0.05, 0.08 };

@@ -5,7 +5,7 @@
 	CYC_NESTED(cyc_cycle_options, member, table, .name = #member,                                            \
 	           .help = title ": each also as --" #member ".NAME", __VA_ARGS__)
 
-/* What the cycle gives to all jobs alike, or decides for them. */
+/* Options that the cycle passes to all jobs alike, or sets for them. */
 #define HIDDEN "box,crop,bin,symmetry,whole-windows,from-stacks,resume,part,no-figures,backend,dry-run"
 
 static const cyc_option ROWS[] = {

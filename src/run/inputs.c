@@ -1,5 +1,6 @@
 #include "run/inputs.h"
 
+#include "map/map_files.h"
 #include "run/options.h"
 
 #include <math.h>
@@ -150,17 +151,14 @@ done:
 static cyc_status mask_diameter_A(double *out, const char *mask, double pixel_size_A, const char *root)
 {
 	cyc_status st = CYC_OK;
-	char *path = NULL;
 	cyc_volume *v = NULL;
 	double n_inside = 0.0;
-	CYC_TRY(cyc_path_join(&path, root, mask));
-	CYC_TRY(cyc_mrc_read_map(&v, path));
+	CYC_TRY(cyc__read_any_map(&v, root, mask));
 	size_t count = cyc_volume_count(v);
 	for (size_t i = 0; i < count; i++) n_inside += v->data[i] > 0.5f;
 	*out = pixel_size_A * cbrt(6.0 * n_inside / CYC_PI);
 done:
 	cyc_volume_destroy(&v);
-	cyc_free(path);
 	return st;
 }
 

@@ -1,6 +1,6 @@
 /**
  * @file inputs.h
- * What a run starts from, as found in the project: tables, images, masks, duplicates.
+ * The input of a run, as found in the project: tables, images, masks, duplicates.
  */
 #ifndef CYC_RUN_INPUTS_H
 #define CYC_RUN_INPUTS_H
@@ -29,7 +29,7 @@ typedef struct {
 	cyc_project_size size; /**< what the memory of steps depends on */
 	int64_t n_tilts, n_images, n_missing;
 	cyc__series_inputs *series;
-	double diameter_A;         /**< of the particle, to tell duplicates from neighbours */
+	double diameter_A;         /**< of the particle, to distinguish duplicates from neighbours */
 	const char *diameter_from; /**< where it comes from, for the user */
 	cyc_duplicates duplicates;
 	bool *keep;             /**< particles that are left where one of each pair is left out */

@@ -1,4 +1,4 @@
-/* The options of the jobs: what the user gave for each, and what the cycle gives to all alike. */
+/* The options of the jobs: those given by the user for each, and those passed by the cycle to all alike. */
 #include "run/options.h"
 
 /* Of windows that are much larger than the map only what the CTF brings back into the map is wanted. */
@@ -30,27 +30,28 @@ cyc_postprocess_options cyc__postprocess_options(const cyc_cycle_options *o)
 	return p;
 }
 
+/* What both refinements of the tilts are given. */
+#define REFINE_TILTS(job, o)                                                                                 \
+	do {                                                                                                     \
+		(job).box_px = (o)->box_px;                                                                          \
+		(job).whole_windows = (o)->whole_windows;                                                            \
+		(job).resume = true;                                                                                 \
+		(job).no_figures = (o)->no_figures;                                                                  \
+		(job).n_threads = (o)->n_threads;                                                                    \
+		(job).backend = (o)->backend;                                                                        \
+	} while (0)
+
 cyc_ctfrefine_options cyc__ctfrefine_options(const cyc_cycle_options *o)
 {
 	cyc_ctfrefine_options r = o->ctfrefine;
-	r.box_px = o->box_px;
-	r.whole_windows = o->whole_windows;
-	r.resume = true;
-	r.no_figures = o->no_figures;
-	r.n_threads = o->n_threads;
-	r.backend = o->backend;
+	REFINE_TILTS(r, o);
 	return r;
 }
 
 cyc_polish_options cyc__polish_options(const cyc_cycle_options *o)
 {
 	cyc_polish_options p = o->polish;
-	p.box_px = o->box_px;
-	p.whole_windows = o->whole_windows;
-	p.resume = true;
-	p.no_figures = o->no_figures;
-	p.n_threads = o->n_threads;
-	p.backend = o->backend;
+	REFINE_TILTS(p, o);
 	return p;
 }
 

@@ -1,6 +1,6 @@
 /**
  * @file options.h
- * The options of a run's jobs: what the user gave for each, and what the run gives to all alike.
+ * The options of a run's jobs: those given by the user for each, and those passed by the run to all alike.
  */
 #ifndef CYC_RUN_OPTIONS_H
 #define CYC_RUN_OPTIONS_H

@@ -1,6 +1,6 @@
 /**
  * @file run.h
- * A run as far as it got: what it started from, its steps, the state it is in. The summary reads it
+ * The state of a run: what it started from, its steps, the state it is in. The summary reads it
  * (src/summary), the cycle fills it (src/cycle).
  */
 #ifndef CYC_RUN_RUN_H
@@ -31,7 +31,7 @@ typedef struct {
 	uint64_t start_key;     /**< hash of the inputs that all steps depend on */
 	uint64_t images_record; /**< times of the images, if their record is to be written */
 	bool has_done_step; /**< since the run was started or resumed: later records may be of another state */
-	bool metadata_is_clear; /**< the images could tell whether hand and doses are right */
+	bool metadata_is_clear; /**< the images could show whether hand and doses are right */
 	cyc__step project;  /**< no step: holds the warnings about the project, which go to the first step's */
 	const char *status; /**< of the newest step, as the pipeline file says it */
 	cyc__progress *progress;            /**< progress.h; NULL: nobody follows */

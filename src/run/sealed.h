@@ -1,6 +1,6 @@
 /**
  * @file sealed.h
- * Records as STAR files of which every byte is known to be as it was written, and pairs as tables in them.
+ * Records as STAR files with a checksum over every byte, and pairs as tables in them.
  */
 #ifndef CYC_RUN_SEALED_H
 #define CYC_RUN_SEALED_H
@@ -11,7 +11,7 @@
 
 /** Write a document with a block "end" behind it, which has a hash of the text before. */
 CYC_MUST_CHECK cyc_status cyc__write_sealed(const cyc_star *s, const char *path);
-/** Read such a file; NULL if there is none of which every byte is as it was written. Only CYC_E_NOMEM is an
+/** Read such a file; NULL if there is none, or a byte of it has changed. Only CYC_E_NOMEM is an
  * error. */
 CYC_MUST_CHECK cyc_status cyc__read_sealed(cyc_star **out, const char *path);
 /** A block of two columns of texts, to and from pairs. */

@@ -1,6 +1,6 @@
 /**
  * @file step.h
- * What a step of a run is: its kind, its names, its figures, the warnings it gave. How it runs is in
+ * A step of a run: its kind, its names, its figures, the warnings it gave. How it runs is in
  * cycle/steps.h.
  */
 #ifndef CYC_RUN_STEP_H

@@ -1,4 +1,4 @@
-/* What stands in front of the camera: tilt geometry, CTFs, particles, their motion, and the errors in what is
+/* The specimen and the microscope: tilt geometry, CTFs, particles, their motion, and the errors in what is
  * said of them. */
 #include "simulate/simulate_internal.h"
 

@@ -1,4 +1,4 @@
-/* What a simulation holds at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of a simulation; compared with measurements by tools/memory_said.py. */
 #include "simulate/simulate_internal.h"
 
 #include <math.h>

@@ -1,11 +1,11 @@
-/* Findings: records, and what people and programs read of them. */
+/* Findings: records, and their output for people and programs. */
 #include "cyclotomo/survey.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Of one kind so many are told one by one. */
+/* So many of one kind are reported one by one. */
 enum { TOLD_OF_A_KIND = 3 };
 
 static void finding_deinit(cyc_finding *f)
@@ -141,7 +141,7 @@ done:
 	return st;
 }
 
-static void put_measured(cyc_json *j, const char *key, cyc_measured m)
+void cyc_measured_json(cyc_json *j, const char *key, cyc_measured m)
 {
 	cyc_json_begin_object(j, key);
 	cyc_json_double(j, "value", m.value);
@@ -160,7 +160,7 @@ void cyc_finding_json(cyc_json *j, const cyc_finding *f)
 	cyc_json_int(j, "row", f->row);
 	cyc_json_text(j, "column", f->column);
 	cyc_json_int(j, "more_rows", f->n_more);
-	put_measured(j, "measured", f->measured);
+	cyc_measured_json(j, "measured", f->measured);
 	cyc_json_double(j, "expected", f->expected);
 	cyc_json_double(j, "sigma", f->sigma);
 	cyc_json_double(j, "gain", f->gain);

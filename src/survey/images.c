@@ -283,7 +283,7 @@ static cyc_status check_grey(cyc_survey *s)
 	for (int32_t i = 0; i < set->n_series; i++) {
 		if (!cyc_survey_has_particles(s, i) || !set->series[i].image_info) continue;
 		CYC_TRY(measure_grey(&step[i], s, i));
-		/* Scales tell of contrast that was found; noise goes with the grey values alone. */
+		/* Scales hold contrast that was fitted; noise depends on the grey values alone. */
 		if (step[i] > 0) sorted[n++] = step[i];
 	}
 	double middle = cyc_median_or_lower(sorted, n);

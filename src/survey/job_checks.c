@@ -1,4 +1,4 @@
-/* What the checks of several jobs have in common: masks, windows, folders for results. */
+/* Shared by the checks of several jobs: masks, windows, folders for results. */
 #include "cyclotomo/survey.h"
 
 #include <errno.h>
@@ -115,7 +115,7 @@ done:
 
 /* ---------------------------------------------------------------- results */
 
-/* The nearest folder above that is there; `path` is cut to it, "." if it is the present one. */
+/* The nearest existing folder above; `path` is cut to it, "." if it is the present one. */
 static cyc_status existing_part(char *path, struct stat *s)
 {
 	cyc_status st = CYC_OK;
@@ -123,7 +123,7 @@ static cyc_status existing_part(char *path, struct stat *s)
 	while (stat(path, s) != 0) {
 		CYC_CHECK(errno == ENOENT, CYC_E_IO, "the folder '%s' for the results cannot be created: %s", path,
 		          strerror(errno));
-		/* A link to nowhere is there, but nothing can be made of it. */
+		/* A dangling link exists, but nothing can be made at its place. */
 		struct stat link;
 		CYC_CHECK(lstat(path, &link) != 0, CYC_E_IO, "'%s' is a broken link", path);
 		while (n > 0 && path[n - 1] == '/') path[--n] = '\0';
@@ -168,7 +168,7 @@ cyc_status cyc_check_output(const char *root, const char *out_dir, double need_b
 		cyc_error_hint("write elsewhere (--o), or change the folder's permissions");
 		goto done;
 	}
-	if (statvfs(part, &v) != 0) goto done; /* a file system that does not tell */
+	if (statvfs(part, &v) != 0) goto done; /* a file system that does not report it */
 	double available = (double)v.f_bavail * (double)v.f_frsize;
 	bool has_no_inode = v.f_files > 0 && v.f_favail == 0;
 	if (v.f_blocks > 0 && (available < fmax(need_bytes, 1) || has_no_inode)) {

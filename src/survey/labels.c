@@ -1,4 +1,5 @@
-/* Labels of other versions and programs that say something this one needs, and does not read by that name. */
+/* Labels of other versions and programs with information that is needed here, but not read under that name.
+ */
 #include "survey/survey_internal.h"
 
 #include <math.h>
@@ -76,13 +77,13 @@ static const struct {
 	  "remove these particles, or correct the hand of the project" },
 };
 
-/* The tilt series a row belongs to; NULL if that cannot be told. */
+/* The tilt series a row belongs to; NULL if that is unknown. */
 static const cyc_tilt_series *series_of(const cyc_survey *s, const cyc_survey_table *t, int64_t row)
 {
 	const cyc_tomogram_set *set = s->p->tomograms;
 	if (t->i_series >= 0) return &set->series[t->i_series];
 	if (t->kind == CYC_TABLE_TOMOGRAMS) return &set->series[row];
-	/* An optics group: what its first particle belongs to, as far as that can be told without looking: the
+	/* An optics group: what its first particle belongs to, as far as that is known without reading: the
 	 * first. */
 	int32_t i =
 		t->kind == CYC_TABLE_PARTICLES ? s->row_series[row] : cyc_particle_set_first_series(s->p->particles);
@@ -191,7 +192,7 @@ done:
 	return st;
 }
 
-/* ---------------------------------------------------------------- pixel sizes told in other ways */
+/* ---------------------------------------------------------------- pixel sizes given in other ways */
 
 /* RELION 3.0's 10^4 detector pixel / magnification; PyTom's and cryoCAT's voxel, without a magnification. */
 static bool old_pixel_size(double *out, const cyc_star_block *b, int64_t row)

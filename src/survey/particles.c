@@ -1,4 +1,4 @@
-/* Particles: half-sets, particles that are there twice, angles and coordinates that count in other units or
+/* Particles: half-sets, particles that are listed twice, angles and coordinates that count in other units or
  * from elsewhere. */
 #include "survey/survey_internal.h"
 #include "project/labels.h"
@@ -95,7 +95,7 @@ static void read_three(double v[3], const cyc_star_block *b, int64_t row, const 
 	}
 }
 
-/* Where both kinds are there only the centred ones are read. Do they mean the same place? */
+/* Where both kinds exist only the centred ones are read. Do they mean the same place? */
 static cyc_status compare_coordinates(cyc_survey *s, const cyc_star_block *b)
 {
 	cyc_status st = CYC_OK;

@@ -1,4 +1,4 @@
-/* Values that cannot be: what each column may hold, and why, is in the table of labels. */
+/* Impossible values: the range of each column, and the reason for it, is in the table of labels. */
 #include "survey/survey_internal.h"
 
 #include <math.h>

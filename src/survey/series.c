@@ -1,4 +1,4 @@
-/* Tilt series against each other, and their doses against what the tomograms' table says of each tilt. */
+/* Tilt series against each other, and their doses against what the tomograms' table has for each tilt. */
 #include "survey/survey_internal.h"
 
 #include <math.h>
@@ -43,7 +43,7 @@ done:
 	return st;
 }
 
-/* The two tables that tell the dose of a tilt; and the series against the others. */
+/* The two tables that give the dose of a tilt; and the series against the others. */
 static cyc_status check_doses(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;

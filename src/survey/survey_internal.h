@@ -10,8 +10,8 @@ typedef struct {
 	cyc_finding_list *found;
 	const cyc_project_view *p;
 	const cyc_survey_options *o;
-	bool
-		*is_broken; /**< n_series: values that cannot be were found; what follows from them is not told too */
+	bool *
+		is_broken; /**< n_series: impossible values were found; their consequences are not reported as well */
 	int32_t *row_series; /**< tilt series of each row of the particles' table, -1: none that is known */
 } cyc_survey;
 

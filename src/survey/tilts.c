@@ -1,4 +1,4 @@
-/* What tilt tables show without any image. */
+/* Checks of tilt tables that need no image. */
 #include "survey/survey_internal.h"
 
 #include "cyclotomo/tilt.h"
@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Stage angles tell their sign if they spread at least this far, at least this many of them. */
+/* Stage angles determine their sign if they spread at least this far, at least this many of them. */
 static const double LEAST_SPREAD_RAD = 20 * CYC_PI / 180;
 enum { LEAST_TILTS = 5 };
 /* About the law of the ice the scales of a series' tilts do not differ by more than this; by far more than

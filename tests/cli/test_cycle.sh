@@ -7,12 +7,22 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 
-"$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
-options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish --skip-refine)
+# Small: the run is repeated thirty times, and what is compared are bits. Tilts are refined and poses moved in it all the same.
+"$cyclotomo" simulate -q --preset tiny --sym O --series 2 --tilts 11 --particles 6 --signal 6 --o clean >/dev/null
+options=(--i optimisation_set.star --b 32 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --skip-polish --skip-refine)
 cycle() { local root=$1; shift; "$cyclotomo" cycle --root "$root" "${options[@]}" "$@" >out 2>log; }
 # Start a run in a fresh copy of the project, and send it a signal when its log has that many per cent of the lines of a whole run.
+# On a busy machine the run may be at its end before the signal comes: then it is tried again.
 stopped_at() { # per cent, signal, arguments...
-	local n=$(($1 * lines / 100)) signal=$2
+	local try n=$(($1 * lines / 100)) signal=$2
+	shift 2
+	for try in 1 2 3; do
+		stop_at_line "$n" "$signal" "$@"
+		[ $code = 0 ] || return 0
+	done
+}
+stop_at_line() { # line, signal, arguments...
+	local n=$1 signal=$2
 	shift 2
 	rm -rf killed pipe && cp -r clean killed && mkfifo pipe
 	"$cyclotomo" cycle --root killed "${options[@]}" "$@" >/dev/null 2>pipe &
@@ -23,7 +33,7 @@ stopped_at() { # per cent, signal, arguments...
 		read -r line <&3 || fail "the run ended before line $n of $lines"
 		echo "$line" >>log
 	done
-	kill "-$signal" $pid
+	kill "-$signal" $pid 2>/dev/null || true
 	code=0
 	cat <&3 >>log
 	exec 3<&-
@@ -48,7 +58,7 @@ diff wanted found || fail "the number of threads changes results"
 for file in summary.json run.json default_pipeline.star optimisation_set.star CtfRefine/job003/tomograms.star PostProcess/job005/postprocess.star; do
 	[ -s "one/Run/$file" ] || fail "no $file"
 done
-for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 64' '"wall_s": [0-9.]*' '"loops_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
+for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 32' '"wall_s": [0-9.]*' '"loops_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
 	grep -q "$text" one/Run/run.json || fail "no $text in run.json"
 done
 [ ! -e one/default_pipeline.star ] || fail "the user's project was touched"
@@ -87,8 +97,8 @@ fingerprint one >found
 diff wanted found || fail "a refused or repeated run changes results"
 # Steps whose files were damaged are done again, and leave what they had left.
 rm -rf hurt && cp -a one hurt
-for damage in 'sed -i s/85/86/ hurt/Run/CtfRefine/job003/tilt_series/TS_01.star' 'rm hurt/Run/CtfRefine/job003/tilt_series/TS_02.star' \
-	'printf x | dd of=hurt/Run/Reconstruct/job004/half1.mrc bs=1 seek=500000 conv=notrunc status=none' \
+for damage in 'sed -i "/frames/s/8/9/" hurt/Run/CtfRefine/job003/tilt_series/TS_01.star' 'rm hurt/Run/CtfRefine/job003/tilt_series/TS_02.star' \
+	'printf x | dd of=hurt/Run/Reconstruct/job004/half1.mrc bs=1 seek=50000 conv=notrunc status=none' \
 	'truncate -s 3000 hurt/Run/PostProcess/job005/postprocess.star' 'sed -i s/mean_fsc.*0[.]/\&1/ hurt/Run/PostProcess/job002/cyclotomo_step.star'; do
 	eval "$damage"
 	cycle hurt || fail "after: $damage"
@@ -121,7 +131,7 @@ grep -q 'CtfRefine/job003/' out || fail "steps are not in the plan"
 # A disk that is full: an error that says so, no half-written results, and it goes on later.
 rm -rf killed && cp -r clean killed
 code=0
-(trap '' XFSZ; ulimit -f 200; cycle killed) || code=$?
+(trap '' XFSZ; ulimit -f 60; cycle killed) || code=$?
 [ $code = 1 ] || fail "exit code $code when files cannot be written"
 grep -q 'error: .*cannot write' log || fail "message of a full disk"
 [ -z "$(find killed/Run -name '*.mrc' -size -200)" ] || fail "half-written maps"

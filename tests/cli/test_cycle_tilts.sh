@@ -7,8 +7,8 @@ trap 'rm -rf "$work"' EXIT
 cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 
-"$cyclotomo" simulate --series 2 --particles 6 --tilts 9 --size 240 --size-y 240 --box 64 --pixel-size 3 --o clean --quiet >/dev/null
-options=(--i optimisation_set.star --b 64 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --j 2)
+"$cyclotomo" simulate -q --preset tiny --sym O --series 2 --tilts 9 --particles 6 --signal 6 --o clean >/dev/null
+options=(--i optimisation_set.star --b 32 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Run --j 2)
 # Ends with a summary, an optimisation set, no NaN, and does nothing when it is started again.
 ends_well() {
 	local what=$1 root=$2

@@ -10,10 +10,10 @@ cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 source "$here/kill_at_line.sh"
 
-"$cyclotomo" simulate --series 3 --particles 8 --tilts 9 --size 220 --size-y 220 --box 64 --pixel-size 3 --o p --quiet >/dev/null
-"$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 64 --sym O --o R/ >/dev/null
+"$cyclotomo" simulate -q --preset tiny --sym O --series 3 --tilts 9 --particles 6 --signal 6 --o p >/dev/null
+"$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --o R/ >/dev/null
 "$cyclotomo" postprocess -q --root p --i R/half1.mrc --i2 R/half2.mrc --mask mask_fsc.mrc --o PP/postprocess >/dev/null
-with=(--root p --i optimisation_set.star --b 64)
+with=(--root p --i optimisation_set.star --b 32)
 references=(--ref1 R/half1.mrc --ref2 R/half2.mrc --fsc PP/postprocess.star --mask mask_align.mrc)
 # Everything that a job leaves but what has times in it, or the command line.
 results() {
@@ -22,7 +22,7 @@ results() {
 	find . -type f ! -name 'run_part*' ! -name '.cyclotomo_files' | LC_ALL=C sort)
 }
 declare -A arguments=([ctfrefine]="${references[*]}" [aberrations]="${references[*]} --even-aberrations --odd-aberrations --magnification --scale-model ice --per-tilt-bfactor"
-	[polish]="${references[*]} --motion" [extract]="--stacks --crop 32" [volumes]="--crop 32")
+	[polish]="${references[*]} --motion" [extract]="--stacks --crop 24" [volumes]="--crop 24")
 run() { # KIND FOLDER OPTIONS...
 	local kind=$1 folder=$2 command=$1
 	shift 2

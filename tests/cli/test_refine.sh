@@ -22,6 +22,20 @@ common=(-q --root p --b 40 --crop 32 --sym O --j 2)
 grep -q 'A/run_data.star' out.txt
 [ -e p/A/RELION_JOB_EXIT_SUCCESS ] && [ -e p/A/run.json ] && [ -e p/A/run_class001.mrc ] && [ -e p/A/run_it001_optimiser.star ]
 [ ! -e p/A/temp ]
+# What the time went into: always in run.json, and printed where it is asked for.
+"$bin" reconstruct --profile --root p --i optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --j 2 --o P > /dev/null 2> err.txt
+for text in 'fewer than 2 threads at work in' 'GB read' 'GFLOP/s' 'slice_insert ' 'window '; do
+	grep -q "profile: .*$text" err.txt || { echo "no $text in the profile"; cat err.txt; exit 1; }
+done
+python3 - p/P/run.json <<'END'
+import json, sys
+run = json.load(open(sys.argv[1]))
+rows = {r['operation']: r for r in run['operations']}
+insert = rows['slice_insert']
+assert insert['rows'] == 2 * 5 * 4, insert # of two tilt series, five tilts, four particles
+assert insert['calls'] >= 10 and insert['wall_s'] > 0 and insert['nominal_flop'] > 0 and insert['operand_bytes'] > 0, insert
+assert 0 < run['not_all_busy_s'] <= run['wall_s'] and run['bytes_read'] > 0, run
+END
 # RELION's names.
 "$bin" refine "${common[@]}" --ios optimisation_set.star --ref R/half1.mrc --solvent_mask mask_align.mrc --particle_diameter 60 --ini_high 12 --healpix_order 4 \
 	--auto_local_healpix_order 4 --offset_range 1 --offset_step 1 --low_resol_join_halves 40 --auto_iter_max 1 --auto_refine --split_random_halves --trust_ref_size \

@@ -9,14 +9,14 @@ cd "$work"
 fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
 source "$here/kill_at_line.sh"
 
-"$cyclotomo" simulate --series 2 --particles 10 --tilts 21 --size 240 --size-y 240 --box 64 --pixel-size 3 --o p --quiet >/dev/null
-"$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 64 --sym O --o R/ >/dev/null
+"$cyclotomo" simulate -q --preset tiny --sym O --series 2 --tilts 15 --particles 6 --signal 6 --o p >/dev/null
+"$cyclotomo" reconstruct -q --root p --i optimisation_set.star --b 32 --sym O --o R/ >/dev/null
 "$cyclotomo" postprocess -q --root p --i R/half1.mrc --i2 R/half2.mrc --mask mask_fsc.mrc --o PP/postprocess >/dev/null
-with=(--root p --ref1 R/half1.mrc --ref2 R/half2.mrc --fsc PP/postprocess.star --mask mask_align.mrc --b 64)
+with=(--root p --ref1 R/half1.mrc --ref2 R/half2.mrc --fsc PP/postprocess.star --mask mask_align.mrc --b 32)
 results() { (cd "$1" && find . -name '*.star' ! -name job.star ! -name optimisation_set.star ! -path '*tomograms.star' | sort | xargs sha256sum); }
 
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o A --j 1 >out 2>log || fail "refine-tilts"
-grep -q '42 tilt images read, 126 times taken from memory' log || fail "images are read more than once"
+grep -q '30 tilt images read, 90 times taken from memory' log || fail "images are read more than once"
 for text in 'A/Polish/job003/particles.star' 'A/CtfRefine/job004/tomograms.star' 'A/Polish/job003/motion.star'; do
 	grep -q "$text" p/A/optimisation_set.star || fail "the set does not name $text"
 done
@@ -38,8 +38,12 @@ cmp p/A/CtfRefine/job002/refinement.txt p/D/refinement.txt || fail "ctfrefine gi
 
 # Killed at any moment and resumed: in the first alignment, in the CTFs of the first round, and in both of the second.
 for line in 2: '1:round 1 of 2: CTFs' '1:round 2 of 2: alignment' '1:round 2 of 2: CTFs'; do
-	rm -rf p/K
-	kill_at_line KILL "${line%%:*}" -e "${line#*:}" "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2
+	# A busy machine may let the run end before the signal comes.
+	for _ in 1 2 3; do
+		rm -rf p/K
+		kill_at_line KILL "${line%%:*}" -e "${line#*:}" "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2
+		[ "$killed_code" = 0 ] || break
+	done
 	[ "$killed_code" = 137 ] || fail "ended with $killed_code, and was not killed at $line"
 	"$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --j 2 --resume >out 2>log || fail "resuming after a kill at $line"
 	results p/K >found
@@ -82,10 +86,10 @@ refused() { # CODE TEXT arguments...
 	grep -q "$text" log || fail "no '$text' for $*"
 	[ ! -e p/N/optimisation_set.star ] || fail "a set was written for $*"
 }
-refused 2 'two half maps are needed' --root p --i optimisation_set.star --b 64 --o N
+refused 2 'two half maps are needed' --root p --i optimisation_set.star --b 32 --o N
 refused 2 'a box size is needed' --root p --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --o N
 refused 2 'rounds' "${with[@]}" --i optimisation_set.star --o N --rounds 0
-refused 1 'absent.mrc' --root p --i optimisation_set.star --ref1 absent.mrc --ref2 R/half2.mrc --b 64 --o N
+refused 1 'absent.mrc' --root p --i optimisation_set.star --ref1 absent.mrc --ref2 R/half2.mrc --b 32 --o N
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --o Dry --dry-run >out 2>log || fail "dry run"
 [ ! -e p/Dry ] || fail "a dry run writes"
 echo ok

@@ -10,21 +10,7 @@
 
 #include <cmocka.h>
 
-static char g_dir[] = "/tmp/cyc_simulate_XXXXXX";
-
-static int setup(void **state)
-{
-	(void)state;
-	return mkdtemp(g_dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	char command[64];
-	snprintf(command, sizeof command, "rm -rf %s", g_dir);
-	return system(command);
-}
+#include "temp_dir.h"
 
 static cyc_simulate_options tiny(const char *out)
 {
@@ -37,8 +23,8 @@ static cyc_simulate_options tiny(const char *out)
 
 static void refuse(cyc_simulate_options o, cyc_status wanted, const char *text)
 {
-	char path[64];
-	snprintf(path, sizeof path, "%s/refused", g_dir);
+	char path[160];
+	snprintf(path, sizeof path, "%s/refused", temp_dir);
 	o.out_dir = path;
 	cyc_error_clear();
 	cyc_status st = cyc_simulate_run(NULL, &o);
@@ -88,9 +74,9 @@ static void options_out_of_range_are_refused(void **state)
 static void existing_project_is_kept(void **state)
 {
 	(void)state;
-	char path[64], file[96], *data = NULL;
+	char path[160], file[200], *data = NULL;
 	size_t n;
-	snprintf(path, sizeof path, "%s/twice", g_dir);
+	snprintf(path, sizeof path, "%s/twice", temp_dir);
 	snprintf(file, sizeof file, "%s/optimisation_set.star", path);
 	cyc_simulate_options o = tiny(path);
 	assert_int_equal(cyc_write_file(file, "mine", 4), CYC_OK);
@@ -116,8 +102,8 @@ static void unwritable_folder_is_an_error(void **state)
 static void memory_failures_are_reported(void **state)
 {
 	(void)state;
-	char path[64], set[96];
-	snprintf(path, sizeof path, "%s/memory", g_dir);
+	char path[160], set[200];
+	snprintf(path, sizeof path, "%s/memory", temp_dir);
 	snprintf(set, sizeof set, "%s/optimisation_set.star", path);
 	cyc_simulate_options o = tiny(path);
 	o.image_nx = o.image_ny = 128;
@@ -156,5 +142,5 @@ int main(void)
 		cmocka_unit_test(unwritable_folder_is_an_error),
 		cmocka_unit_test(memory_failures_are_reported),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -9,12 +9,12 @@
 #include <cmocka.h>
 
 #include "project_fixture.h"
+#include "project_maps.h"
 
 #include "ctfrefine/bad_tilts.h"
 #include "ctfrefine/estimate.h"
 #include "ctfrefine/self_correlation.h"
 #include "cyclotomo/ctfrefine.h"
-#include "cyclotomo/reconstruct.h"
 #include "project/labels.h"
 
 static void close_to(double value, double expected, double bound)
@@ -343,7 +343,6 @@ static const double FAR_A = 8000, AWAY_A = 22;
 static void make_project(void)
 {
 	cyc_simulate_options p = simulated_project("bad");
-	cyc_reconstruct_options r;
 	cyc_tomogram_set *s = NULL;
 	p.n_series = 2;
 	p.n_particles = 12;
@@ -357,16 +356,7 @@ static void make_project(void)
 	p.error_defocus_A = 300;
 	p.n_threads = 2;
 	ASSERT_OK(cyc_simulate_run(NULL, &p));
-	cyc_reconstruct_options_default(&r);
-	r.input.root = g_root;
-	r.input.optimisation_set = "optimisation_set.star";
-	r.out_dir = "R";
-	r.box_px = 48;
-	r.crop_px = 32;
-	r.taper_px = 3;
-	r.symmetry = "O";
-	r.n_threads = 2;
-	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
+	reconstruct_project();
 	ASSERT_OK(cyc_tomogram_set_read(&s, "tomograms.star", g_root));
 	s->series[0].tilts[ROW_SHIFTED].shift_x_A -= AWAY_A;
 	s->series[1].tilts[ROW_OUT_OF_FOCUS].defocus_u_A += FAR_A;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "temp_dir.h"
+#include "sanitizers.h"
 
 #include "check/series_fit.h"
 #include "cyclotomo/check.h"
@@ -377,7 +378,7 @@ static void each_mistake_is_found_and_mended(void **state)
 			are_right(fixed, cases[k].m);
 		}
 		/* What no table of the simulation can be compared with shows in new maps. */
-		if (cases[k].m == INVERTED || cases[k].m == SIZE) {
+		if (!IS_SANITIZED && (cases[k].m == INVERTED || cases[k].m == SIZE)) {
 			snprintf(set, sizeof set, "G%d/optimisation_set.star", (int)k);
 			snprintf(maps, sizeof maps, "G%d", (int)k);
 			reconstruct(r.fixed_set, maps);

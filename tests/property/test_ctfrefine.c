@@ -10,10 +10,10 @@
 #include <cmocka.h>
 
 #include "project_fixture.h"
+#include "project_maps.h"
 
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/ctfrefine.h"
-#include "cyclotomo/reconstruct.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -435,21 +435,6 @@ static errors errors_of(const char *tomograms)
 	return (errors){ sqrt(z2 / n), sqrt(a2 / n), sqrt(l2 / n - l * l / n / n) };
 }
 
-static void reconstruct(void)
-{
-	cyc_reconstruct_options r;
-	cyc_reconstruct_options_default(&r);
-	r.input.root = g_root;
-	r.input.optimisation_set = "optimisation_set.star";
-	r.out_dir = "R";
-	r.box_px = 48;
-	r.crop_px = 32;
-	r.taper_px = 3;
-	r.symmetry = "O";
-	r.n_threads = 2;
-	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
-}
-
 static void planted_errors_shrink(void **state)
 {
 	(void)state;
@@ -472,7 +457,7 @@ static void planted_errors_shrink(void **state)
 	p.error_scale = 0.2;
 	p.n_threads = 2;
 	ASSERT_OK(cyc_simulate_run(NULL, &p));
-	reconstruct();
+	reconstruct_project();
 	cyc_ctfrefine_options o = options("C");
 	o.ref1 = "R/half1.mrc";
 	o.ref2 = "R/half2.mrc";

@@ -10,10 +10,10 @@
 #include <cmocka.h>
 
 #include "project_fixture.h"
+#include "project_maps.h"
 
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/ctfrefine.h"
-#include "cyclotomo/reconstruct.h"
 
 static void close_to(double value, double expected, double bound)
 {
@@ -240,17 +240,7 @@ static void make_project(void)
 	p.error_scale = 0.25;
 	p.n_threads = 2;
 	ASSERT_OK(cyc_simulate_run(NULL, &p));
-	cyc_reconstruct_options r;
-	cyc_reconstruct_options_default(&r);
-	r.input.root = g_root;
-	r.input.optimisation_set = "optimisation_set.star";
-	r.out_dir = "R";
-	r.box_px = 48;
-	r.crop_px = 32;
-	r.taper_px = 3;
-	r.symmetry = "O";
-	r.n_threads = 2;
-	ASSERT_OK(cyc_reconstruct_run(NULL, &r));
+	reconstruct_project();
 	/* Row 3 of the first series moved away from all particles; B-factors that are not there in every second
 	 * row. */
 	cyc_tomogram_set *s = NULL;

@@ -19,26 +19,13 @@
 
 #include <cmocka.h>
 
-static char g_dir[] = "/tmp/cyc_weights_XXXXXX";
+#include "temp_dir.h"
+
 static char g_path[200];
-
-static int setup(void **state)
-{
-	(void)state;
-	return mkdtemp(g_dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	char command[64];
-	snprintf(command, sizeof command, "rm -rf %s", g_dir);
-	return system(command);
-}
 
 static const char *in_dir(const char *project, const char *name)
 {
-	snprintf(g_path, sizeof g_path, "%s/%s/%s", g_dir, project, name);
+	snprintf(g_path, sizeof g_path, "%s/%s/%s", temp_dir, project, name);
 	return g_path;
 }
 
@@ -66,10 +53,10 @@ static cyc_simulate_options options(const char *out)
 
 static cyc_reconstruct_options job(const char *project, const char *out, bool crop_images)
 {
-	static char root[100];
+	static char root[160];
 	cyc_reconstruct_options r;
 	cyc_reconstruct_options_default(&r);
-	snprintf(root, sizeof root, "%s/%s", g_dir, project);
+	snprintf(root, sizeof root, "%s/%s", temp_dir, project);
 	r.input.root = root;
 	r.input.optimisation_set = "truth/optimisation_set.star";
 	r.out_dir = out;
@@ -223,8 +210,8 @@ static void weights_are_what_the_frame_leaves(void **state)
 static void partial_images_are_used(void **state)
 {
 	(void)state;
-	char out[100];
-	snprintf(out, sizeof out, "%s/edge", g_dir);
+	char out[160];
+	snprintf(out, sizeof out, "%s/edge", temp_dir);
 	cyc_simulate_options o = options(out);
 	o.noise_free = true;
 	o.edge_px = 4;
@@ -252,7 +239,7 @@ static void multiply_images(const char *project, int32_t i_series, float factor)
 {
 	cyc_tomogram_set *set = NULL;
 	char root[120];
-	snprintf(root, sizeof root, "%s/%s", g_dir, project);
+	snprintf(root, sizeof root, "%s/%s", temp_dir, project);
 	ok(cyc_tomogram_set_read(&set, "truth/tomograms.star", root));
 	cyc_tilt_series *ts = &set->series[i_series];
 	ok(cyc_tilt_series_open(ts, root));
@@ -271,8 +258,8 @@ static void units_of_grey_values(void **state)
 {
 	(void)state;
 	static const float factors[] = { 1, 16, 1.F / 16 };
-	char out[100], name[20];
-	snprintf(out, sizeof out, "%s/grey", g_dir);
+	char out[160], name[20];
+	snprintf(out, sizeof out, "%s/grey", temp_dir);
 	cyc_simulate_options o = options(out);
 	o.n_series = 2;
 	o.n_particles = 8;
@@ -321,5 +308,5 @@ int main(void)
 		                                cmocka_unit_test(partial_images_are_used),
 		                                cmocka_unit_test(units_of_grey_values),
 		                                cmocka_unit_test(weight_of_one_image) };
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "project_fixture.h"
+#include "sanitizers.h"
 
 #include "cyclotomo/reconstruct.h"
 #include "cyclotomo/refine3d.h"
@@ -271,6 +272,7 @@ static void all_can_be_kept(void **state)
 static void same_bits_for_any_number_of_threads(void **state)
 {
 	(void)state;
+	if (IS_SANITIZED) skip();
 	cyc_refine3d_options o = options("T");
 	o.n_threads = 1;
 	o.cache_GB = 0;

@@ -16,21 +16,7 @@
 
 #include <cmocka.h>
 
-static char g_dir[] = "/tmp/cyc_simrec_XXXXXX";
-
-static int setup(void **state)
-{
-	(void)state;
-	return mkdtemp(g_dir) ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	char command[64];
-	snprintf(command, sizeof command, "rm -rf %s", g_dir);
-	return system(command);
-}
+#include "temp_dir.h"
 
 static cyc_simulate_options base(const char *out)
 {
@@ -134,8 +120,8 @@ static void check(const cyc_simulate_options *o)
 static void truth_gives_back_the_map(void **state)
 {
 	(void)state;
-	char dir[96];
-	snprintf(dir, sizeof dir, "%s/plain", g_dir);
+	char dir[160];
+	snprintf(dir, sizeof dir, "%s/plain", temp_dir);
 	cyc_simulate_options o = base(dir);
 	check(&o);
 }
@@ -143,8 +129,8 @@ static void truth_gives_back_the_map(void **state)
 static void so_it_does_with_everything_switched(void **state)
 {
 	(void)state;
-	char dir[96];
-	snprintf(dir, sizeof dir, "%s/other", g_dir);
+	char dir[160];
+	snprintf(dir, sizeof dir, "%s/other", temp_dir);
 	cyc_simulate_options o = base(dir);
 	o.hand = 1;
 	o.as_stack = true;
@@ -162,9 +148,9 @@ static void wrong_metadata_do_not(void **state)
 	(void)state;
 	static const char *const names[] = { "defocus", "position", "orientation", "shift", "angle" };
 	for (int i = 0; i < 5; i++) {
-		char dir[96];
+		char dir[160];
 		double fsc, scale;
-		snprintf(dir, sizeof dir, "%s/%s", g_dir, names[i]);
+		snprintf(dir, sizeof dir, "%s/%s", temp_dir, names[i]);
 		cyc_simulate_options o = base(dir);
 		o.error_defocus_A = i == 0 ? 6000 : 0;
 		o.error_astigmatism_A = o.error_scale = 0;
@@ -186,5 +172,5 @@ int main(void)
 		cmocka_unit_test(so_it_does_with_everything_switched),
 		cmocka_unit_test(wrong_metadata_do_not),
 	};
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

@@ -1,5 +1,5 @@
 # Every STAR file of the data folder is read, written and read back with nothing lost; a table of 100,000 particles is
-# read in under 0.6 s. Arguments: program, folder.
+# read in under 0.6 s of processor time. Arguments: program, folder.
 set -euo pipefail
 bin=$1 shared=$2
 dir=$(mktemp -d)
@@ -64,9 +64,8 @@ END
 [ "$(grep -c '^ *TS_' "$dir/big.star")" = 100000 ]
 best=9999
 for i in 1 2 3; do
-	start=$(date +%s%N)
-	"$bin" star "$dir/big.star" > /dev/null
-	ms=$((($(date +%s%N) - start) / 1000000))
+	# Time of the processor, since other tests run beside this one.
+	ms=$( { TIMEFORMAT='%U %S'; time "$bin" star "$dir/big.star" > /dev/null; } 2>&1 | awk '{ printf "%.0f", 1000 * ($1 + $2) }')
 	[ "$ms" -ge "$best" ] || best=$ms
 done
 echo "$(stat -c %s "$dir/big.star") bytes, 100000 particles: read in $best ms"

@@ -8,8 +8,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include <cmocka.h>
+
+#include "cyclotomo/profile.h"
 
 #include "temp_dir.h"
 
@@ -224,6 +227,55 @@ static void parallel_loops(void **state)
 	cyc_thread_usage usage;
 	cyc_thread_usage_get(&usage);
 	assert_true(usage.loops_s > 0 && usage.busy_s > 0 && usage.most_threads == 5);
+}
+
+static cyc_status sleeps(void *arg, int64_t i, int i_thread)
+{
+	const struct timespec fifth_s = { 0, 200000000 };
+	(void)arg, (void)i, (void)i_thread;
+	nanosleep(&fifth_s, NULL);
+	return CYC_OK;
+}
+
+static double seconds_all_busy(int n_items, int n_threads)
+{
+	cyc_thread_usage before, after;
+	cyc_thread_usage_get(&before);
+	ASSERT_OK(cyc_parallel_for(n_items, n_threads, sleeps, NULL));
+	cyc_thread_usage_get(&after);
+	return after.full_s - before.full_s;
+}
+
+static void threads_that_are_all_busy(void **state)
+{
+	(void)state;
+	double one = seconds_all_busy(1, 1), none = seconds_all_busy(1, 2), two = seconds_all_busy(2, 2),
+		   part = seconds_all_busy(3, 2);
+	assert_true(one > 0.15 && none <= 0);
+	/* The machine may be slow to start the other thread, but not for all of the time. */
+	assert_true(two > 0.02 && two < 0.35 && part > 0.02 && part < 0.4);
+}
+
+static void profile_adds_calls(void **state)
+{
+	(void)state;
+	cyc_profile_row rows[CYC_PROFILE_MOST_ROWS];
+	int n = cyc_profile_get(rows);
+	cyc_profile_add(&(cyc_profile_row){ .name = "short", .rows = 2, .seconds = 1, .work = 10, .bytes = 5 });
+	cyc_profile_add(&(cyc_profile_row){ .name = "long", .rows = 1, .seconds = 1e6, .work = 1, .bytes = 1 });
+	cyc_profile_add(&(cyc_profile_row){ .name = "short", .rows = 3, .seconds = 2, .work = 20, .bytes = 7 });
+	assert_int_equal(cyc_profile_get(rows), n + 2);
+	assert_string_equal(rows[0].name, "long");
+	assert_string_equal(rows[1].name, "short");
+	assert_true(rows[1].calls == 2 && rows[1].rows == 5 && rows[1].seconds > 2.9 && rows[1].seconds < 3.1);
+	assert_true(rows[1].work > 29 && rows[1].work < 31 && rows[1].bytes > 11 && rows[1].bytes < 13);
+	double clock = cyc_profile_clock(), before = cyc_profile_bytes_read();
+	char *text;
+	size_t size;
+	ASSERT_OK(cyc_read_file(&text, &size, "/proc/self/exe"));
+	cyc_free(text);
+	assert_true(cyc_profile_clock() >= clock);
+	assert_true(before > 0 && cyc_profile_bytes_read() >= before + (double)size);
 }
 
 static void *loop_of_a_thread(void *arg)
@@ -479,6 +531,8 @@ int main(void)
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),
+		cmocka_unit_test(threads_that_are_all_busy),
+		cmocka_unit_test(profile_adds_calls),
 		cmocka_unit_test(loops_beside_each_other),
 		cmocka_unit_test(cancelling),
 		cmocka_unit_test(random_numbers_are_philox),

@@ -410,7 +410,7 @@ static void sentence_18_indices(void **state)
 	cyc_tilt tilt;
 	cyc_tilt_series ts = example_series(&tilt);
 	cyc_tilt_tables *tables = NULL;
-	ASSERT_OK(cyc_tilt_tables_create(&tables, N));
+	ASSERT_OK(cyc_tilt_tables_create(&tables, N, 2));
 	ASSERT_OK(cyc_tilt_tables_fill(tables, &ts, 0, &group, 1.35, 0.01));
 	close_to((double)cargf(tables->odd_phase[(N / 2) * (N / 2 + 1)]), -0.7 * 0.5 / 1.35, 1e-6);
 	cyc_tilt_tables_destroy(&tables);
@@ -678,7 +678,7 @@ static void sentence_29_dose(void **state)
 	cyc_tilt_series ts = example_series(&tilt);
 	cyc_tilt_tables *t = NULL;
 	tilt.pre_exposure_e_per_A2 = 30;
-	ASSERT_OK(cyc_tilt_tables_create(&t, s));
+	ASSERT_OK(cyc_tilt_tables_create(&t, s, 2));
 	ASSERT_OK(cyc_tilt_tables_fill(t, &ts, 0, NULL, 2.5, 0.01)); /* index 4 is 4 / 40 Å */
 	close_to((double)t->envelope[4], 0.346128, 1e-6);
 	cyc_tilt_tables_destroy(&t);
@@ -935,7 +935,7 @@ static void sentence_39_magnification(void **state)
 	vector_close_to(stretched, plain.x, plain.y, plain.z, 1e-12);
 	/* So are phase, envelope and |k|^2 of the CTF. */
 	ASSERT_OK(cyc_particle_set_put_aberrations(p.particles, 0, even, 9, NULL, 0));
-	ASSERT_OK(cyc_tilt_tables_create(&t, s));
+	ASSERT_OK(cyc_tilt_tables_create(&t, s, 2));
 	ASSERT_OK(cyc_tilt_tables_fill(t, ts, 0, group, ts->pixel_size_A, 0.01));
 	assert_true(t->has_k2);
 	double step = 1 / (s * ts->pixel_size_A), r = hypot(Mx, My) * step;

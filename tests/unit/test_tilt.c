@@ -480,7 +480,7 @@ static void tables_are_the_ctf(void **state)
 		double step = 1 / (s * pixel), extra = 700 * cyc_rng_normal(&rng),
 			   per_k2 = cyc_turns_per_k2(extra, 300, pixel, s);
 		cyc_tilt_tables *table = NULL;
-		ASSERT_OK(cyc_tilt_tables_create(&table, s));
+		ASSERT_OK(cyc_tilt_tables_create(&table, s, 2));
 		ASSERT_OK(cyc_tilt_tables_fill(table, &ts, 0, &group, pixel, cutoff));
 		const cyc_ctf ctf = cyc_ctf_of_tilt(&ts, 0, &group);
 		assert_int_equal(table->has_odd, k % 4 > 1);
@@ -531,8 +531,8 @@ static void magnification_of_one_is_none(void **state)
 	for (int whole = 0; whole < 2; whole++) {
 		cyc_tilt_tables *a = NULL, *b = NULL;
 		int32_t n_used = 0;
-		ASSERT_OK(cyc_tilt_tables_create(&a, s));
-		ASSERT_OK(cyc_tilt_tables_create(&b, s));
+		ASSERT_OK(cyc_tilt_tables_create(&a, s, 2));
+		ASSERT_OK(cyc_tilt_tables_create(&b, s, 1));
 		a->is_full_plane = b->is_full_plane = whole == 1;
 		ASSERT_OK(cyc_tilt_tables_fill(a, &ts, 0, &plain, 3, 0.05));
 		ASSERT_OK(cyc_tilt_tables_fill(b, &ts, 0, &unit, 3, 0.05));

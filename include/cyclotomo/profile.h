@@ -1,0 +1,42 @@
+/**
+ * @file profile.h
+ * What a run's time goes into: seconds, rows and nominal arithmetic of each heavy operation, and how long all
+ * threads were at work. It is counted always; `--profile` prints it and run.json keeps it.
+ *
+ * Arithmetic is nominal: additions and multiplications of the formula as it is written (2.5 N log2 N for a
+ * real transform of N values, 10 for a sine), whatever an implementation does. Bytes are those of the
+ * operands, each counted once: the least that must pass through memory. Divided by the seconds they say what
+ * an operation is bound by.
+ */
+#ifndef CYC_PROFILE_H
+#define CYC_PROFILE_H
+
+#include <stdint.h>
+
+/** All calls of one operation so far. */
+typedef struct {
+	const char *name;    /**< a literal */
+	int64_t calls, rows; /**< rows: particle images, or maps */
+	double seconds;      /**< wall time inside the calls */
+	double work, bytes;  /**< nominal operations; bytes of the operands */
+} cyc_profile_row;
+
+enum { CYC_PROFILE_MOST_ROWS = 32 };
+/**
+ * Add one call. Thread-safe. Beyond CYC_PROFILE_MOST_ROWS names the last row takes the rest.
+ * @param[in] call  calls is ignored: it counts as one
+ */
+void cyc_profile_add(const cyc_profile_row *call);
+/**
+ * The rows so far, those with most seconds first.
+ * @param[out] rows  room for CYC_PROFILE_MOST_ROWS
+ * @return their number
+ */
+int cyc_profile_get(cyc_profile_row *rows);
+/** Bytes that this process has read from files, pipes and sockets so far; 0 where the system does not count.
+ */
+double cyc_profile_bytes_read(void);
+/** Seconds of a clock that only moves forward, from any start: to measure the time of a call. */
+double cyc_profile_clock(void);
+
+#endif
