@@ -294,7 +294,7 @@ static void prediction(double complex v[4], const inputs *in, int32_t map, const
 static void terms(double sum[CYC_N_POSE_TERMS], double size[CYC_N_POSE_TERMS], const inputs *in,
                   const cyc_pose_row *r, bool has_spread)
 {
-	const double complex i_unit = CMPLX(0, 1);
+	const double complex i_unit = (double complex)I;
 	memset(sum, 0, CYC_N_POSE_TERMS * sizeof *sum);
 	memset(size, 0, CYC_N_POSE_TERMS * sizeof *size);
 	for (int32_t j = 0; j < r->n; j++) {
