@@ -1,5 +1,5 @@
 # What is installed beside the program and the library, and the packages made of it:
-#   cpack -G DEB     cyclotomo_X.Y.Z_amd64.deb, in the build folder
+#   cpack -G DEB     cyclotomo_X.Y.Z_amd64.deb, in the build folder, and cyclotomo-mpi where MPI was found
 #   cpack -G TGZ     a tarball; tools/make_tarball.sh makes the one that runs on older systems
 
 # Man pages and completion, from the option tables of the program.
@@ -62,6 +62,17 @@ set(CPACK_PACKAGE_FILE_NAME cyclotomo-${PROJECT_VERSION}-${CMAKE_SYSTEM_PROCESSO
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_SUGGESTS "gcc, pkg-config, libfftw3-dev, libopenblas-dev, liblapacke-dev, libcairo2-dev, libxxhash-dev")
+# The plug-in for MPI is a package of its own: the program needs no MPI.
+set(CPACK_COMPONENTS_ALL program)
+if(MPI_C_FOUND)
+  list(APPEND CPACK_COMPONENTS_ALL mpi)
+endif()
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME cyclotomo)
+set(CPACK_COMPONENT_PROGRAM_DESCRIPTION "${CPACK_PACKAGE_DESCRIPTION}")
+set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS "cyclotomo-mpi, gcc, pkg-config, libfftw3-dev, libopenblas-dev, liblapacke-dev, libcairo2-dev, libxxhash-dev")
+set(CPACK_DEBIAN_MPI_PACKAGE_NAME cyclotomo-mpi)
+set(CPACK_COMPONENT_MPI_DESCRIPTION "Plug-in of cyclotomo for ranks that mpirun or srun starts, on one machine or many.
+Without it a run uses the processors of one machine.")
+set(CPACK_DEBIAN_MPI_PACKAGE_DEPENDS "cyclotomo (= ${PROJECT_VERSION})")
 set(CPACK_PROJECT_CONFIG_FILE ${PROJECT_SOURCE_DIR}/cmake/cpack_by_generator.cmake)
 include(CPack)

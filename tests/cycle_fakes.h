@@ -127,7 +127,9 @@ static void project_make(void)
 		"\ndata_particles\n\nloop_\n_rlnTomoName #1\n_rlnTomoParticleName #2\n_rlnOpticsGroup "
 		"#3\n_rlnCenteredCoordinateXAngst #4\n"
 		"_rlnCenteredCoordinateYAngst #5\n_rlnCenteredCoordinateZAngst #6\n_rlnRandomSubset #7\n"
-		"TS_1 TS_1/1 1 0 0 0 1\nTS_1 TS_1/2 1 40 0 0 2\nTS_2 TS_2/1 1 0 0 0 1\nTS_2 TS_2/2 1 40 0 0 2\n\n");
+		"_rlnAngleRot #8\n_rlnAngleTilt #9\n_rlnAnglePsi #10\n"
+		"TS_1 TS_1/1 1 0 0 0 1 10 20 30\nTS_1 TS_1/2 1 40 0 0 2 80 70 60\nTS_2 TS_2/1 1 0 0 0 1 -10 20 -30\n"
+		"TS_2 TS_2/2 1 40 0 0 2 0 90 0\n\n");
 }
 
 static void project_remove(void)

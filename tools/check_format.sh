@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# C sources as .clang-format has them (clang-format 14), and no line of C beyond 110 columns with tabs of four.
+# C sources as .clang-format has them (clang-format 14), no line of C beyond 110 columns with tabs of four, and no line of a
+# shell script that looks like a check and cannot fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 git ls-files -z '*.c' '*.h' | xargs -0 clang-format-14 --dry-run --Werror
@@ -10,3 +11,8 @@ long = [(f, n) for f in sys.argv[1:] for n, line in enumerate(open(f, encoding="
 for f, n in long:
     print(f"{f}:{n}: longer than 110 columns")
 sys.exit(bool(long))'
+# Under `set -e` a list "A && B" whose A fails, and "! A", do not end a script: one line for each, or `if A; then exit 1; fi`.
+if git ls-files -z '*.sh' | xargs -0 grep -nE '^[[:space:]]*(! |\[ .* && )' | grep -vE '\|\||;|then$|do$|\{$|\\$|--exclude-standard|:[[:space:]]*! -name'; then
+	echo "these lines cannot fail"
+	exit 1
+fi

@@ -135,7 +135,7 @@ stop() {
 }
 
 action=${1:-}
-[ $# -gt 0 ] && shift
+if [ $# -gt 0 ]; then shift; fi
 case $action in can) can_run; exit ;; esac
 [ -n "${1:-}" ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 mkdir -p "$1"

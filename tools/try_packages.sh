@@ -52,7 +52,8 @@ chroot "$work/bookworm" bash -euc "
 	gcc -std=c17 /root/library.c \$(pkg-config --cflags --libs cyclotomo) -o /root/library
 	/root/library
 	apt-get remove -y -qq cyclotomo >/dev/null
-	[ ! -e /usr/share/cyclotomo ] && [ ! -e /usr/bin/cyclotomo ]
+	[ ! -e /usr/share/cyclotomo ]
+	[ ! -e /usr/bin/cyclotomo ]
 " || fail "the package on Debian 12"
 echo "ok: $(basename "$deb") on a fresh Debian 12"
 

@@ -50,6 +50,9 @@ void cyc_alloc_fail_at(int64_t n);
 int64_t cyc_alloc_count(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
+/** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
+ * would need in a process of its own. */
+void cyc_memory_give_back(void);
 
 /** The most memory that a job will hold at one time, found by walking through what it allocates and frees.
  * Starts zeroed. */
@@ -88,6 +91,11 @@ void cyc_log(cyc_log_level level, const char *fmt, ...) CYC_PRINTF(2, 3);
  * steps on a page. One at a time; NULL: none. Called under the lock, so a listener must not log.
  */
 void cyc_log_set_warning_listener(cyc_log_sink listener, void *user);
+/**
+ * Also give each line down to information to a listener, whatever the sink: for a job that keeps the log of
+ * its steps in their folders. One at a time; NULL: none. Called under the lock, so a listener must not log.
+ */
+void cyc_log_set_transcript(cyc_log_sink listener, void *user);
 /** Whether this warning was given already. Thread-safe. */
 bool cyc_log_has_warned(const char *text);
 /** "s" behind a number that is not 1: "%d iteration%s". */
@@ -128,6 +136,8 @@ void cyc_cancel_request(const char *reason);
 CYC_MUST_CHECK cyc_status cyc_cancel_check(void);
 /** File whose existence means "abort" (RELION_JOB_ABORT_NOW of a job folder); NULL: none. Copied. */
 cyc_status cyc_cancel_watch_file(const char *path);
+/** The same for the folder of a step of the running job, beside that. Not while work is under way. */
+cyc_status cyc_cancel_watch_step(const char *path);
 
 /* ---------------------------------------------------------------- threads */
 

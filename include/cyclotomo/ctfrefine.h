@@ -63,8 +63,14 @@ void cyc_ctfrefine_options_default(cyc_ctfrefine_options *o);
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o);
 
 typedef struct {
-	int64_t n_tilts, n_moved, n_flagged;
-	int64_t n_bad; /**< tilts that show no particles where they should; their scale is 0 now */
+	int64_t n_tilts;
+	/** Of these, by what happened to them (refinement.txt says it tilt by tilt): changed by more than two
+	 * standard errors; agree with the input; are decided mostly by the trend of their series; were elsewhere
+	 * in their image; show no particles where they should (their scale is 0 now); have their best defocus
+	 * beyond the search; and those kept as they were: without particles, excluded, not asked for. */
+	int64_t n_moved, n_confirmed, n_from_trend, n_shifted, n_bad, n_at_limit;
+	int64_t n_no_particles, n_excluded, n_not_asked;
+	int64_t n_flagged; /**< from trend, bad, at the limit, without particles or excluded */
 	double defocus_change_rms_A, scale_change_rms;
 	int32_t n_aberrations;    /**< even or odd aberrations of a group that were found and written */
 	int32_t n_magnifications; /**< groups whose magnification was found and written */
@@ -74,6 +80,9 @@ typedef struct {
 	cyc_part_outcome part; /**< of a part, which sets nothing else here */
 } cyc_ctfrefine_result;
 void cyc_ctfrefine_result_deinit(cyc_ctfrefine_result *r);
+/** "82 tilts: 40 changed by more than two standard errors, 30 agree with the input, ...": all of them, by
+ * what happened to them; what happened to none is left out, but for the first three. */
+void cyc_ctfrefine_describe(char *text, size_t size, const cyc_ctfrefine_result *r);
 /** Whether the job could run with these options on a project: nothing is computed or written. The job itself
  * asks it first. */
 CYC_MUST_CHECK cyc_status cyc_ctfrefine_check(const cyc_ctfrefine_options *options,

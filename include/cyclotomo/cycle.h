@@ -8,6 +8,8 @@
  *                CtfRefine/job006,   Reconstruct/job007, PostProcess/job008   (particles judged first)
  *                Refine3D/job009,    Reconstruct/job010, PostProcess/job011
  *
+ * With in_project the folders are those of the project, with the numbers that its pipeline gives.
+ *
  * Refinements that are skipped (skip_polish, skip_refine, or both skip_defocus and skip_scale) have no
  * folders, and numbers close up.
  *
@@ -48,6 +50,10 @@ typedef struct {
 	                           set's mask */
 	const char *mask_fsc;   /**< for the FSC; NULL: mask_align, else the set's mask, else none */
 	const char *out_dir;    /**< run folder, relative to the root */
+	/** The jobs are jobs of the project: in its own job folders, numbered by its default_pipeline.star, and
+	 * listed there. The run folder has the page and the records. */
+	bool in_project;
+	double pipeline_wait_s;  /**< how long to wait for a pipeline that another program has locked */
 	int32_t box_px, crop_px; /**< as in cyc_reconstruct_options; the box is that of all jobs */
 	const char *symmetry;
 	bool whole_windows; /**< leave out windows that are partly outside their image */

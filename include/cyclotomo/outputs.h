@@ -87,8 +87,11 @@ void cyc_outputs_note(const char *path);
 /** The same for results that share a prefix and not a folder: without a list, so that nothing of earlier runs
  * is removed. */
 void cyc_outputs_watch(cyc_output_kind kind);
-/** Of a run that failed: remove what it wrote into the folder of the list, or since it is watched, if a part
- * of the results is of no use. Not for jobs that resume from their results (extract, refine). */
+/** What has been written is complete, and a later run resumes from it: an iteration, a block. A failure
+ * after this leaves it. */
+void cyc_outputs_settle(void);
+/** Of a run that failed: remove what it wrote into the folder of the list, or since it is watched, after the
+ * last cyc_outputs_settle(). Not for jobs that resume from single files (extract, cycle). */
 void cyc_outputs_discard(void);
 /** Results written since the list or the watch began. */
 int64_t cyc_outputs_n_written(void);

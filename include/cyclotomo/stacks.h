@@ -49,6 +49,13 @@ typedef struct {
 } cyc_stacks;
 
 /**
+ * Refuse particles that are 3D volumes (pseudo-subtomograms, or subtomograms cut from tomograms) where stacks
+ * are needed.
+ * @return CYC_E_UNSUPPORTED naming the table, its column, the first file, and what to do; CYC_E_FORMAT if
+ * there is no rlnImageName.
+ */
+CYC_MUST_CHECK cyc_status cyc_stacks_require_2d(const cyc_particle_set *particles);
+/**
  * Find the files of all particles and check that they exist and have one size, that stacks have as many
  * sections as rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in
  * binning and pixel size. Reads no images; tilt images need not be there.

@@ -77,6 +77,7 @@ typedef struct {
 	bool skip_images;            /**< look at tables only */
 	bool is_deep;                /**< read all images: pixels that are no numbers, constant and dead images */
 	bool skip_hands;             /**< the caller finds them from the images */
+	bool skip_orientations;      /**< those of the particles are not used, or searched for */
 	double most_pixels;          /**< images that have no more altogether are read as if is_deep */
 	double duplicate_distance_A; /**< particles closer than this are listed twice; 0: not checked */
 	int n_threads;
@@ -92,12 +93,11 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_survey_project(cyc_finding_list *found, const cyc_project_view *p,
                                              const cyc_survey_options *o);
 /**
- * For jobs: the quick survey, unless the caller has done it (input->is_checked). Warnings are logged.
- * @param[in] skip_images  the job uses none of the tilt images
+ * For jobs: the survey, unless the caller has done it (input->is_checked). Warnings are logged.
  * @return the first error found
  */
 CYC_MUST_CHECK cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input,
-                                             bool skip_images);
+                                             const cyc_survey_options *o);
 
 /**
  * Slope of the stage's angles against the projections' (1 or -1) with the error that the scatter about the

@@ -4,6 +4,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -168,6 +171,13 @@ cyc_status cyc_reprintf(char **inout, const char *fmt, ...)
 	cyc_free(*inout);
 	*inout = text;
 	return CYC_OK;
+}
+
+void cyc_memory_give_back(void)
+{
+#ifdef __GLIBC__
+	malloc_trim(0);
+#endif
 }
 
 int64_t cyc_peak_memory_bytes(void)

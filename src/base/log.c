@@ -12,6 +12,8 @@ static cyc_log_level g_level = CYC_LOG_INFO;
 static _Atomic int64_t g_n_warnings;
 static cyc_log_sink g_listener;
 static void *g_listener_user;
+static cyc_log_sink g_transcript;
+static void *g_transcript_user;
 static cyc_progress_sink g_progress;
 static void *g_progress_user;
 static cyc_progress_sink g_progress_listener;
@@ -59,13 +61,20 @@ static void put(cyc_log_level level, const char *text)
 {
 	if (g_sink && level <= g_level) g_sink(g_user, level, text);
 	if (g_listener && level == CYC_LOG_WARN) g_listener(g_listener_user, level, text);
+	if (g_transcript && level <= CYC_LOG_INFO) g_transcript(g_transcript_user, level, text);
+}
+
+/* Does anybody want lines of this level? */
+static bool is_heard(cyc_log_level level)
+{
+	return (g_sink && level <= g_level) || (g_transcript && level <= CYC_LOG_INFO);
 }
 
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
 	bool is_warning = level == CYC_LOG_WARN;
 	if (is_warning) g_n_warnings++;
-	if (!is_warning && !(g_sink && level <= g_level)) return;
+	if (!is_warning && !is_heard(level)) return;
 	char text[4096];
 	va_list ap;
 	va_start(ap, fmt);
@@ -89,7 +98,7 @@ void cyc_info_once(const char *fmt, ...)
 {
 	char text[4096];
 	va_list ap;
-	if (!g_sink || CYC_LOG_INFO > g_level) return;
+	if (!is_heard(CYC_LOG_INFO)) return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
@@ -103,6 +112,14 @@ void cyc_log_set_warning_listener(cyc_log_sink listener, void *user)
 	pthread_mutex_lock(&g_lock);
 	g_listener = listener;
 	g_listener_user = user;
+	pthread_mutex_unlock(&g_lock);
+}
+
+void cyc_log_set_transcript(cyc_log_sink listener, void *user)
+{
+	pthread_mutex_lock(&g_lock);
+	g_transcript = listener;
+	g_transcript_user = user;
 	pthread_mutex_unlock(&g_lock);
 }
 

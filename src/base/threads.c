@@ -12,17 +12,20 @@
 /* ---------------------------------------------------------------- cancelling */
 
 static _Atomic(const char *) g_cancel; /* why, NULL: nobody asked */
-static char *g_watch;
+static char *g_watch, *g_watch_step;   /* files that ask for it */
 static atomic_int_least64_t g_watched_at_ms;
 
 void cyc_cancel_request(const char *reason) { atomic_store(&g_cancel, reason); }
 
-cyc_status cyc_cancel_watch_file(const char *path)
+static cyc_status watch(char **where, const char *path)
 {
-	cyc_free(g_watch);
-	g_watch = NULL;
-	return path ? cyc_strdup(&g_watch, path) : CYC_OK;
+	cyc_free(*where);
+	*where = NULL;
+	return path ? cyc_strdup(where, path) : CYC_OK;
 }
+
+cyc_status cyc_cancel_watch_file(const char *path) { return watch(&g_watch, path); }
+cyc_status cyc_cancel_watch_step(const char *path) { return watch(&g_watch_step, path); }
 
 cyc_status cyc_cancel_check(void)
 {
@@ -30,6 +33,8 @@ cyc_status cyc_cancel_check(void)
 	const char *reason = atomic_load(&g_cancel);
 	CYC_CHECK(!reason, CYC_E_CANCELLED, "%s", reason);
 	CYC_CHECK(!g_watch || access(g_watch, F_OK) != 0, CYC_E_CANCELLED, "stopped on request: %s", g_watch);
+	CYC_CHECK(!g_watch_step || access(g_watch_step, F_OK) != 0, CYC_E_CANCELLED, "stopped on request: %s",
+	          g_watch_step);
 done:
 	return st;
 }
@@ -39,7 +44,7 @@ static cyc_status poll_cancel(void)
 {
 	struct timespec t;
 	if (atomic_load(&g_cancel)) return cyc_cancel_check();
-	if (!g_watch) return CYC_OK;
+	if (!g_watch && !g_watch_step) return CYC_OK;
 	clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
 	int_least64_t now_ms = (int_least64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000,
 				  last_ms = atomic_load(&g_watched_at_ms);

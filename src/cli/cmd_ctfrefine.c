@@ -81,9 +81,25 @@ done:
 }
 
 cyc_status cyc_cmd_ctfrefine(int argc, char **argv);
+/* A list of counts as lines that the window of RELION's GUI can show: broken behind commas. */
+static void break_lines(char *text)
+{
+	enum { WIDTH = 100 };
+	char *start = text, *comma = NULL;
+	for (char *c = text; *c; c++) {
+		if (c - start >= WIDTH && comma) {
+			comma[1] = '\n';
+			start = comma + 2;
+			comma = NULL;
+		}
+		if (c[0] == ',' && c[1] == ' ') comma = c;
+	}
+}
+
 cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 {
 	cyc_status st = CYC_OK;
+	char text[400];
 	ctfrefine_args a = { 0 };
 	cyc_run run = { 0 };
 	cyc_ctfrefine_result result = { 0 };
@@ -106,11 +122,12 @@ cyc_status cyc_cmd_ctfrefine(int argc, char **argv)
 	if (result.particles)
 		printf("%d aberrations and %d magnifications written: %s\n", result.n_aberrations,
 		       result.n_magnifications, result.particles);
-	if (result.tomograms)
-		printf("%lld tilts: %lld changed by more than two standard errors, %lld weak, bad or not refined;\n"
-		       "defocus changed by %.0f Å RMS: %s\n",
-		       (long long)result.n_tilts, (long long)result.n_moved, (long long)result.n_flagged,
-		       result.defocus_change_rms_A, result.tomograms);
+	if (result.tomograms) {
+		cyc_ctfrefine_describe(text, sizeof text, &result);
+		break_lines(text);
+		printf("%s;\ndefocus changed by %.0f Å RMS: %s\n", text, result.defocus_change_rms_A,
+		       result.tomograms);
+	}
 done:
 	cyc_ctfrefine_result_deinit(&result);
 	return cyc_run_end(&run, st);

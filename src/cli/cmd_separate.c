@@ -69,7 +69,8 @@ static cyc_status separate(cyc_run *run, const separate_args *a)
 	const cyc_project_view view = {
 		.root = a->common.root, .set = set, .tomograms = tomograms, .particles = particles
 	};
-	CYC_TRY(cyc_survey_require(&view, &a->input, true));
+	const cyc_survey_options survey = { .skip_images = true, .skip_orientations = true, .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &a->input, &survey));
 	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, a->common.root));
 	CYC_TRY(cyc_memory_require(cyc_separate_memory_bytes(&size), 1,
 	                           "split the particle set and separate the parts one by one"));

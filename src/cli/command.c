@@ -63,6 +63,7 @@ cyc_status cyc_run_begin(cyc_run *run, const cyc_command *command, void *target,
 			                                                [CYC_HELP_MARKDOWN] = cyc_options_print_markdown,
 			                                                [CYC_HELP_BASH] = cyc_completion_print_bash,
 			                                                [CYC_HELP_ZSH] = cyc_completion_print_zsh };
+		cyc_help_ends_with_pipe();
 		PRINT[help](stdout, target, list->rows, list->n, &command->usage);
 		goto done;
 	}

@@ -129,6 +129,8 @@ CYC_MUST_CHECK cyc_status cyc_run_job_file(cyc_run *run, const char *path, const
 /** From here on a closed pipe behind stdout or stderr ends the job as an interruption does. Part of
  * cyc_run_job(). */
 void cyc_run_minds_closed_pipe(void);
+/** From here on a closed pipe behind stdout ends the process with 0: what is written is help. */
+void cyc_help_ends_with_pipe(void);
 /** Only run.json, into `dir` (relative to the root): for what is not a job itself. */
 CYC_MUST_CHECK cyc_status cyc_run_record_in(cyc_run *run, const char *dir);
 /** Note a file read or written (relative to the root; NULL is ignored) for run.json. */

@@ -1,5 +1,6 @@
 #include "command.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <time.h>
@@ -156,3 +157,12 @@ void cyc_console_set_level(bool is_quiet, bool is_verbose)
 	cyc_log_set_sink(on_log, NULL, is_verbose ? CYC_LOG_DEBUG : is_quiet ? CYC_LOG_WARN : CYC_LOG_INFO);
 	cyc_progress_set_sink(is_quiet && !is_verbose ? NULL : on_progress, NULL);
 }
+
+/* `cyclotomo reconstruct --help | head`: the reader has seen enough, and nothing went wrong. */
+static void on_help_closed(int number)
+{
+	(void)number;
+	_exit(0);
+}
+
+void cyc_help_ends_with_pipe(void) { signal(SIGPIPE, on_help_closed); }

@@ -195,6 +195,7 @@ static int run_program(int argc, char **argv)
 	bool is_help =
 		strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
 	if (is_help && argc < 3) {
+		cyc_help_ends_with_pipe();
 		print_help(stdout);
 		return 0;
 	}

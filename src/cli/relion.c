@@ -65,7 +65,7 @@ static bool is_spelling(const char *names, const char *word)
 
 /* ---------------------------------------------------------------- rows */
 
-enum { MOST_ROWS = 200 };
+enum { MOST_ROWS = 200, LONGEST_NAME = 40 };
 
 /* One without effect, or for what the command does by default. */
 static bool is_other_default(const cyc_option *o)
@@ -123,9 +123,43 @@ static int add_rows(cyc_relion_option *rows, int n, const cyc_relion_program *p,
 	return n;
 }
 
+/* Is the spelling, or the option of the command, among the rows already? */
+static bool is_among(const cyc_relion_option *rows, int n, const char *spelling, const char *name)
+{
+	for (int i = 0; i < n; i++) {
+		if (rows[i].type == CYC_OPT_HEADING) continue;
+		if (is_spelling(rows[i].name, spelling)) return true;
+		if (rows[i].becomes == CYC_RELION_SAME && strcmp(rows[i].to, name) == 0) return true;
+	}
+	return false;
+}
+
+/* Options of the command that RELION has no name for, as "additional arguments" of the GUI: under their own
+ * names, in `names`. Files are RELION's to name, or have a row of their own. */
+static int add_own_rows(cyc_relion_option *rows, int n, const cyc_option_table *t,
+                        char (*names)[LONGEST_NAME])
+{
+	for (int i = 0; i < t->n && n < MOST_ROWS; i++) {
+		const cyc_option *o = &t->rows[i];
+		if (o->type == CYC_OPT_TABLE) n = add_own_rows(rows, n, o->table, names);
+		if (o->type == CYC_OPT_TABLE || o->type == CYC_OPT_HEADING || o->type == CYC_OPT_ARG) continue;
+		if (o->purpose == CYC_FOR_FILES) continue;
+		snprintf(names[n], LONGEST_NAME, "--%s", o->name);
+		if (o->relion || is_among(rows, n, names[n], o->name)) continue;
+		rows[n] = row_of_option(o);
+		rows[n].name = names[n];
+		rows[n].becomes = CYC_RELION_OWN;
+		rows[n].is_hidden = true;
+		rows[n].is_required = rows[n].passes_default = false;
+		n++;
+	}
+	return n;
+}
+
 cyc_relion_rows cyc_relion_rows_of(const cyc_relion_program *p)
 {
 	static cyc_relion_option rows[N_PROGRAMS][MOST_ROWS];
+	static char names[N_PROGRAMS][MOST_ROWS][LONGEST_NAME];
 	static int n_rows[N_PROGRAMS];
 	int k = 0;
 	while (k + 1 < N_PROGRAMS && PROGRAMS[k] != p) k++;
@@ -136,6 +170,7 @@ cyc_relion_rows cyc_relion_rows_of(const cyc_relion_program *p)
 		CYC_ASSERT(n + p->n_options <= MOST_ROWS);
 		memcpy(&rows[k][n], p->options, (size_t)p->n_options * sizeof *p->options);
 		n += p->n_options;
+		if (p->table) n = add_own_rows(rows[k], n, p->table, names[k]);
 		n_rows[k] = n;
 	}
 	return (cyc_relion_rows){ rows[k], n };

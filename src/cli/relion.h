@@ -47,6 +47,7 @@ typedef struct {
 	bool passes_default; /**< SAME: pass RELION's default on when the option is not given, as the command's
 	                        own is another */
 	bool may_be_bare;    /**< RELION takes it without a value too */
+	bool is_hidden;      /**< an option of the command that RELION has no name for, accepted under its own */
 } cyc_relion_option;
 
 /** Options of all programs; the last rows of their tables. */
@@ -124,11 +125,22 @@ typedef enum {
 	CYC_JOB_READ,   /**< the program's function reads it */
 	CYC_JOB_NOTHING /**< has no influence on the command (queues, the GUI's own) */
 } cyc_job_becomes;
+/** What setting the field of a tab does. */
+typedef enum {
+	CYC_JOB_BY_OPTION, /**< what becomes of its option; without one honoured, for NOTHING nothing to do */
+	CYC_JOB_HONOURED,
+	CYC_JOB_NEEDLESS, /**< nothing to do */
+	CYC_JOB_IGNORED,  /**< a warning */
+	CYC_JOB_REFUSED
+} cyc_job_fate;
 typedef struct {
 	const char *variable; /**< a name, or the beginning of names: "helical_*" */
 	cyc_job_becomes becomes;
-	const char *option; /**< VALUE, FLAG: RELION's option */
+	const char *option; /**< RELION's option; READ: the one that the variable helps to make, or NULL */
 	const char *needs;  /**< variable that must be Yes; NULL: none */
+	const char *what;   /**< the field of the tab, in a few words */
+	cyc_job_fate fate;  /**< for the documents, where the option does not say it */
+	const char *note;   /**< the same */
 } cyc_job_variable;
 
 /** A job.star on its way to a command line of RELION. */
@@ -281,6 +293,8 @@ void cyc_relion_word_error(const cyc_relion_program *p, cyc_status st, bool is_o
  */
 CYC_MUST_CHECK cyc_status cyc_relion_job_map(cyc_relion_job *job, const cyc_star *star, const char *folder);
 void cyc_relion_job_deinit(cyc_relion_job *job);
+/** Table of the fields of the program's tab and of what setting them does, for the documents. */
+void cyc_relion_print_tab(FILE *f, const cyc_relion_program *p);
 /** Value of a variable, "" if it is not there or empty. */
 const char *cyc_job_text(const cyc_relion_job *job, const char *variable);
 bool cyc_job_is_yes(const cyc_relion_job *job, const char *variable);
@@ -293,18 +307,18 @@ CYC_MUST_CHECK cyc_status cyc_job_emit_project_as(cyc_relion_job *job, const cha
 /** --ref1, --ref2, --mask and --fsc of CTF refinement and polishing. */
 CYC_MUST_CHECK cyc_status cyc_job_emit_reference(cyc_relion_job *job);
 #define CYC_JOB_PROJECT_VARIABLES                                                                            \
-	{ .variable = "in_optimisation", .becomes = CYC_JOB_READ },                                              \
-		{ .variable = "use_direct_entries", .becomes = CYC_JOB_READ },                                       \
-		{ .variable = "in_particles", .becomes = CYC_JOB_READ },                                             \
-		{ .variable = "in_tomograms", .becomes = CYC_JOB_READ },                                             \
+	{ .variable = "in_optimisation", .becomes = CYC_JOB_READ, .what = "optimisation set" },                  \
+		{ .variable = "use_direct_entries", .becomes = CYC_JOB_READ, .what = "files instead of the set" },   \
+		{ .variable = "in_particles", .becomes = CYC_JOB_READ, .what = "particles" },                        \
+		{ .variable = "in_tomograms", .becomes = CYC_JOB_READ, .what = "tomograms" },                        \
 	{                                                                                                        \
-		.variable = "in_trajectories", .becomes = CYC_JOB_READ                                               \
+		.variable = "in_trajectories", .becomes = CYC_JOB_READ, .what = "trajectories"                       \
 	}
 #define CYC_JOB_REFERENCE_VARIABLES                                                                          \
-	{ .variable = "in_halfmaps", .becomes = CYC_JOB_READ },                                                  \
-		{ .variable = "in_refmask", .becomes = CYC_JOB_READ },                                               \
+	{ .variable = "in_halfmaps", .becomes = CYC_JOB_READ, .what = "one of the reference half maps" },        \
+		{ .variable = "in_refmask", .becomes = CYC_JOB_READ, .what = "reference mask" },                     \
 	{                                                                                                        \
-		.variable = "in_post", .becomes = CYC_JOB_READ                                                       \
+		.variable = "in_post", .becomes = CYC_JOB_READ, .what = "postprocess.star, for the FSC"              \
 	}
 
 /* ---------------------------------------------------------------- texts (relion_help.c) */

@@ -62,6 +62,49 @@ done:
 	return st;
 }
 
+/* Its note has the command of cyclotomo's own that the cycle did the step with. */
+static bool is_step_of_cycle(const char *dir)
+{
+	char *path = NULL, *text = NULL;
+	size_t n;
+	bool is = cyc_path_join(&path, dir, "note.txt") == CYC_OK && cyc_path_exists(path) &&
+	          cyc_read_file(&text, &n, path) == CYC_OK && strstr(text, "\ncyclotomo refine ") != NULL;
+	cyc_free(path);
+	cyc_free(text);
+	return is;
+}
+
+/* A refinement that a cycle began as a job of the project: its job.star says what it was called with. None
+ * without the cycle's line in its note. */
+static cyc_status call_of_cycle(cyc_relion_continuation *c, const char *of_file, int argc, char **argv)
+{
+	cyc_status st = CYC_OK;
+	const char *root = cyc_relion_word_value(argc, argv, "--root");
+	char *dir = NULL, *full = NULL, *job_star = NULL, *done = NULL;
+	cyc_star *star = NULL;
+	cyc_relion_job job = { 0 };
+	CYC_TRY(cyc_path_dir(&dir, of_file));
+	CYC_TRY(cyc_path_join(&full, root ? root : "", dir));
+	CYC_TRY(cyc_path_join(&job_star, full, "job.star"));
+	CYC_TRY(cyc_path_join(&done, full, "run_data.star"));
+	if (!cyc_path_exists(job_star) || !is_step_of_cycle(full)) goto done;
+	CYC_TRY(cyc_star_read(&star, job_star));
+	CYC_TRY(cyc_relion_job_map(&job, star, dir));
+	for (int i = 1; i < job.n_words; i++) {
+		if (strcmp(job.words[i], "--continue") == 0 || strcmp(job.words[i], "--pipeline_control") == 0) i++;
+		else CYC_TRY(cyc_words_add(&c->first, &c->n_first, job.words[i]));
+	}
+	c->is_finished = cyc_path_exists(done);
+done:
+	cyc_relion_job_deinit(&job);
+	cyc_star_destroy(&star);
+	cyc_free(dir);
+	cyc_free(full);
+	cyc_free(job_star);
+	cyc_free(done);
+	return st;
+}
+
 /* ---------------------------------------------------------------- the first call with the new one's options
  */
 
@@ -151,11 +194,12 @@ cyc_status cyc_relion_continue(cyc_relion_continuation *c, const cyc_relion_prog
 	*c = (cyc_relion_continuation){ 0 };
 	if (!of_file || !of_file[0]) return CYC_OK;
 	CYC_TRY(call_path(&path, of_file, argc, argv));
-	if (!cyc_path_exists(path)) {
+	if (cyc_path_exists(path)) CYC_TRY(read_call(&c->first, &c->n_first, &c->is_finished, path));
+	else CYC_TRY(call_of_cycle(c, of_file, argc, argv));
+	if (c->n_first == 0) {
 		CYC_TRY(require_all(p, of_file, argc, argv));
 		goto done;
 	}
-	CYC_TRY(read_call(&c->first, &c->n_first, &c->is_finished, path));
 	CYC_TRY(merge(c, p, argc, argv));
 done:
 	cyc_free(path);

@@ -46,6 +46,7 @@ void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 	const cyc_relion_rows all = cyc_relion_rows_of(p);
 	for (int i = 0; i < all.n; i++) {
 		const cyc_relion_option *o = &all.rows[i];
+		if (o->is_hidden) continue;
 		if (o->type == CYC_OPT_HEADING) {
 			fprintf(f, "\n%s\n", o->name);
 			continue;
@@ -59,6 +60,9 @@ void cyc_relion_print_help(FILE *f, const cyc_relion_program *p)
 		print_fate(f, o, "");
 		fputc('\n', f);
 	}
+	fprintf(f,
+	        "\nOther options of 'cyclotomo %s' are accepted under their own names: see cyclotomo %s --help\n",
+	        p->command, p->command);
 }
 
 void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
@@ -70,7 +74,7 @@ void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
 	const cyc_relion_rows all = cyc_relion_rows_of(p);
 	for (int i = 0; i < all.n; i++) {
 		const cyc_relion_option *o = &all.rows[i];
-		if (o->type == CYC_OPT_HEADING) continue;
+		if (o->type == CYC_OPT_HEADING || o->is_hidden) continue;
 		fputs("| ", f);
 		print_spellings(f, o, "`");
 		fprintf(f, " | %s | %s | ",
@@ -81,4 +85,5 @@ void cyc_relion_print_markdown(FILE *f, const cyc_relion_program *p)
 		print_fate(f, o, "`");
 		fputs(" |\n", f);
 	}
+	cyc_relion_print_tab(f, p);
 }

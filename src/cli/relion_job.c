@@ -4,13 +4,20 @@
 #include <string.h>
 
 /* What every job.star has: queues, and the ranks that mpirun would start, which are not needed here. */
+static const char QUEUE[] = "the GUI does it";
 static const cyc_job_variable COMMON[] = {
-	{ .variable = "do_queue", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "queuename", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "qsub*", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "min_dedicated", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "nr_mpi", .becomes = CYC_JOB_NOTHING },
-	{ .variable = "other_args", .becomes = CYC_JOB_READ },
+	{ .variable = "do_queue", .becomes = CYC_JOB_NOTHING, .what = "submit to a queue", .note = QUEUE },
+	{ .variable = "queuename", .becomes = CYC_JOB_NOTHING, .what = "queue", .note = QUEUE },
+	{ .variable = "qsub*", .becomes = CYC_JOB_NOTHING, .what = "its command and script", .note = QUEUE },
+	{ .variable = "min_dedicated", .becomes = CYC_JOB_NOTHING, .what = "cores per node", .note = QUEUE },
+	{ .variable = "nr_mpi",
+	  .becomes = CYC_JOB_NOTHING,
+	  .what = "MPI processes",
+	  .note = "the GUI starts them with mpirun; they share the tilt series" },
+	{ .variable = "other_args",
+	  .becomes = CYC_JOB_READ,
+	  .what = "additional arguments",
+	  .note = "RELION's options, or cyclotomo's own" },
 };
 enum { N_COMMON = sizeof COMMON / sizeof *COMMON };
 
@@ -217,4 +224,49 @@ void cyc_relion_job_deinit(cyc_relion_job *j)
 {
 	cyc_words_free(&j->words, &j->n_words);
 	*j = (cyc_relion_job){ 0 };
+}
+
+/* ---------------------------------------------------------------- the table for the documents */
+
+static cyc_job_fate fate_of(const cyc_job_variable *v, const cyc_relion_option *o)
+{
+	if (v->fate != CYC_JOB_BY_OPTION) return v->fate;
+	if (v->becomes == CYC_JOB_NOTHING) return CYC_JOB_NEEDLESS;
+	if (!o) return CYC_JOB_HONOURED;
+	switch (o->becomes) {
+	case CYC_RELION_SAME:
+	case CYC_RELION_READ:
+	case CYC_RELION_OWN: return CYC_JOB_HONOURED;
+	case CYC_RELION_ALWAYS: return CYC_JOB_NEEDLESS;
+	case CYC_RELION_UNUSED:
+	case CYC_RELION_INERT: return CYC_JOB_IGNORED;
+	case CYC_RELION_UNSUPPORTED: break;
+	}
+	return CYC_JOB_REFUSED;
+}
+
+static void print_variable(FILE *f, const cyc_relion_program *p, const cyc_job_variable *v)
+{
+	static const char *const FATES[] = {
+		[CYC_JOB_HONOURED] = "honoured",
+		[CYC_JOB_NEEDLESS] = "nothing to do",
+		[CYC_JOB_IGNORED] = "ignored, with a warning",
+		[CYC_JOB_REFUSED] = "refused, or handed on to RELION's program",
+	};
+	int row = v->option ? cyc_relion_find_option(p, v->option) : -1;
+	const cyc_relion_option *o = row >= 0 ? &cyc_relion_rows_of(p).rows[row] : NULL;
+	cyc_job_fate fate = fate_of(v, o);
+	const char *note = v->note ? v->note : o && fate != CYC_JOB_HONOURED ? o->note : NULL;
+	fprintf(f, "| %s | `%s` | %s%.*s%s | %s%s%s |\n", v->what ? v->what : "", v->variable, o ? "`" : "",
+	        o ? (int)strcspn(o->name, ",") : 0, o ? o->name : "", o ? "`" : "", FATES[fate], note ? ": " : "",
+	        note ? note : "");
+}
+
+void cyc_relion_print_tab(FILE *f, const cyc_relion_program *p)
+{
+	fputs("\nFields of its tab in the GUI:\n\n| field | variable in job.star | option | here "
+	      "|\n|---|---|---|---|\n",
+	      f);
+	for (int i = 0; i < p->n_variables; i++) print_variable(f, p, &p->variables[i]);
+	for (int i = 0; i < N_COMMON; i++) print_variable(f, p, &COMMON[i]);
 }

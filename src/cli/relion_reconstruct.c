@@ -64,14 +64,26 @@ done:
 
 static const cyc_job_variable VARIABLES[] = {
 	CYC_JOB_PROJECT_VARIABLES,
-	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
-	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop" },
-	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin" },
-	{ .variable = "snr", .becomes = CYC_JOB_READ },
-	{ .variable = "sym_name", .becomes = CYC_JOB_VALUE, .option = "--sym" },
-	{ .variable = "do_helix", .becomes = CYC_JOB_READ },
-	{ .variable = "helical_*", .becomes = CYC_JOB_READ },
-	{ .variable = "nr_threads", .becomes = CYC_JOB_READ },
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b", .what = "box" },
+	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop", .what = "cropped box" },
+	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin", .what = "binning" },
+	{ .variable = "snr",
+	  .becomes = CYC_JOB_READ,
+	  .option = "--SNR",
+	  .what = "signal-to-noise ratio for a Wiener filter" },
+	{ .variable = "sym_name", .becomes = CYC_JOB_VALUE, .option = "--sym", .what = "symmetry" },
+	{ .variable = "do_helix",
+	  .becomes = CYC_JOB_READ,
+	  .what = "helical reconstruction",
+	  .fate = CYC_JOB_REFUSED,
+	  .note = "by job2cmd; the options that the GUI passes (--nr_helical_asu, --helical_rise, "
+	          "--helical_twist) are honoured" },
+	{ .variable = "helical_*",
+	  .becomes = CYC_JOB_READ,
+	  .what = "helical symmetry",
+	  .fate = CYC_JOB_HONOURED,
+	  .note = "only with do_helix" },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_READ, .option = "--j", .what = "threads" },
 };
 
 static cyc_status map_job(cyc_relion_job *j)

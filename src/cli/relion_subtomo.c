@@ -111,15 +111,21 @@ done:
 
 static const cyc_job_variable VARIABLES[] = {
 	CYC_JOB_PROJECT_VARIABLES,
-	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b" },
-	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop" },
-	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin" },
-	{ .variable = "max_dose", .becomes = CYC_JOB_VALUE, .option = "--max_dose" },
-	{ .variable = "min_frames", .becomes = CYC_JOB_VALUE, .option = "--min_frames" },
-	{ .variable = "do_stack2d", .becomes = CYC_JOB_FLAG, .option = "--stack2d" },
-	{ .variable = "do_float16", .becomes = CYC_JOB_FLAG, .option = "--float16" },
-	{ .variable = "do_real_subtomo", .becomes = CYC_JOB_FLAG, .option = "--real_subtomo" },
-	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j" },
+	{ .variable = "box_size", .becomes = CYC_JOB_VALUE, .option = "--b", .what = "box" },
+	{ .variable = "crop_size", .becomes = CYC_JOB_VALUE, .option = "--crop", .what = "cropped box" },
+	{ .variable = "binning", .becomes = CYC_JOB_VALUE, .option = "--bin", .what = "binning" },
+	{ .variable = "max_dose", .becomes = CYC_JOB_VALUE, .option = "--max_dose", .what = "maximum dose" },
+	{ .variable = "min_frames",
+	  .becomes = CYC_JOB_VALUE,
+	  .option = "--min_frames",
+	  .what = "minimum number of frames" },
+	{ .variable = "do_stack2d", .becomes = CYC_JOB_FLAG, .option = "--stack2d", .what = "2D stacks" },
+	{ .variable = "do_float16", .becomes = CYC_JOB_FLAG, .option = "--float16", .what = "float16" },
+	{ .variable = "do_real_subtomo",
+	  .becomes = CYC_JOB_FLAG,
+	  .option = "--real_subtomo",
+	  .what = "real 3D subtomograms (RELION 5.1)" },
+	{ .variable = "nr_threads", .becomes = CYC_JOB_VALUE, .option = "--j", .what = "threads" },
 };
 
 static cyc_status map_job(cyc_relion_job *j)

@@ -641,23 +641,36 @@ static void warn_of_tilt(const job *j, const cyc_tilt_series *ts, int32_t f, con
 		         ts->name, f + 1, image, r->defocus_error_A);
 }
 
-/* Every status that occurs, so that the counts add up; those of refined tilts also where none has them. */
-static void log_statuses(const int64_t *count, int64_t n_tilts)
+void cyc_ctfrefine_describe(char *text, size_t size, const cyc_ctfrefine_result *r)
 {
-	char text[400] = "";
-	size_t n = 0;
-	for (int k = 0; k < CYC_N_TILT_STATUS && n < sizeof text; k++)
-		if (count[k] > 0 || k <= CYC_TILT_WEAK)
-			n += (size_t)snprintf(text + n, sizeof text - n, "%s%lld %s", n > 0 ? ", " : "",
-			                      (long long)count[k], cyc_tilt_status_name((cyc_tilt_status)k));
-	cyc_info("%lld tilt%s: %s (these words are explained in refinement.txt)", (long long)n_tilts,
-	         cyc_plural(n_tilts), text);
+	const struct {
+		int64_t n;
+		const char *what;
+		bool is_always;
+	} parts[] = { { r->n_moved, "changed by more than two standard errors", true },
+		          { r->n_confirmed, "agree with the input", true },
+		          { r->n_from_trend, "follow mostly the trend of their series", true },
+		          { r->n_shifted, "were elsewhere in their image", false },
+		          { r->n_bad, "bad", false },
+		          { r->n_at_limit, "at the limit of the search", false },
+		          { r->n_no_particles, "without particles", false },
+		          { r->n_excluded, "excluded", false },
+		          { r->n_not_asked, "not asked for", false } };
+	int n = snprintf(text, size, "%lld tilt%s: ", (long long)r->n_tilts, cyc_plural(r->n_tilts));
+	bool is_first = true;
+	for (size_t i = 0; i < sizeof parts / sizeof *parts && n > 0 && (size_t)n < size; i++) {
+		if (parts[i].n == 0 && !parts[i].is_always) continue;
+		n += snprintf(text + n, size - (size_t)n, "%s%lld %s", is_first ? "" : ", ", (long long)parts[i].n,
+		              parts[i].what);
+		is_first = false;
+	}
 }
 
 static void count_results(job *j)
 {
 	double z2 = 0, s2 = 0, n = 0;
 	int64_t count[CYC_N_TILT_STATUS] = { 0 };
+	char text[400];
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &j->in.tomograms->series[i];
 		if (!j->results[i]) continue;
@@ -672,13 +685,21 @@ static void count_results(job *j)
 		}
 	}
 	j->result->n_moved = count[CYC_TILT_MOVED];
+	j->result->n_confirmed = count[CYC_TILT_CONFIRMED];
+	j->result->n_from_trend = count[CYC_TILT_WEAK];
+	j->result->n_shifted = count[CYC_TILT_SHIFTED];
 	j->result->n_bad = count[CYC_TILT_BAD];
+	j->result->n_at_limit = count[CYC_TILT_AT_LIMIT];
+	j->result->n_no_particles = count[CYC_TILT_NO_DATA];
+	j->result->n_excluded = count[CYC_TILT_EXCLUDED];
+	j->result->n_not_asked = count[CYC_TILT_NOT_ASKED];
 	j->result->n_flagged = count[CYC_TILT_WEAK] + count[CYC_TILT_BAD] + count[CYC_TILT_AT_LIMIT] +
 	                       count[CYC_TILT_NO_DATA] + count[CYC_TILT_EXCLUDED];
 	for (int k = 0; k < CYC_N_TILT_STATUS; k++) j->result->n_tilts += count[k];
 	j->result->defocus_change_rms_A = n > 0 ? sqrt(z2 / n) : 0;
 	j->result->scale_change_rms = n > 0 ? sqrt(s2 / n) : 0;
-	log_statuses(count, j->result->n_tilts);
+	cyc_ctfrefine_describe(text, sizeof text, j->result);
+	cyc_info("%s (tilt by tilt in refinement.txt)", text);
 }
 
 static cyc_status write_optimisation_set(job *j)

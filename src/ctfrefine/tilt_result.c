@@ -11,7 +11,7 @@
 static const char KIND[] = "ctf of a series",
 				  CONSEQUENCE[] = "this tilt series is refined from the beginning";
 
-static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "moved",        "confirmed", "weak",
+static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "changed",      "confirmed", "from-trend",
 	                                                         "shifted",      "bad",       "at-limit",
 	                                                         "no-particles", "excluded",  "not-asked" };
 const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }

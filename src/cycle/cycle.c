@@ -1,4 +1,5 @@
 #include "cycle/between_steps.h"
+#include "cycle/in_project.h"
 #include "cycle/records.h"
 #include "cycle/requirements.h"
 #include "cycle/steps.h"
@@ -84,7 +85,7 @@ static cyc_status begin_job(const cyc__cycle *c, const cyc__step *s, const cyc__
 	cyc__pairs all = { 0 };
 	cyc_job_option *options = NULL;
 	char *command = NULL, *before = NULL, *both = NULL;
-	CYC_TRY(cyc__arguments(&all, o, kind->table, true));
+	CYC_TRY(c->o->in_project ? cyc__joboptions(&all, s, c, o) : cyc__arguments(&all, o, kind->table, true));
 	CYC_TRY(cyc_alloc(&options, all.n, sizeof *options));
 	for (int32_t i = 0; i < all.n; i++)
 		options[i] = (cyc_job_option){ all.items[i].name, all.items[i].value };
@@ -129,6 +130,26 @@ static void remove_leftovers(const char *dir)
 	if (d) closedir(d);
 }
 
+/* In the project its log is in its folder, and the GUI's Abort puts a file there. */
+static cyc_status run_step(const cyc__cycle *c, cyc__step *s, const cyc__job_options *o, const char *dir)
+{
+	cyc_status st = CYC_OK;
+	char *abort_file = NULL;
+	if (c->o->in_project) {
+		CYC_TRY(cyc_path_join(&abort_file, dir, "RELION_JOB_ABORT_NOW"));
+		CYC_TRY(cyc_cancel_watch_step(abort_file));
+		CYC_TRY(cyc__job_log_begin(c, s));
+	}
+	cyc__listen(s);
+	st = cyc__kind_work_of(s->kind)->run(s, c, o);
+	cyc__listen(NULL);
+	cyc__job_log_end(s, st);
+done:
+	if (cyc_cancel_watch_step(NULL) != CYC_OK) cyc_debug("the request to stop is still looked for");
+	cyc_free(abort_file);
+	return st;
+}
+
 static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -142,9 +163,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	CYC_TRY(cyc__pipeline_write(c));
 	CYC_TRY(begin_job(c, s, &options, dir));
 	cyc__progress_begin_step(c->progress);
-	cyc__listen(s);
-	st = cyc__kind_work_of(s->kind)->run(s, c, &options);
-	cyc__listen(NULL);
+	st = run_step(c, s, &options, dir);
 	if (st != CYC_OK) {
 		cyc_error_frame(st, __FILE__, __LINE__, __func__);
 		cyc_error_context("%s", s->dir);
@@ -155,6 +174,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 		CYC_TRY(cyc__waiting_write(c, s, &options));
 		goto done;
 	}
+	cyc_memory_give_back();
 	s->seconds = now_s() - start;
 	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
 	CYC_TRY(cyc__record_time_write(s, c));
@@ -163,7 +183,7 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	CYC_TRY(cyc__record_step_write(s, c->o));
 	CYC_TRY(cyc__waiting_forget(c));
 	c->status = "Succeeded";
-	CYC_TRY(cyc__pipeline_write(c));
+	CYC_TRY(c->o->in_project ? cyc__project_update_if_free(c) : cyc__pipeline_write(c));
 done:
 	cyc_free(dir);
 	return st;
@@ -173,11 +193,13 @@ done:
 static cyc_status next_step(cyc__cycle *c, cyc__kind kind, int32_t i_turn, const char *input_set)
 {
 	cyc_status st = CYC_OK;
+	int32_t job;
 	CYC_TRY(cyc_cancel_check());
+	CYC_TRY(cyc__take_job(&job, c, kind));
 	CYC_TRY(cyc_realloc(&c->steps, (size_t)c->n_steps, (size_t)c->n_steps + 1, sizeof *c->steps));
 	cyc__step *s = &c->steps[c->n_steps];
 	c->n_steps++;
-	CYC_TRY(cyc__step_init(s, c->o, kind, i_turn, c->n_steps));
+	CYC_TRY(cyc__step_init(s, c->o, kind, i_turn, job));
 	CYC_TRY(cyc_strdup(&s->input_set, input_set));
 	CYC_TRY(cyc__step_name(s, c));
 	s->start_key = state_of(c, input_set);
@@ -417,6 +439,22 @@ done:
 	return st;
 }
 
+/* The page and the records need a place beside the project's job folders. */
+static cyc_status check_place(const cyc_cycle_options *o)
+{
+	cyc_status st = CYC_OK;
+	if (!o->in_project) return CYC_OK;
+	bool is_root = !o->out_dir || !o->out_dir[0] || strcmp(o->out_dir, ".") == 0, is_type = false;
+	for (int k = 0; k < CYC__N_KINDS && !is_root; k++)
+		is_type = is_type || strcmp(o->out_dir, cyc__kind_get((cyc__kind)k)->folder) == 0;
+	CYC_CHECK(!is_root && !is_type, CYC_E_USAGE,
+	          "--project: the page and the records of the run need a folder of their own, but --o is '%s'; "
+	          "give another, such as --o Cycle",
+	          o->out_dir ? o->out_dir : "");
+done:
+	return st;
+}
+
 /* The run's own copy of the particles, without the duplicates; written anew at each start, always the same.
  */
 static cyc_status mend_duplicates(cyc__cycle *c)
@@ -453,6 +491,7 @@ cyc_status cyc_cycle_run(cyc_cycle_result *result, const cyc_cycle_options *opti
 	*result = (cyc_cycle_result){ 0 };
 	CYC_TRY(tidy_name(&out_dir, options->out_dir));
 	tidy.out_dir = out_dir;
+	CYC_TRY(check_place(&tidy));
 	CYC_TRY(cyc_option_list_make(&c.list, &cyc_cycle_table));
 	CYC_TRY(cyc_cycle_spare_inputs(&tidy));
 	CYC_TRY(cyc__inputs_read(&c.in, &tidy));

@@ -1,6 +1,7 @@
 /* The plan of a run as text, and what would stop it. */
 #include "cycle/records.h"
 #include "cycle/requirements.h"
+#include "cycle/in_project.h"
 #include "cycle/steps.h"
 #include "run/plan.h"
 
@@ -48,13 +49,14 @@ static cyc_status put_steps(FILE *f, const cyc__inputs *in, const cyc_cycle_opti
 	cyc_status st = CYC_OK;
 	cyc__planned *plan = NULL;
 	cyc__step s = { 0 };
-	int32_t n;
+	int32_t n, job;
 	double most_memory = 0.0, all_disk = 0.0, memory, disk;
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	fprintf(f, "\nSteps\n\n  %-24s %-38s %11s %11s\n", "folder", "what", "memory", "disk");
 	for (int32_t i = 0; i < n; i++) {
 		const cyc__kind_names *kind = cyc__kind_get(plan[i].kind);
-		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
+		CYC_TRY(cyc__planned_job(&job, o, plan[i].kind, i));
+		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, job));
 		cyc__kind_work_of(plan[i].kind)->need(&memory, &disk, in, o);
 		fprintf(f, "  %-24s %-38s ", s.name, kind->what);
 		put_size(f, memory);

@@ -1,4 +1,5 @@
 #include "cycle/records.h"
+#include "cycle/in_project.h"
 #include "run/sealed.h"
 
 #include "cyclotomo/record.h"
@@ -162,31 +163,48 @@ typedef struct {
 	int32_t first[CYC__N_KINDS];
 } finished_steps;
 
+/* If the step of this folder has finished. */
+static cyc_status note_finished(bool *is_finished, finished_steps *f, const cyc_cycle_options *o, int k,
+                                int32_t job)
+{
+	cyc_status st = CYC_OK;
+	cyc__step s = { 0 };
+	char *name = NULL, *path = NULL;
+	CYC_TRY(cyc__step_init(&s, o, (cyc__kind)k, 0, job));
+	CYC_TRY(cyc_path_join(&name, s.dir, CYC__STEP_RECORD));
+	CYC_TRY(cyc_path_join(&path, o->input.root, name));
+	*is_finished = cyc_path_exists(path);
+	if (*is_finished && !(f->kinds & 1U << k)) f->first[k] = job;
+	if (*is_finished) f->kinds |= 1U << k;
+done:
+	cyc__step_deinit(&s);
+	cyc_free(name);
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status find_finished(finished_steps *f, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
-	char *name = NULL, *path = NULL;
+	cyc__project_jobs jobs = { 0 };
+	bool is_finished;
 	*f = (finished_steps){ 0 };
+	if (o->in_project) {
+		CYC_TRY(cyc__project_jobs_read(&jobs, o));
+		for (int32_t i = 0; i < jobs.n; i++)
+			CYC_TRY(note_finished(&is_finished, f, o, (int)jobs.items[i].kind, jobs.items[i].job));
+		goto done;
+	}
 	/* A run has no gaps but those that users make; it ends where a whole cycle of folders is missing. */
 	for (int32_t job = 1, n_missing = 0; n_missing < 4 * CYC__N_KINDS; job++) {
 		n_missing++;
 		for (int k = 0; k < CYC__N_KINDS; k++) {
-			CYC_TRY(cyc_asprintf(&name, "%s/%s/job%03d/%s", o->out_dir, cyc__kind_get((cyc__kind)k)->folder,
-			                     job, CYC__STEP_RECORD));
-			CYC_TRY(cyc_path_join(&path, o->input.root, name));
-			bool is_finished = cyc_path_exists(path);
-			cyc_free(name);
-			cyc_free(path);
-			name = path = NULL;
-			if (!is_finished) continue;
-			n_missing = 0;
-			if (!(f->kinds & 1U << k)) f->first[k] = job;
-			f->kinds |= 1U << k;
+			CYC_TRY(note_finished(&is_finished, f, o, k, job));
+			if (is_finished) n_missing = 0;
 		}
 	}
 done:
-	cyc_free(name);
-	cyc_free(path);
+	cyc__project_jobs_deinit(&jobs);
 	return st;
 }
 
@@ -425,6 +443,7 @@ static cyc_status compare_all(bool *is_new, bool *is_corrected, cyc__cycle *c, c
 	finished_steps finished;
 	cyc_star *star = NULL;
 	*is_new = *is_corrected = false;
+	if (cyc_path_exists(path)) CYC_TRY(cyc__project_check_mode(c->o));
 	CYC_TRY(cyc__record_options(&c->options, c));
 	CYC_TRY(cyc__inputs_hashes(&c->inputs, &c->in, c->o));
 	CYC_TRY(find_finished(&finished, c->o));

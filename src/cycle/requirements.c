@@ -1,4 +1,5 @@
 #include "cycle/requirements.h"
+#include "cycle/in_project.h"
 
 #include "cycle/steps.h"
 #include "run/plan.h"
@@ -65,13 +66,14 @@ static cyc_status check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
 	cyc__step s = { 0 };
 	cyc__job_options options;
 	bool is_done[CYC__N_KINDS] = { false };
-	int32_t n;
+	int32_t n, job;
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	for (int32_t i = 0; i < n; i++) {
 		const cyc__kind_work *work = cyc__kind_work_of(plan[i].kind);
 		if (is_done[plan[i].kind]) continue;
 		is_done[plan[i].kind] = true;
-		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, i + 1));
+		CYC_TRY(cyc__planned_job(&job, o, plan[i].kind, i));
+		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, job));
 		CYC_TRY(cyc_strdup(&s.input_set, ""));
 		CYC_TRY(cyc_strdup(&s.out, s.dir));
 		work->options(&options, &s, &c);

@@ -46,6 +46,17 @@ static bool is_output(const char *name)
 	return strncmp(name, "RELION_JOB_", 11) != 0 && strncmp(name, "run_part", 8) != 0;
 }
 
+/* Of a job of the project, whose settings and log RELION's GUI may write again. */
+static bool is_output_in_project(const char *name)
+{
+	static const char *const OTHERS[] = { "job.star", "job_pipeline.star", "default_pipeline.star", "run.out",
+		                                  "run.err" };
+	for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
+		if (strcmp(name, OTHERS[i]) == 0) return false;
+	}
+	return is_output(name);
+}
+
 static bool ends_with(const char *name, const char *end)
 {
 	size_t n = strlen(name), m = strlen(end);
@@ -70,7 +81,8 @@ static cyc_status mark_outputs(cyc__step *s, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_file_marks_deinit(&s->files);
-	CYC_TRY(cyc_file_marks_add_folder(&s->files, o->input.root, s->dir, is_output));
+	CYC_TRY(cyc_file_marks_add_folder(&s->files, o->input.root, s->dir,
+	                                  o->in_project ? is_output_in_project : is_output));
 	for (int32_t i = 0; i < s->outputs.n; i++)
 		CYC_TRY(cyc_file_marks_add(&s->files, s->outputs.items[i].value));
 	CYC_TRY(cyc_file_marks_take(&s->files, o->input.root, o->n_threads));

@@ -266,6 +266,14 @@ static cyc_status ctfrefine_run(cyc__step *s, const cyc__cycle *c, const cyc__jo
 	s->n_tilts = (double)result.n_tilts;
 	s->n_moved = (double)result.n_moved;
 	s->n_flagged = (double)result.n_flagged;
+	s->n_confirmed = (double)result.n_confirmed;
+	s->n_from_trend = (double)result.n_from_trend;
+	s->n_shifted = (double)result.n_shifted;
+	s->n_bad = (double)result.n_bad;
+	s->n_at_limit = (double)result.n_at_limit;
+	s->n_no_particles = (double)result.n_no_particles;
+	s->n_excluded = (double)result.n_excluded;
+	s->n_not_asked = (double)result.n_not_asked;
 	s->defocus_change_rms_A = result.defocus_change_rms_A;
 	s->scale_change_rms = result.scale_change_rms;
 done:
@@ -276,10 +284,10 @@ done:
 
 static void ctfrefine_log(const cyc__step *s)
 {
-	cyc_info("%s: %.0f of %.0f tilts changed by more than two standard errors, %.0f are weak, bad or not "
-	         "refined; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)",
-	         s->dir, s->n_moved, s->n_tilts, s->n_flagged, s->defocus_change_rms_A, s->scale_change_rms,
-	         s->seconds);
+	char text[400];
+	cyc__tilts_describe(text, sizeof text, s);
+	cyc_info("%s: %s; defocus changed by %.0f Å RMS, scale by %.3f RMS (%.1f s)", s->dir, text,
+	         s->defocus_change_rms_A, s->scale_change_rms, s->seconds);
 }
 
 /* ---------------------------------------------------------------- polishing */
@@ -318,6 +326,7 @@ static cyc_status polish_run(cyc__step *s, const cyc__cycle *c, const cyc__job_o
 	CYC_TRY(add_output(s, "particles", result.particles));
 	CYC_TRY(add_output(s, "trajectories", result.trajectories));
 	CYC_TRY(add_if_there(s, o, "standard errors", "uncertainty.star"));
+	CYC_TRY(add_if_there(s, o, "figures", "logfile.pdf"));
 	CYC_TRY(add_output(s, "optimisation set", result.optimisation_set));
 	CYC_TRY(cyc_strdup(&s->output_set, result.optimisation_set));
 	s->n_series = (double)result.n_series;
@@ -375,6 +384,7 @@ static cyc_status refine3d_run(cyc__step *s, const cyc__cycle *c, const cyc__job
 	CYC_TRY(add_output(s, "half map 1", result.half1));
 	CYC_TRY(add_output(s, "half map 2", result.half2));
 	CYC_TRY(add_output(s, "map", result.map));
+	CYC_TRY(add_if_there(s, o, "optimiser", "run_optimiser.star"));
 	CYC_TRY(add_if_there(s, o, "standard errors", "run_uncertainty.star"));
 	CYC_TRY(add_if_there(s, o, "figures", "run_figures.pdf"));
 	CYC_TRY(add_if_there(s, o, "directions", "run_directions.png"));

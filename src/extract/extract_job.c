@@ -93,7 +93,8 @@ static cyc_status load(cyc_extract_job *j)
 		.root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles
 	};
 	CYC_TRY(cyc_extract_check(o, &view));
-	CYC_TRY(cyc_survey_require(&view, &o->input, false));
+	const cyc_survey_options survey = { .skip_orientations = true, .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &o->input, &survey));
 	if (o->keep_offsets) CYC_TRY(put_offsets_back(j->particles));
 	int32_t i = 0;
 	while (j->particles->series_first[i + 1] == 0) i++;

@@ -138,6 +138,33 @@ static void warn_of_headers(const cyc_stacks *s)
 		         (long long)s->particles->particles[first].row + 1, s->data_info[first].pixel_size_A);
 }
 
+/* Particles that were never extracted have no images. */
+static cyc_status require_images(int32_t *column, const cyc_star_block *b)
+{
+	cyc_status st = cyc_star_require_column(column, b, CYC_RLN_IMAGE_NAME);
+	if (st != CYC_OK) cyc_error_hint("these particles have not been extracted: run 'cyclotomo extract'");
+	return st;
+}
+
+cyc_status cyc_stacks_require_2d(const cyc_particle_set *particles)
+{
+	cyc_status st = CYC_OK;
+	cyc_star_block *b;
+	int32_t column;
+	CYC_TRY(cyc_star_require(&b, particles->star, "particles"));
+	CYC_TRY(require_images(&column, b));
+	if (particles->are_2d_stacks || particles->n == 0) goto done;
+	st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
+	                     "'%s' has 3D volumes (_%s in its block 'general' is not 1; the first is '%s'), but "
+	                     "--from-stacks needs 2D stacks",
+	                     particles->path, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, cyc_star_text(b, 0, column));
+	cyc_error_hint(
+		"leave out --from-stacks: the same particles are then cut from the tilt images; or extract "
+		"them as stacks (cyclotomo extract --stacks, in RELION 'Write output as 2D stacks')");
+done:
+	return st;
+}
+
 cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
                            const cyc_tomogram_set *tomograms, const char *root)
 {
@@ -157,9 +184,7 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
 	CYC_TRY(cyc_alloc(&s->weight_files, particles->n, sizeof *s->weight_files));
 	CYC_TRY(cyc_alloc(&s->data_info, particles->n, sizeof *s->data_info));
 	CYC_TRY(cyc_star_require(&b, particles->star, "particles"));
-	st = cyc_star_require_column(&data, b, CYC_RLN_IMAGE_NAME);
-	if (st != CYC_OK) cyc_error_hint("these particles have not been extracted: run 'cyclotomo extract'");
-	CYC_TRY(st);
+	CYC_TRY(require_images(&data, b));
 	CYC_TRY(read_optics(s));
 	if (s->are_2d) CYC_TRY(cyc_star_require_column(&weights, b, CYC_RLN_TOMO_VISIBLE_FRAMES));
 	else CYC_TRY(cyc_star_require_column(&weights, b, CYC_RLN_CTF_IMAGE));

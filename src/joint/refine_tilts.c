@@ -5,6 +5,7 @@
  */
 #include "cyclotomo/joint.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
@@ -334,6 +335,7 @@ static cyc_status run_block(job *j, int32_t i)
 	CYC_TRY(take_over(j, set_name));
 	CYC_TRY(mark_block(j, i));
 	CYC_TRY(record_write(j, i + 1));
+	cyc_outputs_settle();
 	j->result->n_blocks_done++;
 done:
 	if (st != CYC_OK) cyc_error_context("%s of round %d", kind == 0 ? "alignment" : "CTFs", i / N_KINDS + 1);
@@ -403,7 +405,8 @@ static cyc_status check_all(job *j)
 		.root = root, .set = j->set, .tomograms = tomograms, .particles = particles
 	};
 	CYC_TRY(cyc_refine_tilts_check(j->o, &view));
-	CYC_TRY(cyc_survey_require(&view, &input, false));
+	const cyc_survey_options survey = { .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &input, &survey));
 	CYC_TRY(plan_memory(j, tomograms, particles));
 done:
 	cyc_particle_set_destroy(&particles);
@@ -476,6 +479,7 @@ cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result, const cyc_refin
 	for (int32_t i = 0; i < N_KINDS * o->n_rounds; i++) {
 		CYC_TRY(cyc_cancel_check());
 		CYC_TRY(run_block(&j, i));
+		cyc_memory_give_back();
 		if (o->dry_run && i + 1 == N_KINDS) goto done; /* the next round's input is not there */
 	}
 	cyc_image_cache_counts(&j.result->n_images_kept, &j.result->n_images_read, j.images);

@@ -56,7 +56,9 @@ static const char *const CYCLE[] = { "particles.star",
 	                                 "summary.html",
 	                                 "summary.json",
 	                                 "default_pipeline.star",
+	                                 "default_pipeline_before.star",
 	                                 "cyclotomo_cycle.star",
+	                                 "cyclotomo_jobs.star",
 	                                 "cyclotomo_images.record",
 	                                 ".cyclotomo_lock",
 	                                 "Reconstruct/job*/*",
@@ -289,7 +291,9 @@ static cyc_status output_start(char **start, const cyc_output_plan *p)
 	/* The writer of maps takes "map:mrc" for the file "map". */
 	if (kind == CYC_OUTPUT_MASK)
 		CYC_TRY(unless_no_memory(cyc_mrc_split_name(&file, &section, &is_stack, path)));
-	CYC_TRY(cyc_asprintf(start, "%s%s", file ? file : path, KINDS[kind].is_folder ? "/" : ""));
+	size_t n = strlen(path);
+	bool lacks_slash = KINDS[kind].is_folder && (n == 0 || path[n - 1] != '/');
+	CYC_TRY(cyc_asprintf(start, "%s%s", file ? file : path, lacks_slash ? "/" : ""));
 done:
 	cyc_free(path);
 	cyc_free(file);

@@ -14,6 +14,9 @@ static cyc_status find_three(int32_t column[3], bool *are_there, const cyc_star_
 	*are_there = n == 3;
 	for (int a = 0; a < 3 && n > 0; a++) CYC_TRY(cyc_star_require_column(&column[a], b, label[a]));
 done:
+	if (st != CYC_OK)
+		cyc_error_hint("_%s, _%s and _%s are needed together: restore the missing ones, or remove all three",
+		               label[0], label[1], label[2]);
 	return st;
 }
 
@@ -98,8 +101,17 @@ static cyc_status read_positions(cyc__particle_reader *r)
 		CYC_TRY(find_three(place, &is_centered, b, CYC_LABELS_CENTRED));
 	} else {
 		CYC_TRY(find_three(place, &has_corner, b, CYC_LABELS_COORDINATE));
-		for (int a = 0; a < 3 && !has_corner; a++)
-			CYC_TRY(cyc_star_require_column(&place[a], b, CYC_LABELS_CENTRED[a]));
+		if (!has_corner) {
+			bool is_part;
+			CYC_TRY(find_three(place, &is_part, b, CYC_LABELS_CENTRED));
+			st = cyc_error_raise(
+				CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+				"'%s': the particles have no coordinates, neither _%s/Y/Z in Å from the centre nor "
+				"_%s/Y/Z in pixels from the corner of the tomogram",
+				r->set->path, CYC_LABELS_CENTRED[0], CYC_LABELS_COORDINATE[0]);
+			cyc_error_hint("give the table of a picker or an alignment, with three such columns");
+			goto done;
+		}
 		CYC_TRY(coordinate_factors(&factor, r));
 	}
 	CYC_TRY(find_three(origin, &has_origin, b, CYC_LABELS_ORIGIN));

@@ -109,12 +109,13 @@ static void open_list(const char *new_name)
 	cyc_free(path);
 }
 
-/* A part of these is of no use. The others are resumed from what exists. */
+/* A part of these, or of one of their iterations or blocks, is of no use. The others resume from single
+ * files. */
 static bool is_whole(cyc_output_kind kind)
 {
-	return kind == CYC_OUTPUT_RECONSTRUCT || kind == CYC_OUTPUT_CTFREFINE ||
-	       kind == CYC_OUTPUT_CTFREFINE_TILTS || kind == CYC_OUTPUT_POLISH || kind == CYC_OUTPUT_SEPARATE ||
-	       kind == CYC_OUTPUT_JUDGE || kind == CYC_OUTPUT_POSTPROCESS;
+	return kind == CYC_OUTPUT_REFINE || kind == CYC_OUTPUT_REFINE_TILTS || kind == CYC_OUTPUT_RECONSTRUCT ||
+	       kind == CYC_OUTPUT_CTFREFINE || kind == CYC_OUTPUT_CTFREFINE_TILTS || kind == CYC_OUTPUT_POLISH ||
+	       kind == CYC_OUTPUT_SEPARATE || kind == CYC_OUTPUT_JUDGE || kind == CYC_OUTPUT_POSTPROCESS;
 }
 
 static void remember(const char *path)
@@ -180,6 +181,14 @@ void cyc_outputs_watch(cyc_output_kind kind)
 	cyc_outputs_forget(NULL);
 	g.kind = kind;
 	cyc_outfile_set_listener(on_file, NULL);
+}
+
+void cyc_outputs_settle(void)
+{
+	pthread_mutex_lock(&g.lock);
+	for (int64_t i = 0; i < g.n_own; i++) cyc_free(g.own[i]);
+	g.n_own = 0;
+	pthread_mutex_unlock(&g.lock);
 }
 
 void cyc_outputs_discard(void)

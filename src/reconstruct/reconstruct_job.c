@@ -118,6 +118,7 @@ static cyc_accumulator_options image_options(const cyc_reconstruct_options *o)
 static cyc_status load_stacks(job *j)
 {
 	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_stacks_require_2d(j->particles));
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->tomograms, j->root));
 	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N,
 			crop = j->o->crop_px > 0 ? j->o->crop_px : N;
@@ -126,8 +127,6 @@ static cyc_status load_stacks(job *j)
 		          "optics group '%s' has a magnification matrix, which is not used with extracted images; "
 		          "reconstruct from the tilt images",
 		          j->particles->optics[g].name);
-	CYC_CHECK(j->stacks->are_2d, CYC_E_UNSUPPORTED, "'%s' has 3D volumes; --from-stacks needs 2D stacks",
-	          j->input->particles);
 	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
 	          "the box must be even and not smaller than the extracted images of %d px, got %d", N, s);
 	CYC_CHECK(crop <= s && crop % 2 == 0, CYC_E_USAGE,
@@ -156,7 +155,8 @@ static cyc_status load(job *j)
 		.root = j->root, .set = j->input, .tomograms = j->tomograms, .particles = j->particles
 	};
 	CYC_TRY(cyc_reconstruct_check(j->o, &view));
-	CYC_TRY(cyc_survey_require(&view, &j->o->input, j->o->from_stacks));
+	const cyc_survey_options survey = { .skip_images = j->o->from_stacks, .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, &j->o->input, &survey));
 	if (!j->particles->has_halves)
 		cyc_warn("%s has no %s: only a merged map is made, and its resolution cannot be determined",
 		         j->input->particles, CYC_RLN_RANDOM_SUBSET);

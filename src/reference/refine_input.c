@@ -192,7 +192,10 @@ cyc_status cyc_refine_input_read(cyc_refine_input *in, const cyc_refine_request 
 		.root = in->root, .set = in->set, .tomograms = in->tomograms, .particles = in->particles
 	};
 	CYC_TRY(cyc_refine_check(r, &view));
-	CYC_TRY(cyc_survey_require(&view, r->project, r->skip_images));
+	const cyc_survey_options survey = { .skip_images = r->skip_images,
+		                                .skip_orientations = r->skip_orientations,
+		                                .n_threads = 1 };
+	CYC_TRY(cyc_survey_require(&view, r->project, &survey));
 	CYC_TRY(require_images(in));
 	if (r->has_own_box) goto done;
 	CYC_TRY(cyc_box_create(&in->box, r->box_px, 1, first->pixel_size_A));

@@ -17,6 +17,7 @@ typedef struct {
 	bool is_partial;
 	bool has_own_box; /**< the caller makes its box itself: box_px and cyc_refine_input.box are not used */
 	bool skip_images; /**< tilt images are not used */
+	bool skip_orientations; /**< those of the particles are searched for */
 } cyc_refine_request;
 
 typedef struct {

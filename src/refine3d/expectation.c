@@ -157,28 +157,27 @@ done:
 	return st;
 }
 
-/* Sums of a series to its own scale, relative to that of all: data over prediction. (T8.6) */
-static void fit_scales(cyc_refine3d_job *j, const double *sums)
+void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const double *sums, int32_t n_series,
+                             const cyc_refine3d_options *o)
 {
-	int32_t n_series = j->in.tomograms->n_series;
 	for (int32_t h = 0; h < 2; h++) {
 		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
 		for (int32_t i = 0; i < n_series; i++)
 			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
 		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference,
 		 * it is that weak. */
-		if (!j->o->absolute_grey_scale && all[2] > 0)
-			j->state.amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
+		if (!o->absolute_grey_scale && all[2] > 0)
+			amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
 		for (int32_t i = 0; i < n_series; i++) {
 			const double *s = sums + (2 * i + h) * 3;
-			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / j->state.amplitude[h] : 1;
-			j->series_scale[2 * i + h] = j->o->no_scale ? 1 : fmin(fmax(scale, 0.2), 5);
+			double scale = s[1] + s[2] > 0 ? s[0] / (s[1] + s[2]) / amplitude[h] : 1;
+			series_scale[2 * i + h] = o->no_scale ? 1 : fmin(fmax(scale, 0.2), 5);
 			if (s[2] <= 0) continue;
-			mean += j->series_scale[2 * i + h] * s[2];
+			mean += series_scale[2 * i + h] * s[2];
 			count += s[2];
 		}
-		for (int32_t i = 0; i < n_series && !j->o->no_scale && mean > 0; i++)
-			j->series_scale[2 * i + h] *= count / mean;
+		for (int32_t i = 0; i < n_series && !o->no_scale && mean > 0; i++)
+			series_scale[2 * i + h] *= count / mean;
 	}
 }
 
@@ -207,7 +206,7 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 			to[2] += weight * (double)j->shells[p * n_shells + r][1];
 		}
 	}
-	fit_scales(j, series_sums);
+	cyc_refine3d_fit_scales(j->state.amplitude, j->series_scale, series_sums, n_series, j->o);
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);
 	cyc_free(a.work);

@@ -214,6 +214,14 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_pose_derivative
                                 const cyc_pose_derivatives *other, int32_t half, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
+/**
+ * Grey scales of the half-sets' references and contrasts of the series, whose weighted mean is 1. (T8.6)
+ * @param[in,out] amplitude  by half-set; kept with --absolute-grey-scale
+ * @param[out] series_scale  n_series x 2
+ * @param[in] sums  n_series x 2 x 3: Re[D V*], what images find of themselves, W |V|^2
+ */
+void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const double *sums, int32_t n_series,
+                             const cyc_refine3d_options *o);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 /** Make the posed particles (and stacks), at the poses of `refined`. */

@@ -1,6 +1,7 @@
 /* The job: files in, files out, iteration after iteration. */
 #include "refine3d/refine3d_internal.h"
 
+#include "cyclotomo/outputs.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "map/map_files.h"
@@ -157,15 +158,9 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
+	CYC_TRY(cyc_stacks_require_2d(j->particles));
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
-	if (!j->stacks->are_2d) {
-		cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-		                "'%s' has 3D volumes; --from-stacks needs 2D stacks", j->in.set->particles);
-		cyc_error_hint("extract with --stack2d, or leave out --from-stacks to refine from the tilt images");
-		st = CYC_E_UNSUPPORTED;
-		goto done;
-	}
 	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px",
 	          j->in.set->particles, N);
 	CYC_CHECK(s >= N && s % 2 == 0, CYC_E_USAGE,
@@ -215,6 +210,12 @@ done:
 	return st;
 }
 
+/* Then the orientations of the input do not matter. */
+static bool searches_all_rotations(const cyc_refine3d_options *o)
+{
+	return !o->no_search && !o->only_judge && o->healpix_order < o->auto_local_order;
+}
+
 static cyc_status read_input(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -225,7 +226,8 @@ static cyc_status read_input(cyc_refine3d_job *j)
 		                           .mask = o->mask,
 		                           .out_dir = o->out_dir,
 		                           .has_own_box = true,
-		                           .skip_images = o->from_stacks };
+		                           .skip_images = o->from_stacks,
+		                           .skip_orientations = searches_all_rotations(o) };
 	CYC_TRY(find_second(j, &request));
 	CYC_TRY(cyc_refine_input_read(&j->in, &request));
 	j->particles = j->in.particles;
@@ -809,6 +811,7 @@ static cyc_status write_iteration(cyc_refine3d_job *j)
 	if (!cyc_is_first_rank()) return CYC_OK;
 	CYC_TRY(cyc_refine3d_write_iteration(j));
 	CYC_TRY(cyc_refine3d_checkpoint_write(j));
+	cyc_outputs_settle();
 done:
 	return st;
 }

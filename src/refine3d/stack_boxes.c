@@ -59,9 +59,10 @@ cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refin
 	CYC_TRY(read_optics(out, in->particles));
 	CYC_TRY(cyc_tilt_series_open(first, in->root));
 	out->box_px = widest_window(out, first);
-	cyc_info("the particles' stacks are not read: windows of %d px are cut from the tilt images, for maps of "
-	         "the same %d px at binning %g as the stacks (change with --b, --crop and --bin)",
-	         out->box_px, out->crop_px, out->binning);
+	const char *what = in->particles->are_2d_stacks ? "stacks" : "volumes";
+	cyc_info("the particles' %s are not read: windows of %d px are cut from the tilt images, for maps of the "
+	         "same %d px at binning %g as the %s (change with --b, --crop and --bin)",
+	         what, out->box_px, out->crop_px, out->binning, what);
 done:
 	return st;
 }

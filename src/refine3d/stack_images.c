@@ -239,21 +239,20 @@ static cyc_status cut_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* Share of the CTF's oscillation that the noise of images cropped to their mask still has. (T8.14) */
-static void fill_shares(cyc_stack_source *s, const cyc_tilt_series *ts, int32_t f)
+void cyc_stack_noise_shares(double *share, double *rest, const cyc_coefficients *list,
+                            const cyc_tilt_series *ts, int32_t f, double pixel_size_A, double radius_px)
 {
 	const cyc_tilt *tilt = &ts->tilts[f];
-	const cyc_coefficients *list = s->coefficients;
-	double a = s->spec.stacks->pixel_size_A, lambda = cyc_electron_wavelength_A(ts->voltage_kV),
+	double a = pixel_size_A, lambda = cyc_electron_wavelength_A(ts->voltage_kV),
 		   Cs_A = 1e7 * ts->spherical_aberration_mm;
-	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A),
-		   step_invA = 1 / (s->spec.stacks->box_px * a), R = s->spec.particle_radius_px;
+	double defocus_A = 0.5 * (tilt->defocus_u_A + tilt->defocus_v_A), step_invA = 1 / (list->box_px * a),
+		   R = radius_px;
 	for (int32_t j = 0; j < list->n; j++) {
 		double k = step_invA * hypot(list->kx[j], list->ky[j]);
-		double share =
+		double kept =
 			cyc_disc_coverage(R, R, 2 * fabs(lambda * defocus_A * k - Cs_A * pow(lambda, 3) * k * k * k) / a);
-		s->share[j] = share;
-		s->rest[j] = 0.5 * (1 - share);
+		share[j] = kept;
+		rest[j] = 0.5 * (1 - kept);
 	}
 }
 
@@ -304,7 +303,8 @@ static cyc_status load_group(load *l, int32_t f, int32_t g)
 	CYC_TRY(cyc_buffer_upload(s->turns, s->tables->turns, plane * sizeof(float)));
 	CYC_TRY(cyc_buffer_upload(s->envelope, s->tables->envelope, plane * sizeof(float)));
 	CYC_TRY(cyc_projection_linear(&projection.linear, l->ts, f));
-	fill_shares(s, l->ts, f);
+	cyc_stack_noise_shares(s->share, s->rest, s->coefficients, l->ts, f, stacks->pixel_size_A,
+	                       s->spec.particle_radius_px);
 	b.n = cyc_coefficients_within(s->coefficients, s->tables->radius);
 	for (int64_t cursor = 0; cursor < l->n;) {
 		int32_t n = fill_batch(l, &cursor, f, g);

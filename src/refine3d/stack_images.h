@@ -28,4 +28,12 @@ void cyc_stack_source_destroy(cyc_stack_source **s);
 CYC_MUST_CHECK cyc_status cyc_stack_source_load(cyc_series_images **out, cyc_stack_source *s,
                                                 int32_t i_series);
 
+/**
+ * Noise of premultiplied images that were cropped to a disc, over that before the multiplication: share C^2 +
+ * rest envelope^2. The disc keeps less of the CTF's oscillation the larger the defocus. (T8.14)
+ * @param[out] share, rest  by coefficient of the list, whose box is that of the images
+ */
+void cyc_stack_noise_shares(double *share, double *rest, const cyc_coefficients *list,
+                            const cyc_tilt_series *ts, int32_t f, double pixel_size_A, double radius_px);
+
 #endif

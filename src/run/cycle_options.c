@@ -19,6 +19,14 @@ static const cyc_option ROWS[] = {
 	ROW(TEXT, "output", out_dir, .alias = "--o,--out", .unit = "<folder>", .purpose = CYC_FOR_FILES,
 	    .help = "Run folder, with job folders, default_pipeline.star and summary.html. Repeat the same "
 	            "command to resume an interrupted run."),
+	ROW(FLAG, "project", in_project, .purpose = CYC_FOR_FILES,
+	    .help =
+	        "Make the jobs jobs of the project, as if RELION's GUI had started them: in Reconstruct/, "
+	        "PostProcess/, CtfRefine/, Polish/ and Refine3D/ of the project, numbered on and listed in its "
+	        "default_pipeline.star. The run folder has the page and the records only."),
+	ROW(DOUBLE, "pipeline-wait", pipeline_wait_s, .unit = "<s>", .value = "60", .range = "[0,",
+	    .purpose = CYC_FOR_RUN,
+	    .help = "With --project: how long to wait while another program has the pipeline locked."),
 	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN,
 	    .help = "Write no figures in the job folders."),
 	ROW(INT, "parts", n_parts, .unit = "<n>", .range = "[0,10000]", .purpose = CYC_FOR_RUN,

@@ -28,7 +28,7 @@ cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind ki
 	CYC__STEP_FIGURES(NOT_APPLICABLE)
 #undef NOT_APPLICABLE
 	CYC_TRY(cyc_asprintf(&s->name, "%s/job%03d/", NAMES[kind].folder, job));
-	CYC_TRY(cyc_path_join(&s->dir, o->out_dir, s->name));
+	CYC_TRY(cyc_path_join(&s->dir, o->in_project ? "" : o->out_dir, s->name));
 done:
 	return st;
 }
@@ -67,6 +67,31 @@ cyc__difference_text cyc__difference_format(const cyc__step *s)
 		decimals++;
 	snprintf(t.text, sizeof t.text, "%+.*f ± %.*f", decimals, s->difference, decimals, s->difference_error);
 	return t;
+}
+
+void cyc__tilts_describe(char *text, size_t size, const cyc__step *s)
+{
+	text[0] = '\0';
+	if (!isfinite(s->n_tilts)) return;
+	/* Records of earlier versions do not have all of these. */
+	if (!isfinite(s->n_confirmed)) {
+		snprintf(text, size, "%.0f of %.0f tilts changed by more than two standard errors", s->n_moved,
+		         s->n_tilts);
+		return;
+	}
+	const cyc_ctfrefine_result r = {
+		.n_tilts = (int64_t)s->n_tilts,
+		.n_moved = (int64_t)s->n_moved,
+		.n_confirmed = (int64_t)s->n_confirmed,
+		.n_from_trend = (int64_t)s->n_from_trend,
+		.n_shifted = (int64_t)s->n_shifted,
+		.n_bad = (int64_t)s->n_bad,
+		.n_at_limit = (int64_t)s->n_at_limit,
+		.n_no_particles = (int64_t)s->n_no_particles,
+		.n_excluded = (int64_t)s->n_excluded,
+		.n_not_asked = (int64_t)s->n_not_asked,
+	};
+	cyc_ctfrefine_describe(text, size, &r);
 }
 
 /* ---------------------------------------------------------------- warnings */

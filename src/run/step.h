@@ -32,6 +32,8 @@ const cyc__kind_names *cyc__kind_get(cyc__kind kind);
 #define CYC__STEP_FIGURES(X) \
 	X(resolution_A) X(mean_fsc) X(bfactor_A2) X(randomise_from_A) X(n_particles) X(n_images) \
 	X(n_images_outside) X(n_tilts) X(n_moved) X(n_flagged) X(defocus_change_rms_A) X(scale_change_rms) \
+	X(n_confirmed) X(n_from_trend) X(n_shifted) X(n_bad) X(n_at_limit) \
+	X(n_no_particles) X(n_excluded) X(n_not_asked) \
 	X(n_series) X(n_improved) X(shift_change_rms_A) X(position_change_rms_A) X(motion_rms_A) \
 	X(n_iterations) X(rotation_error_deg) X(offset_error_A) X(difference) X(difference_error) \
 	X(edge_fsc) X(edge_fsc_error) X(edge_fsc_outside) X(edge_fsc_outside_error) X(are_halves_suspect) \
@@ -54,7 +56,8 @@ typedef struct {
 	cyc__kind kind;
 	int32_t i_turn;       /**< 0: the start */
 	int32_t job;          /**< number of the job folder */
-	char *name;           /**< "CtfRefine/job003/", relative to the run folder */
+	char *name;           /**< "CtfRefine/job003/", relative to the run folder or, of a run in the project's
+	                         pipeline, to the root */
 	char *dir;            /**< relative to the root, with final slash */
 	char *input_set;      /**< optimisation set it starts from; "" for the run's own inputs */
 	char *output_set;     /**< and the one it leaves */
@@ -80,7 +83,9 @@ typedef struct {
 	cyc__decision decision; /**< of its turn; last step of a turn only */
 } cyc__step;
 
-/** A step that has not run: its names. `job` counts from 1. */
+/** A step that has not run: its names. `job` counts from 1, or is the number that the project's pipeline
+ * gave.
+ */
 CYC_MUST_CHECK cyc_status cyc__step_init(cyc__step *s, const cyc_cycle_options *o, cyc__kind kind,
                                          int32_t i_turn, int32_t job);
 void cyc__step_deinit(cyc__step *s);
@@ -90,6 +95,8 @@ void cyc__listen(cyc__step *s);
 /** Move the warnings of one to another. */
 void cyc__move_warnings(cyc__step *to, cyc__step *from);
 
+/** What a CTF refinement did with the tilts: "82 tilts: 40 changed ..."; "" where that is not known. */
+void cyc__tilts_describe(char *text, size_t size, const cyc__step *s);
 /** Text of a decision for tables: "start", "better: accepted", ... */
 const char *cyc__decision_text(cyc__decision d);
 /** Difference of a turn as text: "+0.0123 ± 0.0034", with as many decimals as its error needs. */

@@ -16,7 +16,7 @@ typedef struct {
 	const cyc_tilt_series *ts;
 	const cyc__ctf_series *ctf; /* NULL without CTF refinement */
 	int64_t n_half[2];
-	int32_t n_excluded, n_bad, n_weak, n_moved;
+	int32_t n_excluded, n_bad, n_from_trend, n_moved;
 	unsigned char *marks; /* n_tilts of CYC_MARK_..., in the order of the table */
 	double shift_rms_A, motion_rms_A, defocus_rms_A, scale;
 	double hand, hand_error, dose, dose_error;
@@ -61,8 +61,9 @@ static void read_statuses(series_row *r, const cyc_star *uncertainty)
 			r->marks[i] = CYC_MARK_EXCLUDED;
 		}
 		if (!status) continue;
-		r->n_weak += strcmp(status, "weak") == 0;
-		r->n_moved += strcmp(status, "moved") == 0;
+		/* The second word of each is of records of 0.1. */
+		r->n_from_trend += strcmp(status, "from-trend") == 0 || strcmp(status, "weak") == 0;
+		r->n_moved += strcmp(status, "changed") == 0 || strcmp(status, "moved") == 0;
 		for (size_t k = 0; k < sizeof BAD / sizeof *BAD; k++) {
 			if (strcmp(status, BAD[k]) != 0) continue;
 			r->n_bad++;
@@ -357,7 +358,7 @@ static void put_row(FILE *f, const series_row *r, bool has_figures)
 	}
 	fprintf(f, "</td><td class=\"n\">%lld + %lld</td><td class=\"n\">%d of %d", (long long)r->n_half[0],
 	        (long long)r->n_half[1], r->ts->n_tilts - r->n_excluded, r->ts->n_tilts);
-	if (r->ctf) fprintf(f, "<small>%d changed, %d weak</small>", r->n_moved, r->n_weak);
+	if (r->ctf) fprintf(f, "<small>%d changed, %d from trend</small>", r->n_moved, r->n_from_trend);
 	fputs("</td>", f);
 	cyc__put_number_cell(f, "%.2f", r->shift_rms_A);
 	cyc__put_number_cell(f, r->motion_rms_A < 0.1 ? "%.3f" : "%.2f", r->motion_rms_A);
@@ -488,6 +489,7 @@ done:
 cyc_status cyc__put_tilt_series(const cyc__page *p)
 {
 	cyc_status st = CYC_OK;
+	char text[400];
 	static const char *const COLUMNS[] = {
 		"Tilt series",           "To check",       "=Particles<br>half 1 + 2",
 		"=Tilts used",           "=Shifts<br>(Å)", "=Motion<br>(Å)",
@@ -505,17 +507,14 @@ cyc_status cyc__put_tilt_series(const cyc__page *p)
 	fputs("<p class=\"note\">Shifts, motion and defocus: RMS change since the start of the run (shifts and "
 	      "motion per axis, without a common shift). Scale: mean contrast scale of the tilts used. Evidence: "
 	      "hand and doses of the tables compared with the images; both should be 1. Changed: defocus, "
-	      "astigmatism or scale by more than two standard errors. Weak: determined mostly by the input and "
-	      "the trend of the series.",
+	      "astigmatism or scale by more than two standard errors. From trend: the tilt's own image "
+	      "tells too little, and its values follow mostly the input and the trend of its series.",
 	      f);
 	if (t.ctf.step) {
 		fputs(" Defocus and scale are from ", f);
 		CYC_TRY(cyc__put_link(f, p->c, t.ctf.step->dir, t.ctf.step->name));
-		fprintf(f,
-		        "%s: %.0f of %.0f tilts changed by more than two standard errors; %.0f are determined mostly "
-		        "by the input and the trend of the series, or were not refined.",
-		        t.ctf.is_taken ? "" : ", which was rejected", t.ctf.step->n_moved, t.ctf.step->n_tilts,
-		        t.ctf.step->n_flagged);
+		cyc__tilts_describe(text, sizeof text, t.ctf.step);
+		fprintf(f, "%s: %s.", t.ctf.is_taken ? "" : ", which was rejected", text);
 	}
 	fputs("</p>\n", f);
 	for (int32_t i = 0; has_figures && i < t.n && i < N_FIGURES; i++)

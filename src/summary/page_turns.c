@@ -32,11 +32,7 @@ static void describe(char *text, size_t size, const cyc__step *s)
 		append(text, size, "positions by %.2f Å", s->position_change_rms_A);
 		append(text, size, "motion %.2f Å (RMS per axis)", s->motion_rms_A);
 	} else if (s->kind == CYC__CTFREFINE) {
-		if (isfinite(s->n_moved))
-			snprintf(text, size,
-			         "%.0f of %.0f tilts changed by more than two standard errors, %.0f are weak, bad or not "
-			         "refined",
-			         s->n_moved, s->n_tilts, s->n_flagged);
+		cyc__tilts_describe(text, size, s);
 		append(text, size, "defocus changed by %.0f Å RMS", s->defocus_change_rms_A);
 		append(text, size, "scale by %.3f", s->scale_change_rms);
 	} else if (s->kind == CYC__REFINE3D) {

@@ -10,6 +10,8 @@
 static const double MOST_HALF_RATIO = 3;
 /* So many particles do not lie in one corner by chance. */
 enum { LEAST_PARTICLES = 20 };
+/* So many do not have one orientation by chance. */
+enum { LEAST_ORIENTED = 4 };
 /* Centred coordinates of pickers fill more of the tomograms' width and height than this; in nm, or in pixels
  * of 4 Å, they do not. */
 static const double LEAST_SPREAD = 0.26;
@@ -284,6 +286,46 @@ done:
 	return st;
 }
 
+/* Do all particles have the same orientation? */
+static bool are_parallel(const cyc_particle_set *set)
+{
+	const cyc_mat3 *first = &set->particles[0].R_tomo_ref;
+	for (int64_t i = 1; i < set->n; i++)
+		for (int k = 0; k < 9; k++)
+			if (fabs(set->particles[i].R_tomo_ref.m[k / 3][k % 3] - first->m[k / 3][k % 3]) > 1e-6)
+				return false;
+	return true;
+}
+
+/* Particles as a picker leaves them: nothing has found out how they lie. */
+static cyc_status check_orientations(cyc_survey *s, const cyc_star_block *b)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = s->p->particles;
+	bool has_none = !has_all(b, CYC_LABELS_ANGLE) && !has_all(b, CYC_LABELS_SUBTOMOGRAM);
+	cyc_finding *f;
+	if (s->o->skip_orientations || set->n == 0) return CYC_OK;
+	if (!has_none && (set->n < LEAST_ORIENTED || !are_parallel(set))) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "orientations", -1, set->path, CYC_LABELS_ANGLE[0]));
+	if (has_none)
+		CYC_FINDING_SAY(
+			f->found,
+			"the particles have no orientations, neither _%s/Tilt/Psi nor _%s/Tilt/Psi: all are used "
+			"as they lie in the tomograms",
+			CYC_LABELS_ANGLE[0], CYC_LABELS_SUBTOMOGRAM[0]);
+	else
+		CYC_FINDING_SAY(
+			f->found,
+			"all %lld particles have the same orientation: nothing has found out how each of them lies",
+			(long long)set->n);
+	CYC_FINDING_SAY(f->wanted, "the orientation of each particle");
+	CYC_FINDING_SAY(f->action,
+	                "give the table of an alignment (run_data.star), or search among all rotations first: "
+	                "cyclotomo refine with a reference and --healpix-order 2");
+done:
+	return st;
+}
+
 /* ---------------------------------------------------------------- optics groups */
 
 /* Particles in another group than their tomogram's, where there is a group of that name: they were mixed up.
@@ -331,6 +373,7 @@ cyc_status cyc_survey_particles(cyc_survey *s)
 	CYC_TRY(check_halves(s));
 	CYC_TRY(check_duplicates(s));
 	CYC_TRY(check_groups(s));
+	CYC_TRY(check_orientations(s, b));
 	CYC_TRY(check_angles(s, b));
 	if (is_centered && is_corner && !(s->p->particles->are_2d_stacks && binning_of(s) > 1))
 		CYC_TRY(compare_coordinates(s, b));

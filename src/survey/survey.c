@@ -91,13 +91,13 @@ done:
 	return st;
 }
 
-cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input, bool skip_images)
+cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input *input,
+                              const cyc_survey_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_finding_list found = { 0 };
-	const cyc_survey_options o = { .skip_images = skip_images, .n_threads = 1 };
 	if (input->is_checked) return CYC_OK;
-	CYC_TRY(cyc_survey_project(&found, p, &o));
+	CYC_TRY(cyc_survey_project(&found, p, o));
 	cyc_finding_sort(&found);
 	CYC_TRY(cyc_finding_raise(&found));
 	CYC_TRY(cyc_finding_warn(&found));

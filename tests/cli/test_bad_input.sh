@@ -208,7 +208,7 @@ broken p/tilt_series/TS_01.star 'set_value p/tilt_series/TS_01.star rlnTomoXShif
 grep -q "no-particles" p/Cblind/uncertainty.star
 grep -q "no-particles" p/Cblind/refinement.txt
 "$bin" polish -q --root p --i optimisation_set.star "${polish_with[@]}" --o Mblind > /dev/null 2> err.txt || { cat err.txt; exit 1; }
-! grep -qi "nan\|inf" p/Mblind/tilt_series/TS_01.star
+if grep -qi "nan\|inf" p/Mblind/tilt_series/TS_01.star; then exit 1; fi
 mended p/tilt_series/TS_01.star
 
 ## extracted particles that do not fit
@@ -270,7 +270,7 @@ broken p/frames/TS_02_004.mrc 'nan p/frames/TS_02_004.mrc 4000'
 say=("TS_02_004.mrc" "NaN" "TS_02")
 fails 3 "${extract[@]}"
 fails 3 "${reconstruct[@]}"
-! grep -q "smaller box" err.txt
+if grep -q "smaller box" err.txt; then exit 1; fi
 fails 3 "${refine[@]}"
 fails 3 "${polish[@]}"
 mended p/frames/TS_02_004.mrc

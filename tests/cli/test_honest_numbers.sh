@@ -61,7 +61,7 @@ done
 awk '/^_/ {if ($1 ~ /Voltage|SphericalAberration|AmplitudeContrast|TiltSeriesPixelSize|OpticsGroupName/ && in_optics) {n++; drop[n] = k + 1; k++; next} k++; sub(/#.*/, ""); print; next}
 	/^data_/ {in_optics = $1 == "data_optics"; n = 0; k = 0; delete drop; print; next}
 	in_optics && NF > 2 {for (i = 1; i <= n; i++) $drop[i] = ""; print; next} {print}' p/particles.star > p/bare.star
-! grep -q rlnVoltage p/bare.star
+if grep -q rlnVoltage p/bare.star; then exit 1; fi
 "$bin" extract -q --root p --p bare.star "${t[@]}" --stacks --b 32 --o E > out.txt
 for l in rlnVoltage rlnSphericalAberration rlnAmplitudeContrast rlnOpticsGroupName rlnTomoTiltSeriesPixelSize; do grep -q "_$l " p/E/particles.star; done
 [ "$("$bin" star --root p E/particles.star --block optics --print rlnVoltage,rlnTomoTiltSeriesPixelSize | tail -1)" = "$("$bin" star --root p particles.star --block optics --print rlnVoltage,rlnTomoTiltSeriesPixelSize | tail -1)" ]

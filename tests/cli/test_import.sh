@@ -46,7 +46,8 @@ grep -q 'tilt series  2 with 10 tilts' out.txt
 [ ! -e p/Import ]
 "$bin" import -q --root p "${are[@]}" --o Import/job001/ > out.txt
 grep -q 'particles    8, half-sets of' out.txt
-[ -e p/Import/job001/RELION_JOB_EXIT_SUCCESS ] && [ -e p/Import/job001/run.json ]
+[ -e p/Import/job001/RELION_JOB_EXIT_SUCCESS ]
+[ -e p/Import/job001/run.json ]
 "$bin" check -q --root p --i Import/job001/optimisation_set.star > out.txt
 grep -q 'nothing wrong was found' out.txt || { cat out.txt; exit 1; }
 "$bin" reconstruct -q --root p --i optimisation_set.star --b 40 --crop 32 --sym O --o R > out.txt
@@ -58,7 +59,8 @@ grep -v TS_02 p/particles.star > p/few.star
 "$bin" import -q --root p "${are[@]}" --particles few.star --o Import/job001/ > out.txt 2> err.txt && { echo "an option twice was taken"; exit 1; }
 are=("${are[@]/particles.star/few.star}")
 "$bin" import -q --root p "${are[@]}" --o Import/job001/ > out.txt
-[ ! -e p/Import/job001/tilt_series/TS_02.star ] && [ -e p/Import/job001/tilt_series/TS_01.star ]
+[ ! -e p/Import/job001/tilt_series/TS_02.star ]
+[ -e p/Import/job001/tilt_series/TS_01.star ]
 
 # Outputs never go over inputs, nor into the project itself.
 mkdir -p p/x && cp p/few.star p/x/particles.star

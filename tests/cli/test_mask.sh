@@ -27,7 +27,7 @@ grep -q "threshold 0\.[0-9]* (automatic)" auto.txt
 "$bin" mask -q --i ball.mrc --o not.mrc --ini_threshold 0.5 --and_not shell.mrc
 "$bin" mask -q --i ball.mrc --o inv.mrc --ini_threshold 0.5 --invert
 "$bin" mask -q --i ball.mrc --o helix.mrc --ini_threshold 0.5 --width_soft_edge 2 --helix --z_percentage 0.2
-! cmp -s and.mrc not.mrc
+if cmp -s and.mrc not.mrc; then exit 1; fi
 
 "$bin" mask --denovo --box_size 30 --outer_radius 8 --angpix 2 --o small.mrc > /dev/null
 rm -f no.mrc

@@ -63,16 +63,23 @@ grep -q 'e/particles.star would be overwritten' err.txt
 
 # Again with other options: nothing of the first run stays beside the second, but for what somebody changed or added.
 "$bin" polish "${in[@]}" "${ref[@]}" --range 3 --motion --o P > out.txt 2> err.txt
-[ -e p/P/motion.star ] && [ -e p/P/TS_01_polish.png ]
+[ -e p/P/motion.star ]
+[ -e p/P/TS_01_polish.png ]
 echo mine > p/P/notes_of_mine.txt
 echo "# mine" >> p/P/TS_02_polish.png
 "$bin" polish "${in[@]}" "${ref[@]}" --range 3 --no-figures --o P > out.txt 2> err.txt
-[ ! -e p/P/motion.star ] && [ ! -e p/P/TS_01_polish.png ] && [ ! -e p/P/logfile.pdf ]
-[ -e p/P/tomograms.star ] && [ -e p/P/RELION_JOB_EXIT_SUCCESS ] && [ -e p/P/notes_of_mine.txt ] && [ -e p/P/TS_02_polish.png ]
+[ ! -e p/P/motion.star ]
+[ ! -e p/P/TS_01_polish.png ]
+[ ! -e p/P/logfile.pdf ]
+[ -e p/P/tomograms.star ]
+[ -e p/P/RELION_JOB_EXIT_SUCCESS ]
+[ -e p/P/notes_of_mine.txt ]
+[ -e p/P/TS_02_polish.png ]
 # A run that fails before it has results leaves the old ones, and tells.
 fails "$bin" polish "${in[@]}" "${ref[@]}" --range 1000 --o P > out.txt 2> err.txt
 grep -q 'P still holds the results of an earlier run' err.txt
-[ -e p/P/tomograms.star ] && [ -e p/P/RELION_JOB_EXIT_FAILURE ]
+[ -e p/P/tomograms.star ]
+[ -e p/P/RELION_JOB_EXIT_FAILURE ]
 # Extraction resumed: what is kept stays.
 "$bin" extract "${in[@]}" --stacks --b 32 --o E > out.txt
 rm p/E/Subtomograms/TS_01/1_stack2d.mrcs
@@ -108,10 +115,29 @@ grep -q 'written by cyclotomo itself' err.txt
 mkdir -p p/Half/half2.mrc p/Tilts/optimisation_set.star
 fails "$bin" reconstruct "${in[@]}" --b 32 --sym O --taper 3 --o Half > out.txt 2> err.txt
 grep -q 'half2.mrc' err.txt
-[ ! -e p/Half/half1.mrc ] && [ -e p/Half/RELION_JOB_EXIT_FAILURE ]
+[ ! -e p/Half/half1.mrc ]
+[ -e p/Half/RELION_JOB_EXIT_FAILURE ]
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o Tilts > out.txt 2> err.txt
 grep -q 'optimisation_set.star' err.txt
-[ ! -e p/Tilts/tomograms.star ] && [ ! -e p/Tilts/uncertainty.star ] && [ ! -e p/Tilts/tilt_series/TS_01.star ]
+[ ! -e p/Tilts/tomograms.star ]
+[ ! -e p/Tilts/uncertainty.star ]
+[ ! -e p/Tilts/tilt_series/TS_01.star ]
+# Of jobs that resume, whole iterations and blocks stay and the one that failed leaves nothing.
+mkdir -p p/Iteration/run_it002_data.star p/Block/CtfRefine/job002/optimisation_set.star
+fails "$bin" refine "${in[@]}" "${ref[@]}" --sym O --iterations 3 --o Iteration > out.txt 2> err.txt
+grep -q 'run_it002_data.star' err.txt
+[ -e p/Iteration/run_it001_half1_class001.mrc ]
+[ -e p/Iteration/run_it001_data.star ]
+[ ! -e p/Iteration/run_it002_half1_class001.mrc ]
+[ ! -e p/Iteration/run_it002_half1_model.star ]
+fails "$bin" refine-tilts "${in[@]}" "${ref[@]}" --rounds 1 --range 3 --o Block > out.txt 2> err.txt
+grep -q 'CtfRefine/job002/optimisation_set.star' err.txt
+[ -e p/Block/Polish/job001/optimisation_set.star ]
+[ ! -e p/Block/CtfRefine/job002/tomograms.star ]
+# Both resume from there.
+rmdir p/Iteration/run_it002_data.star p/Block/CtfRefine/job002/optimisation_set.star
+"$bin" refine "${in[@]}" "${ref[@]}" --sym O --iterations 3 --resume --o Iteration > out.txt 2> err.txt
+"$bin" refine-tilts "${in[@]}" "${ref[@]}" --rounds 1 --range 3 --resume --o Block > out.txt 2> err.txt
 
 # The folder of another kind of job is not written into.
 fails "$bin" ctfrefine "${in[@]}" "${ref[@]}" --kmin 60 --o R > out.txt 2> err.txt

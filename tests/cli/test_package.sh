@@ -27,6 +27,15 @@ deb=cyclotomo_${version}_$(dpkg --print-architecture).deb
 for needed in libc6 libcairo2 libfftw3-single3 libxxhash0 openblas; do
 	dpkg-deb -f "$deb" Depends | grep -q "$needed" || fail "the package does not depend on $needed"
 done
+# MPI is a package of its own, and nothing that the program needs.
+! dpkg-deb -f "$deb" Depends | grep -qi mpi || fail "the package depends on MPI: $(dpkg-deb -f "$deb" Depends)"
+! dpkg-deb -c "$deb" | grep -q 'cyclotomo_mpi' || fail "the plug-in for MPI is in the program's package"
+plugin=$(find "$build" -maxdepth 1 -name '*cyclotomo_mpi.so')
+if [ -n "$plugin" ]; then
+	mpi=cyclotomo-mpi_${version}_$(dpkg --print-architecture).deb
+	[ -e "$mpi" ] && dpkg-deb -c "$mpi" | grep -q "usr/lib/cyclotomo/${plugin##*/}$" || fail "the package of the plug-in for MPI: $(ls)"
+	dpkg-deb -f "$mpi" Depends | grep -q "cyclotomo (= $version)" || fail "the plug-in goes with any version"
+fi
 dpkg-deb -x "$deb" root
 for file in bin/cyclotomo lib/libcyclotomo.a lib/pkgconfig/cyclotomo.pc include/cyclotomo/{cycle,version}.h share/man/man1/cyclotomo.1 share/doc/cyclotomo/{copyright,README.md,docs/install.md} \
 	share/bash-completion/completions/cyclotomo share/zsh/vendor-completions/_cyclotomo share/cyclotomo/modulefiles/cyclotomo/"$version"; do

@@ -65,7 +65,8 @@ cmp PP/logfile.pdf P2/logfile.pdf
 grep -q "^_rlnFourierShellCorrelationCorrected " P3/run.star
 grep -q "^_rlnBfactorUsedForSharpening  *-50.0" P3/run.star
 grep -q "^_rlnUnfilteredMapHalf2  *maps/half1.mrc" P3/run.star
-[ ! -e P3/run_fsc.svg ] && [ ! -e P3/run_masked.mrc ]
+[ ! -e P3/run_fsc.svg ]
+[ ! -e P3/run_masked.mrc ]
 # The randomised curve of another run.
 "$bin" postprocess -q --i maps/half1.mrc --mask mask.mrc --o P4/run --seed 77 --randomised-fsc PP/postprocess.star --no-figures > /dev/null
 diff <(awk '/^data_fsc/ { f = 1 } /^data_gui/ { f = 0 } f && /^ / { print $4, $8 }' P4/run.star) <(awk '/^data_fsc/ { f = 1 } /^data_gui/ { f = 0 } f && /^ / { print $4, $9 }' PP/postprocess.star)
@@ -78,7 +79,8 @@ printf 'data_\n\n_rlnTomoParticlesFile   particles.star\n_rlnTomoTomogramsFile  
 grep -q "^_rlnTomoReferenceFscFile  *PP/job001/postprocess.star" project/PP/job001/postprocess_optimisation_set.star
 grep -q "^_rlnTomoReferenceMaskFile  *mask.mrc" project/PP/job001/postprocess_optimisation_set.star
 grep -q "^_rlnTomoParticlesFile  *particles.star" project/PP/job001/postprocess_optimisation_set.star
-[ -e project/PP/job001/RELION_JOB_EXIT_SUCCESS ] && [ -e project/PP/job001/job.star ]
+[ -e project/PP/job001/RELION_JOB_EXIT_SUCCESS ]
+[ -e project/PP/job001/job.star ]
 mv project/maps .
 
 make small_half1.mrc 30 3 1

@@ -20,7 +20,10 @@ common=(-q --root p --b 40 --crop 32 --sym O --j 2)
 # The set of a reconstruction names the half maps.
 "$bin" refine "${common[@]}" --i R/optimisation_set.star --mask mask_align.mrc --no-search --iterations 2 --o A > out.txt 2> err.txt || { cat err.txt; exit 1; }
 grep -q 'A/run_data.star' out.txt
-[ -e p/A/RELION_JOB_EXIT_SUCCESS ] && [ -e p/A/run.json ] && [ -e p/A/run_class001.mrc ] && [ -e p/A/run_it001_optimiser.star ]
+[ -e p/A/RELION_JOB_EXIT_SUCCESS ]
+[ -e p/A/run.json ]
+[ -e p/A/run_class001.mrc ]
+[ -e p/A/run_it001_optimiser.star ]
 [ ! -e p/A/temp ]
 # What the time went into: always in run.json, and printed where it is asked for.
 "$bin" reconstruct --profile --root p --i optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --j 2 --o P > /dev/null 2> err.txt
@@ -60,7 +63,12 @@ stacks=(-q --root p --sym O --j 2 --from-stacks --ref R/half1.mrc --no-search --
 "$bin" reconstruct -q --root p --i E/run_optimisation_set.star --from-stacks --sym O --taper 3 --o R3 > /dev/null
 
 no=(--o no)
-fails 3 '3D volumes' "$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star "${no[@]}"
+# Volumes: refused where stacks are needed, with the column, a file and the way out; without --from-stacks their poses are refined from the tilt images.
+fails 3 "'EX3/particles.star' has 3D volumes (_rlnTomoSubTomosAre2DStacks .* is not 1; the first is 'EX3/.*_data.mrc')" "$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star "${no[@]}"
+grep -q 'hint: leave out --from-stacks' err.txt || { echo "no hint for volumes"; exit 1; }
+"$bin" refine "${stacks[@]/--from-stacks/--keep-all}" --i EX3/optimisation_set.star --o V > /dev/null
+"$bin" refine "${stacks[@]/--from-stacks/--keep-all}" --i EX/optimisation_set.star --o V2 > /dev/null
+cmp p/V/run_class001.mrc p/V2/run_class001.mrc || { echo "FAIL: volumes and stacks of the same particles give other maps"; exit 1; }
 fails 3 'rlnImageName' "$bin" refine "${stacks[@]}" --i optimisation_set.star "${no[@]}"
 fails 2 'a binning of 2 was given' "$bin" refine "${stacks[@]}" --i EX/optimisation_set.star --bin 2 "${no[@]}"
 fails 2 'two half maps are needed' "$bin" refine "${common[@]}" --i optimisation_set.star "${no[@]}"

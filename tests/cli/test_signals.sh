@@ -70,4 +70,9 @@ code=0
 [ "$code" = 1 ] || fail "ulimit -f: exit code $code"
 grep -q 'cannot write' log || fail "ulimit -f: no message"
 [ -e p/Climit/RELION_JOB_EXIT_FAILURE ] || fail "ulimit -f: no flag"
+
+# A reader of help that has seen enough is no failure; a full disk is.
+"$bin" refine --help | head -1 > out || fail "help | head: exit code $?"
+"$bin" help | head -1 > out || fail "help of all | head: exit code $?"
+[ ! -e /dev/full ] || ! "$bin" refine --help > /dev/full 2> log || fail "help on a full disk"
 echo passed

@@ -18,7 +18,9 @@ diff wanted.star relion.star
 diff wanted.star relion.star
 code=0
 "$bin" star warp.star --print rlnNope 2> err.txt || code=$?
-[ "$code" = 3 ] && grep -q "no column _rlnNope" err.txt
+[ "$code" = 3 ]
+grep -q "no column _rlnNope" err.txt
 code=0
 "$bin" star none.star 2> err.txt || code=$?
-[ "$code" = 1 ] && grep -q "none.star" err.txt
+[ "$code" = 1 ]
+grep -q "none.star" err.txt

@@ -37,7 +37,7 @@ column=$(sed -n 's/^_rlnCtfScalefactor #\([0-9]*\).*/\1/p' $table)
 awk -v c="$column" '!/^[_#]/ && NF >= c && n++ == 3 { $c = 0 } { print }' $table >new && mv new $table
 "$cyclotomo" ctfrefine --root s --i optimisation_set.star --ref1 Cycle/Reconstruct/job001/half1.mrc --ref2 Cycle/Reconstruct/job001/half2.mrc --mask mask_align.mrc --b 32 --o Ctf --do-defocus \
 	--j 1 >out 2>log || fail "ctfrefine"
-line=$(sed -n 's/.*\] \([0-9]* tilts: .*\) (these words.*/\1/p' log)
+line=$(sed -n 's/.*\] \([0-9]* tilts: .*\) (tilt by tilt.*/\1/p' log)
 sum=$(sed 's/^[0-9]* tilts: //; s/, /\n/g' <<<"$line" | awk '{ n += $1 } END { print n }')
 [ "$sum" = 22 ] && [ "${line%% *}" = 22 ] && grep -q '1 excluded' <<<"$line" || fail "counts do not add up: $line"
 

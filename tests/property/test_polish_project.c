@@ -703,9 +703,13 @@ static void partial_windows_count_for_their_share(void **state)
 	(void)state;
 	cyc_project_input project = { .root = g_root, .optimisation_set = "truth/optimisation_set.star" };
 	enum { WIDE = 80 }; /* wider than the rim that has no particles */
-	const cyc_refine_request request = { &project, "R/half1.mrc", "R/half2.mrc", "mask_align.mrc",
-		                                 NULL,     "Partial",     WIDE,          true,
-		                                 false,    false };
+	const cyc_refine_request request = { .project = &project,
+		                                 .ref1 = "R/half1.mrc",
+		                                 .ref2 = "R/half2.mrc",
+		                                 .mask = "mask_align.mrc",
+		                                 .out_dir = "Partial",
+		                                 .box_px = WIDE,
+		                                 .is_partial = true };
 	cyc_refine_input in = { 0 };
 	cyc_backend *be = NULL;
 	cyc_reference *reference = NULL;

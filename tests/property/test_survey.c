@@ -377,8 +377,44 @@ static void other_units(void **state)
 	put(PARTICLES, "particles", "rlnAngleTilt", -1, "2");
 	put(PARTICLES, "particles", "rlnAnglePsi", -1, "2");
 	put(PARTICLES, "particles", "rlnTomoSubtomogramRot", -1, "30");
+	put(PARTICLES, "particles", "rlnTomoSubtomogramRot", 0, "-70");
 	put(PARTICLES, "particles", "rlnTomoSubtomogramTilt", -1, "60");
 	put(PARTICLES, "particles", "rlnTomoSubtomogramPsi", -1, "0");
+	expect_nothing(false);
+}
+
+/* A picker's table: no angles, or the same for all. Jobs that do not use them do not ask. */
+static void no_orientations(void **state)
+{
+	(void)state;
+	static const char *const ANGLES[3] = { "rlnAngleRot", "rlnAngleTilt", "rlnAnglePsi" };
+	for (int k = 0; k < 2; k++) {
+		cyc_finding_list l;
+		restore(NULL);
+		if (k == 0) {
+			cyc_star *s = NULL;
+			cyc_star_block *b;
+			ASSERT_OK(cyc_star_read(&s, temp_path(PARTICLES)));
+			ASSERT_OK(cyc_star_require(&b, s, "particles"));
+			for (int a = 0; a < 3; a++) cyc_star_remove_column(b, ANGLES[a]);
+			ASSERT_OK(cyc_star_write(s, temp_path(PARTICLES)));
+			cyc_star_destroy(&s);
+		}
+		for (int a = 0; a < 3 && k == 1; a++) put(PARTICLES, "particles", ANGLES[a], -1, "0");
+		survey(&l, false);
+		const cyc_finding *f = find(&l, "orientations", CYC_FINDING_WARNING);
+		assert_string_equal(f->column, "rlnAngleRot");
+		assert_non_null(strstr(f->found, k == 0 ? "no orientations" : "same orientation"));
+		assert_non_null(strstr(f->action, "--healpix-order"));
+		cyc_finding_list_deinit(&l);
+	}
+	/* Angles of subtomograms are orientations, too. */
+	for (int a = 0; a < 3; a++) {
+		char sub[40];
+		snprintf(sub, sizeof sub, "rlnTomoSubtomogram%s", ANGLES[a] + strlen("rlnAngle"));
+		put(PARTICLES, "particles", sub, -1, "0");
+		for (int64_t r = 0; r < 12; r++) put(PARTICLES, "particles", sub, r, a == 1 ? "50" : "-80");
+	}
 	expect_nothing(false);
 }
 
@@ -719,6 +755,7 @@ int main(void)
 		TEST(tilts_without_a_defocus),
 		TEST(contradictions_and_labels),
 		TEST(other_units),
+		TEST(no_orientations),
 		TEST(particles_twice),
 		TEST(coordinates),
 		TEST(images),

@@ -789,7 +789,7 @@ static void test_summary_page(void **state)
 	assert_contains(html, "src=\"data:image/png;base64,iVBOR");
 	assert_contains(html, "each of the 4 particles");
 	assert_contains(html, "alt=\"directions of the particles\" src=\"data:image/png;base64,iVBOR");
-	assert_contains(html, "5 of 6 tilts changed");
+	assert_contains(html, "6 tilts: 5 changed by more than two standard errors");
 	assert_contains(html, "No mask was given");
 	assert_contains(html, "PostProcess/job005/postprocess.mrc");
 	assert_contains(json, "\"defocus_before_um\": [2.95, 2.95, 2.95]");
@@ -930,7 +930,8 @@ static void test_bad_tilts_and_particles(void **state)
 	cyc_cycle_options o = make_options();
 	cyc_cycle_result r;
 	g_fake.uncertainty =
-		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nmoved 120\nbad none\nweak 250\n\n"
+		"\ndata_TS_1\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nchanged 120\nbad "
+		"none\nfrom-trend 250\n\n"
 		"\ndata_TS_2\n\nloop_\n_cycTiltStatus #1\n_cycDefocusErrorAngst #2\nat-limit 3000\nmoved 100\nmoved "
 		"99\n\n";
 	char *table = get_file("particles.star"), *edited = NULL;
@@ -964,9 +965,9 @@ static void test_duplicates(void **state)
 	char *table = get_file("particles.star"), *edited = NULL, *text = NULL;
 	cyc_status outcome;
 	size_t n = strlen(table);
-	assert_int_equal(
-		cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2\nTS_1 same 1 0 2 0 1\n\n", (int)n - 1, table),
-		CYC_OK);
+	assert_int_equal(cyc_asprintf(&edited, "%.*sTS_1 twice 1 3 0 0 2 5 6 7\nTS_1 same 1 0 2 0 1 7 6 5\n\n",
+	                              (int)n - 1, table),
+	                 CYC_OK);
 	put_file("particles.star", edited);
 	o.duplicates = CYC_DUPLICATES_REFUSE;
 	assert_refused(run_cycle(&r, &o), CYC_E_DATA,
@@ -1007,7 +1008,7 @@ static void test_duplicates(void **state)
 	assert_false(is_there("KEPT/particles.star"));
 	cyc_cycle_result_deinit(&r);
 	/* With only one half-set left nothing can be judged. */
-	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1\nTS_1 b 1 3 0 0 2\n\n",
+	assert_int_equal(cyc_asprintf(&text, "%.*sTS_1 a 1 0 0 0 1 5 6 7\nTS_1 b 1 3 0 0 2 7 6 5\n\n",
 	                              (int)(strstr(table, "TS_1 TS_1/1") - table), table),
 	                 CYC_OK);
 	put_file("particles.star", text);

@@ -7,35 +7,63 @@
 
 #include <cmocka.h>
 
+#include "cycle/needs.h"
+#include "run/options.h"
+
 #include "cyclotomo/joint.h"
+
+static const cyc_project_size SIZE = { .n_series = 6,
+	                                   .n_particles = 300,
+	                                   .most_particles = 50,
+	                                   .most_tilts = 41,
+	                                   .n_images = 300 * 41,
+	                                   .most_pairs = 50 * 41,
+	                                   .image_nx = 1000,
+	                                   .image_ny = 900 };
 
 /* Tilt images that are kept between readings are float pixels; no more of them than fit into the cache. */
 static void kept_images_are_their_pixels(void **state)
 {
 	(void)state;
 	static const double SPECTRA = 1.01; /* the noise of each image is kept with it: little */
-	const cyc_project_size size = { .n_series = 6,
-		                            .n_particles = 300,
-		                            .most_particles = 50,
-		                            .most_tilts = 41,
-		                            .n_images = 300 * 41,
-		                            .most_pairs = 50 * 41,
-		                            .image_nx = 1000,
-		                            .image_ny = 900 };
 	cyc_refine_tilts_options o;
 	cyc_refine_tilts_options_default(&o);
 	o.box_px = 64;
 	o.cache_GB = 0;
-	double none = cyc_refine_tilts_memory_bytes(&o, &size, 64), pixels = 4.0 * 1000 * 900 * 6 * 41;
+	double none = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64), pixels = 4.0 * 1000 * 900 * 6 * 41;
 	o.cache_GB = 100;
-	double all = cyc_refine_tilts_memory_bytes(&o, &size, 64) - none;
+	double all = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64) - none;
 	assert_true(all >= pixels && all < SPECTRA * pixels);
 	o.cache_GB = 0.25;
-	assert_true(fabs(cyc_refine_tilts_memory_bytes(&o, &size, 64) - none - 0.25e9) < 1);
+	assert_true(fabs(cyc_refine_tilts_memory_bytes(&o, &SIZE, 64) - none - 0.25e9) < 1);
+}
+
+/* A step of a cycle needs what its job says of itself, with the same options. */
+static void steps_need_what_their_jobs_need(void **state)
+{
+	(void)state;
+	cyc__inputs in = { .size = SIZE, .crop_px = 64, .pixel_size_A = 2, .most_tilts = 41 };
+	cyc_cycle_options o;
+	double memory, disk;
+	cyc_cycle_options_default(&o);
+	o.box_px = 96;
+	o.skip_refine =
+		true; /* else the particles are judged before their CTFs are refined, which may need more */
+	const cyc_ctfrefine_options c = cyc__ctfrefine_options(&o);
+	cyc__need_ctfrefine(&memory, &disk, &in, &o);
+	assert_true(fabs(memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64)) < 1);
+	const cyc_polish_options p = cyc__polish_options(&o);
+	cyc__need_polish(&memory, &disk, &in, &o);
+	assert_true(fabs(memory - cyc_polish_memory_bytes(&p, &SIZE, 64)) < 1);
+	const cyc_reconstruct_options r = cyc__reconstruct_options(&o);
+	const cyc_reconstruct_sizes z = { 96, 96, 64, 0 };
+	cyc__need_reconstruct(&memory, &disk, &in, &o);
+	assert_true(fabs(memory - cyc_reconstruct_memory_bytes(&r, &SIZE, &z)) < 1);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(kept_images_are_their_pixels) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(kept_images_are_their_pixels),
+		                                cmocka_unit_test(steps_need_what_their_jobs_need) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -173,6 +173,40 @@ static void projects_are_found(void **state)
 	assert_null(found);
 }
 
+static void write_result(const char *name)
+{
+	const char *path = temp_path(name);
+	ASSERT_OK(cyc_make_parent_dirs(path));
+	ASSERT_OK(cyc_write_file(path, "data", 4));
+}
+
+/* Of a failed run: whole iterations and blocks stay, parts of one do not. */
+static void what_is_complete_stays(void **state)
+{
+	(void)state;
+	static const struct {
+		cyc_output_kind kind;
+		const char *whole, *part;
+	} RUNS[] = {
+		{ CYC_OUTPUT_REFINE, "Out/run_it001_data.star", "Out/run_it002_half1_class001.mrc" },
+		{ CYC_OUTPUT_REFINE_TILTS, "Out/Polish/job001/tomograms.star",
+		  "Out/CtfRefine/job002/tomograms.star" },
+	};
+	for (size_t i = 0; i < sizeof RUNS / sizeof *RUNS; i++) {
+		char out[512];
+		snprintf(out, sizeof out, "%s", temp_path("Out"));
+		ASSERT_OK(cyc_outputs_keep_list(out, RUNS[i].kind, false));
+		write_result(RUNS[i].whole);
+		cyc_outputs_settle();
+		write_result(RUNS[i].part);
+		assert_int_equal(cyc_outputs_n_written(), 2);
+		cyc_outputs_discard();
+		cyc_outputs_forget(NULL);
+		assert_true(cyc_path_exists(temp_path(RUNS[i].whole)));
+		assert_false(cyc_path_exists(temp_path(RUNS[i].part)));
+	}
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, temp_dir_remove)
@@ -185,6 +219,7 @@ int main(void)
 		TEST(inputs_that_cannot_be_read_are_the_jobs_matter),
 		TEST(folders_in_the_place_of_files_are_refused),
 		TEST(projects_are_found),
+		TEST(what_is_complete_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,6 +12,8 @@
 #include "temp_dir.h"
 
 #include "refine3d/pose_search.h"
+#include "refine3d/refine3d_internal.h"
+#include "refine3d/stack_images.h"
 
 enum { COARSE = 7 };
 static const double FLAT = 1e6; /* width of a prior that says nothing */
@@ -332,6 +334,126 @@ static void blocks_threads_and_backends_do_not_matter(void **state)
 	}
 }
 
+/* Wherever it starts, it ends at the maximum, well within the standard errors. */
+static void following_ends_at_the_maximum(void **state)
+{
+	(void)state;
+	enum { STARTS = 6 };
+	static const double FAR_RAD = 0.06, FAR_A = 1.2; /* of the starts, per axis */
+	static const double APART = 0.2;                 /* standard errors: a tenth for each end */
+	cyc_rng rng = cyc_rng_make(5, 2, 0);
+	cyc_found_pose first = { 0 }, found;
+	model m;
+	search_room r;
+	double most = 0;
+	make_model(&m);
+	open_search(&r, &m, 1, true);
+	r.spec.rotations = NULL;
+	r.spec.offsets = NULL;
+	for (int i = 0; i < STARTS; i++) {
+		double turn[3], shift[3], w[3];
+		const cyc_pose truth = true_pose();
+		for (int a = 0; a < 3; a++) {
+			turn[a] = FAR_RAD * (2 * cyc_rng_uniform(&rng) - 1);
+			shift[a] = FAR_A * (2 * cyc_rng_uniform(&rng) - 1);
+		}
+		r.start.old.R_tomo_ref =
+			cyc_mat3_mul(truth.R_tomo_ref, cyc_euler_to_matrix(turn[0], turn[1], turn[2]));
+		r.start.old.offset_A = (cyc_vec3){ truth.offset_A.x + shift[0], truth.offset_A.y + shift[1],
+			                               truth.offset_A.z + shift[2] };
+		ASSERT_OK(search_one(&found, &r, &m));
+		if (i == 0) first = found;
+		cyc_rotation_vector(w,
+		                    cyc_mat3_mul(cyc_mat3_transpose(first.pose.R_tomo_ref), found.pose.R_tomo_ref));
+		const double off[CYC_POSE_PARAMETERS] = { w[0],
+			                                      w[1],
+			                                      w[2],
+			                                      found.pose.offset_A.x - first.pose.offset_A.x,
+			                                      found.pose.offset_A.y - first.pose.offset_A.y,
+			                                      found.pose.offset_A.z - first.pose.offset_A.z };
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) most = fmax(most, fabs(off[k]) / first.error[k]);
+	}
+	print_message("from %d starts: at most %.3f standard errors apart\n", STARTS, most);
+	assert_true(most < APART);
+	close_search(&r);
+	drop_model(&m);
+}
+
+static void same(double a, double b) { assert_true(fabs(a - b) <= 1e-12 * fmax(1, fabs(b))); }
+
+/* Of three series with the same power of the reference: contrasts have the mean 1, noise makes none of them
+ * negative or huge, and a reference that agrees with nothing is weak but not of no amplitude. (T8.6) */
+static void contrasts_stay_within_bounds(void **state)
+{
+	(void)state;
+	enum { N = 3 };
+	static const double POWER = 1000, LEAST = 0.2, MOST = 5;
+	cyc_refine3d_options o;
+	double amplitude[2] = { 1, 1 }, scale[2 * N], sums[6 * N];
+	cyc_refine3d_options_default(&o);
+	/* In half-set 1 one series shows nothing, in 2 a small one seems to be all. Some is of the images
+	 * themselves. */
+	const double shown[2][N] = { { 900, 700, -20 }, { 600, 600, 20 } },
+				 power[2][N] = { { POWER, POWER, POWER }, { POWER, POWER, 1 } };
+	for (int i = 0; i < N; i++)
+		for (int h = 0; h < 2; h++) {
+			sums[(2 * i + h) * 3] = shown[h][i];
+			sums[(2 * i + h) * 3 + 1] = 0.25 * power[h][i];
+			sums[(2 * i + h) * 3 + 2] = power[h][i];
+		}
+	cyc_refine3d_fit_scales(amplitude, scale, sums, N, &o);
+	for (int h = 0; h < 2; h++) {
+		double all[2] = { 0, 0 }, mean = 0, weight = 0;
+		for (int i = 0; i < N; i++) {
+			all[0] += shown[h][i];
+			all[1] += 1.25 * power[h][i];
+			mean += scale[2 * i + h] * power[h][i];
+			weight += power[h][i];
+		}
+		same(amplitude[h], all[0] / all[1]);
+		same(mean / weight, 1);
+	}
+	/* Against a series whose contrast is what the images say. */
+	same(scale[4] / scale[0], LEAST / (shown[0][0] / (1.25 * POWER) / amplitude[0]));
+	same(scale[5] / scale[1], MOST / (shown[1][0] / (1.25 * POWER) / amplitude[1]));
+	/* Nothing but noise: the standard deviation of the sum, sqrt(W |V|^2 / 2), is what is left. */
+	for (int i = 0; i < 2 * N; i++) sums[3 * i] = i % 2 ? 0 : -5;
+	cyc_refine3d_fit_scales(amplitude, scale, sums, N, &o);
+	same(amplitude[0], sqrt(0.5 * N * POWER) / (1.25 * N * POWER));
+	assert_true(amplitude[1] > 0);
+}
+
+/* White noise multiplied by a CTF is spread by it; of a disc that is large against this the power is C^2, of
+ * one that is small the mean of C^2, a half, and in between part of each. (T8.14) */
+static void noise_of_cropped_images_loses_the_oscillation(void **state)
+{
+	(void)state;
+	enum { BOX = 64 };
+	cyc_coefficients *list = NULL;
+	cyc_tilt tilt = { 0 };
+	const cyc_tilt_series ts = { .voltage_kV = 300, .n_tilts = 1, .tilts = &tilt };
+	double *share = NULL, *rest = NULL, last = 1;
+	ASSERT_OK(cyc_coefficients_create(&list, BOX));
+	ASSERT_OK(cyc_alloc(&share, list->n, sizeof *share));
+	ASSERT_OK(cyc_alloc(&rest, list->n, sizeof *rest));
+	for (int k = 0; k < 4; k++) {
+		tilt.defocus_u_A = tilt.defocus_v_A = k == 3 ? 1e6 : 5000.0 * k;
+		cyc_stack_noise_shares(share, rest, list, &ts, 0, 2, 0.4 * BOX);
+		int32_t farthest = 0;
+		for (int32_t j = 0; j < list->n; j++) {
+			if (hypot(list->kx[j], list->ky[j]) > hypot(list->kx[farthest], list->ky[farthest])) farthest = j;
+			assert_true(share[j] >= 0 && share[j] <= 1 + 1e-12);
+			same(share[j] + 2 * rest[j], 1);
+		}
+		assert_true(k == 0 ? share[farthest] > 1 - 1e-9 : share[farthest] < last);
+		last = share[farthest];
+	}
+	assert_true(last < 1e-9);
+	cyc_free(share);
+	cyc_free(rest);
+	cyc_coefficients_destroy(&list);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -339,6 +461,9 @@ int main(void)
 		cmocka_unit_test(what_may_be_right_is_followed),
 		cmocka_unit_test(one_image_does_not_choose),
 		cmocka_unit_test(standard_errors_are_what_noise_does),
+		cmocka_unit_test(following_ends_at_the_maximum),
+		cmocka_unit_test(contrasts_stay_within_bounds),
+		cmocka_unit_test(noise_of_cropped_images_loses_the_oscillation),
 		cmocka_unit_test(blocks_threads_and_backends_do_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

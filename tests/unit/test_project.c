@@ -699,6 +699,9 @@ static void bad_particles(void **state)
 	refuse_particles("2 og2 300.0005", "1 og2 300", CYC_E_DATA, "optics group 1 occurs twice", "row 2");
 	refuse_particles("_rlnCenteredCoordinateYAngst", "_y", CYC_E_FORMAT, "_rlnCenteredCoordinateYAngst",
 	                 "no column");
+	refuse_particles(
+		"_rlnCenteredCoordinateXAngst\n_rlnCenteredCoordinateYAngst\n_rlnCenteredCoordinateZAngst",
+		"_x\n_y\n_z", CYC_E_FORMAT, "no coordinates", "_rlnCoordinateX");
 	refuse_particles("_rlnTomoName\n", "_x\n", CYC_E_FORMAT, "_rlnTomoName", "no column");
 	refuse_particles("_rlnRandomSubset", "_rlnOriginXAngst", CYC_E_FORMAT, "_rlnOriginYAngst", "no column");
 	refuse_particles("_rlnRandomSubset", "_rlnAngleRot", CYC_E_FORMAT, "_rlnAngleTilt", "no column");
