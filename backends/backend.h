@@ -17,6 +17,7 @@
 #ifndef CYC_BACKEND_H
 #define CYC_BACKEND_H
 
+#include "backends/pose_rows.h"
 #include "cyclotomo/array.h"
 #include "cyclotomo/geom.h"
 
@@ -53,6 +54,8 @@ CYC_MUST_CHECK cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, s
  */
 CYC_MUST_CHECK cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b);
 CYC_MUST_CHECK cyc_status cyc_buffer_unmap(cyc_buffer *b);
+/** As cyc_buffer_map(), to be written whole: what the buffer holds is not copied. */
+CYC_MUST_CHECK cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b);
 
 /* ---------------------------------------------------------------- windows */
 
@@ -270,6 +273,62 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *be,
                                            const cyc_correlate_in *in);
 
+/* ---------------------------------------------------------------- poses of particles */
+
+/**
+ * Images of particles as coefficients of one list (refine3d/particle_images.h), each a beginning of it, one
+ * image after the other in two buffers; and the references that they are compared with.
+ */
+typedef struct {
+	const cyc_buffer *fx, *fy;                  /**< n float: frequencies of the list */
+	const cyc_buffer *shell;                    /**< n int32_t */
+	int32_t n, box_px;                          /**< of the list */
+	const cyc_buffer *data, *weight;            /**< complex D, float W of (T8.1) */
+	size_t n_data;                              /**< their length */
+	const cyc_buffer *maps[CYC_MOST_POSE_MAPS]; /**< n_maps references as of cyc_slice_extract_in */
+	bool has_spread[CYC_MOST_POSE_MAPS];
+	const cyc_buffer *spread; /**< n_maps x (box/2 + 1) float: variance of the prediction (T8.19) where
+	                             has_spread; or NULL */
+	int32_t m, n_maps;        /**< m: edge of the references */
+} cyc_pose_images;
+/**
+ * What images say at poses: the sums of (T8.3), exact derivatives of the interpolated reference. With share =
+ * 1 / (1 + s^2 W spread), or 1: Y = share D exp(2 pi i k.d/box), and W is share W (T8.19). Sums are of single
+ * precision in CYC_POSE_LANES columns of each block of CYC_POSE_BLOCK coefficients; columns, then blocks, are
+ * added in double precision in their order.
+ * @param[out] sums  n x CYC_N_POSE_TERMS double
+ * @param[in]  rows  n; host memory, read during the call
+ */
+CYC_MUST_CHECK cyc_status cyc_op_pose_terms(cyc_buffer *sums, cyc_backend *be, const cyc_pose_images *images,
+                                            const cyc_pose_row *rows, int64_t n);
+/** What is tried in one call. Host memory, read during the call. */
+typedef struct {
+	const cyc_pose_trial *trials;
+	int32_t n;
+	const cyc_pose_image *images; /**< n_images */
+	int32_t n_images;
+	const cyc_pose_rotation
+		*rotations; /**< n_rotations; those of the trials follow each other, without gaps */
+	int32_t n_rotations;
+	const cyc_pose_offset *offsets; /**< n_offsets */
+	int32_t n_offsets;
+	double margin; /**< samples whose log posterior is more than this below the best of their trial are left
+	                  out */
+} cyc_pose_trials;
+/** Samples of all trials, none left out. */
+int64_t cyc_pose_trials_count(const cyc_pose_trials *in);
+/**
+ * Scores of all pairs of rotations and offsets of each trial (T8.2): for each image and block of
+ * CYC_POSE_BLOCK coefficients Re[Y V*] and W |V|^2 are added in single precision in the order of the list,
+ * and blocks, then images, in double precision; Y = share D exp(2 pi i (kx d_x/box + ky d_y/box)) in single
+ * precision.
+ * @param[out] samples  cyc_pose_trials_count() cyc_pose_sample: those that are kept, by trial, rotation,
+ * offset
+ * @param[out] counts   n, host memory: how many of each trial
+ */
+CYC_MUST_CHECK cyc_status cyc_op_pose_scores(cyc_buffer *samples, int64_t *counts, cyc_backend *be,
+                                             const cyc_pose_images *images, const cyc_pose_trials *in);
+
 /* ---------------------------------------------------------------- 3D transforms */
 
 /** ft (s x s x sh complex) = unscaled forward transform of real (s^3 float). */
@@ -295,7 +354,7 @@ struct cyc_backend_ops {
 	void (*free)(void *self, void *address, size_t bytes);
 	cyc_status (*upload)(void *self, void *address, const void *host, size_t bytes);
 	cyc_status (*download)(void *self, void *host, const void *address, size_t bytes);
-	cyc_status (*map)(void *self, void **host, void *address, size_t bytes);
+	cyc_status (*map)(void *self, void **host, void *address, size_t bytes, bool is_discarded);
 	cyc_status (*unmap)(void *self, void *host, void *address, size_t bytes);
 	/* Brackets of every operation, for devices that guard their memory; may be NULL. */
 	void (*enter)(void *self, void *address, size_t bytes);
@@ -313,6 +372,10 @@ struct cyc_backend_ops {
 	cyc_status (*slice_extract)(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
 	cyc_status (*ctf_sums)(void *self, double *sums, const cyc_ctf_sums_in *in);
 	cyc_status (*correlate)(void *self, float *maps, double *curves, const cyc_correlate_in *in);
+	cyc_status (*pose_terms)(void *self, double *sums, const cyc_pose_images *images,
+	                         const cyc_pose_row *rows, int64_t n);
+	cyc_status (*pose_scores)(void *self, cyc_pose_sample *samples, int64_t *counts,
+	                          const cyc_pose_images *images, const cyc_pose_trials *in);
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
 };

@@ -183,15 +183,18 @@ done:
 	return st;
 }
 
-cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b)
+static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes));
+	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
 	memcpy(host_out, &b->host, sizeof b->host);
 done:
 	return st;
 }
+
+cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, false); }
+cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b) { return map(host_out, b, true); }
 
 cyc_status cyc_buffer_unmap(cyc_buffer *b)
 {
@@ -224,7 +227,7 @@ double cyc_circle_crop_power(int32_t box_px)
 
 /* ---------------------------------------------------------------- operations */
 
-enum { MAX_ARGUMENTS = 12 };
+enum { MAX_ARGUMENTS = 24 };
 typedef struct {
 	const cyc_buffer *buffers[MAX_ARGUMENTS];
 	size_t needed[MAX_ARGUMENTS];
@@ -296,7 +299,13 @@ static void note(const char *function, const argument_list *l, double start_s)
 static double transform_work(double n) { return 2.5 * n * log2(n); }
 static double disc(double n, double radius) { return 0.5 * n * CYC_PI * radius * radius; }
 static double slab(double n, double radius) { return 2 * disc(n, radius); }
-enum { SINE_WORK = 10, COMPLEX_PRODUCT = 6, TRILINEAR_WORK = 7 * 4, BILINEAR_WORK = 3 * 3 * 3 };
+enum {
+	SINE_WORK = 10,
+	COMPLEX_PRODUCT = 6,
+	TRILINEAR_WORK = 7 * 4,
+	BILINEAR_WORK = 3 * 3 * 3,
+	POSE_WORK = 220
+};
 
 cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *image, int32_t nx, int32_t ny,
                          const double *at_px, int32_t n, const cyc_window_spec *spec)
@@ -462,6 +471,100 @@ cyc_status cyc_op_correlate(cyc_buffer *maps, cyc_buffer *curves, cyc_backend *b
 	l.rows = in->n;
 	l.work = (4.0 * (double)(edge * edge) + 3 * COMPLEX_PRODUCT) * disc(in->n, in->radius);
 	OPERATE(be->ops.correlate(be->self, maps->address, curves->address, in));
+done:
+	return st;
+}
+
+static void pose_arguments(argument_list *l, const cyc_pose_images *in)
+{
+	argument(l, in->fx, (size_t)in->n, sizeof(float));
+	argument(l, in->fy, (size_t)in->n, sizeof(float));
+	argument(l, in->shell, (size_t)in->n, sizeof(int32_t));
+	argument(l, in->data, in->n_data, sizeof(cyc_cfloat));
+	argument(l, in->weight, in->n_data, sizeof(float));
+	argument(l, in->spread, (size_t)in->n_maps * ((size_t)in->box_px / 2 + 1), sizeof(float));
+	for (int32_t i = 0; i < in->n_maps; i++)
+		argument(l, in->maps[i], cyc_reference_count(in->m), sizeof(cyc_cfloat));
+}
+
+/* Whether images of n coefficients from `first` on, and a reference, are there. */
+static cyc_status check_image(const cyc_pose_images *in, int64_t first, int32_t n, int32_t i_map)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(n >= 0 && n <= in->n && first >= 0 && (size_t)first + (size_t)n <= in->n_data, CYC_E_INTERNAL,
+	          "an image of %d coefficients from %lld on, of %zu", n, (long long)first, in->n_data);
+	CYC_CHECK(i_map >= 0 && i_map < in->n_maps && in->n_maps <= CYC_MOST_POSE_MAPS && in->maps[i_map] &&
+	              (in->spread || !in->has_spread[i_map]),
+	          CYC_E_INTERNAL, "reference %d of %d", i_map, in->n_maps);
+done:
+	return st;
+}
+
+cyc_status cyc_op_pose_terms(cyc_buffer *sums, cyc_backend *be, const cyc_pose_images *images,
+                             const cyc_pose_row *rows, int64_t n)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, sums, (size_t)n * CYC_N_POSE_TERMS, sizeof(double));
+	for (int64_t i = 0; i < n; i++) {
+		CYC_TRY(check_image(images, rows[i].first, rows[i].n, rows[i].map));
+		CYC_CHECK(rows[i].reach >= 0 && rows[i].reach < images->box_px / 2, CYC_E_INTERNAL,
+		          "row %lld reaches to %d in a box of %d px", (long long)i, rows[i].reach, images->box_px);
+		l.work += POSE_WORK * (double)rows[i].n;
+	}
+	pose_arguments(&l, images);
+	l.rows = n;
+	OPERATE(be->ops.pose_terms(be->self, sums->address, images, rows, n));
+done:
+	return st;
+}
+
+int64_t cyc_pose_trials_count(const cyc_pose_trials *in)
+{
+	int64_t n = 0;
+	for (int32_t i = 0; i < in->n; i++) n += (int64_t)in->trials[i].n_rotations * in->trials[i].n_offsets;
+	return n;
+}
+
+static cyc_status check_trials(const cyc_pose_images *images, const cyc_pose_trials *in)
+{
+	cyc_status st = CYC_OK;
+	int64_t n_rotations = 0;
+	for (int32_t i = 0; i < in->n; i++) {
+		const cyc_pose_trial *t = &in->trials[i];
+		CYC_CHECK(
+			t->first_rotation == n_rotations && t->n_rotations > 0 && t->n_offsets > 0 &&
+				t->first_offset >= 0 && t->first_offset + t->n_offsets <= in->n_offsets &&
+				t->first_image >= 0 && t->n_images >= 0 && t->first_image + t->n_images <= in->n_images,
+			CYC_E_INTERNAL, "trial %d: %d rotations from %d on, %d offsets from %d on, %d images from %d on",
+			i, t->n_rotations, t->first_rotation, t->n_offsets, t->first_offset, t->n_images, t->first_image);
+		n_rotations += t->n_rotations;
+		for (int32_t f = t->first_image; f < t->first_image + t->n_images; f++)
+			CYC_TRY(check_image(images, in->images[f].first, in->images[f].n, t->map));
+	}
+	CYC_CHECK(n_rotations == in->n_rotations, CYC_E_INTERNAL, "trials of %lld rotations, there are %d",
+	          (long long)n_rotations, in->n_rotations);
+done:
+	return st;
+}
+
+cyc_status cyc_op_pose_scores(cyc_buffer *samples, int64_t *counts, cyc_backend *be,
+                              const cyc_pose_images *images, const cyc_pose_trials *in)
+{
+	cyc_status st = CYC_OK;
+	argument_list l = { .n = 0 };
+	argument(&l, samples, (size_t)cyc_pose_trials_count(in), sizeof(cyc_pose_sample));
+	CYC_TRY(check_trials(images, in));
+	pose_arguments(&l, images);
+	for (int32_t i = 0; i < in->n; i++) {
+		const cyc_pose_trial *t = &in->trials[i];
+		double each = (double)t->n_rotations * TRILINEAR_WORK +
+		              (double)t->n_offsets * (SINE_WORK + 2 * COMPLEX_PRODUCT) +
+		              4.0 * t->n_rotations * t->n_offsets;
+		l.rows += t->n_images;
+		for (int32_t k = 0; k < t->n_images; k++) l.work += each * in->images[t->first_image + k].n;
+	}
+	OPERATE(be->ops.pose_scores(be->self, samples->address, counts, images, in));
 done:
 	return st;
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "refine3d/pose_model.h"
+#include "refine3d/pose_store.h"
 #include "temp_dir.h"
 
 enum { S = 32, M = 64, N_BLOBS = 5, N_IMAGES = 4 };
@@ -34,11 +34,31 @@ typedef struct {
 	cyc_pose_data particle;
 	cyc_pose_reference reference;
 	cyc_pose_work *work;
+	cyc_backend *be;
+	cyc_buffer *map;
+	cyc_pose_store *store;
 } model;
 
 static cyc_pose true_pose(void)
 {
 	return (cyc_pose){ cyc_euler_to_matrix(0.4, 1.1, -0.6), { 1.1, -0.7, 0.4 } };
+}
+
+/* The reference in the memory of the model's backend. */
+static void open_store(model *m)
+{
+	size_t count = cyc_reference_count(M);
+	ASSERT_OK(cyc_buffer_create(&m->map, m->be, count, sizeof *m->grid));
+	ASSERT_OK(cyc_buffer_upload(m->map, m->grid, count * sizeof *m->grid));
+	ASSERT_OK(cyc_pose_store_create(&m->store, m->be, m->list));
+	ASSERT_OK(cyc_pose_store_set_map(m->store, 0, m->map, M, NULL));
+}
+
+static void close_store(model *m)
+{
+	cyc_pose_store_destroy(&m->store);
+	cyc_buffer_destroy(&m->map);
+	cyc_backend_close(&m->be);
 }
 
 /* Images of the blobs at a pose, without noise. */
@@ -81,7 +101,9 @@ static void make_model_at(model *m, const cyc_pose *pose)
 	m->reference = (cyc_pose_reference){
 		.grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9
 	};
-	ASSERT_OK(cyc_pose_work_create(&m->work, m->list, 8, 8));
+	ASSERT_OK(cyc_pose_work_create(&m->work, m->list));
+	ASSERT_OK(cyc_backend_open(&m->be, "cpu", 1));
+	open_store(m);
 }
 
 static void make_model(model *m)
@@ -92,6 +114,7 @@ static void make_model(model *m)
 
 static void drop_model(model *m)
 {
+	close_store(m);
 	cyc_pose_work_destroy(&m->work);
 	cyc_coefficients_destroy(&m->list);
 	cyc_free(m->grid);
@@ -119,6 +142,42 @@ static double formula(const model *m, const cyc_pose *pose, int32_t radius)
 		}
 	}
 	return sum;
+}
+
+/* Scores of rotations with offsets, all of them. */
+static inline void try_poses(double *scores, const model *m, const cyc_mat3 *R, int32_t n_rotations,
+                             const cyc_vec3 *offsets_A, int32_t n_offsets, int32_t radius)
+{
+	cyc_pose_image images[N_IMAGES];
+	cyc_pose_rotation *rotations = NULL;
+	cyc_pose_offset *offsets = NULL;
+	cyc_pose_sample *samples = NULL;
+	int64_t count;
+	ASSERT_OK(cyc_alloc(&rotations, n_rotations, sizeof *rotations));
+	ASSERT_OK(cyc_alloc(&offsets, n_offsets, sizeof *offsets));
+	ASSERT_OK(cyc_alloc(&samples, (size_t)n_rotations * (size_t)n_offsets, sizeof *samples));
+	ASSERT_OK(cyc_pose_store_set_images(m->store, &m->particle, 1));
+	for (int32_t f = 0; f < m->particle.n_images; f++) {
+		images[f] = (cyc_pose_image){ .first = cyc_pose_store_place(m->store, 0, f),
+			                          .px_per_A = m->images[f].px_per_A,
+			                          .n = cyc_pose_count(&m->particle, &m->reference, radius, f) };
+		memcpy(images[f].R_img_tomo, m->images[f].R_img_tomo.m, sizeof images[f].R_img_tomo);
+	}
+	for (int32_t o = 0; o < n_rotations; o++) memcpy(rotations[o].R_tomo_ref, R[o].m, sizeof R[o].m);
+	for (int32_t t = 0; t < n_offsets; t++)
+		offsets[t] = (cyc_pose_offset){ { offsets_A[t].x, offsets_A[t].y, offsets_A[t].z }, 0 };
+	const cyc_pose_trial trial = { .n_images = m->particle.n_images,
+		                           .n_rotations = n_rotations,
+		                           .n_offsets = n_offsets,
+		                           .amplitude = m->reference.amplitude };
+	const cyc_pose_trials in = { &trial,  1,         images,  m->particle.n_images, rotations, n_rotations,
+		                         offsets, n_offsets, HUGE_VAL };
+	ASSERT_OK(cyc_pose_try(samples, &count, m->store, &in));
+	assert_int_equal(count, n_rotations * n_offsets);
+	for (int64_t i = 0; i < count; i++) scores[i] = samples[i].score;
+	cyc_free(rotations);
+	cyc_free(offsets);
+	cyc_free(samples);
 }
 
 #endif

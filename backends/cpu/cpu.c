@@ -53,10 +53,11 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 	return CYC_OK;
 }
 
-static cyc_status map(void *self, void **host, void *address, size_t bytes)
+static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)
 {
 	(void)self;
 	(void)bytes;
+	(void)is_discarded;
 	*host = address;
 	return CYC_OK;
 }
@@ -137,6 +138,8 @@ const struct cyc_backend_ops cyc_backend_cpu = {
 	.slice_extract = cyc_slice_extract_cpu,
 	.ctf_sums = cyc_ctf_sums_cpu,
 	.correlate = cyc_correlate_cpu,
+	.pose_terms = cyc_pose_terms_cpu,
+	.pose_scores = cyc_pose_scores_cpu,
 	.fft3_forward = cyc_fft3_forward_cpu,
 	.fft3_inverse = cyc_fft3_inverse_cpu,
 };

@@ -44,6 +44,10 @@ cyc_status cyc_slice_insert_cpu(void *self, int64_t *sum, const cyc_sum_spec *sp
 cyc_status cyc_slice_extract_cpu(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
 cyc_status cyc_ctf_sums_cpu(void *self, double *sums, const cyc_ctf_sums_in *in);
 cyc_status cyc_correlate_cpu(void *self, float *maps, double *curves, const cyc_correlate_in *in);
+cyc_status cyc_pose_terms_cpu(void *self, double *sums, const cyc_pose_images *images,
+                              const cyc_pose_row *rows, int64_t n);
+cyc_status cyc_pose_scores_cpu(void *self, cyc_pose_sample *samples, int64_t *counts,
+                               const cyc_pose_images *images, const cyc_pose_trials *in);
 cyc_status cyc_fft3_forward_cpu(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 cyc_status cyc_fft3_inverse_cpu(void *self, float *real, cyc_cfloat *ft, int32_t s);
 

@@ -91,11 +91,11 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 	return cyc__device_check(d, d->api->download(d->device, host, address, bytes), "a copy from the device");
 }
 
-static cyc_status map(void *self, void **host, void *address, size_t bytes)
+static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc_(host, bytes, 1, "a copy of device memory"));
-	CYC_TRY(download(self, *host, address, bytes));
+	if (!is_discarded) CYC_TRY(download(self, *host, address, bytes));
 done:
 	if (st != CYC_OK) {
 		cyc_free(*host);
@@ -304,6 +304,8 @@ const struct cyc_backend_ops cyc__device_ops = {
 	.slice_extract = cyc_slice_extract_device,
 	.ctf_sums = cyc_ctf_sums_device,
 	.correlate = cyc_correlate_device,
+	.pose_terms = cyc_pose_terms_device,
+	.pose_scores = cyc_pose_scores_device,
 	.fft3_forward = fft3_forward,
 	.fft3_inverse = fft3_inverse,
 };

@@ -17,6 +17,13 @@ enum {
 	CYC_SCRATCH_B,
 	CYC_SCRATCH_C,
 	CYC_SCRATCH_D,
+	CYC_SCRATCH_TRIALS, /* of poses: */
+	CYC_SCRATCH_ROTATIONS,
+	CYC_SCRATCH_OFFSETS,
+	CYC_SCRATCH_TILES,
+	CYC_SCRATCH_SCORES,
+	CYC_SCRATCH_LIMITS,
+	CYC_SCRATCH_ROWS,
 	CYC_SCRATCH_CIRCLE, /* of the last window_spec */
 	CYC_SCRATCH_CORNER,
 	CYC_SCRATCH_CIRCLE_FROM,
@@ -71,6 +78,10 @@ cyc_status cyc_slice_insert_device(void *self, int64_t *sum, const cyc_sum_spec 
 cyc_status cyc_slice_extract_device(void *self, cyc_cfloat *ft, const cyc_slice_extract_in *in);
 cyc_status cyc_ctf_sums_device(void *self, double *sums, const cyc_ctf_sums_in *in);
 cyc_status cyc_correlate_device(void *self, float *maps, double *curves, const cyc_correlate_in *in);
+cyc_status cyc_pose_terms_device(void *self, double *sums, const cyc_pose_images *images,
+                                 const cyc_pose_row *rows, int64_t n);
+cyc_status cyc_pose_scores_device(void *self, cyc_pose_sample *samples, int64_t *counts,
+                                  const cyc_pose_images *images, const cyc_pose_trials *in);
 
 /** All operations but create(), for the table of a backend. */
 extern const struct cyc_backend_ops cyc__device_ops;

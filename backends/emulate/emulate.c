@@ -103,7 +103,7 @@ done:
 
 /* ---------------------------------------------------------------- the device */
 
-enum { MOST_PIECES = CYC_N_SCRATCH + 16 };
+enum { MOST_PIECES = CYC_N_SCRATCH + 32 };
 typedef struct {
 	void *address;
 	size_t bytes;

@@ -8,6 +8,8 @@
 #include "backends/kernels/ctf_sums.h"
 #include "backends/kernels/pack.h"
 #include "backends/kernels/particle_image.h"
+#include "backends/kernels/pose_scores.h"
+#include "backends/kernels/poses.h"
 #include "backends/kernels/slice_extract.h"
 #include "backends/kernels/slice_insert.h"
 #include "backends/kernels/window.h"
@@ -23,6 +25,11 @@
 	X(image_weigh, CYC_IMAGE_WEIGH_LANES)                                                                    \
 	X(modulate, CYC_MODULATE_LANES)                                                                          \
 	X(pack, CYC_PACK_LANES)                                                                                  \
+	X(pose_count, CYC_POSE_COUNT_LANES)                                                                      \
+	X(pose_keep, CYC_POSE_KEEP_LANES)                                                                        \
+	X(pose_ramps, CYC_POSE_RAMPS_LANES)                                                                      \
+	X(pose_scores, CYC_POSE_SCORES_LANES)                                                                    \
+	X(pose_terms, CYC_POSE_TERMS_LANES)                                                                      \
 	X(scale, CYC_SCALE_LANES)                                                                                \
 	X(slice_extract, CYC_SLICE_EXTRACT_LANES)                                                                \
 	X(slice_insert, CYC_SLICE_INSERT_LANES)                                                                  \

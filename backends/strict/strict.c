@@ -58,11 +58,11 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 }
 
 /* A copy, as on a device whose memory the host cannot reach. */
-static cyc_status map(void *self, void **host, void *address, size_t bytes)
+static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc_(host, bytes, 1, "a copy of device memory"));
-	CYC_TRY(download(self, *host, address, bytes));
+	if (!is_discarded) CYC_TRY(download(self, *host, address, bytes));
 done:
 	return st;
 }
@@ -95,6 +95,8 @@ const struct cyc_backend_ops cyc_backend_strict = {
 	.slice_extract = cyc_slice_extract_cpu,
 	.ctf_sums = cyc_ctf_sums_cpu,
 	.correlate = cyc_correlate_cpu,
+	.pose_terms = cyc_pose_terms_cpu,
+	.pose_scores = cyc_pose_scores_cpu,
 	.fft3_forward = cyc_fft3_forward_cpu,
 	.fft3_inverse = cyc_fft3_inverse_cpu,
 };

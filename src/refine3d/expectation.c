@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_STARTS_LOCAL = 3, MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
+enum { MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
 static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
@@ -81,14 +81,15 @@ static int32_t series_count(const cyc_refine3d_job *j, int32_t i)
 }
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->particles->series_first[i]; }
 
+/* What is done with the particles of a series; it passes over those that are not in the block. */
+typedef cyc_status (*visitor)(void *arg, int32_t i_series);
+
 /*
- * Run a task for all particles, item i for particle i of series *i_series: block by block of the references,
- * and in each series by series of the images, those of this rank. The task passes over particles that are not
- * in the block. What it finds has to be shared with the other ranks (share()). `what`: the progress that is
+ * Visit all particles: block by block of the references, and in each series by series of the images, those of
+ * this rank. What is found has to be shared with the other ranks (share()). `what`: the progress that is
  * shown, or NULL.
  */
-static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_task task, void *arg,
-                                    const char *what)
+static cyc_status for_all_series(cyc_refine3d_job *j, visitor visit, void *arg, const char *what)
 {
 	cyc_status st = CYC_OK;
 	int64_t n_all = 0;
@@ -97,11 +98,11 @@ static cyc_status for_all_particles(cyc_refine3d_job *j, int32_t *i_series, cyc_
 	for (int32_t block = 0; block < cyc_refine3d_n_blocks(j); block++) {
 		int64_t n_done = 0;
 		CYC_TRY(cyc_refine3d_open_block(j, block));
-		for (*i_series = 0; *i_series < j->in.tomograms->n_series; ++*i_series) {
-			int32_t i = *i_series, n = series_count(j, i);
+		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+			int32_t n = series_count(j, i);
 			if (n == 0 || j->owner[i] != cyc_rank()) continue;
 			CYC_TRY(cyc_refine3d_load_series(j, i));
-			CYC_TRY(cyc_parallel_for(n, j->o->n_threads, task, arg));
+			CYC_TRY(visit(arg, i));
 			cyc_refine3d_release_series(j, i);
 			n_done += n;
 			if (what && block == 0) cyc_progress(what, n_done, n_all);
@@ -144,6 +145,18 @@ static cyc_status amplitude_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
+static cyc_status amplitudes_of_series(void *arg, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	amplitude_work *a = arg;
+	a->i_series = i_series;
+	CYC_TRY(cyc_pose_store_open_maps(a->j->store));
+	CYC_TRY(cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, amplitude_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(a->j->store));
+done:
+	return st;
+}
+
 void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const double *sums, int32_t n_series,
                              const cyc_refine3d_options *o)
 {
@@ -179,8 +192,8 @@ cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&series_sums, 6 * (size_t)n_series, sizeof *series_sums));
 	CYC_TRY(cyc_alloc(&a.own, j->particles->n, sizeof *a.own));
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	CYC_TRY(for_all_particles(j, &a.i_series, amplitude_task, &a, NULL));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list));
+	CYC_TRY(for_all_series(j, amplitudes_of_series, &a, NULL));
 	CYC_TRY(share(j, a.own, sizeof *a.own));
 	CYC_TRY(share(j, j->shells, (size_t)n_shells * sizeof *j->shells));
 	for (int64_t p = 0; p < j->particles->n; p++) {
@@ -204,28 +217,30 @@ done:
 
 /* ---------------------------------------------------------------- poses */
 
+/* A unit of the search: some particles of a series, whose images are asked together. */
 typedef struct {
 	cyc_refine3d_job *j;
 	const cyc_search_spec *spec;
-	int32_t i_series;
-	cyc_search_work **work;
-	cyc_found_pose *found;      /* n particles of the set */
-	const bool *which;          /* n flags: particles that are looked for; NULL: all */
-	cyc_pose_agreement *shells; /* of each thread */
+	cyc_search_work *work;
+	cyc_found_pose *found;          /* n particles of the set */
+	const bool *which;              /* n flags: particles that are looked for; NULL: all */
+	cyc_pose_work **models;         /* of each thread */
+	cyc_pose_agreement *shells;     /* the same */
+	cyc_search_particle *particles; /* n_most */
+	int64_t *numbers;               /* theirs in the set */
+	int32_t n, n_most, i_series;
+	double bytes; /* of their images */
+	cyc_pose_reference *others;
+	cyc_pose_query *queries;
+	cyc_pose_derivatives *answers;
 } pose_work;
 
-static cyc_status pose_task(void *arg, int64_t i, int i_thread)
+static void add_particle(pose_work *a, int32_t i_series, int64_t p)
 {
-	cyc_status st = CYC_OK;
-	const pose_work *a = arg;
-	const cyc_refine3d_job *j = a->j;
-	int64_t p = series_first(j, a->i_series) + i;
+	cyc_refine3d_job *j = a->j;
 	const cyc_particle *particle = &j->particles->particles[p];
-	const cyc_series_images *s = j->images[a->i_series];
-	if (a->which && !a->which[p]) return CYC_OK;
-	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
-	if (!cyc_refine3d_is_in_block(j, p)) return CYC_OK;
-	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
+	const cyc_series_images *s = j->images[i_series];
+	int64_t i = p - series_first(j, i_series);
 	const cyc_refined *refined = &j->refined[p];
 	cyc_vec3 c = refined->cut.offset_A;
 	/* Followed poses: about the start of the run. Sampled ones as in RELION: about the old rotation and the
@@ -236,17 +251,97 @@ static cyc_status pose_task(void *arg, int64_t i, int i_thread)
 		           a->spec->do_follow ? refined->prior.offset_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
 		.R_tomo_part = particle->R_tomo_part,
 		.half = particle->half,
-		.n_terms = j->in.tomograms->series[a->i_series].n_tilts,
+		.n_terms = j->in.tomograms->series[i_series].n_tilts,
 		.terms = a->spec->do_follow ? cyc_refine3d_terms_of(j, p) : NULL
 	};
-	CYC_TRY(cyc_pose_search(&a->found[p], a->work[i_thread], &data, &r, a->spec, &start));
-	cyc_refine3d_note_map_step(&a->found[p], j, p, a->work[i_thread], &data, a->spec);
-	if (cyc_refine3d_judges(j))
-		cyc_refine3d_note_agreement(&a->found[p], j,
-		                            a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
-		                            cyc_search_work_model(a->work[i_thread]), &data, &r);
+	a->particles[a->n] = (cyc_search_particle){ .data = { j->list, s->images[i], s->n_images[i], NULL },
+		                                        .reference = cyc_refine3d_reference_of(j, p, true),
+		                                        .start = start,
+		                                        .found = &a->found[p] };
+	a->bytes += cyc_pose_store_image_bytes(&a->particles[a->n].data);
+	a->numbers[a->n++] = p;
+}
+
+/* What the map of the other half-set says at the poses that were found. */
+static cyc_status note_map_steps(pose_work *a)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_job *j = a->j;
+	int32_t n = 0;
+	for (int32_t i = 0; i < a->n; i++) {
+		cyc_search_particle *particle = &a->particles[i];
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) particle->found->map_step[k] = CYC_NAN;
+		if (!cyc_refine3d_wants_map_step(particle->found, j, a->numbers[i], a->spec)) continue;
+		a->others[i] = cyc_refine3d_other_reference_of(j, a->numbers[i]);
+		a->queries[n++] = (cyc_pose_query){ .particle = i,
+			                                .data = &particle->data,
+			                                .reference = &a->others[i],
+			                                .pose = particle->found->pose,
+			                                .radius = a->spec->radius,
+			                                .out = &a->answers[i] };
+	}
+	CYC_TRY(cyc_pose_ask(j->store, a->queries, n));
+	for (int32_t k = 0; k < n; k++) {
+		int32_t i = a->queries[k].particle;
+		cyc_refine3d_note_map_step(a->particles[i].found, cyc_search_work_at(a->work, i), &a->answers[i],
+		                           a->particles[i].start.half, a->spec);
+	}
 done:
-	if (st != CYC_OK) cyc_error_context("particle %s", particle->name);
+	return st;
+}
+
+static cyc_status search_unit(pose_work *a)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_pose_search(a->work, a->particles, a->n));
+	CYC_TRY(note_map_steps(a));
+	a->n = 0;
+	a->bytes = 0;
+done:
+	return st;
+}
+
+static bool is_wanted(const pose_work *a, int64_t p)
+{
+	return cyc_refine3d_is_in_block(a->j, p) && (!a->which || a->which[p]);
+}
+
+static cyc_status agreement_task(void *arg, int64_t i, int i_thread)
+{
+	const pose_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	int64_t p = series_first(j, a->i_series) + i;
+	const cyc_series_images *s = j->images[a->i_series];
+	const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+	if (!is_wanted(a, p)) return CYC_OK;
+	const cyc_pose_reference r = cyc_refine3d_reference_of(j, p, true);
+	cyc_refine3d_note_agreement(&a->found[p], j, a->shells + (size_t)i_thread * (size_t)(j->crop_px / 2 + 1),
+	                            a->models[i_thread], &data, &r);
+	return CYC_OK;
+}
+
+static cyc_status search_series(void *arg, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	pose_work *a = arg;
+	const cyc_refine3d_job *j = a->j;
+	const cyc_series_images *s = j->images[i_series];
+	int64_t first = series_first(j, i_series), n = series_count(j, i_series);
+	for (int64_t i = 0; i < n; i++) {
+		const cyc_pose_data data = { j->list, s->images[i], s->n_images[i], NULL };
+		if (!is_wanted(a, first + i)) continue;
+		if (a->n == a->n_most || (a->n > 0 && a->bytes + cyc_pose_store_image_bytes(&data) > CYC_UNIT_BYTES))
+			CYC_TRY(search_unit(a));
+		add_particle(a, i_series, first + i);
+	}
+	if (a->n > 0) CYC_TRY(search_unit(a));
+	if (!cyc_refine3d_judges(j)) goto done;
+	a->i_series = i_series;
+	CYC_TRY(cyc_pose_store_open_maps(j->store));
+	CYC_TRY(cyc_parallel_for(n, j->o->n_threads, agreement_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(j->store));
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", j->in.tomograms->series[i_series].name);
 	return st;
 }
 
@@ -482,21 +577,37 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	cyc_status st = CYC_OK;
 	pose_work a = { .j = j, .spec = spec, .found = found, .which = which };
 	int n_threads = cyc_refine3d_n_workers(j);
-	int32_t max_images = 0;
-	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
-		if (j->in.tomograms->series[i].n_tilts > max_images) max_images = j->in.tomograms->series[i].n_tilts;
-	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
-	for (int t = 0; t < n_threads; t++)
-		CYC_TRY(cyc_search_work_create(&a.work[t], j->list, spec, max_images));
+	cyc_search_size size = { .n_particles = 1 };
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		int32_t n_tilts = j->in.tomograms->series[i].n_tilts;
+		if (n_tilts > size.max_images) size.max_images = n_tilts;
+		if (series_count(j, i) > size.n_particles) size.n_particles = series_count(j, i);
+	}
+	if (size.n_particles > CYC_UNIT_PARTICLES) size.n_particles = CYC_UNIT_PARTICLES;
+	a.n_most = size.n_particles;
+	CYC_TRY(cyc_search_work_create(&a.work, j->store, spec, &size));
+	CYC_TRY(cyc_alloc(&a.models, n_threads, sizeof *a.models));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.models[t], j->list));
+	CYC_TRY(cyc_alloc(&a.particles, CYC_UNIT_PARTICLES, sizeof *a.particles));
+	CYC_TRY(cyc_alloc(&a.numbers, CYC_UNIT_PARTICLES, sizeof *a.numbers));
+	CYC_TRY(cyc_alloc(&a.others, CYC_UNIT_PARTICLES, sizeof *a.others));
+	CYC_TRY(cyc_alloc(&a.queries, CYC_UNIT_PARTICLES, sizeof *a.queries));
+	CYC_TRY(cyc_alloc(&a.answers, CYC_UNIT_PARTICLES, sizeof *a.answers));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
-	CYC_TRY(for_all_particles(j, &a.i_series, pose_task, &a, "poses"));
+	CYC_TRY(for_all_series(j, search_series, &a, "poses"));
 	CYC_TRY(share(j, found, sizeof *found));
 	if (spec->do_follow)
 		CYC_TRY(cyc_ranks_share(j->terms, sizeof *j->terms, j->series_terms, j->owner,
 		                        j->in.tomograms->n_series));
 done:
-	for (int t = 0; a.work && t < n_threads; t++) cyc_search_work_destroy(&a.work[t]);
-	cyc_free(a.work);
+	cyc_search_work_destroy(&a.work);
+	for (int t = 0; a.models && t < n_threads; t++) cyc_pose_work_destroy(&a.models[t]);
+	cyc_free(a.models);
+	cyc_free(a.particles);
+	cyc_free(a.numbers);
+	cyc_free(a.others);
+	cyc_free(a.queries);
+	cyc_free(a.answers);
 	cyc_free(a.shells);
 	return st;
 }
@@ -528,7 +639,7 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_search_spec spec = { .order = s->order,
 		                     .oversampling = o->oversampling,
 		                     .do_follow = !o->no_follow,
-		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : MAX_STARTS_LOCAL,
+		                     .n_starts = is_global ? MAX_STARTS_GLOBAL : CYC_STARTS_LOCAL,
 		                     .coarse_radius = coarse_radius(j, s->order, looseness),
 		                     .radius = j->reference->radius,
 		                     .sigma_rotation_rad = { is_global ? ANY_ROTATION_RAD : s->sigma_angle_rad[0],
@@ -646,6 +757,18 @@ static cyc_status look_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
+static cyc_status look_at_series(void *arg, int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	look *a = arg;
+	a->i_series = i_series;
+	CYC_TRY(cyc_pose_store_open_maps(a->j->store));
+	CYC_TRY(cyc_parallel_for(series_count(a->j, i_series), a->j->o->n_threads, look_task, a));
+	CYC_TRY(cyc_pose_store_close_maps(a->j->store));
+done:
+	return st;
+}
+
 cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -653,8 +776,8 @@ cyc_status cyc_refine3d_look(cyc_refine3d_job *j)
 	int n_threads = cyc_refine3d_n_workers(j);
 	CYC_TRY(cyc_alloc(&a.work, n_threads, sizeof *a.work));
 	CYC_TRY(cyc_alloc(&a.shells, (size_t)n_threads * (size_t)(j->crop_px / 2 + 1), sizeof *a.shells));
-	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list, 1, 1));
-	CYC_TRY(for_all_particles(j, &a.i_series, look_task, &a, NULL));
+	for (int t = 0; t < n_threads; t++) CYC_TRY(cyc_pose_work_create(&a.work[t], j->list));
+	CYC_TRY(for_all_series(j, look_at_series, &a, NULL));
 	CYC_TRY(share(j, j->refined, sizeof *j->refined));
 done:
 	for (int t = 0; a.work && t < n_threads; t++) cyc_pose_work_destroy(&a.work[t]);

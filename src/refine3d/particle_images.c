@@ -68,6 +68,14 @@ int32_t cyc_coefficients_within(const cyc_coefficients *c, int32_t radius)
 	return c->band_end[b < c->n_bands ? b : c->n_bands - 1];
 }
 
+int32_t cyc_coefficients_reach(const cyc_coefficients *c, int32_t n)
+{
+	int32_t b = 0, last = c->box_px / 2 - 1;
+	while (b + 1 < c->n_bands && c->band_end[b] < n) b++;
+	int32_t reach = (b + 1) * CYC_COEFFICIENT_BAND;
+	return reach < last ? reach : last;
+}
+
 /* ---------------------------------------------------------------- images of a series */
 
 void cyc_series_images_destroy(cyc_series_images **p)

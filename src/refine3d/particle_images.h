@@ -30,6 +30,8 @@ CYC_MUST_CHECK cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_
 void cyc_coefficients_destroy(cyc_coefficients **c);
 /** Length of the beginning that holds all shells up to `radius`. */
 int32_t cyc_coefficients_within(const cyc_coefficients *c, int32_t radius);
+/** Largest |kx| and |ky| among the first n coefficients, or more. */
+int32_t cyc_coefficients_reach(const cyc_coefficients *c, int32_t n);
 
 /**
  * One tilt image of a particle. With the prediction V(k) of (T4.1), shifted by d [px], its log-likelihood is

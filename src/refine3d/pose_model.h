@@ -1,7 +1,8 @@
 /**
  * @file pose_model.h
  * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its
- * images, for many poses at a coarse level, and with gradient and curvature at one.
+ * images, in what search and judgement have of it. Scores, gradient and curvature at many poses are the
+ * backend's: pose_store.h. Sums by shell, at one pose of each particle, are the host's.
  *
  * A pose is R_tomo_ref and an offset in Å (tomogram axes) from where the images were cut.
  */
@@ -15,9 +16,10 @@ typedef struct {
 	cyc_vec3 offset_A;
 } cyc_pose;
 
-/** The reference of one half-set, on the host while poses are looked for. */
+/** The reference of one half-set. */
 typedef struct {
-	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half */
+	int32_t map;            /**< its number in a cyc_pose_store */
+	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half; NULL while it is not the host's */
 	int32_t m, box_px, radius;
 	const float *own_share; /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is
 	                           made of these images; or NULL */
@@ -36,37 +38,10 @@ typedef struct {
 
 /** Work memory of one thread. */
 typedef struct cyc_pose_work cyc_pose_work;
-/** @param[in] max_slices, max_shifts  of one call of cyc_pose_scores() */
-CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list,
-                                               int32_t max_slices, int32_t max_shifts);
-/** Room for slices and shifted images of one call of cyc_pose_scores(), in coefficients: at least one whole
- * image each. */
-typedef struct {
-	size_t n_slice, n_shift;
-} cyc_pose_room;
-/** As cyc_pose_work_create(), where calls of many poses use few coefficients. */
-CYC_MUST_CHECK cyc_status cyc_pose_work_create_room(cyc_pose_work **out, const cyc_coefficients *list,
-                                                    const cyc_pose_room *room);
-/** Bytes that cyc_pose_work_create_room() takes. */
-double cyc_pose_work_bytes(const cyc_coefficients *list, const cyc_pose_room *room);
+CYC_MUST_CHECK cyc_status cyc_pose_work_create(cyc_pose_work **out, const cyc_coefficients *list);
+/** Bytes that it takes. */
+double cyc_pose_work_bytes(const cyc_coefficients *list);
 void cyc_pose_work_destroy(cyc_pose_work **w);
-
-/** Rotations and offsets that are tried with each other. Borrows both. */
-typedef struct {
-	const cyc_mat3 *rotations;
-	int32_t n_rotations;
-	const cyc_vec3 *offsets_A;
-	int32_t n_offsets;
-} cyc_pose_grid;
-
-/**
- * Log-likelihoods of all pairs of rotations and offsets of a grid, from shells up to `radius`, relative to no
- * particle: L(o,t) = sum_f sum_k 2 eta Re[D_f exp(2 pi i k.d_f(t)/s) V_f(o)*] - eta^2 W_f |V_f(o)|^2 (T8.2)
- * as one matrix product per image.
- * @param[out] scores  n_rotations x n_offsets float
- */
-void cyc_pose_scores(float *scores, cyc_pose_work *w, const cyc_pose_data *data,
-                     const cyc_pose_reference *reference, const cyc_pose_grid *grid, int32_t radius);
 
 enum { CYC_POSE_PARAMETERS = 6 };
 /** Value, gradient and curvature at a pose; parameters: rotation about the reference's axes (rad), offset (Å,
@@ -84,15 +59,6 @@ typedef struct {
 	int32_t i_tilt;
 	bool is_used; /**< false: the end of the list */
 } cyc_image_terms;
-/**
- * L at one pose, with R_tomo_ref exp([w]) and offset + t as the parameters' meaning, exact derivatives of the
- * interpolated reference, and the expected curvature 2 s^2 sum W Re[dV dV*]. (T8.3)
- * @param[out] terms  what each image that is used adds, ended by is_used = false: room for n_images + 1; or
- * NULL
- */
-void cyc_pose_evaluate(cyc_pose_derivatives *out, cyc_image_terms *terms, cyc_pose_work *w,
-                       const cyc_pose_data *data, const cyc_pose_reference *reference, const cyc_pose *pose,
-                       int32_t radius);
 /**
  * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the
  * former is each image with itself (per unit of the amplitude). The amplitude that fits best is cross / (own

@@ -1,9 +1,14 @@
-/** @file pose_search.h  The best pose of one particle: sampled, then followed to the maximum. */
+/**
+ * @file pose_search.h
+ * The best poses of a block of particles: sampled, then followed to the maximum. The particles of a block are
+ * followed in lockstep, so that the images of all of them are asked at once; none knows of the others, and
+ * results depend neither on the block nor on the number of threads.
+ */
 #ifndef CYC_POSE_SEARCH_H
 #define CYC_POSE_SEARCH_H
 
 #include "refine3d/membership.h"
-#include "refine3d/pose_model.h"
+#include "refine3d/pose_store.h"
 #include "refine3d/sampling.h"
 
 enum { CYC_MAX_STARTS = 8 };
@@ -39,15 +44,6 @@ typedef struct {
 	double map_step[CYC_POSE_PARAMETERS];
 } cyc_found_pose;
 
-/** Work memory of one thread. */
-typedef struct cyc_search_work cyc_search_work;
-/** @param[in] max_images  of any particle */
-CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, const cyc_coefficients *list,
-                                                 const cyc_search_spec *spec, int32_t max_images);
-/** Bytes that cyc_search_work_create() takes, with or without the grids filled (of grids, n is read). Bounded
- * for any grid. */
-double cyc_search_work_bytes(const cyc_coefficients *list, const cyc_search_spec *spec, int32_t max_images);
-void cyc_search_work_destroy(cyc_search_work **w);
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 
 /** One particle: what is known of its pose before its images are looked at. */
@@ -60,12 +56,33 @@ typedef struct {
 	                           is_used = false; or NULL */
 	int32_t n_terms;        /**< room */
 } cyc_pose_start;
-CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_found_pose *out, cyc_search_work *w, const cyc_pose_data *data,
-                                          const cyc_pose_reference *reference, const cyc_search_spec *spec,
-                                          const cyc_pose_start *start);
-cyc_pose_work *cyc_search_work_model(cyc_search_work *w);
-/** Gradient and curvature of the images alone at the pose that cyc_pose_search() followed to last, without
- * the priors. */
-const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w);
+typedef struct {
+	cyc_pose_data data;
+	cyc_pose_reference reference;
+	cyc_pose_start start;
+	cyc_found_pose *found; /**< where the result goes */
+} cyc_search_particle;
+
+/** What one search is made for. */
+typedef struct {
+	int32_t n_particles, max_images; /**< of any block; of any particle */
+} cyc_search_size;
+/** Work memory of a search, and what it found last. Not thread-safe; it uses the backend's threads. */
+typedef struct cyc_search_work cyc_search_work;
+/**
+ * @param[in] store  borrowed, with the references
+ * @param[in] spec   borrowed; may be changed between searches, but for the sizes of grids
+ */
+CYC_MUST_CHECK cyc_status cyc_search_work_create(cyc_search_work **out, cyc_pose_store *store,
+                                                 const cyc_search_spec *spec, const cyc_search_size *size);
+/** Bytes that it takes, and the largest call of the backend (of grids, n is read). Bounded for any grid. */
+double cyc_search_work_bytes(const cyc_search_spec *spec, const cyc_search_size *size);
+void cyc_search_work_destroy(cyc_search_work **w);
+/** Poses of n particles, at most size.n_particles. Their images stay in the store. */
+CYC_MUST_CHECK cyc_status cyc_pose_search(cyc_search_work *w, const cyc_search_particle *particles,
+                                          int32_t n);
+/** Gradient and curvature of the images alone at the pose that particle i of the last block was followed to,
+ * without the priors. */
+const cyc_pose_derivatives *cyc_search_work_at(const cyc_search_work *w, int32_t i);
 
 #endif

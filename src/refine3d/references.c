@@ -7,6 +7,9 @@
 #include <math.h>
 #include <string.h>
 
+_Static_assert(2 * (CYC_MOST_GROUPS + 1) <= CYC_MOST_POSE_MAPS,
+               "the references of all groups, and the half maps");
+
 /* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these
  * are among them. */
 static const double LEAST_SHARED_NOISE = 0.25;
@@ -251,10 +254,14 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 	for (int32_t g = first; g < end; g++) {
 		if (!j->is_made[g]) CYC_TRY(cyc_group_maps_reference_pass_on(j->group_references[g], g));
 		j->is_made[g] = true;
-		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_map(&j->grid[g][h], j->group_references[g]->half[h]));
+		for (int h = 0; h < 2; h++)
+			CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, j->group_references[g]->half[h],
+			                               j->group_references[g]->n_grid,
+			                               j->spread + h * (j->crop_px / 2 + 1)));
 	}
 	for (int h = 0; h < 2 && has_plain_grids(j); h++)
-		CYC_TRY(cyc_buffer_map(&j->grid[CYC_MOST_GROUPS][h], j->reference->half[h]));
+		CYC_TRY(cyc_pose_store_set_map(j->store, 2 * CYC_MOST_GROUPS + h, j->reference->half[h],
+		                               j->reference->n_grid, NULL));
 	j->block = block;
 done:
 	return st;
@@ -266,12 +273,13 @@ cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j)
 	int32_t first, end;
 	block_range(&first, &end, j, j->block);
 	for (int32_t g = first; g < end; g++) {
-		for (int h = 0; h < 2; h++) CYC_TRY(cyc_buffer_unmap(j->group_references[g]->half[h]));
+		for (int h = 0; h < 2; h++) CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, NULL, 0, NULL));
 		if (cyc_refine3d_n_blocks(j) == 1) continue;
 		cyc_reference_destroy(&j->group_references[g]);
 		j->is_made[g] = false;
 	}
-	for (int h = 0; h < 2 && has_plain_grids(j); h++) CYC_TRY(cyc_buffer_unmap(j->reference->half[h]));
+	for (int h = 0; h < 2; h++)
+		CYC_TRY(cyc_pose_store_set_map(j->store, 2 * CYC_MOST_GROUPS + h, NULL, 0, NULL));
 done:
 	return st;
 }
@@ -289,6 +297,7 @@ static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p
 {
 	int32_t i = j->particles->particles[p].i_series;
 	bool in_groups = j->uses_groups[half];
+	int32_t i_map = 2 * (in_groups ? j->group[p] : CYC_MOST_GROUPS) + half;
 	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
 	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has
 	 * nothing to tell its noise from, and may come from elsewhere altogether. */
@@ -297,7 +306,8 @@ static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p
 	 * map as it is. */
 	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1)
 		                                                             : NULL,
-		                         .grid = j->grid[in_groups ? j->group[p] : CYC_MOST_GROUPS][half],
+		                         .map = i_map,
+		                         .grid = cyc_pose_store_grid(j->store, i_map),
 		                         .m = r->n_grid,
 		                         .box_px = r->box_px,
 		                         .radius = r->radius,

@@ -12,6 +12,12 @@
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
 
+/** Particles of a unit of the search at most: enough for all cores, few enough for the memory. */
+enum { CYC_UNIT_PARTICLES = 64 };
+enum { CYC_STARTS_LOCAL = 3 };         /* poses that are followed after a local search */
+#define CYC_SEARCH_SCRATCH_BYTES 0.4e6 /* of a thread, in the backend */
+#define CYC_UNIT_BYTES 128e6           /* of their images, unless it is one particle */
+
 #define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
 
 /** Where a particle's images are cut: its position when the run began. */
@@ -95,7 +101,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
 /** Bytes of the search: work of all threads, and grids. */
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
-                                 int64_t most_particles);
+                                 const cyc_project_size *p);
 /** Whether half-sets are dealt to groups if they are large enough. */
 bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
 
@@ -144,8 +150,7 @@ typedef struct {
 	int32_t n_at_once, block; /**< references that are kept in memory together; those that are open */
 	cyc_reference *group_references[CYC_MOST_GROUPS]; /**< memory stays from iteration to iteration */
 	bool is_made[CYC_MOST_GROUPS];                    /**< holds the present maps */
-	const cyc_cfloat *grid[CYC_MOST_GROUPS + 1]
-						  [2]; /**< of the open references, by group and half-set; last: the half maps */
+	cyc_pose_store *store;  /**< has the open references: number 2 x group + half-set; last: the half maps */
 	cyc_image_terms *terms; /**< of all images at the poses; series_terms: where a series begins (n_series +
 	                           1), n_tilts a particle */
 	int64_t *series_terms;
@@ -199,10 +204,14 @@ cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
 CYC_MUST_CHECK cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose *found,
                                                       const double sigma_rotation_rad[2],
                                                       const double sigma_offset_A[2]);
-/** Fill map_step of a pose that cyc_pose_search() has just found; every so many particles are asked, all if
- * they are few. */
-void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
-                                cyc_search_work *w, const cyc_pose_data *data, const cyc_search_spec *spec);
+/** Whether map_step of a pose that cyc_pose_search() has just found is to be filled; every so many particles
+ * are asked, all if they are few. */
+bool cyc_refine3d_wants_map_step(const cyc_found_pose *found, const cyc_refine3d_job *j, int64_t p,
+                                 const cyc_search_spec *spec);
+/** Fill it. @param[in] own, other  what the images say there by the map of their half-set, and of the other
+ */
+void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_pose_derivatives *own,
+                                const cyc_pose_derivatives *other, int32_t half, const cyc_search_spec *spec);
 /** The factors learned then, for the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /**

@@ -501,6 +501,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(plan_memory(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
+	CYC_TRY(cyc_pose_store_create(&j->store, j->be, j->list));
 	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
 	CYC_TRY(cyc_alloc(&j->series_scale, 2 * (size_t)j->in.tomograms->n_series, sizeof *j->series_scale));
 	for (int32_t i = 0; i < 2 * j->in.tomograms->n_series; i++) j->series_scale[i] = 1;
@@ -868,6 +869,7 @@ static void deinit(cyc_refine3d_job *j)
 	cyc_free(j->images);
 	cyc_tilt_source_destroy(&j->source);
 	cyc_stack_source_destroy(&j->stack_source);
+	cyc_pose_store_destroy(&j->store);
 	cyc_coefficients_destroy(&j->list);
 	cyc_half_maps_destroy(&j->maps);
 	cyc_reference_destroy(&j->reference);

@@ -86,21 +86,27 @@ double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
 }
 
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
-                                 int64_t most_particles)
+                                 const cyc_project_size *p)
 {
-	int32_t n_symmetry = cyc_symmetry_order(o->symmetry), all = z->crop_px / 2 - 1;
+	double n_t = n_offsets(o), n_o = n_rotations(o, cyc_symmetry_order(o->symmetry)),
+		   n = coefficients(z->crop_px / 2 - 1), n_images = p->most_tilts + 1.0;
 	bool is_local = o->healpix_order >= o->auto_local_order;
-	double looseness = o->no_follow ? 1 : is_local ? 3.4 : 1.7, diameter_A = z->particle_diameter_A;
-	double resolution_A = looseness * cyc_healpix_step_rad(o->healpix_order) / 2 * diameter_A / 1.2;
-	double coarse = fmin(ceil(z->crop_px * z->pixel_size_A / resolution_A), all), n_t = n_offsets(o),
-		   n_o = n_rotations(o, n_symmetry);
-	bool is_last = o->no_follow && o->oversampling == 0;
-	double n = coefficients(all), n_coarse = coefficients(is_last ? all : coarse);
-	double thread = o->no_search ? 2 * 8 * n
-	                             : fmax(8 * 192 * n_coarse, o->no_follow ? 8 * 8 * n : 0) +
-	                                   fmax(8 * fmin(n_t, 128) * n_coarse, o->no_follow ? 8 * 128 * n : 0) +
-	                                   16 * fmin(n_o * n_t, 1 << 20) + 100e3 + 32 * n_t;
-	return cyc_n_workers(most_particles, o->n_threads) * (thread + 12 * 4 * n) +
+	int32_t unit = (int32_t)fmin((double)p->most_particles, CYC_UNIT_PARTICLES);
+	/* Of grids nothing but their sizes counts. */
+	const cyc_rotation_grid rotations = { .n = (int32_t)fmin(n_o, INT32_MAX) };
+	const cyc_offset_grid offsets = { .n = (int32_t)n_t };
+	const cyc_search_spec spec = { .rotations = o->no_search ? NULL : &rotations,
+		                           .offsets = &offsets,
+		                           .is_near = !o->no_search && is_local && o->relion_grid,
+		                           .do_follow = !o->no_follow,
+		                           .n_starts = is_local ? CYC_STARTS_LOCAL : CYC_MAX_STARTS };
+	double work = cyc_search_work_bytes(&spec, &(cyc_search_size){ unit, p->most_tilts });
+	/* Images of a unit, and what they say at the poses of a round. */
+	double images = fmin(fmax(CYC_UNIT_BYTES, 12 * n * n_images), z->series_images_bytes),
+		   answers = (double)unit * spec.n_starts * n_images *
+	                 (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double));
+	double thread = 8 * (2 * n + 2 * z->crop_px) + 16 * n + CYC_SEARCH_SCRATCH_BYTES;
+	return work + images + answers + cyc_n_workers(p->most_particles, o->n_threads) * thread +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
 }
 
@@ -168,7 +174,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 		   scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
 	double making =
 		scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
-	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p->most_particles);
+	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p);
 	/* Sums of groups are held all the time. Where they do not go to the edge of the box, the rest is less
 	 * than what they are smaller by. */
 	double work =

@@ -1443,7 +1443,7 @@ static void device_memory_is_closed_to_the_host(void **state)
 	ASSERT_OK(ops->download(self, back, p, sizeof data));
 	assert_memory_equal(back, data, sizeof data);
 	assert_int_equal(touched(p, false), SIGSEGV);
-	ASSERT_OK(ops->map(self, &host, p, sizeof data));
+	ASSERT_OK(ops->map(self, &host, p, sizeof data, false));
 	assert_int_equal(touched(host, true), 0);
 	assert_int_equal(touched(p, false), SIGSEGV); /* mapping gives a copy */
 	assert_ptr_not_equal(host, p);

@@ -106,6 +106,92 @@ static void correlation_needs_its_barriers(void **state)
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) cyc_free(all[i]);
 }
 
+/* Two images of noise and a reference of noise for the kernels of poses. */
+enum { POSE_BOX = 24, POSE_M = 2 * POSE_BOX, POSE_N = 300 };
+static cyc_pose_inputs pose_inputs(void *own[6])
+{
+	float *fx = room(POSE_N * sizeof *fx), *fy = room(POSE_N * sizeof *fy);
+	int32_t *shell = room(POSE_N * sizeof *shell);
+	for (int32_t j = 0; j < POSE_N; j++) {
+		fx[j] = (float)(1 + j % 8);
+		fy[j] = (float)(j / 8 % 15 - 7);
+		shell[j] = j % (POSE_BOX / 2);
+	}
+	own[0] = fx;
+	own[1] = fy;
+	own[2] = shell;
+	own[3] = noise(4 * POSE_N, 20);
+	own[4] = noise(2 * POSE_N, 21);
+	own[5] = noise(2 * (size_t)POSE_M * POSE_M * (POSE_M / 2 + 2), 22);
+	return (cyc_pose_inputs){ .fx = fx,
+		                      .fy = fy,
+		                      .shell = shell,
+		                      .data = own[3],
+		                      .weight = own[4],
+		                      .maps = { own[5] },
+		                      .m = POSE_M,
+		                      .box_px = POSE_BOX };
+}
+
+static void terms_of_poses_need_their_barriers(void **state)
+{
+	(void)state;
+	enum { N = 2, REACH = 8 };
+	void *own[6];
+	float *ramps = noise(2 * (size_t)N * (3 * REACH + 2), 23);
+	double *sums = room((size_t)N * CYC_N_POSE_TERMS * sizeof *sums);
+	cyc_pose_row rows[N];
+	for (int i = 0; i < N; i++)
+		rows[i] = (cyc_pose_row){ .first = (int64_t)i * POSE_N,
+			                      .n = POSE_N,
+			                      .reach = REACH,
+			                      .x = { 1.5F, 0.8F, 0.3F },
+			                      .y = { -0.6F, 1.1F, (float)i },
+			                      .amplitude = 1 };
+	const cyc_pose_terms_args a = {
+		.sums = sums, .in = pose_inputs(own), .rows = rows, .ramps = (void *)ramps, .reach = REACH
+	};
+	barriers_matter("pose_terms", CYC_KERNEL_pose_terms, &a, N, sums,
+	                (size_t)N * CYC_N_POSE_TERMS * sizeof *sums);
+	for (int i = 0; i < 6; i++) cyc_free(own[i]);
+	cyc_free(ramps);
+	cyc_free(sums);
+}
+
+static void scores_of_poses_need_their_barriers(void **state)
+{
+	(void)state;
+	enum { N_O = 20, N_T = 18, N_PLACES = 4 };
+	void *own[6];
+	cyc_pose_rotation rotations[N_O];
+	cyc_pose_offset offsets[N_T];
+	double *scores = room((size_t)N_O * N_T * sizeof *scores), limit = 0;
+	int32_t counts[N_O];
+	void *wanted = NULL;
+	for (int o = 0; o < N_O; o++) {
+		double c = cos(0.1 * o), s = sin(0.1 * o);
+		rotations[o] = (cyc_pose_rotation){ { { c, s, 0 }, { -s, c, 0 }, { 0, 0, 1 } }, 100 * o };
+	}
+	for (int t = 0; t < N_T; t++) offsets[t] = (cyc_pose_offset){ { 0.3 * t, 0.1, 0 }, -0.1 * t };
+	const cyc_pose_trial trial = { .n_images = 1, .n_rotations = N_O, .n_offsets = N_T, .amplitude = 1 };
+	const cyc_pose_image image = { .R_img_tomo = { { 1, 0, 0 }, { 0, 1, 0 } }, .px_per_A = 0.5, .n = POSE_N };
+	const int64_t first = 0;
+	const cyc_pose_place places[N_PLACES] = { { 0, 0, 0 }, { 0, 0, 16 }, { 0, 16, 0 }, { 0, 16, 16 } };
+	const cyc_pose_table table = { &trial, rotations, offsets, &first, scores };
+	const cyc_pose_scores_args a = { pose_inputs(own), table, &image, places };
+	barriers_matter("pose_scores", CYC_KERNEL_pose_scores, &a, N_PLACES, scores,
+	                (size_t)N_O * N_T * sizeof *scores);
+	memset(scores, 0, (size_t)N_O * N_T * sizeof *scores);
+	const cyc_pose_count_args c = { table, 1e9, -1e300, &limit, counts };
+	assert_int_equal(
+		n_different(cyc__emulated_kernel(CYC_KERNEL_pose_count), &c, 1, &limit, sizeof limit, &wanted, 1), 0);
+	assert_true(n_different(&BROKEN[CYC_KERNEL_pose_count], &c, 1, &limit, sizeof limit, &wanted, 1) > 0);
+	assert_int_equal(counts[0], N_T);
+	for (int i = 0; i < 6; i++) cyc_free(own[i]);
+	cyc_free(wanted);
+	cyc_free(scores);
+}
+
 static void insertion_needs_its_barriers(void **state)
 {
 	(void)state;
@@ -271,6 +357,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(correlation_needs_its_barriers),
 		cmocka_unit_test(insertion_needs_its_barriers),
+		cmocka_unit_test(terms_of_poses_need_their_barriers),
+		cmocka_unit_test(scores_of_poses_need_their_barriers),
 		cmocka_unit_test(flags_need_their_barrier),
 		cmocka_unit_test(means_need_their_barriers),
 		cmocka_unit_test(races_are_found),

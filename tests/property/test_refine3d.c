@@ -178,6 +178,15 @@ static void offset_lattice(void **state)
 
 static const double INTERPOLATION = 0.02; /* of trilinear look-up, padding 2 */
 
+static void look_at(cyc_pose_derivatives *out, const model *m, const cyc_pose *pose, int32_t radius)
+{
+	const cyc_pose_query query = {
+		.data = &m->particle, .reference = &m->reference, .pose = *pose, .radius = radius, .out = out
+	};
+	ASSERT_OK(cyc_pose_store_set_images(m->store, &m->particle, 1));
+	ASSERT_OK(cyc_pose_ask(m->store, &query, 1));
+}
+
 static void scores_are_the_formula(void **state)
 {
 	(void)state;
@@ -185,20 +194,20 @@ static void scores_are_the_formula(void **state)
 	make_model(&m);
 	cyc_mat3 R[3];
 	cyc_vec3 t[2] = { { 1.1, -0.7, 0.4 }, { -1, 0.5, 2 } };
-	float scores[6];
+	double scores[6];
 	double best = formula(&m, &(cyc_pose){ true_pose().R_tomo_ref, t[0] }, 12);
 	for (int i = 0; i < 3; i++)
 		R[i] = cyc_mat3_mul(true_pose().R_tomo_ref, cyc_rot_axis((cyc_vec3){ 1, 0.5, -0.2 }, 0.1 * i));
-	cyc_pose_scores(scores, m.work, &m.particle, &m.reference, &(cyc_pose_grid){ R, 3, t, 2 }, 12);
+	try_poses(scores, &m, R, 3, t, 2, 12);
 	for (int o = 0; o < 3; o++)
 		for (int i = 0; i < 2; i++) {
 			cyc_pose pose = { R[o], t[i] };
 			cyc_pose_derivatives d;
-			cyc_pose_evaluate(&d, NULL, m.work, &m.particle, &m.reference, &pose, 12);
+			look_at(&d, &m, &pose, 12);
 			double expected = formula(&m, &pose, 12);
-			if (!(fabs((double)scores[2 * o + i] - expected) < INTERPOLATION * best))
-				fail_msg("score %d %d: %g, formula %g", o, i, (double)scores[2 * o + i], expected);
-			assert_true(fabs(d.value - (double)scores[2 * o + i]) < 1e-4 * best);
+			if (!(fabs(scores[2 * o + i] - expected) < INTERPOLATION * best))
+				fail_msg("score %d %d: %g, formula %g", o, i, scores[2 * o + i], expected);
+			assert_true(fabs(d.value - scores[2 * o + i]) < 1e-4 * best);
 		}
 	assert_true(scores[0] > scores[1] && scores[0] > scores[2] && scores[0] > scores[4]);
 	drop_model(&m);
@@ -213,15 +222,15 @@ static void derivatives_are_those_of_the_value(void **state)
 	const double away[CYC_POSE_PARAMETERS] = { 0.03, -0.02, 0.04, 0.3, -0.2, 0.25 };
 	cyc_pose pose = cyc_pose_step(&origin, away);
 	cyc_pose_derivatives at, plus, minus;
-	cyc_pose_evaluate(&at, NULL, m.work, &m.particle, &m.reference, &pose, S);
+	look_at(&at, &m, &pose, S);
 	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
 		double step[CYC_POSE_PARAMETERS] = { 0 }, h = k < 3 ? 4e-3 : 0.02;
 		step[k] = h;
 		cyc_pose p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&plus, NULL, m.work, &m.particle, &m.reference, &p, S);
+		look_at(&plus, &m, &p, S);
 		step[k] = -h;
 		p = cyc_pose_step(&pose, step);
-		cyc_pose_evaluate(&minus, NULL, m.work, &m.particle, &m.reference, &p, S);
+		look_at(&minus, &m, &p, S);
 		double slope = (plus.value - minus.value) / (2 * h),
 			   curvature = -(plus.gradient[k] - minus.gradient[k]) / (2 * h);
 		/* The slope jumps where the interpolation changes cells: few per cent over the step. */
@@ -235,7 +244,7 @@ static void derivatives_are_those_of_the_value(void **state)
 	drop_model(&m);
 }
 
-/* However fine the grids: the work memory of a thread stays the same, and small. */
+/* However fine the grids: the work memory of a unit stays the same, and small. */
 static void search_memory_is_bounded(void **state)
 {
 	(void)state;
@@ -251,10 +260,10 @@ static void search_memory_is_bounded(void **state)
 			                           .do_follow = true,
 			                           .coarse_radius = 12,
 			                           .radius = S / 2 - 1 };
-		bytes[k] = cyc_search_work_bytes(m.list, &spec, N_IMAGES);
+		bytes[k] = cyc_search_work_bytes(&spec, &(cyc_search_size){ 64, N_IMAGES });
 	}
 	assert_true(bytes[0] == bytes[1]);
-	assert_true(bytes[0] < 25e6);
+	assert_true(bytes[0] < 40e6);
 	cyc_offset_grid_destroy(&offsets);
 	drop_model(&m);
 }
@@ -286,14 +295,16 @@ static void flat_posteriors_are_searched_too(void **state)
 		                           .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                           .R_tomo_part = cyc_mat3_identity() };
 	assert_true((int64_t)grid->n * offsets->n > 1 << 20);
-	ASSERT_OK(cyc_search_work_create(&work, m.list, &spec, N_IMAGES));
+	ASSERT_OK(cyc_search_work_create(&work, m.store, &spec, &(cyc_search_size){ 1, N_IMAGES }));
 	m.reference.amplitude = 1e-6;
 	m.particle.n_images = 1;
-	ASSERT_OK(cyc_pose_search(&flat, work, &m.particle, &m.reference, &spec, &start));
+	cyc_search_particle one = { m.particle, m.reference, start, &flat };
+	ASSERT_OK(cyc_pose_search(work, &one, 1));
 	assert_int_equal(flat.n_significant, 1 << 19);
 	assert_true(flat.p_max > 0 && flat.p_max < 1e-5);
 	m.reference.amplitude = 0.9;
-	ASSERT_OK(cyc_pose_search(&sharp, work, &m.particle, &m.reference, &spec, &start));
+	one = (cyc_search_particle){ m.particle, m.reference, start, &sharp };
+	ASSERT_OK(cyc_pose_search(work, &one, 1));
 	assert_true(sharp.n_significant < 1 << 19);
 	assert_true(sharp.p_max > flat.p_max);
 	cyc_search_work_destroy(&work);

@@ -46,8 +46,14 @@ static void open_search(search_room *r, const model *m, int32_t order, bool do_f
 	r->start = (cyc_pose_start){ .old = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .prior = { cyc_mat3_identity(), { 0, 0, 0 } },
 		                         .R_tomo_part = cyc_mat3_identity() };
-	ASSERT_OK(cyc_search_work_create(&r->work, m->list, &r->spec, N_IMAGES));
+	ASSERT_OK(cyc_search_work_create(&r->work, m->store, &r->spec, &(cyc_search_size){ 1, N_IMAGES }));
 	cyc_symmetry_destroy(&none);
+}
+
+static cyc_status search_one(cyc_found_pose *found, search_room *r, const model *m)
+{
+	const cyc_search_particle one = { m->particle, m->reference, r->start, found };
+	return cyc_pose_search(r->work, &one, 1);
 }
 
 static void close_search(search_room *r)
@@ -94,18 +100,17 @@ static void significant_samples_are_the_fewest(void **state)
 		int64_t n = (int64_t)r.grid->n * r.offsets->n, fewest = 0;
 		double *weight = NULL, sum = 0, part = 0;
 		ASSERT_OK(cyc_alloc(&weight, n, sizeof *weight));
-		for (int64_t i = 0; i < n; i++) {
-			float score;
-			cyc_mat3 R = cyc_rotation_grid_at(r.grid, (int32_t)(i / r.offsets->n), -1, cyc_mat3_identity());
-			cyc_pose_scores(&score, m.work, &m.particle, &m.reference,
-			                &(cyc_pose_grid){ &R, 1, &r.offsets->offset_A[i % r.offsets->n], 1 }, COARSE);
-			weight[i] = (double)score;
-		}
+		cyc_mat3 *R = NULL;
+		ASSERT_OK(cyc_alloc(&R, r.grid->n, sizeof *R));
+		for (int32_t o = 0; o < r.grid->n; o++)
+			R[o] = cyc_rotation_grid_at(r.grid, o, -1, cyc_mat3_identity());
+		try_poses(weight, &m, R, r.grid->n, r.offsets->offset_A, r.offsets->n, COARSE);
+		cyc_free(R);
 		qsort(weight, (size_t)n, sizeof *weight, downward);
 		for (int64_t i = 0; i < n; i++) sum += exp(weight[i] - weight[0]);
 		while (fewest < n && part <= r.spec.adaptive_fraction * sum)
 			part += exp(weight[fewest++] - weight[0]);
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		print_message("%lld of %lld samples are significant, %lld by all scores\n",
 		              (long long)found.n_significant, (long long)n, (long long)fewest);
 		assert_true(fewest > 1);
@@ -160,7 +165,7 @@ static void what_may_be_right_is_followed(void **state)
 	make_model(&m);
 	lead_astray(&m, &other, LEAD);
 	open_search(&r, &m, 2, true);
-	ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	ASSERT_OK(search_one(&found, &r, &m));
 	double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
 	print_message("found %.2f degrees from the true pose, %.1f from the other\n", off,
 	              degrees_apart(found.pose.R_tomo_ref, other.R_tomo_ref));
@@ -181,7 +186,7 @@ static void one_image_does_not_choose(void **state)
 		make_model(&m);
 		scale_image(&m, bad, 0, 1.6F);
 		open_search(&r, &m, 2, true);
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		double off = degrees_apart(found.pose.R_tomo_ref, true_pose().R_tomo_ref);
 		print_message("image %d is empty: found %.2f degrees from the true pose\n", bad, off);
 		assert_true(off < NEAR_DEG);
@@ -204,7 +209,7 @@ static void standard_errors_are_what_noise_does(void **state)
 	open_search(&r, &m, 2, true);
 	r.spec.rotations = NULL; /* followed from the true pose */
 	r.start.old = true_pose();
-	ASSERT_OK(cyc_pose_search(&still, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+	ASSERT_OK(search_one(&still, &r, &m));
 	size_t n = N_IMAGES * (size_t)m.list->n;
 	cyc_cfloat *signal = NULL;
 	ASSERT_OK(cyc_alloc(&signal, n, sizeof *signal));
@@ -218,7 +223,7 @@ static void standard_errors_are_what_noise_does(void **state)
 				   im = sd * cyc_rng_normal(&rng);
 			m.data[i] = signal[i] + (float)re + (float)im * I;
 		}
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		double turn[3], z[CYC_POSE_PARAMETERS];
 		cyc_rotation_vector(turn,
 		                    cyc_mat3_mul(cyc_mat3_transpose(still.pose.R_tomo_ref), found.pose.R_tomo_ref));
@@ -233,6 +238,100 @@ static void standard_errors_are_what_noise_does(void **state)
 	cyc_free(signal);
 	close_search(&r);
 	drop_model(&m);
+}
+
+enum { MANY = 7 };
+
+/* Particles of different noise, images and starts, all with the reference of the first one. */
+typedef struct {
+	model models[MANY];
+	cyc_search_particle particles[MANY];
+	cyc_found_pose found[MANY];
+	cyc_image_terms terms[MANY][N_IMAGES + 1];
+} crowd;
+
+static void make_crowd(crowd *c, const search_room *r, bool has_terms)
+{
+	memset(c, 0, sizeof *c);
+	for (int i = 0; i < MANY; i++) {
+		model *m = &c->models[i];
+		make_model(m);
+		cyc_rng rng = cyc_rng_make(6, (uint32_t)i, 0);
+		for (size_t k = 0; k < N_IMAGES * (size_t)m->list->n; k++) {
+			double sd = sqrt(0.5 * (double)m->weight[k]), re = sd * cyc_rng_normal(&rng),
+				   im = sd * cyc_rng_normal(&rng);
+			m->data[k] += (float)re + (float)im * I;
+		}
+		m->particle.n_images = N_IMAGES - i % 3;
+		c->particles[i] = (cyc_search_particle){ m->particle, m->reference, r->start, &c->found[i] };
+		c->particles[i].start.old.offset_A.x = 0.3 * i;
+		c->particles[i].start.half = i % 2;
+		c->particles[i].start.terms = has_terms ? c->terms[i] : NULL;
+		c->particles[i].start.n_terms = N_IMAGES + 1;
+	}
+}
+
+static void drop_crowd(crowd *c)
+{
+	for (int i = 0; i < MANY; i++) drop_model(&c->models[i]);
+}
+
+/* Poses of the crowd, by blocks of some size and another backend. */
+static void search_crowd(crowd *c, const search_room *r, const char *backend, int n_threads, int32_t block)
+{
+	cyc_search_work *work = NULL;
+	const cyc_search_size size = { block, N_IMAGES };
+	model *m = &c->models[0];
+	memset(c->found, 0, sizeof c->found);
+	memset(c->terms, 0, sizeof c->terms);
+	close_store(m);
+	ASSERT_OK(cyc_backend_open(&m->be, backend, n_threads));
+	open_store(m);
+	ASSERT_OK(cyc_search_work_create(&work, m->store, &r->spec, &size));
+	for (int32_t i = 0; i < MANY; i += block)
+		ASSERT_OK(cyc_pose_search(work, c->particles + i, i + block < MANY ? block : MANY - i));
+	cyc_search_work_destroy(&work);
+}
+
+/* Poses, errors and terms of images are the same to the bit for any size of the block, number of threads and
+ * backend. */
+static void blocks_threads_and_backends_do_not_matter(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *backend;
+		int n_threads;
+		int32_t block;
+	} WAYS[] = { { "cpu", 1, 1 },    { "cpu", 1, 3 },    { "cpu", 1, MANY },       { "cpu", 2, MANY },
+		         { "cpu", 7, MANY }, { "strict", 2, 3 }, { "emulate:3", 2, MANY }, { "emulate:4", 1, 2 } };
+	for (int is_followed = 0; is_followed < 2; is_followed++) {
+		search_room r;
+		crowd *c = NULL, *wanted = NULL;
+		ASSERT_OK(cyc_alloc(&c, 1, sizeof *c));
+		ASSERT_OK(cyc_alloc(&wanted, 1, sizeof *wanted));
+		model m;
+		make_model(&m);
+		open_search(&r, &m, 1, is_followed);
+		r.spec.oversampling = is_followed ? 0 : 1;
+		make_crowd(c, &r, is_followed);
+		for (size_t k = 0; k < sizeof WAYS / sizeof *WAYS; k++) {
+			search_crowd(c, &r, WAYS[k].backend, WAYS[k].n_threads, WAYS[k].block);
+			if (k == 0) *wanted = *c;
+			for (int i = 0; i < MANY; i++) {
+				assert_true(c->found[i].p_max > 0 && c->found[i].error[0] > 0);
+				assert_true(!is_followed || c->terms[i][N_IMAGES - i % 3 - 1].is_used);
+			}
+			if (memcmp(c->found, wanted->found, sizeof c->found) != 0 ||
+			    memcmp(c->terms, wanted->terms, sizeof c->terms) != 0)
+				fail_msg("%s, %d threads, blocks of %d: other poses", WAYS[k].backend, WAYS[k].n_threads,
+				         WAYS[k].block);
+		}
+		drop_crowd(c);
+		close_search(&r);
+		drop_model(&m);
+		cyc_free(c);
+		cyc_free(wanted);
+	}
 }
 
 /* Wherever it starts, it ends at the maximum, well within the standard errors. */
@@ -262,7 +361,7 @@ static void following_ends_at_the_maximum(void **state)
 			cyc_mat3_mul(truth.R_tomo_ref, cyc_euler_to_matrix(turn[0], turn[1], turn[2]));
 		r.start.old.offset_A = (cyc_vec3){ truth.offset_A.x + shift[0], truth.offset_A.y + shift[1],
 			                               truth.offset_A.z + shift[2] };
-		ASSERT_OK(cyc_pose_search(&found, r.work, &m.particle, &m.reference, &r.spec, &r.start));
+		ASSERT_OK(search_one(&found, &r, &m));
 		if (i == 0) first = found;
 		cyc_rotation_vector(w,
 		                    cyc_mat3_mul(cyc_mat3_transpose(first.pose.R_tomo_ref), found.pose.R_tomo_ref));
@@ -365,6 +464,7 @@ int main(void)
 		cmocka_unit_test(following_ends_at_the_maximum),
 		cmocka_unit_test(contrasts_stay_within_bounds),
 		cmocka_unit_test(noise_of_cropped_images_loses_the_oscillation),
+		cmocka_unit_test(blocks_threads_and_backends_do_not_matter),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

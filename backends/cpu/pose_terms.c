@@ -1,0 +1,253 @@
+#include "backends/cpu/cpu_internal.h"
+#include "backends/turns.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+	LANES = CYC_POSE_LANES,
+	BLOCK = CYC_POSE_BLOCK,
+	N_IMAGE = 5,
+	N_PRODUCTS = N_IMAGE * (N_IMAGE + 1) / 2
+};
+_Static_assert(CYC_POSE_SLOPES + N_IMAGE == CYC_POSE_PRODUCTS &&
+                   CYC_POSE_PRODUCTS + N_PRODUCTS == CYC_N_POSE_TERMS,
+               "three angles and two displacements");
+
+/* The images and references of a call. */
+typedef struct {
+	double *sums;
+	const float *fx, *fy;
+	const int32_t *shell;
+	const cyc_cfloat *data;
+	const float *weight, *spread;
+	const cyc_pose_images *images;
+	const cyc_pose_row *rows;
+	const cyc_cpu *cpu;
+	int32_t reach;
+} work;
+
+/* What one block of coefficients needs: value and three slopes, shifted data, weights; re and im each. */
+typedef struct {
+	float v[8][BLOCK], y[2][BLOCK], weight[BLOCK], kx[BLOCK], ky[BLOCK];
+} block;
+
+/* ---------------------------------------------------------------- data */
+
+/* exp(2 pi i k d / box) for kx = 0 .. reach, then ky = -reach .. reach, re and im apart. */
+typedef struct {
+	float *x_re, *x_im, *y_re, *y_im; /* y: from ky = 0, negative ones before it */
+} ramps;
+
+static ramps ramps_of(void *scratch, int32_t reach)
+{
+	size_t nx = (size_t)reach + 1, ny = 2 * (size_t)reach + 1;
+	float *p = scratch;
+	return (ramps){ p, p + nx, p + 2 * nx + reach, p + 2 * nx + ny + reach };
+}
+
+CYC_SIMD static void fill_ramp(float *re, float *im, int32_t first, int32_t last, double shift_px,
+                               int32_t box_px)
+{
+	for (int32_t k = first; k <= last; k++) {
+		double sn, cs;
+		cyc_sincos_turns_double(&sn, &cs, k * shift_px / box_px);
+		re[k] = (float)cs;
+		im[k] = (float)sn;
+	}
+}
+
+/*
+ * The data Y of n coefficients from j on, and their weights: the noise of an image is its own and that of its
+ * prediction, 1/W + s^2 spread in units of the prediction. (T8.19)
+ */
+CYC_SIMD static void load(block *b, const work *a, const cyc_pose_row *r, const ramps *t, int32_t j,
+                          int32_t n)
+{
+	const float *fx = a->fx + j, *fy = a->fy + j, *weight = a->weight + r->first + j;
+	const float *data = (const float *)(a->data + r->first + j);
+	const float *spread = a->images->has_spread[r->map]
+	                          ? a->spread + (size_t)r->map * ((size_t)a->images->box_px / 2 + 1)
+	                          : NULL;
+	float s2 = (float)(r->amplitude * r->amplitude);
+	for (int32_t i = 0; i < n; i++) {
+		int32_t kx = (int32_t)fx[i], ky = (int32_t)fy[i];
+		float share = spread ? 1 / (1 + s2 * weight[i] * spread[a->shell[j + i]]) : 1;
+		float turn_re = t->x_re[kx] * t->y_re[ky] - t->x_im[kx] * t->y_im[ky],
+			  turn_im = t->x_re[kx] * t->y_im[ky] + t->x_im[kx] * t->y_re[ky];
+		float re = data[2 * i] * turn_re - data[2 * i + 1] * turn_im,
+			  im = data[2 * i] * turn_im + data[2 * i + 1] * turn_re;
+		b->y[0][i] = share * re;
+		b->y[1][i] = share * im;
+		b->weight[i] = share * weight[i];
+		b->kx[i] = fx[i];
+		b->ky[i] = fy[i];
+	}
+	/* Lanes beyond the end add nothing. */
+	for (int32_t i = n; i % LANES; i++) {
+		b->y[0][i] = b->y[1][i] = b->weight[i] = b->kx[i] = b->ky[i] = 0;
+		for (int k = 0; k < 8; k++) b->v[k][i] = 0;
+	}
+}
+
+/* ---------------------------------------------------------------- slices */
+
+/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
+static inline cyc_v4 pair(const cyc_cfloat *p)
+{
+	const float *f = (const float *)p;
+	return (cyc_v4){ f[0], f[1], f[2], f[3] };
+}
+
+/* The cell around a point: its corner, its fractions, and -1 if the conjugate half is looked up. */
+typedef struct {
+	cyc_v4 a, b, c, d; /* (y0, z0), (y1, z0), (y0, z1), (y1, z1); neighbours in x each */
+	float fx, fy, fz, mirror;
+} cell;
+
+static inline cell look_up(const cyc_cfloat *F, int32_t m, float x, float y, float z)
+{
+	cell q;
+	q.mirror = x < 0 ? -1.F : 1.F;
+	x *= q.mirror;
+	y *= q.mirror;
+	z *= q.mirror;
+	float yf = floorf(y), zf = floorf(z);
+	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
+	q.fx = x - (float)x0;
+	q.fy = y - yf;
+	q.fz = z - zf;
+	if (y0 < 0) y0 += m;
+	if (y1 < 0) y1 += m;
+	if (z0 < 0) z0 += m;
+	if (z1 < 0) z1 += m;
+	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
+	const cyc_cfloat *p = F + (size_t)x0;
+	q.a = pair(p + (size_t)z0 * slab + (size_t)y0 * width);
+	q.b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
+	q.c = pair(p + (size_t)z1 * slab + (size_t)y0 * width);
+	q.d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
+	return q;
+}
+
+/* Value and slopes along the reference's axes (per index). */
+CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, const cyc_pose_row *r,
+                                      int32_t n)
+{
+	for (int32_t i = 0; i < n; i++) {
+		float kx = b->kx[i], ky = b->ky[i];
+		cell q = look_up(F, m, r->x[0] * kx + r->y[0] * ky, r->x[1] * kx + r->y[1] * ky,
+		                 r->x[2] * kx + r->y[2] * ky);
+		cyc_v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low,
+			   high = q.c + q.fy * dy_high;
+		cyc_v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);
+		/* V(-k) = V(k)*: slopes of the mirrored half change sign, and so does the imaginary part once more.
+		 */
+		float mirror = q.mirror;
+		b->v[0][i] = value[0] + q.fx * (value[2] - value[0]);
+		b->v[1][i] = mirror * (value[1] + q.fx * (value[3] - value[1]));
+		b->v[2][i] = mirror * (value[2] - value[0]);
+		b->v[3][i] = value[3] - value[1];
+		b->v[4][i] = mirror * (dy[0] + q.fx * (dy[2] - dy[0]));
+		b->v[5][i] = dy[1] + q.fx * (dy[3] - dy[1]);
+		b->v[6][i] = mirror * (dz[0] + q.fx * (dz[2] - dz[0]));
+		b->v[7][i] = dz[1] + q.fx * (dz[3] - dz[1]);
+	}
+}
+
+/* ---------------------------------------------------------------- sums */
+
+/* Columns of the sums of one block of coefficients. */
+typedef struct {
+	float of[CYC_N_POSE_TERMS][LANES];
+} columns;
+
+/* LANES coefficients from i on; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V.
+ * Signs come later. */
+CYC_SIMD static void add_lanes(columns *sum, const block *b, int32_t i, const cyc_pose_row *r, float per_px)
+{
+	const float *y_re = b->y[0] + i, *y_im = b->y[1] + i, *weight = b->weight + i, *kx = b->kx + i,
+				*ky = b->ky + i;
+	float re[N_IMAGE][LANES], im[N_IMAGE][LANES], res_re[LANES], res_im[LANES], s = (float)r->amplitude;
+	for (int l = 0; l < LANES; l++) {
+		float q0 = r->x[0] * kx[l] + r->y[0] * ky[l], q1 = r->x[1] * kx[l] + r->y[1] * ky[l],
+			  q2 = r->x[2] * kx[l] + r->y[2] * ky[l];
+		const float *g = b->v[0] + i + l;
+		float v_re = g[0], v_im = g[BLOCK];
+		re[0][l] = q2 * g[4 * BLOCK] - q1 * g[6 * BLOCK];
+		im[0][l] = q2 * g[5 * BLOCK] - q1 * g[7 * BLOCK];
+		re[1][l] = q0 * g[6 * BLOCK] - q2 * g[2 * BLOCK];
+		im[1][l] = q0 * g[7 * BLOCK] - q2 * g[3 * BLOCK];
+		re[2][l] = q1 * g[2 * BLOCK] - q0 * g[4 * BLOCK];
+		im[2][l] = q1 * g[3 * BLOCK] - q0 * g[5 * BLOCK];
+		re[3][l] = per_px * kx[l] * v_im;
+		im[3][l] = -per_px * kx[l] * v_re;
+		re[4][l] = per_px * ky[l] * v_im;
+		im[4][l] = -per_px * ky[l] * v_re;
+		sum->of[CYC_POSE_CROSS][l] += y_re[l] * v_re + y_im[l] * v_im;
+		sum->of[CYC_POSE_POWER][l] += weight[l] * (v_re * v_re + v_im * v_im);
+		res_re[l] = y_re[l] - s * weight[l] * v_re;
+		res_im[l] = y_im[l] - s * weight[l] * v_im;
+	}
+	for (int k = 0, p = CYC_POSE_PRODUCTS; k < N_IMAGE; k++) {
+		for (int l = 0; l < LANES; l++)
+			sum->of[CYC_POSE_SLOPES + k][l] += res_re[l] * re[k][l] + res_im[l] * im[k][l];
+		for (int j = 0; j <= k; j++, p++)
+			for (int l = 0; l < LANES; l++)
+				sum->of[p][l] += weight[l] * (re[k][l] * re[j][l] + im[k][l] * im[j][l]);
+	}
+}
+
+static double total(const float *lanes)
+{
+	double sum = 0;
+	for (int l = 0; l < LANES; l++) sum += (double)lanes[l];
+	return sum;
+}
+
+static cyc_status row_task(void *arg, int64_t i_row, int i_thread)
+{
+	const work *a = arg;
+	const cyc_pose_row *r = &a->rows[i_row];
+	const ramps t = ramps_of(cyc__cpu_scratch_of(a->cpu, i_thread), a->reach);
+	const cyc_cfloat *map = cyc_buffer_address(a->images->maps[r->map]);
+	double *sums = a->sums + i_row * CYC_N_POSE_TERMS;
+	float per_px = (float)(2 * CYC_PI / a->images->box_px);
+	memset(sums, 0, CYC_N_POSE_TERMS * sizeof *sums);
+	fill_ramp(t.x_re, t.x_im, 0, r->reach, r->shift_px[0], a->images->box_px);
+	fill_ramp(t.y_re, t.y_im, -r->reach, r->reach, r->shift_px[1], a->images->box_px);
+	for (int32_t first = 0; first < r->n; first += BLOCK) {
+		int32_t n = r->n - first < BLOCK ? r->n - first : BLOCK;
+		block b;
+		columns part;
+		load(&b, a, r, &t, first, n);
+		slice_and_slopes(&b, map, a->images->m, r, n);
+		memset(&part, 0, sizeof part);
+		for (int32_t i = 0; i < n; i += LANES) add_lanes(&part, &b, i, r, per_px);
+		for (int k = 0; k < CYC_N_POSE_TERMS; k++) sums[k] += total(part.of[k]);
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_pose_terms_cpu(void *self, double *sums, const cyc_pose_images *images,
+                              const cyc_pose_row *rows, int64_t n)
+{
+	cyc_status st = CYC_OK;
+	cyc_cpu *cpu = self;
+	work a = { .sums = sums,
+		       .fx = cyc_buffer_address(images->fx),
+		       .fy = cyc_buffer_address(images->fy),
+		       .shell = cyc_buffer_address(images->shell),
+		       .data = cyc_buffer_address(images->data),
+		       .weight = cyc_buffer_address(images->weight),
+		       .spread = cyc_buffer_address(images->spread),
+		       .images = images,
+		       .rows = rows,
+		       .cpu = cpu };
+	for (int64_t i = 0; i < n; i++)
+		if (rows[i].reach > a.reach) a.reach = rows[i].reach;
+	CYC_TRY(cyc__cpu_scratch(cpu, n, 2 * (3 * (size_t)a.reach + 2) * sizeof(float)));
+	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, row_task, &a));
+done:
+	return st;
+}
