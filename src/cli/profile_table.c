@@ -8,11 +8,11 @@
 #include <inttypes.h>
 #include <math.h>
 
-double cyc_seconds_not_all_busy(int n_threads)
+double cyc_seconds_not_all_busy(double wall_s, int n_threads)
 {
 	cyc_thread_usage threads;
 	cyc_thread_usage_get(&threads);
-	return n_threads > 1 ? fmax(cyc_console_seconds() - threads.full_s, 0) : 0;
+	return n_threads > 1 ? fmax(wall_s - threads.full_s, 0) : 0;
 }
 
 void cyc_profile_log(int n_threads)
@@ -25,7 +25,7 @@ void cyc_profile_log(int n_threads)
 	cyc_info(
 		"profile: %.1f s; fewer than %d thread%s at work in %.1f s, one alone outside of loops in %.1f s; "
 		"threads busy in loops for %.1f s",
-		wall_s, n_threads, cyc_plural(n_threads), cyc_seconds_not_all_busy(n_threads),
+		wall_s, n_threads, cyc_plural(n_threads), cyc_seconds_not_all_busy(wall_s, n_threads),
 		fmax(wall_s - threads.loops_s, 0), threads.busy_s);
 	cyc_info("profile: %.2f GB read", 1e-9 * cyc_profile_bytes_read());
 	cyc_info("profile: %-16s %9s %11s %9s %6s %9s %9s", "operation", "calls", "rows", "seconds", "share",

@@ -45,15 +45,16 @@ done:
 static void put_costs(cyc_json *j, const cyc_run *run)
 {
 	cyc_thread_usage threads;
+	double wall_s = cyc_console_seconds();
 	cyc_thread_usage_get(&threads);
 	cyc_json_int(j, "threads", run->common->n_threads);
-	cyc_json_double(j, "wall_s", cyc_console_seconds());
+	cyc_json_double(j, "wall_s", wall_s);
 	cyc_json_double(j, "cpu_s", cyc_cpu_s());
 	/* Threads that were busy on average: busy_in_loops_s / loops_s; one thread's: the rest of wall_s. */
 	cyc_json_int(j, "most_threads_of_a_loop", threads.most_threads);
 	cyc_json_double(j, "loops_s", threads.loops_s);
 	cyc_json_double(j, "busy_in_loops_s", threads.busy_s);
-	cyc_json_double(j, "not_all_busy_s", cyc_seconds_not_all_busy(run->common->n_threads));
+	cyc_json_double(j, "not_all_busy_s", cyc_seconds_not_all_busy(wall_s, run->common->n_threads));
 	cyc_json_double(j, "bytes_read", cyc_profile_bytes_read());
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
 	cyc_json_int(j, "warnings", cyc_log_n_different_warnings());
