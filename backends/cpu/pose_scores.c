@@ -1,4 +1,4 @@
-#include "backends/cpu/cpu_internal.h"
+#include "backends/cpu/reference_cell.h"
 #include "backends/turns.h"
 
 #include <math.h>
@@ -112,38 +112,16 @@ static void set_axes(slices *v, const work *a, const cyc_pose_image *f, const cy
 	}
 }
 
-/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
-static inline cyc_v4 pair(const cyc_cfloat *p)
-{
-	const float *f = (const float *)p;
-	return (cyc_v4){ f[0], f[1], f[2], f[3] };
-}
-
 CYC_SIMD static void fill_slices(slices *out, const shifted *b, const cyc_cfloat *F, int32_t m)
 {
-	size_t width = (size_t)(m / 2 + 2), slab_ = width * (size_t)m;
 	for (int32_t o = 0; o < TILE; o++)
 		for (int32_t k = 0; k < b->n; k++) {
 			float kx = b->kx[k], ky = b->ky[k];
-			float x = out->x[o][0] * kx + out->y[o][0] * ky, y = out->x[o][1] * kx + out->y[o][1] * ky,
-				  z = out->x[o][2] * kx + out->y[o][2] * ky, mirror = x < 0 ? -1.F : 1.F;
-			x *= mirror;
-			y *= mirror;
-			z *= mirror;
-			float yf = floorf(y), zf = floorf(z);
-			int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
-			float fx = x - (float)x0, fy = y - yf, fz = z - zf;
-			if (y0 < 0) y0 += m;
-			if (y1 < 0) y1 += m;
-			if (z0 < 0) z0 += m;
-			if (z1 < 0) z1 += m;
-			const cyc_cfloat *p = F + (size_t)x0;
-			cyc_v4 p00 = pair(p + (size_t)z0 * slab_ + (size_t)y0 * width),
-				   p01 = pair(p + (size_t)z0 * slab_ + (size_t)y1 * width),
-				   p10 = pair(p + (size_t)z1 * slab_ + (size_t)y0 * width),
-				   p11 = pair(p + (size_t)z1 * slab_ + (size_t)y1 * width);
-			cyc_v4 low = p00 + fy * (p01 - p00), high = p10 + fy * (p11 - p10), v = low + fz * (high - low);
-			float re = v[0] + fx * (v[2] - v[0]), im = mirror * (v[1] + fx * (v[3] - v[1]));
+			const cyc_cell q =
+				cyc__cell_at(F, m, out->x[o][0] * kx + out->y[o][0] * ky,
+			                 out->x[o][1] * kx + out->y[o][1] * ky, out->x[o][2] * kx + out->y[o][2] * ky);
+			cyc_v4 v = cyc__cell_along_x(&q);
+			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			out->re[k][o] = re;
 			out->im[k][o] = im;
 			out->power[k][o] = b->weight[k] * (re * re + im * im);

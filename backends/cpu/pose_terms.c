@@ -1,4 +1,4 @@
-#include "backends/cpu/cpu_internal.h"
+#include "backends/cpu/reference_cell.h"
 #include "backends/turns.h"
 
 #include <math.h>
@@ -92,52 +92,14 @@ CYC_SIMD static void load(block *b, const work *a, const cyc_pose_row *r, const 
 
 /* ---------------------------------------------------------------- slices */
 
-/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
-static inline cyc_v4 pair(const cyc_cfloat *p)
-{
-	const float *f = (const float *)p;
-	return (cyc_v4){ f[0], f[1], f[2], f[3] };
-}
-
-/* The cell around a point: its corner, its fractions, and -1 if the conjugate half is looked up. */
-typedef struct {
-	cyc_v4 a, b, c, d; /* (y0, z0), (y1, z0), (y0, z1), (y1, z1); neighbours in x each */
-	float fx, fy, fz, mirror;
-} cell;
-
-static inline cell look_up(const cyc_cfloat *F, int32_t m, float x, float y, float z)
-{
-	cell q;
-	q.mirror = x < 0 ? -1.F : 1.F;
-	x *= q.mirror;
-	y *= q.mirror;
-	z *= q.mirror;
-	float yf = floorf(y), zf = floorf(z);
-	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
-	q.fx = x - (float)x0;
-	q.fy = y - yf;
-	q.fz = z - zf;
-	if (y0 < 0) y0 += m;
-	if (y1 < 0) y1 += m;
-	if (z0 < 0) z0 += m;
-	if (z1 < 0) z1 += m;
-	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
-	const cyc_cfloat *p = F + (size_t)x0;
-	q.a = pair(p + (size_t)z0 * slab + (size_t)y0 * width);
-	q.b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
-	q.c = pair(p + (size_t)z1 * slab + (size_t)y0 * width);
-	q.d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
-	return q;
-}
-
 /* Value and slopes along the reference's axes (per index). */
 CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, const cyc_pose_row *r,
                                       int32_t n)
 {
 	for (int32_t i = 0; i < n; i++) {
 		float kx = b->kx[i], ky = b->ky[i];
-		cell q = look_up(F, m, r->x[0] * kx + r->y[0] * ky, r->x[1] * kx + r->y[1] * ky,
-		                 r->x[2] * kx + r->y[2] * ky);
+		const cyc_cell q = cyc__cell_at(F, m, r->x[0] * kx + r->y[0] * ky, r->x[1] * kx + r->y[1] * ky,
+		                                r->x[2] * kx + r->y[2] * ky);
 		cyc_v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low,
 			   high = q.c + q.fy * dy_high;
 		cyc_v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);

@@ -1,4 +1,4 @@
-#include "backends/cpu/cpu_internal.h"
+#include "backends/cpu/reference_cell.h"
 
 #include <math.h>
 
@@ -8,34 +8,11 @@ typedef struct {
 	const cyc_slice_extract_in *in;
 } work;
 
-/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
-static inline cyc_v4 pair(const cyc_cfloat *p)
-{
-	const float *f = (const float *)p;
-	return (cyc_v4){ f[0], f[1], f[2], f[3] };
-}
-
 static inline cyc_cfloat sample(const cyc_cfloat *F, int32_t m, float x, float y, float z)
 {
-	float mirror = x < 0 ? -1.F : 1.F;
-	x *= mirror;
-	y *= mirror;
-	z *= mirror;
-	float yf = floorf(y), zf = floorf(z);
-	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
-	float fx = x - (float)x0, fy = y - yf, fz = z - zf;
-	if (y0 < 0) y0 += m;
-	if (y1 < 0) y1 += m;
-	if (z0 < 0) z0 += m;
-	if (z1 < 0) z1 += m;
-	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
-	const cyc_cfloat *p = F + (size_t)x0;
-	cyc_v4 a = pair(p + (size_t)z0 * slab + (size_t)y0 * width),
-		   b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
-	cyc_v4 c = pair(p + (size_t)z1 * slab + (size_t)y0 * width),
-		   d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
-	cyc_v4 low = a + fy * (b - a), high = c + fy * (d - c), v = low + fz * (high - low);
-	return (v[0] + fx * (v[2] - v[0])) + mirror * (v[1] + fx * (v[3] - v[1])) * I;
+	const cyc_cell q = cyc__cell_at(F, m, x, y, z);
+	cyc_v4 v = cyc__cell_along_x(&q);
+	return (v[0] + q.fx * (v[2] - v[0])) + q.mirror * (v[1] + q.fx * (v[3] - v[1])) * I;
 }
 
 CYC_SIMD static void extract(cyc_cfloat *out, const work *a, const cyc_mat3 *M)
