@@ -389,7 +389,7 @@ static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r,
 }
 
 /* kind 0: rotations, 1: offsets; from `first` on. */
-static cyc_status learn_priors(cyc_refine3d_job *j, int first)
+cyc_status cyc_refine3d_learn_priors(cyc_refine3d_job *j, int first)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
@@ -501,7 +501,7 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
 	for (int64_t p = 0; p < n && is_global; p++)
 		j->refined[p].prior.R_tomo_ref = j->refined[p].pose.R_tomo_ref;
-	if (is_followed && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
+	if (is_followed && !j->has_no_prior) CYC_TRY(cyc_refine3d_learn_priors(j, is_global ? 1 : 0));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
