@@ -21,7 +21,7 @@
 /** What is known of one particle in one tilt. */
 typedef struct {
 	float *map; /**< spline coefficients of the cross-correlation; NULL: not visible. Owned by the evidence */
-	double start_px[2]; /**< where the window was cut: zero of the map */
+	double start_px[2]; /**< where the window was cut: the map's zero */
 	double curve[3];    /**< xx, xy, yy of the expected curvature of -log L per px^2, at scale 1 */
 	double power;       /**< sum of weight |c V|^2 */
 } cyc_pair;
@@ -41,7 +41,7 @@ typedef struct {
 	double angle_input_rad, angle_trend_rad, shift_A, position_A;
 } cyc_alignment_widths;
 
-/** Derivatives of the image position of one pair, and its curvature. */
+/** Derivatives of the image position of one pair, and the curvature there. */
 typedef struct {
 	double angle[2][3]; /**< px per standardised angle */
 	double shift[2][2]; /**< px per standardised shift */
@@ -67,30 +67,29 @@ typedef struct {
 	const bool *left_out;    /**< n_particles: not fitted (held-out half); NULL: none */
 	double *particle_weight; /**< n_particles, 0..1: outliers count less */
 	double amplitude;  /**< S: strength of the images over the prediction; learned unless is_unweighted */
-	double agreement;  /**< strength by the height of the maps: what particles and tilts are compared with */
-	double *sharpness; /**< n_tilts: curvature of the maps over what reference, amplitude and tilt_strength
-	                      let expect */
-	double dispersion; /**< squared slopes of the maps at the solution over those of noise alone: log L is
-	                      taken down by it */
-	double *tilt_strength; /**< n_tilts: factor on S, learned likewise: 0 for a tilt that does not show its
+	double agreement;  /**< strength by the height of the maps, to compare particles and tilts with */
+	double *sharpness; /**< n_tilts: curvature of the maps over that expected from reference, amplitude and
+	                      tilt_strength */
+	double dispersion; /**< squared slopes of the maps at the solution over those of noise alone; log L is
+	                      divided by it */
+	double *tilt_strength; /**< n_tilts: factor on S, also learned: 0 for a tilt that does not show its
 	                          particles */
 	bool is_unweighted;    /**< particles count alike, and the strength is as given */
 	double speed;          /**< factor on step_sigma_A; learned unless has_fixed_speed */
-	double *step_factor;   /**< n_tilts - 1: how speeds differ from step to step, learned likewise; NULL: they
-	                          do not */
+	double *step_factor; /**< n_tilts - 1: speeds of the steps relative to each other, also learned; NULL: all
+	                        equal */
 	bool has_fixed_speed;
 	bool do_angles, do_shifts, do_positions;
 	cyc_alignment_widths widths;
-	int stage_sign; /**< Y tilt = stage_sign x stage angle + constant; 0: the stage says nothing of it */
-	bool has_no_geometry; /**< no prior about the series' geometry, about the input only */
+	int stage_sign;       /**< Y tilt = stage_sign x stage angle + constant; 0: unrelated to the stage */
+	bool has_no_geometry; /**< no prior on the series' geometry, only on the input */
 	/* Centres of the prior about the input, relative to the present metadata; NULL: 0. */
 	const double *input_angles;   /**< n_tilts x 3 [rad] */
 	const double *input_shifts_A; /**< n_tilts x 2 */
 	bool has_dependent_input; /**< the input came from these images: its widths are as given, not learned */
-	const double *start_shifts_A; /**< n_tilts x 2: where the shifts start; NULL: 0 */
-	cyc_deformation_model
-		deformation_model;           /**< of `deformation`: the series' own, or that which is refined */
-	const double *deformation_width; /**< deformation_model.n: prior widths, if do_deformation */
+	const double *start_shifts_A;            /**< n_tilts x 2: where the shifts start; NULL: 0 */
+	cyc_deformation_model deformation_model; /**< of `deformation`: the series' own, or the refined one */
+	const double *deformation_width;         /**< deformation_model.n: prior widths, if do_deformation */
 	bool do_deformation, is_deformation_per_tilt;
 	/* The solution. */
 	cyc_tilt_change *tilts; /**< n_tilts */
@@ -153,13 +152,13 @@ cyc_alignment_blocks cyc_alignment_blocks_of(const cyc_alignment *a);
 int64_t cyc_alignment_n_parameters(const cyc_alignment *a);
 /** Doubles of scratch that the following need. */
 int64_t cyc_alignment_scratch(const cyc_alignment *a);
-/** Derivatives and curvatures of all pairs at the current solution: what gradient, curvature and errors go
- * by. */
+/** Derivatives and curvatures of all pairs at the current solution: the basis of gradient, curvature and
+ * errors. */
 CYC_MUST_CHECK cyc_status cyc_alignment_linearise(cyc_alignment *a);
 /** Gradient of (log L + log prior) in the standardised parameters; linearised before. */
 CYC_MUST_CHECK cyc_status cyc_alignment_gradient(double *gradient, const cyc_alignment *a, double *scratch);
-/** Slope of log L in each particle's place at each tilt (n_particles x n_tilts x 3) [1/Å]; linearised before.
- */
+/** Slope of log L in each particle's position at each tilt (n_particles x n_tilts x 3) [1/Å]; linearised
+ * before. */
 CYC_MUST_CHECK cyc_status cyc_alignment_slopes(double *slopes_invA, const cyc_alignment *a, double *scratch);
 /** out = (1 + A^T J A) v: the Gauss-Newton curvature of -(log L + log prior); linearised before. */
 CYC_MUST_CHECK cyc_status cyc_alignment_curvature(double *out, const cyc_alignment *a, const double *v,
@@ -179,24 +178,24 @@ typedef struct {
  * in-plane       (T6.4) */
 CYC_MUST_CHECK cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_series *ts,
                                                   const double *angles);
-/** Robust scatter of the input's angles about the series' geometry, root mean square of the three. */
+/** Robust scatter of the input angles about the series' geometry, root mean square of the three angles. */
 CYC_MUST_CHECK cyc_status cyc_alignment_geometry_scatter(double *scatter_rad, const cyc_alignment *a);
 /**
  * Centres and widths of the tilts' priors from the present widths and solution: two normal priors on each
- * angle are one. A tilt that lies far outside is an outlier, whose prior is as wide as its distance.
+ * angle are one. A tilt far outside is an outlier; its prior is as wide as its distance.
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_set_priors(cyc_alignment *a);
 /** Minus the log prior of tilt f's shift after a change of it [Å]; of an outlier it grows with the logarithm
  * of its distance. */
 double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x_A, double more_y_A);
-/** Prior widths from the solution and its errors, and with them the priors. (T6.7) */
+/** Update the prior widths from the solution and its errors, then the priors. (T6.7) */
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_widths(cyc_alignment *a);
-/** The tilts' parameters as their prior sees them: n_tilts x 5. */
+/** The tilts' parameters in units of their priors: n_tilts x 5. */
 void cyc_alignment_standardised_tilts(double *x, const cyc_alignment *a);
 /**
- * Strength of the images over the prediction, of particles and of tilts that do not look like the rest.
+ * Update the strength of the images over the prediction, and the weights of unusual particles and tilts.
  * (T6.8)
- * @param[in] is_settled  the maps are at their maxima, so that their curvature counts
+ * @param[in] is_settled  the maps are at their maxima, so that their curvature can be used
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled);
 /** Displacements of all particles (n_particles x n_tilts x 3 [Å]) from mode coefficients, at the present
@@ -206,19 +205,19 @@ CYC_MUST_CHECK cyc_status cyc_alignment_displacements(double *out, const cyc_ali
 /** Its transpose: forces on displacements to mode coefficients; overwrites `force` with velocities' share. */
 CYC_MUST_CHECK cyc_status cyc_alignment_mode_forces(double *modes, const cyc_alignment *a, double *force);
 
-/** How far an optimisation goes. */
+/** Extent of an optimisation. */
 typedef struct {
 	bool learn;         /**< prior widths, speed of the motion */
 	bool search_shifts; /**< start with one shift per tilt (T6.6) */
-	bool is_brief;      /**< a few rounds, for a comparison */
+	bool is_brief;      /**< few rounds, for a comparison */
 } cyc_alignment_effort;
 /** Optimise from the current solution. Logs at debug level. */
 CYC_MUST_CHECK cyc_status cyc_alignment_solve(cyc_alignment *a, const cyc_alignment_effort *effort);
 /** One shift per tilt from the sum of all particles' maps: the robust start. (T6.6) */
 CYC_MUST_CHECK cyc_status cyc_alignment_search_shifts(cyc_alignment *a);
 /**
- * Speed of the motion, whatever the motion itself is: root mean square over what speeds and decays are likely
- * in view of the images, for each step. (T6.11)
+ * Speed of the motion with the motion itself integrated out: for each step, the root mean square over speeds
+ * and decays weighted by their evidence. (T6.11)
  * @param[out] factors  n_tilts - 1, of the steps, with a mean square of 1
  * @param[in] precision  of the modes, cyc_alignment_free_precision()
  */
@@ -227,19 +226,19 @@ CYC_MUST_CHECK cyc_status cyc_alignment_learn_speed(double *speed, double *facto
 
 /**
  * Posterior standard errors of the parameters themselves: per tilt 3 angles [rad] and 2 shifts [Å] (n_tilts x
- * 5), per particle 3 axes [Å] (n x 3), with motion and deformation held. They hold the gauge.
+ * 5), per particle 3 axes [Å] (n x 3), with motion and deformation held. They include the gauge.
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_errors(double *tilt_errors, double *particle_errors,
                                                cyc_alignment *a);
 /**
- * Errors without what no image tells: a common offset and a common rotation of specimen and tilts. (T6.15)
- * Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image, about the tilt
- * axis, and about the beam, less the mean turn of the tilts in the specimen; and the shift [Å] less the best
- * offset of the specimen. Per particle (n x 3 [Å]) its place along the specimen's axes, mean over the tilts,
- * less the best offset and rotation of all; with fewer than four particles they hold the gauge. Deformation
- * is held; motion counts in the mean place, and in turns, which it may be. A tilt without images has the
- * widths of its prior; what is not refined has 0. Per tilt the motion's (n_tilts [Å], of one axis, mean over
- * particles; 0 without motion).
+ * Errors without the gauge, which no image determines: a common offset and a common rotation of specimen and
+ * tilts. (T6.15) Per tilt (n_tilts x 5) the turn [rad] about the axis across the tilt axis in the image,
+ * about the tilt axis, and about the beam, less the mean turn of the tilts in the specimen; and the shift [Å]
+ * less the best offset of the specimen. Per particle (n x 3 [Å]) its place along the specimen's axes, mean
+ * over the tilts, less the best offset and rotation of all; with fewer than four particles they include the
+ * gauge. Deformation is held; motion counts in the mean place, and in turns, which it may be. A tilt without
+ * images has the widths of its prior; what is not refined has 0. Per tilt the motion's (n_tilts [Å], of one
+ * axis, mean over particles; 0 without motion).
  * @param[out] held_errors  n x 3 [Å]: what the errors of tilts and motion are of a place, a part of
  *                          particle_errors: places that are refined later with these held have it as well
  *                          (of the motion alone if positions are not refined here)
@@ -248,24 +247,24 @@ CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double 
                                                     double *motion_errors, double *held_errors,
                                                     cyc_alignment *a);
 /**
- * Precision of the modes' amplitudes with the tilts' shifts and angles free, each tilt by itself (n_tilts x 3
- * x n_modes).
+ * Precision of the modes' amplitudes with shifts and angles free, separately for each tilt (n_tilts x 3 x
+ * n_modes).
  * @param[in] held  the same with tilts held, cyc_schur_mode_precision() at the present linearisation
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *a,
                                                        const double *held);
 /**
- * Motion by itself, modes and axes one by one: its error at each tilt (n_tilts, row order [Å], root mean
- * square over particles and axes; from the place at the lowest dose), the variance that it adds to each
- * particle's mean place over the tilts (n x 3 [Å2]), and to each tilt's turn about the mean of all (n_tilts x
- * 3 [rad2]; axes of cyc_alignment_free_errors()).
+ * Errors of the motion alone, modes and axes independent: its error at each tilt (n_tilts, row order [Å],
+ * root mean square over particles and axes; from the position at the lowest dose), the variance that it adds
+ * to each particle's mean place over the tilts (n x 3 [Å2]), and to each tilt's turn about the mean of all
+ * (n_tilts x 3 [rad2]; axes of cyc_alignment_free_errors()).
  * @param[in] precision  as in cyc_alignment_learn_speed()
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, double *turns,
                                                       const cyc_alignment *a, const double *precision);
 /**
- * Take the mean rotation of the tilts out: positions turn with the specimen, predicted views stay where they
- * were on average, and so do the orientations that were found with them. (T6.9)
+ * Remove the mean rotation of the tilts: positions rotate with the specimen; on average predicted views, and
+ * so the orientations found with them, stay. (T6.9)
  */
 void cyc_alignment_fix_gauge(cyc_alignment *a);
 

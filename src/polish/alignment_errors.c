@@ -1,7 +1,7 @@
 /*
- * Standard errors of an alignment. A common offset and a common rotation of the specimen, made up for by
- * shifts and angles, leave every image as it is: they are known from the priors alone, and what is written
- * for users leaves them out.       (T6.15)
+ * Standard errors of an alignment. A common offset and a common rotation of the specimen, compensated by
+ * shifts and angles, leave every image unchanged. They are known from the priors alone, and the errors
+ * written for users exclude them.       (T6.15)
  */
 #include "polish/alignment.h"
 #include "polish/schur.h"
@@ -42,11 +42,10 @@ done:
  * K^T B^T)_ii
  */
 enum { MOST_GAUGES = 6 };
-/* Series of fewer particles would lose half of what there is to know of their positions to the gauge, or
- * more. */
+/* In series of fewer particles the gauge is half of the information on their positions, or more. */
 static const int32_t FEWEST_PARTICLES = 4;
-/* Directions of the gauge that the places of particles or tilts do not tell: of particles on one line the
- * turn about it. */
+/* Directions of the gauge that the positions do not determine: for particles on a line, the rotation about
+ * it. */
 static const double NO_DIRECTION = 1e-9;
 
 /* Pseudoinverse of a symmetric positive n x n matrix, in place. */
@@ -138,7 +137,7 @@ static void position_gauge(double *B, size_t m, bool has_offset, bool has_turn, 
 		mean.y += a->positions_A[p].y / a->n_particles;
 		mean.z += a->positions_A[p].z / a->n_particles;
 	}
-	/* Turns as what they move at 1,000 Å, so that all directions are of one size. */
+	/* Rotations as displacements at 1,000 Å, so that all directions have a similar scale. */
 	for (int32_t p = 0; p < a->n_particles; p++) {
 		double x = 1e-3 * (a->positions_A[p].x - mean.x), y = 1e-3 * (a->positions_A[p].y - mean.y),
 			   z = 1e-3 * (a->positions_A[p].z - mean.z);
@@ -172,8 +171,8 @@ done:
 	return st;
 }
 
-/* What the images tell of a particle's place with the tilts held: inverse covariance [1/Å2], without the
- * prior. */
+/* Information of the images on a particle's position with the tilts held: inverse covariance [1/Å2],
+ * without the prior. */
 static cyc_mat3 place_information(const cyc_alignment *a, int32_t p)
 {
 	cyc_mat3 M = { 0 };
@@ -189,8 +188,8 @@ static cyc_mat3 place_information(const cyc_alignment *a, int32_t p)
 	return M;
 }
 
-/* Share of the images in what is known of a particle's place, the rest being the prior's: 1 but for particles
- * that hardly count. */
+/* Share of the images in the information on a particle's position, the rest being the prior's: 1 except
+ * for particles with little weight. */
 static double known_share(const cyc_alignment *a, int32_t p)
 {
 	cyc_mat3 M = place_information(a, p);
@@ -329,8 +328,8 @@ static double shift_precision(const cyc_alignment *a, int32_t f, size_t k)
 	return sum;
 }
 
-/* Errors of the shifts less the offset of the specimen that fits them best; weighted by what the images tell
- * of each, which is nearly one over the square of the error that is left. */
+/* Errors of the shifts relative to the best-fitting offset of the specimen; weights are the information of
+ * the images, nearly one over the squared remaining error. */
 static cyc_status shift_errors(double *tilt_errors, const free_errors *e)
 {
 	cyc_status st = CYC_OK;
@@ -380,8 +379,8 @@ done:
 }
 
 /*
- * From the variances of places to what the tilts' errors are of them: less those with the tilts held, from
- * which the same gauge (m of them; none: NULL) is taken.
+ * The part of the positions' variances that comes from the tilts' errors: their difference from those with
+ * the tilts held, with the same gauge removed (m of them; none: NULL).
  */
 static cyc_status take_held_out(double *variances, const double *B, const double *K, size_t m,
                                 const cyc_alignment *a)
@@ -433,7 +432,7 @@ cyc_status cyc_alignment_free_errors(double *tilt_errors, double *particle_error
 	CYC_TRY(cyc_schur_variances(tilt_errors, particle_errors, e.s, a));
 	e.tilt_covariance = cyc_schur_tilt_covariance(e.s);
 	for (int32_t i = 0; i < CYC_PER_TILT * a->n_tilts;
-	     i++) { /* of tilts that show nothing: those of the prior */
+	     i++) { /* of tilts without signal: those of the prior */
 		bool is_angle = i % CYC_PER_TILT < 3;
 		tilt_errors[i] = (is_angle ? a->do_angles : a->do_shifts)
 		                     ? sqrt(tilt_errors[i]) * tilt_width(a, (size_t)i)

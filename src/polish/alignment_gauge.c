@@ -1,4 +1,4 @@
-/* What the images do not tell, and how well they tell the rest. */
+/* The gauge, which images do not determine, and the errors of the rest. */
 #include "polish/alignment.h"
 #include "polish/schur.h"
 

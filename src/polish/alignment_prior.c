@@ -1,6 +1,5 @@
 /*
- * What is expected of angles and shifts before the images are looked at, and how far tilts stray from it.
- * (T6.4), (T6.7)
+ * Priors of angles and shifts, and the scatter of tilts about them. (T6.4), (T6.7)
  */
 #include "polish/alignment.h"
 
@@ -8,15 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Beyond so many widths a tilt is taken for an outlier, which neither widens the prior of the others nor is
- * bound by it: of normal numbers one in eighty is. */
+/* Beyond this many widths a tilt is an outlier, which neither widens the prior of the others nor is bound
+ * by it. Of normal numbers, one in eighty is. */
 static const double OUTLIER = 2.5;
-/* Share of the squares of normal numbers that is left when those beyond OUTLIER are cut to it. */
+/* Mean square of normal numbers clipped at OUTLIER. */
 static const double CUT_SHARE = 0.9775;
 
 /* ---------------------------------------------------------------- the stage */
 
-/* Scatter of numbers about their median, as the standard deviation of normal ones; overwrites them. */
+/* Robust standard deviation of numbers about their median; overwrites them. */
 static double robust_scatter(double *v, size_t n)
 {
 	if (n < 2) return 0;
@@ -45,7 +44,7 @@ cyc_status cyc_stage_relation_find(cyc_stage_relation *out, const cyc_tilt_serie
 		for (size_t j = 0; j < i; j++)
 			if (fabs(stage[i] - stage[j]) > 1e-4)
 				work[n_slopes++] = (tilt[i] - tilt[j]) / (stage[i] - stage[j]);
-	if (n < 3 || n_slopes == 0) goto done; /* nothing to be told apart: a constant is all */
+	if (n < 3 || n_slopes == 0) goto done; /* all equal: a constant describes them */
 	out->is_known = true;
 	out->slope = cyc_median(work, n_slopes); /* Theil 1950, Sen 1968 (J Am Stat Assoc 63:1379) */
 	out->sign = out->slope < 0 ? -1 : 1;
@@ -64,7 +63,7 @@ done:
 	return st;
 }
 
-/* What the stage says of an angle, to which the series' own constant is added; false if it says nothing. */
+/* Value of an angle expected from the stage, up to the series' constant; false if there is none. */
 static bool expected_angle(double *angle, const cyc_alignment *a, int32_t f, int k)
 {
 	*angle = k == 1 ? a->stage_sign * a->ts->tilts[f].nominal_tilt_rad : 0;
@@ -86,7 +85,7 @@ static double angle_constant(double *work, const cyc_alignment *a, int k)
 	return n > 0 ? cyc_median(work, n) + (k == 2 ? first : 0) : 0;
 }
 
-/* Distance of an angle from the series' geometry; false if that says nothing of it. */
+/* Distance of an angle from the series' geometry; false if that predicts none. */
 static bool from_geometry(double *distance, const cyc_alignment *a, int32_t f, int k, double constant,
                           double change)
 {
@@ -129,7 +128,7 @@ static double input_shift(const cyc_alignment *a, int32_t f, int k)
 	return a->input_shifts_A ? a->input_shifts_A[2 * f + k] : 0;
 }
 
-/* Width of the prior where a number lies: beyond OUTLIER widths it grows with the distance. */
+/* Width of the prior at a number: beyond OUTLIER widths it grows with the distance. */
 static double width_at(double width, double distance)
 {
 	return width * fmax(1, fabs(distance) / (OUTLIER * width));
@@ -168,7 +167,7 @@ double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x
 	double d = hypot(a->tilts[f].shift_A[0] + more_x_A - input_shift(a, f, 0),
 	                 a->tilts[f].shift_A[1] + more_y_A - input_shift(a, f, 1)) /
 	           a->widths.shift_A;
-	/* With the width that grows beyond OUTLIER, for both components: its force is that of a logarithm. */
+	/* With a width that grows beyond OUTLIER, for both components: the force of a logarithm. */
 	double edge = OUTLIER * sqrt(2);
 	return d <= edge ? 0.5 * d * d : 0.5 * edge * edge + edge * edge * log(d / edge);
 }
@@ -176,8 +175,8 @@ double cyc_alignment_shift_cost(const cyc_alignment *a, int32_t f, double more_x
 /* ---------------------------------------------------------------- widths from the data */
 
 /*
- * Spread of numbers known to a variance of their own, those beyond OUTLIER cut to it (Huber 1981, Robust
- * Statistics, proposal 2), with ten pseudo-counts of the spread that is expected.
+ * Spread of numbers that each have a known variance, clipped at OUTLIER (Huber 1981, Robust Statistics,
+ * proposal 2), with ten pseudo-counts of the spread that is expected.
  */
 static double robust_spread(const double *squares, size_t n, double expected)
 {
@@ -194,9 +193,8 @@ static double robust_spread(const double *squares, size_t n, double expected)
 }
 
 /*
- * An input that was refined on these images agrees with them for that reason, not because it is right: widths
- * below the least would nail down its errors. Positions are seen by all tilts and need no more than a wide
- * prior.
+ * An input refined on these images agrees with them for that reason, not because it is right: narrower widths
+ * would freeze its errors. Positions are determined by all tilts and need only a wide prior.
  */
 static const double LEAST_ANGLE_RAD = 0.1 * CYC_PI / 180, LEAST_SHIFT_A = 2;
 

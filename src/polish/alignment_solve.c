@@ -1,4 +1,5 @@
-/* The optimiser: Gauss-Newton steps by conjugate gradients, prior widths and strengths from the data. */
+/* The optimiser: Gauss-Newton steps by conjugate gradients; prior widths and strengths are learned from
+ * the data. */
 #include "polish/alignment.h"
 #include "polish/schur.h"
 
@@ -68,8 +69,8 @@ done:
 	return st;
 }
 
-/* Largest change of an image position by a step along `d`, by shifts and offsets alone: enough to see whether
- * the rounds have settled. */
+/* Largest change of an image position by a step along `d`, by shifts and offsets alone: enough to see
+ * whether the rounds have converged. */
 static double step_length_px(const cyc_alignment *a, const double *d, double factor)
 {
 	double longest = 0, s = factor / a->ts->pixel_size_A;

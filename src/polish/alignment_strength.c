@@ -1,5 +1,4 @@
-/* Strength of the images over the prediction; particles and tilts that do not look like the rest count for
- * less.   (T6.8) */
+/* Strength of the images over the prediction; unusual particles and tilts get less weight. (T6.8) */
 #include "polish/alignment.h"
 
 #include <math.h>
@@ -35,9 +34,9 @@ static void pair_shape(double *curvature, double *slope2, const cyc_alignment *a
 
 /* ---------------------------------------------------------------- tilts */
 
-/* Tilts that went wrong, before anything is known of a series: one in fifty. */
+/* Prior share of bad tilts: one in fifty. */
 static const double SHARE_BAD = 0.02;
-/* Fewer do not tell how much tilts differ. */
+/* Fewer do not show how much tilts differ. */
 enum { FEWEST_TILTS = 5, N_SPREADS = 13 };
 /* Spread of the strengths of good tilts: 0.02 to 1.3, by factors of sqrt 2. */
 static double spread_of(int i) { return 0.02 * pow(2, 0.5 * i); }
@@ -67,7 +66,7 @@ typedef struct {
 	int32_t n_tilts, n_seen;
 } tilt_strengths;
 
-/* The spread under which all that is seen is likeliest. */
+/* The most likely spread. */
 static double learn_spread(const tilt_strengths *t)
 {
 	double best = -HUGE_VAL, found = spread_of(0);
@@ -126,7 +125,7 @@ done:
 /* Beyond this ratio to the agreement the curvature is that of noise. */
 static const double MOST_RATIO = 3;
 
-/* Sums over the particles of a tilt, those that count less for less. */
+/* Sums over the particles of a tilt, with their weights. */
 typedef struct {
 	double curvature, expected; /* observed, and at strength 1 */
 	double slope2, n;           /* squared slopes, and how many */
@@ -150,10 +149,10 @@ static tilt_shape shape_of_tilt(const cyc_alignment *a, int32_t f)
 }
 
 /*
- * What tells positions is the curvature of the maps at their maxima. It differs from what the reference and
- * the agreement let expect: a reference that is blurred by what is now put right is too weak where it is
- * fine, more so at low dose. The ratio is a straight line in the dose, fitted to all tilts. And slopes
- * scatter more than noise makes them if images show more than noise and the particle.
+ * The precision of positions is the curvature of the maps at their maxima. It differs from that expected from
+ * reference and agreement: a reference blurred by the errors now being corrected is too weak at high
+ * frequency, more so at low dose. The ratio is modelled as linear in dose, fitted to all tilts. Slopes
+ * scatter more than expected from noise if images show more than noise and the particle.
  */
 static void learn_shape(cyc_alignment *a)
 {

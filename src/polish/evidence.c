@@ -82,8 +82,7 @@ void cyc_evidence_pass_destroy(cyc_evidence_pass **pp)
 
 cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p) { return p->predict; }
 
-/* 1/noise and the share of each image in its own reference, per coefficient of the used band; the rest stays
- * 0. */
+/* 1/noise and the share of each image in its own reference, per coefficient of the band used; 0 elsewhere. */
 static cyc_status load_weights(cyc_evidence_pass *p)
 {
 	cyc_status st = CYC_OK;
@@ -133,8 +132,8 @@ static cyc_status keep_task(void *arg, int64_t i, int i_thread)
 	memcpy(pair->map, k->maps + (size_t)i * n_map, n_map * sizeof *pair->map);
 	cyc_local_map_prefilter(pair->map, e->grid.n, line);
 	memcpy(pair->start_px, k->b->at_px + 2 * i, sizeof pair->start_px);
-	/* What a window shows outside of its image is nothing: its share of the particle is missing in X already,
-	 * and so must be in |V|^2. */
+	/* Outside the image a window is empty: that share of the particle is missing in X, and must be missing
+	 * in |V|^2 too. */
 	double share = k->b->weight[i];
 	pair->power = share * c[CYC_CURVE_1];
 	pair->curve[0] = share * k->unit * c[CYC_CURVE_XX];
@@ -207,7 +206,7 @@ done:
 	return st;
 }
 
-/* Which rows are looked at. */
+/* The rows used. */
 static cyc_status choose_tilts(bool **out, const cyc_evidence_pass *p, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
@@ -222,7 +221,7 @@ done:
 	return st;
 }
 
-/* Rows that are to be looked at, into the evidence. */
+/* Correlation maps of the wanted rows, into the evidence. */
 static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_tilt_series *ts,
                                const cyc_particle_set *set, int32_t i_series, const bool *rows)
 {
@@ -232,7 +231,7 @@ static cyc_status collect_rows(cyc_evidence *e, cyc_evidence_pass *p, const cyc_
 	CYC_TRY(cyc_alloc(&used, (size_t)set->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, set, i_series);
 	for (int32_t f = 0; f < ts->n_tilts; f++) n_rows += rows[f];
-	/* Where few are wanted the next one is seldom among them. */
+	/* If few are wanted, the next one rarely is. */
 	p->predict->image.reads_ahead = 2 * n_rows > ts->n_tilts;
 	for (int32_t f = 0; f < ts->n_tilts; f++) {
 		CYC_TRY(cyc_cancel_check());

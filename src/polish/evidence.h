@@ -20,12 +20,12 @@ void cyc_evidence_destroy(cyc_evidence **e);
 /** Samples of a correlation map that reaches range_px, of windows of box_px and a reference to shell
  * `radius`. */
 cyc_local_grid cyc_evidence_grid(double range_px, int32_t box_px, int32_t radius);
-/** What a pass needs; one at a time per backend. */
+/** Work memory of a pass; one at a time per backend. */
 typedef struct cyc_evidence_pass cyc_evidence_pass;
 typedef struct {
 	double range_px, k_min_index, cutoff_frac;
 	bool keep_self_correlation;
-	int32_t first_tilt, last_tilt; /**< chronological; others are not looked at. last < 0: to the end */
+	int32_t first_tilt, last_tilt; /**< chronological; others are not used. last < 0: to the end */
 	bool has_relion5_weights; /**< those of RELION 5.0.1: half of the band along x, one noise spectrum per
 	                             series, no Wiener factor */
 } cyc_evidence_options;
@@ -39,7 +39,7 @@ cyc_prediction_pass *cyc_evidence_predictions(cyc_evidence_pass *p);
 CYC_MUST_CHECK cyc_status cyc_evidence_collect(cyc_evidence **out, cyc_evidence_pass *p, cyc_tilt_series *ts,
                                                const cyc_particle_set *set, int32_t i_series,
                                                const char *root);
-/** The same for some rows (n_tilts flags) of evidence that is there, at the particles' present positions. */
+/** The same for some rows (n_tilts flags) of existing evidence, at the particles' current positions. */
 CYC_MUST_CHECK cyc_status cyc_evidence_refresh(cyc_evidence *e, cyc_evidence_pass *p, cyc_tilt_series *ts,
                                                const cyc_particle_set *set, int32_t i_series,
                                                const char *root, const bool *rows);

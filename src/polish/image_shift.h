@@ -1,7 +1,7 @@
 /**
  * @file image_shift.h
- * One shift per tilt from the whole image: all particles' predictions in their places, correlated with the
- * image. Finds shifts of any size, so it is for series whose alignment is poor. (T6.14)
+ * One shift per tilt from the whole image: all particles' predictions at their positions, correlated with the
+ * image. It finds shifts of any size, for series with poor alignment. (T6.14)
  */
 #ifndef CYC_IMAGE_SHIFT_H
 #define CYC_IMAGE_SHIFT_H
@@ -23,10 +23,11 @@ typedef struct {
 	int64_t n_images, n_outside;
 } cyc_image_shift;
 
-/** Peaks below this are taken for noise: of 10^7 positions one reaches 5.4 by chance. */
+/** Lower peaks are taken for noise: one of 10^7 positions reaches 5.4 by chance. */
 #define CYC_IMAGE_SHIFT_LEAST_PEAK 7.0
 
-/** Shift of row i_tilt of an open series. @param[in] near_px  what counts as near no shift, along each axis
+/** Shift of row i_tilt of an open series. @param[in] near_px  largest shift that counts as none, along each
+ * axis
  */
 CYC_MUST_CHECK cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *pass,
                                                const cyc_tilt_series *ts, int32_t i_tilt,

@@ -13,7 +13,7 @@
 void cyc_local_map_prefilter(float *map, int32_t n, double *line);
 /**
  * Value and gradient at (x, y) [px] from the middle of the grid. Beyond the reach of the grid the value is
- * that of the nearest point within, and the gradient zero in the directions in which it was left.
+ * that of the nearest point inside, and the gradient is zero along the axes that lie outside.
  */
 double cyc_local_map_value(double gradient[2], const float *map, cyc_local_grid grid, double x, double y);
 /** Largest distance from the middle at which the map is evaluated [px]. */

@@ -1,7 +1,7 @@
 /*
- * How well motion is known, and what that leaves of the particles' places. Modes and axes one by one, as in
- * motion_speed.c: the place a_t of a mode is an offset plus a random walk, both normal, seen at each tilt
- * with the precision D_t.                  (T6.15)
+ * Errors of the motion, and their effect on the particles' positions. Modes and axes are independent, as in
+ * motion_speed.c: the amplitude a_t of a mode is an offset plus a random walk, both normal, measured at each
+ * tilt with the precision D_t.                  (T6.15)
  */
 #include "polish/alignment.h"
 
@@ -15,7 +15,7 @@ typedef struct {
 	const double *precision; /* T x 3 x B, chronological */
 	double *walk;            /* chains x T: posterior variance of the walk after each step */
 	double *about;           /* chains x T: the same about the walk's mean over the tilts */
-	double *extra;           /* chains: of the mean place over the tilts, less what it were without motion */
+	double *extra;           /* chains: of the mean position over the tilts, minus that without motion */
 	double *norms;           /* B */
 	size_t T, B;
 } motion_error_work;
@@ -23,7 +23,8 @@ typedef struct {
 /* Prior covariance of the walk after steps r and c, given the variance summed up to each. */
 static double walk_covariance(const double *sum, size_t r, size_t c) { return fmin(sum[r], sum[c]); }
 
-/* 1 + R A R of the tilts that see the mode, factorised; root: R of all tilts, 0 where nothing is seen. */
+/* 1 + R A R of the tilts that show the mode, factorised; root: R of all tilts, 0 where the mode is not
+ * seen. */
 static cyc_status factor_chain(double *M, size_t *seen, size_t *n, const double *root, const double *sum,
                                double offset, size_t T)
 {
@@ -89,8 +90,8 @@ done:
 	return st;
 }
 
-/* The turn of all particles that unit amplitude of a mode along an axis is, by least squares: per chain 3
- * numbers [rad]. */
+/* The rotation of all particles equivalent to unit amplitude of a mode along an axis, by least squares:
+ * per chain 3 numbers [rad]. */
 static void turns_of_modes(double *turns, const motion_error_work *w)
 {
 	const cyc_alignment *a = w->a;
@@ -123,8 +124,8 @@ static void turns_of_modes(double *turns, const motion_error_work *w)
 	}
 }
 
-/* What motion may be of the tilts' turns, which it cannot be told from, about the axes of
- * cyc_alignment_free_errors(). */
+/* Part of the tilts' rotations that may be motion instead, which images cannot distinguish; about the axes
+ * of cyc_alignment_free_errors(). */
 static cyc_status turn_variances(double *variances, const motion_error_work *w)
 {
 	cyc_status st = CYC_OK;

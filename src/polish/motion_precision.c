@@ -1,7 +1,7 @@
 /*
- * What the images tell of the modes of motion when shifts and angles are free: a tilt makes up for what all
- * particles do alike, so the precision of a mode is what is left of it after the tilt's parameters are
- * eliminated.                              (T6.11)
+ * Information of the images on the modes of motion when shifts and angles are free. A tilt can compensate a
+ * motion common to all particles, so the precision of a mode is the one after elimination of the tilt's
+ * parameters.                              (T6.11)
  */
 #include "polish/alignment.h"
 

@@ -1,7 +1,7 @@
 /*
- * How fast the particles move, from the images: the factor on the expected speed under which the images are
- * most likely, the motion itself integrated out. Modes and axes are taken one by one; about the present
- * solution each is a random walk, on top of a free offset, that is seen through Gaussian noise. (T6.11)
+ * Speed of the particles from the images: the most likely factor on the expected speed, with the motion
+ * itself integrated out. Modes and axes are independent; about the current solution each is a random walk
+ * plus a free offset, observed with Gaussian noise. (T6.11)
  */
 #include "polish/alignment.h"
 #include "polish/schur.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 
 enum { N_SPEEDS = 17, N_DECAYS = 4, N_FAST = 9, N_CANDIDATES = N_SPEEDS + N_DECAYS * N_FAST, MAX_MODES = 24 };
-/* The user's speed is a guess within a factor of e or so: where the images do not tell, it stays. */
+/* The user's speed is a guess, good to a factor of about e: if the images carry no information, it stays. */
 static const double LOG_WIDTH = 1;
 /*
  * Without a decay from twice the given speed down to 1/128 of it, by factors of sqrt 2; with one the speed is
@@ -23,11 +23,11 @@ static double speed_of(int i)
 {
 	return i < N_SPEEDS ? pow(2, 1 - 0.5 * i) : pow(2, 3 - (i - N_SPEEDS) % N_FAST);
 }
-/* Share of the first speed that is left after many decays. */
+/* Share of the first speed that remains after many decay lengths. */
 static const double LEAST_SHARE = 0.2;
 static double decay_of(int i) { return i < N_SPEEDS ? 0 : 5 * pow(2, (i - N_SPEEDS) / N_FAST); }
 
-/* Width of step t over what is given, for a candidate. */
+/* Width of step t relative to the given one, for a candidate. */
 static double width_of(const cyc_alignment *a, size_t t, int i)
 {
 	double decay = decay_of(i);
@@ -41,10 +41,10 @@ typedef struct {
 	double *offsets;         /* 3 x B: the particles' present offsets in the modes */
 	double *norms;           /* B: sum of squares of each mode over the particles */
 	double *evidence;        /* chains x N_CANDIDATES */
-	size_t T, B, n_modes;    /* B modes are there, the first n_modes are looked at */
+	size_t T, B, n_modes;    /* B modes exist, the first n_modes are used */
 } speed_work;
 
-/* What one chain shows: root of the precision, observation in units of its noise, and the tilt of each. */
+/* Observations of one chain: root of the precision, value in units of its noise, and the tilt of each. */
 static size_t observe(double *root, double *z, size_t *tilt, const speed_work *w, size_t k, size_t b)
 {
 	const cyc_alignment *a = w->a;
@@ -113,8 +113,8 @@ static void project_offsets(const speed_work *w)
 }
 
 /*
- * Few images say how fast a specimen moved in its first exposures: the widest motion that they allow is not
- * the likeliest, and errors must know of it. So variances of steps are the mean over all candidates, each by
+ * Few images show how fast a specimen moved in its first exposures: the widest motion they allow is not the
+ * likeliest, and errors must account for it. So variances of steps are the mean over all candidates, each by
  * its evidence; those with a decay share one vote with those without.
  */
 static void average(double *speed, double *factors, const speed_work *w)

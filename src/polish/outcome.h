@@ -11,7 +11,7 @@ typedef enum { CYC_POLISH_NO_DIFFERENCE, CYC_POLISH_BETTER, CYC_POLISH_WORSE } c
  * from their scatter, s = sqrt(n / (n - 1) sum (d - mean)^2). Better if D > t s and worse if D < -allowance -
  * t s, t the 97.5 % point of Student's distribution with n - 1 degrees of freedom; else, or with one part, no
  * difference.                                  (T6.10)
- * @param[in] allowance  what is expected to be lost for another reason, >= 0
+ * @param[in] allowance  loss expected for another reason, >= 0
  */
 cyc_polish_outcome cyc_polish_judge(double *error, const double *differences, int32_t n, double allowance);
 /** "better", "no difference", "worse". */

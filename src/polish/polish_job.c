@@ -123,7 +123,7 @@ done:
 	return st;
 }
 
-/* What priors go by and other jobs do not. */
+/* Inputs of the priors that other jobs do not use. */
 static cyc_status hash_priors(uint64_t *hash, const job *j)
 {
 	cyc_status st = CYC_OK;
@@ -154,8 +154,7 @@ static cyc_status prepare(job *j)
 	const cyc_polish_options *o = j->o;
 	double length_A = o->box_px * j->in.box.pixel_size_A;
 	CYC_TRY(cyc_polish_is_result(&j->is_dependent, j->in.set->tomograms, j->in.root));
-	/* Motion is known from a polishing of these images only, whatever other job the tilts have been through
-	 * since. */
+	/* Motion comes only from polishing these images, whichever jobs refined the tilts since. */
 	j->is_dependent = j->is_dependent || j->in.particles->motion_data;
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "polish"));
 	CYC_TRY(cyc_polish_options_hash(&j->hash, o));
@@ -207,7 +206,7 @@ static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *
 		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
 		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 	}
-	/* A part leaves the record; nothing else is needed of it. */
+	/* A part only leaves its record. */
 	if (cyc_share_is_part(&j->share)) cyc_polished_deinit(&j->results[i]);
 done:
 	cyc_log_keep_end();
@@ -336,7 +335,7 @@ CYC_DEALT_JOB(polish, run_here)
 cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
-	/* Images that are kept for another job are in this process only. */
+	/* Images kept for another job exist in this process only. */
 	bool is_dealt = !(o->dry_run || (o->part && o->part[0]) || o->images);
 	if (result) memset(result, 0, sizeof *result);
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));

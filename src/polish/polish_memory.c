@@ -1,4 +1,4 @@
-/* What polishing holds at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of polishing; checked against measurements by tools/memory_said.py. */
 #include "cyclotomo/polish.h"
 #include "polish/evidence.h"
 

@@ -27,7 +27,7 @@ cyc_status cyc_polished_create(cyc_polished *r, int32_t n_tilts, int32_t n_parti
 	CYC_TRY(cyc_alloc(&r->motion_errors, T, sizeof *r->motion_errors));
 	CYC_TRY(cyc_alloc(&r->held_errors, 3 * N, sizeof *r->held_errors));
 	for (size_t f = 0; f < T; f++) r->tilts[f].Q = cyc_mat3_identity();
-	/* What is not refined has no error that anybody knows. */
+	/* Values that are not refined have no known error. */
 	for (size_t i = 0; i < 5 * T; i++) r->tilt_errors[i] = CYC_NAN;
 	for (size_t i = 0; i < 3 * N; i++) r->particle_errors[i] = CYC_NAN;
 done:
@@ -104,7 +104,7 @@ cyc_status cyc_polished_write(const char *path, const cyc_polished *r, uint64_t 
 	return cyc_record_write(path, KIND, hash, parts, N_PARTS);
 }
 
-/* Numbers that a series of this size can have: the record is whole, but not what else it may be. */
+/* Whether the numbers fit a series of this size: the record is complete, but may be of something else. */
 static bool are_numbers_possible(const int64_t n[N_NUMBERS])
 {
 	return n[0] >= 0 && n[0] <= CYC_POLISH_WORSE && n[3] >= 0 && n[4] >= 0 &&
@@ -235,7 +235,7 @@ static cyc_status write_particles(const cyc_polish_files *f, const char *path)
 			CYC_TRY(cyc_star_set_double(b, p->row, column[k], x[k]));
 			CYC_TRY(cyc_star_set_double(b, p->row, origin[k], 0));
 		}
-		/* Places that are refined with these tilts and this motion have their errors, too (T6.15). */
+		/* Positions refined later with these tilts and this motion inherit their errors (T6.15). */
 		for (int k = 0; k < 3 && r->is_taken && r->has_errors; k++)
 			CYC_TRY(cyc_label_put(b, p->row, CYC_LABELS_ALIGNMENT_ERROR[k],
 			                      r->held_errors[3 * (i - f->particles->series_first[p->i_series]) + k]));
@@ -338,8 +338,7 @@ enum { MAX_TRACKS = 60 };
 
 /*
  * Tracks are magnified until the longer ones, the 90th percentile of their extents, are a twelfth of the
- * field: 1, 2 or 5 times a power of ten. What moves less than this is not magnified further: it would be
- * noise alone.
+ * field: 1, 2 or 5 times a power of ten. Smaller motion is not magnified further: it would be noise alone.
  */
 static const double TRACK_SHARE = 1.0 / 12, LEAST_MOTION_A = 0.02;
 
@@ -466,7 +465,7 @@ done:
 
 typedef struct {
 	const cyc_polish_files *f;
-	figure *figures; /* per series; without panels where nothing was taken on */
+	figure *figures; /* per series; without panels where nothing was accepted */
 } figures_work;
 
 static cyc_status figure_task(void *arg, int64_t i, int i_thread)
@@ -591,7 +590,7 @@ cyc_status cyc_polish_write(cyc_polish_result *result, const cyc_polish_files *f
 	CYC_TRY(cyc_tomogram_set_write(f->tomograms, f->out_dir, f->root, what));
 	CYC_TRY(named(&result->tomograms, &path, f, "tomograms.star"));
 	CYC_TRY(remove_records(f));
-	CYC_TRY(write_optimisation_set(result, f)); /* last: its being there says that all is */
+	CYC_TRY(write_optimisation_set(result, f)); /* last: it marks the output as complete */
 done:
 	cyc_free(path);
 	return st;

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Windows are cut anew where a particle has moved by more than this share of the range that was looked at. */
+/* Windows are cut again where a particle has moved by more than this share of the search range. */
 static const double FAR_SHARE = 0.9;
 
 /* ---------------------------------------------------------------- setting */
@@ -25,9 +25,9 @@ typedef struct {
 	double *step_sigma, *step_dose, *step_factor, *weight, *strength, *sharpness, *deformation_width;
 	bool *left_out, *is_moved;
 	double *input_angles, *input_shifts, *start_shifts;
-	bool has_original;                  /* priors are about the input before any image was looked at */
+	bool has_original;                  /* priors are centred on the input before any refinement */
 	double heldout_strength;            /* S of the comparisons, 0: not known yet */
-	cyc_deformation_model own, refined; /* deformation of the input, and what is refined if it does better */
+	cyc_deformation_model own, refined; /* deformation of the input, and the refined one if it is better */
 	cyc_motion_model *motion;
 	cyc_evidence *evidence;
 	cyc_alignment a;
@@ -56,9 +56,9 @@ static void setting_deinit(setting *s)
 	cyc_free(s->start_shifts);
 }
 
-/* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with the
- * dose between tilts; in RELION 5.0.1 it is the same for each step and, by a prior twice too strong, half of
- * what it is said to be. */
+/* Prior widths of the motion: s_vel per unit dose at the series' dose per tilt. The variance grows with
+ * the dose between tilts; in RELION 5.0.1 it is the same for each step and, by a prior twice too strong,
+ * half of the documented value. */
 static void motion_steps(double *sigma, double *middle, const setting *s)
 {
 	const cyc_polish_options *o = s->shared->o;
@@ -85,8 +85,8 @@ static cyc_status motion_model(setting *s)
 	return cyc_motion_model_create(&s->motion, s->positions, s->evidence->n_particles, &options);
 }
 
-/* Prior widths of the coefficients: those of the regulariser lambda sum c^2 (times |frequency|^2 for Fourier
- * terms), or without one what moves images by about a pixel. (T6.13) */
+/* Prior widths of the coefficients: those of the regulariser lambda sum c^2 (times |frequency|^2 for
+ * Fourier terms), or without one displacements of about a pixel. (T6.13) */
 static cyc_status deformation_widths(setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -159,8 +159,8 @@ done:
 	return st;
 }
 
-/* Input that came from these very images says little of its own: priors about it are this wide, if what it
- * was before is not known. */
+/* Input refined on these very images is hardly independent: priors on it are this wide if the original
+ * values are unknown. */
 static const double DEPENDENT_ANGLE_DEG = 1, DEPENDENT_SHIFT_A = 10;
 
 static cyc_status find_priors(setting *s)
@@ -170,8 +170,7 @@ static cyc_status find_priors(setting *s)
 	double scatter;
 	CYC_TRY(cyc_alignment_init(a));
 	CYC_TRY(find_stage(s));
-	/* The series' geometry is expected to hold as well as its input has it, or better: the rest is learned.
-	 */
+	/* The series' geometry is expected to be as good as in the input, or better; the rest is learned. */
 	CYC_TRY(cyc_alignment_geometry_scatter(&scatter, a));
 	a->widths.angle_trend_rad = fmax(a->widths.angle_trend_rad, scatter);
 	CYC_TRY(cyc_polish_original_input(&s->has_original, s->input_angles, s->input_shifts,
@@ -196,8 +195,8 @@ done:
 	return st;
 }
 
-/* Tilts whose particles are far from where they are expected start from where they are, with windows cut
- * there.       (T6.16) */
+/* Tilts whose particles are far from the expected place start where they were found, with windows cut
+ * there. (T6.16) */
 static cyc_status find_lost_tilts(setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -313,7 +312,7 @@ static void forget(setting *s)
 
 /* ---------------------------------------------------------------- cross-validation */
 
-/* What the tilts of a solution are, without its particles. */
+/* The tilts of a solution, without its particles. */
 typedef struct {
 	cyc_tilt_change *tilts;
 	double *angles, *deformation;
@@ -363,7 +362,7 @@ static cyc_status agreement(double *values, setting *s, const tilt_state *t)
 		       (size_t)a->n_tilts * (size_t)t->model.n * sizeof *a->deformation);
 	}
 	if (a->do_positions) CYC_TRY(cyc_alignment_solve(a, &(cyc_alignment_effort){ .is_brief = true }));
-	/* The same strengths for all that are compared. */
+	/* The same strengths for all compared solutions. */
 	forget(s);
 	a->amplitude = s->heldout_strength;
 	CYC_TRY(cyc_alignment_log_likelihoods(found, a));
@@ -378,8 +377,8 @@ done:
 }
 
 /*
- * Fit the tilts to one half-set and see whether the other half's images agree better with them; both ways.
- * (T6.10) Values of each particle are added to; `before` may be NULL.
+ * Fit the tilts to one half-set and test whether the images of the other agree better; both ways. (T6.10)
+ * Adds to the values of each particle; `before` may be NULL.
  */
 static cyc_status cross_validate(double *after, double *before, setting *s, bool do_deformation)
 {
@@ -420,11 +419,10 @@ static double sum_of(const double *v, int32_t n)
 }
 
 /*
- * Parameters of the tilts that images tell, in all: what an input owes to the held-out half-set that was
- * fitted to both, or that the half maps were made with, so that they hold the held-out images where it has
- * them. With n of them such an input gains n/4 of log L on each half, and tilts fitted to the other half lose
- * n/2. Poses and motion have seen the images too, under the input's tilts: as much again is allowed for them.
- * (T6.10)
+ * Number of parameters of the tilts that images determine. An input fitted to both half-sets, or used for the
+ * half maps, owes part of its agreement with the held-out images to them. With n of them such an input gains
+ * n/4 of log L on each half, and tilts fitted to the other half lose n/2. Poses and motion have seen the
+ * images too, under the input's tilts: as much again is allowed for them. (T6.10)
  */
 static cyc_status gain_of_seen_input(double *gain, setting *s)
 {
@@ -450,7 +448,7 @@ done:
 	return st;
 }
 
-/* Compare what each particle says before and after, and say how the alignment did. */
+/* Compare the log-likelihood of each particle before and after, and report the result. */
 static cyc_status compare(cyc_polished *r, setting *s, double *after, const double *before)
 {
 	cyc_status st = CYC_OK;
@@ -471,8 +469,7 @@ done:
 	return st;
 }
 
-/* Tilts as they are expected without the series' geometry, if with it the images that were not fitted agree
- * less. */
+/* Drop the prior on the series' geometry if held-out images agree less with it. */
 static cyc_status try_without_geometry(cyc_polished *r, setting *s, double *after, const double *before)
 {
 	cyc_status st = CYC_OK;
@@ -487,7 +484,7 @@ done:
 	return st;
 }
 
-/* A new deformation must be clearly better: it can only have been found in these images. */
+/* A new deformation must be clearly better, since it can only come from these images. */
 static cyc_status try_deformation(cyc_polished *r, setting *s, const double *before, const double *without)
 {
 	cyc_status st = CYC_OK;
@@ -514,9 +511,8 @@ done:
 	return st;
 }
 
-/* Is the alignment accepted, and the deformation? Not if it is clearly worse; no difference is no reason to
- * refuse it: tilts fitted to all particles are better than those of the test, which were fitted to half of
- * them. */
+/* Is the alignment accepted, and the deformation? Rejected only if clearly worse. No difference is
+ * accepted: tilts fitted to all particles are better than those of the test, which were fitted to half. */
 static cyc_status decide(cyc_polished *r, setting *s)
 {
 	cyc_status st = CYC_OK;
@@ -541,8 +537,7 @@ done:
 
 /* ---------------------------------------------------------------- solution */
 
-/* Share of the visible pairs whose image position has left the inner part of the window that was looked at.
- */
+/* Share of the visible pairs whose image position has left the inner part of the search window. */
 static double share_far_away(const setting *s)
 {
 	double far = 0, seen = 0, limit = FAR_SHARE * s->shared->o->range_px;
@@ -559,8 +554,8 @@ static double share_far_away(const setting *s)
 }
 
 /*
- * Cut windows and predict anew at the present solution: the project's data are set to it while the images are
- * read, and put back. The alignment goes on from where it is, with its priors about the input.
+ * Cut windows and predict again at the current solution: the project's data are set to it while the images
+ * are read, then restored. The alignment continues from there, with its priors on the input.
  */
 static cyc_status collect_again(setting *s)
 {
@@ -609,9 +604,9 @@ done:
 }
 
 /*
- * The centre of a half map is the mean of the places of its particles, each in the particle's own frame:
- * those were off by what they have moved since the first input, and all of them follow. Where symmetry does
- * not hold the centre it is so far wrong.     (T6.18)
+ * The centre of a half map is the mean of its particles' positions, each in the particle's own frame. Those
+ * have moved since the first input, so where symmetry does not fix the centre it is off by their mean.
+ * (T6.18)
  */
 static void add_frame_errors(double *errors, const setting *s)
 {
@@ -668,8 +663,7 @@ done:
 	return st;
 }
 
-/* Of an alignment that is not accepted, the tilts that were found elsewhere: they have evidence of their own.
- */
+/* Of a rejected alignment, keep the tilts that were found elsewhere: these have their own evidence. */
 static void take_lost_tilts(cyc_polished *r, const setting *s)
 {
 	for (int32_t f = 0; f < s->ts->n_tilts; f++) {

@@ -19,8 +19,8 @@ typedef struct {
 
 /**
  * Polish series i_series, which has particles. `r` is zeroed and becomes its result: with is_taken = false
- * where nothing is changed, which is said in a warning. Project data of the series are changed on the way and
- * are as before at the end.
+ * and a warning if nothing is changed. Project data of the series are modified during the call and restored
+ * at its end.
  */
 CYC_MUST_CHECK cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared,
                                             int32_t i_series);

@@ -9,7 +9,7 @@
 
 /* ---------------------------------------------------------------- lost tilts */
 
-/* Odds that a place in the image must have over no particles and over the places nearby. */
+/* Odds that a position must have over no particles and over nearby positions. */
 static const double LEAST_ODDS = 100;
 
 typedef struct {
@@ -118,8 +118,8 @@ cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cy
 	for (int32_t f = 0; f < a->n_tilts; f++) {
 		shifts_A[2 * f] = shifts_A[2 * f + 1] = 0;
 		is_moved[f] = false;
-		/* log L = 2 S C - S^2 P against no particles: it must be that those are likelier, and that the place
-		 * could be found at all. */
+		/* log L = 2 S C - S^2 P against no particles: the position must be likelier, and large enough a
+		 * signal to be found at all. */
 		double power = strength * strength * w.power[f];
 		if (!(strength > 0) || power < least || 2 * strength * w.agreement[f] > power) continue;
 		CYC_TRY(cyc_cancel_check());
@@ -215,7 +215,7 @@ cyc_status cyc_polish_is_result(bool *is_result, const char *path, const char *r
 	CYC_TRY(cyc_path_join(&file, root, folder));
 	if (!cyc_path_exists(file)) goto done;
 	st = cyc_star_read(&star, file);
-	if (st == CYC_E_FORMAT) { /* not this program's to judge */
+	if (st == CYC_E_FORMAT) { /* not judged here */
 		cyc_error_clear();
 		st = CYC_OK;
 		goto done;
@@ -255,7 +255,7 @@ cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *
 	double slope[3] = { 0 }, squares[2] = { 0 }, slopes2[3] = { 0 };
 	is_held[0] = is_held[1] = is_held[2] = false;
 	if (v[1]->nx != n || v[0]->ny != n || v[1]->ny != n || v[0]->nz != n || v[1]->nz != n)
-		goto done; /* told where the reference is made */
+		goto done; /* reported where the reference is made */
 	for (int32_t z = 1; z + 1 < n; z++)
 		for (int32_t y = 1; y + 1 < n; y++)
 			for (int32_t x = 1; x + 1 < n; x++) {

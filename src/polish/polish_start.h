@@ -1,4 +1,4 @@
-/** @file polish_start.h  Where the alignment of a series starts, and about what its priors are centred. */
+/** @file polish_start.h  Starting point of the alignment of a series, and the centres of its priors. */
 #ifndef CYC_POLISH_START_H
 #define CYC_POLISH_START_H
 
@@ -7,21 +7,21 @@
 
 /**
  * Tilts that do not show their particles anywhere near where they are expected, and where in the whole image
- * they are instead. A place counts as found if the log-likelihood of seeing the particles there, less the
- * logarithm of the number of places, is more than that of 100 to 1 above that of no particles at all and of
- * any place near the input.                              (T6.16)
+ * they are instead. A position counts as found if the log-likelihood of the particles there, minus the
+ * logarithm of the number of positions, exceeds that of no particles and of any position near the input by
+ * odds of 100 to 1.                              (T6.16)
  * @param[out] shifts_A  n_tilts x 2: to be added to the shifts; 0 where nothing is found
  * @param[out] is_moved  n_tilts
  * @param[in]  a         initialised, its maps about the input
- * Each tilt that is moved, or looked for in vain, is told in a warning.
+ * A warning names each tilt that is moved, or searched for in vain.
  */
 CYC_MUST_CHECK cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a,
                                                      cyc_prediction_pass *pass, const cyc_particle_set *set,
                                                      int32_t i_series);
 
 /**
- * What the series' angles and shifts were before any image was looked at: columns cycInput* of its table,
- * which a job of polishing leaves there, relative to the present ones. (T6.17)
+ * The series' angles and shifts before any refinement: columns cycInput* of its table,
+ * which polishing writes, relative to the present ones. (T6.17)
  * @param[out] angles_rad, shifts_A  n_tilts x 3, n_tilts x 2: original minus present
  * @param[out] is_found  false if the table has no such columns
  */
@@ -36,14 +36,14 @@ CYC_MUST_CHECK cyc_status cyc_polish_is_result(bool *is_result, const char *path
 
 /**
  * Whether symmetry holds the centres of the half maps, axis by axis: then the maps' correlation has its
- * maximum at no shift exactly. Seen where symmetry mates fall on grid points (all but odd rotations); an axis
- * that is not seen to be held counts as free.  (T6.18)
+ * maximum at no shift exactly. Detected where symmetry mates fall on grid points (all but odd rotations); an
+ * axis that is not detected counts as free. (T6.18)
  */
 CYC_MUST_CHECK cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2,
                                                const char *root);
 /**
- * Where the particles were before any image was looked at: columns cycInputCoordinate*Angst, or the present
- * places. n_particles by the caller, those of the set.
+ * Positions of the particles before any refinement: columns cycInputCoordinate*Angst, or the present places.
+ * n_particles by the caller, those of the set.
  */
 CYC_MUST_CHECK cyc_status cyc_polish_original_positions(cyc_vec3 *positions_A, const cyc_particle_set *set);
 /** Write such columns with the present places into the document of a set that has none. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { PARTICLES_PER_TASK = 32, ROWS_PER_TASK = 40 };
-/* Steps without dose have no motion: a small width instead of none keeps the chains' equations finite. */
+/* Steps without dose have no motion; a small width keeps the chains' equations finite. */
 static const double LEAST_SIGMA = 1e-3;
 
 struct cyc_schur {
