@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Weak priors: a phase of 10 rad at k_max is as far as anybody will go; the constant is an error of the
- * amplitude contrast. */
+/* Weak priors: phases beyond 10 rad at k_max are not expected; the constant is an error of the amplitude
+ * contrast. */
 static const double TERM_SD_RAD = 10, CONSTANT_SD_RAD = 0.05;
 
 /* ---------------------------------------------------------------- phases */
@@ -198,7 +198,7 @@ void cyc_aberration_evidence_clear(cyc_aberration_evidence *e, const cyc_aberrat
 	}
 }
 
-/* One part of one tilt, and what it says. */
+/* One part of one tilt, and its derivatives. */
 typedef struct {
 	const cyc_tilt_fit *fit;
 	const cyc_tilt_sums *part;
@@ -264,9 +264,8 @@ static void fill_upper(cyc_quadratic *q, int32_t n)
 		for (int32_t k = 0; k < j; k++) q->H[k][j] = q->H[j][k];
 }
 
-/* Take out n terms from `first` on as unknowns that may move by themselves, each with a prior precision. What
- * is left is the model of the others, the taken ones among them if they are kept as what is common. (T4.17)
- */
+/* Marginalise n terms from `first` on as unknowns with a prior precision each. The result is the model of
+ * the other terms, including the marginalised ones if they are kept as common terms. (T4.17) */
 static cyc_status marginalise(cyc_quadratic *q, int32_t n_terms, int32_t first, int32_t n,
                               const double *precision)
 {
@@ -295,7 +294,7 @@ static cyc_status evidence_task(void *arg, int64_t i, int i_thread)
 	const cyc_aberrations *a = w->a;
 	const evidence_item *it = &w->items[i];
 	const cyc_tilt_fit *t = it->fit;
-	if (t->p_bad > 0.5) goto done; /* a bad tilt says nothing of aberrations */
+	if (t->p_bad > 0.5) goto done; /* a bad tilt carries no information on aberrations */
 	double S = exp(w->do_scale ? t->log_s : t->log_s_data);
 	collect_part(it->models, a, it->part, t, S);
 	for (int p = 0; p < CYC_N_PARITIES; p++) fill_upper(&it->models[p], a->basis[p].n);
@@ -398,7 +397,7 @@ done:
 	return st;
 }
 
-/* Model of the terms above n_low alone, the others at their best: what the check is about. */
+/* Model of the terms above n_low alone, with the others at their best: used by the check. */
 static cyc_status reduce_to_high(cyc_quadratic *q, int32_t n, int32_t n_low)
 {
 	cyc_status st = CYC_OK;

@@ -5,7 +5,7 @@
  *
  * The phase of a group is a sum of the powers b_i = (|k|/k_max)^n cos or sin(m t) with coefficients in rad at
  * k_max, the highest frequency used; orders n even: added to gamma, odd: a phase factor. All are increments
- * on top of what the particle file holds already, which is in the tables of the CTF.
+ * to the values of the particle file, which are already in the tables of the CTF.
  */
 #ifndef CYC_ABERRATION_H
 #define CYC_ABERRATION_H
@@ -31,7 +31,7 @@ typedef struct {
 
 typedef struct {
 	bool is_learned;                             /**< theta is final but for the last step */
-	bool is_rejected[CYC_N_PARITIES];            /**< the other half-set denies it: theta is 0 */
+	bool is_rejected[CYC_N_PARITIES];            /**< not confirmed by the other half-set: theta is 0 */
 	double theta[CYC_N_PARITIES][CYC_MAX_TERMS]; /**< coefficients [rad at k_max] */
 	float *turn; /**< 4 x support n: cos, sin of the even phase, cos, sin of the odd phase */
 } cyc_group_aberration;
@@ -39,7 +39,7 @@ typedef struct {
 typedef struct {
 	const cyc_ctf_model *model;
 	bool is_asked[CYC_N_PARITIES];
-	bool tilts_have_defocus; /**< defoci are refined too: orders 2 are theirs, and not carried here */
+	bool tilts_have_defocus; /**< defoci are refined too: orders 2 belong to them, and are left out here */
 	cyc_power_basis basis[CYC_N_PARITIES]; /**< n = 0 if not asked for */
 	int32_t n_groups;
 	cyc_group_aberration *groups;
@@ -47,8 +47,7 @@ typedef struct {
 	double shift_unit;   /**< rad at k_max per Å of shift */
 } cyc_aberrations;
 
-/** What the fit of a series says about a group, tilts marginalised: models about `theta` for each half-set.
- * (T4.18) */
+/** Evidence of a series about a group, tilts marginalised: models about `theta` for each half-set. (T4.18) */
 typedef struct {
 	int64_t n_particles[2];
 	cyc_quadratic half[2][CYC_N_PARITIES];
@@ -74,8 +73,7 @@ void cyc_aberrations_update(cyc_aberrations *a);
 /** Phase of a group at coefficient i of the support [rad]. */
 double cyc_aberration_phase(const cyc_aberrations *a, int32_t group, int parity, int32_t i);
 
-/** The tilts' sums from their parts, as they would be if the tables of the CTF held the aberrations. (T4.15)
- */
+/** The tilts' sums from their parts, as if the tables of the CTF contained the aberrations. (T4.15) */
 CYC_MUST_CHECK cyc_status cyc_aberrations_apply(cyc_series_sums *const *sums, int32_t n_series,
                                                 const cyc_aberrations *a, int n_threads);
 
@@ -94,7 +92,7 @@ CYC_MUST_CHECK cyc_status cyc_aberrations_collect(cyc_aberration_evidence *evide
 CYC_MUST_CHECK cyc_status cyc_aberration_step(double step[CYC_MAX_TERMS], double (*covariance)[CYC_MAX_TERMS],
                                               const cyc_aberrations *a, int parity, const double *theta,
                                               const cyc_quadratic *model);
-/** Which terms a step changes: all, without those that are the tilts'. */
+/** Terms that a step changes: all but those of the tilts. */
 bool cyc_aberration_is_carried(const cyc_aberrations *a, int parity, int32_t term);
 
 /** Outcome of the check on data that were not fitted. */
@@ -120,8 +118,8 @@ CYC_MUST_CHECK cyc_status cyc_aberrations_learn(cyc_aberrations *a, cyc_series_f
                                                 cyc_series_sums *const *sums, int32_t n_series,
                                                 const cyc_ctf_estimate_options *options);
 
-/** Slopes and curvatures of the log-likelihood at each coefficient, all tilts added up, where evidence has
- * pictures: what a person looks at. */
+/** Slopes and curvatures of the log-likelihood at each coefficient, summed over all tilts, where evidence
+ * has pictures: for the figures. */
 CYC_MUST_CHECK cyc_status cyc_aberrations_draw(cyc_aberration_evidence *evidence, const cyc_aberrations *a,
                                                const cyc_series_fit *series,
                                                const cyc_series_sums *const *sums, int32_t n_series,

@@ -1,5 +1,5 @@
-/* Learning aberrations from series in memory: a start that climbs in frequency, then steps in turn with the
- * tilts' fits. */
+/* Learning aberrations from series in memory: a start from low to high frequency, then steps in turn with
+ * the tilts' fits. */
 #include "ctfrefine/aberration.h"
 
 #include <math.h>
@@ -157,9 +157,9 @@ done:
 }
 
 /*
- * A phase that is more than half a turn wrong at high frequency is a small one at low frequency: fit there,
- * and take in higher frequencies little by little, each stage starting with what the last one predicts. That
- * is unwrapping, without a decision about any single coefficient. The plain start from zero must be beaten.
+ * A phase that is wrong by more than half a turn at high frequency is small at low frequency: fit there
+ * first, then extend to higher frequencies, each stage starting from the prediction of the last. This unwraps
+ * the phase without a decision about any single coefficient. The plain start from zero must be beaten.
  * (T4.20)
  */
 static cyc_status climb(double theta[CYC_N_PARITIES][CYC_MAX_TERMS], const cyc_aberrations *a,
@@ -267,7 +267,7 @@ done:
 	return st;
 }
 
-/* Drop what the half-sets do not confirm in each other. */
+/* Drop terms that the half-sets do not confirm mutually. */
 static cyc_status reject(bool *any, learning *l)
 {
 	cyc_status st = CYC_OK;
@@ -314,7 +314,7 @@ cyc_status cyc_aberrations_learn(cyc_aberrations *a, cyc_series_fit *series, cyc
 		CYC_TRY(start(&l));
 		CYC_TRY(refit_tilts(&l));
 		for (int stage = 0; stage < 2;
-		     stage++) { /* again if something was rejected: the other terms may move */
+		     stage++) { /* repeat if something was rejected: the other terms may change */
 			for (int round = 0; round < ROUNDS; round++) {
 				double largest;
 				CYC_TRY(step_all(&largest, &l));

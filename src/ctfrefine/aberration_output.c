@@ -170,8 +170,8 @@ static void move_model(cyc_quadratic *q, const double *by, int32_t n)
 		for (int32_t k = 0; k < n; k++) q->g[j] -= q->H[j][k] * by[k];
 }
 
-/* Root mean square of the phase over the coefficients used: what is left when the low terms do their best
- * against it. */
+/* Root mean square of the phase over the coefficients used: what remains after the low terms are fitted to
+ * it. */
 static cyc_status phase_rms(double *rms, const cyc_aberrations *a, int parity, const double *theta)
 {
 	cyc_status st = CYC_OK;
@@ -251,7 +251,7 @@ static cyc_status result_of(cyc_aberration_result *r, cyc_aberrations *a, int32_
 	}
 	memcpy(group->theta[parity], r->theta, sizeof r->theta);
 	if (group->is_rejected[parity]) {
-		/* What would have been found, for the report: one step from nothing. */
+		/* The rejected result, for the report: one step from zero. */
 		for (int32_t j = 0; j < b->n; j++) r->theta[j] = step[j];
 		for (int h = 0; h < 2; h++) move_model(&half[h], step, b->n);
 	}
@@ -402,7 +402,7 @@ typedef struct {
 	int32_t r;
 } phase_planes;
 
-/* The fit, and the fit plus what is left between it and the images, of one parity. */
+/* The fit, and the fit plus the residual of the images, of one parity. */
 static cyc_status draw_parity(phase_planes *out, const cyc_aberrations *a, int32_t g, int parity,
                               const double *picture)
 {

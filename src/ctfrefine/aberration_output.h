@@ -1,7 +1,7 @@
 /**
  * @file aberration_output.h
- * What is made of the evidence about aberrations at the end: the last step, the check, Zernike coefficients
- * with errors; and the records of series, pictures, and aberrations.star.
+ * Final results on aberrations: the last step, the check, Zernike coefficients with errors; records of
+ * series, pictures, and aberrations.star.
  */
 #ifndef CYC_ABERRATION_OUTPUT_H
 #define CYC_ABERRATION_OUTPUT_H
@@ -38,7 +38,7 @@ typedef struct {
 	double theta_error[CYC_MAX_TERMS];
 	double zernike[CYC_MAX_TERMS]; /**< the same as Zernike coefficients */
 	double zernike_error[CYC_MAX_TERMS];
-	double rms_rad; /**< of the phase over the coefficients used, without what the low terms can do */
+	double rms_rad; /**< of the phase over the coefficients used, less the part of the low terms */
 	cyc_aberration_check check;
 } cyc_aberration_result;
 /** results[n_groups][CYC_N_PARITIES]. @note a's theta becomes the final one. */

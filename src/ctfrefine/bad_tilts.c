@@ -4,9 +4,9 @@
 #include <string.h>
 
 static const double LARGEST_AMPLITUDE = 1.5; /* of damaged tilts, over what is expected */
-/* Amplitude left, over what is expected: such a tilt has a quarter of its weight. */
+/* Remaining over expected amplitude: such a tilt has a quarter of its weight. */
 static const double BAD_BELOW = 0.5;
-/* From hardly seen to nothing left finer than the coarsest resolution used. */
+/* From hardly visible to nothing left beyond the coarsest resolution used. */
 static const double BLUR_FROM_A2 = 100, BLUR_TO_A2 = 3e4;
 enum { N_BLURS = 24 };
 static const double FARTHEST_DEFOCUS_A = 4e4;
@@ -42,7 +42,7 @@ static double log_uniform(double cross, double power, double from, double to, do
 	return cross * mean + 0.5 * log(CYC_PI / power) - log(range) + part;
 }
 
-/* The same with S normal, and not negative: particles of the other contrast are no particles. */
+/* The same with S normal and not negative: inverted contrast is not a particle. */
 static double log_normal_prior(double cross, double power, double mean, double sd)
 {
 	double slope = 2 * (cross - mean * power), narrower = 1 / (1 + 2 * power * sd * sd);
@@ -97,8 +97,8 @@ static blurred_terms blurred(const cyc_ctf_model *m, const cyc_tilt_view *view, 
 }
 
 /*
- * Damaged tilts: any amplitude from nothing to half more than expected is as likely as any other, with any
- * blur, half of them with none. Bad are those that keep less than BAD_BELOW of what is expected.
+ * Damaged tilts: all amplitudes from zero to 1.5 times the expected one are equally likely, half of the tilts
+ * with a blur, half without. Bad are those that keep less than BAD_BELOW of what is expected.
  */
 typedef struct {
 	double good, partial, bad;
@@ -129,7 +129,7 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
 	if (!p.is_known) return;
 	log_evidence e = evidence_of(m, view, &p);
 	blurred_terms b = blurred(m, view, 0);
-	/* A defocus far from input and neighbours costs its prior; no particles are no particles anywhere. */
+	/* A defocus far from input and neighbours is penalised by its prior; the absence of particles is not. */
 	double good = e.good + t->z_log_prior, partial = e.partial + t->z_log_prior;
 	double all = log_sum(log_sum(good, partial), e.bad);
 	t->p_bad = exp(e.bad - all);
@@ -137,15 +137,15 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
 	t->expected_gain = p.mean * p.mean * b.power;
 	t->found_gain = 2 * p.mean * b.cross - p.mean * p.mean * b.power;
 	if (!t->is_shifted) return;
-	/* Part of it is outside the windows: less than expected is what must be expected. */
+	/* Part of the signal is outside the windows, so a smaller amplitude is expected. */
 	t->p_bad = 0;
 	t->p_good = 1;
 }
 
 /* ---------------------------------------------------------------- another place, another defocus */
 
-/* A place where the particles may be instead; the log-likelihood of it, and of all such places, equally
- * likely. */
+/* A position where the particles may be instead; the log-likelihood there, and of all such positions,
+ * equally likely. */
 typedef struct {
 	double log_l, all, z, d[2];
 } candidate;
@@ -183,9 +183,9 @@ done:
 static candidate out_of_focus(const cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_sums *sums,
                               double sigma_A, const cyc_amplitude_prior *p, cyc_ctf_scratch *scratch)
 {
-	/* Unpolished tilts are off by about that; those that were aligned with a wrong CTF may be. */
+	/* Unpolished tilts are off by about this; tilts aligned with a wrong CTF may be as well. */
 	static const double WIDEST_SHIFT_A = 5;
-	/* Two radians of phase at the highest frequency from one to the next: coarser data see each of them. */
+	/* Two radians of phase at the highest frequency from one to the next: coarser data resolve them. */
 	double step_A = 8 * m->z_step_A, wide = fmax(sigma_A, WIDEST_SHIFT_A);
 	int32_t half = (int32_t)ceil(FARTHEST_DEFOCUS_A / step_A);
 	candidate r = { .log_l = -1e300, .all = -1e300 };
@@ -196,7 +196,7 @@ static candidate out_of_focus(const cyc_tilt_fit *t, const cyc_ctf_model *m, con
 		cyc_ctf_fit_shift(d, &variance, m, sums, at, wide, scratch);
 		cyc_ctf_load(scratch, m, sums, d);
 		cyc_ctf_amplitude(&cross, &power, NULL, NULL, m, scratch, at);
-		/* The part of the shift's prior that the maximum stands for. */
+		/* The part of the shift's prior that the maximum represents. */
 		double prior =
 			-0.5 * (d[0] * d[0] + d[1] * d[1]) / (wide * wide) + log(fmin(variance / (wide * wide), 1));
 		double log_l = cyc_amplitude_log_l(cross, power, p) + prior;

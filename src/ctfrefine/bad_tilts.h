@@ -13,14 +13,14 @@
 typedef struct {
 	double mean, sd;
 	double bad_frac; /**< share of tilts that are damaged in whatever way */
-	bool is_known;   /**< false: nothing is known yet, any S >= 0 will do */
+	bool is_known;   /**< false: nothing is known yet, any S >= 0 is allowed */
 } cyc_amplitude_prior;
-/** Of a tilt: what the others and its input say of its scale. */
+/** Of a tilt: its scale as expected from the others and the input. */
 cyc_amplitude_prior cyc_amplitude_prior_of(const cyc_tilt_fit *t, const cyc_ctf_widths *w);
 /** log of int exp(2 S cross - S^2 power) p(S) dS; if nothing is known, the maximum over S >= 0. (T4.29) */
 double cyc_amplitude_log_l(double cross, double power, const cyc_amplitude_prior *p);
 
-/** What a tilt's image shows, at its present CTF. */
+/** The evidence of a tilt's image, at its current CTF. */
 typedef struct {
 	const double *shell_cross, *shell_power; /**< n_shells */
 	double bfactor_A2;                       /**< of its fall-off, where that is refined */
@@ -34,8 +34,8 @@ void cyc_tilt_judge(cyc_tilt_fit *t, const cyc_ctf_model *m, const cyc_tilt_view
                     const cyc_ctf_widths *w);
 /**
  * What may be wrong with a tilt that shows less than expected: its particles are all in another place, or its
- * defocus is far off. If that is nearly certain: change and shift_A are there, for the next round to start
- * from, and is_shifted is set in the first case; the scan spans all defoci from now on. Looks once. (T4.30)
+ * defocus is far off. If nearly certain, change and shift_A are set to it as the start of the next round, and
+ * is_shifted in the first case; from now on the scan spans all defoci. Searches only once. (T4.30)
  */
 CYC_MUST_CHECK cyc_status cyc_tilt_look_further(cyc_tilt_fit *t, const cyc_ctf_model *m,
                                                 const cyc_tilt_sums *sums, const cyc_tilt_view *view,

@@ -1,7 +1,6 @@
 /*
- * The job: files in, files out. A few series teach the widths of the priors and the amplitudes of the shells;
- * then one series after the other is read once, fitted and forgotten, so that memory does not grow with the
- * data set.
+ * The job: files in, files out. Widths of priors and amplitudes of shells are learned from a few series. Then
+ * each series is read once, fitted and released, so that memory does not grow with the data set.
  */
 #include "cyclotomo/ctfrefine.h"
 
@@ -52,7 +51,7 @@ typedef struct {
 	bool *was_learned;                 /* n_optics: before the present series */
 	cyc_stretch_model *stretch; /* n_optics x 2: sum over the series; NULL: magnification is not asked for */
 	cyc_share share;
-	bool *is_chosen; /* n_series: what all series share is learned from these */
+	bool *is_chosen; /* n_series: series that common parameters are learned from */
 	cyc_ctfrefine_result *result;
 } job;
 
@@ -74,7 +73,7 @@ static bool wants_tilts(const cyc_ctfrefine_options *o)
 cyc_status cyc_ctfrefine_options_hash(uint64_t *h, const cyc_ctfrefine_options *o)
 {
 	*h = cyc_hash_string(*h, cyc_backend_of_bits(o->backend));
-	/* What is kept of a series has its figures, or not. */
+	/* Kept results of a series may lack its figures. */
 	if (wants_aberrations(o)) *h = cyc_hash_string(*h, o->no_figures ? "no figures" : "figures");
 	return cyc_options_hash(h, o, &cyc_ctfrefine_table, CYC_OPTIONS_UNFINISHED);
 }
@@ -152,8 +151,8 @@ done:
 	return st;
 }
 
-/* Values that these images have refined before are not independent of them; what they were before may be in
- * the tables. */
+/* Values already refined on these images are not independent of them; the original ones may be in the
+ * tables. */
 static cyc_status recall_inputs(job *j)
 {
 	static const char *const LABELS[] = { CYC_OWN_INPUT_DEFOCUS_U, CYC_OWN_INPUT_DEFOCUS_V,
@@ -258,7 +257,8 @@ static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);
 }
 
-/* What a series says about the aberrations at the end of its fit: on disk, from where all are summed up. */
+/* Evidence of a series about the aberrations after its fit: written to disk, and summed over all series
+ * later. */
 static cyc_status store_evidence(job *j, int32_t i, const cyc_series_fit *fit, const cyc_series_sums *sums)
 {
 	cyc_status st = CYC_OK;
@@ -342,8 +342,8 @@ done:
 	return st;
 }
 
-/* The mean log scale of the data set stays: only the product of map and scale is seen, and a drift would
- * never end. */
+/* The mean log scale of the data set stays: images determine only the product of map and scale, and a
+ * drift would never end. */
 static void set_gauge(job *j, const cyc_series_fit *fits, int32_t n)
 {
 	double sum = 0, count = 0;
@@ -369,7 +369,7 @@ static cyc_status learn_aberrations(job *j, cyc_series_fit *fits, cyc_series_sum
 	return cyc_aberrations_learn(j->aberrations, fits, &j->widths, j->model, sums, n, o);
 }
 
-/* Fits, and what they tell of the self-correlation that is left, in turn: the one hides the other in part. */
+/* Fits and estimates of the remaining self-correlation in turn, since each hides part of the other. */
 static cyc_status learn_tilts(job *j, cyc_series_fit *fits, cyc_series_sums *const *sums, int32_t n)
 {
 	static const int ROUNDS[] = { 2, 1, 1 };
@@ -474,7 +474,7 @@ done:
 	return st;
 }
 
-/* All that an earlier run or another part has stored of a series; without one of its records it is not
+/* All records of a series from an earlier run or another part; if one is missing, the series is not
  * finished. */
 static cyc_status find_series(bool *found, job *j, int32_t i)
 {
@@ -798,8 +798,8 @@ done:
 }
 
 /*
- * Images see the map times its fall-off: what all B-factors have in common is the map's. The smallest stays
- * what it was, among the better known half: the others' values are mostly noise.
+ * Images show the map times its fall-off: the common part of all B-factors belongs to the map. The smallest
+ * one among the better known half keeps its value; the others are mostly noise.
  */
 static cyc_status gauge_bfactors(job *j)
 {
@@ -832,7 +832,7 @@ done:
 	return st;
 }
 
-/* For later cycles: unless they are those of an earlier one. */
+/* For later cycles, unless already those of an earlier cycle. */
 static cyc_status keep_inputs(job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
@@ -964,7 +964,7 @@ static cyc_status write_all(job *j)
 	if (wants_optics(j->o)) CYC_TRY(write_particles(j));
 	if (wants_tilts(j->o)) CYC_TRY(write_tilts(j));
 	CYC_TRY(remove_records(j));
-	CYC_TRY(write_optimisation_set(j)); /* last: its being there says that all is */
+	CYC_TRY(write_optimisation_set(j)); /* last: it marks the output as complete */
 done:
 	return st;
 }
@@ -1018,7 +1018,7 @@ CYC_DEALT_JOB(ctfrefine, run_here)
 cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
-	/* Images that are kept for another job are in this process only. */
+	/* Images kept for another job exist in this process only. */
 	bool is_dealt = !(o->dry_run || (o->part && o->part[0]) || o->images);
 	if (result) memset(result, 0, sizeof *result);
 	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));

@@ -1,4 +1,4 @@
-/* What a CTF refinement holds at one time; measured against it by tools/memory_said.py. */
+/* Peak memory of CTF refinement; checked against measurements by tools/memory_said.py. */
 #include "cyclotomo/ctfrefine.h"
 #include "ctfrefine/statistics.h"
 #include "reference/prediction_pass.h"

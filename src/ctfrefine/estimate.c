@@ -24,8 +24,7 @@ cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts, c
 		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 		t->has_data = sums->tilts[f].n_particles > 0;
 		t->sin_tilt = -p.linear.m[2][0];
-		t->cos_tilt = fmax(fabs(p.linear.m[2][2]),
-		                   0.2); /* 78 degrees: nobody has images beyond, and 1/cos must stay tame */
+		t->cos_tilt = fmax(fabs(p.linear.m[2][2]), 0.2); /* 78 degrees, the most recorded: bounds 1/cos */
 		t->dose_e_per_A2 = tilt->pre_exposure_e_per_A2;
 		t->input = cyc_defocus_from_uva(tilt->defocus_u_A, tilt->defocus_v_A, tilt->defocus_angle_rad);
 		t->input_scale = tilt->scale;
@@ -78,7 +77,7 @@ typedef struct {
 	const cyc_tilt_sums *sums;
 	double shift_variance_A2;
 	double *shell_cross, *shell_power; /* n_shells */
-	double scale_factor, weight;       /* of what it says about all: none if it is bad */
+	double scale_factor, weight;       /* of its share in common parameters: none if it is bad */
 } item;
 
 typedef struct {
@@ -135,8 +134,8 @@ static void astigmatism_data(cyc_tilt_fit *t, const double g[3], double H[3][3])
 	if (!(det > 0) || !(information[0][0] > 0)) return;
 	step[0] = -(information[1][1] * gradient[0] - information[0][1] * gradient[1]) / det;
 	step[1] = -(information[0][0] * gradient[1] - information[1][0] * gradient[0]) / det;
-	/* A step out of the range where the phase is linear says that there is no information, not that it is far
-	 * away. */
+	/* A step beyond the range where the phase is linear means that there is no information, not that the
+	 * value is far away. */
 	if (!(hypot(step[0], step[1]) < LARGEST_ASTIGMATISM_STEP_A)) return;
 	t->a_data[0] += step[0];
 	t->a_data[1] += step[1];
@@ -222,14 +221,14 @@ static void learn_alpha(work *w)
 		}
 }
 
-/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt that
- * shows nothing says so; in the first about its own. */
+/* The likelihood of the log scale as a normal one: about the scale of the last round, so that a tilt
+ * without signal has low precision; in the first round about its own. */
 static void take_scale(const work *w, item *it, double cross, double power)
 {
 	cyc_tilt_fit *t = it->fit;
 	double S = it->scale_factor;
 	bool is_first = !(t->log_s_expected_variance > 0);
-	/* Not below its own maximum: from there a step in the logarithm could lead anywhere. */
+	/* Not below its own maximum: below it a step in the logarithm is unreliable. */
 	if (!is_first && w->o->do_scale) S = fmax(exp(t->log_s), cross / fmax(power, 1e-300));
 	t->s_data = power > 0 ? cross / power : 0;
 	t->s_information = 2 * power;
@@ -281,9 +280,9 @@ static falloff_terms falloff_at(const work *w, const item *it, double B)
 
 /*
  * Amplitudes of the shells of one series against those of all: poses and positions are better in one series
- * than in another. Tilts of low dose see more of the fine shells than others, and their scales would be wrong
- * by it. What is common to all its shells belongs to the scales: shells weigh in that as they do in the tilts
- * of high dose, where blur hardly counts.                      (T4.33)
+ * than in another. Tilts of low dose contain more of the fine shells, which would bias their scales. The
+ * common factor of all shells belongs to the scales; in it shells are weighted as in the tilts of high dose,
+ * where blur hardly matters.                      (T4.33)
  */
 static void normalise(double *weights, int32_t n)
 {
@@ -347,7 +346,7 @@ static void take_amplitudes(work *w, cyc_series_fit *s, const double *alpha, con
 static void amplitudes_of_series(work *w, cyc_series_fit *s)
 {
 	static const double SMOOTHING_SHELLS = 4,
-						PRIOR_SD = 0.2; /* amplitudes of series differ by that much, perhaps */
+						PRIOR_SD = 0.2; /* expected spread of the amplitudes between series */
 	int32_t n = w->m->n_shells;
 	double *cross = w->shells + (size_t)w->n * 2 * (size_t)n, *power = cross + n, *alpha = power + n,
 		   *anchor = alpha + n;
@@ -386,7 +385,7 @@ static void bfactor_data(work *w)
 			if (!(t.h > 0)) break;
 			B = fmin(fmax(B + t.g / t.h, -LARGEST_A2), LARGEST_A2);
 		}
-		/* A value at the end of the range says that the shells tell nothing. */
+		/* A value at the end of the range means that the shells carry no information. */
 		it->fit->b_data = B;
 		it->fit->b_information = t.h > 0 && fabs(B) < LARGEST_A2 ? t.h : 0;
 	}
@@ -408,14 +407,14 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 		const cyc_tilt_fit *t = &fit->tilts[f];
 		ice->tilts[f].scale = t->has_data ? t->input_scale * t->s_data : 0;
 		ice->tilts[f].precision = 0;
-		/* Images scatter about any smooth law: certain ones must not count as if they did not. */
+		/* Images scatter about any smooth law, which limits the weight of precise ones. */
 		if (t->has_data && t->s_information > 0 && t->p_bad < 0.5)
 			ice->tilts[f].precision = 1 / ((1 / t->s_information + cyc_square(w->s_trend * exp(t->log_s))) *
 			                               cyc_square(t->input_scale));
 	}
 }
 
-/* The paths of the series' ice as it lies, where enough tilts tell. */
+/* The paths through the ice of the series as it is inclined, if enough tilts determine it. */
 static cyc_status ice_prior(work *w, cyc_series_fit *series, int32_t n_series)
 {
 	cyc_status st = CYC_OK;
@@ -461,8 +460,8 @@ static cyc_status judge_task(void *arg, int64_t i, int i_thread)
 	           : CYC_OK;
 }
 
-/* Where most tilts of a series show nothing, of those from which something is expected, the reason is not the
- * single tilt: no such verdict. */
+/* If most tilts of a series that should show particles do not, the cause is not the single tilt: none is
+ * called bad. */
 static void spare_majorities(cyc_series_fit *series, int32_t n_series)
 {
 	static const double SOMETHING = 5; /* log-likelihood: enough for a verdict */

@@ -17,8 +17,8 @@ void cyc_ice_measure(cyc_ice_series *ice, const cyc_series_fit *fit, const cyc_c
 CYC_MUST_CHECK cyc_status cyc_series_fit_init(cyc_series_fit *out, const cyc_tilt_series *ts,
                                               const cyc_series_sums *sums, const cyc_ctf_model *m);
 /**
- * What the series had before images refined it, where its table says so (CYC_OWN_INPUT_DEFOCUS_U ...); where
- * it does not, but the tables are those of a refinement of CTFs, nothing is known of it. (T4.32)
+ * The values of the series before any refinement, from its table (CYC_OWN_INPUT_DEFOCUS_U ...). Without such
+ * columns, in tables from CTF refinement, they are unknown. (T4.32)
  * @param[in] is_refined  the tables are those of such a job
  */
 CYC_MUST_CHECK cyc_status cyc_series_fit_recall(cyc_series_fit *s, const cyc_tomogram_set *tomograms,
@@ -29,9 +29,9 @@ typedef struct {
 	bool do_defocus, do_scale;
 	bool learn; /**< also estimate the widths and the shells' amplitudes (model->alpha) from these series */
 	int n_threads;
-	int n_rounds;       /**< 0: as many as are usual */
+	int n_rounds;       /**< 0: the default number */
 	bool do_bfactor;    /**< also a B-factor of each tilt */
-	bool has_ice_prior; /**< the trend of the scales goes with the path through ice that may lie askew */
+	bool has_ice_prior; /**< the trend of the scales follows the path through ice that may be inclined */
 } cyc_ctf_estimate_options;
 /**
  * Fit series[i] from sums[i], i < n_series.

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-/* The angle users know a tilt by. */
+/* The angle by which users know a tilt. */
 static double tilt_deg(const cyc_tilt *t)
 {
 	if (t->has_matrix)

@@ -1,5 +1,4 @@
-/** @file figures.h  What a person looks at after CTF refinement: a table and plots of defocus and scale
- * against tilt. */
+/** @file figures.h  Figures of CTF refinement: a table and plots of defocus and scale against tilt. */
 #ifndef CYC_CTF_FIGURES_H
 #define CYC_CTF_FIGURES_H
 

@@ -6,7 +6,7 @@
 
 enum { MAX_TERMS = 6, MAX_ITERATIONS = 200 };
 static const double CONVERGED = 1e-4; /* relative change of the widths */
-static const double STUDENT = 4;      /* degrees of freedom of both models' errors: outliers happen */
+static const double STUDENT = 4;      /* degrees of freedom of both models' errors, to allow for outliers */
 static const double PSEUDO_COUNT =
 	8; /* weight, in tilts, of the expected widths below: keeps them from collapsing */
 
@@ -58,7 +58,7 @@ done:
 	return st;
 }
 
-/* What the coefficients are uncertain by, once their equations are solved. */
+/* Covariance of the coefficients, after their equations are solved. */
 typedef struct {
 	double at[MAX_TERMS][MAX_TERMS];
 } covariance;
@@ -113,7 +113,7 @@ static void defocus_terms(double x[3], const cyc_tilt_fit *t, double dose_max)
 	x[2] = dose_max > 0 ? 2 * t->dose_e_per_A2 / dose_max - 1 : 0;
 }
 
-/* One of the two descriptions of a value: Student about `mean`; and what the posterior says about it. */
+/* One of the two descriptions of a value: Student about `mean`; and its posterior expectations. */
 typedef struct {
 	double mean, width;      /* of z; width 0: not used */
 	double weight, weighted; /* expected Student weight, and weight times z */
@@ -139,7 +139,7 @@ static double student_weight(const description *d, double z)
 	return d->width > 0 ? (STUDENT + 1) / (STUDENT + cyc_square((z - d->mean) / d->width)) : 0;
 }
 
-/* Several maxima far from each other: between them lies no likely value. The main one, with the spread of all
+/* Several distant maxima: values between them are unlikely. The main one is used, with the spread of all
  * about it. */
 static void choose_mode(posterior *r, const double *p, double sum, int32_t top, int32_t n_z, double first,
                         double step)
@@ -245,7 +245,7 @@ static cyc_status start_defocus(defocus_coefficients *c, const cyc_series_fit *s
 	cyc_status st = CYC_OK;
 	memset(c, 0, sizeof *c);
 	for (int round = 0; round < ROBUST_ROUNDS;
-	     round++) { /* weighted: inputs far away must not draw the trend to themselves */
+	     round++) { /* weighted: distant inputs must not bias the trend */
 		normal_equations e;
 		equations_begin(&e, 3, ZERO, Z_TREND_SD);
 		for (int32_t f = 0; f < s->n_tilts; f++) {
@@ -267,8 +267,8 @@ typedef struct {
 	double input, trend, n_input, n_trend;
 } square_sums;
 
-/* What is uncertain about the coefficients: their information is what the descriptions would give if z were
- * known, less what is lost as it is not. */
+/* Information on the coefficients: that of the descriptions if z were known, minus the loss because it is
+ * not. */
 static cyc_status defocus_covariance(covariance *out, const cyc_series_fit *s, double dose_max)
 {
 	cyc_status st = CYC_OK;
@@ -444,7 +444,7 @@ cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, 
 			for (int32_t f = 0; f < series[i].n_tilts; f++) {
 				cyc_tilt_fit *t = &series[i].tilts[f];
 				if (!t->has_data) continue;
-				/* Everything as changes against the values the sums were made with. */
+				/* All values as changes relative to those the sums were made with. */
 				double input = t->input_is_refined ? 0 : 1 / cyc_square(w->a_input_A), good = 1 - t->p_bad;
 				double to_given[2] = { t->given.astig_x_A, t->given.astig_y_A };
 				double to_mean[2] = { mean[i][0] - t->input.astig_x_A, mean[i][1] - t->input.astig_y_A };
@@ -490,9 +490,9 @@ done:
 /* ---------------------------------------------------------------- scale */
 
 static const double S_EXPECTED_INPUT = 0.1, S_EXPECTED_TREND = 0.03;
-/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, and it may be the
- * cosine of the tilt, which is a common guess. Only the images can tell the slopes apart: without them the
- * trend follows the input, and the input stays. */
+/* Absorption makes the log scale fall with 1/cos; the input may be wrong in the same way, or be the cosine
+ * of the tilt, a common guess. Only the images can distinguish the slopes: without information the trend
+ * follows the input, which is kept. */
 enum {
 	S_TREND = 2,
 	S_SYSTEMATIC = 3,
@@ -500,7 +500,7 @@ enum {
 }; /* the last: error of the level of the series' shells */
 static const double S_PRIOR_SD[S_TERMS - 1] = { 30, 5, 30, 0.5, 1 }, S_LEVEL_KNOWN = 1e-6;
 
-/* What the series says about the log scales of its tilts: coefficients of trend and systematic error, with
+/* The model of a series for the log scales of its tilts: coefficients of trend and systematic error, with
  * their covariance. */
 typedef struct {
 	double value[S_TERMS]; /* trend, then systematic error */
@@ -599,7 +599,7 @@ static cyc_status step_scale(square_sums *squares, scale_coefficients *c, cyc_se
 			squares->n_input += good;
 			t->s_weight[1] = (STUDENT + 1) / (STUDENT + off_input / cyc_square(w->s_input));
 		}
-		/* What the others say about this tilt. */
+		/* Prediction for this tilt from the others. */
 		scale_view others = view_scale(t, w, 1, 1, 0);
 		t->log_s_expected = others.constant + dot(others.follows, c->value, S_TERMS) - log_input;
 		t->log_s_expected_variance =

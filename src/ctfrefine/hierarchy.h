@@ -1,7 +1,7 @@
 /**
  * @file hierarchy.h
- * How far the evidence of a tilt image may move it: two Student models of its true value (of astigmatism:
- * normal), learned from all tilts at once: docs/theory/04-ctf-refinement.md, (T4.9) to (T4.12).
+ * Limits on how far the evidence of a tilt image may move it: two Student models of its true value (normal
+ * for astigmatism), learned from all tilts together: docs/theory/04-ctf-refinement.md, (T4.9) to (T4.12).
  *
  *   true value = input + systematic error of the input + error of this tilt's input
  *   true value = trend in tilt and dose of its series + deviation of this tilt
@@ -18,7 +18,7 @@
 
 /** One tilt image in the fit. */
 typedef struct {
-	bool has_data; /**< particles were seen; else nothing here is touched */
+	bool has_data; /**< particles were seen; else nothing here is changed */
 	double sin_tilt, cos_tilt, dose_e_per_A2;
 	cyc_defocus input; /**< what the sums were made with; changes are relative to it */
 	double input_scale;
@@ -26,25 +26,25 @@ typedef struct {
 	 * before. */
 	cyc_defocus given;
 	double given_log_scale;
-	bool input_is_refined; /**< the values come from these images, and what they were before is not known: no
+	bool input_is_refined; /**< the values come from these images, and the original ones are unknown: no
 	                          (T4.9) */
 	double *log_l;         /**< n_tiles x n_z: scan of the mean defocus (T4.6) */
-	int32_t n_tiles;       /**< odd: the scan spans the grid so many times, centred; 0: once */
+	int32_t n_tiles;       /**< odd: the scan spans this many grids, centred; 0: one */
 	bool is_at_end;        /**< the posterior is largest at an end of the scan */
 	double shift_A[2];     /**< nuisance shift (T4.5) */
 	cyc_ctf_change change; /**< posterior mean */
 	double z_variance;     /**< [Å2] */
-	double z_expected;     /**< change that would put it on the trend */
+	double z_expected;     /**< change to the value of the trend */
 	double z_log_prior;    /**< log prior density of the change over the largest */
 	double z_weight[2], z_follows[2],
-		z_information[2][2]; /**< of (T4.9), (T4.10): Student weights, and what is needed for (T4.27) */
+		z_information[2][2]; /**< of (T4.9), (T4.10): Student weights, and terms for (T4.27) */
 	double a_data[2],
 		a_information[2]
 					 [2]; /**< estimate of the astigmatism change from the image alone, and its precision */
 	double a_variance[2];
 	double s_data, s_information;         /**< the same of the scale factor; the estimate may be negative */
 	double log_s_data, log_s_information; /**< that as a normal likelihood of its logarithm */
-	double gain; /**< log-likelihood at the new CTF minus that at the input's, each with its best scale */
+	double gain; /**< log-likelihood at the new CTF minus that at the input CTF, each with its best scale */
 	double s_per_level;           /**< how much of an error of the level of the series' shells is in that */
 	double log_s, log_s_variance; /**< posterior, of (new scale / input scale) */
 	double log_s_expected, log_s_expected_variance; /**< the same by input and trend alone */
@@ -53,9 +53,9 @@ typedef struct {
 	                  the others */
 	double p_good; /**< probability that it shows what is expected */
 	double expected_gain, found_gain; /**< log-likelihood that the particles should add, and what they do */
-	bool is_shifted;                  /**< a shift beyond the prior's reach was found */
+	bool is_shifted;                  /**< a shift beyond the range of the prior was found */
 	bool has_looked, is_found; /**< other places were looked at; one was found, and fits start from there */
-	double ice_path; /**< path through the ice over its thickness; 0: 1/cos(tilt), for ice that lies flat */
+	double ice_path;           /**< path through the ice over its thickness; 0: 1/cos(tilt), for flat ice */
 	double b_data, b_information; /**< change of the B-factor [Å2] by the image alone, and its precision */
 	double b, b_variance;         /**< posterior */
 } cyc_tilt_fit;

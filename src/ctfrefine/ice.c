@@ -31,7 +31,7 @@ static cyc_vec3 view_of(const cyc_tilt *t)
 	return (cyc_vec3){ R.m[2][0], R.m[2][1], R.m[2][2] };
 }
 
-/* Tilt axis: the direction that the views have least of. */
+/* Tilt axis: the direction with the smallest component of the views. */
 static cyc_status find_frame(cyc_ice_series *s)
 {
 	cyc_status st = CYC_OK;

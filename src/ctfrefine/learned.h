@@ -1,4 +1,4 @@
-/** @file learned.h  What CTF refinement learns from a few series and uses for all, as a record. */
+/** @file learned.h  Parameters that CTF refinement learns from a few series and uses for all, as a record. */
 #ifndef CYC_CTFREFINE_LEARNED_H
 #define CYC_CTFREFINE_LEARNED_H
 
@@ -16,7 +16,8 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_ctf_learned_write(const char *path, const cyc_ctf_learned *l, uint64_t key);
 /** The text of a record that can be used, else NULL; cyc_free(). Changes nothing else. */
 CYC_MUST_CHECK cyc_status cyc_ctf_learned_open(char **text, const char *path, uint64_t key);
-/** Take over what such a text says. *found: false if it is of another model; nothing is changed then. */
+/** Restore the parameters from such a text. *found: false, and nothing is changed, if it belongs to another
+ * model. */
 void cyc_ctf_learned_read(bool *found, const cyc_ctf_learned *to, const char *text);
 
 #endif

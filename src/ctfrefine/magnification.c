@@ -14,7 +14,7 @@ static const char KIND[] = "magnification of a series",
 /* Frequencies are stretched by this on both sides for the derivatives: half a sample of the reference at the
  * edge of a box of 100. */
 static const double STRETCH = 0.005;
-/* A stretch of more than a percent or so would surprise. */
+/* A stretch of more than about one per cent is unexpected. */
 static const double STRETCH_SD = 0.02;
 
 enum { SCALE, SHIFT_X, SHIFT_Y, XX, XY, YX, YY, N_TERMS, N_PLANES = 4 }; /* XY: E_xy, k_y d/dk_x */
@@ -140,8 +140,8 @@ typedef struct {
 	int32_t x, ky;
 } coefficient;
 
-/* own: share of the image in its own reference (T4.14). It would make the amplitude too large, and a stretch
- * that is measured in its unit too small. */
+/* own: share of the image in its own reference (T4.14). It would make the amplitude too large, and the
+ * stretch, measured in units of it, too small. */
 static inline void add_coefficient(sums *t, const coefficient *c)
 {
 	cyc_cfloat observed = c->observed, v = c->v;
@@ -166,7 +166,7 @@ static inline void add_coefficient(sums *t, const coefficient *c)
 	}
 }
 
-/* One task a row of the half plane: the particles are added in their order whatever the number of threads. */
+/* One task per row of the half plane: particles are added in their order for any number of threads. */
 static cyc_status row_task(void *arg, int64_t y, int i_thread)
 {
 	(void)i_thread;
@@ -229,7 +229,7 @@ done:
 
 /* ---------------------------------------------------------------- models */
 
-/* Take term j of n out as one that is at its best whatever the others are; H is n x n. */
+/* Eliminate term j of n by maximising over it; H is n x n. */
 static void eliminate(int n, double *H, double *g, int j)
 {
 	if (!(H[j * n + j] > 0)) return;

@@ -4,8 +4,8 @@
  * against their predictions: docs/theory/04-ctf-refinement.md, (T4.21) to (T4.23).
  *
  * An image is c V((1 + E) k) with a small 2 x 2 matrix E. Its antisymmetric part is a rotation, which is the
- * tilt's, and its trace is the pixel size, which only counts between groups: what is left is (E_xx - E_yy)/2
- * and (E_xy + E_yx)/2.
+ * tilt's, and its trace is the pixel size, which matters only between groups. This leaves (E_xx - E_yy)/2 and
+ * (E_xy + E_yx)/2.
  */
 #ifndef CYC_MAGNIFICATION_H
 #define CYC_MAGNIFICATION_H
@@ -33,7 +33,7 @@ void cyc_magnification_pass_destroy(cyc_magnification_pass **p);
 void cyc_magnification_begin(cyc_magnification_pass *p);
 /** Add the present batch of the prediction pass. */
 CYC_MUST_CHECK cyc_status cyc_magnification_add(cyc_magnification_pass *p);
-/** After its last batch: what both half-sets say is added to models[2]. */
+/** After its last batch: the evidence of both half-sets is added to models[2]. */
 CYC_MUST_CHECK cyc_status cyc_magnification_end(cyc_stretch_model models[2], cyc_magnification_pass *p);
 
 /** Result for a group. */

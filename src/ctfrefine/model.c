@@ -30,8 +30,7 @@ static cyc_status create_scan(cyc_ctf_model *m, double wavelength_A, double rang
 		k2_max = fmax(k2_max, step2 * ((double)s->x[i] * s->x[i] + (double)s->y[i] * s->y[i]));
 	double bin_width = 0.05 / (CYC_PI * wavelength_A * range_A);
 	m->n_bins = (int32_t)ceil(k2_max / bin_width) + 1;
-	/* A quarter of a radian of phase at the highest frequency; at most 25 Å, so that the posterior is
-	 * sampled. */
+	/* A quarter of a radian of phase at the highest frequency; at most 25 Å, to sample the posterior. */
 	m->z_step_A = fmin(25, 0.25 / (CYC_PI * wavelength_A * k2_max));
 	int32_t half = (int32_t)ceil(range_A / m->z_step_A);
 	m->n_z = 2 * half + 1;
@@ -264,8 +263,8 @@ void cyc_ctf_fit_shift(double d[2], double *variance_A2, const cyc_ctf_model *m,
 	d[0] = d[1] = 0;
 	*variance_A2 = sigma_A * sigma_A;
 	if (!(power > 0)) return;
-	/* The peak is about as wide as the finest detail: a quarter of that finds it; the grid reaches three
-	 * prior widths. */
+	/* The peak is about as wide as the finest detail, so steps of a quarter of that find it; the grid
+	 * covers three prior widths. */
 	double finest_A = 1 / (m->support->step_invA * (m->n_shells - 1)),
 		   step_A = fmin(0.25 * finest_A, 3 * sigma_A / (SHIFT_STEPS / 2));
 	search_shift(d, m, s, power, sigma_A, fmax(step_A, 0.1));

@@ -13,7 +13,7 @@
 
 #include "ctfrefine/statistics.h"
 
-/** What all tilts of one wavelength share. Immutable but for `alpha`. */
+/** Constants of all tilts of one wavelength. Immutable but for `alpha`. */
 typedef struct {
 	const cyc_ctf_support *support;
 	float *g[3]; /**< n of the support each */
@@ -53,7 +53,7 @@ typedef struct {
  */
 void cyc_ctf_fit_shift(double d_A[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t,
                        cyc_ctf_change at, double sigma_A, cyc_ctf_scratch *scratch);
-/** The maximum next to d_A, without a prior: of a shift that is far away. d_A stays where there is none. */
+/** The maximum closest to d_A, without a prior, for large shifts. d_A is kept if there is none. */
 void cyc_ctf_refine_shift(double d_A[2], double *variance_A2, const cyc_ctf_model *m, const cyc_tilt_sums *t,
                           cyc_ctf_change at, cyc_ctf_scratch *scratch);
 /** Fill the scratch with the tilt's sums: shift undone, alpha applied. */
@@ -80,7 +80,7 @@ void cyc_ctf_amplitude(double *cross, double *power, double *shell_cross, double
                        const cyc_ctf_model *m, const cyc_ctf_scratch *scratch, cyc_ctf_change at);
 /**
  * Sums over each shell's coefficients for the regression of a tilt's terms y = (xc, xq) on the prediction p
- * and on what was taken off as self-correlation, s, each over the variance of the noise. (T4.31)
+ * and on the subtracted self-correlation s, each over the variance of the noise. (T4.31)
  */
 typedef struct {
 	double pp, ps, ss, py, sy;

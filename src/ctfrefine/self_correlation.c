@@ -4,9 +4,9 @@
 
 #include <math.h>
 
-/* Of the excess, before anything is seen. */
+/* Of the excess: prior standard deviation. */
 static const double PRIOR_SD = 0.5;
-/* Scatter of what the prediction leaves in the direction of the self-correlation, over the signal. */
+/* Scatter of the residual in the direction of the self-correlation, over the signal. */
 static const double MISFIT_FRAC = 0.3;
 
 typedef struct {
@@ -28,9 +28,9 @@ static cyc_status terms_task(void *arg, int64_t i, int i_thread)
 }
 
 /*
- * Each shell gives an excess, with the amplitude of each tilt in it eliminated. What the prediction does not
- * explain of a strong signal looks like self-correlation too, in proportion to the ratio of signal to
- * self-correlation: fine shells, where that is small, decide.
+ * Each shell gives an excess, with the amplitude of each tilt in it eliminated. Signal that the prediction
+ * does not explain looks like self-correlation too, in proportion to the ratio of both: fine shells, where
+ * that is small, decide.
  */
 static cyc_self_excess regress(const work *w)
 {

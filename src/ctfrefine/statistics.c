@@ -199,11 +199,10 @@ done:
 
 /*
  * Weights, and the removal of self-correlation. A half map holds each of its images: V contains r c (-X), r
- * being the share of one image at this frequency, and so every image agrees with the CTF it was reconstructed
- * with, which hides errors. The same share makes the noise of the map out of the noise of the images, so it
- * is known: r = noise(map) / noise(images).  (T4.14) The mask keeps the middle of the window, where the
- * circle crop takes nothing; |X|^2 is of the whole cropped window, which holds the part crop_power of the
- * noise.
+ * being the share of one image at this frequency, so every image agrees with the CTF it was reconstructed
+ * with, which hides errors. The share is known, since it also turns the noise of the images into that of the
+ * map: r = noise(map) / noise(images).  (T4.14) The mask keeps the middle of the window, inside the circle
+ * crop; |X|^2 is that of the whole cropped window, which contains the share crop_power of the noise.
  */
 static void whiten(cyc_tilt_sums *t, double crop_power, const cyc_ctf_support *support, const double *power,
                    int32_t n_shells, const cyc_reference *reference)

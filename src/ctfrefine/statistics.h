@@ -1,6 +1,6 @@
 /**
  * @file statistics.h
- * What the tilt images say about their CTFs, collected in one pass: docs/theory/04-ctf-refinement.md, (T4.2),
+ * Sums over the tilt images for their CTFs, collected in one pass: docs/theory/04-ctf-refinement.md, (T4.2),
  * (T4.3).
  */
 #ifndef CYC_CTF_STATISTICS_H
@@ -8,7 +8,7 @@
 
 #include "ctfrefine/magnification.h"
 
-/** Series that widths and amplitudes are learnt from: at most so many, and so many bytes of sums. */
+/** Limits on the series that widths and amplitudes are learned from: number, and bytes of sums. */
 enum { CYC_MAX_LEARNING_SERIES = 8 };
 #define CYC_LEARNING_BYTES 256e6
 
@@ -29,12 +29,12 @@ void cyc_ctf_support_destroy(cyc_ctf_support **p);
  * c = CTF with the scale of the input, q its quadrature (T1.6), V the prediction.
  */
 typedef struct cyc_tilt_sums {
-	int64_t n_particles; /**< particle images that went in; 0: the tilt tells nothing */
-	bool is_blank;       /**< all windows are constant: an image without anything, not even noise */
+	int64_t n_particles; /**< particle images included; 0: no information on this tilt */
+	bool is_blank;       /**< all windows are constant: an empty image, without even noise */
 	float *cc, *cq, *qq; /**< n of the support; NULL when n_particles = 0 */
 	float *xc_re, *xc_im, *xq_re, *xq_im;
-	float *self_c,
-		*self_q; /**< already taken off xc_re, xq_re: what each image finds of itself in its half map */
+	float *self_c, *self_q; /**< already subtracted from xc_re, xq_re: each image's correlation with its own
+	                           part of the half map */
 	/* Where aberrations are fitted: the same sums by optics group and half-set, which add up to those above.
 	 */
 	int32_t n_parts;
@@ -55,7 +55,7 @@ typedef struct {
 	double cutoff_frac;
 	bool common_noise;              /**< one spectrum for all tilts of a series */
 	bool has_parts;                 /**< keep the sums by optics group and half-set too */
-	bool has_magnification;         /**< also collect what tells it */
+	bool has_magnification;         /**< also collect the sums for it */
 	double k_min_index;             /**< of that */
 	struct cyc_image_cache *images; /**< images kept from another reading, or NULL. Borrowed */
 } cyc_ctf_pass_options;

@@ -17,9 +17,9 @@ static const char *const STATUS_NAMES[CYC_N_TILT_STATUS] = { "changed",      "co
 const char *cyc_tilt_status_name(cyc_tilt_status s) { return STATUS_NAMES[s]; }
 
 /*
- * Whether a shift found on the way is no scatter about the aligned place: one that the learned width gives to
- * less than one tilt in a hundred such series. Aligning a tilt with a grossly wrong defocus leaves such
- * shifts, also at its true defocus.
+ * Whether a shift found is more than scatter about the aligned position: less likely, with the learned width,
+ * than one tilt in a hundred such series. Tilts aligned with a grossly wrong defocus have such shifts, also
+ * at their true defocus.
  */
 static bool is_beyond_prior(const cyc_tilt_fit *t, const cyc_ctf_widths *w, int32_t n_tilts)
 {
@@ -34,7 +34,7 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 	if (do_defocus && t->is_at_end) return CYC_TILT_AT_LIMIT;
 	bool is_elsewhere = t->is_found && hypot(t->shift_A[0], t->shift_A[1]) > 2 * w->shift_A;
 	if (is_elsewhere || is_beyond_prior(t, w, n_tilts)) return CYC_TILT_SHIFTED;
-	/* What input and neighbours alone would leave open. */
+	/* Uncertainty from input and neighbours alone. */
 	double input = w->z_input_A / t->cos_tilt, has_input = t->input_is_refined ? 0 : 1;
 	double prior_z = 1 / (has_input / (input * input) + 1 / cyc_square(w->z_trend_A));
 	double prior_s = 1 / (has_input / cyc_square(w->s_input) + 1 / cyc_square(w->s_trend));
@@ -49,7 +49,7 @@ static cyc_tilt_status classify(const cyc_tilt_fit *t, const cyc_ctf_widths *w, 
 	return has_moved ? CYC_TILT_MOVED : CYC_TILT_CONFIRMED;
 }
 
-/* The search found no maximum: its end is not a value. What is known is that it may be anywhere. */
+/* The search found no maximum, and its end is not a value: the true one may be anywhere in the range. */
 static void keep_defocus(cyc_tilt_result *o, const cyc_tilt *in, const cyc_tilt_fit *t)
 {
 	o->defocus_error_A = fabs(t->change.z);
@@ -59,7 +59,8 @@ static void keep_defocus(cyc_tilt_result *o, const cyc_tilt *in, const cyc_tilt_
 	o->defocus_change_A = o->astigmatism_change_A = 0;
 }
 
-/* What is kept is as good as inputs are; of the scale it is known how far from nothing it may be. */
+/* Kept values are as good as inputs are; for the scale, the largest one consistent with the image is
+ * known. */
 static void condemn(cyc_tilt_result *o, const cyc_tilt_fit *t, const cyc_ctf_widths *w, bool do_defocus,
                     bool do_scale)
 {
@@ -99,8 +100,8 @@ void cyc_tilt_results_from_fit(cyc_tilt_result *r, const cyc_tilt_series *ts, co
 			                    .scale_error = CYC_NAN,
 			                    .scale_ratio = 1,
 			                    .n_particles = sums->tilts[f].n_particles };
-		/* The gauge undoes what all scale factors have in common, so that scales stay on average; without a
-		 * factor, no gauge. */
+		/* The gauge removes the common part of all scale factors, so that scales stay the same on average;
+		 * without a factor, no gauge. */
 		if (!t->has_data) continue;
 		o->status = classify(t, w, ts->n_tilts, do_defocus, do_scale);
 		o->p_bad = t->p_bad;

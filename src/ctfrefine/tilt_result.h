@@ -9,11 +9,11 @@
 #include "ctfrefine/estimate.h"
 #include "cyclotomo/project.h"
 
-/** Why a tilt has the values it has. */
+/** Origin of a tilt's values. */
 typedef enum {
 	CYC_TILT_MOVED,     /**< changed by more than two standard errors */
 	CYC_TILT_CONFIRMED, /**< the images agree with the input */
-	CYC_TILT_WEAK,      /**< its image tells little: values follow input and neighbours */
+	CYC_TILT_WEAK,      /**< its image has little information: values follow input and neighbours */
 	CYC_TILT_SHIFTED,   /**< its particles are all in another place: its shift is corrected, the rest refined
 	                       there */
 	CYC_TILT_BAD,       /**< its image shows no particles where it should: scale 0, the rest kept */
@@ -36,7 +36,7 @@ typedef struct {
 	double scale_measured,
 		scale_precision; /**< by the image alone (with its scatter), for cyc_ice_fit(); 0: nothing measured */
 	double gain;         /**< log-likelihood gained by the new CTF */
-	double shift_A[2];   /**< misalignment seen on the way; applied where the status is `shifted` */
+	double shift_A[2];   /**< misalignment found; applied where the status is `shifted` */
 	double p_bad;        /**< probability that the image shows no particles where it should */
 	bool is_blank;       /**< the image is constant where its particles are */
 	double expected_gain, found_gain; /**< log-likelihood the particles should add, and what they add */
