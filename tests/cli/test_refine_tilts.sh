@@ -53,6 +53,17 @@ done
 "$cyclotomo" refine-tilts "${with[@]}" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 >out 2>log || fail "other options"
 grep -q 'other options: the CTFs of round 1 and all later steps are repeated' log || fail "other options take the old results"
 ! grep -q 'round 1 of 2: alignment' log || fail "an alignment that knows nothing of the option is done again"
+# Other options of the alignment, another box, whole windows: all is repeated, as the first lines show.
+cp -a p/K finished
+repeats() { # TEXT BOX OPTIONS...
+	local text=$1 box=$2
+	shift 2
+	rm -rf p/K && cp -a finished p/K
+	kill_at_line KILL 1 -e "$text" "$cyclotomo" refine-tilts "${with[@]:0:${#with[@]}-1}" "$box" --i optimisation_set.star --rounds 2 --o K --resume --defocus-range 2000 "$@"
+}
+repeats 'other options: the alignment of round 1 and all later steps are repeated' 32 --range 5
+repeats 'was made with other input or options' 36
+repeats 'was made with other input or options' 32 --whole-windows
 
 # Inputs that changed since are not what finished blocks were made from: tables that tomograms.star names, too. Nor is a block
 # that was damaged believed, and what followed from it.
