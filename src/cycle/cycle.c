@@ -48,8 +48,8 @@ static uint64_t state_of(const cyc__cycle *c, const char *set)
 	return c->start_key;
 }
 
-/* Everything that its result follows from: what it starts from and is compared with, the inputs it depends
- * on, the options of its job. */
+/* Everything its result depends on: the state it starts from and is compared with, inputs, and the options
+ * of its job. */
 static cyc_status step_key(uint64_t *key, const cyc__cycle *c, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -95,7 +95,7 @@ done:
 	return st;
 }
 
-/* Flags and pipeline of a step that did not end well; its error stays the one reported. */
+/* Flags and pipeline of a failed step; its error stays the one reported. */
 static void note_failure(cyc__cycle *c, const char *dir, cyc_status failure)
 {
 	cyc_error record = *cyc_error_get();
@@ -105,8 +105,8 @@ static void note_failure(cyc__cycle *c, const char *dir, cyc_status failure)
 	cyc_error_set(&record);
 }
 
-/* Files that a killed run was writing: "name.tmp" and its process number. Only one run is at work here:
- * nobody's any more. */
+/* Files that a killed run was writing: "name.tmp" and its process number. Only one run works here, so they
+ * are abandoned. */
 static void remove_leftovers(const char *dir)
 {
 	DIR *d = opendir(dir);
@@ -224,9 +224,9 @@ static void log_result(const cyc__cycle *c, const cyc__step *s)
 	         cyc__decision_text(s->decision), s->seconds);
 }
 
-/* Of equal states one in 31 seems worse by this much (Student, 15 degrees of freedom). Then a turn is lost
- * that might as well have been kept; where it is really worse, the next turns would start from worse maps.
- * Without significance the refinement's own held-out evidence stands. */
+/* One in 31 of equal states seems worse by this much (Student, 15 degrees of freedom). Then a harmless
+ * turn is lost; accepting one that is really worse would start the next turns from worse maps. Without
+ * significance the refinement's own held-out evidence decides. */
 static const double WORSE_SIGMAS = 2.0;
 
 static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
@@ -238,7 +238,7 @@ static cyc__decision decide(const cyc__cycle *c, const cyc__step *s)
 	return c->o->accept_worse ? CYC__TURN_WORSE_ACCEPTED : CYC__TURN_WORSE;
 }
 
-/* The page for the steps so far, and summary.json when there is something to say. */
+/* The page for the steps so far, and summary.json once there are results. */
 static cyc_status write_summary(const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -301,7 +301,7 @@ static cyc_status run_turns(cyc__cycle *c)
 		for (int k = 0; k < n_turns; k++, i_turn++) {
 			cyc__kind kind = turns[k];
 			int32_t i_start = c->i_best;
-			/* From the same state it would end as before. */
+			/* From the same state it would give the same result. */
 			if (refused_at[kind] == i_start) {
 				cyc_info("cycle %d: %s is skipped, since it would only repeat what was rejected", i_cycle + 1,
 				         cyc__kind_get(kind)->folder);
@@ -325,7 +325,7 @@ done:
 	return st;
 }
 
-/* The page shows how far the run is; others go on from here. */
+/* The page shows the progress; the parts continue from here. */
 static cyc_status note_waiting(char **step, cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -343,7 +343,7 @@ done:
 
 /* ---------------------------------------------------------------- the run */
 
-/* One process at a time; the lock goes with the process, however it ends. */
+/* One process at a time; the lock is released when the process ends, however that happens. */
 static cyc_status lock_folder(int *lock, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -431,7 +431,7 @@ done:
 	return st;
 }
 
-/* The page and the records need a place beside the project's job folders. */
+/* The page and the records need a folder other than the project's job folders. */
 static cyc_status check_place(const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -447,8 +447,7 @@ done:
 	return st;
 }
 
-/* The run's own copy of the particles, without the duplicates; written anew at each start, always the same.
- */
+/* The run's own copy of the particles, without duplicates; written again at each start, always identical. */
 static cyc_status mend_duplicates(cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;

@@ -104,7 +104,7 @@ static void put_series(FILE *f, const cyc__inputs *in)
 	}
 }
 
-/* Particles in both half-sets, and what the run does about them. */
+/* Particles in both half-sets, and how the run treats them. */
 static void put_duplicates(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	char text[900];
@@ -148,8 +148,7 @@ static void put_record(FILE *f, const cyc__inputs *in, const cyc_cycle_options *
 	cyc_error_clear();
 }
 
-/* What the check of the project found, and what else is in the way. Images that are not there have a list of
- * their own. */
+/* Findings of the project check and other obstacles. Missing images are listed separately. */
 static cyc_status put_findings(FILE *f, const cyc__inputs *in)
 {
 	cyc_status st = CYC_OK;
@@ -192,7 +191,7 @@ cyc_status cyc_cycle_plan(char **text, cyc_status *outcome, const cyc_cycle_opti
 	put_record(f, &in, options);
 	CYC_CHECK(!ferror(f) && fflush(f) == 0, CYC_E_NOMEM, "not enough memory for the plan");
 	CYC_TRY(cyc_strdup(text, memory));
-	/* In the order in which the run would find out. */
+	/* In the order in which the run would find them. */
 	*outcome = cyc__inputs_require_all(&in, options);
 	if (*outcome == CYC_OK) *outcome = cyc__record_compare(&in, options);
 done:

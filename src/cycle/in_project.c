@@ -178,7 +178,8 @@ done:
 	return st;
 }
 
-/* A job that the run began under this number and does not continue: another kind of step has its place. */
+/* A job that the run began under this number and does not continue, since another kind of step took its
+ * place. */
 static cyc_status give_up(cyc_pipeline_file *p, cyc__kind kind, int32_t job)
 {
 	cyc_status st = CYC_OK;
@@ -193,7 +194,7 @@ done:
 }
 
 /* That of the record if nobody else has it, else a new one, which is in the record before it is in the
- * pipeline: killed between the two, the run finds it again. */
+ * pipeline: so a run killed between the two finds it again. */
 static cyc_status choose_job(int32_t *job, cyc_pipeline_file *p, cyc__project_jobs *jobs,
                              const cyc_cycle_options *o, cyc__kind kind, int32_t i)
 {

@@ -1,7 +1,6 @@
 /**
  * @file in_project.h
- * A run whose jobs are jobs of the project (--project): their numbers, its pipeline, what RELION's GUI shows
- * of them.
+ * A run whose jobs are jobs of the project (--project): their numbers, its pipeline, what RELION's GUI shows.
  */
 #ifndef CYC_CYCLE_IN_PROJECT_H
 #define CYC_CYCLE_IN_PROJECT_H
@@ -17,7 +16,7 @@ typedef struct {
 		int32_t job; /**< number in the project; 0: not known */
 	} * items;
 } cyc__project_jobs;
-/** None if there is no record. @return CYC_E_FORMAT if it is damaged: the run cannot know its jobs. */
+/** Empty without a record. @return CYC_E_FORMAT if it is damaged, since the jobs are then unknown. */
 CYC_MUST_CHECK cyc_status cyc__project_jobs_read(cyc__project_jobs *out, const cyc_cycle_options *o);
 void cyc__project_jobs_deinit(cyc__project_jobs *j);
 /** CYC_E_USAGE if the run folder is that of a run whose jobs are elsewhere (with --project, or without). */
@@ -27,8 +26,8 @@ CYC_MUST_CHECK cyc_status cyc__project_check_mode(const cyc_cycle_options *o);
 CYC_MUST_CHECK cyc_status cyc__planned_job(int32_t *job, const cyc_cycle_options *o, cyc__kind kind,
                                            int32_t i);
 /**
- * Number of the folder of the run's next step, which is not among its steps yet. In the project it is that
- * of the record, or a new one, which the pipeline has from here on as a running job.
+ * Number of the folder of the run's next step, which is not among its steps yet. In the project it is that of
+ * the record, or a new one, which the pipeline lists from then on as a running job.
  */
 CYC_MUST_CHECK cyc_status cyc__take_job(int32_t *job, const cyc__cycle *c, cyc__kind kind);
 /** Bring the project's pipeline up to date with all steps of the run, and what RELION keeps in the folder of

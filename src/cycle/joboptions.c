@@ -1,7 +1,7 @@
 /*
  * job.star of a step in the words of RELION's GUI, so that the tab of its job shows what was done, and
- * Continue does it again. RELION's program of the job is called with what the fields say and with the
- * "additional arguments"; options that no field has are among these, in RELION's spelling where there is one.
+ * Continue does it again. RELION's program of the job is called with the values of the fields and the
+ * "additional arguments", which hold the options without a field, in RELION's spelling if one exists.
  */
 #include "cycle/in_project.h"
 #include "run/options.h"
@@ -66,7 +66,7 @@ static bool is_in(const char *list, const char *word)
 	return false;
 }
 
-/* Would RELION's program be told something else than what the step was done with? */
+/* Would RELION's program get other values than the step had? */
 static cyc_status needs_saying(bool *needs, char **value, const void *options, const cyc_option *o)
 {
 	cyc_status st = CYC_OK;
@@ -110,7 +110,7 @@ done:
 
 /* ---------------------------------------------------------------- fields that several tabs have */
 
-/* Of the queue nothing is known here: as on a new tab. */
+/* Queue settings are unknown here: as on a new tab. */
 static cyc_status put_queue(tab *t, bool has_ranks, bool has_threads)
 {
 	cyc_status st = CYC_OK;
@@ -125,7 +125,7 @@ done:
 	return st;
 }
 
-/* A set alone, or the files; RELION's tab takes the one or the others. */
+/* Either a set or the files, as RELION's tab requires. */
 static cyc_status put_project(tab *t)
 {
 	cyc_status st = CYC_OK;
@@ -259,7 +259,7 @@ static cyc_status put_order(tab *t, const char *variable, int32_t order)
 	return cyc__pairs_add(t->out, variable, "%s degrees", MENU[order < 0 ? 0 : order > last ? last : order]);
 }
 
-/* Fields of the tab that say nothing here: helices, copies of stacks, GPUs. */
+/* Fields of the tab without meaning here: helices, copies of stacks, GPUs. */
 static cyc_status put_unused_fields(tab *t)
 {
 	static const char *const FIELDS[][2] = { { "auto_faster", "No" },

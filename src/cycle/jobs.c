@@ -1,4 +1,4 @@
-/* A cycle as jobs for a scheduler: what one process does, and between that what many do. */
+/* A cycle as jobs for a scheduler: stretches of one process, and between them arrays of parts. */
 #include "cycle/steps.h"
 #include "run/options.h"
 #include "run/plan.h"
@@ -13,7 +13,7 @@ static double need_of(cyc__kind kind, const cyc__inputs *in, const cyc_cycle_opt
 	return memory;
 }
 
-/* Of a part, which does not judge particles. */
+/* Memory of a part, which does not judge particles. */
 static double need_of_part(cyc__kind kind, const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	const cyc_polish_options p = cyc__polish_options(o);

@@ -1,4 +1,4 @@
-/* Mistakes in the metadata that the first maps show already: told at the start, since no step mends them. */
+/* Errors in the metadata that the first maps reveal: reported at the start, since no step corrects them. */
 #include "cycle/between_steps.h"
 #include "project/labels.h"
 
@@ -6,13 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Particle images per series at first; if that does not tell the alternatives apart by ten errors, so many.
- */
+/* Particle images per series at first, and if the alternatives do not differ by ten standard errors. */
 static const int64_t FEW_IMAGES = 500, MANY_IMAGES = 4000;
 static const double CLEAR_ERROR = 0.2;
 
-/* Slopes that are 1 or -1 are told apart. More images do not help a dose slope without an error (one tilt).
- */
+/* Slopes of 1 and -1 are distinguished. More images do not help a dose slope without an error (one tilt). */
 static bool is_clear(const cyc_check_result *r)
 {
 	for (int32_t i = 0; i < r->n_series; i++) {
@@ -52,8 +50,8 @@ static cyc__hash_text seal_of(const char *word, const char *lines)
 	return cyc__hash_format(cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, word), lines));
 }
 
-/* The record: findings, one a line; the first line says whether the images could tell, and has a hash of that
- * and the others. */
+/* The record: findings, one a line; the first line holds whether the images gave a clear answer, and a
+ * hash of that and the other lines. */
 static cyc_status write_record(const char *path, const cyc_check_result *r)
 {
 	cyc_status st = CYC_OK;
@@ -105,7 +103,7 @@ done:
 	return st;
 }
 
-/* Whether there is a record that is as it was written. */
+/* Whether an intact record exists. */
 static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
@@ -165,7 +163,7 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 	if (!has) {
 		unlink(path);
 		st = compare(&r, c, s);
-		/* What cannot be compared (a reference too coarse, say) is no reason to stop a run that can go on. */
+		/* A comparison that is impossible (with a coarse reference, say) must not stop a run. */
 		if (st == CYC_E_DATA || st == CYC_E_NUMERIC || st == CYC_E_SHAPE) {
 			cyc_info("the metadata could not be compared with the images: %s", cyc_error_get()->message);
 			cyc_error_clear();

@@ -1,4 +1,4 @@
-/* Memory and disk that steps need: by the jobs' own functions, so that the plan says what the job says. */
+/* Memory and disk that steps need: by the jobs' own functions, so that plan and job agree. */
 #include "cycle/needs.h"
 
 #include "cyclotomo/map.h"
@@ -21,7 +21,7 @@ void cyc__need_reconstruct(double *memory, double *disk, const cyc__inputs *in, 
 	const cyc_reconstruct_options r = cyc__reconstruct_options(o);
 	const cyc_reconstruct_sizes z = { o->box_px, o->box_px, in->crop_px, 0 };
 	*memory = cyc_reconstruct_memory_bytes(&r, &in->size, &z);
-	/* The sums of both halves lie there while the job runs, so that it can be resumed. */
+	/* The sums of both halves are stored while the job runs, so that it can be resumed. */
 	*disk = SMALL_FILES + 2.0 * 24.0 * cyc_ball_count(o->box_px / 2) + 3.0 * cyc_map_bytes(in->crop_px) +
 	        (in->crop_px < o->box_px ? 3.0 * cyc_map_bytes(o->box_px) : 0.0);
 }

@@ -37,8 +37,8 @@ static const struct {
 	{ CYC__REFINE3D, "optimisation set", "TomoOptimisationSet.star.relion.refine3d", DEPTH },
 };
 
-/* The pipeline of a run folder belongs to it: names inside it start there, others at the project's root as
- * ever. In the project's pipeline all start at the root. */
+/* Names in the pipeline of a run folder are relative to that folder, others to the project's root. In the
+ * project's pipeline all start at the root. */
 static const char *in_pipeline(const cyc__cycle *c, const char *path)
 {
 	size_t n = strlen(c->o->out_dir);
@@ -117,7 +117,7 @@ done:
 	return st;
 }
 
-/* The pipeline of the run folder has these steps and nothing else. */
+/* The pipeline of the run folder contains only these steps. */
 static cyc_status write_own(const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;

@@ -94,7 +94,7 @@ enum {
 	ALL = R | P | C | M | O
 };
 /* Steps that depend on options of the run itself directly, not only through what they start from; all on
- * those that are not listed. What decides which steps there are counts for those whose places change. */
+ * those that are not listed. Options that determine the list of steps affect those whose places change. */
 static const struct {
 	const char *name;
 	unsigned kinds;
@@ -108,7 +108,7 @@ static const struct {
 	{ "keep-all", C | O },
 	{ "refine-order", O },
 	{ "offset-range", O },
-	{ "duplicates", O }, /* what they are changes the particles, which are an input */
+	{ "duplicates", O }, /* the result changes the particles, which are an input */
 };
 
 /* The options of a job, by where they are; 0 for those of the run. */
@@ -122,7 +122,7 @@ static unsigned kind_of_member(size_t offset, const cyc_cycle_options *o)
 	} jobs[] = {
 		{ offsetof(cyc_cycle_options, reconstruct), sizeof o->reconstruct, ALL },
 		{ offsetof(cyc_cycle_options, postprocess), sizeof o->postprocess, P },
-		{ offsetof(cyc_cycle_options, check), sizeof o->check, P }, /* what was found is kept with it */
+		{ offsetof(cyc_cycle_options, check), sizeof o->check, P }, /* findings are kept with it */
 		{ offsetof(cyc_cycle_options, ctfrefine), sizeof o->ctfrefine, C },
 		{ offsetof(cyc_cycle_options, polish), sizeof o->polish, M },
 		{ offsetof(cyc_cycle_options, refine), sizeof o->refine, are_judged ? C | O : O },
@@ -157,7 +157,7 @@ const char *const CYC__ROLES[2] = { MASK_REFERENCES, MASK_FSC };
 
 /* ---------------------------------------------------------------- corrections */
 
-/* What earlier starts have finished: kinds of steps, and of each the first job's folder. */
+/* Steps finished by earlier starts: kinds, and the folder of each kind's first job. */
 typedef struct {
 	unsigned kinds;
 	int32_t first[CYC__N_KINDS];
@@ -195,7 +195,7 @@ static cyc_status find_finished(finished_steps *f, const cyc_cycle_options *o)
 			CYC_TRY(note_finished(&is_finished, f, o, (int)jobs.items[i].kind, jobs.items[i].job));
 		goto done;
 	}
-	/* A run has no gaps but those that users make; it ends where a whole cycle of folders is missing. */
+	/* Only users make gaps in a run; it ends where a whole cycle of folders is missing. */
 	for (int32_t job = 1, n_missing = 0; n_missing < 4 * CYC__N_KINDS; job++) {
 		n_missing++;
 		for (int k = 0; k < CYC__N_KINDS; k++) {
@@ -247,7 +247,7 @@ static unsigned kinds_of_differences(const cyc__pairs *was, const cyc__pairs *is
 }
 
 /*
- * Differences on which a finished step depends are refused; others are corrections of a mistake, and told.
+ * Differences that a finished step depends on are refused; others are corrections, and reported.
  * @param[in,out] is_corrected  set if there are some
  */
 static cyc_status compare_pairs(bool *is_corrected, const cyc__pairs *was, const cyc__pairs *is,
@@ -284,7 +284,7 @@ done:
 	return st;
 }
 
-/* The record is believed only if it is as it was written. */
+/* The record is used only if it is intact. */
 static cyc_status open_record(cyc_star **out, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -297,7 +297,7 @@ done:
 	return st;
 }
 
-/* Which particles are left out follows from options: these are what a user knows. */
+/* Excluded particles follow from options, which are named instead. */
 static cyc_status compare_left_out(const cyc__pairs *old_options, const cyc__pairs *options,
                                    const cyc__pairs *old_inputs, const finished_steps *f, const cyc__cycle *c)
 {
@@ -351,7 +351,7 @@ done:
 
 /*
  * Times of the tilt images: in a file of its own, so that the other records of a run are the same on a copy
- * of the project. Images of the old names that are of another time are other images.
+ * of the project. Images with the same names and other times are taken for other images.
  */
 static cyc_status compare_images(uint64_t *to_be_written, const cyc__cycle *c, const finished_steps *finished)
 {
@@ -399,7 +399,7 @@ done:
 	return st;
 }
 
-/* A folder that holds jobs but no record is a project of somebody else's. */
+/* A folder with jobs but without a record belongs to another project. */
 static cyc_status refuse_foreign_folder(const char *root, const char *out_dir)
 {
 	cyc_status st = CYC_OK;
@@ -421,7 +421,7 @@ done:
 	return st;
 }
 
-/* What steps start from: inputs that all depend on, and how they are read. */
+/* Inputs that all steps depend on, and how they are read. */
 static cyc_status hash_start(uint64_t *key, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -486,8 +486,7 @@ cyc_status cyc__record_compare(const cyc__inputs *in, const cyc_cycle_options *o
 	bool is_new, is_corrected;
 	CYC_TRY(cyc_option_list_make(&c.list, &cyc_cycle_table));
 	CYC_TRY(record_path(&path, o, RUN_RECORD));
-	/* Without a record there is nothing to compare; the images of a large project are not looked at for that.
-	 */
+	/* Without a record there is nothing to compare, and the images of a large project need not be read. */
 	if (cyc_path_exists(path)) CYC_TRY(compare_all(&is_new, &is_corrected, &c, path));
 	else CYC_TRY(refuse_foreign_folder(o->input.root, o->out_dir));
 done:

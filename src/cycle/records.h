@@ -1,7 +1,7 @@
 /**
  * @file records.h
- * What a run was started with, and what its finished steps left: written so that the same command resumes it,
- * and another one is refused (docs/dev/records.md).
+ * Options and inputs of a run, and the results of its finished steps: the same command resumes the run,
+ * another one is refused (docs/dev/records.md).
  */
 #ifndef CYC_CYCLE_RECORDS_H
 #define CYC_CYCLE_RECORDS_H
@@ -18,8 +18,8 @@ extern const char *const CYC__ROLES[2];
 /** Entry of the inputs for the particles that a run leaves out. */
 extern const char CYC__LEFT_OUT[];
 /**
- * Compare with the record of the run folder, or write it if this is the first start there. What differs
- * without a finished step that depends on it is a correction: it is told, and the record is written anew.
+ * Compare with the record of the run folder, or write it if this is the first start there. A difference that
+ * no finished step depends on is a correction: it is reported, and the record is written again.
  * @return CYC_E_USAGE / CYC_E_DATA naming each other option / input that differs; CYC_E_USAGE if the folder
  * holds something else.
  */
@@ -31,11 +31,10 @@ extern const char CYC__STEP_RECORD[];
 /** Mark a finished step's files (s->files, s->state_key) and write its cyclotomo_step.star. */
 CYC_MUST_CHECK cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_options *o);
 /**
- * Fill a step from its record, if that is whole and all files that other steps may read are as the step left
- * them.
+ * Fill a step from its record, if that is complete and all files that other steps may read are unchanged.
  * @param[out] found     false: the step has to be run; if there was a record it is removed, and a warning
  * says why.
- * @param[in]  may_redo  a record of another key is of a state that was since replaced: no error
+ * @param[in]  may_redo  a record of another key belongs to a state since replaced: no error
  * @return CYC_E_DATA if the record has another key.
  */
 CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o,

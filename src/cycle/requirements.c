@@ -29,7 +29,7 @@ done:
 	return st;
 }
 
-/* A half-set must not be left empty. */
+/* No half-set may be empty. */
 static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -51,7 +51,7 @@ static cyc_status check_what_is_left(const cyc__inputs *in, const cyc_cycle_opti
 	return st;
 }
 
-/* The checks of all jobs that the plan has; nothing is computed. */
+/* The checks of all jobs of the plan; nothing is computed. */
 static cyc_status check_steps(const cyc__inputs *in, const cyc_cycle_options *o)
 {
 	cyc_status st = CYC_OK;
@@ -105,7 +105,7 @@ static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 		all += disk;
 		if (plan[i].kind == CYC__RECONSTRUCT) maps += 3 * sizeof(float) * edges;
 	}
-	/* Of a run that is continued nobody knows how much is there already. */
+	/* How much of a resumed run is on disk already is unknown. */
 	bool is_new = !cyc_path_exists(dir);
 	CYC_TRY(cyc_check_output(o->input.root, o->out_dir, is_new ? maps : 0));
 	CYC_TRY(cyc_disk_free(&available, dir));

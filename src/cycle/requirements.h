@@ -8,9 +8,9 @@
 #include "run/inputs.h"
 
 /**
- * What a plan can show but a run cannot start with: images that are missing, negative scales, duplicates to
- * be refused, errors of the check of the project, options that a step of the plan would refuse, a folder or a
- * disk that cannot take the results.
+ * Problems that a plan reports and a run cannot start with: images that are missing, negative scales,
+ * duplicates to be refused, errors of the check of the project, options that a step of the plan would refuse,
+ * a folder that cannot be written to, or a full disk.
  */
 CYC_MUST_CHECK cyc_status cyc__inputs_require_all(const cyc__inputs *in, const cyc_cycle_options *o);
 /** CYC_E_NOMEM, naming the step, if one needs more memory than is available. */

@@ -1,5 +1,4 @@
-/* The state before a turn with the particles and weights that the turn left: what its maps can fairly be
- * compared with. */
+/* The state before a turn with the particles and weights after it, for a fair comparison of maps. */
 #include "cycle/between_steps.h"
 #include "project/labels.h"
 

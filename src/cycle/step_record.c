@@ -1,4 +1,4 @@
-/* Records of steps: what each was made from, what it left, and what the run goes by. */
+/* Records of steps: their inputs, their results, and the figures that the run decides by. */
 #include "cycle/records.h"
 #include "cycle/steps.h"
 #include "run/sealed.h"
@@ -30,7 +30,7 @@ done:
 
 /* ---------------------------------------------------------------- files of a step */
 
-/* Not of times and hosts, nor what other parts of the run put into the folder later. */
+/* Without times, hosts, and files that other parts of the run add later. */
 static bool is_output(const char *name)
 {
 	static const char *const OTHERS[] = { "note.txt",
@@ -233,7 +233,7 @@ done:
 	return st;
 }
 
-/* Are files as the step left them? Without those that no step reads it stays as it is. */
+/* Are the files as the step left them? Missing files that no step reads do not matter. */
 static cyc_status compare_outputs(bool *is_whole, const cyc__step *s, const cyc_cycle_options *o)
 {
 	static const char *const WHAT[] = {
@@ -402,7 +402,7 @@ cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_opti
 	}
 	if (*found) goto done;
 	forget_results(s);
-	/* Killed in the middle of it, it is not finished. */
+	/* If it is killed here, the step counts as unfinished. */
 	CYC_CHECK(unlink(path) == 0, CYC_E_IO, "cannot remove '%s': %s", path, strerror(errno));
 done:
 	cyc_star_destroy(&star);
@@ -443,7 +443,7 @@ double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o)
 	char *path = NULL, *text = NULL;
 	size_t n;
 	double seconds = CYC_NAN;
-	/* Only for show: a time that cannot be read is none. */
+	/* Only displayed, so an unreadable time counts as none. */
 	if (step_file(&path, s, o, STEP_TIME) == CYC_OK && cyc_path_exists(path) &&
 	    cyc_read_file(&text, &n, path) == CYC_OK) {
 		const char *at = strstr(text, KEY);

@@ -179,7 +179,7 @@ done:
 
 /* ---------------------------------------------------------------- CTF refinement */
 
-/* Where particles are judged, if CTF refinement writes particles too. */
+/* Folder where particles are judged, if CTF refinement writes particles too. */
 #define JUDGED_DIR "judged/"
 
 static bool judges_particles(const cyc__cycle *c)
@@ -188,9 +188,8 @@ static bool judges_particles(const cyc__cycle *c)
 }
 
 /*
- * Junk has been in the maps so far. On beads it makes the half maps agree, and a CTF refinement that turns
- * from the beads to the particle seems to lose; so the particles are looked at where they are before it.
- * (T8.20)
+ * The maps so far contain junk. Beads make the half maps agree, and a CTF refinement that fits the particle
+ * instead seems to lose; so particles are judged at their poses before it. (T8.20)
  */
 static cyc_status judge_particles(cyc_refine3d_result *judged, const cyc__step *s, const cyc__cycle *c)
 {
@@ -348,8 +347,8 @@ static void polish_log(const cyc__step *s)
 
 /* ---------------------------------------------------------------- orientations */
 
-/* Particles that have come together are one; not where some were given that near in one half-set, as
- * overlapping segments are. */
+/* Particles that have converged to one place are duplicates, unless some were that close in the input
+ * within a half-set, as overlapping segments are. */
 static double least_separation_A(const cyc__cycle *c)
 {
 	bool may_remove = c->o->duplicates == CYC_DUPLICATES_REMOVE && c->in.duplicates.n_within == 0;

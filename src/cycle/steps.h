@@ -1,7 +1,6 @@
 /**
  * @file steps.h
- * How the steps of a run are done: from a step to the options of its job, the job, and what is kept of its
- * result.
+ * Steps of a run: from a step to the options of its job, the job, and the results kept.
  */
 #ifndef CYC_CYCLE_STEPS_H
 #define CYC_CYCLE_STEPS_H
@@ -17,21 +16,21 @@ typedef union {
 	cyc_refine3d_options refine3d;
 } cyc__job_options;
 
-/** What kinds of steps do. A new kind of refinement is a row of this table, of the names in run/step.c and of
- * PLAN_TURNS in run/plan.c. */
+/** Functions of each kind of step. A new kind of refinement is a row of this table, of the names in
+ * run/step.c and of PLAN_TURNS in run/plan.c. */
 typedef struct {
-	/** Names are filled in already (cyc__step_name()). */
+	/** Names have been filled in (cyc__step_name()). */
 	void (*options)(cyc__job_options *out, const cyc__step *s, const cyc__cycle *c);
 	cyc_status (*run)(cyc__step *s, const cyc__cycle *c, const cyc__job_options *o);
-	/** The job's own check; half maps are still to be made. */
+	/** The job's own check, before half maps exist. */
 	cyc_status (*check)(const cyc__job_options *o, const cyc_project_view *project);
 	/** Bytes of memory and disk a step needs, roughly. */
 	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
-	/** A line on what it changed, for the log; NULL: the step refines nothing. */
+	/** A line on its changes, for the log; NULL: the step refines nothing. */
 	void (*log)(const cyc__step *s);
 } cyc__kind_work;
 const cyc__kind_work *cyc__kind_work_of(cyc__kind kind);
-/** Fill in the names that its options need; it has its input set already. */
+/** Fill in the names that its options need; its input set is known. */
 CYC_MUST_CHECK cyc_status cyc__step_name(cyc__step *s, const cyc__cycle *c);
 /** Command line that does the same, for note.txt. */
 CYC_MUST_CHECK cyc_status cyc__step_command(char **out, const cyc__step *s, const cyc__cycle *c);

@@ -133,7 +133,7 @@ void cyc_cycle_words_free(char **words)
 	cyc_free(words);
 }
 
-/* The note as it stands; without one nothing is read. */
+/* Read the note; nothing is read without one. */
 static cyc_status read_note(cyc__pairs *step, cyc__pairs *options, const char *root, const char *run)
 {
 	cyc_status st = CYC_OK;

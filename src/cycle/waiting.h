@@ -1,7 +1,7 @@
 /**
  * @file waiting.h
- * A run of several processes: it stops before a step that can be dealt and leaves a note of the command by
- * which parts compute their shares of it; when all have finished the run takes their results
+ * A run of several processes: it stops before a step that can be divided, and leaves a note with the command
+ * by which parts compute their shares; when all have finished, the run collects their results
  * (docs/dev/parts.md).
  */
 #ifndef CYC_CYCLE_WAITING_H
@@ -23,12 +23,12 @@ CYC_MUST_CHECK cyc_status cyc__waiting_write(const cyc__cycle *c, const cyc__ste
 CYC_MUST_CHECK cyc_status cyc__waiting_forget(const cyc__cycle *c);
 
 /**
- * What became of the look at the particles before CTF refinement, kept while its parts are computed: they
- * start from its result, which nobody may write again meanwhile.
+ * Result of judging the particles before CTF refinement, kept while its parts are computed: they start from
+ * it, so it must not be written again meanwhile.
  */
 CYC_MUST_CHECK cyc_status cyc__judged_write(const cyc__cycle *c, const cyc__step *s,
                                             const cyc_refine3d_result *r);
-/** *found: false if there is none of this step's key and of the particles as they lie there. */
+/** *found: false without one that has this step's key and matches the current particles. */
 CYC_MUST_CHECK cyc_status cyc__judged_read(bool *found, const cyc__cycle *c, const cyc__step *s,
                                            cyc_refine3d_result *r);
 CYC_MUST_CHECK cyc_status cyc__judged_forget(const cyc__cycle *c, const cyc__step *s);

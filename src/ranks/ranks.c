@@ -6,10 +6,10 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-/* What ranks are about to do together. */
+/* Collective calls of the ranks. */
 typedef enum { OP_BEGIN = 1, OP_LEAVE, OP_END, OP_SUM, OP_BROADCAST, OP_SHARE } operation;
 
-/* Exchanged before each: ranks that are about to do different things would wait for ever. */
+/* Exchanged before each call: ranks that disagree would wait for ever. */
 typedef struct {
 	int32_t op, status;
 	uint64_t n_bytes;
@@ -162,7 +162,7 @@ static cyc_status spread_error(int from)
 	return (cyc_status)g.headers[from].status;
 }
 
-/* All ranks say what they are about to do and how they are. */
+/* All ranks announce their next call and their state. */
 static cyc_status meet(operation op, cyc_status own, uint64_t n_bytes)
 {
 	const header h = { (int32_t)op, (int32_t)own, n_bytes };
@@ -288,8 +288,7 @@ done:
 	return st;
 }
 
-/* What goes to the other ranks: the struct, then each text with a byte in front that says whether there is
- * one. */
+/* Sent to the other ranks: the struct, then each text after a byte that is 0 for NULL. */
 static cyc_status pack(char **out, size_t *n, const cyc_rank_job *job, const void *options)
 {
 	cyc_status st = CYC_OK;
@@ -367,7 +366,7 @@ done:
 	return st;
 }
 
-/* What every rank did, to all. */
+/* The result of every rank, to all. */
 static cyc_status gather_reports(void)
 {
 	cyc_rank_report own = { .cpu_s = cyc_cpu_s(),
@@ -468,7 +467,7 @@ static cyc_status serve_job(const cyc_rank_job *const *jobs, int n_jobs)
 	if (in.uses_all_processors) memcpy(options + job->n_threads, &n_threads, sizeof n_threads);
 	st = job->run(options);
 done:
-	/* A job that was run has ended by itself. */
+	/* The job has ended already. */
 	if (g.has_begun) st = cyc_ranks_end(st);
 	cyc_free(packed);
 	cyc_free(options);

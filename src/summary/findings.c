@@ -1,5 +1,4 @@
-/* What the steps warned about, and what they found: tilts that are bad, particles that are probably not the
- * particle. */
+/* Warnings and findings of the steps: bad tilts, and particles that are probably something else. */
 #include "summary/page.h"
 #include "project/labels.h"
 
@@ -11,7 +10,7 @@ enum { N_LISTED = 20 };
 
 bool cyc__are_halves_suspect(const cyc__step *s)
 {
-	/* A mean of 1.0000 is no result of two halves of anything. */
+	/* Independent halves never have a mean of 1.0000. */
 	const double SAME = 0.99995;
 	return s->are_halves_suspect > 0.0 || s->mean_fsc >= SAME;
 }
@@ -43,7 +42,7 @@ static void findings_deinit(findings *f)
 	*f = (findings){ 0 };
 }
 
-/* Statuses that say: this image, or what was known of it, is not right. */
+/* Statuses of images that are bad, or whose input values are wrong. */
 static bool is_bad(const char *status)
 {
 	static const char *const BAD[] = { "bad", "shifted", "at-limit" };

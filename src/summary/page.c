@@ -1,4 +1,4 @@
-/* RUN/summary.html: one page that stands for itself and can be mailed, verdict first. */
+/* RUN/summary.html: one self-contained page that can be mailed, verdict first. */
 #include "summary/page.h"
 
 #include "summary/progress.h"

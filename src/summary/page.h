@@ -1,7 +1,7 @@
 /**
  * @file page.h
- * The parts of RUN/summary.html: what each section needs to be written. Sections are functions of the steps
- * so far; what a section reads beyond them may be missing, and is left out then.
+ * The parts of RUN/summary.html: functions that its sections use. Sections are functions of the steps so far;
+ * other data they read may be missing, and are then left out.
  */
 #ifndef CYC_SUMMARY_PAGE_H
 #define CYC_SUMMARY_PAGE_H
@@ -36,18 +36,18 @@ void cyc__put_duration(FILE *f, double seconds);
 /** An instant as "2026-03-01 14:05" (local time) in a <time> element. */
 void cyc__put_instant(FILE *f, double unix_time);
 /**
- * A link from the page to a file of the run or the project, if that is there; else its name alone.
+ * A link from the page to a file of the run or the project, if it exists; else its name alone.
  * @param[in] path  relative to the root
  * @param[in] text  NULL: the path as it is from the page
  */
 CYC_MUST_CHECK cyc_status cyc__put_link(FILE *f, const cyc__cycle *c, const char *path, const char *text);
-/** A table's head in a box that scrolls by itself: names, an "=" in front makes a column of numbers. */
+/** A table's head in a box that scrolls separately: names; a leading "=" makes a column of numbers. */
 void cyc__begin_table(FILE *f, const char *caption, const char *const *columns, int n);
 void cyc__end_table(FILE *f);
 /** A plot with its caption; the caption may have markup. */
 CYC_MUST_CHECK cyc_status cyc__put_plot(FILE *f, const cyc_plot *panels, int32_t n_panels,
                                         const char *caption);
-/** The name of a state by what it comes after: "start", "after CTF refinement 1". */
+/** The name of a state: "start", "after CTF refinement 1". */
 void cyc__name_state(char *out, size_t size, const cyc__cycle *c, const cyc__step *s);
 /** The name of a kind of refinement for people: "CTF refinement". */
 const char *cyc__refinement_name(cyc__kind kind);
@@ -75,7 +75,7 @@ CYC_MUST_CHECK cyc_status cyc__put_warnings(const cyc__page *p);    /**< page_wa
 
 /** The HTML of a picture, written from the cache; false if it is not there. */
 bool cyc__put_cached(FILE *f, const cyc__cycle *c, uint64_t key);
-/** Write the HTML of a new picture and keep it, if the page has a cache; takes it over in any case. */
+/** Write the HTML of a new picture and keep it, if the page has a cache; takes ownership in any case. */
 CYC_MUST_CHECK cyc_status cyc__put_and_keep(FILE *f, const cyc__cycle *c, uint64_t key, char **html);
 void cyc__page_cache_destroy(struct cyc__page_cache **cache);
 

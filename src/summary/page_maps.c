@@ -18,7 +18,7 @@ static const double VIEWS[N_VIEWS][3][3] = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0,
 	                                         { { 0, 1, 0 }, { 0, 0, 1 }, { 1, 0, 0 } } };
 static const char *const VIEW_NAMES[N_VIEWS] = { "along z", "along y", "along x" };
 
-/* The two states, and what their pictures have in common. */
+/* The two states, and the common settings of their pictures. */
 typedef struct {
 	int n; /* 1 if nothing was accepted yet */
 	const cyc__step *step[2];
@@ -102,7 +102,7 @@ static const cyc__step *maps_behind(const cyc__cycle *c, const cyc__step *s)
 	return NULL;
 }
 
-/* By content: names of folders are no part of a result. */
+/* By content: results do not depend on names of folders. */
 static cyc_status hash_maps(uint64_t *hash, const cyc__cycle *c, const cyc__step *reconstruction)
 {
 	cyc_status st = CYC_OK;

@@ -1,4 +1,4 @@
-/* Words, cells and links that all sections of the page are made of. */
+/* Words, cells and links used in all sections of the page. */
 #include "summary/page.h"
 
 #include "cyclotomo/report.h"

@@ -1,4 +1,4 @@
-/* One row per tilt series, those that need a look first; figures of each below. */
+/* One row per tilt series, those that need attention first; figures of each below. */
 #include "summary/page.h"
 
 #include "cyclotomo/report.h"
@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Figures of so many tilt series are on the page. */
+/* Number of tilt series whose figures are on the page. */
 enum { N_FIGURES = 12, REASON = 400 };
 
 typedef struct {
@@ -61,7 +61,7 @@ static void read_statuses(series_row *r, const cyc_star *uncertainty)
 			r->marks[i] = CYC_MARK_EXCLUDED;
 		}
 		if (!status) continue;
-		/* The second word of each is of records of 0.1. */
+		/* The second word of each is that of records of version 0.1. */
 		r->n_from_trend += strcmp(status, "from-trend") == 0 || strcmp(status, "weak") == 0;
 		r->n_moved += strcmp(status, "changed") == 0 || strcmp(status, "moved") == 0;
 		for (size_t k = 0; k < sizeof BAD / sizeof *BAD; k++) {
@@ -137,7 +137,7 @@ static double cell_or_nan(const cyc_star_block *b, int64_t row, const char *labe
 	return CYC_NAN;
 }
 
-/* What the images say of hand and doses: of the newest post-processing that asked them. */
+/* Handedness and doses from the images, by the newest post-processing that compared them. */
 static cyc_status read_evidence(series_table *t, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;
@@ -231,7 +231,7 @@ static int n_warnings_of(const cyc__cycle *c, const char *name)
 	return n;
 }
 
-/* Slopes that should be 1: told apart from -1 and away from 1 by so many errors. */
+/* Slopes that should be 1: significant if this many errors from -1, or from 1. */
 static bool is_off(double slope, double error)
 {
 	return error > 0 && (slope < -2 * error || (fabs(slope - 1) > 4 * error && fabs(slope - 1) > 0.5));

@@ -1,4 +1,4 @@
-/* What was warned about, each once, with what to do about it. */
+/* Warnings, each once, with advice. */
 #include "summary/page.h"
 
 #include <string.h>

@@ -41,8 +41,8 @@ static double unix_s(void)
 
 /* ---------------------------------------------------------------- times */
 
-/* Of steps that have not been done yet in this run, by that of a reconstruction; typical of small projects.
- * They stand in only until the step has been measured. */
+/* Of steps that have not been done yet in this run, by that of a reconstruction; typical of small
+ * projects. They are used only until the step has been measured. */
 static const double TYPICAL[CYC__N_KINDS] = { [CYC__RECONSTRUCT] = 1,
 	                                          [CYC__POSTPROCESS] = 0.2,
 	                                          [CYC__CTFREFINE] = 2.5,
@@ -80,7 +80,7 @@ static bool is_ahead(const cyc__progress *p, int32_t i)
 	return false;
 }
 
-/* By the steps of its kind; by the rate of its stage where that says longer. */
+/* By the steps of its kind, or by the rate of its stage if that is longer. */
 static double step_left_s(const cyc__progress *p)
 {
 	const cyc__cycle *c = p->c;
@@ -116,7 +116,7 @@ void cyc__progress_look(cyc__progress_view *out, const cyc__progress *p)
 
 static const char *const STATES[] = { "running", "finished", "stopped" };
 
-/* An empty word would be no word of a table; what is not known is -1. */
+/* A table has no empty words; unknown values are -1. */
 static cyc_status put_text(cyc_star_block *b, int64_t row, const char *label, const char *text)
 {
 	return cyc_label_put_text(b, row, label, text[0] ? text : "-");
@@ -186,7 +186,7 @@ done:
 	return st;
 }
 
-/* No part of a job's files, and not worth waiting for the disk: written beside, then renamed. */
+/* Not part of a job's files, and not worth waiting for the disk: written under another name, then renamed. */
 static cyc_status write_file(const cyc__progress *p)
 {
 	cyc_status st = CYC_OK;
@@ -221,7 +221,7 @@ done:
 	return st;
 }
 
-/* A run does not end because nobody can look at it. */
+/* A run must not fail because its progress cannot be shown. */
 static void write_quietly(cyc__progress *p)
 {
 	cyc_error record = *cyc_error_get();

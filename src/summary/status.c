@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Somebody holds the lock of the folder. Where locks do not work the file's word stands. */
+/* Whether a process holds the lock of the folder. Where locks do not work, the file decides. */
 static bool is_locked(const char *dir, bool said)
 {
 	char *path = NULL;

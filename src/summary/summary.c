@@ -58,7 +58,7 @@ static void describe_change(char *out, size_t size, const cyc__step *before, con
 	         headline, before->mean_fsc, after->mean_fsc, before->resolution_A, after->resolution_A, remark);
 }
 
-/* The sentence on what all came to. */
+/* The sentence with the overall result. */
 static cyc_status add_outcome(char **text, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;

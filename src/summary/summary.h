@@ -1,7 +1,7 @@
 /**
  * @file summary.h
- * RUN/summary.json and summary.html: the sentences, and what they show beside the steps' own figures: the CTF
- * of every tilt before and after refinement, and pictures.
+ * RUN/summary.json and summary.html: the sentences, and data beyond the steps' own figures: the CTF of every
+ * tilt before and after refinement, and pictures.
  */
 #ifndef CYC_SUMMARY_SUMMARY_H
 #define CYC_SUMMARY_SUMMARY_H
@@ -18,7 +18,7 @@ CYC_MUST_CHECK cyc_status cyc__summary_json(char **out, const cyc__cycle *c, con
 CYC_MUST_CHECK cyc_status cyc__summary_html(char **out, const cyc__cycle *c, const char *verdict);
 /** Sentences on what the run did to the map. */
 CYC_MUST_CHECK cyc_status cyc__verdict(char **out, const cyc__cycle *c);
-/** By its post-processing the half maps of a state have more in common than signal, or are the same. */
+/** Whether post-processing found that the half maps of a state share more than signal, or are equal. */
 bool cyc__are_halves_suspect(const cyc__step *s);
 
 /** Tilts of one series; arrays of n, NaN where not known. */
@@ -36,7 +36,7 @@ typedef struct {
 	const cyc__step *step; /**< the refinement that `after` is of; borrowed */
 	bool is_taken;
 } cyc__ctf_summary;
-/** Of the newest CTF refinement that was accepted, else of the newest at all. */
+/** Of the newest accepted CTF refinement, else of the newest. */
 CYC_MUST_CHECK cyc_status cyc__ctf_summary_read(cyc__ctf_summary *out, const cyc__cycle *c);
 void cyc__ctf_summary_deinit(cyc__ctf_summary *s);
 /** The refinement it is of; NULL without any. */

@@ -19,7 +19,7 @@ static int failed(cyc_transport *t, int code, const char *what)
 	return 1;
 }
 
-/* MPI waits by looking all the time. The others may be at work for hours, so this looks now and then. */
+/* MPI waits by polling without pause. The others may work for hours, so poll at intervals. */
 static int wait_for(cyc_transport *t, MPI_Request *request)
 {
 	long pause_ns = 20000;
