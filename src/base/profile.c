@@ -58,3 +58,8 @@ double cyc_profile_bytes_read(void)
 	(void)fclose(f);
 	return bytes;
 }
+
+static char g_device[128];
+
+void cyc_profile_set_device(const char *name) { snprintf(g_device, sizeof g_device, "%s", name); }
+const char *cyc_profile_device(void) { return g_device; }

@@ -18,6 +18,25 @@
 
 /* ---------------------------------------------------------------- memory */
 
+static void shares_of_the_machine(void **state)
+{
+	(void)state;
+	int n = cyc_n_processors();
+	cyc_processors_divide(2);
+	assert_int_equal(cyc_n_processors(), n > 1 ? n / 2 : 1);
+	cyc_processors_divide(1000000);
+	assert_int_equal(cyc_n_processors(), 1);
+	cyc_processors_divide(1);
+	assert_int_equal(cyc_n_processors(), n);
+	/* What is available changes all the time; a limit of addresses is of each process, whatever the others
+	 * have. */
+	double bytes = cyc_memory_available_bytes();
+	cyc_memory_divide(100);
+	assert_true(cyc_memory_available_bytes() < bytes / 10);
+	cyc_memory_divide(1);
+	assert_true(cyc_memory_available_bytes() > bytes / 10);
+}
+
 static void memory(void **state)
 {
 	(void)state;
@@ -547,6 +566,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory),
+		cmocka_unit_test(shares_of_the_machine),
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),
