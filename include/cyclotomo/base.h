@@ -116,12 +116,6 @@ const char *cyc_log_kept(size_t *n);
  * are not whole texts are ignored.
  */
 void cyc_log_repeat(const char *kept, size_t n);
-/**
- * From here to the end, texts (warnings, information) are given once: for a job that runs several times in
- * one process, and reads the same input each time. Not nested.
- */
-void cyc_log_once(void);
-void cyc_log_once_end(void);
 /** "s" behind a number that is not 1: "%d iteration%s". */
 #define cyc_plural(n) ((n) > 1 || (n) < 1 ? "s" : "")
 /** An information that is not repeated: nothing if this process has given the same text by it before. */

@@ -59,6 +59,18 @@ typedef struct {
 	/** Run the job as one of several ranks. */
 	cyc_status (*run)(const void *options);
 } cyc_rank_job;
+/**
+ * Define cyc_NAME_rank_job, of cyc_NAME_run() with its cyc_NAME_options. To be put at the end of a job's file.
+ */
+#define CYC_RANK_JOB(NAME)                                                                                   \
+	static cyc_status run_rank(const void *options) { return cyc_##NAME##_run(NULL, options); }              \
+	static const size_t TEXTS[] = { offsetof(cyc_##NAME##_options, input.root) };                            \
+	const cyc_rank_job cyc_##NAME##_rank_job = { .table = &cyc_##NAME##_table,                               \
+		                                         .size = sizeof(cyc_##NAME##_options),                       \
+		                                         .n_threads = offsetof(cyc_##NAME##_options, n_threads),     \
+		                                         .n_texts = 1,                                               \
+		                                         .texts = TEXTS,                                             \
+		                                         .run = run_rank };
 /** Rank 0: start the job on the others. They have been called with it, and do nothing here. */
 CYC_MUST_CHECK cyc_status cyc_ranks_begin(const cyc_rank_job *job, const void *options);
 /**
@@ -93,6 +105,9 @@ CYC_MUST_CHECK cyc_status cyc_ranks_share(void *items, size_t size, const int64_
 int cyc_ranks_maker(int64_t i);
 /** Piece i, from its maker to all others; nothing to do where each has made its own. */
 CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i);
+/** Give the warnings of all ranks on rank 0 now, those that it has not given itself; at the end of a job they
+ * are in any case. For records, which keep what was logged. */
+CYC_MUST_CHECK cyc_status cyc_ranks_relay_warnings(void);
 /** What a rank did so far. */
 typedef struct {
 	char host[65], device[128]; /**< device: cyc_profile_device() */

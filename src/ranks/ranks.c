@@ -9,7 +9,7 @@
 #include <sys/utsname.h>
 
 /* What ranks are about to do together. */
-typedef enum { OP_BEGIN = 1, OP_LEAVE, OP_END, OP_SUM, OP_BROADCAST, OP_SHARE } operation;
+typedef enum { OP_BEGIN = 1, OP_LEAVE, OP_END, OP_SUM, OP_BROADCAST, OP_SHARE, OP_RELAY } operation;
 
 /* Exchanged before each: ranks that are about to do different things would wait for ever. */
 typedef struct {
@@ -444,9 +444,23 @@ static cyc_status relay_warnings(void)
 		texts = NULL;
 		CYC_TRY(st);
 	}
+	cyc_free(g.warnings);
+	g.warnings = NULL;
+	g.n_warnings = 0;
 done:
 	cyc_free(n);
 	cyc_free(texts);
+	return st;
+}
+
+cyc_status cyc_ranks_relay_warnings(void)
+{
+	cyc_status st = CYC_OK;
+	if (!is_shared()) return CYC_OK;
+	if (g.has_failed) return refuse_after_failure();
+	CYC_TRY(meet(OP_RELAY, CYC_OK, 0));
+	CYC_TRY(relay_warnings());
+done:
 	return st;
 }
 
