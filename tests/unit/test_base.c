@@ -114,6 +114,16 @@ static void error_records(void **state)
 	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "again: %s", cyc_error_get()->message);
 	assert_string_equal(e->message, "again: row 12: x must be positive, got -4");
 	assert_string_equal(e->hint, "");
+	/* A place that is named already is not named twice. */
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series 'S_1', row 3: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series 'S_1', row 3: not a number");
+	cyc_error_context("'f.star'");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "'f.star': series 'S_1', row 3: not a number");
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series S_10: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series S_1: series S_10: not a number");
 	/* Nothing overflows. */
 	for (int i = 0; i < 1000; i++) cyc_error_context("context number %d of very many", i);
 	for (int i = 0; i < 100; i++) (void)cyc_error_frame(CYC_E_IO, "f.c", i, "f");
