@@ -152,6 +152,16 @@ static void error_records(void **state)
 	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "again: %s", cyc_error_get()->message);
 	assert_string_equal(e->message, "again: row 12: x must be positive, got -4");
 	assert_string_equal(e->hint, "");
+	/* A place that is named already is not named twice. */
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series 'S_1', row 3: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series 'S_1', row 3: not a number");
+	cyc_error_context("'f.star'");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "'f.star': series 'S_1', row 3: not a number");
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series S_10: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series S_1: series S_10: not a number");
 	/* Nothing overflows. */
 	for (int i = 0; i < 1000; i++) cyc_error_context("context number %d of very many", i);
 	for (int i = 0; i < 100; i++) (void)cyc_error_frame(CYC_E_IO, "f.c", i, "f");
@@ -307,6 +317,16 @@ static void profile_adds_calls(void **state)
 	assert_string_equal(rows[1].name, "short");
 	assert_true(rows[1].calls == 2 && rows[1].rows == 5 && rows[1].seconds > 2.9 && rows[1].seconds < 3.1);
 	assert_true(rows[1].work > 29 && rows[1].work < 31 && rows[1].bytes > 11 && rows[1].bytes < 13);
+	/* What came since: of these three rows, one. */
+	cyc_costs start, since;
+	cyc_costs_get(&start);
+	cyc_profile_add(&(cyc_profile_row){ .name = "short", .rows = 4, .seconds = 8, .work = 40, .bytes = 3 });
+	cyc_costs_get(&since);
+	cyc_costs_subtract(&since, &start);
+	assert_int_equal(since.n, 1);
+	assert_string_equal(since.rows[0].name, "short");
+	assert_true(since.rows[0].calls == 1 && since.rows[0].rows == 4 && since.rows[0].work == 40);
+	assert_true(since.cpu_s >= 0 && since.cpu_s < start.cpu_s + 1 && since.bytes_read >= 0);
 	double clock = cyc_clock_s(), before = cyc_profile_bytes_read();
 	char *text;
 	size_t size;
