@@ -98,17 +98,17 @@ def plan(name, old, new, tests="docs/memory_table"):
         mutation("plan of %s x%s" % (name, factor), "needs.c", old, new % factor, tests)
 
 
-plan("reconstruct: disk", "*disk = SMALL_FILES + 2.0 * 24.0 * cyc_ball_count", "*disk = SMALL_FILES + %s * 2.0 * 24.0 * cyc_ball_count")
+plan("reconstruct: disk", "out->disk = SMALL_FILES + 2.0 * 24.0 * cyc_ball_count", "out->disk = SMALL_FILES + %s * 2.0 * 24.0 * cyc_ball_count")
 plan("postprocess: disk", "(in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes", "%s * (in->mask_fsc ? 2.0 : 1.0) * cyc_map_bytes")
 plan("refine: disk", "(4.0 * r.max_iterations + 5.0) * cyc_map_bytes", "%s * (4.0 * r.max_iterations + 5.0) * cyc_map_bytes")
 plan("tables: disk", "return SMALL_FILES +\n", "return SMALL_FILES + (%s - 1) * p->n_series * FIGURES_OF_SERIES +\n")
 # FIGURES_OF_SERIES, ROWS_OF_TILT and the other numbers of needs.c are shares of the last; of a small project they are below the
 # megabyte that the plan is rounded to, and of a large one far below the maps.
-plan("reconstruct: memory", "*memory = cyc_reconstruct_memory_bytes", "*memory = %s * cyc_reconstruct_memory_bytes")
-plan("ctfrefine: memory", "*memory = cyc_ctfrefine_memory_bytes(&c", "*memory = %s * cyc_ctfrefine_memory_bytes(&c", "unit/test_memory_plans")
-plan("polish: memory", "*memory = cyc_polish_memory_bytes", "*memory = %s * cyc_polish_memory_bytes")
-plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = ",
-     "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\t*memory = %s * ")
+plan("reconstruct: memory", "out->memory = cyc_reconstruct_memory_bytes", "out->memory = %s * cyc_reconstruct_memory_bytes")
+plan("ctfrefine: memory", "out->memory = cyc_ctfrefine_memory_bytes(&c", "out->memory = %s * cyc_ctfrefine_memory_bytes(&c", "unit/test_memory_plans")
+plan("polish: memory", "out->memory = cyc_polish_memory_bytes", "out->memory = %s * cyc_polish_memory_bytes")
+plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = ",
+     "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = %s * ")
 
 # ---------------------------------------------------------------- constants of docs/theory
 

@@ -1,6 +1,7 @@
 #include "reference/reference.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/ranks.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
 #include "map/map_files.h"
@@ -282,20 +283,21 @@ static cyc_status weight_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m, s = a->r->box_px;
+	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m;
 	size_t width = (size_t)(m / 2 + 2);
 	for (int32_t y = 0; y < m; y++) {
 		int32_t ky = y < m / 2 ? y : y - m;
 		cyc_cfloat *to = a->to + ((size_t)z * (size_t)m + (size_t)y) * width;
 		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (width - 1);
 		for (int32_t x = 0; x <= m / 2; x++) {
-			double shell = sqrt((double)(x * x + ky * ky + kz * kz)) * s / m, w = 0;
+			double shell = a->r ? sqrt((double)(x * x + ky * ky + kz * kz)) * a->r->box_px / m : 0,
+				   w = a->r ? 0 : 1;
 			int32_t i = (int32_t)shell;
 			/* One shell beyond the last is kept, so that look-ups at the rim do not fade. */
-			if (i <= a->r->radius) {
+			if (a->r && i <= a->r->radius) {
 				double next = i + 1 <= a->r->radius ? a->r->wiener[i + 1] : a->r->wiener[i];
 				w = a->r->wiener[i] + (shell - i) * (next - a->r->wiener[i]);
-			} else if (i <= a->r->radius + 2) {
+			} else if (a->r && i <= a->r->radius + 2) {
 				w = a->r->wiener[a->r->radius];
 			}
 			to[x] = (float)((x + ky + kz) % 2 ? -w : w) * from[x];
@@ -313,30 +315,42 @@ void cyc_reference_scratch_deinit(cyc_reference_scratch *s)
 
 /* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it
  * is. */
-static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
-                            cyc_reference_scratch *scratch)
+static cyc_status make_grid(cyc_buffer *to, cyc_backend *be, work *a, cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
-	int32_t m = r->n_grid;
+	int32_t m = a->m, n = a->map->nx;
 	int n_threads = cyc_backend_n_threads(be);
-	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
-	CYC_TRY(cyc_alloc(&a.lookup, map->nx, sizeof *a.lookup));
-	for (int32_t i = 0; i < map->nx; i++) a.lookup[i] = cyc_square(sinc((double)(i - map->nx / 2) / m));
+	CYC_TRY(cyc_alloc(&a->lookup, n, sizeof *a->lookup));
+	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(sinc((double)(i - n / 2) / m));
 	if (!scratch->grid)
 		CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_map(&a.grid, scratch->grid));
-	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
+	CYC_TRY(cyc_buffer_map(&a->grid, scratch->grid));
+	CYC_TRY(cyc_parallel_for(n, n_threads, pad_task, a));
 	CYC_TRY(cyc_buffer_unmap(scratch->grid));
 	CYC_TRY(cyc_op_fft3_forward(scratch->ft, be, scratch->grid, m));
-	CYC_TRY(cyc_buffer_map(&a.ft, scratch->ft));
-	CYC_TRY(cyc_buffer_map(&a.to, r->half[h]));
-	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, &a));
-	CYC_TRY(cyc_buffer_unmap(r->half[h]));
+	CYC_TRY(cyc_buffer_map(&a->ft, scratch->ft));
+	CYC_TRY(cyc_buffer_map(&a->to, to));
+	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, a));
+	CYC_TRY(cyc_buffer_unmap(to));
 	CYC_TRY(cyc_buffer_unmap(scratch->ft));
 done:
-	cyc_free(a.lookup);
+	cyc_free(a->lookup);
 	return st;
+}
+
+static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
+                            cyc_reference_scratch *scratch)
+{
+	work a = { .map = map, .m = r->n_grid, .r = r, .scale = map_scale(r) };
+	return make_grid(r->half[h], be, &a, scratch);
+}
+
+cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map, int32_t m,
+                                   double scale, cyc_reference_scratch *scratch)
+{
+	work a = { .map = map, .m = m, .scale = scale };
+	return make_grid(to, be, &a, scratch);
 }
 
 static cyc_status create(cyc_reference **out, int32_t box_px, double pixel_size_A, double grey_scale,
@@ -379,6 +393,24 @@ done:
 	return st;
 }
 
+int cyc_reference_maker(int32_t i, int half) { return cyc_ranks_maker(2 * (int64_t)i + half); }
+
+cyc_status cyc_reference_pass_on(cyc_reference *r, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	if (cyc_ranks_in_job() == 1) return CYC_OK;
+	for (int h = 0; h < 2; h++) {
+		void *grid;
+		CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
+		st = cyc_ranks_pass_on(grid, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat), 2 * (int64_t)i + h);
+		cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
+		CYC_TRY(st);
+		CYC_TRY(unmapped);
+	}
+done:
+	return st;
+}
+
 /* One name for both is a known map, given on purpose; two names of one map are a mistake. */
 static cyc_status check_halves(cyc_volume *const half[2], const char *const names[2])
 {
@@ -413,7 +445,9 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 	CYC_TRY(noise_power(r, half, n_threads));
 	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, files->fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
-	CYC_TRY(make_halves(r, be, half, (const bool[2]){ false, false }, NULL));
+	const bool skip[2] = { cyc_reference_maker(0, 0) != cyc_rank(), cyc_reference_maker(0, 1) != cyc_rank() };
+	CYC_TRY(make_halves(r, be, half, skip, NULL));
+	CYC_TRY(cyc_reference_pass_on(r, 0));
 	*out = r;
 	r = NULL;
 done:

@@ -62,7 +62,8 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	if (j->images[i]) return CYC_OK;
-	if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
+	if (cyc_refine3d_has_volumes(j)) CYC_TRY(cyc_volume_images_load(&j->images[i], &j->volumes, i));
+	else if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
 	else
 		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,
 		                             j->in.root));
@@ -251,7 +252,7 @@ static void add_particle(pose_work *a, int32_t i_series, int64_t p)
 		           a->spec->do_follow ? refined->prior.offset_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
 		.R_tomo_part = particle->R_tomo_part,
 		.half = particle->half,
-		.n_terms = j->in.tomograms->series[i_series].n_tilts,
+		.n_terms = cyc_refine3d_n_views(j, i_series),
 		.terms = a->spec->do_follow ? cyc_refine3d_terms_of(j, p) : NULL
 	};
 	a->particles[a->n] = (cyc_search_particle){ .data = { j->list, s->images[i], s->n_images[i], NULL },
@@ -581,8 +582,8 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	int n_threads = cyc_refine3d_n_workers(j);
 	cyc_search_size size = { .n_particles = 1 };
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n_tilts = j->in.tomograms->series[i].n_tilts;
-		if (n_tilts > size.max_images) size.max_images = n_tilts;
+		int32_t n_views = cyc_refine3d_n_views(j, i);
+		if (n_views > size.max_images) size.max_images = n_views;
 		if (series_count(j, i) > size.n_particles) size.n_particles = series_count(j, i);
 	}
 	if (size.n_particles > CYC_UNIT_PARTICLES) size.n_particles = CYC_UNIT_PARTICLES;

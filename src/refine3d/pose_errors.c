@@ -21,7 +21,14 @@ static cyc_image_terms *terms_of(const cyc_refine3d_job *j, int64_t p)
 	const cyc_particle *particle = &j->particles->particles[p];
 	int64_t in_series = p - j->particles->series_first[particle->i_series];
 	return j->terms + j->series_terms[particle->i_series] +
-	       in_series * j->in.tomograms->series[particle->i_series].n_tilts;
+	       in_series * cyc_refine3d_n_views(j, particle->i_series);
+}
+
+int32_t cyc_refine3d_n_views(const cyc_refine3d_job *j, int32_t i_series)
+{
+	return cyc_refine3d_has_volumes(j)
+	           ? cyc_volume_section_count(j->stacks->box_px, j->volumes.particle_radius_px)
+	           : j->in.tomograms->series[i_series].n_tilts;
 }
 
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p) { return terms_of(j, p); }
@@ -33,7 +40,7 @@ cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&j->series_terms, j->in.tomograms->n_series + 1, sizeof *j->series_terms));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		j->series_terms[i] = count;
-		count += cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
+		count += cyc_refine_n_particles(&j->in, i) * cyc_refine3d_n_views(j, i);
 	}
 	j->series_terms[j->in.tomograms->n_series] = count;
 	CYC_TRY(cyc_alloc_(&j->terms, (size_t)count, sizeof *j->terms, "slopes of images"));
@@ -270,6 +277,9 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 			int64_t first = j->particles->series_first[i], end = j->particles->series_first[i + 1];
 			double n = 0;
+			/* Neighbouring sections of a volume share coefficients: their slopes do not scatter
+			 * independently. */
+			if (cyc_refine3d_has_volumes(j)) continue;
 			fit_common(tilts, j, i, h);
 			for (int64_t p = first; p < end; p++) n += counts(j, p, h);
 			if (n < 2) continue;

@@ -11,6 +11,7 @@
 #include "refine3d/membership.h"
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
+#include "refine3d/volume_images.h"
 
 /** Particles of a unit of the search at most: enough for all cores, few enough for the memory. */
 enum { CYC_UNIT_PARTICLES = 64 };
@@ -119,11 +120,12 @@ typedef struct {
 	cyc_symmetry *symmetry;
 	cyc_backend *be;
 	cyc_coefficients *list;
-	cyc_tilt_source *source; /**< NULL with --from-stacks */
-	cyc_stacks *stacks;      /**< NULL: from the tilt images; offsets are where images are cut */
-	cyc_stacks posed_stacks; /**< the same with offsets of the present poses: shares all but these */
-	cyc_stack_source *stack_source;
-	cyc_series_images **images; /**< n_series; NULL: not in memory */
+	cyc_tilt_source *source;        /**< NULL with --from-stacks */
+	cyc_stacks *stacks;             /**< NULL: from the tilt images; offsets are where images are cut */
+	cyc_stacks posed_stacks;        /**< the same with offsets of the present poses: shares all but these */
+	cyc_stack_source *stack_source; /**< NULL for volumes */
+	cyc_volume_images_spec volumes; /**< of volumes */
+	cyc_series_images **images;     /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
 	double *group_sigma2; /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
 	int32_t *owner;       /**< n_series: rank whose images they are */
@@ -306,6 +308,12 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
 /** Its file. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j);
 
+/** Images that a particle of a series can have: its tilts, or sections of its volume. */
+int32_t cyc_refine3d_n_views(const cyc_refine3d_job *j, int32_t i_series);
+static inline bool cyc_refine3d_has_volumes(const cyc_refine3d_job *j)
+{
+	return j->stacks && !j->stacks->are_2d;
+}
 /** Threads that the largest series gives work to. */
 int cyc_refine3d_n_workers(const cyc_refine3d_job *j);
 

@@ -158,7 +158,11 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	CYC_TRY(cyc_stacks_require_2d(j->particles));
+	CYC_CHECK(j->particles->are_2d_stacks || !o->relion_model, CYC_E_UNSUPPORTED,
+	          "'%s' has 3D volumes, whose noise is not that of RELION's model files: leave out "
+	          "--relion-noise, or use "
+	          "2D stacks",
+	          j->in.set->particles);
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
 	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px",
@@ -456,6 +460,14 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	z.n_groups = cyc_refine3d_n_groups(o, &size);
 	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->particles,
 	                                           z.crop_px, z.pixel_size_A, o->cutoff_frac);
+	if (cyc_refine3d_has_volumes(j)) {
+		size.most_tilts = cyc_refine3d_n_views(j, 0);
+		size.n_images = (double)size.most_tilts * (double)j->particles->n;
+		z.volumes_bytes = cyc_volume_sections_bytes(z.crop_px, z.box_px, o->n_threads);
+		z.images_bytes =
+			cyc_volume_images_bytes(&z.series_images_bytes, j->particles, j->in.tomograms->n_series,
+		                            z.crop_px, j->volumes.particle_radius_px);
+	}
 	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
 	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE,
 	          "a search of %.2g poses per particle would take hours for each: use a lower --healpix-order, a "
@@ -465,9 +477,11 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
 	         "%s, %d thread%s",
 	         (long long)j->particles->n, j->in.tomograms->n_series,
-	         j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px,
-	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads,
-	         cyc_plural(o->n_threads));
+	         cyc_refine3d_has_volumes(j) ? "volumes padded to a box"
+	         : j->stacks                 ? "stacks padded to a box"
+	                                     : "windows",
+	         j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name,
+	         o->n_threads, cyc_plural(o->n_threads));
 	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
 	         j->memory.keeps_images ? "kept in memory"
 	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
@@ -498,6 +512,9 @@ static cyc_status prepare(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
+	j->volumes =
+		(cyc_volume_images_spec){ .stacks = j->stacks,
+		                          .particle_radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A };
 	CYC_TRY(plan_memory(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
@@ -541,7 +558,11 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		                                         .particle_radius_px = radius_px,
 		                                         .cutoff_frac = o->cutoff_frac,
 		                                         .group_sigma2 = j->group_sigma2 };
-	if (j->stacks) CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
+	j->volumes.be = j->be;
+	j->volumes.coefficients = j->list;
+	if (j->stacks && j->stacks->are_2d)
+		CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
+	else if (j->stacks) cyc_info("volumes are read as %d central sections each", cyc_refine3d_n_views(j, 0));
 	else CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
 	CYC_TRY(make_mask(j));
 	j->maps_spec.mask = j->mask;
@@ -550,7 +571,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
 	if (!o->no_follow) CYC_TRY(cyc_refine3d_alloc_terms(j));
-	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles));
+	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles, NULL));
 	CYC_TRY(cyc_alloc(&j->counts, j->in.tomograms->n_series, sizeof *j->counts));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 1),
@@ -920,11 +941,4 @@ done:
 	return cyc_ranks_end(st);
 }
 
-static cyc_status run_rank(const void *options) { return cyc_refine3d_run(NULL, options); }
-static const size_t TEXTS[] = { offsetof(cyc_refine3d_options, input.root) };
-const cyc_rank_job cyc_refine3d_rank_job = { .table = &cyc_refine3d_table,
-	                                         .size = sizeof(cyc_refine3d_options),
-	                                         .n_threads = offsetof(cyc_refine3d_options, n_threads),
-	                                         .n_texts = 1,
-	                                         .texts = TEXTS,
-	                                         .run = run_rank };
+CYC_RANK_JOB(refine3d)

@@ -162,6 +162,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 {
 	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), radius = z->box_px / 2;
 	bool has_groups = z->n_groups > 1, has_symmetry = cyc_symmetry_order(o->symmetry) > 1;
+
 	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_follow) +
 	               source_bytes(o, p, z) + group_sums_bytes(z);
 	double reading =
@@ -178,11 +179,13 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	/* Sums of groups are held all the time. Where they do not go to the edge of the box, the rest is less
 	 * than what they are smaller by. */
 	double work =
-		cyc_accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
+		cyc_accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads) +
+		z->volumes_bytes;
 	double insertion = maps + (has_groups ? 0 : 2 * cyc_sum_bytes(radius)) + work,
 		   halves = maps + (has_groups ? 0 : cyc_sums_to_halves_bytes(radius, has_symmetry)),
 		   finishing = maps + 3 * V + (has_groups ? 0 : 2 * cyc_half_sum_bytes(radius)) +
 	                   cyc_finish_bytes(z->box_px, z->crop_px, o->n_threads);
+	poses = fmax(poses, maps + making + z->volumes_bytes);
 	double B = fmax(fmax(reading, fmax(insertion, halves)), fmax(finishing, maps + frame_bytes(o, z)));
 	if (o->only_judge) B = reading;
 	double limit = o->cache_GB >= 0 ? 1e9 * o->cache_GB : 0.5 * available;

@@ -130,6 +130,24 @@ static void one_luminance_for_all(void **state)
 	}
 }
 
+/* Scales known to 30 % leave most to the priors: the fit is where the posterior as written down here is
+ * lowest. */
+static void priors_count_for_what_they_are(void **state)
+{
+	(void)state;
+	static const double STEP = 1e-3;
+	specimen s;
+	specimen_create(&s, 0, 40, 1.2, 0, 1, 0.3);
+	ASSERT_OK(cyc_ice_fit(&s.ice, 1, false));
+	assert_true(s.ice.is_fitted);
+	double L = s.ice.log_luminance, t = s.ice.thickness, p = s.ice.angle_rad;
+	double slope = (cost(&s, L, t + STEP, p) - cost(&s, L, t - STEP, p)) / (2 * STEP);
+	print_message("thickness %.3f, slope of the posterior there %.4f\n", t, slope);
+	assert_true(t > 0.05);
+	close_to(slope, 0, 0.01);
+	cyc_ice_series_deinit(&s.ice);
+}
+
 /* A narrow range of tilts cannot tell thickness and luminance apart, and thin ice has none: the priors hold,
  * nothing is negative. */
 static void little_evidence_stays_sane(void **state)
@@ -371,6 +389,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_law_comes_out),
 		cmocka_unit_test(one_luminance_for_all),
+		cmocka_unit_test(priors_count_for_what_they_are),
 		cmocka_unit_test(little_evidence_stays_sane),
 		cmocka_unit_test(planted_falloff_is_found),
 		cmocka_unit_test(laws_for_scales),
