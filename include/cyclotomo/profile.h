@@ -39,6 +39,10 @@ int cyc_profile_get(cyc_profile_row *rows);
 /** Bytes that this process has read from files, pipes and sockets so far; 0 where the system does not count.
  */
 double cyc_profile_bytes_read(void);
+/** Note what computes in this process: the name of its backend and device, cut to what there is room for. */
+void cyc_profile_set_device(const char *name);
+/** The last one noted, "" if none was; valid until the next is. */
+const char *cyc_profile_device(void);
 
 /** What this process has spent so far, or since some moment. */
 typedef struct {

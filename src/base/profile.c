@@ -60,6 +60,11 @@ double cyc_profile_bytes_read(void)
 	return bytes;
 }
 
+static char g_device[128];
+
+void cyc_profile_set_device(const char *name) { snprintf(g_device, sizeof g_device, "%s", name); }
+const char *cyc_profile_device(void) { return g_device; }
+
 /* ---------------------------------------------------------------- costs */
 
 void cyc_costs_get(cyc_costs *out)

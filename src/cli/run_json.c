@@ -46,6 +46,7 @@ static void put_costs(cyc_json *j, const cyc_run *run)
 	double wall_s = cyc_console_seconds();
 	cyc_costs_get(&costs);
 	cyc_json_int(j, "threads", run->common->n_threads);
+	if (cyc_profile_device()[0]) cyc_json_text(j, "device", cyc_profile_device());
 	cyc_json_double(j, "wall_s", wall_s);
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
 	cyc_json_int(j, "warnings", cyc_log_n_different_warnings());
@@ -63,6 +64,7 @@ static void put_ranks(cyc_json *j)
 	for (int r = 0; r < n; r++) {
 		cyc_json_begin_object(j, NULL);
 		cyc_json_text(j, "host", ranks[r].host);
+		cyc_json_text(j, "device", ranks[r].device);
 		cyc_json_int(j, "most_threads_of_a_loop", ranks[r].n_threads);
 		cyc_json_double(j, "cpu_s", ranks[r].cpu_s);
 		cyc_json_double(j, "busy_in_loops_s", ranks[r].busy_s);

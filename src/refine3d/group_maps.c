@@ -390,25 +390,6 @@ done:
 	return st;
 }
 
-/* Rank that makes the reference of half-set `half` for group i. */
-static int maker(int32_t i, int32_t half) { return cyc_ranks_maker(2 * i + half); }
-
-cyc_status cyc_group_maps_reference_pass_on(cyc_reference *r, int32_t i)
-{
-	cyc_status st = CYC_OK;
-	if (cyc_n_ranks() == 1) return CYC_OK;
-	for (int h = 0; h < 2; h++) {
-		void *grid;
-		CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
-		st = cyc_ranks_pass_on(grid, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat), 2 * i + h);
-		cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
-		CYC_TRY(st);
-		CYC_TRY(unmapped);
-	}
-done:
-	return st;
-}
-
 cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i, const double *fsc,
                                     double lowpass_A, double grey_scale)
 {
@@ -418,8 +399,8 @@ cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int3
 	CYC_TRY(reserve(g));
 	CYC_TRY(cyc_half_maps_wiener(&weight, fsc, lowpass_A, (g->n_groups - 1.0) / g->n_groups, spec));
 	for (int h = 0; h < 2; h++)
-		if (maker(i, h) == cyc_rank()) CYC_TRY(make_map(g->half[h], g, h, i));
-	const cyc_reference_spec r = { .skip_grid = { maker(i, 0) != cyc_rank(), maker(i, 1) != cyc_rank() },
+		if (cyc_reference_maker(i, h) == cyc_rank()) CYC_TRY(make_map(g->half[h], g, h, i));
+	const cyc_reference_spec r = { .skip_grid = { cyc_reference_maker(i, 0) != cyc_rank(), cyc_reference_maker(i, 1) != cyc_rank() },
 		                           .fsc = weight,
 		                           .n_fsc = g->crop_px / 2 + 1,
 		                           .fsc_box = g->crop_px,

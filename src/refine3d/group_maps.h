@@ -58,10 +58,4 @@ void cyc_group_maps_drop_full(cyc_group_maps *g);
 CYC_MUST_CHECK cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int32_t i,
                                                    const double *fsc, double lowpass_A, double grey_scale);
 
-/**
- * After the references of all groups that are wanted were made: that of group i, from the ranks that made its
- * halves to the others. Until then a rank has only the memory for halves that it did not make.
- */
-CYC_MUST_CHECK cyc_status cyc_group_maps_reference_pass_on(cyc_reference *r, int32_t i);
-
 #endif

@@ -163,8 +163,8 @@ cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_
 	cyc_half_maps_options(&o, &box, spec);
 	CYC_TRY(cyc_accumulator_create(&a, spec->be, &box, &o, sums));
 	CYC_TRY(cyc_accumulator_measure(a, tomograms, set, spec->stacks, root));
-	CYC_TRY(cyc_project_deal(&owner, tomograms, set));
-	CYC_TRY(cyc_project_deal_tilts(&own, tomograms, set));
+	CYC_TRY(cyc_project_deal(&owner, tomograms, set, NULL));
+	CYC_TRY(cyc_project_deal_tilts(&own, tomograms, set, NULL));
 	/* Images of an extraction lie by particles. */
 	if (!spec->stacks) cyc_accumulator_set_tilts(a, own);
 	for (int32_t i = 0; i < tomograms->n_series; i++)

@@ -252,7 +252,7 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 			                                 j->lowpass_A, grey_scale(j)));
 	}
 	for (int32_t g = first; g < end; g++) {
-		if (!j->is_made[g]) CYC_TRY(cyc_group_maps_reference_pass_on(j->group_references[g], g));
+		if (!j->is_made[g]) CYC_TRY(cyc_reference_pass_on(j->group_references[g], g));
 		j->is_made[g] = true;
 		for (int h = 0; h < 2; h++)
 			CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, j->group_references[g]->half[h],

@@ -550,7 +550,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
 	if (!o->no_follow) CYC_TRY(cyc_refine3d_alloc_terms(j));
-	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles));
+	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles, NULL));
 	CYC_TRY(cyc_alloc(&j->counts, j->in.tomograms->n_series, sizeof *j->counts));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 1),
@@ -921,11 +921,4 @@ done:
 	return cyc_ranks_end(st);
 }
 
-static cyc_status run_rank(const void *options) { return cyc_refine3d_run(NULL, options); }
-static const size_t TEXTS[] = { offsetof(cyc_refine3d_options, input.root) };
-const cyc_rank_job cyc_refine3d_rank_job = { .table = &cyc_refine3d_table,
-	                                         .size = sizeof(cyc_refine3d_options),
-	                                         .n_threads = offsetof(cyc_refine3d_options, n_threads),
-	                                         .n_texts = 1,
-	                                         .texts = TEXTS,
-	                                         .run = run_rank };
+CYC_RANK_JOB(refine3d)

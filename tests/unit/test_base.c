@@ -18,6 +18,25 @@
 
 /* ---------------------------------------------------------------- memory */
 
+static void shares_of_the_machine(void **state)
+{
+	(void)state;
+	int n = cyc_n_processors();
+	cyc_processors_divide(2);
+	assert_int_equal(cyc_n_processors(), n > 1 ? n / 2 : 1);
+	cyc_processors_divide(1000000);
+	assert_int_equal(cyc_n_processors(), 1);
+	cyc_processors_divide(1);
+	assert_int_equal(cyc_n_processors(), n);
+	/* What is available changes all the time; a limit of addresses is of each process, whatever the others
+	 * have. */
+	double bytes = cyc_memory_available_bytes();
+	cyc_memory_divide(100);
+	assert_true(cyc_memory_available_bytes() < bytes / 10);
+	cyc_memory_divide(1);
+	assert_true(cyc_memory_available_bytes() > bytes / 10);
+}
+
 static void memory(void **state)
 {
 	(void)state;
@@ -28,6 +47,25 @@ static void memory(void **state)
 		assert_int_equal((uintptr_t)p % 64, 0);
 		for (size_t i = 0; i < n; i++) assert_int_equal(p[i], 0);
 		cyc_free(p);
+	}
+	/* Blocks that come from the system, too, also where one was given back before. */
+	for (int i = 0; i < 3; i++) {
+		unsigned char *large[2] = { NULL };
+		size_t n = (33U << 20) + 5;
+		for (int k = 0; k < 2; k++) {
+			ASSERT_OK(cyc_alloc(&large[k], n, 1));
+			assert_int_equal((uintptr_t)large[k] % 64, 0);
+			for (size_t at = 0; at < n; at += 509) assert_int_equal(large[k][at], 0);
+			assert_int_equal(large[k][n - 1], 0);
+			memset(large[k], 7, n);
+		}
+		ASSERT_OK(cyc_realloc(&large[0], n, 2 * n, 1));
+		assert_true(large[0][n - 1] == 7 && large[0][n] == 0 && large[0][2 * n - 1] == 0);
+		ASSERT_OK(cyc_realloc(&large[0], 2 * n, 10, 1));
+		assert_true(large[0][9] == 7);
+		assert_true(large[1][n - 1] == 7);
+		cyc_free(large[0]);
+		cyc_free(large[1]);
 	}
 	ASSERT_FAILS(cyc_alloc(&p, SIZE_MAX / 2, 3), CYC_E_NOMEM, "&p");
 	assert_null(p);
@@ -548,6 +586,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory),
+		cmocka_unit_test(shares_of_the_machine),
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),
