@@ -697,6 +697,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration,
 	         j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0], s->amplitude[1]);
+	if (s->iteration == 1 && cyc_is_first_rank()) CYC_TRY(cyc_refine3d_write_start(j));
+	if (s->iteration == 1) cyc_outputs_settle();
 	/* The references are made of the poses of the iteration before: were these a gain? */
 	bool is_better, are_better;
 	if (s->iteration == 1)
