@@ -25,7 +25,9 @@ grep -q 'A/run_data.star' out.txt
 [ -e p/A/run_class001.mrc ]
 [ -e p/A/run_it001_optimiser.star ]
 # Iteration 0 is the start: poses as they were given, noise of the images, nothing that was found out later.
-[ -e p/A/run_it000_half1_class001.mrc ] && [ -e p/A/run_it000_half2_class001.mrc ] && [ -e p/A/run_it000_optimisation_set.star ]
+[ -e p/A/run_it000_half1_class001.mrc ]
+[ -e p/A/run_it000_half2_class001.mrc ]
+[ -e p/A/run_it000_optimisation_set.star ]
 python3 - p/particles.star p/A/run_it000_ p/A/run_it001_ <<'END'
 import re, sys
 def blocks(name):
