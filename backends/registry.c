@@ -6,6 +6,7 @@
 #include "cyclotomo/profile.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 struct cyc_backend {
@@ -46,10 +47,29 @@ static const row *find(const char *name, const char **options)
 	return NULL;
 }
 
+static int g_place; /* of this process among those of its machine */
+void cyc_backend_set_place(int place) { g_place = place; }
+
+/* Of a list that is separated by commas, the item of this process; the list is repeated. */
+static cyc_status own_item(char *item, size_t size, const char *list)
+{
+	cyc_status st = CYC_OK;
+	int n = cyc_backend_n_devices(list), i = g_place % n;
+	for (; i > 0; i--) list += strcspn(list, ",") + 1;
+	size_t length = strcspn(list, ",");
+	CYC_CHECK(length < size && (length > 0 || n == 1), CYC_E_USAGE,
+	          "a list of devices is numbers that are separated by commas, as in cuda:0,2");
+	memcpy(item, list, length);
+	item[length] = '\0';
+done:
+	return st;
+}
+
 static cyc_status create(cyc_backend *be, const char *name)
 {
 	cyc_status st = CYC_OK;
 	const char *options;
+	char own[32];
 	const row *r = find(name, &options);
 	CYC_CHECK(
 		r, CYC_E_DEVICE,
@@ -60,7 +80,12 @@ static cyc_status create(cyc_backend *be, const char *name)
 	be->ops = *r->ops;
 	be->ops.name = r->name;
 	if (r->create) be->ops.create = r->create;
-	CYC_TRY(be->ops.create(&be->self, be->n_threads, options));
+	CYC_TRY(own_item(own, sizeof own, options));
+	/* Where processes share a machine and no numbers are given, each has the next device. */
+	if (!own[0] && g_place > 0 && r->ops == &cyc__device_ops) snprintf(own, sizeof own, "next:%d", g_place);
+	CYC_TRY(be->ops.create(&be->self, be->n_threads, own));
+	if (strcmp(r->name, "cuda") == 0) cyc_profile_set_device(cyc__device_name(be->self));
+	else cyc_profile_set_device(r->name);
 done:
 	return st;
 }
@@ -102,12 +127,25 @@ done:
 	return st;
 }
 
+int cyc_backend_n_devices(const char *name)
+{
+	int n = 1;
+	for (; name && *name; name++) n += *name == ',';
+	return n;
+}
+
 cyc_status cyc_backend_check(const char *name)
 {
 	cyc_status st = CYC_OK;
 	cyc_backend *be = NULL;
-	CYC_TRY(open_backend(&be, name, 1, true));
+	int place = g_place, n = cyc_backend_n_devices(name);
+	for (int i = 0; i < n; i++) {
+		if (n > 1) g_place = i;
+		CYC_TRY(open_backend(&be, name, 1, true));
+		cyc_backend_close(&be);
+	}
 done:
+	g_place = place;
 	cyc_backend_close(&be);
 	return st;
 }
@@ -151,11 +189,47 @@ done:
 	return st;
 }
 
+static cyc_status map_copy(cyc_buffer *b, bool is_discarded)
+{
+	cyc_status st = CYC_OK;
+	void *host = NULL;
+	CYC_TRY(cyc_alloc_(&host, b->bytes, 1, "a copy of device memory"));
+	if (!is_discarded) CYC_TRY(b->be->ops.download(b->be->self, host, b->address, b->bytes));
+	b->host = host;
+	host = NULL;
+done:
+	cyc_free(host);
+	return st;
+}
+
+static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
+{
+	cyc_status st = CYC_OK;
+	const struct cyc_backend_ops *ops = &b->be->ops;
+	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
+	if (ops->map) CYC_TRY(ops->map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
+	else CYC_TRY(map_copy(b, is_discarded));
+	memcpy(host_out, &b->host, sizeof b->host);
+done:
+	return st;
+}
+
+static cyc_status unmap(cyc_buffer *b)
+{
+	const struct cyc_backend_ops *ops = &b->be->ops;
+	void *host = b->host;
+	b->host = NULL;
+	if (ops->unmap) return ops->unmap(b->be->self, host, b->address, b->bytes);
+	cyc_status st = ops->upload(b->be->self, b->address, host, b->bytes);
+	cyc_free(host);
+	return st;
+}
+
 void cyc_buffer_destroy(cyc_buffer **b)
 {
 	if (!*b) return;
 	cyc_buffer *p = *b;
-	if (p->host) (void)p->be->ops.unmap(p->be->self, p->host, p->address, p->bytes);
+	if (p->host) (void)unmap(p);
 	if (p->address) p->be->ops.free(p->be->self, p->address, p->bytes);
 	cyc_free(p);
 	*b = NULL;
@@ -183,16 +257,6 @@ done:
 	return st;
 }
 
-static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
-{
-	cyc_status st = CYC_OK;
-	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
-	memcpy(host_out, &b->host, sizeof b->host);
-done:
-	return st;
-}
-
 cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, false); }
 cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b) { return map(host_out, b, true); }
 
@@ -200,9 +264,7 @@ cyc_status cyc_buffer_unmap(cyc_buffer *b)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(b->host, CYC_E_INTERNAL, "a buffer is unmapped that was not mapped");
-	void *host = b->host;
-	b->host = NULL;
-	CYC_TRY(b->be->ops.unmap(b->be->self, host, b->address, b->bytes));
+	CYC_TRY(unmap(b));
 done:
 	return st;
 }

@@ -62,26 +62,40 @@ typedef struct {
 /** What one process does of a job. Zeroed: nothing. */
 typedef struct {
 	cyc_part part;
-	bool *is_own;              /**< n_series: has particles, and is this part's, or the job is not dealt */
+	bool *is_own;              /**< n_series: has particles, and is this part's or rank's, or the job is not dealt */
+	bool is_on_ranks;          /**< the whole job, dealt to the ranks of this run */
 	bool uses_records;         /**< records of finished series count: of an earlier run, or of parts */
 	bool are_all_finished;     /**< all parts of part.n have finished (or of any number, for the whole job) */
 	int64_t begun_s, begun_ns; /**< when the first of the parts began that left records; 0: none did */
 	int32_t n_own, n_kept;     /**< series of this part, and those of them that had finished before */
 } cyc_share;
-/** Parse and deal. `text` as in cyc_part_parse(). */
+/** Parse and deal: a part's share of its parts, or, of the whole job, a rank's. `text` as in cyc_part_parse(). */
 CYC_MUST_CHECK cyc_status cyc_share_create(cyc_share *s, const char *text, const cyc_tomogram_set *tomograms,
                                            const cyc_particle_set *particles);
 void cyc_share_deinit(cyc_share *s);
 static inline bool cyc_share_is_part(const cyc_share *s) { return s->part.n > 0; }
 /**
  * Before the first record: see what other parts have left in `out`, the job folder, and say that this one is
- * there.
+ * there. On ranks rank 0 looks, for all.
  * @param[in] key      hash of everything that the records depend on
  * @param[in] resume   the user's word that older records may be there: those of parts of another key are
  *                     removed, instead of being an error
- * @return CYC_E_USAGE if parts with other input or options are at work there
+ * @return CYC_E_USAGE if parts with other input or options are at work there; CYC_E_DATA if ranks do not read
+ * the same input
  */
 CYC_MUST_CHECK cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool resume);
+/**
+ * On ranks: wait until all have left the records of their series, so that rank 0 can read them.
+ * @return the error of the lowest rank that failed; CYC_OK at once where the job is not on ranks
+ */
+CYC_MUST_CHECK cyc_status cyc_share_meet(const cyc_share *s);
+/** A series is another rank's, and it is rank 0 that needs its record, to be read after cyc_share_meet(). */
+static inline bool cyc_share_is_of_other_rank(const cyc_share *s, int32_t i, int64_t n_particles)
+{
+	return s->is_on_ranks && cyc_is_first_rank() && n_particles > 0 && !s->is_own[i];
+}
+/** A record that another rank has left cannot be found. */
+cyc_status cyc_share_miss(const char *series, const char *out);
 /** A part has finished its share: note that, and log it. */
 CYC_MUST_CHECK cyc_status cyc_share_end(cyc_part_outcome *outcome, const cyc_share *s, const char *out,
                                         uint64_t key);
@@ -96,9 +110,10 @@ CYC_MUST_CHECK cyc_status cyc_parts_exist(bool *found, const char *out);
  * Deal the tilt series to the ranks of this run (cyclotomo/ranks.h), by their number of images; the same on
  * all ranks.
  * @param[out] owner  rank of each series; n_series. Free with cyc_free()
+ * @param[in]  which  n_series: those that there is work for; NULL: all
  */
 CYC_MUST_CHECK cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms,
-                                           const cyc_particle_set *set);
+                                           const cyc_particle_set *set, const bool *which);
 
 /** Tilts first .. end - 1 of a series; none if they are equal. */
 typedef struct {
@@ -107,43 +122,11 @@ typedef struct {
 /**
  * Deal tilts to the ranks of this run, for work of which every tilt is done for itself: whole series where
  * that loads the ranks evenly, else some are divided between two or more.
- * @param[out] own  of each series the tilts of this rank; n_series. Free with cyc_free()
+ * @param[out] own    of each series the tilts of this rank; n_series. Free with cyc_free()
+ * @param[in]  which  as in cyc_project_deal()
  */
 CYC_MUST_CHECK cyc_status cyc_project_deal_tilts(cyc_tilt_range **own, const cyc_tomogram_set *tomograms,
-                                                 const cyc_particle_set *set);
-
-/** A job whose parts the ranks of a run compute, each its own. */
-typedef struct {
-	const cyc_rank_job *job;
-	size_t part;                            /**< offset of its member `part` */
-	cyc_status (*run)(const void *options); /**< the job by itself */
-} cyc_dealt_job;
-/**
- * Rank 0, before the job itself: prepare it, and have each rank compute its part; the job then finds all
- * series finished. What was logged meanwhile is not logged again, until cyc_log_once_end(). Nothing is done
- * where there is one rank.
- */
-CYC_MUST_CHECK cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options);
-/** The other ranks: their part. */
-CYC_MUST_CHECK cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options);
-/**
- * Make a job of cyc_NAME_options one whose parts ranks compute: defines cyc_NAME_rank_job, and DEALT for
- * cyc_parts_on_ranks(). `run_here` is the job by itself: a function of its result, here NULL, and its
- * options.
- */
-#define CYC_DEALT_JOB(NAME, run_here)                                                                        \
-	static cyc_status run_part(const void *options) { return run_here(NULL, options); }                      \
-	static cyc_status run_rank(const void *options);                                                         \
-	static const size_t TEXTS[] = { offsetof(cyc_##NAME##_options, input.root) };                            \
-	const cyc_rank_job cyc_##NAME##_rank_job = { .table = &cyc_##NAME##_table,                               \
-		                                         .size = sizeof(cyc_##NAME##_options),                       \
-		                                         .n_threads = offsetof(cyc_##NAME##_options, n_threads),     \
-		                                         .n_texts = 1,                                               \
-		                                         .texts = TEXTS,                                             \
-		                                         .run = run_rank };                                          \
-	static const cyc_dealt_job DEALT = { &cyc_##NAME##_rank_job, offsetof(cyc_##NAME##_options, part),       \
-		                                 run_part };                                                         \
-	static cyc_status run_rank(const void *options) { return cyc_parts_run_rank(&DEALT, options); }
+                                                 const cyc_particle_set *set, const bool *which);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,8 @@ extern "C" {
 /** Number of this rank, and of all. */
 int cyc_rank(void);
 int cyc_n_ranks(void);
+/** Number of this rank among those of its machine. */
+int cyc_rank_on_machine(void);
 static inline bool cyc_is_first_rank(void) { return cyc_rank() == 0; }
 
 /**
@@ -34,10 +36,12 @@ static inline bool cyc_is_first_rank(void) { return cyc_rank() == 0; }
  * plug-in libcyclotomo_mpi.so, the only part that needs MPI), or with CYCLOTOMO_PROCESSES=n in the
  * environment, which starts n - 1 more processes here (for tests, and machines without MPI). Call it first in
  * main(), before any thread is started.
+ * @param[in] n_processes  to start here where neither MPI nor the environment says how many: one for each GPU
+ * of a run; they share the machine's processors. 1: none
  * @return CYC_E_USAGE for a bad number; CYC_E_UNSUPPORTED if MPI started the process and the plug-in is
  * missing
  */
-CYC_MUST_CHECK cyc_status cyc_ranks_join(void);
+CYC_MUST_CHECK cyc_status cyc_ranks_join(int n_processes);
 /** Rank 0: let the others end. All: leave; from here on this is rank 0 of 1. */
 void cyc_ranks_leave(void);
 /** The way by which ranks talk: "mpi", "processes"; "single" without others. */
@@ -55,6 +59,18 @@ typedef struct {
 	/** Run the job as one of several ranks. */
 	cyc_status (*run)(const void *options);
 } cyc_rank_job;
+/**
+ * Define cyc_NAME_rank_job, of cyc_NAME_run() with its cyc_NAME_options. To be put at the end of a job's file.
+ */
+#define CYC_RANK_JOB(NAME)                                                                                   \
+	static cyc_status run_rank(const void *options) { return cyc_##NAME##_run(NULL, options); }              \
+	static const size_t TEXTS[] = { offsetof(cyc_##NAME##_options, input.root) };                            \
+	const cyc_rank_job cyc_##NAME##_rank_job = { .table = &cyc_##NAME##_table,                               \
+		                                         .size = sizeof(cyc_##NAME##_options),                       \
+		                                         .n_threads = offsetof(cyc_##NAME##_options, n_threads),     \
+		                                         .n_texts = 1,                                               \
+		                                         .texts = TEXTS,                                             \
+		                                         .run = run_rank };
 /** Rank 0: start the job on the others. They have been called with it, and do nothing here. */
 CYC_MUST_CHECK cyc_status cyc_ranks_begin(const cyc_rank_job *job, const void *options);
 /**
@@ -89,10 +105,13 @@ CYC_MUST_CHECK cyc_status cyc_ranks_share(void *items, size_t size, const int64_
 int cyc_ranks_maker(int64_t i);
 /** Piece i, from its maker to all others; nothing to do where each has made its own. */
 CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i);
+/** Give the warnings of all ranks on rank 0 now, those that it has not given itself; at the end of a job they
+ * are in any case. For records, which keep what was logged. */
+CYC_MUST_CHECK cyc_status cyc_ranks_relay_warnings(void);
 /** What a rank did so far. */
 typedef struct {
-	char host[65];
-	int32_t n_threads; /**< most of a loop (cyc_thread_usage) */
+	char host[65], device[128]; /**< device: cyc_profile_device() */
+	int32_t n_threads;          /**< most of a loop (cyc_thread_usage) */
 	double cpu_s;
 	double busy_s;     /**< of threads in loops */
 	double waited_s;   /**< for other ranks, in exchanges of jobs */

@@ -26,8 +26,6 @@ typedef struct {
 	size_t n, room;
 } text_set;
 static text_set g_warned, g_told;
-static text_set g_once; /* between cyc_log_once() and its end */
-static bool g_is_once;
 
 /* Texts that are kept for a record: level, text, zero. */
 static struct {
@@ -137,23 +135,6 @@ void cyc_log_repeat(const char *kept, size_t n)
 	pthread_mutex_unlock(&g_lock);
 }
 
-void cyc_log_once(void)
-{
-	pthread_mutex_lock(&g_lock);
-	g_is_once = true;
-	g_once.n = 0;
-	pthread_mutex_unlock(&g_lock);
-}
-
-void cyc_log_once_end(void)
-{
-	pthread_mutex_lock(&g_lock);
-	free(g_once.hashes);
-	g_once = (text_set){ 0 };
-	g_is_once = false;
-	pthread_mutex_unlock(&g_lock);
-}
-
 void cyc_log(cyc_log_level level, const char *fmt, ...)
 {
 	bool is_warning = level == CYC_LOG_WARN;
@@ -166,10 +147,8 @@ void cyc_log(cyc_log_level level, const char *fmt, ...)
 	pthread_mutex_lock(&g_lock);
 	if (is_warning) (void)is_new(&g_warned, text);
 	keep(level, text);
-	if (!g_is_once || is_new(&g_once, text)) {
-		if (is_warning) g_n_warnings++;
-		put(level, text);
-	}
+	if (is_warning) g_n_warnings++;
+	put(level, text);
 	pthread_mutex_unlock(&g_lock);
 }
 

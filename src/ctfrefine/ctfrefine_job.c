@@ -10,6 +10,7 @@
 #include "ctfrefine/figures.h"
 #include "ctfrefine/learned.h"
 #include "ctfrefine/self_correlation.h"
+#include "ctfrefine/sums_exchange.h"
 #include "ctfrefine/tilt_result.h"
 #include "reference/refine_input.h"
 #include "project/labels.h"
@@ -251,10 +252,13 @@ static int32_t last_tilt_of(const job *j, const cyc_tilt_series *ts)
 	return j->o->max_tilt >= 0 && j->o->max_tilt < ts->n_tilts ? j->o->max_tilt : ts->n_tilts - 1;
 }
 
-static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i)
+/* @param[in] only  these tilts; NULL: all that are asked for */
+static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i, const cyc_tilt_range *only)
 {
 	cyc_tilt_series *ts = &j->in.tomograms->series[i];
-	const int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
+	if (only && tilts[0] < only->first) tilts[0] = only->first;
+	if (only && tilts[1] >= only->end) tilts[1] = only->end - 1;
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);
 }
 
@@ -391,42 +395,92 @@ done:
 	return st;
 }
 
-static cyc_status learn(job *j)
+/* Which tilts of the chosen series this rank collects. Sums over tilts have one order, so a series is not
+ * divided where there are any. */
+static cyc_status deal_learning(cyc_tilt_range **own, const job *j)
 {
 	cyc_status st = CYC_OK;
-	int32_t n_series = j->in.tomograms->n_series, n = 0, *index = NULL;
-	cyc_series_sums **sums = NULL;
-	cyc_series_fit *fits = NULL;
+	const cyc_tomogram_set *tomograms = j->in.tomograms;
+	int32_t *owner = NULL;
+	if (!j->o->common_noise && !j->stretch)
+		return cyc_project_deal_tilts(own, tomograms, j->in.particles, j->is_chosen);
+	CYC_TRY(cyc_project_deal(&owner, tomograms, j->in.particles, j->is_chosen));
+	CYC_TRY(cyc_alloc(own, tomograms->n_series, sizeof **own));
+	for (int32_t i = 0; i < tomograms->n_series; i++)
+		(*own)[i].end = owner[i] == cyc_rank() ? tomograms->series[i].n_tilts : 0;
+done:
+	cyc_free(owner);
+	return st;
+}
+
+/* What the series that all is learned from say: all of it on rank 0, nothing on the others. */
+typedef struct {
+	int32_t n, *index;
+	cyc_series_sums **sums;
+	cyc_series_fit *fits;
+} lesson;
+
+static void lesson_deinit(lesson *l)
+{
+	for (int32_t k = 0; k < l->n; k++) {
+		if (l->sums) cyc_series_sums_destroy(&l->sums[k]);
+		if (l->fits) cyc_series_fit_deinit(&l->fits[k]);
+	}
+	cyc_free(l->sums);
+	cyc_free(l->fits);
+	cyc_free(l->index);
+}
+
+static cyc_status read_lesson(lesson *l, job *j)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_series = j->in.tomograms->n_series, n = 0;
+	cyc_tilt_range *own = NULL;
 	for (int32_t i = 0; i < n_series; i++) n += j->is_chosen[i];
-	CYC_TRY(cyc_alloc(&index, n, sizeof *index));
-	CYC_TRY(cyc_alloc(&sums, n, sizeof *sums));
-	CYC_TRY(cyc_alloc(&fits, n, sizeof *fits));
+	CYC_TRY(cyc_alloc(&l->index, n, sizeof *l->index));
+	CYC_TRY(cyc_alloc(&l->sums, n, sizeof *l->sums));
+	CYC_TRY(cyc_alloc(&l->fits, n, sizeof *l->fits));
+	l->n = n;
+	CYC_TRY(deal_learning(&own, j));
 	for (int32_t i = 0, k = 0; i < n_series; i++) {
 		if (!j->is_chosen[i]) continue;
-		index[k] = i;
-		CYC_TRY(collect(&sums[k], j, i));
-		CYC_TRY(cyc_series_fit_init(&fits[k], &j->in.tomograms->series[i], sums[k], j->model));
-		CYC_TRY(cyc_series_fit_recall(&fits[k], j->in.tomograms, i, j->is_refined));
+		l->index[k] = i;
+		CYC_TRY(collect(&l->sums[k], j, i, &own[i]));
 		k++;
 		cyc_progress("reading tilt series", k, n);
 	}
+	/* After all is read: rank 0 has to wait for the others once. */
+	for (int32_t k = 0; k < n; k++)
+		CYC_TRY(cyc_series_sums_to_first_rank(l->sums[k], j->support, 2 * j->in.particles->n_optics));
+	CYC_TRY(cyc_ranks_relay_warnings());
+	if (!cyc_is_first_rank()) goto done;
+	for (int32_t k = 0; k < n; k++) {
+		int32_t i = l->index[k];
+		CYC_TRY(cyc_series_fit_init(&l->fits[k], &j->in.tomograms->series[i], l->sums[k], j->model));
+		CYC_TRY(cyc_series_fit_recall(&l->fits[k], j->in.tomograms, i, j->is_refined));
+	}
+done:
+	cyc_free(own);
+	return st;
+}
+
+static cyc_status learn(job *j)
+{
+	cyc_status st = CYC_OK;
+	lesson l = { 0 };
+	CYC_TRY(read_lesson(&l, j));
+	if (!cyc_is_first_rank()) goto done;
 	const cyc_ctf_estimate_options o = estimate_options(j, true);
-	CYC_TRY(learn_tilts(j, fits, sums, n));
-	if (j->aberrations) CYC_TRY(learn_aberrations(j, fits, sums, n, &o));
-	set_gauge(j, fits, n);
-	for (int32_t k = 0; k < n; k++) CYC_TRY(store(j, index[k], &fits[k], sums[k]));
+	CYC_TRY(learn_tilts(j, l.fits, l.sums, l.n));
+	if (j->aberrations) CYC_TRY(learn_aberrations(j, l.fits, l.sums, l.n, &o));
+	set_gauge(j, l.fits, l.n);
+	for (int32_t k = 0; k < l.n; k++) CYC_TRY(store(j, l.index[k], &l.fits[k], l.sums[k]));
 	if (j->o->do_defocus)
 		cyc_info("estimated errors of the input: defocus %.0f Å (at zero tilt), astigmatism %.0f Å; scatter "
 		         "about the trend of the series: %.0f Å, %.0f Å",
 		         j->widths.z_input_A, j->widths.a_input_A, j->widths.z_trend_A, j->widths.a_trend_A);
 done:
-	for (int32_t k = 0; k < n; k++) {
-		if (sums) cyc_series_sums_destroy(&sums[k]);
-		if (fits) cyc_series_fit_deinit(&fits[k]);
-	}
-	cyc_free(sums);
-	cyc_free(fits);
-	cyc_free(index);
+	lesson_deinit(&l);
 	return st;
 }
 
@@ -436,7 +490,7 @@ static cyc_status fit_series(job *j, int32_t i)
 	cyc_series_sums *sums = NULL;
 	cyc_series_fit fit = { 0 };
 	const cyc_ctf_estimate_options o = estimate_options(j, false);
-	CYC_TRY(collect(&sums, j, i));
+	CYC_TRY(collect(&sums, j, i, NULL));
 	CYC_TRY(cyc_series_fit_init(&fit, &j->in.tomograms->series[i], sums, j->model));
 	CYC_TRY(cyc_series_fit_recall(&fit, j->in.tomograms, i, j->is_refined));
 	cyc_self_excess_take(sums, j->support->n, j->widths.self_excess);
@@ -555,23 +609,57 @@ done:
 	return st;
 }
 
-static cyc_status refine_all(job *j)
+/* Series of this rank that nothing is learned from: without them a rank other than 0 is done. */
+static bool has_more(const job *j)
+{
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
+		if (j->share.is_own[i] && !j->is_chosen[i]) return true;
+	return cyc_is_first_rank();
+}
+
+/* What is learned from the chosen series: found, or learned now. On ranks rank 0 does that, and the others
+ * read it. */
+static cyc_status find_or_learn(bool *has_learned, job *j)
 {
 	cyc_status st = CYC_OK;
-	char *learned = NULL;
-	bool has_learned = false;
-	int32_t n_series = j->in.tomograms->n_series;
-	CYC_TRY(cyc_asprintf(&learned, "%stemp/.learned.ctf", j->in.out));
-	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
-	CYC_TRY(choose_learning(j));
-	if (j->share.uses_records) CYC_TRY(find_learned(&has_learned, j, learned));
-	if (!has_learned) {
+	char *path = NULL;
+	bool is_found = true;
+	int64_t is_earlier = 0;
+	CYC_TRY(cyc_asprintf(&path, "%stemp/.learned.ctf", j->in.out));
+	if (j->share.uses_records && cyc_is_first_rank()) {
+		CYC_TRY(find_learned(has_learned, j, path));
+		is_earlier = *has_learned;
+	}
+	if (j->share.is_on_ranks) CYC_TRY(cyc_ranks_broadcast(&is_earlier, sizeof is_earlier, 0));
+	*has_learned = is_earlier != 0;
+	if (!*has_learned) {
 		cyc_log_keep();
 		CYC_TRY(learn(j));
 		const cyc_ctf_learned now = learned_of(j);
-		CYC_TRY(cyc_ctf_learned_write(learned, &now, j->hash));
+		if (cyc_is_first_rank()) CYC_TRY(cyc_ctf_learned_write(path, &now, j->hash));
 		cyc_log_keep_end();
+		CYC_TRY(cyc_share_meet(&j->share));
 	}
+	if (!cyc_is_first_rank() && has_more(j)) CYC_TRY(find_learned(&is_found, j, path));
+	CYC_CHECK(is_found, CYC_E_IO,
+	          "'%s', which rank 0 has written, cannot be read on rank %d: all nodes must see the output folder "
+	          "under the same path",
+	          path, cyc_rank());
+done:
+	cyc_log_keep_end();
+	cyc_free(path);
+	return st;
+}
+
+static cyc_status refine_all(job *j)
+{
+	cyc_status st = CYC_OK;
+	bool has_learned = false;
+	int32_t n_series = j->in.tomograms->n_series;
+	CYC_TRY(cyc_alloc(&j->results, n_series, sizeof *j->results));
+	CYC_TRY(choose_learning(j));
+	CYC_TRY(find_or_learn(&has_learned, j));
+	if (!has_more(j)) goto done;
 	for (int32_t i = 0; i < n_series; i++) {
 		bool found = false, is_new;
 		CYC_TRY(cyc_cancel_check());
@@ -592,7 +680,23 @@ static cyc_status refine_all(job *j)
 	}
 done:
 	cyc_log_keep_end();
-	cyc_free(learned);
+	return st;
+}
+
+/* What the other ranks have computed, on rank 0. */
+static cyc_status take_from_ranks(job *j)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_share_meet(&j->share));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		bool found;
+		if (j->is_chosen[i] || j->results[i] ||
+		    !cyc_share_is_of_other_rank(&j->share, i, cyc_refine_n_particles(&j->in, i)))
+			continue;
+		CYC_TRY(find_series(&found, j, i));
+		if (!found) CYC_TRY(cyc_share_miss(j->in.tomograms->series[i].name, j->in.out));
+	}
+done:
 	return st;
 }
 
@@ -989,8 +1093,9 @@ static cyc_status run_here(cyc_ctfrefine_result *result, const cyc_ctfrefine_opt
 	CYC_TRY(cyc_make_dirs(j.in.out));
 	CYC_TRY(cyc_share_begin(&j.share, j.in.out, j.hash, o->resume));
 	CYC_TRY(refine_all(&j));
+	CYC_TRY(take_from_ranks(&j));
 	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.in.out, j.hash));
-	else CYC_TRY(write_all(&j));
+	else if (cyc_is_first_rank()) CYC_TRY(write_all(&j));
 done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_free(j.results[i]);
 	cyc_free(j.results);
@@ -1013,17 +1118,16 @@ done:
 	return st;
 }
 
-CYC_DEALT_JOB(ctfrefine, run_here)
-
 cyc_status cyc_ctfrefine_run(cyc_ctfrefine_result *result, const cyc_ctfrefine_options *o)
 {
 	cyc_status st = CYC_OK;
 	/* Images that are kept for another job are in this process only. */
 	bool is_dealt = !(o->dry_run || (o->part && o->part[0]) || o->images);
 	if (result) memset(result, 0, sizeof *result);
-	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
+	if (is_dealt) CYC_TRY(cyc_ranks_begin(&cyc_ctfrefine_rank_job, o));
 	CYC_TRY(run_here(result, o));
 done:
-	cyc_log_once_end();
-	return st;
+	return is_dealt ? cyc_ranks_end(st) : st;
 }
+
+CYC_RANK_JOB(ctfrefine)

@@ -146,7 +146,7 @@ done:
 	return st;
 }
 
-static cyc_status sums_create(cyc_tilt_sums *t, size_t n)
+cyc_status cyc_tilt_sums_create(cyc_tilt_sums *t, size_t n)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_alloc(&t->cc, CYC_N_SUMS * n, sizeof *t->cc));
@@ -164,7 +164,7 @@ static cyc_status gather(cyc_tilt_sums *t, cyc_ctf_pass *p, int half, const cyc_
 	int32_t s = p->predict->box.window.box_binned;
 	size_t sh = (size_t)(s / 2 + 1), plane = cyc_half_count2(s), n = (size_t)support->n;
 	double *sums = NULL;
-	CYC_TRY(sums_create(t, n));
+	CYC_TRY(cyc_tilt_sums_create(t, n));
 	CYC_TRY(cyc_buffer_map(&sums, p->sums[half]));
 	for (size_t i = 0; i < n; i++) {
 		int32_t y = support->y[i] < 0 ? support->y[i] + s : support->y[i];
@@ -189,7 +189,7 @@ static cyc_status gather_parts(cyc_tilt_sums *t, cyc_ctf_pass *p, const int64_t 
 		*part = (cyc_tilt_sums){ .n_particles = n_particles[h], .i_optics = i_optics, .half = h };
 		CYC_TRY(gather(part, p, h, support));
 		t->n_parts++;
-		if (!t->cc) CYC_TRY(sums_create(t, (size_t)support->n));
+		if (!t->cc) CYC_TRY(cyc_tilt_sums_create(t, (size_t)support->n));
 		for (size_t i = 0; i < n; i++) t->cc[i] += part->cc[i];
 		t->n_particles += n_particles[h];
 	}

@@ -42,6 +42,9 @@ typedef struct cyc_tilt_sums {
 	int32_t i_optics, half; /**< of a part */
 } cyc_tilt_sums;
 
+/** One block of CYC_N_SUMS x n for all sums of a tilt. */
+CYC_MUST_CHECK cyc_status cyc_tilt_sums_create(cyc_tilt_sums *t, size_t n);
+
 typedef struct {
 	int32_t n_tilts;
 	cyc_tilt_sums *tilts;

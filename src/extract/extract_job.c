@@ -173,16 +173,18 @@ done:
 	return st;
 }
 
+/* Of all series, whoever writes them: parts and ranks write into one folder. */
 static cyc_status check_disk(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
 	double needed = 0, available;
 	for (int64_t i = 0; i < j->particles->n; i++) {
-		if (!j->selection.is_kept[i] || !j->share.is_own[j->particles->particles[i].i_series]) continue;
+		if (!j->selection.is_kept[i]) continue;
 		double bytes = cyc__extract_file_bytes(j, i);
 		j->result->disk_bytes += bytes;
 		if (!j->is_done[i]) needed += bytes;
 	}
+	if (!cyc_is_first_rank()) goto done; /* rank 0 may be writing already */
 	CYC_TRY(cyc_disk_free(&available, j->out));
 	cyc_info(
 		"disk space: %.3g GB for %lld particles, of which %.3g GB are still to be written; %.3g GB are free",
@@ -222,7 +224,9 @@ static cyc_status extract_all(cyc_extract_job *j)
 	cyc_extract_work *work = NULL;
 	CYC_TRY(cyc_make_dirs(j->out));
 	/* Parts have notes of their own. */
-	if (!j->is_begun && !cyc_share_is_part(&j->share)) CYC_TRY(write_record(j));
+	if (!j->is_begun && !cyc_share_is_part(&j->share) && cyc_is_first_rank()) CYC_TRY(write_record(j));
+	/* Files of other ranks are not older than the record. */
+	CYC_TRY(cyc_share_meet(&j->share));
 	if (j->result->n_kept == j->selection.n_kept) goto done;
 	CYC_TRY(cyc_backend_open(&j->be, j->o->backend, j->o->n_threads));
 	CYC_TRY(cyc__extract_work_create(&work, j));
@@ -272,10 +276,13 @@ done:
 	return st;
 }
 
+/* What parts and ranks have written, and the tables. */
 static cyc_status gather(cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
-	if (j->share.begun_s != 0) CYC_TRY(note_files(j));
+	for (int64_t i = 0; i < j->particles->n && j->share.is_on_ranks; i++)
+		j->is_done[i] = j->is_done[i] || !j->share.is_own[j->particles->particles[i].i_series];
+	if (j->share.begun_s != 0 || j->share.is_on_ranks) CYC_TRY(note_files(j));
 	CYC_TRY(cyc__extract_write_stars(j));
 done:
 	return st;
@@ -310,8 +317,9 @@ static cyc_status run_here(cyc_extract_result *result, const cyc_extract_options
 	/* The part's own record has its log: files of particles have none. */
 	if (cyc_share_is_part(&j.share)) cyc_log_keep();
 	CYC_TRY(extract_all(&j));
+	CYC_TRY(cyc_share_meet(&j.share));
 	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.out, j.key));
-	else CYC_TRY(gather(&j));
+	else if (cyc_is_first_rank()) CYC_TRY(gather(&j));
 done:
 	cyc_log_keep_end();
 	cyc_backend_close(&j.be);
@@ -327,16 +335,15 @@ done:
 	return st;
 }
 
-CYC_DEALT_JOB(extract, run_here)
-
 cyc_status cyc_extract_run(cyc_extract_result *result, const cyc_extract_options *o)
 {
 	cyc_status st = CYC_OK;
 	bool is_dealt = !(o->dry_run || (o->part && o->part[0]));
 	if (result) memset(result, 0, sizeof *result);
-	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
+	if (is_dealt) CYC_TRY(cyc_ranks_begin(&cyc_extract_rank_job, o));
 	CYC_TRY(run_here(result, o));
 done:
-	cyc_log_once_end();
-	return st;
+	return is_dealt ? cyc_ranks_end(st) : st;
 }
+
+CYC_RANK_JOB(extract)

@@ -188,30 +188,61 @@ done:
 	return st;
 }
 
+static cyc_status record_path(char **path, const job *j, int32_t i)
+{
+	return cyc_asprintf(path, "%stemp/%s.polish", j->in.out, j->in.tomograms->series[i].file_name);
+}
+
+/* A series that was finished before, or by another rank. */
+static cyc_status find_series(bool *found, int64_t *n_other, job *j, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_tilt_series *ts = &j->in.tomograms->series[i];
+	CYC_TRY(record_path(&path, j, i));
+	CYC_TRY(cyc_polished_read(found, n_other, &j->results[i], path, ts->n_tilts,
+	                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+	if (*found) CYC_TRY(cyc_tilt_series_open(ts, j->in.root)); /* its image size is part of the geometry */
+done:
+	cyc_free(path);
+	return st;
+}
+
 /* One series: from its record, or computed. */
 static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *shared, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	bool found = false;
-	cyc_tilt_series *ts = &j->in.tomograms->series[i];
-	CYC_TRY(cyc_asprintf(&path, "%stemp/%s.polish", j->in.out, ts->file_name));
-	if (j->share.uses_records)
-		CYC_TRY(cyc_polished_read(&found, n_other, &j->results[i], path, ts->n_tilts,
-		                          (int32_t)cyc_refine_n_particles(&j->in, i), j->hash));
+	if (j->share.uses_records) CYC_TRY(find_series(&found, n_other, j, i));
 	j->share.n_kept += found;
-	if (found) {
-		CYC_TRY(cyc_tilt_series_open(ts, j->in.root)); /* its image size is part of the geometry */
-	} else {
+	if (!found) {
+		CYC_TRY(record_path(&path, j, i));
 		cyc_log_keep();
 		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
 		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 	}
-	/* A part leaves the record; nothing else is needed of it. */
-	if (cyc_share_is_part(&j->share)) cyc_polished_deinit(&j->results[i]);
+	/* A part or another rank leaves the record; nothing else is needed of it. */
+	if (cyc_share_is_part(&j->share) || !cyc_is_first_rank()) cyc_polished_deinit(&j->results[i]);
 done:
 	cyc_log_keep_end();
 	cyc_free(path);
+	return st;
+}
+
+/* What the other ranks have computed, on rank 0. */
+static cyc_status take_from_ranks(job *j)
+{
+	cyc_status st = CYC_OK;
+	int64_t n_other = 0;
+	CYC_TRY(cyc_share_meet(&j->share));
+	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
+		bool found;
+		if (!cyc_share_is_of_other_rank(&j->share, i, cyc_refine_n_particles(&j->in, i))) continue;
+		CYC_TRY(find_series(&found, &n_other, j, i));
+		if (!found) CYC_TRY(cyc_share_miss(j->in.tomograms->series[i].name, j->in.out));
+	}
+done:
 	return st;
 }
 
@@ -236,6 +267,7 @@ static cyc_status polish_all(job *j)
 		CYC_TRY(polish_one(&n_other, j, &shared, i));
 		cyc_progress("polishing", i + 1, n);
 	}
+	CYC_TRY(cyc_ranks_sum(&n_other, 1));
 	if (n_other > 0)
 		cyc_warn("the results of %lld tilt series in %stemp/ were made with other input or options; these "
 		         "series were polished again",
@@ -317,8 +349,9 @@ static cyc_status run_here(cyc_polish_result *result, const cyc_polish_options *
 	CYC_TRY(cyc_make_dirs(j.in.out));
 	CYC_TRY(cyc_share_begin(&j.share, j.in.out, j.hash, o->resume));
 	CYC_TRY(polish_all(&j));
+	CYC_TRY(take_from_ranks(&j));
 	if (cyc_share_is_part(&j.share)) CYC_TRY(cyc_share_end(&j.result->part, &j.share, j.in.out, j.hash));
-	else CYC_TRY(write_all(&j));
+	else if (cyc_is_first_rank()) CYC_TRY(write_all(&j));
 done:
 	for (int32_t i = 0; j.results && i < j.in.tomograms->n_series; i++) cyc_polished_deinit(&j.results[i]);
 	cyc_free(j.results);
@@ -331,17 +364,16 @@ done:
 	return st;
 }
 
-CYC_DEALT_JOB(polish, run_here)
-
 cyc_status cyc_polish_run(cyc_polish_result *result, const cyc_polish_options *o)
 {
 	cyc_status st = CYC_OK;
 	/* Images that are kept for another job are in this process only. */
 	bool is_dealt = !(o->dry_run || (o->part && o->part[0]) || o->images);
 	if (result) memset(result, 0, sizeof *result);
-	if (is_dealt) CYC_TRY(cyc_parts_on_ranks(&DEALT, o));
+	if (is_dealt) CYC_TRY(cyc_ranks_begin(&cyc_polish_rank_job, o));
 	CYC_TRY(run_here(result, o));
 done:
-	cyc_log_once_end();
-	return st;
+	return is_dealt ? cyc_ranks_end(st) : st;
 }
+
+CYC_RANK_JOB(polish)

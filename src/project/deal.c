@@ -6,17 +6,29 @@
 
 static const double EVEN = 1.03; /* shares of ranks that differ less than this are as good as equal */
 
-cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms, const cyc_particle_set *set)
+/* Of each series; 0 where there is nothing to do. */
+static cyc_status series_costs(double **cost, const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                               const bool *which)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_alloc(cost, tomograms->n_series, sizeof **cost));
+	for (int32_t i = 0; i < tomograms->n_series; i++)
+		if (!which || which[i])
+			(*cost)[i] = cyc_series_cost(tomograms->series[i].n_tilts,
+			                             set->series_first[i + 1] - set->series_first[i]);
+done:
+	return st;
+}
+
+cyc_status cyc_project_deal(int32_t **owner, const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                            const bool *which)
 {
 	cyc_status st = CYC_OK;
 	double *cost = NULL;
 	int32_t n = tomograms->n_series;
 	*owner = NULL;
-	CYC_TRY(cyc_alloc(&cost, n, sizeof *cost));
+	CYC_TRY(series_costs(&cost, tomograms, set, which));
 	CYC_TRY(cyc_alloc(owner, n, sizeof **owner));
-	for (int32_t i = 0; i < n; i++)
-		cost[i] =
-			cyc_series_cost(tomograms->series[i].n_tilts, set->series_first[i + 1] - set->series_first[i]);
 	CYC_TRY(cyc_parts_deal(*owner, cost, n, cyc_ranks_in_job()));
 done:
 	cyc_free(cost);
@@ -41,13 +53,13 @@ done:
 }
 
 /* Tilts one after the other, cut into equal shares. */
-static void cut(cyc_tilt_range *own, const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                double whole, int n_ranks)
+static void cut(cyc_tilt_range *own, const cyc_tomogram_set *tomograms, const double *cost, double whole,
+                int n_ranks)
 {
 	double before = 0;
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		int32_t n = tomograms->series[i].n_tilts;
-		double one = cyc_series_cost(1, set->series_first[i + 1] - set->series_first[i]);
+		double one = n > 0 ? cost[i] / n : 0;
 		own[i] = (cyc_tilt_range){ n, 0 };
 		for (int32_t f = 0; f < n && one > 0; f++, before += one) {
 			if ((int)fmin((before + 0.5 * one) / whole * n_ranks, n_ranks - 1) != cyc_rank()) continue;
@@ -59,59 +71,24 @@ static void cut(cyc_tilt_range *own, const cyc_tomogram_set *tomograms, const cy
 }
 
 cyc_status cyc_project_deal_tilts(cyc_tilt_range **own, const cyc_tomogram_set *tomograms,
-                                  const cyc_particle_set *set)
+                                  const cyc_particle_set *set, const bool *which)
 {
 	cyc_status st = CYC_OK;
 	int32_t n = tomograms->n_series, *owner = NULL;
 	int n_ranks = cyc_ranks_in_job();
 	double *cost = NULL, whole = 0, uneven;
 	CYC_TRY(cyc_alloc(own, n, sizeof **own));
-	CYC_TRY(cyc_alloc(&cost, n, sizeof *cost));
-	CYC_TRY(cyc_project_deal(&owner, tomograms, set));
-	for (int32_t i = 0; i < n; i++) {
-		cost[i] =
-			cyc_series_cost(tomograms->series[i].n_tilts, set->series_first[i + 1] - set->series_first[i]);
-		whole += cost[i];
-	}
+	CYC_TRY(series_costs(&cost, tomograms, set, which));
+	CYC_TRY(cyc_project_deal(&owner, tomograms, set, which));
+	for (int32_t i = 0; i < n; i++) whole += cost[i];
 	CYC_TRY(unevenness(&uneven, owner, cost, n, n_ranks));
 	for (int32_t i = 0; i < n; i++)
-		(*own)[i] = (cyc_tilt_range){ 0, owner[i] == cyc_rank() ? tomograms->series[i].n_tilts : 0 };
-	if (uneven > EVEN) cut(*own, tomograms, set, whole, n_ranks);
+		(*own)[i] = (cyc_tilt_range){
+			0, cost[i] > 0 && owner[i] == cyc_rank() ? tomograms->series[i].n_tilts : 0
+		};
+	if (uneven > EVEN) cut(*own, tomograms, cost, whole, n_ranks);
 done:
 	cyc_free(owner);
 	cyc_free(cost);
 	return st;
-}
-
-/* Part k of n with these options. */
-static cyc_status run_part(const cyc_dealt_job *d, const void *options, int k)
-{
-	cyc_status st = CYC_OK;
-	char text[32], *copy = NULL;
-	const char *part = text;
-	snprintf(text, sizeof text, "%d/%d", k, cyc_n_ranks());
-	CYC_TRY(cyc_alloc(&copy, d->job->size, 1));
-	memcpy(copy, options, d->job->size);
-	memcpy(copy + d->part, &part, sizeof part);
-	CYC_TRY(d->run(copy));
-done:
-	cyc_free(copy);
-	return st;
-}
-
-cyc_status cyc_parts_on_ranks(const cyc_dealt_job *d, const void *options)
-{
-	cyc_status st = CYC_OK;
-	if (cyc_n_ranks() == 1) return CYC_OK;
-	cyc_log_once();
-	CYC_TRY(run_part(d, options, 0));
-	CYC_TRY(cyc_ranks_begin(d->job, options));
-	st = cyc_ranks_end(run_part(d, options, 1));
-done:
-	return st;
-}
-
-cyc_status cyc_parts_run_rank(const cyc_dealt_job *d, const void *options)
-{
-	return cyc_ranks_end(run_part(d, options, cyc_rank() + 1));
 }

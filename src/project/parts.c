@@ -88,11 +88,17 @@ cyc_status cyc_share_create(cyc_share *s, const char *text, const cyc_tomogram_s
 	for (int32_t i = 0; i < n; i++)
 		cost[i] = cyc_series_cost(tomograms->series[i].n_tilts,
 		                          particles->series_first[i + 1] - particles->series_first[i]);
-	if (s->part.n > 0) CYC_TRY(cyc_parts_deal(owner, cost, n, s->part.n));
+	s->is_on_ranks = s->part.n == 0 && cyc_ranks_in_job() > 1;
+	/* -1: of part 0, which has none. */
+	int32_t own = s->is_on_ranks ? cyc_rank() : s->part.k - 1;
+	bool is_dealt = s->is_on_ranks || s->part.n > 0;
+	if (is_dealt) CYC_TRY(cyc_parts_deal(owner, cost, n, s->is_on_ranks ? cyc_ranks_in_job() : s->part.n));
 	for (int32_t i = 0; i < n; i++) {
-		s->is_own[i] = cost[i] > 0 && (s->part.n == 0 || owner[i] == s->part.k - 1);
+		s->is_own[i] = cost[i] > 0 && (!is_dealt || owner[i] == own);
 		s->n_own += s->is_own[i];
 	}
+	if (s->is_on_ranks)
+		cyc_info("%d tilt series on %d ranks, %d of them on rank 0", n, cyc_ranks_in_job(), s->n_own);
 	if (s->part.k > 0) cyc_info("part %d/%d: %d of %d tilt series", s->part.k, s->part.n, s->n_own, n);
 done:
 	if (st != CYC_OK) cyc_share_deinit(s);
@@ -266,7 +272,7 @@ static cyc_status refuse_others(const notes *found, const char *out)
 	return st;
 }
 
-cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool resume)
+static cyc_status begin(cyc_share *s, const char *out, uint64_t key, bool resume)
 {
 	cyc_status st = CYC_OK;
 	notes found;
@@ -293,6 +299,47 @@ cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool res
 	keep_first(s, &own);
 done:
 	cyc_free(path);
+	return st;
+}
+
+/* What rank 0 has found; sent as it is. */
+typedef struct {
+	uint64_t key;
+	int64_t begun_s, begun_ns;
+	int64_t uses_records, are_all_finished;
+} beginning;
+
+cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool resume)
+{
+	cyc_status st = CYC_OK;
+	if (!s->is_on_ranks) return begin(s, out, key, resume);
+	if (cyc_is_first_rank()) CYC_TRY(begin(s, out, key, resume));
+	beginning b = { key, s->begun_s, s->begun_ns, s->uses_records, s->are_all_finished };
+	CYC_TRY(cyc_ranks_broadcast(&b, sizeof b, 0));
+	CYC_CHECK(b.key == key, CYC_E_DATA,
+	          "rank %d reads other input than rank 0: all nodes must see the same project under the same path, "
+	          "and no file may change meanwhile",
+	          cyc_rank());
+	s->begun_s = b.begun_s;
+	s->begun_ns = b.begun_ns;
+	s->uses_records = b.uses_records != 0;
+	s->are_all_finished = b.are_all_finished != 0;
+done:
+	return st;
+}
+
+cyc_status cyc_share_meet(const cyc_share *s)
+{
+	return s->is_on_ranks ? cyc_ranks_broadcast(NULL, 0, 0) : CYC_OK;
+}
+
+cyc_status cyc_share_miss(const char *series, const char *out)
+{
+	cyc_status st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+	                                "tilt series %s: its record in '%stemp/', which another rank has written, "
+	                                "cannot be read on rank 0",
+	                                series, out);
+	cyc_error_hint("all nodes must see the output folder under the same path; nothing else may write there");
 	return st;
 }
 

@@ -229,7 +229,7 @@ static cyc_status insertion_init(insertion *in, const job *j)
 	CYC_TRY(cyc_sums_checkpoint_path(&in->path, in->folder, cyc_rank()));
 	CYC_TRY(hash_inputs(&in->hash, j));
 	CYC_TRY(cyc_alloc(&in->state.is_done, n, sizeof *in->state.is_done));
-	CYC_TRY(cyc_project_deal(&in->owner, j->tomograms, j->particles));
+	CYC_TRY(cyc_project_deal(&in->owner, j->tomograms, j->particles, NULL));
 done:
 	return st;
 }
@@ -500,11 +500,4 @@ done:
 	return cyc_ranks_end(st);
 }
 
-static cyc_status run_rank(const void *options) { return cyc_reconstruct_run(NULL, options); }
-static const size_t TEXTS[] = { offsetof(cyc_reconstruct_options, input.root) };
-const cyc_rank_job cyc_reconstruct_rank_job = { .table = &cyc_reconstruct_table,
-	                                            .size = sizeof(cyc_reconstruct_options),
-	                                            .n_threads = offsetof(cyc_reconstruct_options, n_threads),
-	                                            .n_texts = 1,
-	                                            .texts = TEXTS,
-	                                            .run = run_rank };
+CYC_RANK_JOB(reconstruct)

@@ -1,6 +1,7 @@
 #include "reference/reference.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/ranks.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
 #include "map/map_files.h"
@@ -392,6 +393,24 @@ done:
 	return st;
 }
 
+int cyc_reference_maker(int32_t i, int half) { return cyc_ranks_maker(2 * (int64_t)i + half); }
+
+cyc_status cyc_reference_pass_on(cyc_reference *r, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	if (cyc_ranks_in_job() == 1) return CYC_OK;
+	for (int h = 0; h < 2; h++) {
+		void *grid;
+		CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
+		st = cyc_ranks_pass_on(grid, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat), 2 * (int64_t)i + h);
+		cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
+		CYC_TRY(st);
+		CYC_TRY(unmapped);
+	}
+done:
+	return st;
+}
+
 /* One name for both is a known map, given on purpose; two names of one map are a mistake. */
 static cyc_status check_halves(cyc_volume *const half[2], const char *const names[2])
 {
@@ -426,7 +445,9 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 	CYC_TRY(noise_power(r, half, n_threads));
 	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, files->fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));
-	CYC_TRY(make_halves(r, be, half, (const bool[2]){ false, false }, NULL));
+	const bool skip[2] = { cyc_reference_maker(0, 0) != cyc_rank(), cyc_reference_maker(0, 1) != cyc_rank() };
+	CYC_TRY(make_halves(r, be, half, skip, NULL));
+	CYC_TRY(cyc_reference_pass_on(r, 0));
 	*out = r;
 	r = NULL;
 done:

@@ -37,6 +37,8 @@ typedef struct {
  * the unitary 2D transform (box s) of the projected density, times the FSC of its shell: the best linear
  * estimate from one half.  (T4.1)
  *
+ * In a job that ranks share, all of them call it, and those of one machine divide the work.
+ *
  * @param[in] frequency_cutoff_A  > 0: nothing finer is used
  * @return CYC_E_SHAPE: maps of another pixel size than the tilt series, larger than the box, halves or mask
  * that do not fit each other; each message says which command makes the right one.
@@ -70,6 +72,13 @@ CYC_MUST_CHECK cyc_status cyc_reference_from_maps(cyc_reference **out, cyc_backe
 /** Other maps of the same size and scale into the memory of a reference. */
 CYC_MUST_CHECK cyc_status cyc_reference_update(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
                                                const cyc_reference_spec *spec);
+/** Rank that makes the transform of a half of reference i of a job: cyc_ranks_maker(). */
+int cyc_reference_maker(int32_t i, int half);
+/**
+ * After the references of a job were made, where each rank has skipped the halves that it is not the maker
+ * of: those of reference i, from their makers to all others. Called by all ranks.
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_pass_on(cyc_reference *r, int32_t i);
 void cyc_reference_destroy(cyc_reference **r);
 /**
  * Any map ready for cyc_op_slice_extract(), without Wiener factors: its unscaled transform times `scale`,

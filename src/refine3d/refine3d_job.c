@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE =
-	0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+	0.25; /* of a particle's radius: centres closer to the border of an image are left out */
 static const double MOST_POSES = 3e10;    /* of each particle: a thread does some 10^7 in a second */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
@@ -64,7 +64,7 @@ done:
 	return st;
 }
 
-/* Masks of other sizes are resampled, which rings a little; what is far outside of 0 to 1 is no mask. */
+/* Masks of other sizes are resampled, which rings a little. Values far outside 0 to 1 are rejected. */
 static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 {
 	cyc_status st = CYC_OK;
@@ -106,7 +106,7 @@ static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_vie
 		CYC_TRY(cyc_check_window(p, box.window.box_px));
 		CYC_TRY(check_particle(o, o->crop_px > 0 ? o->crop_px : o->box_px, box.pixel_size_A));
 	}
-	/* Of maps that are there the mask is read with them. */
+	/* The mask is read together with existing maps. */
 	if (p->map_px > 0) CYC_TRY(check_mask(p, mask));
 done:
 	cyc_symmetry_destroy(&symmetry);
@@ -183,7 +183,7 @@ done:
 	return st;
 }
 
-/* Maps and masks are resampled, but a mask that is as wide as neither the maps nor the box is of others. */
+/* Maps and masks are resampled; a mask as wide as neither the maps nor the box belongs to other data. */
 static cyc_status check_mask_width(const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -335,7 +335,7 @@ static cyc_status read_references(cyc_refine3d_job *j)
 	if (j->is_one_map) CYC_TRY(cyc_half_map_check(half[0], "the reference", names[0]));
 	else CYC_TRY(cyc_half_maps_check(half, names));
 	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
-	/* Maps whose grey scale is trusted are filtered already. */
+	/* Maps with a trusted grey scale are already filtered. */
 	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;
 done:
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
@@ -438,7 +438,7 @@ done:
 	return st;
 }
 
-/* What is needed, before anything is allocated for it. */
+/* Memory needed, checked before anything is allocated. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -538,8 +538,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	cyc_accumulator_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
-	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the
-	 * image, its window need not. */
+	/* A pose needs the particle, not all the signal that the CTF spreads: most of the particle's circle
+	 * must be inside the image, its window need not be. */
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
@@ -571,7 +571,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));
 	if (!o->no_follow) CYC_TRY(cyc_refine3d_alloc_terms(j));
-	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles));
+	CYC_TRY(cyc_project_deal(&j->owner, j->in.tomograms, j->particles, NULL));
 	CYC_TRY(cyc_alloc(&j->counts, j->in.tomograms->n_series, sizeof *j->counts));
 	CYC_TRY(cyc_alloc(&j->is_counted, j->in.tomograms->n_series, sizeof *j->is_counted));
 	CYC_TRY(cyc_alloc(&j->noise_sum, (size_t)j->particles->n_optics * (size_t)(j->crop_px / 2 + 1),
@@ -622,9 +622,8 @@ static void note_resolution(cyc_refine3d_job *j)
 }
 
 /*
- * Particles that agree far less than expected may be the particle at another pose: once poses have settled
- * they are looked for among all rotations. Those that are found go into the maps, and poses follow once more.
- * (T8.24)
+ * Particles that agree far less than expected may have a wrong pose: once poses have settled, they are
+ * searched for among all rotations. Those found go into the maps, and poses are followed once more. (T8.24)
  */
 static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 {
@@ -654,7 +653,7 @@ done:
 	return st;
 }
 
-/* Followed poses are final when they no longer move by what they are uncertain by. */
+/* Followed poses are final when they move by less than their standard errors. */
 static bool is_settled(const cyc_refine3d_state *s)
 {
 	return s->change_rotation_rad < 0.5 * s->rotation_error_rad &&
@@ -687,6 +686,16 @@ static bool refine_sampling(cyc_refine3d_job *j, double accuracy_rad, double acc
 	return false;
 }
 
+static cyc_status write_start(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	if (!cyc_is_first_rank()) return CYC_OK;
+	CYC_TRY(cyc_refine3d_write_start(j));
+	cyc_outputs_settle();
+done:
+	return st;
+}
+
 static cyc_status iterate(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -697,9 +706,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration,
 	         j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0], s->amplitude[1]);
-	if (s->iteration == 1 && cyc_is_first_rank()) CYC_TRY(cyc_refine3d_write_start(j));
-	if (s->iteration == 1) cyc_outputs_settle();
-	/* The references are made of the poses of the iteration before: were these a gain? */
+	if (s->iteration == 1) CYC_TRY(write_start(j));
+	/* The references were made with the poses of the previous iteration: were these an improvement? */
 	bool is_better, are_better;
 	if (s->iteration == 1)
 		s->began_with_given = j->n_groups > 1 && !j->is_one_map && j->o->lowpass_A <= 0 &&
@@ -761,8 +769,8 @@ done:
 }
 
 /*
- * The best poses and the maps of all images at them. Settled poses are within half of their errors of those
- * before, whose evidence is known; others have to be compared first.
+ * The best poses, and the maps of all images at them. Settled poses are within half an error of the previous
+ * ones, whose evidence is known; others must be compared first.
  */
 static cyc_status finish(cyc_refine3d_job *j)
 {
@@ -792,7 +800,7 @@ done:
 	return st;
 }
 
-/* Poses stay: how well do the images of each particle agree with the half map where they are? (T8.20) */
+/* Poses are kept: how well do the images of each particle agree with the half map there? (T8.20) */
 static cyc_status judge_only(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -944,11 +952,4 @@ done:
 	return cyc_ranks_end(st);
 }
 
-static cyc_status run_rank(const void *options) { return cyc_refine3d_run(NULL, options); }
-static const size_t TEXTS[] = { offsetof(cyc_refine3d_options, input.root) };
-const cyc_rank_job cyc_refine3d_rank_job = { .table = &cyc_refine3d_table,
-	                                         .size = sizeof(cyc_refine3d_options),
-	                                         .n_threads = offsetof(cyc_refine3d_options, n_threads),
-	                                         .n_texts = 1,
-	                                         .texts = TEXTS,
-	                                         .run = run_rank };
+CYC_RANK_JOB(refine3d)

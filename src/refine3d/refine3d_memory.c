@@ -1,6 +1,6 @@
 /*
- * What a refinement holds at one time, and what it gives up where memory is short: images of particles in
- * memory, then references that are held together. Measured by tools/memory_said.py.
+ * Peak memory of a refinement, and what it does without where memory is short: first keeping particle images
+ * in memory, then holding all references at once. Checked against measurements by tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
 
@@ -12,7 +12,7 @@
 #include <math.h>
 
 enum { N_DRAWS = 8 };
-/* Of the available memory: what references that are held together may fill it to. */
+/* Share of the available memory that references may fill. */
 static const double FILLED = 0.5;
 
 static double coefficients(double radius)
@@ -21,7 +21,7 @@ static double coefficients(double radius)
 	return 0.5 * CYC_PI * r * r;
 }
 
-/* Last shell that a tilt's dose leaves. */
+/* Last shell that radiation damage leaves in a tilt. */
 static double tilt_radius(const cyc_tilt_series *ts, const cyc_tilt *t, double step_invA, double most,
                           double cutoff_frac)
 {
@@ -92,7 +92,7 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 		   n = coefficients(z->crop_px / 2 - 1), n_images = p->most_tilts + 1.0;
 	bool is_local = o->healpix_order >= o->auto_local_order;
 	int32_t unit = (int32_t)fmin((double)p->most_particles, CYC_UNIT_PARTICLES);
-	/* Of grids nothing but their sizes counts. */
+	/* Only the sizes of the grids matter. */
 	const cyc_rotation_grid rotations = { .n = (int32_t)fmin(n_o, INT32_MAX) };
 	const cyc_offset_grid offsets = { .n = (int32_t)n_t };
 	const cyc_search_spec spec = { .rotations = o->no_search ? NULL : &rotations,
@@ -101,7 +101,7 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 		                           .do_follow = !o->no_follow,
 		                           .n_starts = is_local ? CYC_STARTS_LOCAL : CYC_MAX_STARTS };
 	double work = cyc_search_work_bytes(&spec, &(cyc_search_size){ unit, p->most_tilts });
-	/* Images of a unit, and what they say at the poses of a round. */
+	/* Images of a unit, and their terms at the poses of a round. */
 	double images = fmin(fmax(CYC_UNIT_BYTES, 12 * n * n_images), z->series_images_bytes),
 		   answers = (double)unit * spec.n_starts * n_images *
 	                 (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double));

@@ -1,6 +1,8 @@
 /* The survey: its parts in order. */
 #include "survey/survey_internal.h"
 
+#include "cyclotomo/ranks.h"
+
 #include <string.h>
 
 cyc_star_block *cyc_survey_particle_table(const cyc_survey *s)
@@ -96,7 +98,8 @@ cyc_status cyc_survey_require(const cyc_project_view *p, const cyc_project_input
 {
 	cyc_status st = CYC_OK;
 	cyc_finding_list found = { 0 };
-	if (input->is_checked) return CYC_OK;
+	/* The word of rank 0 counts for all: they leave the job together. */
+	if (input->is_checked || !cyc_is_first_rank()) return CYC_OK;
 	CYC_TRY(cyc_survey_project(&found, p, o));
 	cyc_finding_sort(&found);
 	CYC_TRY(cyc_finding_raise(&found));

@@ -366,13 +366,6 @@ static void log_of_record(void **state)
 	assert_true(opens(temp_path("silent.record"), KIND, KEY));
 	assert_int_equal(g_n_heard, 3);
 	cyc_log_set_warning_listener(NULL, NULL);
-	/* Texts once, for a job that runs several times. */
-	cyc_log_once();
-	for (int i = 0; i < 2; i++) cyc_warn("read again");
-	cyc_log_once_end();
-	assert_string_equal(g_warnings, "read again\n");
-	cyc_warn("read again");
-	assert_string_equal(g_warnings, "read again\nread again\n");
 }
 
 int main(void)
