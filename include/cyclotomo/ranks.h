@@ -56,7 +56,8 @@ typedef struct {
 	cyc_status (*run)(const void *options);
 } cyc_rank_job;
 /**
- * Define cyc_NAME_rank_job, of cyc_NAME_run() with its cyc_NAME_options. To be put at the end of a job's file.
+ * Define cyc_NAME_rank_job, of cyc_NAME_run() with its cyc_NAME_options. To be put at the end of a job's
+ * file.
  */
 #define CYC_RANK_JOB(NAME)                                                                                   \
 	static cyc_status run_rank(const void *options) { return cyc_##NAME##_run(NULL, options); }              \
