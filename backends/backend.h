@@ -27,14 +27,22 @@ typedef struct cyc_buffer cyc_buffer;
 
 /**
  * @param name  "cpu", "strict", "emulate" or "emulate:SEED" (of the order of blocks and lanes), "cuda" or
- * "cuda:NUMBER" of the device, "auto": cuda where a device can be used, else cpu, and one line in the log if
- * the plug-in is installed all the same. NULL: cpu
+ * "cuda:NUMBER" of the device; "cuda:0,2": the one of this process (cyc_backend_set_place()); "auto": cuda
+ * where a device can be used, else cpu, and one line in the log if the plug-in is installed all the same.
+ * NULL: cpu
  * @return CYC_E_DEVICE naming what there is for another name, CYC_E_UNSUPPORTED for a device that cannot be
  * used, CYC_E_USAGE for options that make no sense
  */
 CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
-/** Whether there is one of this name, for checks before a job begins. */
+/** Whether there is one of this name, with all devices that it lists, for checks before a job begins. */
 CYC_MUST_CHECK cyc_status cyc_backend_check(const char *name);
+/** Number of devices that a name lists: 2 for "cuda:0,2", else 1. */
+int cyc_backend_n_devices(const char *name);
+/**
+ * Number of this process among those of its machine that work together: which device of a list is its own,
+ * and without a list which of the machine. To be called before a backend is opened; 0 if it is not.
+ */
+void cyc_backend_set_place(int place);
 /** The backend whose bits a backend's results have, for keys: strict and emulate compute as cpu does. */
 const char *cyc_backend_bits(const char *name);
 void cyc_backend_close(cyc_backend **be);

@@ -6,6 +6,7 @@
 #include "cyclotomo/profile.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 struct cyc_backend {
@@ -46,10 +47,29 @@ static const row *find(const char *name, const char **options)
 	return NULL;
 }
 
+static int g_place; /* of this process among those of its machine */
+void cyc_backend_set_place(int place) { g_place = place; }
+
+/* Of a list that is separated by commas, the item of this process; the list is repeated. */
+static cyc_status own_item(char *item, size_t size, const char *list)
+{
+	cyc_status st = CYC_OK;
+	int n = cyc_backend_n_devices(list), i = g_place % n;
+	for (; i > 0; i--) list += strcspn(list, ",") + 1;
+	size_t length = strcspn(list, ",");
+	CYC_CHECK(length < size && (length > 0 || n == 1), CYC_E_USAGE,
+	          "a list of devices is numbers that are separated by commas, as in cuda:0,2");
+	memcpy(item, list, length);
+	item[length] = '\0';
+done:
+	return st;
+}
+
 static cyc_status create(cyc_backend *be, const char *name)
 {
 	cyc_status st = CYC_OK;
 	const char *options;
+	char own[32];
 	const row *r = find(name, &options);
 	CYC_CHECK(
 		r, CYC_E_DEVICE,
@@ -60,7 +80,12 @@ static cyc_status create(cyc_backend *be, const char *name)
 	be->ops = *r->ops;
 	be->ops.name = r->name;
 	if (r->create) be->ops.create = r->create;
-	CYC_TRY(be->ops.create(&be->self, be->n_threads, options));
+	CYC_TRY(own_item(own, sizeof own, options));
+	/* Where processes share a machine and no numbers are given, each has the next device. */
+	if (!own[0] && g_place > 0 && r->ops == &cyc__device_ops) snprintf(own, sizeof own, "next:%d", g_place);
+	CYC_TRY(be->ops.create(&be->self, be->n_threads, own));
+	if (strcmp(r->name, "cuda") == 0) cyc_profile_set_device(cyc__device_name(be->self));
+	else cyc_profile_set_device(r->name);
 done:
 	return st;
 }
@@ -102,12 +127,25 @@ done:
 	return st;
 }
 
+int cyc_backend_n_devices(const char *name)
+{
+	int n = 1;
+	for (; name && *name; name++) n += *name == ',';
+	return n;
+}
+
 cyc_status cyc_backend_check(const char *name)
 {
 	cyc_status st = CYC_OK;
 	cyc_backend *be = NULL;
-	CYC_TRY(open_backend(&be, name, 1, true));
+	int place = g_place, n = cyc_backend_n_devices(name);
+	for (int i = 0; i < n; i++) {
+		if (n > 1) g_place = i;
+		CYC_TRY(open_backend(&be, name, 1, true));
+		cyc_backend_close(&be);
+	}
 done:
+	g_place = place;
 	cyc_backend_close(&be);
 	return st;
 }

@@ -69,6 +69,11 @@ def make_project(binary, root, box, crop, n_series, n_particles, image_px, pixel
                     "--o", str(root / "mask.mrc")], check=True, capture_output=True)
 
 
+def size(text):
+    number, unit = text.split()
+    return float(number) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+
+
 def plan(binary, project):
     with tempfile.TemporaryDirectory(prefix="cyclotomo-plan-") as folder:
         root = pathlib.Path(folder)
@@ -79,7 +84,7 @@ def plan(binary, project):
         done = subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)))
         memory = {}
         for step, need in re.findall(r"^  (\w+)/job\d+/ .*?  ([\d.]+ [kMGT]?B) +[\d.]+ [kMGT]?B$", done.stdout, re.M):
-            memory.setdefault(step, need)
+            memory[step] = max(memory.get(step, need), need, key=size)
         disk = re.search(r"^  all .* ([\d.]+ [kMGT]?B)$", done.stdout, re.M)
         if len(memory) < len(STEPS) or not disk:
             sys.exit("no plan of %s:\n%s%s" % (project, done.stdout, done.stderr))

@@ -12,6 +12,19 @@ typedef struct {
 	int32_t s;
 } work;
 
+/* A row before the phase. */
+CYC_SIMD static void modulate_row(float *restrict to, const float *restrict ft, const float *ctf,
+                                  const float *whiten, float weight, size_t n)
+{
+	for (size_t x = 0; x < n; x++) {
+		float c = ctf ? ctf[x] : 1, w = whiten ? weight * whiten[x] : weight, factor = -(w * c);
+		to[4 * x] = factor * ft[2 * x];
+		to[4 * x + 1] = factor * ft[2 * x + 1];
+		to[4 * x + 2] = w * c * c;
+		to[4 * x + 3] = 0;
+	}
+}
+
 static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
@@ -24,14 +37,16 @@ static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 	/* Rows -s/2-1 .. s/2+2 in order, columns 0 .. s/2+1, so that bilinear look-ups need no wrapping. */
 	for (size_t row = 0; row < s + 4; row++) {
 		size_t from = (row + s - s / 2 - 1) % s * sh;
-		cyc_v4 *to = (cyc_v4 *)packed + row * width;
-		for (size_t x = 0; x < sh; x++) {
-			float c = ctf ? ctf[from + x] : 1, w = a->whiten ? weight * a->whiten[from + x] : weight;
-			cyc_cfloat d = -(w * c) * ft[from + x];
-			if (a->phase) d *= conjf(a->phase[from + x]);
-			to[x] = (cyc_v4){ crealf(d), cimagf(d), w * c * c, 0 };
+		float *to = packed + 4 * row * width;
+		modulate_row(to, (const float *)(ft + from), ctf ? ctf + from : NULL,
+		             a->whiten ? a->whiten + from : NULL, weight, sh);
+		for (size_t x = 0; x < sh && a->phase; x++) {
+			cyc_cfloat d = to[4 * x] + to[4 * x + 1] * I;
+			d *= conjf(a->phase[from + x]);
+			to[4 * x] = crealf(d);
+			to[4 * x + 1] = cimagf(d);
 		}
-		to[sh] = (cyc_v4){ 0, 0, 0, 0 };
+		memset(to + 4 * sh, 0, 4 * sizeof *to);
 	}
 	return CYC_OK;
 }

@@ -117,8 +117,10 @@ static cyc_device_result open_(void **out, const char *options, int32_t, char *w
 {
 	int n_devices = 0, driver = 0;
 	char *end = nullptr;
-	long number = strtol(options, &end, 10);
-	if (options[0] && (*end || number < 0)) {
+	/* The devices of a machine in turn: its processes may be more. */
+	bool is_next = strncmp(options, "next:", 5) == 0;
+	long number = strtol(is_next ? options + 5 : options, &end, 10);
+	if (options[0] && (*end || number < 0 || end == options)) {
 		snprintf(why, n_why, "the number of the GPU in 'cuda:%s' must be a whole number", options);
 		return CYC_DEVICE_USAGE;
 	}
@@ -135,6 +137,7 @@ static cyc_device_result open_(void **out, const char *options, int32_t, char *w
 		         driver % 1000 / 10, CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
 		return CYC_DEVICE_UNUSABLE;
 	}
+	if (is_next) number %= n_devices;
 	if (number >= n_devices) {
 		snprintf(why, n_why, "there is no GPU %ld: this machine shows %d, numbered from 0", number,
 		         n_devices);

@@ -52,7 +52,8 @@ typedef struct {
 	const char *version;                 /**< of the program that it was built with, and: */
 	int32_t kernel_bytes[CYC_N_KERNELS]; /**< size of the arguments of each kernel */
 	/**
-	 * @param[in]  options  after the colon of the backend's name, or ""
+	 * @param[in]  options  after the colon of the backend's name, or ""; "next:K": of the machine's devices
+	 * number K, counted on from the first after the last
 	 * @param[out] why      of a failure, one line
 	 */
 	cyc_device_result (*open)(void **device, const char *options, int32_t n_threads, char *why, size_t n_why);

@@ -139,6 +139,7 @@ static cyc_device_result open_(void **device, const char *options, int32_t n_thr
 {
 	emulated *e = NULL;
 	char *end = NULL;
+	if (strncmp(options, "next:", 5) == 0) options += 5;
 	unsigned long long seed = strtoull(options, &end, 10);
 	if (options[0] && (*end || options[0] < '0' || options[0] > '9')) {
 		snprintf(why, n_why, "the seed in 'emulate:%s' must be a whole number", options);

@@ -200,6 +200,10 @@ CYC_MUST_CHECK cyc_status cyc_lapack_prepare(int n_threads);
  * than the CPU quota of its control group (containers, systemd), version 1 or 2.
  */
 int cyc_n_processors(void);
+/** From here on cyc_n_processors() is the n-th part of it, at least 1: n processes share them. */
+void cyc_processors_divide(int n);
+/** The same for cyc_memory_available_bytes(), but for the limit of addresses, which each process has. */
+void cyc_memory_divide(int n);
 /**
  * Memory that this process may still take [bytes]: what the kernel calls available, what the limits of its
  * control groups (Slurm's --mem, containers) and the address space limit (ulimit -v) leave of it. Read again

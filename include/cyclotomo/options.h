@@ -108,7 +108,8 @@ struct cyc_option_table {
 /** Rows that are the same in all jobs: members `backend`, `no_figures` and `dry_run` of T. */
 #define CYC_BACKEND_OPTION(T)                                                                                \
 	CYC_OPTION(T, TEXT, "backend", backend, .unit = "<name>", .value = "cpu", .purpose = CYC_FOR_RUN,        \
-	           .help = "Compute backend: cpu; cuda or cuda:<number>, an NVIDIA GPU (untested);"              \
+	           .help = "Compute backend: cpu; cuda:<number>,<number>, NVIDIA GPUs (untested), with a"        \
+	                   " process for each (short: --gpu <number>,<number>); cuda, the first;"                \
 	                   " auto, a GPU if one can be used; strict and emulate are for testing.")
 #define CYC_NO_FIGURES_OPTION(T)                                                                             \
 	CYC_OPTION(T, FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN, .help = "Write no plots.")

@@ -11,6 +11,9 @@
 #ifndef CYC_PROFILE_H
 #define CYC_PROFILE_H
 
+#include "cyclotomo/base.h"
+#include "cyclotomo/json.h"
+
 #include <stdint.h>
 
 /** All calls of one operation so far. */
@@ -36,5 +39,31 @@ int cyc_profile_get(cyc_profile_row *rows);
 /** Bytes that this process has read from files, pipes and sockets so far; 0 where the system does not count.
  */
 double cyc_profile_bytes_read(void);
+/** Note what computes in this process: the name of its backend and device, cut to what there is room for. */
+void cyc_profile_set_device(const char *name);
+/** The last one noted, "" if none was; valid until the next is. */
+const char *cyc_profile_device(void);
+
+/** What this process has spent so far, or since some moment. */
+typedef struct {
+	double cpu_s, bytes_read;
+	cyc_thread_usage threads; /**< most_threads: of all its loops so far */
+	int n;                    /**< of rows that have calls */
+	cyc_profile_row rows[CYC_PROFILE_MOST_ROWS];
+} cyc_costs;
+void cyc_costs_get(cyc_costs *out);
+/** Subtract what had been spent before. The rows stay in the order of their seconds. */
+void cyc_costs_subtract(cyc_costs *costs, const cyc_costs *before);
+/**
+ * Write the members of run.json that say what a run, or a step of one, has cost: seconds of all processors
+ * and those in which not all threads were busy, bytes read; then what each operation did.
+ * @param[in,out] json   an object is open
+ * @param[in] wall_s     that the costs belong to
+ * @param[in] n_threads  that it was given
+ */
+void cyc_costs_json(cyc_json *json, const cyc_costs *costs, double wall_s, int n_threads);
+/** Seconds in which fewer than all threads were at work: outside of loops, in loops of too few items, and
+ * where some threads had no item left. 0 for one thread. */
+double cyc_costs_not_all_busy_s(const cyc_costs *costs, double wall_s, int n_threads);
 
 #endif

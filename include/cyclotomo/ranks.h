@@ -27,6 +27,8 @@ extern "C" {
 /** Number of this rank, and of all. */
 int cyc_rank(void);
 int cyc_n_ranks(void);
+/** Number of this rank among those of its machine. */
+int cyc_rank_on_machine(void);
 static inline bool cyc_is_first_rank(void) { return cyc_rank() == 0; }
 
 /**
@@ -34,10 +36,12 @@ static inline bool cyc_is_first_rank(void) { return cyc_rank() == 0; }
  * plug-in libcyclotomo_mpi.so, the only part that needs MPI), or with CYCLOTOMO_PROCESSES=n in the
  * environment, which starts n - 1 more processes here (for tests, and machines without MPI). Call it first in
  * main(), before any thread is started.
+ * @param[in] n_processes  to start here where neither MPI nor the environment says how many: one for each GPU
+ * of a run; they share the machine's processors. 1: none
  * @return CYC_E_USAGE for a bad number; CYC_E_UNSUPPORTED if MPI started the process and the plug-in is
  * missing
  */
-CYC_MUST_CHECK cyc_status cyc_ranks_join(void);
+CYC_MUST_CHECK cyc_status cyc_ranks_join(int n_processes);
 /** Rank 0: let the others end. All: leave; from here on this is rank 0 of 1. */
 void cyc_ranks_leave(void);
 /** The way by which ranks talk: "mpi", "processes"; "single" without others. */
@@ -107,8 +111,8 @@ CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t 
 CYC_MUST_CHECK cyc_status cyc_ranks_relay_warnings(void);
 /** What a rank did so far. */
 typedef struct {
-	char host[65];
-	int32_t n_threads; /**< most of a loop (cyc_thread_usage) */
+	char host[65], device[128]; /**< device: cyc_profile_device() */
+	int32_t n_threads;          /**< most of a loop (cyc_thread_usage) */
 	double cpu_s;
 	double busy_s;     /**< of threads in loops */
 	double waited_s;   /**< for other ranks, in exchanges of jobs */

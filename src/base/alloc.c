@@ -1,5 +1,6 @@
 #include "cyclotomo/base.h"
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -75,6 +76,80 @@ static bool leaves_enough(size_t bytes)
 	return !is_limited() || has_addresses(cyc_reserved_addresses());
 }
 
+/* ---------------------------------------------------------------- large blocks */
+
+/*
+ * malloc maps blocks from this size on (it takes no larger threshold), and so they come from the system as
+ * zeros. Mapped here they need not be written before they are used: their pages are cleared by the threads
+ * that first write to them, side by side and near to them, and those that nobody writes to never. The
+ * sanitizers see what malloc gives only.
+ */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+static const size_t MAPPED_BYTES = SIZE_MAX;
+#elif defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+static const size_t MAPPED_BYTES = SIZE_MAX;
+#else
+static const size_t MAPPED_BYTES = 32U << 20;
+#endif
+#else
+static const size_t MAPPED_BYTES = 32U << 20;
+#endif
+
+typedef struct mapped_block {
+	struct mapped_block *next;
+	void *p;
+	size_t bytes;
+} mapped_block;
+
+static mapped_block *g_mapped;
+static _Atomic int64_t g_n_mapped;
+static pthread_mutex_t g_mapped_lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* NULL: no memory. */
+static void *map_block(size_t bytes)
+{
+	mapped_block *b = malloc(sizeof *b);
+	if (!b) return NULL;
+	b->bytes = bytes;
+	b->p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (b->p == MAP_FAILED) {
+		free(b);
+		return NULL;
+	}
+	pthread_mutex_lock(&g_mapped_lock);
+	b->next = g_mapped;
+	g_mapped = b;
+	g_n_mapped++;
+	pthread_mutex_unlock(&g_mapped_lock);
+	return b->p;
+}
+
+/* False: p is malloc's. */
+static bool unmap_block(void *p)
+{
+	mapped_block *found = NULL;
+	if (g_n_mapped == 0 || (uintptr_t)p % PAGE_BYTES != 0) return false;
+	pthread_mutex_lock(&g_mapped_lock);
+	for (mapped_block **b = &g_mapped; *b; b = &(*b)->next) {
+		if ((*b)->p != p) continue;
+		found = *b;
+		*b = found->next;
+		g_n_mapped--;
+		break;
+	}
+	pthread_mutex_unlock(&g_mapped_lock);
+	if (!found) return false;
+	munmap(p, found->bytes);
+	free(found);
+	return true;
+}
+
+static void release(void *p)
+{
+	if (p && !unmap_block(p)) free(p);
+}
+
 /* ---------------------------------------------------------------- memory */
 
 static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
@@ -86,9 +161,10 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	          "cannot allocate %zu x %zu bytes for %s", n, size, what);
 	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
 	if (bytes == 0) bytes = ALIGNMENT;
-	if (!must_fail()) p = aligned_alloc(ALIGNMENT, bytes);
+	bool is_mapped = bytes >= MAPPED_BYTES;
+	if (!must_fail()) p = is_mapped ? map_block(bytes) : aligned_alloc(ALIGNMENT, bytes);
 	if (p && !leaves_enough(bytes)) {
-		free(p);
+		release(p);
 		p = NULL;
 	}
 	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB are needed for %s", (double)bytes / 1e6, what);
@@ -100,7 +176,7 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 		(void)madvise((void *)first, bytes - (size_t)(first - (uintptr_t)p), MADV_HUGEPAGE);
 	}
 #endif
-	memset(p, 0, bytes);
+	if (!is_mapped) memset(p, 0, bytes);
 	memcpy(out, &p, sizeof p);
 done:
 	return st;
@@ -119,13 +195,13 @@ cyc_status cyc_realloc(void *inout, size_t n_old, size_t n_new, size_t size)
 	CYC_TRY(allocate(&p, n_new, size, "a growing array"));
 	size_t keep = n_old < n_new ? n_old : n_new;
 	if (old && keep) memcpy(p, old, keep * size);
-	free(old);
+	release(old);
 	memcpy(inout, &p, sizeof p);
 done:
 	return st;
 }
 
-void cyc_free(void *p) { free(p); }
+void cyc_free(void *p) { release(p); }
 
 cyc_status cyc_strdup(char **out, const char *s)
 {

@@ -194,12 +194,18 @@ static double address_space_left(void)
 	return fmax((double)r.rlim_cur - pages * (double)sysconf(_SC_PAGESIZE), 0);
 }
 
+/* Processes that share what the machine has. */
+static int g_share_processors = 1, g_share_memory = 1;
+void cyc_processors_divide(int n) { g_share_processors = n > 1 ? n : 1; }
+void cyc_memory_divide(int n) { g_share_memory = n > 1 ? n : 1; }
+
 double cyc_memory_available_bytes(void)
 {
-	double bytes = fmin(fmin(cyc__memory_available_read(""), cyc__group_limits_read("").memory_bytes),
-	                    address_space_left());
+	double bytes = fmin(cyc__memory_available_read(""), cyc__group_limits_read("").memory_bytes);
 	/* Neither /proc nor a limit: all that the machine has. */
-	return isfinite(bytes) ? bytes : (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	if (!isfinite(bytes)) bytes = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	/* The address space is that of each process. */
+	return fmin(bytes / g_share_memory, address_space_left());
 }
 
 /* Processors of the affinity mask; 0 if it cannot be read. The kernel refuses masks that are too small for
@@ -225,5 +231,6 @@ int cyc_n_processors(void)
 	 * turn. */
 	double quota = floor(cyc__group_limits_read("").processors);
 	if (quota < (double)n) n = quota >= 1 ? (long)quota : 1;
+	n /= g_share_processors;
 	return n > 0 ? (int)n : 1;
 }

@@ -2,6 +2,7 @@
 
 #include "cyclotomo/base.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,4 +58,75 @@ double cyc_profile_bytes_read(void)
 	if (fscanf(f, "rchar: %lf", &bytes) != 1) bytes = 0;
 	(void)fclose(f);
 	return bytes;
+}
+
+static char g_device[128];
+
+void cyc_profile_set_device(const char *name) { snprintf(g_device, sizeof g_device, "%s", name); }
+const char *cyc_profile_device(void) { return g_device; }
+
+/* ---------------------------------------------------------------- costs */
+
+void cyc_costs_get(cyc_costs *out)
+{
+	out->cpu_s = cyc_cpu_s();
+	out->bytes_read = cyc_profile_bytes_read();
+	cyc_thread_usage_get(&out->threads);
+	out->n = cyc_profile_get(out->rows);
+}
+
+static void subtract_row(cyc_profile_row *row, const cyc_profile_row *before)
+{
+	row->calls -= before->calls;
+	row->rows -= before->rows;
+	row->seconds -= before->seconds;
+	row->work -= before->work;
+	row->bytes -= before->bytes;
+}
+
+void cyc_costs_subtract(cyc_costs *costs, const cyc_costs *before)
+{
+	int n = 0;
+	costs->cpu_s -= before->cpu_s;
+	costs->bytes_read -= before->bytes_read;
+	costs->threads.loops_s -= before->threads.loops_s;
+	costs->threads.busy_s -= before->threads.busy_s;
+	costs->threads.full_s -= before->threads.full_s;
+	for (int i = 0; i < costs->n; i++) {
+		cyc_profile_row row = costs->rows[i];
+		for (int k = 0; k < before->n; k++)
+			if (strcmp(row.name, before->rows[k].name) == 0) subtract_row(&row, &before->rows[k]);
+		if (row.calls > 0) costs->rows[n++] = row;
+	}
+	costs->n = n;
+	qsort(costs->rows, (size_t)n, sizeof *costs->rows, by_seconds);
+}
+
+double cyc_costs_not_all_busy_s(const cyc_costs *costs, double wall_s, int n_threads)
+{
+	return n_threads > 1 ? fmax(wall_s - costs->threads.full_s, 0) : 0;
+}
+
+void cyc_costs_json(cyc_json *j, const cyc_costs *costs, double wall_s, int n_threads)
+{
+	cyc_json_double(j, "cpu_s", costs->cpu_s);
+	/* Threads that were busy on average: busy_in_loops_s / loops_s; one thread's: the rest of wall_s. */
+	cyc_json_int(j, "most_threads_of_a_loop", costs->threads.most_threads);
+	cyc_json_double(j, "loops_s", costs->threads.loops_s);
+	cyc_json_double(j, "busy_in_loops_s", costs->threads.busy_s);
+	cyc_json_double(j, "not_all_busy_s", cyc_costs_not_all_busy_s(costs, wall_s, n_threads));
+	cyc_json_double(j, "bytes_read", costs->bytes_read);
+	cyc_json_begin_array(j, "operations");
+	for (int i = 0; i < costs->n; i++) {
+		const cyc_profile_row *row = &costs->rows[i];
+		cyc_json_begin_object(j, NULL);
+		cyc_json_text(j, "operation", row->name);
+		cyc_json_int(j, "calls", row->calls);
+		cyc_json_int(j, "rows", row->rows);
+		cyc_json_double(j, "wall_s", row->seconds);
+		cyc_json_double(j, "nominal_flop", row->work);
+		cyc_json_double(j, "operand_bytes", row->bytes);
+		cyc_json_end_object(j);
+	}
+	cyc_json_end_array(j);
 }

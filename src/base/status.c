@@ -1,5 +1,6 @@
 #include "cyclotomo/status.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -46,6 +47,28 @@ cyc_status cyc_error_frame(cyc_status st, const char *file, int line, const char
 	return st;
 }
 
+/* Whether a part of a message begins with this text, but for quotes; "series 1" does not begin "series 10".
+ */
+static bool begins_with(const char *part, const char *text)
+{
+	for (;; part++, text++) {
+		while (*part == '\'') part++;
+		while (*text == '\'') text++;
+		if (!*text) return !*part || strchr(" ,:;()", *part);
+		if (*part != *text) return false;
+	}
+}
+
+/* A layer below may have named the place already. */
+static bool names_already(const char *message, const char *text)
+{
+	for (const char *part = message;; part += 2) {
+		if (begins_with(part, text)) return true;
+		part = strstr(part, ": ");
+		if (!part) return false;
+	}
+}
+
 void cyc_error_context(const char *fmt, ...)
 {
 	char text[CYC_ERROR_TEXT], joined[CYC_ERROR_TEXT];
@@ -54,7 +77,7 @@ void cyc_error_context(const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	size_t n = strlen(text);
-	if (n + 2 >= sizeof joined) return;
+	if (n + 2 >= sizeof joined || names_already(t_error.message, text)) return;
 	memcpy(joined, text, n);
 	joined[n] = ':';
 	joined[n + 1] = ' ';

@@ -1,5 +1,6 @@
 #include "relion.h"
 
+#include "backends/backend.h"
 #include "cyclotomo/ctfrefine.h"
 #include "cyclotomo/extract.h"
 #include "cyclotomo/polish.h"
@@ -29,6 +30,8 @@ static const struct {
 #undef CYC_COMMAND
 };
 enum { N_COMMANDS = sizeof COMMANDS / sizeof *COMMANDS };
+
+enum { MOST_DEVICES = 64 };
 
 static void print_help(FILE *f)
 {
@@ -212,12 +215,44 @@ static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc
 	                                             &cyc_ctfrefine_rank_job, &cyc_polish_rank_job,
 	                                             &cyc_extract_rank_job };
 
+/* --gpu 0,2 is short for --backend cuda:0,2, but under RELION's names, which have a --gpu of their own. */
+static void spell_out_gpus(int argc, char **argv)
+{
+	static char option[] = "--backend", name[256];
+	bool is_mpi;
+	if (argc < 3 || cyc_relion_find(&is_mpi, argv[0]) || cyc_relion_find(&is_mpi, argv[1])) return;
+	for (int i = 2; i + 1 < argc; i++) {
+		if (strcmp(argv[i], "--gpu") != 0 || strlen(argv[i + 1]) + sizeof "cuda:" > sizeof name) continue;
+		snprintf(name, sizeof name, "cuda:%s", argv[i + 1]);
+		argv[i] = option;
+		argv[i + 1] = name;
+		return;
+	}
+}
+
+/* A process for each device that the command line lists. They have to be started before anything else is
+ * done, and so before the options are read. */
+static int n_devices_asked_for(int argc, char **argv)
+{
+	static const char OPTION[] = "--backend";
+	const size_t length = sizeof OPTION - 1;
+	int n = 1;
+	for (int i = 1; i < argc; i++) {
+		if (strncmp(argv[i], OPTION, length) != 0) continue;
+		if (argv[i][length] == '=') n = cyc_backend_n_devices(argv[i] + length + 1);
+		else if (argv[i][length] == '\0' && i + 1 < argc) n = cyc_backend_n_devices(argv[i + 1]);
+	}
+	return n < MOST_DEVICES ? n : MOST_DEVICES;
+}
+
 /* The program on rank 0; the others do what its jobs ask of them. */
 static int run_on_ranks(int argc, char **argv)
 {
 	int code = 0;
 	cyc_relion_hand_on_early(argc, argv);
-	cyc_status st = cyc_ranks_join();
+	spell_out_gpus(argc, argv);
+	cyc_status st = cyc_ranks_join(n_devices_asked_for(argc, argv));
+	cyc_backend_set_place(cyc_rank_on_machine());
 	if (st != CYC_OK) code = finish("cyclotomo", st);
 	else if (cyc_is_first_rank()) code = run_program(argc, argv);
 	else {

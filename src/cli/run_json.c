@@ -1,7 +1,5 @@
 #include "run_json.h"
 
-#include "profile_table.h"
-
 #include "cyclotomo/git_state.h"
 #include "cyclotomo/profile.h"
 #include "cyclotomo/ranks.h"
@@ -44,39 +42,15 @@ done:
 
 static void put_costs(cyc_json *j, const cyc_run *run)
 {
-	cyc_thread_usage threads;
+	cyc_costs costs;
 	double wall_s = cyc_console_seconds();
-	cyc_thread_usage_get(&threads);
+	cyc_costs_get(&costs);
 	cyc_json_int(j, "threads", run->common->n_threads);
+	if (cyc_profile_device()[0]) cyc_json_text(j, "device", cyc_profile_device());
 	cyc_json_double(j, "wall_s", wall_s);
-	cyc_json_double(j, "cpu_s", cyc_cpu_s());
-	/* Threads that were busy on average: busy_in_loops_s / loops_s; one thread's: the rest of wall_s. */
-	cyc_json_int(j, "most_threads_of_a_loop", threads.most_threads);
-	cyc_json_double(j, "loops_s", threads.loops_s);
-	cyc_json_double(j, "busy_in_loops_s", threads.busy_s);
-	cyc_json_double(j, "not_all_busy_s", cyc_seconds_not_all_busy(wall_s, run->common->n_threads));
-	cyc_json_double(j, "bytes_read", cyc_profile_bytes_read());
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
 	cyc_json_int(j, "warnings", cyc_log_n_different_warnings());
-}
-
-/* What the time went into: see profile.h for what the figures are. */
-static void put_operations(cyc_json *j)
-{
-	cyc_profile_row rows[CYC_PROFILE_MOST_ROWS];
-	int n = cyc_profile_get(rows);
-	cyc_json_begin_array(j, "operations");
-	for (int i = 0; i < n; i++) {
-		cyc_json_begin_object(j, NULL);
-		cyc_json_text(j, "operation", rows[i].name);
-		cyc_json_int(j, "calls", rows[i].calls);
-		cyc_json_int(j, "rows", rows[i].rows);
-		cyc_json_double(j, "wall_s", rows[i].seconds);
-		cyc_json_double(j, "nominal_flop", rows[i].work);
-		cyc_json_double(j, "operand_bytes", rows[i].bytes);
-		cyc_json_end_object(j);
-	}
-	cyc_json_end_array(j);
+	cyc_costs_json(j, &costs, wall_s, run->common->n_threads);
 }
 
 /* What each rank did for the jobs that ranks shared. */
@@ -90,6 +64,7 @@ static void put_ranks(cyc_json *j)
 	for (int r = 0; r < n; r++) {
 		cyc_json_begin_object(j, NULL);
 		cyc_json_text(j, "host", ranks[r].host);
+		cyc_json_text(j, "device", ranks[r].device);
 		cyc_json_int(j, "most_threads_of_a_loop", ranks[r].n_threads);
 		cyc_json_double(j, "cpu_s", ranks[r].cpu_s);
 		cyc_json_double(j, "busy_in_loops_s", ranks[r].busy_s);
@@ -123,7 +98,6 @@ cyc_status cyc_run_json_write(const char *path, const cyc_run *run)
 		cyc_json_text(&j, "machine", host.machine);
 	}
 	put_costs(&j, run);
-	put_operations(&j);
 	put_ranks(&j);
 	cyc_json_begin_array(&j, "inputs");
 	for (int32_t i = 0; i < run->n_inputs; i++)

@@ -148,6 +148,8 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	char *dir = NULL;
 	cyc__job_options options;
 	double start = cyc_clock_s();
+	cyc_costs before, costs;
+	cyc_costs_get(&before);
 	cyc__kind_work_of(s->kind)->options(&options, s, c);
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	remove_leftovers(dir);
@@ -169,7 +171,9 @@ static cyc_status do_step(cyc__cycle *c, cyc__step *s)
 	cyc_memory_give_back();
 	s->seconds = cyc_clock_s() - start;
 	cyc__progress_end_step(c->progress, CYC__RUNNING, NULL);
-	CYC_TRY(cyc__record_time_write(s, c));
+	cyc_costs_get(&costs);
+	cyc_costs_subtract(&costs, &before);
+	CYC_TRY(cyc__record_time_write(s, c, &costs));
 	CYC_TRY(cyc_job_end(dir, CYC_OK));
 	/* Last: without this file the step counts as not done. */
 	CYC_TRY(cyc__record_step_write(s, c->o));

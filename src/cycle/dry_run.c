@@ -5,6 +5,7 @@
 #include "cycle/steps.h"
 #include "run/plan.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,8 +41,18 @@ static void put_inputs(FILE *f, const cyc__inputs *in, const cyc_cycle_options *
 
 static void put_size(FILE *f, double bytes)
 {
-	if (bytes < 1e9) fprintf(f, "%8.0f MB", bytes / 1e6);
+	if (bytes < 99.95e6) fprintf(f, "%8.1f MB", bytes / 1e6);
+	else if (bytes < 1e9) fprintf(f, "%8.0f MB", bytes / 1e6);
 	else fprintf(f, "%8.1f GB", bytes / 1e9);
+}
+
+static void put_step(FILE *f, const char *folder, const char *what, double memory, double disk)
+{
+	fprintf(f, "  %-24s %-38s ", folder, what);
+	put_size(f, memory);
+	fputc(' ', f);
+	put_size(f, disk);
+	fputc('\n', f);
 }
 
 static cyc_status put_steps(FILE *f, const cyc__inputs *in, const cyc_cycle_options *o)
@@ -50,28 +61,22 @@ static cyc_status put_steps(FILE *f, const cyc__inputs *in, const cyc_cycle_opti
 	cyc__planned *plan = NULL;
 	cyc__step s = { 0 };
 	int32_t n, job;
-	double most_memory = 0.0, all_disk = 0.0, memory, disk;
+	double most_memory = 0.0, all_disk = 0.0;
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	fprintf(f, "\nSteps\n\n  %-24s %-38s %11s %11s\n", "folder", "what", "memory", "disk");
 	for (int32_t i = 0; i < n; i++) {
 		const cyc__kind_names *kind = cyc__kind_get(plan[i].kind);
 		CYC_TRY(cyc__planned_job(&job, o, plan[i].kind, i));
 		CYC_TRY(cyc__step_init(&s, o, plan[i].kind, plan[i].i_turn, job));
-		cyc__kind_work_of(plan[i].kind)->need(&memory, &disk, in, o);
-		fprintf(f, "  %-24s %-38s ", s.name, kind->what);
-		put_size(f, memory);
-		fputc(' ', f);
-		put_size(f, disk);
-		fputc('\n', f);
-		if (memory > most_memory) most_memory = memory;
-		all_disk += disk;
+		const cyc__need need = cyc__need_of(&plan[i], in, o);
+		/* As the jobs say it in the log, one after another. */
+		if (need.first > 0) put_step(f, s.name, "before: which picks show the particle", need.first, 0.0);
+		put_step(f, s.name, kind->what, need.memory, need.disk);
+		most_memory = fmax(most_memory, fmax(need.memory, need.first));
+		all_disk += need.disk;
 		cyc__step_deinit(&s);
 	}
-	fprintf(f, "  %-24s %-38s ", "all", "peak memory, total disk");
-	put_size(f, most_memory);
-	fputc(' ', f);
-	put_size(f, all_disk);
-	fputc('\n', f);
+	put_step(f, "all", "peak memory, total disk", most_memory, all_disk);
 done:
 	cyc__step_deinit(&s);
 	cyc_free(plan);

@@ -6,22 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static double need_of(cyc__kind kind, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	double memory, disk;
-	cyc__kind_work_of(kind)->need(&memory, &disk, in, o);
-	return memory;
-}
-
-/* Of a part, which does not judge particles. */
-static double need_of_part(cyc__kind kind, const cyc__inputs *in, const cyc_cycle_options *o)
-{
-	const cyc_polish_options p = cyc__polish_options(o);
-	const cyc_ctfrefine_options r = cyc__ctfrefine_options(o);
-	return kind == CYC__POLISH ? cyc_polish_memory_bytes(&p, &in->size, in->crop_px)
-	                           : cyc_ctfrefine_memory_bytes(&r, &in->size, in->crop_px);
-}
-
 static bool can_be_dealt(cyc__kind kind) { return kind == CYC__POLISH || kind == CYC__CTFREFINE; }
 
 cyc_status cyc_cycle_jobs(cyc_cycle_job **out, int32_t *n, int32_t *n_series, const cyc_cycle_options *o)
@@ -40,12 +24,14 @@ cyc_status cyc_cycle_jobs(cyc_cycle_job **out, int32_t *n, int32_t *n_series, co
 	for (int32_t i = 0; i < n_steps; i++) {
 		cyc__kind kind = plan[i].kind;
 		const char *command = cyc__kind_get(kind)->table->name;
-		jobs[*n].memory_bytes = fmax(jobs[*n].memory_bytes, need_of(kind, &in, o));
+		const cyc__need need = cyc__need_of(&plan[i], &in, o);
+		double memory = fmax(need.memory, need.first);
+		jobs[*n].memory_bytes = fmax(jobs[*n].memory_bytes, memory);
 		if (!can_be_dealt(kind)) continue;
 		cyc_cycle_job *dealt = &jobs[++*n], *after = &jobs[++*n];
 		dealt->is_dealt = true;
-		dealt->memory_bytes = need_of_part(kind, &in, o);
-		after->memory_bytes = need_of(kind, &in, o);
+		dealt->memory_bytes = need.memory; /* of a part, which does not judge particles */
+		after->memory_bytes = memory;
 		snprintf(dealt->name, sizeof dealt->name, "%s_%d", command, plan[i].i_turn);
 		snprintf(after->name, sizeof after->name, "after_%s_%d", command, plan[i].i_turn);
 	}

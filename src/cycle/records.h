@@ -6,6 +6,7 @@
 #ifndef CYC_CYCLE_RECORDS_H
 #define CYC_CYCLE_RECORDS_H
 
+#include "cyclotomo/profile.h"
 #include "run/run.h"
 
 /** Options that influence results, as text. */
@@ -40,8 +41,9 @@ CYC_MUST_CHECK cyc_status cyc__record_step_write(cyc__step *s, const cyc_cycle_o
  */
 CYC_MUST_CHECK cyc_status cyc__record_step_read(bool *found, cyc__step *s, const cyc_cycle_options *o,
                                                 bool may_redo);
-/** run.json of a step: time, threads, memory; and the time read back, NaN if there is none. */
-CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c);
+/** run.json of a step: time, threads, memory, operations; and the time read back, NaN if there is none. */
+CYC_MUST_CHECK cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c,
+                                                 const cyc_costs *costs);
 double cyc__record_time_read(const cyc__step *s, const cyc_cycle_options *o);
 /**
  * "name, hash" of each file that influences the result (names relative to the root), "name (role)" for masks

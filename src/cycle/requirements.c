@@ -14,8 +14,8 @@ cyc_status cyc__require_memory(const cyc__inputs *in, const cyc_cycle_options *o
 	double bytes = 0.0, available = cyc_memory_available_bytes();
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	for (int32_t i = 0; i < n; i++) {
-		double memory, disk;
-		cyc__kind_work_of(plan[i].kind)->need(&memory, &disk, in, o);
+		const cyc__need need = cyc__need_of(&plan[i], in, o);
+		double memory = fmax(need.memory, need.first);
 		if (memory > bytes) most = i;
 		bytes = fmax(bytes, memory);
 	}
@@ -96,13 +96,12 @@ static cyc_status check_room(const cyc__inputs *in, const cyc_cycle_options *o)
 	cyc__planned *plan = NULL;
 	char *dir = NULL;
 	int32_t n;
-	double all = 0, maps = 0, memory, disk, available;
+	double all = 0, maps = 0, available;
 	double edges = pow(in->crop_px, 3) + (in->crop_px < o->box_px ? pow(o->box_px, 3) : 0);
 	CYC_TRY(cyc_path_join(&dir, o->input.root, o->out_dir));
 	CYC_TRY(cyc__plan_steps(&plan, &n, o));
 	for (int32_t i = 0; i < n; i++) {
-		cyc__kind_work_of(plan[i].kind)->need(&memory, &disk, in, o);
-		all += disk;
+		all += cyc__need_of(&plan[i], in, o).disk;
 		if (plan[i].kind == CYC__RECONSTRUCT) maps += 3 * sizeof(float) * edges;
 	}
 	/* Of a run that is continued nobody knows how much is there already. */

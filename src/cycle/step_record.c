@@ -412,7 +412,7 @@ done:
 
 /* ---------------------------------------------------------------- times */
 
-cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c)
+cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c, const cyc_costs *costs)
 {
 	cyc_status st = CYC_OK;
 	cyc_json j = { 0 };
@@ -425,6 +425,7 @@ cyc_status cyc__record_time_write(const cyc__step *s, const cyc__cycle *c)
 	cyc_json_int(&j, "threads", c->o->n_threads);
 	cyc_json_double(&j, "wall_s", s->seconds);
 	cyc_json_int(&j, "peak_memory_bytes", cyc_peak_memory_bytes());
+	cyc_costs_json(&j, costs, s->seconds, c->o->n_threads);
 	cyc_json_end_object(&j);
 	CYC_TRY(cyc_json_finish(&text, &j));
 	CYC_TRY(step_file(&path, s, c->o, STEP_TIME));

@@ -431,6 +431,13 @@ static const cyc__kind_work WORK[CYC__N_KINDS] = {
 
 const cyc__kind_work *cyc__kind_work_of(cyc__kind kind) { return &WORK[kind]; }
 
+cyc__need cyc__need_of(const cyc__planned *step, const cyc__inputs *in, const cyc_cycle_options *o)
+{
+	cyc__need need = { 0 };
+	WORK[step->kind].need(&need, step->i_turn, in, o);
+	return need;
+}
+
 cyc_status cyc__step_name(cyc__step *s, const cyc__cycle *c)
 {
 	cyc_status st = CYC_OK;

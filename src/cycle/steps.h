@@ -6,6 +6,8 @@
 #ifndef CYC_CYCLE_STEPS_H
 #define CYC_CYCLE_STEPS_H
 
+#include "cycle/needs.h"
+#include "run/plan.h"
 #include "run/run.h"
 
 /** Options of the job of a step. */
@@ -25,12 +27,14 @@ typedef struct {
 	cyc_status (*run)(cyc__step *s, const cyc__cycle *c, const cyc__job_options *o);
 	/** The job's own check; half maps are still to be made. */
 	cyc_status (*check)(const cyc__job_options *o, const cyc_project_view *project);
-	/** Bytes of memory and disk a step needs, roughly. */
-	void (*need)(double *memory, double *disk, const cyc__inputs *in, const cyc_cycle_options *o);
+	/** What a step of a turn needs; `out` is zeroed. */
+	void (*need)(cyc__need *out, int32_t i_turn, const cyc__inputs *in, const cyc_cycle_options *o);
 	/** A line on what it changed, for the log; NULL: the step refines nothing. */
 	void (*log)(const cyc__step *s);
 } cyc__kind_work;
 const cyc__kind_work *cyc__kind_work_of(cyc__kind kind);
+/** What a step of the plan needs. */
+cyc__need cyc__need_of(const cyc__planned *step, const cyc__inputs *in, const cyc_cycle_options *o);
 /** Fill in the names that its options need; it has its input set already. */
 CYC_MUST_CHECK cyc_status cyc__step_name(cyc__step *s, const cyc__cycle *c);
 /** Command line that does the same, for note.txt. */

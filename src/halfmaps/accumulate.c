@@ -302,9 +302,9 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 	int32_t s = a->box.window.box_binned;
 	float *packed;
 	if (!a->box.window.is_partial || a->options.no_ctf) goto done;
-	if (a->frame_tilt != f)
-		CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->box.binning * ts->pixel_size_A,
-		                             particle_radius_px(&a->options, s)));
+	if (a->frame_tilt != f) /* Insertion reads a sample beyond its radius. */
+		CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->tables->radius + 2,
+		                             a->box.binning * ts->pixel_size_A, particle_radius_px(&a->options, s)));
 	a->frame_tilt = f;
 	CYC_TRY(cyc_buffer_map(&packed, a->packed));
 	CYC_TRY(

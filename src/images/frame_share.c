@@ -13,8 +13,15 @@ double cyc_disc_beside_line(double d)
 	return 1 - (acos(d) - d * sqrt(1 - d * d)) / CYC_PI;
 }
 
+/* The last column within a radius in a row; -1 if none is. */
+static int32_t last_column(int32_t limit, int32_t ky, int32_t s)
+{
+	double left = (double)limit * limit - (double)ky * ky;
+	return left < 0 ? -1 : (int32_t)fmin(sqrt(left), s / 2);
+}
+
 cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, int32_t i_tilt, int32_t s,
-                                double pixel_size_A, double radius_px)
+                                int32_t limit, double pixel_size_A, double radius_px)
 {
 	cyc_status st = CYC_OK;
 	int32_t sh = s / 2 + 1;
@@ -25,6 +32,7 @@ cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, i
 		   by_Cs = 1e7 * ts->spherical_aberration_mm * pow(lambda, 3);
 	if (!t->moved) CYC_TRY(cyc_alloc(&t->moved, cyc_half_count2(s), sizeof *t->moved));
 	if (!t->reach) CYC_TRY(cyc_alloc(&t->reach, s, sizeof *t->reach));
+	if (!t->last) CYC_TRY(cyc_alloc(&t->last, s, sizeof *t->last));
 	if (!t->disc) {
 		CYC_TRY(cyc_alloc(&t->disc, N_DISC + 2, sizeof *t->disc));
 		for (int i = 0; i < N_DISC + 2; i++) t->disc[i] = (float)cyc_disc_beside_line(2.0 * i / N_DISC - 1);
@@ -33,9 +41,10 @@ cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, i
 	t->radius_px = radius_px;
 	t->farthest = 0;
 	for (int32_t y = 0; y < s; y++) {
+		int32_t ky = y < s / 2 ? y : y - s;
 		double reach = 0;
-		for (int32_t x = 0; x < sh; x++) {
-			int32_t ky = y < s / 2 ? y : y - s;
+		t->last[y] = last_column(limit, ky, s);
+		for (int32_t x = 0; x <= t->last[y]; x++) {
 			double k2 = (double)(x * x + ky * ky),
 				   moved = unit * fabs(by_defocus - by_Cs * step_invA * step_invA * k2);
 			t->moved[(size_t)y * (size_t)sh + (size_t)x] = (float)moved;
@@ -52,6 +61,7 @@ void cyc_frame_share_deinit(cyc_frame_share *t)
 {
 	cyc_free(t->moved);
 	cyc_free(t->reach);
+	cyc_free(t->last);
 	cyc_free(t->disc);
 	*t = (cyc_frame_share){ 0 };
 }
@@ -96,18 +106,19 @@ static float disc_at(const float *disc, float d)
 	return disc[i] + (at - (float)i) * (disc[i + 1] - disc[i]);
 }
 
-/* Shares along a row of the half plane; false if no signal of this row crosses an edge: all of them are 1. */
+/* Shares along a row of the half plane, as far as they count; false if no signal of this row crosses an edge:
+ * all of them are 1. */
 static bool row_shares(float *shares, const cyc_frame_share *t, const edge all[4], int n_all, int32_t y)
 {
 	edge edges[4];
 	int n = 0;
-	for (int k = 0; k < n_all; k++)
+	for (int k = 0; k < n_all && t->last[y] >= 0; k++)
 		if (all[k].distance < ROUNDING + t->reach[y]) edges[n++] = all[k];
 	if (n == 0) return false;
 	int32_t s = t->s, sh = s / 2 + 1;
 	float ky = (float)(y < s / 2 ? y : y - s);
 	const float *moved = t->moved + (size_t)y * (size_t)sh;
-	for (int32_t x = 0; x < sh; x++) {
+	for (int32_t x = 0; x <= t->last[y]; x++) {
 		/* Half of the signal is moved one way, half the other. */
 		float lx = moved[x] * (float)x, ly = moved[x] * ky, ahead = 1, behind = 1;
 		for (int k = 0; k < n; k++) {
@@ -133,8 +144,9 @@ static cyc_status apply_task(void *arg, int64_t i, int i_thread)
 	CYC_TRY(cyc_alloc(&shares, sh, sizeof *shares));
 	for (int32_t row = 0; row < s + 4; row++) {
 		float *to = packed + (size_t)row * (size_t)(sh + 1) * 4;
-		if (!row_shares(shares, w->t, edges, n, (row + s - s / 2 - 1) % s)) continue;
-		for (int32_t x = 0; x < sh; x++) to[4 * x + 2] *= shares[x];
+		int32_t y = (row + s - s / 2 - 1) % s;
+		if (!row_shares(shares, w->t, edges, n, y)) continue;
+		for (int32_t x = 0; x <= w->t->last[y]; x++) to[4 * x + 2] *= shares[x];
 	}
 done:
 	cyc_free(shares);
@@ -162,7 +174,7 @@ static cyc_status balance_task(void *arg, int64_t i, int i_thread)
 	for (int32_t y = 0; y < s; y++) {
 		size_t at = ((size_t)i * (size_t)s + (size_t)y) * (size_t)sh;
 		if (!row_shares(shares, w->t, edges, n, y)) continue;
-		for (int32_t x = 0; x < sh; x++) {
+		for (int32_t x = 0; x <= w->t->last[y]; x++) {
 			float root = sqrtf(fmaxf(shares[x], LEAST_SHARE));
 			w->observed[at + (size_t)x] *= 1 / root;
 			w->predicted[at + (size_t)x] *= root;

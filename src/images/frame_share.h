@@ -19,13 +19,16 @@ typedef struct {
 	double farthest;  /**< largest distance that a frequency is moved, in radii */
 	float *moved;     /**< s x (s/2 + 1): that distance in radii over |k| in index units */
 	float *reach;     /**< s: largest of these distances in each row, rounded up */
+	int32_t *last;    /**< s: the last column of each row whose share is asked for, -1: none */
 	float *disc;      /**< disc_beside_line() at N steps of its argument */
 } cyc_frame_share;
 /**
  * How far defocus moves each frequency, |lambda Df k - Cs lambda^3 k^3|, of the mean defocus. (T7.7)
+ * @param[in] limit      radius beyond which coefficients are left as they are, index units; s: none are
  * @param[in] radius_px  of the particle, binned px */
 CYC_MUST_CHECK cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_tilt_series *ts, int32_t i_tilt,
-                                               int32_t s, double pixel_size_A, double radius_px);
+                                               int32_t s, int32_t limit, double pixel_size_A,
+                                               double radius_px);
 void cyc_frame_share_deinit(cyc_frame_share *t);
 /** Multiply the weights of packed slices (cyc_packed_count(s) floats each) by the share of their signal that
  * the frame shows. (T2.7) */

@@ -1,5 +1,7 @@
 #include "cyclotomo/ranks.h"
 
+#include "cyclotomo/profile.h"
+
 #include "ranks/transport.h"
 
 #include <stdlib.h>
@@ -19,6 +21,7 @@ static struct {
 	cyc_transport t;
 	bool is_joined, is_alone; /* alone: MPI started several, and cannot be used */
 	bool is_one_machine;
+	int place;       /* of this rank among those of its machine */
 	bool is_gone;    /* a rank does not answer any more */
 	bool has_begun;  /* between begin and end of a job, */
 	bool has_failed; /* and all know that it failed */
@@ -32,6 +35,7 @@ static struct {
 
 int cyc_rank(void) { return g.t.rank; }
 int cyc_n_ranks(void) { return g.t.size; }
+int cyc_rank_on_machine(void) { return g.place; }
 const char *cyc_ranks_transport(void) { return g.t.name; }
 const cyc_rank_report *cyc_ranks_reports(int *n)
 {
@@ -86,6 +90,7 @@ static cyc_status compare_machines(void)
 	cyc_status st = CYC_OK;
 	char own[sizeof(((struct utsname *)0)->nodename)] = "", *all = NULL;
 	struct utsname host;
+	int n_here = 0;
 	g.is_one_machine = true;
 	if (g.t.size == 1) return CYC_OK;
 	if (uname(&host) == 0) memcpy(own, host.nodename, sizeof own);
@@ -94,14 +99,29 @@ static cyc_status compare_machines(void)
 		st = transport_failed();
 		goto done;
 	}
-	for (int r = 0; r < g.t.size; r++)
-		g.is_one_machine = g.is_one_machine && strcmp(all + (size_t)r * sizeof own, own) == 0;
+	for (int r = 0; r < g.t.size; r++) {
+		bool is_here = strcmp(all + (size_t)r * sizeof own, own) == 0;
+		g.is_one_machine = g.is_one_machine && is_here;
+		if (is_here && r < g.t.rank) g.place++;
+		n_here += is_here;
+	}
+	cyc_memory_divide(n_here);
 done:
 	cyc_free(all);
 	return st;
 }
 
-cyc_status cyc_ranks_join(void)
+/* n processes of this machine, with its processors divided among them. */
+static cyc_status start_processes(int n)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(cyc_transport_processes(&g.t, n) == 0, CYC_E_IO, "cannot start %d processes: %s", n, g.t.error);
+	cyc_processors_divide(n);
+done:
+	return st;
+}
+
+cyc_status cyc_ranks_join(int n_processes)
 {
 	cyc_status st = CYC_OK;
 	const char *processes = getenv("CYCLOTOMO_PROCESSES");
@@ -114,9 +134,9 @@ cyc_status cyc_ranks_join(void)
 		long n = strtol(processes, &end, 10);
 		CYC_CHECK(end != processes && *end == '\0' && n >= 1 && n <= 1024, CYC_E_USAGE,
 		          "CYCLOTOMO_PROCESSES must be a number of processes from 1 to 1024, got '%s'", processes);
-		if (n > 1)
-			CYC_CHECK(cyc_transport_processes(&g.t, (int)n) == 0, CYC_E_IO, "cannot start %ld processes: %s",
-			          n, g.t.error);
+		if (n > 1) CYC_TRY(start_processes((int)n));
+	} else if (n_processes > 1) {
+		CYC_TRY(start_processes(n_processes));
 	}
 	g.is_joined = true;
 	CYC_TRY(cyc_alloc(&g.headers, g.t.size, sizeof *g.headers));
@@ -380,6 +400,7 @@ static cyc_status gather_reports(void)
 	own.n_threads = threads.most_threads;
 	own.busy_s = threads.busy_s;
 	if (uname(&host) == 0) snprintf(own.host, sizeof own.host, "%s", host.nodename);
+	snprintf(own.device, sizeof own.device, "%s", cyc_profile_device());
 	if (g.t.gather(&g.t, g.reports, &own, sizeof own)) return transport_failed();
 	g.has_reports = true;
 	return CYC_OK;

@@ -102,9 +102,9 @@ static cyc_status weigh_partial(cyc_prediction_pass *p, const cyc_tilt_series *t
 	for (int32_t i = 0; i < p->batch->n; i++) is_partial = is_partial || p->batch->weight[i] < 1;
 	if (!is_partial) goto done;
 	if (p->frame_tilt != i_tilt)
-		CYC_TRY(
-			cyc_frame_share_fill(&p->frame, ts, i_tilt, p->box.window.box_binned, p->box.pixel_size_A,
-		                         fmin(0.5 * p->reference->map_diameter_px, 0.25 * p->box.window.box_binned)));
+		CYC_TRY(cyc_frame_share_fill(
+			&p->frame, ts, i_tilt, p->box.window.box_binned, p->box.window.box_binned, p->box.pixel_size_A,
+			fmin(0.5 * p->reference->map_diameter_px, 0.25 * p->box.window.box_binned)));
 	p->frame_tilt = i_tilt;
 	CYC_TRY(cyc_buffer_map(&observed, p->ft));
 	CYC_TRY(cyc_buffer_map(&predicted, p->prediction));

@@ -260,15 +260,14 @@ static cyc_status put_views(FILE *f, const cyc__cycle *c, const shown_maps *m, i
 		                    .radius_px = m->radius_px };
 	const double choices[5] = { m->level[i], m->radius_px, has_colours ? 1 : 0, has_colours ? m->low_A : 0,
 		                        has_colours ? m->high_A : 0 };
-	uint64_t key = cyc_hash(cyc_hash_string(m->step[i]->state_key, m->title[i]), choices, sizeof choices);
+	/* Whatever its title is: the result of the first steps is later what was before. */
+	uint64_t key = cyc_hash(cyc_hash_string(m->step[i]->state_key, "surface"), choices, sizeof choices);
 	if (cyc__put_cached(f, c, key)) return CYC_OK;
 	CYC_TRY(cyc_surface_pngs(png, n, &s, VIEWS, N_VIEWS, surface_px(m), c->o->n_threads));
 	for (int k = 0; k < N_VIEWS; k++) CYC_TRY(cyc_png_data_uri(&uri[k], png[k], n[k]));
-#define VIEW                                                                                                 \
-	"<div><img class=\"surface\" alt=\"surface of the map %s, seen %s\" src=\"%s\"><small>%s</small></div>"
-	CYC_TRY(cyc_asprintf(&html, VIEW VIEW VIEW, m->title[i], VIEW_NAMES[0], uri[0], VIEW_NAMES[0],
-	                     m->title[i], VIEW_NAMES[1], uri[1], VIEW_NAMES[1], m->title[i], VIEW_NAMES[2],
-	                     uri[2], VIEW_NAMES[2]));
+#define VIEW "<div><img class=\"surface\" alt=\"surface, seen %s\" src=\"%s\"><small>%s</small></div>"
+	CYC_TRY(cyc_asprintf(&html, VIEW VIEW VIEW, VIEW_NAMES[0], uri[0], VIEW_NAMES[0], VIEW_NAMES[1], uri[1],
+	                     VIEW_NAMES[1], VIEW_NAMES[2], uri[2], VIEW_NAMES[2]));
 #undef VIEW
 	CYC_TRY(cyc__put_and_keep(f, c, key, &html));
 done:
@@ -284,7 +283,8 @@ static cyc_status put_surfaces(FILE *f, const cyc__cycle *c, const shown_maps *m
 {
 	cyc_status st = CYC_OK;
 	if (!(m->level[i] > 0)) return CYC_OK;
-	fputs("<figure class=\"surfaces\"><div class=\"three\">", f);
+	fprintf(f, "<figure class=\"surfaces\" aria-label=\"surface of the map, %s\"><div class=\"three\">",
+	        m->title[i]);
 	CYC_TRY(put_views(f, c, m, i));
 	fprintf(f, "</div><figcaption><b>%s</b>, %.2f Å; surface at %.3g", m->title[i], m->step[i]->resolution_A,
 	        m->level[i]);

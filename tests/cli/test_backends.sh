@@ -40,6 +40,12 @@ for seed in 1 2; do
 	diff wanted found || fail "emulate with seed $seed gives other results than cpu"
 done
 
+# Several devices: a process for each, the same bits.
+jobs_of several --backend emulate:1,2,1 --j 1
+fingerprint several >found
+diff wanted found || fail "three devices give other results than cpu"
+[ "$(grep -c '"device": "emulate"' p/several/R/run.json)" = 4 ] || fail "run.json does not say which devices took part"
+
 # The name of the backend: what there is, before anything is done.
 refused() {
 	local code=$1 text=$2 got=0
@@ -51,10 +57,13 @@ refused() {
 }
 refused 1 "there is no compute backend 'vulkan'" --backend vulkan
 refused 2 "must be a whole number" --backend emulate:two
+refused 2 "must be a whole number" --backend emulate:1,two
+refused 2 "separated by commas" --backend emulate:1,
 
 # Without a plug-in, or with one that is none, cuda is refused and auto computes on the processor.
 export CYCLOTOMO_PLUGINS=$work
 refused 3 "needs the plug-in" --backend cuda
+refused 3 "needs the plug-in" --gpu 0,1
 grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
 refused 3 "needs the plug-in" --backend cuda

@@ -61,6 +61,11 @@ done
 for text in '"version": "[0-9.]*"' '"git": ' '"threads": 1' '"box": 32' '"wall_s": [0-9.]*' '"loops_s": [0-9.]*' '"peak_memory_bytes": [0-9]*' '"xxh3_64": "[0-9a-f]\{16\}"'; do
 	grep -q "$text" one/Run/run.json || fail "no $text in run.json"
 done
+# A step has what it cost itself, not what the run has cost so far.
+for text in '"cpu_s": ' '"operation": "slice_insert"' '"bytes_read": '; do
+	grep -q "$text" one/Run/Reconstruct/job004/run.json || fail "no $text in run.json of a step"
+done
+grep -q '"operation": "slice_insert"' one/Run/PostProcess/job005/run.json && fail "a post-processing inserts slices"
 [ ! -e one/default_pipeline.star ] || fail "the user's project was touched"
 [ -z "$(find one/Run -name '*.tmp*')" ] || fail "temporary files are left"
 

@@ -170,7 +170,7 @@ static void weights_are_what_the_frame_leaves(void **state)
 			ctf[y * HALF + x] = (float)cyc_ctf_value(&optics, x / (BOX * PIXEL_A),
 			                                         (y < BOX / 2 ? y : y - BOX) / (BOX * PIXEL_A), 0);
 	ok(cyc_tilt_batch_create(&batch, 1));
-	ok(cyc_frame_share_fill(&table, &ts, 0, BOX, PIXEL_A, RADIUS_PX));
+	ok(cyc_frame_share_fill(&table, &ts, 0, BOX, BOX, PIXEL_A, RADIUS_PX));
 	for (int distance = 5; distance <= 45; distance += 10) {
 		double wanted[2], sum[2] = { 0 }, count[2] = { 0 };
 		left_behind_frame(wanted, ctf, distance);
@@ -203,6 +203,42 @@ static void weights_are_what_the_frame_leaves(void **state)
 		for (int d = 0; d < 2; d++) assert_true(fabs(sum[d] / count[d] - wanted[d]) < 0.04);
 	}
 	cyc_frame_share_deinit(&table);
+	cyc_tilt_batch_destroy(&batch);
+}
+
+/* Weights within the radius that is asked for are those of a table without one; the others are left alone. */
+static void shares_stop_at_the_limit(void **state)
+{
+	(void)state;
+	enum { LIMIT = BOX / 5 };
+	static float packed[2][(BOX + 4) * (BOX / 2 + 2) * 4];
+	cyc_tilt tilt = { .defocus_u_A = 15000, .defocus_v_A = 15000, .scale = 1 };
+	cyc_tilt_series ts = { .pixel_size_A = PIXEL_A,
+		                   .voltage_kV = 300,
+		                   .n_tilts = 1,
+		                   .tilts = &tilt,
+		                   .image_nx = 1000,
+		                   .image_ny = 1000 };
+	cyc_tilt_batch *batch = NULL;
+	int n_less = 0;
+	ok(cyc_tilt_batch_create(&batch, 1));
+	batch->n = 1;
+	batch->at_px[0] = batch->at_px[1] = 10;
+	for (int k = 0; k < 2; k++) {
+		cyc_frame_share table = { 0 };
+		for (size_t i = 0; i < sizeof packed[k] / sizeof packed[k][0]; i++) packed[k][i] = 1;
+		ok(cyc_frame_share_fill(&table, &ts, 0, BOX, k == 0 ? BOX : LIMIT, PIXEL_A, RADIUS_PX));
+		ok(cyc_frame_share_apply(packed[k], &table, &ts, batch, 1, 1));
+		cyc_frame_share_deinit(&table);
+	}
+	for (int row = 1; row < BOX + 1; row++)
+		for (int x = 0; x < HALF; x++) {
+			size_t at = ((size_t)row * (HALF + 1) + (size_t)x) * 4 + 2;
+			int ky = row - BOX / 2 - 1;
+			n_less += packed[0][at] < 1;
+			assert_true(packed[1][at] == (x * x + ky * ky <= LIMIT * LIMIT ? packed[0][at] : 1));
+		}
+	assert_true(n_less > BOX * HALF / 2);
 	cyc_tilt_batch_destroy(&batch);
 }
 
@@ -303,10 +339,10 @@ static void weight_of_one_image(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(disc_beside_a_line),
-		                                cmocka_unit_test(weights_are_what_the_frame_leaves),
-		                                cmocka_unit_test(partial_images_are_used),
-		                                cmocka_unit_test(units_of_grey_values),
-		                                cmocka_unit_test(weight_of_one_image) };
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(disc_beside_a_line),       cmocka_unit_test(weights_are_what_the_frame_leaves),
+		cmocka_unit_test(shares_stop_at_the_limit), cmocka_unit_test(partial_images_are_used),
+		cmocka_unit_test(units_of_grey_values),     cmocka_unit_test(weight_of_one_image)
+	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
 }

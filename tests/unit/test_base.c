@@ -18,6 +18,25 @@
 
 /* ---------------------------------------------------------------- memory */
 
+static void shares_of_the_machine(void **state)
+{
+	(void)state;
+	int n = cyc_n_processors();
+	cyc_processors_divide(2);
+	assert_int_equal(cyc_n_processors(), n > 1 ? n / 2 : 1);
+	cyc_processors_divide(1000000);
+	assert_int_equal(cyc_n_processors(), 1);
+	cyc_processors_divide(1);
+	assert_int_equal(cyc_n_processors(), n);
+	/* What is available changes all the time; a limit of addresses is of each process, whatever the others
+	 * have. */
+	double bytes = cyc_memory_available_bytes();
+	cyc_memory_divide(100);
+	assert_true(cyc_memory_available_bytes() < bytes / 10);
+	cyc_memory_divide(1);
+	assert_true(cyc_memory_available_bytes() > bytes / 10);
+}
+
 static void memory(void **state)
 {
 	(void)state;
@@ -28,6 +47,25 @@ static void memory(void **state)
 		assert_int_equal((uintptr_t)p % 64, 0);
 		for (size_t i = 0; i < n; i++) assert_int_equal(p[i], 0);
 		cyc_free(p);
+	}
+	/* Blocks that come from the system, too, also where one was given back before. */
+	for (int i = 0; i < 3; i++) {
+		unsigned char *large[2] = { NULL };
+		size_t n = (33U << 20) + 5;
+		for (int k = 0; k < 2; k++) {
+			ASSERT_OK(cyc_alloc(&large[k], n, 1));
+			assert_int_equal((uintptr_t)large[k] % 64, 0);
+			for (size_t at = 0; at < n; at += 509) assert_int_equal(large[k][at], 0);
+			assert_int_equal(large[k][n - 1], 0);
+			memset(large[k], 7, n);
+		}
+		ASSERT_OK(cyc_realloc(&large[0], n, 2 * n, 1));
+		assert_true(large[0][n - 1] == 7 && large[0][n] == 0 && large[0][2 * n - 1] == 0);
+		ASSERT_OK(cyc_realloc(&large[0], 2 * n, 10, 1));
+		assert_true(large[0][9] == 7);
+		assert_true(large[1][n - 1] == 7);
+		cyc_free(large[0]);
+		cyc_free(large[1]);
 	}
 	ASSERT_FAILS(cyc_alloc(&p, SIZE_MAX / 2, 3), CYC_E_NOMEM, "&p");
 	assert_null(p);
@@ -114,6 +152,16 @@ static void error_records(void **state)
 	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "again: %s", cyc_error_get()->message);
 	assert_string_equal(e->message, "again: row 12: x must be positive, got -4");
 	assert_string_equal(e->hint, "");
+	/* A place that is named already is not named twice. */
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series 'S_1', row 3: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series 'S_1', row 3: not a number");
+	cyc_error_context("'f.star'");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "'f.star': series 'S_1', row 3: not a number");
+	(void)cyc_error_raise(CYC_E_IO, "f.c", 1, "f", "series S_10: not a number");
+	cyc_error_context("series S_1");
+	assert_string_equal(e->message, "series S_1: series S_10: not a number");
 	/* Nothing overflows. */
 	for (int i = 0; i < 1000; i++) cyc_error_context("context number %d of very many", i);
 	for (int i = 0; i < 100; i++) (void)cyc_error_frame(CYC_E_IO, "f.c", i, "f");
@@ -269,6 +317,16 @@ static void profile_adds_calls(void **state)
 	assert_string_equal(rows[1].name, "short");
 	assert_true(rows[1].calls == 2 && rows[1].rows == 5 && rows[1].seconds > 2.9 && rows[1].seconds < 3.1);
 	assert_true(rows[1].work > 29 && rows[1].work < 31 && rows[1].bytes > 11 && rows[1].bytes < 13);
+	/* What came since: of these three rows, one. */
+	cyc_costs start, since;
+	cyc_costs_get(&start);
+	cyc_profile_add(&(cyc_profile_row){ .name = "short", .rows = 4, .seconds = 8, .work = 40, .bytes = 3 });
+	cyc_costs_get(&since);
+	cyc_costs_subtract(&since, &start);
+	assert_int_equal(since.n, 1);
+	assert_string_equal(since.rows[0].name, "short");
+	assert_true(since.rows[0].calls == 1 && since.rows[0].rows == 4 && since.rows[0].work == 40);
+	assert_true(since.cpu_s >= 0 && since.cpu_s < start.cpu_s + 1 && since.bytes_read >= 0);
 	double clock = cyc_clock_s(), before = cyc_profile_bytes_read();
 	char *text;
 	size_t size;
@@ -528,6 +586,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(memory),
+		cmocka_unit_test(shares_of_the_machine),
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),

@@ -44,21 +44,29 @@ static void steps_need_what_their_jobs_need(void **state)
 	(void)state;
 	cyc__inputs in = { .size = SIZE, .crop_px = 64, .pixel_size_A = 2, .most_tilts = 41 };
 	cyc_cycle_options o;
-	double memory, disk;
+	cyc__need need = { 0 };
 	cyc_cycle_options_default(&o);
 	o.box_px = 96;
-	o.skip_refine =
-		true; /* else the particles are judged before their CTFs are refined, which may need more */
+	o.skip_refine = true; /* else the particles are judged first, and this project has none */
 	const cyc_ctfrefine_options c = cyc__ctfrefine_options(&o);
-	cyc__need_ctfrefine(&memory, &disk, &in, &o);
-	assert_true(fabs(memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64)) < 1);
+	cyc__need_ctfrefine(&need, 1, &in, &o);
+	assert_true(fabs(need.memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64)) < 1);
 	const cyc_polish_options p = cyc__polish_options(&o);
-	cyc__need_polish(&memory, &disk, &in, &o);
-	assert_true(fabs(memory - cyc_polish_memory_bytes(&p, &SIZE, 64)) < 1);
+	cyc__need_polish(&need, 1, &in, &o);
+	assert_true(fabs(need.memory - cyc_polish_memory_bytes(&p, &SIZE, 64)) < 1);
 	const cyc_reconstruct_options r = cyc__reconstruct_options(&o);
 	const cyc_reconstruct_sizes z = { 96, 96, 64, 0 };
-	cyc__need_reconstruct(&memory, &disk, &in, &o);
-	assert_true(fabs(memory - cyc_reconstruct_memory_bytes(&r, &SIZE, &z)) < 1);
+	cyc__need_reconstruct(&need, 1, &in, &o);
+	assert_true(fabs(need.memory - cyc_reconstruct_memory_bytes(&r, &SIZE, &z)) < 1);
+	/* At the start there is no other state, whose maps and sums take memory. */
+	cyc_postprocess_options pp = cyc__postprocess_options(&o);
+	cyc__need_postprocess(&need, 0, &in, &o);
+	assert_true(fabs(need.memory - cyc_postprocess_memory_bytes(&pp, 64, 2)) < 1);
+	double alone = need.memory;
+	pp.compare_to = "other.star";
+	cyc__need_postprocess(&need, 1, &in, &o);
+	assert_true(fabs(need.memory - cyc_postprocess_memory_bytes(&pp, 64, 2)) < 1);
+	assert_true(need.memory > alone && need.first == 0);
 }
 
 int main(void)
