@@ -62,14 +62,15 @@ typedef struct {
 /** What one process does of a job. Zeroed: nothing. */
 typedef struct {
 	cyc_part part;
-	bool *is_own;              /**< n_series: has particles, and is this part's or rank's, or the job is not dealt */
-	bool is_on_ranks;          /**< the whole job, dealt to the ranks of this run */
-	bool uses_records;         /**< records of finished series count: of an earlier run, or of parts */
+	bool *is_own;      /**< n_series: has particles, and is this part's or rank's, or the job is not dealt */
+	bool is_on_ranks;  /**< the whole job, dealt to the ranks of this run */
+	bool uses_records; /**< records of finished series count: of an earlier run, or of parts */
 	bool are_all_finished;     /**< all parts of part.n have finished (or of any number, for the whole job) */
 	int64_t begun_s, begun_ns; /**< when the first of the parts began that left records; 0: none did */
 	int32_t n_own, n_kept;     /**< series of this part, and those of them that had finished before */
 } cyc_share;
-/** Parse and deal: a part's share of its parts, or, of the whole job, a rank's. `text` as in cyc_part_parse(). */
+/** Parse and deal: a part's share of its parts, or, of the whole job, a rank's. `text` as in
+ * cyc_part_parse(). */
 CYC_MUST_CHECK cyc_status cyc_share_create(cyc_share *s, const char *text, const cyc_tomogram_set *tomograms,
                                            const cyc_particle_set *particles);
 void cyc_share_deinit(cyc_share *s);

@@ -641,10 +641,11 @@ static cyc_status find_or_learn(bool *has_learned, job *j)
 		CYC_TRY(cyc_share_meet(&j->share));
 	}
 	if (!cyc_is_first_rank() && has_more(j)) CYC_TRY(find_learned(&is_found, j, path));
-	CYC_CHECK(is_found, CYC_E_IO,
-	          "'%s', which rank 0 has written, cannot be read on rank %d: all nodes must see the output folder "
-	          "under the same path",
-	          path, cyc_rank());
+	CYC_CHECK(
+		is_found, CYC_E_IO,
+		"'%s', which rank 0 has written, cannot be read on rank %d: all nodes must see the output folder "
+		"under the same path",
+		path, cyc_rank());
 done:
 	cyc_log_keep_end();
 	cyc_free(path);

@@ -26,7 +26,9 @@ static void put(stream *to, const void *data, size_t n)
 
 static void put_tilt(stream *to, const cyc_tilt_sums *t, int32_t f, size_t values_bytes)
 {
-	const packed_head head = { t->n_particles, f, t->is_blank, t->n_parts, t->i_optics, t->half, t->cc != NULL };
+	const packed_head head = {
+		t->n_particles, f, t->is_blank, t->n_parts, t->i_optics, t->half, t->cc != NULL
+	};
 	put(to, &head, sizeof head);
 	if (t->cc) put(to, t->cc, values_bytes);
 	for (int32_t i = 0; i < t->n_parts; i++) put_tilt(to, &t->parts[i], f, values_bytes);
@@ -92,8 +94,8 @@ done:
 	return st;
 }
 
-static cyc_status from_rank(int r, stream *own, size_t n, cyc_series_sums *sums, const cyc_ctf_support *support,
-                            int32_t n_stretch)
+static cyc_status from_rank(int r, stream *own, size_t n, cyc_series_sums *sums,
+                            const cyc_ctf_support *support, int32_t n_stretch)
 {
 	cyc_status st = CYC_OK;
 	stream got = { 0 };

@@ -83,9 +83,8 @@ cyc_status cyc_project_deal_tilts(cyc_tilt_range **own, const cyc_tomogram_set *
 	for (int32_t i = 0; i < n; i++) whole += cost[i];
 	CYC_TRY(unevenness(&uneven, owner, cost, n, n_ranks));
 	for (int32_t i = 0; i < n; i++)
-		(*own)[i] = (cyc_tilt_range){
-			0, cost[i] > 0 && owner[i] == cyc_rank() ? tomograms->series[i].n_tilts : 0
-		};
+		(*own)[i] =
+			(cyc_tilt_range){ 0, cost[i] > 0 && owner[i] == cyc_rank() ? tomograms->series[i].n_tilts : 0 };
 	if (uneven > EVEN) cut(*own, tomograms, cost, whole, n_ranks);
 done:
 	cyc_free(owner);

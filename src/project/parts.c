@@ -316,10 +316,11 @@ cyc_status cyc_share_begin(cyc_share *s, const char *out, uint64_t key, bool res
 	if (cyc_is_first_rank()) CYC_TRY(begin(s, out, key, resume));
 	beginning b = { key, s->begun_s, s->begun_ns, s->uses_records, s->are_all_finished };
 	CYC_TRY(cyc_ranks_broadcast(&b, sizeof b, 0));
-	CYC_CHECK(b.key == key, CYC_E_DATA,
-	          "rank %d reads other input than rank 0: all nodes must see the same project under the same path, "
-	          "and no file may change meanwhile",
-	          cyc_rank());
+	CYC_CHECK(
+		b.key == key, CYC_E_DATA,
+		"rank %d reads other input than rank 0: all nodes must see the same project under the same path, "
+		"and no file may change meanwhile",
+		cyc_rank());
 	s->begun_s = b.begun_s;
 	s->begun_ns = b.begun_ns;
 	s->uses_records = b.uses_records != 0;
@@ -335,10 +336,11 @@ cyc_status cyc_share_meet(const cyc_share *s)
 
 cyc_status cyc_share_miss(const char *series, const char *out)
 {
-	cyc_status st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
-	                                "tilt series %s: its record in '%stemp/', which another rank has written, "
-	                                "cannot be read on rank 0",
-	                                series, out);
+	cyc_status st =
+		cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
+	                    "tilt series %s: its record in '%stemp/', which another rank has written, "
+	                    "cannot be read on rank 0",
+	                    series, out);
 	cyc_error_hint("all nodes must see the output folder under the same path; nothing else may write there");
 	return st;
 }

@@ -400,7 +400,8 @@ cyc_status cyc_group_maps_reference(cyc_reference **out, cyc_group_maps *g, int3
 	CYC_TRY(cyc_half_maps_wiener(&weight, fsc, lowpass_A, (g->n_groups - 1.0) / g->n_groups, spec));
 	for (int h = 0; h < 2; h++)
 		if (cyc_reference_maker(i, h) == cyc_rank()) CYC_TRY(make_map(g->half[h], g, h, i));
-	const cyc_reference_spec r = { .skip_grid = { cyc_reference_maker(i, 0) != cyc_rank(), cyc_reference_maker(i, 1) != cyc_rank() },
+	const cyc_reference_spec r = { .skip_grid = { cyc_reference_maker(i, 0) != cyc_rank(),
+		                                          cyc_reference_maker(i, 1) != cyc_rank() },
 		                           .fsc = weight,
 		                           .n_fsc = g->crop_px / 2 + 1,
 		                           .fsc_box = g->crop_px,
