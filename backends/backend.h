@@ -362,6 +362,7 @@ struct cyc_backend_ops {
 	void (*free)(void *self, void *address, size_t bytes);
 	cyc_status (*upload)(void *self, void *address, const void *host, size_t bytes);
 	cyc_status (*download)(void *self, void *host, const void *address, size_t bytes);
+	/** NULL, as unmap: the host cannot reach the memory, and registry.c makes a copy. */
 	cyc_status (*map)(void *self, void **host, void *address, size_t bytes, bool is_discarded);
 	cyc_status (*unmap)(void *self, void *host, void *address, size_t bytes);
 	/* Brackets of every operation, for devices that guard their memory; may be NULL. */

@@ -189,11 +189,47 @@ done:
 	return st;
 }
 
+static cyc_status map_copy(cyc_buffer *b, bool is_discarded)
+{
+	cyc_status st = CYC_OK;
+	void *host = NULL;
+	CYC_TRY(cyc_alloc_(&host, b->bytes, 1, "a copy of device memory"));
+	if (!is_discarded) CYC_TRY(b->be->ops.download(b->be->self, host, b->address, b->bytes));
+	b->host = host;
+	host = NULL;
+done:
+	cyc_free(host);
+	return st;
+}
+
+static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
+{
+	cyc_status st = CYC_OK;
+	const struct cyc_backend_ops *ops = &b->be->ops;
+	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
+	if (ops->map) CYC_TRY(ops->map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
+	else CYC_TRY(map_copy(b, is_discarded));
+	memcpy(host_out, &b->host, sizeof b->host);
+done:
+	return st;
+}
+
+static cyc_status unmap(cyc_buffer *b)
+{
+	const struct cyc_backend_ops *ops = &b->be->ops;
+	void *host = b->host;
+	b->host = NULL;
+	if (ops->unmap) return ops->unmap(b->be->self, host, b->address, b->bytes);
+	cyc_status st = ops->upload(b->be->self, b->address, host, b->bytes);
+	cyc_free(host);
+	return st;
+}
+
 void cyc_buffer_destroy(cyc_buffer **b)
 {
 	if (!*b) return;
 	cyc_buffer *p = *b;
-	if (p->host) (void)p->be->ops.unmap(p->be->self, p->host, p->address, p->bytes);
+	if (p->host) (void)unmap(p);
 	if (p->address) p->be->ops.free(p->be->self, p->address, p->bytes);
 	cyc_free(p);
 	*b = NULL;
@@ -221,16 +257,6 @@ done:
 	return st;
 }
 
-static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
-{
-	cyc_status st = CYC_OK;
-	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	CYC_TRY(b->be->ops.map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
-	memcpy(host_out, &b->host, sizeof b->host);
-done:
-	return st;
-}
-
 cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, false); }
 cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b) { return map(host_out, b, true); }
 
@@ -238,9 +264,7 @@ cyc_status cyc_buffer_unmap(cyc_buffer *b)
 {
 	cyc_status st = CYC_OK;
 	CYC_CHECK(b->host, CYC_E_INTERNAL, "a buffer is unmapped that was not mapped");
-	void *host = b->host;
-	b->host = NULL;
-	CYC_TRY(b->be->ops.unmap(b->be->self, host, b->address, b->bytes));
+	CYC_TRY(unmap(b));
 done:
 	return st;
 }

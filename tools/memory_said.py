@@ -23,7 +23,8 @@ def run(binary, arguments):
 
 
 def said(log):
-    return max(float(x) for x in re.findall(r"memory needed: about ([0-9.e+-]+) GB", log))
+    """The job's figure comes first; refine-tilts has those of its parts after it."""
+    return float(re.search(r"memory needed: about ([0-9.e+-]+) GB", log).group(1))
 
 
 def jobs(box, crop):

@@ -36,6 +36,7 @@ def constant(file, name, value, factor, tests, suffix=""):
 
 
 REFINE, SEARCH, MEMORY = "property/test_refine3d", "unit/test_pose_search", "docs/memory_said"
+RULES = "unit/test_refine3d_rules"
 POLISH, CTF, BAD = "unit/test_polish|property/test_polish_project", "property/test_ctfrefine", "property/test_bad_tilts"
 
 # ---------------------------------------------------------------- steps left out
@@ -63,7 +64,7 @@ mutation("refine_tilts: references are not in the hash", "refine_tilts.c", "\t\t
 mutation("magnified tables: full plane", "tilt_batch.c", "if (x * x + ky * ky >= w->n_k2 || w->radial[2 * (x * x + ky * ky)] == 0) continue;", "", "unit/test_tilt|property/test_aberrations")
 mutation("magnified tables: envelope of the image's frequency", "tilt_batch.c", "double k2 = k[0] * k[0] + k[1] * k[1], r = w->step_invA * sqrt(k2),", "double k2 = k[0] * k[0] + k[1] * k[1], r = w->step_invA * hypot(x, ky),", "unit/test_conventions|unit/test_tilt")
 mutation("poses: no errors", "pose_follow.c", "for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);", "for (int k = 0; k < N; k++) error[k] = 0;", REFINE)
-mutation("poses: no mass of a maximum", "pose_follow.c", "tracks[i].best.log_posterior + cyc_peak_errors(", "tracks[i].best.log_posterior + 0 * cyc_peak_errors(", REFINE)
+mutation("poses: no mass of a maximum", "pose_follow.c", "tracks[i].best.log_posterior + cyc_peak_errors(", "tracks[i].best.log_posterior + 0 * cyc_peak_errors(", RULES)
 mutation("polish: errors of tilts are 0", "polish_output.c", "TILT[k], r->tilt_errors[5 * t + k])", "TILT[k], 0 * r->tilt_errors[5 * t + k])", POLISH)
 mutation("polish: errors of particles are 0", "polish_output.c", "PARTICLE[k], errors[k])", "PARTICLE[k], 0 * errors[k])", POLISH)
 mutation("polish: errors of motion are 0", "polish_output.c", "CYC_OWN_MOTION_ERROR_ANGST, r->motion_errors[t])", "CYC_OWN_MOTION_ERROR_ANGST, 0 * r->motion_errors[t])", POLISH)
@@ -86,7 +87,8 @@ need("refine-tilts", "refine_tilts_memory.c", "\treturn kept_bytes(o, p) + fmax(
 need("extract", "series.c", "return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;",
      "return %s * (CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S);")
 need("check", "check_memory.c", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn %s * m.peak;")
-need("refine", "refine3d_memory.c", "\treturn m.bytes;", "\treturn %s * m.bytes;")
+need("refine", "refine3d_memory.c", "\tout->bytes = fixed + fmax(B, poses + out->references_bytes);",
+     "\tout->bytes = %s * (fixed + fmax(B, poses + out->references_bytes));")
 need("simulate", "simulate_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
 
 
@@ -116,7 +118,7 @@ mutation("dose: 2.81 x2 (T1.7)", "ctf.c", "+ 2.81))", "+ 5.62))", "unit/test_opt
 mutation("GRIDDING_FLOOR x10 (T2.4)", "finish.c", "GRIDDING_FLOOR = 0.01", "GRIDDING_FLOOR = 0.1", "property/test_reconstruct|property/test_simulate_reconstruct")
 mutation("WEIGHT_FLOOR x10 (T2.5)", "finish.c", "WEIGHT_FLOOR = 0.001", "WEIGHT_FLOOR = 0.01", "property/test_reconstruct|property/test_simulate_reconstruct")
 # 3. Maps
-constant("half_maps.c", "RANDOMISE_AT_FSC", "0.8", 0.5, REFINE)
+constant("half_maps.c", "RANDOMISE_AT_FSC", "0.8", 0.5, RULES)
 constant("reference.c", "FSC_THRESHOLD", "0.143", (2, 0.5), "unit/test_reference|property/test_ctfrefine")
 # 4. CTF refinement
 constant("hierarchy.c", "STUDENT", "4", 2, CTF)
@@ -150,7 +152,7 @@ constant("pose_follow.c", "HOPELESS", "\n\t12", 0.1, SEARCH + "|" + REFINE)
 constant("pose_sampling.c", "COARSE_SHARE", "\n\t0.85", 0.1, SEARCH + "|" + REFINE)
 constant("pose_sampling.c", "NEGLIGIBLE", "25", 0.1, SEARCH + "|" + REFINE)
 constant("pose_follow.c", "ENOUGH", "\n\t5e-3", 100, SEARCH + "|" + REFINE)
-constant("expectation.c", "LEAST_WIDTH", "0.1", 10, REFINE)
+constant("expectation.c", "LEAST_WIDTH", "0.1", 10, RULES)
 constant("expectation.c", "LEAST_SIGMA_OFFSET_A", "1.4142", 2, REFINE)
 constant("judge.c", "LOW_BAND_A", "20", 2, "property/test_judge")
 MEMBERS = "unit/test_membership"

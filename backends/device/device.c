@@ -91,26 +91,6 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 	return cyc__device_check(d, d->api->download(d->device, host, address, bytes), "a copy from the device");
 }
 
-static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)
-{
-	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_alloc_(host, bytes, 1, "a copy of device memory"));
-	if (!is_discarded) CYC_TRY(download(self, *host, address, bytes));
-done:
-	if (st != CYC_OK) {
-		cyc_free(*host);
-		*host = NULL;
-	}
-	return st;
-}
-
-static cyc_status unmap(void *self, void *host, void *address, size_t bytes)
-{
-	cyc_status st = upload(self, address, host, bytes);
-	cyc_free(host);
-	return st;
-}
-
 static void enter(void *self, void *address, size_t bytes)
 {
 	cyc_device *d = self;
@@ -291,8 +271,6 @@ const struct cyc_backend_ops cyc__device_ops = {
 	.free = free_,
 	.upload = upload,
 	.download = download,
-	.map = map,
-	.unmap = unmap,
 	.enter = enter,
 	.leave = leave,
 	.window = cyc_window_device,

@@ -57,23 +57,6 @@ static cyc_status download(void *self, void *host, const void *address, size_t b
 	return cyc__guarded_check();
 }
 
-/* A copy, as on a device whose memory the host cannot reach. */
-static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)
-{
-	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_alloc_(host, bytes, 1, "a copy of device memory"));
-	if (!is_discarded) CYC_TRY(download(self, *host, address, bytes));
-done:
-	return st;
-}
-
-static cyc_status unmap(void *self, void *host, void *address, size_t bytes)
-{
-	cyc_status st = upload(self, address, host, bytes);
-	cyc_free(host);
-	return st;
-}
-
 const struct cyc_backend_ops cyc_backend_strict = {
 	.name = "strict",
 	.create = create,
@@ -82,8 +65,6 @@ const struct cyc_backend_ops cyc_backend_strict = {
 	.free = free_,
 	.upload = upload,
 	.download = download,
-	.map = map,
-	.unmap = unmap,
 	.enter = enter,
 	.leave = leave,
 	.window = cyc_window_cpu,

@@ -99,6 +99,7 @@ typedef struct {
 	int32_t n_groups;                   /**< of cyc_refine3d_n_groups() */
 	double pixel_size_A, particle_diameter_A;
 	double images_bytes, series_images_bytes; /**< of cyc_refine3d_images_bytes() */
+	double volumes_bytes;                     /**< of reading particles that are volumes; 0: they are not */
 } cyc_refine3d_sizes;
 /** Number of groups that half-sets are divided into; 1: none. */
 int32_t cyc_refine3d_n_groups(const cyc_refine3d_options *options, const cyc_project_size *project);

@@ -8,6 +8,10 @@
  * CTF at extraction, else c_f in place of c_f^2, c_f the CTF with dose weight, scale, B-factor and even
  * aberrations of the tilt at the particle's depth: cyc_ctf_of_tilt() with cyc_stack_view.extra_defocus_A,
  * times cyc_dose_weight(); src/images/tilt_batch.h has both as tables.
+ *
+ * Volumes were multiplied by the CTF and come with its square (pseudo-subtomograms: slices spread by
+ * trilinear weights), or were cut from tomograms and come with the CTF; src/halfmaps/volume_sections.h makes
+ * central sections of them.
  */
 #ifndef CYCLOTOMO_STACKS_H
 #define CYCLOTOMO_STACKS_H
@@ -49,13 +53,6 @@ typedef struct {
 } cyc_stacks;
 
 /**
- * Refuse particles that are 3D volumes (pseudo-subtomograms, or subtomograms cut from tomograms) where stacks
- * are needed.
- * @return CYC_E_UNSUPPORTED naming the table, its column, the first file, and what to do; CYC_E_FORMAT if
- * there is no rlnImageName.
- */
-CYC_MUST_CHECK cyc_status cyc_stacks_require_2d(const cyc_particle_set *particles);
-/**
  * Find the files of all particles and check that they exist and have one size, that stacks have as many
  * sections as rlnTomoVisibleFrames has ones (or flags: WarpTools), and that the optics groups agree in
  * binning and pixel size. Reads no images; tilt images need not be there.
@@ -74,8 +71,10 @@ CYC_MUST_CHECK cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, in
  * Volumes of particle i, in the axes of the subtomogram. Thread-safe.
  * @param[out] data          N^3 float, centre at voxel N/2: sum of its spread images, not divided by the
  * weights
- * @param[out] weight        N x N x (N/2+1) float, corner origin: sum of spread c^2
+ * @param[out] weight        N x N x (N/2+1) float, corner origin: sum of spread c^2; the CTF c itself if the
+ * optics group says that volumes are not multiplied by it
  * @param[out] multiplicity  the same: sum of what was spread, of 1; or NULL
+ * @return CYC_E_SHAPE also for multiplicities that the file does not have
  */
 CYC_MUST_CHECK cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity,
                                                  const cyc_stacks *s, int64_t i);

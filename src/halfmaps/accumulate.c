@@ -1,6 +1,7 @@
 #include "halfmaps/accumulate.h"
 
 #include "halfmaps/noise_weights.h"
+#include "halfmaps/volume_sections.h"
 #include "images/frame_share.h"
 #include "images/tilt_image.h"
 
@@ -16,10 +17,11 @@ typedef struct {
 	double *left;             /* s^2/4 + 1: what the crop leaves of a particle, by squared radius */
 	double *centres;          /* capacity x 2: of the images */
 	/* Of an extraction. */
-	float *read;             /* images of a few particles, as they were read */
-	size_t *first;           /* where each of these begins */
-	cyc_stack_view *views;   /* n_tilts of each */
-	int32_t *slot, *section; /* of the batch: which of the particles, which of its images */
+	float *read;                   /* images of a few particles, as they were read */
+	size_t *first;                 /* where each of these begins */
+	cyc_stack_view *views;         /* n_tilts of each */
+	int32_t *slot, *section;       /* of the batch: which of the particles, which of its images */
+	cyc_volume_sections *sections; /* of volumes */
 } crop_work;
 
 struct cyc_accumulator {
@@ -102,6 +104,7 @@ void cyc_accumulator_destroy(cyc_accumulator **p)
 		                             &a->envelope,    &a->phase,      &a->whiten,   &a->k2,
 		                             &a->crop.images, &a->crop.share, &a->crop.rest };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
+	cyc_volume_sections_destroy(&a->crop.sections);
 	cyc_tilt_image_deinit(&a->image);
 	cyc_noise_weights_deinit(&a->noise);
 	cyc_frame_share_deinit(&a->frame);
@@ -664,6 +667,90 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- from volumes */
+
+/* Everything that a crop could have taken away was there when the volume was made. */
+static cyc_status prepare_volumes(cyc_accumulator *a, const cyc_stacks *stacks)
+{
+	cyc_status st = CYC_OK;
+	int32_t s = a->box.window.box_binned, N = stacks->box_px;
+	size_t plane = cyc_half_count2(s);
+	CYC_TRY(create_crop_work(a));
+	if (a->crop.sections) goto done;
+	for (size_t i = 0; i < plane; i++) {
+		a->crop.plane[i] = 1;
+		a->crop.plane[plane + i] = 0;
+	}
+	CYC_TRY(cyc_buffer_upload(a->crop.share, a->crop.plane, plane * sizeof(float)));
+	CYC_TRY(cyc_buffer_upload(a->crop.rest, a->crop.plane + plane, plane * sizeof(float)));
+	CYC_TRY(cyc_volume_sections_create(&a->crop.sections, a->be,
+	                                   &(cyc_volume_sections_spec){ .stacks = stacks,
+	                                                                .radius_px = 0.5 * N - CYC_CIRCLE_EDGE_PX,
+	                                                                .box_px = s,
+	                                                                .weights_go_on = true }));
+done:
+	return st;
+}
+
+/* Some sections of a particle, packed like images that were multiplied by their CTF. */
+static cyc_status insert_sections(cyc_accumulator *a, const cyc_particle *p, int8_t slot, int32_t first,
+                                  int32_t count)
+{
+	cyc_status st = CYC_OK;
+	cyc_tilt_batch *b = a->batch;
+	int32_t s = a->box.window.box_binned, n = cyc_volume_sections_n(a->crop.sections);
+	/* The volume's axes are those of the particle before its orientation. */
+	cyc_mat3 R_part_ref = cyc_mat3_mul(cyc_mat3_transpose(p->R_tomo_part), p->R_tomo_ref);
+	cyc_cfloat *ft;
+	float *ctf;
+	for (b->n = 0; b->n < count; b->n++) {
+		b->R_img_ref[b->n] = cyc_mat3_mul(cyc_volume_section_axes(first + b->n, n), R_part_ref);
+		b->half[b->n] = slot;
+		b->probability[b->n] = p->probability;
+	}
+	CYC_TRY(cyc_buffer_map(&ft, a->ft));
+	CYC_TRY(cyc_buffer_map(&ctf, a->ctf));
+	CYC_TRY(cyc_volume_sections_fill(ft, ctf, a->crop.sections, first, count));
+	for (size_t i = 0; i < (size_t)count * cyc_half_count2(s); i++) ctf[i] = sqrtf(ctf[i]);
+	CYC_TRY(cyc_buffer_unmap(a->ctf));
+	CYC_TRY(cyc_buffer_unmap(a->ft));
+	CYC_TRY(cyc_op_pack(a->packed, a->be,
+	                    &(cyc_pack_in){ .ft = a->ft,
+	                                    .ctf = a->ctf,
+	                                    .share = a->crop.share,
+	                                    .rest = a->crop.rest,
+	                                    .is_premultiplied = true,
+	                                    .n = count,
+	                                    .s = s }));
+	CYC_TRY(insert_packed(a, s / 2, 1));
+done:
+	return st;
+}
+
+static cyc_status add_volumes(cyc_accumulator *a, int64_t *n_images, const cyc_stacks *stacks,
+                              int32_t i_series)
+{
+	cyc_status st = CYC_OK;
+	const cyc_particle_set *set = stacks->particles;
+	CYC_TRY(prepare_volumes(a, stacks));
+	int32_t most = a->batch->capacity < CYC_SECTIONS_AT_ONCE ? a->batch->capacity : CYC_SECTIONS_AT_ONCE,
+			n = cyc_volume_sections_n(a->crop.sections);
+	for (int64_t i = set->series_first[i_series]; i < set->series_first[i_series + 1] && !has_measured(a);
+	     i++) {
+		const cyc_particle *p = &set->particles[i];
+		int8_t slot = a->slot ? a->slot[i] : (int8_t)(p->half > 0);
+		CYC_TRY(cyc_cancel_check());
+		if (slot < 0 || p->probability == 0) continue;
+		CYC_TRY(cyc_volume_sections_load(a->crop.sections, NULL, NULL, i));
+		for (int32_t first = 0; first < n && !has_measured(a); first += most)
+			CYC_TRY(insert_sections(a, p, slot, first, n - first < most ? n - first : most));
+		(*n_images)++;
+	}
+done:
+	if (st != CYC_OK) cyc_error_context("tilt series %s", stacks->tomograms->series[i_series].name);
+	return st;
+}
+
 /* ---------------------------------------------------------------- all of a set */
 
 cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n_outside,
@@ -671,6 +758,7 @@ cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n
                                const cyc_stacks *stacks, int32_t i_series, const char *root)
 {
 	if (set->series_first[i_series + 1] == set->series_first[i_series]) return CYC_OK;
+	if (stacks && !stacks->are_2d) return add_volumes(a, n_images, stacks, i_series);
 	return stacks ? add_stacks(a, n_images, stacks, i_series)
 	              : add_series(a, n_images, n_outside, &tomograms->series[i_series], set, i_series, root);
 }
@@ -683,7 +771,9 @@ cyc_status cyc_accumulator_measure(cyc_accumulator *a, cyc_tomogram_set *tomogra
 	a->n_additions = 0;
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		double n = (double)(set->series_first[i + 1] - set->series_first[i]);
-		a->n_additions += n * tomograms->series[i].n_tilts;
+		a->n_additions +=
+			n * (stacks && !stacks->are_2d ? cyc_volume_section_count(stacks->box_px, 0.5 * stacks->box_px)
+		                                   : tomograms->series[i].n_tilts);
 	}
 	a->has_half[0] = a->has_half[1] = false;
 	for (int64_t i = 0; i < set->n; i++) {

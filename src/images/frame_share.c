@@ -131,26 +131,40 @@ static bool row_shares(float *shares, const cyc_frame_share *t, const edge all[4
 	return true;
 }
 
-static cyc_status apply_task(void *arg, int64_t i, int i_thread)
+/* The rows of an image in which a share is not 1; row 0 is that of frequency `first`. */
+static cyc_status each_row(const work *w, int64_t i, int32_t n_rows, int32_t first,
+                           void (*use)(const work *w, int64_t i, int32_t row, const float *shares,
+                                       int32_t last))
 {
-	(void)i_thread;
 	cyc_status st = CYC_OK;
-	const work *w = arg;
 	edge edges[4];
 	int n = near_edges(edges, w, i);
-	int32_t s = w->t->s, sh = s / 2 + 1;
-	float *packed = w->packed + (size_t)i * cyc_packed_count(s), *shares = NULL;
+	int32_t s = w->t->s;
+	float *shares = NULL;
 	if (n == 0) goto done;
-	CYC_TRY(cyc_alloc(&shares, sh, sizeof *shares));
-	for (int32_t row = 0; row < s + 4; row++) {
-		float *to = packed + (size_t)row * (size_t)(sh + 1) * 4;
-		int32_t y = (row + s - s / 2 - 1) % s;
-		if (!row_shares(shares, w->t, edges, n, y)) continue;
-		for (int32_t x = 0; x <= w->t->last[y]; x++) to[4 * x + 2] *= shares[x];
+	CYC_TRY(cyc_alloc(&shares, s / 2 + 1, sizeof *shares));
+	for (int32_t row = 0; row < n_rows; row++) {
+		int32_t y = (row + first) % s;
+		if (row_shares(shares, w->t, edges, n, y)) use(w, i, row, shares, w->t->last[y]);
 	}
 done:
 	cyc_free(shares);
 	return st;
+}
+
+static void apply_row(const work *w, int64_t i, int32_t row, const float *shares, int32_t last)
+{
+	int32_t s = w->t->s, sh = s / 2 + 1;
+	float *to = w->packed + (size_t)i * cyc_packed_count(s) + (size_t)row * (size_t)(sh + 1) * 4;
+	for (int32_t x = 0; x <= last; x++) to[4 * x + 2] *= shares[x];
+}
+
+static cyc_status apply_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const work *w = arg;
+	int32_t s = w->t->s;
+	return each_row(w, i, s + 4, s - s / 2 - 1, apply_row);
 }
 
 cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t, const cyc_tilt_series *ts,
@@ -160,29 +174,22 @@ cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t, const 
 	return cyc_parallel_for(batch->n, n_threads, apply_task, &w);
 }
 
+static void balance_row(const work *w, int64_t i, int32_t y, const float *shares, int32_t last)
+{
+	int32_t s = w->t->s, sh = s / 2 + 1;
+	size_t at = ((size_t)i * (size_t)s + (size_t)y) * (size_t)sh;
+	for (int32_t x = 0; x <= last; x++) {
+		float root = sqrtf(fmaxf(shares[x], LEAST_SHARE));
+		w->observed[at + (size_t)x] *= 1 / root;
+		w->predicted[at + (size_t)x] *= root;
+	}
+}
+
 static cyc_status balance_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
-	cyc_status st = CYC_OK;
 	const work *w = arg;
-	edge edges[4];
-	int n = near_edges(edges, w, i);
-	int32_t s = w->t->s, sh = s / 2 + 1;
-	float *shares = NULL;
-	if (n == 0) goto done;
-	CYC_TRY(cyc_alloc(&shares, sh, sizeof *shares));
-	for (int32_t y = 0; y < s; y++) {
-		size_t at = ((size_t)i * (size_t)s + (size_t)y) * (size_t)sh;
-		if (!row_shares(shares, w->t, edges, n, y)) continue;
-		for (int32_t x = 0; x <= w->t->last[y]; x++) {
-			float root = sqrtf(fmaxf(shares[x], LEAST_SHARE));
-			w->observed[at + (size_t)x] *= 1 / root;
-			w->predicted[at + (size_t)x] *= root;
-		}
-	}
-done:
-	cyc_free(shares);
-	return st;
+	return each_row(w, i, w->t->s, 0, balance_row);
 }
 
 cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted, const cyc_frame_share *t,

@@ -113,9 +113,11 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 	          s->are_2d ? CYC_RLN_TOMO_VISIBLE_FRAMES : CYC_RLN_IMAGE_SIZE);
 	if (s->are_2d) goto done;
 	CYC_TRY(find_file(&s->weight_files[i], &weights, b, p->row, weight_column, root));
-	CYC_CHECK(weights.nx == N / 2 + 1 && weights.ny == N && weights.nz == 2 * N, CYC_E_SHAPE,
-	          "'%s' has %d x %d x %d voxels; expected %d x %d x %d", s->weight_files[i], weights.nx,
-	          weights.ny, weights.nz, N / 2 + 1, N, 2 * N);
+	CYC_CHECK(
+		weights.nx == N / 2 + 1 && weights.ny == N && (weights.nz == 2 * N || weights.nz == N), CYC_E_SHAPE,
+		"'%s' has %d x %d x %d voxels; expected %d x %d x %d, the half transform of a CTF, or twice as many "
+		"slices, the second half of them multiplicities",
+		s->weight_files[i], weights.nx, weights.ny, weights.nz, N / 2 + 1, N, N);
 done:
 	return st;
 }
@@ -143,25 +145,6 @@ static cyc_status require_images(int32_t *column, const cyc_star_block *b)
 {
 	cyc_status st = cyc_star_require_column(column, b, CYC_RLN_IMAGE_NAME);
 	if (st != CYC_OK) cyc_error_hint("these particles have not been extracted: run 'cyclotomo extract'");
-	return st;
-}
-
-cyc_status cyc_stacks_require_2d(const cyc_particle_set *particles)
-{
-	cyc_status st = CYC_OK;
-	cyc_star_block *b;
-	int32_t column;
-	CYC_TRY(cyc_star_require(&b, particles->star, "particles"));
-	CYC_TRY(require_images(&column, b));
-	if (particles->are_2d_stacks || particles->n == 0) goto done;
-	st = cyc_error_raise(CYC_E_UNSUPPORTED, __FILE__, __LINE__, __func__,
-	                     "'%s' has 3D volumes (_%s in its block 'general' is not 1; the first is '%s'), but "
-	                     "--from-stacks needs 2D stacks",
-	                     particles->path, CYC_RLN_TOMO_SUB_TOMOS_ARE_2D_STACKS, cyc_star_text(b, 0, column));
-	cyc_error_hint(
-		"leave out --from-stacks: the same particles are then cut from the tilt images; or extract "
-		"them as stacks (cyclotomo extract --stacks, in RELION 'Write output as 2D stacks')");
-done:
 	return st;
 }
 
@@ -256,7 +239,10 @@ cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicit
 	memcpy(data, v->data, cyc_volume_count(v) * sizeof *data);
 	cyc_volume_destroy(&v);
 	CYC_TRY(cyc_mrc_read(&v, s->weight_files[i]));
-	CYC_CHECK(cyc_volume_count(v) == 2 * n, CYC_E_SHAPE, "'%s' has changed since it was opened",
+	bool has_multiplicity = cyc_volume_count(v) == 2 * n;
+	CYC_CHECK(has_multiplicity || cyc_volume_count(v) == n, CYC_E_SHAPE,
+	          "'%s' has changed since it was opened", s->weight_files[i]);
+	CYC_CHECK(has_multiplicity || !multiplicity, CYC_E_SHAPE, "'%s' has no multiplicities",
 	          s->weight_files[i]);
 	memcpy(weight, v->data, n * sizeof *weight);
 	if (multiplicity) memcpy(multiplicity, v->data + n, n * sizeof *multiplicity);

@@ -117,7 +117,6 @@ static cyc_accumulator_options image_options(const cyc_reconstruct_options *o)
 static cyc_status load_stacks(job *j)
 {
 	cyc_status st = CYC_OK;
-	CYC_TRY(cyc_stacks_require_2d(j->particles));
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->tomograms, j->root));
 	int32_t N = j->stacks->box_px, s = j->o->box_px > 0 ? j->o->box_px : 2 * N,
 			crop = j->o->crop_px > 0 ? j->o->crop_px : N;

@@ -8,7 +8,8 @@ static const cyc_option ROWS[] = {
 	ROW(TEXT, "output", out_dir, .relion = "--o", .unit = "<folder>", .purpose = CYC_FOR_FILES,
 	    .no_default = "required", .help = "Folder for the maps."),
 	ROW(FLAG, "from-stacks", from_stacks,
-	    .help = "Reconstruct from extracted 2D stacks instead of from the tilt images."),
+	    .help = "Reconstruct from extracted particles, 2D stacks or 3D volumes, instead of from the tilt "
+	            "images."),
 	CYC_HEADING("Map"),
 	ROW(INT, "box", box_px, .relion = "--b", .unit = "<px>", .range = "[8,",
 	    .no_default = "required; for stacks twice their box",

@@ -283,20 +283,21 @@ static cyc_status weight_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
-	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m, s = a->r->box_px;
+	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m;
 	size_t width = (size_t)(m / 2 + 2);
 	for (int32_t y = 0; y < m; y++) {
 		int32_t ky = y < m / 2 ? y : y - m;
 		cyc_cfloat *to = a->to + ((size_t)z * (size_t)m + (size_t)y) * width;
 		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (width - 1);
 		for (int32_t x = 0; x <= m / 2; x++) {
-			double shell = sqrt((double)(x * x + ky * ky + kz * kz)) * s / m, w = 0;
+			double shell = a->r ? sqrt((double)(x * x + ky * ky + kz * kz)) * a->r->box_px / m : 0,
+				   w = a->r ? 0 : 1;
 			int32_t i = (int32_t)shell;
 			/* One shell beyond the last is kept, so that look-ups at the rim do not fade. */
-			if (i <= a->r->radius) {
+			if (a->r && i <= a->r->radius) {
 				double next = i + 1 <= a->r->radius ? a->r->wiener[i + 1] : a->r->wiener[i];
 				w = a->r->wiener[i] + (shell - i) * (next - a->r->wiener[i]);
-			} else if (i <= a->r->radius + 2) {
+			} else if (a->r && i <= a->r->radius + 2) {
 				w = a->r->wiener[a->r->radius];
 			}
 			to[x] = (float)((x + ky + kz) % 2 ? -w : w) * from[x];
@@ -314,30 +315,42 @@ void cyc_reference_scratch_deinit(cyc_reference_scratch *s)
 
 /* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it
  * is. */
-static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
-                            cyc_reference_scratch *scratch)
+static cyc_status make_grid(cyc_buffer *to, cyc_backend *be, work *a, cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
-	int32_t m = r->n_grid;
+	int32_t m = a->m, n = a->map->nx;
 	int n_threads = cyc_backend_n_threads(be);
-	work a = { .map = map, .m = m, .r = r, .scale = map_scale(r) };
-	CYC_TRY(cyc_alloc(&a.lookup, map->nx, sizeof *a.lookup));
-	for (int32_t i = 0; i < map->nx; i++) a.lookup[i] = cyc_square(sinc((double)(i - map->nx / 2) / m));
+	CYC_TRY(cyc_alloc(&a->lookup, n, sizeof *a->lookup));
+	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(sinc((double)(i - n / 2) / m));
 	if (!scratch->grid)
 		CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_map(&a.grid, scratch->grid));
-	CYC_TRY(cyc_parallel_for(map->nx, n_threads, pad_task, &a));
+	CYC_TRY(cyc_buffer_map(&a->grid, scratch->grid));
+	CYC_TRY(cyc_parallel_for(n, n_threads, pad_task, a));
 	CYC_TRY(cyc_buffer_unmap(scratch->grid));
 	CYC_TRY(cyc_op_fft3_forward(scratch->ft, be, scratch->grid, m));
-	CYC_TRY(cyc_buffer_map(&a.ft, scratch->ft));
-	CYC_TRY(cyc_buffer_map(&a.to, r->half[h]));
-	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, &a));
-	CYC_TRY(cyc_buffer_unmap(r->half[h]));
+	CYC_TRY(cyc_buffer_map(&a->ft, scratch->ft));
+	CYC_TRY(cyc_buffer_map(&a->to, to));
+	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, a));
+	CYC_TRY(cyc_buffer_unmap(to));
 	CYC_TRY(cyc_buffer_unmap(scratch->ft));
 done:
-	cyc_free(a.lookup);
+	cyc_free(a->lookup);
 	return st;
+}
+
+static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
+                            cyc_reference_scratch *scratch)
+{
+	work a = { .map = map, .m = r->n_grid, .r = r, .scale = map_scale(r) };
+	return make_grid(r->half[h], be, &a, scratch);
+}
+
+cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map, int32_t m,
+                                   double scale, cyc_reference_scratch *scratch)
+{
+	work a = { .map = map, .m = m, .scale = scale };
+	return make_grid(to, be, &a, scratch);
 }
 
 static cyc_status create(cyc_reference **out, int32_t box_px, double pixel_size_A, double grey_scale,

@@ -80,6 +80,15 @@ int cyc_reference_maker(int32_t i, int half);
  */
 CYC_MUST_CHECK cyc_status cyc_reference_pass_on(cyc_reference *r, int32_t i);
 void cyc_reference_destroy(cyc_reference **r);
+/**
+ * Any map ready for cyc_op_slice_extract(), without Wiener factors: its unscaled transform times `scale`,
+ * phase origin at the map's centre, corrected for trilinear look-up.
+ * @param[out]    to       cyc_reference_count(m) complex
+ * @param[in]     m        cyc_reference_grid(map->nx, .)
+ * @param[in,out] scratch  of maps of this size alone
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map,
+                                                  int32_t m, double scale, cyc_reference_scratch *scratch);
 
 /** Edge of the transforms of maps of map_px, for windows of box_px. */
 int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);

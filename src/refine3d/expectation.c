@@ -1,4 +1,5 @@
-/* All particles against the references: tilt series by tilt series, particles shared out to threads. */
+/* Compares all particles with the references: one tilt series after the other, its particles divided among
+ * threads. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
@@ -7,12 +8,12 @@
 
 enum { MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
-static const double LEAST_WIDTH = 0.1; /* of a prior, of the typical error: narrower ones change nothing */
+static const double LEAST_WIDTH = 0.1;      /* of a prior, in typical errors: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
 
 /*
- * Counts and noise of series: what an image counts is known where it is read, once; all ranks add it in the
- * order of the series. A row: images in all, images outside, then for each optics group its images and its
+ * Counts and noise of series. What an image adds is known to the rank that reads it; all ranks then add the
+ * series in their order. A row: images in all, images outside, then for each optics group its images and its
  * noise per shell.
  */
 static size_t count_row(const cyc_refine3d_job *j)
@@ -61,7 +62,8 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 {
 	cyc_status st = CYC_OK;
 	if (j->images[i]) return CYC_OK;
-	if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
+	if (cyc_refine3d_has_volumes(j)) CYC_TRY(cyc_volume_images_load(&j->images[i], &j->volumes, i));
+	else if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
 	else
 		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,
 		                             j->in.root));
@@ -81,13 +83,12 @@ static int32_t series_count(const cyc_refine3d_job *j, int32_t i)
 }
 static int64_t series_first(const cyc_refine3d_job *j, int32_t i) { return j->particles->series_first[i]; }
 
-/* What is done with the particles of a series; it passes over those that are not in the block. */
+/* What is done with the particles of a series; those outside the block are skipped. */
 typedef cyc_status (*visitor)(void *arg, int32_t i_series);
 
 /*
- * Visit all particles: block by block of the references, and in each series by series of the images, those of
- * this rank. What is found has to be shared with the other ranks (share()). `what`: the progress that is
- * shown, or NULL.
+ * Visit all particles of this rank: by blocks of references, and within a block by tilt series. The caller
+ * passes the results on to the other ranks (share()). `what`: title of the progress bar, or NULL.
  */
 static cyc_status for_all_series(cyc_refine3d_job *j, visitor visit, void *arg, const char *what)
 {
@@ -114,7 +115,7 @@ done:
 	return st;
 }
 
-/* What was found for each particle, `size` bytes, from the ranks that found it to all. */
+/* Pass results, `size` bytes per particle, from the ranks that found them to all others. */
 static cyc_status share(const cyc_refine3d_job *j, void *items, size_t size)
 {
 	return cyc_ranks_share(items, size, j->particles->series_first, j->owner, j->in.tomograms->n_series);
@@ -164,8 +165,8 @@ void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const do
 		double all[3] = { 0, 0, 0 }, mean = 0, count = 0;
 		for (int32_t i = 0; i < n_series; i++)
 			for (int k = 0; k < 3; k++) all[k] += sums[(2 * i + h) * 3 + k];
-		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2: where nothing agrees with the reference,
-		 * it is that weak. */
+		/* Noise gives the sum of Re[D V*] the variance W |V|^2 / 2. If nothing agrees with the reference,
+		 * its standard deviation is taken as the amplitude. */
 		if (!o->absolute_grey_scale && all[2] > 0)
 			amplitude[h] = fmax(all[0], sqrt(0.5 * all[2])) / (all[1] + all[2]);
 		for (int32_t i = 0; i < n_series; i++) {
@@ -217,13 +218,13 @@ done:
 
 /* ---------------------------------------------------------------- poses */
 
-/* A unit of the search: some particles of a series, whose images are asked together. */
+/* A unit of the search: some particles of a series, whose images are evaluated together. */
 typedef struct {
 	cyc_refine3d_job *j;
 	const cyc_search_spec *spec;
 	cyc_search_work *work;
 	cyc_found_pose *found;          /* n particles of the set */
-	const bool *which;              /* n flags: particles that are looked for; NULL: all */
+	const bool *which;              /* n flags: particles to search for; NULL: all */
 	cyc_pose_work **models;         /* of each thread */
 	cyc_pose_agreement *shells;     /* the same */
 	cyc_search_particle *particles; /* n_most */
@@ -251,7 +252,7 @@ static void add_particle(pose_work *a, int32_t i_series, int64_t p)
 		           a->spec->do_follow ? refined->prior.offset_A : (cyc_vec3){ -c.x, -c.y, -c.z } },
 		.R_tomo_part = particle->R_tomo_part,
 		.half = particle->half,
-		.n_terms = j->in.tomograms->series[i_series].n_tilts,
+		.n_terms = cyc_refine3d_n_views(j, i_series),
 		.terms = a->spec->do_follow ? cyc_refine3d_terms_of(j, p) : NULL
 	};
 	a->particles[a->n] = (cyc_search_particle){ .data = { j->list, s->images[i], s->n_images[i], NULL },
@@ -262,7 +263,7 @@ static void add_particle(pose_work *a, int32_t i_series, int64_t p)
 	a->numbers[a->n++] = p;
 }
 
-/* What the map of the other half-set says at the poses that were found. */
+/* Evaluate the poses found with the map of the other half-set. */
 static cyc_status note_map_steps(pose_work *a)
 {
 	cyc_status st = CYC_OK;
@@ -366,7 +367,7 @@ static double learn_width(const deviation *d, int64_t n, double old, double leas
 		for (int64_t i = 0; i < n; i++) {
 			double all = 1 / cyc_square(d[i].error),
 				   images = (all - 1 / cyc_square(old)) / cyc_square(d[i].factor);
-			if (!(images > 0)) continue; /* it says nothing of the width */
+			if (!(images > 0)) continue; /* it carries no information about the width */
 			double now = images + 1 / cyc_square(width), mean = all * d[i].x / cyc_square(d[i].factor) / now;
 			sum += mean * mean + 1 / now;
 			count++;
@@ -389,7 +390,7 @@ static void from_start(double change[CYC_POSE_PARAMETERS], const cyc_refined *r,
 }
 
 /* kind 0: rotations, 1: offsets; from `first` on. */
-static cyc_status learn_priors(cyc_refine3d_job *j, int first)
+cyc_status cyc_refine3d_learn_priors(cyc_refine3d_job *j, int first)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
@@ -461,7 +462,8 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 		const cyc_found_pose *f = &found[p];
 		int32_t h = j->particles->particles[p].half;
 		if (f->p_max <= 0) continue;
-		/* What is not the particle tells nothing of how far particles move and how well they are known. */
+		/* Objects that are not the particle say nothing about how far particles move or how well their
+		 * poses are known. */
 		if (r->probability < CYC_IMPROBABLE) {
 			take_pose(r, f);
 			continue;
@@ -498,10 +500,11 @@ static cyc_status take_poses(cyc_refine3d_job *j, const cyc_found_pose *found, c
 	s->offset_error_A = cyc_median(offset, (size_t)n_seen);
 	for (int h = 0; h < 2 && !is_followed; h++)
 		s->sigma_offset_A[h] = fmax(sqrt(whole2[h] / fmax(3 * n_half[h], 1)), LEAST_SIGMA_OFFSET_A);
-	/* After a global search the old rotation says nothing: the prior is about the new one from here on. */
+	/* After a global search the old rotation means nothing: from now on the prior is centred on the new
+	 * one. */
 	for (int64_t p = 0; p < n && is_global; p++)
 		j->refined[p].prior.R_tomo_ref = j->refined[p].pose.R_tomo_ref;
-	if (is_followed && !j->has_no_prior) CYC_TRY(learn_priors(j, is_global ? 1 : 0));
+	if (is_followed && !j->has_no_prior) CYC_TRY(cyc_refine3d_learn_priors(j, is_global ? 1 : 0));
 done:
 	cyc_free(rotation);
 	cyc_free(offset);
@@ -579,8 +582,8 @@ static cyc_status search_all(cyc_found_pose *found, cyc_refine3d_job *j, const c
 	int n_threads = cyc_refine3d_n_workers(j);
 	cyc_search_size size = { .n_particles = 1 };
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
-		int32_t n_tilts = j->in.tomograms->series[i].n_tilts;
-		if (n_tilts > size.max_images) size.max_images = n_tilts;
+		int32_t n_views = cyc_refine3d_n_views(j, i);
+		if (n_views > size.max_images) size.max_images = n_views;
 		if (series_count(j, i) > size.n_particles) size.n_particles = series_count(j, i);
 	}
 	if (size.n_particles > CYC_UNIT_PARTICLES) size.n_particles = CYC_UNIT_PARTICLES;
@@ -629,12 +632,12 @@ cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j)
 	cyc_found_pose *found = NULL;
 	bool is_local = s->order >= o->auto_local_order;
 	double step = cyc_healpix_step_rad(s->order);
-	/* Global searches go on while the maps still turn particles by more than they can be followed. */
+	/* Global searches continue while particles still turn by more than following can correct. */
 	bool is_sampled = o->no_follow ||
 	                  (!o->no_search && (s->iteration == 1 || (!is_local && s->change_rotation_rad > step)));
 	bool is_global = is_sampled && !is_local;
-	/* Followed samples need only lie on the slope of the right maximum; among all rotations it must be told
-	 * from others. */
+	/* Samples that are followed need only lie on the slope of the right maximum. Among all rotations, that
+	 * maximum must be distinguished from others. */
 	double looseness = o->no_follow ? 1 : is_local ? 3.4 : 1.7;
 	cyc_search_spec spec = { .order = s->order,
 		                     .oversampling = o->oversampling,
@@ -676,8 +679,8 @@ done:
 	return st;
 }
 
-/* Order of the global grid: with symmetry its rotations are few; without, twice the step and a coarser image
- * cost as little. */
+/* Order of the global grid. With symmetry the grid has few rotations; without, twice the step and a
+ * coarser image keep the cost low. */
 static int32_t again_order(const cyc_refine3d_job *j) { return j->symmetry->n >= 4 ? 3 : 2; }
 
 cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which)

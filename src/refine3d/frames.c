@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const double SIGNIFICANT =
-	3; /* standard deviations of chi^2: less is what noise does to maps of one frame */
+	3; /* standard deviations of chi^2: noise alone makes a smaller difference */
 
 enum { N = 6 }; /* shift along x, y, z, turn about x, y, z */
 
@@ -106,7 +106,7 @@ done:
 	return st;
 }
 
-/* Directions that symmetry leaves alone: all without, the axis of a cyclic group, none else. */
+/* Directions that symmetry leaves free: all in C1, the axis of a cyclic group, none otherwise. */
 static int32_t free_directions(cyc_vec3 out[3], const cyc_symmetry *symmetry)
 {
 	double P[3][3] = { { 0 } }, trace = 0;
@@ -125,7 +125,7 @@ static int32_t free_directions(cyc_vec3 out[3], const cyc_symmetry *symmetry)
 	return 1;
 }
 
-/* From the shells that the maps have; beyond, derivatives are what the edge of the box leaves. */
+/* Only shells that the maps resolve: beyond them the derivatives are artefacts of the box edge. */
 static void normal_equations(double M[N][N], double v[N], const work *w, const double *weight)
 {
 	memset(M, 0, N * N * sizeof(double));
@@ -178,8 +178,9 @@ cyc_status cyc_frame_between(cyc_frame *out, const cyc_half_maps *maps, const do
 	double right[N], chi2 = 0, filled = 0;
 	memcpy(right, p, sizeof right);
 	if (LAPACKE_dposv(LAPACK_ROW_MAJOR, 'U', n, 1, A, n, p, 1) != 0)
-		goto done; /* maps without detail have no frame */
-	/* Under a mask coefficients are not independent: so many fewer they are as it fills of the box. */
+		goto done; /* maps without detail do not define a frame */
+	/* Under a mask coefficients are not independent: their effective number falls by the share of the box
+	 * that it fills. */
 	for (int32_t k = 0; k < n; k++) chi2 += right[k] * p[k];
 	for (size_t i = 0; i < cyc_volume_count(spec->mask); i++)
 		filled += (double)spec->mask->data[i] / (double)cyc_volume_count(spec->mask);

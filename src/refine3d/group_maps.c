@@ -15,15 +15,15 @@ struct cyc_group_maps {
 	/* Box and map of the references: as wide as s and spec->crop_px, with larger pixels. */
 	int32_t edge, crop_px;
 	cyc_sums *sums;         /* 2 x n_groups */
-	cyc_half_sum *total[2]; /* of the half-sets, symmetrised, to where the groups' sums go */
-	cyc_half_sum *full[2];  /* the same to the edge of the box; where that is no other: NULL */
+	cyc_half_sum *total[2]; /* of the half-sets, symmetrised, as far as the groups' sums reach */
+	cyc_half_sum *full[2];  /* the same up to the edge of the box; NULL if that is no farther */
 	double *mean_weight;    /* 2 x (radius + 2): of the totals, per shell */
 	cyc_fourier_op *ops;
 	int32_t n_ops;
 	cyc_volume *mask; /* crop_px */
 	float *gridding;  /* by squared radius */
 	cyc_fft3 *plan;
-	/* Work memory that is used again: the system has to clear what it gives. */
+	/* Work memory that is reused: the system clears every page that it hands out. */
 	cyc_half_sum *own, *other;
 	cyc_cfloat *ft;
 	float *real;
@@ -99,7 +99,7 @@ bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius)
 
 static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
 
-/* Insertion is a convolution, whose transform is divided out; with it goes the scale of the transforms
+/* Insertion is a convolution; its transform is divided out together with the scale of the transforms
  * (T2.4). */
 static cyc_status make_gridding(cyc_group_maps *g)
 {
@@ -129,7 +129,7 @@ cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_half_maps_spec 
 	/* All shells that such references can have. */
 	g->radius =
 		(int32_t)fmin(ceil((g->crop_px / 2 - 1 + MARGIN) * (double)g->s / spec->crop_px), g->edge / 2 - 1);
-	/* Two shells more: look-ups of symmetry mates at the rim see what lies beyond. */
+	/* Two shells more, since interpolation for symmetry mates at the rim reads beyond it. */
 	int32_t sum_radius = g->radius + 2 < g->s / 2 ? g->radius + 2 : g->s / 2;
 	CYC_TRY_CTX(cyc_sums_create(&g->sums, spec->be, g->s, sum_radius, -1, 2 * n_groups), "sums of groups");
 	CYC_TRY(cyc_fourier_ops(&g->ops, &g->n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
@@ -306,7 +306,7 @@ static cyc_status divide_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* The middle of the transform's box, its gridding taken off; tapered and masked in the second pass. */
+/* The middle of the transform's box, gridding divided out; tapered and masked in the second pass. */
 static cyc_status map_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;

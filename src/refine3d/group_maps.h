@@ -1,7 +1,7 @@
 /**
  * @file group_maps.h
- * Half-sets dealt to groups, and for each group a reference made of all others of its half-set: particles
- * that are compared with it have nothing of themselves in it. (T8.5)
+ * Half-sets divided into groups, each with a reference made from all other groups of its half-set. No
+ * particle contributes to the reference it is compared with. (T8.5)
  */
 #ifndef CYC_REFINE3D_GROUP_MAPS_H
 #define CYC_REFINE3D_GROUP_MAPS_H
@@ -12,8 +12,8 @@
 typedef struct cyc_group_maps cyc_group_maps;
 
 /**
- * Number of groups for half-sets of which the smaller one has n particles; 0: too few to be dealt.
- * A reference lacks 1/K of the images of its half-set, and costs K preparations. (T8.15)
+ * Number of groups if the smaller half-set has n particles; 0: too few to divide. A reference lacks 1/K of
+ * the images of its half-set, and costs K preparations. (T8.15)
  */
 int32_t cyc_group_count(int64_t n);
 /** Largest number of groups. */
@@ -39,7 +39,7 @@ int32_t cyc_group_maps_n_groups(const cyc_group_maps *g);
 int32_t cyc_group_maps_radius(const cyc_group_maps *g);
 
 /**
- * Add all particles at the poses that `set` has now, in place of those added before. Same bits for any number
+ * Add all particles at the current poses of `set`, in place of those added before. Same bits for any number
  * of threads.
  */
 CYC_MUST_CHECK cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms,

@@ -42,7 +42,7 @@ done:
 	return st;
 }
 
-/* FSC of the maps as they are, and under the mask with what the mask alone makes taken off (T3.1 - T3.3). */
+/* FSC of the unmasked maps, and of the masked maps corrected for the effect of the mask (T3.1 - T3.3). */
 static cyc_status compare(cyc_half_maps *m, const cyc_half_maps_spec *spec)
 {
 	cyc_status st = CYC_OK;
@@ -165,7 +165,7 @@ cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_
 	CYC_TRY(cyc_accumulator_measure(a, tomograms, set, spec->stacks, root));
 	CYC_TRY(cyc_project_deal(&owner, tomograms, set, NULL));
 	CYC_TRY(cyc_project_deal_tilts(&own, tomograms, set, NULL));
-	/* Images of an extraction lie by particles. */
+	/* Images of an extraction are stored by particle. */
 	if (!spec->stacks) cyc_accumulator_set_tilts(a, own);
 	for (int32_t i = 0; i < tomograms->n_series; i++)
 		if (!spec->stacks || owner[i] == cyc_rank())

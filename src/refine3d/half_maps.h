@@ -18,9 +18,9 @@ typedef struct {
 	double cutoff_frac, taper_px;
 	const cyc_volume *mask; /**< crop_px; never NULL */
 	double mask_diameter_px;
-	bool correct_fsc; /**< FSC under the mask, corrected with random phases; else that of the maps as they are
+	bool correct_fsc; /**< FSC under the mask, corrected with random phases; else that of the unmasked maps
 	                   */
-	double join_A;    /**< coarser than this the two references are the same; 0: nowhere */
+	double join_A;    /**< at coarser resolution the two references are equal; 0: nowhere */
 	double tau2_fudge;
 	uint64_t seed;
 	bool no_grids;      /**< references are not sliced: cyc_reference_spec.no_grids */
@@ -42,12 +42,12 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_take(cyc_half_maps **out, cyc_volume *ha
 /** How the images of these maps are cut: as `reconstruct --crop-images` does it where the maps are smaller
  * than the windows. */
 void cyc_half_maps_options(cyc_accumulator_options *o, cyc_box *box, const cyc_half_maps_spec *spec);
-/** Add all particles, at the poses that `set` has now, to sums: each rank those of its tilt series, and then
- * the ranks' sums. */
+/** Add all particles at the current poses of `set` to sums: each rank those of its own tilt series, then
+ * the ranks' sums are added. */
 CYC_MUST_CHECK cyc_status cyc_half_maps_insert(cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                                const char *root, const cyc_half_maps_spec *spec,
                                                const cyc_accumulator_sums *sums);
-/** Reconstruct from the poses that `set` has now. @param[in] with_merged  also the map of all particles */
+/** Reconstruct from the current poses of `set`. @param[in] with_merged  also the map of all particles */
 CYC_MUST_CHECK cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomograms,
                                                     const cyc_particle_set *set, const char *root,
                                                     const cyc_half_maps_spec *spec, bool with_merged);
@@ -70,7 +70,7 @@ CYC_MUST_CHECK cyc_status cyc_half_maps_wiener(double **weight, const double *fs
 /**
  * References for slicing: joined at low resolution, masked, Wiener-filtered with the FSC.
  * @param[in]  lowpass_A  > 0: initial low-pass, edge of two shells
- * @param[out] filtered   two maps as the references are in real space, or NULL
+ * @param[out] filtered   the references as maps in real space, or NULL
  */
 CYC_MUST_CHECK cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
                                                   const cyc_half_maps *maps, double lowpass_A,

@@ -1,4 +1,5 @@
-/* Which particles are what the reference shows: probabilities from what their images say at their poses. */
+/* Which particles are what the reference shows: probabilities from how well their images agree at their
+ * poses. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
@@ -8,7 +9,7 @@
 /* Beads and other blobs agree with any particle at low resolution. Where the reference does not reach far
  * beyond this, the bands part an octave below its limit. */
 static const double LOW_BAND_A = 20;
-static const double LEAST_WEIGHT = 1e-4; /* less is nothing, and costs no time */
+static const double LEAST_WEIGHT = 1e-4; /* a smaller one is zero, and costs no time */
 
 /* Last shell of the low band. */
 static int32_t band_end(const cyc_refine3d_job *j, int32_t radius)

@@ -5,14 +5,14 @@
 #include <string.h>
 
 enum { LOW = CYC_BAND_LOW, HIGH = CYC_BAND_HIGH, N_BANDS = CYC_N_BANDS, ROUNDS = 200 };
-/* What is known before the particles are looked at, and how many particles that is worth. */
-static const double PRIOR_PARTICLES = 9, PRIOR_OTHERS = 0.5; /* of each of the two kinds of others */
+/* Prior values before any particle is seen, and the number of particles each is worth. */
+static const double PRIOR_PARTICLES = 9, PRIOR_OTHERS = 0.5; /* of each of the two other kinds */
 static const double PRIOR_MEAN = 1, PRIOR_MEAN_WEIGHT = 1, PRIOR_SPREAD = 0.2, PRIOR_SPREAD_WEIGHT = 4;
 static const double OTHER_WEIGHT = 3;                 /* for mean and spread of what is not the particle */
 static const double BLOB_MEAN = 1, BLOB_SPREAD = 1.5; /* at low resolution a blob has any amplitude */
-/* At high resolution a particle in a wrong pose agrees by this much of what it does in the right one. */
+/* At high resolution a particle in a wrong pose agrees this well, relative to the right pose. */
 static const double WRONG_MEAN = 0.15, WRONG_SPREAD = 0.15;
-/* Of a half-set: fewer make no map, and nothing is told apart. */
+/* Of a half-set: fewer make no map, and no kinds are distinguished. */
 static const double LEAST_SHARE = 0.1, LEAST_PARTICLES = 4;
 static const double ENOUGH = 1e-7;
 static const double FAR_BELOW = 3;        /* standard deviations: by chance one in 700 */
@@ -191,7 +191,7 @@ static double quantile(double *work, const cyc_agreement *agreement, int64_t n, 
 	return quantile_of(work, m, q);
 }
 
-/* Mean and covariance follow those that do not belong; medians do not. */
+/* Mean and covariance are drawn by outliers; medians are not. */
 static cyc_status note_typical(cyc_membership *m, const double *probability, const cyc_agreement *agreement,
                                int64_t n)
 {
@@ -217,17 +217,17 @@ cyc_status cyc_membership_fit(double *probability, cyc_membership *m, const cyc_
                               int64_t n, double n_poses)
 {
 	cyc_status st = CYC_OK;
-	/* Poses turn the slices at high resolution, and hardly those at low. */
+	/* A change of pose matters at high resolution, and hardly at low. */
 	const double prior_z[N_BANDS] = { 1, sqrt(2 * log(fmax(n_poses, 2))) };
-	/* Particles of many strengths, or those that agree best alike and others less: whichever explains more.
-	 */
+	/* Either the particles differ in strength, or the best agree alike and the others are something else:
+	 * whichever explains more. */
 	const double mean[2][N_BANDS] = { { PRIOR_MEAN, PRIOR_MEAN },
 		                              { quantile(probability, agreement, n, LOW, 0.5),
 		                                quantile(probability, agreement, n, HIGH, 0.75) } };
 	const double width[2] = { 0.5, PRIOR_SPREAD };
 	double log_likelihood[2], found = 0;
 	for (int start = 0; start < 3; start++) {
-		/* The third time the better of both again, unless it was the last. */
+		/* The third start repeats the better of the two, unless that was the last. */
 		int from = start < 2 ? start : log_likelihood[0] >= log_likelihood[1] ? 0 : 1;
 		if (start == 2 && from == 1) break;
 		double share_other[2] = { 0.1, 0.1 };

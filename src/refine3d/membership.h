@@ -14,8 +14,8 @@ enum { CYC_BAND_LOW, CYC_BAND_HIGH, CYC_N_BANDS };
 
 /** What the images of a particle say in a band, at its pose. */
 typedef struct {
-	double amplitude; /**< x: data over prediction; what a typical particle has is near 1 (T8.20) */
-	double variance;  /**< v: that noise gives it; 0: the band says nothing */
+	double amplitude; /**< x: data over prediction; near 1 for a typical particle (T8.20) */
+	double variance;  /**< v: its variance by noise; 0: the band carries no information */
 } cyc_band_agreement;
 typedef struct {
 	cyc_band_agreement band[CYC_N_BANDS];
@@ -23,7 +23,7 @@ typedef struct {
 
 /** What is learned of a half-set. */
 typedef struct {
-	double share;                            /**< of particles among what is in the set */
+	double share;                            /**< share of the set that are particles */
 	double mean[CYC_N_BANDS];                /**< amplitude of particles */
 	double spread[CYC_N_BANDS][CYC_N_BANDS]; /**< its covariance beyond noise */
 	double other_mean[CYC_N_BANDS];          /**< of what is not the particle, in units of the noise */
@@ -36,15 +36,15 @@ typedef struct {
 /**
  * Probability that each of n is a particle, by expectation maximisation from a fixed start.
  * @param[out] probability  n values by the caller
- * @param[in]  agreement    n; those that no band says anything of get the share
- * @param[in]  n_poses      that each pose was chosen from: noise agrees with the best of them by sqrt(2 ln
- * n_poses) or so
+ * @param[in]  agreement    n; those without information in either band get the share
+ * @param[in]  n_poses      that each pose was chosen from: noise agrees with the best of them by about sqrt(2
+ * ln n_poses)
  */
 CYC_MUST_CHECK cyc_status cyc_membership_fit(double *probability, cyc_membership *model,
                                              const cyc_agreement *agreement, int64_t n, double n_poses);
 /**
- * Does the agreement at high resolution lie far below that of particles? Three standard deviations of them;
- * or nearer to nothing than to a typical one, and by more than noise can do. (T8.24)
+ * Is the agreement at high resolution far below that of particles? By three of their standard deviations; or
+ * closer to zero than to the typical value, by more than noise explains. (T8.24)
  */
 bool cyc_membership_is_far_below(const cyc_membership *m, const cyc_agreement *a);
 /**

@@ -284,7 +284,7 @@ static void premultiply(float *real, cyc_cfloat *work, const cut *c, int64_t i)
 	cyc_fft2_inverse(real, s->fft, work);
 }
 
-/* The middle of the window under the mask; the level outside of the particle is taken off first. */
+/* The middle of the window under the mask, after subtraction of the level outside the particle. */
 static void crop(float *out, const cyc_tilt_source *s, const float *real)
 {
 	int32_t b = s->spec.box.window.box_binned, n = s->spec.crop_px, from = (b - n) / 2;

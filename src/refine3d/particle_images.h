@@ -28,7 +28,7 @@ typedef struct {
 enum { CYC_COEFFICIENT_BAND = 4 };
 CYC_MUST_CHECK cyc_status cyc_coefficients_create(cyc_coefficients **out, int32_t box_px);
 void cyc_coefficients_destroy(cyc_coefficients **c);
-/** Length of the beginning that holds all shells up to `radius`. */
+/** Number of leading coefficients that hold all shells up to `radius`. */
 int32_t cyc_coefficients_within(const cyc_coefficients *c, int32_t radius);
 /** Largest |kx| and |ky| among the first n coefficients, or more. */
 int32_t cyc_coefficients_reach(const cyc_coefficients *c, int32_t n);
@@ -38,10 +38,10 @@ int32_t cyc_coefficients_reach(const cyc_coefficients *c, int32_t n);
  *   sum_k 2 Re[D V* exp(2 pi i k.d/s)] - W |V|^2 (T8.1)
  */
 typedef struct {
-	int32_t i_tilt, n; /**< n: coefficients that this image has, a beginning of the list */
+	int32_t i_tilt, n; /**< n: coefficients of this image, the first of the list */
 	cyc_mat3 R_img_tomo;
 	double px_per_A;        /**< displacement [px of the box] per Å along an image axis */
-	bool is_in_map;         /**< maps are made of this image, so its own noise is in the reference */
+	bool is_in_map;         /**< this image is in the maps, so its own noise is in the reference */
 	const cyc_cfloat *data; /**< n: D = -CTF X exp(-i odd phase) / noise, masked to the particle */
 	const float *weight;    /**< n: W = CTF^2 / noise */
 } cyc_particle_image;
@@ -72,10 +72,10 @@ double cyc_image_mask(double r_px, double radius_px);
 typedef struct {
 	cyc_box box;               /**< of the windows that are multiplied with the CTF; binned */
 	int32_t crop_px;           /**< s: box of the coefficients */
-	double particle_radius_px; /**< everything outside is masked */
+	double particle_radius_px; /**< everything outside this is masked */
 	double cutoff_frac;
-	double map_margin_px;     /**< images whose particle is further inside are in the maps */
-	bool only_visible_frames; /**< tilts that rlnTomoVisibleFrames says the particle's stack has */
+	double map_margin_px;     /**< images whose particle is farther inside are in the maps */
+	bool only_visible_frames; /**< tilts in the particle's stack by rlnTomoVisibleFrames */
 	/** Not the likelihood of (T8.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files;
 	 * NULL: per tilt. (T8.4) */
 	const double *group_sigma2;
@@ -85,7 +85,7 @@ CYC_MUST_CHECK cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_back
                                                  const cyc_coefficients *coefficients,
                                                  const cyc_tilt_source_spec *spec);
 void cyc_tilt_source_destroy(cyc_tilt_source **s);
-/** Cut the images of a series at the positions that `set` has now. Opens the series. */
+/** Cut the images of a series at the current positions of `set`. Opens the series. */
 CYC_MUST_CHECK cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s,
                                                cyc_tilt_series *ts, const cyc_particle_set *set,
                                                int32_t i_series, const char *root);

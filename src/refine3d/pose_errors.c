@@ -1,5 +1,5 @@
-/* Standard errors of poses: what the slopes of their images scatter by, not what the noise of the tilt images
- * promises.   (T8.17) */
+/* Standard errors of poses: from the scatter of their images' slopes, not from the noise of the tilt
+ * images alone. (T8.17) */
 #include "refine3d/refine3d_internal.h"
 
 #include <lapacke.h>
@@ -21,7 +21,14 @@ static cyc_image_terms *terms_of(const cyc_refine3d_job *j, int64_t p)
 	const cyc_particle *particle = &j->particles->particles[p];
 	int64_t in_series = p - j->particles->series_first[particle->i_series];
 	return j->terms + j->series_terms[particle->i_series] +
-	       in_series * j->in.tomograms->series[particle->i_series].n_tilts;
+	       in_series * cyc_refine3d_n_views(j, particle->i_series);
+}
+
+int32_t cyc_refine3d_n_views(const cyc_refine3d_job *j, int32_t i_series)
+{
+	return cyc_refine3d_has_volumes(j)
+	           ? cyc_volume_section_count(j->stacks->box_px, j->volumes.particle_radius_px)
+	           : j->in.tomograms->series[i_series].n_tilts;
 }
 
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p) { return terms_of(j, p); }
@@ -33,7 +40,7 @@ cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&j->series_terms, j->in.tomograms->n_series + 1, sizeof *j->series_terms));
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 		j->series_terms[i] = count;
-		count += cyc_refine_n_particles(&j->in, i) * j->in.tomograms->series[i].n_tilts;
+		count += cyc_refine_n_particles(&j->in, i) * cyc_refine3d_n_views(j, i);
 	}
 	j->series_terms[j->in.tomograms->n_series] = count;
 	CYC_TRY(cyc_alloc_(&j->terms, (size_t)count, sizeof *j->terms, "slopes of images"));
@@ -41,8 +48,7 @@ done:
 	return st;
 }
 
-/* Displacement [px] of a tilt image that all particles of a half-set have in common: normal equations of one
- * tilt. */
+/* Displacement [px] of a tilt image common to all particles of a half-set: normal equations of one tilt. */
 typedef struct {
 	double M[3], v[2], d[2], count;
 } common;
@@ -52,7 +58,8 @@ static double curvature(const cyc_image_terms *t, int i, int k)
 	return (double)t->curvature[i >= k ? i * (i + 1) / 2 + k : k * (k + 1) / 2 + i];
 }
 
-/* What polishing left in the tilts is an error of theirs; as a whole it is a gauge of the particles. */
+/* Alignment errors that polishing left are errors of the tilts; a common displacement is a gauge of the
+ * particles. */
 static void fit_common(common *tilts, const cyc_refine3d_job *j, int32_t i_series, int32_t half)
 {
 	const cyc_tilt_series *ts = &j->in.tomograms->series[i_series];
@@ -121,9 +128,9 @@ static bool invert(double A[N][N])
 }
 
 /*
- * Variances of a pose by the scatter of its images' slopes, over those that the curvature promises: with A
+ * Variances of a pose by the scatter of its images' slopes, over those expected from the curvature: with A
  * the inverse curvature, diag(A sum g g^T A) over diag(A (C - sum C_f A C_f) A), the mean of the former if
- * the promise is kept.
+ * the expectation holds.
  */
 static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n_tilts, const common *tilts,
                             double rotation_prior, double offset_prior)
@@ -162,7 +169,7 @@ static bool variance_ratios(double ratio[N], const cyc_image_terms *t, int32_t n
 	return true;
 }
 
-/* What is no particle scatters by what it is. */
+/* Objects that are not the particle scatter for other reasons. */
 static bool counts(const cyc_refine3d_job *j, int64_t p, int32_t half)
 {
 	return j->particles->particles[p].half == half && j->refined[p].error[0] > 0 &&
@@ -199,7 +206,7 @@ bool cyc_refine3d_wants_map_step(const cyc_found_pose *found, const cyc_refine3d
                                  const cyc_search_spec *spec)
 {
 	int64_t every = 1 + (j->particles->n - 1) / MOST_ASKED;
-	/* Both maps must be of as many other images, and of no image of this particle. */
+	/* Both maps must be made of equally many images, none of them of this particle. */
 	return spec->do_follow && found->error[0] > 0 && p % every == 0 && j->uses_groups[0] && j->uses_groups[1];
 }
 
@@ -211,8 +218,7 @@ void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_pose_derivative
 		for (int k = 0; k < N; k++) found->map_step[k] = CYC_NAN;
 }
 
-/* Means of the steps along the reference's axes: a turn and a shift of one half map against the other, which
- * are no noise. */
+/* Mean steps along the reference's axes: a rotation and shift between the half maps, which is not noise. */
 static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_found_pose *found, int32_t half)
 {
 	double n = 0;
@@ -231,9 +237,9 @@ static double frame_step(double mean[N], const cyc_refine3d_job *j, const cyc_fo
 }
 
 /*
- * Variance that the map's noise adds to poses, over what their curvature promises: the two half maps have the
- * same signal and noise of their own, and the images' own noise is the same in both, so half the mean square
- * of the steps between them.      (T8.27)
+ * Variance that the map's noise adds to poses, over that expected from their curvature: half the mean square
+ * of the steps between the two half maps, which share the signal but not the noise. The images' own noise is
+ * the same in both.      (T8.27)
  */
 static void map_variance(double ratio[N_KINDS], const cyc_refine3d_job *j, const cyc_found_pose *found,
                          int32_t half)
@@ -265,12 +271,15 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 		most = j->in.tomograms->series[i].n_tilts > most ? j->in.tomograms->series[i].n_tilts : most;
 	CYC_TRY(cyc_alloc(&tilts, most, sizeof *tilts));
 	for (int32_t h = 0; h < 2; h++) {
-		/* One particle's worth of the promise being kept, for the case that there are next to none. */
+		/* A pseudo-count of one particle that follows the expectation, for sets with hardly any. */
 		double sum[N_KINDS] = { 3, 1, 1, 1 }, count[N_KINDS] = { 3, 1, 1, 1 },
 			   *factor = j->state.error_factor[h];
 		for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {
 			int64_t first = j->particles->series_first[i], end = j->particles->series_first[i + 1];
 			double n = 0;
+			/* Neighbouring sections of a volume share coefficients: their slopes do not scatter
+			 * independently. */
+			if (cyc_refine3d_has_volumes(j)) continue;
 			fit_common(tilts, j, i, h);
 			for (int64_t p = first; p < end; p++) n += counts(j, p, h);
 			if (n < 2) continue;
@@ -282,7 +291,7 @@ cyc_status cyc_refine3d_scatter_errors(cyc_refine3d_job *j, const cyc_found_pose
 				                     1 / cyc_square(sigma_offset_A[h])))
 					continue;
 				for (int k = 0; k < N; k++) {
-					/* What all have in common was fitted to them. */
+					/* The common part was fitted to them. */
 					sum[k < 3 ? 0 : k - 2] += k < 3 ? ratio[k] : ratio[k] * n / (n - 1);
 					count[k < 3 ? 0 : k - 2]++;
 				}

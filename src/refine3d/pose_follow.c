@@ -5,9 +5,9 @@
 #include <string.h>
 
 static const double ENOUGH =
-	5e-3; /* expected gain of a step that is not worth it: a tenth of a standard error */
+	5e-3; /* a step with a smaller expected gain is not taken: a tenth of a standard error */
 static const double HOPELESS =
-	12; /* log-posterior at the coarse resolution that a maximum may lie below the best */
+	12; /* log-posterior, at the coarse resolution, by which a maximum may lie below the best */
 
 static cyc_vec3 minus(cyc_vec3 a, cyc_vec3 b) { return (cyc_vec3){ a.x - b.x, a.y - b.y, a.z - b.z }; }
 
@@ -55,7 +55,7 @@ void cyc_track_begin(cyc_track *t, const cyc_pose *start, int32_t radius, int32_
 	t->has_begun = t->has_ended = false;
 }
 
-/* The next pose to look at; false: there is none. */
+/* The next pose to evaluate; false: none. */
 static bool propose(cyc_track *t)
 {
 	double step[CYC_POSE_PARAMETERS], gain = 0;
@@ -111,7 +111,7 @@ static bool is_same_peak(const cyc_search_one *s, const cyc_peak *a, const cyc_p
 	       3 * (error[0] + error[1] + error[2]);
 }
 
-/* Put a maximum among those kept, best first; of two that are the same the higher stays. */
+/* Insert a maximum into the list, best first; of two equal ones the higher is kept. */
 static void keep_peak(cyc_peak peaks[CYC_MAX_STARTS], int32_t *n_kept, const cyc_search_one *s,
                       const cyc_peak *now)
 {

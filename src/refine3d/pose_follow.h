@@ -1,6 +1,6 @@
 /**
  * @file pose_follow.h
- * Poses followed to the maximum of their posterior (T8.3), step by step: who drives them asks the images of
+ * Poses followed to the maximum of their posterior (T8.3), step by step. The driver evaluates the images of
  * many poses at once.
  */
 #ifndef CYC_POSE_FOLLOW_H
@@ -8,7 +8,7 @@
 
 #include "refine3d/pose_search.h"
 
-/** One particle's search: what is constant in it. */
+/** The constants of one particle's search. */
 typedef struct {
 	int32_t i; /**< its number in the block */
 	const cyc_search_particle *of;
@@ -35,7 +35,8 @@ typedef struct {
 	bool has_begun, has_ended;
 } cyc_track;
 
-/** @param[in] max_steps  0: only the start itself is looked at. Room for terms, if wanted, is the caller's.
+/** @param[in] max_steps  0: only the start itself is evaluated. The caller provides room for terms, if
+ * wanted.
  */
 void cyc_track_begin(cyc_track *t, const cyc_pose *start, int32_t radius, int32_t max_steps);
 /** Levenberg-Marquardt: a step is taken if the posterior rises, and is the last if it gains next to nothing.
@@ -45,8 +46,7 @@ void cyc_track_advance(cyc_track *t, const cyc_search_one *s);
  */
 double cyc_peak_errors(double error[CYC_POSE_PARAMETERS], const cyc_pose_derivatives *at);
 /**
- * The poses of the different maxima that have a chance, best first; of two that are the same the higher
- * stays. (T8.10)
+ * The poses of the distinct maxima worth following, best first; of two equal ones the higher is kept. (T8.10)
  * @param[in] tracks  n <= CYC_MAX_STARTS that have ended
  * @return how many there are
  */
@@ -55,7 +55,7 @@ int32_t cyc_peaks_different(cyc_pose poses[CYC_MAX_STARTS], const cyc_track *tra
 /** The highest maximum, and its share of the posterior among the different ones, in out->p_max. (T8.10)
  * @return its track */
 int32_t cyc_peaks_best(cyc_found_pose *out, const cyc_track *tracks, int32_t n, const cyc_search_one *s);
-/** Between the nearest of their symmetry mates: a mate in sight of another is no second maximum. */
+/** Distance between the closest symmetry mates: a nearby mate is not a second maximum. */
 double cyc_search_distance_rad(const cyc_search_one *s, cyc_mat3 a, cyc_mat3 b);
 
 #endif

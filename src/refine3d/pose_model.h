@@ -1,8 +1,8 @@
 /**
  * @file pose_model.h
- * What the tilt images of one particle say about its pose: the log-likelihood of (T8.1), summed over its
- * images, in what search and judgement have of it. Scores, gradient and curvature at many poses are the
- * backend's: pose_store.h. Sums by shell, at one pose of each particle, are the host's.
+ * The log-likelihood (T8.1) of a particle's pose, summed over its tilt images. Scores, gradient and curvature
+ * at many poses are computed by the backend (pose_store.h); sums by shell, at one pose of each particle, on
+ * the host.
  *
  * A pose is R_tomo_ref and an offset in Å (tomogram axes) from where the images were cut.
  */
@@ -60,22 +60,21 @@ typedef struct {
 	bool is_used; /**< false: the end of the list */
 } cyc_image_terms;
 /**
- * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and what of the
- * former is each image with itself (per unit of the amplitude). The amplitude that fits best is cross / (own
- * + power).                   (T8.6)
+ * Sums over images and coefficients at a pose, added to: per shell Re[D V*] and W |V|^2, and the part of the
+ * former that is each image with itself (per unit of the amplitude). The best-fitting amplitude is cross /
+ * (own + power).                   (T8.6)
  * @param[in,out] by_shell  list box/2 + 1 x {cross, power}
  */
 void cyc_pose_amplitudes(float (*by_shell)[2], double *own, cyc_pose_work *w, const cyc_pose_data *data,
                          const cyc_pose_reference *reference, const cyc_pose *pose, int32_t radius);
 /** Sums over a particle's images and the coefficients of a shell, at a pose. */
 typedef struct {
-	double cross; /**< Re[D V*] exp(..) */
-	double
-		own; /**< what of it is each image with itself, in a map that it is in (T8.5); 0 without own_share */
-	double power;    /**< W |V|^2: s power is what cross is expected to be */
+	double cross;    /**< Re[D V*] exp(..) */
+	double own;      /**< the part that is each image with itself, in a map that contains it (T8.5); 0 without
+	                    own_share */
+	double power;    /**< W |V|^2: the expected value of cross is s power */
 	double residual; /**< |D - s W V|^2 */
-	double
-		noise; /**< W: what noise alone makes of the residual, but for the share of it that the mask leaves */
+	double noise; /**< W: the residual expected from noise alone, apart from the share that the mask leaves */
 } cyc_pose_agreement;
 /**
  * How the images of a particle agree with the reference, shell by shell. (T8.20)

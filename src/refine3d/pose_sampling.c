@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * Rotations and offsets of a trial, and what a call has at most: one or more whole particles, or a part of
- * one. What samples are kept depends on the trials alone.
+ * Rotations and offsets of a trial, and the largest call: one or more whole particles, or part of one. Which
+ * samples are kept depends on the trials alone.
  */
 enum {
 	CHUNK = 192,
@@ -24,16 +24,15 @@ typedef struct {
 	union {
 		double weight; /* log */
 		struct {
-			int32_t rank, first; /* by weight, and that of the best sample of the same rotation */
+			int32_t rank, first; /* by weight, and by that of the best sample of the same rotation */
 		};
 	};
 	int32_t o, t;
 } sample;
 
 /*
- * Samples that are kept at most, however fine the grids are. Where more of them count, the posterior is so
- * flat that the best of half a million are as good as all. The list is twice as long, so that it is seldom
- * sorted.
+ * Largest number of samples kept, however fine the grids. If more are significant, the posterior is so flat
+ * that the best half million are as good as all. The list is twice as long, so that it is rarely sorted.
  */
 enum { KEPT = 1 << 19, ROOM = 2 * KEPT };
 
@@ -79,10 +78,10 @@ struct cyc_sampler {
 	cyc_pose_offset *offsets;
 	origin *origins; /* of trials */
 	int64_t *counts; /* of trials */
-	sample *samples; /* CALL_SAMPLES: what was kept of a call */
+	sample *samples; /* CALL_SAMPLES: samples kept from a call */
 	part *parts;     /* n_most */
 	int32_t n_parts;
-	/* Of a particle that one call is too small for, and of the children of samples. */
+	/* For a particle that needs several calls, and for the children of samples. */
 	sample *list; /* ROOM, made when it is needed */
 	int64_t n_list;
 	cyc_pose_sample *children; /* CALL_SAMPLES, made when they are needed */
@@ -222,8 +221,8 @@ static void choose_images(uint8_t *use, ranked *r, const cyc_pose_data *data, in
 	}
 }
 
-/* Sort the samples and leave out what is negligible; of more than KEPT, the worst too, whose sum is noted.
- * Returns how many stay. */
+/* Sort the samples and drop negligible ones; beyond KEPT also the worst, whose sum is noted. Returns the
+ * number kept. */
 static int64_t keep_best(one *p, sample *samples, int64_t n)
 {
 	if (n > 0) qsort(samples, (size_t)n, sizeof *samples, by_weight);
@@ -239,8 +238,7 @@ static int64_t keep_best(one *p, sample *samples, int64_t n)
 	return n;
 }
 
-/* The fewest samples that hold the adaptive fraction of the posterior; all that were kept if they do not hold
- * it. */
+/* The fewest samples that hold the adaptive fraction of the posterior; all kept samples if these do not. */
 static int64_t count_significant(const one *p, const sample *samples, int64_t n, double fraction)
 {
 	double sum = 0, so_far = 0;
@@ -286,7 +284,7 @@ static void clear_call(cyc_sampler *w)
 	w->n_parts = 0;
 }
 
-/* The images of a particle up to a radius, for the trials to come. */
+/* The images of a particle up to a radius, for the following trials. */
 static void add_images(cyc_sampler *w, const one *p, const cyc_pose_data *data, int32_t radius)
 {
 	for (int32_t f = 0; f < data->n_images; f++) {
@@ -301,7 +299,7 @@ static void add_images(cyc_sampler *w, const one *p, const cyc_pose_data *data, 
 	}
 }
 
-/* A trial of what comes next in the lists; its images are the last n_images. */
+/* A trial of the next items of the lists; its images are the last n_images. */
 static void add_trial(cyc_sampler *w, const one *p, int32_t n_images, const cyc_pose_trial *ranges)
 {
 	cyc_pose_trial *t = &w->trials[w->in.n++];
@@ -329,8 +327,8 @@ static int by_group(const void *a, const void *b)
 	                            : (x->rank > y->rank) - (x->rank < y->rank);
 }
 
-/* Sorted samples so that those of one rotation lie together, rotations and samples of each in the old order;
- * the weights are lost. */
+/* Group sorted samples by rotation; the order of rotations, and of samples within each, is kept. The
+ * weights are lost. */
 static void group_by_rotation(sample *samples, int64_t n)
 {
 	for (int64_t i = 0; i < n; i++) samples[i].rank = (int32_t)i;
@@ -425,7 +423,7 @@ done:
 
 /* ---------------------------------------------------------------- samples */
 
-/* All that is known before a particle's images are asked. */
+/* The prior at all rotations and offsets, before a particle's images are evaluated. */
 static cyc_status begin_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
@@ -536,7 +534,8 @@ static void convert(cyc_sampler *w, const part *q)
 	}
 }
 
-/* All samples of a particle, in any order: how many are significant, and where poses are followed from. */
+/* From all samples of a particle, in any order: the number of significant ones, and the starts of followed
+ * poses. */
 static int64_t finish(one *p, sample *samples, int64_t n)
 {
 	const cyc_search_spec *spec = p->s->spec;
@@ -556,7 +555,7 @@ static cyc_status part_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* A particle that takes several calls: its best samples are kept from call to call. */
+/* A particle that takes several calls: its best samples carry over from call to call. */
 static cyc_status add_to_list(cyc_sampler *w, const part *q)
 {
 	cyc_status st = CYC_OK;

@@ -17,8 +17,7 @@ typedef struct cyc_sampler cyc_sampler;
 CYC_MUST_CHECK cyc_status cyc_sampler_create(cyc_sampler **out, cyc_pose_store *store,
                                              const cyc_search_spec *spec, int32_t n_particles,
                                              int32_t max_images);
-/** Bytes that it takes, those of one call of the backend with it; of grids, n is read. Bounded for any grid.
- */
+/** Bytes that it takes, including one call of the backend; of grids, only n is read. Bounded for any grid. */
 double cyc_sampler_bytes(const cyc_search_spec *spec, int32_t n_particles, int32_t max_images);
 void cyc_sampler_destroy(cyc_sampler **w);
 /**

@@ -8,7 +8,7 @@
 
 enum { MAX_STEPS = 12, COARSE_STEPS = 4 };
 
-/* One particle of a block: its maxima are followed at the coarse resolution, then at the full one. */
+/* One particle of a block: its maxima are followed first at the coarse resolution, then at the full one. */
 typedef struct {
 	cyc_search_one s;
 	cyc_pose starts[CYC_MAX_STARTS];
@@ -157,8 +157,7 @@ static cyc_status follow_task(void *arg, int64_t i, int i_thread)
 	return CYC_OK;
 }
 
-/* All maxima are reached: those that are different are followed at the full resolution, or the best is the
- * result. */
+/* All maxima are reached: distinct ones are followed at the full resolution, or the best is the result. */
 static void end_stage(place *p)
 {
 	cyc_found_pose *out = p->s.of->found;

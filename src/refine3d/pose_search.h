@@ -1,8 +1,8 @@
 /**
  * @file pose_search.h
  * The best poses of a block of particles: sampled, then followed to the maximum. The particles of a block are
- * followed in lockstep, so that the images of all of them are asked at once; none knows of the others, and
- * results depend neither on the block nor on the number of threads.
+ * followed in lockstep, so that all their images are evaluated at once. They are independent: results depend
+ * neither on the block nor on the number of threads.
  */
 #ifndef CYC_POSE_SEARCH_H
 #define CYC_POSE_SEARCH_H
@@ -12,7 +12,7 @@
 #include "refine3d/sampling.h"
 
 enum { CYC_MAX_STARTS = 8 };
-/** How poses are looked for; the same for all particles of an iteration. */
+/** Settings of a search, the same for all particles of an iteration. */
 typedef struct {
 	const cyc_rotation_grid *rotations; /**< NULL: nothing is sampled, unless is_near */
 	const cyc_offset_grid *offsets;
@@ -24,29 +24,29 @@ typedef struct {
 	int32_t coarse_radius, radius;
 	double sigma_rotation_rad[2]; /**< prior about the prior's centre, per axis and half-set */
 	double sigma_offset_A[2];
-	const cyc_symmetry *symmetry; /**< poses that are its mates are one; NULL: none */
-	double adaptive_fraction;     /**< share of the posterior that is called significant, 0.999 */
+	const cyc_symmetry *symmetry; /**< symmetry-related poses count as one; NULL: none */
+	double adaptive_fraction;     /**< share of the posterior held by the significant samples, 0.999 */
 } cyc_search_spec;
 
 typedef struct {
 	cyc_pose pose;
 	double log_likelihood;             /**< relative to no particle */
-	double p_max;                      /**< posterior of the pose among those looked at */
+	double p_max;                      /**< posterior of the pose among those evaluated */
 	int64_t n_significant;             /**< coarse samples; where more than 2^19 would be, as many */
 	double error[CYC_POSE_PARAMETERS]; /**< standard errors: rotation about the reference's axes [rad], offset
 	                                      [Å]; 0 if not followed */
-	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by who asked
-	 * for the pose. */
+	/** How the images agree with the reference there, coarser and finer than about 20 Å; filled by the
+	 * caller of the search. */
 	cyc_pose_agreement agreement[CYC_N_BANDS];
 	double amplitude; /**< of that reference */
 	/** How far the pose would move with the map of the other half-set in place of its own (T8.27); NaN: not
-	 * asked. For errors only. */
+	 * computed. For errors only. */
 	double map_step[CYC_POSE_PARAMETERS];
 } cyc_found_pose;
 
 static inline double cyc_vec3_norm2(cyc_vec3 v) { return v.x * v.x + v.y * v.y + v.z * v.z; }
 
-/** One particle: what is known of its pose before its images are looked at. */
+/** The prior on one particle's pose. */
 typedef struct {
 	cyc_pose old;         /**< pose that the reference was made with; samples are taken around it */
 	cyc_pose prior;       /**< centre of the prior */

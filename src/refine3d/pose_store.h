@@ -1,7 +1,7 @@
 /**
  * @file pose_store.h
- * What a search of poses has in the memory of its backend: references, and the images of the particles that
- * are looked for together. Asked what the images say at many poses at once.
+ * References, and the images of the particles that are searched together, in the memory of the backend.
+ * Evaluates the images at many poses at once.
  *
  * Not thread-safe: it uses the backend's threads.
  */
@@ -25,7 +25,7 @@ const cyc_coefficients *cyc_pose_store_list(const cyc_pose_store *s);
  */
 CYC_MUST_CHECK cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map, int32_t m,
                                                  const float *spread);
-/** Host access to all references, for what the host computes; nothing can be asked then. */
+/** Host access to all references, for sums computed on the host; no operation may run meanwhile. */
 CYC_MUST_CHECK cyc_status cyc_pose_store_open_maps(cyc_pose_store *s);
 CYC_MUST_CHECK cyc_status cyc_pose_store_close_maps(cyc_pose_store *s);
 /** NULL while they are closed. */

@@ -1,15 +1,15 @@
-/* Which poses are the best so far, by images that had no part in what they are compared with; and when
- * nothing is gained any more. */
+/* Which poses are the best so far, by images that did not contribute to the references; and when the
+ * refinement no longer improves. */
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Parameters of a followed pose: the images fit it by half of them better than they fit the true one, and are
- * foretold that much worse. */
+/* Parameters of a followed pose: the images fit it better than the true pose by half of their number, and
+ * are predicted that much worse. */
 static const double FITTED = CYC_POSE_PARAMETERS;
 
-/* Whether the log-likelihoods of all particles are of images that their references know nothing of. */
+/* Whether no particle's images contribute to its reference in the log-likelihoods. */
 static bool is_held_out(const cyc_refine3d_job *j) { return j->uses_groups[0] && j->uses_groups[1]; }
 
 cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j)
@@ -74,9 +74,8 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
 	double sum = 0, sum2 = 0, *now = NULL, *best = NULL,
 		   fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
-	/* How much of what was fitted is found again in other maps is not known to better than half of the
-	 * parameters. Poses that close in on where they will be are not given up for so little; there are few
-	 * halvings to where they settle. */
+	/* How much of the fit other maps confirm is known only to half the number of parameters. Poses that
+	 * are converging are not given up for less; they settle after a few halvings. */
 	double moved = iteration > 0 ? moved_by(s) : HUGE_VAL;
 	bool is_closing_in = s->least_moved > 0 && moved < 0.5 * s->least_moved;
 	if (iteration > 0 && (s->least_moved <= 0 || moved < s->least_moved)) s->least_moved = moved;
@@ -89,7 +88,7 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		CYC_TRY(evidence_of(now, j, j->shells, radius));
 		CYC_TRY(evidence_of(best, j, j->best_shells, radius));
 		for (int64_t p = 0; p < n; p++) {
-			/* Who is probably no particle tells little of who is better placed. */
+			/* Objects that are probably not the particle say little about which poses are better. */
 			double d = cyc_refine3d_weight(j, p) * (now[p] - best[p] - fitted);
 			if (now[p] == 0 && best[p] == 0) continue; /* no image shows it */
 			n_seen++;
@@ -101,8 +100,8 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 			n_seen > 1
 				? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1))
 				: 0;
-		/* A start that these images had no part in is left only for what is no fit in disguise, and
-		 * significant. */
+		/* A start that is independent of these images is left only for a significant gain beyond that of
+		 * fitting noise. */
 		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
 		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
 		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
@@ -156,8 +155,8 @@ bool cyc_refine3d_restore_best(cyc_refine3d_job *j)
 			r->was_searched = last.was_searched;
 			continue;
 		}
-		/* The start came without errors, posteriors and probabilities: those of the last poses, which differ
-		 * by less than these can tell. */
+		/* The start has no errors, posteriors and probabilities: those of the last poses are used, which
+		 * differ from it insignificantly. */
 		r->pose = j->best[p].pose;
 	}
 	cyc_refine3d_apply_poses(j);

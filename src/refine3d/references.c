@@ -1,5 +1,5 @@
-/* What particles are compared with: the half maps, or for each group of particles the map of all others of
- * its half-set. */
+/* The references: the half maps, or for each group of particles the map of all other groups of its
+ * half-set. */
 #include "refine3d/refine3d_internal.h"
 
 #include "map/half_map_fsc.h"
@@ -10,15 +10,15 @@
 _Static_assert(2 * (CYC_MOST_GROUPS + 1) <= CYC_MOST_POSE_MAPS,
                "the references of all groups, and the half maps");
 
-/* Correlation of noise below which given half maps are of others: of sixteen times as many images, if these
- * are among them. */
+/* Below this correlation of noise, given half maps are taken to be of other images (or of sixteen times as
+ * many, including these). */
 static const double LEAST_SHARED_NOISE = 0.25;
 
-/* RELION's ways of looking for poses compare each image with the half map as it is, itself in it. */
+/* With RELION's search, each image is compared with the full half map, which contains it. */
 bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o)
 {
-	/* What an image finds of itself at the pose that the maps are made with is known: poses must not follow
-	 * it, but may be judged by what is left. */
+	/* The image's own contribution at the pose used for the maps is known: poses must not follow it, but
+	 * may be judged by the remainder. */
 	return !o->only_judge && !o->keep_self_correlation && !o->no_follow && !o->relion_model &&
 	       !o->relion_grid && !o->absolute_grey_scale;
 }
@@ -63,7 +63,7 @@ static cyc_status create_groups(cyc_refine3d_job *j)
 	cyc_group_maps_destroy(&j->groups);
 	CYC_TRY(cyc_group_maps_create(&j->groups, &j->maps_spec, j->n_groups, j->group, wanted_radius(j)));
 	double sums = cyc_group_maps_bytes(&one, j->groups);
-	/* All references at once if the plan has room for them; else as many as it has, each made twice. */
+	/* All references at once if the plan has room; else as many as fit, each made twice. */
 	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_bytes / one), 1), j->n_groups);
 	if (!j->has_told_groups)
 		cyc_info("half-sets in %d groups, each compared with a map of the others: %.2f GB for their sums, "
@@ -78,7 +78,7 @@ cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged)
 {
 	cyc_status st = CYC_OK;
 	cyc_half_maps *maps = NULL;
-	/* Final poses are compared with nothing any more. */
+	/* Final poses need no references. */
 	if (j->n_groups < 2 || j->state.has_converged) {
 		cyc_group_maps_destroy(&j->groups);
 		CYC_TRY(cyc_half_maps_reconstruct(&maps, j->in.tomograms, &j->posed, j->in.root, &j->maps_spec,
@@ -97,8 +97,8 @@ done:
 }
 
 /*
- * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: they
- * correlate by f + rho (1 - f). (T8.16)
+ * Correlation rho of the noise of two maps that have the same signal, whose share of the power is f: their
+ * correlation is f + rho (1 - f). (T8.16)
  * @param[out] scale  grey scale of a over that of b
  */
 static cyc_status shared_noise(double *rho, double *scale, const cyc_volume *a, const cyc_volume *b,
@@ -178,7 +178,7 @@ void cyc_refine3d_drop_references(cyc_refine3d_job *j)
 	for (int h = 0; h < 2 && j->reference; h++) cyc_buffer_destroy(&j->reference->half[h]);
 }
 
-/* Where the halves are joined they are of one frame in any case, if not exactly. */
+/* Joined half maps share a frame already, approximately. */
 static cyc_status find_frame(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -203,8 +203,7 @@ cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&j->filtered[h]);
 	j->lowpass_A = is_first ? j->o->lowpass_A : 0;
 	j->maps_spec.no_grids = j->uses_groups[0] && j->uses_groups[1];
-	/* What the density of a voxel is in the maps that are made here, if its projection is the sum over
-	 * (binned) voxels. */
+	/* Density of a voxel in the maps made here, if its projection is the sum over (binned) voxels. */
 	CYC_TRY(cyc_half_maps_reference(&j->reference, j->filtered, j->maps, j->lowpass_A,
 	                                is_first && j->o->absolute_grey_scale ? 1 : grey_scale(j),
 	                                &j->maps_spec));
@@ -299,11 +298,11 @@ static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p
 	bool in_groups = j->uses_groups[half];
 	int32_t i_map = 2 * (in_groups ? j->group[p] : CYC_MOST_GROUPS) + half;
 	const cyc_reference *r = in_groups ? j->group_references[j->group[p]] : j->reference;
-	/* Of each image's own noise in the map: none in that of the other groups; one map for both halves has
-	 * nothing to tell its noise from, and may come from elsewhere altogether. */
+	/* Of each image's own noise in the map: none in that of the other groups; with one map for both halves
+	 * the noise is unknown, and the map may come from other data. */
 	bool has_own = !in_groups && !j->o->keep_self_correlation && !(j->is_one_map && j->state.iteration == 1);
-	/* How well the map is known belongs to the likelihood of the poses; evidence and grey scale are of the
-	 * map as it is. */
+	/* The uncertainty of the map enters the likelihood of the poses; evidence and grey scale use the map
+	 * itself. */
 	return (cyc_pose_reference){ .spread = in_groups && is_for_poses ? j->spread + half * (j->crop_px / 2 + 1)
 		                                                             : NULL,
 		                         .map = i_map,

@@ -1,4 +1,4 @@
-/* An unfinished refinement on disk: everything that the next iteration starts from. */
+/* Checkpoint of a refinement: everything that the next iteration needs. */
 #include "refine3d/refine3d_internal.h"
 
 #include "cyclotomo/record.h"
@@ -80,7 +80,7 @@ static cyc_status read_arrays(bool *is_usable, cyc_refine3d_job *j, const cyc_re
 	int32_t n = arrays_of(arrays, j);
 	for (int32_t i = 0; i < n; i++)
 		*is_usable = *is_usable && cyc_record_has(r, N_FIRST + i, arrays[i].size, arrays[i].count);
-	/* All bytes have been checked already: nothing is overwritten by half of a checkpoint. */
+	/* All bytes have been checked already, so a damaged checkpoint overwrites nothing. */
 	for (int32_t i = 0; i < n && *is_usable; i++)
 		CYC_TRY(cyc_record_read(r, N_FIRST + i, (void *)(uintptr_t)arrays[i].data, arrays[i].size,
 		                        arrays[i].count));

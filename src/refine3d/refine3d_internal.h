@@ -11,6 +11,7 @@
 #include "refine3d/membership.h"
 #include "refine3d/pose_search.h"
 #include "refine3d/stack_images.h"
+#include "refine3d/volume_images.h"
 
 /** Particles of a unit of the search at most: enough for all cores, few enough for the memory. */
 enum { CYC_UNIT_PARTICLES = 64 };
@@ -18,7 +19,7 @@ enum { CYC_STARTS_LOCAL = 3 };         /* poses that are followed after a local 
 #define CYC_SEARCH_SCRATCH_BYTES 0.4e6 /* of a thread, in the backend */
 #define CYC_UNIT_BYTES 128e6           /* of their images, unless it is one particle */
 
-#define CYC_IMPROBABLE 0.5 /* probability below which a particle is said not to be one */
+#define CYC_IMPROBABLE 0.5 /* particles with a lower probability are reported as improbable */
 
 /** Where a particle's images are cut: its position when the run began. */
 typedef struct {
@@ -34,7 +35,7 @@ typedef struct {
 	                      first refined */
 	double log_likelihood, p_max, error[CYC_POSE_PARAMETERS];
 	int64_t n_significant;
-	/* Is it the particle: judge.c. */
+	/* Whether this is the particle: judge.c. */
 	cyc_pose_agreement agreement[CYC_N_BANDS];                  /**< at the pose */
 	double amplitude;                                           /**< of the reference then */
 	double probability;                                         /**< that it is the particle, at its pose */
@@ -52,26 +53,26 @@ typedef struct {
 } cyc_refine3d_boxes;
 /**
  * Boxes of particles that an extraction wrote: maps of their images' size, windows twice as wide where an
- * image is at least four times as wide, else as wide as half of it. Says so in the log.
+ * image is at least four times as wide, else as wide as half of it. Logged.
  * @return CYC_E_USAGE if the optics table has no size; CYC_E_UNSUPPORTED for groups of several sizes.
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_boxes_of_stacks(cyc_refine3d_boxes *out, const cyc_refine_input *in);
 
-/** What decides about the next iteration. */
+/** State that determines the next iteration. */
 typedef struct {
 	int32_t iteration;
 	int32_t order; /**< HEALPix order of the coarse grid */
 	double offset_range_A, offset_step_A;
 	double sigma_angle_rad[2], sigma_offset_A[2]; /**< priors of the poses, per axis and half-set */
 	double perturbation;                          /**< present one, share of a step */
-	double resolution_A;                          /**< FSC 0.5 (SSNR 1), as RELION says it */
+	double resolution_A;                          /**< at FSC 0.5 (SSNR 1), RELION's figure */
 	double resolution_143_A, best_resolution_A;
 	double mean_fsc; /**< over all shells */
 	int32_t n_without_gain, n_without_change;
 	double change_rotation_rad, change_offset_A; /**< means over particles of the last iteration */
 	double rotation_error_rad, offset_error_A;   /**< medians */
-	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over what the
-	                              curvature promises (T8.17) */
+	double error_factor[2][4]; /**< by half-set: errors of rotations, of offsets along x, y, z, over those
+	                              expected from the curvature (T8.17) */
 	double average_p_max, average_significant;
 	double log_likelihood[2];
 	double amplitude[2]; /**< grey scale: data over prediction, per half-set */
@@ -82,7 +83,7 @@ typedef struct {
 	double evidence_gain, evidence_gain_error; /**< of the poses compared last over the best before */
 	int32_t radius;                            /**< last shell of the references */
 	bool began_with_given;                     /**< the first references were half maps of other images */
-	bool has_converged, is_settled; /**< is_settled: because poses moved by less than they are uncertain by */
+	bool has_converged, is_settled; /**< is_settled: because poses moved by less than their errors */
 	cyc_membership membership[2];   /**< per half-set */
 	double n_poses;                 /**< that a pose was chosen from */
 	int64_t n_improbable, n_searched, n_found_again;
@@ -93,7 +94,7 @@ typedef struct {
 typedef struct {
 	double bytes;            /**< most at one time */
 	bool keeps_images;       /**< of all series; else one series at a time is cut again in each iteration */
-	double references_bytes; /**< for references of groups; with less than all take, some are made twice */
+	double references_bytes; /**< for references of groups; if not all fit, some are made twice */
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
                               const cyc_project_size *p, const cyc_refine3d_sizes *z);
@@ -108,7 +109,7 @@ bool cyc_refine3d_wants_groups(const cyc_refine3d_options *o);
 typedef struct {
 	const cyc_refine3d_options *o;
 	cyc_refine_input in;
-	const cyc_particle_set *particles; /**< as they were read: nothing in a run changes them */
+	const cyc_particle_set *particles; /**< as read; constant during a run */
 	cyc_particle_set posed; /**< the same at their present poses and probabilities, as maps are made of them:
 	                           shares all but the particles */
 	char *ref2_name;        /**< owned, if it was made from ref1 */
@@ -119,16 +120,17 @@ typedef struct {
 	cyc_symmetry *symmetry;
 	cyc_backend *be;
 	cyc_coefficients *list;
-	cyc_tilt_source *source; /**< NULL with --from-stacks */
-	cyc_stacks *stacks;      /**< NULL: from the tilt images; offsets are where images are cut */
-	cyc_stacks posed_stacks; /**< the same with offsets of the present poses: shares all but these */
-	cyc_stack_source *stack_source;
-	cyc_series_images **images; /**< n_series; NULL: not in memory */
+	cyc_tilt_source *source;        /**< NULL with --from-stacks */
+	cyc_stacks *stacks;             /**< NULL: from the tilt images; offsets are where images are cut */
+	cyc_stacks posed_stacks;        /**< the same with offsets of the present poses: shares all but these */
+	cyc_stack_source *stack_source; /**< NULL for volumes */
+	cyc_volume_images_spec volumes; /**< of volumes */
+	cyc_series_images **images;     /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
 	double *group_sigma2; /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
 	int32_t *owner;       /**< n_series: rank whose images they are */
 	bool *is_counted;     /**< n_series: its images are in the counts and the noise */
-	double **counts;      /**< n_series: of images that were read here, until they are counted; else NULL */
+	double **counts;      /**< n_series: of images read on this rank, until they are counted; else NULL */
 	double *noise_sum;    /**< n_optics x (crop/2 + 1): sigma^2 in RELION's unit, summed over images */
 	int64_t *noise_count; /**< n_optics */
 	cyc_volume *mask;
@@ -159,8 +161,8 @@ typedef struct {
 	cyc_refined *best;  /**< n particles at state.best_iteration, */
 	float (*best_shells)[2]; /**< and theirs */
 	cyc_frame frame;         /**< of the second half map against the first, of the present references */
-	bool start_is_refined;   /**< the poses as given were refined from images already */
-	bool has_no_prior;       /**< they were, and what they were before is not known */
+	bool start_is_refined;   /**< the given poses were already refined from images */
+	bool has_no_prior;       /**< they were, and the poses before that are unknown */
 	double *series_scale;    /**< 2 x n_series */
 	cyc_refined *refined;    /**< n particles, order of the set */
 	cyc_refine3d_state state;
@@ -168,10 +170,10 @@ typedef struct {
 	cyc_refine3d_result *result;
 } cyc_refine3d_job;
 
-/** Deal particles to groups, if they are to be. */
+/** Divide particles into groups, if wanted. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_deal_groups(cyc_refine3d_job *j);
-/** Sums of the groups at the present poses, for given or resumed half maps; not if the given maps are of
- * other images. */
+/** Sums of the groups at the current poses, for given or resumed half maps; skipped if the given maps are
+ * of other images. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j);
 /** Half maps, their FSC and sums of the groups at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_merged);
@@ -179,20 +181,20 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_make_maps(cyc_refine3d_job *j, bool with_
  * when they are opened. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j);
 void cyc_refine3d_drop_references(cyc_refine3d_job *j);
-/** References are open block by block: passes over all particles go over all blocks, and in each leave out
- * what is not in it. */
+/** References are opened block by block: a pass over all particles visits all blocks, and in each skips
+ * particles outside it. */
 int32_t cyc_refine3d_n_blocks(const cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block);
 CYC_MUST_CHECK cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j);
 bool cyc_refine3d_is_in_block(const cyc_refine3d_job *j, int64_t p);
-/** What particle p, in an open block, is compared with. */
+/** Reference for particle p of an open block. */
 cyc_pose_reference cyc_refine3d_reference_of(const cyc_refine3d_job *j, int64_t p, bool is_for_poses);
-/** The same with the map of the other half-set: to learn what the noise of a map does to poses, never to find
- * one. */
+/** The same with the map of the other half-set: to learn how the noise of a map affects poses, never to
+ * find a pose. */
 cyc_pose_reference cyc_refine3d_other_reference_of(const cyc_refine3d_job *j, int64_t p);
 
-/** Poses of all particles against the present references; updates refined, state and, in the particle set,
- * poses and positions. */
+/** Find the poses of all particles with the current references; updates refined, state and, in the particle
+ * set, poses and positions. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_expectation(cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_alloc_terms(cyc_refine3d_job *j);
 cyc_image_terms *cyc_refine3d_terms_of(const cyc_refine3d_job *j, int64_t p);
@@ -212,44 +214,47 @@ bool cyc_refine3d_wants_map_step(const cyc_found_pose *found, const cyc_refine3d
  */
 void cyc_refine3d_note_map_step(cyc_found_pose *found, const cyc_pose_derivatives *own,
                                 const cyc_pose_derivatives *other, int32_t half, const cyc_search_spec *spec);
-/** The factors learned then, for the errors of a pose found later. */
+/** Apply the learned factors to the errors of a pose found later. */
 void cyc_refine3d_widen_errors(cyc_refine3d_job *j, int64_t p);
 /**
  * Grey scales of the half-sets' references and contrasts of the series, whose weighted mean is 1. (T8.6)
  * @param[in,out] amplitude  by half-set; kept with --absolute-grey-scale
  * @param[out] series_scale  n_series x 2
- * @param[in] sums  n_series x 2 x 3: Re[D V*], what images find of themselves, W |V|^2
+ * @param[in] sums  n_series x 2 x 3: Re[D V*], the images' own part of the reference, W |V|^2
  */
 void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const double *sums, int32_t n_series,
                              const cyc_refine3d_options *o);
+/** Widths of the priors of both half-sets by the poses found and their errors, into j->state.
+ * @param[in] first  0: of rotations and offsets, 1: of offsets alone. (T8.13) */
+CYC_MUST_CHECK cyc_status cyc_refine3d_learn_priors(cyc_refine3d_job *j, int first);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 /** Make the posed particles (and stacks), at the poses of `refined`. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_create_posed(cyc_refine3d_job *j);
-/** Both half-sets to the middle of their frames: what `frame` says that found poses have from the references.
- */
+/** Move both half-sets to the middle of their frames; `frame` is the offset that poses found inherited from
+ * the references. */
 void cyc_refine3d_join_frames(cyc_refine3d_job *j);
-/** Bring the posed particles to the present poses. */
+/** Update the posed particles to the current poses. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
 /** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2
  * + 1, work memory */
 void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells,
                                  cyc_pose_work *work, const cyc_pose_data *data, const cyc_pose_reference *r);
-/** The same for all particles where they are, nothing looked for. */
+/** The same for all particles at their current poses, without a search. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_look(cyc_refine3d_job *j);
-/** particles.star with the probabilities, and the list of what is improbable: all that is written of a run
+/** particles.star with the probabilities, and the list of improbable particles: the only output of a run
  * that only judges. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_judged(cyc_refine3d_job *j);
-/** Are particles told from what is not one? */
+/** Are particles judged at all? */
 bool cyc_refine3d_judges(const cyc_refine3d_job *j);
-/** Probabilities of all particles from their agreement, each half-set by itself, into refined and the
+/** Probabilities of all particles from their agreement, separately for each half-set, into refined and the
  * particle set.       (T8.20 - T8.24) */
 CYC_MUST_CHECK cyc_status cyc_refine3d_judge(cyc_refine3d_job *j);
-/** Particles that agree far less than expected and have not been looked for among all rotations; returns
- * their number. */
+/** Find particles that agree far less than expected and were not yet searched for among all rotations;
+ * returns their number. */
 int64_t cyc_refine3d_doubtful(bool *is_doubtful, const cyc_refine3d_job *j);
-/** Look for particles among all rotations; those that agree better elsewhere are moved there. To be judged
- * anew then. */
+/** Search for particles among all rotations; those that agree better elsewhere are moved there. They must
+ * be judged again. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_search_again(cyc_refine3d_job *j, const bool *which);
 CYC_MUST_CHECK cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j);
 /**
@@ -258,12 +263,12 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_start_progress(cyc_refine3d_job *j);
  * @param[out] is_better  false: it is not
  */
 CYC_MUST_CHECK cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration);
-/** Whether the half maps that were given, of other images, foretell these better than maps of these do. For
- * the second iteration. */
+/** Whether the given half maps, made from other images, predict these images better than their own maps do.
+ * For the second iteration. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_given_are_better(bool *are_better, const cyc_refine3d_job *j);
 /** The best poses become those of the particles. @return whether they differ from the present ones */
 bool cyc_refine3d_restore_best(cyc_refine3d_job *j);
-/** What particle p counts in maps and sums: its probability, or 1 where all are to count alike. */
+/** Weight of particle p in maps and sums: its probability, or 1 if all count alike. */
 static inline double cyc_refine3d_weight(const cyc_refine3d_job *j, int64_t p)
 {
 	return j->o->keep_all ? 1 : j->refined[p].probability;
@@ -280,14 +285,13 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_name(char **relative, char **path, const 
  * together. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_models(const cyc_refine3d_job *j, const char *prefix,
                                                     bool is_final);
-/** What RELION needs in optimiser.star, sampling.star and model.star to continue from them, beside what says
- * how the refinement went: its other settings; the directions of the grid; their prior, which is uniform
- * here. */
+/** What RELION needs in optimiser.star, sampling.star and model.star to continue, beyond the state of the
+ * refinement: other settings, the directions of the grid, and their (uniform) prior. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_settle_optimiser(cyc_star *s, const cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_add_directions(cyc_star *s, const cyc_refine3d_job *j);
 CYC_MUST_CHECK cyc_status cyc_refine3d_add_direction_prior(cyc_star *s, const cyc_refine3d_job *j);
-/** run_class001_angdist.bild: how many particles are seen from where, as sticks around the map, for ChimeraX.
- */
+/** run_class001_angdist.bild: number of particles by viewing direction, as sticks around the map, for
+ * ChimeraX. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_views(const cyc_refine3d_job *j, const double *rot,
                                                    const double *tilt, int64_t n);
 /** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
@@ -304,6 +308,12 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_read(cyc_refine3d_job *j);
 /** Its file. Free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_refine3d_checkpoint_path(char **path, const cyc_refine3d_job *j);
 
+/** Images that a particle of a series can have: its tilts, or sections of its volume. */
+int32_t cyc_refine3d_n_views(const cyc_refine3d_job *j, int32_t i_series);
+static inline bool cyc_refine3d_has_volumes(const cyc_refine3d_job *j)
+{
+	return j->stacks && !j->stacks->are_2d;
+}
 /** Threads that the largest series gives work to. */
 int cyc_refine3d_n_workers(const cyc_refine3d_job *j);
 

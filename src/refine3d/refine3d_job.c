@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const double LEAST_INSIDE =
-	0.25; /* of a particle's radius: centres nearer to an image's border are left out */
+	0.25; /* of a particle's radius: centres closer to the border of an image are left out */
 static const double MOST_POSES = 3e10;    /* of each particle: a thread does some 10^7 in a second */
 static const double SIGNIFICANT = 3.0349; /* sqrt(2 ln 100): RELION's accuracy in standard errors */
 
@@ -64,7 +64,7 @@ done:
 	return st;
 }
 
-/* Masks of other sizes are resampled, which rings a little; what is far outside of 0 to 1 is no mask. */
+/* Masks of other sizes are resampled, which rings a little. Values far outside 0 to 1 are rejected. */
 static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 {
 	cyc_status st = CYC_OK;
@@ -106,7 +106,7 @@ static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_vie
 		CYC_TRY(cyc_check_window(p, box.window.box_px));
 		CYC_TRY(check_particle(o, o->crop_px > 0 ? o->crop_px : o->box_px, box.pixel_size_A));
 	}
-	/* Of maps that are there the mask is read with them. */
+	/* The mask is read together with existing maps. */
 	if (p->map_px > 0) CYC_TRY(check_mask(p, mask));
 done:
 	cyc_symmetry_destroy(&symmetry);
@@ -158,7 +158,11 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
-	CYC_TRY(cyc_stacks_require_2d(j->particles));
+	CYC_CHECK(j->particles->are_2d_stacks || !o->relion_model, CYC_E_UNSUPPORTED,
+	          "'%s' has 3D volumes, whose noise is not that of RELION's model files: leave out "
+	          "--relion-noise, or use "
+	          "2D stacks",
+	          j->in.set->particles);
 	CYC_TRY(cyc_stacks_open(&j->stacks, j->particles, j->in.tomograms, j->in.root));
 	int32_t N = j->stacks->box_px, s = o->box_px > 0 ? o->box_px : 2 * N;
 	CYC_CHECK(N >= 16, CYC_E_UNSUPPORTED, "'%s' has images of %d px; poses need at least 16 px",
@@ -179,7 +183,7 @@ done:
 	return st;
 }
 
-/* Maps and masks are resampled, but a mask that is as wide as neither the maps nor the box is of others. */
+/* Maps and masks are resampled; a mask as wide as neither the maps nor the box belongs to other data. */
 static cyc_status check_mask_width(const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -331,7 +335,7 @@ static cyc_status read_references(cyc_refine3d_job *j)
 	if (j->is_one_map) CYC_TRY(cyc_half_map_check(half[0], "the reference", names[0]));
 	else CYC_TRY(cyc_half_maps_check(half, names));
 	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
-	/* Maps whose grey scale is trusted are filtered already. */
+	/* Maps with a trusted grey scale are already filtered. */
 	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;
 done:
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
@@ -434,7 +438,7 @@ done:
 	return st;
 }
 
-/* What is needed, before anything is allocated for it. */
+/* Memory needed, checked before anything is allocated. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -456,6 +460,14 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	z.n_groups = cyc_refine3d_n_groups(o, &size);
 	z.images_bytes = cyc_refine3d_images_bytes(&z.series_images_bytes, j->in.tomograms, j->particles,
 	                                           z.crop_px, z.pixel_size_A, o->cutoff_frac);
+	if (cyc_refine3d_has_volumes(j)) {
+		size.most_tilts = cyc_refine3d_n_views(j, 0);
+		size.n_images = (double)size.most_tilts * (double)j->particles->n;
+		z.volumes_bytes = cyc_volume_sections_bytes(z.crop_px, z.box_px, o->n_threads);
+		z.images_bytes =
+			cyc_volume_images_bytes(&z.series_images_bytes, j->particles, j->in.tomograms->n_series,
+		                            z.crop_px, j->volumes.particle_radius_px);
+	}
 	double n_poses = cyc_refine3d_n_poses(o, j->symmetry->n);
 	CYC_CHECK(n_poses <= MOST_POSES, CYC_E_USAGE,
 	          "a search of %.2g poses per particle would take hours for each: use a lower --healpix-order, a "
@@ -465,9 +477,11 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
 	         "%s, %d thread%s",
 	         (long long)j->particles->n, j->in.tomograms->n_series,
-	         j->stacks ? "stacks padded to a box" : "windows", j->box.window.box_px, j->crop_px,
-	         j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name, o->n_threads,
-	         cyc_plural(o->n_threads));
+	         cyc_refine3d_has_volumes(j) ? "volumes padded to a box"
+	         : j->stacks                 ? "stacks padded to a box"
+	                                     : "windows",
+	         j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name,
+	         o->n_threads, cyc_plural(o->n_threads));
 	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
 	         j->memory.keeps_images ? "kept in memory"
 	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
@@ -498,6 +512,9 @@ static cyc_status prepare(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
+	j->volumes =
+		(cyc_volume_images_spec){ .stacks = j->stacks,
+		                          .particle_radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A };
 	CYC_TRY(plan_memory(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
@@ -521,8 +538,8 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	cyc_accumulator_options of_maps;
 	cyc_box map_box;
 	cyc_half_maps_options(&of_maps, &map_box, &j->maps_spec);
-	/* A pose needs the particle, not all that the CTF has spread: most of its circle must be inside the
-	 * image, its window need not. */
+	/* A pose needs the particle, not all the signal that the CTF spreads: most of the particle's circle
+	 * must be inside the image, its window need not be. */
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
@@ -541,7 +558,11 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		                                         .particle_radius_px = radius_px,
 		                                         .cutoff_frac = o->cutoff_frac,
 		                                         .group_sigma2 = j->group_sigma2 };
-	if (j->stacks) CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
+	j->volumes.be = j->be;
+	j->volumes.coefficients = j->list;
+	if (j->stacks && j->stacks->are_2d)
+		CYC_TRY(cyc_stack_source_create(&j->stack_source, j->be, j->list, &stack_source));
+	else if (j->stacks) cyc_info("volumes are read as %d central sections each", cyc_refine3d_n_views(j, 0));
 	else CYC_TRY(cyc_tilt_source_create(&j->source, j->be, j->list, &source));
 	CYC_TRY(make_mask(j));
 	j->maps_spec.mask = j->mask;
@@ -601,9 +622,8 @@ static void note_resolution(cyc_refine3d_job *j)
 }
 
 /*
- * Particles that agree far less than expected may be the particle at another pose: once poses have settled
- * they are looked for among all rotations. Those that are found go into the maps, and poses follow once more.
- * (T8.24)
+ * Particles that agree far less than expected may have a wrong pose: once poses have settled, they are
+ * searched for among all rotations. Those found go into the maps, and poses are followed once more. (T8.24)
  */
 static cyc_status find_again(bool *is_any_found, cyc_refine3d_job *j)
 {
@@ -633,7 +653,7 @@ done:
 	return st;
 }
 
-/* Followed poses are final when they no longer move by what they are uncertain by. */
+/* Followed poses are final when they move by less than their standard errors. */
 static bool is_settled(const cyc_refine3d_state *s)
 {
 	return s->change_rotation_rad < 0.5 * s->rotation_error_rad &&
@@ -676,7 +696,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration,
 	         j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0], s->amplitude[1]);
-	/* The references are made of the poses of the iteration before: were these a gain? */
+	/* The references were made with the poses of the previous iteration: were these an improvement? */
 	bool is_better, are_better;
 	if (s->iteration == 1)
 		s->began_with_given = j->n_groups > 1 && !j->is_one_map && j->o->lowpass_A <= 0 &&
@@ -738,8 +758,8 @@ done:
 }
 
 /*
- * The best poses and the maps of all images at them. Settled poses are within half of their errors of those
- * before, whose evidence is known; others have to be compared first.
+ * The best poses, and the maps of all images at them. Settled poses are within half an error of the previous
+ * ones, whose evidence is known; others must be compared first.
  */
 static cyc_status finish(cyc_refine3d_job *j)
 {
@@ -769,7 +789,7 @@ done:
 	return st;
 }
 
-/* Poses stay: how well do the images of each particle agree with the half map where they are? (T8.20) */
+/* Poses are kept: how well do the images of each particle agree with the half map there? (T8.20) */
 static cyc_status judge_only(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;

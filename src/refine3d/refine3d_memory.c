@@ -1,6 +1,6 @@
 /*
- * What a refinement holds at one time, and what it gives up where memory is short: images of particles in
- * memory, then references that are held together. Measured by tools/memory_said.py.
+ * Peak memory of a refinement, and what it does without where memory is short: first keeping particle images
+ * in memory, then holding all references at once. Checked against measurements by tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
 
@@ -12,7 +12,7 @@
 #include <math.h>
 
 enum { N_DRAWS = 8 };
-/* Of the available memory: what references that are held together may fill it to. */
+/* Share of the available memory that references may fill. */
 static const double FILLED = 0.5;
 
 static double coefficients(double radius)
@@ -21,7 +21,7 @@ static double coefficients(double radius)
 	return 0.5 * CYC_PI * r * r;
 }
 
-/* Last shell that a tilt's dose leaves. */
+/* Last shell that radiation damage leaves in a tilt. */
 static double tilt_radius(const cyc_tilt_series *ts, const cyc_tilt *t, double step_invA, double most,
                           double cutoff_frac)
 {
@@ -92,7 +92,7 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 		   n = coefficients(z->crop_px / 2 - 1), n_images = p->most_tilts + 1.0;
 	bool is_local = o->healpix_order >= o->auto_local_order;
 	int32_t unit = (int32_t)fmin((double)p->most_particles, CYC_UNIT_PARTICLES);
-	/* Of grids nothing but their sizes counts. */
+	/* Only the sizes of the grids matter. */
 	const cyc_rotation_grid rotations = { .n = (int32_t)fmin(n_o, INT32_MAX) };
 	const cyc_offset_grid offsets = { .n = (int32_t)n_t };
 	const cyc_search_spec spec = { .rotations = o->no_search ? NULL : &rotations,
@@ -101,7 +101,7 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 		                           .do_follow = !o->no_follow,
 		                           .n_starts = is_local ? CYC_STARTS_LOCAL : CYC_MAX_STARTS };
 	double work = cyc_search_work_bytes(&spec, &(cyc_search_size){ unit, p->most_tilts });
-	/* Images of a unit, and what they say at the poses of a round. */
+	/* Images of a unit, and their terms at the poses of a round. */
 	double images = fmin(fmax(CYC_UNIT_BYTES, 12 * n * n_images), z->series_images_bytes),
 		   answers = (double)unit * spec.n_starts * n_images *
 	                 (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double));
@@ -162,6 +162,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 {
 	double available = cyc_memory_available_bytes(), V = cyc_map_bytes(z->crop_px), radius = z->box_px / 2;
 	bool has_groups = z->n_groups > 1, has_symmetry = cyc_symmetry_order(o->symmetry) > 1;
+
 	double fixed = CYC_PROGRAM_BYTES + cyc_project_bytes(p) + particle_bytes(p, z, !o->no_follow) +
 	               source_bytes(o, p, z) + group_sums_bytes(z);
 	double reading =
@@ -178,11 +179,13 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	/* Sums of groups are held all the time. Where they do not go to the edge of the box, the rest is less
 	 * than what they are smaller by. */
 	double work =
-		cyc_accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads);
+		cyc_accumulator_work_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px, o->n_threads) +
+		z->volumes_bytes;
 	double insertion = maps + (has_groups ? 0 : 2 * cyc_sum_bytes(radius)) + work,
 		   halves = maps + (has_groups ? 0 : cyc_sums_to_halves_bytes(radius, has_symmetry)),
 		   finishing = maps + 3 * V + (has_groups ? 0 : 2 * cyc_half_sum_bytes(radius)) +
 	                   cyc_finish_bytes(z->box_px, z->crop_px, o->n_threads);
+	poses = fmax(poses, maps + making + z->volumes_bytes);
 	double B = fmax(fmax(reading, fmax(insertion, halves)), fmax(finishing, maps + frame_bytes(o, z)));
 	if (o->only_judge) B = reading;
 	double limit = o->cache_GB >= 0 ? 1e9 * o->cache_GB : 0.5 * available;

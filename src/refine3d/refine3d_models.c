@@ -1,5 +1,4 @@
-/* model.star, sampling.star and optimiser.star: what RELION's GUI shows of a refinement, and other programs
- * look up. */
+/* model.star, sampling.star and optimiser.star: read by RELION's GUI and other programs. */
 #include "refine3d/refine3d_internal.h"
 #include "project/labels.h"
 

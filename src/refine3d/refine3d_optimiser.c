@@ -6,8 +6,7 @@
 
 /*
  * What RELION's optimiser has beyond a refinement of one map in two half-sets: RELION continues from the file
- * only if all of it is there. Values are those of a refinement without helices, gradients, Blush and the
- * like.
+ * only if it is complete. Values are those of a refinement without helices, gradients, Blush and the like.
  */
 static const char *const SETTLED[][2] = { { CYC_RLN_SOLVENT_MASK2_NAME, "None" },
 	                                      { CYC_RLN_BODY_STAR_FILE, "None" },
@@ -182,7 +181,7 @@ static int64_t nearest(const cyc_vec3 *directions, int64_t n, cyc_vec3 v, const 
 	return found;
 }
 
-/* A stick along each direction that particles are seen from, as long and red as there are many. */
+/* A stick along each viewing direction; length and redness show the number of particles. */
 static void print_sticks(FILE *f, const cyc_refine3d_job *j, const cyc_vec3 *directions, const double *count,
                          int64_t n)
 {

@@ -15,7 +15,7 @@ static const cyc_option ROWS[] = {
 	ROW(TEXT, "output", out_dir, .alias = "--o", .unit = "<folder>", .purpose = CYC_FOR_FILES,
 	    .help = "Folder for the results."),
 	ROW(FLAG, "from-stacks", from_stacks,
-	    .help = "Refine from extracted 2D stacks instead of from the tilt images."),
+	    .help = "Refine from extracted particles, 2D stacks or 3D volumes, instead of from the tilt images."),
 	CYC_HEADING("Images and maps"),
 	ROW(INT, "box", box_px, .alias = "--b", .unit = "<px>", .range = "[8,",
 	    .no_default = "for extracted particles: twice the size of their images, with their --crop and --bin",

@@ -19,8 +19,8 @@ done:
 
 /* ---------------------------------------------------------------- particles */
 
-/* A refinement of the refined must not take what it finds for a second opinion: what was known before the
- * images goes with the particles. */
+/* A second refinement must not treat the result of the first as independent information: the original
+ * prior stays with the particles. */
 static cyc_status write_prior(cyc_star_block *b, const cyc_refine3d_job *j, int64_t i)
 {
 	cyc_status st = CYC_OK;
@@ -84,8 +84,8 @@ done:
 	return st;
 }
 
-/* Take duplicates out of the finished file: where particles have come together they are one, and would be in
- * the map twice. */
+/* Remove duplicates from the finished file: particles that have converged to one place would be in the map
+ * twice. */
 static cyc_status remove_duplicates(cyc_refine3d_job *j, const char *relative, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -107,7 +107,7 @@ done:
 	return st;
 }
 
-/* Probability that it is the particle, and what that goes by. */
+/* Probability that it is the particle, and the agreement it is based on. */
 static cyc_status put_judgement(cyc_star_block *b, int64_t row, const cyc_refined *r)
 {
 	cyc_status st = CYC_OK;
@@ -122,7 +122,7 @@ done:
 	return st;
 }
 
-/* Particles that are probably none, and those that were found at another pose. */
+/* Particles that are probably something else, and those found at another pose. */
 static cyc_status write_improbable(const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -180,8 +180,8 @@ done:
 	return st;
 }
 
-/* What an error would be if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a
- * position [Å]. */
+/* Errors if nothing were known: of a rotation about an axis in an asymmetric unit [rad], of a position
+ * [Å]. */
 static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 {
 	static const double ANY_ROTATION =
@@ -191,9 +191,9 @@ static double unknown(const cyc_refine3d_job *j, int64_t i, int k)
 }
 
 /*
- * The images determine a place with tilts and trajectory held. What polishing left open of these is an error
- * of the place: turns of tilts strain the specimen, and early tilts count for more than their part of the
- * mean over the tilts.                          (T6.15)
+ * The images determine a place with tilts and trajectory held. What polishing leaves uncertain of these adds
+ * to the error of the position: rotations of tilts strain the specimen, and early tilts weigh more than their
+ * part of the mean over the tilts.                          (T6.15)
  */
 static cyc_status add_alignment_error(double *error, const cyc_refine3d_job *j, int64_t i, int axis,
                                       cyc_star_block *input)
@@ -208,9 +208,9 @@ done:
 }
 
 /*
- * Standard errors, in a file of their own: RELION would drop the columns. Of what may not be the particle
- * they say how far off it may be: a pose that was fitted to nothing is not well known for its images agreeing
- * well with themselves.                         (T8.25)
+ * Standard errors, in a file of their own: RELION would drop the columns. For objects that may not be the
+ * particle they state how wrong the pose may be: a pose fitted to noise is not well known just because its
+ * images agree with each other.                         (T8.25)
  */
 static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 {
@@ -235,8 +235,8 @@ static cyc_status write_uncertainty(const cyc_refine3d_job *j, const char *path)
 			double error = r->error[k];
 			if (k >= 3 && error > 0) CYC_TRY(add_alignment_error(&error, j, i, k - 3, input));
 			if (cyc_refine3d_judges(j)) error = cyc_membership_error(r->probability, error, unknown(j, i, k));
-			/* Particles that no image shows, and poses without a maximum: nobody knows, and 0 would be a
-			 * promise. */
+			/* Particles that no image shows, and poses without a maximum: the error is unknown, and 0
+			 * would claim certainty. */
 			CYC_TRY(cyc_label_put(b, row, LABEL[k], error > 0 ? error : (double)NAN));
 		}
 		if (cyc_refine3d_judges(j)) CYC_TRY(put_judgement(b, row, &j->refined[i]));
@@ -284,7 +284,7 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
 	CYC_TRY(write_particles(j, path));
-	/* Half maps and FSC of older poses are not those of these. */
+	/* Half maps and FSC of earlier poses do not belong to these. */
 	const cyc_set_changes now = { .particles = relative };
 	CYC_TRY(cyc_asprintf(&set, "%s%soptimisation_set.star", j->in.out_dir, prefix));
 	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now));
@@ -295,7 +295,7 @@ done:
 	return st;
 }
 
-/* Both halves together, weighted as their sum deserves: sqrt(2 FSC / (1 + FSC)). */
+/* Both halves together, weighted by the signal-to-noise ratio of their sum: sqrt(2 FSC / (1 + FSC)). */
 static cyc_status write_joined(const cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -341,8 +341,8 @@ cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j)
 	const cyc_set_changes now = { .particles = r->particles, .half1 = r->half1, .half2 = r->half2 };
 	CYC_TRY(cyc_asprintf(&r->optimisation_set, "%srun_optimisation_set.star", j->in.out_dir));
 	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, r->optimisation_set, j->in.set, &now));
-	/* Under the name that all other jobs give it, too: the sets of the iterations end in the same words. Both
-	 * are there, or none. */
+	/* Also under the name that all other jobs use, since the sets of iterations end in the same words.
+	 * Either both exist or neither. */
 	CYC_TRY(cyc_asprintf(&set, "%soptimisation_set.star", j->in.out_dir));
 	cyc_free(path);
 	path = NULL;

@@ -163,7 +163,8 @@ cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_
 cyc_status cyc_healpix_unique(int64_t **out, int64_t *n, int32_t order, const cyc_symmetry *symmetry)
 {
 	cyc_status st = CYC_OK;
-	/* On no axis or plane of any group: then exactly one mate is nearest, but on a set without area. */
+	/* On no axis or plane of any group, so that exactly one mate is nearest (except on a set of measure
+	 * zero). */
 	const cyc_vec3 generic = view(0.4236, 0.3171);
 	int64_t all = 12 * ((int64_t)1 << 2 * order);
 	*n = 0;
@@ -207,7 +208,7 @@ cyc_mat3 cyc_rotation_grid_at(const cyc_rotation_grid *g, int32_t i, int32_t chi
 		cyc_healpix_direction(&rot, &tilt, g->order + g->oversampling, g->direction[i] * n * n + child / n);
 		psi += step * ((child % n + 0.5) / n - 0.5);
 	}
-	/* The turn tips the view without turning the image: E(rot, tilt, psi) with psi counted from -rot. */
+	/* The rotation tips the view without turning the image: E(rot, tilt, psi) with psi counted from -rot. */
 	cyc_mat3 R = g->is_relative ? cyc_mat3_mul(cyc_euler_to_matrix(rot, tilt, psi - rot), old)
 	                            : cyc_euler_to_matrix(rot, tilt, psi);
 	if (g->perturbation_rad != 0)
@@ -267,8 +268,8 @@ void cyc_rotation_vector(double v[3], cyc_mat3 R)
 		for (int k = 0; k < 3; k++) v[k] = factor * a[k];
 		return;
 	}
-	/* Half turns have no antisymmetric part: (R + 1) / 2 is the axis times itself. Its longest column is the
-	 * most exact. */
+	/* Half turns have no antisymmetric part: (R + 1) / 2 is the axis times itself. Its longest column is
+	 * the most accurate. */
 	int best = 0;
 	for (int k = 1; k < 3; k++)
 		if (R.m[k][k] > R.m[best][best]) best = k;

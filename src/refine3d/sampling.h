@@ -12,8 +12,8 @@ double cyc_healpix_step_rad(int32_t order);
 void cyc_healpix_direction(double *rot, double *tilt, int32_t order, int64_t i);
 
 /**
- * Pixels that no symmetry mate repeats: the directions that are nearer to a generic fixed one than their
- * mates are.
+ * Pixels without symmetry-related copies: directions closer to a generic fixed direction than their mates
+ * are.
  * @param[out] pixels  *n of them, ascending; cyc_free
  */
 CYC_MUST_CHECK cyc_status cyc_healpix_unique(int64_t **pixels, int64_t *n, int32_t order,
@@ -40,8 +40,8 @@ CYC_MUST_CHECK cyc_status cyc_rotation_grid_local(cyc_rotation_grid **out, int32
 CYC_MUST_CHECK cyc_status cyc_rotation_grid_near(cyc_rotation_grid **out, int32_t order, int32_t oversampling,
                                                  double sigma_rad, cyc_mat3 R_part_ref);
 /**
- * All rotations that no symmetry mate repeats: the directions that are nearer to a generic fixed one than
- * their mates are.
+ * All rotations without symmetry-related copies: directions closer to a generic fixed direction than their
+ * mates are.
  */
 CYC_MUST_CHECK cyc_status cyc_rotation_grid_global(cyc_rotation_grid **out, int32_t order,
                                                    int32_t oversampling, const cyc_symmetry *symmetry);

@@ -1,5 +1,5 @@
-/* Boxes of a refinement of extracted particles: maps as large as their images, windows with room for what the
- * CTF spreads. */
+/* Boxes for refining extracted particles: maps as large as their images, windows with room for the signal
+ * that the CTF spreads. */
 #include "refine3d/refine3d_internal.h"
 #include "project/labels.h"
 
@@ -41,7 +41,8 @@ done:
 	return st;
 }
 
-/* Windows as wide as an image allow nearly no particle: half of it at most, but no smaller than the maps. */
+/* Windows as wide as a tilt image would leave hardly any particle: at most half the image, but no smaller
+ * than the maps. */
 static int32_t widest_window(const cyc_refine3d_boxes *b, const cyc_tilt_series *ts)
 {
 	double limit = 0.5 * (ts->image_nx < ts->image_ny ? ts->image_nx : ts->image_ny);

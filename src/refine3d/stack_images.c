@@ -8,9 +8,9 @@
 #include <math.h>
 #include <string.h>
 
-static const double READ_BYTES = 256e6;    /* images of as many particles at a time as this has room for */
+static const double READ_BYTES = 256e6;    /* as many particles at a time as fit in this many bytes */
 static const double LEAST_COUNT = 100;     /* coefficients that a noise level is estimated from */
-static const double LARGEST_OFFSET = 0.25; /* of the box: images further off lack too much of the particle */
+static const double LARGEST_OFFSET = 0.25; /* of the box: farther out too much of the particle is missing */
 
 struct cyc_stack_source {
 	cyc_backend *be;
@@ -154,7 +154,8 @@ done:
 	return st;
 }
 
-/* The circle around the particle, its level outside of it taken off. Returns the mean square of the mask. */
+/* Cut to the circle around the particle, after subtraction of the level outside. Returns the mean square
+ * of the mask. */
 static double mask_image(float *out, const float *image, int32_t N, double radius_px, double x0, double y0,
                          float scale)
 {
@@ -172,7 +173,7 @@ static double mask_image(float *out, const float *image, int32_t N, double radiu
 	return square / ((double)N * N);
 }
 
-/* Multiply an image by its CTF, which an extraction left out. */
+/* Multiply an image by its CTF, if the extraction did not. */
 static void multiply_by_ctf(float *image, cyc_cfloat *ft, const cyc_stack_source *s, const float *ctf)
 {
 	int32_t N = s->spec.stacks->box_px;

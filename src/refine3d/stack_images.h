@@ -9,7 +9,7 @@
 typedef struct {
 	const cyc_stacks
 		*stacks; /**< 2D; borrowed. Its offsets say where the particles are when a series is loaded */
-	double particle_radius_px; /**< everything outside is masked */
+	double particle_radius_px; /**< everything outside this is masked */
 	double cutoff_frac;
 	const double
 		*group_sigma2; /**< as in cyc_tilt_source_spec; NULL: noise of the images themselves (T8.14) */
@@ -22,8 +22,8 @@ CYC_MUST_CHECK cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_ba
 void cyc_stack_source_destroy(cyc_stack_source **s);
 /**
  * Read the images of a series. Needs no tilt images; same bits for any number of threads.
- * @return CYC_E_DATA naming the file for values that are not finite, for images that are zero or have an
- * offset that moves the particle out of them; CYC_E_IO, CYC_E_FORMAT of reading.
+ * @return CYC_E_DATA naming the file for values that are not finite, for images that are zero, or whose
+ * offset moves the particle out of the image; CYC_E_IO, CYC_E_FORMAT of reading.
  */
 CYC_MUST_CHECK cyc_status cyc_stack_source_load(cyc_series_images **out, cyc_stack_source *s,
                                                 int32_t i_series);

@@ -179,7 +179,7 @@ cmp Refine3D/job013/run_data.star Refine3D/job099/run_data.star && cmp Refine3D/
 cd ..
 
 # Killed at any moment and started again it finds its jobs, in a project where others work too.
-options=(--i optimisation_set.star "${options[@]:2:${#options[@]}-4}" --skip-refine --skip-polish)
+options=(--i optimisation_set.star "${options[@]:2:${#options[@]}-4}" --skip-refine --skip-polish --no-figures)
 cp -r clean whole && cd whole
 cycle --o Cycle || fail "a shorter run"
 lines=$(wc -l <log)

@@ -17,7 +17,7 @@ fresh() { rm -rf "$1" && cp -r project "$1"; }
 reconstruct="reconstruct --i optimisation_set.star --b 32 --sym O --o Reconstruct/"
 refine="refine --i Reconstruct/optimisation_set.star --b 32 --sym O --mask mask_align.mrc --iterations 3 --o Refine/"
 extract="extract --i optimisation_set.star --b 32 --crop 24 --stack2d --o Extract/"
-cycle="cycle --i optimisation_set.star --b 32 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Cycle/ --iterations 2"
+cycle="cycle --i optimisation_set.star --b 32 --sym O --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc --o Cycle/ --iterations 2 --no-figures"
 # All jobs; RANKS as for on(), THREADS
 all_jobs() {
 	local ranks=$1 command

@@ -941,7 +941,7 @@ static void assert_only_half_2_changed(const char *a, const char *b)
 
 /* ---------------------------------------------------------------- stacks */
 
-static void extract(const char *particles, const char *out, bool keep_offsets, bool no_ctf)
+static void extract_as(const char *particles, const char *out, bool stacks, bool keep_offsets, bool no_ctf)
 {
 	cyc_extract_options o;
 	cyc_extract_options_default(&o);
@@ -951,11 +951,16 @@ static void extract(const char *particles, const char *out, bool keep_offsets, b
 	o.out_dir = out;
 	o.box_px = BOX;
 	o.crop_px = CROP;
-	o.stacks = true;
+	o.stacks = stacks;
 	o.keep_offsets = keep_offsets;
 	o.no_ctf = no_ctf;
 	o.n_threads = 2;
 	ASSERT_OK(cyc_extract_run(NULL, &o));
+}
+
+static void extract(const char *particles, const char *out, bool keep_offsets, bool no_ctf)
+{
+	extract_as(particles, out, true, keep_offsets, no_ctf);
 }
 
 static cyc_refine3d_options stack_options(const char *set, const char *out)
@@ -1128,6 +1133,171 @@ static void bad_stacks(void **state)
 	cyc_free(kept);
 }
 
+/* ---------------------------------------------------------------- volumes */
+
+static double map_correlation(const char *a, const char *b)
+{
+	cyc_volume *v[2];
+	double sum[2] = { 0 }, xx = 0, yy = 0, xy = 0;
+	ASSERT_OK(cyc_mrc_read(&v[0], in_root(a)));
+	ASSERT_OK(cyc_mrc_read(&v[1], in_root(b)));
+	size_t n = cyc_volume_count(v[0]);
+	assert_true(n == cyc_volume_count(v[1]));
+	for (size_t i = 0; i < n; i++)
+		for (int k = 0; k < 2; k++) sum[k] += (double)v[k]->data[i] / (double)n;
+	for (size_t i = 0; i < n; i++) {
+		double x = (double)v[0]->data[i] - sum[0], y = (double)v[1]->data[i] - sum[1];
+		xx += x * x;
+		yy += y * y;
+		xy += x * y;
+	}
+	for (int k = 0; k < 2; k++) cyc_volume_destroy(&v[k]);
+	return xy / sqrt(xx * yy);
+}
+
+/* Volumes that were not multiplied by a CTF: those of `from` divided by the root of their weights, which is
+ * theirs. */
+static void divide_by_ctf(const char *set)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_fft3 *fft = NULL;
+	cyc_cfloat *ft;
+	char name[300];
+	snprintf(name, sizeof name, "%s/particles.star", set);
+	ASSERT_OK(cyc_star_read(&s, in_root(name)));
+	ASSERT_OK(cyc_star_require(&b, s, "optics"));
+	ASSERT_OK(cyc_star_set_text(b, 0, cyc_star_column(b, "rlnCtfDataAreCtfPremultiplied"), "0"));
+	ASSERT_OK(cyc_star_write(s, in_root(name)));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	ASSERT_OK(cyc_fft3_create(&fft, CROP, 1));
+	ASSERT_OK(cyc_alloc(&ft, cyc_half_count3(CROP), sizeof *ft));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		const char *data_name = in_root(cyc_star_text_of(b, i, "rlnImageName")),
+				   *weight_name = in_root(cyc_star_text_of(b, i, "rlnCtfImage"));
+		cyc_volume *data, *weight, *ctf;
+		ASSERT_OK(cyc_mrc_read(&data, data_name));
+		ASSERT_OK(cyc_mrc_read(&weight, weight_name));
+		ASSERT_OK(cyc_volume_create(&ctf, CROP / 2 + 1, CROP, CROP, weight->pixel_size_A));
+		/* A tomogram has what trilinear spreading took from the rim of the volume. */
+		for (int32_t z = 0; z < CROP; z++)
+			for (int32_t y = 0; y < CROP; y++)
+				for (int32_t x = 0; x < CROP; x++) {
+					double kept = 1;
+					const int32_t at[] = { x - CROP / 2, y - CROP / 2, z - CROP / 2 };
+					for (int k = 0; k < 3; k++) {
+						double t = CYC_PI * at[k] / CROP;
+						if (at[k] != 0) kept *= cyc_square(sin(t) / t);
+					}
+					data->data[((size_t)z * CROP + (size_t)y) * CROP + (size_t)x] /= (float)kept;
+				}
+		ASSERT_OK(cyc_fft3_forward(ft, fft, data->data));
+		for (size_t k = 0; k < cyc_half_count3(CROP); k++) {
+			ctf->data[k] = sqrtf(weight->data[k]);
+			ft[k] = weight->data[k] > 1e-3F ? ft[k] / ctf->data[k] : 0;
+		}
+		ASSERT_OK(cyc_fft3_inverse(data->data, fft, ft));
+		ASSERT_OK(cyc_mrc_write(data_name, data, 2, NULL));
+		ASSERT_OK(cyc_mrc_write(weight_name, ctf, 2, NULL));
+		cyc_volume_destroy(&data);
+		cyc_volume_destroy(&weight);
+		cyc_volume_destroy(&ctf);
+	}
+	cyc_free(ft);
+	cyc_fft3_destroy(&fft);
+	cyc_star_destroy(&s);
+}
+
+/* The same images spread in three dimensions: poses and map are those of the stacks, also with offsets, and
+ * from volumes that were not multiplied by the CTF. */
+static void volumes_give_the_poses_of_stacks(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *particles, *set, *out;
+		bool keep_offsets, is_divided;
+	} CASES[] = {
+		{ "particles.star", "EV/optimisation_set.star", "V", false, false },
+		{ "P/run_data.star", "EVO/optimisation_set.star", "VO", true, false },
+		{ "particles.star", "EVN/optimisation_set.star", "VN", false, true },
+	};
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		cyc_refine3d_result r;
+		char folder[16], map[64];
+		double angle, distance, error[2];
+		snprintf(folder, sizeof folder, "%.*s", (int)(strchr(CASES[i].set, '/') - CASES[i].set),
+		         CASES[i].set);
+		extract_as(CASES[i].particles, folder, false, CASES[i].keep_offsets, false);
+		if (CASES[i].is_divided) divide_by_ctf(folder);
+		cyc_refine3d_options o = stack_options(CASES[i].set, CASES[i].out);
+		ASSERT_OK(cyc_refine3d_run(&r, &o));
+		snprintf(map, sizeof map, "%s/run_class001.mrc", CASES[i].out);
+		double same = map_correlation("S/run_class001.mrc", map);
+		apart(&angle, &distance, "S/run_data.star", r.particles);
+		errors(&error[0], &error[1], r.particles);
+		print_message(
+			"%s: %.2f degrees and %.2f A from those of stacks; known to %.2f and %.2f; wrong by %.2f and "
+			"%.2f; maps correlate by %.4f\n",
+			folder, angle, distance, cyc_rad_to_deg(r.rotation_error_rad), r.offset_error_A, error[0],
+			error[1], same);
+		if (!(angle < cyc_rad_to_deg(r.rotation_error_rad) && distance < r.offset_error_A && same > 0.98))
+			fail_msg("%s: %.2f degrees and %.2f A apart, maps %.4f", folder, angle, distance, same);
+		cyc_refine3d_result_deinit(&r);
+	}
+}
+
+static void volumes_same_bits_for_threads_and_backends(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = stack_options("EV/optimisation_set.star", "V3");
+	o.n_threads = 3;
+	o.cache_GB = 0;
+	o.backend = "emulate";
+	ASSERT_OK(cyc_refine3d_run(NULL, &o));
+	assert_same_results("V", "V3");
+}
+
+static void bad_volumes(void **state)
+{
+	(void)state;
+	cyc_refine3d_options o = stack_options("EV/optimisation_set.star", "BadV");
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	char data_name[600], weight_name[600], *kept[2];
+	size_t n[2];
+	ASSERT_OK(cyc_star_read(&s, in_root("EV/particles.star")));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	snprintf(data_name, sizeof data_name, "%s", in_root(cyc_star_text_of(b, 0, "rlnImageName")));
+	snprintf(weight_name, sizeof weight_name, "%s", in_root(cyc_star_text_of(b, 0, "rlnCtfImage")));
+	cyc_star_destroy(&s);
+	ASSERT_OK(cyc_read_file(&kept[0], &n[0], data_name));
+	ASSERT_OK(cyc_read_file(&kept[1], &n[1], weight_name));
+	float *voxels = (float *)(kept[0] + 1024), *weights = (float *)(kept[1] + 1024), old = weights[5];
+	weights[5] = -1e3F;
+	ASSERT_OK(cyc_write_file(weight_name, kept[1], n[1]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "never negative");
+	weights[5] = NAN;
+	ASSERT_OK(cyc_write_file(weight_name, kept[1], n[1]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "NaN");
+	memset(weights, 0, n[1] - 1024);
+	ASSERT_OK(cyc_write_file(weight_name, kept[1], n[1]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "weights are zero everywhere");
+	assert_int_equal(remove(weight_name), 0);
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_IO, "weights");
+	cyc_free(kept[1]);
+	ASSERT_OK(cyc_write_file(weight_name, kept[0], n[0]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "half transform of a CTF");
+	old = voxels[50];
+	voxels[50] = NAN;
+	ASSERT_OK(cyc_write_file(data_name, kept[0], n[0]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "half transform of a CTF");
+	voxels[50] = old;
+	o.relion_model = "some_model.star";
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_UNSUPPORTED, "3D volumes");
+	assert_false(cyc_path_exists(in_root("BadV/run_data.star")));
+	cyc_free(kept[0]);
+}
+
 /* ---------------------------------------------------------------- half-sets */
 
 /* Particles of the first series are half-set 1, those of the second half-set 2. */
@@ -1283,6 +1453,9 @@ int main(void)
 		cmocka_unit_test(stacks_same_bits_for_threads_caches_and_after_stops),
 		cmocka_unit_test(halves_of_stacks_know_nothing_of_each_other),
 		cmocka_unit_test(bad_stacks),
+		cmocka_unit_test(volumes_give_the_poses_of_stacks),
+		cmocka_unit_test(volumes_same_bits_for_threads_and_backends),
+		cmocka_unit_test(bad_volumes),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
 		cmocka_unit_test(noise_stays_noise),
 		cmocka_unit_test(errors_hold_the_noise_of_the_map),

@@ -22,13 +22,21 @@ cycle() {
 	time "$bin" cycle -q --i optimisation_set.star --b 192 --crop 112 --sym O --particle-diameter 140 --mask-align mask_align.mrc \
 		--mask-fsc mask_fsc.mrc --o Run "$@" | tee "$dir/out"
 }
+echo "== one of its tilt series, with a smaller box, by one thread and by two"
+awk '$1 !~ /^TS_0[23]$/ { print }' particles.star >one.star
+[ "$(grep -c '^TS_' one.star)" = 40 ] || fail "not the particles of one series: $(grep -c '^TS_' one.star)"
+awk '$1 !~ /^TS_0[23]$/ { print }' tomograms.star >one_tomogram.star
 for j in 1 2; do
 	rm -rf Run
-	cycle --j $j
+	"$bin" cycle -q --p one.star --t one_tomogram.star --b 144 --crop 112 --sym O --particle-diameter 140 --mask-align mask_align.mrc --mask-fsc mask_fsc.mrc \
+		--o Run --j $j >"$dir/out"
 	find Run -name '*.star' -o -name '*.mrc' | sort | xargs sha256sum >"$dir/sums$j"
 done
+[ "$(wc -l <"$dir/sums1")" -gt 40 ] || fail "there is little to compare"
 cmp "$dir/sums1" "$dir/sums2" || fail "results depend on the number of threads"
-echo "== a second cycle"
+rm -rf Run
+echo "== all of it, and a second cycle"
+cycle --j 2
 cycle --j 2 --cycles 2
 "$python" - Run/summary.json <<'P'
 import json, sys

@@ -150,7 +150,7 @@ static void volumes_come_with_weights(void **state)
 	drop(&s);
 	snprintf(text, sizeof text, "%s_rlnCtfImage\nTS_01 TS_01/1 1 12 -9 8 0 0 0 d.mrc [1,1,1] d.mrc\n",
 	         stacks);
-	ASSERT_FAILS(open_stacks(&s, text), CYC_E_SHAPE, "d.mrc", "expected 5 x 8 x 16");
+	ASSERT_FAILS(open_stacks(&s, text), CYC_E_SHAPE, "d.mrc", "expected 5 x 8 x 8");
 	drop(&s);
 	cyc_free(stacks);
 }

@@ -1,0 +1,149 @@
+/* Rules of the refinement that a whole run hardly shows: the share of a maximum, the floor of a learned
+ * prior, and where the phases are randomised from. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "backends/backend.h"
+#include "map/map_internal.h"
+#include "refine3d/half_maps.h"
+#include "refine3d/pose_follow.h"
+#include "refine3d/refine3d_internal.h"
+
+#define ASSERT_OK(call) assert_int_equal(call, CYC_OK)
+
+/* A maximum whose posterior falls off with this curvature along each axis, for rotations and for offsets. */
+static cyc_track a_maximum(double angle_rad, double log_posterior, double rotations, double offsets)
+{
+	cyc_track t = { .has_begun = true, .has_ended = true };
+	t.best.pose.R_tomo_ref = cyc_euler_to_matrix(angle_rad, 0, 0);
+	t.best.log_posterior = t.best.log_likelihood = log_posterior;
+	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) t.best.at.curvature[k][k] = k < 3 ? rotations : offsets;
+	return t;
+}
+
+/* The share of a maximum is that of its mass, not of its height: one that is twice as narrow along three axes
+ * has an eighth. (T8.10) */
+static void shares_are_those_of_masses(void **state)
+{
+	(void)state;
+	static const double LOWER = 0.5, CURVATURE = 1e4;
+	const cyc_search_spec spec = { .symmetry = NULL };
+	const cyc_search_one s = { .spec = &spec };
+	for (int k = 0; k < 2; k++) {
+		const cyc_track tracks[] = { a_maximum(0, 0, CURVATURE, CURVATURE),
+			                         a_maximum(2, -LOWER, k ? CURVATURE / 4 : CURVATURE * 4, CURVATURE) };
+		cyc_found_pose found;
+		assert_int_equal(cyc_peaks_best(&found, tracks, 2, &s), 0);
+		double wanted = 1 / (1 + exp(-LOWER) * (k ? 8 : 0.125));
+		if (!(fabs(found.p_max - wanted) < 1e-12))
+			fail_msg("share %.6f instead of %.6f", found.p_max, wanted);
+	}
+}
+
+/* Poses that stay where they began ask for a prior without width. It stops well below the standard error of a
+ * pose, where it decides, and above a tenth of it, where a narrower one would change nothing. (T8.13) */
+static void priors_may_be_narrower_than_errors(void **state)
+{
+	(void)state;
+	enum { N = 10 };
+	static const double ERROR_RAD = 0.01, ERROR_A = 20, OLD_RAD = 0.1, OLD_A = 200;
+	static cyc_mat3 identity = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } };
+	cyc_symmetry none = { .n = 1, .ops = &identity };
+	cyc_particle particles[N] = { 0 };
+	cyc_refined refined[N] = { 0 };
+	const cyc_particle_set set = { .n = N, .particles = particles };
+	cyc_refine3d_job j = { .particles = &set, .refined = refined, .symmetry = &none };
+	for (int i = 0; i < N; i++) {
+		particles[i].half = i % 2;
+		refined[i].probability = 1;
+		refined[i].pose.R_tomo_ref = refined[i].prior.R_tomo_ref = identity;
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) refined[i].error[k] = k < 3 ? ERROR_RAD : ERROR_A;
+	}
+	for (int h = 0; h < 2; h++) {
+		j.state.sigma_angle_rad[h] = OLD_RAD;
+		j.state.sigma_offset_A[h] = OLD_A;
+		for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = 1;
+	}
+	ASSERT_OK(cyc_refine3d_learn_priors(&j, 0));
+	for (int h = 0; h < 2; h++) {
+		const double share[] = { j.state.sigma_angle_rad[h] / ERROR_RAD,
+			                     j.state.sigma_offset_A[h] / ERROR_A };
+		for (int kind = 0; kind < 2; kind++)
+			if (!(share[kind] > 0.0999 && share[kind] < 0.5))
+				fail_msg("width %.3f of the error", share[kind]);
+	}
+}
+
+/* White noise filtered to A exp(-r/length), alike in both maps, and white noise of each map's own. */
+static cyc_volume *noisy_map(int32_t n, uint32_t own)
+{
+	static const double STRENGTH = 10, LENGTH = 4;
+	double weight[64];
+	cyc_volume *v = NULL;
+	cyc_rng common = cyc_rng_make(3, 1, 0), noise = cyc_rng_make(3, 2 + own, 0);
+	ASSERT_OK(cyc_volume_create(&v, n, n, n, 2));
+	for (int32_t r = 0; r <= n / 2; r++) weight[r] = STRENGTH * exp(-r / LENGTH);
+	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)cyc_rng_normal(&common);
+	ASSERT_OK(cyc_volume_filter(v, weight, 1));
+	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] += (float)cyc_rng_normal(&noise);
+	return v;
+}
+
+/* Phases are randomised from the first shell in which the maps as they are correlate by less than 0.8, and
+ * the curve under the mask is corrected from two shells beyond it. (T3.2) */
+static void phases_are_random_where_maps_differ(void **state)
+{
+	(void)state;
+	enum { N = 48, N_SHELLS = N / 2 + 1 };
+	static const double BEGINS_BELOW = 0.8;
+	cyc_volume *half[2] = { noisy_map(N, 0), noisy_map(N, 1) }, *mask = NULL;
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	cyc_fft3 *plan = NULL;
+	cyc_backend *be = NULL;
+	cyc_half_maps *maps = NULL;
+	double masked[N_SHELLS];
+	ASSERT_OK(cyc_volume_create(&mask, N, N, N, 2));
+	ASSERT_OK(cyc_fft3_create(&plan, N, 1));
+	for (int i = 0; i < N * N * N; i++) {
+		double r =
+			sqrt(cyc_square(i / (N * N) - N / 2) + cyc_square(i / N % N - N / 2) + cyc_square(i % N - N / 2));
+		mask->data[i] = (float)fmin(fmax((14 - r) / 4, 0), 1);
+	}
+	for (int h = 0; h < 2; h++) {
+		cyc_volume *v = NULL;
+		ASSERT_OK(cyc_volume_copy(&v, half[h]));
+		for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] *= mask->data[i];
+		ASSERT_OK(cyc_alloc(&ft[h], cyc_half_count3(N), sizeof *ft[h]));
+		ASSERT_OK(cyc_fft3_forward(ft[h], plan, v->data));
+		cyc_volume_destroy(&v);
+	}
+	ASSERT_OK(cyc__fsc_compute_threads(masked, ft[0], ft[1], N, 1));
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 1));
+	const cyc_half_maps_spec spec = { .be = be, .crop_px = N, .mask = mask, .correct_fsc = true, .seed = 1 };
+	ASSERT_OK(cyc_half_maps_take(&maps, half, false, &spec));
+	int32_t from = 1, first = 0;
+	while (from < N_SHELLS && maps->fsc_unmasked[from] >= BEGINS_BELOW) from++;
+	while (first < N_SHELLS && fabs(maps->fsc[first] - masked[first]) < 1e-9) first++;
+	print_message("the maps correlate by less than %.1f from shell %d on; corrected from shell %d on\n",
+	              BEGINS_BELOW, from, first);
+	assert_true(from > 3 && from < N_SHELLS / 2);
+	assert_int_equal(first, from + 2);
+	cyc_half_maps_destroy(&maps);
+	cyc_backend_close(&be);
+	cyc_volume_destroy(&mask);
+	cyc_fft3_destroy(&plan);
+	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(shares_are_those_of_masses),
+		                                cmocka_unit_test(priors_may_be_narrower_than_errors),
+		                                cmocka_unit_test(phases_are_random_where_maps_differ) };
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
