@@ -17,7 +17,7 @@ if [ ! -e "$folder/userland.ready" ]; then
 	[ -e "$root/usr/bin/apt-get" ] || debootstrap --variant=minbase "$release" "$root" >"$folder/debootstrap.log"
 	DEBIAN_FRONTEND=noninteractive chroot "$root" bash -c "apt-get update -qq && apt-get install -qq -y --no-install-recommends ${packages[*]}" >"$folder/apt.log"
 	# Links to / are to lead into the folder, not to this machine's files: as text, since what they lead to may be such a link, too.
-	find "$root/lib" "$root/lib64" "$root/usr/lib" "$root/etc/alternatives" -type l -lname '/*' | sort -u | while read -r link; do
+	find "$root/lib" "$root/lib64" "$root/usr" "$root/etc/alternatives" -type l -lname '/*' | sort -u | while read -r link; do
 		ln -sfn "$(realpath -ms --relative-to="$(dirname "$link")" "$root$(readlink "$link")")" "$link"
 	done
 	touch "$folder/userland.ready"

@@ -89,7 +89,8 @@ cyc_status cyc_error_raise(cyc_status st, const char *file, int line, const char
                            ...) CYC_PRINTF(5, 6);
 /** Note that the failure passed through here; returns `st`. */
 cyc_status cyc_error_frame(cyc_status st, const char *file, int line, const char *function);
-/** Put "text: " in front of the message: the file, row, particle the caller knows. */
+/** Put "text: " in front of the message: the file, row, particle the caller knows. If a part of the message
+ * begins with that text already, quotes aside, nothing is changed. */
 void cyc_error_context(const char *fmt, ...) CYC_PRINTF(1, 2);
 /** Set the advice shown below the message, unless a deeper layer has already given one. */
 void cyc_error_hint(const char *fmt, ...) CYC_PRINTF(1, 2);

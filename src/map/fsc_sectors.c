@@ -156,7 +156,7 @@ int32_t cyc__sector_of(const cyc__sectors *s, int32_t x, int32_t y, int32_t z)
 typedef struct {
 	const cyc__sectors *sectors;
 	const cyc_cfloat *ft1, *ft2;
-	int32_t n;
+	int32_t n, first_shell;
 	double *sums; /* n planes x n_sectors x n_shells x 3 */
 } work;
 
@@ -176,6 +176,7 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 		for (int32_t x = 0; x < n_half; x++) {
 			while (base + (int64_t)x * x > (int64_t)shell * (shell + 1)) shell++;
 			if (shell >= n_shells) break;
+			if (shell < w->first_shell) continue;
 			int32_t sector = shell == 0 ? 0 : cyc__sector_of(w->sectors, x, fy, fz);
 			double *to = sums + ((size_t)sector * (size_t)n_shells + (size_t)shell) * 3;
 			double ar = (double)a[2 * x], ai = (double)a[2 * x + 1], br = (double)b[2 * x],
@@ -189,10 +190,10 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 }
 
 cyc_status cyc__sector_sums_init(cyc__sector_sums *s, const cyc__sectors *sectors, const cyc_cfloat *ft1,
-                                 const cyc_cfloat *ft2, int32_t n, int n_threads)
+                                 const cyc_cfloat *ft2, int32_t n, int32_t first_shell, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	work w = { .sectors = sectors, .ft1 = ft1, .ft2 = ft2, .n = n };
+	work w = { .sectors = sectors, .ft1 = ft1, .ft2 = ft2, .n = n, .first_shell = first_shell };
 	size_t m = (size_t)cyc__n_shells(n) * 3, each = (size_t)sectors->n_sectors * m;
 	*s = (cyc__sector_sums){ .n_shells = cyc__n_shells(n), .n_sectors = sectors->n_sectors };
 	CYC_TRY(cyc_alloc(&s->sums, each + m, sizeof *s->sums));

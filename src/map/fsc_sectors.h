@@ -25,11 +25,11 @@ typedef struct {
 	int32_t n_shells, n_sectors;
 	double *sums; /**< (n_sectors + 1) x n_shells x 3; the last sector is the total */
 } cyc__sector_sums;
-/** From half transforms of edge n. Same bits for any number of threads. Destroy with
- * cyc__sector_sums_deinit(). */
+/** From half transforms of edge n; shells before the first one that is asked for stay 0. Same bits for any
+ * number of threads. Destroy with cyc__sector_sums_deinit(). */
 CYC_MUST_CHECK cyc_status cyc__sector_sums_init(cyc__sector_sums *s, const cyc__sectors *sectors,
                                                 const cyc_cfloat *ft1, const cyc_cfloat *ft2, int32_t n,
-                                                int n_threads);
+                                                int32_t first_shell, int n_threads);
 void cyc__sector_sums_deinit(cyc__sector_sums *s);
 /** FSC of all but one sector (without = -1: of all); n_shells values. A shell of which nothing is left has
  * the FSC of all. */

@@ -405,7 +405,7 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 	CYC_TRY(cyc__sectors_init(&p->sectors, p->o->symmetry));
 	if (p->o->compare_to) {
 		CYC_TRY(cyc__sector_sums_init(&p->judged, &p->sectors, p->mask ? masked[0] : p->ft[0],
-		                              p->mask ? masked[1] : p->ft[1], p->n, p->o->n_threads));
+		                              p->mask ? masked[1] : p->ft[1], p->n, 0, p->o->n_threads));
 	}
 	if (p->mask) {
 		CYC_TRY(cyc_alloc(&p->fsc_masked, p->n_shells, sizeof(double)));

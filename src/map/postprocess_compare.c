@@ -65,7 +65,7 @@ cyc_status cyc__compare_states(cyc__postprocess *p)
 	double *work = NULL, *left_out = NULL;
 	int32_t K = p->sectors.n_sectors;
 	CYC_TRY(read_other(ft, p));
-	CYC_TRY(cyc__sector_sums_init(&other, &p->sectors, ft[0], ft[1], p->n, p->o->n_threads));
+	CYC_TRY(cyc__sector_sums_init(&other, &p->sectors, ft[0], ft[1], p->n, 0, p->o->n_threads));
 	CYC_TRY(cyc_alloc(&work, 2 * (size_t)p->n_shells, sizeof *work));
 	CYC_TRY(cyc_alloc(&left_out, K, sizeof *left_out));
 	for (int32_t g = 0; g < K; g++)
@@ -93,7 +93,7 @@ static cyc_status edge_mean(double *mean, double *error, const cyc__postprocess 
 	cyc__sector_sums s = { 0 };
 	double *fsc = NULL, *left_out = NULL;
 	int32_t K = p->sectors.n_sectors, first = p->n_shells - p->n_edge_shells;
-	CYC_TRY(cyc__sector_sums_init(&s, &p->sectors, ft1, ft2, p->n, p->o->n_threads));
+	CYC_TRY(cyc__sector_sums_init(&s, &p->sectors, ft1, ft2, p->n, first, p->o->n_threads));
 	CYC_TRY(cyc_alloc(&fsc, p->n_shells, sizeof *fsc));
 	CYC_TRY(cyc_alloc(&left_out, (size_t)K + 1, sizeof *left_out));
 	for (int32_t g = 0; g <= K; g++) {

@@ -27,6 +27,21 @@ typedef struct {
 	part what;
 } randomise_work;
 
+/* Turning by a random phase keeps the amplitude and leaves a random phase. Each coefficient of a row has its
+ * own bits of the stream, whichever are turned. */
+static void turn_row(cyc_cfloat *out, const cyc_cfloat *in, int64_t first, int64_t end,
+                     const cyc_cfloat *phasors, cyc_rng rng)
+{
+	uint32_t bits = 0;
+	for (int64_t x = 0; x < first; x += 2) bits = cyc_rng_u32(&rng);
+	for (int64_t x = first; x < end; x++) {
+		bits = x % 2 == 0 ? cyc_rng_u32(&rng) : bits >> 16;
+		const cyc_cfloat p = phasors[bits % N_PHASES];
+		float a = crealf(in[x]), b = cimagf(in[x]), c = crealf(p), d = cimagf(p);
+		out[x] = (a * c - b * d) + (a * d + b * c) * I;
+	}
+}
+
 static cyc_status randomise_plane(void *arg, int64_t z, int i_thread)
 {
 	const randomise_work *w = arg;
@@ -36,15 +51,15 @@ static cyc_status randomise_plane(void *arg, int64_t z, int i_thread)
 		int64_t fy = cyc__frequency(y, w->n), base = fz * fz + fy * fy;
 		const cyc_cfloat *in = w->ft + (z * n + y) * n_half;
 		cyc_cfloat *out = w->out + (z * n + y) * n_half;
-		cyc_rng rng = cyc_rng_make(w->seed, RNG_RANDOM_PHASES,
-		                           (w->stream * (uint64_t)n + (uint64_t)z) * (uint64_t)n + (uint64_t)y);
-		uint32_t bits = 0;
-		for (int64_t x = 0; x < n_half; x++) {
-			bits = x % 2 == 0 ? cyc_rng_u32(&rng) : bits >> 16;
-			/* Turning by a random phase keeps the amplitude and leaves a random phase. */
-			if (base + x * x < w->r2_from) out[x] = w->what == ONLY_HIGH ? 0.0f : in[x];
-			else out[x] = w->what == ONLY_LOW ? 0.0f : in[x] * w->phasors[bits % N_PHASES];
-		}
+		int64_t n_low = 0;
+		while (n_low < n_half && base + n_low * n_low < w->r2_from) n_low++;
+		if (w->what == ONLY_HIGH) memset(out, 0, (size_t)n_low * sizeof *out);
+		else memcpy(out, in, (size_t)n_low * sizeof *out);
+		if (w->what == ONLY_LOW) memset(out + n_low, 0, (size_t)(n_half - n_low) * sizeof *out);
+		else
+			turn_row(out, in, n_low, n_half, w->phasors,
+			         cyc_rng_make(w->seed, RNG_RANDOM_PHASES,
+			                      (w->stream * (uint64_t)n + (uint64_t)z) * (uint64_t)n + (uint64_t)y));
 	}
 	return CYC_OK;
 }

@@ -124,6 +124,8 @@ typedef struct {
 	cyc_stacks *stacks;             /**< NULL: from the tilt images; offsets are where images are cut */
 	cyc_stacks posed_stacks;        /**< the same with offsets of the present poses: shares all but these */
 	cyc_stack_source *stack_source; /**< NULL for volumes */
+	bool is_start; /**< while the files of iteration 0 are written: of poses that nothing was found out about
+	                */
 	cyc_volume_images_spec volumes; /**< of volumes */
 	cyc_series_images **images;     /**< n_series; NULL: not in memory */
 	cyc_refine3d_memory memory;
@@ -296,6 +298,9 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_write_views(const cyc_refine3d_job *j, co
                                                    const double *tilt, int64_t n);
 /** Files of an iteration: run_itNNN_*; the maps and metadata that RELION's GUI shows. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j);
+/** run_it000_*: the poses, references and settings that the first iteration begins with, so that RELION can
+ * continue from there. Once its references are made and its images loaded. */
+CYC_MUST_CHECK cyc_status cyc_refine3d_write_start(cyc_refine3d_job *j);
 /** run_data.star, run_class001.mrc, run_half1_class001_unfil.mrc, ..., the optimisation set last. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_write_final(cyc_refine3d_job *j);
 /** run_figures.pdf and run_directions.png; part of cyc_refine3d_write_final(). */

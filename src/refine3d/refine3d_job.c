@@ -686,6 +686,16 @@ static bool refine_sampling(cyc_refine3d_job *j, double accuracy_rad, double acc
 	return false;
 }
 
+static cyc_status write_start(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	if (!cyc_is_first_rank()) return CYC_OK;
+	CYC_TRY(cyc_refine3d_write_start(j));
+	cyc_outputs_settle();
+done:
+	return st;
+}
+
 static cyc_status iterate(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -696,6 +706,7 @@ static cyc_status iterate(cyc_refine3d_job *j)
 	CYC_TRY(cyc_refine3d_amplitudes(j));
 	cyc_info("iteration %d: reference to %.2f Å; grey scale %.3g and %.3g", s->iteration,
 	         j->crop_px * j->box.pixel_size_A / j->reference->radius, s->amplitude[0], s->amplitude[1]);
+	if (s->iteration == 1) CYC_TRY(write_start(j));
 	/* The references were made with the poses of the previous iteration: were these an improvement? */
 	bool is_better, are_better;
 	if (s->iteration == 1)

@@ -29,6 +29,14 @@ done:
 /* RELION's sqrt(2 ln 100) standard errors along one axis. */
 static double accuracy(double error) { return 3.0349 * error / sqrt(3); }
 
+/* What is not known before the first iteration, as RELION says it. */
+static const double NOT_KNOWN = 999;
+static double known(const cyc_refine3d_job *j, double value) { return j->is_start ? NOT_KNOWN : value; }
+static double known_angle(const cyc_refine3d_job *j, double rad)
+{
+	return j->is_start ? cyc_deg_to_rad(NOT_KNOWN) : rad;
+}
+
 static cyc_status add_general(cyc_star *s, const cyc_refine3d_job *j, int half)
 {
 	cyc_status st = CYC_OK;
@@ -252,11 +260,11 @@ static cyc_status write_optimiser(const cyc_refine3d_job *j, const char *prefix,
 		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_RESOLUTION_GAIN, t->n_without_gain, NULL },
 		{ CYC_RLN_BEST_RESOLUTION_THUS_FAR, 1 / t->best_resolution_A, NULL },
 		{ CYC_RLN_NUMBER_OF_ITER_WITHOUT_CHANGING_ASSIGNMENTS, t->n_without_change, NULL },
-		{ CYC_RLN_OVERALL_ACCURACY_ROTATIONS, accuracy(t->rotation_error_rad), NULL },
-		{ CYC_RLN_OVERALL_ACCURACY_TRANSLATIONS_ANGST, accuracy(t->offset_error_A), NULL },
-		{ CYC_RLN_CHANGES_OPTIMAL_ORIENTATIONS, t->change_rotation_rad, NULL },
-		{ CYC_RLN_CHANGES_OPTIMAL_OFFSETS, t->change_offset_A, NULL },
-		{ CYC_RLN_CHANGES_OPTIMAL_CLASSES, 0, NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_ROTATIONS, known_angle(j, accuracy(t->rotation_error_rad)), NULL },
+		{ CYC_RLN_OVERALL_ACCURACY_TRANSLATIONS_ANGST, known(j, accuracy(t->offset_error_A)), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_ORIENTATIONS, known_angle(j, t->change_rotation_rad), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_OFFSETS, known(j, t->change_offset_A), NULL },
+		{ CYC_RLN_CHANGES_OPTIMAL_CLASSES, j->is_start ? 9999999 : 0, NULL },
 		{ CYC_RLN_HAS_CONVERGED, t->has_converged, NULL },
 	};
 	CYC_TRY(cyc_star_create(&s));

@@ -77,6 +77,9 @@ static const char *const SETTLED[][2] = { { CYC_RLN_SOLVENT_MASK2_NAME, "None" }
 	                                      { CYC_RLN_OFFSET_RANGE_Y, "-1" },
 	                                      { CYC_RLN_OFFSET_RANGE_Z, "-1" } };
 
+/* Before the first iteration, as RELION says it. */
+static const double NOT_KNOWN = 999;
+
 /* Of this refinement. */
 static cyc_status add_numbers(cyc_star_block *b, const cyc_refine3d_job *j)
 {
@@ -87,8 +90,9 @@ static cyc_status add_numbers(cyc_star_block *b, const cyc_refine3d_job *j)
 		double value;
 	} NUMBERS[] = {
 		{ CYC_RLN_INCREMENT_IMAGE_SIZE, 10 },
-		{ CYC_RLN_SMALLEST_CHANGES_ORIENTATIONS, cyc_rad_to_deg(t->change_rotation_rad) },
-		{ CYC_RLN_SMALLEST_CHANGES_OFFSETS, t->change_offset_A },
+		{ CYC_RLN_SMALLEST_CHANGES_ORIENTATIONS,
+		  j->is_start ? NOT_KNOWN : cyc_rad_to_deg(t->change_rotation_rad) },
+		{ CYC_RLN_SMALLEST_CHANGES_OFFSETS, j->is_start ? NOT_KNOWN : t->change_offset_A },
 		{ CYC_RLN_DO_CORRECT_SCALE, j->o->no_scale ? 0 : 1 },
 	};
 	char text[32];
@@ -108,6 +112,7 @@ cyc_status cyc_refine3d_settle_optimiser(cyc_star *s, const cyc_refine3d_job *j)
 	for (size_t i = 0; i < sizeof SETTLED / sizeof *SETTLED; i++)
 		CYC_TRY(cyc_star_list_set_text(b, SETTLED[i][0], SETTLED[i][1]));
 	CYC_TRY(add_numbers(b, j));
+	if (j->is_start) CYC_TRY(cyc_star_list_set_text(b, CYC_RLN_SMALLEST_CHANGES_CLASSES, "9999999"));
 done:
 	return st;
 }

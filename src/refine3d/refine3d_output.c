@@ -58,6 +58,7 @@ static cyc_status update_particle(cyc_star_block *b, const cyc_refine3d_job *j, 
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_GROUP_NUMBER, p->i_series + 1));
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_CLASS_NUMBER, 1));
 	CYC_TRY(cyc_star_ensure_column(&column, b, CYC_RLN_NORM_CORRECTION, "1.000000"));
+	if (j->is_start) goto done;
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_LOG_LIKELI_CONTRIBUTION, r->log_likelihood));
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_MAX_VALUE_PROB_DISTRIBUTION, r->p_max));
 	CYC_TRY(cyc_label_put(b, p->row, CYC_RLN_NR_OF_SIGNIFICANT_SAMPLES, (double)r->n_significant));
@@ -277,7 +278,7 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	for (int h = 0; h < 2; h++) {
 		char name[48];
 		snprintf(name, sizeof name, "half%d_class001_unfil.mrc", h + 1);
-		CYC_TRY(write_map(j, prefix, name, j->maps->half[h]));
+		if (!j->is_start) CYC_TRY(write_map(j, prefix, name, j->maps->half[h]));
 		snprintf(name, sizeof name, "half%d_class001.mrc", h + 1);
 		CYC_TRY(write_map(j, prefix, name, j->filtered[h]));
 	}
@@ -292,6 +293,20 @@ done:
 	cyc_free(set);
 	cyc_free(relative);
 	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_refine3d_write_start(cyc_refine3d_job *j)
+{
+	cyc_refine3d_state *s = &j->state;
+	const cyc_refine3d_state now = *s;
+	s->iteration = 0;
+	s->resolution_A = s->best_resolution_A = j->crop_px * j->box.pixel_size_A / j->reference->radius;
+	s->radius = j->reference->radius;
+	j->is_start = true;
+	cyc_status st = cyc_refine3d_write_iteration(j);
+	j->is_start = false;
+	*s = now;
 	return st;
 }
 

@@ -24,6 +24,37 @@ grep -q 'A/run_data.star' out.txt
 [ -e p/A/run.json ]
 [ -e p/A/run_class001.mrc ]
 [ -e p/A/run_it001_optimiser.star ]
+# Iteration 0 is the start: poses as they were given, noise of the images, nothing that was found out later.
+[ -e p/A/run_it000_half1_class001.mrc ]
+[ -e p/A/run_it000_half2_class001.mrc ]
+[ -e p/A/run_it000_optimisation_set.star ]
+python3 - p/particles.star p/A/run_it000_ p/A/run_it001_ <<'END'
+import re, sys
+def blocks(name):
+    found, now = {}, None
+    for line in open(name):
+        if line.startswith('data_'): now = found[line.strip()] = ([], [])
+        elif line.startswith('_'): now[0].append(line.split())
+        elif now and line.strip() and not line.startswith(('#', 'loop_')): now[1].append(line.split())
+    return found
+def column(table, label): return [row[[x[0] for x in table[0]].index(label)] for row in table[1]]
+def values(table): return {x[0]: x[1] for x in table[0] if len(x) > 1}
+given, start, first = sys.argv[1:]
+for label in ('_rlnAngleRot', '_rlnAngleTilt', '_rlnAnglePsi', '_rlnOriginXAngst'):
+    for a, b in zip(column(blocks(given)['data_particles'], label), column(blocks(start + 'data.star')['data_particles'], label)):
+        assert abs((float(a) - float(b) + 180) % 360 - 180) < 1e-3, (label, a, b)
+assert not [x for x in blocks(start + 'data.star')['data_particles'][0] if re.match('_cyc|_rlnLogLikeli|_rlnMaxValue', x[0])]
+settings = [values(blocks(name + 'optimiser.star')['data_optimiser_general']) for name in (start, first)]
+assert settings[0].keys() == settings[1].keys()
+assert settings[0]['_rlnCurrentIteration'] == '0' and float(settings[0]['_rlnChangesOptimalOrientations']) == 999, settings[0]
+assert settings[0]['_rlnSmallestChangesClasses'] == '9999999' and 0 < float(settings[0]['_rlnBestResolutionThusFar']) < 1
+for name in ('half1_model.star', 'half2_model.star', 'sampling.star'):
+    a, b = blocks(start + name), blocks(first + name)
+    assert a.keys() == b.keys() and all([x[0] for x in a[k][0]] == [x[0] for x in b[k][0]] for k in a), name
+model = blocks(start + 'half1_model.star')
+assert 'run_it000_half1_class001.mrc' in model['data_model_classes'][1][0][0]
+assert float(column(model['data_model_optics_group_1'], '_rlnSigma2Noise')[5]) > 0
+END
 [ ! -e p/A/temp ]
 # What the time went into: always in run.json, and printed where it is asked for.
 "$bin" reconstruct --profile --root p --i optimisation_set.star --b 40 --crop 32 --sym O --taper 3 --j 2 --o P > /dev/null 2> err.txt
@@ -63,9 +94,13 @@ stacks=(-q --root p --sym O --j 2 --from-stacks --ref R/half1.mrc --no-search --
 "$bin" reconstruct -q --root p --i E/run_optimisation_set.star --from-stacks --sym O --taper 3 --o R3 > /dev/null
 
 no=(--o no)
-# Volumes: refused where stacks are needed, with the column, a file and the way out; without --from-stacks their poses are refined from the tilt images.
-fails 3 "'EX3/particles.star' has 3D volumes (_rlnTomoSubTomosAre2DStacks .* is not 1; the first is 'EX3/.*_data.mrc')" "$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star "${no[@]}"
-grep -q 'hint: leave out --from-stacks' err.txt || { echo "no hint for volumes"; exit 1; }
+# Volumes: read with --from-stacks; without it their poses are refined from the tilt images.
+"$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star --o E3 > /dev/null 2> err.txt || { cat err.txt; exit 1; }
+"$bin" reconstruct -q --root p --i E3/run_optimisation_set.star --from-stacks --sym O --taper 3 --o R4 > /dev/null
+volume="p/$(awk '/_data.mrc/ { for (i = 1; i <= NF; i++) if ($i ~ /_data.mrc/) { print $i; exit } }' p/EX3/particles.star)"
+mv "$volume" kept.mrc
+fails 1 'EX3/.*_data.mrc' "$bin" refine "${stacks[@]}" --i EX3/optimisation_set.star "${no[@]}"
+mv kept.mrc "$volume"
 "$bin" refine "${stacks[@]/--from-stacks/--keep-all}" --i EX3/optimisation_set.star --o V > /dev/null
 "$bin" refine "${stacks[@]/--from-stacks/--keep-all}" --i EX/optimisation_set.star --o V2 > /dev/null
 cmp p/V/run_class001.mrc p/V2/run_class001.mrc || { echo "FAIL: volumes and stacks of the same particles give other maps"; exit 1; }

@@ -116,8 +116,8 @@ static void all_sectors_give_the_fsc(void **state)
 	double wanted[N_SHELLS], found[N_SHELLS];
 	for (size_t i = 0; i < cyc_half_count3(N); i++) b[i] += a[i];
 	assert_int_equal(cyc__sectors_init(&s, "C1"), CYC_OK);
-	assert_int_equal(cyc__sector_sums_init(&one, &s, a, b, N, 1), CYC_OK);
-	assert_int_equal(cyc__sector_sums_init(&two, &s, a, b, N, 3), CYC_OK);
+	assert_int_equal(cyc__sector_sums_init(&one, &s, a, b, N, 0, 1), CYC_OK);
+	assert_int_equal(cyc__sector_sums_init(&two, &s, a, b, N, 0, 3), CYC_OK);
 	assert_memory_equal(one.sums, two.sums, (size_t)(one.n_sectors + 1) * N_SHELLS * 3 * sizeof(double));
 	cyc_fsc_compute(wanted, a, b, N);
 	cyc__sector_fsc(found, &one, -1);
@@ -126,6 +126,12 @@ static void all_sectors_give_the_fsc(void **state)
 		cyc__sector_fsc(found, &one, g);
 		for (int i = 0; i < N_SHELLS; i++) assert_true(isfinite(found[i]) && fabs(found[i]) <= 1.0 + 1e-9);
 	}
+	/* The last shells alone are what they are among all. */
+	const int FIRST = N_SHELLS - 3;
+	cyc__sector_sums_deinit(&two);
+	assert_int_equal(cyc__sector_sums_init(&two, &s, a, b, N, FIRST, 1), CYC_OK);
+	for (int i = 0; i < (one.n_sectors + 1) * N_SHELLS * 3; i++)
+		assert_true(two.sums[i] == (i / 3 % N_SHELLS < FIRST ? 0 : one.sums[i]));
 	cyc__sector_sums_deinit(&one);
 	cyc__sector_sums_deinit(&two);
 	cyc__sectors_deinit(&s);
@@ -172,7 +178,7 @@ static outcome one_draw(const cyc__sectors *sectors, const cyc_symmetry *group, 
 			memcpy(f[h], own[h], cyc_half_count3(N) * sizeof *f[h]);
 			symmetrise(f[h], group);
 		}
-		assert_int_equal(cyc__sector_sums_init(&s[b], sectors, f[0], f[1], N, 1), CYC_OK);
+		assert_int_equal(cyc__sector_sums_init(&s[b], sectors, f[0], f[1], N, 0, 1), CYC_OK);
 		cyc_free(f[0]);
 		cyc_free(f[1]);
 	}
