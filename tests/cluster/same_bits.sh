@@ -55,12 +55,12 @@ run_parts() { # N
 	local stops k
 	# A cycle stops before each step that can be dealt.
 	for stops in 0 1 2 3 4 5 6 7 8 9 10; do
-		"$cyclotomo" cycle --i optimisation_set.star "${options[@]}" --o Cycle/ --parts "$1"
+		"$cyclotomo" cycle --i optimisation_set.star "${options[@]}" --o Cycle/ --parts "$1" || return 1
 		[ -e Cycle/.cyclotomo_parts ] || break
-		for ((k = 1; k <= $1; k++)); do "$cyclotomo" cycle --o Cycle/ --part "$k/$1"; done
+		for ((k = 1; k <= $1; k++)); do "$cyclotomo" cycle --o Cycle/ --part "$k/$1" || return 1; done
 	done
-	[ "$stops" -ge 2 ] && [ "$stops" -lt 10 ] || fail "the cycle stopped $stops times for parts"
-	for ((k = 1; k <= $1; k++)); do "${extract[@]}" --part "$k/$1"; done
+	if [ "$stops" -lt 2 ] || [ "$stops" -ge 10 ]; then echo "the cycle stopped $stops times for parts"; return 1; fi
+	for ((k = 1; k <= $1; k++)); do "${extract[@]}" --part "$k/$1" || return 1; done
 	"${extract[@]}"
 }
 results() { find Cycle Extract -type f \( -name '*.star' -o -name '*.mrc' -o -name '*.mrcs' \) ! -name job.star | LC_ALL=C sort | xargs sha256sum; }
