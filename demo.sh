@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From a fresh clone to a result: install what is needed, build, simulate a small project, run the cycle on it.
-#   demo.sh [FOLDER]   (default: demo/, which must not be there yet, or be of an earlier demo: then it goes on there)
+#   demo.sh [FOLDER]   (default: demo/; an earlier demonstration there is continued)
 set -euo pipefail
 source=$(cd "$(dirname "$0")" && pwd)
 demo=${1:-$source/demo}

@@ -549,7 +549,7 @@ static void pose_arguments(argument_list *l, const cyc_pose_images *in)
 		argument(l, in->maps[i], cyc_reference_count(in->m), sizeof(cyc_cfloat));
 }
 
-/* Whether images of n coefficients from `first` on, and a reference, are there. */
+/* Whether buffers of images of n coefficients from `first` on, and of a reference, were given. */
 static cyc_status check_image(const cyc_pose_images *in, int64_t first, int32_t n, int32_t i_map)
 {
 	cyc_status st = CYC_OK;

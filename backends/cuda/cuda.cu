@@ -62,7 +62,7 @@ struct device {
 static cyc_device_result result_of(device *d, cudaError_t error, const char *what)
 {
 	if (error == cudaSuccess) return CYC_DEVICE_OK;
-	(void)cudaGetLastError(); /* errors that do not last are taken back */
+	(void)cudaGetLastError(); /* clears an error that does not last */
 	snprintf(d->what, sizeof d->what, "GPU %d: %s: %s", d->number, what, cudaGetErrorString(error));
 	return error == cudaErrorMemoryAllocation ? CYC_DEVICE_NO_MEMORY : CYC_DEVICE_FAILED;
 }

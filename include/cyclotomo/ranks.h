@@ -104,6 +104,8 @@ CYC_MUST_CHECK cyc_status cyc_ranks_share(void *items, size_t size, const int64_
  * own, with all of its processors.
  */
 int cyc_ranks_maker(int64_t i);
+/** Whether they are: whether cyc_ranks_pass_on() passes anything on. */
+bool cyc_ranks_are_together(void);
 /** Piece i, from its maker to all others; nothing to do where each has made its own. */
 CYC_MUST_CHECK cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i);
 /** Give the warnings of all ranks on rank 0 now, those that it has not given itself; at the end of a job they

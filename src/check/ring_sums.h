@@ -43,7 +43,7 @@ typedef struct {
 	float *sums;      /**< n_particles x n_tilts x n_rings x CYC_RING_N */
 	double *noise;    /**< n_tilts x n_rings: noise power of the images */
 	int64_t n_images;
-	bool has_stretch; /**< the sums with G are there */
+	bool has_stretch; /**< the sums with G are filled */
 } cyc_ring_sums;
 void cyc_ring_sums_destroy(cyc_ring_sums **s);
 static inline float *cyc_ring_sums_of(const cyc_ring_sums *s, int32_t i_particle, int32_t i_tilt)

@@ -1,7 +1,7 @@
 /*
  * OpenBLAS makes threads and maps buffers for all of the machine's cores while the program is loaded, and
  * waits for ever where these are not available (ulimit -v). It must learn before it begins that one thread is
- * all it will be allowed: by an environment, which only a program that starts anew can be given, since the C
+ * all it will be allowed: by an environment, which only a newly started program can be given, since the C
  * library is not ready for setenv() that early.
  */
 #include <limits.h>

@@ -237,9 +237,9 @@ CYC_MUST_CHECK cyc_status cyc_relion_emit_threads(cyc_relion_call *call, int64_t
 
 /**
  * If the call has an option or mode that is not done here, replace this process by the next program of the
- * same name on PATH that is not cyclotomo; one line says so where `talks`. Returns if the call is ours, or if
- * there is no such program: then with CYC_E_UNSUPPORTED for a mode, and CYC_OK for an option, which the table
- * refuses.
+ * same name on PATH that is not cyclotomo; one line reports it where `talks`. Returns if the call is ours, or
+ * if there is no such program: then with CYC_E_UNSUPPORTED for a mode, and CYC_OK for an option, which the
+ * table refuses.
  */
 CYC_MUST_CHECK cyc_status cyc_relion_hand_on(const cyc_relion_program *p, bool talks, int argc, char **argv);
 /** The same for the program that argv names, if it names one of RELION's; for all ranks, before they join. */

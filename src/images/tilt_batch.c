@@ -325,7 +325,7 @@ static int32_t radius_with_weight(const table_work *w)
 	return (int32_t)sqrt((double)low);
 }
 
-/* A row where |k|^2 is no whole number: every coefficient by itself. The same ones are used as without
+/* A row where |k|^2 is no whole number: each coefficient separately. The same ones are used as without
  * magnification, those with a value in `radial`, which has it by the k^2 of the image. */
 static void fill_magnified(const table_work *w, int32_t y)
 {

@@ -262,6 +262,8 @@ int cyc_ranks_in_job(void) { return is_shared() ? g.t.size : 1; }
 
 int cyc_ranks_maker(int64_t i) { return is_shared() && g.is_one_machine ? (int)(i % g.t.size) : g.t.rank; }
 
+bool cyc_ranks_are_together(void) { return g.is_one_machine; }
+
 cyc_status cyc_ranks_pass_on(void *data, size_t n_bytes, int64_t i)
 {
 	return g.is_one_machine ? cyc_ranks_broadcast(data, n_bytes, cyc_ranks_maker(i)) : CYC_OK;

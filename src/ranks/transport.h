@@ -20,9 +20,9 @@ struct cyc_transport {
 	/** The same number of bytes of each rank, to all, in their order. Waits for the others without keeping a
 	 * processor busy: they may take hours. */
 	int (*gather)(cyc_transport *t, void *all, const void *own, size_t n_bytes);
-	/** Bytes of rank `root`, to all. All ranks are there already. */
+	/** Bytes of rank `root`, to all. All ranks have met before. */
 	int (*broadcast)(cyc_transport *t, void *data, size_t n_bytes, int root);
-	/** Sum of all ranks' numbers, to all. All ranks are there already. */
+	/** Sum of all ranks' numbers, to all. All ranks have met before. */
 	int (*sum)(cyc_transport *t, int64_t *data, size_t n);
 	/** Leave. Collective unless `is_broken`: then the other ranks may be gone. */
 	void (*close)(cyc_transport *t, int is_broken);

@@ -256,10 +256,31 @@ typedef struct {
 	float *grid;
 	double *lookup; /* map->nx: transform of trilinear look-up along one axis */
 	cyc_cfloat *ft, *to;
-	int32_t m;
+	int32_t m, reach; /* beyond `reach` samples of `to` are zero, and stay so */
 	const cyc_reference *r;
 	double scale;
 } work;
+
+/* Radius of the ball of the grid that carries signal, with the shells that make_grid() adds to it. */
+static int32_t reach_of(const cyc_reference *r)
+{
+	return (int32_t)ceil((r->radius + 3.0) * r->n_grid / r->box_px);
+}
+
+/* How many samples of a row of a grid of edge m are within reach: those of x = 0, 1 and so on. */
+static int32_t row_length(int32_t m, int32_t reach, int32_t z, int32_t y)
+{
+	int64_t kz = z < m / 2 ? z : z - m, ky = y < m / 2 ? y : y - m;
+	int64_t left = (int64_t)reach * reach - kz * kz - ky * ky;
+	if (left < 0) return 0;
+	int32_t x = (int32_t)sqrt((double)left);
+	return (x < m / 2 ? x : m / 2) + 1;
+}
+
+static size_t row_start(int32_t m, int32_t z, int32_t y)
+{
+	return ((size_t)z * (size_t)m + (size_t)y) * (size_t)(m / 2 + 2);
+}
 
 static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
 
@@ -278,18 +299,18 @@ static cyc_status pad_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* Checkerboard (phase origin at the map's centre), Wiener factor of the shell, one spare column. */
+/* Checkerboard (phase origin at the map's centre), Wiener factor of the shell; the spare column stays zero.
+ */
 static cyc_status weight_task(void *arg, int64_t z, int i_thread)
 {
 	(void)i_thread;
 	const work *a = arg;
 	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m;
-	size_t width = (size_t)(m / 2 + 2);
 	for (int32_t y = 0; y < m; y++) {
-		int32_t ky = y < m / 2 ? y : y - m;
-		cyc_cfloat *to = a->to + ((size_t)z * (size_t)m + (size_t)y) * width;
-		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (width - 1);
-		for (int32_t x = 0; x <= m / 2; x++) {
+		int32_t ky = y < m / 2 ? y : y - m, n = row_length(m, a->reach, (int32_t)z, y);
+		cyc_cfloat *to = a->to + row_start(m, (int32_t)z, y);
+		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (size_t)(m / 2 + 1);
+		for (int32_t x = 0; x < n; x++) {
 			double shell = a->r ? sqrt((double)(x * x + ky * ky + kz * kz)) * a->r->box_px / m : 0,
 				   w = a->r ? 0 : 1;
 			int32_t i = (int32_t)shell;
@@ -302,7 +323,6 @@ static cyc_status weight_task(void *arg, int64_t z, int i_thread)
 			}
 			to[x] = (float)((x + ky + kz) % 2 ? -w : w) * from[x];
 		}
-		to[width - 1] = 0;
 	}
 	return CYC_OK;
 }
@@ -342,14 +362,14 @@ done:
 static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
                             cyc_reference_scratch *scratch)
 {
-	work a = { .map = map, .m = r->n_grid, .r = r, .scale = map_scale(r) };
+	work a = { .map = map, .m = r->n_grid, .reach = r->reach[h], .r = r, .scale = map_scale(r) };
 	return make_grid(r->half[h], be, &a, scratch);
 }
 
 cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map, int32_t m,
                                    double scale, cyc_reference_scratch *scratch)
 {
-	work a = { .map = map, .m = m, .scale = scale };
+	work a = { .map = map, .m = m, .reach = m, .scale = scale };
 	return make_grid(to, be, &a, scratch);
 }
 
@@ -372,6 +392,24 @@ done:
 	return st;
 }
 
+/* Memory of a half, zero where the reference that it is for carries no signal. */
+static cyc_status make_room(cyc_reference *r, cyc_backend *be, int h)
+{
+	cyc_status st = CYC_OK;
+	int32_t reach = reach_of(r);
+	if (!r->half[h]) {
+		CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(r->n_grid), sizeof(cyc_cfloat)));
+	} else if (r->reach[h] > reach) {
+		void *grid;
+		CYC_TRY(cyc_buffer_map_discard(&grid, r->half[h]));
+		memset(grid, 0, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat));
+		CYC_TRY(cyc_buffer_unmap(r->half[h]));
+	}
+	r->reach[h] = reach;
+done:
+	return st;
+}
+
 /* The grids of both halves; tapers the maps. */
 static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *const half[2],
                               const bool skip_grid[2], cyc_reference_scratch *scratch)
@@ -382,8 +420,7 @@ static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *con
 	 */
 	r->n_grid = cyc_reference_grid(half[0]->nx, r->box_px);
 	for (int h = 0; h < 2; h++) {
-		if (!r->half[h])
-			CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(r->n_grid), sizeof(cyc_cfloat)));
+		CYC_TRY(make_room(r, be, h));
 		if (skip_grid[h]) continue;
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
 		CYC_TRY(make_half(r, be, h, half[h], scratch ? scratch : &own));
@@ -395,18 +432,47 @@ done:
 
 int cyc_reference_maker(int32_t i, int half) { return cyc_ranks_maker(2 * (int64_t)i + half); }
 
+/* Samples of a grid that are within reach, from there to `ball` or back; ball NULL: only counted. */
+static size_t move_ball(cyc_cfloat *ball, cyc_cfloat *grid, int32_t m, int32_t reach, bool is_back)
+{
+	size_t count = 0;
+	for (int32_t z = 0; z < m; z++)
+		for (int32_t y = 0; y < m; y++) {
+			size_t n = (size_t)row_length(m, reach, z, y);
+			cyc_cfloat *row = grid ? grid + row_start(m, z, y) : NULL;
+			if (ball && n > 0)
+				memcpy(is_back ? row : ball + count, is_back ? ball + count : row, n * sizeof *row);
+			count += n;
+		}
+	return count;
+}
+
+static cyc_status pass_half(cyc_reference *r, int32_t i, int h)
+{
+	cyc_status st = CYC_OK;
+	int32_t m = r->n_grid, reach = r->reach[h];
+	cyc_cfloat *ball = NULL, *grid = NULL;
+	size_t count = move_ball(NULL, NULL, m, reach, false);
+	bool is_maker = cyc_reference_maker(i, h) == cyc_rank();
+	CYC_TRY(cyc_alloc_(&ball, count, sizeof *ball, "a reference on its way to other ranks"));
+	CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
+	if (is_maker) move_ball(ball, grid, m, reach, false);
+	st = cyc_ranks_pass_on(ball, count * sizeof *ball, 2 * (int64_t)i + h);
+	if (st == CYC_OK && !is_maker) move_ball(ball, grid, m, reach, true);
+	cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
+	CYC_TRY(st);
+	CYC_TRY(unmapped);
+done:
+	cyc_free(ball);
+	return st;
+}
+
 cyc_status cyc_reference_pass_on(cyc_reference *r, int32_t i)
 {
 	cyc_status st = CYC_OK;
-	if (cyc_ranks_in_job() == 1) return CYC_OK;
-	for (int h = 0; h < 2; h++) {
-		void *grid;
-		CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
-		st = cyc_ranks_pass_on(grid, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat), 2 * (int64_t)i + h);
-		cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
-		CYC_TRY(st);
-		CYC_TRY(unmapped);
-	}
+	/* Between machines each rank has made its own. */
+	if (cyc_ranks_in_job() == 1 || !cyc_ranks_are_together()) return CYC_OK;
+	for (int h = 0; h < 2; h++) CYC_TRY(pass_half(r, i, h));
 done:
 	return st;
 }

@@ -21,6 +21,7 @@ typedef struct {
 	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
 	bool fsc_is_own;        /**< the FSC was computed from the maps: optimistic */
 	cyc_buffer *half[2];    /**< cyc_reference_count(m) complex each */
+	int32_t reach[2];       /**< of these: samples further from the origin are zero [grid px] */
 } cyc_reference;
 
 /** Files of a reference. */
@@ -83,7 +84,7 @@ void cyc_reference_destroy(cyc_reference **r);
 /**
  * Any map ready for cyc_op_slice_extract(), without Wiener factors: its unscaled transform times `scale`,
  * phase origin at the map's centre, corrected for trilinear look-up.
- * @param[out]    to       cyc_reference_count(m) complex
+ * @param[out]    to       cyc_reference_count(m) complex, zeroed or from an earlier call
  * @param[in]     m        cyc_reference_grid(map->nx, .)
  * @param[in,out] scratch  of maps of this size alone
  */

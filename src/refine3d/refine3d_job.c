@@ -543,7 +543,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	double radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A;
 	cyc_box window = j->box;
 	window.window.is_partial = true;
-	window.with_improbable = true; /* all are judged anew */
+	window.with_improbable = true; /* all are judged again */
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window,
 		                                  .crop_px = j->crop_px,

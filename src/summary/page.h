@@ -75,7 +75,7 @@ CYC_MUST_CHECK cyc_status cyc__put_warnings(const cyc__page *p);    /**< page_wa
 
 /** The HTML of a picture, written from the cache; false if it is not there. */
 bool cyc__put_cached(FILE *f, const cyc__cycle *c, uint64_t key);
-/** Write the HTML of a new picture and keep it, if the page has a cache; takes ownership in any case. */
+/** Write the HTML of a new picture and keep it, if the page has a cache; takes ownership, also on error. */
 CYC_MUST_CHECK cyc_status cyc__put_and_keep(FILE *f, const cyc__cycle *c, uint64_t key, char **html);
 void cyc__page_cache_destroy(struct cyc__page_cache **cache);
 

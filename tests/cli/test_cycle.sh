@@ -134,7 +134,7 @@ grep -q 'Images that cannot be found' out || fail "missing images are not listed
 grep -q 'CtfRefine/job003/' out || fail "steps are not in the plan"
 [ ! -e clean/Run ] || fail "a plan writes"
 
-# A disk that is full: an error that says so, no half-written results, and it goes on later.
+# A disk that is full: an error that names the cause, no half-written results, and it resumes later.
 rm -rf killed && cp -r clean killed
 code=0
 (trap '' XFSZ; ulimit -f 60; cycle killed) || code=$?

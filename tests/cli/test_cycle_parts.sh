@@ -43,7 +43,7 @@ refused 3 'is damaged' part 1/2
 cp note parts/Cycle/.cyclotomo_parts
 part 1/2 >out 2>log || fail "part 1/2"
 go_on >out 2>log || fail "up to the CTF refinement"
-grep -q 'CtfRefine/job006/ waits' out || fail "the run did not go on: $(cat out)"
+grep -q 'CtfRefine/job006/ waits' out || fail "the run did not continue: $(cat out)"
 # The particles that the parts start from are not written again.
 stamp=$(stat -c %Y.%y parts/Cycle/CtfRefine/job006/judged/particles.star)
 part 1/2 >out 2>log && part 2/2 >out 2>log || fail "parts of the CTF refinement"

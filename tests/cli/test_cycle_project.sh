@@ -126,7 +126,7 @@ done
 grep -q '^  + FINAL RESOLUTION: *[0-9.]*$' PostProcess/job006/run.out || fail "no resolution in run.out"
 grep -q 'href="../Polish/job007/' Cycle/summary.html || fail "the page does not link the jobs"
 
-# Repeated, it does nothing; with more cycles it goes on behind what others have made meanwhile.
+# Repeated, it does nothing; with more cycles it continues behind what others have made meanwhile.
 fingerprint() { find Reconstruct PostProcess Polish CtfRefine Refine3D -name '*.mrc' -o -name '*.star' ! -name '*pipeline.star' | sort | xargs sha256sum; }
 fingerprint >wanted
 cp default_pipeline.star done.star
@@ -220,7 +220,7 @@ run=Two; grep -q "$last/" One/cyclotomo_jobs.star && run=One
 cycle --o $run || fail "after a job was removed"
 [ -s PostProcess/job011/postprocess.star ] || fail "the removed job is not done again: $(ls PostProcess)"
 
-# A pipeline that another program has locked: it waits, then says so, and nothing is done.
+# A pipeline that another program has locked: it waits, then reports it, and nothing is done.
 mkdir .relion_lock && : >.relion_lock/lock_default_pipeline.star
 cp default_pipeline.star before.star
 code=0

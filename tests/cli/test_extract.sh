@@ -31,7 +31,7 @@ grep -q "rlnTomoParticlesFile *Extract/job001/particles.star" Extract/job001/opt
 "${call[@]}" --only_do_unfinished > out.txt 2> err.txt
 grep -q "files of 8 particles exist already" err.txt || fail "nothing is kept: $(cat err.txt)"
 
-## a refinement takes its boxes from what was extracted, and says so
+## a refinement takes its boxes from what was extracted, and reports it
 for h in 1 2; do cp truth/map.mrc x_half$h.mrc; done
 refine=("$bin" refine --ref x_half1.mrc --dry-run --o Refine/)
 "${refine[@]}" --i Extract/job001/optimisation_set.star > out.txt 2> err.txt || true

@@ -33,7 +33,7 @@ for _ in $(seq 200); do
 	! grep -q 'id="map"' project/Run/summary.html 2>/dev/null && kill -0 $pid 2>/dev/null || break
 	sleep 0.05
 done
-# Ended by a signal: the page says so, and does not load itself again.
+# Ended by a signal: the page reports it, and does not reload.
 if kill -TERM $pid 2>/dev/null; then
 	wait $pid || true
 	grep -q '<b>Stopped</b>' project/Run/summary.html || fail "a stopped run does not say so"

@@ -44,7 +44,7 @@ for kind in ctfrefine polish extract; do
 		found=0
 		wait $pid 2>/dev/null || found=$?
 		[ "$found" != 0 ] || continue
-		# Before its handler is set a signal ends the program by itself.
+		# Before its handler is set a signal ends the program on its own.
 		[ "$found" = $code ] || [ "$signal $found" = "TERM 143" ] || fail "$kind: SIG$signal ends a part with $found"
 		n=$((n + 1))
 		[ ! -e p/killed/optimisation_set.star ] || fail "$kind: a part wrote an output"

@@ -87,7 +87,7 @@ for kind in ${JOBS:-reconstruct refine ctfrefine polish extract cycle}; do
 		elif [ $signal = KILL ]; then
 			[ $found = 137 ] || fail "$what: exit code $found"
 		elif [ $signal = TERM ]; then
-			# Before its handler is set a signal ends a process by itself.
+			# Before its handler is set a signal ends a process on its own.
 			[ $found = 143 ] || { [ $found = 130 ] && [ "$(grep -c 'error:' log)" = 1 ] && grep -q 'interrupted (SIGTERM)' log; } ||
 				{ [ $found = 1 ] && grep -q 'lost each other: rank [0-9]* has ended' log; } || fail "$what: exit code $found"
 		else

@@ -1,4 +1,4 @@
-/* A cycle that fails or is killed during any of its steps goes on where it was, and ends as one that was not.
+/* A cycle that fails or is killed during any of its steps resumes where it was, and ends as one that was not.
  */
 #include "cycle_fakes.h"
 
@@ -180,7 +180,7 @@ static void test_cancelled(void **state)
 	project_remove();
 }
 
-/* Lack of memory anywhere: an error, nothing leaked, and the run can go on. */
+/* Lack of memory anywhere: an error, nothing leaked, and the run can be resumed. */
 static void test_out_of_memory(void **state)
 {
 	(void)state;

@@ -141,7 +141,7 @@ wants 2 FAILURE "a box that is too small"
 tail -n 1 $job/run.err | grep -q '^relion_tomo_subtomo: error: .*--b ' || fail "an option in other words than RELION's"
 tail -n 1 $job/run.err | grep -q -- '--box' && fail "an option in other words than RELION's"
 
-# Other jobs under the same names: the stand-in gets the very words, its exit code is that of the call, and one line says so.
+# Other jobs under the same names: the stand-in gets the very words, its exit code is that of the call, and one line reports it.
 hands_on() {
 	rm -f called.*
 	code=0
@@ -165,7 +165,7 @@ hands_on relion_tomo_align --i optimisation_set.star --b "$big" --o Polish/job01
 hands_on relion_postprocess --i Reconstruct/job001/half1.mrc --o PP/postprocess --auto_mask
 printf '# RELION optimiser; version 5.0.1\n\ndata_optimiser_general\n' >of_relion.star
 hands_on relion_refine --continue of_relion.star --o ./run --iter 30
-# Every rank goes there; one of them says so.
+# Every rank goes there; one of them reports it.
 for rank in 0 1 2; do
 	code=0
 	OMPI_COMM_WORLD_RANK=$rank OMPI_COMM_WORLD_LOCAL_SIZE=3 relion_refine_mpi "${class[@]}" >out.$rank 2>err.$rank || code=$?

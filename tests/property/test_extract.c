@@ -208,7 +208,7 @@ static void outside_of_the_circle_is_zero(void **state)
 	drop(&e);
 }
 
-/* Flags as (T7.1) has them, counted anew from the files. */
+/* Flags as (T7.1) has them, counted again from the files. */
 static void visible_frames_follow_border_and_dose(void **state)
 {
 	(void)state;

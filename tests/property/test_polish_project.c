@@ -343,7 +343,7 @@ static void windows_follow_particles(void **state)
 		after[k] = distance_px(k ? "Followed/tomograms.star" : "Once/tomograms.star",
 		                       k ? "Followed/particles.star" : "Once/particles.star", NULL, NULL);
 	}
-	print_message("range of 1 px: %.4f px once, %.4f px with windows cut anew\n", after[0], after[1]);
+	print_message("range of 1 px: %.4f px once, %.4f px with windows cut again\n", after[0], after[1]);
 	assert_true(after[1] < 0.05);
 	assert_true(after[1] < 0.5 * after[0]);
 }
@@ -421,7 +421,7 @@ static void improbable_particles_have_no_say(void **state)
 
 /* A deformation that the metadata have and the images do not is refined away; whatever its form, and if it is
  * one for all tilts or one for each. Where there is none to find, and the images are left as they are, it is
- * not taken on. */
+ * rejected. */
 static void deformations_come_back(void **state)
 {
 	(void)state;

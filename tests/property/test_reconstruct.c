@@ -554,7 +554,7 @@ static void strange_checkpoints_are_not_used(void **state)
 }
 
 /* Other images under the old names are another input: nothing of the old ones is left in the maps. */
-static void images_that_were_replaced_are_read_anew(void **state)
+static void images_that_were_replaced_are_read_again(void **state)
 {
 	(void)state;
 	cyc_tomogram_set *t = NULL;
@@ -681,7 +681,7 @@ int main(void)
 		cmocka_unit_test(partial_windows_use_more_images),
 		cmocka_unit_test(killed_runs_continue_to_the_same_bits),
 		cmocka_unit_test(strange_checkpoints_are_not_used),
-		cmocka_unit_test(images_that_were_replaced_are_read_anew),
+		cmocka_unit_test(images_that_were_replaced_are_read_again),
 		cmocka_unit_test(far_too_strong_images_are_refused),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);

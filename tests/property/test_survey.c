@@ -499,7 +499,7 @@ static void coordinates(void **state)
 
 /* ---------------------------------------------------------------- images */
 
-/* The image of a row of series 1 is made anew: with other values, or another header. */
+/* The image of a row of series 1 is made again: with other values, or another header. */
 static void change_image(const char *name, double factor, double add, double pixel_size_A)
 {
 	cyc_volume *v = NULL;

@@ -665,7 +665,7 @@ static void sentence_28_aberrations(void **state)
 	c.n_even = 3;
 	close_to(cyc_ctf_phase(&c, 0.1, 0.2, 0) - cyc_ctf_phase(&CTF, 0.1, 0.2, 0), 3 * (2 * 0.05 - 1), 1e-9);
 	float v[3];
-	modulated(v, -wave(0.2), 1, wave(0.2)); /* what exp(+i phase) did to the image is taken back */
+	modulated(v, -wave(0.2), 1, wave(0.2)); /* what exp(+i phase) did to the image is undone */
 	close_to((double)v[0], 1, 1e-6);
 	close_to((double)v[1], 0, 1e-6);
 }

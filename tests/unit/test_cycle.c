@@ -1,4 +1,4 @@
-/* The cycle with pretended steps: order, folders, what feeds what, what is taken on, refusals, the plan, the
+/* The cycle with pretended steps: order, folders, what feeds what, what is accepted, refusals, the plan, the
  * summary. */
 #include "cycle_fakes.h"
 
@@ -254,13 +254,13 @@ static void test_polish_that_is_worse(void **state)
 	g_fake.quality[1] = 0.25;
 	g_fake.quality[2] = g_fake.quality[0] + 0.1;
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
-	/* The CTFs go on from before it, and from their state polishing is worth another try. */
+	/* CTF refinement starts from the state before it, and from its result polishing is worth another try. */
 	assert_string_equal(g_fake.calls, "rpmrpcrpmrpcrp");
 	assert_string_equal(g_fake.sets[5], "RUN/PostProcess/job002/optimisation_set.star");
 	assert_string_equal(g_fake.sets[8], "RUN/PostProcess/job008/optimisation_set.star");
 	assert_int_equal(r.n_turns, 4);
 	cyc_cycle_result_deinit(&r);
-	/* Alone, without the CTFs; after a failure it goes on with the step that failed. */
+	/* Alone, without the CTFs; after a failure it resumes with the step that failed. */
 	o.out_dir = "ALONE";
 	o.n_cycles = 1;
 	o.ctfrefine.do_defocus = o.ctfrefine.do_scale = false;

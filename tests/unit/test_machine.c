@@ -77,7 +77,7 @@ static void no_groups(void **state)
 	assert_true(isinf(l.processors) && isinf(l.memory_bytes));
 }
 
-/* In a child, as neither can be taken back: one processor, and little address space. */
+/* In a child, as neither can be undone: one processor, and little address space. */
 static void this_process(void **state)
 {
 	(void)state;

@@ -390,7 +390,7 @@ static void warnings(void **state)
 	assert_null(strstr(g_log, "--perturb"));
 	assert_null(strstr(line, "sigma"));
 	cyc_free(line);
-	/* What RELION has by itself asks for nothing. */
+	/* What RELION does without being asked needs no option. */
 	assert_int_equal(translate(&line, "relion_tomo_align --i s.star --b 64 --o J/ --pad 1.0 --hp -1 --def_w "
 	                                  "3 --def_model spline --it 10000 --range_reg 0"),
 	                 CYC_OK);
