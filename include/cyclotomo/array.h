@@ -117,6 +117,8 @@ void cyc_fft2_band_destroy(cyc_fft2_band **p);
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real);
 /** Smallest even size >= n whose prime factors are 2, 3, 5 (7): sizes the transform is fast for. */
 int32_t cyc_fft_good_size(int32_t n);
+/** sin(pi x)/(pi x): the transform of a box; its square that of trilinear look-up along one axis. */
+double cyc_sinc(double x);
 
 #ifdef __cplusplus
 }

@@ -250,6 +250,8 @@ done:
 	return st;
 }
 
+double cyc_sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
+
 int32_t cyc_fft_good_size(int32_t n)
 {
 	for (int32_t m = n + n % 2;; m += 2) {

@@ -84,14 +84,8 @@ static bool leaves_enough(size_t bytes)
  * that first write to them, side by side and near to them, and those that nobody writes to never. The
  * sanitizers see what malloc gives only.
  */
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#ifdef CYC_SANITIZED
 static const size_t MAPPED_BYTES = SIZE_MAX;
-#elif defined __has_feature
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-static const size_t MAPPED_BYTES = SIZE_MAX;
-#else
-static const size_t MAPPED_BYTES = 32U << 20;
-#endif
 #else
 static const size_t MAPPED_BYTES = 32U << 20;
 #endif

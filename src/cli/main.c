@@ -218,14 +218,19 @@ static const cyc_rank_job *const RANK_JOBS[] = { &cyc_reconstruct_rank_job, &cyc
 /* --gpu 0,2 is short for --backend cuda:0,2, but under RELION's names, which have a --gpu of their own. */
 static void spell_out_gpus(int argc, char **argv)
 {
-	static char option[] = "--backend", name[256];
+	static char option[] = "--backend", value[256], both[256];
 	bool is_mpi;
 	if (argc < 3 || cyc_relion_find(&is_mpi, argv[0]) || cyc_relion_find(&is_mpi, argv[1])) return;
-	for (int i = 2; i + 1 < argc; i++) {
-		if (strcmp(argv[i], "--gpu") != 0 || strlen(argv[i + 1]) + sizeof "cuda:" > sizeof name) continue;
-		snprintf(name, sizeof name, "cuda:%s", argv[i + 1]);
+	for (int i = 2; i < argc; i++) {
+		if (strncmp(argv[i], "--gpu=", 6) == 0) {
+			snprintf(both, sizeof both, "--backend=cuda:%s", argv[i] + 6);
+			argv[i] = both;
+			return;
+		}
+		if (strcmp(argv[i], "--gpu") != 0 || i + 1 == argc) continue;
+		snprintf(value, sizeof value, "cuda:%s", argv[i + 1]);
 		argv[i] = option;
-		argv[i + 1] = name;
+		argv[i + 1] = value;
 		return;
 	}
 }

@@ -687,7 +687,7 @@ static cyc_status prepare_volumes(cyc_accumulator *a, const cyc_stacks *stacks)
 	                                   &(cyc_volume_sections_spec){ .stacks = stacks,
 	                                                                .radius_px = 0.5 * N - CYC_CIRCLE_EDGE_PX,
 	                                                                .box_px = s,
-	                                                                .weights_go_on = true }));
+	                                                                .extends_weights = true }));
 done:
 	return st;
 }

@@ -7,8 +7,6 @@
 
 static const double GRIDDING_FLOOR = 0.01, WEIGHT_FLOOR = 0.001;
 
-static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
-
 typedef struct {
 	int32_t s, top;
 	const cyc_half_sum *sum1, *sum2; /* sum2 may be NULL */
@@ -83,7 +81,7 @@ static cyc_status gridding_table(float **out, int32_t s, double grey_scale)
 	double scale = grey_scale * pow((double)s, 1.5);
 	CYC_TRY(cyc_alloc(out, n, sizeof **out));
 	for (int32_t i = 0; i < n; i++) {
-		double k = cyc_square(sinc(sqrt((double)i) / s));
+		double k = cyc_square(cyc_sinc(sqrt((double)i) / s));
 		(*out)[i] = (float)(scale / (k < GRIDDING_FLOOR ? GRIDDING_FLOOR : k));
 	}
 done:

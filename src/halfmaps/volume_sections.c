@@ -1,12 +1,12 @@
 #include "halfmaps/volume_sections.h"
 
 #include "images/frame_share.h"
+#include "images/tilt_batch.h"
 #include "project/labels.h"
 
 #include <math.h>
 #include <string.h>
 
-static const double MASK_EDGE_PX = 5;
 static const double LARGEST_OFFSET = 0.25; /* of the box: volumes further off lack too much of the particle */
 /* Angles beyond the bandwidth of D V*: its angular harmonics end softly. */
 enum { SPARE_SECTIONS = 6 };
@@ -52,7 +52,7 @@ void cyc_volume_sections_destroy(cyc_volume_sections **p)
 
 int32_t cyc_volume_section_count(int32_t N, double radius_px)
 {
-	double reach = fmin(radius_px + 0.5 * MASK_EDGE_PX, 0.5 * N);
+	double reach = fmin(radius_px + 0.5 * CYC_PARTICLE_EDGE_PX, 0.5 * N);
 	return (int32_t)ceil(2 * CYC_PI * (N / 2 - 1) * reach / N) + SPARE_SECTIONS;
 }
 
@@ -78,8 +78,6 @@ double cyc_volume_sections_bytes(int32_t N, int32_t s, int n_threads)
 	       2.0 * CYC_SECTIONS_AT_ONCE * (double)cyc_half_count2(s) * sizeof(cyc_cfloat);
 }
 
-static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
-
 cyc_status cyc_volume_sections_create(cyc_volume_sections **out, cyc_backend *be,
                                       const cyc_volume_sections_spec *spec)
 {
@@ -104,7 +102,7 @@ cyc_status cyc_volume_sections_create(cyc_volume_sections **out, cyc_backend *be
 	CYC_TRY(cyc_alloc(&s->weight, cyc_half_count3(N), sizeof *s->weight));
 	CYC_TRY(cyc_volume_create(&s->map, N, N, N, spec->stacks->pixel_size_A));
 	CYC_TRY(cyc_alloc(&s->lookup, N, sizeof *s->lookup));
-	for (int32_t i = 0; i < N; i++) s->lookup[i] = cyc_square(sinc((double)(i - N / 2) / N));
+	for (int32_t i = 0; i < N; i++) s->lookup[i] = cyc_square(cyc_sinc((double)(i - N / 2) / N));
 	*out = s;
 	s = NULL;
 done:
@@ -195,8 +193,7 @@ static double distance_px(const cyc_volume_sections *s, int32_t x, int32_t y, in
 
 static double mask_at(const cyc_volume_sections *s, double r_px)
 {
-	double edge = (r_px - s->spec.radius_px) / MASK_EDGE_PX;
-	return edge <= 0 ? 1 : edge >= 1 ? 0 : 0.5 + 0.5 * cos(CYC_PI * edge);
+	return cyc_particle_mask(r_px, s->spec.radius_px);
 }
 
 static cyc_status level_task(void *arg, int64_t z, int i_thread)
@@ -279,7 +276,7 @@ static cyc_status smooth_task(void *arg, int64_t z, int i_thread)
 	const smoothing *a = arg;
 	cyc_volume_sections *s = a->s;
 	int32_t n = s->map->nx, c = n / 2;
-	double R = fmin(s->spec.radius_px + 0.5 * MASK_EDGE_PX, 0.5 * n);
+	double R = fmin(s->spec.radius_px + 0.5 * CYC_PARTICLE_EDGE_PX, 0.5 * n);
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++) {
 			double l = sqrt(cyc_square(x - c) + cyc_square(y - c) + cyc_square((double)z - c)),
@@ -324,7 +321,7 @@ static double around(const cyc_volume_sections *s, int32_t x, int32_t y, int32_t
 {
 	int32_t n = s->map->nx, c = n / 2;
 	double r = sqrt(cyc_square(x - c) + cyc_square(y - c) + cyc_square(z - c)),
-		   edge = (r - 0.5 * n + MASK_EDGE_PX) / MASK_EDGE_PX;
+		   edge = (r - 0.5 * n + CYC_PARTICLE_EDGE_PX) / CYC_PARTICLE_EDGE_PX;
 	if (edge >= 1) return 0;
 	double outer = edge <= 0 ? 1 : 0.5 + 0.5 * cos(CYC_PI * edge);
 	return outer * (1 - mask_at(s, distance_px(s, x, y, z)));
@@ -462,9 +459,10 @@ static cyc_status fill_task(void *arg, int64_t i, int i_thread)
 			double k = hypot(x, ky), phase = 2 * CYC_PI * (x * d.x + ky * d.y) / s,
 				   area = step * (x > 0 ? (double)x : 1.0 / 6); /* |x| integrated around 0 */
 			bool is_known = k <= reach;
-			float w = is_known                   ? crealf(a->from[1][at])
-			          : a->s->spec.weights_go_on ? crealf(a->from[1][plane + rim_place(x, ky, reach / k, s)])
-			                                     : 0;
+			float w = is_known ? crealf(a->from[1][at])
+			          : a->s->spec.extends_weights
+			              ? crealf(a->from[1][plane + rim_place(x, ky, reach / k, s)])
+			              : 0;
 			w = fmaxf(w, 0);
 			a->weight[at] = (float)area * w;
 			a->data[at] = !is_known || !(w > 0) ? 0

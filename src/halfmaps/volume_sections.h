@@ -20,9 +20,9 @@ typedef struct {
 	const cyc_stacks *stacks; /**< volumes; borrowed */
 	double radius_px;         /**< everything outside of this sphere around the particle is masked */
 	int32_t box_px; /**< s of the sections, at least the volumes' N: finer than N where it is larger */
-	/** Beyond the last shell of the volume data are 0; weights are there what they are at it, so that a map
-	 * ends in zeros, and not where both end. */
-	bool weights_go_on;
+	/** Beyond the last shell of the volume data are 0. If set, weights have the value of that shell there, so
+	 * that a map ends in zeros; else they are 0, too. */
+	bool extends_weights;
 } cyc_volume_sections_spec;
 typedef struct cyc_volume_sections cyc_volume_sections;
 /** Not thread-safe: it uses the threads of the backend. Borrows the backend. */

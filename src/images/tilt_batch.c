@@ -77,6 +77,12 @@ int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle)
 	return n < 4 ? 4 : n > CYC_TILT_BATCH_MOST ? CYC_TILT_BATCH_MOST : (int32_t)n;
 }
 
+double cyc_particle_mask(double r_px, double radius_px)
+{
+	double edge = (r_px - radius_px) / CYC_PARTICLE_EDGE_PX;
+	return edge <= 0 ? 1 : edge >= 1 ? 0 : 0.5 + 0.5 * cos(CYC_PI * edge);
+}
+
 double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_size_A, int32_t s)
 {
 	double step_invA = 1 / (s * pixel_size_A);

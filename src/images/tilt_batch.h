@@ -101,6 +101,11 @@ void cyc_tilt_tables_destroy(cyc_tilt_tables **t);
 CYC_MUST_CHECK cyc_status cyc_tilt_tables_fill(cyc_tilt_tables *t, const cyc_tilt_series *ts, int32_t i_tilt,
                                                const cyc_optics_group *group, double pixel_size_A,
                                                double cutoff_frac);
+/** Width of the soft edge of cyc_particle_mask() [px]. */
+#define CYC_PARTICLE_EDGE_PX 5.0
+/** Mask of an image or volume at a distance from its particle: 1 within the radius, a cosine to 0 beyond it.
+ */
+double cyc_particle_mask(double r_px, double radius_px);
 /** Phase of one extra ångström of defocus: turns per (index^2) for box s. */
 double cyc_turns_per_k2(double extra_defocus_A, double voltage_kV, double pixel_size_A, int32_t s);
 

@@ -282,8 +282,6 @@ static size_t row_start(int32_t m, int32_t z, int32_t y)
 	return ((size_t)z * (size_t)m + (size_t)y) * (size_t)(m / 2 + 2);
 }
 
-static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
-
 /* The map in the middle of the grid, divided by the transform of trilinear look-up. */
 static cyc_status pad_task(void *arg, int64_t z, int i_thread)
 {
@@ -341,7 +339,7 @@ static cyc_status make_grid(cyc_buffer *to, cyc_backend *be, work *a, cyc_refere
 	int32_t m = a->m, n = a->map->nx;
 	int n_threads = cyc_backend_n_threads(be);
 	CYC_TRY(cyc_alloc(&a->lookup, n, sizeof *a->lookup));
-	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(sinc((double)(i - n / 2) / m));
+	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(cyc_sinc((double)(i - n / 2) / m));
 	if (!scratch->grid)
 		CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
 	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));

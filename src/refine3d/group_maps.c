@@ -97,8 +97,6 @@ bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius)
 	return edge == g->edge;
 }
 
-static double sinc(double x) { return fabs(x) < 1e-9 ? 1 : sin(CYC_PI * x) / (CYC_PI * x); }
-
 /* Insertion is a convolution; its transform is divided out together with the scale of the transforms
  * (T2.4). */
 static cyc_status make_gridding(cyc_group_maps *g)
@@ -108,7 +106,7 @@ static cyc_status make_gridding(cyc_group_maps *g)
 	double scale = pow(g->edge, 3) * pow(g->s, -1.5) * (g->spec->stacks ? g->spec->box->binning : 1);
 	CYC_TRY(cyc_alloc(&g->gridding, n, sizeof *g->gridding));
 	for (int32_t i = 0; i < n; i++)
-		g->gridding[i] = (float)(scale / fmax(cyc_square(sinc(sqrt((double)i) / g->edge)), 0.01));
+		g->gridding[i] = (float)(scale / fmax(cyc_square(cyc_sinc(sqrt((double)i) / g->edge)), 0.01));
 done:
 	return st;
 }

@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static const double MASK_EDGE_PX = 5;
+static const double LEAST_COUNT = 100; /* coefficients that a noise level is estimated from */
 
 /* ---------------------------------------------------------------- coefficients */
 
@@ -177,10 +177,21 @@ void cyc_tilt_source_destroy(cyc_tilt_source **p)
 	*p = NULL;
 }
 
-double cyc_image_mask(double r_px, double radius_px)
+double cyc_shell_noise(const double *power, const double *expected, const double *count, int32_t n_shells,
+                       int32_t shell)
 {
-	double edge = (r_px - radius_px) / MASK_EDGE_PX;
-	return edge <= 0 ? 1 : edge >= 1 ? 0 : 0.5 + 0.5 * cos(CYC_PI * edge);
+	for (int32_t wide = 0;; wide++) {
+		double power_sum = 0, expected_sum = 0, count_sum = 0;
+		int32_t from = shell - wide < 1 ? 1 : shell - wide,
+				to = shell + wide > n_shells - 2 ? n_shells - 2 : shell + wide;
+		for (int32_t r = from; r <= to; r++) {
+			power_sum += power[r];
+			expected_sum += expected[r];
+			count_sum += count[r];
+		}
+		if (count_sum >= LEAST_COUNT || (from == 1 && to == n_shells - 2))
+			return expected_sum > 0 ? power_sum / expected_sum : 0;
+	}
 }
 
 static cyc_status make_mask(cyc_tilt_source *s)
@@ -192,7 +203,7 @@ static cyc_status make_mask(cyc_tilt_source *s)
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++)
 			s->mask[(size_t)y * (size_t)n + (size_t)x] =
-				(float)cyc_image_mask(hypot(x - n / 2, y - n / 2), R);
+				(float)cyc_particle_mask(hypot(x - n / 2, y - n / 2), R);
 done:
 	return st;
 }

@@ -3,8 +3,9 @@
  * What 3D refinement knows of its particles' images: coefficients, CTF weights, projections.
  *
  * This is the seam to where images come from. A source fills a cyc_series_images per tilt series; the rest of
- * the refinement sees nothing else. There are two: one cuts the images from the tilt series
- * (cyc_tilt_source_create()), the other reads those of an extraction (stack_images.h).
+ * the refinement sees nothing else. There are three: one cuts the images from the tilt series
+ * (cyc_tilt_source_create()), the others read those of an extraction (stack_images.h), or volumes
+ * (volume_images.h).
  */
 #ifndef CYC_PARTICLE_IMAGES_H
 #define CYC_PARTICLE_IMAGES_H
@@ -65,8 +66,15 @@ CYC_MUST_CHECK cyc_status cyc_series_images_create(cyc_series_images **out, int3
 /** Zeroed memory that lives as long as the images: writes the address of n elements of `size` bytes to *(void
  * **)out. */
 CYC_MUST_CHECK cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size);
-/** Mask of an image at a distance from its particle: 1 within the radius, 0 from 5 px beyond it on. */
-double cyc_image_mask(double r_px, double radius_px);
+/**
+ * Noise level of a shell from sums by shell, power over expected power: of so many neighbours on both sides
+ * that there are 100 coefficients. (T8.14), (T8.28)
+ * @param[in] power, expected, count  n_shells of each, count: of coefficients; the first and the last are not
+ * used
+ * @return 0 where nothing was expected
+ */
+double cyc_shell_noise(const double *power, const double *expected, const double *count, int32_t n_shells,
+                       int32_t shell);
 
 /** How particle images are cut from tilt series. */
 typedef struct {

@@ -9,7 +9,6 @@
 #include <string.h>
 
 static const double READ_BYTES = 256e6;    /* as many particles at a time as fit in this many bytes */
-static const double LEAST_COUNT = 100;     /* coefficients that a noise level is estimated from */
 static const double LARGEST_OFFSET = 0.25; /* of the box: farther out too much of the particle is missing */
 
 struct cyc_stack_source {
@@ -162,7 +161,7 @@ static double mask_image(float *out, const float *image, int32_t N, double radiu
 	double sum = 0, count = 0, square = 0;
 	for (int32_t y = 0; y < N; y++)
 		for (int32_t x = 0; x < N; x++) {
-			double w = cyc_image_mask(hypot(x - N / 2 - x0, y - N / 2 - y0), radius_px);
+			double w = cyc_particle_mask(hypot(x - N / 2 - x0, y - N / 2 - y0), radius_px);
 			out[(size_t)y * (size_t)N + (size_t)x] = (float)w;
 			sum += (1 - w) * (double)image[(size_t)y * (size_t)N + (size_t)x];
 			count += 1 - w;
@@ -382,24 +381,6 @@ done:
 
 /* ---------------------------------------------------------------- noise */
 
-/* Noise level of a shell: from so many neighbours on both sides that there are enough coefficients. (T8.14)
- */
-static double noise_of(const load *l, size_t at, int32_t shell)
-{
-	for (int32_t wide = 0;; wide++) {
-		double power = 0, expected = 0, count = 0;
-		int32_t from = shell - wide < 1 ? 1 : shell - wide,
-				to = shell + wide > l->n_shells - 2 ? l->n_shells - 2 : shell + wide;
-		for (int32_t r = from; r <= to; r++) {
-			power += l->power[at + (size_t)r];
-			expected += l->expected[at + (size_t)r];
-			count += l->count[at + (size_t)r];
-		}
-		if (count >= LEAST_COUNT || (from == 1 && to == l->n_shells - 2))
-			return expected > 0 ? power / expected : 0;
-	}
-}
-
 /* Sums become noise levels. What images multiplied by their CTF have of it goes to the model files, in
  * RELION's unit. */
 static void estimate_noise(load *l)
@@ -413,7 +394,9 @@ static void estimate_noise(load *l)
 				size_t at = sum_index(l, f, g, half);
 				double n = (double)l->n_images[at];
 				if (n == 0) continue;
-				for (int32_t r = 1; r < l->n_shells - 1; r++) l->noise[at + (size_t)r] = noise_of(l, at, r);
+				for (int32_t r = 1; r < l->n_shells - 1; r++)
+					l->noise[at + (size_t)r] =
+						cyc_shell_noise(l->power + at, l->expected + at, l->count + at, l->n_shells, r);
 				for (int32_t r = 1; r < l->n_shells - 1; r++)
 					l->out->noise_sum[(size_t)g * (size_t)l->n_shells + (size_t)r] +=
 						per_component * n * l->noise[at + (size_t)r] *

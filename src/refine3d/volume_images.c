@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-static const double LEAST_COUNT = 100;   /* coefficients that a noise level is estimated from */
 static const double LEAST_WEIGHT = 1e-4; /* of the strongest section: weaker ones are in a missing wedge */
 
 /* A series while it is loaded. Sums are by optics group, half-set and shell. */
@@ -135,24 +134,6 @@ static void use_inner(load *l, size_t at)
 	memcpy(l->expected + at, l->inner_expected + at, (size_t)l->n_shells * sizeof *l->expected);
 }
 
-/* Noise level of a shell: from so many neighbours on both sides that there are enough coefficients. (T8.28)
- */
-static double noise_of(const load *l, size_t at, int32_t shell)
-{
-	for (int32_t wide = 0;; wide++) {
-		double power = 0, expected = 0, count = 0;
-		int32_t from = shell - wide < 1 ? 1 : shell - wide,
-				to = shell + wide > l->n_shells - 2 ? l->n_shells - 2 : shell + wide;
-		for (int32_t r = from; r <= to; r++) {
-			power += l->power[at + (size_t)r];
-			expected += l->expected[at + (size_t)r];
-			count += l->count[at + (size_t)r];
-		}
-		if (count >= LEAST_COUNT || (from == 1 && to == l->n_shells - 2))
-			return expected > 0 ? power / expected : 0;
-	}
-}
-
 /* Sums become noise levels. What images multiplied by their CTF have of it goes to the model files, in
  * RELION's unit. */
 static void estimate_noise(load *l)
@@ -162,7 +143,9 @@ static void estimate_noise(load *l)
 	double per_component = 0.5 / cyc_square(stacks->box_px) / cyc_square(stacks->binning);
 	for (size_t at = 0; at < (size_t)set->n_optics * 2 * (size_t)l->n_shells; at += (size_t)l->n_shells) {
 		use_inner(l, at);
-		for (int32_t r = 1; r < l->n_shells - 1; r++) l->noise[at + (size_t)r] = noise_of(l, at, r);
+		for (int32_t r = 1; r < l->n_shells - 1; r++)
+			l->noise[at + (size_t)r] =
+				cyc_shell_noise(l->power + at, l->expected + at, l->count + at, l->n_shells, r);
 	}
 	for (int32_t p = 0; p < l->out->n_particles; p++) {
 		const cyc_particle *particle = &set->particles[l->first + p];

@@ -64,6 +64,7 @@ refused 2 "separated by commas" --backend emulate:1,
 export CYCLOTOMO_PLUGINS=$work
 refused 3 "needs the plug-in" --backend cuda
 refused 3 "needs the plug-in" --gpu 0,1
+refused 3 "needs the plug-in" --gpu=0,1
 grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
 refused 3 "needs the plug-in" --backend cuda
